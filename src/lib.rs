@@ -1,0 +1,2 @@
+//! tower-oidc
+mod ambient;
