@@ -1,2 +1,5 @@
 //! tower-oidc
 mod ambient;
+
+#[cfg(feature = "dev-provider")]
+pub mod dev_provider;

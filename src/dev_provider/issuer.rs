@@ -1,0 +1,77 @@
+//! The issuer: the one URL from which every endpoint, the cookies' path and the own origin follow.
+
+use url::{Host, Url};
+
+use super::DevProviderError;
+
+#[derive(Clone)]
+pub(super) struct Issuer {
+    given: String,
+    origin: String,
+    path: String,
+    cookie: String,
+    secure: bool,
+    host: Host<String>,
+}
+
+impl Issuer {
+    /// OpenID Connect Discovery 1.0 section 3: a URL with no query or fragment. Plain http is for loopback.
+    pub(super) fn parse(given: &str) -> Result<Self, DevProviderError> {
+        let url = Url::parse(given)?;
+        let plain = url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none();
+        match (url.scheme(), url.host(), url.port_or_known_default()) {
+            ("http" | "https", Some(host), Some(port)) if plain => Ok(Self {
+                given: given.to_owned(),
+                origin: url.origin().ascii_serialization(),
+                path: url.path().trim_end_matches('/').to_owned(),
+                // Cookies ignore ports (RFC 6265 section 8.5): two providers on one machine need two names.
+                cookie: format!("tower-oidc-dev-{port}"),
+                secure: url.scheme() == "https",
+                host: host.to_owned(),
+            }),
+            _ => Err(DevProviderError::NotAnIssuer),
+        }
+    }
+
+    pub(super) fn require_loopback(&self) -> Result<(), DevProviderError> {
+        // RFC 6761 section 6.3: localhost and the names below it are loopback.
+        let loopback = match &self.host {
+            Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
+            Host::Ipv4(address) => address.is_loopback(),
+            Host::Ipv6(address) => address.is_loopback(),
+        };
+        if loopback { Ok(()) } else { Err(DevProviderError::NotLoopback { host: self.host.to_string() }) }
+    }
+
+    pub(super) fn as_str(&self) -> &str {
+        &self.given
+    }
+
+    pub(super) fn origin(&self) -> &str {
+        &self.origin
+    }
+
+    /// The absolute URL of an endpoint.
+    pub(super) fn url(&self, endpoint: &str) -> String {
+        format!("{}{}{endpoint}", self.origin, self.path)
+    }
+
+    /// What of a request's path lies below the issuer's.
+    pub(super) fn endpoint<'p>(&self, path: &'p str) -> Option<&'p str> {
+        path.strip_prefix(self.path.as_str())
+    }
+
+    pub(super) fn cookie_name(&self) -> &str {
+        &self.cookie
+    }
+
+    /// The attributes every cookie of the provider carries.
+    pub(super) fn cookie_attributes(&self) -> String {
+        let path = if self.path.is_empty() { "/" } else { &self.path };
+        let secure = if self.secure { "; Secure" } else { "" };
+        format!("Path={path}; HttpOnly; SameSite=Lax{secure}")
+    }
+}

@@ -1,0 +1,309 @@
+//! The development provider: a real OpenID Provider inside the process, on which anyone signs in as anybody.
+//!
+//! It exists so that development and tests take the path of production: discovery, authorization code with
+//! PKCE, a signed ID token, refresh, revocation, UserInfo and logout, against an issuer that needs no
+//! account, no network and no set-up. What it promises:
+//!
+//! 1. The protocol is the specifications': OpenID Connect Core 1.0, Discovery 1.0 and RP-Initiated Logout
+//!    1.0, RFC 6749, 6750, 7009, 7636 (S256 only), 8707, 9207 and 9700.
+//! 2. Refresh tokens rotate. One that comes back revokes its whole family, and so does a replayed code.
+//! 3. The issuer's host is loopback, unless [`DevProvider::dangerously_allow_any_host`] says otherwise.
+//! 4. A subject is derived from the lower-cased e-mail alone: it survives restarts, and case.
+//! 5. Everything it remembers is bounded and expires.
+//!
+//! What it does not do: ask for a password, keep anything across a restart (its key included), or deserve
+//! any trust in production. The claim `admin` means what the person at the page ticked.
+//!
+//! It serves whole paths: where the issuer is `http://localhost:3000/auth/dev-provider`, requests come in
+//! as `/auth/dev-provider/authorize`, not with the prefix stripped.
+//!
+//! ```
+//! use tower_oidc::dev_provider::{Answer, DevProvider};
+//!
+//! let provider = DevProvider::new("http://localhost:3000/auth/dev-provider")?.client(
+//!     "app",
+//!     Some("secret"),
+//!     &["http://localhost:3000/auth/callback"],
+//!     &["http://localhost:3000/"],
+//! );
+//! // A test has no hand to fill in the page with.
+//! provider.script(Some(Answer::SignIn { email: "test@example.com".into(), admin: true }));
+//! # Ok::<(), tower_oidc::dev_provider::DevProviderError>(())
+//! ```
+
+mod service;
+
+mod discovery;
+
+mod authorization_request;
+mod authorize;
+use authorization_request::AuthorizationRequest;
+mod page;
+mod sign_in;
+
+mod end_session;
+mod revoke;
+mod token;
+mod user_info;
+
+mod client;
+use client::Client;
+mod issuer;
+use issuer::Issuer;
+mod keys;
+mod state;
+use state::State;
+mod bounded;
+
+mod request;
+mod response;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+
+use crate::ambient::{Clock, Random, Timestamp};
+
+/// What a request may bring along, in bytes.
+const MAX_BODY: usize = 64 * 1024;
+
+/// An OpenID Provider in this process, for development and tests; see the [module](self).
+///
+/// Clones are cheap and are the same provider. The settings (those that take `self`) belong before the
+/// first clone: a clone made earlier keeps the settings it was made with.
+#[derive(Clone)]
+pub struct DevProvider {
+    settings: Arc<Settings>,
+    state: Arc<Mutex<State>>,
+}
+
+impl DevProvider {
+    /// A provider whose `iss` is exactly `issuer`, with a fresh signing key and no clients.
+    ///
+    /// # Errors
+    ///
+    /// Where `issuer` is not an http or https URL as OpenID Connect Discovery 1.0 section 3 wants it, or its
+    /// host is not loopback: `localhost`, a name below it, 127.0.0.0/8 or `::1`.
+    pub fn new(issuer: &str) -> Result<Self, DevProviderError> {
+        let issuer = Issuer::parse(issuer)?;
+        issuer.require_loopback()?;
+        Ok(Self::with_issuer(issuer))
+    }
+
+    /// The same for an issuer that others can reach. Whoever can open it is whoever they like, administrators
+    /// included, in every application that trusts it.
+    ///
+    /// # Errors
+    ///
+    /// As for [`new`](Self::new), but for the host.
+    pub fn dangerously_allow_any_host(issuer: &str) -> Result<Self, DevProviderError> {
+        Issuer::parse(issuer).map(Self::with_issuer)
+    }
+
+    fn with_issuer(issuer: Issuer) -> Self {
+        tracing::warn!(
+            issuer = issuer.as_str(),
+            "the development provider is on: anyone who reaches it signs in as anybody"
+        );
+        let random = Random::system();
+        let state = State::new(&random);
+        let settings = Settings {
+            issuer,
+            clients: Vec::new(),
+            clock: Clock::system(),
+            random,
+            access_token_lifetime: Duration::from_secs(5 * 60),
+        };
+        Self { settings: Arc::new(settings), state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Registers a client, in place of an earlier one of that id. Without a secret it is public
+    /// (RFC 6749 section 2.1). URIs are compared byte for byte (RFC 9700 section 2.1).
+    #[must_use]
+    pub fn client(
+        mut self,
+        client_id: &str,
+        client_secret: Option<&str>,
+        redirect_uris: &[&str],
+        post_logout_redirect_uris: &[&str],
+    ) -> Self {
+        let owned = |uris: &[&str]| uris.iter().map(|uri| (*uri).to_owned()).collect();
+        let client = Client {
+            id: client_id.to_owned(),
+            secret: client_secret.map(str::to_owned),
+            redirect_uris: owned(redirect_uris),
+            post_logout_redirect_uris: owned(post_logout_redirect_uris),
+        };
+        let clients = &mut Arc::make_mut(&mut self.settings).clients;
+        clients.retain(|other| other.id != client.id);
+        clients.push(client);
+        self
+    }
+
+    /// Tells the time by `clock`.
+    #[must_use]
+    pub fn clock(mut self, clock: Clock) -> Self {
+        Arc::make_mut(&mut self.settings).clock = clock;
+        self
+    }
+
+    /// Draws every code, token and key from `random`. The provider starts over with a new key.
+    #[must_use]
+    pub fn random(mut self, random: Random) -> Self {
+        self.state = Arc::new(Mutex::new(State::new(&random)));
+        Arc::make_mut(&mut self.settings).random = random;
+        self
+    }
+
+    /// How long an access token is good for; 5 minutes unless set.
+    #[must_use]
+    pub fn access_token_lifetime(mut self, lifetime: Duration) -> Self {
+        Arc::make_mut(&mut self.settings).access_token_lifetime = lifetime;
+        self
+    }
+
+    /// From now on answers every authorization request in the person's place; `None` shows the page again.
+    ///
+    /// Two things stay as they are: an invalid request is refused, and `prompt=none` is answered from the
+    /// session alone.
+    pub fn script(&self, answer: Option<Answer>) {
+        self.lock().script = answer;
+    }
+
+    /// Signs with a new key from now on. The key set keeps the key before it too.
+    pub fn rotate_key(&self) {
+        self.lock().keys.rotate(&self.settings.random);
+    }
+
+    /// What a live access token stands for, as an API would learn from introspection (RFC 7662);
+    /// `None` once it has expired or was revoked.
+    pub fn inspect(&self, access_token: &str) -> Option<AccessTokenDetails> {
+        self.lock().inspect(access_token, self.settings.clock.now())
+    }
+
+    /// The `iss` value, as it was given.
+    pub fn issuer(&self) -> &str {
+        self.settings.issuer.as_str()
+    }
+
+    /// Answers one request. Nothing is awaited; any request gets an answer, of 404 for a path that is not
+    /// below the issuer's.
+    pub fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        let now = self.settings.clock.now();
+        Turn { settings: &self.settings, state: &mut self.lock(), now }.answer(&request)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic under the lock leaves at worst a code or a token that nobody was given.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for DevProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DevProvider").field("issuer", &self.issuer()).finish_non_exhaustive()
+    }
+}
+
+/// What a script answers in the person's place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// Sign in, and grant what is asked for.
+    SignIn {
+        /// The e-mail the person would type.
+        email: String,
+        /// Whether they would tick "Sign in as Administrator".
+        admin: bool,
+    },
+    /// Refuse: `access_denied` (RFC 6749 section 4.1.2.1).
+    Deny,
+}
+
+/// What an access token stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AccessTokenDetails {
+    /// The client it was issued to.
+    pub client_id: String,
+    /// The `sub` of the person who granted it.
+    pub subject: String,
+    /// The scopes it carries.
+    pub scopes: Vec<String>,
+    /// The resources it is meant for (RFC 8707); none where none were named.
+    pub resources: Vec<String>,
+}
+
+/// Why there is no development provider. The author of the configuration must act.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DevProviderError {
+    /// The issuer is not a URL.
+    #[error("the development provider's issuer is not a URL")]
+    NotAUrl(#[from] url::ParseError),
+    /// The issuer is a URL, but not one an issuer may have: http or https, with no user, query or fragment
+    /// (OpenID Connect Discovery 1.0 section 3).
+    #[error(
+        "the development provider's issuer must be an http or https URL without user, query and fragment"
+    )]
+    NotAnIssuer,
+    /// The issuer's host is not loopback.
+    #[error(
+        "the development provider lets anyone sign in as anybody and is for loopback only, not for \
+         {host:?}; DevProvider::dangerously_allow_any_host overrides this"
+    )]
+    NotLoopback {
+        /// The host that was asked for.
+        host: String,
+    },
+}
+
+#[derive(Clone)]
+struct Settings {
+    issuer: Issuer,
+    clients: Vec<Client>,
+    clock: Clock,
+    random: Random,
+    access_token_lifetime: Duration,
+}
+
+/// One request being answered, under the lock and at one moment.
+struct Turn<'a> {
+    settings: &'a Settings,
+    state: &'a mut State,
+    now: Timestamp,
+}
+
+impl Turn<'_> {
+    fn answer(mut self, request: &Request<Bytes>) -> Response<Bytes> {
+        if request.body().len() > MAX_BODY {
+            return response::empty(StatusCode::PAYLOAD_TOO_LARGE);
+        }
+        let method = request.method();
+        let (get, post) = (method == Method::GET, method == Method::POST);
+        let read = get || method == Method::HEAD;
+        match self.settings.issuer.endpoint(request.uri().path()) {
+            Some("/.well-known/openid-configuration") if read => self.metadata(),
+            Some("/jwks") if read => self.key_set(),
+            Some("/.well-known/openid-configuration" | "/jwks") => response::not_allowed("GET, HEAD"),
+            Some("/authorize") if get => self.authorize(request),
+            Some("/end_session") if get => self.end_session(request),
+            Some(endpoint @ ("/authorize" | "/end_session")) if post => self.again_as_get(endpoint, request),
+            Some("/userinfo") if get || post => self.user_info(request),
+            Some("/authorize" | "/end_session" | "/userinfo") => response::not_allowed("GET, POST"),
+            Some("/sign-in") if post => self.sign_in(request),
+            Some("/sign-out") if post => self.sign_out(request),
+            Some("/token") if post => self.token(request),
+            Some("/revoke") if post => self.revoke(request),
+            Some("/sign-in" | "/sign-out" | "/token" | "/revoke") => response::not_allowed("POST"),
+            _ => {
+                self.message(StatusCode::NOT_FOUND, "Not found", "The development provider has no such page.")
+            }
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! What a request says: its parameters, its cookies, where it came from.
+
+use bytes::Bytes;
+use http::{HeaderName, Request, header};
+
+use super::response::OAuthError;
+
+/// Parameters in the `application/x-www-form-urlencoded` format, from a query or a form.
+pub(super) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    pub(super) fn of_query(request: &Request<Bytes>) -> Self {
+        Self::parse(request.uri().query().unwrap_or_default().as_bytes())
+    }
+
+    pub(super) fn of_form(request: &Request<Bytes>) -> Result<Self, OAuthError> {
+        let media_type = header_of(request, &header::CONTENT_TYPE).unwrap_or_default();
+        let media_type = media_type.split(';').next().unwrap_or_default().trim();
+        if media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+            Ok(Self::parse(request.body()))
+        } else {
+            Err(OAuthError::invalid_request("the body must be application/x-www-form-urlencoded"))
+        }
+    }
+
+    fn parse(encoded: &[u8]) -> Self {
+        // RFC 6749 section 3.1: a parameter without a value counts as omitted.
+        Self(form_urlencoded::parse(encoded).into_owned().filter(|(_, value)| !value.is_empty()).collect())
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
+        self.all(name).next()
+    }
+
+    pub(super) fn required(&self, name: &'static str) -> Result<&str, OAuthError> {
+        self.get(name).ok_or_else(|| OAuthError::invalid_request("a required parameter is missing"))
+    }
+
+    pub(super) fn all<'p>(&'p self, name: &str) -> impl Iterator<Item = &'p str> {
+        self.0.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// RFC 6749 section 3.1: no parameter comes twice, but for `resource` (RFC 8707 section 2).
+    pub(super) fn has_repeated(&self) -> bool {
+        self.0.iter().any(|(name, _)| name != "resource" && self.is_repeated(name))
+    }
+
+    pub(super) fn is_repeated(&self, name: &str) -> bool {
+        self.all(name).nth(1).is_some()
+    }
+
+    pub(super) fn to_query(&self) -> String {
+        form_urlencoded::Serializer::new(String::new()).extend_pairs(&self.0).finish()
+    }
+}
+
+pub(super) fn header_of<'r>(request: &'r Request<Bytes>, name: &HeaderName) -> Option<&'r str> {
+    request.headers().get(name)?.to_str().ok()
+}
+
+pub(super) fn cookie<'r>(request: &'r Request<Bytes>, name: &str) -> Option<&'r str> {
+    let lines = request.headers().get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(other, _)| *other == name).map(|(_, value)| value)
+}
+
+/// Whether another site's page sent this form.
+///
+/// An `Origin` of `null` decides nothing: our own pages send it, because their `Referrer-Policy` is
+/// `no-referrer` (Fetch, "append a request `Origin` header"). The token in the form and the cookie it is
+/// bound to stand behind this.
+pub(super) fn is_cross_site(request: &Request<Bytes>, own_origin: &str) -> bool {
+    let site = HeaderName::from_static("sec-fetch-site");
+    match (header_of(request, &site), header_of(request, &header::ORIGIN)) {
+        (Some(site), _) => !matches!(site, "same-origin" | "none"),
+        (None, Some(origin)) => origin != "null" && origin != own_origin,
+        (None, None) => false,
+    }
+}

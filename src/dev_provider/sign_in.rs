@@ -1,0 +1,196 @@
+//! What the page's form says: sign in, sign out, deny, or grant.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+
+use super::request::{Parameters, cookie, is_cross_site};
+use super::state::{Pending, Person, Question, SESSION_LIFETIME, Session};
+use super::{AuthorizationRequest, Turn, response};
+
+const DEFAULT_EMAIL: &str = "test@example.com";
+const EMAIL_REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
+const EXPIRED: &str = "This page has expired. Go back to the application and start again.";
+
+impl Turn<'_> {
+    pub(super) fn sign_in(&mut self, request: &Request<Bytes>) -> Response<Bytes> {
+        let (form, browser) = match self.own_form(request) {
+            Ok(sent) => sent,
+            Err((status, why)) => return self.message(status, "Not possible", why),
+        };
+        let token = form.get("pending").unwrap_or_default();
+        // Another browser's answer does not count, and does not use the page up either.
+        let pending = self.state.pages.get(token, self.now).filter(|pending| pending.browser == browser);
+        let Some(question) = pending.map(|pending| pending.question.clone()) else {
+            return self.message(StatusCode::BAD_REQUEST, "Too late", EXPIRED);
+        };
+        match (form.get("answer"), question) {
+            (Some("deny"), _) => match self.state.pages.remove(token, self.now) {
+                Some(Pending { asked, .. }) => {
+                    self.refuse(&asked.reply, "access_denied", "the request was denied")
+                }
+                None => response::empty(StatusCode::BAD_REQUEST),
+            },
+            (Some("sign-out"), _) => {
+                self.state.end_session(&browser, self.now);
+                self.ask_again(token, request, StatusCode::OK, None, "You are signed out.")
+            }
+            (Some("grant"), Question::Consent { sid }) => self.granted(token, request, &browser, &sid),
+            (Some("sign-in"), Question::SignIn) => {
+                let email = form.get("email").unwrap_or_default();
+                if !is_email(email) {
+                    let why = "An e-mail address has one @ with text on both sides, and no spaces, quotes or angle brackets.";
+                    return self.ask_again(token, request, StatusCode::BAD_REQUEST, Some(email), why);
+                }
+                let person = Person { email: email.to_owned(), admin: form.get("admin").is_some() };
+                match self.state.pages.remove(token, self.now) {
+                    Some(Pending { asked, .. }) => {
+                        self.sign_in_and_grant(asked, Some(&browser), person, None)
+                    }
+                    None => response::empty(StatusCode::BAD_REQUEST),
+                }
+            }
+            _ => self.message(StatusCode::BAD_REQUEST, "Not possible", "The form has no such answer."),
+        }
+    }
+
+    /// A form that one of our own pages sent, and the browser it was shown to; else what is wrong with it.
+    pub(super) fn own_form(
+        &self,
+        request: &Request<Bytes>,
+    ) -> Result<(Parameters, String), (StatusCode, &'static str)> {
+        if is_cross_site(request, self.settings.issuer.origin()) {
+            return Err((StatusCode::FORBIDDEN, "Another site sent this form."));
+        }
+        match (Parameters::of_form(request), self.browser(request)) {
+            (Ok(form), Some(browser)) => Ok((form, browser)),
+            _ => Err((StatusCode::BAD_REQUEST, EXPIRED)),
+        }
+    }
+
+    /// Signs the person in, unless `session` already is theirs, and takes it as consent too: the page named
+    /// the scopes.
+    pub(super) fn sign_in_and_grant(
+        &mut self,
+        asked: AuthorizationRequest,
+        browser: Option<&str>,
+        person: Person,
+        session: Option<Session>,
+    ) -> Response<Bytes> {
+        if !is_email(&person.email) {
+            return self.refuse(&asked.reply, "access_denied", "the script's e-mail is not an e-mail");
+        }
+        // OpenID Connect Core 1.0 section 3.1.2.1: somebody else than the hint named is an error.
+        if asked.hinted_subject.as_ref().is_some_and(|subject| *subject != person.subject()) {
+            return self.refuse(&asked.reply, "login_required", "somebody else signed in");
+        }
+        let same = |session: &Session| session.person.subject() == person.subject();
+        let kept = session.filter(|session| same(session) && session.person.admin == person.admin);
+        let mut session = match kept {
+            Some(session) => session,
+            None => {
+                let before = browser.and_then(|browser| self.state.sessions.get(browser, self.now)).cloned();
+                match before.filter(same) {
+                    Some(session) => session.renewed(person, self.now),
+                    None => Session::new(self.settings.random.token(), person, self.now),
+                }
+            }
+        };
+        session.grant(&asked.client_id, &asked.scopes);
+        let new_browser = self.settings.random.token();
+        self.move_browser(browser, &new_browser, session.clone());
+        let mut response = self.reply_with_code(asked, &session);
+        self.set_browser(&mut response, &new_browser);
+        self.remember_email(&mut response, &session.person.email);
+        response
+    }
+
+    /// A sign-in gives the browser a new cookie, so that nobody can have planted it (RFC 6265 section 8.4).
+    /// Its other open pages follow.
+    fn move_browser(&mut self, old: Option<&str>, new: &str, session: Session) {
+        if let Some(old) = old {
+            let continued = self.state.sessions.get(old, self.now).is_some_and(|it| it.sid == session.sid);
+            if continued {
+                self.state.sessions.remove(old, self.now);
+            } else {
+                self.state.end_session(old, self.now);
+            }
+            for pending in self.state.pages.values_mut().filter(|pending| pending.browser == old) {
+                new.clone_into(&mut pending.browser);
+            }
+        }
+        let expires_at = self.now.plus(SESSION_LIFETIME);
+        self.state.sessions.insert(new.to_owned(), session, expires_at, self.now);
+    }
+
+    fn granted(
+        &mut self,
+        token: &str,
+        request: &Request<Bytes>,
+        browser: &str,
+        sid: &str,
+    ) -> Response<Bytes> {
+        let now = self.now;
+        let session = self.state.sessions.get_mut(browser, now).filter(|session| session.sid == sid);
+        let Some(session) = session else {
+            return self.ask_again(token, request, StatusCode::OK, None, "You are signed out.");
+        };
+        let Some(Pending { asked, .. }) = self.state.pages.remove(token, now) else {
+            return response::empty(StatusCode::BAD_REQUEST);
+        };
+        session.grant(&asked.client_id, &asked.scopes);
+        let session = session.clone();
+        self.reply_with_code(asked, &session)
+    }
+
+    /// The sign-in page once more, for the same request.
+    fn ask_again(
+        &mut self,
+        token: &str,
+        request: &Request<Bytes>,
+        status: StatusCode,
+        email: Option<&str>,
+        notice: &str,
+    ) -> Response<Bytes> {
+        if let Some(pending) = self.state.pages.get_mut(token, self.now) {
+            pending.question = Question::SignIn;
+        }
+        let Some(Pending { asked, .. }) = self.state.pages.get(token, self.now) else {
+            return self.message(StatusCode::BAD_REQUEST, "Too late", EXPIRED);
+        };
+        let email = email.map_or_else(|| self.suggested_email(asked, request), str::to_owned);
+        self.question(status, token, asked, &Question::SignIn, &email, Some(notice))
+    }
+
+    /// What the page has filled in: the hint, else who signed in here last.
+    pub(super) fn suggested_email(&self, asked: &AuthorizationRequest, request: &Request<Bytes>) -> String {
+        let remembered = cookie(request, &self.email_cookie()).unwrap_or_default();
+        let remembered = form_urlencoded::parse(remembered.as_bytes()).next().map(|(email, _)| email);
+        let hint = asked.login_hint.as_deref().filter(|hint| is_email(hint)).map(str::to_owned);
+        hint.or_else(|| remembered.filter(|email| is_email(email)).map(String::from))
+            .unwrap_or_else(|| DEFAULT_EMAIL.to_owned())
+    }
+
+    fn remember_email(&self, response: &mut Response<Bytes>, email: &str) {
+        let encoded: String = form_urlencoded::byte_serialize(email.as_bytes()).collect();
+        let attributes = self.settings.issuer.cookie_attributes();
+        let max_age = EMAIL_REMEMBERED.as_secs();
+        let cookie = format!("{}={encoded}; Max-Age={max_age}; {attributes}", self.email_cookie());
+        response::set(response, header::SET_COOKIE, &cookie);
+    }
+
+    fn email_cookie(&self) -> String {
+        format!("{}-email", self.settings.issuer.cookie_name())
+    }
+}
+
+/// One `@` with text on both sides, and nothing that means something in HTML or in a header.
+/// RFC 5321 section 4.5.3.1.3 leaves 254 bytes for it.
+fn is_email(text: &str) -> bool {
+    let strange = |c: char| c.is_control() || c.is_whitespace() || "\"'`<>".contains(c);
+    let parts: Vec<&str> = text.split('@').collect();
+    text.len() <= 254
+        && !text.contains(strange)
+        && matches!(parts[..], [user, domain] if !user.is_empty() && !domain.is_empty())
+}
