@@ -307,3 +307,24 @@ impl Turn<'_> {
         }
     }
 }
+
+/// The provider that a layer has when no other is configured.
+impl DevProvider {
+    pub(crate) fn embedded(
+        issuer: &str,
+        (client_id, client_secret): (&str, Option<&str>),
+        redirect_uri: &str,
+        post_logout_redirect_uri: &str,
+        clock: Clock,
+        random: Random,
+    ) -> Result<Self, String> {
+        let provider = Self::new(issuer).map_err(|error| error.to_string())?;
+        let provider = provider.clock(clock).random(random);
+        Ok(provider.client(client_id, client_secret, &[redirect_uri], &[post_logout_redirect_uri]))
+    }
+
+    /// Whether a URL is one of this provider's.
+    pub(crate) fn covers(&self, uri: &http::Uri) -> bool {
+        uri.to_string().strip_prefix(self.issuer()).is_some_and(|rest| rest.starts_with(['/', '?']))
+    }
+}

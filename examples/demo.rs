@@ -1,0 +1,209 @@
+//! The reference application: everything that the layer gives an application, on one page.
+//!
+//! `cargo run --example demo` needs nothing else: without an issuer it brings its own development provider. With
+//! an environment it is a real relying party:
+//!
+//! | variable | meaning (default) |
+//! |---|---|
+//! | `BIND`, `PUBLIC_URL` | address (`127.0.0.1:3000`) and the URL that browsers use (`http://localhost:3000`) |
+//! | `OIDC_ISSUER`, `OIDC_CLIENT_ID`, `OIDC_CLIENT_SECRET`, `OIDC_SCOPES` | the provider (the development provider) |
+//! | `OIDC_RESPONSE_MODE` | `query` or `form_post` (`query`) |
+//! | `OIDC_CA_FILE` | extra root certificates, PEM |
+//! | `MODE` | `per-user` |
+//! | `TOKEN_STORE` | `memory` |
+//! | `SESSION_SECRET` | at least 32 bytes; several, comma separated: the first seals, all open (made up at start) |
+//! | `ADMINS` | verified e-mails, comma separated |
+//! | `API_URL` | the API that `/api` calls (the provider's UserInfo) |
+
+use std::error::Error as StdError;
+
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tower_oidc::store::MemoryStore;
+use tower_oidc::{Admin, Config, CurrentUser, Error, OidcLayer, Resource, UserTokens, Users};
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn StdError>> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("tower_oidc=info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    if let Err(error) = run().await {
+        eprintln!("{error}");
+        std::process::exit(1);
+    }
+    Ok(())
+}
+
+async fn run() -> Result<(), Box<dyn StdError>> {
+    let api_url = variable("API_URL");
+    let mut config = Config::from_env()?;
+    if let Some(api_url) = &api_url {
+        config = config.resource(Resource::new("api", api_url));
+    }
+    let development = config.issuer.is_none();
+    let public_url = config.public_url.clone();
+    let auth = layer(config)?;
+    let app = Router::new()
+        .route("/", get(home))
+        .route("/me", get(me))
+        .route("/who", get(who))
+        .route("/private", get(private).post(private))
+        .route("/admin", get(admin))
+        .route("/api", get(api).post(api))
+        .with_state(api_url);
+    let bind = variable("BIND").unwrap_or_else(|| "127.0.0.1:3000".to_owned());
+    let listener = TcpListener::bind(&bind).await.map_err(|error| format!("BIND={bind}: {error}"))?;
+    println!("open {public_url}");
+    if development {
+        println!("anybody can sign in as anybody: this is the development provider (set OIDC_ISSUER for another)");
+    }
+    // Around the whole router: nothing is outside the layer, and it is the quickest place.
+    let app = axum::ServiceExt::<axum::extract::Request>::into_make_service(auth.layer(app));
+    axum::serve(listener, app).with_graceful_shutdown(told_to_stop()).await?;
+    auth.drain().await;
+    Ok(())
+}
+
+fn layer(config: Config) -> Result<OidcLayer, Box<dyn StdError>> {
+    match variable("TOKEN_STORE").as_deref() {
+        None | Some("memory") => {}
+        // A URL may hold a password: only what stands before the colon is repeated.
+        Some(other) => {
+            let kind = other.split(':').next().unwrap_or_default();
+            return Err(format!("TOKEN_STORE={kind}:… is not there yet: use memory").into());
+        }
+    }
+    match variable("MODE").as_deref() {
+        None | Some("per-user") => Ok(OidcLayer::per_user(config, MemoryStore::new())?),
+        Some(other) => Err(format!("MODE={other} is not there yet: use per-user").into()),
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+async fn told_to_stop() {
+    let interrupted = tokio::signal::ctrl_c();
+    #[cfg(unix)]
+    {
+        let mut terminated = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(terminated) => terminated,
+            Err(_) => return interrupted.await.unwrap_or_default(),
+        };
+        tokio::select! { _ = interrupted => {}, _ = terminated.recv() => {} }
+    }
+    #[cfg(not(unix))]
+    interrupted.await.unwrap_or_default();
+}
+
+async fn home(user: Option<CurrentUser>, users: Users) -> Result<Html<String>, Error> {
+    let content = match &user {
+        Some(user) => signed_in(user, &users)?,
+        None => format!(
+            "<p class=lead>Nobody is signed in.</p>\
+             <p><a class=button id=login href=\"{}\">Sign in</a></p>\
+             <p class=note>Or open a page that needs you: <a href=/private>private</a>, <a href=/admin>admin</a>.</p>",
+            escape(&users.login_url("/")?),
+        ),
+    };
+    Ok(page("tower-oidc", &content))
+}
+
+fn signed_in(user: &CurrentUser, users: &Users) -> Result<String, Error> {
+    let row = |name: &str, value: &str| format!("<dt>{name}</dt><dd>{}</dd>", escape(value));
+    let verified = if user.email_verified() { "verified" } else { "not verified" };
+    Ok(format!(
+        "<p class=lead>Hello, <strong id=name>{}</strong>{}</p>\
+         <dl>{}{}{}{}</dl>\
+         <nav><a href=/me>/me</a><a href=/who>/who</a><a href=/private>/private</a><a href=/admin>/admin</a>\
+         <a href=/api>/api</a></nav>\
+         <p><a class=button id=logout href=\"{}\">Sign out</a></p>",
+        escape(user.nickname()),
+        if user.is_admin() { " <span class=badge>admin</span>" } else { "" },
+        row("E-mail", &user.email().map_or("none".to_owned(), |email| format!("{email} ({verified})"))),
+        row("Subject", user.subject()),
+        row("Issuer", user.issuer()),
+        row("Public id", &user.public_id("demo")),
+        escape(&users.logout_url("/")?),
+    ))
+}
+
+fn about(user: &CurrentUser) -> Value {
+    json!({
+        "sub": user.subject(),
+        "issuer": user.issuer(),
+        "email": user.email(),
+        "email_verified": user.email_verified(),
+        "name": user.name(),
+        "admin": user.is_admin(),
+    })
+}
+
+async fn me(user: CurrentUser) -> Json<Value> {
+    Json(about(&user))
+}
+
+async fn who(user: Option<CurrentUser>) -> Json<Value> {
+    Json(user.as_ref().map_or(Value::Null, about))
+}
+
+async fn private(user: CurrentUser) -> Html<String> {
+    let name = escape(user.nickname());
+    page("Private", &format!("<p class=lead>Only <strong id=name>{name}</strong> sees this.</p>{BACK}"))
+}
+
+async fn admin(admin: Admin) -> Html<String> {
+    let name = escape(admin.nickname());
+    page("Admin", &format!("<p class=lead><strong id=name>{name}</strong> may do everything here.</p>{BACK}"))
+}
+
+/// Calls the API as the person, and relays what it says.
+async fn api(tokens: UserTokens, State(api_url): State<Option<String>>) -> Result<Response, Error> {
+    let url = match api_url {
+        Some(url) => url,
+        None => tokens.user_info_url().await?,
+    };
+    let answer = tokens.client().get(&url).await?;
+    let status = StatusCode::from_u16(answer.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
+    let kind = answer.headers().get(header::CONTENT_TYPE).cloned();
+    let kind = kind.unwrap_or(header::HeaderValue::from_static("application/octet-stream"));
+    Ok((status, [(header::CONTENT_TYPE, kind)], answer.bytes().clone()).into_response())
+}
+
+const BACK: &str = "<p><a href=/>Back</a></p>";
+
+fn page(title: &str, content: &str) -> Html<String> {
+    Html(format!(
+        "<!doctype html><html lang=en><meta charset=utf-8>\
+         <meta name=viewport content=\"width=device-width\"><title>{title}</title><style>{STYLE}</style>\
+         <main><h1>{title}</h1>{content}</main></html>"
+    ))
+}
+
+const STYLE: &str = "\
+:root{color-scheme:light dark;--ink:#1b1b1f;--soft:#66666e;--ground:#f4f4f7;--card:#fff;--line:#e3e3e8;--accent:#3455db}\
+@media(prefers-color-scheme:dark){:root{--ink:#ececf1;--soft:#a0a0aa;--ground:#131316;--card:#1d1d22;--line:#33333a;\
+--accent:#8aa2ff}}\
+*{box-sizing:border-box}body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1.5rem;\
+font:1rem/1.55 system-ui,sans-serif;color:var(--ink);background:var(--ground)}\
+main{width:100%;max-width:36rem;padding:2rem 2.25rem;background:var(--card);border:1px solid var(--line);\
+border-radius:1rem;box-shadow:0 1px 2px #0001,0 8px 32px #0000000d}\
+h1{margin:0 0 1rem;font-size:1rem;font-weight:600;letter-spacing:.02em;color:var(--soft)}\
+.lead{font-size:1.4rem;margin:.25rem 0 1.25rem}.note{color:var(--soft);margin-bottom:0}a{color:var(--accent)}\
+dl{display:grid;grid-template-columns:max-content 1fr;gap:.4rem 1.25rem;margin:0 0 1.5rem;padding:1rem 0;\
+border-block:1px solid var(--line)}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}\
+nav{display:flex;flex-wrap:wrap;gap:.5rem;margin-bottom:1.5rem}nav a{padding:.25rem .7rem;border:1px solid var(--line);\
+border-radius:2rem;text-decoration:none;font-family:ui-monospace,monospace;font-size:.9rem}\
+.button{display:inline-block;padding:.6rem 1.4rem;border-radius:.6rem;background:var(--accent);color:var(--card);\
+font-weight:600;text-decoration:none}.badge{padding:.1rem .6rem;border-radius:1rem;background:var(--accent);\
+color:var(--card);font-size:.8rem;vertical-align:middle}";
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}

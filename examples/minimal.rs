@@ -1,0 +1,29 @@
+//! The smallest complete application: sign in, sign out, and one call to an API as the person.
+//!
+//! `cargo run --example minimal`, then open <http://localhost:3000/>.
+
+use axum::{Router, response::Html, routing::get};
+use tower_oidc::{Config, CurrentUser, OidcLayer, UserTokens, Users, store::MemoryStore};
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let auth = OidcLayer::per_user(Config::from_env()?, MemoryStore::new())?;
+    let app = Router::new().route("/", get(home)).route("/profile", get(profile)).layer(auth.clone());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    let stopped = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
+    axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
+    auth.drain().await; // refreshes under way are finished and written
+    Ok(())
+}
+
+async fn home(user: Option<CurrentUser>, users: Users) -> Result<Html<String>, tower_oidc::Error> {
+    Ok(Html(match user {
+        Some(_) => format!("<a href=/profile>profile</a> <a href='{}'>sign out</a>", users.logout_url("/")?),
+        None => format!("<a href='{}'>sign in</a>", users.login_url("/profile")?),
+    }))
+}
+
+async fn profile(_user: CurrentUser, tokens: UserTokens) -> Result<String, tower_oidc::Error> {
+    let answer = tokens.client().get(&tokens.user_info_url().await?).await?;
+    Ok(String::from_utf8_lossy(answer.bytes()).into_owned())
+}

@@ -1,0 +1,11 @@
+//! Stands in for the default HTTP client when the feature `http-client` is off.
+
+use std::path::Path;
+
+use crate::outbound::Outbound;
+
+/// Always a message that names the two ways out.
+pub(crate) fn default_client(_: Option<&Path>) -> Result<Outbound, String> {
+    Err("there is no HTTP client: enable the feature `http-client`, or give one with `Config::http_client`"
+        .to_owned())
+}

@@ -1,0 +1,143 @@
+//! Cookies: their names, their attributes, and finding one in a request.
+
+use http::HeaderMap;
+use http::header::{COOKIE, HeaderValue, SET_COOKIE};
+use memchr::memchr;
+use tower_cookies::Cookie;
+use tower_cookies::cookie::SameSite;
+use tower_cookies::cookie::time::Duration as CookieDuration;
+
+use std::time::Duration;
+
+/// Names and attributes of this application's cookies (RFC 6265bis).
+#[derive(Clone, Debug)]
+pub(crate) struct CookieStyle {
+    /// `__Host-tower-oidc` where the public URL is https: no subdomain and no plain-text neighbour can set it.
+    prefix: String,
+    secure: bool,
+}
+
+/// How a cookie travels with requests that other sites start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CrossSite {
+    /// Sent with top-level navigations by GET only.
+    Lax,
+    /// Sent with every request: what a `form_post` callback needs.
+    None,
+}
+
+impl CookieStyle {
+    pub(crate) fn new(name: &str, secure: bool) -> Self {
+        Self { prefix: if secure { format!("__Host-{name}") } else { name.to_owned() }, secure }
+    }
+
+    pub(crate) fn name(&self, kind: &str) -> String {
+        format!("{}-{kind}", self.prefix)
+    }
+
+    pub(crate) fn set(
+        &self,
+        name: &str,
+        value: &str,
+        max_age: Duration,
+        cross_site: CrossSite,
+    ) -> HeaderValue {
+        let max_age = CookieDuration::seconds(i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX));
+        let cookie = Cookie::build((name, value)).path("/").http_only(true).max_age(max_age);
+        let cookie = match cross_site {
+            CrossSite::Lax => cookie.same_site(SameSite::Lax).secure(self.secure),
+            // Browsers take `SameSite=None` with `Secure` only, also on loopback.
+            CrossSite::None => cookie.same_site(SameSite::None).secure(true),
+        };
+        // Names are ours and values are base64url or empty: always a valid header.
+        HeaderValue::try_from(cookie.build().to_string()).unwrap_or(HeaderValue::from_static(""))
+    }
+
+    pub(crate) fn remove(&self, name: &str, cross_site: CrossSite) -> HeaderValue {
+        self.set(name, "", Duration::ZERO, cross_site)
+    }
+}
+
+/// The value of the first cookie of this name, without a cookie jar and without an allocation.
+pub(crate) fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
+    all(headers).find(|(found, _)| *found == name.as_bytes()).map(|(_, value)| value)
+}
+
+/// Every cookie of the request as (name, value), in the order sent.
+pub(crate) fn all(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+    headers.get_all(COOKIE).iter().flat_map(|header| Pairs { rest: header.as_bytes() })
+}
+
+pub(crate) fn append(headers: &mut HeaderMap, cookie: HeaderValue) {
+    headers.append(SET_COOKIE, cookie);
+}
+
+struct Pairs<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.rest.is_empty() {
+            let (pair, rest) = match memchr(b';', self.rest) {
+                Some(end) => (&self.rest[..end], &self.rest[end + 1..]),
+                None => (self.rest, &[][..]),
+            };
+            self.rest = rest;
+            let pair = pair.trim_ascii();
+            if let Some(equals) = memchr(b'=', pair) {
+                return Some((&pair[..equals], &pair[equals + 1..]));
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn headers(values: &[&[u8]]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            if let Ok(value) = HeaderValue::from_bytes(value) {
+                headers.append(COOKIE, value);
+            }
+        }
+        headers
+    }
+
+    #[test]
+    fn the_one_cookie_is_found_among_others() {
+        let headers = headers(&[b"a=1; tower-oidc-session2=no;tower-oidc-session=yes ; b", b"c=3"]);
+        assert_eq!(find(&headers, "tower-oidc-session"), Some(&b"yes"[..]));
+        assert_eq!(find(&headers, "c"), Some(&b"3"[..]));
+        assert_eq!(find(&headers, "b"), None);
+        assert_eq!(find(&headers, "session"), None);
+    }
+
+    /// Check 136: what the prefix demands is what we send.
+    #[test]
+    fn attributes_are_those_of_a_host_cookie() {
+        let style = CookieStyle::new("tower-oidc", true);
+        let set = style.set(&style.name("session"), "v", Duration::from_secs(60), CrossSite::Lax);
+        let expected = "__Host-tower-oidc-session=v; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=60";
+        assert_eq!(set, expected);
+        let removed = CookieStyle::new("x", false).remove("x-login", CrossSite::None);
+        assert_eq!(removed, "x-login=; HttpOnly; SameSite=None; Secure; Path=/; Max-Age=0");
+        let plain = CookieStyle::new("x", false).remove("x-login", CrossSite::Lax);
+        assert_eq!(plain, "x-login=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0");
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_read_without_panic_and_found_values_hold_no_separator(raw: Vec<u8>) {
+            for (name, value) in all(&headers(&[&raw])) {
+                prop_assert!(!name.contains(&b';') && !name.contains(&b'=') && !value.contains(&b';'));
+            }
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Errors by who must act: the person, the operator, the developer, or nobody but time.
+
+use std::borrow::Cow;
+use std::error::Error as StdError;
+use std::fmt;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY};
+use http::{HeaderValue, Response, StatusCode};
+
+use crate::store::StoreError;
+
+/// Seconds after which a client may come back when the provider or the store was away.
+pub(crate) const RETRY_AFTER_SECONDS: u32 = 2;
+
+/// Who must act before the request can succeed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The person must sign in. 303 to the login for a navigation, else 401.
+    Unauthenticated,
+    /// The person is signed in and may not do this. 403.
+    Forbidden,
+    /// The person must grant access (again). 303 to the provider for a navigation, else 403.
+    ConsentRequired,
+    /// The person, or whoever made the link, gave a destination outside this application. 400.
+    Destination,
+    /// The developer must register a resource for this URL; no request was sent. 500.
+    NoTokenForUrl,
+    /// The developer must put the layer around this handler. 500.
+    LayerMissing,
+    /// Nobody: the provider or the store is away, and it will work later. 503 with `Retry-After`.
+    Unavailable,
+    /// Nobody here: the API that was called did not answer as HTTP demands. 502.
+    Upstream,
+}
+
+impl ErrorKind {
+    /// The one table of answers.
+    const fn status(self) -> StatusCode {
+        match self {
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Forbidden | Self::ConsentRequired => StatusCode::FORBIDDEN,
+            Self::Destination => StatusCode::BAD_REQUEST,
+            Self::NoTokenForUrl | Self::LayerMissing => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Upstream => StatusCode::BAD_GATEWAY,
+        }
+    }
+
+    /// A stable code, as it stands in problem documents.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::ConsentRequired => "consent_required",
+            Self::Destination => "destination",
+            Self::NoTokenForUrl => "no_token_for_url",
+            Self::LayerMissing => "layer_missing",
+            Self::Unavailable => "unavailable",
+            Self::Upstream => "upstream",
+        }
+    }
+}
+
+/// What extractors, [`UserTokens`](crate::UserTokens) and [`Users`](crate::Users) fail with.
+///
+/// It becomes a response by itself, so that `?` in a handler does what its user needs: a person who must
+/// sign in or grant access is sent there and comes back to the same page, a script gets 401 or 403
+/// `application/problem+json` with the URL, and a provider that is away is 503 with `Retry-After`.
+///
+/// An application with an error type of its own keeps all this by a `From<tower_oidc::Error>` and by calling
+/// [`Error::into_response`] when it turns its error into a response. No secret is ever in it.
+#[derive(Debug)]
+pub struct Error(Box<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    kind: ErrorKind,
+    message: Cow<'static, str>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+    remedy: Option<Remedy>,
+    /// The application's own answer.
+    answer: Option<Response<Bytes>>,
+}
+
+/// Where a person goes to make the request succeed.
+#[derive(Clone, Debug)]
+pub(crate) struct Remedy {
+    /// A path of this application.
+    pub(crate) url: String,
+    /// Whether the request was a navigation, which can be sent there.
+    pub(crate) redirect: bool,
+}
+
+impl Error {
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
+        Self(Box::new(Inner { kind, message: message.into(), source: None, remedy: None, answer: None }))
+    }
+
+    pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.0.source = Some(source.into());
+        self
+    }
+
+    pub(crate) fn with_remedy(mut self, remedy: Remedy) -> Self {
+        self.0.remedy = Some(remedy);
+        self
+    }
+
+    pub(crate) fn with_answer(mut self, answer: Response<Bytes>) -> Self {
+        self.0.answer = Some(answer);
+        self
+    }
+
+    pub(crate) fn forbidden(message: &'static str) -> Self {
+        Self::new(ErrorKind::Forbidden, message)
+    }
+
+    pub(crate) fn layer_missing() -> Self {
+        Self::new(
+            ErrorKind::LayerMissing,
+            "no OidcLayer is around this handler: add `.layer(auth)` after the last route and fallback",
+        )
+    }
+
+    pub(crate) fn unavailable(
+        message: &'static str,
+        source: impl Into<Box<dyn StdError + Send + Sync>>,
+    ) -> Self {
+        Self::new(ErrorKind::Unavailable, message).with_source(source)
+    }
+
+    /// Who must act.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The status that [`Error::into_response`] answers a script with.
+    pub fn status(&self) -> StatusCode {
+        self.0.kind.status()
+    }
+
+    /// The path where a person can sign in or grant access, for the two kinds that have one.
+    pub fn url(&self) -> Option<&str> {
+        self.0.remedy.as_ref().map(|remedy| remedy.url.as_str())
+    }
+
+    /// The answer: a redirect where a person can be sent on, else a problem document (RFC 9457).
+    pub fn into_response<B: From<Bytes>>(mut self) -> Response<B> {
+        if let Some(answer) = self.0.answer.take() {
+            return answer.map(B::from);
+        }
+        let mut response = match &self.0.remedy {
+            Some(remedy) if remedy.redirect => redirect(&remedy.url),
+            _ => self.problem(),
+        };
+        let headers = response.headers_mut();
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+        headers.insert(VARY, HeaderValue::from_static("Cookie"));
+        if self.0.kind == ErrorKind::Unavailable {
+            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+        }
+        response.map(B::from)
+    }
+
+    fn problem(&self) -> Response<Bytes> {
+        let mut problem = serde_json::json!({
+            "type": "about:blank",
+            "title": self.status().canonical_reason(),
+            "status": self.status().as_u16(),
+            "code": self.0.kind.code(),
+        });
+        // What concerns the developer or the operator is for the log, not for whoever asked.
+        if !self.status().is_server_error() {
+            problem["detail"] = self.0.message.as_ref().into();
+        }
+        if let Some(remedy) = &self.0.remedy {
+            let member = if self.0.kind == ErrorKind::Unauthenticated { "login_url" } else { "connect_url" };
+            problem[member] = remedy.url.as_str().into();
+        }
+        let mut response = Response::new(Bytes::from(problem.to_string()));
+        *response.status_mut() = self.status();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        response
+    }
+}
+
+/// 303: whatever the method was, the browser follows with GET (RFC 9110 section 15.4.4).
+pub(crate) fn redirect(url: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    match HeaderValue::try_from(url) {
+        Ok(location) => {
+            *response.status_mut() = StatusCode::SEE_OTHER;
+            response.headers_mut().insert(LOCATION, location);
+        }
+        // Every URL that comes here was checked or encoded before.
+        Err(_) => *response.status_mut() = StatusCode::BAD_REQUEST,
+    }
+    response
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0.source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        Self::unavailable("the store is not available", error)
+    }
+}
+
+impl From<DestinationError> for Error {
+    fn from(error: DestinationError) -> Self {
+        Self::new(ErrorKind::Destination, error.to_string())
+    }
+}
+
+/// Why a destination after login or logout is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DestinationError {
+    /// It is longer than 2,048 bytes.
+    #[error("the destination has {length} bytes; 2048 are allowed")]
+    TooLong {
+        /// Its length in bytes.
+        length: usize,
+    },
+    /// It is not a path of this application's public origin.
+    #[error("the destination is not a path of this application")]
+    NotAllowed,
+}
+
+/// Everything that is wrong with a configuration, at once, each with its remedy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    problems: Vec<String>,
+}
+
+impl ConfigError {
+    pub(crate) fn check(problems: Vec<String>) -> Result<(), Self> {
+        if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
+    }
+
+    /// One sentence a problem.
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration cannot be used:")?;
+        for problem in &self.problems {
+            write!(f, "\n  - {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl StdError for ConfigError {}

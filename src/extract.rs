@@ -1,0 +1,64 @@
+//! Extractors and responses for axum.
+
+use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
+use axum_core::response::{IntoResponse, Response};
+use http::request::Parts;
+
+use crate::current_user::{Admin, CurrentUser};
+use crate::error::{DestinationError, Error};
+use crate::request_state::RequestState;
+use crate::user_tokens::UserTokens;
+use crate::users::Users;
+
+impl<S: Sync> FromRequestParts<S> for CurrentUser {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        RequestState::of(&parts.extensions)?.require_user()
+    }
+}
+
+/// `None` when nobody is signed in. A layer that is missing is an error all the same.
+impl<S: Sync> OptionalFromRequestParts<S> for CurrentUser {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
+        RequestState::of(&parts.extensions).map(RequestState::user)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Admin {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        Admin::from_state(RequestState::of(&parts.extensions)?)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for UserTokens {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        UserTokens::from_state(RequestState::of(&parts.extensions)?)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Users {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        RequestState::of(&parts.extensions).map(Users::from_state)
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        Error::into_response(self)
+    }
+}
+
+impl IntoResponse for DestinationError {
+    fn into_response(self) -> Response {
+        Error::from(self).into_response()
+    }
+}

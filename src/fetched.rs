@@ -1,0 +1,157 @@
+//! Something that is fetched when it is first needed, kept, and kept on while its source is away.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::ambient::{Clock, Timestamp};
+
+/// After failures the source is asked again no later than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// A value with its age. One flight fetches; everybody else waits for it or has the old value.
+pub(crate) struct Fetched<T> {
+    clock: Clock,
+    state: Mutex<State<T>>,
+    flight: tokio::sync::Mutex<()>,
+}
+
+struct State<T> {
+    value: Option<Arc<T>>,
+    /// When the source was last asked, whatever it answered.
+    asked_at: Timestamp,
+    failures: u32,
+}
+
+/// The source failed a moment ago and is not asked again yet.
+#[derive(Debug)]
+pub(crate) struct Pausing;
+
+impl<T> Fetched<T> {
+    pub(crate) fn new(clock: Clock) -> Self {
+        let state = State { value: None, asked_at: Timestamp::default(), failures: 0 };
+        Self { clock, state: Mutex::new(state), flight: tokio::sync::Mutex::new(()) }
+    }
+
+    pub(crate) fn value(&self) -> Option<Arc<T>> {
+        self.state().value.clone()
+    }
+
+    /// Whether it is time to ask the source again although there is a value.
+    pub(crate) fn is_older_than(&self, age: Duration) -> bool {
+        let state = self.state();
+        self.clock.now().since(state.asked_at) > if state.failures > 0 { pause(state.failures) } else { age }
+    }
+
+    /// The value, fetched when there is none.
+    pub(crate) async fn get_or_fetch<E: From<Pausing>>(
+        &self,
+        fetch: impl AsyncFnOnce() -> Result<T, E>,
+    ) -> Result<Arc<T>, E> {
+        if let Some(value) = self.value() {
+            return Ok(value);
+        }
+        let _flight = self.flight.lock().await;
+        if let Some(value) = self.value() {
+            return Ok(value);
+        }
+        let (failures, asked_at) = {
+            let state = self.state();
+            (state.failures, state.asked_at)
+        };
+        if failures > 0 && self.clock.now().since(asked_at) < pause(failures) {
+            return Err(Pausing.into());
+        }
+        self.fetch(fetch).await
+    }
+
+    /// Asks the source again, unless it was asked within `at_least`: then the value as it is.
+    ///
+    /// Whoever waits while another asks gets what that one brought.
+    pub(crate) async fn refetch<E: From<Pausing>>(
+        &self,
+        at_least: Duration,
+        fetch: impl AsyncFnOnce() -> Result<T, E>,
+    ) -> Result<Arc<T>, E> {
+        let _flight = self.flight.lock().await;
+        let asked_at = self.state().asked_at;
+        if self.clock.now().since(asked_at) < at_least {
+            return self.value().ok_or_else(|| Pausing.into());
+        }
+        self.fetch(fetch).await
+    }
+
+    async fn fetch<E>(&self, fetch: impl AsyncFnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
+        // Before the call: a failure, and a caller who goes away, count as having asked.
+        self.state().asked_at = self.clock.now();
+        let fetched = fetch().await;
+        let mut state = self.state();
+        match fetched {
+            Ok(value) => {
+                let value = Arc::new(value);
+                state.value = Some(Arc::clone(&value));
+                state.failures = 0;
+                Ok(value)
+            }
+            Err(error) => {
+                state.failures += 1;
+                Err(error)
+            }
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// 100 ms, doubling, at most 5 s.
+fn pause(failures: u32) -> Duration {
+    Duration::from_millis(50).saturating_mul(1 << failures.min(7)).min(LONGEST_PAUSE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[derive(Debug, PartialEq)]
+    struct Failed(bool);
+
+    impl From<Pausing> for Failed {
+        fn from(_: Pausing) -> Self {
+            Self(true)
+        }
+    }
+
+    fn clocked() -> (Arc<AtomicU64>, Fetched<u32>) {
+        let now = Arc::new(AtomicU64::new(1_000_000));
+        let read = Arc::clone(&now);
+        let clock = Clock::from_fn(move || Timestamp::from_millis(read.load(Ordering::SeqCst)));
+        (now, Fetched::new(clock))
+    }
+
+    /// Check 73: a failure is not kept as an answer, and does not become a storm.
+    #[tokio::test]
+    async fn failures_pause_and_pass() {
+        let (now, fetched) = clocked();
+        assert_eq!(fetched.get_or_fetch(async || Err(Failed(false))).await, Err(Failed(false)));
+        assert_eq!(fetched.get_or_fetch(async || Ok(1)).await, Err(Failed(true)), "it pauses");
+        now.fetch_add(100, Ordering::SeqCst);
+        assert_eq!(fetched.get_or_fetch(async || Ok::<_, Failed>(2)).await, Ok(Arc::new(2)));
+        assert_eq!(fetched.get_or_fetch(async || Ok::<_, Failed>(3)).await, Ok(Arc::new(2)), "it is kept");
+        assert!(pause(1) == Duration::from_millis(100) && pause(40) == LONGEST_PAUSE);
+    }
+
+    /// Check 63: a forced refetch is throttled, also after one that failed.
+    #[tokio::test]
+    async fn refetches_are_throttled_and_a_failed_one_keeps_the_old_value() {
+        let (now, fetched) = clocked();
+        let throttle = Duration::from_secs(2);
+        assert!(fetched.get_or_fetch(async || Ok::<_, Failed>(1)).await.is_ok());
+        assert_eq!(fetched.refetch(throttle, async || Ok::<_, Failed>(2)).await, Ok(Arc::new(1)));
+        now.fetch_add(2000, Ordering::SeqCst);
+        assert_eq!(fetched.refetch(throttle, async || Err(Failed(false))).await, Err(Failed(false)));
+        assert_eq!(fetched.refetch(throttle, async || Ok::<_, Failed>(3)).await, Ok(Arc::new(1)));
+        assert_eq!(fetched.value(), Some(Arc::new(1)));
+    }
+}

@@ -1,0 +1,198 @@
+//! Logout: here first, then at the provider, then on to where the person wanted to go.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, REFERRER_POLICY};
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use subtle::ConstantTimeEq;
+
+use super::pending::{self, Pending, PendingLogout};
+use super::{login, page};
+use crate::config::Retention;
+use crate::cookie::{self, CrossSite};
+use crate::destination::Destination;
+use crate::error::redirect;
+use crate::events::EventCode;
+use crate::grant::{Grant, Owner};
+use crate::protocol::authorization::{MAX_REDIRECT, with_parameters};
+use crate::protocol::logout::parameters;
+use crate::records::{Loaded, Row};
+use crate::runtime::Runtime;
+use crate::secret::Secret;
+use crate::session::{Session, SessionId, SessionRecord};
+use crate::settings::encoded;
+use crate::store::StoreError;
+
+/// The path that ends this session and then goes to the destination.
+pub(crate) fn logout_path(runtime: &Runtime, session: Option<&Session>, destination: &Destination) -> String {
+    let path = runtime.settings.path_to("logout");
+    let token = session.map(|session| format!("&token={}", URL_SAFE_NO_PAD.encode(session.logout_token)));
+    format!("{path}?return_to={}{}", encoded(destination.as_str()), token.unwrap_or_default())
+}
+
+pub(crate) async fn logout(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes> {
+    let mut return_to = String::new();
+    let mut token = None;
+    for (name, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
+        match &*name {
+            "return_to" => return_to = value.into_owned(),
+            "token" => token = URL_SAFE_NO_PAD.decode(value.as_bytes()).ok(),
+            _ => {}
+        }
+    }
+    let Ok(destination) = runtime.settings.destination(&return_to) else {
+        return page::plain(StatusCode::BAD_REQUEST, "The address to go to is not one of this application.");
+    };
+    let id = cookie::find(&parts.headers, &runtime.settings.session_cookie).and_then(SessionId::from_cookie);
+    let session = match id {
+        Some(id) => runtime.sessions.find(id, &runtime.records, runtime.now()).await,
+        None => Ok(None),
+    };
+    let session = match session {
+        Ok(Some(session)) => session,
+        // Twice, or without a session: the person is where they wanted to be.
+        Ok(None) => return away(runtime, redirect(destination.as_str()), id.is_some()),
+        Err(_) => return store_away(&logout_path(runtime, None, &destination)),
+    };
+    let meant = match parts.method {
+        Method::POST => match runtime.settings.same_origin(&parts.headers) {
+            Some(true) => true,
+            // Another site's form, or something that hides where it comes from.
+            Some(false) | None => {
+                runtime.events().emit(EventCode::CrossSiteRefused, session.user(), "a logout");
+                return page::plain(StatusCode::FORBIDDEN, "Another site asked to sign you out.");
+            }
+        },
+        _ => {
+            token.is_some_and(|token| token.ct_eq(&session.logout_token).into())
+                && !is_prefetch(&parts.headers)
+        }
+    };
+    if !meant {
+        let action = logout_path(runtime, None, &destination);
+        return page::confirmation("Do you want to sign out?", &action, "Sign out");
+    }
+    match end_session(runtime, session.id).await {
+        Ok(id_token) => {
+            runtime.events().emit(EventCode::LoggedOut, session.user(), "by the person");
+            let answer = leave(runtime, id_token.as_ref(), &destination);
+            away(runtime, answer, true)
+        }
+        Err(_) => store_away(&logout_path(runtime, Some(&session), &destination)),
+    }
+}
+
+fn store_away(address: &str) -> Response<Bytes> {
+    page::try_again("You cannot be signed out at the moment.", address)
+}
+
+fn is_prefetch(headers: &HeaderMap) -> bool {
+    let names = |header: &str| {
+        headers.get(header).is_some_and(|value| {
+            value.as_bytes().windows(8).any(|window| window.eq_ignore_ascii_case(b"prefetch"))
+        })
+    };
+    names("sec-purpose") || names("purpose")
+}
+
+/// Ends a session and, where that is the session's own, its grant. Returns the ID token, for the provider.
+pub(crate) async fn end_session(runtime: &Arc<Runtime>, id: SessionId) -> Result<Option<Secret>, StoreError> {
+    let row = id.row();
+    let record = match runtime.records.load::<SessionRecord>(&row).await? {
+        Loaded::Found(found) => Some(found.value),
+        Loaded::Absent(_) | Loaded::Unreadable => None,
+    };
+    runtime.sessions.end(id, &runtime.records).await?;
+    let Some(record) = record else { return Ok(None) };
+    if runtime.settings.login_retention == Retention::Session {
+        let owner = Owner::User { issuer: record.issuer, subject: record.subject };
+        let grant = runtime.login_grant(&owner, row.key).await?;
+        end_grant(runtime, &grant).await;
+    }
+    Ok(Some(record.id_token))
+}
+
+/// Best effort: without its session the grant is out of reach, and it expires with it.
+async fn end_grant(runtime: &Arc<Runtime>, row: &Row) {
+    let grant = runtime.records.load::<Grant>(row).await;
+    let _ = runtime.records.delete(row.key, None).await;
+    if let (true, Ok(Loaded::Found(found))) = (runtime.settings.revoke_at_logout, grant)
+        && let Some(refresh_token) = found.value.refresh_token
+    {
+        let provider = Arc::clone(&runtime.provider);
+        runtime.tasks.spawn(async move {
+            let _ = provider.revoke(&refresh_token, "refresh_token").await;
+        });
+    }
+}
+
+/// To the provider's logout where it has one, else straight on. It is not waited for.
+fn leave(runtime: &Runtime, id_token: Option<&Secret>, destination: &Destination) -> Response<Bytes> {
+    let metadata = runtime.provider.known_metadata();
+    let endpoint = metadata.as_ref().and_then(|metadata| metadata.end_session_endpoint.as_ref());
+    let Some(endpoint) = endpoint.filter(|_| runtime.settings.logout_at_provider) else {
+        return redirect(destination.as_str());
+    };
+    let state = runtime.random.token();
+    let hint = id_token.map(Secret::expose_secret).filter(|hint| !hint.is_empty());
+    let client_id = &runtime.settings.relying_party.client_id;
+    let parameters = parameters(hint, client_id, runtime.settings.post_logout_url.as_str(), &state);
+    let url = with_parameters(endpoint, parameters.iter().map(|(name, value)| (*name, value)));
+    let mut answer = if url.as_str().len() <= MAX_REDIRECT {
+        redirect(url.as_str())
+    } else {
+        // RP-Initiated Logout 1.0 section 2: providers must support POST.
+        page::self_submitting(endpoint.as_str(), &parameters, &runtime.random.token())
+    };
+    let return_to = destination.as_str().to_owned();
+    if let Some(kept) =
+        pending::LOGOUT.keep(runtime, &state, &PendingLogout { state: state.clone(), return_to })
+    {
+        cookie::append(answer.headers_mut(), kept);
+    }
+    answer
+}
+
+fn away(runtime: &Runtime, mut answer: Response<Bytes>, had_cookie: bool) -> Response<Bytes> {
+    let settings = &runtime.settings;
+    let headers = answer.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    if had_cookie {
+        cookie::append(headers, settings.cookies.remove(&settings.session_cookie, CrossSite::Lax));
+        // Who signs out wants to be out: a silent login would bring them straight back.
+        cookie::append(headers, login::silence(runtime));
+    }
+    answer
+}
+
+/// The browser comes back from the provider's logout: on to where it wanted to go.
+///
+/// Only with the `state` that was sent, in the browser that was sent (RP-Initiated Logout 1.0 section 3).
+/// Everything else is a request like any other.
+pub(crate) fn returned(runtime: &Runtime, uri: &Uri, headers: &HeaderMap) -> Option<Response<Bytes>> {
+    let query = uri.query()?;
+    let (_, state) = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "state")?;
+    let public = runtime.settings.public_path(uri.path());
+    let expected = runtime.settings.post_logout_url.path();
+    if public.trim_end_matches('/') != expected.trim_end_matches('/') {
+        return None;
+    }
+    let Pending::Valid(pending) = pending::LOGOUT.find::<PendingLogout>(runtime, headers, &state) else {
+        return None;
+    };
+    if !bool::from(pending.state.as_bytes().ct_eq(state.as_bytes())) {
+        return None;
+    }
+    let destination = runtime.settings.destination(&pending.return_to).ok()?;
+    let mut answer = redirect(destination.as_str());
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(removal) = pending::LOGOUT.remove(runtime, &state) {
+        cookie::append(answer.headers_mut(), removal);
+    }
+    Some(answer)
+}

@@ -1,0 +1,53 @@
+//! The stories: what happens at each of the layer's endpoints, and how a token stays fresh. They await and
+//! act; what is right is decided in `protocol`, `grant` and `destination`.
+
+pub(crate) mod callback;
+pub(crate) mod login;
+pub(crate) mod logout;
+pub(crate) mod page;
+pub(crate) mod pending;
+pub(crate) mod refresh;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::ALLOW;
+use http::request::Parts;
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+
+use crate::runtime::Runtime;
+
+/// Answers a request for one of the layer's endpoints.
+pub(crate) async fn endpoint(
+    runtime: &Arc<Runtime>,
+    endpoint: &str,
+    parts: Parts,
+    body: Bytes,
+) -> Response<Bytes> {
+    runtime.is_reached();
+    if let (Some(provider), true) = (&runtime.development, is_development(endpoint)) {
+        return provider.handle(Request::from_parts(parts, body));
+    }
+    match (endpoint, &parts.method) {
+        ("login", &Method::GET | &Method::HEAD) => login::start(runtime, &parts).await,
+        ("callback", &Method::GET | &Method::POST) => callback::finish(runtime, parts, body).await,
+        ("logout", &Method::GET | &Method::HEAD | &Method::POST) => logout::logout(runtime, &parts).await,
+        ("login" | "logout" | "callback", _) => not_allowed(endpoint),
+        _ => page::plain(StatusCode::NOT_FOUND, "There is nothing here."),
+    }
+}
+
+fn is_development(endpoint: &str) -> bool {
+    endpoint.strip_prefix("development").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+fn not_allowed(endpoint: &str) -> Response<Bytes> {
+    let allowed = match endpoint {
+        "login" => "GET, HEAD",
+        "callback" => "GET, POST",
+        _ => "GET, HEAD, POST",
+    };
+    let mut response = page::plain(StatusCode::METHOD_NOT_ALLOWED, "This is not how to ask.");
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
+    response
+}

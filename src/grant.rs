@@ -1,0 +1,213 @@
+//! What an owner has granted us: token sets, granted scopes, generation.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ambient::Timestamp;
+use crate::protocol::id_token::Facts;
+use crate::protocol::token::TokenResponse;
+use crate::secret::Secret;
+
+/// The connection that a login itself yields.
+pub(crate) const LOGIN: &str = "login";
+
+/// Whom a grant belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Owner {
+    /// The person whom this issuer calls so.
+    User { issuer: String, subject: String },
+}
+
+impl Owner {
+    /// Unambiguous bytes, for names and seals.
+    pub(crate) fn encoded(&self) -> Vec<u8> {
+        match self {
+            Self::User { issuer, subject } => encode(&[b"user", issuer.as_bytes(), subject.as_bytes()]),
+        }
+    }
+}
+
+/// Joins parts so that no two lists of parts give the same bytes.
+pub(crate) fn encode(parts: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(parts.iter().map(|part| part.len() + 8).sum());
+    for part in parts {
+        bytes.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(part);
+    }
+    bytes
+}
+
+/// What one owner has granted us at one connection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Grant {
+    pub(crate) owner: Owner,
+    pub(crate) connection: String,
+    /// Grows with every successful refresh. An answer to an older generation changes nothing.
+    pub(crate) generation: u64,
+    pub(crate) refresh_token: Option<Secret>,
+    /// Of the ID token that came with the grant: every later one must agree.
+    pub(crate) facts: Facts,
+    /// What was granted, which may be less than was asked for.
+    pub(crate) scopes: Vec<String>,
+    pub(crate) token_sets: Vec<TokenSet>,
+    pub(crate) lease: Option<Lease>,
+    pub(crate) standing: Standing,
+}
+
+/// An access token and where it is good for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct TokenSet {
+    /// The resource indicator (RFC 8707) it was issued for; `None` for the provider's default audience.
+    pub(crate) indicator: Option<String>,
+    pub(crate) access_token: Secret,
+    pub(crate) issued_at: Timestamp,
+    /// `None`: usable until an API says 401.
+    pub(crate) expires_at: Option<Timestamp>,
+}
+
+/// Who refreshes a grant, and until when others leave it alone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Lease {
+    pub(crate) holder: [u8; 16],
+    pub(crate) until: Timestamp,
+}
+
+/// Whether a grant can still be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Standing {
+    Good,
+    /// The provider refused the refresh token for good.
+    Refused,
+    /// Somebody else appeared in a refresh. Nothing of it is used any more.
+    AnotherOwner,
+}
+
+/// How an access token stands at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Freshness {
+    Fresh,
+    /// Good, and old enough to be replaced in the background.
+    Aging,
+    Expired,
+}
+
+/// A token is renewed early when this part of its life is left...
+const EARLY_FRACTION: u32 = 10;
+/// ...but no more than this long before its end.
+const EARLY_LIMIT: Duration = Duration::from_secs(60);
+/// On the way to an API a token that ends this soon has ended. At most a quarter of a short life.
+const TRAVEL: Duration = Duration::from_secs(5);
+
+impl TokenSet {
+    pub(crate) fn new(indicator: Option<String>, response: &TokenResponse, now: Timestamp) -> Self {
+        Self {
+            indicator,
+            access_token: response.access_token.clone(),
+            issued_at: now,
+            expires_at: response.expires_in.map(|life| now.plus(life)),
+        }
+    }
+
+    /// `spread`, from 0 to 255, moves the early renewal of different grants apart.
+    pub(crate) fn freshness(&self, now: Timestamp, spread: u8) -> Freshness {
+        let Some(expires_at) = self.expires_at else { return Freshness::Fresh };
+        let life = expires_at.since(self.issued_at);
+        let travel = TRAVEL.min(life / 4);
+        if now.plus(travel) >= expires_at {
+            return Freshness::Expired;
+        }
+        let early = (life / EARLY_FRACTION).min(EARLY_LIMIT);
+        // Between one and two times the early part, less what travel takes anyway.
+        let early = travel + early + early * u32::from(spread) / 255;
+        if now.plus(early) >= expires_at { Freshness::Aging } else { Freshness::Fresh }
+    }
+}
+
+impl Grant {
+    pub(crate) fn token_set(&self, indicator: Option<&str>) -> Option<&TokenSet> {
+        self.token_sets.iter().find(|set| set.indicator.as_deref() == indicator)
+    }
+
+    /// The next generation: what a successful refresh makes of this one.
+    #[must_use]
+    pub(crate) fn refreshed(
+        &self,
+        response: &TokenResponse,
+        indicator: Option<&str>,
+        now: Timestamp,
+    ) -> Self {
+        let mut next = self.clone();
+        next.generation += 1;
+        next.lease = None;
+        // RFC 6749 section 6: without a new refresh token the old one stays good.
+        if let Some(rotated) = &response.refresh_token {
+            next.refresh_token = Some(rotated.clone());
+        }
+        // A response about one resource says nothing of the scopes of the whole grant.
+        if indicator.is_none()
+            && let Some(scopes) = &response.scopes
+        {
+            next.scopes = scopes.clone();
+        }
+        next.token_sets.retain(|set| set.indicator.as_deref() != indicator);
+        next.token_sets.push(TokenSet::new(indicator.map(str::to_owned), response, now));
+        next
+    }
+
+    /// A grant that can never be used again. It keeps no token.
+    #[must_use]
+    pub(crate) fn tombstone(&self, standing: Standing) -> Self {
+        let mut tombstone = self.clone();
+        tombstone.generation += 1;
+        tombstone.lease = None;
+        tombstone.standing = standing;
+        tombstone.refresh_token = None;
+        tombstone.token_sets.clear();
+        tombstone
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn set(life: Option<u64>) -> TokenSet {
+        TokenSet {
+            indicator: None,
+            access_token: "at".into(),
+            issued_at: NOW,
+            expires_at: life.map(|seconds| NOW.plus(Duration::from_secs(seconds))),
+        }
+    }
+
+    #[test]
+    fn tokens_age_before_they_expire_by_a_fraction_of_their_life() {
+        let after = |set: &TokenSet, seconds: f64, spread| {
+            set.freshness(NOW.plus(Duration::from_secs_f64(seconds)), spread)
+        };
+        let minute = set(Some(60));
+        assert_eq!(after(&minute, 48.0, 0), Freshness::Fresh);
+        assert_eq!(after(&minute, 49.0, 0), Freshness::Aging);
+        assert_eq!(after(&minute, 43.0, 255), Freshness::Aging);
+        assert_eq!(after(&minute, 55.0, 0), Freshness::Expired);
+        let two_seconds = set(Some(2));
+        assert_eq!(after(&two_seconds, 1.0, 0), Freshness::Fresh);
+        assert_eq!(after(&two_seconds, 1.5, 0), Freshness::Expired);
+        let day = set(Some(86_400));
+        assert_eq!(after(&day, 86_400.0 - 130.0, 255), Freshness::Fresh, "never more than two minutes early");
+        assert_eq!(after(&set(None), 1e9, 255), Freshness::Fresh);
+        assert_eq!(after(&set(Some(0)), 0.0, 0), Freshness::Expired);
+    }
+
+    #[test]
+    fn owners_are_encoded_without_ambiguity() {
+        let user = |issuer: &str, subject: &str| {
+            Owner::User { issuer: issuer.into(), subject: subject.into() }.encoded()
+        };
+        assert_ne!(user("https://op.test/a", "b"), user("https://op.test/", "ab"));
+        assert_eq!(user("i", "s"), user("i", "s"));
+    }
+}

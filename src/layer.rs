@@ -1,0 +1,104 @@
+//! The layer: one constructor for each mode.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use tower::{Layer, Service};
+
+use crate::config::Config;
+use crate::error::{ConfigError, Error};
+use crate::flow::page;
+use crate::runtime::Runtime;
+use crate::service::OidcService;
+use crate::store::Store;
+
+/// Signs people in, and gives handlers [`CurrentUser`](crate::CurrentUser) and
+/// [`UserTokens`](crate::UserTokens). Clones are cheap and share everything.
+#[derive(Clone)]
+pub struct OidcLayer {
+    runtime: Arc<Runtime>,
+}
+
+impl OidcLayer {
+    /// Each person has their own tokens, and they are kept in a store.
+    ///
+    /// The provider need not answer yet: the application starts, serves, and signs people in as soon as it does.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the configuration, at once.
+    pub fn per_user(config: Config, store: impl Store) -> Result<Self, ConfigError> {
+        Ok(Self { runtime: Runtime::new(config, Arc::new(store))? })
+    }
+
+    /// Puts the layer around a service, such as a whole router: the outermost place, and the quickest.
+    pub fn layer<S>(&self, inner: S) -> OidcService<S> {
+        OidcService::new(inner, Arc::clone(&self.runtime))
+    }
+
+    /// The layer's own endpoints alone, for an application where the layer cannot be outermost: mount it so that it
+    /// gets the requests below `/auth/`, with their whole path.
+    pub fn endpoints(&self) -> OidcService<NoSuchEndpoint> {
+        self.layer(NoSuchEndpoint)
+    }
+
+    /// Waits until everything is written that must not be lost: refreshes under way, sessions that are being ended.
+    /// To be called when the server has stopped, before the process ends. A store that stays away keeps it waiting.
+    pub async fn drain(&self) {
+        self.runtime.tasks.close();
+        self.runtime.tasks.wait().await;
+        self.runtime.tasks.reopen();
+    }
+
+    /// Deletes records that have expired, and returns how many. They count for nothing already; this makes room.
+    /// One process of several may do it, now and then.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the store does not answer.
+    pub async fn delete_expired(&self) -> Result<u64, Error> {
+        Ok(self.runtime.records.delete_expired().await?)
+    }
+
+    #[cfg(any(feature = "testing", test))]
+    pub(crate) fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
+    }
+}
+
+impl<S> Layer<S> for OidcLayer {
+    type Service = OidcService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        OidcLayer::layer(self, inner)
+    }
+}
+
+impl fmt::Debug for OidcLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OidcLayer").field("public_url", &self.runtime.settings.public_url.as_str()).finish()
+    }
+}
+
+/// What stands below the layer's endpoints when they are mounted alone: nothing.
+#[derive(Clone, Debug)]
+pub struct NoSuchEndpoint;
+
+impl<B> Service<Request<B>> for NoSuchEndpoint {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = std::future::Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _: Request<B>) -> Self::Future {
+        std::future::ready(Ok(page::plain(StatusCode::NOT_FOUND, "There is nothing here.").map(Full::new)))
+    }
+}

@@ -1,0 +1,92 @@
+//! The one place where HTTP is sent from: deadlines, bounded bodies, no redirects.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, Service, ServiceExt};
+
+use crate::dev_provider::DevProvider;
+
+/// The longest that one call to a provider may take.
+pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The largest body that is read from a provider, in bytes.
+pub(crate) const PROVIDER_BODY: usize = 1024 * 1024;
+
+/// The largest body that is read from an API, in bytes.
+pub(crate) const API_BODY: usize = 16 * 1024 * 1024;
+
+/// How much of a body a client may read, in bytes. It travels in the request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct BodyLimit(pub(crate) usize);
+
+/// Why no response came. Whether the request arrived is not known, except where it says so.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OutboundError {
+    #[error("no answer within {} seconds", .0.as_secs())]
+    Deadline(Duration),
+    #[error("the connection failed")]
+    Connection(#[source] BoxError),
+    #[error("the answer has more than {0} bytes")]
+    TooLarge(usize),
+}
+
+/// An HTTP client behind one face.
+#[derive(Clone)]
+pub(crate) struct Outbound {
+    client: BoxCloneSyncService<Request<Bytes>, Response<Bytes>, BoxError>,
+    /// Answers for its own URLs in process: the application need not listen before it can sign people in.
+    development: Option<DevProvider>,
+}
+
+impl Outbound {
+    pub(crate) fn new<S>(client: S) -> Self
+    where
+        S: Service<Request<Bytes>, Response = Response<Bytes>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+    {
+        Self { client: BoxCloneSyncService::new(client.map_err(Into::into)), development: None }
+    }
+
+    #[must_use]
+    pub(crate) fn with_development(mut self, provider: Option<DevProvider>) -> Self {
+        self.development = provider;
+        self
+    }
+
+    /// One request, one response. Redirects come back as they are.
+    pub(crate) async fn send(
+        &self,
+        mut request: Request<Bytes>,
+        deadline: Duration,
+        limit: usize,
+    ) -> Result<Response<Bytes>, OutboundError> {
+        if let Some(provider) = &self.development
+            && provider.covers(request.uri())
+        {
+            return Ok(provider.handle(request));
+        }
+        request.extensions_mut().insert(BodyLimit(limit));
+        let call = self.client.clone().oneshot(request);
+        let response = match tokio::time::timeout(deadline, call).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => return Err(OutboundError::Connection(error)),
+            Err(_) => return Err(OutboundError::Deadline(deadline)),
+        };
+        // A client of the application's own may not know the limit.
+        if response.body().len() > limit {
+            return Err(OutboundError::TooLarge(limit));
+        }
+        Ok(response)
+    }
+}
+
+impl fmt::Debug for Outbound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Outbound")
+    }
+}

@@ -1,0 +1,329 @@
+//! The authorization request and its response (OpenID Connect Core 1.0 section 3.1.2, RFC 6749 section 4.1,
+//! RFC 7636, RFC 9207).
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+/// The longest authorization request that is sent as a redirect, in bytes. Longer ones break in browsers,
+/// proxies and providers that nobody here controls.
+pub(crate) const MAX_REDIRECT: usize = 2048;
+
+/// How the provider sends its response back (OAuth 2.0 Multiple Response Types, Form Post Response Mode).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ResponseMode {
+    /// In the query of a redirect. Works with `SameSite=Lax` cookies.
+    #[default]
+    Query,
+    /// In the body of a cross-site POST: nothing in the address bar, the history or a log. The login's cookie
+    /// is then `SameSite=None; Secure`.
+    FormPost,
+}
+
+/// What the person is asked at the provider (OpenID Connect Core 1.0 section 3.1.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Prompt {
+    /// To authenticate again.
+    Login,
+    /// To consent again.
+    Consent,
+    /// Which of their accounts to use.
+    SelectAccount,
+}
+
+impl Prompt {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Login => "login",
+            Self::Consent => "consent",
+            Self::SelectAccount => "select_account",
+        }
+    }
+
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        [Self::Login, Self::Consent, Self::SelectAccount].into_iter().find(|prompt| prompt.as_str() == name)
+    }
+}
+
+/// What one login asks for beyond the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginOptions {
+    /// What the person is asked.
+    pub prompt: Option<Prompt>,
+    /// Nobody is asked anything: whoever is not signed in at the provider comes back anonymous.
+    pub silent: bool,
+    /// The person must have authenticated at the provider within this time, which is checked on return.
+    pub max_age: Option<Duration>,
+    /// Whom the provider may expect.
+    pub login_hint: Option<String>,
+    /// Authentication context classes, one of which the ID token must name.
+    pub acr_values: Vec<String>,
+}
+
+/// Everything that an authorization request says.
+pub(crate) struct AuthorizationRequest<'a> {
+    pub(crate) client_id: &'a str,
+    pub(crate) redirect_uri: &'a str,
+    pub(crate) scopes: &'a [String],
+    pub(crate) resources: &'a [String],
+    pub(crate) response_mode: ResponseMode,
+    pub(crate) state: &'a str,
+    pub(crate) nonce: &'a str,
+    pub(crate) code_verifier: &'a str,
+    pub(crate) hosted_domain: Option<&'a str>,
+    pub(crate) options: &'a LoginOptions,
+    /// What the author adds, such as `access_type=offline`; never one of the names used here.
+    pub(crate) additional: &'a [(String, String)],
+}
+
+/// Parameters that are this crate's alone (RFC 9700: nothing overrides state, nonce or the challenge).
+pub(crate) const RESERVED: &[&str] = &[
+    "acr_values",
+    "client_id",
+    "client_secret",
+    "code_challenge",
+    "code_challenge_method",
+    "hd",
+    "login_hint",
+    "max_age",
+    "nonce",
+    "prompt",
+    "redirect_uri",
+    "request",
+    "request_uri",
+    "resource",
+    "response_mode",
+    "response_type",
+    "scope",
+    "state",
+];
+
+impl AuthorizationRequest<'_> {
+    pub(crate) fn parameters(&self) -> Vec<(&str, String)> {
+        let mut parameters = vec![
+            ("response_type", "code".to_owned()),
+            ("client_id", self.client_id.to_owned()),
+            ("redirect_uri", self.redirect_uri.to_owned()),
+            ("scope", self.scopes.join(" ")),
+            ("state", self.state.to_owned()),
+            ("nonce", self.nonce.to_owned()),
+            ("code_challenge", challenge(self.code_verifier)),
+            ("code_challenge_method", "S256".to_owned()),
+        ];
+        if self.response_mode == ResponseMode::FormPost {
+            parameters.push(("response_mode", "form_post".to_owned()));
+        }
+        parameters.extend(self.resources.iter().map(|resource| ("resource", resource.clone())));
+        if let Some(domain) = self.hosted_domain {
+            parameters.push(("hd", domain.to_owned()));
+        }
+        let options = self.options;
+        if options.silent {
+            parameters.push(("prompt", "none".to_owned()));
+        } else if let Some(prompt) = options.prompt {
+            parameters.push(("prompt", prompt.as_str().to_owned()));
+        }
+        if let Some(max_age) = options.max_age {
+            parameters.push(("max_age", max_age.as_secs().to_string()));
+        }
+        if let Some(hint) = &options.login_hint {
+            parameters.push(("login_hint", hint.clone()));
+        }
+        if !options.acr_values.is_empty() {
+            parameters.push(("acr_values", options.acr_values.join(" ")));
+        }
+        parameters.extend(self.additional.iter().map(|(name, value)| (name.as_str(), value.clone())));
+        parameters
+    }
+}
+
+/// RFC 7636 section 4.2, S256.
+fn challenge(code_verifier: &str) -> String {
+    URL_SAFE_NO_PAD.encode(Sha256::digest(code_verifier))
+}
+
+/// The endpoint's own query is kept (RFC 6749 section 3.1).
+pub(crate) fn with_parameters<'a>(
+    endpoint: &Url,
+    parameters: impl IntoIterator<Item = (&'a str, impl AsRef<str>)>,
+) -> Url {
+    let mut url = endpoint.clone();
+    url.query_pairs_mut().extend_pairs(parameters);
+    url
+}
+
+/// What came back to the callback.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct AuthorizationResponse {
+    pub(crate) state: String,
+    pub(crate) iss: Option<String>,
+    pub(crate) outcome: Outcome,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Code(String),
+    /// RFC 6749 section 4.1.2.1.
+    Error {
+        code: String,
+        description: Option<String>,
+    },
+}
+
+/// Why a callback is not an authorization response of the code flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the callback is not an authorization response: {0}")]
+pub(crate) struct MalformedResponse(pub(crate) &'static str);
+
+impl AuthorizationResponse {
+    /// Reads a query or a form body.
+    pub(crate) fn parse(encoded: &[u8]) -> Result<Self, MalformedResponse> {
+        let mut parameters = Parameters::default();
+        for (name, value) in form_urlencoded::parse(encoded) {
+            let slot = match &*name {
+                "code" => &mut parameters.code,
+                "state" => &mut parameters.state,
+                "iss" => &mut parameters.iss,
+                "error" => &mut parameters.error,
+                "error_description" => &mut parameters.error_description,
+                // Tokens in the front channel are another flow's: somebody mixes responses.
+                "id_token" | "access_token" | "token_type" => {
+                    return Err(MalformedResponse("unexpected token"));
+                }
+                // JARM wraps everything; what was not asked for is not unpacked.
+                "response" => return Err(MalformedResponse("unexpected response")),
+                _ => continue,
+            };
+            // RFC 6749 section 3.1: parameters MUST NOT be included more than once.
+            if slot.replace(value.into_owned()).is_some() {
+                return Err(MalformedResponse("a parameter stands twice"));
+            }
+        }
+        let filled = |value: Option<String>| value.filter(|value| !value.is_empty());
+        let state = filled(parameters.state).ok_or(MalformedResponse("state is missing"))?;
+        let outcome = match (filled(parameters.code), filled(parameters.error)) {
+            (Some(code), None) => Outcome::Code(code),
+            (None, Some(code)) => Outcome::Error { code, description: parameters.error_description },
+            (None, None) => return Err(MalformedResponse("code is missing")),
+            (Some(_), Some(_)) => return Err(MalformedResponse("both code and error")),
+        };
+        Ok(Self { state, iss: parameters.iss, outcome })
+    }
+
+    /// RFC 9207 section 2.4: an `iss` that is there must be the provider's, and must be there if announced.
+    pub(crate) fn check_issuer(&self, issuer: &str, announced: bool) -> Result<(), MalformedResponse> {
+        match &self.iss {
+            Some(iss) if iss == issuer => Ok(()),
+            None if !announced => Ok(()),
+            _ => Err(MalformedResponse("iss is not the provider's")),
+        }
+    }
+}
+
+#[derive(Default)]
+struct Parameters {
+    code: Option<String>,
+    state: Option<String>,
+    iss: Option<String>,
+    error: Option<String>,
+    error_description: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn the_challenge_is_rfc_7636_appendix_b() {
+        let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+        assert_eq!(challenge(verifier), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+    }
+
+    #[test]
+    fn a_code_and_an_error_are_read() {
+        let code =
+            AuthorizationResponse::parse(b"code=a%2Bb&state=s&iss=https%3A%2F%2Fop.test&extra=1").unwrap();
+        assert_eq!(code.outcome, Outcome::Code("a+b".to_owned()));
+        assert_eq!(code.check_issuer("https://op.test", true), Ok(()));
+        let error = AuthorizationResponse::parse(b"error=access_denied&state=s").unwrap();
+        assert_eq!(error.outcome, Outcome::Error { code: "access_denied".to_owned(), description: None });
+    }
+
+    /// Checks 1, 15, 18, 22 and 39.
+    #[test]
+    fn anything_else_is_malformed() {
+        for (response, why) in [
+            ("", "state is missing"),
+            ("code=c", "state is missing"),
+            ("code=c&state=", "state is missing"),
+            ("state=s", "code is missing"),
+            ("state=s&code=", "code is missing"),
+            ("state=s&code=c&code=c", "a parameter stands twice"),
+            ("state=s&state=s&code=c", "a parameter stands twice"),
+            ("state=s&code=c&iss=a&iss=a", "a parameter stands twice"),
+            ("state=s&code=c&error=e", "both code and error"),
+            ("state=s&code=c&id_token=x", "unexpected token"),
+            ("state=s&code=c&access_token=x", "unexpected token"),
+            ("response=x.y.z", "unexpected response"),
+        ] {
+            let refused = AuthorizationResponse::parse(response.as_bytes()).unwrap_err();
+            assert_eq!(refused, MalformedResponse(why), "{response}");
+        }
+    }
+
+    /// Checks 19 and 20.
+    #[test]
+    fn the_issuer_parameter_is_compared_exactly_and_required_where_announced() {
+        let response = |query: &str| AuthorizationResponse::parse(query.as_bytes()).unwrap();
+        assert!(response("code=c&state=s").check_issuer("https://op.test", false).is_ok());
+        assert!(response("code=c&state=s").check_issuer("https://op.test", true).is_err());
+        assert!(response("code=c&state=s&iss=").check_issuer("https://op.test", false).is_err());
+        for other in ["https://op.test/", "https://evil.test", "HTTPS://op.test"] {
+            assert!(
+                response(&format!("code=c&state=s&iss={other}"))
+                    .check_issuer("https://op.test", false)
+                    .is_err()
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_without_panic_and_never_yield_empty_values(bytes: Vec<u8>) {
+            if let Ok(response) = AuthorizationResponse::parse(&bytes) {
+                prop_assert!(!response.state.is_empty());
+                prop_assert!(response.outcome != Outcome::Code(String::new()));
+            }
+        }
+
+        /// What is validated is what is sent: each parameter survives the URL as it was.
+        #[test]
+        fn parameters_survive_the_url(hint in ".{0,40}", own in ".{0,20}") {
+            let options = LoginOptions { login_hint: Some(hint.clone()), ..LoginOptions::default() };
+            let additional = [("x".to_owned(), own.clone())];
+            let request = AuthorizationRequest {
+                client_id: "c&state=evil", redirect_uri: "https://app.test/auth/callback", scopes: &["openid".to_owned()],
+                resources: &[], response_mode: ResponseMode::Query, state: "s", nonce: "n", code_verifier: "v",
+                hosted_domain: None, options: &options, additional: &additional,
+            };
+            let endpoint = Url::parse("https://op.test/authorize?own=1").unwrap();
+            let url = with_parameters(&endpoint, request.parameters());
+            let value = |name: &str| {
+                let found: Vec<_> = url.query_pairs().filter(|(n, _)| n == name).map(|(_, v)| v.into_owned()).collect();
+                found
+            };
+            prop_assert_eq!(value("login_hint"), [hint]);
+            prop_assert_eq!(value("x"), [own]);
+            prop_assert_eq!(value("state"), ["s"]);
+            prop_assert_eq!(value("client_id"), ["c&state=evil"]);
+            prop_assert_eq!(value("own"), ["1"]);
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! ID tokens: OpenID Connect Core 1.0 section 3.1.3.7 with `openidconnect`, and what it leaves to the caller.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use openidconnect::core::{CoreIdToken, CoreIdTokenVerifier, CoreJsonWebKeySet, CoreJwsSigningAlgorithm};
+use openidconnect::{
+    AccessToken, AccessTokenHash, ClaimsVerificationError, ClientId, IssuerUrl, Nonce,
+    SignatureVerificationError,
+};
+use serde_json::{Map, Value};
+
+use super::json;
+use crate::ambient::Timestamp;
+
+/// How far the provider's clock may be from ours.
+pub(crate) const LEEWAY: Duration = Duration::from_secs(60);
+
+/// A signature algorithm that is accepted: asymmetric, and never `none` (RFC 8725 sections 3.1 and 3.2).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Algorithm(CoreJwsSigningAlgorithm);
+
+impl Algorithm {
+    pub(crate) fn from_name(name: &str) -> Option<Self> {
+        Some(Self(match name {
+            "RS256" => CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
+            "RS384" => CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
+            "PS256" => CoreJwsSigningAlgorithm::RsaSsaPssSha256,
+            "PS384" => CoreJwsSigningAlgorithm::RsaSsaPssSha384,
+            "ES256" => CoreJwsSigningAlgorithm::EcdsaP256Sha256,
+            "ES384" => CoreJwsSigningAlgorithm::EcdsaP384Sha384,
+            "EdDSA" => CoreJwsSigningAlgorithm::EdDsa,
+            _ => return None,
+        }))
+    }
+}
+
+/// A provider's key set (RFC 7517). Entries that cannot be read are skipped.
+#[derive(Clone, Debug)]
+pub(crate) struct KeySet(CoreJsonWebKeySet);
+
+impl KeySet {
+    /// `None` when the document is not a key set or holds no key.
+    pub(crate) fn parse(document: &[u8]) -> Option<Self> {
+        let keys: CoreJsonWebKeySet = serde_json::from_slice(document).ok()?;
+        (!keys.keys().is_empty()).then_some(Self(keys))
+    }
+}
+
+/// What an ID token must say.
+#[derive(Clone, Debug)]
+pub(crate) struct Expected<'a> {
+    pub(crate) issuer: &'a str,
+    pub(crate) client_id: &'a str,
+    pub(crate) trusted_audiences: &'a [String],
+    pub(crate) algorithms: &'a [Algorithm],
+    pub(crate) access_token: &'a str,
+    pub(crate) now: Timestamp,
+    pub(crate) occasion: Occasion<'a>,
+}
+
+/// What the ID token came with.
+#[derive(Clone, Debug)]
+pub(crate) enum Occasion<'a> {
+    Login {
+        nonce: &'a str,
+        max_age: Option<Duration>,
+        acr_values: &'a [String],
+    },
+    /// OpenID Connect Core 1.0 section 12.2: the same person, by the same authentication.
+    Refresh {
+        original: &'a Facts,
+    },
+}
+
+/// An ID token that holds.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct IdToken {
+    pub(crate) facts: Facts,
+    pub(crate) sid: Option<String>,
+    pub(crate) acr: Option<String>,
+    pub(crate) claims: Map<String, Value>,
+}
+
+/// What later ID tokens of the same grant are compared with.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Facts {
+    pub(crate) issuer: String,
+    pub(crate) subject: String,
+    pub(crate) issued_at: u64,
+    pub(crate) auth_time: Option<u64>,
+    pub(crate) authorized_party: Option<String>,
+    pub(crate) nonce: Option<String>,
+}
+
+/// Why an ID token is refused. `UnknownKey` may be a key that was rotated in a moment ago.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum IdTokenError {
+    #[error("the ID token is signed with a key that the provider does not publish")]
+    UnknownKey,
+    #[error("the ID token is refused: {0}")]
+    Refused(&'static str),
+    /// Only in a refresh: the tokens belong to somebody else.
+    #[error("the ID token names another owner: {0}")]
+    AnotherOwner(&'static str),
+}
+
+use IdTokenError::{AnotherOwner, Refused};
+
+/// Verifies an ID token, in the order of section 3.1.3.7.
+pub(crate) fn verify(compact: &str, keys: &KeySet, expected: &Expected<'_>) -> Result<IdToken, IdTokenError> {
+    let token: CoreIdToken = compact.parse().map_err(|_| Refused("it is not a signed JWT"))?;
+    let issuer = IssuerUrl::new(expected.issuer.to_owned()).map_err(|_| Refused("iss"))?;
+    let client_id = ClientId::new(expected.client_id.to_owned());
+    let verifier = CoreIdTokenVerifier::new_public_client(client_id, issuer, keys.0.clone())
+        .set_allowed_algs(expected.algorithms.iter().map(|algorithm| algorithm.0.clone()))
+        .set_other_audience_verifier_fn(|audience| {
+            expected.trusted_audiences.iter().any(|trusted| trusted == audience.as_str())
+        })
+        // Expiry is compared below, with a leeway that the library does not have.
+        .set_time_fn(Default::default);
+    // The nonce depends on the occasion and is compared below too.
+    let any_nonce = |_: Option<&Nonce>| Ok(());
+    token.claims(&verifier, any_nonce).map_err(refusal)?;
+
+    // The signature holds; these are the bytes that it covers.
+    let claims = payload(compact).ok_or(Refused("its claims are not one JSON object"))?;
+    let facts = facts(&claims)?;
+    // 3.1.3.7 (2), and for a refresh 12.2: the same issuer.
+    if facts.issuer != expected.issuer {
+        return Err(Refused("iss"));
+    }
+    authorized_party(&claims, &facts, expected.client_id)?;
+    times(&claims, &facts, expected.now)?;
+    access_token_hash(&token, &verifier, &claims, expected.access_token)?;
+    match &expected.occasion {
+        Occasion::Login { nonce, max_age, acr_values } => {
+            // (11)
+            if facts.nonce.as_deref() != Some(*nonce) {
+                return Err(Refused("nonce"));
+            }
+            authenticated_recently(&facts, *max_age, expected.now)?;
+            // (12): voluntary in the specification; whoever asks for it here relies on it.
+            let acr = json::text(&claims, "acr");
+            if !acr_values.is_empty() && !acr_values.iter().any(|wanted| Some(wanted.as_str()) == acr) {
+                return Err(Refused("acr"));
+            }
+        }
+        Occasion::Refresh { original } => same_authentication(&facts, original)?,
+    }
+    Ok(IdToken {
+        sid: json::text(&claims, "sid").map(str::to_owned),
+        acr: json::text(&claims, "acr").map(str::to_owned),
+        facts,
+        claims,
+    })
+}
+
+fn refusal(error: ClaimsVerificationError) -> IdTokenError {
+    // The library's messages repeat claims; ours never do.
+    match error {
+        ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey) => {
+            IdTokenError::UnknownKey
+        }
+        ClaimsVerificationError::SignatureVerification(SignatureVerificationError::DisallowedAlg(_)) => {
+            Refused("alg")
+        }
+        ClaimsVerificationError::SignatureVerification(_) => Refused("signature"),
+        ClaimsVerificationError::InvalidIssuer(_) => Refused("iss"),
+        ClaimsVerificationError::InvalidAudience(_) => Refused("aud"),
+        _ => Refused("its header or a claim is not supported"),
+    }
+}
+
+fn payload(compact: &str) -> Option<Map<String, Value>> {
+    let payload = compact.split('.').nth(1)?;
+    json::object(&URL_SAFE_NO_PAD.decode(payload).ok()?)
+}
+
+fn facts(claims: &Map<String, Value>) -> Result<Facts, IdTokenError> {
+    let text = |name| json::text(claims, name).map(str::to_owned);
+    Ok(Facts {
+        issuer: text("iss").ok_or(Refused("iss"))?,
+        // Section 2: at most 255 ASCII characters; longer ones would also make rows and cookies grow.
+        subject: text("sub").filter(|sub| sub.len() <= 255).ok_or(Refused("sub"))?,
+        issued_at: json::numeric_date(claims, "iat").ok_or(Refused("iat"))?,
+        auth_time: json::numeric_date(claims, "auth_time"),
+        authorized_party: text("azp"),
+        nonce: text("nonce"),
+    })
+}
+
+/// 3.1.3.7 (4) and (5): several audiences need an authorized party, and one that is named must be us.
+fn authorized_party(claims: &Map<String, Value>, facts: &Facts, client_id: &str) -> Result<(), IdTokenError> {
+    let several = claims.get("aud").and_then(Value::as_array).is_some_and(|audiences| audiences.len() > 1);
+    match (&facts.authorized_party, claims.contains_key("azp")) {
+        (Some(party), _) if party == client_id => Ok(()),
+        (None, false) if !several => Ok(()),
+        _ => Err(Refused("azp")),
+    }
+}
+
+/// 3.1.3.7 (9) and (10), and `nbf` (RFC 7519 section 4.1.5).
+fn times(claims: &Map<String, Value>, facts: &Facts, now: Timestamp) -> Result<(), IdTokenError> {
+    let expires = json::numeric_date(claims, "exp").ok_or(Refused("exp"))?;
+    if Timestamp::from_secs(expires).plus(LEEWAY) <= now {
+        return Err(Refused("exp"));
+    }
+    let latest = now.plus(LEEWAY);
+    if Timestamp::from_secs(facts.issued_at) > latest {
+        return Err(Refused("iat"));
+    }
+    // A `nbf` that cannot be read is not one that has passed.
+    if claims.contains_key("nbf")
+        && json::numeric_date(claims, "nbf").is_none_or(|nbf| Timestamp::from_secs(nbf) > latest)
+    {
+        return Err(Refused("nbf"));
+    }
+    Ok(())
+}
+
+/// 3.1.3.8: binds the access token to the ID token, where the provider says so.
+fn access_token_hash(
+    token: &CoreIdToken,
+    verifier: &CoreIdTokenVerifier<'_>,
+    claims: &Map<String, Value>,
+    access_token: &str,
+) -> Result<(), IdTokenError> {
+    let Some(hash) = claims.get("at_hash") else { return Ok(()) };
+    let refused = Refused("at_hash");
+    let algorithm = token.signing_alg().map_err(|_| refused)?;
+    let key = token.signing_key(verifier).map_err(|_| refused)?;
+    let access_token = AccessToken::new(access_token.to_owned());
+    let computed = AccessTokenHash::from_token(&access_token, algorithm, key).map_err(|_| refused)?;
+    if hash.as_str() == Some(computed.as_str()) { Ok(()) } else { Err(refused) }
+}
+
+/// 3.1.3.7 (13).
+fn authenticated_recently(
+    facts: &Facts,
+    max_age: Option<Duration>,
+    now: Timestamp,
+) -> Result<(), IdTokenError> {
+    let Some(max_age) = max_age else { return Ok(()) };
+    let auth_time = facts.auth_time.ok_or(Refused("auth_time"))?;
+    let latest = Timestamp::from_secs(auth_time).plus(max_age).plus(LEEWAY);
+    if latest < now { Err(Refused("auth_time")) } else { Ok(()) }
+}
+
+/// Section 12.2. Whoever differs in `iss` or `sub` is somebody else; the rest is an answer that is not to be used.
+fn same_authentication(facts: &Facts, original: &Facts) -> Result<(), IdTokenError> {
+    if facts.subject != original.subject {
+        return Err(AnotherOwner("sub"));
+    }
+    if facts.issuer != original.issuer {
+        return Err(AnotherOwner("iss"));
+    }
+    if facts.issued_at < original.issued_at.saturating_sub(LEEWAY.as_secs()) {
+        return Err(Refused("iat"));
+    }
+    if facts.auth_time.is_some() && original.auth_time.is_some() && facts.auth_time != original.auth_time {
+        return Err(Refused("auth_time"));
+    }
+    if facts.authorized_party != original.authorized_party {
+        return Err(Refused("azp"));
+    }
+    if facts.nonce.is_some() && facts.nonce != original.nonce {
+        return Err(Refused("nonce"));
+    }
+    Ok(())
+}

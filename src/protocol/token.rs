@@ -1,0 +1,283 @@
+//! Token requests and responses (RFC 6749 sections 2.3.1, 4.1.3, 5 and 6; RFC 7009).
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::json;
+use crate::secret::Secret;
+
+/// How the application authenticates at the token endpoint (OpenID Connect Core 1.0 section 9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// `client_secret_basic`.
+    Basic,
+    /// `client_secret_post`.
+    Post,
+    /// No secret: PKCE alone protects the code.
+    None,
+}
+
+impl ClientAuth {
+    /// What the provider announces; basic where it says nothing (OpenID Connect Discovery 1.0 section 3).
+    pub(crate) fn announced(methods: &[String], has_secret: bool) -> Self {
+        let offers = |method: &str| methods.iter().any(|offered| offered == method);
+        match has_secret {
+            false => Self::None,
+            true if !offers("client_secret_basic") && offers("client_secret_post") => Self::Post,
+            true => Self::Basic,
+        }
+    }
+}
+
+/// A form to be posted, and the `Authorization` header that goes with it.
+pub(crate) struct AuthenticatedForm {
+    pub(crate) body: Secret,
+    pub(crate) authorization: Option<Secret>,
+}
+
+/// Puts the client's authentication to a form's parameters.
+pub(crate) fn authenticated_form(
+    parameters: &[(&str, &str)],
+    auth: ClientAuth,
+    client_id: &str,
+    client_secret: Option<&Secret>,
+) -> AuthenticatedForm {
+    let mut body = form_urlencoded::Serializer::new(String::new());
+    body.extend_pairs(parameters);
+    let secret = client_secret.map(Secret::expose_secret).unwrap_or_default();
+    let mut authorization = None;
+    match auth {
+        // Section 2.3.1: each half is form-encoded before the colon joins them, or a colon in it would split it.
+        ClientAuth::Basic => {
+            let encode = |part: &str| form_urlencoded::byte_serialize(part.as_bytes()).collect::<String>();
+            let credentials = STANDARD.encode(format!("{}:{}", encode(client_id), encode(secret)));
+            authorization = Some(Secret::new(format!("Basic {credentials}")));
+        }
+        ClientAuth::Post => {
+            body.append_pair("client_id", client_id).append_pair("client_secret", secret);
+        }
+        ClientAuth::None => {
+            body.append_pair("client_id", client_id);
+        }
+    }
+    AuthenticatedForm { body: Secret::new(body.finish()), authorization }
+}
+
+/// A token endpoint's success (RFC 6749 section 5.1, OpenID Connect Core 1.0 section 3.1.3.3).
+#[derive(Debug)]
+pub(crate) struct TokenResponse {
+    pub(crate) access_token: Secret,
+    /// Missing means usable until an API says 401.
+    pub(crate) expires_in: Option<Duration>,
+    pub(crate) refresh_token: Option<Secret>,
+    pub(crate) id_token: Option<Secret>,
+    /// Missing means as requested.
+    pub(crate) scopes: Option<Vec<String>>,
+}
+
+/// Why a token request brought no tokens.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TokenError {
+    /// Section 5.2: the provider says no, and why.
+    #[error("the provider refused: {0}")]
+    Refused(String),
+    /// 5xx, 429, or an error that is said to pass.
+    #[error("the provider cannot answer now")]
+    Temporary,
+    #[error("the token response is malformed: {0}")]
+    Malformed(&'static str),
+}
+
+/// A response that promises longer is believed for a year.
+const LONGEST: u64 = 365 * 24 * 60 * 60;
+
+pub(crate) fn parse_response(status: u16, body: &[u8]) -> Result<TokenResponse, TokenError> {
+    if status >= 500 || status == 429 {
+        return Err(TokenError::Temporary);
+    }
+    let members = json::object(body);
+    if status != 200 {
+        return Err(members.as_ref().and_then(error_code).map_or(TokenError::Malformed("status"), refused));
+    }
+    let members = members.ok_or(TokenError::Malformed("not a JSON object"))?;
+    // Some providers answer errors with 200.
+    if let Some(code) = error_code(&members) {
+        return Err(refused(code));
+    }
+    let access_token = json::text(&members, "access_token").ok_or(TokenError::Malformed("access_token"))?;
+    // It becomes a header value: only what RFC 6750 section 2.1 lets into one.
+    if !access_token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(TokenError::Malformed("access_token"));
+    }
+    // Section 7.1: a type that is not understood must not be used; its name has no case.
+    let token_type = json::text(&members, "token_type").ok_or(TokenError::Malformed("token_type"))?;
+    if !token_type.eq_ignore_ascii_case("bearer") {
+        return Err(TokenError::Malformed("token_type"));
+    }
+    let secret = |name| json::text(&members, name).map(Secret::from);
+    Ok(TokenResponse {
+        access_token: access_token.into(),
+        expires_in: expires_in(&members),
+        refresh_token: secret("refresh_token"),
+        id_token: secret("id_token"),
+        scopes: members.get("scope").and_then(Value::as_str).map(scopes),
+    })
+}
+
+/// Space-separated (section 3.3). An empty value grants nothing, which is not the same as a missing one.
+pub(crate) fn scopes(value: &str) -> Vec<String> {
+    value.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
+}
+
+fn error_code(members: &Map<String, Value>) -> Option<&str> {
+    json::text(members, "error")
+}
+
+fn refused(code: &str) -> TokenError {
+    match code {
+        "temporarily_unavailable" | "server_error" | "slow_down" => TokenError::Temporary,
+        // Section 5.2 allows no more than printable ASCII; the code goes into logs and pages.
+        _ => TokenError::Refused(code.chars().filter(char::is_ascii_graphic).take(64).collect()),
+    }
+}
+
+/// Lenient on purpose: a rotated refresh token in the same response must not be lost over a lifetime that is
+/// spelled oddly. What cannot be read counts as missing, and what is negative as over.
+fn expires_in(members: &Map<String, Value>) -> Option<Duration> {
+    let value = members.get("expires_in")?;
+    let seconds = match value {
+        Value::String(text) => text.trim().parse::<f64>().ok()?,
+        _ => value.as_f64()?,
+    };
+    // Saturating: NaN and negative numbers become 0.
+    Some(Duration::from_secs((seconds as u64).min(LONGEST)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn response(edit: impl FnOnce(&mut Value)) -> Result<TokenResponse, TokenError> {
+        let mut body = json!({ "access_token": "at", "token_type": "Bearer", "expires_in": 60 });
+        edit(&mut body);
+        parse_response(200, body.to_string().as_bytes())
+    }
+
+    #[test]
+    fn a_success_is_read() {
+        let tokens = response(|b| b["scope"] = "a  b".into()).unwrap();
+        assert_eq!(tokens.access_token.expose_secret(), "at");
+        assert_eq!(
+            (tokens.expires_in, tokens.scopes),
+            (Some(Duration::from_secs(60)), Some(vec!["a".into(), "b".into()]))
+        );
+        assert!(tokens.refresh_token.is_none() && tokens.id_token.is_none());
+    }
+
+    /// Checks 78 and 79.
+    #[test]
+    fn access_token_and_token_type_are_required() {
+        for wrong in [Value::Null, json!(""), json!(1), json!("a b"), json!("a\r\nX: 1")] {
+            assert_eq!(
+                response(|b| b["access_token"] = wrong).unwrap_err(),
+                TokenError::Malformed("access_token")
+            );
+        }
+        for wrong in [Value::Null, json!(""), json!("DPoP"), json!("mac")] {
+            assert_eq!(
+                response(|b| b["token_type"] = wrong).unwrap_err(),
+                TokenError::Malformed("token_type")
+            );
+        }
+        assert!(response(|b| b["token_type"] = "bEaReR".into()).is_ok());
+    }
+
+    /// Check 81.
+    #[test]
+    fn lifetimes_are_read_leniently() {
+        for (given, expected) in [
+            (Value::Null, None),
+            (json!("soon"), None),
+            (json!([]), None),
+            (json!(-5), Some(0)),
+            (json!("3600"), Some(3600)),
+            (json!(59.9), Some(59)),
+            (json!(1e300), Some(LONGEST)),
+        ] {
+            let tokens = response(|b| b["expires_in"] = given.clone()).unwrap();
+            assert_eq!(tokens.expires_in, expected.map(Duration::from_secs), "{given}");
+        }
+    }
+
+    /// Checks 77, 82 and 94.
+    #[test]
+    fn failures_are_told_apart() {
+        let refused = |code: &str| TokenError::Refused(code.to_owned());
+        for (status, body, expected) in [
+            (400, r#"{"error":"invalid_grant"}"#, refused("invalid_grant")),
+            (401, r#"{"error":"invalid_client","error_description":"no"}"#, refused("invalid_client")),
+            (200, r#"{"error":"bad_verification_code"}"#, refused("bad_verification_code")),
+            (400, r#"{"error":"<script>\n"}"#, refused("<script>")),
+            (400, r#"{"error":"temporarily_unavailable"}"#, TokenError::Temporary),
+            (503, r#"{"error":"invalid_grant"}"#, TokenError::Temporary),
+            (500, "<html>", TokenError::Temporary),
+            (429, "", TokenError::Temporary),
+            (400, "invalid_grant", TokenError::Malformed("status")),
+            (404, "<html>invalid_grant</html>", TokenError::Malformed("status")),
+            (302, "", TokenError::Malformed("status")),
+            (200, "", TokenError::Malformed("not a JSON object")),
+            (200, "[]", TokenError::Malformed("not a JSON object")),
+            (
+                200,
+                r#"{"access_token":"a","access_token":"b","token_type":"Bearer"}"#,
+                TokenError::Malformed("not a JSON object"),
+            ),
+        ] {
+            assert_eq!(parse_response(status, body.as_bytes()).unwrap_err(), expected, "{status} {body}");
+        }
+        assert_eq!(response(|b| b["scope"] = "".into()).unwrap().scopes, Some(vec![]));
+    }
+
+    #[test]
+    fn the_announced_method_is_used_and_basic_where_none_is() {
+        let announced = |methods: &[&str], secret| {
+            ClientAuth::announced(&methods.iter().map(|m| (*m).to_owned()).collect::<Vec<_>>(), secret)
+        };
+        assert_eq!(announced(&[], true), ClientAuth::Basic);
+        assert_eq!(announced(&["client_secret_post"], true), ClientAuth::Post);
+        assert_eq!(announced(&["client_secret_post", "client_secret_basic"], true), ClientAuth::Basic);
+        assert_eq!(announced(&["private_key_jwt"], true), ClientAuth::Basic);
+        assert_eq!(announced(&["client_secret_basic"], false), ClientAuth::None);
+    }
+
+    proptest! {
+        /// Special characters in either half come back as they were, by both methods.
+        #[test]
+        fn credentials_survive_their_encoding(id in ".{1,20}", secret in ".{1,20}") {
+            let given = Secret::new(secret.clone());
+            let basic = authenticated_form(&[("a", "&=b")], ClientAuth::Basic, &id, Some(&given));
+            let header = basic.authorization.unwrap();
+            let decoded = STANDARD.decode(header.expose_secret().strip_prefix("Basic ").unwrap()).unwrap();
+            let decoded = String::from_utf8(decoded).unwrap();
+            let (left, right) = decoded.split_once(':').unwrap();
+            let plain = |half: &str| form_urlencoded::parse(format!("x={half}").as_bytes()).next().unwrap().1.into_owned();
+            prop_assert_eq!((plain(left), plain(right)), (id.clone(), secret.clone()));
+            prop_assert_eq!(basic.body.expose_secret(), "a=%26%3Db");
+            let post = authenticated_form(&[], ClientAuth::Post, &id, Some(&given));
+            let pairs: Vec<_> = form_urlencoded::parse(post.body.expose_secret().as_bytes()).into_owned().collect();
+            prop_assert_eq!(pairs, [("client_id".to_owned(), id), ("client_secret".to_owned(), secret)]);
+        }
+
+        #[test]
+        fn any_body_is_read_without_panic(status in 100_u16..600, body: Vec<u8>) {
+            let _ = parse_response(status, &body);
+        }
+    }
+}

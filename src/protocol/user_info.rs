@@ -1,0 +1,101 @@
+//! UserInfo responses (OpenID Connect Core 1.0 section 5.3).
+
+use serde_json::{Map, Value};
+
+use super::json;
+
+/// Why a UserInfo response is not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UserInfoError {
+    #[error("the UserInfo response is not a JSON object")]
+    Malformed,
+    /// Section 5.3.4: the claims of somebody else MUST NOT be used.
+    #[error("the UserInfo response is about somebody else")]
+    AnotherSubject,
+}
+
+/// The claims about `subject`. Signed and encrypted responses are not asked for and not understood.
+pub(crate) fn parse(body: &[u8], subject: &str) -> Result<Map<String, Value>, UserInfoError> {
+    let claims = json::object(body).ok_or(UserInfoError::Malformed)?;
+    if json::text(&claims, "sub") != Some(subject) {
+        return Err(UserInfoError::AnotherSubject);
+    }
+    Ok(claims)
+}
+
+/// Claims that belong to the ID token as a token and say nothing about the person.
+const TOKEN_CLAIMS: &[&str] = &[
+    "iss",
+    "sub",
+    "aud",
+    "exp",
+    "iat",
+    "nbf",
+    "jti",
+    "nonce",
+    "at_hash",
+    "c_hash",
+    "s_hash",
+    "azp",
+    "sid",
+    "auth_time",
+    "acr",
+    "amr",
+];
+
+/// What is kept about the person: the ID token's claims, over which UserInfo's go.
+///
+/// An e-mail and its `email_verified` come from the same place: one that is verified must not lend that to
+/// another.
+pub(crate) fn about_person(
+    mut id_token: Map<String, Value>,
+    user_info: Option<Map<String, Value>>,
+) -> Map<String, Value> {
+    id_token.retain(|name, _| !TOKEN_CLAIMS.contains(&name.as_str()));
+    let Some(mut user_info) = user_info else { return id_token };
+    user_info.retain(|name, _| !TOKEN_CLAIMS.contains(&name.as_str()));
+    for (claim, verified) in [("email", "email_verified"), ("phone_number", "phone_number_verified")] {
+        if user_info.contains_key(claim) {
+            id_token.remove(verified);
+        } else {
+            user_info.remove(verified);
+        }
+    }
+    id_token.extend(user_info);
+    id_token
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn map(value: Value) -> Map<String, Value> {
+        value.as_object().cloned().unwrap()
+    }
+
+    /// Checks 85 and 86.
+    #[test]
+    fn only_the_same_subject_is_used() {
+        assert!(parse(br#"{"sub":"a1","name":"Alice"}"#, "a1").is_ok());
+        for other in [r#"{"sub":"b1"}"#, r#"{"name":"Alice"}"#, r#"{"sub":""}"#, r#"{"sub":1}"#] {
+            assert_eq!(parse(other.as_bytes(), "a1"), Err(UserInfoError::AnotherSubject), "{other}");
+        }
+        assert_eq!(parse(br#"{"sub":"b1","sub":"a1"}"#, "a1"), Err(UserInfoError::Malformed));
+        assert_eq!(parse(b"eyJ.eyJ.sig", "a1"), Err(UserInfoError::Malformed));
+    }
+
+    #[test]
+    fn a_verification_never_moves_to_another_address() {
+        let id_token = map(json!({"sub":"a","email":"own@x.test","email_verified":true,"exp":1,"name":"A"}));
+        let merged = about_person(id_token.clone(), Some(map(json!({"sub":"a","email":"root@x.test"}))));
+        assert_eq!(Value::Object(merged), json!({"email":"root@x.test","name":"A"}));
+        let unverified = map(json!({"email":"own@x.test"}));
+        let merged = about_person(unverified, Some(map(json!({"email_verified":true}))));
+        assert_eq!(Value::Object(merged), json!({"email":"own@x.test"}));
+        assert_eq!(
+            Value::Object(about_person(id_token, None)),
+            json!({"email":"own@x.test","email_verified":true,"name":"A"})
+        );
+    }
+}

@@ -1,0 +1,334 @@
+//! The OpenID Provider over HTTP: metadata, key set with rotation, and each request of the protocol.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Method, Request, Response, StatusCode};
+use serde_json::{Map, Value};
+use tower::BoxError;
+use url::Url;
+
+use crate::ambient::Clock;
+use crate::events::{EventCode, Events};
+use crate::fetched::{Fetched, Pausing};
+use crate::outbound::{CALL_DEADLINE, Outbound, OutboundError, PROVIDER_BODY};
+use crate::protocol::id_token::{Expected, IdToken, IdTokenError, KeySet, Occasion, verify};
+use crate::protocol::json;
+use crate::protocol::metadata::{self, Metadata, MetadataError};
+use crate::protocol::token::{ClientAuth, TokenError, TokenResponse, authenticated_form, parse_response};
+use crate::protocol::user_info::{self, UserInfoError};
+use crate::secret::Secret;
+use crate::settings::RelyingParty;
+
+/// Metadata and keys are read again after this time, in the background.
+const MAX_AGE: Duration = Duration::from_secs(60 * 60);
+/// An unknown key makes the key set be read again no more often than this.
+const KEY_SET_THROTTLE: Duration = Duration::from_secs(2);
+
+/// The provider at which this application is registered.
+pub(crate) struct Provider {
+    pub(crate) relying_party: RelyingParty,
+    outbound: Outbound,
+    events: Events,
+    clock: Clock,
+    metadata: Fetched<Metadata>,
+    keys: Fetched<KeySet>,
+}
+
+/// Why the provider was of no use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProviderError {
+    /// It may work in a moment. Whether the provider did what it was asked is not known.
+    #[error("the provider is not available: {0}")]
+    Unavailable(#[source] BoxError),
+    /// It said that it cannot answer now, and did nothing.
+    #[error("the provider cannot answer now")]
+    Busy,
+    #[error("the provider refused: {0}")]
+    Refused(String),
+    #[error("the provider's answer is malformed: {0}")]
+    Malformed(&'static str),
+    #[error(transparent)]
+    IdToken(#[from] IdTokenError),
+    #[error(transparent)]
+    UserInfo(#[from] UserInfoError),
+}
+
+impl ProviderError {
+    /// Whether trying again later may help, and nothing was said about the person.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Busy)
+    }
+}
+
+impl From<Pausing> for ProviderError {
+    fn from(_: Pausing) -> Self {
+        Self::Unavailable("it failed a moment ago".into())
+    }
+}
+
+impl From<OutboundError> for ProviderError {
+    fn from(error: OutboundError) -> Self {
+        Self::Unavailable(Box::new(error))
+    }
+}
+
+impl From<MetadataError> for ProviderError {
+    fn from(error: MetadataError) -> Self {
+        // Wrong metadata is a provider that cannot be used now: it may be mended without a restart here.
+        Self::Unavailable(Box::new(error))
+    }
+}
+
+impl From<TokenError> for ProviderError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Refused(code) => Self::Refused(code),
+            TokenError::Temporary => Self::Busy,
+            TokenError::Malformed(what) => Self::Malformed(what),
+        }
+    }
+}
+
+impl Provider {
+    pub(crate) fn new(relying_party: RelyingParty, outbound: Outbound, events: Events, clock: Clock) -> Self {
+        let metadata = Fetched::new(clock.clone());
+        let keys = Fetched::new(clock.clone());
+        Self { relying_party, outbound, events, clock, metadata, keys }
+    }
+
+    /// The provider's metadata: fetched at the first need, and served on while the provider is away.
+    pub(crate) async fn metadata(self: &Arc<Self>) -> Result<Arc<Metadata>, ProviderError> {
+        if self.metadata.value().is_some() && self.metadata.is_older_than(MAX_AGE) {
+            let provider = Arc::clone(self);
+            tokio::spawn(async move {
+                let _ = provider
+                    .metadata
+                    .refetch(Duration::from_secs(1), async || provider.fetch_metadata().await)
+                    .await;
+            });
+        }
+        self.metadata.get_or_fetch(async || self.fetch_metadata().await).await
+    }
+
+    /// What is known of the provider without asking it.
+    pub(crate) fn known_metadata(&self) -> Option<Arc<Metadata>> {
+        self.metadata.value()
+    }
+
+    async fn fetch_metadata(&self) -> Result<Metadata, ProviderError> {
+        let fetched = async {
+            let url = metadata::discovery_url(&self.relying_party.issuer);
+            let document = self.get(&url).await?;
+            Ok::<_, ProviderError>(metadata::parse(&document, &self.relying_party.issuer)?)
+        };
+        self.told(fetched.await, EventCode::MetadataFetched)
+    }
+
+    async fn fetch_keys(&self, metadata: &Metadata) -> Result<KeySet, ProviderError> {
+        let fetched = async {
+            let document = self.get(metadata.jwks_uri.as_str()).await?;
+            KeySet::parse(&document)
+                .ok_or_else(|| ProviderError::Unavailable("there is no key in its key set".into()))
+        };
+        self.told(fetched.await, EventCode::KeySetFetched)
+    }
+
+    fn told<T>(&self, fetched: Result<T, ProviderError>, code: EventCode) -> Result<T, ProviderError> {
+        match &fetched {
+            Ok(_) => self.events.emit(code, None, &self.relying_party.issuer),
+            Err(error) => self.events.emit(EventCode::ProviderFailed, None, cause(error)),
+        }
+        fetched
+    }
+
+    /// Verifies an ID token with the provider's keys, which are read again once where a key is unknown.
+    pub(crate) async fn verify(
+        self: &Arc<Self>,
+        id_token: &Secret,
+        access_token: &Secret,
+        occasion: Occasion<'_>,
+    ) -> Result<IdToken, ProviderError> {
+        let metadata = self.metadata().await?;
+        let expected = Expected {
+            issuer: &metadata.issuer,
+            client_id: &self.relying_party.client_id,
+            trusted_audiences: &self.relying_party.trusted_audiences,
+            algorithms: &metadata.algorithms,
+            access_token: access_token.expose_secret(),
+            now: self.clock.now(),
+            occasion,
+        };
+        let id_token = id_token.expose_secret();
+        let keys = self.keys.get_or_fetch(async || self.fetch_keys(&metadata).await).await?;
+        match verify(id_token, &keys, &expected) {
+            Err(IdTokenError::UnknownKey) => {
+                let fetch = async || self.fetch_keys(&metadata).await;
+                let keys = self.keys.refetch(KEY_SET_THROTTLE, fetch).await?;
+                Ok(verify(id_token, &keys, &expected)?)
+            }
+            verified => Ok(verified?),
+        }
+    }
+
+    /// RFC 6749 section 4.1.3, RFC 7636 section 4.5.
+    pub(crate) async fn exchange(
+        self: &Arc<Self>,
+        code: &str,
+        code_verifier: &str,
+        redirect_uri: &str,
+    ) -> Result<TokenResponse, ProviderError> {
+        let mut parameters = vec![
+            ("grant_type", "authorization_code"),
+            ("code", code),
+            ("redirect_uri", redirect_uri),
+            ("code_verifier", code_verifier),
+        ];
+        // One resource's token comes with the code, those of others with the first refresh for them.
+        if let [indicator] = self.relying_party.indicators.as_slice() {
+            parameters.push(("resource", indicator));
+        }
+        self.token_request(&parameters).await
+    }
+
+    /// RFC 6749 section 6.
+    pub(crate) async fn refresh(
+        self: &Arc<Self>,
+        refresh_token: &Secret,
+        indicator: Option<&str>,
+    ) -> Result<TokenResponse, ProviderError> {
+        let mut parameters =
+            vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose_secret())];
+        if let Some(indicator) = indicator {
+            parameters.push(("resource", indicator));
+        }
+        self.token_request(&parameters).await
+    }
+
+    async fn token_request(
+        self: &Arc<Self>,
+        parameters: &[(&str, &str)],
+    ) -> Result<TokenResponse, ProviderError> {
+        let metadata = self.metadata().await?;
+        let answer = self.post(&metadata.token_endpoint, parameters, &metadata).await?;
+        Ok(parse_response(answer.status().as_u16(), answer.body())?)
+    }
+
+    /// RFC 7009: revokes a token, where the provider offers that.
+    pub(crate) async fn revoke(self: &Arc<Self>, token: &Secret, hint: &str) -> Result<(), ProviderError> {
+        let metadata = self.metadata().await?;
+        let Some(endpoint) = &metadata.revocation_endpoint else { return Ok(()) };
+        let parameters = [("token", token.expose_secret()), ("token_type_hint", hint)];
+        let answer = self.post(endpoint, &parameters, &metadata).await?;
+        match answer.status() {
+            StatusCode::OK => Ok(()),
+            status if status.is_server_error() => Err(ProviderError::Busy),
+            _ => Err(ProviderError::Malformed("revocation response")),
+        }
+    }
+
+    /// RFC 9126: hands the authorization request over and returns its `request_uri`.
+    pub(crate) async fn push(
+        self: &Arc<Self>,
+        endpoint: &Url,
+        parameters: &[(&str, String)],
+    ) -> Result<String, ProviderError> {
+        let metadata = self.metadata().await?;
+        let parameters: Vec<_> = parameters.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let answer = self.post(endpoint, &parameters, &metadata).await?;
+        let members = json::object(answer.body());
+        match (answer.status().as_u16(), members) {
+            (500.., _) | (429, _) => Err(ProviderError::Busy),
+            (200 | 201, Some(members)) => json::text(&members, "request_uri")
+                .map(str::to_owned)
+                .ok_or(ProviderError::Malformed("pushed authorization response")),
+            (_, Some(members)) if json::text(&members, "error").is_some() => {
+                let code = json::text(&members, "error").unwrap_or_default();
+                Err(ProviderError::Refused(code.chars().filter(char::is_ascii_graphic).take(64).collect()))
+            }
+            _ => Err(ProviderError::Malformed("pushed authorization response")),
+        }
+    }
+
+    /// OpenID Connect Core 1.0 section 5.3: what the provider says about the token's owner, who must be `subject`.
+    pub(crate) async fn user_info(
+        &self,
+        endpoint: &Url,
+        access_token: &Secret,
+        subject: &str,
+    ) -> Result<Map<String, Value>, ProviderError> {
+        let authorization = bearer(access_token).ok_or(ProviderError::Malformed("access_token"))?;
+        let mut request = request(Method::GET, endpoint.as_str(), Bytes::new())?;
+        request.headers_mut().insert(AUTHORIZATION, authorization);
+        let answer = self.send(request).await?;
+        match answer.status() {
+            StatusCode::OK => Ok(user_info::parse(answer.body(), subject)?),
+            status if status.is_server_error() => Err(ProviderError::Busy),
+            _ => Err(ProviderError::Malformed("UserInfo response")),
+        }
+    }
+
+    async fn get(&self, url: &str) -> Result<Bytes, ProviderError> {
+        let answer = self.send(request(Method::GET, url, Bytes::new())?).await?;
+        match answer.status() {
+            StatusCode::OK => Ok(answer.into_body()),
+            // Redirects too: another origin must not speak for this one.
+            status => Err(ProviderError::Unavailable(format!("it answered {status}").into())),
+        }
+    }
+
+    async fn post(
+        &self,
+        endpoint: &Url,
+        parameters: &[(&str, &str)],
+        metadata: &Metadata,
+    ) -> Result<Response<Bytes>, ProviderError> {
+        let relying_party = &self.relying_party;
+        let secret = relying_party.client_secret.as_ref();
+        let auth = relying_party
+            .client_auth
+            .unwrap_or_else(|| ClientAuth::announced(&metadata.client_auth_methods, secret.is_some()));
+        let form = authenticated_form(parameters, auth, &relying_party.client_id, secret);
+        let body = Bytes::copy_from_slice(form.body.expose_secret().as_bytes());
+        let mut request = request(Method::POST, endpoint.as_str(), body)?;
+        let headers = request.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        if let Some(credentials) = &form.authorization {
+            let mut value = HeaderValue::try_from(credentials.expose_secret())
+                .map_err(|_| ProviderError::Malformed("client credentials"))?;
+            value.set_sensitive(true);
+            headers.insert(AUTHORIZATION, value);
+        }
+        self.send(request).await
+    }
+
+    async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ProviderError> {
+        Ok(self.outbound.send(request, CALL_DEADLINE, PROVIDER_BODY).await?)
+    }
+}
+
+fn request(method: Method, url: &str, body: Bytes) -> Result<Request<Bytes>, ProviderError> {
+    Request::builder()
+        .method(method)
+        .uri(url)
+        .header(ACCEPT, "application/json")
+        .body(body)
+        .map_err(|error| ProviderError::Unavailable(error.into()))
+}
+
+/// RFC 6750 section 2.1; marked so that nothing prints it.
+pub(crate) fn bearer(access_token: &Secret) -> Option<HeaderValue> {
+    let mut value = HeaderValue::try_from(format!("Bearer {}", access_token.expose_secret())).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+/// An error with the error beneath it, for events: there the operator learns which of the two to look at.
+pub(crate) fn cause(error: &dyn std::error::Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error} ({})", cause(source)),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,206 @@
+//! Sealed records over a store: what goes in is typed, what lies there is opaque.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
+
+use crate::ambient::{Clock, Random, Timestamp};
+use crate::events::{EventCode, Events};
+use crate::grant::encode;
+use crate::seal::{KeyRing, Place, Purpose, SealError};
+use crate::store::{Key, Record, Store, StoreError, Stored, Tag, Version};
+
+/// The longest that one call to the store may take.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// The last moment that databases with signed integers can hold.
+pub(crate) const FOREVER: Timestamp = Timestamp::from_millis(i64::MAX as u64);
+
+/// Reads and writes records.
+pub(crate) struct Records {
+    store: Arc<dyn Store>,
+    keys: KeyRing,
+    index: OnceLock<IndexKey>,
+    clock: Clock,
+    random: Random,
+    events: Events,
+}
+
+/// The key under which rows of owners and tags are named. It is random, made once for a store, and kept in it:
+/// rotating secrets renames nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct IndexKey([u8; 32]);
+
+/// What a row holds for us.
+pub(crate) enum Loaded<T> {
+    Found(Found<T>),
+    /// Nothing that counts. What lies there may be replaced at this version.
+    Absent(Option<Version>),
+    /// Sealed with a secret or in a format that this process does not have. It is not ours to touch.
+    Unreadable,
+}
+
+pub(crate) struct Found<T> {
+    pub(crate) value: T,
+    pub(crate) version: Version,
+    pub(crate) expires_at: Timestamp,
+    /// Sealed by a secret that only opens: write it again, before that secret is taken away.
+    pub(crate) outdated_seal: bool,
+}
+
+/// A row's name and whose it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Row {
+    pub(crate) purpose: Purpose,
+    pub(crate) key: Key,
+    pub(crate) owner: Vec<u8>,
+}
+
+impl Row {
+    fn place(&self) -> Place<'_> {
+        Place { purpose: self.purpose, name: &self.key.0, owner: &self.owner }
+    }
+}
+
+impl Records {
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        keys: KeyRing,
+        clock: Clock,
+        random: Random,
+        events: Events,
+    ) -> Self {
+        Self { store, keys, index: OnceLock::new(), clock, random, events }
+    }
+
+    pub(crate) fn keys(&self) -> &KeyRing {
+        &self.keys
+    }
+
+    pub(crate) async fn load<T: DeserializeOwned>(&self, row: &Row) -> Result<Loaded<T>, StoreError> {
+        let Some(Stored { version, record }) = self.timed(self.store.load(row.key)).await? else {
+            return Ok(Loaded::Absent(None));
+        };
+        let opened = match self.keys.open(row.place(), &record.bytes) {
+            Ok(opened) => opened,
+            Err(SealError::Broken) => {
+                self.events.emit(
+                    EventCode::Tampered,
+                    None,
+                    "a record does not open in its place; it counts as missing",
+                );
+                return Ok(Loaded::Absent(Some(version)));
+            }
+            Err(SealError::UnknownKey | SealError::NewerFormat) => {
+                self.events.emit(
+                    EventCode::Unreadable,
+                    None,
+                    "a record needs a secret or a version that is not here",
+                );
+                return Ok(Loaded::Unreadable);
+            }
+        };
+        // The sealed expiry decides: the one beside it is the database's to change.
+        if opened.expires_at <= self.clock.now() {
+            return Ok(Loaded::Absent(Some(version)));
+        }
+        match postcard::from_bytes(&opened.contents) {
+            Ok(value) => Ok(Loaded::Found(Found {
+                value,
+                version,
+                expires_at: opened.expires_at,
+                outdated_seal: !opened.by_first_secret,
+            })),
+            // Sealed by us in this format, and not what is kept here: as good as broken.
+            Err(_) => Ok(Loaded::Absent(Some(version))),
+        }
+    }
+
+    /// Writes at the expected version; `None` when somebody else was first.
+    pub(crate) async fn swap<T: Serialize>(
+        &self,
+        row: &Row,
+        expected: Option<Version>,
+        value: &T,
+        expires_at: Timestamp,
+        tags: Vec<Tag>,
+    ) -> Result<Option<Version>, StoreError> {
+        let contents =
+            postcard::to_allocvec(value).map_err(|error| StoreError::new("it cannot be encoded", error))?;
+        let bytes = self.keys.seal(row.place(), expires_at, &contents, &self.random).into();
+        self.timed(self.store.swap(row.key, expected, Record { bytes, expires_at, tags })).await
+    }
+
+    pub(crate) async fn delete(&self, key: Key, expected: Option<Version>) -> Result<bool, StoreError> {
+        self.timed(self.store.delete(key, expected)).await
+    }
+
+    /// Until the row is not at this version any more, or the time is over.
+    pub(crate) async fn wait(&self, key: Key, version: Version, within: Duration) -> Result<(), StoreError> {
+        self.store.wait(key, Some(version), within).await
+    }
+
+    pub(crate) async fn delete_expired(&self) -> Result<u64, StoreError> {
+        self.store.delete_expired(self.clock.now()).await
+    }
+
+    /// The index key, made by whoever needs it first.
+    pub(crate) async fn index(&self) -> Result<IndexKey, StoreError> {
+        if let Some(index) = self.index.get() {
+            return Ok(*index);
+        }
+        let key = Key(Sha256::digest("tower-oidc index key").into());
+        let row = Row { purpose: Purpose::IndexKey, key, owner: Vec::new() };
+        loop {
+            match self.load::<[u8; 32]>(&row).await? {
+                Loaded::Found(found) => {
+                    if found.outdated_seal {
+                        // Whoever loses this has nothing to do: somebody else sealed it anew.
+                        self.swap(&row, Some(found.version), &found.value, FOREVER, Vec::new()).await?;
+                    }
+                    return Ok(*self.index.get_or_init(|| IndexKey(found.value)));
+                }
+                Loaded::Absent(version) => {
+                    let made = self.random.bytes::<32>();
+                    // Whoever loses reads what the winner wrote.
+                    self.swap(&row, version, &made, FOREVER, Vec::new()).await?;
+                }
+                Loaded::Unreadable => {
+                    return Err(StoreError::refused(
+                        "its index key is sealed with a secret that is not configured",
+                    ));
+                }
+            }
+        }
+    }
+
+    /// The index key, where [`Records::index`] was asked before.
+    pub(crate) fn known_index(&self) -> Option<IndexKey> {
+        self.index.get().copied()
+    }
+
+    async fn timed<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        let result = match tokio::time::timeout(DEADLINE, call).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::refused("it did not answer in time")),
+        };
+        if let Err(error) = &result {
+            self.events.emit(EventCode::StoreFailed, None, error);
+        }
+        result
+    }
+}
+
+impl IndexKey {
+    /// A keyed hash of parts, for names and ids that must not be recomputed by who knows the parts.
+    pub(crate) fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0)
+            .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+        mac.update(&encode(parts));
+        mac.finalize().into_bytes().into()
+    }
+}

@@ -1,0 +1,247 @@
+//! Resources: the APIs that a token may go to, and to no other.
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::protocol::metadata::is_secure;
+
+/// An API: the URLs that its tokens may be sent to, and what is asked for to call it.
+///
+/// A URL belongs to a resource when scheme, host and port are equal and its path is the prefix's or below it,
+/// on a segment boundary: `https://api.test/cal` covers `/cal` and `/cal/x`, never `/calendar`. The longest
+/// prefix wins. Both are read by the WHATWG parser, which resolves `..`; URLs with a user part, a backslash,
+/// `%2f` or `%5c` belong to no resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Resource {
+    /// What the application calls it.
+    pub name: String,
+    /// https URLs (http on loopback), without query and fragment.
+    pub url_prefixes: Vec<String>,
+    /// The scopes to ask for at the provider.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// The resource indicator (RFC 8707), for providers that issue a token of its own for each API.
+    #[serde(default)]
+    pub indicator: Option<String>,
+}
+
+impl Resource {
+    /// An API at a URL and everything below it.
+    pub fn new(name: impl Into<String>, url_prefix: impl Into<String>) -> Self {
+        Self { name: name.into(), url_prefixes: vec![url_prefix.into()], scopes: Vec::new(), indicator: None }
+    }
+
+    /// Another place where the same tokens may go.
+    #[must_use]
+    pub fn also_at(mut self, url_prefix: impl Into<String>) -> Self {
+        self.url_prefixes.push(url_prefix.into());
+        self
+    }
+
+    /// One more scope to ask for.
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scopes.push(scope.into());
+        self
+    }
+
+    /// The resource indicator (RFC 8707 section 2).
+    #[must_use]
+    pub fn indicator(mut self, indicator: impl Into<String>) -> Self {
+        self.indicator = Some(indicator.into());
+        self
+    }
+}
+
+/// The registered resources, checked.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Resources {
+    resources: Vec<Resource>,
+    /// Longest path first, so that the first that covers a URL is the one.
+    prefixes: Vec<(Url, usize)>,
+}
+
+impl Resources {
+    /// Checks every prefix and says of each problem what it is.
+    pub(crate) fn check(resources: &[Resource], problems: &mut Vec<String>) -> Self {
+        let mut prefixes: Vec<(Url, usize)> = Vec::new();
+        for (index, resource) in resources.iter().enumerate() {
+            let name = &resource.name;
+            if resources[..index].iter().any(|other| other.name == *name) {
+                problems.push(format!("two resources are called {name:?}: give each its own name"));
+            }
+            if resource.url_prefixes.is_empty() {
+                problems.push(format!(
+                    "resource {name:?} has no URL prefix: a token without a destination is useless"
+                ));
+            }
+            for prefix in &resource.url_prefixes {
+                match parse(prefix) {
+                    Some(url) if url.query().is_none() && url.fragment().is_none() => {
+                        if prefixes.iter().any(|(other, _)| same_prefix(other, &url)) {
+                            problems.push(format!("two resources cover {prefix:?}: remove one, or make one longer"));
+                        }
+                        prefixes.push((url, index));
+                    }
+                    _ => problems.push(format!(
+                        "resource {name:?} has the prefix {prefix:?}: use an https URL (http on loopback) without \
+                         user, query, fragment, backslash or encoded slash"
+                    )),
+                }
+            }
+        }
+        prefixes.sort_by_key(|(url, _)| std::cmp::Reverse(url.path().trim_end_matches('/').len()));
+        Self { resources: resources.to_vec(), prefixes }
+    }
+
+    pub(crate) fn all(&self) -> &[Resource] {
+        &self.resources
+    }
+
+    /// The resource that covers this URL.
+    pub(crate) fn covering(&self, url: &Url) -> Option<&Resource> {
+        let (_, index) = self.prefixes.iter().find(|(prefix, _)| covers(prefix, url))?;
+        self.resources.get(*index)
+    }
+}
+
+/// The one parser of URLs that tokens may go to. What it returns is what is compared and what is called.
+pub(crate) fn parse(given: &str) -> Option<Url> {
+    // The WHATWG parser forgives these; a server behind it may read them otherwise.
+    if given.bytes().any(|byte| byte <= b' ' || byte == b'\\' || byte == 0x7f) {
+        return None;
+    }
+    let url = Url::parse(given).ok()?;
+    let path = url.path().to_ascii_lowercase();
+    let ambiguous = path.contains("%2f") || path.contains("%5c");
+    let plain = url.username().is_empty() && url.password().is_none() && !given_userinfo(given);
+    (is_secure(&url) && plain && !ambiguous).then_some(url)
+}
+
+/// `https://@host/`: an empty user part, which the parser drops.
+fn given_userinfo(given: &str) -> bool {
+    let authority = given.split("//").nth(1).unwrap_or_default();
+    authority.split(['/', '?', '#']).next().is_some_and(|authority| authority.contains('@'))
+}
+
+pub(crate) fn covers(prefix: &Url, url: &Url) -> bool {
+    let base = prefix.path().trim_end_matches('/');
+    let below = url.path().strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    // A prefix that ends in a slash covers what is below it only.
+    let boundary = !prefix.path().ends_with('/') || url.path().len() >= prefix.path().len();
+    prefix.origin() == url.origin() && below && boundary
+}
+
+fn same_prefix(one: &Url, other: &Url) -> bool {
+    one.origin() == other.origin() && one.path().trim_end_matches('/') == other.path().trim_end_matches('/')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn resources(prefixes: &[&str]) -> Result<Resources, Vec<String>> {
+        let mut problems = Vec::new();
+        let list: Vec<_> = prefixes.iter().map(|prefix| Resource::new(*prefix, *prefix)).collect();
+        let checked = Resources::check(&list, &mut problems);
+        if problems.is_empty() { Ok(checked) } else { Err(problems) }
+    }
+
+    fn covering(resources: &Resources, url: &str) -> Option<String> {
+        parse(url).and_then(|url| resources.covering(&url).map(|resource| resource.name.clone()))
+    }
+
+    /// Scenario 49.
+    #[test]
+    fn a_url_matches_on_exact_origin_and_segment_boundary() {
+        let cal = resources(&["https://api.test/cal/"]).unwrap();
+        for inside in ["/cal/x?y", "/cal/", "/cal/a/../b", "/cal/%2e%2e/cal/", "/cal//x"] {
+            assert!(covering(&cal, &format!("https://api.test{inside}")).is_some(), "{inside}");
+        }
+        assert!(covering(&cal, "https://api.test:443/cal/x").is_some(), "the default port is no port");
+        assert!(covering(&cal, "https://API.test/cal/x").is_some(), "hosts have no case");
+        for outside in [
+            "https://api.test/calendar",
+            "https://api.test/cal",
+            "https://api.test/cal/../mail",
+            "https://api.test/cal/%2e%2e/mail",
+            "https://api.test/cal/.%2E/mail",
+            "http://api.test/cal/x",
+            "https://api.test:8443/cal/",
+            "https://api.test.evil.test/cal/",
+            "https://api.test:443@evil.test/cal/",
+            "https://user@api.test/cal/",
+            "https://@api.test/cal/",
+            "https://api.test/cal/..%2fmail",
+            "https://api.test/cal/%2F..%2Fmail",
+            "https://api.test/cal\\..\\mail",
+            "https://api.test/cal/..%5cmail",
+            "https:\\\\api.test/cal/",
+            "https://api.test/CAL/x",
+            "https://api.test./cal/",
+            "//api.test/cal/",
+            "ftp://api.test/cal/",
+            "https://api.test/\tcal/",
+            " https://api.test/cal/",
+            "https://api.test%2fcal/",
+        ] {
+            assert_eq!(covering(&cal, outside), None, "{outside}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_without_a_slash_covers_itself() {
+        let cal = resources(&["https://api.test/cal"]).unwrap();
+        for (url, inside) in
+            [("/cal", true), ("/cal?x", true), ("/cal/x", true), ("/calx", false), ("/ca", false)]
+        {
+            assert_eq!(covering(&cal, &format!("https://api.test{url}")).is_some(), inside, "{url}");
+        }
+    }
+
+    /// Scenario 50.
+    #[test]
+    fn the_longest_prefix_wins_in_any_order() {
+        let [all, cal] = ["https://api.test/", "https://api.test/cal/"];
+        for order in [[all, cal], [cal, all]] {
+            let both = resources(&order).unwrap();
+            assert_eq!(covering(&both, "https://api.test/cal/x").as_deref(), Some(cal));
+            assert_eq!(covering(&both, "https://api.test/mail").as_deref(), Some(all));
+        }
+    }
+
+    #[test]
+    fn the_same_prefix_twice_and_unusable_prefixes_are_problems() {
+        assert!(resources(&["https://api.test/cal", "https://api.test:443/cal/"]).is_err());
+        for unusable in [
+            "http://api.test/",
+            "api.test",
+            "https://u@api.test/",
+            "https://api.test/?q",
+            "https://api.test/#f",
+        ] {
+            assert!(resources(&[unusable]).is_err(), "{unusable}");
+        }
+        assert!(resources(&["http://127.0.0.1:9/x"]).is_ok());
+    }
+
+    proptest! {
+        /// Whatever is spelled, what is covered is what is called: the parsed URL's own origin and path.
+        #[test]
+        fn nothing_spelled_leaves_the_prefix(rest in "[/\\\\.@:%a-z0-9?#]{0,24}") {
+            let cal = resources(&["https://api.test/cal/"]).unwrap();
+            for given in [format!("https://api.test/cal/{rest}"), format!("https://api.test{rest}")] {
+                if let Some(url) = parse(&given)
+                    && cal.covering(&url).is_some()
+                {
+                    let again = Url::parse(url.as_str()).unwrap();
+                    prop_assert_eq!(again.host_str(), Some("api.test"));
+                    prop_assert!(again.path().starts_with("/cal/"));
+                }
+            }
+        }
+    }
+}

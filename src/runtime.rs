@@ -1,0 +1,144 @@
+//! What lives as long as the layer: the provider, the records, the sessions, the refreshes and their tasks.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio_util::task::TaskTracker;
+
+use crate::ambient::{Clock, Random, Timestamp};
+use crate::config::{Config, Retention};
+use crate::dev_provider::DevProvider;
+use crate::error::ConfigError;
+use crate::events::{EventCode, Events};
+use crate::flow::refresh::Refreshes;
+use crate::grant::{LOGIN, Owner};
+use crate::hooks::Hooks;
+use crate::http_client::default_client;
+use crate::outbound::Outbound;
+use crate::provider::Provider;
+use crate::records::{Records, Row};
+use crate::seal::Purpose;
+use crate::session::Sessions;
+use crate::settings::{DEVELOPMENT_CLIENT, Settings};
+use crate::store::{Key, Store, StoreError};
+
+/// Everything that requests share.
+pub(crate) struct Runtime {
+    pub(crate) settings: Settings,
+    pub(crate) provider: Arc<Provider>,
+    pub(crate) records: Records,
+    pub(crate) sessions: Sessions,
+    pub(crate) refreshes: Refreshes,
+    pub(crate) outbound: Outbound,
+    pub(crate) hooks: Hooks,
+    pub(crate) clock: Clock,
+    pub(crate) random: Random,
+    pub(crate) development: Option<DevProvider>,
+    /// Work that outlives the request that started it.
+    pub(crate) tasks: TaskTracker,
+    sent_to_login: AtomicU32,
+}
+
+/// So often people are sent to a login that nobody answers before the operator is told.
+const UNANSWERED: u32 = 3;
+
+impl Runtime {
+    pub(crate) fn new(config: Config, store: Arc<dyn Store>) -> Result<Arc<Self>, ConfigError> {
+        let (settings, keys, made_up) = Settings::check(&config, store.is_durable())?;
+        let Config { hooks, outbound, clock, random, ca_file, issuer, .. } = config;
+        let events = hooks.events.clone();
+        let mut problems = Vec::new();
+        let development = match issuer {
+            Some(_) => None,
+            None => development(&settings, &clock, &random).map_err(|problem| problems.push(problem)).ok(),
+        };
+        let outbound = match outbound {
+            Some(outbound) => Some(outbound),
+            None => default_client(ca_file.as_deref()).map_err(|problem| problems.push(problem)).ok(),
+        };
+        ConfigError::check(problems)?;
+        let outbound = outbound.unwrap_or_else(|| unreachable!("what is missing was a problem"));
+        if development.is_some() {
+            events.emit(
+                EventCode::DevelopmentProvider,
+                None,
+                "anybody can sign in as anybody: for development only",
+            );
+        }
+        if made_up {
+            events.emit(
+                EventCode::SecretMadeUp,
+                None,
+                "no SESSION_SECRET: everybody is signed out at the next start",
+            );
+        }
+        let outbound = outbound.with_development(development.clone());
+        let relying_party = settings.relying_party.clone();
+        let provider = Provider::new(relying_party, outbound.clone(), events.clone(), clock.clone());
+        Ok(Arc::new(Self {
+            sessions: Sessions::new(settings.idle_lifetime, settings.max_staleness),
+            records: Records::new(store, keys, clock.clone(), random.clone(), events),
+            provider: Arc::new(provider),
+            refreshes: Refreshes::default(),
+            settings,
+            outbound,
+            hooks,
+            clock,
+            random,
+            development,
+            tasks: TaskTracker::new(),
+            sent_to_login: AtomicU32::new(0),
+        }))
+    }
+
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub(crate) fn events(&self) -> &Events {
+        &self.hooks.events
+    }
+
+    /// Where the grant of this session's login lies.
+    pub(crate) async fn login_grant(&self, owner: &Owner, session: Key) -> Result<Row, StoreError> {
+        let Key(session) = session;
+        let home: &[u8] = match self.settings.login_retention {
+            Retention::Session => &session,
+            Retention::User => &[],
+        };
+        let owner = owner.encoded();
+        let index = self.records.index().await?;
+        let key = Key(index.hash(&[b"grant", &owner, LOGIN.as_bytes(), home]));
+        Ok(Row { purpose: Purpose::Grant, key, owner })
+    }
+
+    /// Somebody was sent to the login.
+    pub(crate) fn sends_to_login(&self) {
+        // A layer that is not outermost never sees its own endpoints: the application answers 404, and the
+        // first hour is lost. Here it becomes visible.
+        if self.sent_to_login.fetch_add(1, Ordering::Relaxed) + 1 == UNANSWERED {
+            let hint = "people are sent to the login, and no request for it arrives: add the layer after the last \
+                        route and fallback, around the outermost router";
+            self.events().emit(EventCode::LayerNotReached, None, hint);
+        }
+    }
+
+    /// A request for one of the layer's endpoints arrived: the layer is where it must be.
+    pub(crate) fn is_reached(&self) {
+        // Far from wrapping, and past the one value that is reported.
+        self.sent_to_login.store(u32::MAX / 2, Ordering::Relaxed);
+    }
+}
+
+fn development(settings: &Settings, clock: &Clock, random: &Random) -> Result<DevProvider, String> {
+    let relying_party = &settings.relying_party;
+    let secret = relying_party.client_secret.as_ref().map(crate::secret::Secret::expose_secret);
+    DevProvider::embedded(
+        &relying_party.issuer,
+        (DEVELOPMENT_CLIENT, secret),
+        &relying_party.redirect_uri,
+        settings.post_logout_url.as_str(),
+        clock.clone(),
+        random.clone(),
+    )
+}

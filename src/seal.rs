@@ -1,0 +1,266 @@
+//! Seals: what leaves this process, into a store or a cookie, is encrypted and bound to its place.
+//!
+//! ```text
+//! envelope = format (1) ‖ key id (4) ‖ nonce (12) ‖ AES-256-GCM-SIV(expiry ‖ contents) with its tag (16)
+//! bound    = purpose ‖ format ‖ key id ‖ place ‖ owner
+//! ```
+//!
+//! AES-GCM-SIV (RFC 8452) because nonces are random: a repeated one shows that two contents are equal and
+//! nothing else. Every secret is stretched with HKDF-SHA-256 (RFC 5869) into one key for each purpose, so no
+//! kind of seal opens as another even before the bound data is compared.
+
+use aes_gcm_siv::aead::{Aead, KeyInit, Payload};
+use aes_gcm_siv::{Aes256GcmSiv, Nonce};
+use hkdf::Hkdf;
+use sha2::Sha256;
+
+use crate::ambient::{Random, Timestamp};
+use crate::secret::Secret;
+
+const FORMAT: u8 = 1;
+const HEADER: usize = 1 + 4 + 12;
+const TAG: usize = 16;
+
+/// The least length of a sealing secret, in bytes.
+pub(crate) const MIN_SECRET: usize = 32;
+
+/// What a seal is for. Its label is part of the key and of the bound data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Session,
+    Grant,
+    IndexKey,
+    PendingLogin,
+    PendingLogout,
+}
+
+impl Purpose {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Session, Self::Grant, Self::IndexKey, Self::PendingLogin, Self::PendingLogout];
+
+    const fn label(self) -> &'static str {
+        match self {
+            Self::Session => "session",
+            Self::Grant => "grant",
+            Self::IndexKey => "index key",
+            Self::PendingLogin => "pending login",
+            Self::PendingLogout => "pending logout",
+        }
+    }
+}
+
+/// Where a sealed thing lies and, for what belongs to somebody, whose it is. All of it is bound into the seal.
+#[derive(Clone, Copy)]
+pub(crate) struct Place<'a> {
+    pub(crate) purpose: Purpose,
+    /// The row's key or the cookie's name.
+    pub(crate) name: &'a [u8],
+    /// The owner's unambiguous encoding; empty where the place says enough.
+    pub(crate) owner: &'a [u8],
+}
+
+impl<'a> Place<'a> {
+    pub(crate) fn new(purpose: Purpose, name: &'a [u8]) -> Self {
+        Self { purpose, name, owner: &[] }
+    }
+}
+
+/// What was under a seal.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) expires_at: Timestamp,
+    pub(crate) contents: Vec<u8>,
+    /// False when a secret that only opens had sealed it: seal anew when it is written next.
+    pub(crate) by_first_secret: bool,
+}
+
+/// Why a seal did not open. The first two may open tomorrow or elsewhere, the last never will.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SealError {
+    UnknownKey,
+    NewerFormat,
+    Broken,
+}
+
+/// The secrets: the first seals, all open.
+pub(crate) struct KeyRing {
+    keys: Vec<SealingKey>,
+}
+
+struct SealingKey {
+    id: [u8; 4],
+    ciphers: [Aes256GcmSiv; Purpose::ALL.len()],
+}
+
+impl KeyRing {
+    /// Derives every key. `secrets` is not empty; the caller has checked their lengths.
+    pub(crate) fn new(secrets: &[Secret]) -> Self {
+        let keys = secrets.iter().map(|secret| {
+            let hkdf = Hkdf::<Sha256>::new(None, secret.expose_secret().as_bytes());
+            SealingKey {
+                id: derive(&hkdf, "key id"),
+                ciphers: Purpose::ALL
+                    .map(|purpose| Aes256GcmSiv::new(&derive::<32>(&hkdf, purpose.label()).into())),
+            }
+        });
+        Self { keys: keys.collect() }
+    }
+
+    pub(crate) fn seal(
+        &self,
+        place: Place<'_>,
+        expires_at: Timestamp,
+        contents: &[u8],
+        random: &Random,
+    ) -> Vec<u8> {
+        let key = &self.keys[0];
+        let nonce = random.bytes::<12>();
+        let mut plain = Vec::with_capacity(8 + contents.len());
+        plain.extend_from_slice(&expires_at.as_millis().to_le_bytes());
+        plain.extend_from_slice(contents);
+        let payload = Payload { msg: &plain, aad: &bound(place, key.id) };
+        let sealed = key.ciphers[place.purpose as usize]
+            .encrypt(&Nonce::from(nonce), payload)
+            .unwrap_or_else(|_| unreachable!("AES-GCM-SIV seals up to 64 GiB"));
+        let mut envelope = Vec::with_capacity(HEADER + sealed.len());
+        envelope.push(FORMAT);
+        envelope.extend_from_slice(&key.id);
+        envelope.extend_from_slice(&nonce);
+        envelope.extend_from_slice(&sealed);
+        envelope
+    }
+
+    pub(crate) fn open(&self, place: Place<'_>, envelope: &[u8]) -> Result<Opened, SealError> {
+        let (&format, rest) = envelope.split_first().ok_or(SealError::Broken)?;
+        if format > FORMAT {
+            return Err(SealError::NewerFormat);
+        }
+        if format != FORMAT || envelope.len() < HEADER + TAG {
+            return Err(SealError::Broken);
+        }
+        let (id, rest) = rest.split_at(4);
+        let (nonce, sealed) = rest.split_at(12);
+        let position = self.keys.iter().position(|key| key.id == id).ok_or(SealError::UnknownKey)?;
+        let key = &self.keys[position];
+        let nonce = Nonce::try_from(nonce).map_err(|_| SealError::Broken)?;
+        let payload = Payload { msg: sealed, aad: &bound(place, key.id) };
+        let mut plain =
+            key.ciphers[place.purpose as usize].decrypt(&nonce, payload).map_err(|_| SealError::Broken)?;
+        let (expiry, _) = plain.split_first_chunk::<8>().ok_or(SealError::Broken)?;
+        let expires_at = Timestamp::from_millis(u64::from_le_bytes(*expiry));
+        plain.drain(..8);
+        Ok(Opened { expires_at, contents: plain, by_first_secret: position == 0 })
+    }
+}
+
+fn derive<const N: usize>(hkdf: &Hkdf<Sha256>, label: &str) -> [u8; N] {
+    let mut key = [0; N];
+    hkdf.expand(format!("tower-oidc/1/{label}").as_bytes(), &mut key)
+        .unwrap_or_else(|_| unreachable!("HKDF-SHA-256 expands to 8160 bytes"));
+    key
+}
+
+fn bound(place: Place<'_>, key_id: [u8; 4]) -> Vec<u8> {
+    let label = place.purpose.label().as_bytes();
+    let mut data = Vec::with_capacity(label.len() + place.name.len() + place.owner.len() + 32);
+    // Each part carries its length: no two places may spell the same bytes.
+    for part in [label, &[FORMAT], &key_id, place.name, place.owner] {
+        data.extend_from_slice(&(part.len() as u64).to_le_bytes());
+        data.extend_from_slice(part);
+    }
+    data
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn ring(secrets: &[&str]) -> KeyRing {
+        KeyRing::new(&secrets.iter().map(|s| Secret::from(*s)).collect::<Vec<_>>())
+    }
+
+    fn place<'a>(purpose: Purpose, name: &'a str, owner: &'a str) -> Place<'a> {
+        Place { purpose, name: name.as_bytes(), owner: owner.as_bytes() }
+    }
+
+    #[test]
+    fn a_seal_opens_in_its_place_with_its_expiry() {
+        let ring = ring(&["one"]);
+        let here = place(Purpose::Grant, "row", "alice");
+        let opened = ring.open(here, &ring.seal(here, NOW, b"tokens", &Random::system())).unwrap();
+        assert_eq!(
+            (opened.expires_at, &opened.contents[..], opened.by_first_secret),
+            (NOW, &b"tokens"[..], true)
+        );
+    }
+
+    /// Check 142: every kind of seal is refused by every other opener.
+    #[test]
+    fn every_purpose_refuses_every_other_purpose() {
+        let ring = ring(&["one"]);
+        for sealed_for in Purpose::ALL {
+            let envelope = ring.seal(place(sealed_for, "here", ""), NOW, b"x", &Random::system());
+            for opened_as in Purpose::ALL {
+                let opened = ring.open(place(opened_as, "here", ""), &envelope);
+                assert_eq!(opened.is_ok(), sealed_for == opened_as, "{sealed_for:?} as {opened_as:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_name_or_owner_does_not_open_and_parts_do_not_run_together() {
+        let ring = ring(&["one"]);
+        let envelope = ring.seal(place(Purpose::Grant, "row", "alice"), NOW, b"x", &Random::system());
+        for (name, owner) in
+            [("row2", "alice"), ("row", "bob"), ("rowa", "lice"), ("ro", "walice"), ("row", "")]
+        {
+            let opened = ring.open(place(Purpose::Grant, name, owner), &envelope);
+            assert_eq!(opened.unwrap_err(), SealError::Broken, "{name} {owner}");
+        }
+    }
+
+    /// Check 122: an old secret opens, the new one seals; check 144: a stranger's opens nothing.
+    #[test]
+    fn secrets_rotate_and_strangers_are_unknown() {
+        let here = place(Purpose::Session, "row", "");
+        let old = ring(&["old"]).seal(here, NOW, b"x", &Random::system());
+        let opened = ring(&["new", "old"]).open(here, &old).unwrap();
+        assert!(!opened.by_first_secret, "it asks to be sealed anew");
+        let new = ring(&["new", "old"]).seal(here, NOW, b"x", &Random::system());
+        assert_eq!(ring(&["old"]).open(here, &new).unwrap_err(), SealError::UnknownKey);
+        assert!(
+            ring(&["old", "new"]).open(here, &new).is_ok(),
+            "decrypt-only replicas read what the first sealed"
+        );
+        assert_eq!(ring(&["stranger"]).open(here, &old).unwrap_err(), SealError::UnknownKey);
+    }
+
+    #[test]
+    fn a_newer_format_is_told_from_a_broken_seal() {
+        let ring = ring(&["one"]);
+        let here = place(Purpose::Session, "row", "");
+        let mut envelope = ring.seal(here, NOW, b"x", &Random::system());
+        envelope[0] = FORMAT + 1;
+        assert_eq!(ring.open(here, &envelope).unwrap_err(), SealError::NewerFormat);
+        envelope[0] = 0;
+        assert_eq!(ring.open(here, &envelope).unwrap_err(), SealError::Broken);
+    }
+
+    proptest! {
+        #[test]
+        fn any_changed_byte_and_any_junk_is_refused(contents: Vec<u8>, at: prop::sample::Index, flip in 1_u8.., junk: Vec<u8>) {
+            let ring = ring(&["one"]);
+            let here = place(Purpose::PendingLogin, "cookie", "");
+            let mut envelope = ring.seal(here, NOW, &contents, &Random::system());
+            prop_assert_eq!(&ring.open(here, &envelope).unwrap().contents, &contents);
+            let at = at.index(envelope.len());
+            envelope[at] ^= flip;
+            prop_assert!(ring.open(here, &envelope).is_err());
+            prop_assert!(ring.open(here, &envelope[..at]).is_err());
+            prop_assert!(ring.open(here, &junk).is_err());
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! A request's way: route, load the session, call the inner service, protect the answer.
+
+use std::fmt;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONNECTION, UPGRADE, VARY};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt, Limited};
+use pin_project_lite::pin_project;
+use tower::{BoxError, Service};
+
+use crate::cookie;
+use crate::current_user::CurrentUser;
+use crate::error::Error;
+use crate::events::EventCode;
+use crate::flow::{self, login, logout, page};
+use crate::request_state::{RequestState, is_navigation, is_safe};
+use crate::runtime::Runtime;
+use crate::session::{Peek, Session, SessionId};
+
+/// The largest body of a request to one of the layer's endpoints, in bytes.
+const MOST_BODY: usize = 64 * 1024;
+
+/// The service that [`OidcLayer`](crate::OidcLayer) puts around another.
+#[derive(Clone)]
+pub struct OidcService<S> {
+    inner: S,
+    runtime: Arc<Runtime>,
+}
+
+impl<S> OidcService<S> {
+    pub(crate) fn new(inner: S, runtime: Arc<Runtime>) -> Self {
+        Self { inner, runtime }
+    }
+}
+
+impl<S> fmt::Debug for OidcService<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("OidcService")
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for OidcService<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send + 'static,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+    R: From<Bytes> + 'static,
+{
+    type Response = Response<R>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, R, S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let runtime = &self.runtime;
+        if let Some(endpoint) = runtime.settings.endpoint(request.uri().path()) {
+            return ResponseFuture::boxed(own(Arc::clone(runtime), endpoint.to_owned(), request));
+        }
+        if request.uri().query().is_some()
+            && let Some(answer) = logout::returned(runtime, request.uri(), request.headers())
+        {
+            return ResponseFuture::answered(answer);
+        }
+        let Some(value) = cookie::find(request.headers(), &runtime.settings.session_cookie) else {
+            return self.pass(request, None, false);
+        };
+        // Before the session is looked for: what is forged does not even learn whether there is one.
+        if !is_ours(runtime, &request) {
+            runtime.events().emit(EventCode::CrossSiteRefused, None, request.method());
+            return ResponseFuture::answered(page::plain(
+                StatusCode::FORBIDDEN,
+                "Another site sent this request.",
+            ));
+        }
+        let Some(id) = SessionId::from_cookie(value) else { return self.pass(request, None, true) };
+        match runtime.sessions.peek(&id, runtime.now()) {
+            Peek::Live(session) => self.pass(request, Some(session), true),
+            Peek::Ended => self.pass(request, None, true),
+            Peek::Ask => {
+                // The service that was polled ready is the one to call.
+                let ready = self.clone();
+                let mut ready = mem::replace(self, ready);
+                ResponseFuture::boxed(async move {
+                    let runtime = Arc::clone(&ready.runtime);
+                    match runtime.sessions.find(id, &runtime.records, runtime.now()).await {
+                        Ok(session) => ready.pass(request, session, true).await,
+                        Err(error) => Ok(store_away(&runtime, &request, error.into())),
+                    }
+                })
+            }
+        }
+    }
+}
+
+impl<S> OidcService<S> {
+    /// Calls the inner service with what it may know about the person.
+    fn pass<B, R>(
+        &mut self,
+        mut request: Request<B>,
+        session: Option<Arc<Session>>,
+        had_cookie: bool,
+    ) -> ResponseFuture<S::Future, R, S::Error>
+    where
+        S: Service<Request<B>, Response = Response<R>>,
+    {
+        let runtime = &self.runtime;
+        let private = had_cookie;
+        if let Some(session) = &session {
+            extend_in_time(runtime, session);
+            let user = CurrentUser::new(Arc::clone(session), Arc::clone(runtime));
+            request.extensions_mut().insert(user);
+        } else {
+            // Nobody but this layer says who is signed in.
+            request.extensions_mut().remove::<CurrentUser>();
+        }
+        let state = RequestState {
+            runtime: Arc::clone(runtime),
+            session,
+            uri: request.uri().clone(),
+            navigation: is_navigation(request.method(), request.headers()),
+            repeatable: is_safe(request.method()),
+            was_silent: !had_cookie && login::was_silent(runtime, request.headers()),
+        };
+        request.extensions_mut().insert(state);
+        ResponseFuture::passed(self.inner.call(request), private)
+    }
+}
+
+/// Whether a request that may change something, or opens a WebSocket, comes from a page that may.
+fn is_ours<B>(runtime: &Runtime, request: &Request<B>) -> bool {
+    let needs_proof = !is_safe(request.method()) || opens_websocket(request.method(), request.headers());
+    // With a cookie of ours there is a browser, and browsers say where they come from.
+    !needs_proof || runtime.settings.same_origin(request.headers()) == Some(true)
+}
+
+/// RFC 6455 section 4.1. (Over HTTP/2 it is a CONNECT, which is not safe anyway.)
+fn opens_websocket(method: &Method, headers: &HeaderMap) -> bool {
+    *method == Method::GET
+        && headers.get(UPGRADE).is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && headers.contains_key(CONNECTION)
+}
+
+fn extend_in_time(runtime: &Arc<Runtime>, session: &Arc<Session>) {
+    let now = runtime.now();
+    if runtime.sessions.wants_extension(session, now) {
+        let (runtime, session) = (Arc::clone(runtime), Arc::clone(session));
+        let tasks = runtime.tasks.clone();
+        tasks.spawn(async move { runtime.sessions.extend(&session, &runtime.records, now).await });
+    }
+}
+
+fn store_away<B, R: From<Bytes>>(runtime: &Runtime, request: &Request<B>, error: Error) -> Response<R> {
+    if !is_navigation(request.method(), request.headers()) {
+        return error.into_response();
+    }
+    let here = request.uri().path_and_query().map_or("/", |here| here.as_str());
+    let here = runtime.settings.public_path(here);
+    page::try_again("This page cannot be shown at the moment.", &here).map(R::from)
+}
+
+/// One of the layer's own endpoints.
+async fn own<B, R, E>(runtime: Arc<Runtime>, endpoint: String, request: Request<B>) -> Result<Response<R>, E>
+where
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+    R: From<Bytes>,
+{
+    let (parts, body) = request.into_parts();
+    let answer = match Limited::new(body, MOST_BODY).collect().await {
+        Ok(body) => flow::endpoint(&runtime, &endpoint, parts, body.to_bytes()).await,
+        Err(_) => page::plain(StatusCode::PAYLOAD_TOO_LARGE, "This is more than can be read."),
+    };
+    Ok(answer.map(R::from))
+}
+
+pin_project! {
+    /// The future of [`OidcService`]: the inner service's own where nothing has to be awaited before it.
+    pub struct ResponseFuture<F, R, E> {
+        #[pin]
+        way: Way<F, R, E>,
+    }
+}
+
+pin_project! {
+    #[project = Projected]
+    enum Way<F, R, E> {
+        /// The inner service was called.
+        Passed {
+            #[pin]
+            inner: F,
+            private: bool,
+        },
+        /// Something is awaited first, or instead.
+        Boxed { future: Pin<Box<dyn Future<Output = Result<Response<R>, E>> + Send>> },
+        /// The layer answered by itself.
+        Answered { answer: Option<Response<Bytes>> },
+    }
+}
+
+impl<F, R, E> ResponseFuture<F, R, E> {
+    fn passed(inner: F, private: bool) -> Self {
+        Self { way: Way::Passed { inner, private } }
+    }
+
+    fn boxed(future: impl Future<Output = Result<Response<R>, E>> + Send + 'static) -> Self {
+        Self { way: Way::Boxed { future: Box::pin(future) } }
+    }
+
+    fn answered(answer: Response<Bytes>) -> Self {
+        Self { way: Way::Answered { answer: Some(answer) } }
+    }
+}
+
+impl<F, R, E> Future for ResponseFuture<F, R, E>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: From<Bytes>,
+{
+    type Output = Result<Response<R>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().way.project() {
+            Projected::Passed { inner, private } => {
+                let mut response = ready!(inner.poll(cx))?;
+                if *private {
+                    keep_private(response.headers_mut());
+                }
+                Poll::Ready(Ok(response))
+            }
+            Projected::Boxed { future } => future.as_mut().poll(cx),
+            Projected::Answered { answer } => match answer.take() {
+                Some(answer) => Poll::Ready(Ok(answer.map(R::from))),
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl<F, R, E> fmt::Debug for ResponseFuture<F, R, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResponseFuture")
+    }
+}
+
+/// No cache gives this answer to anybody else, unless the handler said what caches may do.
+fn keep_private(headers: &mut HeaderMap) {
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+        headers.append(VARY, HeaderValue::from_static("Cookie"));
+    }
+}

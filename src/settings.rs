@@ -1,0 +1,456 @@
+//! What the layer needs: a [`Config`] that was checked, and nothing to be checked later.
+
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::ORIGIN;
+use url::Url;
+
+use crate::admins::Admins;
+use crate::config::{Config, Retention, UserInfo};
+use crate::cookie::CookieStyle;
+use crate::destination::Destination;
+use crate::error::{ConfigError, DestinationError};
+use crate::protocol::authorization::{RESERVED, ResponseMode};
+use crate::protocol::metadata::{is_loopback, is_secure};
+use crate::protocol::token::ClientAuth;
+use crate::resource::Resources;
+use crate::seal::{KeyRing, MIN_SECRET};
+use crate::secret::Secret;
+
+/// A checked configuration.
+pub(crate) struct Settings {
+    pub(crate) public_url: Url,
+    pub(crate) origin: String,
+    /// The public URL's path without its last slash: empty, or `/mount`.
+    mount: String,
+    /// Where the layer answers, below the mount: `/auth`.
+    base: String,
+    pub(crate) relying_party: RelyingParty,
+    pub(crate) resources: Resources,
+    pub(crate) cookies: CookieStyle,
+    pub(crate) session_cookie: String,
+    pub(crate) admins: Admins,
+    pub(crate) idle_lifetime: Duration,
+    pub(crate) absolute_lifetime: Duration,
+    pub(crate) login_lifetime: Duration,
+    pub(crate) max_staleness: Duration,
+    pub(crate) login_retention: Retention,
+    pub(crate) revoke_at_logout: bool,
+    pub(crate) logout_at_provider: bool,
+    pub(crate) post_logout_url: Url,
+    trusted_origins: Vec<String>,
+}
+
+/// This application as its provider knows it.
+#[derive(Clone, Debug)]
+pub(crate) struct RelyingParty {
+    pub(crate) issuer: String,
+    pub(crate) client_id: String,
+    pub(crate) client_secret: Option<Secret>,
+    pub(crate) client_auth: Option<ClientAuth>,
+    pub(crate) redirect_uri: String,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) indicators: Vec<String>,
+    pub(crate) response_mode: ResponseMode,
+    pub(crate) hosted_domain: Option<String>,
+    pub(crate) user_info: UserInfo,
+    pub(crate) additional: Vec<(String, String)>,
+    pub(crate) trusted_audiences: Vec<String>,
+}
+
+/// The registration at the embedded development provider.
+pub(crate) const DEVELOPMENT_CLIENT: &str = "development";
+
+impl Settings {
+    /// Checks everything and reports every problem at once.
+    pub(crate) fn check(config: &Config, durable: bool) -> Result<(Self, KeyRing, bool), ConfigError> {
+        let mut problems = Vec::new();
+        let public_url = public_url(&config.public_url, &mut problems);
+        let origin = public_url.origin().ascii_serialization();
+        let mount = public_url.path().trim_end_matches('/').to_owned();
+        let base = config.base_path.clone();
+        let valid_base =
+            base.starts_with('/') && base.len() > 1 && !base.ends_with('/') && !base.contains("//");
+        if !valid_base || !base.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_".contains(&b)) {
+            problems.push(format!(
+                "base_path is {base:?}: use a path such as /auth, of letters, digits, - and _"
+            ));
+        }
+        if config.cookie_name.is_empty()
+            || !config.cookie_name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
+        {
+            problems
+                .push(format!("cookie_name is {:?}: use letters, digits, -, _ and .", config.cookie_name));
+        }
+        lifetimes(config, &mut problems);
+        let post_logout_url = match &config.post_logout_url {
+            None => public_url.clone(),
+            Some(given) => match Destination::parse(given, &public_url) {
+                Ok(path) => public_url.join(path.as_str()).unwrap_or_else(|_| public_url.clone()),
+                Err(_) => {
+                    problems.push(format!("post_logout_url is {given:?}: use a URL of the public origin"));
+                    public_url.clone()
+                }
+            },
+        };
+        let trusted_origins = config.trusted_origins.iter().filter_map(|given| match Url::parse(given) {
+            Ok(url) if url.origin().is_tuple() && url.path() == "/" => {
+                Some(url.origin().ascii_serialization())
+            }
+            _ => {
+                problems.push(format!(
+                    "trusted_origins has {given:?}: use an origin such as https://www.example.org"
+                ));
+                None
+            }
+        });
+        let trusted_origins = trusted_origins.collect();
+        let resources = Resources::check(&config.resources, &mut problems);
+        let callback = format!("{origin}{mount}{base}/callback");
+        let relying_party = relying_party(config, &public_url, &mount, callback, &resources, &mut problems);
+        let admins = Admins::check(config, &mut problems);
+        let (secrets, made_up) = secrets(config, durable, &mut problems);
+        ConfigError::check(problems)?;
+        let cookies = CookieStyle::new(&config.cookie_name, public_url.scheme() == "https");
+        let settings = Self {
+            session_cookie: cookies.name("session"),
+            idle_lifetime: config.idle_lifetime,
+            absolute_lifetime: config.absolute_lifetime,
+            login_lifetime: config.login_lifetime,
+            max_staleness: config.max_staleness,
+            login_retention: config.login_retention,
+            revoke_at_logout: config.revoke_at_logout,
+            logout_at_provider: config.logout_at_provider,
+            public_url,
+            origin,
+            mount,
+            base,
+            relying_party,
+            resources,
+            cookies,
+            admins,
+            post_logout_url,
+            trusted_origins,
+        };
+        Ok((settings, KeyRing::new(&secrets), made_up))
+    }
+
+    /// What comes after the base path, for a request that is the layer's own: `login`, `callback`, ….
+    ///
+    /// A proxy may strip the mount or leave it.
+    pub(crate) fn endpoint<'a>(&self, path: &'a str) -> Option<&'a str> {
+        let below = path.strip_prefix(self.mount.as_str()).unwrap_or(path);
+        let rest =
+            below.strip_prefix(self.base.as_str()).or_else(|| path.strip_prefix(self.base.as_str()))?;
+        rest.strip_prefix('/').or_else(|| rest.is_empty().then_some(""))
+    }
+
+    /// The path of one of the layer's endpoints, as browsers use it.
+    pub(crate) fn path_to(&self, endpoint: &str) -> String {
+        format!("{}{}/{endpoint}", self.mount, self.base)
+    }
+
+    /// A request's path and query as browsers see it.
+    pub(crate) fn public_path(&self, path_and_query: &str) -> String {
+        let mounted = path_and_query
+            .strip_prefix(self.mount.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
+        if mounted { path_and_query.to_owned() } else { format!("{}{path_and_query}", self.mount) }
+    }
+
+    pub(crate) fn destination(&self, given: &str) -> Result<Destination, DestinationError> {
+        Destination::parse(given, &self.public_url)
+    }
+
+    /// The path that starts a login and ends at a destination.
+    pub(crate) fn login_path(&self, destination: &Destination) -> String {
+        format!("{}?return_to={}", self.path_to("login"), encoded(destination.as_str()))
+    }
+
+    /// Whether a request comes from a page that may use our cookies for unsafe requests.
+    ///
+    /// `Sec-Fetch-Site` decides where browsers send it (Fetch Metadata section 2.4), `Origin` otherwise.
+    /// `None` when the request says nothing: only things that are no browser do so.
+    pub(crate) fn same_origin(&self, headers: &HeaderMap) -> Option<bool> {
+        let site = headers.get("sec-fetch-site").map(|value| value.as_bytes());
+        if matches!(site, Some(b"same-origin" | b"none")) {
+            return Some(true);
+        }
+        let Some(origin) = headers.get(ORIGIN).map(|value| value.as_bytes()) else {
+            return site.map(|_| false);
+        };
+        let trusted = |trusted: &String| trusted.as_bytes() == origin;
+        // A browser that says cross-site does not come from our own origin, whatever else is claimed.
+        let own = site.is_none() && self.origin.as_bytes() == origin;
+        Some(own || self.trusted_origins.iter().any(trusted))
+    }
+}
+
+/// A value for a query.
+pub(crate) fn encoded(value: &str) -> String {
+    form_urlencoded::byte_serialize(value.as_bytes()).collect()
+}
+
+fn public_url(given: &str, problems: &mut Vec<String>) -> Url {
+    let plain = |url: &Url| {
+        url.query().is_none()
+            && url.fragment().is_none()
+            && url.username().is_empty()
+            && url.password().is_none()
+    };
+    match Url::parse(given) {
+        Ok(url) if is_secure(&url) && plain(&url) => return url,
+        Ok(url) if url.scheme() == "http" => problems.push(format!(
+            "public_url is {given:?}: use https, because cookies and codes would travel in the clear (http is for \
+             loopback only)"
+        )),
+        _ => problems.push(format!("public_url is {given:?}: use the https URL that browsers use, without a query")),
+    }
+    // Stands in until the problems are reported.
+    Url::parse("http://localhost").unwrap_or_else(|_| unreachable!("it is a URL"))
+}
+
+fn lifetimes(config: &Config, problems: &mut Vec<String>) {
+    if config.idle_lifetime.is_zero() || config.absolute_lifetime.is_zero() || config.login_lifetime.is_zero()
+    {
+        problems.push("a lifetime is zero: nobody could stay signed in, or sign in at all".to_owned());
+    }
+    if config.idle_lifetime > config.absolute_lifetime {
+        problems
+            .push("idle_lifetime is longer than absolute_lifetime: it would never end a session".to_owned());
+    }
+}
+
+fn relying_party(
+    config: &Config,
+    public_url: &Url,
+    mount: &str,
+    redirect_uri: String,
+    resources: &Resources,
+    problems: &mut Vec<String>,
+) -> RelyingParty {
+    let (issuer, client_id) = match &config.issuer {
+        Some(issuer) => {
+            let valid = Url::parse(issuer)
+                .is_ok_and(|url| is_secure(&url) && url.query().is_none() && url.fragment().is_none());
+            if !valid {
+                problems.push(format!(
+                    "issuer is {issuer:?}: use the provider's https URL (http is for loopback only)"
+                ));
+            }
+            if config.client_id.is_empty() {
+                problems.push("client_id is missing: register the application at the provider".to_owned());
+            }
+            (issuer.clone(), config.client_id.clone())
+        }
+        None => {
+            if !is_loopback(public_url) {
+                problems.push(
+                    "issuer is missing (OIDC_ISSUER), and the development provider is for loopback only: set the issuer"
+                        .to_owned(),
+                );
+            }
+            let origin = public_url.origin().ascii_serialization();
+            (format!("{origin}{mount}{}/development", config.base_path), DEVELOPMENT_CLIENT.to_owned())
+        }
+    };
+    if config.client_secret.as_ref().is_some_and(|secret| secret.expose_secret().is_empty()) {
+        problems.push("client_secret is empty: leave it out for a public client".to_owned());
+    }
+    if matches!(config.client_auth, Some(ClientAuth::Basic | ClientAuth::Post))
+        && config.client_secret.is_none()
+    {
+        problems.push("client_auth needs a client_secret".to_owned());
+    }
+    if !config.scopes.iter().any(|scope| scope == "openid") {
+        problems.push(
+            "scopes lack `openid`: without it there is no ID token, and nobody is signed in".to_owned(),
+        );
+    }
+    for (name, _) in &config.authorization_parameters {
+        if RESERVED.contains(&name.as_str()) {
+            problems.push(format!("authorization_parameters has {name:?}, which the layer sets itself"));
+        }
+    }
+    let mut scopes = config.scopes.clone();
+    for scope in resources.all().iter().flat_map(|resource| &resource.scopes) {
+        if !scopes.contains(scope) {
+            scopes.push(scope.clone());
+        }
+    }
+    if let Some(scope) = scopes.iter().find(|scope| scope.is_empty() || scope.contains([' ', '"', '\\'])) {
+        problems.push(format!("{scope:?} is not a scope (RFC 6749 section 3.3)"));
+    }
+    RelyingParty {
+        issuer,
+        client_id,
+        client_secret: config.client_secret.clone(),
+        client_auth: config.client_auth,
+        redirect_uri,
+        scopes,
+        indicators: resources.all().iter().filter_map(|resource| resource.indicator.clone()).collect(),
+        response_mode: config.response_mode,
+        hosted_domain: config.hosted_domain.clone(),
+        user_info: config.user_info,
+        additional: config.authorization_parameters.clone(),
+        trusted_audiences: config.trusted_audiences.clone(),
+    }
+}
+
+/// The sealing secrets, and whether one was made up.
+fn secrets(config: &Config, durable: bool, problems: &mut Vec<String>) -> (Vec<Secret>, bool) {
+    let secrets = &config.session_secrets;
+    if secrets.is_empty() {
+        if durable {
+            problems.push(format!(
+                "session_secrets is empty (SESSION_SECRET), and the store outlives this process: set a random secret \
+                 of at least {MIN_SECRET} bytes"
+            ));
+        }
+        return (vec![Secret::new(config.random.token())], true);
+    }
+    for (index, secret) in secrets.iter().enumerate() {
+        let bytes = secret.expose_secret().as_bytes();
+        let position = index + 1;
+        if bytes.len() < MIN_SECRET {
+            problems
+                .push(format!("session secret {position} is short: use at least {MIN_SECRET} random bytes"));
+        } else if bytes.iter().collect::<std::collections::BTreeSet<_>>().len() < 8 {
+            problems.push(format!("session secret {position} repeats a few characters: use random bytes"));
+        }
+        if secrets[..index].contains(secret) {
+            problems.push(format!("session secret {position} stands twice: remove one"));
+        }
+        if config.client_secret.as_ref() == Some(secret) {
+            problems.push(format!("session secret {position} is the client secret: use one of its own"));
+        }
+    }
+    (secrets.clone(), false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http::HeaderValue;
+
+    fn settings(edit: impl FnOnce(&mut Config)) -> Result<Settings, ConfigError> {
+        let mut config = Config::new("https://app.test", "https://op.test", "client", "secret");
+        edit(&mut config);
+        Settings::check(&config, false).map(|(settings, _, _)| settings)
+    }
+
+    fn problem(edit: impl FnOnce(&mut Config)) -> String {
+        settings(edit).err().expect("it is refused").to_string()
+    }
+
+    /// Check 173: each is refused, by a message that names the field.
+    #[test]
+    fn unusable_configurations_are_refused_by_name() {
+        assert!(settings(|_| ()).is_ok());
+        assert!(problem(|c| c.public_url = "http://app.test".into()).contains("public_url"));
+        assert!(problem(|c| c.public_url = "https://app.test/?x".into()).contains("public_url"));
+        assert!(problem(|c| c.issuer = Some("http://op.test".into())).contains("issuer"));
+        assert!(problem(|c| c.issuer = None).contains("OIDC_ISSUER"));
+        assert!(problem(|c| c.client_id = String::new()).contains("client_id"));
+        assert!(problem(|c| c.client_secret = Some("".into())).contains("client_secret"));
+        assert!(
+            problem(|c| {
+                c.client_secret = None;
+                c.client_auth = Some(ClientAuth::Post)
+            })
+            .contains("client_auth")
+        );
+        assert!(problem(|c| c.scopes = vec!["email".into()]).contains("openid"));
+        assert!(problem(|c| c.scopes.push("a b".into())).contains("not a scope"));
+        assert!(problem(|c| c.base_path = "auth/".into()).contains("base_path"));
+        assert!(problem(|c| c.cookie_name = "a;b".into()).contains("cookie_name"));
+        assert!(problem(|c| c.idle_lifetime = Duration::ZERO).contains("lifetime"));
+        assert!(problem(|c| c.idle_lifetime = Duration::from_secs(u64::MAX)).contains("idle_lifetime"));
+        assert!(
+            problem(|c| c.trusted_origins = vec!["https://x.test/path".into()]).contains("trusted_origins")
+        );
+        assert!(
+            problem(|c| c.post_logout_url = Some("https://evil.test/".into())).contains("post_logout_url")
+        );
+        assert!(problem(|c| c.admins = vec!["root".into()]).contains("admins"));
+        for reserved in ["state", "nonce", "redirect_uri", "code_challenge", "scope"] {
+            assert!(
+                problem(|c| c.authorization_parameters = vec![(reserved.into(), "x".into())])
+                    .contains(reserved)
+            );
+        }
+    }
+
+    #[test]
+    fn weak_secrets_are_refused() {
+        let strong = "0123456789abcdef0123456789abcdef";
+        assert!(settings(|c| c.session_secrets = vec![strong.into()]).is_ok());
+        assert!(problem(|c| c.session_secrets = vec!["short".into()]).contains("short"));
+        assert!(problem(|c| c.session_secrets = vec!["ab".repeat(20).as_str().into()]).contains("repeats"));
+        assert!(problem(|c| c.session_secrets = vec![strong.into(), strong.into()]).contains("twice"));
+        assert!(
+            problem(|c| {
+                c.client_secret = Some(strong.into());
+                c.session_secrets = vec![strong.into()]
+            })
+            .contains("client")
+        );
+        let config = Config::new("https://app.test", "https://op.test", "client", "secret");
+        let refused = Settings::check(&config, true).err().expect("a durable store needs a secret");
+        assert!(refused.to_string().contains("SESSION_SECRET"));
+        assert!(!refused.to_string().contains("secret\""));
+    }
+
+    #[test]
+    fn all_problems_come_at_once() {
+        let refused = settings(|c| {
+            c.client_id = String::new();
+            c.scopes.clear();
+            c.base_path = String::new();
+        });
+        assert_eq!(refused.err().expect("it is refused").problems().len(), 3);
+    }
+
+    #[test]
+    fn endpoints_are_found_with_and_without_the_mount() {
+        let root = settings(|_| ()).unwrap_or_else(|e| panic!("{e}"));
+        let mounted =
+            settings(|c| c.public_url = "https://app.test/app/".into()).unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(root.endpoint("/auth/login"), Some("login"));
+        assert_eq!(root.endpoint("/auth"), Some(""));
+        assert_eq!(root.endpoint("/authx/login"), None);
+        assert_eq!(root.endpoint("/x/auth/login"), None);
+        assert_eq!(mounted.endpoint("/app/auth/login"), Some("login"));
+        assert_eq!(mounted.endpoint("/auth/login"), Some("login"));
+        assert_eq!(mounted.relying_party.redirect_uri, "https://app.test/app/auth/callback");
+        for (seen, public) in
+            [("/app/x?y", "/app/x?y"), ("/x?y", "/app/x?y"), ("/app", "/app"), ("/apple", "/app/apple")]
+        {
+            assert_eq!(mounted.public_path(seen), public);
+        }
+    }
+
+    /// Checks 6 and 182: what decides about forged requests.
+    #[test]
+    fn fetch_metadata_decides_and_origin_where_there_is_none() {
+        let settings = settings(|c| c.trusted_origins = vec!["https://www.test".into()])
+            .unwrap_or_else(|e| panic!("{e}"));
+        let decide = |site: Option<&'static str>, origin: Option<&'static str>| {
+            let mut headers = HeaderMap::new();
+            site.map(|site| headers.insert("sec-fetch-site", HeaderValue::from_static(site)));
+            origin.map(|origin| headers.insert(ORIGIN, HeaderValue::from_static(origin)));
+            settings.same_origin(&headers)
+        };
+        assert_eq!(decide(Some("same-origin"), None), Some(true));
+        assert_eq!(decide(Some("none"), None), Some(true));
+        assert_eq!(decide(Some("cross-site"), None), Some(false));
+        assert_eq!(decide(Some("same-site"), Some("https://evil.test")), Some(false));
+        assert_eq!(decide(Some("cross-site"), Some("https://app.test")), Some(false));
+        assert_eq!(decide(Some("cross-site"), Some("https://www.test")), Some(true));
+        assert_eq!(decide(None, Some("https://app.test")), Some(true));
+        assert_eq!(decide(None, Some("https://app.test.evil.test")), Some(false));
+        assert_eq!(decide(None, Some("null")), Some(false));
+        assert_eq!(decide(None, None), None);
+    }
+}

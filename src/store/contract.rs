@@ -1,0 +1,189 @@
+//! The suite that every [`Store`] passes: each rule of the [contract](super), run over an empty store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{Key, Record, Store, Tag, Version};
+use crate::ambient::Timestamp;
+
+/// Runs the whole suite over a store that holds nothing yet.
+///
+/// # Panics
+///
+/// When the store breaks a rule; the message names it.
+pub async fn check<S: Store>(store: Arc<S>) {
+    absent_rows_are_none(&*store).await;
+    swap_compares_versions(&*store).await;
+    versions_are_never_used_twice(&*store).await;
+    delete_compares_versions_and_is_idempotent(&*store).await;
+    tags_follow_their_record(&*store).await;
+    expiry_collects_only_what_expired(&*store).await;
+    contents_are_kept_to_the_byte(&*store).await;
+    one_of_many_swaps_wins(&store).await;
+    wait_returns_when_the_row_changes(&store).await;
+    wait_returns_at_its_deadline(&*store).await;
+}
+
+fn key(name: u8) -> Key {
+    Key([name; 32])
+}
+
+fn record(contents: &'static str, tags: &[Tag]) -> Record {
+    Record {
+        bytes: Bytes::from_static(contents.as_bytes()),
+        expires_at: Timestamp::from_secs(4_000_000_000),
+        tags: tags.to_vec(),
+    }
+}
+
+async fn write<S: Store>(store: &S, key: Key, expected: Option<Version>, record: Record) -> Version {
+    store.swap(key, expected, record).await.expect("swap works").expect("swap at the right version succeeds")
+}
+
+async fn absent_rows_are_none<S: Store>(store: &S) {
+    assert_eq!(store.load(key(1)).await.expect("load works"), None, "a row that was never written is None");
+    assert!(!store.delete(key(1), None).await.expect("delete works"), "deleting nothing deletes nothing");
+    assert!(store.find(Tag([1; 32])).await.expect("find works").is_empty(), "an unused tag finds nothing");
+}
+
+async fn swap_compares_versions<S: Store>(store: &S) {
+    let first = write(store, key(2), None, record("first", &[])).await;
+    let again = store.swap(key(2), None, record("again", &[])).await.expect("swap works");
+    assert_eq!(again, None, "a row that is there is not created again");
+    let second = write(store, key(2), Some(first), record("second", &[])).await;
+    assert_ne!(first, second, "each writing has its own version");
+    let stale = store.swap(key(2), Some(first), record("stale", &[])).await.expect("swap works");
+    assert_eq!(stale, None, "a stale version does not write");
+    let stored = store.load(key(2)).await.expect("load works").expect("the row is there");
+    assert_eq!((stored.version, stored.record), (second, record("second", &[])), "the last writing stands");
+    let absent = store.swap(key(3), Some(second), record("x", &[])).await.expect("swap works");
+    assert_eq!(absent, None, "an absent row has no version to expect");
+    assert_eq!(store.load(key(3)).await.expect("load works"), None, "a refused swap writes nothing");
+}
+
+async fn versions_are_never_used_twice<S: Store>(store: &S) {
+    let mut seen = Vec::new();
+    for _ in 0..3 {
+        let created = write(store, key(4), None, record("a", &[])).await;
+        let changed = write(store, key(4), Some(created), record("b", &[])).await;
+        assert!(store.delete(key(4), Some(changed)).await.expect("delete works"), "it is deleted");
+        seen.extend([created, changed]);
+    }
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 6, "no version returns, deletions in between or not");
+}
+
+async fn delete_compares_versions_and_is_idempotent<S: Store>(store: &S) {
+    let first = write(store, key(5), None, record("first", &[])).await;
+    let second = write(store, key(5), Some(first), record("second", &[])).await;
+    assert!(
+        !store.delete(key(5), Some(first)).await.expect("delete works"),
+        "a stale version deletes nothing"
+    );
+    assert!(store.load(key(5)).await.expect("load works").is_some(), "and the row is still there");
+    assert!(store.delete(key(5), Some(second)).await.expect("delete works"), "the right one deletes");
+    assert!(!store.delete(key(5), Some(second)).await.expect("delete works"), "once");
+    let third = write(store, key(5), None, record("third", &[])).await;
+    assert!(store.delete(key(5), None).await.expect("delete works"), "no version deletes whatever is there");
+    let gone = store.swap(key(5), Some(third), record("ghost", &[])).await.expect("swap works");
+    assert_eq!(gone, None, "a deleted row is not brought back by a late writer");
+}
+
+async fn tags_follow_their_record<S: Store>(store: &S) {
+    let [subject, sid] = [Tag([10; 32]), Tag([11; 32])];
+    let first = write(store, key(6), None, record("6", &[subject, sid])).await;
+    write(store, key(7), None, record("7", &[subject])).await;
+    let mut both = store.find(subject).await.expect("find works");
+    both.sort();
+    assert_eq!(both, [key(6), key(7)], "a tag finds every row that carries it");
+    assert_eq!(store.find(sid).await.expect("find works"), [key(6)], "and no other");
+    let second = write(store, key(6), Some(first), record("6", &[sid])).await;
+    assert_eq!(
+        store.find(subject).await.expect("find works"),
+        [key(7)],
+        "a changed record leaves its old tags"
+    );
+    assert_eq!(store.find(sid).await.expect("find works"), [key(6)], "and keeps those it still carries");
+    store.delete(key(6), Some(second)).await.expect("delete works");
+    store.delete(key(7), None).await.expect("delete works");
+    assert!(store.find(subject).await.expect("find works").is_empty(), "a deleted row is not found");
+    assert!(store.find(sid).await.expect("find works").is_empty(), "by any of its tags");
+}
+
+async fn expiry_collects_only_what_expired<S: Store>(store: &S) {
+    let at = |seconds| Record { expires_at: Timestamp::from_secs(seconds), ..record("x", &[Tag([12; 32])]) };
+    // Far in the future, so that a store with a clock of its own drops none of them by itself.
+    write(store, key(8), None, at(5_000_000_000)).await;
+    write(store, key(9), None, at(5_000_000_001)).await;
+    // What the rules before this one left behind expires earlier.
+    assert!(store.load(key(2)).await.expect("load works").is_some(), "a live row stays");
+    let collected =
+        store.delete_expired(Timestamp::from_secs(4_999_999_999)).await.expect("collecting works");
+    assert_eq!(collected, 1, "what expired is collected and counted");
+    assert_eq!(store.load(key(2)).await.expect("load works"), None, "and gone");
+    assert!(store.load(key(8)).await.expect("load works").is_some(), "a live row is not");
+    assert_eq!(store.delete_expired(Timestamp::from_secs(5_000_000_000)).await.expect("works"), 1);
+    assert_eq!(store.load(key(8)).await.expect("load works"), None, "a row expires at its moment");
+    assert_eq!(store.find(Tag([12; 32])).await.expect("find works"), [key(9)], "and leaves its tags");
+    store.delete(key(9), None).await.expect("delete works");
+}
+
+async fn contents_are_kept_to_the_byte<S: Store>(store: &S) {
+    let bytes: Vec<u8> = (0..64 * 1024).map(|i: u32| (i * 31 % 251) as u8).collect();
+    let large = Record { bytes: bytes.into(), ..record("", &[Tag([13; 32]), Tag([14; 32])]) };
+    write(store, key(20), None, large.clone()).await;
+    let stored = store.load(key(20)).await.expect("load works").expect("the row is there");
+    assert_eq!(stored.record.bytes, large.bytes, "64 KiB come back as they were");
+    assert_eq!(stored.record.expires_at, large.expires_at, "the expiry too, to the millisecond");
+    let empty =
+        Record { bytes: Bytes::new(), expires_at: Timestamp::from_millis(4_000_000_000_123), tags: vec![] };
+    let version = write(store, key(20), Some(stored.version), empty.clone()).await;
+    let stored = store.load(key(20)).await.expect("load works").expect("the row is there");
+    assert_eq!((stored.version, stored.record), (version, empty), "and so does nothing at all");
+    store.delete(key(20), None).await.expect("delete works");
+}
+
+async fn one_of_many_swaps_wins<S: Store>(store: &Arc<S>) {
+    let first = write(&**store, key(21), None, record("start", &[])).await;
+    let attempts = (0..16).map(|_| {
+        let store = Arc::clone(store);
+        tokio::spawn(async move { store.swap(key(21), Some(first), record("mine", &[])).await })
+    });
+    let mut winners = 0;
+    for attempt in attempts.collect::<Vec<_>>() {
+        winners += usize::from(attempt.await.expect("no panic").expect("swap works").is_some());
+    }
+    assert_eq!(winners, 1, "of simultaneous swaps at one version exactly one succeeds");
+    store.delete(key(21), None).await.expect("delete works");
+}
+
+async fn wait_returns_when_the_row_changes<S: Store>(store: &Arc<S>) {
+    let long = Duration::from_secs(60);
+    let first = write(&**store, key(22), None, record("1", &[])).await;
+    store.wait(key(22), None, long).await.expect("a version that is past returns at once");
+    let waiter = {
+        let store = Arc::clone(store);
+        tokio::spawn(async move { store.wait(key(22), Some(first), long).await })
+    };
+    tokio::task::yield_now().await;
+    let second = write(&**store, key(22), Some(first), record("2", &[])).await;
+    waiter.await.expect("no panic").expect("a write wakes who waits");
+    let waiter = {
+        let store = Arc::clone(store);
+        tokio::spawn(async move { store.wait(key(22), Some(second), long).await })
+    };
+    tokio::task::yield_now().await;
+    store.delete(key(22), None).await.expect("delete works");
+    waiter.await.expect("no panic").expect("a deletion wakes too");
+}
+
+async fn wait_returns_at_its_deadline<S: Store>(store: &S) {
+    let version = write(store, key(23), None, record("still", &[])).await;
+    let short = Duration::from_millis(30);
+    let waiting = tokio::time::timeout(Duration::from_secs(30), store.wait(key(23), Some(version), short));
+    waiting.await.expect("wait keeps its deadline").expect("a deadline is not an error");
+    store.delete(key(23), None).await.expect("delete works");
+}

@@ -1,0 +1,205 @@
+//! Records in this process's memory, gone with it.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use moka::sync::Cache;
+use tokio::sync::Notify;
+
+use super::{BoxFuture, Key, Record, Store, StoreError, Stored, Tag, Version};
+use crate::ambient::Timestamp;
+
+/// A store in memory, for development, tests, and applications of one process that may forget their
+/// sessions when they restart. Clones share their rows.
+///
+/// It never drops a live record to make room: with a [capacity](MemoryStore::with_capacity) it refuses new
+/// rows, which is answered as 503, and leaves everybody signed in who was.
+#[derive(Clone)]
+pub struct MemoryStore(Arc<Inner>);
+
+struct Inner {
+    /// Reads go here without a lock. Writes hold `index`, which makes compare-and-swap atomic.
+    rows: Cache<Key, Stored>,
+    index: Mutex<Index>,
+    capacity: u64,
+}
+
+#[derive(Default)]
+struct Index {
+    last_version: u64,
+    count: u64,
+    tagged: HashMap<Tag, HashSet<Key>>,
+    waiting: HashMap<Key, Arc<Notify>>,
+}
+
+impl MemoryStore {
+    /// A store bounded by the machine's memory only.
+    pub fn new() -> Self {
+        Self::with_capacity(u64::MAX)
+    }
+
+    /// A store that refuses new rows while it holds `rows` of them. A signed-in browser takes two.
+    pub fn with_capacity(rows: u64) -> Self {
+        // No capacity and no time to live: moka must never choose what is forgotten.
+        Self(Arc::new(Inner { rows: Cache::builder().build(), index: Mutex::default(), capacity: rows }))
+    }
+
+    /// How many rows there are, expired ones that nobody has collected included.
+    pub fn len(&self) -> u64 {
+        self.index().count
+    }
+
+    /// True when there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.0.index.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn swap_now(
+        &self,
+        key: Key,
+        expected: Option<Version>,
+        record: Record,
+    ) -> Result<Option<Version>, StoreError> {
+        let mut index = self.index();
+        let present = self.0.rows.get(&key);
+        if present.as_ref().map(|stored| stored.version) != expected {
+            return Ok(None);
+        }
+        if present.is_none() && index.count >= self.0.capacity {
+            return Err(StoreError::refused("it holds as many records as it may"));
+        }
+        match &present {
+            Some(stored) => index.untag(key, &stored.record),
+            None => index.count += 1,
+        }
+        for tag in &record.tags {
+            index.tagged.entry(*tag).or_default().insert(key);
+        }
+        index.last_version += 1;
+        let version = Version(index.last_version);
+        self.0.rows.insert(key, Stored { version, record });
+        index.wake(key);
+        Ok(Some(version))
+    }
+
+    fn delete_now(&self, key: Key, condition: impl Fn(&Stored) -> bool) -> bool {
+        let mut index = self.index();
+        let Some(stored) = self.0.rows.get(&key).filter(condition) else { return false };
+        index.untag(key, &stored.record);
+        index.count -= 1;
+        self.0.rows.invalidate(&key);
+        index.wake(key);
+        true
+    }
+}
+
+impl Index {
+    fn untag(&mut self, key: Key, record: &Record) {
+        for tag in &record.tags {
+            if let Some(keys) = self.tagged.get_mut(tag) {
+                keys.remove(&key);
+                if keys.is_empty() {
+                    self.tagged.remove(tag);
+                }
+            }
+        }
+    }
+
+    fn wake(&mut self, key: Key) {
+        if let Some(waiting) = self.waiting.remove(&key) {
+            waiting.notify_waiters();
+        }
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Store for MemoryStore {
+    fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
+        Box::pin(async move { Ok(self.0.rows.get(&key)) })
+    }
+
+    fn swap(
+        &self,
+        key: Key,
+        expected: Option<Version>,
+        record: Record,
+    ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
+        Box::pin(async move { self.swap_now(key, expected, record) })
+    }
+
+    fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            Ok(self.delete_now(key, |stored| expected.is_none_or(|version| version == stored.version)))
+        })
+    }
+
+    fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
+        Box::pin(async move {
+            let index = self.index();
+            Ok(index.tagged.get(&tag).map(|keys| keys.iter().copied().collect()).unwrap_or_default())
+        })
+    }
+
+    fn delete_expired(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move {
+            let expired: Vec<Key> = self
+                .0
+                .rows
+                .iter()
+                .filter(|(_, stored)| stored.record.expires_at <= now)
+                .map(|(key, _)| *key)
+                .collect();
+            // Each row by itself, so that nobody waits for the whole sweep.
+            let deleted =
+                expired.into_iter().filter(|key| self.delete_now(*key, |s| s.record.expires_at <= now));
+            Ok(deleted.count() as u64)
+        })
+    }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+
+    fn wait(
+        &self,
+        key: Key,
+        after: Option<Version>,
+        within: Duration,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let changed = {
+                let mut index = self.index();
+                if self.0.rows.get(&key).map(|stored| stored.version) != after {
+                    return Ok(());
+                }
+                let waiting = Arc::clone(index.waiting.entry(key).or_default());
+                // Registered while the lock is held: a write cannot slip between the look and the wait.
+                waiting.notified_owned()
+            };
+            let _ = tokio::time::timeout(within, changed).await;
+            let mut index = self.index();
+            // Whoever leaves last, after a timeout, takes the entry with it.
+            if index.waiting.get(&key).is_some_and(|waiting| Arc::strong_count(waiting) == 1) {
+                index.waiting.remove(&key);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("len", &self.len()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,264 @@
+//! Where records are kept: a store is dumb, sees sealed bytes only, and decides nothing.
+//!
+//! # The contract
+//!
+//! 1. [`Store::swap`] is the only write. It succeeds when the row's version is the expected one (`None`: no
+//!    such row), atomically, also among several processes, and gives the row a new version. A version is
+//!    never used twice for one key, not even after the row was deleted and written again.
+//! 2. A record that [`Store::swap`] acknowledged is found by every later [`Store::load`] of every process.
+//! 3. [`Store::delete`] with an expected version deletes that version only; without one, whatever is there.
+//!    Deleting what is not there is not an error.
+//! 4. [`Store::find`] lists the rows whose record carries a tag. It changes with the record, atomically.
+//! 5. [`Record::expires_at`] decides whether a record counts, and the *caller* compares it with its clock. A
+//!    store may return an expired record, and may drop it at any time, never before.
+//! 6. [`Store::wait`] returns when the row's version is not the given one any more, at the latest after the
+//!    time given. It may return too early. By default it polls.
+//! 7. `Err` is for the system: unreachable, slow, full. A row that is not there is `Ok(None)`.
+//! 8. Dropping a future that a store returned leaves each row whole: written or not written.
+//!
+//! Keys, tags and bytes are opaque: names are hashed and contents sealed before they come here, so a store
+//! never needs to know whom or what they concern. `store::contract` (feature `testing`) is the suite that every
+//! store passes; run it over a store of your own.
+//!
+//! # A store of one's own
+//!
+//! ```
+//! use std::collections::HashMap;
+//! use std::sync::Mutex;
+//! use tower_oidc::store::{BoxFuture, Key, Record, Store, StoreError, Stored, Tag, Version};
+//! use tower_oidc::Timestamp;
+//!
+//! #[derive(Default)]
+//! struct Map(Mutex<(u64, HashMap<Key, Stored>)>);
+//!
+//! impl Store for Map {
+//!     fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
+//!         Box::pin(async move { Ok(self.0.lock().unwrap().1.get(&key).cloned()) })
+//!     }
+//!
+//!     fn swap(
+//!         &self,
+//!         key: Key,
+//!         expected: Option<Version>,
+//!         record: Record,
+//!     ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
+//!         Box::pin(async move {
+//!             let (last, rows) = &mut *self.0.lock().unwrap();
+//!             if rows.get(&key).map(|row| row.version) != expected {
+//!                 return Ok(None);
+//!             }
+//!             *last += 1;
+//!             let version = Version(*last);
+//!             rows.insert(key, Stored { version, record });
+//!             Ok(Some(version))
+//!         })
+//!     }
+//!
+//!     fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
+//!         Box::pin(async move {
+//!             let rows = &mut self.0.lock().unwrap().1;
+//!             let matches = rows.get(&key).is_some_and(|row| expected.is_none_or(|v| v == row.version));
+//!             Ok(matches && rows.remove(&key).is_some())
+//!         })
+//!     }
+//!
+//!     fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
+//!         Box::pin(async move {
+//!             let rows = &self.0.lock().unwrap().1;
+//!             let tagged = rows.iter().filter(|(_, row)| row.record.tags.contains(&tag));
+//!             Ok(tagged.map(|(key, _)| *key).collect())
+//!         })
+//!     }
+//!
+//!     fn delete_expired(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+//!         Box::pin(async move {
+//!             let rows = &mut self.0.lock().unwrap().1;
+//!             let before = rows.len();
+//!             rows.retain(|_, row| row.record.expires_at > now);
+//!             Ok((before - rows.len()) as u64)
+//!         })
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! tower_oidc::store::contract::check(std::sync::Arc::new(Map::default())).await;
+//! # }
+//! ```
+
+mod memory;
+pub use memory::MemoryStore;
+
+#[cfg(feature = "testing")]
+pub mod contract;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::ambient::Timestamp;
+
+/// A future in a box, so that stores are trait objects.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A row's name: a hash, or a keyed hash, of what it stands for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(pub [u8; 32]);
+
+/// A name under which several rows are found: a keyed hash too.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag(pub [u8; 32]);
+
+/// Which writing of a row this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(pub u64);
+
+/// What a store keeps: sealed bytes and the little that it needs to handle them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The sealed contents, up to 64 KiB.
+    pub bytes: Bytes,
+    /// When the record stops to count.
+    pub expires_at: Timestamp,
+    /// At most two: the subject's, and the provider's session's.
+    pub tags: Vec<Tag>,
+}
+
+/// A record as it lies in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// To be named in the next [`Store::swap`] or [`Store::delete`].
+    pub version: Version,
+    /// What was written.
+    pub record: Record,
+}
+
+/// Five verbs and a way to wait. See the [module's contract](self).
+pub trait Store: Send + Sync + 'static {
+    /// The record in this row, or `None`.
+    fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>>;
+
+    /// Writes the record if the row is at the expected version (`None`: absent) and returns its new version;
+    /// `None` when somebody else was first.
+    fn swap(
+        &self,
+        key: Key,
+        expected: Option<Version>,
+        record: Record,
+    ) -> BoxFuture<'_, Result<Option<Version>, StoreError>>;
+
+    /// Deletes the row, if it is at the expected version where one is given. True when something was deleted.
+    fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>>;
+
+    /// The rows that carry this tag, in any order.
+    fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>>;
+
+    /// Deletes what expired at or before `now`, and returns how many rows that were.
+    fn delete_expired(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// Whether records outlive this process. One that says so refuses secrets that do not.
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    /// Returns once the row is not at version `after` any more (`None`: exists), or after `within`.
+    ///
+    /// The default polls, every 25 to 200 milliseconds. Override it where the database can notify.
+    fn wait(
+        &self,
+        key: Key,
+        after: Option<Version>,
+        within: Duration,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let polling = async {
+                // Rows are named by hashes: their bytes spread the pollers of different rows.
+                let jitter = u64::from(key.0[0] % 25);
+                for round in 0_u64.. {
+                    if self.load(key).await?.map(|stored| stored.version) != after {
+                        break;
+                    }
+                    tokio::time::sleep(Duration::from_millis((25 + jitter) << round.min(2))).await;
+                }
+                Ok(())
+            };
+            tokio::time::timeout(within, polling).await.unwrap_or(Ok(()))
+        })
+    }
+}
+
+impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
+    fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
+        (**self).load(key)
+    }
+
+    fn swap(
+        &self,
+        key: Key,
+        expected: Option<Version>,
+        record: Record,
+    ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
+        (**self).swap(key, expected, record)
+    }
+
+    fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
+        (**self).delete(key, expected)
+    }
+
+    fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
+        (**self).find(tag)
+    }
+
+    fn delete_expired(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        (**self).delete_expired(now)
+    }
+
+    fn is_durable(&self) -> bool {
+        (**self).is_durable()
+    }
+
+    fn wait(
+        &self,
+        key: Key,
+        after: Option<Version>,
+        within: Duration,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        (**self).wait(key, after, within)
+    }
+}
+
+/// The store did not do what it was asked: it is away, slow or full. Nothing is known about the row.
+#[derive(Debug, thiserror::Error)]
+#[error("the store failed: {message}")]
+pub struct StoreError {
+    message: &'static str,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl StoreError {
+    /// A failure with the library's own error as its cause. `message` must hold no secret of a URL.
+    pub fn new(message: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self { message, source: Some(source.into()) }
+    }
+
+    /// A failure that has no cause but itself, such as a cap that is reached.
+    pub const fn refused(message: &'static str) -> Self {
+        Self { message, source: None }
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({:02x}{:02x}…)", self.0[0], self.0[1])
+    }
+}
+
+impl fmt::Debug for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Tag({:02x}{:02x}…)", self.0[0], self.0[1])
+    }
+}
