@@ -1,0 +1,241 @@
+//! The demo in a real browser, as a person uses it: with the development provider's page, and with the real
+//! provider's form, by redirect and by form_post.
+//!
+//! Screenshots go to `target/screenshots/`.
+
+use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use fantoccini::elements::Element;
+use fantoccini::{Client, ClientBuilder, Locator};
+use futures_util::FutureExt;
+use hyper_util::client::legacy::connect::HttpConnector;
+use serde_json::{Value, json};
+use tokio::process::Command;
+use url::Url;
+
+use crate::support::process::{Demo, Process, RealProvider, app_url, eventually, free_port, requirement};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Runs a test in a fresh browser, which is closed whatever the test does.
+async fn in_chromium(test: impl AsyncFnOnce(Browser)) {
+    let mut driver = Process::start(Command::new("chromedriver").arg("--port=0"));
+    let port = driver.says(port_in).await;
+    let profile = Profile::new(port);
+    let user_data = format!("--user-data-dir={}", profile.0.display());
+    let arguments = [
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+        "--window-size=1000,800",
+        &user_data,
+    ];
+    let Value::Object(capabilities) = json!({ "goog:chromeOptions": { "args": arguments } }) else {
+        unreachable!("an object")
+    };
+    let client = ClientBuilder::new(HttpConnector::new())
+        .capabilities(capabilities)
+        .connect(&format!("http://127.0.0.1:{port}"))
+        .await
+        .expect("Chromium starts");
+    let outcome = AssertUnwindSafe(test(Browser(client.clone()))).catch_unwind().await;
+    client.close().await.expect("Chromium ends");
+    driver.stop().await;
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
+}
+
+/// The port in ChromeDriver's readiness line.
+fn port_in(output: &str) -> Option<u16> {
+    output.split_once("started successfully on port ")?.1.split_once('.')?.0.parse().ok()
+}
+
+/// A browser profile of its own, removed afterwards.
+struct Profile(PathBuf);
+
+impl Profile {
+    fn new(port: u16) -> Self {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chromium-{port}"));
+        drop(std::fs::remove_dir_all(&path));
+        Self(path)
+    }
+}
+
+impl Drop for Profile {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+/// What a person does.
+struct Browser(Client);
+
+impl Browser {
+    async fn goto(&self, url: &str) {
+        self.0.goto(url).await.expect("a page");
+    }
+
+    async fn find(&self, css: &str) -> Element {
+        match self.0.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await {
+            Ok(element) => element,
+            Err(error) => panic!("no {css}: {error}\n{}", self.describe().await),
+        }
+    }
+
+    async fn click(&self, css: &str) {
+        self.find(css).await.click().await.expect("a click");
+    }
+
+    async fn fill(&self, css: &str, text: &str) {
+        let field = self.find(css).await;
+        field.clear().await.expect("a field");
+        field.send_keys(text).await.expect("a field");
+    }
+
+    async fn check(&self, css: &str, wanted: bool) {
+        let checkbox = self.find(css).await;
+        if checkbox.is_selected().await.expect("a checkbox") != wanted {
+            checkbox.click().await.expect("a click");
+        }
+    }
+
+    /// Waits until it is at this URL.
+    async fn arrives(&self, url: &str) {
+        let url = Url::parse(url).expect("a URL");
+        if self.0.wait().at_most(PATIENCE).for_url(&url).await.is_err() {
+            panic!("not at {url}: {}", self.describe().await);
+        }
+    }
+
+    /// Status and body of a script's request from the page it is at.
+    async fn fetch(&self, path: &str) -> (u64, String) {
+        const FETCH: &str = "const [path, done] = arguments; fetch(path, { redirect: 'manual' })
+            .then(async (it) => done([it.status, await it.text()]), (error) => done([0, String(error)]))";
+        let answer = self.0.execute_async(FETCH, vec![json!(path)]).await.expect("a script");
+        (answer[0].as_u64().expect("a status"), answer[1].as_str().expect("a body").to_owned())
+    }
+
+    async fn fetch_json(&self, path: &str) -> Value {
+        let (status, body) = self.fetch(path).await;
+        assert_eq!(status, 200, "{path}: {body}");
+        serde_json::from_str(&body).expect("JSON")
+    }
+
+    async fn screenshot(&self, name: &str) {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).with_file_name("screenshots");
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let image = self.0.screenshot().await.expect("a screenshot");
+        std::fs::write(folder.join(name).with_extension("png"), image).expect("a file");
+    }
+
+    async fn describe(&self) -> String {
+        let (url, source) = (self.0.current_url().await, self.0.source().await);
+        format!("at {}\n{}", url.map_or_else(|e| e.to_string(), String::from), source.unwrap_or_default())
+    }
+}
+
+const SIGN_IN: &str = "a[href*='/auth/login']";
+const SIGN_OUT: &str = "a[href*='/auth/logout']";
+
+#[tokio::test]
+async fn the_development_login_page() {
+    if requirement("TOWER_OIDC_CHROMIUM", "Chromium and ChromeDriver").is_none() {
+        return;
+    }
+    let demo = Demo::start(&[]).await;
+    in_chromium(async |browser| {
+        let sign_in = async |email: &str, admin: bool| {
+            browser.fill("#email", email).await;
+            browser.check("#admin", admin).await;
+            browser.click("#sign-in").await;
+        };
+
+        browser.goto(&demo.at("/")).await;
+        browser.find(SIGN_IN).await;
+        browser.screenshot("demo-signed-out").await;
+        assert_eq!(browser.fetch_json("/who").await, Value::Null);
+
+        browser.click(SIGN_IN).await;
+        browser.find("#email").await;
+        browser.screenshot("development-login").await;
+        sign_in("ann@example.test", true).await;
+        browser.find(SIGN_OUT).await;
+        browser.arrives(&demo.at("/")).await;
+        browser.screenshot("demo-signed-in").await;
+        let me = browser.fetch_json("/me").await;
+        assert_eq!((&me["email"], &me["admin"]), (&json!("ann@example.test"), &json!(true)));
+        assert_eq!(browser.fetch("/private").await.0, 200);
+        assert_eq!(browser.fetch("/admin").await.0, 200);
+        assert_eq!(browser.fetch_json("/api").await["sub"], me["sub"]);
+
+        browser.click(SIGN_OUT).await;
+        browser.find(SIGN_IN).await;
+        browser.arrives(&demo.at("/")).await;
+        assert_eq!(browser.fetch_json("/who").await, Value::Null);
+        assert_eq!(browser.fetch("/me").await.0, 401);
+
+        // A deep link survives the login; nobody is an administrator without asking for it.
+        browser.goto(&demo.at("/private?from=mail")).await;
+        sign_in("ann@example.test", false).await;
+        browser.arrives(&demo.at("/private?from=mail")).await;
+        let again = browser.fetch_json("/me").await;
+        assert_eq!((&again["sub"], &again["admin"]), (&me["sub"], &json!(false)));
+        assert_eq!(browser.fetch("/admin").await.0, 403);
+        assert_eq!(browser.fetch_json("/api").await["sub"], me["sub"]);
+    })
+    .await;
+}
+
+/// The provider is another site for the browser: its redirect and its POST back obey `SameSite`.
+#[tokio::test]
+async fn the_real_provider_by_redirect_and_by_form_post() {
+    if requirement("TOWER_OIDC_CHROMIUM", "Chromium and ChromeDriver").is_none() {
+        return;
+    }
+    for mode in ["query", "form_post"] {
+        let port = free_port();
+        let Some(provider) = RealProvider::start(&app_url(port), &[]).await else { return };
+        let demo = Demo::start_at(
+            port,
+            &[
+                ("OIDC_ISSUER", &provider.issuer),
+                ("OIDC_CLIENT_ID", "web"),
+                ("OIDC_CLIENT_SECRET", "web secret"),
+                ("OIDC_SCOPES", "openid email profile"),
+                ("OIDC_RESPONSE_MODE", mode),
+            ],
+        )
+        .await;
+        in_chromium(async |browser| {
+            browser.goto(&demo.at("/private")).await;
+            browser.fill("#user", "carol").await;
+            browser.click("#go").await;
+            browser.arrives(&demo.at("/private")).await;
+            assert_eq!(browser.fetch_json("/me").await["email"], "carol@example.test");
+            assert_eq!(browser.fetch_json("/api").await["sub"], "carol");
+            assert_eq!(provider.events("authorization.success").await[0]["response_mode"], mode);
+
+            browser.goto(&demo.at("/")).await;
+            browser.click(SIGN_OUT).await;
+            browser.click("#yes").await;
+            browser.find(SIGN_IN).await;
+            browser.arrives(&demo.at("/")).await;
+            assert_eq!(browser.fetch_json("/who").await, Value::Null);
+            eventually("the provider ended its session", PATIENCE, async || {
+                (provider.events("end_session.success").await.len() == 1).then_some(())
+            })
+            .await;
+        })
+        .await;
+        assert_eq!(provider.complaints().await, [] as [Value; 0]);
+    }
+}

@@ -1,0 +1,10 @@
+//! The integration tests: one binary, one file per promise.
+
+mod support;
+
+// The demo as a process, with the development provider that it brings.
+mod demo;
+// The demo as a process, over real sockets, against the real `oidc-provider`.
+mod real_provider;
+// The demo in a real browser, with the development provider and with the real one.
+mod chromium;

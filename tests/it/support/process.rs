@@ -1,0 +1,236 @@
+//! Real processes that end with the test that started them: the demo and `oidc-provider`.
+//!
+//! Nothing here sleeps for luck: a process is ready when it says or answers so, within a deadline.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, ChildStdin, Command};
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::http::Client;
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What the named variable of `tests/run.sh` says, or `None` and a visible line: this test is skipped.
+/// Under `TOWER_OIDC_REQUIRE_ALL` a skip is a failure.
+pub(crate) fn requirement(variable: &str, what: &str) -> Option<String> {
+    if let Some(value) = std::env::var(variable).ok().filter(|value| !value.is_empty()) {
+        return Some(value);
+    }
+    let thread = std::thread::current();
+    let line = format!("SKIPPED {}: needs {what}; run tests/run.sh\n", thread.name().unwrap_or("a test"));
+    assert!(std::env::var_os("TOWER_OIDC_REQUIRE_ALL").is_none(), "{line}");
+    // Not `eprintln!`, which the test harness swallows when a test passes.
+    std::io::stderr().write_all(line.as_bytes()).expect("stderr takes a line");
+    None
+}
+
+/// A port of 127.0.0.1 that nobody listens on and that no other call of this process is given. It lies
+/// below the range from which the system picks the ports of outgoing connections.
+pub(crate) fn free_port() -> u16 {
+    const FIRST: u16 = 20_000;
+    const COUNT: u16 = 12_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Test processes that run side by side start in different places.
+    let start = u16::try_from(std::process::id().wrapping_mul(101) % u32::from(COUNT)).expect("fits");
+    (0..COUNT)
+        .map(|_| FIRST + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT)
+        .find(|&port| TcpListener::bind(("127.0.0.1", port)).is_ok())
+        .expect("a free port")
+}
+
+/// Tries until `attempt` yields something, at most `limit`.
+pub(crate) async fn eventually<T>(
+    what: &str,
+    limit: Duration,
+    mut attempt: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + limit;
+    loop {
+        if let Some(found) = attempt().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not within {limit:?}: {what}");
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A child process with its output; killed when dropped.
+pub(crate) struct Process {
+    name: String,
+    child: Child,
+    _stdin: Option<ChildStdin>,
+    output: watch::Receiver<String>,
+}
+
+impl Process {
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let name = command.as_std().get_program().to_string_lossy().into_owned();
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        let (sender, output) = watch::channel(String::new());
+        let sender = Arc::new(sender);
+        tokio::spawn(pump(child.stdout.take().expect("piped"), sender.clone()));
+        tokio::spawn(pump(child.stderr.take().expect("piped"), sender));
+        Self { name, _stdin: child.stdin.take(), child, output }
+    }
+
+    /// Everything it has written, stdout and stderr together.
+    pub(crate) fn output(&self) -> String {
+        self.output.borrow().clone()
+    }
+
+    /// Waits until `find` finds something in what it has written.
+    pub(crate) async fn says<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> T {
+        let ready = async { self.output.wait_for(|text| find(text).is_some()).await.is_ok() };
+        let ready = timeout(PATIENCE, ready).await == Ok(true);
+        assert!(ready, "{} is not ready:\n{}", self.name, self.output());
+        find(&self.output()).expect("just found")
+    }
+
+    /// Kills it and waits until it is gone.
+    pub(crate) async fn stop(mut self) {
+        self.child.kill().await.expect("it can be killed");
+    }
+}
+
+async fn pump(mut from: impl AsyncRead + Unpin, to: Arc<watch::Sender<String>>) {
+    let mut buffer = [0; 8192];
+    while let Ok(count @ 1..) = from.read(&mut buffer).await {
+        to.send_modify(|text| text.push_str(&String::from_utf8_lossy(&buffer[..count])));
+    }
+}
+
+/// `examples/demo.rs` as a process, with the environment its documentation names.
+pub(crate) struct Demo {
+    process: Process,
+    url: String,
+}
+
+impl Demo {
+    pub(crate) async fn start(env: &[(&str, &str)]) -> Self {
+        Self::start_at(free_port(), env).await
+    }
+
+    /// At a chosen port, where the provider has to know the application's URL first.
+    pub(crate) async fn start_at(port: u16, env: &[(&str, &str)]) -> Self {
+        let mut demo = Self { process: Process::start(&mut demo_command(port, env)), url: app_url(port) };
+        let who = demo.at("/who");
+        eventually("the demo answers", PATIENCE, async || {
+            let ended = demo.process.child.try_wait().expect("a process has a state");
+            assert!(ended.is_none(), "the demo ended, {ended:?}:\n{}", demo.output());
+            Client::new().try_get(&who).await.ok()
+        })
+        .await;
+        demo
+    }
+
+    /// The URL of one of its paths.
+    pub(crate) fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    /// Its log, at the level `trace`.
+    pub(crate) fn output(&self) -> String {
+        self.process.output()
+    }
+
+    pub(crate) async fn stop(self) {
+        self.process.stop().await;
+    }
+}
+
+/// What the demo says when it does not start with this environment.
+pub(crate) async fn demo_refuses(env: &[(&str, &str)]) -> String {
+    let output = timeout(PATIENCE, demo_command(free_port(), env).kill_on_drop(true).output());
+    let output = output.await.expect("it ends").expect("it starts");
+    let says = [output.stdout, output.stderr].concat();
+    let says = String::from_utf8_lossy(&says).into_owned();
+    assert!(!output.status.success(), "it ended in peace: {says}");
+    says
+}
+
+fn demo_command(port: u16, env: &[(&str, &str)]) -> Command {
+    const INHERITED: [&str; 5] = ["HOME", "LLVM_PROFILE_FILE", "PATH", "RUST_BACKTRACE", "TMPDIR"];
+    let mut command = Command::new(example("demo"));
+    command.env_clear().envs(std::env::vars().filter(|(name, _)| INHERITED.contains(&name.as_str())));
+    command
+        .env("BIND", format!("127.0.0.1:{port}"))
+        .env("PUBLIC_URL", app_url(port))
+        .env("RUST_LOG", "trace");
+    command.envs(env.iter().copied());
+    command
+}
+
+/// Where a demo at this port is reached. Providers live on `localhost`, which is another site.
+pub(crate) fn app_url(port: u16) -> String {
+    format!("http://127.0.0.1:{port}")
+}
+
+/// An example that `cargo test` has built. (`cargo test --test it` alone builds none.)
+fn example(name: &str) -> PathBuf {
+    let this_test = std::env::current_exe().expect("a test is a file");
+    let profile = this_test.ancestors().nth(2).expect("target/PROFILE/deps/it");
+    let path = profile.join("examples").join(format!("{name}{}", std::env::consts::EXE_SUFFIX));
+    assert!(path.exists(), "{} is missing: cargo build --all-features --example {name}", path.display());
+    path
+}
+
+/// The npm package `oidc-provider`, configured in `real_provider/oidc-provider.mjs`.
+pub(crate) struct RealProvider {
+    process: Process,
+    /// Its issuer identifier, on `localhost`.
+    pub(crate) issuer: String,
+}
+
+impl RealProvider {
+    /// Starts it for an application at `app_url`; `None` where `tests/run.sh` has not installed it.
+    pub(crate) async fn start(app_url: &str, env: &[(&str, &str)]) -> Option<Self> {
+        let modules = requirement("TOWER_OIDC_NODE_MODULES", "node and the npm package oidc-provider")?;
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/real_provider/oidc-provider.mjs");
+        let mut command = Command::new("node");
+        command.arg(script).env("NODE_MODULES", modules).env("APP_URL", app_url).envs(env.iter().copied());
+        let mut process = Process::start(&mut command);
+        let issuer = process.says(issuer_in).await;
+        Some(Self { process, issuer })
+    }
+
+    /// What it saw of one kind, in order: objects with `event`, `client` and what belongs to the kind.
+    pub(crate) async fn events(&self, kind: &str) -> Vec<Value> {
+        self.all_events().await.into_iter().filter(|event| event["event"] == kind).collect()
+    }
+
+    /// Everything it refused, a refresh token that came twice included.
+    pub(crate) async fn complaints(&self) -> Vec<Value> {
+        self.all_events().await.into_iter().filter(|event| event.get("error").is_some()).collect()
+    }
+
+    async fn all_events(&self) -> Vec<Value> {
+        let page = Client::new().get(&format!("{}/events", self.issuer)).await;
+        serde_json::from_value(page.json()).expect("a list")
+    }
+
+    pub(crate) async fn stop(self) {
+        self.process.stop().await;
+    }
+}
+
+/// The issuer in the provider's readiness line.
+fn issuer_in(output: &str) -> Option<String> {
+    let ready: Value = output.lines().find_map(|line| serde_json::from_str(line).ok())?;
+    Some(ready["issuer"].as_str()?.to_owned())
+}
