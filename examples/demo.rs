@@ -60,7 +60,9 @@ async fn run() -> Result<(), Box<dyn StdError>> {
     let listener = TcpListener::bind(&bind).await.map_err(|error| format!("BIND={bind}: {error}"))?;
     println!("open {public_url}");
     if development {
-        println!("anybody can sign in as anybody: this is the development provider (set OIDC_ISSUER for another)");
+        println!(
+            "anybody can sign in as anybody: this is the development provider (set OIDC_ISSUER for another)"
+        );
     }
     // Around the whole router: nothing is outside the layer, and it is the quickest place.
     let app = axum::ServiceExt::<axum::extract::Request>::into_make_service(auth.layer(app));

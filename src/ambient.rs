@@ -64,6 +64,7 @@ pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
 
 impl Clock {
     /// The machine's clock.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place where the clock is read")]
     pub fn system() -> Self {
         Self::from_fn(|| {
             let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -98,6 +99,7 @@ impl Random {
     /// # Panics
     ///
     /// Drawing panics where the operating system has no randomness to give: nothing here is safe then.
+    #[expect(clippy::disallowed_methods, reason = "this is the one place where randomness is drawn")]
     pub fn system() -> Self {
         Self::from_fn(|bytes| {
             if let Err(error) = getrandom::fill(bytes) {

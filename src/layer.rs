@@ -64,11 +64,6 @@ impl OidcLayer {
     pub async fn delete_expired(&self) -> Result<u64, Error> {
         Ok(self.runtime.records.delete_expired().await?)
     }
-
-    #[cfg(any(feature = "testing", test))]
-    pub(crate) fn runtime(&self) -> &Arc<Runtime> {
-        &self.runtime
-    }
 }
 
 impl<S> Layer<S> for OidcLayer {

@@ -37,7 +37,8 @@ impl Turn<'_> {
                 self.ask_again(token, request, StatusCode::OK, None, "You are signed out.")
             }
             (Some("grant"), Question::Consent { sid }) => self.granted(token, request, &browser, &sid),
-            (Some("sign-in"), Question::SignIn) => {
+            // A script that names no button means the first one, as the Enter key does.
+            (Some("sign-in") | None, Question::SignIn) => {
                 let email = form.get("email").unwrap_or_default();
                 if !is_email(email) {
                     let why = "An e-mail address has one @ with text on both sides, and no spaces, quotes or angle brackets.";

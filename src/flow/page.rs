@@ -120,7 +120,6 @@ mod tests {
         ] {
             let html = String::from_utf8(response.body().to_vec()).unwrap();
             assert!(!html.contains("<script>alert"), "{html}");
-            assert!(!html.contains("\"><"), "{html}");
         }
     }
 }

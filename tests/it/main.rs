@@ -1,6 +1,11 @@
 //! The integration tests: one binary, one file per promise.
 
+#![allow(clippy::disallowed_methods, reason = "tests of processes measure real time")]
+
 mod support;
+
+// A person signs in: requests, pending logins, what a callback must refuse.
+mod login;
 
 // The demo as a process, with the development provider that it brings.
 mod demo;

@@ -1,4 +1,32 @@
-//! What the tests stand on.
+//! A world in one process: a network, browsers, OpenID Providers that can lie and APIs that watch.
+//!
+//! Nothing here knows the crate under test: it speaks HTTP and checks what arrives. Read in this order.
+//!
+//! - [`clock`]: time, moved by hand and shared by everybody
+//! - [`net`]: who serves which origin, what was sent, what breaks ([`fault`])
+//! - [`browser`]: a person's browser, with [`cookies`] kept by the rules, reading [`html`]
+//! - [`provider`]: an OpenID Provider, honest until told a [`provider::lies`]
+//! - [`resource`]: an API that records which token came
+//! - [`app`]: an application with the layer, served in that world
+//! - [`process`] and [`http`]: the demo and other programs as processes, over real sockets
 
-pub(crate) mod http;
-pub(crate) mod process;
+#![allow(dead_code, unused_imports, reason = "a tool box: each test takes what it needs")]
+#![allow(
+    unreachable_pub,
+    reason = "these modules are the API of the tests, in a binary that exports nothing"
+)]
+
+pub mod app;
+pub mod browser;
+pub mod clock;
+pub mod cookies;
+pub mod fault;
+pub mod html;
+pub mod http;
+pub mod net;
+pub mod params;
+pub mod process;
+pub mod provider;
+pub mod resource;
+
+mod tests;

@@ -1,0 +1,206 @@
+//! The application of the scenarios: the layer around an axum router, served at `https://app.test`.
+//!
+//! Routes: `/who` (the person or `null`), `/private` (GET and POST, somebody signed in), `/admin`, `/tok` (whose
+//! token `UserTokens` yields), `/fetch?u=` (calls `u` as the person), `/links?to=` (addresses, or the error).
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use axum::extract::{Query, State};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use tower_oidc::store::MemoryStore;
+use tower_oidc::{
+    Admin, Clock, Config, CurrentUser, Error, Event, EventCode, OidcLayer, Require, Resource, Timestamp,
+    UserTokens, Users,
+};
+
+use super::browser::Browser;
+use super::clock::TestClock;
+use super::net::Net;
+use super::provider::{CLIENT_ID, CLIENT_SECRET, LyingProvider};
+use super::resource::ResourceServer;
+
+pub const APP: &str = "https://app.test";
+pub const OP: &str = "https://op.test";
+pub const API: &str = "https://api.test";
+pub const EVIL: &str = "https://evil.test";
+
+/// A network with a provider, two APIs, a clock, and the application on it.
+pub struct World {
+    pub net: Net,
+    pub clock: TestClock,
+    pub op: LyingProvider,
+    pub api: ResourceServer,
+    pub evil: ResourceServer,
+    pub app: App,
+}
+
+/// One process of the application.
+#[derive(Clone)]
+pub struct App {
+    pub layer: OidcLayer,
+    pub store: MemoryStore,
+    pub events: Events,
+}
+
+/// What the application was told, in order.
+#[derive(Clone, Default)]
+pub struct Events(Arc<Mutex<Vec<Event>>>);
+
+impl Events {
+    pub fn all(&self) -> Vec<Event> {
+        self.0.lock().unwrap().clone()
+    }
+
+    pub fn count(&self, code: EventCode) -> usize {
+        self.all().iter().filter(|event| event.code == code).count()
+    }
+
+    pub fn has(&self, code: EventCode) -> bool {
+        self.count(code) > 0
+    }
+}
+
+impl World {
+    /// The default configuration: `https://op.test`, one resource at `https://api.test/cal/`.
+    pub fn new() -> Self {
+        Self::with(|config| config)
+    }
+
+    pub fn with(edit: impl FnOnce(Config) -> Config) -> Self {
+        let net = Net::new();
+        let clock = TestClock::new();
+        let op = LyingProvider::start(&net, OP, &clock);
+        let api = ResourceServer::start(&net, API, op.resource_owners());
+        let evil = ResourceServer::start(&net, EVIL, op.resource_owners());
+        let app = App::start(&net, &clock, MemoryStore::new(), edit);
+        Self { net, clock, op, api, evil, app }
+    }
+
+    /// A browser that fails the test when headers grow beyond what proxies take.
+    pub fn browser(&self) -> Browser {
+        Browser::new(&self.net, &self.clock).strict_for(APP)
+    }
+
+    /// A browser in which this person is signed in.
+    pub async fn signed_in(&self, name: &str) -> Browser {
+        let browser = self.browser();
+        self.sign_in(&browser, name).await;
+        browser
+    }
+
+    pub async fn sign_in(&self, browser: &Browser, name: &str) {
+        self.op.sign_in_as(name);
+        let page = browser.visit(&format!("{APP}/auth/login?return_to=/who")).await;
+        assert_eq!(page.status, 200, "{name} signs in: {}", page.text());
+        assert!(page.json()["sub"].is_string(), "{name} is signed in: {}", page.text());
+    }
+
+    /// The application again, with the same store: another process, or the same one after a restart.
+    pub fn another(&self, edit: impl FnOnce(Config) -> Config) -> App {
+        App::start(&self.net, &self.clock, self.app.store.clone(), edit)
+    }
+}
+
+impl App {
+    /// Starts it and serves it at `https://app.test`, in the place of whatever was there.
+    pub fn start(
+        net: &Net,
+        clock: &TestClock,
+        store: MemoryStore,
+        edit: impl FnOnce(Config) -> Config,
+    ) -> Self {
+        let app = Self::unserved(net, clock, store, edit);
+        net.serve_service(APP, app.layer.layer(routes()));
+        app
+    }
+
+    pub fn unserved(
+        net: &Net,
+        clock: &TestClock,
+        store: MemoryStore,
+        edit: impl FnOnce(Config) -> Config,
+    ) -> Self {
+        let events = Events::default();
+        let heard = events.clone();
+        let layer = OidcLayer::per_user(
+            edit(config(net, clock)).on_event(move |event| {
+                heard.0.lock().unwrap().push(event.clone());
+            }),
+            store.clone(),
+        );
+        let layer = layer.unwrap_or_else(|error| panic!("{error}"));
+        Self { layer, store, events }
+    }
+}
+
+/// The configuration that tests start from.
+pub fn config(net: &Net, clock: &TestClock) -> Config {
+    let millis = clock.millis_fn();
+    let mut config = Config::new(APP, OP, CLIENT_ID, CLIENT_SECRET)
+        .resource(Resource::new("cal", format!("{API}/cal/")))
+        .http_client(net.client())
+        .clock(Clock::from_fn(move || Timestamp::from_millis(millis())));
+    config.session_secrets = vec!["a sealing secret of the tests, 32 bytes+".into()];
+    config
+}
+
+/// The scenarios' routes.
+pub fn routes() -> Router {
+    Router::new()
+        .route("/", get(|| async { "home" }))
+        .route("/who", get(who))
+        .route("/private", get(private).post(private))
+        .route("/admin", get(admin).post(admin))
+        .route("/required", get(|| async { "in" }).layer(Require::login()))
+        .route("/admins", get(|| async { "in" }).layer(Require::admin()))
+        .route("/tok", get(tok))
+        .route("/fetch", get(fetch).post(fetch))
+        .route("/links", get(links))
+        .fallback(|| async { (http::StatusCode::NOT_FOUND, "the application's own 404") })
+}
+
+pub fn about(user: &CurrentUser) -> Value {
+    json!({
+        "sub": user.subject(), "issuer": user.issuer(), "email": user.email(),
+        "email_verified": user.email_verified(), "name": user.name(), "admin": user.is_admin(),
+    })
+}
+
+async fn who(user: Option<CurrentUser>) -> Json<Value> {
+    Json(user.as_ref().map_or(Value::Null, about))
+}
+
+async fn private(user: CurrentUser) -> Json<Value> {
+    Json(about(&user))
+}
+
+async fn admin(admin: Admin) -> Json<Value> {
+    Json(about(admin.user()))
+}
+
+async fn tok(tokens: UserTokens) -> Result<String, Error> {
+    Ok(tokens.for_url(&format!("{API}/cal/")).await?.expose_secret().to_owned())
+}
+
+async fn fetch(tokens: UserTokens, Query(query): Query<HashMap<String, String>>) -> Result<Response, Error> {
+    let answer = tokens.client().get(&query["u"]).await?;
+    let status = answer.status();
+    Ok((status, answer.bytes().clone()).into_response())
+}
+
+async fn links(
+    users: Users,
+    Query(query): Query<HashMap<String, String>>,
+    State(()): State<()>,
+) -> Json<Value> {
+    let to = &query["to"];
+    let show = |url: Result<String, tower_oidc::DestinationError>| match url {
+        Ok(url) => json!({ "ok": url }),
+        Err(error) => json!({ "error": format!("{error:?}") }),
+    };
+    Json(json!({ "login": show(users.login_url(to)), "logout": show(users.logout_url(to)) }))
+}

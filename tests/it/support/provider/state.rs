@@ -1,0 +1,253 @@
+//! What the provider knows.
+
+use std::collections::{BTreeMap, HashMap};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::edits::Edits;
+use super::keys::{Alg, Key};
+use super::observe::Log;
+use super::{CLIENT_ID, CLIENT_SECRET};
+use crate::support::clock::Seconds;
+use crate::support::params::Params;
+
+/// How the provider is set up. The defaults are those of an ordinary, strict one.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub signing: Alg,
+    /// Further algorithms whose keys are published and announced.
+    pub also_publish: Vec<Alg>,
+    pub pushed_authorization: bool,
+    pub announce_iss: bool,
+    pub send_iss: bool,
+    /// `redirect_uri`s allowed; empty: all.
+    pub redirect_uris: Vec<String>,
+    pub require_pkce: bool,
+    /// Every user refuses.
+    pub deny: bool,
+    /// Asks by a form even where it knows who it is, as after a click at the provider.
+    pub ask: bool,
+    /// Ways of client authentication accepted; `announce_auth_methods` says so in the metadata.
+    pub auth_methods: Vec<&'static str>,
+    pub announce_auth_methods: bool,
+    pub access_token_lifetime: u64,
+    pub id_token_lifetime: u64,
+    /// Makes access tokens this many bytes longer.
+    pub access_token_padding: usize,
+    /// Scopes a user consents to; `None`: all that are asked.
+    pub grantable: Option<Vec<&'static str>>,
+    pub issue_refresh_tokens: bool,
+    pub rotate_refresh_tokens: bool,
+    pub id_token_on_refresh: bool,
+    pub claims_in_id_token: bool,
+    pub revocation: bool,
+    pub revocation_reach: RevocationReach,
+    pub end_session: bool,
+}
+
+/// What else dies with a revoked token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RevocationReach {
+    /// Nothing.
+    Token,
+    /// Every token of the same authorization.
+    Grant,
+    /// Every token that this user has granted to this client, as Google does.
+    User,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            signing: Alg::Rs256,
+            also_publish: Vec::new(),
+            pushed_authorization: false,
+            announce_iss: true,
+            send_iss: true,
+            redirect_uris: Vec::new(),
+            require_pkce: true,
+            deny: false,
+            ask: false,
+            auth_methods: vec!["client_secret_basic", "client_secret_post"],
+            announce_auth_methods: true,
+            access_token_lifetime: 3600,
+            id_token_lifetime: 3600,
+            access_token_padding: 0,
+            grantable: None,
+            issue_refresh_tokens: true,
+            rotate_refresh_tokens: true,
+            id_token_on_refresh: true,
+            claims_in_id_token: true,
+            revocation: true,
+            revocation_reach: RevocationReach::Grant,
+            end_session: true,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct User {
+    pub sub: String,
+    pub claims: Map<String, Value>,
+}
+
+impl User {
+    /// `alice` is `a1`, `alice@example.com`, "Alice".
+    pub(super) fn new(name: &str) -> Self {
+        let capital = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
+        let claims =
+            json!({ "email": format!("{name}@example.com"), "email_verified": true, "name": capital });
+        let Value::Object(claims) = claims else { unreachable!() };
+        Self { sub: format!("{}1", &name[..1]), claims }
+    }
+
+    pub fn set(&mut self, claim: &str, value: impl Into<Value>) {
+        self.claims.insert(claim.to_owned(), value.into());
+    }
+
+    pub fn unset(&mut self, claim: &str) {
+        self.claims.remove(claim);
+    }
+}
+
+/// A browser signed in at the provider.
+#[derive(Clone, Debug)]
+pub(super) struct Session {
+    pub user: String,
+    pub sid: String,
+    pub auth_time: u64,
+}
+
+/// One authorization and all that came of it.
+#[derive(Clone, Debug)]
+pub(super) struct Family {
+    pub user: String,
+    pub client_id: String,
+    pub scope: Vec<String>,
+    pub resources: Vec<String>,
+    pub nonce: Option<String>,
+    pub acr: Option<String>,
+    pub auth_time: u64,
+    pub sid: String,
+    pub alive: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Code {
+    pub family: usize,
+    pub redirect_uri: String,
+    pub challenge: Option<String>,
+    pub issued_at: u64,
+    pub spent: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Refresh {
+    pub family: usize,
+    pub spent: bool,
+    pub revoked: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Access {
+    /// A user, or a client by its own right.
+    pub owner: String,
+    pub client_id: String,
+    pub scope: Vec<String>,
+    pub resources: Vec<String>,
+    pub expires_at: u64,
+    pub family: Option<usize>,
+    pub revoked: bool,
+}
+
+pub(super) struct State {
+    pub issuer: String,
+    pub now: Seconds,
+    pub settings: Settings,
+    pub edits: Edits,
+    pub log: Log,
+    pub users: BTreeMap<String, User>,
+    pub clients: HashMap<String, Option<String>>,
+    pub signed_in: Option<String>,
+    pub sessions: HashMap<String, Session>,
+    pub families: Vec<Family>,
+    pub codes: HashMap<String, Code>,
+    pub pushed: HashMap<String, Params>,
+    pub refresh_tokens: HashMap<String, Refresh>,
+    pub access_tokens: HashMap<String, Access>,
+    pub generation: u8,
+    drawn: u64,
+}
+
+impl State {
+    pub(super) fn new(issuer: &str, now: Seconds) -> Self {
+        Self {
+            issuer: issuer.to_owned(),
+            now,
+            settings: Settings::default(),
+            edits: Edits::default(),
+            log: Log::default(),
+            users: ["alice", "bob"].map(|name| (name.to_owned(), User::new(name))).into(),
+            clients: [(CLIENT_ID.to_owned(), Some(CLIENT_SECRET.to_owned()))].into(),
+            signed_in: None,
+            sessions: HashMap::new(),
+            families: Vec::new(),
+            codes: HashMap::new(),
+            pushed: HashMap::new(),
+            refresh_tokens: HashMap::new(),
+            access_tokens: HashMap::new(),
+            generation: 1,
+            drawn: 0,
+        }
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        (self.now)()
+    }
+
+    /// A value nobody else has: the same in every run, and another at every provider.
+    pub(super) fn draw(&mut self, kind: &str) -> String {
+        self.drawn += 1;
+        let digest = Sha256::digest(format!("{} {kind} {}", self.issuer, self.drawn));
+        format!("{kind}_{}", URL_SAFE_NO_PAD.encode(digest))
+    }
+
+    /// Where the provider's URLs begin: the issuer without a final slash.
+    pub(super) fn base(&self) -> &str {
+        self.issuer.trim_end_matches('/')
+    }
+
+    pub(super) fn base_path(&self) -> String {
+        Url::parse(self.base()).expect("a URL").path().trim_end_matches('/').to_owned()
+    }
+
+    pub(super) fn key(&self) -> Key {
+        Key { alg: self.settings.signing, generation: self.generation }
+    }
+
+    /// The user of this name, e-mail address or subject.
+    pub(super) fn find_user(&self, hint: &str) -> Option<String> {
+        let is_meant = |(name, user): &(&String, &User)| {
+            *name == hint || user.sub == hint || user.claims.get("email").is_some_and(|email| email == hint)
+        };
+        self.users.iter().find(is_meant).map(|(name, _)| name.clone())
+    }
+
+    pub(super) fn kill_families(&mut self, doomed: impl Fn(&Family) -> bool) {
+        for family in self.families.iter_mut().filter(|family| doomed(family)) {
+            family.alive = false;
+        }
+    }
+
+    /// Whether the access token works now.
+    pub(super) fn is_live(&self, token: &str) -> bool {
+        self.access_tokens.get(token).is_some_and(|access| {
+            let family_lives = access.family.is_none_or(|at| self.families[at].alive);
+            !access.revoked && family_lives && access.expires_at > self.now()
+        })
+    }
+}

@@ -1,0 +1,5 @@
+//! The support's own tests: where a mistake here would let other tests lie.
+mod browser;
+mod cookies;
+mod net;
+mod provider;
