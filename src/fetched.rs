@@ -36,10 +36,12 @@ impl<T> Fetched<T> {
         self.state().value.clone()
     }
 
-    /// Whether it is time to ask the source again although there is a value.
+    /// Whether there is a value and it is time to ask the source again all the same.
     pub(crate) fn is_older_than(&self, age: Duration) -> bool {
         let state = self.state();
-        self.clock.now().since(state.asked_at) > if state.failures > 0 { pause(state.failures) } else { age }
+        state.value.is_some()
+            && self.clock.now().since(state.asked_at)
+                > if state.failures > 0 { pause(state.failures) } else { age }
     }
 
     /// The value, fetched when there is none.
