@@ -160,9 +160,11 @@ pub(crate) fn verify(compact: &str, keys: &KeySet, expected: &Expected<'_>) -> R
 fn refusal(error: ClaimsVerificationError) -> IdTokenError {
     // The library's messages repeat claims; ours never do.
     match error {
-        ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey) => {
-            IdTokenError::UnknownKey
-        }
+        // A token without `kid`, and a key that took over the name of another, show a rotation by the
+        // signature alone.
+        ClaimsVerificationError::SignatureVerification(
+            SignatureVerificationError::NoMatchingKey | SignatureVerificationError::CryptoError(_),
+        ) => IdTokenError::UnknownKey,
         ClaimsVerificationError::SignatureVerification(SignatureVerificationError::DisallowedAlg(_)) => {
             Refused("alg")
         }
