@@ -17,6 +17,9 @@ use crate::ambient::Timestamp;
 /// How far the provider's clock may be from ours.
 pub(crate) const LEEWAY: Duration = Duration::from_secs(60);
 
+/// An ID token of a login is issued for that login: one that is older than this was not, or a clock stands still.
+const OLDEST: Duration = Duration::from_secs(60 * 60);
+
 /// A signature algorithm that is accepted: asymmetric, and never `none` (RFC 8725 sections 3.1 and 3.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Algorithm(CoreJwsSigningAlgorithm);
@@ -139,6 +142,10 @@ pub(crate) fn verify(compact: &str, keys: &KeySet, expected: &Expected<'_>) -> R
             // (11)
             if facts.nonce.as_deref() != Some(*nonce) {
                 return Err(Refused("nonce"));
+            }
+            // (10): `iat` may be used to refuse a token that was issued too far from now.
+            if Timestamp::from_secs(facts.issued_at).plus(OLDEST) < expected.now {
+                return Err(Refused("iat"));
             }
             authenticated_recently(&facts, *max_age, expected.now)?;
             // (12): voluntary in the specification; whoever asks for it here relies on it.
