@@ -46,9 +46,21 @@ pub(crate) struct KeySet(CoreJsonWebKeySet);
 impl KeySet {
     /// `None` when the document is not a key set or holds no key.
     pub(crate) fn parse(document: &[u8]) -> Option<Self> {
-        let keys: CoreJsonWebKeySet = serde_json::from_slice(document).ok()?;
+        let mut document: Value = serde_json::from_slice(document).ok()?;
+        document.get_mut("keys")?.as_array_mut()?.retain(is_for_verifying);
+        let keys: CoreJsonWebKeySet = serde_json::from_value(document).ok()?;
         (!keys.keys().is_empty()).then_some(Self(keys))
     }
+}
+
+/// RFC 7517 section 4.3: a key that names its operations is used for no other. The library reads `use` alone.
+fn is_for_verifying(key: &Value) -> bool {
+    let verify = |operations: &Value| {
+        operations
+            .as_array()
+            .is_some_and(|operations| operations.iter().any(|operation| operation == "verify"))
+    };
+    key.get("key_ops").is_none_or(verify)
 }
 
 /// What an ID token must say.
