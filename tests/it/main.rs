@@ -6,6 +6,8 @@ mod support;
 
 // A person signs in: requests, pending logins, what a callback must refuse.
 mod login;
+// A provider that lies, in every listed way: what must be refused, and what must work all the same.
+mod lying_provider;
 
 // The demo as a process, with the development provider that it brings.
 mod demo;
