@@ -62,6 +62,7 @@ mod http_client;
 #[path = "absent/http_client.rs"]
 mod http_client;
 mod outbound;
+pub use outbound::BodyLimit;
 mod provider;
 
 mod protocol;
