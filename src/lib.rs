@@ -13,7 +13,10 @@ mod users;
 pub use users::Users;
 
 mod user_tokens;
-pub use user_tokens::{AccessToken, UserTokens};
+pub use user_tokens::{AccessToken, ConnectionState, ConnectionStatus, UserTokens};
+
+mod authorize;
+pub use authorize::{Authorize, AuthorizeLayer};
 
 mod api_client;
 pub use api_client::{ApiClient, ApiResponse};
@@ -28,6 +31,8 @@ mod extract;
 
 mod config;
 pub use config::{AdminClaim, Config, Retention, UserInfo};
+mod connection;
+pub use connection::Connection;
 mod resource;
 pub use resource::Resource;
 mod hooks;
@@ -47,6 +52,7 @@ mod runtime;
 mod settings;
 
 mod flow;
+pub use flow::connect::Disconnected;
 
 mod cookie;
 mod grant;

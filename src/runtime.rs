@@ -7,18 +7,19 @@ use tokio_util::task::TaskTracker;
 
 use crate::ambient::{Clock, Random, Timestamp};
 use crate::config::{Config, Retention};
+use crate::connection::Registered;
 use crate::dev_provider::DevProvider;
 use crate::error::ConfigError;
 use crate::events::{EventCode, Events};
-use crate::flow::refresh::Refreshes;
-use crate::grant::{LOGIN, Owner};
+use crate::flow::refresh::{GrantPlace, Refreshes};
+use crate::grant::Owner;
 use crate::hooks::Hooks;
 use crate::http_client::default_client;
 use crate::outbound::Outbound;
 use crate::provider::Provider;
 use crate::records::{Records, Row};
 use crate::seal::Purpose;
-use crate::session::Sessions;
+use crate::session::{SessionId, Sessions};
 use crate::settings::{DEVELOPMENT_CLIENT, Settings};
 use crate::store::{Key, Store, StoreError};
 
@@ -99,17 +100,22 @@ impl Runtime {
         &self.hooks.events
     }
 
-    /// Where the grant of this session's login lies.
-    pub(crate) async fn login_grant(&self, owner: &Owner, session: Key) -> Result<Row, StoreError> {
-        let Key(session) = session;
-        let home: &[u8] = match self.settings.login_retention {
+    /// Where an owner's grant at a connection lies: with the session, or with the person.
+    pub(crate) async fn grant_place(
+        &self,
+        owner: Owner,
+        connection: &Registered,
+        session: SessionId,
+    ) -> Result<GrantPlace, StoreError> {
+        let Key(session) = session.row().key;
+        let home: &[u8] = match connection.retention {
             Retention::Session => &session,
             Retention::User => &[],
         };
-        let owner = owner.encoded();
+        let encoded = owner.encoded();
         let index = self.records.index().await?;
-        let key = Key(index.hash(&[b"grant", &owner, LOGIN.as_bytes(), home]));
-        Ok(Row { purpose: Purpose::Grant, key, owner })
+        let key = Key(index.hash(&[b"grant", &encoded, connection.name.as_bytes(), home]));
+        Ok(GrantPlace { row: Row { purpose: Purpose::Grant, key, owner: encoded }, owner })
     }
 
     /// Somebody was sent to the login.

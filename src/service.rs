@@ -20,7 +20,7 @@ use crate::current_user::CurrentUser;
 use crate::error::Error;
 use crate::events::EventCode;
 use crate::flow::{self, login, logout, page};
-use crate::request_state::{RequestState, is_navigation, is_safe};
+use crate::request_state::{RequestState, came_from, is_navigation, is_safe};
 use crate::runtime::Runtime;
 use crate::session::{Peek, Session, SessionId};
 
@@ -130,6 +130,7 @@ impl<S> OidcService<S> {
             session,
             uri: request.uri().clone(),
             navigation: is_navigation(request.method(), request.headers()),
+            came_from: came_from(runtime, request.method(), request.headers()),
             repeatable: is_safe(request.method()),
             was_silent: !had_cookie && login::was_silent(runtime, request.headers()),
         };
