@@ -49,8 +49,18 @@ impl Kind {
         use Kind::*;
         let (few, some, many) = (100, 10_000, 1_000_000);
         vec![
-            Bare, NoOp, Extension, Anonymous, Junk, Stale, Known(few), Known(some), Known(many), FirstSight,
-            AroundAnonymous, AroundKnown(some),
+            Bare,
+            NoOp,
+            Extension,
+            Anonymous,
+            Junk,
+            Stale,
+            Known(few),
+            Known(some),
+            Known(many),
+            FirstSight,
+            AroundAnonymous,
+            AroundKnown(some),
         ]
     }
 
@@ -163,7 +173,9 @@ impl Subject {
             Kind::Known(_) | Kind::AroundKnown(_) | Kind::FirstSight => Arc::clone(cookies),
             Kind::Junk => Arc::new([format!("{cookie}=not-what-a-session-looks-like-000000000000")]),
             Kind::Stale => Arc::new([format!("{cookie}={}", "A".repeat(43))]),
-            _ => Arc::new(["sidebar=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8".to_owned()]) as Arc<[String]>,
+            _ => {
+                Arc::new(["sidebar=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8".to_owned()]) as Arc<[String]>
+            }
         };
         Self { serve, store: store.clone(), cookies, next: 0 }
     }
