@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use http::header::ACCEPT;
-use http::{Extensions, HeaderMap, Method, Uri};
+use http::uri::PathAndQuery;
+use http::{Extensions, HeaderMap, HeaderName, Method};
 
 use crate::current_user::CurrentUser;
 use crate::error::{Error, ErrorKind, Remedy};
@@ -16,7 +17,7 @@ use crate::session::Session;
 pub(crate) struct RequestState {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) session: Option<Arc<Session>>,
-    pub(crate) uri: Uri,
+    pub(crate) here: Option<PathAndQuery>,
     pub(crate) navigation: bool,
     /// A safe method, whose page can be come back to.
     pub(crate) repeatable: bool,
@@ -61,7 +62,7 @@ impl RequestState {
     fn login_path(&self) -> String {
         let settings = &self.runtime.settings;
         // A page that was posted to is not there to come back to.
-        let here = self.uri.path_and_query().filter(|_| self.repeatable).map_or("", |here| here.as_str());
+        let here = self.here.as_ref().filter(|_| self.repeatable).map_or("", PathAndQuery::as_str);
         let here = if here.is_empty() { String::new() } else { settings.public_path(here) };
         match settings.destination(&here).or_else(|_| settings.destination("")) {
             Ok(destination) => settings.login_path(&destination),
@@ -70,16 +71,17 @@ impl RequestState {
     }
 }
 
+static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
 /// Whether a person's browser goes to a page, which can be sent on: GET or HEAD, `Sec-Fetch-Mode: navigate` where
 /// the browser says so, and an `Accept` that names HTML.
 pub(crate) fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
-    let navigates = || headers.get("sec-fetch-mode").is_none_or(|mode| mode == "navigate");
-    let wants_html = || {
-        headers
-            .get_all(ACCEPT)
-            .iter()
-            .any(|accept| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some())
+    let navigates = || headers.get(&SEC_FETCH_MODE).is_none_or(|mode| mode == "navigate");
+    // Browsers name it first, which is quickly seen.
+    let names_html = |accept: &[u8]| {
+        accept.starts_with(b"text/html") || memchr::memmem::find(accept, b"text/html").is_some()
     };
+    let wants_html = || headers.get_all(ACCEPT).iter().any(|accept| names_html(accept.as_bytes()));
     is_safe(method) && wants_html() && navigates()
 }
 

@@ -133,7 +133,7 @@ impl<S> OidcService<S> {
         let state = RequestState {
             runtime: Arc::clone(runtime),
             session,
-            uri: request.uri().clone(),
+            here: request.uri().path_and_query().cloned(),
             navigation: is_navigation(request.method(), request.headers()),
             repeatable: is_safe(request.method()),
             was_silent: cookies.silent,
