@@ -21,7 +21,7 @@ use crate::store::Store;
 /// [`UserTokens`](crate::UserTokens). Clones are cheap and share everything.
 #[derive(Clone)]
 pub struct OidcLayer {
-    runtime: Arc<Runtime>,
+    pub(crate) runtime: Arc<Runtime>,
 }
 
 impl OidcLayer {

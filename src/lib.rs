@@ -80,3 +80,6 @@ pub mod dev_provider;
 #[cfg(not(feature = "dev-provider"))]
 #[path = "absent/dev_provider.rs"]
 mod dev_provider;
+
+#[cfg(feature = "testing")]
+pub mod testing;
