@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, REFERER};
 use http::uri::PathAndQuery;
-use http::{Extensions, HeaderMap, HeaderName, Method};
+use http::{Extensions, HeaderMap, HeaderName, Method, Request};
 
 use crate::ambient::Timestamp;
 use crate::current_user::CurrentUser;
@@ -35,6 +35,32 @@ pub(crate) struct RequestState {
 }
 
 impl RequestState {
+    /// Puts the person, if there is one, and this into a request.
+    pub(crate) fn insert<B>(
+        runtime: Arc<Runtime>,
+        session: Option<Arc<Session>>,
+        was_silent: bool,
+        request: &mut Request<B>,
+    ) {
+        let (method, headers) = (request.method(), request.headers());
+        let state = Self {
+            here: request.uri().path_and_query().cloned(),
+            navigation: is_navigation(method, headers),
+            came_from: came_from(&runtime, method, headers),
+            repeatable: is_safe(method),
+            was_silent,
+            session,
+            runtime,
+        };
+        let extensions = request.extensions_mut();
+        match state.user() {
+            Some(user) => drop(extensions.insert(user)),
+            // Nobody but this layer says who is signed in.
+            None => drop(extensions.remove::<CurrentUser>()),
+        }
+        extensions.insert(state);
+    }
+
     pub(crate) fn of(extensions: &Extensions) -> Result<&Self, Error> {
         extensions.get::<Self>().ok_or_else(Error::layer_missing)
     }

@@ -15,11 +15,10 @@ use http_body_util::{BodyExt, Limited};
 use pin_project_lite::pin_project;
 use tower::{BoxError, Service};
 
-use crate::current_user::CurrentUser;
 use crate::error::Error;
 use crate::events::EventCode;
 use crate::flow::{self, logout, page};
-use crate::request_state::{RequestState, came_from, is_navigation, is_safe};
+use crate::request_state::{RequestState, is_navigation, is_safe};
 use crate::runtime::Runtime;
 use crate::session::{Peek, Session, SessionId};
 
@@ -121,25 +120,10 @@ impl<S> OidcService<S> {
     where
         S: Service<Request<B>, Response = Response<R>>,
     {
-        let runtime = &self.runtime;
         if let Some(session) = &session {
-            extend_in_time(runtime, session);
-            let user = CurrentUser::new(Arc::clone(session), Arc::clone(runtime));
-            request.extensions_mut().insert(user);
-        } else {
-            // Nobody but this layer says who is signed in.
-            request.extensions_mut().remove::<CurrentUser>();
+            extend_in_time(&self.runtime, session);
         }
-        let state = RequestState {
-            runtime: Arc::clone(runtime),
-            session,
-            here: request.uri().path_and_query().cloned(),
-            navigation: is_navigation(request.method(), request.headers()),
-            came_from: came_from(runtime, request.method(), request.headers()),
-            repeatable: is_safe(request.method()),
-            was_silent: cookies.silent,
-        };
-        request.extensions_mut().insert(state);
+        RequestState::insert(Arc::clone(&self.runtime), session, cookies.silent, &mut request);
         ResponseFuture::passed(self.inner.call(request), cookies.session)
     }
 }
