@@ -26,7 +26,7 @@ use crate::grant::{Freshness, Grant, Lease, Owner, Standing, TokenSet};
 use crate::outbound::CALL_DEADLINE;
 use crate::protocol::id_token::{IdTokenError, Occasion};
 use crate::protocol::token::TokenResponse;
-use crate::provider::{ProviderError, cause};
+use crate::provider::{KEY_SET_THROTTLE, ProviderError, cause};
 use crate::records::{Loaded, Row};
 use crate::runtime::Runtime;
 use crate::secret::Secret;
@@ -36,6 +36,8 @@ use crate::store::{Key, StoreError, Version};
 const LEASE: Duration = Duration::from_secs(2 * CALL_DEADLINE.as_secs() + 10);
 /// After a failure that passes, a grant's provider is left alone for so long.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How many flights a request waits for: one for each resource of the grant.
+const MOST_FLIGHTS: usize = 64;
 /// How long a request waits for a flight. The flight goes on after that.
 const PATIENCE: Duration = Duration::from_secs(25);
 /// Between two attempts to write a new generation; doubling up to the second.
@@ -110,8 +112,10 @@ pub(crate) async fn access_token(
     want: &Want,
 ) -> Result<TokenSet, NoToken> {
     let mut grant = Arc::new(read(runtime, place).await?.ok_or(NoToken::Consent)?.0);
-    // Flights for other resources of the same grant may land first.
-    for _ in 0..8 {
+    let mut waited = false;
+    let found = grant.token_set(want.indicator.as_deref()).map(|set| set.access_token.clone());
+    // Flights for other resources of the same grant may land first, and those of all the others at the worst.
+    for _ in 0..MOST_FLIGHTS {
         let now = runtime.now();
         let spread = place.row.key.0[1];
         let usable = grant.token_set(want.indicator.as_deref()).filter(|set| !is_rejected(set, want));
@@ -122,8 +126,12 @@ pub(crate) async fn access_token(
                 return Ok(set.clone());
             }
             (Step::Consent, _) => return Err(NoToken::Consent),
+            // One call, one refresh: what was fetched for it is used, even if its provider says that it is over.
+            (Step::Refresh, Some(set)) if waited && found.as_ref() != Some(&set.access_token) => {
+                return Ok(set.clone());
+            }
             (_, usable) => match wait(runtime.refreshes.board(runtime, place, want)).await {
-                Landing::Grant(landed) => grant = landed,
+                Landing::Grant(landed) => (grant, waited) = (landed, true),
                 Landing::Consent => return Err(NoToken::Consent),
                 Landing::Unavailable(reason) => {
                     // What is not quite over is better than nothing.
@@ -197,7 +205,8 @@ impl Refreshes {
             return flight.clone();
         }
         let now = runtime.now();
-        state.pauses.retain(|_, until| now < *until);
+        // One that is longer than any was set by a clock that has been put back.
+        state.pauses.retain(|_, until| now < *until && until.since(now) <= PAUSE);
         if state.pauses.contains_key(&key) {
             return watch::channel(Some(Landing::Unavailable("the provider failed a moment ago".into()))).1;
         }
@@ -254,16 +263,16 @@ async fn refresh(runtime: &Arc<Runtime>, place: &GrantPlace, want: &Want) -> Res
             Step::Consent => return Err(NoToken::Consent),
             Step::ServeAndRenew | Step::Refresh => {}
         }
-        if let Some(lease) = grant.lease.as_ref().filter(|lease| now < lease.until) {
+        if let Some(lease) = grant.lease.as_ref().filter(|lease| lease.holds(now, LEASE)) {
             runtime.records.wait(place.row.key, version, lease.until.since(now)).await?;
             continue;
         }
         let lease = Lease { holder: runtime.random.bytes(), until: now.plus(LEASE) };
-        let leased = Grant { lease: Some(lease), ..grant.clone() };
+        let leased = Grant { lease: Some(lease.clone()), ..grant.clone() };
         if let Some(version) =
             runtime.records.swap(&place.row, Some(version), &leased, expires_at, vec![]).await?
         {
-            return Spend { runtime, place, want, grant, version, expires_at }.run().await;
+            return Spend { runtime, place, want, grant, lease, version, expires_at }.run().await;
         }
     }
 }
@@ -275,6 +284,7 @@ struct Spend<'a> {
     want: &'a Want,
     /// As it was before the lease.
     grant: Grant,
+    lease: Lease,
     /// Of the row with the lease.
     version: Version,
     expires_at: Timestamp,
@@ -285,7 +295,11 @@ impl Spend<'_> {
         let provider = &self.runtime.provider;
         let indicator = self.want.indicator.as_deref();
         let Some(refresh_token) = &self.grant.refresh_token else { return Err(NoToken::Consent) };
-        let mut answer = provider.refresh(refresh_token, indicator).await;
+        // First the keys: nothing is spent for an answer that could not be verified.
+        let mut answer = match provider.ready().await {
+            Ok(()) => provider.refresh(refresh_token, indicator).await,
+            Err(error) => return self.release(error).await,
+        };
         if matches!(answer, Err(ProviderError::Unavailable(_) | ProviderError::Malformed(_))) {
             // Lost on its way, perhaps after the provider had rotated: providers that forgive a repeated
             // request do so for a moment only.
@@ -297,16 +311,18 @@ impl Spend<'_> {
             Err(ProviderError::Refused(code)) if code == "invalid_grant" => {
                 self.end_unless_newer(Standing::Refused, EventCode::RefreshRefused, "invalid_grant").await
             }
-            Err(error) => {
-                self.tell(EventCode::RefreshFailed, &cause(&error));
-                // Without the lease others may try at once. If this fails, they wait until it runs out.
-                let _ = self.write(self.version, &self.grant).await;
-                Err(NoToken::Unavailable(Box::new(error)))
-            }
+            Err(error) => self.release(error).await,
         }
     }
 
-    async fn receive(self, response: TokenResponse) -> Result<Grant, NoToken> {
+    async fn release(self, error: ProviderError) -> Result<Grant, NoToken> {
+        self.tell(EventCode::RefreshFailed, &cause(&error));
+        // Without the lease others may try at once. If this fails, they wait until it runs out.
+        let _ = self.write(self.version, &self.grant).await;
+        Err(NoToken::Unavailable(Box::new(error)))
+    }
+
+    async fn receive(mut self, response: TokenResponse) -> Result<Grant, NoToken> {
         if let Err(error) = self.verify(&response).await {
             let (standing, code) = match error {
                 ProviderError::IdToken(IdTokenError::AnotherOwner(_)) => {
@@ -351,19 +367,35 @@ impl Spend<'_> {
     }
 
     /// OpenID Connect Core 1.0 section 12.2. An ID token need not come; one that comes must hold.
-    async fn verify(&self, response: &TokenResponse) -> Result<(), ProviderError> {
+    async fn verify(&mut self, response: &TokenResponse) -> Result<(), ProviderError> {
         let Some(id_token) = &response.id_token else { return Ok(()) };
-        let mut pause = FIRST_RETRY;
+        let (mut pause, mut waited) = (FIRST_RETRY, Duration::ZERO);
         loop {
             let occasion = Occasion::Refresh { original: &self.grant.facts };
             match self.runtime.provider.verify(id_token, &response.access_token, occasion).await {
-                // Only the keys are missing: the tokens are worth some patience.
-                Err(error) if error.passes() && pause < LAST_RETRY => {
-                    tokio::time::sleep(pause).await;
-                    pause *= 2;
-                }
+                // The keys cannot be read now. The tokens are kept in memory, as while the store fails.
+                Err(error) if error.passes() => {}
+                // The keys were read a moment ago, and are not read again so soon.
+                Err(ProviderError::IdToken(IdTokenError::UnknownKey)) if waited <= KEY_SET_THROTTLE => {}
                 verified => return verified.map(drop),
             }
+            self.hold().await;
+            tokio::time::sleep(pause).await;
+            waited += pause;
+            pause = (pause * 2).min(LAST_RETRY);
+        }
+    }
+
+    /// Keeps the lease while the new tokens cannot be written: nobody spends what has been spent.
+    async fn hold(&mut self) {
+        let now = self.runtime.now();
+        if self.lease.until.since(now) > LEASE / 2 {
+            return;
+        }
+        let lease = Lease { until: now.plus(LEASE), ..self.lease.clone() };
+        let held = Grant { lease: Some(lease.clone()), ..self.grant.clone() };
+        if let Ok(Some(version)) = self.write(self.version, &held).await {
+            (self.lease, self.version) = (lease, version);
         }
     }
 
