@@ -26,7 +26,8 @@ const MOST_REDIRECTS: usize = 10;
 /// 1. The first URL must be covered by a registered resource; otherwise nothing is sent.
 /// 2. Redirects are followed, at most ten. One that leaves the resource goes on without the token, and one that
 ///    leaves https is not followed.
-/// 3. At 401 the token is renewed once and the request sent once more.
+/// 3. At 401 the token is renewed once and the request sent once more. A second 401 is
+///    [`ErrorKind::ConsentRequired`].
 /// 4. A call takes at most 30 seconds and an answer at most 16 MiB.
 #[derive(Clone)]
 pub struct ApiClient {
@@ -81,17 +82,33 @@ impl ApiClient {
         let url = resource::parse(url).ok_or_else(|| {
             Error::new(ErrorKind::NoTokenForUrl, "no registered resource covers this URL, so nothing is sent")
         })?;
+        let call = self.call_parsed(method, url, headers, body);
+        match tokio::time::timeout(DEADLINE, call).await {
+            Ok(answer) => answer,
+            Err(_) => Err(Error::new(ErrorKind::Upstream, "the API takes too long")),
+        }
+    }
+
+    async fn call_parsed(
+        &self,
+        method: Method,
+        url: Url,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<ApiResponse, Error> {
         let mut request = Outgoing { method, url, headers, body };
         request.headers.remove(AUTHORIZATION);
         let mut token = Some(self.tokens.for_parsed(&request.url, None).await?);
-        let indicator = self.tokens.covering(&request.url);
-        let mut renewed = false;
-        for _ in 0..=MOST_REDIRECTS {
+        let resource = self.tokens.covering(&request.url);
+        let (mut renewed, mut redirects) = (false, 0);
+        loop {
             let response = self.send(&request, token.as_ref()).await?;
             if response.status() == StatusCode::UNAUTHORIZED
-                && !renewed
                 && let Some(rejected) = &token
             {
+                if renewed {
+                    return Err(self.tokens.refused_by_api());
+                }
                 renewed = true;
                 token = Some(self.tokens.for_parsed(&request.url, Some(rejected)).await?);
                 continue;
@@ -99,15 +116,19 @@ impl ApiClient {
             let Some(target) = redirect_target(&request.url, &response) else {
                 return Ok(ApiResponse(response));
             };
-            let Some(target) = resource::parse(target.as_str()) else {
+            let downgrade = request.url.scheme() == "https" && target.scheme() != "https";
+            let Some(target) = resource::parse(target.as_str()).filter(|_| !downgrade) else {
                 return Err(Error::new(ErrorKind::Upstream, "the API redirects to a URL that is not safe"));
             };
-            if self.tokens.covering(&target) != indicator {
+            if self.tokens.covering(&target) != resource {
                 token = None;
             }
+            if redirects == MOST_REDIRECTS {
+                return Err(Error::new(ErrorKind::Upstream, "the API redirects too often"));
+            }
+            redirects += 1;
             request.follow(target, response.status());
         }
-        Err(Error::new(ErrorKind::Upstream, "the API redirects too often"))
     }
 
     async fn send(

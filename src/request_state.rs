@@ -58,6 +58,12 @@ impl RequestState {
             .with_remedy(Remedy { url: self.login_path(), redirect: self.navigation })
     }
 
+    /// The same for somebody who has just been there, for the same reason: a loop would not help.
+    pub(crate) fn consent_without_redirect(&self) -> Error {
+        Error::new(ErrorKind::ConsentRequired, "the API refuses tokens that were just granted")
+            .with_remedy(Remedy { url: self.login_path(), redirect: false })
+    }
+
     fn login_path(&self) -> String {
         let settings = &self.runtime.settings;
         // A page that was posted to is not there to come back to.

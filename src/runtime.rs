@@ -1,7 +1,9 @@
 //! What lives as long as the layer: the provider, the records, the sessions, the refreshes and their tasks.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
@@ -37,10 +39,17 @@ pub(crate) struct Runtime {
     /// Work that outlives the request that started it.
     pub(crate) tasks: TaskTracker,
     sent_to_login: AtomicU32,
+    /// Whom an API refused although their token was new, since when, and how often.
+    refused: Mutex<HashMap<(String, String), (Timestamp, u32)>>,
 }
 
 /// So often people are sent to a login that nobody answers before the operator is told.
 const UNANSWERED: u32 = 3;
+
+/// An API that refuses new tokens sends a person to the provider so often...
+const MOST_REFUSALS: u32 = 2;
+/// ...within this time.
+const REFUSALS: Duration = Duration::from_secs(60);
 
 impl Runtime {
     pub(crate) fn new(config: Config, store: Arc<dyn Store>) -> Result<Arc<Self>, ConfigError> {
@@ -88,6 +97,7 @@ impl Runtime {
             development,
             tasks: TaskTracker::new(),
             sent_to_login: AtomicU32::new(0),
+            refused: Mutex::default(),
         }))
     }
 
@@ -110,6 +120,16 @@ impl Runtime {
         let index = self.records.index().await?;
         let key = Key(index.hash(&[b"grant", &owner, LOGIN.as_bytes(), home]));
         Ok(Row { purpose: Purpose::Grant, key, owner })
+    }
+
+    /// Counts that an API refused this person's new token. True when asking them again cannot be the remedy.
+    pub(crate) fn refused_again(&self, (issuer, subject): (&str, &str)) -> bool {
+        let now = self.now();
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.retain(|_, (since, _)| *since <= now && now.since(*since) < REFUSALS);
+        let (_, count) = refused.entry((issuer.to_owned(), subject.to_owned())).or_insert((now, 0));
+        *count += 1;
+        *count > MOST_REFUSALS
     }
 
     /// Somebody was sent to the login.

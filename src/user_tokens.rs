@@ -80,7 +80,7 @@ impl UserTokens {
         url: &Url,
         rejected: Option<&AccessToken>,
     ) -> Result<AccessToken, Error> {
-        let indicator = self.covering(url).ok_or_else(no_token)?;
+        let indicator = self.covering(url).ok_or_else(no_token)?.indicator;
         self.require_session().await?;
         let owner = Owner::User {
             issuer: self.session.issuer.to_string(),
@@ -94,6 +94,7 @@ impl UserTokens {
         self.require_session().await?;
         match token {
             Ok(set) => Ok(AccessToken(set.access_token)),
+            Err(NoToken::Consent) if rejected.is_some() => Err(self.refused_by_api()),
             Err(NoToken::Consent) => Err(self.state.consent_required()),
             Err(NoToken::Unavailable(source)) => {
                 Err(Error::unavailable("no fresh token can be had now", source))
@@ -101,15 +102,24 @@ impl UserTokens {
         }
     }
 
-    /// The resource indicator of the resource that covers the URL; `None` when none does.
-    pub(crate) fn covering(&self, url: &Url) -> Option<Option<String>> {
+    /// The resource that covers the URL; `None` when none does.
+    pub(crate) fn covering(&self, url: &Url) -> Option<Covering> {
         let runtime = &self.state.runtime;
         if let Some(resource) = runtime.settings.resources.covering(url) {
-            return Some(resource.indicator.clone());
+            let (name, indicator) = (Some(resource.name.clone()), resource.indicator.clone());
+            return Some(Covering { name, indicator });
         }
         let metadata = runtime.provider.known_metadata()?;
         let user_info = metadata.userinfo_endpoint.as_ref()?;
-        (user_info == url).then_some(None)
+        (user_info == url).then_some(Covering { name: None, indicator: None })
+    }
+
+    /// An API says 401 to a token that is as new as can be had: only the person can change that, if anybody. A page
+    /// goes to the provider for it, but not for ever.
+    pub(crate) fn refused_by_api(&self) -> Error {
+        let owner = (&*self.session.issuer, &*self.session.subject);
+        let again = self.state.runtime.refused_again(owner);
+        if again { self.state.consent_without_redirect() } else { self.state.consent_required() }
     }
 
     async fn require_session(&self) -> Result<(), Error> {
@@ -119,6 +129,14 @@ impl UserTokens {
             None => Err(self.state.unauthenticated()),
         }
     }
+}
+
+/// The resource that a token is released to.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Covering {
+    /// `None`: the provider's UserInfo.
+    name: Option<String>,
+    indicator: Option<String>,
 }
 
 fn no_token() -> Error {
