@@ -117,7 +117,7 @@ async fn check_89_no_exchange_is_tried_again() {
         let world = World::new();
         world.net.fault(OP, "/token", fault.clone());
         let browser = refusal(&world, &format!("{fault:?}"), 503).await;
-        let callback = browser.page().url.to_string();
+        let callback = world.net.requests_to(APP, "/auth/callback")[0].url();
         world.net.heal(OP);
         browser.navigate(&callback).await;
         assert_eq!(world.net.count(OP, "/token"), 1, "{fault:?}");

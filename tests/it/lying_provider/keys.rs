@@ -224,7 +224,7 @@ async fn check_63_a_failed_refetch_is_throttled_and_the_known_keys_serve_on() {
     world.op.lie("kid unknown");
     world.net.forget();
     assert_eq!(attempt(&world).await.1.status, 503, "nobody knows whether this key is theirs");
-    assert_eq!(attempt(&world).await.1.status, 400, "it was asked a moment ago");
+    assert_eq!(attempt(&world).await.1.status, 503, "still nobody knows, and it was asked a moment ago");
     assert_eq!(world.net.count(OP, "/jwks"), 1);
     world.op.honest();
     assert!(is_in(&attempt(&world).await.1), "the known keys still serve");
@@ -266,8 +266,17 @@ async fn check_63_a_withdrawn_key_is_not_believed_for_ever() {
     world.op.edit_id_token(|jwt| jwt.sign_with(Key { alg: Alg::Rs256, generation: 1 }));
     assert!(is_in(&attempt(&world).await.1), "nobody has said so yet");
     world.clock.advance(HOUR);
-    world.browser().step(&format!("{APP}/auth/login")).await;
-    settled().await;
+    let look = async || {
+        world.browser().step(&format!("{APP}/auth/login")).await;
+        settled().await;
+    };
+    // The metadata can be read, the keys cannot: they are asked for again all the same.
+    world.net.fault(OP, "/jwks", Fault::Refuse);
+    look().await;
+    world.net.heal(OP);
+    assert!(is_in(&attempt(&world).await.1), "still nobody has said so");
+    world.clock.advance(Duration::from_secs(5));
+    look().await;
     assert_eq!(attempt(&world).await.1.status, 400);
     world.op.honest();
     assert!(is_in(&attempt(&world).await.1));

@@ -2,6 +2,42 @@
 //!
 //! Each lie is told to an application of its own. Where it must be refused, [`refusal`] looks at everything
 //! that must not have happened; then the provider is honest again and the same browser signs in.
+//!
+//! # The relying-party plans of the OpenID Foundation
+//!
+//! Basic (`oidcc-client-basic-certification-test-plan`) and Config, each module's name after `oidcc-client-test`:
+//!
+//! | module | test |
+//! |---|---|
+//! | (none) | `check_56_57_58_accepted_algorithms_sign_people_in`, `check_85_user_info_is_asked_when_it_should_be` |
+//! | -invalid-iss, -missing-sub, -invalid-aud, -missing-iat, -nonce-invalid | `check_41_to_52_claims_that_lie` |
+//! | -kid-absent-single-jwks, -invalid-sig-rs256 | `check_55_to_67_signatures_that_lie` |
+//! | -kid-absent-multiple-jwks | `check_61_62_a_token_without_kid_has_one_key_or_none`: refused |
+//! | -idtoken-sig-rs256 | `check_56_57_58_accepted_algorithms_sign_people_in` |
+//! | -idtoken-sig-none (also Config) | `check_55_59_none_and_hmac_are_refused_even_when_announced`: refused |
+//! | -userinfo-invalid-sub | `check_85_86_88_90_user_info_that_lies` |
+//! | -scope-userinfo-claims | `check_85_user_info_is_asked_when_it_should_be` |
+//! | -client-secret-basic | `check_84_client_authentication` |
+//! | -discovery-openid-config, -discovery-jwks-uri-keys | `check_71_75_metadata_that_turns_bad_later_is_not_believed` (the key set where discovery says) |
+//! | -discovery-issuer-mismatch | `check_71_72_75_discovery_that_lies` |
+//! | -signing-key-rotation | `scenario_16_key_rotation` |
+//! | -signing-key-rotation-just-before-signing | `check_65_keys_change_just_before_signing` |
+//!
+//! # What does not apply, or is tested elsewhere
+//!
+//! | check | reason |
+//! |---|---|
+//! | 52 `c_hash` | only where the authorization response carries an ID token; here it never does |
+//! | 53 `acr`, 54 `auth_time` | with the options of a login, which ask for them |
+//! | 62 `x5t` | keys are found by `kid`; certificates in a key set are not looked at |
+//! | 63 a cache that fails | metadata and keys are kept in memory, in no cache that could fail |
+//! | 64 signed key sets | not asked for; a signed one is no JSON object and refused as such (`key set no JSON`) |
+//! | 66 encrypted tokens | not registered for; every one is refused (`id_token encrypted by its header`) |
+//! | 72 a name that does not resolve | the same as a connection that is refused: the client fails |
+//! | 80, 83 DPoP | not offered; a token of type DPoP is refused (`token_type DPoP`) |
+//! | 84 keys and certificates as client authentication | not offered: basic, post and none are |
+//! | 86 signed and encrypted UserInfo | not registered for, and refused |
+//! | 87 UserInfo 401, refresh, once more | UserInfo is asked at login only, with a token of that moment |
 
 mod endpoints;
 mod id_token;

@@ -146,7 +146,11 @@ pub const SIGNATURE: &[Lie] = &[
         op.edit_key_set(|set| {
             set["keys"].as_array_mut().unwrap().push(Key { alg: Alg::Es384, generation: 1 }.jwk());
         });
-        op.edit_id_token(|jwt| jwt.sign_with(Key { alg: Alg::Es384, generation: 1 }));
+        op.edit_id_token(|jwt| {
+            jwt.sign_with(Key { alg: Alg::Es384, generation: 1 });
+            // Whose hash would be of another length.
+            jwt.without("at_hash");
+        });
     }),
     refused("alg unheard of", |op| op.edit_id_token(|jwt| jwt.head("alg", "XX999"))),
     refused("kid known, key a stranger's", |op| {
