@@ -1,13 +1,14 @@
 //! Sessions: which browser is which person, kept in the store and remembered in this process.
 
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use quick_cache::sync::Cache;
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -47,6 +48,11 @@ impl SessionId {
         self.0
     }
 
+    fn words(self) -> [u64; 4] {
+        let (words, _) = self.0.as_chunks::<8>();
+        std::array::from_fn(|position| u64::from_le_bytes(words[position]))
+    }
+
     /// The session's row. Who reads the database learns no id.
     pub(crate) fn row(self) -> Row {
         Row { purpose: Purpose::Session, key: Key(Sha256::digest(self.0).into()), owner: Vec::new() }
@@ -55,13 +61,33 @@ impl SessionId {
 
 impl PartialEq for SessionId {
     fn eq(&self, other: &Self) -> bool {
-        self.0.ct_eq(&other.0).into()
+        // Words instead of bytes: the same in a quarter of the time.
+        self.words().ct_eq(&other.words()).into()
     }
 }
 
 impl Hash for SessionId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write(&self.0);
+        state.write_u64(self.words()[0]);
+    }
+}
+
+/// Ids are random and made here, so that they are hashes already: nobody can make many that collide. What the time
+/// of a look-up may tell of an id is this word at the most, and three others stay.
+#[derive(Default)]
+struct FirstWord(u64);
+
+impl Hasher for FirstWord {
+    fn write(&mut self, bytes: &[u8]) {
+        debug_assert!(false, "a session id hashes as one word, not as {} bytes", bytes.len());
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = word;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
     }
 }
 
@@ -208,14 +234,15 @@ pub(crate) enum Peek {
 
 /// The sessions.
 pub(crate) struct Sessions {
-    remembered: Cache<SessionId, Arc<Session>>,
+    remembered: Cache<SessionId, Arc<Session>, UnitWeighter, BuildHasherDefault<FirstWord>>,
     idle_lifetime: Duration,
     max_staleness: Duration,
 }
 
 impl Sessions {
     pub(crate) fn new(idle_lifetime: Duration, max_staleness: Duration) -> Self {
-        let remembered = Cache::with_weighter(1024, REMEMBERED, quick_cache::UnitWeighter);
+        let (weighter, hasher) = (UnitWeighter, BuildHasherDefault::default());
+        let remembered = Cache::with(1024, REMEMBERED, weighter, hasher, DefaultLifecycle::default());
         Self { remembered, idle_lifetime, max_staleness }
     }
 
