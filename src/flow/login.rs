@@ -180,7 +180,7 @@ async fn authorization(
 ) -> Result<Response<Bytes>, ProviderError> {
     let relying_party = &runtime.settings.relying_party;
     let metadata = runtime.provider.metadata().await?;
-    let login = PendingLogin {
+    let mut login = PendingLogin {
         state: runtime.random.token(),
         nonce: runtime.random.token(),
         code_verifier: runtime.random.token(),
@@ -207,16 +207,23 @@ async fn authorization(
         options: &ask.options,
         additional: &relying_party.additional,
     };
-    let kept = pending::LOGIN
-        .keep(runtime, &login.state, &login)
-        .ok_or(ProviderError::Malformed("the login under way cannot be kept"))?;
+    let keep = |login: &PendingLogin| {
+        let kept = pending::LOGIN.keep(runtime, &login.state, login);
+        kept.ok_or(ProviderError::Malformed("the login under way cannot be kept"))
+    };
+    let mut kept = keep(&login)?;
+    if kept.len() > pending::LARGEST {
+        // Long options beside a long destination: the person signs in all the same, and lands at home.
+        login.return_to = String::new();
+        kept = keep(&login)?;
+    }
     let mut cookies = pending::make_room(runtime, headers, kept.len());
     cookies.push(kept);
     let parameters = request.parameters();
     let url = with_parameters(&metadata.authorization_endpoint, parameters.iter().map(|(n, v)| (*n, v)));
     let fits = |url: &Url| {
         let location = url.as_str().len();
-        let set: usize = cookies.iter().map(|cookie| cookie.len() + "set-cookie: \r\n".len()).sum();
+        let set: usize = cookies.iter().map(|cookie| cookie.len() + cookie::LINE).sum();
         location <= MAX_REDIRECT && location + set <= HEADER_BUDGET
     };
     let mut response = if fits(&url) && !metadata.requires_par {
