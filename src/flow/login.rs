@@ -31,9 +31,11 @@ use crate::settings::{RelyingParty, encoded};
 const PROVIDER: &str = "default";
 /// The longest `login_hint` and `acr_values`, in bytes: they travel on, and one of them in a cookie.
 const LONGEST_OPTION: usize = 512;
+/// So many parameters are looked at: each is compared with those before it.
+const MOST_PARAMETERS: usize = 64;
 /// What a response's headers may have together, in bytes, with room for what the application adds: proxies refuse
 /// more than 4 KiB by default.
-const HEADER_BUDGET: usize = 3584;
+pub(crate) const HEADER_BUDGET: usize = 3584;
 /// How long a browser that could not be signed in silently is not asked again.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -126,6 +128,9 @@ impl Parameters {
     pub(crate) fn parse(query: &str) -> Result<Self, String> {
         let mut parameters: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
+            if parameters.len() == MOST_PARAMETERS {
+                return Err("There are too many parameters.".to_owned());
+            }
             if parameters.iter().any(|(seen, _)| *seen == name) {
                 return Err("A parameter stands twice.".to_owned());
             }
@@ -164,7 +169,9 @@ impl Parameters {
             }
         }
         if let Some(max_age) = self.get("max_age") {
-            let seconds = max_age.parse().map_err(|_| "max_age is a number of seconds.")?;
+            let digits = Some(max_age).filter(|max_age| max_age.bytes().all(|byte| byte.is_ascii_digit()));
+            let seconds = digits.and_then(|digits| digits.parse().ok());
+            let seconds = seconds.ok_or("max_age is a number of seconds.")?;
             options.max_age = Some(Duration::from_secs(seconds));
         }
         options.login_hint = self.bounded("login_hint")?.map(str::to_owned);
