@@ -125,6 +125,7 @@ impl<S> OidcService<S> {
             // Nobody but this layer says who is signed in.
             request.extensions_mut().remove::<CurrentUser>();
         }
+        let signed_in = session.is_some();
         let state = RequestState {
             runtime: Arc::clone(runtime),
             session,
@@ -132,7 +133,7 @@ impl<S> OidcService<S> {
             navigation: is_navigation(request.method(), request.headers()),
             came_from: came_from(runtime, request.method(), request.headers()),
             repeatable: is_safe(request.method()),
-            was_silent: !had_cookie && login::was_silent(runtime, request.headers()),
+            was_silent: !signed_in && login::was_silent(runtime, request.headers()),
         };
         request.extensions_mut().insert(state);
         ResponseFuture::passed(self.inner.call(request), private)

@@ -80,6 +80,12 @@ pub(crate) async fn begin(
                     StatusCode::BAD_GATEWAY,
                     "The sign-in service refused this application's request.",
                 ),
+                // Nobody asked for it: the page that the person is on works without.
+                _ if ask.options.silent => {
+                    let mut answer = redirect(ask.destination.as_str());
+                    cookie::append(answer.headers_mut(), silence(runtime));
+                    answer
+                }
                 _ => unavailable(again),
             }
         }
