@@ -39,16 +39,24 @@ const MOST_REDIRECTS: usize = 10;
 ///
 /// # With reqwest
 ///
-/// ```ignore
+/// ```no_run
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # async fn call(tokens: tower_oidc::UserTokens) -> Result<(), Box<dyn std::error::Error>> {
 /// // Redirects are the layer's: reqwest would take the token along.
 /// let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-/// let client = tower::service_fn(move |request: http::Request<reqwest::Body>| {
+/// let client = service_fn(move |request: Request<Bytes>| {
 ///     let client = client.clone();
-///     async move { client.execute(request.try_into()?).await.map(http::Response::<reqwest::Body>::from) }
+///     async move {
+///         let response = client.execute(request.try_into()?).await?;
+///         Ok::<_, reqwest::Error>(Response::<reqwest::Body>::from(response))
+///     }
 /// });
-/// // `Bytes` can be sent twice; it becomes a reqwest body at the last moment.
-/// let client = client.map_request(|request: http::Request<bytes::Bytes>| request.map(reqwest::Body::from));
+/// let request = Request::get("https://api.example/agenda").body(Bytes::new())?;
 /// let response = tokens.layer().layer(client).oneshot(request).await?;
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone)]
 pub struct AuthorizeLayer {

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{ACCEPT, REFERER};
-use http::{Extensions, HeaderMap, Method, Uri};
+use http::uri::PathAndQuery;
+use http::{Extensions, HeaderMap, HeaderName, Method, Request};
 
 use crate::ambient::Timestamp;
 use crate::current_user::CurrentUser;
@@ -25,7 +26,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(10 * 60);
 pub(crate) struct RequestState {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) session: Option<Arc<Session>>,
-    pub(crate) uri: Uri,
+    pub(crate) here: Option<PathAndQuery>,
     pub(crate) navigation: bool,
     /// For a form that a browser submits: the page it stands on.
     pub(crate) came_from: Option<String>,
@@ -35,6 +36,32 @@ pub(crate) struct RequestState {
 }
 
 impl RequestState {
+    /// Puts the person, if there is one, and this into a request.
+    pub(crate) fn insert<B>(
+        runtime: Arc<Runtime>,
+        session: Option<Arc<Session>>,
+        was_silent: bool,
+        request: &mut Request<B>,
+    ) {
+        let (method, headers) = (request.method(), request.headers());
+        let state = Self {
+            here: request.uri().path_and_query().cloned(),
+            navigation: is_navigation(method, headers),
+            came_from: came_from(&runtime, method, headers),
+            repeatable: is_safe(method),
+            was_silent,
+            session,
+            runtime,
+        };
+        let extensions = request.extensions_mut();
+        match state.user() {
+            Some(user) => drop(extensions.insert(user)),
+            // Nobody but this layer says who is signed in.
+            None => drop(extensions.remove::<CurrentUser>()),
+        }
+        extensions.insert(state);
+    }
+
     pub(crate) fn of(extensions: &Extensions) -> Result<&Self, Error> {
         extensions.get::<Self>().ok_or_else(Error::layer_missing)
     }
@@ -91,7 +118,7 @@ impl RequestState {
 
     /// This page, to come back to; the public URL where it was not asked for safely.
     fn here(&self) -> String {
-        let here = self.uri.path_and_query().filter(|_| self.repeatable).map_or("", |here| here.as_str());
+        let here = self.here.as_ref().filter(|_| self.repeatable).map_or("", PathAndQuery::as_str);
         if here.is_empty() { String::new() } else { self.runtime.settings.public_path(here) }
     }
 
@@ -106,7 +133,7 @@ impl RequestState {
 
 /// The page whose form a browser submits: the way back for what cannot be repeated. `None` for scripts.
 pub(crate) fn came_from(runtime: &Runtime, method: &Method, headers: &HeaderMap) -> Option<String> {
-    let submits = headers.get("sec-fetch-mode").is_some_and(|mode| mode == "navigate");
+    let submits = headers.get(&SEC_FETCH_MODE).is_some_and(|mode| mode == "navigate");
     if *method != Method::POST || !submits {
         return None;
     }
@@ -115,16 +142,17 @@ pub(crate) fn came_from(runtime: &Runtime, method: &Method, headers: &HeaderMap)
     Some(page.as_str().to_owned())
 }
 
+static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+
 /// Whether a person's browser goes to a page, which can be sent on: GET or HEAD, `Sec-Fetch-Mode: navigate` where
 /// the browser says so, and an `Accept` that names HTML.
 pub(crate) fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
-    let navigates = || headers.get("sec-fetch-mode").is_none_or(|mode| mode == "navigate");
-    let wants_html = || {
-        headers
-            .get_all(ACCEPT)
-            .iter()
-            .any(|accept| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some())
+    let navigates = || headers.get(&SEC_FETCH_MODE).is_none_or(|mode| mode == "navigate");
+    // Browsers name it first, which is quickly seen.
+    let names_html = |accept: &[u8]| {
+        accept.starts_with(b"text/html") || memchr::memmem::find(accept, b"text/html").is_some()
     };
+    let wants_html = || headers.get_all(ACCEPT).iter().any(|accept| names_html(accept.as_bytes()));
     is_safe(method) && wants_html() && navigates()
 }
 

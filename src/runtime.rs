@@ -1,7 +1,8 @@
 //! What lives as long as the layer: the provider, the records, the sessions, the refreshes and their tasks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
@@ -38,7 +39,11 @@ pub(crate) struct Runtime {
     /// Work that outlives the request that started it.
     pub(crate) tasks: TaskTracker,
     sent_to_login: AtomicU32,
+    swept_at: AtomicU64,
 }
+
+/// Expired records are deleted no more often than this.
+const SWEEP: Duration = Duration::from_secs(10 * 60);
 
 /// So often people are sent to a login that nobody answers before the operator is told.
 const UNANSWERED: u32 = 3;
@@ -89,6 +94,7 @@ impl Runtime {
             development,
             tasks: TaskTracker::new(),
             sent_to_login: AtomicU32::new(0),
+            swept_at: AtomicU64::new(0),
         }))
     }
 
@@ -116,6 +122,24 @@ impl Runtime {
         let index = self.records.index().await?;
         let key = Key(index.hash(&[b"grant", &encoded, connection.name.as_bytes(), home]));
         Ok(GrantPlace { row: Row { purpose: Purpose::Grant, key, owner: encoded }, owner })
+    }
+
+    /// Deletes what has expired, now and then. Called where records are made: what nobody fills needs no emptying.
+    pub(crate) fn sweep_in_time(self: &Arc<Self>) {
+        let now = self.now();
+        let swept_at = self.swept_at.load(Ordering::Relaxed);
+        let due = now.since(Timestamp::from_millis(swept_at)) >= SWEEP;
+        // One of those who come at the same time does it.
+        let take = || {
+            self.swept_at.compare_exchange(swept_at, now.as_millis(), Ordering::Relaxed, Ordering::Relaxed)
+        };
+        if due && take().is_ok() {
+            let runtime = Arc::clone(self);
+            self.tasks.spawn(async move {
+                // A store that is away is told of elsewhere, and the next time is soon enough.
+                let _ = runtime.records.delete_expired().await;
+            });
+        }
     }
 
     /// Somebody was sent to the login.

@@ -4,6 +4,9 @@
 
 mod support;
 
+// The rules of the house: what each module must not know.
+mod house;
+
 // A person signs in: requests, pending logins, what a callback must refuse.
 mod login;
 
