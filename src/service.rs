@@ -17,7 +17,7 @@ use tower::{BoxError, Service};
 
 use crate::error::Error;
 use crate::events::EventCode;
-use crate::flow::{self, logout, page};
+use crate::flow::{self, login, logout, page};
 use crate::request_state::{RequestState, is_navigation, is_safe};
 use crate::runtime::Runtime;
 use crate::session::{Peek, Session, SessionId};
@@ -123,7 +123,10 @@ impl<S> OidcService<S> {
         if let Some(session) = &session {
             extend_in_time(&self.runtime, session);
         }
-        RequestState::insert(Arc::clone(&self.runtime), session, cookies.silent, &mut request);
+        // A session's cookie outlives its session, and must not hide that this browser was asked already.
+        let stale = cookies.session && session.is_none();
+        let silent = cookies.silent || (stale && login::was_silent(&self.runtime, request.headers()));
+        RequestState::insert(Arc::clone(&self.runtime), session, silent, &mut request);
         ResponseFuture::passed(self.inner.call(request), cookies.session)
     }
 }
