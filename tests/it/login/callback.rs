@@ -71,7 +71,7 @@ async fn check_04_state_expired() {
             assert_eq!(world.op.code_exchanges().len(), before.exchanges + 1);
         } else {
             assert_refused(&browser, &page, status, "expired");
-            assert_eq!(Untouched::now(&world), before);
+            assert_eq!(world.op.code_exchanges().len(), before.exchanges);
         }
     }
 }
