@@ -1,6 +1,6 @@
 //! Sessions: which browser is which person, kept in the store and remembered in this process.
 
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::BuildHasherDefault;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -9,7 +9,6 @@ use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
-use sha2::Digest;
 
 use crate::ambient::Timestamp;
 use crate::records::{Found, IndexKey, Loaded, Records};
