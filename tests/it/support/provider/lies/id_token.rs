@@ -189,6 +189,8 @@ pub const SIGNATURE: &[Lie] = &[
             jwt.head("exp2", 1);
         });
     }),
+    refused("cty of a token within", |op| op.edit_id_token(|jwt| jwt.head("cty", "JWT"))),
+    refused("enc of an encrypted token", |op| op.edit_id_token(|jwt| jwt.head("enc", "A256GCM"))),
     refused("typ of an access token", |op| op.edit_id_token(|jwt| jwt.head("typ", "at+jwt"))),
     refused("typ of a logout token", |op| op.edit_id_token(|jwt| jwt.head("typ", "logout+jwt"))),
     accepted("typ JWT", |op| op.edit_id_token(|jwt| jwt.head("typ", "JWT"))),
