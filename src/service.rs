@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, UPGRADE, VARY};
+use http::header::{CACHE_CONTROL, CONNECTION, SET_COOKIE, UPGRADE, VARY};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
@@ -179,10 +179,12 @@ where
     R: From<Bytes>,
 {
     let (parts, body) = request.into_parts();
-    let answer = match Limited::new(body, MOST_BODY).collect().await {
+    let mut answer = match Limited::new(body, MOST_BODY).collect().await {
         Ok(body) => flow::endpoint(&runtime, &endpoint, parts, body.to_bytes()).await,
         Err(_) => page::plain(StatusCode::PAYLOAD_TOO_LARGE, "This is more than can be read."),
     };
+    // The end of a login sets the session: a cache that kept it would sign the next person in as this one.
+    keep_private(answer.headers_mut());
     Ok(answer.map(R::from))
 }
 
@@ -235,7 +237,7 @@ where
         match self.project().way.project() {
             Projected::Passed { inner, private } => {
                 let mut response = ready!(inner.poll(cx))?;
-                if *private {
+                if *private || response.headers().contains_key(SET_COOKIE) {
                     keep_private(response.headers_mut());
                 }
                 Poll::Ready(Ok(response))
