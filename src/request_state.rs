@@ -80,7 +80,7 @@ pub(crate) fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
             .iter()
             .any(|accept| memchr::memmem::find(accept.as_bytes(), b"text/html").is_some())
     };
-    is_safe(method) && wants_html() && navigates()
+    matches!(*method, Method::GET | Method::HEAD) && wants_html() && navigates()
 }
 
 /// Methods that nobody minds being forged.
