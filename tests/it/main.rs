@@ -7,6 +7,25 @@ mod support;
 // A person signs in: requests, pending logins, what a callback must refuse.
 mod login;
 
+// A browser stays signed in: cookies, lifetimes, secrets, caches.
+mod session;
+// The same while the store is away, slow or full, and while somebody signs out.
+mod session_store;
+// A person signs out, here and at the provider.
+mod logout;
+// Who they are, and what they may.
+mod user;
+// Who is sent to the login and who is told, forged requests, proxies.
+mod request;
+// Where the layer stands, and what the mistakes look like.
+mod placement;
+// Many people at once, and a database whose rows were moved.
+mod isolation;
+// The development provider behind the application's own layer.
+mod dev_login;
+// No secret in a log, a page, an address or `Debug`.
+mod leaks;
+
 // The demo as a process, with the development provider that it brings.
 mod demo;
 // The demo as a process, over real sockets, against the real `oidc-provider`.
