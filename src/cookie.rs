@@ -2,7 +2,7 @@
 
 use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
-use memchr::memchr;
+use memchr::{memchr, memmem};
 use tower_cookies::Cookie;
 use tower_cookies::cookie::SameSite;
 use tower_cookies::cookie::time::Duration as CookieDuration;
@@ -14,7 +14,17 @@ use std::time::Duration;
 pub(crate) struct CookieStyle {
     /// `__Host-tower-oidc` where the public URL is https: no subdomain and no plain-text neighbour can set it.
     prefix: String,
+    /// Of the prefix: most requests hold none of our cookies, or one among many.
+    finder: memmem::Finder<'static>,
     secure: bool,
+}
+
+/// The cookies that decide how an ordinary request is served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ours<'a> {
+    pub(crate) session: Option<&'a [u8]>,
+    /// Looked for where there is no session.
+    pub(crate) silent: bool,
 }
 
 /// How a cookie travels with requests that other sites start.
@@ -28,7 +38,38 @@ pub(crate) enum CrossSite {
 
 impl CookieStyle {
     pub(crate) fn new(name: &str, secure: bool) -> Self {
-        Self { prefix: if secure { format!("__Host-{name}") } else { name.to_owned() }, secure }
+        let prefix = if secure { format!("__Host-{name}") } else { name.to_owned() };
+        let finder = memmem::Finder::new(format!("{prefix}-").as_bytes()).into_owned();
+        Self { prefix, finder, secure }
+    }
+
+    /// This application's cookies, in one pass over the header and without looking at others.
+    pub(crate) fn ours<'a>(&self, headers: &'a HeaderMap) -> Ours<'a> {
+        let mut ours = Ours::default();
+        for header in headers.get_all(COOKIE) {
+            for (kind, value) in self.named(header.as_bytes()) {
+                match kind {
+                    b"session" => return Ours { session: Some(value), silent: false },
+                    b"silent" => ours.silent = true,
+                    _ => {}
+                }
+            }
+        }
+        ours
+    }
+
+    /// Each `prefix-kind=value` as (kind, value): what [`all`] finds under our names.
+    fn named<'a>(&self, header: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.finder.find_iter(header).filter_map(move |at| {
+            let before = header[..at].trim_ascii_end();
+            if !before.is_empty() && !before.ends_with(b";") {
+                return None;
+            }
+            let rest = &header[at + self.finder.needle().len()..];
+            let pair = rest[..memchr(b';', rest).unwrap_or(rest.len())].trim_ascii_end();
+            let equals = memchr(b'=', pair)?;
+            Some((&pair[..equals], &pair[equals + 1..]))
+        })
     }
 
     pub(crate) fn name(&self, kind: &str) -> String {
@@ -119,6 +160,22 @@ mod tests {
         assert_eq!(find(&headers, "session"), None);
     }
 
+    #[test]
+    fn our_cookies_are_found_in_one_pass() {
+        let style = CookieStyle::new("x", false);
+        let ours = |value: &str| {
+            let headers = headers(&[value.as_bytes()]);
+            let Ours { session, silent } = style.ours(&headers);
+            (session.map(<[u8]>::to_vec), silent)
+        };
+        assert_eq!(
+            ours("a=x-session=no; bx-session=no;x-session=yes ; x-session=late"),
+            (Some(b"yes".into()), false)
+        );
+        assert_eq!(ours("a=b; x-silent=1; x-sessions=no; x-session"), (None, true));
+        assert_eq!(ours("x-session =no; x-silent"), (None, false));
+    }
+
     /// Check 136: what the prefix demands is what we send.
     #[test]
     fn attributes_are_those_of_a_host_cookie() {
@@ -133,6 +190,17 @@ mod tests {
     }
 
     proptest! {
+        /// Two readers of one header must not differ in what they see.
+        #[test]
+        fn one_pass_finds_what_a_full_reading_finds(raw in "([xyz=; -]|x-|x-session|x-silent|=1|; ){0,12}") {
+            let headers = headers(&[raw.as_bytes()]);
+            let ours = CookieStyle::new("x", false).ours(&headers);
+            prop_assert_eq!(ours.session, find(&headers, "x-session"));
+            if ours.session.is_none() {
+                prop_assert_eq!(ours.silent, find(&headers, "x-silent").is_some());
+            }
+        }
+
         #[test]
         fn any_header_is_read_without_panic_and_found_values_hold_no_separator(raw: Vec<u8>) {
             for (name, value) in all(&headers(&[&raw])) {

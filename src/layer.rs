@@ -21,7 +21,7 @@ use crate::store::Store;
 /// [`UserTokens`](crate::UserTokens). Clones are cheap and share everything.
 #[derive(Clone)]
 pub struct OidcLayer {
-    runtime: Arc<Runtime>,
+    pub(crate) runtime: Arc<Runtime>,
 }
 
 impl OidcLayer {
@@ -56,7 +56,9 @@ impl OidcLayer {
     }
 
     /// Deletes records that have expired, and returns how many. They count for nothing already; this makes room.
-    /// One process of several may do it, now and then.
+    ///
+    /// The layer does so by itself when somebody signs in, at most every ten minutes; several processes do not disturb
+    /// each other.
     ///
     /// # Errors
     ///

@@ -178,18 +178,15 @@ impl Provider {
         self: &Arc<Self>,
         code: &str,
         code_verifier: &str,
-        redirect_uri: &str,
+        indicator: Option<&str>,
     ) -> Result<TokenResponse, ProviderError> {
         let mut parameters = vec![
             ("grant_type", "authorization_code"),
             ("code", code),
-            ("redirect_uri", redirect_uri),
+            ("redirect_uri", &self.relying_party.redirect_uri),
             ("code_verifier", code_verifier),
         ];
-        // One resource's token comes with the code, those of others with the first refresh for them.
-        if let [indicator] = self.relying_party.indicators.as_slice() {
-            parameters.push(("resource", indicator));
-        }
+        parameters.extend(indicator.map(|indicator| ("resource", indicator)));
         self.token_request(&parameters).await
     }
 
@@ -198,11 +195,15 @@ impl Provider {
         self: &Arc<Self>,
         refresh_token: &Secret,
         indicator: Option<&str>,
+        scopes: &[String],
     ) -> Result<TokenResponse, ProviderError> {
+        let scope = scopes.join(" ");
         let mut parameters =
             vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose_secret())];
+        // RFC 8707 section 2.2: a token for one API, with what that API needs and no more.
         if let Some(indicator) = indicator {
             parameters.push(("resource", indicator));
+            parameters.extend((!scope.is_empty()).then_some(("scope", scope.as_str())));
         }
         self.token_request(&parameters).await
     }

@@ -15,11 +15,9 @@ use http_body_util::{BodyExt, Limited};
 use pin_project_lite::pin_project;
 use tower::{BoxError, Service};
 
-use crate::cookie;
-use crate::current_user::CurrentUser;
 use crate::error::Error;
 use crate::events::EventCode;
-use crate::flow::{self, login, logout, page};
+use crate::flow::{self, logout, page};
 use crate::request_state::{RequestState, is_navigation, is_safe};
 use crate::runtime::Runtime;
 use crate::session::{Peek, Session, SessionId};
@@ -73,9 +71,9 @@ where
         {
             return ResponseFuture::answered(answer);
         }
-        let Some(value) = cookie::find(request.headers(), &runtime.settings.session_cookie) else {
-            return self.pass(request, None, false);
-        };
+        let ours = runtime.settings.cookies.ours(request.headers());
+        let cookies = Cookies { session: ours.session.is_some(), silent: ours.silent };
+        let Some(value) = ours.session else { return self.pass(request, None, cookies) };
         // Before the session is looked for: what is forged does not even learn whether there is one.
         if !is_ours(runtime, &request) {
             runtime.events().emit(EventCode::CrossSiteRefused, None, request.method());
@@ -84,10 +82,10 @@ where
                 "Another site sent this request.",
             ));
         }
-        let Some(id) = SessionId::from_cookie(value) else { return self.pass(request, None, true) };
+        let Some(id) = SessionId::from_cookie(value) else { return self.pass(request, None, cookies) };
         match runtime.sessions.peek(&id, runtime.now()) {
-            Peek::Live(session) => self.pass(request, Some(session), true),
-            Peek::Ended => self.pass(request, None, true),
+            Peek::Live(session) => self.pass(request, Some(session), cookies),
+            Peek::Ended => self.pass(request, None, cookies),
             Peek::Ask => {
                 // The service that was polled ready is the one to call.
                 let ready = self.clone();
@@ -95,7 +93,7 @@ where
                 ResponseFuture::boxed(async move {
                     let runtime = Arc::clone(&ready.runtime);
                     match runtime.sessions.find(id, &runtime.records, runtime.now()).await {
-                        Ok(session) => ready.pass(request, session, true).await,
+                        Ok(session) => ready.pass(request, session, cookies).await,
                         Err(error) => Ok(store_away(&runtime, &request, error.into())),
                     }
                 })
@@ -104,37 +102,29 @@ where
     }
 }
 
+/// Which of our cookies a request brought.
+#[derive(Clone, Copy)]
+struct Cookies {
+    session: bool,
+    silent: bool,
+}
+
 impl<S> OidcService<S> {
     /// Calls the inner service with what it may know about the person.
     fn pass<B, R>(
         &mut self,
         mut request: Request<B>,
         session: Option<Arc<Session>>,
-        had_cookie: bool,
+        cookies: Cookies,
     ) -> ResponseFuture<S::Future, R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
     {
-        let runtime = &self.runtime;
-        let private = had_cookie;
         if let Some(session) = &session {
-            extend_in_time(runtime, session);
-            let user = CurrentUser::new(Arc::clone(session), Arc::clone(runtime));
-            request.extensions_mut().insert(user);
-        } else {
-            // Nobody but this layer says who is signed in.
-            request.extensions_mut().remove::<CurrentUser>();
+            extend_in_time(&self.runtime, session);
         }
-        let state = RequestState {
-            runtime: Arc::clone(runtime),
-            session,
-            uri: request.uri().clone(),
-            navigation: is_navigation(request.method(), request.headers()),
-            repeatable: is_safe(request.method()),
-            was_silent: !had_cookie && login::was_silent(runtime, request.headers()),
-        };
-        request.extensions_mut().insert(state);
-        ResponseFuture::passed(self.inner.call(request), private)
+        RequestState::insert(Arc::clone(&self.runtime), session, cookies.silent, &mut request);
+        ResponseFuture::passed(self.inner.call(request), cookies.session)
     }
 }
 

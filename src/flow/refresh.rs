@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use super::sign_in::revoke;
 use crate::ambient::Timestamp;
 use crate::events::EventCode;
 use crate::grant::{Freshness, Grant, Lease, Owner, Standing, TokenSet};
@@ -54,6 +55,8 @@ pub(crate) struct GrantPlace {
 pub(crate) struct Want {
     /// The resource indicator, or the provider's default audience.
     pub(crate) indicator: Option<String>,
+    /// What the token for the indicator is asked with.
+    pub(crate) scopes: Vec<String>,
     /// An access token that an API refused: it counts as expired.
     pub(crate) rejected: Option<Secret>,
 }
@@ -154,6 +157,11 @@ fn next(grant: &Grant, want: &Want, now: Timestamp, spread: u8) -> Step {
         _ if can_refresh => Step::Refresh,
         _ => Step::Consent,
     }
+}
+
+/// The grant as it is kept, fresh or not.
+pub(crate) async fn stored(runtime: &Runtime, place: &GrantPlace) -> Result<Option<Grant>, NoToken> {
+    Ok(read(runtime, place).await?.map(|(grant, ..)| grant))
 }
 
 async fn read(runtime: &Runtime, place: &GrantPlace) -> Result<Option<(Grant, Version, Timestamp)>, NoToken> {
@@ -285,11 +293,11 @@ impl Spend<'_> {
         let provider = &self.runtime.provider;
         let indicator = self.want.indicator.as_deref();
         let Some(refresh_token) = &self.grant.refresh_token else { return Err(NoToken::Consent) };
-        let mut answer = provider.refresh(refresh_token, indicator).await;
+        let mut answer = provider.refresh(refresh_token, indicator, &self.want.scopes).await;
         if matches!(answer, Err(ProviderError::Unavailable(_) | ProviderError::Malformed(_))) {
             // Lost on its way, perhaps after the provider had rotated: providers that forgive a repeated
             // request do so for a moment only.
-            answer = provider.refresh(refresh_token, indicator).await;
+            answer = provider.refresh(refresh_token, indicator, &self.want.scopes).await;
         }
         match answer {
             Ok(response) => self.receive(response).await,
@@ -314,7 +322,7 @@ impl Spend<'_> {
                 }
                 _ => (Standing::Refused, EventCode::RefreshRefused),
             };
-            self.revoke(&response).await;
+            revoke(self.runtime, &response).await;
             return self.end_unless_newer(standing, code, &cause(&error)).await;
         }
         let next = self.grant.refreshed(&response, self.want.indicator.as_deref(), self.runtime.now());
@@ -328,7 +336,7 @@ impl Spend<'_> {
                 Ok(None) => match read(self.runtime, self.place).await {
                     // Deleted while the provider was asked: nothing is brought back.
                     Ok(None) => {
-                        self.revoke(&response).await;
+                        revoke(self.runtime, &response).await;
                         return Err(NoToken::Consent);
                     }
                     // Newer, or ours after all: a store may write and fail to say so.
@@ -393,22 +401,14 @@ impl Spend<'_> {
         self.runtime.records.swap(&self.place.row, Some(expected), grant, self.expires_at, vec![]).await
     }
 
-    /// Best effort: what came for a grant that is no more, or for somebody else, is of no use to anybody.
-    async fn revoke(&self, response: &TokenResponse) {
-        let (token, hint) = match &response.refresh_token {
-            Some(token) => (token, "refresh_token"),
-            None => (&response.access_token, "access_token"),
-        };
-        let _ = self.runtime.provider.revoke(token, hint).await;
-    }
-
     fn tell(&self, code: EventCode, detail: &str) {
         self.runtime.events().emit(code, self.place.user(), detail);
     }
 }
 
 impl GrantPlace {
-    fn user(&self) -> Option<(&str, &str)> {
+    /// For events.
+    pub(crate) fn user(&self) -> Option<(&str, &str)> {
         match &self.owner {
             Owner::User { issuer, subject } => Some((issuer, subject)),
         }

@@ -1,0 +1,296 @@
+//! What is measured: the same application, bare and in its wrappings, and the requests that it gets.
+
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::response::Response;
+use axum::routing::get;
+use axum::{Extension, Router};
+use futures_util::FutureExt;
+use http::header::{ACCEPT, ACCEPT_LANGUAGE, COOKIE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use http::{Request, Uri};
+use tower::Service;
+use tower::layer::util::Identity;
+use tower_oidc::store::{BoxFuture, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version};
+use tower_oidc::{Config, CurrentUser, OidcLayer, testing};
+
+const APP: &str = "https://app.test";
+const ISSUER: &str = "https://op.test";
+
+/// So many sessions of a population get requests, in turn. More of them than processor caches hold.
+const VISITORS: usize = 8192;
+
+/// One way to serve one kind of request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Bare,
+    NoOp,
+    Extension,
+    Anonymous,
+    /// With a session cookie that cannot be one.
+    Junk,
+    /// With a session cookie of a session that is no more.
+    Stale,
+    /// So many sessions, all known to the process.
+    Known(usize),
+    /// The session is in the store, and new to the process.
+    FirstSight,
+    /// `auth.layer(app)` instead of `app.layer(auth)`.
+    AroundAnonymous,
+    AroundKnown(usize),
+}
+
+impl Kind {
+    pub fn all() -> Vec<Self> {
+        use Kind::*;
+        let (few, some, many) = (100, 10_000, 1_000_000);
+        vec![
+            Bare,
+            NoOp,
+            Extension,
+            Anonymous,
+            Junk,
+            Stale,
+            Known(few),
+            Known(some),
+            Known(many),
+            FirstSight,
+            AroundAnonymous,
+            AroundKnown(some),
+        ]
+    }
+
+    pub fn name(self) -> String {
+        match self {
+            Self::Bare => "bare".into(),
+            Self::NoOp => "no-op".into(),
+            Self::Extension => "extension".into(),
+            Self::Anonymous => "anonymous".into(),
+            Self::Junk => "junk".into(),
+            Self::Stale => "stale".into(),
+            Self::Known(count) => format!("known:{count}"),
+            Self::FirstSight => "first-sight".into(),
+            Self::AroundAnonymous => "around-anonymous".into(),
+            Self::AroundKnown(count) => format!("around-known:{count}"),
+        }
+    }
+
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::all().into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// How many sessions there are.
+    pub fn sessions(self) -> usize {
+        match self {
+            Self::Known(count) | Self::AroundKnown(count) => count,
+            Self::FirstSight => 40_000,
+            _ => 100,
+        }
+    }
+}
+
+/// A layer and the people who are signed in.
+pub struct Population {
+    layer: OidcLayer,
+    store: Counting,
+    /// Of [`VISITORS`] sessions or all, from the whole population.
+    cookies: Arc<[String]>,
+}
+
+impl Population {
+    pub fn of(count: usize) -> Self {
+        let store = Counting::default();
+        let layer = layer(&store);
+        let visitors = if count == Kind::FirstSight.sessions() { count } else { VISITORS };
+        let every = count.div_ceil(visitors);
+        let mut cookies = Vec::new();
+        for number in 0..count {
+            let cookie = start_session(&layer, number);
+            if number % every == 0 {
+                cookies.push(cookie);
+            }
+        }
+        Self { layer, store, cookies: cookies.into() }
+    }
+}
+
+fn layer(store: &Counting) -> OidcLayer {
+    let mut config = Config::new(APP, ISSUER, "client", "secret");
+    config.session_secrets = vec!["a sealing secret of the benchmark".into()];
+    // Under valgrind two seconds are over soon, and then sessions are not known any more.
+    config.max_staleness = Duration::from_secs(24 * 60 * 60);
+    OidcLayer::per_user(config, store.clone()).expect("a valid configuration")
+}
+
+/// The claims that most providers send for `openid email profile`.
+fn start_session(layer: &OidcLayer, number: usize) -> String {
+    let mut claims = serde_json::Map::new();
+    let mut claim = |name: &str, value: serde_json::Value| claims.insert(name.to_owned(), value);
+    claim("email", format!("person{number}@example.com").into());
+    claim("email_verified", true.into());
+    claim("name", "Ada Lovelace".into());
+    claim("given_name", "Ada".into());
+    claim("family_name", "Lovelace".into());
+    let subject = format!("{number:021}");
+    let started = testing::start_session(layer, ISSUER, &subject, claims).now_or_never();
+    started.expect("the memory store answers at once").expect("a session")
+}
+
+/// Requests that wait for their turn.
+pub type Batch = Vec<Request<Body>>;
+
+/// One [`Kind`], ready to serve.
+pub struct Subject {
+    serve: Box<dyn FnMut(Batch)>,
+    store: Counting,
+    cookies: Arc<[String]>,
+    next: usize,
+}
+
+impl Subject {
+    pub fn new(kind: Kind, population: &Population, requests: usize) -> Self {
+        let Population { layer: auth, store, cookies } = population;
+        let serve = match kind {
+            Kind::Bare => router(app(get(nobody))),
+            Kind::NoOp => router(app(get(nobody)).layer(Identity::new())),
+            Kind::Extension => router(app(get(extended)).layer(Extension(Arc::new(1_u64)))),
+            Kind::Anonymous | Kind::Junk | Kind::Stale => router(app(get(anybody)).layer(auth.clone())),
+            Kind::Known(_) => router(app(get(somebody)).layer(auth.clone())),
+            Kind::FirstSight => {
+                assert!(requests <= cookies.len(), "a session is new once");
+                // Another process on the same store.
+                router(app(get(somebody)).layer(layer(store)))
+            }
+            Kind::AroundAnonymous => server(auth.layer(app(get(anybody)).with_state(()))),
+            Kind::AroundKnown(_) => server(auth.layer(app(get(somebody)).with_state(()))),
+        };
+        let cookie = cookies[0].split_once('=').map_or("", |(name, _)| name);
+        let cookies = match kind {
+            Kind::Known(_) | Kind::AroundKnown(_) | Kind::FirstSight => Arc::clone(cookies),
+            Kind::Junk => Arc::new([format!("{cookie}=not-what-a-session-looks-like-000000000000")]),
+            Kind::Stale => Arc::new([format!("{cookie}={}", "A".repeat(43))]),
+            _ => {
+                Arc::new(["sidebar=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8".to_owned()]) as Arc<[String]>
+            }
+        };
+        Self { serve, store: store.clone(), cookies, next: 0 }
+    }
+
+    /// The next requests, each of the next visitor.
+    pub fn requests(&mut self, count: usize) -> Batch {
+        let cookies = self.cookies.iter().cycle().skip(self.next % self.cookies.len()).take(count);
+        self.next += count;
+        cookies.map(|cookie| request(cookie)).collect()
+    }
+
+    pub fn serve(&mut self, requests: Batch) {
+        (self.serve)(requests);
+    }
+
+    pub fn store_reads(&self) -> usize {
+        self.store.reads.load(Ordering::Relaxed)
+    }
+}
+
+/// `axum::serve` does the same: without it axum builds each handler anew at every request.
+fn router(router: Router) -> Box<dyn FnMut(Batch)> {
+    server(router.with_state(()))
+}
+
+fn server<S>(mut service: S) -> Box<dyn FnMut(Batch)>
+where
+    S: Service<Request<Body>, Response = Response, Error = Infallible> + 'static,
+{
+    Box::new(move |requests| {
+        for request in requests {
+            let ready = std::future::poll_fn(|cx| service.poll_ready(cx)).now_or_never();
+            assert!(matches!(ready, Some(Ok(()))), "axum is always ready");
+            let response = service.call(request).now_or_never().expect("nothing here waits");
+            assert!(black_box(response).is_ok_and(|response| response.status().is_success()));
+        }
+    })
+}
+
+fn app(page: axum::routing::MethodRouter) -> Router {
+    Router::new().route("/", get(nobody)).route("/page", page).route("/other/{id}", get(nobody))
+}
+
+fn request(cookie: &str) -> Request<Body> {
+    let cookies = format!("theme=dark; _ga=GA1.1.1234567890.1700000000; {cookie}");
+    let mut request = Request::new(Body::empty());
+    *request.uri_mut() = Uri::from_static("/page");
+    let headers = request.headers_mut();
+    for (name, value) in [
+        (HOST, "app.test"),
+        (USER_AGENT, "Mozilla/5.0 (X11; Linux x86_64; rv:133.0) Gecko/20100101 Firefox/133.0"),
+        (ACCEPT, "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"),
+        (ACCEPT_LANGUAGE, "en-GB,en;q=0.5"),
+        (HeaderName::from_static("sec-fetch-mode"), "navigate"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert(COOKIE, HeaderValue::from_str(&cookies).expect("a valid header"));
+    request
+}
+
+async fn nobody() -> &'static str {
+    "Hello!"
+}
+
+async fn extended(Extension(value): Extension<Arc<u64>>) -> &'static str {
+    black_box(*value);
+    "Hello!"
+}
+
+async fn anybody(user: Option<CurrentUser>) -> &'static str {
+    assert!(user.is_none());
+    "Hello!"
+}
+
+async fn somebody(user: CurrentUser) -> &'static str {
+    black_box(user.subject());
+    "Hello!"
+}
+
+/// The memory store, and how often it is read.
+#[derive(Clone, Default)]
+struct Counting {
+    store: MemoryStore,
+    reads: Arc<AtomicUsize>,
+}
+
+impl Store for Counting {
+    fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.store.load(key)
+    }
+
+    fn swap(
+        &self,
+        key: Key,
+        expected: Option<Version>,
+        record: Record,
+    ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
+        self.store.swap(key, expected, record)
+    }
+
+    fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.store.delete(key, expected)
+    }
+
+    fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
+        self.store.find(tag)
+    }
+
+    fn delete_expired(&self, now: tower_oidc::Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.store.delete_expired(now)
+    }
+
+    fn is_durable(&self) -> bool {
+        false
+    }
+}
