@@ -4,6 +4,9 @@
 
 mod support;
 
+// The rules of the house: what each module must not know.
+mod house;
+
 // A person signs in: requests, pending logins, what a callback must refuse.
 mod login;
 
@@ -21,6 +24,8 @@ mod request;
 mod placement;
 // Many people at once, and a database whose rows were moved.
 mod isolation;
+// What must not compile.
+mod ui;
 // The development provider behind the application's own layer.
 mod dev_login;
 // No secret in a log, a page, an address or `Debug`.
