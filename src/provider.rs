@@ -25,7 +25,7 @@ use crate::settings::RelyingParty;
 /// Metadata and keys are read again after this time, in the background.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 /// An unknown key makes the key set be read again no more often than this.
-const KEY_SET_THROTTLE: Duration = Duration::from_secs(2);
+pub(crate) const KEY_SET_THROTTLE: Duration = Duration::from_secs(2);
 
 /// The provider at which this application is registered.
 pub(crate) struct Provider {
@@ -142,6 +142,12 @@ impl Provider {
             Err(error) => self.events.emit(EventCode::ProviderFailed, None, cause(error)),
         }
         fetched
+    }
+
+    /// Whether an answer of this provider can be verified: its metadata and keys are here.
+    pub(crate) async fn ready(self: &Arc<Self>) -> Result<(), ProviderError> {
+        let metadata = self.metadata().await?;
+        self.keys.get_or_fetch(async || self.fetch_keys(&metadata).await).await.map(drop)
     }
 
     /// Verifies an ID token with the provider's keys, which are read again once where a key is unknown.

@@ -14,7 +14,8 @@ use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::flow::connect::{self, Disconnected, disconnect};
-use crate::flow::refresh::{GrantPlace, NoToken, Want, access_token, stored};
+use crate::flow::held_grant::{GrantPlace, NoToken, Want, stored};
+use crate::flow::refresh::access_token;
 use crate::grant::{Grant, LOGIN, Standing};
 use crate::protocol::authorization::LoginOptions;
 use crate::provider::bearer;

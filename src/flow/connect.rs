@@ -16,7 +16,7 @@ use crate::connection::{Registered, push_new};
 use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::flow::refresh::GrantPlace;
+use crate::flow::held_grant::GrantPlace;
 use crate::grant::{Grant, Owner};
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::token::scopes;

@@ -15,7 +15,7 @@ use crate::connection::Registered;
 use crate::cookie::{self, CrossSite};
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::flow::refresh::GrantPlace;
+use crate::flow::held_grant::GrantPlace;
 use crate::grant::{Grant, Owner, Standing, TokenSet};
 use crate::hooks::{NewLogin, Verdict};
 use crate::protocol::id_token::IdToken;

@@ -9,6 +9,10 @@ mod house;
 
 // A person signs in: requests, pending logins, what a callback must refuse.
 mod login;
+// One refresh for one expiry, whatever fails, hangs up or happens at once.
+mod refresh;
+// Calls to APIs: where the token goes, what redirects and refusals do.
+mod api_client;
 
 // A browser stays signed in: cookies, lifetimes, secrets, caches.
 mod session;

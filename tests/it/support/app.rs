@@ -54,10 +54,14 @@ pub struct App {
 pub struct Events(Arc<Mutex<Vec<Event>>>);
 
 impl Events {
+    pub fn push(&self, event: &Event) {
+        self.0.lock().unwrap().push(event.clone());
+    }
+
     /// For [`Config::on_event`].
     pub fn hook(&self) -> impl Fn(&Event) + Send + Sync + 'static {
-        let heard = Arc::clone(&self.0);
-        move |event| heard.lock().unwrap().push(event.clone())
+        let heard = self.clone();
+        move |event| heard.push(event)
     }
 
     pub fn all(&self) -> Vec<Event> {
