@@ -82,15 +82,23 @@ pub(crate) struct Registered {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
     pub(crate) connection: String,
+    /// Two resources are two, also where one token serves both. `None`: the connection as such.
+    pub(crate) resource: Option<String>,
     pub(crate) indicator: Option<String>,
     /// What the resource is asked with, where it has tokens of its own.
     pub(crate) scopes: Vec<String>,
 }
 
 impl Source {
+    pub(crate) fn of(connection: &str) -> Self {
+        let connection = connection.to_owned();
+        Self { connection, resource: None, indicator: None, scopes: Vec::new() }
+    }
+
     pub(crate) fn new(connection: &str, resource: &Resource) -> Self {
         Self {
             connection: connection.to_owned(),
+            resource: Some(resource.name.clone()),
             indicator: resource.indicator.clone(),
             scopes: resource.scopes.clone(),
         }
