@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, REFERER};
+use http::header::{ACCEPT, CONNECTION, COOKIE, REFERER, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderName, Method, Request};
+use memchr::memmem;
 
 use crate::ambient::Timestamp;
+use crate::cookie::{CookieStyle, Ours};
 use crate::current_user::CurrentUser;
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::flow::connect;
@@ -15,10 +17,11 @@ use crate::hooks::Unauthenticated;
 use crate::protocol::authorization::LoginOptions;
 use crate::runtime::Runtime;
 use crate::session::Session;
+use crate::session_id::SessionId;
 use crate::settings::encoded;
 
 /// How long after they were asked a person is not sent to be asked again.
-const ASK_AGAIN: Duration = Duration::from_secs(10 * 60);
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The request as the layer saw it, before any router took a part of its path away.
 #[derive(Clone)]
@@ -39,16 +42,15 @@ impl RequestState {
     pub(crate) fn insert<B>(
         runtime: Arc<Runtime>,
         session: Option<Arc<Session>>,
-        was_silent: bool,
+        head: &Head,
         request: &mut Request<B>,
     ) {
-        let (method, headers) = (request.method(), request.headers());
         let state = Self {
             here: request.uri().path_and_query().cloned(),
-            navigation: is_navigation(method, headers),
-            came_from: came_from(&runtime, method, headers),
-            repeatable: is_safe(method),
-            was_silent,
+            navigation: head.navigation,
+            came_from: came_from(&runtime, request.method(), request.headers()),
+            repeatable: is_safe(request.method()),
+            was_silent: head.was_silent,
             session,
             runtime,
         };
@@ -129,9 +131,8 @@ impl RequestState {
 }
 
 /// The page whose form a browser submits: the way back for what cannot be repeated. `None` for scripts.
-pub(crate) fn came_from(runtime: &Runtime, method: &Method, headers: &HeaderMap) -> Option<String> {
-    let submits = headers.get(&SEC_FETCH_MODE).is_some_and(|mode| mode == "navigate");
-    if *method != Method::POST || !submits {
+fn came_from(runtime: &Runtime, method: &Method, headers: &HeaderMap) -> Option<String> {
+    if *method != Method::POST || headers.get(&SEC_FETCH_MODE).is_none_or(|mode| mode != "navigate") {
         return None;
     }
     let page = headers.get(REFERER).and_then(|referer| referer.to_str().ok()).unwrap_or_default();
@@ -141,16 +142,46 @@ pub(crate) fn came_from(runtime: &Runtime, method: &Method, headers: &HeaderMap)
 
 static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// Whether a person's browser goes to a page, which can be sent on: GET or HEAD, `Sec-Fetch-Mode: navigate` where
-/// the browser says so, and an `Accept` that names HTML.
-pub(crate) fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
-    let navigates = || headers.get(&SEC_FETCH_MODE).is_none_or(|mode| mode == "navigate");
-    // Browsers name it first, which is quickly seen.
-    let names_html = |accept: &[u8]| {
-        accept.starts_with(b"text/html") || memchr::memmem::find(accept, b"text/html").is_some()
-    };
-    let wants_html = || headers.get_all(ACCEPT).iter().any(|accept| names_html(accept.as_bytes()));
-    is_safe(method) && wants_html() && navigates()
+/// What decides how a request is served.
+#[derive(Clone, Copy)]
+pub(crate) struct Head {
+    /// There is a session cookie, whatever it holds.
+    pub(crate) session_cookie: bool,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) was_silent: bool,
+    /// A person's browser goes to a page, and can be sent on: GET or HEAD, `Sec-Fetch-Mode: navigate` where the
+    /// browser says so, and an `Accept` that names HTML.
+    pub(crate) navigation: bool,
+    /// RFC 6455 section 4.1. (Over HTTP/2 it is a CONNECT, which is not safe anyway.)
+    pub(crate) opens_websocket: bool,
+}
+
+impl Head {
+    /// One pass: looking a header up by its name costs as much as passing by several.
+    pub(crate) fn read(method: &Method, headers: &HeaderMap, cookies: &CookieStyle) -> Self {
+        let mut ours = Ours::default();
+        let (mut wants_html, mut navigates, mut upgrades) = (false, true, false);
+        for (name, value) in headers {
+            let value = value.as_bytes();
+            if *name == COOKIE {
+                cookies.read(value, &mut ours);
+            } else if *name == ACCEPT {
+                // Browsers name it first, which is quickly seen.
+                wants_html |= value.starts_with(b"text/html") || memmem::find(value, b"text/html").is_some();
+            } else if *name == SEC_FETCH_MODE {
+                navigates &= value == b"navigate";
+            } else if *name == UPGRADE {
+                upgrades |= value.eq_ignore_ascii_case(b"websocket");
+            }
+        }
+        Self {
+            session_cookie: ours.session.is_some(),
+            session: ours.session.and_then(SessionId::from_cookie),
+            was_silent: ours.silent,
+            navigation: wants_html && navigates && is_safe(method),
+            opens_websocket: upgrades && *method == Method::GET && headers.contains_key(CONNECTION),
+        }
+    }
 }
 
 /// Methods that nobody minds being forged.

@@ -259,7 +259,7 @@ impl UserTokens {
         }
         let metadata = runtime.provider.known_metadata()?;
         let user_info = metadata.userinfo_endpoint.as_ref()?;
-        (user_info == url).then(|| Source::of(LOGIN))
+        (user_info == url).then(|| Source::without_resource(LOGIN))
     }
 
     /// Whether all of these scopes may be asked for at the source's connection.
@@ -287,7 +287,8 @@ impl UserTokens {
         match self.status(connection).await?.state {
             ConnectionState::Connected => Ok(()),
             ConnectionState::Missing | ConnectionState::NeedsConsent => {
-                Err(self.consent_required(&Source::of(connection), &[], &LoginOptions::default()).await)
+                let source = Source::without_resource(connection);
+                Err(self.consent_required(&source, &[], &LoginOptions::default()).await)
             }
         }
     }

@@ -24,7 +24,7 @@ use crate::protocol::authorization::{
 use crate::protocol::token::scopes;
 use crate::provider::{ProviderError, cause};
 use crate::runtime::Runtime;
-use crate::session::SessionId;
+use crate::session_id::SessionId;
 use crate::settings::{RelyingParty, encoded};
 
 /// The name by which `?provider=` chooses the one provider there is.

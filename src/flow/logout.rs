@@ -23,7 +23,8 @@ use crate::protocol::logout::parameters;
 use crate::records::{Loaded, Row};
 use crate::runtime::Runtime;
 use crate::secret::Secret;
-use crate::session::{Session, SessionId, SessionRecord};
+use crate::session::{Session, SessionRecord};
+use crate::session_id::SessionId;
 use crate::settings::encoded;
 use crate::store::StoreError;
 

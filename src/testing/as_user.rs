@@ -19,7 +19,7 @@ use crate::flow::connect::owner;
 use crate::grant::{Grant, Standing, TokenSet};
 use crate::protocol::id_token::Facts;
 use crate::records::FOREVER;
-use crate::request_state::RequestState;
+use crate::request_state::{Head, RequestState};
 use crate::resource::Resource;
 use crate::runtime::Runtime;
 use crate::secret::Secret;
@@ -205,7 +205,8 @@ where
         let mut ready = mem::replace(&mut self.inner, ready);
         Box::pin(async move {
             let Prepared { runtime, session } = who.prepared.get_or_init(|| who.prepare()).await.clone();
-            RequestState::insert(runtime, session, false, &mut request);
+            let head = Head::read(request.method(), request.headers(), &runtime.settings.cookies);
+            RequestState::insert(runtime, session, &head, &mut request);
             ready.call(request).await
         })
     }
