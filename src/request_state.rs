@@ -185,7 +185,7 @@ impl Head {
             session_cookie: ours.session.is_some(),
             session: ours.session.and_then(SessionId::from_cookie),
             was_silent: ours.silent,
-            navigation: wants_html && navigates && is_safe(method),
+            navigation: wants_html && navigates && matches!(*method, Method::GET | Method::HEAD),
             opens_websocket: upgrades && *method == Method::GET && headers.contains_key(CONNECTION),
         }
     }

@@ -204,10 +204,13 @@ impl Sessions {
             Peek::Ended => return Ok(None),
             Peek::Ask => {}
         }
-        // Public ids are made under it, in places that cannot wait.
-        records.index().await?;
         match records.load::<SessionRecord>(&id.row()).await? {
-            Loaded::Found(found) => Ok(self.confirm(id, found, now)),
+            Loaded::Found(found) => {
+                // Public ids are made under it, in places that cannot wait. Where the secrets open neither it nor
+                // the session, nobody is signed in, and that is no error.
+                records.index().await?;
+                Ok(self.confirm(id, found, now))
+            }
             Loaded::Absent(_) => {
                 if let Some(session) = self.remembered.get(&id) {
                     session.life.ended.store(true, Ordering::Release);

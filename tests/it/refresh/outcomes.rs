@@ -228,7 +228,7 @@ async fn scenario_53_pages_go_to_consent_scripts_get_its_address_and_an_outage_i
         let answer = alice.fetch(Method::GET, &format!("{APP}/tok"), "", APP).await;
         assert_eq!(answer.status, 403);
         assert!(
-            answer.json()["connect_url"].as_str().unwrap().starts_with("/auth/connect?connection=login"),
+            answer.json()["connect_url"].as_str().unwrap().starts_with("/auth/connect?connection=login&"),
             "{}",
             answer.text()
         );
