@@ -157,6 +157,12 @@ impl Grant {
             next.refresh_token = Some(rotated.clone());
         }
         // A response about one resource says nothing of the scopes of the whole grant.
+    /// Whether a token can still come of it.
+    pub(crate) fn can_serve(&self, now: Timestamp) -> bool {
+        let lives = |set: &TokenSet| set.expires_at.is_none_or(|end| now < end);
+        self.refresh_token.is_some() || self.token_sets.iter().any(lives)
+    }
+
         if indicator.is_none()
             && let Some(scopes) = &response.scopes
         {
