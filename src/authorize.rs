@@ -8,7 +8,7 @@ use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION,
     PROXY_AUTHORIZATION, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri};
 use tower::{BoxError, Layer, Service, ServiceExt};
 use url::Url;
 
@@ -36,6 +36,10 @@ const MOST_REDIRECTS: usize = 10;
 /// 4. Each request takes at most 30 seconds.
 ///
 /// Bodies are `Clone`, because a request may be sent twice, and `Default`, because a redirect may drop them.
+///
+/// The service is always ready: `call` needs no `ready` before it. Where the client's error is a `BoxError`, use
+/// `call` and not `oneshot` in a handler, whose future the compiler otherwise takes for one that is not `Send`
+/// ("implementation of `From` is not general enough").
 ///
 /// # With reqwest
 ///
@@ -122,8 +126,8 @@ impl<S> Authorize<S> {
         let mut request = Outgoing::new(request)?;
         let source = tokens.source(&request.url).ok_or_else(Error::no_token_for_url)?;
         let mut token = Some(tokens.token(&source, None).await?);
-        let mut renewed = false;
-        for _ in 0..=MOST_REDIRECTS + 1 {
+        let (mut renewed, mut redirects) = (false, 0);
+        loop {
             let response = self.send(&request, token.as_ref()).await?;
             if let Some(released) = &token {
                 match (wanted(&response), response.status()) {
@@ -150,6 +154,10 @@ impl<S> Authorize<S> {
                 }
             }
             let Some(target) = redirect_target(&request.url, &response) else { return Ok(response) };
+            redirects += 1;
+            if redirects > MOST_REDIRECTS {
+                return Err(Error::new(ErrorKind::Upstream, "the API redirects too often"));
+            }
             let target = resource::parse(target.as_str()).ok_or_else(|| {
                 Error::new(ErrorKind::Upstream, "the API redirects to a URL that is not safe")
             })?;
@@ -159,7 +167,6 @@ impl<S> Authorize<S> {
             }
             request.follow(target, response.status());
         }
-        Err(Error::new(ErrorKind::Upstream, "the API redirects too often"))
     }
 
     async fn send<B, R>(
@@ -178,6 +185,7 @@ impl<S> Authorize<S> {
             Error::new(ErrorKind::Upstream, "the URL cannot be called").with_source(error)
         })?;
         *request.headers_mut() = outgoing.headers.clone();
+        *request.extensions_mut() = outgoing.extensions.clone();
         if let Some(authorization) = token.and_then(AccessToken::header) {
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
@@ -195,6 +203,8 @@ struct Outgoing<B> {
     method: Method,
     url: Url,
     headers: HeaderMap,
+    /// What the caller tells its own client, such as a deadline or a span.
+    extensions: Extensions,
     body: B,
 }
 
@@ -205,7 +215,7 @@ impl<B: Default> Outgoing<B> {
         parts.headers.remove(AUTHORIZATION);
         // The URL says it, and a redirect changes it.
         parts.headers.remove(HOST);
-        Ok(Self { method: parts.method, url, headers: parts.headers, body })
+        Ok(Self { method: parts.method, url, headers: parts.headers, extensions: parts.extensions, body })
     }
 
     /// The next request of a redirect (RFC 9110 section 15.4): all but 307 and 308 become a GET without a body.

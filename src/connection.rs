@@ -82,6 +82,8 @@ pub(crate) struct Registered {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
     pub(crate) connection: String,
+    /// Two resources may share a token; a redirect from one to the other does not carry it.
+    pub(crate) resource: Option<String>,
     pub(crate) indicator: Option<String>,
     /// What the resource is asked with, where it has tokens of its own.
     pub(crate) scopes: Vec<String>,
@@ -91,6 +93,7 @@ impl Source {
     pub(crate) fn new(connection: &str, resource: &Resource) -> Self {
         Self {
             connection: connection.to_owned(),
+            resource: Some(resource.name.clone()),
             indicator: resource.indicator.clone(),
             scopes: resource.scopes.clone(),
         }

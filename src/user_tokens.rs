@@ -262,6 +262,7 @@ impl UserTokens {
         let user_info = metadata.userinfo_endpoint.as_ref()?;
         (user_info == url).then(|| Source {
             connection: LOGIN.to_owned(),
+            resource: None,
             indicator: None,
             scopes: Vec::new(),
         })
@@ -292,8 +293,12 @@ impl UserTokens {
         match self.status(connection).await?.state {
             ConnectionState::Connected => Ok(()),
             ConnectionState::Missing | ConnectionState::NeedsConsent => {
-                let source =
-                    Source { connection: connection.to_owned(), indicator: None, scopes: Vec::new() };
+                let source = Source {
+                    connection: connection.to_owned(),
+                    resource: None,
+                    indicator: None,
+                    scopes: Vec::new(),
+                };
                 Err(self.consent_required(&source, &[], &LoginOptions::default()).await)
             }
         }
