@@ -7,18 +7,20 @@ use http::header::{ACCEPT, REFERER};
 use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderName, Method};
 
-use crate::ambient::Timestamp;
 use crate::current_user::CurrentUser;
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::flow::connect;
+use crate::grant::Consent;
 use crate::hooks::Unauthenticated;
 use crate::protocol::authorization::LoginOptions;
 use crate::runtime::Runtime;
 use crate::session::Session;
 use crate::settings::encoded;
 
-/// How long after they were asked a person is not sent to be asked again.
+/// How long after they were asked a person is not sent to be asked for the same again.
 const ASK_AGAIN: Duration = Duration::from_secs(10 * 60);
+/// The same for a login of a certain age, which grows too old by itself.
+const ASK_FOR_LOGIN_AGAIN: Duration = Duration::from_secs(30);
 
 /// The request as the layer saw it, before any router took a part of its path away.
 #[derive(Clone)]
@@ -63,14 +65,14 @@ impl RequestState {
         }
     }
 
-    /// The error that sends the person to the provider for more. `asked_at` is when they were last sent: whoever did
+    /// The error that sends the person to the provider for more. `asked` is what they were last sent for: whoever did
     /// not grant it a moment ago is not sent round in circles, and the application says what is missing.
     pub(crate) fn consent_required(
         &self,
         connection: &str,
         scopes: &[String],
         options: &LoginOptions,
-        asked_at: Option<Timestamp>,
+        asked: Option<&Consent>,
     ) -> Error {
         let settings = &self.runtime.settings;
         let here = match &self.came_from {
@@ -81,7 +83,10 @@ impl RequestState {
         let destination = settings.destination(&here).or_else(|_| settings.destination(""));
         let url =
             destination.map(|here| connect::path_with(&self.runtime, connection, &here, scopes, options));
-        let asked_lately = asked_at.is_some_and(|at| self.runtime.now().since(at) < ASK_AGAIN);
+        let pause = options.max_age.map_or(ASK_AGAIN, |age| age.clamp(ASK_FOR_LOGIN_AGAIN, ASK_AGAIN));
+        let now = self.runtime.now();
+        let asked_lately =
+            asked.is_some_and(|asked| now.since(asked.at) < pause && asked.covers(scopes, options));
         let redirect = (self.navigation || self.came_from.is_some()) && !asked_lately;
         Error::new(ErrorKind::ConsentRequired, "access must be granted first")
             .with_remedy(Remedy { url: url.unwrap_or_else(|_| settings.path_to("connect")), redirect })

@@ -274,18 +274,19 @@ impl UserTokens {
         connection.is_some_and(|connection| scopes.iter().all(|scope| connection.knows(scope)))
     }
 
-    /// The error that asks the person for what is missing. A person who was asked a moment ago is not sent again.
+    /// The error that asks the person for what is missing. A person who was asked for all
+    /// of it a moment ago is not sent again.
     pub(crate) async fn consent_required(
         &self,
         source: &Source,
         scopes: &[String],
         options: &LoginOptions,
     ) -> Error {
-        let asked_at = match self.grant(&source.connection).await {
-            Ok((_, grant)) => grant.and_then(|grant| grant.consented_at),
+        let asked = match self.grant(&source.connection).await {
+            Ok((_, grant)) => grant.and_then(|grant| grant.consent),
             Err(error) => return error,
         };
-        self.state.consent_required(&source.connection, scopes, options, asked_at)
+        self.state.consent_required(&source.connection, scopes, options, asked.as_ref())
     }
 
     /// For [`Require::connection`](crate::Require::connection).
