@@ -7,6 +7,13 @@ mod support;
 // A person signs in: requests, pending logins, what a callback must refuse.
 mod login;
 
+// Connections beside the login: whose they are, how long they live, how they end.
+mod connections;
+// Consent as `?`: to the provider and back to the same page, and never round in circles.
+mod consent;
+// The outgoing side: where a token goes, and where it does not.
+mod authorize_layer;
+
 // The demo as a process, with the development provider that it brings.
 mod demo;
 // The demo as a process, over real sockets, against the real `oidc-provider`.
