@@ -19,7 +19,7 @@ use crate::resource;
 use crate::store::BoxFuture;
 use crate::user_tokens::{AccessToken, UserTokens};
 
-/// The longest that one request of a call may take.
+/// The longest that a call may take, with renewed tokens and redirects.
 const DEADLINE: Duration = Duration::from_secs(30);
 /// So many redirects are followed.
 const MOST_REDIRECTS: usize = 10;
@@ -33,7 +33,7 @@ const MOST_REDIRECTS: usize = 10;
 /// 3. At 401 the token is renewed once and the request sent once more. An API that refuses again, or says
 ///    `insufficient_scope` (RFC 6750) or `insufficient_user_authentication` (RFC 9470), is answered with
 ///    [`ErrorKind::ConsentRequired`], which sends the person where they can help.
-/// 4. Each request takes at most 30 seconds.
+/// 4. A call takes at most 30 seconds, whatever it needs.
 ///
 /// Bodies are `Clone`, because a request may be sent twice, and `Default`, because a redirect may drop them.
 ///
@@ -43,16 +43,24 @@ const MOST_REDIRECTS: usize = 10;
 ///
 /// # With reqwest
 ///
-/// ```ignore
+/// ```no_run
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # async fn call(tokens: tower_oidc::UserTokens) -> Result<(), Box<dyn std::error::Error>> {
 /// // Redirects are the layer's: reqwest would take the token along.
 /// let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
-/// let client = tower::service_fn(move |request: http::Request<reqwest::Body>| {
+/// let client = service_fn(move |request: Request<Bytes>| {
 ///     let client = client.clone();
-///     async move { client.execute(request.try_into()?).await.map(http::Response::<reqwest::Body>::from) }
+///     async move {
+///         let response = client.execute(request.try_into()?).await?;
+///         Ok::<_, reqwest::Error>(Response::<reqwest::Body>::from(response))
+///     }
 /// });
-/// // `Bytes` can be sent twice; it becomes a reqwest body at the last moment.
-/// let client = client.map_request(|request: http::Request<bytes::Bytes>| request.map(reqwest::Body::from));
+/// let request = Request::get("https://api.example/agenda").body(Bytes::new())?;
 /// let response = tokens.layer().layer(client).oneshot(request).await?;
+/// # Ok(())
+/// # }
 /// ```
 #[derive(Clone)]
 pub struct AuthorizeLayer {
@@ -111,7 +119,10 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let this = self.clone();
-        Box::pin(async move { this.run(request).await })
+        Box::pin(async move {
+            let call = tokio::time::timeout(DEADLINE, this.run(request));
+            call.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Upstream, "the API takes too long")))
+        })
     }
 }
 
@@ -154,17 +165,18 @@ impl<S> Authorize<S> {
                 }
             }
             let Some(target) = redirect_target(&request.url, &response) else { return Ok(response) };
-            redirects += 1;
-            if redirects > MOST_REDIRECTS {
-                return Err(Error::new(ErrorKind::Upstream, "the API redirects too often"));
-            }
-            let target = resource::parse(target.as_str()).ok_or_else(|| {
+            let downgrade = request.url.scheme() == "https" && target.scheme() != "https";
+            let target = resource::parse(target.as_str()).filter(|_| !downgrade).ok_or_else(|| {
                 Error::new(ErrorKind::Upstream, "the API redirects to a URL that is not safe")
             })?;
             // Once outside, always outside: who was sent away does not get the token by sending back.
             if tokens.source(&target).as_ref() != Some(&source) {
                 token = None;
             }
+            if redirects == MOST_REDIRECTS {
+                return Err(Error::new(ErrorKind::Upstream, "the API redirects too often"));
+            }
+            redirects += 1;
             request.follow(target, response.status());
         }
     }
@@ -189,12 +201,8 @@ impl<S> Authorize<S> {
         if let Some(authorization) = token.and_then(AccessToken::header) {
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
-        let no_answer =
-            |source: BoxError| Error::new(ErrorKind::Upstream, "the API does not answer").with_source(source);
-        match tokio::time::timeout(DEADLINE, self.inner.clone().oneshot(request)).await {
-            Ok(answer) => answer.map_err(|error| no_answer(error.into())),
-            Err(elapsed) => Err(no_answer(elapsed.into())),
-        }
+        let answer = self.inner.clone().oneshot(request).await;
+        answer.map_err(|error| Error::new(ErrorKind::Upstream, "the API does not answer").with_source(error))
     }
 }
 
@@ -203,7 +211,7 @@ struct Outgoing<B> {
     method: Method,
     url: Url,
     headers: HeaderMap,
-    /// What the caller tells its own client, such as a deadline or a span.
+    /// What the caller tells its own client, such as a span.
     extensions: Extensions,
     body: B,
 }

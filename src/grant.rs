@@ -8,7 +8,7 @@ use crate::ambient::Timestamp;
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::id_token::Facts;
 use crate::protocol::token::TokenResponse;
-use crate::secret::Secret;
+use crate::secret::{Secret, sealed, sealed_option};
 
 /// The connection that a login itself yields.
 pub(crate) const LOGIN: &str = "login";
@@ -46,6 +46,7 @@ pub(crate) struct Grant {
     pub(crate) connection: String,
     /// Grows with every successful refresh. An answer to an older generation changes nothing.
     pub(crate) generation: u64,
+    #[serde(with = "sealed_option")]
     pub(crate) refresh_token: Option<Secret>,
     /// Of the ID token that came with the grant: every later one must agree.
     pub(crate) facts: Facts,
@@ -75,6 +76,7 @@ pub(crate) struct TokenSet {
     pub(crate) indicator: Option<String>,
     /// What this token is good for, where the provider says so of it alone.
     pub(crate) scopes: Option<Vec<String>>,
+    #[serde(with = "sealed")]
     pub(crate) access_token: Secret,
     pub(crate) issued_at: Timestamp,
     /// `None`: usable until an API says 401.
@@ -86,6 +88,14 @@ pub(crate) struct TokenSet {
 pub(crate) struct Lease {
     pub(crate) holder: [u8; 16],
     pub(crate) until: Timestamp,
+}
+
+impl Lease {
+    /// Whether it keeps others away. One that lasts longer than clocks can differ was given before a clock was put
+    /// back, and keeps nobody.
+    pub(crate) fn holds(&self, now: Timestamp, longest: Duration) -> bool {
+        now < self.until && self.until.since(now) <= longest * 2
+    }
 }
 
 /// Whether a grant can still be used.

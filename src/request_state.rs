@@ -3,24 +3,26 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, REFERER};
+use http::header::{ACCEPT, CONNECTION, COOKIE, REFERER, UPGRADE};
 use http::uri::PathAndQuery;
-use http::{Extensions, HeaderMap, HeaderName, Method};
+use http::{Extensions, HeaderMap, HeaderName, Method, Request};
+use memchr::memmem;
 
+use crate::cookie::{CookieStyle, Ours};
 use crate::current_user::CurrentUser;
 use crate::error::{Error, ErrorKind, Remedy};
-use crate::flow::connect;
+use crate::flow::login::HEADER_BUDGET;
+use crate::flow::{connect, login};
 use crate::grant::Consent;
 use crate::hooks::Unauthenticated;
 use crate::protocol::authorization::LoginOptions;
 use crate::runtime::Runtime;
 use crate::session::Session;
+use crate::session_id::SessionId;
 use crate::settings::encoded;
 
 /// How long after they were asked a person is not sent to be asked for the same again.
-const ASK_AGAIN: Duration = Duration::from_secs(10 * 60);
-/// The same for a login of a certain age, which grows too old by itself.
-const ASK_FOR_LOGIN_AGAIN: Duration = Duration::from_secs(30);
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The request as the layer saw it, before any router took a part of its path away.
 #[derive(Clone)]
@@ -37,6 +39,35 @@ pub(crate) struct RequestState {
 }
 
 impl RequestState {
+    /// Puts the person, if there is one, and this into a request.
+    pub(crate) fn insert<B>(
+        runtime: Arc<Runtime>,
+        session: Option<Arc<Session>>,
+        head: &Head,
+        request: &mut Request<B>,
+    ) {
+        let state = Self {
+            here: request.uri().path_and_query().cloned(),
+            navigation: head.navigation,
+            came_from: came_from(&runtime, request.method(), request.headers()),
+            repeatable: is_safe(request.method()),
+            // A session's cookie outlives its session, and must not hide that this browser was asked already.
+            was_silent: head.was_silent
+                || (head.session_cookie
+                    && session.is_none()
+                    && login::was_silent(&runtime, request.headers())),
+            session,
+            runtime,
+        };
+        let extensions = request.extensions_mut();
+        match state.user() {
+            Some(user) => drop(extensions.insert(user)),
+            // Nobody but this layer says who is signed in.
+            None => drop(extensions.remove::<CurrentUser>()),
+        }
+        extensions.insert(state);
+    }
+
     pub(crate) fn of(extensions: &Extensions) -> Result<&Self, Error> {
         extensions.get::<Self>().ok_or_else(Error::layer_missing)
     }
@@ -80,16 +111,17 @@ impl RequestState {
             Some(page) => format!("{}?return_to={}", settings.path_to("granted"), encoded(page)),
             None => self.here(),
         };
-        let destination = settings.destination(&here).or_else(|_| settings.destination(""));
-        let url =
-            destination.map(|here| connect::path_with(&self.runtime, connection, &here, scopes, options));
-        let pause = options.max_age.map_or(ASK_AGAIN, |age| age.clamp(ASK_FOR_LOGIN_AGAIN, ASK_AGAIN));
+        let path = |to: &str| {
+            let to = settings.destination(to).ok()?;
+            Some(connect::path_with(&self.runtime, connection, &to, scopes, options))
+        };
+        let url = path(&here).filter(|path| path.len() <= HEADER_BUDGET).or_else(|| path(""));
         let now = self.runtime.now();
         let asked_lately =
-            asked.is_some_and(|asked| now.since(asked.at) < pause && asked.covers(scopes, options));
+            asked.is_some_and(|asked| now.since(asked.at) < ASK_AGAIN && asked.covers(scopes, options));
         let redirect = (self.navigation || self.came_from.is_some()) && !asked_lately;
         Error::new(ErrorKind::ConsentRequired, "access must be granted first")
-            .with_remedy(Remedy { url: url.unwrap_or_else(|_| settings.path_to("connect")), redirect })
+            .with_remedy(Remedy { url: url.unwrap_or_else(|| settings.path_to("connect")), redirect })
     }
 
     /// This page, to come back to; the public URL where it was not asked for safely.
@@ -100,17 +132,16 @@ impl RequestState {
 
     fn login_path(&self) -> String {
         let settings = &self.runtime.settings;
-        match settings.destination(&self.here()).or_else(|_| settings.destination("")) {
-            Ok(destination) => settings.login_path(&destination),
-            Err(_) => settings.path_to("login"),
-        }
+        let path = |to: &str| settings.destination(to).ok().map(|to| settings.login_path(&to));
+        // A page with an address that grows beyond what a header holds is not there to come back to either.
+        let here = path(&self.here()).filter(|path| path.len() <= HEADER_BUDGET);
+        here.or_else(|| path("")).unwrap_or_else(|| settings.path_to("login"))
     }
 }
 
 /// The page whose form a browser submits: the way back for what cannot be repeated. `None` for scripts.
-pub(crate) fn came_from(runtime: &Runtime, method: &Method, headers: &HeaderMap) -> Option<String> {
-    let submits = headers.get(&SEC_FETCH_MODE).is_some_and(|mode| mode == "navigate");
-    if *method != Method::POST || !submits {
+fn came_from(runtime: &Runtime, method: &Method, headers: &HeaderMap) -> Option<String> {
+    if *method != Method::POST || headers.get(&SEC_FETCH_MODE).is_none_or(|mode| mode != "navigate") {
         return None;
     }
     let page = headers.get(REFERER).and_then(|referer| referer.to_str().ok()).unwrap_or_default();
@@ -120,16 +151,46 @@ pub(crate) fn came_from(runtime: &Runtime, method: &Method, headers: &HeaderMap)
 
 static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
-/// Whether a person's browser goes to a page, which can be sent on: GET or HEAD, `Sec-Fetch-Mode: navigate` where
-/// the browser says so, and an `Accept` that names HTML.
-pub(crate) fn is_navigation(method: &Method, headers: &HeaderMap) -> bool {
-    let navigates = || headers.get(&SEC_FETCH_MODE).is_none_or(|mode| mode == "navigate");
-    // Browsers name it first, which is quickly seen.
-    let names_html = |accept: &[u8]| {
-        accept.starts_with(b"text/html") || memchr::memmem::find(accept, b"text/html").is_some()
-    };
-    let wants_html = || headers.get_all(ACCEPT).iter().any(|accept| names_html(accept.as_bytes()));
-    is_safe(method) && wants_html() && navigates()
+/// What decides how a request is served.
+#[derive(Clone, Copy)]
+pub(crate) struct Head {
+    /// There is a session cookie, whatever it holds.
+    pub(crate) session_cookie: bool,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) was_silent: bool,
+    /// A person's browser goes to a page, and can be sent on: GET or HEAD, `Sec-Fetch-Mode: navigate` where the
+    /// browser says so, and an `Accept` that names HTML.
+    pub(crate) navigation: bool,
+    /// RFC 6455 section 4.1. (Over HTTP/2 it is a CONNECT, which is not safe anyway.)
+    pub(crate) opens_websocket: bool,
+}
+
+impl Head {
+    /// One pass: looking a header up by its name costs as much as passing by several.
+    pub(crate) fn read(method: &Method, headers: &HeaderMap, cookies: &CookieStyle) -> Self {
+        let mut ours = Ours::default();
+        let (mut wants_html, mut navigates, mut upgrades) = (false, true, false);
+        for (name, value) in headers {
+            let value = value.as_bytes();
+            if *name == COOKIE {
+                cookies.read(value, &mut ours);
+            } else if *name == ACCEPT {
+                // Browsers name it first, which is quickly seen.
+                wants_html |= value.starts_with(b"text/html") || memmem::find(value, b"text/html").is_some();
+            } else if *name == SEC_FETCH_MODE {
+                navigates &= value == b"navigate";
+            } else if *name == UPGRADE {
+                upgrades |= value.eq_ignore_ascii_case(b"websocket");
+            }
+        }
+        Self {
+            session_cookie: ours.session.is_some(),
+            session: ours.session.and_then(SessionId::from_cookie),
+            was_silent: ours.silent,
+            navigation: wants_html && navigates && matches!(*method, Method::GET | Method::HEAD),
+            opens_websocket: upgrades && *method == Method::GET && headers.contains_key(CONNECTION),
+        }
+    }
 }
 
 /// Methods that nobody minds being forged.

@@ -1,7 +1,8 @@
 //! What lives as long as the layer: the provider, the records, the sessions, the refreshes and their tasks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
@@ -11,7 +12,8 @@ use crate::connection::Registered;
 use crate::dev_provider::DevProvider;
 use crate::error::ConfigError;
 use crate::events::{EventCode, Events};
-use crate::flow::refresh::{GrantPlace, Refreshes};
+use crate::flow::held_grant::GrantPlace;
+use crate::flow::refresh::Refreshes;
 use crate::grant::Owner;
 use crate::hooks::Hooks;
 use crate::http_client::default_client;
@@ -19,7 +21,8 @@ use crate::outbound::Outbound;
 use crate::provider::Provider;
 use crate::records::{Records, Row};
 use crate::seal::Purpose;
-use crate::session::{SessionId, Sessions};
+use crate::session::Sessions;
+use crate::session_id::SessionId;
 use crate::settings::{DEVELOPMENT_CLIENT, Settings};
 use crate::store::{Key, Store, StoreError};
 
@@ -38,7 +41,11 @@ pub(crate) struct Runtime {
     /// Work that outlives the request that started it.
     pub(crate) tasks: TaskTracker,
     sent_to_login: AtomicU32,
+    swept_at: AtomicU64,
 }
+
+/// Expired records are deleted no more often than this.
+const SWEEP: Duration = Duration::from_secs(10 * 60);
 
 /// So often people are sent to a login that nobody answers before the operator is told.
 const UNANSWERED: u32 = 3;
@@ -89,6 +96,7 @@ impl Runtime {
             development,
             tasks: TaskTracker::new(),
             sent_to_login: AtomicU32::new(0),
+            swept_at: AtomicU64::new(0),
         }))
     }
 
@@ -116,6 +124,24 @@ impl Runtime {
         let index = self.records.index().await?;
         let key = Key(index.hash(&[b"grant", &encoded, connection.name.as_bytes(), home]));
         Ok(GrantPlace { row: Row { purpose: Purpose::Grant, key, owner: encoded }, owner })
+    }
+
+    /// Deletes what has expired, now and then. Called where records are made: what nobody fills needs no emptying.
+    pub(crate) fn sweep_in_time(self: &Arc<Self>) {
+        let now = self.now();
+        let swept_at = self.swept_at.load(Ordering::Relaxed);
+        let due = now.since(Timestamp::from_millis(swept_at)) >= SWEEP;
+        // One of those who come at the same time does it.
+        let take = || {
+            self.swept_at.compare_exchange(swept_at, now.as_millis(), Ordering::Relaxed, Ordering::Relaxed)
+        };
+        if due && take().is_ok() {
+            let runtime = Arc::clone(self);
+            self.tasks.spawn(async move {
+                // A store that is away is told of elsewhere, and the next time is soon enough.
+                let _ = runtime.records.delete_expired().await;
+            });
+        }
     }
 
     /// Somebody was sent to the login.

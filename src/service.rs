@@ -5,23 +5,23 @@ use std::future::Future;
 use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONNECTION, UPGRADE, VARY};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{CACHE_CONTROL, Entry, SET_COOKIE, VARY};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use pin_project_lite::pin_project;
 use tower::{BoxError, Service};
 
-use crate::current_user::CurrentUser;
+use crate::ambient::Timestamp;
 use crate::error::Error;
 use crate::events::EventCode;
 use crate::flow::{self, logout, page};
-use crate::request_state::{RequestState, came_from, is_navigation, is_safe};
+use crate::request_state::{Head, RequestState, is_safe};
 use crate::runtime::Runtime;
-use crate::session::{Peek, Session, SessionId};
+use crate::session::{Peek, Session};
 
 /// The largest body of a request to one of the layer's endpoints, in bytes.
 const MOST_BODY: usize = 64 * 1024;
@@ -72,42 +72,42 @@ where
         {
             return ResponseFuture::answered(answer);
         }
-        let ours = runtime.settings.cookies.ours(request.headers());
-        let cookies = Cookies { session: ours.session.is_some(), silent: ours.silent };
-        let Some(value) = ours.session else { return self.pass(request, None, cookies) };
+        let head = Head::read(request.method(), request.headers(), &runtime.settings.cookies);
         // Before the session is looked for: what is forged does not even learn whether there is one.
-        if !is_ours(runtime, &request) {
+        if head.session_cookie && !is_ours(runtime, &request, head) {
             runtime.events().emit(EventCode::CrossSiteRefused, None, request.method());
             return ResponseFuture::answered(page::plain(
                 StatusCode::FORBIDDEN,
                 "Another site sent this request.",
             ));
         }
-        let Some(id) = SessionId::from_cookie(value) else { return self.pass(request, None, cookies) };
-        match runtime.sessions.peek(&id, runtime.now()) {
-            Peek::Live(session) => self.pass(request, Some(session), cookies),
-            Peek::Ended => self.pass(request, None, cookies),
+        let Some(id) = head.session else { return self.pass(request, None, head) };
+        let now = runtime.now();
+        match runtime.sessions.peek(&id, now) {
+            Peek::Live(session) => {
+                extend_in_time(runtime, &session, now);
+                self.pass(request, Some(session), head)
+            }
+            Peek::Ended => self.pass(request, None, head),
             Peek::Ask => {
                 // The service that was polled ready is the one to call.
                 let ready = self.clone();
                 let mut ready = mem::replace(self, ready);
                 ResponseFuture::boxed(async move {
                     let runtime = Arc::clone(&ready.runtime);
-                    match runtime.sessions.find(id, &runtime.records, runtime.now()).await {
-                        Ok(session) => ready.pass(request, session, cookies).await,
-                        Err(error) => Ok(store_away(&runtime, &request, error.into())),
+                    match runtime.sessions.find(id, &runtime.records, now).await {
+                        Ok(session) => {
+                            if let Some(session) = &session {
+                                extend_in_time(&runtime, session, now);
+                            }
+                            ready.pass(request, session, head).await
+                        }
+                        Err(error) => Ok(store_away(&runtime, &request, head, error.into())),
                     }
                 })
             }
         }
     }
-}
-
-/// Which of our cookies a request brought.
-#[derive(Clone, Copy)]
-struct Cookies {
-    session: bool,
-    silent: bool,
 }
 
 impl<S> OidcService<S> {
@@ -116,50 +116,24 @@ impl<S> OidcService<S> {
         &mut self,
         mut request: Request<B>,
         session: Option<Arc<Session>>,
-        cookies: Cookies,
+        head: Head,
     ) -> ResponseFuture<S::Future, R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
     {
-        let runtime = &self.runtime;
-        if let Some(session) = &session {
-            extend_in_time(runtime, session);
-            let user = CurrentUser::new(Arc::clone(session), Arc::clone(runtime));
-            request.extensions_mut().insert(user);
-        } else {
-            // Nobody but this layer says who is signed in.
-            request.extensions_mut().remove::<CurrentUser>();
-        }
-        let state = RequestState {
-            runtime: Arc::clone(runtime),
-            session,
-            here: request.uri().path_and_query().cloned(),
-            navigation: is_navigation(request.method(), request.headers()),
-            came_from: came_from(runtime, request.method(), request.headers()),
-            repeatable: is_safe(request.method()),
-            was_silent: cookies.silent,
-        };
-        request.extensions_mut().insert(state);
-        ResponseFuture::passed(self.inner.call(request), cookies.session)
+        RequestState::insert(Arc::clone(&self.runtime), session, &head, &mut request);
+        ResponseFuture::passed(self.inner.call(request), head.session_cookie)
     }
 }
 
 /// Whether a request that may change something, or opens a WebSocket, comes from a page that may.
-fn is_ours<B>(runtime: &Runtime, request: &Request<B>) -> bool {
-    let needs_proof = !is_safe(request.method()) || opens_websocket(request.method(), request.headers());
+fn is_ours<B>(runtime: &Runtime, request: &Request<B>, head: Head) -> bool {
+    let needs_proof = !is_safe(request.method()) || head.opens_websocket;
     // With a cookie of ours there is a browser, and browsers say where they come from.
     !needs_proof || runtime.settings.same_origin(request.headers()) == Some(true)
 }
 
-/// RFC 6455 section 4.1. (Over HTTP/2 it is a CONNECT, which is not safe anyway.)
-fn opens_websocket(method: &Method, headers: &HeaderMap) -> bool {
-    *method == Method::GET
-        && headers.get(UPGRADE).is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket"))
-        && headers.contains_key(CONNECTION)
-}
-
-fn extend_in_time(runtime: &Arc<Runtime>, session: &Arc<Session>) {
-    let now = runtime.now();
+fn extend_in_time(runtime: &Arc<Runtime>, session: &Arc<Session>, now: Timestamp) {
     if runtime.sessions.wants_extension(session, now) {
         let (runtime, session) = (Arc::clone(runtime), Arc::clone(session));
         let tasks = runtime.tasks.clone();
@@ -167,8 +141,13 @@ fn extend_in_time(runtime: &Arc<Runtime>, session: &Arc<Session>) {
     }
 }
 
-fn store_away<B, R: From<Bytes>>(runtime: &Runtime, request: &Request<B>, error: Error) -> Response<R> {
-    if !is_navigation(request.method(), request.headers()) {
+fn store_away<B, R: From<Bytes>>(
+    runtime: &Runtime,
+    request: &Request<B>,
+    head: Head,
+    error: Error,
+) -> Response<R> {
+    if !head.navigation {
         return error.into_response();
     }
     let here = request.uri().path_and_query().map_or("/", |here| here.as_str());
@@ -185,10 +164,12 @@ where
     R: From<Bytes>,
 {
     let (parts, body) = request.into_parts();
-    let answer = match Limited::new(body, MOST_BODY).collect().await {
+    let mut answer = match Limited::new(body, MOST_BODY).collect().await {
         Ok(body) => flow::endpoint(&runtime, &endpoint, parts, body.to_bytes()).await,
         Err(_) => page::plain(StatusCode::PAYLOAD_TOO_LARGE, "This is more than can be read."),
     };
+    // The end of a login sets the session: a cache that kept it would sign the next person in as this one.
+    keep_private(answer.headers_mut());
     Ok(answer.map(R::from))
 }
 
@@ -240,11 +221,14 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().way.project() {
             Projected::Passed { inner, private } => {
-                let mut response = ready!(inner.poll(cx))?;
-                if *private {
+                // In place: a response is large to move.
+                let mut polled = inner.poll(cx);
+                if let Poll::Ready(Ok(response)) = &mut polled
+                    && (*private || response.headers().contains_key(SET_COOKIE))
+                {
                     keep_private(response.headers_mut());
                 }
-                Poll::Ready(Ok(response))
+                polled
             }
             Projected::Boxed { future } => future.as_mut().poll(cx),
             Projected::Answered { answer } => match answer.take() {
@@ -263,8 +247,8 @@ impl<F, R, E> fmt::Debug for ResponseFuture<F, R, E> {
 
 /// No cache gives this answer to anybody else, unless the handler said what caches may do.
 fn keep_private(headers: &mut HeaderMap) {
-    if !headers.contains_key(CACHE_CONTROL) {
-        headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
+    if let Entry::Vacant(cache_control) = headers.entry(CACHE_CONTROL) {
+        cache_control.insert(HeaderValue::from_static("private, no-store"));
         headers.append(VARY, HeaderValue::from_static("Cookie"));
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Settings {
     mount: String,
     /// Where the layer answers, below the mount: `/auth`.
     base: String,
+    /// The same with the mount before it.
+    mounted_base: String,
     pub(crate) relying_party: RelyingParty,
     pub(crate) connections: Connections,
     pub(crate) cookies: CookieStyle,
@@ -124,6 +126,7 @@ impl Settings {
             logout_at_provider: config.logout_at_provider,
             public_url,
             origin,
+            mounted_base: format!("{mount}{base}"),
             mount,
             base,
             relying_party,
@@ -140,15 +143,16 @@ impl Settings {
     ///
     /// A proxy may strip the mount or leave it.
     pub(crate) fn endpoint<'a>(&self, path: &'a str) -> Option<&'a str> {
-        let below = path.strip_prefix(self.mount.as_str()).unwrap_or(path);
-        let rest =
-            below.strip_prefix(self.base.as_str()).or_else(|| path.strip_prefix(self.base.as_str()))?;
+        let rest = match path.strip_prefix(self.mounted_base.as_str()) {
+            None if !self.mount.is_empty() => path.strip_prefix(self.base.as_str())?,
+            rest => rest?,
+        };
         rest.strip_prefix('/').or_else(|| rest.is_empty().then_some(""))
     }
 
     /// The path of one of the layer's endpoints, as browsers use it.
     pub(crate) fn path_to(&self, endpoint: &str) -> String {
-        format!("{}{}/{endpoint}", self.mount, self.base)
+        format!("{}/{endpoint}", self.mounted_base)
     }
 
     /// A request's path and query as browsers see it.

@@ -15,7 +15,8 @@ use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::flow::connect::{self, Disconnected, disconnect};
-use crate::flow::refresh::{GrantPlace, NoToken, Want, access_token, stored};
+use crate::flow::held_grant::{GrantPlace, NoToken, Want, stored};
+use crate::flow::refresh::access_token;
 use crate::grant::{Grant, LOGIN, Standing};
 use crate::protocol::authorization::LoginOptions;
 use crate::provider::bearer;
@@ -260,12 +261,7 @@ impl UserTokens {
         }
         let metadata = runtime.provider.known_metadata()?;
         let user_info = metadata.userinfo_endpoint.as_ref()?;
-        (user_info == url).then(|| Source {
-            connection: LOGIN.to_owned(),
-            resource: None,
-            indicator: None,
-            scopes: Vec::new(),
-        })
+        (user_info == url).then(|| Source::without_resource(LOGIN))
     }
 
     /// Whether all of these scopes may be asked for at the source's connection.
@@ -294,12 +290,7 @@ impl UserTokens {
         match self.status(connection).await?.state {
             ConnectionState::Connected => Ok(()),
             ConnectionState::Missing | ConnectionState::NeedsConsent => {
-                let source = Source {
-                    connection: connection.to_owned(),
-                    resource: None,
-                    indicator: None,
-                    scopes: Vec::new(),
-                };
+                let source = Source::without_resource(connection);
                 Err(self.consent_required(&source, &[], &LoginOptions::default()).await)
             }
         }

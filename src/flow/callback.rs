@@ -71,6 +71,7 @@ struct Refused {
 }
 
 pub(crate) async fn finish(runtime: &Arc<Runtime>, parts: Parts, body: Bytes) -> Response<Bytes> {
+    runtime.sweep_in_time();
     // In a task of its own: a browser that goes away must not lose what the provider has issued.
     let work = {
         let runtime = Arc::clone(runtime);

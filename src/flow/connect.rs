@@ -16,14 +16,15 @@ use crate::connection::{Registered, push_new};
 use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::flow::refresh::GrantPlace;
+use crate::flow::held_grant::GrantPlace;
 use crate::grant::{Consent, Grant, Owner};
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::token::scopes;
 use crate::records::Loaded;
 use crate::runtime::Runtime;
 use crate::secret::Secret;
-use crate::session::{Session, SessionId};
+use crate::session::Session;
+use crate::session_id::SessionId;
 use crate::settings::encoded;
 use crate::store::StoreError;
 

@@ -3,6 +3,8 @@
 
 pub(crate) mod callback;
 pub(crate) mod connect;
+pub(crate) mod flight;
+pub(crate) mod held_grant;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod page;

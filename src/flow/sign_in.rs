@@ -15,7 +15,7 @@ use crate::connection::Registered;
 use crate::cookie::{self, CrossSite};
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::flow::refresh::GrantPlace;
+use crate::flow::held_grant::GrantPlace;
 use crate::grant::{Grant, Owner, Standing, TokenSet};
 use crate::hooks::{NewLogin, Verdict};
 use crate::protocol::id_token::IdToken;
@@ -23,7 +23,8 @@ use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::about_person;
 use crate::records::{FOREVER, Loaded};
 use crate::runtime::Runtime;
-use crate::session::{SessionId, SessionRecord};
+use crate::session::SessionRecord;
+use crate::session_id::SessionId;
 use crate::store::StoreError;
 
 /// The most that a person's claims and ID token may have together, in bytes: a record holds 64 KiB.

@@ -1,6 +1,6 @@
 //! Records in this process's memory, gone with it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -30,7 +30,8 @@ struct Inner {
 struct Index {
     last_version: u64,
     count: u64,
-    tagged: HashMap<Tag, HashSet<Key>>,
+    /// One tree for all: a set for each tag would cost three times as much.
+    tagged: BTreeSet<(Tag, Key)>,
     waiting: HashMap<Key, Arc<Notify>>,
 }
 
@@ -79,7 +80,7 @@ impl MemoryStore {
             None => index.count += 1,
         }
         for tag in &record.tags {
-            index.tagged.entry(*tag).or_default().insert(key);
+            index.tagged.insert((*tag, key));
         }
         index.last_version += 1;
         let version = Version(index.last_version);
@@ -102,12 +103,7 @@ impl MemoryStore {
 impl Index {
     fn untag(&mut self, key: Key, record: &Record) {
         for tag in &record.tags {
-            if let Some(keys) = self.tagged.get_mut(tag) {
-                keys.remove(&key);
-                if keys.is_empty() {
-                    self.tagged.remove(tag);
-                }
-            }
+            self.tagged.remove(&(*tag, key));
         }
     }
 
@@ -146,8 +142,8 @@ impl Store for MemoryStore {
 
     fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
         Box::pin(async move {
-            let index = self.index();
-            Ok(index.tagged.get(&tag).map(|keys| keys.iter().copied().collect()).unwrap_or_default())
+            let keys = (tag, Key([0; 32]))..=(tag, Key([u8::MAX; 32]));
+            Ok(self.index().tagged.range(keys).map(|(_, key)| *key).collect())
         })
     }
 
