@@ -100,6 +100,7 @@ impl Random {
     ///
     /// Drawing panics where the operating system has no randomness to give: nothing here is safe then.
     #[expect(clippy::disallowed_methods, reason = "this is the one place where randomness is drawn")]
+    #[expect(clippy::panic, reason = "going on without randomness would be worse")]
     pub fn system() -> Self {
         Self::from_fn(|bytes| {
             if let Err(error) = getrandom::fill(bytes) {

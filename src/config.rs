@@ -13,6 +13,7 @@ use serde_json::Value;
 use tower::{BoxError, Service};
 
 use crate::ambient::{Clock, Random};
+use crate::connection::Connection;
 use crate::error::ConfigError;
 use crate::events::Event;
 use crate::hooks::{Hooks, NewLogin, Unauthenticated, Verdict};
@@ -57,8 +58,10 @@ pub struct Config {
     pub authorization_parameters: Vec<(String, String)>,
     /// Audiences besides ours that an ID token may name. None: each could pass our tokens on.
     pub trusted_audiences: Vec<String>,
-    /// The APIs that tokens may go to.
+    /// The APIs that the login's tokens may go to.
     pub resources: Vec<Resource>,
+    /// What people may grant besides.
+    pub connections: Vec<Connection>,
 
     /// Secrets for seals, at least 32 bytes each: the first seals, all open. Without one it is made up at
     /// start, which a durable store refuses.
@@ -163,6 +166,7 @@ impl Default for Config {
             authorization_parameters: Vec::new(),
             trusted_audiences: Vec::new(),
             resources: Vec::new(),
+            connections: Vec::new(),
             session_secrets: Vec::new(),
             idle_lifetime: Duration::from_secs(24 * 60 * 60),
             absolute_lifetime: Duration::from_secs(7 * 24 * 60 * 60),
@@ -274,10 +278,17 @@ impl Config {
         Ok(config)
     }
 
-    /// One more API that tokens may go to.
+    /// One more API that the login's tokens may go to.
     #[must_use]
     pub fn resource(mut self, resource: Resource) -> Self {
         self.resources.push(resource);
+        self
+    }
+
+    /// One more connection.
+    #[must_use]
+    pub fn connection(mut self, connection: Connection) -> Self {
+        self.connections.push(connection);
         self
     }
 

@@ -27,6 +27,8 @@ pub enum ErrorKind {
     Destination,
     /// The developer must register a resource for this URL; no request was sent. 500.
     NoTokenForUrl,
+    /// The developer must register a connection, resource or scope of this name. 500.
+    NoSuchConnection,
     /// The developer must put the layer around this handler. 500.
     LayerMissing,
     /// Nobody: the provider or the store is away, and it will work later. 503 with `Retry-After`.
@@ -42,7 +44,9 @@ impl ErrorKind {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::Forbidden | Self::ConsentRequired => StatusCode::FORBIDDEN,
             Self::Destination => StatusCode::BAD_REQUEST,
-            Self::NoTokenForUrl | Self::LayerMissing => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::NoTokenForUrl | Self::NoSuchConnection | Self::LayerMissing => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
             Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream => StatusCode::BAD_GATEWAY,
         }
@@ -56,6 +60,7 @@ impl ErrorKind {
             Self::ConsentRequired => "consent_required",
             Self::Destination => "destination",
             Self::NoTokenForUrl => "no_token_for_url",
+            Self::NoSuchConnection => "no_such_connection",
             Self::LayerMissing => "layer_missing",
             Self::Unavailable => "unavailable",
             Self::Upstream => "upstream",
@@ -115,6 +120,14 @@ impl Error {
 
     pub(crate) fn forbidden(message: &'static str) -> Self {
         Self::new(ErrorKind::Forbidden, message)
+    }
+
+    pub(crate) fn no_token_for_url() -> Self {
+        Self::new(ErrorKind::NoTokenForUrl, "no registered resource covers this URL: no token goes there")
+    }
+
+    pub(crate) fn no_such_connection(message: &'static str) -> Self {
+        Self::new(ErrorKind::NoSuchConnection, message)
     }
 
     pub(crate) fn layer_missing() -> Self {

@@ -15,6 +15,10 @@ pub enum EventCode {
     LoginRefused,
     /// A session was ended by its person.
     LoggedOut,
+    /// A person granted a connection; the detail is its name.
+    Connected,
+    /// A person took a connection back; the detail is its name.
+    Disconnected,
     /// A token was refreshed.
     RefreshSucceeded,
     /// Somebody else had refreshed it already.
@@ -57,6 +61,8 @@ impl EventCode {
             Self::LoginSucceeded => "login.succeeded",
             Self::LoginRefused => "login.refused",
             Self::LoggedOut => "logout",
+            Self::Connected => "connection.granted",
+            Self::Disconnected => "connection.removed",
             Self::RefreshSucceeded => "refresh.succeeded",
             Self::RefreshAdopted => "refresh.adopted",
             Self::RefreshRefused => "refresh.refused",
@@ -82,6 +88,8 @@ impl EventCode {
             Self::LoginStarted
                 | Self::LoginSucceeded
                 | Self::LoggedOut
+                | Self::Connected
+                | Self::Disconnected
                 | Self::RefreshSucceeded
                 | Self::RefreshAdopted
                 | Self::MetadataFetched

@@ -39,7 +39,8 @@ impl<T> Fetched<T> {
     /// Whether it is time to ask the source again although there is a value.
     pub(crate) fn is_older_than(&self, age: Duration) -> bool {
         let state = self.state();
-        self.clock.now().since(state.asked_at) > if state.failures > 0 { pause(state.failures) } else { age }
+        let age = if state.failures > 0 { pause(state.failures) } else { age };
+        !asked_within(age, state.asked_at, self.clock.now())
     }
 
     /// The value, fetched when there is none.
@@ -58,7 +59,7 @@ impl<T> Fetched<T> {
             let state = self.state();
             (state.failures, state.asked_at)
         };
-        if failures > 0 && self.clock.now().since(asked_at) < pause(failures) {
+        if failures > 0 && asked_within(pause(failures), asked_at, self.clock.now()) {
             return Err(Pausing.into());
         }
         self.fetch(fetch).await
@@ -73,9 +74,13 @@ impl<T> Fetched<T> {
         fetch: impl AsyncFnOnce() -> Result<T, E>,
     ) -> Result<Arc<T>, E> {
         let _flight = self.flight.lock().await;
-        let asked_at = self.state().asked_at;
-        if self.clock.now().since(asked_at) < at_least {
-            return self.value().ok_or_else(|| Pausing.into());
+        let (value, failures, asked_at) = {
+            let state = self.state();
+            (state.value.clone(), state.failures, state.asked_at)
+        };
+        if asked_within(at_least, asked_at, self.clock.now()) {
+            // After a failure the old value is no answer: whoever asks again has found it wanting.
+            return value.filter(|_| failures == 0).ok_or_else(|| Pausing.into());
         }
         self.fetch(fetch).await
     }
@@ -102,6 +107,11 @@ impl<T> Fetched<T> {
     fn state(&self) -> MutexGuard<'_, State<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A source that was asked in the future was asked before the clock was put back, nobody knows how long ago.
+fn asked_within(age: Duration, asked_at: Timestamp, now: Timestamp) -> bool {
+    asked_at <= now && now.since(asked_at) < age
 }
 
 /// 100 ms, doubling, at most 5 s.
@@ -151,7 +161,8 @@ mod tests {
         assert_eq!(fetched.refetch(throttle, async || Ok::<_, Failed>(2)).await, Ok(Arc::new(1)));
         now.fetch_add(2000, Ordering::SeqCst);
         assert_eq!(fetched.refetch(throttle, async || Err(Failed(false))).await, Err(Failed(false)));
-        assert_eq!(fetched.refetch(throttle, async || Ok::<_, Failed>(3)).await, Ok(Arc::new(1)));
+        let again = fetched.refetch(throttle, async || Ok::<_, Failed>(3)).await;
+        assert_eq!(again, Err(Failed(true)), "who asks again found the old value wanting");
         assert_eq!(fetched.value(), Some(Arc::new(1)));
     }
 }

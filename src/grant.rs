@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::ambient::Timestamp;
 use crate::protocol::id_token::Facts;
 use crate::protocol::token::TokenResponse;
-use crate::secret::Secret;
+use crate::secret::{Secret, sealed, sealed_option};
 
 /// The connection that a login itself yields.
 pub(crate) const LOGIN: &str = "login";
@@ -45,6 +45,7 @@ pub(crate) struct Grant {
     pub(crate) connection: String,
     /// Grows with every successful refresh. An answer to an older generation changes nothing.
     pub(crate) generation: u64,
+    #[serde(with = "sealed_option")]
     pub(crate) refresh_token: Option<Secret>,
     /// Of the ID token that came with the grant: every later one must agree.
     pub(crate) facts: Facts,
@@ -53,6 +54,9 @@ pub(crate) struct Grant {
     pub(crate) token_sets: Vec<TokenSet>,
     pub(crate) lease: Option<Lease>,
     pub(crate) standing: Standing,
+    /// When the person was last sent to the provider for this grant, other than by a login: what they did not
+    /// grant then they are not sent for again at once.
+    pub(crate) consented_at: Option<Timestamp>,
 }
 
 /// An access token and where it is good for.
@@ -60,6 +64,9 @@ pub(crate) struct Grant {
 pub(crate) struct TokenSet {
     /// The resource indicator (RFC 8707) it was issued for; `None` for the provider's default audience.
     pub(crate) indicator: Option<String>,
+    /// What this token is good for, where the provider says so of it alone.
+    pub(crate) scopes: Option<Vec<String>>,
+    #[serde(with = "sealed")]
     pub(crate) access_token: Secret,
     pub(crate) issued_at: Timestamp,
     /// `None`: usable until an API says 401.
@@ -71,6 +78,14 @@ pub(crate) struct TokenSet {
 pub(crate) struct Lease {
     pub(crate) holder: [u8; 16],
     pub(crate) until: Timestamp,
+}
+
+impl Lease {
+    /// Whether it keeps others away. One that lasts longer than clocks can differ was given before a clock was put
+    /// back, and keeps nobody.
+    pub(crate) fn holds(&self, now: Timestamp, longest: Duration) -> bool {
+        now < self.until && self.until.since(now) <= longest * 2
+    }
 }
 
 /// Whether a grant can still be used.
@@ -102,6 +117,7 @@ const TRAVEL: Duration = Duration::from_secs(5);
 impl TokenSet {
     pub(crate) fn new(indicator: Option<String>, response: &TokenResponse, now: Timestamp) -> Self {
         Self {
+            scopes: response.scopes.clone().filter(|_| indicator.is_some()),
             indicator,
             access_token: response.access_token.clone(),
             issued_at: now,
@@ -125,6 +141,12 @@ impl TokenSet {
 }
 
 impl Grant {
+    /// Whether all of these were granted, to the whole grant or to the token of this indicator.
+    pub(crate) fn covers_scopes(&self, indicator: Option<&str>, scopes: &[String]) -> bool {
+        let own = self.token_set(indicator).and_then(|set| set.scopes.as_ref());
+        scopes.iter().all(|scope| self.scopes.contains(scope) || own.is_some_and(|own| own.contains(scope)))
+    }
+
     pub(crate) fn token_set(&self, indicator: Option<&str>) -> Option<&TokenSet> {
         self.token_sets.iter().find(|set| set.indicator.as_deref() == indicator)
     }
@@ -177,6 +199,7 @@ mod tests {
     fn set(life: Option<u64>) -> TokenSet {
         TokenSet {
             indicator: None,
+            scopes: None,
             access_token: "at".into(),
             issued_at: NOW,
             expires_at: life.map(|seconds| NOW.plus(Duration::from_secs(seconds))),

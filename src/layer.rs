@@ -56,7 +56,9 @@ impl OidcLayer {
     }
 
     /// Deletes records that have expired, and returns how many. They count for nothing already; this makes room.
-    /// One process of several may do it, now and then.
+    ///
+    /// The layer does so by itself when somebody signs in, at most every ten minutes; several processes do not disturb
+    /// each other.
     ///
     /// # Errors
     ///

@@ -19,9 +19,11 @@ pub(crate) const PROVIDER_BODY: usize = 1024 * 1024;
 /// The largest body that is read from an API, in bytes.
 pub(crate) const API_BODY: usize = 16 * 1024 * 1024;
 
-/// How much of a body a client may read, in bytes. It travels in the request's extensions.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct BodyLimit(pub(crate) usize);
+/// How much of an answer's body is wanted at the most, in bytes. It stands in the extensions of each request that
+/// goes out, for a client of the application's own ([`Config::http_client`](crate::Config::http_client)): one that
+/// stops there never holds more in memory. Larger answers are refused either way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BodyLimit(pub usize);
 
 /// Why no response came. Whether the request arrived is not known, except where it says so.
 #[derive(Debug, thiserror::Error)]

@@ -25,7 +25,7 @@ use crate::settings::RelyingParty;
 /// Metadata and keys are read again after this time, in the background.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 /// An unknown key makes the key set be read again no more often than this.
-const KEY_SET_THROTTLE: Duration = Duration::from_secs(2);
+pub(crate) const KEY_SET_THROTTLE: Duration = Duration::from_secs(2);
 
 /// The provider at which this application is registered.
 pub(crate) struct Provider {
@@ -144,6 +144,12 @@ impl Provider {
         fetched
     }
 
+    /// Whether an answer of this provider can be verified: its metadata and keys are here.
+    pub(crate) async fn ready(self: &Arc<Self>) -> Result<(), ProviderError> {
+        let metadata = self.metadata().await?;
+        self.keys.get_or_fetch(async || self.fetch_keys(&metadata).await).await.map(drop)
+    }
+
     /// Verifies an ID token with the provider's keys, which are read again once where a key is unknown.
     pub(crate) async fn verify(
         self: &Arc<Self>,
@@ -178,18 +184,15 @@ impl Provider {
         self: &Arc<Self>,
         code: &str,
         code_verifier: &str,
-        redirect_uri: &str,
+        indicator: Option<&str>,
     ) -> Result<TokenResponse, ProviderError> {
         let mut parameters = vec![
             ("grant_type", "authorization_code"),
             ("code", code),
-            ("redirect_uri", redirect_uri),
+            ("redirect_uri", &self.relying_party.redirect_uri),
             ("code_verifier", code_verifier),
         ];
-        // One resource's token comes with the code, those of others with the first refresh for them.
-        if let [indicator] = self.relying_party.indicators.as_slice() {
-            parameters.push(("resource", indicator));
-        }
+        parameters.extend(indicator.map(|indicator| ("resource", indicator)));
         self.token_request(&parameters).await
     }
 
@@ -198,11 +201,15 @@ impl Provider {
         self: &Arc<Self>,
         refresh_token: &Secret,
         indicator: Option<&str>,
+        scopes: &[String],
     ) -> Result<TokenResponse, ProviderError> {
+        let scope = scopes.join(" ");
         let mut parameters =
             vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose_secret())];
+        // RFC 8707 section 2.2: a token for one API, with what that API needs and no more.
         if let Some(indicator) = indicator {
             parameters.push(("resource", indicator));
+            parameters.extend((!scope.is_empty()).then_some(("scope", scope.as_str())));
         }
         self.token_request(&parameters).await
     }

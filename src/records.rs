@@ -135,6 +135,11 @@ impl Records {
         self.timed(self.store.swap(row.key, expected, Record { bytes, expires_at, tags })).await
     }
 
+    /// The version of what lies in a row, whether it can be read or not.
+    pub(crate) async fn version(&self, key: Key) -> Result<Option<Version>, StoreError> {
+        Ok(self.timed(self.store.load(key)).await?.map(|stored| stored.version))
+    }
+
     pub(crate) async fn delete(&self, key: Key, expected: Option<Version>) -> Result<bool, StoreError> {
         self.timed(self.store.delete(key, expected)).await
     }

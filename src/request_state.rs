@@ -1,18 +1,26 @@
 //! What the layer leaves in a request for extractors and route layers: one extension besides `CurrentUser`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use http::header::{ACCEPT, CONNECTION, COOKIE, UPGRADE};
+use http::header::{ACCEPT, CONNECTION, COOKIE, REFERER, UPGRADE};
 use http::uri::PathAndQuery;
-use http::{Extensions, HeaderMap, HeaderName, Method};
+use http::{Extensions, HeaderMap, HeaderName, Method, Request};
 use memchr::memmem;
 
+use crate::ambient::Timestamp;
 use crate::cookie::{CookieStyle, Ours};
 use crate::current_user::CurrentUser;
 use crate::error::{Error, ErrorKind, Remedy};
+use crate::flow::connect;
 use crate::hooks::Unauthenticated;
+use crate::protocol::authorization::LoginOptions;
 use crate::runtime::Runtime;
 use crate::session::{Session, SessionId};
+use crate::settings::encoded;
+
+/// How long after they were asked a person is not sent to be asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(10 * 60);
 
 /// The request as the layer saw it, before any router took a part of its path away.
 #[derive(Clone)]
@@ -21,12 +29,40 @@ pub(crate) struct RequestState {
     pub(crate) session: Option<Arc<Session>>,
     pub(crate) here: Option<PathAndQuery>,
     pub(crate) navigation: bool,
+    /// For a form that a browser submits: the page it stands on.
+    pub(crate) came_from: Option<String>,
     /// A safe method, whose page can be come back to.
     pub(crate) repeatable: bool,
     pub(crate) was_silent: bool,
 }
 
 impl RequestState {
+    /// Puts the person, if there is one, and this into a request.
+    pub(crate) fn insert<B>(
+        runtime: Arc<Runtime>,
+        session: Option<Arc<Session>>,
+        head: Head,
+        request: &mut Request<B>,
+    ) {
+        let (method, headers) = (request.method(), request.headers());
+        let state = Self {
+            here: request.uri().path_and_query().cloned(),
+            navigation: head.navigation,
+            came_from: came_from(&runtime, method, headers),
+            repeatable: is_safe(method),
+            was_silent: head.was_silent,
+            session,
+            runtime,
+        };
+        let extensions = request.extensions_mut();
+        match state.user() {
+            Some(user) => drop(extensions.insert(user)),
+            // Nobody but this layer says who is signed in.
+            None => drop(extensions.remove::<CurrentUser>()),
+        }
+        extensions.insert(state);
+    }
+
     pub(crate) fn of(extensions: &Extensions) -> Result<&Self, Error> {
         extensions.get::<Self>().ok_or_else(Error::layer_missing)
     }
@@ -55,22 +91,54 @@ impl RequestState {
         }
     }
 
-    /// The login's grant is of no use any more: the same login as for somebody who is not signed in.
-    pub(crate) fn consent_required(&self) -> Error {
-        Error::new(ErrorKind::ConsentRequired, "access must be granted again")
-            .with_remedy(Remedy { url: self.login_path(), redirect: self.navigation })
+    /// The error that sends the person to the provider for more. `asked_at` is when they were last sent: whoever did
+    /// not grant it a moment ago is not sent round in circles, and the application says what is missing.
+    pub(crate) fn consent_required(
+        &self,
+        connection: &str,
+        scopes: &[String],
+        options: &LoginOptions,
+        asked_at: Option<Timestamp>,
+    ) -> Error {
+        let settings = &self.runtime.settings;
+        let here = match &self.came_from {
+            // What was posted is gone: the person comes back to a page that says so.
+            Some(page) => format!("{}?return_to={}", settings.path_to("granted"), encoded(page)),
+            None => self.here(),
+        };
+        let destination = settings.destination(&here).or_else(|_| settings.destination(""));
+        let url =
+            destination.map(|here| connect::path_with(&self.runtime, connection, &here, scopes, options));
+        let asked_lately = asked_at.is_some_and(|at| self.runtime.now().since(at) < ASK_AGAIN);
+        let redirect = (self.navigation || self.came_from.is_some()) && !asked_lately;
+        Error::new(ErrorKind::ConsentRequired, "access must be granted first")
+            .with_remedy(Remedy { url: url.unwrap_or_else(|_| settings.path_to("connect")), redirect })
+    }
+
+    /// This page, to come back to; the public URL where it was not asked for safely.
+    fn here(&self) -> String {
+        let here = self.here.as_ref().filter(|_| self.repeatable).map_or("", PathAndQuery::as_str);
+        if here.is_empty() { String::new() } else { self.runtime.settings.public_path(here) }
     }
 
     fn login_path(&self) -> String {
         let settings = &self.runtime.settings;
-        // A page that was posted to is not there to come back to.
-        let here = self.here.as_ref().filter(|_| self.repeatable).map_or("", PathAndQuery::as_str);
-        let here = if here.is_empty() { String::new() } else { settings.public_path(here) };
-        match settings.destination(&here).or_else(|_| settings.destination("")) {
+        match settings.destination(&self.here()).or_else(|_| settings.destination("")) {
             Ok(destination) => settings.login_path(&destination),
             Err(_) => settings.path_to("login"),
         }
     }
+}
+
+/// The page whose form a browser submits: the way back for what cannot be repeated. `None` for scripts.
+fn came_from(runtime: &Runtime, method: &Method, headers: &HeaderMap) -> Option<String> {
+    let submits = || headers.get(&SEC_FETCH_MODE).is_some_and(|mode| mode == "navigate");
+    if *method != Method::POST || !submits() {
+        return None;
+    }
+    let page = headers.get(REFERER).and_then(|referer| referer.to_str().ok()).unwrap_or_default();
+    let page = runtime.settings.destination(page).or_else(|_| runtime.settings.destination("")).ok()?;
+    Some(page.as_str().to_owned())
 }
 
 static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,6 +15,8 @@ use tower::{Layer, Service};
 use crate::current_user::{Admin, CurrentUser};
 use crate::error::Error;
 use crate::request_state::RequestState;
+use crate::store::BoxFuture;
+use crate::user_tokens::UserTokens;
 
 /// A layer for routes, inside [`OidcLayer`](crate::OidcLayer): who does not meet the condition never reaches the
 /// handler. Nobody signed in: the login, or 401. Somebody who may not: 403.
@@ -25,6 +28,7 @@ enum Condition {
     Login,
     Admin,
     User(Arc<dyn Fn(&CurrentUser) -> bool + Send + Sync>),
+    Connection(Arc<str>),
 }
 
 impl Require {
@@ -43,12 +47,20 @@ impl Require {
         Self(Condition::User(Arc::new(condition)))
     }
 
-    fn check(&self, state: &RequestState) -> Result<(), Error> {
+    /// Somebody is signed in who has granted this connection: who has not is sent to grant it, or gets 403 with
+    /// `connect_url`.
+    pub fn connection(name: impl Into<String>) -> Self {
+        Self(Condition::Connection(name.into().into()))
+    }
+
+    /// What must be asked of the store before the request may go on.
+    fn check(&self, state: &RequestState) -> Result<Option<(UserTokens, Arc<str>)>, Error> {
         match &self.0 {
-            Condition::Login => state.require_user().map(drop),
-            Condition::Admin => Admin::from_state(state).map(drop),
-            Condition::User(condition) if condition(&state.require_user()?) => Ok(()),
+            Condition::Login => state.require_user().map(|_| None),
+            Condition::Admin => Admin::from_state(state).map(|_| None),
+            Condition::User(condition) if condition(&state.require_user()?) => Ok(None),
             Condition::User(_) => Err(Error::forbidden("you may not do this")),
+            Condition::Connection(name) => Ok(Some((UserTokens::from_state(state)?, Arc::clone(name)))),
         }
     }
 }
@@ -76,12 +88,14 @@ pub struct RequireService<S> {
 
 impl<S, B, R> Service<Request<B>> for RequireService<S>
 where
-    S: Service<Request<B>, Response = Response<R>>,
-    R: From<Bytes>,
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+    R: From<Bytes> + 'static,
 {
     type Response = Response<R>;
     type Error = S::Error;
-    type Future = RequireFuture<S::Future>;
+    type Future = RequireFuture<S::Future, R, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -89,35 +103,47 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let checked = RequestState::of(request.extensions()).and_then(|state| self.require.check(state));
-        match checked {
-            Ok(()) => RequireFuture { way: Way::Passed { inner: self.inner.call(request) } },
-            Err(error) => RequireFuture { way: Way::Refused { error: Some(error) } },
-        }
+        let way = match checked {
+            Ok(None) => Way::Passed { inner: self.inner.call(request) },
+            Ok(Some((tokens, name))) => {
+                // The service that was polled ready is the one to call.
+                let ready = self.inner.clone();
+                let mut ready = mem::replace(&mut self.inner, ready);
+                let future = Box::pin(async move {
+                    match tokens.require_connection(&name).await {
+                        Ok(()) => ready.call(request).await,
+                        Err(error) => Ok(error.into_response()),
+                    }
+                });
+                Way::Boxed { future }
+            }
+            Err(error) => Way::Refused { error: Some(error) },
+        };
+        RequireFuture { way }
     }
 }
 
 pin_project! {
     /// The future of [`RequireService`].
-    #[derive(Debug)]
-    pub struct RequireFuture<F> {
+    pub struct RequireFuture<F, R, E> {
         #[pin]
-        way: Way<F>,
+        way: Way<F, R, E>,
     }
 }
 
 pin_project! {
-    #[derive(Debug)]
     #[project = Projected]
-    enum Way<F> {
+    enum Way<F, R, E> {
         Passed {
             #[pin]
             inner: F,
         },
+        Boxed { future: BoxFuture<'static, Result<Response<R>, E>> },
         Refused { error: Option<Error> },
     }
 }
 
-impl<F, R, E> Future for RequireFuture<F>
+impl<F, R, E> Future for RequireFuture<F, R, E>
 where
     F: Future<Output = Result<Response<R>, E>>,
     R: From<Bytes>,
@@ -127,10 +153,17 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().way.project() {
             Projected::Passed { inner } => inner.poll(cx),
+            Projected::Boxed { future } => future.as_mut().poll(cx),
             Projected::Refused { error } => match error.take() {
                 Some(error) => Poll::Ready(Ok(error.into_response())),
                 None => Poll::Pending,
             },
         }
+    }
+}
+
+impl<F, R, E> fmt::Debug for RequireFuture<F, R, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RequireFuture")
     }
 }

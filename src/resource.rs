@@ -22,6 +22,9 @@ pub struct Resource {
     /// The scopes to ask for at the provider.
     #[serde(default)]
     pub scopes: Vec<String>,
+    /// Scopes that are asked for later, when something needs them.
+    #[serde(default)]
+    pub optional_scopes: Vec<String>,
     /// The resource indicator (RFC 8707), for providers that issue a token of its own for each API.
     #[serde(default)]
     pub indicator: Option<String>,
@@ -30,7 +33,13 @@ pub struct Resource {
 impl Resource {
     /// An API at a URL and everything below it.
     pub fn new(name: impl Into<String>, url_prefix: impl Into<String>) -> Self {
-        Self { name: name.into(), url_prefixes: vec![url_prefix.into()], scopes: Vec::new(), indicator: None }
+        Self {
+            name: name.into(),
+            url_prefixes: vec![url_prefix.into()],
+            scopes: Vec::new(),
+            optional_scopes: Vec::new(),
+            indicator: None,
+        }
     }
 
     /// Another place where the same tokens may go.
@@ -47,6 +56,13 @@ impl Resource {
         self
     }
 
+    /// One more scope that may be asked for when something needs it, and is not asked for before.
+    #[must_use]
+    pub fn optional_scope(mut self, scope: impl Into<String>) -> Self {
+        self.optional_scopes.push(scope.into());
+        self
+    }
+
     /// The resource indicator (RFC 8707 section 2).
     #[must_use]
     pub fn indicator(mut self, indicator: impl Into<String>) -> Self {
@@ -58,18 +74,19 @@ impl Resource {
 /// The registered resources, checked.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Resources {
-    resources: Vec<Resource>,
+    /// With the connection that each belongs to.
+    resources: Vec<(String, Resource)>,
     /// Longest path first, so that the first that covers a URL is the one.
     prefixes: Vec<(Url, usize)>,
 }
 
 impl Resources {
     /// Checks every prefix and says of each problem what it is.
-    pub(crate) fn check(resources: &[Resource], problems: &mut Vec<String>) -> Self {
+    pub(crate) fn check(resources: &[(&str, &Resource)], problems: &mut Vec<String>) -> Self {
         let mut prefixes: Vec<(Url, usize)> = Vec::new();
-        for (index, resource) in resources.iter().enumerate() {
+        for (index, (_, resource)) in resources.iter().enumerate() {
             let name = &resource.name;
-            if resources[..index].iter().any(|other| other.name == *name) {
+            if resources[..index].iter().any(|(_, other)| other.name == *name) {
                 problems.push(format!("two resources are called {name:?}: give each its own name"));
             }
             if resource.url_prefixes.is_empty() {
@@ -93,17 +110,21 @@ impl Resources {
             }
         }
         prefixes.sort_by_key(|(url, _)| std::cmp::Reverse(url.path().trim_end_matches('/').len()));
-        Self { resources: resources.to_vec(), prefixes }
+        let resources =
+            resources.iter().map(|(connection, resource)| ((*connection).to_owned(), (*resource).clone()));
+        Self { resources: resources.collect(), prefixes }
     }
 
-    pub(crate) fn all(&self) -> &[Resource] {
-        &self.resources
-    }
-
-    /// The resource that covers this URL.
-    pub(crate) fn covering(&self, url: &Url) -> Option<&Resource> {
+    /// The resource that covers this URL, and whose it is.
+    pub(crate) fn covering(&self, url: &Url) -> Option<(&str, &Resource)> {
         let (_, index) = self.prefixes.iter().find(|(prefix, _)| covers(prefix, url))?;
-        self.resources.get(*index)
+        self.resources.get(*index).map(|(connection, resource)| (connection.as_str(), resource))
+    }
+
+    /// The resource of this name, and whose it is.
+    pub(crate) fn named(&self, name: &str) -> Option<(&str, &Resource)> {
+        let (connection, resource) = self.resources.iter().find(|(_, resource)| resource.name == name)?;
+        Some((connection, resource))
     }
 }
 
@@ -146,12 +167,13 @@ mod tests {
     fn resources(prefixes: &[&str]) -> Result<Resources, Vec<String>> {
         let mut problems = Vec::new();
         let list: Vec<_> = prefixes.iter().map(|prefix| Resource::new(*prefix, *prefix)).collect();
+        let list: Vec<_> = list.iter().map(|resource| ("login", resource)).collect();
         let checked = Resources::check(&list, &mut problems);
         if problems.is_empty() { Ok(checked) } else { Err(problems) }
     }
 
     fn covering(resources: &Resources, url: &str) -> Option<String> {
-        parse(url).and_then(|url| resources.covering(&url).map(|resource| resource.name.clone()))
+        parse(url).and_then(|url| resources.covering(&url).map(|(_, resource)| resource.name.clone()))
     }
 
     /// Scenario 49.

@@ -1,24 +1,27 @@
 //! What lives as long as the layer: the provider, the records, the sessions, the refreshes and their tasks.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
 use crate::ambient::{Clock, Random, Timestamp};
 use crate::config::{Config, Retention};
+use crate::connection::Registered;
 use crate::dev_provider::DevProvider;
 use crate::error::ConfigError;
 use crate::events::{EventCode, Events};
+use crate::flow::held_grant::GrantPlace;
 use crate::flow::refresh::Refreshes;
-use crate::grant::{LOGIN, Owner};
+use crate::grant::Owner;
 use crate::hooks::Hooks;
 use crate::http_client::default_client;
 use crate::outbound::Outbound;
 use crate::provider::Provider;
 use crate::records::{Records, Row};
 use crate::seal::Purpose;
-use crate::session::Sessions;
+use crate::session::{SessionId, Sessions};
 use crate::settings::{DEVELOPMENT_CLIENT, Settings};
 use crate::store::{Key, Store, StoreError};
 
@@ -37,7 +40,11 @@ pub(crate) struct Runtime {
     /// Work that outlives the request that started it.
     pub(crate) tasks: TaskTracker,
     sent_to_login: AtomicU32,
+    swept_at: AtomicU64,
 }
+
+/// Expired records are deleted no more often than this.
+const SWEEP: Duration = Duration::from_secs(10 * 60);
 
 /// So often people are sent to a login that nobody answers before the operator is told.
 const UNANSWERED: u32 = 3;
@@ -88,6 +95,7 @@ impl Runtime {
             development,
             tasks: TaskTracker::new(),
             sent_to_login: AtomicU32::new(0),
+            swept_at: AtomicU64::new(0),
         }))
     }
 
@@ -99,17 +107,40 @@ impl Runtime {
         &self.hooks.events
     }
 
-    /// Where the grant of this session's login lies.
-    pub(crate) async fn login_grant(&self, owner: &Owner, session: Key) -> Result<Row, StoreError> {
-        let Key(session) = session;
-        let home: &[u8] = match self.settings.login_retention {
+    /// Where an owner's grant at a connection lies: with the session, or with the person.
+    pub(crate) async fn grant_place(
+        &self,
+        owner: Owner,
+        connection: &Registered,
+        session: SessionId,
+    ) -> Result<GrantPlace, StoreError> {
+        let Key(session) = session.row().key;
+        let home: &[u8] = match connection.retention {
             Retention::Session => &session,
             Retention::User => &[],
         };
-        let owner = owner.encoded();
+        let encoded = owner.encoded();
         let index = self.records.index().await?;
-        let key = Key(index.hash(&[b"grant", &owner, LOGIN.as_bytes(), home]));
-        Ok(Row { purpose: Purpose::Grant, key, owner })
+        let key = Key(index.hash(&[b"grant", &encoded, connection.name.as_bytes(), home]));
+        Ok(GrantPlace { row: Row { purpose: Purpose::Grant, key, owner: encoded }, owner })
+    }
+
+    /// Deletes what has expired, now and then. Called where records are made: what nobody fills needs no emptying.
+    pub(crate) fn sweep_in_time(self: &Arc<Self>) {
+        let now = self.now();
+        let swept_at = self.swept_at.load(Ordering::Relaxed);
+        let due = now.since(Timestamp::from_millis(swept_at)) >= SWEEP;
+        // One of those who come at the same time does it.
+        let take = || {
+            self.swept_at.compare_exchange(swept_at, now.as_millis(), Ordering::Relaxed, Ordering::Relaxed)
+        };
+        if due && take().is_ok() {
+            let runtime = Arc::clone(self);
+            self.tasks.spawn(async move {
+                // A store that is away is told of elsewhere, and the next time is soon enough.
+                let _ = runtime.records.delete_expired().await;
+            });
+        }
     }
 
     /// Somebody was sent to the login.

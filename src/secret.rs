@@ -2,15 +2,15 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroize;
 
 /// A string that must not be shown: a client secret, a sealing secret, a refresh token.
 ///
 /// `Debug` prints `[secret]`, there is no `Display`, and equality takes the same time wherever the
-/// difference is. Public code reads it by name only, with [`Secret::expose_secret`].
-#[derive(Clone, Default, Serialize, Deserialize)]
+/// difference is. It is read by name only, with [`Secret::expose_secret`], and cannot be serialised.
+#[derive(Clone, Default, Deserialize)]
 #[serde(transparent)]
 pub struct Secret(String);
 
@@ -55,5 +55,40 @@ impl From<&str> for Secret {
 impl Drop for Secret {
     fn drop(&mut self) {
         self.0.zeroize();
+    }
+}
+
+/// For records that are sealed as a whole: `#[serde(with = "sealed")]`.
+pub(crate) mod sealed {
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Secret;
+
+    pub(crate) fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(secret.expose_secret())
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
+        Secret::deserialize(deserializer)
+    }
+}
+
+/// The same for a secret that may be absent.
+pub(crate) mod sealed_option {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Secret;
+
+    pub(crate) fn serialize<S: Serializer>(
+        secret: &Option<Secret>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        secret.as_ref().map(Secret::expose_secret).serialize(serializer)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Secret>, D::Error> {
+        Option::deserialize(deserializer)
     }
 }

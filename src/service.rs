@@ -16,7 +16,6 @@ use pin_project_lite::pin_project;
 use tower::{BoxError, Service};
 
 use crate::ambient::Timestamp;
-use crate::current_user::CurrentUser;
 use crate::error::Error;
 use crate::events::EventCode;
 use crate::flow::{self, logout, page};
@@ -122,23 +121,7 @@ impl<S> OidcService<S> {
     where
         S: Service<Request<B>, Response = Response<R>>,
     {
-        let runtime = &self.runtime;
-        if let Some(session) = &session {
-            let user = CurrentUser::new(Arc::clone(session), Arc::clone(runtime));
-            request.extensions_mut().insert(user);
-        } else {
-            // Nobody but this layer says who is signed in.
-            request.extensions_mut().remove::<CurrentUser>();
-        }
-        let state = RequestState {
-            runtime: Arc::clone(runtime),
-            session,
-            here: request.uri().path_and_query().cloned(),
-            navigation: head.navigation,
-            repeatable: is_safe(request.method()),
-            was_silent: head.was_silent,
-        };
-        request.extensions_mut().insert(state);
+        RequestState::insert(Arc::clone(&self.runtime), session, head, &mut request);
         ResponseFuture::passed(self.inner.call(request), head.session_cookie)
     }
 }

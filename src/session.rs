@@ -17,7 +17,7 @@ use subtle::ConstantTimeEq;
 use crate::ambient::Timestamp;
 use crate::records::{Found, IndexKey, Loaded, Records, Row};
 use crate::seal::Purpose;
-use crate::secret::Secret;
+use crate::secret::{Secret, sealed};
 use crate::store::{Key, StoreError, Tag, Version};
 
 /// What the characters of base64url stand for. The general decoder takes twice as long for so few characters, and
@@ -129,6 +129,7 @@ pub(crate) struct SessionRecord {
     /// What the provider says about the person: a JSON object.
     pub(crate) claims: String,
     /// For the provider's logout only.
+    #[serde(with = "sealed")]
     pub(crate) id_token: Secret,
     /// What a logout link must carry.
     pub(crate) logout_token: [u8; 16],

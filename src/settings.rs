@@ -7,14 +7,15 @@ use http::header::ORIGIN;
 use url::Url;
 
 use crate::admins::Admins;
-use crate::config::{Config, Retention, UserInfo};
+use crate::config::{Config, UserInfo};
+use crate::connection::{Connection, Connections};
 use crate::cookie::CookieStyle;
 use crate::destination::Destination;
 use crate::error::{ConfigError, DestinationError};
+use crate::grant::LOGIN;
 use crate::protocol::authorization::{RESERVED, ResponseMode};
 use crate::protocol::metadata::{is_loopback, is_secure};
 use crate::protocol::token::ClientAuth;
-use crate::resource::Resources;
 use crate::seal::{KeyRing, MIN_SECRET};
 use crate::secret::Secret;
 
@@ -29,7 +30,7 @@ pub(crate) struct Settings {
     /// The same with the mount before it.
     mounted_base: String,
     pub(crate) relying_party: RelyingParty,
-    pub(crate) resources: Resources,
+    pub(crate) connections: Connections,
     pub(crate) cookies: CookieStyle,
     pub(crate) session_cookie: String,
     pub(crate) admins: Admins,
@@ -37,7 +38,6 @@ pub(crate) struct Settings {
     pub(crate) absolute_lifetime: Duration,
     pub(crate) login_lifetime: Duration,
     pub(crate) max_staleness: Duration,
-    pub(crate) login_retention: Retention,
     pub(crate) revoke_at_logout: bool,
     pub(crate) logout_at_provider: bool,
     pub(crate) post_logout_url: Url,
@@ -52,8 +52,6 @@ pub(crate) struct RelyingParty {
     pub(crate) client_secret: Option<Secret>,
     pub(crate) client_auth: Option<ClientAuth>,
     pub(crate) redirect_uri: String,
-    pub(crate) scopes: Vec<String>,
-    pub(crate) indicators: Vec<String>,
     pub(crate) response_mode: ResponseMode,
     pub(crate) hosted_domain: Option<String>,
     pub(crate) user_info: UserInfo,
@@ -108,9 +106,12 @@ impl Settings {
             }
         });
         let trusted_origins = trusted_origins.collect();
-        let resources = Resources::check(&config.resources, &mut problems);
+        let login = Connection::new(LOGIN).retention(config.login_retention);
+        let login = config.scopes.iter().fold(login, |login, scope| login.scope(scope));
+        let login = config.resources.iter().fold(login, |login, resource| login.resource(resource.clone()));
+        let connections = Connections::check(login, &config.connections, &mut problems);
         let callback = format!("{origin}{mount}{base}/callback");
-        let relying_party = relying_party(config, &public_url, &mount, callback, &resources, &mut problems);
+        let relying_party = relying_party(config, &public_url, &mount, callback, &mut problems);
         let admins = Admins::check(config, &mut problems);
         let (secrets, made_up) = secrets(config, durable, &mut problems);
         ConfigError::check(problems)?;
@@ -121,7 +122,6 @@ impl Settings {
             absolute_lifetime: config.absolute_lifetime,
             login_lifetime: config.login_lifetime,
             max_staleness: config.max_staleness,
-            login_retention: config.login_retention,
             revoke_at_logout: config.revoke_at_logout,
             logout_at_provider: config.logout_at_provider,
             public_url,
@@ -130,7 +130,7 @@ impl Settings {
             mount,
             base,
             relying_party,
-            resources,
+            connections,
             cookies,
             admins,
             post_logout_url,
@@ -231,7 +231,6 @@ fn relying_party(
     public_url: &Url,
     mount: &str,
     redirect_uri: String,
-    resources: &Resources,
     problems: &mut Vec<String>,
 ) -> RelyingParty {
     let (issuer, client_id) = match &config.issuer {
@@ -277,23 +276,12 @@ fn relying_party(
             problems.push(format!("authorization_parameters has {name:?}, which the layer sets itself"));
         }
     }
-    let mut scopes = config.scopes.clone();
-    for scope in resources.all().iter().flat_map(|resource| &resource.scopes) {
-        if !scopes.contains(scope) {
-            scopes.push(scope.clone());
-        }
-    }
-    if let Some(scope) = scopes.iter().find(|scope| scope.is_empty() || scope.contains([' ', '"', '\\'])) {
-        problems.push(format!("{scope:?} is not a scope (RFC 6749 section 3.3)"));
-    }
     RelyingParty {
         issuer,
         client_id,
         client_secret: config.client_secret.clone(),
         client_auth: config.client_auth,
         redirect_uri,
-        scopes,
-        indicators: resources.all().iter().filter_map(|resource| resource.indicator.clone()).collect(),
         response_mode: config.response_mode,
         hosted_domain: config.hosted_domain.clone(),
         user_info: config.user_info,

@@ -4,15 +4,24 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::{Extensions, HeaderValue};
+use serde::Serialize;
 use url::Url;
 
 use crate::api_client::ApiClient;
-use crate::error::{Error, ErrorKind};
-use crate::flow::refresh::{GrantPlace, NoToken, Want, access_token};
-use crate::grant::Owner;
+use crate::authorize::AuthorizeLayer;
+use crate::connection::{Registered, Source};
+use crate::error::Error;
+#[cfg(doc)]
+use crate::error::ErrorKind;
+use crate::flow::connect::{self, Disconnected, disconnect};
+use crate::flow::held_grant::{GrantPlace, NoToken, Want, stored};
+use crate::flow::refresh::access_token;
+use crate::grant::{Grant, LOGIN, Standing};
+use crate::protocol::authorization::LoginOptions;
 use crate::provider::bearer;
 use crate::request_state::RequestState;
 use crate::resource;
+use crate::runtime::Runtime;
 use crate::secret::Secret;
 use crate::session::Session;
 
@@ -20,10 +29,40 @@ use crate::session::Session;
 ///
 /// Nothing here takes a user: the person is the session's. Each call looks at the session again, so that a task
 /// which outlives it gets no more tokens.
+///
+/// A token that was obtained elsewhere cannot be put in: nothing would say whose it is. What is to be used here is
+/// granted here, where the provider's answer names the person.
 #[derive(Clone)]
 pub struct UserTokens {
     state: RequestState,
     session: Arc<Session>,
+}
+
+/// How a connection stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ConnectionStatus {
+    /// The connection's name.
+    pub name: String,
+    /// Whether its tokens can be used.
+    pub state: ConnectionState,
+    /// What was granted, which may be less than was asked for.
+    pub scopes: Vec<String>,
+    /// The account that granted it: its subject at the provider.
+    pub account: Option<String>,
+}
+
+/// Whether a connection's tokens can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// They can, as far as is known here.
+    Connected,
+    /// It was never granted, or was taken back.
+    Missing,
+    /// The provider refused it for good, or granted less than is always asked for.
+    NeedsConsent,
 }
 
 impl UserTokens {
@@ -46,7 +85,12 @@ impl UserTokens {
 
     /// An HTTP client that calls APIs as this person.
     pub fn client(&self) -> ApiClient {
-        ApiClient::new(self.clone(), self.state.runtime.outbound.clone())
+        ApiClient::new(self, self.runtime().outbound.clone())
+    }
+
+    /// A layer that makes any other HTTP client call APIs as this person.
+    pub fn layer(&self) -> AuthorizeLayer {
+        AuthorizeLayer::new(self.clone())
     }
 
     /// A fresh access token for the registered resource that covers this URL. The client releases it to that URL
@@ -55,74 +99,256 @@ impl UserTokens {
     /// # Errors
     ///
     /// [`ErrorKind::NoTokenForUrl`] when no resource covers the URL, [`ErrorKind::ConsentRequired`] when the person
-    /// must grant access again, [`ErrorKind::Unauthenticated`] when their session ended, and
+    /// must grant access (again), [`ErrorKind::Unauthenticated`] when their session ended, and
     /// [`ErrorKind::Unavailable`] while the provider or the store is away.
     pub async fn for_url(&self, url: &str) -> Result<AccessToken, Error> {
-        let url = resource::parse(url).ok_or_else(no_token)?;
-        self.for_parsed(&url, None).await
+        let source =
+            resource::parse(url).and_then(|url| self.source(&url)).ok_or_else(Error::no_token_for_url)?;
+        self.token(&source, None).await
     }
 
-    /// Where the provider answers who the person is, which is a resource by itself: its own tokens may go there.
+    /// Where the provider answers who the person is, which is a resource by itself: the login's tokens may go there.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::Unavailable`] while the provider is away, [`ErrorKind::NoTokenForUrl`] when it has no UserInfo.
     pub async fn user_info_url(&self) -> Result<String, Error> {
-        let metadata = self.state.runtime.provider.metadata().await;
+        let metadata = self.runtime().provider.metadata().await;
         let metadata =
             metadata.map_err(|error| Error::unavailable("the provider is not available", error))?;
-        metadata.userinfo_endpoint.as_ref().map(Url::to_string).ok_or_else(no_token)
+        metadata.userinfo_endpoint.as_ref().map(Url::to_string).ok_or_else(Error::no_token_for_url)
     }
 
-    /// `rejected` is a token that the API refused: it is not given out again.
-    pub(crate) async fn for_parsed(
+    /// Makes sure that these scopes were granted for a resource: with `?` the person is asked for what is missing,
+    /// together with what they granted before. A scope that is asked for so must be one of the resource's scopes or
+    /// optional scopes.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::ConsentRequired`] when one is missing, [`ErrorKind::NoSuchConnection`] when there is no such
+    /// resource or scope, and as [`UserTokens::for_url`].
+    pub async fn require_scopes(&self, resource: &str, scopes: &[&str]) -> Result<(), Error> {
+        let connections = &self.runtime().settings.connections;
+        let named = connections.resources().named(resource);
+        let source = named.map(|(connection, resource)| Source::new(connection, resource));
+        let source = source.ok_or_else(|| Error::no_such_connection("there is no resource of this name"))?;
+        let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
+        if !self.may_ask(&source, &scopes) {
+            return Err(Error::no_such_connection(
+                "a scope that is required is not among those of the connection",
+            ));
+        }
+        let (_, grant) = self.grant(&source.connection).await?;
+        match grant {
+            Some(grant)
+                if grant.standing == Standing::Good
+                    && grant.covers_scopes(source.indicator.as_deref(), &scopes) =>
+            {
+                Ok(())
+            }
+            _ => Err(self.consent_required(&source, &scopes, &LoginOptions::default()).await),
+        }
+    }
+
+    /// The address at which the person grants a connection, and then lands at `destination`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NoSuchConnection`], or [`ErrorKind::Destination`].
+    pub fn connect_url(&self, connection: &str, destination: &str) -> Result<String, Error> {
+        let connection = self.registered(connection)?;
+        let destination = self.runtime().settings.destination(destination)?;
+        Ok(connect::path(self.runtime(), &connection.name, &destination))
+    }
+
+    /// The address to which a form POSTs to take a connection back, and then lands at `destination`.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NoSuchConnection`], or [`ErrorKind::Destination`].
+    pub fn disconnect_url(&self, connection: &str, destination: &str) -> Result<String, Error> {
+        let url = self.connect_url(connection, destination)?;
+        let [connect, disconnect] =
+            ["connect", "disconnect"].map(|name| self.runtime().settings.path_to(name));
+        Ok(url.replacen(&connect, &disconnect, 1))
+    }
+
+    /// How a connection stands. It asks nobody but the store.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NoSuchConnection`], [`ErrorKind::Unauthenticated`] when the session ended, or
+    /// [`ErrorKind::Unavailable`].
+    pub async fn status(&self, connection: &str) -> Result<ConnectionStatus, Error> {
+        let registered = self.registered(connection)?.clone();
+        let (_, grant) = self.grant(connection).await?;
+        Ok(ConnectionStatus::of(&registered, grant))
+    }
+
+    /// How every connection stands, besides the login's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`UserTokens::status`].
+    pub async fn list(&self) -> Result<Vec<ConnectionStatus>, Error> {
+        let mut list = Vec::new();
+        for connection in self.runtime().settings.connections.others() {
+            list.push(self.status(&connection.name).await?);
+        }
+        Ok(list)
+    }
+
+    /// Takes a connection back: its tokens are gone here whatever the provider does, and the provider is asked to
+    /// revoke them (RFC 7009). Doing so twice is no error.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NoSuchConnection`], [`ErrorKind::Unauthenticated`], or [`ErrorKind::Unavailable`] when the store
+    /// is away, and then it is not gone.
+    pub async fn disconnect(&self, connection: &str) -> Result<Disconnected, Error> {
+        let registered = self.registered(connection)?;
+        self.require_session().await?;
+        let place = self.place(registered).await?;
+        Ok(disconnect(self.runtime(), place, &registered.name).await?)
+    }
+
+    /// Takes every connection back, besides the login's own, which ends with the session.
+    ///
+    /// # Errors
+    ///
+    /// As [`UserTokens::disconnect`], at the first that fails.
+    pub async fn disconnect_all(&self) -> Result<Vec<(String, Disconnected)>, Error> {
+        let mut ended = Vec::new();
+        for connection in self.runtime().settings.connections.others() {
+            ended.push((connection.name.clone(), self.disconnect(&connection.name).await?));
+        }
+        Ok(ended)
+    }
+
+    /// A fresh token from its source. `rejected` is one that the API refused: it is not given out again.
+    pub(crate) async fn token(
         &self,
-        url: &Url,
+        source: &Source,
         rejected: Option<&AccessToken>,
     ) -> Result<AccessToken, Error> {
-        let indicator = self.covering(url).ok_or_else(no_token)?;
+        let registered = self.registered(&source.connection)?;
         self.require_session().await?;
-        let owner = Owner::User {
-            issuer: self.session.issuer.to_string(),
-            subject: self.session.subject.to_string(),
+        let place = self.place(registered).await?;
+        let want = Want {
+            indicator: source.indicator.clone(),
+            scopes: source.scopes.clone(),
+            rejected: rejected.map(|token| token.0.clone()),
         };
-        let runtime = &self.state.runtime;
-        let row = runtime.login_grant(&owner, self.session.id.row().key).await?;
-        let want = Want { indicator, rejected: rejected.map(|token| token.0.clone()) };
-        let token = access_token(runtime, &GrantPlace { row, owner }, &want).await;
+        let token = access_token(self.runtime(), &place, &want).await;
         // Whoever signed out while the provider was asked gets nothing of it.
         self.require_session().await?;
         match token {
             Ok(set) => Ok(AccessToken(set.access_token)),
-            Err(NoToken::Consent) => Err(self.state.consent_required()),
-            Err(NoToken::Unavailable(source)) => {
-                Err(Error::unavailable("no fresh token can be had now", source))
+            Err(NoToken::Consent) => Err(self.consent_required(source, &[], &LoginOptions::default()).await),
+            Err(NoToken::Unavailable(cause)) => {
+                Err(Error::unavailable("no fresh token can be had now", cause))
             }
         }
     }
 
-    /// The resource indicator of the resource that covers the URL; `None` when none does.
-    pub(crate) fn covering(&self, url: &Url) -> Option<Option<String>> {
-        let runtime = &self.state.runtime;
-        if let Some(resource) = runtime.settings.resources.covering(url) {
-            return Some(resource.indicator.clone());
+    /// Where the token for a URL comes from; `None` when it gets none.
+    pub(crate) fn source(&self, url: &Url) -> Option<Source> {
+        let runtime = self.runtime();
+        if let Some((connection, resource)) = runtime.settings.connections.resources().covering(url) {
+            return Some(Source::new(connection, resource));
         }
         let metadata = runtime.provider.known_metadata()?;
         let user_info = metadata.userinfo_endpoint.as_ref()?;
-        (user_info == url).then_some(None)
+        (user_info == url).then(|| Source {
+            connection: LOGIN.to_owned(),
+            indicator: None,
+            scopes: Vec::new(),
+        })
+    }
+
+    /// Whether all of these scopes may be asked for at the source's connection.
+    pub(crate) fn may_ask(&self, source: &Source, scopes: &[String]) -> bool {
+        let connection = self.runtime().settings.connections.named(&source.connection);
+        connection.is_some_and(|connection| scopes.iter().all(|scope| connection.knows(scope)))
+    }
+
+    /// The error that asks the person for what is missing. A person who was asked a moment ago is not sent again.
+    pub(crate) async fn consent_required(
+        &self,
+        source: &Source,
+        scopes: &[String],
+        options: &LoginOptions,
+    ) -> Error {
+        let asked_at = match self.grant(&source.connection).await {
+            Ok((_, grant)) => grant.and_then(|grant| grant.consented_at),
+            Err(error) => return error,
+        };
+        self.state.consent_required(&source.connection, scopes, options, asked_at)
+    }
+
+    /// For [`Require::connection`](crate::Require::connection).
+    pub(crate) async fn require_connection(&self, connection: &str) -> Result<(), Error> {
+        match self.status(connection).await?.state {
+            ConnectionState::Connected => Ok(()),
+            ConnectionState::Missing | ConnectionState::NeedsConsent => {
+                let source =
+                    Source { connection: connection.to_owned(), indicator: None, scopes: Vec::new() };
+                Err(self.consent_required(&source, &[], &LoginOptions::default()).await)
+            }
+        }
+    }
+
+    async fn grant(&self, connection: &str) -> Result<(GrantPlace, Option<Grant>), Error> {
+        let registered = self.registered(connection)?;
+        self.require_session().await?;
+        let place = self.place(registered).await?;
+        let grant = stored(self.runtime(), &place).await.map_err(|error| match error {
+            NoToken::Unavailable(cause) => Error::unavailable("the grant cannot be read now", cause),
+            NoToken::Consent => Error::unavailable("the grant cannot be read now", "it is gone"),
+        })?;
+        Ok((place, grant))
+    }
+
+    async fn place(&self, connection: &Registered) -> Result<GrantPlace, Error> {
+        Ok(self.runtime().grant_place(connect::owner(&self.session), connection, self.session.id).await?)
+    }
+
+    fn registered(&self, connection: &str) -> Result<&Registered, Error> {
+        let named = self.runtime().settings.connections.named(connection);
+        named.ok_or_else(|| Error::no_such_connection("there is no connection of this name"))
     }
 
     async fn require_session(&self) -> Result<(), Error> {
-        let runtime = &self.state.runtime;
+        let runtime = self.runtime();
         match runtime.sessions.find(self.session.id, &runtime.records, runtime.now()).await? {
             Some(_) => Ok(()),
             None => Err(self.state.unauthenticated()),
         }
     }
+
+    fn runtime(&self) -> &Arc<Runtime> {
+        &self.state.runtime
+    }
 }
 
-fn no_token() -> Error {
-    Error::new(ErrorKind::NoTokenForUrl, "no registered resource covers this URL, so no token goes there")
+impl ConnectionStatus {
+    fn of(connection: &Registered, grant: Option<Grant>) -> Self {
+        let name = connection.name.clone();
+        match grant {
+            None => Self { name, state: ConnectionState::Missing, scopes: Vec::new(), account: None },
+            Some(grant) => {
+                // Providers grant `openid` without saying so, and `offline_access` by a refresh token.
+                let silent = |scope: &String| matches!(scope.as_str(), "openid" | "offline_access");
+                let whole =
+                    connection.scopes.iter().all(|scope| silent(scope) || grant.scopes.contains(scope));
+                let state = match grant.standing {
+                    Standing::Good if whole => ConnectionState::Connected,
+                    _ => ConnectionState::NeedsConsent,
+                };
+                Self { name, state, scopes: grant.scopes, account: Some(grant.facts.subject) }
+            }
+        }
+    }
 }
 
 impl fmt::Debug for UserTokens {

@@ -11,7 +11,8 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::page;
-use super::pending::{self, PendingLogin};
+use super::pending::{self, Intent, PendingLogin};
+use crate::connection::{Registered, push_new};
 use crate::cookie::{self, CrossSite};
 use crate::destination::Destination;
 use crate::error::{DestinationError, redirect};
@@ -45,7 +46,27 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
     if options.silent && was_silent(runtime, &parts.headers) {
         return redirect(destination.as_str());
     }
-    match authorization(runtime, parts, &destination, &options).await {
+    let again = format!("{}{}", runtime.settings.login_path(&destination), self::query(&options));
+    let replaces = session_id(runtime, &parts.headers).map(SessionId::bytes);
+    let intent = Intent::Login { replaces };
+    begin(runtime, &parts.headers, &Ask { destination, options, intent }, &again).await
+}
+
+/// What the provider is asked, and for what.
+pub(crate) struct Ask {
+    pub(crate) destination: Destination,
+    pub(crate) options: LoginOptions,
+    pub(crate) intent: Intent,
+}
+
+/// Sends the browser to the provider; `again` is the address that tries once more.
+pub(crate) async fn begin(
+    runtime: &Arc<Runtime>,
+    headers: &HeaderMap,
+    ask: &Ask,
+    again: &str,
+) -> Response<Bytes> {
+    match authorization(runtime, headers, ask).await {
         Ok(response) => {
             runtime.events().emit(EventCode::LoginStarted, None, &runtime.settings.relying_party.issuer);
             response
@@ -57,7 +78,7 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
                     StatusCode::BAD_GATEWAY,
                     "The sign-in service refused this application's request.",
                 ),
-                _ => unavailable(&again(runtime, &destination, &options)),
+                _ => unavailable(again),
             }
         }
     }
@@ -66,11 +87,6 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
 /// The page for a provider that is away; `address` starts the same login once more.
 pub(crate) fn unavailable(address: &str) -> Response<Bytes> {
     page::try_again("The sign-in service does not answer at the moment.", address)
-}
-
-/// Everything that the login was asked with, once more.
-fn again(runtime: &Runtime, destination: &Destination, options: &LoginOptions) -> String {
-    format!("{}{}", runtime.settings.login_path(destination), query(options))
 }
 
 /// Options as they stand in a login's address.
@@ -96,42 +112,71 @@ pub(crate) fn query(options: &LoginOptions) -> String {
 
 /// What a login's address asks for. A parameter that is not known is nobody's: it never reaches the provider.
 fn parse(runtime: &Runtime, query: &str) -> Result<(Destination, LoginOptions), String> {
-    let mut seen: Vec<String> = Vec::new();
-    let mut return_to = String::new();
-    let mut options = LoginOptions::default();
-    for (name, value) in form_urlencoded::parse(query.as_bytes()) {
-        if seen.iter().any(|seen| *seen == name) {
-            return Err("A parameter stands twice.".to_owned());
-        }
-        let bounded = || Some(value.clone().into_owned()).filter(|value| value.len() <= LONGEST_OPTION);
-        match &*name {
-            "return_to" => return_to = value.into_owned(),
-            "provider" if value == PROVIDER => {}
-            "provider" => return Err("There is no sign-in service of that name.".to_owned()),
-            "prompt" if value == "none" => options.silent = true,
-            "prompt" => options.prompt = Some(Prompt::from_name(&value).ok_or("This prompt is not known.")?),
-            "max_age" => {
-                let seconds = value.parse().map_err(|_| "max_age is a number of seconds.")?;
-                options.max_age = Some(Duration::from_secs(seconds));
-            }
-            "login_hint" => options.login_hint = Some(bounded().ok_or("login_hint is too long.")?),
-            "acr_values" => options.acr_values = scopes(&bounded().ok_or("acr_values is too long.")?),
-            _ => continue,
-        }
-        seen.push(name.into_owned());
+    let parameters = Parameters::parse(query)?;
+    if parameters.get("provider").is_some_and(|name| name != PROVIDER) {
+        return Err("There is no sign-in service of that name.".to_owned());
     }
-    let destination = runtime.settings.destination(&return_to).map_err(|error| match error {
-        DestinationError::TooLong { .. } => "The address to come back to is too long.".to_owned(),
-        _ => "The address to come back to is not one of this application.".to_owned(),
-    })?;
-    Ok((destination, options))
+    Ok((parameters.destination(runtime)?, parameters.options()?))
+}
+
+/// The parameters of an address of ours, each at most once.
+pub(crate) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    pub(crate) fn parse(query: &str) -> Result<Self, String> {
+        let mut parameters: Vec<(String, String)> = Vec::new();
+        for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
+            if parameters.iter().any(|(seen, _)| *seen == name) {
+                return Err("A parameter stands twice.".to_owned());
+            }
+            parameters.push((name, value));
+        }
+        Ok(Self(parameters))
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The same, where it is not too long to travel on.
+    pub(crate) fn bounded(&self, name: &str) -> Result<Option<&str>, String> {
+        match self.get(name) {
+            Some(value) if value.len() > LONGEST_OPTION => Err(format!("{name} is too long.")),
+            value => Ok(value),
+        }
+    }
+
+    pub(crate) fn destination(&self, runtime: &Runtime) -> Result<Destination, String> {
+        let return_to = self.get("return_to").unwrap_or_default();
+        runtime.settings.destination(return_to).map_err(|error| match error {
+            DestinationError::TooLong { .. } => "The address to come back to is too long.".to_owned(),
+            _ => "The address to come back to is not one of this application.".to_owned(),
+        })
+    }
+
+    pub(crate) fn options(&self) -> Result<LoginOptions, String> {
+        let mut options = LoginOptions::default();
+        match self.get("prompt") {
+            None => {}
+            Some("none") => options.silent = true,
+            Some(prompt) => {
+                options.prompt = Some(Prompt::from_name(prompt).ok_or("This prompt is not known.")?)
+            }
+        }
+        if let Some(max_age) = self.get("max_age") {
+            let seconds = max_age.parse().map_err(|_| "max_age is a number of seconds.")?;
+            options.max_age = Some(Duration::from_secs(seconds));
+        }
+        options.login_hint = self.bounded("login_hint")?.map(str::to_owned);
+        options.acr_values = self.bounded("acr_values")?.map(scopes).unwrap_or_default();
+        Ok(options)
+    }
 }
 
 async fn authorization(
     runtime: &Arc<Runtime>,
-    parts: &Parts,
-    destination: &Destination,
-    options: &LoginOptions,
+    headers: &HeaderMap,
+    ask: &Ask,
 ) -> Result<Response<Bytes>, ProviderError> {
     let relying_party = &runtime.settings.relying_party;
     let metadata = runtime.provider.metadata().await?;
@@ -139,33 +184,33 @@ async fn authorization(
         state: runtime.random.token(),
         nonce: runtime.random.token(),
         code_verifier: runtime.random.token(),
-        return_to: destination.as_str().to_owned(),
+        return_to: ask.destination.as_str().to_owned(),
         registration: registration(relying_party),
-        silent: options.silent,
-        max_age: options.max_age,
-        acr_values: options.acr_values.clone(),
+        silent: ask.options.silent,
+        max_age: ask.options.max_age,
+        acr_values: ask.options.acr_values.clone(),
         started_at: runtime.now(),
-        replaces: cookie::find(&parts.headers, &runtime.settings.session_cookie)
-            .and_then(SessionId::from_cookie)
-            .map(SessionId::bytes),
+        intent: ask.intent.clone(),
     };
+    let (connection, scopes) =
+        asked(runtime, &ask.intent).ok_or(ProviderError::Malformed("there is no such connection"))?;
     let request = AuthorizationRequest {
         client_id: &relying_party.client_id,
         redirect_uri: &relying_party.redirect_uri,
-        scopes: &relying_party.scopes,
-        resources: &relying_party.indicators,
+        scopes: &scopes,
+        resources: &connection.indicators,
         response_mode: relying_party.response_mode,
         state: &login.state,
         nonce: &login.nonce,
         code_verifier: &login.code_verifier,
         hosted_domain: relying_party.hosted_domain.as_deref(),
-        options,
+        options: &ask.options,
         additional: &relying_party.additional,
     };
     let kept = pending::LOGIN
         .keep(runtime, &login.state, &login)
         .ok_or(ProviderError::Malformed("the login under way cannot be kept"))?;
-    let mut cookies = pending::make_room(runtime, &parts.headers, kept.len());
+    let mut cookies = pending::make_room(runtime, headers, kept.len());
     cookies.push(kept);
     let parameters = request.parameters();
     let url = with_parameters(&metadata.authorization_endpoint, parameters.iter().map(|(n, v)| (*n, v)));
@@ -191,6 +236,25 @@ async fn authorization(
         cookie::append(headers, set);
     }
     Ok(response)
+}
+
+/// The connection that an intent is about, and every scope that is asked for.
+pub(crate) fn asked<'a>(runtime: &'a Runtime, intent: &Intent) -> Option<(&'a Registered, Vec<String>)> {
+    let connections = &runtime.settings.connections;
+    match intent {
+        Intent::Login { .. } => Some((connections.login(), connections.login().scopes.clone())),
+        Intent::Connect { connection, more_scopes, .. } => {
+            let connection = connections.named(connection)?;
+            let mut scopes = connection.scopes.clone();
+            more_scopes.iter().for_each(|scope| push_new(&mut scopes, scope));
+            Some((connection, scopes))
+        }
+    }
+}
+
+/// The session that the browser's cookie names, whether there is one or not.
+pub(crate) fn session_id(runtime: &Runtime, headers: &HeaderMap) -> Option<SessionId> {
+    cookie::find(headers, &runtime.settings.session_cookie).and_then(SessionId::from_cookie)
 }
 
 /// For whom a login was started. A callback for another registration is not its end.

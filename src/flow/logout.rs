@@ -108,10 +108,11 @@ pub(crate) async fn end_session(runtime: &Arc<Runtime>, id: SessionId) -> Result
     };
     runtime.sessions.end(id, &runtime.records).await?;
     let Some(record) = record else { return Ok(None) };
-    if runtime.settings.login_retention == Retention::Session {
-        let owner = Owner::User { issuer: record.issuer, subject: record.subject };
-        let grant = runtime.login_grant(&owner, row.key).await?;
-        end_grant(runtime, &grant).await;
+    let owner = Owner::User { issuer: record.issuer, subject: record.subject };
+    let connections = runtime.settings.connections.all().iter();
+    for connection in connections.filter(|connection| connection.retention == Retention::Session) {
+        let place = runtime.grant_place(owner.clone(), connection, id).await?;
+        end_grant(runtime, &place.row).await;
     }
     Ok(Some(record.id_token))
 }

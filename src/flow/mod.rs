@@ -2,11 +2,15 @@
 //! act; what is right is decided in `protocol`, `grant` and `destination`.
 
 pub(crate) mod callback;
+pub(crate) mod connect;
+pub(crate) mod flight;
+pub(crate) mod held_grant;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod page;
 pub(crate) mod pending;
 pub(crate) mod refresh;
+pub(crate) mod sign_in;
 
 use std::sync::Arc;
 
@@ -32,7 +36,10 @@ pub(crate) async fn endpoint(
         ("login", &Method::GET | &Method::HEAD) => login::start(runtime, &parts).await,
         ("callback", &Method::GET | &Method::POST) => callback::finish(runtime, parts, body).await,
         ("logout", &Method::GET | &Method::HEAD | &Method::POST) => logout::logout(runtime, &parts).await,
-        ("login" | "logout" | "callback", _) => not_allowed(endpoint),
+        ("connect", &Method::GET | &Method::HEAD) => connect::start(runtime, &parts).await,
+        ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => connect::end(runtime, &parts).await,
+        ("granted", &Method::GET | &Method::HEAD) => connect::resumed(runtime, &parts),
+        ("login" | "logout" | "callback" | "connect" | "disconnect" | "granted", _) => not_allowed(endpoint),
         _ => page::plain(StatusCode::NOT_FOUND, "There is nothing here."),
     }
 }
@@ -43,7 +50,7 @@ fn is_development(endpoint: &str) -> bool {
 
 fn not_allowed(endpoint: &str) -> Response<Bytes> {
     let allowed = match endpoint {
-        "login" => "GET, HEAD",
+        "login" | "connect" | "granted" => "GET, HEAD",
         "callback" => "GET, POST",
         _ => "GET, HEAD, POST",
     };

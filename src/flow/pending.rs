@@ -31,8 +31,17 @@ pub(crate) struct PendingLogin {
     pub(crate) max_age: Option<Duration>,
     pub(crate) acr_values: Vec<String>,
     pub(crate) started_at: Timestamp,
-    /// The session of the browser at that time: the callback may come without its cookie (`form_post`).
-    pub(crate) replaces: Option<[u8; 32]>,
+    pub(crate) intent: Intent,
+}
+
+/// What the tokens are for. Sessions are named by their ids, because the callback may come without the session's
+/// cookie (`form_post`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Intent {
+    /// Somebody signs in, in a browser that had this session.
+    Login { replaces: Option<[u8; 32]> },
+    /// The person of this session grants a connection, with these scopes besides those it always asks for.
+    Connect { session: [u8; 32], connection: String, more_scopes: Vec<String> },
 }
 
 /// A logout at the provider, from which the browser comes back.

@@ -4,6 +4,7 @@
 //! cites its section and has a test that fails without it.
 
 pub(crate) mod authorization;
+pub(crate) mod challenge;
 pub(crate) mod id_token;
 pub(crate) mod json;
 pub(crate) mod logout;

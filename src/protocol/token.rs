@@ -59,11 +59,13 @@ pub(crate) fn authenticated_form(
             authorization = Some(Secret::new(format!("Basic {credentials}")));
         }
         ClientAuth::Post => {
-            body.append_pair("client_id", client_id).append_pair("client_secret", secret);
+            body.append_pair("client_secret", secret);
         }
-        ClientAuth::None => {
-            body.append_pair("client_id", client_id);
-        }
+        ClientAuth::None => {}
+    }
+    // An authorization request that is pushed names the client already.
+    if auth != ClientAuth::Basic && !parameters.iter().any(|(name, _)| *name == "client_id") {
+        body.append_pair("client_id", client_id);
     }
     AuthenticatedForm { body: Secret::new(body.finish()), authorization }
 }
@@ -272,7 +274,7 @@ mod tests {
             prop_assert_eq!(basic.body.expose_secret(), "a=%26%3Db");
             let post = authenticated_form(&[], ClientAuth::Post, &id, Some(&given));
             let pairs: Vec<_> = form_urlencoded::parse(post.body.expose_secret().as_bytes()).into_owned().collect();
-            prop_assert_eq!(pairs, [("client_id".to_owned(), id), ("client_secret".to_owned(), secret)]);
+            prop_assert_eq!(pairs, [("client_secret".to_owned(), secret), ("client_id".to_owned(), id)]);
         }
 
         #[test]

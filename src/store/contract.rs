@@ -1,5 +1,7 @@
 //! The suite that every [`Store`] passes: each rule of the [contract](super), run over an empty store.
 
+#![expect(clippy::expect_used, reason = "a suite fails by panicking")]
+
 use std::sync::Arc;
 use std::time::Duration;
 

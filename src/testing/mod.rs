@@ -1,4 +1,39 @@
-//! What an application's own tests and benchmarks need.
+//! What an application's own tests and benchmarks need: somebody signed in without a login, a clock to move, and
+//! (feature `dev-provider`) a provider in the process.
+//!
+//! Nothing here belongs into a program that people use: enable the feature among `[dev-dependencies]`.
+//!
+//! ```
+//! use axum::{Router, routing::get};
+//! use http::{Request, StatusCode};
+//! use tower::ServiceExt;
+//! use tower_oidc::{Admin, CurrentUser, testing};
+//!
+//! async fn hello(user: CurrentUser) -> String {
+//!     format!("hello {}", user.nickname())
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let app = Router::new().route("/", get(hello)).route("/admin", get(|_: Admin| async {}));
+//!
+//! let as_ann = app.clone().layer(testing::as_user("ann").email("ann@example.test"));
+//! let answer = as_ann.clone().oneshot(Request::get("/").body(String::new()).unwrap()).await.unwrap();
+//! assert_eq!(answer.status(), StatusCode::OK);
+//! let answer = as_ann.oneshot(Request::get("/admin").body(String::new()).unwrap()).await.unwrap();
+//! assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+//!
+//! let anonymous = app.layer(testing::as_nobody());
+//! let answer = anonymous.oneshot(Request::get("/").body(String::new()).unwrap()).await.unwrap();
+//! assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+//! # }
+//! ```
+
+mod as_user;
+pub use as_user::{AsUser, AsUserService, as_nobody, as_user};
+
+mod clock;
+pub use clock::ManualClock;
 
 mod sessions;
 pub use sessions::start_session;

@@ -4,8 +4,10 @@ use serde_json::{Map, Value};
 
 use crate::error::Error;
 use crate::layer::OidcLayer;
+use crate::runtime::Runtime;
 use crate::secret::Secret;
 use crate::session::{SessionId, SessionRecord};
+use crate::store::StoreError;
 
 /// Starts a session as a finished login does, without a browser and without a provider, and returns what the browser
 /// would send: the value of a `Cookie` header. No grant comes with it, so the person has no tokens.
@@ -20,6 +22,16 @@ pub async fn start_session(
     claims: Map<String, Value>,
 ) -> Result<String, Error> {
     let runtime = &layer.runtime;
+    let id = start(runtime, issuer, subject, claims).await?;
+    Ok(format!("{}={}", runtime.settings.session_cookie, id.to_cookie()))
+}
+
+pub(super) async fn start(
+    runtime: &Runtime,
+    issuer: &str,
+    subject: &str,
+    claims: Map<String, Value>,
+) -> Result<SessionId, StoreError> {
     let now = runtime.now();
     let id = SessionId::new(runtime.random.bytes());
     let record = SessionRecord {
@@ -35,5 +47,5 @@ pub async fn start_session(
         ends_at: now.plus(runtime.settings.absolute_lifetime),
     };
     runtime.sessions.start(id, record, &runtime.records, now).await?;
-    Ok(format!("{}={}", runtime.settings.session_cookie, id.to_cookie()))
+    Ok(id)
 }

@@ -4,8 +4,15 @@
 
 mod support;
 
+// The rules of the house: what each module must not know.
+mod house;
+
 // A person signs in: requests, pending logins, what a callback must refuse.
 mod login;
+// One refresh for one expiry, whatever fails, hangs up or happens at once.
+mod refresh;
+// Calls to APIs: where the token goes, what redirects and refusals do.
+mod api_client;
 
 // The demo as a process, with the development provider that it brings.
 mod demo;

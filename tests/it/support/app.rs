@@ -51,6 +51,10 @@ pub struct App {
 pub struct Events(Arc<Mutex<Vec<Event>>>);
 
 impl Events {
+    pub fn push(&self, event: &Event) {
+        self.0.lock().unwrap().push(event.clone());
+    }
+
     pub fn all(&self) -> Vec<Event> {
         self.0.lock().unwrap().clone()
     }

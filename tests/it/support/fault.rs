@@ -100,7 +100,7 @@ impl Gate {
     }
 
     /// Where a call waits. A caller that hangs up stops waiting.
-    pub(super) async fn wait(&self) {
+    pub async fn wait(&self) {
         self.0.send_modify(|state| {
             state.arrived += 1;
             state.waiting += 1;

@@ -144,6 +144,24 @@ impl Demo {
         format!("{}{path}", self.url)
     }
 
+    /// Tells it to stop, as a deploy does.
+    pub(crate) fn terminate(&self) {
+        let id = self.process.child.id().expect("it is running").to_string();
+        let told = std::process::Command::new("kill").args(["-TERM", &id]).status();
+        assert!(told.expect("kill is there").success());
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.process.child.try_wait().expect("a process has a state").is_none()
+    }
+
+    /// Waits until it has ended by itself, and returns its exit code.
+    pub(crate) async fn ended(&mut self) -> Option<i32> {
+        let ended = timeout(PATIENCE, self.process.child.wait()).await;
+        let ended = ended.unwrap_or_else(|_| panic!("it does not end:\n{}", self.output()));
+        ended.expect("a process has a state").code()
+    }
+
     /// Its log, at the level `trace`.
     pub(crate) fn output(&self) -> String {
         self.process.output()

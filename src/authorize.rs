@@ -1,0 +1,250 @@
+//! The outgoing side: a layer for HTTP clients that releases a token where it belongs, and nowhere else.
+
+use std::fmt;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION,
+    PROXY_AUTHORIZATION, WWW_AUTHENTICATE,
+};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use tower::{BoxError, Layer, Service, ServiceExt};
+use url::Url;
+
+use crate::error::{Error, ErrorKind};
+use crate::protocol::authorization::LoginOptions;
+use crate::protocol::challenge::{Demand, demand};
+use crate::resource;
+use crate::store::BoxFuture;
+use crate::user_tokens::{AccessToken, UserTokens};
+
+/// The longest that a call may take, with renewed tokens and redirects.
+const DEADLINE: Duration = Duration::from_secs(30);
+/// So many redirects are followed.
+const MOST_REDIRECTS: usize = 10;
+
+/// A layer over any HTTP client that is a tower service: its requests go out as the person of a request.
+///
+/// 1. The first URL must be covered by a registered resource; otherwise nothing is sent. An `Authorization` header
+///    that is there is replaced.
+/// 2. Redirects are followed, at most ten; the client must not do so itself. One that leaves the resource goes on
+///    without the token, one that leaves the origin without cookies, and one that leaves https is an error.
+/// 3. At 401 the token is renewed once and the request sent once more. An API that refuses again, or says
+///    `insufficient_scope` (RFC 6750) or `insufficient_user_authentication` (RFC 9470), is answered with
+///    [`ErrorKind::ConsentRequired`], which sends the person where they can help.
+/// 4. A call takes at most 30 seconds, whatever it needs.
+///
+/// Bodies are `Clone`, because a request may be sent twice, and `Default`, because a redirect may drop them.
+///
+/// # With reqwest
+///
+/// ```no_run
+/// # use bytes::Bytes;
+/// # use http::{Request, Response};
+/// # use tower::{Layer, ServiceExt, service_fn};
+/// # async fn call(tokens: tower_oidc::UserTokens) -> Result<(), Box<dyn std::error::Error>> {
+/// // Redirects are the layer's: reqwest would take the token along.
+/// let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+/// let client = service_fn(move |request: Request<Bytes>| {
+///     let client = client.clone();
+///     async move {
+///         let response = client.execute(request.try_into()?).await?;
+///         Ok::<_, reqwest::Error>(Response::<reqwest::Body>::from(response))
+///     }
+/// });
+/// let request = Request::get("https://api.example/agenda").body(Bytes::new())?;
+/// let response = tokens.layer().layer(client).oneshot(request).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct AuthorizeLayer {
+    tokens: UserTokens,
+}
+
+impl AuthorizeLayer {
+    pub(crate) fn new(tokens: UserTokens) -> Self {
+        Self { tokens }
+    }
+}
+
+impl<S> Layer<S> for AuthorizeLayer {
+    type Service = Authorize<S>;
+
+    fn layer(&self, inner: S) -> Authorize<S> {
+        Authorize { inner, tokens: self.tokens.clone() }
+    }
+}
+
+impl fmt::Debug for AuthorizeLayer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AuthorizeLayer").field("tokens", &self.tokens).finish()
+    }
+}
+
+/// The service of [`AuthorizeLayer`].
+#[derive(Clone)]
+pub struct Authorize<S> {
+    inner: S,
+    tokens: UserTokens,
+}
+
+impl<S> fmt::Debug for Authorize<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Authorize").field("tokens", &self.tokens).finish_non_exhaustive()
+    }
+}
+
+impl<S, B, R> Service<Request<B>> for Authorize<S>
+where
+    S: Service<Request<B>, Response = Response<R>> + Clone + Send + Sync + 'static,
+    S::Error: Into<BoxError>,
+    S::Future: Send + 'static,
+    B: Clone + Default + Send + Sync + 'static,
+    R: Send + 'static,
+{
+    type Response = Response<R>;
+    type Error = Error;
+    type Future = BoxFuture<'static, Result<Response<R>, Error>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        // Each request waits for a client of its own: one call may need several.
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let this = self.clone();
+        Box::pin(async move {
+            let call = tokio::time::timeout(DEADLINE, this.run(request));
+            call.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Upstream, "the API takes too long")))
+        })
+    }
+}
+
+impl<S> Authorize<S> {
+    async fn run<B, R>(&self, request: Request<B>) -> Result<Response<R>, Error>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone,
+        S::Error: Into<BoxError>,
+        B: Clone + Default,
+    {
+        let tokens = &self.tokens;
+        let mut request = Outgoing::new(request)?;
+        let source = tokens.source(&request.url).ok_or_else(Error::no_token_for_url)?;
+        let mut token = Some(tokens.token(&source, None).await?);
+        let (mut renewed, mut redirects) = (false, 0);
+        loop {
+            let response = self.send(&request, token.as_ref()).await?;
+            if let Some(released) = &token {
+                match (wanted(&response), response.status()) {
+                    (Some(Demand::Authentication { acr_values, max_age }), StatusCode::UNAUTHORIZED) => {
+                        let options = LoginOptions { acr_values, max_age, ..LoginOptions::default() };
+                        return Err(tokens.consent_required(&source, &[], &options).await);
+                    }
+                    (Some(Demand::Scopes(scopes)), StatusCode::FORBIDDEN)
+                        if tokens.may_ask(&source, &scopes) =>
+                    {
+                        return Err(tokens
+                            .consent_required(&source, &scopes, &LoginOptions::default())
+                            .await);
+                    }
+                    (_, StatusCode::UNAUTHORIZED) if renewed => {
+                        return Err(tokens.consent_required(&source, &[], &LoginOptions::default()).await);
+                    }
+                    (_, StatusCode::UNAUTHORIZED) => {
+                        renewed = true;
+                        token = Some(tokens.token(&source, Some(released)).await?);
+                        continue;
+                    }
+                    _ => {}
+                }
+            }
+            let Some(target) = redirect_target(&request.url, &response) else { return Ok(response) };
+            let downgrade = request.url.scheme() == "https" && target.scheme() != "https";
+            let target = resource::parse(target.as_str()).filter(|_| !downgrade).ok_or_else(|| {
+                Error::new(ErrorKind::Upstream, "the API redirects to a URL that is not safe")
+            })?;
+            // Once outside, always outside: who was sent away does not get the token by sending back.
+            if tokens.source(&target).as_ref() != Some(&source) {
+                token = None;
+            }
+            if redirects == MOST_REDIRECTS {
+                return Err(Error::new(ErrorKind::Upstream, "the API redirects too often"));
+            }
+            redirects += 1;
+            request.follow(target, response.status());
+        }
+    }
+
+    async fn send<B, R>(
+        &self,
+        outgoing: &Outgoing<B>,
+        token: Option<&AccessToken>,
+    ) -> Result<Response<R>, Error>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone,
+        S::Error: Into<BoxError>,
+        B: Clone,
+    {
+        let mut request = Request::new(outgoing.body.clone());
+        *request.method_mut() = outgoing.method.clone();
+        *request.uri_mut() = outgoing.url.as_str().parse::<Uri>().map_err(|error| {
+            Error::new(ErrorKind::Upstream, "the URL cannot be called").with_source(error)
+        })?;
+        *request.headers_mut() = outgoing.headers.clone();
+        if let Some(authorization) = token.and_then(AccessToken::header) {
+            request.headers_mut().insert(AUTHORIZATION, authorization);
+        }
+        let answer = self.inner.clone().oneshot(request).await;
+        answer.map_err(|error| Error::new(ErrorKind::Upstream, "the API does not answer").with_source(error))
+    }
+}
+
+/// A request that may be sent more than once.
+struct Outgoing<B> {
+    method: Method,
+    url: Url,
+    headers: HeaderMap,
+    body: B,
+}
+
+impl<B: Default> Outgoing<B> {
+    fn new(request: Request<B>) -> Result<Self, Error> {
+        let (mut parts, body) = request.into_parts();
+        let url = resource::parse(&parts.uri.to_string()).ok_or_else(Error::no_token_for_url)?;
+        parts.headers.remove(AUTHORIZATION);
+        // The URL says it, and a redirect changes it.
+        parts.headers.remove(HOST);
+        Ok(Self { method: parts.method, url, headers: parts.headers, body })
+    }
+
+    /// The next request of a redirect (RFC 9110 section 15.4): all but 307 and 308 become a GET without a body.
+    fn follow(&mut self, target: Url, status: StatusCode) {
+        let keeps_body = matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
+        if !keeps_body && self.method != Method::HEAD {
+            self.method = Method::GET;
+            self.body = B::default();
+            for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
+                self.headers.remove(name);
+            }
+        }
+        if target.origin() != self.url.origin() {
+            // What was meant for one server is none of the next one's business.
+            for name in [COOKIE, PROXY_AUTHORIZATION] {
+                self.headers.remove(name);
+            }
+        }
+        self.url = target;
+    }
+}
+
+fn redirect_target<R>(from: &Url, response: &Response<R>) -> Option<Url> {
+    let redirects = matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308);
+    let location = response.headers().get(LOCATION).filter(|_| redirects)?;
+    from.join(location.to_str().ok()?).ok()
+}
+
+fn wanted<R>(response: &Response<R>) -> Option<Demand> {
+    response.headers().get_all(WWW_AUTHENTICATE).iter().find_map(|header| demand(header.as_bytes()))
+}

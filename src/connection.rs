@@ -1,0 +1,227 @@
+//! Connections: what a person grants besides signing in, each under a name of its own.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::Retention;
+use crate::grant::LOGIN;
+use crate::resource::{Resource, Resources};
+
+/// More that a person may grant at the login's provider, when it is needed and not before: scopes, and the APIs
+/// that their tokens may go to.
+///
+/// Its grant is its own: connecting or disconnecting one leaves the login's and every other as they are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[non_exhaustive]
+pub struct Connection {
+    /// What the application calls it. `login` is the login's own.
+    pub name: String,
+    /// Scopes to ask for besides `openid` and those of the resources, such as `offline_access`.
+    #[serde(default)]
+    pub scopes: Vec<String>,
+    /// The APIs that its tokens may go to.
+    #[serde(default)]
+    pub resources: Vec<Resource>,
+    /// How long its grant lives: until it is disconnected, unless it says otherwise.
+    #[serde(default = "user")]
+    pub retention: Retention,
+}
+
+fn user() -> Retention {
+    Retention::User
+}
+
+impl Connection {
+    /// A connection of this name.
+    pub fn new(name: impl Into<String>) -> Self {
+        Self { name: name.into(), scopes: Vec::new(), resources: Vec::new(), retention: user() }
+    }
+
+    /// One more scope to ask for.
+    #[must_use]
+    pub fn scope(mut self, scope: impl Into<String>) -> Self {
+        self.scopes.push(scope.into());
+        self
+    }
+
+    /// One more API that its tokens may go to.
+    #[must_use]
+    pub fn resource(mut self, resource: Resource) -> Self {
+        self.resources.push(resource);
+        self
+    }
+
+    /// How long its grant lives.
+    #[must_use]
+    pub fn retention(mut self, retention: Retention) -> Self {
+        self.retention = retention;
+        self
+    }
+}
+
+/// The connections, checked: the login's first.
+#[derive(Clone, Debug)]
+pub(crate) struct Connections {
+    all: Vec<Registered>,
+    resources: Resources,
+}
+
+/// One connection as it is used.
+#[derive(Clone, Debug)]
+pub(crate) struct Registered {
+    pub(crate) name: String,
+    /// Everything that is asked for.
+    pub(crate) scopes: Vec<String>,
+    /// What may be asked for later.
+    pub(crate) optional_scopes: Vec<String>,
+    pub(crate) indicators: Vec<String>,
+    pub(crate) retention: Retention,
+}
+
+/// Where the token of a URL comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    pub(crate) connection: String,
+    pub(crate) indicator: Option<String>,
+    /// What the resource is asked with, where it has tokens of its own.
+    pub(crate) scopes: Vec<String>,
+}
+
+impl Source {
+    pub(crate) fn new(connection: &str, resource: &Resource) -> Self {
+        Self {
+            connection: connection.to_owned(),
+            indicator: resource.indicator.clone(),
+            scopes: resource.scopes.clone(),
+        }
+    }
+}
+
+impl Connections {
+    /// `login` holds what the login asks for.
+    pub(crate) fn check(login: Connection, others: &[Connection], problems: &mut Vec<String>) -> Self {
+        let mut all: Vec<Registered> = Vec::new();
+        let mut resources = Vec::new();
+        for connection in std::iter::once(&login).chain(others) {
+            let name = &connection.name;
+            let valid = !name.is_empty() && name.len() <= 64;
+            if !valid || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) {
+                problems
+                    .push(format!("a connection is called {name:?}: use up to 64 letters, digits, - and _"));
+            }
+            if all.iter().any(|other| other.name == *name) {
+                problems.push(match name.as_str() {
+                    LOGIN => "a connection is called `login`, which is the login's own".to_owned(),
+                    _ => format!("two connections are called {name:?}: give each its own name"),
+                });
+            }
+            all.push(Registered::new(connection, problems));
+            resources.extend(connection.resources.iter().map(|resource| (name.as_str(), resource)));
+        }
+        let resources = Resources::check(&resources, problems);
+        Self { all, resources }
+    }
+
+    pub(crate) fn login(&self) -> &Registered {
+        &self.all[0]
+    }
+
+    pub(crate) fn others(&self) -> &[Registered] {
+        &self.all[1..]
+    }
+
+    pub(crate) fn all(&self) -> &[Registered] {
+        &self.all
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Option<&Registered> {
+        self.all.iter().find(|connection| connection.name == name)
+    }
+
+    pub(crate) fn resources(&self) -> &Resources {
+        &self.resources
+    }
+}
+
+impl Registered {
+    fn new(connection: &Connection, problems: &mut Vec<String>) -> Self {
+        let mut scopes = Vec::new();
+        let asked = connection.resources.iter().flat_map(|resource| &resource.scopes);
+        for scope in std::iter::once(&"openid".to_owned()).chain(&connection.scopes).chain(asked) {
+            push_new(&mut scopes, scope);
+        }
+        let mut optional_scopes = Vec::new();
+        for scope in connection.resources.iter().flat_map(|resource| &resource.optional_scopes) {
+            push_new(&mut optional_scopes, scope);
+        }
+        for scope in scopes.iter().chain(&optional_scopes) {
+            if scope.is_empty() || !scope.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
+                problems.push(format!("{scope:?} is not a scope (RFC 6749 section 3.3)"));
+            }
+        }
+        Self {
+            name: connection.name.clone(),
+            scopes,
+            optional_scopes,
+            indicators: connection
+                .resources
+                .iter()
+                .filter_map(|resource| resource.indicator.clone())
+                .collect(),
+            retention: connection.retention,
+        }
+    }
+
+    /// The one API whose token comes with the code. Those of several come with the first refresh for each.
+    pub(crate) fn single_indicator(&self) -> Option<&str> {
+        match self.indicators.as_slice() {
+            [indicator] => Some(indicator),
+            _ => None,
+        }
+    }
+
+    /// Whether a scope may be asked for here at all.
+    pub(crate) fn knows(&self, scope: &str) -> bool {
+        self.scopes.iter().chain(&self.optional_scopes).any(|known| known == scope)
+    }
+}
+
+/// Adds what is not there yet.
+pub(crate) fn push_new(scopes: &mut Vec<String>, scope: &str) {
+    if !scopes.iter().any(|known| known == scope) {
+        scopes.push(scope.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(others: &[Connection]) -> Result<Connections, Vec<String>> {
+        let mut problems = Vec::new();
+        let login =
+            Connection::new(LOGIN).resource(Resource::new("cal", "https://api.test/cal").scope("cal"));
+        let checked = Connections::check(login, others, &mut problems);
+        if problems.is_empty() { Ok(checked) } else { Err(problems) }
+    }
+
+    #[test]
+    fn each_asks_for_its_own_scopes_once() {
+        let mail = Connection::new("mail").scope("mail").scope("openid").scope("mail");
+        let connections = check(&[mail]).unwrap();
+        assert_eq!(connections.login().scopes, ["openid", "cal"]);
+        assert_eq!(connections.named("mail").unwrap().scopes, ["openid", "mail"]);
+    }
+
+    #[test]
+    fn names_and_prefixes_are_unique() {
+        assert!(check(&[Connection::new("login")]).is_err());
+        assert!(check(&[Connection::new("a"), Connection::new("a")]).is_err());
+        assert!(check(&[Connection::new("")]).is_err());
+        assert!(check(&[Connection::new("a b")]).is_err());
+        assert!(check(&[Connection::new("a").scope("x y")]).is_err());
+        let same = Connection::new("a").resource(Resource::new("other", "https://api.test/cal/"));
+        assert!(check(&[same]).is_err());
+        assert!(check(&[Connection::new("a"), Connection::new("b")]).is_ok());
+    }
+}

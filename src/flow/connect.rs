@@ -1,0 +1,275 @@
+//! Connections: the person of a session grants more, takes it back, or sees how it stands.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, Method, Response, StatusCode};
+use subtle::ConstantTimeEq;
+
+use super::callback::LoginFailure;
+use super::login::{Ask, Parameters, begin, query, session_id};
+use super::page;
+use super::pending::Intent;
+use super::sign_in::{Verified, keep_grant, new_grant, revoke};
+use crate::connection::{Registered, push_new};
+use crate::destination::Destination;
+use crate::error::redirect;
+use crate::events::EventCode;
+use crate::flow::held_grant::GrantPlace;
+use crate::grant::{Grant, Owner};
+use crate::protocol::authorization::LoginOptions;
+use crate::protocol::token::scopes;
+use crate::records::Loaded;
+use crate::runtime::Runtime;
+use crate::secret::Secret;
+use crate::session::{Session, SessionId};
+use crate::settings::encoded;
+use crate::store::StoreError;
+
+/// The address that asks the person to grant a connection.
+pub(crate) fn path(runtime: &Runtime, connection: &str, destination: &Destination) -> String {
+    let connect = runtime.settings.path_to("connect");
+    format!("{connect}?connection={}&return_to={}", encoded(connection), encoded(destination.as_str()))
+}
+
+/// The same, with what is needed besides.
+pub(crate) fn path_with(
+    runtime: &Runtime,
+    connection: &str,
+    destination: &Destination,
+    more_scopes: &[String],
+    options: &LoginOptions,
+) -> String {
+    let mut address = path(runtime, connection, destination);
+    if !more_scopes.is_empty() {
+        address.push_str(&format!("&scope={}", encoded(&more_scopes.join(" "))));
+    }
+    address + &query(options)
+}
+
+pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes> {
+    let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
+    let parsed = Parameters::parse(parts.uri.query().unwrap_or_default())
+        .and_then(|given| Ok((given.destination(runtime)?, given.options()?, given)));
+    let (destination, options, given) = match parsed {
+        Ok(parsed) => parsed,
+        Err(refusal) => return bad_request(&refusal),
+    };
+    let Some(connection) = given.get("connection").and_then(|name| runtime.settings.connections.named(name))
+    else {
+        return bad_request("There is no connection of that name.");
+    };
+    let more = match given.bounded("scope") {
+        Ok(scope) => scope.map(scopes).unwrap_or_default(),
+        Err(refusal) => return bad_request(&refusal),
+    };
+    // A link must not talk people into granting what the application never asks for.
+    if !more.iter().all(|scope| connection.knows(scope)) {
+        return bad_request("There is no such scope to be asked for.");
+    }
+    let here = path_with(runtime, &connection.name, &destination, &more, &options);
+    let session = match session_id(runtime, &parts.headers) {
+        Some(id) => runtime.sessions.find(id, &runtime.records, runtime.now()).await,
+        None => Ok(None),
+    };
+    let session = match session {
+        Ok(Some(session)) => session,
+        // First the person, then what they grant.
+        Ok(None) => match runtime.settings.destination(&here) {
+            Ok(here) => return redirect(&runtime.settings.login_path(&here)),
+            Err(_) => return bad_request("The address to come back to is too long."),
+        },
+        Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
+    };
+    let granted = match granted(runtime, connection, &session).await {
+        Ok(granted) => granted,
+        Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
+    };
+    // The union: what is asked for now must not take away what was granted before.
+    let mut more_scopes = Vec::new();
+    for scope in granted.iter().filter(|scope| connection.knows(scope)).chain(&more) {
+        if !connection.scopes.contains(scope) {
+            push_new(&mut more_scopes, scope);
+        }
+    }
+    let intent =
+        Intent::Connect { session: session.id.bytes(), connection: connection.name.clone(), more_scopes };
+    begin(runtime, &parts.headers, &Ask { destination, options, intent }, &here).await
+}
+
+async fn granted(
+    runtime: &Runtime,
+    connection: &Registered,
+    session: &Session,
+) -> Result<Vec<String>, StoreError> {
+    let place = runtime.grant_place(owner(session), connection, session.id).await?;
+    Ok(match runtime.records.load::<Grant>(&place.row).await? {
+        Loaded::Found(found) if found.value.owner == place.owner => found.value.scopes,
+        _ => Vec::new(),
+    })
+}
+
+/// Whose grants a session's are.
+pub(crate) fn owner(session: &Session) -> Owner {
+    Owner::User { issuer: session.issuer.to_string(), subject: session.subject.to_string() }
+}
+
+/// The session in which a connection was started, if it still is the browser's; `None` for a login.
+pub(crate) async fn session(
+    runtime: &Runtime,
+    headers: &HeaderMap,
+    intent: &Intent,
+) -> Result<Option<Arc<Session>>, LoginFailure> {
+    let Intent::Connect { session, .. } = intent else { return Ok(None) };
+    let id = SessionId::new(*session);
+    // A cross-site POST comes without the cookie; one that comes must be the same.
+    if session_id(runtime, headers).is_some_and(|cookie| !bool::from(cookie.bytes().ct_eq(session))) {
+        return Err(LoginFailure::SessionOver);
+    }
+    match runtime.sessions.find(id, &runtime.records, runtime.now()).await? {
+        Some(session) => Ok(Some(session)),
+        None => Err(LoginFailure::SessionOver),
+    }
+}
+
+/// Keeps what the person granted, if it was that person.
+pub(crate) async fn keep(
+    runtime: &Arc<Runtime>,
+    connection: &Registered,
+    asked: &[String],
+    session: Arc<Session>,
+    verified: Verified<'_>,
+) -> Result<(), LoginFailure> {
+    let facts = &verified.id_token.facts;
+    if (facts.issuer.as_str(), facts.subject.as_str()) != (&*session.issuer, &*session.subject) {
+        revoke(runtime, verified.tokens).await;
+        return Err(LoginFailure::AccountMismatch);
+    }
+    // The exchange took time: whoever signed out meanwhile gets nothing kept.
+    if runtime.sessions.find(session.id, &runtime.records, runtime.now()).await?.is_none() {
+        revoke(runtime, verified.tokens).await;
+        return Err(LoginFailure::SessionOver);
+    }
+    let now = runtime.now();
+    let place = runtime.grant_place(owner(&session), connection, session.id).await?;
+    let mut grant = new_grant(&place, connection, asked, &verified, now);
+    grant.consented_at = Some(now);
+    keep_grant(runtime, &place, connection.retention, grant, session.ends_at).await?;
+    runtime.events().emit(EventCode::Connected, session.user(), &connection.name);
+    Ok(())
+}
+
+/// What became of a connection that was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Disconnected {
+    /// There was nothing to take back.
+    NotConnected,
+    /// It is gone here, and the provider has revoked the token.
+    Revoked,
+    /// It is gone here. The provider offers no revocation, or there was no token to revoke.
+    Forgotten,
+    /// It is gone here, and the provider did not revoke the token: it lives there until it expires.
+    NotRevoked,
+}
+
+/// Deletes the grant, then has its token revoked (RFC 7009): the refresh token first, with which the provider should
+/// end the access tokens too.
+pub(crate) async fn disconnect(
+    runtime: &Arc<Runtime>,
+    place: GrantPlace,
+    connection: &str,
+) -> Result<Disconnected, StoreError> {
+    let grant = match runtime.records.load::<Grant>(&place.row).await? {
+        Loaded::Found(found) if found.value.owner == place.owner => Some(found.value),
+        _ => None,
+    };
+    // First here: whatever the provider does, nobody gets a token of it any more.
+    let deleted = runtime.records.delete(place.row.key, None).await?;
+    runtime.events().emit(EventCode::Disconnected, place.user(), connection);
+    let Some(grant) = grant else {
+        return Ok(if deleted { Disconnected::Forgotten } else { Disconnected::NotConnected });
+    };
+    let refresh_token = grant.refresh_token.map(|token| (token, "refresh_token"));
+    let access_token = || grant.token_sets.into_iter().next().map(|set| (set.access_token, "access_token"));
+    match refresh_token.or_else(access_token) {
+        Some((token, hint)) => Ok(revoked(runtime, token, hint).await),
+        None => Ok(Disconnected::Forgotten),
+    }
+}
+
+/// In a task of its own: a browser that goes away does not keep the token alive.
+async fn revoked(runtime: &Arc<Runtime>, token: Secret, hint: &'static str) -> Disconnected {
+    let provider = Arc::clone(&runtime.provider);
+    let revoking = runtime.tasks.spawn(async move {
+        let offered = provider.metadata().await.is_ok_and(|metadata| metadata.revocation_endpoint.is_some());
+        match provider.revoke(&token, hint).await {
+            Ok(()) if offered => Disconnected::Revoked,
+            Ok(()) => Disconnected::Forgotten,
+            Err(_) => Disconnected::NotRevoked,
+        }
+    });
+    revoking.await.unwrap_or(Disconnected::NotRevoked)
+}
+
+/// `POST /auth/disconnect?connection=…&return_to=…`, for a form on a page.
+pub(crate) async fn end(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes> {
+    let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
+    let parsed = Parameters::parse(parts.uri.query().unwrap_or_default())
+        .and_then(|given| Ok((given.destination(runtime)?, given)));
+    let (destination, given) = match parsed {
+        Ok(parsed) => parsed,
+        Err(refusal) => return bad_request(&refusal),
+    };
+    let Some(connection) = given.get("connection").and_then(|name| runtime.settings.connections.named(name))
+    else {
+        return bad_request("There is no connection of that name.");
+    };
+    if parts.method != Method::POST {
+        let action =
+            format!("{}?{}", runtime.settings.path_to("disconnect"), parts.uri.query().unwrap_or_default());
+        return page::confirmation("Do you want to take this access back?", &action, "Disconnect");
+    }
+    if runtime.settings.same_origin(&parts.headers) != Some(true) {
+        runtime.events().emit(EventCode::CrossSiteRefused, None, "a disconnection");
+        return page::plain(StatusCode::FORBIDDEN, "Another site asked to take this access back.");
+    }
+    let ended = async {
+        let Some(id) = session_id(runtime, &parts.headers) else { return Ok(None) };
+        let Some(session) = runtime.sessions.find(id, &runtime.records, runtime.now()).await? else {
+            return Ok(None);
+        };
+        let place = runtime.grant_place(owner(&session), connection, session.id).await?;
+        disconnect(runtime, place, &connection.name).await.map(Some)
+    };
+    match ended.await {
+        Ok(Some(Disconnected::NotRevoked)) => page::page(
+            StatusCode::OK,
+            "Disconnected",
+            "This application has forgotten the access. The service that gave it could not be told, so it may be \
+             listed there until it expires.",
+            &[(destination.as_str(), "Continue")],
+        ),
+        Ok(Some(_)) => redirect(destination.as_str()),
+        Ok(None) => redirect(&runtime.settings.login_path(&destination)),
+        Err::<_, StoreError>(_) => {
+            page::try_again("Nothing can be disconnected at the moment.", destination.as_str())
+        }
+    }
+}
+
+/// `GET /auth/granted?return_to=…`: where a form that needed more access comes back to.
+pub(crate) fn resumed(runtime: &Runtime, parts: &Parts) -> Response<Bytes> {
+    let destination =
+        Parameters::parse(parts.uri.query().unwrap_or_default()).and_then(|given| given.destination(runtime));
+    match destination {
+        Ok(destination) => page::page(
+            StatusCode::OK,
+            "Access was granted",
+            "What you had sent needed it and was not carried out. Please go back and send it again.",
+            &[(destination.as_str(), "Go back")],
+        ),
+        Err(refusal) => page::plain(StatusCode::BAD_REQUEST, &refusal),
+    }
+}

@@ -1,0 +1,206 @@
+//! One flight: a grant's refresh token is spent, and what comes for it is verified, written, and only then used.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::held_grant::{GrantPlace, NoToken, Step, Want, next, read};
+use super::sign_in::revoke;
+use crate::ambient::Timestamp;
+use crate::events::EventCode;
+use crate::grant::{Grant, Lease, Standing};
+use crate::outbound::CALL_DEADLINE;
+use crate::protocol::id_token::{IdTokenError, Occasion};
+use crate::protocol::token::TokenResponse;
+use crate::provider::{KEY_SET_THROTTLE, ProviderError, cause};
+use crate::runtime::Runtime;
+use crate::store::{StoreError, Version};
+
+/// How long a lease holds: two calls to the provider, and what the store takes.
+const LEASE: Duration = Duration::from_secs(2 * CALL_DEADLINE.as_secs() + 10);
+/// Between two attempts to write a new generation; doubling up to the second.
+const FIRST_RETRY: Duration = Duration::from_millis(50);
+const LAST_RETRY: Duration = Duration::from_secs(2);
+
+/// To the newest generation of the grant.
+pub(crate) async fn refresh(
+    runtime: &Arc<Runtime>,
+    place: &GrantPlace,
+    want: &Want,
+) -> Result<Grant, NoToken> {
+    loop {
+        let (grant, version, expires_at) = read(runtime, place).await?.ok_or(NoToken::Consent)?;
+        let now = runtime.now();
+        match next(&grant, want, now, place.row.key.0[1]) {
+            Step::Serve => {
+                runtime.events().emit(EventCode::RefreshAdopted, place.user(), "somebody else refreshed it");
+                return Ok(grant);
+            }
+            Step::Consent => return Err(NoToken::Consent),
+            Step::ServeAndRenew | Step::Refresh => {}
+        }
+        if let Some(lease) = grant.lease.as_ref().filter(|lease| lease.holds(now, LEASE)) {
+            runtime.records.wait(place.row.key, version, lease.until.since(now)).await?;
+            continue;
+        }
+        let lease = Lease { holder: runtime.random.bytes(), until: now.plus(LEASE) };
+        let leased = Grant { lease: Some(lease.clone()), ..grant.clone() };
+        if let Some(version) =
+            runtime.records.swap(&place.row, Some(version), &leased, expires_at, vec![]).await?
+        {
+            return Spend { runtime, place, want, grant, lease, version, expires_at }.run().await;
+        }
+    }
+}
+
+/// The lease is ours: the refresh token is spent here and nowhere else.
+struct Spend<'a> {
+    runtime: &'a Arc<Runtime>,
+    place: &'a GrantPlace,
+    want: &'a Want,
+    /// As it was before the lease.
+    grant: Grant,
+    lease: Lease,
+    /// Of the row with the lease.
+    version: Version,
+    expires_at: Timestamp,
+}
+
+impl Spend<'_> {
+    async fn run(self) -> Result<Grant, NoToken> {
+        let provider = &self.runtime.provider;
+        let indicator = self.want.indicator.as_deref();
+        let Some(refresh_token) = &self.grant.refresh_token else { return Err(NoToken::Consent) };
+        // First the keys: nothing is spent for an answer that could not be verified.
+        let mut answer = match provider.ready().await {
+            Ok(()) => provider.refresh(refresh_token, indicator, &self.want.scopes).await,
+            Err(error) => return self.release(error).await,
+        };
+        if matches!(answer, Err(ProviderError::Unavailable(_) | ProviderError::Malformed(_))) {
+            // Lost on its way, perhaps after the provider had rotated: providers that forgive a repeated
+            // request do so for a moment only.
+            answer = provider.refresh(refresh_token, indicator, &self.want.scopes).await;
+        }
+        match answer {
+            Ok(response) => self.receive(response).await,
+            // RFC 6749 section 5.2: invalid, expired or revoked. Every other code is about us, not the grant.
+            Err(ProviderError::Refused(code)) if code == "invalid_grant" => {
+                self.end_unless_newer(Standing::Refused, EventCode::RefreshRefused, "invalid_grant").await
+            }
+            Err(error) => self.release(error).await,
+        }
+    }
+
+    async fn release(self, error: ProviderError) -> Result<Grant, NoToken> {
+        self.tell(EventCode::RefreshFailed, &cause(&error));
+        // Without the lease others may try at once. If this fails, they wait until it runs out.
+        let _ = self.write(self.version, &self.grant).await;
+        Err(NoToken::Unavailable(Box::new(error)))
+    }
+
+    async fn receive(mut self, response: TokenResponse) -> Result<Grant, NoToken> {
+        if let Err(error) = self.verify(&response).await {
+            let (standing, code) = match error {
+                ProviderError::IdToken(IdTokenError::AnotherOwner(_)) => {
+                    (Standing::AnotherOwner, EventCode::RefreshAnotherOwner)
+                }
+                _ => (Standing::Refused, EventCode::RefreshRefused),
+            };
+            revoke(self.runtime, &response).await;
+            return self.end_unless_newer(standing, code, &cause(&error)).await;
+        }
+        let next = self.grant.refreshed(&response, self.want.indicator.as_deref(), self.runtime.now());
+        let (mut expected, mut pause) = (self.version, FIRST_RETRY);
+        loop {
+            match self.write(expected, &next).await {
+                Ok(Some(_)) => {
+                    self.tell(EventCode::RefreshSucceeded, "a new access token");
+                    return Ok(next);
+                }
+                Ok(None) => match read(self.runtime, self.place).await {
+                    // Deleted while the provider was asked: nothing is brought back.
+                    Ok(None) => {
+                        revoke(self.runtime, &response).await;
+                        return Err(NoToken::Consent);
+                    }
+                    // Newer, or ours after all: a store may write and fail to say so.
+                    Ok(Some((current, ..))) if current.generation >= next.generation => return Ok(current),
+                    // Somebody took a lease that had run out. What we hold is newer than what they will spend.
+                    Ok(Some((_, version, _))) => {
+                        expected = version;
+                        continue;
+                    }
+                    Err(_) => {}
+                },
+                Err(_) => {}
+            }
+            if pause == FIRST_RETRY {
+                self.tell(EventCode::RefreshNotWritten, "the store fails; the new tokens are kept in memory");
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LAST_RETRY);
+        }
+    }
+
+    /// OpenID Connect Core 1.0 section 12.2. An ID token need not come; one that comes must hold.
+    async fn verify(&mut self, response: &TokenResponse) -> Result<(), ProviderError> {
+        let Some(id_token) = &response.id_token else { return Ok(()) };
+        let (mut pause, mut waited) = (FIRST_RETRY, Duration::ZERO);
+        loop {
+            let occasion = Occasion::Refresh { original: &self.grant.facts };
+            match self.runtime.provider.verify(id_token, &response.access_token, occasion).await {
+                // The keys cannot be read now. The tokens are kept in memory, as while the store fails.
+                Err(error) if error.passes() => {}
+                // The keys were read a moment ago, and are not read again so soon.
+                Err(ProviderError::IdToken(IdTokenError::UnknownKey)) if waited <= KEY_SET_THROTTLE => {}
+                verified => return verified.map(drop),
+            }
+            self.hold().await;
+            tokio::time::sleep(pause).await;
+            waited += pause;
+            pause = (pause * 2).min(LAST_RETRY);
+        }
+    }
+
+    /// Keeps the lease while the new tokens cannot be written: nobody spends what has been spent.
+    async fn hold(&mut self) {
+        let now = self.runtime.now();
+        if self.lease.until.since(now) > LEASE / 2 {
+            return;
+        }
+        let lease = Lease { until: now.plus(LEASE), ..self.lease.clone() };
+        let held = Grant { lease: Some(lease.clone()), ..self.grant.clone() };
+        if let Ok(Some(version)) = self.write(self.version, &held).await {
+            (self.lease, self.version) = (lease, version);
+        }
+    }
+
+    /// Ends the grant, unless somebody brought it to a newer generation: that one counts.
+    async fn end_unless_newer(
+        self,
+        standing: Standing,
+        code: EventCode,
+        why: &str,
+    ) -> Result<Grant, NoToken> {
+        loop {
+            let Some((current, version, _)) = read(self.runtime, self.place).await? else {
+                return Err(NoToken::Consent);
+            };
+            if current.generation > self.grant.generation {
+                self.tell(EventCode::RefreshAdopted, "somebody else refreshed it");
+                return Ok(current);
+            }
+            if self.write(version, &current.tombstone(standing)).await?.is_some() {
+                self.tell(code, why);
+                return Err(NoToken::Consent);
+            }
+        }
+    }
+
+    async fn write(&self, expected: Version, grant: &Grant) -> Result<Option<Version>, StoreError> {
+        self.runtime.records.swap(&self.place.row, Some(expected), grant, self.expires_at, vec![]).await
+    }
+
+    fn tell(&self, code: EventCode, detail: &str) {
+        self.runtime.events().emit(code, self.place.user(), detail);
+    }
+}

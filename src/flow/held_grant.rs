@@ -1,0 +1,103 @@
+//! A grant as it is held: where it lies, and what to do about it at a moment.
+
+use crate::ambient::Timestamp;
+use crate::grant::{Freshness, Grant, Owner, Standing, TokenSet};
+use crate::records::{Loaded, Row};
+use crate::runtime::Runtime;
+use crate::secret::Secret;
+use crate::store::{StoreError, Version};
+
+/// A grant's row, and whose it must be.
+#[derive(Clone, Debug)]
+pub(crate) struct GrantPlace {
+    pub(crate) row: Row,
+    pub(crate) owner: Owner,
+}
+
+/// What is wanted of a grant.
+#[derive(Clone, Debug)]
+pub(crate) struct Want {
+    /// The resource indicator, or the provider's default audience.
+    pub(crate) indicator: Option<String>,
+    /// What the token for the indicator is asked with.
+    pub(crate) scopes: Vec<String>,
+    /// An access token that an API refused: it counts as expired.
+    pub(crate) rejected: Option<Secret>,
+}
+
+/// Why there is no token.
+#[derive(Debug)]
+pub(crate) enum NoToken {
+    /// The person must grant (again).
+    Consent,
+    /// It may work later.
+    Unavailable(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl From<StoreError> for NoToken {
+    fn from(error: StoreError) -> Self {
+        Self::Unavailable(Box::new(error))
+    }
+}
+
+impl GrantPlace {
+    /// For events.
+    pub(crate) fn user(&self) -> Option<(&str, &str)> {
+        match &self.owner {
+            Owner::User { issuer, subject } => Some((issuer, subject)),
+        }
+    }
+}
+
+/// What to do about a grant at this moment.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    Serve,
+    /// Serve, and refresh in the background.
+    ServeAndRenew,
+    Refresh,
+    Consent,
+}
+
+pub(crate) fn is_rejected(set: &TokenSet, want: &Want) -> bool {
+    want.rejected.as_ref() == Some(&set.access_token)
+}
+
+/// Decides from the grant alone.
+pub(crate) fn next(grant: &Grant, want: &Want, now: Timestamp, spread: u8) -> Step {
+    if grant.standing != Standing::Good {
+        return Step::Consent;
+    }
+    let set = grant.token_set(want.indicator.as_deref()).filter(|set| !is_rejected(set, want));
+    let can_refresh = grant.refresh_token.is_some();
+    match set.map(|set| (set.freshness(now, spread), set.expires_at)) {
+        Some((Freshness::Fresh, _)) => Step::Serve,
+        Some((Freshness::Aging, _)) if can_refresh => Step::ServeAndRenew,
+        // Nothing can replace it: it serves to its last moment.
+        Some((_, end)) if !can_refresh && end.is_none_or(|end| now < end) => Step::Serve,
+        _ if can_refresh => Step::Refresh,
+        _ => Step::Consent,
+    }
+}
+
+/// The grant as it is kept, fresh or not.
+pub(crate) async fn stored(runtime: &Runtime, place: &GrantPlace) -> Result<Option<Grant>, NoToken> {
+    Ok(read(runtime, place).await?.map(|(grant, ..)| grant))
+}
+
+/// The grant with its row's version and expiry; `None` where none counts.
+pub(crate) async fn read(
+    runtime: &Runtime,
+    place: &GrantPlace,
+) -> Result<Option<(Grant, Version, Timestamp)>, NoToken> {
+    match runtime.records.load::<Grant>(&place.row).await? {
+        // The seal is bound to the owner; this is the same wall in the contents.
+        Loaded::Found(found) if found.value.owner == place.owner => {
+            Ok(Some((found.value, found.version, found.expires_at)))
+        }
+        Loaded::Found(_) | Loaded::Absent(_) => Ok(None),
+        Loaded::Unreadable => {
+            Err(NoToken::Unavailable("the grant is sealed with a secret that is not configured".into()))
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! A login's end: who may come in, and the session that begins.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+use serde_json::{Map, Value};
+
+use super::callback::LoginFailure;
+use super::login::{self, session_id};
+use super::logout::end_session;
+use crate::ambient::Timestamp;
+use crate::config::{Retention, UserInfo};
+use crate::connection::Registered;
+use crate::cookie::{self, CrossSite};
+use crate::error::redirect;
+use crate::events::EventCode;
+use crate::flow::held_grant::GrantPlace;
+use crate::grant::{Grant, Owner, Standing, TokenSet};
+use crate::hooks::{NewLogin, Verdict};
+use crate::protocol::id_token::IdToken;
+use crate::protocol::token::TokenResponse;
+use crate::protocol::user_info::about_person;
+use crate::records::{FOREVER, Loaded};
+use crate::runtime::Runtime;
+use crate::session::{SessionId, SessionRecord};
+use crate::store::StoreError;
+
+/// The most that a person's claims and ID token may have together, in bytes: a record holds 64 KiB.
+const MOST_CLAIMS: usize = 48 * 1024;
+
+/// Tokens that hold, and whose they are.
+pub(crate) struct Verified<'a> {
+    pub(crate) id_token: &'a IdToken,
+    pub(crate) tokens: &'a TokenResponse,
+}
+
+/// Begins the session, in the place of the one that the browser had.
+pub(crate) async fn sign_in(
+    runtime: &Arc<Runtime>,
+    headers: &HeaderMap,
+    replaces: Option<[u8; 32]>,
+    verified: Verified<'_>,
+    destination: &str,
+) -> Result<Response<Bytes>, LoginFailure> {
+    let claims = match admit(runtime, &verified).await {
+        Ok(claims) => claims,
+        Err(failure) => {
+            // Nobody will use them, and nobody shall.
+            revoke(runtime, verified.tokens).await;
+            return Err(failure);
+        }
+    };
+    let replaced = session_id(runtime, headers).or(replaces.map(SessionId::new));
+    let id = store(runtime, &verified, &claims).await?;
+    let facts = &verified.id_token.facts;
+    runtime.events().emit(EventCode::LoginSucceeded, Some((&facts.issuer, &facts.subject)), "a new session");
+    if let Some(replaced) = replaced {
+        // The new session stands already: what is left of the old one expires by itself if this fails.
+        let _ = end_session(runtime, replaced).await;
+    }
+    let mut answer = redirect(destination);
+    let settings = &runtime.settings;
+    let session = settings.cookies.set(
+        &settings.session_cookie,
+        &id.to_cookie(),
+        settings.absolute_lifetime,
+        CrossSite::Lax,
+    );
+    cookie::append(answer.headers_mut(), session);
+    if login::was_silent(runtime, headers) {
+        let name = settings.cookies.name("silent");
+        cookie::append(answer.headers_mut(), settings.cookies.remove(&name, CrossSite::Lax));
+    }
+    Ok(answer)
+}
+
+/// Best effort.
+pub(crate) async fn revoke(runtime: &Arc<Runtime>, tokens: &TokenResponse) {
+    let (token, hint) = match &tokens.refresh_token {
+        Some(token) => (token, "refresh_token"),
+        None => (&tokens.access_token, "access_token"),
+    };
+    let _ = runtime.provider.revoke(token, hint).await;
+}
+
+/// Who may come in, and what is known of them.
+async fn admit(runtime: &Arc<Runtime>, verified: &Verified<'_>) -> Result<Map<String, Value>, LoginFailure> {
+    let id_token = verified.id_token;
+    if let Some(domain) = &runtime.settings.relying_party.hosted_domain
+        && id_token.claims.get("hd").and_then(Value::as_str) != Some(domain)
+    {
+        return Err(LoginFailure::HostedDomain);
+    }
+    let user_info = user_info(runtime, verified).await?;
+    let mut claims = about_person(id_token.claims.clone(), user_info);
+    let Some(hook) = &runtime.hooks.login else { return Ok(claims) };
+    let login = NewLogin {
+        issuer: id_token.facts.issuer.clone(),
+        subject: id_token.facts.subject.clone(),
+        claims: claims.clone(),
+    };
+    match hook(login).await {
+        Verdict::Accept => Ok(claims),
+        Verdict::Enrich(more) => {
+            claims.extend(more);
+            Ok(claims)
+        }
+        Verdict::Refuse(why) => Err(LoginFailure::Vetoed(why)),
+    }
+}
+
+async fn user_info(
+    runtime: &Arc<Runtime>,
+    verified: &Verified<'_>,
+) -> Result<Option<Map<String, Value>>, LoginFailure> {
+    let metadata = runtime.provider.metadata().await?;
+    let Some(endpoint) = &metadata.userinfo_endpoint else { return Ok(None) };
+    let scopes = &runtime.settings.connections.login().scopes;
+    let lacks = |scope: &str, claim: &str| {
+        scopes.iter().any(|asked| asked == scope) && !verified.id_token.claims.contains_key(claim)
+    };
+    let asked = match runtime.settings.relying_party.user_info {
+        UserInfo::Never => false,
+        UserInfo::WhereNeeded => lacks("email", "email") || lacks("profile", "name"),
+        UserInfo::Always => true,
+    };
+    if !asked {
+        return Ok(None);
+    }
+    let subject = &verified.id_token.facts.subject;
+    Ok(Some(runtime.provider.user_info(endpoint, &verified.tokens.access_token, subject).await?))
+}
+
+/// Grant first, session last: a session that exists is complete.
+async fn store(
+    runtime: &Arc<Runtime>,
+    verified: &Verified<'_>,
+    claims: &Map<String, Value>,
+) -> Result<SessionId, LoginFailure> {
+    let now = runtime.now();
+    let id = SessionId::new(runtime.random.bytes());
+    let (id_token, tokens) = (verified.id_token, verified.tokens);
+    let record = SessionRecord {
+        issuer: id_token.facts.issuer.clone(),
+        subject: id_token.facts.subject.clone(),
+        sid: id_token.sid.clone(),
+        auth_time: id_token.facts.auth_time,
+        acr: id_token.acr.clone(),
+        claims: Value::Object(claims.clone()).to_string(),
+        id_token: tokens.id_token.clone().unwrap_or_default(),
+        logout_token: runtime.random.bytes(),
+        started_at: now,
+        ends_at: now.plus(runtime.settings.absolute_lifetime),
+    };
+    if record.claims.len() + record.id_token.expose_secret().len() > MOST_CLAIMS {
+        return Err(LoginFailure::TooLarge);
+    }
+    let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
+    let login = runtime.settings.connections.login();
+    let place = runtime.grant_place(owner, login, id).await?;
+    let grant = new_grant(&place, login, &login.scopes, verified, now);
+    keep_grant(runtime, &place, login.retention, grant, record.ends_at).await?;
+    runtime.sessions.start(id, record, &runtime.records, now).await?;
+    Ok(id)
+}
+
+/// What a login or a connection yields; `asked` are the scopes that were asked for.
+pub(crate) fn new_grant(
+    place: &GrantPlace,
+    connection: &Registered,
+    asked: &[String],
+    verified: &Verified<'_>,
+    now: Timestamp,
+) -> Grant {
+    let tokens = verified.tokens;
+    let indicator = connection.single_indicator().map(str::to_owned);
+    Grant {
+        owner: place.owner.clone(),
+        connection: connection.name.clone(),
+        generation: 1,
+        refresh_token: tokens.refresh_token.clone(),
+        facts: verified.id_token.facts.clone(),
+        // RFC 6749 section 5.1: a response that names no scopes grants those that were asked for.
+        scopes: tokens.scopes.clone().unwrap_or_else(|| asked.to_vec()),
+        token_sets: vec![TokenSet::new(indicator, tokens, now)],
+        lease: None,
+        standing: Standing::Good,
+        consented_at: None,
+    }
+}
+
+/// The newest consent wins over whatever lies there.
+pub(crate) async fn keep_grant(
+    runtime: &Runtime,
+    place: &GrantPlace,
+    retention: Retention,
+    mut grant: Grant,
+    session_ends_at: Timestamp,
+) -> Result<(), StoreError> {
+    let expires_at = match retention {
+        Retention::Session => session_ends_at,
+        Retention::User => FOREVER,
+    };
+    loop {
+        let version = match runtime.records.load::<Grant>(&place.row).await? {
+            Loaded::Found(found) => {
+                // A refresh that is under way for the old grant finds a newer generation, and adopts it.
+                grant.generation = found.value.generation + 1;
+                Some(found.version)
+            }
+            Loaded::Absent(version) => version,
+            // The person grants anew what cannot be read here: their newest word counts.
+            Loaded::Unreadable => match runtime.records.version(place.row.key).await? {
+                Some(version) => Some(version),
+                None => continue,
+            },
+        };
+        if runtime.records.swap(&place.row, version, &grant, expires_at, Vec::new()).await?.is_some() {
+            return Ok(());
+        }
+    }
+}

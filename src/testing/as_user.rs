@@ -1,0 +1,213 @@
+//! Requests as somebody, without a login: in place of [`OidcLayer`](crate::OidcLayer) in an application's tests.
+
+#![expect(clippy::panic, reason = "a test that cannot be set up fails")]
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::{future, mem};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use serde_json::{Map, Value};
+use tokio::sync::OnceCell;
+use tower::{BoxError, Layer, Service, service_fn};
+
+use super::sessions::start;
+use crate::config::Config;
+use crate::flow::connect::owner;
+use crate::grant::{Grant, Standing, TokenSet};
+use crate::protocol::id_token::Facts;
+use crate::records::FOREVER;
+use crate::request_state::{Head, RequestState};
+use crate::resource::Resource;
+use crate::runtime::Runtime;
+use crate::secret::Secret;
+use crate::session::Session;
+use crate::store::{BoxFuture, MemoryStore};
+
+const ISSUER: &str = "https://provider.example";
+
+/// Every request is this person's, whatever cookies it brings.
+///
+/// Handlers go the way they go behind the real layer: `CurrentUser`, `Admin`, `Users` and `UserTokens` are the same
+/// types, and tokens go to their own URLs only.
+pub fn as_user(subject: impl Into<String>) -> AsUser {
+    AsUser::new(Some(subject.into()))
+}
+
+/// Every request is nobody's.
+pub fn as_nobody() -> AsUser {
+    AsUser::new(None)
+}
+
+/// A layer for tests; see [`as_user`].
+#[derive(Clone)]
+pub struct AsUser {
+    subject: Option<String>,
+    claims: Map<String, Value>,
+    tokens: Vec<(String, Secret)>,
+    config: Config,
+    prepared: Arc<OnceCell<Prepared>>,
+}
+
+#[derive(Clone)]
+struct Prepared {
+    runtime: Arc<Runtime>,
+    session: Option<Arc<Session>>,
+}
+
+impl AsUser {
+    fn new(subject: Option<String>) -> Self {
+        let nothing_is_sent = service_fn(|_: Request<Bytes>| {
+            future::ready(Err::<Response<Bytes>, BoxError>(
+                "a test sends nothing: give it `http_client`".into(),
+            ))
+        });
+        let config = Config::new("https://app.example", ISSUER, "app", "secret").http_client(nothing_is_sent);
+        Self { subject, claims: Map::new(), tokens: Vec::new(), config, prepared: Arc::default() }
+    }
+
+    /// With this e-mail, verified.
+    #[must_use]
+    pub fn email(self, email: impl Into<String>) -> Self {
+        self.claim("email", email.into()).claim("email_verified", true)
+    }
+
+    /// With this claim.
+    #[must_use]
+    pub fn claim(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.claims.insert(name.into(), value.into());
+        self
+    }
+
+    /// As an admin.
+    #[must_use]
+    pub fn admin(mut self) -> Self {
+        self.config.admin_subjects.extend(self.subject.clone());
+        self
+    }
+
+    /// With an access token for the URLs below a prefix. It never expires.
+    #[must_use]
+    pub fn token(mut self, url_prefix: impl Into<String>, access_token: impl Into<Secret>) -> Self {
+        let url_prefix = url_prefix.into();
+        // A resource of its own for each, so that each has its own token.
+        let resource = Resource::new(url_prefix.clone(), url_prefix.clone()).indicator(url_prefix.clone());
+        self.config = self.config.resource(resource);
+        self.tokens.push((url_prefix, access_token.into()));
+        self
+    }
+
+    /// What answers the calls to APIs.
+    #[must_use]
+    pub fn http_client<S>(mut self, client: S) -> Self
+    where
+        S: Service<Request<Bytes>, Response = Response<Bytes>> + Clone + Send + Sync + 'static,
+        S::Error: Into<BoxError>,
+        S::Future: Send + 'static,
+    {
+        self.config = self.config.http_client(client);
+        self
+    }
+
+    async fn prepare(&self) -> Prepared {
+        let runtime = Runtime::new(self.config.clone(), Arc::new(MemoryStore::new()));
+        let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
+        let session = match &self.subject {
+            None => None,
+            Some(subject) => {
+                let id = start(&runtime, ISSUER, subject, self.claims.clone()).await;
+                let id = id.unwrap_or_else(|error| panic!("{error}"));
+                let found = runtime.sessions.find(id, &runtime.records, runtime.now()).await;
+                found.unwrap_or_else(|error| panic!("{error}"))
+            }
+        };
+        if let Some(session) = &session {
+            self.grant(&runtime, session).await;
+        }
+        Prepared { runtime, session }
+    }
+
+    async fn grant(&self, runtime: &Runtime, session: &Session) {
+        let login = runtime.settings.connections.login();
+        let place = runtime.grant_place(owner(session), login, session.id).await;
+        let place = place.unwrap_or_else(|error| panic!("{error}"));
+        let token_sets = self.tokens.iter().map(|(indicator, access_token)| TokenSet {
+            indicator: Some(indicator.clone()),
+            scopes: None,
+            access_token: access_token.clone(),
+            issued_at: runtime.now(),
+            expires_at: None,
+        });
+        let grant = Grant {
+            owner: place.owner.clone(),
+            connection: login.name.clone(),
+            generation: 1,
+            refresh_token: None,
+            facts: Facts {
+                issuer: ISSUER.to_owned(),
+                subject: session.subject.to_string(),
+                issued_at: runtime.now().as_secs(),
+                auth_time: None,
+                authorized_party: None,
+                nonce: None,
+            },
+            scopes: login.scopes.clone(),
+            token_sets: token_sets.collect(),
+            lease: None,
+            standing: Standing::Good,
+            consented_at: None,
+        };
+        let written = runtime.records.swap(&place.row, None, &grant, FOREVER, Vec::new()).await;
+        written.unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+impl fmt::Debug for AsUser {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AsUser").field("subject", &self.subject).finish_non_exhaustive()
+    }
+}
+
+impl<S> Layer<S> for AsUser {
+    type Service = AsUserService<S>;
+
+    fn layer(&self, inner: S) -> AsUserService<S> {
+        AsUserService { inner, who: self.clone() }
+    }
+}
+
+/// The service of [`AsUser`].
+#[derive(Clone, Debug)]
+pub struct AsUserService<S> {
+    inner: S,
+    who: AsUser,
+}
+
+impl<S, B> Service<Request<B>> for AsUserService<S>
+where
+    S: Service<Request<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
+        let who = self.who.clone();
+        let ready = self.inner.clone();
+        let mut ready = mem::replace(&mut self.inner, ready);
+        Box::pin(async move {
+            let Prepared { runtime, session } = who.prepared.get_or_init(|| who.prepare()).await.clone();
+            let head = Head::read(request.method(), request.headers(), &runtime.settings.cookies);
+            RequestState::insert(runtime, session, head, &mut request);
+            ready.call(request).await
+        })
+    }
+}

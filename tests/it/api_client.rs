@@ -1,0 +1,394 @@
+//! Where tokens go when an application calls APIs, and where they never do: scenarios 49, 50, 51, 54.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::routing::post;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use serde_json::{Value, json};
+use tower_oidc::{Config, Resource, UserTokens};
+
+use crate::support::app::{API, APP, EVIL, OP, World, routes};
+use crate::support::browser::Browser;
+use crate::support::fault::Fault;
+use crate::support::net::{Exchange, answer};
+
+/// A world in which alice is signed in, with a route that makes any call: `{method, url, headers, body}`.
+async fn world(edit: impl FnOnce(Config) -> Config) -> (World, Browser) {
+    let world = World::with(edit);
+    world.net.serve_service(APP, world.app.layer.layer(routes().route("/call", post(call))));
+    let alice = world.signed_in("alice").await;
+    (world, alice)
+}
+
+/// What a call came to, in place of what the error would answer.
+async fn call(tokens: UserTokens, Json(call): Json<Value>) -> Json<Value> {
+    let mut headers = HeaderMap::new();
+    for (name, value) in call["headers"].as_object().into_iter().flatten() {
+        let name: HeaderName = name.parse().unwrap();
+        headers.append(name, HeaderValue::from_str(value.as_str().unwrap()).unwrap());
+    }
+    let text = |name: &str, default: &str| call[name].as_str().unwrap_or(default).to_owned();
+    let method: Method = text("method", "GET").parse().unwrap();
+    let made = tokens.client().call(method, &text("url", ""), headers, text("body", "").into()).await;
+    Json(match made {
+        Ok(answer) => json!({ "status": answer.status().as_u16(), "size": answer.bytes().len() }),
+        Err(error) => json!({ "error": error.kind().code() }),
+    })
+}
+
+async fn made(browser: &Browser, call: Value) -> Value {
+    let mut headers = HeaderMap::new();
+    headers.insert("content-type", HeaderValue::from_static("application/json"));
+    let page =
+        browser.fetch_with(Method::POST, &format!("{APP}/call"), headers, &call.to_string(), APP).await;
+    assert_eq!(page.status, 200, "{}", page.text());
+    page.json()
+}
+
+async fn got(browser: &Browser, url: &str) -> Value {
+    made(browser, json!({ "url": url })).await
+}
+
+/// What the application itself sent to an origin.
+fn sent(world: &World, origin: &str) -> Vec<Exchange> {
+    world.net.requests(origin)
+}
+
+fn no_token(exchange: &Exchange) -> bool {
+    exchange.header("authorization").is_none()
+}
+
+#[tokio::test]
+async fn scenario_49_a_url_that_no_resource_covers_is_an_error_and_nothing_is_sent() {
+    let (world, alice) = world(|config| config).await;
+    assert_eq!(got(&alice, &format!("{API}/cal/x?y")).await["status"], 200, "the control");
+    world.net.forget();
+    for url in [
+        "https://api.test/calendar",
+        "https://api.test/cal",
+        "https://api.test/cal/../mail",
+        "https://api.test/cal/%2e%2e/mail",
+        "https://api.test/cal/.%2E/mail",
+        "https://api.test/cal/%2f..%2fmail",
+        "https://api.test/cal/%5c..%5cmail",
+        "https://api.test/cal\\x",
+        "https://api.test/CAL/x",
+        "http://api.test/cal/x",
+        "https://api.test:8443/cal/",
+        "https://api.test.evil.test/cal/",
+        "https://api.test:443@evil.test/cal/",
+        "https://evil.test/https://api.test/cal/",
+        "https://user@api.test/cal/",
+        "https://@api.test/cal/",
+        "https://api.test./cal/",
+        "//api.test/cal/",
+        "/cal/",
+        " https://api.test/cal/",
+        "https://api.test/cal/\u{a0}x\t",
+        "ftp://api.test/cal/",
+        "javascript:1",
+        "",
+    ] {
+        assert_eq!(got(&alice, url).await, json!({ "error": "no_token_for_url" }), "{url:?}");
+    }
+    assert!([API, EVIL, "http://api.test"].iter().all(|origin| sent(&world, origin).is_empty()));
+    for same in ["https://api.test:443/cal/x", "HTTPS://API.test/cal/x", "https://api.test/mail/../cal/x#f"] {
+        assert_eq!(got(&alice, same).await["status"], 200, "{same}");
+    }
+}
+
+#[tokio::test]
+async fn scenario_50_the_longest_prefix_has_the_url_in_every_order() {
+    for turned in [false, true] {
+        let (world, alice) = world(|mut config| {
+            config.resources.clear();
+            let all = Resource::new("all", format!("{API}/")).indicator("urn:all");
+            let cal = Resource::new("cal", format!("{API}/cal/")).indicator("urn:cal");
+            let (first, second) = if turned { (cal, all) } else { (all, cal) };
+            config.resource(first).resource(second)
+        })
+        .await;
+        for _ in 0..50 {
+            for path in ["/cal/x", "/mail/x"] {
+                assert_eq!(got(&alice, &format!("{API}{path}")).await["status"], 200);
+            }
+        }
+        for seen in world.api.requests() {
+            let token = seen.authorization.unwrap().split_off("Bearer ".len());
+            let meant = if seen.path_and_query == "/cal/x" { "urn:cal" } else { "urn:all" };
+            assert_eq!(world.op.issued(&token).unwrap().resources, [meant]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn scenario_51_a_redirect_out_of_the_resource_leaves_the_token_behind() {
+    let (world, alice) = world(|config| config.resource(Resource::new("other", "https://other.test/"))).await;
+    for status in [301, 302, 303, 307, 308] {
+        for (to, arrives) in [
+            (EVIL, "https://evil.test/"),
+            ("//evil.test/x", "https://evil.test/x"),
+            ("\\\\evil.test\\x", "https://evil.test/x"),
+            ("/mail", "https://api.test/mail"),
+            ("../mail", "https://api.test/mail"),
+            ("%2e%2e/mail", "https://api.test/mail"),
+            ("https://api.test:8443/cal/", "https://api.test:8443/cal/"),
+            // A resource of its own: the same person's, and not the one that was called.
+            ("https://other.test/x", "https://other.test/x"),
+            ("https://op.test/userinfo", "https://op.test/userinfo"),
+        ] {
+            world.api.behave();
+            world.net.forget();
+            world.api.redirect("/cal/r", status, to);
+            got(&alice, &format!("{API}/cal/r")).await;
+            let all = world.net.exchanges();
+            let landed = all.iter().find(|exchange| exchange.url() == arrives);
+            let landed = landed.unwrap_or_else(|| panic!("{status} to {to} never arrived"));
+            assert!(no_token(landed), "{status} to {to}");
+            assert!(!all.iter().any(|e| e.origin == EVIL && !no_token(e)));
+        }
+        // Within the resource it goes along, however the address is spelled.
+        for to in ["/cal/x", "x", "./x", "?q", "/mail/../cal/x", "https://API.test:443/cal/x"] {
+            world.api.behave();
+            world.api.redirect("/cal/r", status, to);
+            if to == "?q" {
+                // The same path, which redirects for ever.
+                assert_eq!(got(&alice, &format!("{API}/cal/r")).await["error"], "upstream");
+                continue;
+            }
+            assert_eq!(got(&alice, &format!("{API}/cal/r")).await["status"], 200, "{status} to {to}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn scenario_51_what_is_not_safe_is_not_followed() {
+    let (world, alice) = world(|config| config).await;
+    for to in [
+        "http://api.test/",
+        "http://api.test/cal/x",
+        "http://127.0.0.1:9/cal/",
+        "http://localhost/",
+        "https://user:word@api.test/cal/x",
+        "/cal/%2f..%2fmail",
+        "javascript:alert(1)",
+        "data:text/html,x",
+        "ftp://api.test/cal/x",
+    ] {
+        world.api.behave();
+        world.api.redirect("/cal/r", 302, to);
+        world.net.forget();
+        assert_eq!(got(&alice, &format!("{API}/cal/r")).await, json!({ "error": "upstream" }), "{to}");
+        let sent: Vec<_> =
+            world.net.exchanges().iter().map(Exchange::url).filter(|u| !u.starts_with(APP)).collect();
+        assert_eq!(sent, [format!("{API}/cal/r")], "{to}");
+    }
+    // No address at all is an answer like any other.
+    world.api.behave();
+    world.api.fail("/cal/r", 302);
+    assert_eq!(got(&alice, &format!("{API}/cal/r")).await["status"], 302);
+}
+
+#[tokio::test]
+async fn scenario_51_a_token_that_was_left_behind_does_not_come_back() {
+    let (world, alice) = world(|config| config).await;
+    world.api.redirect("/cal/r", 302, "https://evil.test/back");
+    world.evil.redirect("/back", 302, "https://api.test/cal/x");
+    world.net.forget();
+    assert_eq!(got(&alice, &format!("{API}/cal/r")).await["status"], 401, "the API says so, and is believed");
+    let last = sent(&world, API).pop().unwrap();
+    assert_eq!((last.path.as_str(), no_token(&last)), ("/cal/x", true));
+    assert!(world.op.refreshes().is_empty(), "nothing is wrong with the token");
+}
+
+#[tokio::test]
+async fn what_was_meant_for_one_server_is_none_of_the_next_ones_business() {
+    let (world, alice) = world(|config| config).await;
+    let headers =
+        json!({ "cookie": "a=b", "host": "api.test", "proxy-authorization": "Basic x", "x-own": "1" });
+    world.api.redirect("/cal/r", 307, EVIL);
+    world.api.redirect("/cal/s", 307, "/cal/x");
+    for path in ["r", "s"] {
+        made(&alice, json!({ "url": format!("{API}/cal/{path}"), "headers": headers })).await;
+    }
+    let evil = sent(&world, EVIL).pop().unwrap();
+    assert_eq!((evil.header("cookie"), evil.header("proxy-authorization")), (None, None));
+    assert_eq!((evil.header("host"), evil.header("x-own")), (Some("evil.test"), Some("1")));
+    assert_eq!(sent(&world, API).pop().unwrap().header("cookie"), Some("a=b"), "the same server keeps them");
+}
+
+#[tokio::test]
+async fn bodies_and_methods_follow_a_redirect_as_http_has_it() {
+    let (world, alice) = world(|config| config).await;
+    for (method, status, arrives, body) in [
+        ("POST", 301, "GET", ""),
+        ("POST", 302, "GET", ""),
+        ("POST", 303, "GET", ""),
+        ("PUT", 303, "GET", ""),
+        ("POST", 307, "POST", "{\"a\":1}"),
+        ("POST", 308, "POST", "{\"a\":1}"),
+        ("PUT", 307, "PUT", "{\"a\":1}"),
+        ("HEAD", 302, "HEAD", ""),
+        ("HEAD", 303, "HEAD", ""),
+        ("DELETE", 307, "DELETE", ""),
+    ] {
+        world.api.behave();
+        world.api.forget();
+        world.net.forget();
+        world.api.redirect("/cal/r", status, "/cal/x");
+        let sent_body = if method == "HEAD" || method == "DELETE" { "" } else { "{\"a\":1}" };
+        let headers = json!({ "content-type": "application/json", "authorization": "Bearer forged" });
+        let call =
+            json!({ "url": format!("{API}/cal/r"), "method": method, "body": sent_body, "headers": headers });
+        assert_eq!(made(&alice, call).await["status"], 200, "{method} {status}");
+        let seen = world.api.requests();
+        assert_eq!(
+            (seen[1].method.as_str(), &seen[1].body[..], seen[1].owner.as_deref()),
+            (arrives, body.as_bytes(), Some("alice")),
+            "{method} {status}"
+        );
+        let carries = sent(&world, API)[1].header("content-type").is_some();
+        assert_eq!(carries, arrives == method, "{method} {status}");
+        assert!(sent(&world, API).iter().all(|e| e.headers.get_all("authorization").iter().count() == 1));
+    }
+}
+
+#[tokio::test]
+async fn ten_redirects_are_followed_and_no_more() {
+    let (world, alice) = world(|config| config).await;
+    let hops: Vec<_> = ('a'..='l').collect();
+    for pair in hops.windows(2) {
+        world.api.redirect(&format!("/cal/{}", pair[0]), 302, &format!("/cal/{}", pair[1]));
+    }
+    assert_eq!(got(&alice, &format!("{API}/cal/b")).await["status"], 200);
+    world.api.forget();
+    assert_eq!(got(&alice, &format!("{API}/cal/a")).await, json!({ "error": "upstream" }));
+    assert_eq!(world.api.requests().len(), 11);
+    // A renewal on the way is no redirect.
+    world.api.refuse("/cal/l", 1, "Bearer");
+    assert_eq!(got(&alice, &format!("{API}/cal/b")).await["status"], 200);
+}
+
+#[tokio::test]
+async fn scenario_54_a_401_is_one_refresh_and_one_retry_with_the_same_body() {
+    let (world, alice) = world(|config| config).await;
+    world.api.refuse("/cal/x", 1, "Bearer error=\"invalid_token\"");
+    let call = json!({ "url": format!("{API}/cal/x"), "method": "POST", "body": "once" });
+    assert_eq!(made(&alice, call).await["status"], 200);
+    let seen = world.api.requests();
+    assert_eq!((seen.len(), world.op.refreshes().len()), (2, 1));
+    assert!(seen.iter().all(|seen| seen.body == "once" && seen.method == Method::POST));
+    assert_ne!(seen[0].authorization, seen[1].authorization, "the refused one is not sent again");
+    assert!(seen.iter().all(|seen| seen.owner.as_deref() == Some("alice")));
+}
+
+/// Fifty requests met by a 401 at once share the renewal.
+#[tokio::test]
+async fn scenario_54_a_401_for_everybody_is_one_refresh() {
+    let (world, alice) = world(|config| config).await;
+    world.api.refuse("/cal/", 50, "Bearer");
+    let path = format!("/fetch?u={API}/cal/x");
+    // All fifty are refused before the renewal that the first of them started has its answer.
+    let gate = crate::support::fault::Gate::new();
+    world.net.fault(OP, "/token", Fault::Gate(gate.clone()));
+    let calls: Vec<_> = (0..50).map(|_| tokio::spawn(world.ask(APP, &alice, &path))).collect();
+    while world.api.requests().len() < 50 {
+        tokio::task::yield_now().await;
+    }
+    gate.open();
+    for call in calls {
+        assert_eq!(call.await.unwrap().unwrap().status(), 200);
+    }
+    assert_eq!((world.op.refreshes().len(), world.api.requests().len()), (1, 100));
+}
+
+#[tokio::test]
+async fn scenario_54_an_api_that_always_says_401_is_called_twice_and_then_consent_is_needed() {
+    let (world, alice) = world(|config| config).await;
+    world.api.refuse_always("/cal/", "Bearer error=\"invalid_token\"");
+    let answer = alice.fetch(Method::GET, &format!("{APP}/fetch?u={API}/cal/x"), "", APP).await;
+    assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (403, Some("consent_required")));
+    assert!(answer.json()["connect_url"].as_str().unwrap().starts_with("/auth/login?return_to="));
+    assert_eq!((world.api.requests().len(), world.op.refreshes().len()), (2, 1));
+    // A page is sent to the provider, comes back, and is not sent round for ever.
+    let page = alice.visit(&format!("{APP}/fetch?u={API}/cal/x")).await;
+    assert_eq!(
+        (page.status, page.json()["code"].as_str()),
+        (StatusCode::FORBIDDEN, Some("consent_required"))
+    );
+    assert!(world.op.code_exchanges().len() <= 3, "{} logins", world.op.code_exchanges().len());
+    // Later the person may be asked again.
+    world.clock.advance(Duration::from_secs(61));
+    assert_eq!(alice.step(&format!("{APP}/fetch?u={API}/cal/x")).await.status, 303);
+}
+
+/// Where nothing can renew the token, its refusal needs the person at once, and not for ever either.
+#[tokio::test]
+async fn scenario_54_without_a_refresh_token_the_first_401_needs_consent() {
+    let (world, alice) = world(|config| config).await;
+    world.op.set(|op| op.issue_refresh_tokens = false);
+    world.sign_in(&alice, "alice").await;
+    world.api.refuse_always("/cal/", "Bearer");
+    let page = alice.visit(&format!("{APP}/fetch?u={API}/cal/x")).await;
+    assert_eq!(page.json()["code"], "consent_required");
+    assert!(world.api.requests().len() <= 3 && world.op.refreshes().is_empty());
+}
+
+#[tokio::test]
+async fn a_renewal_that_fails_is_no_answer_of_the_api() {
+    let (world, alice) = world(|config| config).await;
+    world.api.refuse("/cal/x", 1, "Bearer");
+    world.net.fault(OP, "/token", Fault::Status(503));
+    assert_eq!(got(&alice, &format!("{API}/cal/x")).await, json!({ "error": "unavailable" }));
+    assert_eq!(world.api.requests().len(), 1, "the refused token is not tried again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_takes_at_most_thirty_seconds_however_it_is_spent() {
+    let (world, alice) = world(|config| config).await;
+    for hops in [0, 3] {
+        world.api.behave();
+        world.net.heal(API);
+        let delay = if hops == 0 { Fault::Hang } else { Fault::Slow(Duration::from_secs(12)) };
+        world.net.fault(API, "/", delay);
+        ('a'..='c').zip('b'..='d').take(hops).for_each(|(from, to)| {
+            world.api.redirect(&format!("/cal/{from}"), 302, &format!("/cal/{to}"));
+        });
+        let started = tokio::time::Instant::now();
+        assert_eq!(got(&alice, &format!("{API}/cal/a")).await, json!({ "error": "upstream" }));
+        assert_eq!(started.elapsed().as_secs(), 30, "{hops} hops");
+    }
+    world.net.heal(API);
+    world.net.fault(API, "/", Fault::Slow(Duration::from_secs(29)));
+    assert_eq!(got(&alice, &format!("{API}/cal/x")).await["status"], 200);
+}
+
+#[tokio::test]
+async fn an_answer_has_at_most_sixteen_mebibytes() {
+    const LIMIT: usize = 16 * 1024 * 1024;
+    let (world, alice) = world(|config| config).await;
+    for (size, expected) in
+        [(LIMIT, json!({ "status": 200, "size": LIMIT })), (LIMIT + 1, json!({ "error": "upstream" }))]
+    {
+        world.net.serve(&format!("{API}/cal/big"), move |_| async move {
+            answer(200, Bytes::from(vec![b'x'; size]))
+        });
+        assert_eq!(got(&alice, &format!("{API}/cal/big")).await, expected);
+    }
+}
+
+#[tokio::test]
+async fn what_the_api_says_is_passed_on_and_what_is_no_http_is_an_error() {
+    let (world, alice) = world(|config| config).await;
+    for status in [200, 204, 304, 400, 403, 404, 429, 500, 503] {
+        world.api.behave();
+        world.api.fail("/cal/x", status);
+        assert_eq!(got(&alice, &format!("{API}/cal/x")).await["status"], status);
+    }
+    world.net.fault(API, "/", Fault::Refuse);
+    assert_eq!(got(&alice, &format!("{API}/cal/x")).await, json!({ "error": "upstream" }));
+    let page = alice.navigate(&format!("{APP}/fetch?u={API}/cal/x")).await;
+    assert_eq!(page.status, 502);
+}

@@ -1,0 +1,119 @@
+//! Two processes over one store: checks 100 to 104, 114, 118.
+
+use tower_oidc::EventCode;
+
+use super::{APP, HOUR, LEASE, REPLICA, World, expired, settle};
+use crate::support::app::OP;
+
+#[tokio::test]
+async fn check_100_whoever_finds_a_lease_waits_and_takes_what_the_other_brought() {
+    let (world, alice) = expired().await;
+    let replica = world.replica();
+    let gate = world.gate();
+    let here: Vec<_> = (0..25).map(|_| world.asking(APP, &alice)).collect();
+    gate.wait_for_arrivals(1).await;
+    let there: Vec<_> = (0..25).map(|_| world.asking(REPLICA, &alice)).collect();
+    settle().await;
+    assert_eq!(gate.arrived(), 1, "the lease is respected");
+    gate.open();
+    let mut tokens = std::collections::HashSet::new();
+    for asked in here.into_iter().chain(there) {
+        let answer = asked.await.unwrap().unwrap();
+        assert_eq!(answer.status(), 200);
+        tokens.insert(answer.into_body());
+    }
+    assert_eq!((tokens.len(), world.op.refreshes().len()), (1, 1));
+    assert_eq!(replica.events.count(EventCode::RefreshAdopted), 1, "one flight there, woken");
+}
+
+/// Woken by the write, not by its own clock: with the time standing still, waiting in steps would never end.
+#[tokio::test(start_paused = true)]
+async fn check_100_the_wait_ends_with_the_write() {
+    let (world, alice) = expired().await;
+    let _replica = world.replica();
+    let gate = world.gate();
+    let here = world.asking(APP, &alice);
+    gate.wait_for_arrivals(1).await;
+    let there = world.asking(REPLICA, &alice);
+    settle().await;
+    let before = tokio::time::Instant::now();
+    gate.open();
+    assert_eq!(there.await.unwrap().unwrap().status(), 200);
+    assert!(before.elapsed().is_zero(), "{:?}", before.elapsed());
+    here.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn check_101_a_lease_elsewhere_does_not_hold_up_a_token_that_is_still_good() {
+    let world = World::new();
+    let alice = world.signed_in("alice").await;
+    let _replica = world.replica();
+    world.clock.advance(HOUR - std::time::Duration::from_secs(50));
+    let gate = world.gate();
+    let old = world.token_of(&alice, "alice").await;
+    gate.wait_for_arrivals(1).await;
+    assert_eq!(world.tok_at(REPLICA, &alice).await, (200, old));
+    gate.open();
+    world.app.layer.drain().await;
+    assert_eq!(world.op.refreshes().len(), 1);
+}
+
+/// A process dies between its lease and its request: the next one takes over when the lease runs out.
+#[tokio::test(start_paused = true)]
+async fn check_102_the_lease_of_a_dead_process_runs_out() {
+    let (world, alice) = expired().await;
+    world.dies_at(&world.gate(), &alice);
+    assert_eq!(world.tok(&alice).await.0, 503, "within the requests' patience nobody may");
+    assert_eq!(world.op.refreshes().len(), 0);
+    world.clock.advance(LEASE);
+    // The flight that waited goes on by itself; requests come along.
+    tokio::time::advance(LEASE).await;
+    world.token_of(&alice, "alice").await;
+    assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (1, 0));
+}
+
+/// What another process wrote a moment ago is found before anything is asked: the store is the cache of successors.
+#[tokio::test]
+async fn check_103_a_successor_that_is_there_is_used() {
+    let (world, alice) = expired().await;
+    let _replica = world.replica();
+    let token = world.tok_at(REPLICA, &alice).await;
+    assert_eq!(world.tok(&alice).await, token);
+    assert_eq!(world.op.refreshes().len(), 1);
+}
+
+/// Slower than its lease, refused because somebody else has spent the token: it takes theirs, and ends nothing.
+#[tokio::test]
+async fn checks_104_and_118_invalid_grant_ends_only_the_generation_that_was_refused() {
+    let (world, alice) = expired().await;
+    let replica = world.replica();
+    let gate = world.gate();
+    let slow = world.asking(APP, &alice);
+    gate.wait_for_arrivals(1).await;
+    world.net.heal(OP);
+    world.clock.advance(LEASE);
+    let (status, successor) = world.tok_at(REPLICA, &alice).await;
+    assert_eq!(status, 200);
+    gate.open();
+    let answer = slow.await.unwrap().unwrap();
+    assert_eq!((answer.status().as_u16(), answer.into_body()), (200, successor.clone().into()));
+    assert!(
+        world.app.events.has(EventCode::RefreshAdopted) && !world.app.events.has(EventCode::RefreshRefused)
+    );
+    assert_eq!(world.tok_at(REPLICA, &alice).await, (200, successor));
+    assert_eq!(replica.events.count(EventCode::RefreshSucceeded), 1);
+}
+
+/// Rotated, and dead before the write: nobody has the successor. It ends in one login, for both processes.
+#[tokio::test(start_paused = true)]
+async fn check_114_a_crash_between_rotation_and_write_ends_cleanly() {
+    let (world, alice) = expired().await;
+    world.dies_at(&world.gate_answers(), &alice);
+    world.clock.advance(LEASE);
+    for (status, _) in world.crowd(&alice, 20).await {
+        assert_eq!(status, 403);
+    }
+    assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (2, 1), "spent a second time, once");
+    let page = alice.visit(&format!("{APP}/tok")).await;
+    assert_eq!((page.status.as_u16(), page.path_and_query()), (200, "/tok"));
+}

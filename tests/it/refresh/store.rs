@@ -1,0 +1,116 @@
+//! A store that fails, is slow, or answers late, as a test wants it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tower_oidc::Timestamp;
+use tower_oidc::store::{BoxFuture, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version};
+
+use crate::support::fault::Gate;
+
+/// What a verb does.
+#[derive(Clone, Default)]
+pub(super) enum Mode {
+    #[default]
+    Works,
+    Fails,
+    /// It writes, and then says that it failed, once.
+    Lies,
+    /// It never answers, and writes nothing.
+    Hangs,
+    /// It writes, and never answers, once.
+    HangsAfter,
+    Gate(Gate),
+}
+
+#[derive(Clone, Default)]
+pub(super) struct FaultyStore {
+    pub(super) inner: MemoryStore,
+    loads: Arc<Mutex<Mode>>,
+    swaps: Arc<Mutex<Mode>>,
+    /// Every verb gives the others a turn first, so that each await is a place to be cancelled at.
+    pub(super) yields: bool,
+}
+
+impl FaultyStore {
+    pub(super) fn over(inner: MemoryStore) -> Self {
+        Self { inner, ..Self::default() }
+    }
+
+    pub(super) fn loads(&self, mode: Mode) {
+        *self.loads.lock().unwrap() = mode;
+    }
+
+    pub(super) fn swaps(&self, mode: Mode) {
+        *self.swaps.lock().unwrap() = mode;
+    }
+
+    async fn run<T>(
+        &self,
+        mode: &Mutex<Mode>,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if self.yields {
+            tokio::task::yield_now().await;
+        }
+        let mode = {
+            let mut mode = mode.lock().unwrap();
+            match &*mode {
+                // Once.
+                Mode::Lies | Mode::HangsAfter => std::mem::take(&mut *mode),
+                lasting => lasting.clone(),
+            }
+        };
+        let failed = StoreError::refused("a test wants it so");
+        match mode {
+            Mode::Works => work.await,
+            Mode::Fails => Err(failed),
+            Mode::Lies => work.await.and(Err(failed)),
+            Mode::Hangs => std::future::pending().await,
+            Mode::HangsAfter => {
+                work.await?;
+                std::future::pending().await
+            }
+            Mode::Gate(gate) => {
+                gate.wait().await;
+                work.await
+            }
+        }
+    }
+}
+
+impl Store for FaultyStore {
+    fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
+        Box::pin(self.run(&self.loads, self.inner.load(key)))
+    }
+
+    fn swap(
+        &self,
+        key: Key,
+        expected: Option<Version>,
+        record: Record,
+    ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
+        Box::pin(self.run(&self.swaps, self.inner.swap(key, expected, record)))
+    }
+
+    fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.run(&self.swaps, self.inner.delete(key, expected)))
+    }
+
+    fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
+        self.inner.find(tag)
+    }
+
+    fn delete_expired(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        self.inner.delete_expired(now)
+    }
+
+    fn wait(
+        &self,
+        key: Key,
+        after: Option<Version>,
+        within: Duration,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.wait(key, after, within)
+    }
+}
