@@ -98,8 +98,7 @@ impl Service<Request<Bytes>> for ApiOutbound {
     }
 }
 
-/// What an API answered.
-#[derive(Debug)]
+/// What an API answered. `Debug` shows its status and size: the rest is between the API and the person.
 pub struct ApiResponse(Response<Bytes>);
 
 impl ApiResponse {
@@ -135,5 +134,14 @@ impl ApiResponse {
     /// The whole response.
     pub fn into_inner(self) -> Response<Bytes> {
         self.0
+    }
+}
+
+impl fmt::Debug for ApiResponse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ApiResponse")
+            .field("status", &self.status())
+            .field("length", &self.bytes().len())
+            .finish_non_exhaustive()
     }
 }

@@ -81,6 +81,8 @@ pub(crate) struct Registered {
 /// Where the token of a URL comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Source {
+    /// The resource: a token for one is not for another, though it may be the same token.
+    pub(crate) resource: String,
     pub(crate) connection: String,
     pub(crate) indicator: Option<String>,
     /// What the resource is asked with, where it has tokens of its own.
@@ -90,9 +92,20 @@ pub(crate) struct Source {
 impl Source {
     pub(crate) fn new(connection: &str, resource: &Resource) -> Self {
         Self {
+            resource: resource.name.clone(),
             connection: connection.to_owned(),
             indicator: resource.indicator.clone(),
             scopes: resource.scopes.clone(),
+        }
+    }
+
+    /// The tokens of a connection for what is not registered as a resource.
+    pub(crate) fn without_resource(connection: &str) -> Self {
+        Self {
+            resource: String::new(),
+            connection: connection.to_owned(),
+            indicator: None,
+            scopes: Vec::new(),
         }
     }
 }

@@ -99,6 +99,9 @@ pub(crate) fn all(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
     headers.get_all(COOKIE).iter().flat_map(|header| Pairs { rest: header.as_bytes() })
 }
 
+/// What a `Set-Cookie` line has besides its value.
+pub(crate) const LINE: usize = "set-cookie: \r\n".len();
+
 pub(crate) fn append(headers: &mut HeaderMap, cookie: HeaderValue) {
     headers.append(SET_COOKIE, cookie);
 }

@@ -28,6 +28,11 @@ impl Destination {
         if given.bytes().any(|byte| byte <= b' ' || byte == b'\\' || byte >= 0x7f) {
             return Err(DestinationError::NotAllowed);
         }
+        // Whoever decodes a path on the way, and there are proxies that do, would break a header with these.
+        let path = given.split(['?', '#']).next().unwrap_or_default();
+        if has_encoded_control(path) {
+            return Err(DestinationError::NotAllowed);
+        }
         let resolved = public_url.join(given).map_err(|_| DestinationError::NotAllowed)?;
         let path = if given.starts_with('/') { given } else { after_origin(given, &public_url.origin())? };
         let stays = resolved.origin() == public_url.origin()
@@ -43,6 +48,14 @@ impl Destination {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// `%00` to `%1f`, and `%7f`.
+fn has_encoded_control(path: &str) -> bool {
+    path.as_bytes().windows(3).any(|encoded| match encoded {
+        [b'%', b'0' | b'1', low] => low.is_ascii_hexdigit(),
+        encoded => encoded.eq_ignore_ascii_case(b"%7f"),
+    })
 }
 
 /// What follows the origin in an absolute URL that spells it exactly.
@@ -68,7 +81,9 @@ mod tests {
 
     #[test]
     fn paths_of_this_application_keep_their_bytes() {
-        for given in ["/", "/a?x=1%262", "/a/../b", "/%2f%2fevil.test", "/a#frag", "/?q=https://evil.test/"] {
+        for given in
+            ["/", "/a?x=1%262", "/a/../b", "/%2f%2fevil.test", "/a#frag", "/?q=https://evil.test/", "/?%0a"]
+        {
             assert_eq!(parse(given).as_deref(), Ok(given));
         }
         assert_eq!(parse("https://app.test/a?b").as_deref(), Ok("/a?b"));
@@ -86,7 +101,8 @@ mod tests {
             "//evil.test",
             "/\\evil.test",
             "\\\\evil.test",
-            "/%0d%0aX:1\r\n",
+            "/%0d%0aX:1",
+            "/x%7Fy",
             "javascript:1",
             "https://app.test@evil.test/",
             "https://app.test.evil.test/",

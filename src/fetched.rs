@@ -36,11 +36,11 @@ impl<T> Fetched<T> {
         self.state().value.clone()
     }
 
-    /// Whether it is time to ask the source again although there is a value.
+    /// Whether there is a value and it is time to ask the source again all the same.
     pub(crate) fn is_older_than(&self, age: Duration) -> bool {
         let state = self.state();
         let age = if state.failures > 0 { pause(state.failures) } else { age };
-        !asked_within(age, state.asked_at, self.clock.now())
+        state.value.is_some() && !asked_within(age, state.asked_at, self.clock.now())
     }
 
     /// The value, fetched when there is none.

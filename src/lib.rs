@@ -162,6 +162,7 @@ mod grant;
 mod records;
 mod seal;
 mod session;
+mod session_id;
 pub mod store;
 
 mod fetched;

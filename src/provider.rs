@@ -14,8 +14,9 @@ use crate::ambient::Clock;
 use crate::events::{EventCode, Events};
 use crate::fetched::{Fetched, Pausing};
 use crate::outbound::{CALL_DEADLINE, Outbound, OutboundError, PROVIDER_BODY};
-use crate::protocol::id_token::{Expected, IdToken, IdTokenError, KeySet, Occasion, verify};
+use crate::protocol::id_token::{Expected, IdToken, IdTokenError, Occasion, verify};
 use crate::protocol::json;
+use crate::protocol::jws::KeySet;
 use crate::protocol::metadata::{self, Metadata, MetadataError};
 use crate::protocol::token::{ClientAuth, TokenError, TokenResponse, authenticated_form, parse_response};
 use crate::protocol::user_info::{self, UserInfoError};
@@ -101,16 +102,24 @@ impl Provider {
 
     /// The provider's metadata: fetched at the first need, and served on while the provider is away.
     pub(crate) async fn metadata(self: &Arc<Self>) -> Result<Arc<Metadata>, ProviderError> {
-        if self.metadata.value().is_some() && self.metadata.is_older_than(MAX_AGE) {
-            let provider = Arc::clone(self);
-            tokio::spawn(async move {
-                let _ = provider
-                    .metadata
-                    .refetch(Duration::from_secs(1), async || provider.fetch_metadata().await)
-                    .await;
-            });
+        if self.metadata.is_older_than(MAX_AGE) || self.keys.is_older_than(MAX_AGE) {
+            // Every login begins here: it is done when the person comes back from the provider.
+            tokio::spawn(Arc::clone(self).read_again());
         }
         self.metadata.get_or_fetch(async || self.fetch_metadata().await).await
+    }
+
+    /// What is old is read again. A key that the provider withdrew is not believed for ever.
+    async fn read_again(self: Arc<Self>) {
+        const AT_LEAST: Duration = Duration::from_secs(1);
+        if self.metadata.is_older_than(MAX_AGE) {
+            let _ = self.metadata.refetch(AT_LEAST, async || self.fetch_metadata().await).await;
+        }
+        if let Some(metadata) = self.metadata.value()
+            && self.keys.is_older_than(MAX_AGE)
+        {
+            let _ = self.keys.refetch(AT_LEAST, async || self.fetch_keys(&metadata).await).await;
+        }
     }
 
     /// What is known of the provider without asking it.

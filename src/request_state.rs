@@ -12,15 +12,17 @@ use crate::ambient::Timestamp;
 use crate::cookie::{CookieStyle, Ours};
 use crate::current_user::CurrentUser;
 use crate::error::{Error, ErrorKind, Remedy};
-use crate::flow::connect;
+use crate::flow::login::HEADER_BUDGET;
+use crate::flow::{connect, login};
 use crate::hooks::Unauthenticated;
 use crate::protocol::authorization::LoginOptions;
 use crate::runtime::Runtime;
-use crate::session::{Session, SessionId};
+use crate::session::Session;
+use crate::session_id::SessionId;
 use crate::settings::encoded;
 
 /// How long after they were asked a person is not sent to be asked again.
-const ASK_AGAIN: Duration = Duration::from_secs(10 * 60);
+const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The request as the layer saw it, before any router took a part of its path away.
 #[derive(Clone)]
@@ -41,16 +43,19 @@ impl RequestState {
     pub(crate) fn insert<B>(
         runtime: Arc<Runtime>,
         session: Option<Arc<Session>>,
-        head: Head,
+        head: &Head,
         request: &mut Request<B>,
     ) {
-        let (method, headers) = (request.method(), request.headers());
         let state = Self {
             here: request.uri().path_and_query().cloned(),
             navigation: head.navigation,
-            came_from: came_from(&runtime, method, headers),
-            repeatable: is_safe(method),
-            was_silent: head.was_silent,
+            came_from: came_from(&runtime, request.method(), request.headers()),
+            repeatable: is_safe(request.method()),
+            // A session's cookie outlives its session, and must not hide that this browser was asked already.
+            was_silent: head.was_silent
+                || (head.session_cookie
+                    && session.is_none()
+                    && login::was_silent(&runtime, request.headers())),
             session,
             runtime,
         };
@@ -106,13 +111,15 @@ impl RequestState {
             Some(page) => format!("{}?return_to={}", settings.path_to("granted"), encoded(page)),
             None => self.here(),
         };
-        let destination = settings.destination(&here).or_else(|_| settings.destination(""));
-        let url =
-            destination.map(|here| connect::path_with(&self.runtime, connection, &here, scopes, options));
+        let path = |to: &str| {
+            let to = settings.destination(to).ok()?;
+            Some(connect::path_with(&self.runtime, connection, &to, scopes, options))
+        };
+        let url = path(&here).filter(|path| path.len() <= HEADER_BUDGET).or_else(|| path(""));
         let asked_lately = asked_at.is_some_and(|at| self.runtime.now().since(at) < ASK_AGAIN);
         let redirect = (self.navigation || self.came_from.is_some()) && !asked_lately;
         Error::new(ErrorKind::ConsentRequired, "access must be granted first")
-            .with_remedy(Remedy { url: url.unwrap_or_else(|_| settings.path_to("connect")), redirect })
+            .with_remedy(Remedy { url: url.unwrap_or_else(|| settings.path_to("connect")), redirect })
     }
 
     /// This page, to come back to; the public URL where it was not asked for safely.
@@ -123,17 +130,16 @@ impl RequestState {
 
     fn login_path(&self) -> String {
         let settings = &self.runtime.settings;
-        match settings.destination(&self.here()).or_else(|_| settings.destination("")) {
-            Ok(destination) => settings.login_path(&destination),
-            Err(_) => settings.path_to("login"),
-        }
+        let path = |to: &str| settings.destination(to).ok().map(|to| settings.login_path(&to));
+        // A page with an address that grows beyond what a header holds is not there to come back to either.
+        let here = path(&self.here()).filter(|path| path.len() <= HEADER_BUDGET);
+        here.or_else(|| path("")).unwrap_or_else(|| settings.path_to("login"))
     }
 }
 
 /// The page whose form a browser submits: the way back for what cannot be repeated. `None` for scripts.
 fn came_from(runtime: &Runtime, method: &Method, headers: &HeaderMap) -> Option<String> {
-    let submits = || headers.get(&SEC_FETCH_MODE).is_some_and(|mode| mode == "navigate");
-    if *method != Method::POST || !submits() {
+    if *method != Method::POST || headers.get(&SEC_FETCH_MODE).is_none_or(|mode| mode != "navigate") {
         return None;
     }
     let page = headers.get(REFERER).and_then(|referer| referer.to_str().ok()).unwrap_or_default();
@@ -178,8 +184,8 @@ impl Head {
         Self {
             session_cookie: ours.session.is_some(),
             session: ours.session.and_then(SessionId::from_cookie),
-            was_silent: ours.silent && ours.session.is_none(),
-            navigation: wants_html && navigates && is_safe(method),
+            was_silent: ours.silent,
+            navigation: wants_html && navigates && matches!(*method, Method::GET | Method::HEAD),
             opens_websocket: upgrades && *method == Method::GET && headers.contains_key(CONNECTION),
         }
     }

@@ -21,7 +21,8 @@ use crate::outbound::Outbound;
 use crate::provider::Provider;
 use crate::records::{Records, Row};
 use crate::seal::Purpose;
-use crate::session::{SessionId, Sessions};
+use crate::session::Sessions;
+use crate::session_id::SessionId;
 use crate::settings::{DEVELOPMENT_CLIENT, Settings};
 use crate::store::{Key, Store, StoreError};
 

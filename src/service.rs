@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, Entry, VARY};
+use http::header::{CACHE_CONTROL, Entry, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
@@ -121,7 +121,7 @@ impl<S> OidcService<S> {
     where
         S: Service<Request<B>, Response = Response<R>>,
     {
-        RequestState::insert(Arc::clone(&self.runtime), session, head, &mut request);
+        RequestState::insert(Arc::clone(&self.runtime), session, &head, &mut request);
         ResponseFuture::passed(self.inner.call(request), head.session_cookie)
     }
 }
@@ -164,10 +164,12 @@ where
     R: From<Bytes>,
 {
     let (parts, body) = request.into_parts();
-    let answer = match Limited::new(body, MOST_BODY).collect().await {
+    let mut answer = match Limited::new(body, MOST_BODY).collect().await {
         Ok(body) => flow::endpoint(&runtime, &endpoint, parts, body.to_bytes()).await,
         Err(_) => page::plain(StatusCode::PAYLOAD_TOO_LARGE, "This is more than can be read."),
     };
+    // The end of a login sets the session: a cache that kept it would sign the next person in as this one.
+    keep_private(answer.headers_mut());
     Ok(answer.map(R::from))
 }
 
@@ -221,7 +223,9 @@ where
             Projected::Passed { inner, private } => {
                 // In place: a response is large to move.
                 let mut polled = inner.poll(cx);
-                if *private && let Poll::Ready(Ok(response)) = &mut polled {
+                if let Poll::Ready(Ok(response)) = &mut polled
+                    && (*private || response.headers().contains_key(SET_COOKIE))
+                {
                     keep_private(response.headers_mut());
                 }
                 polled

@@ -259,11 +259,7 @@ impl UserTokens {
         }
         let metadata = runtime.provider.known_metadata()?;
         let user_info = metadata.userinfo_endpoint.as_ref()?;
-        (user_info == url).then(|| Source {
-            connection: LOGIN.to_owned(),
-            indicator: None,
-            scopes: Vec::new(),
-        })
+        (user_info == url).then(|| Source::without_resource(LOGIN))
     }
 
     /// Whether all of these scopes may be asked for at the source's connection.
@@ -291,8 +287,7 @@ impl UserTokens {
         match self.status(connection).await?.state {
             ConnectionState::Connected => Ok(()),
             ConnectionState::Missing | ConnectionState::NeedsConsent => {
-                let source =
-                    Source { connection: connection.to_owned(), indicator: None, scopes: Vec::new() };
+                let source = Source::without_resource(connection);
                 Err(self.consent_required(&source, &[], &LoginOptions::default()).await)
             }
         }

@@ -23,7 +23,8 @@ use crate::protocol::token::scopes;
 use crate::records::Loaded;
 use crate::runtime::Runtime;
 use crate::secret::Secret;
-use crate::session::{Session, SessionId};
+use crate::session::Session;
+use crate::session_id::SessionId;
 use crate::settings::encoded;
 use crate::store::StoreError;
 

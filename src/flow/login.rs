@@ -24,16 +24,18 @@ use crate::protocol::authorization::{
 use crate::protocol::token::scopes;
 use crate::provider::{ProviderError, cause};
 use crate::runtime::Runtime;
-use crate::session::SessionId;
+use crate::session_id::SessionId;
 use crate::settings::{RelyingParty, encoded};
 
 /// The name by which `?provider=` chooses the one provider there is.
 const PROVIDER: &str = "default";
 /// The longest `login_hint` and `acr_values`, in bytes: they travel on, and one of them in a cookie.
 const LONGEST_OPTION: usize = 512;
+/// So many parameters are looked at: each is compared with those before it.
+const MOST_PARAMETERS: usize = 64;
 /// What a response's headers may have together, in bytes, with room for what the application adds: proxies refuse
 /// more than 4 KiB by default.
-const HEADER_BUDGET: usize = 3584;
+pub(crate) const HEADER_BUDGET: usize = 3584;
 /// How long a browser that could not be signed in silently is not asked again.
 const SILENCE: Duration = Duration::from_secs(60);
 
@@ -78,6 +80,12 @@ pub(crate) async fn begin(
                     StatusCode::BAD_GATEWAY,
                     "The sign-in service refused this application's request.",
                 ),
+                // Nobody asked for it: the page that the person is on works without.
+                _ if ask.options.silent => {
+                    let mut answer = redirect(ask.destination.as_str());
+                    cookie::append(answer.headers_mut(), silence(runtime));
+                    answer
+                }
                 _ => unavailable(again),
             }
         }
@@ -126,6 +134,9 @@ impl Parameters {
     pub(crate) fn parse(query: &str) -> Result<Self, String> {
         let mut parameters: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
+            if parameters.len() == MOST_PARAMETERS {
+                return Err("There are too many parameters.".to_owned());
+            }
             if parameters.iter().any(|(seen, _)| *seen == name) {
                 return Err("A parameter stands twice.".to_owned());
             }
@@ -164,7 +175,9 @@ impl Parameters {
             }
         }
         if let Some(max_age) = self.get("max_age") {
-            let seconds = max_age.parse().map_err(|_| "max_age is a number of seconds.")?;
+            let digits = Some(max_age).filter(|max_age| max_age.bytes().all(|byte| byte.is_ascii_digit()));
+            let seconds = digits.and_then(|digits| digits.parse().ok());
+            let seconds = seconds.ok_or("max_age is a number of seconds.")?;
             options.max_age = Some(Duration::from_secs(seconds));
         }
         options.login_hint = self.bounded("login_hint")?.map(str::to_owned);
@@ -180,7 +193,7 @@ async fn authorization(
 ) -> Result<Response<Bytes>, ProviderError> {
     let relying_party = &runtime.settings.relying_party;
     let metadata = runtime.provider.metadata().await?;
-    let login = PendingLogin {
+    let mut login = PendingLogin {
         state: runtime.random.token(),
         nonce: runtime.random.token(),
         code_verifier: runtime.random.token(),
@@ -207,16 +220,23 @@ async fn authorization(
         options: &ask.options,
         additional: &relying_party.additional,
     };
-    let kept = pending::LOGIN
-        .keep(runtime, &login.state, &login)
-        .ok_or(ProviderError::Malformed("the login under way cannot be kept"))?;
+    let keep = |login: &PendingLogin| {
+        let kept = pending::LOGIN.keep(runtime, &login.state, login);
+        kept.ok_or(ProviderError::Malformed("the login under way cannot be kept"))
+    };
+    let mut kept = keep(&login)?;
+    if kept.len() > pending::LARGEST {
+        // Long options beside a long destination: the person signs in all the same, and lands at home.
+        login.return_to = String::new();
+        kept = keep(&login)?;
+    }
     let mut cookies = pending::make_room(runtime, headers, kept.len());
     cookies.push(kept);
     let parameters = request.parameters();
     let url = with_parameters(&metadata.authorization_endpoint, parameters.iter().map(|(n, v)| (*n, v)));
     let fits = |url: &Url| {
         let location = url.as_str().len();
-        let set: usize = cookies.iter().map(|cookie| cookie.len() + "set-cookie: \r\n".len()).sum();
+        let set: usize = cookies.iter().map(|cookie| cookie.len() + cookie::LINE).sum();
         location <= MAX_REDIRECT && location + set <= HEADER_BUDGET
     };
     let mut response = if fits(&url) && !metadata.requires_par {

@@ -23,9 +23,13 @@ use crate::protocol::logout::parameters;
 use crate::records::{Loaded, Row};
 use crate::runtime::Runtime;
 use crate::secret::Secret;
-use crate::session::{Session, SessionId, SessionRecord};
+use crate::session::{Session, SessionRecord};
+use crate::session_id::SessionId;
 use crate::settings::encoded;
 use crate::store::StoreError;
+
+/// What [`away`] sets, in bytes.
+const REMOVALS: usize = 256;
 
 /// The path that ends this session and then goes to the destination.
 pub(crate) fn logout_path(runtime: &Runtime, session: Option<&Session>, destination: &Destination) -> String {
@@ -79,7 +83,7 @@ pub(crate) async fn logout(runtime: &Arc<Runtime>, parts: &Parts) -> Response<By
     match end_session(runtime, session.id).await {
         Ok(id_token) => {
             runtime.events().emit(EventCode::LoggedOut, session.user(), "by the person");
-            let answer = leave(runtime, id_token.as_ref(), &destination);
+            let answer = leave(runtime, &parts.headers, id_token.as_ref(), &destination);
             away(runtime, answer, true)
         }
         Err(_) => store_away(&logout_path(runtime, Some(&session), &destination)),
@@ -132,7 +136,12 @@ async fn end_grant(runtime: &Arc<Runtime>, row: &Row) {
 }
 
 /// To the provider's logout where it has one, else straight on. It is not waited for.
-fn leave(runtime: &Runtime, id_token: Option<&Secret>, destination: &Destination) -> Response<Bytes> {
+fn leave(
+    runtime: &Runtime,
+    headers: &HeaderMap,
+    id_token: Option<&Secret>,
+    destination: &Destination,
+) -> Response<Bytes> {
     let metadata = runtime.provider.known_metadata();
     let endpoint = metadata.as_ref().and_then(|metadata| metadata.end_session_endpoint.as_ref());
     let Some(endpoint) = endpoint.filter(|_| runtime.settings.logout_at_provider) else {
@@ -143,17 +152,18 @@ fn leave(runtime: &Runtime, id_token: Option<&Secret>, destination: &Destination
     let client_id = &runtime.settings.relying_party.client_id;
     let parameters = parameters(hint, client_id, runtime.settings.post_logout_url.as_str(), &state);
     let url = with_parameters(endpoint, parameters.iter().map(|(name, value)| (*name, value)));
-    let mut answer = if url.as_str().len() <= MAX_REDIRECT {
+    let return_to = destination.as_str().to_owned();
+    let kept = pending::LOGOUT.keep(runtime, &state, &PendingLogout { state: state.clone(), return_to });
+    let size = kept.as_ref().map_or(0, HeaderValue::len) + REMOVALS;
+    let length = url.as_str().len();
+    let mut answer = if length <= MAX_REDIRECT && length + size <= login::HEADER_BUDGET {
         redirect(url.as_str())
     } else {
         // RP-Initiated Logout 1.0 section 2: providers must support POST.
         page::self_submitting(endpoint.as_str(), &parameters, &runtime.random.token())
     };
-    let return_to = destination.as_str().to_owned();
-    if let Some(kept) =
-        pending::LOGOUT.keep(runtime, &state, &PendingLogout { state: state.clone(), return_to })
-    {
-        cookie::append(answer.headers_mut(), kept);
+    for set in pending::only_this_logout(runtime, headers, size).into_iter().chain(kept) {
+        cookie::append(answer.headers_mut(), set);
     }
     answer
 }

@@ -18,6 +18,13 @@ const MOST: usize = 8;
 /// At most so many bytes do their cookies have together.
 const MOST_BYTES: usize = 6 * 1024;
 
+/// The largest cookie that is set: some browsers keep none above 4 KiB, and some proxies pass no header above that.
+pub(crate) const LARGEST: usize = 3584;
+/// What a response sets has at most so many bytes together: 4 KiB, less the other headers of the largest page.
+const MOST_SET: usize = 3648;
+/// So many characters of the state are in the cookie's name.
+const ID: usize = 8;
+
 /// A login under way. Everything that its callback is checked against travels with the browser that started it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PendingLogin {
@@ -59,6 +66,10 @@ pub(crate) enum Pending<T> {
     None,
 }
 
+fn is_id(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_".contains(&byte)
+}
+
 /// A kind of pending cookie.
 #[derive(Clone, Copy)]
 pub(crate) struct Kind {
@@ -72,9 +83,7 @@ pub(crate) const LOGOUT: Kind = Kind { name: "logout", purpose: Purpose::Pending
 impl Kind {
     /// The cookie's name, from the beginning of the state that the provider sends back.
     fn cookie(self, runtime: &Runtime, state: &str) -> Option<String> {
-        let id = state
-            .get(..8)
-            .filter(|id| id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)))?;
+        let id = state.get(..ID).filter(|id| id.bytes().all(is_id))?;
         Some(runtime.settings.cookies.name(&format!("{}-{id}", self.name)))
     }
 
@@ -125,6 +134,34 @@ impl Kind {
         Some(runtime.settings.cookies.remove(&name, self.cross_site(runtime)))
     }
 
+    /// The request's cookies that are named like ours of this kind.
+    fn all<'a>(
+        self,
+        runtime: &Runtime,
+        headers: &'a HeaderMap,
+    ) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        let prefix = self.prefix(runtime);
+        cookie::all(headers).filter_map(move |(name, value)| {
+            let name = std::str::from_utf8(name).ok()?;
+            let id = name.strip_prefix(&prefix)?;
+            (id.len() == ID && id.bytes().all(is_id)).then_some((name, value))
+        })
+    }
+
+    /// As many removals as fit beside a cookie of `size` bytes: a request can bring any number of cookies, and an
+    /// answer has room for few.
+    fn remove_all(self, runtime: &Runtime, names: Vec<&str>, size: usize) -> Vec<HeaderValue> {
+        let mut room = MOST_SET.saturating_sub(size);
+        let removals =
+            names.into_iter().map(|name| runtime.settings.cookies.remove(name, self.cross_site(runtime)));
+        let fits = |removal: &HeaderValue| {
+            let left = room.checked_sub(removal.len() + cookie::LINE);
+            room = left.unwrap_or_default();
+            left.is_some()
+        };
+        removals.take(MOST).take_while(fits).collect()
+    }
+
     fn open<T: DeserializeOwned>(
         self,
         runtime: &Runtime,
@@ -137,20 +174,16 @@ impl Kind {
     }
 }
 
-/// The `Set-Cookie`s that make room for a cookie of `size` bytes: what does not open or is over goes first, then
-/// the oldest.
+/// The `Set-Cookie`s that make room for a cookie of `size` bytes: what does not open goes first, then the oldest.
+///
+/// A login that is over stays while there is room: its late callback still lands where it was going.
 pub(crate) fn make_room(runtime: &Runtime, headers: &HeaderMap, size: usize) -> Vec<HeaderValue> {
-    let prefix = LOGIN.prefix(runtime);
-    let now = runtime.now();
     let mut kept: Vec<(Timestamp, usize, &str)> = Vec::new();
     let mut removed = Vec::new();
-    for (name, value) in cookie::all(headers).filter(|(name, _)| name.starts_with(prefix.as_bytes())) {
-        let Ok(name) = std::str::from_utf8(name) else { continue };
+    for (name, value) in LOGIN.all(runtime, headers) {
         match LOGIN.open::<PendingLogin>(runtime, name, value) {
-            Some((expires_at, login)) if now < expires_at => {
-                kept.push((login.started_at, name.len() + value.len(), name));
-            }
-            _ => removed.push(name),
+            Some((_, login)) => kept.push((login.started_at, name.len() + value.len(), name)),
+            None => removed.push(name),
         }
     }
     kept.sort();
@@ -162,7 +195,11 @@ pub(crate) fn make_room(runtime: &Runtime, headers: &HeaderMap, size: usize) -> 
         bytes -= size;
         removed.push(name);
     }
-    // A request can bring any number of cookies; an answer has room for few.
-    let cross_site = LOGIN.cross_site(runtime);
-    removed.into_iter().take(MOST).map(|name| runtime.settings.cookies.remove(name, cross_site)).collect()
+    LOGIN.remove_all(runtime, removed, size)
+}
+
+/// The `Set-Cookie`s that clear away earlier logouts from which the browser never came back.
+pub(crate) fn only_this_logout(runtime: &Runtime, headers: &HeaderMap, size: usize) -> Vec<HeaderValue> {
+    let others = LOGOUT.all(runtime, headers).map(|(name, _)| name).collect();
+    LOGOUT.remove_all(runtime, others, size)
 }

@@ -23,7 +23,8 @@ use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::about_person;
 use crate::records::{FOREVER, Loaded};
 use crate::runtime::Runtime;
-use crate::session::{SessionId, SessionRecord};
+use crate::session::SessionRecord;
+use crate::session_id::SessionId;
 use crate::store::StoreError;
 
 /// The most that a person's claims and ID token may have together, in bytes: a record holds 64 KiB.

@@ -1,52 +1,18 @@
-//! ID tokens: OpenID Connect Core 1.0 section 3.1.3.7 with `openidconnect`, and what it leaves to the caller.
+//! ID tokens: OpenID Connect Core 1.0 sections 3.1.3.7 and 12.2.
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use openidconnect::core::{CoreIdToken, CoreIdTokenVerifier, CoreJsonWebKeySet, CoreJwsSigningAlgorithm};
-use openidconnect::{
-    AccessToken, AccessTokenHash, ClaimsVerificationError, ClientId, IssuerUrl, Nonce,
-    SignatureVerificationError,
-};
 use serde_json::{Map, Value};
 
 use super::json;
+use super::jws::{self, Algorithm, JwsError, KeySet, Verified};
 use crate::ambient::Timestamp;
 
 /// How far the provider's clock may be from ours.
 pub(crate) const LEEWAY: Duration = Duration::from_secs(60);
 
-/// A signature algorithm that is accepted: asymmetric, and never `none` (RFC 8725 sections 3.1 and 3.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Algorithm(CoreJwsSigningAlgorithm);
-
-impl Algorithm {
-    pub(crate) fn from_name(name: &str) -> Option<Self> {
-        Some(Self(match name {
-            "RS256" => CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
-            "RS384" => CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
-            "PS256" => CoreJwsSigningAlgorithm::RsaSsaPssSha256,
-            "PS384" => CoreJwsSigningAlgorithm::RsaSsaPssSha384,
-            "ES256" => CoreJwsSigningAlgorithm::EcdsaP256Sha256,
-            "ES384" => CoreJwsSigningAlgorithm::EcdsaP384Sha384,
-            "EdDSA" => CoreJwsSigningAlgorithm::EdDsa,
-            _ => return None,
-        }))
-    }
-}
-
-/// A provider's key set (RFC 7517). Entries that cannot be read are skipped.
-#[derive(Clone, Debug)]
-pub(crate) struct KeySet(CoreJsonWebKeySet);
-
-impl KeySet {
-    /// `None` when the document is not a key set or holds no key.
-    pub(crate) fn parse(document: &[u8]) -> Option<Self> {
-        let keys: CoreJsonWebKeySet = serde_json::from_slice(document).ok()?;
-        (!keys.keys().is_empty()).then_some(Self(keys))
-    }
-}
+/// An ID token of a login is issued for that login: one that is older than this was not, or a clock stands still.
+const OLDEST: Duration = Duration::from_secs(60 * 60);
 
 /// What an ID token must say.
 #[derive(Clone, Debug)]
@@ -110,39 +76,31 @@ use IdTokenError::{AnotherOwner, Refused};
 
 /// Verifies an ID token, in the order of section 3.1.3.7.
 pub(crate) fn verify(compact: &str, keys: &KeySet, expected: &Expected<'_>) -> Result<IdToken, IdTokenError> {
-    let token: CoreIdToken = compact.parse().map_err(|_| Refused("it is not a signed JWT"))?;
-    let issuer = IssuerUrl::new(expected.issuer.to_owned()).map_err(|_| Refused("iss"))?;
-    let client_id = ClientId::new(expected.client_id.to_owned());
-    let verifier = CoreIdTokenVerifier::new_public_client(client_id, issuer, keys.0.clone())
-        .set_allowed_algs(expected.algorithms.iter().map(|algorithm| algorithm.0.clone()))
-        .set_other_audience_verifier_fn(|audience| {
-            expected.trusted_audiences.iter().any(|trusted| trusted == audience.as_str())
-        })
-        // Expiry is compared below, with a leeway that the library does not have.
-        .set_time_fn(Default::default);
-    // The nonce depends on the occasion and is compared below too.
-    let any_nonce = |_: Option<&Nonce>| Ok(());
-    token.claims(&verifier, any_nonce).map_err(refusal)?;
-
-    // The signature holds; these are the bytes that it covers.
-    let claims = payload(compact).ok_or(Refused("its claims are not one JSON object"))?;
-    let facts = facts(&claims)?;
+    // (6) to (8); the other rules follow once it is known whose words these are.
+    let token = jws::verify(compact, keys, expected.algorithms).map_err(refusal)?;
+    let claims = &token.claims;
+    let facts = facts(claims)?;
     // 3.1.3.7 (2), and for a refresh 12.2: the same issuer.
     if facts.issuer != expected.issuer {
         return Err(Refused("iss"));
     }
-    authorized_party(&claims, &facts, expected.client_id)?;
-    times(&claims, &facts, expected.now)?;
-    access_token_hash(&token, &verifier, &claims, expected.access_token)?;
+    audience(claims, expected)?;
+    authorized_party(claims, &facts, expected.client_id)?;
+    times(claims, &facts, expected.now)?;
+    access_token_hash(&token, expected.access_token)?;
     match &expected.occasion {
         Occasion::Login { nonce, max_age, acr_values } => {
             // (11)
             if facts.nonce.as_deref() != Some(*nonce) {
                 return Err(Refused("nonce"));
             }
+            // (10): `iat` may be used to refuse a token that was issued too far from now.
+            if Timestamp::from_secs(facts.issued_at).plus(OLDEST) < expected.now {
+                return Err(Refused("iat"));
+            }
             authenticated_recently(&facts, *max_age, expected.now)?;
             // (12): voluntary in the specification; whoever asks for it here relies on it.
-            let acr = json::text(&claims, "acr");
+            let acr = json::text(claims, "acr");
             if !acr_values.is_empty() && !acr_values.iter().any(|wanted| Some(wanted.as_str()) == acr) {
                 return Err(Refused("acr"));
             }
@@ -150,32 +108,21 @@ pub(crate) fn verify(compact: &str, keys: &KeySet, expected: &Expected<'_>) -> R
         Occasion::Refresh { original } => same_authentication(&facts, original)?,
     }
     Ok(IdToken {
-        sid: json::text(&claims, "sid").map(str::to_owned),
-        acr: json::text(&claims, "acr").map(str::to_owned),
+        sid: json::text(claims, "sid").map(str::to_owned),
+        acr: json::text(claims, "acr").map(str::to_owned),
         facts,
-        claims,
+        claims: token.claims,
     })
 }
 
-fn refusal(error: ClaimsVerificationError) -> IdTokenError {
-    // The library's messages repeat claims; ours never do.
+fn refusal(error: JwsError) -> IdTokenError {
     match error {
-        ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey) => {
-            IdTokenError::UnknownKey
-        }
-        ClaimsVerificationError::SignatureVerification(SignatureVerificationError::DisallowedAlg(_)) => {
-            Refused("alg")
-        }
-        ClaimsVerificationError::SignatureVerification(_) => Refused("signature"),
-        ClaimsVerificationError::InvalidIssuer(_) => Refused("iss"),
-        ClaimsVerificationError::InvalidAudience(_) => Refused("aud"),
-        _ => Refused("its header or a claim is not supported"),
+        JwsError::UnknownKey => IdTokenError::UnknownKey,
+        JwsError::Malformed => Refused("it is not a signed JWT"),
+        JwsError::Header => Refused("its header is not supported"),
+        JwsError::Algorithm => Refused("alg"),
+        JwsError::AmbiguousKey => Refused("kid"),
     }
-}
-
-fn payload(compact: &str) -> Option<Map<String, Value>> {
-    let payload = compact.split('.').nth(1)?;
-    json::object(&URL_SAFE_NO_PAD.decode(payload).ok()?)
 }
 
 fn facts(claims: &Map<String, Value>) -> Result<Facts, IdTokenError> {
@@ -189,6 +136,26 @@ fn facts(claims: &Map<String, Value>) -> Result<Facts, IdTokenError> {
         authorized_party: text("azp"),
         nonce: text("nonce"),
     })
+}
+
+/// 3.1.3.7 (3): it is for us, and for nobody besides whom the operator does not trust.
+fn audience(claims: &Map<String, Value>, expected: &Expected<'_>) -> Result<(), IdTokenError> {
+    let refused = Refused("aud");
+    let audiences = match claims.get("aud") {
+        Some(Value::Array(several)) => several.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+        None => return Err(refused),
+    };
+    let mut for_us = false;
+    for audience in audiences {
+        let audience = audience.as_str().ok_or(refused)?;
+        let us = audience == expected.client_id;
+        for_us |= us;
+        if !us && !expected.trusted_audiences.iter().any(|trusted| trusted == audience) {
+            return Err(refused);
+        }
+    }
+    if for_us { Ok(()) } else { Err(refused) }
 }
 
 /// 3.1.3.7 (4) and (5): several audiences need an authorized party, and one that is named must be us.
@@ -221,19 +188,10 @@ fn times(claims: &Map<String, Value>, facts: &Facts, now: Timestamp) -> Result<(
 }
 
 /// 3.1.3.8: binds the access token to the ID token, where the provider says so.
-fn access_token_hash(
-    token: &CoreIdToken,
-    verifier: &CoreIdTokenVerifier<'_>,
-    claims: &Map<String, Value>,
-    access_token: &str,
-) -> Result<(), IdTokenError> {
-    let Some(hash) = claims.get("at_hash") else { return Ok(()) };
-    let refused = Refused("at_hash");
-    let algorithm = token.signing_alg().map_err(|_| refused)?;
-    let key = token.signing_key(verifier).map_err(|_| refused)?;
-    let access_token = AccessToken::new(access_token.to_owned());
-    let computed = AccessTokenHash::from_token(&access_token, algorithm, key).map_err(|_| refused)?;
-    if hash.as_str() == Some(computed.as_str()) { Ok(()) } else { Err(refused) }
+fn access_token_hash(token: &Verified<'_>, access_token: &str) -> Result<(), IdTokenError> {
+    let Some(hash) = token.claims.get("at_hash") else { return Ok(()) };
+    let computed = token.access_token_hash(access_token);
+    if computed.is_some() && hash.as_str() == computed.as_deref() { Ok(()) } else { Err(Refused("at_hash")) }
 }
 
 /// 3.1.3.7 (13).

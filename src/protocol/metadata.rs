@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use url::{Host, Url};
 
-use super::id_token::Algorithm;
+use super::jws::Algorithm;
 
 /// The metadata that we use, checked: every endpoint here may be called.
 #[derive(Clone, Debug)]
@@ -195,6 +195,19 @@ mod tests {
             "ftp://localhost/",
         ] {
             assert!(!secure(url), "{url}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_document_is_read_without_panic(bytes: Vec<u8>, url in ".{0,40}", host in "[a-z0-9:@\\[\\]%._-]{0,20}") {
+            let _ = parse(&bytes, "https://op.test/a");
+            // Whatever is accepted may be called: it is https, or this machine.
+            for url in [url, format!("http://{host}/x"), format!("https://{host}")] {
+                if let Ok(metadata) = document(|d| d["token_endpoint"] = url.into()) {
+                    proptest::prop_assert!(is_secure(&metadata.token_endpoint));
+                }
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod authorization;
 pub(crate) mod challenge;
 pub(crate) mod id_token;
 pub(crate) mod json;
+pub(crate) mod jws;
 pub(crate) mod logout;
 pub(crate) mod metadata;
 pub(crate) mod token;

@@ -122,6 +122,9 @@ pub(crate) fn parse_response(status: u16, body: &[u8]) -> Result<TokenResponse, 
         return Err(TokenError::Malformed("token_type"));
     }
     let secret = |name| json::text(&members, name).map(Secret::from);
+    if members.get("refresh_token").is_some_and(|token| !token.is_string() && !token.is_null()) {
+        return Err(TokenError::Malformed("refresh_token"));
+    }
     Ok(TokenResponse {
         access_token: access_token.into(),
         expires_in: expires_in(&members),

@@ -206,7 +206,7 @@ where
         Box::pin(async move {
             let Prepared { runtime, session } = who.prepared.get_or_init(|| who.prepare()).await.clone();
             let head = Head::read(request.method(), request.headers(), &runtime.settings.cookies);
-            RequestState::insert(runtime, session, head, &mut request);
+            RequestState::insert(runtime, session, &head, &mut request);
             ready.call(request).await
         })
     }

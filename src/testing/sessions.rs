@@ -6,7 +6,8 @@ use crate::error::Error;
 use crate::layer::OidcLayer;
 use crate::runtime::Runtime;
 use crate::secret::Secret;
-use crate::session::{SessionId, SessionRecord};
+use crate::session::SessionRecord;
+use crate::session_id::SessionId;
 use crate::store::StoreError;
 
 /// Starts a session as a finished login does, without a browser and without a provider, and returns what the browser

@@ -13,6 +13,29 @@ mod login;
 mod refresh;
 // Calls to APIs: where the token goes, what redirects and refusals do.
 mod api_client;
+// A provider that lies, in every listed way: what must be refused, and what must work all the same.
+mod lying_provider;
+
+// A browser stays signed in: cookies, lifetimes, secrets, caches.
+mod session;
+// The same while the store is away, slow or full, and while somebody signs out.
+mod session_store;
+// A person signs out, here and at the provider.
+mod logout;
+// Who they are, and what they may.
+mod user;
+// Who is sent to the login and who is told, forged requests, proxies.
+mod request;
+// Where the layer stands, and what the mistakes look like.
+mod placement;
+// Many people at once, and a database whose rows were moved.
+mod isolation;
+// What must not compile.
+mod ui;
+// The development provider behind the application's own layer.
+mod dev_login;
+// No secret in a log, a page, an address or `Debug`.
+mod leaks;
 
 // The demo as a process, with the development provider that it brings.
 mod demo;

@@ -77,7 +77,7 @@ async fn check_117_a_lease_and_a_pause_from_before_the_jump_do_not_outlast_it() 
     assert_eq!(world.op.reuse_detected(), 0);
 
     // The provider failed a moment ago, and the clock is put back.
-    world.clock.advance(HOUR);
+    world.clock.advance(2 * HOUR);
     world.net.fault(OP, "/token", Fault::Status(503));
     assert_eq!(world.tok(&alice).await.0, 503);
     world.net.heal(OP);

@@ -12,7 +12,7 @@ use crate::support::fault::Fault;
 
 const BROWSERS: usize = 200;
 const MINUTE: Duration = Duration::from_secs(60);
-const STEP: Duration = Duration::from_millis(250);
+const STEP: Duration = Duration::from_millis(400);
 
 /// xorshift: the same minute in every run.
 struct Dice(u64);
@@ -64,11 +64,7 @@ async fn two_hundred_browsers_for_a_minute() {
         (BTreeMap::new(), 0),
         "of {calls} calls, {logins} logins"
     );
-    assert!(
-        calls > 10_000 && logins > 600 && refreshes.len() > 3_000,
-        "{calls} {logins} {}",
-        refreshes.len()
-    );
+    assert!(calls > 7_000 && logins > 500 && refreshes.len() > 2_500, "{calls} {logins} {}", refreshes.len());
     // Each refresh token was spent once: refreshes are expiries that somebody met.
     let spent: std::collections::HashSet<_> = refreshes.iter().map(|r| r.refresh_token.clone()).collect();
     assert_eq!(spent.len(), refreshes.len());
@@ -108,7 +104,7 @@ async fn person(world: Arc<World>, tally: Arc<Tally>, n: usize) {
                 tally.calls.fetch_add(1, Ordering::SeqCst);
             }
         }
-        tokio::time::sleep(STEP + Duration::from_millis(dice.roll(900))).await;
+        tokio::time::sleep(STEP + Duration::from_millis(dice.roll(1200))).await;
     }
 }
 

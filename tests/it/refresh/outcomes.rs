@@ -23,7 +23,7 @@ async fn check_91_without_a_refresh_token_the_token_serves_to_its_end_and_then_c
     world.clock.advance(Duration::from_millis(1));
     let (status, problem) = world.tok(&alice).await;
     assert_eq!((status, code(&problem).as_str()), (403, "consent_required"), "{problem}");
-    assert!(problem.contains("/auth/login?return_to="), "{problem}");
+    assert!(problem.contains("/auth/connect?connection=login&return_to="), "{problem}");
     assert!(world.op.refreshes().is_empty());
     // A page goes to the provider and comes back to itself.
     let page = alice.visit(&format!("{APP}/tok")).await;
@@ -223,12 +223,12 @@ async fn scenario_53_pages_go_to_consent_scripts_get_its_address_and_an_outage_i
     world.clock.advance(HOUR);
     world.op.answer_error(Endpoint::Refresh, 400, "invalid_grant");
     let step = alice.step(&format!("{APP}/tok?x=1")).await;
-    assert_eq!(step.location(), Some("/auth/login?return_to=%2Ftok%3Fx%3D1"));
+    assert_eq!(step.location(), Some("/auth/connect?connection=login&return_to=%2Ftok%3Fx%3D1"));
     for _ in 0..20 {
         let answer = alice.fetch(Method::GET, &format!("{APP}/tok"), "", APP).await;
         assert_eq!(answer.status, 403);
         assert!(
-            answer.json()["connect_url"].as_str().unwrap().starts_with("/auth/login"),
+            answer.json()["connect_url"].as_str().unwrap().starts_with("/auth/connect?connection=login&"),
             "{}",
             answer.text()
         );

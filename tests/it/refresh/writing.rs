@@ -115,6 +115,7 @@ async fn check_110_a_store_that_is_away_spends_no_refresh_token() {
 #[tokio::test(start_paused = true)]
 async fn keys_that_cannot_be_had_are_no_logout() {
     let (mut world, alice, store) = world().await;
+    let _replica = world.replica();
     // A process that has not seen the keys yet.
     world.serve_over(store, |config| config);
     world.net.fault(OP, "/jwks", crate::support::fault::Fault::Status(503));
@@ -126,18 +127,28 @@ async fn keys_that_cannot_be_had_are_no_logout() {
 
     // Known keys, and new ones just when they cannot be read.
     world.clock.advance(HOUR);
+    assert_eq!(world.tok_at(super::REPLICA, &alice).await.0, 200);
+    world.clock.advance(HOUR);
     world.op.rotate_keys();
     let gate = Gate::new();
     world.net.fault(OP, "/jwks", crate::support::fault::Fault::Status(503));
     world.net.fault(OP, "/token", crate::support::fault::Fault::Gate(gate.clone()));
     let waiting = world.asking(APP, &alice);
     gate.open();
-    tokio::time::sleep(Duration::from_secs(20)).await;
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        world.clock.advance(Duration::from_secs(17));
+    }
+    tokio::time::sleep(Duration::from_secs(5)).await;
     assert!(!waiting.is_finished(), "the tokens are worth the patience");
+    let elsewhere = world.asking(super::REPLICA, &alice);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.op.refreshes().len(), 3, "longer than one lease, and nobody spends what was spent");
     world.net.heal(OP);
     world.clock.advance(Duration::from_secs(6));
     assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
-    assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (2, 0));
+    assert_eq!(elsewhere.await.unwrap().unwrap().status(), 200);
+    assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (3, 0));
 }
 
 /// Keys that were read a moment ago are read again before a refreshed ID token is given up.

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tower_oidc::store::MemoryStore;
+use tower_oidc::store::{MemoryStore, Store};
 use tower_oidc::{
     Admin, Clock, Config, CurrentUser, Error, Event, EventCode, OidcLayer, Require, Resource, Timestamp,
     UserTokens, Users,
@@ -22,11 +22,14 @@ use super::clock::TestClock;
 use super::net::Net;
 use super::provider::{CLIENT_ID, CLIENT_SECRET, LyingProvider};
 use super::resource::ResourceServer;
+use super::store::WatchedStore;
 
 pub const APP: &str = "https://app.test";
 pub const OP: &str = "https://op.test";
 pub const API: &str = "https://api.test";
 pub const EVIL: &str = "https://evil.test";
+/// The cookie that a session lives in.
+pub const SESSION: &str = "__Host-tower-oidc-session";
 
 /// A network with a provider, two APIs, a clock, and the application on it.
 pub struct World {
@@ -53,6 +56,12 @@ pub struct Events(Arc<Mutex<Vec<Event>>>);
 impl Events {
     pub fn push(&self, event: &Event) {
         self.0.lock().unwrap().push(event.clone());
+    }
+
+    /// For [`Config::on_event`].
+    pub fn hook(&self) -> impl Fn(&Event) + Send + Sync + 'static {
+        let heard = self.clone();
+        move |event| heard.push(event)
     }
 
     pub fn all(&self) -> Vec<Event> {
@@ -103,10 +112,57 @@ impl World {
         assert!(page.json()["sub"].is_string(), "{name} is signed in: {}", page.text());
     }
 
+    /// Serves other routes at `https://app.test`, behind the same layer.
+    pub fn serve(&self, routes: Router) {
+        self.net.serve_service(APP, self.app.layer.layer(routes));
+    }
+
+    /// The application again behind a store that breaks when told, over the same rows.
+    pub fn watched(&self) -> (WatchedStore, App) {
+        let watched = WatchedStore::new(self.app.store.clone());
+        let store = self.app.store.clone();
+        let app = App::over(&self.net, &self.clock, watched.clone(), store, |config| config);
+        self.net.serve_service(APP, app.layer.layer(routes()));
+        (watched, app)
+    }
+
+    /// What `/who` says in this browser: a subject, or `null`.
+    pub async fn who(&self, browser: &Browser) -> Value {
+        let page = browser.navigate(&format!("{APP}/who")).await;
+        assert_eq!(page.status, 200, "{}", page.text());
+        page.json()["sub"].clone()
+    }
+
+    /// What `path` answers to exactly this `Cookie` header, as a script would see it.
+    pub async fn with_cookie(&self, path: &str, cookie: &[u8]) -> http::Response<bytes::Bytes> {
+        let cookie = http::HeaderValue::from_bytes(cookie).expect("a header");
+        let request = http::Request::get(format!("{APP}{path}")).header("cookie", cookie);
+        self.browser().raw(request.body(bytes::Bytes::new()).expect("a request")).await
+    }
+
+    /// What `/who` answers to this session cookie, by itself.
+    pub async fn who_is(&self, session: &str) -> Value {
+        let answer = self.with_cookie("/who", format!("{SESSION}={session}").as_bytes()).await;
+        assert_eq!(answer.status(), 200, "{session}");
+        serde_json::from_slice::<Value>(answer.body()).expect("JSON")["sub"].clone()
+    }
+
     /// The application again, with the same store: another process, or the same one after a restart.
     pub fn another(&self, edit: impl FnOnce(Config) -> Config) -> App {
         App::start(&self.net, &self.clock, self.app.store.clone(), edit)
     }
+}
+
+/// The value of the browser's session cookie.
+pub fn session_of(browser: &Browser) -> String {
+    browser.cookie(SESSION).unwrap_or_else(|| panic!("no session: {:?}", browser.cookies())).value
+}
+
+/// The address that signs this browser out and then goes to `to`.
+pub async fn logout_link(browser: &Browser, to: &str) -> String {
+    let to: String = form_urlencoded::byte_serialize(to.as_bytes()).collect();
+    let links = browser.navigate(&format!("{APP}/links?to={to}")).await.json();
+    format!("{APP}{}", links["logout"]["ok"].as_str().expect("a link"))
 }
 
 impl App {
@@ -128,14 +184,19 @@ impl App {
         store: MemoryStore,
         edit: impl FnOnce(Config) -> Config,
     ) -> Self {
+        Self::over(net, clock, store.clone(), store, edit)
+    }
+
+    /// The same, where `before` stands between the layer and the store.
+    pub fn over(
+        net: &Net,
+        clock: &TestClock,
+        before: impl Store,
+        store: MemoryStore,
+        edit: impl FnOnce(Config) -> Config,
+    ) -> Self {
         let events = Events::default();
-        let heard = events.clone();
-        let layer = OidcLayer::per_user(
-            edit(config(net, clock)).on_event(move |event| {
-                heard.0.lock().unwrap().push(event.clone());
-            }),
-            store.clone(),
-        );
+        let layer = OidcLayer::per_user(edit(config(net, clock)).on_event(events.hook()), before);
         let layer = layer.unwrap_or_else(|error| panic!("{error}"));
         Self { layer, store, events }
     }

@@ -88,9 +88,16 @@ impl Gate {
     }
 
     /// Returns once `n` calls have come in all.
+    ///
+    /// # Panics
+    ///
+    /// Where they do not come within a minute.
     pub async fn wait_for_arrivals(&self, n: usize) {
         let mut states = self.0.subscribe();
-        states.wait_for(|state| state.arrived >= n).await.expect("the gate outlives its waiters");
+        let minute = std::time::Duration::from_secs(60);
+        let came = tokio::time::timeout(minute, states.wait_for(|state| state.arrived >= n)).await;
+        let came = came.map(|state| drop(state.expect("the gate outlives its waiters")));
+        assert!(came.is_ok(), "{} of {n} came to the gate", self.arrived());
     }
 
     /// Returns once the gate stands open.

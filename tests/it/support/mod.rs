@@ -7,6 +7,7 @@
 //! - [`browser`]: a person's browser, with [`cookies`] kept by the rules, reading [`html`]
 //! - [`provider`]: an OpenID Provider, honest until told a [`provider::lies`]
 //! - [`resource`]: an API that records which token came
+//! - [`store`]: a store that watches, and breaks when told
 //! - [`app`]: an application with the layer, served in that world
 //! - [`process`] and [`http`]: the demo and other programs as processes, over real sockets
 
@@ -28,5 +29,6 @@ pub mod params;
 pub mod process;
 pub mod provider;
 pub mod resource;
+pub mod store;
 
 mod tests;

@@ -252,7 +252,7 @@ impl Net {
             _ => {}
         }
         let mut log = lock(&self.0.log);
-        if let Some(exchange) = log.iter_mut().find(|exchange| exchange.id == id) {
+        if let Some(exchange) = log.iter_mut().rev().find(|exchange| exchange.id == id) {
             let (status, headers) = (response.status(), response.headers().clone());
             exchange.answer = Some(Answer { status, headers, body: response.body().clone() });
         }

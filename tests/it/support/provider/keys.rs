@@ -18,14 +18,23 @@ pub enum Alg {
     Rs384,
     Rs512,
     Ps256,
+    Ps384,
     Es256,
     Es384,
     EdDsa,
 }
 
 impl Alg {
-    pub const ALL: [Self; 7] =
-        [Self::Rs256, Self::Rs384, Self::Rs512, Self::Ps256, Self::Es256, Self::Es384, Self::EdDsa];
+    pub const ALL: [Self; 8] = [
+        Self::Rs256,
+        Self::Rs384,
+        Self::Rs512,
+        Self::Ps256,
+        Self::Ps384,
+        Self::Es256,
+        Self::Es384,
+        Self::EdDsa,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -33,6 +42,7 @@ impl Alg {
             Self::Rs384 => "RS384",
             Self::Rs512 => "RS512",
             Self::Ps256 => "PS256",
+            Self::Ps384 => "PS384",
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
             Self::EdDsa => "EdDSA",
@@ -43,7 +53,7 @@ impl Alg {
     pub fn half_hash(self, text: &str) -> String {
         let hash = match self {
             Self::Rs256 | Self::Ps256 | Self::Es256 => Sha256::digest(text).to_vec(),
-            Self::Rs384 | Self::Es384 => Sha384::digest(text).to_vec(),
+            Self::Rs384 | Self::Ps384 | Self::Es384 => Sha384::digest(text).to_vec(),
             Self::Rs512 | Self::EdDsa => Sha512::digest(text).to_vec(),
         };
         URL_SAFE_NO_PAD.encode(&hash[..hash.len() / 2])
@@ -82,6 +92,7 @@ impl Key {
             Alg::Rs384 => rsa(Jws::RsaSsaPkcs1V15Sha384),
             Alg::Rs512 => rsa(Jws::RsaSsaPkcs1V15Sha512),
             Alg::Ps256 => rsa(Jws::RsaSsaPssSha256),
+            Alg::Ps384 => rsa(Jws::RsaSsaPssSha384),
             Alg::Es256 => {
                 let signature: p256::ecdsa::Signature = self.p256().sign(message);
                 signature.to_bytes().to_vec()
@@ -97,7 +108,9 @@ impl Key {
     /// The public key as a member of a JWK set.
     pub fn jwk(self) -> Value {
         let mut jwk = match self.alg {
-            Alg::Rs256 | Alg::Rs384 | Alg::Rs512 | Alg::Ps256 => json!(self.rsa().as_verification_key()),
+            Alg::Rs256 | Alg::Rs384 | Alg::Rs512 | Alg::Ps256 | Alg::Ps384 => {
+                json!(self.rsa().as_verification_key())
+            }
             Alg::Es256 => ec_jwk("P-256", &self.p256().verifying_key().to_sec1_bytes()),
             Alg::Es384 => ec_jwk("P-384", &self.p384().verifying_key().to_sec1_bytes()),
             Alg::EdDsa => json!(self.ed25519().as_verification_key()),

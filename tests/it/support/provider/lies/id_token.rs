@@ -146,7 +146,11 @@ pub const SIGNATURE: &[Lie] = &[
         op.edit_key_set(|set| {
             set["keys"].as_array_mut().unwrap().push(Key { alg: Alg::Es384, generation: 1 }.jwk());
         });
-        op.edit_id_token(|jwt| jwt.sign_with(Key { alg: Alg::Es384, generation: 1 }));
+        op.edit_id_token(|jwt| {
+            jwt.sign_with(Key { alg: Alg::Es384, generation: 1 });
+            // Whose hash would be of another length.
+            jwt.without("at_hash");
+        });
     }),
     refused("alg unheard of", |op| op.edit_id_token(|jwt| jwt.head("alg", "XX999"))),
     refused("kid known, key a stranger's", |op| {
@@ -185,6 +189,8 @@ pub const SIGNATURE: &[Lie] = &[
             jwt.head("exp2", 1);
         });
     }),
+    refused("cty of a token within", |op| op.edit_id_token(|jwt| jwt.head("cty", "JWT"))),
+    refused("enc of an encrypted token", |op| op.edit_id_token(|jwt| jwt.head("enc", "A256GCM"))),
     refused("typ of an access token", |op| op.edit_id_token(|jwt| jwt.head("typ", "at+jwt"))),
     refused("typ of a logout token", |op| op.edit_id_token(|jwt| jwt.head("typ", "logout+jwt"))),
     accepted("typ JWT", |op| op.edit_id_token(|jwt| jwt.head("typ", "JWT"))),

@@ -1,0 +1,167 @@
+//! The provider is away, slow or broken: scenario 22.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tower_oidc::EventCode;
+
+use super::{Untouched, assert_refused, callback_of, login, login_with, who};
+use crate::support::app::{APP, OP, World};
+use crate::support::browser::Page;
+use crate::support::fault::Fault;
+use crate::support::provider::Endpoint;
+
+/// A page that offers to try again, at this address.
+fn assert_offers(page: &Page, address: &str, why: &str) {
+    assert_eq!(
+        (page.status.as_u16(), page.header("retry-after")),
+        (503, Some("2")),
+        "{why}: {}",
+        page.text()
+    );
+    assert_eq!(page.links(), [address], "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn scenario_22_the_provider_is_down_at_start() {
+    for fault in [
+        Fault::Refuse,
+        Fault::Hang,
+        Fault::Slow(Duration::from_secs(30)),
+        Fault::SlowAnswer(Duration::from_secs(30)),
+        Fault::DropAnswer,
+        Fault::Status(500),
+        Fault::Status(503),
+        Fault::Status(404),
+        Fault::Garbage,
+        Fault::Redirect("https://evil.test/".to_owned()),
+    ] {
+        let why = format!("{fault:?}");
+        let world = World::new();
+        world.op.sign_in_as("alice");
+        world.net.fault(OP, "/", fault);
+        let browser = world.browser();
+        assert_eq!(who(&browser).await, None, "the application serves");
+        let began = Instant::now();
+        let asked = login_with(
+            "/who?a=b&c",
+            &[("prompt", "login"), ("max_age", "60"), ("login_hint", "alice@example.com")],
+        );
+        let page = browser.visit(&asked).await;
+        assert_offers(&page, &asked[APP.len()..], &why);
+        assert!(began.elapsed() <= Duration::from_secs(10), "{why}: {:?}", began.elapsed());
+        assert!(
+            world.app.events.has(EventCode::ProviderFailed) && world.app.events.has(EventCode::LoginRefused)
+        );
+        // A moment later nobody asks it again; people are answered at once.
+        let fetched = world.net.requests(OP).len();
+        for _ in 0..20 {
+            assert_eq!(browser.visit(&login("/who")).await.status, 503);
+        }
+        assert_eq!(world.net.requests(OP).len(), fetched, "{why}: no storm");
+        world.net.heal(OP);
+        world.clock.advance(Duration::from_secs(5));
+        browser.visit(&format!("{APP}{}", page.links()[0])).await;
+        assert_eq!(who(&browser).await.as_deref(), Some("a1"), "{why}: it recovers by itself");
+        assert!(world.net.requests("https://evil.test").is_empty(), "{why}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn scenario_22_the_provider_fails_in_the_callback() {
+    for path in ["/token", "/jwks", "/userinfo"] {
+        for (fault, status) in [
+            (Fault::Refuse, 503),
+            (Fault::Hang, 503),
+            (Fault::SlowAnswer(Duration::from_secs(30)), 503),
+            (Fault::DropAnswer, 503),
+            (Fault::Status(500), 503),
+            (Fault::Status(503), 503),
+            (Fault::Garbage, 502),
+        ] {
+            let why = format!("{path} {fault:?}");
+            let world = World::new();
+            world.op.sign_in_as("alice");
+            world.op.set(|s| s.claims_in_id_token = false);
+            let browser = world.browser();
+            let callback = callback_of(&browser, &login("/private?x=1%262")).await;
+            world.net.fault(OP, path, fault);
+            let began = Instant::now();
+            let page = browser.navigate(&callback).await;
+            assert!(began.elapsed() <= Duration::from_secs(20), "{why}: {:?}", began.elapsed());
+            let again = "/auth/login?return_to=%2Fprivate%3Fx%3D1%25262";
+            // A key set that is no key set is a provider that is away: the tokens may be good.
+            match (path, status) {
+                ("/token", 502) => assert_eq!(page.status, 502, "{why}"),
+                ("/userinfo", 502) => assert_eq!(page.status, 400, "{why}"),
+                _ => assert_offers(&page, again, &why),
+            }
+            assert_refused(&browser, &page, page.status.as_u16(), &why);
+            assert_eq!(page.links(), [again], "{why}");
+            assert_eq!(world.app.store.len(), 2, "{why}: the index key and the spent login");
+            world.net.heal(OP);
+            world.clock.advance(Duration::from_secs(5));
+            // Reloading spends nothing twice.
+            assert_eq!(browser.visit(&callback).await.path_and_query(), "/private?x=1%262", "{why}");
+            assert_eq!(who(&browser).await.as_deref(), Some("a1"), "{why}");
+            assert_eq!(world.op.code_reuse_detected(), 0, "{why}");
+        }
+    }
+}
+
+/// Each call is in time, all together are not.
+#[tokio::test(start_paused = true)]
+async fn a_callback_ends_within_twenty_seconds() {
+    let world = World::new();
+    world.op.sign_in_as("alice");
+    world.op.set(|s| s.claims_in_id_token = false);
+    let browser = world.browser();
+    let callback = callback_of(&browser, &login("/who")).await;
+    world.net.fault(OP, "/", Fault::Slow(Duration::from_secs(9)));
+    let began = Instant::now();
+    let page = browser.navigate(&callback).await;
+    assert_offers(&page, "/auth/login?return_to=%2Fwho", "27 seconds");
+    assert_eq!(began.elapsed(), Duration::from_secs(20));
+    assert_eq!(world.app.store.len(), 2);
+    world.net.heal(OP);
+    world.net.fault(OP, "/", Fault::Slow(Duration::from_secs(6)));
+    let callback = {
+        let page = browser.step(&login("/who")).await;
+        browser.follow(&page).await.location().unwrap().to_owned()
+    };
+    assert_eq!(browser.navigate(&callback).await.json()["sub"], "a1", "18 seconds");
+}
+
+/// What the provider says about this application is not the person's fault, and not "try again".
+#[tokio::test]
+async fn a_refused_application_is_a_bad_gateway() {
+    for (status, error, expected) in [
+        (401, "invalid_client", 502),
+        (400, "unauthorized_client", 502),
+        (400, "invalid_request", 502),
+        (400, "<script>alert(1)</script>", 502),
+        (400, "invalid_grant", 400),
+    ] {
+        let world = World::new();
+        world.op.sign_in_as("alice");
+        world.op.answer_error(Endpoint::Token, status, error);
+        let browser = world.browser();
+        let before = Untouched::now(&world);
+        let page = browser.visit(&login("/who")).await;
+        assert_refused(&browser, &page, expected, error);
+        assert!(!page.text().contains("<script"), "{}", page.text());
+        assert_eq!(Untouched::now(&world).rows, before.rows + 2);
+    }
+}
+
+/// Metadata and keys that are known serve on.
+#[tokio::test]
+async fn what_is_known_serves_while_discovery_is_down() {
+    let world = World::new();
+    world.signed_in("alice").await;
+    for path in ["/.well-known", "/jwks"] {
+        world.net.fault(OP, path, Fault::Refuse);
+    }
+    world.clock.advance(Duration::from_secs(2 * 3600));
+    world.signed_in("bob").await;
+}

@@ -1,0 +1,265 @@
+//! The token endpoint and UserInfo: checks 70, 77 to 79, 81, 82, 84 to 90.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+use tower_oidc::{ClientAuth, Config, EventCode, UserInfo};
+
+use super::{accepted_when, attempt, is_in, refusal, refused_when, walk};
+use crate::support::app::{APP, OP, World};
+use crate::support::browser::Page;
+use crate::support::fault::Fault;
+use crate::support::provider::Endpoint;
+use crate::support::provider::lies::{TOKENS, USERINFO};
+
+/// 503 where it may work in a moment, 400 where what was said is about the person, 502 where the provider and
+/// this application do not understand each other.
+fn status(lie: &str) -> u16 {
+    match lie {
+        "token 429" | "token 500" | "token 503" | "token huge" => 503,
+        "userinfo 500" | "userinfo huge" => 503,
+        "token 400 invalid_grant" | "token 200 with an error" => 400,
+        "id_token missing" | "id_token null" | "id_token no string" => 400,
+        "userinfo 401" | "userinfo 403" | "userinfo redirects" => 502,
+        userinfo if userinfo.starts_with("userinfo") => 400,
+        _ => 502,
+    }
+}
+
+fn always(mut config: Config) -> Config {
+    config.user_info = UserInfo::Always;
+    config
+}
+
+#[tokio::test]
+async fn check_70_77_78_79_88_90_token_responses_that_lie() {
+    walk(TOKENS, |config| config, status).await;
+}
+
+#[tokio::test]
+async fn check_85_86_88_90_user_info_that_lies() {
+    walk(USERINFO, always, status).await;
+}
+
+/// Whatever it says of its life, the token is the person's: one that is over is refreshed before it is used,
+/// and one that does not say is used until an API refuses it.
+#[tokio::test]
+async fn check_81_lifetimes() {
+    for (lie, refreshes, fresh_for_an_hour) in [
+        ("expires_in missing", 0, true),
+        ("expires_in garbage", 0, true),
+        ("expires_in a string", 0, false),
+        ("expires_in a fraction", 0, false),
+        ("expires_in huge", 0, true),
+        ("expires_in zero", 1, false),
+        ("expires_in negative", 1, false),
+    ] {
+        let (world, browser) = accepted_when(lie, |world| world.op.lie(lie)).await;
+        let token = async || browser.navigate(&format!("{APP}/tok")).await.text();
+        assert_eq!(world.op.owner_of(&token().await).as_deref(), Some("alice"), "{lie}");
+        assert_eq!(world.op.refreshes().len(), refreshes, "{lie}");
+        world.clock.advance(Duration::from_secs(3601));
+        assert_eq!(world.op.owner_of(&token().await).as_deref(), Some("alice"), "{lie}");
+        assert_eq!(world.op.refreshes().len() == refreshes, fresh_for_an_hour, "{lie}");
+    }
+}
+
+/// Fewer scopes are no reason to refuse the person; none at all still names them by the ID token.
+#[tokio::test]
+async fn check_82_scopes_that_were_not_asked_for() {
+    for lie in ["scope empty", "scope wider", "scope narrower", "refresh_token empty"] {
+        accepted_when(lie, |world| world.op.lie(lie)).await;
+    }
+}
+
+#[tokio::test]
+async fn check_84_client_authentication() {
+    type Methods = &'static [&'static str];
+    let login = async |accepted: Methods, announced: bool, edit: fn(&mut Config)| {
+        let world = World::with(|mut config| {
+            edit(&mut config);
+            config
+        });
+        world.op.register("public", None);
+        world.op.set(|s| {
+            s.auth_methods = accepted.to_vec();
+            s.announce_auth_methods = announced;
+        });
+        let page = attempt(&world).await.1;
+        let requests = world.op.token_requests();
+        assert!(is_in(&page) || requests.len() == 1, "it is not tried in several ways");
+        (page.status.as_u16(), requests.last().map(|request| request.auth_method).unwrap_or_default())
+    };
+    const BASIC: &str = "client_secret_basic";
+    const POST: &str = "client_secret_post";
+    let public = |config: &mut Config| (config.client_id, config.client_secret) = ("public".to_owned(), None);
+    let post = |config: &mut Config| config.client_auth = Some(ClientAuth::Post);
+    let basic = |config: &mut Config| config.client_auth = Some(ClientAuth::Basic);
+    assert_eq!(login(&[BASIC, POST], true, |_| ()).await, (200, BASIC));
+    assert_eq!(login(&[POST, BASIC], true, |_| ()).await, (200, BASIC), "regardless of the order");
+    assert_eq!(login(&[BASIC, POST], false, |_| ()).await, (200, BASIC), "nothing announced is basic");
+    assert_eq!(login(&[POST], true, |_| ()).await, (200, POST));
+    assert_eq!(login(&[BASIC, POST], true, post).await, (200, POST), "the operator knows better");
+    assert_eq!(login(&[BASIC], true, public).await, (200, "none"));
+    // `none` in the last three: the provider refuses before it looks at how.
+    assert_eq!(login(&[POST], true, basic).await, (502, "none"));
+    assert_eq!(login(&["private_key_jwt"], true, |_| ()).await, (502, "none"), "nothing known is announced");
+    let wrong = |config: &mut Config| config.client_secret = Some("wrong".into());
+    assert_eq!(login(&[BASIC], true, wrong).await, (502, "none"));
+}
+
+/// The provider may have spent the code: it is not sent again, not even when the person reloads.
+#[tokio::test(start_paused = true)]
+async fn check_89_no_exchange_is_tried_again() {
+    for fault in
+        [Fault::Hang, Fault::SlowAnswer(Duration::from_secs(11)), Fault::DropAnswer, Fault::Status(502)]
+    {
+        let world = World::new();
+        world.net.fault(OP, "/token", fault.clone());
+        let browser = refusal(&world, &format!("{fault:?}"), 503).await;
+        let callback = world.net.requests_to(APP, "/auth/callback")[0].url();
+        world.net.heal(OP);
+        browser.navigate(&callback).await;
+        assert_eq!(world.net.count(OP, "/token"), 1, "{fault:?}");
+        assert!(browser.cookie(super::SESSION).is_none());
+    }
+    accepted_when("slow, but in time", |world| {
+        world.net.fault(OP, "/token", Fault::SlowAnswer(Duration::from_secs(9)));
+    })
+    .await;
+}
+
+/// Each call in time and all of them too slow: twenty seconds for everything that a callback does.
+#[tokio::test(start_paused = true)]
+async fn check_89_the_whole_callback_has_a_deadline() {
+    let world = World::with(always);
+    for path in ["/token", "/jwks", "/userinfo"] {
+        world.net.fault(OP, path, Fault::SlowAnswer(Duration::from_secs(9)));
+    }
+    let began = tokio::time::Instant::now();
+    refusal(&world, "slow three times", 503).await;
+    assert_eq!(began.elapsed().as_secs(), 20);
+}
+
+/// Another client of the provider's, at the same address, sees nothing of ours when it redirects.
+#[tokio::test]
+async fn check_90_redirects_are_not_followed_with_secrets() {
+    for path in ["/token", "/jwks"] {
+        let world = World::new();
+        world.net.fault(OP, path, Fault::Redirect("https://evil.test/".to_owned()));
+        refusal(&world, path, if path == "/token" { 502 } else { 503 }).await;
+    }
+}
+
+/// Who was asked, and what became of the person's claims.
+async fn with_user_info(
+    when: UserInfo,
+    in_id_token: bool,
+    edit: impl Fn(&mut Map<String, Value>) + Send + Sync + 'static,
+) -> (usize, Page) {
+    let world = World::with(|mut config| {
+        config.user_info = when;
+        config.admins = vec!["root@example.com".to_owned()];
+        config
+    });
+    world.op.set(|s| s.claims_in_id_token = in_id_token);
+    world.op.edit_userinfo(edit);
+    let page = attempt(&world).await.1;
+    assert!(is_in(&page), "{}", page.text());
+    (world.op.userinfo_calls(), page)
+}
+
+#[tokio::test]
+async fn check_85_user_info_is_asked_when_it_should_be() {
+    for (when, in_id_token, calls, known) in [
+        (UserInfo::WhereNeeded, true, 0, true),
+        (UserInfo::WhereNeeded, false, 1, true),
+        (UserInfo::Always, true, 1, true),
+        (UserInfo::Never, false, 0, false),
+        (UserInfo::Never, true, 0, true),
+    ] {
+        let (called, page) = with_user_info(when, in_id_token, |_| ()).await;
+        assert_eq!((called, page.json()["name"] == "Alice"), (calls, known), "{when:?} {in_id_token}");
+        assert_eq!(page.json()["email"] == "alice@example.com", known);
+    }
+    let (world, _) = accepted_when("no endpoint", |world| {
+        world.op.lie("userinfo_endpoint missing");
+        world.op.set(|s| s.claims_in_id_token = false);
+    })
+    .await;
+    assert_eq!(world.op.userinfo_calls(), 0);
+    let (world, _) = accepted_when("neither e-mail nor name was asked for", |_| ()).await;
+    assert_eq!(world.op.userinfo_calls(), 0);
+}
+
+/// An address and whether it is verified come from one place, or a provider's verified `alice@` would vouch for
+/// a self-asserted `root@`.
+#[tokio::test]
+async fn check_85_a_verification_does_not_move_to_another_address() {
+    let email = |page: &Page| {
+        let who = page.json();
+        (
+            who["email"].as_str().unwrap_or_default().to_owned(),
+            who["email_verified"] == true,
+            who["admin"] == true,
+        )
+    };
+    let (_, page) = with_user_info(UserInfo::Always, true, |claims| {
+        claims.insert("email".to_owned(), json!("root@example.com"));
+        claims.remove("email_verified");
+    })
+    .await;
+    assert_eq!(email(&page), ("root@example.com".to_owned(), false, false));
+    let (_, page) = with_user_info(UserInfo::Always, true, |claims| {
+        claims.insert("email".to_owned(), json!("root@example.com"));
+    })
+    .await;
+    assert_eq!(email(&page), ("root@example.com".to_owned(), true, true), "the control");
+
+    let world = World::with(always);
+    world.op.edit_id_token(|jwt| jwt.claim("email_verified", false));
+    world.op.edit_userinfo(|claims| drop(claims.remove("email")));
+    let page = attempt(&world).await.1;
+    assert_eq!(email(&page), ("alice@example.com".to_owned(), false, false));
+}
+
+/// The token that is shown at UserInfo is this person's own, in a header and nowhere else.
+#[tokio::test]
+async fn check_85_user_info_gets_the_persons_own_token() {
+    let world = World::with(always);
+    assert!(is_in(&attempt(&world).await.1));
+    let request = world.net.requests_to(OP, "/userinfo").pop().unwrap();
+    let bearer = request.header("authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap();
+    assert_eq!(world.op.owner_of(bearer).as_deref(), Some("alice"));
+    assert!(request.query.is_empty() && request.body.is_empty());
+}
+
+/// Whoever is refused after the tokens were issued leaves none behind that works.
+#[tokio::test]
+async fn check_85_tokens_of_a_refused_login_are_revoked() {
+    let world = World::with(always);
+    world.op.lie("userinfo sub other");
+    refusal(&world, "userinfo sub other", 400).await;
+    assert_eq!(world.op.live_refresh_tokens(), []);
+    assert!(world.app.events.has(EventCode::LoginRefused));
+}
+
+/// A compressed answer was not asked for and is not unpacked.
+#[tokio::test]
+async fn check_69_nothing_is_unpacked() {
+    let gzip = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xab, 0xae, 5, 0, 0x43, 0xbf, 0xa6, 0xa3, 2, 0, 0, 0];
+    for (endpoint, status) in [(Endpoint::Token, 502), (Endpoint::KeySet, 503), (Endpoint::Discovery, 503)] {
+        refused_when("gzip", status, |world| {
+            let mut packed = crate::support::net::answer(200, gzip.to_vec());
+            packed.headers_mut().insert("content-encoding", http::HeaderValue::from_static("gzip"));
+            world.op.answer_with(endpoint, packed);
+        })
+        .await;
+    }
+    let world = World::new();
+    assert!(is_in(&attempt(&world).await.1));
+    let of_ours = |request: &&crate::support::net::Exchange| !request.path.contains("authorize");
+    for request in world.net.requests(OP).iter().filter(of_ours) {
+        assert_eq!(request.header("accept-encoding"), None);
+    }
+}

@@ -1,0 +1,172 @@
+//! Where the layer stands: the three places that work, and the mistakes as they show themselves.
+
+use std::convert::Infallible;
+
+use axum::Router;
+use axum::body::Body;
+use axum::routing::get;
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use tower::ServiceExt;
+use tower_oidc::{CurrentUser, ErrorKind, EventCode, UserTokens, Users};
+
+use crate::support::app::{APP, World, logout_link, routes};
+use crate::support::browser::Browser;
+
+async fn assert_works(world: &World, what: &str) {
+    let browser = world.signed_in("alice").await;
+    assert_eq!(world.who(&browser).await, "a1", "{what}");
+    assert_eq!(browser.navigate(&format!("{APP}/tok")).await.status, 200, "{what}");
+    let missing = browser.navigate(&format!("{APP}/nowhere")).await;
+    assert_eq!(missing.text(), "the application's own 404", "{what}");
+    let out = browser.visit(&logout_link(&browser, "/bye").await).await;
+    assert_eq!(out.url.path(), "/bye", "{what}");
+    let anonymous = world.browser();
+    let page = anonymous.visit(&format!("{APP}/private?x")).await;
+    assert_eq!((page.status.as_u16(), page.path_and_query()), (200, "/private?x"), "{what}");
+    assert!(!world.app.events.has(EventCode::LayerNotReached), "{what}");
+}
+
+#[tokio::test]
+async fn last_on_the_router() {
+    let world = World::new();
+    world.net.serve_service(APP, routes().layer(world.app.layer.clone()));
+    assert_works(&world, "Router::layer, after the last route and the fallback").await;
+}
+
+#[tokio::test]
+async fn around_the_router_as_a_service() {
+    let world = World::new();
+    world.net.serve_service(APP, world.app.layer.layer(routes()));
+    assert_works(&world, "layer(router)").await;
+}
+
+#[tokio::test]
+async fn inside_with_the_endpoints_mounted_outside() {
+    let world = World::new();
+    let inner = routes().layer(world.app.layer.clone());
+    let auth = world.app.layer.endpoints();
+    let app = Router::new().route_service("/auth/{*path}", auth).fallback_service(inner);
+    world.net.serve_service(APP, app);
+    let browser = world.signed_in("alice").await;
+    assert_eq!(browser.navigate(&format!("{APP}/tok")).await.status, 200);
+    let out = browser.visit(&logout_link(&browser, "/bye").await).await;
+    assert_eq!(out.url.path(), "/bye");
+    let unknown = browser.navigate(&format!("{APP}/auth/unknown")).await;
+    assert_eq!(unknown.status, 404);
+    // What is no endpoint at all falls through to nothing.
+    let direct = world.app.layer.endpoints().oneshot(Request::get("/elsewhere").body(Body::empty()).unwrap());
+    assert_eq!(direct.await.unwrap().status(), 404);
+}
+
+async fn ask_for_a_page_three_times(browser: &Browser, path: &str) -> u16 {
+    let mut last = 0;
+    for _ in 0..3 {
+        let page = browser.navigate(&format!("{APP}{path}")).await;
+        assert_eq!(page.url.path(), "/auth/login", "sent to a login");
+        last = page.status.as_u16();
+    }
+    last
+}
+
+/// The mistake: `.layer(auth)` and then `.fallback(..)`. The fallback gets the login link.
+#[tokio::test]
+async fn mistake_a_fallback_after_the_layer() {
+    let world = World::new();
+    let app = Router::new().route("/private", get(|_: CurrentUser| async {})).layer(world.app.layer.clone());
+    world.net.serve_service(APP, app.fallback(|| async { (http::StatusCode::NOT_FOUND, "not found") }));
+    let browser = world.browser();
+    browser.navigate(&format!("{APP}/private")).await;
+    browser.navigate(&format!("{APP}/private")).await;
+    assert!(!world.app.events.has(EventCode::LayerNotReached), "twice may be chance");
+    assert_eq!(ask_for_a_page_three_times(&browser, "/private").await, 404);
+    assert_eq!(world.app.events.count(EventCode::LayerNotReached), 1, "told once");
+    let event = world.app.events.all().pop().unwrap();
+    assert_eq!(event.code.as_str(), "layer.not_reached");
+    assert!(event.detail.contains("after the last route and fallback"), "{}", event.detail);
+}
+
+/// The mistake: the layer inside a nested router. The outer one answers for `/auth/`.
+#[tokio::test]
+async fn mistake_the_layer_inside_a_nested_router() {
+    let world = World::new();
+    let inner = Router::new().route("/page", get(|_: CurrentUser| async {})).layer(world.app.layer.clone());
+    world.net.serve_service(APP, Router::new().nest("/inner", inner));
+    let browser = world.browser();
+    assert_eq!(ask_for_a_page_three_times(&browser, "/inner/page").await, 404);
+    assert_eq!(world.app.events.count(EventCode::LayerNotReached), 1);
+    let page = browser.step(&format!("{APP}/inner/page?x=1")).await;
+    assert!(
+        page.location().is_some(),
+        "it still sends people to the login, and says where they wanted to go"
+    );
+}
+
+/// One login that arrives is enough to know: no false alarm in an application that only ever redirects.
+#[tokio::test]
+async fn no_event_where_the_layer_is_reached() {
+    let world = World::new();
+    let browser = world.browser();
+    browser.step(&format!("{APP}/auth/login")).await;
+    for _ in 0..10 {
+        browser.step(&format!("{APP}/private")).await;
+    }
+    assert!(!world.app.events.has(EventCode::LayerNotReached));
+}
+
+/// No layer at all: an error that names the remedy to the developer, and nothing to the visitor.
+#[tokio::test]
+async fn without_the_layer_every_extractor_says_so() {
+    let world = World::new();
+    world.net.serve_service(APP, routes());
+    for path in ["/who", "/private", "/admin", "/tok", "/links?to=/", "/required", "/admins"] {
+        let page = world.browser().navigate(&format!("{APP}{path}")).await;
+        assert_eq!(
+            (page.status.as_u16(), page.json()["code"].as_str()),
+            (500, Some("layer_missing")),
+            "{path}"
+        );
+        assert!(page.json().get("detail").is_none(), "{path}");
+    }
+    let extensions = http::Extensions::new();
+    for error in [Users::from_extensions(&extensions).err(), UserTokens::from_extensions(&extensions).err()] {
+        let error = error.unwrap();
+        assert_eq!(error.kind(), ErrorKind::LayerMissing);
+        assert!(error.to_string().contains(".layer(auth)"), "{error}");
+    }
+}
+
+/// Any tower service, without axum: what the extensions hold.
+async fn plain(request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let extensions = request.extensions();
+    let user = extensions.get::<CurrentUser>().map_or("nobody", CurrentUser::subject);
+    let users = Users::from_extensions(extensions).unwrap();
+    let tokens = UserTokens::from_extensions(extensions).map_err(|error| error.kind());
+    let token = match &tokens {
+        Ok(tokens) => tokens.for_url("https://api.test/cal/").await.unwrap().expose_secret().to_owned(),
+        Err(kind) => format!("{kind:?}"),
+    };
+    let text = format!("{user} {token} {} {}", users.login_url("/").unwrap(), users.logout_url("/").unwrap());
+    Ok(Response::new(Full::new(Bytes::from(text))))
+}
+
+#[tokio::test]
+async fn a_plain_tower_service_finds_everything_in_the_extensions() {
+    let world = World::new();
+    let browser = world.signed_in("alice").await;
+    let service = world.app.layer.layer(tower::service_fn(plain));
+    world.net.serve(APP, move |request: Request<Bytes>| {
+        let service = service.clone();
+        async move {
+            let (parts, body) = service.oneshot(request.map(Full::new)).await.unwrap().into_parts();
+            Response::from_parts(parts, http_body_util::BodyExt::collect(body).await.unwrap().to_bytes())
+        }
+    });
+    let known = browser.navigate(&format!("{APP}/any")).await.text();
+    let words: Vec<&str> = known.split(' ').collect();
+    assert_eq!((words[0], world.op.owner_of(words[1]).as_deref()), ("a1", Some("alice")));
+    assert!(words[3].contains("&token="), "{known}");
+    let unknown = world.browser().navigate(&format!("{APP}/any")).await.text();
+    assert_eq!(unknown, "nobody Unauthenticated /auth/login?return_to=%2F /auth/logout?return_to=%2F");
+}

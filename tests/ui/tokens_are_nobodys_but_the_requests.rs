@@ -1,0 +1,21 @@
+//! Nothing takes a person and gives tokens: neither the user, nor the layer, nor `Users`.
+
+use tower_oidc::{CurrentUser, OidcLayer, UserTokens, Users};
+
+async fn by_user(user: CurrentUser) {
+    user.tokens();
+}
+
+async fn by_layer(layer: OidcLayer, user: CurrentUser) {
+    layer.tokens_of(&user);
+}
+
+async fn by_users(users: Users, user: CurrentUser) {
+    users.tokens(&user);
+}
+
+async fn for_another(tokens: UserTokens, user: CurrentUser) {
+    tokens.for_url("https://api.test", &user).await.unwrap();
+}
+
+fn main() {}
