@@ -15,7 +15,7 @@ pub(crate) mod sign_in;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL};
+use http::header::ALLOW;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
@@ -32,7 +32,7 @@ pub(crate) async fn endpoint(
     if let (Some(provider), true) = (&runtime.development, is_development(endpoint)) {
         return provider.handle(Request::from_parts(parts, body));
     }
-    let mut answer = match (endpoint, &parts.method) {
+    match (endpoint, &parts.method) {
         ("login", &Method::GET | &Method::HEAD) => login::start(runtime, &parts).await,
         ("callback", &Method::GET | &Method::POST) => callback::finish(runtime, parts, body).await,
         ("logout", &Method::GET | &Method::HEAD | &Method::POST) => logout::logout(runtime, &parts).await,
@@ -41,10 +41,7 @@ pub(crate) async fn endpoint(
         ("granted", &Method::GET | &Method::HEAD) => connect::resumed(runtime, &parts),
         ("login" | "logout" | "callback" | "connect" | "disconnect" | "granted", _) => not_allowed(endpoint),
         _ => page::plain(StatusCode::NOT_FOUND, "There is nothing here."),
-    };
-    // Whatever is said here is said to one browser, with its cookies.
-    answer.headers_mut().entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("private, no-store"));
-    answer
+    }
 }
 
 fn is_development(endpoint: &str) -> bool {
