@@ -78,10 +78,15 @@ fn once(kind: Kind) {
     let requests = WARM_UP + BATCH;
     let population = Population::of(kind.sessions(requests));
     let mut subject = Subject::new(kind, &population, requests);
-    let warm_up = subject.requests(WARM_UP);
-    subject.serve(warm_up);
-    let requests = subject.requests(BATCH);
-    measured(&mut subject, requests);
+    // One by one, so that the allocator is left as a server leaves it.
+    for _ in 0..WARM_UP {
+        let request = subject.requests(1);
+        subject.serve(request);
+    }
+    for _ in 0..BATCH {
+        let request = subject.requests(1);
+        measured(&mut subject, request);
+    }
 }
 
 /// Time, allocations and store reads.

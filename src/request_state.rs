@@ -11,8 +11,8 @@ use memchr::memmem;
 use crate::cookie::{CookieStyle, Ours};
 use crate::current_user::{Admin, CurrentUser};
 use crate::error::{Error, ErrorKind, Remedy};
+use crate::flow::connect;
 use crate::flow::login::HEADER_BUDGET;
-use crate::flow::{connect, login};
 use crate::grant::Consent;
 use crate::hooks::Unauthenticated;
 use crate::protocol::authorization::LoginOptions;
@@ -46,16 +46,14 @@ impl RequestState {
         head: &Head,
         request: &mut Request<B>,
     ) {
+        let repeatable = is_safe(request.method());
+        let posted = || came_from(&runtime, request.method(), request.headers());
         let state = Self {
             here: request.uri().path_and_query().cloned(),
             navigation: head.navigation,
-            came_from: came_from(&runtime, request.method(), request.headers()),
-            repeatable: is_safe(request.method()),
-            // A session's cookie outlives its session, and must not hide that this browser was asked already.
-            was_silent: head.was_silent
-                || (head.session_cookie
-                    && session.is_none()
-                    && login::was_silent(&runtime, request.headers())),
+            came_from: if repeatable { None } else { posted() },
+            repeatable,
+            was_silent: head.was_silent,
             session,
             runtime,
         };
