@@ -8,7 +8,7 @@ use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION,
     PROXY_AUTHORIZATION, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri};
 use tower::{BoxError, Layer, Service, ServiceExt};
 use url::Url;
 
@@ -37,6 +37,10 @@ const MOST_REDIRECTS: usize = 10;
 ///
 /// Bodies are `Clone`, because a request may be sent twice, and `Default`, because a redirect may drop them.
 ///
+/// The service is always ready: `call` needs no `ready` before it. Where the client's error is a `BoxError`, use
+/// `call` and not `oneshot` in a handler, whose future the compiler otherwise takes for one that is not `Send`
+/// ("implementation of `From` is not general enough").
+///
 /// # With reqwest
 ///
 /// ```no_run
@@ -63,9 +67,10 @@ pub struct AuthorizeLayer {
     tokens: UserTokens,
 }
 
-impl AuthorizeLayer {
-    pub(crate) fn new(tokens: UserTokens) -> Self {
-        Self { tokens }
+impl UserTokens {
+    /// A layer that makes any other HTTP client call APIs as this person.
+    pub fn layer(&self) -> AuthorizeLayer {
+        AuthorizeLayer { tokens: self.clone() }
     }
 }
 
@@ -193,6 +198,7 @@ impl<S> Authorize<S> {
             Error::new(ErrorKind::Upstream, "the URL cannot be called").with_source(error)
         })?;
         *request.headers_mut() = outgoing.headers.clone();
+        *request.extensions_mut() = outgoing.extensions.clone();
         if let Some(authorization) = token.and_then(AccessToken::header) {
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
@@ -206,6 +212,8 @@ struct Outgoing<B> {
     method: Method,
     url: Url,
     headers: HeaderMap,
+    /// What the caller tells its own client, such as a span.
+    extensions: Extensions,
     body: B,
 }
 
@@ -216,7 +224,7 @@ impl<B: Default> Outgoing<B> {
         parts.headers.remove(AUTHORIZATION);
         // The URL says it, and a redirect changes it.
         parts.headers.remove(HOST);
-        Ok(Self { method: parts.method, url, headers: parts.headers, body })
+        Ok(Self { method: parts.method, url, headers: parts.headers, extensions: parts.extensions, body })
     }
 
     /// The next request of a redirect (RFC 9110 section 15.4): all but 307 and 308 become a GET without a body.

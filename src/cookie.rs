@@ -23,7 +23,7 @@ pub(crate) struct CookieStyle {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Ours<'a> {
     pub(crate) session: Option<&'a [u8]>,
-    /// Means something where there is no session.
+    /// This browser could not be signed in silently a moment ago.
     pub(crate) silent: bool,
 }
 
@@ -54,11 +54,10 @@ impl CookieStyle {
                 continue;
             }
             let pair = rest[..memchr(b';', rest).unwrap_or(rest.len())].trim_ascii_end();
-            if let Some(value) = pair.strip_prefix(b"session=") {
-                ours.session = ours.session.or(Some(value));
-                return;
+            match pair.strip_prefix(b"session=") {
+                Some(value) => ours.session = ours.session.or(Some(value)),
+                None => ours.silent |= pair.starts_with(b"silent="),
             }
-            ours.silent |= pair.starts_with(b"silent=");
         }
     }
 
@@ -189,9 +188,7 @@ mod tests {
             let headers = headers(&[raw.as_bytes()]);
             let (session, silent) = ours(&raw);
             prop_assert_eq!(session.map(str::as_bytes), find(&headers, "x-session"));
-            if session.is_none() {
-                prop_assert_eq!(silent, find(&headers, "x-silent").is_some());
-            }
+            prop_assert_eq!(silent, find(&headers, "x-silent").is_some());
         }
 
         #[test]

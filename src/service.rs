@@ -224,7 +224,7 @@ where
                 // In place: a response is large to move.
                 let mut polled = inner.poll(cx);
                 if let Poll::Ready(Ok(response)) = &mut polled
-                    && (*private || response.headers().contains_key(SET_COOKIE))
+                    && (*private || sets_cookie(response.headers()))
                 {
                     keep_private(response.headers_mut());
                 }
@@ -243,6 +243,11 @@ impl<F, R, E> fmt::Debug for ResponseFuture<F, R, E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("ResponseFuture")
     }
+}
+
+/// Responses have few headers: looking at each is quicker than a look-up.
+fn sets_cookie(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| *name == SET_COOKIE)
 }
 
 /// No cache gives this answer to anybody else, unless the handler said what caches may do.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use axum::{Extension, Router};
 use futures_util::FutureExt;
 use http::header::{ACCEPT, ACCEPT_LANGUAGE, COOKIE, HOST, HeaderName, HeaderValue, USER_AGENT};
@@ -21,14 +21,14 @@ use tower_oidc::{Config, CurrentUser, OidcLayer, testing};
 const APP: &str = "https://app.test";
 const ISSUER: &str = "https://op.test";
 
-/// So many sessions of a population get requests, in turn. More of them than processor caches hold.
-const VISITORS: usize = 8192;
-
-/// One way to serve one kind of request.
+/// One way to serve one kind of request. Where nothing else is said, the layer is around the router:
+/// `auth.layer(app)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Bare,
+    /// axum's `Router::layer` with a layer that does nothing.
     NoOp,
+    /// `Router::layer` with one extension, and its extractor.
     Extension,
     Anonymous,
     /// With a session cookie that cannot be one.
@@ -39,29 +39,18 @@ pub enum Kind {
     Known(usize),
     /// The session is in the store, and new to the process.
     FirstSight,
-    /// `auth.layer(app)` instead of `app.layer(auth)`.
-    AroundAnonymous,
-    AroundKnown(usize),
+    /// The layer inside: `app.layer(auth)`.
+    InsideAnonymous,
+    InsideKnown(usize),
 }
 
 impl Kind {
     pub fn all() -> Vec<Self> {
-        use Kind::*;
-        let (few, some, many) = (100, 10_000, 1_000_000);
-        vec![
-            Bare,
-            NoOp,
-            Extension,
-            Anonymous,
-            Junk,
-            Stale,
-            Known(few),
-            Known(some),
-            Known(many),
-            FirstSight,
-            AroundAnonymous,
-            AroundKnown(some),
-        ]
+        let known = [100, 10_000, 1_000_000].map(Self::Known);
+        let mut all = vec![Self::Bare, Self::NoOp, Self::Extension, Self::Anonymous, Self::Junk];
+        all.extend(known);
+        all.extend([Self::FirstSight, Self::Stale, Self::InsideAnonymous, Self::InsideKnown(10_000)]);
+        all
     }
 
     pub fn name(self) -> String {
@@ -74,8 +63,8 @@ impl Kind {
             Self::Stale => "stale".into(),
             Self::Known(count) => format!("known:{count}"),
             Self::FirstSight => "first-sight".into(),
-            Self::AroundAnonymous => "around-anonymous".into(),
-            Self::AroundKnown(count) => format!("around-known:{count}"),
+            Self::InsideAnonymous => "inside-anonymous".into(),
+            Self::InsideKnown(count) => format!("inside-known:{count}"),
         }
     }
 
@@ -83,11 +72,12 @@ impl Kind {
         Self::all().into_iter().find(|kind| kind.name() == name)
     }
 
-    /// How many sessions there are.
-    pub fn sessions(self) -> usize {
+    /// How many sessions so many requests want.
+    pub fn sessions(self, requests: usize) -> usize {
         match self {
-            Self::Known(count) | Self::AroundKnown(count) => count,
-            Self::FirstSight => 40_000,
+            Self::Known(count) | Self::InsideKnown(count) => count,
+            // Each is new once.
+            Self::FirstSight => requests,
             _ => 100,
         }
     }
@@ -97,7 +87,7 @@ impl Kind {
 pub struct Population {
     layer: OidcLayer,
     store: Counting,
-    /// Of [`VISITORS`] sessions or all, from the whole population.
+    /// Of some sessions, from the whole population: more than processor caches hold, where there are so many.
     cookies: Arc<[String]>,
 }
 
@@ -105,8 +95,7 @@ impl Population {
     pub fn of(count: usize) -> Self {
         let store = Counting::default();
         let layer = layer(&store);
-        let visitors = if count == Kind::FirstSight.sessions() { count } else { VISITORS };
-        let every = count.div_ceil(visitors);
+        let every = count.div_ceil(50_000);
         let mut cookies = Vec::new();
         for number in 0..count {
             let cookie = start_session(&layer, number);
@@ -115,6 +104,11 @@ impl Population {
             }
         }
         Self { layer, store, cookies: cookies.into() }
+    }
+
+    /// What is left without the layer.
+    pub fn into_store(self) -> impl Store {
+        self.store
     }
 }
 
@@ -158,19 +152,19 @@ impl Subject {
             Kind::Bare => router(app(get(nobody))),
             Kind::NoOp => router(app(get(nobody)).layer(Identity::new())),
             Kind::Extension => router(app(get(extended)).layer(Extension(Arc::new(1_u64)))),
-            Kind::Anonymous | Kind::Junk | Kind::Stale => router(app(get(anybody)).layer(auth.clone())),
-            Kind::Known(_) => router(app(get(somebody)).layer(auth.clone())),
+            Kind::Anonymous | Kind::Junk | Kind::Stale => around(auth, get(anybody)),
+            Kind::Known(_) => around(auth, get(somebody)),
             Kind::FirstSight => {
                 assert!(requests <= cookies.len(), "a session is new once");
                 // Another process on the same store.
-                router(app(get(somebody)).layer(layer(store)))
+                around(&layer(store), get(somebody))
             }
-            Kind::AroundAnonymous => server(auth.layer(app(get(anybody)).with_state(()))),
-            Kind::AroundKnown(_) => server(auth.layer(app(get(somebody)).with_state(()))),
+            Kind::InsideAnonymous => router(app(get(anybody)).layer(auth.clone())),
+            Kind::InsideKnown(_) => router(app(get(somebody)).layer(auth.clone())),
         };
         let cookie = cookies[0].split_once('=').map_or("", |(name, _)| name);
         let cookies = match kind {
-            Kind::Known(_) | Kind::AroundKnown(_) | Kind::FirstSight => Arc::clone(cookies),
+            Kind::Known(_) | Kind::InsideKnown(_) | Kind::FirstSight => Arc::clone(cookies),
             Kind::Junk => Arc::new([format!("{cookie}=not-what-a-session-looks-like-000000000000")]),
             Kind::Stale => Arc::new([format!("{cookie}={}", "A".repeat(43))]),
             _ => {
@@ -201,6 +195,10 @@ fn router(router: Router) -> Box<dyn FnMut(Batch)> {
     server(router.with_state(()))
 }
 
+fn around(auth: &OidcLayer, page: MethodRouter) -> Box<dyn FnMut(Batch)> {
+    server(auth.layer(app(page).with_state(())))
+}
+
 fn server<S>(mut service: S) -> Box<dyn FnMut(Batch)>
 where
     S: Service<Request<Body>, Response = Response, Error = Infallible> + 'static,
@@ -215,7 +213,7 @@ where
     })
 }
 
-fn app(page: axum::routing::MethodRouter) -> Router {
+fn app(page: MethodRouter) -> Router {
     Router::new().route("/", get(nobody)).route("/page", page).route("/other/{id}", get(nobody))
 }
 

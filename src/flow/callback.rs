@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
+use super::failure::LoginFailure;
 use super::login::{self, asked, registration, session_id, unavailable};
 use super::pending::{self, Intent, Pending, PendingLogin};
 use super::sign_in::{Verified, sign_in};
@@ -17,7 +18,10 @@ use crate::cookie;
 use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::protocol::authorization::{AuthorizationResponse, MalformedResponse, Outcome, ResponseMode};
+use crate::grant::Consent;
+use crate::protocol::authorization::{
+    AuthorizationResponse, LoginOptions, MalformedResponse, Outcome, ResponseMode,
+};
 use crate::protocol::id_token::Occasion;
 use crate::provider::{ProviderError, cause};
 use crate::records::Row;
@@ -27,39 +31,6 @@ use crate::store::{Key, StoreError};
 
 /// The longest that a callback may take.
 const DEADLINE: Duration = Duration::from_secs(20);
-
-/// Why a login ended without a session, or a connection without a grant.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LoginFailure {
-    #[error(transparent)]
-    Malformed(#[from] MalformedResponse),
-    #[error("this browser has not started this login, or finished it")]
-    NotPending,
-    #[error("the login took too long")]
-    Expired,
-    #[error("the provider says {0}")]
-    Denied(String),
-    #[error(transparent)]
-    Provider(#[from] ProviderError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("the callback took too long")]
-    Deadline,
-    #[error("the token response has no ID token")]
-    NoIdToken,
-    #[error("the person is not of the hosted domain")]
-    HostedDomain,
-    #[error("the application refuses: {0}")]
-    Vetoed(String),
-    #[error("the claims are too large: ask for fewer scopes, or have the provider send less")]
-    TooLarge,
-    #[error("the login hook panicked")]
-    Panicked,
-    #[error("the session in which the connection was started is over")]
-    SessionOver,
-    #[error("the person who granted access is not the one who is signed in")]
-    AccountMismatch,
-}
 
 /// What went wrong, and the address that tries once more.
 struct Refused {
@@ -95,9 +66,17 @@ async fn callback(runtime: &Arc<Runtime>, parts: &Parts, body: &[u8]) -> Result<
     let Ok(destination) = runtime.settings.destination(&login.return_to) else {
         return Err(unknown(LoginFailure::NotPending));
     };
+    // Once more is the same once more: nothing that something here needs is left out of it.
+    let options = LoginOptions {
+        max_age: login.max_age,
+        acr_values: login.acr_values.clone(),
+        ..LoginOptions::default()
+    };
     let again = match &login.intent {
-        Intent::Login { .. } => runtime.settings.login_path(&destination),
-        Intent::Connect { connection, .. } => connect::path(runtime, connection, &destination),
+        Intent::Login { .. } => runtime.settings.login_path(&destination) + &login::query(&options),
+        Intent::Connect { connection, more_scopes, .. } => {
+            connect::path_with(runtime, connection, &destination, more_scopes, &options)
+        }
     };
     let refused = |failure| Refused { failure, again: Some(again) };
     if expired {
@@ -181,7 +160,13 @@ async fn receive(
     let verified = Verified { id_token: &id_token, tokens: &tokens };
     match (&login.intent, session) {
         (Intent::Connect { .. }, Some(session)) => {
-            connect::keep(runtime, connection, &scopes, session, verified).await?;
+            let asked = Consent {
+                at: runtime.now(),
+                scopes,
+                acr_values: login.acr_values.clone(),
+                max_age: login.max_age,
+            };
+            connect::keep(runtime, connection, asked, session, verified).await?;
             Ok(redirect(destination.as_str()))
         }
         (Intent::Connect { .. }, None) => Err(LoginFailure::SessionOver),

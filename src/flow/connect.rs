@@ -7,7 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
-use super::callback::LoginFailure;
+use super::failure::LoginFailure;
 use super::login::{Ask, Parameters, begin, query, session_id};
 use super::page;
 use super::pending::Intent;
@@ -16,10 +16,10 @@ use crate::connection::{Registered, push_new};
 use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::flow::held_grant::GrantPlace;
-use crate::grant::{Grant, Owner};
+use crate::grant::{Consent, Grant, Owner};
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::token::scopes;
+use crate::records::GrantPlace;
 use crate::records::Loaded;
 use crate::runtime::Runtime;
 use crate::secret::Secret;
@@ -138,7 +138,7 @@ pub(crate) async fn session(
 pub(crate) async fn keep(
     runtime: &Arc<Runtime>,
     connection: &Registered,
-    asked: &[String],
+    asked: Consent,
     session: Arc<Session>,
     verified: Verified<'_>,
 ) -> Result<(), LoginFailure> {
@@ -154,8 +154,8 @@ pub(crate) async fn keep(
     }
     let now = runtime.now();
     let place = runtime.grant_place(owner(&session), connection, session.id).await?;
-    let mut grant = new_grant(&place, connection, asked, &verified, now);
-    grant.consented_at = Some(now);
+    let mut grant = new_grant(&place, connection, &asked.scopes, &verified, now);
+    grant.consent = Some(asked);
     keep_grant(runtime, &place, connection.retention, grant, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, session.user(), &connection.name);
     Ok(())

@@ -6,21 +6,22 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use serde_json::{Map, Value};
 
-use super::callback::LoginFailure;
+use super::failure::LoginFailure;
 use super::login::{self, session_id};
 use super::logout::end_session;
 use crate::ambient::Timestamp;
-use crate::config::{Retention, UserInfo};
+use crate::config::UserInfo;
 use crate::connection::Registered;
+use crate::connection::Retention;
 use crate::cookie::{self, CrossSite};
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::flow::held_grant::GrantPlace;
 use crate::grant::{Grant, Owner, Standing, TokenSet};
 use crate::hooks::{NewLogin, Verdict};
 use crate::protocol::id_token::IdToken;
 use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::about_person;
+use crate::records::GrantPlace;
 use crate::records::{FOREVER, Loaded};
 use crate::runtime::Runtime;
 use crate::session::SessionRecord;
@@ -187,7 +188,7 @@ pub(crate) fn new_grant(
         token_sets: vec![TokenSet::new(indicator, tokens, now)],
         lease: None,
         standing: Standing::Good,
-        consented_at: None,
+        consent: None,
     }
 }
 
