@@ -391,7 +391,6 @@ async fn scenario_55_less_was_granted_than_was_asked_for_at_the_real_provider() 
     let mail = &alice.get(&world.at("/status")).await.json()[1];
     assert_eq!((&mail["state"], &mail["scopes"]), (&json!("connected"), &json!(["openid", "mail"])));
     assert_eq!(world.fetch(&mut alice, "/mail/x").await.1["scope"], "openid mail");
-
     let again = page.json()["connect_url"].as_str().expect("an address").to_owned();
     let page = alice.visit(&world.at(&format!("{again}&prompt=consent"))).await;
     assert_eq!((page.url.as_str(), &*page.body), (&*send, "sent"));
