@@ -48,5 +48,7 @@ mod authorize_layer;
 mod demo;
 // The demo as a process, over real sockets, against the real `oidc-provider`.
 mod real_provider;
+// Connections, resources and refreshes against it, by an application in this process.
+mod real_connections;
 // The demo in a real browser, with the development provider and with the real one.
 mod chromium;

@@ -10,9 +10,12 @@
 //   AUTH_METHODS     what discovery offers for client authentication (client_secret_basic, client_secret_post);
 //                    confidential clients are registered with the first, and no other is accepted
 //   REQUIRE_PAR      `1`: authorization requests must be pushed, and discovery says so (RFC 9126 section 5)
+//   GRANTS           `separate`: each consent is a grant of its own (one grant for a person and a client)
+//   WITHHOLD         a scope that is refused unless it is asked for with prompt=consent
 //
 // `login_hint` names the user, without one a form asks; the user `deny` refuses.
-// `GET /events` lists what it saw; `GET /agenda` is an API that wants an access token.
+// `GET /events` lists what it saw; `GET /agenda` and all below `/cal/` and `/mail/` are APIs that want an access
+// token; `GET /forget?user=…` takes back all that this user has granted.
 
 import { generateKeyPairSync, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
@@ -71,6 +74,7 @@ const provider = new Provider(issuer, {
     client('eddsa', { id_token_signed_response_alg: 'EdDSA' }),
   ],
 
+  scopes: ['openid', 'offline_access', 'cal', 'mail', 'mail:send'],
   claims: { openid: ['sub'], profile: ['name'], email: ['email', 'email_verified'] },
   conformIdTokenClaims: false, // what a scope grants is in the ID token too
   findAccount: (_ctx, id) => ({
@@ -80,6 +84,8 @@ const provider = new Provider(issuer, {
 
   pkce: { required: () => true },
   issueRefreshToken: (_ctx, { grantTypes }) => grantTypes.includes('refresh_token'),
+  // What is bound to the session ends with the next grant that the session gets.
+  ...(env.GRANTS === 'separate' && { expiresWithSession: () => false }),
   rotateRefreshToken: () => true, // by default only late in a token's life
   ttl: {
     AccessToken: tokenSeconds,
@@ -102,7 +108,7 @@ const provider = new Provider(issuer, {
     resourceIndicators: {
       enabled: true,
       defaultResource: () => undefined,
-      useGrantedResource: () => true,
+      useGrantedResource: (_ctx, { resource }) => !Array.isArray(resource), // of several, each when it is asked for
       getResourceServerInfo: (_ctx, resource) => {
         if (!resource.startsWith('https://api.example.test/')) throw new errors.InvalidTarget();
         return { scope: 'api:read', audience: resource, accessTokenFormat: 'jwt', accessTokenTTL: tokenSeconds };
@@ -129,7 +135,7 @@ const observe = (event, describe) => provider.on(event, (ctx, ...rest) => {
 const failure = (_ctx, params, error) =>
   ({ grant_type: params.grant_type, error: `${error.message}: ${error.error_description ?? error.stack}`, detail: error.error_detail });
 observe('authorization.success', (_ctx, params) =>
-  ({ code_challenge_method: params.code_challenge_method, response_mode: params.response_mode ?? 'query' }));
+  ({ code_challenge_method: params.code_challenge_method, response_mode: params.response_mode ?? 'query', scope: params.scope }));
 observe('pushed_authorization_request.success', () => ({}));
 observe('grant.success', (ctx, params) => ({
   grant_type: params.grant_type,
@@ -140,6 +146,15 @@ observe('grant.revoked', () => ({})); // at logout, and when a rotated refresh t
 for (const event of ['authorization.error', 'pushed_authorization_request.error', 'grant.error', 'userinfo.error',
   'end_session.error', 'revocation.error', 'server_error']) {
   observe(event, event === 'server_error' ? (_ctx, _params, error) => ({ error: error.stack }) : failure);
+}
+
+const grants = [];
+
+async function forget(user) {
+  for (const { id } of grants.filter((grant) => grant.user === user)) {
+    await Promise.all([provider.AccessToken, provider.RefreshToken].map((model) => model.revokeByGrantId(id)));
+    await provider.Grant.adapter.destroy(id);
+  }
 }
 
 async function interact(ctx, next) {
@@ -162,11 +177,14 @@ async function interact(ctx, next) {
     return;
   }
   // Whoever signs in consents to everything that was asked for.
-  const grant = (grantId && await provider.Grant.find(grantId))
+  const grant = (env.GRANTS !== 'separate' && grantId && await provider.Grant.find(grantId))
     || new provider.Grant({ accountId: user, clientId: params.client_id });
   grant.addOIDCScope(params.scope);
+  if (env.WITHHOLD && params.prompt !== 'consent') grant.rejectOIDCScope(env.WITHHOLD);
   for (const resource of [params.resource].flat().filter(Boolean)) grant.addResourceScope(resource, params.scope);
-  await finish({ login: { accountId: user }, consent: { grantId: await grant.save() } });
+  const saved = await grant.save();
+  grants.push({ user, id: saved });
+  await finish({ login: { accountId: user }, consent: { grantId: saved } });
 }
 
 // RFC 6749 section 2.3.1 lets a server take either method; a strict one shows which is sent.
@@ -184,8 +202,21 @@ async function serve(ctx, next) {
     events.push({ event: 'agenda', user: token?.accountId });
     ctx.status = token ? 200 : 401;
     ctx.body = token ? { agenda_of: token.accountId } : { error: 'invalid_token' };
+  } else if (/^\/(cal|mail)\//.test(ctx.path)) {
+    const token = await provider.AccessToken.find((ctx.headers.authorization ?? '').replace(/^Bearer /i, ''));
+    events.push({ event: 'api', path: ctx.path, user: token?.accountId });
+    ctx.status = token ? 200 : 401;
+    ctx.body = token ? { user: token.accountId, scope: token.scope } : { refused: 'invalid_token' };
+  } else if (ctx.path === '/forget') {
+    await forget(ctx.query.user);
+    ctx.body = 'forgotten';
   } else {
     await next();
+    if (ctx.oidc?.route === 'revocation') {
+      const { body, entities } = ctx.oidc;
+      const kind = (entities.RefreshToken ?? entities.AccessToken)?.kind;
+      events.push({ event: 'revocation', status: ctx.status, kind, query: ctx.search, in_body: Boolean(body?.token) });
+    }
     if (ctx.oidc?.route === 'userinfo') events.push({ event: 'userinfo', user: ctx.oidc.account?.accountId, status: ctx.status });
   }
 }

@@ -26,6 +26,8 @@ pub(crate) struct Client {
     here: Option<Url>,
     /// Every URL it navigated to, redirects included.
     pub(crate) trail: Vec<Url>,
+    /// A path that it is led to and does not go to: the page is the redirect then.
+    pub(crate) halt_at: Option<&'static str>,
 }
 
 /// What a server answered.
@@ -82,6 +84,11 @@ impl Client {
         self.jar.get(host).into_iter().flatten().map(|cookie| cookie.name_value())
     }
 
+    /// Forgets a host's cookies.
+    pub(crate) fn forget(&mut self, host: &str) {
+        self.jar.remove(host);
+    }
+
     async fn navigate(&mut self, method: Method, url: Url, from: Option<Url>, body: Option<String>) -> Page {
         let (mut method, mut url, mut from, mut body) = (method, url, from, body);
         for _ in 0..20 {
@@ -96,6 +103,9 @@ impl Client {
                 assert!(matches!(page.status.as_u16(), 302 | 303), "redirected by {}", page.status);
                 let location = page.headers[LOCATION].to_str().expect("a printable Location");
                 (method, url) = (Method::GET, url.join(location).expect("a Location is a URL"));
+                if self.halt_at == Some(url.path()) {
+                    return page;
+                }
             } else if page.body.contains(".submit()") {
                 let (form_method, action, fields) = page.form();
                 let encoded =
