@@ -8,7 +8,7 @@ use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION,
     PROXY_AUTHORIZATION, WWW_AUTHENTICATE,
 };
-use http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri};
 use tower::{BoxError, Layer, Service, ServiceExt};
 use url::Url;
 
@@ -36,6 +36,10 @@ const MOST_REDIRECTS: usize = 10;
 /// 4. A call takes at most 30 seconds, whatever it needs.
 ///
 /// Bodies are `Clone`, because a request may be sent twice, and `Default`, because a redirect may drop them.
+///
+/// The service is always ready: `call` needs no `ready` before it. Where the client's error is a `BoxError`, use
+/// `call` and not `oneshot` in a handler, whose future the compiler otherwise takes for one that is not `Send`
+/// ("implementation of `From` is not general enough").
 ///
 /// # With reqwest
 ///
@@ -193,6 +197,7 @@ impl<S> Authorize<S> {
             Error::new(ErrorKind::Upstream, "the URL cannot be called").with_source(error)
         })?;
         *request.headers_mut() = outgoing.headers.clone();
+        *request.extensions_mut() = outgoing.extensions.clone();
         if let Some(authorization) = token.and_then(AccessToken::header) {
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
@@ -206,6 +211,8 @@ struct Outgoing<B> {
     method: Method,
     url: Url,
     headers: HeaderMap,
+    /// What the caller tells its own client, such as a span.
+    extensions: Extensions,
     body: B,
 }
 
@@ -216,7 +223,7 @@ impl<B: Default> Outgoing<B> {
         parts.headers.remove(AUTHORIZATION);
         // The URL says it, and a redirect changes it.
         parts.headers.remove(HOST);
-        Ok(Self { method: parts.method, url, headers: parts.headers, body })
+        Ok(Self { method: parts.method, url, headers: parts.headers, extensions: parts.extensions, body })
     }
 
     /// The next request of a redirect (RFC 9110 section 15.4): all but 307 and 308 become a GET without a body.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::ambient::Timestamp;
+use crate::protocol::authorization::LoginOptions;
 use crate::protocol::id_token::Facts;
 use crate::protocol::token::TokenResponse;
 use crate::secret::{Secret, sealed, sealed_option};
@@ -54,9 +55,18 @@ pub(crate) struct Grant {
     pub(crate) token_sets: Vec<TokenSet>,
     pub(crate) lease: Option<Lease>,
     pub(crate) standing: Standing,
-    /// When the person was last sent to the provider for this grant, other than by a login: what they did not
-    /// grant then they are not sent for again at once.
-    pub(crate) consented_at: Option<Timestamp>,
+    /// What the person was last sent to the provider for, other than by a login: what they did not grant then
+    /// they are not sent for again at once.
+    pub(crate) consent: Option<Consent>,
+}
+
+/// What a person was asked for, and when.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Consent {
+    pub(crate) at: Timestamp,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) acr_values: Vec<String>,
+    pub(crate) max_age: Option<Duration>,
 }
 
 /// An access token and where it is good for.
@@ -140,11 +150,27 @@ impl TokenSet {
     }
 }
 
+impl Consent {
+    /// Whether all of this was asked for then.
+    pub(crate) fn covers(&self, scopes: &[String], options: &LoginOptions) -> bool {
+        let young = |age| self.max_age.is_some_and(|asked| asked <= age);
+        scopes.iter().all(|scope| self.scopes.contains(scope))
+            && options.acr_values.iter().all(|value| self.acr_values.contains(value))
+            && options.max_age.is_none_or(young)
+    }
+}
+
 impl Grant {
     /// Whether all of these were granted, to the whole grant or to the token of this indicator.
     pub(crate) fn covers_scopes(&self, indicator: Option<&str>, scopes: &[String]) -> bool {
         let own = self.token_set(indicator).and_then(|set| set.scopes.as_ref());
         scopes.iter().all(|scope| self.scopes.contains(scope) || own.is_some_and(|own| own.contains(scope)))
+    }
+
+    /// Whether a token can still come of it.
+    pub(crate) fn can_serve(&self, now: Timestamp) -> bool {
+        let lives = |set: &TokenSet| set.expires_at.is_none_or(|end| now < end);
+        self.refresh_token.is_some() || self.token_sets.iter().any(lives)
     }
 
     pub(crate) fn token_set(&self, indicator: Option<&str>) -> Option<&TokenSet> {

@@ -8,12 +8,12 @@ use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderName, Method, Request};
 use memchr::memmem;
 
-use crate::ambient::Timestamp;
 use crate::cookie::{CookieStyle, Ours};
 use crate::current_user::CurrentUser;
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::flow::connect;
 use crate::flow::login::HEADER_BUDGET;
+use crate::grant::Consent;
 use crate::hooks::Unauthenticated;
 use crate::protocol::authorization::LoginOptions;
 use crate::runtime::Runtime;
@@ -21,7 +21,7 @@ use crate::session::Session;
 use crate::session_id::SessionId;
 use crate::settings::encoded;
 
-/// How long after they were asked a person is not sent to be asked again.
+/// How long after they were asked a person is not sent to be asked for the same again.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
 /// The request as the layer saw it, before any router took a part of its path away.
@@ -94,14 +94,14 @@ impl RequestState {
         }
     }
 
-    /// The error that sends the person to the provider for more. `asked_at` is when they were last sent: whoever did
+    /// The error that sends the person to the provider for more. `asked` is what they were last sent for: whoever did
     /// not grant it a moment ago is not sent round in circles, and the application says what is missing.
     pub(crate) fn consent_required(
         &self,
         connection: &str,
         scopes: &[String],
         options: &LoginOptions,
-        asked_at: Option<Timestamp>,
+        asked: Option<&Consent>,
     ) -> Error {
         let settings = &self.runtime.settings;
         let here = match &self.came_from {
@@ -114,7 +114,9 @@ impl RequestState {
             Some(connect::path_with(&self.runtime, connection, &to, scopes, options))
         };
         let url = path(&here).filter(|path| path.len() <= HEADER_BUDGET).or_else(|| path(""));
-        let asked_lately = asked_at.is_some_and(|at| self.runtime.now().since(at) < ASK_AGAIN);
+        let now = self.runtime.now();
+        let asked_lately =
+            asked.is_some_and(|asked| now.since(asked.at) < ASK_AGAIN && asked.covers(scopes, options));
         let redirect = (self.navigation || self.came_from.is_some()) && !asked_lately;
         Error::new(ErrorKind::ConsentRequired, "access must be granted first")
             .with_remedy(Remedy { url: url.unwrap_or_else(|| settings.path_to("connect")), redirect })

@@ -7,6 +7,7 @@ use http::{Extensions, HeaderValue};
 use serde::Serialize;
 use url::Url;
 
+use crate::ambient::Timestamp;
 use crate::api_client::ApiClient;
 use crate::authorize::AuthorizeLayer;
 use crate::connection::{Registered, Source};
@@ -61,7 +62,8 @@ pub enum ConnectionState {
     Connected,
     /// It was never granted, or was taken back.
     Missing,
-    /// The provider refused it for good, or granted less than is always asked for.
+    /// The provider refused it for good, granted less than is always asked for, or gave tokens that are over and
+    /// cannot be renewed.
     NeedsConsent,
 }
 
@@ -182,7 +184,7 @@ impl UserTokens {
     pub async fn status(&self, connection: &str) -> Result<ConnectionStatus, Error> {
         let registered = self.registered(connection)?.clone();
         let (_, grant) = self.grant(connection).await?;
-        Ok(ConnectionStatus::of(&registered, grant))
+        Ok(ConnectionStatus::of(&registered, grant, self.runtime().now()))
     }
 
     /// How every connection stands, besides the login's own.
@@ -268,18 +270,19 @@ impl UserTokens {
         connection.is_some_and(|connection| scopes.iter().all(|scope| connection.knows(scope)))
     }
 
-    /// The error that asks the person for what is missing. A person who was asked a moment ago is not sent again.
+    /// The error that asks the person for what is missing. A person who was asked for all
+    /// of it a moment ago is not sent again.
     pub(crate) async fn consent_required(
         &self,
         source: &Source,
         scopes: &[String],
         options: &LoginOptions,
     ) -> Error {
-        let asked_at = match self.grant(&source.connection).await {
-            Ok((_, grant)) => grant.and_then(|grant| grant.consented_at),
+        let asked = match self.grant(&source.connection).await {
+            Ok((_, grant)) => grant.and_then(|grant| grant.consent),
             Err(error) => return error,
         };
-        self.state.consent_required(&source.connection, scopes, options, asked_at)
+        self.state.consent_required(&source.connection, scopes, options, asked.as_ref())
     }
 
     /// For [`Require::connection`](crate::Require::connection).
@@ -327,7 +330,7 @@ impl UserTokens {
 }
 
 impl ConnectionStatus {
-    fn of(connection: &Registered, grant: Option<Grant>) -> Self {
+    fn of(connection: &Registered, grant: Option<Grant>, now: Timestamp) -> Self {
         let name = connection.name.clone();
         match grant {
             None => Self { name, state: ConnectionState::Missing, scopes: Vec::new(), account: None },
@@ -337,7 +340,7 @@ impl ConnectionStatus {
                 let whole =
                     connection.scopes.iter().all(|scope| silent(scope) || grant.scopes.contains(scope));
                 let state = match grant.standing {
-                    Standing::Good if whole => ConnectionState::Connected,
+                    Standing::Good if whole && grant.can_serve(now) => ConnectionState::Connected,
                     _ => ConnectionState::NeedsConsent,
                 };
                 Self { name, state, scopes: grant.scopes, account: Some(grant.facts.subject) }

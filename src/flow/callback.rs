@@ -17,7 +17,10 @@ use crate::cookie;
 use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::protocol::authorization::{AuthorizationResponse, MalformedResponse, Outcome, ResponseMode};
+use crate::grant::Consent;
+use crate::protocol::authorization::{
+    AuthorizationResponse, LoginOptions, MalformedResponse, Outcome, ResponseMode,
+};
 use crate::protocol::id_token::Occasion;
 use crate::provider::{ProviderError, cause};
 use crate::records::Row;
@@ -95,9 +98,17 @@ async fn callback(runtime: &Arc<Runtime>, parts: &Parts, body: &[u8]) -> Result<
     let Ok(destination) = runtime.settings.destination(&login.return_to) else {
         return Err(unknown(LoginFailure::NotPending));
     };
+    // Once more is the same once more: nothing that something here needs is left out of it.
+    let options = LoginOptions {
+        max_age: login.max_age,
+        acr_values: login.acr_values.clone(),
+        ..LoginOptions::default()
+    };
     let again = match &login.intent {
-        Intent::Login { .. } => runtime.settings.login_path(&destination),
-        Intent::Connect { connection, .. } => connect::path(runtime, connection, &destination),
+        Intent::Login { .. } => runtime.settings.login_path(&destination) + &login::query(&options),
+        Intent::Connect { connection, more_scopes, .. } => {
+            connect::path_with(runtime, connection, &destination, more_scopes, &options)
+        }
     };
     let refused = |failure| Refused { failure, again: Some(again) };
     if expired {
@@ -181,7 +192,13 @@ async fn receive(
     let verified = Verified { id_token: &id_token, tokens: &tokens };
     match (&login.intent, session) {
         (Intent::Connect { .. }, Some(session)) => {
-            connect::keep(runtime, connection, &scopes, session, verified).await?;
+            let asked = Consent {
+                at: runtime.now(),
+                scopes,
+                acr_values: login.acr_values.clone(),
+                max_age: login.max_age,
+            };
+            connect::keep(runtime, connection, asked, session, verified).await?;
             Ok(redirect(destination.as_str()))
         }
         (Intent::Connect { .. }, None) => Err(LoginFailure::SessionOver),

@@ -17,7 +17,7 @@ use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::flow::held_grant::GrantPlace;
-use crate::grant::{Grant, Owner};
+use crate::grant::{Consent, Grant, Owner};
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::token::scopes;
 use crate::records::Loaded;
@@ -138,7 +138,7 @@ pub(crate) async fn session(
 pub(crate) async fn keep(
     runtime: &Arc<Runtime>,
     connection: &Registered,
-    asked: &[String],
+    asked: Consent,
     session: Arc<Session>,
     verified: Verified<'_>,
 ) -> Result<(), LoginFailure> {
@@ -154,8 +154,8 @@ pub(crate) async fn keep(
     }
     let now = runtime.now();
     let place = runtime.grant_place(owner(&session), connection, session.id).await?;
-    let mut grant = new_grant(&place, connection, asked, &verified, now);
-    grant.consented_at = Some(now);
+    let mut grant = new_grant(&place, connection, &asked.scopes, &verified, now);
+    grant.consent = Some(asked);
     keep_grant(runtime, &place, connection.retention, grant, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, session.user(), &connection.name);
     Ok(())

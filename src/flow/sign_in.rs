@@ -187,7 +187,7 @@ pub(crate) fn new_grant(
         token_sets: vec![TokenSet::new(indicator, tokens, now)],
         lease: None,
         standing: Standing::Good,
-        consented_at: None,
+        consent: None,
     }
 }
 

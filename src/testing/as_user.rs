@@ -157,7 +157,7 @@ impl AsUser {
             token_sets: token_sets.collect(),
             lease: None,
             standing: Standing::Good,
-            consented_at: None,
+            consent: None,
         };
         let written = runtime.records.swap(&place.row, None, &grant, FOREVER, Vec::new()).await;
         written.unwrap_or_else(|error| panic!("{error}"));

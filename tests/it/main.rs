@@ -37,6 +37,13 @@ mod dev_login;
 // No secret in a log, a page, an address or `Debug`.
 mod leaks;
 
+// Connections beside the login: whose they are, how long they live, how they end.
+mod connections;
+// Consent as `?`: to the provider and back to the same page, and never round in circles.
+mod consent;
+// The outgoing side: where a token goes, and where it does not.
+mod authorize_layer;
+
 // The demo as a process, with the development provider that it brings.
 mod demo;
 // The demo as a process, over real sockets, against the real `oidc-provider`.

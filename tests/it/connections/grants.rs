@@ -1,0 +1,171 @@
+//! What was granted, for how long, and in which browsers.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tower_oidc::{Connection, Retention};
+
+use super::app::{Site, at, connect, disconnect, log_out, resource, script, state, status, token};
+
+const HOUR: Duration = Duration::from_secs(3601);
+
+#[tokio::test]
+async fn scenario_39_two_connections_leave_each_other_alone() {
+    let site = Site::new();
+    let browser = site.signed_in("alice").await;
+    connect(&browser, "mail").await;
+    let mail = token(&browser, "mail").await.unwrap();
+    connect(&browser, "files").await;
+    let (cal, files) = (token(&browser, "cal").await.unwrap(), token(&browser, "files").await.unwrap());
+    assert_eq!(token(&browser, "mail").await.as_ref(), Ok(&mail), "untouched");
+    let has = |token: &str, scope: &str| site.scope_of(token).iter().any(|one| one == scope);
+    assert!(
+        has(&mail, "mail.read") && !has(&mail, "files") && has(&files, "files") && !has(&files, "mail.read")
+    );
+    assert!(!has(&cal, "mail.read") && !has(&cal, "files"));
+    disconnect(&browser, "mail").await;
+    assert_eq!(state(&browser, "mail").await, "missing");
+    assert_eq!(token(&browser, "files").await, Ok(files));
+    assert_eq!(token(&browser, "cal").await, Ok(cal));
+    let list = script(&browser, "/list").await.json();
+    let summary: Vec<_> = list.as_array().unwrap().iter().map(|one| (&one["name"], &one["state"])).collect();
+    assert_eq!(summary, [(&json!("mail"), &json!("missing")), (&json!("files"), &json!("connected"))]);
+}
+
+#[tokio::test]
+async fn scenario_55_what_was_granted_counts_not_what_was_asked() {
+    let site = Site::new();
+    let browser = site.signed_in("alice").await;
+    site.op.set(|settings| settings.grantable = Some(vec!["openid"]));
+    connect(&browser, "mail").await;
+    let stands = status(&browser, "mail").await;
+    assert_eq!((&stands["state"], &stands["scopes"]), (&json!("needs_consent"), &json!(["openid"])));
+    assert_eq!(stands["account"], "a1");
+    // `offline_access` is granted by a refresh token, not by its name.
+    site.op.set(|settings| settings.grantable = Some(vec!["openid", "mail.read"]));
+    connect(&browser, "mail").await;
+    let stands = status(&browser, "mail").await;
+    assert_eq!((&stands["state"], &stands["scopes"]), (&json!("connected"), &json!(["openid", "mail.read"])));
+}
+
+/// No clock moves here: who has just granted one thing is asked for the next at once.
+#[tokio::test]
+async fn scenario_55_more_is_asked_for_when_it_is_needed_and_old_scopes_survive() {
+    let site = Site::new();
+    let browser = site.signed_in("alice").await;
+    connect(&browser, "mail").await;
+    let before = token(&browser, "mail").await.unwrap();
+    assert!(!site.scope_of(&before).contains(&"mail.send".to_owned()), "not before it is needed");
+    for (need, union) in [
+        ("mail.send", vec!["mail.read", "mail.send"]),
+        ("mail.delete", vec!["mail.read", "mail.send", "mail.delete"]),
+    ] {
+        let path = format!("/need?r=mail&s={need}");
+        let page = browser.visit(&at(&path)).await;
+        assert_eq!((page.text().as_str(), page.path_and_query()), ("granted", path.as_str()));
+        let asked = site.asked().pop().unwrap();
+        assert!(union.iter().all(|scope| asked.iter().any(|one| one == scope)), "{asked:?}");
+        let granted = site.scope_of(&token(&browser, "mail").await.unwrap());
+        assert!(union.iter().all(|scope| granted.iter().any(|one| one == scope)), "{granted:?}");
+    }
+    // Connecting again asks for all of it again.
+    connect(&browser, "mail").await;
+    assert!(site.asked().pop().unwrap().contains(&"mail.delete".to_owned()));
+    // The login's own resources know it too.
+    let page = browser.visit(&at("/need?r=tasks&s=tasks.write")).await;
+    assert_eq!(page.text(), "granted");
+    let granted = site.scope_of(&token(&browser, "tasks").await.unwrap());
+    assert!(
+        granted.contains(&"tasks.write".to_owned()) && granted.contains(&"email".to_owned()),
+        "{granted:?}"
+    );
+}
+
+/// A refresh says what is left.
+#[tokio::test]
+async fn scenario_55_a_refresh_that_grants_less_shows() {
+    let site = Site::new();
+    let browser = site.signed_in("alice").await;
+    connect(&browser, "mail").await;
+    site.op.edit_refreshed_tokens(|tokens| drop(tokens.insert("scope".into(), "openid".into())));
+    site.clock.advance(HOUR);
+    token(&browser, "mail").await.unwrap();
+    assert_eq!(state(&browser, "mail").await, "needs_consent");
+}
+
+#[tokio::test]
+async fn tokens_that_are_over_and_cannot_be_renewed_need_consent() {
+    let site = Site::new();
+    site.op.set(|settings| settings.issue_refresh_tokens = false);
+    let browser = site.signed_in("alice").await;
+    connect(&browser, "mail").await;
+    assert_eq!(state(&browser, "mail").await, "connected");
+    site.clock.advance(HOUR);
+    assert_eq!(state(&browser, "mail").await, "needs_consent");
+    assert_eq!(browser.visit(&at("/mail")).await.text(), "your mail", "by way of the provider");
+}
+
+#[tokio::test]
+async fn a_connection_lives_until_it_is_disconnected_unless_it_is_the_sessions() {
+    for (retention, survives) in [(Retention::User, "connected"), (Retention::Session, "missing")] {
+        let notes = Connection::new("notes").resource(resource("notes").scope("notes")).retention(retention);
+        let site = Site::with(|config| config.connection(notes));
+        let (browser, other) = (site.signed_in("alice").await, site.signed_in("alice").await);
+        connect(&browser, "notes").await;
+        let first = token(&browser, "notes").await.unwrap();
+        assert_eq!(state(&other, "notes").await, survives, "{retention:?}: another browser of hers");
+        connect(&other, "notes").await;
+        let second = token(&other, "notes").await.unwrap();
+        let newest_wins = retention == Retention::User;
+        assert_eq!(token(&browser, "notes").await.unwrap() == second, newest_wins, "{retention:?}");
+        assert_ne!(first, second);
+        log_out(&browser).await;
+        assert_eq!(token(&other, "notes").await, Ok(second), "{retention:?}: logout is this browser's");
+        site.sign_in(&browser, "alice").await;
+        assert_eq!(state(&browser, "notes").await, survives, "{retention:?}: after logout and login");
+        log_out(&other).await;
+        site.clock.advance(Duration::from_secs(30 * 24 * 3600));
+        assert_eq!(
+            state(&site.signed_in("alice").await, "notes").await,
+            survives,
+            "{retention:?}: a month later"
+        );
+        assert_eq!(state(&site.signed_in("bob").await, "notes").await, "missing", "{retention:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_logins_grant_is_the_sessions_unless_it_is_the_persons() {
+    for retention in [Retention::Session, Retention::User] {
+        let site = Site::with(|mut config| {
+            config.login_retention = retention;
+            config
+        });
+        let (first, second) = (site.signed_in("alice").await, site.signed_in("alice").await);
+        let bob = site.signed_in("bob").await;
+        let tokens = [token(&first, "cal").await.unwrap(), token(&second, "cal").await.unwrap()];
+        assert_eq!(
+            tokens[0] == tokens[1],
+            retention == Retention::User,
+            "{retention:?}: the newest consent wins"
+        );
+        assert_eq!(site.op.revocations().len(), 0, "{retention:?}: a new login revokes nothing");
+        for _ in 0..3 {
+            site.clock.advance(HOUR);
+            for (browser, owner) in [(&first, "alice"), (&second, "alice"), (&bob, "bob")] {
+                let token = token(browser, "cal").await.unwrap();
+                assert_eq!(site.op.owner_of(&token).as_deref(), Some(owner));
+            }
+        }
+        assert_eq!(site.op.reuse_detected(), 0, "{retention:?}: nobody spends another's refresh token");
+        let each = if retention == Retention::Session { 3 } else { 2 };
+        assert_eq!(site.op.refreshes().len(), 3 * each, "{retention:?}");
+        log_out(&first).await;
+        let left = token(&second, "cal").await.unwrap();
+        assert_eq!(
+            site.op.owner_of(&left).as_deref(),
+            Some("alice"),
+            "{retention:?}: the other browser is whole"
+        );
+    }
+}
