@@ -21,11 +21,14 @@ use crate::user_tokens::UserTokens;
 #[derive(Clone)]
 pub struct ApiClient(Authorize<ApiOutbound>);
 
-impl ApiClient {
-    pub(crate) fn new(tokens: &UserTokens, outbound: Outbound) -> Self {
-        Self(tokens.layer().layer(ApiOutbound(outbound)))
+impl UserTokens {
+    /// An HTTP client that calls APIs as this person.
+    pub fn client(&self) -> ApiClient {
+        ApiClient(self.layer().layer(ApiOutbound(self.runtime().outbound.clone())))
     }
+}
 
+impl ApiClient {
     /// GETs a URL.
     ///
     /// # Errors

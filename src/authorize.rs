@@ -67,9 +67,10 @@ pub struct AuthorizeLayer {
     tokens: UserTokens,
 }
 
-impl AuthorizeLayer {
-    pub(crate) fn new(tokens: UserTokens) -> Self {
-        Self { tokens }
+impl UserTokens {
+    /// A layer that makes any other HTTP client call APIs as this person.
+    pub fn layer(&self) -> AuthorizeLayer {
+        AuthorizeLayer { tokens: self.clone() }
     }
 }
 

@@ -13,7 +13,7 @@ use serde_json::Value;
 use tower::{BoxError, Service};
 
 use crate::ambient::{Clock, Random};
-use crate::connection::Connection;
+use crate::connection::{Connection, Retention};
 use crate::error::ConfigError;
 use crate::events::Event;
 use crate::hooks::{Hooks, NewLogin, Unauthenticated, Verdict};
@@ -127,18 +127,6 @@ pub enum UserInfo {
     WhereNeeded,
     /// At every login.
     Always,
-}
-
-/// How long a grant lives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Retention {
-    /// As long as the session: each browser has its own, and two of them never spend each other's refresh
-    /// tokens.
-    #[default]
-    Session,
-    /// Until it is disconnected: one for each person, the newest wins, and it outlives logout.
-    User,
 }
 
 /// A claim, and the value that makes its bearer an admin. A claim that is a list must contain it.

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Retention;
 use crate::grant::LOGIN;
 use crate::resource::{Resource, Resources};
 
@@ -57,6 +56,18 @@ impl Connection {
         self.retention = retention;
         self
     }
+}
+
+/// How long a grant lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Retention {
+    /// As long as the session: each browser has its own, and two of them never spend each other's refresh
+    /// tokens.
+    #[default]
+    Session,
+    /// Until it is disconnected: one for each person, the newest wins, and it outlives logout.
+    User,
 }
 
 /// The connections, checked: the login's first.

@@ -9,8 +9,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 
 use crate::ambient::Timestamp;
-use crate::error::Error;
-use crate::request_state::RequestState;
 use crate::runtime::Runtime;
 use crate::session::Session;
 
@@ -135,9 +133,9 @@ impl fmt::Debug for CurrentUser {
 pub struct Admin(CurrentUser);
 
 impl Admin {
-    pub(crate) fn from_state(state: &RequestState) -> Result<Self, Error> {
-        let user = state.require_user()?;
-        if user.is_admin() { Ok(Self(user)) } else { Err(Error::forbidden("only admins may do this")) }
+    /// `None` when the person is no admin.
+    pub(crate) fn new(user: CurrentUser) -> Option<Self> {
+        user.is_admin().then_some(Self(user))
     }
 
     /// The person.

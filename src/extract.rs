@@ -31,7 +31,7 @@ impl<S: Sync> FromRequestParts<S> for Admin {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        Admin::from_state(RequestState::of(&parts.extensions)?)
+        RequestState::of(&parts.extensions)?.require_admin()
     }
 }
 

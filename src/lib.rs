@@ -133,9 +133,9 @@ mod request_state;
 mod extract;
 
 mod config;
-pub use config::{AdminClaim, Config, Retention, UserInfo};
+pub use config::{AdminClaim, Config, UserInfo};
 mod connection;
-pub use connection::Connection;
+pub use connection::{Connection, Retention};
 mod resource;
 pub use resource::Resource;
 mod hooks;
@@ -158,6 +158,7 @@ mod flow;
 pub use flow::connect::Disconnected;
 
 mod cookie;
+mod flights;
 mod grant;
 mod records;
 mod seal;

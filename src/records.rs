@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ambient::{Clock, Random, Timestamp};
 use crate::events::{EventCode, Events};
-use crate::grant::encode;
+use crate::grant::{Owner, encode};
 use crate::seal::{KeyRing, Place, Purpose, SealError};
 use crate::store::{Key, Record, Store, StoreError, Stored, Tag, Version};
 
@@ -58,6 +58,22 @@ pub(crate) struct Row {
     pub(crate) purpose: Purpose,
     pub(crate) key: Key,
     pub(crate) owner: Vec<u8>,
+}
+
+/// A grant's row, and whose it must be.
+#[derive(Clone, Debug)]
+pub(crate) struct GrantPlace {
+    pub(crate) row: Row,
+    pub(crate) owner: Owner,
+}
+
+impl GrantPlace {
+    /// For events.
+    pub(crate) fn user(&self) -> Option<(&str, &str)> {
+        match &self.owner {
+            Owner::User { issuer, subject } => Some((issuer, subject)),
+        }
+    }
 }
 
 impl Row {

@@ -9,7 +9,7 @@ use http::{Extensions, HeaderMap, HeaderName, Method, Request};
 use memchr::memmem;
 
 use crate::cookie::{CookieStyle, Ours};
-use crate::current_user::CurrentUser;
+use crate::current_user::{Admin, CurrentUser};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::flow::connect;
 use crate::flow::login::HEADER_BUDGET;
@@ -77,6 +77,11 @@ impl RequestState {
     /// The signed-in person, or the error that sends somebody to the login and back here.
     pub(crate) fn require_user(&self) -> Result<CurrentUser, Error> {
         self.user().ok_or_else(|| self.unauthenticated())
+    }
+
+    /// The same for an admin.
+    pub(crate) fn require_admin(&self) -> Result<Admin, Error> {
+        Admin::new(self.require_user()?).ok_or_else(|| Error::forbidden("only admins may do this"))
     }
 
     pub(crate) fn unauthenticated(&self) -> Error {

@@ -12,7 +12,7 @@ use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use crate::current_user::{Admin, CurrentUser};
+use crate::current_user::CurrentUser;
 use crate::error::Error;
 use crate::request_state::RequestState;
 use crate::store::BoxFuture;
@@ -57,7 +57,7 @@ impl Require {
     fn check(&self, state: &RequestState) -> Result<Option<(UserTokens, Arc<str>)>, Error> {
         match &self.0 {
             Condition::Login => state.require_user().map(|_| None),
-            Condition::Admin => Admin::from_state(state).map(|_| None),
+            Condition::Admin => state.require_admin().map(|_| None),
             Condition::User(condition) if condition(&state.require_user()?) => Ok(None),
             Condition::User(_) => Err(Error::forbidden("you may not do this")),
             Condition::Connection(name) => Ok(Some((UserTokens::from_state(state)?, Arc::clone(name)))),

@@ -7,18 +7,19 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use crate::ambient::{Clock, Random, Timestamp};
-use crate::config::{Config, Retention};
+use crate::config::Config;
 use crate::connection::Registered;
+use crate::connection::Retention;
 use crate::dev_provider::DevProvider;
 use crate::error::ConfigError;
 use crate::events::{EventCode, Events};
-use crate::flow::held_grant::GrantPlace;
-use crate::flow::refresh::Refreshes;
+use crate::flights::Flights;
 use crate::grant::Owner;
 use crate::hooks::Hooks;
 use crate::http_client::default_client;
 use crate::outbound::Outbound;
 use crate::provider::Provider;
+use crate::records::GrantPlace;
 use crate::records::{Records, Row};
 use crate::seal::Purpose;
 use crate::session::Sessions;
@@ -32,7 +33,7 @@ pub(crate) struct Runtime {
     pub(crate) provider: Arc<Provider>,
     pub(crate) records: Records,
     pub(crate) sessions: Sessions,
-    pub(crate) refreshes: Refreshes,
+    pub(crate) flights: Flights,
     pub(crate) outbound: Outbound,
     pub(crate) hooks: Hooks,
     pub(crate) clock: Clock,
@@ -87,7 +88,7 @@ impl Runtime {
             sessions: Sessions::new(settings.idle_lifetime, settings.max_staleness),
             records: Records::new(store, keys, clock.clone(), random.clone(), events),
             provider: Arc::new(provider),
-            refreshes: Refreshes::default(),
+            flights: Flights::default(),
             settings,
             outbound,
             hooks,

@@ -8,18 +8,17 @@ use serde::Serialize;
 use url::Url;
 
 use crate::ambient::Timestamp;
-use crate::api_client::ApiClient;
-use crate::authorize::AuthorizeLayer;
 use crate::connection::{Registered, Source};
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::flow::connect::{self, Disconnected, disconnect};
-use crate::flow::held_grant::{GrantPlace, NoToken, Want, stored};
+use crate::flow::held_grant::{NoToken, Want, stored};
 use crate::flow::refresh::access_token;
 use crate::grant::{Grant, LOGIN, Standing};
 use crate::protocol::authorization::LoginOptions;
 use crate::provider::bearer;
+use crate::records::GrantPlace;
 use crate::request_state::RequestState;
 use crate::resource;
 use crate::runtime::Runtime;
@@ -83,16 +82,6 @@ impl UserTokens {
     /// come through the layer.
     pub fn from_extensions(extensions: &Extensions) -> Result<Self, Error> {
         Self::from_state(RequestState::of(extensions)?)
-    }
-
-    /// An HTTP client that calls APIs as this person.
-    pub fn client(&self) -> ApiClient {
-        ApiClient::new(self, self.runtime().outbound.clone())
-    }
-
-    /// A layer that makes any other HTTP client call APIs as this person.
-    pub fn layer(&self) -> AuthorizeLayer {
-        AuthorizeLayer::new(self.clone())
     }
 
     /// A fresh access token for the registered resource that covers this URL. The client releases it to that URL
@@ -324,7 +313,7 @@ impl UserTokens {
         }
     }
 
-    fn runtime(&self) -> &Arc<Runtime> {
+    pub(crate) fn runtime(&self) -> &Arc<Runtime> {
         &self.state.runtime
     }
 }

@@ -9,6 +9,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
+use super::failure::LoginFailure;
 use super::login::{self, asked, registration, session_id, unavailable};
 use super::pending::{self, Intent, Pending, PendingLogin};
 use super::sign_in::{Verified, sign_in};
@@ -30,39 +31,6 @@ use crate::store::{Key, StoreError};
 
 /// The longest that a callback may take.
 const DEADLINE: Duration = Duration::from_secs(20);
-
-/// Why a login ended without a session, or a connection without a grant.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum LoginFailure {
-    #[error(transparent)]
-    Malformed(#[from] MalformedResponse),
-    #[error("this browser has not started this login, or finished it")]
-    NotPending,
-    #[error("the login took too long")]
-    Expired,
-    #[error("the provider says {0}")]
-    Denied(String),
-    #[error(transparent)]
-    Provider(#[from] ProviderError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    #[error("the callback took too long")]
-    Deadline,
-    #[error("the token response has no ID token")]
-    NoIdToken,
-    #[error("the person is not of the hosted domain")]
-    HostedDomain,
-    #[error("the application refuses: {0}")]
-    Vetoed(String),
-    #[error("the claims are too large: ask for fewer scopes, or have the provider send less")]
-    TooLarge,
-    #[error("the login hook panicked")]
-    Panicked,
-    #[error("the session in which the connection was started is over")]
-    SessionOver,
-    #[error("the person who granted access is not the one who is signed in")]
-    AccountMismatch,
-}
 
 /// What went wrong, and the address that tries once more.
 struct Refused {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::held_grant::{GrantPlace, NoToken, Step, Want, next, read};
+use super::held_grant::{NoToken, Step, Want, next, read};
 use super::sign_in::revoke;
 use crate::ambient::Timestamp;
 use crate::events::EventCode;
@@ -12,6 +12,7 @@ use crate::outbound::CALL_DEADLINE;
 use crate::protocol::id_token::{IdTokenError, Occasion};
 use crate::protocol::token::TokenResponse;
 use crate::provider::{KEY_SET_THROTTLE, ProviderError, cause};
+use crate::records::GrantPlace;
 use crate::runtime::Runtime;
 use crate::store::{StoreError, Version};
 

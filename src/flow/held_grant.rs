@@ -1,18 +1,11 @@
 //! A grant as it is held: where it lies, and what to do about it at a moment.
 
 use crate::ambient::Timestamp;
-use crate::grant::{Freshness, Grant, Owner, Standing, TokenSet};
-use crate::records::{Loaded, Row};
+use crate::grant::{Freshness, Grant, Standing, TokenSet};
+use crate::records::{GrantPlace, Loaded};
 use crate::runtime::Runtime;
 use crate::secret::Secret;
 use crate::store::{StoreError, Version};
-
-/// A grant's row, and whose it must be.
-#[derive(Clone, Debug)]
-pub(crate) struct GrantPlace {
-    pub(crate) row: Row,
-    pub(crate) owner: Owner,
-}
 
 /// What is wanted of a grant.
 #[derive(Clone, Debug)]
@@ -37,15 +30,6 @@ pub(crate) enum NoToken {
 impl From<StoreError> for NoToken {
     fn from(error: StoreError) -> Self {
         Self::Unavailable(Box::new(error))
-    }
-}
-
-impl GrantPlace {
-    /// For events.
-    pub(crate) fn user(&self) -> Option<(&str, &str)> {
-        match &self.owner {
-            Owner::User { issuer, subject } => Some((issuer, subject)),
-        }
     }
 }
 

@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 
 use super::pending::{self, Pending, PendingLogout};
 use super::{login, page};
-use crate::config::Retention;
+use crate::connection::Retention;
 use crate::cookie::{self, CrossSite};
 use crate::destination::Destination;
 use crate::error::redirect;

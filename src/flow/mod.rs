@@ -3,6 +3,7 @@
 
 pub(crate) mod callback;
 pub(crate) mod connect;
+pub(crate) mod failure;
 pub(crate) mod flight;
 pub(crate) mod held_grant;
 pub(crate) mod login;

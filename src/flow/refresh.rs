@@ -14,45 +14,23 @@
 //! 5. An answer that was lost is asked for once more; whatever comes then counts.
 //! 6. What is deleted while the provider is asked stays deleted, and what came for it is revoked.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 
 use super::flight::refresh;
-use super::held_grant::{GrantPlace, NoToken, Step, Want, is_rejected, next, read};
-use crate::ambient::Timestamp;
-use crate::grant::{Grant, TokenSet};
+use super::held_grant::{NoToken, Step, Want, is_rejected, next, read};
+use crate::flights::{Boarding, Flight, Landing};
+use crate::grant::TokenSet;
+use crate::records::GrantPlace;
 use crate::runtime::Runtime;
 use crate::store::Key;
 
-/// After a failure that passes, a grant's provider is left alone for so long.
-const PAUSE: Duration = Duration::from_secs(1);
 /// How many flights a request waits for: one for each resource of the grant.
 const MOST_FLIGHTS: usize = 64;
 /// How long a request waits for a flight. The flight goes on after that.
 const PATIENCE: Duration = Duration::from_secs(25);
-
-/// The flights of this process.
-#[derive(Default)]
-pub(crate) struct Refreshes(Mutex<State>);
-
-#[derive(Default)]
-struct State {
-    flights: HashMap<Key, watch::Receiver<Option<Landing>>>,
-    /// Grants whose provider failed a moment ago.
-    pauses: HashMap<Key, Timestamp>,
-}
-
-/// How a flight ended, for everybody who waited.
-#[derive(Clone)]
-enum Landing {
-    /// There is a grant to look at.
-    Grant(Arc<Grant>),
-    Consent,
-    Unavailable(Arc<str>),
-}
 
 /// The access token that is wanted, fresh.
 pub(crate) async fn access_token(
@@ -71,7 +49,7 @@ pub(crate) async fn access_token(
         match (next(&grant, want, now, spread), usable) {
             (Step::Serve, Some(set)) => return Ok(set.clone()),
             (Step::ServeAndRenew, Some(set)) => {
-                runtime.refreshes.board(runtime, place, want);
+                board(runtime, place, want);
                 return Ok(set.clone());
             }
             (Step::Consent, _) => return Err(NoToken::Consent),
@@ -79,7 +57,7 @@ pub(crate) async fn access_token(
             (Step::Refresh, Some(set)) if waited && found.as_ref() != Some(&set.access_token) => {
                 return Ok(set.clone());
             }
-            (_, usable) => match wait(runtime.refreshes.board(runtime, place, want)).await {
+            (_, usable) => match wait(board(runtime, place, want)).await {
                 Landing::Grant(landed) => (grant, waited) = (landed, true),
                 Landing::Consent => return Err(NoToken::Consent),
                 Landing::Unavailable(reason) => {
@@ -93,7 +71,7 @@ pub(crate) async fn access_token(
     Err(NoToken::Unavailable("the grant keeps changing".into()))
 }
 
-async fn wait(mut flight: watch::Receiver<Option<Landing>>) -> Landing {
+async fn wait(mut flight: Flight) -> Landing {
     let landed = async {
         match flight.wait_for(Option::is_some).await {
             Ok(landing) => landing.clone(),
@@ -107,51 +85,32 @@ async fn wait(mut flight: watch::Receiver<Option<Landing>>) -> Landing {
     }
 }
 
-impl Refreshes {
-    /// The flight that is under way for this grant, or a new one.
-    fn board(
-        &self,
-        runtime: &Arc<Runtime>,
-        place: &GrantPlace,
-        want: &Want,
-    ) -> watch::Receiver<Option<Landing>> {
-        let key = place.row.key;
-        let mut state = self.state();
-        if let Some(flight) = state.flights.get(&key) {
-            return flight.clone();
-        }
-        let now = runtime.now();
-        // One that is longer than any was set by a clock that has been put back.
-        state.pauses.retain(|_, until| now < *until && until.since(now) <= PAUSE);
-        if state.pauses.contains_key(&key) {
+/// The flight that is under way for this grant, or a new one.
+fn board(runtime: &Arc<Runtime>, place: &GrantPlace, want: &Want) -> Flight {
+    let key = place.row.key;
+    let (landing, flight) = match runtime.flights.board(key, runtime.now()) {
+        Boarding::UnderWay(flight) => return flight,
+        Boarding::Paused => {
             return watch::channel(Some(Landing::Unavailable("the provider failed a moment ago".into()))).1;
         }
-        let (landing, flight) = watch::channel(None);
-        state.flights.insert(key, flight.clone());
-        drop(state);
-        let (runtime, place, want) = (Arc::clone(runtime), place.clone(), want.clone());
-        let tasks = runtime.tasks.clone();
-        tasks.spawn(async move {
-            let seat = Seat { runtime, key };
-            let landed = match refresh(&seat.runtime, &place, &want).await {
-                Ok(grant) => Landing::Grant(Arc::new(grant)),
-                Err(NoToken::Consent) => Landing::Consent,
-                Err(NoToken::Unavailable(reason)) => {
-                    let until = seat.runtime.now().plus(PAUSE);
-                    seat.runtime.refreshes.state().pauses.insert(key, until);
-                    Landing::Unavailable(reason.to_string().into())
-                }
-            };
-            // Gone from the list before it lands: whoever comes later starts from what is written.
-            drop(seat);
-            let _ = landing.send(Some(landed));
-        });
-        flight
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+        Boarding::TakeOff(landing, flight) => (landing, flight),
+    };
+    let seat = Seat { runtime: Arc::clone(runtime), key };
+    let (place, want) = (place.clone(), want.clone());
+    runtime.tasks.spawn(async move {
+        let landed = match refresh(&seat.runtime, &place, &want).await {
+            Ok(grant) => Landing::Grant(Arc::new(grant)),
+            Err(NoToken::Consent) => Landing::Consent,
+            Err(NoToken::Unavailable(reason)) => {
+                seat.runtime.flights.pause(key, seat.runtime.now());
+                Landing::Unavailable(reason.to_string().into())
+            }
+        };
+        // Gone from the list before it lands.
+        drop(seat);
+        let _ = landing.send(Some(landed));
+    });
+    flight
 }
 
 /// A flight's place in the list, given up also when its task panics.
@@ -162,6 +121,6 @@ struct Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.runtime.refreshes.state().flights.remove(&self.key);
+        self.runtime.flights.leave(self.key);
     }
 }

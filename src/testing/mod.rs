@@ -35,5 +35,10 @@ pub use as_user::{AsUser, AsUserService, as_nobody, as_user};
 mod clock;
 pub use clock::ManualClock;
 
+#[cfg(feature = "dev-provider")]
+mod provider;
+#[cfg(feature = "dev-provider")]
+pub use provider::development_provider;
+
 mod sessions;
 pub use sessions::start_session;

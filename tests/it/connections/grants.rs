@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use tower_oidc::{Connection, Retention};
 
+use crate::support::provider::RevocationReach;
+
 use super::app::{Site, at, connect, disconnect, log_out, resource, script, state, status, token};
 
 const HOUR: Duration = Duration::from_secs(3601);
@@ -109,7 +111,11 @@ async fn tokens_that_are_over_and_cannot_be_renewed_need_consent() {
 async fn a_connection_lives_until_it_is_disconnected_unless_it_is_the_sessions() {
     for (retention, survives) in [(Retention::User, "connected"), (Retention::Session, "missing")] {
         let notes = Connection::new("notes").resource(resource("notes").scope("notes")).retention(retention);
-        let site = Site::with(|config| config.connection(notes));
+        let site = Site::with(|mut config| {
+            config.revoke_at_logout = true;
+            config.connection(notes)
+        });
+        site.op.set(|settings| settings.revocation_reach = RevocationReach::Token);
         let (browser, other) = (site.signed_in("alice").await, site.signed_in("alice").await);
         connect(&browser, "notes").await;
         let first = token(&browser, "notes").await.unwrap();
@@ -120,6 +126,13 @@ async fn a_connection_lives_until_it_is_disconnected_unless_it_is_the_sessions()
         assert_eq!(token(&browser, "notes").await.unwrap() == second, newest_wins, "{retention:?}");
         assert_ne!(first, second);
         log_out(&browser).await;
+        site.app.layer.drain().await;
+        let ended = if newest_wins { 1 } else { 2 };
+        assert_eq!(
+            site.op.revocations().len(),
+            ended,
+            "{retention:?}: the login's, and what is the session's"
+        );
         assert_eq!(token(&other, "notes").await, Ok(second), "{retention:?}: logout is this browser's");
         site.sign_in(&browser, "alice").await;
         assert_eq!(state(&browser, "notes").await, survives, "{retention:?}: after logout and login");

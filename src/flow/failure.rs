@@ -1,0 +1,38 @@
+//! Why a login ended without a session, or a connection without a grant.
+
+use crate::protocol::authorization::MalformedResponse;
+use crate::provider::ProviderError;
+use crate::store::StoreError;
+
+/// One cause each; the callback makes a page of it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoginFailure {
+    #[error(transparent)]
+    Malformed(#[from] MalformedResponse),
+    #[error("this browser has not started this login, or finished it")]
+    NotPending,
+    #[error("the login took too long")]
+    Expired,
+    #[error("the provider says {0}")]
+    Denied(String),
+    #[error(transparent)]
+    Provider(#[from] ProviderError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the callback took too long")]
+    Deadline,
+    #[error("the token response has no ID token")]
+    NoIdToken,
+    #[error("the person is not of the hosted domain")]
+    HostedDomain,
+    #[error("the application refuses: {0}")]
+    Vetoed(String),
+    #[error("the claims are too large: ask for fewer scopes, or have the provider send less")]
+    TooLarge,
+    #[error("the login hook panicked")]
+    Panicked,
+    #[error("the session in which the connection was started is over")]
+    SessionOver,
+    #[error("the person who granted access is not the one who is signed in")]
+    AccountMismatch,
+}
