@@ -106,8 +106,11 @@ impl Spend<'_> {
                 }
                 _ => (Standing::Refused, EventCode::RefreshRefused),
             };
-            revoke(self.runtime, &response).await;
-            return self.end_unless_newer(standing, code, &cause(&error)).await;
+            let runtime = self.runtime;
+            let ended = self.end_unless_newer(standing, code, &cause(&error)).await;
+            // Only now: a provider that is slow to revoke must not keep the grant usable.
+            revoke(runtime, &response).await;
+            return ended;
         }
         let next = self.grant.refreshed(&response, self.want.indicator.as_deref(), self.runtime.now());
         let (mut expected, mut pause) = (self.version, FIRST_RETRY);
