@@ -192,6 +192,9 @@ impl UserTokens {
     /// Takes a connection back: its tokens are gone here whatever the provider does, and the provider is asked to
     /// revoke them (RFC 7009). Doing so twice is no error.
     ///
+    /// A provider that keeps one grant for each person and application, whatever was granted when, may end the tokens of
+    /// the login and of other connections too; whoever is concerned is then asked to grant anew.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::NoSuchConnection`], [`ErrorKind::Unauthenticated`], or [`ErrorKind::Unavailable`] when the store
