@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use axum::Router;
@@ -37,6 +37,13 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
     fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
+        // `tracing` remembers for each place in the code whether anybody listens. With a listener for the whole
+        // process, who hears everything and keeps nothing, other tests' threads cannot make it remember "nobody".
+        static EVERYWHERE: Once = Once::new();
+        EVERYWHERE.call_once(|| {
+            tracing::subscriber::set_global_default(tracing_subscriber::registry())
+                .expect("nobody else sets it");
+        });
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
             .with_max_level(tracing::Level::TRACE)
