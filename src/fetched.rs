@@ -98,6 +98,8 @@ impl<T> Fetched<T> {
                 Ok(value)
             }
             Err(error) => {
+                // From here on: a call that ran into its deadline took longer than any pause.
+                state.asked_at = self.clock.now();
                 state.failures += 1;
                 Err(error)
             }
@@ -150,6 +152,20 @@ mod tests {
         assert_eq!(fetched.get_or_fetch(async || Ok::<_, Failed>(2)).await, Ok(Arc::new(2)));
         assert_eq!(fetched.get_or_fetch(async || Ok::<_, Failed>(3)).await, Ok(Arc::new(2)), "it is kept");
         assert!(pause(1) == Duration::from_millis(100) && pause(40) == LONGEST_PAUSE);
+    }
+
+    /// A source that hangs until its deadline is left alone from then on: who waited does not ask again in turn.
+    #[tokio::test]
+    async fn a_slow_failure_pauses_from_its_end() {
+        let (now, fetched) = clocked();
+        let slow = async || {
+            now.fetch_add(10_000, Ordering::SeqCst);
+            Err(Failed(false))
+        };
+        assert_eq!(fetched.get_or_fetch(slow).await, Err(Failed(false)));
+        assert_eq!(fetched.get_or_fetch(async || Ok(1)).await, Err(Failed(true)));
+        let again = fetched.refetch(Duration::from_secs(1), async || Ok(1)).await;
+        assert_eq!(again, Err(Failed(true)));
     }
 
     /// Check 63: a forced refetch is throttled, also after one that failed.

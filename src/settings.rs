@@ -248,6 +248,11 @@ fn relying_party(
             (issuer.clone(), config.client_id.clone())
         }
         None => {
+            if !config.client_id.is_empty() {
+                problems.push(
+                    "issuer is missing (OIDC_ISSUER), and client_id is set: set both or neither".to_owned(),
+                );
+            }
             if !is_loopback(public_url) {
                 problems.push(
                     "issuer is missing (OIDC_ISSUER), and the development provider is for loopback only: set the issuer"

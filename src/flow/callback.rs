@@ -88,7 +88,17 @@ async fn callback(runtime: &Arc<Runtime>, parts: &Parts, body: &[u8]) -> Result<
     }
     let receiving = receive(runtime, &parts.headers, &login, response, &destination);
     let received = tokio::time::timeout(DEADLINE, receiving).await;
-    let mut answer = received.unwrap_or(Err(LoginFailure::Deadline)).map_err(refused)?;
+    let mut answer = match received.unwrap_or(Err(LoginFailure::Deadline)) {
+        Ok(answer) => answer,
+        // Nobody asked for it: the page that the person is on works without.
+        Err(failure) if login.silent && matches!(login.intent, Intent::Login { .. }) => {
+            runtime.events().emit(EventCode::LoginRefused, None, cause(&failure));
+            let mut answer = redirect(destination.as_str());
+            cookie::append(answer.headers_mut(), login::silence(runtime));
+            answer
+        }
+        Err(failure) => return Err(refused(failure)),
+    };
     if let Some(removal) = pending::LOGIN.remove(runtime, &login.state) {
         cookie::append(answer.headers_mut(), removal);
     }
@@ -152,7 +162,12 @@ async fn receive(
         // The same callback again: what it was good for has happened, or failed and was answered.
         return Ok(redirect(destination.as_str()));
     }
-    let tokens = provider.exchange(&code, &login.code_verifier, connection.single_indicator()).await?;
+    let exchanged = provider.exchange(&code, &login.code_verifier, connection.single_indicator()).await;
+    if matches!(exchanged, Err(ProviderError::Refused(_))) {
+        // A code that the provider does not know leaves nothing behind: anybody can bring any number of them.
+        let _ = runtime.records.delete(spent(runtime, login).await?.key, None).await;
+    }
+    let tokens = exchanged?;
     let id_token = tokens.id_token.as_ref().ok_or(LoginFailure::NoIdToken)?;
     let occasion =
         Occasion::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
@@ -186,11 +201,16 @@ fn needs_a_person(code: &str) -> bool {
 
 /// True once for each login, in all processes that share the store.
 async fn spend(runtime: &Runtime, login: &PendingLogin) -> Result<bool, StoreError> {
-    let index = runtime.records.index().await?;
-    let key = Key(index.hash(&[b"spent login", login.state.as_bytes()]));
-    let row = Row { purpose: Purpose::PendingLogin, key, owner: Vec::new() };
+    let row = spent(runtime, login).await?;
     let expires_at = runtime.now().plus(runtime.settings.login_lifetime.saturating_mul(2));
     Ok(runtime.records.swap(&row, None, &(), expires_at, Vec::new()).await?.is_some())
+}
+
+/// Where it is noted that a login's callback was received.
+async fn spent(runtime: &Runtime, login: &PendingLogin) -> Result<Row, StoreError> {
+    let index = runtime.records.index().await?;
+    let key = Key(index.hash(&[b"spent login", login.state.as_bytes()]));
+    Ok(Row { purpose: Purpose::PendingLogin, key, owner: Vec::new() })
 }
 
 /// The page for what ended without a session or a grant.
@@ -210,6 +230,9 @@ fn answer(runtime: &Runtime, refused: &Refused) -> Response<Bytes> {
         }
         LoginFailure::Provider(ProviderError::Malformed(_)) => {
             page(StatusCode::BAD_GATEWAY, "The sign-in service gave an answer that cannot be understood.")
+        }
+        LoginFailure::Provider(ProviderError::Refused(_)) => {
+            page(StatusCode::BAD_REQUEST, "This sign-in took too long, or is finished already.")
         }
         LoginFailure::Provider(_) | LoginFailure::NoIdToken => {
             page(StatusCode::BAD_REQUEST, "What the sign-in service says about you cannot be trusted.")

@@ -40,6 +40,9 @@ pub(crate) const HEADER_BUDGET: usize = 3584;
 const SILENCE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes> {
+    if is_embedded(&parts.headers) {
+        return page::plain(StatusCode::FORBIDDEN, "Another site asked to sign you in.");
+    }
     let query = parts.uri.query().unwrap_or_default();
     let (destination, options) = match parse(runtime, query) {
         Ok(parsed) => parsed,
@@ -52,6 +55,14 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
     let replaces = session_id(runtime, &parts.headers).map(SessionId::bytes);
     let intent = Intent::Login { replaces };
     begin(runtime, &parts.headers, &Ask { destination, options, intent }, &again).await
+}
+
+/// A login is where a person goes. As a picture or a frame of another site it would fill the browser with cookies of
+/// logins that nobody finishes (Fetch Metadata sections 2.1 and 2.4).
+fn is_embedded(headers: &HeaderMap) -> bool {
+    let value = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
+    value("sec-fetch-site") == Some(b"cross-site")
+        && value("sec-fetch-dest").is_some_and(|dest| dest != b"document")
 }
 
 /// What the provider is asked, and for what.
@@ -76,16 +87,16 @@ pub(crate) async fn begin(
         Err(error) => {
             runtime.events().emit(EventCode::LoginRefused, None, cause(&error));
             match error {
-                ProviderError::Refused(_) | ProviderError::Malformed(_) => page::plain(
-                    StatusCode::BAD_GATEWAY,
-                    "The sign-in service refused this application's request.",
-                ),
                 // Nobody asked for it: the page that the person is on works without.
                 _ if ask.options.silent => {
                     let mut answer = redirect(ask.destination.as_str());
                     cookie::append(answer.headers_mut(), silence(runtime));
                     answer
                 }
+                ProviderError::Refused(_) | ProviderError::Malformed(_) => page::plain(
+                    StatusCode::BAD_GATEWAY,
+                    "The sign-in service refused this application's request.",
+                ),
                 _ => unavailable(again),
             }
         }

@@ -41,7 +41,8 @@ impl MemoryStore {
         Self::with_capacity(u64::MAX)
     }
 
-    /// A store that refuses new rows while it holds `rows` of them. A signed-in browser takes two.
+    /// A store that refuses new rows while it holds `rows` of them. A signed-in browser takes two, and each login
+    /// one more for twice the login's lifetime.
     pub fn with_capacity(rows: u64) -> Self {
         // No capacity and no time to live: moka must never choose what is forgotten.
         Self(Arc::new(Inner { rows: Cache::builder().build(), index: Mutex::default(), capacity: rows }))

@@ -266,6 +266,21 @@ async fn silent_login_comes_back_anonymous_while_the_provider_is_away() {
     assert_eq!(go(&browser, &[]).await.status, 503, "who asks for it is told");
 }
 
+/// Nor does it end at a page about somebody whom nobody asked to sign in.
+#[tokio::test]
+async fn silent_login_comes_back_anonymous_when_the_application_refuses() {
+    let world = world(World::with(|config| {
+        config.on_login(|_| async { tower_oidc::Verdict::Refuse("not you".to_owned()) })
+    }));
+    world.op.sign_in_as("alice");
+    let browser = world.browser();
+    assert_eq!(browser.visit(&format!("{APP}/silent")).await.text(), "nobody");
+    let asked = world.op.authorizations().len();
+    assert_eq!(browser.visit(&format!("{APP}/silent")).await.text(), "nobody");
+    assert_eq!(world.op.authorizations().len(), asked, "and is not asked again at once");
+    assert_eq!(go(&browser, &[]).await.status, 403, "who asks for it is told");
+}
+
 fn posting(mut config: tower_oidc::Config) -> tower_oidc::Config {
     config.response_mode = ResponseMode::FormPost;
     config
