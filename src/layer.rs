@@ -48,7 +48,8 @@ impl OidcLayer {
     }
 
     /// Waits until everything is written that must not be lost: refreshes under way, sessions that are being ended.
-    /// To be called when the server has stopped, before the process ends. A store that stays away keeps it waiting.
+    /// To be called when the server has stopped, before the process ends. A store that stays away keeps it
+    /// waiting, and so does a provider whose keys cannot be read for tokens that came already: put a time limit around it.
     pub async fn drain(&self) {
         self.runtime.tasks.close();
         self.runtime.tasks.wait().await;

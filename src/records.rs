@@ -160,6 +160,23 @@ impl Records {
         self.timed(self.store.delete(key, expected)).await
     }
 
+    /// Deletes a row and returns what it held, at its last writing: what somebody writes meanwhile is taken too. The
+    /// second says whether anything lay there.
+    pub(crate) async fn take<T: DeserializeOwned>(&self, row: &Row) -> Result<(Option<T>, bool), StoreError> {
+        loop {
+            match self.load::<T>(row).await? {
+                Loaded::Found(found) => {
+                    if self.delete(row.key, Some(found.version)).await? {
+                        return Ok((Some(found.value), true));
+                    }
+                }
+                Loaded::Absent(_) | Loaded::Unreadable => {
+                    return Ok((None, self.delete(row.key, None).await?));
+                }
+            }
+        }
+    }
+
     /// Until the row is not at this version any more, or the time is over.
     pub(crate) async fn wait(&self, key: Key, version: Version, within: Duration) -> Result<(), StoreError> {
         self.store.wait(key, Some(version), within).await

@@ -22,7 +22,6 @@ use crate::protocol::token::scopes;
 use crate::records::GrantPlace;
 use crate::records::Loaded;
 use crate::runtime::Runtime;
-use crate::secret::Secret;
 use crate::session::Session;
 use crate::session_id::SessionId;
 use crate::settings::encoded;
@@ -182,36 +181,36 @@ pub(crate) async fn disconnect(
     place: GrantPlace,
     connection: &str,
 ) -> Result<Disconnected, StoreError> {
-    let grant = match runtime.records.load::<Grant>(&place.row).await? {
-        Loaded::Found(found) if found.value.owner == place.owner => Some(found.value),
-        _ => None,
+    // In a task of its own: a browser that goes away does not keep the token alive.
+    let disconnecting = {
+        let (runtime, connection) = (Arc::clone(runtime), connection.to_owned());
+        async move { disconnect_now(&runtime, &place, &connection).await }
     };
+    let disconnected = runtime.tasks.spawn(disconnecting).await;
+    disconnected.unwrap_or_else(|error| Err(StoreError::new("the task that asked it ended", error)))
+}
+
+async fn disconnect_now(
+    runtime: &Arc<Runtime>,
+    place: &GrantPlace,
+    connection: &str,
+) -> Result<Disconnected, StoreError> {
     // First here: whatever the provider does, nobody gets a token of it any more.
-    let deleted = runtime.records.delete(place.row.key, None).await?;
+    let (grant, deleted) = runtime.records.take::<Grant>(&place.row).await?;
     runtime.events().emit(EventCode::Disconnected, place.user(), connection);
-    let Some(grant) = grant else {
+    let Some(grant) = grant.filter(|grant| grant.owner == place.owner) else {
         return Ok(if deleted { Disconnected::Forgotten } else { Disconnected::NotConnected });
     };
     let refresh_token = grant.refresh_token.map(|token| (token, "refresh_token"));
     let access_token = || grant.token_sets.into_iter().next().map(|set| (set.access_token, "access_token"));
-    match refresh_token.or_else(access_token) {
-        Some((token, hint)) => Ok(revoked(runtime, token, hint).await),
-        None => Ok(Disconnected::Forgotten),
-    }
-}
-
-/// In a task of its own: a browser that goes away does not keep the token alive.
-async fn revoked(runtime: &Arc<Runtime>, token: Secret, hint: &'static str) -> Disconnected {
-    let provider = Arc::clone(&runtime.provider);
-    let revoking = runtime.tasks.spawn(async move {
-        let offered = provider.metadata().await.is_ok_and(|metadata| metadata.revocation_endpoint.is_some());
-        match provider.revoke(&token, hint).await {
-            Ok(()) if offered => Disconnected::Revoked,
-            Ok(()) => Disconnected::Forgotten,
-            Err(_) => Disconnected::NotRevoked,
-        }
-    });
-    revoking.await.unwrap_or(Disconnected::NotRevoked)
+    let Some((token, hint)) = refresh_token.or_else(access_token) else { return Ok(Disconnected::Forgotten) };
+    let provider = &runtime.provider;
+    let offered = provider.metadata().await.is_ok_and(|metadata| metadata.revocation_endpoint.is_some());
+    Ok(match provider.revoke(&token, hint).await {
+        Ok(()) if offered => Disconnected::Revoked,
+        Ok(()) => Disconnected::Forgotten,
+        Err(_) => Disconnected::NotRevoked,
+    })
 }
 
 /// `POST /auth/disconnect?connection=…&return_to=…`, for a form on a page.

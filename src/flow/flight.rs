@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::held_grant::{NoToken, Step, Want, next, read};
 use super::sign_in::revoke;
 use crate::ambient::Timestamp;
+use crate::connection::Retention;
 use crate::events::EventCode;
 use crate::grant::{Grant, Lease, Standing};
 use crate::outbound::CALL_DEADLINE;
@@ -16,8 +17,8 @@ use crate::records::GrantPlace;
 use crate::runtime::Runtime;
 use crate::store::{StoreError, Version};
 
-/// How long a lease holds: two calls to the provider, and what the store takes.
-const LEASE: Duration = Duration::from_secs(2 * CALL_DEADLINE.as_secs() + 10);
+/// How long a lease holds: two calls to the provider, one for its keys, and what the store takes.
+const LEASE: Duration = Duration::from_secs(3 * CALL_DEADLINE.as_secs() + 15);
 /// Between two attempts to write a new generation; doubling up to the second.
 const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(2);
@@ -43,7 +44,12 @@ pub(crate) async fn refresh(
             runtime.records.wait(place.row.key, version, lease.until.since(now)).await?;
             continue;
         }
-        let lease = Lease { holder: runtime.random.bytes(), until: now.plus(LEASE) };
+        // First the keys: nothing is spent for an answer that could not be verified, and no lease runs out for them.
+        if let Err(error) = runtime.provider.ready().await {
+            runtime.events().emit(EventCode::RefreshFailed, place.user(), cause(&error));
+            return Err(NoToken::Unavailable(Box::new(error)));
+        }
+        let lease = Lease { holder: runtime.random.bytes(), until: runtime.now().plus(LEASE) };
         let leased = Grant { lease: Some(lease.clone()), ..grant.clone() };
         if let Some(version) =
             runtime.records.swap(&place.row, Some(version), &leased, expires_at, vec![]).await?
@@ -71,11 +77,7 @@ impl Spend<'_> {
         let provider = &self.runtime.provider;
         let indicator = self.want.indicator.as_deref();
         let Some(refresh_token) = &self.grant.refresh_token else { return Err(NoToken::Consent) };
-        // First the keys: nothing is spent for an answer that could not be verified.
-        let mut answer = match provider.ready().await {
-            Ok(()) => provider.refresh(refresh_token, indicator, &self.want.scopes).await,
-            Err(error) => return self.release(error).await,
-        };
+        let mut answer = provider.refresh(refresh_token, indicator, &self.want.scopes).await;
         if matches!(answer, Err(ProviderError::Unavailable(_) | ProviderError::Malformed(_))) {
             // Lost on its way, perhaps after the provider had rotated: providers that forgive a repeated
             // request do so for a moment only.
@@ -123,11 +125,13 @@ impl Spend<'_> {
                 Ok(None) => match read(self.runtime, self.place).await {
                     // Deleted while the provider was asked: nothing is brought back.
                     Ok(None) => {
-                        revoke(self.runtime, &response).await;
+                        if self.may_be_revoked() {
+                            revoke(self.runtime, &response).await;
+                        }
                         return Err(NoToken::Consent);
                     }
-                    // Newer, or ours after all: a store may write and fail to say so.
-                    Ok(Some((current, ..))) if current.generation >= next.generation => return Ok(current),
+                    // Newer, or granted anew after a deletion, or ours after all: a store may write and fail to say so.
+                    Ok(Some((current, ..))) if !self.is_what_was_spent(&current) => return Ok(current),
                     // Somebody took a lease that had run out. What we hold is newer than what they will spend.
                     Ok(Some((_, version, _))) => {
                         expected = version;
@@ -189,7 +193,7 @@ impl Spend<'_> {
             let Some((current, version, _)) = read(self.runtime, self.place).await? else {
                 return Err(NoToken::Consent);
             };
-            if current.generation > self.grant.generation {
+            if !self.is_what_was_spent(&current) {
                 self.tell(EventCode::RefreshAdopted, "somebody else refreshed it");
                 return Ok(current);
             }
@@ -198,6 +202,20 @@ impl Spend<'_> {
                 return Err(NoToken::Consent);
             }
         }
+    }
+
+    /// The grant whose refresh token was spent, whoever holds a lease on it now. Another one, such as what was granted
+    /// after a disconnection, is not this flight's.
+    fn is_what_was_spent(&self, current: &Grant) -> bool {
+        current.generation == self.grant.generation && current.refresh_token == self.grant.refresh_token
+    }
+
+    /// What ended with its session is revoked only where logout does so: elsewhere one token may take all with it.
+    fn may_be_revoked(&self) -> bool {
+        let settings = &self.runtime.settings;
+        let connection = settings.connections.named(&self.grant.connection);
+        settings.revoke_at_logout
+            || connection.is_some_and(|connection| connection.retention == Retention::User)
     }
 
     async fn write(&self, expected: Version, grant: &Grant) -> Result<Option<Version>, StoreError> {

@@ -80,13 +80,18 @@ pub(crate) async fn logout(runtime: &Arc<Runtime>, parts: &Parts) -> Response<By
         let action = logout_path(runtime, None, &destination);
         return page::confirmation("Do you want to sign out?", &action, "Sign out");
     }
-    match end_session(runtime, session.id).await {
-        Ok(id_token) => {
+    // In a task of its own: a browser that goes away has signed out all the same, wholly.
+    let ending = {
+        let (runtime, id) = (Arc::clone(runtime), session.id);
+        async move { end_session(&runtime, id).await }
+    };
+    match runtime.tasks.spawn(ending).await {
+        Ok(Ok(id_token)) => {
             runtime.events().emit(EventCode::LoggedOut, session.user(), "by the person");
             let answer = leave(runtime, &parts.headers, id_token.as_ref(), &destination);
             away(runtime, answer, true)
         }
-        Err(_) => store_away(&logout_path(runtime, Some(&session), &destination)),
+        Ok(Err(_)) | Err(_) => store_away(&logout_path(runtime, Some(&session), &destination)),
     }
 }
 
@@ -123,10 +128,9 @@ pub(crate) async fn end_session(runtime: &Arc<Runtime>, id: SessionId) -> Result
 
 /// Best effort: without its session the grant is out of reach, and it expires with it.
 async fn end_grant(runtime: &Arc<Runtime>, row: &Row) {
-    let grant = runtime.records.load::<Grant>(row).await;
-    let _ = runtime.records.delete(row.key, None).await;
-    if let (true, Ok(Loaded::Found(found))) = (runtime.settings.revoke_at_logout, grant)
-        && let Some(refresh_token) = found.value.refresh_token
+    let taken = runtime.records.take::<Grant>(row).await;
+    if let (true, Ok((Some(grant), _))) = (runtime.settings.revoke_at_logout, taken)
+        && let Some(refresh_token) = grant.refresh_token
     {
         let provider = Arc::clone(&runtime.provider);
         runtime.tasks.spawn(async move {

@@ -125,6 +125,34 @@ async fn a_refresh_under_way_brings_nothing_back() {
     assert_eq!(site.op.revocations().len(), 2, "what came too late is revoked too");
 }
 
+/// Nor does it touch what is granted anew meanwhile, whether it has brought something or was refused.
+#[tokio::test]
+async fn a_refresh_under_way_leaves_a_new_grant_alone() {
+    use crate::support::fault::{Fault, Gate};
+
+    for late in [false, true] {
+        let site = Site::new();
+        let browser = site.signed_in("alice").await;
+        connect(&browser, "mail").await;
+        site.clock.advance(std::time::Duration::from_secs(3601));
+        let gate = Gate::new();
+        let fault = if late { Fault::Gate(gate.clone()) } else { Fault::GateAnswer(gate.clone()) };
+        site.net.fault(OP, "/token", fault.once());
+        let other = browser.new_tab();
+        let waiting = tokio::spawn(async move { token(&other, "mail").await });
+        gate.wait_for_arrivals(1).await;
+        assert_eq!(send(&browser, "/disconnect?c=mail").await.text(), "Revoked");
+        connect(&browser, "mail").await;
+        let granted = token(&browser, "mail").await;
+        assert!(granted.is_ok(), "{granted:?}");
+        gate.open();
+        let _ = waiting.await.unwrap();
+        site.app.layer.drain().await;
+        assert_eq!(token(&browser, "mail").await, granted, "refused: {late}");
+        assert_eq!(state(&browser, "mail").await, "connected");
+    }
+}
+
 #[tokio::test]
 async fn what_is_not_registered_is_the_developers_error() {
     let site = Site::new();

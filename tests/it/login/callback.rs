@@ -310,14 +310,14 @@ async fn check_37_38_codes_and_states_of_two_logins() {
         let exchange = world.op.code_exchanges().pop().unwrap();
         assert_eq!(exchange.outcome, Err("invalid_grant".to_owned()), "{why}: PKCE stops it");
     }
-    // Three logins are spent; of sessions and grants there is none.
-    assert_eq!(world.app.store.len(), 3 + 1, "and the index key");
+    // Codes that were refused leave nothing behind, and of sessions and grants there is none.
+    assert_eq!(world.app.store.len(), 1, "the index key");
     // Even a provider without PKCE does not help: the nonce is another login's.
     world.op.set(|s| s.require_pkce = false);
     let victim = callback_of(&alice, &login("/")).await;
     world.op.edit_id_token(|draft| draft.claim("nonce", "of another login"));
     assert_refused(&alice, &alice.navigate(&victim).await, 400, "check 38: the nonce");
-    assert_eq!(world.app.store.len(), 4 + 1);
+    assert_eq!(world.app.store.len(), 2, "the spent login, and the index key");
 }
 
 /// Login CSRF: Mallory's finished callback in Alice's browser changes nothing there.

@@ -34,7 +34,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// After a failure that passes, a grant's provider is left alone for one second.
 const PAUSE: Duration = Duration::from_millis(1001);
 /// Longer than any lease.
-const LEASE: Duration = Duration::from_secs(31);
+const LEASE: Duration = Duration::from_secs(46);
 
 impl World {
     /// A request of a script in this browser, to any replica.
@@ -146,7 +146,10 @@ impl World {
 
 /// A world in which alice is signed in, and her token is over.
 async fn expired() -> (World, Browser) {
-    let world = World::new();
+    expired_in(World::new()).await
+}
+
+async fn expired_in(world: World) -> (World, Browser) {
     let alice = world.signed_in("alice").await;
     world.clock.advance(HOUR);
     (world, alice)

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use http::Method;
 use tower_oidc::{EventCode, Resource};
 
-use super::{HOUR, expired, settle};
+use super::{HOUR, expired, expired_in, settle};
 use crate::support::app::{API, APP, EVIL, OP, World};
 use crate::support::browser::Browser;
 use crate::support::fault::Fault;
@@ -196,25 +196,35 @@ async fn a_lost_answer_is_asked_for_once_more() {
 
 #[tokio::test]
 async fn check_120_a_logout_during_a_refresh_brings_nothing_back() {
-    let (world, alice) = expired().await;
-    let rows = world.app.store.len();
-    let gate = world.gate_answers();
-    let waiting = world.asking(APP, &alice);
-    gate.wait_for_arrivals(1).await;
-    let links = alice.navigate(&format!("{APP}/links?to=/")).await.json();
-    alice.navigate(&format!("{APP}{}", links["logout"]["ok"].as_str().unwrap())).await;
-    gate.open();
-    assert_eq!(waiting.await.unwrap().unwrap().status(), 401);
-    world.app.layer.drain().await;
-    assert_eq!(world.app.store.len(), rows - 2, "neither session nor grant");
-    let (issued, revoked) = (world.op.refreshes().len(), world.op.revocations());
-    assert_eq!((issued, revoked.len(), revoked[0].owner.as_deref()), (1, 1, Some("alice")));
-    assert_eq!(world.op.live_refresh_tokens(), []);
+    for revoke in [true, false] {
+        let (world, alice) = expired_in(revoking(revoke)).await;
+        let rows = world.app.store.len();
+        let gate = world.gate_answers();
+        let waiting = world.asking(APP, &alice);
+        gate.wait_for_arrivals(1).await;
+        let links = alice.navigate(&format!("{APP}/links?to=/")).await.json();
+        alice.navigate(&format!("{APP}{}", links["logout"]["ok"].as_str().unwrap())).await;
+        gate.open();
+        assert_eq!(waiting.await.unwrap().unwrap().status(), 401);
+        world.app.layer.drain().await;
+        assert_eq!(world.app.store.len(), rows - 2, "neither session nor grant");
+        assert_eq!(world.op.refreshes().len(), 1);
+        // Where one revocation may end everything of the person, logout does not ask for it, and neither does this.
+        assert_eq!(world.op.revocations().is_empty(), !revoke);
+        assert_eq!(world.op.live_refresh_tokens().is_empty(), revoke);
+    }
+}
+
+fn revoking(revoke: bool) -> World {
+    World::with(|mut config| {
+        config.revoke_at_logout = revoke;
+        config
+    })
 }
 
 #[tokio::test]
 async fn check_120_another_person_signs_in_during_a_refresh() {
-    let (world, browser) = expired().await;
+    let (world, browser) = expired_in(revoking(true)).await;
     let gate = world.gate_answers();
     let waiting = world.asking(APP, &browser);
     gate.wait_for_arrivals(1).await;
