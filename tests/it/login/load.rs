@@ -95,3 +95,20 @@ async fn large_callbacks_are_answered() {
     let page = browser.navigate(&format!("{APP}/auth/callback?state=AAAAAAAAAAAA&code=x{many}")).await;
     assert_refused(&browser, &page, 400, "many parameters");
 }
+
+/// Pictures and frames of another site start no login: each would leave a cookie, and they could be thousands.
+#[tokio::test]
+async fn another_sites_pictures_start_no_login() {
+    let world = World::new();
+    let browser = world.browser();
+    let login = format!("{APP}/auth/login?return_to=/who");
+    for page in [
+        browser.image(&login, "https://evil.test/").await,
+        browser.iframe(&login, "https://evil.test/").await,
+    ] {
+        assert_eq!((page.status.as_u16(), page.header("set-cookie")), (403, None));
+    }
+    // A link there leads a person to the login as it did.
+    world.op.sign_in_as("alice");
+    assert_eq!(browser.click_from("https://evil.test/", &login).await.json()["sub"], "a1");
+}
