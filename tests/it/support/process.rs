@@ -96,10 +96,14 @@ impl Process {
 
     /// Waits until `find` finds something in what it has written.
     pub(crate) async fn says<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> T {
+        let said = self.says_within(PATIENCE, find).await;
+        said.unwrap_or_else(|| panic!("{} is not ready:\n{}", self.name, self.output()))
+    }
+
+    async fn says_within<T>(&mut self, limit: Duration, find: impl Fn(&str) -> Option<T>) -> Option<T> {
         let ready = async { self.output.wait_for(|text| find(text).is_some()).await.is_ok() };
-        let ready = timeout(PATIENCE, ready).await == Ok(true);
-        assert!(ready, "{} is not ready:\n{}", self.name, self.output());
-        find(&self.output()).expect("just found")
+        let _ = timeout(limit, ready).await;
+        find(&self.output())
     }
 
     /// Kills it and waits until it is gone.
@@ -222,6 +226,13 @@ impl RealProvider {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/real_provider/oidc-provider.mjs");
         let mut command = Command::new("node");
         command.arg(script).env("NODE_MODULES", modules).env("APP_URL", app_url).envs(env.iter().copied());
+        // Now and then node hangs at its start on a busy machine; that is not what is tested here.
+        for _ in 0..2 {
+            let mut process = Process::start(&mut command);
+            if let Some(issuer) = process.says_within(PATIENCE / 3, issuer_in).await {
+                return Some(Self { process, issuer });
+            }
+        }
         let mut process = Process::start(&mut command);
         let issuer = process.says(issuer_in).await;
         Some(Self { process, issuer })
