@@ -32,11 +32,26 @@ pub(crate) enum Purpose {
     IndexKey,
     PendingLogin,
     PendingLogout,
+    /// Of a browser that keeps its session itself.
+    CarriedSession,
+    CarriedClaims,
+    CarriedGrant,
+    /// That such a session ended before its time.
+    EndedSession,
 }
 
 impl Purpose {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Session, Self::Grant, Self::IndexKey, Self::PendingLogin, Self::PendingLogout];
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Session,
+        Self::Grant,
+        Self::IndexKey,
+        Self::PendingLogin,
+        Self::PendingLogout,
+        Self::CarriedSession,
+        Self::CarriedClaims,
+        Self::CarriedGrant,
+        Self::EndedSession,
+    ];
 
     const fn label(self) -> &'static str {
         match self {
@@ -45,6 +60,10 @@ impl Purpose {
             Self::IndexKey => "index key",
             Self::PendingLogin => "pending login",
             Self::PendingLogout => "pending logout",
+            Self::CarriedSession => "carried session",
+            Self::CarriedClaims => "carried claims",
+            Self::CarriedGrant => "carried grant",
+            Self::EndedSession => "ended session",
         }
     }
 }
@@ -128,6 +147,11 @@ impl KeyRing {
         envelope.extend_from_slice(&nonce);
         envelope.extend_from_slice(&sealed);
         envelope
+    }
+
+    /// The length of the envelope around contents of this length.
+    pub(crate) const fn sealed_length(contents: usize) -> usize {
+        HEADER + 8 + contents + TAG
     }
 
     pub(crate) fn open(&self, place: Place<'_>, envelope: &[u8]) -> Result<Opened, SealError> {
