@@ -13,10 +13,10 @@ use tower::{Layer, Service};
 use crate::config::Config;
 use crate::error::{ConfigError, Error};
 use crate::flow::page;
-use crate::mode::Ownership;
+use crate::mode::{Ownership, Rendezvous};
 use crate::runtime::Runtime;
 use crate::service::OidcService;
-use crate::store::Store;
+use crate::store::{MemoryStore, Store};
 
 /// Signs people in, and gives handlers [`CurrentUser`](crate::CurrentUser) and
 /// [`UserTokens`](crate::UserTokens). Clones are cheap and share everything.
@@ -35,6 +35,19 @@ impl OidcLayer {
     /// Everything that is wrong with the configuration, at once.
     pub fn per_user(config: Config, store: impl Store) -> Result<Self, ConfigError> {
         Ok(Self { runtime: Runtime::new(Ownership::per_user(), config, Arc::new(store))? })
+    }
+
+    /// Each person has their own tokens, and their browser carries them: session and grants, sealed into cookies.
+    /// The server keeps nothing.
+    pub fn stateless(config: Config) -> Result<Self, ConfigError> {
+        let ownership = Ownership::stateless(Rendezvous::Here);
+        Ok(Self { runtime: Runtime::new(ownership, config, Arc::new(MemoryStore::new()))? })
+    }
+
+    /// Stateless, with a store where the processes meet.
+    pub fn stateless_with(config: Config, rendezvous: impl Store) -> Result<Self, ConfigError> {
+        let ownership = Ownership::stateless(Rendezvous::Shared);
+        Ok(Self { runtime: Runtime::new(ownership, config, Arc::new(rendezvous))? })
     }
 
     /// Puts the layer around a service, such as a whole router: the outermost place, and the quickest.

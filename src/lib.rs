@@ -158,6 +158,7 @@ mod settings;
 mod flow;
 pub use flow::connect::Disconnected;
 
+mod carried;
 mod cookie;
 mod flights;
 mod grant;
@@ -165,6 +166,7 @@ mod records;
 mod seal;
 mod session;
 mod session_id;
+mod sessions;
 pub mod store;
 
 mod fetched;

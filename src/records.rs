@@ -9,8 +9,9 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::ambient::{Clock, Random, Timestamp};
+use crate::carried::CarriedPlace;
 use crate::events::{EventCode, Events};
-use crate::grant::{Owner, encode};
+use crate::grant::{Grant, Owner, encode};
 use crate::seal::{KeyRing, Place, Purpose, SealError};
 use crate::store::{Key, Record, Store, StoreError, Stored, Tag, Version};
 
@@ -65,9 +66,18 @@ pub(crate) struct Row {
 pub(crate) struct GrantPlace {
     pub(crate) row: Row,
     pub(crate) owner: Owner,
+    /// Where browsers carry their grants: the row is where processes meet.
+    pub(crate) carried: Option<CarriedPlace>,
 }
 
 impl GrantPlace {
+    /// Where the browser carries the grant: it carries this one from now on, if it is newer than the one before.
+    pub(crate) fn note(&self, before: &Grant, grant: &Arc<Grant>) {
+        if let Some(carried) = self.carried.as_ref().filter(|_| grant.generation > before.generation) {
+            carried.note(grant);
+        }
+    }
+
     /// For events.
     pub(crate) fn user(&self) -> Option<(&str, &str)> {
         self.owner.user()
@@ -89,6 +99,13 @@ impl Records {
         events: Events,
     ) -> Self {
         Self { store, keys, index: OnceLock::new(), clock, random, events }
+    }
+
+    /// For a store that is gone with the process: names are the same after it, and nobody waits for them.
+    #[must_use]
+    pub(crate) fn with_own_index(self) -> Self {
+        let _ = self.index.set(IndexKey(self.keys.index_key()));
+        self
     }
 
     pub(crate) fn keys(&self) -> &KeyRing {

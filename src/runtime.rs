@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use crate::ambient::{Clock, Random, Timestamp};
+use crate::carried::sessions::CarriedSessions;
+use crate::carried::{Carried, CarriedPlace, Carrying};
 use crate::config::Config;
 use crate::connection::Registered;
 use crate::connection::Retention;
@@ -17,14 +19,15 @@ use crate::flights::Flights;
 use crate::grant::Owner;
 use crate::hooks::Hooks;
 use crate::http_client::default_client;
-use crate::mode::Ownership;
+use crate::mode::{Ownership, Rendezvous};
 use crate::outbound::Outbound;
 use crate::provider::Provider;
 use crate::records::GrantPlace;
 use crate::records::{Records, Row};
 use crate::seal::Purpose;
-use crate::session::Sessions;
+use crate::session::Session;
 use crate::session_id::SessionId;
+use crate::sessions::Sessions;
 use crate::settings::{DEVELOPMENT_CLIENT, Settings};
 use crate::store::{Key, Store, StoreError};
 
@@ -35,6 +38,8 @@ pub(crate) struct Runtime {
     pub(crate) provider: Arc<Provider>,
     pub(crate) records: Records,
     pub(crate) sessions: Sessions,
+    /// Where browsers carry their sessions and grants themselves.
+    pub(crate) carrying: Option<Carrying>,
     pub(crate) flights: Flights,
     pub(crate) outbound: Outbound,
     pub(crate) hooks: Hooks,
@@ -90,9 +95,18 @@ impl Runtime {
         let outbound = outbound.with_development(development.clone());
         let relying_party = settings.relying_party.clone();
         let provider = Provider::new(relying_party, outbound.clone(), events.clone(), clock.clone());
+        let rendezvous = ownership.rendezvous();
+        let records = Records::new(store, keys, clock.clone(), random.clone(), events.clone());
+        let (records, max_staleness) = match rendezvous {
+            // Nobody else ends sessions there.
+            Some(Rendezvous::Here) => (records.with_own_index(), Duration::MAX),
+            Some(Rendezvous::Shared) | None => (records, settings.max_staleness),
+        };
+        let carried = rendezvous.map(|_| CarriedSessions::new(&settings.session_cookie, events));
         Ok(Arc::new(Self {
-            sessions: Sessions::new(settings.idle_lifetime, settings.max_staleness),
-            records: Records::new(store, keys, clock.clone(), random.clone(), events),
+            sessions: Sessions::new(settings.idle_lifetime, max_staleness, carried),
+            carrying: rendezvous.map(|_| Carrying::new(settings.max_cookie_bytes)),
+            records,
             provider: Arc::new(provider),
             flights: Flights::default(),
             settings,
@@ -131,7 +145,22 @@ impl Runtime {
         let encoded = owner.encoded();
         let index = self.records.index().await?;
         let key = Key(index.hash(&[b"grant", &encoded, connection.name.as_bytes(), home]));
-        Ok(GrantPlace { row: Row { purpose: Purpose::Grant, key, owner: encoded }, owner })
+        let row = Row { purpose: Purpose::Grant, key, owner: encoded };
+        Ok(GrantPlace { row, owner, carried: None })
+    }
+
+    /// Where the grant of a session's person lies. `carried` is what their browser brought along.
+    pub(crate) async fn session_grant_place(
+        &self,
+        session: &Arc<Session>,
+        connection: &Registered,
+        carried: Option<&Arc<Carried>>,
+    ) -> Result<GrantPlace, StoreError> {
+        let mut place = self.grant_place(session.owner(), connection, Some(session.id)).await?;
+        let key = place.row.key;
+        place.carried =
+            carried.map(|carried| CarriedPlace::of_session(carried, session, &connection.name, key));
+        Ok(place)
     }
 
     /// Deletes what has expired, now and then. Called where records are made: what nobody fills needs no emptying.

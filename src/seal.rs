@@ -104,6 +104,7 @@ pub(crate) enum SealError {
 /// The secrets: the first seals, all open.
 pub(crate) struct KeyRing {
     keys: Vec<SealingKey>,
+    index_key: [u8; 32],
 }
 
 struct SealingKey {
@@ -122,7 +123,13 @@ impl KeyRing {
                     .map(|purpose| Aes256GcmSiv::new(&derive::<32>(&hkdf, purpose.label()).into())),
             }
         });
-        Self { keys: keys.collect() }
+        let first = Hkdf::<Sha256>::new(None, secrets[0].expose_secret().as_bytes());
+        Self { keys: keys.collect(), index_key: derive(&first, "names") }
+    }
+
+    /// A key for names, of the first secret: it changes with it.
+    pub(crate) fn index_key(&self) -> [u8; 32] {
+        self.index_key
     }
 
     pub(crate) fn seal(

@@ -269,7 +269,7 @@ impl UserTokens {
         options: &LoginOptions,
     ) -> Error {
         let asked = match self.grant(&source.connection).await {
-            Ok((_, grant)) => grant.and_then(|grant| grant.consent),
+            Ok((_, grant)) => grant.and_then(|grant| grant.consent.clone()),
             Err(error) => return error,
         };
         self.state.consent_required(&source.connection, scopes, options, asked.as_ref())
@@ -286,7 +286,7 @@ impl UserTokens {
         }
     }
 
-    async fn grant(&self, connection: &str) -> Result<(GrantPlace, Option<Grant>), Error> {
+    async fn grant(&self, connection: &str) -> Result<(GrantPlace, Option<Arc<Grant>>), Error> {
         let registered = self.registered(connection)?;
         self.require_session().await?;
         let place = self.place(registered).await?;
@@ -298,7 +298,13 @@ impl UserTokens {
     }
 
     async fn place(&self, connection: &Registered) -> Result<GrantPlace, Error> {
-        Ok(self.runtime().grant_place(self.holder.owner(), connection, self.holder.session()).await?)
+        let runtime = self.runtime();
+        Ok(match self.holder.session() {
+            Some(session) => {
+                runtime.session_grant_place(session, connection, self.state.carried.as_ref()).await?
+            }
+            None => runtime.grant_place(self.holder.owner(), connection, None).await?,
+        })
     }
 
     fn registered(&self, connection: &str) -> Result<&Registered, Error> {
@@ -309,9 +315,9 @@ impl UserTokens {
     async fn require_session(&self) -> Result<(), Error> {
         let Some(session) = self.holder.session() else { return Ok(()) };
         let runtime = self.runtime();
-        match runtime.sessions.find(session, &runtime.records, runtime.now()).await? {
-            Some(_) => Ok(()),
-            None => Err(self.state.unauthenticated()),
+        match runtime.sessions.lasts(session, &runtime.records, runtime.now()).await? {
+            true => Ok(()),
+            false => Err(self.state.unauthenticated()),
         }
     }
 
@@ -321,7 +327,7 @@ impl UserTokens {
 }
 
 impl ConnectionStatus {
-    fn of(connection: &Registered, grant: Option<Grant>, now: Timestamp) -> Self {
+    fn of(connection: &Registered, grant: Option<Arc<Grant>>, now: Timestamp) -> Self {
         let name = connection.name.clone();
         match grant {
             None => Self { name, state: ConnectionState::Missing, scopes: Vec::new(), account: None },
@@ -334,7 +340,8 @@ impl ConnectionStatus {
                     Standing::Good if whole && grant.can_serve(now) => ConnectionState::Connected,
                     _ => ConnectionState::NeedsConsent,
                 };
-                Self { name, state, scopes: grant.scopes, account: Some(grant.facts.subject) }
+                let account = Some(grant.facts.subject.clone());
+                Self { name, state, scopes: grant.scopes.clone(), account }
             }
         }
     }

@@ -91,7 +91,9 @@ mod tests {
         for at in 0..MOST {
             assert_eq!(position("x-grant.tag.login", name("x-grant.tag.login", at).as_bytes()), Some(at));
         }
-        for other in ["x-grant.tag.logi", "x-grant.tag.login.0", "x-grant.tag.login.9", "x-grant.tag.login.1.1"] {
+        for other in
+            ["x-grant.tag.logi", "x-grant.tag.login.0", "x-grant.tag.login.9", "x-grant.tag.login.1.1"]
+        {
             assert_eq!(position("x-grant.tag.login", other.as_bytes()), None, "{other}");
         }
     }

@@ -12,7 +12,7 @@ use crate::protocol::id_token::Facts;
 use crate::protocol::json;
 use crate::protocol::user_info::about_person;
 use crate::secret::Secret;
-use crate::session::SessionRecord;
+use crate::session::{Profile, SessionRecord};
 
 /// Who is signed in: opened at every request, and so no more than every request may need.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -137,7 +137,8 @@ impl CarriedGrant {
     pub(crate) fn new(grant: &Grant) -> Self {
         let facts = &grant.facts;
         let account = (facts.issuer.as_str(), facts.subject.as_str());
-        let account = (grant.owner.user() != Some(account)).then(|| (account.0.to_owned(), account.1.to_owned()));
+        let account =
+            (grant.owner.user() != Some(account)).then(|| (account.0.to_owned(), account.1.to_owned()));
         Self {
             generation: grant.generation,
             refresh_token: grant.refresh_token.as_ref().map(Packed::new),

@@ -4,7 +4,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde::de::{Error as _, Visitor};
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use zeroize::Zeroize;
 
@@ -94,19 +94,6 @@ impl<'de> Deserialize<'de> for Bytes {
     }
 }
 
-/// For `#[serde(with = "packed")]`.
-pub(crate) mod token {
-    use super::*;
-
-    pub(crate) fn serialize<S: Serializer>(secret: &Secret, serializer: S) -> Result<S::Ok, S::Error> {
-        Packed::new(secret).serialize(serializer)
-    }
-
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Secret, D::Error> {
-        Packed::deserialize(deserializer)?.token().ok_or_else(|| D::Error::custom("not a token"))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,7 +118,14 @@ mod tests {
     /// A spelling that decodes and is not the one that encoding gives must come back as it was.
     #[test]
     fn other_spellings_stay_as_they_are() {
-        for token in ["", "x", "1//0gx-opaque/of+another~kind", "AAAAAAAAAAAAAAAAAAAAAAB", "AAAA.AAAA.AAAAAAAAAAAAAA==", "........................"] {
+        for token in [
+            "",
+            "x",
+            "1//0gx-opaque/of+another~kind",
+            "AAAAAAAAAAAAAAAAAAAAAAB",
+            "AAAA.AAAA.AAAAAAAAAAAAAA==",
+            "........................",
+        ] {
             packed(token);
         }
     }

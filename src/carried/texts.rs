@@ -146,7 +146,9 @@ mod tests {
         let shorter = seal(here, &[3; 4_000]);
         assert_eq!((old.len(), shorter.len()), (4, 2));
         for chosen in 1..15_u8 {
-            let mixed: Vec<_> = (0..4).map(|at| if chosen >> at & 1 == 0 { old[at].clone() } else { new[at].clone() }).collect();
+            let mixed: Vec<_> = (0..4)
+                .map(|at| if chosen >> at & 1 == 0 { old[at].clone() } else { new[at].clone() })
+                .collect();
             assert_eq!(open(here, &mixed), None, "{chosen:04b}");
         }
         // A shorter one over a longer one leaves chunks behind, which disturb nobody.

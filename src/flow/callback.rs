@@ -10,10 +10,11 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
 use super::failure::LoginFailure;
-use super::login::{self, asked, registration, session_id, unavailable};
+use super::login::{self, asked, registration, signed_in, unavailable};
 use super::pending::{self, Intent, Pending, PendingLogin};
 use super::sign_in::{Verified, sign_in};
 use super::{connect, page};
+use crate::carried::Carried;
 use crate::cookie;
 use crate::destination::Destination;
 use crate::error::redirect;
@@ -38,13 +39,18 @@ struct Refused {
     again: Option<String>,
 }
 
-pub(crate) async fn finish(runtime: &Arc<Runtime>, parts: Parts, body: Bytes) -> Response<Bytes> {
+pub(crate) async fn finish(
+    runtime: &Arc<Runtime>,
+    parts: Parts,
+    body: Bytes,
+    carried: Option<Arc<Carried>>,
+) -> Response<Bytes> {
     runtime.sweep_in_time();
     // In a task of its own: a browser that goes away must not lose what the provider has issued.
     let work = {
         let runtime = Arc::clone(runtime);
         async move {
-            let finished = callback(&runtime, &parts, &body).await;
+            let finished = callback(&runtime, &parts, &body, carried.as_ref()).await;
             finished.unwrap_or_else(|refused| answer(&runtime, &refused))
         }
     };
@@ -54,7 +60,12 @@ pub(crate) async fn finish(runtime: &Arc<Runtime>, parts: Parts, body: Bytes) ->
     }
 }
 
-async fn callback(runtime: &Arc<Runtime>, parts: &Parts, body: &[u8]) -> Result<Response<Bytes>, Refused> {
+async fn callback(
+    runtime: &Arc<Runtime>,
+    parts: &Parts,
+    body: &[u8],
+    carried: Option<&Arc<Carried>>,
+) -> Result<Response<Bytes>, Refused> {
     let unknown = |failure: LoginFailure| Refused { failure, again: None };
     let response = read(runtime, parts, body).map_err(|malformed| unknown(malformed.into()))?;
     let (login, expired) = match pending::LOGIN.find::<PendingLogin>(runtime, &parts.headers, &response.state)
@@ -81,12 +92,12 @@ async fn callback(runtime: &Arc<Runtime>, parts: &Parts, body: &[u8]) -> Result<
     let refused = |failure| Refused { failure, again: Some(again) };
     if expired {
         // Whoever is signed in by now only wants to go on.
-        return match is_signed_in(runtime, &parts.headers).await {
-            true => Ok(redirect(destination.as_str())),
-            false => Err(refused(LoginFailure::Expired)),
+        return match signed_in(runtime, &parts.headers).await {
+            Ok(Some(_)) => Ok(redirect(destination.as_str())),
+            Ok(None) | Err(_) => Err(refused(LoginFailure::Expired)),
         };
     }
-    let receiving = receive(runtime, &parts.headers, &login, response, &destination);
+    let receiving = receive(runtime, &parts.headers, carried, &login, response, &destination);
     let received = tokio::time::timeout(DEADLINE, receiving).await;
     let mut answer = match received.unwrap_or(Err(LoginFailure::Deadline)) {
         Ok(answer) => answer,
@@ -126,16 +137,10 @@ fn is_of(login: &PendingLogin, response: &AuthorizationResponse, runtime: &Runti
     state && login.registration == registration(&runtime.settings.relying_party)
 }
 
-async fn is_signed_in(runtime: &Runtime, headers: &HeaderMap) -> bool {
-    match session_id(runtime, headers) {
-        Some(id) => matches!(runtime.sessions.find(id, &runtime.records, runtime.now()).await, Ok(Some(_))),
-        None => false,
-    }
-}
-
 async fn receive(
     runtime: &Arc<Runtime>,
     headers: &HeaderMap,
+    carried: Option<&Arc<Carried>>,
     login: &PendingLogin,
     response: AuthorizationResponse,
     destination: &Destination,
@@ -181,12 +186,12 @@ async fn receive(
                 acr_values: login.acr_values.clone(),
                 max_age: login.max_age,
             };
-            connect::keep(runtime, connection, asked, session, verified).await?;
+            connect::keep(runtime, connection, asked, session, carried, verified).await?;
             Ok(redirect(destination.as_str()))
         }
         (Intent::Connect { .. }, None) => Err(LoginFailure::SessionOver),
         (Intent::Login { replaces }, _) => {
-            sign_in(runtime, headers, *replaces, verified, destination.as_str()).await
+            sign_in(runtime, headers, carried, *replaces, verified, destination.as_str()).await
         }
     }
 }

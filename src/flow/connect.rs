@@ -5,22 +5,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
-use subtle::ConstantTimeEq;
 
 use super::failure::LoginFailure;
-use super::login::{Ask, Parameters, begin, query, session_id};
-use super::page;
+use super::login::{Ask, Parameters, begin, query, signed_in};
 use super::pending::Intent;
 use super::sign_in::{Verified, keep_grant, new_grant, revoke};
+use super::{page, rendezvous};
+use crate::carried::{Carried, TooLarge};
 use crate::connection::{Registered, push_new};
+use crate::cookie;
 use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::grant::{Consent, Grant};
+use crate::grant::Consent;
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::token::scopes;
 use crate::records::GrantPlace;
-use crate::records::Loaded;
 use crate::runtime::Runtime;
 use crate::session::Session;
 use crate::session_id::SessionId;
@@ -48,7 +48,11 @@ pub(crate) fn path_with(
     address + &query(options)
 }
 
-pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes> {
+pub(crate) async fn start(
+    runtime: &Arc<Runtime>,
+    parts: &Parts,
+    carried: Option<&Arc<Carried>>,
+) -> Response<Bytes> {
     let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
     let parsed = Parameters::parse(parts.uri.query().unwrap_or_default())
         .and_then(|given| Ok((given.destination(runtime)?, given.options()?, given)));
@@ -69,11 +73,7 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
         return bad_request("There is no such scope to be asked for.");
     }
     let here = path_with(runtime, &connection.name, &destination, &more, &options);
-    let session = match session_id(runtime, &parts.headers) {
-        Some(id) => runtime.sessions.find(id, &runtime.records, runtime.now()).await,
-        None => Ok(None),
-    };
-    let session = match session {
+    let session = match signed_in(runtime, &parts.headers).await {
         Ok(Some(session)) => session,
         // First the person, then what they grant.
         Ok(None) => match runtime.settings.destination(&here) {
@@ -82,7 +82,7 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
         },
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
     };
-    let granted = match granted(runtime, connection, &session).await {
+    let granted = match granted(runtime, connection, &session, carried).await {
         Ok(granted) => granted,
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
     };
@@ -99,15 +99,15 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
 }
 
 async fn granted(
-    runtime: &Runtime,
+    runtime: &Arc<Runtime>,
     connection: &Registered,
-    session: &Session,
+    session: &Arc<Session>,
+    carried: Option<&Arc<Carried>>,
 ) -> Result<Vec<String>, StoreError> {
-    let place = runtime.grant_place(session.owner(), connection, Some(session.id)).await?;
-    Ok(match runtime.records.load::<Grant>(&place.row).await? {
-        Loaded::Found(found) if found.value.owner == place.owner => found.value.scopes,
-        _ => Vec::new(),
-    })
+    let place = runtime.session_grant_place(session, connection, carried).await?;
+    // What cannot be read is granted anew.
+    let (granted, _) = rendezvous::newest(runtime, &place).await?;
+    Ok(granted.map(|grant| grant.scopes.clone()).unwrap_or_default())
 }
 
 /// The session in which a connection was started, if it still is the browser's; `None` for a login.
@@ -118,14 +118,12 @@ pub(crate) async fn session(
 ) -> Result<Option<Arc<Session>>, LoginFailure> {
     let Intent::Connect { session, .. } = intent else { return Ok(None) };
     let id = SessionId::new(*session);
-    // A cross-site POST comes without the cookie; one that comes must be the same.
-    if session_id(runtime, headers).is_some_and(|cookie| !bool::from(cookie.bytes().ct_eq(session))) {
-        return Err(LoginFailure::SessionOver);
-    }
-    match runtime.sessions.find(id, &runtime.records, runtime.now()).await? {
-        Some(session) => Ok(Some(session)),
-        None => Err(LoginFailure::SessionOver),
-    }
+    let found = match cookie::find(headers, &runtime.settings.session_cookie) {
+        Some(_) => signed_in(runtime, headers).await?,
+        // A cross-site POST comes without the cookie; one that comes must be the same.
+        None => runtime.sessions.find(id, &runtime.records, runtime.now()).await?,
+    };
+    found.filter(|session| session.id == id).map(Some).ok_or(LoginFailure::SessionOver)
 }
 
 /// Keeps what the person granted, if it was that person.
@@ -134,6 +132,7 @@ pub(crate) async fn keep(
     connection: &Registered,
     asked: Consent,
     session: Arc<Session>,
+    carried: Option<&Arc<Carried>>,
     verified: Verified<'_>,
 ) -> Result<(), LoginFailure> {
     let facts = &verified.id_token.facts;
@@ -142,14 +141,18 @@ pub(crate) async fn keep(
         return Err(LoginFailure::AccountMismatch);
     }
     // The exchange took time: whoever signed out meanwhile gets nothing kept.
-    if runtime.sessions.find(session.id, &runtime.records, runtime.now()).await?.is_none() {
+    if !runtime.sessions.lasts(&session, &runtime.records, runtime.now()).await? {
         revoke(runtime, verified.tokens).await;
         return Err(LoginFailure::SessionOver);
     }
     let now = runtime.now();
-    let place = runtime.grant_place(session.owner(), connection, Some(session.id)).await?;
+    let place = runtime.session_grant_place(&session, connection, carried).await?;
     let mut grant = new_grant(&place, connection, &asked.scopes, &verified, now);
     grant.consent = Some(asked);
+    if let Err(TooLarge) = rendezvous::fits(&place, &grant) {
+        revoke(runtime, verified.tokens).await;
+        return Err(LoginFailure::TooLarge);
+    }
     keep_grant(runtime, &place, connection.retention, grant, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, session.user(), &connection.name);
     Ok(())
@@ -191,7 +194,7 @@ async fn disconnect_now(
     connection: &str,
 ) -> Result<Disconnected, StoreError> {
     // First here: whatever the provider does, nobody gets a token of it any more.
-    let (grant, deleted) = runtime.records.take::<Grant>(&place.row).await?;
+    let (grant, deleted) = rendezvous::take(runtime, place).await?;
     runtime.events().emit(EventCode::Disconnected, place.user(), connection);
     let Some(grant) = grant.filter(|grant| grant.owner == place.owner) else {
         return Ok(if deleted { Disconnected::Forgotten } else { Disconnected::NotConnected });
@@ -209,7 +212,11 @@ async fn disconnect_now(
 }
 
 /// `POST /auth/disconnect?connection=…&return_to=…`, for a form on a page.
-pub(crate) async fn end(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes> {
+pub(crate) async fn end(
+    runtime: &Arc<Runtime>,
+    parts: &Parts,
+    carried: Option<&Arc<Carried>>,
+) -> Response<Bytes> {
     let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
     let parsed = Parameters::parse(parts.uri.query().unwrap_or_default())
         .and_then(|given| Ok((given.destination(runtime)?, given)));
@@ -231,11 +238,8 @@ pub(crate) async fn end(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes
         return page::plain(StatusCode::FORBIDDEN, "Another site asked to take this access back.");
     }
     let ended = async {
-        let Some(id) = session_id(runtime, &parts.headers) else { return Ok(None) };
-        let Some(session) = runtime.sessions.find(id, &runtime.records, runtime.now()).await? else {
-            return Ok(None);
-        };
-        let place = runtime.grant_place(session.owner(), connection, Some(session.id)).await?;
+        let Some(session) = signed_in(runtime, &parts.headers).await? else { return Ok(None) };
+        let place = runtime.session_grant_place(&session, connection, carried).await?;
         disconnect(runtime, place, &connection.name).await.map(Some)
     };
     match ended.await {

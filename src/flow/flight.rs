@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::held_grant::{NoToken, Step, Want, next, read};
+use super::held_grant::{Held, NoToken, Step, Want, next, read};
 use super::sign_in::revoke;
 use crate::ambient::Timestamp;
 use crate::connection::Retention;
@@ -28,9 +28,9 @@ pub(crate) async fn refresh(
     runtime: &Arc<Runtime>,
     place: &GrantPlace,
     want: &Want,
-) -> Result<Grant, NoToken> {
+) -> Result<Arc<Grant>, NoToken> {
     loop {
-        let (grant, version, expires_at) = read(runtime, place).await?.ok_or(NoToken::Consent)?;
+        let Held { grant, version, expires_at } = read(runtime, place).await?.ok_or(NoToken::Consent)?;
         let now = runtime.now();
         match next(&grant, want, now, place.row.key.0[1]) {
             Step::Serve => {
@@ -40,7 +40,9 @@ pub(crate) async fn refresh(
             Step::Consent => return Err(NoToken::Consent),
             Step::ServeAndRenew | Step::Refresh => {}
         }
-        if let Some(lease) = grant.lease.as_ref().filter(|lease| lease.holds(now, LEASE)) {
+        if let Some(lease) = grant.lease.as_ref().filter(|lease| lease.holds(now, LEASE))
+            && let Some(version) = version
+        {
             runtime.records.wait(place.row.key, version, lease.until.since(now)).await?;
             continue;
         }
@@ -50,10 +52,8 @@ pub(crate) async fn refresh(
             return Err(NoToken::Unavailable(Box::new(error)));
         }
         let lease = Lease { holder: runtime.random.bytes(), until: runtime.now().plus(LEASE) };
-        let leased = Grant { lease: Some(lease.clone()), ..grant.clone() };
-        if let Some(version) =
-            runtime.records.swap(&place.row, Some(version), &leased, expires_at, vec![]).await?
-        {
+        let leased = Grant { lease: Some(lease.clone()), ..Grant::clone(&grant) };
+        if let Some(version) = runtime.records.swap(&place.row, version, &leased, expires_at, vec![]).await? {
             return Spend { runtime, place, want, grant, lease, version, expires_at }.run().await;
         }
     }
@@ -65,7 +65,7 @@ struct Spend<'a> {
     place: &'a GrantPlace,
     want: &'a Want,
     /// As it was before the lease.
-    grant: Grant,
+    grant: Arc<Grant>,
     lease: Lease,
     /// Of the row with the lease.
     version: Version,
@@ -73,7 +73,7 @@ struct Spend<'a> {
 }
 
 impl Spend<'_> {
-    async fn run(self) -> Result<Grant, NoToken> {
+    async fn run(self) -> Result<Arc<Grant>, NoToken> {
         let provider = &self.runtime.provider;
         let indicator = self.want.indicator.as_deref();
         let Some(refresh_token) = &self.grant.refresh_token else { return Err(NoToken::Consent) };
@@ -93,14 +93,14 @@ impl Spend<'_> {
         }
     }
 
-    async fn release(self, error: ProviderError) -> Result<Grant, NoToken> {
+    async fn release(self, error: ProviderError) -> Result<Arc<Grant>, NoToken> {
         self.tell(EventCode::RefreshFailed, &cause(&error));
         // Without the lease others may try at once. If this fails, they wait until it runs out.
-        let _ = self.write(self.version, &self.grant).await;
+        let _ = self.write(Some(self.version), &self.grant).await;
         Err(NoToken::Unavailable(Box::new(error)))
     }
 
-    async fn receive(mut self, response: TokenResponse) -> Result<Grant, NoToken> {
+    async fn receive(mut self, response: TokenResponse) -> Result<Arc<Grant>, NoToken> {
         if let Err(error) = self.verify(&response).await {
             let (standing, code) = match error {
                 ProviderError::IdToken(IdTokenError::AnotherOwner(_)) => {
@@ -115,12 +115,12 @@ impl Spend<'_> {
             return ended;
         }
         let next = self.grant.refreshed(&response, self.want.indicator.as_deref(), self.runtime.now());
-        let (mut expected, mut pause) = (self.version, FIRST_RETRY);
+        let (mut expected, mut pause) = (Some(self.version), FIRST_RETRY);
         loop {
             match self.write(expected, &next).await {
                 Ok(Some(_)) => {
                     self.tell(EventCode::RefreshSucceeded, "a new access token");
-                    return Ok(next);
+                    return Ok(Arc::new(next));
                 }
                 Ok(None) => match read(self.runtime, self.place).await {
                     // Deleted while the provider was asked: nothing is brought back.
@@ -131,10 +131,10 @@ impl Spend<'_> {
                         return Err(NoToken::Consent);
                     }
                     // Newer, or granted anew after a deletion, or ours after all: a store may write and fail to say so.
-                    Ok(Some((current, ..))) if !self.is_what_was_spent(&current) => return Ok(current),
+                    Ok(Some(held)) if !self.is_what_was_spent(&held.grant) => return Ok(held.grant),
                     // Somebody took a lease that had run out. What we hold is newer than what they will spend.
-                    Ok(Some((_, version, _))) => {
-                        expected = version;
+                    Ok(Some(held)) => {
+                        expected = held.version;
                         continue;
                     }
                     Err(_) => {}
@@ -176,8 +176,8 @@ impl Spend<'_> {
             return;
         }
         let lease = Lease { until: now.plus(LEASE), ..self.lease.clone() };
-        let held = Grant { lease: Some(lease.clone()), ..self.grant.clone() };
-        if let Ok(Some(version)) = self.write(self.version, &held).await {
+        let held = Grant { lease: Some(lease.clone()), ..Grant::clone(&self.grant) };
+        if let Ok(Some(version)) = self.write(Some(self.version), &held).await {
             (self.lease, self.version) = (lease, version);
         }
     }
@@ -188,9 +188,9 @@ impl Spend<'_> {
         standing: Standing,
         code: EventCode,
         why: &str,
-    ) -> Result<Grant, NoToken> {
+    ) -> Result<Arc<Grant>, NoToken> {
         loop {
-            let Some((current, version, _)) = read(self.runtime, self.place).await? else {
+            let Some(Held { grant: current, version, .. }) = read(self.runtime, self.place).await? else {
                 return Err(NoToken::Consent);
             };
             if !self.is_what_was_spent(&current) {
@@ -218,8 +218,8 @@ impl Spend<'_> {
             || connection.is_some_and(|connection| connection.retention == Retention::User)
     }
 
-    async fn write(&self, expected: Version, grant: &Grant) -> Result<Option<Version>, StoreError> {
-        self.runtime.records.swap(&self.place.row, Some(expected), grant, self.expires_at, vec![]).await
+    async fn write(&self, expected: Option<Version>, grant: &Grant) -> Result<Option<Version>, StoreError> {
+        self.runtime.records.swap(&self.place.row, expected, grant, self.expires_at, vec![]).await
     }
 
     fn tell(&self, code: EventCode, detail: &str) {

@@ -1,8 +1,12 @@
 //! A grant as it is held: where it lies, and what to do about it at a moment.
 
+use std::sync::Arc;
+
+use super::rendezvous;
 use crate::ambient::Timestamp;
+use crate::carried::Unreadable;
 use crate::grant::{Freshness, Grant, Standing, TokenSet};
-use crate::records::{GrantPlace, Loaded};
+use crate::records::{Found, GrantPlace, Loaded};
 use crate::runtime::Runtime;
 use crate::secret::Secret;
 use crate::store::{StoreError, Version};
@@ -64,24 +68,59 @@ pub(crate) fn next(grant: &Grant, want: &Want, now: Timestamp, spread: u8) -> St
     }
 }
 
+/// A grant as it is held.
+pub(crate) struct Held {
+    pub(crate) grant: Arc<Grant>,
+    /// Of its row; `None` where only the browser has it.
+    pub(crate) version: Option<Version>,
+    pub(crate) expires_at: Timestamp,
+}
+
 /// The grant as it is kept, fresh or not.
-pub(crate) async fn stored(runtime: &Runtime, place: &GrantPlace) -> Result<Option<Grant>, NoToken> {
-    Ok(read(runtime, place).await?.map(|(grant, ..)| grant))
+pub(crate) async fn stored(
+    runtime: &Arc<Runtime>,
+    place: &GrantPlace,
+) -> Result<Option<Arc<Grant>>, NoToken> {
+    Ok(read(runtime, place).await?.map(|held| held.grant))
 }
 
 /// The grant with its row's version and expiry; `None` where none counts.
-pub(crate) async fn read(
-    runtime: &Runtime,
-    place: &GrantPlace,
-) -> Result<Option<(Grant, Version, Timestamp)>, NoToken> {
-    match runtime.records.load::<Grant>(&place.row).await? {
+pub(crate) async fn read(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<Option<Held>, NoToken> {
+    let unreadable =
+        || NoToken::Unavailable("the grant is sealed with a secret that is not configured".into());
+    let loaded = match runtime.records.load::<Grant>(&place.row).await? {
         // The seal is bound to the owner; this is the same wall in the contents.
-        Loaded::Found(found) if found.value.owner == place.owner => {
-            Ok(Some((found.value, found.version, found.expires_at)))
+        Loaded::Found(found) if found.value.owner != place.owner => Loaded::Absent(Some(found.version)),
+        loaded => loaded,
+    };
+    let Some(carried) = &place.carried else {
+        return match loaded {
+            Loaded::Found(Found { value, version, expires_at, .. }) => {
+                Ok(Some(Held { grant: Arc::new(value), version: Some(version), expires_at }))
+            }
+            Loaded::Absent(_) => Ok(None),
+            Loaded::Unreadable => Err(unreadable()),
+        };
+    };
+    let shown = carried.grant().map_err(|Unreadable| unreadable())?;
+    let held = |grant, version| Ok(Some(Held { grant, version, expires_at: carried.until() }));
+    match (loaded, shown) {
+        (Loaded::Unreadable, _) => Err(unreadable()),
+        (Loaded::Absent(version), Some(shown)) => held(shown, version),
+        (Loaded::Absent(_), None) => Ok(None),
+        (Loaded::Found(found), Some(shown)) if found.value.generation < shown.generation => {
+            held(shown, Some(found.version))
         }
-        Loaded::Found(_) | Loaded::Absent(_) => Ok(None),
-        Loaded::Unreadable => {
-            Err(NoToken::Unavailable("the grant is sealed with a secret that is not configured".into()))
+        (Loaded::Found(found), shown) => {
+            if shown.is_some_and(|shown| shown.generation == found.value.generation) {
+                rendezvous::let_go(runtime, place, &found);
+            } else {
+                carried.note(&Arc::new(found.value.clone()));
+            }
+            match found.value.standing {
+                Standing::Ended => Ok(None),
+                _ => held(Arc::new(found.value), Some(found.version)),
+            }
         }
     }
 }

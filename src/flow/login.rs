@@ -24,8 +24,10 @@ use crate::protocol::authorization::{
 use crate::protocol::token::scopes;
 use crate::provider::{ProviderError, cause};
 use crate::runtime::Runtime;
+use crate::session::Session;
 use crate::session_id::SessionId;
 use crate::settings::{RelyingParty, encoded};
+use crate::store::StoreError;
 
 /// The name by which `?provider=` chooses the one provider there is.
 const PROVIDER: &str = "default";
@@ -283,9 +285,19 @@ pub(crate) fn asked<'a>(runtime: &'a Runtime, intent: &Intent) -> Option<(&'a Re
     }
 }
 
-/// The session that the browser's cookie names, whether there is one or not.
+/// The session that the browser's cookie names, whether it lasts or not.
 pub(crate) fn session_id(runtime: &Runtime, headers: &HeaderMap) -> Option<SessionId> {
-    cookie::find(headers, &runtime.settings.session_cookie).and_then(SessionId::from_cookie)
+    let cookie = cookie::find(headers, &runtime.settings.session_cookie)?;
+    runtime.sessions.id(cookie, &runtime.records, runtime.now())
+}
+
+/// The session that lasts in this browser.
+pub(crate) async fn signed_in(
+    runtime: &Runtime,
+    headers: &HeaderMap,
+) -> Result<Option<Arc<Session>>, StoreError> {
+    let cookie = cookie::find(headers, &runtime.settings.session_cookie);
+    runtime.sessions.of(cookie, &runtime.records, runtime.now()).await
 }
 
 /// For whom a login was started. A callback for another registration is not its end.

@@ -11,6 +11,7 @@ pub(crate) mod logout;
 pub(crate) mod page;
 pub(crate) mod pending;
 pub(crate) mod refresh;
+pub(crate) mod rendezvous;
 pub(crate) mod sign_in;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use http::header::ALLOW;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
+use crate::carried::Carried;
 use crate::runtime::Runtime;
 
 /// Answers a request for one of the layer's endpoints.
@@ -33,16 +35,27 @@ pub(crate) async fn endpoint(
     if let (Some(provider), true) = (&runtime.development, is_development(endpoint)) {
         return provider.handle(Request::from_parts(parts, body));
     }
-    match (endpoint, &parts.method) {
+    let carried = Carried::of(runtime, &parts.headers);
+    let mut answer = match (endpoint, &parts.method) {
         ("login", &Method::GET | &Method::HEAD) => login::start(runtime, &parts).await,
-        ("callback", &Method::GET | &Method::POST) => callback::finish(runtime, parts, body).await,
-        ("logout", &Method::GET | &Method::HEAD | &Method::POST) => logout::logout(runtime, &parts).await,
-        ("connect", &Method::GET | &Method::HEAD) => connect::start(runtime, &parts).await,
-        ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => connect::end(runtime, &parts).await,
+        ("callback", &Method::GET | &Method::POST) => {
+            callback::finish(runtime, parts, body, carried.clone()).await
+        }
+        ("logout", &Method::GET | &Method::HEAD | &Method::POST) => {
+            logout::logout(runtime, &parts, carried.as_ref()).await
+        }
+        ("connect", &Method::GET | &Method::HEAD) => connect::start(runtime, &parts, carried.as_ref()).await,
+        ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => {
+            connect::end(runtime, &parts, carried.as_ref()).await
+        }
         ("granted", &Method::GET | &Method::HEAD) => connect::resumed(runtime, &parts),
         ("login" | "logout" | "callback" | "connect" | "disconnect" | "granted", _) => not_allowed(endpoint),
         _ => page::plain(StatusCode::NOT_FOUND, "There is nothing here."),
+    };
+    if let Some(carried) = carried {
+        carried.settle(answer.headers_mut());
     }
+    answer
 }
 
 fn is_development(endpoint: &str) -> bool {

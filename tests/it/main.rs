@@ -20,6 +20,9 @@ mod lying_provider;
 mod session;
 // The same while the store is away, slow or full, and while somebody signs out.
 mod session_store;
+
+// What browsers carry themselves.
+mod stateless;
 // A person signs out, here and at the provider.
 mod logout;
 // Who they are, and what they may.
