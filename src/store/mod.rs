@@ -89,6 +89,11 @@
 mod memory;
 pub use memory::MemoryStore;
 
+#[cfg(feature = "redis")]
+pub mod redis;
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
+
 #[cfg(feature = "testing")]
 pub mod contract;
 

@@ -20,6 +20,8 @@ mod lying_provider;
 mod session;
 // The same while the store is away, slow or full, and while somebody signs out.
 mod session_store;
+// Records that survive: every store under the contract's suite, and what is particular to each.
+mod stores;
 // A person signs out, here and at the provider.
 mod logout;
 // Who they are, and what they may.

@@ -9,6 +9,7 @@
 //! - [`resource`]: an API that records which token came
 //! - [`store`]: a store that watches, and breaks when told
 //! - [`app`]: an application with the layer, served in that world
+//! - [`redis`]: a Redis of its own
 //! - [`process`] and [`http`]: the demo and other programs as processes, over real sockets
 
 #![allow(dead_code, unused_imports, reason = "a tool box: each test takes what it needs")]
@@ -28,6 +29,7 @@ pub mod net;
 pub mod params;
 pub mod process;
 pub mod provider;
+pub mod redis;
 pub mod resource;
 pub mod store;
 
