@@ -7,6 +7,9 @@ mod support;
 // The rules of the house: what each module must not know.
 mod house;
 
+// The contract of stores, over each that comes with the crate.
+mod store_contract;
+
 // A person signs in: requests, pending logins, what a callback must refuse.
 mod login;
 // One refresh for one expiry, whatever fails, hangs up or happens at once.
