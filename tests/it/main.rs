@@ -5,6 +5,7 @@
 mod support;
 
 // The rules of the house: what each module must not know.
+mod health;
 mod house;
 
 // A person signs in: requests, pending logins, what a callback must refuse.
