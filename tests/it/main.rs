@@ -5,6 +5,7 @@
 mod support;
 
 // The rules of the house: what each module must not know.
+mod health;
 mod house;
 
 // The contract of stores, over each that comes with the crate.
