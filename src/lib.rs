@@ -168,6 +168,8 @@ mod session_id;
 pub mod store;
 
 mod fetched;
+mod health;
+pub use health::{Health, ProviderHealth, Readiness};
 #[cfg(feature = "http-client")]
 mod http_client;
 #[cfg(not(feature = "http-client"))]
