@@ -13,6 +13,7 @@ pub(super) struct Failure {
 
 impl Failure {
     pub(super) const STRANGE: Self = Self::new("Redis answered something else than was asked");
+    pub(super) const AWAY: Self = Self::new("Redis is away");
     pub(super) const EVICTS: Self = Self::new(
         "Redis may evict live records: set its maxmemory-policy to noeviction (or to a volatile one)",
     );

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, IntoConnectionInfo, ProtocolVersion, PushInfo,
-    PushKind, RedisError, RedisResult, TlsCertificates, Value, cmd,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion,
+    PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value, cmd,
 };
 
 use super::failure::Failure;
 use super::promises;
 use super::script::Script;
-use super::watch::Watch;
+use super::watch::{Hearing, Watch};
 use crate::store::StoreError;
 
 /// Together below the five seconds that the layer gives a store.
@@ -137,6 +137,12 @@ impl Link {
         }
     }
 
+    /// Connects, unless it is connected.
+    pub(super) async fn ready(&self) -> Result<(), StoreError> {
+        self.connection().await?;
+        Ok(())
+    }
+
     async fn connection(&self) -> Result<(u64, MultiplexedConnection), Failure> {
         let before = match self.present() {
             Ok(present) => return Ok(present),
@@ -181,8 +187,12 @@ impl Link {
         let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
         let mut connection = connecting.await.map_err(|error| Failure::from(&error))?;
         promises::check(&mut connection, &self.warned).await?;
-        let subscribed = connection.subscribe(&self.channel[..]).await;
-        self.watch.wake_all(subscribed.is_ok());
+        let hearing = match connection.subscribe(&self.channel[..]).await {
+            Ok(()) => Hearing::Changes,
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Hearing::Refused,
+            Err(error) => return Err(Failure::from(&error)),
+        };
+        self.watch.turned(hearing);
         Ok(connection)
     }
 }
@@ -224,12 +234,12 @@ fn open(url: &str, roots: Option<&[u8]>) -> RedisResult<Client> {
 fn hear(push: &PushInfo, attempt: u64, state: &Weak<State>, watch: &Weak<Watch>) {
     let Some(watch) = watch.upgrade() else { return };
     match (&push.kind, &push.data[..]) {
-        (PushKind::Message, [_channel, Value::BulkString(key)]) => watch.wake(key),
+        (PushKind::Message, [_channel, Value::BulkString(key)]) => watch.changed(key),
         (PushKind::Disconnection, _) => {
             if let Some(state) = state.upgrade() {
                 state.forget(attempt);
             }
-            watch.wake_all(false);
+            watch.turned(Hearing::Away);
         }
         _ => {}
     }

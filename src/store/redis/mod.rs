@@ -9,7 +9,7 @@
 //! | `{tower-oidc}:` and the 32 bytes of the [`Key`] | string | version (8 bytes), expiry (8 bytes, milliseconds), number of tags (1 byte), the tags, the sealed bytes |
 //! | `{tower-oidc}/tags` | sorted set | tag and key, for [`Store::find`] |
 //! | `{tower-oidc}/expiry` | sorted set | key by expiry, for [`Store::delete_expired`] |
-//! | `{tower-oidc}/changed` | channel | the key of every row that was written or deleted, for [`Store::wait`] |
+//! | `{tower-oidc}/changed` | channel | the key of every row that was written or deleted, for [`Store::wait`] and [`Store::listen`] |
 //!
 //! A version is 64 random bits that the writer draws: no counter can fall back when a server restarts without its
 //! last writes or a replica takes over, and a write whose answer was lost is asked for again without harm.
@@ -33,7 +33,7 @@
 //!
 //! These are looked at whenever a connection is made, with `INFO`. A user of an access control list needs
 //! `~{tower-oidc}* &{tower-oidc}* +@connection +@read +@write +@scripting +@pubsub +info`. Without the channel,
-//! waiting polls; without `INFO`, nothing is checked and a warning says so, under the code `store.unchecked`.
+//! waiting polls and nothing is listened to; without `INFO`, nothing is checked and a warning says so, under the code `store.unchecked`.
 
 mod failure;
 mod link;
@@ -47,11 +47,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{FromRedisValue, Value, cmd};
+use tokio::sync::broadcast::error::RecvError;
 
 use self::failure::Failure;
 use self::link::Link;
 use self::script::{DELETE, DELETE_EXPIRED, SWAP};
-use super::{BoxFuture, Key, Record, Store, StoreError, Stored, Tag, Version};
+use self::watch::{Hearing, Word};
+use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
 use crate::ambient::{Random, Timestamp};
 
 /// How many expired rows one step of [`Store::delete_expired`] deletes: a millisecond of the server's time.
@@ -62,6 +64,13 @@ const STEP: usize = 100;
 /// It connects when it is first used, and again whenever the connection is lost: an application starts while the
 /// server is away, answers 503 meanwhile, and recovers by itself. What it keeps there, and what the server must
 /// promise, is in the [module's documentation](self).
+///
+/// ```
+/// use tower_oidc::store::RedisStore;
+///
+/// let store = RedisStore::connect("rediss://app:p%40ssword@redis.example.test/0")?; // asks nobody yet
+/// # Ok::<(), tower_oidc::store::StoreError>(())
+/// ```
 #[derive(Clone)]
 pub struct RedisStore {
     names: Arc<Names>,
@@ -98,9 +107,9 @@ impl RedisStore {
     /// # Errors
     ///
     /// When the URL is none of these. The error does not repeat it, because it may hold a password.
-    pub fn new(url: impl AsRef<str>) -> Result<Self, StoreError> {
+    pub fn connect(url: &str) -> Result<Self, StoreError> {
         let names = Arc::new(Names::under("tower-oidc"));
-        let link = Link::to(url.as_ref(), None)?;
+        let link = Link::to(url, None)?;
         Ok(Self { link: Arc::new(link.subscribed_to(&names.channel)), names, random: Random::system() })
     }
 
@@ -109,9 +118,9 @@ impl RedisStore {
     /// # Errors
     ///
     /// When the URL is not one of `rediss://`, or the roots are not certificates.
-    pub fn with_root_certificates(url: impl AsRef<str>, roots: &[u8]) -> Result<Self, StoreError> {
+    pub fn connect_with_roots(url: &str, roots: &[u8]) -> Result<Self, StoreError> {
         let names = Arc::new(Names::under("tower-oidc"));
-        let link = Link::to(url.as_ref(), Some(roots))?;
+        let link = Link::to(url, Some(roots))?;
         Ok(Self { link: Arc::new(link.subscribed_to(&names.channel)), names, random: Random::system() })
     }
 
@@ -237,6 +246,31 @@ impl Store for RedisStore {
                 }
             };
             tokio::time::timeout(within, waiting).await.unwrap_or(Ok(()))
+        })
+    }
+
+    fn listen<'a>(
+        &'a self,
+        heard: &'a (dyn Fn(Change) + Send + Sync),
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let mut words = self.link.watch.words();
+        Box::pin(async move {
+            self.link.ready().await?;
+            let mut hearing = self.link.watch.hearing();
+            loop {
+                match hearing {
+                    Hearing::Changes => heard(Change::Any),
+                    Hearing::Refused => return Ok(()),
+                    Hearing::Away => return Err(Failure::AWAY.into()),
+                }
+                hearing = loop {
+                    match words.recv().await {
+                        Ok(Word::Row(key)) => heard(Change::Row(key)),
+                        Ok(Word::Now(hearing)) => break hearing,
+                        Err(RecvError::Lagged(_) | RecvError::Closed) => break self.link.watch.hearing(),
+                    }
+                };
+            }
         })
     }
 }

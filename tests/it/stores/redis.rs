@@ -9,7 +9,7 @@ use redis::cmd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tower_oidc::Timestamp;
-use tower_oidc::store::{Key, Record, RedisStore, Store, StoreError, Tag, Version, contract};
+use tower_oidc::store::{Change, Key, Record, RedisStore, Store, StoreError, Tag, Version, contract};
 
 use crate::support::process::free_port;
 use crate::support::redis::{ENCODED_PASSWORD, PASSWORD, Redis, connect};
@@ -17,7 +17,7 @@ use crate::support::redis::{ENCODED_PASSWORD, PASSWORD, Redis, connect};
 const LONG: Duration = Duration::from_secs(60);
 
 fn store(url: &str) -> RedisStore {
-    RedisStore::new(url).expect("a URL of Redis")
+    RedisStore::connect(url).expect("a URL of Redis")
 }
 
 fn key(name: u8) -> Key {
@@ -48,6 +48,42 @@ fn said(error: &StoreError) -> String {
 async fn it_keeps_the_contract() {
     let Some(redis) = Redis::shared() else { return };
     contract::check(Arc::new(store(&redis.database()))).await;
+    let url = redis.database();
+    contract::check_two(Arc::new(store(&url)), Arc::new(store(&url))).await;
+}
+
+/// Who listens is told that it may have missed something, and asks again.
+#[tokio::test]
+async fn whoever_listens_hears_that_the_connection_is_lost() {
+    let Some(redis) = Redis::start() else { return };
+    let store = store(&redis.url(0));
+    let (send, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let listening = tokio::spawn({
+        let (store, send) = (store.clone(), send.clone());
+        async move {
+            store
+                .listen(&move |change| {
+                    let _ = send.send(change);
+                })
+                .await
+        }
+    });
+    assert_eq!(heard.recv().await, Some(Change::Any));
+    create(&store, 1).await;
+    while heard.recv().await.expect("the row") == Change::Any {}
+    redis.stop();
+    listening.await.unwrap().unwrap_err();
+    store.listen(&|_| panic!("there is nothing to hear")).await.unwrap_err();
+    redis.resume();
+    let listening = tokio::spawn(async move {
+        store
+            .listen(&move |change| {
+                let _ = send.send(change);
+            })
+            .await
+    });
+    assert_eq!(heard.recv().await, Some(Change::Any));
+    listening.abort();
 }
 
 #[tokio::test]
@@ -340,7 +376,7 @@ async fn no_secret_of_a_url_is_said() {
         wrong.to_owned(),
     ];
     for url in urls {
-        let (error, debug) = match RedisStore::new(&url) {
+        let (error, debug) = match RedisStore::connect(&url) {
             Err(error) => (error, String::new()),
             Ok(store) => (store.load(key(1)).await.expect_err(&url), format!("{store:?}")),
         };
@@ -382,14 +418,14 @@ async fn tls_checks_the_certificate() {
     let (certificate, key_pem) = (own.cert.pem(), own.signing_key.serialize_pem());
     let Some(redis) = Redis::with_tls(&certificate, &key_pem) else { return };
     let url = redis.url(0).replace("redis://", "rediss://").replace("127.0.0.1", "localhost");
-    let trusting = RedisStore::with_root_certificates(&url, certificate.as_bytes()).unwrap();
+    let trusting = RedisStore::connect_with_roots(&url, certificate.as_bytes()).unwrap();
     create(&trusting, 1).await;
     let strict = store(&url);
     assert!(strict.load(key(1)).await.is_err(), "a certificate that nobody vouches for");
     let other_name = url.replace("localhost", "127.0.0.1");
-    let elsewhere = RedisStore::with_root_certificates(other_name, certificate.as_bytes()).unwrap();
+    let elsewhere = RedisStore::connect_with_roots(&other_name, certificate.as_bytes()).unwrap();
     assert!(elsewhere.load(key(1)).await.is_err(), "a certificate of another name");
     let plain = store(&redis.url(0));
     assert!(plain.load(key(1)).await.is_err(), "no TLS where TLS is spoken");
-    assert!(RedisStore::with_root_certificates(redis.url(0), certificate.as_bytes()).is_err());
+    assert!(RedisStore::connect_with_roots(&redis.url(0), certificate.as_bytes()).is_err());
 }
