@@ -9,16 +9,22 @@ use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion,
     PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value, cmd,
 };
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
 
 use super::failure::Failure;
 use super::promises;
 use super::script::Script;
-use super::watch::{Hearing, Watch};
-use crate::store::StoreError;
+use crate::store::changes::Changes;
+use crate::store::{Change, Key, StoreError};
 
 /// Together below the five seconds that the layer gives a store.
 const CONNECTING: Duration = Duration::from_millis(1500);
 const ANSWERING: Duration = Duration::from_secs(3);
+
+/// How often who waits looks at its row while changes are heard, and while they are not.
+const HEARING: Duration = Duration::from_secs(1);
+const DEAF: Duration = Duration::from_millis(100);
 
 /// A server, and the one connection to it.
 pub(super) struct Link {
@@ -28,23 +34,41 @@ pub(super) struct Link {
     /// Held by whoever connects, so that the others wait for that attempt instead of making their own.
     connecting: tokio::sync::Mutex<()>,
     warned: AtomicBool,
-    pub(super) watch: Arc<Watch>,
+}
+
+/// What the server tells over a connection without being asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hearing {
+    /// Every change.
+    Changes,
+    /// Nothing: this user may not hear it.
+    Nothing,
 }
 
 #[derive(Default)]
-struct State(Mutex<Current>);
+struct State {
+    current: Mutex<Current>,
+    changes: Changes,
+    lost: Notify,
+}
 
 #[derive(Default)]
 struct Current {
     /// How many attempts there were to connect. The connection's name, too.
     attempts: u64,
-    connection: Option<MultiplexedConnection>,
+    connection: Option<Connection>,
     failure: Option<Failure>,
+}
+
+#[derive(Clone)]
+struct Connection {
+    requests: MultiplexedConnection,
+    hearing: Hearing,
 }
 
 impl State {
     fn current(&self) -> MutexGuard<'_, Current> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Gives up this connection, unless it has been replaced already.
@@ -77,7 +101,6 @@ impl Link {
             state: Arc::default(),
             connecting: tokio::sync::Mutex::default(),
             warned: AtomicBool::new(false),
-            watch: Arc::default(),
         }
     }
 
@@ -123,10 +146,11 @@ impl Link {
         let mut first = true;
         loop {
             let (attempt, mut connection) = self.connection().await.map_err(Trouble::Connecting)?;
-            let error = match connection.send_packed_command(command).await.and_then(Value::extract_error) {
-                Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
+            let error =
+                match connection.requests.send_packed_command(command).await.and_then(Value::extract_error) {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => error,
+                };
             if is_lost(&error) {
                 self.state.forget(attempt);
                 if std::mem::take(&mut first) && !error.is_timeout() {
@@ -137,13 +161,27 @@ impl Link {
         }
     }
 
-    /// Connects, unless it is connected.
-    pub(super) async fn ready(&self) -> Result<(), StoreError> {
-        self.connection().await?;
-        Ok(())
+    /// Connects, unless it is connected, and says what will be heard.
+    pub(super) async fn ready(&self) -> Result<Hearing, StoreError> {
+        Ok(self.connection().await?.1.hearing)
     }
 
-    async fn connection(&self) -> Result<(u64, MultiplexedConnection), Failure> {
+    pub(super) fn changes(&self) -> &Changes {
+        &self.state.changes
+    }
+
+    /// Completes when a connection is lost after this call.
+    pub(super) fn lost(&self) -> Notified<'_> {
+        self.state.lost.notified()
+    }
+
+    /// How long whoever waits for word looks at nothing.
+    pub(super) fn patience(&self) -> Duration {
+        let hearing = self.state.current().connection.as_ref().map(|connection| connection.hearing);
+        if hearing == Some(Hearing::Changes) { HEARING } else { DEAF }
+    }
+
+    async fn connection(&self) -> Result<(u64, Connection), Failure> {
         let before = match self.present() {
             Ok(present) => return Ok(present),
             Err(attempts) => attempts,
@@ -169,31 +207,32 @@ impl Link {
     }
 
     /// The connection that stands, or how many attempts there were.
-    fn present(&self) -> Result<(u64, MultiplexedConnection), u64> {
+    fn present(&self) -> Result<(u64, Connection), u64> {
         let current = self.state.current();
         let connection = current.connection.clone();
         connection.map(|connection| (current.attempts, connection)).ok_or(current.attempts)
     }
 
-    async fn connect(&self, attempt: u64) -> Result<MultiplexedConnection, Failure> {
-        let (state, watch) = (Arc::downgrade(&self.state), Arc::downgrade(&self.watch));
+    async fn connect(&self, attempt: u64) -> Result<Connection, Failure> {
+        let state = Arc::downgrade(&self.state);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECTING))
             .set_response_timeout(Some(ANSWERING))
             .set_push_sender(move |push| {
-                hear(&push, attempt, &state, &watch);
+                hear(&push, attempt, &state);
                 Ok::<_, redis::aio::SendError>(())
             });
         let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
-        let mut connection = connecting.await.map_err(|error| Failure::from(&error))?;
-        promises::check(&mut connection, &self.warned).await?;
-        let hearing = match connection.subscribe(&self.channel[..]).await {
+        let mut requests = connecting.await.map_err(|error| Failure::from(&error))?;
+        promises::check(&mut requests, &self.warned).await?;
+        let hearing = match requests.subscribe(&self.channel[..]).await {
             Ok(()) => Hearing::Changes,
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Hearing::Refused,
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Hearing::Nothing,
             Err(error) => return Err(Failure::from(&error)),
         };
-        self.watch.turned(hearing);
-        Ok(connection)
+        // What was changed before this moment was not told.
+        self.state.changes.tell(Change::Any);
+        Ok(Connection { requests, hearing })
     }
 }
 
@@ -231,15 +270,18 @@ fn open(url: &str, roots: Option<&[u8]>) -> RedisResult<Client> {
 }
 
 /// What the server says without being asked, and that the connection is gone.
-fn hear(push: &PushInfo, attempt: u64, state: &Weak<State>, watch: &Weak<Watch>) {
-    let Some(watch) = watch.upgrade() else { return };
+fn hear(push: &PushInfo, attempt: u64, state: &Weak<State>) {
+    let Some(state) = state.upgrade() else { return };
     match (&push.kind, &push.data[..]) {
-        (PushKind::Message, [_channel, Value::BulkString(key)]) => watch.changed(key),
-        (PushKind::Disconnection, _) => {
-            if let Some(state) = state.upgrade() {
-                state.forget(attempt);
+        (PushKind::Message, [_channel, Value::BulkString(key)]) => {
+            if let Ok(key) = key[..].try_into() {
+                state.changes.tell(Change::Row(Key(key)));
             }
-            watch.turned(Hearing::Away);
+        }
+        (PushKind::Disconnection, _) => {
+            state.forget(attempt);
+            state.changes.tell(Change::Any);
+            state.lost.notify_waiters();
         }
         _ => {}
     }

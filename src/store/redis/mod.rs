@@ -1,69 +1,31 @@
-//! Records in Redis or Valkey, shared by every process that names the same server and prefix.
-//!
-//! # What lies there
-//!
-//! Four names, `tower-oidc` being the [prefix](RedisStore::prefix). Its braces keep all of them in one slot.
-//!
-//! | name | type | content |
-//! |---|---|---|
-//! | `{tower-oidc}:` and the 32 bytes of the [`Key`] | string | version (8 bytes), expiry (8 bytes, milliseconds), number of tags (1 byte), the tags, the sealed bytes |
-//! | `{tower-oidc}/tags` | sorted set | tag and key, for [`Store::find`] |
-//! | `{tower-oidc}/expiry` | sorted set | key by expiry, for [`Store::delete_expired`] |
-//! | `{tower-oidc}/changed` | channel | the key of every row that was written or deleted, for [`Store::wait`] and [`Store::listen`] |
-//!
-//! A version is 64 random bits that the writer draws: no counter can fall back when a server restarts without its
-//! last writes or a replica takes over, and a write whose answer was lost is asked for again without harm.
-//!
-//! No row has a time to live. [`Store::delete_expired`] empties the store (the layer calls it now and then, from every
-//! replica; each call works in small steps), and what has no time to live is out of reach of the `volatile-*`
-//! eviction policies, which managed services like to start with.
-//!
-//! # What the server must promise
-//!
-//! - **No eviction.** With `maxmemory` set, `maxmemory-policy` must be `noeviction` or `volatile-*`. A server that
-//!   may evict any key is refused, by an error that names the setting: it would sign people out and lose their
-//!   grants to make room.
-//! - **Persistence.** `appendonly yes`. With `appendfsync everysec` (its default) the end of the server's process
-//!   loses nothing, the end of its machine up to a second of writes; `appendfsync always` closes that too. A
-//!   refresh token that was rotated in a lost second is spent: its person is asked to grant again. Without
-//!   `appendonly` the store works and warns, once, under the code `store.not_persistent`.
-//! - **One writer.** Redis replicates after it has answered: a failover may lose the last writes, as above. Redis
-//!   Cluster is not followed through its redirections; a proxy in front of one is fine, all names being in one slot.
-//! - **Redis 6 or later**, or Valkey: the connection speaks RESP3, so that notifications arrive on it.
-//!
-//! These are looked at whenever a connection is made, with `INFO`. A user of an access control list needs
-//! `~{tower-oidc}* &{tower-oidc}* +@connection +@read +@write +@scripting +@pubsub +info`. Without the channel,
-//! waiting polls and nothing is listened to; without `INFO`, nothing is checked and a warning says so, under the code `store.unchecked`.
+//! Records in Redis or Valkey.
 
 mod failure;
 mod link;
 mod promises;
 mod row;
 mod script;
-mod watch;
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use redis::{FromRedisValue, Value, cmd};
-use tokio::sync::broadcast::error::RecvError;
 
 use self::failure::Failure;
-use self::link::Link;
+use self::link::{Hearing, Link};
 use self::script::{DELETE, DELETE_EXPIRED, SWAP};
-use self::watch::{Hearing, Word};
 use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
 use crate::ambient::{Random, Timestamp};
 
 /// How many expired rows one step of [`Store::delete_expired`] deletes: a millisecond of the server's time.
 const STEP: usize = 100;
 
-/// A store in Redis or Valkey. Clones share one connection.
+/// A store in Redis or Valkey, shared by every process that names the same server and prefix. Clones share one
+/// connection.
 ///
 /// It connects when it is first used, and again whenever the connection is lost: an application starts while the
-/// server is away, answers 503 meanwhile, and recovers by itself. What it keeps there, and what the server must
-/// promise, is in the [module's documentation](self).
+/// server is away, answers 503 meanwhile, and recovers by itself.
 ///
 /// ```
 /// use tower_oidc::store::RedisStore;
@@ -71,6 +33,41 @@ const STEP: usize = 100;
 /// let store = RedisStore::connect("rediss://app:p%40ssword@redis.example.test/0")?; // asks nobody yet
 /// # Ok::<(), tower_oidc::store::StoreError>(())
 /// ```
+///
+/// # What lies there
+///
+/// Four names, `tower-oidc` being the [prefix](RedisStore::prefix). Its braces keep all of them in one slot.
+///
+/// | name | type | content |
+/// |---|---|---|
+/// | `{tower-oidc}:` and the 32 bytes of the [`Key`] | string | version (8 bytes), expiry (8 bytes, milliseconds), number of tags (1 byte), the tags, the sealed bytes |
+/// | `{tower-oidc}/tags` | sorted set | tag and key, for [`Store::find`] |
+/// | `{tower-oidc}/expiry` | sorted set | key by expiry, for [`Store::delete_expired`] |
+/// | `{tower-oidc}/changed` | channel | the key of every row that was written or deleted, for [`Store::wait`] and [`Store::listen`] |
+///
+/// A version is 64 random bits that the writer draws: no counter can fall back when a server restarts without its
+/// last writes or a replica takes over, and a write whose answer was lost is asked for again without harm.
+///
+/// No row has a time to live. [`Store::delete_expired`] empties the store (the layer calls it now and then, from every
+/// replica; each call works in small steps), and what has no time to live is out of reach of the `volatile-*`
+/// eviction policies, which managed services like to start with.
+///
+/// # What the server must promise
+///
+/// - **No eviction.** With `maxmemory` set, `maxmemory-policy` must be `noeviction` or `volatile-*`. A server that
+///   may evict any key is refused, by an error that names the setting: it would sign people out and lose their
+///   grants to make room.
+/// - **Persistence.** `appendonly yes`. With `appendfsync everysec` (its default) the end of the server's process
+///   loses nothing, the end of its machine up to a second of writes; `appendfsync always` closes that too. A
+///   refresh token that was rotated in a lost second is spent: its person is asked to grant again. Without
+///   `appendonly` the store works and warns, once, under the code `store.not_persistent`.
+/// - **One writer.** Redis replicates after it has answered: a failover may lose the last writes, as above. Redis
+///   Cluster is not followed through its redirections; a proxy in front of one is fine, all names being in one slot.
+/// - **Redis 6 or later**, or Valkey: the connection speaks RESP3, so that notifications arrive on it.
+///
+/// These are looked at whenever a connection is made, with `INFO`. A user of an access control list needs
+/// `~{tower-oidc}* &{tower-oidc}* +@connection +@read +@write +@scripting +@pubsub +info`. Without the channel,
+/// waiting polls and nothing is listened to; without `INFO`, nothing is checked and a warning says so, under the code `store.unchecked`.
 #[derive(Clone)]
 pub struct RedisStore {
     names: Arc<Names>,
@@ -232,44 +229,23 @@ impl Store for RedisStore {
         after: Option<Version>,
         within: Duration,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            let waiting = async {
-                let waiter = self.link.watch.waiter(key);
-                loop {
-                    // Before the look: a write in between is not missed.
-                    let changed = waiter.changed();
-                    if self.read(key).await?.map(|stored| stored.version) != after {
-                        return Ok(());
-                    }
-                    // A message may be lost with its connection, so that it is looked again by and by.
-                    let _ = tokio::time::timeout(self.link.watch.patience(), changed).await;
-                }
-            };
-            tokio::time::timeout(within, waiting).await.unwrap_or(Ok(()))
-        })
+        // Between words it looks by itself: one may be lost with its connection.
+        let patience = || tokio::time::sleep(self.link.patience());
+        Box::pin(self.link.changes().wait(self, key, after, within, patience))
     }
 
     fn listen<'a>(
         &'a self,
         heard: &'a (dyn Fn(Change) + Send + Sync),
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        let mut words = self.link.watch.words();
+        let lost = self.link.lost();
         Box::pin(async move {
-            self.link.ready().await?;
-            let mut hearing = self.link.watch.hearing();
-            loop {
-                match hearing {
-                    Hearing::Changes => heard(Change::Any),
-                    Hearing::Refused => return Ok(()),
-                    Hearing::Away => return Err(Failure::AWAY.into()),
-                }
-                hearing = loop {
-                    match words.recv().await {
-                        Ok(Word::Row(key)) => heard(Change::Row(key)),
-                        Ok(Word::Now(hearing)) => break hearing,
-                        Err(RecvError::Lagged(_) | RecvError::Closed) => break self.link.watch.hearing(),
-                    }
-                };
+            match self.link.ready().await? {
+                Hearing::Changes => tokio::select! {
+                    ended = self.link.changes().relay(heard) => ended,
+                    () = lost => Err(Failure::AWAY.into()),
+                },
+                Hearing::Nothing => Ok(()),
             }
         })
     }

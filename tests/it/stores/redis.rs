@@ -52,6 +52,12 @@ async fn it_keeps_the_contract() {
     contract::check_two(Arc::new(store(&url)), Arc::new(store(&url))).await;
 }
 
+#[tokio::test]
+async fn collecting_leaves_nothing_and_nobody_behind() {
+    let Some(redis) = Redis::shared() else { return };
+    super::collecting_leaves_nothing_and_nobody_behind(Arc::new(store(&redis.database()))).await;
+}
+
 /// Who listens is told that it may have missed something, and asks again.
 #[tokio::test]
 async fn whoever_listens_hears_that_the_connection_is_lost() {
