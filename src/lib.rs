@@ -170,12 +170,16 @@ mod sessions;
 pub mod store;
 
 mod fetched;
+mod health;
+pub use health::{Health, ProviderHealth, Readiness};
 #[cfg(feature = "http-client")]
 mod http_client;
 #[cfg(not(feature = "http-client"))]
 #[path = "absent/http_client.rs"]
 mod http_client;
 mod outbound;
+#[cfg(any(feature = "http-client", feature = "postgres"))]
+mod roots;
 pub use outbound::BodyLimit;
 mod provider;
 

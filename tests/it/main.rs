@@ -5,6 +5,7 @@
 mod support;
 
 // The rules of the house: what each module must not know.
+mod health;
 mod house;
 
 // A person signs in: requests, pending logins, what a callback must refuse.
@@ -20,7 +21,8 @@ mod lying_provider;
 mod session;
 // The same while the store is away, slow or full, and while somebody signs out.
 mod session_store;
-
+// Records that survive: every store under the contract's suite, and what is particular to each.
+mod stores;
 // What browsers carry themselves.
 mod stateless;
 // A person signs out, here and at the provider.
