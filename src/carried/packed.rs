@@ -104,15 +104,15 @@ mod tests {
         let bytes = postcard::to_allocvec(&packed).unwrap();
         let read: Packed = postcard::from_bytes(&bytes).unwrap();
         assert!(read.token().unwrap().expose_secret() == token, "{token}");
-        assert!(!format!("{packed:?}").contains(token));
         bytes.len()
     }
 
     #[test]
     fn tokens_of_base64_take_three_quarters() {
-        let jwt = format!("{}.{}.{}", "a".repeat(40), "b".repeat(400), "c".repeat(342));
+        let jwt = format!("{}.{}.{}", "a".repeat(40), "b".repeat(400), "A".repeat(342));
         assert!(packed(&jwt) < 600);
         assert!(packed(&"A".repeat(43)) < 36);
+        assert_eq!(format!("{:?}", Packed::new(&jwt.as_str().into())), "Packed([secret])");
     }
 
     /// A spelling that decodes and is not the one that encoding gives must come back as it was.

@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn chunks_of_another_generation_do_not_mix() {
         let here = place("x-grant.tag.login", b"alice");
-        let (old, new) = (seal(here, &[1; 9_000]), seal(here, &[2; 9_000]));
+        let (old, new) = (seal(here, &[1; 11_000]), seal(here, &[2; 11_000]));
         let shorter = seal(here, &[3; 4_000]);
         assert_eq!((old.len(), shorter.len()), (4, 2));
         for chosen in 1..15_u8 {
