@@ -31,6 +31,9 @@ pub enum EventCode {
     RefreshAnotherOwner,
     /// A refreshed grant could not be written yet; it is kept in memory and tried again.
     RefreshNotWritten,
+    /// The application's one account cannot be used, or will not be after the next start; the detail says what the
+    /// operator does.
+    NeedsOperator,
     /// The provider's metadata was read.
     MetadataFetched,
     /// The provider's key set was read.
@@ -69,6 +72,7 @@ impl EventCode {
             Self::RefreshFailed => "refresh.failed",
             Self::RefreshAnotherOwner => "refresh.another_owner",
             Self::RefreshNotWritten => "refresh.not_written",
+            Self::NeedsOperator => "account.needs_operator",
             Self::MetadataFetched => "provider.metadata",
             Self::KeySetFetched => "provider.key_set",
             Self::ProviderFailed => "provider.failed",

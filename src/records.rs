@@ -68,6 +68,7 @@ pub(crate) struct Row {
 pub(crate) struct GrantPlace {
     pub(crate) row: Row,
     pub(crate) owner: Owner,
+    pub(crate) connection: String,
 }
 
 impl GrantPlace {
@@ -92,6 +93,11 @@ impl Records {
         events: Events,
     ) -> Self {
         Self { store, keys, index: OnceLock::new(), clock, random, events }
+    }
+
+    /// Whether records outlive this process.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.store.is_durable()
     }
 
     pub(crate) fn keys(&self) -> &KeyRing {

@@ -1,6 +1,7 @@
 //! The stories: what happens at each of the layer's endpoints, and how a token stays fresh. They await and
 //! act; what is right is decided in `protocol`, `grant` and `destination`.
 
+pub(crate) mod account;
 pub(crate) mod callback;
 pub(crate) mod connect;
 pub(crate) mod failure;
@@ -38,6 +39,9 @@ pub(crate) async fn endpoint(
         ("callback", &Method::GET | &Method::POST) => callback::finish(runtime, parts, body).await,
         ("logout", &Method::GET | &Method::HEAD | &Method::POST) => logout::logout(runtime, &parts).await,
         ("connect", &Method::GET | &Method::HEAD) => connect::start(runtime, &parts).await,
+        ("connect", &Method::POST) if runtime.ownership.account().is_some() => {
+            connect::start(runtime, &parts).await
+        }
         ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => connect::end(runtime, &parts).await,
         ("granted", &Method::GET | &Method::HEAD) => connect::resumed(runtime, &parts),
         ("login" | "logout" | "callback" | "connect" | "disconnect" | "granted", _) => not_allowed(endpoint),

@@ -48,6 +48,9 @@ mod consent;
 // The outgoing side: where a token goes, and where it does not.
 mod authorize_layer;
 
+// One account's tokens for everybody: where they come from, and whose they never are.
+mod single_user;
+
 // The demo as a process, with the development provider that it brings.
 mod demo;
 // The demo as a process, over real sockets, against the real `oidc-provider`.
