@@ -161,6 +161,7 @@ mod settings;
 mod flow;
 pub use flow::connect::Disconnected;
 
+mod changes;
 mod cookie;
 mod flights;
 mod grant;

@@ -25,6 +25,10 @@ mod session_store;
 mod stores;
 // A person signs out, here and at the provider.
 mod logout;
+// The provider signs them out, by a logout token.
+mod backchannel;
+// Several processes over one store.
+mod replicas;
 // Who they are, and what they may.
 mod user;
 // Who is sent to the login and who is told, forged requests, proxies.
