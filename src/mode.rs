@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use crate::account::Account;
+use crate::carried;
+use crate::config::Config;
+use crate::connection::{Connections, Registered};
 use crate::error::Error;
-use crate::grant::Owner;
+use crate::grant::{Grant, Owner};
 use crate::request_state::RequestState;
 use crate::session::Session;
 
@@ -14,7 +18,9 @@ pub(crate) struct Ownership(Mode);
 #[derive(Clone, Debug)]
 enum Mode {
     PerUser,
-    Stateless { rendezvous: Rendezvous },
+    /// As with [`Mode::PerUser`], and their browsers carry them.
+    Stateless(Rendezvous),
+    SingleUser(Account),
 }
 
 /// Where the processes of an application meet whose sessions and grants are kept by browsers.
@@ -31,6 +37,8 @@ pub(crate) enum Rendezvous {
 pub(crate) enum Holder {
     /// The person of this session, as long as it lasts.
     Session(Arc<Session>),
+    /// The account of this name, whoever asks.
+    Account(Arc<str>),
 }
 
 impl Ownership {
@@ -41,24 +49,95 @@ impl Ownership {
 
     /// The same, and their browsers carry them.
     pub(crate) fn stateless(rendezvous: Rendezvous) -> Self {
-        Self(Mode::Stateless { rendezvous })
+        Self(Mode::Stateless(rendezvous))
+    }
+
+    /// Everybody gets this account's.
+    pub(crate) fn single_user(account: Account) -> Self {
+        Self(Mode::SingleUser(account))
     }
 
     /// Where processes meet, if sessions and grants are kept by browsers.
     pub(crate) fn rendezvous(&self) -> Option<Rendezvous> {
         match self.0 {
-            Mode::PerUser => None,
-            Mode::Stateless { rendezvous } => Some(rendezvous),
+            Mode::PerUser | Mode::SingleUser(_) => None,
+            Mode::Stateless(rendezvous) => Some(rendezvous),
+        }
+    }
+
+    /// Fills in what the mode needs and nobody has to say.
+    pub(crate) fn prepare(&self, config: &mut Config) {
+        match &self.0 {
+            Mode::PerUser | Mode::Stateless(_) => {}
+            Mode::SingleUser(account) => account.prepare(config),
+        }
+    }
+
+    /// What cannot work in this mode, each with its remedy.
+    pub(crate) fn problems(&self, config: &Config, durable: bool) -> Vec<String> {
+        match &self.0 {
+            Mode::PerUser => Vec::new(),
+            Mode::Stateless(_) => carried::problems(config),
+            Mode::SingleUser(account) => account.problems(config, durable),
+        }
+    }
+
+    /// Who grants what.
+    pub(crate) fn arrange(&self, connections: &mut Connections) {
+        match &self.0 {
+            Mode::PerUser | Mode::Stateless(_) => {}
+            Mode::SingleUser(account) => connections.serve_account(account.is_granted_by_hand()),
         }
     }
 
     /// The holder of a request's tokens, or the error that says who must act.
     pub(crate) fn holder(&self, request: &RequestState) -> Result<Holder, Error> {
-        match self.0 {
-            Mode::PerUser | Mode::Stateless { .. } => match &request.session {
+        match &self.0 {
+            Mode::PerUser | Mode::Stateless(_) => match &request.session {
                 Some(session) => Ok(Holder::Session(Arc::clone(session))),
                 None => Err(request.unauthenticated()),
             },
+            Mode::SingleUser(account) => Ok(Holder::Account(Arc::clone(account.name()))),
+        }
+    }
+
+    /// For whom the person of a session grants connections and takes them back.
+    pub(crate) fn granted_to(&self, session: &Arc<Session>) -> Holder {
+        match &self.0 {
+            Mode::PerUser | Mode::Stateless(_) => Holder::Session(Arc::clone(session)),
+            Mode::SingleUser(account) => Holder::Account(Arc::clone(account.name())),
+        }
+    }
+
+    /// Whether a login's tokens are the person's to use later.
+    pub(crate) fn keeps_logins(&self) -> bool {
+        match self.0 {
+            Mode::PerUser | Mode::Stateless(_) => true,
+            Mode::SingleUser(_) => false,
+        }
+    }
+
+    /// The account that everybody uses, a request without any cookie too.
+    pub(crate) fn account(&self) -> Option<&Account> {
+        match &self.0 {
+            Mode::PerUser | Mode::Stateless(_) => None,
+            Mode::SingleUser(account) => Some(account),
+        }
+    }
+
+    /// Whether a grant came from where the mode has grants from.
+    pub(crate) fn counts(&self, grant: &Grant) -> bool {
+        match &self.0 {
+            Mode::PerUser | Mode::Stateless(_) => true,
+            Mode::SingleUser(account) => account.is_origin(grant.origin),
+        }
+    }
+
+    /// The grant that its owner has without anybody's doing.
+    pub(crate) fn beginning(&self, connection: &Registered) -> Option<Grant> {
+        match &self.0 {
+            Mode::PerUser | Mode::Stateless(_) => None,
+            Mode::SingleUser(account) => account.beginning(connection),
         }
     }
 }
@@ -67,6 +146,7 @@ impl Holder {
     pub(crate) fn owner(&self) -> Owner {
         match self {
             Self::Session(session) => session.owner(),
+            Self::Account(name) => Owner::Account { name: name.to_string() },
         }
     }
 
@@ -74,6 +154,15 @@ impl Holder {
     pub(crate) fn session(&self) -> Option<&Arc<Session>> {
         match self {
             Self::Session(session) => Some(session),
+            Self::Account(_) => None,
+        }
+    }
+
+    /// The person who alone may grant it something.
+    pub(crate) fn person(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Session(session) => Some((&session.issuer, &session.subject)),
+            Self::Account(_) => None,
         }
     }
 }

@@ -19,13 +19,12 @@ use crate::flights::Flights;
 use crate::grant::Owner;
 use crate::hooks::Hooks;
 use crate::http_client::default_client;
-use crate::mode::{Ownership, Rendezvous};
+use crate::mode::{Holder, Ownership, Rendezvous};
 use crate::outbound::Outbound;
 use crate::provider::Provider;
 use crate::records::GrantPlace;
 use crate::records::{Records, Row};
 use crate::seal::Purpose;
-use crate::session::Session;
 use crate::session_id::SessionId;
 use crate::sessions::Sessions;
 use crate::settings::{DEVELOPMENT_CLIENT, Settings};
@@ -61,10 +60,14 @@ const UNANSWERED: u32 = 3;
 impl Runtime {
     pub(crate) fn new(
         ownership: Ownership,
-        config: Config,
+        mut config: Config,
         store: Arc<dyn Store>,
     ) -> Result<Arc<Self>, ConfigError> {
-        let (settings, keys, made_up) = Settings::check(&config, store.is_durable())?;
+        ownership.prepare(&mut config);
+        let refused = ownership.problems(&config, store.is_durable());
+        let checked = Settings::check(&config, store.is_durable());
+        let (mut settings, keys, made_up) = ConfigError::join(checked, refused)?;
+        ownership.arrange(&mut settings.connections);
         let Config { hooks, outbound, clock, random, ca_file, issuer, .. } = config;
         let events = hooks.events.clone();
         let mut problems = Vec::new();
@@ -137,7 +140,16 @@ impl Runtime {
         connection: &Registered,
         session: Option<SessionId>,
     ) -> Result<GrantPlace, StoreError> {
-        let session = session.map(|session| session.row().key);
+        self.grant_place_in(owner, connection, session.map(|session| session.row().key)).await
+    }
+
+    /// The same, where a session is known by its row alone.
+    pub(crate) async fn grant_place_in(
+        &self,
+        owner: Owner,
+        connection: &Registered,
+        session: Option<Key>,
+    ) -> Result<GrantPlace, StoreError> {
         let home: &[u8] = match (connection.retention, &session) {
             (Retention::Session, Some(Key(session))) => session,
             (Retention::Session, None) | (Retention::User, _) => &[],
@@ -146,20 +158,21 @@ impl Runtime {
         let index = self.records.index().await?;
         let key = Key(index.hash(&[b"grant", &encoded, connection.name.as_bytes(), home]));
         let row = Row { purpose: Purpose::Grant, key, owner: encoded };
-        Ok(GrantPlace { row, owner, carried: None })
+        Ok(GrantPlace { row, owner, connection: connection.name.clone(), carried: None })
     }
 
-    /// Where the grant of a session's person lies. `carried` is what their browser brought along.
-    pub(crate) async fn session_grant_place(
+    /// Where a holder's grant at a connection lies. `carried` is what their browser brought along.
+    pub(crate) async fn place_of(
         &self,
-        session: &Arc<Session>,
+        holder: &Holder,
         connection: &Registered,
         carried: Option<&Arc<Carried>>,
     ) -> Result<GrantPlace, StoreError> {
-        let mut place = self.grant_place(session.owner(), connection, Some(session.id)).await?;
-        let key = place.row.key;
-        place.carried =
-            carried.map(|carried| CarriedPlace::of_session(carried, session, &connection.name, key));
+        let session = holder.session();
+        let mut place = self.grant_place(holder.owner(), connection, session.map(|s| s.id)).await?;
+        if let (Some(carried), Some(session)) = (carried, session) {
+            place.carried = Some(CarriedPlace::of_session(carried, session, &connection.name, place.row.key));
+        }
         Ok(place)
     }
 

@@ -32,6 +32,7 @@ pub(crate) enum Purpose {
     IndexKey,
     PendingLogin,
     PendingLogout,
+    LogoutToken,
     /// Of a browser that keeps its session itself.
     CarriedSession,
     CarriedClaims,
@@ -41,12 +42,13 @@ pub(crate) enum Purpose {
 }
 
 impl Purpose {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Session,
         Self::Grant,
         Self::IndexKey,
         Self::PendingLogin,
         Self::PendingLogout,
+        Self::LogoutToken,
         Self::CarriedSession,
         Self::CarriedClaims,
         Self::CarriedGrant,
@@ -60,6 +62,7 @@ impl Purpose {
             Self::IndexKey => "index key",
             Self::PendingLogin => "pending login",
             Self::PendingLogout => "pending logout",
+            Self::LogoutToken => "logout token",
             Self::CarriedSession => "carried session",
             Self::CarriedClaims => "carried claims",
             Self::CarriedGrant => "carried grant",

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::ambient::Timestamp;
 use crate::carried::contents::Identity;
+use crate::changes::{Changes, Place};
 use crate::grant::Owner;
 use crate::secret::{Secret, sealed};
 use crate::session_id::SessionId;
@@ -24,6 +25,8 @@ pub(crate) struct SessionRecord {
     /// The provider's session (OpenID Connect Back-Channel Logout 1.0 section 2.1).
     pub(crate) sid: Option<String>,
     pub(crate) auth_time: Option<u64>,
+    /// The ID token's `iat`: when it began, by the provider's clock.
+    pub(crate) issued_at: u64,
     pub(crate) acr: Option<String>,
     /// What the provider says about the person: a JSON object.
     pub(crate) claims: String,
@@ -63,6 +66,9 @@ pub(crate) struct Life {
     /// For good: ids are never used again.
     ended: AtomicBool,
     extending: AtomicBool,
+    /// Where changes of its row are noted, and what was known of them when the store last confirmed it.
+    place: Place,
+    heard: AtomicU64,
 }
 
 /// The claims that have a method of their own.
@@ -93,13 +99,15 @@ impl Profile {
 }
 
 impl Life {
-    fn new(confirmed_at: Timestamp, seen_at: Timestamp, kept_until: Timestamp) -> Self {
+    fn new(id: SessionId, confirmed_at: Timestamp, seen_at: Timestamp, kept_until: Timestamp) -> Self {
         Self {
             confirmed_at: AtomicU64::new(confirmed_at.as_millis()),
             seen_at: AtomicU64::new(seen_at.as_millis()),
             kept_until: AtomicU64::new(kept_until.as_millis()),
             ended: AtomicBool::new(false),
             extending: AtomicBool::new(false),
+            place: Place::of(id.row().key),
+            heard: AtomicU64::new(0),
         }
     }
 
@@ -107,9 +115,20 @@ impl Life {
         self.ended.store(true, Ordering::Release);
     }
 
-    pub(crate) fn confirm(&self, now: Timestamp) {
+    /// The store has confirmed it; `heard` is what was known of changes before it was asked.
+    pub(crate) fn confirm(&self, heard: u64, now: Timestamp) {
+        self.hear(heard);
         self.confirmed_at.fetch_max(now.as_millis(), Ordering::Relaxed);
         self.see(now);
+    }
+
+    pub(crate) fn hear(&self, heard: u64) {
+        self.heard.fetch_max(heard, Ordering::AcqRel);
+    }
+
+    /// Whether something was heard of its row since it was confirmed.
+    pub(crate) fn has_news(&self, changes: &Changes) -> bool {
+        changes.since(self.heard.load(Ordering::Acquire), self.place)
     }
 
     pub(crate) fn see(&self, now: Timestamp) {
@@ -153,7 +172,7 @@ impl Session {
             ends_at: record.ends_at,
             profile: OnceLock::new(),
             all_claims: OnceLock::new(),
-            life: Life::new(now, now, kept_until),
+            life: Life::new(id, now, now, kept_until),
         }
     }
 
@@ -169,6 +188,7 @@ impl Session {
             subject: String::new(),
             sid: None,
             auth_time: None,
+            issued_at: 0,
             acr: None,
             claims: String::new(),
             id_token: Secret::default(),
@@ -189,8 +209,9 @@ impl Session {
             name: identity.name.map(Into::into),
             nickname: identity.nickname.map(Into::into),
         };
+        let id = SessionId::new(identity.id);
         Self {
-            id: SessionId::new(identity.id),
+            id,
             issuer: identity.issuer.into(),
             subject: identity.subject.into(),
             acr: identity.acr.map(Into::into),
@@ -200,7 +221,7 @@ impl Session {
             ends_at: identity.ends_at,
             profile: OnceLock::from(Box::new(profile)),
             all_claims: OnceLock::new(),
-            life: Life::new(NEVER, now, now),
+            life: Life::new(id, NEVER, now, now),
         }
     }
 

@@ -9,10 +9,11 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::ambient::Timestamp;
 use crate::carried::sessions::CarriedSessions;
+use crate::changes::Changes;
 use crate::records::{Found, IndexKey, Loaded, Records};
 use crate::session::{Session, SessionRecord};
 use crate::session_id::{FirstWord, SessionId};
-use crate::store::{StoreError, Tag, Version};
+use crate::store::{Change, Key, StoreError, Tag, Version};
 
 /// How many sessions this process remembers. Others are read from the store when they come.
 const REMEMBERED: u64 = 1_000_000;
@@ -38,6 +39,7 @@ pub(crate) struct Sessions {
     remembered: Cache<SessionId, Arc<Session>, UnitWeighter, BuildHasherDefault<FirstWord>>,
     idle_lifetime: Duration,
     max_staleness: Duration,
+    changes: Arc<Changes>,
     /// Where browsers keep their sessions themselves.
     carried: Option<CarriedSessions>,
 }
@@ -50,7 +52,7 @@ impl Sessions {
     ) -> Self {
         let (weighter, hasher) = (UnitWeighter, BuildHasherDefault::default());
         let remembered = Cache::with(1024, REMEMBERED, weighter, hasher, DefaultLifecycle::default());
-        Self { remembered, idle_lifetime, max_staleness, carried }
+        Self { remembered, idle_lifetime, max_staleness, changes: Arc::default(), carried }
     }
 
     /// The session that a cookie's value stands for, as far as this process knows.
@@ -89,7 +91,8 @@ impl Sessions {
         }
         // Idle here may be busy elsewhere: only the store knows.
         let idle = now >= session.expires_at(self.idle_lifetime);
-        if idle || !session.life.is_confirmed(now, self.max_staleness) {
+        let confirmed = session.life.is_confirmed(now, self.max_staleness);
+        if idle || !confirmed || session.life.has_news(&self.changes) {
             return Peek::Ask(ask(session));
         }
         session.life.see(now);
@@ -169,12 +172,13 @@ impl Sessions {
         records: &Records,
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
+        let heard = self.listen(records);
         match records.load::<SessionRecord>(&id.row()).await? {
             Loaded::Found(found) => {
                 // Public ids are made under it, in places that cannot wait. Where the secrets open neither it nor
                 // the session, nobody is signed in, and that is no error.
                 records.index().await?;
-                Ok(self.confirm(id, found, now))
+                Ok(self.confirm(id, found, heard, now))
             }
             Loaded::Absent(_) => {
                 if let Some(session) = self.remembered.get(&id) {
@@ -193,6 +197,7 @@ impl Sessions {
         records: &Records,
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
+        let heard = self.listen(records);
         match records.load::<()>(&session.id.ended_row()).await? {
             Loaded::Absent(_) => records.index().await?,
             // Whoever wrote it has ended the session, whether it can be read here or not.
@@ -205,11 +210,18 @@ impl Sessions {
         if session.has_ended() || now >= session.expires_at(self.idle_lifetime) {
             return Ok(None);
         }
-        session.life.confirm(now);
+        session.life.confirm(heard, now);
         Ok(Some(session))
     }
 
-    fn confirm(&self, id: SessionId, found: Found<SessionRecord>, now: Timestamp) -> Option<Arc<Session>> {
+    /// `heard` is what was known of changes before the store was asked.
+    fn confirm(
+        &self,
+        id: SessionId,
+        found: Found<SessionRecord>,
+        heard: u64,
+        now: Timestamp,
+    ) -> Option<Arc<Session>> {
         let kept_until = if found.outdated_seal { now } else { found.expires_at };
         let session = self.remember(id, || Arc::new(Session::new(id, found.value, kept_until, now)));
         // The store was asked before: a session that ended meanwhile stays ended.
@@ -217,8 +229,17 @@ impl Sessions {
             return None;
         }
         session.life.keep_until(kept_until);
-        session.life.confirm(now);
+        session.life.confirm(heard, now);
         Some(session)
+    }
+
+    /// What is known of changes so far. Whoever remembers a session listens from then on, unless the store is asked
+    /// anyway.
+    fn listen(&self, records: &Records) -> u64 {
+        if !self.max_staleness.is_zero() {
+            records.listen(&self.changes);
+        }
+        self.changes.heard()
     }
 
     fn remember(&self, id: SessionId, session: impl FnOnce() -> Arc<Session>) -> Arc<Session> {
@@ -241,9 +262,10 @@ impl Sessions {
         let index = records.index().await?;
         let expires_at = now.plus(self.idle_lifetime).min(record.ends_at);
         let tags = tags(&record, index);
+        let heard = self.listen(records);
         match records.swap(&id.row(), None, &record, expires_at, tags).await? {
             Some(_) => {
-                self.remember(id, || Arc::new(Session::new(id, record, expires_at, now)));
+                self.remember(id, || Arc::new(Session::new(id, record, expires_at, now))).life.hear(heard);
                 Ok(())
             }
             None => Err(StoreError::refused("a new session's row was there already")),
@@ -265,6 +287,14 @@ impl Sessions {
             records.swap(&id.ended_row(), None, &(), ends_at, Vec::new()).await?;
         }
         self.remember(id, || Arc::new(Session::ended(id))).life.end();
+        Ok(())
+    }
+
+    /// Ends a session by its row, where nobody has shown its id.
+    pub(crate) async fn end_row(&self, row: Key, records: &Records) -> Result<(), StoreError> {
+        records.delete(row, None).await?;
+        // Whoever comes with it finds out from the store.
+        self.changes.hear(Change::Row(row));
         Ok(())
     }
 
@@ -297,10 +327,16 @@ impl Sessions {
 
 /// Under what logout tokens find the session.
 fn tags(record: &SessionRecord, index: IndexKey) -> Vec<Tag> {
-    let issuer = record.issuer.as_bytes();
-    let subject = Tag(index.hash(&[b"subject", issuer, record.subject.as_bytes()]));
-    let sid = record.sid.as_ref().map(|sid| Tag(index.hash(&[b"sid", issuer, sid.as_bytes()])));
-    std::iter::once(subject).chain(sid).collect()
+    let sid = record.sid.as_ref().map(|sid| sid_tag(&record.issuer, sid, index));
+    std::iter::once(subject_tag(&record.issuer, &record.subject, index)).chain(sid).collect()
+}
+
+pub(crate) fn subject_tag(issuer: &str, subject: &str, index: IndexKey) -> Tag {
+    Tag(index.hash(&[b"subject", issuer.as_bytes(), subject.as_bytes()]))
+}
+
+pub(crate) fn sid_tag(issuer: &str, sid: &str, index: IndexKey) -> Tag {
+    Tag(index.hash(&[b"sid", issuer.as_bytes(), sid.as_bytes()]))
 }
 
 #[cfg(test)]
@@ -351,6 +387,7 @@ mod tests {
                 subject: "a1".into(),
                 sid: Some("sid".into()),
                 auth_time: None,
+                issued_at: 1,
                 acr: None,
                 claims: r#"{"email":"a@x.test"}"#.into(),
                 id_token: "e.y.J".into(),
@@ -424,7 +461,7 @@ mod tests {
         world.sessions.end(id, world.now(), &world.records).await.unwrap();
         assert!(!world.is_live(id).await);
         assert!(
-            world.sessions.confirm(id, read_before, world.now()).is_none(),
+            world.sessions.confirm(id, read_before, 0, world.now()).is_none(),
             "a late reader brings nothing back"
         );
         world.sessions.extend(&held, &world.records, world.now()).await;

@@ -200,6 +200,7 @@ impl UserTokens {
     pub async fn disconnect(&self, connection: &str) -> Result<Disconnected, Error> {
         let registered = self.registered(connection)?;
         self.require_session().await?;
+        self.state.may_disconnect()?;
         let place = self.place(registered).await?;
         Ok(disconnect(self.runtime(), place, &registered.name).await?)
     }
@@ -268,6 +269,9 @@ impl UserTokens {
         scopes: &[String],
         options: &LoginOptions,
     ) -> Error {
+        if self.holder.person().is_none() {
+            return self.state.needs_operator(&source.connection);
+        }
         let asked = match self.grant(&source.connection).await {
             Ok((_, grant)) => grant.and_then(|grant| grant.consent.clone()),
             Err(error) => return error,
@@ -298,13 +302,7 @@ impl UserTokens {
     }
 
     async fn place(&self, connection: &Registered) -> Result<GrantPlace, Error> {
-        let runtime = self.runtime();
-        Ok(match self.holder.session() {
-            Some(session) => {
-                runtime.session_grant_place(session, connection, self.state.carried.as_ref()).await?
-            }
-            None => runtime.grant_place(self.holder.owner(), connection, None).await?,
-        })
+        Ok(self.runtime().place_of(&self.holder, connection, self.state.carried.as_ref()).await?)
     }
 
     fn registered(&self, connection: &str) -> Result<&Registered, Error> {
@@ -340,7 +338,7 @@ impl ConnectionStatus {
                     Standing::Good if whole && grant.can_serve(now) => ConnectionState::Connected,
                     _ => ConnectionState::NeedsConsent,
                 };
-                let account = Some(grant.facts.subject.clone());
+                let account = grant.facts.as_ref().map(|facts| facts.subject.clone());
                 Self { name, state, scopes: grant.scopes.clone(), account }
             }
         }

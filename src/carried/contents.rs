@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::packed::Packed;
 use crate::ambient::Timestamp;
-use crate::grant::{Consent, Grant, Owner, Standing, TokenSet};
+use crate::grant::{Consent, Grant, Origin, Owner, Standing, TokenSet};
 use crate::protocol::id_token::Facts;
 use crate::protocol::json;
 use crate::protocol::user_info::about_person;
@@ -23,9 +23,10 @@ pub(crate) struct Identity {
     /// For logout tokens (OpenID Connect Back-Channel Logout 1.0 section 2.1).
     sid: Option<String>,
     pub(crate) auth_time: Option<u64>,
+    /// When it began, by the provider's clock.
+    issued_at: u64,
     pub(crate) acr: Option<String>,
     pub(crate) logout_token: [u8; 16],
-    started_at: Timestamp,
     pub(crate) ends_at: Timestamp,
     pub(crate) email: Option<String>,
     pub(crate) email_verified: bool,
@@ -42,9 +43,9 @@ impl Identity {
             subject: record.subject.clone(),
             sid: record.sid.clone(),
             auth_time: record.auth_time,
+            issued_at: record.issued_at,
             acr: record.acr.clone(),
             logout_token: record.logout_token,
-            started_at: record.started_at,
             ends_at: record.ends_at,
             email: owned(&profile.email),
             email_verified: profile.email_verified,
@@ -112,16 +113,21 @@ fn payload(id_token: &Secret) -> Option<Map<String, Value>> {
 pub(crate) struct CarriedGrant {
     generation: u64,
     refresh_token: Option<Packed>,
+    facts: Option<CarriedFacts>,
+    scopes: String,
+    token_sets: Vec<CarriedTokenSet>,
+    standing: Standing,
+    consent: Option<Consent>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CarriedFacts {
     /// Issuer and subject, where they are not the owner's.
     account: Option<(String, String)>,
     issued_at: u64,
     auth_time: Option<u64>,
     authorized_party: Option<String>,
     nonce: Option<Packed>,
-    scopes: String,
-    token_sets: Vec<CarriedTokenSet>,
-    standing: Standing,
-    consent: Option<Consent>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -135,18 +141,10 @@ struct CarriedTokenSet {
 
 impl CarriedGrant {
     pub(crate) fn new(grant: &Grant) -> Self {
-        let facts = &grant.facts;
-        let account = (facts.issuer.as_str(), facts.subject.as_str());
-        let account =
-            (grant.owner.user() != Some(account)).then(|| (account.0.to_owned(), account.1.to_owned()));
         Self {
             generation: grant.generation,
             refresh_token: grant.refresh_token.as_ref().map(Packed::new),
-            account,
-            issued_at: facts.issued_at,
-            auth_time: facts.auth_time,
-            authorized_party: facts.authorized_party.clone(),
-            nonce: facts.nonce.as_deref().map(|nonce| Packed::new(&nonce.into())),
+            facts: grant.facts.as_ref().map(|facts| CarriedFacts::new(facts, &grant.owner)),
             scopes: grant.scopes.join(" "),
             token_sets: grant.token_sets.iter().map(CarriedTokenSet::new).collect(),
             standing: grant.standing,
@@ -156,12 +154,8 @@ impl CarriedGrant {
 
     /// The grant of this owner at this connection; `None` where this is none.
     pub(crate) fn grant(self, owner: &Owner, connection: &str) -> Option<Grant> {
-        let (issuer, subject) = match self.account {
-            Some(account) => account,
-            None => owner.user().map(|(issuer, subject)| (issuer.to_owned(), subject.to_owned()))?,
-        };
-        let nonce = match self.nonce {
-            Some(nonce) => Some(nonce.token()?.expose_secret().to_owned()),
+        let facts = match self.facts {
+            Some(facts) => Some(facts.facts(owner)?),
             None => None,
         };
         let refresh_token = match self.refresh_token {
@@ -171,22 +165,50 @@ impl CarriedGrant {
         Some(Grant {
             owner: owner.clone(),
             connection: connection.to_owned(),
+            // Nothing else is carried.
+            origin: Origin::Consent,
             generation: self.generation,
             refresh_token,
-            facts: Facts {
-                issuer,
-                subject,
-                issued_at: self.issued_at,
-                auth_time: self.auth_time,
-                authorized_party: self.authorized_party,
-                nonce,
-            },
+            facts,
             scopes: words(&self.scopes),
             token_sets: self.token_sets.into_iter().map(CarriedTokenSet::token_set).collect::<Option<_>>()?,
             // Whoever refreshes says so where all processes look.
             lease: None,
             standing: self.standing,
             consent: self.consent,
+        })
+    }
+}
+
+impl CarriedFacts {
+    fn new(facts: &Facts, owner: &Owner) -> Self {
+        let account = (facts.issuer.as_str(), facts.subject.as_str());
+        let is_owner = owner.user() == Some(account);
+        Self {
+            account: (!is_owner).then(|| (account.0.to_owned(), account.1.to_owned())),
+            issued_at: facts.issued_at,
+            auth_time: facts.auth_time,
+            authorized_party: facts.authorized_party.clone(),
+            nonce: facts.nonce.as_deref().map(|nonce| Packed::new(&nonce.into())),
+        }
+    }
+
+    fn facts(self, owner: &Owner) -> Option<Facts> {
+        let (issuer, subject) = match self.account {
+            Some(account) => account,
+            None => owner.user().map(|(issuer, subject)| (issuer.to_owned(), subject.to_owned()))?,
+        };
+        let nonce = match self.nonce {
+            Some(nonce) => Some(nonce.token()?.expose_secret().to_owned()),
+            None => None,
+        };
+        Some(Facts {
+            issuer,
+            subject,
+            issued_at: self.issued_at,
+            auth_time: self.auth_time,
+            authorized_party: self.authorized_party,
+            nonce,
         })
     }
 }

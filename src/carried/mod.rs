@@ -37,9 +37,12 @@ use self::place::Home;
 use self::recall::Recall;
 use self::texts::{SetText, TextPlace};
 use crate::ambient::Timestamp;
+use crate::config::Config;
+use crate::connection::Retention;
 use crate::cookie::{self, CrossSite};
 use crate::events::EventCode;
 use crate::grant::{Grant, LOGIN, Owner, Standing, encode};
+use crate::protocol::authorization::ResponseMode;
 use crate::runtime::Runtime;
 use crate::seal::Purpose;
 use crate::session::{Profile, Session, SessionRecord};
@@ -53,6 +56,31 @@ pub(crate) const GRACE: Duration = Duration::from_secs(10 * 60);
 const RECALLED: u64 = 20_000;
 /// At most so many cookies are cleared away in one answer: headers have little room.
 const MOST_REMOVED: usize = 8;
+
+/// What cannot be carried, each with its remedy.
+pub(crate) fn problems(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut kept = |what: &str| {
+        problems.push(format!(
+            "{what} keeps its grant until it is taken back, and in stateless mode nothing is kept once a person has \
+             signed out: use Retention::Session, or OidcLayer::per_user with a store"
+        ));
+    };
+    if config.login_retention == Retention::User {
+        kept("login_retention");
+    }
+    for connection in config.connections.iter().filter(|one| one.retention == Retention::User) {
+        kept(&format!("connection {:?}", connection.name));
+    }
+    if config.response_mode == ResponseMode::FormPost && !config.connections.is_empty() {
+        problems.push(
+            "response_mode is form_post, and in stateless mode connections need what the browser carries, which it \
+             does not send with another site's form: use ResponseMode::Query"
+                .to_owned(),
+        );
+    }
+    problems
+}
 
 /// What this process remembers of what browsers carry.
 pub(crate) struct Carrying {

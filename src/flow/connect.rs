@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
 
+use super::account;
 use super::failure::LoginFailure;
 use super::login::{Ask, Parameters, begin, query, signed_in};
 use super::pending::Intent;
@@ -82,6 +83,11 @@ pub(crate) async fn start(
         },
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
     };
+    if let Some(answer) =
+        account::refusal(runtime, &session).or_else(|| account::confirmation(runtime, parts, connection))
+    {
+        return answer;
+    }
     let granted = match granted(runtime, connection, &session, carried).await {
         Ok(granted) => granted,
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
@@ -104,7 +110,8 @@ async fn granted(
     session: &Arc<Session>,
     carried: Option<&Arc<Carried>>,
 ) -> Result<Vec<String>, StoreError> {
-    let place = runtime.session_grant_place(session, connection, carried).await?;
+    let holder = runtime.ownership.granted_to(session);
+    let place = runtime.place_of(&holder, connection, carried).await?;
     // What cannot be read is granted anew.
     let (granted, _) = rendezvous::newest(runtime, &place).await?;
     Ok(granted.map(|grant| grant.scopes.clone()).unwrap_or_default())
@@ -136,7 +143,8 @@ pub(crate) async fn keep(
     verified: Verified<'_>,
 ) -> Result<(), LoginFailure> {
     let facts = &verified.id_token.facts;
-    if (facts.issuer.as_str(), facts.subject.as_str()) != (&*session.issuer, &*session.subject) {
+    let holder = runtime.ownership.granted_to(&session);
+    if holder.person().is_some_and(|person| person != (facts.issuer.as_str(), facts.subject.as_str())) {
         revoke(runtime, verified.tokens).await;
         return Err(LoginFailure::AccountMismatch);
     }
@@ -146,7 +154,7 @@ pub(crate) async fn keep(
         return Err(LoginFailure::SessionOver);
     }
     let now = runtime.now();
-    let place = runtime.session_grant_place(&session, connection, carried).await?;
+    let place = runtime.place_of(&holder, connection, carried).await?;
     let mut grant = new_grant(&place, connection, &asked.scopes, &verified, now);
     grant.consent = Some(asked);
     if let Err(TooLarge) = rendezvous::fits(&place, &grant) {
@@ -237,9 +245,16 @@ pub(crate) async fn end(
         runtime.events().emit(EventCode::CrossSiteRefused, None, "a disconnection");
         return page::plain(StatusCode::FORBIDDEN, "Another site asked to take this access back.");
     }
+    let session = signed_in(runtime, &parts.headers).await;
+    if let Ok(Some(session)) = &session
+        && let Some(answer) = account::refusal(runtime, session)
+    {
+        return answer;
+    }
     let ended = async {
-        let Some(session) = signed_in(runtime, &parts.headers).await? else { return Ok(None) };
-        let place = runtime.session_grant_place(&session, connection, carried).await?;
+        let Some(session) = session? else { return Ok(None) };
+        let holder = runtime.ownership.granted_to(&session);
+        let place = runtime.place_of(&holder, connection, carried).await?;
         disconnect(runtime, place, &connection.name).await.map(Some)
     };
     match ended.await {

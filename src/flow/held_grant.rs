@@ -6,7 +6,7 @@ use super::rendezvous;
 use crate::ambient::Timestamp;
 use crate::carried::Unreadable;
 use crate::grant::{Freshness, Grant, Standing, TokenSet};
-use crate::records::{Found, GrantPlace, Loaded};
+use crate::records::{FOREVER, Found, GrantPlace, Loaded};
 use crate::runtime::Runtime;
 use crate::secret::Secret;
 use crate::store::{StoreError, Version};
@@ -57,7 +57,7 @@ pub(crate) fn next(grant: &Grant, want: &Want, now: Timestamp, spread: u8) -> St
         return Step::Consent;
     }
     let set = grant.token_set(want.indicator.as_deref()).filter(|set| !is_rejected(set, want));
-    let can_refresh = grant.refresh_token.is_some();
+    let can_refresh = grant.can_renew();
     match set.map(|set| (set.freshness(now, spread), set.expires_at)) {
         Some((Freshness::Fresh, _)) => Step::Serve,
         Some((Freshness::Aging, _)) if can_refresh => Step::ServeAndRenew,
@@ -76,12 +76,49 @@ pub(crate) struct Held {
     pub(crate) expires_at: Timestamp,
 }
 
-/// The grant as it is kept, fresh or not.
+/// The grant as it is kept, fresh or not, or as it would begin.
 pub(crate) async fn stored(
     runtime: &Arc<Runtime>,
     place: &GrantPlace,
 ) -> Result<Option<Arc<Grant>>, NoToken> {
-    Ok(read(runtime, place).await?.map(|held| held.grant))
+    let kept = read(runtime, place).await?.map(|held| held.grant);
+    Ok(kept.or_else(|| beginning(runtime, place).map(Arc::new)))
+}
+
+/// The same; what begins is written, unless somebody else was first.
+pub(crate) async fn stored_or_begun(
+    runtime: &Arc<Runtime>,
+    place: &GrantPlace,
+) -> Result<Option<Arc<Grant>>, NoToken> {
+    loop {
+        if let Some(held) = read(runtime, place).await? {
+            return Ok(Some(held.grant));
+        }
+        let Some(mut grant) = beginning(runtime, place) else { return Ok(None) };
+        let version = match runtime.records.load::<Grant>(&place.row).await? {
+            Loaded::Found(found) if is_of(runtime, place, &found.value) => continue,
+            Loaded::Found(found) => {
+                // A refresh that is under way for what is replaced finds a newer generation, and adopts it.
+                grant.generation = found.value.generation + 1;
+                Some(found.version)
+            }
+            Loaded::Absent(version) => version,
+            Loaded::Unreadable => continue,
+        };
+        if runtime.records.swap(&place.row, version, &grant, FOREVER, Vec::new()).await?.is_some() {
+            return Ok(Some(Arc::new(grant)));
+        }
+    }
+}
+
+fn beginning(runtime: &Runtime, place: &GrantPlace) -> Option<Grant> {
+    let connection = runtime.settings.connections.named(&place.connection)?;
+    runtime.ownership.beginning(connection).filter(|grant| grant.owner == place.owner)
+}
+
+/// The seal is bound to the owner; this is the same wall in the contents.
+fn is_of(runtime: &Runtime, place: &GrantPlace, grant: &Grant) -> bool {
+    grant.owner == place.owner && runtime.ownership.counts(grant)
 }
 
 /// The grant with its row's version and expiry; `None` where none counts.
@@ -89,8 +126,7 @@ pub(crate) async fn read(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<O
     let unreadable =
         || NoToken::Unavailable("the grant is sealed with a secret that is not configured".into());
     let loaded = match runtime.records.load::<Grant>(&place.row).await? {
-        // The seal is bound to the owner; this is the same wall in the contents.
-        Loaded::Found(found) if found.value.owner != place.owner => Loaded::Absent(Some(found.version)),
+        Loaded::Found(found) if !is_of(runtime, place, &found.value) => Loaded::Absent(Some(found.version)),
         loaded => loaded,
     };
     let Some(carried) = &place.carried else {

@@ -19,6 +19,7 @@ use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::grant::Owner;
+use crate::mode::Holder;
 use crate::protocol::authorization::{MAX_REDIRECT, with_parameters};
 use crate::protocol::logout::parameters;
 use crate::records::{GrantPlace, Loaded};
@@ -27,7 +28,7 @@ use crate::secret::Secret;
 use crate::session::{Session, SessionRecord};
 use crate::session_id::SessionId;
 use crate::settings::encoded;
-use crate::store::StoreError;
+use crate::store::{Key, StoreError};
 
 /// What [`away`] sets, in bytes.
 const REMOVALS: usize = 256;
@@ -126,8 +127,9 @@ pub(crate) async fn end_session(
     let ends_at = session.map_or(latest_end, |session| session.ends_at);
     runtime.sessions.end(id, ends_at, &runtime.records).await?;
     let Some(session) = session else { return Ok(None) };
+    let holder = Holder::Session(Arc::clone(session));
     for connection in runtime.settings.connections.all() {
-        let place = runtime.session_grant_place(session, connection, Some(carried)).await?;
+        let place = runtime.place_of(&holder, connection, Some(carried)).await?;
         end_grant(runtime, &place).await;
     }
     Ok(carried.claims(session).and_then(|claims| claims.id_token()))
@@ -141,13 +143,23 @@ async fn end_kept(runtime: &Arc<Runtime>, id: SessionId) -> Result<Option<Secret
     };
     runtime.sessions.end(id, runtime.now(), &runtime.records).await?;
     let Some(record) = record else { return Ok(None) };
-    let owner = Owner::User { issuer: record.issuer, subject: record.subject };
+    end_grants(runtime, row.key, &record).await?;
+    Ok(Some(record.id_token))
+}
+
+/// Ends the grants that were a session's own.
+pub(crate) async fn end_grants(
+    runtime: &Arc<Runtime>,
+    session: Key,
+    record: &SessionRecord,
+) -> Result<(), StoreError> {
+    let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
     let connections = runtime.settings.connections.all().iter();
     for connection in connections.filter(|connection| connection.retention == Retention::Session) {
-        let place = runtime.grant_place(owner.clone(), connection, Some(id)).await?;
+        let place = runtime.grant_place_in(owner.clone(), connection, Some(session)).await?;
         end_grant(runtime, &place).await;
     }
-    Ok(Some(record.id_token))
+    Ok(())
 }
 
 /// Best effort: without its session the grant is out of reach, and it expires with it.
