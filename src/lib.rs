@@ -154,6 +154,8 @@ mod destination;
 mod runtime;
 mod settings;
 
+pub mod refreshing;
+
 mod flow;
 pub use flow::connect::Disconnected;
 
