@@ -151,6 +151,7 @@ pub use ambient::{Clock, Random, Timestamp};
 
 mod admins;
 mod destination;
+mod mode;
 mod runtime;
 mod settings;
 
@@ -169,6 +170,8 @@ mod session_id;
 pub mod store;
 
 mod fetched;
+mod health;
+pub use health::{Health, ProviderHealth, Readiness};
 #[cfg(feature = "http-client")]
 mod http_client;
 #[cfg(not(feature = "http-client"))]

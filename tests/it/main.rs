@@ -5,7 +5,11 @@
 mod support;
 
 // The rules of the house: what each module must not know.
+mod health;
 mod house;
+
+// The contract of stores, over each that comes with the crate.
+mod store_contract;
 
 // A person signs in: requests, pending logins, what a callback must refuse.
 mod login;
