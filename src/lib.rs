@@ -178,6 +178,8 @@ mod http_client;
 #[path = "absent/http_client.rs"]
 mod http_client;
 mod outbound;
+#[cfg(any(feature = "http-client", feature = "postgres"))]
+mod roots;
 pub use outbound::BodyLimit;
 mod provider;
 

@@ -8,9 +8,6 @@ mod support;
 mod health;
 mod house;
 
-// The contract of stores, over each that comes with the crate.
-mod store_contract;
-
 // A person signs in: requests, pending logins, what a callback must refuse.
 mod login;
 // One refresh for one expiry, whatever fails, hangs up or happens at once.
@@ -24,6 +21,8 @@ mod lying_provider;
 mod session;
 // The same while the store is away, slow or full, and while somebody signs out.
 mod session_store;
+// Records that survive: every store under the contract's suite, and what is particular to each.
+mod stores;
 // A person signs out, here and at the provider.
 mod logout;
 // Who they are, and what they may.
