@@ -5,13 +5,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::account::ROTATED;
 use super::held_grant::{NoToken, Step, Want, next, read};
 use super::sign_in::revoke;
 use crate::ambient::Timestamp;
 use crate::connection::Retention;
 use crate::events::EventCode;
-use crate::grant::{Grant, Lease, Standing};
-use crate::protocol::id_token::{IdTokenError, Occasion};
+use crate::grant::{Grant, Lease, Origin, Standing};
+use crate::protocol::id_token::{Facts, IdTokenError, Occasion};
 use crate::protocol::token::TokenResponse;
 use crate::provider::{KEY_SET_THROTTLE, ProviderError, cause};
 use crate::records::GrantPlace;
@@ -41,6 +42,7 @@ pub(crate) async fn refresh(
         holder: runtime.random.bytes(),
         found: None,
         response: None,
+        facts: None,
         refused: false,
         why: None,
         pause: FIRST_RETRY,
@@ -79,6 +81,8 @@ struct Flying<'a> {
     found: Option<Found>,
     /// What came for the refresh token...
     response: Option<Arc<TokenResponse>>,
+    /// ...whom it names...
+    facts: Option<Facts>,
     /// ...and must not be used.
     refused: bool,
     why: Option<Failure>,
@@ -153,7 +157,11 @@ impl<'a> Flying<'a> {
         let lease = Lease { holder: self.holder, until: now.plus(LEASE) };
         let next = match (to, &self.response) {
             (To::Leased, _) => Grant { lease: Some(lease), ..grant.clone() },
-            (To::Refreshed, Some(response)) => grant.refreshed(response, self.want.indicator.as_deref(), now),
+            (To::Refreshed, Some(response)) => {
+                let mut next = grant.refreshed(response, self.want.indicator.as_deref(), now);
+                next.facts = next.facts.or_else(|| self.facts.clone());
+                next
+            }
             (To::Refreshed, None) | (To::Released, _) => Grant { lease: None, ..grant.clone() },
             (To::Ended(End::AnotherOwner), _) => grant.tombstone(Standing::AnotherOwner),
             (To::Ended(End::InvalidGrant | End::Unverified), _) => grant.tombstone(Standing::Refused),
@@ -161,6 +169,10 @@ impl<'a> Flying<'a> {
         let row = &self.place.row;
         match self.runtime.records.swap(row, Some(expected), &next, expires_at, vec![]).await {
             Ok(Some(version)) => {
+                let rotated = next.has_left_its_seed() && !grant.has_left_its_seed();
+                if to == To::Refreshed && rotated && !self.runtime.records.is_durable() {
+                    self.tell(EventCode::NeedsOperator, ROTATED);
+                }
                 self.found = Some(Found { grant: next, version, expires_at });
                 Event::Swapped(Some(version))
             }
@@ -178,13 +190,17 @@ impl<'a> Flying<'a> {
     }
 
     fn asked(&self) -> impl Future<Output = Result<TokenResponse, ProviderError>> + use<'a> {
-        let (provider, want) = (&self.runtime.provider, self.want);
-        let refresh_token = self.found.as_ref().and_then(|found| found.grant.refresh_token.clone());
+        let (runtime, want) = (self.runtime, self.want);
+        let grant = self.found.as_ref().map(|found| found.grant.clone());
         async move {
-            match &refresh_token {
-                Some(token) => provider.refresh(token, want.indicator.as_deref(), &want.scopes).await,
-                None => Err(ProviderError::Malformed("there is no refresh token")),
-            }
+            let Some(grant) = &grant else { return Err(ProviderError::Malformed("there is no grant")) };
+            let connection = runtime.settings.connections.named(&grant.connection);
+            let scopes = match (&want.indicator, connection) {
+                // One token for all APIs that have none of their own.
+                (None, Some(connection)) => &connection.scopes,
+                _ => &want.scopes,
+            };
+            runtime.provider.renew(grant.refresh_token.as_ref(), want.indicator.as_deref(), scopes).await
         }
     }
 
@@ -207,22 +223,25 @@ impl<'a> Flying<'a> {
     }
 
     /// OpenID Connect Core 1.0 section 12.2. An ID token need not come; one that comes must hold.
-    fn verified(&self) -> impl Future<Output = Result<(), ProviderError>> + use<'a> {
+    fn verified(&self) -> impl Future<Output = Result<Option<Facts>, ProviderError>> + use<'a> {
         let provider = &self.runtime.provider;
-        let response = self.response.clone();
-        let original = self.found.as_ref().map(|found| found.grant.facts.clone());
+        let (response, grant) = (self.response.clone(), self.found.as_ref().map(|found| found.grant.clone()));
         async move {
-            let (Some(response), Some(original)) = (&response, &original) else { return Ok(()) };
-            let Some(id_token) = &response.id_token else { return Ok(()) };
+            let (Some(response), Some(grant)) = (&response, &grant) else { return Ok(None) };
+            let Some(id_token) = &response.id_token else { return Ok(None) };
+            if grant.origin == Origin::ClientCredentials {
+                // RFC 6749 section 4.4: nobody signed in, and whoever it names is not asked about.
+                return Ok(None);
+            }
             let (mut pause, mut waited) = (FIRST_RETRY, Duration::ZERO);
             loop {
-                let occasion = Occasion::Refresh { original };
+                let occasion = Occasion::Refresh { original: grant.facts.as_ref() };
                 match provider.verify(id_token, &response.access_token, occasion).await {
                     // The keys cannot be read now. The tokens are kept in memory, as while the store fails.
                     Err(error) if error.passes() => {}
                     // The keys were read a moment ago, and are not read again so soon.
                     Err(ProviderError::IdToken(IdTokenError::UnknownKey)) if waited <= KEY_SET_THROTTLE => {}
-                    verified => return verified.map(drop),
+                    verified => return verified.map(|id_token| Some(id_token.facts)),
                 }
                 tokio::time::sleep(pause).await;
                 waited += pause;
@@ -231,8 +250,8 @@ impl<'a> Flying<'a> {
         }
     }
 
-    fn judged(&mut self, verified: Result<(), ProviderError>) -> Told {
-        Event::Verified(verified.map_err(|error| {
+    fn judged(&mut self, verified: Result<Option<Facts>, ProviderError>) -> Told {
+        Event::Verified(verified.map(|facts| self.facts = facts).map_err(|error| {
             let end = match &error {
                 ProviderError::IdToken(IdTokenError::AnotherOwner(_)) => End::AnotherOwner,
                 _ => End::Unverified,
@@ -303,6 +322,12 @@ impl<'a> Flying<'a> {
         }
         match (landing, self.found, self.why) {
             (Landing::Written | Landing::Found, Some(found), _) => Ok(found.grant),
+            // What the application is refused by its own name is its operator's to mend, and then works at once.
+            (Landing::Unavailable, Some(found), Some(Failure::Provider(ProviderError::Refused(_))))
+                if found.grant.origin == Origin::ClientCredentials =>
+            {
+                Err(NoToken::Consent)
+            }
             (Landing::Unavailable, _, Some(Failure::Provider(why))) => {
                 Err(NoToken::Unavailable(Box::new(why)))
             }
