@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use super::account::ROTATED;
 use super::held_grant::{NoToken, Step, Want, next, read};
+use super::renewal::{FIRST_RETRY, LAST_RETRY, ask, verify};
 use super::sign_in::revoke;
 use crate::ambient::Timestamp;
 use crate::connection::Retention;
 use crate::events::EventCode;
 use crate::grant::{Grant, Lease, Origin, Standing};
-use crate::protocol::id_token::{Facts, IdTokenError, Occasion};
+use crate::protocol::id_token::{Facts, IdTokenError};
 use crate::protocol::token::TokenResponse;
-use crate::provider::{KEY_SET_THROTTLE, ProviderError, cause};
+use crate::provider::{ProviderError, cause};
 use crate::records::GrantPlace;
 use crate::refreshing::{
     Action, Answer, End, Event, Held, LEASE, Landing, Mark, RENEW, Refresher, Row, To, Worth,
@@ -22,10 +23,6 @@ use crate::refreshing::{
 use crate::runtime::Runtime;
 use crate::secret::Secret;
 use crate::store::Version;
-
-/// Between two attempts to write a new generation, or to renew a lease; doubling up to the second.
-const FIRST_RETRY: Duration = Duration::from_millis(50);
-const LAST_RETRY: Duration = Duration::from_secs(2);
 
 type Told = Event<Version, Option<Secret>>;
 
@@ -193,14 +190,10 @@ impl<'a> Flying<'a> {
         let (runtime, want) = (self.runtime, self.want);
         let grant = self.found.as_ref().map(|found| found.grant.clone());
         async move {
-            let Some(grant) = &grant else { return Err(ProviderError::Malformed("there is no grant")) };
-            let connection = runtime.settings.connections.named(&grant.connection);
-            let scopes = match (&want.indicator, connection) {
-                // One token for all APIs that have none of their own.
-                (None, Some(connection)) => &connection.scopes,
-                _ => &want.scopes,
-            };
-            runtime.provider.renew(grant.refresh_token.as_ref(), want.indicator.as_deref(), scopes).await
+            match &grant {
+                Some(grant) => ask(runtime, grant, want).await,
+                None => Err(ProviderError::Malformed("there is no grant")),
+            }
         }
     }
 
@@ -222,30 +215,14 @@ impl<'a> Flying<'a> {
         Event::Answered(answer)
     }
 
-    /// OpenID Connect Core 1.0 section 12.2. An ID token need not come; one that comes must hold.
     fn verified(&self) -> impl Future<Output = Result<Option<Facts>, ProviderError>> + use<'a> {
-        let provider = &self.runtime.provider;
-        let (response, grant) = (self.response.clone(), self.found.as_ref().map(|found| found.grant.clone()));
+        let runtime = self.runtime;
+        let grant = self.found.as_ref().map(|found| found.grant.clone());
+        let response = self.response.clone();
         async move {
-            let (Some(response), Some(grant)) = (&response, &grant) else { return Ok(None) };
-            let Some(id_token) = &response.id_token else { return Ok(None) };
-            if grant.origin == Origin::ClientCredentials {
-                // RFC 6749 section 4.4: nobody signed in, and whoever it names is not asked about.
-                return Ok(None);
-            }
-            let (mut pause, mut waited) = (FIRST_RETRY, Duration::ZERO);
-            loop {
-                let occasion = Occasion::Refresh { original: grant.facts.as_ref() };
-                match provider.verify(id_token, &response.access_token, occasion).await {
-                    // The keys cannot be read now. The tokens are kept in memory, as while the store fails.
-                    Err(error) if error.passes() => {}
-                    // The keys were read a moment ago, and are not read again so soon.
-                    Err(ProviderError::IdToken(IdTokenError::UnknownKey)) if waited <= KEY_SET_THROTTLE => {}
-                    verified => return verified.map(|id_token| Some(id_token.facts)),
-                }
-                tokio::time::sleep(pause).await;
-                waited += pause;
-                pause = (pause * 2).min(LAST_RETRY);
+            match (&grant, &response) {
+                (Some(grant), Some(response)) => verify(runtime, grant, response).await,
+                _ => Ok(None),
             }
         }
     }
