@@ -14,6 +14,7 @@ pub(crate) mod logout;
 pub(crate) mod page;
 pub(crate) mod pending;
 pub(crate) mod refresh;
+pub(crate) mod renewal;
 pub(crate) mod sign_in;
 
 use std::sync::Arc;
