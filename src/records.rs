@@ -205,8 +205,13 @@ impl Records {
     }
 
     /// Until the row is not at this version any more, or the time is over.
-    pub(crate) async fn wait(&self, key: Key, version: Version, within: Duration) -> Result<(), StoreError> {
-        self.store.wait(key, Some(version), within).await
+    pub(crate) async fn wait(
+        &self,
+        key: Key,
+        version: Option<Version>,
+        within: Duration,
+    ) -> Result<(), StoreError> {
+        self.store.wait(key, version, within).await
     }
 
     /// The rows that carry a tag. They may be gone when they are looked at.

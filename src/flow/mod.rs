@@ -7,6 +7,7 @@ pub(crate) mod callback;
 pub(crate) mod connect;
 pub(crate) mod failure;
 pub(crate) mod flight;
+pub(crate) mod frontchannel;
 pub(crate) mod held_grant;
 pub(crate) mod login;
 pub(crate) mod logout;
@@ -14,6 +15,7 @@ pub(crate) mod page;
 pub(crate) mod pending;
 pub(crate) mod refresh;
 pub(crate) mod rendezvous;
+pub(crate) mod renewal;
 pub(crate) mod sign_in;
 
 use std::sync::Arc;
@@ -55,6 +57,9 @@ pub(crate) async fn endpoint(
             connect::end(runtime, &parts, carried.as_ref()).await
         }
         ("granted", &Method::GET | &Method::HEAD) => connect::resumed(runtime, &parts),
+        ("frontchannel-logout", &Method::GET) if runtime.settings.frontchannel_logout => {
+            frontchannel::logout(runtime, &parts.uri).await
+        }
         ("backchannel-logout", _) => backchannel::not_allowed(),
         ("login" | "logout" | "callback" | "connect" | "disconnect" | "granted", _) => not_allowed(endpoint),
         _ => page::plain(StatusCode::NOT_FOUND, "There is nothing here."),
