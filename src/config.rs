@@ -16,10 +16,11 @@ use crate::ambient::{Clock, Random};
 use crate::connection::{Connection, Retention};
 use crate::error::ConfigError;
 use crate::events::Event;
-use crate::hooks::{Hooks, NewLogin, Unauthenticated, Verdict};
+use crate::hooks::{Hooks, LoginChoice, NewLogin, Unauthenticated, Verdict};
 use crate::outbound::Outbound;
 use crate::protocol::authorization::ResponseMode;
 use crate::protocol::token::ClientAuth;
+use crate::provider_config::ProviderConfig;
 use crate::resource::Resource;
 use crate::secret::Secret;
 
@@ -35,6 +36,10 @@ pub struct Config {
     /// The URL that browsers use, with the path where the application is mounted. Cookies, redirects and
     /// return addresses believe this alone, never `Host` or a forwarded header.
     pub public_url: String,
+    /// What the provider of the fields that follow is called where there are several: `default`.
+    pub provider_name: String,
+    /// What people read of it where they choose among several. By default the issuer's host.
+    pub display_name: Option<String>,
     /// The provider's issuer, exactly as it spells it. Without one the development provider is used (feature
     /// `dev-provider`, loopback only).
     pub issuer: Option<String>,
@@ -62,6 +67,8 @@ pub struct Config {
     pub resources: Vec<Resource>,
     /// What people may grant besides.
     pub connections: Vec<Connection>,
+    /// More providers, to sign in at or for connections.
+    pub providers: Vec<ProviderConfig>,
 
     /// Secrets for seals, at least 32 bytes each: the first seals, all open. Without one it is made up at
     /// start, which a durable store refuses.
@@ -89,9 +96,10 @@ pub struct Config {
     /// Where the provider sends browsers after logout; the public URL by default. It must be registered there.
     pub post_logout_url: Option<String>,
 
-    /// Verified e-mails whose owners are admins, compared without case.
+    /// Verified e-mails whose owners are admins, compared without case. With several providers to sign in at each says
+    /// whose word counts, by the provider's name: `work:root@example.org`.
     pub admins: Vec<String>,
-    /// Subjects who are admins.
+    /// Subjects who are admins, `work:248289761001` where there are several providers.
     pub admin_subjects: Vec<String>,
     /// A claim that makes its bearer an admin.
     pub admin_claim: Option<AdminClaim>,
@@ -137,17 +145,22 @@ pub struct AdminClaim {
     pub name: String,
     /// Its value.
     pub value: Value,
+    /// The name of the provider whose word counts, which must be said where people sign in at several.
+    #[serde(default)]
+    pub provider: Option<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             public_url: "http://localhost:3000".to_owned(),
+            provider_name: "default".to_owned(),
+            display_name: None,
             issuer: None,
             client_id: String::new(),
             client_secret: None,
             client_auth: None,
-            scopes: ["openid", "email", "profile"].map(str::to_owned).to_vec(),
+            scopes: default_scopes(),
             response_mode: ResponseMode::default(),
             hosted_domain: None,
             user_info: UserInfo::default(),
@@ -155,6 +168,7 @@ impl Default for Config {
             trusted_audiences: Vec::new(),
             resources: Vec::new(),
             connections: Vec::new(),
+            providers: Vec::new(),
             session_secrets: Vec::new(),
             idle_lifetime: Duration::from_secs(24 * 60 * 60),
             absolute_lifetime: Duration::from_secs(7 * 24 * 60 * 60),
@@ -280,6 +294,13 @@ impl Config {
         self
     }
 
+    /// One more provider.
+    #[must_use]
+    pub fn provider(mut self, provider: ProviderConfig) -> Self {
+        self.providers.push(provider);
+        self
+    }
+
     /// Called when somebody is about to be signed in: it may refuse them, or add claims.
     ///
     /// It runs after the tokens were verified and before anything is stored. When it panics or is too slow the
@@ -312,6 +333,16 @@ impl Config {
         self
     }
 
+    /// Answers where a person must choose among several providers to sign in at. The default is [`LoginChoice::page`].
+    #[must_use]
+    pub fn on_choose(
+        mut self,
+        hook: impl Fn(&[LoginChoice]) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.choose = Some(Arc::new(hook));
+        self
+    }
+
     /// Sends everything that goes to the provider and to APIs through this service, instead of the default
     /// client. It must not follow redirects by itself.
     #[must_use]
@@ -338,6 +369,11 @@ impl Config {
         self.random = random;
         self
     }
+}
+
+/// What says who somebody is.
+pub(crate) fn default_scopes() -> Vec<String> {
+    ["openid", "email", "profile"].map(str::to_owned).to_vec()
 }
 
 /// Comma-separated values without the blanks around them.

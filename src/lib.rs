@@ -134,12 +134,14 @@ mod extract;
 
 mod config;
 pub use config::{AdminClaim, Config, UserInfo};
+mod provider_config;
+pub use provider_config::ProviderConfig;
 mod connection;
 pub use connection::{Connection, Retention};
 mod resource;
 pub use resource::Resource;
 mod hooks;
-pub use hooks::{NewLogin, Unauthenticated, Verdict};
+pub use hooks::{LoginChoice, NewLogin, Unauthenticated, Verdict};
 mod events;
 pub use events::{Event, EventCode};
 mod error;
@@ -151,6 +153,7 @@ pub use ambient::{Clock, Random, Timestamp};
 
 mod admins;
 mod destination;
+mod relying_party;
 mod runtime;
 mod settings;
 
@@ -175,6 +178,7 @@ mod http_client;
 mod outbound;
 pub use outbound::BodyLimit;
 mod provider;
+mod providers;
 
 mod protocol;
 pub use protocol::authorization::{LoginOptions, Prompt, ResponseMode};

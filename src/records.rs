@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::ambient::{Clock, Random, Timestamp};
 use crate::events::{EventCode, Events};
 use crate::grant::{Owner, encode};
+use crate::relying_party::ProviderId;
 use crate::seal::{KeyRing, Place, Purpose, SealError};
 use crate::store::{Key, Record, Store, StoreError, Stored, Tag, Version};
 
@@ -65,6 +66,7 @@ pub(crate) struct Row {
 pub(crate) struct GrantPlace {
     pub(crate) row: Row,
     pub(crate) owner: Owner,
+    pub(crate) provider: ProviderId,
 }
 
 impl GrantPlace {

@@ -8,8 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::ambient::{Clock, Random, Timestamp};
 use crate::config::Config;
-use crate::connection::Registered;
-use crate::connection::Retention;
+use crate::connection::{Connections, Registered, Retention};
 use crate::dev_provider::DevProvider;
 use crate::error::ConfigError;
 use crate::events::{EventCode, Events};
@@ -19,18 +18,20 @@ use crate::hooks::Hooks;
 use crate::http_client::default_client;
 use crate::outbound::Outbound;
 use crate::provider::Provider;
+use crate::providers::Providers;
 use crate::records::GrantPlace;
 use crate::records::{Records, Row};
+use crate::relying_party::DEVELOPMENT_CLIENT;
 use crate::seal::Purpose;
-use crate::session::Sessions;
+use crate::session::{Session, Sessions};
 use crate::session_id::SessionId;
-use crate::settings::{DEVELOPMENT_CLIENT, Settings};
+use crate::settings::Settings;
 use crate::store::{Key, Store, StoreError};
 
 /// Everything that requests share.
 pub(crate) struct Runtime {
     pub(crate) settings: Settings,
-    pub(crate) provider: Arc<Provider>,
+    pub(crate) providers: Providers,
     pub(crate) records: Records,
     pub(crate) sessions: Sessions,
     pub(crate) flights: Flights,
@@ -82,12 +83,17 @@ impl Runtime {
             );
         }
         let outbound = outbound.with_development(development.clone());
-        let relying_party = settings.relying_party.clone();
-        let provider = Provider::new(relying_party, outbound.clone(), events.clone(), clock.clone());
+        let providers = Providers::new(settings.relying_parties.iter().map(|relying_party| {
+            Provider::new(relying_party.clone(), outbound.clone(), events.clone(), clock.clone())
+        }));
         Ok(Arc::new(Self {
-            sessions: Sessions::new(settings.idle_lifetime, settings.max_staleness),
+            sessions: Sessions::new(
+                settings.idle_lifetime,
+                settings.max_staleness,
+                providers.login_issuers(),
+            ),
             records: Records::new(store, keys, clock.clone(), random.clone(), events),
-            provider: Arc::new(provider),
+            providers,
             flights: Flights::default(),
             settings,
             outbound,
@@ -123,8 +129,27 @@ impl Runtime {
         };
         let encoded = owner.encoded();
         let index = self.records.index().await?;
-        let key = Key(index.hash(&[b"grant", &encoded, connection.name.as_bytes(), home]));
-        Ok(GrantPlace { row: Row { purpose: Purpose::Grant, key, owner: encoded }, owner })
+        // What one provider has granted is nothing at another, whatever the connection is called.
+        let issuer = self.providers.get(connection.provider).relying_party.issuer.as_bytes();
+        let key = Key(index.hash(&[b"grant", &encoded, issuer, connection.name.as_bytes(), home]));
+        let row = Row { purpose: Purpose::Grant, key, owner: encoded };
+        Ok(GrantPlace { row, owner, provider: connection.provider })
+    }
+
+    /// The provider of a grant: where it came from, and where it is refreshed and revoked.
+    pub(crate) fn provider_of(&self, place: &GrantPlace) -> &Arc<Provider> {
+        self.providers.get(place.provider)
+    }
+
+    /// Where the person of a session signed in; `None` when people do not sign in there any more.
+    pub(crate) fn signed_in_at(&self, session: &Session) -> Option<&Arc<Provider>> {
+        self.providers.of_issuer(&session.issuer)
+    }
+
+    /// What the person of a session may grant.
+    pub(crate) fn connections_of(&self, session: &Session) -> Option<&Connections> {
+        let provider = self.signed_in_at(session)?;
+        Some(self.settings.connections(provider.relying_party.id))
     }
 
     /// Deletes what has expired, now and then. Called where records are made: what nobody fills needs no emptying.
@@ -164,7 +189,7 @@ impl Runtime {
 }
 
 fn development(settings: &Settings, clock: &Clock, random: &Random) -> Result<DevProvider, String> {
-    let relying_party = &settings.relying_party;
+    let relying_party = &settings.relying_parties[0];
     let secret = relying_party.client_secret.as_ref().map(crate::secret::Secret::expose_secret);
     DevProvider::embedded(
         &relying_party.issuer,

@@ -8,7 +8,7 @@ use serde::Serialize;
 use url::Url;
 
 use crate::ambient::Timestamp;
-use crate::connection::{Registered, Source};
+use crate::connection::{Connections, Registered, Source};
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
@@ -104,7 +104,9 @@ impl UserTokens {
     ///
     /// [`ErrorKind::Unavailable`] while the provider is away, [`ErrorKind::NoTokenForUrl`] when it has no UserInfo.
     pub async fn user_info_url(&self) -> Result<String, Error> {
-        let metadata = self.runtime().provider.metadata().await;
+        let provider =
+            self.runtime().signed_in_at(&self.session).ok_or_else(|| self.state.unauthenticated())?;
+        let metadata = provider.metadata().await;
         let metadata =
             metadata.map_err(|error| Error::unavailable("the provider is not available", error))?;
         metadata.userinfo_endpoint.as_ref().map(Url::to_string).ok_or_else(Error::no_token_for_url)
@@ -119,8 +121,7 @@ impl UserTokens {
     /// [`ErrorKind::ConsentRequired`] when one is missing, [`ErrorKind::NoSuchConnection`] when there is no such
     /// resource or scope, and as [`UserTokens::for_url`].
     pub async fn require_scopes(&self, resource: &str, scopes: &[&str]) -> Result<(), Error> {
-        let connections = &self.runtime().settings.connections;
-        let named = connections.resources().named(resource);
+        let named = self.connections()?.resources().named(resource);
         let source = named.map(|(connection, resource)| Source::new(connection, resource));
         let source = source.ok_or_else(|| Error::no_such_connection("there is no resource of this name"))?;
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
@@ -183,7 +184,7 @@ impl UserTokens {
     /// As [`UserTokens::status`].
     pub async fn list(&self) -> Result<Vec<ConnectionStatus>, Error> {
         let mut list = Vec::new();
-        for connection in self.runtime().settings.connections.others() {
+        for connection in self.connections()?.others() {
             list.push(self.status(&connection.name).await?);
         }
         Ok(list)
@@ -213,7 +214,7 @@ impl UserTokens {
     /// As [`UserTokens::disconnect`], at the first that fails.
     pub async fn disconnect_all(&self) -> Result<Vec<(String, Disconnected)>, Error> {
         let mut ended = Vec::new();
-        for connection in self.runtime().settings.connections.others() {
+        for connection in self.connections()?.others() {
             ended.push((connection.name.clone(), self.disconnect(&connection.name).await?));
         }
         Ok(ended)
@@ -248,18 +249,18 @@ impl UserTokens {
     /// Where the token for a URL comes from; `None` when it gets none.
     pub(crate) fn source(&self, url: &Url) -> Option<Source> {
         let runtime = self.runtime();
-        if let Some((connection, resource)) = runtime.settings.connections.resources().covering(url) {
+        if let Some((connection, resource)) = self.connections().ok()?.resources().covering(url) {
             return Some(Source::new(connection, resource));
         }
-        let metadata = runtime.provider.known_metadata()?;
+        let metadata = runtime.signed_in_at(&self.session)?.known_metadata()?;
         let user_info = metadata.userinfo_endpoint.as_ref()?;
         (user_info == url).then(|| Source::without_resource(LOGIN))
     }
 
     /// Whether all of these scopes may be asked for at the source's connection.
     pub(crate) fn may_ask(&self, source: &Source, scopes: &[String]) -> bool {
-        let connection = self.runtime().settings.connections.named(&source.connection);
-        connection.is_some_and(|connection| scopes.iter().all(|scope| connection.knows(scope)))
+        let connection = self.registered(&source.connection);
+        connection.is_ok_and(|connection| scopes.iter().all(|scope| connection.knows(scope)))
     }
 
     /// The error that asks the person for what is missing. A person who was asked for all
@@ -304,8 +305,13 @@ impl UserTokens {
     }
 
     fn registered(&self, connection: &str) -> Result<&Registered, Error> {
-        let named = self.runtime().settings.connections.named(connection);
+        let named = self.connections()?.named(connection);
         named.ok_or_else(|| Error::no_such_connection("there is no connection of this name"))
+    }
+
+    /// What the person may grant, where they signed in.
+    fn connections(&self) -> Result<&Connections, Error> {
+        self.runtime().connections_of(&self.session).ok_or_else(|| self.state.unauthenticated())
     }
 
     async fn require_session(&self) -> Result<(), Error> {

@@ -12,7 +12,7 @@ use crate::grant::{Grant, Lease, Standing};
 use crate::outbound::CALL_DEADLINE;
 use crate::protocol::id_token::{IdTokenError, Occasion};
 use crate::protocol::token::TokenResponse;
-use crate::provider::{KEY_SET_THROTTLE, ProviderError, cause};
+use crate::provider::{KEY_SET_THROTTLE, Provider, ProviderError, cause};
 use crate::records::GrantPlace;
 use crate::runtime::Runtime;
 use crate::store::{StoreError, Version};
@@ -45,7 +45,7 @@ pub(crate) async fn refresh(
             continue;
         }
         // First the keys: nothing is spent for an answer that could not be verified, and no lease runs out for them.
-        if let Err(error) = runtime.provider.ready().await {
+        if let Err(error) = runtime.provider_of(place).ready().await {
             runtime.events().emit(EventCode::RefreshFailed, place.user(), cause(&error));
             return Err(NoToken::Unavailable(Box::new(error)));
         }
@@ -74,7 +74,7 @@ struct Spend<'a> {
 
 impl Spend<'_> {
     async fn run(self) -> Result<Grant, NoToken> {
-        let provider = &self.runtime.provider;
+        let provider = self.provider();
         let indicator = self.want.indicator.as_deref();
         let Some(refresh_token) = &self.grant.refresh_token else { return Err(NoToken::Consent) };
         let mut answer = provider.refresh(refresh_token, indicator, &self.want.scopes).await;
@@ -108,10 +108,10 @@ impl Spend<'_> {
                 }
                 _ => (Standing::Refused, EventCode::RefreshRefused),
             };
-            let runtime = self.runtime;
+            let provider = Arc::clone(self.provider());
             let ended = self.end_unless_newer(standing, code, &cause(&error)).await;
             // Only now: a provider that is slow to revoke must not keep the grant usable.
-            revoke(runtime, &response).await;
+            revoke(&provider, &response).await;
             return ended;
         }
         let next = self.grant.refreshed(&response, self.want.indicator.as_deref(), self.runtime.now());
@@ -126,7 +126,7 @@ impl Spend<'_> {
                     // Deleted while the provider was asked: nothing is brought back.
                     Ok(None) => {
                         if self.may_be_revoked() {
-                            revoke(self.runtime, &response).await;
+                            revoke(self.provider(), &response).await;
                         }
                         return Err(NoToken::Consent);
                     }
@@ -155,7 +155,7 @@ impl Spend<'_> {
         let (mut pause, mut waited) = (FIRST_RETRY, Duration::ZERO);
         loop {
             let occasion = Occasion::Refresh { original: &self.grant.facts };
-            match self.runtime.provider.verify(id_token, &response.access_token, occasion).await {
+            match self.provider().verify(id_token, &response.access_token, occasion).await {
                 // The keys cannot be read now. The tokens are kept in memory, as while the store fails.
                 Err(error) if error.passes() => {}
                 // The keys were read a moment ago, and are not read again so soon.
@@ -212,10 +212,15 @@ impl Spend<'_> {
 
     /// What ended with its session is revoked only where logout does so: elsewhere one token may take all with it.
     fn may_be_revoked(&self) -> bool {
-        let settings = &self.runtime.settings;
-        let connection = settings.connections.named(&self.grant.connection);
-        settings.revoke_at_logout
+        let relying_party = &self.provider().relying_party;
+        let connection = self.runtime.settings.connections(relying_party.id).named(&self.grant.connection);
+        relying_party.revoke_at_logout
             || connection.is_some_and(|connection| connection.retention == Retention::User)
+    }
+
+    /// Where the grant came from. Its refresh token goes nowhere else.
+    fn provider(&self) -> &Arc<Provider> {
+        self.runtime.provider_of(self.place)
     }
 
     async fn write(&self, expected: Version, grant: &Grant) -> Result<Option<Version>, StoreError> {

@@ -2,6 +2,7 @@
 //! act; what is right is decided in `protocol`, `grant` and `destination`.
 
 pub(crate) mod callback;
+pub(crate) mod choose;
 pub(crate) mod connect;
 pub(crate) mod failure;
 pub(crate) mod flight;
@@ -33,9 +34,14 @@ pub(crate) async fn endpoint(
     if let (Some(provider), true) = (&runtime.development, is_development(endpoint)) {
         return provider.handle(Request::from_parts(parts, body));
     }
+    // `callback/{name}`: with several providers, each has a redirect URI of its own.
+    let (endpoint, at) = match endpoint.strip_prefix("callback/") {
+        Some(name) => ("callback", Some(name)),
+        None => (endpoint, None),
+    };
     match (endpoint, &parts.method) {
         ("login", &Method::GET | &Method::HEAD) => login::start(runtime, &parts).await,
-        ("callback", &Method::GET | &Method::POST) => callback::finish(runtime, parts, body).await,
+        ("callback", &Method::GET | &Method::POST) => callback::finish(runtime, at, parts, body).await,
         ("logout", &Method::GET | &Method::HEAD | &Method::POST) => logout::logout(runtime, &parts).await,
         ("connect", &Method::GET | &Method::HEAD) => connect::start(runtime, &parts).await,
         ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => connect::end(runtime, &parts).await,

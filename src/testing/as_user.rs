@@ -15,6 +15,7 @@ use tower::{BoxError, Layer, Service, service_fn};
 
 use super::sessions::start;
 use crate::config::Config;
+use crate::connection::Connections;
 use crate::flow::connect::owner;
 use crate::grant::{Grant, Standing, TokenSet};
 use crate::protocol::id_token::Facts;
@@ -130,7 +131,8 @@ impl AsUser {
     }
 
     async fn grant(&self, runtime: &Runtime, session: &Session) {
-        let login = runtime.settings.connections.login();
+        let login = runtime.connections_of(session).and_then(Connections::login);
+        let login = login.unwrap_or_else(|| panic!("people sign in"));
         let place = runtime.grant_place(owner(session), login, session.id).await;
         let place = place.unwrap_or_else(|error| panic!("{error}"));
         let token_sets = self.tokens.iter().map(|(indicator, access_token)| TokenSet {
