@@ -3,6 +3,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde::Serialize;
+
 use crate::ambient::{Clock, Timestamp};
 
 /// After failures the source is asked again no later than this.
@@ -22,6 +24,19 @@ struct State<T> {
     failures: u32,
 }
 
+/// How something that is needed stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Readiness {
+    /// It is here.
+    Ready,
+    /// What was read earlier serves on; reading it again failed.
+    Stale,
+    /// It is not here.
+    Unavailable,
+}
+
 /// The source failed a moment ago and is not asked again yet.
 #[derive(Debug)]
 pub(crate) struct Pausing;
@@ -34,6 +49,15 @@ impl<T> Fetched<T> {
 
     pub(crate) fn value(&self) -> Option<Arc<T>> {
         self.state().value.clone()
+    }
+
+    pub(crate) fn readiness(&self) -> Readiness {
+        let state = self.state();
+        match (&state.value, state.failures) {
+            (Some(_), 0) => Readiness::Ready,
+            (Some(_), _) => Readiness::Stale,
+            (None, _) => Readiness::Unavailable,
+        }
     }
 
     /// Whether there is a value and it is time to ask the source again all the same.

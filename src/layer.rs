@@ -13,6 +13,8 @@ use tower::{Layer, Service};
 use crate::config::Config;
 use crate::error::{ConfigError, Error};
 use crate::flow::page;
+use crate::health::{Health, health};
+use crate::mode::Ownership;
 use crate::runtime::Runtime;
 use crate::service::OidcService;
 use crate::store::Store;
@@ -33,7 +35,7 @@ impl OidcLayer {
     ///
     /// Everything that is wrong with the configuration, at once.
     pub fn per_user(config: Config, store: impl Store) -> Result<Self, ConfigError> {
-        Ok(Self { runtime: Runtime::new(config, Arc::new(store))? })
+        Ok(Self { runtime: Runtime::new(Ownership::per_user(), config, Arc::new(store))? })
     }
 
     /// Puts the layer around a service, such as a whole router: the outermost place, and the quickest.
@@ -54,6 +56,26 @@ impl OidcLayer {
         self.runtime.tasks.close();
         self.runtime.tasks.wait().await;
         self.runtime.tasks.reopen();
+    }
+
+    /// Whether the store, the provider and its keys are there, for the application's own readiness route. It takes two
+    /// seconds at most, and asks the provider no oftener than logins do.
+    ///
+    /// ```
+    /// # use axum::{Json, extract::State, http::StatusCode};
+    /// # use tower_oidc::{Health, OidcLayer};
+    /// async fn ready(State(auth): State<OidcLayer>) -> (StatusCode, Json<Health>) {
+    ///     let health = auth.health().await;
+    ///     let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    ///     (status, Json(health))
+    /// }
+    /// # let _: axum::Router<OidcLayer> = axum::Router::new().route("/ready", axum::routing::get(ready));
+    /// ```
+    ///
+    /// Mount it outside the layer, or below it where probes send no cookies: a request with a session's cookie waits
+    /// for the store before it comes to any handler.
+    pub async fn health(&self) -> Health {
+        health(&self.runtime).await
     }
 
     /// Deletes records that have expired, and returns how many. They count for nothing already; this makes room.

@@ -153,6 +153,7 @@ pub use ambient::{Clock, Random, Timestamp};
 
 mod admins;
 mod destination;
+mod mode;
 mod relying_party;
 mod runtime;
 mod settings;
@@ -170,12 +171,16 @@ mod session_id;
 pub mod store;
 
 mod fetched;
+mod health;
+pub use health::{Health, ProviderHealth, Readiness};
 #[cfg(feature = "http-client")]
 mod http_client;
 #[cfg(not(feature = "http-client"))]
 #[path = "absent/http_client.rs"]
 mod http_client;
 mod outbound;
+#[cfg(any(feature = "http-client", feature = "postgres"))]
+mod roots;
 pub use outbound::BodyLimit;
 mod provider;
 mod providers;

@@ -12,7 +12,7 @@ use url::Url;
 
 use crate::ambient::Clock;
 use crate::events::{EventCode, Events};
-use crate::fetched::{Fetched, Pausing};
+use crate::fetched::{Fetched, Pausing, Readiness};
 use crate::outbound::{CALL_DEADLINE, Outbound, OutboundError, PROVIDER_BODY};
 use crate::protocol::id_token::{Expected, IdToken, IdTokenError, Occasion, verify};
 use crate::protocol::json;
@@ -160,6 +160,11 @@ impl Provider {
     pub(crate) async fn ready(self: &Arc<Self>) -> Result<(), ProviderError> {
         let metadata = self.metadata().await?;
         self.keys.get_or_fetch(async || self.fetch_keys(&metadata).await).await.map(drop)
+    }
+
+    /// How its metadata and its keys stand here.
+    pub(crate) fn readiness(&self) -> (Readiness, Readiness) {
+        (self.metadata.readiness(), self.keys.readiness())
     }
 
     /// Verifies an ID token with the provider's keys, which are read again once where a key is unknown.

@@ -17,6 +17,10 @@ impl Providers {
         &self.0[id.0]
     }
 
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Arc<Provider>> {
+        self.0.iter()
+    }
+
     /// Where the person of a session signed in; `None` when people do not sign in there any more.
     pub(crate) fn of_issuer(&self, issuer: &str) -> Option<&Arc<Provider>> {
         self.logins().find(|provider| provider.relying_party.issuer == issuer)

@@ -21,6 +21,9 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// The last moment that databases with signed integers can hold.
 pub(crate) const FOREVER: Timestamp = Timestamp::from_millis(i64::MAX as u64);
 
+/// What the index key's row is named after.
+const INDEX_KEY: &str = "tower-oidc index key";
+
 /// Reads and writes records.
 pub(crate) struct Records {
     store: Arc<dyn Store>,
@@ -72,9 +75,7 @@ pub(crate) struct GrantPlace {
 impl GrantPlace {
     /// For events.
     pub(crate) fn user(&self) -> Option<(&str, &str)> {
-        match &self.owner {
-            Owner::User { issuer, subject } => Some((issuer, subject)),
-        }
+        self.owner.user()
     }
 }
 
@@ -193,7 +194,7 @@ impl Records {
         if let Some(index) = self.index.get() {
             return Ok(*index);
         }
-        let key = Key(Sha256::digest("tower-oidc index key").into());
+        let key = Key(Sha256::digest(INDEX_KEY).into());
         let row = Row { purpose: Purpose::IndexKey, key, owner: Vec::new() };
         loop {
             match self.load::<[u8; 32]>(&row).await? {
@@ -216,6 +217,12 @@ impl Records {
                 }
             }
         }
+    }
+
+    /// Whether the store answers, and the secrets open what it holds.
+    pub(crate) async fn probe(&self) -> Result<(), StoreError> {
+        self.index().await?;
+        self.version(Key(Sha256::digest(INDEX_KEY).into())).await.map(drop)
     }
 
     /// The index key, where [`Records::index`] was asked before.

@@ -16,14 +16,14 @@ use crate::flow::connect::{self, Disconnected, disconnect};
 use crate::flow::held_grant::{NoToken, Want, stored};
 use crate::flow::refresh::access_token;
 use crate::grant::{Grant, LOGIN, Standing};
+use crate::mode::Holder;
 use crate::protocol::authorization::LoginOptions;
-use crate::provider::bearer;
+use crate::provider::{Provider, bearer};
 use crate::records::GrantPlace;
 use crate::request_state::RequestState;
 use crate::resource;
 use crate::runtime::Runtime;
 use crate::secret::Secret;
-use crate::session::Session;
 
 /// The OAuth tokens of the person who is signed in at this request: fresh, and for registered URLs only.
 ///
@@ -35,7 +35,7 @@ use crate::session::Session;
 #[derive(Clone)]
 pub struct UserTokens {
     state: RequestState,
-    session: Arc<Session>,
+    holder: Holder,
 }
 
 /// How a connection stands.
@@ -46,10 +46,15 @@ pub struct ConnectionStatus {
     pub name: String,
     /// Whether its tokens can be used.
     pub state: ConnectionState,
+    /// The name of the provider at which it is granted.
+    pub provider: String,
     /// What was granted, which may be less than was asked for.
     pub scopes: Vec<String>,
-    /// The account that granted it: its subject at the provider.
+    /// The account that granted it: its subject at the provider. At another provider than the login's it need not be
+    /// the person's own subject.
     pub account: Option<String>,
+    /// The provider's issuer, under which the account is that subject.
+    pub issuer: Option<String>,
 }
 
 /// Whether a connection's tokens can be used.
@@ -68,10 +73,8 @@ pub enum ConnectionState {
 
 impl UserTokens {
     pub(crate) fn from_state(state: &RequestState) -> Result<Self, Error> {
-        match &state.session {
-            Some(session) => Ok(Self { session: Arc::clone(session), state: state.clone() }),
-            None => Err(state.unauthenticated()),
-        }
+        let holder = state.runtime.ownership.holder(state)?;
+        Ok(Self { holder, state: state.clone() })
     }
 
     /// For services without axum: from the extensions of a request that came through the layer.
@@ -104,9 +107,7 @@ impl UserTokens {
     ///
     /// [`ErrorKind::Unavailable`] while the provider is away, [`ErrorKind::NoTokenForUrl`] when it has no UserInfo.
     pub async fn user_info_url(&self) -> Result<String, Error> {
-        let provider =
-            self.runtime().signed_in_at(&self.session).ok_or_else(|| self.state.unauthenticated())?;
-        let metadata = provider.metadata().await;
+        let metadata = self.provider()?.metadata().await;
         let metadata =
             metadata.map_err(|error| Error::unavailable("the provider is not available", error))?;
         metadata.userinfo_endpoint.as_ref().map(Url::to_string).ok_or_else(Error::no_token_for_url)
@@ -174,7 +175,8 @@ impl UserTokens {
     pub async fn status(&self, connection: &str) -> Result<ConnectionStatus, Error> {
         let registered = self.registered(connection)?.clone();
         let (_, grant) = self.grant(connection).await?;
-        Ok(ConnectionStatus::of(&registered, grant, self.runtime().now()))
+        let provider = &self.runtime().providers.get(registered.provider).relying_party.name;
+        Ok(ConnectionStatus::of(&registered, provider, grant, self.runtime().now()))
     }
 
     /// How every connection stands, besides the login's own.
@@ -248,11 +250,10 @@ impl UserTokens {
 
     /// Where the token for a URL comes from; `None` when it gets none.
     pub(crate) fn source(&self, url: &Url) -> Option<Source> {
-        let runtime = self.runtime();
         if let Some((connection, resource)) = self.connections().ok()?.resources().covering(url) {
             return Some(Source::new(connection, resource));
         }
-        let metadata = runtime.signed_in_at(&self.session)?.known_metadata()?;
+        let metadata = self.provider().ok()?.known_metadata()?;
         let user_info = metadata.userinfo_endpoint.as_ref()?;
         (user_info == url).then(|| Source::without_resource(LOGIN))
     }
@@ -301,7 +302,7 @@ impl UserTokens {
     }
 
     async fn place(&self, connection: &Registered) -> Result<GrantPlace, Error> {
-        Ok(self.runtime().grant_place(connect::owner(&self.session), connection, self.session.id).await?)
+        Ok(self.runtime().grant_place(self.holder.owner(), connection, self.holder.session()).await?)
     }
 
     fn registered(&self, connection: &str) -> Result<&Registered, Error> {
@@ -311,12 +312,17 @@ impl UserTokens {
 
     /// What the person may grant, where they signed in.
     fn connections(&self) -> Result<&Connections, Error> {
-        self.runtime().connections_of(&self.session).ok_or_else(|| self.state.unauthenticated())
+        Ok(self.runtime().settings.connections(self.provider()?.relying_party.id))
+    }
+
+    fn provider(&self) -> Result<&Arc<Provider>, Error> {
+        self.holder.provider(self.runtime()).ok_or_else(|| self.state.unauthenticated())
     }
 
     async fn require_session(&self) -> Result<(), Error> {
+        let Some(session) = self.holder.session() else { return Ok(()) };
         let runtime = self.runtime();
-        match runtime.sessions.find(self.session.id, &runtime.records, runtime.now()).await? {
+        match runtime.sessions.find(session, &runtime.records, runtime.now()).await? {
             Some(_) => Ok(()),
             None => Err(self.state.unauthenticated()),
         }
@@ -328,10 +334,13 @@ impl UserTokens {
 }
 
 impl ConnectionStatus {
-    fn of(connection: &Registered, grant: Option<Grant>, now: Timestamp) -> Self {
-        let name = connection.name.clone();
+    fn of(connection: &Registered, provider: &str, grant: Option<Grant>, now: Timestamp) -> Self {
+        let (name, provider) = (connection.name.clone(), provider.to_owned());
         match grant {
-            None => Self { name, state: ConnectionState::Missing, scopes: Vec::new(), account: None },
+            None => {
+                let (state, scopes) = (ConnectionState::Missing, Vec::new());
+                Self { name, state, provider, scopes, account: None, issuer: None }
+            }
             Some(grant) => {
                 // Providers grant `openid` without saying so, and `offline_access` by a refresh token.
                 let silent = |scope: &String| matches!(scope.as_str(), "openid" | "offline_access");
@@ -341,7 +350,8 @@ impl ConnectionStatus {
                     Standing::Good if whole && grant.can_serve(now) => ConnectionState::Connected,
                     _ => ConnectionState::NeedsConsent,
                 };
-                Self { name, state, scopes: grant.scopes, account: Some(grant.facts.subject) }
+                let (account, issuer) = (Some(grant.facts.subject), Some(grant.facts.issuer));
+                Self { name, state, provider, scopes: grant.scopes, account, issuer }
             }
         }
     }
@@ -349,7 +359,7 @@ impl ConnectionStatus {
 
 impl fmt::Debug for UserTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UserTokens").field("subject", &self.session.subject).finish_non_exhaustive()
+        f.debug_struct("UserTokens").field("owner", &self.holder.owner()).finish_non_exhaustive()
     }
 }
 

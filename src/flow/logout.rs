@@ -124,7 +124,7 @@ pub(crate) async fn end_session(runtime: &Arc<Runtime>, id: SessionId) -> Result
         signed_in_at.map(|provider| runtime.settings.connections(provider.relying_party.id).all());
     let connections = connections.into_iter().flatten();
     for connection in connections.filter(|connection| connection.retention == Retention::Session) {
-        let place = runtime.grant_place(owner.clone(), connection, id).await?;
+        let place = runtime.grant_place(owner.clone(), connection, Some(id)).await?;
         end_grant(runtime, &place).await;
     }
     Ok(Some(record.id_token))

@@ -169,7 +169,7 @@ async fn store(
     }
     let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
     let login = login_at(runtime, verified.provider)?;
-    let place = runtime.grant_place(owner, login, id).await?;
+    let place = runtime.grant_place(owner, login, Some(id)).await?;
     let grant = new_grant(&place, login, &login.scopes, verified, now);
     keep_grant(runtime, &place, login.retention, grant, record.ends_at).await?;
     runtime.sessions.start(id, record, &runtime.records, now).await?;

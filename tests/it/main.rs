@@ -5,6 +5,7 @@
 mod support;
 
 // The rules of the house: what each module must not know.
+mod health;
 mod house;
 
 // A person signs in: requests, pending logins, what a callback must refuse.
@@ -20,6 +21,8 @@ mod lying_provider;
 mod session;
 // The same while the store is away, slow or full, and while somebody signs out.
 mod session_store;
+// Records that survive: every store under the contract's suite, and what is particular to each.
+mod stores;
 // A person signs out, here and at the provider.
 mod logout;
 // Who they are, and what they may.
@@ -39,6 +42,8 @@ mod leaks;
 
 // Connections beside the login: whose they are, how long they live, how they end.
 mod connections;
+// Several providers: chosen by name, never mixed up, each person of one; accounts linked at others.
+mod providers;
 // Consent as `?`: to the provider and back to the same page, and never round in circles.
 mod consent;
 // The outgoing side: where a token goes, and where it does not.

@@ -9,6 +9,7 @@
 //! - [`resource`]: an API that records which token came
 //! - [`store`]: a store that watches, and breaks when told
 //! - [`app`]: an application with the layer, served in that world
+//! - [`postgres`]: a PostgreSQL of its own
 //! - [`process`] and [`http`]: the demo and other programs as processes, over real sockets
 
 #![allow(dead_code, unused_imports, reason = "a tool box: each test takes what it needs")]
@@ -26,6 +27,7 @@ pub mod html;
 pub mod http;
 pub mod net;
 pub mod params;
+pub mod postgres;
 pub mod process;
 pub mod provider;
 pub mod resource;

@@ -2,6 +2,11 @@
 
 #![expect(clippy::expect_used, reason = "a suite fails by panicking")]
 
+mod several;
+pub use several::check_two;
+
+mod torn;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,8 +29,12 @@ pub async fn check<S: Store>(store: Arc<S>) {
     expiry_collects_only_what_expired(&*store).await;
     contents_are_kept_to_the_byte(&*store).await;
     one_of_many_swaps_wins(&store).await;
+    one_of_many_creations_wins(&store).await;
+    a_row_that_changes_is_always_found(&store).await;
     wait_returns_when_the_row_changes(&store).await;
     wait_returns_at_its_deadline(&*store).await;
+    torn::dropped_futures_leave_rows_whole(&*store).await;
+    several::changes_are_heard(&store, &*store).await;
 }
 
 fn key(name: u8) -> Key {
@@ -160,6 +169,43 @@ async fn one_of_many_swaps_wins<S: Store>(store: &Arc<S>) {
     }
     assert_eq!(winners, 1, "of simultaneous swaps at one version exactly one succeeds");
     store.delete(key(21), None).await.expect("delete works");
+}
+
+async fn one_of_many_creations_wins<S: Store>(store: &Arc<S>) {
+    let attempts = (0..16).map(|_| {
+        let store = Arc::clone(store);
+        tokio::spawn(async move { store.swap(key(27), None, record("mine", &[Tag([16; 32])])).await })
+    });
+    let mut winners = Vec::new();
+    for attempt in attempts.collect::<Vec<_>>() {
+        winners.extend(attempt.await.expect("no panic").expect("swap works"));
+    }
+    assert_eq!(winners.len(), 1, "of simultaneous creations exactly one succeeds");
+    let stored = store.load(key(27)).await.expect("load works").expect("the row is there");
+    assert_eq!(stored.version, winners[0], "and its version is the row's");
+    assert_eq!(store.find(Tag([16; 32])).await.expect("find works"), [key(27)], "found once");
+    store.delete(key(27), None).await.expect("delete works");
+}
+
+async fn a_row_that_changes_is_always_found<S: Store>(store: &Arc<S>) {
+    let [subject, sid] = [Tag([17; 32]), Tag([18; 32])];
+    let mut version = write(&**store, key(28), None, record("0", &[subject])).await;
+    let writer = {
+        let store = Arc::clone(store);
+        tokio::spawn(async move {
+            for round in 0..20 {
+                let tags: &[Tag] = if round % 2 == 0 { &[sid, subject] } else { &[subject] };
+                version = write(&*store, key(28), Some(version), record("n", tags)).await;
+            }
+        })
+    };
+    while !writer.is_finished() {
+        let found = store.find(subject).await.expect("find works");
+        assert_eq!(found, [key(28)], "a tag that stays with its record is found at any moment");
+        tokio::task::yield_now().await;
+    }
+    writer.await.expect("no panic");
+    store.delete(key(28), None).await.expect("delete works");
 }
 
 async fn wait_returns_when_the_row_changes<S: Store>(store: &Arc<S>) {
