@@ -103,7 +103,12 @@ mod postgres;
 #[cfg(feature = "postgres")]
 pub use self::postgres::PostgresStore;
 
-#[cfg(any(feature = "sqlite", feature = "postgres"))]
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+pub use self::redis::RedisStore;
+
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod changes;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod columns;

@@ -10,6 +10,7 @@
 //! - [`store`]: a store that watches, and breaks when told
 //! - [`app`]: an application with the layer, served in that world
 //! - [`postgres`]: a PostgreSQL of its own
+//! - [`redis`]: a Redis of its own
 //! - [`process`] and [`http`]: the demo and other programs as processes, over real sockets
 
 #![allow(dead_code, unused_imports, reason = "a tool box: each test takes what it needs")]
@@ -30,6 +31,7 @@ pub mod params;
 pub mod postgres;
 pub mod process;
 pub mod provider;
+pub mod redis;
 pub mod resource;
 pub mod store;
 
