@@ -14,6 +14,7 @@ use tower::{BoxError, Service};
 
 use crate::ambient::{Clock, Random};
 use crate::connection::{Connection, Retention};
+use crate::environment::Environment;
 use crate::error::ConfigError;
 use crate::events::Event;
 use crate::hooks::{Hooks, LoginChoice, NewLogin, Unauthenticated, Verdict};
@@ -221,6 +222,13 @@ impl Config {
     /// separated). A secret may stand in a file instead that `OIDC_CLIENT_SECRET_FILE` or
     /// `SESSION_SECRET_FILE` names.
     ///
+    /// `OIDC_PROVIDERS` names more providers, comma separated: for `work` there are `OIDC_WORK_ISSUER`,
+    /// `OIDC_WORK_CLIENT_ID`, `OIDC_WORK_CLIENT_SECRET` (or `…_FILE`), `OIDC_WORK_SCOPES`, `OIDC_WORK_RESPONSE_MODE`
+    /// (where they are not set, what `OIDC_SCOPES` and `OIDC_RESPONSE_MODE` say), `OIDC_WORK_DISPLAY_NAME`, and
+    /// `OIDC_WORK_LOGIN` (`false`: for connections alone). Without `OIDC_ISSUER` the first of the list is the first
+    /// provider; otherwise that one is called `default`, and `OIDC_DISPLAY_NAME` on the page where people choose. With
+    /// several providers to sign in at, each of `ADMINS` says whose word counts: `work:root@example.org`.
+    ///
     /// # Errors
     ///
     /// Everything that cannot be read, at once.
@@ -236,46 +244,27 @@ impl Config {
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         let mut problems = Vec::new();
-        let variable =
-            |name: &str| variable(name).map(|value| value.trim().to_owned()).filter(|v| !v.is_empty());
-        let mut secret = |name: &str| {
-            let file = variable(&format!("{name}_FILE"));
-            match (variable(name), file) {
-                (Some(_), Some(_)) => {
-                    problems.push(format!("{name} and {name}_FILE are both set: remove one"));
-                    None
-                }
-                (value, None) => value,
-                (None, Some(path)) => match std::fs::read_to_string(&path) {
-                    Ok(contents) => Some(contents.trim().to_owned()),
-                    Err(error) => {
-                        problems.push(format!("{name}_FILE ({path}) cannot be read: {error}"));
-                        None
-                    }
-                },
-            }
-        };
-        config.client_secret = secret("OIDC_CLIENT_SECRET").map(Secret::from);
-        config.session_secrets = secret("SESSION_SECRET").map(|list| listed(&list)).unwrap_or_default();
-        config.issuer = variable("OIDC_ISSUER");
-        config.ca_file = variable("OIDC_CA_FILE").map(PathBuf::from);
-        config.admins = variable("ADMINS").map(|list| listed(&list)).unwrap_or_default();
-        if let Some(public_url) = variable("PUBLIC_URL") {
+        let environment = Environment::new(variable);
+        config.client_secret = environment.secret("OIDC_CLIENT_SECRET", &mut problems).map(Secret::from);
+        config.session_secrets =
+            environment.secret("SESSION_SECRET", &mut problems).map(|list| listed(&list)).unwrap_or_default();
+        config.issuer = environment.value("OIDC_ISSUER");
+        config.ca_file = environment.value("OIDC_CA_FILE").map(PathBuf::from);
+        config.admins = environment.value("ADMINS").map(|list| listed(&list)).unwrap_or_default();
+        if let Some(public_url) = environment.value("PUBLIC_URL") {
             config.public_url = public_url;
         }
-        if let Some(client_id) = variable("OIDC_CLIENT_ID") {
+        if let Some(client_id) = environment.value("OIDC_CLIENT_ID") {
             config.client_id = client_id;
         }
-        if let Some(scopes) = variable("OIDC_SCOPES") {
+        if let Some(scopes) = environment.value("OIDC_SCOPES") {
             config.scopes = scopes.split_whitespace().map(str::to_owned).collect();
         }
-        match variable("OIDC_RESPONSE_MODE").as_deref() {
-            None | Some("query") => {}
-            Some("form_post") => config.response_mode = ResponseMode::FormPost,
-            Some(other) => {
-                problems.push(format!("OIDC_RESPONSE_MODE is {other:?}: use query or form_post"));
-            }
+        if let Some(mode) = response_mode(&environment, "OIDC_RESPONSE_MODE", &mut problems) {
+            config.response_mode = mode;
         }
+        config.display_name = environment.value("OIDC_DISPLAY_NAME");
+        ProviderConfig::add_from(&environment, &mut config, &mut problems);
         ConfigError::check(problems)?;
         Ok(config)
     }
@@ -376,8 +365,23 @@ pub(crate) fn default_scopes() -> Vec<String> {
     ["openid", "email", "profile"].map(str::to_owned).to_vec()
 }
 
+pub(crate) fn response_mode<F: Fn(&str) -> Option<String>>(
+    environment: &Environment<F>,
+    name: &str,
+    problems: &mut Vec<String>,
+) -> Option<ResponseMode> {
+    match environment.value(name)?.as_str() {
+        "query" => Some(ResponseMode::Query),
+        "form_post" => Some(ResponseMode::FormPost),
+        other => {
+            problems.push(format!("{name} is {other:?}: use query or form_post"));
+            None
+        }
+    }
+}
+
 /// Comma-separated values without the blanks around them.
-fn listed<T: From<String>>(list: &str) -> Vec<T> {
+pub(crate) fn listed<T: From<String>>(list: &str) -> Vec<T> {
     list.split(',')
         .map(str::trim)
         .filter(|item| !item.is_empty())
@@ -431,6 +435,57 @@ mod tests {
         assert_eq!(config.admins, ["a@x.test", "b@x.test"]);
         assert_eq!(config.response_mode, ResponseMode::FormPost);
         assert!(!format!("{config:?}").contains("first-secret"));
+    }
+
+    #[test]
+    fn more_providers_are_read_by_name() {
+        let work = [
+            ("OIDC_PROVIDERS", "work, at-home"),
+            ("OIDC_WORK_ISSUER", "https://work.test"),
+            ("OIDC_WORK_CLIENT_ID", "w"),
+            ("OIDC_WORK_CLIENT_SECRET", "ws"),
+            ("OIDC_WORK_DISPLAY_NAME", "Work"),
+            ("OIDC_AT_HOME_ISSUER", "https://home.test"),
+            ("OIDC_AT_HOME_CLIENT_ID", "h"),
+            ("OIDC_AT_HOME_LOGIN", "false"),
+            ("OIDC_AT_HOME_RESPONSE_MODE", "form_post"),
+            ("OIDC_SCOPES", "openid groups"),
+        ];
+        let config = from(&work).unwrap();
+        assert_eq!(
+            (config.provider_name.as_str(), config.issuer.as_deref()),
+            ("work", Some("https://work.test"))
+        );
+        assert_eq!((config.client_id.as_str(), config.client_secret), ("w", Some("ws".into())));
+        assert_eq!(config.display_name.as_deref(), Some("Work"));
+        let [home] = config.providers.as_slice() else { panic!("{:?}", config.providers) };
+        assert_eq!((home.name.as_str(), home.login, home.client_secret.is_none()), ("at-home", false, true));
+        assert_eq!((home.response_mode, &home.scopes), (ResponseMode::FormPost, &config.scopes));
+
+        let beside =
+            from(&[&work[..], &[("OIDC_ISSUER", "https://op.test"), ("OIDC_CLIENT_ID", "c")]].concat());
+        let beside = beside.unwrap();
+        let names: Vec<_> = beside.providers.iter().map(|provider| provider.name.as_str()).collect();
+        assert_eq!((beside.provider_name.as_str(), names), ("default", vec!["work", "at-home"]));
+    }
+
+    #[test]
+    fn what_is_missing_of_a_provider_is_named() {
+        let refused = |variables: &[(&str, &str)]| from(variables).unwrap_err().problems().join("\n");
+        let nothing = refused(&[("OIDC_PROVIDERS", "work")]);
+        assert!(nothing.contains("OIDC_WORK_ISSUER") && nothing.contains("OIDC_WORK_CLIENT_ID"), "{nothing}");
+        let whole = [
+            ("OIDC_PROVIDERS", "work"),
+            ("OIDC_WORK_ISSUER", "https://w.test"),
+            ("OIDC_WORK_CLIENT_ID", "w"),
+        ];
+        let with = |more: (&'static str, &'static str)| refused(&[&whole[..], &[more]].concat());
+        assert!(from(&whole).is_ok());
+        assert!(with(("OIDC_WORK_LOGIN", "no")).contains("OIDC_WORK_LOGIN"));
+        assert!(with(("OIDC_WORK_LOGIN", "false")).contains("nobody signs in"));
+        assert!(with(("OIDC_WORK_RESPONSE_MODE", "fragment")).contains("OIDC_WORK_RESPONSE_MODE"));
+        assert!(with(("OIDC_CLIENT_ID", "left over")).contains("OIDC_ISSUER"));
+        assert!(with(("OIDC_CLIENT_SECRET", "left over")).contains("OIDC_ISSUER"));
     }
 
     #[test]

@@ -90,6 +90,8 @@ pub enum Retention {
 #[derive(Clone, Debug)]
 pub(crate) struct Connections {
     all: Vec<Registered>,
+    /// What people are asked for who sign in.
+    sign_in: Option<Registered>,
     resources: Resources,
 }
 
@@ -101,6 +103,9 @@ pub(crate) struct Registered {
     pub(crate) provider: ProviderId,
     /// Everything that is asked for.
     pub(crate) scopes: Vec<String>,
+    /// What it asks for by itself, and what its resources ask for.
+    own_scopes: Vec<String>,
+    api_scopes: Vec<String>,
     /// What may be asked for later.
     pub(crate) optional_scopes: Vec<String>,
     pub(crate) indicators: Vec<String>,
@@ -181,12 +186,43 @@ impl Connections {
                 .extend(connection.resources.iter().map(|resource| (connection.name.as_str(), resource)));
         }
         let resources = Resources::check(&resources, problems);
-        Self { all, resources }
+        let sign_in = all.iter().find(|connection| connection.name == LOGIN).cloned();
+        Self { all, sign_in, resources }
+    }
+
+    /// The tokens are an account's: nobody who signs in is asked for them. `by_hand`: a person grants them all the
+    /// same, with a login of their own.
+    pub(crate) fn serve_account(&mut self, by_hand: bool) {
+        if let Some(sign_in) = &mut self.sign_in {
+            sign_in.scopes = vec!["openid".to_owned()];
+            let own = sign_in.own_scopes.iter().filter(|scope| *scope != "offline_access");
+            own.for_each(|scope| push_new(&mut sign_in.scopes, scope));
+            sign_in.optional_scopes.clear();
+            sign_in.indicators.clear();
+        }
+        for connection in &mut self.all {
+            // An account has no session that its grants could end with.
+            connection.retention = Retention::User;
+            if !by_hand {
+                // OpenID Connect Core 1.0 sections 5.4 and 11: these are about a person.
+                let personal = ["openid", "profile", "email", "address", "phone", "offline_access"];
+                connection.scopes.retain(|scope| !personal.contains(&scope.as_str()));
+                // What the configuration asks for beside its resources is what a login asks for.
+                if connection.name == LOGIN {
+                    connection.scopes.clone_from(&connection.api_scopes);
+                }
+            }
+        }
     }
 
     /// The login itself; `None` where nobody signs in.
     pub(crate) fn login(&self) -> Option<&Registered> {
         self.named(LOGIN)
+    }
+
+    /// What a login asks for, where that is not all that is granted at the login's provider; `None` where nobody signs in.
+    pub(crate) fn sign_in(&self) -> Option<&Registered> {
+        self.sign_in.as_ref()
     }
 
     pub(crate) fn others(&self) -> impl Iterator<Item = &Registered> {
@@ -213,6 +249,10 @@ impl Registered {
         for scope in std::iter::once(&"openid".to_owned()).chain(&connection.scopes).chain(asked) {
             push_new(&mut scopes, scope);
         }
+        let mut api_scopes = Vec::new();
+        for scope in connection.resources.iter().flat_map(|resource| &resource.scopes) {
+            push_new(&mut api_scopes, scope);
+        }
         let mut optional_scopes = Vec::new();
         for scope in connection.resources.iter().flat_map(|resource| &resource.optional_scopes) {
             push_new(&mut optional_scopes, scope);
@@ -226,6 +266,8 @@ impl Registered {
             name: connection.name.clone(),
             provider,
             scopes,
+            own_scopes: connection.scopes.clone(),
+            api_scopes,
             optional_scopes,
             indicators: connection
                 .resources

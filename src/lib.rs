@@ -29,7 +29,7 @@
 //! | | kept on the server | nothing kept on the server |
 //! |---|---|---|
 //! | each user has their own | [`OidcLayer::per_user`] with [`MemoryStore`](store::MemoryStore), or a [`Store`](store::Store) of your own | not there yet |
-//! | one account serves the application | not there yet | not there yet |
+//! | one account serves the application | [`OidcLayer::single_user`] with a durable [`Store`](store::Store) | [`OidcLayer::single_user`] with [`MemoryStore`](store::MemoryStore), for client credentials |
 //!
 //! # What is promised
 //!
@@ -140,6 +140,8 @@ mod connection;
 pub use connection::{Connection, Retention};
 mod resource;
 pub use resource::Resource;
+mod account;
+pub use account::{Account, AccountState, AccountStatus};
 mod hooks;
 pub use hooks::{LoginChoice, NewLogin, Unauthenticated, Verdict};
 mod events;
@@ -153,6 +155,7 @@ pub use ambient::{Clock, Random, Timestamp};
 
 mod admins;
 mod destination;
+mod environment;
 mod mode;
 mod relying_party;
 mod runtime;
@@ -161,6 +164,7 @@ mod settings;
 mod flow;
 pub use flow::connect::Disconnected;
 
+mod changes;
 mod cookie;
 mod flights;
 mod grant;

@@ -2,7 +2,8 @@
 
 use serde::Deserialize;
 
-use crate::config::{Config, UserInfo, default_scopes};
+use crate::config::{Config, UserInfo, default_scopes, listed, response_mode};
+use crate::environment::Environment;
 use crate::protocol::authorization::ResponseMode;
 use crate::protocol::token::ClientAuth;
 use crate::resource::Resource;
@@ -116,6 +117,84 @@ impl ProviderConfig {
     pub fn resource(mut self, resource: Resource) -> Self {
         self.resources.push(resource);
         self
+    }
+
+    /// Those that `OIDC_PROVIDERS` names, the first of which is the first of all where no other is configured.
+    pub(crate) fn add_from<F: Fn(&str) -> Option<String>>(
+        environment: &Environment<F>,
+        config: &mut Config,
+        problems: &mut Vec<String>,
+    ) {
+        let names: Vec<String> =
+            environment.value("OIDC_PROVIDERS").map(|list| listed(&list)).unwrap_or_default();
+        let read: Vec<_> = names.iter().map(|name| Self::read(environment, name, config, problems)).collect();
+        let mut providers = read.into_iter();
+        if config.issuer.is_none()
+            && let Some(first) = providers.next()
+        {
+            if !config.client_id.is_empty() || config.client_secret.is_some() {
+                problems.push(
+                    "OIDC_CLIENT_ID or OIDC_CLIENT_SECRET is set without OIDC_ISSUER: set all or none"
+                        .to_owned(),
+                );
+            }
+            if !first.login {
+                problems.push(format!(
+                    "OIDC_PROVIDERS begins with {:?}, where nobody signs in: begin with one for logins",
+                    first.name
+                ));
+            }
+            first.become_first(config);
+        }
+        config.providers.extend(providers);
+    }
+
+    fn read<F: Fn(&str) -> Option<String>>(
+        environment: &Environment<F>,
+        name: &str,
+        config: &Config,
+        problems: &mut Vec<String>,
+    ) -> Self {
+        let variable = |end: &str| format!("OIDC_{}_{end}", name.to_ascii_uppercase().replace('-', "_"));
+        let mut required = |end: &str| {
+            environment.value(&variable(end)).unwrap_or_else(|| {
+                problems.push(format!("{} is missing: OIDC_PROVIDERS names {name}", variable(end)));
+                String::new()
+            })
+        };
+        let (issuer, client_id) = (required("ISSUER"), required("CLIENT_ID"));
+        let client_secret = environment.secret(&variable("CLIENT_SECRET"), problems).map(Secret::from);
+        let mode = response_mode(environment, &variable("RESPONSE_MODE"), problems);
+        let scopes = environment.value(&variable("SCOPES"));
+        let login = match environment.value(&variable("LOGIN")).as_deref() {
+            None | Some("true") => true,
+            Some("false") => false,
+            Some(other) => {
+                problems.push(format!("{} is {other:?}: use true or false", variable("LOGIN")));
+                true
+            }
+        };
+        Self {
+            client_secret,
+            login,
+            display_name: environment.value(&variable("DISPLAY_NAME")),
+            scopes: scopes.map_or_else(
+                || config.scopes.clone(),
+                |scopes| scopes.split_whitespace().map(str::to_owned).collect(),
+            ),
+            response_mode: mode.unwrap_or(config.response_mode),
+            ..Self::new(name, issuer, client_id, "")
+        }
+    }
+
+    fn become_first(self, config: &mut Config) {
+        config.provider_name = self.name;
+        config.display_name = self.display_name;
+        config.issuer = Some(self.issuer);
+        config.client_id = self.client_id;
+        config.client_secret = self.client_secret;
+        config.scopes = self.scopes;
+        config.response_mode = self.response_mode;
     }
 
     /// The provider that stands in the configuration's own fields.

@@ -16,7 +16,7 @@ use crate::flights::Flights;
 use crate::grant::Owner;
 use crate::hooks::Hooks;
 use crate::http_client::default_client;
-use crate::mode::Ownership;
+use crate::mode::{Holder, Ownership};
 use crate::outbound::Outbound;
 use crate::provider::Provider;
 use crate::providers::Providers;
@@ -57,10 +57,14 @@ const UNANSWERED: u32 = 3;
 impl Runtime {
     pub(crate) fn new(
         ownership: Ownership,
-        config: Config,
+        mut config: Config,
         store: Arc<dyn Store>,
     ) -> Result<Arc<Self>, ConfigError> {
-        let (settings, keys, made_up) = Settings::check(&config, store.is_durable())?;
+        ownership.prepare(&mut config);
+        let refused = ownership.problems(&config, store.is_durable());
+        let checked = Settings::check(&config, store.is_durable());
+        let (mut settings, keys, made_up) = ConfigError::join(checked, refused)?;
+        settings.connections.iter_mut().for_each(|connections| ownership.arrange(connections));
         let Config { hooks, outbound, clock, random, ca_file, issuer, .. } = config;
         let events = hooks.events.clone();
         let mut problems = Vec::new();
@@ -129,7 +133,16 @@ impl Runtime {
         connection: &Registered,
         session: Option<SessionId>,
     ) -> Result<GrantPlace, StoreError> {
-        let session = session.map(|session| session.row().key);
+        self.grant_place_in(owner, connection, session.map(|session| session.row().key)).await
+    }
+
+    /// The same, where a session is known by its row alone.
+    pub(crate) async fn grant_place_in(
+        &self,
+        owner: Owner,
+        connection: &Registered,
+        session: Option<Key>,
+    ) -> Result<GrantPlace, StoreError> {
         let home: &[u8] = match (connection.retention, &session) {
             (Retention::Session, Some(Key(session))) => session,
             (Retention::Session, None) | (Retention::User, _) => &[],
@@ -140,7 +153,16 @@ impl Runtime {
         let issuer = self.providers.get(connection.provider).relying_party.issuer.as_bytes();
         let key = Key(index.hash(&[b"grant", &encoded, issuer, connection.name.as_bytes(), home]));
         let row = Row { purpose: Purpose::Grant, key, owner: encoded };
-        Ok(GrantPlace { row, owner, provider: connection.provider })
+        Ok(GrantPlace { row, owner, provider: connection.provider, connection: connection.name.clone() })
+    }
+
+    /// Where a holder's grant at a connection lies.
+    pub(crate) async fn place_of(
+        &self,
+        holder: &Holder,
+        connection: &Registered,
+    ) -> Result<GrantPlace, StoreError> {
+        self.grant_place(holder.owner(), connection, holder.session()).await
     }
 
     /// The provider of a grant: where it came from, and where it is refreshed and revoked.
@@ -148,15 +170,19 @@ impl Runtime {
         self.providers.get(place.provider)
     }
 
+    /// The connection of a grant.
+    pub(crate) fn connection_of(&self, place: &GrantPlace) -> Option<&Registered> {
+        self.settings.connections(place.provider).named(&place.connection)
+    }
+
     /// Where the person of a session signed in; `None` when people do not sign in there any more.
     pub(crate) fn signed_in_at(&self, session: &Session) -> Option<&Arc<Provider>> {
         self.providers.of_issuer(&session.issuer)
     }
 
-    /// What the person of a session may grant.
-    pub(crate) fn connections_of(&self, session: &Session) -> Option<&Connections> {
-        let provider = self.signed_in_at(session)?;
-        Some(self.settings.connections(provider.relying_party.id))
+    /// What a holder may be granted.
+    pub(crate) fn connections_of(&self, holder: &Holder) -> Option<&Connections> {
+        Some(self.settings.connections(holder.provider(self)?.relying_party.id))
     }
 
     /// Deletes what has expired, now and then. Called where records are made: what nobody fills needs no emptying.

@@ -29,7 +29,7 @@ pub(crate) struct Settings {
     mounted_base: String,
     pub(crate) relying_parties: Vec<RelyingParty>,
     /// What people may grant, by where they signed in.
-    connections: Vec<Connections>,
+    pub(crate) connections: Vec<Connections>,
     pub(crate) cookies: CookieStyle,
     pub(crate) session_cookie: String,
     pub(crate) admins: Admins,

@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
+use super::account;
 use super::failure::LoginFailure;
 use super::login::{Ask, Parameters, begin, query, session_id};
 use super::page;
@@ -17,6 +18,7 @@ use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::grant::{Consent, Grant};
+use crate::mode::Holder;
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::token::scopes;
 use crate::records::GrantPlace;
@@ -87,11 +89,17 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
         },
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
     };
-    let connection = runtime.connections_of(&session).and_then(|connections| connections.named(name));
+    let connections = runtime.connections_of(&runtime.ownership.granted_to(&session));
+    let connection = connections.and_then(|connections| connections.named(name));
     let Some(connection) = connection.filter(|connection| more.iter().all(|scope| connection.knows(scope)))
     else {
         return bad_request("There is no such scope to be asked for.");
     };
+    if let Some(answer) =
+        account::refusal(runtime, &session).or_else(|| account::confirmation(runtime, parts, connection))
+    {
+        return answer;
+    }
     let granted = match granted(runtime, connection, &session).await {
         Ok(granted) => granted,
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
@@ -112,9 +120,9 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
 async fn granted(
     runtime: &Runtime,
     connection: &Registered,
-    session: &Session,
+    session: &Arc<Session>,
 ) -> Result<Vec<String>, StoreError> {
-    let place = runtime.grant_place(session.owner(), connection, Some(session.id)).await?;
+    let place = runtime.place_of(&runtime.ownership.granted_to(session), connection).await?;
     Ok(match runtime.records.load::<Grant>(&place.row).await? {
         Loaded::Found(found) if found.value.owner == place.owner => found.value.scopes,
         _ => Vec::new(),
@@ -147,7 +155,8 @@ pub(crate) async fn keep(
     session: Arc<Session>,
     verified: Verified<'_>,
 ) -> Result<(), LoginFailure> {
-    if let Err(refusal) = is_theirs(&session, &verified) {
+    let holder = runtime.ownership.granted_to(&session);
+    if let Err(refusal) = is_theirs(&holder, &verified) {
         revoke(verified.provider, verified.tokens).await;
         return Err(refusal);
     }
@@ -157,7 +166,7 @@ pub(crate) async fn keep(
         return Err(LoginFailure::SessionOver);
     }
     let now = runtime.now();
-    let place = runtime.grant_place(session.owner(), connection, Some(session.id)).await?;
+    let place = runtime.place_of(&holder, connection).await?;
     let mut grant = new_grant(&place, connection, &asked.scopes, &verified, now);
     grant.consent = Some(asked);
     keep_grant(runtime, &place, connection.retention, grant, session.ends_at).await?;
@@ -167,9 +176,10 @@ pub(crate) async fn keep(
 
 /// Whether what was granted is the person's to keep. At the provider where they signed in it is, when it is that
 /// account's; at another one they link whichever account they can sign in to there.
-fn is_theirs(session: &Session, verified: &Verified<'_>) -> Result<(), LoginFailure> {
+fn is_theirs(holder: &Holder, verified: &Verified<'_>) -> Result<(), LoginFailure> {
     let facts = &verified.id_token.facts;
-    if facts.issuer == *session.issuer && facts.subject != *session.subject {
+    let is_another = |(issuer, subject)| facts.issuer == issuer && facts.subject != subject;
+    if holder.person().is_some_and(is_another) {
         return Err(LoginFailure::AccountMismatch);
     }
     is_of_domain(verified)
@@ -250,16 +260,23 @@ pub(crate) async fn end(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes
         runtime.events().emit(EventCode::CrossSiteRefused, None, "a disconnection");
         return page::plain(StatusCode::FORBIDDEN, "Another site asked to take this access back.");
     }
+    let session = match session_id(runtime, &parts.headers) {
+        Some(id) => runtime.sessions.find(id, &runtime.records, runtime.now()).await,
+        None => Ok(None),
+    };
+    if let Ok(Some(session)) = &session
+        && let Some(answer) = account::refusal(runtime, session)
+    {
+        return answer;
+    }
     let ended = async {
-        let Some(id) = session_id(runtime, &parts.headers) else { return Ok(None) };
-        let Some(session) = runtime.sessions.find(id, &runtime.records, runtime.now()).await? else {
-            return Ok(None);
-        };
-        let connections = runtime.connections_of(&session);
+        let Some(session) = session? else { return Ok(None) };
+        let holder = runtime.ownership.granted_to(&session);
+        let connections = runtime.connections_of(&holder);
         let Some(connection) = connections.and_then(|connections| connections.named(name)) else {
             return Ok(None);
         };
-        let place = runtime.grant_place(session.owner(), connection, Some(session.id)).await?;
+        let place = runtime.place_of(&holder, connection).await?;
         disconnect(runtime, place, &connection.name).await.map(Some)
     };
     match ended.await {

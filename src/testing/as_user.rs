@@ -15,11 +15,11 @@ use tower::{BoxError, Layer, Service, service_fn};
 
 use super::sessions::start;
 use crate::config::Config;
-use crate::connection::Connections;
-use crate::grant::{Grant, Standing, TokenSet};
+use crate::grant::{Grant, Origin, Standing, TokenSet};
 use crate::mode::Ownership;
 use crate::protocol::id_token::Facts;
 use crate::records::FOREVER;
+use crate::relying_party::ProviderId;
 use crate::request_state::{Head, RequestState};
 use crate::resource::Resource;
 use crate::runtime::Runtime;
@@ -131,7 +131,7 @@ impl AsUser {
     }
 
     async fn grant(&self, runtime: &Runtime, session: &Session) {
-        let login = runtime.connections_of(session).and_then(Connections::login);
+        let login = runtime.settings.connections(ProviderId::FIRST).login();
         let login = login.unwrap_or_else(|| panic!("people sign in"));
         let place = runtime.grant_place(session.owner(), login, Some(session.id)).await;
         let place = place.unwrap_or_else(|error| panic!("{error}"));
@@ -145,16 +145,17 @@ impl AsUser {
         let grant = Grant {
             owner: place.owner.clone(),
             connection: login.name.clone(),
+            origin: Origin::Consent,
             generation: 1,
             refresh_token: None,
-            facts: Facts {
+            facts: Some(Facts {
                 issuer: ISSUER.to_owned(),
                 subject: session.subject.to_string(),
                 issued_at: runtime.now().as_secs(),
                 auth_time: None,
                 authorized_party: None,
                 nonce: None,
-            },
+            }),
             scopes: login.scopes.clone(),
             token_sets: token_sets.collect(),
             lease: None,
