@@ -37,6 +37,7 @@ pub(crate) struct Settings {
     pub(crate) absolute_lifetime: Duration,
     pub(crate) login_lifetime: Duration,
     pub(crate) max_staleness: Duration,
+    pub(crate) frontchannel_logout: bool,
     pub(crate) post_logout_url: Url,
     trusted_origins: Vec<String>,
 }
@@ -99,6 +100,7 @@ impl Settings {
             absolute_lifetime: config.absolute_lifetime,
             login_lifetime: config.login_lifetime,
             max_staleness: config.max_staleness,
+            frontchannel_logout: config.frontchannel_logout,
             public_url,
             origin,
             mounted_base: format!("{mount}{base}"),

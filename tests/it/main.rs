@@ -58,6 +58,8 @@ mod single_user;
 
 // The demo as a process, with the development provider that it brings.
 mod demo;
+// The demo with one account for everybody, as a process.
+mod single_user_demo;
 // The demo as a process, over real sockets, against the real `oidc-provider`.
 mod real_provider;
 // Connections, resources and refreshes against it, by an application in this process.
