@@ -87,7 +87,7 @@ impl CurrentUser {
         let profile = self.session.profile();
         let email = profile.email.as_deref().map(|email| (email, profile.email_verified));
         let claims = || self.session.all_claims_or(|| self.shown_claims());
-        self.runtime.settings.admins.include(self.subject(), email, claims)
+        self.runtime.settings.admins.include((self.issuer(), self.subject()), email, claims)
     }
 
     /// Everything that the provider and the login hook said about the person, decoded into a type of your own.

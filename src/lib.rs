@@ -134,6 +134,8 @@ mod extract;
 
 mod config;
 pub use config::{AdminClaim, Config, UserInfo};
+mod provider_config;
+pub use provider_config::ProviderConfig;
 mod connection;
 pub use connection::{Connection, Retention};
 mod resource;
@@ -141,7 +143,7 @@ pub use resource::Resource;
 mod account;
 pub use account::{Account, AccountState, AccountStatus};
 mod hooks;
-pub use hooks::{NewLogin, Unauthenticated, Verdict};
+pub use hooks::{LoginChoice, NewLogin, Unauthenticated, Verdict};
 mod events;
 pub use events::{Event, EventCode};
 mod error;
@@ -155,6 +157,7 @@ mod admins;
 mod destination;
 mod environment;
 mod mode;
+mod relying_party;
 mod runtime;
 mod settings;
 
@@ -188,6 +191,7 @@ mod outbound;
 mod roots;
 pub use outbound::BodyLimit;
 mod provider;
+mod providers;
 
 mod protocol;
 pub use protocol::authorization::{LoginOptions, Prompt, ResponseMode};

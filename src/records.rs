@@ -13,6 +13,7 @@ use crate::carried::CarriedPlace;
 use crate::changes::{Changes, Listener};
 use crate::events::{EventCode, Events};
 use crate::grant::{Grant, Owner, encode};
+use crate::relying_party::ProviderId;
 use crate::seal::{KeyRing, Place, Purpose, SealError};
 use crate::store::{Key, Record, Store, StoreError, Stored, Tag, Version};
 
@@ -71,6 +72,7 @@ pub(crate) struct Row {
 pub(crate) struct GrantPlace {
     pub(crate) row: Row,
     pub(crate) owner: Owner,
+    pub(crate) provider: ProviderId,
     pub(crate) connection: String,
     /// Where browsers carry their grants: the row is where processes meet.
     pub(crate) carried: Option<CarriedPlace>,

@@ -39,6 +39,8 @@ pub(crate) struct Sessions {
     remembered: Cache<SessionId, Arc<Session>, UnitWeighter, BuildHasherDefault<FirstWord>>,
     idle_lifetime: Duration,
     max_staleness: Duration,
+    /// Where people sign in.
+    issuers: Vec<String>,
     changes: Arc<Changes>,
     /// Where browsers keep their sessions themselves.
     carried: Option<CarriedSessions>,
@@ -48,11 +50,12 @@ impl Sessions {
     pub(crate) fn new(
         idle_lifetime: Duration,
         max_staleness: Duration,
+        issuers: Vec<String>,
         carried: Option<CarriedSessions>,
     ) -> Self {
         let (weighter, hasher) = (UnitWeighter, BuildHasherDefault::default());
         let remembered = Cache::with(1024, REMEMBERED, weighter, hasher, DefaultLifecycle::default());
-        Self { remembered, idle_lifetime, max_staleness, changes: Arc::default(), carried }
+        Self { remembered, idle_lifetime, max_staleness, issuers, changes: Arc::default(), carried }
     }
 
     /// The session that a cookie's value stands for, as far as this process knows.
@@ -174,6 +177,8 @@ impl Sessions {
     ) -> Result<Option<Arc<Session>>, StoreError> {
         let heard = self.listen(records);
         match records.load::<SessionRecord>(&id.row()).await? {
+            // The operator has taken the provider away, and with it what it said. It may come back.
+            Loaded::Found(found) if !self.issuers.contains(&found.value.issuer) => Ok(None),
             Loaded::Found(found) => {
                 // Public ids are made under it, in places that cannot wait. Where the secrets open neither it nor
                 // the session, nobody is signed in, and that is no error.
@@ -207,7 +212,8 @@ impl Sessions {
             }
         };
         // The store was asked before: a session that ended meanwhile stays ended.
-        if session.has_ended() || now >= session.expires_at(self.idle_lifetime) {
+        let is_ours = self.issuers.iter().any(|issuer| **issuer == *session.issuer);
+        if session.has_ended() || now >= session.expires_at(self.idle_lifetime) || !is_ours {
             return Ok(None);
         }
         session.life.confirm(heard, now);
@@ -369,7 +375,12 @@ mod tests {
             let ring = KeyRing::new(&["secret".into()]);
             let records =
                 Records::new(Arc::new(store.clone()), ring, clock, Random::system(), Events::default());
-            Self { sessions: Sessions::new(IDLE, Duration::from_secs(2), None), records, store, now }
+            Self {
+                sessions: Sessions::new(IDLE, Duration::from_secs(2), vec!["https://op.test".into()], None),
+                records,
+                store,
+                now,
+            }
         }
 
         fn now(&self) -> Timestamp {

@@ -72,7 +72,9 @@ pub(crate) fn problems(config: &Config) -> Vec<String> {
     for connection in config.connections.iter().filter(|one| one.retention == Retention::User) {
         kept(&format!("connection {:?}", connection.name));
     }
-    if config.response_mode == ResponseMode::FormPost && !config.connections.is_empty() {
+    let mut modes =
+        config.providers.iter().map(|provider| provider.response_mode).chain([config.response_mode]);
+    if modes.any(|mode| mode == ResponseMode::FormPost) && !config.connections.is_empty() {
         problems.push(
             "response_mode is form_post, and in stateless mode connections need what the browser carries, which it \
              does not send with another site's form: use ResponseMode::Query"
@@ -162,6 +164,7 @@ impl Carried {
         let settings = &runtime.settings;
         let identity = Identity::new(id, record, &Profile::of(&record.claims));
         let bound = bound(&id, &grant.owner);
+        let bound_grant = bound_grant(&id, &grant.owner, &record.issuer);
         let idle_end = runtime.now().plus(settings.idle_lifetime).min(record.ends_at);
         let session =
             self.seal(Purpose::CarriedSession, &settings.session_cookie, &[], idle_end, &identity)?;
@@ -170,7 +173,7 @@ impl Carried {
             self.seal(Purpose::CarriedClaims, &runtime.claims_name(&id), &bound, record.ends_at, &claims)?;
         let grant_name = runtime.grant_name(&id, LOGIN);
         let grant = CarriedGrant::new(grant);
-        let grant = self.seal(Purpose::CarriedGrant, &grant_name, &bound, record.ends_at, &grant)?;
+        let grant = self.seal(Purpose::CarriedGrant, &grant_name, &bound_grant, record.ends_at, &grant)?;
         // A session is one cookie: it is opened before anything else is looked for.
         let fits = session.len() == 1;
         let begun: Vec<SetText> = session.into_iter().chain(claims).chain(grant).collect();
@@ -323,6 +326,11 @@ fn tag(id: &[u8; 32]) -> String {
 /// What seals are bound to besides their name: the session, and whose it is.
 fn bound(id: &[u8; 32], owner: &Owner) -> Vec<u8> {
     encode(&[b"carried", id, &owner.encoded()])
+}
+
+/// The same for a grant of the provider of this issuer: what one has granted is nothing at another.
+fn bound_grant(id: &[u8; 32], owner: &Owner, issuer: &str) -> Vec<u8> {
+    encode(&[b"carried", id, &owner.encoded(), issuer.as_bytes()])
 }
 
 impl Runtime {

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::contents::CarriedGrant;
 use super::texts::TextPlace;
-use super::{Carried, Noted, TooLarge, bound};
+use super::{Carried, Noted, TooLarge, bound_grant};
 use crate::ambient::Timestamp;
 use crate::events::EventCode;
 use crate::grant::{Grant, Owner};
+use crate::records::GrantPlace;
 use crate::runtime::Runtime;
 use crate::seal::{Purpose, SealError};
 use crate::session::Session;
@@ -28,6 +29,8 @@ pub(super) struct Home {
     /// The session with which the grant ends.
     session: Option<Arc<Session>>,
     pub(super) connection: String,
+    /// Who granted it.
+    issuer: String,
     row: Key,
     pub(super) until: Timestamp,
 }
@@ -42,7 +45,7 @@ impl Home {
     }
 
     pub(super) fn bound(&self) -> Vec<u8> {
-        bound(&self.id, &self.owner)
+        bound_grant(&self.id, &self.owner, &self.issuer)
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -52,19 +55,16 @@ impl Home {
 
 impl CarriedPlace {
     /// Of a session's owner.
-    pub(crate) fn of_session(
-        carried: &Arc<Carried>,
-        session: &Arc<Session>,
-        connection: &str,
-        row: Key,
-    ) -> Self {
+    pub(crate) fn of_session(carried: &Arc<Carried>, session: &Arc<Session>, place: &GrantPlace) -> Self {
+        let issuer = &carried.runtime.provider_of(place).relying_party.issuer;
         let home = Home {
             id: session.id.bytes(),
             owner: session.owner(),
             until: session.ends_at,
             session: Some(Arc::clone(session)),
-            connection: connection.to_owned(),
-            row,
+            connection: place.connection.clone(),
+            issuer: issuer.clone(),
+            row: place.row.key,
         };
         Self { carried: Arc::clone(carried), home: Arc::new(home) }
     }
