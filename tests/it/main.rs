@@ -12,6 +12,7 @@ mod house;
 mod login;
 // One refresh for one expiry, whatever fails, hangs up or happens at once.
 mod refresh;
+mod replicas;
 // Calls to APIs: where the token goes, what redirects and refusals do.
 mod api_client;
 // A provider that lies, in every listed way: what must be refused, and what must work all the same.

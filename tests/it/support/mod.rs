@@ -9,6 +9,7 @@
 //! - [`resource`]: an API that records which token came
 //! - [`store`]: a store that watches, and breaks when told
 //! - [`app`]: an application with the layer, served in that world
+//! - [`socket`]: that network for other processes, and a balancer before them
 //! - [`process`] and [`http`]: the demo and other programs as processes, over real sockets
 
 #![allow(dead_code, unused_imports, reason = "a tool box: each test takes what it needs")]
@@ -25,10 +26,12 @@ pub mod fault;
 pub mod html;
 pub mod http;
 pub mod net;
+pub mod nginx;
 pub mod params;
 pub mod process;
 pub mod provider;
 pub mod resource;
+pub mod socket;
 pub mod store;
 
 mod tests;
