@@ -18,6 +18,10 @@ pub(crate) const LOGIN: &str = "login";
 pub(crate) enum Owner {
     /// The person whom this issuer calls so.
     User { issuer: String, subject: String },
+    /// The account that serves the whole application, under the name that the configuration gives it.
+    Account { name: String },
+    /// A browser in which nobody need be signed in.
+    Visitor { id: [u8; 32] },
 }
 
 impl Owner {
@@ -25,6 +29,16 @@ impl Owner {
     pub(crate) fn encoded(&self) -> Vec<u8> {
         match self {
             Self::User { issuer, subject } => encode(&[b"user", issuer.as_bytes(), subject.as_bytes()]),
+            Self::Account { name } => encode(&[b"account", name.as_bytes()]),
+            Self::Visitor { id } => encode(&[b"visitor", id]),
+        }
+    }
+
+    /// Issuer and subject, where it is a person; for events.
+    pub(crate) fn user(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::User { issuer, subject } => Some((issuer, subject)),
+            Self::Account { .. } | Self::Visitor { .. } => None,
         }
     }
 }
@@ -258,5 +272,30 @@ mod tests {
         };
         assert_ne!(user("https://op.test/a", "b"), user("https://op.test/", "ab"));
         assert_eq!(user("i", "s"), user("i", "s"));
+    }
+
+    /// Scenario 43, at its root: whatever a provider or an author calls somebody, one kind of owner is never another.
+    #[test]
+    fn no_kind_of_owner_is_another() {
+        let names = ["", "user", "account", "visitor", "default", "s", "\u{1}\0\0\0\0\0\0\0s"];
+        let mut owners: Vec<Owner> = Vec::new();
+        for name in names {
+            owners.push(Owner::Account { name: name.into() });
+            let mut id = [0; 32];
+            id[..name.len()].copy_from_slice(name.as_bytes());
+            owners.push(Owner::Visitor { id });
+            for subject in names {
+                owners.push(Owner::User { issuer: name.into(), subject: subject.into() });
+            }
+        }
+        owners.dedup();
+        for (index, owner) in owners.iter().enumerate() {
+            let same = owners.iter().filter(|other| other.encoded() == owner.encoded());
+            assert!(same.count() == 1, "{owner:?}");
+            let sealed = postcard::to_allocvec(owner).unwrap();
+            let position = owners.iter().position(|other| postcard::to_allocvec(other).unwrap() == sealed);
+            assert_eq!(position, Some(index), "{owner:?}");
+            assert_eq!(postcard::from_bytes::<Owner>(&sealed).unwrap(), *owner);
+        }
     }
 }

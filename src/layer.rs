@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::error::{ConfigError, Error};
 use crate::flow::page;
 use crate::health::{Health, health};
+use crate::mode::Ownership;
 use crate::runtime::Runtime;
 use crate::service::OidcService;
 use crate::store::Store;
@@ -34,7 +35,7 @@ impl OidcLayer {
     ///
     /// Everything that is wrong with the configuration, at once.
     pub fn per_user(config: Config, store: impl Store) -> Result<Self, ConfigError> {
-        Ok(Self { runtime: Runtime::new(config, Arc::new(store))? })
+        Ok(Self { runtime: Runtime::new(Ownership::per_user(), config, Arc::new(store))? })
     }
 
     /// Puts the layer around a service, such as a whole router: the outermost place, and the quickest.

@@ -154,6 +154,7 @@ pub use ambient::{Clock, Random, Timestamp};
 
 mod admins;
 mod destination;
+mod mode;
 mod runtime;
 mod settings;
 

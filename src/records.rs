@@ -73,9 +73,7 @@ pub(crate) struct GrantPlace {
 impl GrantPlace {
     /// For events.
     pub(crate) fn user(&self) -> Option<(&str, &str)> {
-        match &self.owner {
-            Owner::User { issuer, subject } => Some((issuer, subject)),
-        }
+        self.owner.user()
     }
 }
 

@@ -17,6 +17,7 @@ use crate::flights::Flights;
 use crate::grant::Owner;
 use crate::hooks::Hooks;
 use crate::http_client::default_client;
+use crate::mode::Ownership;
 use crate::outbound::Outbound;
 use crate::provider::Provider;
 use crate::records::GrantPlace;
@@ -30,6 +31,7 @@ use crate::store::{Key, Store, StoreError};
 /// Everything that requests share.
 pub(crate) struct Runtime {
     pub(crate) settings: Settings,
+    pub(crate) ownership: Ownership,
     pub(crate) provider: Arc<Provider>,
     pub(crate) records: Records,
     pub(crate) sessions: Sessions,
@@ -52,7 +54,11 @@ const SWEEP: Duration = Duration::from_secs(10 * 60);
 const UNANSWERED: u32 = 3;
 
 impl Runtime {
-    pub(crate) fn new(config: Config, store: Arc<dyn Store>) -> Result<Arc<Self>, ConfigError> {
+    pub(crate) fn new(
+        ownership: Ownership,
+        config: Config,
+        store: Arc<dyn Store>,
+    ) -> Result<Arc<Self>, ConfigError> {
         let (settings, keys, made_up) = Settings::check(&config, store.is_durable())?;
         let Config { hooks, outbound, clock, random, ca_file, issuer, .. } = config;
         let events = hooks.events.clone();
@@ -90,6 +96,7 @@ impl Runtime {
             provider: Arc::new(provider),
             flights: Flights::default(),
             settings,
+            ownership,
             outbound,
             hooks,
             clock,
@@ -109,17 +116,17 @@ impl Runtime {
         &self.hooks.events
     }
 
-    /// Where an owner's grant at a connection lies: with the session, or with the person.
+    /// Where an owner's grant at a connection lies: with the session, or with the owner alone.
     pub(crate) async fn grant_place(
         &self,
         owner: Owner,
         connection: &Registered,
-        session: SessionId,
+        session: Option<SessionId>,
     ) -> Result<GrantPlace, StoreError> {
-        let Key(session) = session.row().key;
-        let home: &[u8] = match connection.retention {
-            Retention::Session => &session,
-            Retention::User => &[],
+        let session = session.map(|session| session.row().key);
+        let home: &[u8] = match (connection.retention, &session) {
+            (Retention::Session, Some(Key(session))) => session,
+            (Retention::Session, None) | (Retention::User, _) => &[],
         };
         let encoded = owner.encoded();
         let index = self.records.index().await?;

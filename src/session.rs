@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ambient::Timestamp;
+use crate::grant::Owner;
 use crate::records::{Found, IndexKey, Loaded, Records};
 use crate::secret::{Secret, sealed};
 use crate::session_id::{FirstWord, SessionId};
@@ -96,6 +97,11 @@ impl Session {
                 extending: AtomicBool::new(false),
             },
         }
+    }
+
+    /// Whose grants are this session's.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner::User { issuer: self.issuer.to_string(), subject: self.subject.to_string() }
     }
 
     /// Stands for a session that ended, so that a late reader of the store cannot bring it back.

@@ -16,6 +16,7 @@ use crate::flow::connect::{self, Disconnected, disconnect};
 use crate::flow::held_grant::{NoToken, Want, stored};
 use crate::flow::refresh::access_token;
 use crate::grant::{Grant, LOGIN, Standing};
+use crate::mode::Holder;
 use crate::protocol::authorization::LoginOptions;
 use crate::provider::bearer;
 use crate::records::GrantPlace;
@@ -23,7 +24,6 @@ use crate::request_state::RequestState;
 use crate::resource;
 use crate::runtime::Runtime;
 use crate::secret::Secret;
-use crate::session::Session;
 
 /// The OAuth tokens of the person who is signed in at this request: fresh, and for registered URLs only.
 ///
@@ -35,7 +35,7 @@ use crate::session::Session;
 #[derive(Clone)]
 pub struct UserTokens {
     state: RequestState,
-    session: Arc<Session>,
+    holder: Holder,
 }
 
 /// How a connection stands.
@@ -68,10 +68,8 @@ pub enum ConnectionState {
 
 impl UserTokens {
     pub(crate) fn from_state(state: &RequestState) -> Result<Self, Error> {
-        match &state.session {
-            Some(session) => Ok(Self { session: Arc::clone(session), state: state.clone() }),
-            None => Err(state.unauthenticated()),
-        }
+        let holder = state.runtime.ownership.holder(state)?;
+        Ok(Self { holder, state: state.clone() })
     }
 
     /// For services without axum: from the extensions of a request that came through the layer.
@@ -300,7 +298,7 @@ impl UserTokens {
     }
 
     async fn place(&self, connection: &Registered) -> Result<GrantPlace, Error> {
-        Ok(self.runtime().grant_place(connect::owner(&self.session), connection, self.session.id).await?)
+        Ok(self.runtime().grant_place(self.holder.owner(), connection, self.holder.session()).await?)
     }
 
     fn registered(&self, connection: &str) -> Result<&Registered, Error> {
@@ -309,8 +307,9 @@ impl UserTokens {
     }
 
     async fn require_session(&self) -> Result<(), Error> {
+        let Some(session) = self.holder.session() else { return Ok(()) };
         let runtime = self.runtime();
-        match runtime.sessions.find(self.session.id, &runtime.records, runtime.now()).await? {
+        match runtime.sessions.find(session, &runtime.records, runtime.now()).await? {
             Some(_) => Ok(()),
             None => Err(self.state.unauthenticated()),
         }
@@ -343,7 +342,7 @@ impl ConnectionStatus {
 
 impl fmt::Debug for UserTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UserTokens").field("subject", &self.session.subject).finish_non_exhaustive()
+        f.debug_struct("UserTokens").field("owner", &self.holder.owner()).finish_non_exhaustive()
     }
 }
 

@@ -16,7 +16,7 @@ use crate::connection::{Registered, push_new};
 use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::grant::{Consent, Grant, Owner};
+use crate::grant::{Consent, Grant};
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::token::scopes;
 use crate::records::GrantPlace;
@@ -103,16 +103,11 @@ async fn granted(
     connection: &Registered,
     session: &Session,
 ) -> Result<Vec<String>, StoreError> {
-    let place = runtime.grant_place(owner(session), connection, session.id).await?;
+    let place = runtime.grant_place(session.owner(), connection, Some(session.id)).await?;
     Ok(match runtime.records.load::<Grant>(&place.row).await? {
         Loaded::Found(found) if found.value.owner == place.owner => found.value.scopes,
         _ => Vec::new(),
     })
-}
-
-/// Whose grants a session's are.
-pub(crate) fn owner(session: &Session) -> Owner {
-    Owner::User { issuer: session.issuer.to_string(), subject: session.subject.to_string() }
 }
 
 /// The session in which a connection was started, if it still is the browser's; `None` for a login.
@@ -152,7 +147,7 @@ pub(crate) async fn keep(
         return Err(LoginFailure::SessionOver);
     }
     let now = runtime.now();
-    let place = runtime.grant_place(owner(&session), connection, session.id).await?;
+    let place = runtime.grant_place(session.owner(), connection, Some(session.id)).await?;
     let mut grant = new_grant(&place, connection, &asked.scopes, &verified, now);
     grant.consent = Some(asked);
     keep_grant(runtime, &place, connection.retention, grant, session.ends_at).await?;
@@ -240,7 +235,7 @@ pub(crate) async fn end(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes
         let Some(session) = runtime.sessions.find(id, &runtime.records, runtime.now()).await? else {
             return Ok(None);
         };
-        let place = runtime.grant_place(owner(&session), connection, session.id).await?;
+        let place = runtime.grant_place(session.owner(), connection, Some(session.id)).await?;
         disconnect(runtime, place, &connection.name).await.map(Some)
     };
     match ended.await {

@@ -120,7 +120,7 @@ pub(crate) async fn end_session(runtime: &Arc<Runtime>, id: SessionId) -> Result
     let owner = Owner::User { issuer: record.issuer, subject: record.subject };
     let connections = runtime.settings.connections.all().iter();
     for connection in connections.filter(|connection| connection.retention == Retention::Session) {
-        let place = runtime.grant_place(owner.clone(), connection, id).await?;
+        let place = runtime.grant_place(owner.clone(), connection, Some(id)).await?;
         end_grant(runtime, &place.row).await;
     }
     Ok(Some(record.id_token))

@@ -160,7 +160,7 @@ async fn store(
     }
     let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
     let login = runtime.settings.connections.login();
-    let place = runtime.grant_place(owner, login, id).await?;
+    let place = runtime.grant_place(owner, login, Some(id)).await?;
     let grant = new_grant(&place, login, &login.scopes, verified, now);
     keep_grant(runtime, &place, login.retention, grant, record.ends_at).await?;
     runtime.sessions.start(id, record, &runtime.records, now).await?;

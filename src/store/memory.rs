@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 use tokio::sync::Notify;
+use tokio::sync::broadcast::{self, error::RecvError};
 
-use super::{BoxFuture, Key, Record, Store, StoreError, Stored, Tag, Version};
+use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
 use crate::ambient::Timestamp;
 
 /// A store in memory, for development, tests, and applications of one process that may forget their
@@ -24,7 +25,11 @@ struct Inner {
     rows: Cache<Key, Stored>,
     index: Mutex<Index>,
     capacity: u64,
+    changes: broadcast::Sender<Key>,
 }
+
+/// Who is further behind than this hears that anything may have changed.
+const BACKLOG: usize = 1024;
 
 #[derive(Default)]
 struct Index {
@@ -45,7 +50,8 @@ impl MemoryStore {
     /// one more for twice the login's lifetime.
     pub fn with_capacity(rows: u64) -> Self {
         // No capacity and no time to live: moka must never choose what is forgotten.
-        Self(Arc::new(Inner { rows: Cache::builder().build(), index: Mutex::default(), capacity: rows }))
+        let (cache, changes) = (Cache::builder().build(), broadcast::Sender::new(BACKLOG));
+        Self(Arc::new(Inner { rows: cache, index: Mutex::default(), capacity: rows, changes }))
     }
 
     /// How many rows there are, expired ones that nobody has collected included.
@@ -86,7 +92,7 @@ impl MemoryStore {
         index.last_version += 1;
         let version = Version(index.last_version);
         self.0.rows.insert(key, Stored { version, record });
-        index.wake(key);
+        self.tell(&mut index, key);
         Ok(Some(version))
     }
 
@@ -96,8 +102,14 @@ impl MemoryStore {
         index.untag(key, &stored.record);
         index.count -= 1;
         self.0.rows.invalidate(&key);
-        index.wake(key);
+        self.tell(&mut index, key);
         true
+    }
+
+    fn tell(&self, index: &mut Index, key: Key) {
+        index.wake(key);
+        // Where nobody listens nobody has to hear it.
+        let _ = self.0.changes.send(key);
     }
 }
 
@@ -191,6 +203,23 @@ impl Store for MemoryStore {
                 index.waiting.remove(&key);
             }
             Ok(())
+        })
+    }
+
+    fn listen<'a>(
+        &'a self,
+        heard: &'a (dyn Fn(Change) + Send + Sync),
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let mut changes = self.0.changes.subscribe();
+        Box::pin(async move {
+            heard(Change::Any);
+            loop {
+                match changes.recv().await {
+                    Ok(key) => heard(Change::Row(key)),
+                    Err(RecvError::Lagged(_)) => heard(Change::Any),
+                    Err(RecvError::Closed) => return Ok(()),
+                }
+            }
         })
     }
 }

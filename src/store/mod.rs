@@ -15,6 +15,10 @@
 //!    time given. It may return too early. By default it polls.
 //! 7. `Err` is for the system: unreachable, slow, full. A row that is not there is `Ok(None)`.
 //! 8. Dropping a future that a store returned leaves each row whole: written or not written.
+//! 9. [`Store::listen`] tells of rows that any process wrote or deleted, for as long as it runs. It says
+//!    [`Change::Any`] once it has begun to hear, and whenever something may have been missed. Nothing relies on it:
+//!    what it misses is found out within [`Config::max_staleness`](crate::Config::max_staleness). By default it ends
+//!    at once, for a store that cannot notify.
 //!
 //! Keys, tags and bytes are opaque: names are hashed and contents sealed before they come here, so a store
 //! never needs to know whom or what they concern. `store::contract` (feature `testing`) is the suite that every
@@ -136,7 +140,16 @@ pub struct Stored {
     pub record: Record,
 }
 
-/// Five verbs and a way to wait. See the [module's contract](self).
+/// What [`Store::listen`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// This row was written or deleted.
+    Row(Key),
+    /// Any row may have been: the store cannot say which, or was not listening until now.
+    Any,
+}
+
+/// Five verbs, a way to wait and a way to listen. See the [module's contract](self).
 pub trait Store: Send + Sync + 'static {
     /// The record in this row, or `None`.
     fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>>;
@@ -188,6 +201,20 @@ pub trait Store: Send + Sync + 'static {
             tokio::time::timeout(within, polling).await.unwrap_or(Ok(()))
         })
     }
+
+    /// Tells `heard` of what any process changes, this one included, until it is dropped. `heard` returns at once,
+    /// does not panic and may be called for more than was changed.
+    ///
+    /// `Err` when it cannot hear any more: it is called again after a pause. `Ok` when it never will: the default,
+    /// for a store that cannot notify. Override it where the database can, so that who signs out in one process is
+    /// signed out in the others at the same moment.
+    fn listen<'a>(
+        &'a self,
+        heard: &'a (dyn Fn(Change) + Send + Sync),
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let _ = heard;
+        Box::pin(std::future::ready(Ok(())))
+    }
 }
 
 impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
@@ -227,6 +254,13 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
         within: Duration,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         (**self).wait(key, after, within)
+    }
+
+    fn listen<'a>(
+        &'a self,
+        heard: &'a (dyn Fn(Change) + Send + Sync),
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        (**self).listen(heard)
     }
 }
 

@@ -15,8 +15,8 @@ use tower::{BoxError, Layer, Service, service_fn};
 
 use super::sessions::start;
 use crate::config::Config;
-use crate::flow::connect::owner;
 use crate::grant::{Grant, Standing, TokenSet};
+use crate::mode::Ownership;
 use crate::protocol::id_token::Facts;
 use crate::records::FOREVER;
 use crate::request_state::{Head, RequestState};
@@ -112,7 +112,7 @@ impl AsUser {
     }
 
     async fn prepare(&self) -> Prepared {
-        let runtime = Runtime::new(self.config.clone(), Arc::new(MemoryStore::new()));
+        let runtime = Runtime::new(Ownership::per_user(), self.config.clone(), Arc::new(MemoryStore::new()));
         let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
         let session = match &self.subject {
             None => None,
@@ -131,7 +131,7 @@ impl AsUser {
 
     async fn grant(&self, runtime: &Runtime, session: &Session) {
         let login = runtime.settings.connections.login();
-        let place = runtime.grant_place(owner(session), login, session.id).await;
+        let place = runtime.grant_place(session.owner(), login, Some(session.id)).await;
         let place = place.unwrap_or_else(|error| panic!("{error}"));
         let token_sets = self.tokens.iter().map(|(indicator, access_token)| TokenSet {
             indicator: Some(indicator.clone()),

@@ -8,6 +8,9 @@ mod support;
 mod health;
 mod house;
 
+// The contract of stores, over each that comes with the crate.
+mod store_contract;
+
 // A person signs in: requests, pending logins, what a callback must refuse.
 mod login;
 // One refresh for one expiry, whatever fails, hangs up or happens at once.
