@@ -78,7 +78,8 @@ impl Cluster {
 
     /// Starts a replica that does not run.
     pub async fn run(&mut self, replica: usize) {
-        let environment: Vec<_> = self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let environment: Vec<_> =
+            self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let port = self.replicas[replica].0;
         self.replicas[replica].1 = Some(Demo::start_at(port, &environment).await);
     }

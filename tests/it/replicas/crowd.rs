@@ -103,13 +103,17 @@ impl Person {
         let mut asked = JoinSet::new();
         for _ in 0..at_once {
             let (mut browser, api) = (self.browser.clone(), self.api.clone());
-            asked.spawn(async move { browser.try_get(&api).await.map(|page| (page.status.as_u16(), page.body)) });
+            asked.spawn(
+                async move { browser.try_get(&api).await.map(|page| (page.status.as_u16(), page.body)) },
+            );
         }
         let mut again = false;
         while let Some(answer) = asked.join_next().await {
             let tally = &self.tally;
             let (counted, lost) = match answer.expect("no panic") {
-                Ok((200, body)) if body.contains(&format!("\"owner\":\"{}\"", self.name)) => (&tally.good, false),
+                Ok((200, body)) if body.contains(&format!("\"owner\":\"{}\"", self.name)) => {
+                    (&tally.good, false)
+                }
                 Ok((200, body)) => {
                     eprintln!("{}: {body}", self.name);
                     (&tally.foreign, false)

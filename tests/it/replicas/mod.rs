@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use cluster::Cluster;
 use crowd::{Crowd, Tally};
 
-use crate::support::postgres::Postgres;
 use crate::support::fault::Fault;
+use crate::support::postgres::Postgres;
 use crate::support::process::free_port;
 use crate::support::redis::Redis;
 
@@ -62,7 +62,8 @@ async fn many_people_and_short_lives_spend_no_refresh_token_twice() {
         let tally = crowd.work(Duration::from_secs(number("TOWER_OIDC_SECONDS", 6))).done().await;
         assert_clean(&cluster, &tally, what);
         let refreshes = cluster.op.refreshes();
-        let spent: HashSet<_> = refreshes.iter().filter_map(|refresh| refresh.refresh_token.clone()).collect();
+        let spent: HashSet<_> =
+            refreshes.iter().filter_map(|refresh| refresh.refresh_token.clone()).collect();
         assert!(refreshes.iter().all(|refresh| refresh.outcome.is_ok()), "{what}");
         assert_eq!((refreshes.len(), cluster.op.reuse_detected()), (spent.len(), 0), "{what}");
         let lost = [&tally.signed_out, &tally.granted_anew, &tally.unavailable, &tally.broken];

@@ -25,7 +25,9 @@ pub async fn expose(net: &Net, origin: &str) {
         while let Ok((stream, _)) = listener.accept().await {
             let (net, origin) = (net.clone(), origin.clone());
             let service = service_fn(move |request| answer(net.clone(), origin.clone(), request));
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
+            );
         }
     });
 }
