@@ -13,8 +13,12 @@ pub enum EventCode {
     LoginSucceeded,
     /// A login ended without a session; the detail says why.
     LoginRefused,
-    /// A session was ended by its person.
+    /// A session was ended; the detail says by whom.
     LoggedOut,
+    /// A logout that claimed to come from a provider was refused; the detail says why.
+    LogoutRefused,
+    /// A provider's logout did not end all that it had to. The provider was told so.
+    LogoutIncomplete,
     /// A person granted a connection; the detail is its name.
     Connected,
     /// A person took a connection back; the detail is its name.
@@ -61,6 +65,8 @@ impl EventCode {
             Self::LoginSucceeded => "login.succeeded",
             Self::LoginRefused => "login.refused",
             Self::LoggedOut => "logout",
+            Self::LogoutRefused => "logout.refused",
+            Self::LogoutIncomplete => "logout.incomplete",
             Self::Connected => "connection.granted",
             Self::Disconnected => "connection.removed",
             Self::RefreshSucceeded => "refresh.succeeded",

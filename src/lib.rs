@@ -161,6 +161,7 @@ mod settings;
 mod flow;
 pub use flow::connect::Disconnected;
 
+mod changes;
 mod cookie;
 mod flights;
 mod grant;
@@ -179,6 +180,8 @@ mod http_client;
 #[path = "absent/http_client.rs"]
 mod http_client;
 mod outbound;
+#[cfg(any(feature = "http-client", feature = "postgres"))]
+mod roots;
 pub use outbound::BodyLimit;
 mod provider;
 

@@ -123,7 +123,16 @@ impl Runtime {
         connection: &Registered,
         session: Option<SessionId>,
     ) -> Result<GrantPlace, StoreError> {
-        let session = session.map(|session| session.row().key);
+        self.grant_place_in(owner, connection, session.map(|session| session.row().key)).await
+    }
+
+    /// The same, where a session is known by its row alone.
+    pub(crate) async fn grant_place_in(
+        &self,
+        owner: Owner,
+        connection: &Registered,
+        session: Option<Key>,
+    ) -> Result<GrantPlace, StoreError> {
         let home: &[u8] = match (connection.retention, &session) {
             (Retention::Session, Some(Key(session))) => session,
             (Retention::Session, None) | (Retention::User, _) => &[],

@@ -148,6 +148,7 @@ async fn store(
         subject: id_token.facts.subject.clone(),
         sid: id_token.sid.clone(),
         auth_time: id_token.facts.auth_time,
+        issued_at: id_token.facts.issued_at,
         acr: id_token.acr.clone(),
         claims: Value::Object(claims.clone()).to_string(),
         id_token: tokens.id_token.clone().unwrap_or_default(),

@@ -93,6 +93,26 @@
 mod memory;
 pub use memory::MemoryStore;
 
+#[cfg(feature = "sqlite")]
+mod sqlite;
+#[cfg(feature = "sqlite")]
+pub use self::sqlite::SqliteStore;
+
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "postgres")]
+pub use self::postgres::PostgresStore;
+
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "redis")]
+pub use self::redis::RedisStore;
+
+#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
+mod changes;
+#[cfg(any(feature = "sqlite", feature = "postgres"))]
+mod columns;
+
 #[cfg(feature = "testing")]
 pub mod contract;
 

@@ -33,10 +33,10 @@ const SEALING: &str = "a sealing secret of the tests, 32 bytes+";
 
 /// Everything that is logged on this thread while the guard lives.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Log {
-    fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
+    pub(crate) fn listen() -> (Self, tracing::subscriber::DefaultGuard) {
         // `tracing` remembers for each place in the code whether anybody listens. With a listener for the whole
         // process, who hears everything and keeps nothing, other tests' threads cannot make it remember "nobody".
         static EVERYWHERE: Once = Once::new();
@@ -54,7 +54,7 @@ impl Log {
         (log, tracing::subscriber::set_default(subscriber))
     }
 
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
     }
 }

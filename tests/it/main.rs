@@ -5,17 +5,12 @@
 mod support;
 
 // The rules of the house: what each module must not know.
-mod health;
 mod house;
-
-// The contract of stores, over each that comes with the crate.
-mod store_contract;
 
 // A person signs in: requests, pending logins, what a callback must refuse.
 mod login;
 // One refresh for one expiry, whatever fails, hangs up or happens at once.
 mod refresh;
-mod replicas;
 // Calls to APIs: where the token goes, what redirects and refusals do.
 mod api_client;
 // A provider that lies, in every listed way: what must be refused, and what must work all the same.
@@ -25,8 +20,16 @@ mod lying_provider;
 mod session;
 // The same while the store is away, slow or full, and while somebody signs out.
 mod session_store;
+// Records that survive: every store under the contract's suite, and what is particular to each.
+mod stores;
 // A person signs out, here and at the provider.
 mod logout;
+// The provider signs them out, by a logout token.
+mod backchannel;
+// Several processes over one store.
+mod replicas;
+// What a readiness probe is told.
+mod health;
 // Who they are, and what they may.
 mod user;
 // Who is sent to the login and who is told, forged requests, proxies.
@@ -51,6 +54,8 @@ mod authorize_layer;
 
 // The demo as a process, with the development provider that it brings.
 mod demo;
+// Several of them, behind a balancer, killed and replaced while people work.
+mod deployment;
 // The demo as a process, over real sockets, against the real `oidc-provider`.
 mod real_provider;
 // Connections, resources and refreshes against it, by an application in this process.

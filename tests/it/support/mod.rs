@@ -10,6 +10,8 @@
 //! - [`store`]: a store that watches, and breaks when told
 //! - [`app`]: an application with the layer, served in that world
 //! - [`socket`]: that network for other processes, and a balancer before them
+//! - [`postgres`]: a PostgreSQL of its own
+//! - [`redis`]: a Redis of its own
 //! - [`process`] and [`http`]: the demo and other programs as processes, over real sockets
 
 #![allow(dead_code, unused_imports, reason = "a tool box: each test takes what it needs")]
@@ -28,8 +30,10 @@ pub mod http;
 pub mod net;
 pub mod nginx;
 pub mod params;
+pub mod postgres;
 pub mod process;
 pub mod provider;
+pub mod redis;
 pub mod resource;
 pub mod socket;
 pub mod store;

@@ -21,11 +21,12 @@ use super::http::Client;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the named variable of `tests/run.sh` says, or `None` and a visible line: this test is skipped.
-/// Under `TOWER_OIDC_REQUIRE_ALL` a skip is a failure.
 pub(crate) fn requirement(variable: &str, what: &str) -> Option<String> {
-    if let Some(value) = std::env::var(variable).ok().filter(|value| !value.is_empty()) {
-        return Some(value);
-    }
+    std::env::var(variable).ok().filter(|value| !value.is_empty()).or_else(|| missing(what))
+}
+
+/// Says that this test is skipped. Under `TOWER_OIDC_REQUIRE_ALL` a skip is a failure.
+pub(crate) fn missing<T>(what: &str) -> Option<T> {
     let thread = std::thread::current();
     let line = format!("SKIPPED {}: needs {what}; run tests/run.sh\n", thread.name().unwrap_or("a test"));
     assert!(std::env::var_os("TOWER_OIDC_REQUIRE_ALL").is_none(), "{line}");

@@ -2,12 +2,17 @@
 
 #![expect(clippy::expect_used, reason = "a suite fails by panicking")]
 
+mod several;
+pub use several::check_two;
+
+mod torn;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Change, Key, Record, Store, Tag, Version};
+use super::{Key, Record, Store, Tag, Version};
 use crate::ambient::Timestamp;
 
 /// Runs the whole suite over a store that holds nothing yet.
@@ -24,21 +29,12 @@ pub async fn check<S: Store>(store: Arc<S>) {
     expiry_collects_only_what_expired(&*store).await;
     contents_are_kept_to_the_byte(&*store).await;
     one_of_many_swaps_wins(&store).await;
+    one_of_many_creations_wins(&store).await;
+    a_row_that_changes_is_always_found(&store).await;
     wait_returns_when_the_row_changes(&store).await;
     wait_returns_at_its_deadline(&*store).await;
-    changes_are_heard(&store, &*store).await;
-}
-
-/// Runs what concerns several processes over two handles to the same, empty store, such as two connections.
-///
-/// # Panics
-///
-/// When the store breaks a rule; the message names it.
-pub async fn check_two<S: Store, T: Store>(one: Arc<S>, other: Arc<T>) {
-    what_one_writes_the_other_reads(&*one, &*other).await;
-    one_wakes_who_waits_at_the_other(&one, &*other).await;
-    changes_are_heard(&one, &*other).await;
-    changes_are_heard(&other, &*one).await;
+    torn::dropped_futures_leave_rows_whole(&*store).await;
+    several::changes_are_heard(&store, &*store).await;
 }
 
 fn key(name: u8) -> Key {
@@ -175,6 +171,43 @@ async fn one_of_many_swaps_wins<S: Store>(store: &Arc<S>) {
     store.delete(key(21), None).await.expect("delete works");
 }
 
+async fn one_of_many_creations_wins<S: Store>(store: &Arc<S>) {
+    let attempts = (0..16).map(|_| {
+        let store = Arc::clone(store);
+        tokio::spawn(async move { store.swap(key(27), None, record("mine", &[Tag([16; 32])])).await })
+    });
+    let mut winners = Vec::new();
+    for attempt in attempts.collect::<Vec<_>>() {
+        winners.extend(attempt.await.expect("no panic").expect("swap works"));
+    }
+    assert_eq!(winners.len(), 1, "of simultaneous creations exactly one succeeds");
+    let stored = store.load(key(27)).await.expect("load works").expect("the row is there");
+    assert_eq!(stored.version, winners[0], "and its version is the row's");
+    assert_eq!(store.find(Tag([16; 32])).await.expect("find works"), [key(27)], "found once");
+    store.delete(key(27), None).await.expect("delete works");
+}
+
+async fn a_row_that_changes_is_always_found<S: Store>(store: &Arc<S>) {
+    let [subject, sid] = [Tag([17; 32]), Tag([18; 32])];
+    let mut version = write(&**store, key(28), None, record("0", &[subject])).await;
+    let writer = {
+        let store = Arc::clone(store);
+        tokio::spawn(async move {
+            for round in 0..20 {
+                let tags: &[Tag] = if round % 2 == 0 { &[sid, subject] } else { &[subject] };
+                version = write(&*store, key(28), Some(version), record("n", tags)).await;
+            }
+        })
+    };
+    while !writer.is_finished() {
+        let found = store.find(subject).await.expect("find works");
+        assert_eq!(found, [key(28)], "a tag that stays with its record is found at any moment");
+        tokio::task::yield_now().await;
+    }
+    writer.await.expect("no panic");
+    store.delete(key(28), None).await.expect("delete works");
+}
+
 async fn wait_returns_when_the_row_changes<S: Store>(store: &Arc<S>) {
     let long = Duration::from_secs(60);
     let first = write(&**store, key(22), None, record("1", &[])).await;
@@ -201,79 +234,4 @@ async fn wait_returns_at_its_deadline<S: Store>(store: &S) {
     let waiting = tokio::time::timeout(Duration::from_secs(30), store.wait(key(23), Some(version), short));
     waiting.await.expect("wait keeps its deadline").expect("a deadline is not an error");
     store.delete(key(23), None).await.expect("delete works");
-}
-
-async fn what_one_writes_the_other_reads<S: Store, T: Store>(one: &S, other: &T) {
-    let tag = Tag([15; 32]);
-    let first = write(one, key(25), None, record("1", &[tag])).await;
-    let stored = other.load(key(25)).await.expect("load works").expect("the row is there for both");
-    assert_eq!((stored.version, stored.record), (first, record("1", &[tag])), "and the same for both");
-    assert_eq!(other.find(tag).await.expect("find works"), [key(25)], "so are its tags");
-    let second = write(other, key(25), Some(first), record("2", &[])).await;
-    let stale = one.swap(key(25), Some(first), record("x", &[])).await.expect("swap works");
-    assert_eq!(stale, None, "versions are compared across handles");
-    assert!(one.delete(key(25), Some(second)).await.expect("delete works"), "either deletes");
-    let ghost = other.swap(key(25), Some(second), record("x", &[])).await.expect("swap works");
-    assert_eq!(ghost, None, "what one deleted the other does not bring back");
-    let third = write(other, key(25), None, record("3", &[])).await;
-    assert!(third != first && third != second, "no version is used twice, whoever writes");
-    other.delete(key(25), None).await.expect("delete works");
-}
-
-async fn one_wakes_who_waits_at_the_other<S: Store, T: Store>(one: &Arc<S>, other: &T) {
-    let version = write(other, key(26), None, record("1", &[])).await;
-    let waiter = {
-        let one = Arc::clone(one);
-        tokio::spawn(async move { one.wait(key(26), Some(version), Duration::from_secs(60)).await })
-    };
-    tokio::task::yield_now().await;
-    write(other, key(26), Some(version), record("2", &[])).await;
-    let woken = tokio::time::timeout(Duration::from_secs(30), waiter).await;
-    woken.expect("a write at one handle wakes the other").expect("no panic").expect("wait works");
-    other.delete(key(26), None).await.expect("delete works");
-}
-
-/// Writes and deletes at `writer` are heard at `listener`, where it can hear at all.
-async fn changes_are_heard<S: Store, T: Store>(listener: &Arc<S>, writer: &T) {
-    let (send, mut changes) = tokio::sync::mpsc::unbounded_channel();
-    let listening = {
-        let listener = Arc::clone(listener);
-        tokio::spawn(async move {
-            let heard = move |change| {
-                let _ = send.send(change);
-            };
-            listener.listen(&heard).await
-        })
-    };
-    // Whoever cannot listen has returned, and nothing comes any more.
-    match changes.recv().await {
-        Some(first) => {
-            assert_eq!(first, Change::Any, "whoever begins to listen says that it missed all before")
-        }
-        None => return listening.await.expect("no panic").expect("a store that cannot notify says so by Ok"),
-    }
-    let version = write(writer, key(24), None, record("1", &[])).await;
-    hears(&mut changes, key(24), "a row that is new").await;
-    let version = write(writer, key(24), Some(version), record("2", &[])).await;
-    hears(&mut changes, key(24), "a row that is written again").await;
-    writer.delete(key(24), Some(version)).await.expect("delete works");
-    hears(&mut changes, key(24), "a row that is deleted").await;
-    write(writer, key(24), None, record("3", &[])).await;
-    hears(&mut changes, key(24), "a row that is new again").await;
-    writer.delete(key(24), None).await.expect("delete works");
-    hears(&mut changes, key(24), "a row that is deleted whatever it is").await;
-    listening.abort();
-}
-
-async fn hears(changes: &mut tokio::sync::mpsc::UnboundedReceiver<Change>, key: Key, what: &str) {
-    let told = async {
-        while let Some(change) = changes.recv().await {
-            if change == Change::Any || change == Change::Row(key) {
-                return true;
-            }
-        }
-        false
-    };
-    let told = tokio::time::timeout(Duration::from_secs(30), told).await;
-    assert_eq!(told.ok(), Some(true), "{what} is heard of");
 }

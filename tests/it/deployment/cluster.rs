@@ -14,10 +14,9 @@ use crate::support::resource::ResourceServer;
 use crate::support::socket::{RoundRobin, expose};
 
 /// See the [module](self).
-pub struct Cluster {
-    pub net: Net,
-    pub op: LyingProvider,
-    pub api: ResourceServer,
+pub(super) struct Cluster {
+    pub(super) net: Net,
+    pub(super) op: LyingProvider,
     front: Front,
     replicas: Vec<(u16, Option<Demo>)>,
     environment: Vec<(&'static str, String)>,
@@ -31,14 +30,14 @@ enum Front {
 }
 
 impl Cluster {
-    pub async fn start(store: &str, replicas: usize, token_life: u64) -> Self {
+    pub(super) async fn start(store: &str, replicas: usize, token_life: u64) -> Self {
         let (port, ports) = (free_port(), (0..replicas).map(|_| free_port()).collect::<Vec<_>>());
         let front = Front::RoundRobin(RoundRobin::start(port, &ports).await);
         Self::behind(front, port, ports, store, token_life).await
     }
 
     /// Behind the real nginx, as the documentation configures it; `None` where it is not installed.
-    pub async fn behind_nginx(store: &str, replicas: usize, token_life: u64) -> Option<Self> {
+    pub(super) async fn behind_nginx(store: &str, replicas: usize, token_life: u64) -> Option<Self> {
         let (port, ports) = (free_port(), (0..replicas).map(|_| free_port()).collect::<Vec<_>>());
         let nginx = Nginx::documented(include_str!("../../../src/deploying.md"), &ports, port).await?;
         Some(Self::behind(Front::Nginx(nginx), port, ports, store, token_life).await)
@@ -56,6 +55,14 @@ impl Cluster {
             op.signing = Alg::Es256;
         });
         let api = ResourceServer::start(&net, &api_origin, op.resource_owners());
+        let network = net.clone();
+        tokio::spawn(async move {
+            loop {
+                // Five minutes of requests are more than memory holds.
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                (network.forget(), api.forget());
+            }
+        });
         expose(&net, &op_origin).await;
         expose(&net, &api_origin).await;
         let environment = vec![
@@ -69,7 +76,7 @@ impl Cluster {
             ("RUST_LOG", "tower_oidc=info".to_owned()),
         ];
         let replicas = ports.into_iter().map(|port| (port, None)).collect();
-        let mut cluster = Self { net, op, api, front, replicas, environment, url: app_url(port) };
+        let mut cluster = Self { net, op, front, replicas, environment, url: app_url(port) };
         for replica in 0..cluster.replicas.len() {
             cluster.run(replica).await;
         }
@@ -77,7 +84,7 @@ impl Cluster {
     }
 
     /// Starts a replica that does not run.
-    pub async fn run(&mut self, replica: usize) {
+    pub(super) async fn run(&mut self, replica: usize) {
         let environment: Vec<_> =
             self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let port = self.replicas[replica].0;
@@ -85,14 +92,14 @@ impl Cluster {
     }
 
     /// SIGKILL.
-    pub async fn kill(&mut self, replica: usize) {
+    pub(super) async fn kill(&mut self, replica: usize) {
         if let Some(demo) = self.replicas[replica].1.take() {
             demo.stop().await;
         }
     }
 
     /// SIGTERM, which drains. Our own balancer hears of it first; nginx finds out by itself.
-    pub async fn replace(&mut self, replica: usize) {
+    pub(super) async fn replace(&mut self, replica: usize) {
         let others: Vec<u16> =
             self.ports().into_iter().filter(|port| *port != self.replicas[replica].0).collect();
         self.forward_to(&others);
@@ -111,7 +118,7 @@ impl Cluster {
     }
 
     /// What nginx complained of.
-    pub fn front_log(&self) -> String {
+    pub(super) fn front_log(&self) -> String {
         match &self.front {
             Front::RoundRobin(_) => String::new(),
             Front::Nginx(nginx) => nginx.log(),
@@ -119,22 +126,12 @@ impl Cluster {
     }
 
     /// The address at which browsers reach the whole.
-    pub fn at(&self, path: &str) -> String {
+    pub(super) fn at(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
 
-    /// The address of one replica by itself.
-    pub fn replica_at(&self, replica: usize, path: &str) -> String {
-        format!("{}{path}", app_url(self.replicas[replica].0))
-    }
-
-    /// What a replica has logged.
-    pub fn log(&self, replica: usize) -> String {
-        self.replicas[replica].1.as_ref().map(Demo::output).unwrap_or_default()
-    }
-
     /// A browser in which this person is signed in: the login begins at one replica and ends at another.
-    pub async fn signed_in(&self, name: &str) -> Client {
+    pub(super) async fn signed_in(&self, name: &str) -> Client {
         self.op.user(name, |user| user.sub = name.to_owned());
         let mut browser = Client::new();
         sign_in(&mut browser, &self.url, name).await;
@@ -147,7 +144,7 @@ impl Cluster {
 }
 
 /// Signs a person in, who tries again where a process died on the way.
-pub async fn sign_in(browser: &mut Client, url: &str, name: &str) {
+pub(super) async fn sign_in(browser: &mut Client, url: &str, name: &str) {
     for _ in 0..20 {
         let page = browser.try_visit(&format!("{url}/auth/login?return_to=/who&login_hint={name}")).await;
         if page.is_ok_and(|page| page.status == 200 && page.body.contains(&format!("\"sub\":\"{name}\""))) {

@@ -10,7 +10,7 @@ use super::cluster::{Cluster, sign_in};
 use crate::support::http::Client;
 
 /// People with a browser each, signed in.
-pub struct Crowd {
+pub(super) struct Crowd {
     people: Vec<(String, Client)>,
     api: String,
     url: String,
@@ -18,30 +18,30 @@ pub struct Crowd {
 
 /// What they were answered.
 #[derive(Debug, Default)]
-pub struct Tally {
-    pub good: AtomicU64,
+pub(super) struct Tally {
+    pub(super) good: AtomicU64,
     /// A token of somebody else came to the API.
-    pub foreign: AtomicU64,
+    pub(super) foreign: AtomicU64,
     /// 401: the session is gone.
-    pub signed_out: AtomicU64,
+    pub(super) signed_out: AtomicU64,
     /// 403: the grant is gone, and the person granted anew.
-    pub granted_anew: AtomicU64,
+    pub(super) granted_anew: AtomicU64,
     /// 503: something is away.
-    pub unavailable: AtomicU64,
+    pub(super) unavailable: AtomicU64,
     /// The connection broke: the process died.
-    pub broken: AtomicU64,
+    pub(super) broken: AtomicU64,
     /// Anything else.
-    pub other: AtomicU64,
+    pub(super) other: AtomicU64,
 }
 
 impl Tally {
-    pub fn of(&self, what: &AtomicU64) -> u64 {
+    pub(super) fn of(&self, what: &AtomicU64) -> u64 {
         what.load(Ordering::SeqCst)
     }
 }
 
 impl Crowd {
-    pub async fn signed_in(cluster: &Cluster, count: u64) -> Self {
+    pub(super) async fn signed_in(cluster: &Cluster, count: u64) -> Self {
         let mut people = Vec::new();
         for person in 0..count {
             let name = format!("u{person}");
@@ -52,7 +52,7 @@ impl Crowd {
     }
 
     /// They ask for something of their own again and again, one in ten of them for four things at once.
-    pub fn work(self, time: Duration) -> Working {
+    pub(super) fn work(self, time: Duration) -> Working {
         let tally = Arc::new(Tally::default());
         let until = Instant::now() + time;
         let mut at_work = JoinSet::new();
@@ -76,13 +76,13 @@ impl Crowd {
 }
 
 /// A crowd at work.
-pub struct Working {
+pub(super) struct Working {
     at_work: JoinSet<()>,
-    pub tally: Arc<Tally>,
+    pub(super) tally: Arc<Tally>,
 }
 
 impl Working {
-    pub async fn done(mut self) -> Arc<Tally> {
+    pub(super) async fn done(mut self) -> Arc<Tally> {
         while let Some(done) = self.at_work.join_next().await {
             done.expect("nobody panics");
         }

@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! cargo build --release --examples --all-features
-//! TOWER_OIDC_USERS=500 TOWER_OIDC_SECONDS=300 cargo test --release --all-features --test it replicas -- --nocapture --test-threads 1
+//! TOWER_OIDC_USERS=500 TOWER_OIDC_SECONDS=300 cargo test --release --all-features --test it deployment -- --nocapture --test-threads 1
 //! ```
 
 mod cluster;

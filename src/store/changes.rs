@@ -1,0 +1,124 @@
+//! Who in this process is told of changes: those who wait for a row, and those who listen to all of them.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::sync::broadcast::{Sender, error::RecvError};
+use tokio::sync::futures::OwnedNotified;
+
+use super::{Change, Key, Store, StoreError, Version};
+
+/// Who is further behind than this hears that anything may have changed.
+const BACKLOG: usize = 1024;
+
+pub(super) struct Changes {
+    waiting: Mutex<HashMap<Key, Arc<Notify>>>,
+    told: Sender<Change>,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self { waiting: Mutex::default(), told: Sender::new(BACKLOG) }
+    }
+}
+
+impl Changes {
+    pub(super) fn tell(&self, change: Change) {
+        let waiting = self.waiting();
+        match change {
+            Change::Row(key) => waiting.get(&key).into_iter().for_each(|row| row.notify_waiters()),
+            Change::Any => waiting.values().for_each(|row| row.notify_waiters()),
+        }
+        // Where nobody listens nobody has to hear it.
+        let _ = self.told.send(change);
+    }
+
+    /// What [`Store::wait`] promises, for a store whose changes are told here. `elsewhere` ends when it is time to
+    /// look again, because another process may have written.
+    pub(super) async fn wait<F: Future<Output = ()> + Send>(
+        &self,
+        store: &impl Store,
+        key: Key,
+        after: Option<Version>,
+        within: Duration,
+        elsewhere: impl Fn() -> F + Send + Sync,
+    ) -> Result<(), StoreError> {
+        let changed = async {
+            let waiter = self.register(key);
+            loop {
+                // Registered before the look: no write slips in between.
+                let woken = waiter.woken();
+                if store.load(key).await?.map(|stored| stored.version) != after {
+                    return Ok(());
+                }
+                tokio::select! {
+                    () = woken => {}
+                    () = elsewhere() => {}
+                }
+            }
+        };
+        tokio::time::timeout(within, changed).await.unwrap_or(Ok(()))
+    }
+
+    /// Tells `heard` what is told here from now on.
+    pub(super) async fn relay(&self, heard: &(dyn Fn(Change) + Send + Sync)) -> Result<(), StoreError> {
+        let mut told = self.told.subscribe();
+        heard(Change::Any);
+        loop {
+            match told.recv().await {
+                Ok(change) => heard(change),
+                Err(RecvError::Lagged(_)) => heard(Change::Any),
+                Err(closed @ RecvError::Closed) => return Err(StoreError::new("it is closed", closed)),
+            }
+        }
+    }
+
+    fn register(&self, key: Key) -> Waiter<'_> {
+        let row = Arc::clone(self.waiting().entry(key).or_default());
+        Waiter { changes: self, key, row }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<Key, Arc<Notify>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Waiter<'a> {
+    changes: &'a Changes,
+    key: Key,
+    row: Arc<Notify>,
+}
+
+impl Waiter<'_> {
+    fn woken(&self) -> OwnedNotified {
+        Arc::clone(&self.row).notified_owned()
+    }
+}
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let mut waiting = self.changes.waiting();
+        // Whoever leaves last, besides the map itself, takes the entry along.
+        if Arc::strong_count(&self.row) == 2 {
+            waiting.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_remembered_who_left() {
+        let changes = Changes::default();
+        let first = changes.register(Key([1; 32]));
+        let second = changes.register(Key([1; 32]));
+        drop(first);
+        assert_eq!(changes.waiting().len(), 1, "somebody is still there");
+        drop(second);
+        assert_eq!(changes.waiting().len(), 0);
+    }
+}

@@ -1,0 +1,233 @@
+//! Records in PostgreSQL.
+
+mod listener;
+mod pool;
+mod rows;
+mod schema;
+mod tls;
+mod url;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{Client, Pool};
+use tokio::sync::OnceCell;
+use tokio_postgres::Error;
+
+use self::listener::Listener;
+use super::changes::Changes;
+use super::columns::{self, Columns};
+use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
+use crate::ambient::Timestamp;
+
+/// How often those who wait look by themselves, for the case that a notification was lost.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// A store in PostgreSQL (12 or newer), for applications of several processes or machines. Clones share their
+/// connections.
+///
+/// ```
+/// use tower_oidc::store::PostgresStore;
+///
+/// let url = "postgres://app:p%40ssword@db.example.test/app?sslmode=verify-full";
+/// let store = PostgresStore::connect(url)?; // asks nobody yet
+/// # Ok::<(), tower_oidc::store::StoreError>(())
+/// ```
+///
+/// # The URL
+///
+/// `postgres://user:password@host:port/database?parameters`, with reserved characters percent-encoded. Nothing of it is
+/// ever printed. The parameters are those of `tokio-postgres` (`connect_timeout`, `application_name`, `options` with
+/// `-c search_path=…`, several hosts with `target_session_attrs=read-write`), and for TLS:
+///
+/// | `sslmode` | |
+/// |---|---|
+/// | `disable` | none |
+/// | `prefer` (default) | encrypted where the server offers it, its certificate not verified: for networks of your own |
+/// | `require`, `verify-ca`, `verify-full` | encrypted, certificate and host name verified: for all others |
+///
+/// `sslrootcert=PATH` adds root certificates (PEM) to the Mozilla roots, for providers that sign their own. Unlike
+/// libpq, `require` does verify.
+///
+/// # What the tables hold
+///
+/// Everything is a hash, sealed, or a number: nothing in them names a person or opens an account. They lie in the
+/// first schema of the `search_path`.
+///
+/// | table | column | meaning |
+/// |---|---|---|
+/// | `tower_oidc_records` | `key` | the row's name, 32 bytes: a hash |
+/// | | `version` | which writing this is, from the sequence `tower_oidc_versions` |
+/// | | `expires_at` | when it stops to count, in milliseconds since the Unix epoch; indexed |
+/// | | `tag1`, `tag2` | under which it is found for logouts, 32 bytes each: keyed hashes; indexed |
+/// | | `contents` | the record, sealed |
+/// | `tower_oidc_state` | `schema_version` | the version of these tables, 1 |
+///
+/// # What it promises
+///
+/// - *Durability* is the database's own: with `synchronous_commit = off` a crash of the server takes the last moments'
+///   writes along, and with them a rotated refresh token: leave it on for this database. Without synchronous
+///   replication a failover does the same.
+/// - *While the server is away* each call fails, at once where connections are refused and within three seconds
+///   otherwise, and works again as soon as it is back: dead connections are replaced. Look-ups that a dying connection
+///   took along are repeated once, writes never are.
+/// - *Connections*: up to ten, and one that listens. Writes are single statements.
+/// - *Waiting and listening*: each write notifies (`NOTIFY tower_oidc`, with the row's key). Whoever waits also looks
+///   every second; whoever listens is told that anything may have changed when the connection was lost.
+/// - *Collecting*: the layer calls [`delete_expired`](Store::delete_expired) every ten minutes in each process, which
+///   is fine: it deletes 1,000 rows at a time and skips what another collector has in hand.
+///
+/// pgBouncer: session pooling, or transaction pooling with its `max_prepared_statements` above zero; in the latter
+/// nothing can listen, so that waiting is as slow as looking every second.
+#[derive(Clone)]
+pub struct PostgresStore(Arc<Inner>);
+
+struct Inner {
+    pool: Pool,
+    /// Filled once the tables are known to be of this version.
+    migrated: OnceCell<()>,
+    changes: Arc<Changes>,
+    listener: Listener,
+}
+
+impl PostgresStore {
+    /// A store at this URL. It asks nobody yet: an application may start while its database is away, and answers
+    /// 503 until it is back. The first call brings the tables to this version.
+    ///
+    /// # Errors
+    ///
+    /// The URL cannot be read, or the file it names in `sslrootcert`. A server that is away or that refuses, and
+    /// tables of a newer version, are the error of each later call.
+    pub fn connect(url: &str) -> Result<Self, StoreError> {
+        let address = url::parse(url)?;
+        let tls = tls::connector(&address.tls)?;
+        let changes = Arc::default();
+        let listener = Listener::new(address.config.clone(), tls.clone(), Arc::clone(&changes));
+        let pool = pool::pool(address.config, tls)?;
+        Ok(Self(Arc::new(Inner { pool, migrated: OnceCell::new(), changes, listener })))
+    }
+
+    /// Connects to a database whose tables are there already, for those who change no tables at start.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect); also where the server is away, or its tables are missing or not of this version,
+    /// for which [`migrate`](Self::migrate) is there.
+    pub async fn connect_migrated(url: &str) -> Result<Self, StoreError> {
+        let store = Self::connect(url)?;
+        schema::check(&pool::connection(&store.0.pool).await?).await?;
+        store.0.migrated.get_or_init(async || {}).await;
+        Ok(store)
+    }
+
+    /// Creates the tables, or brings them to this version; does nothing where that is done. Any number of processes
+    /// may do so at once.
+    ///
+    /// # Errors
+    ///
+    /// The server is away, the role may not create tables, or the tables are of a newer version.
+    pub async fn migrate(url: &str) -> Result<(), StoreError> {
+        Self::connect(url)?.client().await.map(drop)
+    }
+
+    async fn client(&self) -> Result<Client, StoreError> {
+        let mut client = pool::connection(&self.0.pool).await?;
+        self.0.migrated.get_or_try_init(|| schema::migrate(&mut client)).await?;
+        Ok(client)
+    }
+
+    /// A question that may be asked twice, because it changes nothing.
+    async fn ask<T, F>(&self, question: impl Fn(Client) -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let answer = match question(self.client().await?).await {
+            Err(error) if error.is_closed() => question(self.client().await?).await,
+            answer => answer,
+        };
+        answer.map_err(failed)
+    }
+}
+
+impl Store for PostgresStore {
+    fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
+        Box::pin(async move {
+            let row = self.ask(|client| rows::load(client, key)).await?;
+            row.as_ref().map(rows::stored).transpose()
+        })
+    }
+
+    fn swap(
+        &self,
+        key: Key,
+        expected: Option<Version>,
+        record: Record,
+    ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
+        Box::pin(async move {
+            let record = Columns::try_from(record)?;
+            let row = rows::swap(&self.client().await?, key, expected, &record).await.map_err(failed)?;
+            self.0.changes.tell(Change::Row(key));
+            row.map(|row| columns::to_version(row.get(0))).transpose()
+        })
+    }
+
+    fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let deleted = rows::delete(&self.client().await?, key, expected).await.map_err(failed)?;
+            self.0.changes.tell(Change::Row(key));
+            Ok(deleted)
+        })
+    }
+
+    fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
+        Box::pin(async move {
+            let found = self.ask(|client| rows::find(client, tag)).await?;
+            found.iter().map(|row| columns::key(row.get(0))).collect()
+        })
+    }
+
+    fn delete_expired(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move {
+            let mut deleted = 0;
+            loop {
+                let batch = rows::delete_expired(&self.client().await?, now).await.map_err(failed)?;
+                deleted += batch;
+                if batch < rows::BATCH.unsigned_abs() {
+                    return Ok(deleted);
+                }
+            }
+        })
+    }
+
+    fn wait(
+        &self,
+        key: Key,
+        after: Option<Version>,
+        within: Duration,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.0.listener.start();
+        // Rows are named by hashes: their bytes spread those who look.
+        let look = LOOK + Duration::from_millis(u64::from(key.0[0]));
+        Box::pin(self.0.changes.wait(self, key, after, within, move || tokio::time::sleep(look)))
+    }
+
+    fn listen<'a>(
+        &'a self,
+        heard: &'a (dyn Fn(Change) + Send + Sync),
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.0.listener.start();
+        Box::pin(self.0.changes.relay(heard))
+    }
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.0.pool.status();
+        f.debug_struct("PostgresStore").field("connections", &status.size).finish_non_exhaustive()
+    }
+}
+
+fn failed(error: Error) -> StoreError {
+    StoreError::new("PostgreSQL did not do it", error)
+}

@@ -1,0 +1,70 @@
+//! TLS to the server: verified as the Web is, or, where plain text would do as well, not at all.
+
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::super::StoreError;
+use super::url::Tls;
+use crate::roots::roots;
+
+pub(super) fn connector(tls: &Tls) -> Result<MakeRustlsConnect, StoreError> {
+    let crypto = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&crypto))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| StoreError::new("TLS cannot be set up", error))?;
+    let builder = match tls {
+        Tls::Unverified => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(crypto)))
+        }
+        Tls::Verified { root_cert } => builder.with_root_certificates(
+            roots(root_cert.as_deref())
+                .map_err(|reason| StoreError::new("PostgreSQL's sslrootcert is of no use", reason))?,
+        ),
+    };
+    Ok(MakeRustlsConnect::new(builder.with_no_client_auth()))
+}
+
+/// `sslmode=prefer`: encrypted against those who listen. Whoever can put a certificate of his own here could as well
+/// say that the server has no TLS.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

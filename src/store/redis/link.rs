@@ -1,0 +1,288 @@
+//! The connection: made when it is needed, given up when it fails, never in anybody's way for long.
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion,
+    PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value, cmd,
+};
+use tokio::sync::Notify;
+use tokio::sync::futures::Notified;
+
+use super::failure::Failure;
+use super::promises;
+use super::script::Script;
+use crate::store::changes::Changes;
+use crate::store::{Change, Key, StoreError};
+
+/// Together below the five seconds that the layer gives a store.
+const CONNECTING: Duration = Duration::from_millis(1500);
+const ANSWERING: Duration = Duration::from_secs(3);
+
+/// How often who waits looks at its row while changes are heard, and while they are not.
+const HEARING: Duration = Duration::from_secs(1);
+const DEAF: Duration = Duration::from_millis(100);
+
+/// A server, and the one connection to it.
+pub(super) struct Link {
+    client: Client,
+    channel: Vec<u8>,
+    state: Arc<State>,
+    /// Held by whoever connects, so that the others wait for that attempt instead of making their own.
+    connecting: tokio::sync::Mutex<()>,
+    warned: AtomicBool,
+}
+
+/// What the server tells over a connection without being asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hearing {
+    /// Every change.
+    Changes,
+    /// Nothing: this user may not hear it.
+    Nothing,
+}
+
+#[derive(Default)]
+struct State {
+    current: Mutex<Current>,
+    changes: Changes,
+    lost: Notify,
+}
+
+#[derive(Default)]
+struct Current {
+    /// How many attempts there were to connect. The connection's name, too.
+    attempts: u64,
+    connection: Option<Connection>,
+    failure: Option<Failure>,
+}
+
+#[derive(Clone)]
+struct Connection {
+    requests: MultiplexedConnection,
+    hearing: Hearing,
+}
+
+impl State {
+    fn current(&self) -> MutexGuard<'_, Current> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives up this connection, unless it has been replaced already.
+    fn forget(&self, attempt: u64) {
+        let mut current = self.current();
+        if current.attempts == attempt {
+            current.connection = None;
+        }
+    }
+}
+
+/// The connection is of no use any more. A server that became a replica, or wants the password again, is asked anew:
+/// its name may lead somewhere else by now.
+fn is_lost(error: &RedisError) -> bool {
+    error.is_io_error()
+        || error.is_unrecoverable_error()
+        || matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "NOAUTH"))
+}
+
+impl Link {
+    pub(super) fn to(url: &str, roots: Option<&[u8]>) -> Result<Self, StoreError> {
+        let client = open(url, roots).map_err(|error| Failure::from(&error))?;
+        Ok(Self::with(client))
+    }
+
+    fn with(client: Client) -> Self {
+        Self {
+            client,
+            channel: Vec::new(),
+            state: Arc::default(),
+            connecting: tokio::sync::Mutex::default(),
+            warned: AtomicBool::new(false),
+        }
+    }
+
+    /// The same server, by a connection of its own.
+    pub(super) fn unconnected(&self) -> Self {
+        Self::with(self.client.clone())
+    }
+
+    pub(super) fn subscribed_to(self, channel: &[u8]) -> Self {
+        Self { channel: channel.to_vec(), ..self }
+    }
+
+    /// Runs a script, which the server may or may not know already.
+    pub(super) async fn run(
+        &self,
+        script: &Script,
+        keys: &[&[u8]],
+        arguments: &[&[u8]],
+    ) -> Result<i64, StoreError> {
+        let invocation = |name: &str, which: &str| {
+            let mut command = cmd(name);
+            command.arg(which).arg(keys.len()).arg(keys).arg(arguments);
+            command
+        };
+        let answer = match self.try_ask(&invocation("EVALSHA", &script.hash)).await {
+            Err(Trouble::Answer(error)) if error.code() == Some("NOSCRIPT") => {
+                self.ask(&invocation("EVAL", &script.source)).await?
+            }
+            other => other?,
+        };
+        match answer {
+            Value::Int(number) => Ok(number),
+            _ => Err(Failure::STRANGE.into()),
+        }
+    }
+
+    pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, StoreError> {
+        Ok(self.try_ask(command).await?)
+    }
+
+    /// Every command here may be sent twice: a connection that turns out to be closed costs its user nothing.
+    async fn try_ask(&self, command: &Cmd) -> Result<Value, Trouble> {
+        let mut first = true;
+        loop {
+            let (attempt, mut connection) = self.connection().await.map_err(Trouble::Connecting)?;
+            let error =
+                match connection.requests.send_packed_command(command).await.and_then(Value::extract_error) {
+                    Ok(answer) => return Ok(answer),
+                    Err(error) => error,
+                };
+            if is_lost(&error) {
+                self.state.forget(attempt);
+                if std::mem::take(&mut first) && !error.is_timeout() {
+                    continue;
+                }
+            }
+            return Err(Trouble::Answer(error));
+        }
+    }
+
+    /// Connects, unless it is connected, and says what will be heard.
+    pub(super) async fn ready(&self) -> Result<Hearing, StoreError> {
+        Ok(self.connection().await?.1.hearing)
+    }
+
+    pub(super) fn changes(&self) -> &Changes {
+        &self.state.changes
+    }
+
+    /// Completes when a connection is lost after this call.
+    pub(super) fn lost(&self) -> Notified<'_> {
+        self.state.lost.notified()
+    }
+
+    /// How long whoever waits for word looks at nothing.
+    pub(super) fn patience(&self) -> Duration {
+        let hearing = self.state.current().connection.as_ref().map(|connection| connection.hearing);
+        if hearing == Some(Hearing::Changes) { HEARING } else { DEAF }
+    }
+
+    async fn connection(&self) -> Result<(u64, Connection), Failure> {
+        let before = match self.present() {
+            Ok(present) => return Ok(present),
+            Err(attempts) => attempts,
+        };
+        let _connecting = self.connecting.lock().await;
+        match self.present() {
+            Ok(present) => return Ok(present),
+            // Somebody tried while we waited for our turn.
+            Err(attempts) if attempts != before => {
+                if let Some(failure) = self.state.current().failure.clone() {
+                    return Err(failure);
+                }
+            }
+            Err(_) => {}
+        }
+        let attempt = self.state.current().attempts + 1;
+        let connected = self.connect(attempt).await;
+        let mut current = self.state.current();
+        current.attempts = attempt;
+        current.failure = connected.as_ref().err().cloned();
+        current.connection = connected.as_ref().ok().cloned();
+        connected.map(|connection| (attempt, connection))
+    }
+
+    /// The connection that stands, or how many attempts there were.
+    fn present(&self) -> Result<(u64, Connection), u64> {
+        let current = self.state.current();
+        let connection = current.connection.clone();
+        connection.map(|connection| (current.attempts, connection)).ok_or(current.attempts)
+    }
+
+    async fn connect(&self, attempt: u64) -> Result<Connection, Failure> {
+        let state = Arc::downgrade(&self.state);
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECTING))
+            .set_response_timeout(Some(ANSWERING))
+            .set_push_sender(move |push| {
+                hear(&push, attempt, &state);
+                Ok::<_, redis::aio::SendError>(())
+            });
+        let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
+        let mut requests = connecting.await.map_err(|error| Failure::from(&error))?;
+        promises::check(&mut requests, &self.warned).await?;
+        let hearing = match requests.subscribe(&self.channel[..]).await {
+            Ok(()) => Hearing::Changes,
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Hearing::Nothing,
+            Err(error) => return Err(Failure::from(&error)),
+        };
+        // What was changed before this moment was not told.
+        self.state.changes.tell(Change::Any);
+        Ok(Connection { requests, hearing })
+    }
+}
+
+/// What went wrong with a command: there was no connection, or this came back.
+enum Trouble {
+    Connecting(Failure),
+    Answer(RedisError),
+}
+
+impl From<Trouble> for StoreError {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::Connecting(failure) => failure.into(),
+            Trouble::Answer(error) => Failure::from(&error).into(),
+        }
+    }
+}
+
+fn open(url: &str, roots: Option<&[u8]>) -> RedisResult<Client> {
+    let info = url.into_connection_info()?;
+    // Notifications arrive on the connection that asks: RESP3, whatever the URL says.
+    let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);
+    let info = info.set_redis_settings(settings);
+    if matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {
+        // The client takes the process's provider, and panics where there is none.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    }
+    match roots {
+        Some(roots) => Client::build_with_tls(
+            info,
+            TlsCertificates { client_tls: None, root_cert: Some(roots.to_vec()) },
+        ),
+        None => Client::open(info),
+    }
+}
+
+/// What the server says without being asked, and that the connection is gone.
+fn hear(push: &PushInfo, attempt: u64, state: &Weak<State>) {
+    let Some(state) = state.upgrade() else { return };
+    match (&push.kind, &push.data[..]) {
+        (PushKind::Message, [_channel, Value::BulkString(key)]) => {
+            if let Ok(key) = key[..].try_into() {
+                state.changes.tell(Change::Row(Key(key)));
+            }
+        }
+        (PushKind::Disconnection, _) => {
+            state.forget(attempt);
+            state.changes.tell(Change::Any);
+            state.lost.notify_waiters();
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,259 @@
+//! Records in Redis or Valkey.
+
+mod failure;
+mod link;
+mod promises;
+mod row;
+mod script;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::{FromRedisValue, Value, cmd};
+
+use self::failure::Failure;
+use self::link::{Hearing, Link};
+use self::script::{DELETE, DELETE_EXPIRED, SWAP};
+use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
+use crate::ambient::{Random, Timestamp};
+
+/// How many expired rows one step of [`Store::delete_expired`] deletes: a millisecond of the server's time.
+const STEP: usize = 100;
+
+/// A store in Redis or Valkey, shared by every process that names the same server and prefix. Clones share one
+/// connection.
+///
+/// It connects when it is first used, and again whenever the connection is lost: an application starts while the
+/// server is away, answers 503 meanwhile, and recovers by itself.
+///
+/// ```
+/// use tower_oidc::store::RedisStore;
+///
+/// let store = RedisStore::connect("rediss://app:p%40ssword@redis.example.test/0")?; // asks nobody yet
+/// # Ok::<(), tower_oidc::store::StoreError>(())
+/// ```
+///
+/// # What lies there
+///
+/// Four names, `tower-oidc` being the [prefix](RedisStore::prefix). Its braces keep all of them in one slot.
+///
+/// | name | type | content |
+/// |---|---|---|
+/// | `{tower-oidc}:` and the 32 bytes of the [`Key`] | string | version (8 bytes), expiry (8 bytes, milliseconds), number of tags (1 byte), the tags, the sealed bytes |
+/// | `{tower-oidc}/tags` | sorted set | tag and key, for [`Store::find`] |
+/// | `{tower-oidc}/expiry` | sorted set | key by expiry, for [`Store::delete_expired`] |
+/// | `{tower-oidc}/changed` | channel | the key of every row that was written or deleted, for [`Store::wait`] and [`Store::listen`] |
+///
+/// A version is 64 random bits that the writer draws: no counter can fall back when a server restarts without its
+/// last writes or a replica takes over, and a write whose answer was lost is asked for again without harm.
+///
+/// No row has a time to live. [`Store::delete_expired`] empties the store (the layer calls it now and then, from every
+/// replica; each call works in small steps), and what has no time to live is out of reach of the `volatile-*`
+/// eviction policies, which managed services like to start with.
+///
+/// # What the server must promise
+///
+/// - **No eviction.** With `maxmemory` set, `maxmemory-policy` must be `noeviction` or `volatile-*`. A server that
+///   may evict any key is refused, by an error that names the setting: it would sign people out and lose their
+///   grants to make room.
+/// - **Persistence.** `appendonly yes`. With `appendfsync everysec` (its default) the end of the server's process
+///   loses nothing, the end of its machine up to a second of writes; `appendfsync always` closes that too. A
+///   refresh token that was rotated in a lost second is spent: its person is asked to grant again. Without
+///   `appendonly` the store works and warns, once, under the code `store.not_persistent`.
+/// - **One writer.** Redis replicates after it has answered: a failover may lose the last writes, as above. Redis
+///   Cluster is not followed through its redirections; a proxy in front of one is fine, all names being in one slot.
+/// - **Redis 6 or later**, or Valkey: the connection speaks RESP3, so that notifications arrive on it.
+///
+/// These are looked at whenever a connection is made, with `INFO`. A user of an access control list needs
+/// `~{tower-oidc}* &{tower-oidc}* +@connection +@read +@write +@scripting +@pubsub +info`. Without the channel,
+/// waiting polls and nothing is listened to; without `INFO`, nothing is checked and a warning says so, under the code `store.unchecked`.
+#[derive(Clone)]
+pub struct RedisStore {
+    names: Arc<Names>,
+    link: Arc<Link>,
+    random: Random,
+}
+
+/// What things are called in the server.
+struct Names {
+    rows: Vec<u8>,
+    tags: Vec<u8>,
+    expiry: Vec<u8>,
+    channel: Vec<u8>,
+}
+
+impl Names {
+    fn under(prefix: &str) -> Self {
+        let name = |rest: &str| format!("{{{prefix}}}{rest}").into_bytes();
+        Self { rows: name(":"), tags: name("/tags"), expiry: name("/expiry"), channel: name("/changed") }
+    }
+
+    fn row(&self, key: Key) -> Vec<u8> {
+        [&self.rows[..], &key.0].concat()
+    }
+}
+
+impl RedisStore {
+    /// The store at `redis://[user:password@]host[:port][/database]`, `rediss://` for TLS with certificates that
+    /// the Mozilla roots vouch for, or `redis+unix:///path`.
+    ///
+    /// Nothing is connected yet. TLS takes the process's default provider of rustls, and makes ring that where the
+    /// application has chosen none.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is none of these. The error does not repeat it, because it may hold a password.
+    pub fn connect(url: &str) -> Result<Self, StoreError> {
+        let names = Arc::new(Names::under("tower-oidc"));
+        let link = Link::to(url, None)?;
+        Ok(Self { link: Arc::new(link.subscribed_to(&names.channel)), names, random: Random::system() })
+    }
+
+    /// The same for a server whose certificate these roots (PEM) vouch for, and no others.
+    ///
+    /// # Errors
+    ///
+    /// When the URL is not one of `rediss://`, or the roots are not certificates.
+    pub fn connect_with_roots(url: &str, roots: &[u8]) -> Result<Self, StoreError> {
+        let names = Arc::new(Names::under("tower-oidc"));
+        let link = Link::to(url, Some(roots))?;
+        Ok(Self { link: Arc::new(link.subscribed_to(&names.channel)), names, random: Random::system() })
+    }
+
+    /// Names everything under another prefix than `tower-oidc`: applications that share a server have one each.
+    #[must_use]
+    pub fn prefix(self, prefix: &str) -> Self {
+        let names = Arc::new(Names::under(prefix));
+        let link = Arc::new(self.link.unconnected().subscribed_to(&names.channel));
+        Self { names, link, ..self }
+    }
+
+    async fn ask<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {
+        let answer: Value = self.link.ask(command).await?;
+        Ok(redis::from_redis_value(answer).map_err(|_| Failure::STRANGE)?)
+    }
+
+    async fn read(&self, key: Key) -> Result<Option<Stored>, StoreError> {
+        let packed: Option<Vec<u8>> = self.ask(cmd("GET").arg(self.names.row(key))).await?;
+        Ok(packed.and_then(row::unpack))
+    }
+
+    async fn write(
+        &self,
+        key: Key,
+        expected: Option<Version>,
+        record: &Record,
+    ) -> Result<Option<Version>, StoreError> {
+        let version = Version(u64::from_be_bytes(self.random.bytes()));
+        let Names { tags, expiry, channel, .. } = &*self.names;
+        let packed = row::pack(version, record)?;
+        let keys: [&[u8]; 3] = [&self.names.row(key), tags, expiry];
+        let expires_at = record.expires_at.as_millis().to_string();
+        let arguments: [&[u8]; 5] =
+            [&key.0, &row::expected(expected), &packed, expires_at.as_bytes(), channel];
+        let written = self.link.run(&SWAP, &keys, &arguments).await?;
+        Ok((written == 1).then_some(version))
+    }
+
+    async fn remove(&self, key: Key, expected: Option<Version>) -> Result<bool, StoreError> {
+        let Names { tags, expiry, channel, .. } = &*self.names;
+        let keys: [&[u8]; 3] = [&self.names.row(key), tags, expiry];
+        let deleted = self.link.run(&DELETE, &keys, &[&key.0, &row::expected(expected), channel]).await?;
+        Ok(deleted == 1)
+    }
+
+    async fn tagged(&self, tag: Tag) -> Result<Vec<Key>, StoreError> {
+        let first = [b"[", &tag.0[..]].concat();
+        let last = [b"[", &tag.0[..], &[u8::MAX; 32]].concat();
+        let found: Vec<Vec<u8>> =
+            self.ask(cmd("ZRANGEBYLEX").arg(&self.names.tags).arg(first).arg(last)).await?;
+        Ok(found.iter().filter_map(|member| member.get(32..)?.try_into().ok()).map(Key).collect())
+    }
+
+    /// Deletes up to [`STEP`] rows and returns how many were due, and how many of them it deleted.
+    async fn sweep(&self, now: &str) -> Result<(usize, u64), StoreError> {
+        let Names { tags, expiry, channel, .. } = &*self.names;
+        let mut due = cmd("ZRANGEBYSCORE");
+        due.arg(expiry).arg("-inf").arg(now).arg("LIMIT").arg(0).arg(STEP);
+        let due: Vec<Vec<u8>> = self.ask(&due).await?;
+        let rows: Vec<Vec<u8>> = due.iter().map(|key| [&self.names.rows[..], key].concat()).collect();
+        let keys: Vec<&[u8]> =
+            [&tags[..], expiry].into_iter().chain(rows.iter().map(Vec::as_slice)).collect();
+        let arguments: Vec<&[u8]> =
+            [now.as_bytes(), channel].into_iter().chain(due.iter().map(Vec::as_slice)).collect();
+        let deleted = self.link.run(&DELETE_EXPIRED, &keys, &arguments).await?;
+        Ok((due.len(), u64::try_from(deleted).unwrap_or_default()))
+    }
+}
+
+impl Store for RedisStore {
+    fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
+        Box::pin(self.read(key))
+    }
+
+    fn swap(
+        &self,
+        key: Key,
+        expected: Option<Version>,
+        record: Record,
+    ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
+        Box::pin(async move { self.write(key, expected, &record).await })
+    }
+
+    fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(self.remove(key, expected))
+    }
+
+    fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
+        Box::pin(self.tagged(tag))
+    }
+
+    fn delete_expired(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move {
+            let now = now.as_millis().to_string();
+            let mut total = 0;
+            loop {
+                let (due, deleted) = self.sweep(&now).await?;
+                total += deleted;
+                if due < STEP {
+                    return Ok(total);
+                }
+            }
+        })
+    }
+
+    fn wait(
+        &self,
+        key: Key,
+        after: Option<Version>,
+        within: Duration,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        // Between words it looks by itself: one may be lost with its connection.
+        let patience = || tokio::time::sleep(self.link.patience());
+        Box::pin(self.link.changes().wait(self, key, after, within, patience))
+    }
+
+    fn listen<'a>(
+        &'a self,
+        heard: &'a (dyn Fn(Change) + Send + Sync),
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        let lost = self.link.lost();
+        Box::pin(async move {
+            match self.link.ready().await? {
+                Hearing::Changes => tokio::select! {
+                    ended = self.link.changes().relay(heard) => ended,
+                    () = lost => Err(Failure::AWAY.into()),
+                },
+                Hearing::Nothing => Ok(()),
+            }
+        })
+    }
+}
+
+impl fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = String::from_utf8_lossy(&self.names.rows);
+        f.debug_struct("RedisStore").field("rows", &rows).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,64 @@
+//! What the server must promise before anything is kept in it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use redis::aio::MultiplexedConnection;
+use redis::{RedisResult, cmd};
+
+use super::failure::Failure;
+
+/// Refuses a server that may evict live records, and warns, once, of one that forgets when it restarts.
+pub(super) async fn check(
+    connection: &mut MultiplexedConnection,
+    warned: &AtomicBool,
+) -> Result<(), Failure> {
+    let (memory, persistence) =
+        match (info(connection, "memory").await, info(connection, "persistence").await) {
+            (Ok(memory), Ok(persistence)) => (memory, persistence),
+            (Err(error), _) | (_, Err(error)) if error.is_io_error() => return Err(Failure::from(&error)),
+            _ => {
+                let text =
+                    "Redis does not say what it persists and evicts: see to it that it keeps what is written";
+                warn(warned, "store.unchecked", text);
+                return Ok(());
+            }
+        };
+    let evicts = field(&memory, "maxmemory_policy").is_some_and(|policy| policy.starts_with("allkeys-"));
+    if evicts && field(&memory, "maxmemory") != Some("0") {
+        return Err(Failure::EVICTS);
+    }
+    if field(&persistence, "aof_enabled") != Some("1") {
+        let text = "Redis forgets what was written last when it restarts: set appendonly to yes";
+        warn(warned, "store.not_persistent", text);
+    }
+    Ok(())
+}
+
+fn warn(warned: &AtomicBool, code: &str, text: &str) {
+    if !warned.swap(true, Ordering::Relaxed) {
+        tracing::warn!(target: "tower_oidc", code, "{text}");
+    }
+}
+
+async fn info(connection: &mut MultiplexedConnection, section: &str) -> RedisResult<String> {
+    cmd("INFO").arg(section).query_async(connection).await
+}
+
+/// A line of `INFO`: `name:value`.
+fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_found_by_their_whole_name() {
+        let info = "# Memory\r\nused_memory:9\r\nmaxmemory_human:0B\r\nmaxmemory_policy:noeviction\r\n\
+                    maxmemory:100\r\n";
+        assert_eq!(field(info, "maxmemory"), Some("100"));
+        assert_eq!(field(info, "maxmemory_policy"), Some("noeviction"));
+        assert_eq!(field(info, "memory"), None);
+    }
+}

@@ -1,0 +1,99 @@
+//! Connections to the file, and the threads that wait for it.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use tokio::sync::Semaphore;
+
+use super::super::StoreError;
+use super::failed;
+
+/// How long a connection waits for another process that writes. Callers wait five seconds for a store.
+const BUSY: Duration = Duration::from_secs(3);
+
+/// A few connections. Nothing of SQLite runs on a thread of the runtime.
+pub(super) struct Connections {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    permits: Arc<Semaphore>,
+}
+
+impl Connections {
+    pub(super) fn new(path: &Path, count: usize) -> Arc<Self> {
+        let permits = Arc::new(Semaphore::new(count));
+        Arc::new(Self { path: path.to_owned(), idle: Mutex::default(), permits })
+    }
+
+    /// Does the work with one connection, to its end even where nobody waits for it any more.
+    pub(super) async fn run<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await;
+        let permit = permit.map_err(|closed| StoreError::new("it is closed", closed))?;
+        let connections = Arc::clone(self);
+        let task = tokio::task::spawn_blocking(move || {
+            let idle = connections.idle().pop();
+            let mut connection = match idle {
+                Some(connection) => connection,
+                None => open(&connections.path)?,
+            };
+            let done = work(&mut connection);
+            connections.idle().push(connection);
+            drop(permit);
+            done
+        });
+        task.await.map_err(|ended| StoreError::new("the task that asked it ended", ended))?
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection to a file that exists.
+pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
+    // No URIs: a path is a path.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(BUSY).map_err(failed)?;
+    // FULL: what was acknowledged is on the disk. A refresh token that rotated has no other copy.
+    connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    let journal: String =
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)).map_err(failed)?;
+    if journal != "wal" {
+        return Err(StoreError::refused("the file of SQLite lies where it cannot have a write-ahead log"));
+    }
+    // SQLite opens what it cannot write as well.
+    if connection.is_readonly("main").map_err(failed)? {
+        return Err(StoreError::refused("the file of SQLite can only be read"));
+    }
+    Ok(connection)
+}
+
+/// Creates the file where it is missing, for this user's eyes only.
+pub(super) fn create(path: &Path) -> Result<(), StoreError> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let opened = options.open(path).map(drop);
+    opened.map_err(|error| StoreError::new("the file of SQLite cannot be opened", error))
+}
+
+/// What is no file, or none that several connections share.
+pub(super) fn check_path(path: &Path) -> Result<(), StoreError> {
+    let name = path.to_string_lossy();
+    if name.is_empty() || name.starts_with(":memory:") || name.starts_with("file:") {
+        return Err(StoreError::refused(
+            "SQLite needs the path of a file; `MemoryStore` keeps records in memory",
+        ));
+    }
+    if path.is_dir() {
+        return Err(StoreError::refused("SQLite needs the path of a file, and this is a directory"));
+    }
+    Ok(())
+}

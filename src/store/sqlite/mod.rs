@@ -1,0 +1,232 @@
+//! Records in a file.
+
+mod connections;
+mod rows;
+mod schema;
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+
+use self::connections::Connections;
+use super::changes::Changes;
+use super::columns::Columns;
+use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
+use crate::ambient::Timestamp;
+
+/// How many look-ups run at once. SQLite writes one at a time.
+const READERS: usize = 4;
+/// How often a process that waits asks whether another one wrote: a look at shared memory.
+const LOOK: Duration = Duration::from_millis(50);
+/// What a sweep leaves to others between two batches, processes included that ask for the lock now and then.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A store in a file of SQLite, for applications on one machine: sessions and grants survive a restart, and nothing
+/// has to be installed. Clones share their connections.
+///
+/// ```
+/// use tower_oidc::store::SqliteStore;
+///
+/// # let folder = std::env::temp_dir().join(format!("tower-oidc-doc-{}", std::process::id()));
+/// # std::fs::create_dir_all(&folder).unwrap();
+/// # let path = folder.join("records.sqlite");
+/// let store = SqliteStore::open(&path)?;
+/// # drop(store);
+/// # std::fs::remove_dir_all(&folder).unwrap();
+/// # Ok::<(), tower_oidc::store::StoreError>(())
+/// ```
+///
+/// # What the file holds
+///
+/// Everything is a hash, sealed, or a number: nothing in it names a person or opens an account. The application may
+/// keep tables of its own in the same file.
+///
+/// | table | column | meaning |
+/// |---|---|---|
+/// | `tower_oidc_records` | `key` | the row's name, 32 bytes: a hash |
+/// | | `version` | which writing this is |
+/// | | `expires_at` | when it stops to count, in milliseconds since the Unix epoch; indexed |
+/// | | `tag1`, `tag2` | under which it is found for logouts, 32 bytes each: keyed hashes; indexed |
+/// | | `contents` | the record, sealed |
+/// | `tower_oidc_state` | `schema_version` | the version of these tables, 1 |
+/// | | `last_version` | the last version that was given; it outlives the rows |
+///
+/// # What it promises
+///
+/// - *Durability*: a write-ahead log with `synchronous = FULL`. What was acknowledged survives the loss of power; each
+///   write waits for the disk once.
+/// - *Several processes* may share the file, on one machine and not over a network file system. A write waits three
+///   seconds for another process's, and is an error then. A new file can be read by its owner only (mode 0600).
+/// - *Waiting and listening*: writes of this process are heard at once, by their rows. For writes of others one of
+///   those who wait or listen asks SQLite's `data_version` every 50 milliseconds, which reads no file and does not
+///   say which row it was.
+/// - *Collecting*: the layer calls [`delete_expired`](Store::delete_expired) every ten minutes in each process, which
+///   is fine: it deletes 500 rows at a time and lets others write in between. The space is used again; the file
+///   does not shrink.
+///
+/// Back it up with SQLite's own means (`VACUUM INTO`, `.backup`): a copy of the file alone misses its log.
+#[derive(Clone)]
+pub struct SqliteStore(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    readers: Arc<Connections>,
+    writer: Arc<Connections>,
+    changes: Changes,
+    /// The writer's `data_version` when somebody looked last: it changes when another process writes.
+    seen: Mutex<i64>,
+}
+
+impl SqliteStore {
+    /// Opens the file, creates it where it is missing, and brings its tables to this version.
+    ///
+    /// # Errors
+    ///
+    /// The path is no file's, the file cannot be written or is no database, or its tables are of a newer version.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        Self::migrate(path)?;
+        Ok(Self::at(path))
+    }
+
+    /// Opens a file whose tables are there already, for those who change no tables at start.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open); also where the file or its tables are missing or of an older version, for which
+    /// [`migrate`](Self::migrate) is there.
+    pub fn open_migrated(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        let path = path.as_ref();
+        connections::check_path(path)?;
+        schema::check(&connections::open(path)?)?;
+        Ok(Self::at(path))
+    }
+
+    /// Creates the file and its tables, or brings them to this version; does nothing where that is done. Any number
+    /// of processes may do so at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open).
+    pub fn migrate(path: impl AsRef<Path>) -> Result<(), StoreError> {
+        let path = path.as_ref();
+        connections::check_path(path)?;
+        connections::create(path)?;
+        schema::migrate(&mut connections::open(path)?)
+    }
+
+    fn at(path: &Path) -> Self {
+        Self(Arc::new(Inner {
+            path: path.to_owned(),
+            readers: Connections::new(path, READERS),
+            writer: Connections::new(path, 1),
+            changes: Changes::default(),
+            seen: Mutex::default(),
+        }))
+    }
+
+    /// Ends when another process wrote: one of those who wait and listen looks, for all of them.
+    async fn look(&self) {
+        let mut seen = self.0.seen.lock().await;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            match self.0.writer.run(rows::data_version).await {
+                Ok(version) if version == *seen => {}
+                Ok(version) => {
+                    *seen = version;
+                    return self.0.changes.tell(Change::Any);
+                }
+                // Whoever looks at the row next says what is wrong.
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl Store for SqliteStore {
+    fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
+        Box::pin(self.0.readers.run(move |connection| rows::load(connection, key)))
+    }
+
+    fn swap(
+        &self,
+        key: Key,
+        expected: Option<Version>,
+        record: Record,
+    ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
+        Box::pin(async move {
+            let record = Columns::try_from(record)?;
+            let written =
+                self.0.writer.run(move |connection| rows::swap(connection, key, expected, &record)).await?;
+            self.0.changes.tell(Change::Row(key));
+            Ok(written)
+        })
+    }
+
+    fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
+        Box::pin(async move {
+            let deleted =
+                self.0.writer.run(move |connection| rows::delete(connection, key, expected)).await?;
+            self.0.changes.tell(Change::Row(key));
+            Ok(deleted)
+        })
+    }
+
+    fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
+        Box::pin(self.0.readers.run(move |connection| rows::find(connection, tag)))
+    }
+
+    fn delete_expired(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move {
+            let mut deleted = 0;
+            loop {
+                let batch =
+                    self.0.writer.run(move |connection| rows::delete_expired(connection, now)).await?;
+                deleted += batch;
+                if batch < u64::from(rows::BATCH) {
+                    return Ok(deleted);
+                }
+                tokio::time::sleep(PAUSE).await;
+            }
+        })
+    }
+
+    fn wait(
+        &self,
+        key: Key,
+        after: Option<Version>,
+        within: Duration,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.0.changes.wait(self, key, after, within, || self.look()))
+    }
+
+    fn listen<'a>(
+        &'a self,
+        heard: &'a (dyn Fn(Change) + Send + Sync),
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(async move {
+            let looking = async {
+                loop {
+                    self.look().await;
+                }
+            };
+            tokio::select! {
+                ended = self.0.changes.relay(heard) => ended,
+                () = looking => Ok(()),
+            }
+        })
+    }
+}
+
+impl fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStore").field("path", &self.0.path).finish_non_exhaustive()
+    }
+}
+
+fn failed(error: rusqlite::Error) -> StoreError {
+    StoreError::new("SQLite did not do it", error)
+}

@@ -1,0 +1,117 @@
+//! The statements. Each function is one transaction.
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, TransactionBehavior, params};
+
+use super::super::columns::{self, Columns};
+use super::super::{Key, StoreError, Stored, Tag, Version};
+use super::failed;
+use crate::ambient::Timestamp;
+
+/// How many expired rows go at once: few milliseconds, in which others wait.
+pub(super) const BATCH: u32 = 500;
+
+pub(super) fn load(connection: &mut Connection, key: Key) -> Result<Option<Stored>, StoreError> {
+    let mut select = prepare(
+        connection,
+        "SELECT version, expires_at, tag1, tag2, contents FROM tower_oidc_records WHERE key = ?1",
+    )?;
+    select.query_row([&key.0], |row| Ok(stored(row))).optional().map_err(failed)?.transpose()
+}
+
+fn stored(row: &Row<'_>) -> Result<Stored, StoreError> {
+    let tag = |column| row.get_ref(column).and_then(|tag| Ok(tag.as_blob_or_null()?)).map_err(failed);
+    columns::stored(
+        row.get(0).map_err(failed)?,
+        row.get(1).map_err(failed)?,
+        [tag(2)?, tag(3)?],
+        row.get(4).map_err(failed)?,
+    )
+}
+
+pub(super) fn swap(
+    connection: &mut Connection,
+    key: Key,
+    expected: Option<Version>,
+    record: &Columns,
+) -> Result<Option<Version>, StoreError> {
+    // The lock is taken before anything is read, so that no other process writes in between.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    let next: i64 = prepare(
+        &transaction,
+        "UPDATE tower_oidc_state SET last_version = last_version + 1 RETURNING last_version",
+    )?
+    .query_row([], |row| row.get(0))
+    .map_err(failed)?;
+    let [tag1, tag2] = record.tags;
+    let contents = &record.contents[..];
+    let written = match expected {
+        None => prepare(
+            &transaction,
+            "INSERT INTO tower_oidc_records (key, version, expires_at, tag1, tag2, contents)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (key) DO NOTHING",
+        )?
+        .execute(params![key.0, next, record.expires_at, tag1, tag2, contents]),
+        Some(expected) => prepare(
+            &transaction,
+            "UPDATE tower_oidc_records SET version = ?2, expires_at = ?3, tag1 = ?4, tag2 = ?5, contents = ?6
+             WHERE key = ?1 AND version = ?7",
+        )?
+        .execute(params![
+            key.0,
+            next,
+            record.expires_at,
+            tag1,
+            tag2,
+            contents,
+            columns::from_version(expected)
+        ]),
+    };
+    if written.map_err(failed)? == 0 {
+        return Ok(None);
+    }
+    transaction.commit().map_err(failed)?;
+    columns::to_version(next).map(Some)
+}
+
+pub(super) fn delete(
+    connection: &mut Connection,
+    key: Key,
+    expected: Option<Version>,
+) -> Result<bool, StoreError> {
+    let mut delete = prepare(
+        connection,
+        "DELETE FROM tower_oidc_records WHERE key = ?1 AND (?2 IS NULL OR version = ?2)",
+    )?;
+    let deleted = delete.execute(params![key.0, expected.map(columns::from_version)]).map_err(failed)?;
+    Ok(deleted > 0)
+}
+
+pub(super) fn find(connection: &mut Connection, tag: Tag) -> Result<Vec<Key>, StoreError> {
+    let mut select = prepare(
+        connection,
+        "SELECT key FROM tower_oidc_records WHERE tag1 = ?1
+         UNION SELECT key FROM tower_oidc_records WHERE tag2 = ?1",
+    )?;
+    let keys = select.query_map([&tag.0], |row| row.get::<_, Vec<u8>>(0)).map_err(failed)?;
+    keys.map(|key| columns::key(&key.map_err(failed)?)).collect()
+}
+
+/// Deletes a batch of what expired, and returns how many rows that were.
+pub(super) fn delete_expired(connection: &mut Connection, now: Timestamp) -> Result<u64, StoreError> {
+    let mut delete = prepare(
+        connection,
+        "DELETE FROM tower_oidc_records WHERE key IN
+         (SELECT key FROM tower_oidc_records WHERE expires_at <= ?1 LIMIT ?2)",
+    )?;
+    let deleted = delete.execute(params![columns::from_timestamp(now), BATCH]).map_err(failed)?;
+    Ok(deleted as u64)
+}
+
+/// Changes when another connection wrote.
+pub(super) fn data_version(connection: &mut Connection) -> Result<i64, StoreError> {
+    prepare(connection, "PRAGMA data_version")?.query_row([], |row| row.get(0)).map_err(failed)
+}
+
+fn prepare<'a>(connection: &'a Connection, statement: &str) -> Result<CachedStatement<'a>, StoreError> {
+    connection.prepare_cached(statement).map_err(failed)
+}

@@ -1,0 +1,67 @@
+//! Every store of the crate under the contract's suite, and what is particular to each.
+
+mod postgres;
+mod redis;
+mod sqlite;
+mod tls;
+
+use std::sync::Arc;
+
+use tower_oidc::Timestamp;
+use tower_oidc::store::{Key, MemoryStore, Record, Store, Tag, Version, contract};
+
+#[tokio::test]
+async fn memory_keeps_the_contract() {
+    contract::check(Arc::new(MemoryStore::new())).await;
+    let one = MemoryStore::new();
+    contract::check_two(Arc::new(one.clone()), Arc::new(one)).await;
+}
+
+fn record(contents: &str) -> Record {
+    Record {
+        bytes: contents.to_owned().into(),
+        expires_at: Timestamp::from_secs(4_000_000_000),
+        tags: Vec::new(),
+    }
+}
+
+async fn create(store: &impl Store, key: Key) -> Version {
+    let version = store.swap(key, None, record("new")).await.expect("a store that works");
+    version.expect("a row that is absent")
+}
+
+/// More rows than one batch collects, of which every other one expires.
+async fn collecting_leaves_nothing_and_nobody_behind<S: Store>(store: Arc<S>) {
+    const ROWS: u32 = 2_400;
+    let key = |row: u32| {
+        let mut key = [7; 32];
+        key[..4].copy_from_slice(&row.to_be_bytes());
+        Key(key)
+    };
+    let mut filling = Vec::new();
+    for worker in 0..8 {
+        let store = Arc::clone(&store);
+        filling.push(tokio::spawn(async move {
+            for row in (0..ROWS).filter(|row| row % 8 == worker) {
+                let expires_at = Timestamp::from_secs(if row % 2 == 0 { 1_000 } else { 2_000 });
+                let tags = vec![Tag([8; 32])];
+                let record = Record { expires_at, tags, ..record("a record") };
+                store.swap(key(row), None, record).await.expect("it works").expect("absent");
+            }
+        }));
+    }
+    for worker in filling {
+        worker.await.unwrap();
+    }
+    let collect = |now| {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move { store.delete_expired(Timestamp::from_secs(now)).await.expect("it works") })
+    };
+    let mut collected = 0;
+    for collector in [collect(1_500), collect(1_500), collect(1_500)] {
+        collected += collector.await.unwrap();
+    }
+    assert_eq!(collected, u64::from(ROWS / 2), "each row is counted once, whoever collects");
+    assert_eq!(store.find(Tag([8; 32])).await.unwrap().len(), 1_200, "what is alive stays");
+    assert_eq!(collect(2_000).await.unwrap(), u64::from(ROWS / 2));
+}

@@ -1,0 +1,207 @@
+//! Records in a file: who may open it, several at once, and what breaks.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use tower_oidc::store::{Key, SqliteStore, Store, StoreError, contract};
+
+use super::{collecting_leaves_nothing_and_nobody_behind, create, record};
+
+/// A folder that is gone with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("sqlite-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("records.sqlite")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_keeps_the_contract() {
+    let folder = Folder::new();
+    contract::check(Arc::new(SqliteStore::open(folder.file()).unwrap())).await;
+}
+
+#[tokio::test]
+async fn sqlite_keeps_the_contract_over_two_that_opened_one_file() {
+    let folder = Folder::new();
+    let open = || Arc::new(SqliteStore::open(folder.file()).unwrap());
+    contract::check_two(open(), open()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_collects_in_batches() {
+    let folder = Folder::new();
+    collecting_leaves_nothing_and_nobody_behind(Arc::new(SqliteStore::open(folder.file()).unwrap())).await;
+}
+
+#[tokio::test]
+async fn a_file_outlives_its_process_and_a_version_its_row() {
+    let folder = Folder::new();
+    let store = SqliteStore::open(folder.file()).unwrap();
+    let first = create(&store, Key([1; 32])).await;
+    let second = create(&store, Key([2; 32])).await;
+    assert!(store.delete(Key([2; 32]), Some(second)).await.unwrap());
+    drop(store);
+    let store = SqliteStore::open(folder.file()).unwrap();
+    let stored = store.load(Key([1; 32])).await.unwrap().expect("it is still there");
+    assert_eq!((stored.version, stored.record), (first, record("new")));
+    assert!(create(&store, Key([2; 32])).await > second, "the version was not forgotten with its row");
+    assert!(store.is_durable());
+}
+
+#[tokio::test]
+async fn a_new_file_is_for_its_owner_only() {
+    let folder = Folder::new();
+    let store = SqliteStore::open(folder.file()).unwrap();
+    create(&store, Key([1; 32])).await;
+    for entry in fs::read_dir(&folder.0).unwrap() {
+        let entry = entry.unwrap();
+        assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
+    }
+    let given = folder.0.join("given.sqlite");
+    fs::write(&given, "").unwrap();
+    fs::set_permissions(&given, fs::Permissions::from_mode(0o640)).unwrap();
+    SqliteStore::open(&given).unwrap();
+    assert_eq!(fs::metadata(&given).unwrap().permissions().mode() & 0o777, 0o640, "the operator's stay");
+}
+
+#[test]
+fn what_is_no_file_of_its_own_is_refused() {
+    let folder = Folder::new();
+    let garbage = folder.0.join("garbage");
+    fs::write(&garbage, "no database, but something that was here before\n".repeat(100)).unwrap();
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    for (path, says) in [
+        (String::new(), "the path of a file"),
+        (":memory:".to_owned(), "MemoryStore"),
+        ("file::memory:?cache=shared".to_owned(), "the path of a file"),
+        (path(&folder.0), "directory"),
+        (path(&folder.0.join("nowhere/records.sqlite")), "cannot be opened"),
+        ("/proc/records.sqlite".to_owned(), "cannot be opened"),
+        (path(&garbage), "SQLite did not do it"),
+    ] {
+        let error = SqliteStore::open(&path).expect_err(&path);
+        assert!(error.to_string().contains(says), "{path}: {error}");
+    }
+    assert!(fs::read_to_string(&garbage).unwrap().starts_with("no database"), "it is left alone");
+    SqliteStore::open(folder.file()).expect("and a file is a file");
+}
+
+#[test]
+fn tables_are_made_once_however_many_start() {
+    for _ in 0..5 {
+        let folder = Folder::new();
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| SqliteStore::open(folder.file()).expect("each of them starts"));
+            }
+        });
+        SqliteStore::open_migrated(folder.file()).expect("and the tables are there");
+    }
+}
+
+#[tokio::test]
+async fn tables_of_another_version_are_refused_by_name() {
+    let folder = Folder::new();
+    let says = |opened: Result<SqliteStore, StoreError>| opened.expect_err("refused").to_string();
+    assert!(SqliteStore::open_migrated(folder.file()).is_err(), "no file");
+    fs::write(folder.file(), "").unwrap();
+    assert!(says(SqliteStore::open_migrated(folder.file())).contains("run `SqliteStore::migrate`"));
+    SqliteStore::migrate(folder.file()).unwrap();
+    SqliteStore::migrate(folder.file()).expect("twice is once");
+    let store = SqliteStore::open_migrated(folder.file()).unwrap();
+    let version = create(&store, Key([1; 32])).await;
+
+    let tables = Connection::open(folder.file()).unwrap();
+    tables.execute_batch("UPDATE tower_oidc_state SET schema_version = 0").unwrap();
+    assert!(says(SqliteStore::open_migrated(folder.file())).contains("older"));
+    let store = SqliteStore::open(folder.file()).expect("what is older is brought up");
+    assert_eq!(store.load(Key([1; 32])).await.unwrap().unwrap().version, version, "with its rows");
+    SqliteStore::open_migrated(folder.file()).unwrap();
+
+    tables.execute_batch("UPDATE tower_oidc_state SET schema_version = 2").unwrap();
+    for refused in [SqliteStore::open(folder.file()), SqliteStore::open_migrated(folder.file())] {
+        assert!(says(refused).contains("newer"));
+    }
+    assert!(SqliteStore::migrate(folder.file()).unwrap_err().to_string().contains("newer"));
+}
+
+#[tokio::test]
+async fn a_write_waits_for_another_process_and_not_for_ever() {
+    let folder = Folder::new();
+    let store = SqliteStore::open(folder.file()).unwrap();
+    let version = create(&store, Key([1; 32])).await;
+    let other = Connection::open(folder.file()).unwrap();
+
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let began = Instant::now();
+    let error = store.swap(Key([1; 32]), Some(version), record("x")).await.expect_err("it is locked");
+    assert!(began.elapsed() < Duration::from_millis(4_800), "before the caller gives up: {error}");
+    assert_eq!(store.load(Key([1; 32])).await.unwrap().unwrap().version, version, "reading goes on");
+    other.execute_batch("ROLLBACK").unwrap();
+
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let release = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(300));
+        other.execute_batch("ROLLBACK").unwrap();
+    });
+    let written = store.swap(Key([1; 32]), Some(version), record("x")).await;
+    assert!(written.expect("it waits").is_some());
+    release.join().unwrap();
+}
+
+/// What another hand did to the file is an error, no panic and no row.
+#[tokio::test]
+async fn damage_is_an_error() {
+    let folder = Folder::new();
+    let store = SqliteStore::open(folder.file()).unwrap();
+    create(&store, Key([1; 32])).await;
+    let other = Connection::open(folder.file()).unwrap();
+    for damage in ["tag1 = x'0102'", "version = -5", "expires_at = -1"] {
+        other.execute_batch(&format!("UPDATE tower_oidc_records SET {damage}")).unwrap();
+        store.load(Key([1; 32])).await.expect_err(damage);
+        other
+            .execute_batch("UPDATE tower_oidc_records SET tag1 = NULL, version = 9, expires_at = 9")
+            .unwrap();
+        assert!(store.load(Key([1; 32])).await.unwrap().is_some());
+    }
+    other.execute_batch("DROP TABLE tower_oidc_records").unwrap();
+    store.load(Key([1; 32])).await.expect_err("there is no table");
+    store.swap(Key([1; 32]), None, record("x")).await.expect_err("there is no table");
+    store.delete(Key([1; 32]), None).await.expect_err("there is no table");
+    store.wait(Key([1; 32]), None, Duration::from_secs(60)).await.expect_err("there is no table");
+}
+
+#[tokio::test]
+async fn a_file_that_can_only_be_read_is_refused() {
+    let folder = Folder::new();
+    let store = SqliteStore::open(folder.file()).unwrap();
+    create(&store, Key([1; 32])).await;
+    // Permissions do not stop root; this flag in the file's header stops everybody: "written by a newer SQLite".
+    drop(store);
+    let mut bytes = fs::read(folder.file()).unwrap();
+    bytes[18] = 3;
+    fs::write(folder.file(), bytes).unwrap();
+    let error = SqliteStore::open(folder.file()).expect_err("it cannot be written");
+    assert!(error.to_string().contains("only be read"), "{error}");
+}

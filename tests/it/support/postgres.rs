@@ -1,0 +1,199 @@
+//! PostgreSQL servers of one's own: a private cluster on an ephemeral port, gone with the test run.
+//!
+//! A shell owns the server. It reads commands from a pipe, and when the pipe closes, however this process ended,
+//! it stops the server and removes its files.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use tokio_postgres::NoTls;
+
+use super::process::{free_port, missing};
+
+/// What the server asks everybody for, with everything that a URL must percent-encode.
+pub(crate) const PASSWORD: &str = "the p@ss/w?rd:#100%";
+pub(crate) const ENCODED_PASSWORD: &str = "the%20p%40ss%2Fw%3Frd%3A%23100%25";
+
+/// `$1`: where the binaries are, `$2`: the port, `$3`: the password, `$4` and `$5`: certificate and key, or nothing.
+/// PostgreSQL refuses root, so that root becomes `postgres` before this runs.
+const KEEPER: &str = r#"
+trap '' INT TERM HUP
+umask 077
+dir=$(mktemp -d "${TMPDIR:-/tmp}/tower-oidc-postgres.XXXXXX") && cd "$dir" || exit 1
+printf %s "$3" >password
+"$1/initdb" -D data -U test -A scram-sha-256 --pwfile=password --no-sync -E UTF8 --locale=C >log 2>&1 || {
+  cat log >&2; cd /; rm -rf "$dir"; exit 1
+}
+ssl=off
+[ -z "$4" ] || { printf %s "$4" >data/server.crt; printf %s "$5" >data/server.key; ssl=on; }
+begin() {
+  setpriv --pdeathsig QUIT "$1/postgres" -D data -p "$2" -c listen_addresses=127.0.0.1 -c ssl=$ssl \
+    -c unix_socket_directories= -c max_connections=300 -c fsync=off >>log 2>&1 </dev/null &
+  server=$!
+  until "$1/pg_isready" -q -h 127.0.0.1 -p "$2" -t 1; do
+    kill -0 $server 2>/dev/null || { cat log >&2; return 1; }
+    sleep 0.02
+  done
+}
+end() { [ -z "$server" ] || { kill -s "$1" $server; wait $server; server=; }; }
+while read -r command; do
+  case $command in
+    start) begin "$1" "$2" && echo done || echo failed ;;
+    stop) end INT; echo done ;;
+    crash) end QUIT; echo done ;;
+  esac
+done
+end QUIT
+cd /
+rm -rf "$dir"
+"#;
+
+/// A running server. It ends when this is dropped.
+pub(crate) struct Postgres {
+    port: u16,
+    keeper: Mutex<Keeper>,
+    databases: AtomicU32,
+}
+
+struct Keeper {
+    child: Child,
+    commands: Option<ChildStdin>,
+    answers: BufReader<ChildStdout>,
+}
+
+impl Postgres {
+    /// The server of this test run, started by whoever asks first; `None` and a visible line where PostgreSQL is
+    /// not installed.
+    pub(crate) fn shared() -> Option<&'static Self> {
+        static SHARED: OnceLock<Postgres> = OnceLock::new();
+        let binaries = installed()?;
+        Some(SHARED.get_or_init(|| Self::begin(&binaries, ["", ""])))
+    }
+
+    /// A server of one's own, to be stopped and started.
+    pub(crate) fn start() -> Option<Self> {
+        Some(Self::begin(&installed()?, ["", ""]))
+    }
+
+    /// One that offers TLS with this certificate chain and key, in PEM.
+    pub(crate) fn with_tls(certificate: &str, key: &str) -> Option<Self> {
+        Some(Self::begin(&installed()?, [certificate, key]))
+    }
+
+    fn begin(binaries: &Path, tls: [&str; 2]) -> Self {
+        let port = free_port();
+        let mut shell = as_ordinary_user();
+        shell
+            .args(["sh", "-c", KEEPER, "postgres"])
+            .arg(binaries)
+            .args([&port.to_string(), PASSWORD])
+            .args(tls);
+        let mut child = shell
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| panic!("PostgreSQL does not start: {error}"));
+        let keeper = Keeper {
+            commands: child.stdin.take(),
+            answers: BufReader::new(child.stdout.take().expect("piped")),
+            child,
+        };
+        let server = Self { port, keeper: Mutex::new(keeper), databases: AtomicU32::new(0) };
+        server.resume();
+        server
+    }
+
+    /// A new, empty database, by its URL.
+    pub(crate) async fn database(&self) -> String {
+        let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        let (client, connection) =
+            tokio_postgres::connect(&self.url("postgres"), NoTls).await.expect("the server is there");
+        let connection = tokio::spawn(connection);
+        client.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a new database");
+        drop(client);
+        connection.await.expect("no panic").expect("a clean end");
+        self.url(&name)
+    }
+
+    /// The URL of the named database.
+    pub(crate) fn url(&self, database: &str) -> String {
+        format!("postgres://test:{ENCODED_PASSWORD}@127.0.0.1:{}/{database}", self.port)
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Stops it as an operator does: connections are told, transactions rolled back. Its data stays.
+    pub(crate) fn stop(&self) {
+        self.tell("stop");
+    }
+
+    /// Stops it as a crash does. What was committed stays.
+    pub(crate) fn crash(&self) {
+        self.tell("crash");
+    }
+
+    /// Starts it again after [`stop`](Self::stop) or [`crash`](Self::crash), and returns when it answers.
+    pub(crate) fn resume(&self) {
+        self.tell("start");
+    }
+
+    fn tell(&self, command: &str) {
+        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = keeper.commands.as_mut().is_some_and(|commands| writeln!(commands, "{command}").is_ok());
+        let mut answer = String::new();
+        let heard = keeper.answers.read_line(&mut answer).is_ok();
+        assert!(told && heard && answer == "done\n", "PostgreSQL did not {command}: {answer}");
+    }
+}
+
+impl Drop for Postgres {
+    fn drop(&mut self) {
+        let keeper = self.keeper.get_mut().unwrap_or_else(PoisonError::into_inner);
+        drop(keeper.commands.take());
+        let _ = keeper.child.wait();
+    }
+}
+
+/// Where the binaries are; `None` and a visible line where they are not.
+fn installed() -> Option<PathBuf> {
+    let on_path = std::env::var_os("PATH")
+        .into_iter()
+        .flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>())
+        .collect::<Vec<_>>();
+    // Debian keeps them apart, a folder for each version.
+    let mut versions: Vec<PathBuf> = fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
+        .collect();
+    versions.sort();
+    let found = on_path
+        .into_iter()
+        .chain(versions.into_iter().rev())
+        .find(|bin| ["initdb", "postgres", "pg_isready"].iter().all(|name| bin.join(name).is_file()));
+    found.or_else(|| missing("PostgreSQL"))
+}
+
+fn as_ordinary_user() -> Command {
+    let mut command = Command::new("setpriv");
+    if is_root() {
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
+    }
+    command.env_remove("PGOPTIONS").env("LC_ALL", "C");
+    // Its own group: Ctrl-C reaches the tests only, and the keeper cleans up after them.
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command
+}
+
+fn is_root() -> bool {
+    let id = Command::new("id").arg("-u").output().expect("id is there");
+    OsStr::new(String::from_utf8_lossy(&id.stdout).trim()) == "0"
+}
