@@ -10,12 +10,13 @@
 //! | `OIDC_RESPONSE_MODE` | `query` or `form_post` (`query`) |
 //! | `OIDC_CA_FILE` | extra root certificates, PEM |
 //! | `MODE` | `per-user` |
-//! | `TOKEN_STORE` | `memory` |
+//! | `TOKEN_STORE` | `memory`, `sqlite:PATH`, `postgres://…`, `redis://…` or `rediss://…` (`memory`) |
 //! | `SESSION_SECRET` | at least 32 bytes; several, comma separated: the first seals, all open (made up at start) |
 //! | `ADMINS` | verified e-mails, comma separated |
 //! | `API_URL` | the API that `/api` calls (the provider's UserInfo) |
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -24,7 +25,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tower_oidc::store::MemoryStore;
+use tower_oidc::store::{MemoryStore, PostgresStore, RedisStore, SqliteStore, Store, StoreError};
 use tower_oidc::{Admin, Config, CurrentUser, Error, OidcLayer, Resource, UserTokens, Users};
 use tracing_subscriber::EnvFilter;
 
@@ -72,18 +73,32 @@ async fn run() -> Result<(), Box<dyn StdError>> {
 }
 
 fn layer(config: Config) -> Result<OidcLayer, Box<dyn StdError>> {
-    match variable("TOKEN_STORE").as_deref() {
-        None | Some("memory") => {}
-        // A URL may hold a password: only what stands before the colon is repeated.
-        Some(other) => {
-            let kind = other.split(':').next().unwrap_or_default();
-            return Err(format!("TOKEN_STORE={kind}:… is not there yet: use memory").into());
-        }
-    }
     match variable("MODE").as_deref() {
-        None | Some("per-user") => Ok(OidcLayer::per_user(config, MemoryStore::new())?),
+        None | Some("per-user") => Ok(OidcLayer::per_user(config, store()?)?),
         Some(other) => Err(format!("MODE={other} is not there yet: use per-user").into()),
     }
+}
+
+fn store() -> Result<Arc<dyn Store>, Box<dyn StdError>> {
+    let Some(given) = variable("TOKEN_STORE") else { return Ok(Arc::new(MemoryStore::new())) };
+    let (kind, rest) = given.split_once(':').unwrap_or((&given, ""));
+    Ok(match kind {
+        "memory" => Arc::new(MemoryStore::new()),
+        "sqlite" => Arc::new(SqliteStore::open(rest).map_err(described)?),
+        "postgres" | "postgresql" => Arc::new(PostgresStore::connect(&given).map_err(described)?),
+        "redis" | "rediss" => Arc::new(RedisStore::connect(&given).map_err(described)?),
+        // A URL may hold a password: only what stands before the colon is repeated.
+        kind => {
+            let known = "use memory, sqlite:PATH, postgres://… or redis://…";
+            return Err(format!("TOKEN_STORE={kind}:… is not known: {known}").into());
+        }
+    })
+}
+
+/// A store's error and its cause.
+fn described(error: StoreError) -> String {
+    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+    format!("TOKEN_STORE: {error}{cause}")
 }
 
 fn variable(name: &str) -> Option<String> {

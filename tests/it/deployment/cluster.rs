@@ -72,7 +72,7 @@ impl Cluster {
             ("OIDC_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
             ("API_URL", format!("{api_origin}/cal")),
             ("TOKEN_STORE", store.to_owned()),
-            ("SESSION_SECRET", "one secret for all replicas, of 32 bytes and more".to_owned()),
+            ("SESSION_SECRET", "one secret for all replicas: 32 bytes and more".to_owned()),
             ("RUST_LOG", "tower_oidc=info".to_owned()),
         ];
         let replicas = ports.into_iter().map(|port| (port, None)).collect();
