@@ -103,6 +103,8 @@ impl Cluster {
         let others: Vec<u16> =
             self.ports().into_iter().filter(|port| *port != self.replicas[replica].0).collect();
         self.forward_to(&others);
+        // Connections that were on their way arrive: what an orchestrator waits for before it stops a process.
+        tokio::time::sleep(Duration::from_millis(200)).await;
         if let Some(mut demo) = self.replicas[replica].1.take() {
             demo.terminate();
             assert_eq!(demo.ended().await, Some(0), "it drains and ends:\n{}", demo.output());
