@@ -35,6 +35,9 @@ pub enum EventCode {
     RefreshAnotherOwner,
     /// A refreshed grant could not be written yet; it is kept in memory and tried again.
     RefreshNotWritten,
+    /// The application's one account cannot be used, or will not be after the next start; the detail says what the
+    /// operator does.
+    NeedsOperator,
     /// The provider's metadata was read.
     MetadataFetched,
     /// The provider's key set was read.
@@ -75,6 +78,7 @@ impl EventCode {
             Self::RefreshFailed => "refresh.failed",
             Self::RefreshAnotherOwner => "refresh.another_owner",
             Self::RefreshNotWritten => "refresh.not_written",
+            Self::NeedsOperator => "account.needs_operator",
             Self::MetadataFetched => "provider.metadata",
             Self::KeySetFetched => "provider.key_set",
             Self::ProviderFailed => "provider.failed",

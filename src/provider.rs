@@ -161,21 +161,22 @@ impl Provider {
         self.token_request(&parameters).await
     }
 
-    /// RFC 6749 section 6.
-    pub(crate) async fn refresh(
+    /// RFC 6749 sections 4.4.2 and 6: by a refresh token, or by nothing but the application's own credentials.
+    pub(crate) async fn renew(
         self: &Arc<Self>,
-        refresh_token: &Secret,
+        refresh_token: Option<&Secret>,
         indicator: Option<&str>,
         scopes: &[String],
     ) -> Result<TokenResponse, ProviderError> {
         let scope = scopes.join(" ");
-        let mut parameters =
-            vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose_secret())];
+        let mut parameters = match refresh_token {
+            Some(token) => vec![("grant_type", "refresh_token"), ("refresh_token", token.expose_secret())],
+            None => vec![("grant_type", "client_credentials")],
+        };
         // RFC 8707 section 2.2: a token for one API, with what that API needs and no more.
-        if let Some(indicator) = indicator {
-            parameters.push(("resource", indicator));
-            parameters.extend((!scope.is_empty()).then_some(("scope", scope.as_str())));
-        }
+        parameters.extend(indicator.map(|indicator| ("resource", indicator)));
+        let asks = !scope.is_empty() && (indicator.is_some() || refresh_token.is_none());
+        parameters.extend(asks.then_some(("scope", scope.as_str())));
         self.token_request(&parameters).await
     }
 

@@ -70,6 +70,7 @@ pub(crate) struct Row {
 pub(crate) struct GrantPlace {
     pub(crate) row: Row,
     pub(crate) owner: Owner,
+    pub(crate) connection: String,
 }
 
 impl GrantPlace {
@@ -95,6 +96,11 @@ impl Records {
     ) -> Self {
         let (index, listener) = (OnceLock::new(), Listener::default());
         Self { store, keys, index, clock, random, events, listener }
+    }
+
+    /// Whether records outlive this process.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.store.is_durable()
     }
 
     pub(crate) fn keys(&self) -> &KeyRing {

@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::account::ROTATED;
 use super::held_grant::{NoToken, Step, Want, next, read};
 use super::sign_in::revoke;
 use crate::ambient::Timestamp;
 use crate::connection::Retention;
 use crate::events::EventCode;
-use crate::grant::{Grant, Lease, Standing};
+use crate::grant::{Grant, Lease, Origin, Standing};
 use crate::outbound::CALL_DEADLINE;
-use crate::protocol::id_token::{IdTokenError, Occasion};
+use crate::protocol::id_token::{Facts, IdTokenError, Occasion};
 use crate::protocol::token::TokenResponse;
 use crate::provider::{KEY_SET_THROTTLE, ProviderError, cause};
 use crate::records::GrantPlace;
@@ -74,14 +75,14 @@ struct Spend<'a> {
 
 impl Spend<'_> {
     async fn run(self) -> Result<Grant, NoToken> {
-        let provider = &self.runtime.provider;
-        let indicator = self.want.indicator.as_deref();
-        let Some(refresh_token) = &self.grant.refresh_token else { return Err(NoToken::Consent) };
-        let mut answer = provider.refresh(refresh_token, indicator, &self.want.scopes).await;
+        if !self.grant.can_renew() {
+            return Err(NoToken::Consent);
+        }
+        let mut answer = self.ask().await;
         if matches!(answer, Err(ProviderError::Unavailable(_) | ProviderError::Malformed(_))) {
             // Lost on its way, perhaps after the provider had rotated: providers that forgive a repeated
             // request do so for a moment only.
-            answer = provider.refresh(refresh_token, indicator, &self.want.scopes).await;
+            answer = self.ask().await;
         }
         match answer {
             Ok(response) => self.receive(response).await,
@@ -89,8 +90,24 @@ impl Spend<'_> {
             Err(ProviderError::Refused(code)) if code == "invalid_grant" => {
                 self.end_unless_newer(Standing::Refused, EventCode::RefreshRefused, "invalid_grant").await
             }
+            // What the application is refused by its own name is its operator's to mend, and then works at once.
+            Err(error @ ProviderError::Refused(_)) if self.grant.origin == Origin::ClientCredentials => {
+                self.release(error).await.or(Err(NoToken::Consent))
+            }
             Err(error) => self.release(error).await,
         }
+    }
+
+    async fn ask(&self) -> Result<TokenResponse, ProviderError> {
+        let want = self.want;
+        let connection = self.runtime.settings.connections.named(&self.grant.connection);
+        let scopes = match (&want.indicator, connection) {
+            // One token for all APIs that have none of their own.
+            (None, Some(connection)) => &connection.scopes,
+            _ => &want.scopes,
+        };
+        let refresh_token = self.grant.refresh_token.as_ref();
+        self.runtime.provider.renew(refresh_token, want.indicator.as_deref(), scopes).await
     }
 
     async fn release(self, error: ProviderError) -> Result<Grant, NoToken> {
@@ -101,25 +118,21 @@ impl Spend<'_> {
     }
 
     async fn receive(mut self, response: TokenResponse) -> Result<Grant, NoToken> {
-        if let Err(error) = self.verify(&response).await {
-            let (standing, code) = match error {
-                ProviderError::IdToken(IdTokenError::AnotherOwner(_)) => {
-                    (Standing::AnotherOwner, EventCode::RefreshAnotherOwner)
-                }
-                _ => (Standing::Refused, EventCode::RefreshRefused),
-            };
-            let runtime = self.runtime;
-            let ended = self.end_unless_newer(standing, code, &cause(&error)).await;
-            // Only now: a provider that is slow to revoke must not keep the grant usable.
-            revoke(runtime, &response).await;
-            return ended;
-        }
-        let next = self.grant.refreshed(&response, self.want.indicator.as_deref(), self.runtime.now());
+        let facts = match self.verify(&response).await {
+            Ok(facts) => facts,
+            Err(error) => return self.refuse(error, &response).await,
+        };
+        let mut next = self.grant.refreshed(&response, self.want.indicator.as_deref(), self.runtime.now());
+        next.facts = next.facts.or(facts);
         let (mut expected, mut pause) = (self.version, FIRST_RETRY);
         loop {
             match self.write(expected, &next).await {
                 Ok(Some(_)) => {
                     self.tell(EventCode::RefreshSucceeded, "a new access token");
+                    let first = next.has_left_its_seed() && !self.grant.has_left_its_seed();
+                    if first && !self.runtime.records.is_durable() {
+                        self.tell(EventCode::NeedsOperator, ROTATED);
+                    }
                     return Ok(next);
                 }
                 Ok(None) => match read(self.runtime, self.place).await {
@@ -149,18 +162,37 @@ impl Spend<'_> {
         }
     }
 
+    /// What came is not used, and neither is the grant any more.
+    async fn refuse(self, error: ProviderError, response: &TokenResponse) -> Result<Grant, NoToken> {
+        let (standing, code) = match error {
+            ProviderError::IdToken(IdTokenError::AnotherOwner(_)) => {
+                (Standing::AnotherOwner, EventCode::RefreshAnotherOwner)
+            }
+            _ => (Standing::Refused, EventCode::RefreshRefused),
+        };
+        let runtime = self.runtime;
+        let ended = self.end_unless_newer(standing, code, &cause(&error)).await;
+        // Only now: a provider that is slow to revoke must not keep the grant usable.
+        revoke(runtime, response).await;
+        ended
+    }
+
     /// OpenID Connect Core 1.0 section 12.2. An ID token need not come; one that comes must hold.
-    async fn verify(&mut self, response: &TokenResponse) -> Result<(), ProviderError> {
-        let Some(id_token) = &response.id_token else { return Ok(()) };
+    async fn verify(&mut self, response: &TokenResponse) -> Result<Option<Facts>, ProviderError> {
+        let Some(id_token) = &response.id_token else { return Ok(None) };
+        if self.grant.origin == Origin::ClientCredentials {
+            // RFC 6749 section 4.4: nobody signed in, and whoever it names is not asked about.
+            return Ok(None);
+        }
         let (mut pause, mut waited) = (FIRST_RETRY, Duration::ZERO);
         loop {
-            let occasion = Occasion::Refresh { original: &self.grant.facts };
+            let occasion = Occasion::Refresh { original: self.grant.facts.as_ref() };
             match self.runtime.provider.verify(id_token, &response.access_token, occasion).await {
                 // The keys cannot be read now. The tokens are kept in memory, as while the store fails.
                 Err(error) if error.passes() => {}
                 // The keys were read a moment ago, and are not read again so soon.
                 Err(ProviderError::IdToken(IdTokenError::UnknownKey)) if waited <= KEY_SET_THROTTLE => {}
-                verified => return verified.map(drop),
+                verified => return verified.map(|id_token| Some(id_token.facts)),
             }
             self.hold().await;
             tokio::time::sleep(pause).await;

@@ -1,6 +1,7 @@
 //! The stories: what happens at each of the layer's endpoints, and how a token stays fresh. They await and
 //! act; what is right is decided in `protocol`, `grant` and `destination`.
 
+pub(crate) mod account;
 pub(crate) mod backchannel;
 pub(crate) mod callback;
 pub(crate) mod connect;
@@ -40,6 +41,9 @@ pub(crate) async fn endpoint(
         ("logout", &Method::GET | &Method::HEAD | &Method::POST) => logout::logout(runtime, &parts).await,
         ("backchannel-logout", &Method::POST) => backchannel::logout(runtime, &parts.headers, &body).await,
         ("connect", &Method::GET | &Method::HEAD) => connect::start(runtime, &parts).await,
+        ("connect", &Method::POST) if runtime.ownership.account().is_some() => {
+            connect::start(runtime, &parts).await
+        }
         ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => connect::end(runtime, &parts).await,
         ("granted", &Method::GET | &Method::HEAD) => connect::resumed(runtime, &parts),
         ("backchannel-logout", _) => backchannel::not_allowed(),

@@ -20,7 +20,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::flight::refresh;
-use super::held_grant::{NoToken, Step, Want, is_rejected, next, read};
+use super::held_grant::{NoToken, Step, Want, is_rejected, next, stored_or_begun};
 use crate::flights::{Boarding, Flight, Landing};
 use crate::grant::TokenSet;
 use crate::records::GrantPlace;
@@ -38,7 +38,7 @@ pub(crate) async fn access_token(
     place: &GrantPlace,
     want: &Want,
 ) -> Result<TokenSet, NoToken> {
-    let mut grant = Arc::new(read(runtime, place).await?.ok_or(NoToken::Consent)?.0);
+    let mut grant = Arc::new(stored_or_begun(runtime, place).await?.ok_or(NoToken::Consent)?);
     let mut waited = false;
     let found = grant.token_set(want.indicator.as_deref()).map(|set| set.access_token.clone());
     // Flights for other resources of the same grant may land first, and those of all the others at the worst.
@@ -100,7 +100,13 @@ fn board(runtime: &Arc<Runtime>, place: &GrantPlace, want: &Want) -> Flight {
     runtime.tasks.spawn(async move {
         let landed = match refresh(&seat.runtime, &place, &want).await {
             Ok(grant) => Landing::Grant(Arc::new(grant)),
-            Err(NoToken::Consent) => Landing::Consent,
+            Err(NoToken::Consent) => {
+                // Every request of everybody would ask the provider again.
+                if seat.runtime.ownership.account().is_some() {
+                    seat.runtime.flights.pause(key, seat.runtime.now());
+                }
+                Landing::Consent
+            }
             Err(NoToken::Unavailable(reason)) => {
                 seat.runtime.flights.pause(key, seat.runtime.now());
                 Landing::Unavailable(reason.to_string().into())

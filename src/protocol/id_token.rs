@@ -35,8 +35,9 @@ pub(crate) enum Occasion<'a> {
         acr_values: &'a [String],
     },
     /// OpenID Connect Core 1.0 section 12.2: the same person, by the same authentication.
+    /// The first ID token of a grant that began with a refresh token alone has nothing to be compared with.
     Refresh {
-        original: &'a Facts,
+        original: Option<&'a Facts>,
     },
 }
 
@@ -105,7 +106,8 @@ pub(crate) fn verify(compact: &str, keys: &KeySet, expected: &Expected<'_>) -> R
                 return Err(Refused("acr"));
             }
         }
-        Occasion::Refresh { original } => same_authentication(&facts, original)?,
+        Occasion::Refresh { original: Some(original) } => same_authentication(&facts, original)?,
+        Occasion::Refresh { original: None } => {}
     }
     Ok(IdToken {
         sid: json::text(claims, "sid").map(str::to_owned),

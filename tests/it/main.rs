@@ -52,10 +52,15 @@ mod consent;
 // The outgoing side: where a token goes, and where it does not.
 mod authorize_layer;
 
+// One account's tokens for everybody: where they come from, and whose they never are.
+mod single_user;
+
 // The demo as a process, with the development provider that it brings.
 mod demo;
 // Several of them, behind a balancer, killed and replaced while people work.
 mod deployment;
+// The demo with one account for everybody, as a process.
+mod single_user_demo;
 // The demo as a process, over real sockets, against the real `oidc-provider`.
 mod real_provider;
 // Connections, resources and refreshes against it, by an application in this process.

@@ -26,7 +26,7 @@ pub(super) struct Cluster {
 /// What stands before the replicas.
 enum Front {
     RoundRobin(RoundRobin),
-    Nginx(Nginx),
+    Nginx(Box<Nginx>),
 }
 
 impl Cluster {
@@ -40,7 +40,7 @@ impl Cluster {
     pub(super) async fn behind_nginx(store: &str, replicas: usize, token_life: u64) -> Option<Self> {
         let (port, ports) = (free_port(), (0..replicas).map(|_| free_port()).collect::<Vec<_>>());
         let nginx = Nginx::documented(include_str!("../../../src/deploying.md"), &ports, port).await?;
-        Some(Self::behind(Front::Nginx(nginx), port, ports, store, token_life).await)
+        Some(Self::behind(Front::Nginx(Box::new(nginx)), port, ports, store, token_life).await)
     }
 
     async fn behind(front: Front, port: u16, ports: Vec<u16>, store: &str, token_life: u64) -> Self {
@@ -60,7 +60,8 @@ impl Cluster {
             loop {
                 // Five minutes of requests are more than memory holds.
                 tokio::time::sleep(Duration::from_secs(1)).await;
-                (network.forget(), api.forget());
+                network.forget();
+                api.forget();
             }
         });
         expose(&net, &op_origin).await;

@@ -21,8 +21,7 @@ impl Nginx {
         requirement("TOWER_OIDC_NGINX", "nginx")?;
         let (_, block) = page.split_once("```nginx\n").expect("a page with a configuration");
         let (block, _) = block.split_once("\n```").expect("a block that ends");
-        let servers =
-            ports.iter().map(|port| format!("    server 127.0.0.1:{port} max_fails=0;\n"));
+        let servers = ports.iter().map(|port| format!("    server 127.0.0.1:{port} max_fails=0;\n"));
         let servers: String = servers.collect();
         let mut lines = Vec::new();
         let mut servers = Some(servers);
