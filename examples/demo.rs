@@ -26,7 +26,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tower_oidc::store::{MemoryStore, PostgresStore, RedisStore, SqliteStore, Store, StoreError};
+use tower_oidc::store::{MemoryStore, PostgresStore, RedisStore, SqliteStore, Store};
 use tower_oidc::{
     Account, AccountState, Admin, Config, CurrentUser, Error, OidcLayer, Resource, UserTokens, Users,
 };
@@ -104,26 +104,17 @@ impl FromRef<Demo> for Option<String> {
     }
 }
 
+/// A database may be away when this starts: people are told so (503) until it is back.
 fn store() -> Result<Arc<dyn Store>, Box<dyn StdError>> {
-    let Some(given) = variable("TOKEN_STORE") else { return Ok(Arc::new(MemoryStore::new())) };
-    let (kind, rest) = given.split_once(':').unwrap_or((&given, ""));
-    Ok(match kind {
-        "memory" => Arc::new(MemoryStore::new()),
-        "sqlite" => Arc::new(SqliteStore::open(rest).map_err(described)?),
-        "postgres" | "postgresql" => Arc::new(PostgresStore::connect(&given).map_err(described)?),
-        "redis" | "rediss" => Arc::new(RedisStore::connect(&given).map_err(described)?),
-        // A URL may hold a password: only what stands before the colon is repeated.
-        kind => {
-            let known = "use memory, sqlite:PATH, postgres://… or redis://…";
-            return Err(format!("TOKEN_STORE={kind}:… is not known: {known}").into());
-        }
-    })
-}
-
-/// A store's error and its cause.
-fn described(error: StoreError) -> String {
-    let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
-    format!("TOKEN_STORE: {error}{cause}")
+    let wanted = variable("TOKEN_STORE").unwrap_or_else(|| "memory".to_owned());
+    match wanted.split_once(':') {
+        None if wanted == "memory" => Ok(Arc::new(MemoryStore::new())),
+        Some(("sqlite", path)) => Ok(Arc::new(SqliteStore::open(path)?)),
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(PostgresStore::connect(&wanted)?)),
+        Some(("redis" | "rediss", _)) => Ok(Arc::new(RedisStore::connect(&wanted)?)),
+        // It may hold a password, and is not repeated.
+        _ => Err("TOKEN_STORE is none of memory, sqlite:PATH, postgres://…, redis://… and rediss://…".into()),
+    }
 }
 
 fn variable(name: &str) -> Option<String> {

@@ -11,6 +11,7 @@ mod cluster;
 mod crowd;
 
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cluster::Cluster;
@@ -26,14 +27,40 @@ fn number(variable: &str, short: u64) -> u64 {
     std::env::var(variable).ok().and_then(|given| given.parse().ok()).unwrap_or(short)
 }
 
-/// The stores that processes share, as the demo's `TOKEN_STORE`. Those that are not installed are skipped by name.
-async fn stores() -> Vec<String> {
-    let file = std::env::temp_dir().join(format!("tower-oidc-{}-{}.db", std::process::id(), free_port()));
-    let mut stores = vec![format!("sqlite:{}", file.display())];
-    if let Some(postgres) = Postgres::shared() {
-        stores.push(postgres.database().await);
+/// A store that processes share.
+struct Shared {
+    /// The demo's `TOKEN_STORE`.
+    url: String,
+    folder: Option<PathBuf>,
+}
+
+impl Shared {
+    fn kind(&self) -> &str {
+        self.url.split(':').next().unwrap_or_default()
     }
-    stores.extend(Redis::shared().map(Redis::database));
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.folder {
+            let _ = std::fs::remove_dir_all(folder);
+        }
+    }
+}
+
+fn sqlite() -> Shared {
+    let folder = std::env::temp_dir().join(format!("tower-oidc-{}-{}", std::process::id(), free_port()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    Shared { url: format!("sqlite:{}", folder.join("records.sqlite").display()), folder: Some(folder) }
+}
+
+/// One of each kind. Those that are not installed are skipped by name.
+async fn stores() -> Vec<Shared> {
+    let mut stores = vec![sqlite()];
+    if let Some(postgres) = Postgres::shared() {
+        stores.push(Shared { url: postgres.database().await, folder: None });
+    }
+    stores.extend(Redis::shared().map(|redis| Shared { url: redis.database(), folder: None }));
     stores
 }
 
@@ -56,8 +83,8 @@ fn assert_clean(cluster: &Cluster, tally: &Tally, what: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_people_and_short_lives_spend_no_refresh_token_twice() {
     for store in stores().await {
-        let what = kind(&store);
-        let cluster = Cluster::start(&store, 3, 2).await;
+        let what = store.kind();
+        let cluster = Cluster::start(&store.url, 3, 2).await;
         let crowd = Crowd::signed_in(&cluster, number("TOWER_OIDC_USERS", 24)).await;
         let tally = crowd.work(Duration::from_secs(number("TOWER_OIDC_SECONDS", 6))).done().await;
         assert_clean(&cluster, &tally, what);
@@ -75,8 +102,8 @@ async fn many_people_and_short_lives_spend_no_refresh_token_twice() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_are_killed_at_random_and_nobody_is_signed_out() {
     for store in stores().await {
-        let what = kind(&store);
-        let mut cluster = Cluster::start(&store, 3, 2).await;
+        let what = store.kind();
+        let mut cluster = Cluster::start(&store.url, 3, 2).await;
         let people = number("TOWER_OIDC_USERS", 24);
         let time = Duration::from_secs(number("TOWER_OIDC_SECONDS", 8));
         let working = Crowd::signed_in(&cluster, people).await.work(time);
@@ -103,8 +130,8 @@ async fn processes_are_killed_at_random_and_nobody_is_signed_out() {
 /// The same behind the real nginx, with the configuration that the documentation gives.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn behind_nginx_a_rolling_deploy_is_not_noticed() {
-    let store = stores().await.remove(0);
-    let Some(mut cluster) = Cluster::behind_nginx(&store, 2, 2).await else { return };
+    let store = sqlite();
+    let Some(mut cluster) = Cluster::behind_nginx(&store.url, 2, 2).await else { return };
     let time = Duration::from_secs(number("TOWER_OIDC_SECONDS", 6));
     let working = Crowd::signed_in(&cluster, number("TOWER_OIDC_USERS", 24)).await.work(time);
     let began = Instant::now();
@@ -125,8 +152,8 @@ async fn behind_nginx_a_rolling_deploy_is_not_noticed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_deploy_is_not_noticed() {
     for store in stores().await {
-        let what = kind(&store);
-        let mut cluster = Cluster::start(&store, 2, 2).await;
+        let what = store.kind();
+        let mut cluster = Cluster::start(&store.url, 2, 2).await;
         let time = Duration::from_secs(number("TOWER_OIDC_SECONDS", 6));
         let working = Crowd::signed_in(&cluster, number("TOWER_OIDC_USERS", 24)).await.work(time);
         let began = Instant::now();
@@ -148,8 +175,8 @@ async fn a_rolling_deploy_is_not_noticed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scenario_52_fifty_requests_at_the_moment_of_expiry_over_two_replicas() {
     for store in stores().await {
-        let what = kind(&store);
-        let cluster = Cluster::start(&store, 2, 4).await;
+        let what = store.kind();
+        let cluster = Cluster::start(&store.url, 2, 4).await;
         let alice = cluster.signed_in("alice").await;
         let good = alice.clone().get(&cluster.at("/api")).await;
         assert_eq!((good.status.as_u16(), cluster.op.refreshes().len()), (200, 0), "{what}: {}", good.body);
@@ -173,8 +200,4 @@ async fn scenario_52_fifty_requests_at_the_moment_of_expiry_over_two_replicas() 
         println!("{what}: the provider takes 200 ms; waiting: median {:?}, p99 {:?}", times[25], times[49]);
         assert_eq!((cluster.op.refreshes().len(), cluster.op.reuse_detected()), (1, 0), "{what}");
     }
-}
-
-fn kind(store: &str) -> &str {
-    store.split(':').next().unwrap_or_default()
 }
