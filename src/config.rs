@@ -87,6 +87,10 @@ pub struct Config {
     pub revoke_at_logout: bool,
     /// Whether logout also ends the session at the provider, where it offers that. On.
     pub logout_at_provider: bool,
+    /// Whether `/auth/frontchannel-logout` answers (OpenID Connect Front-Channel Logout 1.0), for a provider that signs
+    /// people out by frames in their browsers. It asks for no proof but the `sid`: off. Back-channel logout, which does,
+    /// needs no setting: register `/auth/backchannel-logout` at the provider.
+    pub frontchannel_logout: bool,
     /// Where the provider sends browsers after logout; the public URL by default. It must be registered there.
     pub post_logout_url: Option<String>,
 
@@ -164,6 +168,7 @@ impl Default for Config {
             login_retention: Retention::default(),
             revoke_at_logout: false,
             logout_at_provider: true,
+            frontchannel_logout: false,
             post_logout_url: None,
             admins: Vec::new(),
             admin_subjects: Vec::new(),

@@ -117,14 +117,6 @@ pub(crate) struct Lease {
     pub(crate) until: Timestamp,
 }
 
-impl Lease {
-    /// Whether it keeps others away. One that lasts longer than clocks can differ was given before a clock was put
-    /// back, and keeps nobody.
-    pub(crate) fn holds(&self, now: Timestamp, longest: Duration) -> bool {
-        now < self.until && self.until.since(now) <= longest * 2
-    }
-}
-
 /// Whether a grant can still be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Standing {

@@ -161,6 +161,8 @@ mod mode;
 mod runtime;
 mod settings;
 
+pub mod refreshing;
+
 mod flow;
 pub use flow::connect::Disconnected;
 

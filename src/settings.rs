@@ -40,6 +40,7 @@ pub(crate) struct Settings {
     pub(crate) max_staleness: Duration,
     pub(crate) revoke_at_logout: bool,
     pub(crate) logout_at_provider: bool,
+    pub(crate) frontchannel_logout: bool,
     pub(crate) post_logout_url: Url,
     trusted_origins: Vec<String>,
 }
@@ -124,6 +125,7 @@ impl Settings {
             max_staleness: config.max_staleness,
             revoke_at_logout: config.revoke_at_logout,
             logout_at_provider: config.logout_at_provider,
+            frontchannel_logout: config.frontchannel_logout,
             public_url,
             origin,
             mounted_base: format!("{mount}{base}"),

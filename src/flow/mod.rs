@@ -7,12 +7,14 @@ pub(crate) mod callback;
 pub(crate) mod connect;
 pub(crate) mod failure;
 pub(crate) mod flight;
+pub(crate) mod frontchannel;
 pub(crate) mod held_grant;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod page;
 pub(crate) mod pending;
 pub(crate) mod refresh;
+pub(crate) mod renewal;
 pub(crate) mod sign_in;
 
 use std::sync::Arc;
@@ -46,6 +48,9 @@ pub(crate) async fn endpoint(
         }
         ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => connect::end(runtime, &parts).await,
         ("granted", &Method::GET | &Method::HEAD) => connect::resumed(runtime, &parts),
+        ("frontchannel-logout", &Method::GET) if runtime.settings.frontchannel_logout => {
+            frontchannel::logout(runtime, &parts.uri).await
+        }
         ("backchannel-logout", _) => backchannel::not_allowed(),
         ("login" | "logout" | "callback" | "connect" | "disconnect" | "granted", _) => not_allowed(endpoint),
         _ => page::plain(StatusCode::NOT_FOUND, "There is nothing here."),

@@ -1,18 +1,8 @@
 //! One refresh for one grant and one expiry, however many requests wait.
 //!
-//! ```text
-//! read ─► good enough? serve
-//!      ─► leased by somebody? wait for the row to change, read again
-//!      ─► take the lease (compare-and-swap) ─► ask the provider ─► verify the owner ─► write ─► wake the others
-//! ```
-//!
-//! 1. A flight refreshes one grant. It runs in a task of its own: a client that hangs up cancels nothing.
-//! 2. Whoever waited reads again before concluding anything.
-//! 3. A new generation is written before anybody uses it. While the store fails it stays in this task, which
-//!    tries until it is written, or until a newer one or none is there.
-//! 4. `invalid_grant` ends a grant only if it is still at the generation whose token was refused.
-//! 5. An answer that was lost is asked for once more; whatever comes then counts.
-//! 6. What is deleted while the provider is asked stays deleted, and what came for it is revoked.
+//! A request looks at its grant, and at its process's flight for it: whoever wants what is not there boards the flight
+//! that is under way, or takes off. A flight runs in a task of its own: a client that hangs up cancels nothing. Among
+//! processes, flights keep to the protocol of [`refreshing`](crate::refreshing).
 
 use std::sync::Arc;
 use std::time::Duration;
