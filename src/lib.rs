@@ -137,6 +137,8 @@ mod extract;
 
 mod config;
 pub use config::{AdminClaim, Config, UserInfo};
+mod provider_config;
+pub use provider_config::ProviderConfig;
 mod connection;
 pub use connection::{Connection, Retention};
 mod resource;
@@ -144,7 +146,7 @@ pub use resource::Resource;
 mod account;
 pub use account::{Account, AccountState, AccountStatus};
 mod hooks;
-pub use hooks::{NewLogin, Unauthenticated, Verdict};
+pub use hooks::{LoginChoice, NewLogin, Unauthenticated, Verdict};
 mod events;
 pub use events::{Event, EventCode};
 mod error;
@@ -158,6 +160,7 @@ mod admins;
 mod destination;
 mod environment;
 mod mode;
+mod relying_party;
 mod runtime;
 mod settings;
 
@@ -189,6 +192,7 @@ mod outbound;
 mod roots;
 pub use outbound::BodyLimit;
 mod provider;
+mod providers;
 
 mod protocol;
 pub use protocol::authorization::{LoginOptions, Prompt, ResponseMode};

@@ -47,6 +47,8 @@ mod leaks;
 
 // Connections beside the login: whose they are, how long they live, how they end.
 mod connections;
+// Several providers: chosen by name, never mixed up, each person of one; accounts linked at others.
+mod providers;
 // Consent as `?`: to the provider and back to the same page, and never round in circles.
 mod consent;
 // The outgoing side: where a token goes, and where it does not.
