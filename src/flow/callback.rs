@@ -10,8 +10,9 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
 use super::failure::LoginFailure;
-use super::login::{self, asked, registration, signed_in, unavailable};
+use super::login::{self, asked, registration, unavailable};
 use super::pending::{self, Intent, Pending, PendingLogin};
+use super::session::signed_in;
 use super::sign_in::{Verified, sign_in};
 use super::{connect, page};
 use crate::carried::Carried;

@@ -8,8 +8,9 @@ use http::{HeaderMap, Method, Response, StatusCode};
 
 use super::account;
 use super::failure::LoginFailure;
-use super::login::{Ask, Parameters, begin, query, signed_in};
+use super::login::{Ask, Parameters, begin, query};
 use super::pending::Intent;
+use super::session::signed_in;
 use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant, revoke};
 use super::{page, rendezvous};
 use crate::carried::{Carried, TooLarge};

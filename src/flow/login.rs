@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::pending::{self, Intent, PendingLogin};
+use super::session::session_id;
 use super::{choose, page};
 use crate::connection::{Registered, push_new};
 use crate::cookie::{self, CrossSite};
@@ -25,10 +26,8 @@ use crate::protocol::token::scopes;
 use crate::provider::{Provider, ProviderError, cause};
 use crate::relying_party::RelyingParty;
 use crate::runtime::Runtime;
-use crate::session::Session;
 use crate::session_id::SessionId;
 use crate::settings::encoded;
-use crate::store::StoreError;
 
 /// The longest `login_hint` and `acr_values`, in bytes: they travel on, and one of them in a cookie.
 const LONGEST_OPTION: usize = 512;
@@ -319,21 +318,6 @@ pub(crate) fn asked<'a>(
             Some((connection, scopes))
         }
     }
-}
-
-/// The session that the browser's cookie names, whether it lasts or not.
-pub(crate) fn session_id(runtime: &Runtime, headers: &HeaderMap) -> Option<SessionId> {
-    let cookie = cookie::find(headers, &runtime.settings.session_cookie)?;
-    runtime.sessions.id(cookie, &runtime.records, runtime.now())
-}
-
-/// The session that lasts in this browser.
-pub(crate) async fn signed_in(
-    runtime: &Runtime,
-    headers: &HeaderMap,
-) -> Result<Option<Arc<Session>>, StoreError> {
-    let cookie = cookie::find(headers, &runtime.settings.session_cookie);
-    runtime.sessions.of(cookie, &runtime.records, runtime.now()).await
 }
 
 /// For whom a login was started. A callback for another registration is not its end.

@@ -11,6 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use subtle::ConstantTimeEq;
 
 use super::pending::{self, Pending, PendingLogout};
+use super::session::signed_in;
 use super::{login, page, rendezvous};
 use crate::carried::Carried;
 use crate::connection::{Connections, Retention};
@@ -58,7 +59,7 @@ pub(crate) async fn logout(
         return page::plain(StatusCode::BAD_REQUEST, "The address to go to is not one of this application.");
     };
     let had_cookie = cookie::find(&parts.headers, &runtime.settings.session_cookie).is_some();
-    let session = match login::signed_in(runtime, &parts.headers).await {
+    let session = match signed_in(runtime, &parts.headers).await {
         Ok(Some(session)) => session,
         // Twice, or without a session: the person is where they wanted to be.
         Ok(None) => {

@@ -17,6 +17,7 @@ pub(crate) mod pending;
 pub(crate) mod refresh;
 pub(crate) mod rendezvous;
 pub(crate) mod renewal;
+pub(crate) mod session;
 pub(crate) mod sign_in;
 
 use std::sync::Arc;

@@ -7,9 +7,10 @@ use http::{HeaderMap, Response};
 use serde_json::{Map, Value};
 
 use super::failure::LoginFailure;
-use super::login::{self, session_id, signed_in};
+use super::login;
 use super::logout::end_session;
 use super::rendezvous;
+use super::session::{session_id, signed_in};
 use crate::ambient::Timestamp;
 use crate::carried::{Carried, TooLarge};
 use crate::config::UserInfo;
