@@ -15,6 +15,7 @@
 
 mod chunks;
 pub(crate) mod contents;
+pub(crate) mod ended;
 mod packed;
 mod place;
 mod recall;
@@ -38,13 +39,14 @@ use self::recall::Recall;
 use self::texts::{SetText, TextPlace};
 use crate::ambient::Timestamp;
 use crate::config::Config;
-use crate::connection::Retention;
+use crate::connection::{Connections, Retention};
 use crate::cookie::{self, CrossSite};
 use crate::events::EventCode;
 use crate::grant::{Grant, LOGIN, Owner, Standing, encode};
+use crate::mode::Holder;
 use crate::protocol::authorization::ResponseMode;
 use crate::runtime::Runtime;
-use crate::seal::Purpose;
+use crate::seal::{Opened, Purpose};
 use crate::session::{Profile, Session, SessionRecord};
 use crate::store::Key;
 
@@ -81,7 +83,29 @@ pub(crate) fn problems(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if config.frontchannel_logout {
+        problems.push(
+            "frontchannel_logout is on, and in stateless mode whoever knows the address could fill the memory with names \
+             of sessions: use back-channel logout"
+                .to_owned(),
+        );
+    }
     problems
+}
+
+/// What the browser has to send of what it carries, in bytes.
+pub(crate) fn bytes(runtime: &Runtime, headers: &HeaderMap) -> usize {
+    if runtime.carrying.is_none() {
+        return 0;
+    }
+    let cookies = &runtime.settings.cookies;
+    let kinds = [CLAIMS, GRANT].map(|kind| format!("{}.", cookies.name(kind)));
+    let is_carried = |name: &[u8]| {
+        name == runtime.settings.session_cookie.as_bytes()
+            || kinds.iter().any(|kind| name.starts_with(kind.as_bytes()))
+    };
+    let carried = cookie::all(headers).filter(|(name, _)| is_carried(name));
+    carried.map(|(name, value)| name.len() + value.len() + "=; ".len()).sum()
 }
 
 /// What this process remembers of what browsers carry.
@@ -153,9 +177,7 @@ impl Carried {
         let name = self.runtime.claims_name(&id);
         let owner = bound(&id, &session.owner());
         let place = TextPlace { purpose: Purpose::CarriedClaims, name: &name, owner: &owner };
-        let (count, text) = place.find(self.cookies())?;
-        let opened = place.open(self.runtime.records.keys(), count, &text).ok()?;
-        postcard::from_bytes(&opened.contents).ok()
+        postcard::from_bytes(&self.opened(place)?.contents).ok()
     }
 
     /// A login's session, claims and grant, if they fit.
@@ -191,12 +213,13 @@ impl Carried {
         self.answer().renewed = Some(Arc::clone(session));
     }
 
-    /// The browser carries nothing any more.
-    pub(crate) fn leave(&self) {
+    /// The browser carries nothing any more. Returns how many bytes an answer takes to say so.
+    pub(crate) fn leave(&self) -> usize {
         let mut answer = self.answer();
         answer.grants.clear();
         answer.renewed = None;
         answer.clears = Some("".into());
+        self.strangers("").iter().map(|removal| removal.len() + cookie::LINE).sum()
     }
 
     /// A grant's cookies, if they fit beside what the browser has besides.
@@ -239,16 +262,45 @@ impl Carried {
         }
     }
 
-    /// The session's cookie with a later expiry. What it holds is not looked at.
-    fn renewed(&self, session: &Session, now: Timestamp) -> Option<HeaderValue> {
+    /// The session's cookie with a later expiry. What it holds is not looked at. Where a secret had sealed it that will
+    /// be taken away, everything else is sealed anew with it.
+    fn renewed(&self, session: &Arc<Session>, now: Timestamp) -> Vec<HeaderValue> {
         let settings = &self.runtime.settings;
         let name = &settings.session_cookie;
         let place = TextPlace { purpose: Purpose::CarriedSession, name, owner: &[] };
-        let (count, text) = place.find(self.cookies())?;
-        let opened = place.open(self.runtime.records.keys(), count, &text).ok()?;
+        let Some(opened) = self.opened(place) else { return Vec::new() };
         let expires_at = now.plus(settings.idle_lifetime).min(session.ends_at);
-        let sealed = self.sealed(place, expires_at, &opened.contents)?;
-        sealed.into_iter().map(|cookie| cookie.header).next()
+        let mut set = self.sealed(place, expires_at, &opened.contents).unwrap_or_default();
+        if !opened.by_first_secret {
+            set.extend(self.resealed(session));
+        }
+        set.into_iter().map(|cookie| cookie.header).collect()
+    }
+
+    /// What belongs to the session, where only an older secret opens it.
+    fn resealed(&self, session: &Arc<Session>) -> Vec<SetText> {
+        let runtime = &self.runtime;
+        let (id, owner) = (session.id.bytes(), session.owner());
+        let connections = runtime.connections_of(&Holder::Session(Arc::clone(session)));
+        let grants = connections.map(Connections::all).unwrap_or_default().iter().map(|connection| {
+            let issuer = &runtime.providers.get(connection.provider).relying_party.issuer;
+            let name = runtime.grant_name(&id, &connection.name);
+            (Purpose::CarriedGrant, name, bound_grant(&id, &owner, issuer))
+        });
+        let claims = (Purpose::CarriedClaims, runtime.claims_name(&id), bound(&id, &owner));
+        let mut set = Vec::new();
+        for (purpose, name, owner) in grants.chain([claims]) {
+            let place = TextPlace { purpose, name: &name, owner: &owner };
+            if let Some(opened) = self.opened(place).filter(|opened| !opened.by_first_secret) {
+                set.extend(self.sealed(place, opened.expires_at, &opened.contents).unwrap_or_default());
+            }
+        }
+        set
+    }
+
+    fn opened(&self, place: TextPlace<'_>) -> Option<Opened> {
+        let (count, text) = place.find(self.cookies())?;
+        place.open(self.runtime.records.keys(), count, &text).ok()
     }
 
     /// The cookies of a grant, and the removal of those that it needs no more.
