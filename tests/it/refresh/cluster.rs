@@ -80,7 +80,8 @@ async fn a_replica_that_dies_with_the_lease_costs_time_and_no_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_renewed_while_the_provider_is_slow() {
     let (world, alice, ..) = two_replicas().await;
-    world.token_of(&alice, "alice").await;
+    // Both have the provider's keys; then there are new ones, which cannot be read.
+    assert_eq!(world.tok_at(REPLICA, &alice).await.0, 200);
     world.clock.advance(HOUR);
     world.ticking(&world.clock);
     world.op.rotate_keys();
@@ -157,5 +158,78 @@ async fn clocks_that_differ_steal_no_lease_that_is_renewed() {
             assert_eq!(answer.await.unwrap().unwrap().status(), 200, "ahead {ahead}, behind {behind}");
         }
         assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (1, 0));
+    }
+}
+
+/// The lease is there, and was not told: it is found, and nobody waits for its end.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_written_and_reported_as_failed_is_used() {
+    let (world, alice, here, _) = two_replicas().await;
+    world.ticking(&world.clock);
+    here.swaps(Mode::Lies);
+    let asked = tokio::time::Instant::now();
+    world.token_of(&alice, "alice").await;
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (1, 0));
+}
+
+/// The code does what the model does: at every call that a replica makes to the store, the call fails, is done and
+/// reported as failed, or is never answered; and nothing is spent twice.
+#[tokio::test(start_paused = true)]
+async fn every_single_failure_of_the_store_is_survived() {
+    for (name, mode) in [
+        ("fails", Mode::Fails),
+        ("lies", Mode::Lies),
+        ("hangs", Mode::Hangs),
+        ("hangs after it wrote", Mode::HangsAfter),
+    ] {
+        for after in 0.. {
+            let (world, alice, here, _) = two_replicas().await;
+            world.ticking(&world.clock);
+            // Slow enough for a renewal, and for the other to wait.
+            world.net.fault(OP, "/token", Fault::SlowAnswer(Duration::from_secs(6)));
+            here.once(after, mode.clone());
+            let asked = [world.asking(APP, &alice), world.asking(REPLICA, &alice)];
+            for answer in asked {
+                let status = answer.await.unwrap().unwrap().status().as_u16();
+                assert!([200, 503].contains(&status), "{name} after {after}: {status}");
+            }
+            if !here.has_happened() {
+                assert!(after > 5, "there are more calls than {after}");
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            for origin in [APP, REPLICA] {
+                assert_eq!(world.tok_at(origin, &alice).await.0, 200, "{name} after {after}");
+            }
+            let refreshes = (world.op.refreshes().len(), world.op.reuse_detected());
+            assert_eq!(refreshes, (1, 0), "{name} after {after}");
+        }
+    }
+}
+
+/// And at every call to the provider: the request is lost, its answer is, or the provider cannot.
+#[tokio::test(start_paused = true)]
+async fn every_single_failure_of_the_provider_is_survived() {
+    for (name, fault, statuses, reused) in [
+        ("the request is lost", Fault::Hang, [200, 200], 0),
+        ("the connection is refused", Fault::Refuse, [200, 200], 0),
+        ("the answer is lost", Fault::DropAnswer, [403, 403], 1),
+        ("the provider cannot", Fault::Status(503), [503, 200], 0),
+    ] {
+        let (world, alice, ..) = two_replicas().await;
+        world.ticking(&world.clock);
+        world.net.fault(OP, "/token", fault.once());
+        let here = world.asking(APP, &alice);
+        settle().await;
+        let there = world.asking(REPLICA, &alice);
+        let mut got = Vec::new();
+        for answer in [here, there] {
+            got.push(answer.await.unwrap().unwrap().status().as_u16());
+        }
+        assert_eq!((got.as_slice(), world.op.reuse_detected()), (&statuses[..], reused), "{name}");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        world.sign_in(&alice, "alice").await;
+        world.token_of(&alice, "alice").await;
     }
 }
