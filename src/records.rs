@@ -12,6 +12,7 @@ use crate::ambient::{Clock, Random, Timestamp};
 use crate::changes::{Changes, Listener};
 use crate::events::{EventCode, Events};
 use crate::grant::{Owner, encode};
+use crate::relying_party::ProviderId;
 use crate::seal::{KeyRing, Place, Purpose, SealError};
 use crate::store::{Key, Record, Store, StoreError, Stored, Tag, Version};
 
@@ -70,6 +71,7 @@ pub(crate) struct Row {
 pub(crate) struct GrantPlace {
     pub(crate) row: Row,
     pub(crate) owner: Owner,
+    pub(crate) provider: ProviderId,
     pub(crate) connection: String,
 }
 
