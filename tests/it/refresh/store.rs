@@ -28,6 +28,8 @@ pub(super) struct FaultyStore {
     pub(super) inner: MemoryStore,
     loads: Arc<Mutex<Mode>>,
     swaps: Arc<Mutex<Mode>>,
+    /// What happens to one call, and how many work before it.
+    once: Arc<Mutex<Option<(usize, Mode)>>>,
     /// Every verb gives the others a turn first, so that each await is a place to be cancelled at.
     pub(super) yields: bool,
 }
@@ -45,6 +47,31 @@ impl FaultyStore {
         *self.swaps.lock().unwrap() = mode;
     }
 
+    /// One call, after so many that work.
+    pub(super) fn once(&self, after: usize, mode: Mode) {
+        *self.once.lock().unwrap() = Some((after, mode));
+    }
+
+    /// Whether that call has come.
+    pub(super) fn has_happened(&self) -> bool {
+        self.once.lock().unwrap().is_none()
+    }
+
+    fn next_mode(&self, mode: &Mutex<Mode>) -> Mode {
+        let mut once = self.once.lock().unwrap();
+        match once.take() {
+            Some((0, mode)) => return mode,
+            Some((after, mode)) => *once = Some((after - 1, mode)),
+            None => {}
+        }
+        let mut mode = mode.lock().unwrap();
+        match &*mode {
+            // Once.
+            Mode::Lies | Mode::HangsAfter => std::mem::take(&mut *mode),
+            lasting => lasting.clone(),
+        }
+    }
+
     async fn run<T>(
         &self,
         mode: &Mutex<Mode>,
@@ -53,14 +80,7 @@ impl FaultyStore {
         if self.yields {
             tokio::task::yield_now().await;
         }
-        let mode = {
-            let mut mode = mode.lock().unwrap();
-            match &*mode {
-                // Once.
-                Mode::Lies | Mode::HangsAfter => std::mem::take(&mut *mode),
-                lasting => lasting.clone(),
-            }
-        };
+        let mode = self.next_mode(mode);
         let failed = StoreError::refused("a test wants it so");
         match mode {
             Mode::Works => work.await,
