@@ -109,6 +109,9 @@ pub use layer::{NoSuchEndpoint, OidcLayer};
 mod service;
 pub use service::{OidcService, ResponseFuture};
 
+#[doc = include_str!("deploying.md")]
+pub mod deploying {}
+
 mod current_user;
 pub use current_user::{Admin, CurrentUser};
 

@@ -5,7 +5,6 @@
 mod support;
 
 // The rules of the house: what each module must not know.
-mod health;
 mod house;
 
 // A person signs in: requests, pending logins, what a callback must refuse.
@@ -29,6 +28,8 @@ mod logout;
 mod backchannel;
 // Several processes over one store.
 mod replicas;
+// What a readiness probe is told.
+mod health;
 // Who they are, and what they may.
 mod user;
 // Who is sent to the login and who is told, forged requests, proxies.
@@ -58,6 +59,8 @@ mod single_user;
 
 // The demo as a process, with the development provider that it brings.
 mod demo;
+// Several of them, behind a balancer, killed and replaced while people work.
+mod deployment;
 // The demo with one account for everybody, as a process.
 mod single_user_demo;
 // The demo as a process, over real sockets, against the real `oidc-provider`.
