@@ -14,7 +14,7 @@ use axum::routing::get;
 use http::{Request, Uri};
 use http_body_util::BodyExt;
 use tokio::net::TcpListener;
-use tower_oidc::store::{Key, MemoryStore, Store, Tag};
+use tower_oidc::store::{Key, Store, Tag};
 use tower_oidc::{
     Clock, Config, CurrentUser, OidcLayer, Random, Require, Resource, Secret, Timestamp, UserTokens, Users,
 };
@@ -28,6 +28,7 @@ use crate::support::http::Client;
 use crate::support::net::{Caller, Net};
 use crate::support::provider::{CLIENT_ID, CLIENT_SECRET, Endpoint, LyingProvider};
 use crate::support::resource::ResourceServer;
+use crate::support::test_store::TestStore;
 
 const SEALING: &str = "a sealing secret of the tests, 32 bytes+";
 
@@ -272,7 +273,7 @@ async fn scenario_60_nothing_leaks_from_what_is_below() {
         .clock(Clock::from_fn(move || Timestamp::from_millis(millis())))
         .on_event(events.hook());
     config.session_secrets = vec![SEALING.into()];
-    let layer = OidcLayer::per_user(config, MemoryStore::new()).unwrap();
+    let layer = OidcLayer::per_user(config, TestStore::new()).unwrap();
     let app = routes().layer(layer.clone());
     tokio::spawn(async move { axum::serve(app_socket, app).await });
 
@@ -350,7 +351,7 @@ async fn scenario_60_debug_shows_no_secret() {
     let layer = &world.app.layer;
     let store = &world.app.store;
     let service = layer.layer(routes());
-    let refused = OidcLayer::per_user(twice, MemoryStore::new());
+    let refused = OidcLayer::per_user(twice, TestStore::new());
     let stored = store.load(Key([0; 32])).await;
     let values: [&dyn Debug; 13] = [
         &config,

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tower_oidc::store::{MemoryStore, Store};
+use tower_oidc::store::Store;
 use tower_oidc::{
     Admin, Clock, Config, CurrentUser, Error, Event, EventCode, OidcLayer, Require, Resource, Timestamp,
     UserTokens, Users,
@@ -23,6 +23,7 @@ use super::net::Net;
 use super::provider::{CLIENT_ID, CLIENT_SECRET, LyingProvider};
 use super::resource::ResourceServer;
 use super::store::WatchedStore;
+use super::test_store::TestStore;
 
 pub const APP: &str = "https://app.test";
 pub const OP: &str = "https://op.test";
@@ -45,7 +46,7 @@ pub struct World {
 #[derive(Clone)]
 pub struct App {
     pub layer: OidcLayer,
-    pub store: MemoryStore,
+    pub store: TestStore,
     pub events: Events,
 }
 
@@ -89,7 +90,7 @@ impl World {
         let op = LyingProvider::start(&net, OP, &clock);
         let api = ResourceServer::start(&net, API, op.resource_owners());
         let evil = ResourceServer::start(&net, EVIL, op.resource_owners());
-        let app = App::start(&net, &clock, MemoryStore::new(), edit);
+        let app = App::start(&net, &clock, TestStore::new(), edit);
         Self { net, clock, op, api, evil, app }
     }
 
@@ -170,7 +171,7 @@ impl App {
     pub fn start(
         net: &Net,
         clock: &TestClock,
-        store: MemoryStore,
+        store: TestStore,
         edit: impl FnOnce(Config) -> Config,
     ) -> Self {
         let app = Self::unserved(net, clock, store, edit);
@@ -181,7 +182,7 @@ impl App {
     pub fn unserved(
         net: &Net,
         clock: &TestClock,
-        store: MemoryStore,
+        store: TestStore,
         edit: impl FnOnce(Config) -> Config,
     ) -> Self {
         Self::over(net, clock, store.clone(), store, edit)
@@ -192,7 +193,7 @@ impl App {
         net: &Net,
         clock: &TestClock,
         before: impl Store,
-        store: MemoryStore,
+        store: TestStore,
         edit: impl FnOnce(Config) -> Config,
     ) -> Self {
         let events = Events::default();

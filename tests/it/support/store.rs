@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tower_oidc::Timestamp;
-use tower_oidc::store::{BoxFuture, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version};
+use tower_oidc::store::{BoxFuture, Key, Record, Store, StoreError, Stored, Tag, Version};
 
 use super::fault::Gate;
 use super::net::lock;
+use super::test_store::TestStore;
 
-/// A [`MemoryStore`] with somebody in between. Clones are the same one.
+/// A [`TestStore`] with somebody in between. Clones are the same one.
 #[derive(Clone)]
 pub struct WatchedStore {
-    pub rows: MemoryStore,
+    pub rows: TestStore,
     state: Arc<Mutex<State>>,
 }
 
@@ -43,7 +44,7 @@ pub enum Trouble {
 }
 
 impl WatchedStore {
-    pub fn new(rows: MemoryStore) -> Self {
+    pub fn new(rows: TestStore) -> Self {
         Self { rows, state: Arc::default() }
     }
 
