@@ -9,7 +9,8 @@
 //! | `OIDC_ISSUER`, `OIDC_CLIENT_ID`, `OIDC_CLIENT_SECRET`, `OIDC_SCOPES` | the provider (the development provider) |
 //! | `OIDC_RESPONSE_MODE` | `query` or `form_post` (`query`) |
 //! | `OIDC_CA_FILE` | extra root certificates, PEM |
-//! | `MODE` | `per-user` |
+//! | `MODE` | `per-user` or `single-user` (`per-user`) |
+//! | `ACCOUNT` | single-user's account: `client-credentials`, `refresh-token` (with `ACCOUNT_REFRESH_TOKEN`) or `operator` (`client-credentials`) |
 //! | `TOKEN_STORE` | `memory`, `sqlite:PATH`, `postgres://…`, `redis://…` or `rediss://…` (`memory`) |
 //! | `SESSION_SECRET` | at least 32 bytes; several, comma separated: the first seals, all open (made up at start, beside `memory` only) |
 //! | `ADMINS` | verified e-mails, comma separated |
@@ -18,7 +19,7 @@
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{FromRef, State};
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
@@ -26,7 +27,9 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower_oidc::store::{MemoryStore, PostgresStore, RedisStore, SqliteStore, Store};
-use tower_oidc::{Admin, Config, CurrentUser, Error, OidcLayer, Resource, UserTokens, Users};
+use tower_oidc::{
+    Account, AccountState, Admin, Config, CurrentUser, Error, OidcLayer, Resource, UserTokens, Users,
+};
 use tracing_subscriber::EnvFilter;
 
 #[tokio::main]
@@ -56,7 +59,7 @@ async fn run() -> Result<(), Box<dyn StdError>> {
         .route("/private", get(private).post(private))
         .route("/admin", get(admin))
         .route("/api", get(api).post(api))
-        .with_state(api_url);
+        .with_state(Demo { auth: auth.clone(), api_url });
     let bind = variable("BIND").unwrap_or_else(|| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&bind).await.map_err(|error| format!("BIND={bind}: {error}"))?;
     println!("open {public_url}");
@@ -73,9 +76,31 @@ async fn run() -> Result<(), Box<dyn StdError>> {
 }
 
 fn layer(config: Config) -> Result<OidcLayer, Box<dyn StdError>> {
+    let store = store()?;
     match variable("MODE").as_deref() {
-        None | Some("per-user") => Ok(OidcLayer::per_user(config, store()?)?),
-        Some(other) => Err(format!("MODE={other} is not there yet: use per-user").into()),
+        None | Some("per-user") => Ok(OidcLayer::per_user(config, store)?),
+        Some("single-user") => {
+            let mut account = Account::from_env()?;
+            if !store.is_durable() {
+                // A demo may be connected again after each start.
+                account = account.forgotten_at_restart();
+            }
+            Ok(OidcLayer::single_user(config, account, store)?)
+        }
+        Some(other) => Err(format!("MODE={other} is not there yet: use per-user or single-user").into()),
+    }
+}
+
+/// What handlers know besides their request.
+#[derive(Clone)]
+struct Demo {
+    auth: OidcLayer,
+    api_url: Option<String>,
+}
+
+impl FromRef<Demo> for Option<String> {
+    fn from_ref(demo: &Demo) -> Self {
+        demo.api_url.clone()
     }
 }
 
@@ -110,8 +135,12 @@ async fn told_to_stop() {
     interrupted.await.unwrap_or_default();
 }
 
-async fn home(user: Option<CurrentUser>, users: Users) -> Result<Html<String>, Error> {
-    let content = match &user {
+async fn home(
+    user: Option<CurrentUser>,
+    users: Users,
+    State(demo): State<Demo>,
+) -> Result<Html<String>, Error> {
+    let mut content = match &user {
         Some(user) => signed_in(user, &users)?,
         None => format!(
             "<p class=lead>Nobody is signed in.</p>\
@@ -120,7 +149,30 @@ async fn home(user: Option<CurrentUser>, users: Users) -> Result<Html<String>, E
             escape(&users.login_url("/")?),
         ),
     };
+    content.push_str(&account(&demo.auth, user.as_ref()).await);
     Ok(page("tower-oidc", &content))
+}
+
+/// In single-user mode: how the account stands, and for admins what they can do about it.
+async fn account(auth: &OidcLayer, user: Option<&CurrentUser>) -> String {
+    let mut part = String::new();
+    for status in auth.account_status().await {
+        let state = match status.state {
+            AccountState::Connected => "is connected",
+            AccountState::NeedsOperator => "needs its operator",
+            _ => "does not answer at the moment",
+        };
+        let why = status.why.map(|why| format!(": {}", escape(&why))).unwrap_or_default();
+        part.push_str(&format!("<p class=note id=account>The account for everybody {state}{why}.</p>"));
+        if user.is_some_and(CurrentUser::is_admin) {
+            let way = format!("connection={}&amp;return_to=/", escape(&status.connection));
+            part.push_str(&format!(
+                "<p><a id=connect href=\"/auth/connect?{way}&amp;prompt=login\">Connect it</a> · \
+                 <a id=disconnect href=\"/auth/disconnect?{way}\">Disconnect it</a></p>"
+            ));
+        }
+    }
+    part
 }
 
 fn signed_in(user: &CurrentUser, users: &Users) -> Result<String, Error> {

@@ -14,6 +14,7 @@ use tower::{BoxError, Service};
 
 use crate::ambient::{Clock, Random};
 use crate::connection::{Connection, Retention};
+use crate::environment::Environment;
 use crate::error::ConfigError;
 use crate::events::Event;
 use crate::hooks::{Hooks, NewLogin, Unauthenticated, Verdict};
@@ -222,40 +223,23 @@ impl Config {
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         let mut problems = Vec::new();
-        let variable =
-            |name: &str| variable(name).map(|value| value.trim().to_owned()).filter(|v| !v.is_empty());
-        let mut secret = |name: &str| {
-            let file = variable(&format!("{name}_FILE"));
-            match (variable(name), file) {
-                (Some(_), Some(_)) => {
-                    problems.push(format!("{name} and {name}_FILE are both set: remove one"));
-                    None
-                }
-                (value, None) => value,
-                (None, Some(path)) => match std::fs::read_to_string(&path) {
-                    Ok(contents) => Some(contents.trim().to_owned()),
-                    Err(error) => {
-                        problems.push(format!("{name}_FILE ({path}) cannot be read: {error}"));
-                        None
-                    }
-                },
-            }
-        };
-        config.client_secret = secret("OIDC_CLIENT_SECRET").map(Secret::from);
-        config.session_secrets = secret("SESSION_SECRET").map(|list| listed(&list)).unwrap_or_default();
-        config.issuer = variable("OIDC_ISSUER");
-        config.ca_file = variable("OIDC_CA_FILE").map(PathBuf::from);
-        config.admins = variable("ADMINS").map(|list| listed(&list)).unwrap_or_default();
-        if let Some(public_url) = variable("PUBLIC_URL") {
+        let environment = Environment::new(variable);
+        config.client_secret = environment.secret("OIDC_CLIENT_SECRET", &mut problems).map(Secret::from);
+        config.session_secrets =
+            environment.secret("SESSION_SECRET", &mut problems).map(|list| listed(&list)).unwrap_or_default();
+        config.issuer = environment.value("OIDC_ISSUER");
+        config.ca_file = environment.value("OIDC_CA_FILE").map(PathBuf::from);
+        config.admins = environment.value("ADMINS").map(|list| listed(&list)).unwrap_or_default();
+        if let Some(public_url) = environment.value("PUBLIC_URL") {
             config.public_url = public_url;
         }
-        if let Some(client_id) = variable("OIDC_CLIENT_ID") {
+        if let Some(client_id) = environment.value("OIDC_CLIENT_ID") {
             config.client_id = client_id;
         }
-        if let Some(scopes) = variable("OIDC_SCOPES") {
+        if let Some(scopes) = environment.value("OIDC_SCOPES") {
             config.scopes = scopes.split_whitespace().map(str::to_owned).collect();
         }
-        match variable("OIDC_RESPONSE_MODE").as_deref() {
+        match environment.value("OIDC_RESPONSE_MODE").as_deref() {
             None | Some("query") => {}
             Some("form_post") => config.response_mode = ResponseMode::FormPost,
             Some(other) => {

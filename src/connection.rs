@@ -74,6 +74,8 @@ pub enum Retention {
 #[derive(Clone, Debug)]
 pub(crate) struct Connections {
     all: Vec<Registered>,
+    /// What people are asked for who sign in.
+    sign_in: Registered,
     resources: Resources,
 }
 
@@ -83,6 +85,9 @@ pub(crate) struct Registered {
     pub(crate) name: String,
     /// Everything that is asked for.
     pub(crate) scopes: Vec<String>,
+    /// What it asks for by itself, and what its resources ask for.
+    own_scopes: Vec<String>,
+    api_scopes: Vec<String>,
     /// What may be asked for later.
     pub(crate) optional_scopes: Vec<String>,
     pub(crate) indicators: Vec<String>,
@@ -143,11 +148,44 @@ impl Connections {
             resources.extend(connection.resources.iter().map(|resource| (name.as_str(), resource)));
         }
         let resources = Resources::check(&resources, problems);
-        Self { all, resources }
+        let sign_in = all[0].clone();
+        Self { all, sign_in, resources }
+    }
+
+    /// The tokens are an account's: nobody who signs in is asked for them. `by_hand`: a person grants them all the
+    /// same, with a login of their own.
+    pub(crate) fn serve_account(&mut self, by_hand: bool) {
+        let login = self.all[0].clone();
+        let mut scopes = vec!["openid".to_owned()];
+        login
+            .own_scopes
+            .iter()
+            .filter(|scope| *scope != "offline_access")
+            .for_each(|scope| push_new(&mut scopes, scope));
+        self.sign_in =
+            Registered { scopes, optional_scopes: Vec::new(), indicators: Vec::new(), ..login.clone() };
+        for connection in &mut self.all {
+            // An account has no session that its grants could end with.
+            connection.retention = Retention::User;
+            if !by_hand {
+                // OpenID Connect Core 1.0 sections 5.4 and 11: these are about a person.
+                let personal = ["openid", "profile", "email", "address", "phone", "offline_access"];
+                connection.scopes.retain(|scope| !personal.contains(&scope.as_str()));
+            }
+        }
+        if !by_hand {
+            // What the configuration asks for beside its resources is what a login asks for.
+            self.all[0].scopes = login.api_scopes;
+        }
     }
 
     pub(crate) fn login(&self) -> &Registered {
         &self.all[0]
+    }
+
+    /// What a login asks for, where that is not all that is granted at the login's provider.
+    pub(crate) fn sign_in(&self) -> &Registered {
+        &self.sign_in
     }
 
     pub(crate) fn others(&self) -> &[Registered] {
@@ -174,6 +212,10 @@ impl Registered {
         for scope in std::iter::once(&"openid".to_owned()).chain(&connection.scopes).chain(asked) {
             push_new(&mut scopes, scope);
         }
+        let mut api_scopes = Vec::new();
+        for scope in connection.resources.iter().flat_map(|resource| &resource.scopes) {
+            push_new(&mut api_scopes, scope);
+        }
         let mut optional_scopes = Vec::new();
         for scope in connection.resources.iter().flat_map(|resource| &resource.optional_scopes) {
             push_new(&mut optional_scopes, scope);
@@ -186,6 +228,8 @@ impl Registered {
         Self {
             name: connection.name.clone(),
             scopes,
+            own_scopes: connection.scopes.clone(),
+            api_scopes,
             optional_scopes,
             indicators: connection
                 .resources

@@ -31,6 +31,8 @@ pub enum ErrorKind {
     NoSuchConnection,
     /// The developer must put the layer around this handler. 500.
     LayerMissing,
+    /// The operator must give the application's one account its access (again). 503, and no visitor is sent anywhere.
+    NeedsOperator,
     /// Nobody: the provider or the store is away, and it will work later. 503 with `Retry-After`.
     Unavailable,
     /// Nobody here: the API that was called did not answer as HTTP demands. 502.
@@ -47,7 +49,7 @@ impl ErrorKind {
             Self::NoTokenForUrl | Self::NoSuchConnection | Self::LayerMissing => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
-            Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NeedsOperator | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::Upstream => StatusCode::BAD_GATEWAY,
         }
     }
@@ -62,6 +64,7 @@ impl ErrorKind {
             Self::NoTokenForUrl => "no_token_for_url",
             Self::NoSuchConnection => "no_such_connection",
             Self::LayerMissing => "layer_missing",
+            Self::NeedsOperator => "needs_operator",
             Self::Unavailable => "unavailable",
             Self::Upstream => "upstream",
         }
@@ -261,6 +264,14 @@ pub struct ConfigError {
 impl ConfigError {
     pub(crate) fn check(problems: Vec<String>) -> Result<(), Self> {
         if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
+    }
+
+    /// More problems to those that were found already.
+    pub(crate) fn join<T>(checked: Result<T, Self>, more: Vec<String>) -> Result<T, Self> {
+        match checked {
+            Err(Self { problems }) => Err(Self { problems: [problems, more].concat() }),
+            Ok(checked) => Self::check(more).map(|()| checked),
+        }
     }
 
     /// One sentence a problem.

@@ -13,8 +13,12 @@ pub enum EventCode {
     LoginSucceeded,
     /// A login ended without a session; the detail says why.
     LoginRefused,
-    /// A session was ended by its person.
+    /// A session was ended; the detail says by whom.
     LoggedOut,
+    /// A logout that claimed to come from a provider was refused; the detail says why.
+    LogoutRefused,
+    /// A provider's logout did not end all that it had to. The provider was told so.
+    LogoutIncomplete,
     /// A person granted a connection; the detail is its name.
     Connected,
     /// A person took a connection back; the detail is its name.
@@ -31,6 +35,9 @@ pub enum EventCode {
     RefreshAnotherOwner,
     /// A refreshed grant could not be written yet; it is kept in memory and tried again.
     RefreshNotWritten,
+    /// The application's one account cannot be used, or will not be after the next start; the detail says what the
+    /// operator does.
+    NeedsOperator,
     /// The provider's metadata was read.
     MetadataFetched,
     /// The provider's key set was read.
@@ -61,6 +68,8 @@ impl EventCode {
             Self::LoginSucceeded => "login.succeeded",
             Self::LoginRefused => "login.refused",
             Self::LoggedOut => "logout",
+            Self::LogoutRefused => "logout.refused",
+            Self::LogoutIncomplete => "logout.incomplete",
             Self::Connected => "connection.granted",
             Self::Disconnected => "connection.removed",
             Self::RefreshSucceeded => "refresh.succeeded",
@@ -69,6 +78,7 @@ impl EventCode {
             Self::RefreshFailed => "refresh.failed",
             Self::RefreshAnotherOwner => "refresh.another_owner",
             Self::RefreshNotWritten => "refresh.not_written",
+            Self::NeedsOperator => "account.needs_operator",
             Self::MetadataFetched => "provider.metadata",
             Self::KeySetFetched => "provider.key_set",
             Self::ProviderFailed => "provider.failed",

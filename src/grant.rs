@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::account;
 use crate::ambient::Timestamp;
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::id_token::Facts;
@@ -58,12 +59,13 @@ pub(crate) fn encode(parts: &[&[u8]]) -> Vec<u8> {
 pub(crate) struct Grant {
     pub(crate) owner: Owner,
     pub(crate) connection: String,
+    pub(crate) origin: Origin,
     /// Grows with every successful refresh. An answer to an older generation changes nothing.
     pub(crate) generation: u64,
     #[serde(with = "sealed_option")]
     pub(crate) refresh_token: Option<Secret>,
-    /// Of the ID token that came with the grant: every later one must agree.
-    pub(crate) facts: Facts,
+    /// Of the first ID token that came with the grant: every later one must agree.
+    pub(crate) facts: Option<Facts>,
     /// What was granted, which may be less than was asked for.
     pub(crate) scopes: Vec<String>,
     pub(crate) token_sets: Vec<TokenSet>,
@@ -72,6 +74,17 @@ pub(crate) struct Grant {
     /// What the person was last sent to the provider for, other than by a login: what they did not grant then
     /// they are not sent for again at once.
     pub(crate) consent: Option<Consent>,
+}
+
+/// How a grant came about, and with it how it is renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Origin {
+    /// Somebody consented at the provider.
+    Consent,
+    /// The application's own credentials, which renew it at any time (RFC 6749 section 4.4).
+    ClientCredentials,
+    /// The refresh token in the configuration, by its hash.
+    Configured { seed: [u8; 32] },
 }
 
 /// What a person was asked for, and when.
@@ -102,14 +115,6 @@ pub(crate) struct TokenSet {
 pub(crate) struct Lease {
     pub(crate) holder: [u8; 16],
     pub(crate) until: Timestamp,
-}
-
-impl Lease {
-    /// Whether it keeps others away. One that lasts longer than clocks can differ was given before a clock was put
-    /// back, and keeps nobody.
-    pub(crate) fn holds(&self, now: Timestamp, longest: Duration) -> bool {
-        now < self.until && self.until.since(now) <= longest * 2
-    }
 }
 
 /// Whether a grant can still be used.
@@ -184,7 +189,20 @@ impl Grant {
     /// Whether a token can still come of it.
     pub(crate) fn can_serve(&self, now: Timestamp) -> bool {
         let lives = |set: &TokenSet| set.expires_at.is_none_or(|end| now < end);
-        self.refresh_token.is_some() || self.token_sets.iter().any(lives)
+        self.can_renew() || self.token_sets.iter().any(lives)
+    }
+
+    /// Whether the provider can be asked for another token without anybody's doing.
+    pub(crate) fn can_renew(&self) -> bool {
+        self.refresh_token.is_some() || self.origin == Origin::ClientCredentials
+    }
+
+    /// Whether the configured refresh token is spent, and another one in its place.
+    pub(crate) fn has_left_its_seed(&self) -> bool {
+        match (self.origin, &self.refresh_token) {
+            (Origin::Configured { seed }, Some(token)) => account::seed(token) != seed,
+            _ => false,
+        }
     }
 
     pub(crate) fn token_set(&self, indicator: Option<&str>) -> Option<&TokenSet> {
@@ -202,8 +220,9 @@ impl Grant {
         let mut next = self.clone();
         next.generation += 1;
         next.lease = None;
-        // RFC 6749 section 6: without a new refresh token the old one stays good.
-        if let Some(rotated) = &response.refresh_token {
+        // RFC 6749 section 6: without a new refresh token the old one stays good. Section 4.4.3: what needed none to
+        // begin with gets none.
+        if let Some(rotated) = response.refresh_token.as_ref().filter(|_| self.refresh_token.is_some()) {
             next.refresh_token = Some(rotated.clone());
         }
         // A response about one resource says nothing of the scopes of the whole grant.

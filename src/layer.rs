@@ -10,9 +10,10 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::{Layer, Service};
 
+use crate::account::{Account, AccountStatus};
 use crate::config::Config;
 use crate::error::{ConfigError, Error};
-use crate::flow::page;
+use crate::flow::{account, page};
 use crate::health::{Health, health};
 use crate::mode::Ownership;
 use crate::runtime::Runtime;
@@ -36,6 +37,24 @@ impl OidcLayer {
     /// Everything that is wrong with the configuration, at once.
     pub fn per_user(config: Config, store: impl Store) -> Result<Self, ConfigError> {
         Ok(Self { runtime: Runtime::new(Ownership::per_user(), config, Arc::new(store))? })
+    }
+
+    /// One account's tokens serve everybody, whether they are signed in or not.
+    ///
+    /// Handlers are the same as with [`OidcLayer::per_user`]. People can sign in all the same, to be known and to be
+    /// admins; the tokens of their logins are not kept.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the configuration, at once.
+    pub fn single_user(config: Config, account: Account, store: impl Store) -> Result<Self, ConfigError> {
+        Ok(Self { runtime: Runtime::new(Ownership::single_user(account), config, Arc::new(store))? })
+    }
+
+    /// How the account of [`OidcLayer::single_user`] stands at each connection, for readiness routes and operators. It
+    /// asks for a token as a request would, for at most two seconds each. Empty in the other modes.
+    pub async fn account_status(&self) -> Vec<AccountStatus> {
+        account::status(&self.runtime).await
     }
 
     /// Puts the layer around a service, such as a whole router: the outermost place, and the quickest.

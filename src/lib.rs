@@ -29,7 +29,7 @@
 //! | | kept on the server | nothing kept on the server |
 //! |---|---|---|
 //! | each user has their own | [`OidcLayer::per_user`] with [`MemoryStore`](store::MemoryStore), or a [`Store`](store::Store) of your own | not there yet |
-//! | one account serves the application | not there yet | not there yet |
+//! | one account serves the application | [`OidcLayer::single_user`] with a durable [`Store`](store::Store) | [`OidcLayer::single_user`] with [`MemoryStore`](store::MemoryStore), for client credentials |
 //!
 //! # What is promised
 //!
@@ -138,6 +138,8 @@ mod connection;
 pub use connection::{Connection, Retention};
 mod resource;
 pub use resource::Resource;
+mod account;
+pub use account::{Account, AccountState, AccountStatus};
 mod hooks;
 pub use hooks::{NewLogin, Unauthenticated, Verdict};
 mod events;
@@ -151,13 +153,17 @@ pub use ambient::{Clock, Random, Timestamp};
 
 mod admins;
 mod destination;
+mod environment;
 mod mode;
 mod runtime;
 mod settings;
 
+pub mod refreshing;
+
 mod flow;
 pub use flow::connect::Disconnected;
 
+mod changes;
 mod cookie;
 mod flights;
 mod grant;

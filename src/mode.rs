@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::account::Account;
+use crate::config::Config;
+use crate::connection::{Connections, Registered};
 use crate::error::Error;
-use crate::grant::Owner;
+use crate::grant::{Grant, Owner};
 use crate::request_state::RequestState;
 use crate::session::Session;
 use crate::session_id::SessionId;
@@ -15,6 +18,7 @@ pub(crate) struct Ownership(Mode);
 #[derive(Clone, Debug)]
 enum Mode {
     PerUser,
+    SingleUser(Account),
 }
 
 /// Whom the tokens of one request belong to.
@@ -22,6 +26,8 @@ enum Mode {
 pub(crate) enum Holder {
     /// The person of this session, as long as it lasts.
     Session(Arc<Session>),
+    /// The account of this name, whoever asks.
+    Account(Arc<str>),
 }
 
 impl Ownership {
@@ -30,13 +36,83 @@ impl Ownership {
         Self(Mode::PerUser)
     }
 
+    /// Everybody gets this account's.
+    pub(crate) fn single_user(account: Account) -> Self {
+        Self(Mode::SingleUser(account))
+    }
+
+    /// Fills in what the mode needs and nobody has to say.
+    pub(crate) fn prepare(&self, config: &mut Config) {
+        match &self.0 {
+            Mode::PerUser => {}
+            Mode::SingleUser(account) => account.prepare(config),
+        }
+    }
+
+    /// What cannot work in this mode, each with its remedy.
+    pub(crate) fn problems(&self, config: &Config, durable: bool) -> Vec<String> {
+        match &self.0 {
+            Mode::PerUser => Vec::new(),
+            Mode::SingleUser(account) => account.problems(config, durable),
+        }
+    }
+
+    /// Who grants what.
+    pub(crate) fn arrange(&self, connections: &mut Connections) {
+        match &self.0 {
+            Mode::PerUser => {}
+            Mode::SingleUser(account) => connections.serve_account(account.is_granted_by_hand()),
+        }
+    }
+
     /// The holder of a request's tokens, or the error that says who must act.
     pub(crate) fn holder(&self, request: &RequestState) -> Result<Holder, Error> {
-        match self.0 {
+        match &self.0 {
             Mode::PerUser => match &request.session {
                 Some(session) => Ok(Holder::Session(Arc::clone(session))),
                 None => Err(request.unauthenticated()),
             },
+            Mode::SingleUser(account) => Ok(Holder::Account(Arc::clone(account.name()))),
+        }
+    }
+
+    /// For whom the person of a session grants connections and takes them back.
+    pub(crate) fn granted_to(&self, session: &Arc<Session>) -> Holder {
+        match &self.0 {
+            Mode::PerUser => Holder::Session(Arc::clone(session)),
+            Mode::SingleUser(account) => Holder::Account(Arc::clone(account.name())),
+        }
+    }
+
+    /// Whether a login's tokens are the person's to use later.
+    pub(crate) fn keeps_logins(&self) -> bool {
+        match self.0 {
+            Mode::PerUser => true,
+            Mode::SingleUser(_) => false,
+        }
+    }
+
+    /// The account that everybody uses, a request without any cookie too.
+    pub(crate) fn account(&self) -> Option<&Account> {
+        match &self.0 {
+            Mode::PerUser => None,
+            Mode::SingleUser(account) => Some(account),
+        }
+    }
+
+    /// Whether a grant came from where the mode has grants from.
+    pub(crate) fn counts(&self, grant: &Grant) -> bool {
+        match &self.0 {
+            Mode::PerUser => true,
+            Mode::SingleUser(account) => account.is_origin(grant.origin),
+        }
+    }
+
+    /// The grant that its owner has without anybody's doing.
+    pub(crate) fn beginning(&self, connection: &Registered) -> Option<Grant> {
+        match &self.0 {
+            Mode::PerUser => None,
+            Mode::SingleUser(account) => account.beginning(connection),
         }
     }
 }
@@ -45,6 +121,7 @@ impl Holder {
     pub(crate) fn owner(&self) -> Owner {
         match self {
             Self::Session(session) => session.owner(),
+            Self::Account(name) => Owner::Account { name: name.to_string() },
         }
     }
 
@@ -52,6 +129,15 @@ impl Holder {
     pub(crate) fn session(&self) -> Option<SessionId> {
         match self {
             Self::Session(session) => Some(session.id),
+            Self::Account(_) => None,
+        }
+    }
+
+    /// The person who alone may grant it something.
+    pub(crate) fn person(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Session(session) => Some((&session.issuer, &session.subject)),
+            Self::Account(_) => None,
         }
     }
 }

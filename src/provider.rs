@@ -1,5 +1,10 @@
 //! The OpenID Provider over HTTP: metadata, key set with rotation, and each request of the protocol.
 
+mod error;
+mod logout_token;
+
+pub(crate) use error::ProviderError;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,19 +12,18 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Map, Value};
-use tower::BoxError;
 use url::Url;
 
 use crate::ambient::Clock;
 use crate::events::{EventCode, Events};
-use crate::fetched::{Fetched, Pausing, Readiness};
-use crate::outbound::{CALL_DEADLINE, Outbound, OutboundError, PROVIDER_BODY};
+use crate::fetched::{Fetched, Readiness};
+use crate::outbound::{CALL_DEADLINE, Outbound, PROVIDER_BODY};
 use crate::protocol::id_token::{Expected, IdToken, IdTokenError, Occasion, verify};
 use crate::protocol::json;
 use crate::protocol::jws::KeySet;
-use crate::protocol::metadata::{self, Metadata, MetadataError};
-use crate::protocol::token::{ClientAuth, TokenError, TokenResponse, authenticated_form, parse_response};
-use crate::protocol::user_info::{self, UserInfoError};
+use crate::protocol::metadata::{self, Metadata};
+use crate::protocol::token::{ClientAuth, TokenResponse, authenticated_form, parse_response};
+use crate::protocol::user_info;
 use crate::secret::Secret;
 use crate::settings::RelyingParty;
 
@@ -36,68 +40,15 @@ pub(crate) struct Provider {
     clock: Clock,
     metadata: Fetched<Metadata>,
     keys: Fetched<KeySet>,
-}
-
-/// Why the provider was of no use.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ProviderError {
-    /// It may work in a moment. Whether the provider did what it was asked is not known.
-    #[error("the provider is not available: {0}")]
-    Unavailable(#[source] BoxError),
-    /// It said that it cannot answer now, and did nothing.
-    #[error("the provider cannot answer now")]
-    Busy,
-    #[error("the provider refused: {0}")]
-    Refused(String),
-    #[error("the provider's answer is malformed: {0}")]
-    Malformed(&'static str),
-    #[error(transparent)]
-    IdToken(#[from] IdTokenError),
-    #[error(transparent)]
-    UserInfo(#[from] UserInfoError),
-}
-
-impl ProviderError {
-    /// Whether trying again later may help, and nothing was said about the person.
-    pub(crate) fn passes(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Busy)
-    }
-}
-
-impl From<Pausing> for ProviderError {
-    fn from(_: Pausing) -> Self {
-        Self::Unavailable("it failed a moment ago".into())
-    }
-}
-
-impl From<OutboundError> for ProviderError {
-    fn from(error: OutboundError) -> Self {
-        Self::Unavailable(Box::new(error))
-    }
-}
-
-impl From<MetadataError> for ProviderError {
-    fn from(error: MetadataError) -> Self {
-        // Wrong metadata is a provider that cannot be used now: it may be mended without a restart here.
-        Self::Unavailable(Box::new(error))
-    }
-}
-
-impl From<TokenError> for ProviderError {
-    fn from(error: TokenError) -> Self {
-        match error {
-            TokenError::Refused(code) => Self::Refused(code),
-            TokenError::Temporary => Self::Busy,
-            TokenError::Malformed(what) => Self::Malformed(what),
-        }
-    }
+    /// For callers whom nobody knows: what they ask for takes nothing from those who sign in.
+    keys_for_anybody: Fetched<KeySet>,
 }
 
 impl Provider {
     pub(crate) fn new(relying_party: RelyingParty, outbound: Outbound, events: Events, clock: Clock) -> Self {
-        let metadata = Fetched::new(clock.clone());
-        let keys = Fetched::new(clock.clone());
-        Self { relying_party, outbound, events, clock, metadata, keys }
+        let (metadata, keys) = (Fetched::new(clock.clone()), Fetched::new(clock.clone()));
+        let keys_for_anybody = Fetched::new(clock.clone());
+        Self { relying_party, outbound, events, clock, metadata, keys, keys_for_anybody }
     }
 
     /// The provider's metadata: fetched at the first need, and served on while the provider is away.
@@ -210,21 +161,22 @@ impl Provider {
         self.token_request(&parameters).await
     }
 
-    /// RFC 6749 section 6.
-    pub(crate) async fn refresh(
+    /// RFC 6749 sections 4.4.2 and 6: by a refresh token, or by nothing but the application's own credentials.
+    pub(crate) async fn renew(
         self: &Arc<Self>,
-        refresh_token: &Secret,
+        refresh_token: Option<&Secret>,
         indicator: Option<&str>,
         scopes: &[String],
     ) -> Result<TokenResponse, ProviderError> {
         let scope = scopes.join(" ");
-        let mut parameters =
-            vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose_secret())];
+        let mut parameters = match refresh_token {
+            Some(token) => vec![("grant_type", "refresh_token"), ("refresh_token", token.expose_secret())],
+            None => vec![("grant_type", "client_credentials")],
+        };
         // RFC 8707 section 2.2: a token for one API, with what that API needs and no more.
-        if let Some(indicator) = indicator {
-            parameters.push(("resource", indicator));
-            parameters.extend((!scope.is_empty()).then_some(("scope", scope.as_str())));
-        }
+        parameters.extend(indicator.map(|indicator| ("resource", indicator)));
+        let asks = !scope.is_empty() && (indicator.is_some() || refresh_token.is_none());
+        parameters.extend(asks.then_some(("scope", scope.as_str())));
         self.token_request(&parameters).await
     }
 

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::ambient::{Clock, Random, Timestamp};
+use crate::changes::{Changes, Listener};
 use crate::events::{EventCode, Events};
 use crate::grant::{Owner, encode};
 use crate::seal::{KeyRing, Place, Purpose, SealError};
@@ -31,6 +32,7 @@ pub(crate) struct Records {
     clock: Clock,
     random: Random,
     events: Events,
+    listener: Listener,
 }
 
 /// The key under which rows of owners and tags are named. It is random, made once for a store, and kept in it:
@@ -68,6 +70,7 @@ pub(crate) struct Row {
 pub(crate) struct GrantPlace {
     pub(crate) row: Row,
     pub(crate) owner: Owner,
+    pub(crate) connection: String,
 }
 
 impl GrantPlace {
@@ -91,7 +94,13 @@ impl Records {
         random: Random,
         events: Events,
     ) -> Self {
-        Self { store, keys, index: OnceLock::new(), clock, random, events }
+        let (index, listener) = (OnceLock::new(), Listener::default());
+        Self { store, keys, index, clock, random, events, listener }
+    }
+
+    /// Whether records outlive this process.
+    pub(crate) fn is_durable(&self) -> bool {
+        self.store.is_durable()
     }
 
     pub(crate) fn keys(&self) -> &KeyRing {
@@ -181,6 +190,16 @@ impl Records {
     /// Until the row is not at this version any more, or the time is over.
     pub(crate) async fn wait(&self, key: Key, version: Version, within: Duration) -> Result<(), StoreError> {
         self.store.wait(key, Some(version), within).await
+    }
+
+    /// The rows that carry a tag. They may be gone when they are looked at.
+    pub(crate) async fn find(&self, tag: Tag) -> Result<Vec<Key>, StoreError> {
+        self.timed(self.store.find(tag)).await
+    }
+
+    /// Notes what other processes change, from now on.
+    pub(crate) fn listen(&self, changes: &Arc<Changes>) {
+        self.listener.begin(&self.store, changes, &self.events);
     }
 
     pub(crate) async fn delete_expired(&self) -> Result<u64, StoreError> {

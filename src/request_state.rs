@@ -5,14 +5,17 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, CONNECTION, COOKIE, REFERER, UPGRADE};
 use http::uri::PathAndQuery;
-use http::{Extensions, HeaderMap, HeaderName, Method, Request};
+use http::{Extensions, HeaderMap, HeaderName, Method, Request, StatusCode};
 use memchr::memmem;
 
+use crate::account::Account;
 use crate::cookie::{CookieStyle, Ours};
 use crate::current_user::{Admin, CurrentUser};
 use crate::error::{Error, ErrorKind, Remedy};
+use crate::events::EventCode;
 use crate::flow::connect;
 use crate::flow::login::HEADER_BUDGET;
+use crate::flow::page;
 use crate::grant::Consent;
 use crate::hooks::Unauthenticated;
 use crate::protocol::authorization::LoginOptions;
@@ -125,6 +128,31 @@ impl RequestState {
         let redirect = (self.navigation || self.came_from.is_some()) && !asked_lately;
         Error::new(ErrorKind::ConsentRequired, "access must be granted first")
             .with_remedy(Remedy { url: url.unwrap_or_else(|| settings.path_to("connect")), redirect })
+    }
+
+    /// The error of a request that wants what the application's one account does not have. Nobody who visits can help.
+    pub(crate) fn needs_operator(&self, connection: &str) -> Error {
+        let remedy = self.runtime.ownership.account().map_or("", Account::remedy);
+        self.runtime.events().emit(EventCode::NeedsOperator, None, format_args!("{connection}: {remedy}"));
+        let error = Error::new(ErrorKind::NeedsOperator, remedy);
+        if !self.navigation {
+            return error;
+        }
+        let text = "This page needs access that this application does not have at the moment. Its operator has to \
+                    give it.";
+        error.with_answer(page::plain(StatusCode::SERVICE_UNAVAILABLE, text))
+    }
+
+    /// What is everybody's, an admin takes back, and the configuration's nobody.
+    pub(crate) fn may_disconnect(&self) -> Result<(), Error> {
+        let Some(account) = self.runtime.ownership.account() else { return Ok(()) };
+        self.require_admin()?;
+        match account.is_granted_by_hand() {
+            true => Ok(()),
+            false => {
+                Err(Error::forbidden("the account stands in the configuration: it is not disconnected here"))
+            }
+        }
     }
 
     /// This page, to come back to; the public URL where it was not asked for safely.

@@ -17,7 +17,7 @@ use crate::flights::Flights;
 use crate::grant::Owner;
 use crate::hooks::Hooks;
 use crate::http_client::default_client;
-use crate::mode::Ownership;
+use crate::mode::{Holder, Ownership};
 use crate::outbound::Outbound;
 use crate::provider::Provider;
 use crate::records::GrantPlace;
@@ -56,10 +56,14 @@ const UNANSWERED: u32 = 3;
 impl Runtime {
     pub(crate) fn new(
         ownership: Ownership,
-        config: Config,
+        mut config: Config,
         store: Arc<dyn Store>,
     ) -> Result<Arc<Self>, ConfigError> {
-        let (settings, keys, made_up) = Settings::check(&config, store.is_durable())?;
+        ownership.prepare(&mut config);
+        let refused = ownership.problems(&config, store.is_durable());
+        let checked = Settings::check(&config, store.is_durable());
+        let (mut settings, keys, made_up) = ConfigError::join(checked, refused)?;
+        ownership.arrange(&mut settings.connections);
         let Config { hooks, outbound, clock, random, ca_file, issuer, .. } = config;
         let events = hooks.events.clone();
         let mut problems = Vec::new();
@@ -123,7 +127,16 @@ impl Runtime {
         connection: &Registered,
         session: Option<SessionId>,
     ) -> Result<GrantPlace, StoreError> {
-        let session = session.map(|session| session.row().key);
+        self.grant_place_in(owner, connection, session.map(|session| session.row().key)).await
+    }
+
+    /// The same, where a session is known by its row alone.
+    pub(crate) async fn grant_place_in(
+        &self,
+        owner: Owner,
+        connection: &Registered,
+        session: Option<Key>,
+    ) -> Result<GrantPlace, StoreError> {
         let home: &[u8] = match (connection.retention, &session) {
             (Retention::Session, Some(Key(session))) => session,
             (Retention::Session, None) | (Retention::User, _) => &[],
@@ -131,7 +144,17 @@ impl Runtime {
         let encoded = owner.encoded();
         let index = self.records.index().await?;
         let key = Key(index.hash(&[b"grant", &encoded, connection.name.as_bytes(), home]));
-        Ok(GrantPlace { row: Row { purpose: Purpose::Grant, key, owner: encoded }, owner })
+        let row = Row { purpose: Purpose::Grant, key, owner: encoded };
+        Ok(GrantPlace { row, owner, connection: connection.name.clone() })
+    }
+
+    /// Where a holder's grant at a connection lies.
+    pub(crate) async fn place_of(
+        &self,
+        holder: &Holder,
+        connection: &Registered,
+    ) -> Result<GrantPlace, StoreError> {
+        self.grant_place(holder.owner(), connection, holder.session()).await
     }
 
     /// Deletes what has expired, now and then. Called where records are made: what nobody fills needs no emptying.

@@ -32,11 +32,18 @@ pub(crate) enum Purpose {
     IndexKey,
     PendingLogin,
     PendingLogout,
+    LogoutToken,
 }
 
 impl Purpose {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Session, Self::Grant, Self::IndexKey, Self::PendingLogin, Self::PendingLogout];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Session,
+        Self::Grant,
+        Self::IndexKey,
+        Self::PendingLogin,
+        Self::PendingLogout,
+        Self::LogoutToken,
+    ];
 
     const fn label(self) -> &'static str {
         match self {
@@ -45,6 +52,7 @@ impl Purpose {
             Self::IndexKey => "index key",
             Self::PendingLogin => "pending login",
             Self::PendingLogout => "pending logout",
+            Self::LogoutToken => "logout token",
         }
     }
 }

@@ -74,7 +74,8 @@ where
         }
         let head = Head::read(request.method(), request.headers(), &runtime.settings.cookies);
         // Before the session is looked for: what is forged does not even learn whether there is one.
-        if head.session_cookie && !is_ours(runtime, &request, head) {
+        if (head.session_cookie || runtime.ownership.account().is_some()) && !is_ours(runtime, &request, head)
+        {
             runtime.events().emit(EventCode::CrossSiteRefused, None, request.method());
             return ResponseFuture::answered(page::plain(
                 StatusCode::FORBIDDEN,
@@ -130,7 +131,8 @@ impl<S> OidcService<S> {
 fn is_ours<B>(runtime: &Runtime, request: &Request<B>, head: Head) -> bool {
     let needs_proof = !is_safe(request.method()) || head.opens_websocket;
     // With a cookie of ours there is a browser, and browsers say where they come from.
-    !needs_proof || runtime.settings.same_origin(request.headers()) == Some(true)
+    let is_browser = head.session_cookie || head.was_silent;
+    !needs_proof || runtime.settings.same_origin(request.headers()).unwrap_or(!is_browser)
 }
 
 fn extend_in_time(runtime: &Arc<Runtime>, session: &Arc<Session>, now: Timestamp) {

@@ -11,11 +11,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ambient::Timestamp;
+use crate::changes::{Changes, Place};
 use crate::grant::Owner;
 use crate::records::{Found, IndexKey, Loaded, Records};
 use crate::secret::{Secret, sealed};
 use crate::session_id::{FirstWord, SessionId};
-use crate::store::{StoreError, Tag, Version};
+use crate::store::{Change, Key, StoreError, Tag, Version};
 
 /// How many sessions this process remembers. Others are read from the store when they come.
 const REMEMBERED: u64 = 1_000_000;
@@ -28,6 +29,8 @@ pub(crate) struct SessionRecord {
     /// The provider's session (OpenID Connect Back-Channel Logout 1.0 section 2.1).
     pub(crate) sid: Option<String>,
     pub(crate) auth_time: Option<u64>,
+    /// The ID token's `iat`: when it began, by the provider's clock.
+    pub(crate) issued_at: u64,
     pub(crate) acr: Option<String>,
     /// What the provider says about the person: a JSON object.
     pub(crate) claims: String,
@@ -65,6 +68,9 @@ struct Life {
     /// For good: ids are never used again.
     ended: AtomicBool,
     extending: AtomicBool,
+    /// Where changes of its row are noted, and what was known of them when the store last confirmed it.
+    place: Place,
+    heard: AtomicU64,
 }
 
 /// The claims that have a method of their own, and all of them.
@@ -95,6 +101,8 @@ impl Session {
                 kept_until: AtomicU64::new(kept_until.as_millis()),
                 ended: AtomicBool::new(false),
                 extending: AtomicBool::new(false),
+                place: Place::of(id.row().key),
+                heard: AtomicU64::new(0),
             },
         }
     }
@@ -111,6 +119,7 @@ impl Session {
             subject: String::new(),
             sid: None,
             auth_time: None,
+            issued_at: 0,
             acr: None,
             claims: String::new(),
             id_token: Secret::default(),
@@ -172,13 +181,14 @@ pub(crate) struct Sessions {
     remembered: Cache<SessionId, Arc<Session>, UnitWeighter, BuildHasherDefault<FirstWord>>,
     idle_lifetime: Duration,
     max_staleness: Duration,
+    changes: Arc<Changes>,
 }
 
 impl Sessions {
     pub(crate) fn new(idle_lifetime: Duration, max_staleness: Duration) -> Self {
         let (weighter, hasher) = (UnitWeighter, BuildHasherDefault::default());
         let remembered = Cache::with(1024, REMEMBERED, weighter, hasher, DefaultLifecycle::default());
-        Self { remembered, idle_lifetime, max_staleness }
+        Self { remembered, idle_lifetime, max_staleness, changes: Arc::default() }
     }
 
     pub(crate) fn peek(&self, id: &SessionId, now: Timestamp) -> Peek {
@@ -191,6 +201,7 @@ impl Sessions {
         if now.since(confirmed_at) > self.max_staleness
             || self.max_staleness.is_zero()
             || now >= session.expires_at(self.idle_lifetime)
+            || self.changes.since(session.life.heard.load(Ordering::Acquire), session.life.place)
         {
             return Peek::Ask;
         }
@@ -210,12 +221,13 @@ impl Sessions {
             Peek::Ended => return Ok(None),
             Peek::Ask => {}
         }
+        let heard = self.listen(records);
         match records.load::<SessionRecord>(&id.row()).await? {
             Loaded::Found(found) => {
                 // Public ids are made under it, in places that cannot wait. Where the secrets open neither it nor
                 // the session, nobody is signed in, and that is no error.
                 records.index().await?;
-                Ok(self.confirm(id, found, now))
+                Ok(self.confirm(id, found, heard, now))
             }
             Loaded::Absent(_) => {
                 if let Some(session) = self.remembered.get(&id) {
@@ -228,17 +240,34 @@ impl Sessions {
         }
     }
 
-    fn confirm(&self, id: SessionId, found: Found<SessionRecord>, now: Timestamp) -> Option<Arc<Session>> {
+    /// `heard` is what was known of changes before the store was asked.
+    fn confirm(
+        &self,
+        id: SessionId,
+        found: Found<SessionRecord>,
+        heard: u64,
+        now: Timestamp,
+    ) -> Option<Arc<Session>> {
         let kept_until = if found.outdated_seal { now } else { found.expires_at };
         let session = self.remember(id, || Session::new(id, found.value, kept_until, now));
         // The store was asked before: a session that ended meanwhile stays ended.
         if session.has_ended() {
             return None;
         }
+        session.life.heard.fetch_max(heard, Ordering::AcqRel);
         session.life.confirmed_at.fetch_max(now.as_millis(), Ordering::Relaxed);
         session.life.kept_until.store(kept_until.as_millis(), Ordering::Relaxed);
         session.life.seen_at.fetch_max(now.as_millis(), Ordering::Relaxed);
         Some(session)
+    }
+
+    /// What is known of changes so far. Whoever remembers a session listens from then on, unless the store is asked
+    /// anyway.
+    fn listen(&self, records: &Records) -> u64 {
+        if !self.max_staleness.is_zero() {
+            records.listen(&self.changes);
+        }
+        self.changes.heard()
     }
 
     fn remember(&self, id: SessionId, session: impl FnOnce() -> Session) -> Arc<Session> {
@@ -261,9 +290,11 @@ impl Sessions {
         let index = records.index().await?;
         let expires_at = now.plus(self.idle_lifetime).min(record.ends_at);
         let tags = tags(&record, index);
+        let heard = self.listen(records);
         match records.swap(&id.row(), None, &record, expires_at, tags).await? {
             Some(_) => {
-                self.remember(id, || Session::new(id, record, expires_at, now));
+                let session = self.remember(id, || Session::new(id, record, expires_at, now));
+                session.life.heard.fetch_max(heard, Ordering::AcqRel);
                 Ok(())
             }
             None => Err(StoreError::refused("a new session's row was there already")),
@@ -274,6 +305,14 @@ impl Sessions {
     pub(crate) async fn end(&self, id: SessionId, records: &Records) -> Result<(), StoreError> {
         records.delete(id.row().key, None).await?;
         self.remember(id, || Session::ended(id)).life.ended.store(true, Ordering::Release);
+        Ok(())
+    }
+
+    /// Ends a session by its row, where nobody has shown its id.
+    pub(crate) async fn end_row(&self, row: Key, records: &Records) -> Result<(), StoreError> {
+        records.delete(row, None).await?;
+        // Whoever comes with it finds out from the store.
+        self.changes.hear(Change::Row(row));
         Ok(())
     }
 
@@ -310,10 +349,16 @@ impl Sessions {
 
 /// Under what logout tokens find the session.
 fn tags(record: &SessionRecord, index: IndexKey) -> Vec<Tag> {
-    let issuer = record.issuer.as_bytes();
-    let subject = Tag(index.hash(&[b"subject", issuer, record.subject.as_bytes()]));
-    let sid = record.sid.as_ref().map(|sid| Tag(index.hash(&[b"sid", issuer, sid.as_bytes()])));
-    std::iter::once(subject).chain(sid).collect()
+    let sid = record.sid.as_ref().map(|sid| sid_tag(&record.issuer, sid, index));
+    std::iter::once(subject_tag(&record.issuer, &record.subject, index)).chain(sid).collect()
+}
+
+pub(crate) fn subject_tag(issuer: &str, subject: &str, index: IndexKey) -> Tag {
+    Tag(index.hash(&[b"subject", issuer.as_bytes(), subject.as_bytes()]))
+}
+
+pub(crate) fn sid_tag(issuer: &str, sid: &str, index: IndexKey) -> Tag {
+    Tag(index.hash(&[b"sid", issuer.as_bytes(), sid.as_bytes()]))
 }
 
 #[cfg(test)]
@@ -362,6 +407,7 @@ mod tests {
                 subject: "a1".into(),
                 sid: Some("sid".into()),
                 auth_time: None,
+                issued_at: 1,
                 acr: None,
                 claims: r#"{"email":"a@x.test"}"#.into(),
                 id_token: "e.y.J".into(),
@@ -434,7 +480,7 @@ mod tests {
         world.sessions.end(id, &world.records).await.unwrap();
         assert!(!world.is_live(id).await);
         assert!(
-            world.sessions.confirm(id, read_before, world.now()).is_none(),
+            world.sessions.confirm(id, read_before, 0, world.now()).is_none(),
             "a late reader brings nothing back"
         );
         world.sessions.extend(&held, &world.records, world.now()).await;

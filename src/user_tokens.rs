@@ -200,6 +200,7 @@ impl UserTokens {
     pub async fn disconnect(&self, connection: &str) -> Result<Disconnected, Error> {
         let registered = self.registered(connection)?;
         self.require_session().await?;
+        self.state.may_disconnect()?;
         let place = self.place(registered).await?;
         Ok(disconnect(self.runtime(), place, &registered.name).await?)
     }
@@ -268,6 +269,9 @@ impl UserTokens {
         scopes: &[String],
         options: &LoginOptions,
     ) -> Error {
+        if self.holder.person().is_none() {
+            return self.state.needs_operator(&source.connection);
+        }
         let asked = match self.grant(&source.connection).await {
             Ok((_, grant)) => grant.and_then(|grant| grant.consent),
             Err(error) => return error,
@@ -298,7 +302,7 @@ impl UserTokens {
     }
 
     async fn place(&self, connection: &Registered) -> Result<GrantPlace, Error> {
-        Ok(self.runtime().grant_place(self.holder.owner(), connection, self.holder.session()).await?)
+        Ok(self.runtime().place_of(&self.holder, connection).await?)
     }
 
     fn registered(&self, connection: &str) -> Result<&Registered, Error> {
@@ -334,7 +338,7 @@ impl ConnectionStatus {
                     Standing::Good if whole && grant.can_serve(now) => ConnectionState::Connected,
                     _ => ConnectionState::NeedsConsent,
                 };
-                Self { name, state, scopes: grant.scopes, account: Some(grant.facts.subject) }
+                Self { name, state, scopes: grant.scopes, account: grant.facts.map(|facts| facts.subject) }
             }
         }
     }

@@ -16,7 +16,7 @@ use http::{Request, Uri};
 use tower::Service;
 use tower::layer::util::Identity;
 use tower_oidc::store::{BoxFuture, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version};
-use tower_oidc::{Config, CurrentUser, OidcLayer, testing};
+use tower_oidc::{Account, Config, CurrentUser, OidcLayer, UserTokens, testing};
 
 const APP: &str = "https://app.test";
 const ISSUER: &str = "https://op.test";
@@ -37,6 +37,8 @@ pub enum Kind {
     Stale,
     /// So many sessions, all known to the process.
     Known(usize),
+    /// One account for everybody, and a visitor who is not signed in.
+    SingleUser,
     /// The session is in the store, and new to the process.
     FirstSight,
     /// The layer inside: `app.layer(auth)`.
@@ -49,6 +51,7 @@ impl Kind {
         let known = [100, 10_000, 1_000_000].map(Self::Known);
         let mut all = vec![Self::Bare, Self::NoOp, Self::Extension, Self::Anonymous, Self::Junk];
         all.extend(known);
+        all.push(Self::SingleUser);
         all.extend([Self::FirstSight, Self::Stale, Self::InsideAnonymous, Self::InsideKnown(10_000)]);
         all
     }
@@ -62,6 +65,7 @@ impl Kind {
             Self::Junk => "junk".into(),
             Self::Stale => "stale".into(),
             Self::Known(count) => format!("known:{count}"),
+            Self::SingleUser => "single-user".into(),
             Self::FirstSight => "first-sight".into(),
             Self::InsideAnonymous => "inside-anonymous".into(),
             Self::InsideKnown(count) => format!("inside-known:{count}"),
@@ -113,11 +117,20 @@ impl Population {
 }
 
 fn layer(store: &Counting) -> OidcLayer {
+    OidcLayer::per_user(config(), store.clone()).expect("a valid configuration")
+}
+
+fn single_user(store: &Counting) -> OidcLayer {
+    let account = Account::client_credentials();
+    OidcLayer::single_user(config(), account, store.clone()).expect("a valid configuration")
+}
+
+fn config() -> Config {
     let mut config = Config::new(APP, ISSUER, "client", "secret");
     config.session_secrets = vec!["a sealing secret of the benchmark".into()];
     // Under valgrind two seconds are over soon, and then sessions are not known any more.
     config.max_staleness = Duration::from_secs(24 * 60 * 60);
-    OidcLayer::per_user(config, store.clone()).expect("a valid configuration")
+    config
 }
 
 /// The claims that most providers send for `openid email profile`.
@@ -154,6 +167,7 @@ impl Subject {
             Kind::Extension => router(app(get(extended)).layer(Extension(Arc::new(1_u64)))),
             Kind::Anonymous | Kind::Junk | Kind::Stale => around(auth, get(anybody)),
             Kind::Known(_) => around(auth, get(somebody)),
+            Kind::SingleUser => around(&single_user(store), get(account)),
             Kind::FirstSight => {
                 assert!(requests <= cookies.len(), "a session is new once");
                 // Another process on the same store.
@@ -251,6 +265,11 @@ async fn anybody(user: Option<CurrentUser>) -> &'static str {
 
 async fn somebody(user: CurrentUser) -> &'static str {
     black_box(user.subject());
+    "Hello!"
+}
+
+async fn account(tokens: UserTokens) -> &'static str {
+    black_box(&tokens);
     "Hello!"
 }
 

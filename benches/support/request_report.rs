@@ -12,6 +12,8 @@ struct Budget {
 const ANONYMOUS: Budget = Budget { ratio: (1.25, 1.4), instructions: (1400.0, 1800.0), allocations: 2.0 };
 const KNOWN: Budget = Budget { ratio: (1.7, 2.0), instructions: (3300.0, 4200.0), allocations: 5.0 };
 
+const SINGLE_USER: Budget = Budget { ratio: (1.6, 1.8), instructions: (1900.0, 2500.0), allocations: 4.0 };
+
 /// Callgrind's counts hold to 2 % from one build and machine to the next.
 const TOLERANCE: f64 = 1.02;
 /// A session besides its tokens.
@@ -22,6 +24,7 @@ fn budget(kind: Kind) -> Option<(Kind, Budget)> {
     match kind {
         Kind::Anonymous => Some((Kind::Bare, ANONYMOUS)),
         Kind::Known(_) => Some((Kind::Bare, KNOWN)),
+        Kind::SingleUser => Some((Kind::Bare, SINGLE_USER)),
         Kind::InsideAnonymous => Some((Kind::NoOp, ANONYMOUS)),
         Kind::InsideKnown(_) => Some((Kind::NoOp, KNOWN)),
         // For comparison, and what no limit is set for: a read of the store costs what the store takes.

@@ -97,7 +97,7 @@ impl Turn<'_> {
         let code = self.settings.random.token();
         let grant = Grant {
             client_id: asked.client_id,
-            person: session.person.clone(),
+            person: Some(session.person.clone()),
             sid: session.sid.clone(),
             auth_time: session.auth_time,
             scopes: asked.scopes,

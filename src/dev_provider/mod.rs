@@ -231,7 +231,7 @@ pub enum Answer {
 pub struct AccessTokenDetails {
     /// The client it was issued to.
     pub client_id: String,
-    /// The `sub` of the person who granted it.
+    /// The `sub` of the person who granted it; the client where it was granted its own.
     pub subject: String,
     /// The scopes it carries.
     pub scopes: Vec<String>,

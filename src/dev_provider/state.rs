@@ -70,7 +70,7 @@ impl State {
         let grant = self.grants.get(&token.grant, now)?;
         Some(AccessTokenDetails {
             client_id: grant.client_id.clone(),
-            subject: grant.person.subject(),
+            subject: grant.person.as_ref().map_or_else(|| grant.client_id.clone(), Person::subject),
             scopes: token.scopes.clone(),
             resources: token.resources.clone(),
         })
@@ -162,11 +162,12 @@ pub(super) struct Code {
     pub(super) spent: Option<String>,
 }
 
-/// What one person granted one client in one sign-in.
+/// What one person granted one client in one sign-in, or what a client has by itself.
 #[derive(Clone)]
 pub(super) struct Grant {
     pub(super) client_id: String,
-    pub(super) person: Person,
+    /// Nobody where the client was granted what is its own.
+    pub(super) person: Option<Person>,
     pub(super) sid: String,
     pub(super) auth_time: Timestamp,
     pub(super) scopes: Vec<String>,

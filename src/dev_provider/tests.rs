@@ -348,6 +348,28 @@ fn refresh_rotates_keeps_auth_time_and_drops_the_nonce() {
 }
 
 #[test]
+fn a_confidential_client_gets_tokens_of_its_own() {
+    let world = World::new();
+    let own =
+        |extra: &[(&str, &str)]| world.token(&[&[("grant_type", "client_credentials")], extra].concat());
+    let tokens = json(&own(&[("scope", "calendar mail"), ("resource", "https://api.test/")]));
+    assert_eq!((&tokens["scope"], &tokens["expires_in"]), (&"calendar mail".into(), &300.into()));
+    assert!(tokens.get("refresh_token").is_none() && tokens.get("id_token").is_none());
+    let details = world.provider.inspect(tokens["access_token"].as_str().unwrap()).unwrap();
+    assert_eq!((details.client_id.as_str(), details.subject.as_str()), ("app", "app"));
+    assert_eq!(
+        (details.scopes, details.resources),
+        (vec!["calendar".into(), "mail".into()], vec!["https://api.test/".into()])
+    );
+    assert_eq!(world.user_info(&tokens["access_token"]).status(), StatusCode::FORBIDDEN, "it is nobody");
+    assert!(is_refused(&own(&[("scope", "openid")]), "invalid_scope"));
+    let public = [("grant_type", "client_credentials"), ("client_id", "public")];
+    assert!(is_refused(&world.provider.handle(post("/token", &public)), "unauthorized_client"));
+    world.pass(300);
+    assert_eq!(world.provider.inspect(tokens["access_token"].as_str().unwrap()), None);
+}
+
+#[test]
 fn a_reused_refresh_token_kills_the_family() {
     let mut world = World::scripted();
     let first = world.tokens(&[]);

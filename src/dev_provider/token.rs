@@ -12,7 +12,7 @@ use super::authorization_request::parse_scopes;
 use super::client::authenticate;
 use super::request::Parameters;
 use super::response::{OAuthError, private_json};
-use super::state::{AccessToken, GRANT_LIFETIME, Grant, RefreshToken};
+use super::state::{AccessToken, GRANT_LIFETIME, Grant, Person, RefreshToken};
 use super::{Turn, user_info};
 
 const ID_TOKEN_LIFETIME_SECONDS: u64 = 3600;
@@ -31,7 +31,13 @@ impl Turn<'_> {
         match form.required("grant_type")? {
             "authorization_code" => self.redeem(&client.id, &form),
             "refresh_token" => self.refresh(&client.id, &form),
-            _ => Err(OAuthError::new("unsupported_grant_type", "authorization_code or refresh_token")),
+            "client_credentials" if client.secret.is_some() => self.own(&client.id, &form),
+            // RFC 6749 section 4.4: confidential clients only.
+            "client_credentials" => Err(OAuthError::new("unauthorized_client", "the client has no secret")),
+            _ => Err(OAuthError::new(
+                "unsupported_grant_type",
+                "authorization_code, refresh_token or client_credentials",
+            )),
         }
     }
 
@@ -97,6 +103,37 @@ impl Turn<'_> {
         Ok(self.issue(id, &grant, scopes, resources, None))
     }
 
+    /// RFC 6749 section 4.4: what a client may do by itself, whatever it asks for. There is no person, and so neither
+    /// an ID token nor, by section 4.4.3, a refresh token.
+    fn own(&mut self, client_id: &str, form: &Parameters) -> Result<Value, OAuthError> {
+        let invalid = || OAuthError::new("invalid_scope", "a scope is malformed, or asks about a person");
+        let scopes = form.get("scope").map_or(Some(Vec::new()), parse_scopes).ok_or_else(invalid)?;
+        if scopes.iter().any(|scope| scope == "openid") {
+            return Err(invalid());
+        }
+        let (id, access_token) = (self.settings.random.token(), self.settings.random.token());
+        let (lifetime, now) = (self.settings.access_token_lifetime, self.now);
+        let resources: Vec<String> = form.all("resource").map(str::to_owned).collect();
+        let grant = Grant {
+            client_id: client_id.to_owned(),
+            person: None,
+            sid: id.clone(),
+            auth_time: now,
+            scopes: scopes.clone(),
+            resources: resources.clone(),
+        };
+        self.state.grants.insert(id.clone(), grant, now.plus(lifetime), now);
+        let answer = json!({
+            "access_token": access_token,
+            "token_type": "Bearer",
+            "expires_in": lifetime.as_secs(),
+            "scope": scopes.join(" "),
+        });
+        let access = AccessToken { grant: id, scopes, resources };
+        self.state.access_tokens.insert(access_token, access, now.plus(lifetime), now);
+        Ok(answer)
+    }
+
     /// RFC 6749 section 5.1, OpenID Connect Core 1.0 section 3.1.3.3.
     fn issue(
         &mut self,
@@ -115,8 +152,8 @@ impl Turn<'_> {
             "refresh_token": refresh_token,
             "scope": scopes.join(" "),
         });
-        if scopes.iter().any(|scope| scope == "openid") {
-            answer["id_token"] = self.id_token(grant, &scopes, &access_token, nonce).into();
+        if let Some(person) = grant.person.as_ref().filter(|_| scopes.iter().any(|scope| scope == "openid")) {
+            answer["id_token"] = self.id_token((grant, person), &scopes, &access_token, nonce).into();
         }
         let (expires_at, now) = (self.now.plus(GRANT_LIFETIME), self.now);
         let refresh = RefreshToken { grant: id.clone(), spent: false };
@@ -129,7 +166,7 @@ impl Turn<'_> {
     /// OpenID Connect Core 1.0 sections 2 and 3.1.3.6.
     fn id_token(
         &self,
-        grant: &Grant,
+        (grant, person): (&Grant, &Person),
         scopes: &[String],
         access_token: &str,
         nonce: Option<String>,
@@ -144,7 +181,7 @@ impl Turn<'_> {
             ("sid".to_owned(), grant.sid.as_str().into()),
             ("at_hash".to_owned(), URL_SAFE_NO_PAD.encode(&Sha256::digest(access_token)[..16]).into()),
         ]);
-        claims.extend(user_info::claims(&grant.person, scopes));
+        claims.extend(user_info::claims(person, scopes));
         claims.extend(nonce.map(|nonce| ("nonce".to_owned(), nonce.into())));
         self.state.keys.sign(&Value::Object(claims))
     }

@@ -23,14 +23,13 @@ impl Turn<'_> {
         }
         let access = self.state.access_tokens.get(token, self.now);
         let live = access.and_then(|access| Some((access, self.state.grants.get(&access.grant, self.now)?)));
+        let live = live.map(|(access, grant)| (access, grant.person.as_ref()));
         match live {
             None => challenge(StatusCode::UNAUTHORIZED, Some("invalid_token")),
-            Some((access, _)) if !access.scopes.iter().any(|scope| scope == "openid") => {
-                challenge(StatusCode::FORBIDDEN, Some("insufficient_scope"))
+            Some((access, Some(person))) if access.scopes.iter().any(|scope| scope == "openid") => {
+                response::private_json(&Value::Object(claims(person, &access.scopes)))
             }
-            Some((access, grant)) => {
-                response::private_json(&Value::Object(claims(&grant.person, &access.scopes)))
-            }
+            Some(_) => challenge(StatusCode::FORBIDDEN, Some("insufficient_scope")),
         }
     }
 }

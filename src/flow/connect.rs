@@ -7,6 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
+use super::account;
 use super::failure::LoginFailure;
 use super::login::{Ask, Parameters, begin, query, session_id};
 use super::page;
@@ -82,6 +83,11 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
         },
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
     };
+    if let Some(answer) =
+        account::refusal(runtime, &session).or_else(|| account::confirmation(runtime, parts, connection))
+    {
+        return answer;
+    }
     let granted = match granted(runtime, connection, &session).await {
         Ok(granted) => granted,
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
@@ -101,9 +107,9 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
 async fn granted(
     runtime: &Runtime,
     connection: &Registered,
-    session: &Session,
+    session: &Arc<Session>,
 ) -> Result<Vec<String>, StoreError> {
-    let place = runtime.grant_place(session.owner(), connection, Some(session.id)).await?;
+    let place = runtime.place_of(&runtime.ownership.granted_to(session), connection).await?;
     Ok(match runtime.records.load::<Grant>(&place.row).await? {
         Loaded::Found(found) if found.value.owner == place.owner => found.value.scopes,
         _ => Vec::new(),
@@ -137,7 +143,8 @@ pub(crate) async fn keep(
     verified: Verified<'_>,
 ) -> Result<(), LoginFailure> {
     let facts = &verified.id_token.facts;
-    if (facts.issuer.as_str(), facts.subject.as_str()) != (&*session.issuer, &*session.subject) {
+    let holder = runtime.ownership.granted_to(&session);
+    if holder.person().is_some_and(|person| person != (facts.issuer.as_str(), facts.subject.as_str())) {
         revoke(runtime, verified.tokens).await;
         return Err(LoginFailure::AccountMismatch);
     }
@@ -147,7 +154,7 @@ pub(crate) async fn keep(
         return Err(LoginFailure::SessionOver);
     }
     let now = runtime.now();
-    let place = runtime.grant_place(session.owner(), connection, Some(session.id)).await?;
+    let place = runtime.place_of(&holder, connection).await?;
     let mut grant = new_grant(&place, connection, &asked.scopes, &verified, now);
     grant.consent = Some(asked);
     keep_grant(runtime, &place, connection.retention, grant, session.ends_at).await?;
@@ -230,12 +237,18 @@ pub(crate) async fn end(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes
         runtime.events().emit(EventCode::CrossSiteRefused, None, "a disconnection");
         return page::plain(StatusCode::FORBIDDEN, "Another site asked to take this access back.");
     }
+    let session = match session_id(runtime, &parts.headers) {
+        Some(id) => runtime.sessions.find(id, &runtime.records, runtime.now()).await,
+        None => Ok(None),
+    };
+    if let Ok(Some(session)) = &session
+        && let Some(answer) = account::refusal(runtime, session)
+    {
+        return answer;
+    }
     let ended = async {
-        let Some(id) = session_id(runtime, &parts.headers) else { return Ok(None) };
-        let Some(session) = runtime.sessions.find(id, &runtime.records, runtime.now()).await? else {
-            return Ok(None);
-        };
-        let place = runtime.grant_place(session.owner(), connection, Some(session.id)).await?;
+        let Some(session) = session? else { return Ok(None) };
+        let place = runtime.place_of(&runtime.ownership.granted_to(&session), connection).await?;
         disconnect(runtime, place, &connection.name).await.map(Some)
     };
     match ended.await {

@@ -1,27 +1,30 @@
-//! One flight: a grant's refresh token is spent, and what comes for it is verified, written, and only then used.
+//! One flight: a grant's refresh token is spent, and what comes for it is verified, written, and only then used. What
+//! to do next is decided in [`refreshing`](crate::refreshing); here it is done.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::account::ROTATED;
 use super::held_grant::{NoToken, Step, Want, next, read};
+use super::renewal::{FIRST_RETRY, LAST_RETRY, ask, verify};
 use super::sign_in::revoke;
 use crate::ambient::Timestamp;
 use crate::connection::Retention;
 use crate::events::EventCode;
-use crate::grant::{Grant, Lease, Standing};
-use crate::outbound::CALL_DEADLINE;
-use crate::protocol::id_token::{IdTokenError, Occasion};
+use crate::grant::{Grant, Lease, Origin, Standing};
+use crate::protocol::id_token::{Facts, IdTokenError};
 use crate::protocol::token::TokenResponse;
-use crate::provider::{KEY_SET_THROTTLE, ProviderError, cause};
+use crate::provider::{ProviderError, cause};
 use crate::records::GrantPlace;
+use crate::refreshing::{
+    Action, Answer, End, Event, Held, LEASE, Landing, Mark, RENEW, Refresher, Row, To, Worth,
+};
 use crate::runtime::Runtime;
-use crate::store::{StoreError, Version};
+use crate::secret::Secret;
+use crate::store::Version;
 
-/// How long a lease holds: two calls to the provider, one for its keys, and what the store takes.
-const LEASE: Duration = Duration::from_secs(3 * CALL_DEADLINE.as_secs() + 15);
-/// Between two attempts to write a new generation; doubling up to the second.
-const FIRST_RETRY: Duration = Duration::from_millis(50);
-const LAST_RETRY: Duration = Duration::from_secs(2);
+type Told = Event<Version, Option<Secret>>;
 
 /// To the newest generation of the grant.
 pub(crate) async fn refresh(
@@ -29,197 +32,300 @@ pub(crate) async fn refresh(
     place: &GrantPlace,
     want: &Want,
 ) -> Result<Grant, NoToken> {
+    let mut flying = Flying {
+        runtime,
+        place,
+        want,
+        holder: runtime.random.bytes(),
+        found: None,
+        response: None,
+        facts: None,
+        refused: false,
+        why: None,
+        pause: FIRST_RETRY,
+    };
+    let (mut refresher, mut action) = Refresher::start();
     loop {
-        let (grant, version, expires_at) = read(runtime, place).await?.ok_or(NoToken::Consent)?;
-        let now = runtime.now();
-        match next(&grant, want, now, place.row.key.0[1]) {
-            Step::Serve => {
-                runtime.events().emit(EventCode::RefreshAdopted, place.user(), "somebody else refreshed it");
-                return Ok(grant);
+        let event = match action {
+            Action::Read => flying.read().await,
+            Action::Wait { version, within } => flying.wait(version, within).await,
+            Action::Ready => flying.ready().await,
+            Action::Swap { expected, to } => flying.swap(expected, to).await,
+            Action::Ask => {
+                let asked = flying.asked();
+                let answer = flying.while_renewing(&mut refresher, asked).await;
+                flying.answered(answer)
             }
-            Step::Consent => return Err(NoToken::Consent),
-            Step::ServeAndRenew | Step::Refresh => {}
-        }
-        if let Some(lease) = grant.lease.as_ref().filter(|lease| lease.holds(now, LEASE)) {
-            runtime.records.wait(place.row.key, version, lease.until.since(now)).await?;
-            continue;
-        }
-        // First the keys: nothing is spent for an answer that could not be verified, and no lease runs out for them.
-        if let Err(error) = runtime.provider.ready().await {
-            runtime.events().emit(EventCode::RefreshFailed, place.user(), cause(&error));
-            return Err(NoToken::Unavailable(Box::new(error)));
-        }
-        let lease = Lease { holder: runtime.random.bytes(), until: runtime.now().plus(LEASE) };
-        let leased = Grant { lease: Some(lease.clone()), ..grant.clone() };
-        if let Some(version) =
-            runtime.records.swap(&place.row, Some(version), &leased, expires_at, vec![]).await?
-        {
-            return Spend { runtime, place, want, grant, lease, version, expires_at }.run().await;
-        }
+            Action::Verify => {
+                let verified = flying.verified();
+                let verified = flying.while_renewing(&mut refresher, verified).await;
+                flying.judged(verified)
+            }
+            Action::Pause => flying.pause().await,
+            Action::Land(landing) => return flying.land(landing).await,
+        };
+        action = refresher.next(event);
     }
 }
 
-/// The lease is ours: the refresh token is spent here and nowhere else.
-struct Spend<'a> {
+struct Flying<'a> {
     runtime: &'a Arc<Runtime>,
     place: &'a GrantPlace,
     want: &'a Want,
-    /// As it was before the lease.
+    /// Names this flight in its leases.
+    holder: [u8; 16],
+    /// What was read or written last.
+    found: Option<Found>,
+    /// What came for the refresh token...
+    response: Option<Arc<TokenResponse>>,
+    /// ...whom it names...
+    facts: Option<Facts>,
+    /// ...and must not be used.
+    refused: bool,
+    why: Option<Failure>,
+    pause: Duration,
+}
+
+struct Found {
     grant: Grant,
-    lease: Lease,
-    /// Of the row with the lease.
     version: Version,
     expires_at: Timestamp,
 }
 
-impl Spend<'_> {
-    async fn run(self) -> Result<Grant, NoToken> {
-        let provider = &self.runtime.provider;
-        let indicator = self.want.indicator.as_deref();
-        let Some(refresh_token) = &self.grant.refresh_token else { return Err(NoToken::Consent) };
-        let mut answer = provider.refresh(refresh_token, indicator, &self.want.scopes).await;
-        if matches!(answer, Err(ProviderError::Unavailable(_) | ProviderError::Malformed(_))) {
-            // Lost on its way, perhaps after the provider had rotated: providers that forgive a repeated
-            // request do so for a moment only.
-            answer = provider.refresh(refresh_token, indicator, &self.want.scopes).await;
-        }
-        match answer {
-            Ok(response) => self.receive(response).await,
-            // RFC 6749 section 5.2: invalid, expired or revoked. Every other code is about us, not the grant.
-            Err(ProviderError::Refused(code)) if code == "invalid_grant" => {
-                self.end_unless_newer(Standing::Refused, EventCode::RefreshRefused, "invalid_grant").await
+/// What failed last.
+enum Failure {
+    Provider(ProviderError),
+    Store(Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl<'a> Flying<'a> {
+    async fn read(&mut self) -> Told {
+        match read(self.runtime, self.place).await {
+            Ok(Some((grant, version, expires_at))) => {
+                let found = Found { grant, version, expires_at };
+                let row = self.row(&found);
+                self.found = Some(found);
+                Event::Read(Some(row))
             }
-            Err(error) => self.release(error).await,
+            Ok(None) | Err(NoToken::Consent) => Event::Read(None),
+            Err(NoToken::Unavailable(why)) => self.fails(why),
         }
     }
 
-    async fn release(self, error: ProviderError) -> Result<Grant, NoToken> {
-        self.tell(EventCode::RefreshFailed, &cause(&error));
-        // Without the lease others may try at once. If this fails, they wait until it runs out.
-        let _ = self.write(self.version, &self.grant).await;
-        Err(NoToken::Unavailable(Box::new(error)))
-    }
-
-    async fn receive(mut self, response: TokenResponse) -> Result<Grant, NoToken> {
-        if let Err(error) = self.verify(&response).await {
-            let (standing, code) = match error {
-                ProviderError::IdToken(IdTokenError::AnotherOwner(_)) => {
-                    (Standing::AnotherOwner, EventCode::RefreshAnotherOwner)
-                }
-                _ => (Standing::Refused, EventCode::RefreshRefused),
-            };
-            let runtime = self.runtime;
-            let ended = self.end_unless_newer(standing, code, &cause(&error)).await;
-            // Only now: a provider that is slow to revoke must not keep the grant usable.
-            revoke(runtime, &response).await;
-            return ended;
-        }
-        let next = self.grant.refreshed(&response, self.want.indicator.as_deref(), self.runtime.now());
-        let (mut expected, mut pause) = (self.version, FIRST_RETRY);
-        loop {
-            match self.write(expected, &next).await {
-                Ok(Some(_)) => {
-                    self.tell(EventCode::RefreshSucceeded, "a new access token");
-                    return Ok(next);
-                }
-                Ok(None) => match read(self.runtime, self.place).await {
-                    // Deleted while the provider was asked: nothing is brought back.
-                    Ok(None) => {
-                        if self.may_be_revoked() {
-                            revoke(self.runtime, &response).await;
-                        }
-                        return Err(NoToken::Consent);
-                    }
-                    // Newer, or granted anew after a deletion, or ours after all: a store may write and fail to say so.
-                    Ok(Some((current, ..))) if !self.is_what_was_spent(&current) => return Ok(current),
-                    // Somebody took a lease that had run out. What we hold is newer than what they will spend.
-                    Ok(Some((_, version, _))) => {
-                        expected = version;
-                        continue;
-                    }
-                    Err(_) => {}
-                },
-                Err(_) => {}
-            }
-            if pause == FIRST_RETRY {
-                self.tell(EventCode::RefreshNotWritten, "the store fails; the new tokens are kept in memory");
-            }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LAST_RETRY);
-        }
-    }
-
-    /// OpenID Connect Core 1.0 section 12.2. An ID token need not come; one that comes must hold.
-    async fn verify(&mut self, response: &TokenResponse) -> Result<(), ProviderError> {
-        let Some(id_token) = &response.id_token else { return Ok(()) };
-        let (mut pause, mut waited) = (FIRST_RETRY, Duration::ZERO);
-        loop {
-            let occasion = Occasion::Refresh { original: &self.grant.facts };
-            match self.runtime.provider.verify(id_token, &response.access_token, occasion).await {
-                // The keys cannot be read now. The tokens are kept in memory, as while the store fails.
-                Err(error) if error.passes() => {}
-                // The keys were read a moment ago, and are not read again so soon.
-                Err(ProviderError::IdToken(IdTokenError::UnknownKey)) if waited <= KEY_SET_THROTTLE => {}
-                verified => return verified.map(drop),
-            }
-            self.hold().await;
-            tokio::time::sleep(pause).await;
-            waited += pause;
-            pause = (pause * 2).min(LAST_RETRY);
-        }
-    }
-
-    /// Keeps the lease while the new tokens cannot be written: nobody spends what has been spent.
-    async fn hold(&mut self) {
+    fn row(&self, found: &Found) -> Row<Version, Option<Secret>> {
         let now = self.runtime.now();
-        if self.lease.until.since(now) > LEASE / 2 {
-            return;
-        }
-        let lease = Lease { until: now.plus(LEASE), ..self.lease.clone() };
-        let held = Grant { lease: Some(lease.clone()), ..self.grant.clone() };
-        if let Ok(Some(version)) = self.write(self.version, &held).await {
-            (self.lease, self.version) = (lease, version);
+        let grant = &found.grant;
+        let held = |lease: &Lease| Held { mine: lease.holder == self.holder, left: lease.until.since(now) };
+        Row {
+            version: found.version,
+            mark: Mark { generation: grant.generation, refresh_token: grant.refresh_token.clone() },
+            lease: grant.lease.as_ref().map(held),
+            worth: match next(grant, self.want, now, self.place.row.key.0[1]) {
+                Step::Serve => Worth::Good,
+                Step::ServeAndRenew | Step::Refresh => Worth::Stale,
+                Step::Consent => Worth::Over,
+            },
         }
     }
 
-    /// Ends the grant, unless somebody brought it to a newer generation: that one counts.
-    async fn end_unless_newer(
-        self,
-        standing: Standing,
-        code: EventCode,
-        why: &str,
-    ) -> Result<Grant, NoToken> {
-        loop {
-            let Some((current, version, _)) = read(self.runtime, self.place).await? else {
-                return Err(NoToken::Consent);
+    async fn wait(&mut self, version: Version, within: Duration) -> Told {
+        // A store may return too early: whether the time is over is not for it to say.
+        let late = within + Duration::from_secs(1);
+        let changed = self.runtime.records.wait(self.place.row.key, version, late);
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(within) => Event::Waited { whole: true },
+            changed = changed => match changed {
+                Ok(()) => Event::Waited { whole: false },
+                Err(error) => self.fails(error),
+            },
+        }
+    }
+
+    /// First the keys: nothing is spent for an answer that could not be verified, and no lease runs out for them.
+    async fn ready(&mut self) -> Told {
+        let ready = self.runtime.provider.ready().await;
+        Event::Ready(ready.map_err(|error| self.why = Some(Failure::Provider(error))).is_ok())
+    }
+
+    async fn swap(&mut self, expected: Version, to: To) -> Told {
+        let Some(Found { grant, expires_at, .. }) = &self.found else { return Event::Swapped(None) };
+        let (now, expires_at) = (self.runtime.now(), *expires_at);
+        let lease = Lease { holder: self.holder, until: now.plus(LEASE) };
+        let next = match (to, &self.response) {
+            (To::Leased, _) => Grant { lease: Some(lease), ..grant.clone() },
+            (To::Refreshed, Some(response)) => {
+                let mut next = grant.refreshed(response, self.want.indicator.as_deref(), now);
+                next.facts = next.facts.or_else(|| self.facts.clone());
+                next
+            }
+            (To::Refreshed, None) | (To::Released, _) => Grant { lease: None, ..grant.clone() },
+            (To::Ended(End::AnotherOwner), _) => grant.tombstone(Standing::AnotherOwner),
+            (To::Ended(End::InvalidGrant | End::Unverified), _) => grant.tombstone(Standing::Refused),
+        };
+        let row = &self.place.row;
+        match self.runtime.records.swap(row, Some(expected), &next, expires_at, vec![]).await {
+            Ok(Some(version)) => {
+                let rotated = next.has_left_its_seed() && !grant.has_left_its_seed();
+                if to == To::Refreshed && rotated && !self.runtime.records.is_durable() {
+                    self.tell(EventCode::NeedsOperator, ROTATED);
+                }
+                self.found = Some(Found { grant: next, version, expires_at });
+                Event::Swapped(Some(version))
+            }
+            Ok(None) => Event::Swapped(None),
+            // Without the lease others may try at once. Where that fails, they wait until it runs out.
+            Err(_) if to == To::Released => Event::StoreFailed,
+            Err(error) => {
+                if to == To::Refreshed && self.pause == FIRST_RETRY {
+                    let detail = "the store fails; the new tokens are kept in memory";
+                    self.tell(EventCode::RefreshNotWritten, detail);
+                }
+                self.fails(error)
+            }
+        }
+    }
+
+    fn asked(&self) -> impl Future<Output = Result<TokenResponse, ProviderError>> + use<'a> {
+        let (runtime, want) = (self.runtime, self.want);
+        let grant = self.found.as_ref().map(|found| found.grant.clone());
+        async move {
+            match &grant {
+                Some(grant) => ask(runtime, grant, want).await,
+                None => Err(ProviderError::Malformed("there is no grant")),
+            }
+        }
+    }
+
+    fn answered(&mut self, answer: Result<TokenResponse, ProviderError>) -> Told {
+        let error = match answer {
+            Ok(response) => {
+                self.response = Some(Arc::new(response));
+                return Event::Answered(Answer::Tokens);
+            }
+            Err(error) => error,
+        };
+        let answer = match &error {
+            // RFC 6749 section 5.2: invalid, expired or revoked. Every other code is about us, not the grant.
+            ProviderError::Refused(code) if code == "invalid_grant" => Answer::InvalidGrant,
+            ProviderError::Unavailable(_) | ProviderError::Malformed(_) => Answer::Lost,
+            _ => Answer::Failed,
+        };
+        self.why = Some(Failure::Provider(error));
+        Event::Answered(answer)
+    }
+
+    fn verified(&self) -> impl Future<Output = Result<Option<Facts>, ProviderError>> + use<'a> {
+        let runtime = self.runtime;
+        let grant = self.found.as_ref().map(|found| found.grant.clone());
+        let response = self.response.clone();
+        async move {
+            match (&grant, &response) {
+                (Some(grant), Some(response)) => verify(runtime, grant, response).await,
+                _ => Ok(None),
+            }
+        }
+    }
+
+    fn judged(&mut self, verified: Result<Option<Facts>, ProviderError>) -> Told {
+        Event::Verified(verified.map(|facts| self.facts = facts).map_err(|error| {
+            let end = match &error {
+                ProviderError::IdToken(IdTokenError::AnotherOwner(_)) => End::AnotherOwner,
+                _ => End::Unverified,
             };
-            if !self.is_what_was_spent(&current) {
-                self.tell(EventCode::RefreshAdopted, "somebody else refreshed it");
-                return Ok(current);
-            }
-            if self.write(version, &current.tombstone(standing)).await?.is_some() {
-                self.tell(code, why);
-                return Err(NoToken::Consent);
+            (self.refused, self.why) = (true, Some(Failure::Provider(error)));
+            end
+        }))
+    }
+
+    /// However slow the provider is, nobody else spends what is being spent.
+    async fn while_renewing<T>(
+        &mut self,
+        refresher: &mut Refresher<Version, Option<Secret>>,
+        work: impl Future<Output = T>,
+    ) -> T {
+        // What is dropped in the middle of a renewal is found out at the next swap.
+        tokio::select! {
+            biased;
+            done = work => done,
+            never = self.renew(refresher) => match never {},
+        }
+    }
+
+    async fn renew(&mut self, refresher: &mut Refresher<Version, Option<Secret>>) -> Infallible {
+        let mut pause = RENEW;
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = RENEW;
+            let mut action = refresher.renew();
+            while let Some(next) = action {
+                let event = match next {
+                    Action::Swap { expected, to } => self.swap(expected, to).await,
+                    _ => self.read().await,
+                };
+                if matches!(event, Event::StoreFailed) {
+                    pause = FIRST_RETRY;
+                }
+                action = refresher.renewed(&event);
             }
         }
     }
 
-    /// The grant whose refresh token was spent, whoever holds a lease on it now. Another one, such as what was granted
-    /// after a disconnection, is not this flight's.
-    fn is_what_was_spent(&self, current: &Grant) -> bool {
-        current.generation == self.grant.generation && current.refresh_token == self.grant.refresh_token
+    async fn pause(&mut self) -> Told {
+        tokio::time::sleep(self.pause).await;
+        self.pause = (self.pause * 2).min(LAST_RETRY);
+        Event::Paused
+    }
+
+    async fn land(self, landing: Landing) -> Result<Grant, NoToken> {
+        match (landing, &self.why) {
+            (Landing::Written, _) => self.tell(EventCode::RefreshSucceeded, "a new access token"),
+            (Landing::Found, _) => self.tell(EventCode::RefreshAdopted, "somebody else refreshed it"),
+            (Landing::Ended(End::AnotherOwner), Some(Failure::Provider(why))) => {
+                self.tell(EventCode::RefreshAnotherOwner, &cause(why));
+            }
+            (Landing::Ended(_), Some(Failure::Provider(why))) => {
+                self.tell(EventCode::RefreshRefused, &cause(why));
+            }
+            (Landing::Unavailable, Some(Failure::Provider(why))) => {
+                self.tell(EventCode::RefreshFailed, &cause(why));
+            }
+            _ => {}
+        }
+        // Only now: a provider that is slow to revoke must not keep the grant usable.
+        let deleted = landing == Landing::Gone && self.may_be_revoked();
+        if let Some(response) = self.response.as_ref().filter(|_| self.refused || deleted) {
+            revoke(self.runtime, response).await;
+        }
+        match (landing, self.found, self.why) {
+            (Landing::Written | Landing::Found, Some(found), _) => Ok(found.grant),
+            // What the application is refused by its own name is its operator's to mend, and then works at once.
+            (Landing::Unavailable, Some(found), Some(Failure::Provider(ProviderError::Refused(_))))
+                if found.grant.origin == Origin::ClientCredentials =>
+            {
+                Err(NoToken::Consent)
+            }
+            (Landing::Unavailable, _, Some(Failure::Provider(why))) => {
+                Err(NoToken::Unavailable(Box::new(why)))
+            }
+            (Landing::Unavailable, _, Some(Failure::Store(why))) => Err(NoToken::Unavailable(why)),
+            (Landing::Unavailable, ..) => Err(NoToken::Unavailable("the refresh was given up".into())),
+            _ => Err(NoToken::Consent),
+        }
     }
 
     /// What ended with its session is revoked only where logout does so: elsewhere one token may take all with it.
     fn may_be_revoked(&self) -> bool {
         let settings = &self.runtime.settings;
-        let connection = settings.connections.named(&self.grant.connection);
+        let connection =
+            self.found.as_ref().and_then(|found| settings.connections.named(&found.grant.connection));
         settings.revoke_at_logout
             || connection.is_some_and(|connection| connection.retention == Retention::User)
     }
 
-    async fn write(&self, expected: Version, grant: &Grant) -> Result<Option<Version>, StoreError> {
-        self.runtime.records.swap(&self.place.row, Some(expected), grant, self.expires_at, vec![]).await
+    fn fails(&mut self, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Told {
+        self.why = Some(Failure::Store(why.into()));
+        Event::StoreFailed
     }
 
     fn tell(&self, code: EventCode, detail: &str) {

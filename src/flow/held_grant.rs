@@ -2,7 +2,7 @@
 
 use crate::ambient::Timestamp;
 use crate::grant::{Freshness, Grant, Standing, TokenSet};
-use crate::records::{GrantPlace, Loaded};
+use crate::records::{FOREVER, GrantPlace, Loaded};
 use crate::runtime::Runtime;
 use crate::secret::Secret;
 use crate::store::{StoreError, Version};
@@ -53,7 +53,7 @@ pub(crate) fn next(grant: &Grant, want: &Want, now: Timestamp, spread: u8) -> St
         return Step::Consent;
     }
     let set = grant.token_set(want.indicator.as_deref()).filter(|set| !is_rejected(set, want));
-    let can_refresh = grant.refresh_token.is_some();
+    let can_refresh = grant.can_renew();
     match set.map(|set| (set.freshness(now, spread), set.expires_at)) {
         Some((Freshness::Fresh, _)) => Step::Serve,
         Some((Freshness::Aging, _)) if can_refresh => Step::ServeAndRenew,
@@ -64,9 +64,43 @@ pub(crate) fn next(grant: &Grant, want: &Want, now: Timestamp, spread: u8) -> St
     }
 }
 
-/// The grant as it is kept, fresh or not.
+/// The grant as it is kept, fresh or not, or as it would begin.
 pub(crate) async fn stored(runtime: &Runtime, place: &GrantPlace) -> Result<Option<Grant>, NoToken> {
-    Ok(read(runtime, place).await?.map(|(grant, ..)| grant))
+    let kept = read(runtime, place).await?.map(|(grant, ..)| grant);
+    Ok(kept.or_else(|| beginning(runtime, place)))
+}
+
+/// The same; what begins is written, unless somebody else was first.
+pub(crate) async fn stored_or_begun(runtime: &Runtime, place: &GrantPlace) -> Result<Option<Grant>, NoToken> {
+    loop {
+        if let Some((grant, ..)) = read(runtime, place).await? {
+            return Ok(Some(grant));
+        }
+        let Some(mut grant) = beginning(runtime, place) else { return Ok(None) };
+        let version = match runtime.records.load::<Grant>(&place.row).await? {
+            Loaded::Found(found) if is_of(runtime, place, &found.value) => continue,
+            Loaded::Found(found) => {
+                // A refresh that is under way for what is replaced finds a newer generation, and adopts it.
+                grant.generation = found.value.generation + 1;
+                Some(found.version)
+            }
+            Loaded::Absent(version) => version,
+            Loaded::Unreadable => continue,
+        };
+        if runtime.records.swap(&place.row, version, &grant, FOREVER, Vec::new()).await?.is_some() {
+            return Ok(Some(grant));
+        }
+    }
+}
+
+fn beginning(runtime: &Runtime, place: &GrantPlace) -> Option<Grant> {
+    let connection = runtime.settings.connections.named(&place.connection)?;
+    runtime.ownership.beginning(connection).filter(|grant| grant.owner == place.owner)
+}
+
+/// The seal is bound to the owner; this is the same wall in the contents.
+fn is_of(runtime: &Runtime, place: &GrantPlace, grant: &Grant) -> bool {
+    grant.owner == place.owner && runtime.ownership.counts(grant)
 }
 
 /// The grant with its row's version and expiry; `None` where none counts.
@@ -75,8 +109,7 @@ pub(crate) async fn read(
     place: &GrantPlace,
 ) -> Result<Option<(Grant, Version, Timestamp)>, NoToken> {
     match runtime.records.load::<Grant>(&place.row).await? {
-        // The seal is bound to the owner; this is the same wall in the contents.
-        Loaded::Found(found) if found.value.owner == place.owner => {
+        Loaded::Found(found) if is_of(runtime, place, &found.value) => {
             Ok(Some((found.value, found.version, found.expires_at)))
         }
         Loaded::Found(_) | Loaded::Absent(_) => Ok(None),

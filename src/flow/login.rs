@@ -273,7 +273,7 @@ async fn authorization(
 pub(crate) fn asked<'a>(runtime: &'a Runtime, intent: &Intent) -> Option<(&'a Registered, Vec<String>)> {
     let connections = &runtime.settings.connections;
     match intent {
-        Intent::Login { .. } => Some((connections.login(), connections.login().scopes.clone())),
+        Intent::Login { .. } => Some((connections.sign_in(), connections.sign_in().scopes.clone())),
         Intent::Connect { connection, more_scopes, .. } => {
             let connection = connections.named(connection)?;
             let mut scopes = connection.scopes.clone();

@@ -26,7 +26,7 @@ use crate::secret::Secret;
 use crate::session::{Session, SessionRecord};
 use crate::session_id::SessionId;
 use crate::settings::encoded;
-use crate::store::StoreError;
+use crate::store::{Key, StoreError};
 
 /// What [`away`] sets, in bytes.
 const REMOVALS: usize = 256;
@@ -117,13 +117,23 @@ pub(crate) async fn end_session(runtime: &Arc<Runtime>, id: SessionId) -> Result
     };
     runtime.sessions.end(id, &runtime.records).await?;
     let Some(record) = record else { return Ok(None) };
-    let owner = Owner::User { issuer: record.issuer, subject: record.subject };
+    end_grants(runtime, row.key, &record).await?;
+    Ok(Some(record.id_token))
+}
+
+/// Ends the grants that were a session's own.
+pub(crate) async fn end_grants(
+    runtime: &Arc<Runtime>,
+    session: Key,
+    record: &SessionRecord,
+) -> Result<(), StoreError> {
+    let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
     let connections = runtime.settings.connections.all().iter();
     for connection in connections.filter(|connection| connection.retention == Retention::Session) {
-        let place = runtime.grant_place(owner.clone(), connection, Some(id)).await?;
+        let place = runtime.grant_place_in(owner.clone(), connection, Some(session)).await?;
         end_grant(runtime, &place.row).await;
     }
-    Ok(Some(record.id_token))
+    Ok(())
 }
 
 /// Best effort: without its session the grant is out of reach, and it expires with it.

@@ -1,6 +1,8 @@
 //! The stories: what happens at each of the layer's endpoints, and how a token stays fresh. They await and
 //! act; what is right is decided in `protocol`, `grant` and `destination`.
 
+pub(crate) mod account;
+pub(crate) mod backchannel;
 pub(crate) mod callback;
 pub(crate) mod connect;
 pub(crate) mod failure;
@@ -11,6 +13,7 @@ pub(crate) mod logout;
 pub(crate) mod page;
 pub(crate) mod pending;
 pub(crate) mod refresh;
+pub(crate) mod renewal;
 pub(crate) mod sign_in;
 
 use std::sync::Arc;
@@ -37,9 +40,14 @@ pub(crate) async fn endpoint(
         ("login", &Method::GET | &Method::HEAD) => login::start(runtime, &parts).await,
         ("callback", &Method::GET | &Method::POST) => callback::finish(runtime, parts, body).await,
         ("logout", &Method::GET | &Method::HEAD | &Method::POST) => logout::logout(runtime, &parts).await,
+        ("backchannel-logout", &Method::POST) => backchannel::logout(runtime, &parts.headers, &body).await,
         ("connect", &Method::GET | &Method::HEAD) => connect::start(runtime, &parts).await,
+        ("connect", &Method::POST) if runtime.ownership.account().is_some() => {
+            connect::start(runtime, &parts).await
+        }
         ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => connect::end(runtime, &parts).await,
         ("granted", &Method::GET | &Method::HEAD) => connect::resumed(runtime, &parts),
+        ("backchannel-logout", _) => backchannel::not_allowed(),
         ("login" | "logout" | "callback" | "connect" | "disconnect" | "granted", _) => not_allowed(endpoint),
         _ => page::plain(StatusCode::NOT_FOUND, "There is nothing here."),
     }

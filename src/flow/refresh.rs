@@ -1,18 +1,8 @@
 //! One refresh for one grant and one expiry, however many requests wait.
 //!
-//! ```text
-//! read ─► good enough? serve
-//!      ─► leased by somebody? wait for the row to change, read again
-//!      ─► take the lease (compare-and-swap) ─► ask the provider ─► verify the owner ─► write ─► wake the others
-//! ```
-//!
-//! 1. A flight refreshes one grant. It runs in a task of its own: a client that hangs up cancels nothing.
-//! 2. Whoever waited reads again before concluding anything.
-//! 3. A new generation is written before anybody uses it. While the store fails it stays in this task, which
-//!    tries until it is written, or until a newer one or none is there.
-//! 4. `invalid_grant` ends a grant only if it is still at the generation whose token was refused.
-//! 5. An answer that was lost is asked for once more; whatever comes then counts.
-//! 6. What is deleted while the provider is asked stays deleted, and what came for it is revoked.
+//! A request looks at its grant, and at its process's flight for it: whoever wants what is not there boards the flight
+//! that is under way, or takes off. A flight runs in a task of its own: a client that hangs up cancels nothing. Among
+//! processes, flights keep to the protocol of [`refreshing`](crate::refreshing).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::flight::refresh;
-use super::held_grant::{NoToken, Step, Want, is_rejected, next, read};
+use super::held_grant::{NoToken, Step, Want, is_rejected, next, stored_or_begun};
 use crate::flights::{Boarding, Flight, Landing};
 use crate::grant::TokenSet;
 use crate::records::GrantPlace;
@@ -38,7 +28,7 @@ pub(crate) async fn access_token(
     place: &GrantPlace,
     want: &Want,
 ) -> Result<TokenSet, NoToken> {
-    let mut grant = Arc::new(read(runtime, place).await?.ok_or(NoToken::Consent)?.0);
+    let mut grant = Arc::new(stored_or_begun(runtime, place).await?.ok_or(NoToken::Consent)?);
     let mut waited = false;
     let found = grant.token_set(want.indicator.as_deref()).map(|set| set.access_token.clone());
     // Flights for other resources of the same grant may land first, and those of all the others at the worst.
@@ -100,7 +90,13 @@ fn board(runtime: &Arc<Runtime>, place: &GrantPlace, want: &Want) -> Flight {
     runtime.tasks.spawn(async move {
         let landed = match refresh(&seat.runtime, &place, &want).await {
             Ok(grant) => Landing::Grant(Arc::new(grant)),
-            Err(NoToken::Consent) => Landing::Consent,
+            Err(NoToken::Consent) => {
+                // Every request of everybody would ask the provider again.
+                if seat.runtime.ownership.account().is_some() {
+                    seat.runtime.flights.pause(key, seat.runtime.now());
+                }
+                Landing::Consent
+            }
             Err(NoToken::Unavailable(reason)) => {
                 seat.runtime.flights.pause(key, seat.runtime.now());
                 Landing::Unavailable(reason.to_string().into())

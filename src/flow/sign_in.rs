@@ -16,7 +16,7 @@ use crate::connection::Retention;
 use crate::cookie::{self, CrossSite};
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::grant::{Grant, Owner, Standing, TokenSet};
+use crate::grant::{Grant, Origin, Owner, Standing, TokenSet};
 use crate::hooks::{NewLogin, Verdict};
 use crate::protocol::id_token::IdToken;
 use crate::protocol::token::TokenResponse;
@@ -118,7 +118,7 @@ async fn user_info(
 ) -> Result<Option<Map<String, Value>>, LoginFailure> {
     let metadata = runtime.provider.metadata().await?;
     let Some(endpoint) = &metadata.userinfo_endpoint else { return Ok(None) };
-    let scopes = &runtime.settings.connections.login().scopes;
+    let scopes = &runtime.settings.connections.sign_in().scopes;
     let lacks = |scope: &str, claim: &str| {
         scopes.iter().any(|asked| asked == scope) && !verified.id_token.claims.contains_key(claim)
     };
@@ -148,6 +148,7 @@ async fn store(
         subject: id_token.facts.subject.clone(),
         sid: id_token.sid.clone(),
         auth_time: id_token.facts.auth_time,
+        issued_at: id_token.facts.issued_at,
         acr: id_token.acr.clone(),
         claims: Value::Object(claims.clone()).to_string(),
         id_token: tokens.id_token.clone().unwrap_or_default(),
@@ -158,11 +159,15 @@ async fn store(
     if record.claims.len() + record.id_token.expose_secret().len() > MOST_CLAIMS {
         return Err(LoginFailure::TooLarge);
     }
-    let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
-    let login = runtime.settings.connections.login();
-    let place = runtime.grant_place(owner, login, Some(id)).await?;
-    let grant = new_grant(&place, login, &login.scopes, verified, now);
-    keep_grant(runtime, &place, login.retention, grant, record.ends_at).await?;
+    // Elsewhere nobody uses them. They are not revoked: some providers would take the account's along, where the person
+    // is the one who granted it.
+    if runtime.ownership.keeps_logins() {
+        let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
+        let login = runtime.settings.connections.login();
+        let place = runtime.grant_place(owner, login, Some(id)).await?;
+        let grant = new_grant(&place, login, &login.scopes, verified, now);
+        keep_grant(runtime, &place, login.retention, grant, record.ends_at).await?;
+    }
     runtime.sessions.start(id, record, &runtime.records, now).await?;
     Ok(id)
 }
@@ -180,9 +185,10 @@ pub(crate) fn new_grant(
     Grant {
         owner: place.owner.clone(),
         connection: connection.name.clone(),
+        origin: Origin::Consent,
         generation: 1,
         refresh_token: tokens.refresh_token.clone(),
-        facts: verified.id_token.facts.clone(),
+        facts: Some(verified.id_token.facts.clone()),
         // RFC 6749 section 5.1: a response that names no scopes grants those that were asked for.
         scopes: tokens.scopes.clone().unwrap_or_else(|| asked.to_vec()),
         token_sets: vec![TokenSet::new(indicator, tokens, now)],

@@ -9,6 +9,7 @@ pub(crate) mod id_token;
 pub(crate) mod json;
 pub(crate) mod jws;
 pub(crate) mod logout;
+pub(crate) mod logout_token;
 pub(crate) mod metadata;
 pub(crate) mod token;
 pub(crate) mod user_info;

@@ -15,7 +15,7 @@ use tower::{BoxError, Layer, Service, service_fn};
 
 use super::sessions::start;
 use crate::config::Config;
-use crate::grant::{Grant, Standing, TokenSet};
+use crate::grant::{Grant, Origin, Standing, TokenSet};
 use crate::mode::Ownership;
 use crate::protocol::id_token::Facts;
 use crate::records::FOREVER;
@@ -143,16 +143,17 @@ impl AsUser {
         let grant = Grant {
             owner: place.owner.clone(),
             connection: login.name.clone(),
+            origin: Origin::Consent,
             generation: 1,
             refresh_token: None,
-            facts: Facts {
+            facts: Some(Facts {
                 issuer: ISSUER.to_owned(),
                 subject: session.subject.to_string(),
                 issued_at: runtime.now().as_secs(),
                 auth_time: None,
                 authorized_party: None,
                 nonce: None,
-            },
+            }),
             scopes: login.scopes.clone(),
             token_sets: token_sets.collect(),
             lease: None,

@@ -40,6 +40,7 @@ pub(super) async fn start(
         subject: subject.to_owned(),
         sid: None,
         auth_time: Some(now.as_secs()),
+        issued_at: now.as_secs(),
         acr: None,
         claims: Value::Object(claims).to_string(),
         id_token: Secret::default(),

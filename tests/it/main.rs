@@ -25,6 +25,10 @@ mod session_store;
 mod stores;
 // A person signs out, here and at the provider.
 mod logout;
+// The provider signs them out, by a logout token.
+mod backchannel;
+// Several processes over one store.
+mod replicas;
 // Who they are, and what they may.
 mod user;
 // Who is sent to the login and who is told, forged requests, proxies.
@@ -47,8 +51,13 @@ mod consent;
 // The outgoing side: where a token goes, and where it does not.
 mod authorize_layer;
 
+// One account's tokens for everybody: where they come from, and whose they never are.
+mod single_user;
+
 // The demo as a process, with the development provider that it brings.
 mod demo;
+// The demo with one account for everybody, as a process.
+mod single_user_demo;
 // The demo as a process, over real sockets, against the real `oidc-provider`.
 mod real_provider;
 // Connections, resources and refreshes against it, by an application in this process.

@@ -72,6 +72,7 @@ const provider = new Provider(issuer, {
     client('es256', { id_token_signed_response_alg: 'ES256' }),
     client('ps256', { id_token_signed_response_alg: 'PS256' }),
     client('eddsa', { id_token_signed_response_alg: 'EdDSA' }),
+    client('robot', { grant_types: ['client_credentials', 'authorization_code', 'refresh_token'] }),
   ],
 
   scopes: ['openid', 'offline_access', 'cal', 'mail', 'mail:send'],
@@ -90,6 +91,7 @@ const provider = new Provider(issuer, {
   ttl: {
     AccessToken: tokenSeconds,
     AuthorizationCode: 60,
+    ClientCredentials: tokenSeconds,
     Grant: 3600,
     IdToken: 300,
     Interaction: 300,
@@ -99,6 +101,7 @@ const provider = new Provider(issuer, {
 
   features: {
     devInteractions: { enabled: false },
+    clientCredentials: { enabled: true },
     introspection: { enabled: true },
     revocation: { enabled: true },
     pushedAuthorizationRequests: {
@@ -194,6 +197,11 @@ async function strictly(ctx, next) {
   await next();
 }
 
+const shown = async (ctx) => {
+  const token = (ctx.headers.authorization ?? '').replace(/^Bearer /i, '');
+  return (await provider.AccessToken.find(token)) ?? provider.ClientCredentials.find(token);
+};
+
 async function serve(ctx, next) {
   if (ctx.path === '/events') {
     ctx.body = events;
@@ -203,10 +211,11 @@ async function serve(ctx, next) {
     ctx.status = token ? 200 : 401;
     ctx.body = token ? { agenda_of: token.accountId } : { error: 'invalid_token' };
   } else if (/^\/(cal|mail)\//.test(ctx.path)) {
-    const token = await provider.AccessToken.find((ctx.headers.authorization ?? '').replace(/^Bearer /i, ''));
-    events.push({ event: 'api', path: ctx.path, user: token?.accountId });
+    const token = await shown(ctx);
+    const user = token?.accountId ?? token?.clientId; // an application by itself is its client
+    events.push({ event: 'api', path: ctx.path, user });
     ctx.status = token ? 200 : 401;
-    ctx.body = token ? { user: token.accountId, scope: token.scope } : { refused: 'invalid_token' };
+    ctx.body = token ? { user, scope: token.scope } : { refused: 'invalid_token' };
   } else if (ctx.path === '/forget') {
     await forget(ctx.query.user);
     ctx.body = 'forgotten';

@@ -6,7 +6,9 @@
 
 mod cancellation;
 mod clock;
+mod cluster;
 mod crowd;
+mod model;
 mod outcomes;
 mod processes;
 mod stop;

@@ -2,8 +2,10 @@
 
 use tower_oidc::EventCode;
 
-use super::{APP, HOUR, LEASE, REPLICA, World, expired, settle};
+use super::store::{FaultyStore, Mode};
+use super::{APP, HOUR, LEASE, REPLICA, World, expired, expired_in};
 use crate::support::app::OP;
+use crate::support::fault::{Fault, Gate};
 
 #[tokio::test]
 async fn check_100_whoever_finds_a_lease_waits_and_takes_what_the_other_brought() {
@@ -82,18 +84,24 @@ async fn check_103_a_successor_that_is_there_is_used() {
     assert_eq!(world.op.refreshes().len(), 1);
 }
 
-/// Slower than its lease, refused because somebody else has spent the token: it takes theirs, and ends nothing.
-#[tokio::test]
+/// Cut off from the store for longer than its lease, and refused because somebody else has spent the token: it takes
+/// theirs, and ends nothing.
+#[tokio::test(start_paused = true)]
 async fn checks_104_and_118_invalid_grant_ends_only_the_generation_that_was_refused() {
-    let (world, alice) = expired().await;
+    let mut world = World::new();
+    let store = FaultyStore::over(world.app.store.clone());
+    world.serve_over(store.clone(), |config| config);
+    let (world, alice) = expired_in(world).await;
     let replica = world.replica();
-    let gate = world.gate();
+    let gate = Gate::new();
+    // Its call, and the one that it makes when the first has got no answer.
+    world.net.fault(OP, "/token", Fault::Gate(gate.clone()).times(2));
     let slow = world.asking(APP, &alice);
     gate.wait_for_arrivals(1).await;
-    world.net.heal(OP);
+    store.swaps(Mode::Fails);
     world.clock.advance(LEASE);
     let (status, successor) = world.tok_at(REPLICA, &alice).await;
-    assert_eq!(status, 200);
+    assert_eq!((status, gate.arrived()), (200, 2));
     gate.open();
     let answer = slow.await.unwrap().unwrap();
     assert_eq!((answer.status().as_u16(), answer.into_body()), (200, successor.clone().into()));

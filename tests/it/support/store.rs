@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tower_oidc::Timestamp;
-use tower_oidc::store::{BoxFuture, Key, Record, Store, StoreError, Stored, Tag, Version};
+use tower_oidc::store::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
 
 use super::fault::Gate;
 use super::net::lock;
@@ -31,6 +31,8 @@ pub enum Verb {
     Load,
     Swap,
     Delete,
+    /// What is under way is not troubled, what begins is.
+    Listen,
 }
 
 #[derive(Clone, Debug)]
@@ -44,8 +46,8 @@ pub enum Trouble {
 }
 
 impl WatchedStore {
-    pub fn new(rows: TestStore) -> Self {
-        Self { rows, state: Arc::default() }
+    pub fn new(rows: impl Into<TestStore>) -> Self {
+        Self { rows: rows.into(), state: Arc::default() }
     }
 
     pub fn trouble(&self, verb: Verb, trouble: Trouble) {
@@ -90,7 +92,7 @@ impl WatchedStore {
     async fn meet<T>(&self, verb: Verb, call: BoxFuture<'_, Result<T, StoreError>>) -> Result<T, StoreError> {
         let trouble = {
             let mut state = lock(&self.state);
-            state.writes += usize::from(verb != Verb::Load);
+            state.writes += usize::from(matches!(verb, Verb::Swap | Verb::Delete));
             let at = state.troubles.iter().position(|(at, _)| *at == verb);
             at.map(|at| match &state.troubles[at].1 {
                 Trouble::GateAnswer(_) => state.troubles.remove(at).1,
@@ -148,5 +150,12 @@ impl Store for WatchedStore {
         within: Duration,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
         self.rows.wait(key, after, within)
+    }
+
+    fn listen<'a>(
+        &'a self,
+        heard: &'a (dyn Fn(Change) + Send + Sync),
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        Box::pin(self.meet(Verb::Listen, self.rows.listen(heard)))
     }
 }

@@ -5,6 +5,7 @@
 
 mod authorization;
 mod id_token;
+mod logout_token;
 mod metadata;
 mod tokens;
 
@@ -12,6 +13,7 @@ use super::LyingProvider;
 
 pub use authorization::AUTHORIZATION;
 pub use id_token::{CLAIMS, SIGNATURE, TEXT};
+pub use logout_token::{LOGOUT_TOKEN, LogoutLie};
 pub use metadata::{DISCOVERY, KEY_SET};
 pub use tokens::{REFRESH, REFRESHED_ID_TOKEN, TOKENS, USERINFO};
 

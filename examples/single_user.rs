@@ -1,0 +1,29 @@
+//! One account's token for everybody: a page that anybody may read, of data that only the application can fetch.
+//!
+//! `cargo run --example single_user` needs nothing else; with `OIDC_ISSUER`, `OIDC_CLIENT_ID` and `OIDC_CLIENT_SECRET`
+//! it is a client of that provider. `ACCOUNT` says where the account's access comes from.
+
+use axum::{Router, routing::get};
+use tower_oidc::store::MemoryStore;
+use tower_oidc::{Account, Config, Error, OidcLayer, Resource, UserTokens};
+
+const WEATHER: &str = "https://weather.example/today";
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let config = Config::from_env()?.resource(Resource::new("weather", WEATHER).scope("weather.read"));
+    let auth = OidcLayer::single_user(config, Account::from_env()?, MemoryStore::new())?;
+    for account in auth.account_status().await {
+        println!("the account: {:?} {}", account.state, account.why.unwrap_or_default());
+    }
+    let app = Router::new().route("/", get(weather)).layer(auth.clone());
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    axum::serve(listener, app).await?;
+    auth.drain().await;
+    Ok(())
+}
+
+/// The same handler as where people have their own tokens.
+async fn weather(tokens: UserTokens) -> Result<String, Error> {
+    Ok(String::from_utf8_lossy(tokens.client().get(WEATHER).await?.bytes()).into_owned())
+}

@@ -1,0 +1,106 @@
+//! What other processes changed in the store, as far as it tells: what is remembered here is then asked for again.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+
+use crate::events::{EventCode, Events};
+use crate::store::{Change, Key, Store};
+
+/// Rows share this many places. Who shares one with a row that changed is asked for once more than needed.
+const PLACES: usize = 4096;
+/// After failures the store is listened to again no later than this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+
+/// When something was last heard of each row. Changes are counted, because clocks of processes differ.
+pub(crate) struct Changes {
+    heard: AtomicU64,
+    places: Box<[AtomicU64]>,
+}
+
+impl Default for Changes {
+    fn default() -> Self {
+        Self { heard: AtomicU64::new(0), places: (0..PLACES).map(|_| AtomicU64::new(0)).collect() }
+    }
+}
+
+impl Changes {
+    /// Everything heard so far. To be asked before the store is: what is heard later is news.
+    pub(crate) fn heard(&self) -> u64 {
+        self.heard.load(Ordering::Acquire)
+    }
+
+    /// Whether something was heard of a row in this place after that.
+    pub(crate) fn since(&self, heard: u64, place: Place) -> bool {
+        self.places[usize::from(place.0)].load(Ordering::Acquire) > heard
+    }
+
+    pub(crate) fn hear(&self, change: Change) {
+        let now = self.heard.fetch_add(1, Ordering::AcqRel) + 1;
+        match change {
+            Change::Row(key) => {
+                self.places[usize::from(Place::of(key).0)].fetch_max(now, Ordering::AcqRel);
+            }
+            Change::Any => {
+                for place in &self.places {
+                    place.fetch_max(now, Ordering::AcqRel);
+                }
+            }
+        }
+    }
+}
+
+/// Where it is noted that a row changed.
+#[derive(Clone, Copy)]
+pub(crate) struct Place(u16);
+
+impl Place {
+    /// Rows are named by hashes: any two bytes spread them.
+    pub(crate) fn of(key: Key) -> Self {
+        let [.., a, b] = key.0;
+        Self(u16::from_le_bytes([a, b]) % PLACES as u16)
+    }
+}
+
+/// Listens to the store, from the first need until it is dropped.
+#[derive(Default)]
+pub(crate) struct Listener(OnceLock<AbortHandle>);
+
+impl Listener {
+    /// Begins, unless it has begun. Must be called inside of tokio.
+    pub(crate) fn begin(&self, store: &Arc<dyn Store>, changes: &Arc<Changes>, events: &Events) {
+        self.0.get_or_init(|| {
+            let listening = listen(Arc::clone(store), Arc::clone(changes), events.clone());
+            tokio::spawn(listening).abort_handle()
+        });
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Some(listening) = self.0.get() {
+            listening.abort();
+        }
+    }
+}
+
+async fn listen(store: Arc<dyn Store>, changes: Arc<Changes>, events: Events) {
+    let mut failures = 0_u32;
+    loop {
+        let before = changes.heard();
+        match store.listen(&|change| changes.hear(change)).await {
+            // It cannot notify.
+            Ok(()) => return,
+            Err(error) => events.emit(EventCode::StoreFailed, None, error),
+        }
+        failures = if changes.heard() > before { 0 } else { failures + 1 };
+        tokio::time::sleep(pause(failures)).await;
+    }
+}
+
+/// 100 ms, doubling, at most 5 s.
+fn pause(failures: u32) -> Duration {
+    Duration::from_millis(100).saturating_mul(1 << failures.min(6)).min(LONGEST_PAUSE)
+}

@@ -1,0 +1,104 @@
+//! The account that serves the whole application: who may connect it, and how it stands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+
+use super::held_grant::{NoToken, Want, stored};
+use super::page;
+use super::refresh::access_token;
+use crate::account::{Account, AccountState, AccountStatus};
+use crate::connection::Registered;
+use crate::current_user::CurrentUser;
+use crate::events::EventCode;
+use crate::grant::Owner;
+use crate::runtime::Runtime;
+use crate::session::Session;
+
+/// A status waits for the provider no longer than this: whoever asks has a deadline too.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is said once a rotated refresh token is in memory only.
+pub(crate) const ROTATED: &str = "the provider has rotated the account's refresh token, and the store does not outlive this process: use a durable \
+     store, because at the next start the configured token is worth nothing";
+
+/// Why the person of a session may not connect or disconnect; `None` where they may. What is one's own is anybody's
+/// to grant, what is the account's is an admin's.
+pub(crate) fn refusal(runtime: &Arc<Runtime>, session: &Arc<Session>) -> Option<Response<Bytes>> {
+    let account = runtime.ownership.account()?;
+    if !CurrentUser::new(Arc::clone(session), Arc::clone(runtime)).is_admin() {
+        return Some(page::plain(StatusCode::FORBIDDEN, "Only admins may do this."));
+    }
+    let configured =
+        "The account of this application stands in its configuration: nothing can be connected here.";
+    (!account.is_granted_by_hand()).then(|| page::plain(StatusCode::NOT_FOUND, configured))
+}
+
+/// What stands between an admin and the provider: they must mean it. A link of another site would otherwise put the
+/// account they happen to be signed in with at the provider in the place of the right one. `None` to go on.
+pub(crate) fn confirmation(
+    runtime: &Runtime,
+    parts: &Parts,
+    connection: &Registered,
+) -> Option<Response<Bytes>> {
+    runtime.ownership.account()?;
+    if parts.method == Method::POST {
+        if runtime.settings.same_origin(&parts.headers) == Some(true) {
+            return None;
+        }
+        runtime.events().emit(EventCode::CrossSiteRefused, None, "a connection of the account");
+        return Some(page::plain(StatusCode::FORBIDDEN, "Another site asked to connect an account."));
+    }
+    let query = parts.uri.query().unwrap_or_default();
+    let action = format!("{}?{query}", runtime.settings.path_to("connect"));
+    let heading = format!(
+        "Connect an account for everybody? Whoever uses this application will use “{}” as the account that you sign \
+         in with next.",
+        connection.name
+    );
+    Some(page::confirmation(&heading, &action, "Connect"))
+}
+
+/// How the account stands at each connection; nothing where people have their own tokens.
+pub(crate) async fn status(runtime: &Arc<Runtime>) -> Vec<AccountStatus> {
+    let mut statuses = Vec::new();
+    let Some(account) = runtime.ownership.account() else { return statuses };
+    for connection in runtime.settings.connections.all() {
+        let checked = tokio::time::timeout(PATIENCE, check(runtime, account, connection)).await;
+        let checked = checked.unwrap_or_else(|_| Err(NoToken::Unavailable("no answer yet".into())));
+        statuses.push(checked.unwrap_or_else(|no_token| {
+            let (state, why) = match no_token {
+                NoToken::Consent => (AccountState::NeedsOperator, account.remedy().to_owned()),
+                NoToken::Unavailable(cause) => (AccountState::Unavailable, cause.to_string()),
+            };
+            let connection = connection.name.clone();
+            AccountStatus { connection, state, expires_at: None, subject: None, why: Some(why) }
+        }));
+    }
+    statuses
+}
+
+/// Asks for a token as a request would: an account that nobody has used yet is not said to work.
+async fn check(
+    runtime: &Arc<Runtime>,
+    account: &Account,
+    connection: &Registered,
+) -> Result<AccountStatus, NoToken> {
+    let owner = Owner::Account { name: account.name().to_string() };
+    let place = runtime.grant_place(owner, connection, None).await?;
+    let indicator = connection.single_indicator().map(str::to_owned);
+    let want = Want { indicator, scopes: connection.scopes.clone(), rejected: None };
+    let token = access_token(runtime, &place, &want).await?;
+    let grant = stored(runtime, &place).await?.ok_or(NoToken::Consent)?;
+    let at_risk = grant.has_left_its_seed() && !runtime.records.is_durable();
+    Ok(AccountStatus {
+        connection: connection.name.clone(),
+        state: if at_risk { AccountState::NeedsOperator } else { AccountState::Connected },
+        expires_at: token.expires_at,
+        subject: grant.facts.map(|facts| facts.subject),
+        why: at_risk.then(|| ROTATED.to_owned()),
+    })
+}

@@ -1,0 +1,175 @@
+//! Back-channel logout (OpenID Connect Back-Channel Logout 1.0): the provider itself says who is signed out.
+//!
+//! Nobody has to be signed in to come here, and no cookie counts: the token alone is believed, when all of it holds.
+//!
+//! 1. It ends the sessions that it names, at every process, and the grants that were theirs alone. A person's other
+//!    grants outlive it, as they outlive their own logout.
+//! 2. A session that began after it was issued lives on.
+//! 3. 200 says that all of them have ended. 400 (section 2.8) says that the token is no good, or came before. 503 says
+//!    that some may still live, because the store or the provider's keys were out of reach: the provider repeats it, and
+//!    the same token works again, because its `jti` is noted last.
+//! 4. Two that come at the same time end the same sessions: nothing of a replay remains to be feared.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use serde_json::json;
+
+use super::logout::end_grants;
+use crate::error::RETRY_AFTER_SECONDS;
+use crate::events::EventCode;
+use crate::protocol::logout_token::{LogoutToken, claimed_issuer};
+use crate::provider::cause;
+use crate::records::{Loaded, Row};
+use crate::runtime::Runtime;
+use crate::seal::Purpose;
+use crate::session::{SessionRecord, sid_tag, subject_tag};
+use crate::store::{Key, StoreError};
+
+/// Why somebody may still be signed in.
+enum Failure {
+    /// It is not for us to do.
+    Refused(String),
+    /// It could not be verified now.
+    Unverified,
+    /// It was meant, and not all of it could be done.
+    Incomplete(String),
+}
+
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Incomplete(cause(&error))
+    }
+}
+
+pub(crate) async fn logout(runtime: &Arc<Runtime>, headers: &HeaderMap, body: &[u8]) -> Response<Bytes> {
+    let token = match token(headers, body) {
+        Ok(token) => token,
+        Err(what) => return refused(runtime, what),
+    };
+    // In a task of its own: a provider that hangs up has signed them out all the same, wholly.
+    let work = {
+        let runtime = Arc::clone(runtime);
+        async move { receive(&runtime, &token).await }
+    };
+    match runtime.tasks.spawn(work).await {
+        Ok(Ok(())) => answer(StatusCode::OK, Bytes::new()),
+        Ok(Err(Failure::Refused(why))) => refused(runtime, &why),
+        Ok(Err(Failure::Unverified)) => later(),
+        Ok(Err(Failure::Incomplete(why))) => {
+            runtime.events().emit(EventCode::LogoutIncomplete, None, why);
+            later()
+        }
+        Err(_) => later(),
+    }
+}
+
+/// Section 2.5: a form with one parameter that counts.
+fn token(headers: &HeaderMap, body: &[u8]) -> Result<String, &'static str> {
+    let form = b"application/x-www-form-urlencoded";
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    if !kind.get(..form.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(form)) {
+        return Err("it is not a form");
+    }
+    let mut tokens = form_urlencoded::parse(body).filter(|(name, _)| name == "logout_token");
+    match (tokens.next(), tokens.next()) {
+        (Some((_, token)), None) => Ok(token.into_owned()),
+        (None, _) => Err("it has no logout_token"),
+        (Some(_), Some(_)) => Err("it has several logout_token"),
+    }
+}
+
+async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), Failure> {
+    let claimed = claimed_issuer(token);
+    let provider = &runtime.provider;
+    if claimed.as_deref() != Some(provider.relying_party.issuer.as_str()) {
+        return Err(Failure::Refused("the logout token is not of a provider of ours: iss".to_owned()));
+    }
+    let token = match provider.verify_logout_token(token).await {
+        Ok(token) => token,
+        Err(error) if error.passes() => return Err(Failure::Unverified),
+        Err(error) => return Err(Failure::Refused(error.to_string())),
+    };
+    runtime.sweep_in_time();
+    let index = runtime.records.index().await?;
+    let key = Key(index.hash(&[b"logout token", token.issuer.as_bytes(), token.jti.as_bytes()]));
+    let seen = Row { purpose: Purpose::LogoutToken, key, owner: Vec::new() };
+    let version = match runtime.records.load::<()>(&seen).await? {
+        Loaded::Absent(version) => version,
+        Loaded::Found(_) | Loaded::Unreadable => {
+            return Err(Failure::Refused("the logout token came before: jti".to_owned()));
+        }
+    };
+    end_sessions(runtime, &token).await?;
+    // Whoever was faster has ended the same.
+    runtime.records.swap(&seen, version, &(), token.spent_until, Vec::new()).await?;
+    Ok(())
+}
+
+/// Tries all of them, whichever fails.
+async fn end_sessions(runtime: &Arc<Runtime>, token: &LogoutToken) -> Result<(), StoreError> {
+    let index = runtime.records.index().await?;
+    // The narrower of the two finds all that both mean.
+    let sid = token.sid.as_ref().map(|sid| sid_tag(&token.issuer, sid, index));
+    let subject = token.subject.as_ref().map(|subject| subject_tag(&token.issuer, subject, index));
+    let Some(tag) = sid.or(subject) else { return Ok(()) };
+    let mut ended = Ok(());
+    for session in runtime.records.find(tag).await? {
+        ended = end_session(runtime, token, session).await.and(ended);
+    }
+    ended
+}
+
+async fn end_session(runtime: &Arc<Runtime>, token: &LogoutToken, session: Key) -> Result<(), StoreError> {
+    let row = Row { purpose: Purpose::Session, key: session, owner: Vec::new() };
+    let record = match runtime.records.load::<SessionRecord>(&row).await? {
+        Loaded::Found(found) => found.value,
+        // It ended a moment ago, or is none.
+        Loaded::Absent(_) => return Ok(()),
+        Loaded::Unreadable => {
+            return Err(StoreError::refused("a session is sealed with a secret that is not configured"));
+        }
+    };
+    if !token.ends(&record.issuer, &record.subject, record.sid.as_deref(), record.issued_at) {
+        return Ok(());
+    }
+    runtime.sessions.end_row(session, &runtime.records).await?;
+    let user = Some((record.issuer.as_str(), record.subject.as_str()));
+    runtime.events().emit(EventCode::LoggedOut, user, "by the provider");
+    end_grants(runtime, session, &record).await
+}
+
+fn refused(runtime: &Runtime, why: &str) -> Response<Bytes> {
+    runtime.events().emit(EventCode::LogoutRefused, None, why);
+    failed(StatusCode::BAD_REQUEST, "invalid_request", why)
+}
+
+fn later() -> Response<Bytes> {
+    let why = "not everybody could be signed out: repeat it";
+    let mut answer = failed(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", why);
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+    answer
+}
+
+pub(crate) fn not_allowed() -> Response<Bytes> {
+    let mut answer = failed(StatusCode::METHOD_NOT_ALLOWED, "invalid_request", "use POST");
+    answer.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    answer
+}
+
+fn failed(status: StatusCode, error: &str, why: &str) -> Response<Bytes> {
+    let body = json!({ "error": error, "error_description": why }).to_string();
+    let mut answer = answer(status, body.into());
+    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer
+}
+
+/// Section 2.8: nothing of this is cached.
+fn answer(status: StatusCode, body: Bytes) -> Response<Bytes> {
+    let mut answer = Response::new(body);
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}

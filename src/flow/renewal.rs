@@ -1,0 +1,57 @@
+//! What a flight asks of the provider, and how it verifies what comes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::held_grant::Want;
+use crate::grant::{Grant, Origin};
+use crate::protocol::id_token::{Facts, IdTokenError, Occasion};
+use crate::protocol::token::TokenResponse;
+use crate::provider::{KEY_SET_THROTTLE, ProviderError};
+use crate::runtime::Runtime;
+
+/// Between two attempts at what cannot be given up; doubling up to the second.
+pub(crate) const FIRST_RETRY: Duration = Duration::from_millis(50);
+pub(crate) const LAST_RETRY: Duration = Duration::from_secs(2);
+
+/// Spends the refresh token, once.
+pub(crate) async fn ask(
+    runtime: &Arc<Runtime>,
+    grant: &Grant,
+    want: &Want,
+) -> Result<TokenResponse, ProviderError> {
+    let connection = runtime.settings.connections.named(&grant.connection);
+    let scopes = match (&want.indicator, connection) {
+        // One token for all APIs that have none of their own.
+        (None, Some(connection)) => &connection.scopes,
+        _ => &want.scopes,
+    };
+    runtime.provider.renew(grant.refresh_token.as_ref(), want.indicator.as_deref(), scopes).await
+}
+
+/// OpenID Connect Core 1.0 section 12.2. An ID token need not come; one that comes must hold.
+pub(crate) async fn verify(
+    runtime: &Arc<Runtime>,
+    grant: &Grant,
+    response: &TokenResponse,
+) -> Result<Option<Facts>, ProviderError> {
+    let Some(id_token) = &response.id_token else { return Ok(None) };
+    if grant.origin == Origin::ClientCredentials {
+        // RFC 6749 section 4.4: nobody signed in, and whoever it names is not asked about.
+        return Ok(None);
+    }
+    let (mut pause, mut waited) = (FIRST_RETRY, Duration::ZERO);
+    loop {
+        let occasion = Occasion::Refresh { original: grant.facts.as_ref() };
+        match runtime.provider.verify(id_token, &response.access_token, occasion).await {
+            // The keys cannot be read now. The tokens are kept in memory, as while the store fails.
+            Err(error) if error.passes() => {}
+            // The keys were read a moment ago, and are not read again so soon.
+            Err(ProviderError::IdToken(IdTokenError::UnknownKey)) if waited <= KEY_SET_THROTTLE => {}
+            verified => return verified.map(|id_token| Some(id_token.facts)),
+        }
+        tokio::time::sleep(pause).await;
+        waited += pause;
+        pause = (pause * 2).min(LAST_RETRY);
+    }
+}

@@ -1,0 +1,68 @@
+//! Why a provider is of no use at a moment.
+
+use tower::BoxError;
+
+use crate::fetched::Pausing;
+use crate::outbound::OutboundError;
+use crate::protocol::id_token::IdTokenError;
+use crate::protocol::logout_token::LogoutTokenError;
+use crate::protocol::metadata::MetadataError;
+use crate::protocol::token::TokenError;
+use crate::protocol::user_info::UserInfoError;
+
+/// Why the provider was of no use.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProviderError {
+    /// It may work in a moment. Whether the provider did what it was asked is not known.
+    #[error("the provider is not available: {0}")]
+    Unavailable(#[source] BoxError),
+    /// It said that it cannot answer now, and did nothing.
+    #[error("the provider cannot answer now")]
+    Busy,
+    #[error("the provider refused: {0}")]
+    Refused(String),
+    #[error("the provider's answer is malformed: {0}")]
+    Malformed(&'static str),
+    #[error(transparent)]
+    IdToken(#[from] IdTokenError),
+    #[error(transparent)]
+    LogoutToken(#[from] LogoutTokenError),
+    #[error(transparent)]
+    UserInfo(#[from] UserInfoError),
+}
+
+impl ProviderError {
+    /// Whether trying again later may help, and nothing was said about the person.
+    pub(crate) fn passes(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Busy)
+    }
+}
+
+impl From<Pausing> for ProviderError {
+    fn from(_: Pausing) -> Self {
+        Self::Unavailable("it failed a moment ago".into())
+    }
+}
+
+impl From<OutboundError> for ProviderError {
+    fn from(error: OutboundError) -> Self {
+        Self::Unavailable(Box::new(error))
+    }
+}
+
+impl From<MetadataError> for ProviderError {
+    fn from(error: MetadataError) -> Self {
+        // Wrong metadata is a provider that cannot be used now: it may be mended without a restart here.
+        Self::Unavailable(Box::new(error))
+    }
+}
+
+impl From<TokenError> for ProviderError {
+    fn from(error: TokenError) -> Self {
+        match error {
+            TokenError::Refused(code) => Self::Refused(code),
+            TokenError::Temporary => Self::Busy,
+            TokenError::Malformed(what) => Self::Malformed(what),
+        }
+    }
+}

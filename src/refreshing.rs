@@ -1,0 +1,432 @@
+//! How a token is refreshed once in a whole cluster: the protocol, as states and transitions.
+//!
+//! Any number of processes share a [store](crate::store). For one grant and one expiry, one of them spends the
+//! refresh token and the others take what it brought. There is no leader and no lock server: all that is needed is
+//! the grant's row and [compare-and-swap](crate::store::Store::swap) on it.
+//!
+//! The row holds the grant at a **generation**, which grows with every refresh, with its refresh token, and at times a
+//! **lease**: who is refreshing (`holder`, random for each attempt) and until when others leave it alone (`until`).
+//!
+//! ```text
+//!            ┌────────── a lease of somebody: until it ends or the row changes ──────────┐
+//!            │  ┌─ its deadline is past: for a GRACE in which the row must not change ─┐ │
+//!            ▼  ▼                                                                      │ │
+//!  start ─► Reading ──────────────────────────────────────────────────────────► Waiting ┘
+//!            │  ▲ ▲
+//!            │  │ └─ lost the swap; or it may have failed: then only the own lease counts
+//!   no lease │  └─────────────────────┐
+//!            ▼                        │
+//!         Readying ──────────────► Leasing ──► Asking ──► Verifying ──► Writing ──► Landed(Written)
+//!    the provider's keys       swap: a lease     │  ▲ │       │            ▲ │
+//!                                                │  └─┘       │            └─┘ store away: again, until it is written
+//!                                                │  lost: once│more
+//!                                                ▼            ▼
+//!                            failed, lost twice: Releasing   Ending: the grant becomes a tombstone
+//! ```
+//!
+//! | state | what is under way | what comes | next |
+//! |---|---|---|---|
+//! | `Reading` | the row is read | a token that is good enough | `Landed(Found)` |
+//! | | | nothing, or a grant that is over | `Landed(Gone)` |
+//! | | | somebody's lease | `Waiting` until its deadline |
+//! | | | somebody's lease whose deadline is past | `Waiting` for `GRACE`; `Readying` if the row has not changed in that time |
+//! | | | no lease, or the own one | `Readying`; `Asking` |
+//! | | | the store fails | `Landed(Unavailable)` |
+//! | `Waiting` | [`Store::wait`](crate::store::Store::wait) | the row changed, or the time is over | `Reading` |
+//! | `Readying` | the provider's keys are fetched, where they are not known | had, not to be had | `Leasing`, `Landed(Unavailable)` |
+//! | `Leasing` | the row is swapped for the same with a lease | written | `Asking` |
+//! | | | somebody else was first | `Reading` |
+//! | | | the store fails: perhaps it is written | `Reading`, and `Landed(Unavailable)` where it is not |
+//! | `Asking` | the refresh token is spent | tokens | `Verifying` |
+//! | | | `invalid_grant` | `Ending` |
+//! | | | the answer is lost | `Asking` once more; `Reading` if the lease is lost too |
+//! | | | lost again, or any other failure | `Releasing` |
+//! | `Verifying` | the ID token that came, if one came | holds; does not; names somebody else | `Writing`, `Ending` |
+//! | `Writing` | the row is swapped for the next generation | written | `Landed(Written)` |
+//! | | | somebody else was first: it is read | what was spent: swapped again; newer: `Landed(Found)`; nothing: `Landed(Gone)` |
+//! | | | the store fails | again after a pause of at most 2 seconds |
+//! | `Releasing` | the row is swapped for the same without the lease | whatever | `Landed(Unavailable)` |
+//! | `Ending` | the row is read | what was spent, with no lease or the own | it is swapped for a tombstone: `Landed(Ended)` |
+//! | | | what was spent, and somebody's lease | after `invalid_grant` as in `Reading`: theirs decides |
+//! | | | newer | `Landed(Found)` |
+//!
+//! In `Asking` and `Verifying` the lease is written anew every `RENEW` (4 s), however slow the provider is.
+//!
+//! # The rules
+//!
+//! 1. **Lease before spending.** Whoever asks the provider holds the lease, taken by compare-and-swap for `LEASE` (12 s).
+//! 2. **Stolen only after its deadline,** and only by who has seen the row unchanged for `GRACE` (12 s) after that: a
+//!    holder that lives renews or writes within that time. It has that time after an outage of the store, too.
+//! 3. **Written before used.** Nobody gets a token of a generation that the store has not acknowledged.
+//! 4. **Whoever loses anything reads again before concluding anything**: a swap, a lease, an answer.
+//! 5. **Only what was spent is ended.** `invalid_grant` ends the generation whose token was refused, and no other, and
+//!    not while somebody else holds the lease: their answer may be the good one.
+//! 6. **Deleted is deleted.** Every write names the version it replaces. What comes for a grant that was taken away
+//!    meanwhile is revoked and not written.
+//!
+//! # What is promised, and what is assumed
+//!
+//! A refresh token that was rotated is spent a second time only when, in between, the process died that had spent it,
+//! or the provider's answer was lost, or the process alone was cut off from the store, or stood still, for longer than
+//! `LEASE` and `GRACE` together (less what clocks differ), while others were not. An outage of the store for everybody
+//! is no such case, however long it lasts: who holds new tokens tries every two seconds to write them, and who finds
+//! the lease first waits a `GRACE`. Whoever is cut off for longer, and others not, may come back with tokens that the
+//! provider has revoked together with the others: the person signs in anew.
+//!
+//! - The store is linearizable for each row, and answers within 5 seconds or counts as failed. A write that was
+//!   reported as failed may be found written, also later.
+//! - Clocks differ by at most 5 seconds. While the store answers nothing depends on that: a lease that is renewed is not
+//!   stolen, whatever the clocks say. A clock that is behind makes a crash cost as much more as it is behind; a lease
+//!   that ends later than twice its length counts as one whose deadline is past.
+//! - A process that dies while it holds a lease costs the others up to `LEASE` and `GRACE`, 24 seconds, for this grant;
+//!   requests wait 25. If it dies between the provider's rotation and its write, the next attempt spends the old token
+//!   again: a provider that detects reuse ends the grant then, and the person signs in anew, once.
+//!
+//! The decisions below are a function of what was read and what happened, without I/O, clock or randomness. They are
+//! what runs, and what a model checker explores in the crate's tests (`tests/it/refresh/model`): two and three processes,
+//! crashes at every step, lost and late requests and answers, writes that fail, are reported as failed, or come late,
+//! outages, clocks that differ, and every one of these rules removed in turn.
+
+use std::time::Duration;
+
+/// How long a lease keeps others away.
+pub(crate) const LEASE: Duration = Duration::from_secs(12);
+/// How often it is renewed.
+pub(crate) const RENEW: Duration = Duration::from_secs(4);
+/// How long a lease whose deadline is past must be seen unchanged before it is stolen. Longer than a renewal, or an
+/// attempt to write, takes with the pause before it.
+pub(crate) const GRACE: Duration = Duration::from_secs(12);
+
+/// What the protocol looks at in a grant's row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Row<V, T> {
+    pub(crate) version: V,
+    pub(crate) mark: Mark<T>,
+    pub(crate) lease: Option<Held>,
+    pub(crate) worth: Worth,
+}
+
+/// Which refresh token, of which generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Mark<T> {
+    pub(crate) generation: u64,
+    pub(crate) refresh_token: T,
+}
+
+/// A lease, as this process sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Held {
+    pub(crate) mine: bool,
+    /// Until its deadline, by this process's clock.
+    pub(crate) left: Duration,
+}
+
+/// What a grant is worth to who wants a token of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Worth {
+    /// It has the token.
+    Good,
+    /// It can be refreshed, and should.
+    Stale,
+    /// Only the person can help.
+    Over,
+}
+
+/// What happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Event<V, T> {
+    Read(Option<Row<V, T>>),
+    /// The new version; `None`: somebody else was first.
+    Swapped(Option<V>),
+    /// What the store was asked for may have happened or not.
+    StoreFailed,
+    /// Whether it was the whole time; the row may have changed before.
+    Waited {
+        whole: bool,
+    },
+    Ready(bool),
+    Answered(Answer),
+    Verified(Result<(), End>),
+    Paused,
+}
+
+/// What the provider said to a refresh token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Answer {
+    Tokens,
+    InvalidGrant,
+    /// Nothing that can be understood: whether the token was spent is not known.
+    Lost,
+    /// It was not spent.
+    Failed,
+}
+
+/// Why a grant ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum End {
+    InvalidGrant,
+    /// The ID token that came does not hold.
+    Unverified,
+    AnotherOwner,
+}
+
+/// What to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Action<V> {
+    Read,
+    Wait { version: V, within: Duration },
+    Ready,
+    Swap { expected: V, to: To },
+    Ask,
+    Verify,
+    Pause,
+    Land(Landing),
+}
+
+/// What the row is swapped for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum To {
+    /// The same with our lease, from now on.
+    Leased,
+    /// The same without a lease.
+    Released,
+    /// The next generation, of the tokens that came.
+    Refreshed,
+    /// A tombstone.
+    Ended(End),
+}
+
+/// How a flight ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Landing {
+    /// What was read last counts.
+    Found,
+    /// What was written counts.
+    Written,
+    /// There is no grant any more, or it is over.
+    Gone,
+    Ended(End),
+    Unavailable,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum State<V> {
+    Reading(Look<V>),
+    Waiting { version: V, grace: bool },
+    Readying,
+    Leasing,
+    Asking { again: bool },
+    Verifying,
+    Writing,
+    Releasing,
+    Ending(End),
+    Landed,
+}
+
+/// What is known before the row is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Look<V> {
+    First,
+    /// It was at this version for a whole grace.
+    Watched(V),
+    /// Our lease may be written or not.
+    Doubtful,
+}
+
+/// One attempt to bring a grant to its next generation.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Refresher<V, T> {
+    pub(crate) state: State<V>,
+    /// Of the row as it was read or written last.
+    pub(crate) version: Option<V>,
+    /// What is spent, or about to be.
+    pub(crate) spent: Option<Mark<T>>,
+    /// Somebody else was seen where our lease was.
+    pub(crate) lost: bool,
+}
+
+impl<V: Copy + PartialEq, T: Clone + PartialEq> Refresher<V, T> {
+    pub(crate) fn start() -> (Self, Action<V>) {
+        let state = State::Reading(Look::First);
+        (Self { state, version: None, spent: None, lost: false }, Action::Read)
+    }
+
+    /// The transition: what to do after this.
+    pub(crate) fn next(&mut self, event: Event<V, T>) -> Action<V> {
+        use Event::{Answered, Paused, Read, Ready, StoreFailed, Swapped, Verified, Waited};
+        match (self.state, event) {
+            (State::Reading(look), Read(row)) => self.look(look, row),
+            (State::Waiting { version, grace }, Waited { whole }) => {
+                self.read(if grace && whole { Look::Watched(version) } else { Look::First })
+            }
+            (State::Readying, Ready(true)) => self.swap(State::Leasing, To::Leased),
+            (State::Leasing, Swapped(Some(version))) => {
+                self.version = Some(version);
+                self.ask()
+            }
+            (State::Leasing, Swapped(None)) => self.read(Look::First),
+            (State::Leasing, StoreFailed) => self.read(Look::Doubtful),
+            (State::Asking { again }, Answered(answer)) => self.answered(answer, again),
+            (State::Verifying, Verified(Ok(()))) => self.swap(State::Writing, To::Refreshed),
+            (State::Verifying, Verified(Err(end))) => self.end(end),
+            (State::Writing, event) => self.write(event),
+            (State::Releasing, Swapped(None)) => Action::Read,
+            // Ours after all: a renewal was written and did not say so.
+            (State::Releasing, Read(Some(row))) if self.is_spent(&row) && is_mine(&row) => {
+                self.version = Some(row.version);
+                self.swap(State::Releasing, To::Released)
+            }
+            (State::Ending(end), Read(Some(row))) => self.end_unless_newer(end, row),
+            (State::Ending(_), Read(None)) => self.land(Landing::Gone),
+            (State::Ending(end), Swapped(Some(_))) => self.land(Landing::Ended(end)),
+            (State::Ending(_), Swapped(None)) => Action::Read,
+            // The store or the provider fails. Whatever lease there is runs out.
+            (
+                _,
+                Read(_)
+                | Swapped(_)
+                | StoreFailed
+                | Waited { .. }
+                | Ready(_)
+                | Answered(_)
+                | Verified(_)
+                | Paused,
+            ) => self.land(Landing::Unavailable),
+        }
+    }
+
+    fn look(&mut self, look: Look<V>, row: Option<Row<V, T>>) -> Action<V> {
+        let Some(row) = row else { return self.land(Landing::Gone) };
+        match row.worth {
+            Worth::Good => return self.land(Landing::Found),
+            Worth::Over => return self.land(Landing::Gone),
+            Worth::Stale => {}
+        }
+        let version = row.version;
+        match row.lease {
+            Some(Held { mine: true, left }) if !left.is_zero() => {
+                (self.version, self.spent) = (Some(version), Some(row.mark));
+                return self.ask();
+            }
+            // One that lasts longer than clocks can differ was given before a clock was put back.
+            Some(Held { left, .. }) if !left.is_zero() && left <= LEASE * 2 => {
+                return self.wait(version, false, left);
+            }
+            Some(_) if look != Look::Watched(version) => return self.wait(version, true, GRACE),
+            None if look == Look::Doubtful => return self.land(Landing::Unavailable),
+            Some(_) | None => {}
+        }
+        (self.version, self.spent, self.lost) = (Some(version), Some(row.mark), false);
+        self.state = State::Readying;
+        Action::Ready
+    }
+
+    fn answered(&mut self, answer: Answer, again: bool) -> Action<V> {
+        match answer {
+            Answer::Tokens => {
+                self.state = State::Verifying;
+                Action::Verify
+            }
+            Answer::InvalidGrant => self.end(End::InvalidGrant),
+            Answer::Lost if self.lost => self.read(Look::First),
+            // Perhaps after the provider had rotated: providers that forgive a repeated request do so for a moment only.
+            Answer::Lost if !again => {
+                self.state = State::Asking { again: true };
+                Action::Ask
+            }
+            Answer::Lost | Answer::Failed => self.swap(State::Releasing, To::Released),
+        }
+    }
+
+    fn write(&mut self, event: Event<V, T>) -> Action<V> {
+        match event {
+            Event::Swapped(Some(_)) => self.land(Landing::Written),
+            Event::Swapped(None) => Action::Read,
+            // Somebody holds a lease that had run out. What we have is newer than what they will spend.
+            Event::Read(Some(row)) if self.is_spent(&row) => {
+                self.version = Some(row.version);
+                self.swap(State::Writing, To::Refreshed)
+            }
+            // Newer, or granted anew after a deletion, or ours after all: a store may write and fail to say so.
+            Event::Read(Some(_)) => self.land(Landing::Found),
+            Event::Read(None) => self.land(Landing::Gone),
+            Event::Paused => self.swap(State::Writing, To::Refreshed),
+            _ => Action::Pause,
+        }
+    }
+
+    fn end_unless_newer(&mut self, end: End, row: Row<V, T>) -> Action<V> {
+        if !self.is_spent(&row) {
+            return self.land(Landing::Found);
+        }
+        if end == End::InvalidGrant && row.lease.is_some() && !is_mine(&row) {
+            return self.look(Look::First, Some(row));
+        }
+        self.version = Some(row.version);
+        self.swap(State::Ending(end), To::Ended(end))
+    }
+
+    /// While the provider is asked and its answer verified, after every `RENEW`.
+    pub(crate) fn renew(&self) -> Option<Action<V>> {
+        let expected = self.version.filter(|_| !self.lost)?;
+        Some(Action::Swap { expected, to: To::Leased })
+    }
+
+    /// What came of that; `None`: nothing to do until the next time.
+    pub(crate) fn renewed(&mut self, event: &Event<V, T>) -> Option<Action<V>> {
+        match event {
+            Event::Swapped(Some(version)) => self.version = Some(*version),
+            Event::Swapped(None) => return Some(Action::Read),
+            Event::Read(Some(row)) if self.is_spent(row) && is_mine(row) => {
+                self.version = Some(row.version);
+                return self.renew();
+            }
+            Event::Read(_) => self.lost = true,
+            _ => {}
+        }
+        None
+    }
+
+    /// The grant whose refresh token was spent, whoever holds a lease on it now. Another one, such as what was granted
+    /// after a disconnection, is not this one's to change.
+    fn is_spent(&self, row: &Row<V, T>) -> bool {
+        self.spent.as_ref() == Some(&row.mark)
+    }
+
+    fn read(&mut self, look: Look<V>) -> Action<V> {
+        self.state = State::Reading(look);
+        Action::Read
+    }
+
+    fn wait(&mut self, version: V, grace: bool, within: Duration) -> Action<V> {
+        self.state = State::Waiting { version, grace };
+        Action::Wait { version, within }
+    }
+
+    fn ask(&mut self) -> Action<V> {
+        self.state = State::Asking { again: false };
+        Action::Ask
+    }
+
+    fn end(&mut self, end: End) -> Action<V> {
+        self.state = State::Ending(end);
+        Action::Read
+    }
+
+    fn swap(&mut self, state: State<V>, to: To) -> Action<V> {
+        self.state = state;
+        match self.version {
+            Some(expected) => Action::Swap { expected, to },
+            None => self.land(Landing::Unavailable),
+        }
+    }
+
+    fn land(&mut self, landing: Landing) -> Action<V> {
+        self.state = State::Landed;
+        Action::Land(landing)
+    }
+}
+
+fn is_mine<V, T>(row: &Row<V, T>) -> bool {
+    row.lease.is_some_and(|lease| lease.mine)
+}

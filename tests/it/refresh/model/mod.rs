@@ -1,0 +1,221 @@
+//! The protocol of `tower_oidc::refreshing`, checked: every order in which two or three processes, the store, the
+//! provider, the person and everything that fails can act, with the very transitions that the crate runs.
+//!
+//! The test command explores what it can in a minute. `TOWER_OIDC_MODEL=all cargo test --release --all-features --test
+//! it refresh::model -- --nocapture` explores larger clusters, for an hour and in some 20 GB, and prints what it saw.
+
+#[path = "../../../../src/refreshing.rs"]
+mod refreshing;
+
+mod calm;
+mod removed;
+mod world;
+
+use std::collections::BTreeSet;
+
+use stateright::{Checker, Model, Property};
+
+use self::calm::Calm;
+use self::refreshing::{Action, End, Look, State};
+use self::world::{Faults, Rule, Rules, Step, World};
+
+const ONCE: &str = "no refresh token is spent twice without a crash, a lost answer or a process cut off";
+const NEWEST: &str = "no newer generation is overwritten by an older one";
+const ENDED: &str = "no grant is ended because of a stale answer";
+const WRITTEN: &str = "no token is used before it is written";
+const DELETED: &str = "nothing that was taken away comes back";
+const TRUE: &str = "nobody is told what is not so";
+const WELL: &str = "after the faults everybody gets a token or a true error";
+
+/// A cluster and what may happen to it.
+struct Cluster {
+    name: &'static str,
+    /// A process for each, by how many ticks of its clock it is ahead.
+    skews: &'static [i8],
+    /// How many requests come to each.
+    requests: u8,
+    faults: Faults,
+    rules: Rules,
+    calm: Calm,
+}
+
+impl Cluster {
+    fn new(name: &'static str, skews: &'static [i8], requests: u8, faults: Faults) -> Self {
+        let rules = Rules { without: None, detection: true, slow: 2 };
+        Self { name, skews, requests, faults, rules, calm: Calm::default() }
+    }
+
+    fn slow(mut self, ticks: u8) -> Self {
+        self.rules.slow = ticks;
+        self
+    }
+
+    fn forgiving(mut self) -> Self {
+        self.rules.detection = false;
+        self
+    }
+
+    fn without(mut self, rule: Rule) -> Self {
+        self.rules.without = Some(rule);
+        self
+    }
+}
+
+impl Model for Cluster {
+    type State = World;
+    type Action = Step;
+
+    fn init_states(&self) -> Vec<World> {
+        vec![World::new(self.skews, self.requests, self.faults)]
+    }
+
+    fn actions(&self, world: &World, steps: &mut Vec<Step>) {
+        world.steps(self.rules, steps);
+    }
+
+    fn next_state(&self, world: &World, step: Step) -> Option<World> {
+        Some(world.after(step, self.rules))
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let mut properties = vec![
+            Property::always(ONCE, |_, world: &World| world.reused <= world.excuses),
+            Property::always(NEWEST, |_, world: &World| !world.broken.overwritten),
+            Property::always(ENDED, |_, world: &World| !world.broken.ended),
+            Property::always(WRITTEN, |_, world: &World| !world.broken.unwritten),
+            Property::always(DELETED, |_, world: &World| !world.broken.resurrected),
+            Property::always(TRUE, |_, world: &World| !world.broken.untrue),
+            Property::always(WELL, |cluster: &Self, world| cluster.calm.ends_well(world, cluster.rules)),
+        ];
+        properties.extend(situations());
+        properties
+    }
+}
+
+/// What some cluster must come to: a promise about what never happens is worth nothing.
+fn situations() -> Vec<Property<Cluster>> {
+    vec![
+        Property::sometimes("a lease is stolen from one that lives", |_, world: &World| {
+            world.flights().filter(|f| matches!(f.action, Action::Ask | Action::Verify)).count() > 1
+        }),
+        Property::sometimes("somebody finds that the lease is lost", |_, world: &World| {
+            world.flights().any(|flight| flight.refresher.lost)
+        }),
+        Property::sometimes("new tokens come while another holds the lease", |_, world: &World| {
+            world.flights().any(|f| f.refresher.state == State::Writing && world.is_anothers(f))
+        }),
+        Property::sometimes("invalid_grant comes while another holds the lease", |_, world: &World| {
+            let refused = State::Ending(End::InvalidGrant);
+            world.flights().any(|f| f.refresher.state == refused && world.is_anothers(f))
+        }),
+        Property::sometimes("a lease that is reported as failed is written", |_, world: &World| {
+            let doubtful = State::Reading(Look::Doubtful);
+            world.flights().any(|f| f.refresher.state == doubtful && world.is_own(f))
+        }),
+        Property::sometimes("new tokens come for a grant that was taken away", |_, world: &World| {
+            world.row.is_none() && world.flights().any(|flight| flight.got.is_some())
+        }),
+        Property::sometimes("a token is spent twice", |_, world: &World| world.reused > 0),
+        Property::sometimes("a grant ends", |_, world: &World| world.row.is_some_and(|row| row.over)),
+    ]
+}
+
+/// Explores everything, and says which properties do not hold, and what was seen.
+fn explore(cluster: Cluster) -> (BTreeSet<&'static str>, BTreeSet<&'static str>) {
+    let started = std::time::Instant::now();
+    let (name, without, processes) = (cluster.name, cluster.rules.without, cluster.skews.len());
+    let checker = cluster.checker().threads(2).spawn_bfs().join();
+    let (states, steps, seconds) =
+        (checker.unique_state_count(), checker.state_count(), started.elapsed().as_secs_f32());
+    let without = without.map(|rule| format!(" without {rule:?}")).unwrap_or_default();
+    println!("{name}{without}: {processes} processes, {states} states, {steps} steps, {seconds:.1} s");
+    let (mut broken, mut seen) = (BTreeSet::new(), BTreeSet::new());
+    for (property, path) in checker.discoveries() {
+        if !checker.model().property(property).expectation.discovery_is_failure() {
+            seen.insert(property);
+            continue;
+        }
+        let steps: Vec<_> = path.into_actions().iter().map(|step| format!("{step:?}")).collect();
+        println!("  broken: {property}: {}", steps.join(" "));
+        broken.insert(property);
+    }
+    (broken, seen)
+}
+
+const NONE: Faults = Faults {
+    crashes: 0,
+    lost: 0,
+    late: 0,
+    failures: 0,
+    store: 0,
+    outages: 0,
+    cuts: 0,
+    deletions: 0,
+    consents: 0,
+    expiries: 0,
+};
+
+/// Clocks that differ by a tick, four seconds, in either direction; and by more than a lease.
+const APART: &[i8] = &[0, 1];
+const BEHIND: &[i8] = &[0, -1];
+const FAR: &[i8] = &[0, 4];
+
+/// What is explored in the test command.
+fn small() -> Vec<Cluster> {
+    let one = |name, faults| Cluster::new(name, APART, 1, faults);
+    vec![
+        Cluster::new("no faults", APART, 2, Faults { expiries: 1, ..NONE }).slow(6),
+        Cluster::new("clocks far apart", FAR, 2, NONE).slow(6),
+        Cluster::new("three processes", &[0, 1, -1], 1, NONE),
+        Cluster::new("crashes", BEHIND, 1, Faults { crashes: 2, ..NONE }),
+        Cluster::new("a crash", BEHIND, 2, Faults { crashes: 1, ..NONE }),
+        one("a crash and answers lost", Faults { crashes: 1, lost: 2, ..NONE }),
+        one("answers lost and late", Faults { lost: 2, late: 1, failures: 1, ..NONE }),
+        one("a store that errs", Faults { store: 2, ..NONE }),
+        one("a store that errs, and a crash", Faults { store: 1, crashes: 1, ..NONE }),
+        one("an outage", Faults { outages: 1, lost: 1, ..NONE }),
+        one("an outage and a crash", Faults { outages: 1, crashes: 1, ..NONE }),
+        one("cut off", Faults { cuts: 1, lost: 1, ..NONE }).forgiving(),
+        one("cut off, where reuse is detected", Faults { cuts: 1, lost: 1, ..NONE }),
+        one("taken away", Faults { deletions: 1, consents: 1, store: 1, ..NONE }),
+        one("taken away, and a crash", Faults { deletions: 1, consents: 1, crashes: 1, ..NONE }),
+        one("what does not hold", Faults { failures: 2, store: 1, ..NONE }),
+    ]
+}
+
+/// What takes longer.
+fn large() -> Vec<Cluster> {
+    let two = |name, faults| Cluster::new(name, APART, 2, faults);
+    vec![
+        Cluster::new("three processes, twice", &[0, 1, -1], 2, NONE),
+        Cluster::new("three processes and a crash", &[0, 1, -1], 1, Faults { crashes: 1, ..NONE }),
+        Cluster::new("three processes and an answer lost", &[0, 1, -1], 1, Faults { lost: 1, ..NONE }),
+        Cluster::new("three processes and an outage", &[0, 1, -1], 1, Faults { outages: 1, ..NONE }),
+        Cluster::new("three processes and a store that errs", &[0, 1, -1], 1, Faults { store: 1, ..NONE }),
+        two("crashes", Faults { crashes: 2, ..NONE }),
+        two("crashes and answers lost", Faults { crashes: 1, lost: 2, late: 1, ..NONE }),
+        two("a store that errs", Faults { store: 2, ..NONE }),
+        two("a store that errs, and a crash", Faults { store: 2, crashes: 1, ..NONE }),
+        two("an outage and a crash", Faults { outages: 1, crashes: 1, store: 1, ..NONE }),
+        two("outages", Faults { outages: 2, lost: 1, ..NONE }),
+        two("cut off", Faults { cuts: 1, lost: 1, ..NONE }).forgiving(),
+        two("cut off twice", Faults { cuts: 2, lost: 1, ..NONE }),
+        two("taken away", Faults { deletions: 1, consents: 1, crashes: 1, lost: 1, ..NONE }),
+        two("everything once", Faults { crashes: 1, lost: 1, store: 1, outages: 1, ..NONE }),
+    ]
+}
+
+#[test]
+fn every_order_of_events_keeps_every_promise() {
+    let everything = std::env::var("TOWER_OIDC_MODEL").is_ok_and(|which| which == "all");
+    let mut clusters = small();
+    clusters.extend(large().into_iter().filter(|_| everything));
+    let mut unseen: BTreeSet<_> = situations().into_iter().map(|situation| situation.name).collect();
+    for cluster in clusters {
+        let name = cluster.name;
+        let (broken, seen) = explore(cluster);
+        assert_eq!(broken, BTreeSet::new(), "{name}");
+        unseen.retain(|situation| !seen.contains(situation));
+    }
+    assert_eq!(unseen, BTreeSet::new(), "no cluster came to this");
+}

@@ -1,0 +1,791 @@
+//! What is modelled around the protocol: processes that run it, a store, a provider, time, and everything that fails.
+//!
+//! Processes run the very [`Refresher`] of the crate. One tick stands for [`RENEW`]; whatever must happen before time
+//! goes on is said in [`World::is_urgent`]. What takes effect at one moment (a swap, a token request) is one step; what a
+//! process then does with the answer is another, and anything may happen between the two.
+
+use std::time::Duration;
+
+use super::refreshing::{
+    Action, Answer, End, Event, Held, LEASE, Landing, Look, Mark, RENEW, Refresher, Row, State, To, Worth,
+};
+
+/// The longest that a call to the provider takes: ten seconds and a bit.
+const CALL: u8 = 3;
+/// Tokens of one family stand together.
+const FAMILY: u8 = 16;
+
+pub(super) type Version = u8;
+pub(super) type Token = u8;
+
+/// What may still fail, and how often.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Faults {
+    pub(super) crashes: u8,
+    /// Requests to the provider that are lost, or whose answers are.
+    pub(super) lost: u8,
+    /// Requests to the provider that arrive after they were given up.
+    pub(super) late: u8,
+    /// The provider says that it cannot, or its answer does not hold.
+    pub(super) failures: u8,
+    /// Calls to the store that fail, or are reported as failed, or take effect after that.
+    pub(super) store: u8,
+    /// Times in which the store is away for everybody.
+    pub(super) outages: u8,
+    /// Times in which it is away for one process alone.
+    pub(super) cuts: u8,
+    /// The person takes the grant away.
+    pub(super) deletions: u8,
+    /// The person grants anew.
+    pub(super) consents: u8,
+    /// The access token ends (once more).
+    pub(super) expiries: u8,
+}
+
+/// A rule of the protocol that can be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Rule {
+    /// Somebody's lease keeps others away.
+    Lease,
+    /// A lease is renewed.
+    Renewal,
+    /// A lease whose deadline is past is watched before it is stolen.
+    Grace,
+    /// A row is read again after a wait, or when something was lost.
+    ReRead,
+    /// Generations are compared before a grant is ended.
+    Generations,
+    /// A grant is not ended while somebody else holds the lease.
+    OwnLease,
+    /// A token is written before it is used.
+    WriteFirst,
+    /// A write names the version that it replaces.
+    CompareAndSwap,
+}
+
+/// The row of the grant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Kept {
+    pub(super) version: Version,
+    pub(super) generation: u64,
+    pub(super) token: Token,
+    /// Whether its access token has ended.
+    pub(super) stale: bool,
+    /// A tombstone.
+    pub(super) over: bool,
+    pub(super) lease: Option<Lease>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Lease {
+    pub(super) holder: u8,
+    /// Ticks to its deadline by a clock that is right.
+    pub(super) left: i8,
+}
+
+/// Refresh tokens are numbered in the order of their issue; consent begins a family of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Family {
+    pub(super) current: Token,
+    pub(super) alive: bool,
+    /// The person took the grant away.
+    pub(super) deleted: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Replica {
+    /// By how many ticks its clock is ahead.
+    pub(super) skew: i8,
+    /// How many requests are still to come.
+    pub(super) requests: u8,
+    pub(super) flight: Option<Flying>,
+}
+
+/// A process's one flight for the grant.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Flying {
+    pub(super) refresher: Refresher<Version, Token>,
+    /// What is under way, and for how many ticks.
+    pub(super) action: Action<Version>,
+    pub(super) elapsed: u8,
+    /// Ticks since the lease was written.
+    pub(super) unrenewed: u8,
+    pub(super) holder: u8,
+    /// What was read or written last.
+    pub(super) found: Option<Kept>,
+    /// The refresh token that came.
+    pub(super) got: Option<Token>,
+    /// Something failed, and it was told.
+    pub(super) trouble: bool,
+}
+
+/// What must never happen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(super) struct Broken {
+    /// A newer generation was overwritten by an older one.
+    pub(super) overwritten: bool,
+    /// A grant was ended whose refresh token, or its successor in the hands of the lease's holder, is good.
+    pub(super) ended: bool,
+    /// A token was used before it was written.
+    pub(super) unwritten: bool,
+    /// A grant that was taken away came back.
+    pub(super) resurrected: bool,
+    /// Somebody was told what is not so.
+    pub(super) untrue: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct World {
+    pub(super) row: Option<Kept>,
+    pub(super) families: Vec<Family>,
+    pub(super) replicas: Vec<Replica>,
+    /// Writes and token requests that were given up and are still on their way.
+    pub(super) late_swaps: Vec<(Version, Kept)>,
+    pub(super) late_asks: Vec<Token>,
+    pub(super) outage: bool,
+    pub(super) cut: Option<u8>,
+    pub(super) faults: Faults,
+    /// The tokens that were ever in the row.
+    pub(super) written: u64,
+    /// What excuses that a token is spent twice: crashes of who had spent it, answers lost, processes cut off.
+    pub(super) excuses: u8,
+    /// How often a token was spent after it had been rotated, while its family was alive.
+    pub(super) reused: u8,
+    pub(super) broken: Broken,
+}
+
+/// One thing that happens, to a process by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Step {
+    Request(u8),
+    /// What the process has under way is done.
+    Done(u8),
+    /// The row that it waits for has changed.
+    Woken(u8),
+    Renewed(u8),
+    Tick,
+    Expiry,
+    Crash(u8),
+    StoreFails(u8),
+    /// It is done and reported as failed.
+    StoreLies(u8),
+    /// It is reported as failed and done later.
+    StoreLate(u8),
+    LateSwap,
+    RenewalFails(u8),
+    RenewalLies(u8),
+    RequestLost(u8),
+    AnswerLost(u8),
+    RequestLate(u8),
+    LateAsk,
+    ProviderFails(u8),
+    /// What came does not hold, or names somebody else.
+    NotVerified(u8, End),
+    Outage,
+    Cut(u8),
+    StoreBack,
+    Deletion,
+    Consent,
+}
+
+fn ticks(time: Duration) -> u8 {
+    u8::try_from(time.as_secs() / RENEW.as_secs()).unwrap()
+}
+
+impl World {
+    pub(super) fn new(skews: &[i8], requests: u8, faults: Faults) -> Self {
+        let replicas = skews.iter().map(|skew| Replica { skew: *skew, requests, flight: None }).collect();
+        let row = Kept { version: 0, generation: 1, token: 1, stale: true, over: false, lease: None };
+        Self {
+            row: Some(row),
+            families: vec![Family { current: 1, alive: true, deleted: false }],
+            replicas,
+            late_swaps: Vec::new(),
+            late_asks: Vec::new(),
+            outage: false,
+            cut: None,
+            faults,
+            written: 1 << 1,
+            excuses: 0,
+            reused: 0,
+            broken: Broken::default(),
+        }
+    }
+
+    /// Everything that can happen now.
+    pub(super) fn steps(&self, rules: Rules, steps: &mut Vec<Step>) {
+        for r in self.numbers() {
+            self.steps_of(r, rules, steps);
+        }
+        let any = self.flights().next().is_some();
+        if any && !self.is_urgent(rules) {
+            steps.push(Step::Tick);
+        }
+        let faults = &self.faults;
+        let mut may = |possible: bool, step| {
+            if possible {
+                steps.push(step);
+            }
+        };
+        let good = self.row.is_some_and(|row| !row.over);
+        may(faults.expiries > 0 && self.row.is_some_and(|row| !row.stale && !row.over), Step::Expiry);
+        may(!self.late_swaps.is_empty() && !self.outage, Step::LateSwap);
+        may(!self.late_asks.is_empty(), Step::LateAsk);
+        may(faults.outages > 0 && any && !self.outage, Step::Outage);
+        may(self.outage || self.cut.is_some(), Step::StoreBack);
+        may(faults.deletions > 0 && good && any, Step::Deletion);
+        may(faults.consents > 0 && any, Step::Consent);
+    }
+
+    fn steps_of(&self, r: u8, rules: Rules, steps: &mut Vec<Step>) {
+        let replica = self.replica(r);
+        let Some(flight) = &replica.flight else {
+            if replica.requests > 0 {
+                steps.push(Step::Request(r));
+            }
+            return;
+        };
+        let faults = &self.faults;
+        let away = self.is_away(r);
+        let mut may = |possible: bool, step| {
+            if possible {
+                steps.push(step);
+            }
+        };
+        may(faults.crashes > 0, Step::Crash(r));
+        match flight.action {
+            Action::Wait { version, within } => {
+                may(flight.elapsed >= ticks(within), Step::Done(r));
+                may(!away && self.row.map(|row| row.version) != Some(version), Step::Woken(r));
+                may(away, Step::StoreFails(r));
+            }
+            Action::Read | Action::Swap { .. } if away => may(true, Step::StoreFails(r)),
+            Action::Read => {
+                may(true, Step::Done(r));
+                may(faults.store > 0, Step::StoreFails(r));
+            }
+            Action::Swap { .. } => {
+                may(true, Step::Done(r));
+                may(faults.store > 0, Step::StoreFails(r));
+                may(faults.store > 0, Step::StoreLies(r));
+                may(faults.store > 0, Step::StoreLate(r));
+            }
+            Action::Ask => {
+                may(true, Step::Done(r));
+                may(faults.lost > 0, Step::RequestLost(r));
+                may(faults.lost > 0, Step::AnswerLost(r));
+                may(faults.late > 0, Step::RequestLate(r));
+                may(faults.failures > 0, Step::ProviderFails(r));
+            }
+            Action::Ready => {
+                may(true, Step::Done(r));
+                may(faults.failures > 0, Step::ProviderFails(r));
+            }
+            Action::Verify => {
+                may(true, Step::Done(r));
+                may(faults.failures > 0, Step::NotVerified(r, End::Unverified));
+                may(faults.failures > 0, Step::NotVerified(r, End::AnotherOwner));
+            }
+            Action::Pause | Action::Land(_) => may(true, Step::Done(r)),
+        }
+        if self.renewal_is_due(flight, rules) {
+            may(!away, Step::Renewed(r));
+            may(away || faults.store > 0, Step::RenewalFails(r));
+            may(!away && faults.store > 0, Step::RenewalLies(r));
+        }
+        may(faults.cuts > 0 && self.cut.is_none() && !self.outage, Step::Cut(r));
+    }
+
+    fn renewal_is_due(&self, flight: &Flying, rules: Rules) -> bool {
+        matches!(flight.action, Action::Ask | Action::Verify)
+            && flight.unrenewed >= ticks(RENEW)
+            && flight.refresher.renew().is_some()
+            && rules.hold(Rule::Renewal)
+    }
+
+    /// Whether something happens before the next tick: processes are quick, the store answers within a tick or fails,
+    /// and the provider's calls have a deadline.
+    pub(super) fn is_urgent(&self, rules: Rules) -> bool {
+        self.flights().any(|flight| {
+            let limit = match flight.action {
+                Action::Read | Action::Ready | Action::Swap { .. } | Action::Land(_) => 0,
+                Action::Wait { within, .. } => ticks(within),
+                Action::Ask => CALL,
+                // Keys that cannot be read.
+                Action::Verify => rules.slow,
+                Action::Pause => 1,
+            };
+            flight.elapsed >= limit || self.renewal_is_due(flight, rules)
+        })
+    }
+
+    fn numbers(&self) -> std::ops::Range<u8> {
+        0..u8::try_from(self.replicas.len()).unwrap()
+    }
+
+    fn replica(&self, r: u8) -> &Replica {
+        &self.replicas[usize::from(r)]
+    }
+
+    pub(super) fn is_away(&self, r: u8) -> bool {
+        self.outage || self.cut == Some(r)
+    }
+
+    /// The world after this step.
+    pub(super) fn after(&self, step: Step, rules: Rules) -> Self {
+        let mut next = self.clone();
+        next.take(step, rules);
+        next.renumber();
+        next
+    }
+
+    fn take(&mut self, step: Step, rules: Rules) {
+        match step {
+            Step::Request(r) => self.request(r),
+            Step::Done(r) => self.done(r, rules),
+            Step::Woken(r) => self.tell(r, Event::Waited { whole: false }, rules),
+            Step::Renewed(r) => self.renew(r, rules),
+            Step::Tick => self.tick(),
+            Step::Expiry => {
+                self.faults.expiries -= 1;
+                self.row.iter_mut().for_each(|row| row.stale = true);
+            }
+            Step::Crash(r) => self.crash(r),
+            Step::StoreFails(r) => {
+                self.faults.store -= u8::from(!self.is_away(r));
+                self.fails(r, rules);
+            }
+            Step::StoreLies(r) => {
+                self.faults.store -= 1;
+                self.swap(r, rules);
+                self.fails(r, rules);
+            }
+            Step::StoreLate(r) => {
+                self.faults.store -= 1;
+                let swap = self.swapped(r);
+                self.late_swaps.extend(swap);
+                self.fails(r, rules);
+            }
+            Step::LateSwap => {
+                let (expected, kept) = self.late_swaps.remove(0);
+                self.put(expected, kept, None, rules);
+            }
+            Step::RenewalFails(r) | Step::RenewalLies(r) => {
+                self.faults.store -= u8::from(!self.is_away(r));
+                if matches!(step, Step::RenewalLies(_)) {
+                    let (expected, kept) = self.renewal(r);
+                    self.put(expected, kept, Some(r), rules);
+                }
+                let flight = self.flight(r);
+                let again = flight.refresher.renewed(&Event::StoreFailed);
+                assert_eq!(again, None);
+                flight.unrenewed = 0;
+            }
+            Step::RequestLost(r) | Step::AnswerLost(r) | Step::RequestLate(r) => self.lose(step, r, rules),
+            Step::LateAsk => {
+                let token = self.late_asks.remove(0);
+                self.spend(token, rules);
+            }
+            Step::ProviderFails(r) => {
+                let ready = self.flight(r).action == Action::Ready;
+                let event = if ready { Event::Ready(false) } else { Event::Answered(Answer::Failed) };
+                self.provider_fails(r, event, rules);
+            }
+            Step::NotVerified(r, end) => {
+                // What came is thrown away: where the tombstone cannot be written, the old one is spent again.
+                self.excuses += 1;
+                self.provider_fails(r, Event::Verified(Err(end)), rules);
+            }
+            Step::Outage => (self.outage, self.faults.outages) = (true, self.faults.outages - 1),
+            Step::Cut(r) => {
+                (self.cut, self.faults.cuts) = (Some(r), self.faults.cuts - 1);
+                self.excuses += 1;
+            }
+            Step::StoreBack => (self.outage, self.cut) = (false, None),
+            Step::Deletion => {
+                self.faults.deletions -= 1;
+                self.families.iter_mut().for_each(|family| family.deleted = true);
+                self.row = None;
+            }
+            Step::Consent => self.consent(),
+        }
+    }
+
+    /// The flights, by what they do.
+    pub(super) fn flights(&self) -> impl Iterator<Item = &Flying> {
+        self.replicas.iter().filter_map(|replica| replica.flight.as_ref())
+    }
+
+    /// Whether this flight holds the lease...
+    pub(super) fn is_own(&self, flight: &Flying) -> bool {
+        self.row.and_then(|row| row.lease).is_some_and(|lease| lease.holder == flight.holder)
+    }
+
+    /// ...or somebody else.
+    pub(super) fn is_anothers(&self, flight: &Flying) -> bool {
+        self.row.and_then(|row| row.lease).is_some_and(|lease| lease.holder != flight.holder)
+    }
+
+    fn flight(&mut self, r: u8) -> &mut Flying {
+        self.replicas[usize::from(r)].flight.as_mut().expect("a flight")
+    }
+
+    fn request(&mut self, r: u8) {
+        let late = self.late_swaps.iter().map(|(_, kept)| kept);
+        let leases = self.row.iter().chain(late).filter_map(|kept| kept.lease);
+        let flights = self.flights().map(|flight| flight.holder);
+        let taken: Vec<_> = leases.map(|lease| lease.holder).chain(flights).collect();
+        let holder = (0..).find(|holder| !taken.contains(holder)).unwrap();
+        let (refresher, action) = Refresher::start();
+        let replica = &mut self.replicas[usize::from(r)];
+        replica.requests -= 1;
+        replica.flight = Some(Flying {
+            refresher,
+            action,
+            elapsed: 0,
+            unrenewed: 0,
+            holder,
+            found: None,
+            got: None,
+            trouble: false,
+        });
+    }
+
+    /// What it had sent is on its way all the same.
+    fn crash(&mut self, r: u8) {
+        self.faults.crashes -= 1;
+        let flight = self.flight(r).clone();
+        match (flight.action, flight.refresher.spent) {
+            (Action::Swap { .. }, _) => {
+                let swap = self.swapped(r);
+                self.late_swaps.extend(swap);
+            }
+            (Action::Ask, Some(spent)) => self.late_asks.push(spent.refresh_token),
+            _ => {}
+        }
+        self.excuses += u8::from(flight.action == Action::Ask || flight.got.is_some());
+        self.replicas[usize::from(r)].flight = None;
+    }
+
+    fn done(&mut self, r: u8, rules: Rules) {
+        let event = match self.flight(r).action {
+            Action::Read => self.read(r, rules),
+            Action::Wait { .. } => Event::Waited { whole: true },
+            Action::Ready => Event::Ready(true),
+            Action::Swap { .. } => self.swap(r, rules),
+            Action::Ask => {
+                let token = self.flight(r).refresher.spent.expect("the token that is spent").refresh_token;
+                match self.spend(token, rules) {
+                    Some(next) => {
+                        self.flight(r).got = Some(next);
+                        Event::Answered(Answer::Tokens)
+                    }
+                    None => Event::Answered(Answer::InvalidGrant),
+                }
+            }
+            Action::Verify => {
+                if !rules.hold(Rule::WriteFirst) {
+                    self.uses(r);
+                }
+                Event::Verified(Ok(()))
+            }
+            Action::Pause => Event::Paused,
+            Action::Land(_) => unreachable!("it has landed"),
+        };
+        self.tell(r, event, rules);
+    }
+
+    /// What the process finds in the row; a rule that does not hold shows in what it believes to find.
+    fn read(&mut self, r: u8, rules: Rules) -> Event<Version, Token> {
+        let (row, skew) = (self.row, self.replica(r).skew);
+        let flight = self.flight(r);
+        let Some(mut kept) = row else { return Event::Read(None) };
+        let lease = kept.lease.take();
+        let version = kept.version;
+        if let (Some(before), false) = (flight.found, rules.hold(Rule::ReRead)) {
+            kept = Kept { version, ..before };
+        }
+        let mut lease = lease.map(|lease| {
+            let left = u32::try_from(lease.left - skew).unwrap_or(0);
+            Held { mine: lease.holder == flight.holder, left: RENEW * left }
+        });
+        let others = lease.is_some_and(|lease| !lease.mine);
+        let ending = matches!(flight.refresher.state, State::Ending(_));
+        let blind = (ending && !rules.hold(Rule::OwnLease))
+            || !rules.hold(Rule::Lease)
+            || (flight.found.is_some() && !rules.hold(Rule::ReRead));
+        if others && blind {
+            lease = None;
+        }
+        let mut mark = Mark { generation: kept.generation, refresh_token: kept.token };
+        if let (true, false, Some(spent)) = (ending, rules.hold(Rule::Generations), flight.refresher.spent) {
+            mark = spent;
+        }
+        let worth = match kept {
+            Kept { over: true, .. } => Worth::Over,
+            Kept { stale: true, .. } => Worth::Stale,
+            _ => Worth::Good,
+        };
+        flight.found = Some(kept);
+        Event::Read(Some(Row { version, mark, lease, worth }))
+    }
+
+    /// What the process wants the row to be.
+    fn swapped(&mut self, r: u8) -> Option<(Version, Kept)> {
+        let skew = self.replica(r).skew;
+        let flight = self.flight(r);
+        let Action::Swap { expected, to } = flight.action else { return None };
+        let found = Kept { lease: None, ..flight.found.expect("what was read") };
+        let lease = Lease { holder: flight.holder, left: i8::try_from(ticks(LEASE)).unwrap() + skew };
+        let next = match to {
+            To::Leased => Kept { lease: Some(lease), ..found },
+            To::Released => found,
+            To::Refreshed => Kept {
+                generation: found.generation + 1,
+                token: flight.got.expect("a token"),
+                stale: false,
+                ..found
+            },
+            To::Ended(_) => Kept { generation: found.generation + 1, token: 0, over: true, ..found },
+        };
+        Some((expected, next))
+    }
+
+    fn swap(&mut self, r: u8, rules: Rules) -> Event<Version, Token> {
+        let (expected, next) = self.swapped(r).expect("a swap");
+        let swapped = self.put(expected, next, Some(r), rules);
+        if swapped.is_some() {
+            let flight = self.flight(r);
+            (flight.found, flight.unrenewed) = (Some(Kept { lease: None, ..next }), 0);
+        }
+        Event::Swapped(swapped)
+    }
+
+    /// The store's compare-and-swap, and what must never be written.
+    fn put(&mut self, expected: Version, next: Kept, by: Option<u8>, rules: Rules) -> Option<Version> {
+        let matches = self.row.map(|row| row.version) == Some(expected);
+        if !matches && rules.hold(Rule::CompareAndSwap) {
+            return None;
+        }
+        let deleted = |token| self.families[family(token)].deleted;
+        let before = by.and_then(|r| self.replica(r).flight.as_ref()?.found).map_or(next.token, |b| b.token);
+        self.broken.resurrected |= deleted(if next.over { before } else { next.token });
+        if let Some(row) = self.row {
+            let newer = row.generation > next.generation
+                || (row.generation == next.generation && (row.token, row.over) != (next.token, next.over));
+            self.broken.overwritten |= newer;
+            let refused = next.over && !row.over && self.ends_by_refusal(by);
+            self.broken.ended |= refused && self.is_good(&row, by);
+        }
+        let version = self.fresh_version();
+        if !next.over {
+            self.written |= 1 << next.token;
+        }
+        self.row = Some(Kept { version, ..next });
+        Some(version)
+    }
+
+    fn ends_by_refusal(&self, by: Option<u8>) -> bool {
+        by.is_none_or(|r| {
+            let flight = self.replica(r).flight.as_ref();
+            flight.is_some_and(|flight| flight.refresher.state == State::Ending(End::InvalidGrant))
+        })
+    }
+
+    /// Whether the provider would take the row's refresh token, or its holder has the successor.
+    fn is_good(&self, row: &Kept, by: Option<u8>) -> bool {
+        let family = &self.families[family(row.token)];
+        let holder = row.lease.map(|lease| lease.holder);
+        let mut others =
+            self.numbers().filter(|r| Some(*r) != by).filter_map(|r| self.replica(r).flight.as_ref());
+        family.alive
+            && (family.current == row.token
+                || others.any(|flight| Some(flight.holder) == holder && flight.got == Some(family.current)))
+    }
+
+    fn fresh_version(&self) -> Version {
+        let mut highest = 0;
+        let mut copy = self.clone();
+        copy.each_version(&mut |version| highest = highest.max(*version));
+        highest + 1
+    }
+
+    /// The provider: a token that is the newest of its family is rotated; one that was rotated before is reuse.
+    fn spend(&mut self, token: Token, rules: Rules) -> Option<Token> {
+        let family = &mut self.families[family(token)];
+        if !family.alive {
+            return None;
+        }
+        if family.current == token {
+            family.current += 1;
+            return Some(family.current);
+        }
+        self.reused += 1;
+        family.alive = !rules.detection;
+        None
+    }
+
+    fn lose(&mut self, step: Step, r: u8, rules: Rules) {
+        let token = self.flight(r).refresher.spent.expect("the token that is spent").refresh_token;
+        match step {
+            Step::AnswerLost(_) => {
+                self.faults.lost -= 1;
+                self.excuses += 1;
+                self.spend(token, rules);
+            }
+            Step::RequestLate(_) => {
+                self.faults.late -= 1;
+                self.excuses += 1;
+                self.late_asks.push(token);
+            }
+            _ => self.faults.lost -= 1,
+        }
+        self.flight(r).trouble = true;
+        self.tell(r, Event::Answered(Answer::Lost), rules);
+    }
+
+    fn provider_fails(&mut self, r: u8, event: Event<Version, Token>, rules: Rules) {
+        self.faults.failures -= 1;
+        self.flight(r).trouble = true;
+        self.tell(r, event, rules);
+    }
+
+    fn consent(&mut self) {
+        self.faults.consents -= 1;
+        let first = u8::try_from(self.families.len()).unwrap() * FAMILY + 1;
+        self.families.push(Family { current: first, alive: true, deleted: false });
+        let generation = self.row.map_or(1, |row| row.generation + 1);
+        let version = self.fresh_version();
+        let row = Kept { version, generation, token: first, stale: false, over: false, lease: None };
+        self.written |= 1 << first;
+        self.row = Some(row);
+    }
+
+    fn renewal(&mut self, r: u8) -> (Version, Kept) {
+        let action = self.flight(r).refresher.renew().expect("a lease");
+        let doing = std::mem::replace(&mut self.flight(r).action, action);
+        let swap = self.swapped(r).expect("a swap");
+        self.flight(r).action = doing;
+        swap
+    }
+
+    /// The renewal and, where it is lost, the look at why.
+    fn renew(&mut self, r: u8, rules: Rules) {
+        let mut action = self.flight(r).refresher.renew();
+        while let Some(doing) = action {
+            let event = match doing {
+                Action::Swap { .. } => {
+                    let (expected, kept) = self.renewal(r);
+                    Event::Swapped(self.put(expected, kept, Some(r), rules))
+                }
+                _ => self.read(r, rules),
+            };
+            action = self.flight(r).refresher.renewed(&event);
+        }
+        self.flight(r).unrenewed = 0;
+    }
+
+    fn fails(&mut self, r: u8, rules: Rules) {
+        self.flight(r).trouble = true;
+        self.tell(r, Event::StoreFailed, rules);
+    }
+
+    fn tell(&mut self, r: u8, event: Event<Version, Token>, rules: Rules) {
+        let flight = self.flight(r);
+        let mut action = flight.refresher.next(event);
+        if let (Action::Wait { version, .. }, false) = (action, rules.hold(Rule::Grace)) {
+            // As if it had been watched long enough.
+            if flight.refresher.state == (State::Waiting { version, grace: true }) {
+                action = flight.refresher.next(Event::Waited { whole: true });
+            }
+        }
+        (flight.action, flight.elapsed) = (action, 0);
+        if let Action::Land(landing) = action {
+            self.land(r, landing);
+        }
+    }
+
+    fn land(&mut self, r: u8, landing: Landing) {
+        let over = self.row.is_none_or(|row| row.over);
+        let trouble = self.flight(r).trouble;
+        match landing {
+            Landing::Written => self.uses(r),
+            Landing::Found => {}
+            Landing::Gone | Landing::Ended(_) => self.broken.untrue |= !over,
+            Landing::Unavailable => self.broken.untrue |= !trouble,
+        }
+        self.replicas[usize::from(r)].flight = None;
+    }
+
+    /// Somebody gets what came.
+    fn uses(&mut self, r: u8) {
+        let got = self.flight(r).got;
+        self.broken.unwritten |= got.is_none_or(|token| self.written & 1 << token == 0);
+    }
+
+    fn tick(&mut self) {
+        // Past every clock's deadline, how long ago no longer matters.
+        let floor = self.replicas.iter().map(|replica| replica.skew).min().unwrap_or(0).min(0);
+        let late = self.late_swaps.iter_mut().map(|(_, kept)| kept);
+        for lease in self.row.iter_mut().chain(late).filter_map(|kept| kept.lease.as_mut()) {
+            lease.left = (lease.left - 1).max(floor);
+        }
+        for flight in self.replicas.iter_mut().filter_map(|replica| replica.flight.as_mut()) {
+            flight.elapsed += 1;
+            if matches!(flight.action, Action::Ask | Action::Verify) {
+                flight.unrenewed += 1;
+            }
+        }
+    }
+
+    /// Versions matter only by whether they are the same: worlds that differ in nothing else are one.
+    fn renumber(&mut self) {
+        let mut versions = Vec::new();
+        self.each_version(&mut |version| versions.push(*version));
+        versions.sort_unstable();
+        versions.dedup();
+        self.each_version(&mut |version| {
+            *version = u8::try_from(versions.binary_search(version).unwrap()).unwrap();
+        });
+    }
+
+    fn each_version(&mut self, f: &mut impl FnMut(&mut Version)) {
+        self.row.iter_mut().for_each(|row| f(&mut row.version));
+        for (expected, kept) in &mut self.late_swaps {
+            f(expected);
+            kept.version = 0;
+        }
+        for flight in self.replicas.iter_mut().filter_map(|replica| replica.flight.as_mut()) {
+            flight.found.iter_mut().for_each(|found| found.version = 0);
+            flight.refresher.version.iter_mut().for_each(&mut *f);
+            match &mut flight.refresher.state {
+                State::Reading(Look::Watched(version)) | State::Waiting { version, .. } => f(version),
+                _ => {}
+            }
+            match &mut flight.action {
+                Action::Wait { version, .. } | Action::Swap { expected: version, .. } => f(version),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn family(token: Token) -> usize {
+    usize::from(token / FAMILY)
+}
+
+/// How this world works.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    pub(super) without: Option<Rule>,
+    /// Whether the provider ends a family whose token is spent again.
+    pub(super) detection: bool,
+    /// The most ticks that a verification takes.
+    pub(super) slow: u8,
+}
+
+impl Rules {
+    fn hold(self, rule: Rule) -> bool {
+        self.without != Some(rule)
+    }
+}

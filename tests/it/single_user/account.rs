@@ -1,0 +1,211 @@
+//! Where the account's tokens come from, and how they stay fresh for everybody.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use tower_oidc::store::MemoryStore;
+use tower_oidc::{Account, AccountState, EventCode};
+
+use super::app::{CAL, Durable, login_status, reads_as, refresh_token_of, script, start, state};
+use crate::support::app::{API, APP, OP, World};
+use crate::support::fault::{Fault, Gate};
+use crate::support::provider::{CLIENT_ID, Endpoint};
+
+#[tokio::test]
+async fn scenario_41_a_configured_token_serves_everybody_and_comes_back_after_a_restart() {
+    let world = World::new();
+    world.op.user("robot", |_| {});
+    world.op.set(|settings| settings.rotate_refresh_tokens = false);
+    let token = refresh_token_of(&world, "robot").await;
+    let account = || Account::refresh_token(token.as_str());
+    start(&world, account(), MemoryStore::new(), |config| config);
+    assert_eq!(reads_as(&world.browser()).await, "robot", "anonymous");
+    let bob = world.signed_in("bob").await;
+    assert_eq!(world.who(&bob).await, "b1", "he is himself");
+    assert_eq!(reads_as(&bob).await, "robot", "and uses the account all the same");
+    assert_eq!(world.op.refreshes().len(), 1);
+    let app = start(&world, account(), MemoryStore::new(), |config| config);
+    assert_eq!(reads_as(&world.browser()).await, "robot", "after a restart");
+    assert_eq!(world.op.refreshes().len(), 2, "from the configuration again");
+    assert_eq!(state(&app).await, AccountState::Connected);
+    assert!(!app.events.has(EventCode::NeedsOperator));
+}
+
+/// The same for what the application is by itself: its own scopes, and nothing that concerns a person.
+#[tokio::test]
+async fn scenario_41_client_credentials_serve_everybody() {
+    let world = World::new();
+    world.op.edit_tokens(|tokens| {
+        // Against RFC 6749 section 4.4.3, which says that it should not come.
+        tokens.insert("refresh_token".into(), "rt-that-nobody-wants".into());
+    });
+    let app = start(&world, Account::client_credentials(), MemoryStore::new(), |config| config);
+    let browser = world.browser();
+    assert_eq!(reads_as(&browser).await, CLIENT_ID);
+    let asked = world.op.token_requests().pop().expect("a request").params;
+    assert_eq!(
+        (asked.get("grant_type"), asked.get("scope")),
+        (Some("client_credentials"), Some("mail.read"))
+    );
+    let status = script(&browser, &format!("{APP}/status")).await.json();
+    assert_eq!((&status["state"], &status["scopes"][0]), (&"connected".into(), &"mail.read".into()));
+    world.clock.advance(Duration::from_secs(3700));
+    assert_eq!(reads_as(&browser).await, CLIENT_ID);
+    let kinds: Vec<_> = world.op.token_requests().into_iter().map(|one| one.grant_type).collect();
+    assert_eq!(kinds, ["client_credentials", "client_credentials"], "it is never refreshed");
+    // An API that refuses a token gets another one, once.
+    world.api.refuse("/cal/", 1, "Bearer error=\"invalid_token\"");
+    assert_eq!(reads_as(&browser).await, CLIENT_ID);
+    assert_eq!(world.op.token_requests().len(), 3);
+    assert_eq!(login_status(&app).await.expires_at.map(|at| at.as_secs()), Some(world.clock.now() + 3600));
+}
+
+/// Fifty first visitors are one token request, and so are fifty at the moment of expiry. While a token is good, nobody
+/// waits for the provider.
+#[tokio::test]
+async fn one_flight_for_the_whole_application() {
+    let world = World::new();
+    start(&world, Account::client_credentials(), MemoryStore::new(), |config| config);
+    let everybody = async || {
+        let visitors: Vec<_> = (0..50).map(|_| world.browser()).collect();
+        for owner in join_all(visitors.iter().map(reads_as)).await {
+            assert_eq!(owner, CLIENT_ID);
+        }
+        world.op.token_requests().len()
+    };
+    assert_eq!(everybody().await, 1, "the first");
+    world.clock.advance(Duration::from_secs(3700));
+    assert_eq!(everybody().await, 2, "all at the expiry");
+    // In the last tenth of its life, with a provider that does not answer.
+    world.clock.advance(Duration::from_secs(3580));
+    let gate = Gate::new();
+    world.net.fault(OP, "/token", Fault::GateAnswer(gate.clone()));
+    assert_eq!(tokio::time::timeout(Duration::from_secs(5), everybody()).await.expect("nobody waits"), 3);
+    gate.wait_for_arrivals(1).await;
+    gate.open();
+}
+
+#[tokio::test]
+async fn a_rotating_provider_and_a_durable_store_outlive_restarts() {
+    let world = World::new();
+    world.op.user("robot", |_| {});
+    let token = refresh_token_of(&world, "robot").await;
+    let store = Durable(MemoryStore::new());
+    for restart in 0..3 {
+        let app = start(&world, Account::refresh_token(token.as_str()), store.clone(), |config| config);
+        assert_eq!(reads_as(&world.browser()).await, "robot", "after {restart} restarts");
+        assert_eq!(state(&app).await, AccountState::Connected);
+        assert!(!app.events.has(EventCode::NeedsOperator));
+        world.clock.advance(Duration::from_secs(3700));
+    }
+    let spent: Vec<_> = world.op.refreshes().into_iter().map(|one| one.refresh_token.unwrap()).collect();
+    assert_eq!((spent.len(), &spent[0]), (3, &token), "the configured one once, then what came for it");
+    assert_eq!(world.op.reuse_detected(), 0);
+}
+
+/// DESIGN's "without one the first rotation raises `NeedsOperator` and says why".
+#[tokio::test]
+async fn a_rotation_without_a_durable_store_says_that_the_next_start_fails() {
+    let world = World::new();
+    world.op.user("robot", |_| {});
+    let token = refresh_token_of(&world, "robot").await;
+    let app = start(&world, Account::refresh_token(token.as_str()), MemoryStore::new(), |config| config);
+    for _ in 0..2 {
+        assert_eq!(reads_as(&world.browser()).await, "robot", "until it ends, it works");
+        world.clock.advance(Duration::from_secs(3700));
+    }
+    assert_eq!(app.events.count(EventCode::NeedsOperator), 1, "at the first rotation only");
+    let status = login_status(&app).await;
+    assert_eq!(status.state, AccountState::NeedsOperator);
+    assert!(status.why.unwrap().contains("durable store"));
+
+    let app = start(&world, Account::refresh_token(token.as_str()), MemoryStore::new(), |config| config);
+    assert_eq!(reads_as(&world.browser()).await, "needs_operator");
+    assert!(login_status(&app).await.why.unwrap().contains("ACCOUNT_REFRESH_TOKEN"));
+}
+
+/// The same configured token never comes over a rotated one; another one replaces a dead grant.
+#[tokio::test]
+async fn another_configured_token_replaces_a_dead_grant() {
+    let world = World::new();
+    for name in ["robot", "droid"] {
+        world.op.user(name, |_| {});
+    }
+    let (first, second) = (refresh_token_of(&world, "robot").await, refresh_token_of(&world, "droid").await);
+    let store = Durable(MemoryStore::new());
+    start(&world, Account::refresh_token(first.as_str()), store.clone(), |config| config);
+    assert_eq!(reads_as(&world.browser()).await, "robot");
+    world.op.answer_error(Endpoint::Refresh, 400, "invalid_grant");
+    world.clock.advance(Duration::from_secs(3700));
+    assert_eq!(reads_as(&world.browser()).await, "needs_operator");
+    let asked = world.op.refreshes().len();
+    for _ in 0..3 {
+        start(&world, Account::refresh_token(first.as_str()), store.clone(), |config| config);
+        assert_eq!(reads_as(&world.browser()).await, "needs_operator");
+    }
+    assert_eq!(world.op.refreshes().len(), asked, "what is dead is not tried again and again");
+    world.op.honest();
+    start(&world, Account::refresh_token(second.as_str()), store.clone(), |config| config);
+    assert_eq!(reads_as(&world.browser()).await, "droid");
+}
+
+/// Whoever the first refresh names stays the one: nobody else's tokens are used for everybody.
+#[tokio::test]
+async fn the_account_never_becomes_somebody_else() {
+    let world = World::new();
+    world.op.user("robot", |_| {});
+    let token = refresh_token_of(&world, "robot").await;
+    let store = Durable(MemoryStore::new());
+    let app = start(&world, Account::refresh_token(token.as_str()), store, |config| config);
+    assert_eq!(reads_as(&world.browser()).await, "robot");
+    assert_eq!(login_status(&app).await.subject.as_deref(), Some("r1"));
+    world.op.edit_refreshed_id_token(|draft| draft.claim("sub", "m1"));
+    world.clock.advance(Duration::from_secs(3700));
+    world.api.forget();
+    assert_eq!(reads_as(&world.browser()).await, "needs_operator");
+    assert!(app.events.has(EventCode::RefreshAnotherOwner));
+    assert!(world.api.requests().is_empty());
+    assert_eq!(state(&app).await, AccountState::NeedsOperator);
+}
+
+/// A provider that is away passes, and is told from one that refuses: neither sends a visitor anywhere.
+#[tokio::test]
+async fn refusals_are_the_operators_and_outages_are_nobodys() {
+    let world = World::new();
+    let app = start(&world, Account::client_credentials(), MemoryStore::new(), |config| config);
+    world.op.answer_error(Endpoint::Token, 401, "invalid_client");
+    assert_eq!(reads_as(&world.browser()).await, "needs_operator");
+    let status = login_status(&app).await;
+    assert_ne!(status.state, AccountState::Connected, "{status:?}");
+    world.op.answer(Endpoint::Token, 503, "text/plain", "");
+    world.clock.advance(Duration::from_secs(5));
+    let page = script(&world.browser(), CAL).await;
+    assert_eq!((page.status.as_u16(), page.json()["code"].as_str()), (503, Some("unavailable")));
+    assert!(page.headers.contains_key("retry-after"));
+    assert_eq!(state(&app).await, AccountState::Unavailable);
+    world.op.honest();
+    world.clock.advance(Duration::from_secs(5));
+    assert_eq!(reads_as(&world.browser()).await, CLIENT_ID, "nothing has to be restarted for it");
+    assert_eq!(state(&app).await, AccountState::Connected);
+}
+
+/// What was not granted is asked of no visitor.
+#[tokio::test]
+async fn a_missing_scope_sends_no_visitor_to_consent() {
+    let world = World::new();
+    start(&world, Account::client_credentials(), MemoryStore::new(), |config| config);
+    let browser = world.browser();
+    assert_eq!(reads_as(&browser).await, CLIENT_ID);
+    assert_eq!(script(&browser, &format!("{APP}/need?s=mail.read")).await.text(), "granted", "the control");
+    let page = browser.navigate(&format!("{APP}/need?s=mail.send")).await;
+    assert_eq!(page.status, 503);
+    assert!(page.chain.iter().all(|hop| hop.status != 303), "it is sent nowhere");
+    assert!(page.links().is_empty() && page.text().contains("operator"), "{}", page.text());
+    let page = script(&browser, &format!("{APP}/need?s=mail.send")).await.json();
+    assert_eq!((&page["code"], page.get("connect_url")), (&"needs_operator".into(), None));
+    assert_eq!(page.get("detail"), None, "what concerns the operator is not for visitors");
+    // Nor does an API that wants it.
+    world.api.refuse_always("/cal/", "Bearer error=\"invalid_token\"");
+    assert_eq!(reads_as(&browser).await, "needs_operator");
+    assert!(world.api.requests().iter().all(|seen| seen.path_and_query.starts_with("/cal/")), "{API}");
+}

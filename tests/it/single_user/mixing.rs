@@ -1,0 +1,84 @@
+//! Scenario 43: what is the account's is never a person's, and the reverse, in the same store and with rows moved.
+
+use tower_oidc::store::MemoryStore;
+use tower_oidc::{Account, EventCode, OidcLayer};
+
+use super::app::{Durable, configured, reads_as, start};
+use super::operator::connect_as;
+use crate::support::app::{APP, Events, World, routes, session_of};
+use crate::support::store::WatchedStore;
+
+type Rows = Durable<WatchedStore>;
+
+/// The same store with everybody's own tokens.
+fn start_per_user(world: &World, store: Rows) -> Events {
+    let events = Events::default();
+    let layer = OidcLayer::per_user(configured(world).on_event(events.hook()), store);
+    world.net.serve_service(APP, layer.unwrap_or_else(|error| panic!("{error}")).layer(routes()));
+    events
+}
+
+#[tokio::test]
+async fn scenario_43_modes_on_one_store_never_mix() {
+    let world = World::new();
+    world.op.user("robot", |_| {});
+    let store = Durable(WatchedStore::new(MemoryStore::new()));
+    start_per_user(&world, store.clone());
+    let (alice, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
+    assert_eq!((reads_as(&alice).await, reads_as(&bob).await), ("alice".into(), "bob".into()));
+    start(&world, Account::operator(), store.clone(), |config| config);
+    for browser in [&world.browser(), &alice, &bob] {
+        assert_eq!(reads_as(browser).await, "needs_operator", "people's grants are not the account's");
+    }
+    connect_as(&world, &alice, "robot").await;
+    for browser in [&world.browser(), &alice, &bob] {
+        assert_eq!(reads_as(browser).await, "robot");
+    }
+    start_per_user(&world, store.clone());
+    assert_eq!(reads_as(&world.browser()).await, "unauthenticated");
+    assert_eq!((reads_as(&alice).await, reads_as(&bob).await), ("alice".into(), "bob".into()));
+    // Another account of the same store is another one too.
+    start(&world, Account::operator().named("other"), store, |config| config);
+    assert_eq!(reads_as(&world.browser()).await, "needs_operator");
+}
+
+/// Every row over every other: nothing opens but in its own place.
+#[tokio::test]
+async fn scenario_43_moved_rows_are_nobodys() {
+    let world = World::new();
+    world.op.user("robot", |_| {});
+    let store = WatchedStore::new(MemoryStore::new());
+    start_per_user(&world, Durable(store.clone()));
+    let alice = world.signed_in("alice").await;
+    start(&world, Account::operator(), Durable(store.clone()), |config| config);
+    connect_as(&world, &alice, "robot").await;
+    let session = session_of(&alice);
+    let rows = store.dump().await;
+    let mut tampered = 0;
+    for (at, (_, from)) in rows.iter().enumerate() {
+        for (to, (key, _)) in rows.iter().enumerate() {
+            let copy = WatchedStore::new(MemoryStore::new());
+            for (key, stored) in &rows {
+                copy.plant(*key, stored.record.clone()).await;
+            }
+            copy.plant(*key, from.record.clone()).await;
+            let events = start_per_user(&world, Durable(copy.clone()));
+            let cookie = format!("__Host-tower-oidc-session={session}");
+            let token = world.with_cookie("/tok", cookie.as_bytes()).await;
+            let owner = world.op.owner_of(std::str::from_utf8(token.body()).unwrap());
+            assert!(matches!(owner.as_deref(), None | Some("alice")), "{at} over {to}: {owner:?}");
+            assert!(at != to || owner.is_some(), "the control: each in its place");
+            tampered += usize::from(events.has(EventCode::Tampered));
+
+            let app = start(&world, Account::operator(), Durable(copy), |config| config);
+            let owner = reads_as(&world.browser()).await;
+            assert!(
+                matches!(owner.as_str(), "robot" | "needs_operator" | "unavailable"),
+                "{at} over {to}: {owner}"
+            );
+            assert!(at != to || owner == "robot", "the control: each in its place");
+            tampered += usize::from(app.events.has(EventCode::Tampered));
+        }
+    }
+    assert!(tampered > rows.len(), "and it is told");
+}

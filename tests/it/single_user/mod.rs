@@ -1,0 +1,8 @@
+//! One account's tokens for everybody: where they come from, who may change that, and whose they never are.
+
+mod account;
+mod app;
+mod browser;
+mod configuration;
+mod mixing;
+mod operator;

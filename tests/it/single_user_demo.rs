@@ -1,0 +1,148 @@
+//! The demo with one account for everybody, as a process: at a certified provider and at its own.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::support::http::{Client, Page};
+use crate::support::process::{Demo, RealProvider, app_url, demo_refuses, eventually, free_port};
+
+/// A provider, and the demo with its API `/cal/`. `None`: the test is skipped.
+async fn start(
+    client: &str,
+    provider: &[(&str, &str)],
+    demo: &[(&str, &str)],
+) -> Option<(RealProvider, Demo)> {
+    let port = free_port();
+    let provider = RealProvider::start(&app_url(port), provider).await?;
+    let demo = demo_at(port, &provider, client, demo).await;
+    Some((provider, demo))
+}
+
+async fn demo_at(port: u16, provider: &RealProvider, client: &str, env: &[(&str, &str)]) -> Demo {
+    let (secret, api) = (format!("{client} secret"), format!("{}/cal/", provider.issuer));
+    let common = [
+        ("MODE", "single-user"),
+        ("OIDC_ISSUER", provider.issuer.as_str()),
+        ("OIDC_CLIENT_ID", client),
+        ("OIDC_CLIENT_SECRET", &secret),
+        ("API_URL", &api),
+        ("ADMINS", "alice@example.test"),
+    ];
+    Demo::start_at(port, &[&common, env].concat()).await
+}
+
+async fn sign_in(client: &mut Client, demo: &Demo, user: &str) {
+    let form = client.visit(&demo.at("/auth/login?return_to=/who")).await;
+    let page = client.submit(&form, &[("user", user)]).await;
+    assert_eq!(page.json()["sub"], user, "{page:?}");
+}
+
+/// Whose data `/api` gets for this browser, or the problem's code.
+async fn reads_as(client: &mut Client, demo: &Demo) -> Value {
+    let page = client.get(&demo.at("/api")).await;
+    let answer = page.json();
+    if page.status == 200 { answer["user"].clone() } else { answer["code"].clone() }
+}
+
+/// An admin connects the account by the link on the home page, and signs in at the provider as this user.
+async fn connect_as(admin: &mut Client, demo: &Demo, user: &str) -> Page {
+    let home = admin.visit(&demo.at("/")).await;
+    let asks = admin.click(home.link("/auth/connect")).await;
+    let form = admin.submit(&asks, &[]).await;
+    admin.submit(&form, &[("user", user)]).await
+}
+
+#[tokio::test]
+async fn scenario_41_client_credentials_at_a_certified_provider() {
+    let Some((provider, demo)) = start("robot", &[("TOKEN_SECONDS", "2")], &[]).await else { return };
+    let mut anonymous = Client::new();
+    eventually("the token was fetched again", Duration::from_secs(20), async || {
+        assert_eq!(reads_as(&mut anonymous, &demo).await, "robot");
+        let grants = provider.events("grant.success").await;
+        assert!(grants.iter().all(|grant| grant["grant_type"] == "client_credentials"), "{grants:?}");
+        (grants.len() >= 3).then_some(())
+    })
+    .await;
+    let mut bob = Client::new();
+    sign_in(&mut bob, &demo, "bob").await;
+    assert_eq!(reads_as(&mut bob, &demo).await, "robot");
+    assert_eq!(provider.complaints().await, [] as [Value; 0]);
+}
+
+#[tokio::test]
+async fn scenario_42_an_operator_connects_at_a_certified_provider() {
+    let env = [("ACCOUNT", "operator")];
+    let Some((provider, demo)) = start("web", &[("TOKEN_SECONDS", "2"), ("GRANTS", "separate")], &env).await
+    else {
+        return;
+    };
+    let mut anonymous = Client::new();
+    assert_eq!(reads_as(&mut anonymous, &demo).await, "needs_operator");
+    let (mut alice, mut bob) = (Client::new(), Client::new());
+    sign_in(&mut alice, &demo, "alice").await;
+    sign_in(&mut bob, &demo, "bob").await;
+    assert_eq!(bob.get(&demo.at("/auth/connect?connection=login&return_to=/")).await.status, 403);
+    let page = connect_as(&mut alice, &demo, "office").await;
+    assert_eq!(page.url.path(), "/", "{page:?}");
+    assert!(page.body.contains("The account for everybody is connected"), "{}", page.body);
+    eventually("it was refreshed", Duration::from_secs(20), async || {
+        for browser in [&mut anonymous, &mut alice, &mut bob] {
+            assert_eq!(reads_as(browser, &demo).await, "office");
+        }
+        let grants = provider.events("grant.success").await;
+        let refreshes = grants.iter().filter(|grant| grant["grant_type"] == "refresh_token");
+        (refreshes.count() >= 2).then_some(())
+    })
+    .await;
+    assert_eq!(provider.complaints().await, [] as [Value; 0]);
+}
+
+/// With the provider that it brings: an API of the test sees one token, whoever asks.
+#[tokio::test]
+async fn scenario_41_the_demo_alone() {
+    use std::sync::{Arc, Mutex};
+
+    use axum::http::HeaderMap;
+    use axum::routing::get;
+    use axum::{Json, Router};
+
+    let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+    let api = {
+        let seen = seen.clone();
+        get(move |headers: HeaderMap| async move {
+            let token = headers["authorization"].to_str().unwrap().to_owned();
+            seen.lock().unwrap().push(token);
+            Json(json!({ "user": "whoever shows it" }))
+        })
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/data", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, Router::new().route("/data", api)).await });
+    let demo = Demo::start(&[("MODE", "single-user"), ("API_URL", &url)]).await;
+    let mut ann = Client::new();
+    let form = ann.visit(&demo.at("/auth/login?return_to=/who")).await;
+    let who = ann.submit(&form, &[("email", "ann@example.test")]).await.json();
+    assert_eq!(who["email"], "ann@example.test");
+    for client in [&mut Client::new(), &mut ann, &mut Client::new()] {
+        assert_eq!(reads_as(client, &demo).await, "whoever shows it");
+    }
+    let seen = seen.lock().unwrap().clone();
+    assert!(seen.len() == 3 && seen.iter().all(|token| *token == seen[0] && token.starts_with("Bearer ")));
+    assert!(!demo.output().contains(seen[0].trim_start_matches("Bearer ")));
+}
+
+#[tokio::test]
+async fn scenario_48_the_demo_says_what_is_missing() {
+    let issuer = ("OIDC_ISSUER", "https://op.example.test");
+    let web = [("MODE", "single-user"), issuer, ("OIDC_CLIENT_ID", "web")];
+    for (env, named) in [
+        (&[][..], "OIDC_CLIENT_SECRET"),
+        (&[("ACCOUNT", "operator"), ("OIDC_CLIENT_SECRET", "s")], "ADMINS"),
+        (&[("ACCOUNT", "refresh-token"), ("OIDC_CLIENT_SECRET", "s")], "ACCOUNT_REFRESH_TOKEN"),
+        (&[("ACCOUNT", "robot")], "ACCOUNT is"),
+    ] {
+        let says = demo_refuses(&[&web, env].concat()).await;
+        assert!(says.contains(named), "{named}: {says}");
+    }
+}
