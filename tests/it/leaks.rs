@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{Request, Uri};
 use http_body_util::BodyExt;
 use tokio::net::TcpListener;
@@ -81,11 +83,11 @@ impl MakeWriter<'_> for Log {
 
 /// What must appear nowhere.
 #[derive(Default)]
-struct Secrets(BTreeSet<String>);
+pub(crate) struct Secrets(BTreeSet<String>, BTreeSet<Vec<u8>>);
 
 impl Secrets {
     /// From everything that was said on the network, and from what the provider knows.
-    fn of(net: &Net, op: &LyingProvider) -> Self {
+    pub(crate) fn of(net: &Net, op: &LyingProvider) -> Self {
         let mut secrets: BTreeSet<String> = op.secrets().into_iter().collect();
         secrets.extend([CLIENT_SECRET, SEALING].map(str::to_owned));
         for request in op.token_requests() {
@@ -105,10 +107,35 @@ impl Secrets {
             }
         }
         secrets.retain(|secret| secret.len() > 8);
-        Self(secrets)
+        Self(secrets, BTreeSet::new())
     }
 
     /// A part of a secret counts too: the last half is what nobody else has.
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    pub(crate) fn add<const N: usize>(&mut self, more: [&str; N]) {
+        self.0.extend(more.map(str::to_owned));
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.len() + self.1.len()
+    }
+
+    /// Adds what those that are base64url stand for: a database may keep bytes.
+    pub(crate) fn decode(&mut self) {
+        let decoded = self.0.iter().filter_map(|secret| URL_SAFE_NO_PAD.decode(secret).ok());
+        // Lines are searched for.
+        self.1 = decoded.filter(|bytes| bytes.len() > 8 && !bytes.contains(&b'\n')).collect();
+    }
+
+    /// One a line.
+    pub(crate) fn lines(&self) -> Vec<u8> {
+        let texts = self.0.iter().map(String::as_bytes).chain(self.1.iter().map(Vec::as_slice));
+        texts.flat_map(|text| [text, b"\n"].concat()).collect()
+    }
+
     fn assert_absent(&self, what: &str, text: &str) {
         assert!(self.0.len() > 10, "there is something to look for");
         for secret in &self.0 {
@@ -123,7 +150,7 @@ impl Secrets {
 }
 
 /// Logins, refreshes and logouts, and each of them failing in several ways.
-async fn a_busy_day(world: &World) {
+pub(crate) async fn a_busy_day(world: &World) {
     world.net.fault(OP, "", Fault::Status(500));
     assert_eq!(world.browser().navigate(&format!("{APP}/auth/login")).await.status, 503);
     world.net.heal(OP);
@@ -235,22 +262,6 @@ async fn scenario_60_the_two_addresses_that_carry_something() {
     }
 }
 
-/// Serves a part of the test's network on a real socket; the network hears of it as `origin`.
-async fn on_a_socket(net: &Net, listener: TcpListener, origin: String) {
-    let net = net.clone();
-    let app = Router::new().fallback(move |request: Request<axum::body::Body>| {
-        let (net, origin) = (net.clone(), origin.clone());
-        async move {
-            let (mut parts, body) = request.into_parts();
-            parts.uri = format!("{origin}{}", parts.uri).parse::<Uri>().unwrap();
-            let body = body.collect().await.unwrap().to_bytes();
-            let answer = net.call(Caller::Browser, Request::from_parts(parts, body)).await.unwrap();
-            answer.map(axum::body::Body::from)
-        }
-    });
-    tokio::spawn(async move { axum::serve(listener, app).await });
-}
-
 /// Scenario 60 over sockets: hyper's, tokio's and axum's own TRACE.
 #[tokio::test]
 async fn scenario_60_nothing_leaks_from_what_is_below() {
@@ -265,8 +276,8 @@ async fn scenario_60_nothing_leaks_from_what_is_below() {
         (listen().await, listen().await, listen().await);
     let op = LyingProvider::start(&net, &op_at, &clock);
     let api = ResourceServer::start(&net, &api_at, op.resource_owners());
-    on_a_socket(&net, op_socket, op_at.clone()).await;
-    on_a_socket(&net, api_socket, api_at.clone()).await;
+    net.on_a_socket(op_socket, op_at.clone());
+    net.on_a_socket(api_socket, api_at.clone());
     let (millis, events) = (clock.millis_fn(), Events::default());
     let mut config = Config::new(&app_at, &op_at, CLIENT_ID, CLIENT_SECRET)
         .resource(Resource::new("cal", format!("{api_at}/cal/")))

@@ -85,12 +85,17 @@ impl World {
     }
 
     pub fn with(edit: impl FnOnce(Config) -> Config) -> Self {
+        Self::on(TestStore::new(), edit)
+    }
+
+    /// Over this store.
+    pub fn on(store: TestStore, edit: impl FnOnce(Config) -> Config) -> Self {
         let net = Net::new();
         let clock = TestClock::new();
         let op = LyingProvider::start(&net, OP, &clock);
         let api = ResourceServer::start(&net, API, op.resource_owners());
         let evil = ResourceServer::start(&net, EVIL, op.resource_owners());
-        let app = App::start(&net, &clock, TestStore::new(), edit);
+        let app = App::start(&net, &clock, store, edit);
         Self { net, clock, op, api, evil, app }
     }
 

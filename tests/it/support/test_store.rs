@@ -1,5 +1,6 @@
 //! The store of a world: in memory, or in the database that `TOWER_OIDC_TEST_STORE` names.
 
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,10 +38,29 @@ enum Rows {
 
 #[derive(Clone)]
 struct Remote {
-    store: Arc<dyn Store>,
+    store: Handle,
     /// Every row that was ever written.
     written: Arc<Mutex<BTreeSet<Key>>>,
     database: Arc<Database>,
+}
+
+/// What a test has opened is closed when its thread ends: worlds hold themselves in circles, and databases have only
+/// so many connections.
+type Handle = Arc<Mutex<Option<Arc<dyn Store>>>>;
+
+thread_local! {
+    static OPENED: RefCell<Opened> = RefCell::default();
+}
+
+#[derive(Default)]
+struct Opened(Vec<Handle>);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        for handle in &self.0 {
+            lock(handle).take();
+        }
+    }
 }
 
 impl TestStore {
@@ -52,13 +72,34 @@ impl TestStore {
             Ok("redis") => Kind::Redis,
             Ok(other) => panic!("TOWER_OIDC_TEST_STORE={other}: memory, sqlite, postgres or redis"),
         };
-        let database = kind.database().unwrap_or_else(|| panic!("{kind:?} is not installed"));
+        Self::on(kind.database().unwrap_or_else(|| panic!("{kind:?} is not installed")))
+    }
+
+    /// One in this database.
+    pub fn on(database: Database) -> Self {
+        Self::opened(Arc::new(database), Arc::default())
+    }
+
+    /// The same rows, as a process sees them that was started now.
+    pub fn reopened(&self) -> Self {
+        match &self.rows {
+            Rows::Memory(_) => panic!("a process's memory ends with it"),
+            Rows::Database(remote) => Self::opened(Arc::clone(&remote.database), Arc::clone(&remote.written)),
+        }
+    }
+
+    pub fn database(&self) -> Arc<Database> {
+        match &self.rows {
+            Rows::Memory(_) => panic!("memory is no database"),
+            Rows::Database(remote) => Arc::clone(&remote.database),
+        }
+    }
+
+    fn opened(database: Arc<Database>, written: Arc<Mutex<BTreeSet<Key>>>) -> Self {
         let _guard = runtime().enter();
-        Self::of(Rows::Database(Remote {
-            store: database.open(),
-            written: Arc::default(),
-            database: Arc::new(database),
-        }))
+        let store: Handle = Arc::new(Mutex::new(Some(database.open())));
+        OPENED.with_borrow_mut(|opened| opened.0.push(Arc::clone(&store)));
+        Self::of(Rows::Database(Remote { store, written, database }))
     }
 
     fn of(rows: Rows) -> Self {
@@ -70,12 +111,19 @@ impl TestStore {
         self.waits.load(Ordering::SeqCst)
     }
 
+    /// Returns when whoever listens has been told of everything that was written until now.
+    pub async fn told(&self) {
+        if let Rows::Database(remote) = &self.rows {
+            remote.call(|store| async move { told(&*store).await }).await.expect("the database answers");
+        }
+    }
+
     /// How many rows there are.
     pub fn len(&self) -> u64 {
         match &self.rows {
             Rows::Memory(store) => store.len(),
             Rows::Database(remote) => {
-                let (store, keys) = (Arc::clone(&remote.store), lock(&remote.written).clone());
+                let (store, keys) = (remote.open(), lock(&remote.written).clone());
                 outside(async move {
                     let mut count = 0;
                     for key in keys {
@@ -114,6 +162,10 @@ impl fmt::Debug for TestStore {
 }
 
 impl Remote {
+    fn open(&self) -> Arc<dyn Store> {
+        lock(&self.store).clone().expect("the test is under way")
+    }
+
     /// A paused clock does not go on by itself while a blocking task runs.
     async fn call<T, F>(
         &self,
@@ -123,9 +175,9 @@ impl Remote {
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>>,
     {
-        let store = Arc::clone(&self.store);
+        let Some(store) = lock(&self.store).clone() else { return Err(over()) };
         let called = tokio::task::spawn_blocking(move || runtime().block_on(work(store))).await;
-        called.unwrap_or_else(|_| Err(StoreError::refused("the test is over")))
+        called.unwrap_or_else(|_| Err(over()))
     }
 
     /// Waits in the database's time first, so that a write that is about to come is met with the clock at rest; then
@@ -148,7 +200,7 @@ impl Remote {
 
     async fn listen(&self, heard: &(dyn Fn(Change) + Send + Sync)) -> Result<(), StoreError> {
         let (send, mut changes) = mpsc::unbounded_channel();
-        let store = Arc::clone(&self.store);
+        let Some(store) = lock(&self.store).clone() else { return Err(over()) };
         let _listening = Aborted(runtime().spawn(async move {
             let said = send.clone();
             let ended = store.listen(&move |change| _ = said.send(Ok(change))).await;
@@ -158,9 +210,33 @@ impl Remote {
             match changes.recv().await {
                 Some(Ok(change)) => heard(change),
                 Some(Err(ended)) => return ended,
-                None => return Err(StoreError::refused("the test is over")),
+                None => return Err(over()),
             }
         }
+    }
+}
+
+fn over() -> StoreError {
+    StoreError::refused("the test is over")
+}
+
+/// Changes are told in their order: what was written before this row of its own is told before it.
+async fn told(store: &dyn Store) -> Result<(), StoreError> {
+    let mark = Key([0xee; 32]);
+    let (send, mut heard) = mpsc::unbounded_channel();
+    let tell = move |change| _ = send.send(change);
+    let listening = store.listen(&tell);
+    let marking = async {
+        heard.recv().await;
+        let expires_at = Timestamp::from_secs(4_000_000_000);
+        let record = Record { bytes: Default::default(), expires_at, tags: Vec::new() };
+        store.swap(mark, None, record).await?;
+        while heard.recv().await.is_some_and(|change| change != Change::Row(mark)) {}
+        store.delete(mark, None).await.map(drop)
+    };
+    tokio::select! {
+        ended = listening => ended,
+        marked = marking => marked,
     }
 }
 
@@ -228,7 +304,7 @@ impl Store for TestStore {
     fn is_durable(&self) -> bool {
         match &self.rows {
             Rows::Memory(store) => store.is_durable(),
-            Rows::Database(remote) => remote.store.is_durable(),
+            Rows::Database(_) => true,
         }
     }
 
