@@ -82,7 +82,7 @@ impl CurrentUser {
     pub fn is_admin(&self) -> bool {
         let profile = self.session.profile();
         let email = profile.email.as_deref().map(|email| (email, profile.email_verified));
-        self.runtime.settings.admins.include(self.subject(), email, &profile.claims)
+        self.runtime.settings.admins.include((self.issuer(), self.subject()), email, &profile.claims)
     }
 
     /// Everything that the provider and the login hook said about the person, decoded into a type of your own.

@@ -109,6 +109,9 @@ pub use layer::{NoSuchEndpoint, OidcLayer};
 mod service;
 pub use service::{OidcService, ResponseFuture};
 
+#[doc = include_str!("deploying.md")]
+pub mod deploying {}
+
 mod current_user;
 pub use current_user::{Admin, CurrentUser};
 
@@ -134,6 +137,8 @@ mod extract;
 
 mod config;
 pub use config::{AdminClaim, Config, UserInfo};
+mod provider_config;
+pub use provider_config::ProviderConfig;
 mod connection;
 pub use connection::{Connection, Retention};
 mod resource;
@@ -141,7 +146,7 @@ pub use resource::Resource;
 mod account;
 pub use account::{Account, AccountState, AccountStatus};
 mod hooks;
-pub use hooks::{NewLogin, Unauthenticated, Verdict};
+pub use hooks::{LoginChoice, NewLogin, Unauthenticated, Verdict};
 mod events;
 pub use events::{Event, EventCode};
 mod error;
@@ -155,6 +160,7 @@ mod admins;
 mod destination;
 mod environment;
 mod mode;
+mod relying_party;
 mod runtime;
 mod settings;
 
@@ -186,6 +192,7 @@ mod outbound;
 mod roots;
 pub use outbound::BodyLimit;
 mod provider;
+mod providers;
 
 mod protocol;
 pub use protocol::authorization::{LoginOptions, Prompt, ResponseMode};

@@ -7,7 +7,10 @@ use crate::config::Config;
 use crate::connection::{Connections, Registered};
 use crate::error::Error;
 use crate::grant::{Grant, Owner};
+use crate::provider::Provider;
+use crate::relying_party::ProviderId;
 use crate::request_state::RequestState;
+use crate::runtime::Runtime;
 use crate::session::Session;
 use crate::session_id::SessionId;
 
@@ -122,6 +125,15 @@ impl Holder {
         match self {
             Self::Session(session) => session.owner(),
             Self::Account(name) => Owner::Account { name: name.to_string() },
+        }
+    }
+
+    /// The provider that vouches for them, at which they have what comes without a connection; `None` when people do not
+    /// sign in there any more.
+    pub(crate) fn provider<'a>(&self, runtime: &'a Runtime) -> Option<&'a Arc<Provider>> {
+        match self {
+            Self::Session(session) => runtime.signed_in_at(session),
+            Self::Account(_) => Some(runtime.providers.get(ProviderId::FIRST)),
         }
     }
 

@@ -8,8 +8,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::ambient::{Clock, Random, Timestamp};
 use crate::config::Config;
-use crate::connection::Registered;
-use crate::connection::Retention;
+use crate::connection::{Connections, Registered, Retention};
 use crate::dev_provider::DevProvider;
 use crate::error::ConfigError;
 use crate::events::{EventCode, Events};
@@ -20,19 +19,21 @@ use crate::http_client::default_client;
 use crate::mode::{Holder, Ownership};
 use crate::outbound::Outbound;
 use crate::provider::Provider;
+use crate::providers::Providers;
 use crate::records::GrantPlace;
 use crate::records::{Records, Row};
+use crate::relying_party::DEVELOPMENT_CLIENT;
 use crate::seal::Purpose;
-use crate::session::Sessions;
+use crate::session::{Session, Sessions};
 use crate::session_id::SessionId;
-use crate::settings::{DEVELOPMENT_CLIENT, Settings};
+use crate::settings::Settings;
 use crate::store::{Key, Store, StoreError};
 
 /// Everything that requests share.
 pub(crate) struct Runtime {
     pub(crate) settings: Settings,
     pub(crate) ownership: Ownership,
-    pub(crate) provider: Arc<Provider>,
+    pub(crate) providers: Providers,
     pub(crate) records: Records,
     pub(crate) sessions: Sessions,
     pub(crate) flights: Flights,
@@ -63,7 +64,7 @@ impl Runtime {
         let refused = ownership.problems(&config, store.is_durable());
         let checked = Settings::check(&config, store.is_durable());
         let (mut settings, keys, made_up) = ConfigError::join(checked, refused)?;
-        ownership.arrange(&mut settings.connections);
+        settings.connections.iter_mut().for_each(|connections| ownership.arrange(connections));
         let Config { hooks, outbound, clock, random, ca_file, issuer, .. } = config;
         let events = hooks.events.clone();
         let mut problems = Vec::new();
@@ -92,12 +93,17 @@ impl Runtime {
             );
         }
         let outbound = outbound.with_development(development.clone());
-        let relying_party = settings.relying_party.clone();
-        let provider = Provider::new(relying_party, outbound.clone(), events.clone(), clock.clone());
+        let providers = Providers::new(settings.relying_parties.iter().map(|relying_party| {
+            Provider::new(relying_party.clone(), outbound.clone(), events.clone(), clock.clone())
+        }));
         Ok(Arc::new(Self {
-            sessions: Sessions::new(settings.idle_lifetime, settings.max_staleness),
+            sessions: Sessions::new(
+                settings.idle_lifetime,
+                settings.max_staleness,
+                providers.login_issuers(),
+            ),
             records: Records::new(store, keys, clock.clone(), random.clone(), events),
-            provider: Arc::new(provider),
+            providers,
             flights: Flights::default(),
             settings,
             ownership,
@@ -143,9 +149,11 @@ impl Runtime {
         };
         let encoded = owner.encoded();
         let index = self.records.index().await?;
-        let key = Key(index.hash(&[b"grant", &encoded, connection.name.as_bytes(), home]));
+        // What one provider has granted is nothing at another, whatever the connection is called.
+        let issuer = self.providers.get(connection.provider).relying_party.issuer.as_bytes();
+        let key = Key(index.hash(&[b"grant", &encoded, issuer, connection.name.as_bytes(), home]));
         let row = Row { purpose: Purpose::Grant, key, owner: encoded };
-        Ok(GrantPlace { row, owner, connection: connection.name.clone() })
+        Ok(GrantPlace { row, owner, provider: connection.provider, connection: connection.name.clone() })
     }
 
     /// Where a holder's grant at a connection lies.
@@ -155,6 +163,26 @@ impl Runtime {
         connection: &Registered,
     ) -> Result<GrantPlace, StoreError> {
         self.grant_place(holder.owner(), connection, holder.session()).await
+    }
+
+    /// The provider of a grant: where it came from, and where it is refreshed and revoked.
+    pub(crate) fn provider_of(&self, place: &GrantPlace) -> &Arc<Provider> {
+        self.providers.get(place.provider)
+    }
+
+    /// The connection of a grant.
+    pub(crate) fn connection_of(&self, place: &GrantPlace) -> Option<&Registered> {
+        self.settings.connections(place.provider).named(&place.connection)
+    }
+
+    /// Where the person of a session signed in; `None` when people do not sign in there any more.
+    pub(crate) fn signed_in_at(&self, session: &Session) -> Option<&Arc<Provider>> {
+        self.providers.of_issuer(&session.issuer)
+    }
+
+    /// What a holder may be granted.
+    pub(crate) fn connections_of(&self, holder: &Holder) -> Option<&Connections> {
+        Some(self.settings.connections(holder.provider(self)?.relying_party.id))
     }
 
     /// Deletes what has expired, now and then. Called where records are made: what nobody fills needs no emptying.
@@ -194,7 +222,7 @@ impl Runtime {
 }
 
 fn development(settings: &Settings, clock: &Clock, random: &Random) -> Result<DevProvider, String> {
-    let relying_party = &settings.relying_party;
+    let relying_party = &settings.relying_parties[0];
     let secret = relying_party.client_secret.as_ref().map(crate::secret::Secret::expose_secret);
     DevProvider::embedded(
         &relying_party.issuer,

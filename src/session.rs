@@ -181,14 +181,16 @@ pub(crate) struct Sessions {
     remembered: Cache<SessionId, Arc<Session>, UnitWeighter, BuildHasherDefault<FirstWord>>,
     idle_lifetime: Duration,
     max_staleness: Duration,
+    /// Where people sign in.
+    issuers: Vec<String>,
     changes: Arc<Changes>,
 }
 
 impl Sessions {
-    pub(crate) fn new(idle_lifetime: Duration, max_staleness: Duration) -> Self {
+    pub(crate) fn new(idle_lifetime: Duration, max_staleness: Duration, issuers: Vec<String>) -> Self {
         let (weighter, hasher) = (UnitWeighter, BuildHasherDefault::default());
         let remembered = Cache::with(1024, REMEMBERED, weighter, hasher, DefaultLifecycle::default());
-        Self { remembered, idle_lifetime, max_staleness, changes: Arc::default() }
+        Self { remembered, idle_lifetime, max_staleness, issuers, changes: Arc::default() }
     }
 
     pub(crate) fn peek(&self, id: &SessionId, now: Timestamp) -> Peek {
@@ -223,6 +225,8 @@ impl Sessions {
         }
         let heard = self.listen(records);
         match records.load::<SessionRecord>(&id.row()).await? {
+            // The operator has taken the provider away, and with it what it said. It may come back.
+            Loaded::Found(found) if !self.issuers.contains(&found.value.issuer) => Ok(None),
             Loaded::Found(found) => {
                 // Public ids are made under it, in places that cannot wait. Where the secrets open neither it nor
                 // the session, nobody is signed in, and that is no error.
@@ -389,7 +393,8 @@ mod tests {
             let ring = KeyRing::new(&["secret".into()]);
             let records =
                 Records::new(Arc::new(store.clone()), ring, clock, Random::system(), Events::default());
-            Self { sessions: Sessions::new(IDLE, Duration::from_secs(2)), records, store, now }
+            let sessions = Sessions::new(IDLE, Duration::from_secs(2), vec!["https://op.test".into()]);
+            Self { sessions, records, store, now }
         }
 
         fn now(&self) -> Timestamp {

@@ -43,6 +43,7 @@ have node || packages+=(nodejs)
 have npm || packages+=(npm)
 have redis-server || packages+=(redis-server)
 ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || packages+=(postgresql)
+have nginx || packages+=(nginx-light)
 if [ ${#packages[@]} -gt 0 ]; then
   # The tests start servers of their own: those of the packages stay down, and PostgreSQL makes no cluster.
   keep_down=/usr/sbin/policy-rc.d
@@ -93,12 +94,12 @@ begin 'examples'
 cargo build --examples --all-features
 
 begin 'tests'
-TOWER_OIDC_NODE_MODULES=$npm_dir/node_modules TOWER_OIDC_CHROMIUM=1 TOWER_OIDC_REQUIRE_ALL=1 \
+TOWER_OIDC_NODE_MODULES=$npm_dir/node_modules TOWER_OIDC_CHROMIUM=1 TOWER_OIDC_NGINX=1 TOWER_OIDC_REQUIRE_ALL=1 \
   cargo test --all-features
 
 # What makes no world of its own has no store to choose.
 without_a_world=()
-for module in chromium demo durability house real_connections real_provider stores support ui; do
+for module in chromium demo durability house deployment real_connections real_provider stores support ui; do
   without_a_world+=(--skip "$module::")
 done
 for store in sqlite postgres redis; do

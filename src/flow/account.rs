@@ -15,6 +15,7 @@ use crate::connection::Registered;
 use crate::current_user::CurrentUser;
 use crate::events::EventCode;
 use crate::grant::Owner;
+use crate::relying_party::ProviderId;
 use crate::runtime::Runtime;
 use crate::session::Session;
 
@@ -66,7 +67,7 @@ pub(crate) fn confirmation(
 pub(crate) async fn status(runtime: &Arc<Runtime>) -> Vec<AccountStatus> {
     let mut statuses = Vec::new();
     let Some(account) = runtime.ownership.account() else { return statuses };
-    for connection in runtime.settings.connections.all() {
+    for connection in runtime.settings.connections(ProviderId::FIRST).all() {
         let checked = tokio::time::timeout(PATIENCE, check(runtime, account, connection)).await;
         let checked = checked.unwrap_or_else(|_| Err(NoToken::Unavailable("no answer yet".into())));
         statuses.push(checked.unwrap_or_else(|no_token| {

@@ -20,7 +20,7 @@ use serde_json::json;
 use super::logout::end_grants;
 use crate::error::RETRY_AFTER_SECONDS;
 use crate::events::EventCode;
-use crate::protocol::logout_token::{LogoutToken, claimed_issuer};
+use crate::protocol::logout_token::{Meant, claimed_issuer};
 use crate::provider::cause;
 use crate::records::{Loaded, Row};
 use crate::runtime::Runtime;
@@ -83,10 +83,10 @@ fn token(headers: &HeaderMap, body: &[u8]) -> Result<String, &'static str> {
 
 async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), Failure> {
     let claimed = claimed_issuer(token);
-    let provider = &runtime.provider;
-    if claimed.as_deref() != Some(provider.relying_party.issuer.as_str()) {
-        return Err(Failure::Refused("the logout token is not of a provider of ours: iss".to_owned()));
-    }
+    // The token only says whose keys to try: those decide whose it is.
+    let provider = claimed
+        .and_then(|issuer| runtime.providers.of_issuer(&issuer))
+        .ok_or_else(|| Failure::Refused("the logout token is not of a provider of ours: iss".to_owned()))?;
     let token = match provider.verify_logout_token(token).await {
         Ok(token) => token,
         Err(error) if error.passes() => return Err(Failure::Unverified),
@@ -94,7 +94,7 @@ async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), Failure> {
     };
     runtime.sweep_in_time();
     let index = runtime.records.index().await?;
-    let key = Key(index.hash(&[b"logout token", token.issuer.as_bytes(), token.jti.as_bytes()]));
+    let key = Key(index.hash(&[b"logout token", token.meant.issuer.as_bytes(), token.jti.as_bytes()]));
     let seen = Row { purpose: Purpose::LogoutToken, key, owner: Vec::new() };
     let version = match runtime.records.load::<()>(&seen).await? {
         Loaded::Absent(version) => version,
@@ -102,27 +102,27 @@ async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), Failure> {
             return Err(Failure::Refused("the logout token came before: jti".to_owned()));
         }
     };
-    end_sessions(runtime, &token).await?;
+    end_sessions(runtime, &token.meant).await?;
     // Whoever was faster has ended the same.
     runtime.records.swap(&seen, version, &(), token.spent_until, Vec::new()).await?;
     Ok(())
 }
 
 /// Tries all of them, whichever fails.
-async fn end_sessions(runtime: &Arc<Runtime>, token: &LogoutToken) -> Result<(), StoreError> {
+pub(crate) async fn end_sessions(runtime: &Arc<Runtime>, meant: &Meant) -> Result<(), StoreError> {
     let index = runtime.records.index().await?;
     // The narrower of the two finds all that both mean.
-    let sid = token.sid.as_ref().map(|sid| sid_tag(&token.issuer, sid, index));
-    let subject = token.subject.as_ref().map(|subject| subject_tag(&token.issuer, subject, index));
+    let sid = meant.sid.as_ref().map(|sid| sid_tag(&meant.issuer, sid, index));
+    let subject = meant.subject.as_ref().map(|subject| subject_tag(&meant.issuer, subject, index));
     let Some(tag) = sid.or(subject) else { return Ok(()) };
     let mut ended = Ok(());
     for session in runtime.records.find(tag).await? {
-        ended = end_session(runtime, token, session).await.and(ended);
+        ended = end_session(runtime, meant, session).await.and(ended);
     }
     ended
 }
 
-async fn end_session(runtime: &Arc<Runtime>, token: &LogoutToken, session: Key) -> Result<(), StoreError> {
+async fn end_session(runtime: &Arc<Runtime>, meant: &Meant, session: Key) -> Result<(), StoreError> {
     let row = Row { purpose: Purpose::Session, key: session, owner: Vec::new() };
     let record = match runtime.records.load::<SessionRecord>(&row).await? {
         Loaded::Found(found) => found.value,
@@ -132,7 +132,7 @@ async fn end_session(runtime: &Arc<Runtime>, token: &LogoutToken, session: Key) 
             return Err(StoreError::refused("a session is sealed with a secret that is not configured"));
         }
     };
-    if !token.ends(&record.issuer, &record.subject, record.sid.as_deref(), record.issued_at) {
+    if !meant.ends(&record.issuer, &record.subject, record.sid.as_deref(), record.issued_at) {
         return Ok(());
     }
     runtime.sessions.end_row(session, &runtime.records).await?;

@@ -23,7 +23,7 @@ use crate::protocol::authorization::{
     AuthorizationResponse, LoginOptions, MalformedResponse, Outcome, ResponseMode,
 };
 use crate::protocol::id_token::Occasion;
-use crate::provider::{ProviderError, cause};
+use crate::provider::{Provider, ProviderError, cause};
 use crate::records::Row;
 use crate::runtime::Runtime;
 use crate::seal::Purpose;
@@ -38,13 +38,22 @@ struct Refused {
     again: Option<String>,
 }
 
-pub(crate) async fn finish(runtime: &Arc<Runtime>, parts: Parts, body: Bytes) -> Response<Bytes> {
+/// `at` is the provider's name, where its redirect URI has one.
+pub(crate) async fn finish(
+    runtime: &Arc<Runtime>,
+    at: Option<&str>,
+    parts: Parts,
+    body: Bytes,
+) -> Response<Bytes> {
+    let Some(provider) = runtime.providers.at_callback(at).cloned() else {
+        return page::plain(StatusCode::NOT_FOUND, "There is nothing here.");
+    };
     runtime.sweep_in_time();
     // In a task of its own: a browser that goes away must not lose what the provider has issued.
     let work = {
         let runtime = Arc::clone(runtime);
         async move {
-            let finished = callback(&runtime, &parts, &body).await;
+            let finished = callback(&runtime, &provider, &parts, &body).await;
             finished.unwrap_or_else(|refused| answer(&runtime, &refused))
         }
     };
@@ -54,13 +63,18 @@ pub(crate) async fn finish(runtime: &Arc<Runtime>, parts: Parts, body: Bytes) ->
     }
 }
 
-async fn callback(runtime: &Arc<Runtime>, parts: &Parts, body: &[u8]) -> Result<Response<Bytes>, Refused> {
+async fn callback(
+    runtime: &Arc<Runtime>,
+    provider: &Arc<Provider>,
+    parts: &Parts,
+    body: &[u8],
+) -> Result<Response<Bytes>, Refused> {
     let unknown = |failure: LoginFailure| Refused { failure, again: None };
-    let response = read(runtime, parts, body).map_err(|malformed| unknown(malformed.into()))?;
+    let response = read(provider, parts, body).map_err(|malformed| unknown(malformed.into()))?;
     let (login, expired) = match pending::LOGIN.find::<PendingLogin>(runtime, &parts.headers, &response.state)
     {
-        Pending::Valid(login) if is_of(&login, &response, runtime) => (login, false),
-        Pending::Expired(login) if is_of(&login, &response, runtime) => (login, true),
+        Pending::Valid(login) if is_of(&login, &response, provider) => (login, false),
+        Pending::Expired(login) if is_of(&login, &response, provider) => (login, true),
         _ => return Err(unknown(LoginFailure::NotPending)),
     };
     let Ok(destination) = runtime.settings.destination(&login.return_to) else {
@@ -73,7 +87,7 @@ async fn callback(runtime: &Arc<Runtime>, parts: &Parts, body: &[u8]) -> Result<
         ..LoginOptions::default()
     };
     let again = match &login.intent {
-        Intent::Login { .. } => runtime.settings.login_path(&destination) + &login::query(&options),
+        Intent::Login { .. } => login::path(runtime, Some(provider), &destination, &options),
         Intent::Connect { connection, more_scopes, .. } => {
             connect::path_with(runtime, connection, &destination, more_scopes, &options)
         }
@@ -86,7 +100,7 @@ async fn callback(runtime: &Arc<Runtime>, parts: &Parts, body: &[u8]) -> Result<
             false => Err(refused(LoginFailure::Expired)),
         };
     }
-    let receiving = receive(runtime, &parts.headers, &login, response, &destination);
+    let receiving = receive(runtime, provider, &parts.headers, &login, response, &destination);
     let received = tokio::time::timeout(DEADLINE, receiving).await;
     let mut answer = match received.unwrap_or(Err(LoginFailure::Deadline)) {
         Ok(answer) => answer,
@@ -106,13 +120,13 @@ async fn callback(runtime: &Arc<Runtime>, parts: &Parts, body: &[u8]) -> Result<
 }
 
 /// The response, from where the response mode puts it and from nowhere else.
-fn read(runtime: &Runtime, parts: &Parts, body: &[u8]) -> Result<AuthorizationResponse, MalformedResponse> {
+fn read(provider: &Provider, parts: &Parts, body: &[u8]) -> Result<AuthorizationResponse, MalformedResponse> {
     let form = b"application/x-www-form-urlencoded";
     let is_form = || {
         let kind = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         kind.get(..form.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(form))
     };
-    match (runtime.settings.relying_party.response_mode, &parts.method) {
+    match (provider.relying_party.response_mode, &parts.method) {
         (ResponseMode::Query, &Method::GET) => {
             AuthorizationResponse::parse(parts.uri.query().unwrap_or_default().as_bytes())
         }
@@ -121,9 +135,11 @@ fn read(runtime: &Runtime, parts: &Parts, body: &[u8]) -> Result<AuthorizationRe
     }
 }
 
-fn is_of(login: &PendingLogin, response: &AuthorizationResponse, runtime: &Runtime) -> bool {
+/// Whether a response is that of a login, and came to the redirect URI of the provider at which it was started: what
+/// was started elsewhere is not its end, and its code goes nowhere (RFC 9700 section 4.4.2.2).
+fn is_of(login: &PendingLogin, response: &AuthorizationResponse, provider: &Provider) -> bool {
     let state = bool::from(login.state.as_bytes().ct_eq(response.state.as_bytes()));
-    state && login.registration == registration(&runtime.settings.relying_party)
+    state && login.registration == registration(&provider.relying_party)
 }
 
 async fn is_signed_in(runtime: &Runtime, headers: &HeaderMap) -> bool {
@@ -135,12 +151,12 @@ async fn is_signed_in(runtime: &Runtime, headers: &HeaderMap) -> bool {
 
 async fn receive(
     runtime: &Arc<Runtime>,
+    provider: &Arc<Provider>,
     headers: &HeaderMap,
     login: &PendingLogin,
     response: AuthorizationResponse,
     destination: &Destination,
 ) -> Result<Response<Bytes>, LoginFailure> {
-    let provider = &runtime.provider;
     // RFC 9207, before anything is sent anywhere.
     let metadata = provider.metadata().await?;
     response.check_issuer(&metadata.issuer, metadata.sends_iss)?;
@@ -155,7 +171,7 @@ async fn receive(
             return Err(LoginFailure::Denied(code.chars().filter(char::is_ascii_graphic).take(64).collect()));
         }
     };
-    let (connection, scopes) = asked(runtime, &login.intent).ok_or(LoginFailure::NotPending)?;
+    let (connection, scopes) = asked(runtime, provider, &login.intent).ok_or(LoginFailure::NotPending)?;
     // Before the code is worth anything: is it still the same person's?
     let session = connect::session(runtime, headers, &login.intent).await?;
     if !spend(runtime, login).await? {
@@ -172,7 +188,7 @@ async fn receive(
     let occasion =
         Occasion::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
     let id_token = provider.verify(id_token, &tokens.access_token, occasion).await?;
-    let verified = Verified { id_token: &id_token, tokens: &tokens };
+    let verified = Verified { provider, id_token: &id_token, tokens: &tokens };
     match (&login.intent, session) {
         (Intent::Connect { .. }, Some(session)) => {
             let asked = Consent {
@@ -201,6 +217,8 @@ fn needs_a_person(code: &str) -> bool {
 
 /// True once for each login, in all processes that share the store.
 async fn spend(runtime: &Runtime, login: &PendingLogin) -> Result<bool, StoreError> {
+    // Before anything is written under a name: a store that was emptied may have got other names since.
+    runtime.records.agree_on_index().await?;
     let row = spent(runtime, login).await?;
     let expires_at = runtime.now().plus(runtime.settings.login_lifetime.saturating_mul(2));
     Ok(runtime.records.swap(&row, None, &(), expires_at, Vec::new()).await?.is_some())

@@ -12,16 +12,18 @@ use super::failure::LoginFailure;
 use super::login::{Ask, Parameters, begin, query, session_id};
 use super::page;
 use super::pending::Intent;
-use super::sign_in::{Verified, keep_grant, new_grant, revoke};
-use crate::connection::{Registered, push_new};
+use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant, revoke};
+use crate::connection::{Connections, Registered, push_new};
 use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::grant::{Consent, Grant};
+use crate::mode::Holder;
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::token::scopes;
 use crate::records::GrantPlace;
 use crate::records::Loaded;
+use crate::relying_party::ProviderId;
 use crate::runtime::Runtime;
 use crate::session::Session;
 use crate::session_id::SessionId;
@@ -57,19 +59,23 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
         Ok(parsed) => parsed,
         Err(refusal) => return bad_request(&refusal),
     };
-    let Some(connection) = given.get("connection").and_then(|name| runtime.settings.connections.named(name))
-    else {
-        return bad_request("There is no connection of that name.");
-    };
+    let name = given.get("connection").unwrap_or_default();
     let more = match given.bounded("scope") {
         Ok(scope) => scope.map(scopes).unwrap_or_default(),
         Err(refusal) => return bad_request(&refusal),
     };
     // A link must not talk people into granting what the application never asks for.
-    if !more.iter().all(|scope| connection.knows(scope)) {
-        return bad_request("There is no such scope to be asked for.");
+    let known = |connections: &Connections| {
+        connections.named(name).map(|connection| more.iter().all(|scope| connection.knows(scope)))
+    };
+    let by_provider =
+        runtime.providers.logins().map(|provider| runtime.settings.connections(provider.relying_party.id));
+    match by_provider.filter_map(known).max() {
+        None => return bad_request("There is no connection of that name."),
+        Some(false) => return bad_request("There is no such scope to be asked for."),
+        Some(true) => {}
     }
-    let here = path_with(runtime, &connection.name, &destination, &more, &options);
+    let here = path_with(runtime, name, &destination, &more, &options);
     let session = match session_id(runtime, &parts.headers) {
         Some(id) => runtime.sessions.find(id, &runtime.records, runtime.now()).await,
         None => Ok(None),
@@ -82,6 +88,12 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
             Err(_) => return bad_request("The address to come back to is too long."),
         },
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
+    };
+    let connections = runtime.connections_of(&runtime.ownership.granted_to(&session));
+    let connection = connections.and_then(|connections| connections.named(name));
+    let Some(connection) = connection.filter(|connection| more.iter().all(|scope| connection.knows(scope)))
+    else {
+        return bad_request("There is no such scope to be asked for.");
     };
     if let Some(answer) =
         account::refusal(runtime, &session).or_else(|| account::confirmation(runtime, parts, connection))
@@ -101,7 +113,8 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
     }
     let intent =
         Intent::Connect { session: session.id.bytes(), connection: connection.name.clone(), more_scopes };
-    begin(runtime, &parts.headers, &Ask { destination, options, intent }, &here).await
+    let provider = Arc::clone(runtime.providers.get(connection.provider));
+    begin(runtime, &parts.headers, &Ask { provider, destination, options, intent }, &here).await
 }
 
 async fn granted(
@@ -142,15 +155,14 @@ pub(crate) async fn keep(
     session: Arc<Session>,
     verified: Verified<'_>,
 ) -> Result<(), LoginFailure> {
-    let facts = &verified.id_token.facts;
     let holder = runtime.ownership.granted_to(&session);
-    if holder.person().is_some_and(|person| person != (facts.issuer.as_str(), facts.subject.as_str())) {
-        revoke(runtime, verified.tokens).await;
-        return Err(LoginFailure::AccountMismatch);
+    if let Err(refusal) = is_theirs(&holder, &verified) {
+        revoke(verified.provider, verified.tokens).await;
+        return Err(refusal);
     }
     // The exchange took time: whoever signed out meanwhile gets nothing kept.
     if runtime.sessions.find(session.id, &runtime.records, runtime.now()).await?.is_none() {
-        revoke(runtime, verified.tokens).await;
+        revoke(verified.provider, verified.tokens).await;
         return Err(LoginFailure::SessionOver);
     }
     let now = runtime.now();
@@ -160,6 +172,17 @@ pub(crate) async fn keep(
     keep_grant(runtime, &place, connection.retention, grant, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, session.user(), &connection.name);
     Ok(())
+}
+
+/// Whether what was granted is the person's to keep. At the provider where they signed in it is, when it is that
+/// account's; at another one they link whichever account they can sign in to there.
+fn is_theirs(holder: &Holder, verified: &Verified<'_>) -> Result<(), LoginFailure> {
+    let facts = &verified.id_token.facts;
+    let is_another = |(issuer, subject)| facts.issuer == issuer && facts.subject != subject;
+    if holder.person().is_some_and(is_another) {
+        return Err(LoginFailure::AccountMismatch);
+    }
+    is_of_domain(verified)
 }
 
 /// What became of a connection that was taken back.
@@ -206,7 +229,7 @@ async fn disconnect_now(
     let refresh_token = grant.refresh_token.map(|token| (token, "refresh_token"));
     let access_token = || grant.token_sets.into_iter().next().map(|set| (set.access_token, "access_token"));
     let Some((token, hint)) = refresh_token.or_else(access_token) else { return Ok(Disconnected::Forgotten) };
-    let provider = &runtime.provider;
+    let provider = runtime.provider_of(place);
     let offered = provider.metadata().await.is_ok_and(|metadata| metadata.revocation_endpoint.is_some());
     Ok(match provider.revoke(&token, hint).await {
         Ok(()) if offered => Disconnected::Revoked,
@@ -224,10 +247,10 @@ pub(crate) async fn end(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes
         Ok(parsed) => parsed,
         Err(refusal) => return bad_request(&refusal),
     };
-    let Some(connection) = given.get("connection").and_then(|name| runtime.settings.connections.named(name))
-    else {
+    let name = given.get("connection").unwrap_or_default();
+    if runtime.settings.connections(ProviderId::FIRST).named(name).is_none() {
         return bad_request("There is no connection of that name.");
-    };
+    }
     if parts.method != Method::POST {
         let action =
             format!("{}?{}", runtime.settings.path_to("disconnect"), parts.uri.query().unwrap_or_default());
@@ -248,7 +271,12 @@ pub(crate) async fn end(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes
     }
     let ended = async {
         let Some(session) = session? else { return Ok(None) };
-        let place = runtime.place_of(&runtime.ownership.granted_to(&session), connection).await?;
+        let holder = runtime.ownership.granted_to(&session);
+        let connections = runtime.connections_of(&holder);
+        let Some(connection) = connections.and_then(|connections| connections.named(name)) else {
+            return Ok(None);
+        };
+        let place = runtime.place_of(&holder, connection).await?;
         disconnect(runtime, place, &connection.name).await.map(Some)
     };
     match ended.await {

@@ -15,7 +15,7 @@ use crate::events::EventCode;
 use crate::grant::{Grant, Lease, Origin, Standing};
 use crate::protocol::id_token::{Facts, IdTokenError};
 use crate::protocol::token::TokenResponse;
-use crate::provider::{ProviderError, cause};
+use crate::provider::{Provider, ProviderError, cause};
 use crate::records::GrantPlace;
 use crate::refreshing::{
     Action, Answer, End, Event, Held, LEASE, Landing, Mark, RENEW, Refresher, Row, To, Worth,
@@ -144,7 +144,7 @@ impl<'a> Flying<'a> {
 
     /// First the keys: nothing is spent for an answer that could not be verified, and no lease runs out for them.
     async fn ready(&mut self) -> Told {
-        let ready = self.runtime.provider.ready().await;
+        let ready = self.provider().ready().await;
         Event::Ready(ready.map_err(|error| self.why = Some(Failure::Provider(error))).is_ok())
     }
 
@@ -187,11 +187,11 @@ impl<'a> Flying<'a> {
     }
 
     fn asked(&self) -> impl Future<Output = Result<TokenResponse, ProviderError>> + use<'a> {
-        let (runtime, want) = (self.runtime, self.want);
+        let (runtime, place, want) = (self.runtime, self.place, self.want);
         let grant = self.found.as_ref().map(|found| found.grant.clone());
         async move {
             match &grant {
-                Some(grant) => ask(runtime, grant, want).await,
+                Some(grant) => ask(runtime, place, grant, want).await,
                 None => Err(ProviderError::Malformed("there is no grant")),
             }
         }
@@ -216,12 +216,12 @@ impl<'a> Flying<'a> {
     }
 
     fn verified(&self) -> impl Future<Output = Result<Option<Facts>, ProviderError>> + use<'a> {
-        let runtime = self.runtime;
+        let provider = self.provider();
         let grant = self.found.as_ref().map(|found| found.grant.clone());
         let response = self.response.clone();
         async move {
             match (&grant, &response) {
-                (Some(grant), Some(response)) => verify(runtime, grant, response).await,
+                (Some(grant), Some(response)) => verify(provider, grant, response).await,
                 _ => Ok(None),
             }
         }
@@ -295,7 +295,7 @@ impl<'a> Flying<'a> {
         // Only now: a provider that is slow to revoke must not keep the grant usable.
         let deleted = landing == Landing::Gone && self.may_be_revoked();
         if let Some(response) = self.response.as_ref().filter(|_| self.refused || deleted) {
-            revoke(self.runtime, response).await;
+            revoke(self.provider(), response).await;
         }
         match (landing, self.found, self.why) {
             (Landing::Written | Landing::Found, Some(found), _) => Ok(found.grant),
@@ -316,11 +316,14 @@ impl<'a> Flying<'a> {
 
     /// What ended with its session is revoked only where logout does so: elsewhere one token may take all with it.
     fn may_be_revoked(&self) -> bool {
-        let settings = &self.runtime.settings;
-        let connection =
-            self.found.as_ref().and_then(|found| settings.connections.named(&found.grant.connection));
-        settings.revoke_at_logout
+        let connection = self.runtime.connection_of(self.place);
+        self.provider().relying_party.revoke_at_logout
             || connection.is_some_and(|connection| connection.retention == Retention::User)
+    }
+
+    /// Where the grant came from. Its refresh token goes nowhere else.
+    fn provider(&self) -> &'a Arc<Provider> {
+        self.runtime.provider_of(self.place)
     }
 
     fn fails(&mut self, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Told {

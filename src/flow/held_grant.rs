@@ -94,7 +94,7 @@ pub(crate) async fn stored_or_begun(runtime: &Runtime, place: &GrantPlace) -> Re
 }
 
 fn beginning(runtime: &Runtime, place: &GrantPlace) -> Option<Grant> {
-    let connection = runtime.settings.connections.named(&place.connection)?;
+    let connection = runtime.connection_of(place)?;
     runtime.ownership.beginning(connection).filter(|grant| grant.owner == place.owner)
 }
 

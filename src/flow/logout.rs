@@ -18,9 +18,9 @@ use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::grant::{Grant, Owner};
-use crate::protocol::authorization::{MAX_REDIRECT, with_parameters};
+use crate::protocol::authorization::{MAX_REDIRECT, ResponseMode, with_parameters};
 use crate::protocol::logout::parameters;
-use crate::records::{Loaded, Row};
+use crate::records::{GrantPlace, Loaded};
 use crate::runtime::Runtime;
 use crate::secret::Secret;
 use crate::session::{Session, SessionRecord};
@@ -88,7 +88,7 @@ pub(crate) async fn logout(runtime: &Arc<Runtime>, parts: &Parts) -> Response<By
     match runtime.tasks.spawn(ending).await {
         Ok(Ok(id_token)) => {
             runtime.events().emit(EventCode::LoggedOut, session.user(), "by the person");
-            let answer = leave(runtime, &parts.headers, id_token.as_ref(), &destination);
+            let answer = leave(runtime, &parts.headers, &session, id_token.as_ref(), &destination);
             away(runtime, answer, true)
         }
         Ok(Err(_)) | Err(_) => store_away(&logout_path(runtime, Some(&session), &destination)),
@@ -128,46 +128,53 @@ pub(crate) async fn end_grants(
     record: &SessionRecord,
 ) -> Result<(), StoreError> {
     let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
-    let connections = runtime.settings.connections.all().iter();
+    // Where people do not sign in any more, nothing of the session's can be found. It expires with it.
+    let signed_in_at = runtime.providers.of_issuer(&record.issuer);
+    let connections =
+        signed_in_at.map(|provider| runtime.settings.connections(provider.relying_party.id).all());
+    let connections = connections.into_iter().flatten();
     for connection in connections.filter(|connection| connection.retention == Retention::Session) {
         let place = runtime.grant_place_in(owner.clone(), connection, Some(session)).await?;
-        end_grant(runtime, &place.row).await;
+        end_grant(runtime, &place).await;
     }
     Ok(())
 }
 
 /// Best effort: without its session the grant is out of reach, and it expires with it.
-async fn end_grant(runtime: &Arc<Runtime>, row: &Row) {
-    let taken = runtime.records.take::<Grant>(row).await;
-    if let (true, Ok((Some(grant), _))) = (runtime.settings.revoke_at_logout, taken)
+async fn end_grant(runtime: &Arc<Runtime>, place: &GrantPlace) {
+    let taken = runtime.records.take::<Grant>(&place.row).await;
+    let provider = Arc::clone(runtime.provider_of(place));
+    if let (true, Ok((Some(grant), _))) = (provider.relying_party.revoke_at_logout, taken)
         && let Some(refresh_token) = grant.refresh_token
     {
-        let provider = Arc::clone(&runtime.provider);
         runtime.tasks.spawn(async move {
             let _ = provider.revoke(&refresh_token, "refresh_token").await;
         });
     }
 }
 
-/// To the provider's logout where it has one, else straight on. It is not waited for.
+/// To the logout of the provider where the person signed in, where it has one, else straight on. It is not waited for.
 fn leave(
     runtime: &Runtime,
     headers: &HeaderMap,
+    session: &Session,
     id_token: Option<&Secret>,
     destination: &Destination,
 ) -> Response<Bytes> {
-    let metadata = runtime.provider.known_metadata();
+    let provider = runtime.signed_in_at(session).filter(|provider| provider.relying_party.logout_at_provider);
+    let metadata = provider.and_then(|provider| provider.known_metadata());
     let endpoint = metadata.as_ref().and_then(|metadata| metadata.end_session_endpoint.as_ref());
-    let Some(endpoint) = endpoint.filter(|_| runtime.settings.logout_at_provider) else {
+    let (Some(provider), Some(endpoint)) = (provider, endpoint) else {
         return redirect(destination.as_str());
     };
     let state = runtime.random.token();
     let hint = id_token.map(Secret::expose_secret).filter(|hint| !hint.is_empty());
-    let client_id = &runtime.settings.relying_party.client_id;
+    let client_id = &provider.relying_party.client_id;
     let parameters = parameters(hint, client_id, runtime.settings.post_logout_url.as_str(), &state);
     let url = with_parameters(endpoint, parameters.iter().map(|(name, value)| (*name, value)));
     let return_to = destination.as_str().to_owned();
-    let kept = pending::LOGOUT.keep(runtime, &state, &PendingLogout { state: state.clone(), return_to });
+    let pending = PendingLogout { state: state.clone(), return_to };
+    let kept = pending::LOGOUT.keep(runtime, ResponseMode::Query, &state, &pending);
     let size = kept.as_ref().map_or(0, HeaderValue::len) + REMOVALS;
     let length = url.as_str().len();
     let mut answer = if length <= MAX_REDIRECT && length + size <= login::HEADER_BUDGET {

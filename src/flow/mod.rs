@@ -4,9 +4,11 @@
 pub(crate) mod account;
 pub(crate) mod backchannel;
 pub(crate) mod callback;
+pub(crate) mod choose;
 pub(crate) mod connect;
 pub(crate) mod failure;
 pub(crate) mod flight;
+pub(crate) mod frontchannel;
 pub(crate) mod held_grant;
 pub(crate) mod login;
 pub(crate) mod logout;
@@ -36,9 +38,14 @@ pub(crate) async fn endpoint(
     if let (Some(provider), true) = (&runtime.development, is_development(endpoint)) {
         return provider.handle(Request::from_parts(parts, body));
     }
+    // `callback/{name}`: with several providers, each has a redirect URI of its own.
+    let (endpoint, at) = match endpoint.strip_prefix("callback/") {
+        Some(name) => ("callback", Some(name)),
+        None => (endpoint, None),
+    };
     match (endpoint, &parts.method) {
         ("login", &Method::GET | &Method::HEAD) => login::start(runtime, &parts).await,
-        ("callback", &Method::GET | &Method::POST) => callback::finish(runtime, parts, body).await,
+        ("callback", &Method::GET | &Method::POST) => callback::finish(runtime, at, parts, body).await,
         ("logout", &Method::GET | &Method::HEAD | &Method::POST) => logout::logout(runtime, &parts).await,
         ("backchannel-logout", &Method::POST) => backchannel::logout(runtime, &parts.headers, &body).await,
         ("connect", &Method::GET | &Method::HEAD) => connect::start(runtime, &parts).await,
@@ -47,6 +54,9 @@ pub(crate) async fn endpoint(
         }
         ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => connect::end(runtime, &parts).await,
         ("granted", &Method::GET | &Method::HEAD) => connect::resumed(runtime, &parts),
+        ("frontchannel-logout", &Method::GET) if runtime.settings.frontchannel_logout => {
+            frontchannel::logout(runtime, &parts.uri).await
+        }
         ("backchannel-logout", _) => backchannel::not_allowed(),
         ("login" | "logout" | "callback" | "connect" | "disconnect" | "granted", _) => not_allowed(endpoint),
         _ => page::plain(StatusCode::NOT_FOUND, "There is nothing here."),

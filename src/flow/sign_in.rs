@@ -21,6 +21,7 @@ use crate::hooks::{NewLogin, Verdict};
 use crate::protocol::id_token::IdToken;
 use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::about_person;
+use crate::provider::Provider;
 use crate::records::GrantPlace;
 use crate::records::{FOREVER, Loaded};
 use crate::runtime::Runtime;
@@ -33,6 +34,7 @@ const MOST_CLAIMS: usize = 48 * 1024;
 
 /// Tokens that hold, and whose they are.
 pub(crate) struct Verified<'a> {
+    pub(crate) provider: &'a Arc<Provider>,
     pub(crate) id_token: &'a IdToken,
     pub(crate) tokens: &'a TokenResponse,
 }
@@ -49,7 +51,7 @@ pub(crate) async fn sign_in(
         Ok(claims) => claims,
         Err(failure) => {
             // Nobody will use them, and nobody shall.
-            revoke(runtime, verified.tokens).await;
+            revoke(verified.provider, verified.tokens).await;
             return Err(failure);
         }
     };
@@ -78,22 +80,18 @@ pub(crate) async fn sign_in(
 }
 
 /// Best effort.
-pub(crate) async fn revoke(runtime: &Arc<Runtime>, tokens: &TokenResponse) {
+pub(crate) async fn revoke(provider: &Arc<Provider>, tokens: &TokenResponse) {
     let (token, hint) = match &tokens.refresh_token {
         Some(token) => (token, "refresh_token"),
         None => (&tokens.access_token, "access_token"),
     };
-    let _ = runtime.provider.revoke(token, hint).await;
+    let _ = provider.revoke(token, hint).await;
 }
 
 /// Who may come in, and what is known of them.
 async fn admit(runtime: &Arc<Runtime>, verified: &Verified<'_>) -> Result<Map<String, Value>, LoginFailure> {
     let id_token = verified.id_token;
-    if let Some(domain) = &runtime.settings.relying_party.hosted_domain
-        && id_token.claims.get("hd").and_then(Value::as_str) != Some(domain)
-    {
-        return Err(LoginFailure::HostedDomain);
-    }
+    is_of_domain(verified)?;
     let user_info = user_info(runtime, verified).await?;
     let mut claims = about_person(id_token.claims.clone(), user_info);
     let Some(hook) = &runtime.hooks.login else { return Ok(claims) };
@@ -112,17 +110,28 @@ async fn admit(runtime: &Arc<Runtime>, verified: &Verified<'_>) -> Result<Map<St
     }
 }
 
+/// Whether the account is of the organisation that the provider is for.
+pub(crate) fn is_of_domain(verified: &Verified<'_>) -> Result<(), LoginFailure> {
+    match &verified.provider.relying_party.hosted_domain {
+        Some(domain) if verified.id_token.claims.get("hd").and_then(Value::as_str) != Some(domain) => {
+            Err(LoginFailure::HostedDomain)
+        }
+        _ => Ok(()),
+    }
+}
+
 async fn user_info(
     runtime: &Arc<Runtime>,
     verified: &Verified<'_>,
 ) -> Result<Option<Map<String, Value>>, LoginFailure> {
-    let metadata = runtime.provider.metadata().await?;
+    let provider = verified.provider;
+    let metadata = provider.metadata().await?;
     let Some(endpoint) = &metadata.userinfo_endpoint else { return Ok(None) };
-    let scopes = &runtime.settings.connections.sign_in().scopes;
+    let scopes = &sign_in_at(runtime, provider)?.scopes;
     let lacks = |scope: &str, claim: &str| {
         scopes.iter().any(|asked| asked == scope) && !verified.id_token.claims.contains_key(claim)
     };
-    let asked = match runtime.settings.relying_party.user_info {
+    let asked = match provider.relying_party.user_info {
         UserInfo::Never => false,
         UserInfo::WhereNeeded => lacks("email", "email") || lacks("profile", "name"),
         UserInfo::Always => true,
@@ -131,7 +140,7 @@ async fn user_info(
         return Ok(None);
     }
     let subject = &verified.id_token.facts.subject;
-    Ok(Some(runtime.provider.user_info(endpoint, &verified.tokens.access_token, subject).await?))
+    Ok(Some(provider.user_info(endpoint, &verified.tokens.access_token, subject).await?))
 }
 
 /// Grant first, session last: a session that exists is complete.
@@ -163,13 +172,18 @@ async fn store(
     // is the one who granted it.
     if runtime.ownership.keeps_logins() {
         let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
-        let login = runtime.settings.connections.login();
+        let login = sign_in_at(runtime, verified.provider)?;
         let place = runtime.grant_place(owner, login, Some(id)).await?;
         let grant = new_grant(&place, login, &login.scopes, verified, now);
         keep_grant(runtime, &place, login.retention, grant, record.ends_at).await?;
     }
     runtime.sessions.start(id, record, &runtime.records, now).await?;
     Ok(id)
+}
+
+/// What the login at a provider asks for.
+fn sign_in_at<'a>(runtime: &'a Runtime, provider: &Provider) -> Result<&'a Registered, LoginFailure> {
+    runtime.settings.connections(provider.relying_party.id).sign_in().ok_or(LoginFailure::NotPending)
 }
 
 /// What a login or a connection yields; `asked` are the scopes that were asked for.

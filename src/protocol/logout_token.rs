@@ -20,14 +20,21 @@ pub(crate) struct Expected<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// A logout token that holds. It names a person, a session at the provider, or both.
+/// Whose sessions a provider ends: a person's, those of one session at the provider, or what is both.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct LogoutToken {
+pub(crate) struct Meant {
     pub(crate) issuer: String,
     pub(crate) subject: Option<String>,
     pub(crate) sid: Option<String>,
+    /// None that began later, by the provider's clock.
+    pub(crate) until: u64,
+}
+
+/// A logout token that holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LogoutToken {
+    pub(crate) meant: Meant,
     pub(crate) jti: String,
-    issued_at: u64,
     /// From then on it would be refused by its age alone.
     pub(crate) spent_until: Timestamp,
 }
@@ -106,7 +113,7 @@ pub(crate) fn verify(
     let expires = Timestamp::from_secs(json::numeric_date(&claims, "exp").ok_or(Refused("exp"))?);
     // One leeway for the rule itself, one for clocks of other processes.
     let spent_until = expires.min(oldest).plus(LEEWAY * 2);
-    Ok(LogoutToken { issuer, subject, sid, jti, issued_at, spent_until })
+    Ok(LogoutToken { meant: Meant { issuer, subject, sid, until: issued_at }, jti, spent_until })
 }
 
 /// A claim that is a text where it is there at all.
@@ -117,32 +124,65 @@ fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Option<String
     }
 }
 
-impl LogoutToken {
-    /// Whether it ends this session: everything that it names must be the session's (section 2.7). A login whose ID
-    /// token is younger came after it, both by the provider's own clock.
+impl Meant {
+    /// Whether this session is meant: everything that is named must be the session's (section 2.7). A login whose ID
+    /// token is younger came after the logout, both by the provider's own clock.
     pub(crate) fn ends(&self, issuer: &str, subject: &str, sid: Option<&str>, issued_at: u64) -> bool {
         issuer == self.issuer
             && self.subject.as_ref().is_none_or(|named| named == subject)
             && self.sid.as_ref().is_none_or(|named| Some(named.as_str()) == sid)
-            && issued_at <= self.issued_at
+            && issued_at <= self.until
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use p256::ecdsa::signature::Signer;
+    use p256::ecdsa::{Signature, SigningKey};
+
+    /// Check 146, where the caller asks the wrong provider's keys: the issuer is compared here too.
+    #[test]
+    fn the_issuer_is_the_one_whose_keys_verify() {
+        let key = SigningKey::from_slice(&[7; 32]).unwrap();
+        let point = key.verifying_key().to_sec1_point(false);
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let (x, y) = (encode(point.x().unwrap()), encode(point.y().unwrap()));
+        let jwk = serde_json::json!({ "keys": [{ "kty": "EC", "crv": "P-256", "x": x, "y": y }] });
+        let keys = KeySet::parse(jwk.to_string().as_bytes()).unwrap();
+        let claims = serde_json::json!({
+            "iss": "https://op.test", "aud": "app", "iat": 100, "exp": 200, "jti": "j", "sub": "a1",
+            "events": { EVENT: {} },
+        });
+        let message = format!("{}.{}", encode(br#"{"alg":"ES256"}"#), encode(claims.to_string().as_bytes()));
+        let signature: Signature = key.sign(message.as_bytes());
+        let token = format!("{message}.{}", encode(&signature.to_bytes()));
+        let algorithms = [Algorithm::from_name("ES256").unwrap()];
+        let verified_for = |issuer| {
+            let now = Timestamp::from_secs(100);
+            let (client_id, trusted_audiences) = ("app", [].as_slice());
+            verify(
+                &token,
+                &keys,
+                &Expected { issuer, client_id, trusted_audiences, algorithms: &algorithms, now },
+            )
+        };
+        assert_eq!(verified_for("https://op.test").map(|token| token.jti), Ok("j".to_owned()));
+        assert_eq!(verified_for("https://other.test"), Err(Refused("iss")));
+        assert_eq!(claimed_issuer(&token).as_deref(), Some("https://op.test"));
+    }
 
     #[test]
     fn a_token_ends_what_it_names_and_nothing_that_began_later() {
-        let token = |subject: Option<&str>, sid: Option<&str>| LogoutToken {
+        let token = |subject: Option<&str>, sid: Option<&str>| Meant {
             issuer: "https://op.test".into(),
             subject: subject.map(Into::into),
             sid: sid.map(Into::into),
-            jti: "j".into(),
-            issued_at: 100,
-            spent_until: Timestamp::from_secs(200),
+            until: 100,
         };
-        let ends = |token: LogoutToken| {
+        let ends = |token: Meant| {
             [
                 ("a1", Some("s"), 100),
                 ("a1", Some("t"), 99),

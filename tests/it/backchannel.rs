@@ -14,14 +14,14 @@ use http::{Method, Request, Response};
 use serde_json::{Value, json};
 use tower_oidc::{Connection, EventCode, Retention};
 
-use crate::support::app::{APP, EVIL, OP, World, logout_link, session_of};
+use crate::support::app::{APP, App, EVIL, OP, World, logout_link, routes, session_of};
 use crate::support::browser::Browser;
 use crate::support::fault::{Fault, Gate};
 use crate::support::net::Caller;
 use crate::support::provider::keys::{Alg, Key};
 use crate::support::provider::lies::{LOGOUT_TOKEN, Verdict};
 use crate::support::provider::{CLIENT_ID, LyingProvider};
-use crate::support::store::{Trouble, Verb};
+use crate::support::store::{Trouble, Verb, WatchedStore};
 
 const ENDPOINT: &str = "https://app.test/auth/backchannel-logout";
 const FORM: &str = "application/x-www-form-urlencoded";
@@ -384,28 +384,40 @@ async fn check_152_a_login_after_the_token_survives_it() {
     }
 }
 
-/// A `jti` counts within its issuer, and is remembered until the token is over by itself.
+/// A `jti` is remembered for as long as its token would be good otherwise, at every process, and no longer.
 #[tokio::test]
 async fn check_146_a_jti_is_spent_once_at_every_process_until_it_is_over() {
     let world = World::new();
-    let alice = world.signed_in("alice").await;
+    world.signed_in("alice").await;
+    let rows = world.app.store.len() - 2;
+    let ordinary = world.logout_token("alice");
     let lasting = world.op.logout_token(CLIENT_ID, "alice", None, |jwt| {
         jwt.claim("exp", jwt.now() + 4_000_000);
     });
-    assert_done(&world.back_channel(&lasting).await);
-    world.another(|config| config);
-    assert_refused(&world.back_channel(&lasting).await, "at another process");
-    for hours in [1, 1] {
-        world.clock.advance(Duration::from_secs(hours * 1860));
-        world.app.layer.delete_expired().await.unwrap();
-        assert_refused(&world.back_channel(&lasting).await, "later");
+    for token in [&ordinary, &lasting] {
+        assert_done(&world.back_channel(token).await);
     }
-    world.sign_in(&alice, "alice").await;
-    let rows = world.app.store.len();
-    assert_done(&world.back_channel(&world.logout_token("alice")).await);
-    world.clock.advance(Duration::from_secs(300));
+    world.another(|config| config);
+    let replay = async |token: &str, why: &str| {
+        world.app.layer.delete_expired().await.unwrap();
+        let answer = world.back_channel(token).await;
+        assert_refused(&answer, why);
+        assert!(String::from_utf8_lossy(answer.body()).contains(why), "{why}: {:?}", answer.body());
+    };
+    replay(&ordinary, "jti").await;
+    // Two minutes, and the skew that is allowed.
+    world.clock.advance(Duration::from_secs(179));
+    replay(&ordinary, "jti").await;
+    world.clock.advance(Duration::from_secs(1));
+    replay(&ordinary, "exp").await;
+    // An hour at the most, whatever the token says.
+    world.clock.advance(Duration::from_secs(3600 - 180));
+    replay(&lasting, "jti").await;
+    world.clock.advance(Duration::from_secs(1));
+    replay(&lasting, "iat").await;
+    world.clock.advance(Duration::from_secs(120));
     world.app.layer.delete_expired().await.unwrap();
-    assert!(world.app.store.len() < rows, "nothing is kept for longer than it can matter");
+    assert!(world.app.store.len() <= rows, "nothing is kept for longer than it can matter");
 }
 
 /// Two at the same time: each is answered, and she is out.
@@ -555,4 +567,67 @@ async fn a_caller_that_goes_away_changes_nothing() {
     assert_eq!(world.who(&alice).await, Value::Null);
     assert_eq!(app.events.count(EventCode::LoggedOut), 1);
     assert_refused(&world.back_channel(&token).await, "it was done wholly");
+}
+
+/// Check 154: front-channel logout, which is off unless it is wanted. No cookie comes along, and none is needed.
+#[tokio::test]
+async fn check_154_front_channel_logout_by_iss_and_sid() {
+    let address = |iss: &str, sid: &str| format!("{APP}/auth/frontchannel-logout?iss={iss}&sid={sid}");
+    let world = World::new();
+    let alice = world.signed_in("alice").await;
+    let hers = world.op.sids_of("alice").pop().unwrap();
+    assert_eq!(alice.iframe(&address(OP, &hers), OP).await.status, 404);
+    assert_eq!(world.who(&alice).await, "a1");
+
+    let world = World::with(|mut config| {
+        config.frontchannel_logout = true;
+        config
+    });
+    let (alice, other) = (world.signed_in("alice").await, world.signed_in("alice").await);
+    let bob = world.signed_in("bob").await;
+    let hers = world.op.sids_of("alice").remove(0);
+    for (query, what) in [
+        (String::new(), "nothing"),
+        (format!("?sid={hers}"), "no issuer"),
+        (format!("?iss={OP}"), "no sid"),
+        (format!("?iss={OP}&sid="), "an empty sid"),
+        (format!("?iss={EVIL}&sid={hers}"), "another issuer"),
+        (format!("?iss={OP}/&sid={hers}"), "the issuer with a slash more"),
+        (format!("?iss={EVIL}&iss={OP}&sid={hers}"), "two issuers"),
+        (format!("?iss={OP}&sid=x&sid={hers}"), "two sids"),
+    ] {
+        let page = alice.iframe(&format!("{APP}/auth/frontchannel-logout{query}"), OP).await;
+        assert_eq!((page.status.as_u16(), page.header("cache-control")), (400, Some("no-store")), "{what}");
+        assert_eq!(world.who(&alice).await, "a1", "{what}");
+    }
+    assert_eq!(alice.iframe(&address(OP, "sid_unknown"), OP).await.status, 200);
+    for method in [Method::POST, Method::HEAD] {
+        alice.fetch(method, &address(OP, &hers), "", APP).await;
+    }
+    assert_eq!(world.who(&alice).await, "a1");
+    let page = alice.iframe(&address(OP, &hers), OP).await;
+    assert_eq!((page.status.as_u16(), page.header("cache-control")), (200, Some("no-store")));
+    assert_eq!(page.header("x-frame-options"), None);
+    assert!(!page.header("content-security-policy").unwrap().contains("frame-ancestors"));
+    assert_eq!(world.who(&alice).await, Value::Null);
+    assert_eq!(
+        (world.who(&other).await, world.who(&bob).await),
+        ("a1".into(), "b1".into()),
+        "by sid, not by person"
+    );
+    assert_eq!(world.app.events.count(EventCode::LoggedOut), 1);
+
+    let store = WatchedStore::new(world.app.store.clone());
+    let app = App::over(&world.net, &world.clock, store.clone(), world.app.store.clone(), |mut config| {
+        config.frontchannel_logout = true;
+        config
+    });
+    world.net.serve_service(APP, app.layer.layer(routes()));
+    let sid = world.op.sids_of("bob").pop().unwrap();
+    store.trouble(Verb::Delete, Trouble::Fail);
+    assert_eq!(bob.iframe(&address(OP, &sid), OP).await.status, 503);
+    store.heal();
+    assert_eq!(world.who(&bob).await, "b1", "it is not claimed");
+    assert_eq!(bob.iframe(&address(OP, &sid), OP).await.status, 200);
+    assert_eq!(world.who(&bob).await, Value::Null);
 }

@@ -9,12 +9,9 @@ use std::io;
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
-use axum::Router;
 use axum::routing::get;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{Request, Uri};
-use http_body_util::BodyExt;
 use tokio::net::TcpListener;
 use tower_oidc::store::{Key, Store, Tag};
 use tower_oidc::{

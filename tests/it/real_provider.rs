@@ -263,6 +263,29 @@ async fn logout_ends_the_session_here_and_at_the_provider() {
     assert_eq!(fetch(&mut alice, &demo.at("/me")).await.1["sub"], "bob");
 }
 
+/// Scenario 7 (OpenID Connect Back-Channel Logout 1.0): she signs out at the provider, and was never asked here.
+#[tokio::test]
+async fn scenario_07_back_channel_logout() {
+    for by in ["sid", "sub"] {
+        let Some((provider, demo)) = start(&[("LOGOUT_BY", by)], &[]).await else { return };
+        let (mut alice, mut bob) = (Client::new(), Client::new());
+        sign_in(&mut alice, &demo, "alice", "/").await;
+        sign_in(&mut bob, &demo, "bob", "/").await;
+        let confirm = alice.visit(&format!("{}/session/end", provider.issuer)).await;
+        alice.submit(&confirm, &[("logout", "yes")]).await;
+        let told = eventually("the application is told", Duration::from_secs(10), async || {
+            provider.events("backchannel.success").await.pop()
+        })
+        .await;
+        assert_eq!((&told["client"], &told["user"]), (&json!("web"), &json!("alice")));
+        assert_eq!(fetch(&mut alice, &demo.at("/who")).await, (200, Value::Null), "{by}");
+        assert_eq!(alice.get(&demo.at("/api")).await.status, 401);
+        assert_eq!(fetch(&mut bob, &demo.at("/me")).await.1["sub"], "bob", "{by}");
+        assert_eq!(provider.complaints().await, [] as [Value; 0]);
+        sign_in(&mut alice, &demo, "alice", "/").await;
+    }
+}
+
 #[tokio::test]
 async fn a_provider_that_is_down_at_start_is_found_later() {
     let (port, provider_port) = (free_port(), free_port());

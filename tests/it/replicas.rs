@@ -141,6 +141,19 @@ async fn a_lost_notification_costs_max_staleness_at_the_most() {
     }
 }
 
+/// What a process did itself nobody has to tell it.
+#[tokio::test]
+async fn a_logout_counts_at_once_where_it_arrives_whatever_is_heard() {
+    let world = World::new();
+    let deaf = WatchedStore::new(world.app.store.clone());
+    deaf.trouble(Verb::Listen, Trouble::Hang);
+    let only = world.process(TWO, deaf, |config| config);
+    world.net.serve_service(APP, only.layer.layer(routes()));
+    let alice = world.signed_in("alice").await;
+    assert_eq!(world.back_channel(&world.logout_token("alice")).await.status(), 200);
+    assert_eq!(world.who(&alice).await, Value::Null);
+}
+
 /// A store that cannot be listened to for a while: it is tried again, and what was missed is asked for.
 #[tokio::test(start_paused = true)]
 async fn listening_survives_a_store_that_fails() {

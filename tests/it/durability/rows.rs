@@ -12,7 +12,7 @@ use tower_oidc::store::{Key, Record, Store};
 use crate::connections::app::{Site, connect, token};
 use crate::leaks::{Secrets, a_busy_day};
 use crate::support::app::{App, World, session_of};
-use crate::support::database::{Database, Kind, outside};
+use crate::support::database::{Database, Kind};
 use crate::support::folder::Folder;
 use crate::support::postgres::Postgres;
 use crate::support::redis::{Redis, connect as connect_to_redis};

@@ -11,6 +11,7 @@
 //                    confidential clients are registered with the first, and no other is accepted
 //   REQUIRE_PAR      `1`: authorization requests must be pushed, and discovery says so (RFC 9126 section 5)
 //   GRANTS           `separate`: each consent is a grant of its own (one grant for a person and a client)
+//   LOGOUT_BY        `sub`: logout tokens name no `sid` (both)
 //   WITHHOLD         a scope that is refused unless it is asked for with prompt=consent
 //
 // `login_hint` names the user, without one a form asks; the user `deny` refuses.
@@ -66,7 +67,10 @@ const provider = new Provider(issuer, {
   cookies: { keys: [randomBytes(32).toString('hex')] },
   clientAuthMethods: [...authMethods, 'none'],
   clients: [
-    client('web'),
+    client('web', {
+      backchannel_logout_uri: `${env.APP_URL}/auth/backchannel-logout`,
+      backchannel_logout_session_required: env.LOGOUT_BY !== 'sub',
+    }),
     client('special', { client_secret: `s:e c%r&t+/=?"'<\\~` }),
     client('public', { client_secret: undefined, token_endpoint_auth_method: 'none' }),
     client('es256', { id_token_signed_response_alg: 'ES256' }),
@@ -101,6 +105,7 @@ const provider = new Provider(issuer, {
 
   features: {
     devInteractions: { enabled: false },
+    backchannelLogout: { enabled: true },
     clientCredentials: { enabled: true },
     introspection: { enabled: true },
     revocation: { enabled: true },
@@ -124,7 +129,7 @@ const provider = new Provider(issuer, {
       postLogoutSuccessSource: (ctx) => page(ctx, 'Signed out', ''),
     },
   },
-  fetch, // its own refuses loopback addresses
+  fetch: (url, { dispatcher, ...options }) => fetch(url, options), // its own refuses loopback addresses
   // The default pages load fonts from the web.
   renderError: (ctx, out) => page(ctx, 'Error', `<pre>${JSON.stringify(out).replaceAll('<', '&lt;')}</pre>`),
   interactions: { url: (_ctx, interaction) => `/interaction/${interaction.uid}` },
@@ -145,6 +150,10 @@ observe('grant.success', (ctx, params) => ({
   authenticated_by: ctx.headers.authorization ? 'basic' : params.client_secret ? 'post' : 'none',
 }));
 observe('end_session.success', () => ({}));
+provider.on('backchannel.success', (_ctx, client, user, sid) =>
+  events.push({ event: 'backchannel.success', client: client.clientId, user, sid }));
+provider.on('backchannel.error', (_ctx, error, client) =>
+  events.push({ event: 'backchannel.error', client: client.clientId, error: error.message }));
 observe('grant.revoked', () => ({})); // at logout, and when a rotated refresh token comes twice
 for (const event of ['authorization.error', 'pushed_authorization_request.error', 'grant.error', 'userinfo.error',
   'end_session.error', 'revocation.error', 'server_error']) {

@@ -1,0 +1,64 @@
+//! Front-channel logout (OpenID Connect Front-Channel Logout 1.0): the provider's page loads this in a frame, in the
+//! browser of whoever signs out there.
+//!
+//! Our cookies stay at home in a frame of another site (`SameSite=Lax`), and none is needed: the `sid` says which
+//! sessions end. It is the provider's random name for one of its own sessions, known to it, to that browser and to us.
+//! Whoever learns one can end what it names and nothing else; that is why this is off unless it is wanted, and why
+//! `iss` and `sid` must both be there (section 3: `frontchannel_logout_session_required`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode, Uri};
+
+use super::backchannel::end_sessions;
+use crate::events::EventCode;
+use crate::protocol::logout_token::Meant;
+use crate::runtime::Runtime;
+
+pub(crate) async fn logout(runtime: &Arc<Runtime>, uri: &Uri) -> Response<Bytes> {
+    let Some(meant) = meant(runtime, uri.query().unwrap_or_default()) else {
+        runtime.events().emit(
+            EventCode::LogoutRefused,
+            None,
+            "a frame without iss and sid, or of no provider of ours",
+        );
+        return framed(StatusCode::BAD_REQUEST);
+    };
+    // In a task of its own: the frame may be gone before it is done.
+    let ending = {
+        let runtime = Arc::clone(runtime);
+        async move { end_sessions(&runtime, &meant).await }
+    };
+    match runtime.tasks.spawn(ending).await {
+        Ok(Ok(())) => framed(StatusCode::OK),
+        Ok(Err(error)) => {
+            runtime.events().emit(EventCode::LogoutIncomplete, None, error);
+            framed(StatusCode::SERVICE_UNAVAILABLE)
+        }
+        Err(_) => framed(StatusCode::SERVICE_UNAVAILABLE),
+    }
+}
+
+fn meant(runtime: &Runtime, query: &str) -> Option<Meant> {
+    let one = |wanted: &str| {
+        let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == wanted);
+        let value = values.next()?.1.into_owned();
+        (values.next().is_none() && !value.is_empty()).then_some(value)
+    };
+    let (issuer, sid) = (one("iss")?, one("sid")?);
+    let ours = runtime.providers.of_issuer(&issuer).is_some();
+    ours.then_some(Meant { issuer, subject: None, sid: Some(sid), until: u64::MAX })
+}
+
+/// Nothing to see, and unlike our pages it may stand in a frame.
+fn framed(status: StatusCode) -> Response<Bytes> {
+    let mut answer = Response::new(Bytes::from_static(b"<!doctype html><title></title>"));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
+    answer
+}
