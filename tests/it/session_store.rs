@@ -156,7 +156,7 @@ async fn check_131_tokens_are_unavailable_while_the_store_is() {
 #[tokio::test]
 async fn a_full_store_refuses_new_logins_and_signs_nobody_out() {
     let world = World::new();
-    let app = App::start(&world.net, &world.clock, MemoryStore::with_capacity(7), |config| config);
+    let app = App::start(&world.net, &world.clock, MemoryStore::with_capacity(7).into(), |config| config);
     let (alice, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
     for _ in 0..3 {
         let refused = world.browser();
