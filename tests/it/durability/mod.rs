@@ -22,7 +22,7 @@ use crate::support::process::{Demo, app_url, eventually, free_port};
 use crate::support::provider::{CLIENT_ID, CLIENT_SECRET, LyingProvider};
 use crate::support::resource::ResourceServer;
 
-const SECRET: &str = "the sealing secret A of the tests, 32 bytes+";
+const SECRET: &str = "the sealing secret A of the tests of 32 bytes and more";
 /// For what takes as long as it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
