@@ -169,6 +169,7 @@ pub mod refreshing;
 mod flow;
 pub use flow::connect::Disconnected;
 
+mod carried;
 mod changes;
 mod cookie;
 mod flights;
@@ -177,6 +178,7 @@ mod records;
 mod seal;
 mod session;
 mod session_id;
+mod sessions;
 pub mod store;
 
 mod fetched;

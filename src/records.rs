@@ -9,9 +9,10 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::ambient::{Clock, Random, Timestamp};
+use crate::carried::CarriedPlace;
 use crate::changes::{Changes, Listener};
 use crate::events::{EventCode, Events};
-use crate::grant::{Owner, encode};
+use crate::grant::{Grant, Owner, encode};
 use crate::relying_party::ProviderId;
 use crate::seal::{KeyRing, Place, Purpose, SealError};
 use crate::store::{Key, Record, Store, StoreError, Stored, Tag, Version};
@@ -29,6 +30,8 @@ const INDEX_KEY: &str = "tower-oidc index key";
 pub(crate) struct Records {
     store: Arc<dyn Store>,
     keys: KeyRing,
+    /// Of a store that keeps none.
+    own_index: Option<IndexKey>,
     index: RwLock<Option<IndexKey>>,
     clock: Clock,
     random: Random,
@@ -73,9 +76,18 @@ pub(crate) struct GrantPlace {
     pub(crate) owner: Owner,
     pub(crate) provider: ProviderId,
     pub(crate) connection: String,
+    /// Where browsers carry their grants: the row is where processes meet.
+    pub(crate) carried: Option<CarriedPlace>,
 }
 
 impl GrantPlace {
+    /// Where the browser carries the grant: it carries this one from now on, if it is newer than the one before.
+    pub(crate) fn note(&self, before: &Grant, grant: &Arc<Grant>) {
+        if let Some(carried) = self.carried.as_ref().filter(|_| grant.generation > before.generation) {
+            carried.note(grant);
+        }
+    }
+
     /// For events.
     pub(crate) fn user(&self) -> Option<(&str, &str)> {
         self.owner.user()
@@ -97,12 +109,18 @@ impl Records {
         events: Events,
     ) -> Self {
         let (index, listener) = (RwLock::default(), Listener::default());
-        Self { store, keys, index, clock, random, events, listener }
+        Self { store, keys, own_index: None, index, clock, random, events, listener }
     }
 
     /// Whether records outlive this process.
     pub(crate) fn is_durable(&self) -> bool {
         self.store.is_durable()
+    }
+
+    /// For a store that is gone with the process: names are the same after it, and nobody waits for them.
+    #[must_use]
+    pub(crate) fn with_own_index(self) -> Self {
+        Self { own_index: Some(IndexKey(self.keys.index_key())), ..self }
     }
 
     pub(crate) fn keys(&self) -> &KeyRing {
@@ -190,8 +208,13 @@ impl Records {
     }
 
     /// Until the row is not at this version any more, or the time is over.
-    pub(crate) async fn wait(&self, key: Key, version: Version, within: Duration) -> Result<(), StoreError> {
-        self.store.wait(key, Some(version), within).await
+    pub(crate) async fn wait(
+        &self,
+        key: Key,
+        version: Option<Version>,
+        within: Duration,
+    ) -> Result<(), StoreError> {
+        self.store.wait(key, version, within).await
     }
 
     /// The rows that carry a tag. They may be gone when they are looked at.
@@ -219,6 +242,9 @@ impl Records {
     /// Looks which index key the store holds: the one that this process knows, unless the store has come back empty.
     /// Then whoever is first says how rows are named from now on, and everybody goes by it.
     pub(crate) async fn agree_on_index(&self) -> Result<IndexKey, StoreError> {
+        if let Some(own) = self.own_index {
+            return Ok(own);
+        }
         let key = Key(Sha256::digest(INDEX_KEY).into());
         let row = Row { purpose: Purpose::IndexKey, key, owner: Vec::new() };
         loop {
@@ -256,7 +282,7 @@ impl Records {
 
     /// The index key, where [`Records::index`] was asked before.
     pub(crate) fn known_index(&self) -> Option<IndexKey> {
-        *self.index.read().unwrap_or_else(PoisonError::into_inner)
+        self.own_index.or(*self.index.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn timed<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {

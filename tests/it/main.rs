@@ -24,6 +24,8 @@ mod session_store;
 mod stores;
 // What survives restarts, kills, other secrets, and databases that stop, hang, are read, changed or lost.
 mod durability;
+// What browsers carry themselves.
+mod stateless;
 // A person signs out, here and at the provider.
 mod logout;
 // The provider signs them out, by a logout token.

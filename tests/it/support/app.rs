@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tower_oidc::store::Store;
+use tower_oidc::store::{MemoryStore, Store};
 use tower_oidc::{
     Admin, Clock, Config, CurrentUser, Error, Event, EventCode, LoginOptions, OidcLayer, Require, Resource,
     Timestamp, UserTokens, Users,
@@ -106,6 +106,18 @@ impl World {
         Self { net, clock, op, op2, api, evil, app }
     }
 
+    /// The same in stateless mode, in one process.
+    pub fn stateless() -> Self {
+        Self::stateless_with(|config| config)
+    }
+
+    pub fn stateless_with(edit: impl FnOnce(Config) -> Config) -> Self {
+        let world = Self::new();
+        let app = App::stateless(&world.net, &world.clock, edit);
+        world.net.serve_service(APP, app.layer.layer(routes()));
+        Self { app, ..world }
+    }
+
     /// A browser that fails the test when headers grow beyond what proxies take.
     pub fn browser(&self) -> Browser {
         Browser::new(&self.net, &self.clock).strict_for(APP)
@@ -198,6 +210,28 @@ impl App {
         edit: impl FnOnce(Config) -> Config,
     ) -> Self {
         Self::over(net, clock, store.clone(), store, edit)
+    }
+
+    /// In stateless mode, where nothing is set up to meet at: no store that a test could look into.
+    pub fn stateless(net: &Net, clock: &TestClock, edit: impl FnOnce(Config) -> Config) -> Self {
+        let events = Events::default();
+        let layer = OidcLayer::stateless(edit(config(net, clock)).on_event(events.hook()));
+        let layer = layer.unwrap_or_else(|error| panic!("{error}"));
+        Self { layer, store: MemoryStore::new().into(), events }
+    }
+
+    /// In stateless mode, where processes meet at this store.
+    pub fn stateless_at(
+        net: &Net,
+        clock: &TestClock,
+        rendezvous: impl Store,
+        store: impl Into<TestStore>,
+        edit: impl FnOnce(Config) -> Config,
+    ) -> Self {
+        let events = Events::default();
+        let layer = OidcLayer::stateless_with(edit(config(net, clock)).on_event(events.hook()), rendezvous);
+        let layer = layer.unwrap_or_else(|error| panic!("{error}"));
+        Self { layer, store: store.into(), events }
     }
 
     /// The same, where `before` stands between the layer and the store.
