@@ -30,6 +30,8 @@ const INDEX_KEY: &str = "tower-oidc index key";
 pub(crate) struct Records {
     store: Arc<dyn Store>,
     keys: KeyRing,
+    /// Of a store that keeps none.
+    own_index: Option<IndexKey>,
     index: RwLock<Option<IndexKey>>,
     clock: Clock,
     random: Random,
@@ -107,7 +109,7 @@ impl Records {
         events: Events,
     ) -> Self {
         let (index, listener) = (RwLock::default(), Listener::default());
-        Self { store, keys, index, clock, random, events, listener }
+        Self { store, keys, own_index: None, index, clock, random, events, listener }
     }
 
     /// Whether records outlive this process.
@@ -118,8 +120,7 @@ impl Records {
     /// For a store that is gone with the process: names are the same after it, and nobody waits for them.
     #[must_use]
     pub(crate) fn with_own_index(self) -> Self {
-        let index = RwLock::new(Some(IndexKey(self.keys.index_key())));
-        Self { index, ..self }
+        Self { own_index: Some(IndexKey(self.keys.index_key())), ..self }
     }
 
     pub(crate) fn keys(&self) -> &KeyRing {
@@ -241,6 +242,9 @@ impl Records {
     /// Looks which index key the store holds: the one that this process knows, unless the store has come back empty.
     /// Then whoever is first says how rows are named from now on, and everybody goes by it.
     pub(crate) async fn agree_on_index(&self) -> Result<IndexKey, StoreError> {
+        if let Some(own) = self.own_index {
+            return Ok(own);
+        }
         let key = Key(Sha256::digest(INDEX_KEY).into());
         let row = Row { purpose: Purpose::IndexKey, key, owner: Vec::new() };
         loop {
@@ -278,7 +282,7 @@ impl Records {
 
     /// The index key, where [`Records::index`] was asked before.
     pub(crate) fn known_index(&self) -> Option<IndexKey> {
-        *self.index.read().unwrap_or_else(PoisonError::into_inner)
+        self.own_index.or(*self.index.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn timed<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {

@@ -47,7 +47,7 @@ async fn what_it_says_of_a_store_holds_no_password() {
     }
 }
 
-const SECRET: &str = "a sealing secret of the tests, 32 bytes+";
+const SECRET: &str = "a sealing secret of the tests of 32 bytes and more";
 
 /// What is sealed with a secret that nobody has any more is lost: beside a store that lasts, the secret must last too.
 #[tokio::test]

@@ -25,8 +25,10 @@ use crate::support::clock::TestClock;
 use crate::support::fault::Fault;
 use crate::support::http::Client;
 use crate::support::net::{Caller, Net};
+use crate::support::process::{app_url, free_port};
 use crate::support::provider::{CLIENT_ID, CLIENT_SECRET, Endpoint, LyingProvider};
 use crate::support::resource::ResourceServer;
+use crate::support::socket::expose;
 use crate::support::test_store::TestStore;
 
 const SEALING: &str = "a sealing secret of the tests, 32 bytes+";
@@ -264,17 +266,13 @@ async fn scenario_60_the_two_addresses_that_carry_something() {
 async fn scenario_60_nothing_leaks_from_what_is_below() {
     let (log, _guard) = Log::listen();
     let (net, clock) = (Net::new(), TestClock::new());
-    let listen = async || {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let origin = format!("http://{}", listener.local_addr().unwrap());
-        (listener, origin)
-    };
-    let ((op_socket, op_at), (api_socket, api_at), (app_socket, app_at)) =
-        (listen().await, listen().await, listen().await);
+    let [op_at, api_at] = [(); 2].map(|()| app_url(free_port()));
+    let app_socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let app_at = format!("http://{}", app_socket.local_addr().unwrap());
     let op = LyingProvider::start(&net, &op_at, &clock);
     let api = ResourceServer::start(&net, &api_at, op.resource_owners());
-    net.on_a_socket(op_socket, op_at.clone());
-    net.on_a_socket(api_socket, api_at.clone());
+    expose(&net, &op_at).await;
+    expose(&net, &api_at).await;
     let (millis, events) = (clock.millis_fn(), Events::default());
     let mut config = Config::new(&app_at, &op_at, CLIENT_ID, CLIENT_SECRET)
         .resource(Resource::new("cal", format!("{api_at}/cal/")))

@@ -172,6 +172,7 @@ async fn listening_survives_a_store_that_fails() {
     assert_eq!(world.who_at(TWO, &alice).await, "a1", "nobody has told it");
     store.heal();
     tokio::time::sleep(Duration::from_secs(6)).await;
+    settle(&world).await;
     assert_eq!(world.who_at(TWO, &alice).await, Value::Null, "what it missed meanwhile it asks for");
     let alice = world.signed_in("alice").await;
     assert_eq!(world.who_at(TWO, &alice).await, "a1");

@@ -66,6 +66,9 @@ async fn a_short_outage_is_not_noticed_by_who_was_just_there() {
     let world = World::new();
     let (store, _app) = world.watched();
     let browser = world.signed_in("alice").await;
+    // The store tells of what was written just now, and she is looked up once more.
+    world.app.store.told().await;
+    assert_eq!(world.who(&browser).await, "a1");
     store.break_down(&Trouble::Fail);
     world.clock.advance(Duration::from_secs(2));
     assert_eq!(world.who(&browser).await, "a1");

@@ -12,17 +12,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use crate::support::database::Database;
 use crate::support::http::Client;
 use crate::support::net::Net;
 use crate::support::process::{Demo, app_url, eventually, free_port};
+use crate::support::provider::keys::Alg;
 use crate::support::provider::{CLIENT_ID, CLIENT_SECRET, LyingProvider};
 use crate::support::resource::ResourceServer;
+use crate::support::socket::expose;
 
-const SECRET: &str = "the sealing secret A of the tests, 32 bytes+";
+const SECRET: &str = "the sealing secret A of the tests of 32 bytes and more";
 /// For what takes as long as it takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -45,17 +46,14 @@ impl Town {
     /// Over what a `TOKEN_STORE` names.
     async fn over(store: String) -> Self {
         let net = Net::new();
-        let listen = async || {
-            let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-            let origin = format!("http://localhost:{}", listener.local_addr().expect("an address").port());
-            (listener, origin)
-        };
-        let ((op_socket, issuer), (api_socket, api_at)) = (listen().await, listen().await);
+        let [issuer, api_at] = [(); 2].map(|()| format!("http://localhost:{}", free_port()));
         let now = || SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs();
         let op = LyingProvider::with_clock(&net, &issuer, Arc::new(now));
+        // RSA signs a hundred times slower.
+        op.set(|op| op.signing = Alg::Es256);
         ResourceServer::start(&net, &api_at, op.resource_owners());
-        net.on_a_socket(op_socket, issuer);
-        net.on_a_socket(api_socket, api_at.clone());
+        expose(&net, &issuer).await;
+        expose(&net, &api_at).await;
         Self { op, api_url: format!("{api_at}/cal/"), store, public_port: free_port(), _database: None }
     }
 

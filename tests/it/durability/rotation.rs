@@ -4,8 +4,8 @@ use super::{Load, Tally, Town, retire};
 use crate::support::database::Kind;
 use crate::support::process::{Demo, free_port};
 
-const A: &str = "the sealing secret A of the tests, 32 bytes+";
-const B: &str = "the sealing secret B of the tests, 32 bytes+";
+const A: &str = "the sealing secret A of the tests of 32 bytes and more";
+const B: &str = "the sealing secret B of the tests of 32 bytes and more";
 
 /// Two processes, restarted one after the other at each step: B opens, B seals, A goes. Both generations are asked
 /// at every moment, under load, with tokens that last two seconds.

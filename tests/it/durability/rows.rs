@@ -104,6 +104,7 @@ async fn a_dump_of_the_database_says_nothing() {
         });
         a_busy_day(&world).await;
         let site = Site::on(store.reopened());
+        site.op.user("carol", |user| user.sub = "subject-of-carol".into());
         for name in ["alice", "bob", "carol"] {
             let browser = site.signed_in(name).await;
             connect(&browser, "mail").await;
@@ -111,7 +112,7 @@ async fn a_dump_of_the_database_says_nothing() {
         }
         let mut secrets = Secrets::of(&world.net, &world.op);
         secrets.extend(Secrets::of(&site.net, &site.op));
-        secrets.add(["alice", "bob@example.com", "carol@example.com", "https://op.test", "Alice"]);
+        secrets.add(["alice", "bob@example.com", "carol@example.com", "subject-of-carol", "https://op.test"]);
         secrets.decode();
 
         let dump = Folder::new();

@@ -6,7 +6,7 @@ mod tokens;
 
 use std::time::Duration;
 
-use crate::support::test_store::TestStore;
+use tower_oidc::store::MemoryStore;
 
 use crate::support::app::{APP, App, SESSION, World, routes};
 use crate::support::browser::Browser;
@@ -23,7 +23,7 @@ fn cookies_of(browser: &Browser, kind: &str) -> Vec<Cookie> {
 /// Two processes that meet at one store; the second is reached at [`REPLICA`](super::refresh::REPLICA).
 fn two_processes() -> (World, App) {
     let world = World::new();
-    let meeting = TestStore::new();
+    let meeting = MemoryStore::new();
     let start =
         || App::stateless_at(&world.net, &world.clock, meeting.clone(), meeting.clone(), |config| config);
     let (first, second) = (start(), start());

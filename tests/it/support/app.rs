@@ -11,7 +11,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use tower_oidc::store::Store;
+use tower_oidc::store::{MemoryStore, Store};
 use tower_oidc::{
     Admin, Clock, Config, CurrentUser, Error, Event, EventCode, LoginOptions, OidcLayer, Require, Resource,
     Timestamp, UserTokens, Users,
@@ -217,7 +217,7 @@ impl App {
         let events = Events::default();
         let layer = OidcLayer::stateless(edit(config(net, clock)).on_event(events.hook()));
         let layer = layer.unwrap_or_else(|error| panic!("{error}"));
-        Self { layer, store: TestStore::new(), events }
+        Self { layer, store: MemoryStore::new().into(), events }
     }
 
     /// In stateless mode, where processes meet at this store.
@@ -225,13 +225,13 @@ impl App {
         net: &Net,
         clock: &TestClock,
         rendezvous: impl Store,
-        store: TestStore,
+        store: impl Into<TestStore>,
         edit: impl FnOnce(Config) -> Config,
     ) -> Self {
         let events = Events::default();
         let layer = OidcLayer::stateless_with(edit(config(net, clock)).on_event(events.hook()), rendezvous);
         let layer = layer.unwrap_or_else(|error| panic!("{error}"));
-        Self { layer, store, events }
+        Self { layer, store: store.into(), events }
     }
 
     /// The same, where `before` stands between the layer and the store.

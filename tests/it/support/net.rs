@@ -148,22 +148,6 @@ impl Net {
         );
     }
 
-    /// Serves a part of this network on a real socket; the network hears of it as `origin`.
-    pub fn on_a_socket(&self, listener: tokio::net::TcpListener, origin: String) {
-        let net = self.clone();
-        let app = axum::Router::new().fallback(move |request: Request<axum::body::Body>| {
-            let (net, origin) = (net.clone(), origin.clone());
-            async move {
-                let (mut parts, body) = request.into_parts();
-                parts.uri = format!("{origin}{}", parts.uri).parse::<Uri>().expect("a URL");
-                let body = body.collect().await.expect("a body").to_bytes();
-                let answer = net.call(Caller::Browser, Request::from_parts(parts, body)).await;
-                answer.expect("it is served").map(axum::body::Body::from)
-            }
-        });
-        tokio::spawn(async move { axum::serve(listener, app).await });
-    }
-
     fn register(&self, base: &str, handler: Handler) {
         let uri: Uri = base.parse().expect("a base URL");
         let origin = origin_of(&uri).expect("an absolute base URL");
