@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tower_oidc::Timestamp;
-use tower_oidc::store::{BoxFuture, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version};
+use tower_oidc::store::{BoxFuture, Key, Record, Store, StoreError, Stored, Tag, Version};
 
 use crate::support::fault::Gate;
+use crate::support::test_store::TestStore;
 
 /// What a verb does.
 #[derive(Clone, Default)]
@@ -25,7 +26,7 @@ pub(super) enum Mode {
 
 #[derive(Clone, Default)]
 pub(super) struct FaultyStore {
-    pub(super) inner: MemoryStore,
+    pub(super) inner: TestStore,
     loads: Arc<Mutex<Mode>>,
     swaps: Arc<Mutex<Mode>>,
     /// What happens to one call, and how many work before it.
@@ -35,7 +36,7 @@ pub(super) struct FaultyStore {
 }
 
 impl FaultyStore {
-    pub(super) fn over(inner: MemoryStore) -> Self {
+    pub(super) fn over(inner: TestStore) -> Self {
         Self { inner, ..Self::default() }
     }
 
