@@ -24,6 +24,9 @@ pub struct Connection {
     /// How long its grant lives: until it is disconnected, unless it says otherwise.
     #[serde(default = "user")]
     pub retention: Retention,
+    /// Its tokens are for one use, and kept nowhere: see [`Connection::one_shot`].
+    #[serde(default)]
+    pub one_shot: bool,
 }
 
 fn user() -> Retention {
@@ -33,7 +36,13 @@ fn user() -> Retention {
 impl Connection {
     /// A connection of this name.
     pub fn new(name: impl Into<String>) -> Self {
-        Self { name: name.into(), scopes: Vec::new(), resources: Vec::new(), retention: user() }
+        Self {
+            name: name.into(),
+            scopes: Vec::new(),
+            resources: Vec::new(),
+            retention: user(),
+            one_shot: false,
+        }
     }
 
     /// One more scope to ask for.
@@ -47,6 +56,14 @@ impl Connection {
     #[must_use]
     pub fn resource(mut self, resource: Resource) -> Self {
         self.resources.push(resource);
+        self
+    }
+
+    /// What is granted is handed to one request as a [`OneShotToken`](crate::OneShotToken), and kept nowhere:
+    /// [`UserTokens`](crate::UserTokens) never has a token for its resources.
+    #[must_use]
+    pub fn one_shot(mut self) -> Self {
+        self.one_shot = true;
         self
     }
 
@@ -92,6 +109,7 @@ pub(crate) struct Registered {
     pub(crate) optional_scopes: Vec<String>,
     pub(crate) indicators: Vec<String>,
     pub(crate) retention: Retention,
+    pub(crate) one_shot: bool,
 }
 
 /// Where the token of a URL comes from.
@@ -237,6 +255,7 @@ impl Registered {
                 .filter_map(|resource| resource.indicator.clone())
                 .collect(),
             retention: connection.retention,
+            one_shot: connection.one_shot,
         }
     }
 

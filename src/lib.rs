@@ -118,6 +118,12 @@ pub use users::Users;
 mod user_tokens;
 pub use user_tokens::{AccessToken, ConnectionState, ConnectionStatus, UserTokens};
 
+mod one_shot;
+pub use one_shot::OneShotToken;
+
+mod background;
+pub use background::{BackgroundTokens, OwnerTokens};
+
 mod authorize;
 pub use authorize::{Authorize, AuthorizeLayer};
 

@@ -28,6 +28,8 @@ pub(crate) enum Holder {
     Session(Arc<Session>),
     /// The account of this name, whoever asks.
     Account(Arc<str>),
+    /// Somebody who need not be there: work in the background asks, and no request.
+    Person { issuer: Arc<str>, subject: Arc<str> },
 }
 
 impl Ownership {
@@ -122,6 +124,9 @@ impl Holder {
         match self {
             Self::Session(session) => session.owner(),
             Self::Account(name) => Owner::Account { name: name.to_string() },
+            Self::Person { issuer, subject } => {
+                Owner::User { issuer: issuer.to_string(), subject: subject.to_string() }
+            }
         }
     }
 
@@ -129,7 +134,7 @@ impl Holder {
     pub(crate) fn session(&self) -> Option<SessionId> {
         match self {
             Self::Session(session) => Some(session.id),
-            Self::Account(_) => None,
+            Self::Account(_) | Self::Person { .. } => None,
         }
     }
 
@@ -137,7 +142,13 @@ impl Holder {
     pub(crate) fn person(&self) -> Option<(&str, &str)> {
         match self {
             Self::Session(session) => Some((&session.issuer, &session.subject)),
+            Self::Person { issuer, subject } => Some((issuer, subject)),
             Self::Account(_) => None,
         }
+    }
+
+    /// Whether it is a person, and no browser of theirs.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self, Self::Person { .. })
     }
 }

@@ -33,16 +33,18 @@ pub(crate) enum Purpose {
     PendingLogin,
     PendingLogout,
     LogoutToken,
+    OneShot,
 }
 
 impl Purpose {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Session,
         Self::Grant,
         Self::IndexKey,
         Self::PendingLogin,
         Self::PendingLogout,
         Self::LogoutToken,
+        Self::OneShot,
     ];
 
     const fn label(self) -> &'static str {
@@ -53,6 +55,7 @@ impl Purpose {
             Self::PendingLogin => "pending login",
             Self::PendingLogout => "pending logout",
             Self::LogoutToken => "logout token",
+            Self::OneShot => "one shot",
         }
     }
 }

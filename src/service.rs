@@ -16,9 +16,11 @@ use pin_project_lite::pin_project;
 use tower::{BoxError, Service};
 
 use crate::ambient::Timestamp;
+use crate::cookie;
 use crate::error::Error;
 use crate::events::EventCode;
 use crate::flow::{self, logout, page};
+use crate::one_shot::OneShotCookie;
 use crate::request_state::{Head, RequestState, is_safe};
 use crate::runtime::Runtime;
 use crate::session::{Peek, Session};
@@ -74,7 +76,8 @@ where
         }
         let head = Head::read(request.method(), request.headers(), &runtime.settings.cookies);
         // Before the session is looked for: what is forged does not even learn whether there is one.
-        if (head.session_cookie || runtime.ownership.account().is_some()) && !is_ours(runtime, &request, head)
+        if (head.session_cookie || runtime.ownership.account().is_some())
+            && !is_ours(runtime, &request, &head)
         {
             runtime.events().emit(EventCode::CrossSiteRefused, None, request.method());
             return ResponseFuture::answered(page::plain(
@@ -103,7 +106,7 @@ where
                             }
                             ready.pass(request, session, head).await
                         }
-                        Err(error) => Ok(store_away(&runtime, &request, head, error.into())),
+                        Err(error) => Ok(store_away(&runtime, &request, &head, error.into())),
                     }
                 })
             }
@@ -123,12 +126,12 @@ impl<S> OidcService<S> {
         S: Service<Request<B>, Response = Response<R>>,
     {
         RequestState::insert(Arc::clone(&self.runtime), session, &head, &mut request);
-        ResponseFuture::passed(self.inner.call(request), head.session_cookie)
+        ResponseFuture::passed(self.inner.call(request), head)
     }
 }
 
 /// Whether a request that may change something, or opens a WebSocket, comes from a page that may.
-fn is_ours<B>(runtime: &Runtime, request: &Request<B>, head: Head) -> bool {
+fn is_ours<B>(runtime: &Runtime, request: &Request<B>, head: &Head) -> bool {
     let needs_proof = !is_safe(request.method()) || head.opens_websocket;
     // With a cookie of ours there is a browser, and browsers say where they come from.
     let is_browser = head.session_cookie || head.was_silent;
@@ -146,7 +149,7 @@ fn extend_in_time(runtime: &Arc<Runtime>, session: &Arc<Session>, now: Timestamp
 fn store_away<B, R: From<Bytes>>(
     runtime: &Runtime,
     request: &Request<B>,
-    head: Head,
+    head: &Head,
     error: Error,
 ) -> Response<R> {
     if !head.navigation {
@@ -191,6 +194,7 @@ pin_project! {
             #[pin]
             inner: F,
             private: bool,
+            one_shot: Option<Arc<OneShotCookie>>,
         },
         /// Something is awaited first, or instead.
         Boxed { future: Pin<Box<dyn Future<Output = Result<Response<R>, E>> + Send>> },
@@ -200,8 +204,8 @@ pin_project! {
 }
 
 impl<F, R, E> ResponseFuture<F, R, E> {
-    fn passed(inner: F, private: bool) -> Self {
-        Self { way: Way::Passed { inner, private } }
+    fn passed(inner: F, head: Head) -> Self {
+        Self { way: Way::Passed { inner, private: head.session_cookie, one_shot: head.one_shot } }
     }
 
     fn boxed(future: impl Future<Output = Result<Response<R>, E>> + Send + 'static) -> Self {
@@ -222,9 +226,15 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().way.project() {
-            Projected::Passed { inner, private } => {
+            Projected::Passed { inner, private, one_shot } => {
                 // In place: a response is large to move.
                 let mut polled = inner.poll(cx);
+                if let (Poll::Ready(Ok(response)), Some(one_shot)) = (&mut polled, one_shot) {
+                    one_shot
+                        .removal()
+                        .into_iter()
+                        .for_each(|set| cookie::append(response.headers_mut(), set));
+                }
                 if let Poll::Ready(Ok(response)) = &mut polled
                     && (*private || sets_cookie(response.headers()))
                 {

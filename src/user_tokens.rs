@@ -8,10 +8,8 @@ use serde::Serialize;
 use url::Url;
 
 use crate::ambient::Timestamp;
-use crate::connection::{Registered, Source};
-use crate::error::Error;
-#[cfg(doc)]
-use crate::error::ErrorKind;
+use crate::connection::{Registered, Retention, Source};
+use crate::error::{Error, ErrorKind};
 use crate::flow::connect::{self, Disconnected, disconnect};
 use crate::flow::held_grant::{NoToken, Want, stored};
 use crate::flow::refresh::access_token;
@@ -59,6 +57,8 @@ pub struct ConnectionStatus {
 pub enum ConnectionState {
     /// They can, as far as is known here.
     Connected,
+    /// They are handed out once, as a [`OneShotToken`](crate::OneShotToken), and never kept.
+    OneShot,
     /// It was never granted, or was taken back.
     Missing,
     /// The provider refused it for good, granted less than is always asked for, or gave tokens that are over and
@@ -70,6 +70,11 @@ impl UserTokens {
     pub(crate) fn from_state(state: &RequestState) -> Result<Self, Error> {
         let holder = state.runtime.ownership.holder(state)?;
         Ok(Self { holder, state: state.clone() })
+    }
+
+    /// For work that no request asks for.
+    pub(crate) fn without_request(runtime: &Arc<Runtime>, holder: Holder) -> Self {
+        Self { state: RequestState::without_request(Arc::clone(runtime)), holder }
     }
 
     /// For services without axum: from the extensions of a request that came through the layer.
@@ -121,6 +126,9 @@ impl UserTokens {
         let named = connections.resources().named(resource);
         let source = named.map(|(connection, resource)| Source::new(connection, resource));
         let source = source.ok_or_else(|| Error::no_such_connection("there is no resource of this name"))?;
+        if connections.named(&source.connection).is_some_and(|connection| connection.one_shot) {
+            return Err(Error::no_such_connection("this resource's connection is for one use"));
+        }
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         if !self.may_ask(&source, &scopes) {
             return Err(Error::no_such_connection(
@@ -148,6 +156,16 @@ impl UserTokens {
         let connection = self.registered(connection)?;
         let destination = self.runtime().settings.destination(destination)?;
         Ok(connect::path(self.runtime(), &connection.name, &destination))
+    }
+
+    /// The address at which the person grants a connection for one use, and then lands at `destination`, whose handler
+    /// finds a [`OneShotToken`](crate::OneShotToken). Nothing is kept, and what was kept before stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NoSuchConnection`], or [`ErrorKind::Destination`].
+    pub fn connect_once_url(&self, connection: &str, destination: &str) -> Result<String, Error> {
+        Ok(self.connect_url(connection, destination)? + connect::once_in(true))
     }
 
     /// The address to which a form POSTs to take a connection back, and then lands at `destination`.
@@ -248,7 +266,8 @@ impl UserTokens {
     pub(crate) fn source(&self, url: &Url) -> Option<Source> {
         let runtime = self.runtime();
         if let Some((connection, resource)) = runtime.settings.connections.resources().covering(url) {
-            return Some(Source::new(connection, resource));
+            let kept = runtime.settings.connections.named(connection).is_some_and(|found| !found.one_shot);
+            return kept.then(|| Source::new(connection, resource));
         }
         let metadata = runtime.provider.known_metadata()?;
         let user_info = metadata.userinfo_endpoint.as_ref()?;
@@ -272,6 +291,9 @@ impl UserTokens {
         if self.holder.person().is_none() {
             return self.state.needs_operator(&source.connection);
         }
+        if self.holder.is_absent() {
+            return Error::new(ErrorKind::ConsentRequired, "the person must grant access (again)");
+        }
         let asked = match self.grant(&source.connection).await {
             Ok((_, grant)) => grant.and_then(|grant| grant.consent),
             Err(error) => return error,
@@ -283,6 +305,7 @@ impl UserTokens {
     pub(crate) async fn require_connection(&self, connection: &str) -> Result<(), Error> {
         match self.status(connection).await?.state {
             ConnectionState::Connected => Ok(()),
+            ConnectionState::OneShot => Err(Error::no_such_connection("this connection is for one use")),
             ConnectionState::Missing | ConnectionState::NeedsConsent => {
                 let source = Source::without_resource(connection);
                 Err(self.consent_required(&source, &[], &LoginOptions::default()).await)
@@ -302,6 +325,13 @@ impl UserTokens {
     }
 
     async fn place(&self, connection: &Registered) -> Result<GrantPlace, Error> {
+        let reachable = connection.retention == Retention::User && self.runtime().ownership.keeps_logins();
+        if self.holder.is_absent() && !reachable {
+            return Err(Error::no_such_connection(
+                "work in the background reaches grants of people with Retention::User: give the connection (or \
+                 login_retention) that one",
+            ));
+        }
         Ok(self.runtime().place_of(&self.holder, connection).await?)
     }
 
@@ -328,6 +358,9 @@ impl ConnectionStatus {
     fn of(connection: &Registered, grant: Option<Grant>, now: Timestamp) -> Self {
         let name = connection.name.clone();
         match grant {
+            _ if connection.one_shot => {
+                Self { name, state: ConnectionState::OneShot, scopes: Vec::new(), account: None }
+            }
             None => Self { name, state: ConnectionState::Missing, scopes: Vec::new(), account: None },
             Some(grant) => {
                 // Providers grant `openid` without saying so, and `offline_access` by a refresh token.
@@ -355,6 +388,10 @@ impl fmt::Debug for UserTokens {
 pub struct AccessToken(Secret);
 
 impl AccessToken {
+    pub(crate) fn new(token: Secret) -> Self {
+        Self(token)
+    }
+
     /// The token itself, for a client that is not this crate's. Where it goes is the caller's business then.
     pub fn expose_secret(&self) -> &str {
         self.0.expose_secret()

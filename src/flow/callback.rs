@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq;
 
 use super::failure::LoginFailure;
 use super::login::{self, asked, registration, session_id, unavailable};
-use super::pending::{self, Intent, Pending, PendingLogin};
+use super::pending::{self, Intent, Pending, PendingLogin, Usage};
 use super::sign_in::{Verified, sign_in};
 use super::{connect, page};
 use crate::cookie;
@@ -74,8 +74,9 @@ async fn callback(runtime: &Arc<Runtime>, parts: &Parts, body: &[u8]) -> Result<
     };
     let again = match &login.intent {
         Intent::Login { .. } => runtime.settings.login_path(&destination) + &login::query(&options),
-        Intent::Connect { connection, more_scopes, .. } => {
+        Intent::Connect { connection, more_scopes, usage, .. } => {
             connect::path_with(runtime, connection, &destination, more_scopes, &options)
+                + connect::once_in(*usage == Usage::Once)
         }
     };
     let refused = |failure| Refused { failure, again: Some(again) };
@@ -174,15 +175,17 @@ async fn receive(
     let id_token = provider.verify(id_token, &tokens.access_token, occasion).await?;
     let verified = Verified { id_token: &id_token, tokens: &tokens };
     match (&login.intent, session) {
-        (Intent::Connect { .. }, Some(session)) => {
+        (Intent::Connect { usage, .. }, Some(session)) => {
             let asked = Consent {
                 at: runtime.now(),
                 scopes,
                 acr_values: login.acr_values.clone(),
                 max_age: login.max_age,
             };
-            connect::keep(runtime, connection, asked, session, verified).await?;
-            Ok(redirect(destination.as_str()))
+            let kept = connect::keep(runtime, connection, asked, session, verified, *usage).await?;
+            let mut answer = redirect(destination.as_str());
+            kept.into_iter().for_each(|set| cookie::append(answer.headers_mut(), set));
+            Ok(answer)
         }
         (Intent::Connect { .. }, None) => Err(LoginFailure::SessionOver),
         (Intent::Login { replaces }, _) => {

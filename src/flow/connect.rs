@@ -4,20 +4,21 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
 use super::account;
 use super::failure::LoginFailure;
 use super::login::{Ask, Parameters, begin, query, session_id};
 use super::page;
-use super::pending::Intent;
+use super::pending::{Intent, Usage};
 use super::sign_in::{Verified, keep_grant, new_grant, revoke};
 use crate::connection::{Registered, push_new};
 use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::grant::{Consent, Grant};
+use crate::one_shot::lay_down;
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::token::scopes;
 use crate::records::GrantPlace;
@@ -49,6 +50,16 @@ pub(crate) fn path_with(
     address + &query(options)
 }
 
+/// What the address of a connection for one use has besides.
+pub(crate) const fn once_in(once: bool) -> &'static str {
+    if once { "&once=1" } else { "" }
+}
+
+/// For whom grants are kept here.
+fn kept_for(runtime: &Runtime) -> Usage {
+    if runtime.ownership.account().is_some() { Usage::Everybody } else { Usage::Own }
+}
+
 pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes> {
     let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
     let parsed = Parameters::parse(parts.uri.query().unwrap_or_default())
@@ -69,7 +80,11 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
     if !more.iter().all(|scope| connection.knows(scope)) {
         return bad_request("There is no such scope to be asked for.");
     }
-    let here = path_with(runtime, &connection.name, &destination, &more, &options);
+    let once = connection.one_shot || given.get("once") == Some("1");
+    if once && runtime.ownership.account().is_some() {
+        return bad_request("Here nothing is granted for one use.");
+    }
+    let here = path_with(runtime, &connection.name, &destination, &more, &options) + once_in(once);
     let session = match session_id(runtime, &parts.headers) {
         Some(id) => runtime.sessions.find(id, &runtime.records, runtime.now()).await,
         None => Ok(None),
@@ -89,7 +104,9 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
         return answer;
     }
     let granted = match granted(runtime, connection, &session).await {
-        Ok(granted) => granted,
+        // What is for one use does not add to what is kept.
+        Ok(granted) if !once => granted,
+        Ok(_) => Vec::new(),
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
     };
     // The union: what is asked for now must not take away what was granted before.
@@ -99,8 +116,9 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
             push_new(&mut more_scopes, scope);
         }
     }
-    let intent =
-        Intent::Connect { session: session.id.bytes(), connection: connection.name.clone(), more_scopes };
+    let (session, connection) = (session.id.bytes(), connection.name.clone());
+    let usage = if once { Usage::Once } else { kept_for(runtime) };
+    let intent = Intent::Connect { session, connection, more_scopes, usage };
     begin(runtime, &parts.headers, &Ask { destination, options, intent }, &here).await
 }
 
@@ -134,15 +152,24 @@ pub(crate) async fn session(
     }
 }
 
-/// Keeps what the person granted, if it was that person.
+/// Keeps what the person granted, if it was that person; what is `once` waits for the one request that uses it, and
+/// comes with a cookie.
 pub(crate) async fn keep(
     runtime: &Arc<Runtime>,
     connection: &Registered,
     asked: Consent,
     session: Arc<Session>,
     verified: Verified<'_>,
-) -> Result<(), LoginFailure> {
+    usage: Usage,
+) -> Result<Option<HeaderValue>, LoginFailure> {
     let facts = &verified.id_token.facts;
+    // The application may be configured otherwise since the person was sent away: what they granted for themselves is
+    // not for everybody.
+    let once = usage == Usage::Once && runtime.ownership.account().is_none();
+    if !once && (usage != kept_for(runtime) || account::refusal(runtime, &session).is_some()) {
+        revoke(runtime, verified.tokens).await;
+        return Err(LoginFailure::NotPending);
+    }
     let holder = runtime.ownership.granted_to(&session);
     if holder.person().is_some_and(|person| person != (facts.issuer.as_str(), facts.subject.as_str())) {
         revoke(runtime, verified.tokens).await;
@@ -153,13 +180,22 @@ pub(crate) async fn keep(
         revoke(runtime, verified.tokens).await;
         return Err(LoginFailure::SessionOver);
     }
+    if once {
+        let cookie = lay_down(runtime, &connection.name, &holder, &asked.scopes, verified.tokens).await?;
+        runtime.events().emit(
+            EventCode::Connected,
+            session.user(),
+            format_args!("{}, for one use", connection.name),
+        );
+        return Ok(Some(cookie));
+    }
     let now = runtime.now();
     let place = runtime.place_of(&holder, connection).await?;
     let mut grant = new_grant(&place, connection, &asked.scopes, &verified, now);
     grant.consent = Some(asked);
     keep_grant(runtime, &place, connection.retention, grant, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, session.user(), &connection.name);
-    Ok(())
+    Ok(None)
 }
 
 /// What became of a connection that was taken back.
