@@ -11,12 +11,13 @@
 //! | `OIDC_CA_FILE` | extra root certificates, PEM |
 //! | `MODE` | `per-user` or `single-user` (`per-user`) |
 //! | `ACCOUNT` | single-user's account: `client-credentials`, `refresh-token` (with `ACCOUNT_REFRESH_TOKEN`) or `operator` (`client-credentials`) |
-//! | `TOKEN_STORE` | `memory` |
+//! | `TOKEN_STORE` | `memory`, `sqlite:PATH`, `postgres://…`, `redis://…` or `rediss://…` (`memory`) |
 //! | `SESSION_SECRET` | at least 32 bytes; several, comma separated: the first seals, all open (made up at start) |
 //! | `ADMINS` | verified e-mails, comma separated |
 //! | `API_URL` | the API that `/api` calls (the provider's UserInfo) |
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 
 use axum::extract::{FromRef, State};
 use axum::http::{StatusCode, header};
@@ -25,7 +26,7 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tower_oidc::store::{MemoryStore, Store};
+use tower_oidc::store::{MemoryStore, PostgresStore, RedisStore, SqliteStore, Store};
 use tower_oidc::{
     Account, AccountState, Admin, Config, CurrentUser, Error, OidcLayer, Resource, UserTokens, Users,
 };
@@ -75,17 +76,7 @@ async fn run() -> Result<(), Box<dyn StdError>> {
 }
 
 fn layer(config: Config) -> Result<OidcLayer, Box<dyn StdError>> {
-    match variable("TOKEN_STORE").as_deref() {
-        None | Some("memory") => layer_over(config, MemoryStore::new()),
-        // A URL may hold a password: only what stands before the colon is repeated.
-        Some(other) => {
-            let kind = other.split(':').next().unwrap_or_default();
-            Err(format!("TOKEN_STORE={kind}:… is not there yet: use memory").into())
-        }
-    }
-}
-
-fn layer_over(config: Config, store: impl Store) -> Result<OidcLayer, Box<dyn StdError>> {
+    let store = store()?;
     match variable("MODE").as_deref() {
         None | Some("per-user") => Ok(OidcLayer::per_user(config, store)?),
         Some("single-user") => {
@@ -110,6 +101,19 @@ struct Demo {
 impl FromRef<Demo> for Option<String> {
     fn from_ref(demo: &Demo) -> Self {
         demo.api_url.clone()
+    }
+}
+
+/// A database may be away when this starts: people are told so (503) until it is back.
+fn store() -> Result<Arc<dyn Store>, Box<dyn StdError>> {
+    let wanted = variable("TOKEN_STORE").unwrap_or_else(|| "memory".to_owned());
+    match wanted.split_once(':') {
+        None if wanted == "memory" => Ok(Arc::new(MemoryStore::new())),
+        Some(("sqlite", path)) => Ok(Arc::new(SqliteStore::open(path)?)),
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(PostgresStore::connect(&wanted)?)),
+        Some(("redis" | "rediss", _)) => Ok(Arc::new(RedisStore::connect(&wanted)?)),
+        // It may hold a password, and is not repeated.
+        _ => Err("TOKEN_STORE is none of memory, sqlite:PATH, postgres://…, redis://… and rediss://…".into()),
     }
 }
 

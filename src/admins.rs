@@ -3,72 +3,126 @@
 use serde_json::{Map, Value};
 
 use crate::config::{AdminClaim, Config};
+use crate::relying_party::RelyingParty;
 
-/// The rules, checked.
+/// The rules, checked. Each counts for the people of one provider: what another one says of its own is nothing here.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Admins {
-    /// In lower case.
-    emails: Vec<String>,
-    subjects: Vec<String>,
-    claims: Vec<AdminClaim>,
+    /// With the issuer, in lower case.
+    emails: Vec<(String, String)>,
+    subjects: Vec<(String, String)>,
+    claims: Vec<(String, AdminClaim)>,
 }
 
 impl Admins {
-    pub(crate) fn check(config: &Config, problems: &mut Vec<String>) -> Self {
-        for email in &config.admins {
-            if email.matches('@').count() != 1 || !email.is_ascii() || email.contains(char::is_whitespace) {
+    pub(crate) fn check(
+        config: &Config,
+        relying_parties: &[RelyingParty],
+        problems: &mut Vec<String>,
+    ) -> Self {
+        let logins = || relying_parties.iter().filter(|registered| registered.login);
+        // The provider whose people a rule is about, and what it says of them.
+        let mut pinned = |rule: &str, field: &str| {
+            let (name, rest) = rule.split_once(':').unzip();
+            if let Some(registered) = logins().find(|registered| Some(registered.name.as_str()) == name) {
+                return (registered.issuer.clone(), rest.unwrap_or_default().to_owned());
+            }
+            if logins().nth(1).is_some() {
+                let names: Vec<_> =
+                    logins().map(|registered| format!("{}:{rule}", registered.name)).collect();
+                problems.push(format!(
+                    "{field} has {rule:?}, and people sign in at several providers, any of which could say so: write \
+                     whose word counts, as in {}",
+                    names.join(" or ")
+                ));
+            }
+            (relying_parties.first().map(|first| first.issuer.clone()).unwrap_or_default(), rule.to_owned())
+        };
+        let emails: Vec<_> = config.admins.iter().map(|rule| pinned(rule, "admins")).collect();
+        let subjects = config.admin_subjects.iter().map(|rule| pinned(rule, "admin_subjects")).collect();
+        let mut claims = Vec::new();
+        if let Some(rule) = &config.admin_claim {
+            let name = rule.provider.iter().map(|name| format!("{name}:")).collect::<String>();
+            let (issuer, claim) = pinned(&format!("{name}{}", rule.name), "admin_claim");
+            if rule.provider.is_some() && claim != rule.name {
+                problems.push(format!("admin_claim is {name:?}'s: there is no such provider to sign in at"));
+            }
+            claims.push((issuer, rule.clone()));
+        }
+        for (_, email) in &emails {
+            let plain = email.matches('@').count() == 1 && email.is_ascii();
+            if !plain || email.contains(|c: char| c.is_whitespace() || c == ':') {
                 problems.push(format!("admins has {email:?}: use an e-mail address"));
             }
         }
-        let mut claims: Vec<_> = config.admin_claim.iter().cloned().collect();
-        if config.issuer.is_none() {
+        if let (None, Some(first)) = (&config.issuer, relying_parties.first()) {
             // The development provider's "sign in as administrator". No other provider's claim counts so.
-            claims.push(AdminClaim { name: "admin".to_owned(), value: Value::Bool(true) });
+            let claim = AdminClaim { name: "admin".to_owned(), value: Value::Bool(true), provider: None };
+            claims.push((first.issuer.clone(), claim));
         }
-        Self {
-            emails: config.admins.iter().map(|email| email.to_ascii_lowercase()).collect(),
-            subjects: config.admin_subjects.clone(),
-            claims,
-        }
+        let emails = emails.into_iter().map(|(issuer, email)| (issuer, email.to_ascii_lowercase()));
+        Self { emails: emails.collect(), subjects, claims }
     }
 
     /// `email` counts when the provider says that it verified it.
-    pub(crate) fn include(
+    pub(crate) fn include<'a>(
         &self,
-        subject: &str,
+        (issuer, subject): (&str, &str),
         email: Option<(&str, bool)>,
-        claims: &Map<String, Value>,
+        claims: impl FnOnce() -> Option<&'a Map<String, Value>>,
     ) -> bool {
-        let by_email =
-            matches!(email, Some((email, true)) if self.emails.contains(&email.to_ascii_lowercase()));
+        let by_email = || match email {
+            Some((email, true)) => {
+                let email = email.to_ascii_lowercase();
+                self.emails.iter().any(|(of, admin)| of == issuer && *admin == email)
+            }
+            _ => false,
+        };
+        let holds = |claims: &Map<String, Value>, rule: &AdminClaim| match claims.get(&rule.name) {
+            Some(Value::Array(values)) => values.contains(&rule.value),
+            Some(value) => *value == rule.value,
+            None => false,
+        };
+        // Last, because what is known of the person may have to be opened first.
         let by_claim = || {
-            self.claims.iter().any(|rule| match claims.get(&rule.name) {
-                Some(Value::Array(values)) => values.contains(&rule.value),
-                Some(value) => *value == rule.value,
-                None => false,
+            let claims = Some(claims).filter(|_| !self.claims.is_empty()).and_then(|claims| claims());
+            claims.is_some_and(|claims| {
+                self.claims.iter().any(|(of, rule)| of == issuer && holds(claims, rule))
             })
         };
-        by_email || self.subjects.iter().any(|admin| admin == subject) || by_claim()
+        let by_subject = || self.subjects.iter().any(|(of, admin)| of == issuer && admin == subject);
+        by_email() || by_subject() || by_claim()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider_config::ProviderConfig;
     use serde_json::json;
+
+    const OP: &str = "https://op.test";
 
     fn admins() -> Admins {
         let mut config = Config::new("https://app.test", "https://op.test", "c", "s");
         config.admins = vec!["Root@X.test".into()];
         config.admin_subjects = vec!["s0".into()];
-        config.admin_claim = Some(AdminClaim { name: "groups".into(), value: json!("admins") });
-        Admins::check(&config, &mut Vec::new())
+        config.admin_claim =
+            Some(AdminClaim { name: "groups".into(), value: json!("admins"), provider: None });
+        Admins::check(&config, &registered(&config), &mut Vec::new())
+    }
+
+    fn registered(config: &Config) -> Vec<RelyingParty> {
+        let first = ProviderConfig::first(config);
+        let all: Vec<_> = std::iter::once(first).chain(config.providers.iter().cloned()).collect();
+        RelyingParty::check(&all, "https://app.test/auth/callback", &mut Vec::new())
     }
 
     /// Scenario 27 and check 172.
     #[test]
     fn an_email_counts_when_it_is_verified_and_equal_but_for_case() {
-        let include = |email| admins().include("x", email, &Map::new());
+        let none = Map::new();
+        let include = |email| admins().include((OP, "x"), email, || Some(&none));
         assert!(include(Some(("root@x.test", true))));
         assert!(!include(Some(("root@x.test", false))));
         assert!(!include(None));
@@ -86,7 +140,7 @@ mod tests {
     /// Check 171.
     #[test]
     fn a_subject_or_a_claim_counts_in_its_own_place_only() {
-        let include = |subject, claims: Value| admins().include(subject, None, claims.as_object().unwrap());
+        let include = |subject, claims: Value| admins().include((OP, subject), None, || claims.as_object());
         assert!(include("s0", json!({})));
         assert!(include("x", json!({"groups": ["users", "admins"]})));
         assert!(include("x", json!({"groups": "admins"})));
@@ -99,5 +153,58 @@ mod tests {
         ] {
             assert!(!include("x", other.clone()), "{other}");
         }
+    }
+
+    fn two_providers(edit: impl FnOnce(&mut Config)) -> (Admins, Vec<String>) {
+        let mut config = Config::new("https://app.test", OP, "c", "s")
+            .provider(ProviderConfig::new("work", "https://op2.test", "c", "s"))
+            .provider(ProviderConfig::new("files", "https://op3.test", "c", "s").for_connections());
+        edit(&mut config);
+        let mut problems = Vec::new();
+        (Admins::check(&config, &registered(&config), &mut problems), problems)
+    }
+
+    /// Scenario 27.
+    #[test]
+    fn each_rule_counts_for_the_people_of_its_own_provider() {
+        let (admins, problems) = two_providers(|config| {
+            config.admins = vec!["work:Root@x.test".into(), "default:ann@x.test".into()];
+            config.admin_subjects = vec!["default:s:0".into()];
+            config.admin_claim =
+                Some(AdminClaim { name: "groups".into(), value: json!("a"), provider: Some("work".into()) });
+        });
+        assert_eq!(problems, Vec::<String>::new());
+        let groups = json!({"groups": "a"});
+        for (issuer, by_root, by_ann, by_subject, by_claim) in [
+            (OP, false, true, true, false),
+            ("https://op2.test", true, false, false, true),
+            ("https://op3.test", false, false, false, false),
+            ("https://elsewhere.test", false, false, false, false),
+        ] {
+            let email = |email| admins.include((issuer, "x"), Some((email, true)), || None);
+            assert_eq!((email("root@x.test"), email("ann@x.test")), (by_root, by_ann), "{issuer}");
+            assert_eq!(admins.include((issuer, "s:0"), None, || None), by_subject, "{issuer}");
+            let claims = groups.as_object().unwrap();
+            assert_eq!(admins.include((issuer, "x"), None, || Some(claims)), by_claim, "{issuer}");
+        }
+    }
+
+    /// Scenario 27: what any of several providers could say is no rule, and the message names the remedy.
+    #[test]
+    fn a_rule_without_a_provider_is_refused_where_there_are_several() {
+        let refused = |edit: fn(&mut Config)| two_providers(edit).1.join("\n");
+        let bare = refused(|config| config.admins = vec!["root@x.test".into()]);
+        assert!(bare.contains("default:root@x.test or work:root@x.test"), "{bare}");
+        assert!(refused(|config| config.admins = vec!["elsewhere:root@x.test".into()]).contains("elsewhere"));
+        assert!(refused(|config| config.admins = vec!["files:root@x.test".into()]).contains("files"));
+        assert!(refused(|config| config.admin_subjects = vec!["s0".into()]).contains("admin_subjects"));
+        let claim = |provider: Option<&str>| AdminClaim {
+            name: "groups".into(),
+            value: json!("a"),
+            provider: provider.map(str::to_owned),
+        };
+        assert!(!two_providers(|config| config.admin_claim = Some(claim(None))).1.is_empty());
+        assert!(!two_providers(|config| config.admin_claim = Some(claim(Some("nobody")))).1.is_empty());
+        assert!(two_providers(|config| config.admin_claim = Some(claim(Some("work")))).1.is_empty());
     }
 }

@@ -17,10 +17,11 @@ use crate::connection::{Connection, Retention};
 use crate::environment::Environment;
 use crate::error::ConfigError;
 use crate::events::Event;
-use crate::hooks::{Hooks, NewLogin, Unauthenticated, Verdict};
+use crate::hooks::{Hooks, LoginChoice, NewLogin, Unauthenticated, Verdict};
 use crate::outbound::Outbound;
 use crate::protocol::authorization::ResponseMode;
 use crate::protocol::token::ClientAuth;
+use crate::provider_config::ProviderConfig;
 use crate::resource::Resource;
 use crate::secret::Secret;
 
@@ -36,6 +37,10 @@ pub struct Config {
     /// The URL that browsers use, with the path where the application is mounted. Cookies, redirects and
     /// return addresses believe this alone, never `Host` or a forwarded header.
     pub public_url: String,
+    /// What the provider of the fields that follow is called where there are several: `default`.
+    pub provider_name: String,
+    /// What people read of it where they choose among several. By default the issuer's host.
+    pub display_name: Option<String>,
     /// The provider's issuer, exactly as it spells it. Without one the development provider is used (feature
     /// `dev-provider`, loopback only).
     pub issuer: Option<String>,
@@ -63,6 +68,8 @@ pub struct Config {
     pub resources: Vec<Resource>,
     /// What people may grant besides.
     pub connections: Vec<Connection>,
+    /// More providers, to sign in at or for connections.
+    pub providers: Vec<ProviderConfig>,
 
     /// Secrets for seals, at least 32 bytes each: the first seals, all open. Without one it is made up at
     /// start, which a durable store refuses.
@@ -80,6 +87,10 @@ pub struct Config {
     /// at every request.
     #[serde(deserialize_with = "seconds")]
     pub max_staleness: Duration,
+    /// In stateless mode, the most bytes that a browser may have to send of our cookies: 6 KiB, so that with what
+    /// else it sends it stays below the 8 KiB that proxies and servers take of one header. A login that would need
+    /// more fails, and says so.
+    pub max_cookie_bytes: usize,
     /// How long a login's grant lives.
     pub login_retention: Retention,
     /// Whether logout revokes the session's refresh token. Only for providers whose revocation ends that token
@@ -94,9 +105,10 @@ pub struct Config {
     /// Where the provider sends browsers after logout; the public URL by default. It must be registered there.
     pub post_logout_url: Option<String>,
 
-    /// Verified e-mails whose owners are admins, compared without case.
+    /// Verified e-mails whose owners are admins, compared without case. With several providers to sign in at each says
+    /// whose word counts, by the provider's name: `work:root@example.org`.
     pub admins: Vec<String>,
-    /// Subjects who are admins.
+    /// Subjects who are admins, `work:248289761001` where there are several providers.
     pub admin_subjects: Vec<String>,
     /// A claim that makes its bearer an admin.
     pub admin_claim: Option<AdminClaim>,
@@ -142,17 +154,22 @@ pub struct AdminClaim {
     pub name: String,
     /// Its value.
     pub value: Value,
+    /// The name of the provider whose word counts, which must be said where people sign in at several.
+    #[serde(default)]
+    pub provider: Option<String>,
 }
 
 impl Default for Config {
     fn default() -> Self {
         Self {
             public_url: "http://localhost:3000".to_owned(),
+            provider_name: "default".to_owned(),
+            display_name: None,
             issuer: None,
             client_id: String::new(),
             client_secret: None,
             client_auth: None,
-            scopes: ["openid", "email", "profile"].map(str::to_owned).to_vec(),
+            scopes: default_scopes(),
             response_mode: ResponseMode::default(),
             hosted_domain: None,
             user_info: UserInfo::default(),
@@ -160,11 +177,13 @@ impl Default for Config {
             trusted_audiences: Vec::new(),
             resources: Vec::new(),
             connections: Vec::new(),
+            providers: Vec::new(),
             session_secrets: Vec::new(),
             idle_lifetime: Duration::from_secs(24 * 60 * 60),
             absolute_lifetime: Duration::from_secs(7 * 24 * 60 * 60),
             login_lifetime: Duration::from_secs(10 * 60),
             max_staleness: Duration::from_secs(2),
+            max_cookie_bytes: 6 * 1024,
             login_retention: Retention::default(),
             revoke_at_logout: false,
             logout_at_provider: true,
@@ -213,6 +232,13 @@ impl Config {
     /// separated). A secret may stand in a file instead that `OIDC_CLIENT_SECRET_FILE` or
     /// `SESSION_SECRET_FILE` names.
     ///
+    /// `OIDC_PROVIDERS` names more providers, comma separated: for `work` there are `OIDC_WORK_ISSUER`,
+    /// `OIDC_WORK_CLIENT_ID`, `OIDC_WORK_CLIENT_SECRET` (or `…_FILE`), `OIDC_WORK_SCOPES`, `OIDC_WORK_RESPONSE_MODE`
+    /// (where they are not set, what `OIDC_SCOPES` and `OIDC_RESPONSE_MODE` say), `OIDC_WORK_DISPLAY_NAME`, and
+    /// `OIDC_WORK_LOGIN` (`false`: for connections alone). Without `OIDC_ISSUER` the first of the list is the first
+    /// provider; otherwise that one is called `default`, and `OIDC_DISPLAY_NAME` on the page where people choose. With
+    /// several providers to sign in at, each of `ADMINS` says whose word counts: `work:root@example.org`.
+    ///
     /// # Errors
     ///
     /// Everything that cannot be read, at once.
@@ -244,13 +270,11 @@ impl Config {
         if let Some(scopes) = environment.value("OIDC_SCOPES") {
             config.scopes = scopes.split_whitespace().map(str::to_owned).collect();
         }
-        match environment.value("OIDC_RESPONSE_MODE").as_deref() {
-            None | Some("query") => {}
-            Some("form_post") => config.response_mode = ResponseMode::FormPost,
-            Some(other) => {
-                problems.push(format!("OIDC_RESPONSE_MODE is {other:?}: use query or form_post"));
-            }
+        if let Some(mode) = response_mode(&environment, "OIDC_RESPONSE_MODE", &mut problems) {
+            config.response_mode = mode;
         }
+        config.display_name = environment.value("OIDC_DISPLAY_NAME");
+        ProviderConfig::add_from(&environment, &mut config, &mut problems);
         ConfigError::check(problems)?;
         Ok(config)
     }
@@ -266,6 +290,13 @@ impl Config {
     #[must_use]
     pub fn connection(mut self, connection: Connection) -> Self {
         self.connections.push(connection);
+        self
+    }
+
+    /// One more provider.
+    #[must_use]
+    pub fn provider(mut self, provider: ProviderConfig) -> Self {
+        self.providers.push(provider);
         self
     }
 
@@ -301,6 +332,16 @@ impl Config {
         self
     }
 
+    /// Answers where a person must choose among several providers to sign in at. The default is [`LoginChoice::page`].
+    #[must_use]
+    pub fn on_choose(
+        mut self,
+        hook: impl Fn(&[LoginChoice]) -> Response<Bytes> + Send + Sync + 'static,
+    ) -> Self {
+        self.hooks.choose = Some(Arc::new(hook));
+        self
+    }
+
     /// Sends everything that goes to the provider and to APIs through this service, instead of the default
     /// client. It must not follow redirects by itself.
     #[must_use]
@@ -329,8 +370,28 @@ impl Config {
     }
 }
 
+/// What says who somebody is.
+pub(crate) fn default_scopes() -> Vec<String> {
+    ["openid", "email", "profile"].map(str::to_owned).to_vec()
+}
+
+pub(crate) fn response_mode<F: Fn(&str) -> Option<String>>(
+    environment: &Environment<F>,
+    name: &str,
+    problems: &mut Vec<String>,
+) -> Option<ResponseMode> {
+    match environment.value(name)?.as_str() {
+        "query" => Some(ResponseMode::Query),
+        "form_post" => Some(ResponseMode::FormPost),
+        other => {
+            problems.push(format!("{name} is {other:?}: use query or form_post"));
+            None
+        }
+    }
+}
+
 /// Comma-separated values without the blanks around them.
-fn listed<T: From<String>>(list: &str) -> Vec<T> {
+pub(crate) fn listed<T: From<String>>(list: &str) -> Vec<T> {
     list.split(',')
         .map(str::trim)
         .filter(|item| !item.is_empty())
@@ -384,6 +445,57 @@ mod tests {
         assert_eq!(config.admins, ["a@x.test", "b@x.test"]);
         assert_eq!(config.response_mode, ResponseMode::FormPost);
         assert!(!format!("{config:?}").contains("first-secret"));
+    }
+
+    #[test]
+    fn more_providers_are_read_by_name() {
+        let work = [
+            ("OIDC_PROVIDERS", "work, at-home"),
+            ("OIDC_WORK_ISSUER", "https://work.test"),
+            ("OIDC_WORK_CLIENT_ID", "w"),
+            ("OIDC_WORK_CLIENT_SECRET", "ws"),
+            ("OIDC_WORK_DISPLAY_NAME", "Work"),
+            ("OIDC_AT_HOME_ISSUER", "https://home.test"),
+            ("OIDC_AT_HOME_CLIENT_ID", "h"),
+            ("OIDC_AT_HOME_LOGIN", "false"),
+            ("OIDC_AT_HOME_RESPONSE_MODE", "form_post"),
+            ("OIDC_SCOPES", "openid groups"),
+        ];
+        let config = from(&work).unwrap();
+        assert_eq!(
+            (config.provider_name.as_str(), config.issuer.as_deref()),
+            ("work", Some("https://work.test"))
+        );
+        assert_eq!((config.client_id.as_str(), config.client_secret), ("w", Some("ws".into())));
+        assert_eq!(config.display_name.as_deref(), Some("Work"));
+        let [home] = config.providers.as_slice() else { panic!("{:?}", config.providers) };
+        assert_eq!((home.name.as_str(), home.login, home.client_secret.is_none()), ("at-home", false, true));
+        assert_eq!((home.response_mode, &home.scopes), (ResponseMode::FormPost, &config.scopes));
+
+        let beside =
+            from(&[&work[..], &[("OIDC_ISSUER", "https://op.test"), ("OIDC_CLIENT_ID", "c")]].concat());
+        let beside = beside.unwrap();
+        let names: Vec<_> = beside.providers.iter().map(|provider| provider.name.as_str()).collect();
+        assert_eq!((beside.provider_name.as_str(), names), ("default", vec!["work", "at-home"]));
+    }
+
+    #[test]
+    fn what_is_missing_of_a_provider_is_named() {
+        let refused = |variables: &[(&str, &str)]| from(variables).unwrap_err().problems().join("\n");
+        let nothing = refused(&[("OIDC_PROVIDERS", "work")]);
+        assert!(nothing.contains("OIDC_WORK_ISSUER") && nothing.contains("OIDC_WORK_CLIENT_ID"), "{nothing}");
+        let whole = [
+            ("OIDC_PROVIDERS", "work"),
+            ("OIDC_WORK_ISSUER", "https://w.test"),
+            ("OIDC_WORK_CLIENT_ID", "w"),
+        ];
+        let with = |more: (&'static str, &'static str)| refused(&[&whole[..], &[more]].concat());
+        assert!(from(&whole).is_ok());
+        assert!(with(("OIDC_WORK_LOGIN", "no")).contains("OIDC_WORK_LOGIN"));
+        assert!(with(("OIDC_WORK_LOGIN", "false")).contains("nobody signs in"));
+        assert!(with(("OIDC_WORK_RESPONSE_MODE", "fragment")).contains("OIDC_WORK_RESPONSE_MODE"));
+        assert!(with(("OIDC_CLIENT_ID", "left over")).contains("OIDC_ISSUER"));
+        assert!(with(("OIDC_CLIENT_SECRET", "left over")).contains("OIDC_ISSUER"));
     }
 
     #[test]

@@ -2,11 +2,16 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::Config;
 use crate::grant::LOGIN;
+use crate::provider_config::ProviderConfig;
+use crate::relying_party::ProviderId;
 use crate::resource::{Resource, Resources};
 
-/// More that a person may grant at the login's provider, when it is needed and not before: scopes, and the APIs
-/// that their tokens may go to.
+/// More that a person may grant, when it is needed and not before: scopes, and the APIs that their tokens may go to.
+///
+/// It is granted at the login's provider, where the account must be the one that the person is signed in with; or at
+/// another one of [`Config::providers`](crate::Config::providers), where they link whichever account is theirs.
 ///
 /// Its grant is its own: connecting or disconnecting one leaves the login's and every other as they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -21,6 +26,9 @@ pub struct Connection {
     /// The APIs that its tokens may go to.
     #[serde(default)]
     pub resources: Vec<Resource>,
+    /// The name of the provider at which it is granted: the first, unless it says otherwise.
+    #[serde(default)]
+    pub provider: Option<String>,
     /// How long its grant lives: until it is disconnected, unless it says otherwise.
     #[serde(default = "user")]
     pub retention: Retention,
@@ -36,13 +44,8 @@ fn user() -> Retention {
 impl Connection {
     /// A connection of this name.
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            scopes: Vec::new(),
-            resources: Vec::new(),
-            retention: user(),
-            one_shot: false,
-        }
+        let (scopes, resources) = (Vec::new(), Vec::new());
+        Self { name: name.into(), scopes, resources, provider: None, retention: user(), one_shot: false }
     }
 
     /// One more scope to ask for.
@@ -67,6 +70,13 @@ impl Connection {
         self
     }
 
+    /// The name of the provider at which it is granted.
+    #[must_use]
+    pub fn provider(mut self, name: impl Into<String>) -> Self {
+        self.provider = Some(name.into());
+        self
+    }
+
     /// How long its grant lives.
     #[must_use]
     pub fn retention(mut self, retention: Retention) -> Self {
@@ -87,12 +97,12 @@ pub enum Retention {
     User,
 }
 
-/// The connections, checked: the login's first.
+/// What people may grant who signed in at one provider, checked: the login itself first.
 #[derive(Clone, Debug)]
 pub(crate) struct Connections {
     all: Vec<Registered>,
     /// What people are asked for who sign in.
-    sign_in: Registered,
+    sign_in: Option<Registered>,
     resources: Resources,
 }
 
@@ -100,6 +110,8 @@ pub(crate) struct Connections {
 #[derive(Clone, Debug)]
 pub(crate) struct Registered {
     pub(crate) name: String,
+    /// Where it is granted, and where its tokens are refreshed.
+    pub(crate) provider: ProviderId,
     /// Everything that is asked for.
     pub(crate) scopes: Vec<String>,
     /// What it asks for by itself, and what its resources ask for.
@@ -145,43 +157,61 @@ impl Source {
 }
 
 impl Connections {
-    /// `login` holds what the login asks for.
-    pub(crate) fn check(login: Connection, others: &[Connection], problems: &mut Vec<String>) -> Self {
-        let mut all: Vec<Registered> = Vec::new();
+    /// For each provider, what people may grant who sign in there: the login itself, and every connection.
+    pub(crate) fn check(
+        providers: &[ProviderConfig],
+        config: &Config,
+        problems: &mut Vec<String>,
+    ) -> Vec<Self> {
+        // What is wrong with a connection is wrong wherever people sign in, and is told once.
+        let mut found = Vec::new();
+        let mut others: Vec<(ProviderId, Connection)> = Vec::new();
+        for connection in &config.connections {
+            if others.iter().any(|(_, other)| other.name == connection.name) {
+                found.push(format!(
+                    "two connections are called {:?}: give each its own name",
+                    connection.name
+                ));
+            }
+            others.push((provider_of(connection, providers, &mut found), connection.clone()));
+        }
+        let mut all = Vec::new();
+        for (index, provider) in providers.iter().enumerate() {
+            let login = provider.login.then(|| (ProviderId(index), login(provider, config.login_retention)));
+            all.push(Self::seen(login.iter().chain(&others), &mut found));
+        }
+        for problem in found {
+            push_new(problems, &problem);
+        }
+        all
+    }
+
+    fn seen<'a>(
+        connections: impl Iterator<Item = &'a (ProviderId, Connection)>,
+        problems: &mut Vec<String>,
+    ) -> Self {
+        let mut all = Vec::new();
         let mut resources = Vec::new();
-        for connection in std::iter::once(&login).chain(others) {
-            let name = &connection.name;
-            let valid = !name.is_empty() && name.len() <= 64;
-            if !valid || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)) {
-                problems
-                    .push(format!("a connection is called {name:?}: use up to 64 letters, digits, - and _"));
-            }
-            if all.iter().any(|other| other.name == *name) {
-                problems.push(match name.as_str() {
-                    LOGIN => "a connection is called `login`, which is the login's own".to_owned(),
-                    _ => format!("two connections are called {name:?}: give each its own name"),
-                });
-            }
-            all.push(Registered::new(connection, problems));
-            resources.extend(connection.resources.iter().map(|resource| (name.as_str(), resource)));
+        for (provider, connection) in connections {
+            all.push(Registered::new(*provider, connection, problems));
+            resources
+                .extend(connection.resources.iter().map(|resource| (connection.name.as_str(), resource)));
         }
         let resources = Resources::check(&resources, problems);
-        let sign_in = all[0].clone();
+        let sign_in = all.iter().find(|connection| connection.name == LOGIN).cloned();
         Self { all, sign_in, resources }
     }
 
     /// The tokens are an account's: nobody who signs in is asked for them. `by_hand`: a person grants them all the
     /// same, with a login of their own.
     pub(crate) fn serve_account(&mut self, by_hand: bool) {
-        let login = self.all[0].clone();
-        let mut scopes = vec!["openid".to_owned()];
-        login
-            .own_scopes
-            .iter()
-            .filter(|scope| *scope != "offline_access")
-            .for_each(|scope| push_new(&mut scopes, scope));
-        self.sign_in =
-            Registered { scopes, optional_scopes: Vec::new(), indicators: Vec::new(), ..login.clone() };
+        if let Some(sign_in) = &mut self.sign_in {
+            sign_in.scopes = vec!["openid".to_owned()];
+            let own = sign_in.own_scopes.iter().filter(|scope| *scope != "offline_access");
+            own.for_each(|scope| push_new(&mut sign_in.scopes, scope));
+            sign_in.optional_scopes.clear();
+            sign_in.indicators.clear();
+        }
         for connection in &mut self.all {
             // An account has no session that its grants could end with.
             connection.retention = Retention::User;
@@ -189,25 +219,26 @@ impl Connections {
                 // OpenID Connect Core 1.0 sections 5.4 and 11: these are about a person.
                 let personal = ["openid", "profile", "email", "address", "phone", "offline_access"];
                 connection.scopes.retain(|scope| !personal.contains(&scope.as_str()));
+                // What the configuration asks for beside its resources is what a login asks for.
+                if connection.name == LOGIN {
+                    connection.scopes.clone_from(&connection.api_scopes);
+                }
             }
         }
-        if !by_hand {
-            // What the configuration asks for beside its resources is what a login asks for.
-            self.all[0].scopes = login.api_scopes;
-        }
     }
 
-    pub(crate) fn login(&self) -> &Registered {
-        &self.all[0]
+    /// The login itself; `None` where nobody signs in.
+    pub(crate) fn login(&self) -> Option<&Registered> {
+        self.named(LOGIN)
     }
 
-    /// What a login asks for, where that is not all that is granted at the login's provider.
-    pub(crate) fn sign_in(&self) -> &Registered {
-        &self.sign_in
+    /// What a login asks for, where that is not all that is granted at the login's provider; `None` where nobody signs in.
+    pub(crate) fn sign_in(&self) -> Option<&Registered> {
+        self.sign_in.as_ref()
     }
 
-    pub(crate) fn others(&self) -> &[Registered] {
-        &self.all[1..]
+    pub(crate) fn others(&self) -> impl Iterator<Item = &Registered> {
+        self.all.iter().filter(|connection| connection.name != LOGIN)
     }
 
     pub(crate) fn all(&self) -> &[Registered] {
@@ -224,7 +255,7 @@ impl Connections {
 }
 
 impl Registered {
-    fn new(connection: &Connection, problems: &mut Vec<String>) -> Self {
+    fn new(provider: ProviderId, connection: &Connection, problems: &mut Vec<String>) -> Self {
         let mut scopes = Vec::new();
         let asked = connection.resources.iter().flat_map(|resource| &resource.scopes);
         for scope in std::iter::once(&"openid".to_owned()).chain(&connection.scopes).chain(asked) {
@@ -245,6 +276,7 @@ impl Registered {
         }
         Self {
             name: connection.name.clone(),
+            provider,
             scopes,
             own_scopes: connection.scopes.clone(),
             api_scopes,
@@ -273,6 +305,41 @@ impl Registered {
     }
 }
 
+/// What the login at a provider asks for, as the connection that it is.
+fn login(provider: &ProviderConfig, retention: Retention) -> Connection {
+    let login = Connection::new(LOGIN).retention(retention);
+    Connection { scopes: provider.scopes.clone(), resources: provider.resources.clone(), ..login }
+}
+
+/// Checks a connection's names.
+fn provider_of(
+    connection: &Connection,
+    providers: &[ProviderConfig],
+    problems: &mut Vec<String>,
+) -> ProviderId {
+    let name = &connection.name;
+    if !is_name(name) {
+        problems.push(format!("a connection is called {name:?}: use up to 64 letters, digits, - and _"));
+    }
+    if name == LOGIN {
+        problems.push("a connection is called `login`, which is the login's own".to_owned());
+    }
+    let Some(wanted) = &connection.provider else { return ProviderId::FIRST };
+    let found = providers.iter().position(|provider| provider.name == *wanted);
+    found.map(ProviderId).unwrap_or_else(|| {
+        problems.push(format!(
+            "the connection {name:?} is at the provider {wanted:?}: there is none of that name"
+        ));
+        ProviderId::FIRST
+    })
+}
+
+/// What may name a connection or a provider, in addresses and elsewhere.
+pub(crate) fn is_name(name: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    !name.is_empty() && name.len() <= 64 && name.bytes().all(known)
+}
+
 /// Adds what is not there yet.
 pub(crate) fn push_new(scopes: &mut Vec<String>, scope: &str) {
     if !scopes.iter().any(|known| known == scope) {
@@ -286,17 +353,19 @@ mod tests {
 
     fn check(others: &[Connection]) -> Result<Connections, Vec<String>> {
         let mut problems = Vec::new();
-        let login =
-            Connection::new(LOGIN).resource(Resource::new("cal", "https://api.test/cal").scope("cal"));
-        let checked = Connections::check(login, others, &mut problems);
-        if problems.is_empty() { Ok(checked) } else { Err(problems) }
+        let mut config = Config::new("https://app.test", "https://op.test", "client", "secret")
+            .resource(Resource::new("cal", "https://api.test/cal").scope("cal"));
+        config.scopes.clear();
+        config.connections = others.to_vec();
+        let mut checked = Connections::check(&[ProviderConfig::first(&config)], &config, &mut problems);
+        if problems.is_empty() { Ok(checked.remove(0)) } else { Err(problems) }
     }
 
     #[test]
     fn each_asks_for_its_own_scopes_once() {
         let mail = Connection::new("mail").scope("mail").scope("openid").scope("mail");
         let connections = check(&[mail]).unwrap();
-        assert_eq!(connections.login().scopes, ["openid", "cal"]);
+        assert_eq!(connections.login().unwrap().scopes, ["openid", "cal"]);
         assert_eq!(connections.named("mail").unwrap().scopes, ["openid", "mail"]);
     }
 

@@ -48,8 +48,15 @@ impl Health {
 }
 
 pub(crate) async fn health(runtime: &Runtime) -> Health {
-    let (store, provider) = tokio::join!(store(runtime), provider(&runtime.provider));
-    Health { store, providers: vec![provider] }
+    let probes: Vec<_> = runtime.providers.all().map(|each| tokio::spawn(probe(Arc::clone(each)))).collect();
+    let store = store(runtime).await;
+    let mut providers = Vec::new();
+    for (provider, probe) in runtime.providers.all().zip(probes) {
+        let _ = probe.await;
+        let (metadata, key_set) = provider.readiness();
+        providers.push(ProviderHealth { issuer: provider.relying_party.issuer.clone(), metadata, key_set });
+    }
+    Health { store, providers }
 }
 
 async fn store(runtime: &Runtime) -> Readiness {
@@ -60,8 +67,6 @@ async fn store(runtime: &Runtime) -> Readiness {
 }
 
 /// Asks a provider that was never reached, as seldom as logins would; of one that was, what is known counts.
-async fn provider(provider: &Arc<Provider>) -> ProviderHealth {
+async fn probe(provider: Arc<Provider>) {
     let _ = tokio::time::timeout(PATIENCE, provider.ready()).await;
-    let (metadata, key_set) = provider.readiness();
-    ProviderHealth { issuer: provider.relying_party.issuer.clone(), metadata, key_set }
 }

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::events::Events;
+use crate::flow::page;
 use crate::store::BoxFuture;
 
 /// The application's hooks.
@@ -15,7 +16,29 @@ use crate::store::BoxFuture;
 pub(crate) struct Hooks {
     pub(crate) login: Option<Arc<dyn Fn(NewLogin) -> BoxFuture<'static, Verdict> + Send + Sync>>,
     pub(crate) unauthenticated: Option<Arc<dyn Fn(&Unauthenticated) -> Response<Bytes> + Send + Sync>>,
+    pub(crate) choose: Option<Arc<dyn Fn(&[LoginChoice]) -> Response<Bytes> + Send + Sync>>,
     pub(crate) events: Events,
+}
+
+/// A provider that a person may choose to sign in at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoginChoice {
+    /// Its name in the configuration.
+    pub provider: String,
+    /// What people call it. Plain text: whoever puts it into a page escapes it.
+    pub display_name: String,
+    /// The path that starts the login there. The destination, and what the login asks for, are in it.
+    pub login_url: String,
+}
+
+impl LoginChoice {
+    /// The layer's own page with a link for each.
+    pub fn page(choices: &[Self]) -> Response<Bytes> {
+        let links: Vec<_> =
+            choices.iter().map(|choice| (choice.login_url.as_str(), choice.display_name.as_str())).collect();
+        page::page(StatusCode::OK, "Sign in", "Where do you have an account?", &links)
+    }
 }
 
 /// Somebody who is about to be signed in: verified, and nothing stored yet.

@@ -109,6 +109,9 @@ pub use layer::{NoSuchEndpoint, OidcLayer};
 mod service;
 pub use service::{OidcService, ResponseFuture};
 
+#[doc = include_str!("deploying.md")]
+pub mod deploying {}
+
 mod current_user;
 pub use current_user::{Admin, CurrentUser};
 
@@ -140,6 +143,8 @@ mod extract;
 
 mod config;
 pub use config::{AdminClaim, Config, UserInfo};
+mod provider_config;
+pub use provider_config::ProviderConfig;
 mod connection;
 pub use connection::{Connection, Retention};
 mod resource;
@@ -147,7 +152,7 @@ pub use resource::Resource;
 mod account;
 pub use account::{Account, AccountState, AccountStatus};
 mod hooks;
-pub use hooks::{NewLogin, Unauthenticated, Verdict};
+pub use hooks::{LoginChoice, NewLogin, Unauthenticated, Verdict};
 mod events;
 pub use events::{Event, EventCode};
 mod error;
@@ -161,6 +166,7 @@ mod admins;
 mod destination;
 mod environment;
 mod mode;
+mod relying_party;
 mod runtime;
 mod settings;
 
@@ -169,6 +175,7 @@ pub mod refreshing;
 mod flow;
 pub use flow::connect::Disconnected;
 
+mod carried;
 mod changes;
 mod cookie;
 mod flights;
@@ -177,6 +184,7 @@ mod records;
 mod seal;
 mod session;
 mod session_id;
+mod sessions;
 pub mod store;
 
 mod fetched;
@@ -192,6 +200,7 @@ mod outbound;
 mod roots;
 pub use outbound::BodyLimit;
 mod provider;
+mod providers;
 
 mod protocol;
 pub use protocol::authorization::{LoginOptions, Prompt, ResponseMode};

@@ -40,6 +40,7 @@ pub(crate) const LIFETIME: Duration = Duration::from_secs(60);
 /// [`OneShotToken::revoke`].
 pub struct OneShotToken {
     runtime: Arc<Runtime>,
+    holder: Holder,
     record: OneShotRecord,
     access_token: AccessToken,
 }
@@ -85,7 +86,7 @@ impl OneShotToken {
         cookie.taken.store(true, Ordering::Relaxed);
         let record = record.ok_or_else(|| state.one_shot_missing())?;
         let access_token = AccessToken::new(record.access_token.clone());
-        Ok(Self { runtime: Arc::clone(&state.runtime), record, access_token })
+        Ok(Self { runtime: Arc::clone(&state.runtime), holder, record, access_token })
     }
 
     /// The connection that was granted.
@@ -104,8 +105,9 @@ impl OneShotToken {
     ///
     /// [`ErrorKind::NoTokenForUrl`](crate::ErrorKind::NoTokenForUrl) for any other.
     pub fn for_url(&self, url: &str) -> Result<&AccessToken, Error> {
-        let resources = self.runtime.settings.connections.resources();
-        let covering = resource::parse(url).and_then(|url| resources.covering(&url).map(|(name, _)| name));
+        let connections = self.runtime.connections_of(&self.holder);
+        let covering = |url| Some(connections?.resources().covering(&url)?.0);
+        let covering = resource::parse(url).and_then(covering);
         if covering == Some(self.connection()) {
             Ok(&self.access_token)
         } else {
@@ -115,7 +117,10 @@ impl OneShotToken {
 
     /// Has the provider end it (RFC 7009), where it offers that. Best effort: what is not revoked expires.
     pub async fn revoke(self) {
-        let (runtime, record) = (self.runtime, self.record);
+        let Self { runtime, holder, record, .. } = self;
+        let connections = runtime.connections_of(&holder);
+        let Some(connection) = connections.and_then(|all| all.named(&record.connection)) else { return };
+        let provider = Arc::clone(runtime.providers.get(connection.provider));
         let tokens = TokenResponse {
             access_token: record.access_token,
             refresh_token: record.refresh_token,
@@ -123,9 +128,8 @@ impl OneShotToken {
             id_token: None,
             scopes: None,
         };
-        let tasks = runtime.tasks.clone();
         // In a task of its own: a browser that goes away does not keep it alive.
-        let _ = tasks.spawn(async move { revoke(&runtime, &tokens).await }).await;
+        let _ = runtime.tasks.spawn(async move { revoke(&provider, &tokens).await }).await;
     }
 }
 
@@ -175,7 +179,7 @@ pub(crate) async fn lay_down(
 
 /// Whoever brings the id in another session finds no row at all.
 async fn row(runtime: &Runtime, id: &[u8; 32], holder: &Holder) -> Result<Row, StoreError> {
-    let session = holder.session().map(|session| session.row().key.0);
+    let session = holder.session().map(|session| session.id.row().key.0);
     let owner = encode(&[&holder.owner().encoded(), session.as_ref().map_or(&[][..], |key| &key[..])]);
     let key = Key(runtime.records.index().await?.hash(&[b"one shot", id, &owner]));
     Ok(Row { purpose: Purpose::OneShot, key, owner })

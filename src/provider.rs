@@ -24,15 +24,15 @@ use crate::protocol::jws::KeySet;
 use crate::protocol::metadata::{self, Metadata};
 use crate::protocol::token::{ClientAuth, TokenResponse, authenticated_form, parse_response};
 use crate::protocol::user_info;
+use crate::relying_party::RelyingParty;
 use crate::secret::Secret;
-use crate::settings::RelyingParty;
 
 /// Metadata and keys are read again after this time, in the background.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 /// An unknown key makes the key set be read again no more often than this.
 pub(crate) const KEY_SET_THROTTLE: Duration = Duration::from_secs(2);
 
-/// The provider at which this application is registered.
+/// A provider at which this application is registered.
 pub(crate) struct Provider {
     pub(crate) relying_party: RelyingParty,
     outbound: Outbound,
@@ -99,7 +99,10 @@ impl Provider {
     fn told<T>(&self, fetched: Result<T, ProviderError>, code: EventCode) -> Result<T, ProviderError> {
         match &fetched {
             Ok(_) => self.events.emit(code, None, &self.relying_party.issuer),
-            Err(error) => self.events.emit(EventCode::ProviderFailed, None, cause(error)),
+            Err(error) => {
+                let told = format!("{}: {}", self.relying_party.issuer, cause(error));
+                self.events.emit(EventCode::ProviderFailed, None, told);
+            }
         }
         fetched
     }

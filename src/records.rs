@@ -9,9 +9,11 @@ use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
 use crate::ambient::{Clock, Random, Timestamp};
+use crate::carried::CarriedPlace;
 use crate::changes::{Changes, Listener};
 use crate::events::{EventCode, Events};
-use crate::grant::{Owner, encode};
+use crate::grant::{Grant, Owner, encode};
+use crate::relying_party::ProviderId;
 use crate::seal::{KeyRing, Place, Purpose, SealError};
 use crate::store::{Key, Record, Store, StoreError, Stored, Tag, Version};
 
@@ -70,10 +72,20 @@ pub(crate) struct Row {
 pub(crate) struct GrantPlace {
     pub(crate) row: Row,
     pub(crate) owner: Owner,
+    pub(crate) provider: ProviderId,
     pub(crate) connection: String,
+    /// Where browsers carry their grants: the row is where processes meet.
+    pub(crate) carried: Option<CarriedPlace>,
 }
 
 impl GrantPlace {
+    /// Where the browser carries the grant: it carries this one from now on, if it is newer than the one before.
+    pub(crate) fn note(&self, before: &Grant, grant: &Arc<Grant>) {
+        if let Some(carried) = self.carried.as_ref().filter(|_| grant.generation > before.generation) {
+            carried.note(grant);
+        }
+    }
+
     /// For events.
     pub(crate) fn user(&self) -> Option<(&str, &str)> {
         self.owner.user()
@@ -101,6 +113,13 @@ impl Records {
     /// Whether records outlive this process.
     pub(crate) fn is_durable(&self) -> bool {
         self.store.is_durable()
+    }
+
+    /// For a store that is gone with the process: names are the same after it, and nobody waits for them.
+    #[must_use]
+    pub(crate) fn with_own_index(self) -> Self {
+        let _ = self.index.set(IndexKey(self.keys.index_key()));
+        self
     }
 
     pub(crate) fn keys(&self) -> &KeyRing {
@@ -188,8 +207,13 @@ impl Records {
     }
 
     /// Until the row is not at this version any more, or the time is over.
-    pub(crate) async fn wait(&self, key: Key, version: Version, within: Duration) -> Result<(), StoreError> {
-        self.store.wait(key, Some(version), within).await
+    pub(crate) async fn wait(
+        &self,
+        key: Key,
+        version: Option<Version>,
+        within: Duration,
+    ) -> Result<(), StoreError> {
+        self.store.wait(key, version, within).await
     }
 
     /// The rows that carry a tag. They may be gone when they are looked at.

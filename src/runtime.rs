@@ -7,9 +7,10 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use crate::ambient::{Clock, Random, Timestamp};
+use crate::carried::sessions::CarriedSessions;
+use crate::carried::{Carried, CarriedPlace, Carrying};
 use crate::config::Config;
-use crate::connection::Registered;
-use crate::connection::Retention;
+use crate::connection::{Connections, Registered, Retention};
 use crate::dev_provider::DevProvider;
 use crate::error::ConfigError;
 use crate::events::{EventCode, Events};
@@ -17,24 +18,29 @@ use crate::flights::Flights;
 use crate::grant::Owner;
 use crate::hooks::Hooks;
 use crate::http_client::default_client;
-use crate::mode::{Holder, Ownership};
+use crate::mode::{Holder, Ownership, Rendezvous};
 use crate::outbound::Outbound;
 use crate::provider::Provider;
+use crate::providers::Providers;
 use crate::records::GrantPlace;
 use crate::records::{Records, Row};
+use crate::relying_party::DEVELOPMENT_CLIENT;
 use crate::seal::Purpose;
-use crate::session::Sessions;
+use crate::session::Session;
 use crate::session_id::SessionId;
-use crate::settings::{DEVELOPMENT_CLIENT, Settings};
+use crate::sessions::Sessions;
+use crate::settings::Settings;
 use crate::store::{Key, Store, StoreError};
 
 /// Everything that requests share.
 pub(crate) struct Runtime {
     pub(crate) settings: Settings,
     pub(crate) ownership: Ownership,
-    pub(crate) provider: Arc<Provider>,
+    pub(crate) providers: Providers,
     pub(crate) records: Records,
     pub(crate) sessions: Sessions,
+    /// Where browsers carry their sessions and grants themselves.
+    pub(crate) carrying: Option<Carrying>,
     pub(crate) flights: Flights,
     pub(crate) outbound: Outbound,
     pub(crate) hooks: Hooks,
@@ -63,7 +69,7 @@ impl Runtime {
         let refused = ownership.problems(&config, store.is_durable());
         let checked = Settings::check(&config, store.is_durable());
         let (mut settings, keys, made_up) = ConfigError::join(checked, refused)?;
-        ownership.arrange(&mut settings.connections);
+        settings.connections.iter_mut().for_each(|connections| ownership.arrange(connections));
         let Config { hooks, outbound, clock, random, ca_file, issuer, .. } = config;
         let events = hooks.events.clone();
         let mut problems = Vec::new();
@@ -92,12 +98,23 @@ impl Runtime {
             );
         }
         let outbound = outbound.with_development(development.clone());
-        let relying_party = settings.relying_party.clone();
-        let provider = Provider::new(relying_party, outbound.clone(), events.clone(), clock.clone());
+        let providers = Providers::new(settings.relying_parties.iter().map(|relying_party| {
+            Provider::new(relying_party.clone(), outbound.clone(), events.clone(), clock.clone())
+        }));
+        let rendezvous = ownership.rendezvous();
+        let records = Records::new(store, keys, clock.clone(), random.clone(), events.clone());
+        let (records, max_staleness) = match rendezvous {
+            // Nobody else ends sessions there.
+            Some(Rendezvous::Here) => (records.with_own_index(), Duration::MAX),
+            Some(Rendezvous::Shared) | None => (records, settings.max_staleness),
+        };
+        let carried = rendezvous.map(|_| CarriedSessions::new(&settings.session_cookie, events));
+        let issuers = providers.login_issuers();
         Ok(Arc::new(Self {
-            sessions: Sessions::new(settings.idle_lifetime, settings.max_staleness),
-            records: Records::new(store, keys, clock.clone(), random.clone(), events),
-            provider: Arc::new(provider),
+            sessions: Sessions::new(settings.idle_lifetime, max_staleness, issuers, carried),
+            carrying: rendezvous.map(|_| Carrying::new(settings.max_cookie_bytes)),
+            records,
+            providers,
             flights: Flights::default(),
             settings,
             ownership,
@@ -143,18 +160,47 @@ impl Runtime {
         };
         let encoded = owner.encoded();
         let index = self.records.index().await?;
-        let key = Key(index.hash(&[b"grant", &encoded, connection.name.as_bytes(), home]));
+        // What one provider has granted is nothing at another, whatever the connection is called.
+        let issuer = self.providers.get(connection.provider).relying_party.issuer.as_bytes();
+        let key = Key(index.hash(&[b"grant", &encoded, issuer, connection.name.as_bytes(), home]));
         let row = Row { purpose: Purpose::Grant, key, owner: encoded };
-        Ok(GrantPlace { row, owner, connection: connection.name.clone() })
+        let (provider, connection) = (connection.provider, connection.name.clone());
+        Ok(GrantPlace { row, owner, provider, connection, carried: None })
     }
 
-    /// Where a holder's grant at a connection lies.
+    /// Where a holder's grant at a connection lies. `carried` is what their browser brought along.
     pub(crate) async fn place_of(
         &self,
         holder: &Holder,
         connection: &Registered,
+        carried: Option<&Arc<Carried>>,
     ) -> Result<GrantPlace, StoreError> {
-        self.grant_place(holder.owner(), connection, holder.session()).await
+        let session = holder.session();
+        let mut place = self.grant_place(holder.owner(), connection, session.map(|s| s.id)).await?;
+        if let (Some(carried), Some(session)) = (carried, session) {
+            place.carried = Some(CarriedPlace::of_session(carried, session, &place));
+        }
+        Ok(place)
+    }
+
+    /// The provider of a grant: where it came from, and where it is refreshed and revoked.
+    pub(crate) fn provider_of(&self, place: &GrantPlace) -> &Arc<Provider> {
+        self.providers.get(place.provider)
+    }
+
+    /// The connection of a grant.
+    pub(crate) fn connection_of(&self, place: &GrantPlace) -> Option<&Registered> {
+        self.settings.connections(place.provider).named(&place.connection)
+    }
+
+    /// Where the person of a session signed in; `None` when people do not sign in there any more.
+    pub(crate) fn signed_in_at(&self, session: &Session) -> Option<&Arc<Provider>> {
+        self.providers.of_issuer(&session.issuer)
+    }
+
+    /// What a holder may be granted.
+    pub(crate) fn connections_of(&self, holder: &Holder) -> Option<&Connections> {
+        Some(self.settings.connections(holder.provider(self)?.relying_party.id))
     }
 
     /// Deletes what has expired, now and then. Called where records are made: what nobody fills needs no emptying.
@@ -194,7 +240,7 @@ impl Runtime {
 }
 
 fn development(settings: &Settings, clock: &Clock, random: &Random) -> Result<DevProvider, String> {
-    let relying_party = &settings.relying_party;
+    let relying_party = &settings.relying_parties[0];
     let secret = relying_party.client_secret.as_ref().map(crate::secret::Secret::expose_secret);
     DevProvider::embedded(
         &relying_party.issuer,

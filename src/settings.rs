@@ -7,15 +7,13 @@ use http::header::ORIGIN;
 use url::Url;
 
 use crate::admins::Admins;
-use crate::config::{Config, UserInfo};
-use crate::connection::{Connection, Connections};
+use crate::config::Config;
+use crate::connection::Connections;
 use crate::cookie::CookieStyle;
 use crate::destination::Destination;
 use crate::error::{ConfigError, DestinationError};
-use crate::grant::LOGIN;
-use crate::protocol::authorization::{RESERVED, ResponseMode};
-use crate::protocol::metadata::{is_loopback, is_secure};
-use crate::protocol::token::ClientAuth;
+use crate::protocol::metadata::is_secure;
+use crate::relying_party::{ProviderId, RelyingParty, written};
 use crate::seal::{KeyRing, MIN_SECRET};
 use crate::secret::Secret;
 
@@ -29,8 +27,9 @@ pub(crate) struct Settings {
     base: String,
     /// The same with the mount before it.
     mounted_base: String,
-    pub(crate) relying_party: RelyingParty,
-    pub(crate) connections: Connections,
+    pub(crate) relying_parties: Vec<RelyingParty>,
+    /// What people may grant, by where they signed in.
+    pub(crate) connections: Vec<Connections>,
     pub(crate) cookies: CookieStyle,
     pub(crate) session_cookie: String,
     pub(crate) admins: Admins,
@@ -38,30 +37,11 @@ pub(crate) struct Settings {
     pub(crate) absolute_lifetime: Duration,
     pub(crate) login_lifetime: Duration,
     pub(crate) max_staleness: Duration,
-    pub(crate) revoke_at_logout: bool,
-    pub(crate) logout_at_provider: bool,
+    pub(crate) max_cookie_bytes: usize,
     pub(crate) frontchannel_logout: bool,
     pub(crate) post_logout_url: Url,
     trusted_origins: Vec<String>,
 }
-
-/// This application as its provider knows it.
-#[derive(Clone, Debug)]
-pub(crate) struct RelyingParty {
-    pub(crate) issuer: String,
-    pub(crate) client_id: String,
-    pub(crate) client_secret: Option<Secret>,
-    pub(crate) client_auth: Option<ClientAuth>,
-    pub(crate) redirect_uri: String,
-    pub(crate) response_mode: ResponseMode,
-    pub(crate) hosted_domain: Option<String>,
-    pub(crate) user_info: UserInfo,
-    pub(crate) additional: Vec<(String, String)>,
-    pub(crate) trusted_audiences: Vec<String>,
-}
-
-/// The registration at the embedded development provider.
-pub(crate) const DEVELOPMENT_CLIENT: &str = "development";
 
 impl Settings {
     /// Checks everything and reports every problem at once.
@@ -107,14 +87,12 @@ impl Settings {
             }
         });
         let trusted_origins = trusted_origins.collect();
-        let login = Connection::new(LOGIN).retention(config.login_retention);
-        let login = config.scopes.iter().fold(login, |login, scope| login.scope(scope));
-        let login = config.resources.iter().fold(login, |login, resource| login.resource(resource.clone()));
-        let connections = Connections::check(login, &config.connections, &mut problems);
+        let providers = written(config, &public_url, &mut problems);
         let callback = format!("{origin}{mount}{base}/callback");
-        let relying_party = relying_party(config, &public_url, &mount, callback, &mut problems);
-        let admins = Admins::check(config, &mut problems);
-        let (secrets, made_up) = secrets(config, durable, &mut problems);
+        let relying_parties = RelyingParty::check(&providers, &callback, &mut problems);
+        let connections = Connections::check(&providers, config, &mut problems);
+        let admins = Admins::check(config, &relying_parties, &mut problems);
+        let (secrets, made_up) = secrets(config, &relying_parties, durable, &mut problems);
         ConfigError::check(problems)?;
         let cookies = CookieStyle::new(&config.cookie_name, public_url.scheme() == "https");
         let settings = Self {
@@ -123,15 +101,14 @@ impl Settings {
             absolute_lifetime: config.absolute_lifetime,
             login_lifetime: config.login_lifetime,
             max_staleness: config.max_staleness,
-            revoke_at_logout: config.revoke_at_logout,
-            logout_at_provider: config.logout_at_provider,
+            max_cookie_bytes: config.max_cookie_bytes,
             frontchannel_logout: config.frontchannel_logout,
             public_url,
             origin,
             mounted_base: format!("{mount}{base}"),
             mount,
             base,
-            relying_party,
+            relying_parties,
             connections,
             cookies,
             admins,
@@ -139,6 +116,11 @@ impl Settings {
             trusted_origins,
         };
         Ok((settings, KeyRing::new(&secrets), made_up))
+    }
+
+    /// What people may grant who signed in at this provider.
+    pub(crate) fn connections(&self, signed_in_at: ProviderId) -> &Connections {
+        &self.connections[signed_in_at.0]
     }
 
     /// What comes after the base path, for a request that is the layer's own: `login`, `callback`, ….
@@ -228,77 +210,13 @@ fn lifetimes(config: &Config, problems: &mut Vec<String>) {
     }
 }
 
-fn relying_party(
-    config: &Config,
-    public_url: &Url,
-    mount: &str,
-    redirect_uri: String,
-    problems: &mut Vec<String>,
-) -> RelyingParty {
-    let (issuer, client_id) = match &config.issuer {
-        Some(issuer) => {
-            let valid = Url::parse(issuer)
-                .is_ok_and(|url| is_secure(&url) && url.query().is_none() && url.fragment().is_none());
-            if !valid {
-                problems.push(format!(
-                    "issuer is {issuer:?}: use the provider's https URL (http is for loopback only)"
-                ));
-            }
-            if config.client_id.is_empty() {
-                problems.push("client_id is missing: register the application at the provider".to_owned());
-            }
-            (issuer.clone(), config.client_id.clone())
-        }
-        None => {
-            if !config.client_id.is_empty() {
-                problems.push(
-                    "issuer is missing (OIDC_ISSUER), and client_id is set: set both or neither".to_owned(),
-                );
-            }
-            if !is_loopback(public_url) {
-                problems.push(
-                    "issuer is missing (OIDC_ISSUER), and the development provider is for loopback only: set the issuer"
-                        .to_owned(),
-                );
-            }
-            let origin = public_url.origin().ascii_serialization();
-            (format!("{origin}{mount}{}/development", config.base_path), DEVELOPMENT_CLIENT.to_owned())
-        }
-    };
-    if config.client_secret.as_ref().is_some_and(|secret| secret.expose_secret().is_empty()) {
-        problems.push("client_secret is empty: leave it out for a public client".to_owned());
-    }
-    if matches!(config.client_auth, Some(ClientAuth::Basic | ClientAuth::Post))
-        && config.client_secret.is_none()
-    {
-        problems.push("client_auth needs a client_secret".to_owned());
-    }
-    if !config.scopes.iter().any(|scope| scope == "openid") {
-        problems.push(
-            "scopes lack `openid`: without it there is no ID token, and nobody is signed in".to_owned(),
-        );
-    }
-    for (name, _) in &config.authorization_parameters {
-        if RESERVED.contains(&name.as_str()) {
-            problems.push(format!("authorization_parameters has {name:?}, which the layer sets itself"));
-        }
-    }
-    RelyingParty {
-        issuer,
-        client_id,
-        client_secret: config.client_secret.clone(),
-        client_auth: config.client_auth,
-        redirect_uri,
-        response_mode: config.response_mode,
-        hosted_domain: config.hosted_domain.clone(),
-        user_info: config.user_info,
-        additional: config.authorization_parameters.clone(),
-        trusted_audiences: config.trusted_audiences.clone(),
-    }
-}
-
 /// The sealing secrets, and whether one was made up.
-fn secrets(config: &Config, durable: bool, problems: &mut Vec<String>) -> (Vec<Secret>, bool) {
+fn secrets(
+    config: &Config,
+    relying_parties: &[RelyingParty],
+    durable: bool,
+    problems: &mut Vec<String>,
+) -> (Vec<Secret>, bool) {
     let secrets = &config.session_secrets;
     if secrets.is_empty() {
         if durable {
@@ -321,7 +239,7 @@ fn secrets(config: &Config, durable: bool, problems: &mut Vec<String>) -> (Vec<S
         if secrets[..index].contains(secret) {
             problems.push(format!("session secret {position} stands twice: remove one"));
         }
-        if config.client_secret.as_ref() == Some(secret) {
+        if relying_parties.iter().any(|registered| registered.client_secret.as_ref() == Some(secret)) {
             problems.push(format!("session secret {position} is the client secret: use one of its own"));
         }
     }
@@ -331,6 +249,7 @@ fn secrets(config: &Config, durable: bool, problems: &mut Vec<String>) -> (Vec<S
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::token::ClientAuth;
     use http::HeaderValue;
 
     fn settings(edit: impl FnOnce(&mut Config)) -> Result<Settings, ConfigError> {
@@ -422,7 +341,7 @@ mod tests {
         assert_eq!(root.endpoint("/x/auth/login"), None);
         assert_eq!(mounted.endpoint("/app/auth/login"), Some("login"));
         assert_eq!(mounted.endpoint("/auth/login"), Some("login"));
-        assert_eq!(mounted.relying_party.redirect_uri, "https://app.test/app/auth/callback");
+        assert_eq!(mounted.relying_parties[0].redirect_uri, "https://app.test/app/auth/callback");
         for (seen, public) in
             [("/app/x?y", "/app/x?y"), ("/x?y", "/app/x?y"), ("/app", "/app"), ("/apple", "/app/apple")]
         {

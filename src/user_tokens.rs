@@ -8,7 +8,7 @@ use serde::Serialize;
 use url::Url;
 
 use crate::ambient::Timestamp;
-use crate::connection::{Registered, Retention, Source};
+use crate::connection::{Connections, Registered, Retention, Source};
 use crate::error::{Error, ErrorKind};
 use crate::flow::connect::{self, Disconnected, disconnect};
 use crate::flow::held_grant::{NoToken, Want, stored};
@@ -16,7 +16,7 @@ use crate::flow::refresh::access_token;
 use crate::grant::{Grant, LOGIN, Standing};
 use crate::mode::Holder;
 use crate::protocol::authorization::LoginOptions;
-use crate::provider::bearer;
+use crate::provider::{Provider, bearer};
 use crate::records::GrantPlace;
 use crate::request_state::RequestState;
 use crate::resource;
@@ -44,10 +44,15 @@ pub struct ConnectionStatus {
     pub name: String,
     /// Whether its tokens can be used.
     pub state: ConnectionState,
+    /// The name of the provider at which it is granted.
+    pub provider: String,
     /// What was granted, which may be less than was asked for.
     pub scopes: Vec<String>,
-    /// The account that granted it: its subject at the provider.
+    /// The account that granted it: its subject at the provider. At another provider than the login's it need not be
+    /// the person's own subject.
     pub account: Option<String>,
+    /// The provider's issuer, under which the account is that subject.
+    pub issuer: Option<String>,
 }
 
 /// Whether a connection's tokens can be used.
@@ -107,7 +112,7 @@ impl UserTokens {
     ///
     /// [`ErrorKind::Unavailable`] while the provider is away, [`ErrorKind::NoTokenForUrl`] when it has no UserInfo.
     pub async fn user_info_url(&self) -> Result<String, Error> {
-        let metadata = self.runtime().provider.metadata().await;
+        let metadata = self.provider()?.metadata().await;
         let metadata =
             metadata.map_err(|error| Error::unavailable("the provider is not available", error))?;
         metadata.userinfo_endpoint.as_ref().map(Url::to_string).ok_or_else(Error::no_token_for_url)
@@ -122,11 +127,10 @@ impl UserTokens {
     /// [`ErrorKind::ConsentRequired`] when one is missing, [`ErrorKind::NoSuchConnection`] when there is no such
     /// resource or scope, and as [`UserTokens::for_url`].
     pub async fn require_scopes(&self, resource: &str, scopes: &[&str]) -> Result<(), Error> {
-        let connections = &self.runtime().settings.connections;
-        let named = connections.resources().named(resource);
+        let named = self.connections()?.resources().named(resource);
         let source = named.map(|(connection, resource)| Source::new(connection, resource));
         let source = source.ok_or_else(|| Error::no_such_connection("there is no resource of this name"))?;
-        if connections.named(&source.connection).is_some_and(|connection| connection.one_shot) {
+        if self.registered(&source.connection)?.one_shot {
             return Err(Error::no_such_connection("this resource's connection is for one use"));
         }
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
@@ -189,7 +193,8 @@ impl UserTokens {
     pub async fn status(&self, connection: &str) -> Result<ConnectionStatus, Error> {
         let registered = self.registered(connection)?.clone();
         let (_, grant) = self.grant(connection).await?;
-        Ok(ConnectionStatus::of(&registered, grant, self.runtime().now()))
+        let provider = &self.runtime().providers.get(registered.provider).relying_party.name;
+        Ok(ConnectionStatus::of(&registered, provider, grant, self.runtime().now()))
     }
 
     /// How every connection stands, besides the login's own.
@@ -199,7 +204,7 @@ impl UserTokens {
     /// As [`UserTokens::status`].
     pub async fn list(&self) -> Result<Vec<ConnectionStatus>, Error> {
         let mut list = Vec::new();
-        for connection in self.runtime().settings.connections.others() {
+        for connection in self.connections()?.others() {
             list.push(self.status(&connection.name).await?);
         }
         Ok(list)
@@ -230,7 +235,7 @@ impl UserTokens {
     /// As [`UserTokens::disconnect`], at the first that fails.
     pub async fn disconnect_all(&self) -> Result<Vec<(String, Disconnected)>, Error> {
         let mut ended = Vec::new();
-        for connection in self.runtime().settings.connections.others() {
+        for connection in self.connections()?.others() {
             ended.push((connection.name.clone(), self.disconnect(&connection.name).await?));
         }
         Ok(ended)
@@ -264,20 +269,19 @@ impl UserTokens {
 
     /// Where the token for a URL comes from; `None` when it gets none.
     pub(crate) fn source(&self, url: &Url) -> Option<Source> {
-        let runtime = self.runtime();
-        if let Some((connection, resource)) = runtime.settings.connections.resources().covering(url) {
-            let kept = runtime.settings.connections.named(connection).is_some_and(|found| !found.one_shot);
+        if let Some((connection, resource)) = self.connections().ok()?.resources().covering(url) {
+            let kept = self.registered(connection).is_ok_and(|connection| !connection.one_shot);
             return kept.then(|| Source::new(connection, resource));
         }
-        let metadata = runtime.provider.known_metadata()?;
+        let metadata = self.provider().ok()?.known_metadata()?;
         let user_info = metadata.userinfo_endpoint.as_ref()?;
         (user_info == url).then(|| Source::without_resource(LOGIN))
     }
 
     /// Whether all of these scopes may be asked for at the source's connection.
     pub(crate) fn may_ask(&self, source: &Source, scopes: &[String]) -> bool {
-        let connection = self.runtime().settings.connections.named(&source.connection);
-        connection.is_some_and(|connection| scopes.iter().all(|scope| connection.knows(scope)))
+        let connection = self.registered(&source.connection);
+        connection.is_ok_and(|connection| scopes.iter().all(|scope| connection.knows(scope)))
     }
 
     /// The error that asks the person for what is missing. A person who was asked for all
@@ -295,7 +299,7 @@ impl UserTokens {
             return Error::new(ErrorKind::ConsentRequired, "the person must grant access (again)");
         }
         let asked = match self.grant(&source.connection).await {
-            Ok((_, grant)) => grant.and_then(|grant| grant.consent),
+            Ok((_, grant)) => grant.and_then(|grant| grant.consent.clone()),
             Err(error) => return error,
         };
         self.state.consent_required(&source.connection, scopes, options, asked.as_ref())
@@ -313,7 +317,7 @@ impl UserTokens {
         }
     }
 
-    async fn grant(&self, connection: &str) -> Result<(GrantPlace, Option<Grant>), Error> {
+    async fn grant(&self, connection: &str) -> Result<(GrantPlace, Option<Arc<Grant>>), Error> {
         let registered = self.registered(connection)?;
         self.require_session().await?;
         let place = self.place(registered).await?;
@@ -332,20 +336,32 @@ impl UserTokens {
                  login_retention) that one",
             ));
         }
-        Ok(self.runtime().place_of(&self.holder, connection).await?)
+        Ok(self.runtime().place_of(&self.holder, connection, self.state.carried.as_ref()).await?)
     }
 
     fn registered(&self, connection: &str) -> Result<&Registered, Error> {
-        let named = self.runtime().settings.connections.named(connection);
+        let named = self.connections()?.named(connection);
         named.ok_or_else(|| Error::no_such_connection("there is no connection of this name"))
+    }
+
+    /// What the person may grant, where they signed in.
+    fn connections(&self) -> Result<&Connections, Error> {
+        Ok(self.runtime().settings.connections(self.provider()?.relying_party.id))
+    }
+
+    fn provider(&self) -> Result<&Arc<Provider>, Error> {
+        self.holder.provider(self.runtime()).ok_or_else(|| match self.holder.is_absent() {
+            true => Error::no_such_connection("nobody signs in at this issuer"),
+            false => self.state.unauthenticated(),
+        })
     }
 
     async fn require_session(&self) -> Result<(), Error> {
         let Some(session) = self.holder.session() else { return Ok(()) };
         let runtime = self.runtime();
-        match runtime.sessions.find(session, &runtime.records, runtime.now()).await? {
-            Some(_) => Ok(()),
-            None => Err(self.state.unauthenticated()),
+        match runtime.sessions.lasts(session, &runtime.records, runtime.now()).await? {
+            true => Ok(()),
+            false => Err(self.state.unauthenticated()),
         }
     }
 
@@ -355,13 +371,17 @@ impl UserTokens {
 }
 
 impl ConnectionStatus {
-    fn of(connection: &Registered, grant: Option<Grant>, now: Timestamp) -> Self {
-        let name = connection.name.clone();
+    fn of(connection: &Registered, provider: &str, grant: Option<Arc<Grant>>, now: Timestamp) -> Self {
+        let (name, provider) = (connection.name.clone(), provider.to_owned());
         match grant {
             _ if connection.one_shot => {
-                Self { name, state: ConnectionState::OneShot, scopes: Vec::new(), account: None }
+                let (state, scopes) = (ConnectionState::OneShot, Vec::new());
+                Self { name, state, provider, scopes, account: None, issuer: None }
             }
-            None => Self { name, state: ConnectionState::Missing, scopes: Vec::new(), account: None },
+            None => {
+                let (state, scopes) = (ConnectionState::Missing, Vec::new());
+                Self { name, state, provider, scopes, account: None, issuer: None }
+            }
             Some(grant) => {
                 // Providers grant `openid` without saying so, and `offline_access` by a refresh token.
                 let silent = |scope: &String| matches!(scope.as_str(), "openid" | "offline_access");
@@ -371,7 +391,9 @@ impl ConnectionStatus {
                     Standing::Good if whole && grant.can_serve(now) => ConnectionState::Connected,
                     _ => ConnectionState::NeedsConsent,
                 };
-                Self { name, state, scopes: grant.scopes, account: grant.facts.map(|facts| facts.subject) }
+                let facts = grant.facts.as_ref().map(|facts| (facts.subject.clone(), facts.issuer.clone()));
+                let (account, issuer) = facts.unzip();
+                Self { name, state, provider, scopes: grant.scopes.clone(), account, issuer }
             }
         }
     }

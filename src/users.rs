@@ -6,7 +6,8 @@ use std::sync::Arc;
 use http::Extensions;
 
 use crate::error::{DestinationError, Error};
-use crate::flow::{login, logout};
+use crate::flow::{choose, login, logout};
+use crate::hooks::LoginChoice;
 use crate::protocol::authorization::LoginOptions;
 use crate::request_state::RequestState;
 use crate::runtime::Runtime;
@@ -65,12 +66,30 @@ impl Users {
         options: &LoginOptions,
     ) -> Result<String, DestinationError> {
         let destination = self.runtime.settings.destination(destination)?;
-        Ok(format!("{}{}", self.runtime.settings.login_path(&destination), login::query(options)))
+        Ok(login::path(&self.runtime, None, &destination, options))
+    }
+
+    /// Every provider that people can sign in at, with the address that signs a person in there, who then lands at
+    /// `destination`. With several, [`Users::login_url`] leads to a page that shows the same.
+    ///
+    /// # Errors
+    ///
+    /// When the destination is too long or not one of this application.
+    pub fn login_choices(
+        &self,
+        destination: &str,
+        options: &LoginOptions,
+    ) -> Result<Vec<LoginChoice>, DestinationError> {
+        let destination = self.runtime.settings.destination(destination)?;
+        Ok(choose::choices(&self.runtime, &destination, options))
     }
 
     /// The address that signs a person in if the provider can do so without asking anything, and otherwise comes
     /// back as it was. `None` for a minute after that failed and after a logout, so that a page which redirects
     /// there does not do so for ever.
+    ///
+    /// With several providers it is the first that is asked; [`Users::login_choices`] with
+    /// [`LoginOptions::silent`] has an address for each.
     ///
     /// # Errors
     ///

@@ -41,6 +41,7 @@ have chromium || packages+=(chromium)
 have chromedriver || packages+=(chromium-driver)
 have node || packages+=(nodejs)
 have npm || packages+=(npm)
+have nginx || packages+=(nginx-light)
 if [ ${#packages[@]} -gt 0 ]; then
   as_root apt-get update -qq
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${packages[@]}"
@@ -82,5 +83,5 @@ begin 'examples'
 cargo build --examples --all-features
 
 begin 'tests'
-TOWER_OIDC_NODE_MODULES=$npm_dir/node_modules TOWER_OIDC_CHROMIUM=1 TOWER_OIDC_REQUIRE_ALL=1 \
+TOWER_OIDC_NODE_MODULES=$npm_dir/node_modules TOWER_OIDC_CHROMIUM=1 TOWER_OIDC_NGINX=1 TOWER_OIDC_REQUIRE_ALL=1 \
   cargo test --all-features

@@ -15,6 +15,7 @@ use crate::connection::Registered;
 use crate::current_user::CurrentUser;
 use crate::events::EventCode;
 use crate::grant::Owner;
+use crate::relying_party::ProviderId;
 use crate::runtime::Runtime;
 use crate::session::Session;
 
@@ -29,7 +30,7 @@ pub(crate) const ROTATED: &str = "the provider has rotated the account's refresh
 /// to grant, what is the account's is an admin's.
 pub(crate) fn refusal(runtime: &Arc<Runtime>, session: &Arc<Session>) -> Option<Response<Bytes>> {
     let account = runtime.ownership.account()?;
-    if !CurrentUser::new(Arc::clone(session), Arc::clone(runtime)).is_admin() {
+    if !CurrentUser::new(Arc::clone(session), None, Arc::clone(runtime)).is_admin() {
         return Some(page::plain(StatusCode::FORBIDDEN, "Only admins may do this."));
     }
     let configured =
@@ -66,7 +67,7 @@ pub(crate) fn confirmation(
 pub(crate) async fn status(runtime: &Arc<Runtime>) -> Vec<AccountStatus> {
     let mut statuses = Vec::new();
     let Some(account) = runtime.ownership.account() else { return statuses };
-    for connection in runtime.settings.connections.all() {
+    for connection in runtime.settings.connections(ProviderId::FIRST).all() {
         let checked = tokio::time::timeout(PATIENCE, check(runtime, account, connection)).await;
         let checked = checked.unwrap_or_else(|_| Err(NoToken::Unavailable("no answer yet".into())));
         statuses.push(checked.unwrap_or_else(|no_token| {
@@ -98,7 +99,7 @@ async fn check(
         connection: connection.name.clone(),
         state: if at_risk { AccountState::NeedsOperator } else { AccountState::Connected },
         expires_at: token.expires_at,
-        subject: grant.facts.map(|facts| facts.subject),
+        subject: grant.facts.as_ref().map(|facts| facts.subject.clone()),
         why: at_risk.then(|| ROTATED.to_owned()),
     })
 }

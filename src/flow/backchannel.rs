@@ -25,7 +25,8 @@ use crate::provider::cause;
 use crate::records::{Loaded, Row};
 use crate::runtime::Runtime;
 use crate::seal::Purpose;
-use crate::session::{SessionRecord, sid_tag, subject_tag};
+use crate::session::SessionRecord;
+use crate::sessions::{sid_tag, subject_tag};
 use crate::store::{Key, StoreError};
 
 /// Why somebody may still be signed in.
@@ -83,10 +84,10 @@ fn token(headers: &HeaderMap, body: &[u8]) -> Result<String, &'static str> {
 
 async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), Failure> {
     let claimed = claimed_issuer(token);
-    let provider = &runtime.provider;
-    if claimed.as_deref() != Some(provider.relying_party.issuer.as_str()) {
-        return Err(Failure::Refused("the logout token is not of a provider of ours: iss".to_owned()));
-    }
+    // The token only says whose keys to try: those decide whose it is.
+    let provider = claimed
+        .and_then(|issuer| runtime.providers.of_issuer(&issuer))
+        .ok_or_else(|| Failure::Refused("the logout token is not of a provider of ours: iss".to_owned()))?;
     let token = match provider.verify_logout_token(token).await {
         Ok(token) => token,
         Err(error) if error.passes() => return Err(Failure::Unverified),

@@ -10,10 +10,12 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
 use super::failure::LoginFailure;
-use super::login::{self, asked, registration, session_id, unavailable};
+use super::login::{self, asked, registration, unavailable};
 use super::pending::{self, Intent, Pending, PendingLogin, Usage};
+use super::session::signed_in;
 use super::sign_in::{Verified, sign_in};
 use super::{connect, page};
+use crate::carried::Carried;
 use crate::cookie;
 use crate::destination::Destination;
 use crate::error::redirect;
@@ -23,7 +25,7 @@ use crate::protocol::authorization::{
     AuthorizationResponse, LoginOptions, MalformedResponse, Outcome, ResponseMode,
 };
 use crate::protocol::id_token::Occasion;
-use crate::provider::{ProviderError, cause};
+use crate::provider::{Provider, ProviderError, cause};
 use crate::records::Row;
 use crate::runtime::Runtime;
 use crate::seal::Purpose;
@@ -38,13 +40,23 @@ struct Refused {
     again: Option<String>,
 }
 
-pub(crate) async fn finish(runtime: &Arc<Runtime>, parts: Parts, body: Bytes) -> Response<Bytes> {
+/// `at` is the provider's name, where its redirect URI has one.
+pub(crate) async fn finish(
+    runtime: &Arc<Runtime>,
+    at: Option<&str>,
+    parts: Parts,
+    body: Bytes,
+    carried: Option<Arc<Carried>>,
+) -> Response<Bytes> {
+    let Some(provider) = runtime.providers.at_callback(at).cloned() else {
+        return page::plain(StatusCode::NOT_FOUND, "There is nothing here.");
+    };
     runtime.sweep_in_time();
     // In a task of its own: a browser that goes away must not lose what the provider has issued.
     let work = {
         let runtime = Arc::clone(runtime);
         async move {
-            let finished = callback(&runtime, &parts, &body).await;
+            let finished = callback(&runtime, &provider, &parts, &body, carried.as_ref()).await;
             finished.unwrap_or_else(|refused| answer(&runtime, &refused))
         }
     };
@@ -54,13 +66,19 @@ pub(crate) async fn finish(runtime: &Arc<Runtime>, parts: Parts, body: Bytes) ->
     }
 }
 
-async fn callback(runtime: &Arc<Runtime>, parts: &Parts, body: &[u8]) -> Result<Response<Bytes>, Refused> {
+async fn callback(
+    runtime: &Arc<Runtime>,
+    provider: &Arc<Provider>,
+    parts: &Parts,
+    body: &[u8],
+    carried: Option<&Arc<Carried>>,
+) -> Result<Response<Bytes>, Refused> {
     let unknown = |failure: LoginFailure| Refused { failure, again: None };
-    let response = read(runtime, parts, body).map_err(|malformed| unknown(malformed.into()))?;
+    let response = read(provider, parts, body).map_err(|malformed| unknown(malformed.into()))?;
     let (login, expired) = match pending::LOGIN.find::<PendingLogin>(runtime, &parts.headers, &response.state)
     {
-        Pending::Valid(login) if is_of(&login, &response, runtime) => (login, false),
-        Pending::Expired(login) if is_of(&login, &response, runtime) => (login, true),
+        Pending::Valid(login) if is_of(&login, &response, provider) => (login, false),
+        Pending::Expired(login) if is_of(&login, &response, provider) => (login, true),
         _ => return Err(unknown(LoginFailure::NotPending)),
     };
     let Ok(destination) = runtime.settings.destination(&login.return_to) else {
@@ -73,7 +91,7 @@ async fn callback(runtime: &Arc<Runtime>, parts: &Parts, body: &[u8]) -> Result<
         ..LoginOptions::default()
     };
     let again = match &login.intent {
-        Intent::Login { .. } => runtime.settings.login_path(&destination) + &login::query(&options),
+        Intent::Login { .. } => login::path(runtime, Some(provider), &destination, &options),
         Intent::Connect { connection, more_scopes, usage, .. } => {
             connect::path_with(runtime, connection, &destination, more_scopes, &options)
                 + connect::once_in(*usage == Usage::Once)
@@ -82,12 +100,12 @@ async fn callback(runtime: &Arc<Runtime>, parts: &Parts, body: &[u8]) -> Result<
     let refused = |failure| Refused { failure, again: Some(again) };
     if expired {
         // Whoever is signed in by now only wants to go on.
-        return match is_signed_in(runtime, &parts.headers).await {
-            true => Ok(redirect(destination.as_str())),
-            false => Err(refused(LoginFailure::Expired)),
+        return match signed_in(runtime, &parts.headers).await {
+            Ok(Some(_)) => Ok(redirect(destination.as_str())),
+            Ok(None) | Err(_) => Err(refused(LoginFailure::Expired)),
         };
     }
-    let receiving = receive(runtime, &parts.headers, &login, response, &destination);
+    let receiving = receive(runtime, provider, &parts.headers, carried, &login, response, &destination);
     let received = tokio::time::timeout(DEADLINE, receiving).await;
     let mut answer = match received.unwrap_or(Err(LoginFailure::Deadline)) {
         Ok(answer) => answer,
@@ -107,13 +125,13 @@ async fn callback(runtime: &Arc<Runtime>, parts: &Parts, body: &[u8]) -> Result<
 }
 
 /// The response, from where the response mode puts it and from nowhere else.
-fn read(runtime: &Runtime, parts: &Parts, body: &[u8]) -> Result<AuthorizationResponse, MalformedResponse> {
+fn read(provider: &Provider, parts: &Parts, body: &[u8]) -> Result<AuthorizationResponse, MalformedResponse> {
     let form = b"application/x-www-form-urlencoded";
     let is_form = || {
         let kind = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
         kind.get(..form.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(form))
     };
-    match (runtime.settings.relying_party.response_mode, &parts.method) {
+    match (provider.relying_party.response_mode, &parts.method) {
         (ResponseMode::Query, &Method::GET) => {
             AuthorizationResponse::parse(parts.uri.query().unwrap_or_default().as_bytes())
         }
@@ -122,26 +140,22 @@ fn read(runtime: &Runtime, parts: &Parts, body: &[u8]) -> Result<AuthorizationRe
     }
 }
 
-fn is_of(login: &PendingLogin, response: &AuthorizationResponse, runtime: &Runtime) -> bool {
+/// Whether a response is that of a login, and came to the redirect URI of the provider at which it was started: what
+/// was started elsewhere is not its end, and its code goes nowhere (RFC 9700 section 4.4.2.2).
+fn is_of(login: &PendingLogin, response: &AuthorizationResponse, provider: &Provider) -> bool {
     let state = bool::from(login.state.as_bytes().ct_eq(response.state.as_bytes()));
-    state && login.registration == registration(&runtime.settings.relying_party)
-}
-
-async fn is_signed_in(runtime: &Runtime, headers: &HeaderMap) -> bool {
-    match session_id(runtime, headers) {
-        Some(id) => matches!(runtime.sessions.find(id, &runtime.records, runtime.now()).await, Ok(Some(_))),
-        None => false,
-    }
+    state && login.registration == registration(&provider.relying_party)
 }
 
 async fn receive(
     runtime: &Arc<Runtime>,
+    provider: &Arc<Provider>,
     headers: &HeaderMap,
+    carried: Option<&Arc<Carried>>,
     login: &PendingLogin,
     response: AuthorizationResponse,
     destination: &Destination,
 ) -> Result<Response<Bytes>, LoginFailure> {
-    let provider = &runtime.provider;
     // RFC 9207, before anything is sent anywhere.
     let metadata = provider.metadata().await?;
     response.check_issuer(&metadata.issuer, metadata.sends_iss)?;
@@ -156,7 +170,7 @@ async fn receive(
             return Err(LoginFailure::Denied(code.chars().filter(char::is_ascii_graphic).take(64).collect()));
         }
     };
-    let (connection, scopes) = asked(runtime, &login.intent).ok_or(LoginFailure::NotPending)?;
+    let (connection, scopes) = asked(runtime, provider, &login.intent).ok_or(LoginFailure::NotPending)?;
     // Before the code is worth anything: is it still the same person's?
     let session = connect::session(runtime, headers, &login.intent).await?;
     if !spend(runtime, login).await? {
@@ -173,7 +187,7 @@ async fn receive(
     let occasion =
         Occasion::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
     let id_token = provider.verify(id_token, &tokens.access_token, occasion).await?;
-    let verified = Verified { id_token: &id_token, tokens: &tokens };
+    let verified = Verified { provider, id_token: &id_token, tokens: &tokens };
     match (&login.intent, session) {
         (Intent::Connect { usage, .. }, Some(session)) => {
             let asked = Consent {
@@ -182,14 +196,14 @@ async fn receive(
                 acr_values: login.acr_values.clone(),
                 max_age: login.max_age,
             };
-            let kept = connect::keep(runtime, connection, asked, session, verified, *usage).await?;
+            let kept = connect::keep(runtime, connection, asked, session, carried, verified, *usage).await?;
             let mut answer = redirect(destination.as_str());
             kept.into_iter().for_each(|set| cookie::append(answer.headers_mut(), set));
             Ok(answer)
         }
         (Intent::Connect { .. }, None) => Err(LoginFailure::SessionOver),
         (Intent::Login { replaces }, _) => {
-            sign_in(runtime, headers, *replaces, verified, destination.as_str()).await
+            sign_in(runtime, headers, carried, *replaces, verified, destination.as_str()).await
         }
     }
 }

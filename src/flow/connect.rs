@@ -5,24 +5,27 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
-use subtle::ConstantTimeEq;
 
 use super::account;
 use super::failure::LoginFailure;
-use super::login::{Ask, Parameters, begin, query, session_id};
-use super::page;
+use super::login::{Ask, Parameters, begin, query};
 use super::pending::{Intent, Usage};
-use super::sign_in::{Verified, keep_grant, new_grant, revoke};
-use crate::connection::{Registered, push_new};
+use super::session::signed_in;
+use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant, revoke};
+use super::{page, rendezvous};
+use crate::carried::{Carried, TooLarge};
+use crate::connection::{Connections, Registered, push_new};
+use crate::cookie;
 use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::grant::{Consent, Grant};
+use crate::grant::Consent;
+use crate::mode::Holder;
 use crate::one_shot::lay_down;
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::token::scopes;
 use crate::records::GrantPlace;
-use crate::records::Loaded;
+use crate::relying_party::ProviderId;
 use crate::runtime::Runtime;
 use crate::session::Session;
 use crate::session_id::SessionId;
@@ -60,7 +63,11 @@ fn kept_for(runtime: &Runtime) -> Usage {
     if runtime.ownership.account().is_some() { Usage::Everybody } else { Usage::Own }
 }
 
-pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes> {
+pub(crate) async fn start(
+    runtime: &Arc<Runtime>,
+    parts: &Parts,
+    carried: Option<&Arc<Carried>>,
+) -> Response<Bytes> {
     let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
     let parsed = Parameters::parse(parts.uri.query().unwrap_or_default())
         .and_then(|given| Ok((given.destination(runtime)?, given.options()?, given)));
@@ -68,28 +75,25 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
         Ok(parsed) => parsed,
         Err(refusal) => return bad_request(&refusal),
     };
-    let Some(connection) = given.get("connection").and_then(|name| runtime.settings.connections.named(name))
-    else {
-        return bad_request("There is no connection of that name.");
-    };
+    let name = given.get("connection").unwrap_or_default();
     let more = match given.bounded("scope") {
         Ok(scope) => scope.map(scopes).unwrap_or_default(),
         Err(refusal) => return bad_request(&refusal),
     };
     // A link must not talk people into granting what the application never asks for.
-    if !more.iter().all(|scope| connection.knows(scope)) {
-        return bad_request("There is no such scope to be asked for.");
-    }
-    let once = connection.one_shot || given.get("once") == Some("1");
-    if once && runtime.ownership.account().is_some() {
-        return bad_request("Here nothing is granted for one use.");
-    }
-    let here = path_with(runtime, &connection.name, &destination, &more, &options) + once_in(once);
-    let session = match session_id(runtime, &parts.headers) {
-        Some(id) => runtime.sessions.find(id, &runtime.records, runtime.now()).await,
-        None => Ok(None),
+    let known = |connections: &Connections| {
+        connections.named(name).map(|connection| more.iter().all(|scope| connection.knows(scope)))
     };
-    let session = match session {
+    let by_provider =
+        runtime.providers.logins().map(|provider| runtime.settings.connections(provider.relying_party.id));
+    match by_provider.filter_map(known).max() {
+        None => return bad_request("There is no connection of that name."),
+        Some(false) => return bad_request("There is no such scope to be asked for."),
+        Some(true) => {}
+    }
+    let once = given.get("once") == Some("1");
+    let here = path_with(runtime, name, &destination, &more, &options) + once_in(once);
+    let session = match signed_in(runtime, &parts.headers).await {
         Ok(Some(session)) => session,
         // First the person, then what they grant.
         Ok(None) => match runtime.settings.destination(&here) {
@@ -98,12 +102,22 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
         },
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
     };
+    let connections = runtime.connections_of(&runtime.ownership.granted_to(&session));
+    let connection = connections.and_then(|connections| connections.named(name));
+    let Some(connection) = connection.filter(|connection| more.iter().all(|scope| connection.knows(scope)))
+    else {
+        return bad_request("There is no such scope to be asked for.");
+    };
+    let once = once || connection.one_shot;
+    if once && runtime.ownership.account().is_some() {
+        return bad_request("Here nothing is granted for one use.");
+    }
     if let Some(answer) =
         account::refusal(runtime, &session).or_else(|| account::confirmation(runtime, parts, connection))
     {
         return answer;
     }
-    let granted = match granted(runtime, connection, &session).await {
+    let granted = match granted(runtime, connection, &session, carried).await {
         // What is for one use does not add to what is kept.
         Ok(granted) if !once => granted,
         Ok(_) => Vec::new(),
@@ -116,22 +130,24 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
             push_new(&mut more_scopes, scope);
         }
     }
-    let (session, connection) = (session.id.bytes(), connection.name.clone());
     let usage = if once { Usage::Once } else { kept_for(runtime) };
+    let provider = Arc::clone(runtime.providers.get(connection.provider));
+    let (session, connection) = (session.id.bytes(), connection.name.clone());
     let intent = Intent::Connect { session, connection, more_scopes, usage };
-    begin(runtime, &parts.headers, &Ask { destination, options, intent }, &here).await
+    begin(runtime, &parts.headers, &Ask { provider, destination, options, intent }, &here).await
 }
 
 async fn granted(
-    runtime: &Runtime,
+    runtime: &Arc<Runtime>,
     connection: &Registered,
     session: &Arc<Session>,
+    carried: Option<&Arc<Carried>>,
 ) -> Result<Vec<String>, StoreError> {
-    let place = runtime.place_of(&runtime.ownership.granted_to(session), connection).await?;
-    Ok(match runtime.records.load::<Grant>(&place.row).await? {
-        Loaded::Found(found) if found.value.owner == place.owner => found.value.scopes,
-        _ => Vec::new(),
-    })
+    let holder = runtime.ownership.granted_to(session);
+    let place = runtime.place_of(&holder, connection, carried).await?;
+    // What cannot be read is granted anew.
+    let (granted, _) = rendezvous::newest(runtime, &place).await?;
+    Ok(granted.map(|grant| grant.scopes.clone()).unwrap_or_default())
 }
 
 /// The session in which a connection was started, if it still is the browser's; `None` for a login.
@@ -142,14 +158,12 @@ pub(crate) async fn session(
 ) -> Result<Option<Arc<Session>>, LoginFailure> {
     let Intent::Connect { session, .. } = intent else { return Ok(None) };
     let id = SessionId::new(*session);
-    // A cross-site POST comes without the cookie; one that comes must be the same.
-    if session_id(runtime, headers).is_some_and(|cookie| !bool::from(cookie.bytes().ct_eq(session))) {
-        return Err(LoginFailure::SessionOver);
-    }
-    match runtime.sessions.find(id, &runtime.records, runtime.now()).await? {
-        Some(session) => Ok(Some(session)),
-        None => Err(LoginFailure::SessionOver),
-    }
+    let found = match cookie::find(headers, &runtime.settings.session_cookie) {
+        Some(_) => signed_in(runtime, headers).await?,
+        // A cross-site POST comes without the cookie; one that comes must be the same.
+        None => runtime.sessions.find(id, &runtime.records, runtime.now()).await?,
+    };
+    found.filter(|session| session.id == id).map(Some).ok_or(LoginFailure::SessionOver)
 }
 
 /// Keeps what the person granted, if it was that person; what is `once` waits for the one request that uses it, and
@@ -159,25 +173,25 @@ pub(crate) async fn keep(
     connection: &Registered,
     asked: Consent,
     session: Arc<Session>,
+    carried: Option<&Arc<Carried>>,
     verified: Verified<'_>,
     usage: Usage,
 ) -> Result<Option<HeaderValue>, LoginFailure> {
-    let facts = &verified.id_token.facts;
     // The application may be configured otherwise since the person was sent away: what they granted for themselves is
     // not for everybody.
     let once = usage == Usage::Once && runtime.ownership.account().is_none();
     if !once && (usage != kept_for(runtime) || account::refusal(runtime, &session).is_some()) {
-        revoke(runtime, verified.tokens).await;
+        revoke(verified.provider, verified.tokens).await;
         return Err(LoginFailure::NotPending);
     }
     let holder = runtime.ownership.granted_to(&session);
-    if holder.person().is_some_and(|person| person != (facts.issuer.as_str(), facts.subject.as_str())) {
-        revoke(runtime, verified.tokens).await;
-        return Err(LoginFailure::AccountMismatch);
+    if let Err(refusal) = is_theirs(&holder, &verified) {
+        revoke(verified.provider, verified.tokens).await;
+        return Err(refusal);
     }
     // The exchange took time: whoever signed out meanwhile gets nothing kept.
-    if runtime.sessions.find(session.id, &runtime.records, runtime.now()).await?.is_none() {
-        revoke(runtime, verified.tokens).await;
+    if !runtime.sessions.lasts(&session, &runtime.records, runtime.now()).await? {
+        revoke(verified.provider, verified.tokens).await;
         return Err(LoginFailure::SessionOver);
     }
     if once {
@@ -190,12 +204,27 @@ pub(crate) async fn keep(
         return Ok(Some(cookie));
     }
     let now = runtime.now();
-    let place = runtime.place_of(&holder, connection).await?;
+    let place = runtime.place_of(&holder, connection, carried).await?;
     let mut grant = new_grant(&place, connection, &asked.scopes, &verified, now);
     grant.consent = Some(asked);
+    if let Err(TooLarge) = rendezvous::fits(&place, &grant) {
+        revoke(verified.provider, verified.tokens).await;
+        return Err(LoginFailure::TooLarge);
+    }
     keep_grant(runtime, &place, connection.retention, grant, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, session.user(), &connection.name);
     Ok(None)
+}
+
+/// Whether what was granted is the person's to keep. At the provider where they signed in it is, when it is that
+/// account's; at another one they link whichever account they can sign in to there.
+fn is_theirs(holder: &Holder, verified: &Verified<'_>) -> Result<(), LoginFailure> {
+    let facts = &verified.id_token.facts;
+    let is_another = |(issuer, subject)| facts.issuer == issuer && facts.subject != subject;
+    if holder.person().is_some_and(is_another) {
+        return Err(LoginFailure::AccountMismatch);
+    }
+    is_of_domain(verified)
 }
 
 /// What became of a connection that was taken back.
@@ -234,7 +263,7 @@ async fn disconnect_now(
     connection: &str,
 ) -> Result<Disconnected, StoreError> {
     // First here: whatever the provider does, nobody gets a token of it any more.
-    let (grant, deleted) = runtime.records.take::<Grant>(&place.row).await?;
+    let (grant, deleted) = rendezvous::take(runtime, place).await?;
     runtime.events().emit(EventCode::Disconnected, place.user(), connection);
     let Some(grant) = grant.filter(|grant| grant.owner == place.owner) else {
         return Ok(if deleted { Disconnected::Forgotten } else { Disconnected::NotConnected });
@@ -242,7 +271,7 @@ async fn disconnect_now(
     let refresh_token = grant.refresh_token.map(|token| (token, "refresh_token"));
     let access_token = || grant.token_sets.into_iter().next().map(|set| (set.access_token, "access_token"));
     let Some((token, hint)) = refresh_token.or_else(access_token) else { return Ok(Disconnected::Forgotten) };
-    let provider = &runtime.provider;
+    let provider = runtime.provider_of(place);
     let offered = provider.metadata().await.is_ok_and(|metadata| metadata.revocation_endpoint.is_some());
     Ok(match provider.revoke(&token, hint).await {
         Ok(()) if offered => Disconnected::Revoked,
@@ -252,7 +281,11 @@ async fn disconnect_now(
 }
 
 /// `POST /auth/disconnect?connection=…&return_to=…`, for a form on a page.
-pub(crate) async fn end(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes> {
+pub(crate) async fn end(
+    runtime: &Arc<Runtime>,
+    parts: &Parts,
+    carried: Option<&Arc<Carried>>,
+) -> Response<Bytes> {
     let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
     let parsed = Parameters::parse(parts.uri.query().unwrap_or_default())
         .and_then(|given| Ok((given.destination(runtime)?, given)));
@@ -260,10 +293,10 @@ pub(crate) async fn end(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes
         Ok(parsed) => parsed,
         Err(refusal) => return bad_request(&refusal),
     };
-    let Some(connection) = given.get("connection").and_then(|name| runtime.settings.connections.named(name))
-    else {
+    let name = given.get("connection").unwrap_or_default();
+    if runtime.settings.connections(ProviderId::FIRST).named(name).is_none() {
         return bad_request("There is no connection of that name.");
-    };
+    }
     if parts.method != Method::POST {
         let action =
             format!("{}?{}", runtime.settings.path_to("disconnect"), parts.uri.query().unwrap_or_default());
@@ -273,10 +306,7 @@ pub(crate) async fn end(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes
         runtime.events().emit(EventCode::CrossSiteRefused, None, "a disconnection");
         return page::plain(StatusCode::FORBIDDEN, "Another site asked to take this access back.");
     }
-    let session = match session_id(runtime, &parts.headers) {
-        Some(id) => runtime.sessions.find(id, &runtime.records, runtime.now()).await,
-        None => Ok(None),
-    };
+    let session = signed_in(runtime, &parts.headers).await;
     if let Ok(Some(session)) = &session
         && let Some(answer) = account::refusal(runtime, session)
     {
@@ -284,7 +314,12 @@ pub(crate) async fn end(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes
     }
     let ended = async {
         let Some(session) = session? else { return Ok(None) };
-        let place = runtime.place_of(&runtime.ownership.granted_to(&session), connection).await?;
+        let holder = runtime.ownership.granted_to(&session);
+        let connections = runtime.connections_of(&holder);
+        let Some(connection) = connections.and_then(|connections| connections.named(name)) else {
+            return Ok(None);
+        };
+        let place = runtime.place_of(&holder, connection, carried).await?;
         disconnect(runtime, place, &connection.name).await.map(Some)
     };
     match ended.await {

@@ -6,16 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::account::ROTATED;
-use super::held_grant::{NoToken, Step, Want, next, read};
+use super::held_grant::{self, NoToken, Step, Want, next, read};
 use super::renewal::{FIRST_RETRY, LAST_RETRY, ask, verify};
 use super::sign_in::revoke;
-use crate::ambient::Timestamp;
 use crate::connection::Retention;
 use crate::events::EventCode;
 use crate::grant::{Grant, Lease, Origin, Standing};
 use crate::protocol::id_token::{Facts, IdTokenError};
 use crate::protocol::token::TokenResponse;
-use crate::provider::{ProviderError, cause};
+use crate::provider::{Provider, ProviderError, cause};
 use crate::records::GrantPlace;
 use crate::refreshing::{
     Action, Answer, End, Event, Held, LEASE, Landing, Mark, RENEW, Refresher, Row, To, Worth,
@@ -24,14 +23,17 @@ use crate::runtime::Runtime;
 use crate::secret::Secret;
 use crate::store::Version;
 
-type Told = Event<Version, Option<Secret>>;
+/// `None` is the version of a row that is not there: only the browser has the grant.
+type At = Option<Version>;
+
+type Told = Event<At, Option<Secret>>;
 
 /// To the newest generation of the grant.
 pub(crate) async fn refresh(
     runtime: &Arc<Runtime>,
     place: &GrantPlace,
     want: &Want,
-) -> Result<Grant, NoToken> {
+) -> Result<Arc<Grant>, NoToken> {
     let mut flying = Flying {
         runtime,
         place,
@@ -75,7 +77,7 @@ struct Flying<'a> {
     /// Names this flight in its leases.
     holder: [u8; 16],
     /// What was read or written last.
-    found: Option<Found>,
+    found: Option<held_grant::Held>,
     /// What came for the refresh token...
     response: Option<Arc<TokenResponse>>,
     /// ...whom it names...
@@ -84,12 +86,6 @@ struct Flying<'a> {
     refused: bool,
     why: Option<Failure>,
     pause: Duration,
-}
-
-struct Found {
-    grant: Grant,
-    version: Version,
-    expires_at: Timestamp,
 }
 
 /// What failed last.
@@ -101,8 +97,7 @@ enum Failure {
 impl<'a> Flying<'a> {
     async fn read(&mut self) -> Told {
         match read(self.runtime, self.place).await {
-            Ok(Some((grant, version, expires_at))) => {
-                let found = Found { grant, version, expires_at };
+            Ok(Some(found)) => {
                 let row = self.row(&found);
                 self.found = Some(found);
                 Event::Read(Some(row))
@@ -112,7 +107,7 @@ impl<'a> Flying<'a> {
         }
     }
 
-    fn row(&self, found: &Found) -> Row<Version, Option<Secret>> {
+    fn row(&self, found: &held_grant::Held) -> Row<At, Option<Secret>> {
         let now = self.runtime.now();
         let grant = &found.grant;
         let held = |lease: &Lease| Held { mine: lease.holder == self.holder, left: lease.until.since(now) };
@@ -128,7 +123,7 @@ impl<'a> Flying<'a> {
         }
     }
 
-    async fn wait(&mut self, version: Version, within: Duration) -> Told {
+    async fn wait(&mut self, version: At, within: Duration) -> Told {
         // A store may return too early: whether the time is over is not for it to say.
         let late = within + Duration::from_secs(1);
         let changed = self.runtime.records.wait(self.place.row.key, version, late);
@@ -144,33 +139,36 @@ impl<'a> Flying<'a> {
 
     /// First the keys: nothing is spent for an answer that could not be verified, and no lease runs out for them.
     async fn ready(&mut self) -> Told {
-        let ready = self.runtime.provider.ready().await;
+        let ready = self.provider().ready().await;
         Event::Ready(ready.map_err(|error| self.why = Some(Failure::Provider(error))).is_ok())
     }
 
-    async fn swap(&mut self, expected: Version, to: To) -> Told {
-        let Some(Found { grant, expires_at, .. }) = &self.found else { return Event::Swapped(None) };
+    async fn swap(&mut self, expected: At, to: To) -> Told {
+        let Some(held_grant::Held { grant, expires_at, .. }) = &self.found else {
+            return Event::Swapped(None);
+        };
         let (now, expires_at) = (self.runtime.now(), *expires_at);
         let lease = Lease { holder: self.holder, until: now.plus(LEASE) };
         let next = match (to, &self.response) {
-            (To::Leased, _) => Grant { lease: Some(lease), ..grant.clone() },
+            (To::Leased, _) => Grant { lease: Some(lease), ..Grant::clone(grant) },
             (To::Refreshed, Some(response)) => {
                 let mut next = grant.refreshed(response, self.want.indicator.as_deref(), now);
                 next.facts = next.facts.or_else(|| self.facts.clone());
                 next
             }
-            (To::Refreshed, None) | (To::Released, _) => Grant { lease: None, ..grant.clone() },
+            (To::Refreshed, None) | (To::Released, _) => Grant { lease: None, ..Grant::clone(grant) },
             (To::Ended(End::AnotherOwner), _) => grant.tombstone(Standing::AnotherOwner),
             (To::Ended(End::InvalidGrant | End::Unverified), _) => grant.tombstone(Standing::Refused),
         };
         let row = &self.place.row;
-        match self.runtime.records.swap(row, Some(expected), &next, expires_at, vec![]).await {
+        match self.runtime.records.swap(row, expected, &next, expires_at, vec![]).await {
             Ok(Some(version)) => {
                 let rotated = next.has_left_its_seed() && !grant.has_left_its_seed();
                 if to == To::Refreshed && rotated && !self.runtime.records.is_durable() {
                     self.tell(EventCode::NeedsOperator, ROTATED);
                 }
-                self.found = Some(Found { grant: next, version, expires_at });
+                let (grant, version) = (Arc::new(next), Some(version));
+                self.found = Some(held_grant::Held { grant, version, expires_at });
                 Event::Swapped(Some(version))
             }
             Ok(None) => Event::Swapped(None),
@@ -187,11 +185,11 @@ impl<'a> Flying<'a> {
     }
 
     fn asked(&self) -> impl Future<Output = Result<TokenResponse, ProviderError>> + use<'a> {
-        let (runtime, want) = (self.runtime, self.want);
+        let (runtime, place, want) = (self.runtime, self.place, self.want);
         let grant = self.found.as_ref().map(|found| found.grant.clone());
         async move {
             match &grant {
-                Some(grant) => ask(runtime, grant, want).await,
+                Some(grant) => ask(runtime, place, grant, want).await,
                 None => Err(ProviderError::Malformed("there is no grant")),
             }
         }
@@ -216,12 +214,12 @@ impl<'a> Flying<'a> {
     }
 
     fn verified(&self) -> impl Future<Output = Result<Option<Facts>, ProviderError>> + use<'a> {
-        let runtime = self.runtime;
+        let provider = self.provider();
         let grant = self.found.as_ref().map(|found| found.grant.clone());
         let response = self.response.clone();
         async move {
             match (&grant, &response) {
-                (Some(grant), Some(response)) => verify(runtime, grant, response).await,
+                (Some(grant), Some(response)) => verify(provider, grant, response).await,
                 _ => Ok(None),
             }
         }
@@ -241,7 +239,7 @@ impl<'a> Flying<'a> {
     /// However slow the provider is, nobody else spends what is being spent.
     async fn while_renewing<T>(
         &mut self,
-        refresher: &mut Refresher<Version, Option<Secret>>,
+        refresher: &mut Refresher<At, Option<Secret>>,
         work: impl Future<Output = T>,
     ) -> T {
         // What is dropped in the middle of a renewal is found out at the next swap.
@@ -252,7 +250,7 @@ impl<'a> Flying<'a> {
         }
     }
 
-    async fn renew(&mut self, refresher: &mut Refresher<Version, Option<Secret>>) -> Infallible {
+    async fn renew(&mut self, refresher: &mut Refresher<At, Option<Secret>>) -> Infallible {
         let mut pause = RENEW;
         loop {
             tokio::time::sleep(pause).await;
@@ -277,7 +275,7 @@ impl<'a> Flying<'a> {
         Event::Paused
     }
 
-    async fn land(self, landing: Landing) -> Result<Grant, NoToken> {
+    async fn land(self, landing: Landing) -> Result<Arc<Grant>, NoToken> {
         match (landing, &self.why) {
             (Landing::Written, _) => self.tell(EventCode::RefreshSucceeded, "a new access token"),
             (Landing::Found, _) => self.tell(EventCode::RefreshAdopted, "somebody else refreshed it"),
@@ -295,7 +293,7 @@ impl<'a> Flying<'a> {
         // Only now: a provider that is slow to revoke must not keep the grant usable.
         let deleted = landing == Landing::Gone && self.may_be_revoked();
         if let Some(response) = self.response.as_ref().filter(|_| self.refused || deleted) {
-            revoke(self.runtime, response).await;
+            revoke(self.provider(), response).await;
         }
         match (landing, self.found, self.why) {
             (Landing::Written | Landing::Found, Some(found), _) => Ok(found.grant),
@@ -316,11 +314,14 @@ impl<'a> Flying<'a> {
 
     /// What ended with its session is revoked only where logout does so: elsewhere one token may take all with it.
     fn may_be_revoked(&self) -> bool {
-        let settings = &self.runtime.settings;
-        let connection =
-            self.found.as_ref().and_then(|found| settings.connections.named(&found.grant.connection));
-        settings.revoke_at_logout
+        let connection = self.runtime.connection_of(self.place);
+        self.provider().relying_party.revoke_at_logout
             || connection.is_some_and(|connection| connection.retention == Retention::User)
+    }
+
+    /// Where the grant came from. Its refresh token goes nowhere else.
+    fn provider(&self) -> &'a Arc<Provider> {
+        self.runtime.provider_of(self.place)
     }
 
     fn fails(&mut self, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Told {

@@ -48,7 +48,7 @@ fn meant(runtime: &Runtime, query: &str) -> Option<Meant> {
         (values.next().is_none() && !value.is_empty()).then_some(value)
     };
     let (issuer, sid) = (one("iss")?, one("sid")?);
-    let ours = issuer == runtime.provider.relying_party.issuer;
+    let ours = runtime.providers.of_issuer(&issuer).is_some();
     ours.then_some(Meant { issuer, subject: None, sid: Some(sid), until: u64::MAX })
 }
 

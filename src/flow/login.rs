@@ -10,8 +10,9 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::page;
 use super::pending::{self, Intent, PendingLogin};
+use super::session::session_id;
+use super::{choose, page};
 use crate::connection::{Registered, push_new};
 use crate::cookie::{self, CrossSite};
 use crate::destination::Destination;
@@ -22,13 +23,12 @@ use crate::protocol::authorization::{
     AuthorizationRequest, LoginOptions, MAX_REDIRECT, Prompt, with_parameters,
 };
 use crate::protocol::token::scopes;
-use crate::provider::{ProviderError, cause};
+use crate::provider::{Provider, ProviderError, cause};
+use crate::relying_party::RelyingParty;
 use crate::runtime::Runtime;
 use crate::session_id::SessionId;
-use crate::settings::{RelyingParty, encoded};
+use crate::settings::encoded;
 
-/// The name by which `?provider=` chooses the one provider there is.
-const PROVIDER: &str = "default";
 /// The longest `login_hint` and `acr_values`, in bytes: they travel on, and one of them in a cookie.
 const LONGEST_OPTION: usize = 512;
 /// So many parameters are looked at: each is compared with those before it.
@@ -44,17 +44,39 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
         return page::plain(StatusCode::FORBIDDEN, "Another site asked to sign you in.");
     }
     let query = parts.uri.query().unwrap_or_default();
-    let (destination, options) = match parse(runtime, query) {
+    let (named, destination, options) = match parse(runtime, query) {
         Ok(parsed) => parsed,
         Err(refusal) => return page::plain(StatusCode::BAD_REQUEST, &refusal),
     };
     if options.silent && was_silent(runtime, &parts.headers) {
         return redirect(destination.as_str());
     }
-    let again = format!("{}{}", runtime.settings.login_path(&destination), self::query(&options));
+    // Nobody is asked anything in a silent login, the choice included: it is the first provider's.
+    let silent = named.is_none() && options.silent;
+    let provider = match named.or_else(|| {
+        runtime.providers.logins().next().filter(|_| silent || !runtime.providers.several_logins())
+    }) {
+        Some(provider) => Arc::clone(provider),
+        None => return choose::page(runtime, &destination, &options),
+    };
     let replaces = session_id(runtime, &parts.headers).map(SessionId::bytes);
     let intent = Intent::Login { replaces };
-    begin(runtime, &parts.headers, &Ask { destination, options, intent }, &again).await
+    let again = path(runtime, Some(&provider), &destination, &options);
+    begin(runtime, &parts.headers, &Ask { provider, destination, options, intent }, &again).await
+}
+
+/// The address of a login; without a provider that of the choice, where there is one.
+pub(crate) fn path(
+    runtime: &Runtime,
+    provider: Option<&Provider>,
+    destination: &Destination,
+    options: &LoginOptions,
+) -> String {
+    let mut path = runtime.settings.login_path(destination);
+    if let Some(provider) = provider.filter(|_| runtime.providers.several_logins()) {
+        path.push_str(&format!("&provider={}", encoded(&provider.relying_party.name)));
+    }
+    path + &query(options)
 }
 
 /// A login is where a person goes. As a picture or a frame of another site it would fill the browser with cookies of
@@ -67,6 +89,7 @@ fn is_embedded(headers: &HeaderMap) -> bool {
 
 /// What the provider is asked, and for what.
 pub(crate) struct Ask {
+    pub(crate) provider: Arc<Provider>,
     pub(crate) destination: Destination,
     pub(crate) options: LoginOptions,
     pub(crate) intent: Intent,
@@ -81,7 +104,7 @@ pub(crate) async fn begin(
 ) -> Response<Bytes> {
     match authorization(runtime, headers, ask).await {
         Ok(response) => {
-            runtime.events().emit(EventCode::LoginStarted, None, &runtime.settings.relying_party.issuer);
+            runtime.events().emit(EventCode::LoginStarted, None, &ask.provider.relying_party.issuer);
             response
         }
         Err(error) => {
@@ -130,12 +153,19 @@ pub(crate) fn query(options: &LoginOptions) -> String {
 }
 
 /// What a login's address asks for. A parameter that is not known is nobody's: it never reaches the provider.
-fn parse(runtime: &Runtime, query: &str) -> Result<(Destination, LoginOptions), String> {
+fn parse<'a>(
+    runtime: &'a Runtime,
+    query: &str,
+) -> Result<(Option<&'a Arc<Provider>>, Destination, LoginOptions), String> {
     let parameters = Parameters::parse(query)?;
-    if parameters.get("provider").is_some_and(|name| name != PROVIDER) {
-        return Err("There is no sign-in service of that name.".to_owned());
-    }
-    Ok((parameters.destination(runtime)?, parameters.options()?))
+    let named = match parameters.get("provider") {
+        None => None,
+        Some(name) => {
+            let provider = runtime.providers.login_named(name);
+            Some(provider.ok_or("There is no sign-in service of that name.")?)
+        }
+    };
+    Ok((named, parameters.destination(runtime)?, parameters.options()?))
 }
 
 /// The parameters of an address of ours, each at most once.
@@ -202,8 +232,9 @@ async fn authorization(
     headers: &HeaderMap,
     ask: &Ask,
 ) -> Result<Response<Bytes>, ProviderError> {
-    let relying_party = &runtime.settings.relying_party;
-    let metadata = runtime.provider.metadata().await?;
+    let provider = &ask.provider;
+    let relying_party = &provider.relying_party;
+    let metadata = provider.metadata().await?;
     let mut login = PendingLogin {
         state: runtime.random.token(),
         nonce: runtime.random.token(),
@@ -216,8 +247,8 @@ async fn authorization(
         started_at: runtime.now(),
         intent: ask.intent.clone(),
     };
-    let (connection, scopes) =
-        asked(runtime, &ask.intent).ok_or(ProviderError::Malformed("there is no such connection"))?;
+    let (connection, scopes) = asked(runtime, provider, &ask.intent)
+        .ok_or(ProviderError::Malformed("there is no such connection"))?;
     let request = AuthorizationRequest {
         client_id: &relying_party.client_id,
         redirect_uri: &relying_party.redirect_uri,
@@ -232,7 +263,7 @@ async fn authorization(
         additional: &relying_party.additional,
     };
     let keep = |login: &PendingLogin| {
-        let kept = pending::LOGIN.keep(runtime, &login.state, login);
+        let kept = pending::LOGIN.keep(runtime, relying_party.response_mode, &login.state, login);
         kept.ok_or(ProviderError::Malformed("the login under way cannot be kept"))
     };
     let mut kept = keep(&login)?;
@@ -253,7 +284,7 @@ async fn authorization(
     let mut response = if fits(&url) && !metadata.requires_par {
         redirect(url.as_str())
     } else if let Some(endpoint) = &metadata.par_endpoint {
-        let request_uri = runtime.provider.push(endpoint, &parameters).await?;
+        let request_uri = provider.push(endpoint, &parameters).await?;
         let pushed = [("client_id", relying_party.client_id.as_str()), ("request_uri", &request_uri)];
         redirect(with_parameters(&metadata.authorization_endpoint, pushed).as_str())
     } else {
@@ -269,23 +300,24 @@ async fn authorization(
     Ok(response)
 }
 
-/// The connection that an intent is about, and every scope that is asked for.
-pub(crate) fn asked<'a>(runtime: &'a Runtime, intent: &Intent) -> Option<(&'a Registered, Vec<String>)> {
-    let connections = &runtime.settings.connections;
+/// The connection that an intent is about, and every scope that is asked for; `None` where that is nothing for this
+/// provider.
+pub(crate) fn asked<'a>(
+    runtime: &'a Runtime,
+    provider: &Provider,
+    intent: &Intent,
+) -> Option<(&'a Registered, Vec<String>)> {
+    let id = provider.relying_party.id;
+    let connections = runtime.settings.connections(id);
     match intent {
-        Intent::Login { .. } => Some((connections.sign_in(), connections.sign_in().scopes.clone())),
+        Intent::Login { .. } => connections.sign_in().map(|login| (login, login.scopes.clone())),
         Intent::Connect { connection, more_scopes, .. } => {
-            let connection = connections.named(connection)?;
+            let connection = connections.named(connection).filter(|connection| connection.provider == id)?;
             let mut scopes = connection.scopes.clone();
             more_scopes.iter().for_each(|scope| push_new(&mut scopes, scope));
             Some((connection, scopes))
         }
     }
-}
-
-/// The session that the browser's cookie names, whether there is one or not.
-pub(crate) fn session_id(runtime: &Runtime, headers: &HeaderMap) -> Option<SessionId> {
-    cookie::find(headers, &runtime.settings.session_cookie).and_then(SessionId::from_cookie)
 }
 
 /// For whom a login was started. A callback for another registration is not its end.

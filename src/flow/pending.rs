@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ambient::Timestamp;
 use crate::cookie::{self, CrossSite};
+use crate::protocol::authorization::ResponseMode;
 use crate::runtime::Runtime;
 use crate::seal::{Place, Purpose};
 
@@ -102,17 +103,18 @@ impl Kind {
         runtime.settings.cookies.name(&format!("{}-", self.name))
     }
 
-    /// A login's cookie must come back with whatever request the response mode makes.
-    pub(crate) fn cross_site(self, runtime: &Runtime) -> CrossSite {
-        use crate::protocol::authorization::ResponseMode::{FormPost, Query};
-        match (self.purpose, runtime.settings.relying_party.response_mode) {
-            (Purpose::PendingLogin, FormPost) => CrossSite::None,
-            (_, FormPost | Query) => CrossSite::Lax,
-        }
-    }
-
-    /// The `Set-Cookie` of something new under way.
-    pub(crate) fn keep<T: Serialize>(self, runtime: &Runtime, state: &str, value: &T) -> Option<HeaderValue> {
+    /// The `Set-Cookie` of something new under way, which must come back with whatever request `response_mode` makes.
+    pub(crate) fn keep<T: Serialize>(
+        self,
+        runtime: &Runtime,
+        response_mode: ResponseMode,
+        state: &str,
+        value: &T,
+    ) -> Option<HeaderValue> {
+        let cross_site = match response_mode {
+            ResponseMode::FormPost => CrossSite::None,
+            ResponseMode::Query => CrossSite::Lax,
+        };
         let name = self.cookie(runtime, state)?;
         let contents = postcard::to_allocvec(value).ok()?;
         let expires_at = runtime.now().plus(runtime.settings.login_lifetime);
@@ -121,7 +123,7 @@ impl Kind {
         // The browser keeps it twice as long: a late return still finds its destination.
         let max_age = runtime.settings.login_lifetime.saturating_mul(2);
         let value = URL_SAFE_NO_PAD.encode(sealed);
-        Some(runtime.settings.cookies.set(&name, &value, max_age, self.cross_site(runtime)))
+        Some(runtime.settings.cookies.set(&name, &value, max_age, cross_site))
     }
 
     /// What the browser has under this state.
@@ -142,7 +144,7 @@ impl Kind {
 
     pub(crate) fn remove(self, runtime: &Runtime, state: &str) -> Option<HeaderValue> {
         let name = self.cookie(runtime, state)?;
-        Some(runtime.settings.cookies.remove(&name, self.cross_site(runtime)))
+        Some(runtime.settings.cookies.remove(&name, removal(runtime)))
     }
 
     /// The request's cookies that are named like ours of this kind.
@@ -163,8 +165,8 @@ impl Kind {
     /// answer has room for few.
     fn remove_all(self, runtime: &Runtime, names: Vec<&str>, size: usize) -> Vec<HeaderValue> {
         let mut room = MOST_SET.saturating_sub(size);
-        let removals =
-            names.into_iter().map(|name| runtime.settings.cookies.remove(name, self.cross_site(runtime)));
+        let cross_site = removal(runtime);
+        let removals = names.into_iter().map(|name| runtime.settings.cookies.remove(name, cross_site));
         let fits = |removal: &HeaderValue| {
             let left = room.checked_sub(removal.len() + cookie::LINE);
             room = left.unwrap_or_default();
@@ -183,6 +185,12 @@ impl Kind {
         let opened = runtime.records.keys().open(Place::new(self.purpose, name.as_bytes()), &sealed).ok()?;
         Some((opened.expires_at, postcard::from_bytes(&opened.contents).ok()?))
     }
+}
+
+/// A cookie that came with a cross-site POST must be removable in its answer.
+fn removal(runtime: &Runtime) -> CrossSite {
+    let mut modes = runtime.settings.relying_parties.iter().map(|registered| registered.response_mode);
+    if modes.any(|mode| mode == ResponseMode::FormPost) { CrossSite::None } else { CrossSite::Lax }
 }
 
 /// The `Set-Cookie`s that make room for a cookie of `size` bytes: what does not open goes first, then the oldest.

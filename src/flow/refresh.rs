@@ -28,7 +28,7 @@ pub(crate) async fn access_token(
     place: &GrantPlace,
     want: &Want,
 ) -> Result<TokenSet, NoToken> {
-    let mut grant = Arc::new(stored_or_begun(runtime, place).await?.ok_or(NoToken::Consent)?);
+    let mut grant = stored_or_begun(runtime, place).await?.ok_or(NoToken::Consent)?;
     let mut waited = false;
     let found = grant.token_set(want.indicator.as_deref()).map(|set| set.access_token.clone());
     // Flights for other resources of the same grant may land first, and those of all the others at the worst.
@@ -48,7 +48,10 @@ pub(crate) async fn access_token(
                 return Ok(set.clone());
             }
             (_, usable) => match wait(board(runtime, place, want)).await {
-                Landing::Grant(landed) => (grant, waited) = (landed, true),
+                Landing::Grant(landed) => {
+                    place.note(&grant, &landed);
+                    (grant, waited) = (landed, true);
+                }
                 Landing::Consent => return Err(NoToken::Consent),
                 Landing::Unavailable(reason) => {
                     // What is not quite over is better than nothing.
@@ -89,7 +92,7 @@ fn board(runtime: &Arc<Runtime>, place: &GrantPlace, want: &Want) -> Flight {
     let (place, want) = (place.clone(), want.clone());
     runtime.tasks.spawn(async move {
         let landed = match refresh(&seat.runtime, &place, &want).await {
-            Ok(grant) => Landing::Grant(Arc::new(grant)),
+            Ok(grant) => Landing::Grant(grant),
             Err(NoToken::Consent) => {
                 // Every request of everybody would ask the provider again.
                 if seat.runtime.ownership.account().is_some() {

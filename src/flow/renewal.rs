@@ -7,7 +7,8 @@ use super::held_grant::Want;
 use crate::grant::{Grant, Origin};
 use crate::protocol::id_token::{Facts, IdTokenError, Occasion};
 use crate::protocol::token::TokenResponse;
-use crate::provider::{KEY_SET_THROTTLE, ProviderError};
+use crate::provider::{KEY_SET_THROTTLE, Provider, ProviderError};
+use crate::records::GrantPlace;
 use crate::runtime::Runtime;
 
 /// Between two attempts at what cannot be given up; doubling up to the second.
@@ -17,21 +18,23 @@ pub(crate) const LAST_RETRY: Duration = Duration::from_secs(2);
 /// Spends the refresh token, once.
 pub(crate) async fn ask(
     runtime: &Arc<Runtime>,
+    place: &GrantPlace,
     grant: &Grant,
     want: &Want,
 ) -> Result<TokenResponse, ProviderError> {
-    let connection = runtime.settings.connections.named(&grant.connection);
+    let connection = runtime.connection_of(place);
     let scopes = match (&want.indicator, connection) {
         // One token for all APIs that have none of their own.
         (None, Some(connection)) => &connection.scopes,
         _ => &want.scopes,
     };
-    runtime.provider.renew(grant.refresh_token.as_ref(), want.indicator.as_deref(), scopes).await
+    let provider = runtime.provider_of(place);
+    provider.renew(grant.refresh_token.as_ref(), want.indicator.as_deref(), scopes).await
 }
 
 /// OpenID Connect Core 1.0 section 12.2. An ID token need not come; one that comes must hold.
 pub(crate) async fn verify(
-    runtime: &Arc<Runtime>,
+    provider: &Arc<Provider>,
     grant: &Grant,
     response: &TokenResponse,
 ) -> Result<Option<Facts>, ProviderError> {
@@ -43,7 +46,7 @@ pub(crate) async fn verify(
     let (mut pause, mut waited) = (FIRST_RETRY, Duration::ZERO);
     loop {
         let occasion = Occasion::Refresh { original: grant.facts.as_ref() };
-        match runtime.provider.verify(id_token, &response.access_token, occasion).await {
+        match provider.verify(id_token, &response.access_token, occasion).await {
             // The keys cannot be read now. The tokens are kept in memory, as while the store fails.
             Err(error) if error.passes() => {}
             // The keys were read a moment ago, and are not read again so soon.

@@ -7,9 +7,12 @@ use http::{HeaderMap, Response};
 use serde_json::{Map, Value};
 
 use super::failure::LoginFailure;
-use super::login::{self, session_id};
+use super::login;
 use super::logout::end_session;
+use super::rendezvous;
+use super::session::{session_id, signed_in};
 use crate::ambient::Timestamp;
+use crate::carried::{Carried, TooLarge};
 use crate::config::UserInfo;
 use crate::connection::Registered;
 use crate::connection::Retention;
@@ -21,8 +24,9 @@ use crate::hooks::{NewLogin, Verdict};
 use crate::protocol::id_token::IdToken;
 use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::about_person;
+use crate::provider::Provider;
+use crate::records::FOREVER;
 use crate::records::GrantPlace;
-use crate::records::{FOREVER, Loaded};
 use crate::runtime::Runtime;
 use crate::session::SessionRecord;
 use crate::session_id::SessionId;
@@ -33,6 +37,7 @@ const MOST_CLAIMS: usize = 48 * 1024;
 
 /// Tokens that hold, and whose they are.
 pub(crate) struct Verified<'a> {
+    pub(crate) provider: &'a Arc<Provider>,
     pub(crate) id_token: &'a IdToken,
     pub(crate) tokens: &'a TokenResponse,
 }
@@ -41,6 +46,7 @@ pub(crate) struct Verified<'a> {
 pub(crate) async fn sign_in(
     runtime: &Arc<Runtime>,
     headers: &HeaderMap,
+    carried: Option<&Arc<Carried>>,
     replaces: Option<[u8; 32]>,
     verified: Verified<'_>,
     destination: &str,
@@ -49,27 +55,39 @@ pub(crate) async fn sign_in(
         Ok(claims) => claims,
         Err(failure) => {
             // Nobody will use them, and nobody shall.
-            revoke(runtime, verified.tokens).await;
+            revoke(verified.provider, verified.tokens).await;
             return Err(failure);
         }
     };
+    // Where the browser shows it, whether it still lasts.
+    let shown = signed_in(runtime, headers).await.ok().flatten();
     let replaced = session_id(runtime, headers).or(replaces.map(SessionId::new));
-    let id = store(runtime, &verified, &claims).await?;
+    let id = match store(runtime, carried, &verified, &claims).await {
+        Err(failure @ LoginFailure::TooLarge) => {
+            revoke(verified.provider, verified.tokens).await;
+            return Err(failure);
+        }
+        stored => stored?,
+    };
     let facts = &verified.id_token.facts;
     runtime.events().emit(EventCode::LoginSucceeded, Some((&facts.issuer, &facts.subject)), "a new session");
     if let Some(replaced) = replaced {
         // The new session stands already: what is left of the old one expires by itself if this fails.
-        let _ = end_session(runtime, replaced).await;
+        let shown = shown.filter(|session| session.id == replaced);
+        let _ = end_session(runtime, replaced, shown.as_ref(), carried).await;
     }
     let mut answer = redirect(destination);
     let settings = &runtime.settings;
-    let session = settings.cookies.set(
-        &settings.session_cookie,
-        &id.to_cookie(),
-        settings.absolute_lifetime,
-        CrossSite::Lax,
-    );
-    cookie::append(answer.headers_mut(), session);
+    // What the browser carries it is given by whoever answers.
+    if carried.is_none() {
+        let session = settings.cookies.set(
+            &settings.session_cookie,
+            &id.to_cookie(),
+            settings.absolute_lifetime,
+            CrossSite::Lax,
+        );
+        cookie::append(answer.headers_mut(), session);
+    }
     if login::was_silent(runtime, headers) {
         let name = settings.cookies.name("silent");
         cookie::append(answer.headers_mut(), settings.cookies.remove(&name, CrossSite::Lax));
@@ -78,22 +96,18 @@ pub(crate) async fn sign_in(
 }
 
 /// Best effort.
-pub(crate) async fn revoke(runtime: &Arc<Runtime>, tokens: &TokenResponse) {
+pub(crate) async fn revoke(provider: &Arc<Provider>, tokens: &TokenResponse) {
     let (token, hint) = match &tokens.refresh_token {
         Some(token) => (token, "refresh_token"),
         None => (&tokens.access_token, "access_token"),
     };
-    let _ = runtime.provider.revoke(token, hint).await;
+    let _ = provider.revoke(token, hint).await;
 }
 
 /// Who may come in, and what is known of them.
 async fn admit(runtime: &Arc<Runtime>, verified: &Verified<'_>) -> Result<Map<String, Value>, LoginFailure> {
     let id_token = verified.id_token;
-    if let Some(domain) = &runtime.settings.relying_party.hosted_domain
-        && id_token.claims.get("hd").and_then(Value::as_str) != Some(domain)
-    {
-        return Err(LoginFailure::HostedDomain);
-    }
+    is_of_domain(verified)?;
     let user_info = user_info(runtime, verified).await?;
     let mut claims = about_person(id_token.claims.clone(), user_info);
     let Some(hook) = &runtime.hooks.login else { return Ok(claims) };
@@ -112,17 +126,28 @@ async fn admit(runtime: &Arc<Runtime>, verified: &Verified<'_>) -> Result<Map<St
     }
 }
 
+/// Whether the account is of the organisation that the provider is for.
+pub(crate) fn is_of_domain(verified: &Verified<'_>) -> Result<(), LoginFailure> {
+    match &verified.provider.relying_party.hosted_domain {
+        Some(domain) if verified.id_token.claims.get("hd").and_then(Value::as_str) != Some(domain) => {
+            Err(LoginFailure::HostedDomain)
+        }
+        _ => Ok(()),
+    }
+}
+
 async fn user_info(
     runtime: &Arc<Runtime>,
     verified: &Verified<'_>,
 ) -> Result<Option<Map<String, Value>>, LoginFailure> {
-    let metadata = runtime.provider.metadata().await?;
+    let provider = verified.provider;
+    let metadata = provider.metadata().await?;
     let Some(endpoint) = &metadata.userinfo_endpoint else { return Ok(None) };
-    let scopes = &runtime.settings.connections.sign_in().scopes;
+    let scopes = &sign_in_at(runtime, provider)?.scopes;
     let lacks = |scope: &str, claim: &str| {
         scopes.iter().any(|asked| asked == scope) && !verified.id_token.claims.contains_key(claim)
     };
-    let asked = match runtime.settings.relying_party.user_info {
+    let asked = match provider.relying_party.user_info {
         UserInfo::Never => false,
         UserInfo::WhereNeeded => lacks("email", "email") || lacks("profile", "name"),
         UserInfo::Always => true,
@@ -131,12 +156,13 @@ async fn user_info(
         return Ok(None);
     }
     let subject = &verified.id_token.facts.subject;
-    Ok(Some(runtime.provider.user_info(endpoint, &verified.tokens.access_token, subject).await?))
+    Ok(Some(provider.user_info(endpoint, &verified.tokens.access_token, subject).await?))
 }
 
 /// Grant first, session last: a session that exists is complete.
 async fn store(
     runtime: &Arc<Runtime>,
+    carried: Option<&Arc<Carried>>,
     verified: &Verified<'_>,
     claims: &Map<String, Value>,
 ) -> Result<SessionId, LoginFailure> {
@@ -163,13 +189,23 @@ async fn store(
     // is the one who granted it.
     if runtime.ownership.keeps_logins() {
         let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
-        let login = runtime.settings.connections.login();
+        let login = sign_in_at(runtime, verified.provider)?;
         let place = runtime.grant_place(owner, login, Some(id)).await?;
         let grant = new_grant(&place, login, &login.scopes, verified, now);
+        if let Some(carried) = carried {
+            // Nobody can have anything of this session yet: the answer is the only place that it is in.
+            carried.begin(id.bytes(), &record, &grant).map_err(|TooLarge| LoginFailure::TooLarge)?;
+            return Ok(id);
+        }
         keep_grant(runtime, &place, login.retention, grant, record.ends_at).await?;
     }
     runtime.sessions.start(id, record, &runtime.records, now).await?;
     Ok(id)
+}
+
+/// What the login at a provider asks for.
+fn sign_in_at<'a>(runtime: &'a Runtime, provider: &Provider) -> Result<&'a Registered, LoginFailure> {
+    runtime.settings.connections(provider.relying_party.id).sign_in().ok_or(LoginFailure::NotPending)
 }
 
 /// What a login or a connection yields; `asked` are the scopes that were asked for.
@@ -200,7 +236,7 @@ pub(crate) fn new_grant(
 
 /// The newest consent wins over whatever lies there.
 pub(crate) async fn keep_grant(
-    runtime: &Runtime,
+    runtime: &Arc<Runtime>,
     place: &GrantPlace,
     retention: Retention,
     mut grant: Grant,
@@ -211,20 +247,14 @@ pub(crate) async fn keep_grant(
         Retention::User => FOREVER,
     };
     loop {
-        let version = match runtime.records.load::<Grant>(&place.row).await? {
-            Loaded::Found(found) => {
-                // A refresh that is under way for the old grant finds a newer generation, and adopts it.
-                grant.generation = found.value.generation + 1;
-                Some(found.version)
-            }
-            Loaded::Absent(version) => version,
-            // The person grants anew what cannot be read here: their newest word counts.
-            Loaded::Unreadable => match runtime.records.version(place.row.key).await? {
-                Some(version) => Some(version),
-                None => continue,
-            },
-        };
+        // A refresh that is under way for the old grant finds a newer generation, and adopts it. What the person grants
+        // anew replaces what cannot be read here, too: their newest word counts.
+        let (newest, version) = rendezvous::newest(runtime, place).await?;
+        grant.generation = newest.map_or(1, |newest| newest.generation + 1);
         if runtime.records.swap(&place.row, version, &grant, expires_at, Vec::new()).await?.is_some() {
+            if let Some(carried) = &place.carried {
+                carried.note(&Arc::new(grant));
+            }
             return Ok(());
         }
     }

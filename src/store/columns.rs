@@ -37,7 +37,7 @@ pub(super) fn stored(
     let tags = tags.into_iter().flatten().map(|tag| tag.try_into().map(Tag).map_err(|_| damaged()));
     let record = Record {
         bytes: contents.into(),
-        expires_at: to_timestamp(expires_at).ok_or_else(damaged)?,
+        expires_at: u64::try_from(expires_at).map(Timestamp::from_millis).map_err(|_| damaged())?,
         tags: tags.collect::<Result<_, _>>()?,
     };
     Ok(Stored { version: to_version(version)?, record })
@@ -57,12 +57,31 @@ pub(super) fn from_version(version: Version) -> i64 {
     i64::try_from(version.0).unwrap_or(-1)
 }
 
-/// Milliseconds since the epoch. The largest number stands for the end of time.
+/// Milliseconds since the epoch. What is later than the column can say lasts as long as it can say.
 pub(super) fn from_timestamp(moment: Timestamp) -> i64 {
     i64::try_from(moment.as_millis()).unwrap_or(i64::MAX)
 }
 
-fn to_timestamp(millis: i64) -> Option<Timestamp> {
-    let millis = if millis == i64::MAX { u64::MAX } else { u64::try_from(millis).ok()? };
-    Some(Timestamp::from_millis(millis))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(tags: usize, millis: u64) -> Record {
+        let tags = (0..tags).map(|tag| Tag([tag as u8; 32])).collect();
+        Record { bytes: Bytes::from_static(b"x"), expires_at: Timestamp::from_millis(millis), tags }
+    }
+
+    #[test]
+    fn what_went_in_comes_out() {
+        let latest = i64::MAX.unsigned_abs();
+        for (tags, millis) in [(0, 0), (1, 1_790_000_000_123), (2, latest)] {
+            let columns = Columns::try_from(record(tags, millis)).unwrap();
+            let tags_out = columns.tags.each_ref().map(|tag| tag.as_ref().map(|tag| &tag[..]));
+            let out = stored(7, columns.expires_at, tags_out, columns.contents.to_vec()).unwrap();
+            assert_eq!((out.version, out.record), (Version(7), record(tags, millis)));
+        }
+        assert_eq!(Columns::try_from(record(0, u64::MAX)).unwrap().expires_at, i64::MAX, "never earlier");
+        assert!(Columns::try_from(record(3, 0)).is_err(), "there are two columns");
+        assert_eq!(from_version(Version(u64::MAX)), -1, "no row's");
+    }
 }

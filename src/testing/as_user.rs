@@ -19,6 +19,7 @@ use crate::grant::{Grant, Origin, Standing, TokenSet};
 use crate::mode::Ownership;
 use crate::protocol::id_token::Facts;
 use crate::records::FOREVER;
+use crate::relying_party::ProviderId;
 use crate::request_state::{Head, RequestState};
 use crate::resource::Resource;
 use crate::runtime::Runtime;
@@ -130,7 +131,8 @@ impl AsUser {
     }
 
     async fn grant(&self, runtime: &Runtime, session: &Session) {
-        let login = runtime.settings.connections.login();
+        let login = runtime.settings.connections(ProviderId::FIRST).login();
+        let login = login.unwrap_or_else(|| panic!("people sign in"));
         let place = runtime.grant_place(session.owner(), login, Some(session.id)).await;
         let place = place.unwrap_or_else(|error| panic!("{error}"));
         let token_sets = self.tokens.iter().map(|(indicator, access_token)| TokenSet {
@@ -206,8 +208,8 @@ where
         let mut ready = mem::replace(&mut self.inner, ready);
         Box::pin(async move {
             let Prepared { runtime, session } = who.prepared.get_or_init(|| who.prepare()).await.clone();
-            let head = Head::read(request.method(), request.headers(), &runtime.settings.cookies);
-            RequestState::insert(runtime, session, &head, &mut request);
+            let (head, _) = Head::read(request.method(), request.headers(), &runtime.settings.cookies);
+            RequestState::insert(runtime, session, None, &head, &mut request);
             ready.call(request).await
         })
     }

@@ -55,7 +55,8 @@ async fn it_acts_as_each_person_without_them() {
     assert_eq!(alice.for_url("https://evil.test/").await.unwrap_err().kind(), ErrorKind::NoTokenForUrl);
     // The same subject elsewhere is somebody else.
     let elsewhere = background.of("https://other.test", "a1");
-    assert_eq!(reads_as(&elsewhere, "mail").await, Err(ErrorKind::ConsentRequired));
+    assert_eq!(reads_as(&elsewhere, "mail").await, Err(ErrorKind::NoTokenForUrl));
+    assert_eq!(elsewhere.status("mail").await.unwrap_err().kind(), ErrorKind::NoSuchConnection);
 }
 
 /// What ends with a session is that browser's; the error names what to do.

@@ -5,7 +5,6 @@
 mod support;
 
 // The rules of the house: what each module must not know.
-mod health;
 mod house;
 
 // A person signs in: requests, pending logins, what a callback must refuse.
@@ -23,12 +22,16 @@ mod session;
 mod session_store;
 // Records that survive: every store under the contract's suite, and what is particular to each.
 mod stores;
+// What browsers carry themselves.
+mod stateless;
 // A person signs out, here and at the provider.
 mod logout;
 // The provider signs them out, by a logout token.
 mod backchannel;
 // Several processes over one store.
 mod replicas;
+// What a readiness probe is told.
+mod health;
 // Who they are, and what they may.
 mod user;
 // Who is sent to the login and who is told, forged requests, proxies.
@@ -46,6 +49,8 @@ mod leaks;
 
 // Connections beside the login: whose they are, how long they live, how they end.
 mod connections;
+// Several providers: chosen by name, never mixed up, each person of one; accounts linked at others.
+mod providers;
 // Consent as `?`: to the provider and back to the same page, and never round in circles.
 mod consent;
 // The outgoing side: where a token goes, and where it does not.
@@ -61,6 +66,8 @@ mod single_user;
 
 // The demo as a process, with the development provider that it brings.
 mod demo;
+// Several of them, behind a balancer, killed and replaced while people work.
+mod deployment;
 // The demo with one account for everybody, as a process.
 mod single_user_demo;
 // The demo as a process, over real sockets, against the real `oidc-provider`.

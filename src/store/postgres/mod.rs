@@ -1,6 +1,6 @@
 //! Records in PostgreSQL.
 
-mod listener;
+mod news;
 mod pool;
 mod rows;
 mod schema;
@@ -15,7 +15,7 @@ use deadpool_postgres::{Client, Pool};
 use tokio::sync::OnceCell;
 use tokio_postgres::Error;
 
-use self::listener::Listener;
+use self::news::News;
 use super::changes::Changes;
 use super::columns::{self, Columns};
 use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
@@ -24,7 +24,7 @@ use crate::ambient::Timestamp;
 /// How often those who wait look by themselves, for the case that a notification was lost.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// A store in PostgreSQL (12 or newer), for applications of several processes or machines. Clones share their
+/// A store in PostgreSQL (tested with 15), for applications of several processes or machines. Clones share their
 /// connections.
 ///
 /// ```
@@ -72,9 +72,11 @@ const LOOK: Duration = Duration::from_secs(1);
 /// - *While the server is away* each call fails, at once where connections are refused and within three seconds
 ///   otherwise, and works again as soon as it is back: dead connections are replaced. Look-ups that a dying connection
 ///   took along are repeated once, writes never are.
-/// - *Connections*: up to ten, and one that listens. Writes are single statements.
-/// - *Waiting and listening*: each write notifies (`NOTIFY tower_oidc`, with the row's key). Whoever waits also looks
-///   every second; whoever listens is told that anything may have changed when the connection was lost.
+/// - *Connections*: up to ten, and one that notifies and listens. Writes are single statements.
+/// - *Waiting and listening*: after each write the process says which row it was (`NOTIFY tower_oidc`, on a connection
+///   of its own and many rows at once, because a write that notified by itself would queue with all others). Whoever
+///   waits also looks every second; whoever listens is told that anything may have changed when that connection was
+///   lost.
 /// - *Collecting*: the layer calls [`delete_expired`](Store::delete_expired) every ten minutes in each process, which
 ///   is fine: it deletes 1,000 rows at a time and skips what another collector has in hand.
 ///
@@ -88,7 +90,7 @@ struct Inner {
     /// Filled once the tables are known to be of this version.
     migrated: OnceCell<()>,
     changes: Arc<Changes>,
-    listener: Listener,
+    news: News,
 }
 
 impl PostgresStore {
@@ -103,9 +105,9 @@ impl PostgresStore {
         let address = url::parse(url)?;
         let tls = tls::connector(&address.tls)?;
         let changes = Arc::default();
-        let listener = Listener::new(address.config.clone(), tls.clone(), Arc::clone(&changes));
+        let news = News::new(address.config.clone(), tls.clone(), Arc::clone(&changes));
         let pool = pool::pool(address.config, tls)?;
-        Ok(Self(Arc::new(Inner { pool, migrated: OnceCell::new(), changes, listener })))
+        Ok(Self(Arc::new(Inner { pool, migrated: OnceCell::new(), changes, news })))
     }
 
     /// Connects to a database whose tables are there already, for those who change no tables at start.
@@ -167,15 +169,18 @@ impl Store for PostgresStore {
         Box::pin(async move {
             let record = Columns::try_from(record)?;
             let row = rows::swap(&self.client().await?, key, expected, &record).await.map_err(failed)?;
-            self.0.changes.tell(Change::Row(key));
-            row.map(|row| columns::to_version(row.get(0))).transpose()
+            let Some(row) = row else { return Ok(None) };
+            self.0.news.tell(key);
+            columns::to_version(row.get(0)).map(Some)
         })
     }
 
     fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(async move {
             let deleted = rows::delete(&self.client().await?, key, expected).await.map_err(failed)?;
-            self.0.changes.tell(Change::Row(key));
+            if deleted {
+                self.0.news.tell(key);
+            }
             Ok(deleted)
         })
     }
@@ -206,18 +211,22 @@ impl Store for PostgresStore {
         after: Option<Version>,
         within: Duration,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.0.listener.start();
         // Rows are named by hashes: their bytes spread those who look.
         let look = LOOK + Duration::from_millis(u64::from(key.0[0]));
-        Box::pin(self.0.changes.wait(self, key, after, within, move || tokio::time::sleep(look)))
+        Box::pin(async move {
+            self.0.news.begin();
+            self.0.changes.wait(self, key, after, within, move || tokio::time::sleep(look)).await
+        })
     }
 
     fn listen<'a>(
         &'a self,
         heard: &'a (dyn Fn(Change) + Send + Sync),
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.0.listener.start();
-        Box::pin(self.0.changes.relay(heard))
+        Box::pin(async move {
+            self.0.news.begin();
+            self.0.changes.relay(heard).await
+        })
     }
 }
 

@@ -14,23 +14,16 @@ pub(super) const BATCH: i64 = 1000;
 const LOAD: &str = "SELECT version, expires_at, tag1, tag2, contents FROM tower_oidc_records WHERE key = $1";
 
 const CREATE: &str = "
-    WITH created AS (
-        INSERT INTO tower_oidc_records (key, version, expires_at, tag1, tag2, contents)
-        VALUES ($1, nextval('tower_oidc_versions'), $2, $3, $4, $5)
-        ON CONFLICT (key) DO NOTHING RETURNING key, version
-    ) SELECT version, pg_notify('tower_oidc', encode(key, 'hex')) FROM created";
+    INSERT INTO tower_oidc_records (key, version, expires_at, tag1, tag2, contents)
+    VALUES ($1, nextval('tower_oidc_versions'), $2, $3, $4, $5)
+    ON CONFLICT (key) DO NOTHING RETURNING version";
 
 const CHANGE: &str = "
-    WITH changed AS (
-        UPDATE tower_oidc_records SET version = nextval('tower_oidc_versions'),
-            expires_at = $2, tag1 = $3, tag2 = $4, contents = $5
-        WHERE key = $1 AND version = $6 RETURNING key, version
-    ) SELECT version, pg_notify('tower_oidc', encode(key, 'hex')) FROM changed";
+    UPDATE tower_oidc_records SET version = nextval('tower_oidc_versions'),
+        expires_at = $2, tag1 = $3, tag2 = $4, contents = $5
+    WHERE key = $1 AND version = $6 RETURNING version";
 
-const DELETE: &str = "
-    WITH deleted AS (
-        DELETE FROM tower_oidc_records WHERE key = $1 AND ($2::bigint IS NULL OR version = $2) RETURNING key
-    ) SELECT pg_notify('tower_oidc', encode(key, 'hex')) FROM deleted";
+const DELETE: &str = "DELETE FROM tower_oidc_records WHERE key = $1 AND ($2::bigint IS NULL OR version = $2)";
 
 const FIND: &str = "
     SELECT key FROM tower_oidc_records WHERE tag1 = $1
@@ -72,7 +65,7 @@ pub(super) async fn swap(
 pub(super) async fn delete(client: &Client, key: Key, expected: Option<Version>) -> Result<bool, Error> {
     let expected = expected.map(columns::from_version);
     let statement = client.prepare_cached(DELETE).await?;
-    Ok(client.query_opt(&statement, &[&&key.0[..], &expected]).await?.is_some())
+    Ok(client.execute(&statement, &[&&key.0[..], &expected]).await? > 0)
 }
 
 pub(super) async fn find(client: Client, tag: Tag) -> Result<Vec<Row>, Error> {
@@ -83,16 +76,4 @@ pub(super) async fn find(client: Client, tag: Tag) -> Result<Vec<Row>, Error> {
 pub(super) async fn delete_expired(client: &Client, now: Timestamp) -> Result<u64, Error> {
     let statement = client.prepare_cached(DELETE_EXPIRED).await?;
     client.execute(&statement, &[&columns::from_timestamp(now), &BATCH]).await
-}
-
-/// The row that a notification names.
-pub(super) fn notified(payload: &str) -> Option<Key> {
-    let mut key = [0; 32];
-    if payload.len() != 64 {
-        return None;
-    }
-    for (index, byte) in key.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(payload.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
-    Some(Key(key))
 }

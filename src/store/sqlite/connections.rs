@@ -42,7 +42,10 @@ impl Connections {
                 None => open(&connections.path)?,
             };
             let done = work(&mut connection);
-            connections.idle().push(connection);
+            // One that could not even take its work back is of no use to the next.
+            if connection.is_autocommit() {
+                connections.idle().push(connection);
+            }
             drop(permit);
             done
         });
@@ -96,4 +99,24 @@ pub(super) fn check_path(path: &Path) -> Result<(), StoreError> {
         return Err(StoreError::refused("SQLite needs the path of a file, and this is a directory"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What survives the loss of power cannot be tested here, but that SQLite was asked for it.
+    #[test]
+    fn writes_wait_for_the_disk_and_for_others() {
+        let path = std::env::temp_dir().join(format!("tower-oidc-{}.sqlite", std::process::id()));
+        create(&path).unwrap();
+        let connection = open(&path).unwrap();
+        let ask = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).unwrap();
+        assert_eq!(ask("synchronous"), 2, "FULL");
+        assert_eq!(ask("busy_timeout"), 3_000);
+        let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+        assert_eq!(journal, "wal");
+        drop(connection);
+        std::fs::remove_file(&path).unwrap();
+    }
 }

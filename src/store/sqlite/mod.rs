@@ -161,7 +161,9 @@ impl Store for SqliteStore {
             let record = Columns::try_from(record)?;
             let written =
                 self.0.writer.run(move |connection| rows::swap(connection, key, expected, &record)).await?;
-            self.0.changes.tell(Change::Row(key));
+            if written.is_some() {
+                self.0.changes.tell(Change::Row(key));
+            }
             Ok(written)
         })
     }
@@ -170,7 +172,9 @@ impl Store for SqliteStore {
         Box::pin(async move {
             let deleted =
                 self.0.writer.run(move |connection| rows::delete(connection, key, expected)).await?;
-            self.0.changes.tell(Change::Row(key));
+            if deleted {
+                self.0.changes.tell(Change::Row(key));
+            }
             Ok(deleted)
         })
     }

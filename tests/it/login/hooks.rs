@@ -57,7 +57,8 @@ async fn a_refused_person_replaces_nobody() {
 #[tokio::test]
 async fn the_hook_enriches() {
     let world = World::with(|mut config| {
-        config.admin_claim = Some(tower_oidc::AdminClaim { name: "role".to_owned(), value: json!("boss") });
+        config.admin_claim =
+            Some(tower_oidc::AdminClaim { name: "role".to_owned(), value: json!("boss"), provider: None });
         config.on_login(|_| async {
             Verdict::Enrich(claims(
                 json!({ "role": "boss", "name": "A. Lice", "sub": "b1", "iss": "https://evil.test" }),

@@ -203,11 +203,41 @@ async fn who_listens_is_told_what_they_may_have_missed() {
     let version = create(&*other, Key([1; 32])).await;
     hear(Change::Row(Key([1; 32]))).await;
     let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-               WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+               WHERE datname = current_database() AND query LIKE '%pg_notify%' AND pid <> pg_backend_pid()";
     beside(&url).await.batch_execute(cut).await.unwrap();
     hear(Change::Any).await;
     other.delete(Key([1; 32]), Some(version)).await.unwrap();
     hear(Change::Row(Key([1; 32]))).await;
+    listening.abort();
+}
+
+/// What a process wrote itself it hears once, and not again when the server repeats it.
+#[tokio::test]
+async fn nobody_hears_their_own_echo() {
+    let Some(server) = Postgres::shared() else { return };
+    let url = server.database().await;
+    let [one, other] = [(); 2].map(|()| Arc::new(PostgresStore::connect(&url).unwrap()));
+    let (send, mut heard) = tokio::sync::mpsc::unbounded_channel();
+    let listener = Arc::clone(&one);
+    let listening = tokio::spawn(async move {
+        let heard = move |change| send.send(change).expect("somebody takes it");
+        listener.listen(&heard).await
+    });
+    for _ in 0..2 {
+        assert_eq!(heard.recv().await, Some(Change::Any), "the beginning, and the connection");
+    }
+    create(&*one, Key([1; 32])).await;
+    // What is said by notification comes after all that was said before: the echo would lie in between.
+    assert_eq!(heard.recv().await, Some(Change::Row(Key([1; 32]))));
+    let stored = other.load(Key([1; 32])).await.unwrap().expect("it is there");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    other.delete(Key([1; 32]), Some(stored.version)).await.unwrap();
+    create(&*other, Key([2; 32])).await;
+    let mut changes = Vec::new();
+    while changes.last() != Some(&Change::Row(Key([2; 32]))) {
+        changes.push(heard.recv().await.expect("it goes on"));
+    }
+    assert_eq!(changes, [Change::Row(Key([1; 32])), Change::Row(Key([2; 32]))]);
     listening.abort();
 }
 

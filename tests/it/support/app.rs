@@ -13,8 +13,8 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tower_oidc::store::{MemoryStore, Store};
 use tower_oidc::{
-    Admin, Clock, Config, CurrentUser, Error, Event, EventCode, OidcLayer, Require, Resource, Timestamp,
-    UserTokens, Users,
+    Admin, Clock, Config, CurrentUser, Error, Event, EventCode, LoginOptions, OidcLayer, Require, Resource,
+    Timestamp, UserTokens, Users,
 };
 
 use super::browser::Browser;
@@ -26,16 +26,19 @@ use super::store::WatchedStore;
 
 pub const APP: &str = "https://app.test";
 pub const OP: &str = "https://op.test";
+pub const OP2: &str = "https://op2.test";
 pub const API: &str = "https://api.test";
 pub const EVIL: &str = "https://evil.test";
 /// The cookie that a session lives in.
 pub const SESSION: &str = "__Host-tower-oidc-session";
 
-/// A network with a provider, two APIs, a clock, and the application on it.
+/// A network with two providers (the second is there for who wants it), two APIs, a clock, and the application on it.
 pub struct World {
     pub net: Net,
     pub clock: TestClock,
     pub op: LyingProvider,
+    /// With keys of its own, and the same people and clients.
+    pub op2: LyingProvider,
     pub api: ResourceServer,
     pub evil: ResourceServer,
     pub app: App,
@@ -87,10 +90,26 @@ impl World {
         let net = Net::new();
         let clock = TestClock::new();
         let op = LyingProvider::start(&net, OP, &clock);
-        let api = ResourceServer::start(&net, API, op.resource_owners());
+        let op2 = LyingProvider::start(&net, OP2, &clock);
+        op2.rotate_keys();
+        let (at_op, at_op2) = (op.resource_owners(), op2.resource_owners());
+        let owners = move |token: &str| at_op(token).or_else(|| at_op2(token));
+        let api = ResourceServer::start(&net, API, owners);
         let evil = ResourceServer::start(&net, EVIL, op.resource_owners());
         let app = App::start(&net, &clock, MemoryStore::new(), edit);
-        Self { net, clock, op, api, evil, app }
+        Self { net, clock, op, op2, api, evil, app }
+    }
+
+    /// The same in stateless mode, in one process.
+    pub fn stateless() -> Self {
+        Self::stateless_with(|config| config)
+    }
+
+    pub fn stateless_with(edit: impl FnOnce(Config) -> Config) -> Self {
+        let world = Self::new();
+        let app = App::stateless(&world.net, &world.clock, edit);
+        world.net.serve_service(APP, app.layer.layer(routes()));
+        Self { app, ..world }
     }
 
     /// A browser that fails the test when headers grow beyond what proxies take.
@@ -187,6 +206,28 @@ impl App {
         Self::over(net, clock, store.clone(), store, edit)
     }
 
+    /// In stateless mode, where nothing is set up to meet at: no store that a test could look into.
+    pub fn stateless(net: &Net, clock: &TestClock, edit: impl FnOnce(Config) -> Config) -> Self {
+        let events = Events::default();
+        let layer = OidcLayer::stateless(edit(config(net, clock)).on_event(events.hook()));
+        let layer = layer.unwrap_or_else(|error| panic!("{error}"));
+        Self { layer, store: MemoryStore::new(), events }
+    }
+
+    /// In stateless mode, where processes meet at this store.
+    pub fn stateless_at(
+        net: &Net,
+        clock: &TestClock,
+        rendezvous: impl Store,
+        store: MemoryStore,
+        edit: impl FnOnce(Config) -> Config,
+    ) -> Self {
+        let events = Events::default();
+        let layer = OidcLayer::stateless_with(edit(config(net, clock)).on_event(events.hook()), rendezvous);
+        let layer = layer.unwrap_or_else(|error| panic!("{error}"));
+        Self { layer, store, events }
+    }
+
     /// The same, where `before` stands between the layer and the store.
     pub fn over(
         net: &Net,
@@ -267,5 +308,9 @@ async fn links(
         Ok(url) => json!({ "ok": url }),
         Err(error) => json!({ "error": format!("{error:?}") }),
     };
-    Json(json!({ "login": show(users.login_url(to)), "logout": show(users.logout_url(to)) }))
+    let choices = users.login_choices(to, &LoginOptions::default()).unwrap_or_default();
+    let choices: Vec<_> = choices.into_iter().map(|choice| choice.login_url).collect();
+    Json(json!({
+        "login": show(users.login_url(to)), "logout": show(users.logout_url(to)), "choices": choices,
+    }))
 }

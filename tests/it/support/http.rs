@@ -60,6 +60,11 @@ impl Client {
         self.navigate(Method::GET, Url::parse(url).expect("a URL"), None, None).await
     }
 
+    /// [`visit`](Self::visit) where processes come and go.
+    pub(crate) async fn try_visit(&mut self, url: &str) -> io::Result<Page> {
+        self.try_navigate(Method::GET, Url::parse(url).expect("a URL"), None, None).await
+    }
+
     /// A click on a link of the page it is at.
     pub(crate) async fn click(&mut self, url: Url) -> Page {
         self.navigate(Method::GET, url, self.here.clone(), None).await
@@ -90,13 +95,24 @@ impl Client {
     }
 
     async fn navigate(&mut self, method: Method, url: Url, from: Option<Url>, body: Option<String>) -> Page {
+        let asked = format!("{method} {url}");
+        let page = self.try_navigate(method, url, from, body).await;
+        page.unwrap_or_else(|error| panic!("{asked}: {error}"))
+    }
+
+    async fn try_navigate(
+        &mut self,
+        method: Method,
+        url: Url,
+        from: Option<Url>,
+        body: Option<String>,
+    ) -> io::Result<Page> {
         let (mut method, mut url, mut from, mut body) = (method, url, from, body);
         for _ in 0..20 {
             self.trail.push(url.clone());
             let page = self
                 .exchange(method.clone(), url.clone(), "text/html,*/*;q=0.8", from.as_ref(), body.take())
-                .await
-                .unwrap_or_else(|error| panic!("{method} {url}: {error}"));
+                .await?;
             self.here = Some(page.url.clone());
             if page.status.is_redirection() {
                 // 307 and 308 would repeat a POST: no party to a login may use them (RFC 9700 section 4.12).
@@ -104,7 +120,7 @@ impl Client {
                 let location = page.headers[LOCATION].to_str().expect("a printable Location");
                 (method, url) = (Method::GET, url.join(location).expect("a Location is a URL"));
                 if self.halt_at == Some(url.path()) {
-                    return page;
+                    return Ok(page);
                 }
             } else if page.body.contains(".submit()") {
                 let (form_method, action, fields) = page.form();
@@ -112,7 +128,7 @@ impl Client {
                     url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
                 (method, url, from, body) = (form_method, action, Some(page.url), Some(encoded));
             } else {
-                return page;
+                return Ok(page);
             }
         }
         panic!("it never arrives: {:#?}", self.trail.iter().map(Url::as_str).collect::<Vec<_>>());

@@ -9,6 +9,7 @@
 //! - [`resource`]: an API that records which token came
 //! - [`store`]: a store that watches, and breaks when told
 //! - [`app`]: an application with the layer, served in that world
+//! - [`socket`]: that network for other processes, and a balancer before them
 //! - [`postgres`]: a PostgreSQL of its own
 //! - [`redis`]: a Redis of its own
 //! - [`process`] and [`http`]: the demo and other programs as processes, over real sockets
@@ -27,12 +28,14 @@ pub mod fault;
 pub mod html;
 pub mod http;
 pub mod net;
+pub mod nginx;
 pub mod params;
 pub mod postgres;
 pub mod process;
 pub mod provider;
 pub mod redis;
 pub mod resource;
+pub mod socket;
 pub mod store;
 
 mod tests;

@@ -6,7 +6,6 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,7 +19,8 @@ use super::process::{free_port, missing};
 pub(crate) const PASSWORD: &str = "the p@ss/w?rd:#100%";
 pub(crate) const ENCODED_PASSWORD: &str = "the%20p%40ss%2Fw%3Frd%3A%23100%25";
 
-/// `$1`: where the binaries are, `$2`: the port, `$3`: the password, `$4` and `$5`: certificate and key, or nothing.
+/// `$1`: where the binaries are, `$2`: the port, `$3`: the password, `$4` and `$5`: certificate and key, or nothing,
+/// `$6`: whether it waits for the disk.
 /// PostgreSQL refuses root, so that root becomes `postgres` before this runs.
 const KEEPER: &str = r#"
 trap '' INT TERM HUP
@@ -34,7 +34,7 @@ ssl=off
 [ -z "$4" ] || { printf %s "$4" >data/server.crt; printf %s "$5" >data/server.key; ssl=on; }
 begin() {
   setpriv --pdeathsig QUIT "$1/postgres" -D data -p "$2" -c listen_addresses=127.0.0.1 -c ssl=$ssl \
-    -c unix_socket_directories= -c max_connections=300 -c fsync=off >>log 2>&1 </dev/null &
+    -c unix_socket_directories= -c max_connections=300 -c fsync="$3" >>log 2>&1 </dev/null &
   server=$!
   until "$1/pg_isready" -q -h 127.0.0.1 -p "$2" -t 1; do
     kill -0 $server 2>/dev/null || { cat log >&2; return 1; }
@@ -44,7 +44,7 @@ begin() {
 end() { [ -z "$server" ] || { kill -s "$1" $server; wait $server; server=; }; }
 while read -r command; do
   case $command in
-    start) begin "$1" "$2" && echo done || echo failed ;;
+    start) begin "$1" "$2" "$6" && echo done || echo failed ;;
     stop) end INT; echo done ;;
     crash) end QUIT; echo done ;;
   esac
@@ -73,27 +73,33 @@ impl Postgres {
     pub(crate) fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
         let binaries = installed()?;
-        Some(SHARED.get_or_init(|| Self::begin(&binaries, ["", ""])))
+        Some(SHARED.get_or_init(|| Self::begin(&binaries, ["", ""], "off")))
     }
 
     /// A server of one's own, to be stopped and started.
     pub(crate) fn start() -> Option<Self> {
-        Some(Self::begin(&installed()?, ["", ""]))
+        Some(Self::begin(&installed()?, ["", ""], "off"))
     }
 
     /// One that offers TLS with this certificate chain and key, in PEM.
     pub(crate) fn with_tls(certificate: &str, key: &str) -> Option<Self> {
-        Some(Self::begin(&installed()?, [certificate, key]))
+        Some(Self::begin(&installed()?, [certificate, key], "off"))
     }
 
-    fn begin(binaries: &Path, tls: [&str; 2]) -> Self {
+    /// One that waits for the disk as a real one does, to be measured.
+    pub(crate) fn durable() -> Option<Self> {
+        Some(Self::begin(&installed()?, ["", ""], "on"))
+    }
+
+    fn begin(binaries: &Path, tls: [&str; 2], fsync: &str) -> Self {
         let port = free_port();
         let mut shell = as_ordinary_user();
         shell
             .args(["sh", "-c", KEEPER, "postgres"])
             .arg(binaries)
             .args([&port.to_string(), PASSWORD])
-            .args(tls);
+            .args(tls)
+            .arg(fsync);
         let mut child = shell
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

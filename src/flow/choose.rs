@@ -1,0 +1,33 @@
+//! Several providers to sign in at, and none chosen: the page where a person chooses.
+
+use bytes::Bytes;
+use http::Response;
+
+use super::login::path;
+use crate::destination::Destination;
+use crate::hooks::LoginChoice;
+use crate::protocol::authorization::LoginOptions;
+use crate::runtime::Runtime;
+
+/// The application's page, or the layer's own.
+pub(crate) fn page(runtime: &Runtime, destination: &Destination, options: &LoginOptions) -> Response<Bytes> {
+    let choices = choices(runtime, destination, options);
+    match &runtime.hooks.choose {
+        Some(hook) => hook(&choices),
+        None => LoginChoice::page(&choices),
+    }
+}
+
+/// Every provider to sign in at, in the order of the configuration; each address asks for the same otherwise.
+pub(crate) fn choices(
+    runtime: &Runtime,
+    destination: &Destination,
+    options: &LoginOptions,
+) -> Vec<LoginChoice> {
+    let choice = |provider: &std::sync::Arc<crate::provider::Provider>| LoginChoice {
+        provider: provider.relying_party.name.clone(),
+        display_name: provider.relying_party.display_name.clone(),
+        login_url: path(runtime, Some(provider), destination, options),
+    };
+    runtime.providers.logins().map(choice).collect()
+}

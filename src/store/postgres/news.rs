@@ -1,0 +1,148 @@
+//! What processes tell each other: one connection that says what this one wrote and hears what others did.
+//!
+//! A write does not notify in its own transaction. PostgreSQL lets one transaction at a time commit that does, disk
+//! included, and thirty writers would wait twenty times as long. What is said afterwards, many rows at once, writes
+//! nothing that the disk must have. A process that dies in between says nothing: whoever waits looks by themselves too.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, Error, Socket};
+use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::super::changes::Changes;
+use super::super::{Change, Key};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How many rows wait to be told while the server is slow or away. The rest stays unsaid.
+const BACKLOG: usize = 4096;
+/// How many are told at once.
+const BATCH: usize = 256;
+
+pub(super) struct News {
+    config: Config,
+    tls: MakeRustlsConnect,
+    changes: Arc<Changes>,
+    task: Mutex<Option<Task>>,
+}
+
+struct Task {
+    running: AbortOnDropHandle<()>,
+    written: Sender<Key>,
+}
+
+impl News {
+    pub(super) fn new(config: Config, tls: MakeRustlsConnect, changes: Arc<Changes>) -> Self {
+        Self { config, tls, changes, task: Mutex::default() }
+    }
+
+    /// Tells this process at once and the others soon.
+    pub(super) fn tell(&self, key: Key) {
+        self.changes.tell(Change::Row(key));
+        let _ = self.begin().try_send(key);
+    }
+
+    /// Hears from now on what others tell, until this is dropped.
+    pub(super) fn begin(&self) -> Sender<Key> {
+        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*task {
+            Some(task) if !task.running.is_finished() => task.written.clone(),
+            // Nobody asked yet, or the runtime has ended that it ran on.
+            _ => {
+                let (written, told) = channel(BACKLOG);
+                let exchange =
+                    exchange(self.config.clone(), self.tls.clone(), Arc::clone(&self.changes), told);
+                let running = AbortOnDropHandle::new(tokio::spawn(exchange));
+                *task = Some(Task { running, written: written.clone() });
+                written
+            }
+        }
+    }
+}
+
+/// Connects again and again. Meanwhile those who wait look by themselves, and say what is wrong.
+async fn exchange(config: Config, tls: MakeRustlsConnect, changes: Arc<Changes>, mut written: Receiver<Key>) {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        if let Ok((client, connection)) = config.connect(tls.clone()).await {
+            let this = AtomicI32::new(0);
+            tokio::select! {
+                () = hear(connection, &changes, &this) => {}
+                _ = speak(&client, &changes, &this, &mut written) => {}
+            }
+            if this.load(Ordering::Relaxed) != 0 {
+                pause = FIRST_PAUSE;
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = LONGEST_PAUSE.min(pause * 2);
+    }
+}
+
+/// Passes on what other connections than this one said, until the connection ends.
+async fn hear<S>(mut connection: Connection<Socket, S>, changes: &Changes, this: &AtomicI32)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+        if let AsyncMessage::Notification(notification) = message
+            && notification.process_id() != this.load(Ordering::Relaxed)
+        {
+            changes.tell(row(notification.payload()).map_or(Change::Any, Change::Row));
+        }
+    }
+}
+
+async fn speak(
+    client: &Client,
+    changes: &Changes,
+    this: &AtomicI32,
+    written: &mut Receiver<Key>,
+) -> Result<(), Error> {
+    let process = client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
+    client.batch_execute("LISTEN tower_oidc").await?;
+    this.store(process, Ordering::Relaxed);
+    // What was said before is lost: everybody looks again.
+    changes.tell(Change::Any);
+    let notify =
+        client.prepare("SELECT pg_notify('tower_oidc', encode(key, 'hex')) FROM unnest($1::bytea[]) AS key");
+    let notify = notify.await?;
+    let mut keys = Vec::with_capacity(BATCH);
+    while written.recv_many(&mut keys, BATCH).await > 0 {
+        let rows: Vec<&[u8]> = keys.iter().map(|key| &key.0[..]).collect();
+        client.execute(&notify, &[&rows]).await?;
+        keys.clear();
+    }
+    Ok(())
+}
+
+/// The row that a notification names.
+fn row(payload: &str) -> Option<Key> {
+    let mut key = [0; 32];
+    if payload.len() != 64 {
+        return None;
+    }
+    for (index, byte) in key.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(payload.get(2 * index..2 * index + 2)?, 16).ok()?;
+    }
+    Some(Key(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_no_row_may_be_any() {
+        let key: Vec<String> = (0..32).map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(row(&key.concat()), Some(Key(std::array::from_fn(|index| index as u8))));
+        for other in ["", "00", &"0".repeat(63), &"x".repeat(64), &"é".repeat(32)] {
+            assert_eq!(row(other), None, "{other}");
+        }
+    }
+}
