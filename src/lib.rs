@@ -13,7 +13,7 @@
 //! # The way of the data
 //!
 //! ```text
-//! A REQUEST    path under /auth? ── login · callback · logout · connect · disconnect · granted
+//! A REQUEST    path under /auth? ── login · callback · logout · backchannel-logout · connect · disconnect · granted
 //!              else cookie ─► session (this process, or the store) ─► extensions ─► handler(CurrentUser, UserTokens)
 //!                   response ◄─ Set-Cookie only when something changed; private, no-store where a session came along
 //! LOGIN        random ─► PendingLogin ─seal─► one short-lived cookie per login (tabs coexist)
