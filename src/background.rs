@@ -8,7 +8,7 @@ use crate::authorize::AuthorizeLayer;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
-use crate::flow::connect::Disconnected;
+use crate::flow::disconnect::Disconnected;
 use crate::mode::Holder;
 use crate::runtime::Runtime;
 use crate::user_tokens::{AccessToken, ConnectionStatus, UserTokens};

@@ -173,7 +173,7 @@ mod settings;
 pub mod refreshing;
 
 mod flow;
-pub use flow::connect::Disconnected;
+pub use flow::disconnect::Disconnected;
 
 mod carried;
 mod changes;
