@@ -218,6 +218,8 @@ fn needs_a_person(code: &str) -> bool {
 
 /// True once for each login, in all processes that share the store.
 async fn spend(runtime: &Runtime, login: &PendingLogin) -> Result<bool, StoreError> {
+    // Before anything is written under a name: a store that was emptied may have got other names since.
+    runtime.records.agree_on_index().await?;
     let row = spent(runtime, login).await?;
     let expires_at = runtime.now().plus(runtime.settings.login_lifetime.saturating_mul(2));
     Ok(runtime.records.swap(&row, None, &(), expires_at, Vec::new()).await?.is_some())
