@@ -186,6 +186,7 @@ mod session;
 mod session_id;
 mod sessions;
 pub mod store;
+mod visitor;
 
 mod fetched;
 mod health;
