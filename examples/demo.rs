@@ -13,7 +13,7 @@
 //! | `MODE` | `per-user` or `single-user` (`per-user`) |
 //! | `ACCOUNT` | single-user's account: `client-credentials`, `refresh-token` (with `ACCOUNT_REFRESH_TOKEN`) or `operator` (`client-credentials`) |
 //! | `TOKEN_STORE` | `memory`, `sqlite:PATH`, `postgres://…`, `redis://…` or `rediss://…` (`memory`) |
-//! | `SESSION_SECRET` | at least 32 bytes; several, comma separated: the first seals, all open (made up at start) |
+//! | `SESSION_SECRET` | at least 32 bytes; several, comma separated: the first seals, all open (made up at start, beside `memory` only) |
 //! | `ADMINS` | verified e-mails, comma separated; with several providers `work:root@example.org` |
 //! | `API_URL` | the API that `/api` calls (the provider's UserInfo) |
 

@@ -87,6 +87,10 @@ pub struct Config {
     /// at every request.
     #[serde(deserialize_with = "seconds")]
     pub max_staleness: Duration,
+    /// In stateless mode, the most bytes that a browser may have to send of our cookies: 6 KiB, so that with what
+    /// else it sends it stays below the 8 KiB that proxies and servers take of one header. A login that would need
+    /// more fails, and says so.
+    pub max_cookie_bytes: usize,
     /// How long a login's grant lives.
     pub login_retention: Retention,
     /// Whether logout revokes the session's refresh token. Only for providers whose revocation ends that token
@@ -179,6 +183,7 @@ impl Default for Config {
             absolute_lifetime: Duration::from_secs(7 * 24 * 60 * 60),
             login_lifetime: Duration::from_secs(10 * 60),
             max_staleness: Duration::from_secs(2),
+            max_cookie_bytes: 6 * 1024,
             login_retention: Retention::default(),
             revoke_at_logout: false,
             logout_at_provider: true,

@@ -95,7 +95,12 @@ pub(crate) fn find<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a [u8]> {
 
 /// Every cookie of the request as (name, value), in the order sent.
 pub(crate) fn all(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
-    headers.get_all(COOKIE).iter().flat_map(|header| Pairs { rest: header.as_bytes() })
+    headers.get_all(COOKIE).iter().flat_map(|header| pairs(header.as_bytes()))
+}
+
+/// The cookies of one `Cookie` header.
+pub(crate) fn pairs(header: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
+    Pairs { rest: header }
 }
 
 /// What a `Set-Cookie` line has besides its value.

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::ambient::Timestamp;
+use crate::carried::Carried;
 use crate::runtime::Runtime;
 use crate::session::Session;
 
@@ -23,12 +25,13 @@ use crate::session::Session;
 #[derive(Clone)]
 pub struct CurrentUser {
     session: Arc<Session>,
+    carried: Option<Arc<Carried>>,
     runtime: Arc<Runtime>,
 }
 
 impl CurrentUser {
-    pub(crate) fn new(session: Arc<Session>, runtime: Arc<Runtime>) -> Self {
-        Self { session, runtime }
+    pub(crate) fn new(session: Arc<Session>, carried: Option<Arc<Carried>>, runtime: Arc<Runtime>) -> Self {
+        Self { session, carried, runtime }
     }
 
     /// The provider that vouches for the person (`iss`).
@@ -65,7 +68,8 @@ impl CurrentUser {
 
     /// The URL of a picture, as the provider says it.
     pub fn picture(&self) -> Option<&str> {
-        self.session.profile().picture.as_deref()
+        let claims = self.session.all_claims_or(|| self.shown_claims());
+        claims?.get("picture").and_then(Value::as_str)
     }
 
     /// When the person last authenticated at the provider (`auth_time`), if it says.
@@ -82,7 +86,8 @@ impl CurrentUser {
     pub fn is_admin(&self) -> bool {
         let profile = self.session.profile();
         let email = profile.email.as_deref().map(|email| (email, profile.email_verified));
-        self.runtime.settings.admins.include((self.issuer(), self.subject()), email, &profile.claims)
+        let claims = || self.session.all_claims_or(|| self.shown_claims());
+        self.runtime.settings.admins.include((self.issuer(), self.subject()), email, claims)
     }
 
     /// Everything that the provider and the login hook said about the person, decoded into a type of your own.
@@ -91,7 +96,12 @@ impl CurrentUser {
     ///
     /// When the claims do not fit the type.
     pub fn claims<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
-        serde_json::from_str(&self.session.claims)
+        serde_json::from_str(self.session.claims_or(|| self.shown_claims()))
+    }
+
+    /// Where the browser keeps them.
+    fn shown_claims(&self) -> Option<String> {
+        self.carried.as_ref()?.claims(&self.session)?.claims()
     }
 
     /// A name for the person that can be shown to others: the same at each login, different for each purpose, and

@@ -50,6 +50,8 @@ pub enum EventCode {
     Tampered,
     /// A record is sealed with a secret, or in a format, that this process does not have.
     Unreadable,
+    /// A grant has become larger than cookies may be (stateless mode): it stays where the processes meet.
+    CookiesTooLarge,
     /// A request that another site may have forged was refused.
     CrossSiteRefused,
     /// People are sent to the login, and no request for it arrives: the layer is not outermost.
@@ -85,6 +87,7 @@ impl EventCode {
             Self::StoreFailed => "store.failed",
             Self::Tampered => "seal.tampered",
             Self::Unreadable => "seal.unreadable",
+            Self::CookiesTooLarge => "cookies.too_large",
             Self::CrossSiteRefused => "request.cross_site",
             Self::LayerNotReached => "layer.not_reached",
             Self::DevelopmentProvider => "provider.development",

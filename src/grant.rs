@@ -125,6 +125,8 @@ pub(crate) enum Standing {
     Refused,
     /// Somebody else appeared in a refresh. Nothing of it is used any more.
     AnotherOwner,
+    /// Its person took it back, or signed out. Noted where browsers could bring it again.
+    Ended,
 }
 
 /// How an access token stands at a moment.

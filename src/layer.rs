@@ -15,10 +15,10 @@ use crate::config::Config;
 use crate::error::{ConfigError, Error};
 use crate::flow::{account, page};
 use crate::health::{Health, health};
-use crate::mode::Ownership;
+use crate::mode::{Ownership, Rendezvous};
 use crate::runtime::Runtime;
 use crate::service::OidcService;
-use crate::store::Store;
+use crate::store::{MemoryStore, Store};
 
 /// Signs people in, and gives handlers [`CurrentUser`](crate::CurrentUser) and
 /// [`UserTokens`](crate::UserTokens). Clones are cheap and share everything.
@@ -37,6 +37,46 @@ impl OidcLayer {
     /// Everything that is wrong with the configuration, at once.
     pub fn per_user(config: Config, store: impl Store) -> Result<Self, ConfigError> {
         Ok(Self { runtime: Runtime::new(Ownership::per_user(), config, Arc::new(store))? })
+    }
+
+    /// Each person has their own tokens, and their browser carries them: session and grants, sealed into cookies. The
+    /// server keeps nothing that must outlive it: what it remembers is in memory, and bounded in time.
+    ///
+    /// For one process. It survives refresh tokens that rotate: parallel requests share one refresh, late ones with an
+    /// older cookie get its outcome, and what a browser that hung up missed reaches it with the next answer.
+    ///
+    /// What the process remembers holds within it, and until it ends; every secret that opens the cookies brings back
+    /// what another process, or the next one, has not seen:
+    ///
+    /// - a logout: cookies that somebody copied before would count there until the session's time is over,
+    /// - a connection that was taken back, likewise, unless the provider revoked its tokens,
+    /// - a login's callback, which could be received twice (the provider takes its code once),
+    /// - the newest generation of a refresh token: a process that never saw it would spend an older one.
+    ///
+    /// With several processes, let them meet: [`OidcLayer::stateless_with`].
+    ///
+    /// Every grant ends with its session, so that connections say [`Retention::Session`](crate::Retention::Session).
+    /// Browsers and proxies bound how large cookies may be: see [`Config::max_cookie_bytes`].
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the configuration, at once.
+    pub fn stateless(config: Config) -> Result<Self, ConfigError> {
+        let ownership = Ownership::stateless(Rendezvous::Here);
+        Ok(Self { runtime: Runtime::new(ownership, config, Arc::new(MemoryStore::new()))? })
+    }
+
+    /// The same for several processes, which meet at a store: it holds what was refreshed until the browser has it,
+    /// and what was ended until nobody can bring it back. All that [`OidcLayer::stateless`] promises within one process
+    /// then holds for all of them; a logout reaches the others within
+    /// [`Config::max_staleness`](Config::max_staleness), or at once where the store can tell.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the configuration, at once.
+    pub fn stateless_with(config: Config, rendezvous: impl Store) -> Result<Self, ConfigError> {
+        let ownership = Ownership::stateless(Rendezvous::Shared);
+        Ok(Self { runtime: Runtime::new(ownership, config, Arc::new(rendezvous))? })
     }
 
     /// One account's tokens serve everybody, whether they are signed in or not.

@@ -13,7 +13,7 @@
 //! # The way of the data
 //!
 //! ```text
-//! A REQUEST    path under /auth? ── login · callback · logout · connect · disconnect · granted
+//! A REQUEST    path under /auth? ── login · callback · logout · backchannel-logout · connect · disconnect · granted
 //!              else cookie ─► session (this process, or the store) ─► extensions ─► handler(CurrentUser, UserTokens)
 //!                   response ◄─ Set-Cookie only when something changed; private, no-store where a session came along
 //! LOGIN        random ─► PendingLogin ─seal─► one short-lived cookie per login (tabs coexist)
@@ -169,6 +169,7 @@ pub mod refreshing;
 mod flow;
 pub use flow::connect::Disconnected;
 
+mod carried;
 mod changes;
 mod cookie;
 mod flights;
@@ -177,6 +178,7 @@ mod records;
 mod seal;
 mod session;
 mod session_id;
+mod sessions;
 pub mod store;
 
 mod fetched;

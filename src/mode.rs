@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::account::Account;
+use crate::carried;
 use crate::config::Config;
 use crate::connection::{Connections, Registered};
 use crate::error::Error;
@@ -12,7 +13,6 @@ use crate::relying_party::ProviderId;
 use crate::request_state::RequestState;
 use crate::runtime::Runtime;
 use crate::session::Session;
-use crate::session_id::SessionId;
 
 /// Whose tokens requests get. The layer's constructors choose it.
 #[derive(Clone, Debug)]
@@ -21,7 +21,18 @@ pub(crate) struct Ownership(Mode);
 #[derive(Clone, Debug)]
 enum Mode {
     PerUser,
+    /// As with [`Mode::PerUser`], and their browsers carry them.
+    Stateless(Rendezvous),
     SingleUser(Account),
+}
+
+/// Where the processes of an application meet whose sessions and grants are kept by browsers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rendezvous {
+    /// In this process, which is the only one.
+    Here,
+    /// In a store that all of them share.
+    Shared,
 }
 
 /// Whom the tokens of one request belong to.
@@ -39,15 +50,28 @@ impl Ownership {
         Self(Mode::PerUser)
     }
 
+    /// The same, and their browsers carry them.
+    pub(crate) fn stateless(rendezvous: Rendezvous) -> Self {
+        Self(Mode::Stateless(rendezvous))
+    }
+
     /// Everybody gets this account's.
     pub(crate) fn single_user(account: Account) -> Self {
         Self(Mode::SingleUser(account))
     }
 
+    /// Where processes meet, if sessions and grants are kept by browsers.
+    pub(crate) fn rendezvous(&self) -> Option<Rendezvous> {
+        match self.0 {
+            Mode::PerUser | Mode::SingleUser(_) => None,
+            Mode::Stateless(rendezvous) => Some(rendezvous),
+        }
+    }
+
     /// Fills in what the mode needs and nobody has to say.
     pub(crate) fn prepare(&self, config: &mut Config) {
         match &self.0 {
-            Mode::PerUser => {}
+            Mode::PerUser | Mode::Stateless(_) => {}
             Mode::SingleUser(account) => account.prepare(config),
         }
     }
@@ -56,6 +80,7 @@ impl Ownership {
     pub(crate) fn problems(&self, config: &Config, durable: bool) -> Vec<String> {
         match &self.0 {
             Mode::PerUser => Vec::new(),
+            Mode::Stateless(_) => carried::problems(config),
             Mode::SingleUser(account) => account.problems(config, durable),
         }
     }
@@ -63,7 +88,7 @@ impl Ownership {
     /// Who grants what.
     pub(crate) fn arrange(&self, connections: &mut Connections) {
         match &self.0 {
-            Mode::PerUser => {}
+            Mode::PerUser | Mode::Stateless(_) => {}
             Mode::SingleUser(account) => connections.serve_account(account.is_granted_by_hand()),
         }
     }
@@ -71,7 +96,7 @@ impl Ownership {
     /// The holder of a request's tokens, or the error that says who must act.
     pub(crate) fn holder(&self, request: &RequestState) -> Result<Holder, Error> {
         match &self.0 {
-            Mode::PerUser => match &request.session {
+            Mode::PerUser | Mode::Stateless(_) => match &request.session {
                 Some(session) => Ok(Holder::Session(Arc::clone(session))),
                 None => Err(request.unauthenticated()),
             },
@@ -82,7 +107,7 @@ impl Ownership {
     /// For whom the person of a session grants connections and takes them back.
     pub(crate) fn granted_to(&self, session: &Arc<Session>) -> Holder {
         match &self.0 {
-            Mode::PerUser => Holder::Session(Arc::clone(session)),
+            Mode::PerUser | Mode::Stateless(_) => Holder::Session(Arc::clone(session)),
             Mode::SingleUser(account) => Holder::Account(Arc::clone(account.name())),
         }
     }
@@ -90,7 +115,7 @@ impl Ownership {
     /// Whether a login's tokens are the person's to use later.
     pub(crate) fn keeps_logins(&self) -> bool {
         match self.0 {
-            Mode::PerUser => true,
+            Mode::PerUser | Mode::Stateless(_) => true,
             Mode::SingleUser(_) => false,
         }
     }
@@ -98,7 +123,7 @@ impl Ownership {
     /// The account that everybody uses, a request without any cookie too.
     pub(crate) fn account(&self) -> Option<&Account> {
         match &self.0 {
-            Mode::PerUser => None,
+            Mode::PerUser | Mode::Stateless(_) => None,
             Mode::SingleUser(account) => Some(account),
         }
     }
@@ -106,7 +131,7 @@ impl Ownership {
     /// Whether a grant came from where the mode has grants from.
     pub(crate) fn counts(&self, grant: &Grant) -> bool {
         match &self.0 {
-            Mode::PerUser => true,
+            Mode::PerUser | Mode::Stateless(_) => true,
             Mode::SingleUser(account) => account.is_origin(grant.origin),
         }
     }
@@ -114,7 +139,7 @@ impl Ownership {
     /// The grant that its owner has without anybody's doing.
     pub(crate) fn beginning(&self, connection: &Registered) -> Option<Grant> {
         match &self.0 {
-            Mode::PerUser => None,
+            Mode::PerUser | Mode::Stateless(_) => None,
             Mode::SingleUser(account) => account.beginning(connection),
         }
     }
@@ -138,9 +163,9 @@ impl Holder {
     }
 
     /// The session with which what is kept for it ends, and which must still last.
-    pub(crate) fn session(&self) -> Option<SessionId> {
+    pub(crate) fn session(&self) -> Option<&Arc<Session>> {
         match self {
-            Self::Session(session) => Some(session.id),
+            Self::Session(session) => Some(session),
             Self::Account(_) => None,
         }
     }

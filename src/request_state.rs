@@ -9,6 +9,7 @@ use http::{Extensions, HeaderMap, HeaderName, Method, Request, StatusCode};
 use memchr::memmem;
 
 use crate::account::Account;
+use crate::carried::Carried;
 use crate::cookie::{CookieStyle, Ours};
 use crate::current_user::{Admin, CurrentUser};
 use crate::error::{Error, ErrorKind, Remedy};
@@ -21,7 +22,6 @@ use crate::hooks::Unauthenticated;
 use crate::protocol::authorization::LoginOptions;
 use crate::runtime::Runtime;
 use crate::session::Session;
-use crate::session_id::SessionId;
 use crate::settings::encoded;
 
 /// How long after they were asked a person is not sent to be asked for the same again.
@@ -32,6 +32,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 pub(crate) struct RequestState {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) session: Option<Arc<Session>>,
+    pub(crate) carried: Option<Arc<Carried>>,
     pub(crate) here: Option<PathAndQuery>,
     pub(crate) navigation: bool,
     /// For a form that a browser submits: the page it stands on.
@@ -46,6 +47,7 @@ impl RequestState {
     pub(crate) fn insert<B>(
         runtime: Arc<Runtime>,
         session: Option<Arc<Session>>,
+        carried: Option<Arc<Carried>>,
         head: &Head,
         request: &mut Request<B>,
     ) {
@@ -58,6 +60,7 @@ impl RequestState {
             repeatable,
             was_silent: head.was_silent,
             session,
+            carried,
             runtime,
         };
         let extensions = request.extensions_mut();
@@ -74,7 +77,8 @@ impl RequestState {
     }
 
     pub(crate) fn user(&self) -> Option<CurrentUser> {
-        self.session.clone().map(|session| CurrentUser::new(session, Arc::clone(&self.runtime)))
+        let session = self.session.clone()?;
+        Some(CurrentUser::new(session, self.carried.clone(), Arc::clone(&self.runtime)))
     }
 
     /// The signed-in person, or the error that sends somebody to the login and back here.
@@ -187,7 +191,6 @@ static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 pub(crate) struct Head {
     /// There is a session cookie, whatever it holds.
     pub(crate) session_cookie: bool,
-    pub(crate) session: Option<SessionId>,
     pub(crate) was_silent: bool,
     /// A person's browser goes to a page, and can be sent on: GET or HEAD, `Sec-Fetch-Mode: navigate` where the
     /// browser says so, and an `Accept` that names HTML.
@@ -197,8 +200,13 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// One pass: looking a header up by its name costs as much as passing by several.
-    pub(crate) fn read(method: &Method, headers: &HeaderMap, cookies: &CookieStyle) -> Self {
+    /// One pass: looking a header up by its name costs as much as passing by several. The second is the value of the
+    /// session's cookie.
+    pub(crate) fn read<'a>(
+        method: &Method,
+        headers: &'a HeaderMap,
+        cookies: &CookieStyle,
+    ) -> (Self, Option<&'a [u8]>) {
         let mut ours = Ours::default();
         let (mut wants_html, mut navigates, mut upgrades) = (false, true, false);
         for (name, value) in headers {
@@ -214,13 +222,13 @@ impl Head {
                 upgrades |= value.eq_ignore_ascii_case(b"websocket");
             }
         }
-        Self {
+        let head = Self {
             session_cookie: ours.session.is_some(),
-            session: ours.session.and_then(SessionId::from_cookie),
             was_silent: ours.silent,
             navigation: wants_html && navigates && matches!(*method, Method::GET | Method::HEAD),
             opens_websocket: upgrades && *method == Method::GET && headers.contains_key(CONNECTION),
-        }
+        };
+        (head, ours.session)
     }
 }
 

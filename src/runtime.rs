@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use crate::ambient::{Clock, Random, Timestamp};
+use crate::carried::sessions::CarriedSessions;
+use crate::carried::{Carried, CarriedPlace, Carrying};
 use crate::config::Config;
 use crate::connection::{Connections, Registered, Retention};
 use crate::dev_provider::DevProvider;
@@ -16,7 +18,7 @@ use crate::flights::Flights;
 use crate::grant::Owner;
 use crate::hooks::Hooks;
 use crate::http_client::default_client;
-use crate::mode::{Holder, Ownership};
+use crate::mode::{Holder, Ownership, Rendezvous};
 use crate::outbound::Outbound;
 use crate::provider::Provider;
 use crate::providers::Providers;
@@ -24,8 +26,9 @@ use crate::records::GrantPlace;
 use crate::records::{Records, Row};
 use crate::relying_party::DEVELOPMENT_CLIENT;
 use crate::seal::Purpose;
-use crate::session::{Session, Sessions};
+use crate::session::Session;
 use crate::session_id::SessionId;
+use crate::sessions::Sessions;
 use crate::settings::Settings;
 use crate::store::{Key, Store, StoreError};
 
@@ -36,6 +39,8 @@ pub(crate) struct Runtime {
     pub(crate) providers: Providers,
     pub(crate) records: Records,
     pub(crate) sessions: Sessions,
+    /// Where browsers carry their sessions and grants themselves.
+    pub(crate) carrying: Option<Carrying>,
     pub(crate) flights: Flights,
     pub(crate) outbound: Outbound,
     pub(crate) hooks: Hooks,
@@ -96,13 +101,19 @@ impl Runtime {
         let providers = Providers::new(settings.relying_parties.iter().map(|relying_party| {
             Provider::new(relying_party.clone(), outbound.clone(), events.clone(), clock.clone())
         }));
+        let rendezvous = ownership.rendezvous();
+        let records = Records::new(store, keys, clock.clone(), random.clone(), events.clone());
+        let (records, max_staleness) = match rendezvous {
+            // Nobody else ends sessions there.
+            Some(Rendezvous::Here) => (records.with_own_index(), Duration::MAX),
+            Some(Rendezvous::Shared) | None => (records, settings.max_staleness),
+        };
+        let carried = rendezvous.map(|_| CarriedSessions::new(&settings.session_cookie, events));
+        let issuers = providers.login_issuers();
         Ok(Arc::new(Self {
-            sessions: Sessions::new(
-                settings.idle_lifetime,
-                settings.max_staleness,
-                providers.login_issuers(),
-            ),
-            records: Records::new(store, keys, clock.clone(), random.clone(), events),
+            sessions: Sessions::new(settings.idle_lifetime, max_staleness, issuers, carried),
+            carrying: rendezvous.map(|_| Carrying::new(settings.max_cookie_bytes)),
+            records,
             providers,
             flights: Flights::default(),
             settings,
@@ -153,16 +164,23 @@ impl Runtime {
         let issuer = self.providers.get(connection.provider).relying_party.issuer.as_bytes();
         let key = Key(index.hash(&[b"grant", &encoded, issuer, connection.name.as_bytes(), home]));
         let row = Row { purpose: Purpose::Grant, key, owner: encoded };
-        Ok(GrantPlace { row, owner, provider: connection.provider, connection: connection.name.clone() })
+        let (provider, connection) = (connection.provider, connection.name.clone());
+        Ok(GrantPlace { row, owner, provider, connection, carried: None })
     }
 
-    /// Where a holder's grant at a connection lies.
+    /// Where a holder's grant at a connection lies. `carried` is what their browser brought along.
     pub(crate) async fn place_of(
         &self,
         holder: &Holder,
         connection: &Registered,
+        carried: Option<&Arc<Carried>>,
     ) -> Result<GrantPlace, StoreError> {
-        self.grant_place(holder.owner(), connection, holder.session()).await
+        let session = holder.session();
+        let mut place = self.grant_place(holder.owner(), connection, session.map(|s| s.id)).await?;
+        if let (Some(carried), Some(session)) = (carried, session) {
+            place.carried = Some(CarriedPlace::of_session(carried, session, &place));
+        }
+        Ok(place)
     }
 
     /// The provider of a grant: where it came from, and where it is refreshed and revoked.

@@ -33,16 +33,26 @@ pub(crate) enum Purpose {
     PendingLogin,
     PendingLogout,
     LogoutToken,
+    /// Of a browser that keeps its session itself.
+    CarriedSession,
+    CarriedClaims,
+    CarriedGrant,
+    /// That such a session ended before its time.
+    EndedSession,
 }
 
 impl Purpose {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Session,
         Self::Grant,
         Self::IndexKey,
         Self::PendingLogin,
         Self::PendingLogout,
         Self::LogoutToken,
+        Self::CarriedSession,
+        Self::CarriedClaims,
+        Self::CarriedGrant,
+        Self::EndedSession,
     ];
 
     const fn label(self) -> &'static str {
@@ -53,6 +63,10 @@ impl Purpose {
             Self::PendingLogin => "pending login",
             Self::PendingLogout => "pending logout",
             Self::LogoutToken => "logout token",
+            Self::CarriedSession => "carried session",
+            Self::CarriedClaims => "carried claims",
+            Self::CarriedGrant => "carried grant",
+            Self::EndedSession => "ended session",
         }
     }
 }
@@ -93,6 +107,7 @@ pub(crate) enum SealError {
 /// The secrets: the first seals, all open.
 pub(crate) struct KeyRing {
     keys: Vec<SealingKey>,
+    index_key: [u8; 32],
 }
 
 struct SealingKey {
@@ -111,7 +126,13 @@ impl KeyRing {
                     .map(|purpose| Aes256GcmSiv::new(&derive::<32>(&hkdf, purpose.label()).into())),
             }
         });
-        Self { keys: keys.collect() }
+        let first = Hkdf::<Sha256>::new(None, secrets[0].expose_secret().as_bytes());
+        Self { keys: keys.collect(), index_key: derive(&first, "names") }
+    }
+
+    /// A key for names, of the first secret: it changes with it.
+    pub(crate) fn index_key(&self) -> [u8; 32] {
+        self.index_key
     }
 
     pub(crate) fn seal(
@@ -136,6 +157,11 @@ impl KeyRing {
         envelope.extend_from_slice(&nonce);
         envelope.extend_from_slice(&sealed);
         envelope
+    }
+
+    /// The length of the envelope around contents of this length.
+    pub(crate) const fn sealed_length(contents: usize) -> usize {
+        HEADER + 8 + contents + TAG
     }
 
     pub(crate) fn open(&self, place: Place<'_>, envelope: &[u8]) -> Result<Opened, SealError> {

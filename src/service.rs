@@ -16,12 +16,14 @@ use pin_project_lite::pin_project;
 use tower::{BoxError, Service};
 
 use crate::ambient::Timestamp;
+use crate::carried::Carried;
 use crate::error::Error;
 use crate::events::EventCode;
 use crate::flow::{self, logout, page};
 use crate::request_state::{Head, RequestState, is_safe};
 use crate::runtime::Runtime;
-use crate::session::{Peek, Session};
+use crate::session::Session;
+use crate::sessions::Peek;
 
 /// The largest body of a request to one of the layer's endpoints, in bytes.
 const MOST_BODY: usize = 64 * 1024;
@@ -72,7 +74,7 @@ where
         {
             return ResponseFuture::answered(answer);
         }
-        let head = Head::read(request.method(), request.headers(), &runtime.settings.cookies);
+        let (head, cookie) = Head::read(request.method(), request.headers(), &runtime.settings.cookies);
         // Before the session is looked for: what is forged does not even learn whether there is one.
         if (head.session_cookie || runtime.ownership.account().is_some()) && !is_ours(runtime, &request, head)
         {
@@ -82,27 +84,28 @@ where
                 "Another site sent this request.",
             ));
         }
-        let Some(id) = head.session else { return self.pass(request, None, head) };
+        let Some(cookie) = cookie else { return self.pass(request, None, None, head) };
         let now = runtime.now();
-        match runtime.sessions.peek(&id, now) {
+        match runtime.sessions.peek(cookie, &runtime.records, now) {
             Peek::Live(session) => {
-                extend_in_time(runtime, &session, now);
-                self.pass(request, Some(session), head)
+                let carried = Carried::of(runtime, request.headers());
+                extend_in_time(runtime, &session, carried.as_ref(), now);
+                self.pass(request, Some(session), carried, head)
             }
-            Peek::Ended => self.pass(request, None, head),
-            Peek::Ask => {
+            Peek::Ended => self.pass(request, None, None, head),
+            Peek::Ask(asked) => {
                 // The service that was polled ready is the one to call.
                 let ready = self.clone();
                 let mut ready = mem::replace(self, ready);
                 ResponseFuture::boxed(async move {
                     let runtime = Arc::clone(&ready.runtime);
-                    match runtime.sessions.find(id, &runtime.records, now).await {
-                        Ok(session) => {
-                            if let Some(session) = &session {
-                                extend_in_time(&runtime, session, now);
-                            }
-                            ready.pass(request, session, head).await
+                    match runtime.sessions.ask(asked, &runtime.records, now).await {
+                        Ok(Some(session)) => {
+                            let carried = Carried::of(&runtime, request.headers());
+                            extend_in_time(&runtime, &session, carried.as_ref(), now);
+                            ready.pass(request, Some(session), carried, head).await
                         }
+                        Ok(None) => ready.pass(request, None, None, head).await,
                         Err(error) => Ok(store_away(&runtime, &request, head, error.into())),
                     }
                 })
@@ -117,13 +120,15 @@ impl<S> OidcService<S> {
         &mut self,
         mut request: Request<B>,
         session: Option<Arc<Session>>,
+        carried: Option<Arc<Carried>>,
         head: Head,
     ) -> ResponseFuture<S::Future, R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>>,
     {
-        RequestState::insert(Arc::clone(&self.runtime), session, &head, &mut request);
-        ResponseFuture::passed(self.inner.call(request), head.session_cookie)
+        let settled = carried.clone();
+        RequestState::insert(Arc::clone(&self.runtime), session, carried, &head, &mut request);
+        ResponseFuture::passed(self.inner.call(request), settled, head.session_cookie)
     }
 }
 
@@ -135,8 +140,19 @@ fn is_ours<B>(runtime: &Runtime, request: &Request<B>, head: Head) -> bool {
     !needs_proof || runtime.settings.same_origin(request.headers()).unwrap_or(!is_browser)
 }
 
-fn extend_in_time(runtime: &Arc<Runtime>, session: &Arc<Session>, now: Timestamp) {
-    if runtime.sessions.wants_extension(session, now) {
+/// Keeps a session from ending unused, where it is kept.
+fn extend_in_time(
+    runtime: &Arc<Runtime>,
+    session: &Arc<Session>,
+    carried: Option<&Arc<Carried>>,
+    now: Timestamp,
+) {
+    if !runtime.sessions.is_aging(session, now) {
+        return;
+    }
+    if let Some(carried) = carried {
+        carried.renew(session);
+    } else if session.life.extends() {
         let (runtime, session) = (Arc::clone(runtime), Arc::clone(session));
         let tasks = runtime.tasks.clone();
         tasks.spawn(async move { runtime.sessions.extend(&session, &runtime.records, now).await });
@@ -190,6 +206,7 @@ pin_project! {
         Passed {
             #[pin]
             inner: F,
+            carried: Option<Arc<Carried>>,
             private: bool,
         },
         /// Something is awaited first, or instead.
@@ -200,8 +217,8 @@ pin_project! {
 }
 
 impl<F, R, E> ResponseFuture<F, R, E> {
-    fn passed(inner: F, private: bool) -> Self {
-        Self { way: Way::Passed { inner, private } }
+    fn passed(inner: F, carried: Option<Arc<Carried>>, private: bool) -> Self {
+        Self { way: Way::Passed { inner, carried, private } }
     }
 
     fn boxed(future: impl Future<Output = Result<Response<R>, E>> + Send + 'static) -> Self {
@@ -222,13 +239,17 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().way.project() {
-            Projected::Passed { inner, private } => {
+            Projected::Passed { inner, carried, private } => {
                 // In place: a response is large to move.
                 let mut polled = inner.poll(cx);
-                if let Poll::Ready(Ok(response)) = &mut polled
-                    && (*private || sets_cookie(response.headers()))
-                {
-                    keep_private(response.headers_mut());
+                if let Poll::Ready(Ok(response)) = &mut polled {
+                    let headers = response.headers_mut();
+                    if let Some(carried) = carried {
+                        carried.settle(headers);
+                    }
+                    if *private || sets_cookie(headers) {
+                        keep_private(headers);
+                    }
                 }
                 polled
             }

@@ -71,6 +71,11 @@ impl SessionId {
     pub(crate) fn row(self) -> Row {
         Row { purpose: Purpose::Session, key: Key(Sha256::digest(self.0).into()), owner: Vec::new() }
     }
+
+    /// Where it is noted that a session which its browser keeps has ended.
+    pub(crate) fn ended_row(self) -> Row {
+        Row { purpose: Purpose::EndedSession, ..self.row() }
+    }
 }
 
 impl PartialEq for SessionId {

@@ -277,7 +277,7 @@ impl UserTokens {
             return self.state.needs_operator(&source.connection);
         }
         let asked = match self.grant(&source.connection).await {
-            Ok((_, grant)) => grant.and_then(|grant| grant.consent),
+            Ok((_, grant)) => grant.and_then(|grant| grant.consent.clone()),
             Err(error) => return error,
         };
         self.state.consent_required(&source.connection, scopes, options, asked.as_ref())
@@ -294,7 +294,7 @@ impl UserTokens {
         }
     }
 
-    async fn grant(&self, connection: &str) -> Result<(GrantPlace, Option<Grant>), Error> {
+    async fn grant(&self, connection: &str) -> Result<(GrantPlace, Option<Arc<Grant>>), Error> {
         let registered = self.registered(connection)?;
         self.require_session().await?;
         let place = self.place(registered).await?;
@@ -306,7 +306,7 @@ impl UserTokens {
     }
 
     async fn place(&self, connection: &Registered) -> Result<GrantPlace, Error> {
-        Ok(self.runtime().place_of(&self.holder, connection).await?)
+        Ok(self.runtime().place_of(&self.holder, connection, self.state.carried.as_ref()).await?)
     }
 
     fn registered(&self, connection: &str) -> Result<&Registered, Error> {
@@ -326,9 +326,9 @@ impl UserTokens {
     async fn require_session(&self) -> Result<(), Error> {
         let Some(session) = self.holder.session() else { return Ok(()) };
         let runtime = self.runtime();
-        match runtime.sessions.find(session, &runtime.records, runtime.now()).await? {
-            Some(_) => Ok(()),
-            None => Err(self.state.unauthenticated()),
+        match runtime.sessions.lasts(session, &runtime.records, runtime.now()).await? {
+            true => Ok(()),
+            false => Err(self.state.unauthenticated()),
         }
     }
 
@@ -338,7 +338,7 @@ impl UserTokens {
 }
 
 impl ConnectionStatus {
-    fn of(connection: &Registered, provider: &str, grant: Option<Grant>, now: Timestamp) -> Self {
+    fn of(connection: &Registered, provider: &str, grant: Option<Arc<Grant>>, now: Timestamp) -> Self {
         let (name, provider) = (connection.name.clone(), provider.to_owned());
         match grant {
             None => {
@@ -354,9 +354,9 @@ impl ConnectionStatus {
                     Standing::Good if whole && grant.can_serve(now) => ConnectionState::Connected,
                     _ => ConnectionState::NeedsConsent,
                 };
-                let facts = grant.facts.map(|facts| (facts.subject, facts.issuer));
+                let facts = grant.facts.as_ref().map(|facts| (facts.subject.clone(), facts.issuer.clone()));
                 let (account, issuer) = facts.unzip();
-                Self { name, state, provider, scopes: grant.scopes, account, issuer }
+                Self { name, state, provider, scopes: grant.scopes.clone(), account, issuer }
             }
         }
     }

@@ -30,7 +30,7 @@ pub(crate) const ROTATED: &str = "the provider has rotated the account's refresh
 /// to grant, what is the account's is an admin's.
 pub(crate) fn refusal(runtime: &Arc<Runtime>, session: &Arc<Session>) -> Option<Response<Bytes>> {
     let account = runtime.ownership.account()?;
-    if !CurrentUser::new(Arc::clone(session), Arc::clone(runtime)).is_admin() {
+    if !CurrentUser::new(Arc::clone(session), None, Arc::clone(runtime)).is_admin() {
         return Some(page::plain(StatusCode::FORBIDDEN, "Only admins may do this."));
     }
     let configured =
@@ -99,7 +99,7 @@ async fn check(
         connection: connection.name.clone(),
         state: if at_risk { AccountState::NeedsOperator } else { AccountState::Connected },
         expires_at: token.expires_at,
-        subject: grant.facts.map(|facts| facts.subject),
+        subject: grant.facts.as_ref().map(|facts| facts.subject.clone()),
         why: at_risk.then(|| ROTATED.to_owned()),
     })
 }

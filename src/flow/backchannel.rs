@@ -25,7 +25,8 @@ use crate::provider::cause;
 use crate::records::{Loaded, Row};
 use crate::runtime::Runtime;
 use crate::seal::Purpose;
-use crate::session::{SessionRecord, sid_tag, subject_tag};
+use crate::session::SessionRecord;
+use crate::sessions::{sid_tag, subject_tag};
 use crate::store::{Key, StoreError};
 
 /// Why somebody may still be signed in.

@@ -10,10 +10,12 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
 use super::failure::LoginFailure;
-use super::login::{self, asked, registration, session_id, unavailable};
+use super::login::{self, asked, registration, unavailable};
 use super::pending::{self, Intent, Pending, PendingLogin};
+use super::session::signed_in;
 use super::sign_in::{Verified, sign_in};
 use super::{connect, page};
+use crate::carried::Carried;
 use crate::cookie;
 use crate::destination::Destination;
 use crate::error::redirect;
@@ -44,6 +46,7 @@ pub(crate) async fn finish(
     at: Option<&str>,
     parts: Parts,
     body: Bytes,
+    carried: Option<Arc<Carried>>,
 ) -> Response<Bytes> {
     let Some(provider) = runtime.providers.at_callback(at).cloned() else {
         return page::plain(StatusCode::NOT_FOUND, "There is nothing here.");
@@ -53,7 +56,7 @@ pub(crate) async fn finish(
     let work = {
         let runtime = Arc::clone(runtime);
         async move {
-            let finished = callback(&runtime, &provider, &parts, &body).await;
+            let finished = callback(&runtime, &provider, &parts, &body, carried.as_ref()).await;
             finished.unwrap_or_else(|refused| answer(&runtime, &refused))
         }
     };
@@ -68,6 +71,7 @@ async fn callback(
     provider: &Arc<Provider>,
     parts: &Parts,
     body: &[u8],
+    carried: Option<&Arc<Carried>>,
 ) -> Result<Response<Bytes>, Refused> {
     let unknown = |failure: LoginFailure| Refused { failure, again: None };
     let response = read(provider, parts, body).map_err(|malformed| unknown(malformed.into()))?;
@@ -95,12 +99,12 @@ async fn callback(
     let refused = |failure| Refused { failure, again: Some(again) };
     if expired {
         // Whoever is signed in by now only wants to go on.
-        return match is_signed_in(runtime, &parts.headers).await {
-            true => Ok(redirect(destination.as_str())),
-            false => Err(refused(LoginFailure::Expired)),
+        return match signed_in(runtime, &parts.headers).await {
+            Ok(Some(_)) => Ok(redirect(destination.as_str())),
+            Ok(None) | Err(_) => Err(refused(LoginFailure::Expired)),
         };
     }
-    let receiving = receive(runtime, provider, &parts.headers, &login, response, &destination);
+    let receiving = receive(runtime, provider, &parts.headers, carried, &login, response, &destination);
     let received = tokio::time::timeout(DEADLINE, receiving).await;
     let mut answer = match received.unwrap_or(Err(LoginFailure::Deadline)) {
         Ok(answer) => answer,
@@ -142,17 +146,11 @@ fn is_of(login: &PendingLogin, response: &AuthorizationResponse, provider: &Prov
     state && login.registration == registration(&provider.relying_party)
 }
 
-async fn is_signed_in(runtime: &Runtime, headers: &HeaderMap) -> bool {
-    match session_id(runtime, headers) {
-        Some(id) => matches!(runtime.sessions.find(id, &runtime.records, runtime.now()).await, Ok(Some(_))),
-        None => false,
-    }
-}
-
 async fn receive(
     runtime: &Arc<Runtime>,
     provider: &Arc<Provider>,
     headers: &HeaderMap,
+    carried: Option<&Arc<Carried>>,
     login: &PendingLogin,
     response: AuthorizationResponse,
     destination: &Destination,
@@ -197,12 +195,12 @@ async fn receive(
                 acr_values: login.acr_values.clone(),
                 max_age: login.max_age,
             };
-            connect::keep(runtime, connection, asked, session, verified).await?;
+            connect::keep(runtime, connection, asked, session, carried, verified).await?;
             Ok(redirect(destination.as_str()))
         }
         (Intent::Connect { .. }, None) => Err(LoginFailure::SessionOver),
         (Intent::Login { replaces }, _) => {
-            sign_in(runtime, headers, *replaces, verified, destination.as_str()).await
+            sign_in(runtime, headers, carried, *replaces, verified, destination.as_str()).await
         }
     }
 }
@@ -217,6 +215,8 @@ fn needs_a_person(code: &str) -> bool {
 
 /// True once for each login, in all processes that share the store.
 async fn spend(runtime: &Runtime, login: &PendingLogin) -> Result<bool, StoreError> {
+    // Before anything is written under a name: a store that was emptied may have got other names since.
+    runtime.records.agree_on_index().await?;
     let row = spent(runtime, login).await?;
     let expires_at = runtime.now().plus(runtime.settings.login_lifetime.saturating_mul(2));
     Ok(runtime.records.swap(&row, None, &(), expires_at, Vec::new()).await?.is_some())

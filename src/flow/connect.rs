@@ -5,24 +5,25 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, Method, Response, StatusCode};
-use subtle::ConstantTimeEq;
 
 use super::account;
 use super::failure::LoginFailure;
-use super::login::{Ask, Parameters, begin, query, session_id};
-use super::page;
+use super::login::{Ask, Parameters, begin, query};
 use super::pending::Intent;
+use super::session::signed_in;
 use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant, revoke};
+use super::{page, rendezvous};
+use crate::carried::{Carried, TooLarge};
 use crate::connection::{Connections, Registered, push_new};
+use crate::cookie;
 use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::grant::{Consent, Grant};
+use crate::grant::Consent;
 use crate::mode::Holder;
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::token::scopes;
 use crate::records::GrantPlace;
-use crate::records::Loaded;
 use crate::relying_party::ProviderId;
 use crate::runtime::Runtime;
 use crate::session::Session;
@@ -51,7 +52,11 @@ pub(crate) fn path_with(
     address + &query(options)
 }
 
-pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes> {
+pub(crate) async fn start(
+    runtime: &Arc<Runtime>,
+    parts: &Parts,
+    carried: Option<&Arc<Carried>>,
+) -> Response<Bytes> {
     let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
     let parsed = Parameters::parse(parts.uri.query().unwrap_or_default())
         .and_then(|given| Ok((given.destination(runtime)?, given.options()?, given)));
@@ -76,11 +81,7 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
         Some(true) => {}
     }
     let here = path_with(runtime, name, &destination, &more, &options);
-    let session = match session_id(runtime, &parts.headers) {
-        Some(id) => runtime.sessions.find(id, &runtime.records, runtime.now()).await,
-        None => Ok(None),
-    };
-    let session = match session {
+    let session = match signed_in(runtime, &parts.headers).await {
         Ok(Some(session)) => session,
         // First the person, then what they grant.
         Ok(None) => match runtime.settings.destination(&here) {
@@ -100,7 +101,7 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
     {
         return answer;
     }
-    let granted = match granted(runtime, connection, &session).await {
+    let granted = match granted(runtime, connection, &session, carried).await {
         Ok(granted) => granted,
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
     };
@@ -118,15 +119,16 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
 }
 
 async fn granted(
-    runtime: &Runtime,
+    runtime: &Arc<Runtime>,
     connection: &Registered,
     session: &Arc<Session>,
+    carried: Option<&Arc<Carried>>,
 ) -> Result<Vec<String>, StoreError> {
-    let place = runtime.place_of(&runtime.ownership.granted_to(session), connection).await?;
-    Ok(match runtime.records.load::<Grant>(&place.row).await? {
-        Loaded::Found(found) if found.value.owner == place.owner => found.value.scopes,
-        _ => Vec::new(),
-    })
+    let holder = runtime.ownership.granted_to(session);
+    let place = runtime.place_of(&holder, connection, carried).await?;
+    // What cannot be read is granted anew.
+    let (granted, _) = rendezvous::newest(runtime, &place).await?;
+    Ok(granted.map(|grant| grant.scopes.clone()).unwrap_or_default())
 }
 
 /// The session in which a connection was started, if it still is the browser's; `None` for a login.
@@ -137,14 +139,12 @@ pub(crate) async fn session(
 ) -> Result<Option<Arc<Session>>, LoginFailure> {
     let Intent::Connect { session, .. } = intent else { return Ok(None) };
     let id = SessionId::new(*session);
-    // A cross-site POST comes without the cookie; one that comes must be the same.
-    if session_id(runtime, headers).is_some_and(|cookie| !bool::from(cookie.bytes().ct_eq(session))) {
-        return Err(LoginFailure::SessionOver);
-    }
-    match runtime.sessions.find(id, &runtime.records, runtime.now()).await? {
-        Some(session) => Ok(Some(session)),
-        None => Err(LoginFailure::SessionOver),
-    }
+    let found = match cookie::find(headers, &runtime.settings.session_cookie) {
+        Some(_) => signed_in(runtime, headers).await?,
+        // A cross-site POST comes without the cookie; one that comes must be the same.
+        None => runtime.sessions.find(id, &runtime.records, runtime.now()).await?,
+    };
+    found.filter(|session| session.id == id).map(Some).ok_or(LoginFailure::SessionOver)
 }
 
 /// Keeps what the person granted, if it was that person.
@@ -153,6 +153,7 @@ pub(crate) async fn keep(
     connection: &Registered,
     asked: Consent,
     session: Arc<Session>,
+    carried: Option<&Arc<Carried>>,
     verified: Verified<'_>,
 ) -> Result<(), LoginFailure> {
     let holder = runtime.ownership.granted_to(&session);
@@ -161,14 +162,18 @@ pub(crate) async fn keep(
         return Err(refusal);
     }
     // The exchange took time: whoever signed out meanwhile gets nothing kept.
-    if runtime.sessions.find(session.id, &runtime.records, runtime.now()).await?.is_none() {
+    if !runtime.sessions.lasts(&session, &runtime.records, runtime.now()).await? {
         revoke(verified.provider, verified.tokens).await;
         return Err(LoginFailure::SessionOver);
     }
     let now = runtime.now();
-    let place = runtime.place_of(&holder, connection).await?;
+    let place = runtime.place_of(&holder, connection, carried).await?;
     let mut grant = new_grant(&place, connection, &asked.scopes, &verified, now);
     grant.consent = Some(asked);
+    if let Err(TooLarge) = rendezvous::fits(&place, &grant) {
+        revoke(verified.provider, verified.tokens).await;
+        return Err(LoginFailure::TooLarge);
+    }
     keep_grant(runtime, &place, connection.retention, grant, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, session.user(), &connection.name);
     Ok(())
@@ -221,7 +226,7 @@ async fn disconnect_now(
     connection: &str,
 ) -> Result<Disconnected, StoreError> {
     // First here: whatever the provider does, nobody gets a token of it any more.
-    let (grant, deleted) = runtime.records.take::<Grant>(&place.row).await?;
+    let (grant, deleted) = rendezvous::take(runtime, place).await?;
     runtime.events().emit(EventCode::Disconnected, place.user(), connection);
     let Some(grant) = grant.filter(|grant| grant.owner == place.owner) else {
         return Ok(if deleted { Disconnected::Forgotten } else { Disconnected::NotConnected });
@@ -239,7 +244,11 @@ async fn disconnect_now(
 }
 
 /// `POST /auth/disconnect?connection=…&return_to=…`, for a form on a page.
-pub(crate) async fn end(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes> {
+pub(crate) async fn end(
+    runtime: &Arc<Runtime>,
+    parts: &Parts,
+    carried: Option<&Arc<Carried>>,
+) -> Response<Bytes> {
     let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
     let parsed = Parameters::parse(parts.uri.query().unwrap_or_default())
         .and_then(|given| Ok((given.destination(runtime)?, given)));
@@ -260,10 +269,7 @@ pub(crate) async fn end(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes
         runtime.events().emit(EventCode::CrossSiteRefused, None, "a disconnection");
         return page::plain(StatusCode::FORBIDDEN, "Another site asked to take this access back.");
     }
-    let session = match session_id(runtime, &parts.headers) {
-        Some(id) => runtime.sessions.find(id, &runtime.records, runtime.now()).await,
-        None => Ok(None),
-    };
+    let session = signed_in(runtime, &parts.headers).await;
     if let Ok(Some(session)) = &session
         && let Some(answer) = account::refusal(runtime, session)
     {
@@ -276,7 +282,7 @@ pub(crate) async fn end(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes
         let Some(connection) = connections.and_then(|connections| connections.named(name)) else {
             return Ok(None);
         };
-        let place = runtime.place_of(&holder, connection).await?;
+        let place = runtime.place_of(&holder, connection, carried).await?;
         disconnect(runtime, place, &connection.name).await.map(Some)
     };
     match ended.await {

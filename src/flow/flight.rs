@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::account::ROTATED;
-use super::held_grant::{NoToken, Step, Want, next, read};
+use super::held_grant::{self, NoToken, Step, Want, next, read};
 use super::renewal::{FIRST_RETRY, LAST_RETRY, ask, verify};
 use super::sign_in::revoke;
-use crate::ambient::Timestamp;
 use crate::connection::Retention;
 use crate::events::EventCode;
 use crate::grant::{Grant, Lease, Origin, Standing};
@@ -24,14 +23,17 @@ use crate::runtime::Runtime;
 use crate::secret::Secret;
 use crate::store::Version;
 
-type Told = Event<Version, Option<Secret>>;
+/// `None` is the version of a row that is not there: only the browser has the grant.
+type At = Option<Version>;
+
+type Told = Event<At, Option<Secret>>;
 
 /// To the newest generation of the grant.
 pub(crate) async fn refresh(
     runtime: &Arc<Runtime>,
     place: &GrantPlace,
     want: &Want,
-) -> Result<Grant, NoToken> {
+) -> Result<Arc<Grant>, NoToken> {
     let mut flying = Flying {
         runtime,
         place,
@@ -75,7 +77,7 @@ struct Flying<'a> {
     /// Names this flight in its leases.
     holder: [u8; 16],
     /// What was read or written last.
-    found: Option<Found>,
+    found: Option<held_grant::Held>,
     /// What came for the refresh token...
     response: Option<Arc<TokenResponse>>,
     /// ...whom it names...
@@ -84,12 +86,6 @@ struct Flying<'a> {
     refused: bool,
     why: Option<Failure>,
     pause: Duration,
-}
-
-struct Found {
-    grant: Grant,
-    version: Version,
-    expires_at: Timestamp,
 }
 
 /// What failed last.
@@ -101,8 +97,7 @@ enum Failure {
 impl<'a> Flying<'a> {
     async fn read(&mut self) -> Told {
         match read(self.runtime, self.place).await {
-            Ok(Some((grant, version, expires_at))) => {
-                let found = Found { grant, version, expires_at };
+            Ok(Some(found)) => {
                 let row = self.row(&found);
                 self.found = Some(found);
                 Event::Read(Some(row))
@@ -112,7 +107,7 @@ impl<'a> Flying<'a> {
         }
     }
 
-    fn row(&self, found: &Found) -> Row<Version, Option<Secret>> {
+    fn row(&self, found: &held_grant::Held) -> Row<At, Option<Secret>> {
         let now = self.runtime.now();
         let grant = &found.grant;
         let held = |lease: &Lease| Held { mine: lease.holder == self.holder, left: lease.until.since(now) };
@@ -128,7 +123,7 @@ impl<'a> Flying<'a> {
         }
     }
 
-    async fn wait(&mut self, version: Version, within: Duration) -> Told {
+    async fn wait(&mut self, version: At, within: Duration) -> Told {
         // A store may return too early: whether the time is over is not for it to say.
         let late = within + Duration::from_secs(1);
         let changed = self.runtime.records.wait(self.place.row.key, version, late);
@@ -148,29 +143,32 @@ impl<'a> Flying<'a> {
         Event::Ready(ready.map_err(|error| self.why = Some(Failure::Provider(error))).is_ok())
     }
 
-    async fn swap(&mut self, expected: Version, to: To) -> Told {
-        let Some(Found { grant, expires_at, .. }) = &self.found else { return Event::Swapped(None) };
+    async fn swap(&mut self, expected: At, to: To) -> Told {
+        let Some(held_grant::Held { grant, expires_at, .. }) = &self.found else {
+            return Event::Swapped(None);
+        };
         let (now, expires_at) = (self.runtime.now(), *expires_at);
         let lease = Lease { holder: self.holder, until: now.plus(LEASE) };
         let next = match (to, &self.response) {
-            (To::Leased, _) => Grant { lease: Some(lease), ..grant.clone() },
+            (To::Leased, _) => Grant { lease: Some(lease), ..Grant::clone(grant) },
             (To::Refreshed, Some(response)) => {
                 let mut next = grant.refreshed(response, self.want.indicator.as_deref(), now);
                 next.facts = next.facts.or_else(|| self.facts.clone());
                 next
             }
-            (To::Refreshed, None) | (To::Released, _) => Grant { lease: None, ..grant.clone() },
+            (To::Refreshed, None) | (To::Released, _) => Grant { lease: None, ..Grant::clone(grant) },
             (To::Ended(End::AnotherOwner), _) => grant.tombstone(Standing::AnotherOwner),
             (To::Ended(End::InvalidGrant | End::Unverified), _) => grant.tombstone(Standing::Refused),
         };
         let row = &self.place.row;
-        match self.runtime.records.swap(row, Some(expected), &next, expires_at, vec![]).await {
+        match self.runtime.records.swap(row, expected, &next, expires_at, vec![]).await {
             Ok(Some(version)) => {
                 let rotated = next.has_left_its_seed() && !grant.has_left_its_seed();
                 if to == To::Refreshed && rotated && !self.runtime.records.is_durable() {
                     self.tell(EventCode::NeedsOperator, ROTATED);
                 }
-                self.found = Some(Found { grant: next, version, expires_at });
+                let (grant, version) = (Arc::new(next), Some(version));
+                self.found = Some(held_grant::Held { grant, version, expires_at });
                 Event::Swapped(Some(version))
             }
             Ok(None) => Event::Swapped(None),
@@ -241,7 +239,7 @@ impl<'a> Flying<'a> {
     /// However slow the provider is, nobody else spends what is being spent.
     async fn while_renewing<T>(
         &mut self,
-        refresher: &mut Refresher<Version, Option<Secret>>,
+        refresher: &mut Refresher<At, Option<Secret>>,
         work: impl Future<Output = T>,
     ) -> T {
         // What is dropped in the middle of a renewal is found out at the next swap.
@@ -252,7 +250,7 @@ impl<'a> Flying<'a> {
         }
     }
 
-    async fn renew(&mut self, refresher: &mut Refresher<Version, Option<Secret>>) -> Infallible {
+    async fn renew(&mut self, refresher: &mut Refresher<At, Option<Secret>>) -> Infallible {
         let mut pause = RENEW;
         loop {
             tokio::time::sleep(pause).await;
@@ -277,7 +275,7 @@ impl<'a> Flying<'a> {
         Event::Paused
     }
 
-    async fn land(self, landing: Landing) -> Result<Grant, NoToken> {
+    async fn land(self, landing: Landing) -> Result<Arc<Grant>, NoToken> {
         match (landing, &self.why) {
             (Landing::Written, _) => self.tell(EventCode::RefreshSucceeded, "a new access token"),
             (Landing::Found, _) => self.tell(EventCode::RefreshAdopted, "somebody else refreshed it"),

@@ -1,8 +1,12 @@
 //! A grant as it is held: where it lies, and what to do about it at a moment.
 
+use std::sync::Arc;
+
+use super::rendezvous;
 use crate::ambient::Timestamp;
+use crate::carried::Unreadable;
 use crate::grant::{Freshness, Grant, Standing, TokenSet};
-use crate::records::{FOREVER, GrantPlace, Loaded};
+use crate::records::{FOREVER, Found, GrantPlace, Loaded};
 use crate::runtime::Runtime;
 use crate::secret::Secret;
 use crate::store::{StoreError, Version};
@@ -64,17 +68,31 @@ pub(crate) fn next(grant: &Grant, want: &Want, now: Timestamp, spread: u8) -> St
     }
 }
 
+/// A grant as it is held.
+pub(crate) struct Held {
+    pub(crate) grant: Arc<Grant>,
+    /// Of its row; `None` where only the browser has it.
+    pub(crate) version: Option<Version>,
+    pub(crate) expires_at: Timestamp,
+}
+
 /// The grant as it is kept, fresh or not, or as it would begin.
-pub(crate) async fn stored(runtime: &Runtime, place: &GrantPlace) -> Result<Option<Grant>, NoToken> {
-    let kept = read(runtime, place).await?.map(|(grant, ..)| grant);
-    Ok(kept.or_else(|| beginning(runtime, place)))
+pub(crate) async fn stored(
+    runtime: &Arc<Runtime>,
+    place: &GrantPlace,
+) -> Result<Option<Arc<Grant>>, NoToken> {
+    let kept = read(runtime, place).await?.map(|held| held.grant);
+    Ok(kept.or_else(|| beginning(runtime, place).map(Arc::new)))
 }
 
 /// The same; what begins is written, unless somebody else was first.
-pub(crate) async fn stored_or_begun(runtime: &Runtime, place: &GrantPlace) -> Result<Option<Grant>, NoToken> {
+pub(crate) async fn stored_or_begun(
+    runtime: &Arc<Runtime>,
+    place: &GrantPlace,
+) -> Result<Option<Arc<Grant>>, NoToken> {
     loop {
-        if let Some((grant, ..)) = read(runtime, place).await? {
-            return Ok(Some(grant));
+        if let Some(held) = read(runtime, place).await? {
+            return Ok(Some(held.grant));
         }
         let Some(mut grant) = beginning(runtime, place) else { return Ok(None) };
         let version = match runtime.records.load::<Grant>(&place.row).await? {
@@ -88,7 +106,7 @@ pub(crate) async fn stored_or_begun(runtime: &Runtime, place: &GrantPlace) -> Re
             Loaded::Unreadable => continue,
         };
         if runtime.records.swap(&place.row, version, &grant, FOREVER, Vec::new()).await?.is_some() {
-            return Ok(Some(grant));
+            return Ok(Some(Arc::new(grant)));
         }
     }
 }
@@ -104,17 +122,41 @@ fn is_of(runtime: &Runtime, place: &GrantPlace, grant: &Grant) -> bool {
 }
 
 /// The grant with its row's version and expiry; `None` where none counts.
-pub(crate) async fn read(
-    runtime: &Runtime,
-    place: &GrantPlace,
-) -> Result<Option<(Grant, Version, Timestamp)>, NoToken> {
-    match runtime.records.load::<Grant>(&place.row).await? {
-        Loaded::Found(found) if is_of(runtime, place, &found.value) => {
-            Ok(Some((found.value, found.version, found.expires_at)))
+pub(crate) async fn read(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<Option<Held>, NoToken> {
+    let unreadable =
+        || NoToken::Unavailable("the grant is sealed with a secret that is not configured".into());
+    let loaded = match runtime.records.load::<Grant>(&place.row).await? {
+        Loaded::Found(found) if !is_of(runtime, place, &found.value) => Loaded::Absent(Some(found.version)),
+        loaded => loaded,
+    };
+    let Some(carried) = &place.carried else {
+        return match loaded {
+            Loaded::Found(Found { value, version, expires_at, .. }) => {
+                Ok(Some(Held { grant: Arc::new(value), version: Some(version), expires_at }))
+            }
+            Loaded::Absent(_) => Ok(None),
+            Loaded::Unreadable => Err(unreadable()),
+        };
+    };
+    let shown = carried.grant().map_err(|Unreadable| unreadable())?;
+    let held = |grant, version| Ok(Some(Held { grant, version, expires_at: carried.until() }));
+    match (loaded, shown) {
+        (Loaded::Unreadable, _) => Err(unreadable()),
+        (Loaded::Absent(version), Some(shown)) => held(shown, version),
+        (Loaded::Absent(_), None) => Ok(None),
+        (Loaded::Found(found), Some(shown)) if found.value.generation < shown.generation => {
+            held(shown, Some(found.version))
         }
-        Loaded::Found(_) | Loaded::Absent(_) => Ok(None),
-        Loaded::Unreadable => {
-            Err(NoToken::Unavailable("the grant is sealed with a secret that is not configured".into()))
+        (Loaded::Found(found), shown) => {
+            if shown.is_some_and(|shown| shown.generation == found.value.generation) {
+                rendezvous::let_go(runtime, place, &found);
+            } else {
+                carried.note(&Arc::new(found.value.clone()));
+            }
+            match found.value.standing {
+                Standing::Ended => Ok(None),
+                _ => held(Arc::new(found.value), Some(found.version)),
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::pending::{self, Intent, PendingLogin};
+use super::session::session_id;
 use super::{choose, page};
 use crate::connection::{Registered, push_new};
 use crate::cookie::{self, CrossSite};
@@ -317,11 +318,6 @@ pub(crate) fn asked<'a>(
             Some((connection, scopes))
         }
     }
-}
-
-/// The session that the browser's cookie names, whether there is one or not.
-pub(crate) fn session_id(runtime: &Runtime, headers: &HeaderMap) -> Option<SessionId> {
-    cookie::find(headers, &runtime.settings.session_cookie).and_then(SessionId::from_cookie)
 }
 
 /// For whom a login was started. A callback for another registration is not its end.

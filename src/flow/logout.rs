@@ -11,13 +11,16 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use subtle::ConstantTimeEq;
 
 use super::pending::{self, Pending, PendingLogout};
-use super::{login, page};
-use crate::connection::Retention;
+use super::session::signed_in;
+use super::{login, page, rendezvous};
+use crate::carried::Carried;
+use crate::connection::{Connections, Retention};
 use crate::cookie::{self, CrossSite};
 use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::grant::{Grant, Owner};
+use crate::grant::Owner;
+use crate::mode::Holder;
 use crate::protocol::authorization::{MAX_REDIRECT, ResponseMode, with_parameters};
 use crate::protocol::logout::parameters;
 use crate::records::{GrantPlace, Loaded};
@@ -38,7 +41,11 @@ pub(crate) fn logout_path(runtime: &Runtime, session: Option<&Session>, destinat
     format!("{path}?return_to={}{}", encoded(destination.as_str()), token.unwrap_or_default())
 }
 
-pub(crate) async fn logout(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes> {
+pub(crate) async fn logout(
+    runtime: &Arc<Runtime>,
+    parts: &Parts,
+    carried: Option<&Arc<Carried>>,
+) -> Response<Bytes> {
     let mut return_to = String::new();
     let mut token = None;
     for (name, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
@@ -51,15 +58,13 @@ pub(crate) async fn logout(runtime: &Arc<Runtime>, parts: &Parts) -> Response<By
     let Ok(destination) = runtime.settings.destination(&return_to) else {
         return page::plain(StatusCode::BAD_REQUEST, "The address to go to is not one of this application.");
     };
-    let id = cookie::find(&parts.headers, &runtime.settings.session_cookie).and_then(SessionId::from_cookie);
-    let session = match id {
-        Some(id) => runtime.sessions.find(id, &runtime.records, runtime.now()).await,
-        None => Ok(None),
-    };
-    let session = match session {
+    let had_cookie = cookie::find(&parts.headers, &runtime.settings.session_cookie).is_some();
+    let session = match signed_in(runtime, &parts.headers).await {
         Ok(Some(session)) => session,
         // Twice, or without a session: the person is where they wanted to be.
-        Ok(None) => return away(runtime, redirect(destination.as_str()), id.is_some()),
+        Ok(None) => {
+            return away(runtime, redirect(destination.as_str()), carried.filter(|_| had_cookie), had_cookie);
+        }
         Err(_) => return store_away(&logout_path(runtime, None, &destination)),
     };
     let meant = match parts.method {
@@ -82,14 +87,14 @@ pub(crate) async fn logout(runtime: &Arc<Runtime>, parts: &Parts) -> Response<By
     }
     // In a task of its own: a browser that goes away has signed out all the same, wholly.
     let ending = {
-        let (runtime, id) = (Arc::clone(runtime), session.id);
-        async move { end_session(&runtime, id).await }
+        let (runtime, session, carried) = (Arc::clone(runtime), Arc::clone(&session), carried.cloned());
+        async move { end_session(&runtime, session.id, Some(&session), carried.as_ref()).await }
     };
     match runtime.tasks.spawn(ending).await {
         Ok(Ok(id_token)) => {
             runtime.events().emit(EventCode::LoggedOut, session.user(), "by the person");
             let answer = leave(runtime, &parts.headers, &session, id_token.as_ref(), &destination);
-            away(runtime, answer, true)
+            away(runtime, answer, carried, true)
         }
         Ok(Err(_)) | Err(_) => store_away(&logout_path(runtime, Some(&session), &destination)),
     }
@@ -109,13 +114,36 @@ fn is_prefetch(headers: &HeaderMap) -> bool {
 }
 
 /// Ends a session and, where that is the session's own, its grant. Returns the ID token, for the provider.
-pub(crate) async fn end_session(runtime: &Arc<Runtime>, id: SessionId) -> Result<Option<Secret>, StoreError> {
+///
+/// `session` is what the browser shows of it, where browsers carry their sessions: `None` when all that is known is
+/// the id.
+pub(crate) async fn end_session(
+    runtime: &Arc<Runtime>,
+    id: SessionId,
+    session: Option<&Arc<Session>>,
+    carried: Option<&Arc<Carried>>,
+) -> Result<Option<Secret>, StoreError> {
+    let Some(carried) = carried else { return end_kept(runtime, id).await };
+    let latest_end = runtime.now().plus(runtime.settings.absolute_lifetime);
+    let ends_at = session.map_or(latest_end, |session| session.ends_at);
+    runtime.sessions.end(id, ends_at, &runtime.records).await?;
+    let Some(session) = session else { return Ok(None) };
+    let holder = Holder::Session(Arc::clone(session));
+    let connections = runtime.connections_of(&holder).map(Connections::all).unwrap_or_default();
+    for connection in connections {
+        let place = runtime.place_of(&holder, connection, Some(carried)).await?;
+        end_grant(runtime, &place).await;
+    }
+    Ok(carried.claims(session).and_then(|claims| claims.id_token()))
+}
+
+async fn end_kept(runtime: &Arc<Runtime>, id: SessionId) -> Result<Option<Secret>, StoreError> {
     let row = id.row();
     let record = match runtime.records.load::<SessionRecord>(&row).await? {
         Loaded::Found(found) => Some(found.value),
         Loaded::Absent(_) | Loaded::Unreadable => None,
     };
-    runtime.sessions.end(id, &runtime.records).await?;
+    runtime.sessions.end(id, runtime.now(), &runtime.records).await?;
     let Some(record) = record else { return Ok(None) };
     end_grants(runtime, row.key, &record).await?;
     Ok(Some(record.id_token))
@@ -142,7 +170,7 @@ pub(crate) async fn end_grants(
 
 /// Best effort: without its session the grant is out of reach, and it expires with it.
 async fn end_grant(runtime: &Arc<Runtime>, place: &GrantPlace) {
-    let taken = runtime.records.take::<Grant>(&place.row).await;
+    let taken = rendezvous::take(runtime, place).await;
     let provider = Arc::clone(runtime.provider_of(place));
     if let (true, Ok((Some(grant), _))) = (provider.relying_party.revoke_at_logout, taken)
         && let Some(refresh_token) = grant.refresh_token
@@ -189,8 +217,16 @@ fn leave(
     answer
 }
 
-fn away(runtime: &Runtime, mut answer: Response<Bytes>, had_cookie: bool) -> Response<Bytes> {
+fn away(
+    runtime: &Runtime,
+    mut answer: Response<Bytes>,
+    carried: Option<&Arc<Carried>>,
+    had_cookie: bool,
+) -> Response<Bytes> {
     let settings = &runtime.settings;
+    if let Some(carried) = carried {
+        carried.leave();
+    }
     let headers = answer.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

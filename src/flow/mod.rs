@@ -15,7 +15,9 @@ pub(crate) mod logout;
 pub(crate) mod page;
 pub(crate) mod pending;
 pub(crate) mod refresh;
+pub(crate) mod rendezvous;
 pub(crate) mod renewal;
+pub(crate) mod session;
 pub(crate) mod sign_in;
 
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use http::header::ALLOW;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
+use crate::carried::Carried;
 use crate::runtime::Runtime;
 
 /// Answers a request for one of the layer's endpoints.
@@ -43,16 +46,23 @@ pub(crate) async fn endpoint(
         Some(name) => ("callback", Some(name)),
         None => (endpoint, None),
     };
-    match (endpoint, &parts.method) {
+    let carried = Carried::of(runtime, &parts.headers);
+    let mut answer = match (endpoint, &parts.method) {
         ("login", &Method::GET | &Method::HEAD) => login::start(runtime, &parts).await,
-        ("callback", &Method::GET | &Method::POST) => callback::finish(runtime, at, parts, body).await,
-        ("logout", &Method::GET | &Method::HEAD | &Method::POST) => logout::logout(runtime, &parts).await,
-        ("backchannel-logout", &Method::POST) => backchannel::logout(runtime, &parts.headers, &body).await,
-        ("connect", &Method::GET | &Method::HEAD) => connect::start(runtime, &parts).await,
-        ("connect", &Method::POST) if runtime.ownership.account().is_some() => {
-            connect::start(runtime, &parts).await
+        ("callback", &Method::GET | &Method::POST) => {
+            callback::finish(runtime, at, parts, body, carried.clone()).await
         }
-        ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => connect::end(runtime, &parts).await,
+        ("logout", &Method::GET | &Method::HEAD | &Method::POST) => {
+            logout::logout(runtime, &parts, carried.as_ref()).await
+        }
+        ("backchannel-logout", &Method::POST) => backchannel::logout(runtime, &parts.headers, &body).await,
+        ("connect", &Method::GET | &Method::HEAD) => connect::start(runtime, &parts, carried.as_ref()).await,
+        ("connect", &Method::POST) if runtime.ownership.account().is_some() => {
+            connect::start(runtime, &parts, carried.as_ref()).await
+        }
+        ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => {
+            connect::end(runtime, &parts, carried.as_ref()).await
+        }
         ("granted", &Method::GET | &Method::HEAD) => connect::resumed(runtime, &parts),
         ("frontchannel-logout", &Method::GET) if runtime.settings.frontchannel_logout => {
             frontchannel::logout(runtime, &parts.uri).await
@@ -60,7 +70,11 @@ pub(crate) async fn endpoint(
         ("backchannel-logout", _) => backchannel::not_allowed(),
         ("login" | "logout" | "callback" | "connect" | "disconnect" | "granted", _) => not_allowed(endpoint),
         _ => page::plain(StatusCode::NOT_FOUND, "There is nothing here."),
+    };
+    if let Some(carried) = carried {
+        carried.settle(answer.headers_mut());
     }
+    answer
 }
 
 fn is_development(endpoint: &str) -> bool {

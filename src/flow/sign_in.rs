@@ -7,9 +7,12 @@ use http::{HeaderMap, Response};
 use serde_json::{Map, Value};
 
 use super::failure::LoginFailure;
-use super::login::{self, session_id};
+use super::login;
 use super::logout::end_session;
+use super::rendezvous;
+use super::session::{session_id, signed_in};
 use crate::ambient::Timestamp;
+use crate::carried::{Carried, TooLarge};
 use crate::config::UserInfo;
 use crate::connection::Registered;
 use crate::connection::Retention;
@@ -22,8 +25,8 @@ use crate::protocol::id_token::IdToken;
 use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::about_person;
 use crate::provider::Provider;
+use crate::records::FOREVER;
 use crate::records::GrantPlace;
-use crate::records::{FOREVER, Loaded};
 use crate::runtime::Runtime;
 use crate::session::SessionRecord;
 use crate::session_id::SessionId;
@@ -43,6 +46,7 @@ pub(crate) struct Verified<'a> {
 pub(crate) async fn sign_in(
     runtime: &Arc<Runtime>,
     headers: &HeaderMap,
+    carried: Option<&Arc<Carried>>,
     replaces: Option<[u8; 32]>,
     verified: Verified<'_>,
     destination: &str,
@@ -55,23 +59,35 @@ pub(crate) async fn sign_in(
             return Err(failure);
         }
     };
+    // Where the browser shows it, whether it still lasts.
+    let shown = signed_in(runtime, headers).await.ok().flatten();
     let replaced = session_id(runtime, headers).or(replaces.map(SessionId::new));
-    let id = store(runtime, &verified, &claims).await?;
+    let id = match store(runtime, carried, &verified, &claims).await {
+        Err(failure @ LoginFailure::TooLarge) => {
+            revoke(verified.provider, verified.tokens).await;
+            return Err(failure);
+        }
+        stored => stored?,
+    };
     let facts = &verified.id_token.facts;
     runtime.events().emit(EventCode::LoginSucceeded, Some((&facts.issuer, &facts.subject)), "a new session");
     if let Some(replaced) = replaced {
         // The new session stands already: what is left of the old one expires by itself if this fails.
-        let _ = end_session(runtime, replaced).await;
+        let shown = shown.filter(|session| session.id == replaced);
+        let _ = end_session(runtime, replaced, shown.as_ref(), carried).await;
     }
     let mut answer = redirect(destination);
     let settings = &runtime.settings;
-    let session = settings.cookies.set(
-        &settings.session_cookie,
-        &id.to_cookie(),
-        settings.absolute_lifetime,
-        CrossSite::Lax,
-    );
-    cookie::append(answer.headers_mut(), session);
+    // What the browser carries it is given by whoever answers.
+    if carried.is_none() {
+        let session = settings.cookies.set(
+            &settings.session_cookie,
+            &id.to_cookie(),
+            settings.absolute_lifetime,
+            CrossSite::Lax,
+        );
+        cookie::append(answer.headers_mut(), session);
+    }
     if login::was_silent(runtime, headers) {
         let name = settings.cookies.name("silent");
         cookie::append(answer.headers_mut(), settings.cookies.remove(&name, CrossSite::Lax));
@@ -146,6 +162,7 @@ async fn user_info(
 /// Grant first, session last: a session that exists is complete.
 async fn store(
     runtime: &Arc<Runtime>,
+    carried: Option<&Arc<Carried>>,
     verified: &Verified<'_>,
     claims: &Map<String, Value>,
 ) -> Result<SessionId, LoginFailure> {
@@ -175,6 +192,11 @@ async fn store(
         let login = sign_in_at(runtime, verified.provider)?;
         let place = runtime.grant_place(owner, login, Some(id)).await?;
         let grant = new_grant(&place, login, &login.scopes, verified, now);
+        if let Some(carried) = carried {
+            // Nobody can have anything of this session yet: the answer is the only place that it is in.
+            carried.begin(id.bytes(), &record, &grant).map_err(|TooLarge| LoginFailure::TooLarge)?;
+            return Ok(id);
+        }
         keep_grant(runtime, &place, login.retention, grant, record.ends_at).await?;
     }
     runtime.sessions.start(id, record, &runtime.records, now).await?;
@@ -214,7 +236,7 @@ pub(crate) fn new_grant(
 
 /// The newest consent wins over whatever lies there.
 pub(crate) async fn keep_grant(
-    runtime: &Runtime,
+    runtime: &Arc<Runtime>,
     place: &GrantPlace,
     retention: Retention,
     mut grant: Grant,
@@ -225,20 +247,14 @@ pub(crate) async fn keep_grant(
         Retention::User => FOREVER,
     };
     loop {
-        let version = match runtime.records.load::<Grant>(&place.row).await? {
-            Loaded::Found(found) => {
-                // A refresh that is under way for the old grant finds a newer generation, and adopts it.
-                grant.generation = found.value.generation + 1;
-                Some(found.version)
-            }
-            Loaded::Absent(version) => version,
-            // The person grants anew what cannot be read here: their newest word counts.
-            Loaded::Unreadable => match runtime.records.version(place.row.key).await? {
-                Some(version) => Some(version),
-                None => continue,
-            },
-        };
+        // A refresh that is under way for the old grant finds a newer generation, and adopts it. What the person grants
+        // anew replaces what cannot be read here, too: their newest word counts.
+        let (newest, version) = rendezvous::newest(runtime, place).await?;
+        grant.generation = newest.map_or(1, |newest| newest.generation + 1);
         if runtime.records.swap(&place.row, version, &grant, expires_at, Vec::new()).await?.is_some() {
+            if let Some(carried) = &place.carried {
+                carried.note(&Arc::new(grant));
+            }
             return Ok(());
         }
     }

@@ -22,6 +22,10 @@ mod session;
 mod session_store;
 // Records that survive: every store under the contract's suite, and what is particular to each.
 mod stores;
+// What survives restarts, kills, other secrets, and databases that stop, hang, are read, changed or lost.
+mod durability;
+// What browsers carry themselves.
+mod stateless;
 // A person signs out, here and at the provider.
 mod logout;
 // The provider signs them out, by a logout token.

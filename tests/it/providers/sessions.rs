@@ -8,7 +8,7 @@ use tower_oidc::{EventCode, Retention};
 
 use super::{login_at, sign_in, two_logins, two_logins_with};
 use crate::support::app::{API, APP, App, OP, OP2, logout_link};
-use crate::support::provider::LyingProvider;
+use crate::support::provider::{CLIENT_ID, LyingProvider};
 
 /// Who the token belongs to that an API got last.
 fn last_owner(op: &LyingProvider, header: &str) -> Option<String> {
@@ -146,6 +146,24 @@ async fn a_logout_is_at_the_provider_of_the_session() {
         assert_eq!(hint["iss"], op.issuer());
         assert_eq!(asked.get("post_logout_redirect_uri"), Some("https://app.test/"));
     }
+}
+
+/// Scenario 7 and check 148 across providers: each signs out its own people, by its own keys, and the other's cannot.
+#[tokio::test]
+async fn a_provider_signs_out_its_own_people_only() {
+    let world = two_logins();
+    let (one, other) = (world.browser(), world.browser());
+    sign_in(&one, &world.op, "default", "alice").await;
+    sign_in(&other, &world.op2, "work", "alice").await;
+    let stranger = world.op2.logout_token(CLIENT_ID, "alice", None, |jwt| jwt.claim("iss", OP));
+    assert_eq!(world.back_channel(&stranger).await.status(), 400, "in the other's name, by its own key");
+    assert_eq!((world.who(&one).await, world.who(&other).await), ("a1".into(), "a1".into()));
+    let own = world.op2.logout_token(CLIENT_ID, "alice", None, |jwt| jwt.claim("jti", "the same"));
+    assert_eq!(world.back_channel(&own).await.status(), 200);
+    assert_eq!((world.who(&one).await, world.who(&other).await), ("a1".into(), Value::Null));
+    let own = world.op.logout_token(CLIENT_ID, "alice", None, |jwt| jwt.claim("jti", "the same"));
+    assert_eq!(world.back_channel(&own).await.status(), 200, "a jti is its issuer's own");
+    assert_eq!(world.who(&one).await, Value::Null);
 }
 
 /// `logout_at_provider` is each provider's own, too.

@@ -4,6 +4,7 @@ mod postgres;
 mod redis;
 mod sqlite;
 mod tls;
+mod two_processes;
 
 use std::sync::Arc;
 

@@ -23,6 +23,7 @@ use super::net::Net;
 use super::provider::{CLIENT_ID, CLIENT_SECRET, LyingProvider};
 use super::resource::ResourceServer;
 use super::store::WatchedStore;
+use super::test_store::TestStore;
 
 pub const APP: &str = "https://app.test";
 pub const OP: &str = "https://op.test";
@@ -48,7 +49,7 @@ pub struct World {
 #[derive(Clone)]
 pub struct App {
     pub layer: OidcLayer,
-    pub store: MemoryStore,
+    pub store: TestStore,
     pub events: Events,
 }
 
@@ -87,6 +88,11 @@ impl World {
     }
 
     pub fn with(edit: impl FnOnce(Config) -> Config) -> Self {
+        Self::on(TestStore::new(), edit)
+    }
+
+    /// Over this store.
+    pub fn on(store: TestStore, edit: impl FnOnce(Config) -> Config) -> Self {
         let net = Net::new();
         let clock = TestClock::new();
         let op = LyingProvider::start(&net, OP, &clock);
@@ -96,8 +102,20 @@ impl World {
         let owners = move |token: &str| at_op(token).or_else(|| at_op2(token));
         let api = ResourceServer::start(&net, API, owners);
         let evil = ResourceServer::start(&net, EVIL, op.resource_owners());
-        let app = App::start(&net, &clock, MemoryStore::new(), edit);
+        let app = App::start(&net, &clock, store, edit);
         Self { net, clock, op, op2, api, evil, app }
+    }
+
+    /// The same in stateless mode, in one process.
+    pub fn stateless() -> Self {
+        Self::stateless_with(|config| config)
+    }
+
+    pub fn stateless_with(edit: impl FnOnce(Config) -> Config) -> Self {
+        let world = Self::new();
+        let app = App::stateless(&world.net, &world.clock, edit);
+        world.net.serve_service(APP, app.layer.layer(routes()));
+        Self { app, ..world }
     }
 
     /// A browser that fails the test when headers grow beyond what proxies take.
@@ -177,7 +195,7 @@ impl App {
     pub fn start(
         net: &Net,
         clock: &TestClock,
-        store: MemoryStore,
+        store: TestStore,
         edit: impl FnOnce(Config) -> Config,
     ) -> Self {
         let app = Self::unserved(net, clock, store, edit);
@@ -188,10 +206,32 @@ impl App {
     pub fn unserved(
         net: &Net,
         clock: &TestClock,
-        store: MemoryStore,
+        store: TestStore,
         edit: impl FnOnce(Config) -> Config,
     ) -> Self {
         Self::over(net, clock, store.clone(), store, edit)
+    }
+
+    /// In stateless mode, where nothing is set up to meet at: no store that a test could look into.
+    pub fn stateless(net: &Net, clock: &TestClock, edit: impl FnOnce(Config) -> Config) -> Self {
+        let events = Events::default();
+        let layer = OidcLayer::stateless(edit(config(net, clock)).on_event(events.hook()));
+        let layer = layer.unwrap_or_else(|error| panic!("{error}"));
+        Self { layer, store: MemoryStore::new().into(), events }
+    }
+
+    /// In stateless mode, where processes meet at this store.
+    pub fn stateless_at(
+        net: &Net,
+        clock: &TestClock,
+        rendezvous: impl Store,
+        store: impl Into<TestStore>,
+        edit: impl FnOnce(Config) -> Config,
+    ) -> Self {
+        let events = Events::default();
+        let layer = OidcLayer::stateless_with(edit(config(net, clock)).on_event(events.hook()), rendezvous);
+        let layer = layer.unwrap_or_else(|error| panic!("{error}"));
+        Self { layer, store: store.into(), events }
     }
 
     /// The same, where `before` stands between the layer and the store.
@@ -199,7 +239,7 @@ impl App {
         net: &Net,
         clock: &TestClock,
         before: impl Store,
-        store: MemoryStore,
+        store: TestStore,
         edit: impl FnOnce(Config) -> Config,
     ) -> Self {
         let events = Events::default();

@@ -1,0 +1,131 @@
+//! Sealed texts as cookies: split where one would be too large, and put together again.
+//!
+//! ```text
+//! name   = 3…     how many there are, then the text
+//! name.1 = …      as it goes on
+//! name.2 = …
+//! ```
+//!
+//! The seal is bound to the name and to the count, so that chunks of different texts never open together.
+
+/// The largest cookie, its name and attributes counted: more is not promised by any browser (RFC 6265 section 6.1).
+pub(crate) const LARGEST: usize = 4096;
+/// The count is one digit.
+const MOST: usize = 9;
+
+/// How many cookies of `room` bytes a text takes; `None` where it is too long for any number.
+pub(crate) fn count(text: usize, room: usize) -> Option<usize> {
+    let count = (text + 1).div_ceil(room.max(1));
+    (count <= MOST && room > 0).then_some(count)
+}
+
+/// The values of the cookies, the first one's count included.
+pub(crate) fn split(text: &str, count: usize, room: usize) -> Vec<String> {
+    let text = format!("{count}{text}");
+    let mut values: Vec<String> = Vec::with_capacity(count);
+    let mut rest = text.as_str();
+    while rest.len() > room {
+        let (value, more) = rest.split_at(room);
+        values.push(value.to_owned());
+        rest = more;
+    }
+    values.push(rest.to_owned());
+    values
+}
+
+/// The name of a text's cookie at this position.
+pub(crate) fn name(base: &str, position: usize) -> String {
+    if position == 0 { base.to_owned() } else { format!("{base}.{position}") }
+}
+
+/// The position of a cookie of this name among those of `base`.
+pub(crate) fn position(base: &str, name: &[u8]) -> Option<usize> {
+    match name.strip_prefix(base.as_bytes())? {
+        [] => Some(0),
+        [b'.', digit @ b'1'..=b'8'] => Some(usize::from(digit - b'0')),
+        _ => None,
+    }
+}
+
+/// The chunks of one text, as they are found.
+#[derive(Default)]
+pub(crate) struct Chunks<'a>([Option<&'a [u8]>; MOST]);
+
+impl<'a> Chunks<'a> {
+    /// The first of a name counts, as everywhere.
+    pub(crate) fn put(&mut self, position: usize, value: &'a [u8]) {
+        if let Some(chunk) = self.0.get_mut(position) {
+            chunk.get_or_insert(value);
+        }
+    }
+
+    /// How many there are by the first one's word, and the text; `None` where one is missing.
+    pub(crate) fn join(&self) -> Option<(usize, Vec<u8>)> {
+        let (digit, first) = self.0[0]?.split_first()?;
+        let count = usize::from(digit.checked_sub(b'0')?);
+        let rest = self.0.get(1..count)?;
+        let mut text = Vec::with_capacity(count * LARGEST.min(first.len()));
+        text.extend_from_slice(first);
+        for chunk in rest {
+            text.extend_from_slice((*chunk)?);
+        }
+        Some((count, text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn joined(values: &[String]) -> Option<(usize, Vec<u8>)> {
+        let mut chunks = Chunks::default();
+        for (position, value) in values.iter().enumerate() {
+            chunks.put(position, value.as_bytes());
+        }
+        chunks.join()
+    }
+
+    #[test]
+    fn names_and_positions_agree() {
+        for at in 0..MOST {
+            assert_eq!(position("x-grant.tag.login", name("x-grant.tag.login", at).as_bytes()), Some(at));
+        }
+        for other in
+            ["x-grant.tag.logi", "x-grant.tag.login.0", "x-grant.tag.login.9", "x-grant.tag.login.1.1"]
+        {
+            assert_eq!(position("x-grant.tag.login", other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn what_takes_more_than_nine_is_too_long() {
+        assert_eq!(count(8, 9), Some(1));
+        assert_eq!(count(9, 9), Some(2));
+        assert_eq!(count(80, 9), Some(9));
+        assert_eq!(count(81, 9), None);
+        assert_eq!(count(1, 0), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_split_is_joined_and_nothing_else(text in "[A-Za-z0-9_-]{0,200}", room in 2..60_usize, gone in 0..9_usize) {
+            let Some(count) = count(text.len(), room) else { return Ok(()) };
+            let mut values = split(&text, count, room);
+            prop_assert_eq!(values.len(), count);
+            prop_assert!(values.iter().all(|value| value.len() <= room));
+            prop_assert_eq!(joined(&values), Some((count, text.into_bytes())));
+            // One that is missing is missed; one too many is nobody's.
+            values.push("more".into());
+            prop_assert_eq!(joined(&values).map(|(count, _)| count), Some(count));
+            values.truncate(count);
+            values.truncate(gone);
+            prop_assert_eq!(joined(&values).is_some(), gone >= count);
+        }
+
+        #[test]
+        fn any_values_are_joined_without_panic(values: Vec<String>) {
+            joined(&values);
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! What cookies hold, in few bytes: who the person is, what is known of them, what they granted.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::packed::Packed;
+use crate::ambient::Timestamp;
+use crate::grant::{Consent, Grant, Origin, Owner, Standing, TokenSet};
+use crate::protocol::id_token::Facts;
+use crate::protocol::json;
+use crate::protocol::user_info::about_person;
+use crate::secret::Secret;
+use crate::session::{Profile, SessionRecord};
+
+/// Who is signed in: opened at every request, and so no more than every request may need.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    pub(crate) id: [u8; 32],
+    pub(crate) issuer: String,
+    pub(crate) subject: String,
+    /// For logout tokens (OpenID Connect Back-Channel Logout 1.0 section 2.1).
+    sid: Option<String>,
+    pub(crate) auth_time: Option<u64>,
+    /// When it began, by the provider's clock.
+    issued_at: u64,
+    pub(crate) acr: Option<String>,
+    pub(crate) logout_token: [u8; 16],
+    pub(crate) ends_at: Timestamp,
+    pub(crate) email: Option<String>,
+    pub(crate) email_verified: bool,
+    pub(crate) name: Option<String>,
+    pub(crate) nickname: Option<String>,
+}
+
+impl Identity {
+    pub(crate) fn new(id: [u8; 32], record: &SessionRecord, profile: &Profile) -> Self {
+        let owned = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
+        Self {
+            id,
+            issuer: record.issuer.clone(),
+            subject: record.subject.clone(),
+            sid: record.sid.clone(),
+            auth_time: record.auth_time,
+            issued_at: record.issued_at,
+            acr: record.acr.clone(),
+            logout_token: record.logout_token,
+            ends_at: record.ends_at,
+            email: owned(&profile.email),
+            email_verified: profile.email_verified,
+            name: owned(&profile.name),
+            nickname: owned(&profile.nickname),
+        }
+    }
+}
+
+/// Everything that the provider and the login hook said about the person, and the ID token for the provider's logout.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Claims {
+    id_token: Packed,
+    /// A JSON object: the claims, or those that the ID token does not hold.
+    claims: String,
+    beside_id_token: bool,
+}
+
+impl Claims {
+    /// `claims` is a JSON object.
+    pub(crate) fn new(claims: &str, id_token: &Secret) -> Self {
+        let beside = beside(claims, id_token);
+        Self {
+            id_token: Packed::new(id_token),
+            beside_id_token: beside.is_some(),
+            claims: beside.unwrap_or_else(|| claims.to_owned()),
+        }
+    }
+
+    pub(crate) fn id_token(&self) -> Option<Secret> {
+        self.id_token.token()
+    }
+
+    /// The claims again, as a JSON object.
+    pub(crate) fn claims(self) -> Option<String> {
+        if !self.beside_id_token {
+            return Some(self.claims);
+        }
+        let mut claims = payload(&self.id_token()?)?;
+        claims.extend(json::object(self.claims.as_bytes())?);
+        Some(Value::Object(claims).to_string())
+    }
+}
+
+/// The claims that the ID token does not say; `None` where it says what the claims do not.
+fn beside(claims: &str, id_token: &Secret) -> Option<String> {
+    let mut claims = json::object(claims.as_bytes())?;
+    let said = payload(id_token)?;
+    if !said.keys().all(|name| claims.contains_key(name)) {
+        return None;
+    }
+    claims.retain(|name, value| said.get(name) != Some(value));
+    Some(Value::Object(claims).to_string())
+}
+
+/// What an ID token that was verified says about the person.
+fn payload(id_token: &Secret) -> Option<Map<String, Value>> {
+    let payload = id_token.expose_secret().split('.').nth(1)?;
+    let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
+    Some(about_person(json::object(&payload)?, None))
+}
+
+/// A grant, without what its place says.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct CarriedGrant {
+    generation: u64,
+    refresh_token: Option<Packed>,
+    facts: Option<CarriedFacts>,
+    scopes: String,
+    token_sets: Vec<CarriedTokenSet>,
+    standing: Standing,
+    consent: Option<Consent>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CarriedFacts {
+    /// Issuer and subject, where they are not the owner's.
+    account: Option<(String, String)>,
+    issued_at: u64,
+    auth_time: Option<u64>,
+    authorized_party: Option<String>,
+    nonce: Option<Packed>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct CarriedTokenSet {
+    indicator: Option<String>,
+    scopes: Option<String>,
+    access_token: Packed,
+    issued_at: Timestamp,
+    expires_at: Option<Timestamp>,
+}
+
+impl CarriedGrant {
+    pub(crate) fn new(grant: &Grant) -> Self {
+        Self {
+            generation: grant.generation,
+            refresh_token: grant.refresh_token.as_ref().map(Packed::new),
+            facts: grant.facts.as_ref().map(|facts| CarriedFacts::new(facts, &grant.owner)),
+            scopes: grant.scopes.join(" "),
+            token_sets: grant.token_sets.iter().map(CarriedTokenSet::new).collect(),
+            standing: grant.standing,
+            consent: grant.consent.clone(),
+        }
+    }
+
+    /// The grant of this owner at this connection; `None` where this is none.
+    pub(crate) fn grant(self, owner: &Owner, connection: &str) -> Option<Grant> {
+        let facts = match self.facts {
+            Some(facts) => Some(facts.facts(owner)?),
+            None => None,
+        };
+        let refresh_token = match self.refresh_token {
+            Some(token) => Some(token.token()?),
+            None => None,
+        };
+        Some(Grant {
+            owner: owner.clone(),
+            connection: connection.to_owned(),
+            // Nothing else is carried.
+            origin: Origin::Consent,
+            generation: self.generation,
+            refresh_token,
+            facts,
+            scopes: words(&self.scopes),
+            token_sets: self.token_sets.into_iter().map(CarriedTokenSet::token_set).collect::<Option<_>>()?,
+            // Whoever refreshes says so where all processes look.
+            lease: None,
+            standing: self.standing,
+            consent: self.consent,
+        })
+    }
+}
+
+impl CarriedFacts {
+    fn new(facts: &Facts, owner: &Owner) -> Self {
+        let account = (facts.issuer.as_str(), facts.subject.as_str());
+        let is_owner = owner.user() == Some(account);
+        Self {
+            account: (!is_owner).then(|| (account.0.to_owned(), account.1.to_owned())),
+            issued_at: facts.issued_at,
+            auth_time: facts.auth_time,
+            authorized_party: facts.authorized_party.clone(),
+            nonce: facts.nonce.as_deref().map(|nonce| Packed::new(&nonce.into())),
+        }
+    }
+
+    fn facts(self, owner: &Owner) -> Option<Facts> {
+        let (issuer, subject) = match self.account {
+            Some(account) => account,
+            None => owner.user().map(|(issuer, subject)| (issuer.to_owned(), subject.to_owned()))?,
+        };
+        let nonce = match self.nonce {
+            Some(nonce) => Some(nonce.token()?.expose_secret().to_owned()),
+            None => None,
+        };
+        Some(Facts {
+            issuer,
+            subject,
+            issued_at: self.issued_at,
+            auth_time: self.auth_time,
+            authorized_party: self.authorized_party,
+            nonce,
+        })
+    }
+}
+
+impl CarriedTokenSet {
+    fn new(set: &TokenSet) -> Self {
+        Self {
+            indicator: set.indicator.clone(),
+            scopes: set.scopes.as_ref().map(|scopes| scopes.join(" ")),
+            access_token: Packed::new(&set.access_token),
+            issued_at: set.issued_at,
+            expires_at: set.expires_at,
+        }
+    }
+
+    fn token_set(self) -> Option<TokenSet> {
+        Some(TokenSet {
+            indicator: self.indicator,
+            scopes: self.scopes.as_deref().map(words),
+            access_token: self.access_token.token()?,
+            issued_at: self.issued_at,
+            expires_at: self.expires_at,
+        })
+    }
+}
+
+/// Scopes hold no blanks (RFC 6749 section 3.3).
+fn words(text: &str) -> Vec<String> {
+    text.split_ascii_whitespace().map(str::to_owned).collect()
+}

@@ -1,0 +1,79 @@
+//! Sessions that browsers keep themselves: sealed into one small cookie, and opened at every request.
+
+use std::sync::Arc;
+
+use super::chunks::Chunks;
+use super::contents::Identity;
+use super::recall::Recall;
+use super::texts::TextPlace;
+use crate::ambient::Timestamp;
+use crate::events::{EventCode, Events};
+use crate::records::Records;
+use crate::seal::{Purpose, SealError};
+use crate::session::Session;
+use crate::session_id::SessionId;
+
+/// So many cookies of sessions need not be opened again. What is forgotten costs an opening, a few microseconds.
+const RECALLED: u64 = 100_000;
+
+/// What this process has opened.
+pub(crate) struct CarriedSessions {
+    cookie: String,
+    opened: Recall<Shown>,
+    events: Events,
+}
+
+/// A session's cookie, opened.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown {
+    id: SessionId,
+    pub(crate) expires_at: Timestamp,
+    /// Sealed by a secret that only opens.
+    pub(crate) outdated_seal: bool,
+}
+
+impl CarriedSessions {
+    pub(crate) fn new(cookie: &str, events: Events) -> Self {
+        Self { cookie: cookie.to_owned(), opened: Recall::new(RECALLED), events }
+    }
+
+    /// The session in a cookie's value; `None` where it is none or over. `known` finds the session of an id.
+    pub(crate) fn open(
+        &self,
+        value: &[u8],
+        records: &Records,
+        now: Timestamp,
+        known: impl FnOnce(&SessionId) -> Option<Arc<Session>>,
+    ) -> Option<(Shown, Arc<Session>)> {
+        if let Some(shown) = self.opened.get(value)
+            && let Some(session) = known(&shown.id)
+        {
+            return (now < shown.expires_at).then_some((shown, session));
+        }
+        let mut chunks = Chunks::default();
+        chunks.put(0, value);
+        let (count, text) = chunks.join()?;
+        let opened = match self.place().open(records.keys(), count, &text) {
+            Ok(opened) => opened,
+            Err(SealError::Broken) => {
+                let detail = "a session's cookie does not open; it counts as missing";
+                self.events.emit(EventCode::Tampered, None, detail);
+                return None;
+            }
+            // Signed out until the secret is back.
+            Err(SealError::UnknownKey | SealError::NewerFormat) => return None,
+        };
+        let identity: Identity = postcard::from_bytes(&opened.contents).ok()?;
+        let id = SessionId::new(identity.id);
+        let shown = Shown { id, expires_at: opened.expires_at, outdated_seal: !opened.by_first_secret };
+        if now >= shown.expires_at {
+            return None;
+        }
+        self.opened.put(value, shown);
+        Some((shown, Arc::new(Session::carried(identity, now))))
+    }
+
+    fn place(&self) -> TextPlace<'_> {
+        TextPlace { purpose: Purpose::CarriedSession, name: &self.cookie, owner: &[] }
+    }
+}

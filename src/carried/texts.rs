@@ -1,0 +1,179 @@
+//! Sealed texts in cookies: from a request's, and into an answer's.
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::HeaderValue;
+use std::time::Duration;
+
+use super::chunks::{self, Chunks, LARGEST};
+use crate::ambient::{Random, Timestamp};
+use crate::cookie::{CookieStyle, CrossSite};
+use crate::seal::{KeyRing, Opened, Place, Purpose, SealError};
+
+/// The longest lifetime that browsers give a cookie (RFC 6265bis section 5.5).
+const LONGEST: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
+/// A text's place: what it is for, its first cookie's name, and whose it is.
+#[derive(Clone, Copy)]
+pub(crate) struct TextPlace<'a> {
+    pub(crate) purpose: Purpose,
+    pub(crate) name: &'a str,
+    pub(crate) owner: &'a [u8],
+}
+
+impl TextPlace<'_> {
+    /// The text from a request's cookies, with the count that it names.
+    pub(crate) fn find<'c>(
+        &self,
+        cookies: impl Iterator<Item = (&'c [u8], &'c [u8])>,
+    ) -> Option<(usize, Vec<u8>)> {
+        let mut found = Chunks::default();
+        for (name, value) in cookies {
+            if let Some(position) = chunks::position(self.name, name) {
+                found.put(position, value);
+            }
+        }
+        found.join()
+    }
+
+    pub(crate) fn open(&self, keys: &KeyRing, count: usize, text: &[u8]) -> Result<Opened, SealError> {
+        let sealed = URL_SAFE_NO_PAD.decode(text).map_err(|_| SealError::Broken)?;
+        keys.open(self.bound(&self.counted(count)), &sealed)
+    }
+
+    /// The cookies that carry these contents until then; `None` where they are too many.
+    pub(crate) fn seal(
+        &self,
+        keys: &KeyRing,
+        style: &CookieStyle,
+        random: &Random,
+        (now, expires_at): (Timestamp, Timestamp),
+        contents: &[u8],
+    ) -> Option<Vec<SetText>> {
+        let max_age = expires_at.since(now).min(LONGEST);
+        let set = |name: &str, value: &str| style.set(name, value, max_age, CrossSite::Lax);
+        // The last one's name is the longest.
+        let room = LARGEST.checked_sub(set(&chunks::name(self.name, 1), "").len())?;
+        let length = (KeyRing::sealed_length(contents.len()) * 4).div_ceil(3);
+        let count = chunks::count(length, room)?;
+        let sealed = keys.seal(self.bound(&self.counted(count)), expires_at, contents, random);
+        let values = chunks::split(&URL_SAFE_NO_PAD.encode(sealed), count, room);
+        let cookies = values.iter().enumerate().map(|(position, value)| {
+            let name = chunks::name(self.name, position);
+            SetText { header: set(&name, value), sent: name.len() + value.len() + "=; ".len() }
+        });
+        Some(cookies.collect())
+    }
+
+    fn counted(&self, count: usize) -> String {
+        format!("{}/{count}", self.name)
+    }
+
+    fn bound<'b>(&'b self, name: &'b str) -> Place<'b> {
+        Place { purpose: self.purpose, name: name.as_bytes(), owner: self.owner }
+    }
+}
+
+/// One cookie to be set.
+#[derive(Debug)]
+pub(crate) struct SetText {
+    pub(crate) header: HeaderValue,
+    /// Its bytes in each request that carries it.
+    pub(crate) sent: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+    fn place<'a>(name: &'a str, owner: &'a [u8]) -> TextPlace<'a> {
+        TextPlace { purpose: Purpose::CarriedGrant, name, owner }
+    }
+
+    fn ring() -> KeyRing {
+        KeyRing::new(&["one".into()])
+    }
+
+    /// Name and value of each cookie.
+    fn seal(place: TextPlace<'_>, contents: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let until = NOW.plus(Duration::from_secs(60));
+        let style = CookieStyle::new("x", true);
+        let sealed = place.seal(&ring(), &style, &Random::system(), (NOW, until), contents).unwrap();
+        let pairs = sealed.iter().map(|cookie| {
+            let header = cookie.header.as_bytes();
+            assert!(header.len() <= LARGEST);
+            let pair = header.split(|byte| *byte == b';').next().unwrap();
+            assert_eq!(pair.len() + 2, cookie.sent);
+            let equals = pair.iter().position(|byte| *byte == b'=').unwrap();
+            (pair[..equals].to_vec(), pair[equals + 1..].to_vec())
+        });
+        pairs.collect()
+    }
+
+    fn open(place: TextPlace<'_>, cookies: &[(Vec<u8>, Vec<u8>)]) -> Option<Vec<u8>> {
+        let (count, text) = place.find(cookies.iter().map(|(name, value)| (&name[..], &value[..])))?;
+        Some(place.open(&ring(), count, &text).ok()?.contents)
+    }
+
+    #[test]
+    fn what_was_sealed_opens_under_its_name_for_its_owner() {
+        for length in [0, 1, 2_900, 3_000, 9_000, 20_000] {
+            let here = place("x-grant.tag.login", b"alice");
+            let contents = vec![7; length];
+            let cookies = seal(here, &contents);
+            assert_eq!(open(here, &cookies), Some(contents), "{length}");
+            assert_eq!(open(place("x-grant.tag.login", b"bob"), &cookies), None);
+            assert_eq!(open(place("x-grant.tag.mail", b"alice"), &cookies), None);
+        }
+    }
+
+    #[test]
+    fn what_is_too_long_for_nine_is_refused_whole() {
+        let until = NOW.plus(Duration::from_secs(60));
+        let style = CookieStyle::new("x", true);
+        let sealed = place("x", b"").seal(&ring(), &style, &Random::system(), (NOW, until), &[0; 40_000]);
+        assert!(sealed.is_none());
+    }
+
+    /// Scenario 45: chunks of two texts of one place never open together.
+    #[test]
+    fn chunks_of_another_generation_do_not_mix() {
+        let here = place("x-grant.tag.login", b"alice");
+        let (old, new) = (seal(here, &[1; 11_000]), seal(here, &[2; 11_000]));
+        let shorter = seal(here, &[3; 4_000]);
+        assert_eq!((old.len(), shorter.len()), (4, 2));
+        for chosen in 1..15_u8 {
+            let mixed: Vec<_> = (0..4)
+                .map(|at| if chosen >> at & 1 == 0 { old[at].clone() } else { new[at].clone() })
+                .collect();
+            assert_eq!(open(here, &mixed), None, "{chosen:04b}");
+        }
+        // A shorter one over a longer one leaves chunks behind, which disturb nobody.
+        let over: Vec<_> = shorter.iter().chain(&old[2..]).cloned().collect();
+        assert_eq!(open(here, &over), Some(vec![3; 4_000]));
+        assert_eq!(open(here, &over[..1]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_changed_byte_closes_it(contents in prop::collection::vec(any::<u8>(), 0..4_000), chunk: prop::sample::Index, at: prop::sample::Index, flip in 1..128_u8) {
+            let here = place("x-grant.tag.login", b"alice");
+            let mut cookies = seal(here, &contents);
+            let chunk = chunk.index(cookies.len());
+            let value = &mut cookies[chunk].1;
+            let at = at.index(value.len());
+            value[at] ^= flip;
+            prop_assert_eq!(open(here, &cookies), None);
+        }
+
+        #[test]
+        fn any_cookies_are_read_without_panic(cookies: Vec<(Vec<u8>, Vec<u8>)>, values in prop::collection::vec("[0-9A-Za-z_-]{0,60}", 0..4)) {
+            prop_assert_eq!(open(place("x", b""), &cookies), None);
+            let named: Vec<_> = values.iter().enumerate().map(|(at, value)| (chunks::name("x", at).into_bytes(), value.clone().into_bytes())).collect();
+            prop_assert_eq!(open(place("x", b""), &named), None);
+        }
+    }
+}

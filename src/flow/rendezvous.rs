@@ -1,0 +1,73 @@
+//! Where processes meet that keep no grants: the rows beside what browsers carry.
+//!
+//! A row is written before a refresh token is spent and with what came for it, is there for late requests with older
+//! cookies, and goes a while after its browser has shown the same. What a person took back is noted until nobody can
+//! show it any more.
+
+use std::sync::Arc;
+
+use crate::carried::{GRACE, TooLarge};
+use crate::grant::{Grant, Standing};
+use crate::records::{Found, GrantPlace, Loaded};
+use crate::runtime::Runtime;
+use crate::store::{StoreError, Version};
+
+/// The browser has shown what lies there: the row is kept for late requests only, and not for long.
+pub(crate) fn let_go(runtime: &Arc<Runtime>, place: &GrantPlace, found: &Found<Grant>) {
+    let expires_at = runtime.now().plus(GRACE);
+    // Whoever holds a lease writes again.
+    if found.value.lease.is_some()
+        || found.value.standing == Standing::Ended
+        || found.expires_at <= expires_at
+    {
+        return;
+    }
+    let (runtime, row) = (Arc::clone(runtime), place.row.clone());
+    let (grant, version) = (found.value.clone(), found.version);
+    let tasks = runtime.tasks.clone();
+    tasks.spawn(async move {
+        // If somebody was faster, or the store is away, the next request sees to it.
+        let _ = runtime.records.swap(&row, Some(version), &grant, expires_at, Vec::new()).await;
+        runtime.sweep_in_time();
+    });
+}
+
+/// Takes a grant away from where it is kept and returns it; where a browser could bring it again, a note stays that it
+/// counts no more. The second says whether there was anything.
+pub(crate) async fn take(
+    runtime: &Arc<Runtime>,
+    place: &GrantPlace,
+) -> Result<(Option<Grant>, bool), StoreError> {
+    let Some(carried) = &place.carried else { return runtime.records.take(&place.row).await };
+    loop {
+        let (newest, version) = newest(runtime, place).await?;
+        let Some(newest) = newest.filter(|grant| grant.standing != Standing::Ended) else {
+            return Ok((None, false));
+        };
+        let note = newest.tombstone(Standing::Ended);
+        if runtime.records.swap(&place.row, version, &note, carried.until(), Vec::new()).await?.is_some() {
+            carried.note(&Arc::new(note));
+            return Ok((Some(Grant::clone(&newest)), true));
+        }
+    }
+}
+
+/// The newest generation of what can be read, whatever its standing, and the version of the row.
+pub(crate) async fn newest(
+    runtime: &Arc<Runtime>,
+    place: &GrantPlace,
+) -> Result<(Option<Arc<Grant>>, Option<Version>), StoreError> {
+    let (kept, version) = match runtime.records.load::<Grant>(&place.row).await? {
+        Loaded::Found(found) => (Some(Arc::new(found.value)), Some(found.version)),
+        Loaded::Absent(version) => (None, version),
+        Loaded::Unreadable => (None, runtime.records.version(place.row.key).await?),
+    };
+    let kept = kept.filter(|grant| grant.owner == place.owner);
+    let shown = place.carried.as_ref().and_then(|carried| carried.grant().ok().flatten());
+    Ok((kept.into_iter().chain(shown).max_by_key(|grant| grant.generation), version))
+}
+
+/// Whether the browser that a grant is for can carry it.
+pub(crate) fn fits(place: &GrantPlace, grant: &Grant) -> Result<(), TooLarge> {
+    place.carried.as_ref().map_or(Ok(()), |carried| carried.fits(grant))
+}

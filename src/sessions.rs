@@ -1,0 +1,492 @@
+//! The sessions: kept in the store or by the browsers themselves, and remembered in this process.
+
+use std::hash::BuildHasherDefault;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quick_cache::UnitWeighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+
+use crate::ambient::Timestamp;
+use crate::carried::sessions::CarriedSessions;
+use crate::changes::Changes;
+use crate::records::{Found, IndexKey, Loaded, Records};
+use crate::session::{Session, SessionRecord};
+use crate::session_id::{FirstWord, SessionId};
+use crate::store::{Change, Key, StoreError, Tag, Version};
+
+/// How many sessions this process remembers. Others are read from the store when they come.
+const REMEMBERED: u64 = 1_000_000;
+
+/// What this process knows of a session without asking the store.
+pub(crate) enum Peek {
+    Live(Arc<Session>),
+    Ended,
+    /// It is new here, or was not confirmed for too long.
+    Ask(Asked),
+}
+
+/// What the store is asked about.
+pub(crate) enum Asked {
+    /// A session that it keeps, if it does.
+    Kept(SessionId),
+    /// One that the browser keeps, and that may have ended all the same.
+    Carried(Arc<Session>),
+}
+
+/// The sessions.
+pub(crate) struct Sessions {
+    remembered: Cache<SessionId, Arc<Session>, UnitWeighter, BuildHasherDefault<FirstWord>>,
+    idle_lifetime: Duration,
+    max_staleness: Duration,
+    /// Where people sign in.
+    issuers: Vec<String>,
+    changes: Arc<Changes>,
+    /// Where browsers keep their sessions themselves.
+    carried: Option<CarriedSessions>,
+}
+
+impl Sessions {
+    pub(crate) fn new(
+        idle_lifetime: Duration,
+        max_staleness: Duration,
+        issuers: Vec<String>,
+        carried: Option<CarriedSessions>,
+    ) -> Self {
+        let (weighter, hasher) = (UnitWeighter, BuildHasherDefault::default());
+        let remembered = Cache::with(1024, REMEMBERED, weighter, hasher, DefaultLifecycle::default());
+        Self { remembered, idle_lifetime, max_staleness, issuers, changes: Arc::default(), carried }
+    }
+
+    /// The session that a cookie's value stands for, as far as this process knows.
+    pub(crate) fn peek(&self, cookie: &[u8], records: &Records, now: Timestamp) -> Peek {
+        match &self.carried {
+            None => SessionId::from_cookie(cookie).map_or(Peek::Ended, |id| self.peek_kept(id, now)),
+            Some(carried) => self.peek_carried(carried, cookie, records, now),
+        }
+    }
+
+    fn peek_kept(&self, id: SessionId, now: Timestamp) -> Peek {
+        match self.remembered.get(&id) {
+            Some(session) => self.judge(session, now, |session| Asked::Kept(session.id)),
+            None => Peek::Ask(Asked::Kept(id)),
+        }
+    }
+
+    fn peek_carried(
+        &self,
+        carried: &CarriedSessions,
+        cookie: &[u8],
+        records: &Records,
+        now: Timestamp,
+    ) -> Peek {
+        // What ended is remembered under its id: a cookie that was opened before is no proof that it lasts.
+        let known = |id: &SessionId| self.remembered.get(id);
+        let Some((shown, session)) = carried.open(cookie, records, now, known) else { return Peek::Ended };
+        let session = self.remember(session.id, || session);
+        session.life.keep_until(if shown.outdated_seal { now } else { shown.expires_at });
+        self.judge(session, now, Asked::Carried)
+    }
+
+    fn judge(&self, session: Arc<Session>, now: Timestamp, ask: impl FnOnce(Arc<Session>) -> Asked) -> Peek {
+        if session.has_ended() || now >= session.ends_at {
+            return Peek::Ended;
+        }
+        // Idle here may be busy elsewhere: only the store knows.
+        let idle = now >= session.expires_at(self.idle_lifetime);
+        let confirmed = session.life.is_confirmed(now, self.max_staleness);
+        if idle || !confirmed || session.life.has_news(&self.changes) {
+            return Peek::Ask(ask(session));
+        }
+        session.life.see(now);
+        Peek::Live(session)
+    }
+
+    /// The id of the session that a cookie's value stands for, whether it lasts or not.
+    pub(crate) fn id(&self, cookie: &[u8], records: &Records, now: Timestamp) -> Option<SessionId> {
+        match &self.carried {
+            None => SessionId::from_cookie(cookie),
+            Some(carried) => carried.open(cookie, records, now, |_| None).map(|(_, session)| session.id),
+        }
+    }
+
+    /// The session that a cookie's value stands for, from this process or the store.
+    pub(crate) async fn of(
+        &self,
+        cookie: Option<&[u8]>,
+        records: &Records,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Session>>, StoreError> {
+        match cookie.map(|cookie| self.peek(cookie, records, now)) {
+            Some(Peek::Live(session)) => Ok(Some(session)),
+            Some(Peek::Ask(asked)) => self.ask(asked, records, now).await,
+            Some(Peek::Ended) | None => Ok(None),
+        }
+    }
+
+    /// The session of this id, without its cookie. What browsers keep themselves cannot be had so, unless it is known.
+    pub(crate) async fn find(
+        &self,
+        id: SessionId,
+        records: &Records,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Session>>, StoreError> {
+        let peek = match (&self.carried, self.remembered.get(&id)) {
+            (None, _) => self.peek_kept(id, now),
+            (Some(_), Some(session)) => self.judge(session, now, Asked::Carried),
+            (Some(_), None) => Peek::Ended,
+        };
+        match peek {
+            Peek::Live(session) => Ok(Some(session)),
+            Peek::Ended => Ok(None),
+            Peek::Ask(asked) => self.ask(asked, records, now).await,
+        }
+    }
+
+    /// Whether a session that was found before still lasts.
+    pub(crate) async fn lasts(
+        &self,
+        session: &Arc<Session>,
+        records: &Records,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
+        if self.carried.is_some() {
+            self.remember(session.id, || Arc::clone(session));
+        }
+        Ok(self.find(session.id, records, now).await?.is_some())
+    }
+
+    /// Asks the store.
+    pub(crate) async fn ask(
+        &self,
+        asked: Asked,
+        records: &Records,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Session>>, StoreError> {
+        match asked {
+            Asked::Kept(id) => self.ask_kept(id, records, now).await,
+            Asked::Carried(session) => self.ask_carried(session, records, now).await,
+        }
+    }
+
+    async fn ask_kept(
+        &self,
+        id: SessionId,
+        records: &Records,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Session>>, StoreError> {
+        let heard = self.listen(records);
+        match records.load::<SessionRecord>(&id.row()).await? {
+            // The operator has taken the provider away, and with it what it said. It may come back.
+            Loaded::Found(found) if !self.issuers.contains(&found.value.issuer) => Ok(None),
+            Loaded::Found(found) => {
+                // Public ids are made under it, in places that cannot wait. Where the secrets open neither it nor
+                // the session, nobody is signed in, and that is no error.
+                records.index().await?;
+                Ok(self.confirm(id, found, heard, now))
+            }
+            Loaded::Absent(_) => {
+                if let Some(session) = self.remembered.get(&id) {
+                    session.life.end();
+                }
+                Ok(None)
+            }
+            // Signed out until the secret is back, and nothing is ended.
+            Loaded::Unreadable => Ok(None),
+        }
+    }
+
+    async fn ask_carried(
+        &self,
+        session: Arc<Session>,
+        records: &Records,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Session>>, StoreError> {
+        let heard = self.listen(records);
+        match records.load::<()>(&session.id.ended_row()).await? {
+            Loaded::Absent(_) => records.index().await?,
+            // Whoever wrote it has ended the session, whether it can be read here or not.
+            Loaded::Found(_) | Loaded::Unreadable => {
+                session.life.end();
+                return Ok(None);
+            }
+        };
+        // The store was asked before: a session that ended meanwhile stays ended.
+        let is_ours = self.issuers.iter().any(|issuer| **issuer == *session.issuer);
+        if session.has_ended() || now >= session.expires_at(self.idle_lifetime) || !is_ours {
+            return Ok(None);
+        }
+        session.life.confirm(heard, now);
+        Ok(Some(session))
+    }
+
+    /// `heard` is what was known of changes before the store was asked.
+    fn confirm(
+        &self,
+        id: SessionId,
+        found: Found<SessionRecord>,
+        heard: u64,
+        now: Timestamp,
+    ) -> Option<Arc<Session>> {
+        let kept_until = if found.outdated_seal { now } else { found.expires_at };
+        let session = self.remember(id, || Arc::new(Session::new(id, found.value, kept_until, now)));
+        // The store was asked before: a session that ended meanwhile stays ended.
+        if session.has_ended() {
+            return None;
+        }
+        session.life.keep_until(kept_until);
+        session.life.confirm(heard, now);
+        Some(session)
+    }
+
+    /// What is known of changes so far. Whoever remembers a session listens from then on, unless the store is asked
+    /// anyway.
+    fn listen(&self, records: &Records) -> u64 {
+        if !self.max_staleness.is_zero() {
+            records.listen(&self.changes);
+        }
+        self.changes.heard()
+    }
+
+    fn remember(&self, id: SessionId, session: impl FnOnce() -> Arc<Session>) -> Arc<Session> {
+        let remembered: Result<_, std::convert::Infallible> =
+            self.remembered.get_or_insert_with(&id, || Ok(session()));
+        match remembered {
+            Ok(session) => session,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Writes a new session, which ends by itself at `record.ends_at` at the latest.
+    pub(crate) async fn start(
+        &self,
+        id: SessionId,
+        record: SessionRecord,
+        records: &Records,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let index = records.index().await?;
+        let expires_at = now.plus(self.idle_lifetime).min(record.ends_at);
+        let tags = tags(&record, index);
+        let heard = self.listen(records);
+        match records.swap(&id.row(), None, &record, expires_at, tags).await? {
+            Some(_) => {
+                self.remember(id, || Arc::new(Session::new(id, record, expires_at, now))).life.hear(heard);
+                Ok(())
+            }
+            None => Err(StoreError::refused("a new session's row was there already")),
+        }
+    }
+
+    /// Ends a session: in the store first, so that a store that is away is no half of a logout. What the browser
+    /// keeps could come again: until `ends_at` it is noted that it counts no more.
+    pub(crate) async fn end(
+        &self,
+        id: SessionId,
+        ends_at: Timestamp,
+        records: &Records,
+    ) -> Result<(), StoreError> {
+        if self.carried.is_none() {
+            records.delete(id.row().key, None).await?;
+        } else {
+            // Whoever was first has ended it.
+            records.swap(&id.ended_row(), None, &(), ends_at, Vec::new()).await?;
+        }
+        self.remember(id, || Arc::new(Session::ended(id))).life.end();
+        Ok(())
+    }
+
+    /// Ends a session by its row, where nobody has shown its id.
+    pub(crate) async fn end_row(&self, row: Key, records: &Records) -> Result<(), StoreError> {
+        records.delete(row, None).await?;
+        // Whoever comes with it finds out from the store.
+        self.changes.hear(Change::Row(row));
+        Ok(())
+    }
+
+    /// Whether a session must be written again soon, by the store or the browser that keeps it.
+    pub(crate) fn is_aging(&self, session: &Session, now: Timestamp) -> bool {
+        session.is_aging(self.idle_lifetime, now)
+    }
+
+    /// Writes the record with a later expiry. A session that ended meanwhile is not written.
+    pub(crate) async fn extend(&self, session: &Session, records: &Records, now: Timestamp) {
+        let extended = async {
+            let row = session.id.row();
+            let index = records.index().await?;
+            if let Loaded::Found(found) = records.load::<SessionRecord>(&row).await? {
+                let expires_at = now.plus(self.idle_lifetime).min(found.value.ends_at);
+                let tags = tags(&found.value, index);
+                let written: Option<Version> =
+                    records.swap(&row, Some(found.version), &found.value, expires_at, tags).await?;
+                if written.is_some() {
+                    session.life.keep_until(expires_at);
+                }
+            }
+            Ok::<_, StoreError>(())
+        };
+        // A store that is away was reported; the next request tries again.
+        let _ = extended.await;
+        session.life.extended();
+    }
+}
+
+/// Under what logout tokens find the session.
+fn tags(record: &SessionRecord, index: IndexKey) -> Vec<Tag> {
+    let sid = record.sid.as_ref().map(|sid| sid_tag(&record.issuer, sid, index));
+    std::iter::once(subject_tag(&record.issuer, &record.subject, index)).chain(sid).collect()
+}
+
+pub(crate) fn subject_tag(issuer: &str, subject: &str, index: IndexKey) -> Tag {
+    Tag(index.hash(&[b"subject", issuer.as_bytes(), subject.as_bytes()]))
+}
+
+pub(crate) fn sid_tag(issuer: &str, sid: &str, index: IndexKey) -> Tag {
+    Tag(index.hash(&[b"sid", issuer.as_bytes(), sid.as_bytes()]))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::ambient::{Clock, Random};
+    use crate::events::Events;
+    use crate::seal::KeyRing;
+    use crate::store::{MemoryStore, Store};
+
+    const IDLE: Duration = Duration::from_secs(800);
+
+    struct World {
+        sessions: Sessions,
+        records: Records,
+        store: MemoryStore,
+        now: Arc<AtomicU64>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self::on(MemoryStore::new(), Arc::new(AtomicU64::new(1_000_000_000)))
+        }
+
+        fn on(store: MemoryStore, now: Arc<AtomicU64>) -> Self {
+            let read = Arc::clone(&now);
+            let clock = Clock::from_fn(move || Timestamp::from_millis(read.load(Ordering::SeqCst)));
+            let ring = KeyRing::new(&["secret".into()]);
+            let records =
+                Records::new(Arc::new(store.clone()), ring, clock, Random::system(), Events::default());
+            Self {
+                sessions: Sessions::new(IDLE, Duration::from_secs(2), vec!["https://op.test".into()], None),
+                records,
+                store,
+                now,
+            }
+        }
+
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(self.now.load(Ordering::SeqCst))
+        }
+
+        fn pass(&self, seconds: u64) {
+            self.now.fetch_add(seconds * 1000, Ordering::SeqCst);
+        }
+
+        async fn start(&self, name: u8) -> SessionId {
+            let id = SessionId::new([name; 32]);
+            let record = SessionRecord {
+                issuer: "https://op.test".into(),
+                subject: "a1".into(),
+                sid: Some("sid".into()),
+                auth_time: None,
+                issued_at: 1,
+                acr: None,
+                claims: r#"{"email":"a@x.test"}"#.into(),
+                id_token: "e.y.J".into(),
+                logout_token: [7; 16],
+                started_at: self.now(),
+                ends_at: self.now().plus(Duration::from_secs(10_000)),
+            };
+            self.sessions.start(id, record, &self.records, self.now()).await.unwrap();
+            id
+        }
+
+        async fn is_live(&self, id: SessionId) -> bool {
+            let found = self.sessions.find(id, &self.records, self.now()).await.unwrap();
+            if let Some(session) = &found
+                && self.sessions.is_aging(session, self.now())
+                && session.life.extends()
+            {
+                self.sessions.extend(session, &self.records, self.now()).await;
+            }
+            found.is_some()
+        }
+    }
+
+    /// Check 134.
+    #[tokio::test]
+    async fn idle_and_absolute_lifetimes_end_a_session() {
+        let world = World::new();
+        let id = world.start(1).await;
+        for _ in 0..24 {
+            world.pass(400);
+            assert!(world.is_live(id).await, "used within the idle lifetime");
+        }
+        world.pass(399);
+        assert!(world.is_live(id).await);
+        world.pass(1);
+        assert!(!world.is_live(id).await, "10,000 s after it started it ends whatever was used");
+        let id = world.start(2).await;
+        world.pass(799);
+        assert!(world.is_live(id).await);
+        world.pass(800);
+        assert!(!world.is_live(id).await, "idle for the whole idle lifetime");
+    }
+
+    #[tokio::test]
+    async fn an_ordinary_request_writes_nothing() {
+        let world = World::new();
+        let id = world.start(1).await;
+        let before = world.store.load(id.row().key).await.unwrap().unwrap().version;
+        world.pass(90);
+        assert!(world.is_live(id).await);
+        assert_eq!(world.store.load(id.row().key).await.unwrap().unwrap().version, before);
+        world.pass(20);
+        assert!(world.is_live(id).await);
+        assert_ne!(
+            world.store.load(id.row().key).await.unwrap().unwrap().version,
+            before,
+            "an eighth is used up"
+        );
+    }
+
+    /// Check 135, and the race of a logout with a reader of the store.
+    #[tokio::test]
+    async fn an_ended_session_is_dead_at_once_and_stays_so() {
+        let world = World::new();
+        let id = world.start(1).await;
+        let read_before = match world.records.load::<SessionRecord>(&id.row()).await.unwrap() {
+            Loaded::Found(found) => found,
+            _ => panic!("it is there"),
+        };
+        let held = world.sessions.find(id, &world.records, world.now()).await.unwrap().unwrap();
+        world.sessions.end(id, world.now(), &world.records).await.unwrap();
+        assert!(!world.is_live(id).await);
+        assert!(
+            world.sessions.confirm(id, read_before, 0, world.now()).is_none(),
+            "a late reader brings nothing back"
+        );
+        world.sessions.extend(&held, &world.records, world.now()).await;
+        assert!(world.store.load(id.row().key).await.unwrap().is_none(), "nor does a late writer");
+    }
+
+    #[tokio::test]
+    async fn another_process_learns_of_the_end_within_the_staleness() {
+        let here = World::new();
+        let there = World::on(here.store.clone(), Arc::clone(&here.now));
+        let id = here.start(1).await;
+        assert!(there.is_live(id).await);
+        here.sessions.end(id, here.now(), &here.records).await.unwrap();
+        here.pass(3);
+        assert!(!there.is_live(id).await);
+    }
+}

@@ -1,0 +1,29 @@
+//! Scenario 48: what cannot be kept is refused at construction, by a message that names the fix.
+
+use tower_oidc::{Connection, OidcLayer, ResponseMode, Retention};
+
+use crate::support::app::{World, config};
+
+#[test]
+fn scenario_48_what_nobody_would_keep_is_refused_by_name() {
+    let world = World::new();
+    let base = || config(&world.net, &world.clock);
+    let problem = |config| OidcLayer::stateless(config).expect_err("it is refused").to_string();
+    let mail = || Connection::new("mail");
+    let kept = problem(base().connection(mail()));
+    assert!(
+        kept.contains("\"mail\"") && kept.contains("Retention::Session") && kept.contains("per_user"),
+        "{kept}"
+    );
+    let mut with_login = base();
+    with_login.login_retention = Retention::User;
+    assert!(problem(with_login).contains("login_retention"));
+    let mut posted = base().connection(mail().retention(Retention::Session));
+    posted.response_mode = ResponseMode::FormPost;
+    assert!(problem(posted).contains("ResponseMode::Query"));
+    // What each message says, helps.
+    assert!(OidcLayer::stateless(base().connection(mail().retention(Retention::Session))).is_ok());
+    let mut posted = base();
+    posted.response_mode = ResponseMode::FormPost;
+    assert!(OidcLayer::stateless(posted).is_ok());
+}

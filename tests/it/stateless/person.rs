@@ -1,0 +1,131 @@
+//! Who is signed in, by a cookie that holds it.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{REPLICA, cookies_of, session_cookie, two_processes};
+use crate::support::app::{APP, App, World, logout_link, routes};
+
+#[tokio::test]
+async fn a_person_is_signed_in_by_what_the_browser_carries_alone() {
+    let world = World::stateless();
+    let alice = world.signed_in("alice").await;
+    let about = alice.navigate(&format!("{APP}/who")).await.json();
+    assert_eq!(
+        (&about["sub"], &about["email"], &about["email_verified"], &about["name"]),
+        (&"a1".into(), &"alice@example.com".into(), &Value::Bool(true), &"Alice".into())
+    );
+    // Another process with the same secret has never heard of her, and needs nothing but the cookies.
+    let restarted = App::stateless(&world.net, &world.clock, |config| config);
+    world.net.serve_service(APP, restarted.layer.layer(routes()));
+    assert_eq!(world.who(&alice).await, "a1");
+    assert_eq!(world.tok(&alice).await.0, 200);
+    // And one with another secret knows nobody.
+    let stranger = App::stateless(&world.net, &world.clock, |mut config| {
+        config.session_secrets = vec!["another sealing secret, 32 bytes and more".into()];
+        config
+    });
+    world.net.serve_service(APP, stranger.layer.layer(routes()));
+    assert_eq!(world.who(&alice).await, Value::Null);
+}
+
+/// Scenario 45: what the cookies are, and that nobody reads a token out of them.
+#[tokio::test]
+async fn cookies_are_the_browsers_own_and_show_nothing() {
+    let world = World::stateless();
+    let alice = world.signed_in("alice").await;
+    let token = world.token_of(&alice, "alice").await;
+    let ours = cookies_of(&alice, "");
+    assert_eq!(ours.len(), 3, "session, claims, grant: {ours:?}");
+    for cookie in ours {
+        assert!(cookie.http_only && cookie.secure && cookie.host_only && cookie.path == "/", "{cookie:?}");
+        assert!(cookie.name.starts_with("__Host-") && !cookie.value.contains(&token));
+        assert!(!cookie.value.contains("alice"));
+    }
+}
+
+/// Scenario 5 and SPEC's caveats: per process, a session that was ended stays so.
+#[tokio::test]
+async fn scenario_5_a_session_that_ended_cannot_be_replayed() {
+    let world = World::stateless();
+    let alice = world.signed_in("alice").await;
+    let stolen = alice.clone_jar();
+    let link = logout_link(&alice, "/bye").await;
+    let page = alice.navigate(&link).await;
+    assert_eq!(page.url.as_str(), format!("{APP}/bye"));
+    assert!(page.chain.iter().any(|hop| hop.url.as_str().contains("id_token_hint=")), "{:?}", page.chain);
+    assert_eq!(
+        cookies_of(&alice, "session").len()
+            + cookies_of(&alice, "claims").len()
+            + cookies_of(&alice, "grant").len(),
+        0
+    );
+    assert_eq!(world.who(&alice).await, Value::Null);
+    alice.replace_jar(stolen);
+    assert_eq!(world.who(&alice).await, Value::Null, "the old cookies");
+    assert_eq!(world.tok(&alice).await.0, 401);
+}
+
+#[tokio::test]
+async fn where_processes_meet_a_logout_reaches_the_other() {
+    let (world, _second) = two_processes();
+    let alice = world.signed_in("alice").await;
+    let stolen = alice.clone_jar();
+    assert_eq!(world.tok_at(REPLICA, &alice).await.0, 200, "known there");
+    let link = logout_link(&alice, "/bye").await;
+    alice.navigate(&link).await;
+    alice.replace_jar(stolen);
+    assert_eq!(world.tok(&alice).await.0, 401);
+    world.clock.advance(Duration::from_secs(3));
+    assert_eq!(world.tok_at(REPLICA, &alice).await.0, 401, "after the staleness");
+}
+
+/// Check 134 in this mode: the idle lifetime is the cookie's, which is sealed anew as it is used up.
+#[tokio::test]
+async fn a_session_lasts_as_long_as_it_is_used() {
+    let world = World::stateless();
+    let alice = world.signed_in("alice").await;
+    let first = session_cookie(&alice);
+    world.clock.advance(Duration::from_secs(2 * 3600));
+    assert_eq!(world.who(&alice).await, "a1");
+    assert_eq!(session_cookie(&alice), first, "an ordinary request sets nothing");
+    for _ in 0..12 {
+        world.clock.advance(Duration::from_secs(12 * 3600));
+        assert_eq!(world.who(&alice).await, "a1");
+        assert_ne!(session_cookie(&alice), first);
+    }
+    // The first cookie is over, whoever kept it.
+    assert_eq!(world.who_is(&first).await, Value::Null);
+    assert_ne!(world.who_is(&session_cookie(&alice)).await, Value::Null);
+    world.clock.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(world.who(&alice).await, Value::Null, "seven days, or a day without a request");
+}
+
+/// Scenario 13 in this mode.
+#[tokio::test]
+async fn scenario_13_a_callback_is_good_once() {
+    let world = World::stateless();
+    let alice = world.browser();
+    world.op.sign_in_as("alice");
+    let page = alice.visit(&format!("{APP}/auth/login?return_to=/who")).await;
+    let callback = page.chain.iter().find(|hop| hop.url.path() == "/auth/callback").unwrap().url.to_string();
+    let exchanges = world.op.token_requests().len();
+    let again = alice.navigate(&callback).await;
+    assert!(again.status.as_u16() < 500);
+    assert_eq!(world.op.token_requests().len(), exchanges);
+}
+
+/// A login over another: nothing of the first person is left in the browser.
+#[tokio::test]
+async fn the_next_person_in_a_browser_begins_anew() {
+    let world = World::stateless();
+    let browser = world.signed_in("alice").await;
+    let alices = browser.clone_jar();
+    world.sign_in(&browser, "bob").await;
+    assert_eq!(cookies_of(&browser, "").len(), 3, "{:?}", browser.cookies());
+    assert_eq!(world.who(&browser).await, "b1");
+    world.token_of(&browser, "bob").await;
+    browser.replace_jar(alices);
+    assert_eq!(world.who(&browser).await, Value::Null, "the session that was replaced ended");
+}

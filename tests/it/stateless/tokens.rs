@@ -1,0 +1,75 @@
+//! One refresh for one grant and one expiry, though the grant lies in the browser.
+
+use super::{HOUR, REPLICA, cookies_of, two_processes};
+use crate::support::app::{APP, World};
+use crate::support::browser::Browser;
+
+/// The browser asks for a token and keeps what the answer sets.
+async fn tok(browser: &Browser) -> String {
+    let page = browser.navigate(&format!("{APP}/tok")).await;
+    assert_eq!(page.status, 200, "{}", page.text());
+    page.text()
+}
+
+#[tokio::test]
+async fn a_rotated_refresh_token_comes_back_in_the_cookie() {
+    let world = World::stateless();
+    let alice = world.signed_in("alice").await;
+    let mut seen = vec![tok(&alice).await];
+    for expiry in 1..=5 {
+        world.clock.advance(HOUR);
+        let before = cookies_of(&alice, "grant");
+        let token = tok(&alice).await;
+        assert!(!seen.contains(&token));
+        assert_ne!(cookies_of(&alice, "grant")[0].value, before[0].value);
+        seen.push(token);
+        assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (expiry, 0));
+    }
+}
+
+/// Scenario 52 in this mode: fifty requests with one cookie, and one refresh.
+#[tokio::test]
+async fn scenario_52_parallel_requests_share_one_refresh() {
+    let world = World::stateless();
+    let alice = world.signed_in("alice").await;
+    world.clock.advance(HOUR);
+    let asked: Vec<_> = (0..50).map(|_| tokio::spawn(world.ask(APP, &alice, "/tok"))).collect();
+    let mut tokens = Vec::new();
+    for answer in asked {
+        let answer = answer.await.unwrap().unwrap();
+        assert_eq!(answer.status(), 200);
+        assert!(answer.headers().get_all("set-cookie").iter().count() > 0, "each tells the browser");
+        tokens.push(answer.body().clone());
+    }
+    tokens.dedup();
+    assert_eq!((tokens.len(), world.op.refreshes().len()), (1, 1));
+}
+
+/// Nothing of the answers arrived: the next request with the old cookie finds the successor.
+#[tokio::test]
+async fn a_hang_up_loses_nothing() {
+    for world in [World::stateless(), two_processes().0] {
+        let alice = world.signed_in("alice").await;
+        world.clock.advance(HOUR);
+        let (_, first) = world.tok(&alice).await;
+        // `ask` keeps no cookies: the browser still has the old ones.
+        let (status, second) = world.tok(&alice).await;
+        assert_eq!((status, world.op.refreshes().len(), world.op.reuse_detected()), (200, 1, 0));
+        assert_eq!(first, second);
+        world.clock.advance(HOUR * 5);
+        let third = tok(&alice).await;
+        assert_ne!(third, second);
+        assert_eq!(tok(&alice).await, third);
+        assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (2, 0));
+    }
+}
+
+#[tokio::test]
+async fn where_processes_meet_the_other_finds_the_successor() {
+    let (world, _second) = two_processes();
+    let alice = world.signed_in("alice").await;
+    world.clock.advance(HOUR);
+    let (_, here) = world.tok(&alice).await;
+    let (_, there) = world.tok_at(REPLICA, &alice).await;
+    assert_eq!((here, world.op.refreshes().len()), (there, 1));
+}
