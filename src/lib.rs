@@ -39,7 +39,7 @@
 //!    and never through a redirect out of it.
 //! 2. **One refresh.** For one grant and one expiry there is one token request, however many requests wait. A rotated
 //!    refresh token is written before it is used; a client that hangs up, a deploy ([`OidcLayer::drain`]) or a failing
-//!    network never loses it, and is never a logout.
+//!    network never loses it, and is never a logout. How several processes keep this is written down in [`refreshing`].
 //! 3. **Nothing is taken on trust.** State before exchange, exchange before use, verification before storage. Who a
 //!    person is, is issuer and subject, never an e-mail. Who is an admin is decided at every request.
 //! 4. **It fails closed, and says so.** Every failure is an [`Error`] that says who must act. No secret is in a log, an

@@ -1,8 +1,8 @@
 //! The protocol of `tower_oidc::refreshing`, checked: every order in which two or three processes, the store, the
 //! provider, the person and everything that fails can act, with the very transitions that the crate runs.
 //!
-//! The test command explores what it can in a minute. `TOWER_OIDC_MODEL=all cargo test --release --all-features --test
-//! it refresh::model -- --nocapture` explores larger clusters, for an hour and in some 20 GB, and prints what it saw.
+//! The test command explores small clusters. `TOWER_OIDC_MODEL=all cargo test --release --all-features --test it
+//! refresh::model::every -- --nocapture` explores larger ones too, and prints what it saw of each; that takes long.
 
 #[path = "../../../../src/refreshing.rs"]
 mod refreshing;
