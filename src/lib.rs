@@ -121,6 +121,12 @@ pub use users::Users;
 mod user_tokens;
 pub use user_tokens::{AccessToken, ConnectionState, ConnectionStatus, UserTokens};
 
+mod one_shot;
+pub use one_shot::OneShotToken;
+
+mod background;
+pub use background::{BackgroundTokens, OwnerTokens};
+
 mod authorize;
 pub use authorize::{Authorize, AuthorizeLayer};
 
@@ -167,7 +173,7 @@ mod settings;
 pub mod refreshing;
 
 mod flow;
-pub use flow::connect::Disconnected;
+pub use flow::disconnect::Disconnected;
 
 mod carried;
 mod changes;

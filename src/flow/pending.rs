@@ -49,7 +49,18 @@ pub(crate) enum Intent {
     /// Somebody signs in, in a browser that had this session.
     Login { replaces: Option<[u8; 32]> },
     /// The person of this session grants a connection, with these scopes besides those it always asks for.
-    Connect { session: [u8; 32], connection: String, more_scopes: Vec<String> },
+    Connect { session: [u8; 32], connection: String, more_scopes: Vec<String>, usage: Usage },
+}
+
+/// What becomes of what is granted. The person is told before they grant it, and nothing else becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Usage {
+    /// It is kept, for themselves.
+    Own,
+    /// It is kept, for everybody who uses the application.
+    Everybody,
+    /// It is handed to one request.
+    Once,
 }
 
 /// A logout at the provider, from which the browser comes back.

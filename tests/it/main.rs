@@ -58,6 +58,11 @@ mod consent;
 // The outgoing side: where a token goes, and where it does not.
 mod authorize_layer;
 
+// Tokens for one use: handed to one request, and kept nowhere.
+mod one_shot;
+// Work in the background, for people who are not there.
+mod background;
+
 // One account's tokens for everybody: where they come from, and whose they never are.
 mod single_user;
 
