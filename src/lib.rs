@@ -110,6 +110,9 @@ pub use layer::{NoSuchEndpoint, OidcLayer};
 mod service;
 pub use service::{OidcService, ResponseFuture};
 
+#[doc = include_str!("stateless.md")]
+pub mod stateless {}
+
 #[doc = include_str!("deploying.md")]
 pub mod deploying {}
 

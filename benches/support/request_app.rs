@@ -16,10 +16,11 @@ use http::{Request, Uri};
 use tower::Service;
 use tower::layer::util::Identity;
 use tower_oidc::store::{BoxFuture, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version};
-use tower_oidc::{Account, Config, CurrentUser, OidcLayer, UserTokens, testing};
+use tower_oidc::{Account, Config, CurrentUser, OidcLayer, Resource, UserTokens, testing};
 
 const APP: &str = "https://app.test";
 const ISSUER: &str = "https://op.test";
+const API: &str = "https://api.test/";
 
 /// One way to serve one kind of request. Where nothing else is said, the layer is around the router:
 /// `auth.layer(app)`.
@@ -41,6 +42,13 @@ pub enum Kind {
     SingleUser,
     /// The session is in the store, and new to the process.
     FirstSight,
+    /// The browser carries session and 2 KiB of tokens, and the process has seen them before.
+    Stateless,
+    /// The same, and the page asks for the token.
+    StatelessToken,
+    /// The browser carries them to a process that is new to them.
+    StatelessFirst,
+    StatelessTokenFirst,
     /// The layer inside: `app.layer(auth)`.
     InsideAnonymous,
     InsideKnown(usize),
@@ -52,6 +60,7 @@ impl Kind {
         let mut all = vec![Self::Bare, Self::NoOp, Self::Extension, Self::Anonymous, Self::Junk];
         all.extend(known);
         all.push(Self::SingleUser);
+        all.extend([Self::Stateless, Self::StatelessToken, Self::StatelessFirst, Self::StatelessTokenFirst]);
         all.extend([Self::FirstSight, Self::Stale, Self::InsideAnonymous, Self::InsideKnown(10_000)]);
         all
     }
@@ -67,6 +76,10 @@ impl Kind {
             Self::Known(count) => format!("known:{count}"),
             Self::SingleUser => "single-user".into(),
             Self::FirstSight => "first-sight".into(),
+            Self::Stateless => "stateless".into(),
+            Self::StatelessToken => "stateless-token".into(),
+            Self::StatelessFirst => "stateless-first".into(),
+            Self::StatelessTokenFirst => "stateless-token-first".into(),
             Self::InsideAnonymous => "inside-anonymous".into(),
             Self::InsideKnown(count) => format!("inside-known:{count}"),
         }
@@ -82,6 +95,8 @@ impl Kind {
             Self::Known(count) | Self::InsideKnown(count) => count,
             // Each is new once.
             Self::FirstSight => requests,
+            // These are their own.
+            Self::Stateless | Self::StatelessToken | Self::StatelessFirst | Self::StatelessTokenFirst => 100,
             _ => 100,
         }
     }
@@ -133,8 +148,13 @@ fn config() -> Config {
     config
 }
 
+fn stateless() -> OidcLayer {
+    let config = config().resource(Resource::new("api", API));
+    OidcLayer::stateless(config).expect("a valid configuration")
+}
+
 /// The claims that most providers send for `openid email profile`.
-fn start_session(layer: &OidcLayer, number: usize) -> String {
+fn claims(number: usize) -> serde_json::Map<String, serde_json::Value> {
     let mut claims = serde_json::Map::new();
     let mut claim = |name: &str, value: serde_json::Value| claims.insert(name.to_owned(), value);
     claim("email", format!("person{number}@example.com").into());
@@ -142,9 +162,23 @@ fn start_session(layer: &OidcLayer, number: usize) -> String {
     claim("name", "Ada Lovelace".into());
     claim("given_name", "Ada".into());
     claim("family_name", "Lovelace".into());
+    claims
+}
+
+fn start_session(layer: &OidcLayer, number: usize) -> String {
     let subject = format!("{number:021}");
-    let started = testing::start_session(layer, ISSUER, &subject, claims).now_or_never();
+    let started = testing::start_session(layer, ISSUER, &subject, claims(number)).now_or_never();
     started.expect("the memory store answers at once").expect("a session")
+}
+
+/// What somebody's browser carries whose access token is a JWT of 1.5 KiB and whose refresh token has 512 bytes.
+fn carried(layer: &OidcLayer, number: usize) -> String {
+    let subject = format!("{number:021}");
+    let part = |length: usize| format!("{number:08}").repeat(length / 8);
+    let access_token = format!("{}.{}.{}", part(64), part(1128), part(344));
+    let started =
+        testing::start_session_with_tokens(layer, ISSUER, &subject, claims(number), access_token, part(512));
+    started.now_or_never().expect("nothing waits").expect("a session")
 }
 
 /// Requests that wait for their turn.
@@ -168,6 +202,8 @@ impl Subject {
             Kind::Anonymous | Kind::Junk | Kind::Stale => around(auth, get(anybody)),
             Kind::Known(_) => around(auth, get(somebody)),
             Kind::SingleUser => around(&single_user(store), get(account)),
+            Kind::Stateless | Kind::StatelessFirst => around(&stateless(), get(somebody)),
+            Kind::StatelessToken | Kind::StatelessTokenFirst => around(&stateless(), get(token)),
             Kind::FirstSight => {
                 assert!(requests <= cookies.len(), "a session is new once");
                 // Another process on the same store.
@@ -179,6 +215,13 @@ impl Subject {
         let cookie = cookies[0].split_once('=').map_or("", |(name, _)| name);
         let cookies = match kind {
             Kind::Known(_) | Kind::InsideKnown(_) | Kind::FirstSight => Arc::clone(cookies),
+            Kind::Stateless | Kind::StatelessToken => {
+                (0..100).map(|one| carried(&stateless(), one)).collect()
+            }
+            Kind::StatelessFirst | Kind::StatelessTokenFirst => {
+                let layer = stateless();
+                (0..requests).map(|number| carried(&layer, number)).collect()
+            }
             Kind::Junk => Arc::new([format!("{cookie}=not-what-a-session-looks-like-000000000000")]),
             Kind::Stale => Arc::new([format!("{cookie}={}", "A".repeat(43))]),
             _ => {
@@ -260,6 +303,12 @@ async fn extended(Extension(value): Extension<Arc<u64>>) -> &'static str {
 
 async fn anybody(user: Option<CurrentUser>) -> &'static str {
     assert!(user.is_none());
+    "Hello!"
+}
+
+async fn token(tokens: UserTokens) -> &'static str {
+    let token = tokens.for_url(API).await.expect("it is carried");
+    black_box(token.expose_secret());
     "Hello!"
 }
 

@@ -14,6 +14,12 @@ const KNOWN: Budget = Budget { ratio: (1.7, 2.0), instructions: (3300.0, 4200.0)
 
 const SINGLE_USER: Budget = Budget { ratio: (1.6, 1.8), instructions: (1900.0, 2500.0), allocations: 4.0 };
 
+const STATELESS: Budget = Budget { ratio: (2.3, 2.7), instructions: (6000.0, 7500.0), allocations: 7.0 };
+/// What a page adds that asks for 2 KiB of tokens.
+const TOKENS: Budget = Budget { ratio: (1.7, 1.7), instructions: (3100.0, 3100.0), allocations: 4.0 };
+const TOKENS_FIRST: Budget =
+    Budget { ratio: (3.8, 3.8), instructions: (17_000.0, 17_000.0), allocations: 6.0 };
+
 /// Callgrind's counts hold to 2 % from one build and machine to the next.
 const TOLERANCE: f64 = 1.02;
 /// A session besides its tokens.
@@ -25,10 +31,15 @@ fn budget(kind: Kind) -> Option<(Kind, Budget)> {
         Kind::Anonymous => Some((Kind::Bare, ANONYMOUS)),
         Kind::Known(_) => Some((Kind::Bare, KNOWN)),
         Kind::SingleUser => Some((Kind::Bare, SINGLE_USER)),
+        Kind::Stateless => Some((Kind::Bare, STATELESS)),
+        Kind::StatelessToken => Some((Kind::Stateless, TOKENS)),
+        Kind::StatelessTokenFirst => Some((Kind::StatelessFirst, TOKENS_FIRST)),
         Kind::InsideAnonymous => Some((Kind::NoOp, ANONYMOUS)),
         Kind::InsideKnown(_) => Some((Kind::NoOp, KNOWN)),
         // For comparison, and what no limit is set for: a read of the store costs what the store takes.
         Kind::Bare | Kind::NoOp | Kind::Extension | Kind::Junk | Kind::Stale | Kind::FirstSight => None,
+        // An opening and a look where processes meet, once for each browser and process.
+        Kind::StatelessFirst => None,
     }
 }
 

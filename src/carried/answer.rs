@@ -12,10 +12,11 @@ use crate::ambient::Timestamp;
 use crate::connection::Connections;
 use crate::cookie::{self, CrossSite};
 use crate::events::EventCode;
-use crate::grant::{Grant, Standing};
+use crate::grant::{Grant, Owner, Standing};
 use crate::mode::Holder;
 use crate::seal::Purpose;
 use crate::session::Session;
+use crate::visitor::{self, Visitor};
 
 /// The longest that an answer with a grant may take to leave.
 const SETS_WITHIN: Duration = Duration::from_secs(60);
@@ -55,7 +56,8 @@ impl Carried {
         let mut tag_of_grant = None;
         for Noted { home, grant, at } in answer.grants {
             if now.since(at) <= SETS_WITHIN && !home.has_ended() {
-                tag_of_grant = Some(tag(&home.id).into());
+                // What a person left behind is not for a visitor to clear away.
+                tag_of_grant = tag_of_grant.or(home.of_session().then(|| tag(&home.id).into()));
                 set.extend(self.granted(&home, &grant));
             }
         }
@@ -125,17 +127,27 @@ impl Carried {
         set.into_iter().map(|cookie| cookie.header).chain(surplus).collect()
     }
 
-    /// Removals of what is tagged with another tag than this.
+    /// Removals of what is tagged with another tag than this, and is not the browser's own as a visitor.
     pub(super) fn strangers(&self, stays: &str) -> Vec<HeaderValue> {
         let cookies = &self.runtime.settings.cookies;
-        let kinds = [CLAIMS, GRANT].map(|kind| cookies.name(kind));
+        let kinds = [CLAIMS, GRANT].map(|kind| format!("{}.", cookies.name(kind)));
+        let visitors = self.visitor_tag();
         let strange = self.cookies().filter(|(name, _)| {
             let tagged = kinds.iter().find_map(|kind| name.strip_prefix(kind.as_bytes()));
-            tagged
-                .and_then(|name| name.strip_prefix(b"."))
-                .is_some_and(|name| stays.is_empty() || !name.starts_with(stays.as_bytes()))
+            let is = |name: &[u8], tag: &str| !tag.is_empty() && name.starts_with(tag.as_bytes());
+            tagged.is_some_and(|name| !is(name, stays) && !is(name, &visitors))
         });
         strange.filter_map(|(name, _)| self.removal(name)).take(MOST_REMOVED).collect()
+    }
+
+    /// The tag of what the browser was granted without anybody signed in; empty where there is nothing.
+    fn visitor_tag(&self) -> String {
+        let cookie = self.runtime.settings.cookies.name(visitor::COOKIE);
+        let value = self.cookies().find(|(name, _)| *name == cookie.as_bytes()).map(|(_, value)| value);
+        match value.and_then(Visitor::from_cookie).map(Visitor::owner) {
+            Some(Owner::Visitor { id }) => tag(&id),
+            _ => String::new(),
+        }
     }
 
     fn removal(&self, name: &[u8]) -> Option<HeaderValue> {

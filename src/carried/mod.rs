@@ -21,6 +21,8 @@ mod packed;
 mod place;
 mod recall;
 pub(crate) mod sessions;
+#[cfg(test)]
+mod sizes;
 mod texts;
 
 pub(crate) use place::{CarriedPlace, Unreadable};
@@ -161,21 +163,30 @@ impl Carried {
     }
 
     /// A login's session, claims and grant, if they fit.
-    pub(crate) fn begin(&self, id: [u8; 32], record: &SessionRecord, grant: &Grant) -> Result<(), TooLarge> {
+    pub(crate) fn begin(
+        &self,
+        id: [u8; 32],
+        record: &SessionRecord,
+        grant: Option<&Grant>,
+    ) -> Result<(), TooLarge> {
         let runtime = &self.runtime;
         let settings = &runtime.settings;
         let identity = Identity::new(id, record, &Profile::of(&record.claims));
-        let bound = bound(&id, &grant.owner);
-        let bound_grant = bound_grant(&id, &grant.owner, &record.issuer);
+        let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
         let idle_end = runtime.now().plus(settings.idle_lifetime).min(record.ends_at);
         let session =
             self.seal(Purpose::CarriedSession, &settings.session_cookie, &[], idle_end, &identity)?;
+        let (bound, name) = (bound(&id, &owner), runtime.claims_name(&id));
         let claims = Claims::new(&record.claims, &record.id_token);
-        let claims =
-            self.seal(Purpose::CarriedClaims, &runtime.claims_name(&id), &bound, record.ends_at, &claims)?;
-        let grant_name = runtime.grant_name(&id, LOGIN);
-        let grant = CarriedGrant::new(grant);
-        let grant = self.seal(Purpose::CarriedGrant, &grant_name, &bound_grant, record.ends_at, &grant)?;
+        let claims = self.seal(Purpose::CarriedClaims, &name, &bound, record.ends_at, &claims)?;
+        let grant = match grant {
+            Some(grant) => {
+                let bound = bound_grant(&id, &owner, &record.issuer);
+                let (name, grant) = (runtime.grant_name(&id, LOGIN), CarriedGrant::new(grant));
+                self.seal(Purpose::CarriedGrant, &name, &bound, record.ends_at, &grant)?
+            }
+            None => Vec::new(),
+        };
         // A session is one cookie: it is opened before anything else is looked for.
         let fits = session.len() == 1;
         let begun: Vec<SetText> = session.into_iter().chain(claims).chain(grant).collect();

@@ -49,6 +49,10 @@ impl Home {
         bound_grant(&self.id, &self.owner, &self.issuer)
     }
 
+    pub(super) fn of_session(&self) -> bool {
+        self.session.is_some()
+    }
+
     pub(super) fn has_ended(&self) -> bool {
         self.session.as_ref().is_some_and(|session| session.has_ended())
     }

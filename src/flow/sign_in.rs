@@ -194,7 +194,9 @@ async fn store(
         let grant = new_grant(&place, login, &login.scopes, tokens, Some(id_token.facts.clone()), now);
         if let Some(carried) = carried {
             // Nobody can have anything of this session yet: the answer is the only place that it is in.
-            carried.begin(id.bytes(), &record, &grant).map_err(|TooLarge| LoginFailure::TooLargeToCarry)?;
+            carried
+                .begin(id.bytes(), &record, Some(&grant))
+                .map_err(|TooLarge| LoginFailure::TooLargeToCarry)?;
             return Ok(id);
         }
         keep_grant(runtime, &place, login.retention, grant, record.ends_at).await?;

@@ -41,4 +41,4 @@ mod provider;
 pub use provider::development_provider;
 
 mod sessions;
-pub use sessions::start_session;
+pub use sessions::{start_session, start_session_with_tokens};

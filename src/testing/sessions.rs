@@ -1,41 +1,108 @@
 //! Sessions without a login.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use http::header::SET_COOKIE;
 use serde_json::{Map, Value};
 
+use crate::ambient::Timestamp;
+use crate::carried::Carried;
 use crate::error::Error;
+use crate::flow::sign_in::keep_grant;
+use crate::grant::{Grant, Origin, Owner, Standing, TokenSet};
 use crate::layer::OidcLayer;
+use crate::protocol::id_token::Facts;
 use crate::runtime::Runtime;
 use crate::secret::Secret;
 use crate::session::SessionRecord;
 use crate::session_id::SessionId;
 use crate::store::StoreError;
 
+/// How long the access token of [`start_session_with_tokens`] is good for.
+const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
+
 /// Starts a session as a finished login does, without a browser and without a provider, and returns what the browser
 /// would send: the value of a `Cookie` header. No grant comes with it, so the person has no tokens.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the store does not answer.
+/// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the store does not answer, or when all of it is more
+/// than cookies may hold (stateless mode).
 pub async fn start_session(
     layer: &OidcLayer,
     issuer: &str,
     subject: &str,
     claims: Map<String, Value>,
 ) -> Result<String, Error> {
-    let runtime = &layer.runtime;
-    let id = start(runtime, issuer, subject, claims).await?;
-    Ok(format!("{}={}", runtime.settings.session_cookie, id.to_cookie()))
+    begin(&layer.runtime, issuer, subject, claims, None).await
 }
 
+/// The same with the login's tokens: an access token for the provider's default audience, good for an hour, and a
+/// refresh token.
+///
+/// # Errors
+///
+/// As [`start_session`].
+pub async fn start_session_with_tokens(
+    layer: &OidcLayer,
+    issuer: &str,
+    subject: &str,
+    claims: Map<String, Value>,
+    access_token: impl Into<Secret>,
+    refresh_token: impl Into<Secret>,
+) -> Result<String, Error> {
+    let tokens = (access_token.into(), refresh_token.into());
+    begin(&layer.runtime, issuer, subject, claims, Some(tokens)).await
+}
+
+async fn begin(
+    runtime: &Arc<Runtime>,
+    issuer: &str,
+    subject: &str,
+    claims: Map<String, Value>,
+    tokens: Option<(Secret, Secret)>,
+) -> Result<String, Error> {
+    let now = runtime.now();
+    let id = SessionId::new(runtime.random.bytes());
+    let record = record(runtime, issuer, subject, claims);
+    let grant = tokens.map(|tokens| grant(&record, tokens, now));
+    let Some(carried) = Carried::of(runtime, &HeaderMap::new()) else {
+        if let Some(grant) = grant {
+            let provider = runtime.providers.of_issuer(issuer);
+            let login = provider.and_then(|one| runtime.settings.connections(one.relying_party.id).login());
+            let login = login.ok_or_else(|| Error::no_such_connection("nobody signs in there"))?;
+            let place = runtime.grant_place(grant.owner.clone(), login, Some(id)).await?;
+            keep_grant(runtime, &place, login.retention, grant, record.ends_at).await?;
+        }
+        runtime.sessions.start(id, record, &runtime.records, now).await?;
+        return Ok(format!("{}={}", runtime.settings.session_cookie, id.to_cookie()));
+    };
+    let begun = carried.begin(id.bytes(), &record, grant.as_ref());
+    begun.map_err(|_| Error::unavailable("it is more than cookies may hold", "max_cookie_bytes"))?;
+    let mut headers = HeaderMap::new();
+    carried.settle(&mut headers);
+    let pairs = headers.get_all(SET_COOKIE).iter().filter_map(|set| set.to_str().ok()?.split(';').next());
+    Ok(pairs.collect::<Vec<_>>().join("; "))
+}
+
+/// Starts a session that is kept in the store.
 pub(super) async fn start(
     runtime: &Runtime,
     issuer: &str,
     subject: &str,
     claims: Map<String, Value>,
 ) -> Result<SessionId, StoreError> {
-    let now = runtime.now();
     let id = SessionId::new(runtime.random.bytes());
-    let record = SessionRecord {
+    let record = record(runtime, issuer, subject, claims);
+    runtime.sessions.start(id, record, &runtime.records, runtime.now()).await?;
+    Ok(id)
+}
+
+fn record(runtime: &Runtime, issuer: &str, subject: &str, claims: Map<String, Value>) -> SessionRecord {
+    let now = runtime.now();
+    SessionRecord {
         issuer: issuer.to_owned(),
         subject: subject.to_owned(),
         sid: None,
@@ -47,7 +114,34 @@ pub(super) async fn start(
         logout_token: runtime.random.bytes(),
         started_at: now,
         ends_at: now.plus(runtime.settings.absolute_lifetime),
-    };
-    runtime.sessions.start(id, record, &runtime.records, now).await?;
-    Ok(id)
+    }
+}
+
+fn grant(record: &SessionRecord, (access_token, refresh_token): (Secret, Secret), now: Timestamp) -> Grant {
+    Grant {
+        owner: Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() },
+        connection: crate::grant::LOGIN.to_owned(),
+        origin: Origin::Consent,
+        generation: 1,
+        refresh_token: Some(refresh_token),
+        facts: Some(Facts {
+            issuer: record.issuer.clone(),
+            subject: record.subject.clone(),
+            issued_at: record.issued_at,
+            auth_time: record.auth_time,
+            authorized_party: None,
+            nonce: None,
+        }),
+        scopes: Vec::new(),
+        token_sets: vec![TokenSet {
+            indicator: None,
+            scopes: None,
+            access_token,
+            issued_at: now,
+            expires_at: Some(now.plus(TOKEN_LIFE)),
+        }],
+        lease: None,
+        standing: Standing::Good,
+        consent: None,
+    }
 }

@@ -230,12 +230,13 @@ async fn the_real_provider_by_redirect_and_by_form_post() {
     if requirement("TOWER_OIDC_CHROMIUM", "Chromium and ChromeDriver").is_none() {
         return;
     }
-    for mode in ["query", "form_post"] {
+    for (tokens, mode) in [("per-user", "query"), ("per-user", "form_post"), ("stateless", "query")] {
         let port = free_port();
         let Some(provider) = RealProvider::start(&app_url(port), &[]).await else { return };
         let demo = Demo::start_at(
             port,
             &[
+                ("MODE", tokens),
                 ("OIDC_ISSUER", &provider.issuer),
                 ("OIDC_CLIENT_ID", "web"),
                 ("OIDC_CLIENT_SECRET", "web secret"),

@@ -238,6 +238,30 @@ async fn what_a_person_has_is_not_replaced_and_what_is_anothers_not_taken() {
     }
 }
 
+/// Signing in and out, and refreshes of one's own, leave what the browser has as a visitor.
+#[tokio::test]
+async fn people_come_and_go_and_the_visitors_grant_stays() {
+    for world in worlds() {
+        world.op.sign_in_as("bob");
+        let browser = world.browser();
+        connect(&browser, "photos").await;
+        // Shown, and forgotten where processes meet.
+        assert!(token(&browser, "photos").await.is_ok());
+        world.clock.advance(HOUR / 3);
+        world.app.layer.delete_expired().await.unwrap();
+        world.sign_in(&browser, "alice").await;
+        connect(&browser, "photos").await;
+        world.clock.advance(HOUR);
+        assert_eq!(owner(&world, &token(&browser, "photos").await.unwrap()), "alice");
+        sign_out(&browser).await;
+        assert_eq!(owner(&world, &token(&browser, "photos").await.unwrap()), "bob");
+        // And with it what others left is not cleared away by a visitor.
+        world.clock.advance(HOUR);
+        assert_eq!(owner(&world, &token(&browser, "photos").await.unwrap()), "bob");
+        assert_eq!(world.op.reuse_detected(), 0);
+    }
+}
+
 /// Other sites' pages use no visitor's grant, and take none back.
 #[tokio::test]
 async fn forged_requests_are_no_visitors() {

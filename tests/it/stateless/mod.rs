@@ -4,6 +4,7 @@ mod config;
 mod fire;
 mod integrity;
 mod person;
+mod processes;
 mod tokens;
 
 use std::time::Duration;

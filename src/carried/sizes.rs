@@ -1,0 +1,137 @@
+//! What three real shapes of tokens take in cookies: the numbers of the documentation.
+
+use serde_json::json;
+
+use super::contents::{CarriedGrant, Claims, Identity};
+use super::texts::{SetText, TextPlace};
+use crate::ambient::{Random, Timestamp};
+use crate::cookie::CookieStyle;
+use crate::grant::{Grant, Origin, Owner, Standing, TokenSet};
+use crate::protocol::id_token::Facts;
+use crate::seal::{KeyRing, Purpose};
+use crate::secret::Secret;
+use crate::session::{Profile, SessionRecord};
+
+const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
+const ISSUER: &str = "https://login.example.com/tenant";
+const SUBJECT: &str = "248289761001";
+
+/// Characters as of base64url, which nothing can make shorter than three quarters.
+fn opaque(length: usize) -> String {
+    let mut state = 1_u64;
+    let alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        char::from(alphabet[(state >> 58) as usize])
+    };
+    let whole = (0..length - length % 4).map(|_| next()).collect::<String>();
+    whole + &"A".repeat(length % 4)
+}
+
+/// A signed token of so many characters altogether: a header, a payload, and an RS256 signature.
+fn jwt(length: usize) -> String {
+    let (header, signature) = (opaque(64), opaque(340) + "AA");
+    let payload = opaque(length - header.len() - signature.len() - 2);
+    format!("{header}.{payload}.{signature}")
+}
+
+/// An ID token with the claims of `openid email profile`.
+fn id_token() -> String {
+    use base64::Engine;
+    let payload = json!({
+        "iss": ISSUER, "sub": SUBJECT, "aud": "s6BhdRkqt3", "exp": 1_800_003_600, "iat": 1_800_000_000,
+        "auth_time": 1_799_999_990, "nonce": opaque(43), "at_hash": opaque(22), "sid": opaque(36),
+        "name": "Ada Lovelace", "given_name": "Ada", "family_name": "Lovelace", "email": "ada@example.com",
+        "email_verified": true, "preferred_username": "ada", "locale": "en-GB",
+    });
+    let payload = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(payload.to_string());
+    format!("{}.{payload}.{}AA", opaque(64), opaque(340))
+}
+
+fn claims() -> String {
+    json!({
+        "name": "Ada Lovelace", "given_name": "Ada", "family_name": "Lovelace", "email": "ada@example.com",
+        "email_verified": true, "preferred_username": "ada", "locale": "en-GB",
+    })
+    .to_string()
+}
+
+/// Session, claims, grant: bytes in each request, and cookies.
+fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
+    let record = SessionRecord {
+        issuer: ISSUER.into(),
+        subject: SUBJECT.into(),
+        sid: Some(opaque(36)),
+        auth_time: Some(1_799_999_990),
+        issued_at: 1_800_000_000,
+        acr: None,
+        claims: claims(),
+        id_token: id_token().into(),
+        logout_token: [7; 16],
+        started_at: NOW,
+        ends_at: NOW.plus(std::time::Duration::from_secs(7 * 86_400)),
+    };
+    let grant = Grant {
+        owner: Owner::User { issuer: ISSUER.into(), subject: SUBJECT.into() },
+        connection: "login".into(),
+        origin: Origin::Consent,
+        generation: 1,
+        refresh_token: Some(Secret::from(refresh_token)),
+        facts: Some(Facts {
+            issuer: ISSUER.into(),
+            subject: SUBJECT.into(),
+            issued_at: 1_800_000_000,
+            auth_time: Some(1_799_999_990),
+            authorized_party: None,
+            nonce: Some(opaque(43)),
+        }),
+        scopes: ["openid", "email", "profile", "offline_access", "calendar.read"].map(str::to_owned).to_vec(),
+        token_sets: vec![TokenSet {
+            indicator: None,
+            scopes: None,
+            access_token: Secret::from(access_token),
+            issued_at: NOW,
+            expires_at: Some(NOW.plus(std::time::Duration::from_secs(3600))),
+        }],
+        lease: None,
+        standing: Standing::Good,
+        consent: None,
+    };
+    let style = CookieStyle::new("tower-oidc", true);
+    let keys = KeyRing::new(&["a secret for seals, of 32 bytes and more".into()]);
+    let seal = |purpose, name: &str, contents: &[u8]| {
+        let place = TextPlace { purpose, name, owner: &[] };
+        let set = place.seal(&keys, &style, &Random::system(), (NOW, record.ends_at), contents).unwrap();
+        (set.iter().map(|one: &SetText| one.sent).sum::<usize>(), set.len())
+    };
+    let identity = Identity::new([9; 32], &record, &Profile::of(&record.claims));
+    let [identity, claims, grant] = [
+        postcard::to_allocvec(&identity).unwrap(),
+        postcard::to_allocvec(&Claims::new(&record.claims, &record.id_token)).unwrap(),
+        postcard::to_allocvec(&CarriedGrant::new(&grant)).unwrap(),
+    ];
+    [
+        seal(Purpose::CarriedSession, &style.name("session"), &identity),
+        seal(Purpose::CarriedClaims, &style.name("claims.q8Zk1A"), &claims),
+        seal(Purpose::CarriedGrant, &style.name("grant.q8Zk1A.login"), &grant),
+    ]
+}
+
+/// The table in `stateless.md` says what is so.
+#[test]
+fn the_documented_sizes_are_those_of_three_real_shapes() {
+    let shapes = [
+        ("opaque tokens of 43 characters", cookies(&opaque(43), &opaque(43))),
+        ("a JWT of 1 KiB, an opaque refresh token", cookies(&jwt(1024), &opaque(43))),
+        ("a JWT of 2 KiB, a refresh token of 1.5 KiB", cookies(&jwt(2048), &opaque(1536))),
+    ];
+    let page = include_str!("../stateless.md");
+    for (shape, [session, claims, grant]) in shapes {
+        let (bytes, count) = (session.0 + claims.0 + grant.0, session.1 + claims.1 + grant.1);
+        let row =
+            format!("| {shape} | {} | {} | {} | **{bytes}** in {count} |", session.0, claims.0, grant.0);
+        println!("{row}");
+        assert!(page.contains(&row), "stateless.md lacks: {row}");
+        assert!(bytes <= 6 * 1024, "the default limit takes it");
+    }
+}
