@@ -13,6 +13,7 @@ use crate::environment::Environment;
 use crate::error::ConfigError;
 use crate::grant::{Grant, Origin, Owner, Standing};
 use crate::protocol::token::ClientAuth;
+use crate::provider_config::ProviderConfig;
 use crate::secret::Secret;
 
 /// The one account whose tokens every request gets, whoever sent it: never a browser's.
@@ -158,6 +159,22 @@ impl Account {
                          application proves itself"
                             .to_owned(),
                     );
+                }
+                for connection in &config.connections {
+                    let provider = config
+                        .providers
+                        .iter()
+                        .find(|provider| connection.provider.as_ref() == Some(&provider.name));
+                    let proves = |provider: &ProviderConfig| {
+                        provider.client_secret.is_some() && provider.client_auth != Some(ClientAuth::None)
+                    };
+                    if provider.is_some_and(|provider| !proves(provider)) {
+                        problems.push(format!(
+                            "connection {:?} is at a provider without a client_secret, with which \
+                             Account::client_credentials() proves itself there",
+                            connection.name
+                        ));
+                    }
                 }
             }
             Source::RefreshToken(token) => {

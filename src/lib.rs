@@ -28,7 +28,7 @@
 //!
 //! | | kept on the server | nothing kept on the server |
 //! |---|---|---|
-//! | each user has their own | [`OidcLayer::per_user`] with [`MemoryStore`](store::MemoryStore), or a [`Store`](store::Store) of your own | not there yet |
+//! | each user has their own | [`OidcLayer::per_user`] with a [store](store): memory, SQLite, PostgreSQL, Redis, or one of your own | [`OidcLayer::stateless`]: sealed into the user's own cookies |
 //! | one account serves the application | [`OidcLayer::single_user`] with a durable [`Store`](store::Store) | [`OidcLayer::single_user`] with [`MemoryStore`](store::MemoryStore), for client credentials |
 //!
 //! # What is promised
@@ -93,6 +93,7 @@
 //! | `axum` | extractors and `IntoResponse` for axum 0.8 | yes |
 //! | `http-client` | the outbound client: hyper, rustls with ring, the Mozilla roots | yes |
 //! | `dev-provider` | an OpenID Provider in the process, for development and tests | no |
+//! | `sqlite`, `postgres`, `redis` | stores that outlive the process | no |
 //! | `testing` | the test kit: requests as somebody, a clock to move, the suite for stores | no |
 //!
 //! tokio is required. What a stolen database can do nothing with, and what no seal can stop: whoever can write an *old*

@@ -52,6 +52,8 @@ pub(crate) struct Session {
     pub(crate) ends_at: Timestamp,
     profile: OnceLock<Box<Profile>>,
     all_claims: OnceLock<Box<Map<String, Value>>>,
+    /// Where the browser keeps the session: what no record says.
+    began: Option<Box<Began>>,
     pub(crate) life: Life,
 }
 
@@ -69,6 +71,12 @@ pub(crate) struct Life {
     /// Where changes of its row are noted, and what was known of them when the store last confirmed it.
     place: Place,
     heard: AtomicU64,
+}
+
+/// What logout tokens are compared with.
+pub(crate) struct Began {
+    pub(crate) sid: Option<String>,
+    pub(crate) issued_at: u64,
 }
 
 /// The claims that have a method of their own.
@@ -172,6 +180,7 @@ impl Session {
             ends_at: record.ends_at,
             profile: OnceLock::new(),
             all_claims: OnceLock::new(),
+            began: None,
             life: Life::new(id, now, now, kept_until),
         }
     }
@@ -221,8 +230,13 @@ impl Session {
             ends_at: identity.ends_at,
             profile: OnceLock::from(Box::new(profile)),
             all_claims: OnceLock::new(),
+            began: Some(Box::new(Began { sid: identity.sid, issued_at: identity.issued_at })),
             life: Life::new(id, NEVER, now, now),
         }
+    }
+
+    pub(crate) fn began(&self) -> Option<&Began> {
+        self.began.as_deref()
     }
 
     pub(crate) fn profile(&self) -> &Profile {

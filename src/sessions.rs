@@ -8,8 +8,10 @@ use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::ambient::Timestamp;
+use crate::carried::ended;
 use crate::carried::sessions::CarriedSessions;
 use crate::changes::Changes;
+use crate::protocol::logout_token::Meant;
 use crate::records::{Found, IndexKey, Loaded, Records};
 use crate::session::{Session, SessionRecord};
 use crate::session_id::{FirstWord, SessionId};
@@ -203,14 +205,11 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
         let heard = self.listen(records);
-        match records.load::<()>(&session.id.ended_row()).await? {
-            Loaded::Absent(_) => records.index().await?,
-            // Whoever wrote it has ended the session, whether it can be read here or not.
-            Loaded::Found(_) | Loaded::Unreadable => {
-                session.life.end();
-                return Ok(None);
-            }
-        };
+        records.index().await?;
+        if ended::has_ended(&session, records).await? {
+            session.life.end();
+            return Ok(None);
+        }
         // The store was asked before: a session that ended meanwhile stays ended.
         let is_ours = self.issuers.iter().any(|issuer| **issuer == *session.issuer);
         if session.has_ended() || now >= session.expires_at(self.idle_lifetime) || !is_ours {
@@ -289,8 +288,7 @@ impl Sessions {
         if self.carried.is_none() {
             records.delete(id.row().key, None).await?;
         } else {
-            // Whoever was first has ended it.
-            records.swap(&id.ended_row(), None, &(), ends_at, Vec::new()).await?;
+            ended::note(id, ends_at, records).await?;
         }
         self.remember(id, || Arc::new(Session::ended(id))).life.end();
         Ok(())
@@ -301,6 +299,18 @@ impl Sessions {
         records.delete(row, None).await?;
         // Whoever comes with it finds out from the store.
         self.changes.hear(Change::Row(row));
+        Ok(())
+    }
+
+    /// Ends the sessions that a provider means, where browsers keep them: whoever comes with one finds out.
+    pub(crate) async fn end_meant(
+        &self,
+        meant: &Meant,
+        until: Timestamp,
+        records: &Records,
+    ) -> Result<(), StoreError> {
+        ended::note_meant(meant, until, records).await?;
+        self.changes.hear(Change::Any);
         Ok(())
     }
 

@@ -111,6 +111,13 @@ async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), Failure> {
 
 /// Tries all of them, whichever fails.
 pub(crate) async fn end_sessions(runtime: &Arc<Runtime>, meant: &Meant) -> Result<(), StoreError> {
+    if runtime.carrying.is_some() {
+        let until = runtime.now().plus(runtime.settings.absolute_lifetime);
+        runtime.sessions.end_meant(meant, until, &runtime.records).await?;
+        let user = meant.subject.as_deref().map(|subject| (meant.issuer.as_str(), subject));
+        runtime.events().emit(EventCode::LoggedOut, user, "by the provider");
+        return Ok(());
+    }
     let index = runtime.records.index().await?;
     // The narrower of the two finds all that both mean.
     let sid = meant.sid.as_ref().map(|sid| sid_tag(&meant.issuer, sid, index));

@@ -272,7 +272,7 @@ fn answer(runtime: &Runtime, refused: &Refused) -> Response<Bytes> {
             page(StatusCode::FORBIDDEN, "Your account is not of the right organisation.")
         }
         LoginFailure::Vetoed(why) => page(StatusCode::FORBIDDEN, why),
-        LoginFailure::TooLarge => {
+        LoginFailure::TooLarge | LoginFailure::TooLargeToCarry => {
             page(StatusCode::BAD_GATEWAY, "The sign-in service says more about you than can be kept.")
         }
         LoginFailure::Panicked => page(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here."),

@@ -207,7 +207,7 @@ pub(crate) async fn keep(
     grant.consent = Some(asked);
     if let Err(TooLarge) = rendezvous::fits(&place, &grant) {
         revoke(verified.provider, verified.tokens).await;
-        return Err(LoginFailure::TooLarge);
+        return Err(LoginFailure::TooLargeToCarry);
     }
     keep_grant(runtime, &place, connection.retention, grant, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, session.user(), &connection.name);

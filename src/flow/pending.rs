@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::ambient::Timestamp;
+use crate::carried;
 use crate::cookie::{self, CrossSite};
 use crate::protocol::authorization::ResponseMode;
 use crate::runtime::Runtime;
@@ -16,8 +17,10 @@ use crate::seal::{Place, Purpose};
 
 /// At most so many logins are under way in one browser; the oldest goes.
 const MOST: usize = 8;
-/// At most so many bytes do their cookies have together.
+/// At most so many bytes do their cookies have together...
 const MOST_BYTES: usize = 6 * 1024;
+/// ...and so many with what else the browser carries for us. Proxies and servers take 8 KiB of one header.
+const MOST_SENT: usize = 7 * 1024;
 
 /// The largest cookie that is set: some browsers keep none above 4 KiB, and some proxies pass no header above that.
 pub(crate) const LARGEST: usize = 3584;
@@ -207,8 +210,9 @@ pub(crate) fn make_room(runtime: &Runtime, headers: &HeaderMap, size: usize) -> 
     }
     kept.sort();
     let mut bytes = size + kept.iter().map(|(_, size, _)| size).sum::<usize>();
+    let most = MOST_BYTES.min(MOST_SENT.saturating_sub(carried::bytes(runtime, headers)));
     let mut oldest = kept.iter();
-    while (bytes > MOST_BYTES || oldest.len() >= MOST)
+    while (bytes > most || oldest.len() >= MOST)
         && let Some((_, size, name)) = oldest.next()
     {
         bytes -= size;

@@ -344,3 +344,29 @@ async fn a_connection_that_is_moved_meanwhile_is_not_granted_by_its_old_provider
     serve(&world.another(|config| connections(config).provider(work().for_connections())));
     assert_eq!(alice.navigate(callback.as_str()).await.json()[0]["account"], "b1", "the control");
 }
+
+/// In single-user mode: the application's own tokens, at each provider from its own.
+#[tokio::test]
+async fn an_accounts_connection_at_another_provider_gets_its_tokens_there() {
+    use tower_oidc::store::MemoryStore;
+    use tower_oidc::{Account, OidcLayer};
+    let world = World::new();
+    let config = || connections(crate::support::app::config(&world.net, &world.clock));
+    let single_user = |work: ProviderConfig| {
+        OidcLayer::single_user(config().provider(work), Account::client_credentials(), MemoryStore::new())
+    };
+    let layer = single_user(work()).unwrap_or_else(|error| panic!("{error}"));
+    world.net.serve_service(APP, layer.layer(routes()));
+    let anybody = world.browser();
+    for _ in 0..2 {
+        let (files, cal) =
+            (token(&anybody, "/files/").await.unwrap(), token(&anybody, "/cal/").await.unwrap());
+        assert_eq!(issued_at(&world, &files), ("op2", "app".to_owned()));
+        assert_eq!(issued_at(&world, &cal), ("op", "app".to_owned()));
+        world.clock.advance(Duration::from_secs(3600));
+    }
+    let mut public = work();
+    public.client_secret = None;
+    let refused = single_user(public).expect_err("it cannot prove itself").to_string();
+    assert!(refused.contains("\"files\"") && refused.contains("client_secret"), "{refused}");
+}
