@@ -186,8 +186,8 @@ mod seal;
 mod session;
 mod session_id;
 mod sessions;
+mod signed_out;
 pub mod store;
-mod visitor;
 
 mod fetched;
 mod health;

@@ -20,7 +20,6 @@ pub(crate) mod rendezvous;
 pub(crate) mod renewal;
 pub(crate) mod session;
 pub(crate) mod sign_in;
-pub(crate) mod visitor;
 
 use std::sync::Arc;
 
