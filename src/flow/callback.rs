@@ -14,7 +14,7 @@ use super::login::{self, asked, registration, unavailable};
 use super::pending::{self, Intent, Pending, PendingLogin, Usage};
 use super::session::signed_in;
 use super::sign_in::{Verified, sign_in};
-use super::{connect, page};
+use super::{account, connect, page};
 use crate::carried::Carried;
 use crate::cookie;
 use crate::destination::Destination;
@@ -188,14 +188,14 @@ async fn receive(
         Occasion::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
     let id_token = provider.verify(id_token, &tokens.access_token, occasion).await?;
     let verified = Verified { provider, id_token: &id_token, tokens: &tokens };
+    let asked =
+        Consent { at: runtime.now(), scopes, acr_values: login.acr_values.clone(), max_age: login.max_age };
     match (&login.intent, session) {
+        (Intent::Connect { usage: Usage::Everybody, .. }, session) => {
+            account::keep(runtime, connection, asked, session.as_ref(), verified).await?;
+            Ok(redirect(destination.as_str()))
+        }
         (Intent::Connect { usage, .. }, Some(session)) => {
-            let asked = Consent {
-                at: runtime.now(),
-                scopes,
-                acr_values: login.acr_values.clone(),
-                max_age: login.max_age,
-            };
             let kept = connect::keep(runtime, connection, asked, session, carried, verified, *usage).await?;
             let mut answer = redirect(destination.as_str());
             kept.into_iter().for_each(|set| cookie::append(answer.headers_mut(), set));
