@@ -187,6 +187,7 @@ mod session;
 mod session_id;
 mod sessions;
 pub mod store;
+mod visitor;
 
 mod fetched;
 mod health;
