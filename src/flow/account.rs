@@ -92,7 +92,8 @@ pub(crate) async fn keep(
     };
     let holder = Holder::Account(Arc::clone(account.name()));
     let place = runtime.place_of(&holder, connection, None).await?;
-    let mut grant = new_grant(&place, connection, &asked.scopes, &verified, runtime.now());
+    let facts = Some(verified.id_token.facts.clone());
+    let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, runtime.now());
     grant.consent = Some(asked);
     keep_grant(runtime, &place, Retention::User, grant, FOREVER).await?;
     let admin = session.and_then(|session| session.user());
