@@ -13,6 +13,7 @@ use crate::changes::{Changes, Place};
 use crate::grant::Owner;
 use crate::secret::{Secret, sealed};
 use crate::session_id::SessionId;
+use crate::signed_out::Begun;
 
 /// When a session was confirmed that nobody has asked about.
 const NEVER: Timestamp = Timestamp::from_millis(0);
@@ -39,6 +40,17 @@ pub(crate) struct SessionRecord {
     pub(crate) ends_at: Timestamp,
 }
 
+impl SessionRecord {
+    pub(crate) fn begun(&self) -> Begun<'_> {
+        Begun {
+            issuer: &self.issuer,
+            subject: &self.subject,
+            sid: self.sid.as_deref(),
+            issued_at: self.issued_at,
+        }
+    }
+}
+
 /// A session that this process knows: what requests need of it, and how long it may be believed.
 pub(crate) struct Session {
     pub(crate) id: SessionId,
@@ -52,7 +64,17 @@ pub(crate) struct Session {
     pub(crate) ends_at: Timestamp,
     profile: OnceLock<Box<Profile>>,
     all_claims: OnceLock<Box<Map<String, Value>>>,
+    /// Where the browser keeps it: no index finds it, so that it must be compared with what its provider ended.
+    pub(crate) at_provider: Option<Box<AtProvider>>,
     pub(crate) life: Life,
+}
+
+/// What a provider's logout may mean of a session.
+pub(crate) struct AtProvider {
+    sid: Option<Box<str>>,
+    issued_at: u64,
+    /// Where changes of such logouts are noted.
+    places: OnceLock<Box<[Place]>>,
 }
 
 /// What changes during a session's life in this process.
@@ -126,11 +148,6 @@ impl Life {
         self.heard.fetch_max(heard, Ordering::AcqRel);
     }
 
-    /// Whether something was heard of its row since it was confirmed.
-    pub(crate) fn has_news(&self, changes: &Changes) -> bool {
-        changes.since(self.heard.load(Ordering::Acquire), self.place)
-    }
-
     pub(crate) fn see(&self, now: Timestamp) {
         self.seen_at.fetch_max(now.as_millis(), Ordering::Relaxed);
     }
@@ -172,6 +189,7 @@ impl Session {
             ends_at: record.ends_at,
             profile: OnceLock::new(),
             all_claims: OnceLock::new(),
+            at_provider: None,
             life: Life::new(id, now, now, kept_until),
         }
     }
@@ -210,6 +228,7 @@ impl Session {
             nickname: identity.nickname.map(Into::into),
         };
         let id = SessionId::new(identity.id);
+        let (sid, issued_at) = (identity.sid.map(Into::into), identity.issued_at);
         Self {
             id,
             issuer: identity.issuer.into(),
@@ -221,6 +240,7 @@ impl Session {
             ends_at: identity.ends_at,
             profile: OnceLock::from(Box::new(profile)),
             all_claims: OnceLock::new(),
+            at_provider: Some(Box::new(AtProvider { sid, issued_at, places: OnceLock::new() })),
             life: Life::new(id, NEVER, now, now),
         }
     }
@@ -258,6 +278,31 @@ impl Session {
     /// For events.
     pub(crate) fn user(&self) -> Option<(&str, &str)> {
         Some((&self.issuer, &self.subject))
+    }
+
+    /// What its provider may have ended, where that must be asked for.
+    pub(crate) fn begun(&self) -> Option<Begun<'_>> {
+        self.at_provider.as_ref().map(|at_provider| Begun {
+            issuer: &self.issuer,
+            subject: &self.subject,
+            sid: at_provider.sid.as_deref(),
+            issued_at: at_provider.issued_at,
+        })
+    }
+
+    /// Where changes are noted of what its provider ended.
+    pub(crate) fn watch(&self, notes: impl Iterator<Item = Place>) {
+        if let Some(at_provider) = &self.at_provider {
+            at_provider.places.get_or_init(|| notes.collect());
+        }
+    }
+
+    /// Whether something was heard since it was confirmed, of its row or of what its provider ended.
+    pub(crate) fn has_news(&self, changes: &Changes) -> bool {
+        let heard = self.life.heard.load(Ordering::Acquire);
+        let notes = self.at_provider.as_ref().and_then(|at_provider| at_provider.places.get());
+        changes.since(heard, self.life.place)
+            || notes.is_some_and(|notes| notes.iter().any(|note| changes.since(heard, *note)))
     }
 
     pub(crate) fn has_ended(&self) -> bool {

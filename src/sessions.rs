@@ -9,11 +9,13 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::ambient::Timestamp;
 use crate::carried::sessions::CarriedSessions;
-use crate::changes::Changes;
-use crate::records::{Found, IndexKey, Loaded, Records};
+use crate::changes::{Changes, Place};
+use crate::protocol::logout_token::Meant;
+use crate::records::{Found, Loaded, Records};
 use crate::session::{Session, SessionRecord};
 use crate::session_id::{FirstWord, SessionId};
-use crate::store::{Change, Key, StoreError, Tag, Version};
+use crate::signed_out;
+use crate::store::{Change, Key, StoreError, Version};
 
 /// How many sessions this process remembers. Others are read from the store when they come.
 const REMEMBERED: u64 = 1_000_000;
@@ -95,7 +97,7 @@ impl Sessions {
         // Idle here may be busy elsewhere: only the store knows.
         let idle = now >= session.expires_at(self.idle_lifetime);
         let confirmed = session.life.is_confirmed(now, self.max_staleness);
-        if idle || !confirmed || session.life.has_news(&self.changes) {
+        if idle || !confirmed || session.has_news(&self.changes) {
             return Peek::Ask(ask(session));
         }
         session.life.see(now);
@@ -204,13 +206,21 @@ impl Sessions {
     ) -> Result<Option<Arc<Session>>, StoreError> {
         let heard = self.listen(records);
         match records.load::<()>(&session.id.ended_row()).await? {
-            Loaded::Absent(_) => records.index().await?,
+            Loaded::Absent(_) => {}
             // Whoever wrote it has ended the session, whether it can be read here or not.
             Loaded::Found(_) | Loaded::Unreadable => {
                 session.life.end();
                 return Ok(None);
             }
         };
+        let index = records.index().await?;
+        if let Some(begun) = session.begun() {
+            session.watch(begun.notes(index).map(|note| Place::of(note.key)));
+            if begun.is_signed_out(records).await? {
+                session.life.end();
+                return Ok(None);
+            }
+        }
         // The store was asked before: a session that ended meanwhile stays ended.
         let is_ours = self.issuers.iter().any(|issuer| **issuer == *session.issuer);
         if session.has_ended() || now >= session.expires_at(self.idle_lifetime) || !is_ours {
@@ -267,7 +277,7 @@ impl Sessions {
     ) -> Result<(), StoreError> {
         let index = records.index().await?;
         let expires_at = now.plus(self.idle_lifetime).min(record.ends_at);
-        let tags = tags(&record, index);
+        let tags = record.begun().tags(index);
         let heard = self.listen(records);
         match records.swap(&id.row(), None, &record, expires_at, tags).await? {
             Some(_) => {
@@ -304,6 +314,19 @@ impl Sessions {
         Ok(())
     }
 
+    /// Notes whom a provider has signed out, for sessions that no index finds.
+    pub(crate) async fn note(
+        &self,
+        meant: &Meant,
+        expires_at: Timestamp,
+        records: &Records,
+    ) -> Result<(), StoreError> {
+        if let Some(key) = signed_out::note(records, meant, expires_at).await? {
+            self.changes.hear(Change::Row(key));
+        }
+        Ok(())
+    }
+
     /// Whether a session must be written again soon, by the store or the browser that keeps it.
     pub(crate) fn is_aging(&self, session: &Session, now: Timestamp) -> bool {
         session.is_aging(self.idle_lifetime, now)
@@ -316,7 +339,7 @@ impl Sessions {
             let index = records.index().await?;
             if let Loaded::Found(found) = records.load::<SessionRecord>(&row).await? {
                 let expires_at = now.plus(self.idle_lifetime).min(found.value.ends_at);
-                let tags = tags(&found.value, index);
+                let tags = found.value.begun().tags(index);
                 let written: Option<Version> =
                     records.swap(&row, Some(found.version), &found.value, expires_at, tags).await?;
                 if written.is_some() {
@@ -329,20 +352,6 @@ impl Sessions {
         let _ = extended.await;
         session.life.extended();
     }
-}
-
-/// Under what logout tokens find the session.
-fn tags(record: &SessionRecord, index: IndexKey) -> Vec<Tag> {
-    let sid = record.sid.as_ref().map(|sid| sid_tag(&record.issuer, sid, index));
-    std::iter::once(subject_tag(&record.issuer, &record.subject, index)).chain(sid).collect()
-}
-
-pub(crate) fn subject_tag(issuer: &str, subject: &str, index: IndexKey) -> Tag {
-    Tag(index.hash(&[b"subject", issuer.as_bytes(), subject.as_bytes()]))
-}
-
-pub(crate) fn sid_tag(issuer: &str, sid: &str, index: IndexKey) -> Tag {
-    Tag(index.hash(&[b"sid", issuer.as_bytes(), sid.as_bytes()]))
 }
 
 #[cfg(test)]

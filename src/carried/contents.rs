@@ -21,10 +21,10 @@ pub(crate) struct Identity {
     pub(crate) issuer: String,
     pub(crate) subject: String,
     /// For logout tokens (OpenID Connect Back-Channel Logout 1.0 section 2.1).
-    sid: Option<String>,
+    pub(crate) sid: Option<String>,
     pub(crate) auth_time: Option<u64>,
     /// When it began, by the provider's clock.
-    issued_at: u64,
+    pub(crate) issued_at: u64,
     pub(crate) acr: Option<String>,
     pub(crate) logout_token: [u8; 16],
     pub(crate) ends_at: Timestamp,

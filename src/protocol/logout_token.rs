@@ -1,5 +1,6 @@
 //! Logout tokens: OpenID Connect Back-Channel Logout 1.0 sections 2.4 and 2.6.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::id_token::{self, IdTokenError, LEEWAY, OLDEST};
@@ -21,7 +22,7 @@ pub(crate) struct Expected<'a> {
 }
 
 /// Whose sessions a provider ends: a person's, those of one session at the provider, or what is both.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Meant {
     pub(crate) issuer: String,
     pub(crate) subject: Option<String>,
