@@ -84,15 +84,21 @@ async fn measured(subject: Subject, count: u64) -> String {
     }
     let each = |bytes: u64| bytes as f64 / count as f64;
     format!(
-        "| {} | {:.0} µs | × {:.2} | {:.0} µs | × {:.2} | {:.0} | {:.0} |",
+        "| {} | {} | {} | {:.0} | {:.0} |",
         subject.name,
-        median(&rounds.ask),
-        ratio(&rounds.load, &rounds.ask),
-        median(&rounds.write),
-        ratio(&rounds.swap, &rounds.write),
+        against(&rounds.load, &rounds.ask),
+        against(&rounds.swap, &rounds.write),
         each(with_sessions.saturating_sub(empty)),
         each(with_grants.saturating_sub(with_sessions)),
     )
+}
+
+/// The base and the ratio to it; the time itself where there is nothing to compare with.
+fn against(of: &[f64], base: &[f64]) -> String {
+    match median(base) {
+        nothing if nothing < 1.0 => format!("– | {:.1} µs", median(of)),
+        base_time => format!("{base_time:.0} µs | × {:.2}", ratio(of, base)),
+    }
 }
 
 /// Microseconds of one call, for each round.
