@@ -130,7 +130,11 @@ async fn check_146_logout_tokens_that_lie() {
                 // The same one, without the lie.
                 assert_done(&world.back_channel(&world.logout_token("alice")).await);
             }
-            Verdict::Accepted => assert_done(&answer),
+            Verdict::Accepted => {
+                assert_done(&answer);
+                // One says that it was issued in a while: logins before that are not later ones.
+                world.clock.advance(Duration::from_secs(60));
+            }
             Verdict::Depends => panic!("{}: every rule decides", lie.name),
         }
         assert_eq!(world.who(&alice).await, Value::Null, "{}", lie.name);
