@@ -7,13 +7,14 @@
 //! |---|---|
 //! | `BIND`, `PUBLIC_URL` | address (`127.0.0.1:3000`) and the URL that browsers use (`http://localhost:3000`) |
 //! | `OIDC_ISSUER`, `OIDC_CLIENT_ID`, `OIDC_CLIENT_SECRET`, `OIDC_SCOPES` | the provider (the development provider) |
+//! | `OIDC_PROVIDERS` | more providers by name, comma separated; for `work`: `OIDC_WORK_ISSUER`, `OIDC_WORK_CLIENT_ID`, … (none) |
 //! | `OIDC_RESPONSE_MODE` | `query` or `form_post` (`query`) |
 //! | `OIDC_CA_FILE` | extra root certificates, PEM |
 //! | `MODE` | `per-user` or `single-user` (`per-user`) |
 //! | `ACCOUNT` | single-user's account: `client-credentials`, `refresh-token` (with `ACCOUNT_REFRESH_TOKEN`) or `operator` (`client-credentials`) |
 //! | `TOKEN_STORE` | `memory`, `sqlite:PATH`, `postgres://…`, `redis://…` or `rediss://…` (`memory`) |
-//! | `SESSION_SECRET` | at least 32 bytes; several, comma separated: the first seals, all open (made up at start) |
-//! | `ADMINS` | verified e-mails, comma separated |
+//! | `SESSION_SECRET` | at least 32 bytes; several, comma separated: the first seals, all open (made up at start, beside `memory` only) |
+//! | `ADMINS` | verified e-mails, comma separated; with several providers `work:root@example.org` |
 //! | `API_URL` | the API that `/api` calls (the provider's UserInfo) |
 
 use std::error::Error as StdError;
@@ -28,7 +29,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower_oidc::store::{MemoryStore, PostgresStore, RedisStore, SqliteStore, Store};
 use tower_oidc::{
-    Account, AccountState, Admin, Config, CurrentUser, Error, OidcLayer, Resource, UserTokens, Users,
+    Account, AccountState, Admin, Config, CurrentUser, Error, LoginChoice, LoginOptions, OidcLayer, Resource,
+    UserTokens, Users,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -143,14 +145,27 @@ async fn home(
     let mut content = match &user {
         Some(user) => signed_in(user, &users)?,
         None => format!(
-            "<p class=lead>Nobody is signed in.</p>\
-             <p><a class=button id=login href=\"{}\">Sign in</a></p>\
+            "<p class=lead>Nobody is signed in.</p>{}\
              <p class=note>Or open a page that needs you: <a href=/private>private</a>, <a href=/admin>admin</a>.</p>",
-            escape(&users.login_url("/")?),
+            login_links(&users)?,
         ),
     };
     content.push_str(&account(&demo.auth, user.as_ref()).await);
     Ok(page("tower-oidc", &content))
+}
+
+/// One provider: a link. Several: one for each.
+fn login_links(users: &Users) -> Result<String, Error> {
+    let choices = users.login_choices("/", &LoginOptions::default())?;
+    if choices.len() < 2 {
+        let url = escape(&users.login_url("/")?);
+        return Ok(format!("<p><a class=button id=login href=\"{url}\">Sign in</a></p>"));
+    }
+    let link = |choice: &LoginChoice| {
+        let (url, name) = (escape(&choice.login_url), escape(&choice.display_name));
+        format!("<p><a class=button id=login-{} href=\"{url}\">Sign in at {name}</a></p>", choice.provider)
+    };
+    Ok(choices.iter().map(link).collect())
 }
 
 /// In single-user mode: how the account stands, and for admins what they can do about it.

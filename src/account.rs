@@ -143,6 +143,12 @@ impl Account {
                 self.name
             ));
         }
+        for connection in config.connections.iter().filter(|connection| connection.one_shot) {
+            problems.push(format!(
+                "connection {:?} is for one use, and the account is for everybody: remove one_shot()",
+                connection.name
+            ));
+        }
         match &self.source {
             Source::ClientCredentials => {
                 let secret = config.client_secret.is_some() && config.client_auth != Some(ClientAuth::None);

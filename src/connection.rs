@@ -32,6 +32,9 @@ pub struct Connection {
     /// How long its grant lives: until it is disconnected, unless it says otherwise.
     #[serde(default = "user")]
     pub retention: Retention,
+    /// Its tokens are for one use, and kept nowhere: see [`Connection::one_shot`].
+    #[serde(default)]
+    pub one_shot: bool,
 }
 
 fn user() -> Retention {
@@ -42,7 +45,7 @@ impl Connection {
     /// A connection of this name.
     pub fn new(name: impl Into<String>) -> Self {
         let (scopes, resources) = (Vec::new(), Vec::new());
-        Self { name: name.into(), scopes, resources, provider: None, retention: user() }
+        Self { name: name.into(), scopes, resources, provider: None, retention: user(), one_shot: false }
     }
 
     /// One more scope to ask for.
@@ -56,6 +59,14 @@ impl Connection {
     #[must_use]
     pub fn resource(mut self, resource: Resource) -> Self {
         self.resources.push(resource);
+        self
+    }
+
+    /// What is granted is handed to one request as a [`OneShotToken`](crate::OneShotToken), and kept nowhere:
+    /// [`UserTokens`](crate::UserTokens) never has a token for its resources.
+    #[must_use]
+    pub fn one_shot(mut self) -> Self {
+        self.one_shot = true;
         self
     }
 
@@ -110,6 +121,7 @@ pub(crate) struct Registered {
     pub(crate) optional_scopes: Vec<String>,
     pub(crate) indicators: Vec<String>,
     pub(crate) retention: Retention,
+    pub(crate) one_shot: bool,
 }
 
 /// Where the token of a URL comes from.
@@ -275,6 +287,7 @@ impl Registered {
                 .filter_map(|resource| resource.indicator.clone())
                 .collect(),
             retention: connection.retention,
+            one_shot: connection.one_shot,
         }
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct Ours<'a> {
     pub(crate) session: Option<&'a [u8]>,
     /// This browser could not be signed in silently a moment ago.
     pub(crate) silent: bool,
+    /// Something waits for one use.
+    pub(crate) once: Option<&'a [u8]>,
 }
 
 /// How a cookie travels with requests that other sites start.
@@ -56,7 +58,10 @@ impl CookieStyle {
             let pair = rest[..memchr(b';', rest).unwrap_or(rest.len())].trim_ascii_end();
             match pair.strip_prefix(b"session=") {
                 Some(value) => ours.session = ours.session.or(Some(value)),
-                None => ours.silent |= pair.starts_with(b"silent="),
+                None => {
+                    ours.silent |= pair.starts_with(b"silent=");
+                    ours.once = ours.once.or(pair.strip_prefix(b"once="));
+                }
             }
         }
     }

@@ -35,6 +35,8 @@ pub enum ErrorKind {
     NeedsOperator,
     /// Nobody: the provider or the store is away, and it will work later. 503 with `Retry-After`.
     Unavailable,
+    /// The person must grant once more what was for one use: it is used, or was not used in time. 410.
+    OneShotMissing,
     /// Nobody here: the API that was called did not answer as HTTP demands. 502.
     Upstream,
 }
@@ -50,6 +52,7 @@ impl ErrorKind {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
             Self::NeedsOperator | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::OneShotMissing => StatusCode::GONE,
             Self::Upstream => StatusCode::BAD_GATEWAY,
         }
     }
@@ -66,6 +69,7 @@ impl ErrorKind {
             Self::LayerMissing => "layer_missing",
             Self::NeedsOperator => "needs_operator",
             Self::Unavailable => "unavailable",
+            Self::OneShotMissing => "one_shot_missing",
             Self::Upstream => "upstream",
         }
     }

@@ -6,6 +6,7 @@ use http::request::Parts;
 
 use crate::current_user::{Admin, CurrentUser};
 use crate::error::{DestinationError, Error};
+use crate::one_shot::OneShotToken;
 use crate::request_state::RequestState;
 use crate::user_tokens::UserTokens;
 use crate::users::Users;
@@ -48,6 +49,14 @@ impl<S: Sync> FromRequestParts<S> for Users {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         RequestState::of(&parts.extensions).map(Users::from_state)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for OneShotToken {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
+        OneShotToken::from_extensions(&parts.extensions).await
     }
 }
 

@@ -20,8 +20,8 @@ pub(crate) struct Flights(Mutex<State>);
 #[derive(Default)]
 struct State {
     under_way: HashMap<Key, Flight>,
-    /// Grants whose provider failed a moment ago, until when.
-    pauses: HashMap<Key, Timestamp>,
+    /// Grants whose provider failed a moment ago, until when; of some only what was asked for one resource.
+    pauses: HashMap<(Key, Option<String>), Timestamp>,
 }
 
 /// Tells everybody who waits when the flight has landed.
@@ -33,6 +33,8 @@ pub(crate) enum Landing {
     /// There is a grant to look at.
     Grant(Arc<Grant>),
     Consent,
+    /// The provider refused what was asked for this resource indicator, which says nothing about others.
+    Refused(String, Arc<str>),
     Unavailable(Arc<str>),
 }
 
@@ -45,14 +47,15 @@ pub(crate) enum Boarding {
 }
 
 impl Flights {
-    pub(crate) fn board(&self, key: Key, now: Timestamp) -> Boarding {
+    pub(crate) fn board(&self, key: Key, indicator: Option<&str>, now: Timestamp) -> Boarding {
         let mut state = self.state();
         if let Some(flight) = state.under_way.get(&key) {
             return Boarding::UnderWay(flight.clone());
         }
         // One that is longer than any was set by a clock that has been put back.
         state.pauses.retain(|_, until| now < *until && until.since(now) <= PAUSE);
-        if state.pauses.contains_key(&key) {
+        let indicator = indicator.map(str::to_owned);
+        if [None, indicator].into_iter().any(|asked| state.pauses.contains_key(&(key, asked))) {
             return Boarding::Paused;
         }
         let (landing, flight) = watch::channel(None);
@@ -60,8 +63,9 @@ impl Flights {
         Boarding::TakeOff(landing, flight)
     }
 
-    pub(crate) fn pause(&self, key: Key, now: Timestamp) {
-        self.state().pauses.insert(key, now.plus(PAUSE));
+    /// With an indicator, for that resource alone.
+    pub(crate) fn pause(&self, key: Key, indicator: Option<String>, now: Timestamp) {
+        self.state().pauses.insert((key, indicator), now.plus(PAUSE));
     }
 
     /// Whoever comes now starts from what is written.

@@ -11,6 +11,7 @@ use http_body_util::Full;
 use tower::{Layer, Service};
 
 use crate::account::{Account, AccountStatus};
+use crate::background::BackgroundTokens;
 use crate::config::Config;
 use crate::error::{ConfigError, Error};
 use crate::flow::{account, page};
@@ -96,6 +97,12 @@ impl OidcLayer {
     /// asks for a token as a request would, for at most two seconds each. Empty in the other modes.
     pub async fn account_status(&self) -> Vec<AccountStatus> {
         account::status(&self.runtime).await
+    }
+
+    /// The capability to use people's grants in work that no request asks for. Make it in `main`, for the worker; a
+    /// handler has no way to it.
+    pub fn background_tokens(&self) -> BackgroundTokens {
+        BackgroundTokens::new(Arc::clone(&self.runtime))
     }
 
     /// Puts the layer around a service, such as a whole router: the outermost place, and the quickest.

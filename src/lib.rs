@@ -39,7 +39,7 @@
 //!    and never through a redirect out of it.
 //! 2. **One refresh.** For one grant and one expiry there is one token request, however many requests wait. A rotated
 //!    refresh token is written before it is used; a client that hangs up, a deploy ([`OidcLayer::drain`]) or a failing
-//!    network never loses it, and is never a logout.
+//!    network never loses it, and is never a logout. How several processes keep this is written down in [`refreshing`].
 //! 3. **Nothing is taken on trust.** State before exchange, exchange before use, verification before storage. Who a
 //!    person is, is issuer and subject, never an e-mail. Who is an admin is decided at every request.
 //! 4. **It fails closed, and says so.** Every failure is an [`Error`] that says who must act. No secret is in a log, an
@@ -121,6 +121,12 @@ pub use users::Users;
 mod user_tokens;
 pub use user_tokens::{AccessToken, ConnectionState, ConnectionStatus, UserTokens};
 
+mod one_shot;
+pub use one_shot::OneShotToken;
+
+mod background;
+pub use background::{BackgroundTokens, OwnerTokens};
+
 mod authorize;
 pub use authorize::{Authorize, AuthorizeLayer};
 
@@ -167,7 +173,7 @@ mod settings;
 pub mod refreshing;
 
 mod flow;
-pub use flow::connect::Disconnected;
+pub use flow::disconnect::Disconnected;
 
 mod carried;
 mod changes;

@@ -42,6 +42,8 @@ pub(crate) enum Holder {
     Session(Arc<Session>),
     /// The account of this name, whoever asks.
     Account(Arc<str>),
+    /// Somebody who need not be there: work in the background asks, and no request.
+    Person { issuer: Arc<str>, subject: Arc<str> },
 }
 
 impl Ownership {
@@ -150,6 +152,9 @@ impl Holder {
         match self {
             Self::Session(session) => session.owner(),
             Self::Account(name) => Owner::Account { name: name.to_string() },
+            Self::Person { issuer, subject } => {
+                Owner::User { issuer: issuer.to_string(), subject: subject.to_string() }
+            }
         }
     }
 
@@ -159,6 +164,7 @@ impl Holder {
         match self {
             Self::Session(session) => runtime.signed_in_at(session),
             Self::Account(_) => Some(runtime.providers.get(ProviderId::FIRST)),
+            Self::Person { issuer, .. } => runtime.providers.of_issuer(issuer),
         }
     }
 
@@ -166,7 +172,7 @@ impl Holder {
     pub(crate) fn session(&self) -> Option<&Arc<Session>> {
         match self {
             Self::Session(session) => Some(session),
-            Self::Account(_) => None,
+            Self::Account(_) | Self::Person { .. } => None,
         }
     }
 
@@ -174,7 +180,13 @@ impl Holder {
     pub(crate) fn person(&self) -> Option<(&str, &str)> {
         match self {
             Self::Session(session) => Some((&session.issuer, &session.subject)),
+            Self::Person { issuer, subject } => Some((issuer, subject)),
             Self::Account(_) => None,
         }
+    }
+
+    /// Whether it is a person, and no browser of theirs.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self, Self::Person { .. })
     }
 }

@@ -1,6 +1,6 @@
 //! Sealed records over a store: what goes in is typed, what lies there is opaque.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -30,7 +30,9 @@ const INDEX_KEY: &str = "tower-oidc index key";
 pub(crate) struct Records {
     store: Arc<dyn Store>,
     keys: KeyRing,
-    index: OnceLock<IndexKey>,
+    /// Of a store that keeps none.
+    own_index: Option<IndexKey>,
+    index: RwLock<Option<IndexKey>>,
     clock: Clock,
     random: Random,
     events: Events,
@@ -106,8 +108,8 @@ impl Records {
         random: Random,
         events: Events,
     ) -> Self {
-        let (index, listener) = (OnceLock::new(), Listener::default());
-        Self { store, keys, index, clock, random, events, listener }
+        let (index, listener) = (RwLock::default(), Listener::default());
+        Self { store, keys, own_index: None, index, clock, random, events, listener }
     }
 
     /// Whether records outlive this process.
@@ -118,8 +120,7 @@ impl Records {
     /// For a store that is gone with the process: names are the same after it, and nobody waits for them.
     #[must_use]
     pub(crate) fn with_own_index(self) -> Self {
-        let _ = self.index.set(IndexKey(self.keys.index_key()));
-        self
+        Self { own_index: Some(IndexKey(self.keys.index_key())), ..self }
     }
 
     pub(crate) fn keys(&self) -> &KeyRing {
@@ -232,26 +233,39 @@ impl Records {
 
     /// The index key, made by whoever needs it first.
     pub(crate) async fn index(&self) -> Result<IndexKey, StoreError> {
-        if let Some(index) = self.index.get() {
-            return Ok(*index);
+        match self.known_index() {
+            Some(index) => Ok(index),
+            None => self.agree_on_index().await,
+        }
+    }
+
+    /// Looks which index key the store holds: the one that this process knows, unless the store has come back empty.
+    /// Then whoever is first says how rows are named from now on, and everybody goes by it.
+    pub(crate) async fn agree_on_index(&self) -> Result<IndexKey, StoreError> {
+        if let Some(own) = self.own_index {
+            return Ok(own);
         }
         let key = Key(Sha256::digest(INDEX_KEY).into());
         let row = Row { purpose: Purpose::IndexKey, key, owner: Vec::new() };
         loop {
-            match self.load::<[u8; 32]>(&row).await? {
-                Loaded::Found(found) => {
+            let known = self.known_index();
+            match (self.load::<[u8; 32]>(&row).await?, known) {
+                (Loaded::Found(found), _) => {
                     if found.outdated_seal {
                         // Whoever loses this has nothing to do: somebody else sealed it anew.
                         self.swap(&row, Some(found.version), &found.value, FOREVER, Vec::new()).await?;
                     }
-                    return Ok(*self.index.get_or_init(|| IndexKey(found.value)));
+                    let index = IndexKey(found.value);
+                    *self.index.write().unwrap_or_else(PoisonError::into_inner) = Some(index);
+                    return Ok(index);
                 }
-                Loaded::Absent(version) => {
-                    let made = self.random.bytes::<32>();
+                (Loaded::Absent(version), known) => {
+                    let made = known.map_or_else(|| self.random.bytes(), |IndexKey(bytes)| bytes);
                     // Whoever loses reads what the winner wrote.
                     self.swap(&row, version, &made, FOREVER, Vec::new()).await?;
                 }
-                Loaded::Unreadable => {
+                (Loaded::Unreadable, Some(known)) => return Ok(known),
+                (Loaded::Unreadable, None) => {
                     return Err(StoreError::refused(
                         "its index key is sealed with a secret that is not configured",
                     ));
@@ -268,7 +282,7 @@ impl Records {
 
     /// The index key, where [`Records::index`] was asked before.
     pub(crate) fn known_index(&self) -> Option<IndexKey> {
-        self.index.get().copied()
+        self.own_index.or(*self.index.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     async fn timed<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {

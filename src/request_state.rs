@@ -19,6 +19,7 @@ use crate::flow::login::HEADER_BUDGET;
 use crate::flow::page;
 use crate::grant::Consent;
 use crate::hooks::Unauthenticated;
+use crate::one_shot::OneShotCookie;
 use crate::protocol::authorization::LoginOptions;
 use crate::runtime::Runtime;
 use crate::session::Session;
@@ -40,6 +41,7 @@ pub(crate) struct RequestState {
     /// A safe method, whose page can be come back to.
     pub(crate) repeatable: bool,
     pub(crate) was_silent: bool,
+    pub(crate) one_shot: Option<Arc<OneShotCookie>>,
 }
 
 impl RequestState {
@@ -59,6 +61,7 @@ impl RequestState {
             came_from: if repeatable { None } else { posted() },
             repeatable,
             was_silent: head.was_silent,
+            one_shot: head.one_shot.clone(),
             session,
             carried,
             runtime,
@@ -70,6 +73,21 @@ impl RequestState {
             None => drop(extensions.remove::<CurrentUser>()),
         }
         extensions.insert(state);
+    }
+
+    /// Of no request: nobody can be sent anywhere.
+    pub(crate) fn without_request(runtime: Arc<Runtime>) -> Self {
+        Self {
+            runtime,
+            session: None,
+            carried: None,
+            here: None,
+            navigation: false,
+            came_from: None,
+            repeatable: false,
+            was_silent: false,
+            one_shot: None,
+        }
     }
 
     pub(crate) fn of(extensions: &Extensions) -> Result<&Self, Error> {
@@ -147,6 +165,13 @@ impl RequestState {
         error.with_answer(page::plain(StatusCode::SERVICE_UNAVAILABLE, text))
     }
 
+    /// What was granted for one use is used, or was not in time: whoever wants more grants it once more.
+    pub(crate) fn one_shot_missing(&self) -> Error {
+        let text = "What was granted for one use has been used, or was not used in time.";
+        let error = Error::new(ErrorKind::OneShotMissing, text);
+        if self.navigation { error.with_answer(page::plain(StatusCode::GONE, text)) } else { error }
+    }
+
     /// What is everybody's, an admin takes back, and the configuration's nobody.
     pub(crate) fn may_disconnect(&self) -> Result<(), Error> {
         let Some(account) = self.runtime.ownership.account() else { return Ok(()) };
@@ -187,11 +212,12 @@ fn came_from(runtime: &Runtime, method: &Method, headers: &HeaderMap) -> Option<
 static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// What decides how a request is served.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct Head {
     /// There is a session cookie, whatever it holds.
     pub(crate) session_cookie: bool,
     pub(crate) was_silent: bool,
+    pub(crate) one_shot: Option<Arc<OneShotCookie>>,
     /// A person's browser goes to a page, and can be sent on: GET or HEAD, `Sec-Fetch-Mode: navigate` where the
     /// browser says so, and an `Accept` that names HTML.
     pub(crate) navigation: bool,
@@ -225,6 +251,7 @@ impl Head {
         let head = Self {
             session_cookie: ours.session.is_some(),
             was_silent: ours.silent,
+            one_shot: ours.once.and_then(|value| OneShotCookie::read(value, cookies)),
             navigation: wants_html && navigates && matches!(*method, Method::GET | Method::HEAD),
             opens_websocket: upgrades && *method == Method::GET && headers.contains_key(CONNECTION),
         };

@@ -39,10 +39,12 @@ pub(crate) enum Purpose {
     CarriedGrant,
     /// That such a session ended before its time.
     EndedSession,
+    /// What one request has, and nobody after it.
+    OneShot,
 }
 
 impl Purpose {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Session,
         Self::Grant,
         Self::IndexKey,
@@ -53,6 +55,7 @@ impl Purpose {
         Self::CarriedClaims,
         Self::CarriedGrant,
         Self::EndedSession,
+        Self::OneShot,
     ];
 
     const fn label(self) -> &'static str {
@@ -67,6 +70,7 @@ impl Purpose {
             Self::CarriedClaims => "carried claims",
             Self::CarriedGrant => "carried grant",
             Self::EndedSession => "ended session",
+            Self::OneShot => "one shot",
         }
     }
 }

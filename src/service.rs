@@ -17,9 +17,11 @@ use tower::{BoxError, Service};
 
 use crate::ambient::Timestamp;
 use crate::carried::Carried;
+use crate::cookie;
 use crate::error::Error;
 use crate::events::EventCode;
 use crate::flow::{self, logout, page};
+use crate::one_shot::OneShotCookie;
 use crate::request_state::{Head, RequestState, is_safe};
 use crate::runtime::Runtime;
 use crate::session::Session;
@@ -76,7 +78,8 @@ where
         }
         let (head, cookie) = Head::read(request.method(), request.headers(), &runtime.settings.cookies);
         // Before the session is looked for: what is forged does not even learn whether there is one.
-        if (head.session_cookie || runtime.ownership.account().is_some()) && !is_ours(runtime, &request, head)
+        if (head.session_cookie || runtime.ownership.account().is_some())
+            && !is_ours(runtime, &request, &head)
         {
             runtime.events().emit(EventCode::CrossSiteRefused, None, request.method());
             return ResponseFuture::answered(page::plain(
@@ -106,7 +109,7 @@ where
                             ready.pass(request, Some(session), carried, head).await
                         }
                         Ok(None) => ready.pass(request, None, None, head).await,
-                        Err(error) => Ok(store_away(&runtime, &request, head, error.into())),
+                        Err(error) => Ok(store_away(&runtime, &request, &head, error.into())),
                     }
                 })
             }
@@ -128,12 +131,12 @@ impl<S> OidcService<S> {
     {
         let settled = carried.clone();
         RequestState::insert(Arc::clone(&self.runtime), session, carried, &head, &mut request);
-        ResponseFuture::passed(self.inner.call(request), settled, head.session_cookie)
+        ResponseFuture::passed(self.inner.call(request), settled, head)
     }
 }
 
 /// Whether a request that may change something, or opens a WebSocket, comes from a page that may.
-fn is_ours<B>(runtime: &Runtime, request: &Request<B>, head: Head) -> bool {
+fn is_ours<B>(runtime: &Runtime, request: &Request<B>, head: &Head) -> bool {
     let needs_proof = !is_safe(request.method()) || head.opens_websocket;
     // With a cookie of ours there is a browser, and browsers say where they come from.
     let is_browser = head.session_cookie || head.was_silent;
@@ -162,7 +165,7 @@ fn extend_in_time(
 fn store_away<B, R: From<Bytes>>(
     runtime: &Runtime,
     request: &Request<B>,
-    head: Head,
+    head: &Head,
     error: Error,
 ) -> Response<R> {
     if !head.navigation {
@@ -208,6 +211,7 @@ pin_project! {
             inner: F,
             carried: Option<Arc<Carried>>,
             private: bool,
+            one_shot: Option<Arc<OneShotCookie>>,
         },
         /// Something is awaited first, or instead.
         Boxed { future: Pin<Box<dyn Future<Output = Result<Response<R>, E>> + Send>> },
@@ -217,8 +221,9 @@ pin_project! {
 }
 
 impl<F, R, E> ResponseFuture<F, R, E> {
-    fn passed(inner: F, carried: Option<Arc<Carried>>, private: bool) -> Self {
-        Self { way: Way::Passed { inner, carried, private } }
+    fn passed(inner: F, carried: Option<Arc<Carried>>, head: Head) -> Self {
+        let Head { session_cookie: private, one_shot, .. } = head;
+        Self { way: Way::Passed { inner, carried, private, one_shot } }
     }
 
     fn boxed(future: impl Future<Output = Result<Response<R>, E>> + Send + 'static) -> Self {
@@ -239,13 +244,16 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().way.project() {
-            Projected::Passed { inner, carried, private } => {
+            Projected::Passed { inner, carried, private, one_shot } => {
                 // In place: a response is large to move.
                 let mut polled = inner.poll(cx);
                 if let Poll::Ready(Ok(response)) = &mut polled {
                     let headers = response.headers_mut();
                     if let Some(carried) = carried {
                         carried.settle(headers);
+                    }
+                    if let Some(removal) = one_shot.as_ref().and_then(|one_shot| one_shot.removal()) {
+                        cookie::append(headers, removal);
                     }
                     if *private || sets_cookie(headers) {
                         keep_private(headers);

@@ -64,17 +64,9 @@ pub(crate) struct Session {
     pub(crate) ends_at: Timestamp,
     profile: OnceLock<Box<Profile>>,
     all_claims: OnceLock<Box<Map<String, Value>>>,
-    /// Where the browser keeps it: no index finds it, so that it must be compared with what its provider ended.
-    pub(crate) at_provider: Option<Box<AtProvider>>,
+    /// Where the browser keeps the session: what no record says.
+    began: Option<Box<Began>>,
     pub(crate) life: Life,
-}
-
-/// What a provider's logout may mean of a session.
-pub(crate) struct AtProvider {
-    sid: Option<Box<str>>,
-    issued_at: u64,
-    /// Where changes of such logouts are noted.
-    places: OnceLock<Box<[Place]>>,
 }
 
 /// What changes during a session's life in this process.
@@ -91,6 +83,14 @@ pub(crate) struct Life {
     /// Where changes of its row are noted, and what was known of them when the store last confirmed it.
     place: Place,
     heard: AtomicU64,
+}
+
+/// What logout tokens are compared with.
+struct Began {
+    sid: Option<Box<str>>,
+    issued_at: u64,
+    /// Where it is noted that some of them came.
+    places: OnceLock<Box<[Place]>>,
 }
 
 /// The claims that have a method of their own.
@@ -189,7 +189,7 @@ impl Session {
             ends_at: record.ends_at,
             profile: OnceLock::new(),
             all_claims: OnceLock::new(),
-            at_provider: None,
+            began: None,
             life: Life::new(id, now, now, kept_until),
         }
     }
@@ -240,9 +240,34 @@ impl Session {
             ends_at: identity.ends_at,
             profile: OnceLock::from(Box::new(profile)),
             all_claims: OnceLock::new(),
-            at_provider: Some(Box::new(AtProvider { sid, issued_at, places: OnceLock::new() })),
+            began: Some(Box::new(Began { sid, issued_at, places: OnceLock::new() })),
             life: Life::new(id, NEVER, now, now),
         }
+    }
+
+    /// What logout tokens are compared with, where the browser keeps the session.
+    pub(crate) fn begun(&self) -> Option<Begun<'_>> {
+        self.began.as_ref().map(|began| Begun {
+            issuer: &self.issuer,
+            subject: &self.subject,
+            sid: began.sid.as_deref(),
+            issued_at: began.issued_at,
+        })
+    }
+
+    /// Where it is noted that logout tokens came which may mean it.
+    pub(crate) fn watch(&self, notes: impl Iterator<Item = Place>) {
+        if let Some(began) = &self.began {
+            began.places.get_or_init(|| notes.collect());
+        }
+    }
+
+    /// Whether something was heard since it was confirmed, of its row or of what its provider ended.
+    pub(crate) fn has_news(&self, changes: &Changes) -> bool {
+        let heard = self.life.heard.load(Ordering::Acquire);
+        let notes = self.began.as_ref().and_then(|began| began.places.get());
+        changes.since(heard, self.life.place)
+            || notes.is_some_and(|notes| notes.iter().any(|note| changes.since(heard, *note)))
     }
 
     pub(crate) fn profile(&self) -> &Profile {
@@ -278,31 +303,6 @@ impl Session {
     /// For events.
     pub(crate) fn user(&self) -> Option<(&str, &str)> {
         Some((&self.issuer, &self.subject))
-    }
-
-    /// What its provider may have ended, where that must be asked for.
-    pub(crate) fn begun(&self) -> Option<Begun<'_>> {
-        self.at_provider.as_ref().map(|at_provider| Begun {
-            issuer: &self.issuer,
-            subject: &self.subject,
-            sid: at_provider.sid.as_deref(),
-            issued_at: at_provider.issued_at,
-        })
-    }
-
-    /// Where changes are noted of what its provider ended.
-    pub(crate) fn watch(&self, notes: impl Iterator<Item = Place>) {
-        if let Some(at_provider) = &self.at_provider {
-            at_provider.places.get_or_init(|| notes.collect());
-        }
-    }
-
-    /// Whether something was heard since it was confirmed, of its row or of what its provider ended.
-    pub(crate) fn has_news(&self, changes: &Changes) -> bool {
-        let heard = self.life.heard.load(Ordering::Acquire);
-        let notes = self.at_provider.as_ref().and_then(|at_provider| at_provider.places.get());
-        changes.since(heard, self.life.place)
-            || notes.is_some_and(|notes| notes.iter().any(|note| changes.since(heard, *note)))
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -8,8 +8,9 @@ use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::ambient::Timestamp;
+use crate::carried::ended;
 use crate::carried::sessions::CarriedSessions;
-use crate::changes::{Changes, Place};
+use crate::changes::Changes;
 use crate::protocol::logout_token::Meant;
 use crate::records::{Found, Loaded, Records};
 use crate::session::{Session, SessionRecord};
@@ -205,21 +206,10 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
         let heard = self.listen(records);
-        match records.load::<()>(&session.id.ended_row()).await? {
-            Loaded::Absent(_) => {}
-            // Whoever wrote it has ended the session, whether it can be read here or not.
-            Loaded::Found(_) | Loaded::Unreadable => {
-                session.life.end();
-                return Ok(None);
-            }
-        };
-        let index = records.index().await?;
-        if let Some(begun) = session.begun() {
-            session.watch(begun.notes(index).map(|note| Place::of(note.key)));
-            if begun.is_signed_out(records).await? {
-                session.life.end();
-                return Ok(None);
-            }
+        records.index().await?;
+        if ended::has_ended(&session, records).await? {
+            session.life.end();
+            return Ok(None);
         }
         // The store was asked before: a session that ended meanwhile stays ended.
         let is_ours = self.issuers.iter().any(|issuer| **issuer == *session.issuer);
@@ -299,8 +289,7 @@ impl Sessions {
         if self.carried.is_none() {
             records.delete(id.row().key, None).await?;
         } else {
-            // Whoever was first has ended it.
-            records.swap(&id.ended_row(), None, &(), ends_at, Vec::new()).await?;
+            ended::note(id, ends_at, records).await?;
         }
         self.remember(id, || Arc::new(Session::ended(id))).life.end();
         Ok(())
@@ -314,15 +303,15 @@ impl Sessions {
         Ok(())
     }
 
-    /// Notes whom a provider has signed out, for sessions that no index finds.
-    pub(crate) async fn note(
+    /// Notes that a provider ends the sessions that it means: whoever comes with one finds out.
+    pub(crate) async fn note_meant(
         &self,
         meant: &Meant,
-        expires_at: Timestamp,
+        until: Timestamp,
         records: &Records,
     ) -> Result<(), StoreError> {
-        if let Some(key) = signed_out::note(records, meant, expires_at).await? {
-            self.changes.hear(Change::Row(key));
+        if let Some(row) = signed_out::note(meant, until, records).await? {
+            self.changes.hear(Change::Row(row));
         }
         Ok(())
     }

@@ -33,8 +33,7 @@ impl Begun<'_> {
 
     /// Where notes that mean this session lie.
     pub(crate) fn notes(&self, index: IndexKey) -> impl Iterator<Item = Row> {
-        let sid = self.sid.map(|sid| row(index, b"sid", self.issuer, sid));
-        std::iter::once(row(index, b"subject", self.issuer, self.subject)).chain(sid)
+        self.tags(index).into_iter().map(row)
     }
 
     /// Whether the provider has ended it.
@@ -44,8 +43,9 @@ impl Begun<'_> {
                 Loaded::Found(found) if found.value.iter().any(|meant| self.is_meant_by(meant)) => {
                     return Ok(true);
                 }
+                // Written by somebody who ended something of theirs.
+                Loaded::Unreadable => return Ok(true),
                 Loaded::Found(_) | Loaded::Absent(_) => {}
-                Loaded::Unreadable => return Err(unreadable()),
             }
         }
         Ok(false)
@@ -64,22 +64,24 @@ pub(crate) fn sid_tag(issuer: &str, sid: &str, index: IndexKey) -> Tag {
 
 /// Notes it until `expires_at`, and returns where.
 pub(crate) async fn note(
-    records: &Records,
     meant: &Meant,
     expires_at: Timestamp,
+    records: &Records,
 ) -> Result<Option<Key>, StoreError> {
     let index = records.index().await?;
     // Where there are both, the narrower name: what lies there is compared with both.
     let row = match (&meant.sid, &meant.subject) {
-        (Some(sid), _) => row(index, b"sid", &meant.issuer, sid),
-        (None, Some(subject)) => row(index, b"subject", &meant.issuer, subject),
+        (Some(sid), _) => row(sid_tag(&meant.issuer, sid, index)),
+        (None, Some(subject)) => row(subject_tag(&meant.issuer, subject, index)),
         (None, None) => return Ok(None),
     };
     loop {
         let (mut noted, version, kept_until) = match records.load::<Vec<Meant>>(&row).await? {
             Loaded::Found(found) => (found.value, Some(found.version), found.expires_at),
             Loaded::Absent(version) => (Vec::new(), version, expires_at),
-            Loaded::Unreadable => return Err(unreadable()),
+            Loaded::Unreadable => {
+                return Err(StoreError::refused("a note is sealed with a secret that is not configured"));
+            }
         };
         let same = |other: &Meant| other.subject == meant.subject;
         let until = noted.iter().filter(|other| same(other)).map(|other| other.until).max().unwrap_or(0);
@@ -92,11 +94,6 @@ pub(crate) async fn note(
     }
 }
 
-fn row(index: IndexKey, kind: &[u8], issuer: &str, name: &str) -> Row {
-    let key = Key(index.hash(&[b"signed out", kind, issuer.as_bytes(), name.as_bytes()]));
-    Row { purpose: Purpose::LogoutToken, key, owner: Vec::new() }
-}
-
-fn unreadable() -> StoreError {
-    StoreError::refused("what a provider ended is sealed with a secret that is not configured")
+fn row(tag: Tag) -> Row {
+    Row { purpose: Purpose::EndedSession, key: Key(tag.0), owner: Vec::new() }
 }

@@ -8,11 +8,10 @@ use serde::Serialize;
 use url::Url;
 
 use crate::ambient::Timestamp;
-use crate::connection::{Connections, Registered, Source};
-use crate::error::Error;
-#[cfg(doc)]
-use crate::error::ErrorKind;
-use crate::flow::connect::{self, Disconnected, disconnect};
+use crate::connection::{Connections, Registered, Retention, Source};
+use crate::error::{Error, ErrorKind};
+use crate::flow::connect;
+use crate::flow::disconnect::{Disconnected, disconnect};
 use crate::flow::held_grant::{NoToken, Want, stored};
 use crate::flow::refresh::access_token;
 use crate::grant::{Grant, LOGIN, Standing};
@@ -64,6 +63,8 @@ pub struct ConnectionStatus {
 pub enum ConnectionState {
     /// They can, as far as is known here.
     Connected,
+    /// They are handed out once, as a [`OneShotToken`](crate::OneShotToken), and never kept.
+    OneShot,
     /// It was never granted, or was taken back.
     Missing,
     /// The provider refused it for good, granted less than is always asked for, or gave tokens that are over and
@@ -75,6 +76,11 @@ impl UserTokens {
     pub(crate) fn from_state(state: &RequestState) -> Result<Self, Error> {
         let holder = state.runtime.ownership.holder(state)?;
         Ok(Self { holder, state: state.clone() })
+    }
+
+    /// For work that no request asks for.
+    pub(crate) fn without_request(runtime: &Arc<Runtime>, holder: Holder) -> Self {
+        Self { state: RequestState::without_request(Arc::clone(runtime)), holder }
     }
 
     /// For services without axum: from the extensions of a request that came through the layer.
@@ -125,6 +131,9 @@ impl UserTokens {
         let named = self.connections()?.resources().named(resource);
         let source = named.map(|(connection, resource)| Source::new(connection, resource));
         let source = source.ok_or_else(|| Error::no_such_connection("there is no resource of this name"))?;
+        if self.registered(&source.connection)?.one_shot {
+            return Err(Error::no_such_connection("this resource's connection is for one use"));
+        }
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         if !self.may_ask(&source, &scopes) {
             return Err(Error::no_such_connection(
@@ -152,6 +161,16 @@ impl UserTokens {
         let connection = self.registered(connection)?;
         let destination = self.runtime().settings.destination(destination)?;
         Ok(connect::path(self.runtime(), &connection.name, &destination))
+    }
+
+    /// The address at which the person grants a connection for one use, and then lands at `destination`, whose handler
+    /// finds a [`OneShotToken`](crate::OneShotToken). Nothing is kept, and what was kept before stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NoSuchConnection`], or [`ErrorKind::Destination`].
+    pub fn connect_once_url(&self, connection: &str, destination: &str) -> Result<String, Error> {
+        Ok(self.connect_url(connection, destination)? + connect::once_in(true))
     }
 
     /// The address to which a form POSTs to take a connection back, and then lands at `destination`.
@@ -252,7 +271,8 @@ impl UserTokens {
     /// Where the token for a URL comes from; `None` when it gets none.
     pub(crate) fn source(&self, url: &Url) -> Option<Source> {
         if let Some((connection, resource)) = self.connections().ok()?.resources().covering(url) {
-            return Some(Source::new(connection, resource));
+            let kept = self.registered(connection).is_ok_and(|connection| !connection.one_shot);
+            return kept.then(|| Source::new(connection, resource));
         }
         let metadata = self.provider().ok()?.known_metadata()?;
         let user_info = metadata.userinfo_endpoint.as_ref()?;
@@ -276,6 +296,9 @@ impl UserTokens {
         if self.holder.person().is_none() {
             return self.state.needs_operator(&source.connection);
         }
+        if self.holder.is_absent() {
+            return Error::new(ErrorKind::ConsentRequired, "the person must grant access (again)");
+        }
         let asked = match self.grant(&source.connection).await {
             Ok((_, grant)) => grant.and_then(|grant| grant.consent.clone()),
             Err(error) => return error,
@@ -287,6 +310,7 @@ impl UserTokens {
     pub(crate) async fn require_connection(&self, connection: &str) -> Result<(), Error> {
         match self.status(connection).await?.state {
             ConnectionState::Connected => Ok(()),
+            ConnectionState::OneShot => Err(Error::no_such_connection("this connection is for one use")),
             ConnectionState::Missing | ConnectionState::NeedsConsent => {
                 let source = Source::without_resource(connection);
                 Err(self.consent_required(&source, &[], &LoginOptions::default()).await)
@@ -306,6 +330,13 @@ impl UserTokens {
     }
 
     async fn place(&self, connection: &Registered) -> Result<GrantPlace, Error> {
+        let reachable = connection.retention == Retention::User && self.runtime().ownership.keeps_logins();
+        if self.holder.is_absent() && !reachable {
+            return Err(Error::no_such_connection(
+                "work in the background reaches grants of people with Retention::User: give the connection (or \
+                 login_retention) that one",
+            ));
+        }
         Ok(self.runtime().place_of(&self.holder, connection, self.state.carried.as_ref()).await?)
     }
 
@@ -320,7 +351,10 @@ impl UserTokens {
     }
 
     fn provider(&self) -> Result<&Arc<Provider>, Error> {
-        self.holder.provider(self.runtime()).ok_or_else(|| self.state.unauthenticated())
+        self.holder.provider(self.runtime()).ok_or_else(|| match self.holder.is_absent() {
+            true => Error::no_such_connection("nobody signs in at this issuer"),
+            false => self.state.unauthenticated(),
+        })
     }
 
     async fn require_session(&self) -> Result<(), Error> {
@@ -341,6 +375,10 @@ impl ConnectionStatus {
     fn of(connection: &Registered, provider: &str, grant: Option<Arc<Grant>>, now: Timestamp) -> Self {
         let (name, provider) = (connection.name.clone(), provider.to_owned());
         match grant {
+            _ if connection.one_shot => {
+                let (state, scopes) = (ConnectionState::OneShot, Vec::new());
+                Self { name, state, provider, scopes, account: None, issuer: None }
+            }
             None => {
                 let (state, scopes) = (ConnectionState::Missing, Vec::new());
                 Self { name, state, provider, scopes, account: None, issuer: None }
@@ -373,6 +411,10 @@ impl fmt::Debug for UserTokens {
 pub struct AccessToken(Secret);
 
 impl AccessToken {
+    pub(crate) fn new(token: Secret) -> Self {
+        Self(token)
+    }
+
     /// The token itself, for a client that is not this crate's. Where it goes is the caller's business then.
     pub fn expose_secret(&self) -> &str {
         self.0.expose_secret()

@@ -10,11 +10,13 @@
 //!    opens beside another's cookies nor overwrites them.
 //! 2. A cookie is a copy. Where the store that processes meet at, the *rendezvous*, holds a newer generation of a grant,
 //!    that one counts, and the answer of whoever noticed carries it to the browser.
-//! 3. Cookies leave within [`SETS_WITHIN`] of the moment at which their grant was the newest. The rendezvous keeps a
-//!    grant for [`GRACE`] after its browser has shown it: an answer that is overtaken does no harm.
+//! 3. Cookies leave within a minute of the moment at which their grant was the newest. The rendezvous keeps a
+//!    grant for ten minutes after its browser has shown it: an answer that is overtaken does no harm.
 
+mod answer;
 mod chunks;
 pub(crate) mod contents;
+pub(crate) mod ended;
 mod packed;
 mod place;
 mod recall;
@@ -32,6 +34,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::COOKIE;
 use http::{HeaderMap, HeaderValue};
 
+use self::answer::Answer;
 use self::contents::{CarriedGrant, Claims, Identity};
 use self::place::Home;
 use self::recall::Recall;
@@ -39,23 +42,18 @@ use self::texts::{SetText, TextPlace};
 use crate::ambient::Timestamp;
 use crate::config::Config;
 use crate::connection::Retention;
-use crate::cookie::{self, CrossSite};
-use crate::events::EventCode;
-use crate::grant::{Grant, LOGIN, Owner, Standing, encode};
+use crate::cookie;
+use crate::grant::{Grant, LOGIN, Owner, encode};
 use crate::protocol::authorization::ResponseMode;
 use crate::runtime::Runtime;
-use crate::seal::Purpose;
+use crate::seal::{Opened, Purpose};
 use crate::session::{Profile, Session, SessionRecord};
 use crate::store::Key;
 
-/// The longest that an answer with a grant may take to leave.
-const SETS_WITHIN: Duration = Duration::from_secs(60);
 /// How long the rendezvous keeps a grant that its browser has shown: requests with older cookies may be under way.
 pub(crate) const GRACE: Duration = Duration::from_secs(10 * 60);
 /// So many grants need not be opened again.
 const RECALLED: u64 = 20_000;
-/// At most so many cookies are cleared away in one answer: headers have little room.
-const MOST_REMOVED: usize = 8;
 
 /// What cannot be carried, each with its remedy.
 pub(crate) fn problems(config: &Config) -> Vec<String> {
@@ -81,7 +79,29 @@ pub(crate) fn problems(config: &Config) -> Vec<String> {
                 .to_owned(),
         );
     }
+    if config.frontchannel_logout {
+        problems.push(
+            "frontchannel_logout is on, and in stateless mode whoever knows the address could fill the memory with names \
+             of sessions: use back-channel logout"
+                .to_owned(),
+        );
+    }
     problems
+}
+
+/// What the browser has to send of what it carries, in bytes.
+pub(crate) fn bytes(runtime: &Runtime, headers: &HeaderMap) -> usize {
+    if runtime.carrying.is_none() {
+        return 0;
+    }
+    let cookies = &runtime.settings.cookies;
+    let kinds = [CLAIMS, GRANT].map(|kind| format!("{}.", cookies.name(kind)));
+    let is_carried = |name: &[u8]| {
+        name == runtime.settings.session_cookie.as_bytes()
+            || kinds.iter().any(|kind| name.starts_with(kind.as_bytes()))
+    };
+    let carried = cookie::all(headers).filter(|(name, _)| is_carried(name));
+    carried.map(|(name, value)| name.len() + value.len() + "=; ".len()).sum()
 }
 
 /// What this process remembers of what browsers carry.
@@ -103,24 +123,6 @@ pub(crate) struct Carried {
     cookies: Vec<HeaderValue>,
     came_at: Timestamp,
     answer: Mutex<Answer>,
-}
-
-#[derive(Default)]
-struct Answer {
-    /// The session whose cookie is sealed anew.
-    renewed: Option<Arc<Session>>,
-    /// What a login begins with.
-    begun: Vec<SetText>,
-    grants: Vec<Noted>,
-    /// The tag whose cookies stay; all others are removed.
-    clears: Option<Box<str>>,
-}
-
-/// A grant that the browser shall carry from now on.
-struct Noted {
-    home: Arc<Home>,
-    grant: Arc<Grant>,
-    at: Timestamp,
 }
 
 /// These cookies would be more than browsers and proxies take.
@@ -153,9 +155,7 @@ impl Carried {
         let name = self.runtime.claims_name(&id);
         let owner = bound(&id, &session.owner());
         let place = TextPlace { purpose: Purpose::CarriedClaims, name: &name, owner: &owner };
-        let (count, text) = place.find(self.cookies())?;
-        let opened = place.open(self.runtime.records.keys(), count, &text).ok()?;
-        postcard::from_bytes(&opened.contents).ok()
+        postcard::from_bytes(&self.opened(place)?.contents).ok()
     }
 
     /// A login's session, claims and grant, if they fit.
@@ -191,12 +191,13 @@ impl Carried {
         self.answer().renewed = Some(Arc::clone(session));
     }
 
-    /// The browser carries nothing any more.
-    pub(crate) fn leave(&self) {
+    /// The browser carries nothing any more. Returns how many bytes an answer takes to say so.
+    pub(crate) fn leave(&self) -> usize {
         let mut answer = self.answer();
         answer.grants.clear();
         answer.renewed = None;
         answer.clears = Some("".into());
+        self.strangers("").iter().map(|removal| removal.len() + cookie::LINE).sum()
     }
 
     /// A grant's cookies, if they fit beside what the browser has besides.
@@ -213,81 +214,9 @@ impl Carried {
         if size <= runtime.most_carried() { Ok(sealed) } else { Err(TooLarge) }
     }
 
-    /// Puts into an answer's head what its browser shall carry from now on.
-    pub(crate) fn settle(&self, headers: &mut HeaderMap) {
-        let answer = std::mem::take(&mut *self.answer());
-        let now = self.runtime.now();
-        let mut set: Vec<HeaderValue> = answer.begun.into_iter().map(|cookie| cookie.header).collect();
-        if let Some(session) = answer.renewed
-            && now.since(self.came_at) <= SETS_WITHIN
-            && !session.has_ended()
-        {
-            set.extend(self.renewed(&session, now));
-        }
-        let mut tag_of_grant = None;
-        for Noted { home, grant, at } in answer.grants {
-            if now.since(at) <= SETS_WITHIN && !home.has_ended() {
-                tag_of_grant = Some(tag(&home.id).into());
-                set.extend(self.granted(&home, &grant));
-            }
-        }
-        if let Some(stays) = answer.clears.or(tag_of_grant) {
-            set.extend(self.strangers(&stays));
-        }
-        for cookie in set {
-            cookie::append(headers, cookie);
-        }
-    }
-
-    /// The session's cookie with a later expiry. What it holds is not looked at.
-    fn renewed(&self, session: &Session, now: Timestamp) -> Option<HeaderValue> {
-        let settings = &self.runtime.settings;
-        let name = &settings.session_cookie;
-        let place = TextPlace { purpose: Purpose::CarriedSession, name, owner: &[] };
+    fn opened(&self, place: TextPlace<'_>) -> Option<Opened> {
         let (count, text) = place.find(self.cookies())?;
-        let opened = place.open(self.runtime.records.keys(), count, &text).ok()?;
-        let expires_at = now.plus(settings.idle_lifetime).min(session.ends_at);
-        let sealed = self.sealed(place, expires_at, &opened.contents)?;
-        sealed.into_iter().map(|cookie| cookie.header).next()
-    }
-
-    /// The cookies of a grant, and the removal of those that it needs no more.
-    fn granted(&self, home: &Home, grant: &Grant) -> Vec<HeaderValue> {
-        let base = home.name(&self.runtime);
-        let set = match grant.standing {
-            // Nothing of it is left to be carried.
-            Standing::Ended => Vec::new(),
-            _ => match self.sealed_grant(home, grant) {
-                Ok(set) => set,
-                Err(TooLarge) => {
-                    let detail = "a refreshed grant is more than cookies may hold; the rendezvous keeps it";
-                    self.runtime.events().emit(EventCode::CookiesTooLarge, home.owner.user(), detail);
-                    return Vec::new();
-                }
-            },
-        };
-        let surplus = self
-            .cookies()
-            .filter(|(name, _)| chunks::position(&base, name).is_some_and(|position| position >= set.len()));
-        let surplus: Vec<HeaderValue> = surplus.filter_map(|(name, _)| self.removal(name)).collect();
-        set.into_iter().map(|cookie| cookie.header).chain(surplus).collect()
-    }
-
-    /// Removals of what is tagged with another tag than this.
-    fn strangers(&self, stays: &str) -> Vec<HeaderValue> {
-        let cookies = &self.runtime.settings.cookies;
-        let kinds = [CLAIMS, GRANT].map(|kind| cookies.name(kind));
-        let strange = self.cookies().filter(|(name, _)| {
-            let tagged = kinds.iter().find_map(|kind| name.strip_prefix(kind.as_bytes()));
-            tagged
-                .and_then(|name| name.strip_prefix(b"."))
-                .is_some_and(|name| stays.is_empty() || !name.starts_with(stays.as_bytes()))
-        });
-        strange.filter_map(|(name, _)| self.removal(name)).take(MOST_REMOVED).collect()
-    }
-
-    fn removal(&self, name: &[u8]) -> Option<HeaderValue> {
-        Some(self.runtime.settings.cookies.remove(std::str::from_utf8(name).ok()?, CrossSite::Lax))
+        place.open(self.runtime.records.keys(), count, &text).ok()
     }
 
     fn seal<T: serde::Serialize>(

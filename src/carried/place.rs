@@ -3,9 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::answer::Noted;
 use super::contents::CarriedGrant;
 use super::texts::TextPlace;
-use super::{Carried, Noted, TooLarge, bound_grant};
+use super::{Carried, TooLarge, bound_grant};
 use crate::ambient::Timestamp;
 use crate::events::EventCode;
 use crate::grant::{Grant, Owner};

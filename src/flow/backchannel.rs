@@ -8,8 +8,8 @@
 //! 3. 200 says that all of them have ended. 400 (section 2.8) says that the token is no good, or came before. 503 says
 //!    that some may still live, because the store or the provider's keys were out of reach: the provider repeats it, and
 //!    the same token works again, because its `jti` is noted last.
-//! 4. A login that is under way is noted before: it does not begin a session that the provider has ended already. Where
-//!    browsers keep their sessions, the note stays as long as one can be shown; their refresh tokens are where they are.
+//! 4. A login that is under way begins no session that the provider has ended meanwhile. Where browsers keep their
+//!    sessions, the same note stays as long as one can be shown; their grants are out of reach with them.
 //! 5. Two that come at the same time end the same sessions: nothing of a replay remains to be feared.
 
 use std::sync::Arc;
@@ -107,7 +107,7 @@ async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), Failure> {
             return Err(Failure::Refused("the logout token came before: jti".to_owned()));
         }
     };
-    end_sessions(runtime, &token.meant).await?;
+    end_all(runtime, &token.meant).await?;
     // Whoever was faster has ended the same.
     runtime.records.swap(&seen, version, &(), token.spent_until, Vec::new()).await?;
     Ok(())
@@ -116,17 +116,22 @@ async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), Failure> {
 /// The longest that a login can be under way after its ID token was issued, and some.
 const LOGIN_UNDER_WAY: Duration = Duration::from_secs(5 * 60);
 
-/// Tries all of them, whichever fails.
-pub(crate) async fn end_sessions(runtime: &Arc<Runtime>, meant: &Meant) -> Result<(), StoreError> {
+/// Ends what a token means, and what is about to begin of it.
+async fn end_all(runtime: &Arc<Runtime>, meant: &Meant) -> Result<(), StoreError> {
     let carried = runtime.carrying.is_some();
     let longest = if carried { runtime.settings.absolute_lifetime + LEEWAY } else { LOGIN_UNDER_WAY };
-    // First: a login that is being finished finds the note, or its session is found here.
-    runtime.sessions.note(meant, runtime.now().plus(longest), &runtime.records).await?;
+    // First: a login that is being finished finds the note, or its session is found.
+    runtime.sessions.note_meant(meant, runtime.now().plus(longest), &runtime.records).await?;
     if carried {
-        let user = meant.subject.as_ref().map(|subject| (meant.issuer.as_str(), subject.as_str()));
+        let user = meant.subject.as_deref().map(|subject| (meant.issuer.as_str(), subject));
         runtime.events().emit(EventCode::LoggedOut, user, "by the provider");
         return Ok(());
     }
+    end_sessions(runtime, meant).await
+}
+
+/// Ends the sessions that are kept, and tries all of them, whichever fails.
+pub(crate) async fn end_sessions(runtime: &Arc<Runtime>, meant: &Meant) -> Result<(), StoreError> {
     let index = runtime.records.index().await?;
     // The narrower of the two finds all that both mean.
     let sid = meant.sid.as_ref().map(|sid| sid_tag(&meant.issuer, sid, index));

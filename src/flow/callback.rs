@@ -11,7 +11,7 @@ use subtle::ConstantTimeEq;
 
 use super::failure::LoginFailure;
 use super::login::{self, asked, registration, unavailable};
-use super::pending::{self, Intent, Pending, PendingLogin};
+use super::pending::{self, Intent, Pending, PendingLogin, Usage};
 use super::session::signed_in;
 use super::sign_in::{Verified, sign_in};
 use super::{connect, page};
@@ -92,8 +92,9 @@ async fn callback(
     };
     let again = match &login.intent {
         Intent::Login { .. } => login::path(runtime, Some(provider), &destination, &options),
-        Intent::Connect { connection, more_scopes, .. } => {
+        Intent::Connect { connection, more_scopes, usage, .. } => {
             connect::path_with(runtime, connection, &destination, more_scopes, &options)
+                + connect::once_in(*usage == Usage::Once)
         }
     };
     let refused = |failure| Refused { failure, again: Some(again) };
@@ -188,15 +189,17 @@ async fn receive(
     let id_token = provider.verify(id_token, &tokens.access_token, occasion).await?;
     let verified = Verified { provider, id_token: &id_token, tokens: &tokens };
     match (&login.intent, session) {
-        (Intent::Connect { .. }, Some(session)) => {
+        (Intent::Connect { usage, .. }, Some(session)) => {
             let asked = Consent {
                 at: runtime.now(),
                 scopes,
                 acr_values: login.acr_values.clone(),
                 max_age: login.max_age,
             };
-            connect::keep(runtime, connection, asked, session, carried, verified).await?;
-            Ok(redirect(destination.as_str()))
+            let kept = connect::keep(runtime, connection, asked, session, carried, verified, *usage).await?;
+            let mut answer = redirect(destination.as_str());
+            kept.into_iter().for_each(|set| cookie::append(answer.headers_mut(), set));
+            Ok(answer)
         }
         (Intent::Connect { .. }, None) => Err(LoginFailure::SessionOver),
         (Intent::Login { replaces }, _) => {
@@ -215,6 +218,8 @@ fn needs_a_person(code: &str) -> bool {
 
 /// True once for each login, in all processes that share the store.
 async fn spend(runtime: &Runtime, login: &PendingLogin) -> Result<bool, StoreError> {
+    // Before anything is written under a name: a store that was emptied may have got other names since.
+    runtime.records.agree_on_index().await?;
     let row = spent(runtime, login).await?;
     let expires_at = runtime.now().plus(runtime.settings.login_lifetime.saturating_mul(2));
     Ok(runtime.records.swap(&row, None, &(), expires_at, Vec::new()).await?.is_some())
@@ -267,7 +272,7 @@ fn answer(runtime: &Runtime, refused: &Refused) -> Response<Bytes> {
             page(StatusCode::FORBIDDEN, "Your account is not of the right organisation.")
         }
         LoginFailure::Vetoed(why) => page(StatusCode::FORBIDDEN, why),
-        LoginFailure::TooLarge => {
+        LoginFailure::TooLarge | LoginFailure::TooLargeToCarry => {
             page(StatusCode::BAD_GATEWAY, "The sign-in service says more about you than can be kept.")
         }
         LoginFailure::Panicked => page(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here."),

@@ -1,15 +1,15 @@
-//! Connections: the person of a session grants more, takes it back, or sees how it stands.
+//! Connections: the person of a session grants more, which is kept for them, or for one use.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::account;
 use super::failure::LoginFailure;
 use super::login::{Ask, Parameters, begin, query};
-use super::pending::Intent;
+use super::pending::{Intent, Usage};
 use super::session::signed_in;
 use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant, revoke};
 use super::{page, rendezvous};
@@ -21,10 +21,9 @@ use crate::error::redirect;
 use crate::events::EventCode;
 use crate::grant::Consent;
 use crate::mode::Holder;
+use crate::one_shot::lay_down;
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::token::scopes;
-use crate::records::GrantPlace;
-use crate::relying_party::ProviderId;
 use crate::runtime::Runtime;
 use crate::session::Session;
 use crate::session_id::SessionId;
@@ -50,6 +49,16 @@ pub(crate) fn path_with(
         address.push_str(&format!("&scope={}", encoded(&more_scopes.join(" "))));
     }
     address + &query(options)
+}
+
+/// What the address of a connection for one use has besides.
+pub(crate) const fn once_in(once: bool) -> &'static str {
+    if once { "&once=1" } else { "" }
+}
+
+/// For whom grants are kept here.
+fn kept_for(runtime: &Runtime) -> Usage {
+    if runtime.ownership.account().is_some() { Usage::Everybody } else { Usage::Own }
 }
 
 pub(crate) async fn start(
@@ -80,7 +89,8 @@ pub(crate) async fn start(
         Some(false) => return bad_request("There is no such scope to be asked for."),
         Some(true) => {}
     }
-    let here = path_with(runtime, name, &destination, &more, &options);
+    let once = given.get("once") == Some("1");
+    let here = path_with(runtime, name, &destination, &more, &options) + once_in(once);
     let session = match signed_in(runtime, &parts.headers).await {
         Ok(Some(session)) => session,
         // First the person, then what they grant.
@@ -96,13 +106,19 @@ pub(crate) async fn start(
     else {
         return bad_request("There is no such scope to be asked for.");
     };
+    let once = once || connection.one_shot;
+    if once && runtime.ownership.account().is_some() {
+        return bad_request("Here nothing is granted for one use.");
+    }
     if let Some(answer) =
         account::refusal(runtime, &session).or_else(|| account::confirmation(runtime, parts, connection))
     {
         return answer;
     }
     let granted = match granted(runtime, connection, &session, carried).await {
-        Ok(granted) => granted,
+        // What is for one use does not add to what is kept.
+        Ok(granted) if !once => granted,
+        Ok(_) => Vec::new(),
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
     };
     // The union: what is asked for now must not take away what was granted before.
@@ -112,9 +128,10 @@ pub(crate) async fn start(
             push_new(&mut more_scopes, scope);
         }
     }
-    let intent =
-        Intent::Connect { session: session.id.bytes(), connection: connection.name.clone(), more_scopes };
+    let usage = if once { Usage::Once } else { kept_for(runtime) };
     let provider = Arc::clone(runtime.providers.get(connection.provider));
+    let (session, connection) = (session.id.bytes(), connection.name.clone());
+    let intent = Intent::Connect { session, connection, more_scopes, usage };
     begin(runtime, &parts.headers, &Ask { provider, destination, options, intent }, &here).await
 }
 
@@ -147,7 +164,8 @@ pub(crate) async fn session(
     found.filter(|session| session.id == id).map(Some).ok_or(LoginFailure::SessionOver)
 }
 
-/// Keeps what the person granted, if it was that person.
+/// Keeps what the person granted, if it was that person; what is `once` waits for the one request that uses it, and
+/// comes with a cookie.
 pub(crate) async fn keep(
     runtime: &Arc<Runtime>,
     connection: &Registered,
@@ -155,7 +173,15 @@ pub(crate) async fn keep(
     session: Arc<Session>,
     carried: Option<&Arc<Carried>>,
     verified: Verified<'_>,
-) -> Result<(), LoginFailure> {
+    usage: Usage,
+) -> Result<Option<HeaderValue>, LoginFailure> {
+    // The application may be configured otherwise since the person was sent away: what they granted for themselves is
+    // not for everybody.
+    let once = usage == Usage::Once && runtime.ownership.account().is_none();
+    if !once && (usage != kept_for(runtime) || account::refusal(runtime, &session).is_some()) {
+        revoke(verified.provider, verified.tokens).await;
+        return Err(LoginFailure::NotPending);
+    }
     let holder = runtime.ownership.granted_to(&session);
     if let Err(refusal) = is_theirs(&holder, &verified) {
         revoke(verified.provider, verified.tokens).await;
@@ -166,17 +192,26 @@ pub(crate) async fn keep(
         revoke(verified.provider, verified.tokens).await;
         return Err(LoginFailure::SessionOver);
     }
+    if once {
+        let cookie = lay_down(runtime, &connection.name, &holder, &asked.scopes, verified.tokens).await?;
+        runtime.events().emit(
+            EventCode::Connected,
+            session.user(),
+            format_args!("{}, for one use", connection.name),
+        );
+        return Ok(Some(cookie));
+    }
     let now = runtime.now();
     let place = runtime.place_of(&holder, connection, carried).await?;
     let mut grant = new_grant(&place, connection, &asked.scopes, &verified, now);
     grant.consent = Some(asked);
     if let Err(TooLarge) = rendezvous::fits(&place, &grant) {
         revoke(verified.provider, verified.tokens).await;
-        return Err(LoginFailure::TooLarge);
+        return Err(LoginFailure::TooLargeToCarry);
     }
     keep_grant(runtime, &place, connection.retention, grant, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, session.user(), &connection.name);
-    Ok(())
+    Ok(None)
 }
 
 /// Whether what was granted is the person's to keep. At the provider where they signed in it is, when it is that
@@ -188,117 +223,6 @@ fn is_theirs(holder: &Holder, verified: &Verified<'_>) -> Result<(), LoginFailur
         return Err(LoginFailure::AccountMismatch);
     }
     is_of_domain(verified)
-}
-
-/// What became of a connection that was taken back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Disconnected {
-    /// There was nothing to take back.
-    NotConnected,
-    /// It is gone here, and the provider has revoked the token.
-    Revoked,
-    /// It is gone here. The provider offers no revocation, or there was no token to revoke.
-    Forgotten,
-    /// It is gone here, and the provider did not revoke the token: it lives there until it expires.
-    NotRevoked,
-}
-
-/// Deletes the grant, then has its token revoked (RFC 7009): the refresh token first, with which the provider should
-/// end the access tokens too.
-pub(crate) async fn disconnect(
-    runtime: &Arc<Runtime>,
-    place: GrantPlace,
-    connection: &str,
-) -> Result<Disconnected, StoreError> {
-    // In a task of its own: a browser that goes away does not keep the token alive.
-    let disconnecting = {
-        let (runtime, connection) = (Arc::clone(runtime), connection.to_owned());
-        async move { disconnect_now(&runtime, &place, &connection).await }
-    };
-    let disconnected = runtime.tasks.spawn(disconnecting).await;
-    disconnected.unwrap_or_else(|error| Err(StoreError::new("the task that asked it ended", error)))
-}
-
-async fn disconnect_now(
-    runtime: &Arc<Runtime>,
-    place: &GrantPlace,
-    connection: &str,
-) -> Result<Disconnected, StoreError> {
-    // First here: whatever the provider does, nobody gets a token of it any more.
-    let (grant, deleted) = rendezvous::take(runtime, place).await?;
-    runtime.events().emit(EventCode::Disconnected, place.user(), connection);
-    let Some(grant) = grant.filter(|grant| grant.owner == place.owner) else {
-        return Ok(if deleted { Disconnected::Forgotten } else { Disconnected::NotConnected });
-    };
-    let refresh_token = grant.refresh_token.map(|token| (token, "refresh_token"));
-    let access_token = || grant.token_sets.into_iter().next().map(|set| (set.access_token, "access_token"));
-    let Some((token, hint)) = refresh_token.or_else(access_token) else { return Ok(Disconnected::Forgotten) };
-    let provider = runtime.provider_of(place);
-    let offered = provider.metadata().await.is_ok_and(|metadata| metadata.revocation_endpoint.is_some());
-    Ok(match provider.revoke(&token, hint).await {
-        Ok(()) if offered => Disconnected::Revoked,
-        Ok(()) => Disconnected::Forgotten,
-        Err(_) => Disconnected::NotRevoked,
-    })
-}
-
-/// `POST /auth/disconnect?connection=…&return_to=…`, for a form on a page.
-pub(crate) async fn end(
-    runtime: &Arc<Runtime>,
-    parts: &Parts,
-    carried: Option<&Arc<Carried>>,
-) -> Response<Bytes> {
-    let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
-    let parsed = Parameters::parse(parts.uri.query().unwrap_or_default())
-        .and_then(|given| Ok((given.destination(runtime)?, given)));
-    let (destination, given) = match parsed {
-        Ok(parsed) => parsed,
-        Err(refusal) => return bad_request(&refusal),
-    };
-    let name = given.get("connection").unwrap_or_default();
-    if runtime.settings.connections(ProviderId::FIRST).named(name).is_none() {
-        return bad_request("There is no connection of that name.");
-    }
-    if parts.method != Method::POST {
-        let action =
-            format!("{}?{}", runtime.settings.path_to("disconnect"), parts.uri.query().unwrap_or_default());
-        return page::confirmation("Do you want to take this access back?", &action, "Disconnect");
-    }
-    if runtime.settings.same_origin(&parts.headers) != Some(true) {
-        runtime.events().emit(EventCode::CrossSiteRefused, None, "a disconnection");
-        return page::plain(StatusCode::FORBIDDEN, "Another site asked to take this access back.");
-    }
-    let session = signed_in(runtime, &parts.headers).await;
-    if let Ok(Some(session)) = &session
-        && let Some(answer) = account::refusal(runtime, session)
-    {
-        return answer;
-    }
-    let ended = async {
-        let Some(session) = session? else { return Ok(None) };
-        let holder = runtime.ownership.granted_to(&session);
-        let connections = runtime.connections_of(&holder);
-        let Some(connection) = connections.and_then(|connections| connections.named(name)) else {
-            return Ok(None);
-        };
-        let place = runtime.place_of(&holder, connection, carried).await?;
-        disconnect(runtime, place, &connection.name).await.map(Some)
-    };
-    match ended.await {
-        Ok(Some(Disconnected::NotRevoked)) => page::page(
-            StatusCode::OK,
-            "Disconnected",
-            "This application has forgotten the access. The service that gave it could not be told, so it may be \
-             listed there until it expires.",
-            &[(destination.as_str(), "Continue")],
-        ),
-        Ok(Some(_)) => redirect(destination.as_str()),
-        Ok(None) => redirect(&runtime.settings.login_path(&destination)),
-        Err::<_, StoreError>(_) => {
-            page::try_again("Nothing can be disconnected at the moment.", destination.as_str())
-        }
-    }
 }
 
 /// `GET /auth/granted?return_to=…`: where a form that needed more access comes back to.

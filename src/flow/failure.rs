@@ -29,6 +29,11 @@ pub(crate) enum LoginFailure {
     Vetoed(String),
     #[error("the claims are too large: ask for fewer scopes, or have the provider send less")]
     TooLarge,
+    #[error(
+        "claims and tokens are larger than cookies may be: ask for fewer scopes, have the provider issue smaller tokens, \
+         raise max_cookie_bytes and what proxies take, or keep them in a store (OidcLayer::per_user)"
+    )]
+    TooLargeToCarry,
     #[error("the login hook panicked")]
     Panicked,
     #[error("the provider has signed them out meanwhile")]

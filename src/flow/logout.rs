@@ -63,7 +63,8 @@ pub(crate) async fn logout(
         Ok(Some(session)) => session,
         // Twice, or without a session: the person is where they wanted to be.
         Ok(None) => {
-            return away(runtime, redirect(destination.as_str()), carried.filter(|_| had_cookie), had_cookie);
+            carried.filter(|_| had_cookie).map(|carried| carried.leave());
+            return away(runtime, redirect(destination.as_str()), had_cookie);
         }
         Err(_) => return store_away(&logout_path(runtime, None, &destination)),
     };
@@ -93,8 +94,9 @@ pub(crate) async fn logout(
     match runtime.tasks.spawn(ending).await {
         Ok(Ok(id_token)) => {
             runtime.events().emit(EventCode::LoggedOut, session.user(), "by the person");
-            let answer = leave(runtime, &parts.headers, &session, id_token.as_ref(), &destination);
-            away(runtime, answer, carried, true)
+            let removals = REMOVALS + carried.map_or(0, |carried| carried.leave());
+            let answer = leave(runtime, &parts.headers, &session, id_token.as_ref(), &destination, removals);
+            away(runtime, answer, true)
         }
         Ok(Err(_)) | Err(_) => store_away(&logout_path(runtime, Some(&session), &destination)),
     }
@@ -188,6 +190,7 @@ fn leave(
     session: &Session,
     id_token: Option<&Secret>,
     destination: &Destination,
+    removals: usize,
 ) -> Response<Bytes> {
     let provider = runtime.signed_in_at(session).filter(|provider| provider.relying_party.logout_at_provider);
     let metadata = provider.and_then(|provider| provider.known_metadata());
@@ -203,7 +206,7 @@ fn leave(
     let return_to = destination.as_str().to_owned();
     let pending = PendingLogout { state: state.clone(), return_to };
     let kept = pending::LOGOUT.keep(runtime, ResponseMode::Query, &state, &pending);
-    let size = kept.as_ref().map_or(0, HeaderValue::len) + REMOVALS;
+    let size = kept.as_ref().map_or(0, HeaderValue::len) + removals;
     let length = url.as_str().len();
     let mut answer = if length <= MAX_REDIRECT && length + size <= login::HEADER_BUDGET {
         redirect(url.as_str())
@@ -217,16 +220,8 @@ fn leave(
     answer
 }
 
-fn away(
-    runtime: &Runtime,
-    mut answer: Response<Bytes>,
-    carried: Option<&Arc<Carried>>,
-    had_cookie: bool,
-) -> Response<Bytes> {
+fn away(runtime: &Runtime, mut answer: Response<Bytes>, had_cookie: bool) -> Response<Bytes> {
     let settings = &runtime.settings;
-    if let Some(carried) = carried {
-        carried.leave();
-    }
     let headers = answer.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));

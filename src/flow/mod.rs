@@ -6,6 +6,7 @@ pub(crate) mod backchannel;
 pub(crate) mod callback;
 pub(crate) mod choose;
 pub(crate) mod connect;
+pub(crate) mod disconnect;
 pub(crate) mod failure;
 pub(crate) mod flight;
 pub(crate) mod frontchannel;
@@ -61,7 +62,7 @@ pub(crate) async fn endpoint(
             connect::start(runtime, &parts, carried.as_ref()).await
         }
         ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => {
-            connect::end(runtime, &parts, carried.as_ref()).await
+            disconnect::end(runtime, &parts, carried.as_ref()).await
         }
         ("granted", &Method::GET | &Method::HEAD) => connect::resumed(runtime, &parts),
         ("frontchannel-logout", &Method::GET) if runtime.settings.frontchannel_logout => {

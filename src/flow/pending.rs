@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::ambient::Timestamp;
+use crate::carried;
 use crate::cookie::{self, CrossSite};
 use crate::protocol::authorization::ResponseMode;
 use crate::runtime::Runtime;
@@ -16,8 +17,10 @@ use crate::seal::{Place, Purpose};
 
 /// At most so many logins are under way in one browser; the oldest goes.
 const MOST: usize = 8;
-/// At most so many bytes do their cookies have together.
+/// At most so many bytes do their cookies have together...
 const MOST_BYTES: usize = 6 * 1024;
+/// ...and so many with what else the browser carries for us. Proxies and servers take 8 KiB of one header.
+const MOST_SENT: usize = 7 * 1024;
 
 /// The largest cookie that is set: some browsers keep none above 4 KiB, and some proxies pass no header above that.
 pub(crate) const LARGEST: usize = 3584;
@@ -49,7 +52,18 @@ pub(crate) enum Intent {
     /// Somebody signs in, in a browser that had this session.
     Login { replaces: Option<[u8; 32]> },
     /// The person of this session grants a connection, with these scopes besides those it always asks for.
-    Connect { session: [u8; 32], connection: String, more_scopes: Vec<String> },
+    Connect { session: [u8; 32], connection: String, more_scopes: Vec<String>, usage: Usage },
+}
+
+/// What becomes of what is granted. The person is told before they grant it, and nothing else becomes of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Usage {
+    /// It is kept, for themselves.
+    Own,
+    /// It is kept, for everybody who uses the application.
+    Everybody,
+    /// It is handed to one request.
+    Once,
 }
 
 /// A logout at the provider, from which the browser comes back.
@@ -196,8 +210,9 @@ pub(crate) fn make_room(runtime: &Runtime, headers: &HeaderMap, size: usize) -> 
     }
     kept.sort();
     let mut bytes = size + kept.iter().map(|(_, size, _)| size).sum::<usize>();
+    let most = MOST_BYTES.min(MOST_SENT.saturating_sub(carried::bytes(runtime, headers)));
     let mut oldest = kept.iter();
-    while (bytes > MOST_BYTES || oldest.len() >= MOST)
+    while (bytes > most || oldest.len() >= MOST)
         && let Some((_, size, name)) = oldest.next()
     {
         bytes -= size;

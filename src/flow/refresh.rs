@@ -13,6 +13,7 @@ use super::flight::refresh;
 use super::held_grant::{NoToken, Step, Want, is_rejected, next, stored_or_begun};
 use crate::flights::{Boarding, Flight, Landing};
 use crate::grant::TokenSet;
+use crate::provider::ProviderError;
 use crate::records::GrantPlace;
 use crate::runtime::Runtime;
 use crate::store::Key;
@@ -53,7 +54,9 @@ pub(crate) async fn access_token(
                     (grant, waited) = (landed, true);
                 }
                 Landing::Consent => return Err(NoToken::Consent),
-                Landing::Unavailable(reason) => {
+                // It was another resource's: nothing is known about ours.
+                Landing::Refused(indicator, _) if want.indicator.as_ref() != Some(&indicator) => {}
+                Landing::Refused(_, reason) | Landing::Unavailable(reason) => {
                     // What is not quite over is better than nothing.
                     let alive = usable.filter(|set| set.expires_at.is_none_or(|end| runtime.now() < end));
                     return alive.cloned().ok_or_else(|| NoToken::Unavailable(reason.as_ref().into()));
@@ -81,7 +84,7 @@ async fn wait(mut flight: Flight) -> Landing {
 /// The flight that is under way for this grant, or a new one.
 fn board(runtime: &Arc<Runtime>, place: &GrantPlace, want: &Want) -> Flight {
     let key = place.row.key;
-    let (landing, flight) = match runtime.flights.board(key, runtime.now()) {
+    let (landing, flight) = match runtime.flights.board(key, want.indicator.as_deref(), runtime.now()) {
         Boarding::UnderWay(flight) => return flight,
         Boarding::Paused => {
             return watch::channel(Some(Landing::Unavailable("the provider failed a moment ago".into()))).1;
@@ -96,13 +99,18 @@ fn board(runtime: &Arc<Runtime>, place: &GrantPlace, want: &Want) -> Flight {
             Err(NoToken::Consent) => {
                 // Every request of everybody would ask the provider again.
                 if seat.runtime.ownership.account().is_some() {
-                    seat.runtime.flights.pause(key, seat.runtime.now());
+                    seat.runtime.flights.pause(key, None, seat.runtime.now());
                 }
                 Landing::Consent
             }
             Err(NoToken::Unavailable(reason)) => {
-                seat.runtime.flights.pause(key, seat.runtime.now());
-                Landing::Unavailable(reason.to_string().into())
+                let only = want.indicator.filter(|_| is_about_what_was_asked(&*reason));
+                seat.runtime.flights.pause(key, only.clone(), seat.runtime.now());
+                let reason = reason.to_string().into();
+                match only {
+                    Some(indicator) => Landing::Refused(indicator, reason),
+                    None => Landing::Unavailable(reason),
+                }
             }
         };
         // Gone from the list before it lands.
@@ -110,6 +118,14 @@ fn board(runtime: &Arc<Runtime>, place: &GrantPlace, want: &Want) -> Flight {
         let _ = landing.send(Some(landed));
     });
     flight
+}
+
+/// RFC 8707 section 2 and RFC 6749 section 5.2: the resource or its scopes, and nothing else.
+fn is_about_what_was_asked(why: &(dyn std::error::Error + 'static)) -> bool {
+    matches!(
+        why.downcast_ref(),
+        Some(ProviderError::Refused(code)) if code == "invalid_target" || code == "invalid_scope"
+    )
 }
 
 /// A flight's place in the list, given up also when its task panics.

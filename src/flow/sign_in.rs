@@ -64,7 +64,7 @@ pub(crate) async fn sign_in(
     let shown = signed_in(runtime, headers).await.ok().flatten();
     let replaced = session_id(runtime, headers).or(replaces.map(SessionId::new));
     let id = match store(runtime, carried, &verified, &claims).await {
-        Err(failure @ LoginFailure::TooLarge) => {
+        Err(failure @ (LoginFailure::TooLarge | LoginFailure::TooLargeToCarry)) => {
             revoke(verified.provider, verified.tokens).await;
             return Err(failure);
         }
@@ -202,7 +202,7 @@ async fn store(
         let grant = new_grant(&place, login, &login.scopes, verified, now);
         if let Some(carried) = carried {
             // Nobody can have anything of this session yet: the answer is the only place that it is in.
-            carried.begin(id.bytes(), &record, &grant).map_err(|TooLarge| LoginFailure::TooLarge)?;
+            carried.begin(id.bytes(), &record, &grant).map_err(|TooLarge| LoginFailure::TooLargeToCarry)?;
             return Ok(id);
         }
         keep_grant(runtime, &place, login.retention, grant, record.ends_at).await?;

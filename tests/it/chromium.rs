@@ -195,6 +195,35 @@ async fn the_development_login_page() {
     .await;
 }
 
+/// Scenario 19 as a person sees it.
+#[tokio::test]
+async fn scenario_19_choosing_among_two_real_providers() {
+    if requirement("TOWER_OIDC_CHROMIUM", "Chromium and ChromeDriver").is_none() {
+        return;
+    }
+    let Some((_first, work, demo)) = crate::providers::real::demo_at_two().await else { return };
+    in_chromium(async |browser| {
+        browser.goto(&demo.at("/private?q=1")).await;
+        browser.find("a[href*='provider=default']").await;
+        assert_eq!(browser.find("a[href*='provider=work']").await.text().await.expect("text"), "Work & Sons");
+        browser.screenshot("choosing").await;
+        browser.click("a[href*='provider=work']").await;
+        browser.fill("#user", "carol").await;
+        browser.click("#go").await;
+        browser.arrives(&demo.at("/private?q=1")).await;
+        assert_eq!(browser.fetch_json("/me").await["issuer"], work.issuer);
+
+        browser.goto(&demo.at("/")).await;
+        browser.click(SIGN_OUT).await;
+        browser.click("#yes").await;
+        browser.find("#login-work").await;
+        browser.screenshot("demo-two-providers").await;
+        assert_eq!(browser.fetch_json("/who").await, Value::Null);
+    })
+    .await;
+    assert_eq!(work.complaints().await, [] as [Value; 0]);
+}
+
 /// The provider is another site for the browser: its redirect and its POST back obey `SameSite`.
 #[tokio::test]
 async fn the_real_provider_by_redirect_and_by_form_post() {

@@ -11,8 +11,10 @@ use crate::support::browser::{Browser, Page};
 use crate::support::clock::TestClock;
 use crate::support::html::Form;
 use crate::support::net::Net;
+use crate::support::test_store::TestStore;
 
 const LOCAL: &str = "http://localhost:3000";
+const SECRET: &str = "a sealing secret of the tests, 32 bytes+";
 const PROVIDER: &str = "http://localhost:3000/auth/development";
 
 struct World {
@@ -25,12 +27,13 @@ impl World {
     fn new() -> Self {
         let world = Self { net: Net::new(), clock: TestClock::new(), events: Events::default() };
         let millis = world.clock.millis_fn();
-        let config = Config::development(LOCAL)
+        let mut config = Config::development(LOCAL)
             .resource(Resource::new("cal", "https://api.test/cal/"))
             .http_client(world.net.client())
             .clock(Clock::from_fn(move || Timestamp::from_millis(millis())))
             .on_event(world.events.hook());
-        let layer = OidcLayer::per_user(config, MemoryStore::new()).unwrap();
+        config.session_secrets = vec![SECRET.into()];
+        let layer = OidcLayer::per_user(config, TestStore::new()).unwrap();
         world.net.serve_service(LOCAL, layer.layer(routes()));
         world
     }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde_json::json;
 use tower_oidc::Readiness::{Ready, Stale, Unavailable};
-use tower_oidc::store::MemoryStore;
 use tower_oidc::{EventCode, Health, Readiness};
 
 use crate::support::app::{App, OP, World};
 use crate::support::fault::Fault;
 use crate::support::store::{Trouble, Verb};
+use crate::support::test_store::TestStore;
 
 fn provider(health: &Health) -> (Readiness, Readiness) {
     let [provider] = health.providers.as_slice() else { panic!("there is one: {health:?}") };
@@ -80,7 +80,7 @@ async fn a_provider_that_is_away_is_seen_and_leaves_the_process_ready() {
         assert_eq!(provider(&world.app.layer.health().await), (Ready, Ready), "{fault:?}");
 
         world.net.fault(OP, "/jwks", fault.clone());
-        let fresh = App::start(&world.net, &world.clock, MemoryStore::new(), |config| config);
+        let fresh = App::start(&world.net, &world.clock, TestStore::new(), |config| config);
         assert_eq!(provider(&fresh.layer.health().await), (Ready, Unavailable), "{fault:?}");
     }
 }

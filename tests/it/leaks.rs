@@ -9,12 +9,11 @@ use std::io;
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
-use axum::Router;
 use axum::routing::get;
-use http::{Request, Uri};
-use http_body_util::BodyExt;
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::net::TcpListener;
-use tower_oidc::store::{Key, MemoryStore, Store, Tag};
+use tower_oidc::store::{Key, Store, Tag};
 use tower_oidc::{
     Clock, Config, CurrentUser, OidcLayer, Random, Require, Resource, Secret, Timestamp, UserTokens, Users,
 };
@@ -26,8 +25,11 @@ use crate::support::clock::TestClock;
 use crate::support::fault::Fault;
 use crate::support::http::Client;
 use crate::support::net::{Caller, Net};
+use crate::support::process::{app_url, free_port};
 use crate::support::provider::{CLIENT_ID, CLIENT_SECRET, Endpoint, LyingProvider};
 use crate::support::resource::ResourceServer;
+use crate::support::socket::expose;
+use crate::support::test_store::TestStore;
 
 const SEALING: &str = "a sealing secret of the tests, 32 bytes+";
 
@@ -80,11 +82,11 @@ impl MakeWriter<'_> for Log {
 
 /// What must appear nowhere.
 #[derive(Default)]
-struct Secrets(BTreeSet<String>);
+pub(crate) struct Secrets(BTreeSet<String>, BTreeSet<Vec<u8>>);
 
 impl Secrets {
     /// From everything that was said on the network, and from what the provider knows.
-    fn of(net: &Net, op: &LyingProvider) -> Self {
+    pub(crate) fn of(net: &Net, op: &LyingProvider) -> Self {
         let mut secrets: BTreeSet<String> = op.secrets().into_iter().collect();
         secrets.extend([CLIENT_SECRET, SEALING].map(str::to_owned));
         for request in op.token_requests() {
@@ -104,10 +106,35 @@ impl Secrets {
             }
         }
         secrets.retain(|secret| secret.len() > 8);
-        Self(secrets)
+        Self(secrets, BTreeSet::new())
     }
 
     /// A part of a secret counts too: the last half is what nobody else has.
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    pub(crate) fn add<const N: usize>(&mut self, more: [&str; N]) {
+        self.0.extend(more.map(str::to_owned));
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.len() + self.1.len()
+    }
+
+    /// Adds what those that are base64url stand for: a database may keep bytes.
+    pub(crate) fn decode(&mut self) {
+        let decoded = self.0.iter().filter_map(|secret| URL_SAFE_NO_PAD.decode(secret).ok());
+        // Lines are searched for.
+        self.1 = decoded.filter(|bytes| bytes.len() > 8 && !bytes.contains(&b'\n')).collect();
+    }
+
+    /// One a line.
+    pub(crate) fn lines(&self) -> Vec<u8> {
+        let texts = self.0.iter().map(String::as_bytes).chain(self.1.iter().map(Vec::as_slice));
+        texts.flat_map(|text| [text, b"\n"].concat()).collect()
+    }
+
     fn assert_absent(&self, what: &str, text: &str) {
         assert!(self.0.len() > 10, "there is something to look for");
         for secret in &self.0 {
@@ -122,7 +149,7 @@ impl Secrets {
 }
 
 /// Logins, refreshes and logouts, and each of them failing in several ways.
-async fn a_busy_day(world: &World) {
+pub(crate) async fn a_busy_day(world: &World) {
     world.net.fault(OP, "", Fault::Status(500));
     assert_eq!(world.browser().navigate(&format!("{APP}/auth/login")).await.status, 503);
     world.net.heal(OP);
@@ -234,45 +261,25 @@ async fn scenario_60_the_two_addresses_that_carry_something() {
     }
 }
 
-/// Serves a part of the test's network on a real socket; the network hears of it as `origin`.
-async fn on_a_socket(net: &Net, listener: TcpListener, origin: String) {
-    let net = net.clone();
-    let app = Router::new().fallback(move |request: Request<axum::body::Body>| {
-        let (net, origin) = (net.clone(), origin.clone());
-        async move {
-            let (mut parts, body) = request.into_parts();
-            parts.uri = format!("{origin}{}", parts.uri).parse::<Uri>().unwrap();
-            let body = body.collect().await.unwrap().to_bytes();
-            let answer = net.call(Caller::Browser, Request::from_parts(parts, body)).await.unwrap();
-            answer.map(axum::body::Body::from)
-        }
-    });
-    tokio::spawn(async move { axum::serve(listener, app).await });
-}
-
 /// Scenario 60 over sockets: hyper's, tokio's and axum's own TRACE.
 #[tokio::test]
 async fn scenario_60_nothing_leaks_from_what_is_below() {
     let (log, _guard) = Log::listen();
     let (net, clock) = (Net::new(), TestClock::new());
-    let listen = async || {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let origin = format!("http://{}", listener.local_addr().unwrap());
-        (listener, origin)
-    };
-    let ((op_socket, op_at), (api_socket, api_at), (app_socket, app_at)) =
-        (listen().await, listen().await, listen().await);
+    let [op_at, api_at] = [(); 2].map(|()| app_url(free_port()));
+    let app_socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let app_at = format!("http://{}", app_socket.local_addr().unwrap());
     let op = LyingProvider::start(&net, &op_at, &clock);
     let api = ResourceServer::start(&net, &api_at, op.resource_owners());
-    on_a_socket(&net, op_socket, op_at.clone()).await;
-    on_a_socket(&net, api_socket, api_at.clone()).await;
+    expose(&net, &op_at).await;
+    expose(&net, &api_at).await;
     let (millis, events) = (clock.millis_fn(), Events::default());
     let mut config = Config::new(&app_at, &op_at, CLIENT_ID, CLIENT_SECRET)
         .resource(Resource::new("cal", format!("{api_at}/cal/")))
         .clock(Clock::from_fn(move || Timestamp::from_millis(millis())))
         .on_event(events.hook());
     config.session_secrets = vec![SEALING.into()];
-    let layer = OidcLayer::per_user(config, MemoryStore::new()).unwrap();
+    let layer = OidcLayer::per_user(config, TestStore::new()).unwrap();
     let app = routes().layer(layer.clone());
     tokio::spawn(async move { axum::serve(app_socket, app).await });
 
@@ -350,7 +357,7 @@ async fn scenario_60_debug_shows_no_secret() {
     let layer = &world.app.layer;
     let store = &world.app.store;
     let service = layer.layer(routes());
-    let refused = OidcLayer::per_user(twice, MemoryStore::new());
+    let refused = OidcLayer::per_user(twice, TestStore::new());
     let stored = store.load(Key([0; 32])).await;
     let values: [&dyn Debug; 13] = [
         &config,

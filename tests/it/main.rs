@@ -22,6 +22,8 @@ mod session;
 mod session_store;
 // Records that survive: every store under the contract's suite, and what is particular to each.
 mod stores;
+// What survives restarts, kills, other secrets, and databases that stop, hang, are read, changed or lost.
+mod durability;
 // What browsers carry themselves.
 mod stateless;
 // A person signs out, here and at the provider.
@@ -55,6 +57,11 @@ mod providers;
 mod consent;
 // The outgoing side: where a token goes, and where it does not.
 mod authorize_layer;
+
+// Tokens for one use: handed to one request, and kept nowhere.
+mod one_shot;
+// Work in the background, for people who are not there.
+mod background;
 
 // One account's tokens for everybody: where they come from, and whose they never are.
 mod single_user;

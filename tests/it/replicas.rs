@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tower_oidc::store::{
-    BoxFuture, Change, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version,
-};
+use tower_oidc::store::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
 use tower_oidc::{Config, EventCode, Timestamp};
 
 use crate::support::app::{APP, App, World, logout_link, routes};
 use crate::support::browser::Browser;
 use crate::support::store::{Trouble, Verb, WatchedStore};
+use crate::support::test_store::TestStore;
 
 /// Where the first process is reached, and where the second is. Both believe in `APP`.
 const ONE: &str = "https://one.test";
@@ -32,8 +31,9 @@ impl World {
     }
 }
 
-/// Lets everything that can go on, go on.
-async fn settle() {
+/// Lets the database tell what it has to, and everything go on that can.
+async fn settle(world: &World) {
+    world.app.store.told().await;
     for _ in 0..50 {
         tokio::task::yield_now().await;
     }
@@ -106,7 +106,7 @@ async fn check_161_an_end_at_one_process_is_an_end_at_all() {
             let path = link.strip_prefix(APP).unwrap();
             assert_eq!(world.ask(ONE, &alice, path).await.unwrap().status(), 303);
         }
-        settle().await;
+        settle(&world).await;
         for origin in [ONE, TWO, APP] {
             assert_eq!(
                 world.who_at(origin, &alice).await,
@@ -134,7 +134,7 @@ async fn a_lost_notification_costs_max_staleness_at_the_most() {
         let alice = world.signed_in("alice").await;
         assert_eq!(world.who_at(TWO, &alice).await, "a1");
         assert_eq!(world.back_channel(&world.logout_token("alice")).await.status(), 200);
-        settle().await;
+        settle(&world).await;
         assert_eq!(!world.who_at(TWO, &alice).await.is_null(), believed);
         world.clock.advance(Duration::from_millis(2001));
         assert_eq!(world.who_at(TWO, &alice).await, Value::Null);
@@ -172,11 +172,12 @@ async fn listening_survives_a_store_that_fails() {
     assert_eq!(world.who_at(TWO, &alice).await, "a1", "nobody has told it");
     store.heal();
     tokio::time::sleep(Duration::from_secs(6)).await;
+    settle(&world).await;
     assert_eq!(world.who_at(TWO, &alice).await, Value::Null, "what it missed meanwhile it asks for");
     let alice = world.signed_in("alice").await;
     assert_eq!(world.who_at(TWO, &alice).await, "a1");
     assert_eq!(world.back_channel(&world.logout_token("alice")).await.status(), 200);
-    settle().await;
+    settle(&world).await;
     assert_eq!(world.who_at(TWO, &alice).await, Value::Null, "and it hears again");
 }
 
@@ -189,11 +190,11 @@ async fn nobody_listens_for_a_layer_that_is_gone() {
     let app = world.process(TWO, store, |config| config);
     let alice = world.signed_in("alice").await;
     assert_eq!(world.who_at(TWO, &alice).await, "a1");
-    settle().await;
+    settle(&world).await;
     assert!(gone.try_recv().is_err(), "it is in use");
     world.net.serve_service(TWO, routes());
     drop(app);
-    settle().await;
+    settle(&world).await;
     assert!(gone.try_recv().is_ok(), "the last one has let go of the store");
 }
 
@@ -208,7 +209,7 @@ impl Drop for Tell {
 /// A store that says when nobody has it any more.
 #[derive(Clone)]
 struct Dropped {
-    rows: MemoryStore,
+    rows: TestStore,
     _told: std::sync::Arc<Tell>,
 }
 

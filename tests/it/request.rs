@@ -14,11 +14,11 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use serde_json::json;
 use tower::ServiceExt;
-use tower_oidc::store::MemoryStore;
 use tower_oidc::{CurrentUser, EventCode};
 
 use crate::support::app::{APP, App, EVIL, World, logout_link, routes, session_of};
 use crate::support::html::Form;
+use crate::support::test_store::TestStore;
 
 const HTML: &str = "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8";
 
@@ -274,7 +274,7 @@ async fn check_167_host_and_forwarded_headers_are_not_believed() {
 async fn a_mount_path_works_stripped_and_left() {
     for strips in [true, false] {
         let world = World::new();
-        let app = App::unserved(&world.net, &world.clock, MemoryStore::new(), |mut config| {
+        let app = App::unserved(&world.net, &world.clock, TestStore::new(), |mut config| {
             config.public_url = format!("{APP}/app");
             config
         });

@@ -23,11 +23,11 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use serde_json::{Value, json};
 use tower::ServiceExt;
-use tower_oidc::store::MemoryStore;
 use tower_oidc::{CurrentUser, EventCode};
 
 use crate::support::app::{APP, App, OP, SESSION, World, logout_link, routes, session_of};
 use crate::support::browser::{Browser, Hop, Page};
+use crate::support::test_store::TestStore;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const OLD: &str = "the old sealing secret of the tests, 32+";
@@ -360,7 +360,7 @@ async fn header_budgets_hold_with_many_tabs() {
 async fn check_138_a_session_of_another_application_is_no_session() {
     let world = World::new();
     let alice = session_of(&world.signed_in("alice").await);
-    let other = App::start(&world.net, &world.clock, MemoryStore::new(), |mut config| {
+    let other = App::start(&world.net, &world.clock, TestStore::new(), |mut config| {
         config.cookie_name = "other".into();
         config
     });

@@ -66,6 +66,9 @@ async fn a_short_outage_is_not_noticed_by_who_was_just_there() {
     let world = World::new();
     let (store, _app) = world.watched();
     let browser = world.signed_in("alice").await;
+    // The store tells of what was written just now, and she is looked up once more.
+    world.app.store.told().await;
+    assert_eq!(world.who(&browser).await, "a1");
     store.break_down(&Trouble::Fail);
     world.clock.advance(Duration::from_secs(2));
     assert_eq!(world.who(&browser).await, "a1");
@@ -156,7 +159,7 @@ async fn check_131_tokens_are_unavailable_while_the_store_is() {
 #[tokio::test]
 async fn a_full_store_refuses_new_logins_and_signs_nobody_out() {
     let world = World::new();
-    let app = App::start(&world.net, &world.clock, MemoryStore::with_capacity(7), |config| config);
+    let app = App::start(&world.net, &world.clock, MemoryStore::with_capacity(7).into(), |config| config);
     let (alice, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
     for _ in 0..3 {
         let refused = world.browser();

@@ -20,10 +20,11 @@ use serde_json::{Value, json};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use tower_oidc::{Config, Connection, Error, Require, Resource, UserTokens};
 
-use crate::support::app::{API, APP, World};
+use crate::support::app::{API, APP, App, World};
 use crate::support::browser::{Browser, Page};
 use crate::support::html::Form;
 use crate::support::net::{Net, answer};
+use crate::support::test_store::TestStore;
 
 /// The world, and what its handlers left for the test.
 pub(crate) struct Site {
@@ -49,20 +50,30 @@ impl Site {
     /// The login's resources `cal` and `tasks` (with the optional `tasks.write`), and the connections `mail` (with
     /// the optional `mail.send` and `mail.delete`) and `files`.
     pub(crate) fn with(edit: impl FnOnce(Config) -> Config) -> Self {
-        let mail =
-            resource("mail").scope("mail.read").optional_scope("mail.send").optional_scope("mail.delete");
-        let world = World::with(|config| {
-            edit(
-                config
-                    .resource(resource("tasks").optional_scope("tasks.write"))
-                    .connection(Connection::new("mail").scope("offline_access").resource(mail))
-                    .connection(Connection::new("files").resource(resource("files").scope("files"))),
-            )
-        });
-        let held = Held::default();
-        let routes = routes((world.net.clone(), held.clone()));
-        world.net.serve_service(APP, world.app.layer.layer(routes));
-        Self { world, held }
+        Self::around(World::with(|config| edit(configured(config))))
+    }
+
+    /// Over this store.
+    pub(crate) fn on(store: TestStore) -> Self {
+        Self::around(World::on(store, configured))
+    }
+
+    fn around(world: World) -> Self {
+        let site = Self { world, held: Held::default() };
+        site.open();
+        site
+    }
+
+    /// The process ends, and another one begins over the same database.
+    pub(crate) fn restart(&mut self) {
+        let store = self.world.app.store.reopened();
+        self.world.app = App::unserved(&self.world.net, &self.world.clock, store, configured);
+        self.open();
+    }
+
+    fn open(&self) {
+        let routes = routes((self.world.net.clone(), self.held.clone()));
+        self.world.net.serve_service(APP, self.world.app.layer.layer(routes));
     }
 
     /// The tokens of the person in this browser, kept after the request.
@@ -99,6 +110,14 @@ impl Site {
     pub(crate) fn scope_of(&self, token: &str) -> Vec<String> {
         self.op.issued(token).expect("a token of the provider").scope
     }
+}
+
+fn configured(config: Config) -> Config {
+    let mail = resource("mail").scope("mail.read").optional_scope("mail.send").optional_scope("mail.delete");
+    config
+        .resource(resource("tasks").optional_scope("tasks.write"))
+        .connection(Connection::new("mail").scope("offline_access").resource(mail))
+        .connection(Connection::new("files").resource(resource("files").scope("files")))
 }
 
 /// `https://api.test/{name}/`, without scopes.

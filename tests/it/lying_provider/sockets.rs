@@ -22,7 +22,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-use tower_oidc::store::MemoryStore;
 use tower_oidc::{Clock, Config, OidcLayer, Timestamp};
 
 use crate::support::app::{APP, routes};
@@ -30,6 +29,7 @@ use crate::support::browser::{Browser, Page};
 use crate::support::clock::TestClock;
 use crate::support::net::{Caller, Net};
 use crate::support::provider::{CLIENT_ID, CLIENT_SECRET, LyingProvider};
+use crate::support::test_store::TestStore;
 
 /// What the socket does to answers of the token endpoint.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,7 +91,8 @@ impl Site {
         let mut config = Config::new(APP, &*self.issuer, CLIENT_ID, CLIENT_SECRET)
             .clock(Clock::from_fn(move || Timestamp::from_millis(millis())));
         config.ca_file = ca_file;
-        let layer = OidcLayer::per_user(config, MemoryStore::new()).unwrap();
+        config.session_secrets = vec!["a sealing secret of the tests, 32 bytes+".into()];
+        let layer = OidcLayer::per_user(config, TestStore::new()).unwrap();
         self.net.serve_service(APP, layer.layer(routes()));
         let browser = Browser::new(&self.net, &self.clock).strict_for(APP);
         browser.visit(&format!("{APP}/auth/login?return_to=/who")).await

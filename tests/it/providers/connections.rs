@@ -320,3 +320,27 @@ async fn trouble_at_one_provider_is_not_the_others() {
     assert_eq!(token(&alice, "/files/").await, Err(403));
     assert!(token(&alice, "/cal/").await.is_ok());
 }
+
+/// Nor does what is under way at one provider end as a grant of another.
+#[tokio::test]
+async fn a_connection_that_is_moved_meanwhile_is_not_granted_by_its_old_provider() {
+    let world = linked();
+    let alice = world.browser();
+    world.op.sign_in_as("alice");
+    alice.visit(&format!("{APP}/auth/login?return_to=/list")).await;
+    world.op2.sign_in_as("bob");
+    let callback = callback_of(&alice, &format!("{APP}{FILES}")).await;
+    world.op.forget();
+    let serve = |app: &App| world.net.serve_service(APP, app.layer.layer(routes()));
+    serve(&world.another(|config| {
+        let mut config = connections(config).provider(work().for_connections());
+        config.connections[0].provider = None;
+        config
+    }));
+    let page = alice.navigate(callback.as_str()).await;
+    assert_eq!(page.status, 400, "{}", page.text());
+    assert_no_exchange(&world, "moved");
+    assert_eq!(list(&alice).await[0]["state"], "missing");
+    serve(&world.another(|config| connections(config).provider(work().for_connections())));
+    assert_eq!(alice.navigate(callback.as_str()).await.json()[0]["account"], "b1", "the control");
+}

@@ -8,6 +8,7 @@ mod admins;
 mod choosing;
 mod connections;
 mod mix_up;
+pub(crate) mod real;
 mod sessions;
 
 use tower_oidc::{Config, ProviderConfig, Resource};

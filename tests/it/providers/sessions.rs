@@ -92,6 +92,30 @@ async fn a_grant_is_refreshed_where_it_came_from() {
     );
 }
 
+/// Scenario 7 with two: a provider signs its own people out, and nobody of another's whom it calls the same.
+#[tokio::test]
+async fn scenario_07_a_logout_token_counts_for_its_own_providers_people() {
+    use crate::support::provider::CLIENT_ID;
+    let world = two_logins();
+    let (one, other) = (world.browser(), world.browser());
+    sign_in(&one, &world.op, "default", "alice").await;
+    sign_in(&other, &world.op2, "work", "alice").await;
+    world.clock.advance(Duration::from_secs(1));
+    let tell = async |token: String| {
+        let request = http::Request::post(format!("{APP}/auth/backchannel-logout"))
+            .header("content-type", "application/x-www-form-urlencoded")
+            .body(format!("logout_token={token}").into());
+        world.browser().raw(request.unwrap()).await.status().as_u16()
+    };
+    let forged = world.op2.logout_token(CLIENT_ID, "alice", None, |draft| draft.claim("iss", OP));
+    assert_eq!(tell(forged).await, 400, "its keys are not the other's");
+    assert_eq!((world.who(&one).await, world.who(&other).await), ("a1".into(), "a1".into()));
+    assert_eq!(tell(world.op2.logout_token(CLIENT_ID, "alice", None, |_| {})).await, 200);
+    assert_eq!((world.who(&one).await, world.who(&other).await), ("a1".into(), Value::Null));
+    assert_eq!(tell(world.op.logout_token(CLIENT_ID, "alice", None, |_| {})).await, 200);
+    assert_eq!(world.who(&one).await, Value::Null);
+}
+
 /// Scenario 5, for each: at the session's provider, with its ID token, and back.
 #[tokio::test]
 async fn a_logout_is_at_the_provider_of_the_session() {

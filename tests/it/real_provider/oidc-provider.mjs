@@ -43,7 +43,8 @@ const client = (client_id, more = {}) => ({
   client_id,
   client_secret: `${client_id} secret`,
   token_endpoint_auth_method: authMethods[0],
-  redirect_uris: [`${env.APP_URL}/auth/callback`],
+  // With several providers the application has a redirect URI for each.
+  redirect_uris: ['', '/default', '/work'].map((name) => `${env.APP_URL}/auth/callback${name}`),
   post_logout_redirect_uris: [env.APP_URL, `${env.APP_URL}/`],
   grant_types: ['authorization_code', 'refresh_token'],
   response_types: ['code'],

@@ -1,9 +1,11 @@
 //! Replicas over one store, by the clock: what `tower_oidc::refreshing` promises, at the layer itself.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tower_oidc::EventCode;
+use tower_oidc::store::{PostgresStore, RedisStore, SqliteStore, Store};
 
 use super::store::{FaultyStore, Mode};
 use super::{APP, HOUR, OP, REPLICA, World, expired, expired_in, routes, settle};
@@ -11,6 +13,9 @@ use crate::support::app::App;
 use crate::support::browser::Browser;
 use crate::support::clock::TestClock;
 use crate::support::fault::{Fault, Gate};
+use crate::support::postgres::Postgres;
+use crate::support::provider::Endpoint;
+use crate::support::redis::Redis;
 
 const THIRD: &str = "https://third.test";
 
@@ -61,6 +66,50 @@ async fn fifty_requests_at_the_moment_of_expiry_over_three_replicas_are_one_refr
     }
 }
 
+/// The same over each database, by handles that share nothing but the server.
+async fn fifty_requests_over(connect: impl Fn() -> Arc<dyn Store>) {
+    let mut world = World::new();
+    world.serve_over(connect(), |config| config);
+    let (world, alice) = expired_in(world).await;
+    let replica = App::over(&world.net, &world.clock, connect(), world.app.store.clone(), |config| config);
+    world.net.serve_service(REPLICA, replica.layer.layer(routes()));
+    for round in 1..=5 {
+        let asked: Vec<_> = (0..50).map(|n| world.asking([APP, REPLICA][n % 2], &alice)).collect();
+        let mut tokens = HashSet::new();
+        for answer in asked {
+            let answer = answer.await.unwrap().unwrap();
+            assert_eq!(answer.status(), 200, "{answer:?}");
+            tokens.insert(answer.into_body());
+        }
+        assert_eq!((tokens.len(), world.op.refreshes().len(), world.op.reuse_detected()), (1, round, 0));
+        world.clock.advance(HOUR);
+    }
+}
+
+#[tokio::test]
+async fn fifty_requests_over_two_replicas_are_one_refresh_on_sqlite() {
+    let name = format!("cluster-{}.sqlite", std::process::id());
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    fifty_requests_over(|| Arc::new(SqliteStore::open(&path).unwrap())).await;
+    for end in ["", "-wal", "-shm"] {
+        let _ = std::fs::remove_file(format!("{}{end}", path.display()));
+    }
+}
+
+#[tokio::test]
+async fn fifty_requests_over_two_replicas_are_one_refresh_on_postgresql() {
+    let Some(server) = Postgres::shared() else { return };
+    let url = server.database().await;
+    fifty_requests_over(|| Arc::new(PostgresStore::connect(&url).unwrap())).await;
+}
+
+#[tokio::test]
+async fn fifty_requests_over_two_replicas_are_one_refresh_on_redis() {
+    let Some(server) = Redis::shared() else { return };
+    let url = server.database();
+    fifty_requests_over(|| Arc::new(RedisStore::connect(&url).unwrap())).await;
+}
+
 /// Requests elsewhere wait for a lease, and for a grace after it, and are served.
 #[tokio::test(start_paused = true)]
 async fn a_replica_that_dies_with_the_lease_costs_time_and_no_answer() {
@@ -80,7 +129,8 @@ async fn a_replica_that_dies_with_the_lease_costs_time_and_no_answer() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_is_renewed_while_the_provider_is_slow() {
     let (world, alice, ..) = two_replicas().await;
-    world.token_of(&alice, "alice").await;
+    // Both have the provider's keys; then there are new ones, which cannot be read.
+    assert_eq!(world.tok_at(REPLICA, &alice).await.0, 200);
     world.clock.advance(HOUR);
     world.ticking(&world.clock);
     world.op.rotate_keys();
@@ -157,5 +207,98 @@ async fn clocks_that_differ_steal_no_lease_that_is_renewed() {
             assert_eq!(answer.await.unwrap().unwrap().status(), 200, "ahead {ahead}, behind {behind}");
         }
         assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (1, 0));
+    }
+}
+
+/// The lease is there, and was not told: it is found, and nobody waits for its end.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_is_written_and_reported_as_failed_is_used() {
+    let (world, alice, here, _) = two_replicas().await;
+    world.ticking(&world.clock);
+    here.swaps(Mode::Lies);
+    let asked = tokio::time::Instant::now();
+    world.token_of(&alice, "alice").await;
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+    assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (1, 0));
+}
+
+/// The provider answers while a renewal is under way: the lease is found as it was written, and given back.
+#[tokio::test(start_paused = true)]
+async fn a_lease_is_given_back_although_its_renewal_was_cut_short() {
+    let (world, alice, here, _) = two_replicas().await;
+    world.ticking(&world.clock);
+    let gate = Gate::new();
+    world.net.fault(OP, "/token", Fault::Gate(gate.clone()).once());
+    let refused = world.asking(APP, &alice);
+    gate.wait_for_arrivals(1).await;
+    here.swaps(Mode::HangsAfter);
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    world.op.answer_error(Endpoint::Refresh, 400, "invalid_client");
+    gate.open();
+    assert_eq!(refused.await.unwrap().unwrap().status(), 503);
+    world.op.honest();
+    let asked = tokio::time::Instant::now();
+    assert_eq!(world.tok_at(REPLICA, &alice).await.0, 200);
+    assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+}
+
+/// The code does what the model does: at every call that a replica makes to the store, the call fails, is done and
+/// reported as failed, or is never answered; and nothing is spent twice.
+#[tokio::test(start_paused = true)]
+async fn every_single_failure_of_the_store_is_survived() {
+    for (name, mode) in [
+        ("fails", Mode::Fails),
+        ("lies", Mode::Lies),
+        ("hangs", Mode::Hangs),
+        ("hangs after it wrote", Mode::HangsAfter),
+    ] {
+        for after in 0.. {
+            let (world, alice, here, _) = two_replicas().await;
+            world.ticking(&world.clock);
+            // Slow enough for a renewal, and for the other to wait.
+            world.net.fault(OP, "/token", Fault::SlowAnswer(Duration::from_secs(6)));
+            here.once(after, mode.clone());
+            let asked = [world.asking(APP, &alice), world.asking(REPLICA, &alice)];
+            for answer in asked {
+                let status = answer.await.unwrap().unwrap().status().as_u16();
+                assert!([200, 503].contains(&status), "{name} after {after}: {status}");
+            }
+            if !here.has_happened() {
+                assert!(after > 5, "there are more calls than {after}");
+                break;
+            }
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            for origin in [APP, REPLICA] {
+                assert_eq!(world.tok_at(origin, &alice).await.0, 200, "{name} after {after}");
+            }
+            let refreshes = (world.op.refreshes().len(), world.op.reuse_detected());
+            assert_eq!(refreshes, (1, 0), "{name} after {after}");
+        }
+    }
+}
+
+/// And at every call to the provider: the request is lost, its answer is, or the provider cannot.
+#[tokio::test(start_paused = true)]
+async fn every_single_failure_of_the_provider_is_survived() {
+    for (name, fault, statuses, reused) in [
+        ("the request is lost", Fault::Hang, [200, 200], 0),
+        ("the connection is refused", Fault::Refuse, [200, 200], 0),
+        ("the answer is lost", Fault::DropAnswer, [403, 403], 1),
+        ("the provider cannot", Fault::Status(503), [503, 200], 0),
+    ] {
+        let (world, alice, ..) = two_replicas().await;
+        world.ticking(&world.clock);
+        world.net.fault(OP, "/token", fault.once());
+        let here = world.asking(APP, &alice);
+        settle().await;
+        let there = world.asking(REPLICA, &alice);
+        let mut got = Vec::new();
+        for answer in [here, there] {
+            got.push(answer.await.unwrap().unwrap().status().as_u16());
+        }
+        assert_eq!((got.as_slice(), world.op.reuse_detected()), (&statuses[..], reused), "{name}");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        world.sign_in(&alice, "alice").await;
+        world.token_of(&alice, "alice").await;
     }
 }

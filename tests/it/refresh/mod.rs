@@ -86,6 +86,13 @@ impl World {
         answers
     }
 
+    /// Until a process waits for what another one writes.
+    async fn somebody_waits(&self) {
+        while self.app.store.waits() == 0 {
+            settle().await;
+        }
+    }
+
     /// In the background.
     fn asking(
         &self,

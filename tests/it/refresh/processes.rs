@@ -3,7 +3,7 @@
 use tower_oidc::EventCode;
 
 use super::store::{FaultyStore, Mode};
-use super::{APP, HOUR, LEASE, REPLICA, World, expired, expired_in, settle};
+use super::{APP, HOUR, LEASE, REPLICA, World, expired, expired_in};
 use crate::support::app::OP;
 use crate::support::fault::{Fault, Gate};
 
@@ -15,7 +15,7 @@ async fn check_100_whoever_finds_a_lease_waits_and_takes_what_the_other_brought(
     let here: Vec<_> = (0..25).map(|_| world.asking(APP, &alice)).collect();
     gate.wait_for_arrivals(1).await;
     let there: Vec<_> = (0..25).map(|_| world.asking(REPLICA, &alice)).collect();
-    settle().await;
+    world.somebody_waits().await;
     assert_eq!(gate.arrived(), 1, "the lease is respected");
     gate.open();
     let mut tokens = std::collections::HashSet::new();
@@ -37,7 +37,7 @@ async fn check_100_the_wait_ends_with_the_write() {
     let here = world.asking(APP, &alice);
     gate.wait_for_arrivals(1).await;
     let there = world.asking(REPLICA, &alice);
-    settle().await;
+    world.somebody_waits().await;
     let before = tokio::time::Instant::now();
     gate.open();
     assert_eq!(there.await.unwrap().unwrap().status(), 200);

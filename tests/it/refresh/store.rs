@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tower_oidc::Timestamp;
-use tower_oidc::store::{BoxFuture, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version};
+use tower_oidc::store::{BoxFuture, Key, Record, Store, StoreError, Stored, Tag, Version};
 
 use crate::support::fault::Gate;
+use crate::support::test_store::TestStore;
 
 /// What a verb does.
 #[derive(Clone, Default)]
@@ -25,15 +26,17 @@ pub(super) enum Mode {
 
 #[derive(Clone, Default)]
 pub(super) struct FaultyStore {
-    pub(super) inner: MemoryStore,
+    pub(super) inner: TestStore,
     loads: Arc<Mutex<Mode>>,
     swaps: Arc<Mutex<Mode>>,
+    /// What happens to one call, and how many work before it.
+    once: Arc<Mutex<Option<(usize, Mode)>>>,
     /// Every verb gives the others a turn first, so that each await is a place to be cancelled at.
     pub(super) yields: bool,
 }
 
 impl FaultyStore {
-    pub(super) fn over(inner: MemoryStore) -> Self {
+    pub(super) fn over(inner: TestStore) -> Self {
         Self { inner, ..Self::default() }
     }
 
@@ -45,6 +48,31 @@ impl FaultyStore {
         *self.swaps.lock().unwrap() = mode;
     }
 
+    /// One call, after so many that work.
+    pub(super) fn once(&self, after: usize, mode: Mode) {
+        *self.once.lock().unwrap() = Some((after, mode));
+    }
+
+    /// Whether that call has come.
+    pub(super) fn has_happened(&self) -> bool {
+        self.once.lock().unwrap().is_none()
+    }
+
+    fn next_mode(&self, mode: &Mutex<Mode>) -> Mode {
+        let mut once = self.once.lock().unwrap();
+        match once.take() {
+            Some((0, mode)) => return mode,
+            Some((after, mode)) => *once = Some((after - 1, mode)),
+            None => {}
+        }
+        let mut mode = mode.lock().unwrap();
+        match &*mode {
+            // Once.
+            Mode::Lies | Mode::HangsAfter => std::mem::take(&mut *mode),
+            lasting => lasting.clone(),
+        }
+    }
+
     async fn run<T>(
         &self,
         mode: &Mutex<Mode>,
@@ -53,14 +81,7 @@ impl FaultyStore {
         if self.yields {
             tokio::task::yield_now().await;
         }
-        let mode = {
-            let mut mode = mode.lock().unwrap();
-            match &*mode {
-                // Once.
-                Mode::Lies | Mode::HangsAfter => std::mem::take(&mut *mode),
-                lasting => lasting.clone(),
-            }
-        };
+        let mode = self.next_mode(mode);
         let failed = StoreError::refused("a test wants it so");
         match mode {
             Mode::Works => work.await,

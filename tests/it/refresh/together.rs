@@ -9,6 +9,7 @@ use super::{HOUR, expired, expired_in, settle};
 use crate::support::app::{API, APP, EVIL, OP, World};
 use crate::support::browser::Browser;
 use crate::support::fault::Fault;
+use crate::support::provider::Endpoint;
 
 #[tokio::test]
 async fn check_99_however_many_ask_at_once_one_refresh_is_made() {
@@ -74,6 +75,42 @@ async fn checks_106_and_107_refreshes_for_several_resources_take_turns() {
         let token = seen.authorization.unwrap().split_off("Bearer ".len());
         let meant = format!("{API}/{}/", seen.path_and_query.split('/').nth(1).unwrap());
         assert_eq!(world.op.issued(&token).unwrap().resources, [meant], "one API never sees another's token");
+    }
+}
+
+/// What one resource is refused holds up neither those who wait for another, nor those who come after.
+#[tokio::test]
+async fn a_resource_that_is_refused_leaves_the_others_alone() {
+    for (error, alone) in [("invalid_target", true), ("invalid_scope", true), ("invalid_client", false)] {
+        let world = World::with(|mut config| {
+            config.resources.clear();
+            ["a", "b"].into_iter().fold(config, |config, name| {
+                let url = format!("{API}/{name}/");
+                config.resource(Resource::new(name, &url).indicator(url))
+            })
+        });
+        let alice = world.signed_in("alice").await;
+        let call = |name: &str| tokio::spawn(world.ask(APP, &alice, &format!("/fetch?u={API}/{name}/x")));
+        let status = async |call: tokio::task::JoinHandle<_>| {
+            let answer: Result<http::Response<bytes::Bytes>, crate::support::net::BoxError> =
+                call.await.unwrap();
+            answer.unwrap().status().as_u16()
+        };
+        let gate = world.gate_answers();
+        world.op.answer_error(Endpoint::Refresh, 400, error);
+        let refused = call("a");
+        gate.wait_for_arrivals(1).await;
+        world.op.honest();
+        let waits = call("b");
+        settle().await;
+        gate.open();
+        let other = if alone { 200 } else { 503 };
+        assert_eq!((status(refused).await, status(waits).await), (503, other), "{error}");
+        // A failure is asked for once a second, and only what failed is left alone.
+        assert_eq!((status(call("a")).await, status(call("b")).await), (503, other), "{error}");
+        assert_eq!(world.op.refreshes().len(), if alone { 2 } else { 1 }, "{error}");
+        world.clock.advance(super::PAUSE);
+        assert_eq!((status(call("a")).await, status(call("b")).await), (200, 200), "{error}");
     }
 }
 

@@ -89,7 +89,7 @@ pub(crate) fn start(
             }),
         );
     world.net.serve_service(APP, layer.layer(routes));
-    App { layer, store: MemoryStore::new(), events }
+    App { layer, store: MemoryStore::new().into(), events }
 }
 
 /// A refresh token that this person granted to the application, somewhere else.

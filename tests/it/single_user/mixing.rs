@@ -82,3 +82,24 @@ async fn scenario_43_moved_rows_are_nobodys() {
     }
     assert!(tampered > rows.len(), "and it is told");
 }
+
+/// Somebody begins to grant what is their own, and comes back to an application that has an account for everybody.
+#[tokio::test]
+async fn scenario_43_what_was_begun_as_ones_own_never_becomes_everybodys() {
+    let world = World::new();
+    let store = Durable(WatchedStore::new(MemoryStore::new()));
+    start_per_user(&world, store.clone());
+    // Alice is an admin, and granted it for herself all the same.
+    for name in ["bob", "alice"] {
+        start_per_user(&world, store.clone());
+        let browser = world.signed_in(name).await;
+        let at_provider = browser.step(&format!("{APP}/auth/connect?connection=login&return_to=/who")).await;
+        let back = browser.follow(&at_provider).await;
+        start(&world, Account::operator(), store.clone(), |config| config);
+        let page = browser.follow(&back).await;
+        let page = if page.status.is_redirection() { browser.follow(&page).await } else { page };
+        assert_eq!(page.status, 400, "{name}: {}", page.text());
+        assert_eq!(reads_as(&world.browser()).await, "needs_operator", "{name}");
+    }
+    assert_eq!(world.op.revocations().len(), 2);
+}

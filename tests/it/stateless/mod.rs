@@ -1,6 +1,8 @@
 //! Stateless mode: scenarios 44 to 46, SPEC's caveats, and one refresh for one grant where the browser carries it.
 
 mod config;
+mod fire;
+mod integrity;
 mod logout;
 mod person;
 mod tokens;

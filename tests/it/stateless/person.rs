@@ -129,3 +129,59 @@ async fn the_next_person_in_a_browser_begins_anew() {
     browser.replace_jar(alices);
     assert_eq!(world.who(&browser).await, Value::Null, "the session that was replaced ended");
 }
+
+/// The provider signs people out, though nobody here knows who is signed in: scenario 7 in this mode.
+#[tokio::test]
+async fn scenario_7_the_provider_signs_out_who_carries_a_session() {
+    let (world, _second) = two_processes();
+    for world in [World::stateless(), world] {
+        let (alice, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
+        let token = world.logout_token("alice");
+        assert_eq!(world.back_channel(&token).await.status(), 200);
+        world.clock.advance(Duration::from_secs(3));
+        assert_eq!(world.who(&alice).await, Value::Null);
+        assert_eq!(world.who(&bob).await, "b1");
+        assert_eq!(world.back_channel(&token).await.status(), 400, "twice");
+        // Whoever signs in again is signed in.
+        world.clock.advance(Duration::from_secs(60));
+        world.sign_in(&alice, "alice").await;
+        assert_eq!(world.who(&alice).await, "a1");
+    }
+}
+
+#[tokio::test]
+async fn where_processes_meet_the_provider_signs_out_at_the_other_too() {
+    let (world, _second) = two_processes();
+    let alice = world.signed_in("alice").await;
+    assert_eq!(world.tok_at(REPLICA, &alice).await.0, 200);
+    world.back_channel(&world.logout_token("alice")).await;
+    world.clock.advance(Duration::from_secs(3));
+    assert_eq!(world.tok_at(REPLICA, &alice).await.0, 401);
+}
+
+/// Checks 122 and 144 in this mode: a new secret seals anew what an old one opens, and then the old one may go.
+#[tokio::test]
+async fn secrets_rotate_under_what_browsers_carry() {
+    let world = World::stateless();
+    let (old, new) = ("a sealing secret of the tests, 32 bytes+", "a newer secret of the tests, 32 bytes +");
+    let start = |secrets: &[&str]| {
+        let secrets: Vec<_> = secrets.iter().map(|secret| (*secret).into()).collect();
+        let app = App::stateless(&world.net, &world.clock, |mut config| {
+            config.session_secrets = secrets;
+            config.admin_claim =
+                Some(tower_oidc::AdminClaim { provider: None, name: "name".into(), value: "Alice".into() });
+            config
+        });
+        world.net.serve_service(APP, app.layer.layer(routes()));
+    };
+    let alice = world.signed_in("alice").await;
+    start(&[new, old]);
+    // She opens a page, and asks for no token.
+    assert_eq!(world.who(&alice).await, "a1");
+    start(&[new]);
+    assert_eq!(world.who(&alice).await, "a1");
+    assert_eq!(alice.navigate(&format!("{APP}/who")).await.json()["admin"], true, "the claims");
+    world.token_of(&alice, "alice").await;
+    start(&[old]);
+    assert_eq!(world.who(&alice).await, Value::Null);
+}

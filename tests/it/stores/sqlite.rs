@@ -2,38 +2,16 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 use tower_oidc::store::{Key, SqliteStore, Store, StoreError, contract};
 
+use crate::support::folder::Folder;
+
 use super::{collecting_leaves_nothing_and_nobody_behind, create, record};
-
-/// A folder that is gone with the test.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("sqlite-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.join("records.sqlite")
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_keeps_the_contract() {
@@ -74,11 +52,11 @@ async fn a_new_file_is_for_its_owner_only() {
     let folder = Folder::new();
     let store = SqliteStore::open(folder.file()).unwrap();
     create(&store, Key([1; 32])).await;
-    for entry in fs::read_dir(&folder.0).unwrap() {
+    for entry in fs::read_dir(folder.path()).unwrap() {
         let entry = entry.unwrap();
         assert_eq!(entry.metadata().unwrap().permissions().mode() & 0o777, 0o600, "{entry:?}");
     }
-    let given = folder.0.join("given.sqlite");
+    let given = folder.path().join("given.sqlite");
     fs::write(&given, "").unwrap();
     fs::set_permissions(&given, fs::Permissions::from_mode(0o640)).unwrap();
     SqliteStore::open(&given).unwrap();
@@ -88,15 +66,15 @@ async fn a_new_file_is_for_its_owner_only() {
 #[test]
 fn what_is_no_file_of_its_own_is_refused() {
     let folder = Folder::new();
-    let garbage = folder.0.join("garbage");
+    let garbage = folder.path().join("garbage");
     fs::write(&garbage, "no database, but something that was here before\n".repeat(100)).unwrap();
     let path = |path: &Path| path.to_str().unwrap().to_owned();
     for (path, says) in [
         (String::new(), "the path of a file"),
         (":memory:".to_owned(), "MemoryStore"),
         ("file::memory:?cache=shared".to_owned(), "the path of a file"),
-        (path(&folder.0), "directory"),
-        (path(&folder.0.join("nowhere/records.sqlite")), "cannot be opened"),
+        (path(folder.path()), "directory"),
+        (path(&folder.path().join("nowhere/records.sqlite")), "cannot be opened"),
         ("/proc/records.sqlite".to_owned(), "cannot be opened"),
         (path(&garbage), "SQLite did not do it"),
     ] {

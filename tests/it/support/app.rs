@@ -23,6 +23,7 @@ use super::net::Net;
 use super::provider::{CLIENT_ID, CLIENT_SECRET, LyingProvider};
 use super::resource::ResourceServer;
 use super::store::WatchedStore;
+use super::test_store::TestStore;
 
 pub const APP: &str = "https://app.test";
 pub const OP: &str = "https://op.test";
@@ -48,7 +49,7 @@ pub struct World {
 #[derive(Clone)]
 pub struct App {
     pub layer: OidcLayer,
-    pub store: MemoryStore,
+    pub store: TestStore,
     pub events: Events,
 }
 
@@ -87,6 +88,11 @@ impl World {
     }
 
     pub fn with(edit: impl FnOnce(Config) -> Config) -> Self {
+        Self::on(TestStore::new(), edit)
+    }
+
+    /// Over this store.
+    pub fn on(store: TestStore, edit: impl FnOnce(Config) -> Config) -> Self {
         let net = Net::new();
         let clock = TestClock::new();
         let op = LyingProvider::start(&net, OP, &clock);
@@ -96,7 +102,7 @@ impl World {
         let owners = move |token: &str| at_op(token).or_else(|| at_op2(token));
         let api = ResourceServer::start(&net, API, owners);
         let evil = ResourceServer::start(&net, EVIL, op.resource_owners());
-        let app = App::start(&net, &clock, MemoryStore::new(), edit);
+        let app = App::start(&net, &clock, store, edit);
         Self { net, clock, op, op2, api, evil, app }
     }
 
@@ -189,7 +195,7 @@ impl App {
     pub fn start(
         net: &Net,
         clock: &TestClock,
-        store: MemoryStore,
+        store: TestStore,
         edit: impl FnOnce(Config) -> Config,
     ) -> Self {
         let app = Self::unserved(net, clock, store, edit);
@@ -200,7 +206,7 @@ impl App {
     pub fn unserved(
         net: &Net,
         clock: &TestClock,
-        store: MemoryStore,
+        store: TestStore,
         edit: impl FnOnce(Config) -> Config,
     ) -> Self {
         Self::over(net, clock, store.clone(), store, edit)
@@ -211,7 +217,7 @@ impl App {
         let events = Events::default();
         let layer = OidcLayer::stateless(edit(config(net, clock)).on_event(events.hook()));
         let layer = layer.unwrap_or_else(|error| panic!("{error}"));
-        Self { layer, store: MemoryStore::new(), events }
+        Self { layer, store: MemoryStore::new().into(), events }
     }
 
     /// In stateless mode, where processes meet at this store.
@@ -219,13 +225,13 @@ impl App {
         net: &Net,
         clock: &TestClock,
         rendezvous: impl Store,
-        store: MemoryStore,
+        store: impl Into<TestStore>,
         edit: impl FnOnce(Config) -> Config,
     ) -> Self {
         let events = Events::default();
         let layer = OidcLayer::stateless_with(edit(config(net, clock)).on_event(events.hook()), rendezvous);
         let layer = layer.unwrap_or_else(|error| panic!("{error}"));
-        Self { layer, store, events }
+        Self { layer, store: store.into(), events }
     }
 
     /// The same, where `before` stands between the layer and the store.
@@ -233,7 +239,7 @@ impl App {
         net: &Net,
         clock: &TestClock,
         before: impl Store,
-        store: MemoryStore,
+        store: TestStore,
         edit: impl FnOnce(Config) -> Config,
     ) -> Self {
         let events = Events::default();

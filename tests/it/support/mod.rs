@@ -7,6 +7,7 @@
 //! - [`browser`]: a person's browser, with [`cookies`] kept by the rules, reading [`html`]
 //! - [`provider`]: an OpenID Provider, honest until told a [`provider::lies`]
 //! - [`resource`]: an API that records which token came
+//! - [`test_store`]: the store of a world, in memory or in a [`database`]
 //! - [`store`]: a store that watches, and breaks when told
 //! - [`app`]: an application with the layer, served in that world
 //! - [`socket`]: that network for other processes, and a balancer before them
@@ -24,7 +25,9 @@ pub mod app;
 pub mod browser;
 pub mod clock;
 pub mod cookies;
+pub mod database;
 pub mod fault;
+pub mod folder;
 pub mod html;
 pub mod http;
 pub mod net;
@@ -37,5 +40,6 @@ pub mod redis;
 pub mod resource;
 pub mod socket;
 pub mod store;
+pub mod test_store;
 
 mod tests;

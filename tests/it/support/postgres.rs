@@ -34,7 +34,7 @@ ssl=off
 [ -z "$4" ] || { printf %s "$4" >data/server.crt; printf %s "$5" >data/server.key; ssl=on; }
 begin() {
   setpriv --pdeathsig QUIT "$1/postgres" -D data -p "$2" -c listen_addresses=127.0.0.1 -c ssl=$ssl \
-    -c unix_socket_directories= -c max_connections=300 -c fsync="$3" >>log 2>&1 </dev/null &
+    -c unix_socket_directories= -c max_connections=1000 -c fsync="$3" >>log 2>&1 </dev/null &
   server=$!
   until "$1/pg_isready" -q -h 127.0.0.1 -p "$2" -t 1; do
     kill -0 $server 2>/dev/null || { cat log >&2; return 1; }

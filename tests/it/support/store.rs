@@ -5,17 +5,16 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tower_oidc::Timestamp;
-use tower_oidc::store::{
-    BoxFuture, Change, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version,
-};
+use tower_oidc::store::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
 
 use super::fault::Gate;
 use super::net::lock;
+use super::test_store::TestStore;
 
-/// A [`MemoryStore`] with somebody in between. Clones are the same one.
+/// A [`TestStore`] with somebody in between. Clones are the same one.
 #[derive(Clone)]
 pub struct WatchedStore {
-    pub rows: MemoryStore,
+    pub rows: TestStore,
     state: Arc<Mutex<State>>,
 }
 
@@ -47,8 +46,8 @@ pub enum Trouble {
 }
 
 impl WatchedStore {
-    pub fn new(rows: MemoryStore) -> Self {
-        Self { rows, state: Arc::default() }
+    pub fn new(rows: impl Into<TestStore>) -> Self {
+        Self { rows: rows.into(), state: Arc::default() }
     }
 
     pub fn trouble(&self, verb: Verb, trouble: Trouble) {

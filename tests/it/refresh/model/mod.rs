@@ -1,8 +1,8 @@
 //! The protocol of `tower_oidc::refreshing`, checked: every order in which two or three processes, the store, the
 //! provider, the person and everything that fails can act, with the very transitions that the crate runs.
 //!
-//! The test command explores what it can in a minute. `TOWER_OIDC_MODEL=all cargo test --release --all-features --test
-//! it refresh::model -- --nocapture` explores larger clusters, for an hour and in some 20 GB, and prints what it saw.
+//! The test command explores small clusters. `TOWER_OIDC_MODEL=all cargo test --release --all-features --test it
+//! refresh::model::every -- --nocapture` explores larger ones too, and prints what it saw of each; that takes long.
 
 #[path = "../../../../src/refreshing.rs"]
 mod refreshing;
@@ -25,6 +25,7 @@ const ENDED: &str = "no grant is ended because of a stale answer";
 const WRITTEN: &str = "no token is used before it is written";
 const DELETED: &str = "nothing that was taken away comes back";
 const TRUE: &str = "nobody is told what is not so";
+const KNOWING: &str = "nobody asks the provider who knows that another holds the lease";
 const WELL: &str = "after the faults everybody gets a token or a true error";
 
 /// A cluster and what may happen to it.
@@ -84,6 +85,7 @@ impl Model for Cluster {
             Property::always(ENDED, |_, world: &World| !world.broken.ended),
             Property::always(WRITTEN, |_, world: &World| !world.broken.unwritten),
             Property::always(DELETED, |_, world: &World| !world.broken.resurrected),
+            Property::always(KNOWING, |_, world: &World| !world.broken.knowing),
             Property::always(TRUE, |_, world: &World| !world.broken.untrue),
             Property::always(WELL, |cluster: &Self, world| cluster.calm.ends_well(world, cluster.rules)),
         ];

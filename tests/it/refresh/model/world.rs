@@ -132,6 +132,8 @@ pub(super) struct Broken {
     pub(super) resurrected: bool,
     /// Somebody was told what is not so.
     pub(super) untrue: bool,
+    /// Somebody asked the provider who knew that another holds the lease.
+    pub(super) knowing: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -699,7 +701,9 @@ impl World {
                 action = flight.refresher.next(Event::Waited { whole: true });
             }
         }
+        let knowing = action == Action::Ask && flight.refresher.lost;
         (flight.action, flight.elapsed) = (action, 0);
+        self.broken.knowing |= knowing;
         if let Action::Land(landing) = action {
             self.land(r, landing);
         }

@@ -1,0 +1,144 @@
+//! What an answer gives the browser to carry.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue};
+
+use super::place::Home;
+use super::texts::{SetText, TextPlace};
+use super::{CLAIMS, Carried, GRANT, TooLarge, bound, bound_grant, chunks, tag};
+use crate::ambient::Timestamp;
+use crate::connection::Connections;
+use crate::cookie::{self, CrossSite};
+use crate::events::EventCode;
+use crate::grant::{Grant, Standing};
+use crate::mode::Holder;
+use crate::seal::Purpose;
+use crate::session::Session;
+
+/// The longest that an answer with a grant may take to leave.
+const SETS_WITHIN: Duration = Duration::from_secs(60);
+/// At most so many cookies are cleared away in one answer: headers have little room.
+const MOST_REMOVED: usize = 8;
+
+#[derive(Default)]
+pub(super) struct Answer {
+    /// The session whose cookie is sealed anew.
+    pub(super) renewed: Option<Arc<Session>>,
+    /// What a login begins with.
+    pub(super) begun: Vec<SetText>,
+    pub(super) grants: Vec<Noted>,
+    /// The tag whose cookies stay; all others are removed.
+    pub(super) clears: Option<Box<str>>,
+}
+
+/// A grant that the browser shall carry from now on.
+pub(super) struct Noted {
+    pub(super) home: Arc<Home>,
+    pub(super) grant: Arc<Grant>,
+    pub(super) at: Timestamp,
+}
+
+impl Carried {
+    /// Puts into an answer's head what its browser shall carry from now on.
+    pub(crate) fn settle(&self, headers: &mut HeaderMap) {
+        let answer = std::mem::take(&mut *self.answer());
+        let now = self.runtime.now();
+        let mut set: Vec<HeaderValue> = answer.begun.into_iter().map(|cookie| cookie.header).collect();
+        if let Some(session) = answer.renewed
+            && now.since(self.came_at) <= SETS_WITHIN
+            && !session.has_ended()
+        {
+            set.extend(self.renewed(&session, now));
+        }
+        let mut tag_of_grant = None;
+        for Noted { home, grant, at } in answer.grants {
+            if now.since(at) <= SETS_WITHIN && !home.has_ended() {
+                tag_of_grant = Some(tag(&home.id).into());
+                set.extend(self.granted(&home, &grant));
+            }
+        }
+        if let Some(stays) = answer.clears.or(tag_of_grant) {
+            set.extend(self.strangers(&stays));
+        }
+        for cookie in set {
+            cookie::append(headers, cookie);
+        }
+    }
+
+    /// The session's cookie with a later expiry. What it holds is not looked at. Where a secret had sealed it that will
+    /// be taken away, everything else is sealed anew with it.
+    fn renewed(&self, session: &Arc<Session>, now: Timestamp) -> Vec<HeaderValue> {
+        let settings = &self.runtime.settings;
+        let name = &settings.session_cookie;
+        let place = TextPlace { purpose: Purpose::CarriedSession, name, owner: &[] };
+        let Some(opened) = self.opened(place) else { return Vec::new() };
+        let expires_at = now.plus(settings.idle_lifetime).min(session.ends_at);
+        let mut set = self.sealed(place, expires_at, &opened.contents).unwrap_or_default();
+        if !opened.by_first_secret {
+            set.extend(self.resealed(session));
+        }
+        set.into_iter().map(|cookie| cookie.header).collect()
+    }
+
+    /// What belongs to the session, where only an older secret opens it.
+    fn resealed(&self, session: &Arc<Session>) -> Vec<SetText> {
+        let runtime = &self.runtime;
+        let (id, owner) = (session.id.bytes(), session.owner());
+        let connections = runtime.connections_of(&Holder::Session(Arc::clone(session)));
+        let grants = connections.map(Connections::all).unwrap_or_default().iter().map(|connection| {
+            let issuer = &runtime.providers.get(connection.provider).relying_party.issuer;
+            let name = runtime.grant_name(&id, &connection.name);
+            (Purpose::CarriedGrant, name, bound_grant(&id, &owner, issuer))
+        });
+        let claims = (Purpose::CarriedClaims, runtime.claims_name(&id), bound(&id, &owner));
+        let mut set = Vec::new();
+        for (purpose, name, owner) in grants.chain([claims]) {
+            let place = TextPlace { purpose, name: &name, owner: &owner };
+            if let Some(opened) = self.opened(place).filter(|opened| !opened.by_first_secret) {
+                set.extend(self.sealed(place, opened.expires_at, &opened.contents).unwrap_or_default());
+            }
+        }
+        set
+    }
+
+    /// The cookies of a grant, and the removal of those that it needs no more.
+    fn granted(&self, home: &Home, grant: &Grant) -> Vec<HeaderValue> {
+        let base = home.name(&self.runtime);
+        let set = match grant.standing {
+            // Nothing of it is left to be carried.
+            Standing::Ended => Vec::new(),
+            _ => match self.sealed_grant(home, grant) {
+                Ok(set) => set,
+                Err(TooLarge) => {
+                    let detail = "a refreshed grant is more than cookies may hold; the rendezvous keeps it";
+                    self.runtime.events().emit(EventCode::CookiesTooLarge, home.owner.user(), detail);
+                    return Vec::new();
+                }
+            },
+        };
+        let surplus = self
+            .cookies()
+            .filter(|(name, _)| chunks::position(&base, name).is_some_and(|position| position >= set.len()));
+        let surplus: Vec<HeaderValue> = surplus.filter_map(|(name, _)| self.removal(name)).collect();
+        set.into_iter().map(|cookie| cookie.header).chain(surplus).collect()
+    }
+
+    /// Removals of what is tagged with another tag than this.
+    pub(super) fn strangers(&self, stays: &str) -> Vec<HeaderValue> {
+        let cookies = &self.runtime.settings.cookies;
+        let kinds = [CLAIMS, GRANT].map(|kind| cookies.name(kind));
+        let strange = self.cookies().filter(|(name, _)| {
+            let tagged = kinds.iter().find_map(|kind| name.strip_prefix(kind.as_bytes()));
+            tagged
+                .and_then(|name| name.strip_prefix(b"."))
+                .is_some_and(|name| stays.is_empty() || !name.starts_with(stays.as_bytes()))
+        });
+        strange.filter_map(|(name, _)| self.removal(name)).take(MOST_REMOVED).collect()
+    }
+
+    fn removal(&self, name: &[u8]) -> Option<HeaderValue> {
+        Some(self.runtime.settings.cookies.remove(std::str::from_utf8(name).ok()?, CrossSite::Lax))
+    }
+}

@@ -1,0 +1,129 @@
+//! A connection is taken back: here first, then at the provider.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Method, Response, StatusCode};
+
+use super::login::Parameters;
+use super::session::signed_in;
+use super::{account, page, rendezvous};
+use crate::carried::Carried;
+use crate::error::redirect;
+use crate::events::EventCode;
+use crate::records::GrantPlace;
+use crate::relying_party::ProviderId;
+use crate::runtime::Runtime;
+use crate::store::StoreError;
+
+/// What became of a connection that was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Disconnected {
+    /// There was nothing to take back.
+    NotConnected,
+    /// It is gone here, and the provider has revoked the token.
+    Revoked,
+    /// It is gone here. The provider offers no revocation, or there was no token to revoke.
+    Forgotten,
+    /// It is gone here, and the provider did not revoke the token: it lives there until it expires.
+    NotRevoked,
+}
+
+/// Deletes the grant, then has its token revoked (RFC 7009): the refresh token first, with which the provider should
+/// end the access tokens too.
+pub(crate) async fn disconnect(
+    runtime: &Arc<Runtime>,
+    place: GrantPlace,
+    connection: &str,
+) -> Result<Disconnected, StoreError> {
+    // In a task of its own: a browser that goes away does not keep the token alive.
+    let disconnecting = {
+        let (runtime, connection) = (Arc::clone(runtime), connection.to_owned());
+        async move { disconnect_now(&runtime, &place, &connection).await }
+    };
+    let disconnected = runtime.tasks.spawn(disconnecting).await;
+    disconnected.unwrap_or_else(|error| Err(StoreError::new("the task that asked it ended", error)))
+}
+
+async fn disconnect_now(
+    runtime: &Arc<Runtime>,
+    place: &GrantPlace,
+    connection: &str,
+) -> Result<Disconnected, StoreError> {
+    // First here: whatever the provider does, nobody gets a token of it any more.
+    let (grant, deleted) = rendezvous::take(runtime, place).await?;
+    runtime.events().emit(EventCode::Disconnected, place.user(), connection);
+    let Some(grant) = grant.filter(|grant| grant.owner == place.owner) else {
+        return Ok(if deleted { Disconnected::Forgotten } else { Disconnected::NotConnected });
+    };
+    let refresh_token = grant.refresh_token.map(|token| (token, "refresh_token"));
+    let access_token = || grant.token_sets.into_iter().next().map(|set| (set.access_token, "access_token"));
+    let Some((token, hint)) = refresh_token.or_else(access_token) else { return Ok(Disconnected::Forgotten) };
+    let provider = runtime.provider_of(place);
+    let offered = provider.metadata().await.is_ok_and(|metadata| metadata.revocation_endpoint.is_some());
+    Ok(match provider.revoke(&token, hint).await {
+        Ok(()) if offered => Disconnected::Revoked,
+        Ok(()) => Disconnected::Forgotten,
+        Err(_) => Disconnected::NotRevoked,
+    })
+}
+
+/// `POST /auth/disconnect?connection=…&return_to=…`, for a form on a page.
+pub(crate) async fn end(
+    runtime: &Arc<Runtime>,
+    parts: &Parts,
+    carried: Option<&Arc<Carried>>,
+) -> Response<Bytes> {
+    let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
+    let parsed = Parameters::parse(parts.uri.query().unwrap_or_default())
+        .and_then(|given| Ok((given.destination(runtime)?, given)));
+    let (destination, given) = match parsed {
+        Ok(parsed) => parsed,
+        Err(refusal) => return bad_request(&refusal),
+    };
+    let name = given.get("connection").unwrap_or_default();
+    if runtime.settings.connections(ProviderId::FIRST).named(name).is_none() {
+        return bad_request("There is no connection of that name.");
+    }
+    if parts.method != Method::POST {
+        let action =
+            format!("{}?{}", runtime.settings.path_to("disconnect"), parts.uri.query().unwrap_or_default());
+        return page::confirmation("Do you want to take this access back?", &action, "Disconnect");
+    }
+    if runtime.settings.same_origin(&parts.headers) != Some(true) {
+        runtime.events().emit(EventCode::CrossSiteRefused, None, "a disconnection");
+        return page::plain(StatusCode::FORBIDDEN, "Another site asked to take this access back.");
+    }
+    let session = signed_in(runtime, &parts.headers).await;
+    if let Ok(Some(session)) = &session
+        && let Some(answer) = account::refusal(runtime, session)
+    {
+        return answer;
+    }
+    let ended = async {
+        let Some(session) = session? else { return Ok(None) };
+        let holder = runtime.ownership.granted_to(&session);
+        let connections = runtime.connections_of(&holder);
+        let Some(connection) = connections.and_then(|connections| connections.named(name)) else {
+            return Ok(None);
+        };
+        let place = runtime.place_of(&holder, connection, carried).await?;
+        disconnect(runtime, place, &connection.name).await.map(Some)
+    };
+    match ended.await {
+        Ok(Some(Disconnected::NotRevoked)) => page::page(
+            StatusCode::OK,
+            "Disconnected",
+            "This application has forgotten the access. The service that gave it could not be told, so it may be \
+             listed there until it expires.",
+            &[(destination.as_str(), "Continue")],
+        ),
+        Ok(Some(_)) => redirect(destination.as_str()),
+        Ok(None) => redirect(&runtime.settings.login_path(&destination)),
+        Err::<_, StoreError>(_) => {
+            page::try_again("Nothing can be disconnected at the moment.", destination.as_str())
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! Scenario 47: tokens for one use, handed to one request and kept nowhere.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use axum::extract::Query;
+use axum::routing::get;
+use futures_util::future::join_all;
+use http::Method;
+use tower_oidc::store::MemoryStore;
+use tower_oidc::{Account, Connection, Error, OidcLayer, OneShotToken, Resource, UserTokens};
+
+use crate::support::app::{API, APP, App, EVIL, World, config, routes};
+use crate::support::browser::{Browser, Page};
+use crate::support::store::{Trouble, Verb, WatchedStore};
+
+/// The connection `mail` is for one use; `cal` is the login's own.
+fn site() -> (World, App, WatchedStore) {
+    let world = World::new();
+    let store = WatchedStore::new(MemoryStore::new());
+    let app = process(&world, &store);
+    (world, app, store)
+}
+
+fn process(world: &World, store: &WatchedStore) -> App {
+    let mail = Resource::new("mail", format!("{API}/mail/")).scope("mail.read");
+    let app = App::over(&world.net, &world.clock, store.clone(), store.rows.clone(), |config| {
+        config.connection(Connection::new("mail").resource(mail).one_shot())
+    });
+    world.net.serve_service(APP, app.layer.layer(with_routes()));
+    app
+}
+
+fn with_routes() -> axum::Router {
+    routes()
+        .route(
+            "/export",
+            get(|token: OneShotToken, Query(asked): Query<HashMap<String, String>>| async move {
+                let url = asked.get("u").cloned().unwrap_or_else(|| format!("{API}/mail/"));
+                let shown = token.for_url(&url)?.expose_secret().to_owned();
+                let (connection, scopes) = (token.connection().to_owned(), token.scopes().join(" "));
+                if asked.contains_key("revoke") {
+                    token.revoke().await;
+                }
+                Ok::<_, Error>(format!("{connection} {scopes}\n{shown}"))
+            }),
+        )
+        .route(
+            "/once",
+            get(|tokens: UserTokens, Query(asked): Query<HashMap<String, String>>| async move {
+                tokens.connect_once_url(&asked["c"], "/export?x=1")
+            }),
+        )
+        .route(
+            "/mail",
+            get(|tokens: UserTokens| async move {
+                tokens.for_url(&format!("{API}/mail/")).await.map(|_| "never")
+            }),
+        )
+        .route("/list", get(|tokens: UserTokens| async move { tokens.list().await.map(axum::Json) }))
+}
+
+async fn connect(browser: &Browser, to: &str) -> Page {
+    let to: String = form_urlencoded::byte_serialize(to.as_bytes()).collect();
+    browser.visit(&format!("{APP}/auth/connect?connection=mail&return_to={to}")).await
+}
+
+fn token_in(page: &Page) -> String {
+    assert_eq!(page.status, 200, "{}", page.text());
+    page.text().lines().nth(1).expect("a token").to_owned()
+}
+
+fn code(page: &Page) -> String {
+    page.json()["code"].as_str().expect("a code").to_owned()
+}
+
+async fn script(browser: &Browser, path: &str) -> Page {
+    browser.fetch(Method::GET, &format!("{APP}{path}"), "", APP).await
+}
+
+#[tokio::test]
+async fn scenario_47_a_token_for_one_use_is_handed_out_once() {
+    let (world, _, store) = site();
+    let alice = world.signed_in("alice").await;
+    let before = store.dump().await.len();
+    let page = connect(&alice, "/export?x=1").await;
+    let token = token_in(&page);
+    assert!(page.text().starts_with("mail openid mail.read\n"), "{}", page.text());
+    assert_eq!(world.op.owner_of(&token).as_deref(), Some("alice"));
+    assert_eq!(page.header("cache-control"), Some("private, no-store"));
+    assert!(alice.cookie("__Host-tower-oidc-once").is_none(), "removed with that answer");
+    // One more row: that the login was received. Nothing in them, nothing in a cookie.
+    assert_eq!(store.dump().await.len(), before + 1);
+    let reload = alice.navigate(&format!("{APP}/export?x=1")).await;
+    assert_eq!(reload.status, 410);
+    assert!(reload.text().contains("has been used"), "{}", reload.text());
+    assert_eq!(code(&script(&alice, "/export").await), "one_shot_missing");
+    let list = script(&alice, "/list").await.json();
+    assert_eq!((&list[0]["name"], &list[0]["state"]), (&"mail".into(), &"one_shot".into()));
+    assert_eq!(code(&script(&alice, "/mail").await), "no_token_for_url", "ordinary calls never use it");
+    assert_eq!(world.who(&alice).await, "a1");
+    // And once more from the beginning.
+    assert_ne!(token_in(&connect(&alice, "/export").await), token);
+}
+
+/// Of many that ask at the same time, in two processes, one has it.
+#[tokio::test]
+async fn scenario_47_one_of_many_has_it() {
+    let (world, first, store) = site();
+    let alice = world.signed_in("alice").await;
+    assert_eq!(connect(&alice, "/who").await.status, 200);
+    let second = process(&world, &store);
+    let mut tabs = Vec::new();
+    for app in [&first, &second] {
+        for _ in 0..8 {
+            let service = app.layer.layer(with_routes());
+            let cookies = alice.cookies_for(APP);
+            let cookies: Vec<_> = cookies.iter().map(|one| format!("{}={}", one.name, one.value)).collect();
+            let request = http::Request::get("/export").header("cookie", cookies.join("; "));
+            let request = request.body(axum::body::Body::empty()).unwrap();
+            tabs.push(tower::ServiceExt::oneshot(service, request));
+        }
+    }
+    let answers = join_all(tabs).await;
+    let statuses: Vec<_> = answers.into_iter().map(|answer| answer.unwrap().status().as_u16()).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 1, "{statuses:?}");
+    assert!(statuses.iter().all(|status| matches!(status, 200 | 410)), "{statuses:?}");
+}
+
+/// Only the session in which it was granted, and only for a minute.
+#[tokio::test]
+async fn scenario_47_nobody_else_has_it() {
+    let (world, _, _) = site();
+    let (alice, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
+    world.op.sign_in_as("alice");
+    assert_eq!(connect(&alice, "/who").await.status, 200);
+    let cookie = alice.cookie("__Host-tower-oidc-once").expect("it waits");
+    let set = format!("{}={}; Path=/; Secure; HttpOnly; SameSite=Lax", cookie.name, cookie.value);
+    let theirs = world.browser();
+    theirs.set_cookie(APP, &set);
+    assert_eq!(code(&script(&theirs, "/export").await), "unauthenticated");
+    bob.set_cookie(APP, &set);
+    assert_eq!(code(&script(&bob, "/export").await), "one_shot_missing");
+    let hers = world.browser();
+    world.op.sign_in_as("alice");
+    world.sign_in(&hers, "alice").await;
+    hers.set_cookie(APP, &set);
+    assert_eq!(code(&script(&hers, "/export").await), "one_shot_missing", "another session of her own");
+    token_in(&script(&alice, "/export").await);
+
+    connect(&alice, "/who").await;
+    let kept = alice.cookie("__Host-tower-oidc-once").expect("it waits");
+    world.clock.advance(Duration::from_secs(59));
+    token_in(&script(&alice, "/export").await);
+    connect(&alice, "/who").await;
+    let late = alice.cookie("__Host-tower-oidc-once").expect("it waits");
+    assert_ne!(kept.value, late.value);
+    world.clock.advance(Duration::from_secs(60));
+    assert!(!alice.cookies_for(APP).iter().any(|one| one.name == late.name), "the browser forgets it too");
+    alice.set_cookie(APP, &format!("{}={}; Path=/; Secure; HttpOnly", late.name, late.value));
+    assert_eq!(code(&script(&alice, "/export").await), "one_shot_missing");
+    for junk in ["", "x", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "%00"] {
+        alice.set_cookie(APP, &format!("__Host-tower-oidc-once={junk}; Path=/; Secure"));
+        assert_eq!(code(&script(&alice, "/export").await), "one_shot_missing", "{junk}");
+    }
+}
+
+/// It goes where its connection's resources are, and ends when it is told to.
+#[tokio::test]
+async fn scenario_47_it_is_released_to_its_own_api_and_revoked() {
+    let (world, _, _) = site();
+    let alice = world.signed_in("alice").await;
+    for outside in [format!("{API}/cal/"), format!("{EVIL}/mail/"), format!("{API}/mailing")] {
+        connect(&alice, "/who").await;
+        assert_eq!(code(&script(&alice, &format!("/export?u={outside}")).await), "no_token_for_url");
+    }
+    world.op.forget();
+    let token = token_in(&connect(&alice, "/export?revoke=1").await);
+    assert!(!world.op.issued(&token).expect("it was issued").live);
+    assert_eq!(world.op.revocations().len(), 1);
+    let kept = token_in(&connect(&alice, "/export").await);
+    assert!(world.op.issued(&kept).expect("it was issued").live, "the control");
+    assert_eq!(script(&alice, "/tok").await.status, 200, "the login's own is whole");
+}
+
+/// What is asked for one use of an ordinary connection leaves what is kept as it is.
+#[tokio::test]
+async fn scenario_47_an_ordinary_connection_once() {
+    let (world, _, _) = site();
+    let files = Resource::new("files", format!("{API}/files/")).scope("files");
+    let app = world.another(|config| config.connection(Connection::new("files").resource(files)));
+    world.net.serve_service(APP, app.layer.layer(with_routes()));
+    let alice = world.signed_in("alice").await;
+    let url = script(&alice, "/once?c=files").await.text();
+    assert!(url.ends_with("&once=1"), "{url}");
+    let page = alice
+        .visit(&format!(
+            "{APP}{}&x",
+            url.replace("export%3Fx%3D1", "export%3Fu%3Dhttps%3A%2F%2Fapi.test%2Ffiles%2F")
+        ))
+        .await;
+    assert!(page.text().starts_with("files openid files\n"), "{}", page.text());
+    assert_eq!(script(&alice, "/list").await.json()[0]["state"], "missing");
+    assert_eq!(code(&script(&alice, "/once?c=nothing").await), "no_such_connection");
+}
+
+/// A store that is away takes nothing.
+#[tokio::test]
+async fn scenario_47_it_outlives_an_outage() {
+    let (world, _, store) = site();
+    let alice = world.signed_in("alice").await;
+    connect(&alice, "/who").await;
+    store.trouble(Verb::Delete, Trouble::Fail);
+    assert_eq!(code(&script(&alice, "/export").await), "unavailable");
+    store.heal();
+    token_in(&script(&alice, "/export").await);
+}
+
+/// Another person's consent is not hers, for one use neither.
+#[tokio::test]
+async fn scenario_37_another_account_grants_nothing_for_one_use() {
+    let (world, _, store) = site();
+    let alice = world.signed_in("alice").await;
+    world.op.sign_in_as("bob");
+    let before = store.dump().await.len();
+    assert_eq!(connect(&alice, "/export").await.status, 403);
+    assert_eq!(world.op.revocations().len(), 1);
+    assert_eq!(store.dump().await.len(), before + 1);
+    assert_eq!(code(&script(&alice, "/export").await), "one_shot_missing");
+}
+
+/// Scenario 48: an account is for everybody, and nothing of it for one use.
+#[tokio::test]
+async fn scenario_48_an_account_has_no_connection_for_one_use() {
+    let world = World::new();
+    let once = |config: tower_oidc::Config| config.connection(Connection::new("mail").one_shot());
+    let refused = OidcLayer::single_user(
+        once(config(&world.net, &world.clock)),
+        Account::client_credentials(),
+        MemoryStore::new(),
+    );
+    assert!(refused.expect_err("it is refused").to_string().contains("one_shot"));
+}

@@ -1,0 +1,333 @@
+//! The store of a world: in memory, or in the database that `TOWER_OIDC_TEST_STORE` names.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tower_oidc::Timestamp;
+use tower_oidc::store::{
+    BoxFuture, Change, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version,
+};
+
+use super::database::{Database, Kind, outside, runtime};
+use super::net::lock;
+
+/// For how long whoever waits for a row lets the world's clock stand still.
+const GRACE: Duration = Duration::from_millis(300);
+
+/// A store with nothing in it. Clones share their rows.
+///
+/// `TOWER_OIDC_TEST_STORE` says of which kind: `memory` (also without it), `sqlite`, `postgres` or `redis`. Calls to a
+/// database run on another runtime, and the clock of a test that stands still goes on standing meanwhile.
+#[derive(Clone)]
+pub struct TestStore {
+    rows: Rows,
+    /// How often somebody began to wait for a row.
+    waits: Arc<AtomicUsize>,
+}
+
+#[derive(Clone)]
+enum Rows {
+    Memory(MemoryStore),
+    Database(Remote),
+}
+
+#[derive(Clone)]
+struct Remote {
+    store: Handle,
+    /// Every row that was ever written.
+    written: Arc<Mutex<BTreeSet<Key>>>,
+    database: Arc<Database>,
+}
+
+/// What a test has opened is closed when its thread ends: worlds hold themselves in circles, and databases have only
+/// so many connections.
+type Handle = Arc<Mutex<Option<Arc<dyn Store>>>>;
+
+thread_local! {
+    static OPENED: RefCell<Opened> = RefCell::default();
+}
+
+#[derive(Default)]
+struct Opened(Vec<Handle>);
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        for handle in &self.0 {
+            lock(handle).take();
+        }
+    }
+}
+
+impl TestStore {
+    pub fn new() -> Self {
+        let kind = match std::env::var("TOWER_OIDC_TEST_STORE").as_deref() {
+            Err(_) | Ok("" | "memory") => return Self::from(MemoryStore::new()),
+            Ok("sqlite") => Kind::Sqlite,
+            Ok("postgres") => Kind::Postgres,
+            Ok("redis") => Kind::Redis,
+            Ok(other) => panic!("TOWER_OIDC_TEST_STORE={other}: memory, sqlite, postgres or redis"),
+        };
+        Self::on(kind.database().unwrap_or_else(|| panic!("{kind:?} is not installed")))
+    }
+
+    /// One in this database.
+    pub fn on(database: Database) -> Self {
+        Self::opened(Arc::new(database), Arc::default())
+    }
+
+    /// The same rows, as a process sees them that was started now.
+    pub fn reopened(&self) -> Self {
+        match &self.rows {
+            Rows::Memory(_) => panic!("a process's memory ends with it"),
+            Rows::Database(remote) => Self::opened(Arc::clone(&remote.database), Arc::clone(&remote.written)),
+        }
+    }
+
+    pub fn database(&self) -> Arc<Database> {
+        match &self.rows {
+            Rows::Memory(_) => panic!("memory is no database"),
+            Rows::Database(remote) => Arc::clone(&remote.database),
+        }
+    }
+
+    fn opened(database: Arc<Database>, written: Arc<Mutex<BTreeSet<Key>>>) -> Self {
+        let _guard = runtime().enter();
+        let store: Handle = Arc::new(Mutex::new(Some(database.open())));
+        OPENED.with_borrow_mut(|opened| opened.0.push(Arc::clone(&store)));
+        Self::of(Rows::Database(Remote { store, written, database }))
+    }
+
+    fn of(rows: Rows) -> Self {
+        Self { rows, waits: Arc::default() }
+    }
+
+    /// How often somebody began to wait for a row.
+    pub fn waits(&self) -> usize {
+        self.waits.load(Ordering::SeqCst)
+    }
+
+    /// Returns when whoever listens has been told of everything that was written until now.
+    pub async fn told(&self) {
+        if let Rows::Database(remote) = &self.rows {
+            remote.call(|store| async move { told(&*store).await }).await.expect("the database answers");
+        }
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> u64 {
+        match &self.rows {
+            Rows::Memory(store) => store.len(),
+            Rows::Database(remote) => {
+                let (store, keys) = (remote.open(), lock(&remote.written).clone());
+                outside(async move {
+                    let mut count = 0;
+                    for key in keys {
+                        count += u64::from(store.load(key).await.expect("the database answers").is_some());
+                    }
+                    count
+                })
+            }
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl From<MemoryStore> for TestStore {
+    fn from(store: MemoryStore) -> Self {
+        Self::of(Rows::Memory(store))
+    }
+}
+
+impl Default for TestStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for TestStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.rows {
+            Rows::Memory(store) => store.fmt(f),
+            Rows::Database(remote) => remote.database.fmt(f),
+        }
+    }
+}
+
+impl Remote {
+    fn open(&self) -> Arc<dyn Store> {
+        lock(&self.store).clone().expect("the test is under way")
+    }
+
+    /// A paused clock does not go on by itself while a blocking task runs.
+    async fn call<T, F>(
+        &self,
+        work: impl FnOnce(Arc<dyn Store>) -> F + Send + 'static,
+    ) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let Some(store) = lock(&self.store).clone() else { return Err(over()) };
+        let called = tokio::task::spawn_blocking(move || runtime().block_on(work(store))).await;
+        called.unwrap_or_else(|_| Err(over()))
+    }
+
+    /// Waits in the database's time first, so that a write that is about to come is met with the clock at rest; then
+    /// in the world's, so that one that never comes is waited for no longer than the world's clock says.
+    async fn wait(&self, key: Key, after: Option<Version>, within: Duration) -> Result<(), StoreError> {
+        let waiting = async {
+            let mut pause = GRACE;
+            loop {
+                self.call(move |store| async move { store.wait(key, after, GRACE).await }).await?;
+                let now = self.call(move |store| async move { store.load(key).await }).await?;
+                if now.map(|stored| stored.version) != after {
+                    return Ok(());
+                }
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+        };
+        tokio::time::timeout(within, waiting).await.unwrap_or(Ok(()))
+    }
+
+    async fn listen(&self, heard: &(dyn Fn(Change) + Send + Sync)) -> Result<(), StoreError> {
+        let (send, mut changes) = mpsc::unbounded_channel();
+        let Some(store) = lock(&self.store).clone() else { return Err(over()) };
+        let _listening = Aborted(runtime().spawn(async move {
+            let said = send.clone();
+            let ended = store.listen(&move |change| _ = said.send(Ok(change))).await;
+            let _ = send.send(Err(ended));
+        }));
+        loop {
+            match changes.recv().await {
+                Some(Ok(change)) => heard(change),
+                Some(Err(ended)) => return ended,
+                None => return Err(over()),
+            }
+        }
+    }
+}
+
+fn over() -> StoreError {
+    StoreError::refused("the test is over")
+}
+
+/// Changes are told in their order: what was written before this row of its own is told before it.
+async fn told(store: &dyn Store) -> Result<(), StoreError> {
+    let mark = Key([0xee; 32]);
+    let (send, mut heard) = mpsc::unbounded_channel();
+    let tell = move |change| _ = send.send(change);
+    let listening = store.listen(&tell);
+    let marking = async {
+        heard.recv().await;
+        let expires_at = Timestamp::from_secs(4_000_000_000);
+        let record = Record { bytes: Default::default(), expires_at, tags: Vec::new() };
+        store.swap(mark, None, record).await?;
+        while heard.recv().await.is_some_and(|change| change != Change::Row(mark)) {}
+        store.delete(mark, None).await.map(drop)
+    };
+    tokio::select! {
+        ended = listening => ended,
+        marked = marking => marked,
+    }
+}
+
+/// A task that ends with whoever waits for it.
+struct Aborted(tokio::task::JoinHandle<()>);
+
+impl Drop for Aborted {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Store for TestStore {
+    fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
+        match &self.rows {
+            Rows::Memory(store) => store.load(key),
+            Rows::Database(remote) => {
+                Box::pin(remote.call(move |store| async move { store.load(key).await }))
+            }
+        }
+    }
+
+    fn swap(
+        &self,
+        key: Key,
+        expected: Option<Version>,
+        record: Record,
+    ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
+        match &self.rows {
+            Rows::Memory(store) => store.swap(key, expected, record),
+            Rows::Database(remote) => {
+                lock(&remote.written).insert(key);
+                Box::pin(remote.call(move |store| async move { store.swap(key, expected, record).await }))
+            }
+        }
+    }
+
+    fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
+        match &self.rows {
+            Rows::Memory(store) => store.delete(key, expected),
+            Rows::Database(remote) => {
+                Box::pin(remote.call(move |store| async move { store.delete(key, expected).await }))
+            }
+        }
+    }
+
+    fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
+        match &self.rows {
+            Rows::Memory(store) => store.find(tag),
+            Rows::Database(remote) => {
+                Box::pin(remote.call(move |store| async move { store.find(tag).await }))
+            }
+        }
+    }
+
+    fn delete_expired(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        match &self.rows {
+            Rows::Memory(store) => store.delete_expired(now),
+            Rows::Database(remote) => {
+                Box::pin(remote.call(move |store| async move { store.delete_expired(now).await }))
+            }
+        }
+    }
+
+    fn is_durable(&self) -> bool {
+        match &self.rows {
+            Rows::Memory(store) => store.is_durable(),
+            Rows::Database(_) => true,
+        }
+    }
+
+    fn wait(
+        &self,
+        key: Key,
+        after: Option<Version>,
+        within: Duration,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.waits.fetch_add(1, Ordering::SeqCst);
+        match &self.rows {
+            Rows::Memory(store) => store.wait(key, after, within),
+            Rows::Database(remote) => Box::pin(remote.wait(key, after, within)),
+        }
+    }
+
+    fn listen<'a>(
+        &'a self,
+        heard: &'a (dyn Fn(Change) + Send + Sync),
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        match &self.rows {
+            Rows::Memory(store) => store.listen(heard),
+            Rows::Database(remote) => Box::pin(remote.listen(heard)),
+        }
+    }
+}
