@@ -186,6 +186,7 @@ mod seal;
 mod session;
 mod session_id;
 mod sessions;
+mod signed_out;
 pub mod store;
 
 mod fetched;

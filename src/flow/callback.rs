@@ -276,6 +276,9 @@ fn answer(runtime: &Runtime, refused: &Refused) -> Response<Bytes> {
             page(StatusCode::BAD_GATEWAY, "The sign-in service says more about you than can be kept.")
         }
         LoginFailure::Panicked => page(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here."),
+        LoginFailure::SignedOut => {
+            page(StatusCode::BAD_REQUEST, "You were signed out while you were signing in.")
+        }
         LoginFailure::SessionOver => page(
             StatusCode::BAD_REQUEST,
             "You signed out, or signed in as somebody else, before access was granted.",
