@@ -188,6 +188,7 @@ mod session_id;
 mod sessions;
 mod signed_out;
 pub mod store;
+mod visitor;
 
 mod fetched;
 mod health;
