@@ -80,6 +80,10 @@ pub struct Config {
     /// A session ends after this time whatever happens: 7 days, so that a weekly visitor signs in once a week.
     #[serde(deserialize_with = "seconds")]
     pub absolute_lifetime: Duration,
+    /// What a visitor has granted without signing in is kept for this time after they granted it: 30 days, so that who
+    /// comes back within a month finds it as it was.
+    #[serde(deserialize_with = "seconds")]
+    pub visitor_lifetime: Duration,
     /// A login that was started must be finished within: 10 minutes, for a person who looks for a second factor.
     #[serde(deserialize_with = "seconds")]
     pub login_lifetime: Duration,
@@ -181,6 +185,7 @@ impl Default for Config {
             session_secrets: Vec::new(),
             idle_lifetime: Duration::from_secs(24 * 60 * 60),
             absolute_lifetime: Duration::from_secs(7 * 24 * 60 * 60),
+            visitor_lifetime: Duration::from_secs(30 * 24 * 60 * 60),
             login_lifetime: Duration::from_secs(10 * 60),
             max_staleness: Duration::from_secs(2),
             max_cookie_bytes: 6 * 1024,

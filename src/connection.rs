@@ -35,6 +35,9 @@ pub struct Connection {
     /// Its tokens are for one use, and kept nowhere: see [`Connection::one_shot`].
     #[serde(default)]
     pub one_shot: bool,
+    /// Whoever uses a browser may grant it without signing in: see [`Connection::for_visitors`].
+    #[serde(default)]
+    pub visitors: bool,
 }
 
 fn user() -> Retention {
@@ -44,8 +47,15 @@ fn user() -> Retention {
 impl Connection {
     /// A connection of this name.
     pub fn new(name: impl Into<String>) -> Self {
-        let (scopes, resources) = (Vec::new(), Vec::new());
-        Self { name: name.into(), scopes, resources, provider: None, retention: user(), one_shot: false }
+        Self {
+            name: name.into(),
+            scopes: Vec::new(),
+            resources: Vec::new(),
+            provider: None,
+            retention: user(),
+            one_shot: false,
+            visitors: false,
+        }
     }
 
     /// One more scope to ask for.
@@ -67,6 +77,20 @@ impl Connection {
     #[must_use]
     pub fn one_shot(mut self) -> Self {
         self.one_shot = true;
+        self
+    }
+
+    /// Whoever uses a browser may grant it without signing in, access to their own data: the grant is that browser's,
+    /// and no other's. [`UserTokens`](crate::UserTokens) of requests in which nobody is signed in are those of their
+    /// browser.
+    ///
+    /// A visitor is asked for the scopes that stand here and for no others: without `openid` there is no ID token, and
+    /// nobody is known. Signing in does not hand the grant over; see
+    /// [`UserTokens::claim_visitor_grants`](crate::UserTokens::claim_visitor_grants). It lives for
+    /// [`Config::visitor_lifetime`](crate::Config::visitor_lifetime).
+    #[must_use]
+    pub fn for_visitors(mut self) -> Self {
+        self.visitors = true;
         self
     }
 
@@ -122,6 +146,7 @@ pub(crate) struct Registered {
     pub(crate) indicators: Vec<String>,
     pub(crate) retention: Retention,
     pub(crate) one_shot: bool,
+    pub(crate) visitors: bool,
 }
 
 /// Where the token of a URL comes from.
@@ -288,7 +313,15 @@ impl Registered {
                 .collect(),
             retention: connection.retention,
             one_shot: connection.one_shot,
+            visitors: connection.visitors,
         }
+    }
+
+    /// Everything that a visitor is asked for.
+    pub(crate) fn visitor_scopes(&self) -> Vec<String> {
+        let mut scopes = self.own_scopes.clone();
+        self.api_scopes.iter().for_each(|scope| push_new(&mut scopes, scope));
+        scopes
     }
 
     /// The one API whose token comes with the code. Those of several come with the first refresh for each.

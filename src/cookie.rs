@@ -27,6 +27,8 @@ pub(crate) struct Ours<'a> {
     pub(crate) silent: bool,
     /// Something waits for one use.
     pub(crate) once: Option<&'a [u8]>,
+    /// Somebody granted something here without signing in.
+    pub(crate) visitor: Option<&'a [u8]>,
 }
 
 /// How a cookie travels with requests that other sites start.
@@ -61,6 +63,7 @@ impl CookieStyle {
                 None => {
                     ours.silent |= pair.starts_with(b"silent=");
                     ours.once = ours.once.or(pair.strip_prefix(b"once="));
+                    ours.visitor = ours.visitor.or(pair.strip_prefix(b"visitor="));
                 }
             }
         }

@@ -186,7 +186,9 @@ mod seal;
 mod session;
 mod session_id;
 mod sessions;
+mod signed_out;
 pub mod store;
+mod visitor;
 
 mod fetched;
 mod health;

@@ -13,6 +13,7 @@ use crate::relying_party::ProviderId;
 use crate::request_state::RequestState;
 use crate::runtime::Runtime;
 use crate::session::Session;
+use crate::visitor::Visitor;
 
 /// Whose tokens requests get. The layer's constructors choose it.
 #[derive(Clone, Debug)]
@@ -42,6 +43,8 @@ pub(crate) enum Holder {
     Session(Arc<Session>),
     /// The account of this name, whoever asks.
     Account(Arc<str>),
+    /// A browser in which nobody is signed in.
+    Visitor(Visitor),
     /// Somebody who need not be there: work in the background asks, and no request.
     Person { issuer: Arc<str>, subject: Arc<str> },
 }
@@ -80,11 +83,27 @@ impl Ownership {
 
     /// What cannot work in this mode, each with its remedy.
     pub(crate) fn problems(&self, config: &Config, durable: bool) -> Vec<String> {
-        match &self.0 {
+        let mut problems = match &self.0 {
             Mode::PerUser => Vec::new(),
             Mode::Stateless(_) => carried::problems(config),
             Mode::SingleUser(account) => account.problems(config, durable),
+        };
+        for connection in config.connections.iter().filter(|connection| connection.visitors) {
+            let name = &connection.name;
+            if connection.one_shot {
+                problems.push(format!(
+                    "connection {name:?} is for visitors and for one use: a visitor's grant is kept, so leave one of \
+                     the two out"
+                ));
+            }
+            if self.account().is_some() {
+                problems.push(format!(
+                    "connection {name:?} is for visitors, and in single-user mode everybody gets the account's tokens: \
+                     leave for_visitors out, or use OidcLayer::per_user or OidcLayer::stateless"
+                ));
+            }
         }
+        problems
     }
 
     /// Who grants what.
@@ -98,9 +117,12 @@ impl Ownership {
     /// The holder of a request's tokens, or the error that says who must act.
     pub(crate) fn holder(&self, request: &RequestState) -> Result<Holder, Error> {
         match &self.0 {
-            Mode::PerUser | Mode::Stateless(_) => match &request.session {
-                Some(session) => Ok(Holder::Session(Arc::clone(session))),
-                None => Err(request.unauthenticated()),
+            Mode::PerUser | Mode::Stateless(_) => match (&request.session, &request.visitor) {
+                (Some(session), _) => Ok(Holder::Session(Arc::clone(session))),
+                (None, _) if !request.runtime.settings.takes_visitors() => Err(request.unauthenticated()),
+                (None, Some(visitor)) => Ok(Holder::Visitor(**visitor)),
+                // Nobody has been here under this name, and nothing is found for it.
+                (None, None) => Ok(Holder::Visitor(Visitor::new(request.runtime.random.bytes()))),
             },
             Mode::SingleUser(account) => Ok(Holder::Account(Arc::clone(account.name()))),
         }
@@ -152,6 +174,7 @@ impl Holder {
         match self {
             Self::Session(session) => session.owner(),
             Self::Account(name) => Owner::Account { name: name.to_string() },
+            Self::Visitor(visitor) => visitor.owner(),
             Self::Person { issuer, subject } => {
                 Owner::User { issuer: issuer.to_string(), subject: subject.to_string() }
             }
@@ -163,7 +186,7 @@ impl Holder {
     pub(crate) fn provider<'a>(&self, runtime: &'a Runtime) -> Option<&'a Arc<Provider>> {
         match self {
             Self::Session(session) => runtime.signed_in_at(session),
-            Self::Account(_) => Some(runtime.providers.get(ProviderId::FIRST)),
+            Self::Account(_) | Self::Visitor(_) => Some(runtime.providers.get(ProviderId::FIRST)),
             Self::Person { issuer, .. } => runtime.providers.of_issuer(issuer),
         }
     }
@@ -172,7 +195,7 @@ impl Holder {
     pub(crate) fn session(&self) -> Option<&Arc<Session>> {
         match self {
             Self::Session(session) => Some(session),
-            Self::Account(_) | Self::Person { .. } => None,
+            Self::Account(_) | Self::Visitor(_) | Self::Person { .. } => None,
         }
     }
 
@@ -181,8 +204,17 @@ impl Holder {
         match self {
             Self::Session(session) => Some((&session.issuer, &session.subject)),
             Self::Person { issuer, subject } => Some((issuer, subject)),
-            Self::Account(_) => None,
+            Self::Account(_) | Self::Visitor(_) => None,
         }
+    }
+
+    /// Whether this may be granted to them at all.
+    pub(crate) fn may_have(&self, connection: &Registered) -> bool {
+        !matches!(self, Self::Visitor(_)) || connection.visitors
+    }
+
+    pub(crate) fn is_account(&self) -> bool {
+        matches!(self, Self::Account(_))
     }
 
     /// Whether it is a person, and no browser of theirs.

@@ -24,6 +24,7 @@ use crate::protocol::authorization::LoginOptions;
 use crate::runtime::Runtime;
 use crate::session::Session;
 use crate::settings::encoded;
+use crate::visitor::Visitor;
 
 /// How long after they were asked a person is not sent to be asked for the same again.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -42,6 +43,7 @@ pub(crate) struct RequestState {
     pub(crate) repeatable: bool,
     pub(crate) was_silent: bool,
     pub(crate) one_shot: Option<Arc<OneShotCookie>>,
+    pub(crate) visitor: Option<Arc<Visitor>>,
 }
 
 impl RequestState {
@@ -62,6 +64,7 @@ impl RequestState {
             repeatable,
             was_silent: head.was_silent,
             one_shot: head.one_shot.clone(),
+            visitor: head.visitor.clone(),
             session,
             carried,
             runtime,
@@ -87,6 +90,7 @@ impl RequestState {
             repeatable: false,
             was_silent: false,
             one_shot: None,
+            visitor: None,
         }
     }
 
@@ -218,6 +222,7 @@ pub(crate) struct Head {
     pub(crate) session_cookie: bool,
     pub(crate) was_silent: bool,
     pub(crate) one_shot: Option<Arc<OneShotCookie>>,
+    pub(crate) visitor: Option<Arc<Visitor>>,
     /// A person's browser goes to a page, and can be sent on: GET or HEAD, `Sec-Fetch-Mode: navigate` where the
     /// browser says so, and an `Accept` that names HTML.
     pub(crate) navigation: bool,
@@ -252,6 +257,7 @@ impl Head {
             session_cookie: ours.session.is_some(),
             was_silent: ours.silent,
             one_shot: ours.once.and_then(|value| OneShotCookie::read(value, cookies)),
+            visitor: ours.visitor.and_then(Visitor::from_cookie).map(Arc::new),
             navigation: wants_html && navigates && matches!(*method, Method::GET | Method::HEAD),
             opens_websocket: upgrades && *method == Method::GET && headers.contains_key(CONNECTION),
         };

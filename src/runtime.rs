@@ -177,9 +177,14 @@ impl Runtime {
     ) -> Result<GrantPlace, StoreError> {
         let session = holder.session();
         let mut place = self.grant_place(holder.owner(), connection, session.map(|s| s.id)).await?;
-        if let (Some(carried), Some(session)) = (carried, session) {
-            place.carried = Some(CarriedPlace::of_session(carried, session, &place));
-        }
+        place.carried = carried.and_then(|carried| match holder {
+            Holder::Session(session) => Some(CarriedPlace::of_session(carried, session, &place)),
+            Holder::Visitor(_) => {
+                let until = self.now().plus(self.settings.visitor_lifetime);
+                Some(CarriedPlace::of_visitor(carried, &place, until))
+            }
+            Holder::Account(_) | Holder::Person { .. } => None,
+        });
         Ok(place)
     }
 

@@ -78,16 +78,18 @@ where
         }
         let (head, cookie) = Head::read(request.method(), request.headers(), &runtime.settings.cookies);
         // Before the session is looked for: what is forged does not even learn whether there is one.
-        if (head.session_cookie || runtime.ownership.account().is_some())
-            && !is_ours(runtime, &request, &head)
-        {
+        let at_stake = head.session_cookie || head.visitor.is_some() || runtime.ownership.account().is_some();
+        if at_stake && !is_ours(runtime, &request, &head) {
             runtime.events().emit(EventCode::CrossSiteRefused, None, request.method());
             return ResponseFuture::answered(page::plain(
                 StatusCode::FORBIDDEN,
                 "Another site sent this request.",
             ));
         }
-        let Some(cookie) = cookie else { return self.pass(request, None, None, head) };
+        let Some(cookie) = cookie else {
+            let carried = visitors(runtime, &request, &head);
+            return self.pass(request, None, carried, head);
+        };
         let now = runtime.now();
         match runtime.sessions.peek(cookie, &runtime.records, now) {
             Peek::Live(session) => {
@@ -95,7 +97,10 @@ where
                 extend_in_time(runtime, &session, carried.as_ref(), now);
                 self.pass(request, Some(session), carried, head)
             }
-            Peek::Ended => self.pass(request, None, None, head),
+            Peek::Ended => {
+                let carried = visitors(runtime, &request, &head);
+                self.pass(request, None, carried, head)
+            }
             Peek::Ask(asked) => {
                 // The service that was polled ready is the one to call.
                 let ready = self.clone();
@@ -108,7 +113,10 @@ where
                             extend_in_time(&runtime, &session, carried.as_ref(), now);
                             ready.pass(request, Some(session), carried, head).await
                         }
-                        Ok(None) => ready.pass(request, None, None, head).await,
+                        Ok(None) => {
+                            let carried = visitors(&runtime, &request, &head);
+                            ready.pass(request, None, carried, head).await
+                        }
                         Err(error) => Ok(store_away(&runtime, &request, &head, error.into())),
                     }
                 })
@@ -139,8 +147,13 @@ impl<S> OidcService<S> {
 fn is_ours<B>(runtime: &Runtime, request: &Request<B>, head: &Head) -> bool {
     let needs_proof = !is_safe(request.method()) || head.opens_websocket;
     // With a cookie of ours there is a browser, and browsers say where they come from.
-    let is_browser = head.session_cookie || head.was_silent;
+    let is_browser = head.session_cookie || head.visitor.is_some() || head.was_silent;
     !needs_proof || runtime.settings.same_origin(request.headers()).unwrap_or(!is_browser)
+}
+
+/// What a browser carries in which nobody is signed in.
+fn visitors<B>(runtime: &Arc<Runtime>, request: &Request<B>, head: &Head) -> Option<Arc<Carried>> {
+    head.visitor.as_ref().and_then(|_| Carried::of(runtime, request.headers()))
 }
 
 /// Keeps a session from ending unused, where it is kept.
@@ -222,7 +235,8 @@ pin_project! {
 
 impl<F, R, E> ResponseFuture<F, R, E> {
     fn passed(inner: F, carried: Option<Arc<Carried>>, head: Head) -> Self {
-        let Head { session_cookie: private, one_shot, .. } = head;
+        let Head { session_cookie, visitor, one_shot, .. } = head;
+        let private = session_cookie || visitor.is_some();
         Self { way: Way::Passed { inner, carried, private, one_shot } }
     }
 

@@ -35,6 +35,7 @@ pub(crate) struct Settings {
     pub(crate) admins: Admins,
     pub(crate) idle_lifetime: Duration,
     pub(crate) absolute_lifetime: Duration,
+    pub(crate) visitor_lifetime: Duration,
     pub(crate) login_lifetime: Duration,
     pub(crate) max_staleness: Duration,
     pub(crate) max_cookie_bytes: usize,
@@ -99,6 +100,7 @@ impl Settings {
             session_cookie: cookies.name("session"),
             idle_lifetime: config.idle_lifetime,
             absolute_lifetime: config.absolute_lifetime,
+            visitor_lifetime: config.visitor_lifetime,
             login_lifetime: config.login_lifetime,
             max_staleness: config.max_staleness,
             max_cookie_bytes: config.max_cookie_bytes,
@@ -121,6 +123,11 @@ impl Settings {
     /// What people may grant who signed in at this provider.
     pub(crate) fn connections(&self, signed_in_at: ProviderId) -> &Connections {
         &self.connections[signed_in_at.0]
+    }
+
+    /// Whether anything is granted without signing in.
+    pub(crate) fn takes_visitors(&self) -> bool {
+        self.connections(ProviderId::FIRST).all().iter().any(|connection| connection.visitors)
     }
 
     /// What comes after the base path, for a request that is the layer's own: `login`, `callback`, ….

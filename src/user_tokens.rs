@@ -14,6 +14,7 @@ use crate::flow::connect;
 use crate::flow::disconnect::{Disconnected, disconnect};
 use crate::flow::held_grant::{NoToken, Want, stored};
 use crate::flow::refresh::access_token;
+use crate::flow::visitor;
 use crate::grant::{Grant, LOGIN, Standing};
 use crate::mode::Holder;
 use crate::protocol::authorization::LoginOptions;
@@ -205,7 +206,7 @@ impl UserTokens {
     /// As [`UserTokens::status`].
     pub async fn list(&self) -> Result<Vec<ConnectionStatus>, Error> {
         let mut list = Vec::new();
-        for connection in self.connections()?.others() {
+        for connection in self.connections()?.others().filter(|one| self.holder.may_have(one)) {
             list.push(self.status(&connection.name).await?);
         }
         Ok(list)
@@ -229,6 +230,24 @@ impl UserTokens {
         Ok(disconnect(self.runtime(), place, &registered.name).await?)
     }
 
+    /// Hands over what was granted in this browser without signing in (see
+    /// [`Connection::for_visitors`](crate::Connection::for_visitors)) to the person who is signed in now, and returns the
+    /// names of the connections that are theirs by it. It is theirs alone from then on.
+    ///
+    /// Nothing else does so: several people may use a browser, and whoever signs in need not be the one who granted.
+    /// Ask them. What they have granted themselves stays as it is, and so does what the browser has beside it; what an
+    /// ID token says to be another account's is not handed over.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthenticated`] when nobody is signed in, and [`ErrorKind::Unavailable`] when the store is away.
+    pub async fn claim_visitor_grants(&self) -> Result<Vec<String>, Error> {
+        let Some(session) = self.holder.session() else { return Err(self.state.unauthenticated()) };
+        self.require_session().await?;
+        let Some(visitor) = &self.state.visitor else { return Ok(Vec::new()) };
+        visitor::claim(self.runtime(), **visitor, session, self.state.carried.as_ref()).await
+    }
+
     /// Takes every connection back, besides the login's own, which ends with the session.
     ///
     /// # Errors
@@ -236,7 +255,7 @@ impl UserTokens {
     /// As [`UserTokens::disconnect`], at the first that fails.
     pub async fn disconnect_all(&self) -> Result<Vec<(String, Disconnected)>, Error> {
         let mut ended = Vec::new();
-        for connection in self.connections()?.others() {
+        for connection in self.connections()?.others().filter(|one| self.holder.may_have(one)) {
             ended.push((connection.name.clone(), self.disconnect(&connection.name).await?));
         }
         Ok(ended)
@@ -270,8 +289,9 @@ impl UserTokens {
 
     /// Where the token for a URL comes from; `None` when it gets none.
     pub(crate) fn source(&self, url: &Url) -> Option<Source> {
-        if let Some((connection, resource)) = self.connections().ok()?.resources().covering(url) {
-            let kept = self.registered(connection).is_ok_and(|connection| !connection.one_shot);
+        let connections = self.connections().ok()?;
+        if let Some((connection, resource)) = connections.resources().covering(url) {
+            let kept = connections.named(connection).is_some_and(|connection| !connection.one_shot);
             return kept.then(|| Source::new(connection, resource));
         }
         let metadata = self.provider().ok()?.known_metadata()?;
@@ -293,7 +313,7 @@ impl UserTokens {
         scopes: &[String],
         options: &LoginOptions,
     ) -> Error {
-        if self.holder.person().is_none() {
+        if self.holder.is_account() {
             return self.state.needs_operator(&source.connection);
         }
         if self.holder.is_absent() {
@@ -342,7 +362,9 @@ impl UserTokens {
 
     fn registered(&self, connection: &str) -> Result<&Registered, Error> {
         let named = self.connections()?.named(connection);
-        named.ok_or_else(|| Error::no_such_connection("there is no connection of this name"))
+        let named = named.ok_or_else(|| Error::no_such_connection("there is no connection of this name"))?;
+        // What a visitor may not grant, a person may.
+        if self.holder.may_have(named) { Ok(named) } else { Err(self.state.unauthenticated()) }
     }
 
     /// What the person may grant, where they signed in.

@@ -41,7 +41,7 @@ use self::recall::Recall;
 use self::texts::{SetText, TextPlace};
 use crate::ambient::Timestamp;
 use crate::config::Config;
-use crate::connection::Retention;
+use crate::connection::{Connection, Retention};
 use crate::cookie;
 use crate::grant::{Grant, LOGIN, Owner, encode};
 use crate::protocol::authorization::ResponseMode;
@@ -67,7 +67,9 @@ pub(crate) fn problems(config: &Config) -> Vec<String> {
     if config.login_retention == Retention::User {
         kept("login_retention");
     }
-    for connection in config.connections.iter().filter(|one| one.retention == Retention::User) {
+    // What is for one use is kept nowhere anyway, and a visitor's grant is nobody's.
+    let lasting = |one: &&Connection| one.retention == Retention::User && !one.one_shot;
+    for connection in config.connections.iter().filter(lasting) {
         kept(&format!("connection {:?}", connection.name));
     }
     let mut modes =

@@ -70,6 +70,25 @@ impl CarriedPlace {
         Self { carried: Arc::clone(carried), home: Arc::new(home) }
     }
 
+    /// Of a browser in which nobody is signed in.
+    pub(crate) fn of_visitor(carried: &Arc<Carried>, place: &GrantPlace, until: Timestamp) -> Self {
+        let issuer = &carried.runtime.provider_of(place).relying_party.issuer;
+        let home = Home {
+            // Its owner is its name already.
+            id: match &place.owner {
+                Owner::Visitor { id } => *id,
+                Owner::User { .. } | Owner::Account { .. } => [0; 32],
+            },
+            owner: place.owner.clone(),
+            until,
+            session: None,
+            connection: place.connection.clone(),
+            issuer: issuer.clone(),
+            row: place.row.key,
+        };
+        Self { carried: Arc::clone(carried), home: Arc::new(home) }
+    }
+
     /// Until when anything is kept for it.
     pub(crate) fn until(&self) -> Timestamp {
         self.home.until

@@ -14,7 +14,7 @@ use super::login::{self, asked, registration, unavailable};
 use super::pending::{self, Intent, Pending, PendingLogin, Usage};
 use super::session::signed_in;
 use super::sign_in::{Verified, sign_in};
-use super::{connect, page};
+use super::{connect, page, visitor};
 use crate::carried::Carried;
 use crate::cookie;
 use crate::destination::Destination;
@@ -30,6 +30,7 @@ use crate::records::Row;
 use crate::runtime::Runtime;
 use crate::seal::Purpose;
 use crate::store::{Key, StoreError};
+use crate::visitor::Visitor;
 
 /// The longest that a callback may take.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -91,6 +92,9 @@ async fn callback(
         ..LoginOptions::default()
     };
     let again = match &login.intent {
+        Intent::Visitor { connection, more_scopes, .. } => {
+            connect::path_with(runtime, connection, &destination, more_scopes, &options)
+        }
         Intent::Login { .. } => login::path(runtime, Some(provider), &destination, &options),
         Intent::Connect { connection, more_scopes, usage, .. } => {
             connect::path_with(runtime, connection, &destination, more_scopes, &options)
@@ -183,6 +187,11 @@ async fn receive(
         let _ = runtime.records.delete(spent(runtime, login).await?.key, None).await;
     }
     let tokens = exchanged?;
+    if let Intent::Visitor { visitor, .. } = &login.intent {
+        let asked = consent(runtime, login, scopes);
+        let received = visitor::Received { provider, connection, login, asked, tokens: &tokens, destination };
+        return visitor::finish(runtime, headers, carried, Visitor::new(*visitor), received).await;
+    }
     let id_token = tokens.id_token.as_ref().ok_or(LoginFailure::NoIdToken)?;
     let occasion =
         Occasion::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
@@ -190,22 +199,21 @@ async fn receive(
     let verified = Verified { provider, id_token: &id_token, tokens: &tokens };
     match (&login.intent, session) {
         (Intent::Connect { usage, .. }, Some(session)) => {
-            let asked = Consent {
-                at: runtime.now(),
-                scopes,
-                acr_values: login.acr_values.clone(),
-                max_age: login.max_age,
-            };
+            let asked = consent(runtime, login, scopes);
             let kept = connect::keep(runtime, connection, asked, session, carried, verified, *usage).await?;
             let mut answer = redirect(destination.as_str());
             kept.into_iter().for_each(|set| cookie::append(answer.headers_mut(), set));
             Ok(answer)
         }
-        (Intent::Connect { .. }, None) => Err(LoginFailure::SessionOver),
+        (Intent::Connect { .. } | Intent::Visitor { .. }, _) => Err(LoginFailure::SessionOver),
         (Intent::Login { replaces }, _) => {
             sign_in(runtime, headers, carried, *replaces, verified, destination.as_str()).await
         }
     }
+}
+
+fn consent(runtime: &Runtime, login: &PendingLogin, scopes: Vec<String>) -> Consent {
+    Consent { at: runtime.now(), scopes, acr_values: login.acr_values.clone(), max_age: login.max_age }
 }
 
 /// OpenID Connect Core 1.0 section 3.1.2.6: a login without a person needs one.
@@ -276,6 +284,9 @@ fn answer(runtime: &Runtime, refused: &Refused) -> Response<Bytes> {
             page(StatusCode::BAD_GATEWAY, "The sign-in service says more about you than can be kept.")
         }
         LoginFailure::Panicked => page(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here."),
+        LoginFailure::SignedOut => {
+            page(StatusCode::BAD_REQUEST, "You were signed out while you were signing in.")
+        }
         LoginFailure::SessionOver => page(
             StatusCode::BAD_REQUEST,
             "You signed out, or signed in as somebody else, before access was granted.",

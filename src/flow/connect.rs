@@ -12,7 +12,7 @@ use super::login::{Ask, Parameters, begin, query};
 use super::pending::{Intent, Usage};
 use super::session::signed_in;
 use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant, revoke};
-use super::{page, rendezvous};
+use super::{page, rendezvous, visitor};
 use crate::carried::{Carried, TooLarge};
 use crate::connection::{Connections, Registered, push_new};
 use crate::cookie;
@@ -93,6 +93,14 @@ pub(crate) async fn start(
     let here = path_with(runtime, name, &destination, &more, &options) + once_in(once);
     let session = match signed_in(runtime, &parts.headers).await {
         Ok(Some(session)) => session,
+        Ok(None) if !once && let Some(connection) = visitor::connection(runtime, name) => {
+            let provider = Arc::clone(runtime.providers.get(connection.provider));
+            let ask = Ask { provider, destination, options, intent: Intent::Login { replaces: None } };
+            let started =
+                visitor::start(runtime, &parts.headers, carried, connection, ask, &more, &here).await;
+            return started
+                .unwrap_or_else(|_| page::try_again("Nothing can be granted at the moment.", &here));
+        }
         // First the person, then what they grant.
         Ok(None) => match runtime.settings.destination(&here) {
             Ok(here) => return redirect(&runtime.settings.login_path(&here)),
@@ -203,7 +211,8 @@ pub(crate) async fn keep(
     }
     let now = runtime.now();
     let place = runtime.place_of(&holder, connection, carried).await?;
-    let mut grant = new_grant(&place, connection, &asked.scopes, &verified, now);
+    let facts = Some(verified.id_token.facts.clone());
+    let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, now);
     grant.consent = Some(asked);
     if let Err(TooLarge) = rendezvous::fits(&place, &grant) {
         revoke(verified.provider, verified.tokens).await;

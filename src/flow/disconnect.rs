@@ -8,10 +8,11 @@ use http::{Method, Response, StatusCode};
 
 use super::login::Parameters;
 use super::session::signed_in;
-use super::{account, page, rendezvous};
+use super::{account, page, rendezvous, visitor};
 use crate::carried::Carried;
 use crate::error::redirect;
 use crate::events::EventCode;
+use crate::mode::Holder;
 use crate::records::GrantPlace;
 use crate::relying_party::ProviderId;
 use crate::runtime::Runtime;
@@ -103,8 +104,11 @@ pub(crate) async fn end(
         return answer;
     }
     let ended = async {
-        let Some(session) = session? else { return Ok(None) };
-        let holder = runtime.ownership.granted_to(&session);
+        let holder = match (session?, visitor::visitor(runtime, &parts.headers)) {
+            (Some(session), _) => runtime.ownership.granted_to(&session),
+            (None, Some(visitor)) if visitor::connection(runtime, name).is_some() => Holder::Visitor(visitor),
+            (None, _) => return Ok(None),
+        };
         let connections = runtime.connections_of(&holder);
         let Some(connection) = connections.and_then(|connections| connections.named(name)) else {
             return Ok(None);

@@ -24,7 +24,7 @@ use crate::protocol::authorization::{
 };
 use crate::protocol::token::scopes;
 use crate::provider::{Provider, ProviderError, cause};
-use crate::relying_party::RelyingParty;
+use crate::relying_party::{ProviderId, RelyingParty};
 use crate::runtime::Runtime;
 use crate::session_id::SessionId;
 use crate::settings::encoded;
@@ -311,9 +311,14 @@ pub(crate) fn asked<'a>(
     let connections = runtime.settings.connections(id);
     match intent {
         Intent::Login { .. } => connections.sign_in().map(|login| (login, login.scopes.clone())),
-        Intent::Connect { connection, more_scopes, .. } => {
+        Intent::Connect { connection, more_scopes, .. } | Intent::Visitor { connection, more_scopes, .. } => {
+            let is_visitor = matches!(intent, Intent::Visitor { .. });
+            // What visitors may grant is what they may grant at the first provider.
+            let connections =
+                if is_visitor { runtime.settings.connections(ProviderId::FIRST) } else { connections };
             let connection = connections.named(connection).filter(|connection| connection.provider == id)?;
-            let mut scopes = connection.scopes.clone();
+            let connection = Some(connection).filter(|connection| !is_visitor || connection.visitors)?;
+            let mut scopes = if is_visitor { connection.visitor_scopes() } else { connection.scopes.clone() };
             more_scopes.iter().for_each(|scope| push_new(&mut scopes, scope));
             Some((connection, scopes))
         }

@@ -20,6 +20,7 @@ pub(crate) mod rendezvous;
 pub(crate) mod renewal;
 pub(crate) mod session;
 pub(crate) mod sign_in;
+pub(crate) mod visitor;
 
 use std::sync::Arc;
 

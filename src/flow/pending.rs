@@ -53,6 +53,8 @@ pub(crate) enum Intent {
     Login { replaces: Option<[u8; 32]> },
     /// The person of this session grants a connection, with these scopes besides those it always asks for.
     Connect { session: [u8; 32], connection: String, more_scopes: Vec<String>, usage: Usage },
+    /// The same without a person: whoever uses the browser of this name.
+    Visitor { visitor: [u8; 32], connection: String, more_scopes: Vec<String> },
 }
 
 /// What becomes of what is granted. The person is told before they grant it, and nothing else becomes of it.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::held_grant::Want;
-use crate::grant::{Grant, Origin};
+use crate::grant::{Grant, Origin, Owner};
 use crate::protocol::id_token::{Facts, IdTokenError, Occasion};
 use crate::protocol::token::TokenResponse;
 use crate::provider::{KEY_SET_THROTTLE, Provider, ProviderError};
@@ -39,8 +39,9 @@ pub(crate) async fn verify(
     response: &TokenResponse,
 ) -> Result<Option<Facts>, ProviderError> {
     let Some(id_token) = &response.id_token else { return Ok(None) };
-    if grant.origin == Origin::ClientCredentials {
-        // RFC 6749 section 4.4: nobody signed in, and whoever it names is not asked about.
+    let nobody = matches!(grant.owner, Owner::Visitor { .. }) && grant.facts.is_none();
+    if nobody || grant.origin == Origin::ClientCredentials {
+        // RFC 6749 section 4.4: nobody signed in, and whoever it names is not asked about. No more is it of a visitor.
         return Ok(None);
     }
     let (mut pause, mut waited) = (FIRST_RETRY, Duration::ZERO);

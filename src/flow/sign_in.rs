@@ -21,7 +21,7 @@ use crate::error::redirect;
 use crate::events::EventCode;
 use crate::grant::{Grant, Origin, Owner, Standing, TokenSet};
 use crate::hooks::{NewLogin, Verdict};
-use crate::protocol::id_token::IdToken;
+use crate::protocol::id_token::{Facts, IdToken};
 use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::about_person;
 use crate::provider::Provider;
@@ -30,6 +30,7 @@ use crate::records::GrantPlace;
 use crate::runtime::Runtime;
 use crate::session::SessionRecord;
 use crate::session_id::SessionId;
+use crate::signed_out::Begun;
 use crate::store::StoreError;
 
 /// The most that a person's claims and ID token may have together, in bytes: a record holds 64 KiB.
@@ -169,6 +170,13 @@ async fn store(
     let now = runtime.now();
     let id = SessionId::new(runtime.random.bytes());
     let (id_token, tokens) = (verified.id_token, verified.tokens);
+    let begun = Begun {
+        issuer: &id_token.facts.issuer,
+        subject: &id_token.facts.subject,
+        sid: id_token.sid.as_deref(),
+        // Of the same second as a logout it is taken for the login after it.
+        issued_at: id_token.facts.issued_at.saturating_add(1),
+    };
     let record = SessionRecord {
         issuer: id_token.facts.issuer.clone(),
         subject: id_token.facts.subject.clone(),
@@ -191,7 +199,7 @@ async fn store(
         let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
         let login = sign_in_at(runtime, verified.provider)?;
         let place = runtime.grant_place(owner, login, Some(id)).await?;
-        let grant = new_grant(&place, login, &login.scopes, verified, now);
+        let grant = new_grant(&place, login, &login.scopes, tokens, Some(id_token.facts.clone()), now);
         if let Some(carried) = carried {
             // Nobody can have anything of this session yet: the answer is the only place that it is in.
             carried.begin(id.bytes(), &record, &grant).map_err(|TooLarge| LoginFailure::TooLargeToCarry)?;
@@ -200,6 +208,11 @@ async fn store(
         keep_grant(runtime, &place, login.retention, grant, record.ends_at).await?;
     }
     runtime.sessions.start(id, record, &runtime.records, now).await?;
+    // Only now: whoever signs them out from here on finds the session.
+    if begun.is_signed_out(&runtime.records).await? {
+        end_session(runtime, id, None, None).await?;
+        return Err(LoginFailure::SignedOut);
+    }
     Ok(id)
 }
 
@@ -213,10 +226,10 @@ pub(crate) fn new_grant(
     place: &GrantPlace,
     connection: &Registered,
     asked: &[String],
-    verified: &Verified<'_>,
+    tokens: &TokenResponse,
+    facts: Option<Facts>,
     now: Timestamp,
 ) -> Grant {
-    let tokens = verified.tokens;
     let indicator = connection.single_indicator().map(str::to_owned);
     Grant {
         owner: place.owner.clone(),
@@ -224,7 +237,7 @@ pub(crate) fn new_grant(
         origin: Origin::Consent,
         generation: 1,
         refresh_token: tokens.refresh_token.clone(),
-        facts: Some(verified.id_token.facts.clone()),
+        facts,
         // RFC 6749 section 5.1: a response that names no scopes grants those that were asked for.
         scopes: tokens.scopes.clone().unwrap_or_else(|| asked.to_vec()),
         token_sets: vec![TokenSet::new(indicator, tokens, now)],

@@ -26,6 +26,8 @@ mod stores;
 mod durability;
 // What browsers carry themselves.
 mod stateless;
+// What is granted without signing in.
+mod visitors;
 // A person signs out, here and at the provider.
 mod logout;
 // The provider signs them out, by a logout token.

@@ -6,3 +6,4 @@ mod browser;
 mod configuration;
 mod mixing;
 mod operator;
+mod whose;

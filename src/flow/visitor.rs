@@ -1,0 +1,194 @@
+//! Visitors: somebody grants access to their own data without signing in, and the browser owns what they granted.
+//!
+//! 1. The browser gets a random name of 256 bits with its first grant. What is kept is kept for that name's hash.
+//! 2. A visitor's grant never answers for a person, nor a person's for a visitor; signing in hands nothing over.
+//! 3. Nobody is known by it. An ID token counts where `openid` was asked for, and then it must hold.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+
+use super::failure::LoginFailure;
+use super::login::{Ask, begin};
+use super::pending::{Intent, PendingLogin};
+use super::rendezvous;
+use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant, revoke};
+use crate::carried::{Carried, TooLarge};
+use crate::connection::{Connections, Registered, Retention, push_new};
+use crate::cookie::{self, CrossSite};
+use crate::destination::Destination;
+use crate::error::{Error, redirect};
+use crate::events::EventCode;
+use crate::grant::{Consent, Grant, Standing};
+use crate::mode::Holder;
+use crate::protocol::id_token::Occasion;
+use crate::protocol::token::TokenResponse;
+use crate::provider::Provider;
+use crate::records::GrantPlace;
+use crate::relying_party::ProviderId;
+use crate::runtime::Runtime;
+use crate::session::Session;
+use crate::store::StoreError;
+use crate::visitor::{COOKIE, Visitor};
+
+/// How long somebody who takes a grant over waits for a refresh of it that is under way.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+/// What came for a code, and what had been asked for.
+pub(crate) struct Received<'a> {
+    pub(crate) provider: &'a Arc<Provider>,
+    pub(crate) connection: &'a Registered,
+    pub(crate) login: &'a PendingLogin,
+    pub(crate) asked: Consent,
+    pub(crate) tokens: &'a TokenResponse,
+    pub(crate) destination: &'a Destination,
+}
+
+/// The visitor that this browser is.
+pub(crate) fn visitor(runtime: &Runtime, headers: &HeaderMap) -> Option<Visitor> {
+    cookie::find(headers, &runtime.settings.cookies.name(COOKIE)).and_then(Visitor::from_cookie)
+}
+
+/// The connection of this name, if visitors may grant it.
+pub(crate) fn connection<'a>(runtime: &'a Runtime, name: &str) -> Option<&'a Registered> {
+    let connections = runtime.settings.connections(ProviderId::FIRST);
+    connections.named(name).filter(|connection| connection.visitors)
+}
+
+/// Sends a visitor to the provider, `asked` for more scopes than always.
+pub(crate) async fn start(
+    runtime: &Arc<Runtime>,
+    headers: &HeaderMap,
+    carried: Option<&Arc<Carried>>,
+    connection: &Registered,
+    mut ask: Ask,
+    more: &[String],
+    here: &str,
+) -> Result<Response<Bytes>, StoreError> {
+    let visitor = visitor(runtime, headers).unwrap_or_else(|| Visitor::new(runtime.random.bytes()));
+    let place = runtime.place_of(&Holder::Visitor(visitor), connection, carried).await?;
+    let (granted, _) = rendezvous::newest(runtime, &place).await?;
+    // The union: what is asked for now must not take away what was granted before.
+    let (always, mut more_scopes) = (connection.visitor_scopes(), Vec::new());
+    let granted = granted.iter().flat_map(|grant| &grant.scopes).filter(|scope| connection.knows(scope));
+    for scope in granted.chain(more).filter(|scope| !always.contains(scope)) {
+        push_new(&mut more_scopes, scope);
+    }
+    ask.intent =
+        Intent::Visitor { visitor: visitor.bytes(), connection: connection.name.clone(), more_scopes };
+    Ok(begin(runtime, headers, &ask, here).await)
+}
+
+/// Keeps what a visitor granted, for the browser in which they began.
+pub(crate) async fn finish(
+    runtime: &Arc<Runtime>,
+    headers: &HeaderMap,
+    carried: Option<&Arc<Carried>>,
+    visitor: Visitor,
+    received: Received<'_>,
+) -> Result<Response<Bytes>, LoginFailure> {
+    let Received { provider, connection, login, asked, tokens, destination } = received;
+    let kept = async {
+        // A cross-site POST comes without the cookie; one that comes must be the same.
+        if self::visitor(runtime, headers).is_some_and(|other| other != visitor) {
+            return Err(LoginFailure::SessionOver);
+        }
+        let occasion =
+            Occasion::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
+        // One that nobody asked for says nothing.
+        let facts = if asked.scopes.iter().any(|scope| scope == "openid") {
+            let id_token = tokens.id_token.as_ref().ok_or(LoginFailure::NoIdToken)?;
+            let id_token = provider.verify(id_token, &tokens.access_token, occasion).await?;
+            is_of_domain(&Verified { provider, id_token: &id_token, tokens })?;
+            Some(id_token.facts)
+        } else {
+            None
+        };
+        let place = runtime.place_of(&Holder::Visitor(visitor), connection, carried).await?;
+        let mut grant = new_grant(&place, connection, &asked.scopes, tokens, facts, runtime.now());
+        grant.consent = Some(asked);
+        keep(runtime, &place, grant).await
+    };
+    if let Err(failure) = kept.await {
+        revoke(provider, tokens).await;
+        return Err(failure);
+    }
+    runtime.events().emit(EventCode::Connected, None, format_args!("{}, by a visitor", connection.name));
+    let mut answer = redirect(destination.as_str());
+    let settings = &runtime.settings;
+    let name = settings.cookies.name(COOKIE);
+    let cookie = settings.cookies.set(&name, &visitor.to_cookie(), settings.visitor_lifetime, CrossSite::Lax);
+    cookie::append(answer.headers_mut(), cookie);
+    Ok(answer)
+}
+
+async fn keep(runtime: &Arc<Runtime>, place: &GrantPlace, grant: Grant) -> Result<(), LoginFailure> {
+    rendezvous::fits(place, &grant).map_err(|TooLarge| LoginFailure::TooLargeToCarry)?;
+    let until = runtime.now().plus(runtime.settings.visitor_lifetime);
+    Ok(keep_grant(runtime, place, Retention::Session, grant, until).await?)
+}
+
+/// Hands what this browser's visitor granted to the person who has signed in there, where they have nothing of their
+/// own. Returns the names of the connections that are theirs now.
+pub(crate) async fn claim(
+    runtime: &Arc<Runtime>,
+    visitor: Visitor,
+    session: &Arc<Session>,
+    carried: Option<&Arc<Carried>>,
+) -> Result<Vec<String>, Error> {
+    let (from, to) = (Holder::Visitor(visitor), Holder::Session(Arc::clone(session)));
+    let connections = runtime.connections_of(&from).map(Connections::all).unwrap_or_default();
+    let mut claimed = Vec::new();
+    for connection in connections.iter().filter(|connection| connection.visitors) {
+        let theirs = runtime.connections_of(&to).and_then(|connections| connections.named(&connection.name));
+        let Some(theirs) = theirs.filter(|theirs| theirs.provider == connection.provider) else { continue };
+        let place = runtime.place_of(&from, connection, carried).await?;
+        let own = runtime.place_of(&to, theirs, carried).await?;
+        if !is_free(runtime, &own).await? || !is_claimable(runtime, &place, session).await? {
+            continue;
+        }
+        // First away from there: it never has two owners.
+        let (Some(mut grant), _) = rendezvous::take(runtime, &place).await? else { continue };
+        (grant.owner, grant.lease) = (own.owner.clone(), None);
+        keep_grant(runtime, &own, theirs.retention, grant, session.ends_at).await?;
+        runtime.events().emit(
+            EventCode::Connected,
+            session.user(),
+            format_args!("{}, taken over", theirs.name),
+        );
+        claimed.push(theirs.name.clone());
+    }
+    Ok(claimed)
+}
+
+/// Whether the person has nothing there that could be lost.
+async fn is_free(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<bool, StoreError> {
+    let (own, _) = rendezvous::newest(runtime, place).await?;
+    Ok(own.is_none_or(|grant| grant.standing != Standing::Good))
+}
+
+/// Whether there is something to be had, that is not known to be somebody else's. A refresh of it that is under way is
+/// waited for: what it spends would be lost.
+async fn is_claimable(
+    runtime: &Arc<Runtime>,
+    place: &GrantPlace,
+    session: &Session,
+) -> Result<bool, StoreError> {
+    let began = runtime.now();
+    loop {
+        let (grant, version) = rendezvous::newest(runtime, place).await?;
+        let Some(grant) = grant.filter(|grant| grant.standing == Standing::Good) else { return Ok(false) };
+        let now = runtime.now();
+        let left = grant.lease.as_ref().map_or(Duration::ZERO, |lease| lease.until.since(now)).min(PATIENCE);
+        if left.is_zero() || now.since(began) >= PATIENCE {
+            let another = grant
+                .facts
+                .as_ref()
+                .is_some_and(|facts| facts.issuer == *session.issuer && facts.subject != *session.subject);
+            return Ok(left.is_zero() && !another);
+        }
+        runtime.records.wait(place.row.key, version, left).await?;
+    }
+}

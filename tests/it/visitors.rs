@@ -1,0 +1,322 @@
+//! Visitors grant access to their own data without signing in: scenario 44, in each mode that has people.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use axum::extract::Query;
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use http::Method;
+use serde_json::{Value, json};
+use tower_oidc::{
+    Config, Connection, CurrentUser, Error, EventCode, OidcLayer, Resource, Retention, UserTokens,
+};
+
+use crate::support::app::{API, APP, App, EVIL, World};
+use crate::support::browser::{Browser, Page};
+use crate::support::html::Form;
+use crate::support::store::WatchedStore;
+
+const VISITOR: &str = "__Host-tower-oidc-visitor";
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// `photos` for visitors, without `openid`; `contacts` for visitors, with it; `mail` for people alone.
+fn connections(config: Config) -> Config {
+    let at = |name: &str| Resource::new(name, format!("{API}/{name}/")).scope(name);
+    let connection = |name: &str| {
+        Connection::new(name).resource(at(name)).scope("offline_access").retention(Retention::Session)
+    };
+    config
+        .connection(connection("photos").for_visitors())
+        .connection(connection("contacts").scope("openid").for_visitors())
+        .connection(connection("mail"))
+}
+
+fn routes() -> Router {
+    type Asked = Query<HashMap<String, String>>;
+    Router::new()
+        .route(
+            "/who",
+            get(|user: Option<CurrentUser>| async move {
+                Json(user.map_or(Value::Null, |user| json!({ "sub": user.subject() })))
+            }),
+        )
+        .route(
+            "/token",
+            get(|tokens: UserTokens, Query(asked): Asked| async move {
+                let token = tokens.for_url(&format!("{API}/{}/x", asked["at"])).await?;
+                Ok::<_, Error>(token.expose_secret().to_owned())
+            }),
+        )
+        .route("/list", get(|tokens: UserTokens| async move { tokens.list().await.map(Json) }))
+        .route(
+            "/claim",
+            post(|tokens: UserTokens| async move { tokens.claim_visitor_grants().await.map(Json) }),
+        )
+}
+
+fn per_user() -> World {
+    let world = World::with(connections);
+    world.serve(routes());
+    world
+}
+
+fn stateless() -> World {
+    let world = World::stateless_with(connections);
+    world.serve(routes());
+    world
+}
+
+fn worlds() -> [World; 2] {
+    [per_user(), stateless()]
+}
+
+async fn connect(browser: &Browser, connection: &str) -> Page {
+    browser.visit(&format!("{APP}/auth/connect?connection={connection}&return_to=/who")).await
+}
+
+/// The token for an API, or the problem's code.
+async fn token(browser: &Browser, at: &str) -> Result<String, String> {
+    let page = browser.fetch(Method::GET, &format!("{APP}/token?at={at}"), "", APP).await;
+    match page.status.as_u16() {
+        200 => Ok(page.text()),
+        _ => Err(page.json()["code"].as_str().unwrap_or_default().to_owned()),
+    }
+}
+
+async fn claim(browser: &Browser) -> Value {
+    browser.fetch(Method::POST, &format!("{APP}/claim"), "", APP).await.json()
+}
+
+async fn sign_out(browser: &Browser) {
+    browser.submit_from(APP, &Form::post(&format!("{APP}/auth/logout?return_to=/who"), &[])).await;
+}
+
+fn owner(world: &World, token: &str) -> String {
+    world.op.owner_of(token).expect("a live token")
+}
+
+#[tokio::test]
+async fn scenario_44_what_a_visitor_granted_is_their_browsers_alone() {
+    for world in worlds() {
+        world.op.sign_in_as("alice");
+        let (first, second) = (world.browser(), world.browser());
+        assert_eq!(token(&first, "photos").await, Err("consent_required".into()));
+        let page = connect(&first, "photos").await;
+        assert_eq!((page.status.as_u16(), page.text().as_str()), (200, "null"), "nobody has signed in");
+        let granted = token(&first, "photos").await.unwrap();
+        assert_eq!(owner(&world, &granted), "alice");
+        assert_eq!(token(&second, "photos").await, Err("consent_required".into()));
+        // Their own, too.
+        world.op.sign_in_as("bob");
+        connect(&second, "photos").await;
+        assert_eq!(owner(&world, &token(&second, "photos").await.unwrap()), "bob");
+        assert_eq!(token(&first, "photos").await.unwrap(), granted);
+        let list = first.fetch(Method::GET, &format!("{APP}/list"), "", APP).await.json();
+        let names: Vec<_> = list.as_array().unwrap().iter().map(|one| one["name"].clone()).collect();
+        assert_eq!(names, ["photos", "contacts"], "what people alone may have is not theirs to see");
+        assert_eq!((&list[0]["state"], &list[0]["account"]), (&"connected".into(), &Value::Null));
+    }
+}
+
+#[tokio::test]
+async fn scenario_44_the_store_learns_nobodys_name() {
+    let world = per_user();
+    let watched = WatchedStore::new(world.app.store.clone());
+    let app = App::over(&world.net, &world.clock, watched.clone(), world.app.store.clone(), connections);
+    world.net.serve_service(APP, app.layer.layer(routes()));
+    world.op.sign_in_as("alice");
+    let browser = world.browser();
+    assert_eq!(token(&browser, "photos").await, Err("consent_required".into()));
+    assert_eq!(
+        watched.dump().await.len(),
+        1,
+        "the key for names, and nothing of a visitor who granted nothing"
+    );
+    connect(&browser, "photos").await;
+    let granted = token(&browser, "photos").await.unwrap();
+    let visitor = browser.cookie(VISITOR).unwrap().value;
+    for (key, stored) in watched.dump().await {
+        let (row, bytes) =
+            (format!("{:02x?}", key.0), String::from_utf8_lossy(&stored.record.bytes).into_owned());
+        assert!(!bytes.contains(&granted) && !bytes.contains(&visitor) && !bytes.contains("a1"), "{row}");
+    }
+    // The name is all that a browser has: another one is another visitor.
+    browser.tamper(VISITOR, |_| "A".repeat(43));
+    assert_eq!(token(&browser, "photos").await, Err("consent_required".into()));
+    browser.tamper(VISITOR, |_| "junk".into());
+    assert_eq!(token(&browser, "photos").await, Err("consent_required".into()));
+}
+
+/// Without `openid` there is no identity, and none is invented; with it, it must hold.
+#[tokio::test]
+async fn a_visitor_is_asked_for_what_the_connection_says() {
+    for world in worlds() {
+        world.op.sign_in_as("alice");
+        let browser = world.browser();
+        let scope = || world.op.last_authorization().get("scope").unwrap_or_default().to_owned();
+        connect(&browser, "photos").await;
+        assert_eq!(scope(), "offline_access photos");
+        connect(&browser, "contacts").await;
+        assert_eq!(scope(), "offline_access openid contacts");
+        assert!(token(&browser, "contacts").await.is_ok());
+        let list = browser.fetch(Method::GET, &format!("{APP}/list"), "", APP).await.json();
+        assert_eq!((&list[0]["account"], &list[1]["account"]), (&Value::Null, &"a1".into()));
+        world.op.lie("nonce wrong");
+        let refused = connect(&world.browser(), "contacts").await;
+        assert_eq!(refused.status, 400);
+        assert_eq!(connect(&world.browser(), "photos").await.status, 200, "nobody asked for one");
+    }
+}
+
+#[tokio::test]
+async fn a_visitors_grant_is_no_persons_and_a_persons_no_visitors() {
+    for world in worlds() {
+        world.op.sign_in_as("alice");
+        let browser = world.browser();
+        connect(&browser, "photos").await;
+        let visitors = token(&browser, "photos").await.unwrap();
+        // Things for people alone want a person.
+        assert_eq!(token(&browser, "mail").await, Err("unauthenticated".into()));
+        assert_eq!(token(&browser, "cal").await, Err("unauthenticated".into()), "the login's own");
+        assert_eq!(claim(&browser).await["code"], "unauthenticated");
+        world.sign_in(&browser, "bob").await;
+        assert_eq!(
+            token(&browser, "photos").await,
+            Err("consent_required".into()),
+            "signing in takes nothing over"
+        );
+        connect(&browser, "photos").await;
+        let persons = token(&browser, "photos").await.unwrap();
+        assert_eq!((owner(&world, &visitors), owner(&world, &persons)), ("alice".into(), "bob".into()));
+        sign_out(&browser).await;
+        assert_eq!(token(&browser, "photos").await.unwrap(), visitors, "the browser has its own still");
+    }
+}
+
+#[tokio::test]
+async fn a_login_takes_over_by_an_explicit_call_only() {
+    for world in worlds() {
+        world.op.sign_in_as("alice");
+        let browser = world.browser();
+        connect(&browser, "photos").await;
+        let granted = token(&browser, "photos").await.unwrap();
+        world.sign_in(&browser, "alice").await;
+        assert_eq!(claim(&browser).await, json!(["photos"]));
+        assert_eq!(token(&browser, "photos").await.unwrap(), granted);
+        assert_eq!(claim(&browser).await, json!([]), "twice");
+        // It is refreshed as hers, once.
+        world.clock.advance(HOUR);
+        let refreshed = token(&browser, "photos").await.unwrap();
+        assert_ne!(refreshed, granted);
+        sign_out(&browser).await;
+        assert_eq!(
+            token(&browser, "photos").await,
+            Err("consent_required".into()),
+            "it had one owner at a time"
+        );
+        assert_eq!(world.op.reuse_detected(), 0);
+    }
+}
+
+#[tokio::test]
+async fn what_a_person_has_is_not_replaced_and_what_is_anothers_not_taken() {
+    for world in worlds() {
+        world.op.sign_in_as("bob");
+        let browser = world.browser();
+        connect(&browser, "photos").await;
+        connect(&browser, "contacts").await;
+        world.sign_in(&browser, "alice").await;
+        connect(&browser, "photos").await;
+        let own = token(&browser, "photos").await.unwrap();
+        // Of the contacts an ID token says that they are bob's.
+        assert_eq!(claim(&browser).await, json!([]));
+        assert_eq!(token(&browser, "photos").await.unwrap(), own);
+        assert_eq!(token(&browser, "contacts").await, Err("consent_required".into()));
+        sign_out(&browser).await;
+        assert_eq!(owner(&world, &token(&browser, "contacts").await.unwrap()), "bob");
+    }
+}
+
+/// Other sites' pages use no visitor's grant, and take none back.
+#[tokio::test]
+async fn forged_requests_are_no_visitors() {
+    for world in worlds() {
+        world.op.sign_in_as("alice");
+        let browser = world.browser();
+        connect(&browser, "photos").await;
+        let forged = browser.fetch(Method::POST, &format!("{APP}/claim"), "", EVIL).await;
+        // `SameSite=Lax` keeps the cookie at home; where a browser does not know it, the request is refused.
+        assert_ne!(forged.status, 200);
+        let cookie = format!("{VISITOR}={}", browser.cookie(VISITOR).unwrap().value);
+        let request = http::Request::post(format!("{APP}/claim")).header("cookie", cookie);
+        let request = request.header("sec-fetch-site", "cross-site").body(bytes::Bytes::new()).unwrap();
+        assert_eq!(browser.raw(request).await.status(), 403);
+        let action = format!("{APP}/auth/disconnect?connection=photos&return_to=/who");
+        browser.submit_from(EVIL, &Form::post(&action, &[])).await;
+        assert!(token(&browser, "photos").await.is_ok());
+        browser.submit_from(APP, &Form::post(&action, &[])).await;
+        assert_eq!(token(&browser, "photos").await, Err("consent_required".into()));
+        assert_eq!(world.op.revocations().len(), 1);
+        assert!(world.app.events.has(EventCode::Disconnected));
+    }
+}
+
+#[tokio::test]
+async fn a_visitors_token_is_refreshed_once_and_their_time_ends() {
+    for world in worlds() {
+        world.op.sign_in_as("alice");
+        let browser = world.browser();
+        connect(&browser, "photos").await;
+        let first = token(&browser, "photos").await.unwrap();
+        world.clock.advance(HOUR);
+        let asked: Vec<_> =
+            (0..20).map(|_| tokio::spawn(world.ask(APP, &browser, "/token?at=photos"))).collect();
+        let mut tokens = Vec::new();
+        for answer in asked {
+            tokens.push(answer.await.unwrap().unwrap().into_body());
+        }
+        tokens.dedup();
+        assert_eq!((tokens.len(), world.op.refreshes().len(), world.op.reuse_detected()), (1, 1, 0));
+        assert_ne!(tokens[0], first.as_bytes());
+        world.clock.advance(HOUR * 24 * 31);
+        assert_eq!(token(&browser, "photos").await, Err("consent_required".into()));
+    }
+}
+
+/// Scenario 35 without people: what somebody granted in one browser is not put into another.
+#[tokio::test]
+async fn scenario_35_a_grant_is_not_injected_into_another_visitors_browser() {
+    for world in worlds() {
+        world.op.sign_in_as("alice");
+        let (mallory, victim) = (world.browser(), world.browser());
+        let leaving = mallory.step(&format!("{APP}/auth/connect?connection=photos&return_to=/who")).await;
+        let callback = mallory.follow(&leaving).await.location().unwrap().to_owned();
+        let exchanges = world.op.code_exchanges().len();
+        assert_eq!(victim.visit(&callback).await.status, 400);
+        assert_eq!(world.op.code_exchanges().len(), exchanges);
+        assert_eq!(token(&victim, "photos").await, Err("consent_required".into()));
+        // In a browser that has become another visitor meanwhile it is nobody's.
+        connect(&mallory, "photos").await;
+        mallory.tamper(VISITOR, |_| "B".repeat(43).replacen('B', "A", 42));
+        assert!(mallory.visit(&callback).await.status.as_u16() < 500);
+    }
+}
+
+/// Scenario 48: what cannot be, is refused by a message that names the fix.
+#[test]
+fn scenario_48_visitors_are_refused_where_they_cannot_be() {
+    let world = World::new();
+    let config = |edit: fn(Connection) -> Connection| {
+        crate::support::app::config(&world.net, &world.clock)
+            .connection(edit(Connection::new("photos").retention(Retention::Session).for_visitors()))
+    };
+    let store = tower_oidc::store::MemoryStore::new;
+    let once = OidcLayer::per_user(config(Connection::one_shot), store()).unwrap_err().to_string();
+    assert!(once.contains("\"photos\"") && once.contains("one use"), "{once}");
+    let account = tower_oidc::Account::client_credentials();
+    let everybody = OidcLayer::single_user(config(|one| one), account, store()).unwrap_err().to_string();
+    assert!(everybody.contains("for_visitors") && everybody.contains("per_user"), "{everybody}");
+    assert!(OidcLayer::per_user(config(|one| one), store()).is_ok());
+    assert!(OidcLayer::stateless(config(|one| one)).is_ok());
+}
