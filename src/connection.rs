@@ -253,11 +253,6 @@ impl Connections {
         }
     }
 
-    /// The login itself; `None` where nobody signs in.
-    pub(crate) fn login(&self) -> Option<&Registered> {
-        self.named(LOGIN)
-    }
-
     /// What a login asks for, where that is not all that is granted at the login's provider; `None` where nobody signs in.
     pub(crate) fn sign_in(&self) -> Option<&Registered> {
         self.sign_in.as_ref()
@@ -406,7 +401,7 @@ mod tests {
     fn each_asks_for_its_own_scopes_once() {
         let mail = Connection::new("mail").scope("mail").scope("openid").scope("mail");
         let connections = check(&[mail]).unwrap();
-        assert_eq!(connections.login().unwrap().scopes, ["openid", "cal"]);
+        assert_eq!(connections.named(LOGIN).unwrap().scopes, ["openid", "cal"]);
         assert_eq!(connections.named("mail").unwrap().scopes, ["openid", "mail"]);
     }
 

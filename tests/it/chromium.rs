@@ -285,8 +285,8 @@ async fn scenario_42_an_operator_connects_the_account() {
             ("ACCOUNT", "operator"),
             ("ADMINS", "alice@example.test"),
             ("OIDC_ISSUER", &provider.issuer),
-            ("OIDC_CLIENT_ID", "web"),
-            ("OIDC_CLIENT_SECRET", "web secret"),
+            ("OIDC_CLIENT_ID", "office"),
+            ("OIDC_CLIENT_SECRET", "office secret"),
             ("API_URL", &api),
         ],
     )

@@ -74,7 +74,8 @@ async fn scenario_41_client_credentials_at_a_certified_provider() {
 #[tokio::test]
 async fn scenario_42_an_operator_connects_at_a_certified_provider() {
     let env = [("ACCOUNT", "operator")];
-    let Some((provider, demo)) = start("web", &[("TOKEN_SECONDS", "2"), ("GRANTS", "separate")], &env).await
+    let Some((provider, demo)) =
+        start("office", &[("TOKEN_SECONDS", "2"), ("GRANTS", "separate")], &env).await
     else {
         return;
     };
@@ -108,7 +109,7 @@ async fn scenario_42_a_connected_account_outlives_the_process() {
     let secret = ("SESSION_SECRET", "the sealing secret of this very test");
     let env = [("ACCOUNT", "operator"), ("TOKEN_STORE", store.as_str()), secret];
     let provider_env = [("TOKEN_SECONDS", "2"), ("GRANTS", "separate")];
-    let Some((provider, demo)) = start("web", &provider_env, &env).await else { return };
+    let Some((provider, demo)) = start("office", &provider_env, &env).await else { return };
     let mut alice = Client::new();
     sign_in(&mut alice, &demo, "alice").await;
     connect_as(&mut alice, &demo, "office").await;
@@ -117,7 +118,7 @@ async fn scenario_42_a_connected_account_outlives_the_process() {
     for restart in 1..=2 {
         let port = demo.port();
         demo.stop().await;
-        demo = demo_at(port, &provider, "web", &env).await;
+        demo = demo_at(port, &provider, "office", &env).await;
         assert_eq!(reads_as(&mut Client::new(), &demo).await, "office", "after {restart} restarts");
     }
     assert_eq!(provider.complaints().await, [] as [Value; 0]);
