@@ -116,6 +116,30 @@ async fn check_161_a_process_that_hears_nothing_finds_out() {
     assert_eq!(who_at(&world, REPLICA, &alice).await, Value::Null);
 }
 
+/// What a process was told itself it needs not hear; and one that is started later finds it for as long as a copied
+/// cookie could be shown.
+#[tokio::test]
+async fn a_process_that_is_started_later_knows_it_too() {
+    let world = World::new();
+    let meeting = MemoryStore::new();
+    let deaf = WatchedStore::new(meeting.clone());
+    deaf.trouble(Verb::Listen, Trouble::Hang);
+    let start = |store: WatchedStore| {
+        let app = App::stateless_at(&world.net, &world.clock, store, meeting.clone(), |config| config);
+        world.net.serve_service(APP, app.layer.layer(routes()));
+        app
+    };
+    start(deaf);
+    let (alice, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
+    let copied = [session_cookie(&alice), session_cookie(&bob)];
+    assert_eq!(status(&world, &world.logout_token("alice")).await, 200);
+    assert_eq!(world.who(&alice).await, Value::Null);
+    world.clock.advance(23 * HOUR);
+    let later = start(WatchedStore::new(meeting.clone()));
+    later.layer.delete_expired().await.unwrap();
+    assert_eq!((world.who_is(&copied[0]).await, world.who_is(&copied[1]).await), (Value::Null, "b1".into()));
+}
+
 /// Check 152: an older token, or an older note, ends no later login; and a newer token ends that too.
 #[tokio::test]
 async fn check_152_a_login_after_the_token_survives_it() {
