@@ -10,9 +10,9 @@
 //! | `OIDC_PROVIDERS` | more providers by name, comma separated; for `work`: `OIDC_WORK_ISSUER`, `OIDC_WORK_CLIENT_ID`, … (none) |
 //! | `OIDC_RESPONSE_MODE` | `query` or `form_post` (`query`) |
 //! | `OIDC_CA_FILE` | extra root certificates, PEM |
-//! | `MODE` | `per-user` or `single-user` (`per-user`) |
+//! | `MODE` | `per-user`, `single-user` or `stateless` (`per-user`) |
 //! | `ACCOUNT` | single-user's account: `client-credentials`, `refresh-token` (with `ACCOUNT_REFRESH_TOKEN`) or `operator` (`client-credentials`) |
-//! | `TOKEN_STORE` | `memory`, `sqlite:PATH`, `postgres://…`, `redis://…` or `rediss://…` (`memory`) |
+//! | `TOKEN_STORE` | `memory`, `sqlite:PATH`, `postgres://…`, `redis://…` or `rediss://…` (`memory`); in stateless mode where processes meet |
 //! | `SESSION_SECRET` | at least 32 bytes; several, comma separated: the first seals, all open (made up at start, beside `memory` only) |
 //! | `ADMINS` | verified e-mails, comma separated; with several providers `work:root@example.org` |
 //! | `API_URL` | the API that `/api` calls (the provider's UserInfo) |
@@ -89,7 +89,12 @@ fn layer(config: Config) -> Result<OidcLayer, Box<dyn StdError>> {
             }
             Ok(OidcLayer::single_user(config, account, store)?)
         }
-        Some(other) => Err(format!("MODE={other} is not there yet: use per-user or single-user").into()),
+        // One process needs nothing to meet at; several do.
+        Some("stateless") if variable("TOKEN_STORE").is_none_or(|store| store == "memory") => {
+            Ok(OidcLayer::stateless(config)?)
+        }
+        Some("stateless") => Ok(OidcLayer::stateless_with(config, store)?),
+        Some(other) => Err(format!("MODE={other} is none of per-user, single-user and stateless").into()),
     }
 }
 

@@ -62,11 +62,6 @@ impl Account {
     ///
     /// It may be any account there, and need not be the one that the admin is signed in here with. The store must be
     /// a durable one.
-    ///
-    /// A provider that knows one person in a browser at a time signs the admin out there when they sign in as the
-    /// account. If it says so here too (back-channel logout), the admin's session ends before the account is
-    /// connected, and nothing is: register no back-channel logout for such an application, or sign in as the account
-    /// and make that account an admin while it is connected.
     pub fn operator() -> Self {
         Self::new(Source::Operator)
     }
