@@ -240,6 +240,7 @@ impl Connections {
         for connection in &mut self.all {
             // An account has no session that its grants could end with.
             connection.retention = Retention::User;
+            connection.visitors = false;
             if !by_hand {
                 // OpenID Connect Core 1.0 sections 5.4 and 11: these are about a person.
                 let personal = ["openid", "profile", "email", "address", "phone", "offline_access"];
@@ -250,11 +251,6 @@ impl Connections {
                 }
             }
         }
-    }
-
-    /// The login itself; `None` where nobody signs in.
-    pub(crate) fn login(&self) -> Option<&Registered> {
-        self.named(LOGIN)
     }
 
     /// What a login asks for, where that is not all that is granted at the login's provider; `None` where nobody signs in.
@@ -281,6 +277,13 @@ impl Connections {
 
 impl Registered {
     fn new(provider: ProviderId, connection: &Connection, problems: &mut Vec<String>) -> Self {
+        if connection.one_shot && connection.visitors {
+            problems.push(format!(
+                "connection {:?} is for one use, which needs somebody who is signed in: remove for_visitors() or \
+                 one_shot()",
+                connection.name
+            ));
+        }
         let mut scopes = Vec::new();
         let asked = connection.resources.iter().flat_map(|resource| &resource.scopes);
         for scope in std::iter::once(&"openid".to_owned()).chain(&connection.scopes).chain(asked) {
@@ -398,7 +401,7 @@ mod tests {
     fn each_asks_for_its_own_scopes_once() {
         let mail = Connection::new("mail").scope("mail").scope("openid").scope("mail");
         let connections = check(&[mail]).unwrap();
-        assert_eq!(connections.login().unwrap().scopes, ["openid", "cal"]);
+        assert_eq!(connections.named(LOGIN).unwrap().scopes, ["openid", "cal"]);
         assert_eq!(connections.named("mail").unwrap().scopes, ["openid", "mail"]);
     }
 

@@ -50,6 +50,7 @@ impl OidcLayer {
     /// what another process, or the next one, has not seen:
     ///
     /// - a logout: cookies that somebody copied before would count there until the session's time is over,
+    /// - a logout at the provider (back-channel or front-channel), likewise,
     /// - a connection that was taken back, likewise, unless the provider revoked its tokens,
     /// - a login's callback, which could be received twice (the provider takes its code once),
     /// - the newest generation of a refresh token: a process that never saw it would spend an older one.

@@ -189,6 +189,7 @@ mod seal;
 mod session;
 mod session_id;
 mod sessions;
+mod signed_out;
 pub mod store;
 mod visitor;
 

@@ -9,7 +9,7 @@
 //!
 //! ```text
 //!            ┌────────── a lease of somebody: until it ends or the row changes ──────────┐
-//!            │  ┌─ its deadline is past: for a GRACE in which the row must not change ─┐ │
+//!            │  ┌─ its deadline is past: watched for a grace, the row must not change ─┐ │
 //!            ▼  ▼                                                                      │ │
 //!  start ─► Reading ──────────────────────────────────────────────────────────► Waiting ┘
 //!            │  ▲ ▲
@@ -29,7 +29,7 @@
 //! | `Reading` | the row is read | a token that is good enough | `Landed(Found)` |
 //! | | | nothing, or a grant that is over | `Landed(Gone)` |
 //! | | | somebody's lease | `Waiting` until its deadline |
-//! | | | somebody's lease whose deadline is past | `Waiting` for `GRACE`; `Readying` if the row has not changed in that time |
+//! | | | somebody's lease whose deadline is past | `Waiting` for `RENEW`; `Readying` if this is the fifth such read, and the row has not changed since the first |
 //! | | | no lease, or the own one | `Readying`; `Asking` |
 //! | | | the store fails | `Landed(Unavailable)` |
 //! | `Waiting` | [`Store::wait`](crate::store::Store::wait) | the row changed, or the time is over | `Reading` |
@@ -54,9 +54,10 @@
 //!
 //! # The rules
 //!
-//! 1. **Lease before spending.** Whoever asks the provider holds the lease, taken by compare-and-swap for `LEASE` (12 s).
-//! 2. **Stolen only after its deadline,** and only by who has seen the row unchanged for `GRACE` (12 s) after that: a
-//!    holder that lives renews or writes within that time. It has that time after an outage of the store, too.
+//! 1. **Lease before spending.** Whoever asks the provider holds the lease, taken by compare-and-swap for `LEASE` (8 s).
+//! 2. **Stolen only after its deadline,** and only by who has seen the row unchanged for a grace (16 s) after that, reading
+//!    it every `RENEW`: a holder that lives renews or writes within that time. It has that time after an outage of the
+//!    store, too: a read that fails ends the watch.
 //! 3. **Written before used.** Nobody gets a token of a generation that the store has not acknowledged.
 //! 4. **Whoever loses anything reads again before concluding anything**: a swap, a lease, an answer.
 //! 5. **Only what was spent is ended.** `invalid_grant` ends the generation whose token was refused, and no other, and
@@ -67,18 +68,18 @@
 //! # What is promised, and what is assumed
 //!
 //! A refresh token that was rotated is spent a second time only when, in between, the process died that had spent it,
-//! or the provider's answer was lost, or the process alone was cut off from the store, or stood still, for longer than
-//! `LEASE` and `GRACE` together (less what clocks differ), while others were not. An outage of the store for everybody
-//! is no such case, however long it lasts: who holds new tokens tries every two seconds to write them, and who finds
-//! the lease first waits a `GRACE`. Whoever is cut off for longer, and others not, may come back with tokens that the
-//! provider has revoked together with the others: the person signs in anew.
+//! or the provider's answer was lost, or that process alone was cut off from the store, or stood still, for longer than
+//! a grace (`LEASE` and a grace where clocks agree), while others were not. An outage of the store for everybody is no
+//! such case, however long it lasts: who holds new tokens tries every two seconds to write them, and who finds the
+//! lease first watches it for a grace. Whoever is cut off for longer, and others not, may come back with tokens that the
+//! provider has revoked together with the others': the person signs in anew.
 //!
 //! - The store is linearizable for each row, and answers within 5 seconds or counts as failed. A write that was
 //!   reported as failed may be found written, also later.
-//! - Clocks differ by at most 5 seconds. While the store answers nothing depends on that: a lease that is renewed is not
-//!   stolen, whatever the clocks say. A clock that is behind makes a crash cost as much more as it is behind; a lease
+//! - Clocks may differ: they are checked to differ by up to 16 seconds. A lease that is renewed is not stolen, whatever
+//!   the clocks say. A clock that is behind makes a crash cost as much more as it is behind, 8 seconds at most: a lease
 //!   that ends later than twice its length counts as one whose deadline is past.
-//! - A process that dies while it holds a lease costs the others up to `LEASE` and `GRACE`, 24 seconds, for this grant;
+//! - A process that dies while it holds a lease costs the others up to `LEASE` and the grace, 24 seconds, for this grant;
 //!   requests wait 25. If it dies between the provider's rotation and its write, the next attempt spends the old token
 //!   again: a provider that detects reuse ends the grant then, and the person signs in anew, once.
 //!
@@ -90,12 +91,13 @@
 use std::time::Duration;
 
 /// How long a lease keeps others away.
-pub(crate) const LEASE: Duration = Duration::from_secs(12);
+pub(crate) const LEASE: Duration = Duration::from_secs(8);
 /// How often it is renewed.
 pub(crate) const RENEW: Duration = Duration::from_secs(4);
-/// How long a lease whose deadline is past must be seen unchanged before it is stolen. Longer than a renewal, or an
-/// attempt to write, takes with the pause before it.
-pub(crate) const GRACE: Duration = Duration::from_secs(12);
+/// For how many times `RENEW` a lease whose deadline is past must be seen unchanged before it is stolen: that is longer
+/// than a renewal, or an attempt to write, takes with the pause before it. It is read after each of them: an outage that
+/// keeps the holder from writing all that time is then seen, too.
+pub(crate) const WATCHES: u8 = 4;
 
 /// What the protocol looks at in a grant's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -212,10 +214,16 @@ pub(crate) enum Landing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum State<V> {
     Reading(Look<V>),
-    Waiting { version: V, grace: bool },
+    Waiting {
+        version: V,
+        /// How often a lease whose deadline is past was seen unchanged.
+        watched: Option<u8>,
+    },
     Readying,
     Leasing,
-    Asking { again: bool },
+    Asking {
+        again: bool,
+    },
     Verifying,
     Writing,
     Releasing,
@@ -227,8 +235,11 @@ pub(crate) enum State<V> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Look<V> {
     First,
-    /// It was at this version for a whole grace.
-    Watched(V),
+    /// It was at this version, under a lease whose deadline is past, so many times `RENEW` ago.
+    Watched {
+        version: V,
+        times: u8,
+    },
     /// Our lease may be written or not.
     Doubtful,
 }
@@ -256,9 +267,10 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> Refresher<V, T> {
         use Event::{Answered, Paused, Read, Ready, StoreFailed, Swapped, Verified, Waited};
         match (self.state, event) {
             (State::Reading(look), Read(row)) => self.look(look, row),
-            (State::Waiting { version, grace }, Waited { whole }) => {
-                self.read(if grace && whole { Look::Watched(version) } else { Look::First })
+            (State::Waiting { version, watched: Some(times) }, Waited { whole: true }) => {
+                self.read(Look::Watched { version, times: times + 1 })
             }
+            (State::Waiting { .. }, Waited { .. }) => self.read(Look::First),
             (State::Readying, Ready(true)) => self.swap(State::Leasing, To::Leased),
             (State::Leasing, Swapped(Some(version))) => {
                 self.version = Some(version);
@@ -303,6 +315,10 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> Refresher<V, T> {
             Worth::Stale => {}
         }
         let version = row.version;
+        let watched = match look {
+            Look::Watched { version: before, times } if before == version => times,
+            _ => 0,
+        };
         match row.lease {
             Some(Held { mine: true, left }) if !left.is_zero() => {
                 (self.version, self.spent) = (Some(version), Some(row.mark));
@@ -310,9 +326,9 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> Refresher<V, T> {
             }
             // One that lasts longer than clocks can differ was given before a clock was put back.
             Some(Held { left, .. }) if !left.is_zero() && left <= LEASE * 2 => {
-                return self.wait(version, false, left);
+                return self.wait(version, None, left);
             }
-            Some(_) if look != Look::Watched(version) => return self.wait(version, true, GRACE),
+            Some(_) if watched < WATCHES => return self.wait(version, Some(watched), RENEW),
             None if look == Look::Doubtful => return self.land(Landing::Unavailable),
             Some(_) | None => {}
         }
@@ -398,8 +414,8 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> Refresher<V, T> {
         Action::Read
     }
 
-    fn wait(&mut self, version: V, grace: bool, within: Duration) -> Action<V> {
-        self.state = State::Waiting { version, grace };
+    fn wait(&mut self, version: V, watched: Option<u8>, within: Duration) -> Action<V> {
+        self.state = State::Waiting { version, watched };
         Action::Wait { version, within }
     }
 

@@ -13,6 +13,7 @@ use crate::changes::{Changes, Place};
 use crate::grant::Owner;
 use crate::secret::{Secret, sealed};
 use crate::session_id::SessionId;
+use crate::signed_out::Begun;
 
 /// When a session was confirmed that nobody has asked about.
 const NEVER: Timestamp = Timestamp::from_millis(0);
@@ -37,6 +38,17 @@ pub(crate) struct SessionRecord {
     pub(crate) logout_token: [u8; 16],
     pub(crate) started_at: Timestamp,
     pub(crate) ends_at: Timestamp,
+}
+
+impl SessionRecord {
+    pub(crate) fn begun(&self) -> Begun<'_> {
+        Begun {
+            issuer: &self.issuer,
+            subject: &self.subject,
+            sid: self.sid.as_deref(),
+            issued_at: self.issued_at,
+        }
+    }
 }
 
 /// A session that this process knows: what requests need of it, and how long it may be believed.
@@ -74,9 +86,11 @@ pub(crate) struct Life {
 }
 
 /// What logout tokens are compared with.
-pub(crate) struct Began {
-    pub(crate) sid: Option<String>,
-    pub(crate) issued_at: u64,
+struct Began {
+    sid: Option<Box<str>>,
+    issued_at: u64,
+    /// Where it is noted that some of them came.
+    places: OnceLock<Box<[Place]>>,
 }
 
 /// The claims that have a method of their own.
@@ -132,11 +146,6 @@ impl Life {
 
     pub(crate) fn hear(&self, heard: u64) {
         self.heard.fetch_max(heard, Ordering::AcqRel);
-    }
-
-    /// Whether something was heard of its row since it was confirmed.
-    pub(crate) fn has_news(&self, changes: &Changes) -> bool {
-        changes.since(self.heard.load(Ordering::Acquire), self.place)
     }
 
     pub(crate) fn see(&self, now: Timestamp) {
@@ -219,6 +228,7 @@ impl Session {
             nickname: identity.nickname.map(Into::into),
         };
         let id = SessionId::new(identity.id);
+        let (sid, issued_at) = (identity.sid.map(Into::into), identity.issued_at);
         Self {
             id,
             issuer: identity.issuer.into(),
@@ -230,13 +240,34 @@ impl Session {
             ends_at: identity.ends_at,
             profile: OnceLock::from(Box::new(profile)),
             all_claims: OnceLock::new(),
-            began: Some(Box::new(Began { sid: identity.sid, issued_at: identity.issued_at })),
+            began: Some(Box::new(Began { sid, issued_at, places: OnceLock::new() })),
             life: Life::new(id, NEVER, now, now),
         }
     }
 
-    pub(crate) fn began(&self) -> Option<&Began> {
-        self.began.as_deref()
+    /// What logout tokens are compared with, where the browser keeps the session.
+    pub(crate) fn begun(&self) -> Option<Begun<'_>> {
+        self.began.as_ref().map(|began| Begun {
+            issuer: &self.issuer,
+            subject: &self.subject,
+            sid: began.sid.as_deref(),
+            issued_at: began.issued_at,
+        })
+    }
+
+    /// Where it is noted that logout tokens came which may mean it.
+    pub(crate) fn watch(&self, notes: impl Iterator<Item = Place>) {
+        if let Some(began) = &self.began {
+            began.places.get_or_init(|| notes.collect());
+        }
+    }
+
+    /// Whether something was heard since it was confirmed, of its row or of what its provider ended.
+    pub(crate) fn has_news(&self, changes: &Changes) -> bool {
+        let heard = self.life.heard.load(Ordering::Acquire);
+        let notes = self.began.as_ref().and_then(|began| began.places.get());
+        changes.since(heard, self.life.place)
+            || notes.is_some_and(|notes| notes.iter().any(|note| changes.since(heard, *note)))
     }
 
     pub(crate) fn profile(&self) -> &Profile {

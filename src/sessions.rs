@@ -12,10 +12,11 @@ use crate::carried::ended;
 use crate::carried::sessions::CarriedSessions;
 use crate::changes::Changes;
 use crate::protocol::logout_token::Meant;
-use crate::records::{Found, IndexKey, Loaded, Records};
+use crate::records::{Found, Loaded, Records};
 use crate::session::{Session, SessionRecord};
 use crate::session_id::{FirstWord, SessionId};
-use crate::store::{Change, Key, StoreError, Tag, Version};
+use crate::signed_out;
+use crate::store::{Change, Key, StoreError, Version};
 
 /// How many sessions this process remembers. Others are read from the store when they come.
 const REMEMBERED: u64 = 1_000_000;
@@ -97,7 +98,7 @@ impl Sessions {
         // Idle here may be busy elsewhere: only the store knows.
         let idle = now >= session.expires_at(self.idle_lifetime);
         let confirmed = session.life.is_confirmed(now, self.max_staleness);
-        if idle || !confirmed || session.life.has_news(&self.changes) {
+        if idle || !confirmed || session.has_news(&self.changes) {
             return Peek::Ask(ask(session));
         }
         session.life.see(now);
@@ -266,7 +267,7 @@ impl Sessions {
     ) -> Result<(), StoreError> {
         let index = records.index().await?;
         let expires_at = now.plus(self.idle_lifetime).min(record.ends_at);
-        let tags = tags(&record, index);
+        let tags = record.begun().tags(index);
         let heard = self.listen(records);
         match records.swap(&id.row(), None, &record, expires_at, tags).await? {
             Some(_) => {
@@ -302,15 +303,16 @@ impl Sessions {
         Ok(())
     }
 
-    /// Ends the sessions that a provider means, where browsers keep them: whoever comes with one finds out.
-    pub(crate) async fn end_meant(
+    /// Notes that a provider ends the sessions that it means: whoever comes with one finds out.
+    pub(crate) async fn note_meant(
         &self,
         meant: &Meant,
         until: Timestamp,
         records: &Records,
     ) -> Result<(), StoreError> {
-        ended::note_meant(meant, until, records).await?;
-        self.changes.hear(Change::Any);
+        if let Some(row) = signed_out::note(meant, until, records).await? {
+            self.changes.hear(Change::Row(row));
+        }
         Ok(())
     }
 
@@ -326,7 +328,7 @@ impl Sessions {
             let index = records.index().await?;
             if let Loaded::Found(found) = records.load::<SessionRecord>(&row).await? {
                 let expires_at = now.plus(self.idle_lifetime).min(found.value.ends_at);
-                let tags = tags(&found.value, index);
+                let tags = found.value.begun().tags(index);
                 let written: Option<Version> =
                     records.swap(&row, Some(found.version), &found.value, expires_at, tags).await?;
                 if written.is_some() {
@@ -339,20 +341,6 @@ impl Sessions {
         let _ = extended.await;
         session.life.extended();
     }
-}
-
-/// Under what logout tokens find the session.
-fn tags(record: &SessionRecord, index: IndexKey) -> Vec<Tag> {
-    let sid = record.sid.as_ref().map(|sid| sid_tag(&record.issuer, sid, index));
-    std::iter::once(subject_tag(&record.issuer, &record.subject, index)).chain(sid).collect()
-}
-
-pub(crate) fn subject_tag(issuer: &str, subject: &str, index: IndexKey) -> Tag {
-    Tag(index.hash(&[b"subject", issuer.as_bytes(), subject.as_bytes()]))
-}
-
-pub(crate) fn sid_tag(issuer: &str, sid: &str, index: IndexKey) -> Tag {
-    Tag(index.hash(&[b"sid", issuer.as_bytes(), sid.as_bytes()]))
 }
 
 #[cfg(test)]

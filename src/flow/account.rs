@@ -7,14 +7,18 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
+use super::failure::LoginFailure;
 use super::held_grant::{NoToken, Want, stored};
 use super::page;
 use super::refresh::access_token;
+use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant, revoke};
 use crate::account::{Account, AccountState, AccountStatus};
-use crate::connection::Registered;
+use crate::connection::{Registered, Retention};
 use crate::current_user::CurrentUser;
 use crate::events::EventCode;
-use crate::grant::Owner;
+use crate::grant::{Consent, Owner};
+use crate::mode::Holder;
+use crate::records::FOREVER;
 use crate::relying_party::ProviderId;
 use crate::runtime::Runtime;
 use crate::session::Session;
@@ -61,6 +65,40 @@ pub(crate) fn confirmation(
         connection.name
     );
     Some(page::confirmation(&heading, &action, "Connect"))
+}
+
+/// Keeps what an admin granted for everybody, in the place of what was there.
+pub(crate) async fn keep(
+    runtime: &Arc<Runtime>,
+    connection: &Registered,
+    asked: Consent,
+    session: Option<&Arc<Session>>,
+    verified: Verified<'_>,
+) -> Result<(), LoginFailure> {
+    // The application may be configured otherwise since the admin was sent away, and the account and the admins with it.
+    let still = |account: &&Account| {
+        account.is_granted_by_hand() && session.is_none_or(|session| refusal(runtime, session).is_none())
+    };
+    let allowed = match runtime.ownership.account().filter(still) {
+        Some(account) => is_of_domain(&verified).map(|()| account),
+        None => Err(LoginFailure::NotPending),
+    };
+    let account = match allowed {
+        Ok(account) => account,
+        Err(refusal) => {
+            revoke(verified.provider, verified.tokens).await;
+            return Err(refusal);
+        }
+    };
+    let holder = Holder::Account(Arc::clone(account.name()));
+    let place = runtime.place_of(&holder, connection, None).await?;
+    let facts = Some(verified.id_token.facts.clone());
+    let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, runtime.now());
+    grant.consent = Some(asked);
+    keep_grant(runtime, &place, Retention::User, grant, FOREVER).await?;
+    let admin = session.and_then(|session| session.user());
+    runtime.events().emit(EventCode::Connected, admin, &connection.name);
+    Ok(())
 }
 
 /// How the account stands at each connection; nothing where people have their own tokens.

@@ -8,9 +8,12 @@
 //! 3. 200 says that all of them have ended. 400 (section 2.8) says that the token is no good, or came before. 503 says
 //!    that some may still live, because the store or the provider's keys were out of reach: the provider repeats it, and
 //!    the same token works again, because its `jti` is noted last.
-//! 4. Two that come at the same time end the same sessions: nothing of a replay remains to be feared.
+//! 4. A login that is under way begins no session that the provider has ended meanwhile. Where browsers keep their
+//!    sessions, the same note stays as long as one can be shown; their grants are out of reach with them.
+//! 5. Two that come at the same time end the same sessions: nothing of a replay remains to be feared.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
@@ -20,13 +23,14 @@ use serde_json::json;
 use super::logout::end_grants;
 use crate::error::RETRY_AFTER_SECONDS;
 use crate::events::EventCode;
+use crate::protocol::id_token::LEEWAY;
 use crate::protocol::logout_token::{Meant, claimed_issuer};
 use crate::provider::cause;
 use crate::records::{Loaded, Row};
 use crate::runtime::Runtime;
 use crate::seal::Purpose;
 use crate::session::SessionRecord;
-use crate::sessions::{sid_tag, subject_tag};
+use crate::signed_out::{sid_tag, subject_tag};
 use crate::store::{Key, StoreError};
 
 /// Why somebody may still be signed in.
@@ -103,21 +107,31 @@ async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), Failure> {
             return Err(Failure::Refused("the logout token came before: jti".to_owned()));
         }
     };
-    end_sessions(runtime, &token.meant).await?;
+    end_all(runtime, &token.meant).await?;
     // Whoever was faster has ended the same.
     runtime.records.swap(&seen, version, &(), token.spent_until, Vec::new()).await?;
     Ok(())
 }
 
-/// Tries all of them, whichever fails.
-pub(crate) async fn end_sessions(runtime: &Arc<Runtime>, meant: &Meant) -> Result<(), StoreError> {
-    if runtime.carrying.is_some() {
-        let until = runtime.now().plus(runtime.settings.absolute_lifetime);
-        runtime.sessions.end_meant(meant, until, &runtime.records).await?;
+/// The longest that a login can be under way after its ID token was issued, and some.
+const LOGIN_UNDER_WAY: Duration = Duration::from_secs(5 * 60);
+
+/// Ends what a token means, and what is about to begin of it.
+async fn end_all(runtime: &Arc<Runtime>, meant: &Meant) -> Result<(), StoreError> {
+    let carried = runtime.carrying.is_some();
+    let longest = if carried { runtime.settings.absolute_lifetime + LEEWAY } else { LOGIN_UNDER_WAY };
+    // First: a login that is being finished finds the note, or its session is found.
+    runtime.sessions.note_meant(meant, runtime.now().plus(longest), &runtime.records).await?;
+    if carried {
         let user = meant.subject.as_deref().map(|subject| (meant.issuer.as_str(), subject));
         runtime.events().emit(EventCode::LoggedOut, user, "by the provider");
         return Ok(());
     }
+    end_sessions(runtime, meant).await
+}
+
+/// Ends the sessions that are kept, and tries all of them, whichever fails.
+pub(crate) async fn end_sessions(runtime: &Arc<Runtime>, meant: &Meant) -> Result<(), StoreError> {
     let index = runtime.records.index().await?;
     // The narrower of the two finds all that both mean.
     let sid = meant.sid.as_ref().map(|sid| sid_tag(&meant.issuer, sid, index));
@@ -140,7 +154,7 @@ async fn end_session(runtime: &Arc<Runtime>, meant: &Meant, session: Key) -> Res
             return Err(StoreError::refused("a session is sealed with a secret that is not configured"));
         }
     };
-    if !meant.ends(&record.issuer, &record.subject, record.sid.as_deref(), record.issued_at) {
+    if !record.begun().is_meant_by(meant) {
         return Ok(());
     }
     runtime.sessions.end_row(session, &runtime.records).await?;

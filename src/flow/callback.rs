@@ -14,7 +14,7 @@ use super::login::{self, asked, registration, unavailable};
 use super::pending::{self, Intent, Pending, PendingLogin, Usage};
 use super::session::signed_in;
 use super::sign_in::{Verified, sign_in};
-use super::{connect, page, visitor};
+use super::{account, connect, page, visitor};
 use crate::carried::Carried;
 use crate::cookie;
 use crate::destination::Destination;
@@ -198,6 +198,11 @@ async fn receive(
     let id_token = provider.verify(id_token, &tokens.access_token, occasion).await?;
     let verified = Verified { provider, id_token: &id_token, tokens: &tokens };
     match (&login.intent, session) {
+        (Intent::Connect { usage: Usage::Everybody, .. }, session) => {
+            let asked = consent(runtime, login, scopes);
+            account::keep(runtime, connection, asked, session.as_ref(), verified).await?;
+            Ok(redirect(destination.as_str()))
+        }
         (Intent::Connect { usage, .. }, Some(session)) => {
             let asked = consent(runtime, login, scopes);
             let kept = connect::keep(runtime, connection, asked, session, carried, verified, *usage).await?;
@@ -284,6 +289,9 @@ fn answer(runtime: &Runtime, refused: &Refused) -> Response<Bytes> {
             page(StatusCode::BAD_GATEWAY, "The sign-in service says more about you than can be kept.")
         }
         LoginFailure::Panicked => page(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here."),
+        LoginFailure::SignedOut => {
+            page(StatusCode::BAD_REQUEST, "You were signed out while you were signing in.")
+        }
         LoginFailure::SessionOver => page(
             StatusCode::BAD_REQUEST,
             "You signed out, or signed in as somebody else, before access was granted.",

@@ -156,20 +156,27 @@ async fn granted(
     Ok(granted.map(|grant| grant.scopes.clone()).unwrap_or_default())
 }
 
-/// The session in which a connection was started, if it still is the browser's; `None` for a login.
+/// The session in which a connection was started, if it still is the browser's; `None` for a login, and for the account
+/// of everybody where the session is over.
 pub(crate) async fn session(
     runtime: &Runtime,
     headers: &HeaderMap,
     intent: &Intent,
 ) -> Result<Option<Arc<Session>>, LoginFailure> {
-    let Intent::Connect { session, .. } = intent else { return Ok(None) };
+    let Intent::Connect { session, usage, .. } = intent else { return Ok(None) };
     let id = SessionId::new(*session);
     let found = match cookie::find(headers, &runtime.settings.session_cookie) {
         Some(_) => signed_in(runtime, headers).await?,
         // A cross-site POST comes without the cookie; one that comes must be the same.
         None => runtime.sessions.find(id, &runtime.records, runtime.now()).await?,
     };
-    found.filter(|session| session.id == id).map(Some).ok_or(LoginFailure::SessionOver)
+    match found {
+        Some(session) if session.id == id => Ok(Some(session)),
+        // Whoever becomes another account at the provider is signed out of the first one there, and a provider with
+        // back-channel logout says so at once. The admin has meant it in this browser, and nobody else has signed in.
+        None if *usage == Usage::Everybody => Ok(None),
+        _ => Err(LoginFailure::SessionOver),
+    }
 }
 
 /// Keeps what the person granted, if it was that person; what is `once` waits for the one request that uses it, and
@@ -185,8 +192,7 @@ pub(crate) async fn keep(
 ) -> Result<Option<HeaderValue>, LoginFailure> {
     // The application may be configured otherwise since the person was sent away: what they granted for themselves is
     // not for everybody.
-    let once = usage == Usage::Once && runtime.ownership.account().is_none();
-    if !once && (usage != kept_for(runtime) || account::refusal(runtime, &session).is_some()) {
+    if kept_for(runtime) == Usage::Everybody {
         revoke(verified.provider, verified.tokens).await;
         return Err(LoginFailure::NotPending);
     }
@@ -200,7 +206,7 @@ pub(crate) async fn keep(
         revoke(verified.provider, verified.tokens).await;
         return Err(LoginFailure::SessionOver);
     }
-    if once {
+    if usage == Usage::Once {
         let cookie = lay_down(runtime, &connection.name, &holder, &asked.scopes, verified.tokens).await?;
         runtime.events().emit(
             EventCode::Connected,

@@ -36,6 +36,8 @@ pub(crate) enum LoginFailure {
     TooLargeToCarry,
     #[error("the login hook panicked")]
     Panicked,
+    #[error("the provider has signed them out meanwhile")]
+    SignedOut,
     #[error("the session in which the connection was started is over")]
     SessionOver,
     #[error("the person who granted access is not the one who is signed in")]

@@ -30,6 +30,7 @@ use crate::records::GrantPlace;
 use crate::runtime::Runtime;
 use crate::session::SessionRecord;
 use crate::session_id::SessionId;
+use crate::signed_out::Begun;
 use crate::store::StoreError;
 
 /// The most that a person's claims and ID token may have together, in bytes: a record holds 64 KiB.
@@ -169,6 +170,13 @@ async fn store(
     let now = runtime.now();
     let id = SessionId::new(runtime.random.bytes());
     let (id_token, tokens) = (verified.id_token, verified.tokens);
+    let begun = Begun {
+        issuer: &id_token.facts.issuer,
+        subject: &id_token.facts.subject,
+        sid: id_token.sid.as_deref(),
+        // Of the same second as a logout it is taken for the login after it.
+        issued_at: id_token.facts.issued_at.saturating_add(1),
+    };
     let record = SessionRecord {
         issuer: id_token.facts.issuer.clone(),
         subject: id_token.facts.subject.clone(),
@@ -202,6 +210,11 @@ async fn store(
         keep_grant(runtime, &place, login.retention, grant, record.ends_at).await?;
     }
     runtime.sessions.start(id, record, &runtime.records, now).await?;
+    // Only now: whoever signs them out from here on finds the session.
+    if begun.is_signed_out(&runtime.records).await? {
+        end_session(runtime, id, None, None).await?;
+        return Err(LoginFailure::SignedOut);
+    }
     Ok(id)
 }
 

@@ -15,7 +15,7 @@ use tower::{BoxError, Layer, Service, service_fn};
 
 use super::sessions::start;
 use crate::config::Config;
-use crate::grant::{Grant, Origin, Standing, TokenSet};
+use crate::grant::{Grant, LOGIN, Origin, Standing, TokenSet};
 use crate::mode::Ownership;
 use crate::protocol::id_token::Facts;
 use crate::records::FOREVER;
@@ -131,7 +131,7 @@ impl AsUser {
     }
 
     async fn grant(&self, runtime: &Runtime, session: &Session) {
-        let login = runtime.settings.connections(ProviderId::FIRST).login();
+        let login = runtime.settings.connections(ProviderId::FIRST).named(LOGIN);
         let login = login.unwrap_or_else(|| panic!("people sign in"));
         let place = runtime.grant_place(session.owner(), login, Some(session.id)).await;
         let place = place.unwrap_or_else(|error| panic!("{error}"));

@@ -130,7 +130,11 @@ async fn check_146_logout_tokens_that_lie() {
                 // The same one, without the lie.
                 assert_done(&world.back_channel(&world.logout_token("alice")).await);
             }
-            Verdict::Accepted => assert_done(&answer),
+            Verdict::Accepted => {
+                assert_done(&answer);
+                // One says that it was issued in a while: logins before that are not later ones.
+                world.clock.advance(Duration::from_secs(60));
+            }
             Verdict::Depends => panic!("{}: every rule decides", lie.name),
         }
         assert_eq!(world.who(&alice).await, Value::Null, "{}", lie.name);
@@ -321,11 +325,60 @@ async fn check_150_a_store_that_fails() {
         assert_later(&world.back_channel(&token).await);
         assert!(app.events.has(EventCode::LogoutIncomplete), "{verb:?}");
         store.heal();
-        // Where only the note of the token could not be written, she is out already.
-        assert_eq!(world.who(&alice).await.is_null(), verb == Verb::Swap, "{verb:?}");
+        assert_eq!(world.who(&alice).await, "a1", "{verb:?}");
         assert_done(&world.back_channel(&token).await);
         assert_eq!(world.who(&alice).await, Value::Null, "{verb:?}");
         assert_refused(&world.back_channel(&token).await, "and then it is a replay");
+    }
+}
+
+/// Check 150: she is out, and only that the token came could not be written: it may come again.
+#[tokio::test]
+async fn check_150_a_token_that_could_not_be_noted_may_come_again() {
+    let world = World::new();
+    let (store, app) = world.watched();
+    let alice = world.signed_in("alice").await;
+    let token = world.logout_token("alice");
+    let open = Gate::new();
+    open.open();
+    store.trouble(Verb::Swap, Trouble::GateAnswer(open));
+    store.trouble(Verb::Swap, Trouble::Fail);
+    assert_later(&world.back_channel(&token).await);
+    assert!(app.events.has(EventCode::LogoutIncomplete));
+    store.heal();
+    assert_eq!(world.who(&alice).await, Value::Null);
+    assert_done(&world.back_channel(&token).await);
+    assert_refused(&world.back_channel(&token).await, "and then it is a replay");
+}
+
+/// The provider signs her out while her login is under way: its tokens were issued before, and begin nothing.
+#[tokio::test]
+async fn a_login_that_was_under_way_begins_no_session() {
+    for by_sid in [true, false] {
+        let world = World::new();
+        world.op.sign_in_as("alice");
+        let browser = world.browser();
+        let gate = Gate::new();
+        world.net.fault(OP, "/token", Fault::GateAnswer(gate.clone()));
+        let login = tokio::spawn({
+            let tab = browser.new_tab();
+            async move { tab.visit(&format!("{APP}/auth/login?return_to=/who")).await }
+        });
+        gate.wait_for_arrivals(1).await;
+        world.clock.advance(Duration::from_secs(1));
+        let token = if by_sid { world.logout_token("alice") } else { world.logout_token_for_all("alice") };
+        assert_done(&world.back_channel(&token).await);
+        gate.open();
+        let page = login.await.unwrap();
+        assert_eq!((page.status.as_u16(), page.url.path()), (400, "/auth/callback"), "{}", page.text());
+        assert!(browser.cookie("__Host-tower-oidc-session").is_none());
+        assert!(!world.app.events.has(EventCode::LoginSucceeded));
+        // The index, the login that was spent, the token, and the note of it.
+        assert_eq!(world.app.store.len(), 4);
+        world.net.heal(OP);
+        world.clock.advance(Duration::from_secs(1));
+        world.sign_in(&browser, "alice").await;
+        assert_eq!(world.who(&browser).await, "a1", "the next one is after it");
     }
 }
 
@@ -446,7 +499,11 @@ async fn grants_of_the_session_end_and_grants_of_the_person_stay() {
     let rows = world.app.store.len();
     assert_done(&world.back_channel(&world.logout_token("alice")).await);
     world.app.layer.drain().await;
-    assert_eq!(world.app.store.len(), rows - 2 + 1, "without session and grant, with the note of the token");
+    assert_eq!(
+        world.app.store.len(),
+        rows - 2 + 2,
+        "without session and grant, with the notes of the token and of whom it means"
+    );
     assert_eq!(world.op.revocations().len(), 1, "where the operator wants it so, as at any logout");
     drop(alice);
 
@@ -458,7 +515,7 @@ async fn grants_of_the_session_end_and_grants_of_the_person_stay() {
     let rows = world.app.store.len();
     assert_done(&world.back_channel(&world.logout_token("alice")).await);
     world.app.layer.drain().await;
-    assert_eq!(world.app.store.len(), rows - 1 + 1, "only the session is gone");
+    assert_eq!(world.app.store.len(), rows - 1 + 2, "only the session is gone");
     assert!(world.op.revocations().is_empty());
     world.sign_in(&alice, "alice").await;
     assert_eq!(alice.navigate(&format!("{APP}/tok")).await.status, 200);

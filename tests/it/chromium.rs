@@ -269,3 +269,57 @@ async fn the_real_provider_by_redirect_and_by_form_post() {
         assert_eq!(provider.complaints().await, [] as [Value; 0]);
     }
 }
+
+/// Scenario 42, by hand: an admin connects the account at the real provider, and takes it back.
+#[tokio::test]
+async fn scenario_42_an_operator_connects_the_account() {
+    if requirement("TOWER_OIDC_CHROMIUM", "Chromium and ChromeDriver").is_none() {
+        return;
+    }
+    let port = free_port();
+    let Some(provider) = RealProvider::start(&app_url(port), &[("GRANTS", "separate")]).await else { return };
+    let api = format!("{}/cal/", provider.issuer);
+    let demo = Demo::start_at(
+        port,
+        &[
+            ("MODE", "single-user"),
+            ("ACCOUNT", "operator"),
+            ("ADMINS", "alice@example.test"),
+            ("OIDC_ISSUER", &provider.issuer),
+            ("OIDC_CLIENT_ID", "office"),
+            ("OIDC_CLIENT_SECRET", "office secret"),
+            ("API_URL", &api),
+        ],
+    )
+    .await;
+    in_chromium(async |browser| {
+        browser.goto(&demo.at("/")).await;
+        assert_eq!(browser.fetch("/api").await.0, 503);
+        browser.click(SIGN_IN).await;
+        browser.fill("#user", "alice").await;
+        browser.click("#go").await;
+        browser.click("#connect").await;
+        browser.screenshot("account-connect").await;
+        // The layer's own page asks, then the provider who it is to be.
+        browser.click("form button").await;
+        browser.fill("#user", "office").await;
+        browser.click("#go").await;
+        browser.arrives(&demo.at("/")).await;
+        browser.find("#account").await;
+        browser.screenshot("account-connected").await;
+        assert_eq!(browser.fetch_json("/api").await["user"], "office");
+
+        // At the provider she is the other account now, which ended her session here: she signs in once more.
+        browser.goto(&demo.at("/auth/login?return_to=/&prompt=login")).await;
+        browser.fill("#user", "alice").await;
+        browser.click("#go").await;
+        browser.find("#disconnect").await;
+        assert_eq!(browser.fetch_json("/who").await["sub"], "alice", "she is herself");
+        assert_eq!(browser.fetch_json("/api").await["user"], "office", "and the account is everybody's");
+        browser.click("#disconnect").await;
+        browser.click("form button").await;
+        browser.find("#connect").await;
+        assert_eq!(browser.fetch("/api").await.0, 503);
+    })
+    .await;
+}

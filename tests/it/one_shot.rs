@@ -229,10 +229,14 @@ async fn scenario_37_another_account_grants_nothing_for_one_use() {
     assert_eq!(code(&script(&alice, "/export").await), "one_shot_missing");
 }
 
-/// Scenario 48: an account is for everybody, and nothing of it for one use.
+/// Scenario 48: an account is for everybody, and nothing of it for one use; a visitor is nobody to hand it to.
 #[tokio::test]
-async fn scenario_48_an_account_has_no_connection_for_one_use() {
+async fn scenario_48_one_use_needs_somebody_who_is_signed_in() {
     let world = World::new();
+    let visitors =
+        config(&world.net, &world.clock).connection(Connection::new("mail").one_shot().for_visitors());
+    let refused = OidcLayer::per_user(visitors, MemoryStore::new());
+    assert!(refused.expect_err("it is refused").to_string().contains("for_visitors"));
     let once = |config: tower_oidc::Config| config.connection(Connection::new("mail").one_shot());
     let refused = OidcLayer::single_user(
         once(config(&world.net, &world.clock)),

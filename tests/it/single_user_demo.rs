@@ -1,5 +1,6 @@
 //! The demo with one account for everybody, as a process: at a certified provider and at its own.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -73,7 +74,8 @@ async fn scenario_41_client_credentials_at_a_certified_provider() {
 #[tokio::test]
 async fn scenario_42_an_operator_connects_at_a_certified_provider() {
     let env = [("ACCOUNT", "operator")];
-    let Some((provider, demo)) = start("web", &[("TOKEN_SECONDS", "2"), ("GRANTS", "separate")], &env).await
+    let Some((provider, demo)) =
+        start("office", &[("TOKEN_SECONDS", "2"), ("GRANTS", "separate")], &env).await
     else {
         return;
     };
@@ -96,6 +98,31 @@ async fn scenario_42_an_operator_connects_at_a_certified_provider() {
     })
     .await;
     assert_eq!(provider.complaints().await, [] as [Value; 0]);
+}
+
+/// In a file, and not in the process: whoever comes after a restart uses what was connected before.
+#[tokio::test]
+async fn scenario_42_a_connected_account_outlives_the_process() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("account-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let store = format!("sqlite:{}", folder.join("tokens.db").display());
+    let secret = ("SESSION_SECRET", "the sealing secret of this very test");
+    let env = [("ACCOUNT", "operator"), ("TOKEN_STORE", store.as_str()), secret];
+    let provider_env = [("TOKEN_SECONDS", "2"), ("GRANTS", "separate")];
+    let Some((provider, demo)) = start("office", &provider_env, &env).await else { return };
+    let mut alice = Client::new();
+    sign_in(&mut alice, &demo, "alice").await;
+    connect_as(&mut alice, &demo, "office").await;
+    assert_eq!(reads_as(&mut Client::new(), &demo).await, "office");
+    let mut demo = demo;
+    for restart in 1..=2 {
+        let port = demo.port();
+        demo.stop().await;
+        demo = demo_at(port, &provider, "office", &env).await;
+        assert_eq!(reads_as(&mut Client::new(), &demo).await, "office", "after {restart} restarts");
+    }
+    assert_eq!(provider.complaints().await, [] as [Value; 0]);
+    drop(std::fs::remove_dir_all(folder));
 }
 
 /// With the provider that it brings: an API of the test sees one token, whoever asks.

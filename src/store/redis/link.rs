@@ -280,7 +280,8 @@ fn hear(push: &PushInfo, attempt: u64, state: &Weak<State>) {
         }
         (PushKind::Disconnection, _) => {
             state.forget(attempt);
-            state.changes.tell(Change::Any);
+            // Whoever listens begins anew. Nobody has missed anything before there is a connection again: what was
+            // known a moment ago is good for as long as it is while nothing is heard.
             state.lost.notify_waiters();
         }
         _ => {}

@@ -68,8 +68,10 @@ async fn stops_and_starts(server: impl Server, store: String) {
     let load = Load::of(people, &[&demo]);
     for _ in 0..2 {
         town.refreshes(8).await;
-        eventually("she is known", PATIENCE, async || (ann.who(here()).await == "known").then_some(())).await;
+        // What was known before is not believed any more: she is looked up now.
+        tokio::time::sleep(BELIEVED + Duration::from_millis(100)).await;
         let sure_at = Instant::now();
+        assert_eq!(ann.who(here()).await, "known");
         server.stop();
         let said = ann.who(here()).await;
         assert!(said == "known" || sure_at.elapsed() > BELIEVED, "{said} after {:?}", sure_at.elapsed());
@@ -92,7 +94,7 @@ async fn assert_nothing_is_lost(town: &Town, demo: &Demo, load: Load) {
     let (mut people, said) = load.end().await;
     let bad: Vec<_> = said.keys().filter(|said| !EXPECTED.contains(&said.as_str())).collect();
     assert_eq!(bad, [] as [&String; 0], "{said:?}");
-    assert!(EXPECTED.iter().all(|answer| said.get(*answer).is_some_and(|count| *count > 5)), "{said:?}");
+    assert!(said["known"] > 50 && said["fetched"] > 50, "{said:?}");
     for person in &mut people {
         assert_eq!(person.who(demo.at("")).await, "known");
         assert_eq!(person.api(demo.at("")).await, "fetched");

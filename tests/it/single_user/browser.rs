@@ -7,6 +7,7 @@ use tower_oidc::{Account, EventCode};
 use super::app::{CAL, script, start};
 use crate::support::app::{APP, EVIL, World};
 use crate::support::html::Form;
+use crate::support::store::WatchedStore;
 
 /// Check 182, where a request carries no cookie: another site's page does nothing with the account.
 #[tokio::test]
@@ -54,7 +55,8 @@ async fn only_what_is_personal_is_private() {
 #[tokio::test]
 async fn visitors_sign_in_without_granting_anything() {
     let world = World::new();
-    start(&world, Account::client_credentials(), MemoryStore::new(), |mut config| {
+    let store = WatchedStore::new(MemoryStore::new());
+    start(&world, Account::client_credentials(), store.clone(), |mut config| {
         config.scopes.push("offline_access".into());
         config
     });
@@ -64,6 +66,7 @@ async fn visitors_sign_in_without_granting_anything() {
     assert!(asked.all("resource").is_empty());
     assert_eq!(script(&bob, &format!("{APP}/private")).await.json()["sub"], "b1");
     assert!(world.op.revocations().is_empty());
+    assert_eq!(store.dump().await.len(), 3, "the index key, that a login was received, and its session");
     let anonymous = script(&world.browser(), &format!("{APP}/private")).await;
     assert_eq!(anonymous.status, 401, "a page that needs somebody still does");
 }

@@ -8,8 +8,9 @@ use tower_oidc::store::MemoryStore;
 use tower_oidc::{Account, AccountState, EventCode};
 
 use super::app::{Durable, login_status, reads_as, script, start, state};
-use crate::support::app::{APP, App, EVIL, World};
+use crate::support::app::{APP, App, EVIL, OP, World};
 use crate::support::browser::{Browser, Page};
+use crate::support::fault::{Fault, Gate};
 use crate::support::html::Form;
 
 pub(crate) const CONNECT: &str = "https://app.test/auth/connect?connection=login&return_to=/status";
@@ -93,6 +94,37 @@ async fn another_site_connects_and_disconnects_nothing() {
     assert!(world.op.revocations().is_empty());
     assert!(app.events.has(EventCode::CrossSiteRefused));
     assert_eq!(reads_as(&world.browser()).await, "robot");
+}
+
+/// A provider with back-channel logout signs the admin out, because there they have become the other account. Somebody
+/// else who signs in meanwhile connects nothing.
+#[tokio::test]
+async fn an_admin_who_is_signed_out_on_the_way_connects_all_the_same() {
+    let (world, _, _) = world();
+    for meanwhile in ["bob", "nobody"] {
+        let alice = world.signed_in("alice").await;
+        let asks = alice.navigate(CONNECT).await;
+        let form = asks.form();
+        world.op.sign_in_as("robot");
+        let gate = Gate::new();
+        world.net.fault(OP, "/authorize", Fault::GateAnswer(gate.clone()));
+        let tab = alice.new_tab();
+        let connecting = tokio::spawn(async move { tab.submit_from(APP, &form).await });
+        gate.wait_for_arrivals(1).await;
+        alice.submit_from(APP, &Form::post(&format!("{APP}/auth/logout?return_to=/"), &[])).await;
+        world.net.heal(OP);
+        if meanwhile == "bob" {
+            world.sign_in(&alice, "bob").await;
+        }
+        gate.open();
+        let page = connecting.await.unwrap();
+        let owner = reads_as(&world.browser()).await;
+        if meanwhile == "bob" {
+            assert_eq!((page.status.as_u16(), owner.as_str()), (400, "needs_operator"), "{}", page.text());
+        } else {
+            assert_eq!(owner, "robot", "{}", page.text());
+        }
+    }
 }
 
 #[tokio::test]

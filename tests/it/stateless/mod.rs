@@ -3,6 +3,7 @@
 mod config;
 mod fire;
 mod integrity;
+mod logout;
 mod person;
 mod processes;
 mod tokens;

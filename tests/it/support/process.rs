@@ -149,6 +149,12 @@ impl Demo {
         format!("{}{path}", self.url)
     }
 
+    /// Where it listens.
+    pub(crate) fn port(&self) -> u16 {
+        let port = self.url.rsplit(':').next().and_then(|port| port.parse().ok());
+        port.expect("its URL names a port")
+    }
+
     /// Tells it to stop, as a deploy does.
     pub(crate) fn terminate(&self) {
         let id = self.process.child.id().expect("it is running").to_string();

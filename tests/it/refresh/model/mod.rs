@@ -157,7 +157,7 @@ const NONE: Faults = Faults {
     expiries: 0,
 };
 
-/// Clocks that differ by a tick, four seconds, in either direction; and by more than a lease.
+/// Clocks that differ by a tick, four seconds, in either direction; and by sixteen, twice a lease.
 const APART: &[i8] = &[0, 1];
 const BEHIND: &[i8] = &[0, -1];
 const FAR: &[i8] = &[0, 4];
@@ -168,6 +168,7 @@ fn small() -> Vec<Cluster> {
     vec![
         Cluster::new("no faults", APART, 2, Faults { expiries: 1, ..NONE }).slow(6),
         Cluster::new("clocks far apart", FAR, 2, NONE).slow(6),
+        Cluster::new("clocks far apart, and a store that errs", FAR, 1, Faults { store: 1, ..NONE }),
         Cluster::new("three processes", &[0, 1, -1], 1, NONE),
         Cluster::new("crashes", BEHIND, 1, Faults { crashes: 2, ..NONE }),
         Cluster::new("a crash", BEHIND, 2, Faults { crashes: 1, ..NONE }),
@@ -176,6 +177,7 @@ fn small() -> Vec<Cluster> {
         one("a store that errs", Faults { store: 2, ..NONE }),
         one("a store that errs, and a crash", Faults { store: 1, crashes: 1, ..NONE }),
         one("an outage", Faults { outages: 1, lost: 1, ..NONE }),
+        Cluster::new("an outage, and clocks far apart", FAR, 1, Faults { outages: 1, ..NONE }),
         one("an outage and a crash", Faults { outages: 1, crashes: 1, ..NONE }),
         one("cut off", Faults { cuts: 1, lost: 1, ..NONE }).forgiving(),
         one("cut off, where reuse is detected", Faults { cuts: 1, lost: 1, ..NONE }),

@@ -24,6 +24,7 @@ fn without_renewal_a_slow_provider_has_a_token_spent_twice() {
 fn without_a_grace_an_outage_of_the_store_has_a_token_spent_twice() {
     let outage = Faults { outages: 1, ..NONE };
     breaks(Rule::Grace, ONCE, || Cluster::new("an outage", APART, 1, outage));
+    breaks(Rule::Watch, ONCE, || Cluster::new("an outage, and clocks far apart", FAR, 1, outage));
     breaks(Rule::Grace, ONCE, || Cluster::new("clocks far apart", FAR, 1, NONE));
 }
 

@@ -7,7 +7,8 @@
 use std::time::Duration;
 
 use super::refreshing::{
-    Action, Answer, End, Event, Held, LEASE, Landing, Look, Mark, RENEW, Refresher, Row, State, To, Worth,
+    Action, Answer, End, Event, Held, LEASE, Landing, Look, Mark, RENEW, Refresher, Row, State, To, WATCHES,
+    Worth,
 };
 
 /// The longest that a call to the provider takes: ten seconds and a bit.
@@ -51,6 +52,8 @@ pub(super) enum Rule {
     Renewal,
     /// A lease whose deadline is past is watched before it is stolen.
     Grace,
+    /// It is read all that time, and not at the end only.
+    Watch,
     /// A row is read again after a wait, or when something was lost.
     ReRead,
     /// Generations are compared before a grant is ended.
@@ -695,10 +698,14 @@ impl World {
     fn tell(&mut self, r: u8, event: Event<Version, Token>, rules: Rules) {
         let flight = self.flight(r);
         let mut action = flight.refresher.next(event);
-        if let (Action::Wait { version, .. }, false) = (action, rules.hold(Rule::Grace)) {
-            // As if it had been watched long enough.
-            if flight.refresher.state == (State::Waiting { version, grace: true }) {
-                action = flight.refresher.next(Event::Waited { whole: true });
+        if let State::Waiting { version, watched: Some(0) } = flight.refresher.state {
+            if !rules.hold(Rule::Grace) {
+                // As if it had been watched long enough.
+                flight.refresher.state = State::Reading(Look::Watched { version, times: WATCHES });
+                action = Action::Read;
+            } else if !rules.hold(Rule::Watch) {
+                flight.refresher.state = State::Waiting { version, watched: Some(WATCHES - 1) };
+                action = Action::Wait { version, within: RENEW * u32::from(WATCHES) };
             }
         }
         let knowing = action == Action::Ask && flight.refresher.lost;
@@ -763,7 +770,7 @@ impl World {
             flight.found.iter_mut().for_each(|found| found.version = 0);
             flight.refresher.version.iter_mut().for_each(&mut *f);
             match &mut flight.refresher.state {
-                State::Reading(Look::Watched(version)) | State::Waiting { version, .. } => f(version),
+                State::Reading(Look::Watched { version, .. }) | State::Waiting { version, .. } => f(version),
                 _ => {}
             }
             match &mut flight.action {

@@ -1,0 +1,99 @@
+//! Whom a provider signs out. Sessions that are kept are found by tags. For those that no index finds there are notes: for
+//! one that its browser keeps, and for one of a login that is under way.
+//!
+//! A note lies under what it is about, a person or one of the provider's own sessions, and says until when, by the
+//! provider's clock. Whoever begins or confirms a session looks there.
+
+use crate::ambient::Timestamp;
+use crate::protocol::logout_token::Meant;
+use crate::records::{IndexKey, Loaded, Records, Row};
+use crate::seal::Purpose;
+use crate::store::{Key, StoreError, Tag};
+
+/// A session as a provider knows it.
+#[derive(Clone, Copy)]
+pub(crate) struct Begun<'a> {
+    pub(crate) issuer: &'a str,
+    pub(crate) subject: &'a str,
+    pub(crate) sid: Option<&'a str>,
+    /// The ID token's `iat`.
+    pub(crate) issued_at: u64,
+}
+
+impl Begun<'_> {
+    /// Under what it is found again where its record is kept.
+    pub(crate) fn tags(&self, index: IndexKey) -> Vec<Tag> {
+        let sid = self.sid.map(|sid| sid_tag(self.issuer, sid, index));
+        std::iter::once(subject_tag(self.issuer, self.subject, index)).chain(sid).collect()
+    }
+
+    pub(crate) fn is_meant_by(&self, meant: &Meant) -> bool {
+        meant.ends(self.issuer, self.subject, self.sid, self.issued_at)
+    }
+
+    /// Where notes that mean this session lie.
+    pub(crate) fn notes(&self, index: IndexKey) -> impl Iterator<Item = Row> {
+        self.tags(index).into_iter().map(row)
+    }
+
+    /// Whether the provider has ended it.
+    pub(crate) async fn is_signed_out(&self, records: &Records) -> Result<bool, StoreError> {
+        for note in self.notes(records.index().await?) {
+            match records.load::<Vec<Meant>>(&note).await? {
+                Loaded::Found(found) if found.value.iter().any(|meant| self.is_meant_by(meant)) => {
+                    return Ok(true);
+                }
+                // Written by somebody who ended something of theirs.
+                Loaded::Unreadable => return Ok(true),
+                Loaded::Found(_) | Loaded::Absent(_) => {}
+            }
+        }
+        Ok(false)
+    }
+}
+
+/// Under what all sessions of a person are found.
+pub(crate) fn subject_tag(issuer: &str, subject: &str, index: IndexKey) -> Tag {
+    Tag(index.hash(&[b"subject", issuer.as_bytes(), subject.as_bytes()]))
+}
+
+/// Under what all that belong to one session at the provider are found.
+pub(crate) fn sid_tag(issuer: &str, sid: &str, index: IndexKey) -> Tag {
+    Tag(index.hash(&[b"sid", issuer.as_bytes(), sid.as_bytes()]))
+}
+
+/// Notes it until `expires_at`, and returns where.
+pub(crate) async fn note(
+    meant: &Meant,
+    expires_at: Timestamp,
+    records: &Records,
+) -> Result<Option<Key>, StoreError> {
+    let index = records.index().await?;
+    // Where there are both, the narrower name: what lies there is compared with both.
+    let row = match (&meant.sid, &meant.subject) {
+        (Some(sid), _) => row(sid_tag(&meant.issuer, sid, index)),
+        (None, Some(subject)) => row(subject_tag(&meant.issuer, subject, index)),
+        (None, None) => return Ok(None),
+    };
+    loop {
+        let (mut noted, version, kept_until) = match records.load::<Vec<Meant>>(&row).await? {
+            Loaded::Found(found) => (found.value, Some(found.version), found.expires_at),
+            Loaded::Absent(version) => (Vec::new(), version, expires_at),
+            Loaded::Unreadable => {
+                return Err(StoreError::refused("a note is sealed with a secret that is not configured"));
+            }
+        };
+        let same = |other: &Meant| other.subject == meant.subject;
+        let until = noted.iter().filter(|other| same(other)).map(|other| other.until).max().unwrap_or(0);
+        noted.retain(|other| !same(other));
+        noted.push(Meant { until: until.max(meant.until), ..meant.clone() });
+        let expires_at = expires_at.max(kept_until);
+        if records.swap(&row, version, &noted, expires_at, Vec::new()).await?.is_some() {
+            return Ok(Some(row.key));
+        }
+    }
+}
+
+fn row(tag: Tag) -> Row {
+    Row { purpose: Purpose::EndedSession, key: Key(tag.0), owner: Vec::new() }
+}
