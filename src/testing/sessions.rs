@@ -71,7 +71,7 @@ async fn begin(
     let Some(carried) = Carried::of(runtime, &HeaderMap::new()) else {
         if let Some(grant) = grant {
             let provider = runtime.providers.of_issuer(issuer);
-            let login = provider.and_then(|one| runtime.settings.connections(one.relying_party.id).login());
+            let login = provider.and_then(|one| runtime.settings.connections(one.relying_party.id).sign_in());
             let login = login.ok_or_else(|| Error::no_such_connection("nobody signs in there"))?;
             let place = runtime.grant_place(grant.owner.clone(), login, Some(id)).await?;
             keep_grant(runtime, &place, login.retention, grant, record.ends_at).await?;
