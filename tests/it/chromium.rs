@@ -201,7 +201,7 @@ async fn scenario_19_choosing_among_two_real_providers() {
     if requirement("TOWER_OIDC_CHROMIUM", "Chromium and ChromeDriver").is_none() {
         return;
     }
-    let Some((_first, work, demo)) = crate::providers::real::demo_at_two().await else { return };
+    let Some((_first, work, demo)) = crate::providers::real::demo_at_two("per-user").await else { return };
     in_chromium(async |browser| {
         browser.goto(&demo.at("/private?q=1")).await;
         browser.find("a[href*='provider=default']").await;
