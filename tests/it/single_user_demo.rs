@@ -197,6 +197,39 @@ async fn scenario_42_an_operator_connects_at_a_certified_provider() {
     assert_eq!(provider.complaints().await, [] as [Value; 0]);
 }
 
+/// Each connection is one grant more of the account's, which the page shows to everybody and admins connect.
+#[tokio::test]
+async fn scenario_42_an_operator_connects_each_connection_on_the_page() {
+    let port = free_port();
+    let Some(provider) = RealProvider::start(&app_url(port), &[("GRANTS", "separate")]).await else { return };
+    let mail = format!("{}/mail/today", provider.issuer);
+    let env = [
+        ("ACCOUNT", "operator"),
+        ("CONNECTIONS", "mail"),
+        ("CONNECTION_MAIL_API_URL", mail.as_str()),
+        ("CONNECTION_MAIL_SCOPES", "mail"),
+    ];
+    let demo = demo_at(port, &provider, "web", &env).await;
+    let (mut anonymous, mut alice) = (Client::new(), Client::new());
+    let home = anonymous.visit(&demo.at("/")).await;
+    assert!(home.body.contains("connection-mail") && home.body.contains("needs its operator"), "{home:?}");
+    assert!(!home.body.contains("href=\"/auth/connect"), "it is an admin's to connect");
+    assert_eq!(anonymous.get(&demo.at("/api/mail")).await.json()["code"], "needs_operator");
+
+    sign_in(&mut alice, &demo, "alice").await;
+    let home = alice.visit(&demo.at("/")).await;
+    let asks = alice.click(home.link("/auth/connect?connection=mail")).await;
+    let form = alice.submit(&asks, &[]).await;
+    let home = alice.submit(&form, &[("user", "office")]).await;
+    assert!(home.body.contains("as office"), "{home:?}");
+    for browser in [&mut anonymous, &mut alice] {
+        let read = browser.get(&demo.at("/api/mail")).await.json();
+        assert_eq!(read, json!({ "user": "office", "scope": "openid mail" }));
+        assert_eq!(reads_as(browser, &demo).await, "needs_operator", "the login's own is another grant");
+    }
+    assert_eq!(provider.complaints().await, [] as [Value; 0]);
+}
+
 /// In a file, and not in the process: whoever comes after a restart uses what was connected before.
 #[tokio::test]
 async fn scenario_42_a_connected_account_outlives_the_process() {

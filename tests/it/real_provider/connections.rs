@@ -114,6 +114,24 @@ async fn its_page_connects_uses_asks_for_more_and_disconnects() {
     }
 }
 
+#[tokio::test]
+async fn its_page_says_what_needs_consent_again() {
+    for mode in MODES {
+        let Some((provider, demo)) = start(mode, &[("TOKEN_SECONDS", "1")], &[]).await else { return };
+        let mut alice = Client::new();
+        sign_in(&mut alice, &demo, "alice", "/").await;
+        click(&mut alice, &demo, "connect-mail").await;
+        assert_eq!(fetch(&mut alice, &demo.at("/api/mail")).await.0, 200, "the control");
+        alice.get(&format!("{}/forget?user=alice", provider.issuer)).await;
+        assert_eq!(fetch(&mut alice, &demo.at("/api/mail")).await.1["code"], "consent_required", "{mode}");
+        let row = shown(&mut alice, &demo, "mail").await;
+        assert!(row.contains("needs your consent") && row.contains("Connect again"), "{row}");
+        click(&mut alice, &demo, "connect-mail").await;
+        assert!(shown(&mut alice, &demo, "mail").await.contains("as alice"), "{mode}");
+        assert_eq!(fetch(&mut alice, &demo.at("/api/mail")).await.1["user"], "alice");
+    }
+}
+
 /// Alice of the first provider links Bob's account at the second, which is for connections alone.
 #[tokio::test]
 async fn it_links_an_account_at_a_second_provider() {
