@@ -184,6 +184,7 @@ mod changes;
 mod cookie;
 mod flights;
 mod grant;
+mod grant_place;
 mod records;
 mod seal;
 mod session;

@@ -16,10 +16,10 @@ use crate::flow::held_grant::{NoToken, Want, stored};
 use crate::flow::refresh::access_token;
 use crate::flow::visitor;
 use crate::grant::{Grant, LOGIN, Standing};
+use crate::grant_place::GrantPlace;
 use crate::mode::Holder;
 use crate::protocol::authorization::LoginOptions;
 use crate::provider::{Provider, bearer};
-use crate::records::GrantPlace;
 use crate::request_state::RequestState;
 use crate::resource;
 use crate::runtime::Runtime;
@@ -103,8 +103,10 @@ impl UserTokens {
     /// must grant access (again), [`ErrorKind::Unauthenticated`] when their session ended, and
     /// [`ErrorKind::Unavailable`] while the provider or the store is away.
     pub async fn for_url(&self, url: &str) -> Result<AccessToken, Error> {
-        let source =
-            resource::parse(url).and_then(|url| self.source(&url)).ok_or_else(Error::no_token_for_url)?;
+        let plain =
+            self.connections().ok().and_then(|all| Self::kept(all, all.resources().covering_plain(url)?));
+        let parsed = || resource::parse(url).and_then(|url| self.source(&url));
+        let source = plain.or_else(parsed).ok_or_else(Error::no_token_for_url)?;
         self.token(&source, None).await
     }
 
@@ -130,8 +132,7 @@ impl UserTokens {
     /// resource or scope, and as [`UserTokens::for_url`].
     pub async fn require_scopes(&self, resource: &str, scopes: &[&str]) -> Result<(), Error> {
         let named = self.connections()?.resources().named(resource);
-        let source = named.map(|(connection, resource)| Source::new(connection, resource));
-        let source = source.ok_or_else(|| Error::no_such_connection("there is no resource of this name"))?;
+        let source = named.ok_or_else(|| Error::no_such_connection("there is no resource of this name"))?;
         if self.registered(&source.connection)?.one_shot {
             return Err(Error::no_such_connection("this resource's connection is for one use"));
         }
@@ -288,15 +289,20 @@ impl UserTokens {
     }
 
     /// Where the token for a URL comes from; `None` when it gets none.
-    pub(crate) fn source(&self, url: &Url) -> Option<Source> {
+    pub(crate) fn source(&self, url: &Url) -> Option<Arc<Source>> {
         let connections = self.connections().ok()?;
-        if let Some((connection, resource)) = connections.resources().covering(url) {
-            let kept = connections.named(connection).is_some_and(|connection| !connection.one_shot);
-            return kept.then(|| Source::new(connection, resource));
+        if let Some(source) = connections.resources().covering(url) {
+            return Self::kept(connections, source);
         }
         let metadata = self.provider().ok()?.known_metadata()?;
         let user_info = metadata.userinfo_endpoint.as_ref()?;
-        (user_info == url).then(|| Source::without_resource(LOGIN))
+        (user_info == url).then(|| Arc::new(Source::without_resource(LOGIN)))
+    }
+
+    /// Tokens for one use are not there to be had again.
+    fn kept(connections: &Connections, source: &Arc<Source>) -> Option<Arc<Source>> {
+        let connection = connections.named(&source.connection)?;
+        (!connection.one_shot).then(|| Arc::clone(source))
     }
 
     /// Whether all of these scopes may be asked for at the source's connection.
