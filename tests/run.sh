@@ -97,9 +97,11 @@ begin 'tests'
 TOWER_OIDC_NODE_MODULES=$npm_dir/node_modules TOWER_OIDC_CHROMIUM=1 TOWER_OIDC_NGINX=1 TOWER_OIDC_REQUIRE_ALL=1 \
   cargo test --all-features
 
-# What makes no world of its own has no store to choose.
+# What makes no world of its own has no store to choose. (What runs a provider, a browser or a proxy as a process is
+# always among it: `house` sees to that.)
 without_a_world=()
-for module in chromium demo durability house deployment real_connections real_provider stores support ui; do
+for module in chromium demo durability house deployment providers::real real_connections real_provider \
+  stateless::processes stores support ui; do
   without_a_world+=(--skip "$module::")
 done
 for store in sqlite postgres redis; do

@@ -112,7 +112,6 @@ impl AuthorizationRequest<'_> {
             ("redirect_uri", self.redirect_uri.to_owned()),
             ("scope", self.scopes.join(" ")),
             ("state", self.state.to_owned()),
-            ("nonce", self.nonce.to_owned()),
             ("code_challenge", challenge(self.code_verifier)),
             ("code_challenge_method", "S256".to_owned()),
         ];
@@ -129,16 +128,26 @@ impl AuthorizationRequest<'_> {
         } else if let Some(prompt) = options.prompt {
             parameters.push(("prompt", prompt.as_str().to_owned()));
         }
-        if let Some(max_age) = options.max_age {
-            parameters.push(("max_age", max_age.as_secs().to_string()));
-        }
         if let Some(hint) = &options.login_hint {
             parameters.push(("login_hint", hint.clone()));
         }
-        if !options.acr_values.is_empty() {
-            parameters.push(("acr_values", options.acr_values.join(" ")));
+        if self.scopes.iter().any(|scope| scope == "openid") {
+            parameters.extend(self.about_the_id_token());
         }
         parameters.extend(self.additional.iter().map(|(name, value)| (name.as_str(), value.clone())));
+        parameters
+    }
+
+    /// OpenID Connect Core 1.0 section 3.1.2.1: what only an ID token can answer. Where none is asked for there are
+    /// providers that refuse a request which says so.
+    fn about_the_id_token(&self) -> Vec<(&'static str, String)> {
+        let mut parameters = vec![("nonce", self.nonce.to_owned())];
+        if let Some(max_age) = self.options.max_age {
+            parameters.push(("max_age", max_age.as_secs().to_string()));
+        }
+        if !self.options.acr_values.is_empty() {
+            parameters.push(("acr_values", self.options.acr_values.join(" ")));
+        }
         parameters
     }
 }

@@ -35,7 +35,7 @@ async fn in_chromium(test: impl AsyncFnOnce(Browser)) {
         "--disable-background-networking",
         "--disable-component-update",
         "--disable-sync",
-        "--window-size=1000,800",
+        "--window-size=1000,1000",
         &user_data,
     ];
     let Value::Object(capabilities) = json!({ "goog:chromeOptions": { "args": arguments } }) else {
@@ -286,8 +286,8 @@ async fn scenario_42_an_operator_connects_the_account() {
             ("ACCOUNT", "operator"),
             ("ADMINS", "alice@example.test"),
             ("OIDC_ISSUER", &provider.issuer),
-            ("OIDC_CLIENT_ID", "office"),
-            ("OIDC_CLIENT_SECRET", "office secret"),
+            ("OIDC_CLIENT_ID", "web"),
+            ("OIDC_CLIENT_SECRET", "web secret"),
             ("API_URL", &api),
         ],
     )
@@ -298,14 +298,14 @@ async fn scenario_42_an_operator_connects_the_account() {
         browser.click(SIGN_IN).await;
         browser.fill("#user", "alice").await;
         browser.click("#go").await;
-        browser.click("#connect").await;
+        browser.click("#connect-login").await;
         browser.screenshot("account-connect").await;
         // The layer's own page asks, then the provider who it is to be.
         browser.click("form button").await;
         browser.fill("#user", "office").await;
         browser.click("#go").await;
         browser.arrives(&demo.at("/")).await;
-        browser.find("#account").await;
+        browser.find("#connection-login .good").await;
         browser.screenshot("account-connected").await;
         assert_eq!(browser.fetch_json("/api").await["user"], "office");
 
@@ -313,13 +313,123 @@ async fn scenario_42_an_operator_connects_the_account() {
         browser.goto(&demo.at("/auth/login?return_to=/&prompt=login")).await;
         browser.fill("#user", "alice").await;
         browser.click("#go").await;
-        browser.find("#disconnect").await;
+        browser.find("#disconnect-login").await;
         assert_eq!(browser.fetch_json("/who").await["sub"], "alice", "she is herself");
         assert_eq!(browser.fetch_json("/api").await["user"], "office", "and the account is everybody's");
-        browser.click("#disconnect").await;
+        browser.click("#disconnect-login").await;
         browser.click("form button").await;
-        browser.find("#connect").await;
+        browser.find("#connection-login .bad").await;
         assert_eq!(browser.fetch("/api").await.0, 503);
     })
     .await;
+}
+
+/// From the page that shows the connections: connect, use, consent to more on the way, and take it back.
+#[tokio::test]
+async fn connections_on_the_page() {
+    if requirement("TOWER_OIDC_CHROMIUM", "Chromium and ChromeDriver").is_none() {
+        return;
+    }
+    for mode in ["per-user", "stateless"] {
+        let port = free_port();
+        let separate = [("GRANTS", "separate")];
+        let Some(provider) = RealProvider::start(&app_url(port), &separate).await else { return };
+        let [cal, mail] = ["cal", "mail"].map(|name| format!("{}/{name}/today", provider.issuer));
+        let env = [
+            ("MODE", mode),
+            ("OIDC_ISSUER", &*provider.issuer),
+            ("OIDC_CLIENT_ID", "web"),
+            ("OIDC_CLIENT_SECRET", "web secret"),
+            ("CONNECTIONS", "cal,mail"),
+            ("CONNECTION_CAL_API_URL", &*cal),
+            ("CONNECTION_CAL_SCOPES", "cal"),
+            ("CONNECTION_MAIL_API_URL", &*mail),
+            ("CONNECTION_MAIL_SCOPES", "mail"),
+            ("CONNECTION_MAIL_OPTIONAL_SCOPES", "mail:send"),
+        ];
+        let demo = Demo::start_at(port, &env).await;
+        in_chromium(async |browser| {
+            browser.goto(&demo.at("/auth/login?return_to=/")).await;
+            browser.fill("#user", "carol").await;
+            browser.click("#go").await;
+            browser.click("#connect-mail").await;
+            browser.find("#connection-mail .good").await;
+            browser.arrives(&demo.at("/")).await;
+            browser.screenshot(&format!("connections-{mode}")).await;
+            assert_eq!(browser.fetch("/api/cal").await.0, 403, "the control");
+            let used = browser.fetch_json("/api/mail").await;
+            assert_eq!(used, json!({ "user": "carol", "scope": "openid mail" }), "{mode}");
+
+            // What needs more asks for it, and comes back to where it was needed.
+            assert_eq!(browser.fetch("/api/mail?scope=mail:send").await.0, 403, "a script is told");
+            browser.click("#more-mail").await;
+            browser.arrives(&demo.at("/api/mail?scope=mail:send")).await;
+            assert_eq!(browser.fetch_json("/api/mail").await["scope"], "openid mail mail:send");
+
+            browser.goto(&demo.at("/")).await;
+            browser.click("#disconnect-mail").await;
+            browser.find("form button").await;
+            browser.screenshot(&format!("disconnect-{mode}")).await;
+            browser.click("form button").await;
+            browser.find("#connect-mail").await;
+            assert_eq!(browser.fetch("/api/mail").await.0, 403);
+            assert_eq!(browser.fetch_json("/who").await["sub"], "carol");
+        })
+        .await;
+        assert_eq!(provider.events("revocation").await.len(), 1, "{mode}");
+        assert_eq!(provider.complaints().await, [] as [Value; 0]);
+    }
+}
+
+/// Scenarios 44 and 47 by hand: somebody who never signs in, and access for one use.
+#[tokio::test]
+async fn scenarios_44_and_47_visitors_and_access_for_one_use() {
+    if requirement("TOWER_OIDC_CHROMIUM", "Chromium and ChromeDriver").is_none() {
+        return;
+    }
+    for mode in ["per-user", "stateless"] {
+        let port = free_port();
+        let separate = [("GRANTS", "separate")];
+        let Some(provider) = RealProvider::start(&app_url(port), &separate).await else { return };
+        let [cal, mail] = ["cal", "mail"].map(|name| format!("{}/{name}/today", provider.issuer));
+        let env = [
+            ("MODE", mode),
+            ("OIDC_ISSUER", &*provider.issuer),
+            ("OIDC_CLIENT_ID", "web"),
+            ("OIDC_CLIENT_SECRET", "web secret"),
+            ("CONNECTIONS", "cal,mail"),
+            ("CONNECTION_CAL_API_URL", &*cal),
+            ("CONNECTION_CAL_SCOPES", "cal"),
+            ("CONNECTION_CAL_FOR", "one-use"),
+            ("CONNECTION_MAIL_API_URL", &*mail),
+            ("CONNECTION_MAIL_SCOPES", "mail"),
+            ("CONNECTION_MAIL_FOR", "visitors"),
+        ];
+        let demo = Demo::start_at(port, &env).await;
+        in_chromium(async |browser| {
+            browser.goto(&demo.at("/")).await;
+            browser.click("#connect-mail").await;
+            browser.fill("#user", "carol").await;
+            browser.click("#go").await;
+            browser.find("#connection-mail .good").await;
+            browser.screenshot(&format!("visitor-{mode}")).await;
+            assert_eq!(browser.fetch_json("/api/mail").await, json!({ "user": "carol", "scope": "mail" }));
+            assert_eq!(browser.fetch_json("/who").await, Value::Null, "nobody is known by it");
+            assert_eq!(browser.fetch("/me").await.0, 401);
+
+            browser.click(SIGN_IN).await;
+            browser.find(SIGN_OUT).await;
+            assert_eq!(browser.fetch("/api/mail").await.0, 403, "a person has not granted it");
+            browser.click("#once-cal").await;
+            browser.arrives(&demo.at("/once/cal")).await;
+            let used = browser.find("body").await.text().await.expect("text");
+            assert_eq!(used, r#"{"user":"carol","scope":"openid cal"}"#);
+            assert_eq!(browser.fetch("/once/cal").await.0, 410);
+            browser.goto(&demo.at("/")).await;
+            browser.screenshot(&format!("once-{mode}")).await;
+        })
+        .await;
+        assert_eq!(provider.events("api").await.len(), 2, "{mode}");
+        assert_eq!(provider.complaints().await, [] as [Value; 0]);
+    }
 }

@@ -69,3 +69,67 @@ async fn beside_a_durable_store_a_secret_must_be_a_good_one() {
     let demo = Demo::start(&[("TOKEN_STORE", "memory")]).await;
     demo.stop().await;
 }
+
+/// Without any configuration there is a connection too, with an API of its own.
+#[tokio::test]
+async fn a_connection_works_out_of_the_box_in_every_mode() {
+    for mode in ["per-user", "stateless"] {
+        let demo = Demo::start(&[("MODE", mode)]).await;
+        let mut ann = Client::new();
+        let form = ann.visit(&demo.at("/auth/login?return_to=/")).await;
+        let home = ann.submit(&form, &[("email", "ann@example.test")]).await;
+        assert!(home.body.contains("not connected"), "{mode}: {}", home.body);
+        let asks = ann.click(home.link("/api/calendar")).await;
+        let page = ann.submit(&asks, &[("answer", "grant")]).await;
+        assert_eq!(page.url.as_str(), demo.at("/api/calendar"), "{mode}: {page:?}");
+        let sub = ann.get(&demo.at("/me")).await.json()["sub"].clone();
+        assert_eq!(page.json(), json!({ "calendar_of": sub, "scopes": ["openid", "calendar.read"] }));
+
+        let home = ann.visit(&demo.at("/")).await;
+        let asks = ann.click(home.link("scope=calendar.write")).await;
+        let page = ann.submit(&asks, &[("answer", "grant")]).await;
+        assert_eq!(page.json()["scopes"], json!(["openid", "calendar.read", "calendar.write"]), "{mode}");
+
+        let home = ann.visit(&demo.at("/")).await;
+        let asks = ann.click(home.link("/auth/disconnect")).await;
+        let home = ann.submit(&asks, &[]).await;
+        assert!(home.body.contains("not connected"), "{mode}: {}", home.body);
+        assert_eq!(ann.get(&demo.at("/api/calendar")).await.status, 403);
+        assert_eq!(ann.get(&demo.at("/calendar")).await.status, 401, "the API alone knows nobody");
+        assert_eq!(ann.get(&demo.at("/api")).await.json()["sub"], sub);
+    }
+    let demo = Demo::start(&[("MODE", "single-user")]).await;
+    let calendar = Client::new().get(&demo.at("/api/calendar")).await.json();
+    assert_eq!(calendar["scopes"], json!(["calendar.read"]), "the application's own: {calendar}");
+    let home = Client::new().visit(&demo.at("/")).await;
+    assert!(home.body.contains("id=\"connection-calendar\""), "{}", home.body);
+    assert!(!home.body.contains("/auth/connect"), "it needs nobody to connect it");
+}
+
+#[tokio::test]
+async fn a_connection_that_is_not_whole_is_refused_by_name() {
+    let named = ("CONNECTIONS", "my-cal");
+    for (env, says) in [
+        (&[named][..], "CONNECTION_MY_CAL_API_URL"),
+        (
+            &[
+                named,
+                ("CONNECTION_MY_CAL_API_URL", "http://127.0.0.1:9/x"),
+                ("CONNECTION_MY_CAL_FOR", "everybody"),
+            ],
+            "CONNECTION_MY_CAL_FOR",
+        ),
+        (&[named, ("CONNECTION_MY_CAL_API_URL", "http://example.test/x")], "my-cal"),
+        (
+            &[
+                named,
+                ("CONNECTION_MY_CAL_API_URL", "http://127.0.0.1:9/x"),
+                ("CONNECTION_MY_CAL_PROVIDER", "no-such"),
+            ],
+            "no-such",
+        ),
+    ] {
+        let said = demo_refuses(env).await;
+        assert!(said.contains(says), "{says}: {said}");
+    }
+}

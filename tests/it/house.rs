@@ -95,3 +95,28 @@ fn files_stay_small() {
         assert!(length <= 300 || tests, "{} has {length} lines of code", path.display());
     }
 }
+
+/// `tests/run.sh` repeats the tests on every store, where it brings no provider, browser or proxy: what needs one is not
+/// among them.
+#[test]
+fn tests_that_need_other_programs_are_not_repeated_on_each_store() {
+    let script = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/run.sh")).unwrap();
+    let (_, after) = script.split_once("\nfor module in ").unwrap();
+    let (skipped, _) = after.split_once("; do").unwrap();
+    let skipped: Vec<_> =
+        skipped.split_whitespace().filter(|word| *word != "\\").map(|word| format!("{word}::")).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let mut found = 0;
+    for (path, text) in sources("tests/it") {
+        let module = path.strip_prefix(&root).unwrap().with_extension("");
+        let module: String = module.iter().map(|part| format!("{}::", part.to_str().unwrap())).collect();
+        let needs = ["RealProvider::start", "requirement("].iter().any(|need| text.contains(need));
+        if !needs || ["house::", "support::"].iter().any(|apart| module.starts_with(apart)) {
+            continue;
+        }
+        found += 1;
+        // The harness skips by any part of a name.
+        assert!(skipped.iter().any(|skip| module.contains(skip)), "tests/run.sh repeats {module}");
+    }
+    assert!(found >= 6, "{found}");
+}

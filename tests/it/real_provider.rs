@@ -3,6 +3,8 @@
 //!
 //! Everything happens over real sockets; the provider's list of events says what it was asked.
 
+mod connections;
+
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};

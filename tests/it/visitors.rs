@@ -155,10 +155,17 @@ async fn a_visitor_is_asked_for_what_the_connection_says() {
         world.op.sign_in_as("alice");
         let browser = world.browser();
         let scope = || world.op.last_authorization().get("scope").unwrap_or_default().to_owned();
-        connect(&browser, "photos").await;
-        assert_eq!(scope(), "offline_access photos");
-        connect(&browser, "contacts").await;
-        assert_eq!(scope(), "offline_access openid contacts");
+        // Nor is it asked how or when they signed in (OpenID Connect Core 1.0 section 3.1.2.1): who speaks of an ID token
+        // without `openid` is refused by some.
+        let about_it = || {
+            let asked = world.op.last_authorization();
+            ["nonce", "max_age", "acr_values"].map(|name| asked.get(name).is_some())
+        };
+        let strictly = "&return_to=/who&max_age=60&acr_values=1";
+        browser.visit(&format!("{APP}/auth/connect?connection=photos{strictly}")).await;
+        assert_eq!((scope(), about_it()), ("offline_access photos".to_owned(), [false; 3]));
+        browser.visit(&format!("{APP}/auth/connect?connection=contacts{strictly}")).await;
+        assert_eq!((scope(), about_it()), ("offline_access openid contacts".to_owned(), [true; 3]));
         assert!(token(&browser, "contacts").await.is_ok());
         let list = browser.fetch(Method::GET, &format!("{APP}/list"), "", APP).await.json();
         assert_eq!((&list[0]["account"], &list[1]["account"]), (&Value::Null, &"a1".into()));

@@ -72,8 +72,6 @@ const provider = new Provider(issuer, {
       backchannel_logout_uri: `${env.APP_URL}/auth/backchannel-logout`,
       backchannel_logout_session_required: env.LOGOUT_BY !== 'sub',
     }),
-    // Without back-channel logout: it would end the session of an admin who signs in there as another account.
-    client('office'),
     client('special', { client_secret: `s:e c%r&t+/=?"'<\\~` }),
     client('public', { client_secret: undefined, token_endpoint_auth_method: 'none' }),
     client('es256', { id_token_signed_response_alg: 'ES256' }),

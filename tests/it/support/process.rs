@@ -120,7 +120,7 @@ async fn pump(mut from: impl AsyncRead + Unpin, to: Arc<watch::Sender<String>>) 
     }
 }
 
-/// `examples/demo.rs` as a process, with the environment its documentation names.
+/// `examples/demo` as a process, with the environment its documentation names.
 pub(crate) struct Demo {
     process: Process,
     url: String,

@@ -16,11 +16,19 @@
 //! | `SESSION_SECRET` | at least 32 bytes; several, comma separated: the first seals, all open (made up at start, beside `memory` only) |
 //! | `ADMINS` | verified e-mails, comma separated; with several providers `work:root@example.org` |
 //! | `API_URL` | the API that `/api` calls (the provider's UserInfo) |
+//! | `CONNECTIONS` | what people may grant besides, by name, comma separated (with the development provider `calendar`, whose API this is, too) |
+//! | `CONNECTION_CAL_API_URL` | for `cal`: the API that `/api/cal` calls |
+//! | `CONNECTION_CAL_SCOPES`, `CONNECTION_CAL_OPTIONAL_SCOPES` | what is asked for, and what may be asked for later, space separated (none) |
+//! | `CONNECTION_CAL_PROVIDER` | where it is granted, one of `OIDC_PROVIDERS` (the first provider) |
+//! | `CONNECTION_CAL_FOR` | `people`, `visitors` who need not sign in, or `one-use`, after which nothing is kept (`people`) |
+
+mod connections;
+mod page;
 
 use std::error::Error as StdError;
 use std::sync::Arc;
 
-use axum::extract::{FromRef, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
@@ -29,10 +37,13 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower_oidc::store::{MemoryStore, PostgresStore, RedisStore, SqliteStore, Store};
 use tower_oidc::{
-    Account, AccountState, Admin, Config, CurrentUser, Error, LoginChoice, LoginOptions, OidcLayer, Resource,
+    Account, Admin, ApiResponse, Config, CurrentUser, Error, LoginChoice, LoginOptions, OidcLayer, Resource,
     UserTokens, Users,
 };
 use tracing_subscriber::EnvFilter;
+
+use crate::connections::Connected;
+use crate::page::{BACK, escape, page};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn StdError>> {
@@ -53,6 +64,7 @@ async fn run() -> Result<(), Box<dyn StdError>> {
     }
     let development = config.issuer.is_none();
     let public_url = config.public_url.clone();
+    let (config, connected) = connections::from_env(config)?;
     let auth = layer(config)?;
     let app = Router::new()
         .route("/", get(home))
@@ -61,7 +73,10 @@ async fn run() -> Result<(), Box<dyn StdError>> {
         .route("/private", get(private).post(private))
         .route("/admin", get(admin))
         .route("/api", get(api).post(api))
-        .with_state(Demo { auth: auth.clone(), api_url });
+        .route("/api/{connection}", get(connections::call))
+        .route("/once/{connection}", get(connections::once))
+        .route("/calendar", get(connections::calendar))
+        .with_state(Demo { auth: auth.clone(), api_url, connected: connected.into() });
     let bind = variable("BIND").unwrap_or_else(|| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&bind).await.map_err(|error| format!("BIND={bind}: {error}"))?;
     println!("open {public_url}");
@@ -100,15 +115,10 @@ fn layer(config: Config) -> Result<OidcLayer, Box<dyn StdError>> {
 
 /// What handlers know besides their request.
 #[derive(Clone)]
-struct Demo {
+pub(crate) struct Demo {
     auth: OidcLayer,
     api_url: Option<String>,
-}
-
-impl FromRef<Demo> for Option<String> {
-    fn from_ref(demo: &Demo) -> Self {
-        demo.api_url.clone()
-    }
+    connected: Arc<[Connected]>,
 }
 
 /// A database may be away when this starts: people are told so (503) until it is back.
@@ -124,7 +134,7 @@ fn store() -> Result<Arc<dyn Store>, Box<dyn StdError>> {
     }
 }
 
-fn variable(name: &str) -> Option<String> {
+pub(crate) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
@@ -145,6 +155,7 @@ async fn told_to_stop() {
 async fn home(
     user: Option<CurrentUser>,
     users: Users,
+    tokens: Result<UserTokens, Error>,
     State(demo): State<Demo>,
 ) -> Result<Html<String>, Error> {
     let mut content = match &user {
@@ -155,7 +166,7 @@ async fn home(
             login_links(&users)?,
         ),
     };
-    content.push_str(&account(&demo.auth, user.as_ref()).await);
+    content.push_str(&connections::section(&demo, user.as_ref(), tokens.ok().as_ref()).await);
     Ok(page("tower-oidc", &content))
 }
 
@@ -171,28 +182,6 @@ fn login_links(users: &Users) -> Result<String, Error> {
         format!("<p><a class=button id=login-{} href=\"{url}\">Sign in at {name}</a></p>", choice.provider)
     };
     Ok(choices.iter().map(link).collect())
-}
-
-/// In single-user mode: how the account stands, and for admins what they can do about it.
-async fn account(auth: &OidcLayer, user: Option<&CurrentUser>) -> String {
-    let mut part = String::new();
-    for status in auth.account_status().await {
-        let state = match status.state {
-            AccountState::Connected => "is connected",
-            AccountState::NeedsOperator => "needs its operator",
-            _ => "does not answer at the moment",
-        };
-        let why = status.why.map(|why| format!(": {}", escape(&why))).unwrap_or_default();
-        part.push_str(&format!("<p class=note id=account>The account for everybody {state}{why}.</p>"));
-        if user.is_some_and(CurrentUser::is_admin) {
-            let way = format!("connection={}&amp;return_to=/", escape(&status.connection));
-            part.push_str(&format!(
-                "<p><a id=connect href=\"/auth/connect?{way}&amp;prompt=login\">Connect it</a> · \
-                 <a id=disconnect href=\"/auth/disconnect?{way}\">Disconnect it</a></p>"
-            ));
-        }
-    }
-    part
 }
 
 fn signed_in(user: &CurrentUser, users: &Users) -> Result<String, Error> {
@@ -244,46 +233,17 @@ async fn admin(admin: Admin) -> Html<String> {
 }
 
 /// Calls the API as the person, and relays what it says.
-async fn api(tokens: UserTokens, State(api_url): State<Option<String>>) -> Result<Response, Error> {
-    let url = match api_url {
+async fn api(tokens: UserTokens, State(demo): State<Demo>) -> Result<Response, Error> {
+    let url = match demo.api_url {
         Some(url) => url,
         None => tokens.user_info_url().await?,
     };
-    let answer = tokens.client().get(&url).await?;
+    Ok(relay(&tokens.client().get(&url).await?))
+}
+
+pub(crate) fn relay(answer: &ApiResponse) -> Response {
     let status = StatusCode::from_u16(answer.status().as_u16()).unwrap_or(StatusCode::BAD_GATEWAY);
     let kind = answer.headers().get(header::CONTENT_TYPE).cloned();
     let kind = kind.unwrap_or(header::HeaderValue::from_static("application/octet-stream"));
-    Ok((status, [(header::CONTENT_TYPE, kind)], answer.bytes().clone()).into_response())
-}
-
-const BACK: &str = "<p><a href=/>Back</a></p>";
-
-fn page(title: &str, content: &str) -> Html<String> {
-    Html(format!(
-        "<!doctype html><html lang=en><meta charset=utf-8>\
-         <meta name=viewport content=\"width=device-width\"><title>{title}</title><style>{STYLE}</style>\
-         <main><h1>{title}</h1>{content}</main></html>"
-    ))
-}
-
-const STYLE: &str = "\
-:root{color-scheme:light dark;--ink:#1b1b1f;--soft:#66666e;--ground:#f4f4f7;--card:#fff;--line:#e3e3e8;--accent:#3455db}\
-@media(prefers-color-scheme:dark){:root{--ink:#ececf1;--soft:#a0a0aa;--ground:#131316;--card:#1d1d22;--line:#33333a;\
---accent:#8aa2ff}}\
-*{box-sizing:border-box}body{margin:0;min-height:100vh;display:grid;place-items:center;padding:1.5rem;\
-font:1rem/1.55 system-ui,sans-serif;color:var(--ink);background:var(--ground)}\
-main{width:100%;max-width:36rem;padding:2rem 2.25rem;background:var(--card);border:1px solid var(--line);\
-border-radius:1rem;box-shadow:0 1px 2px #0001,0 8px 32px #0000000d}\
-h1{margin:0 0 1rem;font-size:1rem;font-weight:600;letter-spacing:.02em;color:var(--soft)}\
-.lead{font-size:1.4rem;margin:.25rem 0 1.25rem}.note{color:var(--soft);margin-bottom:0}a{color:var(--accent)}\
-dl{display:grid;grid-template-columns:max-content 1fr;gap:.4rem 1.25rem;margin:0 0 1.5rem;padding:1rem 0;\
-border-block:1px solid var(--line)}dt{color:var(--soft)}dd{margin:0;overflow-wrap:anywhere}\
-nav{display:flex;flex-wrap:wrap;gap:.5rem;margin-bottom:1.5rem}nav a{padding:.25rem .7rem;border:1px solid var(--line);\
-border-radius:2rem;text-decoration:none;font-family:ui-monospace,monospace;font-size:.9rem}\
-.button{display:inline-block;padding:.6rem 1.4rem;border-radius:.6rem;background:var(--accent);color:var(--card);\
-font-weight:600;text-decoration:none}.badge{padding:.1rem .6rem;border-radius:1rem;background:var(--accent);\
-color:var(--card);font-size:.8rem;vertical-align:middle}";
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    (status, [(header::CONTENT_TYPE, kind)], answer.bytes().clone()).into_response()
 }
