@@ -156,6 +156,11 @@ impl TokenSet {
         }
     }
 
+    /// Whether it has ended since it came.
+    pub(crate) fn has_aged(&self, now: Timestamp) -> bool {
+        [self.issued_at, now].map(|at| self.freshness(at, 0) == Freshness::Expired) == [false, true]
+    }
+
     /// `spread`, from 0 to 255, moves the early renewal of different grants apart.
     pub(crate) fn freshness(&self, now: Timestamp, spread: u8) -> Freshness {
         let Some(expires_at) = self.expires_at else { return Freshness::Fresh };

@@ -9,6 +9,7 @@ use super::account::ROTATED;
 use super::held_grant::{self, NoToken, Step, Want, next, read};
 use super::renewal::{FIRST_RETRY, LAST_RETRY, ask, verify};
 use super::sign_in::revoke;
+use crate::ambient::Timestamp;
 use crate::connection::Retention;
 use crate::events::EventCode;
 use crate::grant::{Grant, Lease, Origin, Standing};
@@ -41,6 +42,7 @@ pub(crate) async fn refresh(
         holder: runtime.random.bytes(),
         found: None,
         response: None,
+        came_at: Timestamp::default(),
         facts: None,
         refused: false,
         why: None,
@@ -80,6 +82,8 @@ struct Flying<'a> {
     found: Option<held_grant::Held>,
     /// What came for the refresh token...
     response: Option<Arc<TokenResponse>>,
+    /// ...when, from which its life is counted, however long the store is away...
+    came_at: Timestamp,
     /// ...whom it names...
     facts: Option<Facts>,
     /// ...and must not be used.
@@ -152,7 +156,7 @@ impl<'a> Flying<'a> {
         let next = match (to, &self.response) {
             (To::Leased, _) => Grant { lease: Some(lease), ..Grant::clone(grant) },
             (To::Refreshed, Some(response)) => {
-                let mut next = grant.refreshed(response, self.want.indicator.as_deref(), now);
+                let mut next = grant.refreshed(response, self.want.indicator.as_deref(), self.came_at);
                 next.facts = next.facts.or_else(|| self.facts.clone());
                 next
             }
@@ -198,7 +202,7 @@ impl<'a> Flying<'a> {
     fn answered(&mut self, answer: Result<TokenResponse, ProviderError>) -> Told {
         let error = match answer {
             Ok(response) => {
-                self.response = Some(Arc::new(response));
+                (self.response, self.came_at) = (Some(Arc::new(response)), self.runtime.now());
                 return Event::Answered(Answer::Tokens);
             }
             Err(error) => error,

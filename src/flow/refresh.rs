@@ -30,7 +30,7 @@ pub(crate) async fn access_token(
     want: &Want,
 ) -> Result<TokenSet, NoToken> {
     let mut grant = stored_or_begun(runtime, place).await?.ok_or(NoToken::Consent)?;
-    let mut waited = false;
+    let mut waited = 0;
     let found = grant.token_set(want.indicator.as_deref()).map(|set| set.access_token.clone());
     // Flights for other resources of the same grant may land first, and those of all the others at the worst.
     for _ in 0..MOST_FLIGHTS {
@@ -44,14 +44,18 @@ pub(crate) async fn access_token(
                 return Ok(set.clone());
             }
             (Step::Consent, _) => return Err(NoToken::Consent),
-            // One call, one refresh: what was fetched for it is used, even if its provider says that it is over.
-            (Step::Refresh, Some(set)) if waited && found.as_ref() != Some(&set.access_token) => {
+            // One call, one refresh: what was fetched for it is used, even if its provider says that it is over. One more
+            // where it has aged on the way, because the store was away.
+            (Step::Refresh, Some(set))
+                if found.as_ref() != Some(&set.access_token)
+                    && waited >= if set.has_aged(now) { 2 } else { 1 } =>
+            {
                 return Ok(set.clone());
             }
             (_, usable) => match wait(board(runtime, place, want)).await {
                 Landing::Grant(landed) => {
                     place.note(&grant, &landed);
-                    (grant, waited) = (landed, true);
+                    (grant, waited) = (landed, waited + 1);
                 }
                 Landing::Consent => return Err(NoToken::Consent),
                 // It was another resource's: nothing is known about ours.

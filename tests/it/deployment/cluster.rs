@@ -1,8 +1,8 @@
 //! Replicas of the demo over one store, a provider that rotates and detects reuse, and an API, all on real sockets.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::support::http::Client;
 use crate::support::net::Net;
@@ -11,16 +11,38 @@ use crate::support::process::{Demo, app_url, free_port};
 use crate::support::provider::keys::Alg;
 use crate::support::provider::{CLIENT_ID, CLIENT_SECRET, LyingProvider};
 use crate::support::resource::ResourceServer;
-use crate::support::socket::{RoundRobin, expose};
+use crate::support::socket::{Exposed, RoundRobin, expose};
 
 /// See the [module](self).
 pub(super) struct Cluster {
     pub(super) net: Net,
     pub(super) op: LyingProvider,
+    /// Where processes reach the provider.
+    pub(super) op_door: Exposed,
     front: Front,
     replicas: Vec<(u16, Option<Demo>)>,
     environment: Vec<(&'static str, String)>,
     url: String,
+    /// What processes wrote that have ended.
+    logs: Vec<String>,
+}
+
+/// What became of somebody's refresh tokens.
+#[derive(Debug, Default)]
+pub(super) struct Spending {
+    /// How often the provider gave new tokens.
+    pub(super) answered: usize,
+    /// How often a process said that it has written them.
+    pub(super) written: usize,
+    /// How often a token came to the provider that had come before.
+    pub(super) again: usize,
+}
+
+impl Spending {
+    /// What the provider answered and nobody wrote: the crashes in the spend window, and the answers that were lost.
+    pub(super) fn lost(&self) -> usize {
+        self.answered.saturating_sub(self.written)
+    }
 }
 
 /// What stands before the replicas.
@@ -31,19 +53,31 @@ enum Front {
 
 impl Cluster {
     pub(super) async fn start(store: &str, replicas: usize, token_life: u64) -> Self {
+        Self::in_mode("per-user", store, replicas, token_life).await
+    }
+
+    /// In another one of the demo's modes.
+    pub(super) async fn in_mode(mode: &str, store: &str, replicas: usize, token_life: u64) -> Self {
         let (port, ports) = (free_port(), (0..replicas).map(|_| free_port()).collect::<Vec<_>>());
         let front = Front::RoundRobin(RoundRobin::start(port, &ports).await);
-        Self::behind(front, port, ports, store, token_life).await
+        Self::behind(front, port, ports, &[("MODE", mode), ("TOKEN_STORE", store)], token_life).await
     }
 
     /// Behind the real nginx, as the documentation configures it; `None` where it is not installed.
     pub(super) async fn behind_nginx(store: &str, replicas: usize, token_life: u64) -> Option<Self> {
         let (port, ports) = (free_port(), (0..replicas).map(|_| free_port()).collect::<Vec<_>>());
         let nginx = Nginx::documented(include_str!("../../../src/deploying.md"), &ports, port).await?;
-        Some(Self::behind(Front::Nginx(Box::new(nginx)), port, ports, store, token_life).await)
+        let front = Front::Nginx(Box::new(nginx));
+        Some(Self::behind(front, port, ports, &[("TOKEN_STORE", store)], token_life).await)
     }
 
-    async fn behind(front: Front, port: u16, ports: Vec<u16>, store: &str, token_life: u64) -> Self {
+    async fn behind(
+        front: Front,
+        port: u16,
+        ports: Vec<u16>,
+        own: &[(&'static str, &str)],
+        token_life: u64,
+    ) -> Self {
         let net = Net::new();
         let origin = || format!("http://localhost:{}", free_port());
         let (op_origin, api_origin) = (origin(), origin());
@@ -51,6 +85,9 @@ impl Cluster {
         let op = LyingProvider::with_clock(&net, &op_origin, Arc::new(seconds));
         op.set(|op| {
             op.access_token_lifetime = token_life;
+            // The provider counts in whole seconds, so that a token could end one earlier than it says, and a busy
+            // machine may need another between two calls.
+            op.leeway = 5;
             // RSA signs a hundred times slower, and it is not the provider that is measured.
             op.signing = Alg::Es256;
         });
@@ -64,20 +101,22 @@ impl Cluster {
                 api.forget();
             }
         });
-        expose(&net, &op_origin).await;
+        let op_door = expose(&net, &op_origin).await;
         expose(&net, &api_origin).await;
-        let environment = vec![
+        let mut environment = vec![
             ("PUBLIC_URL", app_url(port)),
             ("OIDC_ISSUER", op_origin),
             ("OIDC_CLIENT_ID", CLIENT_ID.to_owned()),
             ("OIDC_CLIENT_SECRET", CLIENT_SECRET.to_owned()),
             ("API_URL", format!("{api_origin}/cal")),
-            ("TOKEN_STORE", store.to_owned()),
             ("SESSION_SECRET", "one secret for all replicas: 32 bytes and more".to_owned()),
             ("RUST_LOG", "tower_oidc=info".to_owned()),
+            ("NO_COLOR", "1".to_owned()),
         ];
+        environment.extend(own.iter().map(|(name, value)| (*name, (*value).to_owned())));
         let replicas = ports.into_iter().map(|port| (port, None)).collect();
-        let mut cluster = Self { net, op, front, replicas, environment, url: app_url(port) };
+        let (url, logs) = (app_url(port), Vec::new());
+        let mut cluster = Self { net, op, op_door, front, replicas, environment, url, logs };
         for replica in 0..cluster.replicas.len() {
             cluster.run(replica).await;
         }
@@ -95,7 +134,7 @@ impl Cluster {
     /// SIGKILL.
     pub(super) async fn kill(&mut self, replica: usize) {
         if let Some(demo) = self.replicas[replica].1.take() {
-            demo.stop().await;
+            self.logs.push(demo.kill().await);
         }
     }
 
@@ -106,12 +145,41 @@ impl Cluster {
         self.forward_to(&others);
         // Connections that were on their way arrive: what an orchestrator waits for before it stops a process.
         tokio::time::sleep(Duration::from_millis(200)).await;
-        if let Some(mut demo) = self.replicas[replica].1.take() {
-            demo.terminate();
-            assert_eq!(demo.ended().await, Some(0), "it drains and ends:\n{}", demo.output());
-        }
+        self.retire(replica).await;
         self.run(replica).await;
         self.forward_to(&self.ports());
+    }
+
+    async fn retire(&mut self, replica: usize) {
+        if let Some(demo) = self.replicas[replica].1.take() {
+            self.logs.push(demo.retire().await);
+        }
+    }
+
+    /// Ends it all and tells, for each person, what the provider saw beside what the processes say.
+    pub(super) async fn spending(mut self) -> BTreeMap<String, Spending> {
+        for replica in 0..self.replicas.len() {
+            self.retire(replica).await;
+        }
+        let mut spending: BTreeMap<String, Spending> = BTreeMap::new();
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        for refresh in self.op.refreshes() {
+            let token = refresh.refresh_token.expect("a refresh names its token");
+            let name = self.op.owner_of_refresh_token(&token).expect("everybody's are known");
+            let of = spending.entry(name).or_default();
+            of.answered += usize::from(refresh.outcome.is_ok());
+            let times = seen.entry(token).or_default();
+            of.again += usize::from(*times > 0);
+            *times += 1;
+        }
+        let written = self.logs.iter().flat_map(|log| log.lines()).filter_map(|line| {
+            let (_, subject) = line.split_once("code=\"refresh.succeeded\" subject=\"")?;
+            subject.split('"').next()
+        });
+        for name in written {
+            spending.entry(name.to_owned()).or_default().written += 1;
+        }
+        spending
     }
 
     fn forward_to(&self, ports: &[u16]) {

@@ -10,6 +10,7 @@ mod connections;
 mod mix_up;
 pub(crate) mod real;
 mod sessions;
+mod stateless;
 
 use tower_oidc::{Config, ProviderConfig, Resource};
 use url::Url;

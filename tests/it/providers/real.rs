@@ -10,12 +10,15 @@ use tower_oidc::{Config, Connection, CurrentUser, Error, OidcLayer, ProviderConf
 use crate::support::http::Client;
 use crate::support::process::{Demo, RealProvider, app_url, free_port};
 
-/// Two providers, and a demo that is registered at both under the same name. `None`: the test is skipped.
-pub(crate) async fn demo_at_two() -> Option<(RealProvider, RealProvider, Demo)> {
+const MODES: [&str; 2] = ["per-user", "stateless"];
+
+/// Two providers, and a demo in this mode that is registered at both under the same name. `None`: the test is skipped.
+pub(crate) async fn demo_at_two(mode: &str) -> Option<(RealProvider, RealProvider, Demo)> {
     let port = free_port();
     let first = RealProvider::start(&app_url(port), &[]).await?;
     let work = RealProvider::start(&app_url(port), &[]).await?;
     let env = [
+        ("MODE", mode),
         ("OIDC_ISSUER", first.issuer.as_str()),
         ("OIDC_CLIENT_ID", "web"),
         ("OIDC_CLIENT_SECRET", "web secret"),
@@ -34,60 +37,68 @@ pub(crate) async fn demo_at_two() -> Option<(RealProvider, RealProvider, Demo)> 
 /// Scenarios 18, 19 and 27: the page that asks, a login at each, an admin of one only, and a logout at the right one.
 #[tokio::test]
 async fn scenarios_18_19_27_at_two_real_providers() {
-    let Some((first, work, demo)) = demo_at_two().await else { return };
-    for (name, own, other) in [("default", &first, &work), ("work", &work, &first)] {
-        let before = other.events("grant.success").await.len();
-        let mut alice = Client::new();
-        let page = alice.visit(&demo.at("/private?q=1")).await;
-        assert!(page.body.contains("Work &amp; Sons"), "{}", page.body);
-        let form = alice.click(page.link(&format!("provider={name}"))).await;
-        assert_eq!(form.url.origin().ascii_serialization(), own.issuer);
-        let page = alice.submit(&form, &[("user", "alice")]).await;
-        assert_eq!((page.url.as_str(), page.status.as_u16()), (&*demo.at("/private?q=1"), 200), "{page:?}");
-        let me = alice.get(&demo.at("/me")).await.json();
-        assert_eq!((&me["sub"], &me["issuer"]), (&json!("alice"), &json!(own.issuer)));
-        assert_eq!(me["admin"], name == "default");
-        assert_eq!(alice.get(&demo.at("/admin")).await.status, if name == "default" { 200 } else { 403 });
-        assert_eq!(alice.get(&demo.at("/api")).await.json()["sub"], "alice", "its own UserInfo");
+    for mode in MODES {
+        let Some((first, work, demo)) = demo_at_two(mode).await else { return };
+        for (name, own, other) in [("default", &first, &work), ("work", &work, &first)] {
+            let before = other.events("grant.success").await.len();
+            let mut alice = Client::new();
+            let page = alice.visit(&demo.at("/private?q=1")).await;
+            assert!(page.body.contains("Work &amp; Sons"), "{}", page.body);
+            let form = alice.click(page.link(&format!("provider={name}"))).await;
+            assert_eq!(form.url.origin().ascii_serialization(), own.issuer);
+            let page = alice.submit(&form, &[("user", "alice")]).await;
+            assert_eq!(
+                (page.url.as_str(), page.status.as_u16()),
+                (&*demo.at("/private?q=1"), 200),
+                "{page:?}"
+            );
+            let me = alice.get(&demo.at("/me")).await.json();
+            assert_eq!((&me["sub"], &me["issuer"]), (&json!("alice"), &json!(own.issuer)));
+            assert_eq!(me["admin"], name == "default");
+            assert_eq!(alice.get(&demo.at("/admin")).await.status, if name == "default" { 200 } else { 403 });
+            assert_eq!(alice.get(&demo.at("/api")).await.json()["sub"], "alice", "its own UserInfo");
 
-        let home = alice.visit(&demo.at("/")).await;
-        let confirm = alice.click(home.link("/auth/logout")).await;
-        assert_eq!(confirm.url.origin().ascii_serialization(), own.issuer);
-        let landed = alice.submit(&confirm, &[("logout", "yes")]).await;
-        assert_eq!(landed.url.as_str(), demo.at("/"));
-        assert_eq!(alice.get(&demo.at("/who")).await.json(), Value::Null);
-        assert!(landed.body.contains("provider=default") && landed.body.contains("provider=work"));
-        assert_eq!(own.events("end_session.success").await.len(), 1, "{name}");
-        assert_eq!(other.events("grant.success").await.len(), before, "{name}");
-    }
-    for provider in [&first, &work] {
-        assert_eq!(provider.complaints().await, [] as [Value; 0]);
+            let home = alice.visit(&demo.at("/")).await;
+            let confirm = alice.click(home.link("/auth/logout")).await;
+            assert_eq!(confirm.url.origin().ascii_serialization(), own.issuer);
+            let landed = alice.submit(&confirm, &[("logout", "yes")]).await;
+            assert_eq!(landed.url.as_str(), demo.at("/"));
+            assert_eq!(alice.get(&demo.at("/who")).await.json(), Value::Null);
+            assert!(landed.body.contains("provider=default") && landed.body.contains("provider=work"));
+            assert_eq!(own.events("end_session.success").await.len(), 1, "{name}");
+            assert_eq!(other.events("grant.success").await.len(), before, "{name}");
+        }
+        for provider in [&first, &work] {
+            assert_eq!(provider.complaints().await, [] as [Value; 0]);
+        }
     }
 }
 
 /// Scenario 18: what one provider answered comes to the other's address.
 #[tokio::test]
 async fn scenario_18_answers_of_two_real_providers_are_not_mixed_up() {
-    let Some((first, work, demo)) = demo_at_two().await else { return };
-    let [at_first, at_work] = ["/auth/callback/default", "/auth/callback/work"];
-    for (name, own, right, wrong) in
-        [("default", &first, at_first, at_work), ("work", &work, at_work, at_first)]
-    {
-        let mut alice = Client::new();
-        let form = alice.visit(&demo.at(&format!("/auth/login?return_to=/who&provider={name}"))).await;
-        alice.halt_at = Some(right);
-        let stopped = alice.submit(&form, &[("user", "alice")]).await;
-        alice.halt_at = None;
-        let callback = stopped.headers["location"].to_str().expect("a URL").to_owned();
-        assert!(callback.starts_with(&demo.at(right)) && callback.contains("iss="), "{callback}");
-        let mixed = callback.replace(right, wrong);
-        assert_eq!(alice.get(&mixed).await.status, 400);
-        for provider in [&first, &work] {
-            assert_eq!(provider.complaints().await, [] as [Value; 0], "nobody was asked to exchange it");
+    for mode in MODES {
+        let Some((first, work, demo)) = demo_at_two(mode).await else { return };
+        let [at_first, at_work] = ["/auth/callback/default", "/auth/callback/work"];
+        for (name, own, right, wrong) in
+            [("default", &first, at_first, at_work), ("work", &work, at_work, at_first)]
+        {
+            let mut alice = Client::new();
+            let form = alice.visit(&demo.at(&format!("/auth/login?return_to=/who&provider={name}"))).await;
+            alice.halt_at = Some(right);
+            let stopped = alice.submit(&form, &[("user", "alice")]).await;
+            alice.halt_at = None;
+            let callback = stopped.headers["location"].to_str().expect("a URL").to_owned();
+            assert!(callback.starts_with(&demo.at(right)) && callback.contains("iss="), "{callback}");
+            let mixed = callback.replace(right, wrong);
+            assert_eq!(alice.get(&mixed).await.status, 400);
+            for provider in [&first, &work] {
+                assert_eq!(provider.complaints().await, [] as [Value; 0], "nobody was asked to exchange it");
+            }
+            let before = own.events("grant.success").await.len();
+            assert_eq!(alice.visit(&callback).await.json()["issuer"], own.issuer, "the control");
+            assert_eq!(own.events("grant.success").await.len(), before + 1);
         }
-        let before = own.events("grant.success").await.len();
-        assert_eq!(alice.visit(&callback).await.json()["issuer"], own.issuer, "the control");
-        assert_eq!(own.events("grant.success").await.len(), before + 1);
     }
 }
 

@@ -75,6 +75,32 @@ async fn check_109_a_long_outage_of_the_store_costs_answers_and_not_the_grant() 
     assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (1, 0));
 }
 
+/// The life of a token is counted from when it came, however late it is written; and whoever waited for one that is over
+/// by then gets another, not a question for consent.
+#[tokio::test(start_paused = true)]
+async fn check_109_a_token_ages_while_the_store_is_away() {
+    for (away, refreshes) in [(HOUR * 5 / 6, 1), (HOUR, 2)] {
+        let (world, alice, store) = world().await;
+        let gate = world.gate_answers();
+        let waiting = world.asking(APP, &alice);
+        gate.wait_for_arrivals(1).await;
+        store.swaps(Mode::Fails);
+        gate.open();
+        while !world.app.events.has(EventCode::RefreshNotWritten) {
+            settle().await;
+        }
+        world.clock.advance(away);
+        store.swaps(Mode::Works);
+        let answer = waiting.await.unwrap().unwrap();
+        let token = String::from_utf8_lossy(answer.body()).into_owned();
+        assert!(world.op.issued(&token).is_some_and(|issued| issued.live), "{token}");
+        assert_eq!(world.op.refreshes().len(), refreshes);
+        world.clock.advance(HOUR / 6);
+        world.token_of(&alice, "alice").await;
+        assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (2, 0));
+    }
+}
+
 /// Nobody has the new token before the store has.
 #[tokio::test]
 async fn check_109_written_before_used() {

@@ -105,7 +105,12 @@ pub(crate) async fn refresh_token_of(world: &World, name: &str) -> String {
 
 /// Whose data this browser gets at the API; the problem's code, or else the status.
 pub(crate) async fn reads_as(browser: &Browser) -> String {
-    let page = script(browser, CAL).await;
+    reads_as_at(browser, CAL).await
+}
+
+/// The same where another API is read.
+pub(crate) async fn reads_as_at(browser: &Browser, url: &str) -> String {
+    let page = script(browser, url).await;
     if page.status == 200 {
         return page.json()["owner"].as_str().expect("an owner").to_owned();
     }

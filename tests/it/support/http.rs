@@ -89,6 +89,12 @@ impl Client {
         self.jar.get(host).into_iter().flatten().map(|cookie| cookie.name_value())
     }
 
+    /// Changes what it keeps of a cookie.
+    pub(crate) fn tamper(&mut self, host: &str, name: &str, value: &str) {
+        let kept = self.jar.get_mut(host).into_iter().flatten().find(|cookie| cookie.name() == name);
+        kept.unwrap_or_else(|| panic!("no cookie {name}")).set_value(value.to_owned());
+    }
+
     /// Forgets a host's cookies.
     pub(crate) fn forget(&mut self, host: &str) {
         self.jar.remove(host);
@@ -169,13 +175,20 @@ impl Client {
             io::Result::Ok((parts, body.collect().await.map_err(io::Error::other)?.to_bytes()))
         })
         .await??;
-        for cookie in parts.headers.get_all(SET_COOKIE) {
+        let body = String::from_utf8_lossy(&body).into_owned();
+        let page = Page { url, status: parts.status, headers: parts.headers, body };
+        self.receive(&page);
+        Ok(page)
+    }
+
+    /// Takes the cookies of an answer: of one of its own, or of one that a clone of it got and that arrives here.
+    pub(crate) fn receive(&mut self, page: &Page) {
+        let host = page.url.host_str().expect("a host");
+        for cookie in page.headers.get_all(SET_COOKIE) {
             let cookie =
                 Cookie::parse(cookie.to_str().expect("a printable cookie").to_owned()).expect("a cookie");
-            self.keep(&host, &url, cookie);
+            self.keep(host, &page.url, cookie);
         }
-        let body = String::from_utf8_lossy(&body).into_owned();
-        Ok(Page { url, status: parts.status, headers: parts.headers, body })
     }
 
     fn cookies_for(&self, host: &str, path: &str, cross_site: bool, method: &Method) -> String {

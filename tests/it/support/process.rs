@@ -111,6 +111,12 @@ impl Process {
     pub(crate) async fn stop(mut self) {
         self.child.kill().await.expect("it can be killed");
     }
+
+    /// Everything that it has written, once it has ended.
+    async fn last_words(mut self) -> String {
+        while self.output.changed().await.is_ok() {}
+        self.output()
+    }
 }
 
 async fn pump(mut from: impl AsyncRead + Unpin, to: Arc<watch::Sender<String>>) {
@@ -180,6 +186,19 @@ impl Demo {
 
     pub(crate) async fn stop(self) {
         self.process.stop().await;
+    }
+
+    /// Kills it, and returns all of its log.
+    pub(crate) async fn kill(mut self) -> String {
+        self.process.child.kill().await.expect("it can be killed");
+        self.process.last_words().await
+    }
+
+    /// Tells it to stop, as a deploy does, and returns all of its log.
+    pub(crate) async fn retire(mut self) -> String {
+        self.terminate();
+        assert_eq!(self.ended().await, Some(0), "it drains and ends:\n{}", self.output());
+        self.process.last_words().await
     }
 }
 

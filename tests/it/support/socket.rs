@@ -1,54 +1,96 @@
 //! The test's network on real sockets, and what stands before several processes.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
-use super::net::{Caller, Net, lock};
+use super::net::{BoxError, Caller, Net, lock};
 
-/// Opens what the test's network serves at this origin (`http://localhost:PORT`) to other processes.
-pub async fn expose(net: &Net, origin: &str) {
+/// Opens what the test's network serves at this origin (`http://localhost:PORT`) to other processes. What fails in that
+/// network is a connection that ends without an answer.
+pub async fn expose(net: &Net, origin: &str) -> Exposed {
     let port = origin.rsplit(':').next().and_then(|port| port.parse().ok()).expect("an origin with a port");
-    let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], port))).await.expect("a free port");
-    let (net, origin) = (net.clone(), origin.to_owned());
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
-            let (net, origin) = (net.clone(), origin.clone());
-            let service = service_fn(move |request| answer(net.clone(), origin.clone(), request));
-            tokio::spawn(
-                hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service),
-            );
+    let exposed =
+        Exposed { net: net.clone(), origin: origin.to_owned(), port, open: watch::Sender::new(true) };
+    exposed.listen().await;
+    exposed
+}
+
+/// An origin on a real socket. It stays there when this is dropped.
+pub struct Exposed {
+    net: Net,
+    origin: String,
+    port: u16,
+    open: watch::Sender<bool>,
+}
+
+impl Exposed {
+    /// From now on connections are refused, and those that there are end.
+    pub async fn close(&self) {
+        self.open.send_replace(false);
+        self.open.closed().await;
+    }
+
+    /// It is there again.
+    pub async fn reopen(&self) {
+        self.open.send_replace(true);
+        self.listen().await;
+    }
+
+    async fn listen(&self) {
+        let listener =
+            TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], self.port))).await.expect("a free port");
+        let (net, origin) = (self.net.clone(), self.origin.clone());
+        let mut until = self.open.subscribe();
+        tokio::spawn(async move {
+            while let Some(Ok((stream, _))) = before(&mut until, listener.accept()).await {
+                let (net, origin, mut until) = (net.clone(), origin.clone(), until.clone());
+                let service = service_fn(move |request| answer(net.clone(), origin.clone(), request));
+                tokio::spawn(async move {
+                    let connection = hyper::server::conn::http1::Builder::new()
+                        .serve_connection(TokioIo::new(stream), service);
+                    before(&mut until, connection).await
+                });
+            }
+        });
+    }
+}
+
+/// What comes of this, unless the origin is closed first.
+async fn before<T>(closed: &mut watch::Receiver<bool>, work: impl Future<Output = T>) -> Option<T> {
+    // Nobody closes it any more once its handle is gone.
+    let closed = async {
+        if closed.wait_for(|open| !open).await.is_err() {
+            std::future::pending().await
         }
-    });
+    };
+    tokio::select! {
+        biased;
+        () = closed => None,
+        done = work => Some(done),
+    }
 }
 
 async fn answer(
     net: Net,
     origin: String,
     request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, Infallible> {
+) -> Result<Response<Full<Bytes>>, BoxError> {
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     parts.uri = format!("{origin}{path}").parse().expect("a URL");
-    let answered = match body.collect().await {
-        Ok(body) => net.call(Caller::Application, Request::from_parts(parts, body.to_bytes())).await,
-        Err(error) => Err(error.into()),
-    };
-    Ok(answered.map(|response| response.map(Full::new)).unwrap_or_else(|error| {
-        let mut response = Response::new(Full::new(error.to_string().into()));
-        *response.status_mut() = StatusCode::BAD_GATEWAY;
-        response
-    }))
+    let request = Request::from_parts(parts, body.collect().await?.to_bytes());
+    Ok(net.call(Caller::Application, request).await?.map(Full::new))
 }
 
 /// Gives each connection to the next process that takes it: every request of a browser to another one.

@@ -35,6 +35,8 @@ pub struct Settings {
     pub auth_methods: Vec<&'static str>,
     pub announce_auth_methods: bool,
     pub access_token_lifetime: u64,
+    /// For how many seconds an access token works beyond what is said of it, as APIs allow for clocks that differ.
+    pub leeway: u64,
     pub id_token_lifetime: u64,
     /// Makes access tokens this many bytes longer.
     pub access_token_padding: usize,
@@ -42,6 +44,9 @@ pub struct Settings {
     pub grantable: Option<Vec<&'static str>>,
     pub issue_refresh_tokens: bool,
     pub rotate_refresh_tokens: bool,
+    /// For how many seconds a refresh token that was spent may come again and yields new tokens, as some providers have
+    /// it.
+    pub reuse_grace: u64,
     pub id_token_on_refresh: bool,
     pub claims_in_id_token: bool,
     pub revocation: bool,
@@ -75,11 +80,13 @@ impl Default for Settings {
             auth_methods: vec!["client_secret_basic", "client_secret_post"],
             announce_auth_methods: true,
             access_token_lifetime: 3600,
+            leeway: 0,
             id_token_lifetime: 3600,
             access_token_padding: 0,
             grantable: None,
             issue_refresh_tokens: true,
             rotate_refresh_tokens: true,
+            reuse_grace: 0,
             id_token_on_refresh: true,
             claims_in_id_token: true,
             revocation: true,
@@ -149,6 +156,8 @@ pub(super) struct Code {
 pub(super) struct Refresh {
     pub family: usize,
     pub spent: bool,
+    /// When it was spent first.
+    pub spent_at: u64,
     pub revoked: bool,
 }
 

@@ -131,13 +131,15 @@ impl State {
 
     fn refresh(&mut self, client_id: &str, params: &Params) -> Outcome {
         let rotate = self.settings.rotate_refresh_tokens;
+        let (now, grace) = (self.now(), self.settings.reuse_grace);
         let token = params.get("refresh_token").unwrap_or_default();
         let refresh = self.refresh_tokens.get_mut(token).ok_or("invalid_grant")?;
         let at = refresh.family;
         if refresh.revoked || self.families[at].client_id != client_id {
             return Err("invalid_grant");
         }
-        if refresh.spent && rotate {
+        let forgiven = now < refresh.spent_at + grace;
+        if refresh.spent && rotate && !forgiven {
             // Stolen, or spent twice: nobody can tell, so the whole family dies (RFC 9700 section 4.14.2).
             self.log.refresh_reuse += 1;
             self.families[at].alive = false;
@@ -152,7 +154,9 @@ impl State {
         if asked.as_ref().is_some_and(|asked| asked.iter().any(|scope| !granted.scope.contains(scope))) {
             return Err("invalid_scope");
         }
-        refresh.spent = true;
+        if !std::mem::replace(&mut refresh.spent, true) {
+            refresh.spent_at = now;
+        }
         let mut tokens = self.issue(&granted, at, params, asked.unwrap_or_else(|| granted.scope.clone()));
         if rotate {
             tokens.insert("refresh_token".to_owned(), self.new_refresh_token(at).into());
@@ -197,7 +201,7 @@ impl State {
             client_id: client_id.to_owned(),
             scope: scope.clone(),
             resources: if asked.is_empty() { granted_resources } else { asked },
-            expires_at: self.now() + lifetime,
+            expires_at: self.now() + lifetime + self.settings.leeway,
             family,
             revoked: false,
         };
@@ -211,7 +215,8 @@ impl State {
 
     fn new_refresh_token(&mut self, family: usize) -> String {
         let token = self.draw("rt");
-        self.refresh_tokens.insert(token.clone(), Refresh { family, spent: false, revoked: false });
+        self.refresh_tokens
+            .insert(token.clone(), Refresh { family, spent: false, spent_at: 0, revoked: false });
         token
     }
 

@@ -1,0 +1,57 @@
+//! The store stops and starts, as an operator does it and as a crash does.
+
+use std::time::{Duration, Instant};
+
+use tokio::task::block_in_place;
+
+use super::cluster::Cluster;
+use super::crowd::Crowd;
+use super::dice::Dice;
+use super::{outcome, people, seconds};
+use crate::support::fault::Fault;
+use crate::support::postgres::Postgres;
+use crate::support::redis::Redis;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn redis_stops_and_starts_under_three_replicas() {
+    let Some(redis) = Redis::start() else { return };
+    let cluster = Cluster::start(&redis.url(0), 3, 2).await;
+    stops_and_starts(cluster, "redis", [&|| redis.stop(), &|| redis.crash()], &|| redis.resume()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_stops_and_starts_under_three_replicas() {
+    let Some(postgres) = Postgres::start() else { return };
+    let cluster = Cluster::start(&postgres.database().await, 3, 2).await;
+    let stops: [&dyn Fn(); 2] = [&|| postgres.stop(), &|| postgres.crash()];
+    stops_and_starts(cluster, "postgres", stops, &|| postgres.resume()).await;
+}
+
+/// While it is away people are answered from what is known for a moment, or 503; never that they are nobody, or that
+/// they must grant again. Nothing is lost, refreshes included that were under way.
+async fn stops_and_starts(cluster: Cluster, what: &str, stops: [&dyn Fn(); 2], resume: &dyn Fn()) {
+    let mut dice = Dice::new(what);
+    let time = seconds(12);
+    let crowd = Crowd::signed_in(&cluster, people(24)).await;
+    cluster.net.fault(cluster.op.issuer(), "/token", Fault::SlowAnswer(Duration::from_millis(250)));
+    let working = crowd.work(time);
+    let began = Instant::now();
+    let mut outages = 0;
+    while began.elapsed() + Duration::from_secs(4) < time {
+        tokio::time::sleep(dice.millis(800, 2000)).await;
+        block_in_place(stops[outages % 2]);
+        tokio::time::sleep(dice.millis(300, 3000)).await;
+        block_in_place(resume);
+        outages += 1;
+    }
+    let (crowd, tally) = working.done().await;
+    crowd.recovers().await;
+    let outcome = outcome(cluster, &tally, what).await;
+    println!("{what}: {outages} outages");
+    assert_eq!(
+        (outcome.reuse, outcome.lost, outcome.granted_anew, tally.of(&tally.broken)),
+        (0, 0, 0, 0),
+        "{what}"
+    );
+    assert!(tally.of(&tally.unavailable) > 0, "{what}: it was away");
+}
