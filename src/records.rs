@@ -272,13 +272,15 @@ impl Records {
     async fn timed<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let mut call = pin!(call);
         // Memory answers at once, and needs no timer.
-        let result = match poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx))).await {
-            Poll::Ready(result) => result,
-            Poll::Pending => match tokio::time::timeout(DEADLINE, call).await {
-                Ok(result) => result,
-                Err(_) => Err(StoreError::refused("it did not answer in time")),
-            },
-        };
+        let mut timer = None;
+        let result = poll_fn(|cx| match call.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Pending => {
+                let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(DEADLINE)));
+                timer.as_mut().poll(cx).map(|()| Err(StoreError::refused("it did not answer in time")))
+            }
+        })
+        .await;
         if let Err(error) = &result {
             self.events.emit(EventCode::StoreFailed, None, error);
         }
