@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use url::Url;
 
+use crate::support::folder::Folder;
 use crate::support::process::{Demo, Process, RealProvider, app_url, eventually, free_port, requirement};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -430,6 +431,110 @@ async fn scenarios_44_and_47_visitors_and_access_for_one_use() {
         })
         .await;
         assert_eq!(provider.events("api").await.len(), 2, "{mode}");
+        assert_eq!(provider.complaints().await, [] as [Value; 0]);
+    }
+}
+
+/// Scenarios 41 and 43 as a person sees them: the application's own account for everybody, signed in or not; and in
+/// per-user mode over the same store, everybody's own.
+#[tokio::test]
+async fn scenarios_41_and_43_the_account_is_everybodys_in_its_mode_alone() {
+    if requirement("TOWER_OIDC_CHROMIUM", "Chromium and ChromeDriver").is_none() {
+        return;
+    }
+    let folder = Folder::new();
+    let store = format!("sqlite:{}", folder.file().display());
+    let port = free_port();
+    let Some(provider) = RealProvider::start(&app_url(port), &[("GRANTS", "separate")]).await else { return };
+    let api = format!("{}/cal/", provider.issuer);
+    let demo_in = async |mode: &str| {
+        let env = [
+            ("MODE", mode),
+            ("TOKEN_STORE", &*store),
+            ("SESSION_SECRET", "the sealing secret of this very test"),
+            ("OIDC_ISSUER", &*provider.issuer),
+            ("OIDC_CLIENT_ID", "robot"),
+            ("OIDC_CLIENT_SECRET", "robot secret"),
+            ("API_URL", &*api),
+        ];
+        Demo::start_at(port, &env).await
+    };
+    let demo = demo_in("single-user").await;
+    in_chromium(async |browser| {
+        browser.goto(&demo.at("/")).await;
+        browser.find("#connection-login .good").await;
+        assert_eq!(browser.fetch_json("/api").await["user"], "robot", "nobody is signed in");
+        browser.click(SIGN_IN).await;
+        browser.fill("#user", "carol").await;
+        browser.click("#go").await;
+        browser.find(SIGN_OUT).await;
+        browser.screenshot("account-of-its-own").await;
+        assert_eq!(browser.fetch_json("/who").await["sub"], "carol");
+        assert_eq!(browser.fetch_json("/api").await["user"], "robot");
+
+        demo.stop().await;
+        let demo = demo_in("per-user").await;
+        browser.goto(&demo.at("/")).await;
+        assert_eq!(browser.fetch("/api").await.0, 403, "she is known, and has granted nothing");
+        browser.goto(&demo.at("/auth/login?return_to=/")).await;
+        browser.find(SIGN_OUT).await;
+        assert_eq!(browser.fetch_json("/api").await["user"], "carol", "her own");
+        demo.stop().await;
+    })
+    .await;
+    assert_eq!(provider.complaints().await, [] as [Value; 0]);
+}
+
+/// Scenario 45 with a browser's own cookies, and scenario 46 as a person sees it.
+#[tokio::test]
+async fn scenarios_45_and_46_cookies_that_were_changed_and_tokens_that_are_too_large() {
+    if requirement("TOWER_OIDC_CHROMIUM", "Chromium and ChromeDriver").is_none() {
+        return;
+    }
+    for length in ["43", "8000"] {
+        let port = free_port();
+        let long = [("TOKEN_LENGTH", length)];
+        let Some(provider) = RealProvider::start(&app_url(port), &long).await else { return };
+        let env = [
+            ("MODE", "stateless"),
+            ("OIDC_ISSUER", &*provider.issuer),
+            ("OIDC_CLIENT_ID", "web"),
+            ("OIDC_CLIENT_SECRET", "web secret"),
+        ];
+        let demo = Demo::start_at(port, &env).await;
+        in_chromium(async |browser| {
+            browser.goto(&demo.at("/auth/login?return_to=/")).await;
+            browser.fill("#user", "carol").await;
+            browser.click("#go").await;
+            if length == "8000" {
+                browser.find("h1").await;
+                browser.screenshot("too-large").await;
+                browser.goto(&demo.at("/who")).await;
+                assert_eq!(browser.find("body").await.text().await.expect("text"), "null");
+                let kept = browser.0.get_all_cookies().await.expect("cookies");
+                // All that is left is that a login was begun.
+                assert!(kept.iter().all(|cookie| cookie.name().contains("-login-")), "{kept:?}");
+                return;
+            }
+            browser.find(SIGN_OUT).await;
+            assert_eq!(browser.fetch_json("/api").await["sub"], "carol");
+            let all = browser.0.get_all_cookies().await.expect("cookies");
+            assert!(all.iter().all(|cookie| cookie.http_only() == Some(true)), "{all:?}");
+            let grant =
+                all.iter().find(|cookie| cookie.name().contains("grant")).expect("it is carried").clone();
+            let (head, tail) = grant.value().split_at(grant.value().len() / 2);
+            let other = if tail.starts_with('A') { "B" } else { "A" };
+            let mut changed = grant.clone();
+            changed.set_value(format!("{head}{other}{}", &tail[1..]));
+            browser.0.add_cookie(changed).await.expect("a cookie");
+            assert_eq!(browser.fetch("/api").await.0, 403, "it is missing");
+            assert_eq!(browser.fetch_json("/who").await["sub"], "carol", "and breaks nothing");
+            // A person is sent to grant it again, and has it.
+            browser.goto(&demo.at("/api")).await;
+            browser.arrives(&demo.at("/api")).await;
+            assert_eq!(browser.fetch_json("/api").await["sub"], "carol");
+        })
+        .await;
         assert_eq!(provider.complaints().await, [] as [Value; 0]);
     }
 }

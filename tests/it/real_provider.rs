@@ -4,6 +4,7 @@
 //! Everything happens over real sockets; the provider's list of events says what it was asked.
 
 mod connections;
+mod stateless;
 
 use std::time::{Duration, Instant};
 

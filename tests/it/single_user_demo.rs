@@ -3,10 +3,16 @@
 use std::path::Path;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
+use crate::support::folder::Folder;
 use crate::support::http::{Client, Page};
 use crate::support::process::{Demo, RealProvider, app_url, demo_refuses, eventually, free_port};
+
+const SECRET: (&str, &str) = ("SESSION_SECRET", "the sealing secret of this very test");
 
 /// A provider, and the demo with its API `/cal/`. `None`: the test is skipped.
 async fn start(
@@ -68,6 +74,97 @@ async fn scenario_41_client_credentials_at_a_certified_provider() {
     let mut bob = Client::new();
     sign_in(&mut bob, &demo, "bob").await;
     assert_eq!(reads_as(&mut bob, &demo).await, "robot");
+    assert_eq!(provider.complaints().await, [] as [Value; 0]);
+}
+
+/// A refresh token that this user grants to the client `web`, as an operator gets one elsewhere.
+async fn refresh_token_of(provider: &RealProvider, app: &str, user: &str) -> String {
+    let verifier = "0123456789abcdef0123456789abcdef0123456789a";
+    let challenge = BASE64_URL_SAFE_NO_PAD.encode(Sha256::digest(verifier));
+    let redirect_uri = format!("{app}/auth/callback");
+    let mut browser = Client::new();
+    let asked = format!(
+        "{}/auth?client_id=web&response_type=code&scope=openid%20cal&redirect_uri={redirect_uri}\
+         &code_challenge={challenge}&code_challenge_method=S256&state=s",
+        provider.issuer
+    );
+    let form = browser.visit(&asked).await;
+    browser.halt_at = Some("/auth/callback");
+    let back = browser.submit(&form, &[("user", user)]).await;
+    let back = url::Url::parse(back.headers["location"].to_str().expect("text")).expect("a URL");
+    let (_, code) = back.query_pairs().find(|(name, _)| name == "code").expect("a code");
+    let answer = reqwest::Client::new()
+        .post(format!("{}/token", provider.issuer))
+        .basic_auth("web", Some("web+secret"))
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(format!(
+            "grant_type=authorization_code&code={code}&redirect_uri={redirect_uri}&code_verifier={verifier}"
+        ));
+    let answer = answer.send().await.expect("an answer").text().await.expect("text");
+    let tokens: Value = serde_json::from_str(&answer).expect("JSON");
+    tokens["refresh_token"].as_str().unwrap_or_else(|| panic!("no refresh token: {tokens}")).to_owned()
+}
+
+/// The provider rotates it: what came for it is in a file, and each is used once.
+#[tokio::test]
+async fn scenario_41_a_configured_token_at_a_certified_provider() {
+    let folder = Folder::new();
+    let store = format!("sqlite:{}", folder.file().display());
+    let port = free_port();
+    let provider_env = [("TOKEN_SECONDS", "2"), ("GRANTS", "separate")];
+    let Some(provider) = RealProvider::start(&app_url(port), &provider_env).await else { return };
+    let token = refresh_token_of(&provider, &app_url(port), "office").await;
+    let env =
+        [("ACCOUNT", "refresh-token"), ("ACCOUNT_REFRESH_TOKEN", &*token), ("TOKEN_STORE", &*store), SECRET];
+    let refreshes = async || {
+        let grants = provider.events("grant.success").await;
+        grants.iter().filter(|grant| grant["grant_type"] == "refresh_token").count()
+    };
+    for starts in 1..=3 {
+        let demo = demo_at(port, &provider, "web", &env).await;
+        let (mut anonymous, mut bob) = (Client::new(), Client::new());
+        sign_in(&mut bob, &demo, "bob").await;
+        let before = refreshes().await;
+        eventually("a refresh", Duration::from_secs(20), async || {
+            assert_eq!(reads_as(&mut anonymous, &demo).await, "office", "start {starts}");
+            assert_eq!(reads_as(&mut bob, &demo).await, "office");
+            (refreshes().await > before).then_some(())
+        })
+        .await;
+        assert!(!demo.output().contains(&token), "in no log");
+        demo.stop().await;
+    }
+    assert_eq!(provider.complaints().await, [] as [Value; 0]);
+}
+
+/// What is the account's is nobody's in per-user mode over the same store, and what is a person's is not everybody's.
+#[tokio::test]
+async fn scenario_43_modes_on_one_store_at_a_certified_provider() {
+    let folder = Folder::new();
+    let store = format!("sqlite:{}", folder.file().display());
+    let env = [("ACCOUNT", "operator"), ("TOKEN_STORE", &*store), SECRET];
+    let Some((provider, demo)) = start("web", &[("GRANTS", "separate")], &env).await else { return };
+    let port = demo.port();
+    let (mut alice, mut bob) = (Client::new(), Client::new());
+    sign_in(&mut alice, &demo, "alice").await;
+    connect_as(&mut alice, &demo, "office").await;
+    assert_eq!(reads_as(&mut bob, &demo).await, "office");
+    demo.stop().await;
+
+    let per_user = [("MODE", "per-user"), ("TOKEN_STORE", &*store), SECRET];
+    let demo = demo_at(port, &provider, "web", &per_user).await;
+    assert_eq!(reads_as(&mut Client::new(), &demo).await, "unauthenticated");
+    sign_in(&mut bob, &demo, "bob").await;
+    assert_eq!(reads_as(&mut bob, &demo).await, "bob", "his own");
+    let mut admin = Client::new();
+    sign_in(&mut admin, &demo, "alice").await;
+    assert_eq!(reads_as(&mut admin, &demo).await, "alice", "an admin has nothing more");
+    demo.stop().await;
+
+    let demo = demo_at(port, &provider, "web", &env).await;
+    for browser in [&mut Client::new(), &mut bob, &mut admin] {
+        assert_eq!(reads_as(browser, &demo).await, "office", "the account's is still there");
+    }
     assert_eq!(provider.complaints().await, [] as [Value; 0]);
 }
 

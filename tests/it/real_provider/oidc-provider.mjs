@@ -12,6 +12,7 @@
 //   REQUIRE_PAR      `1`: authorization requests must be pushed, and discovery says so (RFC 9126 section 5)
 //   GRANTS           `separate`: each consent is a grant of its own (one grant for a person and a client)
 //   LOGOUT_BY        `sub`: logout tokens name no `sid` (both)
+//   TOKEN_LENGTH     how many characters an access token has (43)
 //   WITHHOLD         a scope that is refused unless it is asked for with prompt=consent
 //
 // `login_hint` names the user, without one a form asks; the user `deny` refuses.
@@ -92,6 +93,9 @@ const provider = new Provider(issuer, {
   issueRefreshToken: (_ctx, { grantTypes }) => grantTypes.includes('refresh_token'),
   // What is bound to the session ends with the next grant that the session gets.
   ...(env.GRANTS === 'separate' && { expiresWithSession: () => false }),
+  formats: {
+    bitsOfOpaqueRandomness: (_ctx, model) => (model.kind === 'AccessToken' ? Number(env.TOKEN_LENGTH ?? 43) * 6 - 2 : 256),
+  },
   rotateRefreshToken: () => true, // by default only late in a token's life
   ttl: {
     AccessToken: tokenSeconds,

@@ -89,6 +89,12 @@ impl Client {
         self.jar.get(host).into_iter().flatten().map(|cookie| cookie.name_value())
     }
 
+    /// Changes what it keeps of a cookie.
+    pub(crate) fn tamper(&mut self, host: &str, name: &str, value: &str) {
+        let kept = self.jar.get_mut(host).into_iter().flatten().find(|cookie| cookie.name() == name);
+        kept.unwrap_or_else(|| panic!("no cookie {name}")).set_value(value.to_owned());
+    }
+
     /// Forgets a host's cookies.
     pub(crate) fn forget(&mut self, host: &str) {
         self.jar.remove(host);
