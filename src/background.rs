@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use crate::api_client::ApiClient;
 use crate::authorize::AuthorizeLayer;
+use crate::connection_status::ConnectionStatus;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::flow::disconnect::Disconnected;
 use crate::mode::Holder;
 use crate::runtime::Runtime;
-use crate::user_tokens::{AccessToken, ConnectionStatus, UserTokens};
+use crate::user_tokens::{AccessToken, UserTokens};
 
 /// The capability to use anybody's grants, for work that runs without them: nightly imports, reminders, queues.
 ///

@@ -57,7 +57,10 @@ impl CookieStyle {
             if !starts {
                 continue;
             }
-            let pair = rest[..memchr(b';', rest).unwrap_or(rest.len())].trim_ascii_end();
+            // Values are long, and nothing in them is looked for.
+            let (pair, after) = rest.split_at(memchr(b';', rest).unwrap_or(rest.len()));
+            let pair = pair.trim_ascii_end();
+            rest = after;
             match pair.strip_prefix(b"session=") {
                 Some(value) => ours.session = ours.session.or(Some(value)),
                 None => {

@@ -123,7 +123,10 @@ mod users;
 pub use users::Users;
 
 mod user_tokens;
-pub use user_tokens::{AccessToken, ConnectionState, ConnectionStatus, UserTokens};
+pub use user_tokens::{AccessToken, UserTokens};
+
+mod connection_status;
+pub use connection_status::{ConnectionState, ConnectionStatus};
 
 mod one_shot;
 pub use one_shot::OneShotToken;
@@ -184,6 +187,7 @@ mod changes;
 mod cookie;
 mod flights;
 mod grant;
+mod grant_place;
 mod records;
 mod seal;
 mod session;

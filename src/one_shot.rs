@@ -106,9 +106,9 @@ impl OneShotToken {
     /// [`ErrorKind::NoTokenForUrl`](crate::ErrorKind::NoTokenForUrl) for any other.
     pub fn for_url(&self, url: &str) -> Result<&AccessToken, Error> {
         let connections = self.runtime.connections_of(&self.holder);
-        let covering = |url| Some(connections?.resources().covering(&url)?.0);
+        let covering = |url| connections?.resources().covering(&url);
         let covering = resource::parse(url).and_then(covering);
-        if covering == Some(self.connection()) {
+        if covering.is_some_and(|source| source.connection == self.connection()) {
             Ok(&self.access_token)
         } else {
             Err(Error::no_token_for_url())

@@ -1,19 +1,21 @@
 //! Sealed records over a store: what goes in is typed, what lies there is opaque.
 
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::task::Poll;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 use crate::ambient::{Clock, Random, Timestamp};
-use crate::carried::CarriedPlace;
 use crate::changes::{Changes, Listener};
 use crate::events::{EventCode, Events};
-use crate::grant::{Grant, Owner, encode};
-use crate::relying_party::ProviderId;
+use crate::grant::encode;
 use crate::seal::{KeyRing, Place, Purpose, SealError};
 use crate::store::{Key, Record, Store, StoreError, Stored, Tag, Version};
 
@@ -41,8 +43,14 @@ pub(crate) struct Records {
 
 /// The key under which rows of owners and tags are named. It is random, made once for a store, and kept in it:
 /// rotating secrets renames nothing.
-#[derive(Clone, Copy)]
-pub(crate) struct IndexKey([u8; 32]);
+#[derive(Clone)]
+pub(crate) struct IndexKey(Arc<Keyed>);
+
+/// A key, and what HMAC makes of it before it sees anything else.
+struct Keyed {
+    key: [u8; 32],
+    mac: Hmac<Sha256>,
+}
 
 /// What a row holds for us.
 pub(crate) enum Loaded<T> {
@@ -67,31 +75,6 @@ pub(crate) struct Row {
     pub(crate) purpose: Purpose,
     pub(crate) key: Key,
     pub(crate) owner: Vec<u8>,
-}
-
-/// A grant's row, and whose it must be.
-#[derive(Clone, Debug)]
-pub(crate) struct GrantPlace {
-    pub(crate) row: Row,
-    pub(crate) owner: Owner,
-    pub(crate) provider: ProviderId,
-    pub(crate) connection: String,
-    /// Where browsers carry their grants: the row is where processes meet.
-    pub(crate) carried: Option<CarriedPlace>,
-}
-
-impl GrantPlace {
-    /// Where the browser carries the grant: it carries this one from now on, if it is newer than the one before.
-    pub(crate) fn note(&self, before: &Grant, grant: &Arc<Grant>) {
-        if let Some(carried) = self.carried.as_ref().filter(|_| grant.generation > before.generation) {
-            carried.note(grant);
-        }
-    }
-
-    /// For events.
-    pub(crate) fn user(&self) -> Option<(&str, &str)> {
-        self.owner.user()
-    }
 }
 
 impl Row {
@@ -120,7 +103,7 @@ impl Records {
     /// For a store that is gone with the process: names are the same after it, and nobody waits for them.
     #[must_use]
     pub(crate) fn with_own_index(self) -> Self {
-        Self { own_index: Some(IndexKey(self.keys.index_key())), ..self }
+        Self { own_index: Some(IndexKey::new(self.keys.index_key())), ..self }
     }
 
     pub(crate) fn keys(&self) -> &KeyRing {
@@ -242,8 +225,8 @@ impl Records {
     /// Looks which index key the store holds: the one that this process knows, unless the store has come back empty.
     /// Then whoever is first says how rows are named from now on, and everybody goes by it.
     pub(crate) async fn agree_on_index(&self) -> Result<IndexKey, StoreError> {
-        if let Some(own) = self.own_index {
-            return Ok(own);
+        if let Some(own) = &self.own_index {
+            return Ok(own.clone());
         }
         let key = Key(Sha256::digest(INDEX_KEY).into());
         let row = Row { purpose: Purpose::IndexKey, key, owner: Vec::new() };
@@ -255,12 +238,12 @@ impl Records {
                         // Whoever loses this has nothing to do: somebody else sealed it anew.
                         self.swap(&row, Some(found.version), &found.value, FOREVER, Vec::new()).await?;
                     }
-                    let index = IndexKey(found.value);
-                    *self.index.write().unwrap_or_else(PoisonError::into_inner) = Some(index);
+                    let index = IndexKey::new(found.value);
+                    *self.index.write().unwrap_or_else(PoisonError::into_inner) = Some(index.clone());
                     return Ok(index);
                 }
                 (Loaded::Absent(version), known) => {
-                    let made = known.map_or_else(|| self.random.bytes(), |IndexKey(bytes)| bytes);
+                    let made = known.map_or_else(|| self.random.bytes(), |known| known.0.key);
                     // Whoever loses reads what the winner wrote.
                     self.swap(&row, version, &made, FOREVER, Vec::new()).await?;
                 }
@@ -282,14 +265,22 @@ impl Records {
 
     /// The index key, where [`Records::index`] was asked before.
     pub(crate) fn known_index(&self) -> Option<IndexKey> {
-        self.own_index.or(*self.index.read().unwrap_or_else(PoisonError::into_inner))
+        let agreed = || self.index.read().unwrap_or_else(PoisonError::into_inner).clone();
+        self.own_index.clone().or_else(agreed)
     }
 
     async fn timed<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let result = match tokio::time::timeout(DEADLINE, call).await {
-            Ok(result) => result,
-            Err(_) => Err(StoreError::refused("it did not answer in time")),
-        };
+        let mut call = pin!(call);
+        // Memory answers at once, and needs no timer.
+        let mut timer = None;
+        let result = poll_fn(|cx| match call.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Pending => {
+                let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(DEADLINE)));
+                timer.as_mut().poll(cx).map(|()| Err(StoreError::refused("it did not answer in time")))
+            }
+        })
+        .await;
         if let Err(error) = &result {
             self.events.emit(EventCode::StoreFailed, None, error);
         }
@@ -298,11 +289,22 @@ impl Records {
 }
 
 impl IndexKey {
+    fn new(key: [u8; 32]) -> Self {
+        let mac = Hmac::<Sha256>::new_from_slice(&key)
+            .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+        Self(Arc::new(Keyed { key, mac }))
+    }
+
     /// A keyed hash of parts, for names and ids that must not be recomputed by who knows the parts.
     pub(crate) fn hash(&self, parts: &[&[u8]]) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0)
-            .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+        let mut mac = self.0.mac.clone();
         mac.update(&encode(parts));
         mac.finalize().into_bytes().into()
+    }
+}
+
+impl PartialEq for IndexKey {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.key.ct_eq(&other.0.key).into()
     }
 }

@@ -1,8 +1,11 @@
 //! Resources: the APIs that a token may go to, and to no other.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use url::Url;
 
+use crate::connection::Source;
 use crate::protocol::metadata::is_secure;
 
 /// An API: the URLs that its tokens may be sent to, and what is asked for to call it.
@@ -74,8 +77,8 @@ impl Resource {
 /// The registered resources, checked.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Resources {
-    /// With the connection that each belongs to.
-    resources: Vec<(String, Resource)>,
+    /// With where the tokens of each come from.
+    resources: Vec<(Arc<Source>, Resource)>,
     /// Longest path first, so that the first that covers a URL is the one.
     prefixes: Vec<(Url, usize)>,
 }
@@ -110,21 +113,29 @@ impl Resources {
             }
         }
         prefixes.sort_by_key(|(url, _)| std::cmp::Reverse(url.path().trim_end_matches('/').len()));
-        let resources =
-            resources.iter().map(|(connection, resource)| ((*connection).to_owned(), (*resource).clone()));
+        let resources = resources
+            .iter()
+            .map(|(connection, resource)| (Arc::new(Source::new(connection, resource)), (*resource).clone()));
         Self { resources: resources.collect(), prefixes }
     }
 
-    /// The resource that covers this URL, and whose it is.
-    pub(crate) fn covering(&self, url: &Url) -> Option<(&str, &Resource)> {
+    /// Where the token comes from of the resource that covers this URL.
+    pub(crate) fn covering(&self, url: &Url) -> Option<&Arc<Source>> {
         let (_, index) = self.prefixes.iter().find(|(prefix, _)| covers(prefix, url))?;
-        self.resources.get(*index).map(|(connection, resource)| (connection.as_str(), resource))
+        self.resources.get(*index).map(|(source, _)| source)
     }
 
-    /// The resource of this name, and whose it is.
-    pub(crate) fn named(&self, name: &str) -> Option<(&str, &Resource)> {
-        let (connection, resource) = self.resources.iter().find(|(_, resource)| resource.name == name)?;
-        Some((connection, resource))
+    /// The same for a URL that is spelled as its prefix is and goes on with nothing that parsers change: most do, and
+    /// parsing costs more than all the rest. `None` where only [`covering`](Self::covering) knows.
+    pub(crate) fn covering_plain(&self, given: &str) -> Option<&Arc<Source>> {
+        let (_, index) = self.prefixes.iter().find(|(prefix, _)| is_plainly_below(prefix.as_str(), given))?;
+        self.resources.get(*index).map(|(source, _)| source)
+    }
+
+    /// The same of the resource of this name.
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<Source>> {
+        let (source, _) = self.resources.iter().find(|(_, resource)| resource.name == name)?;
+        Some(source)
     }
 }
 
@@ -135,10 +146,26 @@ pub(crate) fn parse(given: &str) -> Option<Url> {
         return None;
     }
     let url = Url::parse(given).ok()?;
-    let path = url.path().to_ascii_lowercase();
-    let ambiguous = path.contains("%2f") || path.contains("%5c");
+    let ambiguous = url.path().as_bytes().windows(3).any(|encoded| {
+        encoded[0] == b'%' && (encoded.eq_ignore_ascii_case(b"%2f") || encoded.eq_ignore_ascii_case(b"%5c"))
+    });
     let plain = url.username().is_empty() && url.password().is_none() && !given_userinfo(given);
     (is_secure(&url) && plain && !ambiguous).then_some(url)
+}
+
+/// Whether a parser would leave this as it is, below this prefix.
+fn is_plainly_below(prefix: &str, given: &str) -> bool {
+    let Some(rest) = given.strip_prefix(prefix) else { return false };
+    let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
+    let at_segment = prefix.ends_with('/');
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    // A segment that begins with a dot may mean the one above.
+    let climbs = path.contains("/.") || (at_segment && path.starts_with('.'));
+    let query_is_plain = query.bytes().all(|byte| plain(byte) || b"%&=+:,;@".contains(&byte));
+    (at_segment || path.is_empty() || path.starts_with('/'))
+        && path.bytes().all(plain)
+        && !climbs
+        && query_is_plain
 }
 
 /// `https://@host/`: an empty user part, which the parser drops.
@@ -152,7 +179,10 @@ pub(crate) fn covers(prefix: &Url, url: &Url) -> bool {
     let below = url.path().strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     // A prefix that ends in a slash covers what is below it only.
     let boundary = !prefix.path().ends_with('/') || url.path().len() >= prefix.path().len();
-    prefix.origin() == url.origin() && below && boundary
+    let same_origin = prefix.scheme() == url.scheme()
+        && prefix.host() == url.host()
+        && prefix.port_or_known_default() == url.port_or_known_default();
+    same_origin && below && boundary
 }
 
 fn same_prefix(one: &Url, other: &Url) -> bool {
@@ -173,7 +203,7 @@ mod tests {
     }
 
     fn covering(resources: &Resources, url: &str) -> Option<String> {
-        parse(url).and_then(|url| resources.covering(&url).map(|(_, resource)| resource.name.clone()))
+        parse(url).and_then(|url| resources.covering(&url).map(|source| source.resource.clone()))
     }
 
     /// Scenario 49.
@@ -251,6 +281,24 @@ mod tests {
     }
 
     proptest! {
+        /// Reading less must find the same.
+        #[test]
+        fn the_plain_way_finds_what_parsing_finds(
+            prefix in prop::sample::select(vec!["", "/", "/cal", "/cal/", "/cal/v1.2", "/CAL", "/cal//", "/mail", "s"]),
+            rest in "(/|\\.|\\.\\.|cal|v1\\.2|x|\\?|#|%2e|%2F|@|:|;|=|A|~|\\\\| |é){0,6}",
+        ) {
+            let all = ["https://api.test", "https://api.test/cal", "https://api.test/cal/", "https://api.test/cal/v1.2/"];
+            let all = [&all[..1], &all[1..2], &all[2..], &all[..2], &all[..]];
+            for prefixes in all.iter().filter_map(|prefixes| resources(prefixes).ok()) {
+                let given = format!("https://api.test{prefix}{rest}");
+                if let Some(found) = prefixes.covering_plain(&given) {
+                    let parsed = parse(&given).unwrap();
+                    prop_assert_eq!(Some(found), prefixes.covering(&parsed), "{}", given);
+                    prop_assert_eq!(parsed.as_str(), given);
+                }
+            }
+        }
+
         /// Whatever is spelled, what is covered is what is called: the parsed URL's own origin and path.
         #[test]
         fn nothing_spelled_leaves_the_prefix(rest in "[/\\\\.@:%a-z0-9?#]{0,24}") {

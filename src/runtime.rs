@@ -1,7 +1,7 @@
 //! What lives as long as the layer: the provider, the records, the sessions, the refreshes and their tasks.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
@@ -16,14 +16,14 @@ use crate::error::ConfigError;
 use crate::events::{EventCode, Events};
 use crate::flights::Flights;
 use crate::grant::Owner;
+use crate::grant_place::{GrantPlace, Spot, Spots};
 use crate::hooks::Hooks;
 use crate::http_client::default_client;
 use crate::mode::{Holder, Ownership, Rendezvous};
 use crate::outbound::Outbound;
 use crate::provider::Provider;
 use crate::providers::Providers;
-use crate::records::GrantPlace;
-use crate::records::{Records, Row};
+use crate::records::{IndexKey, Records, Row};
 use crate::relying_party::DEVELOPMENT_CLIENT;
 use crate::seal::Purpose;
 use crate::session::Session;
@@ -41,6 +41,8 @@ pub(crate) struct Runtime {
     pub(crate) sessions: Sessions,
     /// Where browsers carry their sessions and grants themselves.
     pub(crate) carrying: Option<Carrying>,
+    /// Where the account's grants lie, if everybody uses one.
+    account_spots: Spots,
     pub(crate) flights: Flights,
     pub(crate) outbound: Outbound,
     pub(crate) hooks: Hooks,
@@ -115,6 +117,7 @@ impl Runtime {
             carrying: rendezvous.map(|_| Carrying::new(settings.max_cookie_bytes)),
             records,
             providers,
+            account_spots: Spots::default(),
             flights: Flights::default(),
             settings,
             ownership,
@@ -154,18 +157,26 @@ impl Runtime {
         connection: &Registered,
         session: Option<Key>,
     ) -> Result<GrantPlace, StoreError> {
+        let spot = self.spot(&self.records.index().await?, owner, connection, session);
+        Ok(GrantPlace::new(Arc::new(spot), None))
+    }
+
+    fn spot(&self, index: &IndexKey, owner: Owner, connection: &Registered, session: Option<Key>) -> Spot {
         let home: &[u8] = match (connection.retention, &session) {
             (Retention::Session, Some(Key(session))) => session,
             (Retention::Session, None) | (Retention::User, _) => &[],
         };
         let encoded = owner.encoded();
-        let index = self.records.index().await?;
         // What one provider has granted is nothing at another, whatever the connection is called.
         let issuer = self.providers.get(connection.provider).relying_party.issuer.as_bytes();
         let key = Key(index.hash(&[b"grant", &encoded, issuer, connection.name.as_bytes(), home]));
-        let row = Row { purpose: Purpose::Grant, key, owner: encoded };
-        let (provider, connection) = (connection.provider, connection.name.clone());
-        Ok(GrantPlace { row, owner, provider, connection, carried: None })
+        Spot {
+            row: Row { purpose: Purpose::Grant, key, owner: encoded },
+            owner,
+            provider: connection.provider,
+            connection: connection.name.clone(),
+            cookies: OnceLock::new(),
+        }
     }
 
     /// Where a holder's grant at a connection lies. `carried` is what their browser brought along.
@@ -175,26 +186,32 @@ impl Runtime {
         connection: &Registered,
         carried: Option<&Arc<Carried>>,
     ) -> Result<GrantPlace, StoreError> {
+        let index = self.records.index().await?;
         let session = holder.session();
-        let mut place = self.grant_place(holder.owner(), connection, session.map(|s| s.id)).await?;
-        place.carried = carried.and_then(|carried| match holder {
-            Holder::Session(session) => Some(CarriedPlace::of_session(carried, session, &place)),
+        let make = || self.spot(&index, holder.owner(), connection, session.map(|one| one.id.row().key));
+        let spot = match holder {
+            Holder::Session(session) => session.spots.get(&index, &connection.name, make),
+            Holder::Account(_) => self.account_spots.get(&index, &connection.name, make),
+            Holder::Visitor(_) | Holder::Person { .. } => Arc::new(make()),
+        };
+        let carried = carried.and_then(|carried| match holder {
+            Holder::Session(session) => Some(CarriedPlace::of_session(carried, session, &spot)),
             Holder::Visitor(_) => {
                 let until = self.now().plus(self.settings.visitor_lifetime);
-                Some(CarriedPlace::of_visitor(carried, &place, until))
+                Some(CarriedPlace::of_visitor(carried, &spot, until))
             }
             Holder::Account(_) | Holder::Person { .. } => None,
         });
-        Ok(place)
+        Ok(GrantPlace::new(spot, carried))
     }
 
     /// The provider of a grant: where it came from, and where it is refreshed and revoked.
-    pub(crate) fn provider_of(&self, place: &GrantPlace) -> &Arc<Provider> {
+    pub(crate) fn provider_of(&self, place: &Spot) -> &Arc<Provider> {
         self.providers.get(place.provider)
     }
 
     /// The connection of a grant.
-    pub(crate) fn connection_of(&self, place: &GrantPlace) -> Option<&Registered> {
+    pub(crate) fn connection_of(&self, place: &Spot) -> Option<&Registered> {
         self.settings.connections(place.provider).named(&place.connection)
     }
 

@@ -1,6 +1,7 @@
 //! Secrets as types: they print nothing, compare in constant time and are wiped when dropped.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
@@ -10,25 +11,31 @@ use zeroize::Zeroize;
 ///
 /// `Debug` prints `[secret]`, there is no `Display`, and equality takes the same time wherever the
 /// difference is. It is read by name only, with [`Secret::expose_secret`], and cannot be serialised.
+///
+/// Clones share it: it lies in memory once, and is wiped with the last of them.
 #[derive(Clone, Default, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
+#[serde(from = "String")]
+pub struct Secret(Arc<Text>);
+
+/// Wiped when dropped.
+#[derive(Default)]
+struct Text(String);
 
 impl Secret {
     /// Takes a secret over.
     pub fn new(secret: impl Into<String>) -> Self {
-        Self(secret.into())
+        Self(Arc::new(Text(secret.into())))
     }
 
     /// The secret itself. Whoever calls this answers for where it goes.
     pub fn expose_secret(&self) -> &str {
-        &self.0
+        &self.0.0
     }
 }
 
 impl PartialEq for Secret {
     fn eq(&self, other: &Self) -> bool {
-        self.0.as_bytes().ct_eq(other.0.as_bytes()).into()
+        self.expose_secret().as_bytes().ct_eq(other.expose_secret().as_bytes()).into()
     }
 }
 
@@ -42,17 +49,17 @@ impl fmt::Debug for Secret {
 
 impl From<String> for Secret {
     fn from(secret: String) -> Self {
-        Self(secret)
+        Self::new(secret)
     }
 }
 
 impl From<&str> for Secret {
     fn from(secret: &str) -> Self {
-        Self(secret.to_owned())
+        Self::new(secret)
     }
 }
 
-impl Drop for Secret {
+impl Drop for Text {
     fn drop(&mut self) {
         self.0.zeroize();
     }

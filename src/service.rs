@@ -93,7 +93,7 @@ where
         let now = runtime.now();
         match runtime.sessions.peek(cookie, &runtime.records, now) {
             Peek::Live(session) => {
-                let carried = Carried::of(runtime, request.headers());
+                let carried = Carried::of(runtime, request.headers(), now);
                 extend_in_time(runtime, &session, carried.as_ref(), now);
                 self.pass(request, Some(session), carried, head)
             }
@@ -109,7 +109,7 @@ where
                     let runtime = Arc::clone(&ready.runtime);
                     match runtime.sessions.ask(asked, &runtime.records, now).await {
                         Ok(Some(session)) => {
-                            let carried = Carried::of(&runtime, request.headers());
+                            let carried = Carried::of(&runtime, request.headers(), now);
                             extend_in_time(&runtime, &session, carried.as_ref(), now);
                             ready.pass(request, Some(session), carried, head).await
                         }
@@ -127,6 +127,7 @@ where
 
 impl<S> OidcService<S> {
     /// Calls the inner service with what it may know about the person.
+    #[inline]
     fn pass<B, R>(
         &mut self,
         mut request: Request<B>,
@@ -153,7 +154,7 @@ fn is_ours<B>(runtime: &Runtime, request: &Request<B>, head: &Head) -> bool {
 
 /// What a browser carries in which nobody is signed in.
 fn visitors<B>(runtime: &Arc<Runtime>, request: &Request<B>, head: &Head) -> Option<Arc<Carried>> {
-    head.visitor.as_ref().and_then(|_| Carried::of(runtime, request.headers()))
+    head.visitor.as_ref().and_then(|_| Carried::of(runtime, request.headers(), runtime.now()))
 }
 
 /// Keeps a session from ending unused, where it is kept.
@@ -234,6 +235,7 @@ pin_project! {
 }
 
 impl<F, R, E> ResponseFuture<F, R, E> {
+    #[inline]
     fn passed(inner: F, carried: Option<Arc<Carried>>, head: Head) -> Self {
         let Head { session_cookie, visitor, one_shot, .. } = head;
         let private = session_cookie || visitor.is_some();

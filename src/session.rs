@@ -11,9 +11,11 @@ use crate::ambient::Timestamp;
 use crate::carried::contents::Identity;
 use crate::changes::{Changes, Place};
 use crate::grant::Owner;
+use crate::grant_place::Spots;
 use crate::secret::{Secret, sealed};
 use crate::session_id::SessionId;
 use crate::signed_out::Begun;
+use crate::store::Key;
 
 /// When a session was confirmed that nobody has asked about.
 const NEVER: Timestamp = Timestamp::from_millis(0);
@@ -66,6 +68,8 @@ pub(crate) struct Session {
     all_claims: OnceLock<Box<Map<String, Value>>>,
     /// Where the browser keeps the session: what no record says.
     began: Option<Box<Began>>,
+    /// Where its grants lie.
+    pub(crate) spots: Spots,
     pub(crate) life: Life,
 }
 
@@ -90,7 +94,7 @@ struct Began {
     sid: Option<Box<str>>,
     issued_at: u64,
     /// Where it is noted that some of them came.
-    places: OnceLock<Box<[Place]>>,
+    notes: OnceLock<Box<[(Key, Place)]>>,
 }
 
 /// The claims that have a method of their own.
@@ -190,6 +194,7 @@ impl Session {
             profile: OnceLock::new(),
             all_claims: OnceLock::new(),
             began: None,
+            spots: Spots::default(),
             life: Life::new(id, now, now, kept_until),
         }
     }
@@ -240,7 +245,8 @@ impl Session {
             ends_at: identity.ends_at,
             profile: OnceLock::from(Box::new(profile)),
             all_claims: OnceLock::new(),
-            began: Some(Box::new(Began { sid, issued_at, places: OnceLock::new() })),
+            began: Some(Box::new(Began { sid, issued_at, notes: OnceLock::new() })),
+            spots: Spots::default(),
             life: Life::new(id, NEVER, now, now),
         }
     }
@@ -256,18 +262,16 @@ impl Session {
     }
 
     /// Where it is noted that logout tokens came which may mean it.
-    pub(crate) fn watch(&self, notes: impl Iterator<Item = Place>) {
-        if let Some(began) = &self.began {
-            began.places.get_or_init(|| notes.collect());
-        }
+    pub(crate) fn watch(&self, notes: impl FnOnce() -> Box<[(Key, Place)]>) -> &[(Key, Place)] {
+        self.began.as_ref().map_or(&[], |began| began.notes.get_or_init(notes))
     }
 
     /// Whether something was heard since it was confirmed, of its row or of what its provider ended.
     pub(crate) fn has_news(&self, changes: &Changes) -> bool {
         let heard = self.life.heard.load(Ordering::Acquire);
-        let notes = self.began.as_ref().and_then(|began| began.places.get());
+        let notes = self.began.as_ref().and_then(|began| began.notes.get());
         changes.since(heard, self.life.place)
-            || notes.is_some_and(|notes| notes.iter().any(|note| changes.since(heard, *note)))
+            || notes.is_some_and(|notes| notes.iter().any(|(_, note)| changes.since(heard, *note)))
     }
 
     pub(crate) fn profile(&self) -> &Profile {

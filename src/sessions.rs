@@ -153,10 +153,16 @@ impl Sessions {
         records: &Records,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        if self.carried.is_some() {
-            self.remember(session.id, || Arc::clone(session));
+        if self.carried.is_none() {
+            return Ok(self.find(session.id, records, now).await?.is_some());
         }
-        Ok(self.find(session.id, records, now).await?.is_some())
+        // What ended is remembered under its id.
+        let known = self.remember(session.id, || Arc::clone(session));
+        match self.judge(known, now, Asked::Carried) {
+            Peek::Live(_) => Ok(true),
+            Peek::Ended => Ok(false),
+            Peek::Ask(asked) => Ok(self.ask(asked, records, now).await?.is_some()),
+        }
     }
 
     /// Asks the store.
@@ -267,7 +273,7 @@ impl Sessions {
     ) -> Result<(), StoreError> {
         let index = records.index().await?;
         let expires_at = now.plus(self.idle_lifetime).min(record.ends_at);
-        let tags = record.begun().tags(index);
+        let tags = record.begun().tags(&index);
         let heard = self.listen(records);
         match records.swap(&id.row(), None, &record, expires_at, tags).await? {
             Some(_) => {
@@ -328,7 +334,7 @@ impl Sessions {
             let index = records.index().await?;
             if let Loaded::Found(found) = records.load::<SessionRecord>(&row).await? {
                 let expires_at = now.plus(self.idle_lifetime).min(found.value.ends_at);
-                let tags = found.value.begun().tags(index);
+                let tags = found.value.begun().tags(&index);
                 let written: Option<Version> =
                     records.swap(&row, Some(found.version), &found.value, expires_at, tags).await?;
                 if written.is_some() {

@@ -22,7 +22,7 @@ pub(crate) struct Begun<'a> {
 
 impl Begun<'_> {
     /// Under what it is found again where its record is kept.
-    pub(crate) fn tags(&self, index: IndexKey) -> Vec<Tag> {
+    pub(crate) fn tags(&self, index: &IndexKey) -> Vec<Tag> {
         let sid = self.sid.map(|sid| sid_tag(self.issuer, sid, index));
         std::iter::once(subject_tag(self.issuer, self.subject, index)).chain(sid).collect()
     }
@@ -32,14 +32,23 @@ impl Begun<'_> {
     }
 
     /// Where notes that mean this session lie.
-    pub(crate) fn notes(&self, index: IndexKey) -> impl Iterator<Item = Row> {
-        self.tags(index).into_iter().map(row)
+    pub(crate) fn notes(&self, index: &IndexKey) -> impl Iterator<Item = Key> {
+        self.tags(index).into_iter().map(|tag| Key(tag.0))
     }
 
     /// Whether the provider has ended it.
     pub(crate) async fn is_signed_out(&self, records: &Records) -> Result<bool, StoreError> {
-        for note in self.notes(records.index().await?) {
-            match records.load::<Vec<Meant>>(&note).await? {
+        self.is_meant_in(self.notes(&records.index().await?), records).await
+    }
+
+    /// Whether one of the notes that lie there means it.
+    pub(crate) async fn is_meant_in(
+        &self,
+        notes: impl Iterator<Item = Key>,
+        records: &Records,
+    ) -> Result<bool, StoreError> {
+        for note in notes {
+            match records.load::<Vec<Meant>>(&row(note)).await? {
                 Loaded::Found(found) if found.value.iter().any(|meant| self.is_meant_by(meant)) => {
                     return Ok(true);
                 }
@@ -53,12 +62,12 @@ impl Begun<'_> {
 }
 
 /// Under what all sessions of a person are found.
-pub(crate) fn subject_tag(issuer: &str, subject: &str, index: IndexKey) -> Tag {
+pub(crate) fn subject_tag(issuer: &str, subject: &str, index: &IndexKey) -> Tag {
     Tag(index.hash(&[b"subject", issuer.as_bytes(), subject.as_bytes()]))
 }
 
 /// Under what all that belong to one session at the provider are found.
-pub(crate) fn sid_tag(issuer: &str, sid: &str, index: IndexKey) -> Tag {
+pub(crate) fn sid_tag(issuer: &str, sid: &str, index: &IndexKey) -> Tag {
     Tag(index.hash(&[b"sid", issuer.as_bytes(), sid.as_bytes()]))
 }
 
@@ -70,11 +79,12 @@ pub(crate) async fn note(
 ) -> Result<Option<Key>, StoreError> {
     let index = records.index().await?;
     // Where there are both, the narrower name: what lies there is compared with both.
-    let row = match (&meant.sid, &meant.subject) {
-        (Some(sid), _) => row(sid_tag(&meant.issuer, sid, index)),
-        (None, Some(subject)) => row(subject_tag(&meant.issuer, subject, index)),
+    let tag = match (&meant.sid, &meant.subject) {
+        (Some(sid), _) => sid_tag(&meant.issuer, sid, &index),
+        (None, Some(subject)) => subject_tag(&meant.issuer, subject, &index),
         (None, None) => return Ok(None),
     };
+    let row = row(Key(tag.0));
     loop {
         let (mut noted, version, kept_until) = match records.load::<Vec<Meant>>(&row).await? {
             Loaded::Found(found) => (found.value, Some(found.version), found.expires_at),
@@ -94,6 +104,6 @@ pub(crate) async fn note(
     }
 }
 
-fn row(tag: Tag) -> Row {
-    Row { purpose: Purpose::EndedSession, key: Key(tag.0), owner: Vec::new() }
+fn row(key: Key) -> Row {
+    Row { purpose: Purpose::EndedSession, key, owner: Vec::new() }
 }

@@ -4,11 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use http::{Extensions, HeaderValue};
-use serde::Serialize;
 use url::Url;
 
-use crate::ambient::Timestamp;
 use crate::connection::{Connections, Registered, Retention, Source};
+use crate::connection_status::{ConnectionState, ConnectionStatus};
 use crate::error::{Error, ErrorKind};
 use crate::flow::connect;
 use crate::flow::disconnect::{Disconnected, disconnect};
@@ -16,10 +15,10 @@ use crate::flow::held_grant::{NoToken, Want, stored};
 use crate::flow::refresh::access_token;
 use crate::flow::visitor;
 use crate::grant::{Grant, LOGIN, Standing};
+use crate::grant_place::GrantPlace;
 use crate::mode::Holder;
 use crate::protocol::authorization::LoginOptions;
 use crate::provider::{Provider, bearer};
-use crate::records::GrantPlace;
 use crate::request_state::RequestState;
 use crate::resource;
 use crate::runtime::Runtime;
@@ -36,41 +35,6 @@ use crate::secret::Secret;
 pub struct UserTokens {
     state: RequestState,
     holder: Holder,
-}
-
-/// How a connection stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct ConnectionStatus {
-    /// The connection's name.
-    pub name: String,
-    /// Whether its tokens can be used.
-    pub state: ConnectionState,
-    /// The name of the provider at which it is granted.
-    pub provider: String,
-    /// What was granted, which may be less than was asked for.
-    pub scopes: Vec<String>,
-    /// The account that granted it: its subject at the provider. At another provider than the login's it need not be
-    /// the person's own subject.
-    pub account: Option<String>,
-    /// The provider's issuer, under which the account is that subject.
-    pub issuer: Option<String>,
-}
-
-/// Whether a connection's tokens can be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ConnectionState {
-    /// They can, as far as is known here.
-    Connected,
-    /// They are handed out once, as a [`OneShotToken`](crate::OneShotToken), and never kept.
-    OneShot,
-    /// It was never granted, or was taken back.
-    Missing,
-    /// The provider refused it for good, granted less than is always asked for, or gave tokens that are over and
-    /// cannot be renewed.
-    NeedsConsent,
 }
 
 impl UserTokens {
@@ -103,8 +67,10 @@ impl UserTokens {
     /// must grant access (again), [`ErrorKind::Unauthenticated`] when their session ended, and
     /// [`ErrorKind::Unavailable`] while the provider or the store is away.
     pub async fn for_url(&self, url: &str) -> Result<AccessToken, Error> {
-        let source =
-            resource::parse(url).and_then(|url| self.source(&url)).ok_or_else(Error::no_token_for_url)?;
+        let plain =
+            self.connections().ok().and_then(|all| Self::kept(all, all.resources().covering_plain(url)?));
+        let parsed = || resource::parse(url).and_then(|url| self.source(&url));
+        let source = plain.or_else(parsed).ok_or_else(Error::no_token_for_url)?;
         self.token(&source, None).await
     }
 
@@ -130,13 +96,12 @@ impl UserTokens {
     /// resource or scope, and as [`UserTokens::for_url`].
     pub async fn require_scopes(&self, resource: &str, scopes: &[&str]) -> Result<(), Error> {
         let named = self.connections()?.resources().named(resource);
-        let source = named.map(|(connection, resource)| Source::new(connection, resource));
-        let source = source.ok_or_else(|| Error::no_such_connection("there is no resource of this name"))?;
+        let source = named.ok_or_else(|| Error::no_such_connection("there is no resource of this name"))?;
         if self.registered(&source.connection)?.one_shot {
             return Err(Error::no_such_connection("this resource's connection is for one use"));
         }
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
-        if !self.may_ask(&source, &scopes) {
+        if !self.may_ask(source, &scopes) {
             return Err(Error::no_such_connection(
                 "a scope that is required is not among those of the connection",
             ));
@@ -149,7 +114,7 @@ impl UserTokens {
             {
                 Ok(())
             }
-            _ => Err(self.consent_required(&source, &scopes, &LoginOptions::default()).await),
+            _ => Err(self.consent_required(source, &scopes, &LoginOptions::default()).await),
         }
     }
 
@@ -288,15 +253,20 @@ impl UserTokens {
     }
 
     /// Where the token for a URL comes from; `None` when it gets none.
-    pub(crate) fn source(&self, url: &Url) -> Option<Source> {
+    pub(crate) fn source(&self, url: &Url) -> Option<Arc<Source>> {
         let connections = self.connections().ok()?;
-        if let Some((connection, resource)) = connections.resources().covering(url) {
-            let kept = connections.named(connection).is_some_and(|connection| !connection.one_shot);
-            return kept.then(|| Source::new(connection, resource));
+        if let Some(source) = connections.resources().covering(url) {
+            return Self::kept(connections, source);
         }
         let metadata = self.provider().ok()?.known_metadata()?;
         let user_info = metadata.userinfo_endpoint.as_ref()?;
-        (user_info == url).then(|| Source::without_resource(LOGIN))
+        (user_info == url).then(|| Arc::new(Source::without_resource(LOGIN)))
+    }
+
+    /// Tokens for one use are not there to be had again.
+    fn kept(connections: &Connections, source: &Arc<Source>) -> Option<Arc<Source>> {
+        let connection = connections.named(&source.connection)?;
+        (!connection.one_shot).then(|| Arc::clone(source))
     }
 
     /// Whether all of these scopes may be asked for at the source's connection.
@@ -390,35 +360,6 @@ impl UserTokens {
 
     pub(crate) fn runtime(&self) -> &Arc<Runtime> {
         &self.state.runtime
-    }
-}
-
-impl ConnectionStatus {
-    fn of(connection: &Registered, provider: &str, grant: Option<Arc<Grant>>, now: Timestamp) -> Self {
-        let (name, provider) = (connection.name.clone(), provider.to_owned());
-        match grant {
-            _ if connection.one_shot => {
-                let (state, scopes) = (ConnectionState::OneShot, Vec::new());
-                Self { name, state, provider, scopes, account: None, issuer: None }
-            }
-            None => {
-                let (state, scopes) = (ConnectionState::Missing, Vec::new());
-                Self { name, state, provider, scopes, account: None, issuer: None }
-            }
-            Some(grant) => {
-                // Providers grant `openid` without saying so, and `offline_access` by a refresh token.
-                let silent = |scope: &String| matches!(scope.as_str(), "openid" | "offline_access");
-                let whole =
-                    connection.scopes.iter().all(|scope| silent(scope) || grant.scopes.contains(scope));
-                let state = match grant.standing {
-                    Standing::Good if whole && grant.can_serve(now) => ConnectionState::Connected,
-                    _ => ConnectionState::NeedsConsent,
-                };
-                let facts = grant.facts.as_ref().map(|facts| (facts.subject.clone(), facts.issuer.clone()));
-                let (account, issuer) = facts.unzip();
-                Self { name, state, provider, scopes: grant.scopes.clone(), account, issuer }
-            }
-        }
     }
 }
 

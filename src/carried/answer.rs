@@ -34,9 +34,17 @@ pub(super) struct Answer {
     pub(super) clears: Option<Box<str>>,
 }
 
+impl Answer {
+    /// Nothing changes, as with nearly every answer.
+    fn is_empty(&self) -> bool {
+        let Self { renewed, begun, grants, clears } = self;
+        renewed.is_none() && begun.is_empty() && grants.is_empty() && clears.is_none()
+    }
+}
+
 /// A grant that the browser shall carry from now on.
 pub(super) struct Noted {
-    pub(super) home: Arc<Home>,
+    pub(super) home: Home,
     pub(super) grant: Arc<Grant>,
     pub(super) at: Timestamp,
 }
@@ -44,7 +52,10 @@ pub(super) struct Noted {
 impl Carried {
     /// Puts into an answer's head what its browser shall carry from now on.
     pub(crate) fn settle(&self, headers: &mut HeaderMap) {
-        let answer = std::mem::take(&mut *self.answer());
+        let answer = match &mut *self.answer() {
+            answer if answer.is_empty() => return,
+            answer => std::mem::take(answer),
+        };
         let now = self.runtime.now();
         let mut set: Vec<HeaderValue> = answer.begun.into_iter().map(|cookie| cookie.header).collect();
         if let Some(session) = answer.renewed
@@ -107,7 +118,7 @@ impl Carried {
 
     /// The cookies of a grant, and the removal of those that it needs no more.
     fn granted(&self, home: &Home, grant: &Grant) -> Vec<HeaderValue> {
-        let base = home.name(&self.runtime);
+        let base = &home.cookies(&self.runtime).name;
         let set = match grant.standing {
             // Nothing of it is left to be carried.
             Standing::Ended => Vec::new(),
@@ -115,14 +126,14 @@ impl Carried {
                 Ok(set) => set,
                 Err(TooLarge) => {
                     let detail = "a refreshed grant is more than cookies may hold; the rendezvous keeps it";
-                    self.runtime.events().emit(EventCode::CookiesTooLarge, home.owner.user(), detail);
+                    self.runtime.events().emit(EventCode::CookiesTooLarge, home.spot.owner.user(), detail);
                     return Vec::new();
                 }
             },
         };
         let surplus = self
             .cookies()
-            .filter(|(name, _)| chunks::position(&base, name).is_some_and(|position| position >= set.len()));
+            .filter(|(name, _)| chunks::position(base, name).is_some_and(|position| position >= set.len()));
         let surplus: Vec<HeaderValue> = surplus.filter_map(|(name, _)| self.removal(name)).collect();
         set.into_iter().map(|cookie| cookie.header).chain(surplus).collect()
     }

@@ -8,6 +8,8 @@
 //!
 //! The seal is bound to the name and to the count, so that chunks of different texts never open together.
 
+use std::borrow::Cow;
+
 /// The largest cookie, its name and attributes counted: more is not promised by any browser (RFC 6265 section 6.1).
 pub(crate) const LARGEST: usize = 4096;
 /// The count is one digit.
@@ -59,17 +61,40 @@ impl<'a> Chunks<'a> {
         }
     }
 
-    /// How many there are by the first one's word, and the text; `None` where one is missing.
-    pub(crate) fn join(&self) -> Option<(usize, Vec<u8>)> {
+    /// The text of as many chunks as the first one says; `None` where one is missing.
+    pub(crate) fn join(&self) -> Option<Text<'a>> {
         let (digit, first) = self.0[0]?.split_first()?;
         let count = usize::from(digit.checked_sub(b'0')?);
-        let rest = self.0.get(1..count)?;
-        let mut text = Vec::with_capacity(count * LARGEST.min(first.len()));
-        text.extend_from_slice(first);
-        for chunk in rest {
-            text.extend_from_slice((*chunk)?);
+        let mut parts = [&[][..]; MOST];
+        for (part, chunk) in parts.iter_mut().skip(1).zip(self.0.get(1..count)?) {
+            *part = (*chunk)?;
         }
-        Some((count, text))
+        parts[0] = first;
+        Some(Text { parts, count })
+    }
+}
+
+/// A text that came in so many chunks.
+pub(crate) struct Text<'a> {
+    parts: [&'a [u8]; MOST],
+    count: usize,
+}
+
+impl<'a> Text<'a> {
+    pub(crate) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The chunks, without the first one's count.
+    pub(crate) fn parts(&self) -> &[&'a [u8]] {
+        &self.parts[..self.count]
+    }
+
+    pub(crate) fn whole(&self) -> Cow<'a, [u8]> {
+        match self.parts() {
+            [only] => Cow::Borrowed(only),
+            parts => Cow::Owned(parts.concat()),
+        }
     }
 }
 
@@ -83,7 +108,7 @@ mod tests {
         for (position, value) in values.iter().enumerate() {
             chunks.put(position, value.as_bytes());
         }
-        chunks.join()
+        chunks.join().map(|text| (text.count(), text.whole().into_owned()))
     }
 
     #[test]

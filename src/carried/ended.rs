@@ -22,6 +22,6 @@ pub(crate) async fn has_ended(session: &Session, records: &Records) -> Result<bo
     let Some(begun) = session.begun() else { return Ok(false) };
     let index = records.index().await?;
     // From now on it is heard of, and what came before is found.
-    session.watch(begun.notes(index).map(|note| Place::of(note.key)));
-    begun.is_signed_out(records).await
+    let notes = session.watch(|| begun.notes(&index).map(|note| (note, Place::of(note))).collect());
+    begun.is_meant_in(notes.iter().map(|(note, _)| *note), records).await
 }

@@ -46,6 +46,7 @@ use crate::config::Config;
 use crate::connection::{Connection, Retention};
 use crate::cookie;
 use crate::grant::{Grant, LOGIN, Owner, encode};
+use crate::grant_place::CookiesOfGrant;
 use crate::protocol::authorization::ResponseMode;
 use crate::runtime::Runtime;
 use crate::seal::{Opened, Purpose};
@@ -135,11 +136,11 @@ pub(crate) struct TooLarge;
 
 impl Carried {
     /// `None` where the server keeps everything.
-    pub(crate) fn of(runtime: &Arc<Runtime>, headers: &HeaderMap) -> Option<Arc<Self>> {
+    pub(crate) fn of(runtime: &Arc<Runtime>, headers: &HeaderMap, now: Timestamp) -> Option<Arc<Self>> {
         runtime.carrying.as_ref()?;
         Some(Arc::new(Self {
             cookies: headers.get_all(COOKIE).iter().cloned().collect(),
-            came_at: runtime.now(),
+            came_at: now,
             answer: Mutex::default(),
             runtime: Arc::clone(runtime),
         }))
@@ -216,11 +217,12 @@ impl Carried {
     /// A grant's cookies, if they fit beside what the browser has besides.
     fn sealed_grant(&self, home: &Home, grant: &Grant) -> Result<Vec<SetText>, TooLarge> {
         let runtime = &self.runtime;
-        let (name, prefix) = (home.name(runtime), runtime.settings.cookies.name(""));
+        let CookiesOfGrant { name, bound } = home.cookies(runtime);
+        let prefix = runtime.settings.cookies.name("");
         let grant = CarriedGrant::new(grant);
-        let sealed = self.seal(Purpose::CarriedGrant, &name, &home.bound(), home.until, &grant)?;
+        let sealed = self.seal(Purpose::CarriedGrant, name, bound, home.until, &grant)?;
         let others = self.cookies().filter(|(other, _)| {
-            other.starts_with(prefix.as_bytes()) && chunks::position(&name, other).is_none()
+            other.starts_with(prefix.as_bytes()) && chunks::position(name, other).is_none()
         });
         let others: usize = others.map(|(name, value)| name.len() + value.len() + "=; ".len()).sum();
         let size = others + sealed.iter().map(|cookie| cookie.sent).sum::<usize>();
@@ -228,8 +230,7 @@ impl Carried {
     }
 
     fn opened(&self, place: TextPlace<'_>) -> Option<Opened> {
-        let (count, text) = place.find(self.cookies())?;
-        place.open(self.runtime.records.keys(), count, &text).ok()
+        place.open(self.runtime.records.keys(), &place.find(self.cookies())?).ok()
     }
 
     fn seal<T: serde::Serialize>(

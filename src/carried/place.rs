@@ -10,29 +10,25 @@ use super::{Carried, TooLarge, bound_grant};
 use crate::ambient::Timestamp;
 use crate::events::EventCode;
 use crate::grant::{Grant, Owner};
-use crate::records::GrantPlace;
+use crate::grant_place::{CookiesOfGrant, Spot};
 use crate::runtime::Runtime;
 use crate::seal::{Purpose, SealError};
 use crate::session::Session;
-use crate::store::Key;
 
 /// A grant's cookies in one request, and in its answer.
 #[derive(Clone)]
 pub(crate) struct CarriedPlace {
     carried: Arc<Carried>,
-    home: Arc<Home>,
+    home: Home,
 }
 
-/// Whose cookies a grant's are, and how they are named.
+/// Whose cookies a grant's are.
+#[derive(Clone)]
 pub(super) struct Home {
+    pub(super) spot: Arc<Spot>,
     pub(super) id: [u8; 32],
-    pub(super) owner: Owner,
     /// The session with which the grant ends.
     session: Option<Arc<Session>>,
-    pub(super) connection: String,
-    /// Who granted it.
-    issuer: String,
-    row: Key,
     pub(super) until: Timestamp,
 }
 
@@ -41,12 +37,14 @@ pub(super) struct Home {
 pub(crate) struct Unreadable;
 
 impl Home {
-    pub(super) fn name(&self, runtime: &Runtime) -> String {
-        runtime.grant_name(&self.id, &self.connection)
-    }
-
-    pub(super) fn bound(&self) -> Vec<u8> {
-        bound_grant(&self.id, &self.owner, &self.issuer)
+    /// How its cookies are named, and what their seals are bound to.
+    pub(super) fn cookies(&self, runtime: &Runtime) -> &CookiesOfGrant {
+        let Self { spot, id, .. } = self;
+        spot.cookies.get_or_init(|| CookiesOfGrant {
+            name: runtime.grant_name(id, &spot.connection),
+            // What one provider has granted is nothing at another.
+            bound: bound_grant(id, &spot.owner, &runtime.provider_of(spot).relying_party.issuer),
+        })
     }
 
     pub(super) fn of_session(&self) -> bool {
@@ -60,37 +58,24 @@ impl Home {
 
 impl CarriedPlace {
     /// Of a session's owner.
-    pub(crate) fn of_session(carried: &Arc<Carried>, session: &Arc<Session>, place: &GrantPlace) -> Self {
-        let issuer = &carried.runtime.provider_of(place).relying_party.issuer;
+    pub(crate) fn of_session(carried: &Arc<Carried>, session: &Arc<Session>, spot: &Arc<Spot>) -> Self {
         let home = Home {
+            spot: Arc::clone(spot),
             id: session.id.bytes(),
-            owner: session.owner(),
             until: session.ends_at,
             session: Some(Arc::clone(session)),
-            connection: place.connection.clone(),
-            issuer: issuer.clone(),
-            row: place.row.key,
         };
-        Self { carried: Arc::clone(carried), home: Arc::new(home) }
+        Self { carried: Arc::clone(carried), home }
     }
 
     /// Of a browser in which nobody is signed in.
-    pub(crate) fn of_visitor(carried: &Arc<Carried>, place: &GrantPlace, until: Timestamp) -> Self {
-        let issuer = &carried.runtime.provider_of(place).relying_party.issuer;
-        let home = Home {
-            // Its owner is its name already.
-            id: match &place.owner {
-                Owner::Visitor { id } => *id,
-                Owner::User { .. } | Owner::Account { .. } => [0; 32],
-            },
-            owner: place.owner.clone(),
-            until,
-            session: None,
-            connection: place.connection.clone(),
-            issuer: issuer.clone(),
-            row: place.row.key,
+    pub(crate) fn of_visitor(carried: &Arc<Carried>, spot: &Arc<Spot>, until: Timestamp) -> Self {
+        // Its owner is its name already.
+        let id = match &spot.owner {
+            Owner::Visitor { id } => *id,
+            Owner::User { .. } | Owner::Account { .. } => [0; 32],
         };
-        Self { carried: Arc::clone(carried), home: Arc::new(home) }
+        Self { carried: Arc::clone(carried), home: Home { spot: Arc::clone(spot), id, until, session: None } }
     }
 
     /// Until when anything is kept for it.
@@ -102,19 +87,19 @@ impl CarriedPlace {
     pub(crate) fn grant(&self) -> Result<Option<Arc<Grant>>, Unreadable> {
         let (runtime, home) = (&self.carried.runtime, &self.home);
         let Some(carrying) = &runtime.carrying else { return Ok(None) };
-        let (name, bound) = (home.name(runtime), home.bound());
-        let place = TextPlace { purpose: Purpose::CarriedGrant, name: &name, owner: &bound };
-        let Some((count, text)) = place.find(self.carried.cookies()) else { return Ok(None) };
-        if let Some((row, grant)) = carrying.grants.get(&text)
-            && row == home.row
+        let cookies = home.cookies(runtime);
+        let place = TextPlace { purpose: Purpose::CarriedGrant, name: &cookies.name, owner: &cookies.bound };
+        let Some(text) = place.find(self.carried.cookies()) else { return Ok(None) };
+        if let Some((row, grant)) = carrying.grants.get(text.parts())
+            && row == home.spot.row.key
         {
             return Ok(Some(grant));
         }
-        let opened = match place.open(runtime.records.keys(), count, &text) {
+        let opened = match place.open(runtime.records.keys(), &text) {
             Ok(opened) => opened,
             Err(SealError::Broken) => {
                 let detail = "a grant's cookies do not open; they count as missing";
-                runtime.events().emit(EventCode::Tampered, home.owner.user(), detail);
+                runtime.events().emit(EventCode::Tampered, home.spot.owner.user(), detail);
                 return Ok(None);
             }
             Err(SealError::UnknownKey | SealError::NewerFormat) => return Err(Unreadable),
@@ -123,12 +108,12 @@ impl CarriedPlace {
             return Ok(None);
         }
         let grant = postcard::from_bytes::<CarriedGrant>(&opened.contents).ok();
-        let Some(grant) = grant.and_then(|grant| grant.grant(&home.owner, &home.connection)) else {
+        let Some(grant) = grant.and_then(|grant| grant.grant(&home.spot.owner, &home.spot.connection)) else {
             return Ok(None);
         };
         let grant = Arc::new(grant);
         if opened.by_first_secret {
-            carrying.grants.put(&text, (home.row, Arc::clone(&grant)));
+            carrying.grants.put(text.parts(), (home.spot.row.key, Arc::clone(&grant)));
         } else {
             self.note(&grant);
         }
@@ -138,9 +123,9 @@ impl CarriedPlace {
     /// The browser shall carry this from now on.
     pub(crate) fn note(&self, grant: &Arc<Grant>) {
         let at = self.carried.runtime.now();
-        let noted = Noted { home: Arc::clone(&self.home), grant: Arc::clone(grant), at };
+        let noted = Noted { home: self.home.clone(), grant: Arc::clone(grant), at };
         let mut answer = self.carried.answer();
-        match answer.grants.iter_mut().find(|noted| noted.home.row == self.home.row) {
+        match answer.grants.iter_mut().find(|noted| noted.home.spot.row.key == self.home.spot.row.key) {
             // What was read first may be noted last.
             Some(before) if before.grant.generation > noted.grant.generation => {}
             Some(before) => *before = noted,
@@ -156,6 +141,6 @@ impl CarriedPlace {
 
 impl fmt::Debug for CarriedPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CarriedPlace").field("connection", &self.home.connection).finish_non_exhaustive()
+        f.debug_struct("CarriedPlace").field("connection", &self.home.spot.connection).finish_non_exhaustive()
     }
 }

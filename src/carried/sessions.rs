@@ -45,15 +45,15 @@ impl CarriedSessions {
         now: Timestamp,
         known: impl FnOnce(&SessionId) -> Option<Arc<Session>>,
     ) -> Option<(Shown, Arc<Session>)> {
-        if let Some(shown) = self.opened.get(value)
+        let mut chunks = Chunks::default();
+        chunks.put(0, value);
+        let text = chunks.join()?;
+        if let Some(shown) = self.opened.get(text.parts())
             && let Some(session) = known(&shown.id)
         {
             return (now < shown.expires_at).then_some((shown, session));
         }
-        let mut chunks = Chunks::default();
-        chunks.put(0, value);
-        let (count, text) = chunks.join()?;
-        let opened = match self.place().open(records.keys(), count, &text) {
+        let opened = match self.place().open(records.keys(), &text) {
             Ok(opened) => opened,
             Err(SealError::Broken) => {
                 let detail = "a session's cookie does not open; it counts as missing";
@@ -69,7 +69,7 @@ impl CarriedSessions {
         if now >= shown.expires_at {
             return None;
         }
-        self.opened.put(value, shown);
+        self.opened.put(text.parts(), shown);
         Some((shown, Arc::new(Session::carried(identity, now))))
     }
 

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 use std::time::Duration;
 
-use super::chunks::{self, Chunks, LARGEST};
+use super::chunks::{self, Chunks, LARGEST, Text};
 use crate::ambient::{Random, Timestamp};
 use crate::cookie::{CookieStyle, CrossSite};
 use crate::seal::{KeyRing, Opened, Place, Purpose, SealError};
@@ -22,11 +22,8 @@ pub(crate) struct TextPlace<'a> {
 }
 
 impl TextPlace<'_> {
-    /// The text from a request's cookies, with the count that it names.
-    pub(crate) fn find<'c>(
-        &self,
-        cookies: impl Iterator<Item = (&'c [u8], &'c [u8])>,
-    ) -> Option<(usize, Vec<u8>)> {
+    /// The text from a request's cookies.
+    pub(crate) fn find<'c>(&self, cookies: impl Iterator<Item = (&'c [u8], &'c [u8])>) -> Option<Text<'c>> {
         let mut found = Chunks::default();
         for (name, value) in cookies {
             if let Some(position) = chunks::position(self.name, name) {
@@ -36,9 +33,9 @@ impl TextPlace<'_> {
         found.join()
     }
 
-    pub(crate) fn open(&self, keys: &KeyRing, count: usize, text: &[u8]) -> Result<Opened, SealError> {
-        let sealed = URL_SAFE_NO_PAD.decode(text).map_err(|_| SealError::Broken)?;
-        keys.open(self.bound(&self.counted(count)), &sealed)
+    pub(crate) fn open(&self, keys: &KeyRing, text: &Text<'_>) -> Result<Opened, SealError> {
+        let sealed = URL_SAFE_NO_PAD.decode(text.whole()).map_err(|_| SealError::Broken)?;
+        keys.open(self.bound(&self.counted(text.count())), &sealed)
     }
 
     /// The cookies that carry these contents until then; `None` where they are too many.
@@ -114,8 +111,8 @@ mod tests {
     }
 
     fn open(place: TextPlace<'_>, cookies: &[(Vec<u8>, Vec<u8>)]) -> Option<Vec<u8>> {
-        let (count, text) = place.find(cookies.iter().map(|(name, value)| (&name[..], &value[..])))?;
-        Some(place.open(&ring(), count, &text).ok()?.contents)
+        let text = place.find(cookies.iter().map(|(name, value)| (&name[..], &value[..])))?;
+        Some(place.open(&ring(), &text).ok()?.contents)
     }
 
     #[test]

@@ -134,8 +134,8 @@ async fn end_all(runtime: &Arc<Runtime>, meant: &Meant) -> Result<(), StoreError
 pub(crate) async fn end_sessions(runtime: &Arc<Runtime>, meant: &Meant) -> Result<(), StoreError> {
     let index = runtime.records.index().await?;
     // The narrower of the two finds all that both mean.
-    let sid = meant.sid.as_ref().map(|sid| sid_tag(&meant.issuer, sid, index));
-    let subject = meant.subject.as_ref().map(|subject| subject_tag(&meant.issuer, subject, index));
+    let sid = meant.sid.as_ref().map(|sid| sid_tag(&meant.issuer, sid, &index));
+    let subject = meant.subject.as_ref().map(|subject| subject_tag(&meant.issuer, subject, &index));
     let Some(tag) = sid.or(subject) else { return Ok(()) };
     let mut ended = Ok(());
     for session in runtime.records.find(tag).await? {

@@ -13,10 +13,10 @@ use crate::ambient::Timestamp;
 use crate::connection::Retention;
 use crate::events::EventCode;
 use crate::grant::{Grant, Lease, Origin, Standing};
+use crate::grant_place::GrantPlace;
 use crate::protocol::id_token::{Facts, IdTokenError};
 use crate::protocol::token::TokenResponse;
 use crate::provider::{Provider, ProviderError, cause};
-use crate::records::GrantPlace;
 use crate::refreshing::{
     Action, Answer, End, Event, Held, LEASE, Landing, Mark, RENEW, Refresher, Row, To, Worth,
 };

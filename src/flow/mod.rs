@@ -48,7 +48,7 @@ pub(crate) async fn endpoint(
         Some(name) => ("callback", Some(name)),
         None => (endpoint, None),
     };
-    let carried = Carried::of(runtime, &parts.headers);
+    let carried = Carried::of(runtime, &parts.headers, runtime.now());
     let mut answer = match (endpoint, &parts.method) {
         ("login", &Method::GET | &Method::HEAD) => login::start(runtime, &parts).await,
         ("callback", &Method::GET | &Method::POST) => {

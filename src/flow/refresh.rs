@@ -13,8 +13,8 @@ use super::flight::refresh;
 use super::held_grant::{NoToken, Step, Want, is_rejected, next, stored_or_begun};
 use crate::flights::{Boarding, Flight, Landing};
 use crate::grant::TokenSet;
+use crate::grant_place::GrantPlace;
 use crate::provider::ProviderError;
-use crate::records::GrantPlace;
 use crate::runtime::Runtime;
 use crate::store::Key;
 

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use crate::carried::{GRACE, TooLarge};
 use crate::grant::{Grant, Standing};
-use crate::records::{Found, GrantPlace, Loaded};
+use crate::grant_place::GrantPlace;
+use crate::records::{Found, Loaded};
 use crate::runtime::Runtime;
 use crate::store::{StoreError, Version};
 

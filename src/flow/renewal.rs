@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use super::held_grant::Want;
 use crate::grant::{Grant, Origin, Owner};
+use crate::grant_place::GrantPlace;
 use crate::protocol::id_token::{Facts, IdTokenError, Occasion};
 use crate::protocol::token::TokenResponse;
 use crate::provider::{KEY_SET_THROTTLE, Provider, ProviderError};
-use crate::records::GrantPlace;
 use crate::runtime::Runtime;
 
 /// Between two attempts at what cannot be given up; doubling up to the second.

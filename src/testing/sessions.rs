@@ -68,7 +68,7 @@ async fn begin(
     let id = SessionId::new(runtime.random.bytes());
     let record = record(runtime, issuer, subject, claims);
     let grant = tokens.map(|tokens| grant(&record, tokens, now));
-    let Some(carried) = Carried::of(runtime, &HeaderMap::new()) else {
+    let Some(carried) = Carried::of(runtime, &HeaderMap::new(), now) else {
         if let Some(grant) = grant {
             let provider = runtime.providers.of_issuer(issuer);
             let login = provider.and_then(|one| runtime.settings.connections(one.relying_party.id).sign_in());

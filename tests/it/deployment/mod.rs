@@ -1,7 +1,7 @@
 //! Several replicas of the demo as real processes over one store, which are killed and replaced, whose store stops, and
 //! whose provider is slow, refuses or loses its answers.
 //!
-//! The short form runs with the others. The long one, five minutes with 500 people on each store:
+//! The short form runs with the others. The long one, five minutes with 500 people on each store, takes an hour and a half:
 //!
 //! ```text
 //! cargo build --release --examples --all-features

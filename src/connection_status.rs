@@ -1,0 +1,78 @@
+//! How connections stand.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::ambient::Timestamp;
+use crate::connection::Registered;
+use crate::grant::{Grant, Standing};
+
+/// How a connection stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ConnectionStatus {
+    /// The connection's name.
+    pub name: String,
+    /// Whether its tokens can be used.
+    pub state: ConnectionState,
+    /// The name of the provider at which it is granted.
+    pub provider: String,
+    /// What was granted, which may be less than was asked for.
+    pub scopes: Vec<String>,
+    /// The account that granted it: its subject at the provider. At another provider than the login's it need not be
+    /// the person's own subject.
+    pub account: Option<String>,
+    /// The provider's issuer, under which the account is that subject.
+    pub issuer: Option<String>,
+}
+
+/// Whether a connection's tokens can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum ConnectionState {
+    /// They can, as far as is known here.
+    Connected,
+    /// They are handed out once, as a [`OneShotToken`](crate::OneShotToken), and never kept.
+    OneShot,
+    /// It was never granted, or was taken back.
+    Missing,
+    /// The provider refused it for good, granted less than is always asked for, or gave tokens that are over and
+    /// cannot be renewed.
+    NeedsConsent,
+}
+
+impl ConnectionStatus {
+    pub(crate) fn of(
+        connection: &Registered,
+        provider: &str,
+        grant: Option<Arc<Grant>>,
+        now: Timestamp,
+    ) -> Self {
+        let (name, provider) = (connection.name.clone(), provider.to_owned());
+        match grant {
+            _ if connection.one_shot => {
+                let (state, scopes) = (ConnectionState::OneShot, Vec::new());
+                Self { name, state, provider, scopes, account: None, issuer: None }
+            }
+            None => {
+                let (state, scopes) = (ConnectionState::Missing, Vec::new());
+                Self { name, state, provider, scopes, account: None, issuer: None }
+            }
+            Some(grant) => {
+                // Providers grant `openid` without saying so, and `offline_access` by a refresh token.
+                let silent = |scope: &String| matches!(scope.as_str(), "openid" | "offline_access");
+                let whole =
+                    connection.scopes.iter().all(|scope| silent(scope) || grant.scopes.contains(scope));
+                let state = match grant.standing {
+                    Standing::Good if whole && grant.can_serve(now) => ConnectionState::Connected,
+                    _ => ConnectionState::NeedsConsent,
+                };
+                let facts = grant.facts.as_ref().map(|facts| (facts.subject.clone(), facts.issuer.clone()));
+                let (account, issuer) = facts.unzip();
+                Self { name, state, provider, scopes: grant.scopes.clone(), account, issuer }
+            }
+        }
+    }
+}
