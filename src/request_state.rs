@@ -48,7 +48,6 @@ pub(crate) struct RequestState {
 
 impl RequestState {
     /// Puts the person, if there is one, and this into a request.
-    #[inline]
     pub(crate) fn insert<B>(
         runtime: Arc<Runtime>,
         session: Option<Arc<Session>>,

@@ -66,7 +66,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    fn call(&mut self, request: Request<B>) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let runtime = &self.runtime;
         if let Some(endpoint) = runtime.settings.endpoint(request.uri().path()) {
             return ResponseFuture::boxed(own(Arc::clone(runtime), endpoint.to_owned(), request));
@@ -86,61 +86,33 @@ where
                 "Another site sent this request.",
             ));
         }
-        let Some(cookie) = cookie else {
-            let carried = visitors(runtime, &request, &head);
-            return self.pass(request, None, carried, head);
-        };
-        let now = runtime.now();
-        match runtime.sessions.peek(cookie, &runtime.records, now) {
-            Peek::Live(session) => {
-                let carried = Carried::of(runtime, request.headers(), now);
-                extend_in_time(runtime, &session, carried.as_ref(), now);
-                self.pass(request, Some(session), carried, head)
-            }
-            Peek::Ended => {
-                let carried = visitors(runtime, &request, &head);
-                self.pass(request, None, carried, head)
-            }
-            Peek::Ask(asked) => {
+        let peeked = cookie.map(|cookie| {
+            let now = runtime.now();
+            (runtime.sessions.peek(cookie, &runtime.records, now), now)
+        });
+        let (session, now) = match peeked {
+            None => (None, None),
+            Some((Peek::Ended, now)) => (None, Some(now)),
+            Some((Peek::Live(session), now)) => (Some(session), Some(now)),
+            Some((Peek::Ask(asked), now)) => {
                 // The service that was polled ready is the one to call.
                 let ready = self.clone();
                 let mut ready = mem::replace(self, ready);
-                ResponseFuture::boxed(async move {
-                    let runtime = Arc::clone(&ready.runtime);
-                    match runtime.sessions.ask(asked, &runtime.records, now).await {
-                        Ok(Some(session)) => {
-                            let carried = Carried::of(&runtime, request.headers(), now);
-                            extend_in_time(&runtime, &session, carried.as_ref(), now);
-                            ready.pass(request, Some(session), carried, head).await
-                        }
-                        Ok(None) => {
-                            let carried = visitors(&runtime, &request, &head);
-                            ready.pass(request, None, carried, head).await
-                        }
-                        Err(error) => Ok(store_away(&runtime, &request, &head, error.into())),
-                    }
-                })
+                return ResponseFuture::boxed(async move {
+                    let runtime = &ready.runtime;
+                    let session = match runtime.sessions.ask(asked, &runtime.records, now).await {
+                        Ok(session) => session,
+                        Err(error) => return Ok(store_away(runtime, &request, &head, error.into())),
+                    };
+                    let carried = carried(runtime, session.as_ref(), &request, &head, Some(now));
+                    RequestState::insert(Arc::clone(runtime), session, carried.clone(), &head, &mut request);
+                    ResponseFuture::passed(ready.inner.call(request), carried, head).await
+                });
             }
-        }
-    }
-}
-
-impl<S> OidcService<S> {
-    /// Calls the inner service with what it may know about the person.
-    #[inline]
-    fn pass<B, R>(
-        &mut self,
-        mut request: Request<B>,
-        session: Option<Arc<Session>>,
-        carried: Option<Arc<Carried>>,
-        head: Head,
-    ) -> ResponseFuture<S::Future, R, S::Error>
-    where
-        S: Service<Request<B>, Response = Response<R>>,
-    {
-        let settled = carried.clone();
-        RequestState::insert(Arc::clone(&self.runtime), session, carried, &head, &mut request);
-        ResponseFuture::passed(self.inner.call(request), settled, head)
+        };
+        let carried = carried(runtime, session.as_ref(), &request, &head, now);
+        RequestState::insert(Arc::clone(runtime), session, carried.clone(), &head, &mut request);
+        ResponseFuture::passed(self.inner.call(request), carried, head)
     }
 }
 
@@ -152,9 +124,23 @@ fn is_ours<B>(runtime: &Runtime, request: &Request<B>, head: &Head) -> bool {
     !needs_proof || runtime.settings.same_origin(request.headers()).unwrap_or(!is_browser)
 }
 
-/// What a browser carries in which nobody is signed in.
-fn visitors<B>(runtime: &Arc<Runtime>, request: &Request<B>, head: &Head) -> Option<Arc<Carried>> {
-    head.visitor.as_ref().and_then(|_| Carried::of(runtime, request.headers(), runtime.now()))
+/// What the browser carries: for the person, whose session is kept from ending, or as a visitor.
+fn carried<B>(
+    runtime: &Arc<Runtime>,
+    session: Option<&Arc<Session>>,
+    request: &Request<B>,
+    head: &Head,
+    now: Option<Timestamp>,
+) -> Option<Arc<Carried>> {
+    if session.is_none() && head.visitor.is_none() {
+        return None;
+    }
+    let now = now.unwrap_or_else(|| runtime.now());
+    let carried = Carried::of(runtime, request.headers(), now);
+    if let Some(session) = session {
+        extend_in_time(runtime, session, carried.as_ref(), now);
+    }
+    carried
 }
 
 /// Keeps a session from ending unused, where it is kept.
@@ -235,7 +221,6 @@ pin_project! {
 }
 
 impl<F, R, E> ResponseFuture<F, R, E> {
-    #[inline]
     fn passed(inner: F, carried: Option<Arc<Carried>>, head: Head) -> Self {
         let Head { session_cookie, visitor, one_shot, .. } = head;
         let private = session_cookie || visitor.is_some();
