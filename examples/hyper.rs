@@ -20,8 +20,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let app = auth.layer(tower::service_fn(answer));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     println!("open http://localhost:3000/");
+    let mut stopped = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
-        let (stream, _) = listener.accept().await?;
+        let (stream, _) = tokio::select! {
+            accepted = listener.accept() => accepted?,
+            _ = &mut stopped => break,
+        };
         let service = TowerToHyperService::new(app.clone());
         tokio::spawn(async move {
             let connection = auto::Builder::new(TokioExecutor::new());
@@ -29,6 +33,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             let _ = connection.serve_connection(TokioIo::new(stream), service).await;
         });
     }
+    auth.drain().await; // refreshes under way are finished and written
+    Ok(())
 }
 
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {

@@ -1,7 +1,8 @@
 //! One account's token for everybody: a page that anybody may read, of data that only the application can fetch.
 //!
-//! `cargo run --example single_user` needs nothing else; with `OIDC_ISSUER`, `OIDC_CLIENT_ID` and `OIDC_CLIENT_SECRET`
-//! it is a client of that provider. `ACCOUNT` says where the account's access comes from.
+//! `cargo run --example single_user` starts without configuration; put a real API in place of `WEATHER`. With
+//! `OIDC_ISSUER`, `OIDC_CLIENT_ID` and `OIDC_CLIENT_SECRET` it is a client of that provider. `ACCOUNT` says where the
+//! account's access comes from (`operator` needs a durable store).
 
 use axum::{Router, routing::get};
 use tower_oidc::store::MemoryStore;
@@ -18,7 +19,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let app = Router::new().route("/", get(weather)).layer(auth.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    axum::serve(listener, app).await?;
+    let stopped = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
+    axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
     auth.drain().await;
     Ok(())
 }

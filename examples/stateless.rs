@@ -11,7 +11,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let auth = OidcLayer::stateless(Config::from_env()?)?;
     let app = Router::new().route("/", get(home)).route("/me", get(me)).layer(auth.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    axum::serve(listener, app).await?;
+    let stopped = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
+    axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
     auth.drain().await;
     Ok(())
 }

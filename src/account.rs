@@ -71,7 +71,8 @@ impl Account {
     }
 
     /// Reads the environment: `ACCOUNT` (`client-credentials`, `refresh-token` or `operator`; the first where it is
-    /// not set) and `ACCOUNT_REFRESH_TOKEN`, which may stand in the file that `ACCOUNT_REFRESH_TOKEN_FILE` names.
+    /// not set) and `ACCOUNT_REFRESH_TOKEN`, which may stand in the file that `ACCOUNT_REFRESH_TOKEN_FILE` names. A token
+    /// beside another `ACCOUNT` is an error.
     ///
     /// # Errors
     ///

@@ -20,15 +20,17 @@ use crate::user_tokens::{AccessToken, UserTokens};
 /// hand it to the worker alone. No request holds it: it is no extractor, it is in no extensions, and neither is the
 /// layer that makes it. A handler that has it all the same, through its application's state, can act as anybody.
 ///
-/// It reaches what a person granted until they take it back: connections with
-/// [`Retention::User`](crate::Retention::User). What belongs to a session is that browser's, and nobody else uses it.
+/// It reaches what a person granted until they take it back: connections, or the login by
+/// [`Config::login_retention`](crate::Config::login_retention), with [`Retention::User`](crate::Retention::User). What
+/// belongs to a session is that browser's, and nobody else uses it. So it reaches nobody's in stateless mode, and in
+/// single-user mode the account's alone ([`BackgroundTokens::account`]).
 #[derive(Clone)]
 pub struct BackgroundTokens(Arc<Runtime>);
 
 /// The tokens of one person, or of the application's one account, without a request.
 ///
 /// What nobody granted, or was taken back or refused, is [`ErrorKind::ConsentRequired`]: there is nobody to be sent
-/// anywhere, and the person is asked when they come.
+/// anywhere, and the person is asked when they come. For the account it is [`ErrorKind::NeedsOperator`].
 #[derive(Clone)]
 pub struct OwnerTokens(UserTokens);
 

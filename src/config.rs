@@ -29,13 +29,15 @@ use crate::secret::Secret;
 ///
 /// Plain data: read it with serde (unknown fields are refused), from the environment with
 /// [`Config::from_env`], or write it by hand from [`Config::new`]. It is checked when a layer is made of it,
-/// and every problem is reported at once. Durations are whole seconds where they are deserialised.
+/// and every problem of it is reported at once (certificates and the development provider after that). Durations are whole seconds where they are deserialised.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Config {
     /// The URL that browsers use, with the path where the application is mounted. Cookies, redirects and
-    /// return addresses believe this alone, never `Host` or a forwarded header.
+    /// return addresses believe this alone, never `Host` or a forwarded header. Register `{public_url}/auth/callback` at
+    /// the provider as redirect URI (`/auth/callback/{name}` with several: [`ProviderConfig`]), and the public URL as
+    /// where browsers go after logout.
     pub public_url: String,
     /// What the provider of the fields that follow is called where there are several: `default`.
     pub provider_name: String,
@@ -50,7 +52,8 @@ pub struct Config {
     pub client_secret: Option<Secret>,
     /// How the secret is shown. By default what the provider announces, and basic where it says nothing.
     pub client_auth: Option<ClientAuth>,
-    /// Asked for at login, besides those of the resources: `openid email profile`.
+    /// Asked for at login, besides those of the resources: `openid email profile`. Many providers issue a refresh token
+    /// only for `offline_access`.
     pub scopes: Vec<String>,
     /// How the provider's response comes back: `query`, which works with every browser's cookie rules.
     pub response_mode: ResponseMode,
@@ -88,14 +91,15 @@ pub struct Config {
     #[serde(deserialize_with = "seconds")]
     pub login_lifetime: Duration,
     /// How long this process may believe a session that another may have ended: 2 seconds. 0 asks the store
-    /// at every request.
+    /// at every request. No effect with [`OidcLayer::stateless`](crate::OidcLayer::stateless), where nobody else ends
+    /// sessions.
     #[serde(deserialize_with = "seconds")]
     pub max_staleness: Duration,
     /// In stateless mode, the most bytes that a browser may have to send of our cookies: 6 KiB, so that with what
     /// else it sends it stays below the 8 KiB that proxies and servers take of one header. A login that would need
     /// more fails, and says so.
     pub max_cookie_bytes: usize,
-    /// How long a login's grant lives.
+    /// How long a login's grant lives: as long as the session.
     pub login_retention: Retention,
     /// Whether logout revokes the session's refresh token. Only for providers whose revocation ends that token
     /// alone: at others it would sign the person's other browsers out. Off.
@@ -106,7 +110,8 @@ pub struct Config {
     /// people out by frames in their browsers. It asks for no proof but the `sid`: off. Back-channel logout, which does,
     /// needs no setting: register `/auth/backchannel-logout` at the provider.
     pub frontchannel_logout: bool,
-    /// Where the provider sends browsers after logout; the public URL by default. It must be registered there.
+    /// Where the provider sends browsers after logout; the public URL by default. It must be of the public origin, and
+    /// registered there.
     pub post_logout_url: Option<String>,
 
     /// Verified e-mails whose owners are admins, compared without case. With several providers to sign in at each says
@@ -124,7 +129,8 @@ pub struct Config {
     /// What the names of cookies begin with (after `__Host-`): `tower-oidc`. Cookies ignore ports: give two
     /// applications on one host two names.
     pub cookie_name: String,
-    /// Extra root certificates for the provider and the APIs, PEM.
+    /// Extra root certificates for the provider and the APIs, PEM. Not used with
+    /// [`Config::http_client`].
     pub ca_file: Option<PathBuf>,
 
     #[serde(skip)]
@@ -244,6 +250,9 @@ impl Config {
     /// provider; otherwise that one is called `default`, and `OIDC_DISPLAY_NAME` on the page where people choose. With
     /// several providers to sign in at, each of `ADMINS` says whose word counts: `work:root@example.org`.
     ///
+    /// `SESSION_SECRET` may be several, comma separated. A secret that is set together with its `…_FILE` is an error. In
+    /// names of variables `-` is `_`: `at-home` is `OIDC_AT_HOME_ISSUER`. What has no variable is set on the result.
+    ///
     /// # Errors
     ///
     /// Everything that cannot be read, at once.
@@ -307,8 +316,8 @@ impl Config {
 
     /// Called when somebody is about to be signed in: it may refuse them, or add claims.
     ///
-    /// It runs after the tokens were verified and before anything is stored. When it panics or is too slow the
-    /// login fails.
+    /// It runs after the tokens were verified and before anything is stored. When it panics, or the callback takes
+    /// longer than 20 seconds in all, the login fails.
     #[must_use]
     pub fn on_login<F, Fut>(mut self, hook: F) -> Self
     where

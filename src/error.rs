@@ -166,7 +166,8 @@ impl Error {
         self.0.remedy.as_ref().map(|remedy| remedy.url.as_str())
     }
 
-    /// The answer: a redirect where a person can be sent on, else a problem document (RFC 9457).
+    /// The answer: a redirect where a person can be sent on, a plain page where a navigation cannot be helped, else a
+    /// problem document (RFC 9457). The message of a 500, which is a mistake of the application's, is logged.
     pub fn into_response<B: From<Bytes>>(mut self) -> Response<B> {
         if let Some(answer) = self.0.answer.take() {
             return answer.map(B::from);
@@ -191,6 +192,9 @@ impl Error {
             "status": self.status().as_u16(),
             "code": self.0.kind.code(),
         });
+        if self.status() == StatusCode::INTERNAL_SERVER_ERROR {
+            tracing::error!(target: "tower_oidc", code = self.0.kind.code(), "{self}");
+        }
         // What concerns the developer or the operator is for the log, not for whoever asked.
         if !self.status().is_server_error() {
             problem["detail"] = self.0.message.as_ref().into();

@@ -147,8 +147,8 @@ impl OidcLayer {
 
     /// Deletes records that have expired, and returns how many. They count for nothing already; this makes room.
     ///
-    /// The layer does so by itself when somebody signs in, at most every ten minutes; several processes do not disturb
-    /// each other.
+    /// The layer does so by itself when somebody signs in, is signed out by a provider or (stateless mode) something is
+    /// noted where processes meet, at most every ten minutes; several processes do not disturb each other.
     ///
     /// # Errors
     ///

@@ -13,7 +13,7 @@
 //! # The way of the data
 //!
 //! ```text
-//! A REQUEST    path under /auth? ── login · callback · logout · backchannel-logout · connect · disconnect · granted
+//! A REQUEST    path under /auth? ── login · callback · logout · backchannel-logout · frontchannel-logout (where wanted) · connect · disconnect · granted
 //!              else cookie ─► session (this process, or the store) ─► extensions ─► handler(CurrentUser, UserTokens)
 //!                   response ◄─ Set-Cookie only when something changed; private, no-store where a session came along
 //! LOGIN        random ─► PendingLogin ─seal─► one short-lived cookie per login (tabs coexist)
@@ -33,10 +33,11 @@
 //!
 //! # What is promised
 //!
-//! 1. **Ownership.** A token that [`UserTokens`] yields was issued for the (issuer, subject) that this request is signed
-//!    in as. No function takes a user and returns tokens. What is stored is sealed with its place and owner bound in: a
-//!    row that is copied over another does not open. A token is released to URLs of its registered [`Resource`] only,
-//!    and never through a redirect out of it.
+//! 1. **Ownership.** A token that [`UserTokens`] yields was granted to the person whom this request is signed in as: to
+//!    the application's account in single-user mode, to the browser for a visitor's connection. Nothing that a request
+//!    holds takes a user and returns tokens; [`BackgroundTokens`] does, and no request holds it. What is stored is sealed
+//!    with its place and owner bound in: a row that is copied over another does not open. A token is released to URLs of
+//!    its registered [`Resource`] only, and never through a redirect out of it.
 //! 2. **One refresh.** For one grant and one expiry there is one token request, however many requests wait. A rotated
 //!    refresh token is written before it is used; a client that hangs up, a deploy ([`OidcLayer::drain`]) or a failing
 //!    network never loses it, and is never a logout. How several processes keep this is written down in [`refreshing`].
@@ -44,6 +45,8 @@
 //!    person is, is issuer and subject, never an e-mail. Who is an admin is decided at every request.
 //! 4. **It fails closed, and says so.** Every failure is an [`Error`] that says who must act. No secret is in a log, an
 //!    error, a URL or `Debug`.
+//! 5. **A stolen database is worthless** without the secrets. What no seal can stop: whoever can write an *old* copy of
+//!    the whole database back brings ended sessions back with it.
 //!
 //! # Where the layer goes
 //!
@@ -96,8 +99,7 @@
 //! | `sqlite`, `postgres`, `redis` | stores that outlive the process | no |
 //! | `testing` | the test kit: requests as somebody, a clock to move, the suite for stores | no |
 //!
-//! tokio is required. What a stolen database can do nothing with, and what no seal can stop: whoever can write an *old*
-//! copy of the whole database back brings ended sessions back with it.
+//! tokio is required.
 //!
 //! [`Layer`]: tower::Layer
 

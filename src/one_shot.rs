@@ -72,7 +72,8 @@ impl OneShotToken {
     ///
     /// [`ErrorKind::OneShotMissing`](crate::ErrorKind::OneShotMissing) when there is nothing, or no longer;
     /// [`ErrorKind::Unauthenticated`](crate::ErrorKind::Unauthenticated) when nobody is signed in whose it could be;
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) while the store is away, which takes nothing.
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) while the store is away, which takes nothing;
+    /// [`ErrorKind::LayerMissing`](crate::ErrorKind::LayerMissing) when the request did not come through the layer.
     pub async fn from_extensions(extensions: &Extensions) -> Result<Self, Error> {
         Self::take(RequestState::of(extensions)?).await
     }

@@ -24,7 +24,8 @@ use crate::resource;
 use crate::runtime::Runtime;
 use crate::secret::Secret;
 
-/// The OAuth tokens of the person who is signed in at this request: fresh, and for registered URLs only.
+/// The OAuth tokens of the person who is signed in at this request: fresh, and for registered URLs only. In single-user
+/// mode they are the account's; where nobody is signed in, those of [visitors](crate::Connection::for_visitors).
 ///
 /// Nothing here takes a user: the person is the session's. Each call looks at the session again, so that a task
 /// which outlives it gets no more tokens.
@@ -52,8 +53,8 @@ impl UserTokens {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unauthenticated`] when nobody is signed in, [`ErrorKind::LayerMissing`] when the request did not
-    /// come through the layer.
+    /// [`ErrorKind::Unauthenticated`] when nobody is signed in (never in single-user mode),
+    /// [`ErrorKind::LayerMissing`] when the request did not come through the layer.
     pub fn from_extensions(extensions: &Extensions) -> Result<Self, Error> {
         Self::from_state(RequestState::of(extensions)?)
     }
@@ -64,8 +65,9 @@ impl UserTokens {
     /// # Errors
     ///
     /// [`ErrorKind::NoTokenForUrl`] when no resource covers the URL, [`ErrorKind::ConsentRequired`] when the person
-    /// must grant access (again), [`ErrorKind::Unauthenticated`] when their session ended, and
-    /// [`ErrorKind::Unavailable`] while the provider or the store is away.
+    /// must grant access (again), [`ErrorKind::NeedsOperator`] when the account has no token (single-user mode),
+    /// [`ErrorKind::Unauthenticated`] when their session ended, and [`ErrorKind::Unavailable`] while the provider or the
+    /// store is away.
     pub async fn for_url(&self, url: &str) -> Result<AccessToken, Error> {
         let plain =
             self.connections().ok().and_then(|all| Self::kept(all, all.resources().covering_plain(url)?));
@@ -139,7 +141,8 @@ impl UserTokens {
         Ok(self.connect_url(connection, destination)? + connect::once_in(true))
     }
 
-    /// The address to which a form POSTs to take a connection back, and then lands at `destination`.
+    /// The address at which a connection is taken back, and the person then lands at `destination`: a form POSTs to it; a
+    /// link to it shows a page that asks first.
     ///
     /// # Errors
     ///

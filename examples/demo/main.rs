@@ -9,7 +9,10 @@
 //! | `OIDC_ISSUER`, `OIDC_CLIENT_ID`, `OIDC_CLIENT_SECRET`, `OIDC_SCOPES` | the provider (the development provider) |
 //! | `OIDC_PROVIDERS` | more providers by name, comma separated; for `work`: `OIDC_WORK_ISSUER`, `OIDC_WORK_CLIENT_ID`, … (none) |
 //! | `OIDC_RESPONSE_MODE` | `query` or `form_post` (`query`) |
+//! | `OIDC_DISPLAY_NAME` | what people read of the first provider where they choose (its host) |
+//! | `OIDC_CLIENT_SECRET_FILE`, `SESSION_SECRET_FILE`, `ACCOUNT_REFRESH_TOKEN_FILE` | files that hold these instead |
 //! | `OIDC_CA_FILE` | extra root certificates, PEM |
+//! | `RUST_LOG` | what is logged (`tower_oidc=info`) |
 //! | `MODE` | `per-user`, `single-user` or `stateless` (`per-user`) |
 //! | `ACCOUNT` | single-user's account: `client-credentials`, `refresh-token` (with `ACCOUNT_REFRESH_TOKEN`) or `operator` (`client-credentials`) |
 //! | `TOKEN_STORE` | `memory`, `sqlite:PATH`, `postgres://…`, `redis://…` or `rediss://…` (`memory`); in stateless mode where processes meet |

@@ -14,13 +14,14 @@
 //! What it does not do: ask for a password, keep anything across a restart (its key included), or deserve
 //! any trust in production. The claim `admin` means what the person at the page ticked.
 //!
-//! It serves whole paths: where the issuer is `http://localhost:3000/auth/dev-provider`, requests come in
-//! as `/auth/dev-provider/authorize`, not with the prefix stripped.
+//! It is a tower service: serve it on a port of its own. (The one that a layer brings along is below the layer's own
+//! path.) It serves whole paths: where the issuer is `http://localhost:4000/op`, requests come in as `/op/authorize`,
+//! not with the prefix stripped.
 //!
 //! ```
 //! use tower_oidc::dev_provider::{Answer, DevProvider};
 //!
-//! let provider = DevProvider::new("http://localhost:3000/auth/dev-provider")?.client(
+//! let provider = DevProvider::new("http://localhost:4000/op")?.client(
 //!     "app",
 //!     Some("secret"),
 //!     &["http://localhost:3000/auth/callback"],

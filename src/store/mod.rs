@@ -145,7 +145,7 @@ pub struct Version(pub u64);
 pub struct Record {
     /// The sealed contents, up to 64 KiB.
     pub bytes: Bytes,
-    /// When the record stops to count.
+    /// When the record no longer counts.
     pub expires_at: Timestamp,
     /// At most two: the subject's, and the provider's session's.
     pub tags: Vec<Tag>,

@@ -1,5 +1,5 @@
 //! What an application's own tests and benchmarks need: somebody signed in without a login, a clock to move, and
-//! (feature `dev-provider`) a provider in the process.
+//! (feature `dev-provider`) a provider in the process. The suite for stores is [`store::contract`](crate::store::contract).
 //!
 //! Nothing here belongs into a program that people use: enable the feature among `[dev-dependencies]`.
 //!

@@ -1,8 +1,8 @@
 //! A person signs out: scenarios 5 and 6, checks 155 to 160.
 //!
-//! Later: back-channel and front-channel logout (scenario 7, checks 146 to 154), and a logout that reaches the
-//! sealed cookies of other replicas (161, 162). Check 120, a logout during a refresh, is in `refresh`'s part;
-//! during a request, in `session_store`.
+//! Back-channel and front-channel logout (scenario 7, checks 146 to 154) are in `backchannel`, sealed cookies at other
+//! processes (161, 162) in `stateless`. Check 120, a logout during a refresh, is in `refresh`'s part; during a request,
+//! in `session_store`.
 
 use std::time::Duration;
 

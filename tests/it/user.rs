@@ -1,7 +1,7 @@
 //! The signed-in person and what they may: scenarios 25 to 29, 31 and 33, checks 141 and 170 to 172.
 //!
-//! Later: several providers (the rest of 27 and 172), tokens for visitors, connections (32, 34 to 40), Bearer
-//! tokens (175). Check 173 stands beside `settings`, 174 is the type of the constructor: no layer without a
+//! Several providers (the rest of 27 and 172) are in `providers`, tokens for visitors in `visitors`, connections (32, 34
+//! to 40) in `connections`. Check 173 stands beside `settings`, 174 is the type of the constructor: no layer without a
 //! checked configuration. 178 has no place here: a silent login is asked for by the application, not by a page
 //! that embeds it.
 

@@ -59,7 +59,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// |---|---|---|
 /// | `tower_oidc_records` | `key` | the row's name, 32 bytes: a hash |
 /// | | `version` | which writing this is, from the sequence `tower_oidc_versions` |
-/// | | `expires_at` | when it stops to count, in milliseconds since the Unix epoch; indexed |
+/// | | `expires_at` | when it no longer counts, in milliseconds since the Unix epoch; indexed |
 /// | | `tag1`, `tag2` | under which it is found for logouts, 32 bytes each: keyed hashes; indexed |
 /// | | `contents` | the record, sealed |
 /// | `tower_oidc_state` | `schema_version` | the version of these tables, 1 |
@@ -77,8 +77,8 @@ const LOOK: Duration = Duration::from_secs(1);
 ///   of its own and many rows at once, because a write that notified by itself would queue with all others). Whoever
 ///   waits also looks every second; whoever listens is told that anything may have changed when that connection was
 ///   lost.
-/// - *Collecting*: the layer calls [`delete_expired`](Store::delete_expired) every ten minutes in each process, which
-///   is fine: it deletes 1,000 rows at a time and skips what another collector has in hand.
+/// - *Collecting*: the layer calls [`delete_expired`](Store::delete_expired) at most every ten minutes in each process,
+///   while people sign in, which is fine: it deletes 1,000 rows at a time and skips what another collector has in hand.
 ///
 /// pgBouncer: session pooling, or transaction pooling with its `max_prepared_statements` above zero; in the latter
 /// nothing can listen, so that waiting is as slow as looking every second.

@@ -48,7 +48,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// |---|---|---|
 /// | `tower_oidc_records` | `key` | the row's name, 32 bytes: a hash |
 /// | | `version` | which writing this is |
-/// | | `expires_at` | when it stops to count, in milliseconds since the Unix epoch; indexed |
+/// | | `expires_at` | when it no longer counts, in milliseconds since the Unix epoch; indexed |
 /// | | `tag1`, `tag2` | under which it is found for logouts, 32 bytes each: keyed hashes; indexed |
 /// | | `contents` | the record, sealed |
 /// | `tower_oidc_state` | `schema_version` | the version of these tables, 1 |
@@ -63,8 +63,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// - *Waiting and listening*: writes of this process are heard at once, by their rows. For writes of others one of
 ///   those who wait or listen asks SQLite's `data_version` every 50 milliseconds, which reads no file and does not
 ///   say which row it was.
-/// - *Collecting*: the layer calls [`delete_expired`](Store::delete_expired) every ten minutes in each process, which
-///   is fine: it deletes 500 rows at a time and lets others write in between. The space is used again; the file
+/// - *Collecting*: the layer calls [`delete_expired`](Store::delete_expired) at most every ten minutes in each process,
+///   while people sign in, which is fine: it deletes 500 rows at a time and lets others write in between. The space is used again; the file
 ///   does not shrink.
 ///
 /// Back it up with SQLite's own means (`VACUUM INTO`, `.backup`): a copy of the file alone misses its log.
