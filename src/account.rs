@@ -11,7 +11,7 @@ use crate::config::Config;
 use crate::connection::Registered;
 use crate::environment::Environment;
 use crate::error::ConfigError;
-use crate::grant::{Grant, Origin, Owner, Standing};
+use crate::grant::{Grant, Origin, Owner, Standing, encode};
 use crate::protocol::token::ClientAuth;
 use crate::provider_config::ProviderConfig;
 use crate::secret::Secret;
@@ -228,6 +228,15 @@ impl Account {
     /// Whether this is where a grant came from.
     pub(crate) fn is_origin(&self, origin: Origin) -> bool {
         origin == self.origin()
+    }
+
+    /// What its grants come from, in bytes for names.
+    pub(crate) fn variant(&self) -> Vec<u8> {
+        match self.origin() {
+            Origin::Consent => encode(&[b"consent"]),
+            Origin::ClientCredentials => encode(&[b"client credentials"]),
+            Origin::Configured { seed } => encode(&[b"configured", &seed[..]]),
+        }
     }
 
     fn origin(&self) -> Origin {

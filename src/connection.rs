@@ -87,7 +87,8 @@ impl Connection {
     /// A visitor is asked for the scopes that stand here and for no others: without `openid` there is no ID token, and
     /// nobody is known. Signing in does not hand the grant over; see
     /// [`UserTokens::claim_visitor_grants`](crate::UserTokens::claim_visitor_grants). It lives for
-    /// [`Config::visitor_lifetime`](crate::Config::visitor_lifetime).
+    /// [`Config::visitor_lifetime`](crate::Config::visitor_lifetime). The browser is known by a cookie alone: whoever used it
+    /// before and kept that cookie can use what is granted there later. On shared computers let people sign in.
     #[must_use]
     pub fn for_visitors(mut self) -> Self {
         self.visitors = true;

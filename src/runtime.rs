@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
+use crate::account::Account;
 use crate::ambient::{Clock, Random, Timestamp};
 use crate::carried::sessions::CarriedSessions;
 use crate::carried::{Carried, CarriedPlace, Carrying};
@@ -169,7 +170,12 @@ impl Runtime {
         let encoded = owner.encoded();
         // What one provider has granted is nothing at another, whatever the connection is called.
         let issuer = self.providers.get(connection.provider).relying_party.issuer.as_bytes();
-        let key = Key(index.hash(&[b"grant", &encoded, issuer, connection.name.as_bytes(), home]));
+        // Processes with another configuration of the account keep to a row of their own.
+        let account = match &owner {
+            Owner::Account { .. } => self.ownership.account().map(Account::variant).unwrap_or_default(),
+            Owner::User { .. } | Owner::Visitor { .. } => Vec::new(),
+        };
+        let key = Key(index.hash(&[b"grant", &encoded, issuer, connection.name.as_bytes(), home, &account]));
         Spot {
             row: Row { purpose: Purpose::Grant, key, owner: encoded },
             owner,

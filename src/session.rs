@@ -1,7 +1,7 @@
 //! A session: which browser is which person, as it is kept and as this process knows it.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,6 +12,7 @@ use crate::carried::contents::Identity;
 use crate::changes::{Changes, Place};
 use crate::grant::Owner;
 use crate::grant_place::Spots;
+use crate::records::IndexKey;
 use crate::secret::{Secret, sealed};
 use crate::session_id::SessionId;
 use crate::signed_out::Begun;
@@ -94,8 +95,11 @@ struct Began {
     sid: Option<Box<str>>,
     issued_at: u64,
     /// Where it is noted that some of them came.
-    notes: OnceLock<Box<[(Key, Place)]>>,
+    notes: Mutex<Option<Noted>>,
 }
+
+/// The keys of notes, as rows are named under this key, and where changes of them are noted.
+type Noted = (IndexKey, Arc<[(Key, Place)]>);
 
 /// The claims that have a method of their own.
 pub(crate) struct Profile {
@@ -121,6 +125,12 @@ impl Profile {
             name: text("name"),
             nickname: text("nickname"),
         }
+    }
+}
+
+impl Began {
+    fn notes(&self) -> MutexGuard<'_, Option<Noted>> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -245,7 +255,7 @@ impl Session {
             ends_at: identity.ends_at,
             profile: OnceLock::from(Box::new(profile)),
             all_claims: OnceLock::new(),
-            began: Some(Box::new(Began { sid, issued_at, notes: OnceLock::new() })),
+            began: Some(Box::new(Began { sid, issued_at, notes: Mutex::default() })),
             spots: Spots::default(),
             life: Life::new(id, NEVER, now, now),
         }
@@ -262,16 +272,28 @@ impl Session {
     }
 
     /// Where it is noted that logout tokens came which may mean it.
-    pub(crate) fn watch(&self, notes: impl FnOnce() -> Box<[(Key, Place)]>) -> &[(Key, Place)] {
-        self.began.as_ref().map_or(&[], |began| began.notes.get_or_init(notes))
+    pub(crate) fn watch(&self, index: &IndexKey) -> Arc<[(Key, Place)]> {
+        let (Some(began), Some(begun)) = (&self.began, self.begun()) else { return Arc::new([]) };
+        let mut noted = began.notes();
+        match &*noted {
+            // A store that came back empty may name its rows anew.
+            Some((named_by, notes)) if named_by == index => Arc::clone(notes),
+            _ => {
+                let notes: Arc<[_]> = begun.notes(index).map(|note| (note, Place::of(note))).collect();
+                *noted = Some((index.clone(), Arc::clone(&notes)));
+                notes
+            }
+        }
     }
 
     /// Whether something was heard since it was confirmed, of its row or of what its provider ended.
     pub(crate) fn has_news(&self, changes: &Changes) -> bool {
         let heard = self.life.heard.load(Ordering::Acquire);
-        let notes = self.began.as_ref().and_then(|began| began.notes.get());
         changes.since(heard, self.life.place)
-            || notes.is_some_and(|notes| notes.iter().any(|(_, note)| changes.since(heard, *note)))
+            || self.began.as_ref().is_some_and(|began| match &*began.notes() {
+                Some((_, notes)) => notes.iter().any(|(_, note)| changes.since(heard, *note)),
+                None => false,
+            })
     }
 
     pub(crate) fn profile(&self) -> &Profile {

@@ -88,6 +88,8 @@ impl Sessions {
         let Some((shown, session)) = carried.open(cookie, records, now, known) else { return Peek::Ended };
         let session = self.remember(session.id, || session);
         session.life.keep_until(if shown.outdated_seal { now } else { shown.expires_at });
+        // The cookie says itself until when it counts, wherever it was sealed last.
+        session.life.see(now);
         self.judge(session, now, Asked::Carried)
     }
 

@@ -19,7 +19,7 @@ use crate::session::Session;
 use crate::visitor::{self, Visitor};
 
 /// The longest that an answer with a grant may take to leave.
-const SETS_WITHIN: Duration = Duration::from_secs(60);
+pub(crate) const SETS_WITHIN: Duration = Duration::from_secs(60);
 /// At most so many cookies are cleared away in one answer: headers have little room.
 const MOST_REMOVED: usize = 8;
 

@@ -1,7 +1,6 @@
 //! That sessions which browsers keep have ended: noted where processes meet, until nobody can show them any more.
 
 use crate::ambient::Timestamp;
-use crate::changes::Place;
 use crate::records::{Loaded, Records};
 use crate::session::Session;
 use crate::session_id::SessionId;
@@ -22,6 +21,6 @@ pub(crate) async fn has_ended(session: &Session, records: &Records) -> Result<bo
     let Some(begun) = session.begun() else { return Ok(false) };
     let index = records.index().await?;
     // From now on it is heard of, and what came before is found.
-    let notes = session.watch(|| begun.notes(&index).map(|note| (note, Place::of(note))).collect());
+    let notes = session.watch(&index);
     begun.is_meant_in(notes.iter().map(|(note, _)| *note), records).await
 }

@@ -10,8 +10,9 @@
 //!    opens beside another's cookies nor overwrites them.
 //! 2. A cookie is a copy. Where the store that processes meet at, the *rendezvous*, holds a newer generation of a grant,
 //!    that one counts, and the answer of whoever noticed carries it to the browser.
-//! 3. Cookies leave within a minute of the moment at which their grant was the newest. The rendezvous keeps a
-//!    grant for ten minutes after its browser has shown it: an answer that is overtaken does no harm.
+//! 3. Cookies leave within a minute of the moment at which their grant was the newest. Two minutes after a grant was made
+//!    the browser has what it keeps: when it shows the newest then, the rendezvous keeps that for ten minutes more, for
+//!    requests that are under way. An answer that is overtaken does no harm.
 
 mod answer;
 mod chunks;
@@ -25,6 +26,7 @@ pub(crate) mod sessions;
 mod sizes;
 mod texts;
 
+pub(crate) use answer::SETS_WITHIN;
 pub(crate) use place::{CarriedPlace, Unreadable};
 
 use std::fmt;
@@ -111,7 +113,7 @@ pub(crate) fn bytes(runtime: &Runtime, headers: &HeaderMap) -> usize {
 
 /// What this process remembers of what browsers carry.
 pub(crate) struct Carrying {
-    grants: Recall<(Key, Arc<Grant>)>,
+    grants: Recall<(Key, Timestamp, Arc<Grant>)>,
     /// The most bytes of our cookies in one request.
     most: usize,
 }

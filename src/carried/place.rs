@@ -90,10 +90,10 @@ impl CarriedPlace {
         let cookies = home.cookies(runtime);
         let place = TextPlace { purpose: Purpose::CarriedGrant, name: &cookies.name, owner: &cookies.bound };
         let Some(text) = place.find(self.carried.cookies()) else { return Ok(None) };
-        if let Some((row, grant)) = carrying.grants.get(text.parts())
+        if let Some((row, expires_at, grant)) = carrying.grants.get(text.parts())
             && row == home.spot.row.key
         {
-            return Ok(Some(grant));
+            return Ok((runtime.now() < expires_at).then_some(grant));
         }
         let opened = match place.open(runtime.records.keys(), &text) {
             Ok(opened) => opened,
@@ -113,7 +113,7 @@ impl CarriedPlace {
         };
         let grant = Arc::new(grant);
         if opened.by_first_secret {
-            carrying.grants.put(text.parts(), (home.spot.row.key, Arc::clone(&grant)));
+            carrying.grants.put(text.parts(), (home.spot.row.key, opened.expires_at, Arc::clone(&grant)));
         } else {
             self.note(&grant);
         }

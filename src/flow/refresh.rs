@@ -11,11 +11,13 @@ use tokio::sync::watch;
 
 use super::flight::refresh;
 use super::held_grant::{NoToken, Step, Want, is_rejected, next, stored_or_begun};
+use crate::ambient::Timestamp;
 use crate::flights::{Boarding, Flight, Landing};
-use crate::grant::TokenSet;
+use crate::grant::{Grant, TokenSet};
 use crate::grant_place::GrantPlace;
 use crate::provider::ProviderError;
 use crate::runtime::Runtime;
+use crate::secret::Secret;
 use crate::store::Key;
 
 /// How many flights a request waits for: one for each resource of the grant.
@@ -30,8 +32,9 @@ pub(crate) async fn access_token(
     want: &Want,
 ) -> Result<TokenSet, NoToken> {
     let mut grant = stored_or_begun(runtime, place).await?.ok_or(NoToken::Consent)?;
-    let mut waited = 0;
-    let found = grant.token_set(want.indicator.as_deref()).map(|set| set.access_token.clone());
+    let (mut waited, mut flown) = (0, false);
+    let found =
+        grant.token_set(want.indicator.as_deref()).map(|set| (set.access_token.clone(), set.issued_at));
     // Flights for other resources of the same grant may land first, and those of all the others at the worst.
     for _ in 0..MOST_FLIGHTS {
         let now = runtime.now();
@@ -40,19 +43,23 @@ pub(crate) async fn access_token(
         match (next(&grant, want, now, spread), usable) {
             (Step::Serve, Some(set)) => return Ok(set.clone()),
             (Step::ServeAndRenew, Some(set)) => {
-                board(runtime, place, want);
+                board(runtime, place, want, &mut flown);
                 return Ok(set.clone());
             }
             (Step::Consent, _) => return Err(NoToken::Consent),
             // One call, one refresh: what was fetched for it is used, even if its provider says that it is over. One more
             // where it has aged on the way, because the store was away.
             (Step::Refresh, Some(set))
-                if found.as_ref() != Some(&set.access_token)
+                if found.as_ref().is_none_or(|(token, _)| *token != set.access_token)
                     && waited >= if set.has_aged(now) { 2 } else { 1 } =>
             {
                 return Ok(set.clone());
             }
-            (_, usable) => match wait(board(runtime, place, want)).await {
+            // The provider gives again what the API has refused: to ask it once more changes nothing.
+            (_, None) if waited > 0 && gives_again(&grant, want, found.as_ref(), flown) => {
+                return Err(NoToken::Consent);
+            }
+            (_, usable) => match wait(board(runtime, place, want, &mut flown)).await {
                 Landing::Grant(landed) => {
                     place.note(&grant, &landed);
                     (grant, waited) = (landed, waited + 1);
@@ -71,6 +78,13 @@ pub(crate) async fn access_token(
     Err(NoToken::Unavailable("the grant keeps changing".into()))
 }
 
+/// Whether what was fetched since, by ourselves or by somebody else, is what the API has refused.
+fn gives_again(grant: &Grant, want: &Want, found: Option<&(Secret, Timestamp)>, flown: bool) -> bool {
+    let set = grant.token_set(want.indicator.as_deref());
+    let is_new = |set: &TokenSet| flown || found.is_none_or(|(_, at)| set.issued_at > *at);
+    set.is_some_and(|set| is_rejected(set, want) && is_new(set))
+}
+
 async fn wait(mut flight: Flight) -> Landing {
     let landed = async {
         match flight.wait_for(Option::is_some).await {
@@ -85,8 +99,8 @@ async fn wait(mut flight: Flight) -> Landing {
     }
 }
 
-/// The flight that is under way for this grant, or a new one.
-fn board(runtime: &Arc<Runtime>, place: &GrantPlace, want: &Want) -> Flight {
+/// The flight that is under way for this grant, or a new one: then it has `flown`.
+fn board(runtime: &Arc<Runtime>, place: &GrantPlace, want: &Want, flown: &mut bool) -> Flight {
     let key = place.row.key;
     let (landing, flight) = match runtime.flights.board(key, want.indicator.as_deref(), runtime.now()) {
         Boarding::UnderWay(flight) => return flight,
@@ -95,6 +109,7 @@ fn board(runtime: &Arc<Runtime>, place: &GrantPlace, want: &Want) -> Flight {
         }
         Boarding::TakeOff(landing, flight) => (landing, flight),
     };
+    *flown = true;
     let seat = Seat { runtime: Arc::clone(runtime), key };
     let (place, want) = (place.clone(), want.clone());
     runtime.tasks.spawn(async move {

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::carried::{GRACE, TooLarge};
+use crate::carried::{GRACE, SETS_WITHIN, TooLarge};
 use crate::grant::{Grant, Standing};
 use crate::grant_place::GrantPlace;
 use crate::records::{Found, Loaded};
@@ -16,8 +16,11 @@ use crate::store::{StoreError, Version};
 /// The browser has shown what lies there: the row is kept for late requests only, and not for long.
 pub(crate) fn let_go(runtime: &Arc<Runtime>, place: &GrantPlace, found: &Found<Grant>) {
     let expires_at = runtime.now().plus(GRACE);
-    // Whoever holds a lease writes again.
+    let newest = found.value.token_sets.iter().map(|set| set.issued_at).max().unwrap_or_default();
+    // Whoever holds a lease writes again. And an answer with what was the newest a moment ago may still be on its way: what
+    // the browser shows once that has come is what it has.
     if found.value.lease.is_some()
+        || runtime.now().since(newest) < 2 * SETS_WITHIN
         || found.value.standing == Standing::Ended
         || found.expires_at <= expires_at
     {
@@ -39,18 +42,35 @@ pub(crate) async fn take(
     runtime: &Arc<Runtime>,
     place: &GrantPlace,
 ) -> Result<(Option<Grant>, bool), StoreError> {
-    let Some(carried) = &place.carried else { return runtime.records.take(&place.row).await };
+    if place.carried.is_none() {
+        return runtime.records.take(&place.row).await;
+    }
     loop {
         let (newest, version) = newest(runtime, place).await?;
         let Some(newest) = newest.filter(|grant| grant.standing != Standing::Ended) else {
             return Ok((None, false));
         };
-        let note = newest.tombstone(Standing::Ended);
-        if runtime.records.swap(&place.row, version, &note, carried.until(), Vec::new()).await?.is_some() {
-            carried.note(&Arc::new(note));
+        if take_found(runtime, place, &newest, version).await? {
             return Ok((Some(Grant::clone(&newest)), true));
         }
     }
+}
+
+/// Takes away what was found at this version; false where somebody was faster.
+pub(crate) async fn take_found(
+    runtime: &Arc<Runtime>,
+    place: &GrantPlace,
+    found: &Grant,
+    version: Option<Version>,
+) -> Result<bool, StoreError> {
+    let Some(carried) = &place.carried else { return runtime.records.delete(place.row.key, version).await };
+    let note = found.tombstone(Standing::Ended);
+    let noted =
+        runtime.records.swap(&place.row, version, &note, carried.until(), Vec::new()).await?.is_some();
+    if noted {
+        carried.note(&Arc::new(note));
+    }
+    Ok(noted)
 }
 
 /// The newest generation of what can be read, whatever its standing, and the version of the row.
@@ -65,7 +85,8 @@ pub(crate) async fn newest(
     };
     let kept = kept.filter(|grant| grant.owner == place.owner);
     let shown = place.carried.as_ref().and_then(|carried| carried.grant().ok().flatten());
-    Ok((kept.into_iter().chain(shown).max_by_key(|grant| grant.generation), version))
+    // Of two that are the same generation the last one: the row knows who refreshes it.
+    Ok((shown.into_iter().chain(kept).max_by_key(|grant| grant.generation), version))
 }
 
 /// Whether the browser that a grant is for can carry it.

@@ -24,7 +24,7 @@ use crate::events::EventCode;
 use crate::grant::{Consent, Grant, Standing};
 use crate::grant_place::GrantPlace;
 use crate::mode::Holder;
-use crate::protocol::id_token::Occasion;
+use crate::protocol::id_token::{Facts, Occasion};
 use crate::protocol::token::TokenResponse;
 use crate::provider::Provider;
 use crate::relying_party::ProviderId;
@@ -35,6 +35,8 @@ use crate::visitor::{COOKIE, Visitor};
 
 /// How long somebody who takes a grant over waits for a refresh of it that is under way.
 const PATIENCE: Duration = Duration::from_secs(25);
+/// Between attempts to write what is nowhere else.
+const PAUSE: Duration = Duration::from_secs(2);
 
 /// What came for a code, and what had been asked for.
 pub(crate) struct Received<'a> {
@@ -146,13 +148,19 @@ pub(crate) async fn claim(
         let Some(theirs) = theirs.filter(|theirs| theirs.provider == connection.provider) else { continue };
         let place = runtime.place_of(&from, connection, carried).await?;
         let own = runtime.place_of(&to, theirs, carried).await?;
-        if !is_free(runtime, &own).await? || !is_claimable(runtime, &place, session).await? {
+        if !is_free(runtime, &own).await? {
             continue;
         }
-        // First away from there: it never has two owners.
-        let (Some(mut grant), _) = rendezvous::take(runtime, &place).await? else { continue };
-        (grant.owner, grant.lease) = (own.owner.clone(), None);
-        keep_grant(runtime, &own, theirs.retention, grant, session.ends_at).await?;
+        let moving = hand_over(Arc::clone(runtime), place, own, theirs.retention, Arc::clone(session));
+        // In a task of its own: who hangs up, or meets a store that is away, leaves nothing half done.
+        let mut moving = runtime.tasks.spawn(moving);
+        let moved = match tokio::time::timeout(2 * PATIENCE, &mut moving).await {
+            Ok(moved) => moved.unwrap_or_else(|_| Err(StoreError::refused("it was given up")))?,
+            Err(_) => return Err(StoreError::refused("it takes too long").into()),
+        };
+        if !moved {
+            continue;
+        }
         runtime.events().emit(
             EventCode::Connected,
             session.user(),
@@ -169,26 +177,42 @@ async fn is_free(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<bool, Sto
     Ok(own.is_none_or(|grant| grant.standing != Standing::Good))
 }
 
-/// Whether there is something to be had, that is not known to be somebody else's. A refresh of it that is under way is
-/// waited for: what it spends would be lost.
-async fn is_claimable(
-    runtime: &Arc<Runtime>,
-    place: &GrantPlace,
-    session: &Session,
+/// Moves what is there, where it is not known to be another account's. A refresh of it that is under way is waited for:
+/// what it spends would be lost.
+async fn hand_over(
+    runtime: Arc<Runtime>,
+    from: GrantPlace,
+    to: GrantPlace,
+    retention: Retention,
+    session: Arc<Session>,
 ) -> Result<bool, StoreError> {
     let began = runtime.now();
-    loop {
-        let (grant, version) = rendezvous::newest(runtime, place).await?;
+    let mut grant = loop {
+        let (grant, version) = rendezvous::newest(&runtime, &from).await?;
         let Some(grant) = grant.filter(|grant| grant.standing == Standing::Good) else { return Ok(false) };
+        let another = |facts: &Facts| facts.issuer == *session.issuer && facts.subject != *session.subject;
+        if grant.facts.as_ref().is_some_and(another) {
+            return Ok(false);
+        }
         let now = runtime.now();
         let left = grant.lease.as_ref().map_or(Duration::ZERO, |lease| lease.until.since(now)).min(PATIENCE);
-        if left.is_zero() || now.since(began) >= PATIENCE {
-            let another = grant
-                .facts
-                .as_ref()
-                .is_some_and(|facts| facts.issuer == *session.issuer && facts.subject != *session.subject);
-            return Ok(left.is_zero() && !another);
+        if !left.is_zero() && now.since(began) >= PATIENCE {
+            return Ok(false);
         }
-        runtime.records.wait(place.row.key, version, left).await?;
+        // First away from there: it never has two owners.
+        if !left.is_zero() {
+            runtime.records.wait(from.row.key, version, left).await?;
+        } else if rendezvous::take_found(&runtime, &from, &grant, version).await? {
+            break Grant::clone(&grant);
+        }
+    };
+    (grant.owner, grant.lease) = (to.owner.clone(), None);
+    // It is nowhere but here: until the store takes it, or the session is over.
+    while let Err(error) = keep_grant(&runtime, &to, retention, grant.clone(), session.ends_at).await {
+        if runtime.now() >= session.ends_at {
+            return Err(error);
+        }
+        tokio::time::sleep(PAUSE).await;
     }
+    Ok(true)
 }

@@ -14,6 +14,7 @@ use tower_oidc::{
 
 use crate::support::app::{API, APP, App, EVIL, World};
 use crate::support::browser::{Browser, Page};
+use crate::support::fault::polled;
 use crate::support::html::Form;
 use crate::support::store::WatchedStore;
 
@@ -223,6 +224,25 @@ async fn a_login_takes_over_by_an_explicit_call_only() {
             "it had one owner at a time"
         );
         assert_eq!(world.op.reuse_detected(), 0);
+    }
+}
+
+/// Whoever takes over hangs up at each moment: the grant is the visitor's or the person's, and never lost.
+#[tokio::test]
+async fn a_hang_up_while_taking_over_loses_nothing() {
+    for polls in 1..12 {
+        for world in worlds() {
+            world.op.sign_in_as("alice");
+            let browser = world.browser();
+            connect(&browser, "photos").await;
+            let granted = token(&browser, "photos").await.unwrap();
+            world.sign_in(&browser, "alice").await;
+            drop(polled(polls, browser.fetch(Method::POST, &format!("{APP}/claim"), "", APP)).await);
+            world.app.layer.drain().await;
+            // If it came to nothing, it comes to something now.
+            claim(&browser).await;
+            assert_eq!(token(&browser, "photos").await.unwrap(), granted, "after {polls} polls");
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Semaphore;
 
 use super::super::StoreError;
@@ -13,6 +13,10 @@ use super::failed;
 
 /// How long a connection waits for another process that writes. Callers wait five seconds for a store.
 const BUSY: Duration = Duration::from_secs(3);
+
+/// How often, and after which pause, the log of a new file is asked for again.
+const ATTEMPTS: u32 = 20;
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A few connections. Nothing of SQLite runs on a thread of the runtime.
 pub(super) struct Connections {
@@ -65,8 +69,7 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
     connection.busy_timeout(BUSY).map_err(failed)?;
     // FULL: what was acknowledged is on the disk. A refresh token that rotated has no other copy.
     connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
-    let journal: String =
-        connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)).map_err(failed)?;
+    let journal = write_ahead(&connection).map_err(failed)?;
     if journal != "wal" {
         return Err(StoreError::refused("the file of SQLite lies where it cannot have a write-ahead log"));
     }
@@ -75,6 +78,22 @@ pub(super) fn open(path: &Path) -> Result<Connection, StoreError> {
         return Err(StoreError::refused("the file of SQLite can only be read"));
     }
     Ok(connection)
+}
+
+/// A new file gets its log from whoever is first. SQLite does not always wait for others who try at the same time.
+fn write_ahead(connection: &Connection) -> rusqlite::Result<String> {
+    let mut attempts = 0;
+    loop {
+        match connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)) {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && attempts < ATTEMPTS =>
+            {
+                attempts += 1;
+                std::thread::sleep(PAUSE);
+            }
+            done => return done,
+        }
+    }
 }
 
 /// Creates the file where it is missing, for this user's eyes only.

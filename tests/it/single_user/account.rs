@@ -60,6 +60,40 @@ async fn scenario_41_client_credentials_serve_everybody() {
     assert_eq!(login_status(&app).await.expires_at.map(|at| at.as_secs()), Some(world.clock.now() + 3600));
 }
 
+/// A provider that keeps giving what the API refuses is asked once more, and then the operator must act.
+#[tokio::test]
+async fn a_token_that_is_refused_and_given_again_is_not_fetched_for_ever() {
+    let world = World::new();
+    start(&world, Account::client_credentials(), MemoryStore::new(), |config| config);
+    assert_eq!(reads_as(&world.browser()).await, CLIENT_ID);
+    world.clock.advance(Duration::from_secs(3700));
+    let fetched = world.op.token_requests().len();
+    world.op.edit_tokens(|tokens| {
+        tokens.insert("access_token".into(), "at-the-same-for-ever".into());
+    });
+    assert_eq!(reads_as(&world.browser()).await, "needs_operator");
+    assert_eq!(world.op.token_requests().len(), fetched + 2, "one when it was over, one when it was refused");
+}
+
+/// Processes with the old and the new token in their configuration, as while a deploy goes on: each keeps to its own.
+#[tokio::test]
+async fn two_configurations_at_once_do_not_overwrite_each_other() {
+    let world = World::new();
+    for name in ["robot", "droid"] {
+        world.op.user(name, |_| {});
+    }
+    let (first, second) = (refresh_token_of(&world, "robot").await, refresh_token_of(&world, "droid").await);
+    let store = Durable(MemoryStore::new());
+    for _ in 0..3 {
+        for (token, owner) in [(&first, "robot"), (&second, "droid")] {
+            start(&world, Account::refresh_token(token.as_str()), store.clone(), |config| config);
+            assert_eq!(reads_as(&world.browser()).await, owner);
+        }
+        world.clock.advance(Duration::from_secs(3700));
+    }
+    assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (6, 0));
+}
+
 /// Fifty first visitors are one token request, and so are fifty at the moment of expiry. While a token is good, nobody
 /// waits for the provider.
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! One refresh for one grant and one expiry, though the grant lies in the browser.
 
+use std::time::Duration;
+
 use super::{HOUR, REPLICA, cookies_of, two_processes};
 use crate::support::app::{APP, World};
 use crate::support::browser::Browser;
@@ -72,4 +74,38 @@ async fn where_processes_meet_the_other_finds_the_successor() {
     let (_, here) = world.tok(&alice).await;
     let (_, there) = world.tok_at(REPLICA, &alice).await;
     assert_eq!((here, world.op.refreshes().len()), (there, 1));
+}
+
+/// Two that refresh for two APIs, and the answer of the first comes last: the browser is left with a grant that was
+/// overtaken, and finds the newest however long it waits.
+#[tokio::test]
+async fn an_answer_that_is_overtaken_does_no_harm_later_either() {
+    let (world, _) = two_processes();
+    let alice = world.signed_in("alice").await;
+    let first = tok(&alice).await;
+    let older = cookies_of(&alice, "grant");
+    world.clock.advance(HOUR);
+    let second = tok(&alice).await;
+    assert_ne!(first, second);
+    // It is shown once, and then the older answer arrives.
+    assert_eq!(tok(&alice).await, second);
+    for cookie in &older {
+        let (name, value) = (&cookie.name, &cookie.value);
+        alice.set_cookie(
+            APP,
+            &format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=9999"),
+        );
+    }
+    world.clock.advance(Duration::from_secs(11 * 60));
+    world.app.layer.delete_expired().await.unwrap();
+    assert_eq!(tok(&alice).await, second);
+    // Once the browser has shown what it keeps, the row goes.
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(tok(&alice).await, second);
+    let rows = world.app.store.len();
+    world.app.layer.drain().await;
+    world.clock.advance(Duration::from_secs(11 * 60));
+    world.app.layer.delete_expired().await.unwrap();
+    assert!(world.app.store.len() < rows, "nothing is kept for ever");
+    assert_eq!(world.op.reuse_detected(), 0);
 }
