@@ -1,9 +1,30 @@
 //! Clients that hang up, at every await there is: enumerated, not sampled.
 
+use std::pin::pin;
+use std::task::Poll;
+
 use super::store::FaultyStore;
 use super::{APP, HOUR, OP, World};
 use crate::support::browser::Browser;
-use crate::support::fault::{Fault, polled};
+use crate::support::fault::Fault;
+
+/// Polls at most `k` times, each time after it was woken; `None` where it was dropped before its end.
+async fn polled<T>(k: usize, future: impl Future<Output = T>) -> Option<T> {
+    let mut future = pin!(future);
+    let mut left = k;
+    std::future::poll_fn(|cx| {
+        if left == 0 {
+            return Poll::Ready(None);
+        }
+        left -= 1;
+        match future.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if left == 0 => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await
+}
 
 /// Every call to the store and to the provider is an await that waits.
 async fn world() -> (World, Browser) {

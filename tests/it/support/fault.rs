@@ -1,8 +1,6 @@
 //! What can go wrong between two machines, and gates that let a test order concurrent calls.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -145,22 +143,4 @@ impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         self.0.0.send_modify(|state| state.waiting -= 1);
     }
-}
-
-/// Polls at most `k` times, each time after it was woken; `None` where it was dropped before its end.
-pub(crate) async fn polled<T>(k: usize, future: impl Future<Output = T>) -> Option<T> {
-    let mut future = pin!(future);
-    let mut left = k;
-    std::future::poll_fn(|cx| {
-        if left == 0 {
-            return Poll::Ready(None);
-        }
-        left -= 1;
-        match future.as_mut().poll(cx) {
-            Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending if left == 0 => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        }
-    })
-    .await
 }
