@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tower_oidc::EventCode;
-use tower_oidc::store::MemoryStore;
+use tower_oidc::store::{MemoryStore, Store};
 
 use super::{HOUR, REPLICA, session_cookie, two_processes};
 use crate::support::app::{APP, App, World, routes};
@@ -211,4 +211,31 @@ async fn a_login_that_was_under_way_is_over() {
     gate.open();
     assert_eq!(login.await.unwrap().text(), "null");
     assert_eq!(world.who(&browser).await, Value::Null);
+}
+
+/// Its rows are named anew from then on, and who was known before is signed out by the new names.
+#[tokio::test]
+async fn a_rendezvous_that_comes_back_empty_is_heard_all_the_same() {
+    let world = World::new();
+    let meeting = WatchedStore::new(MemoryStore::new());
+    let start =
+        || App::stateless_at(&world.net, &world.clock, meeting.clone(), MemoryStore::new(), |config| config);
+    let serve = |app: &App| world.net.serve_service(APP, app.layer.clone().layer(routes()));
+    let first = start();
+    serve(&first);
+    let alice = world.signed_in("alice").await;
+    assert_eq!(world.who(&alice).await, "a1");
+    for (key, _) in meeting.dump().await {
+        meeting.delete(key, None).await.unwrap();
+    }
+    serve(&start());
+    let bob = world.signed_in("bob").await;
+    serve(&first);
+    // A login is when it looks how rows are named.
+    world.sign_in(&world.browser(), "bob").await;
+    world.clock.advance(Duration::from_secs(3));
+    assert_eq!((world.who(&alice).await, world.who(&bob).await), ("a1".into(), "b1".into()));
+    assert_eq!(status(&world, &world.logout_token("alice")).await, 200);
+    world.clock.advance(Duration::from_secs(3));
+    assert_eq!((world.who(&alice).await, world.who(&bob).await), (Value::Null, "b1".into()));
 }

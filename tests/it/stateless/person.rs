@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tower_oidc::store::MemoryStore;
 
 use super::{REPLICA, cookies_of, session_cookie, two_processes};
 use crate::support::app::{APP, App, World, logout_link, routes};
@@ -100,6 +101,32 @@ async fn a_session_lasts_as_long_as_it_is_used() {
     assert_ne!(world.who_is(&session_cookie(&alice)).await, Value::Null);
     world.clock.advance(Duration::from_secs(24 * 3600));
     assert_eq!(world.who(&alice).await, Value::Null, "seven days, or a day without a request");
+}
+
+/// While secrets rotate, a browser may be at one process for longer than the idle lifetime, and then at the other again.
+#[tokio::test]
+async fn a_long_rollout_of_secrets_signs_nobody_out() {
+    let world = World::new();
+    let meeting = MemoryStore::new();
+    let start = |secrets: [&str; 2]| {
+        App::stateless_at(&world.net, &world.clock, meeting.clone(), meeting.clone(), |mut config| {
+            config.session_secrets = secrets.map(Into::into).to_vec();
+            config
+        })
+    };
+    let (new, old) = ("the new secret, of 32 bytes and more", "the old secret, of 32 bytes and more");
+    let (first, second) = (start([new, old]), start([old, new]));
+    let serve = |app: &App| world.net.serve_service(APP, app.layer.clone().layer(routes()));
+    serve(&first);
+    let alice = world.signed_in("alice").await;
+    assert_eq!(world.who(&alice).await, "a1");
+    serve(&second);
+    for _ in 0..5 {
+        world.clock.advance(Duration::from_secs(12 * 3600));
+        assert_eq!(world.who(&alice).await, "a1");
+    }
+    serve(&first);
+    assert_eq!(world.who(&alice).await, "a1");
 }
 
 /// Scenario 13 in this mode.
