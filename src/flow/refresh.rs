@@ -32,7 +32,7 @@ pub(crate) async fn access_token(
     want: &Want,
 ) -> Result<TokenSet, NoToken> {
     let mut grant = stored_or_begun(runtime, place).await?.ok_or(NoToken::Consent)?;
-    let (mut waited, mut flown) = (0, false);
+    let mut waited = 0;
     let found =
         grant.token_set(want.indicator.as_deref()).map(|set| (set.access_token.clone(), set.issued_at));
     // Flights for other resources of the same grant may land first, and those of all the others at the worst.
@@ -43,7 +43,7 @@ pub(crate) async fn access_token(
         match (next(&grant, want, now, spread), usable) {
             (Step::Serve, Some(set)) => return Ok(set.clone()),
             (Step::ServeAndRenew, Some(set)) => {
-                board(runtime, place, want, &mut flown);
+                board(runtime, place, want);
                 return Ok(set.clone());
             }
             (Step::Consent, _) => return Err(NoToken::Consent),
@@ -56,10 +56,8 @@ pub(crate) async fn access_token(
                 return Ok(set.clone());
             }
             // The provider gives again what the API has refused: to ask it once more changes nothing.
-            (_, None) if waited > 0 && gives_again(&grant, want, found.as_ref(), flown) => {
-                return Err(NoToken::Consent);
-            }
-            (_, usable) => match wait(board(runtime, place, want, &mut flown)).await {
+            (_, None) if gives_again(&grant, want, found.as_ref()) => return Err(NoToken::Consent),
+            (_, usable) => match wait(board(runtime, place, want)).await {
                 Landing::Grant(landed) => {
                     place.note(&grant, &landed);
                     (grant, waited) = (landed, waited + 1);
@@ -79,10 +77,9 @@ pub(crate) async fn access_token(
 }
 
 /// Whether what was fetched since, by ourselves or by somebody else, is what the API has refused.
-fn gives_again(grant: &Grant, want: &Want, found: Option<&(Secret, Timestamp)>, flown: bool) -> bool {
+fn gives_again(grant: &Grant, want: &Want, found: Option<&(Secret, Timestamp)>) -> bool {
     let set = grant.token_set(want.indicator.as_deref());
-    let is_new = |set: &TokenSet| flown || found.is_none_or(|(_, at)| set.issued_at > *at);
-    set.is_some_and(|set| is_rejected(set, want) && is_new(set))
+    set.is_some_and(|set| is_rejected(set, want) && found.is_none_or(|(_, at)| set.issued_at != *at))
 }
 
 async fn wait(mut flight: Flight) -> Landing {
@@ -99,8 +96,8 @@ async fn wait(mut flight: Flight) -> Landing {
     }
 }
 
-/// The flight that is under way for this grant, or a new one: then it has `flown`.
-fn board(runtime: &Arc<Runtime>, place: &GrantPlace, want: &Want, flown: &mut bool) -> Flight {
+/// The flight that is under way for this grant, or a new one.
+fn board(runtime: &Arc<Runtime>, place: &GrantPlace, want: &Want) -> Flight {
     let key = place.row.key;
     let (landing, flight) = match runtime.flights.board(key, want.indicator.as_deref(), runtime.now()) {
         Boarding::UnderWay(flight) => return flight,
@@ -109,7 +106,6 @@ fn board(runtime: &Arc<Runtime>, place: &GrantPlace, want: &Want, flown: &mut bo
         }
         Boarding::TakeOff(landing, flight) => (landing, flight),
     };
-    *flown = true;
     let seat = Seat { runtime: Arc::clone(runtime), key };
     let (place, want) = (place.clone(), want.clone());
     runtime.tasks.spawn(async move {

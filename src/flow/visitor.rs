@@ -158,15 +158,9 @@ pub(crate) async fn claim(
             Ok(moved) => moved.unwrap_or_else(|_| Err(StoreError::refused("it was given up")))?,
             Err(_) => return Err(StoreError::refused("it takes too long").into()),
         };
-        if !moved {
-            continue;
+        if moved {
+            claimed.push(theirs.name.clone());
         }
-        runtime.events().emit(
-            EventCode::Connected,
-            session.user(),
-            format_args!("{}, taken over", theirs.name),
-        );
-        claimed.push(theirs.name.clone());
     }
     Ok(claimed)
 }
@@ -195,15 +189,14 @@ async fn hand_over(
             return Ok(false);
         }
         let now = runtime.now();
-        let left = grant.lease.as_ref().map_or(Duration::ZERO, |lease| lease.until.since(now)).min(PATIENCE);
-        if !left.is_zero() && now.since(began) >= PATIENCE {
-            return Ok(false);
-        }
-        // First away from there: it never has two owners.
-        if !left.is_zero() {
-            runtime.records.wait(from.row.key, version, left).await?;
-        } else if rendezvous::take_found(&runtime, &from, &grant, version).await? {
-            break Grant::clone(&grant);
+        match grant.lease.as_ref().map(|lease| lease.until.since(now)).filter(|left| !left.is_zero()) {
+            Some(_) if now.since(began) >= PATIENCE => return Ok(false),
+            Some(left) => runtime.records.wait(from.row.key, version, left.min(PATIENCE)).await?,
+            // First away from there: it never has two owners.
+            None if rendezvous::take_found(&runtime, &from, &grant, version).await? => {
+                break Grant::clone(&grant);
+            }
+            None => {}
         }
     };
     (grant.owner, grant.lease) = (to.owner.clone(), None);
@@ -214,5 +207,7 @@ async fn hand_over(
         }
         tokio::time::sleep(PAUSE).await;
     }
+    let detail = format_args!("{}, taken over", to.connection);
+    runtime.events().emit(EventCode::Connected, session.user(), detail);
     Ok(true)
 }

@@ -249,6 +249,7 @@ async fn a_hang_up_while_taking_over_loses_nothing() {
     gate.open();
     app.layer.drain().await;
     assert_eq!(token(&browser, "photos").await.unwrap(), granted);
+    assert_eq!(app.events.count(EventCode::Connected), 2, "it is told: the visitor's, and taken over");
 }
 
 #[tokio::test]
