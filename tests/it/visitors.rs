@@ -12,9 +12,9 @@ use tower_oidc::{
     Config, Connection, CurrentUser, Error, EventCode, OidcLayer, Resource, Retention, UserTokens,
 };
 
-use crate::support::app::{API, APP, App, EVIL, World};
+use crate::support::app::{API, APP, App, EVIL, OP, World};
 use crate::support::browser::{Browser, Page};
-use crate::support::fault::Gate;
+use crate::support::fault::{Fault, Gate};
 use crate::support::html::Form;
 use crate::support::store::{Trouble, Verb, WatchedStore};
 
@@ -250,6 +250,35 @@ async fn a_hang_up_while_taking_over_loses_nothing() {
     app.layer.drain().await;
     assert_eq!(token(&browser, "photos").await.unwrap(), granted);
     assert_eq!(app.events.count(EventCode::Connected), 2, "it is told: the visitor's, and taken over");
+}
+
+/// What a refresh spends would be lost: whoever takes over waits for it.
+#[tokio::test]
+async fn taking_over_waits_for_a_refresh_under_way() {
+    for world in worlds() {
+        world.op.sign_in_as("alice");
+        let browser = world.browser();
+        connect(&browser, "photos").await;
+        let granted = token(&browser, "photos").await.unwrap();
+        world.clock.advance(HOUR);
+        let gate = Gate::new();
+        world.net.fault(OP, "/token", Fault::GateAnswer(gate.clone()).once());
+        let tab = browser.new_tab();
+        let refreshing = tokio::spawn(async move { token(&tab, "photos").await });
+        gate.wait_for_arrivals(1).await;
+        world.sign_in(&browser, "alice").await;
+        let tab = browser.new_tab();
+        let taking_over = tokio::spawn(async move { claim(&tab).await });
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        gate.open();
+        assert_eq!(taking_over.await.unwrap(), json!(["photos"]));
+        let refreshed = refreshing.await.unwrap().unwrap();
+        assert_ne!(refreshed, granted);
+        assert_eq!(token(&browser, "photos").await.unwrap(), refreshed);
+        assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (1, 0));
+    }
 }
 
 #[tokio::test]
