@@ -10,6 +10,7 @@ use crate::ambient::Timestamp;
 use crate::grant::{Consent, Grant, Origin, Owner, Standing, TokenSet};
 use crate::protocol::id_token::Facts;
 use crate::protocol::json;
+use crate::protocol::token::scopes;
 use crate::protocol::user_info::about_person;
 use crate::secret::Secret;
 use crate::session::{Profile, SessionRecord};
@@ -170,7 +171,7 @@ impl CarriedGrant {
             generation: self.generation,
             refresh_token,
             facts,
-            scopes: words(&self.scopes),
+            scopes: scopes(&self.scopes),
             token_sets: self.token_sets.into_iter().map(CarriedTokenSet::token_set).collect::<Option<_>>()?,
             // Whoever refreshes says so where all processes look.
             lease: None,
@@ -227,15 +228,10 @@ impl CarriedTokenSet {
     fn token_set(self) -> Option<TokenSet> {
         Some(TokenSet {
             indicator: self.indicator,
-            scopes: self.scopes.as_deref().map(words),
+            scopes: self.scopes.as_deref().map(scopes),
             access_token: self.access_token.token()?,
             issued_at: self.issued_at,
             expires_at: self.expires_at,
         })
     }
-}
-
-/// Scopes hold no blanks (RFC 6749 section 3.3).
-fn words(text: &str) -> Vec<String> {
-    text.split_ascii_whitespace().map(str::to_owned).collect()
 }
