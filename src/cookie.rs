@@ -7,6 +7,7 @@ use tower_cookies::Cookie;
 use tower_cookies::cookie::SameSite;
 use tower_cookies::cookie::time::Duration as CookieDuration;
 
+use std::ops::Range;
 use std::time::Duration;
 
 /// Names and attributes of this application's cookies (RFC 6265bis).
@@ -47,12 +48,19 @@ impl CookieStyle {
         Self { prefix, finder, secure }
     }
 
-    /// Looks for this application's cookies in a `Cookie` header, without looking at others.
-    pub(crate) fn read<'a>(&self, header: &'a [u8], ours: &mut Ours<'a>) {
-        let mut rest = header;
+    /// Looks for this application's cookies in a `Cookie` header, without looking at others. All of them are put into
+    /// `own`, where they are wanted.
+    pub(crate) fn read<'a>(
+        &self,
+        header: &'a HeaderValue,
+        ours: &mut Ours<'a>,
+        mut own: Option<&mut OwnCookies>,
+    ) {
+        let (mut rest, length) = (header.as_bytes(), header.len());
         while let Some(at) = self.finder.find(rest) {
             let before = rest[..at].trim_ascii_end();
-            let starts = before.last().map_or(rest.len() == header.len(), |last| *last == b';');
+            let starts = before.last().map_or(rest.len() == length, |last| *last == b';');
+            let named = length - rest.len() + at;
             rest = &rest[at + self.finder.needle().len()..];
             if !starts {
                 continue;
@@ -61,6 +69,9 @@ impl CookieStyle {
             let (pair, after) = rest.split_at(memchr(b';', rest).unwrap_or(rest.len()));
             let pair = pair.trim_ascii_end();
             rest = after;
+            if let Some(own) = &mut own {
+                own.found(named..named + self.finder.needle().len() + pair.len());
+            }
             match pair.strip_prefix(b"session=") {
                 Some(value) => ours.session = ours.session.or(Some(value)),
                 None => {
@@ -69,6 +80,9 @@ impl CookieStyle {
                     ours.visitor = ours.visitor.or(pair.strip_prefix(b"visitor="));
                 }
             }
+        }
+        if let Some(own) = own {
+            own.found_in(header);
         }
     }
 
@@ -96,6 +110,45 @@ impl CookieStyle {
 
     pub(crate) fn remove(&self, name: &str, cross_site: CrossSite) -> HeaderValue {
         self.set(name, "", Duration::ZERO, cross_site)
+    }
+}
+
+/// This application's cookies of one request, for as long as somebody needs them.
+#[derive(Default)]
+pub(crate) struct OwnCookies {
+    headers: Vec<HeaderValue>,
+    /// In which header, and where: name, `=` and value.
+    pairs: Vec<(usize, Range<usize>)>,
+}
+
+impl OwnCookies {
+    pub(crate) fn of(headers: &HeaderMap, style: &CookieStyle) -> Self {
+        let mut own = Self::default();
+        for header in headers.get_all(COOKIE) {
+            style.read(header, &mut Ours::default(), Some(&mut own));
+        }
+        own
+    }
+
+    /// One of the header that is being read.
+    fn found(&mut self, pair: Range<usize>) {
+        self.pairs.push((self.headers.len(), pair));
+    }
+
+    /// The header is read.
+    fn found_in(&mut self, header: &HeaderValue) {
+        if self.pairs.last().is_some_and(|(last, _)| *last == self.headers.len()) {
+            self.headers.push(header.clone());
+        }
+    }
+
+    /// Name and value of each, in the order sent.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.pairs.iter().filter_map(|(header, pair)| {
+            let pair = self.headers.get(*header)?.as_bytes().get(pair.clone())?;
+            let equals = memchr(b'=', pair)?;
+            Some((&pair[..equals], &pair[equals + 1..]))
+        })
     }
 }
 
@@ -168,17 +221,18 @@ mod tests {
         assert_eq!(find(&headers, "session"), None);
     }
 
-    fn ours(header: &str) -> (Option<&str>, bool) {
+    fn ours(header: &str) -> (Option<String>, bool) {
         let mut ours = Ours::default();
-        CookieStyle::new("x", false).read(header.as_bytes(), &mut ours);
-        (ours.session.and_then(|value| std::str::from_utf8(value).ok()), ours.silent)
+        let header = HeaderValue::from_str(header).unwrap();
+        CookieStyle::new("x", false).read(&header, &mut ours, None);
+        (ours.session.map(|value| std::str::from_utf8(value).unwrap().to_owned()), ours.silent)
     }
 
     #[test]
     fn our_cookies_are_found_in_one_pass() {
         assert_eq!(
             ours("a=x-session=no; bx-session=no;x-session=yes ; x-session=late"),
-            (Some("yes"), false)
+            (Some("yes".to_owned()), false)
         );
         assert_eq!(ours("a=b; x-silent=1; x-sessions=no; x-session"), (None, true));
         assert_eq!(ours("x-session =no; x-silent"), (None, false));
@@ -203,8 +257,16 @@ mod tests {
         fn one_pass_finds_what_a_full_reading_finds(raw in "([xyz=; -]|x-|x-session|x-silent|=1|; ){0,12}") {
             let headers = headers(&[raw.as_bytes()]);
             let (session, silent) = ours(&raw);
-            prop_assert_eq!(session.map(str::as_bytes), find(&headers, "x-session"));
+            prop_assert_eq!(session.as_deref().map(str::as_bytes), find(&headers, "x-session"));
             prop_assert_eq!(silent, find(&headers, "x-silent").is_some());
+        }
+
+        #[test]
+        fn all_of_ours_are_kept_and_nothing_else(raw in prop::collection::vec("([xyz=; -]|x-|x-session|x-grant.1|=1|; ){0,12}", 0..4)) {
+            let headers = headers(&raw.iter().map(String::as_bytes).collect::<Vec<_>>());
+            let own = OwnCookies::of(&headers, &CookieStyle::new("x", false));
+            let found: Vec<_> = all(&headers).filter(|(name, _)| name.starts_with(b"x-")).collect();
+            prop_assert_eq!(own.iter().collect::<Vec<_>>(), found);
         }
 
         #[test]

@@ -54,7 +54,8 @@ struct Keyed {
 
 /// What a row holds for us.
 pub(crate) enum Loaded<T> {
-    Found(Found<T>),
+    /// Elsewhere: nothing is found more often, and what is found is large to move.
+    Found(Box<Found<T>>),
     /// Nothing that counts. What lies there may be replaced at this version.
     Absent(Option<Version>),
     /// Sealed with a secret or in a format that this process does not have. It is not ours to touch.
@@ -138,12 +139,12 @@ impl Records {
             return Ok(Loaded::Absent(Some(version)));
         }
         match postcard::from_bytes(&opened.contents) {
-            Ok(value) => Ok(Loaded::Found(Found {
+            Ok(value) => Ok(Loaded::Found(Box::new(Found {
                 value,
                 version,
                 expires_at: opened.expires_at,
                 outdated_seal: !opened.by_first_secret,
-            })),
+            }))),
             // Sealed by us in this format, and not what is kept here: as good as broken.
             Err(_) => Ok(Loaded::Absent(Some(version))),
         }

@@ -10,7 +10,7 @@ use memchr::memmem;
 
 use crate::account::Account;
 use crate::carried::Carried;
-use crate::cookie::{CookieStyle, Ours};
+use crate::cookie::{CookieStyle, Ours, OwnCookies};
 use crate::current_user::{Admin, CurrentUser};
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::events::EventCode;
@@ -232,25 +232,26 @@ pub(crate) struct Head {
 
 impl Head {
     /// One pass: looking a header up by its name costs as much as passing by several. The second is the value of the
-    /// session's cookie.
+    /// session's cookie; all of ours are put into `own`, where they are wanted.
     pub(crate) fn read<'a>(
         method: &Method,
         headers: &'a HeaderMap,
         cookies: &CookieStyle,
+        mut own: Option<&mut OwnCookies>,
     ) -> (Self, Option<&'a [u8]>) {
         let mut ours = Ours::default();
         let (mut wants_html, mut navigates, mut upgrades) = (false, true, false);
         for (name, value) in headers {
-            let value = value.as_bytes();
             if *name == COOKIE {
-                cookies.read(value, &mut ours);
+                cookies.read(value, &mut ours, own.as_deref_mut());
             } else if *name == ACCEPT {
+                let value = value.as_bytes();
                 // Browsers name it first, which is quickly seen.
                 wants_html |= value.starts_with(b"text/html") || memmem::find(value, b"text/html").is_some();
             } else if *name == SEC_FETCH_MODE {
-                navigates &= value == b"navigate";
+                navigates &= value == "navigate";
             } else if *name == UPGRADE {
-                upgrades |= value.eq_ignore_ascii_case(b"websocket");
+                upgrades |= value.as_bytes().eq_ignore_ascii_case(b"websocket");
             }
         }
         let head = Self {

@@ -17,7 +17,7 @@ use tower::{BoxError, Service};
 
 use crate::ambient::Timestamp;
 use crate::carried::Carried;
-use crate::cookie;
+use crate::cookie::{self, OwnCookies};
 use crate::error::Error;
 use crate::events::EventCode;
 use crate::flow::{self, logout, page};
@@ -76,7 +76,9 @@ where
         {
             return ResponseFuture::answered(answer);
         }
-        let (head, cookie) = Head::read(request.method(), request.headers(), &runtime.settings.cookies);
+        let mut own = runtime.carrying.is_some().then(OwnCookies::default);
+        let (method, cookies) = (request.method(), &runtime.settings.cookies);
+        let (head, cookie) = Head::read(method, request.headers(), cookies, own.as_mut());
         // Before the session is looked for: what is forged does not even learn whether there is one.
         let at_stake = head.session_cookie || head.visitor.is_some() || runtime.ownership.account().is_some();
         if at_stake && !is_ours(runtime, &request, &head) {
@@ -104,13 +106,13 @@ where
                         Ok(session) => session,
                         Err(error) => return Ok(store_away(runtime, &request, &head, error.into())),
                     };
-                    let carried = carried(runtime, session.as_ref(), &request, &head, Some(now));
+                    let carried = carried(runtime, session.as_ref(), own, &head, Some(now));
                     RequestState::insert(Arc::clone(runtime), session, carried.clone(), &head, &mut request);
                     ResponseFuture::passed(ready.inner.call(request), carried, head).await
                 });
             }
         };
-        let carried = carried(runtime, session.as_ref(), &request, &head, now);
+        let carried = carried(runtime, session.as_ref(), own, &head, now);
         RequestState::insert(Arc::clone(runtime), session, carried.clone(), &head, &mut request);
         ResponseFuture::passed(self.inner.call(request), carried, head)
     }
@@ -125,10 +127,10 @@ fn is_ours<B>(runtime: &Runtime, request: &Request<B>, head: &Head) -> bool {
 }
 
 /// What the browser carries: for the person, whose session is kept from ending, or as a visitor.
-fn carried<B>(
+fn carried(
     runtime: &Arc<Runtime>,
     session: Option<&Arc<Session>>,
-    request: &Request<B>,
+    own: Option<OwnCookies>,
     head: &Head,
     now: Option<Timestamp>,
 ) -> Option<Arc<Carried>> {
@@ -136,7 +138,7 @@ fn carried<B>(
         return None;
     }
     let now = now.unwrap_or_else(|| runtime.now());
-    let carried = Carried::of(runtime, request.headers(), now);
+    let carried = own.map(|own| Arc::new(Carried::new(runtime, own, now)));
     if let Some(session) = session {
         extend_in_time(runtime, session, carried.as_ref(), now);
     }

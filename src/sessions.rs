@@ -9,7 +9,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::ambient::Timestamp;
 use crate::carried::ended;
-use crate::carried::sessions::CarriedSessions;
+use crate::carried::sessions::{CarriedSessions, Shown};
 use crate::changes::Changes;
 use crate::protocol::logout_token::Meant;
 use crate::records::{Found, Loaded, Records};
@@ -83,10 +83,17 @@ impl Sessions {
         records: &Records,
         now: Timestamp,
     ) -> Peek {
+        let Some(cookie) = CarriedSessions::text(cookie) else { return Peek::Ended };
         // What ended is remembered under its id: a cookie that was opened before is no proof that it lasts.
-        let known = |id: &SessionId| self.remembered.get(id);
-        let Some((shown, session)) = carried.open(cookie, records, now, known) else { return Peek::Ended };
-        let session = self.remember(session.id, || session);
+        let known = |shown: Shown| Some((shown, self.remembered.get(&shown.id)?));
+        let begin = || carried.open(&cookie, records, now);
+        let begun = || begin().map(|(shown, new)| (shown, self.remember(shown.id, || Arc::new(new))));
+        let Some((shown, session)) = carried.recall(&cookie).and_then(known).or_else(begun) else {
+            return Peek::Ended;
+        };
+        if now >= shown.expires_at {
+            return Peek::Ended;
+        }
         session.life.keep_until(if shown.outdated_seal { now } else { shown.expires_at });
         // The cookie says itself until when it counts, wherever it was sealed last.
         session.life.see(now);
@@ -111,7 +118,10 @@ impl Sessions {
     pub(crate) fn id(&self, cookie: &[u8], records: &Records, now: Timestamp) -> Option<SessionId> {
         match &self.carried {
             None => SessionId::from_cookie(cookie),
-            Some(carried) => carried.open(cookie, records, now, |_| None).map(|(_, session)| session.id),
+            Some(carried) => {
+                let cookie = CarriedSessions::text(cookie)?;
+                carried.open(&cookie, records, now).map(|(shown, _)| shown.id)
+            }
         }
     }
 
@@ -194,7 +204,7 @@ impl Sessions {
                 // Public ids are made under it, in places that cannot wait. Where the secrets open neither it nor
                 // the session, nobody is signed in, and that is no error.
                 records.index().await?;
-                Ok(self.confirm(id, found, heard, now))
+                Ok(self.confirm(id, *found, heard, now))
             }
             Loaded::Absent(_) => {
                 if let Some(session) = self.remembered.get(&id) {
@@ -478,7 +488,7 @@ mod tests {
         world.sessions.end(id, world.now(), &world.records).await.unwrap();
         assert!(!world.is_live(id).await);
         assert!(
-            world.sessions.confirm(id, read_before, 0, world.now()).is_none(),
+            world.sessions.confirm(id, *read_before, 0, world.now()).is_none(),
             "a late reader brings nothing back"
         );
         world.sessions.extend(&held, &world.records, world.now()).await;

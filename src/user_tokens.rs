@@ -1,6 +1,8 @@
 //! The tokens of the person of this request, and of nobody else.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 
 use http::{Extensions, HeaderValue};
@@ -243,9 +245,11 @@ impl UserTokens {
             scopes: source.scopes.clone(),
             rejected: rejected.map(|token| token.0.clone()),
         };
-        let token = access_token(self.runtime(), &place, &want).await;
-        // Whoever signed out while the provider was asked gets nothing of it.
-        self.require_session().await?;
+        let (token, waited) = and_whether_it_waited(access_token(self.runtime(), &place, &want)).await;
+        if waited {
+            // Whoever signed out while the provider or the store was asked gets nothing of it.
+            self.require_session().await?;
+        }
         match token {
             Ok(set) => Ok(AccessToken(set.access_token)),
             Err(NoToken::Consent) => Err(self.consent_required(source, &[], &LoginOptions::default()).await),
@@ -364,6 +368,16 @@ impl UserTokens {
     pub(crate) fn runtime(&self) -> &Arc<Runtime> {
         &self.state.runtime
     }
+}
+
+/// What a future answers, and whether it did so only after it had waited for something.
+async fn and_whether_it_waited<T>(future: impl Future<Output = T>) -> (T, bool) {
+    let (mut future, mut polls) = (pin!(future), 0_u64);
+    let answer = poll_fn(|cx| {
+        polls += 1;
+        future.as_mut().poll(cx)
+    });
+    (answer.await, polls > 1)
 }
 
 impl fmt::Debug for UserTokens {

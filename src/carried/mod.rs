@@ -35,8 +35,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::COOKIE;
-use http::{HeaderMap, HeaderValue};
+use http::HeaderMap;
 
 use self::answer::Answer;
 use self::contents::{CarriedGrant, Claims, Identity};
@@ -46,7 +45,7 @@ use self::texts::{SetText, TextPlace};
 use crate::ambient::Timestamp;
 use crate::config::Config;
 use crate::connection::{Connection, Retention};
-use crate::cookie;
+use crate::cookie::{self, OwnCookies};
 use crate::grant::{Grant, LOGIN, Owner, encode};
 use crate::grant_place::CookiesOfGrant;
 use crate::protocol::authorization::ResponseMode;
@@ -127,7 +126,7 @@ impl Carrying {
 /// What the browser of one request carries, and what its answer gives it to carry.
 pub(crate) struct Carried {
     runtime: Arc<Runtime>,
-    cookies: Vec<HeaderValue>,
+    cookies: OwnCookies,
     came_at: Timestamp,
     answer: Mutex<Answer>,
 }
@@ -140,16 +139,16 @@ impl Carried {
     /// `None` where the server keeps everything.
     pub(crate) fn of(runtime: &Arc<Runtime>, headers: &HeaderMap, now: Timestamp) -> Option<Arc<Self>> {
         runtime.carrying.as_ref()?;
-        Some(Arc::new(Self {
-            cookies: headers.get_all(COOKIE).iter().cloned().collect(),
-            came_at: now,
-            answer: Mutex::default(),
-            runtime: Arc::clone(runtime),
-        }))
+        Some(Arc::new(Self::new(runtime, OwnCookies::of(headers, &runtime.settings.cookies), now)))
     }
 
+    pub(crate) fn new(runtime: &Arc<Runtime>, cookies: OwnCookies, now: Timestamp) -> Self {
+        Self { cookies, came_at: now, answer: Mutex::default(), runtime: Arc::clone(runtime) }
+    }
+
+    /// This application's, name and value.
     fn cookies(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.cookies.iter().flat_map(|header| cookie::pairs(header.as_bytes()))
+        self.cookies.iter()
     }
 
     fn answer(&self) -> MutexGuard<'_, Answer> {
@@ -220,12 +219,9 @@ impl Carried {
     fn sealed_grant(&self, home: &Home, grant: &Grant) -> Result<Vec<SetText>, TooLarge> {
         let runtime = &self.runtime;
         let CookiesOfGrant { name, bound } = home.cookies(runtime);
-        let prefix = runtime.settings.cookies.name("");
         let grant = CarriedGrant::new(grant);
         let sealed = self.seal(Purpose::CarriedGrant, name, bound, home.until, &grant)?;
-        let others = self.cookies().filter(|(other, _)| {
-            other.starts_with(prefix.as_bytes()) && chunks::position(name, other).is_none()
-        });
+        let others = self.cookies().filter(|(other, _)| chunks::position(name, other).is_none());
         let others: usize = others.map(|(name, value)| name.len() + value.len() + "=; ".len()).sum();
         let size = others + sealed.iter().map(|cookie| cookie.sent).sum::<usize>();
         if size <= runtime.most_carried() { Ok(sealed) } else { Err(TooLarge) }

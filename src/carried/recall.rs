@@ -60,15 +60,20 @@ fn is_same(known: &[u8], text: &[&[u8]]) -> bool {
 
 /// Not zero where texts of one length differ.
 fn differences(one: &[u8], other: &[u8]) -> u64 {
-    let ((words, tail), (other_words, other_tail)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
-    let mut difference = 0;
-    for (word, other) in words.iter().zip(other_words) {
-        difference |= u64::from_le_bytes(*word) ^ u64::from_le_bytes(*other);
+    let ((blocks, rest), (other_blocks, other_rest)) = (one.as_chunks::<64>(), other.as_chunks::<64>());
+    let ((words, tail), (other_words, other_tail)) = (rest.as_chunks::<8>(), other_rest.as_chunks::<8>());
+    let differ = |word: &[u8; 8], other: &[u8; 8]| u64::from_le_bytes(*word) ^ u64::from_le_bytes(*other);
+    // Several at once: nothing here waits for the one before.
+    let mut lanes = [0; 8];
+    for (block, other) in blocks.iter().zip(other_blocks) {
+        let words = block.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
+        for (lane, (word, other)) in lanes.iter_mut().zip(words) {
+            *lane |= differ(word, other);
+        }
     }
-    for (byte, other) in tail.iter().zip(other_tail) {
-        difference |= u64::from(byte ^ other);
-    }
-    difference
+    let words = words.iter().zip(other_words).map(|(word, other)| differ(word, other));
+    let bytes = tail.iter().zip(other_tail).map(|(byte, other)| u64::from(byte ^ other));
+    lanes.into_iter().chain(words).chain(bytes).fold(0, |all, one| all | one)
 }
 
 /// Labels are random where they are put: half of one is a hash already.

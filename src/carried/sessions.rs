@@ -1,8 +1,6 @@
 //! Sessions that browsers keep themselves: sealed into one small cookie, and opened at every request.
 
-use std::sync::Arc;
-
-use super::chunks::Chunks;
+use super::chunks::{Chunks, Text};
 use super::contents::Identity;
 use super::recall::Recall;
 use super::texts::TextPlace;
@@ -26,7 +24,7 @@ pub(crate) struct CarriedSessions {
 /// A session's cookie, opened.
 #[derive(Clone, Copy)]
 pub(crate) struct Shown {
-    id: SessionId,
+    pub(crate) id: SessionId,
     pub(crate) expires_at: Timestamp,
     /// Sealed by a secret that only opens.
     pub(crate) outdated_seal: bool,
@@ -37,23 +35,26 @@ impl CarriedSessions {
         Self { cookie: cookie.to_owned(), opened: Recall::new(RECALLED), events }
     }
 
-    /// The session in a cookie's value; `None` where it is none or over. `known` finds the session of an id.
-    pub(crate) fn open(
-        &self,
-        value: &[u8],
-        records: &Records,
-        now: Timestamp,
-        known: impl FnOnce(&SessionId) -> Option<Arc<Session>>,
-    ) -> Option<(Shown, Arc<Session>)> {
+    /// A cookie's value. A session is one cookie.
+    pub(crate) fn text(value: &[u8]) -> Option<Text<'_>> {
         let mut chunks = Chunks::default();
         chunks.put(0, value);
-        let text = chunks.join()?;
-        if let Some(shown) = self.opened.get(text.parts())
-            && let Some(session) = known(&shown.id)
-        {
-            return (now < shown.expires_at).then_some((shown, session));
-        }
-        let opened = match self.place().open(records.keys(), &text) {
+        chunks.join()
+    }
+
+    /// What a cookie was found to be before, if it was opened before.
+    pub(crate) fn recall(&self, cookie: &Text<'_>) -> Option<Shown> {
+        self.opened.get(cookie.parts())
+    }
+
+    /// The session in a cookie; `None` where it is none or over.
+    pub(crate) fn open(
+        &self,
+        cookie: &Text<'_>,
+        records: &Records,
+        now: Timestamp,
+    ) -> Option<(Shown, Session)> {
+        let opened = match self.place().open(records.keys(), cookie) {
             Ok(opened) => opened,
             Err(SealError::Broken) => {
                 let detail = "a session's cookie does not open; it counts as missing";
@@ -69,8 +70,8 @@ impl CarriedSessions {
         if now >= shown.expires_at {
             return None;
         }
-        self.opened.put(text.parts(), shown);
-        Some((shown, Arc::new(Session::carried(identity, now))))
+        self.opened.put(cookie.parts(), shown);
+        Some((shown, Session::carried(identity, now)))
     }
 
     fn place(&self) -> TextPlace<'_> {

@@ -132,7 +132,8 @@ pub(crate) async fn read(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<O
     };
     let Some(carried) = &place.carried else {
         return match loaded {
-            Loaded::Found(Found { value, version, expires_at, .. }) => {
+            Loaded::Found(found) => {
+                let Found { value, version, expires_at, .. } = *found;
                 Ok(Some(Held { grant: Arc::new(value), version: Some(version), expires_at }))
             }
             Loaded::Absent(_) => Ok(None),

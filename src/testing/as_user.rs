@@ -208,7 +208,7 @@ where
         let mut ready = mem::replace(&mut self.inner, ready);
         Box::pin(async move {
             let Prepared { runtime, session } = who.prepared.get_or_init(|| who.prepare()).await.clone();
-            let (head, _) = Head::read(request.method(), request.headers(), &runtime.settings.cookies);
+            let (head, _) = Head::read(request.method(), request.headers(), &runtime.settings.cookies, None);
             RequestState::insert(runtime, session, None, &head, &mut request);
             ready.call(request).await
         })
