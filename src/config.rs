@@ -90,9 +90,9 @@ pub struct Config {
     /// A login that was started must be finished within: 10 minutes, for a person who looks for a second factor.
     #[serde(deserialize_with = "seconds")]
     pub login_lifetime: Duration,
-    /// How long this process may believe a session that another may have ended: 2 seconds. 0 asks the store
-    /// at every request. No effect with [`OidcLayer::stateless`](crate::OidcLayer::stateless), where nobody else ends
-    /// sessions.
+    /// How long this process may believe a session that another may have ended, and where browsers carry grants that
+    /// theirs is the newest and was not taken back: 2 seconds. 0 asks the store at every request. No effect with
+    /// [`OidcLayer::stateless`](crate::OidcLayer::stateless), where nobody else changes anything.
     #[serde(deserialize_with = "seconds")]
     pub max_staleness: Duration,
     /// In stateless mode, the most bytes that a browser may have to send of our cookies: 6 KiB, so that with what

@@ -57,7 +57,7 @@ impl CookieStyle {
         mut own: Option<&mut OwnCookies>,
     ) {
         let (mut rest, length) = (header.as_bytes(), header.len());
-        while let Some(at) = self.finder.find(rest) {
+        while let Some(at) = self.next(rest) {
             let before = rest[..at].trim_ascii_end();
             let starts = before.last().map_or(rest.len() == length, |last| *last == b';');
             let named = length - rest.len() + at;
@@ -84,6 +84,13 @@ impl CookieStyle {
         if let Some(own) = own {
             own.found_in(header);
         }
+    }
+
+    /// Where our prefix is next.
+    fn next(&self, rest: &[u8]) -> Option<usize> {
+        // Ours stand one after the other.
+        let follows = rest.strip_prefix(b"; ").is_some_and(|rest| rest.starts_with(self.finder.needle()));
+        if follows { Some(2) } else { self.finder.find(rest) }
     }
 
     pub(crate) fn name(&self, kind: &str) -> String {
@@ -117,8 +124,14 @@ impl CookieStyle {
 #[derive(Default)]
 pub(crate) struct OwnCookies {
     headers: Vec<HeaderValue>,
-    /// In which header, and where: name, `=` and value.
-    pairs: Vec<(usize, Range<usize>)>,
+    pairs: Vec<Pair>,
+}
+
+/// Name, `=` and value of a cookie: in which header, and where.
+struct Pair {
+    header: u32,
+    start: u32,
+    end: u32,
 }
 
 impl OwnCookies {
@@ -132,20 +145,30 @@ impl OwnCookies {
 
     /// One of the header that is being read.
     fn found(&mut self, pair: Range<usize>) {
-        self.pairs.push((self.headers.len(), pair));
+        if self.pairs.is_empty() {
+            // A session, claims, and two grants in two cookies each. Nearly all browsers send them in one header.
+            self.pairs.reserve(6);
+            self.headers.reserve_exact(1);
+        }
+        let [header, start, end] = [self.headers.len(), pair.start, pair.end].map(u32::try_from);
+        // More than four gigabytes of cookies nobody sends.
+        if let (Ok(header), Ok(start), Ok(end)) = (header, start, end) {
+            self.pairs.push(Pair { header, start, end });
+        }
     }
 
     /// The header is read.
     fn found_in(&mut self, header: &HeaderValue) {
-        if self.pairs.last().is_some_and(|(last, _)| *last == self.headers.len()) {
+        if self.pairs.last().is_some_and(|last| last.header as usize == self.headers.len()) {
             self.headers.push(header.clone());
         }
     }
 
     /// Name and value of each, in the order sent.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.pairs.iter().filter_map(|(header, pair)| {
-            let pair = self.headers.get(*header)?.as_bytes().get(pair.clone())?;
+        self.pairs.iter().filter_map(|Pair { header, start, end }| {
+            let header = self.headers.get(*header as usize)?.as_bytes();
+            let pair = header.get(*start as usize..*end as usize)?;
             let equals = memchr(b'=', pair)?;
             Some((&pair[..equals], &pair[equals + 1..]))
         })

@@ -3,7 +3,9 @@
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::ambient::Timestamp;
 use crate::carried::CarriedPlace;
+use crate::changes::{Changes, Place};
 use crate::grant::{Grant, Owner};
 use crate::records::{IndexKey, Row};
 use crate::relying_party::ProviderId;
@@ -17,6 +19,39 @@ pub(crate) struct Spot {
     pub(crate) connection: String,
     /// Its cookies, where browsers carry their grants.
     pub(crate) cookies: OnceLock<CookiesOfGrant>,
+    pub(crate) newest: Newest,
+}
+
+impl Spot {
+    /// For its refreshes not to fall together with everybody else's.
+    pub(crate) fn spread(&self) -> u8 {
+        self.row.key.0[1]
+    }
+}
+
+/// What was read of a row that lies beside what browsers carry, for as long as it may be believed.
+#[derive(Debug, Default)]
+pub(crate) struct Newest(Mutex<Option<Read>>);
+
+/// There was nothing newer than this generation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Read {
+    pub(crate) generation: u64,
+    pub(crate) until: Timestamp,
+    /// What was known of changes before the store was asked.
+    pub(crate) heard: u64,
+}
+
+impl Newest {
+    pub(crate) fn put(&self, read: Read) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
+    }
+
+    /// The generation; `None` where the store must be asked.
+    pub(crate) fn generation(&self, place: Place, changes: &Changes, now: Timestamp) -> Option<u64> {
+        let read = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        (now < read.until && !changes.since(read.heard, place)).then_some(read.generation)
+    }
 }
 
 /// How a grant's cookies are named, and what their seals are bound to.

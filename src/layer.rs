@@ -70,7 +70,7 @@ impl OidcLayer {
 
     /// The same for several processes, which meet at a store: it holds what was refreshed until the browser has it,
     /// and what was ended until nobody can bring it back. All that [`OidcLayer::stateless`] promises within one process
-    /// then holds for all of them; a logout reaches the others within
+    /// then holds for all of them; what is ended at one, a session or a connection, is ended at the others within
     /// [`Config::max_staleness`](Config::max_staleness), or at once where the store can tell.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use crate::changes::{Changes, Listener};
 use crate::events::{EventCode, Events};
 use crate::grant::encode;
 use crate::seal::{KeyRing, Place, Purpose, SealError};
-use crate::store::{Key, Record, Store, StoreError, Stored, Tag, Version};
+use crate::store::{Change, Key, Record, Store, StoreError, Stored, Tag, Version};
 
 /// The longest that one call to the store may take.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -38,6 +38,7 @@ pub(crate) struct Records {
     clock: Clock,
     random: Random,
     events: Events,
+    changes: Arc<Changes>,
     listener: Listener,
 }
 
@@ -92,8 +93,8 @@ impl Records {
         random: Random,
         events: Events,
     ) -> Self {
-        let (index, listener) = (RwLock::default(), Listener::default());
-        Self { store, keys, own_index: None, index, clock, random, events, listener }
+        let (index, changes, listener) = (RwLock::default(), Arc::default(), Listener::default());
+        Self { store, keys, own_index: None, index, clock, random, events, changes, listener }
     }
 
     /// Whether records outlive this process.
@@ -162,7 +163,13 @@ impl Records {
         let contents =
             postcard::to_allocvec(value).map_err(|error| StoreError::new("it cannot be encoded", error))?;
         let bytes = self.keys.seal(row.place(), expires_at, &contents, &self.random).into();
-        self.timed(self.store.swap(row.key, expected, Record { bytes, expires_at, tags })).await
+        let written =
+            self.timed(self.store.swap(row.key, expected, Record { bytes, expires_at, tags })).await?;
+        if written.is_some() && row.purpose == Purpose::Grant {
+            // Before whoever writes goes on: the store may tell of it a moment later, or not at all.
+            self.changes.hear(Change::Row(row.key));
+        }
+        Ok(written)
     }
 
     /// The version of what lies in a row, whether it can be read or not.
@@ -206,9 +213,14 @@ impl Records {
         self.timed(self.store.find(tag)).await
     }
 
+    /// What was heard of rows that changed.
+    pub(crate) fn changes(&self) -> &Arc<Changes> {
+        &self.changes
+    }
+
     /// Notes what other processes change, from now on.
-    pub(crate) fn listen(&self, changes: &Arc<Changes>) {
-        self.listener.begin(&self.store, changes, &self.events);
+    pub(crate) fn listen(&self) {
+        self.listener.begin(&self.store, &self.changes, &self.events);
     }
 
     pub(crate) async fn delete_expired(&self) -> Result<u64, StoreError> {
@@ -219,7 +231,7 @@ impl Records {
     pub(crate) async fn index(&self) -> Result<IndexKey, StoreError> {
         match self.known_index() {
             Some(index) => Ok(index),
-            None => self.agree_on_index().await,
+            None => Box::pin(self.agree_on_index()).await,
         }
     }
 

@@ -17,7 +17,7 @@ use crate::error::ConfigError;
 use crate::events::{EventCode, Events};
 use crate::flights::Flights;
 use crate::grant::Owner;
-use crate::grant_place::{GrantPlace, Spot, Spots};
+use crate::grant_place::{GrantPlace, Newest, Spot, Spots};
 use crate::hooks::Hooks;
 use crate::http_client::default_client;
 use crate::mode::{Holder, Ownership, Rendezvous};
@@ -112,9 +112,9 @@ impl Runtime {
             Some(Rendezvous::Shared) | None => (records, settings.max_staleness),
         };
         let carried = rendezvous.map(|_| CarriedSessions::new(&settings.session_cookie, events));
-        let issuers = providers.login_issuers();
+        let (issuers, changes) = (providers.login_issuers(), Arc::clone(records.changes()));
         Ok(Arc::new(Self {
-            sessions: Sessions::new(settings.idle_lifetime, max_staleness, issuers, carried),
+            sessions: Sessions::new(settings.idle_lifetime, max_staleness, issuers, carried, changes),
             carrying: rendezvous.map(|_| Carrying::new(settings.max_cookie_bytes)),
             records,
             providers,
@@ -182,6 +182,7 @@ impl Runtime {
             provider: connection.provider,
             connection: connection.name.clone(),
             cookies: OnceLock::new(),
+            newest: Newest::default(),
         }
     }
 

@@ -55,10 +55,11 @@ impl Sessions {
         max_staleness: Duration,
         issuers: Vec<String>,
         carried: Option<CarriedSessions>,
+        changes: Arc<Changes>,
     ) -> Self {
         let (weighter, hasher) = (UnitWeighter, BuildHasherDefault::default());
         let remembered = Cache::with(1024, REMEMBERED, weighter, hasher, DefaultLifecycle::default());
-        Self { remembered, idle_lifetime, max_staleness, issuers, changes: Arc::default(), carried }
+        Self { remembered, idle_lifetime, max_staleness, issuers, changes, carried }
     }
 
     /// The session that a cookie's value stands for, as far as this process knows.
@@ -154,7 +155,7 @@ impl Sessions {
         match peek {
             Peek::Live(session) => Ok(Some(session)),
             Peek::Ended => Ok(None),
-            Peek::Ask(asked) => self.ask(asked, records, now).await,
+            Peek::Ask(asked) => Box::pin(self.ask(asked, records, now)).await,
         }
     }
 
@@ -173,7 +174,7 @@ impl Sessions {
         match self.judge(known, now, Asked::Carried) {
             Peek::Live(_) => Ok(true),
             Peek::Ended => Ok(false),
-            Peek::Ask(asked) => Ok(self.ask(asked, records, now).await?.is_some()),
+            Peek::Ask(asked) => Ok(Box::pin(self.ask(asked, records, now)).await?.is_some()),
         }
     }
 
@@ -261,9 +262,14 @@ impl Sessions {
     /// anyway.
     fn listen(&self, records: &Records) -> u64 {
         if !self.max_staleness.is_zero() {
-            records.listen(&self.changes);
+            records.listen();
         }
         self.changes.heard()
+    }
+
+    /// Until when this process may believe what it reads now, unless it hears otherwise.
+    pub(crate) fn believed_until(&self, now: Timestamp) -> Timestamp {
+        now.plus(self.max_staleness)
     }
 
     fn remember(&self, id: SessionId, session: impl FnOnce() -> Arc<Session>) -> Arc<Session> {
@@ -391,8 +397,9 @@ mod tests {
             let ring = KeyRing::new(&["secret".into()]);
             let records =
                 Records::new(Arc::new(store.clone()), ring, clock, Random::system(), Events::default());
+            let (changes, staleness) = (Arc::clone(records.changes()), Duration::from_secs(2));
             Self {
-                sessions: Sessions::new(IDLE, Duration::from_secs(2), vec!["https://op.test".into()], None),
+                sessions: Sessions::new(IDLE, staleness, vec!["https://op.test".into()], None, changes),
                 records,
                 store,
                 now,

@@ -1,8 +1,6 @@
 //! The tokens of the person of this request, and of nobody else.
 
 use std::fmt;
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::Arc;
 
 use http::{Extensions, HeaderValue};
@@ -13,7 +11,7 @@ use crate::connection_status::{ConnectionState, ConnectionStatus};
 use crate::error::{Error, ErrorKind};
 use crate::flow::connect;
 use crate::flow::disconnect::{Disconnected, disconnect};
-use crate::flow::held_grant::{NoToken, Want, stored};
+use crate::flow::held_grant::{NoToken, Want, shown, stored};
 use crate::flow::refresh::access_token;
 use crate::flow::visitor;
 use crate::grant::{Grant, LOGIN, Standing};
@@ -245,14 +243,19 @@ impl UserTokens {
             scopes: source.scopes.clone(),
             rejected: rejected.map(|token| token.0.clone()),
         };
-        let (token, waited) = and_whether_it_waited(access_token(self.runtime(), &place, &want)).await;
-        if waited {
-            // Whoever signed out while the provider or the store was asked gets nothing of it.
-            self.require_session().await?;
+        if let Some(token) = shown(self.runtime(), &place, &want) {
+            return Ok(AccessToken(token));
         }
+        // Boxed, as all that is awaited seldom: a future is moved as often as a handler's, and with the largest of its
+        // ways.
+        let token = Box::pin(access_token(self.runtime(), &place, &want)).await;
+        // Whoever signed out while the provider or the store was asked gets nothing of it.
+        self.require_session().await?;
         match token {
             Ok(set) => Ok(AccessToken(set.access_token)),
-            Err(NoToken::Consent) => Err(self.consent_required(source, &[], &LoginOptions::default()).await),
+            Err(NoToken::Consent) => {
+                Err(Box::pin(self.consent_required(source, &[], &LoginOptions::default())).await)
+            }
             Err(NoToken::Unavailable(cause)) => {
                 Err(Error::unavailable("no fresh token can be had now", cause))
             }
@@ -368,16 +371,6 @@ impl UserTokens {
     pub(crate) fn runtime(&self) -> &Arc<Runtime> {
         &self.state.runtime
     }
-}
-
-/// What a future answers, and whether it did so only after it had waited for something.
-async fn and_whether_it_waited<T>(future: impl Future<Output = T>) -> (T, bool) {
-    let (mut future, mut polls) = (pin!(future), 0_u64);
-    let answer = poll_fn(|cx| {
-        polls += 1;
-        future.as_mut().poll(cx)
-    });
-    (answer.await, polls > 1)
 }
 
 impl fmt::Debug for UserTokens {

@@ -9,7 +9,8 @@
 //! 1. The tag is the session's, and session and owner are bound into the seals: what comes late for one person neither
 //!    opens beside another's cookies nor overwrites them.
 //! 2. A cookie is a copy. Where the store that processes meet at, the *rendezvous*, holds a newer generation of a grant,
-//!    that one counts, and the answer of whoever noticed carries it to the browser.
+//!    that one counts, and the answer of whoever noticed carries it to the browser. What was read there is believed for
+//!    a while, unless something is heard of it.
 //! 3. Cookies leave within a minute of the moment at which their grant was the newest. Two minutes after a grant was made
 //!    the browser has what it keeps: when it shows the newest then, the rendezvous keeps that for ten minutes more, for
 //!    requests that are under way. An answer that is overtaken does no harm.

@@ -83,8 +83,8 @@ impl CarriedPlace {
         self.home.until
     }
 
-    /// What the browser has shown.
-    pub(crate) fn grant(&self) -> Result<Option<Arc<Grant>>, Unreadable> {
+    /// What the browser has shown, and still counts.
+    pub(crate) fn grant(&self, now: Timestamp) -> Result<Option<Arc<Grant>>, Unreadable> {
         let (runtime, home) = (&self.carried.runtime, &self.home);
         let Some(carrying) = &runtime.carrying else { return Ok(None) };
         let cookies = home.cookies(runtime);
@@ -93,7 +93,7 @@ impl CarriedPlace {
         if let Some((row, expires_at, grant)) = carrying.grants.get(text.parts())
             && row == home.spot.row.key
         {
-            return Ok((runtime.now() < expires_at).then_some(grant));
+            return Ok((now < expires_at).then_some(grant));
         }
         let opened = match place.open(runtime.records.keys(), &text) {
             Ok(opened) => opened,
@@ -104,7 +104,7 @@ impl CarriedPlace {
             }
             Err(SealError::UnknownKey | SealError::NewerFormat) => return Err(Unreadable),
         };
-        if opened.expires_at <= runtime.now() {
+        if opened.expires_at <= now {
             return Ok(None);
         }
         let grant = postcard::from_bytes::<CarriedGrant>(&opened.contents).ok();

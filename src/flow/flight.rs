@@ -119,7 +119,7 @@ impl<'a> Flying<'a> {
             version: found.version,
             mark: Mark { generation: grant.generation, refresh_token: grant.refresh_token.clone() },
             lease: grant.lease.as_ref().map(held),
-            worth: match next(grant, self.want, now, self.place.row.key.0[1]) {
+            worth: match next(grant, self.want, now, self.place.spread()) {
                 Step::Serve => Worth::Good,
                 Step::ServeAndRenew | Step::Refresh => Worth::Stale,
                 Step::Consent => Worth::Over,

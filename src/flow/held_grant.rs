@@ -5,8 +5,9 @@ use std::sync::Arc;
 use super::rendezvous;
 use crate::ambient::Timestamp;
 use crate::carried::Unreadable;
+use crate::changes::Place;
 use crate::grant::{Freshness, Grant, Standing, TokenSet};
-use crate::grant_place::GrantPlace;
+use crate::grant_place::{GrantPlace, Read};
 use crate::records::{FOREVER, Found, Loaded};
 use crate::runtime::Runtime;
 use crate::secret::Secret;
@@ -126,6 +127,7 @@ fn is_of(runtime: &Runtime, place: &GrantPlace, grant: &Grant) -> bool {
 pub(crate) async fn read(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<Option<Held>, NoToken> {
     let unreadable =
         || NoToken::Unavailable("the grant is sealed with a secret that is not configured".into());
+    let heard = runtime.records.changes().heard();
     let loaded = match runtime.records.load::<Grant>(&place.row).await? {
         Loaded::Found(found) if !is_of(runtime, place, &found.value) => Loaded::Absent(Some(found.version)),
         loaded => loaded,
@@ -140,18 +142,26 @@ pub(crate) async fn read(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<O
             Loaded::Unreadable => Err(unreadable()),
         };
     };
-    let shown = carried.grant().map_err(|Unreadable| unreadable())?;
+    let now = runtime.now();
+    let shown = carried.grant(now).map_err(|Unreadable| unreadable())?;
     let held = |grant, version| Ok(Some(Held { grant, version, expires_at: carried.until() }));
+    let nothing_newer = |generation, until| {
+        let until = runtime.sessions.believed_until(now).min(until);
+        place.newest.put(Read { generation, until, heard });
+    };
     match (loaded, shown) {
         (Loaded::Unreadable, _) => Err(unreadable()),
-        (Loaded::Absent(version), Some(shown)) => held(shown, version),
+        (Loaded::Absent(version), Some(shown)) => {
+            nothing_newer(0, FOREVER);
+            held(shown, version)
+        }
         (Loaded::Absent(_), None) => Ok(None),
         (Loaded::Found(found), Some(shown)) if found.value.generation < shown.generation => {
             held(shown, Some(found.version))
         }
         (Loaded::Found(found), shown) => {
             if shown.is_some_and(|shown| shown.generation == found.value.generation) {
-                rendezvous::let_go(runtime, place, &found);
+                nothing_newer(found.value.generation, rendezvous::let_go(runtime, place, &found, now));
             } else {
                 carried.note(&Arc::new(found.value.clone()));
             }
@@ -160,5 +170,18 @@ pub(crate) async fn read(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<O
                 _ => held(Arc::new(found.value), Some(found.version)),
             }
         }
+    }
+}
+
+/// The token that the browser shows, where it is fresh and the store was asked a moment ago whether there is a newer
+/// one. It asks nobody.
+pub(crate) fn shown(runtime: &Runtime, place: &GrantPlace, want: &Want) -> Option<Secret> {
+    let carried = place.carried.as_ref()?;
+    let (changes, now) = (runtime.records.changes(), runtime.now());
+    let newest = place.newest.generation(Place::of(place.row.key), changes, now)?;
+    let grant = carried.grant(now).ok()?.filter(|grant| grant.generation >= newest)?;
+    match next(&grant, want, now, place.spread()) {
+        Step::Serve => Some(grant.token_set(want.indicator.as_deref())?.access_token.clone()),
+        Step::ServeAndRenew | Step::Refresh | Step::Consent => None,
     }
 }

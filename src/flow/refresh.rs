@@ -38,7 +38,7 @@ pub(crate) async fn access_token(
     // Flights for other resources of the same grant may land first, and those of all the others at the worst.
     for _ in 0..MOST_FLIGHTS {
         let now = runtime.now();
-        let spread = place.row.key.0[1];
+        let spread = place.spread();
         let usable = grant.token_set(want.indicator.as_deref()).filter(|set| !is_rejected(set, want));
         match (next(&grant, want, now, spread), usable) {
             (Step::Serve, Some(set)) => return Ok(set.clone()),

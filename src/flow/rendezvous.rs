@@ -6,25 +6,36 @@
 
 use std::sync::Arc;
 
+use crate::ambient::Timestamp;
 use crate::carried::{GRACE, SETS_WITHIN, TooLarge};
 use crate::grant::{Grant, Standing};
 use crate::grant_place::GrantPlace;
-use crate::records::{Found, Loaded};
+use crate::records::{FOREVER, Found, Loaded};
 use crate::runtime::Runtime;
 use crate::store::{StoreError, Version};
 
-/// The browser has shown what lies there: the row is kept for late requests only, and not for long.
-pub(crate) fn let_go(runtime: &Arc<Runtime>, place: &GrantPlace, found: &Found<Grant>) {
-    let expires_at = runtime.now().plus(GRACE);
+/// The browser has shown what lies there: the row is kept for late requests only, and not for long. Returns until when
+/// there is nothing to do about it, unless it changes.
+pub(crate) fn let_go(
+    runtime: &Arc<Runtime>,
+    place: &GrantPlace,
+    found: &Found<Grant>,
+    now: Timestamp,
+) -> Timestamp {
+    let expires_at = now.plus(GRACE);
     let newest = found.value.token_sets.iter().map(|set| set.issued_at).max().unwrap_or_default();
-    // Whoever holds a lease writes again. And an answer with what was the newest a moment ago may still be on its way: what
-    // the browser shows once that has come is what it has.
-    if found.value.lease.is_some()
-        || runtime.now().since(newest) < 2 * SETS_WITHIN
-        || found.value.standing == Standing::Ended
-        || found.expires_at <= expires_at
-    {
-        return;
+    // An answer with what was the newest a moment ago may still be on its way: what the browser shows once that has
+    // come is what it has.
+    let settled = newest.plus(2 * SETS_WITHIN);
+    // Whoever holds a lease writes again.
+    if found.value.lease.is_some() || found.value.standing == Standing::Ended {
+        return now;
+    }
+    if now < settled {
+        return settled;
+    }
+    if found.expires_at <= expires_at {
+        return FOREVER;
     }
     let (runtime, row) = (Arc::clone(runtime), place.row.clone());
     let (grant, version) = (found.value.clone(), found.version);
@@ -34,6 +45,7 @@ pub(crate) fn let_go(runtime: &Arc<Runtime>, place: &GrantPlace, found: &Found<G
         let _ = runtime.records.swap(&row, Some(version), &grant, expires_at, Vec::new()).await;
         runtime.sweep_in_time();
     });
+    now
 }
 
 /// Takes a grant away from where it is kept and returns it; where a browser could bring it again, a note stays that it
@@ -84,7 +96,7 @@ pub(crate) async fn newest(
         Loaded::Unreadable => (None, runtime.records.version(place.row.key).await?),
     };
     let kept = kept.filter(|grant| grant.owner == place.owner);
-    let shown = place.carried.as_ref().and_then(|carried| carried.grant().ok().flatten());
+    let shown = place.carried.as_ref().and_then(|carried| carried.grant(runtime.now()).ok().flatten());
     // Of two that are the same generation the last one: the row knows who refreshes it.
     Ok((shown.into_iter().chain(kept).max_by_key(|grant| grant.generation), version))
 }

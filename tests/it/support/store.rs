@@ -24,6 +24,7 @@ struct State {
     written: BTreeSet<Key>,
     troubles: Vec<(Verb, Trouble)>,
     writes: usize,
+    loads: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +71,11 @@ impl WatchedStore {
         lock(&self.state).writes
     }
 
+    /// How often somebody asked what lies in a row.
+    pub fn loads(&self) -> usize {
+        lock(&self.state).loads
+    }
+
     /// The rows written through here, with what lies in them now.
     pub async fn dump(&self) -> Vec<(Key, Stored)> {
         let keys = lock(&self.state).written.clone();
@@ -93,6 +99,7 @@ impl WatchedStore {
         let trouble = {
             let mut state = lock(&self.state);
             state.writes += usize::from(matches!(verb, Verb::Swap | Verb::Delete));
+            state.loads += usize::from(verb == Verb::Load);
             let at = state.troubles.iter().position(|(at, _)| *at == verb);
             at.map(|at| match &state.troubles[at].1 {
                 Trouble::GateAnswer(_) => state.troubles.remove(at).1,
