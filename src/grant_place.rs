@@ -104,11 +104,13 @@ impl Spots {
     pub(crate) fn get(&self, index: &IndexKey, connection: &str, make: impl FnOnce() -> Spot) -> Arc<Spot> {
         let known = self.0.get_or_init(Box::default);
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        // A store that came back empty may name its rows anew.
-        known.retain(|(named_by, _)| named_by == index);
-        if let Some((_, spot)) = known.iter().find(|(_, spot)| spot.connection == connection) {
+        if let Some((named_by, spot)) = known.iter().find(|(_, spot)| spot.connection == connection)
+            && named_by == index
+        {
             return Arc::clone(spot);
         }
+        // A store that came back empty may name its rows anew.
+        known.retain(|(named_by, _)| named_by == index);
         let spot = Arc::new(make());
         known.push((index.clone(), Arc::clone(&spot)));
         spot

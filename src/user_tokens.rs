@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http::{Extensions, HeaderValue};
 use url::Url;
 
+use crate::ambient::Timestamp;
 use crate::connection::{Connections, Registered, Retention, Source};
 use crate::connection_status::{ConnectionState, ConnectionStatus};
 use crate::error::{Error, ErrorKind};
@@ -69,11 +70,14 @@ impl UserTokens {
     /// [`ErrorKind::Unauthenticated`] when their session ended, and [`ErrorKind::Unavailable`] while the provider or the
     /// store is away.
     pub async fn for_url(&self, url: &str) -> Result<AccessToken, Error> {
-        let plain =
-            self.connections().ok().and_then(|all| Self::kept(all, all.resources().covering_plain(url)?));
-        let parsed = || resource::parse(url).and_then(|url| self.source(&url));
-        let source = plain.or_else(parsed).ok_or_else(Error::no_token_for_url)?;
-        self.token(&source, None).await
+        if let Ok(connections) = self.connections()
+            && let Some(source) = connections.resources().covering_plain(url)
+            && let Some(connection) = Self::kept(connections, source)
+        {
+            return self.token_of(self.may_have(connection)?, source, None).await;
+        }
+        let source = resource::parse(url).and_then(|url| self.source(&url));
+        self.token(&*source.ok_or_else(Error::no_token_for_url)?, None).await
     }
 
     /// Where the provider answers who the person is, which is a resource by itself: the login's tokens may go there.
@@ -235,15 +239,24 @@ impl UserTokens {
         source: &Source,
         rejected: Option<&AccessToken>,
     ) -> Result<AccessToken, Error> {
-        let registered = self.registered(&source.connection)?;
-        self.require_session().await?;
-        let place = self.place(registered).await?;
+        self.token_of(self.registered(&source.connection)?, source, rejected).await
+    }
+
+    async fn token_of(
+        &self,
+        connection: &Registered,
+        source: &Source,
+        rejected: Option<&AccessToken>,
+    ) -> Result<AccessToken, Error> {
+        let now = self.runtime().now();
+        self.require_session_at(now).await?;
+        let place = self.place(connection).await?;
         let want = Want {
             indicator: source.indicator.clone(),
             scopes: source.scopes.clone(),
             rejected: rejected.map(|token| token.0.clone()),
         };
-        if let Some(token) = shown(self.runtime(), &place, &want) {
+        if let Some(token) = shown(self.runtime(), &place, &want, now) {
             return Ok(AccessToken(token));
         }
         // Boxed, as all that is awaited seldom: a future is moved as often as a handler's, and with the largest of its
@@ -266,17 +279,16 @@ impl UserTokens {
     pub(crate) fn source(&self, url: &Url) -> Option<Arc<Source>> {
         let connections = self.connections().ok()?;
         if let Some(source) = connections.resources().covering(url) {
-            return Self::kept(connections, source);
+            return Self::kept(connections, source).map(|_| Arc::clone(source));
         }
         let metadata = self.provider().ok()?.known_metadata()?;
         let user_info = metadata.userinfo_endpoint.as_ref()?;
         (user_info == url).then(|| Arc::new(Source::without_resource(LOGIN)))
     }
 
-    /// Tokens for one use are not there to be had again.
-    fn kept(connections: &Connections, source: &Arc<Source>) -> Option<Arc<Source>> {
-        let connection = connections.named(&source.connection)?;
-        (!connection.one_shot).then(|| Arc::clone(source))
+    /// A source's connection. Tokens for one use are not there to be had again.
+    fn kept<'a>(connections: &'a Connections, source: &Source) -> Option<&'a Registered> {
+        connections.named(&source.connection).filter(|connection| !connection.one_shot)
     }
 
     /// Whether all of these scopes may be asked for at the source's connection.
@@ -342,9 +354,12 @@ impl UserTokens {
 
     fn registered(&self, connection: &str) -> Result<&Registered, Error> {
         let named = self.connections()?.named(connection);
-        let named = named.ok_or_else(|| Error::no_such_connection("there is no connection of this name"))?;
+        self.may_have(named.ok_or_else(|| Error::no_such_connection("there is no connection of this name"))?)
+    }
+
+    fn may_have<'a>(&self, connection: &'a Registered) -> Result<&'a Registered, Error> {
         // What a visitor may not grant, a person may.
-        if self.holder.may_have(named) { Ok(named) } else { Err(self.state.unauthenticated()) }
+        if self.holder.may_have(connection) { Ok(connection) } else { Err(self.state.unauthenticated()) }
     }
 
     /// What the person may grant, where they signed in.
@@ -360,9 +375,13 @@ impl UserTokens {
     }
 
     async fn require_session(&self) -> Result<(), Error> {
+        self.require_session_at(self.runtime().now()).await
+    }
+
+    async fn require_session_at(&self, now: Timestamp) -> Result<(), Error> {
         let Some(session) = self.holder.session() else { return Ok(()) };
         let runtime = self.runtime();
-        match runtime.sessions.lasts(session, &runtime.records, runtime.now()).await? {
+        match runtime.sessions.lasts(session, &runtime.records, now).await? {
             true => Ok(()),
             false => Err(self.state.unauthenticated()),
         }

@@ -49,6 +49,15 @@ pub(crate) fn position(base: &str, name: &[u8]) -> Option<usize> {
     }
 }
 
+/// The same of a whole cookie, name and value, and its value.
+pub(crate) fn chunk<'a>(base: &str, cookie: &'a [u8]) -> Option<(usize, &'a [u8])> {
+    match cookie.strip_prefix(base.as_bytes())? {
+        [b'=', value @ ..] => Some((0, value)),
+        [b'.', digit @ b'1'..=b'8', b'=', value @ ..] => Some((usize::from(digit - b'0'), value)),
+        _ => None,
+    }
+}
+
 /// The chunks of one text, as they are found.
 #[derive(Default)]
 pub(crate) struct Chunks<'a>([Option<&'a [u8]>; MOST]);
@@ -114,12 +123,17 @@ mod tests {
     #[test]
     fn names_and_positions_agree() {
         for at in 0..MOST {
-            assert_eq!(position("x-grant.tag.login", name("x-grant.tag.login", at).as_bytes()), Some(at));
+            let base = "x-grant.tag.login";
+            assert_eq!(position(base, name(base, at).as_bytes()), Some(at));
+            let cookie = format!("{}=a=b", name(base, at));
+            assert_eq!(chunk(base, cookie.as_bytes()), Some((at, &b"a=b"[..])));
         }
         for other in
             ["x-grant.tag.logi", "x-grant.tag.login.0", "x-grant.tag.login.9", "x-grant.tag.login.1.1"]
         {
             assert_eq!(position("x-grant.tag.login", other.as_bytes()), None, "{other}");
+            let cookie = format!("{other}=ab");
+            assert_eq!(chunk("x-grant.tag.login", cookie.as_bytes()), None, "{other}");
         }
     }
 

@@ -149,7 +149,7 @@ impl Carried {
 
     /// This application's, name and value.
     fn cookies(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.cookies.iter()
+        self.cookies.iter().filter_map(cookie::pair)
     }
 
     fn answer(&self) -> MutexGuard<'_, Answer> {
@@ -229,7 +229,7 @@ impl Carried {
     }
 
     fn opened(&self, place: TextPlace<'_>) -> Option<Opened> {
-        place.open(self.runtime.records.keys(), &place.find(self.cookies())?).ok()
+        place.open(self.runtime.records.keys(), &place.find(self.cookies.iter())?).ok()
     }
 
     fn seal<T: serde::Serialize>(

@@ -89,7 +89,7 @@ impl CarriedPlace {
         let Some(carrying) = &runtime.carrying else { return Ok(None) };
         let cookies = home.cookies(runtime);
         let place = TextPlace { purpose: Purpose::CarriedGrant, name: &cookies.name, owner: &cookies.bound };
-        let Some(text) = place.find(self.carried.cookies()) else { return Ok(None) };
+        let Some(text) = place.find(self.carried.cookies.iter()) else { return Ok(None) };
         if let Some((row, expires_at, grant)) = carrying.grants.get(text.parts())
             && row == home.spot.row.key
         {

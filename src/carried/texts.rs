@@ -22,13 +22,11 @@ pub(crate) struct TextPlace<'a> {
 }
 
 impl TextPlace<'_> {
-    /// The text from a request's cookies.
-    pub(crate) fn find<'c>(&self, cookies: impl Iterator<Item = (&'c [u8], &'c [u8])>) -> Option<Text<'c>> {
+    /// The text from a request's cookies, each with its name and value.
+    pub(crate) fn find<'c>(&self, cookies: impl Iterator<Item = &'c [u8]>) -> Option<Text<'c>> {
         let mut found = Chunks::default();
-        for (name, value) in cookies {
-            if let Some(position) = chunks::position(self.name, name) {
-                found.put(position, value);
-            }
+        for (position, value) in cookies.filter_map(|cookie| chunks::chunk(self.name, cookie)) {
+            found.put(position, value);
         }
         found.join()
     }
@@ -111,7 +109,9 @@ mod tests {
     }
 
     fn open(place: TextPlace<'_>, cookies: &[(Vec<u8>, Vec<u8>)]) -> Option<Vec<u8>> {
-        let text = place.find(cookies.iter().map(|(name, value)| (&name[..], &value[..])))?;
+        let whole: Vec<Vec<u8>> =
+            cookies.iter().map(|(name, value)| [name, &b"="[..], value].concat()).collect();
+        let text = place.find(whole.iter().map(Vec::as_slice))?;
         Some(place.open(&ring(), &text).ok()?.contents)
     }
 

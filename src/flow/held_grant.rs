@@ -175,10 +175,9 @@ pub(crate) async fn read(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<O
 
 /// The token that the browser shows, where it is fresh and the store was asked a moment ago whether there is a newer
 /// one. It asks nobody.
-pub(crate) fn shown(runtime: &Runtime, place: &GrantPlace, want: &Want) -> Option<Secret> {
+pub(crate) fn shown(runtime: &Runtime, place: &GrantPlace, want: &Want, now: Timestamp) -> Option<Secret> {
     let carried = place.carried.as_ref()?;
-    let (changes, now) = (runtime.records.changes(), runtime.now());
-    let newest = place.newest.generation(Place::of(place.row.key), changes, now)?;
+    let newest = place.newest.generation(Place::of(place.row.key), runtime.records.changes(), now)?;
     let grant = carried.grant(now).ok()?.filter(|grant| grant.generation >= newest)?;
     match next(&grant, want, now, place.spread()) {
         Step::Serve => Some(grant.token_set(want.indicator.as_deref())?.access_token.clone()),
