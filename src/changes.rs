@@ -1,6 +1,6 @@
 //! What other processes changed in the store, as far as it tells: what is remembered here is then asked for again.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -89,13 +89,17 @@ impl Drop for Listener {
 async fn listen(store: Arc<dyn Store>, changes: Arc<Changes>, events: Events) {
     let mut failures = 0_u32;
     loop {
-        let before = changes.heard();
-        match store.listen(&|change| changes.hear(change)).await {
+        let has_begun = AtomicBool::new(false);
+        let hear = |change| {
+            has_begun.store(true, Ordering::Relaxed);
+            changes.hear(change);
+        };
+        match store.listen(&hear).await {
             // It cannot notify.
             Ok(()) => return,
             Err(error) => events.emit(EventCode::StoreFailed, None, error),
         }
-        failures = if changes.heard() > before { 0 } else { failures + 1 };
+        failures = if has_begun.into_inner() { 0 } else { failures + 1 };
         tokio::time::sleep(pause(failures)).await;
     }
 }

@@ -1,7 +1,7 @@
 //! Where grants lie, worked out once for a session: names are keyed hashes, and a request is not the place for those.
 
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::ambient::Timestamp;
 use crate::carried::CarriedPlace;
@@ -37,20 +37,31 @@ pub(crate) struct Newest(Mutex<Option<Read>>);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Read {
     pub(crate) generation: u64,
+    pub(crate) asked_at: Timestamp,
     pub(crate) until: Timestamp,
     /// What was known of changes before the store was asked.
     pub(crate) heard: u64,
 }
 
 impl Newest {
+    fn read(&self) -> MutexGuard<'_, Option<Read>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn put(&self, read: Read) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(read);
+        *self.read() = Some(read);
     }
 
     /// The generation; `None` where the store must be asked.
     pub(crate) fn generation(&self, place: Place, changes: &Changes, now: Timestamp) -> Option<u64> {
-        let read = (*self.0.lock().unwrap_or_else(PoisonError::into_inner))?;
-        (now < read.until && !changes.since(read.heard, place)).then_some(read.generation)
+        let read = (*self.read())?;
+        let is_believed = (read.asked_at..read.until).contains(&now) && !changes.since(read.heard, place);
+        is_believed.then_some(read.generation)
+    }
+
+    /// This generation was found: a process does not say one thing and do another.
+    pub(crate) fn forget_below(&self, generation: u64) {
+        self.read().take_if(|read| read.generation < generation);
     }
 }
 
@@ -114,5 +125,33 @@ impl Spots {
         let spot = Arc::new(make());
         known.push((index.clone(), Arc::clone(&spot)));
         spot
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Change, Key};
+
+    #[test]
+    fn what_was_read_is_believed_for_a_while_and_until_something_is_heard() {
+        let (newest, changes, key) = (Newest::default(), Changes::default(), Key([7; 32]));
+        let at = Timestamp::from_secs;
+        let known = |now| newest.generation(Place::of(key), &changes, at(now));
+        assert_eq!(known(10), None);
+        let read = Read { generation: 3, asked_at: at(10), until: at(12), heard: changes.heard() };
+        newest.put(read);
+        assert_eq!([9, 10, 11, 12].map(known), [None, Some(3), Some(3), None], "a clock may go back");
+        changes.hear(Change::Row(Key([8; 32])));
+        assert_eq!(known(10), Some(3), "another row's");
+        changes.hear(Change::Row(key));
+        assert_eq!(known(10), None);
+        newest.put(read);
+        assert_eq!(known(10), None, "it was asked before");
+        newest.put(Read { heard: changes.heard(), ..read });
+        newest.forget_below(3);
+        assert_eq!(known(10), Some(3));
+        newest.forget_below(4);
+        assert_eq!(known(10), None);
     }
 }

@@ -164,12 +164,13 @@ impl Records {
             postcard::to_allocvec(value).map_err(|error| StoreError::new("it cannot be encoded", error))?;
         let bytes = self.keys.seal(row.place(), expires_at, &contents, &self.random).into();
         let written =
-            self.timed(self.store.swap(row.key, expected, Record { bytes, expires_at, tags })).await?;
-        if written.is_some() && row.purpose == Purpose::Grant {
-            // Before whoever writes goes on: the store may tell of it a moment later, or not at all.
+            self.timed(self.store.swap(row.key, expected, Record { bytes, expires_at, tags })).await;
+        if row.purpose == Purpose::Grant {
+            // Before whoever writes goes on: the store may tell of it a moment later, or not at all. Who was not the first
+            // was overtaken, and what failed may be written all the same.
             self.changes.hear(Change::Row(row.key));
         }
-        Ok(written)
+        written
     }
 
     /// The version of what lies in a row, whether it can be read or not.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use http::{Extensions, HeaderValue};
 use url::Url;
 
-use crate::ambient::Timestamp;
 use crate::connection::{Connections, Registered, Retention, Source};
 use crate::connection_status::{ConnectionState, ConnectionStatus};
 use crate::error::{Error, ErrorKind};
@@ -248,15 +247,14 @@ impl UserTokens {
         source: &Source,
         rejected: Option<&AccessToken>,
     ) -> Result<AccessToken, Error> {
-        let now = self.runtime().now();
-        self.require_session_at(now).await?;
+        self.require_session().await?;
         let place = self.place(connection).await?;
         let want = Want {
             indicator: source.indicator.clone(),
             scopes: source.scopes.clone(),
             rejected: rejected.map(|token| token.0.clone()),
         };
-        if let Some(token) = shown(self.runtime(), &place, &want, now) {
+        if let Some(token) = shown(self.runtime(), &place, &want) {
             return Ok(AccessToken(token));
         }
         // Boxed, as all that is awaited seldom: a future is moved as often as a handler's, and with the largest of its
@@ -375,13 +373,9 @@ impl UserTokens {
     }
 
     async fn require_session(&self) -> Result<(), Error> {
-        self.require_session_at(self.runtime().now()).await
-    }
-
-    async fn require_session_at(&self, now: Timestamp) -> Result<(), Error> {
         let Some(session) = self.holder.session() else { return Ok(()) };
         let runtime = self.runtime();
-        match runtime.sessions.lasts(session, &runtime.records, now).await? {
+        match runtime.sessions.lasts(session, &runtime.records, runtime.now()).await? {
             true => Ok(()),
             false => Err(self.state.unauthenticated()),
         }

@@ -4,9 +4,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::answer::Noted;
+use super::chunks::Text;
 use super::contents::CarriedGrant;
 use super::texts::TextPlace;
-use super::{Carried, TooLarge, bound_grant};
+use super::{Carried, Carrying, TooLarge, bound_grant};
 use crate::ambient::Timestamp;
 use crate::events::EventCode;
 use crate::grant::{Grant, Owner};
@@ -87,12 +88,9 @@ impl CarriedPlace {
     pub(crate) fn grant(&self, now: Timestamp) -> Result<Option<Arc<Grant>>, Unreadable> {
         let (runtime, home) = (&self.carried.runtime, &self.home);
         let Some(carrying) = &runtime.carrying else { return Ok(None) };
-        let cookies = home.cookies(runtime);
-        let place = TextPlace { purpose: Purpose::CarriedGrant, name: &cookies.name, owner: &cookies.bound };
+        let place = self.text_place();
         let Some(text) = place.find(self.carried.cookies.iter()) else { return Ok(None) };
-        if let Some((row, expires_at, grant)) = carrying.grants.get(text.parts())
-            && row == home.spot.row.key
-        {
+        if let Some((expires_at, grant)) = self.recall(carrying, &text) {
             return Ok((now < expires_at).then_some(grant));
         }
         let opened = match place.open(runtime.records.keys(), &text) {
@@ -118,6 +116,23 @@ impl CarriedPlace {
             self.note(&grant);
         }
         Ok(Some(grant))
+    }
+
+    /// The same, where it was opened before.
+    pub(crate) fn recalled(&self, now: Timestamp) -> Option<Arc<Grant>> {
+        let carrying = self.carried.runtime.carrying.as_ref()?;
+        let text = self.text_place().find(self.carried.cookies.iter())?;
+        self.recall(carrying, &text).filter(|(expires_at, _)| now < *expires_at).map(|(_, grant)| grant)
+    }
+
+    fn recall(&self, carrying: &Carrying, text: &Text<'_>) -> Option<(Timestamp, Arc<Grant>)> {
+        let (row, expires_at, grant) = carrying.grants.get(text.parts())?;
+        (row == self.home.spot.row.key).then_some((expires_at, grant))
+    }
+
+    fn text_place(&self) -> TextPlace<'_> {
+        let CookiesOfGrant { name, bound } = self.home.cookies(&self.carried.runtime);
+        TextPlace { purpose: Purpose::CarriedGrant, name, owner: bound }
     }
 
     /// The browser shall carry this from now on.

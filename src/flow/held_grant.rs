@@ -127,7 +127,8 @@ fn is_of(runtime: &Runtime, place: &GrantPlace, grant: &Grant) -> bool {
 pub(crate) async fn read(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<Option<Held>, NoToken> {
     let unreadable =
         || NoToken::Unavailable("the grant is sealed with a secret that is not configured".into());
-    let heard = runtime.records.changes().heard();
+    // What is read is as old as the question.
+    let (asked_at, heard) = (runtime.now(), runtime.records.changes().heard());
     let loaded = match runtime.records.load::<Grant>(&place.row).await? {
         Loaded::Found(found) if !is_of(runtime, place, &found.value) => Loaded::Absent(Some(found.version)),
         loaded => loaded,
@@ -146,8 +147,8 @@ pub(crate) async fn read(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<O
     let shown = carried.grant(now).map_err(|Unreadable| unreadable())?;
     let held = |grant, version| Ok(Some(Held { grant, version, expires_at: carried.until() }));
     let nothing_newer = |generation, until| {
-        let until = runtime.sessions.believed_until(now).min(until);
-        place.newest.put(Read { generation, until, heard });
+        let until = runtime.sessions.believed_until(asked_at).min(until);
+        place.newest.put(Read { generation, asked_at, until, heard });
     };
     match (loaded, shown) {
         (Loaded::Unreadable, _) => Err(unreadable()),
@@ -160,10 +161,17 @@ pub(crate) async fn read(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<O
             held(shown, Some(found.version))
         }
         (Loaded::Found(found), shown) => {
-            if shown.is_some_and(|shown| shown.generation == found.value.generation) {
-                nothing_newer(found.value.generation, rendezvous::let_go(runtime, place, &found, now));
-            } else {
-                carried.note(&Arc::new(found.value.clone()));
+            place.newest.forget_below(found.value.generation);
+            match shown.filter(|shown| shown.generation == found.value.generation) {
+                Some(shown) => {
+                    let until = rendezvous::let_go(runtime, place, &found, now);
+                    // Of two that both were made of an older one, the row's counts.
+                    let same = shown.refresh_token == found.value.refresh_token;
+                    if same && found.value.standing == Standing::Good {
+                        nothing_newer(found.value.generation, until);
+                    }
+                }
+                None => carried.note(&Arc::new(found.value.clone())),
             }
             match found.value.standing {
                 Standing::Ended => Ok(None),
@@ -175,10 +183,11 @@ pub(crate) async fn read(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<O
 
 /// The token that the browser shows, where it is fresh and the store was asked a moment ago whether there is a newer
 /// one. It asks nobody.
-pub(crate) fn shown(runtime: &Runtime, place: &GrantPlace, want: &Want, now: Timestamp) -> Option<Secret> {
+pub(crate) fn shown(runtime: &Runtime, place: &GrantPlace, want: &Want) -> Option<Secret> {
+    let (changes, now) = (runtime.records.changes(), runtime.now());
     let carried = place.carried.as_ref()?;
-    let newest = place.newest.generation(Place::of(place.row.key), runtime.records.changes(), now)?;
-    let grant = carried.grant(now).ok()?.filter(|grant| grant.generation >= newest)?;
+    let newest = place.newest.generation(Place::of(place.row.key), changes, now)?;
+    let grant = carried.recalled(now).filter(|grant| grant.generation >= newest)?;
     match next(&grant, want, now, place.spread()) {
         Step::Serve => Some(grant.token_set(want.indicator.as_deref())?.access_token.clone()),
         Step::ServeAndRenew | Step::Refresh | Step::Consent => None,

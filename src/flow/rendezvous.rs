@@ -96,6 +96,9 @@ pub(crate) async fn newest(
         Loaded::Unreadable => (None, runtime.records.version(place.row.key).await?),
     };
     let kept = kept.filter(|grant| grant.owner == place.owner);
+    if let Some(kept) = &kept {
+        place.newest.forget_below(kept.generation);
+    }
     let shown = place.carried.as_ref().and_then(|carried| carried.grant(runtime.now()).ok().flatten());
     // Of two that are the same generation the last one: the row knows who refreshes it.
     Ok((shown.into_iter().chain(kept).max_by_key(|grant| grant.generation), version))

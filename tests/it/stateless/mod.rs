@@ -1,5 +1,6 @@
 //! Stateless mode: scenarios 44 to 46, SPEC's caveats, and one refresh for one grant where the browser carries it.
 
+mod belief;
 mod config;
 mod fire;
 mod integrity;

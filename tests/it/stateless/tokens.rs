@@ -2,13 +2,9 @@
 
 use std::time::Duration;
 
-use tower_oidc::store::MemoryStore;
-
 use super::{HOUR, REPLICA, cookies_of, two_processes};
-use crate::support::app::{API, APP, App, World, routes};
+use crate::support::app::{APP, World};
 use crate::support::browser::Browser;
-use crate::support::html::Form;
-use crate::support::store::{Trouble, Verb, WatchedStore};
 
 /// The browser asks for a token and keeps what the answer sets.
 async fn tok(browser: &Browser) -> String {
@@ -134,88 +130,4 @@ async fn what_was_refreshed_is_not_kept_for_ever() {
     assert_eq!(world.app.layer.delete_expired().await.unwrap(), 1);
     assert_eq!(tok(&alice).await, token);
     assert_eq!(world.op.refreshes().len(), 1);
-}
-
-/// Whether there is a newer grant is asked for as often as whether the session has ended, and not for each token.
-#[tokio::test]
-async fn the_rendezvous_is_asked_once_in_a_while() {
-    let world = World::new();
-    let meeting = WatchedStore::new(MemoryStore::new());
-    let app =
-        App::stateless_at(&world.net, &world.clock, meeting.clone(), meeting.rows.clone(), |config| config);
-    world.net.serve_service(APP, app.layer.layer(routes()));
-    let alice = world.signed_in("alice").await;
-    let first = tok(&alice).await;
-    let asked = async || {
-        let before = meeting.loads();
-        for _ in 0..20 {
-            assert_eq!(tok(&alice).await, first);
-        }
-        meeting.loads() - before
-    };
-    assert_eq!(asked().await, 0);
-    world.clock.advance(Duration::from_millis(2001));
-    let once = asked().await;
-    assert_eq!(once, 4, "the session, what ends it, and the grant");
-    // With nothing to ask, what is known serves; afterwards it is not believed any more.
-    meeting.break_down(&Trouble::Fail);
-    assert_eq!(tok(&alice).await, first);
-    world.clock.advance(Duration::from_millis(2001));
-    assert_eq!(world.tok(&alice).await.0, 503);
-    meeting.heal();
-    assert_eq!(tok(&alice).await, first);
-}
-
-/// A token that its API refused is not served to who comes late with it, though it says of itself that it is fresh.
-#[tokio::test]
-async fn a_late_cookie_finds_what_was_refreshed_early() {
-    for world in [World::stateless(), two_processes().0] {
-        let alice = world.signed_in("alice").await;
-        let (first, late) = (tok(&alice).await, alice.clone_jar());
-        world.api.refuse("/cal/", 1, "Bearer");
-        let fetched = alice.navigate(&format!("{APP}/fetch?u={API}/cal/x")).await;
-        assert_eq!((fetched.status.as_u16(), world.op.refreshes().len()), (200, 1));
-        // Others have shown what came, twice: it is known.
-        let second = tok(&alice).await;
-        assert_eq!(tok(&alice).await, second);
-        alice.replace_jar(late);
-        assert_ne!(first, second);
-        assert_eq!(tok(&alice).await, second);
-        assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (1, 0));
-    }
-}
-
-/// What a person took back serves nobody who has kept the cookies: at once where it was taken back and where that is
-/// heard, and after `max_staleness` at the latest.
-#[tokio::test]
-async fn what_was_taken_back_counts_no_more_where_it_was_known() {
-    for deaf in [false, true] {
-        let world = World::new();
-        let meeting = MemoryStore::new();
-        let hears = WatchedStore::new(meeting.clone());
-        if deaf {
-            hears.trouble(Verb::Listen, Trouble::Hang);
-        }
-        let start = |store: WatchedStore| {
-            App::stateless_at(&world.net, &world.clock, store, meeting.clone(), |config| config)
-        };
-        let (one, two) = (start(hears.clone()), start(hears));
-        world.net.serve_service(APP, one.layer.layer(routes()));
-        world.net.serve_service(REPLICA, two.layer.layer(routes()));
-        let alice = world.signed_in("alice").await;
-        let kept = alice.clone_jar();
-        for origin in [APP, REPLICA] {
-            assert_eq!(world.tok_at(origin, &alice).await.0, 200);
-        }
-        let form = Form::post(&format!("{APP}/auth/disconnect?connection=login&return_to=/who"), &[]);
-        assert_eq!(alice.submit(&form).await.url.as_str(), format!("{APP}/who"));
-        alice.replace_jar(kept);
-        assert_eq!(world.tok(&alice).await.0, 403, "here");
-        for _ in 0..50 {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(world.tok_at(REPLICA, &alice).await.0, if deaf { 200 } else { 403 }, "there");
-        world.clock.advance(Duration::from_millis(2001));
-        assert_eq!(world.tok_at(REPLICA, &alice).await.0, 403, "there, later");
-    }
 }
