@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use url::Url;
 
+use crate::providers::real::{MODES, demo_at_two, start_at_two};
 use crate::support::folder::Folder;
 use crate::support::process::{Demo, Process, RealProvider, app_url, eventually, free_port, requirement};
 
@@ -196,33 +197,86 @@ async fn the_development_login_page() {
     .await;
 }
 
-/// Scenario 19 as a person sees it.
+/// Scenarios 19 and 27 as a person sees them: the page that asks, and an admin of one provider who is none of the other.
 #[tokio::test]
-async fn scenario_19_choosing_among_two_real_providers() {
+async fn scenarios_19_and_27_choosing_among_two_real_providers() {
     if requirement("TOWER_OIDC_CHROMIUM", "Chromium and ChromeDriver").is_none() {
         return;
     }
-    let Some((_first, work, demo)) = crate::providers::real::demo_at_two("per-user").await else { return };
-    in_chromium(async |browser| {
-        browser.goto(&demo.at("/private?q=1")).await;
-        browser.find("a[href*='provider=default']").await;
-        assert_eq!(browser.find("a[href*='provider=work']").await.text().await.expect("text"), "Work & Sons");
-        browser.screenshot("choosing").await;
-        browser.click("a[href*='provider=work']").await;
-        browser.fill("#user", "carol").await;
-        browser.click("#go").await;
-        browser.arrives(&demo.at("/private?q=1")).await;
-        assert_eq!(browser.fetch_json("/me").await["issuer"], work.issuer);
+    for mode in MODES {
+        let Some((first, work, demo)) = demo_at_two(mode).await else { return };
+        in_chromium(async |browser| {
+            browser.goto(&demo.at("/private?q=1")).await;
+            browser.find("a[href*='provider=default']").await;
+            let label = browser.find("a[href*='provider=work']").await.text().await.expect("text");
+            assert_eq!(label, "Work & Sons");
+            browser.screenshot("choosing").await;
+            for (name, provider, admin) in [("work", &work, false), ("default", &first, true)] {
+                browser.goto(&demo.at("/private?q=1")).await;
+                browser.click(&format!("a[href*='provider={name}']")).await;
+                browser.fill("#user", "alice").await;
+                browser.click("#go").await;
+                browser.arrives(&demo.at("/private?q=1")).await;
+                let me = browser.fetch_json("/me").await;
+                assert_eq!((&me["issuer"], &me["admin"]), (&json!(provider.issuer), &json!(admin)));
+                assert_eq!(browser.fetch("/admin").await.0, if admin { 200 } else { 403 });
 
-        browser.goto(&demo.at("/")).await;
-        browser.click(SIGN_OUT).await;
-        browser.click("#yes").await;
-        browser.find("#login-work").await;
-        browser.screenshot("demo-two-providers").await;
-        assert_eq!(browser.fetch_json("/who").await, Value::Null);
-    })
-    .await;
-    assert_eq!(work.complaints().await, [] as [Value; 0]);
+                browser.goto(&demo.at("/")).await;
+                browser.click(SIGN_OUT).await;
+                browser.click("#yes").await;
+                browser.find("#login-work").await;
+                browser.screenshot("demo-two-providers").await;
+                assert_eq!(browser.fetch_json("/who").await, Value::Null);
+            }
+        })
+        .await;
+        for provider in [first, work] {
+            assert_eq!(provider.complaints().await, [] as [Value; 0]);
+        }
+    }
+}
+
+/// Scenario 18 in a browser: the answer of one provider is brought to the other's address, while the application was
+/// away.
+#[tokio::test]
+async fn scenario_18_an_answer_at_the_other_providers_address() {
+    if requirement("TOWER_OIDC_CHROMIUM", "Chromium and ChromeDriver").is_none() {
+        return;
+    }
+    for mode in MODES {
+        let Some((first, work, demo)) = demo_at_two(mode).await else { return };
+        in_chromium(async |browser| {
+            browser.goto(&demo.at("/auth/login?return_to=/private&provider=work")).await;
+            browser.fill("#user", "alice").await;
+            let (port, own) = (demo.port(), demo.at("/auth/callback/work?"));
+            demo.stop().await;
+            browser.click("#go").await;
+            let callback = eventually("it is sent back", PATIENCE, async || {
+                let at = browser.0.current_url().await.expect("a URL").to_string();
+                at.starts_with(&own).then_some(at)
+            })
+            .await;
+            let demo = start_at_two(port, mode, &first, &work).await;
+            browser.goto(&callback.replace("/callback/work?", "/callback/default?")).await;
+            browser.find("a[href*='/auth/login']").await;
+            browser.screenshot("mixed-up").await;
+            browser.goto(&demo.at("/")).await;
+            assert_eq!(browser.fetch_json("/who").await, Value::Null);
+            assert_eq!(first.events("grant.error").await.len() + work.events("grant.error").await.len(), 0);
+
+            browser.goto(&callback).await;
+            browser.arrives(&demo.at("/private")).await;
+            assert_eq!(browser.fetch_json("/me").await["issuer"], work.issuer, "the control");
+        })
+        .await;
+        assert_eq!(
+            (first.events("grant.success").await.len(), work.events("grant.success").await.len()),
+            (0, 1)
+        );
+        for provider in [first, work] {
+            assert_eq!(provider.complaints().await, [] as [Value; 0]);
+        }
+    }
 }
 
 /// The provider is another site for the browser: its redirect and its POST back obey `SameSite`.

@@ -10,15 +10,22 @@ use tower_oidc::{Config, Connection, CurrentUser, Error, OidcLayer, ProviderConf
 use crate::support::http::Client;
 use crate::support::process::{Demo, RealProvider, app_url, free_port};
 
-const MODES: [&str; 2] = ["per-user", "stateless"];
+pub(crate) const MODES: [&str; 2] = ["per-user", "stateless"];
 
 /// Two providers, and a demo in this mode that is registered at both under the same name. `None`: the test is skipped.
 pub(crate) async fn demo_at_two(mode: &str) -> Option<(RealProvider, RealProvider, Demo)> {
     let port = free_port();
     let first = RealProvider::start(&app_url(port), &[]).await?;
     let work = RealProvider::start(&app_url(port), &[]).await?;
+    let demo = start_at_two(port, mode, &first, &work).await;
+    Some((first, work, demo))
+}
+
+/// The demo alone, as it is started again.
+pub(crate) async fn start_at_two(port: u16, mode: &str, first: &RealProvider, work: &RealProvider) -> Demo {
     let env = [
         ("MODE", mode),
+        ("SESSION_SECRET", "one secret before and after: 32 bytes and more"),
         ("OIDC_ISSUER", first.issuer.as_str()),
         ("OIDC_CLIENT_ID", "web"),
         ("OIDC_CLIENT_SECRET", "web secret"),
@@ -30,8 +37,7 @@ pub(crate) async fn demo_at_two(mode: &str) -> Option<(RealProvider, RealProvide
         ("OIDC_WORK_DISPLAY_NAME", "Work & Sons"),
         ("ADMINS", "default:alice@example.test"),
     ];
-    let demo = Demo::start_at(port, &env).await;
-    Some((first, work, demo))
+    Demo::start_at(port, &env).await
 }
 
 /// Scenarios 18, 19 and 27: the page that asks, a login at each, an admin of one only, and a logout at the right one.
