@@ -37,9 +37,15 @@ pub(crate) struct Newest(Mutex<Option<Read>>);
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Read {
     pub(crate) generation: u64,
-    pub(crate) asked_at: Timestamp,
+    pub(crate) asked: Asked,
     pub(crate) until: Timestamp,
-    /// What was known of changes before the store was asked.
+}
+
+/// When the store was asked: an answer is as old as its question.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) at: Timestamp,
+    /// What was known of changes.
     pub(crate) heard: u64,
 }
 
@@ -55,7 +61,8 @@ impl Newest {
     /// The generation; `None` where the store must be asked.
     pub(crate) fn generation(&self, place: Place, changes: &Changes, now: Timestamp) -> Option<u64> {
         let read = (*self.read())?;
-        let is_believed = (read.asked_at..read.until).contains(&now) && !changes.since(read.heard, place);
+        let is_believed =
+            (read.asked.at..read.until).contains(&now) && !changes.since(read.asked.heard, place);
         is_believed.then_some(read.generation)
     }
 
@@ -139,7 +146,8 @@ mod tests {
         let at = Timestamp::from_secs;
         let known = |now| newest.generation(Place::of(key), &changes, at(now));
         assert_eq!(known(10), None);
-        let read = Read { generation: 3, asked_at: at(10), until: at(12), heard: changes.heard() };
+        let asked = Asked { at: at(10), heard: changes.heard() };
+        let read = Read { generation: 3, asked, until: at(12) };
         newest.put(read);
         assert_eq!([9, 10, 11, 12].map(known), [None, Some(3), Some(3), None], "a clock may go back");
         changes.hear(Change::Row(Key([8; 32])));
@@ -148,7 +156,7 @@ mod tests {
         assert_eq!(known(10), None);
         newest.put(read);
         assert_eq!(known(10), None, "it was asked before");
-        newest.put(Read { heard: changes.heard(), ..read });
+        newest.put(Read { asked: Asked { heard: changes.heard(), ..asked }, ..read });
         newest.forget_below(3);
         assert_eq!(known(10), Some(3));
         newest.forget_below(4);

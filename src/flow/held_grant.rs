@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::rendezvous;
 use crate::ambient::Timestamp;
-use crate::carried::Unreadable;
+use crate::carried::{CarriedPlace, Unreadable};
 use crate::changes::Place;
 use crate::grant::{Freshness, Grant, Standing, TokenSet};
-use crate::grant_place::{GrantPlace, Read};
+use crate::grant_place::{Asked, GrantPlace, Read};
 use crate::records::{FOREVER, Found, Loaded};
 use crate::runtime::Runtime;
 use crate::secret::Secret;
@@ -125,35 +125,45 @@ fn is_of(runtime: &Runtime, place: &GrantPlace, grant: &Grant) -> bool {
 
 /// The grant with its row's version and expiry; `None` where none counts.
 pub(crate) async fn read(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<Option<Held>, NoToken> {
-    let unreadable =
-        || NoToken::Unavailable("the grant is sealed with a secret that is not configured".into());
-    // What is read is as old as the question.
-    let (asked_at, heard) = (runtime.now(), runtime.records.changes().heard());
+    let asked = Asked { at: runtime.now(), heard: runtime.records.changes().heard() };
     let loaded = match runtime.records.load::<Grant>(&place.row).await? {
         Loaded::Found(found) if !is_of(runtime, place, &found.value) => Loaded::Absent(Some(found.version)),
         loaded => loaded,
     };
-    let Some(carried) = &place.carried else {
-        return match loaded {
-            Loaded::Found(found) => {
-                let Found { value, version, expires_at, .. } = *found;
-                Ok(Some(Held { grant: Arc::new(value), version: Some(version), expires_at }))
-            }
-            Loaded::Absent(_) => Ok(None),
-            Loaded::Unreadable => Err(unreadable()),
-        };
-    };
+    match (loaded, &place.carried) {
+        (Loaded::Unreadable, _) => Err(unreadable()),
+        (loaded, Some(carried)) => newer(runtime, place, carried, loaded, asked),
+        (Loaded::Absent(_), None) => Ok(None),
+        (Loaded::Found(found), None) => {
+            let Found { value, version, expires_at, .. } = *found;
+            Ok(Some(Held { grant: Arc::new(value), version: Some(version), expires_at }))
+        }
+    }
+}
+
+fn unreadable() -> NoToken {
+    NoToken::Unavailable("the grant is sealed with a secret that is not configured".into())
+}
+
+/// Of what the browser shows and what lies where processes meet.
+fn newer(
+    runtime: &Arc<Runtime>,
+    place: &GrantPlace,
+    carried: &CarriedPlace,
+    loaded: Loaded<Grant>,
+    asked: Asked,
+) -> Result<Option<Held>, NoToken> {
     let now = runtime.now();
     let shown = carried.grant(now).map_err(|Unreadable| unreadable())?;
     let held = |grant, version| Ok(Some(Held { grant, version, expires_at: carried.until() }));
-    let nothing_newer = |generation, until| {
-        let until = runtime.sessions.believed_until(asked_at).min(until);
-        place.newest.put(Read { generation, asked_at, until, heard });
+    let nothing_above = |generation, until| {
+        let until = runtime.sessions.believed_until(asked.at).min(until);
+        place.newest.put(Read { generation, asked, until });
     };
     match (loaded, shown) {
         (Loaded::Unreadable, _) => Err(unreadable()),
         (Loaded::Absent(version), Some(shown)) => {
-            nothing_newer(0, FOREVER);
+            nothing_above(0, FOREVER);
             held(shown, version)
         }
         (Loaded::Absent(_), None) => Ok(None),
@@ -168,7 +178,7 @@ pub(crate) async fn read(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<O
                     // Of two that both were made of an older one, the row's counts.
                     let same = shown.refresh_token == found.value.refresh_token;
                     if same && found.value.standing == Standing::Good {
-                        nothing_newer(found.value.generation, until);
+                        nothing_above(found.value.generation, until);
                     }
                 }
                 None => carried.note(&Arc::new(found.value.clone())),
