@@ -76,7 +76,8 @@ impl UserTokens {
             return self.token_of(self.may_have(connection)?, source, None).await;
         }
         let source = resource::parse(url).and_then(|url| self.source(&url));
-        self.token(&*source.ok_or_else(Error::no_token_for_url)?, None).await
+        let source = source.ok_or_else(Error::no_token_for_url)?;
+        self.token(&source, None).await
     }
 
     /// Where the provider answers who the person is, which is a resource by itself: the login's tokens may go there.

@@ -131,10 +131,10 @@ impl Carried {
                 }
             },
         };
-        let surplus = self
-            .cookies()
-            .filter(|(name, _)| chunks::position(base, name).is_some_and(|position| position >= set.len()));
-        let surplus: Vec<HeaderValue> = surplus.filter_map(|(name, _)| self.removal(name)).collect();
+        let positions = self.cookies.iter().filter_map(|cookie| Some(chunks::chunk(base, cookie)?.0));
+        let surplus = positions.filter(|position| *position >= set.len());
+        let surplus = surplus.filter_map(|position| self.removal(chunks::name(base, position).as_bytes()));
+        let surplus: Vec<HeaderValue> = surplus.collect();
         set.into_iter().map(|cookie| cookie.header).chain(surplus).collect()
     }
 

@@ -222,8 +222,8 @@ impl Carried {
         let CookiesOfGrant { name, bound } = home.cookies(runtime);
         let grant = CarriedGrant::new(grant);
         let sealed = self.seal(Purpose::CarriedGrant, name, bound, home.until, &grant)?;
-        let others = self.cookies().filter(|(other, _)| chunks::position(name, other).is_none());
-        let others: usize = others.map(|(name, value)| name.len() + value.len() + "=; ".len()).sum();
+        let others = self.cookies.iter().filter(|cookie| chunks::chunk(name, cookie).is_none());
+        let others: usize = others.map(|cookie| cookie.len() + "; ".len()).sum();
         let size = others + sealed.iter().map(|cookie| cookie.sent).sum::<usize>();
         if size <= runtime.most_carried() { Ok(sealed) } else { Err(TooLarge) }
     }

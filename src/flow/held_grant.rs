@@ -130,14 +130,16 @@ pub(crate) async fn read(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<O
         Loaded::Found(found) if !is_of(runtime, place, &found.value) => Loaded::Absent(Some(found.version)),
         loaded => loaded,
     };
-    match (loaded, &place.carried) {
-        (Loaded::Unreadable, _) => Err(unreadable()),
-        (loaded, Some(carried)) => newer(runtime, place, carried, loaded, asked),
-        (Loaded::Absent(_), None) => Ok(None),
-        (Loaded::Found(found), None) => {
+    if let Some(carried) = &place.carried {
+        return newer(runtime, place, carried, loaded, asked);
+    }
+    match loaded {
+        Loaded::Found(found) => {
             let Found { value, version, expires_at, .. } = *found;
             Ok(Some(Held { grant: Arc::new(value), version: Some(version), expires_at }))
         }
+        Loaded::Absent(_) => Ok(None),
+        Loaded::Unreadable => Err(unreadable()),
     }
 }
 
@@ -194,8 +196,8 @@ fn newer(
 /// The token that the browser shows, where it is fresh and the store was asked a moment ago whether there is a newer
 /// one. It asks nobody.
 pub(crate) fn shown(runtime: &Runtime, place: &GrantPlace, want: &Want) -> Option<Secret> {
-    let (changes, now) = (runtime.records.changes(), runtime.now());
     let carried = place.carried.as_ref()?;
+    let (changes, now) = (runtime.records.changes(), runtime.now());
     let newest = place.newest.generation(Place::of(place.row.key), changes, now)?;
     let grant = carried.recalled(now).filter(|grant| grant.generation >= newest)?;
     match next(&grant, want, now, place.spread()) {
