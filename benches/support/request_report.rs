@@ -10,7 +10,7 @@ struct Budget {
 }
 
 /// About 1,000 of them are the one extension that tells extractors that the layer is there.
-const ANONYMOUS: Budget = Budget { ratio: (1.25, 1.4), instructions: (1400.0, 2050.0), allocations: 2.0 };
+const ANONYMOUS: Budget = Budget { ratio: (1.25, 1.4), instructions: (1400.0, 2000.0), allocations: 2.0 };
 const KNOWN: Budget = Budget { ratio: (1.7, 2.0), instructions: (3300.0, 4200.0), allocations: 5.0 };
 
 const SINGLE_USER: Budget = Budget { ratio: (1.6, 1.8), instructions: (1900.0, 2500.0), allocations: 4.0 };
