@@ -10,7 +10,7 @@ use http::{HeaderValue, Method, Request};
 use tower_oidc::store::MemoryStore;
 use tower_oidc::{Error, UserTokens};
 
-use super::{HOUR, REPLICA, two_processes};
+use super::{HOUR, REPLICA, settle, two_processes};
 use crate::support::app::{API, APP, App, World, routes};
 use crate::support::browser::Browser;
 use crate::support::fault::Gate;
@@ -69,12 +69,6 @@ impl Processes {
 
 async fn state(tokens: UserTokens) -> Result<String, Error> {
     Ok(format!("{:?}", tokens.status("login").await?.state))
-}
-
-async fn settle() {
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
 }
 
 /// Whether there is a newer grant is asked for as often as whether the session has ended, and not for each token.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use tower_oidc::EventCode;
 use tower_oidc::store::{MemoryStore, Store};
 
-use super::{HOUR, REPLICA, session_cookie, two_processes};
+use super::{HOUR, REPLICA, session_cookie, settle, two_processes};
 use crate::support::app::{APP, App, World, routes};
 use crate::support::browser::Browser;
 use crate::support::fault::{Fault, Gate};
@@ -26,12 +26,6 @@ async fn status(world: &World, token: &str) -> u16 {
 /// A token for one of a user's sessions at the provider, or for all.
 fn token(world: &World, user: &str, sid: Option<&str>) -> String {
     world.op.logout_token(CLIENT_ID, user, sid, |_| ())
-}
-
-async fn settle() {
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
 }
 
 /// Scenario 7: in one process, which remembers for itself.

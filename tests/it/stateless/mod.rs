@@ -43,3 +43,10 @@ const REPLICA: &str = "https://replica.test";
 fn session_cookie(browser: &Browser) -> String {
     browser.cookie(SESSION).unwrap_or_else(|| panic!("no session: {:?}", browser.cookies())).value
 }
+
+/// Everything goes on that can.
+async fn settle() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
