@@ -215,7 +215,7 @@ impl Records {
     }
 
     /// What was heard of rows that changed.
-    pub(crate) fn changes(&self) -> &Changes {
+    pub(crate) fn changes(&self) -> &Arc<Changes> {
         &self.changes
     }
 

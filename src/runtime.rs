@@ -112,9 +112,9 @@ impl Runtime {
             Some(Rendezvous::Shared) | None => (records, settings.max_staleness),
         };
         let carried = rendezvous.map(|_| CarriedSessions::new(&settings.session_cookie, events));
-        let issuers = providers.login_issuers();
+        let (issuers, changes) = (providers.login_issuers(), Arc::clone(records.changes()));
         Ok(Arc::new(Self {
-            sessions: Sessions::new(settings.idle_lifetime, max_staleness, issuers, carried),
+            sessions: Sessions::new(settings.idle_lifetime, max_staleness, issuers, carried, changes),
             carrying: rendezvous.map(|_| Carrying::new(settings.max_cookie_bytes)),
             records,
             providers,

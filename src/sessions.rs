@@ -10,6 +10,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use crate::ambient::Timestamp;
 use crate::carried::ended;
 use crate::carried::sessions::{CarriedSessions, Shown};
+use crate::changes::Changes;
 use crate::protocol::logout_token::Meant;
 use crate::records::{Found, Loaded, Records};
 use crate::session::{Session, SessionRecord};
@@ -43,6 +44,7 @@ pub(crate) struct Sessions {
     max_staleness: Duration,
     /// Where people sign in.
     issuers: Vec<String>,
+    changes: Arc<Changes>,
     /// Where browsers keep their sessions themselves.
     carried: Option<CarriedSessions>,
 }
@@ -53,23 +55,24 @@ impl Sessions {
         max_staleness: Duration,
         issuers: Vec<String>,
         carried: Option<CarriedSessions>,
+        changes: Arc<Changes>,
     ) -> Self {
         let (weighter, hasher) = (UnitWeighter, BuildHasherDefault::default());
         let remembered = Cache::with(1024, REMEMBERED, weighter, hasher, DefaultLifecycle::default());
-        Self { remembered, idle_lifetime, max_staleness, issuers, carried }
+        Self { remembered, idle_lifetime, max_staleness, issuers, changes, carried }
     }
 
     /// The session that a cookie's value stands for, as far as this process knows.
     pub(crate) fn peek(&self, cookie: &[u8], records: &Records, now: Timestamp) -> Peek {
         match &self.carried {
-            None => SessionId::from_cookie(cookie).map_or(Peek::Ended, |id| self.peek_kept(id, records, now)),
+            None => SessionId::from_cookie(cookie).map_or(Peek::Ended, |id| self.peek_kept(id, now)),
             Some(carried) => self.peek_carried(carried, cookie, records, now),
         }
     }
 
-    fn peek_kept(&self, id: SessionId, records: &Records, now: Timestamp) -> Peek {
+    fn peek_kept(&self, id: SessionId, now: Timestamp) -> Peek {
         match self.remembered.get(&id) {
-            Some(session) => self.judge(session, records, now, |session| Asked::Kept(session.id)),
+            Some(session) => self.judge(session, now, |session| Asked::Kept(session.id)),
             None => Peek::Ask(Asked::Kept(id)),
         }
     }
@@ -84,10 +87,8 @@ impl Sessions {
         let Some(cookie) = CarriedSessions::text(cookie) else { return Peek::Ended };
         // What ended is remembered under its id: a cookie that was opened before is no proof that it lasts.
         let known = |shown: Shown| Some((shown, self.remembered.get(&shown.id)?));
-        let begun = || {
-            let (shown, new) = carried.open(&cookie, records, now)?;
-            Some((shown, self.remember(shown.id, || Arc::new(new))))
-        };
+        let begin = || carried.open(&cookie, records, now);
+        let begun = || begin().map(|(shown, new)| (shown, self.remember(shown.id, || Arc::new(new))));
         let Some((shown, session)) = carried.recall(&cookie).and_then(known).or_else(begun) else {
             return Peek::Ended;
         };
@@ -97,23 +98,17 @@ impl Sessions {
         session.life.keep_until(if shown.outdated_seal { now } else { shown.expires_at });
         // The cookie says itself until when it counts, wherever it was sealed last.
         session.life.see(now);
-        self.judge(session, records, now, Asked::Carried)
+        self.judge(session, now, Asked::Carried)
     }
 
-    fn judge(
-        &self,
-        session: Arc<Session>,
-        records: &Records,
-        now: Timestamp,
-        ask: impl FnOnce(Arc<Session>) -> Asked,
-    ) -> Peek {
+    fn judge(&self, session: Arc<Session>, now: Timestamp, ask: impl FnOnce(Arc<Session>) -> Asked) -> Peek {
         if session.has_ended() || now >= session.ends_at {
             return Peek::Ended;
         }
         // Idle here may be busy elsewhere: only the store knows.
         let idle = now >= session.expires_at(self.idle_lifetime);
         let confirmed = session.life.is_confirmed(now, self.max_staleness);
-        if idle || !confirmed || session.has_news(records.changes()) {
+        if idle || !confirmed || session.has_news(&self.changes) {
             return Peek::Ask(ask(session));
         }
         session.life.see(now);
@@ -153,8 +148,8 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
         let peek = match (&self.carried, self.remembered.get(&id)) {
-            (None, _) => self.peek_kept(id, records, now),
-            (Some(_), Some(session)) => self.judge(session, records, now, Asked::Carried),
+            (None, _) => self.peek_kept(id, now),
+            (Some(_), Some(session)) => self.judge(session, now, Asked::Carried),
             (Some(_), None) => Peek::Ended,
         };
         match peek {
@@ -176,7 +171,7 @@ impl Sessions {
         }
         // What ended is remembered under its id.
         let known = self.remember(session.id, || Arc::clone(session));
-        match self.judge(known, records, now, Asked::Carried) {
+        match self.judge(known, now, Asked::Carried) {
             Peek::Live(_) => Ok(true),
             Peek::Ended => Ok(false),
             Peek::Ask(asked) => Ok(Box::pin(self.ask(asked, records, now)).await?.is_some()),
@@ -269,7 +264,7 @@ impl Sessions {
         if !self.max_staleness.is_zero() {
             records.listen();
         }
-        records.changes().heard()
+        self.changes.heard()
     }
 
     /// Until when this process may believe what it reads now, unless it hears otherwise.
@@ -328,7 +323,7 @@ impl Sessions {
     pub(crate) async fn end_row(&self, row: Key, records: &Records) -> Result<(), StoreError> {
         records.delete(row, None).await?;
         // Whoever comes with it finds out from the store.
-        records.changes().hear(Change::Row(row));
+        self.changes.hear(Change::Row(row));
         Ok(())
     }
 
@@ -340,7 +335,7 @@ impl Sessions {
         records: &Records,
     ) -> Result<(), StoreError> {
         if let Some(row) = signed_out::note(meant, until, records).await? {
-            records.changes().hear(Change::Row(row));
+            self.changes.hear(Change::Row(row));
         }
         Ok(())
     }
@@ -402,8 +397,9 @@ mod tests {
             let ring = KeyRing::new(&["secret".into()]);
             let records =
                 Records::new(Arc::new(store.clone()), ring, clock, Random::system(), Events::default());
+            let (changes, staleness) = (Arc::clone(records.changes()), Duration::from_secs(2));
             Self {
-                sessions: Sessions::new(IDLE, Duration::from_secs(2), vec!["https://op.test".into()], None),
+                sessions: Sessions::new(IDLE, staleness, vec!["https://op.test".into()], None, changes),
                 records,
                 store,
                 now,
