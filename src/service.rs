@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, Entry, SET_COOKIE, VARY};
+use http::header::{CACHE_CONTROL, Entry, HeaderName, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
@@ -252,11 +252,13 @@ where
                 let mut polled = inner.poll(cx);
                 if let Poll::Ready(Ok(response)) = &mut polled {
                     let headers = response.headers_mut();
-                    if let Some(carried) = carried {
-                        carried.settle(headers);
-                    }
+                    let mut ours = carried.as_ref().is_some_and(|carried| carried.settle(headers));
                     if let Some(removal) = one_shot.as_ref().and_then(|one_shot| one_shot.removal()) {
                         cookie::append(headers, removal);
+                        ours = true;
+                    }
+                    if ours {
+                        forbid_sharing(headers);
                     }
                     if *private || sets_cookie(headers) {
                         keep_private(headers);
@@ -282,6 +284,20 @@ impl<F, R, E> fmt::Debug for ResponseFuture<F, R, E> {
 /// Responses have few headers: looking at each is quicker than a look-up.
 fn sets_cookie(headers: &HeaderMap) -> bool {
     headers.keys().any(|name| *name == SET_COOKIE)
+}
+
+/// An answer with a cookie of ours is for its browser alone, whatever the handler said that caches may do: it cannot know
+/// when a session is sealed anew. Some caches have a header of their own (RFC 9213), which counts more for them.
+#[cold]
+fn forbid_sharing(headers: &mut HeaderMap) {
+    let targeted = |name: &&HeaderName| {
+        let name = name.as_str();
+        name.ends_with("cdn-cache-control") || name == "surrogate-control"
+    };
+    let targeted: Vec<HeaderName> = headers.keys().filter(targeted).cloned().collect();
+    for name in targeted.iter().chain([&CACHE_CONTROL]) {
+        headers.remove(name);
+    }
 }
 
 /// No cache gives this answer to anybody else, unless the handler said what caches may do.

@@ -50,10 +50,10 @@ pub(super) struct Noted {
 }
 
 impl Carried {
-    /// Puts into an answer's head what its browser shall carry from now on.
-    pub(crate) fn settle(&self, headers: &mut HeaderMap) {
+    /// Puts into an answer's head what its browser shall carry from now on. Returns whether there is anything.
+    pub(crate) fn settle(&self, headers: &mut HeaderMap) -> bool {
         let answer = match &mut *self.answer() {
-            answer if answer.is_empty() => return,
+            answer if answer.is_empty() => return false,
             answer => std::mem::take(answer),
         };
         let now = self.runtime.now();
@@ -75,9 +75,11 @@ impl Carried {
         if let Some(stays) = answer.clears.or(tag_of_grant) {
             set.extend(self.strangers(&stays));
         }
+        let any = !set.is_empty();
         for cookie in set {
             cookie::append(headers, cookie);
         }
+        any
     }
 
     /// The session's cookie with a later expiry. What it holds is not looked at. Where a secret had sealed it that will

@@ -339,6 +339,27 @@ async fn check_145_a_careless_cache_leaks_nothing() {
     assert!(stranger.cookies().is_empty(), "no cookie came out of the cache");
 }
 
+/// Where browsers carry their sessions, any answer may bring one: that one is not shared, whatever its handler says.
+#[tokio::test]
+async fn check_145_a_session_that_is_sealed_anew_is_not_cached() {
+    let world = World::stateless();
+    let shared = || async {
+        ([("cache-control", "public, max-age=60"), ("cdn-cache-control", "max-age=600")], "the same for all")
+    };
+    serve_through_a_careless_cache(&world, routes().route("/public", get(shared)));
+    let alice = world.signed_in("alice").await;
+    world.clock.advance(Duration::from_secs(12 * 3600));
+    let anew = alice.navigate(&format!("{APP}/public")).await;
+    assert!(anew.header("set-cookie").is_some_and(|cookie| cookie.starts_with(SESSION)), "{anew:?}");
+    assert_eq!((caching(&anew.headers), anew.header("cdn-cache-control")), (PRIVATE, None));
+    let ordinary = alice.navigate(&format!("{APP}/public")).await;
+    assert_eq!(caching(&ordinary.headers), (Some("public, max-age=60"), None), "the handler knows better");
+    assert_eq!(ordinary.header("cdn-cache-control"), Some("max-age=600"));
+    let stranger = world.browser();
+    assert_eq!(stranger.navigate(&format!("{APP}/public")).await.text(), "the same for all");
+    assert!(stranger.cookies().is_empty(), "no cookie came out of the cache");
+}
+
 /// Responses stay under 4 KiB of headers and requests under 8 KiB of cookies, whatever a person opens in tabs.
 #[tokio::test]
 async fn header_budgets_hold_with_many_tabs() {
