@@ -7,12 +7,12 @@ use http::{HeaderMap, HeaderValue};
 
 use super::place::Home;
 use super::texts::{SetText, TextPlace};
-use super::{CLAIMS, Carried, GRANT, TooLarge, bound, bound_grant, chunks, tag};
+use super::{CLAIMS, Carried, GRANT, bound, bound_grant, chunks, sent, tag};
 use crate::ambient::Timestamp;
 use crate::connection::Connections;
 use crate::cookie::{self, CrossSite};
 use crate::events::EventCode;
-use crate::grant::{Grant, Owner, Standing};
+use crate::grant::{Grant, LOGIN, Owner, Standing};
 use crate::mode::Holder;
 use crate::seal::Purpose;
 use crate::session::Session;
@@ -29,15 +29,19 @@ pub(super) struct Answer {
     pub(super) renewed: Option<Arc<Session>>,
     /// What a login begins with.
     pub(super) begun: Vec<SetText>,
+    /// What it removes of the session in whose place it comes.
+    pub(super) removed: Vec<HeaderValue>,
     pub(super) grants: Vec<Noted>,
-    /// The tag whose cookies stay; all others are removed.
+    /// The tag whose cookies stay; all others are removed...
     pub(super) clears: Option<Box<str>>,
+    /// ...but what the browser was granted without anybody signed in, unless there is no room for it.
+    pub(super) clears_visitor: bool,
 }
 
 impl Answer {
     /// Nothing changes, as with nearly every answer.
     fn is_empty(&self) -> bool {
-        let Self { renewed, begun, grants, clears } = self;
+        let Self { renewed, begun, removed: _, grants, clears, clears_visitor: _ } = self;
         renewed.is_none() && begun.is_empty() && grants.is_empty() && clears.is_none()
     }
 }
@@ -57,23 +61,24 @@ impl Carried {
             answer => std::mem::take(answer),
         };
         let now = self.runtime.now();
-        let mut set: Vec<HeaderValue> = answer.begun.into_iter().map(|cookie| cookie.header).collect();
+        let begun = answer.begun.into_iter().map(|cookie| cookie.header);
+        let mut set: Vec<HeaderValue> = begun.chain(answer.removed).collect();
         if let Some(session) = answer.renewed
             && now.since(self.came_at) <= SETS_WITHIN
             && !session.has_ended()
         {
             set.extend(self.renewed(&session, now));
         }
-        let mut tag_of_grant = None;
+        let (mut tag_of_grant, mut more) = (None, 0);
         for Noted { home, grant, at } in answer.grants {
             if now.since(at) <= SETS_WITHIN && !home.has_ended() {
                 // What a person left behind is not for a visitor to clear away.
                 tag_of_grant = tag_of_grant.or(home.of_session().then(|| tag(&home.id).into()));
-                set.extend(self.granted(&home, &grant));
+                set.extend(self.granted(&home, &grant, &mut more));
             }
         }
         if let Some(stays) = answer.clears.or(tag_of_grant) {
-            set.extend(self.strangers(&stays));
+            set.extend(self.strangers(&stays, answer.clears_visitor));
         }
         let any = !set.is_empty();
         for cookie in set {
@@ -118,21 +123,25 @@ impl Carried {
         set
     }
 
-    /// The cookies of a grant, and the removal of those that it needs no more.
-    fn granted(&self, home: &Home, grant: &Grant) -> Vec<HeaderValue> {
+    /// The cookies of a grant, and the removal of those that it needs no more. `more` bytes than it has now does the
+    /// browser get in this answer.
+    fn granted(&self, home: &Home, grant: &Grant, more: &mut usize) -> Vec<HeaderValue> {
         let base = &home.cookies(&self.runtime).name;
         let set = match grant.standing {
             // Nothing of it is left to be carried.
             Standing::Ended => Vec::new(),
-            _ => match self.sealed_grant(home, grant) {
+            _ => match self.sealed_grant(home, grant, *more) {
                 Ok(set) => set,
-                Err(TooLarge) => {
-                    let detail = "a refreshed grant is more than cookies may hold; the rendezvous keeps it";
+                Err(too_large) => {
+                    let detail = format_args!("the rendezvous keeps a refreshed grant: {too_large}");
                     self.runtime.events().emit(EventCode::CookiesTooLarge, home.spot.owner.user(), detail);
                     return Vec::new();
                 }
             },
         };
+        let had = self.cookies.iter().filter(|cookie| chunks::chunk(base, cookie).is_some());
+        let had: usize = had.map(|cookie| cookie.len() + "; ".len()).sum();
+        *more += sent(&set).saturating_sub(had);
         let positions = self.cookies.iter().filter_map(|cookie| Some(chunks::chunk(base, cookie)?.0));
         let surplus = positions.filter(|position| *position >= set.len());
         let surplus = surplus.filter_map(|position| self.removal(chunks::name(base, position).as_bytes()));
@@ -140,11 +149,36 @@ impl Carried {
         set.into_iter().map(|cookie| cookie.header).chain(surplus).collect()
     }
 
-    /// Removals of what is tagged with another tag than this, and is not the browser's own as a visitor.
-    pub(super) fn strangers(&self, stays: &str) -> Vec<HeaderValue> {
+    /// Removals of a session's cookies that this request did not bring, and its browser may have: another site's form
+    /// (`response_mode=form_post`) brings none of them.
+    pub(super) fn unseen(&self, session: &[u8; 32]) -> Vec<HeaderValue> {
+        let runtime = &self.runtime;
+        let names = [runtime.claims_name(session), runtime.grant_name(session, LOGIN)];
+        if names.iter().any(|name| self.cookies().any(|(cookie, _)| cookie.starts_with(name.as_bytes()))) {
+            return Vec::new();
+        }
+        let chunks = runtime.most_carried() / chunks::LARGEST + 1;
+        let names = names.iter().flat_map(|name| (0..chunks).map(|position| chunks::name(name, position)));
+        names.filter_map(|name| self.removal(name.as_bytes())).collect()
+    }
+
+    /// How many bytes of what the browser was granted without anybody signed in a request brings.
+    pub(super) fn of_visitor(&self) -> usize {
+        let tag = self.visitor_tag();
+        if tag.is_empty() {
+            return 0;
+        }
+        let grants = format!("{}.{tag}.", self.runtime.settings.cookies.name(GRANT));
+        let cookies = self.cookies.iter().filter(|cookie| cookie.starts_with(grants.as_bytes()));
+        cookies.map(|cookie| cookie.len() + "; ".len()).sum()
+    }
+
+    /// Removals of what is tagged with another tag than this, and, with `visitors`, of what is the browser's own as a
+    /// visitor.
+    pub(super) fn strangers(&self, stays: &str, visitors: bool) -> Vec<HeaderValue> {
         let cookies = &self.runtime.settings.cookies;
         let kinds = [CLAIMS, GRANT].map(|kind| format!("{}.", cookies.name(kind)));
-        let visitors = self.visitor_tag();
+        let visitors = if visitors { String::new() } else { self.visitor_tag() };
         let strange = self.cookies().filter(|(name, _)| {
             let tagged = kinds.iter().find_map(|kind| name.strip_prefix(kind.as_bytes()));
             let is = |name: &[u8], tag: &str| !tag.is_empty() && name.starts_with(tag.as_bytes());

@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use self::answer::Answer;
 use self::contents::{CarriedGrant, Claims, Identity};
@@ -47,6 +47,7 @@ use crate::ambient::Timestamp;
 use crate::config::Config;
 use crate::connection::{Connection, Retention};
 use crate::cookie::{self, OwnCookies};
+use crate::events::EventCode;
 use crate::grant::{Grant, LOGIN, Owner, encode};
 use crate::grant_place::CookiesOfGrant;
 use crate::protocol::authorization::ResponseMode;
@@ -111,6 +112,15 @@ pub(crate) fn bytes(runtime: &Runtime, headers: &HeaderMap) -> usize {
     carried.map(|(name, value)| name.len() + value.len() + "=; ".len()).sum()
 }
 
+/// The removals of what a session has left behind that is over: its own cookie goes earlier than the others.
+pub(crate) fn left_behind(runtime: &Arc<Runtime>, headers: &HeaderMap) -> Vec<HeaderValue> {
+    let Some(carried) = Carried::of(runtime, headers, runtime.now()) else { return Vec::new() };
+    // Whatever the session's cookie holds, there is one: another process may be able to read it.
+    let session = runtime.settings.session_cookie.as_bytes();
+    let over = !carried.cookies().any(|(name, _)| name == session);
+    if over { carried.strangers("", false) } else { Vec::new() }
+}
+
 /// What this process remembers of what browsers carry.
 pub(crate) struct Carrying {
     grants: Recall<(Key, Timestamp, Arc<Grant>)>,
@@ -132,9 +142,15 @@ pub(crate) struct Carried {
     answer: Mutex<Answer>,
 }
 
-/// These cookies would be more than browsers and proxies take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooLarge;
+/// What would be more cookies than browsers and proxies take, and by how much.
+#[derive(Debug)]
+pub(crate) struct TooLarge(String);
+
+impl fmt::Display for TooLarge {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
 
 impl Carried {
     /// `None` where the server keeps everything.
@@ -165,12 +181,13 @@ impl Carried {
         postcard::from_bytes(&self.opened(place)?.contents).ok()
     }
 
-    /// A login's session, claims and grant, if they fit.
+    /// A login's session, claims and grant, if they fit. They come in the place of those of the session `replaced`.
     pub(crate) fn begin(
         &self,
         id: [u8; 32],
         record: &SessionRecord,
         grant: Option<&Grant>,
+        replaced: Option<&[u8; 32]>,
     ) -> Result<(), TooLarge> {
         let runtime = &self.runtime;
         let settings = &runtime.settings;
@@ -190,15 +207,26 @@ impl Carried {
             }
             None => Vec::new(),
         };
+        let [of_session, of_claims, of_grant] = [&session, &claims, &grant].map(|set| sent(set));
+        let (sum, most) = (of_session + of_claims + of_grant, runtime.most_carried());
         // A session is one cookie: it is opened before anything else is looked for.
-        let fits = session.len() == 1;
-        let begun: Vec<SetText> = session.into_iter().chain(claims).chain(grant).collect();
-        if !fits || begun.iter().map(|cookie| cookie.sent).sum::<usize>() > runtime.most_carried() {
-            return Err(TooLarge);
+        if session.len() > 1 || sum > most {
+            return Err(TooLarge(format!(
+                "the session takes {of_session} bytes, the claims {of_claims} and the tokens {of_grant}, together {sum} of \
+                 {most}"
+            )));
+        }
+        // Two may not be more than one may: whoever signs in can be granted again what they were granted without.
+        let crowded = sum + self.of_visitor() > most;
+        if crowded {
+            let detail = "what was granted before the login has no room beside it";
+            runtime.events().emit(EventCode::CookiesTooLarge, owner.user(), detail);
         }
         let mut answer = self.answer();
-        answer.begun = begun;
+        answer.removed = replaced.map(|replaced| self.unseen(replaced)).unwrap_or_default();
+        answer.begun = session.into_iter().chain(claims).chain(grant).collect();
         answer.clears = Some(tag(&id).into());
+        answer.clears_visitor = crowded;
         Ok(())
     }
 
@@ -213,19 +241,24 @@ impl Carried {
         answer.grants.clear();
         answer.renewed = None;
         answer.clears = Some("".into());
-        self.strangers("").iter().map(|removal| removal.len() + cookie::LINE).sum()
+        self.strangers("", false).iter().map(|removal| removal.len() + cookie::LINE).sum()
     }
 
-    /// A grant's cookies, if they fit beside what the browser has besides.
-    fn sealed_grant(&self, home: &Home, grant: &Grant) -> Result<Vec<SetText>, TooLarge> {
+    /// A grant's cookies, if they fit beside what the browser has besides, and will have `more` of.
+    fn sealed_grant(&self, home: &Home, grant: &Grant, more: usize) -> Result<Vec<SetText>, TooLarge> {
         let runtime = &self.runtime;
         let CookiesOfGrant { name, bound } = home.cookies(runtime);
         let grant = CarriedGrant::new(grant);
         let sealed = self.seal(Purpose::CarriedGrant, name, bound, home.until, &grant)?;
         let others = self.cookies.iter().filter(|cookie| chunks::chunk(name, cookie).is_none());
         let others: usize = others.map(|cookie| cookie.len() + "; ".len()).sum();
-        let size = others + sealed.iter().map(|cookie| cookie.sent).sum::<usize>();
-        if size <= runtime.most_carried() { Ok(sealed) } else { Err(TooLarge) }
+        let (size, others, most) = (sent(&sealed), others + more, runtime.most_carried());
+        if others + size <= most {
+            return Ok(sealed);
+        }
+        Err(TooLarge(format!(
+            "the tokens take {size} bytes beside {others} of others, together more than {most}"
+        )))
     }
 
     fn opened(&self, place: TextPlace<'_>) -> Option<Opened> {
@@ -240,8 +273,9 @@ impl Carried {
         expires_at: Timestamp,
         contents: &T,
     ) -> Result<Vec<SetText>, TooLarge> {
-        let contents = postcard::to_allocvec(contents).map_err(|_| TooLarge)?;
-        self.sealed(TextPlace { purpose, name, owner }, expires_at, &contents).ok_or(TooLarge)
+        let contents = postcard::to_allocvec(contents).map_err(|error| TooLarge(error.to_string()))?;
+        let sealed = self.sealed(TextPlace { purpose, name, owner }, expires_at, &contents);
+        sealed.ok_or_else(|| TooLarge(format!("{} bytes are more than cookies can be", contents.len())))
     }
 
     fn sealed(&self, place: TextPlace<'_>, expires_at: Timestamp, contents: &[u8]) -> Option<Vec<SetText>> {
@@ -255,6 +289,11 @@ impl fmt::Debug for Carried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Carried")
     }
+}
+
+/// What cookies add to each request, in bytes.
+fn sent(cookies: &[SetText]) -> usize {
+    cookies.iter().map(|cookie| cookie.sent).sum()
 }
 
 const CLAIMS: &str = "claims";

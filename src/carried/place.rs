@@ -150,7 +150,7 @@ impl CarriedPlace {
 
     /// Whether the browser can carry this beside what it has.
     pub(crate) fn fits(&self, grant: &Grant) -> Result<(), TooLarge> {
-        self.carried.sealed_grant(&self.home, grant).map(drop)
+        self.carried.sealed_grant(&self.home, grant, 0).map(drop)
     }
 }
 

@@ -285,8 +285,14 @@ fn answer(runtime: &Runtime, refused: &Refused) -> Response<Bytes> {
             page(StatusCode::FORBIDDEN, "Your account is not of the right organisation.")
         }
         LoginFailure::Vetoed(why) => page(StatusCode::FORBIDDEN, why),
-        LoginFailure::TooLarge | LoginFailure::TooLargeToCarry => {
+        LoginFailure::TooLarge => {
             page(StatusCode::BAD_GATEWAY, "The sign-in service says more about you than can be kept.")
+        }
+        LoginFailure::TooLargeToCarry(too_large) => {
+            let advice =
+                "This application can ask for fewer scopes or smaller tokens, or keep them in a store.";
+            let text = format!("This is more than a browser may carry: {too_large}. {advice}");
+            page(StatusCode::BAD_GATEWAY, &text)
         }
         LoginFailure::Panicked => page(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here."),
         LoginFailure::SignedOut => {

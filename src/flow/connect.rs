@@ -13,7 +13,7 @@ use super::pending::{Intent, Usage};
 use super::session::signed_in;
 use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant, revoke};
 use super::{page, rendezvous, visitor};
-use crate::carried::{Carried, TooLarge};
+use crate::carried::Carried;
 use crate::connection::{Connections, Registered, push_new};
 use crate::cookie;
 use crate::destination::Destination;
@@ -220,9 +220,9 @@ pub(crate) async fn keep(
     let facts = Some(verified.id_token.facts.clone());
     let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, now);
     grant.consent = Some(asked);
-    if let Err(TooLarge) = rendezvous::fits(&place, &grant) {
+    if let Err(too_large) = rendezvous::fits(&place, &grant) {
         revoke(verified.provider, verified.tokens).await;
-        return Err(LoginFailure::TooLargeToCarry);
+        return Err(LoginFailure::TooLargeToCarry(too_large));
     }
     keep_grant(runtime, &place, connection.retention, grant, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, session.user(), &connection.name);

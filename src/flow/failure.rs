@@ -1,5 +1,6 @@
 //! Why a login ended without a session, or a connection without a grant.
 
+use crate::carried::TooLarge;
 use crate::protocol::authorization::MalformedResponse;
 use crate::provider::ProviderError;
 use crate::store::StoreError;
@@ -30,10 +31,10 @@ pub(crate) enum LoginFailure {
     #[error("the claims are too large: ask for fewer scopes, or have the provider send less")]
     TooLarge,
     #[error(
-        "claims and tokens are larger than cookies may be: ask for fewer scopes, have the provider issue smaller tokens, \
-         raise max_cookie_bytes and what proxies take, or keep them in a store (OidcLayer::per_user)"
+        "{0}: ask for fewer scopes, have the provider issue smaller tokens, raise max_cookie_bytes and what proxies take, \
+         or keep them in a store (OidcLayer::per_user)"
     )]
-    TooLargeToCarry,
+    TooLargeToCarry(TooLarge),
     #[error("the login hook panicked")]
     Panicked,
     #[error("the provider has signed them out meanwhile")]

@@ -267,8 +267,9 @@ async fn authorization(
         kept.ok_or(ProviderError::Malformed("the login under way cannot be kept"))
     };
     let mut kept = keep(&login)?;
-    if kept.len() > pending::LARGEST {
-        // Long options beside a long destination: the person signs in all the same, and lands at home.
+    if pending::is_too_much(runtime, headers, kept.len()) {
+        // A long destination beside long options, or beside what the browser carries: the person signs in all the same,
+        // and lands at home.
         login.return_to = String::new();
         kept = keep(&login)?;
     }

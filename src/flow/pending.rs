@@ -1,5 +1,6 @@
 //! Logins and logouts under way: each in a sealed cookie of its own, so that tabs do not disturb each other.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -23,7 +24,7 @@ const MOST_BYTES: usize = 6 * 1024;
 const MOST_SENT: usize = 7 * 1024;
 
 /// The largest cookie that is set: some browsers keep none above 4 KiB, and some proxies pass no header above that.
-pub(crate) const LARGEST: usize = 3584;
+const LARGEST: usize = 3584;
 /// What a response sets has at most so many bytes together: 4 KiB, less the other headers of the largest page.
 const MOST_SET: usize = 3648;
 /// So many characters of the state are in the cookie's name.
@@ -169,15 +170,9 @@ impl Kind {
     /// As many removals as fit beside a cookie of `size` bytes: a request can bring any number of cookies, and an
     /// answer has room for few.
     fn remove_all(self, runtime: &Runtime, names: Vec<&str>, size: usize) -> Vec<HeaderValue> {
-        let mut room = MOST_SET.saturating_sub(size);
         let cross_site = removal(runtime);
         let removals = names.into_iter().map(|name| runtime.settings.cookies.remove(name, cross_site));
-        let fits = |removal: &HeaderValue| {
-            let left = room.checked_sub(removal.len() + cookie::LINE);
-            room = left.unwrap_or_default();
-            left.is_some()
-        };
-        removals.take(MOST).take_while(fits).collect()
+        as_fit(removals.take(MOST), size)
     }
 
     fn open<T: DeserializeOwned>(
@@ -192,16 +187,32 @@ impl Kind {
     }
 }
 
+fn as_fit(removals: impl Iterator<Item = HeaderValue>, size: usize) -> Vec<HeaderValue> {
+    let mut room = MOST_SET.saturating_sub(size);
+    let fits = |removal: &HeaderValue| {
+        let left = room.checked_sub(removal.len() + cookie::LINE);
+        room = left.unwrap_or_default();
+        left.is_some()
+    };
+    removals.take_while(fits).collect()
+}
+
 /// A cookie that came with a cross-site POST must be removable in its answer.
 fn removal(runtime: &Runtime) -> CrossSite {
     let mut modes = runtime.settings.relying_parties.iter().map(|registered| registered.response_mode);
     if modes.any(|mode| mode == ResponseMode::FormPost) { CrossSite::None } else { CrossSite::Lax }
 }
 
-/// The `Set-Cookie`s that make room for a cookie of `size` bytes: what does not open goes first, then the oldest.
+/// Whether a browser would have to send more than others take, with a new cookie of `size` bytes.
+pub(crate) fn is_too_much(runtime: &Runtime, headers: &HeaderMap, size: usize) -> bool {
+    size > LARGEST || size + carried::bytes(runtime, headers) > MOST_SENT
+}
+
+/// The `Set-Cookie`s that make room for a cookie of `size` bytes: what does not open goes first, then the oldest, and
+/// then what sessions have left behind.
 ///
 /// A login that is over stays while there is room: its late callback still lands where it was going.
-pub(crate) fn make_room(runtime: &Runtime, headers: &HeaderMap, size: usize) -> Vec<HeaderValue> {
+pub(crate) fn make_room(runtime: &Arc<Runtime>, headers: &HeaderMap, size: usize) -> Vec<HeaderValue> {
     let mut kept: Vec<(Timestamp, usize, &str)> = Vec::new();
     let mut removed = Vec::new();
     for (name, value) in LOGIN.all(runtime, headers) {
@@ -220,7 +231,10 @@ pub(crate) fn make_room(runtime: &Runtime, headers: &HeaderMap, size: usize) -> 
         bytes -= size;
         removed.push(name);
     }
-    LOGIN.remove_all(runtime, removed, size)
+    let mut removals = LOGIN.remove_all(runtime, removed, size);
+    let size = size + removals.iter().map(|removal| removal.len() + cookie::LINE).sum::<usize>();
+    removals.extend(as_fit(carried::left_behind(runtime, headers).into_iter(), size));
+    removals
 }
 
 /// The `Set-Cookie`s that clear away earlier logouts from which the browser never came back.

@@ -12,7 +12,7 @@ use super::logout::end_session;
 use super::rendezvous;
 use super::session::{session_id, signed_in};
 use crate::ambient::Timestamp;
-use crate::carried::{Carried, TooLarge};
+use crate::carried::Carried;
 use crate::config::UserInfo;
 use crate::connection::Registered;
 use crate::connection::Retention;
@@ -63,8 +63,9 @@ pub(crate) async fn sign_in(
     // Where the browser shows it, whether it still lasts.
     let shown = signed_in(runtime, headers).await.ok().flatten();
     let replaced = session_id(runtime, headers).or(replaces.map(SessionId::new));
-    let id = match store(runtime, carried, &verified, &claims).await {
-        Err(failure @ (LoginFailure::TooLarge | LoginFailure::TooLargeToCarry)) => {
+    let id = match store(runtime, carried, replaced.map(SessionId::bytes).as_ref(), &verified, &claims).await
+    {
+        Err(failure @ (LoginFailure::TooLarge | LoginFailure::TooLargeToCarry(_))) => {
             revoke(verified.provider, verified.tokens).await;
             return Err(failure);
         }
@@ -164,6 +165,7 @@ async fn user_info(
 async fn store(
     runtime: &Arc<Runtime>,
     carried: Option<&Arc<Carried>>,
+    replaced: Option<&[u8; 32]>,
     verified: &Verified<'_>,
     claims: &Map<String, Value>,
 ) -> Result<SessionId, LoginFailure> {
@@ -202,9 +204,8 @@ async fn store(
         let grant = new_grant(&place, login, &login.scopes, tokens, Some(id_token.facts.clone()), now);
         if let Some(carried) = carried {
             // Nobody can have anything of this session yet: the answer is the only place that it is in.
-            carried
-                .begin(id.bytes(), &record, Some(&grant))
-                .map_err(|TooLarge| LoginFailure::TooLargeToCarry)?;
+            let begun = carried.begin(id.bytes(), &record, Some(&grant), replaced);
+            begun.map_err(LoginFailure::TooLargeToCarry)?;
             return Ok(id);
         }
         keep_grant(runtime, &place, login.retention, grant, record.ends_at).await?;

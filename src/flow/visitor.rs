@@ -15,7 +15,7 @@ use super::login::{Ask, begin};
 use super::pending::{Intent, PendingLogin};
 use super::rendezvous;
 use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant, revoke};
-use crate::carried::{Carried, TooLarge};
+use crate::carried::Carried;
 use crate::connection::{Connections, Registered, Retention, push_new};
 use crate::cookie::{self, CrossSite};
 use crate::destination::Destination;
@@ -127,7 +127,7 @@ pub(crate) async fn finish(
 }
 
 async fn keep(runtime: &Arc<Runtime>, place: &GrantPlace, grant: Grant) -> Result<(), LoginFailure> {
-    rendezvous::fits(place, &grant).map_err(|TooLarge| LoginFailure::TooLargeToCarry)?;
+    rendezvous::fits(place, &grant).map_err(LoginFailure::TooLargeToCarry)?;
     let until = runtime.now().plus(runtime.settings.visitor_lifetime);
     Ok(keep_grant(runtime, place, Retention::Session, grant, until).await?)
 }

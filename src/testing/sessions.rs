@@ -79,8 +79,9 @@ async fn begin(
         runtime.sessions.start(id, record, &runtime.records, now).await?;
         return Ok(format!("{}={}", runtime.settings.session_cookie, id.to_cookie()));
     };
-    let begun = carried.begin(id.bytes(), &record, grant.as_ref());
-    begun.map_err(|_| Error::unavailable("it is more than cookies may hold", "max_cookie_bytes"))?;
+    let begun = carried.begin(id.bytes(), &record, grant.as_ref(), None);
+    begun
+        .map_err(|too_large| Error::unavailable("it is more than cookies may hold", too_large.to_string()))?;
     let mut headers = HeaderMap::new();
     carried.settle(&mut headers);
     let pairs = headers.get_all(SET_COOKIE).iter().filter_map(|set| set.to_str().ok()?.split(';').next());

@@ -197,10 +197,13 @@ async fn scenario_46_what_is_too_large_is_said() {
     let browser = world.browser();
     let page = browser.visit(&format!("{APP}/auth/login?return_to=/who")).await;
     assert_eq!(page.status, 502, "{}", page.text());
+    let said = page.text();
+    assert!(said.contains("of 6144") && said.contains("fewer scopes"), "{said}");
     assert_eq!((cookies_of(&browser, "session").len(), cookies_of(&browser, "grant").len()), (0, 0));
     let refused = world.app.events.all().into_iter().find(|event| event.code == EventCode::LoginRefused);
     let detail = refused.unwrap().detail;
     assert!(detail.contains("max_cookie_bytes") && detail.contains("per_user"), "{detail}");
+    assert!(detail.contains("the claims ") && detail.contains("the tokens 1"), "how much of what: {detail}");
     assert_eq!(world.op.revocations().len(), 1, "nobody will use them");
     // With room for it, it is carried whole.
     let roomy = App::stateless(&world.net, &world.clock, |mut config| {

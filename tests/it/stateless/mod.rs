@@ -7,6 +7,7 @@ mod integrity;
 mod logout;
 mod person;
 mod processes;
+mod room;
 mod tokens;
 
 use std::time::Duration;
