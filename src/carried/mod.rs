@@ -248,8 +248,8 @@ impl Carried {
     fn sealed_grant(&self, home: &Home, grant: &Grant, more: usize) -> Result<Vec<SetText>, TooLarge> {
         let runtime = &self.runtime;
         let CookiesOfGrant { name, bound } = home.cookies(runtime);
-        let grant = CarriedGrant::new(grant);
-        let sealed = self.seal(Purpose::CarriedGrant, name, bound, home.until, &grant)?;
+        let (until, grant) = (home.until(grant, runtime.settings.visitor_lifetime), CarriedGrant::new(grant));
+        let sealed = self.seal(Purpose::CarriedGrant, name, bound, until, &grant)?;
         let others = self.cookies.iter().filter(|cookie| chunks::chunk(name, cookie).is_none());
         let others: usize = others.map(|cookie| cookie.len() + "; ".len()).sum();
         let (size, others, most) = (sent(&sealed), others + more, runtime.most_carried());

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::answer::Noted;
 use super::chunks::Text;
@@ -30,7 +31,7 @@ pub(super) struct Home {
     pub(super) id: [u8; 32],
     /// The session with which the grant ends.
     session: Option<Arc<Session>>,
-    pub(super) until: Timestamp,
+    until: Timestamp,
 }
 
 /// The grant is sealed with a secret, or in a format, that is not here.
@@ -46,6 +47,15 @@ impl Home {
             // What one provider has granted is nothing at another.
             bound: bound_grant(id, &spot.owner, &runtime.provider_of(spot).relying_party.issuer),
         })
+    }
+
+    /// Until when a grant is kept: as long as its session, and a visitor's for so long after they granted it, however often
+    /// it is used.
+    pub(super) fn until(&self, grant: &Grant, visitor_lifetime: Duration) -> Timestamp {
+        match (&self.session, &grant.consent) {
+            (None, Some(consent)) => self.until.min(consent.at.plus(visitor_lifetime)),
+            _ => self.until,
+        }
     }
 
     pub(super) fn of_session(&self) -> bool {
@@ -82,6 +92,11 @@ impl CarriedPlace {
     /// Until when anything is kept for it.
     pub(crate) fn until(&self) -> Timestamp {
         self.home.until
+    }
+
+    /// Until when this grant is.
+    pub(crate) fn until_of(&self, grant: &Grant) -> Timestamp {
+        self.home.until(grant, self.carried.runtime.settings.visitor_lifetime)
     }
 
     /// What the browser has shown, and still counts.

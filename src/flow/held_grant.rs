@@ -157,7 +157,8 @@ fn newer(
 ) -> Result<Option<Held>, NoToken> {
     let now = runtime.now();
     let shown = carried.grant(now).map_err(|Unreadable| unreadable())?;
-    let held = |grant, version| Ok(Some(Held { grant, version, expires_at: carried.until() }));
+    let held =
+        |grant: Arc<Grant>, version| Ok(Some(Held { expires_at: carried.until_of(&grant), grant, version }));
     let nothing_above = |generation, until| {
         let until = runtime.sessions.believed_until(asked.at).min(until);
         place.newest.put(Read { generation, asked, until });

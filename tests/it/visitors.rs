@@ -406,3 +406,29 @@ fn scenario_48_visitors_are_refused_where_they_cannot_be() {
     assert!(OidcLayer::per_user(config(|one| one), store()).is_ok());
     assert!(OidcLayer::stateless(config(|one| one)).is_ok());
 }
+
+/// What was granted ends so long after it was, in a copied cookie too, and however often it is used meanwhile.
+#[tokio::test]
+async fn a_visitors_grant_ends_though_it_is_used() {
+    for world in worlds() {
+        world.op.sign_in_as("alice");
+        let browser = world.browser();
+        assert_eq!(connect(&browser, "photos").await.status, 200);
+        let ask = async || {
+            let cookies = browser.cookies_for(APP);
+            let cookies: Vec<_> = cookies.iter().map(|one| format!("{}={}", one.name, one.value)).collect();
+            let cookies = cookies.join("; ");
+            (world.with_cookie("/token?at=photos", cookies.as_bytes()).await.status().as_u16(), cookies)
+        };
+        let mut copied = String::new();
+        for _ in 0..29 {
+            world.clock.advance(24 * HOUR);
+            let token = token(&browser, "photos").await;
+            assert_eq!(world.op.owner_of(&token.unwrap()).as_deref(), Some("alice"));
+            copied = ask().await.1;
+        }
+        assert_eq!(ask().await.0, 200);
+        world.clock.advance(25 * HOUR);
+        assert_ne!(world.with_cookie("/token?at=photos", copied.as_bytes()).await.status(), 200);
+    }
+}
