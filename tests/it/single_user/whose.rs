@@ -15,9 +15,19 @@ enum Mode {
     PerUser,
     SingleUser,
     Stateless,
+    /// Where nothing is set up to meet at.
+    StatelessAlone,
 }
 
-const MODES: [Mode; 3] = [Mode::PerUser, Mode::SingleUser, Mode::Stateless];
+const MODES: [Mode; 4] = [Mode::PerUser, Mode::SingleUser, Mode::Stateless, Mode::StatelessAlone];
+
+impl Mode {
+    /// What one of two seals into a browser, the other opens.
+    fn is_like(self, other: Self) -> bool {
+        let is_stateless = |mode| matches!(mode, Mode::Stateless | Mode::StatelessAlone);
+        self == other || is_stateless(self) && is_stateless(other)
+    }
+}
 
 /// What visitors may grant without signing in; everything else is for people.
 const PHOTOS: &str = "https://app.test/fetch?u=https://api.test/photos/";
@@ -33,6 +43,7 @@ fn serve(world: &World, mode: Mode, store: &Rows) {
     let layer = match mode {
         Mode::PerUser => OidcLayer::per_user(with_visitors(), store.clone()),
         Mode::Stateless => OidcLayer::stateless_with(with_visitors(), store.clone()),
+        Mode::StatelessAlone => OidcLayer::stateless(with_visitors()),
         Mode::SingleUser => {
             start(world, Account::operator(), store.clone(), |config: Config| config.connection(photos()));
             return;
@@ -83,10 +94,15 @@ fn rightful(mode: Mode, at: Mode, name: &'static str) -> [&'static str; 2] {
         // One account serves everybody, whoever they are and wherever they signed in.
         (Mode::SingleUser, _) => ["robot", "robot"],
         (_, "nobody") => ["unauthenticated", "consent_required"],
+        // What only the browser has says nothing to whom it is not sealed for. (The other way it has come from the store,
+        // where it met it before.)
+        (Mode::PerUser, "vera" | "victor" | "dave") if at == Mode::StatelessAlone => {
+            ["unauthenticated", "consent_required"]
+        }
         // A browser has one name as a visitor, and what lies under it in the store is its own in either mode.
         _ if is_visitor => ["unauthenticated", name],
         // Their own, where they were or signed in, and nobody's where they cannot have it.
-        _ if mode == at => match name {
+        _ if mode.is_like(at) => match name {
             "alice" => ["alice", "alice"],
             "carol" => ["consent_required", "consent_required"],
             // What he granted as a visitor is the browser's, and he is somebody now.
@@ -134,6 +150,6 @@ async fn whose_tokens_each_mode_hands_out() {
             }
         }
     }
-    assert_eq!(cells, 3 * (7 + 4 + 7));
+    assert_eq!(cells, 4 * (7 + 4 + 7 + 7));
     assert_eq!(world.op.reuse_detected(), 0);
 }
