@@ -144,6 +144,24 @@ impl Ownership {
         }
     }
 
+    /// What to tell work in the background that asks for a person's grant and cannot reach it.
+    pub(crate) fn out_of_reach(&self) -> &'static str {
+        match self.0 {
+            Mode::PerUser => {
+                "work in the background reaches grants of people with Retention::User: give the connection (or \
+                 login_retention) that one"
+            }
+            Mode::Stateless(_) => {
+                "work in the background reaches nobody's grants in stateless mode, where browsers keep them: use \
+                 OidcLayer::per_user with a store, and Retention::User"
+            }
+            Mode::SingleUser(_) => {
+                "in single-user mode nobody has grants of their own: use BackgroundTokens::account, or \
+                 OidcLayer::per_user"
+            }
+        }
+    }
+
     /// The account that everybody uses, a request without any cookie too.
     pub(crate) fn account(&self) -> Option<&Account> {
         match &self.0 {

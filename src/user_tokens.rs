@@ -343,10 +343,7 @@ impl UserTokens {
     async fn place(&self, connection: &Registered) -> Result<GrantPlace, Error> {
         let reachable = connection.retention == Retention::User && self.runtime().ownership.keeps_logins();
         if self.holder.is_absent() && !reachable {
-            return Err(Error::no_such_connection(
-                "work in the background reaches grants of people with Retention::User: give the connection (or \
-                 login_retention) that one",
-            ));
+            return Err(Error::no_such_connection(self.runtime().ownership.out_of_reach()));
         }
         Ok(self.runtime().place_of(&self.holder, connection, self.state.carried.as_ref()).await?)
     }

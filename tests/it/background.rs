@@ -140,6 +140,19 @@ async fn with_an_account_it_has_the_accounts() {
     assert_eq!(reads_as(&account, "cal").await.as_deref(), Ok("app"));
     assert_eq!(account.disconnect("login").await.unwrap_err().kind(), ErrorKind::Unauthenticated);
     assert_eq!(reads_as(&background.of(OP, "a1"), "cal").await, Err(ErrorKind::NoSuchConnection));
+    let refused = background.of(OP, "a1").for_url(&format!("{API}/cal/")).await.unwrap_err().to_string();
+    assert!(refused.contains("BackgroundTokens::account") && !refused.contains("Retention"), "{refused}");
+}
+
+/// Where browsers keep everything, `Retention::User` alone would be refused: the error names what to do all the same.
+#[tokio::test]
+async fn what_browsers_keep_is_out_of_its_reach() {
+    let world = World::stateless();
+    world.signed_in("alice").await;
+    let alice = world.app.layer.background_tokens().of(OP, "a1");
+    let refused = alice.for_url(&format!("{API}/cal/")).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::NoSuchConnection);
+    assert!(refused.to_string().contains("OidcLayer::per_user"), "{refused}");
 }
 
 /// Nothing in a request leads to it.
