@@ -211,6 +211,18 @@ fn lifetimes(config: &Config, problems: &mut Vec<String>) {
     {
         problems.push("a lifetime is zero: nobody could stay signed in, or sign in at all".to_owned());
     }
+    let mut granted = config.connections.iter().filter(|connection| connection.visitors);
+    // Cookies count whole seconds.
+    if config.visitor_lifetime < Duration::from_secs(1)
+        && let Some(connection) = granted.next()
+    {
+        problems.push(format!(
+            "visitor_lifetime is less than a second, and connection {:?} is for visitors: nothing they grant would be \
+             kept, and they would be sent to grant it again and again. Use a longer one (it is 30 days by default), or \
+             remove for_visitors()",
+            connection.name
+        ));
+    }
     if config.idle_lifetime > config.absolute_lifetime {
         problems
             .push("idle_lifetime is longer than absolute_lifetime: it would never end a session".to_owned());

@@ -58,6 +58,8 @@ use crate::store::Key;
 
 /// How long the rendezvous keeps a grant that its browser has shown: requests with older cookies may be under way.
 pub(crate) const GRACE: Duration = Duration::from_secs(10 * 60);
+/// No session takes less, with the claims beside it: names of one letter, and a bare ID token signed with ES256.
+const LEAST: usize = 512;
 /// So many grants need not be opened again.
 const RECALLED: u64 = 20_000;
 
@@ -77,6 +79,14 @@ pub(crate) fn problems(config: &Config) -> Vec<String> {
     let lasting = |one: &&Connection| one.retention == Retention::User && !one.one_shot;
     for connection in config.connections.iter().filter(lasting) {
         kept(&format!("connection {:?}", connection.name));
+    }
+    if config.max_cookie_bytes < LEAST {
+        problems.push(format!(
+            "max_cookie_bytes is {}, and no session fits into that: every login would fail. Use the default of {}, or what \
+             the sizes in tower_oidc::stateless ask for",
+            config.max_cookie_bytes,
+            6 * 1024
+        ));
     }
     let mut modes =
         config.providers.iter().map(|provider| provider.response_mode).chain([config.response_mode]);

@@ -403,6 +403,23 @@ fn scenario_48_visitors_are_refused_where_they_cannot_be() {
     let account = tower_oidc::Account::client_credentials();
     let everybody = OidcLayer::single_user(config(|one| one), account, store()).unwrap_err().to_string();
     assert!(everybody.contains("for_visitors") && everybody.contains("per_user"), "{everybody}");
+    let lasting = |lifetime| {
+        let mut config = config(|one| one);
+        config.visitor_lifetime = lifetime;
+        config
+    };
+    for lifetime in [Duration::ZERO, Duration::from_millis(999)] {
+        for refused in
+            [OidcLayer::per_user(lasting(lifetime), store()), OidcLayer::stateless(lasting(lifetime))]
+        {
+            let refused = refused.unwrap_err().to_string();
+            assert!(refused.contains("visitor_lifetime") && refused.contains("\"photos\""), "{refused}");
+        }
+    }
+    assert!(OidcLayer::per_user(lasting(Duration::from_secs(1)), store()).is_ok());
+    let mut nobodys = crate::support::app::config(&world.net, &world.clock);
+    nobodys.visitor_lifetime = Duration::ZERO;
+    assert!(OidcLayer::per_user(nobodys, store()).is_ok(), "it is for nobody");
     assert!(OidcLayer::per_user(config(|one| one), store()).is_ok());
     assert!(OidcLayer::stateless(config(|one| one)).is_ok());
 }

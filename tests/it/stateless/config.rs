@@ -1,5 +1,6 @@
 //! Scenario 48: what cannot be kept is refused at construction, by a message that names the fix.
 
+use tower_oidc::store::MemoryStore;
 use tower_oidc::{Connection, OidcLayer, ResponseMode, Retention};
 
 use crate::support::app::{World, config};
@@ -21,7 +22,19 @@ fn scenario_48_what_nobody_would_keep_is_refused_by_name() {
     let mut posted = base().connection(mail().retention(Retention::Session));
     posted.response_mode = ResponseMode::FormPost;
     assert!(problem(posted).contains("ResponseMode::Query"));
+    let bytes = |most| {
+        let mut config = base();
+        config.max_cookie_bytes = most;
+        config
+    };
+    for most in [0, 100, 511] {
+        let small = problem(bytes(most));
+        assert!(small.contains("max_cookie_bytes") && small.contains("6144"), "{small}");
+    }
     // What each message says, helps.
+    assert!(OidcLayer::stateless(bytes(6144)).is_ok());
+    assert!(OidcLayer::stateless(bytes(512)).is_ok());
+    assert!(OidcLayer::per_user(bytes(0), MemoryStore::new()).is_ok(), "where it says nothing");
     assert!(OidcLayer::stateless(base().connection(mail().retention(Retention::Session))).is_ok());
     let mut posted = base();
     posted.response_mode = ResponseMode::FormPost;
