@@ -187,10 +187,11 @@ async fn receive(
         let _ = runtime.records.delete(spent(runtime, login).await?.key, None).await;
     }
     let tokens = exchanged?;
-    if let Intent::Visitor { visitor, .. } = &login.intent {
+    if let Intent::Visitor { visitor, is_new, .. } = &login.intent {
         let asked = consent(runtime, login, scopes);
         let received = visitor::Received { provider, connection, login, asked, tokens: &tokens, destination };
-        return visitor::finish(runtime, headers, carried, Visitor::new(*visitor), received).await;
+        let begun = (Visitor::new(*visitor), *is_new);
+        return visitor::finish(runtime, headers, carried, begun, received).await;
     }
     let id_token = tokens.id_token.as_ref().ok_or(LoginFailure::NoIdToken)?;
     let occasion =

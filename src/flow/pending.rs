@@ -54,8 +54,8 @@ pub(crate) enum Intent {
     Login { replaces: Option<[u8; 32]> },
     /// The person of this session grants a connection, with these scopes besides those it always asks for.
     Connect { session: [u8; 32], connection: String, more_scopes: Vec<String>, usage: Usage },
-    /// The same without a person: whoever uses the browser of this name.
-    Visitor { visitor: [u8; 32], connection: String, more_scopes: Vec<String> },
+    /// The same without a person: whoever uses the browser of this name, which is new where it had none.
+    Visitor { visitor: [u8; 32], is_new: bool, connection: String, more_scopes: Vec<String> },
 }
 
 /// What becomes of what is granted. The person is told before they grant it, and nothing else becomes of it.
@@ -146,6 +146,15 @@ impl Kind {
             return Pending::None;
         };
         if runtime.now() < expires_at { Pending::Valid(value) } else { Pending::Expired(value) }
+    }
+
+    /// All that the browser has of this kind.
+    pub(crate) fn under_way<T: DeserializeOwned>(
+        self,
+        runtime: &Runtime,
+        headers: &HeaderMap,
+    ) -> impl Iterator<Item = T> {
+        self.all(runtime, headers).filter_map(move |(name, value)| Some(self.open(runtime, name, value)?.1))
     }
 
     pub(crate) fn remove(self, runtime: &Runtime, state: &str) -> Option<HeaderValue> {

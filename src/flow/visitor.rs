@@ -1,6 +1,8 @@
 //! Visitors: somebody grants access to their own data without signing in, and the browser owns what they granted.
 //!
-//! 1. The browser gets a random name of 256 bits with its first grant. What is kept is kept for that name's hash.
+//! 1. The browser gets a random name of 256 bits with its first grant. What is kept is kept for that name's hash. First
+//!    grants under way in several tabs come to one name. (But for tabs that begin at the same moment and finish one after
+//!    the other with `form_post`, which brings no name along: the last one's counts.)
 //! 2. A visitor's grant never answers for a person, nor a person's for a visitor; signing in hands nothing over.
 //! 3. Nobody is known by it. An ID token counts where `openid` was asked for, and then it must hold.
 
@@ -12,7 +14,7 @@ use http::{HeaderMap, Response};
 
 use super::failure::LoginFailure;
 use super::login::{Ask, begin};
-use super::pending::{Intent, PendingLogin};
+use super::pending::{self, Intent, PendingLogin};
 use super::rendezvous;
 use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant, revoke};
 use crate::carried::Carried;
@@ -53,6 +55,28 @@ pub(crate) fn visitor(runtime: &Runtime, headers: &HeaderMap) -> Option<Visitor>
     cookie::find(headers, &runtime.settings.cookies.name(COOKIE)).and_then(Visitor::from_cookie)
 }
 
+/// The visitor that this browser is about to be, where first grants are under way in it. Their cookies are sealed, and no
+/// other browser has them. The smallest: whoever sees several that began at the same moment chooses the same.
+fn becoming(runtime: &Runtime, headers: &HeaderMap) -> Option<Visitor> {
+    let under_way = pending::LOGIN.under_way::<PendingLogin>(runtime, headers);
+    let names = under_way.filter_map(|login| match login.intent {
+        Intent::Visitor { visitor, is_new: true, .. } => Some(visitor),
+        _ => None,
+    });
+    names.min().map(Visitor::new)
+}
+
+/// Whose grant it is that was begun in this browser as `begun`; `None` where the browser is another visitor by now.
+fn grantee(runtime: &Runtime, headers: &HeaderMap, begun: Visitor, is_new: bool) -> Option<Visitor> {
+    match visitor(runtime, headers) {
+        // A name that was made up for it was nobody's, and another tab was granted something first.
+        Some(present) => (is_new || present == begun).then_some(present),
+        None if is_new => becoming(runtime, headers).or(Some(begun)),
+        // A cross-site POST comes without the cookie.
+        None => Some(begun),
+    }
+}
+
 /// The connection of this name, if visitors may grant it.
 pub(crate) fn connection<'a>(runtime: &'a Runtime, name: &str) -> Option<&'a Registered> {
     let connections = runtime.settings.connections(ProviderId::FIRST);
@@ -69,7 +93,9 @@ pub(crate) async fn start(
     more: &[String],
     here: &str,
 ) -> Result<Response<Bytes>, StoreError> {
-    let visitor = visitor(runtime, headers).unwrap_or_else(|| Visitor::new(runtime.random.bytes()));
+    let present = visitor(runtime, headers);
+    let visitor = present.or_else(|| becoming(runtime, headers));
+    let visitor = visitor.unwrap_or_else(|| Visitor::new(runtime.random.bytes()));
     let place = runtime.place_of(&Holder::Visitor(visitor), connection, carried).await?;
     let (granted, _) = rendezvous::newest(runtime, &place).await?;
     // The union: what is asked for now must not take away what was granted before.
@@ -78,25 +104,22 @@ pub(crate) async fn start(
     for scope in granted.chain(more).filter(|scope| !always.contains(scope)) {
         push_new(&mut more_scopes, scope);
     }
-    ask.intent =
-        Intent::Visitor { visitor: visitor.bytes(), connection: connection.name.clone(), more_scopes };
+    let (is_new, connection) = (present.is_none(), connection.name.clone());
+    ask.intent = Intent::Visitor { visitor: visitor.bytes(), is_new, connection, more_scopes };
     Ok(begin(runtime, headers, &ask, here).await)
 }
 
-/// Keeps what a visitor granted, for the browser in which they began.
+/// Keeps what a visitor granted, for the browser in which they began, and had no name yet where it is new.
 pub(crate) async fn finish(
     runtime: &Arc<Runtime>,
     headers: &HeaderMap,
     carried: Option<&Arc<Carried>>,
-    visitor: Visitor,
+    (begun, is_new): (Visitor, bool),
     received: Received<'_>,
 ) -> Result<Response<Bytes>, LoginFailure> {
     let Received { provider, connection, login, asked, tokens, destination } = received;
     let kept = async {
-        // A cross-site POST comes without the cookie; one that comes must be the same.
-        if self::visitor(runtime, headers).is_some_and(|other| other != visitor) {
-            return Err(LoginFailure::SessionOver);
-        }
+        let visitor = grantee(runtime, headers, begun, is_new).ok_or(LoginFailure::SessionOver)?;
         let occasion =
             Occasion::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
         // One that nobody asked for says nothing.
@@ -111,12 +134,15 @@ pub(crate) async fn finish(
         let place = runtime.place_of(&Holder::Visitor(visitor), connection, carried).await?;
         let mut grant = new_grant(&place, connection, &asked.scopes, tokens, facts, runtime.now());
         grant.consent = Some(asked);
-        keep(runtime, &place, grant).await
+        keep(runtime, &place, grant).await.map(|()| visitor)
     };
-    if let Err(failure) = kept.await {
-        revoke(provider, tokens).await;
-        return Err(failure);
-    }
+    let visitor = match kept.await {
+        Ok(visitor) => visitor,
+        Err(failure) => {
+            revoke(provider, tokens).await;
+            return Err(failure);
+        }
+    };
     runtime.events().emit(EventCode::Connected, None, format_args!("{}, by a visitor", connection.name));
     let mut answer = redirect(destination.as_str());
     let settings = &runtime.settings;

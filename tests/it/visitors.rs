@@ -9,7 +9,8 @@ use axum::{Json, Router};
 use http::Method;
 use serde_json::{Value, json};
 use tower_oidc::{
-    Config, Connection, CurrentUser, Error, EventCode, OidcLayer, Resource, Retention, UserTokens,
+    Config, Connection, CurrentUser, Error, EventCode, OidcLayer, Resource, ResponseMode, Retention,
+    UserTokens,
 };
 
 use crate::support::app::{API, APP, App, EVIL, OP, World};
@@ -382,11 +383,108 @@ async fn scenario_35_a_grant_is_not_injected_into_another_visitors_browser() {
         assert_eq!(victim.visit(&callback).await.status, 400);
         assert_eq!(world.op.code_exchanges().len(), exchanges);
         assert_eq!(token(&victim, "photos").await, Err("consent_required".into()));
-        // In a browser that has become another visitor meanwhile it is nobody's.
-        connect(&mallory, "photos").await;
-        mallory.tamper(VISITOR, |_| "B".repeat(43).replacen('B', "A", 42));
-        assert!(mallory.visit(&callback).await.status.as_u16() < 500);
+        // In the browser in which it was begun it counts.
+        assert_eq!(mallory.visit(&callback).await.status, 200);
+        let granted = token(&mallory, "photos").await.unwrap();
+        // What a visitor began is nobody's in a browser that has become another visitor meanwhile.
+        let callback = begin(&mallory, "photos").await;
+        let (theirs, another) = (mallory.cookie(VISITOR).unwrap().value, "A".repeat(43));
+        mallory.tamper(VISITOR, |_| another.clone());
+        let revoked = world.op.revocations().len();
+        assert_eq!(mallory.visit(&callback).await.status, 400);
+        assert_eq!(world.op.revocations().len(), revoked + 1, "what came for it is not left about");
+        assert_eq!(mallory.cookie(VISITOR).unwrap().value, another, "it is that visitor still");
+        assert_eq!(token(&mallory, "photos").await, Err("consent_required".into()));
+        mallory.tamper(VISITOR, |_| theirs.clone());
+        assert_eq!(token(&mallory, "photos").await.unwrap(), granted);
     }
+}
+
+/// Goes to the provider in a tab of its own; the address that comes back from there.
+async fn begin(browser: &Browser, connection: &str) -> String {
+    let tab = browser.new_tab();
+    let leaving = tab.step(&format!("{APP}/auth/connect?connection={connection}&return_to=/who")).await;
+    tab.follow(&leaving).await.location().expect("the provider sends it back").to_owned()
+}
+
+async fn grants_in_two_tabs(browser: &Browser, world: &World) {
+    for connection in ["photos", "contacts"] {
+        assert_eq!(owner(world, &token(browser, connection).await.unwrap()), "alice", "{connection}");
+    }
+    assert_eq!(world.op.revocations().len(), 0);
+}
+
+/// The browser has no name before its first grant, whichever tab that is in.
+#[tokio::test]
+async fn the_first_grants_in_two_tabs_are_one_visitors() {
+    for order in [[0, 1], [1, 0]] {
+        for world in worlds() {
+            world.op.sign_in_as("alice");
+            let browser = world.browser();
+            let callbacks = [begin(&browser, "photos").await, begin(&browser, "contacts").await];
+            for at in order {
+                assert_eq!(browser.new_tab().visit(&callbacks[at]).await.status, 200);
+            }
+            grants_in_two_tabs(&browser, &world).await;
+        }
+    }
+}
+
+/// Tabs that are opened at once know nothing of each other, and finish one after the other or at once.
+#[tokio::test]
+async fn first_grants_that_begin_at_once_are_one_visitors() {
+    for at_once in [false, true] {
+        for world in worlds() {
+            world.op.sign_in_as("alice");
+            let browser = world.browser();
+            let first = begin(&browser, "photos").await;
+            let pending = browser.cookies();
+            browser.replace_jar(world.browser().clone_jar());
+            let second = begin(&browser, "contacts").await;
+            for one in pending.iter().filter(|one| one.name.starts_with("__Host-tower-oidc-login-")) {
+                browser.set_cookie(APP, &format!("{}={}; Path=/; Secure; HttpOnly", one.name, one.value));
+            }
+            let before = browser.clone_jar();
+            assert_eq!(browser.visit(&first).await.status, 200);
+            let granted = browser.cookies();
+            if at_once {
+                browser.replace_jar(before);
+            }
+            assert_eq!(browser.visit(&second).await.status, 200);
+            // What the first answer set has come meanwhile, but for the name: the second's counts.
+            for one in granted.iter().filter(|one| at_once && one.name.contains("-grant.")) {
+                browser.set_cookie(APP, &format!("{}={}; Path=/; Secure; HttpOnly", one.name, one.value));
+            }
+            grants_in_two_tabs(&browser, &world).await;
+        }
+    }
+}
+
+/// The provider's form comes without the visitor's cookie.
+#[tokio::test]
+async fn first_grants_that_are_posted_are_one_visitors() {
+    let world = World::with(|mut config| {
+        config.response_mode = ResponseMode::FormPost;
+        connections(config)
+    });
+    world.serve(routes());
+    world.op.sign_in_as("alice");
+    let browser = world.browser();
+    let mut posts = Vec::new();
+    for connection in ["photos", "contacts"] {
+        let tab = browser.new_tab();
+        let leaving = tab.step(&format!("{APP}/auth/connect?connection={connection}&return_to=/who")).await;
+        posts.push((tab.clone(), tab.follow(&leaving).await));
+    }
+    for (tab, post) in posts {
+        assert_eq!(tab.settle(post).await.status, 200);
+    }
+    grants_in_two_tabs(&browser, &world).await;
+    // And a visitor who has a name keeps it.
+    let name = browser.cookie(VISITOR).unwrap().value;
+    assert_eq!(connect(&browser, "photos").await.status, 200);
+    assert_eq!(browser.cookie(VISITOR).unwrap().value, name);
+    grants_in_two_tabs(&browser, &world).await;
 }
 
 /// Scenario 48: what cannot be, is refused by a message that names the fix.
