@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::account;
 use super::failure::LoginFailure;
-use super::login::{Ask, Parameters, begin, query};
+use super::login::{Ask, Parameters, begin, is_embedded, query};
 use super::pending::{Intent, Usage};
 use super::session::signed_in;
 use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant, revoke};
@@ -66,6 +66,9 @@ pub(crate) async fn start(
     parts: &Parts,
     carried: Option<&Arc<Carried>>,
 ) -> Response<Bytes> {
+    if is_embedded(&parts.headers) {
+        return page::plain(StatusCode::FORBIDDEN, "Another site asked you to grant access.");
+    }
     let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
     let parsed = Parameters::parse(parts.uri.query().unwrap_or_default())
         .and_then(|given| Ok((given.destination(runtime)?, given.options()?, given)));

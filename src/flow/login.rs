@@ -79,9 +79,9 @@ pub(crate) fn path(
     path + &query(options)
 }
 
-/// A login is where a person goes. As a picture or a frame of another site it would fill the browser with cookies of
-/// logins that nobody finishes (Fetch Metadata sections 2.1 and 2.4).
-fn is_embedded(headers: &HeaderMap) -> bool {
+/// A login, or a grant, is where a person goes. As a picture or a frame of another site it would fill the browser with
+/// cookies of logins that nobody finishes (Fetch Metadata sections 2.1 and 2.4).
+pub(super) fn is_embedded(headers: &HeaderMap) -> bool {
     let value = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
     value("sec-fetch-site") == Some(b"cross-site")
         && value("sec-fetch-dest").is_some_and(|dest| dest != b"document")

@@ -487,6 +487,26 @@ async fn first_grants_that_are_posted_are_one_visitors() {
     grants_in_two_tabs(&browser, &world).await;
 }
 
+/// Fetch Metadata section 2.4: nobody goes to grant something in a picture of another site.
+#[tokio::test]
+async fn other_sites_pictures_begin_no_grant() {
+    for world in worlds() {
+        world.op.sign_in_as("alice");
+        let browser = world.browser();
+        for connection in ["photos", "mail"] {
+            let address = format!("{APP}/auth/connect?connection={connection}&return_to=/who");
+            assert_eq!(browser.image(&address, EVIL).await.status, 403);
+            assert_eq!(browser.iframe(&address, EVIL).await.status, 403);
+            assert_eq!(browser.cookies_for(APP).len(), 0, "nothing is under way");
+        }
+        // A link there, which somebody follows, and pages of our own are another thing.
+        let address = format!("{APP}/auth/connect?connection=photos&return_to=/who");
+        assert_eq!(browser.click_from(EVIL, &address).await.status, 200);
+        assert!(token(&browser, "photos").await.is_ok());
+        assert_eq!(browser.iframe(&address, APP).await.status, 200);
+    }
+}
+
 /// Scenario 48: what cannot be, is refused by a message that names the fix.
 #[test]
 fn scenario_48_visitors_are_refused_where_they_cannot_be() {
