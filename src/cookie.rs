@@ -21,13 +21,13 @@ pub(crate) struct CookieStyle {
 }
 
 /// The cookies that decide how an ordinary request is served.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Ours<'a> {
     pub(crate) session: Option<&'a [u8]>,
     /// This browser could not be signed in silently a moment ago.
     pub(crate) silent: bool,
-    /// Something waits for one use.
-    pub(crate) once: Option<&'a [u8]>,
+    /// What waits for one use, each from after `once-` in its name to the end of its value.
+    pub(crate) once: Vec<&'a [u8]>,
     /// Somebody granted something here without signing in.
     pub(crate) visitor: Option<&'a [u8]>,
 }
@@ -76,7 +76,7 @@ impl CookieStyle {
                 Some(value) => ours.session = ours.session.or(Some(value)),
                 None => {
                     ours.silent |= pair.starts_with(b"silent=");
-                    ours.once = ours.once.or(pair.strip_prefix(b"once="));
+                    ours.once.extend(pair.strip_prefix(b"once-"));
                     ours.visitor = ours.visitor.or(pair.strip_prefix(b"visitor="));
                 }
             }

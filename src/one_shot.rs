@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{Extensions, HeaderValue};
+use http::header::{COOKIE, REFERER};
+use http::{Extensions, HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-use crate::cookie::{CookieStyle, CrossSite};
+use crate::cookie::{self, CookieStyle, CrossSite, Ours};
+use crate::destination::Destination;
 use crate::error::Error;
 use crate::flow::sign_in::revoke;
 use crate::grant::encode;
@@ -35,6 +38,11 @@ pub(crate) const LIFETIME: Duration = Duration::from_secs(60);
 /// minute has it, of the session in which it was granted, and nobody ever again. A page that is loaded once more gets
 /// [`ErrorKind::OneShotMissing`](crate::ErrorKind::OneShotMissing).
 ///
+/// Where several wait, granted in several tabs, a request has the one that was to land at its own address, query
+/// included, or at the page that it comes from (`Referer`). Only a request that none was to land at has the oldest of
+/// all. At most four wait in a browser, and the next one takes the place of the oldest; with `form_post`, whose callbacks
+/// come without these cookies, as many as were granted within the minute.
+///
 /// Until then the tokens lie sealed in the store, for a minute at the most; a cookie that names them tells nothing of
 /// them. Here they are gone when this value is dropped; at the provider when they expire, or by
 /// [`OneShotToken::revoke`].
@@ -57,12 +65,32 @@ pub(crate) struct OneShotRecord {
     refresh_token: Option<Secret>,
 }
 
-/// The cookie of a request that may have something for one use.
-pub(crate) struct OneShotCookie {
+/// What waits for one use in the browser of a request.
+pub(crate) struct OneShots {
+    /// The oldest first, as browsers send them (RFC 6265 section 5.4).
+    waiting: Vec<Waiting>,
+    /// The page that a request comes from.
+    referer: Option<HeaderValue>,
+    /// One request has one of them.
+    handed: AtomicBool,
+}
+
+struct Waiting {
     id: [u8; 32],
-    /// Somebody has it: the cookie names nothing any more.
-    taken: AtomicBool,
+    page: Page,
+    /// The cookie names nothing any more: somebody has it, or it is over.
+    over: AtomicBool,
     removal: HeaderValue,
+}
+
+/// An address, by the beginning of its hash. It keeps tabs apart, and nobody out: that does the session in the row's
+/// name.
+type Page = [u8; 6];
+
+/// Where a grant for one use lands, in the browser that sent these headers.
+pub(crate) struct Landing<'a> {
+    pub(crate) destination: &'a Destination,
+    pub(crate) headers: &'a HeaderMap,
 }
 
 impl OneShotToken {
@@ -80,14 +108,21 @@ impl OneShotToken {
 
     pub(crate) async fn take(state: &RequestState) -> Result<Self, Error> {
         let holder = state.runtime.ownership.holder(state)?;
-        let cookie = state.one_shot.as_ref().ok_or_else(|| state.one_shot_missing())?;
-        let row = row(&state.runtime, &cookie.id, &holder).await?;
-        // Deleted and returned at once: of two that ask, in whichever processes, one has it.
-        let (record, _) = state.runtime.records.take::<OneShotRecord>(&row).await?;
-        cookie.taken.store(true, Ordering::Relaxed);
-        let record = record.ok_or_else(|| state.one_shot_missing())?;
-        let access_token = AccessToken::new(record.access_token.clone());
-        Ok(Self { runtime: Arc::clone(&state.runtime), holder, record, access_token })
+        let runtime = Arc::clone(&state.runtime);
+        let one_shots =
+            state.one_shots.as_ref().filter(|one_shots| !one_shots.handed.load(Ordering::Relaxed));
+        for waiting in one_shots.into_iter().flat_map(|one_shots| one_shots.meant_for(state)) {
+            let row = row(&runtime, &waiting.id, &holder).await?;
+            // Deleted and returned at once: of two that ask, in whichever processes, one has it.
+            let (record, _) = runtime.records.take::<OneShotRecord>(&row).await?;
+            waiting.over.store(true, Ordering::Relaxed);
+            if let (Some(record), Some(one_shots)) = (record, one_shots) {
+                one_shots.handed.store(true, Ordering::Relaxed);
+                let access_token = AccessToken::new(record.access_token.clone());
+                return Ok(Self { runtime, holder, record, access_token });
+            }
+        }
+        Err(state.one_shot_missing())
     }
 
     /// The connection that was granted.
@@ -140,30 +175,70 @@ impl fmt::Debug for OneShotToken {
     }
 }
 
-impl OneShotCookie {
-    pub(crate) fn read(value: &[u8], cookies: &CookieStyle) -> Option<Arc<Self>> {
-        let id = URL_SAFE_NO_PAD.decode(value).ok()?.try_into().ok()?;
-        let removal = cookies.remove(&cookies.name(NAME), CrossSite::Lax);
-        Some(Arc::new(Self { id, taken: AtomicBool::new(false), removal }))
+impl OneShots {
+    /// `found` is what the cookies hold, from after [`NAME`].
+    pub(crate) fn read(found: &[&[u8]], headers: &HeaderMap, cookies: &CookieStyle) -> Option<Arc<Self>> {
+        let waiting: Vec<_> = found.iter().filter_map(|cookie| Waiting::read(cookie, cookies)).collect();
+        if waiting.is_empty() {
+            return None;
+        }
+        let referer = headers.get(REFERER).cloned();
+        Some(Arc::new(Self { waiting, referer, handed: AtomicBool::new(false) }))
     }
 
-    /// What the answer removes, where somebody took what the cookie names.
-    pub(crate) fn removal(&self) -> Option<HeaderValue> {
-        self.taken.load(Ordering::Relaxed).then(|| self.removal.clone())
+    /// Those that this request may have: another tab's are not among them while there are any of its own.
+    fn meant_for(&self, state: &RequestState) -> impl Iterator<Item = &Waiting> {
+        let settings = &state.runtime.settings;
+        let here = state.here.as_ref().map(|here| page(&settings.public_path(here.as_str())));
+        let from = || {
+            let from = settings.destination(self.referer.as_ref()?.to_str().ok()?).ok()?;
+            Some(page(from.as_str()))
+        };
+        let waits = |page: &Page| self.waiting.iter().any(|waiting| waiting.page == *page);
+        let own = here.filter(waits).or_else(|| from().filter(waits));
+        self.waiting.iter().filter(move |waiting| own.is_none_or(|own| waiting.page == own)).take(MOST)
+    }
+
+    /// What the answer removes: cookies that name nothing any more.
+    pub(crate) fn removals(&self) -> impl Iterator<Item = HeaderValue> {
+        let over = self.waiting.iter().filter(|waiting| waiting.over.load(Ordering::Relaxed));
+        over.map(|waiting| waiting.removal.clone())
     }
 }
 
-/// The cookie's name, after the prefix.
-const NAME: &str = "once";
+impl Waiting {
+    fn read(cookie: &[u8], cookies: &CookieStyle) -> Option<Self> {
+        let (name, value) = cookie::pair(cookie)?;
+        let name = str::from_utf8(name).ok().filter(|name| name.len() == IN_NAME)?;
+        let value = value.strip_prefix(name.as_bytes()).and(Some(value))?;
+        let named: [u8; 38] = URL_SAFE_NO_PAD.decode(value).ok()?.try_into().ok()?;
+        let (id, page) = (named.first_chunk().copied()?, named.last_chunk().copied()?);
+        let removal = cookies.remove(&cookies.name(&format!("{NAME}{name}")), CrossSite::Lax);
+        Some(Self { id, page, over: AtomicBool::new(false), removal })
+    }
+}
 
-/// Lays down what was granted for one use, and returns the cookie that names it.
+/// The cookie's name, after the prefix, goes on with so many characters of its value: each has one of its own.
+const NAME: &str = "once-";
+const IN_NAME: usize = 8;
+/// At most so many wait in one browser: they are gone within a minute, and until then travel with every request.
+const MOST: usize = 4;
+
+fn page(address: &str) -> Page {
+    let (address, _) = address.split_once('#').unwrap_or((address, ""));
+    let [a, b, c, d, e, f, ..] = <[u8; 32]>::from(Sha256::digest(address));
+    [a, b, c, d, e, f]
+}
+
+/// Lays down what was granted for one use, and returns the cookie that names it, with those that make room for it.
 pub(crate) async fn lay_down(
     runtime: &Runtime,
     connection: &str,
     holder: &Holder,
     asked: &[String],
     tokens: &TokenResponse,
-) -> Result<HeaderValue, StoreError> {
+    landing: Landing<'_>,
+) -> Result<Vec<HeaderValue>, StoreError> {
     let id = runtime.random.bytes::<32>();
     let row = row(runtime, &id, holder).await?;
     let record = OneShotRecord {
@@ -175,7 +250,20 @@ pub(crate) async fn lay_down(
     let expires_at = runtime.now().plus(LIFETIME);
     runtime.records.swap(&row, None, &record, expires_at, Vec::new()).await?;
     let cookies = &runtime.settings.cookies;
-    Ok(cookies.set(&cookies.name(NAME), &URL_SAFE_NO_PAD.encode(id), LIFETIME, CrossSite::Lax))
+    let value = URL_SAFE_NO_PAD.encode([&id[..], &page(landing.destination.as_str())].concat());
+    let name = cookies.name(&format!("{NAME}{}", &value[..IN_NAME]));
+    let mut set = make_room(landing.headers, cookies);
+    set.push(cookies.set(&name, &value, LIFETIME, CrossSite::Lax));
+    Ok(set)
+}
+
+/// Removes the oldest where as many wait as may.
+fn make_room(headers: &HeaderMap, cookies: &CookieStyle) -> Vec<HeaderValue> {
+    let mut ours = Ours::default();
+    headers.get_all(COOKIE).iter().for_each(|header| cookies.read(header, &mut ours, None));
+    let waiting: Vec<_> = ours.once.iter().filter_map(|cookie| Waiting::read(cookie, cookies)).collect();
+    let too_many = (waiting.len() + 1).saturating_sub(MOST);
+    waiting.into_iter().take(too_many.min(MOST)).map(|waiting| waiting.removal).collect()
 }
 
 /// Whoever brings the id in another session finds no row at all.

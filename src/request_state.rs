@@ -19,7 +19,7 @@ use crate::flow::login::HEADER_BUDGET;
 use crate::flow::page;
 use crate::grant::Consent;
 use crate::hooks::Unauthenticated;
-use crate::one_shot::OneShotCookie;
+use crate::one_shot::OneShots;
 use crate::protocol::authorization::LoginOptions;
 use crate::runtime::Runtime;
 use crate::session::Session;
@@ -42,7 +42,7 @@ pub(crate) struct RequestState {
     /// A safe method, whose page can be come back to.
     pub(crate) repeatable: bool,
     pub(crate) was_silent: bool,
-    pub(crate) one_shot: Option<Arc<OneShotCookie>>,
+    pub(crate) one_shots: Option<Arc<OneShots>>,
     pub(crate) visitor: Option<Arc<Visitor>>,
 }
 
@@ -63,7 +63,7 @@ impl RequestState {
             came_from: if repeatable { None } else { posted() },
             repeatable,
             was_silent: head.was_silent,
-            one_shot: head.one_shot.clone(),
+            one_shots: head.one_shots.clone(),
             visitor: head.visitor.clone(),
             session,
             carried,
@@ -89,7 +89,7 @@ impl RequestState {
             came_from: None,
             repeatable: false,
             was_silent: false,
-            one_shot: None,
+            one_shots: None,
             visitor: None,
         }
     }
@@ -221,7 +221,7 @@ pub(crate) struct Head {
     /// There is a session cookie, whatever it holds.
     pub(crate) session_cookie: bool,
     pub(crate) was_silent: bool,
-    pub(crate) one_shot: Option<Arc<OneShotCookie>>,
+    pub(crate) one_shots: Option<Arc<OneShots>>,
     pub(crate) visitor: Option<Arc<Visitor>>,
     /// A person's browser goes to a page, and can be sent on: GET or HEAD, `Sec-Fetch-Mode: navigate` where the
     /// browser says so, and an `Accept` that names HTML.
@@ -257,7 +257,7 @@ impl Head {
         let head = Self {
             session_cookie: ours.session.is_some(),
             was_silent: ours.silent,
-            one_shot: ours.once.and_then(|value| OneShotCookie::read(value, cookies)),
+            one_shots: OneShots::read(&ours.once, headers, cookies),
             visitor: ours.visitor.and_then(Visitor::from_cookie).map(Arc::new),
             navigation: wants_html && navigates && matches!(*method, Method::GET | Method::HEAD),
             opens_websocket: upgrades && *method == Method::GET && headers.contains_key(CONNECTION),

@@ -21,7 +21,7 @@ use crate::cookie::{self, OwnCookies};
 use crate::error::Error;
 use crate::events::EventCode;
 use crate::flow::{self, logout, page};
-use crate::one_shot::OneShotCookie;
+use crate::one_shot::OneShots;
 use crate::request_state::{Head, RequestState, is_safe};
 use crate::runtime::Runtime;
 use crate::session::Session;
@@ -213,7 +213,7 @@ pin_project! {
             inner: F,
             carried: Option<Arc<Carried>>,
             private: bool,
-            one_shot: Option<Arc<OneShotCookie>>,
+            one_shots: Option<Arc<OneShots>>,
         },
         /// Something is awaited first, or instead.
         Boxed { future: Pin<Box<dyn Future<Output = Result<Response<R>, E>> + Send>> },
@@ -224,9 +224,9 @@ pin_project! {
 
 impl<F, R, E> ResponseFuture<F, R, E> {
     fn passed(inner: F, carried: Option<Arc<Carried>>, head: Head) -> Self {
-        let Head { session_cookie, visitor, one_shot, .. } = head;
+        let Head { session_cookie, visitor, one_shots, .. } = head;
         let private = session_cookie || visitor.is_some();
-        Self { way: Way::Passed { inner, carried, private, one_shot } }
+        Self { way: Way::Passed { inner, carried, private, one_shots } }
     }
 
     fn boxed(future: impl Future<Output = Result<Response<R>, E>> + Send + 'static) -> Self {
@@ -247,13 +247,13 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().way.project() {
-            Projected::Passed { inner, carried, private, one_shot } => {
+            Projected::Passed { inner, carried, private, one_shots } => {
                 // In place: a response is large to move.
                 let mut polled = inner.poll(cx);
                 if let Poll::Ready(Ok(response)) = &mut polled {
                     let headers = response.headers_mut();
                     let mut ours = carried.as_ref().is_some_and(|carried| carried.settle(headers));
-                    if let Some(removal) = one_shot.as_ref().and_then(|one_shot| one_shot.removal()) {
+                    for removal in one_shots.iter().flat_map(|one_shots| one_shots.removals()) {
                         cookie::append(headers, removal);
                         ours = true;
                     }

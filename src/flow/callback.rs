@@ -21,6 +21,7 @@ use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::grant::Consent;
+use crate::one_shot::Landing;
 use crate::protocol::authorization::{
     AuthorizationResponse, LoginOptions, MalformedResponse, Outcome, ResponseMode,
 };
@@ -206,7 +207,8 @@ async fn receive(
         }
         (Intent::Connect { usage, .. }, Some(session)) => {
             let asked = consent(runtime, login, scopes);
-            let kept = connect::keep(runtime, connection, asked, session, carried, verified, *usage).await?;
+            let once = (*usage == Usage::Once).then_some(Landing { destination, headers });
+            let kept = connect::keep(runtime, connection, asked, session, carried, verified, once).await?;
             let mut answer = redirect(destination.as_str());
             kept.into_iter().for_each(|set| cookie::append(answer.headers_mut(), set));
             Ok(answer)

@@ -21,7 +21,7 @@ use crate::error::redirect;
 use crate::events::EventCode;
 use crate::grant::Consent;
 use crate::mode::Holder;
-use crate::one_shot::lay_down;
+use crate::one_shot::{Landing, lay_down};
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::token::scopes;
 use crate::runtime::Runtime;
@@ -183,7 +183,7 @@ pub(crate) async fn session(
 }
 
 /// Keeps what the person granted, if it was that person; what is `once` waits for the one request that uses it, and
-/// comes with a cookie.
+/// comes with cookies.
 pub(crate) async fn keep(
     runtime: &Arc<Runtime>,
     connection: &Registered,
@@ -191,8 +191,8 @@ pub(crate) async fn keep(
     session: Arc<Session>,
     carried: Option<&Arc<Carried>>,
     verified: Verified<'_>,
-    usage: Usage,
-) -> Result<Option<HeaderValue>, LoginFailure> {
+    once: Option<Landing<'_>>,
+) -> Result<Vec<HeaderValue>, LoginFailure> {
     // The application may be configured otherwise since the person was sent away: what they granted for themselves is
     // not for everybody.
     if kept_for(runtime) == Usage::Everybody {
@@ -209,14 +209,15 @@ pub(crate) async fn keep(
         revoke(verified.provider, verified.tokens).await;
         return Err(LoginFailure::SessionOver);
     }
-    if usage == Usage::Once {
-        let cookie = lay_down(runtime, &connection.name, &holder, &asked.scopes, verified.tokens).await?;
+    if let Some(landing) = once {
+        let (connection, tokens) = (&connection.name, verified.tokens);
+        let cookies = lay_down(runtime, connection, &holder, &asked.scopes, tokens, landing).await?;
         runtime.events().emit(
             EventCode::Connected,
             session.user(),
-            format_args!("{}, for one use", connection.name),
+            format_args!("{connection}, for one use"),
         );
-        return Ok(Some(cookie));
+        return Ok(cookies);
     }
     let now = runtime.now();
     let place = runtime.place_of(&holder, connection, carried).await?;
@@ -229,7 +230,7 @@ pub(crate) async fn keep(
     }
     keep_grant(runtime, &place, connection.retention, grant, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, session.user(), &connection.name);
-    Ok(None)
+    Ok(Vec::new())
 }
 
 /// Whether what was granted is the person's to keep. At the provider where they signed in it is, when it is that

@@ -12,7 +12,10 @@ use tower_oidc::{Account, Connection, Error, OidcLayer, OneShotToken, Resource, 
 
 use crate::support::app::{API, APP, App, EVIL, World, config, routes};
 use crate::support::browser::{Browser, Page};
+use crate::support::cookies::Cookie;
 use crate::support::store::{Trouble, Verb, WatchedStore};
+
+const ONCE: &str = "__Host-tower-oidc-once-";
 
 /// The connection `mail` is for one use; `cal` is the login's own.
 fn site() -> (World, App, WatchedStore) {
@@ -70,6 +73,13 @@ fn token_in(page: &Page) -> String {
     page.text().lines().nth(1).expect("a token").to_owned()
 }
 
+/// What waits in a browser.
+fn waiting(browser: &Browser) -> Vec<Cookie> {
+    let mut cookies = browser.cookies_for(APP);
+    cookies.retain(|one| one.name.starts_with(ONCE));
+    cookies
+}
+
 fn code(page: &Page) -> String {
     page.json()["code"].as_str().expect("a code").to_owned()
 }
@@ -88,7 +98,7 @@ async fn scenario_47_a_token_for_one_use_is_handed_out_once() {
     assert!(page.text().starts_with("mail openid mail.read\n"), "{}", page.text());
     assert_eq!(world.op.owner_of(&token).as_deref(), Some("alice"));
     assert_eq!(page.header("cache-control"), Some("private, no-store"));
-    assert!(alice.cookie("__Host-tower-oidc-once").is_none(), "removed with that answer");
+    assert_eq!(waiting(&alice).len(), 0, "removed with that answer");
     // One more row: that the login was received. Nothing in them, nothing in a cookie.
     assert_eq!(store.dump().await.len(), before + 1);
     let reload = alice.navigate(&format!("{APP}/export?x=1")).await;
@@ -127,6 +137,114 @@ async fn scenario_47_one_of_many_has_it() {
     assert!(statuses.iter().all(|status| matches!(status, 200 | 410)), "{statuses:?}");
 }
 
+/// `mail` and `files`, both for one use.
+async fn two_connections() -> (World, Browser) {
+    let world = World::new();
+    let app = world.another(|config| {
+        ["mail", "files"].into_iter().fold(config, |config, name| {
+            let resource = Resource::new(name, format!("{API}/{name}/")).scope(name);
+            config.connection(Connection::new(name).resource(resource).one_shot())
+        })
+    });
+    world.net.serve_service(APP, app.layer.layer(with_routes()));
+    let alice = world.signed_in("alice").await;
+    (world, alice)
+}
+
+/// Grants a connection in a tab of its own, as far as the way to the page.
+async fn granted(browser: &Browser, connection: &str, to: &str) -> (Browser, Page) {
+    let tab = browser.new_tab();
+    let to: String = form_urlencoded::byte_serialize(to.as_bytes()).collect();
+    let leaving = tab.step(&format!("{APP}/auth/connect?connection={connection}&return_to={to}")).await;
+    let back = tab.follow(&leaving).await;
+    let landing = tab.follow(&back).await;
+    assert!(landing.location().is_some(), "{}", landing.text());
+    (tab, landing)
+}
+
+/// The address at which `/export` uses a connection's token.
+fn export(connection: &str) -> String {
+    format!("/export?u={API}/{connection}/")
+}
+
+/// Two tabs are on their way at the same time: neither has what was granted in the other.
+#[tokio::test]
+async fn scenario_47_each_tab_has_its_own() {
+    for order in [[0, 1], [1, 0]] {
+        let (_world, alice) = two_connections().await;
+        let tabs = [
+            ("mail", granted(&alice, "mail", &export("mail")).await),
+            ("files", granted(&alice, "files", &export("files")).await),
+        ];
+        assert_eq!(waiting(&alice).len(), 2);
+        for at in order {
+            let (connection, (tab, landing)) = &tabs[at];
+            let page = tab.follow(landing).await;
+            assert!(page.text().starts_with(connection), "{connection}: {}", page.text());
+            token_in(&page);
+            let reload = tab.navigate(&format!("{APP}/who")).await;
+            assert_eq!(reload.status, 200);
+        }
+        assert_eq!(waiting(&alice).len(), 0);
+        assert_eq!(alice.navigate(&format!("{APP}{}", export("mail"))).await.status, 410);
+    }
+}
+
+/// Scripts have what was granted for the page that they run on.
+#[tokio::test]
+async fn scenario_47_each_tabs_script_has_its_own() {
+    for order in [["mail", "files"], ["files", "mail"]] {
+        let (_world, alice) = two_connections().await;
+        for connection in ["mail", "files"] {
+            let (tab, landing) = granted(&alice, connection, &format!("/who?{connection}")).await;
+            assert_eq!(tab.follow(&landing).await.status, 200);
+        }
+        for connection in order {
+            let from = format!("{APP}/who?{connection}");
+            let url = format!("{APP}{}", export(connection));
+            token_in(&alice.fetch(Method::GET, &url, "", &from).await);
+        }
+    }
+}
+
+/// Two that land at the same address: each request has one of them, and no third.
+#[tokio::test]
+async fn scenario_47_two_for_one_page() {
+    let (world, alice) = two_connections().await;
+    let mut tabs = Vec::new();
+    for _ in 0..2 {
+        tabs.push(granted(&alice, "mail", "/export?u=https%3A%2F%2Fapi.test%2Fmail%2F").await);
+    }
+    let header: Vec<_> = waiting(&alice).iter().map(|one| format!("{}={}", one.name, one.value)).collect();
+    let session = crate::support::app::session_of(&alice);
+    let header = format!("{}={session}; {}", crate::support::app::SESSION, header.join("; "));
+    // At once: both say that both wait.
+    let to = "/export?u=https%3A%2F%2Fapi.test%2Fmail%2F";
+    let answers = join_all((0..3).map(|_| world.with_cookie(to, header.as_bytes()))).await;
+    let mut statuses: Vec<_> = answers.iter().map(|answer| answer.status().as_u16()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 200, 410]);
+    let mut tokens: Vec<_> = answers.iter().filter(|one| one.status() == 200).map(|one| one.body()).collect();
+    tokens.dedup();
+    assert_eq!(tokens.len(), 2);
+}
+
+/// What waits travels with every request: the fifth takes the place of the oldest.
+#[tokio::test]
+async fn scenario_47_so_many_wait_and_no_more() {
+    let (_world, alice) = two_connections().await;
+    let mut tabs = Vec::new();
+    for at in 0..5 {
+        tabs.push(granted(&alice, "mail", &format!("{}&{at}", export("mail"))).await);
+        assert_eq!(waiting(&alice).len(), 4.min(at + 1));
+    }
+    for (tab, landing) in &tabs[1..] {
+        token_in(&tab.follow(landing).await);
+    }
+    let (oldest, landing) = &tabs[0];
+    assert_eq!(oldest.follow(landing).await.status, 410);
+}
+
 /// Only the session in which it was granted, and only for a minute.
 #[tokio::test]
 async fn scenario_47_nobody_else_has_it() {
@@ -134,7 +252,7 @@ async fn scenario_47_nobody_else_has_it() {
     let (alice, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
     world.op.sign_in_as("alice");
     assert_eq!(connect(&alice, "/who").await.status, 200);
-    let cookie = alice.cookie("__Host-tower-oidc-once").expect("it waits");
+    let cookie = waiting(&alice).pop().expect("it waits");
     let set = format!("{}={}; Path=/; Secure; HttpOnly; SameSite=Lax", cookie.name, cookie.value);
     let theirs = world.browser();
     theirs.set_cookie(APP, &set);
@@ -149,18 +267,19 @@ async fn scenario_47_nobody_else_has_it() {
     token_in(&script(&alice, "/export").await);
 
     connect(&alice, "/who").await;
-    let kept = alice.cookie("__Host-tower-oidc-once").expect("it waits");
+    let kept = waiting(&alice).pop().expect("it waits");
     world.clock.advance(Duration::from_secs(59));
     token_in(&script(&alice, "/export").await);
     connect(&alice, "/who").await;
-    let late = alice.cookie("__Host-tower-oidc-once").expect("it waits");
+    let late = waiting(&alice).pop().expect("it waits");
     assert_ne!(kept.value, late.value);
     world.clock.advance(Duration::from_secs(60));
-    assert!(!alice.cookies_for(APP).iter().any(|one| one.name == late.name), "the browser forgets it too");
+    assert_eq!(waiting(&alice).len(), 0, "the browser forgets it too");
     alice.set_cookie(APP, &format!("{}={}; Path=/; Secure; HttpOnly", late.name, late.value));
     assert_eq!(code(&script(&alice, "/export").await), "one_shot_missing");
-    for junk in ["", "x", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA", "%00"] {
-        alice.set_cookie(APP, &format!("__Host-tower-oidc-once={junk}; Path=/; Secure"));
+    let nobodys = format!("AAAAAAAA={}", "A".repeat(51));
+    for junk in ["", "=", "x=x", "AAAAAAAA=AAAAAAAA", "BBBBBBBB=AAAAAAAAA", "%00=%00", nobodys.as_str()] {
+        alice.set_cookie(APP, &format!("{ONCE}{junk}; Path=/; Secure"));
         assert_eq!(code(&script(&alice, "/export").await), "one_shot_missing", "{junk}");
     }
 }
