@@ -43,9 +43,11 @@ pub(crate) const LIFETIME: Duration = Duration::from_secs(60);
 /// all. At most four wait in a browser, and the next one takes the place of the oldest; with `form_post`, whose callbacks
 /// come without these cookies, as many as were granted within the minute.
 ///
-/// Until then the tokens lie sealed in the store, for a minute at the most; a cookie that names them tells nothing of
-/// them. Here they are gone when this value is dropped; at the provider when they expire, or by
-/// [`OneShotToken::revoke`].
+/// Until then the tokens lie sealed in the store; a cookie that names them tells nothing of them. What nobody asked for
+/// is handed to nobody after a minute, and the process that laid it there deletes it then. Should that process have
+/// ended, or the store be away at that moment, it goes with what else has expired: with a login, or by
+/// [`OidcLayer::delete_expired`](crate::OidcLayer::delete_expired). Here they are gone when this value is dropped; at
+/// the provider when they expire, or by [`OneShotToken::revoke`].
 pub struct OneShotToken {
     runtime: Arc<Runtime>,
     holder: Holder,
@@ -232,7 +234,7 @@ fn page(address: &str) -> Page {
 
 /// Lays down what was granted for one use, and returns the cookie that names it, with those that make room for it.
 pub(crate) async fn lay_down(
-    runtime: &Runtime,
+    runtime: &Arc<Runtime>,
     connection: &str,
     holder: &Holder,
     asked: &[String],
@@ -249,6 +251,7 @@ pub(crate) async fn lay_down(
     };
     let expires_at = runtime.now().plus(LIFETIME);
     runtime.records.swap(&row, None, &record, expires_at, Vec::new()).await?;
+    delete_in_time(runtime, row.key);
     let cookies = &runtime.settings.cookies;
     let value = URL_SAFE_NO_PAD.encode([&id[..], &page(landing.destination.as_str())].concat());
     let name = cookies.name(&format!("{NAME}{}", &value[..IN_NAME]));
@@ -264,6 +267,19 @@ fn make_room(headers: &HeaderMap, cookies: &CookieStyle) -> Vec<HeaderValue> {
     let waiting: Vec<_> = ours.once.iter().filter_map(|cookie| Waiting::read(cookie, cookies)).collect();
     let too_many = (waiting.len() + 1).saturating_sub(MOST);
     waiting.into_iter().take(too_many.min(MOST)).map(|waiting| waiting.removal).collect()
+}
+
+/// Nobody may ask for it, and nobody sign in: it does not lie there until somebody does.
+fn delete_in_time(runtime: &Arc<Runtime>, key: Key) {
+    let runtime = Arc::downgrade(runtime);
+    // None of those that a process waits for before it ends: that would take a minute.
+    tokio::spawn(async move {
+        tokio::time::sleep(LIFETIME).await;
+        if let Some(runtime) = runtime.upgrade() {
+            // A store that is away is told of elsewhere. Whoever sweeps finds it.
+            let _ = runtime.records.delete(key, None).await;
+        }
+    });
 }
 
 /// Whoever brings the id in another session finds no row at all.

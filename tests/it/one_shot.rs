@@ -245,6 +245,31 @@ async fn scenario_47_so_many_wait_and_no_more() {
     assert_eq!(oldest.follow(landing).await.status, 410);
 }
 
+/// Nobody asks for it, and nobody signs in: it is deleted all the same, and not before.
+#[tokio::test(start_paused = true)]
+async fn scenario_47_what_nobody_used_is_deleted_after_a_minute() {
+    let (world, _, store) = site();
+    let alice = world.signed_in("alice").await;
+    let before = store.dump().await.len();
+    let wait = async |seconds| {
+        world.clock.advance(Duration::from_secs(seconds));
+        tokio::time::sleep(Duration::from_secs(seconds)).await;
+    };
+    assert_eq!(connect(&alice, "/who").await.status, 200);
+    wait(59).await;
+    assert_eq!(store.dump().await.len(), before + 2, "that it was received, and what was granted");
+    token_in(&script(&alice, "/export").await);
+    assert_eq!(connect(&alice, "/who").await.status, 200);
+    wait(59).await;
+    assert_eq!(store.dump().await.len(), before + 3);
+    // Those who stop do not wait for it.
+    tokio::time::timeout(Duration::from_millis(1), world.app.layer.drain())
+        .await
+        .expect("nothing to wait for");
+    wait(2).await;
+    assert_eq!(store.dump().await.len(), before + 2, "of both there is that they were received");
+}
+
 /// Only the session in which it was granted, and only for a minute.
 #[tokio::test]
 async fn scenario_47_nobody_else_has_it() {
