@@ -279,9 +279,13 @@ impl Account {
             }
             Source::RefreshToken(_) => {
                 "the provider refuses the account's refresh token, or did not grant what is asked for: configure \
-                 another one (ACCOUNT_REFRESH_TOKEN)"
+                 another one (ACCOUNT_REFRESH_TOKEN); where the events say that it refuses the application itself, \
+                 mend its registration there"
             }
-            Source::Operator => "an admin connects the account at /auth/connect, below the public URL",
+            Source::Operator => {
+                "an admin connects the account at /auth/connect, below the public URL; where the events say that the \
+                 provider refuses the application itself, first mend its registration there"
+            }
         }
     }
 }

@@ -20,8 +20,8 @@ pub(crate) struct Flights(Mutex<State>);
 #[derive(Default)]
 struct State {
     under_way: HashMap<Key, Flight>,
-    /// Grants whose provider failed a moment ago, until when; of some only what was asked for one resource.
-    pauses: HashMap<(Key, Option<String>), Timestamp>,
+    /// Grants whose provider failed a moment ago, until when and how; of some only what was asked for one resource.
+    pauses: HashMap<(Key, Option<String>), (Timestamp, Landing)>,
 }
 
 /// Tells everybody who waits when the flight has landed.
@@ -33,8 +33,12 @@ pub(crate) enum Landing {
     /// There is a grant to look at.
     Grant(Arc<Grant>),
     Consent,
-    /// The provider refused what was asked for this resource indicator, which says nothing about others.
-    Refused(String, Arc<str>),
+    /// The provider refused the application or what it asked for, and not the grant. Where it was about one resource
+    /// indicator, that says nothing about others.
+    Refused {
+        only: Option<String>,
+        reason: Arc<str>,
+    },
     Unavailable(Arc<str>),
 }
 
@@ -43,7 +47,8 @@ pub(crate) enum Boarding {
     UnderWay(Flight),
     /// Nobody else: the caller flies, and lands with the sender.
     TakeOff(watch::Sender<Option<Landing>>, Flight),
-    Paused,
+    /// The last one landed like this a moment ago, and so would the next.
+    Paused(Landing),
 }
 
 impl Flights {
@@ -53,19 +58,23 @@ impl Flights {
             return Boarding::UnderWay(flight.clone());
         }
         // One that is longer than any was set by a clock that has been put back.
-        state.pauses.retain(|_, until| now < *until && until.since(now) <= PAUSE);
-        let indicator = indicator.map(str::to_owned);
-        if [None, indicator].into_iter().any(|asked| state.pauses.contains_key(&(key, asked))) {
-            return Boarding::Paused;
+        state.pauses.retain(|_, (until, _)| now < *until && until.since(now) <= PAUSE);
+        let paused = |asked: Option<&str>| state.pauses.get(&(key, asked.map(str::to_owned)));
+        if let Some((_, landing)) = paused(None).or_else(|| paused(indicator)) {
+            return Boarding::Paused(landing.clone());
         }
         let (landing, flight) = watch::channel(None);
         state.under_way.insert(key, flight.clone());
         Boarding::TakeOff(landing, flight)
     }
 
-    /// With an indicator, for that resource alone.
-    pub(crate) fn pause(&self, key: Key, indicator: Option<String>, now: Timestamp) {
-        self.state().pauses.insert((key, indicator), now.plus(PAUSE));
+    /// Whoever comes in the next moment lands like this without a flight.
+    pub(crate) fn pause(&self, key: Key, landing: Landing, now: Timestamp) {
+        let only = match &landing {
+            Landing::Refused { only, .. } => only.clone(),
+            Landing::Grant(_) | Landing::Consent | Landing::Unavailable(_) => None,
+        };
+        self.state().pauses.insert((key, only), (now.plus(PAUSE), landing));
     }
 
     /// Whoever comes now starts from what is written.

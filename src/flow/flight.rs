@@ -12,7 +12,7 @@ use super::sign_in::revoke;
 use crate::ambient::Timestamp;
 use crate::connection::Retention;
 use crate::events::EventCode;
-use crate::grant::{Grant, Lease, Origin, Standing};
+use crate::grant::{Grant, Lease, Standing};
 use crate::grant_place::GrantPlace;
 use crate::protocol::id_token::{Facts, IdTokenError};
 use crate::protocol::token::TokenResponse;
@@ -301,12 +301,6 @@ impl<'a> Flying<'a> {
         }
         match (landing, self.found, self.why) {
             (Landing::Written | Landing::Found, Some(found), _) => Ok(found.grant),
-            // What the application is refused by its own name is its operator's to mend, and then works at once.
-            (Landing::Unavailable, Some(found), Some(Failure::Provider(ProviderError::Refused(_))))
-                if found.grant.origin == Origin::ClientCredentials =>
-            {
-                Err(NoToken::Consent)
-            }
             (Landing::Unavailable, _, Some(Failure::Provider(why))) => {
                 Err(NoToken::Unavailable(Box::new(why)))
             }

@@ -27,7 +27,7 @@ pub(crate) struct Want {
 /// Why there is no token.
 #[derive(Debug)]
 pub(crate) enum NoToken {
-    /// The person must grant (again).
+    /// The person must grant (again), or the account's operator must act.
     Consent,
     /// It may work later.
     Unavailable(Box<dyn std::error::Error + Send + Sync>),

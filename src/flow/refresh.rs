@@ -64,16 +64,29 @@ pub(crate) async fn access_token(
                 }
                 Landing::Consent => return Err(NoToken::Consent),
                 // It was another resource's: nothing is known about ours.
-                Landing::Refused(indicator, _) if want.indicator.as_ref() != Some(&indicator) => {}
-                Landing::Refused(_, reason) | Landing::Unavailable(reason) => {
+                Landing::Refused { only: Some(only), .. } if want.indicator.as_ref() != Some(&only) => {}
+                landing @ (Landing::Refused { .. } | Landing::Unavailable(_)) => {
                     // What is not quite over is better than nothing.
                     let alive = usable.filter(|set| set.expires_at.is_none_or(|end| runtime.now() < end));
-                    return alive.cloned().ok_or_else(|| NoToken::Unavailable(reason.as_ref().into()));
+                    return alive.cloned().ok_or_else(|| no_token(runtime, &landing));
                 }
             },
         }
     }
     Err(NoToken::Unavailable("the grant keeps changing".into()))
+}
+
+/// What it is to whoever waited that a flight brought nothing.
+fn no_token(runtime: &Runtime, landing: &Landing) -> NoToken {
+    match landing {
+        // What the application is refused is for its operator to mend, and then the grant works as it did. Where people
+        // have their own, it is none of theirs.
+        Landing::Refused { reason, .. } if runtime.ownership.account().is_none() => {
+            NoToken::Unavailable(reason.as_ref().into())
+        }
+        Landing::Unavailable(reason) => NoToken::Unavailable(reason.as_ref().into()),
+        Landing::Refused { .. } | Landing::Grant(_) | Landing::Consent => NoToken::Consent,
+    }
 }
 
 /// Whether what was fetched since, by ourselves or by somebody else, is what the API has refused.
@@ -101,9 +114,7 @@ fn board(runtime: &Arc<Runtime>, place: &GrantPlace, want: &Want) -> Flight {
     let key = place.row.key;
     let (landing, flight) = match runtime.flights.board(key, want.indicator.as_deref(), runtime.now()) {
         Boarding::UnderWay(flight) => return flight,
-        Boarding::Paused => {
-            return watch::channel(Some(Landing::Unavailable("the provider failed a moment ago".into()))).1;
-        }
+        Boarding::Paused(landing) => return watch::channel(Some(landing)).1,
         Boarding::TakeOff(landing, flight) => (landing, flight),
     };
     let seat = Seat { runtime: Arc::clone(runtime), key };
@@ -111,21 +122,12 @@ fn board(runtime: &Arc<Runtime>, place: &GrantPlace, want: &Want) -> Flight {
     runtime.tasks.spawn(async move {
         let landed = match refresh(&seat.runtime, &place, &want).await {
             Ok(grant) => Landing::Grant(grant),
-            Err(NoToken::Consent) => {
-                // Every request of everybody would ask the provider again.
-                if seat.runtime.ownership.account().is_some() {
-                    seat.runtime.flights.pause(key, None, seat.runtime.now());
-                }
-                Landing::Consent
-            }
-            Err(NoToken::Unavailable(reason)) => {
-                let only = want.indicator.filter(|_| is_about_what_was_asked(&*reason));
-                seat.runtime.flights.pause(key, only.clone(), seat.runtime.now());
-                let reason = reason.to_string().into();
-                match only {
-                    Some(indicator) => Landing::Refused(indicator, reason),
-                    None => Landing::Unavailable(reason),
-                }
+            // The grant is over, or gone: whoever comes next reads so.
+            Err(NoToken::Consent) => Landing::Consent,
+            Err(NoToken::Unavailable(why)) => {
+                let landing = failed(&*why, want.indicator);
+                seat.runtime.flights.pause(key, landing.clone(), seat.runtime.now());
+                landing
             }
         };
         // Gone from the list before it lands.
@@ -135,12 +137,13 @@ fn board(runtime: &Arc<Runtime>, place: &GrantPlace, want: &Want) -> Flight {
     flight
 }
 
-/// RFC 8707 section 2 and RFC 6749 section 5.2: the resource or its scopes, and nothing else.
-fn is_about_what_was_asked(why: &(dyn std::error::Error + 'static)) -> bool {
-    matches!(
-        why.downcast_ref(),
-        Some(ProviderError::Refused(code)) if code == "invalid_target" || code == "invalid_scope"
-    )
+/// How a flight lands that left the grant as it was.
+fn failed(why: &(dyn std::error::Error + 'static), indicator: Option<String>) -> Landing {
+    let reason = why.to_string().into();
+    let Some(ProviderError::Refused(code)) = why.downcast_ref() else { return Landing::Unavailable(reason) };
+    // RFC 8707 section 2 and RFC 6749 section 5.2: the resource or its scopes, and nothing else.
+    let is_about_what_was_asked = code == "invalid_target" || code == "invalid_scope";
+    Landing::Refused { only: indicator.filter(|_| is_about_what_was_asked), reason }
 }
 
 /// A flight's place in the list, given up also when its task panics.

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Account, AccountState, EventCode};
+use tower_oidc::{Account, AccountState, EventCode, Resource};
 
-use super::app::{CAL, Durable, login_status, reads_as, refresh_token_of, script, start, state};
+use super::app::{CAL, Durable, login_status, reads_as, reads_as_at, refresh_token_of, script, start, state};
+use super::operator::connect_as;
 use crate::support::app::{API, APP, OP, World};
 use crate::support::fault::{Fault, Gate};
 use crate::support::provider::{CLIENT_ID, Endpoint};
@@ -210,19 +211,86 @@ async fn refusals_are_the_operators_and_outages_are_nobodys() {
     let world = World::new();
     let app = start(&world, Account::client_credentials(), MemoryStore::new(), |config| config);
     world.op.answer_error(Endpoint::Token, 401, "invalid_client");
-    assert_eq!(reads_as(&world.browser()).await, "needs_operator");
-    let status = login_status(&app).await;
-    assert_ne!(status.state, AccountState::Connected, "{status:?}");
+    for _ in 0..3 {
+        assert_eq!(reads_as(&world.browser()).await, "needs_operator");
+        assert_eq!(state(&app).await, AccountState::NeedsOperator);
+    }
+    assert_eq!(world.op.token_requests().len(), 1, "everybody of one second is told what the first was");
     world.op.answer(Endpoint::Token, 503, "text/plain", "");
     world.clock.advance(Duration::from_secs(5));
-    let page = script(&world.browser(), CAL).await;
-    assert_eq!((page.status.as_u16(), page.json()["code"].as_str()), (503, Some("unavailable")));
-    assert!(page.headers.contains_key("retry-after"));
-    assert_eq!(state(&app).await, AccountState::Unavailable);
+    for _ in 0..3 {
+        let page = script(&world.browser(), CAL).await;
+        assert_eq!((page.status.as_u16(), page.json()["code"].as_str()), (503, Some("unavailable")));
+        assert!(page.headers.contains_key("retry-after"));
+        assert_eq!(state(&app).await, AccountState::Unavailable);
+    }
+    assert_eq!(world.op.token_requests().len(), 2);
     world.op.honest();
     world.clock.advance(Duration::from_secs(5));
     assert_eq!(reads_as(&world.browser()).await, CLIENT_ID, "nothing has to be restarted for it");
     assert_eq!(state(&app).await, AccountState::Connected);
+}
+
+/// What the provider refuses of the application itself is not the account's fault: once the registration is mended,
+/// its refresh token works as it did.
+#[tokio::test]
+async fn a_refused_application_costs_no_account_its_grant() {
+    for by_hand in [false, true] {
+        let world = World::new();
+        world.op.user("robot", |_| {});
+        let account = match by_hand {
+            true => Account::operator(),
+            false => Account::refresh_token(refresh_token_of(&world, "robot").await),
+        };
+        let app = start(&world, account, Durable(MemoryStore::new()), |config| config);
+        if by_hand {
+            connect_as(&world, &world.signed_in("alice").await, "robot").await;
+        }
+        assert_eq!(reads_as(&world.browser()).await, "robot");
+        for error in ["invalid_client", "unauthorized_client", "invalid_scope"] {
+            world.clock.advance(Duration::from_secs(3700));
+            world.op.answer_error(Endpoint::Refresh, 400, error);
+            for _ in 0..2 {
+                assert_eq!(reads_as(&world.browser()).await, "needs_operator", "{error}, by hand: {by_hand}");
+                assert_eq!(state(&app).await, AccountState::NeedsOperator, "{error}");
+            }
+            world.op.answer(Endpoint::Refresh, 503, "text/plain", "");
+            world.clock.advance(Duration::from_secs(5));
+            assert_eq!(reads_as(&world.browser()).await, "unavailable", "the control");
+            assert_eq!(state(&app).await, AccountState::Unavailable);
+            world.op.honest();
+            world.clock.advance(Duration::from_secs(5));
+            assert_eq!(reads_as(&world.browser()).await, "robot", "{error}, by hand: {by_hand}");
+            assert_eq!(state(&app).await, AccountState::Connected);
+        }
+        assert_eq!(world.op.reuse_detected(), 0);
+    }
+}
+
+/// What the account is refused for one API is no reason to keep everybody from another.
+#[tokio::test]
+async fn an_api_that_is_refused_leaves_the_accounts_others_alone() {
+    let at = |name: &str| format!("{API}/{name}/");
+    for (error, other) in [("invalid_target", CLIENT_ID), ("invalid_client", "needs_operator")] {
+        let world = World::new();
+        start(&world, Account::client_credentials(), MemoryStore::new(), |mut config| {
+            config.resources.clear();
+            ["a", "b"].into_iter().fold(config, |config, name| {
+                config.resource(Resource::new(name, at(name)).indicator(at(name)))
+            })
+        });
+        let reads = async |name| reads_as_at(&world.browser(), &format!("{APP}/fetch?u={}", at(name))).await;
+        world.op.answer_error(Endpoint::Token, 400, error);
+        assert_eq!(reads("a").await, "needs_operator", "{error}");
+        world.op.honest();
+        assert_eq!(
+            (reads("b").await.as_str(), reads("a").await.as_str()),
+            (other, "needs_operator"),
+            "{error}"
+        );
+        world.clock.advance(Duration::from_secs(5));
+        assert_eq!((reads("a").await.as_str(), reads("b").await.as_str()), (CLIENT_ID, CLIENT_ID), "{error}");
+    }
 }
 
 /// What was not granted is asked of no visitor.
