@@ -14,12 +14,14 @@ use crate::error::ConfigError;
 use crate::grant::{Grant, Origin, Owner, Standing, encode};
 use crate::protocol::token::ClientAuth;
 use crate::provider_config::ProviderConfig;
+use crate::resource::Resources;
 use crate::secret::Secret;
 
 /// The one account whose tokens every request gets, whoever sent it: never a browser's.
 ///
 /// 1. What it is granted comes from where its constructor says. A grant that came from elsewhere, such as before the
-///    configuration was changed, counts as missing.
+///    configuration was changed, counts as missing. With client credentials that is also what another client was
+///    given, or what was given for other scopes.
 /// 2. What it asks for are the scopes of the configuration's resources and connections; an operator's account asks
 ///    for the configuration's own scopes besides.
 /// 3. Its grants lie under its name, apart from those of people: neither is ever taken for the other, in the same
@@ -230,11 +232,14 @@ impl Account {
         origin == self.origin()
     }
 
-    /// What its grants come from, in bytes for names.
-    pub(crate) fn variant(&self) -> Vec<u8> {
+    /// What its grants at a connection come from, in bytes for names.
+    pub(crate) fn variant(&self, client_id: &str, connection: &Registered, resources: &Resources) -> Vec<u8> {
         match self.origin() {
             Origin::Consent => encode(&[b"consent"]),
-            Origin::ClientCredentials => encode(&[b"client credentials"]),
+            // Nothing but the configuration says what these are good for, and new ones are there for the asking.
+            Origin::ClientCredentials => {
+                encode(&[b"client credentials", client_id.as_bytes(), &asked(connection, resources)])
+            }
             Origin::Configured { seed } => encode(&[b"configured", &seed[..]]),
         }
     }
@@ -288,6 +293,22 @@ impl Account {
             }
         }
     }
+}
+
+/// What a connection's tokens are asked with, in whatever order that is configured.
+fn asked(connection: &Registered, resources: &Resources) -> Vec<u8> {
+    let set = |mut parts: Vec<&[u8]>| {
+        parts.sort_unstable();
+        parts.dedup();
+        encode(&parts)
+    };
+    let scopes = |scopes: &[String]| set(scopes.iter().map(String::as_bytes).collect());
+    let own = resources.of(&connection.name).filter_map(|source| {
+        let indicator = source.indicator.as_ref()?;
+        Some(encode(&[indicator.as_bytes(), &scopes(&source.scopes)]))
+    });
+    let own: Vec<_> = own.collect();
+    encode(&[&scopes(&connection.scopes), &set(own.iter().map(Vec::as_slice).collect())])
 }
 
 /// What a grant remembers of the refresh token that it began with.

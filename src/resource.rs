@@ -132,6 +132,12 @@ impl Resources {
         self.resources.get(*index).map(|(source, _)| source)
     }
 
+    /// Where the tokens of each resource of a connection come from.
+    pub(crate) fn of<'a>(&'a self, connection: &'a str) -> impl Iterator<Item = &'a Source> {
+        let sources = self.resources.iter().map(|(source, _)| &**source);
+        sources.filter(move |source| source.connection == connection)
+    }
+
     /// The same of the resource of this name.
     pub(crate) fn named(&self, name: &str) -> Option<&Arc<Source>> {
         let (source, _) = self.resources.iter().find(|(_, resource)| resource.name == name)?;

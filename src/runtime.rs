@@ -169,10 +169,13 @@ impl Runtime {
         };
         let encoded = owner.encoded();
         // What one provider has granted is nothing at another, whatever the connection is called.
-        let issuer = self.providers.get(connection.provider).relying_party.issuer.as_bytes();
+        let relying_party = &self.providers.get(connection.provider).relying_party;
+        let issuer = relying_party.issuer.as_bytes();
         // Processes with another configuration of the account keep to a row of their own.
+        let resources = self.settings.connections(connection.provider).resources();
+        let variant = |account: &Account| account.variant(&relying_party.client_id, connection, resources);
         let account = match &owner {
-            Owner::Account { .. } => self.ownership.account().map(Account::variant).unwrap_or_default(),
+            Owner::Account { .. } => self.ownership.account().map(variant).unwrap_or_default(),
             Owner::User { .. } | Owner::Visitor { .. } => Vec::new(),
         };
         let key = Key(index.hash(&[b"grant", &encoded, issuer, connection.name.as_bytes(), home, &account]));

@@ -6,4 +6,5 @@ mod browser;
 mod configuration;
 mod mixing;
 mod operator;
+mod reconfigured;
 mod whose;
