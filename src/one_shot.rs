@@ -180,10 +180,10 @@ impl fmt::Debug for OneShotToken {
 impl OneShots {
     /// `found` is what the cookies hold, from after [`NAME`].
     pub(crate) fn read(found: &[&[u8]], headers: &HeaderMap, cookies: &CookieStyle) -> Option<Arc<Self>> {
-        let waiting: Vec<_> = found.iter().filter_map(|cookie| Waiting::read(cookie, cookies)).collect();
-        if waiting.is_empty() {
+        if found.is_empty() {
             return None;
         }
+        let waiting: Vec<_> = found.iter().filter_map(|cookie| Waiting::read(cookie, cookies)).collect();
         let referer = headers.get(REFERER).cloned();
         Some(Arc::new(Self { waiting, referer, handed: AtomicBool::new(false) }))
     }

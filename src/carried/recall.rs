@@ -71,9 +71,14 @@ fn differences(one: &[u8], other: &[u8]) -> u64 {
             *lane |= differ(word, other);
         }
     }
-    let words = words.iter().zip(other_words).map(|(word, other)| differ(word, other));
-    let bytes = tail.iter().zip(other_tail).map(|(byte, other)| u64::from(byte ^ other));
-    lanes.into_iter().chain(words).chain(bytes).fold(0, |all, one| all | one)
+    let mut all = lanes.into_iter().fold(0, |all, lane| all | lane);
+    for (word, other) in words.iter().zip(other_words) {
+        all |= differ(word, other);
+    }
+    for (byte, other) in tail.iter().zip(other_tail) {
+        all |= u64::from(byte ^ other);
+    }
+    all
 }
 
 /// Labels are random where they are put: half of one is a hash already.
