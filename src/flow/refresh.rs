@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use super::flight::refresh;
 use super::held_grant::{NoToken, Step, Want, is_rejected, next, stored_or_begun};
@@ -15,6 +16,7 @@ use crate::ambient::Timestamp;
 use crate::flights::{Boarding, Flight, Landing};
 use crate::grant::{Grant, TokenSet};
 use crate::grant_place::GrantPlace;
+use crate::mode::Rendezvous;
 use crate::provider::ProviderError;
 use crate::runtime::Runtime;
 use crate::secret::Secret;
@@ -24,6 +26,8 @@ use crate::store::Key;
 const MOST_FLIGHTS: usize = 64;
 /// How long a request waits for a flight. The flight goes on after that.
 const PATIENCE: Duration = Duration::from_secs(25);
+/// The same where its token serves still.
+const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The access token that is wanted, fresh.
 pub(crate) async fn access_token(
@@ -43,7 +47,15 @@ pub(crate) async fn access_token(
         match (next(&grant, want, now, spread), usable) {
             (Step::Serve, Some(set)) => return Ok(set.clone()),
             (Step::ServeAndRenew, Some(set)) => {
-                board(runtime, place, want);
+                let flight = board(runtime, place, want);
+                if waited == 0
+                    && is_kept_nowhere_else(runtime, place)
+                    && let Ok(Landing::Grant(landed)) = timeout(SHORT_PATIENCE, wait(flight)).await
+                {
+                    place.note(&grant, &landed);
+                    (grant, waited) = (landed, waited + 1);
+                    continue;
+                }
                 return Ok(set.clone());
             }
             (Step::Consent, _) => return Err(NoToken::Consent),
@@ -89,6 +101,12 @@ fn no_token(runtime: &Runtime, landing: &Landing) -> NoToken {
     }
 }
 
+/// Whether a grant that is refreshed lasts only where an answer brings it to its browser: the next process knows nothing of
+/// what this one remembers.
+fn is_kept_nowhere_else(runtime: &Runtime, place: &GrantPlace) -> bool {
+    place.carried.is_some() && runtime.ownership.rendezvous() == Some(Rendezvous::Here)
+}
+
 /// Whether what was fetched since, by ourselves or by somebody else, is what the API has refused.
 fn gives_again(grant: &Grant, want: &Want, found: Option<&(Secret, Timestamp)>) -> bool {
     let set = grant.token_set(want.indicator.as_deref());
@@ -102,7 +120,7 @@ async fn wait(mut flight: Flight) -> Landing {
             Err(_) => None,
         }
     };
-    match tokio::time::timeout(PATIENCE, landed).await {
+    match timeout(PATIENCE, landed).await {
         Ok(Some(landing)) => landing,
         Ok(None) => Landing::Unavailable("the refresh was given up".into()),
         Err(_) => Landing::Unavailable("the provider or the store takes too long".into()),

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{HOUR, REPLICA, cookies_of, two_processes};
-use crate::support::app::{APP, World};
+use crate::support::app::{APP, App, OP, World, routes};
 use crate::support::browser::Browser;
+use crate::support::fault::Fault;
 
 /// The browser asks for a token and keeps what the answer sets.
 async fn tok(browser: &Browser) -> String {
@@ -130,4 +131,38 @@ async fn what_was_refreshed_is_not_kept_for_ever() {
     assert_eq!(world.app.layer.delete_expired().await.unwrap(), 1);
     assert_eq!(tok(&alice).await, token);
     assert_eq!(world.op.refreshes().len(), 1);
+}
+
+/// What this process alone knows is gone with it: a token that is renewed early leaves with the answer that renews it.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_renewed_early_outlives_the_process() {
+    let world = World::stateless();
+    let alice = world.signed_in("alice").await;
+    let (_, first) = world.tok(&alice).await;
+    world.clock.advance(HOUR - Duration::from_secs(30));
+    let second = alice.navigate(&format!("{APP}/tok")).await.text();
+    assert_eq!((first == second, world.op.refreshes().len()), (false, 1));
+    let next = App::stateless(&world.net, &world.clock, |config| config);
+    world.net.serve_service(APP, next.layer.layer(routes()));
+    assert_eq!(world.tok(&alice).await, (200, second));
+    world.clock.advance(HOUR);
+    world.token_of(&alice, "alice").await;
+    assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (2, 0));
+}
+
+/// A slow provider holds nobody up for long while their token serves, and nobody at all where processes meet.
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_renewed_early_serves_meanwhile() {
+    for (world, waits) in [(World::stateless(), true), (two_processes().0, false)] {
+        let alice = world.signed_in("alice").await;
+        let first = world.tok(&alice).await;
+        world.clock.advance(HOUR - Duration::from_secs(30));
+        world.net.fault(OP, "/token", Fault::SlowAnswer(Duration::from_secs(5)));
+        let asked = tokio::time::Instant::now();
+        assert_eq!(world.tok(&alice).await, first);
+        assert_eq!(asked.elapsed(), Duration::from_secs(if waits { 2 } else { 0 }));
+        tokio::time::sleep(Duration::from_secs(6)).await;
+        assert_ne!(world.tok(&alice).await, first, "the flight went on");
+        assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (1, 0));
+    }
 }
