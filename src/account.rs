@@ -333,9 +333,9 @@ impl fmt::Debug for Account {
 pub struct AccountStatus {
     /// The connection; `login` for the configuration's own resources.
     pub connection: String,
-    /// Whether it works.
+    /// Whether it works, for every one of the connection's resources.
     pub state: AccountState,
-    /// When the access token that is there expires, where the provider says so. It is renewed before that.
+    /// When the first of its access tokens expires, where the provider says so. It is renewed before that.
     pub expires_at: Option<Timestamp>,
     /// Who granted it, where that is known: a subject at the provider.
     pub subject: Option<String>,

@@ -94,7 +94,10 @@ impl OidcLayer {
     }
 
     /// How the account of [`OidcLayer::single_user`] stands at each connection, for readiness routes and operators. It
-    /// asks for a token as a request would, for at most two seconds each. Empty in the other modes.
+    /// asks for tokens as requests would, one for each resource indicator, for at most two seconds each connection.
+    ///
+    /// A connection without resources, the login too, is left out: no API is called with its tokens. Where none has any,
+    /// the login is there alone. Empty in the other modes.
     pub async fn account_status(&self) -> Vec<AccountStatus> {
         account::status(&self.runtime).await
     }

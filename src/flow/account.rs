@@ -13,7 +13,8 @@ use super::page;
 use super::refresh::access_token;
 use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant, revoke};
 use crate::account::{Account, AccountState, AccountStatus};
-use crate::connection::{Registered, Retention};
+use crate::ambient::Timestamp;
+use crate::connection::{Connections, Registered, Retention};
 use crate::current_user::CurrentUser;
 use crate::events::EventCode;
 use crate::grant::{Consent, Owner};
@@ -101,12 +102,12 @@ pub(crate) async fn keep(
     Ok(())
 }
 
-/// How the account stands at each connection; nothing where people have their own tokens.
+/// How the account stands at each connection that serves something; nothing where people have their own tokens.
 pub(crate) async fn status(runtime: &Arc<Runtime>) -> Vec<AccountStatus> {
     let mut statuses = Vec::new();
     let Some(account) = runtime.ownership.account() else { return statuses };
-    for connection in runtime.settings.connections(ProviderId::FIRST).all() {
-        let checked = tokio::time::timeout(PATIENCE, check(runtime, account, connection)).await;
+    for (connection, wants) in used(runtime.settings.connections(ProviderId::FIRST)) {
+        let checked = tokio::time::timeout(PATIENCE, check(runtime, account, connection, &wants)).await;
         let checked = checked.unwrap_or_else(|_| Err(NoToken::Unavailable("no answer yet".into())));
         statuses.push(checked.unwrap_or_else(|no_token| {
             let (state, why) = match no_token {
@@ -120,23 +121,56 @@ pub(crate) async fn status(runtime: &Arc<Runtime>) -> Vec<AccountStatus> {
     statuses
 }
 
-/// Asks for a token as a request would: an account that nobody has used yet is not said to work.
+/// The connections with whose tokens APIs are called, and what is wanted of each.
+fn used(connections: &Connections) -> Vec<(&Registered, Vec<Want>)> {
+    let all = connections.all().iter().map(|connection| (connection, wants(connections, connection)));
+    let mut used: Vec<_> = all.filter(|(_, wants)| !wants.is_empty()).collect();
+    if used.is_empty() {
+        // Without any API, the login's token still goes to where the provider says who it belongs to.
+        let whole = |scopes: &[String]| Want { indicator: None, scopes: scopes.to_vec(), rejected: None };
+        used.extend(connections.all().first().map(|login| (login, vec![whole(&login.scopes)])));
+    }
+    used
+}
+
+/// What requests want of a connection: a token for all that has no indicator, and one for each that has.
+fn wants(connections: &Connections, connection: &Registered) -> Vec<Want> {
+    let mut wants: Vec<Want> = Vec::new();
+    for source in connections.resources().of(&connection.name) {
+        if wants.iter().all(|want| want.indicator != source.indicator) {
+            let (indicator, scopes) = (source.indicator.clone(), source.scopes.clone());
+            wants.push(Want { indicator, scopes, rejected: None });
+        }
+    }
+    wants
+}
+
+/// Asks for tokens as requests would: an account that nobody has used yet is not said to work.
 async fn check(
     runtime: &Arc<Runtime>,
     account: &Account,
     connection: &Registered,
+    wants: &[Want],
 ) -> Result<AccountStatus, NoToken> {
     let owner = Owner::Account { name: account.name().to_string() };
     let place = runtime.grant_place(owner, connection, None).await?;
-    let indicator = connection.single_indicator().map(str::to_owned);
-    let want = Want { indicator, scopes: connection.scopes.clone(), rejected: None };
-    let token = access_token(runtime, &place, &want).await?;
+    let mut expires_at: Option<Timestamp> = None;
+    let mut away = Ok(());
+    for want in wants {
+        match access_token(runtime, &place, want).await {
+            Ok(token) => expires_at = expires_at.into_iter().chain(token.expires_at).min(),
+            // What only an operator can mend is not hidden by what passes.
+            Err(NoToken::Consent) => return Err(NoToken::Consent),
+            Err(unavailable) => away = Err(unavailable),
+        }
+    }
+    away?;
     let grant = stored(runtime, &place).await?.ok_or(NoToken::Consent)?;
     let at_risk = grant.has_left_its_seed() && !runtime.records.is_durable();
     Ok(AccountStatus {
         connection: connection.name.clone(),
         state: if at_risk { AccountState::NeedsOperator } else { AccountState::Connected },
-        expires_at: token.expires_at,
+        expires_at,
         subject: grant.facts.as_ref().map(|facts| facts.subject.clone()),
         why: at_risk.then(|| ROTATED.to_owned()),
     })

@@ -7,4 +7,5 @@ mod configuration;
 mod mixing;
 mod operator;
 mod reconfigured;
+mod status;
 mod whose;

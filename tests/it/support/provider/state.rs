@@ -47,6 +47,8 @@ pub struct Settings {
     /// For how many seconds a refresh token that was spent may come again and yields new tokens, as some providers have
     /// it.
     pub reuse_grace: u64,
+    /// Refuses a refresh that names no resource (RFC 8707 section 2).
+    pub require_resource: bool,
     pub id_token_on_refresh: bool,
     pub claims_in_id_token: bool,
     pub revocation: bool,
@@ -87,6 +89,7 @@ impl Default for Settings {
             issue_refresh_tokens: true,
             rotate_refresh_tokens: true,
             reuse_grace: 0,
+            require_resource: false,
             id_token_on_refresh: true,
             claims_in_id_token: true,
             revocation: true,

@@ -148,6 +148,9 @@ impl State {
         if !self.families[at].alive {
             return Err("invalid_grant");
         }
+        if self.settings.require_resource && params.get("resource").is_none() {
+            return Err("invalid_target");
+        }
         let granted = self.families[at].clone();
         let asked: Option<Vec<String>> =
             params.get("scope").map(|scope| scope.split_whitespace().map(str::to_owned).collect());
