@@ -4,8 +4,9 @@
 use tower_oidc::store::{MemoryStore, Store};
 use tower_oidc::{Account, AdminClaim, ClientAuth, Config, Connection, OidcLayer};
 
-use super::app::{Durable, configured};
+use super::app::{Durable, configured, reads_as, refresh_token_of, start};
 use crate::support::app::World;
+use crate::support::folder::Folder;
 
 fn refusal(account: Account, store: impl Store, edit: impl FnOnce(&mut Config)) -> Option<String> {
     let mut config = configured(&World::new());
@@ -47,6 +48,34 @@ async fn scenario_48_what_cannot_be_kept_is_refused_by_name() {
     assert_eq!(refusal(operator(), durable(), more), None);
     assert!(refusal(Account::refresh_token(""), MemoryStore::new(), |_| ()).unwrap().contains("empty"));
     assert!(refusal(operator().named("a b"), durable(), |_| ()).unwrap().contains("account is called"));
+}
+
+/// A secret that is mounted as a file, with the line's end that editors leave.
+#[tokio::test]
+async fn the_accounts_token_may_stand_in_a_file() {
+    let world = World::new();
+    world.op.user("robot", |_| {});
+    let token = refresh_token_of(&world, "robot").await;
+    let folder = Folder::new();
+    let path = folder.path().join("token");
+    let variables = |name: &str| match name {
+        "ACCOUNT" => Some("refresh-token".to_owned()),
+        "ACCOUNT_REFRESH_TOKEN_FILE" => Some(path.display().to_string()),
+        _ => None,
+    };
+    let refused = Account::from_variables(variables).unwrap_err().to_string();
+    assert!(
+        refused.contains("ACCOUNT_REFRESH_TOKEN_FILE") && refused.contains("cannot be read"),
+        "{refused}"
+    );
+    std::fs::write(&path, format!("{token}\n")).unwrap();
+    let account = Account::from_variables(variables).unwrap();
+    assert!(!format!("{account:?}").contains(&token));
+    start(&world, account, Durable(MemoryStore::new()), |config| config);
+    assert_eq!(reads_as(&world.browser()).await, "robot");
+    let both = |name: &str| variables(name).or((name == "ACCOUNT_REFRESH_TOKEN").then(|| token.clone()));
+    let refused = Account::from_variables(both).unwrap_err().to_string();
+    assert!(refused.contains("remove one") && !refused.contains(&token), "{refused}");
 }
 
 /// With everything else that is wrong, at once.
