@@ -208,13 +208,20 @@ impl<'a> Flying<'a> {
             Err(error) => error,
         };
         let answer = match &error {
-            // RFC 6749 section 5.2: invalid, expired or revoked. Every other code is about us, not the grant.
-            ProviderError::Refused(code) if code == "invalid_grant" => Answer::InvalidGrant,
+            // RFC 6749 section 5.2: invalid, expired or revoked. Every other code is about us, not the grant, and so is
+            // this one where nothing was shown that could be over.
+            ProviderError::Refused(code) if code == "invalid_grant" && self.shows_token() => {
+                Answer::InvalidGrant
+            }
             ProviderError::Unavailable(_) | ProviderError::Malformed(_) => Answer::Lost,
             _ => Answer::Failed,
         };
         self.why = Some(Failure::Provider(error));
         Event::Answered(answer)
+    }
+
+    fn shows_token(&self) -> bool {
+        self.found.as_ref().is_some_and(|found| found.grant.refresh_token.is_some())
     }
 
     fn verified(&self) -> impl Future<Output = Result<Option<Facts>, ProviderError>> + use<'a> {

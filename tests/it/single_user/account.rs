@@ -231,6 +231,24 @@ async fn refusals_are_the_operators_and_outages_are_nobodys() {
     assert_eq!(state(&app).await, AccountState::Connected);
 }
 
+/// Whatever a provider calls it: the application shows nothing that could be over but its own secret.
+#[tokio::test]
+async fn client_credentials_work_again_once_they_are_not_refused() {
+    for error in ["invalid_client", "unauthorized_client", "invalid_scope", "invalid_grant"] {
+        let world = World::new();
+        let app = start(&world, Account::client_credentials(), Durable(MemoryStore::new()), |config| config);
+        world.op.answer_error(Endpoint::Token, 400, error);
+        for _ in 0..2 {
+            assert_eq!(reads_as(&world.browser()).await, "needs_operator", "{error}");
+            assert_eq!(state(&app).await, AccountState::NeedsOperator, "{error}");
+        }
+        world.op.honest();
+        world.clock.advance(Duration::from_secs(5));
+        assert_eq!(reads_as(&world.browser()).await, CLIENT_ID, "{error}");
+        assert_eq!(state(&app).await, AccountState::Connected, "{error}");
+    }
+}
+
 /// What the provider refuses of the application itself is not the account's fault: once the registration is mended,
 /// its refresh token works as it did.
 #[tokio::test]
