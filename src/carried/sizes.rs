@@ -135,3 +135,41 @@ fn the_documented_sizes_are_those_of_three_real_shapes() {
     let page = include_str!("../stateless.md");
     assert!(page.contains(&table), "stateless.md lacks:\n{table}");
 }
+
+/// What is refused as too little for any session is.
+#[test]
+fn no_session_is_smaller_than_the_least() {
+    use base64::Engine;
+    let payload = json!({
+        "iss": "https://a.b", "sub": "1", "aud": "c", "exp": 1_800_003_600, "iat": 1_800_000_000, "nonce": opaque(43),
+    });
+    let base64url = &base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    let (header, payload) = (base64url.encode(r#"{"alg":"ES256"}"#), base64url.encode(payload.to_string()));
+    let record = SessionRecord {
+        issuer: "https://a.b".into(),
+        subject: "1".into(),
+        sid: None,
+        auth_time: None,
+        issued_at: 1_800_000_000,
+        acr: None,
+        claims: "{}".into(),
+        id_token: format!("{header}.{payload}.{}AA", opaque(84)).into(),
+        logout_token: [7; 16],
+        started_at: NOW,
+        ends_at: NOW.plus(std::time::Duration::from_secs(1)),
+    };
+    let style = CookieStyle::new("a", false);
+    let [session, claims] = [
+        ("session", postcard::to_allocvec(&Identity::new([9; 32], &record, &Profile::of(&record.claims)))),
+        ("claims.q8Zk1A", postcard::to_allocvec(&Claims::new(&record.claims, &record.id_token))),
+    ]
+    .map(|(name, contents)| {
+        let place = TextPlace { purpose: Purpose::CarriedSession, name: &style.name(name), owner: &[] };
+        let keys = KeyRing::new(&["a secret for seals, of 32 bytes and more".into()]);
+        let times = (NOW, record.ends_at);
+        let set = place.seal(&keys, &style, &Random::system(), times, &contents.unwrap()).unwrap();
+        set.iter().map(|one: &SetText| one.sent).sum::<usize>()
+    });
+    let bytes = session + claims;
+    assert!((super::LEAST..super::LEAST + 200).contains(&bytes), "{session} and {claims}");
+}

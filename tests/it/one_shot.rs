@@ -248,7 +248,7 @@ async fn scenario_47_so_many_wait_and_no_more() {
 /// Nobody asks for it, and nobody signs in: it is deleted all the same, and not before.
 #[tokio::test(start_paused = true)]
 async fn scenario_47_what_nobody_used_is_deleted_after_a_minute() {
-    let (world, _, store) = site();
+    let (world, app, store) = site();
     let alice = world.signed_in("alice").await;
     let before = store.dump().await.len();
     let wait = async |seconds| {
@@ -263,9 +263,7 @@ async fn scenario_47_what_nobody_used_is_deleted_after_a_minute() {
     wait(59).await;
     assert_eq!(store.dump().await.len(), before + 3);
     // Those who stop do not wait for it.
-    tokio::time::timeout(Duration::from_millis(1), world.app.layer.drain())
-        .await
-        .expect("nothing to wait for");
+    tokio::time::timeout(Duration::from_millis(1), app.layer.drain()).await.expect("nothing to wait for");
     wait(2).await;
     assert_eq!(store.dump().await.len(), before + 2, "of both there is that they were received");
 }

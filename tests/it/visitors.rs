@@ -433,7 +433,8 @@ async fn the_first_grants_in_two_tabs_are_one_visitors() {
 /// Tabs that are opened at once know nothing of each other, and finish one after the other or at once.
 #[tokio::test]
 async fn first_grants_that_begin_at_once_are_one_visitors() {
-    for at_once in [false, true] {
+    // Names are made by chance: no order of them must matter.
+    for at_once in [false, true].repeat(5) {
         for world in worlds() {
             world.op.sign_in_as("alice");
             let browser = world.browser();
@@ -463,28 +464,33 @@ async fn first_grants_that_begin_at_once_are_one_visitors() {
 /// The provider's form comes without the visitor's cookie.
 #[tokio::test]
 async fn first_grants_that_are_posted_are_one_visitors() {
-    let world = World::with(|mut config| {
-        config.response_mode = ResponseMode::FormPost;
-        connections(config)
-    });
-    world.serve(routes());
-    world.op.sign_in_as("alice");
-    let browser = world.browser();
-    let mut posts = Vec::new();
-    for connection in ["photos", "contacts"] {
-        let tab = browser.new_tab();
-        let leaving = tab.step(&format!("{APP}/auth/connect?connection={connection}&return_to=/who")).await;
-        posts.push((tab.clone(), tab.follow(&leaving).await));
+    // Names are made by chance: no order of them must matter.
+    for order in [[0, 1], [1, 0]].repeat(5) {
+        let world = World::with(|mut config| {
+            config.response_mode = ResponseMode::FormPost;
+            connections(config)
+        });
+        world.serve(routes());
+        world.op.sign_in_as("alice");
+        let browser = world.browser();
+        let mut posts = Vec::new();
+        for connection in ["photos", "contacts"] {
+            let tab = browser.new_tab();
+            let leaving =
+                tab.step(&format!("{APP}/auth/connect?connection={connection}&return_to=/who")).await;
+            posts.push((tab.clone(), tab.follow(&leaving).await));
+        }
+        for at in order {
+            let (tab, post) = &posts[at];
+            assert_eq!(tab.settle(post.clone()).await.status, 200);
+        }
+        grants_in_two_tabs(&browser, &world).await;
+        // And a visitor who has a name keeps it.
+        let name = browser.cookie(VISITOR).unwrap().value;
+        assert_eq!(connect(&browser, "photos").await.status, 200);
+        assert_eq!(browser.cookie(VISITOR).unwrap().value, name);
+        grants_in_two_tabs(&browser, &world).await;
     }
-    for (tab, post) in posts {
-        assert_eq!(tab.settle(post).await.status, 200);
-    }
-    grants_in_two_tabs(&browser, &world).await;
-    // And a visitor who has a name keeps it.
-    let name = browser.cookie(VISITOR).unwrap().value;
-    assert_eq!(connect(&browser, "photos").await.status, 200);
-    assert_eq!(browser.cookie(VISITOR).unwrap().value, name);
-    grants_in_two_tabs(&browser, &world).await;
 }
 
 /// Fetch Metadata section 2.4: nobody goes to grant something in a picture of another site.
