@@ -38,14 +38,6 @@ pub(super) struct Answer {
     pub(super) clears_visitor: bool,
 }
 
-impl Answer {
-    /// Nothing changes, as with nearly every answer.
-    fn is_empty(&self) -> bool {
-        let Self { renewed, begun, removed: _, grants, clears, clears_visitor: _ } = self;
-        renewed.is_none() && begun.is_empty() && grants.is_empty() && clears.is_none()
-    }
-}
-
 /// A grant that the browser shall carry from now on.
 pub(super) struct Noted {
     pub(super) home: Home,
@@ -56,10 +48,7 @@ pub(super) struct Noted {
 impl Carried {
     /// Puts into an answer's head what its browser shall carry from now on. Returns whether there is anything.
     pub(crate) fn settle(&self, headers: &mut HeaderMap) -> bool {
-        let answer = match &mut *self.answer() {
-            answer if answer.is_empty() => return false,
-            answer => std::mem::take(answer),
-        };
+        let Some(answer) = self.answer().take() else { return false };
         let now = self.runtime.now();
         let begun = answer.begun.into_iter().map(|cookie| cookie.header);
         let mut set: Vec<HeaderValue> = begun.chain(answer.removed).collect();

@@ -149,7 +149,8 @@ pub(crate) struct Carried {
     runtime: Arc<Runtime>,
     cookies: OwnCookies,
     came_at: Timestamp,
-    answer: Mutex<Answer>,
+    /// Nothing changes with nearly every answer.
+    answer: Mutex<Option<Box<Answer>>>,
 }
 
 /// What would be more cookies than browsers and proxies take, and by how much.
@@ -178,7 +179,7 @@ impl Carried {
         self.cookies.iter().filter_map(cookie::pair)
     }
 
-    fn answer(&self) -> MutexGuard<'_, Answer> {
+    fn answer(&self) -> MutexGuard<'_, Option<Box<Answer>>> {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -233,6 +234,7 @@ impl Carried {
             runtime.events().emit(EventCode::CookiesTooLarge, owner.user(), detail);
         }
         let mut answer = self.answer();
+        let answer = answer.get_or_insert_default();
         answer.removed = replaced.map(|replaced| self.unseen(replaced)).unwrap_or_default();
         answer.begun = session.into_iter().chain(claims).chain(grant).collect();
         answer.clears = Some(tag(&id).into());
@@ -242,15 +244,12 @@ impl Carried {
 
     /// The session's cookie is sealed anew, so that it does not expire.
     pub(crate) fn renew(&self, session: &Arc<Session>) {
-        self.answer().renewed = Some(Arc::clone(session));
+        self.answer().get_or_insert_default().renewed = Some(Arc::clone(session));
     }
 
     /// The browser carries nothing any more. Returns how many bytes an answer takes to say so.
     pub(crate) fn leave(&self) -> usize {
-        let mut answer = self.answer();
-        answer.grants.clear();
-        answer.renewed = None;
-        answer.clears = Some("".into());
+        *self.answer() = Some(Box::new(Answer { clears: Some("".into()), ..Answer::default() }));
         self.strangers("", false).iter().map(|removal| removal.len() + cookie::LINE).sum()
     }
 

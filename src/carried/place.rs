@@ -155,6 +155,7 @@ impl CarriedPlace {
         let at = self.carried.runtime.now();
         let noted = Noted { home: self.home.clone(), grant: Arc::clone(grant), at };
         let mut answer = self.carried.answer();
+        let answer = answer.get_or_insert_default();
         match answer.grants.iter_mut().find(|noted| noted.home.spot.row.key == self.home.spot.row.key) {
             // What was read first may be noted last.
             Some(before) if before.grant.generation > noted.grant.generation => {}
