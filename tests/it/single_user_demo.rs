@@ -1,6 +1,5 @@
 //! The demo with one account for everybody, as a process: at a certified provider and at its own.
 
-use std::path::Path;
 use std::time::Duration;
 
 use base64::Engine;
@@ -235,9 +234,8 @@ async fn scenario_42_an_operator_connects_each_connection_on_the_page() {
 /// In a file, and not in the process: whoever comes after a restart uses what was connected before.
 #[tokio::test]
 async fn scenario_42_a_connected_account_outlives_the_process() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("account-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    let store = format!("sqlite:{}", folder.join("tokens.db").display());
+    let folder = Folder::new();
+    let store = format!("sqlite:{}", folder.file().display());
     let secret = ("SESSION_SECRET", "the sealing secret of this very test");
     let env = [("ACCOUNT", "operator"), ("TOKEN_STORE", store.as_str()), secret];
     let provider_env = [("TOKEN_SECONDS", "2"), ("GRANTS", "separate")];
@@ -254,7 +252,6 @@ async fn scenario_42_a_connected_account_outlives_the_process() {
         assert_eq!(reads_as(&mut Client::new(), &demo).await, "office", "after {restart} restarts");
     }
     assert_eq!(provider.complaints().await, [] as [Value; 0]);
-    drop(std::fs::remove_dir_all(folder));
 }
 
 /// With the provider that it brings: an API of the test sees one token, whoever asks.

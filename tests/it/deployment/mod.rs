@@ -18,7 +18,6 @@ mod outage;
 mod provider;
 mod stateless;
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cluster::{Cluster, Spending};
@@ -26,8 +25,8 @@ use crowd::{Crowd, Tally};
 use futures_util::future::join_all;
 
 use crate::support::fault::Fault;
+use crate::support::folder::Folder;
 use crate::support::postgres::Postgres;
-use crate::support::process::free_port;
 use crate::support::redis::Redis;
 
 /// For what takes as long as it takes on a busy machine: a lease of the dead alone takes 24 s to be taken over.
@@ -51,7 +50,7 @@ fn seconds(short: u64) -> Duration {
 struct Shared {
     /// The demo's `TOKEN_STORE`.
     url: String,
-    folder: Option<PathBuf>,
+    _folder: Option<Folder>,
 }
 
 impl Shared {
@@ -60,27 +59,18 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
-    fn drop(&mut self) {
-        if let Some(folder) = &self.folder {
-            let _ = std::fs::remove_dir_all(folder);
-        }
-    }
-}
-
 fn sqlite() -> Shared {
-    let folder = std::env::temp_dir().join(format!("tower-oidc-{}-{}", std::process::id(), free_port()));
-    std::fs::create_dir_all(&folder).expect("a folder");
-    Shared { url: format!("sqlite:{}", folder.join("records.sqlite").display()), folder: Some(folder) }
+    let folder = Folder::new();
+    Shared { url: format!("sqlite:{}", folder.file().display()), _folder: Some(folder) }
 }
 
 /// One of each kind. Those that are not installed are skipped by name.
 async fn stores() -> Vec<Shared> {
     let mut stores = vec![sqlite()];
     if let Some(postgres) = Postgres::shared() {
-        stores.push(Shared { url: postgres.database().await, folder: None });
+        stores.push(Shared { url: postgres.database().await, _folder: None });
     }
-    stores.extend(Redis::shared().map(|redis| Shared { url: redis.database(), folder: None }));
+    stores.extend(Redis::shared().map(|redis| Shared { url: redis.database(), _folder: None }));
     stores
 }
 

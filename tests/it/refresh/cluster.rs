@@ -13,6 +13,7 @@ use crate::support::app::App;
 use crate::support::browser::Browser;
 use crate::support::clock::TestClock;
 use crate::support::fault::{Fault, Gate};
+use crate::support::folder::Folder;
 use crate::support::postgres::Postgres;
 use crate::support::provider::Endpoint;
 use crate::support::redis::Redis;
@@ -88,12 +89,8 @@ async fn fifty_requests_over(connect: impl Fn() -> Arc<dyn Store>) {
 
 #[tokio::test]
 async fn fifty_requests_over_two_replicas_are_one_refresh_on_sqlite() {
-    let name = format!("cluster-{}.sqlite", std::process::id());
-    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-    fifty_requests_over(|| Arc::new(SqliteStore::open(&path).unwrap())).await;
-    for end in ["", "-wal", "-shm"] {
-        let _ = std::fs::remove_file(format!("{}{end}", path.display()));
-    }
+    let folder = Folder::new();
+    fifty_requests_over(|| Arc::new(SqliteStore::open(folder.file()).unwrap())).await;
 }
 
 #[tokio::test]

@@ -1,6 +1,5 @@
 //! Two processes over one database, each with a connection of its own: scenarios 7, 23 and 52.
 
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -10,6 +9,7 @@ use tower_oidc::store::{PostgresStore, RedisStore, SqliteStore, Store};
 
 use crate::support::app::{APP, App, World, routes};
 use crate::support::browser::Browser;
+use crate::support::folder::Folder;
 use crate::support::postgres::Postgres;
 use crate::support::process::eventually;
 use crate::support::redis::Redis;
@@ -77,20 +77,10 @@ async fn two_processes<S: Store>(open: impl Fn() -> S) {
     assert!(left.iter().all(|(status, _)| *status == 401), "{left:?}");
 }
 
-struct Folder(PathBuf);
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 #[tokio::test]
 async fn scenarios_07_23_and_52_on_sqlite() {
-    let name = format!("two-processes-{}", std::process::id());
-    let folder = Folder(Path::new(env!("CARGO_TARGET_TMPDIR")).join(name));
-    std::fs::create_dir_all(&folder.0).unwrap();
-    two_processes(|| SqliteStore::open(folder.0.join("records.sqlite")).unwrap()).await;
+    let folder = Folder::new();
+    two_processes(|| SqliteStore::open(folder.file()).unwrap()).await;
 }
 
 #[tokio::test]

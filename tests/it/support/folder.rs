@@ -1,18 +1,27 @@
 //! A folder of one's own for files.
 
+use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A new, empty folder that is gone with its test.
+/// A new, empty folder that is gone with its test. (Worlds hold themselves in circles: at the latest it goes with the
+/// thread that made it.)
 pub struct Folder(PathBuf);
+
+thread_local! {
+    static MADE: RefCell<Vec<Folder>> = RefCell::default();
+}
 
 impl Folder {
     pub fn new() -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("records-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let (process, count) = (std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let path = place().join(format!("tower-oidc-records-{process}-{count}"));
+        // What a process of the same number left that was killed.
+        let _ = fs::remove_dir_all(&path);
         fs::create_dir_all(&path).expect("a folder");
+        MADE.with_borrow_mut(|made| made.push(Self(path.clone())));
         Self(path)
     }
 
@@ -24,6 +33,12 @@ impl Folder {
     pub fn file(&self) -> PathBuf {
         self.0.join("records.sqlite")
     }
+}
+
+/// In memory where the system has that, so that no write waits for a slow disk. Tests kill processes, not machines.
+fn place() -> &'static Path {
+    let memory = Path::new("/dev/shm");
+    if memory.is_dir() { memory } else { Path::new(env!("CARGO_TARGET_TMPDIR")) }
 }
 
 impl Drop for Folder {
