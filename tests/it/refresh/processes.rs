@@ -1,5 +1,7 @@
 //! Two processes over one store: checks 100 to 104, 114, 118.
 
+use std::time::Duration;
+
 use tower_oidc::EventCode;
 
 use super::store::{FaultyStore, Mode};
@@ -25,10 +27,11 @@ async fn check_100_whoever_finds_a_lease_waits_and_takes_what_the_other_brought(
         tokens.insert(answer.into_body());
     }
     assert_eq!((tokens.len(), world.op.refreshes().len()), (1, 1));
-    assert_eq!(replica.events.count(EventCode::RefreshAdopted), 1, "one flight there, woken");
+    // A flight there, woken. (Who read the old grant, and came when it had landed, makes another that adopts too.)
+    assert!(replica.events.has(EventCode::RefreshAdopted));
 }
 
-/// Woken by the write, not by its own clock: with the time standing still, waiting in steps would never end.
+/// Woken by the write, not by its own clock, which would have it look again after eight seconds.
 #[tokio::test(start_paused = true)]
 async fn check_100_the_wait_ends_with_the_write() {
     let (world, alice) = expired().await;
@@ -41,7 +44,8 @@ async fn check_100_the_wait_ends_with_the_write() {
     let before = tokio::time::Instant::now();
     gate.open();
     assert_eq!(there.await.unwrap().unwrap().status(), 200);
-    assert!(before.elapsed().is_zero(), "{:?}", before.elapsed());
+    // Not quite none: where the rows are in a database, that one's time passes too.
+    assert!(before.elapsed() < Duration::from_secs(4), "{:?}", before.elapsed());
     here.await.unwrap().unwrap();
 }
 
@@ -50,7 +54,7 @@ async fn check_101_a_lease_elsewhere_does_not_hold_up_a_token_that_is_still_good
     let world = World::new();
     let alice = world.signed_in("alice").await;
     let _replica = world.replica();
-    world.clock.advance(HOUR - std::time::Duration::from_secs(50));
+    world.clock.advance(HOUR - Duration::from_secs(50));
     let gate = world.gate();
     let old = world.token_of(&alice, "alice").await;
     gate.wait_for_arrivals(1).await;

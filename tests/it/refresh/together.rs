@@ -277,7 +277,7 @@ async fn check_120_another_person_signs_in_during_a_refresh() {
 }
 
 /// A deploy: told to stop while a hundred refreshes wait for their answers.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn drain_returns_when_every_refresh_under_way_is_written() {
     let world = World::new();
     let mut browsers = Vec::new();

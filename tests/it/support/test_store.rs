@@ -1,13 +1,13 @@
 //! The store of a world: in memory, or in the database that `TOWER_OIDC_TEST_STORE` names.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tower_oidc::Timestamp;
 use tower_oidc::store::{
     BoxFuture, Change, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version,
@@ -42,7 +42,19 @@ struct Remote {
     /// Every row that was ever written.
     written: Arc<Mutex<BTreeSet<Key>>>,
     database: Arc<Database>,
+    listeners: Arc<Listeners>,
 }
+
+/// Who listens, and how far they have come: the last mark that was passed on to them, 0 before any, and nothing where
+/// they have not been told of anything. Marks are rows that [`TestStore::told`] writes.
+#[derive(Default)]
+struct Listeners {
+    heard: watch::Sender<BTreeMap<u64, Option<u64>>>,
+    numbers: AtomicU64,
+}
+
+/// One who listens, until this is dropped.
+struct Listener<'a>(&'a Listeners, u64);
 
 /// What a test has opened is closed when its thread ends: worlds hold themselves in circles, and databases have only
 /// so many connections.
@@ -99,7 +111,7 @@ impl TestStore {
         let _guard = runtime().enter();
         let store: Handle = Arc::new(Mutex::new(Some(database.open())));
         OPENED.with_borrow_mut(|opened| opened.0.push(Arc::clone(&store)));
-        Self::of(Rows::Database(Remote { store, written, database }))
+        Self::of(Rows::Database(Remote { store, written, database, listeners: Arc::default() }))
     }
 
     fn of(rows: Rows) -> Self {
@@ -114,7 +126,9 @@ impl TestStore {
     /// Returns when whoever listens has been told of everything that was written until now.
     pub async fn told(&self) {
         if let Rows::Database(remote) = &self.rows {
-            remote.call(|store| async move { told(&*store).await }).await.expect("the database answers");
+            let listeners = Arc::clone(&remote.listeners);
+            let told = remote.call(|store| async move { told(&*store, &listeners).await });
+            told.await.expect("the database answers");
         }
     }
 
@@ -206,9 +220,13 @@ impl Remote {
             let ended = store.listen(&move |change| _ = said.send(Ok(change))).await;
             let _ = send.send(Err(ended));
         }));
+        let listener = Listener::new(&self.listeners);
         loop {
             match changes.recv().await {
-                Some(Ok(change)) => heard(change),
+                Some(Ok(change)) => {
+                    heard(change);
+                    listener.has_heard(change);
+                }
                 Some(Err(ended)) => return ended,
                 None => return Err(over()),
             }
@@ -220,9 +238,52 @@ fn over() -> StoreError {
     StoreError::refused("the test is over")
 }
 
-/// Changes are told in their order: what was written before this row of its own is told before it.
-async fn told(store: &dyn Store) -> Result<(), StoreError> {
-    let mark = Key([0xee; 32]);
+impl Listeners {
+    fn number(&self) -> u64 {
+        self.numbers.fetch_add(1, Ordering::SeqCst) + 1
+    }
+}
+
+impl<'a> Listener<'a> {
+    fn new(listeners: &'a Listeners) -> Self {
+        let listener = Self(listeners, listeners.number());
+        listeners.heard.send_modify(|heard| _ = heard.insert(listener.1, None));
+        listener
+    }
+
+    fn has_heard(&self, change: Change) {
+        let mark = match change {
+            Change::Row(Key(row)) if row[8..] == MARK => {
+                row.first_chunk().map(|mark| u64::from_be_bytes(*mark))
+            }
+            _ => None,
+        };
+        let mark = Some(mark.unwrap_or(0));
+        self.0.heard.send_modify(|heard| {
+            let last = heard.entry(self.1).or_default();
+            *last = mark.max(*last);
+        });
+    }
+}
+
+impl Drop for Listener<'_> {
+    fn drop(&mut self) {
+        self.0.heard.send_modify(|heard| _ = heard.remove(&self.1));
+    }
+}
+
+/// How the name of a mark ends, after its number.
+const MARK: [u8; 24] = [0xee; 24];
+
+/// Changes are told in their order: what was written before this row of its own is told before it. Who has not been
+/// told of anything yet is told first that anything may have changed, which is as good.
+async fn told(store: &dyn Store, listeners: &Listeners) -> Result<(), StoreError> {
+    let number = listeners.number();
+    let mut name = [0xee; 32];
+    name[..8].copy_from_slice(&number.to_be_bytes());
+    let mark = Key(name);
+    let due: Vec<_> =
+        listeners.heard.borrow().iter().map(|(id, last)| (*id, last.map_or(0, |_| number))).collect();
     let (send, mut heard) = mpsc::unbounded_channel();
     let tell = move |change| _ = send.send(change);
     let listening = store.listen(&tell);
@@ -232,7 +293,14 @@ async fn told(store: &dyn Store) -> Result<(), StoreError> {
         let record = Record { bytes: Default::default(), expires_at, tags: Vec::new() };
         store.swap(mark, None, record).await?;
         while heard.recv().await.is_some_and(|change| change != Change::Row(mark)) {}
-        store.delete(mark, None).await.map(drop)
+        store.delete(mark, None).await?;
+        let mut others = listeners.heard.subscribe();
+        let passed_on = others.wait_for(|heard| {
+            due.iter().all(|(id, due)| heard.get(id).is_none_or(|last| *last >= Some(*due)))
+        });
+        // Where much is told at once, a mark may be told as "anything".
+        let _ = tokio::time::timeout(Duration::from_secs(5), passed_on).await;
+        Ok(())
     };
     tokio::select! {
         ended = listening => ended,
