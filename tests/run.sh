@@ -101,7 +101,7 @@ TOWER_OIDC_NODE_MODULES=$npm_dir/node_modules TOWER_OIDC_CHROMIUM=1 TOWER_OIDC_N
 # always among it: `house` sees to that.)
 without_a_world=()
 for module in chromium demo durability house deployment providers::real real_connections real_provider \
-  stateless::processes stores support ui; do
+  refresh::model stateless::processes stores support ui; do
   without_a_world+=(--skip "$module::")
 done
 for store in sqlite postgres redis; do
