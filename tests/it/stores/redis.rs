@@ -228,9 +228,11 @@ async fn a_server_that_is_killed_loses_nothing_that_it_acknowledged() {
     let store = store(&redis.url(0));
     for round in 0..5_u8 {
         let mut acknowledged = create(&store, round).await;
+        let (busy, is_busy) = std::sync::mpsc::channel();
         let crash = tokio::task::spawn_blocking({
             let redis = Arc::clone(&redis);
             move || {
+                let _ = is_busy.recv();
                 std::thread::sleep(Duration::from_millis(20 + 17 * u64::from(round)));
                 redis.crash();
             }
@@ -239,7 +241,9 @@ async fn a_server_that_is_killed_loses_nothing_that_it_acknowledged() {
         while let Ok(version) = store.swap(key(round), Some(acknowledged), record(&[round; 4000])).await {
             acknowledged = version.expect("nobody else writes");
             count += 1;
+            let _ = busy.send(());
         }
+        drop(busy);
         crash.await.unwrap();
         redis.resume();
         let stored = store.load(key(round)).await.unwrap().expect("the row is there");
