@@ -58,8 +58,9 @@ const STEP: usize = 100;
 ///   may evict any key is refused, by an error that names the setting: it would sign people out and lose their
 ///   grants to make room.
 /// - **Persistence.** `appendonly yes`. With `appendfsync everysec` (its default) the end of the server's process
-///   loses nothing, the end of its machine up to a second of writes; `appendfsync always` closes that too. A
-///   refresh token that was rotated in a lost second is spent: its person is asked to grant again. Without
+///   loses nothing while its disk keeps up, and up to two seconds of writes where a sync of the log is still under way
+///   (they wait for it); the end of its machine loses about as much. `appendfsync always` closes both. A refresh
+///   token that was rotated in a lost second is spent: its person is asked to grant again. Without
 ///   `appendonly` the store works and warns, once, under the code `store.not_persistent`.
 /// - **One writer.** Redis replicates after it has answered: a failover may lose the last writes, as above. Redis
 ///   Cluster is not followed through its redirections; a proxy in front of one is fine, all names being in one slot.
