@@ -36,7 +36,7 @@ pub(crate) const LIFETIME: Duration = Duration::from_secs(60);
 ///
 /// An axum extractor, and [`OneShotToken::from_extensions`] for other services: the first request that asks within a
 /// minute has it, of the session in which it was granted, and nobody ever again. A page that is loaded once more gets
-/// [`ErrorKind::OneShotMissing`](crate::ErrorKind::OneShotMissing).
+/// [`ErrorKind::OneShotMissing`](crate::ErrorKind::OneShotMissing), unless something else waits.
 ///
 /// Where several wait, granted in several tabs, a request has the one that was to land at its own address, query
 /// included, or at the page that it comes from (`Referer`). Only a request that none was to land at has the oldest of
@@ -198,7 +198,10 @@ impl OneShots {
         };
         let waits = |page: &Page| self.waiting.iter().any(|waiting| waiting.page == *page);
         let own = here.filter(waits).or_else(|| from().filter(waits));
-        self.waiting.iter().filter(move |waiting| own.is_none_or(|own| waiting.page == own)).take(MOST)
+        let fits = move |waiting: &&Waiting| {
+            own.is_none_or(|own| waiting.page == own) && !waiting.over.load(Ordering::Relaxed)
+        };
+        self.waiting.iter().filter(fits).take(MOST)
     }
 
     /// What the answer removes: cookies that name nothing any more.

@@ -332,7 +332,8 @@ impl Runtime {
         self.settings.cookies.name(&format!("{GRANT}.{}.{connection}", tag(id)))
     }
 
-    fn most_carried(&self) -> usize {
+    /// The most bytes of what is carried; 0 where the server keeps everything.
+    pub(crate) fn most_carried(&self) -> usize {
         self.carrying.as_ref().map_or(0, |carrying| carrying.most)
     }
 }

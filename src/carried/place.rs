@@ -106,7 +106,7 @@ impl CarriedPlace {
         let place = self.text_place();
         let Some(text) = place.find(self.carried.cookies.iter()) else { return Ok(None) };
         if let Some((expires_at, grant)) = self.recall(carrying, &text) {
-            return Ok((now < expires_at).then_some(grant));
+            return Ok(self.counts(expires_at, &grant, now).then_some(grant));
         }
         let opened = match place.open(runtime.records.keys(), &text) {
             Ok(opened) => opened,
@@ -117,14 +117,14 @@ impl CarriedPlace {
             }
             Err(SealError::UnknownKey | SealError::NewerFormat) => return Err(Unreadable),
         };
-        if opened.expires_at <= now {
-            return Ok(None);
-        }
         let grant = postcard::from_bytes::<CarriedGrant>(&opened.contents).ok();
         let Some(grant) = grant.and_then(|grant| grant.grant(&home.spot.owner, &home.spot.connection)) else {
             return Ok(None);
         };
         let grant = Arc::new(grant);
+        if !self.counts(opened.expires_at, &grant, now) {
+            return Ok(None);
+        }
         if opened.by_first_secret {
             carrying.grants.put(text.parts(), (home.spot.row.key, opened.expires_at, Arc::clone(&grant)));
         } else {
@@ -137,7 +137,14 @@ impl CarriedPlace {
     pub(crate) fn recalled(&self, now: Timestamp) -> Option<Arc<Grant>> {
         let carrying = self.carried.runtime.carrying.as_ref()?;
         let text = self.text_place().find(self.carried.cookies.iter())?;
-        self.recall(carrying, &text).filter(|(expires_at, _)| now < *expires_at).map(|(_, grant)| grant)
+        let (expires_at, grant) = self.recall(carrying, &text)?;
+        self.counts(expires_at, &grant, now).then_some(grant)
+    }
+
+    /// Whether what was sealed until then is still to be shown. A visitor's may have been sealed for longer than it is kept
+    /// now.
+    fn counts(&self, sealed_until: Timestamp, grant: &Grant, now: Timestamp) -> bool {
+        now < sealed_until.min(self.until_of(grant))
     }
 
     fn recall(&self, carrying: &Carrying, text: &Text<'_>) -> Option<(Timestamp, Arc<Grant>)> {

@@ -22,6 +22,8 @@ const MOST: usize = 8;
 const MOST_BYTES: usize = 6 * 1024;
 /// ...and so many with what else the browser carries for us. Proxies and servers take 8 KiB of one header.
 const MOST_SENT: usize = 7 * 1024;
+/// What a login under way has beside the most that is carried, in bytes.
+const ROOM: usize = 1024;
 
 /// The largest cookie that is set: some browsers keep none above 4 KiB, and some proxies pass no header above that.
 const LARGEST: usize = 3584;
@@ -214,7 +216,12 @@ fn removal(runtime: &Runtime) -> CrossSite {
 
 /// Whether a browser would have to send more than others take, with a new cookie of `size` bytes.
 pub(crate) fn is_too_much(runtime: &Runtime, headers: &HeaderMap, size: usize) -> bool {
-    size > LARGEST || size + carried::bytes(runtime, headers) > MOST_SENT
+    size > LARGEST || size + carried::bytes(runtime, headers) > most_sent(runtime)
+}
+
+/// Where more may be carried, proxies take more.
+fn most_sent(runtime: &Runtime) -> usize {
+    MOST_SENT.max(runtime.most_carried() + ROOM)
 }
 
 /// The `Set-Cookie`s that make room for a cookie of `size` bytes: what does not open goes first, then the oldest, and
@@ -232,7 +239,7 @@ pub(crate) fn make_room(runtime: &Arc<Runtime>, headers: &HeaderMap, size: usize
     }
     kept.sort();
     let mut bytes = size + kept.iter().map(|(_, size, _)| size).sum::<usize>();
-    let most = MOST_BYTES.min(MOST_SENT.saturating_sub(carried::bytes(runtime, headers)));
+    let most = MOST_BYTES.min(most_sent(runtime).saturating_sub(carried::bytes(runtime, headers)));
     let mut oldest = kept.iter();
     while (bytes > most || oldest.len() >= MOST)
         && let Some((_, size, name)) = oldest.next()

@@ -26,7 +26,7 @@ use crate::store::Key;
 const MOST_FLIGHTS: usize = 64;
 /// How long a request waits for a flight. The flight goes on after that.
 const PATIENCE: Duration = Duration::from_secs(25);
-/// The same where its token serves still.
+/// The same where its token serves still: for its own flight, and for another resource's before that.
 const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The access token that is wanted, fresh.
@@ -48,7 +48,9 @@ pub(crate) async fn access_token(
             (Step::Serve, Some(set)) => return Ok(set.clone()),
             (Step::ServeAndRenew, Some(set)) => {
                 let flight = board(runtime, place, want);
-                if waited == 0
+                // The first may have been another resource's, which leaves ours as it is.
+                if waited < 2
+                    && found.as_ref().is_some_and(|(token, _)| *token == set.access_token)
                     && is_kept_nowhere_else(runtime, place)
                     && let Ok(Landing::Grant(landed)) = timeout(SHORT_PATIENCE, wait(flight)).await
                 {

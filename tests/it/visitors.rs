@@ -573,3 +573,26 @@ async fn a_visitors_grant_ends_though_it_is_used() {
         assert_ne!(world.with_cookie("/token?at=photos", copied.as_bytes()).await.status(), 200);
     }
 }
+
+/// Also where its cookies were sealed for longer, before `visitor_lifetime` was made shorter.
+#[tokio::test]
+async fn a_shorter_lifetime_counts_for_what_was_granted_before() {
+    let world = stateless();
+    world.op.sign_in_as("alice");
+    let browser = world.browser();
+    assert_eq!(connect(&browser, "photos").await.status, 200);
+    world.clock.advance(24 * HOUR);
+    let serve_for = |days: u32| {
+        let app = App::stateless(&world.net, &world.clock, |config| {
+            let mut config = connections(config);
+            config.visitor_lifetime = days * 24 * HOUR;
+            config
+        });
+        world.net.serve_service(APP, app.layer.layer(routes()));
+    };
+    serve_for(1);
+    assert_eq!(token(&browser, "photos").await, Err("consent_required".into()));
+    assert_eq!(world.op.refreshes().len(), 0, "and nothing is spent that could not be kept");
+    serve_for(2);
+    assert!(token(&browser, "photos").await.is_ok());
+}

@@ -104,6 +104,23 @@ async fn a_long_destination_is_kept_where_there_is_room_for_it() {
     }
 }
 
+/// Where more may be carried, there is more room for what is under way too.
+#[tokio::test]
+async fn with_a_larger_limit_logins_land_where_they_were_going() {
+    let world = World::stateless_with(|mut config| {
+        config.max_cookie_bytes = 12 * 1024;
+        config
+    });
+    world.op.set(|op| op.access_token_padding = 5_000);
+    let alice = browser(&world);
+    for _ in 0..2 {
+        world.op.sign_in_as("alice");
+        let page = alice.visit(&format!("{APP}/auth/login?return_to=/private")).await;
+        assert_eq!((page.status.as_u16(), page.url.path()), (200, "/private"));
+        assert!(sent(&alice) > MOST_SENT, "{}", sent(&alice));
+    }
+}
+
 /// What a visitor was granted stays beside a login as long as there is room for both.
 #[tokio::test]
 async fn a_login_has_room_beside_what_a_visitor_was_granted() {

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use axum::routing::get;
+use tower_oidc::{Config, Error, Resource, UserTokens};
+
 use super::{HOUR, REPLICA, cookies_of, two_processes};
-use crate::support::app::{APP, App, OP, World, routes};
+use crate::support::app::{API, APP, App, OP, World, routes};
 use crate::support::browser::Browser;
 use crate::support::fault::Fault;
 
@@ -148,6 +151,39 @@ async fn a_token_that_is_renewed_early_outlives_the_process() {
     world.clock.advance(HOUR);
     world.token_of(&alice, "alice").await;
     assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (2, 0));
+}
+
+/// The same where one request renews what it has for two APIs.
+#[tokio::test(start_paused = true)]
+async fn tokens_that_are_renewed_early_together_outlive_the_process() {
+    let both = |mut config: Config| {
+        config.resources.clear();
+        ["a", "b"].into_iter().fold(config, |config, name| {
+            let url = format!("{API}/{name}/");
+            config.resource(Resource::new(name, &url).indicator(url))
+        })
+    };
+    let served = |app: &App, world: &World| {
+        let ask = |tokens: UserTokens| async move {
+            let of = async |name: &str| tokens.for_url(&format!("{API}/{name}/x")).await;
+            let (a, b) = tokio::join!(of("a"), of("b"));
+            Ok::<_, Error>((a?, b?)).map(|_| "both")
+        };
+        world.net.serve_service(APP, app.layer.layer(routes().route("/both", get(ask))));
+    };
+    let world = World::stateless_with(both);
+    served(&world.app, &world);
+    let alice = world.signed_in("alice").await;
+    let ask = async || alice.navigate(&format!("{APP}/both")).await.status.as_u16();
+    assert_eq!(ask().await, 200);
+    world.clock.advance(HOUR - Duration::from_secs(30));
+    let before = world.op.refreshes().len();
+    assert_eq!(ask().await, 200);
+    world.app.layer.drain().await;
+    assert_eq!(world.op.refreshes().len(), before + 2);
+    served(&App::stateless(&world.net, &world.clock, both), &world);
+    world.clock.advance(HOUR);
+    assert_eq!((ask().await, world.op.reuse_detected()), (200, 0));
 }
 
 /// A slow provider holds nobody up for long while their token serves, and nobody at all where processes meet.
