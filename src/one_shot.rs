@@ -90,7 +90,7 @@ struct Waiting {
 type Page = [u8; 6];
 
 /// Where a grant for one use lands, in the browser that sent these headers.
-pub(crate) struct Landing<'a> {
+pub(crate) struct Arrival<'a> {
     pub(crate) destination: &'a Destination,
     pub(crate) headers: &'a HeaderMap,
 }
@@ -242,7 +242,7 @@ pub(crate) async fn lay_down(
     holder: &Holder,
     asked: &[String],
     tokens: &TokenResponse,
-    landing: Landing<'_>,
+    arrival: Arrival<'_>,
 ) -> Result<Vec<HeaderValue>, StoreError> {
     let id = runtime.random.bytes::<32>();
     let row = row(runtime, &id, holder).await?;
@@ -256,9 +256,9 @@ pub(crate) async fn lay_down(
     runtime.records.swap(&row, None, &record, expires_at, Vec::new()).await?;
     delete_in_time(runtime, row.key);
     let cookies = &runtime.settings.cookies;
-    let value = URL_SAFE_NO_PAD.encode([&id[..], &page(landing.destination.as_str())].concat());
+    let value = URL_SAFE_NO_PAD.encode([&id[..], &page(arrival.destination.as_str())].concat());
     let name = cookies.name(&format!("{NAME}{}", &value[..IN_NAME]));
-    let mut set = make_room(landing.headers, cookies);
+    let mut set = make_room(arrival.headers, cookies);
     set.push(cookies.set(&name, &value, LIFETIME, CrossSite::Lax));
     Ok(set)
 }

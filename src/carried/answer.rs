@@ -128,8 +128,7 @@ impl Carried {
                 }
             },
         };
-        let had = self.cookies.iter().filter(|cookie| chunks::chunk(base, cookie).is_some());
-        let had: usize = had.map(|cookie| cookie.len() + "; ".len()).sum();
+        let had = self.brought(|cookie| chunks::chunk(base, cookie).is_some());
         *more += sent(&set).saturating_sub(had);
         let positions = self.cookies.iter().filter_map(|cookie| Some(chunks::chunk(base, cookie)?.0));
         let surplus = positions.filter(|position| *position >= set.len());
@@ -158,8 +157,7 @@ impl Carried {
             return 0;
         }
         let grants = format!("{}.{tag}.", self.runtime.settings.cookies.name(GRANT));
-        let cookies = self.cookies.iter().filter(|cookie| cookie.starts_with(grants.as_bytes()));
-        cookies.map(|cookie| cookie.len() + "; ".len()).sum()
+        self.brought(|cookie| cookie.starts_with(grants.as_bytes()))
     }
 
     /// Removals of what is tagged with another tag than this, and, with `visitors`, of what is the browser's own as a

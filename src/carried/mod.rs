@@ -179,6 +179,12 @@ impl Carried {
         self.cookies.iter().filter_map(cookie::pair)
     }
 
+    /// What such cookies of ours add to the request that brought them, in bytes.
+    fn brought(&self, is_such: impl Fn(&[u8]) -> bool) -> usize {
+        let such = self.cookies.iter().filter(|cookie| is_such(cookie));
+        such.map(|cookie| cookie.len() + "; ".len()).sum()
+    }
+
     fn answer(&self) -> MutexGuard<'_, Option<Box<Answer>>> {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -259,8 +265,7 @@ impl Carried {
         let CookiesOfGrant { name, bound } = home.cookies(runtime);
         let (until, grant) = (home.until(grant, runtime.settings.visitor_lifetime), CarriedGrant::new(grant));
         let sealed = self.seal(Purpose::CarriedGrant, name, bound, until, &grant)?;
-        let others = self.cookies.iter().filter(|cookie| chunks::chunk(name, cookie).is_none());
-        let others: usize = others.map(|cookie| cookie.len() + "; ".len()).sum();
+        let others = self.brought(|cookie| chunks::chunk(name, cookie).is_none());
         let (size, others, most) = (sent(&sealed), others + more, runtime.most_carried());
         if others + size <= most {
             return Ok(sealed);

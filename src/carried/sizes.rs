@@ -168,7 +168,7 @@ fn no_session_is_smaller_than_the_least() {
         let keys = KeyRing::new(&["a secret for seals, of 32 bytes and more".into()]);
         let times = (NOW, record.ends_at);
         let set = place.seal(&keys, &style, &Random::system(), times, &contents.unwrap()).unwrap();
-        set.iter().map(|one: &SetText| one.sent).sum::<usize>()
+        super::sent(&set)
     });
     let bytes = session + claims;
     assert!((super::LEAST..super::LEAST + 200).contains(&bytes), "{session} and {claims}");

@@ -21,7 +21,7 @@ use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::grant::Consent;
-use crate::one_shot::Landing;
+use crate::one_shot::Arrival;
 use crate::protocol::authorization::{
     AuthorizationResponse, LoginOptions, MalformedResponse, Outcome, ResponseMode,
 };
@@ -207,7 +207,7 @@ async fn receive(
         }
         (Intent::Connect { usage, .. }, Some(session)) => {
             let asked = consent(runtime, login, scopes);
-            let once = (*usage == Usage::Once).then_some(Landing { destination, headers });
+            let once = (*usage == Usage::Once).then_some(Arrival { destination, headers });
             let kept = connect::keep(runtime, connection, asked, session, carried, verified, once).await?;
             let mut answer = redirect(destination.as_str());
             kept.into_iter().for_each(|set| cookie::append(answer.headers_mut(), set));

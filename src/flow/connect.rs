@@ -21,7 +21,7 @@ use crate::error::redirect;
 use crate::events::EventCode;
 use crate::grant::Consent;
 use crate::mode::Holder;
-use crate::one_shot::{Landing, lay_down};
+use crate::one_shot::{Arrival, lay_down};
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::token::scopes;
 use crate::runtime::Runtime;
@@ -191,7 +191,7 @@ pub(crate) async fn keep(
     session: Arc<Session>,
     carried: Option<&Arc<Carried>>,
     verified: Verified<'_>,
-    once: Option<Landing<'_>>,
+    once: Option<Arrival<'_>>,
 ) -> Result<Vec<HeaderValue>, LoginFailure> {
     // The application may be configured otherwise since the person was sent away: what they granted for themselves is
     // not for everybody.
@@ -209,9 +209,9 @@ pub(crate) async fn keep(
         revoke(verified.provider, verified.tokens).await;
         return Err(LoginFailure::SessionOver);
     }
-    if let Some(landing) = once {
+    if let Some(arrival) = once {
         let (connection, tokens) = (&connection.name, verified.tokens);
-        let cookies = lay_down(runtime, connection, &holder, &asked.scopes, tokens, landing).await?;
+        let cookies = lay_down(runtime, connection, &holder, &asked.scopes, tokens, arrival).await?;
         runtime.events().emit(
             EventCode::Connected,
             session.user(),

@@ -178,8 +178,7 @@ impl Kind {
         })
     }
 
-    /// As many removals as fit beside a cookie of `size` bytes: a request can bring any number of cookies, and an
-    /// answer has room for few.
+    /// The removals of these cookies that fit: a request can bring any number of them, and an answer has room for few.
     fn remove_all(self, runtime: &Runtime, names: Vec<&str>, size: usize) -> Vec<HeaderValue> {
         let cross_site = removal(runtime);
         let removals = names.into_iter().map(|name| runtime.settings.cookies.remove(name, cross_site));
@@ -198,6 +197,7 @@ impl Kind {
     }
 }
 
+/// As many removals as fit into an answer beside a cookie of `size` bytes.
 fn as_fit(removals: impl Iterator<Item = HeaderValue>, size: usize) -> Vec<HeaderValue> {
     let mut room = MOST_SET.saturating_sub(size);
     let fits = |removal: &HeaderValue| {
