@@ -27,6 +27,7 @@ use crate::support::http::Client;
 use crate::support::net::{Caller, Net};
 use crate::support::process::{app_url, free_port};
 use crate::support::provider::{CLIENT_ID, CLIENT_SECRET, Endpoint, LyingProvider};
+use crate::support::random::SHORTEST;
 use crate::support::resource::ResourceServer;
 use crate::support::socket::expose;
 use crate::support::test_store::TestStore;
@@ -105,7 +106,7 @@ impl Secrets {
                 secrets.extend(body["id_token"].as_str().map(str::to_owned));
             }
         }
-        secrets.retain(|secret| secret.len() > 8);
+        secrets.retain(|secret| secret.len() > SHORTEST);
         Self(secrets, BTreeSet::new())
     }
 
@@ -115,6 +116,7 @@ impl Secrets {
     }
 
     pub(crate) fn add<const N: usize>(&mut self, more: [&str; N]) {
+        assert!(more.iter().all(|text| text.len() >= SHORTEST), "chance could produce one of them: {more:?}");
         self.0.extend(more.map(str::to_owned));
     }
 
@@ -126,7 +128,7 @@ impl Secrets {
     pub(crate) fn decode(&mut self) {
         let decoded = self.0.iter().filter_map(|secret| URL_SAFE_NO_PAD.decode(secret).ok());
         // Lines are searched for.
-        self.1 = decoded.filter(|bytes| bytes.len() > 8 && !bytes.contains(&b'\n')).collect();
+        self.1 = decoded.filter(|bytes| bytes.len() > SHORTEST && !bytes.contains(&b'\n')).collect();
     }
 
     /// One a line.
@@ -138,7 +140,8 @@ impl Secrets {
     fn assert_absent(&self, what: &str, text: &str) {
         assert!(self.0.len() > 10, "there is something to look for");
         for secret in &self.0 {
-            let part: String = secret.chars().skip(secret.chars().count() / 2).collect();
+            let count = secret.chars().count();
+            let part: String = secret.chars().skip((count / 2).min(count.saturating_sub(SHORTEST))).collect();
             if let Some((before, _)) = text.split_once(&part) {
                 let around: String =
                     before.chars().skip(before.chars().count().saturating_sub(300)).collect();

@@ -112,7 +112,13 @@ async fn a_dump_of_the_database_says_nothing() {
         }
         let mut secrets = Secrets::of(&world.net, &world.op);
         secrets.extend(Secrets::of(&site.net, &site.op));
-        secrets.add(["alice", "bob@example.com", "carol@example.com", "subject-of-carol", "https://op.test"]);
+        secrets.add([
+            "alice@example.com",
+            "bob@example.com",
+            "carol@example.com",
+            "subject-of-carol",
+            "https://op.test",
+        ]);
         secrets.decode();
 
         let dump = Folder::new();

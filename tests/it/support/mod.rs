@@ -10,6 +10,7 @@
 //! - [`test_store`]: the store of a world, in memory or in a [`database`]
 //! - [`store`]: a store that watches, and breaks when told
 //! - [`app`]: an application with the layer, served in that world
+//! - [`random`]: searches in bytes that are random
 //! - [`socket`]: that network for other processes, and a balancer before them
 //! - [`postgres`]: a PostgreSQL of its own
 //! - [`redis`]: a Redis of its own
@@ -36,6 +37,7 @@ pub mod params;
 pub mod postgres;
 pub mod process;
 pub mod provider;
+pub mod random;
 pub mod redis;
 pub mod resource;
 pub mod socket;

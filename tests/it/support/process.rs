@@ -168,6 +168,16 @@ impl Demo {
         assert!(told.expect("kill is there").success());
     }
 
+    /// How long processors have worked for it so far.
+    pub(crate) fn processor_time(&self) -> Duration {
+        let id = self.process.child.id().expect("it is running");
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("Linux says");
+        // Behind the name in brackets: `utime` and `stime` are the 12th and 13th, in hundredths of a second.
+        let (_, fields) = stat.rsplit_once(')').expect("a name in brackets");
+        let ticks = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<u64>());
+        Duration::from_millis(10 * ticks.sum::<Result<u64, _>>().expect("numbers"))
+    }
+
     pub(crate) fn is_running(&mut self) -> bool {
         self.process.child.try_wait().expect("a process has a state").is_none()
     }
