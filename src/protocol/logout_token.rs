@@ -1,5 +1,7 @@
 //! Logout tokens: OpenID Connect Back-Channel Logout 1.0 sections 2.4 and 2.6.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -10,6 +12,10 @@ use crate::ambient::Timestamp;
 
 /// The member of `events` that makes a token a logout token.
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
+
+/// How long after its `iat` a token counts that says no `exp`: drafts of the specification had none, and to refuse such a
+/// token leaves people signed in. The skew of clocks is part of it.
+const WITHOUT_EXP: Duration = Duration::from_secs(120);
 
 /// What a logout token must say.
 #[derive(Clone, Debug)]
@@ -85,11 +91,15 @@ pub(crate) fn verify(
     expected: &Expected<'_>,
 ) -> Result<LogoutToken, LogoutTokenError> {
     // (2) and (3). `logout+jwt` is recommended and no more (section 2.4): other rules tell it from an ID token.
-    let claims = jws::verify(compact, keys, expected.algorithms, &["logout+jwt", "jwt"])?.claims;
+    let mut claims = jws::verify(compact, keys, expected.algorithms, &["logout+jwt", "jwt"])?.claims;
+    // Some libraries write what is not there as null. A `nonce` is refused in any form.
+    claims.retain(|name, value| !value.is_null() || name == "nonce");
     // (4)
     let issuer = text(&claims, "iss")?.filter(|issuer| issuer == expected.issuer).ok_or(Refused("iss"))?;
     id_token::audience(&claims, expected.client_id, expected.trusted_audiences)?;
     let issued_at = json::numeric_date(&claims, "iat").ok_or(Refused("iat"))?;
+    let without = issued_at.saturating_add(WITHOUT_EXP.saturating_sub(LEEWAY).as_secs());
+    claims.entry("exp").or_insert_with(|| without.into());
     id_token::times(&claims, issued_at, expected.now)?;
     let oldest = Timestamp::from_secs(issued_at).plus(OLDEST);
     if oldest < expected.now {

@@ -32,6 +32,8 @@ mod visitors;
 mod logout;
 // The provider signs them out, by a logout token.
 mod backchannel;
+// The same in each mode, by all that a token may name.
+mod provider_logout;
 // Several processes over one store.
 mod replicas;
 // What a readiness probe is told.

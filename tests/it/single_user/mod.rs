@@ -1,7 +1,7 @@
 //! One account's tokens for everybody: where they come from, who may change that, and whose they never are.
 
 mod account;
-mod app;
+pub(crate) mod app;
 mod browser;
 mod configuration;
 mod mixing;

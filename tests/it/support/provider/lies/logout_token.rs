@@ -43,8 +43,28 @@ pub const LOGOUT_TOKEN: &[LogoutLie] = &[
         let ours = jwt.claims["aud"].clone();
         jwt.claim("aud", json!([ours]));
     }),
-    refused("exp missing", |jwt| jwt.without("exp")),
-    refused("exp null", |jwt| jwt.claim("exp", Value::Null)),
+    accepted("exp missing", |jwt| jwt.without("exp")),
+    accepted("exp missing, iat 60 s ago", |jwt| {
+        jwt.without("exp");
+        jwt.claim("iat", jwt.now() - 60);
+    }),
+    accepted("exp missing, iat 119 s ago", |jwt| {
+        jwt.without("exp");
+        jwt.claim("iat", jwt.now() - 119);
+    }),
+    refused("exp missing, iat 120 s ago", |jwt| {
+        jwt.without("exp");
+        jwt.claim("iat", jwt.now() - 120);
+    }),
+    refused("exp missing, iat 10 min ago", |jwt| {
+        jwt.without("exp");
+        jwt.claim("iat", jwt.now() - 600);
+    }),
+    refused("exp and iat missing", |jwt| {
+        jwt.without("exp");
+        jwt.without("iat");
+    }),
+    accepted("exp null", |jwt| jwt.claim("exp", Value::Null)),
     refused("exp no number", |jwt| jwt.claim("exp", "4000000000")),
     refused("exp beyond the skew", |jwt| jwt.claim("exp", jwt.now() - 61)),
     accepted("exp within the skew", |jwt| jwt.claim("exp", jwt.now() - 50)),
@@ -54,6 +74,9 @@ pub const LOGOUT_TOKEN: &[LogoutLie] = &[
     refused("iat beyond the skew", |jwt| jwt.claim("iat", jwt.now() + 120)),
     accepted("iat within the skew", |jwt| jwt.claim("iat", jwt.now() + 50)),
     refused("iat hours ago", |jwt| jwt.claim("iat", jwt.now() - 3601)),
+    accepted("nbf null", |jwt| jwt.claim("nbf", Value::Null)),
+    refused("iat null", |jwt| jwt.claim("iat", Value::Null)),
+    refused("jti null", |jwt| jwt.claim("jti", Value::Null)),
     refused("nbf beyond the skew", |jwt| jwt.claim("nbf", jwt.now() + 120)),
     refused("jti missing", |jwt| jwt.without("jti")),
     refused("jti empty", |jwt| jwt.claim("jti", "")),
@@ -76,14 +99,18 @@ pub const LOGOUT_TOKEN: &[LogoutLie] = &[
         jwt.without("sub");
         jwt.without("sid");
     }),
+    refused("sub and sid null", |jwt| {
+        jwt.claim("sub", Value::Null);
+        jwt.claim("sid", Value::Null);
+    }),
     accepted("sub alone", |jwt| jwt.without("sid")),
     accepted("sid alone", |jwt| jwt.without("sub")),
     refused("sub no string", |jwt| jwt.claim("sub", json!(["a1"]))),
     refused("sub empty", |jwt| jwt.claim("sub", "")),
-    refused("sub null", |jwt| jwt.claim("sub", Value::Null)),
+    accepted("sub null beside sid", |jwt| jwt.claim("sub", Value::Null)),
     refused("sid no string", |jwt| jwt.claim("sid", 17)),
     refused("sid empty", |jwt| jwt.claim("sid", "")),
-    refused("sid null", |jwt| jwt.claim("sid", Value::Null)),
+    accepted("sid null beside sub", |jwt| jwt.claim("sid", Value::Null)),
     accepted("typ JWT", |jwt| jwt.head("typ", "JWT")),
     accepted("typ spelled out", |jwt| jwt.head("typ", "application/logout+jwt")),
     accepted("typ missing", |jwt| drop(jwt.header.remove("typ"))),
