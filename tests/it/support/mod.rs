@@ -12,6 +12,7 @@
 //! - [`app`]: an application with the layer, served in that world
 //! - [`random`]: searches in bytes that are random
 //! - [`socket`]: that network for other processes, and a balancer before them
+//! - [`proxy`]: what spoils the way to a real server
 //! - [`postgres`]: a PostgreSQL of its own
 //! - [`redis`]: a Redis of its own
 //! - [`process`] and [`http`]: the demo and other programs as processes, over real sockets
@@ -37,6 +38,7 @@ pub mod params;
 pub mod postgres;
 pub mod process;
 pub mod provider;
+pub mod proxy;
 pub mod random;
 pub mod redis;
 pub mod resource;
