@@ -7,12 +7,14 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 
 use crate::events::{EventCode, Events};
-use crate::store::{Change, Key, Store};
+use crate::store::{Change, Key, Store, StoreErrorKind};
 
 /// Rows share this many places. Who shares one with a row that changed is asked for once more than needed.
 const PLACES: usize = 4096;
 /// After failures the store is listened to again no later than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// A store that refuses is seldom asked: its operator must change something first.
+const REFUSED_PAUSE: Duration = Duration::from_secs(5 * 60);
 
 /// When something was last heard of each row. Changes are counted, because clocks of processes differ.
 pub(crate) struct Changes {
@@ -94,13 +96,12 @@ async fn listen(store: Arc<dyn Store>, changes: Arc<Changes>, events: Events) {
             has_begun.store(true, Ordering::Relaxed);
             changes.hear(change);
         };
-        match store.listen(&hear).await {
-            // It cannot notify.
-            Ok(()) => return,
-            Err(error) => events.emit(EventCode::StoreFailed, None, error),
-        }
+        // It cannot notify.
+        let Err(error) = store.subscribe(&hear).await else { return };
         failures = if has_begun.into_inner() { 0 } else { failures + 1 };
-        tokio::time::sleep(pause(failures)).await;
+        let pause = if error.kind() == StoreErrorKind::Refused { REFUSED_PAUSE } else { pause(failures) };
+        events.emit(EventCode::StoreFailed, None, error);
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -33,7 +33,7 @@ pub enum EventCode {
     RefreshFailed,
     /// A refresh brought somebody else's tokens. They were thrown away and the grant with them.
     RefreshAnotherOwner,
-    /// A refreshed grant could not be written yet; it is kept in memory and tried again.
+    /// A refreshed grant could not be written. It is kept in memory and tried again, unless the store refuses it for good.
     RefreshNotWritten,
     /// The application's one account cannot be used, or will not be after the next start; the detail says what the
     /// operator does.

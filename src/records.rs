@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -17,7 +18,7 @@ use crate::changes::{Changes, Listener};
 use crate::events::{EventCode, Events};
 use crate::grant::encode;
 use crate::seal::{KeyRing, Place, Purpose, SealError};
-use crate::store::{Change, Key, Record, Store, StoreError, Stored, Tag, Version};
+use crate::store::{Change, Key, Record, Store, StoreError, StoreErrorKind, Stored, Tag, Version};
 
 /// The longest that one call to the store may take.
 const DEADLINE: Duration = Duration::from_secs(5);
@@ -113,7 +114,7 @@ impl Records {
     }
 
     pub(crate) async fn load<T: DeserializeOwned>(&self, row: &Row) -> Result<Loaded<T>, StoreError> {
-        let Some(Stored { version, record }) = self.timed(self.store.load(row.key)).await? else {
+        let Some(Stored { version, record }) = self.read(self.store.load(row.key)).await? else {
             return Ok(Loaded::Absent(None));
         };
         let opened = match self.keys.open(row.place(), &record.bytes) {
@@ -160,11 +161,22 @@ impl Records {
         expires_at: Timestamp,
         tags: Vec<Tag>,
     ) -> Result<Option<Version>, StoreError> {
+        let contents = postcard::to_allocvec(value);
         let contents =
-            postcard::to_allocvec(value).map_err(|error| StoreError::new("it cannot be encoded", error))?;
-        let bytes = self.keys.seal(row.place(), expires_at, &contents, &self.random).into();
-        let written =
-            self.timed(self.store.swap(row.key, expected, Record { bytes, expires_at, tags })).await;
+            contents.map_err(|error| StoreError::refused_by("a record cannot be encoded", error))?;
+        let bytes = Bytes::from(self.keys.seal(row.place(), expires_at, &contents, &self.random));
+        let record = Record { bytes: bytes.clone(), expires_at, tags };
+        record.check()?;
+        let mut written = self.write(self.store.swap(row.key, expected, record)).await;
+        if written.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::OutcomeUnknown) {
+            // No two records are sealed to the same bytes: the row says whether this one is written.
+            match self.read(self.store.load(row.key)).await {
+                Ok(Some(stored)) if stored.record.bytes == bytes => written = Ok(Some(stored.version)),
+                Ok(stored) if stored.as_ref().map(|stored| stored.version) != expected => written = Ok(None),
+                // It may still come.
+                _ => {}
+            }
+        }
         if row.purpose == Purpose::Grant {
             // Before whoever writes goes on: the store may tell of it a moment later, or not at all. Who was not the first
             // was overtaken, and what failed may be written all the same.
@@ -175,23 +187,31 @@ impl Records {
 
     /// The version of what lies in a row, whether it can be read or not.
     pub(crate) async fn version(&self, key: Key) -> Result<Option<Version>, StoreError> {
-        Ok(self.timed(self.store.load(key)).await?.map(|stored| stored.version))
+        Ok(self.read(self.store.load(key)).await?.map(|stored| stored.version))
     }
 
     pub(crate) async fn delete(&self, key: Key, expected: Option<Version>) -> Result<bool, StoreError> {
-        self.timed(self.store.delete(key, expected)).await
+        self.write(self.store.delete(key, expected)).await
     }
 
     /// Deletes a row and returns what it held, at its last writing: what somebody writes meanwhile is taken too. The
     /// second says whether anything lay there.
     pub(crate) async fn take<T: DeserializeOwned>(&self, row: &Row) -> Result<(Option<T>, bool), StoreError> {
+        let mut perhaps_taken = None;
         loop {
             match self.load::<T>(row).await? {
-                Loaded::Found(found) => {
-                    if self.delete(row.key, Some(found.version)).await? {
-                        return Ok((Some(found.value), true));
+                Loaded::Found(found) => match self.delete(row.key, Some(found.version)).await {
+                    Ok(true) => return Ok((Some(found.value), true)),
+                    Ok(false) => {}
+                    Err(error)
+                        if error.kind() == StoreErrorKind::OutcomeUnknown && perhaps_taken.is_none() =>
+                    {
+                        perhaps_taken = Some(found.value);
                     }
-                }
+                    Err(error) => return Err(error),
+                },
+                // It is gone, by this deletion or by another: what it held is in our hands.
+                Loaded::Absent(None) if perhaps_taken.is_some() => return Ok((perhaps_taken, true)),
                 Loaded::Absent(_) | Loaded::Unreadable => {
                     return Ok((None, self.delete(row.key, None).await?));
                 }
@@ -211,7 +231,7 @@ impl Records {
 
     /// The rows that carry a tag. They may be gone when they are looked at.
     pub(crate) async fn find(&self, tag: Tag) -> Result<Vec<Key>, StoreError> {
-        self.timed(self.store.find(tag)).await
+        self.read(self.store.find(tag)).await
     }
 
     /// What was heard of rows that changed.
@@ -283,7 +303,19 @@ impl Records {
         self.own_index.clone().or_else(agreed)
     }
 
-    async fn timed<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+    async fn read<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        self.timed(call, StoreError::unavailable).await.map_err(StoreError::of_a_read)
+    }
+
+    async fn write<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
+        self.timed(call, StoreError::outcome_unknown).await
+    }
+
+    async fn timed<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+        late: fn(&'static str, &'static str) -> StoreError,
+    ) -> Result<T, StoreError> {
         let mut call = pin!(call);
         // Memory answers at once, and needs no timer.
         let mut timer = None;
@@ -291,7 +323,8 @@ impl Records {
             Poll::Ready(result) => Poll::Ready(result),
             Poll::Pending => {
                 let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(DEADLINE)));
-                timer.as_mut().poll(cx).map(|()| Err(StoreError::refused("it did not answer in time")))
+                let late = || late("it did not answer in time", "5 seconds are over");
+                timer.as_mut().poll(cx).map(|()| Err(late()))
             }
         })
         .await;

@@ -45,6 +45,7 @@
 //! | `Writing` | the row is swapped for the next generation | written | `Landed(Written)` |
 //! | | | somebody else was first: it is read | what was spent: swapped again; newer: `Landed(Found)`; nothing: `Landed(Gone)` |
 //! | | | the store fails | again after a pause of at most 2 seconds |
+//! | | | the store refuses the row for good | `Landed(Unavailable)` |
 //! | `Releasing` | the row is swapped for the same without the lease | written, or the store fails | `Landed(Unavailable)` |
 //! | | | somebody else was first: it is read | still ours: swapped again; else `Landed(Unavailable)` |
 //! | `Ending` | the row is read | what was spent, with no lease or the own | it is swapped for a tombstone: `Landed(Ended)` |

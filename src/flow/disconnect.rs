@@ -45,7 +45,8 @@ pub(crate) async fn disconnect(
         async move { disconnect_now(&runtime, &place, &connection).await }
     };
     let disconnected = runtime.tasks.spawn(disconnecting).await;
-    disconnected.unwrap_or_else(|error| Err(StoreError::new("the task that asked it ended", error)))
+    disconnected
+        .unwrap_or_else(|error| Err(StoreError::outcome_unknown("the task that asked it ended", error)))
 }
 
 async fn disconnect_now(

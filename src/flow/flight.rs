@@ -22,7 +22,7 @@ use crate::refreshing::{
 };
 use crate::runtime::Runtime;
 use crate::secret::Secret;
-use crate::store::Version;
+use crate::store::{StoreErrorKind, Version};
 
 /// `None` is the version of a row that is not there: only the browser has the grant.
 type At = Option<Version>;
@@ -45,6 +45,7 @@ pub(crate) async fn refresh(
         came_at: Timestamp::default(),
         facts: None,
         refused: false,
+        never_written: false,
         why: None,
         pause: FIRST_RETRY,
     };
@@ -65,6 +66,7 @@ pub(crate) async fn refresh(
                 let verified = flying.while_renewing(&mut refresher, verified).await;
                 flying.judged(verified)
             }
+            Action::Pause if flying.never_written => return flying.land(Landing::Unavailable).await,
             Action::Pause => flying.pause().await,
             Action::Land(landing) => return flying.land(landing).await,
         };
@@ -88,6 +90,8 @@ struct Flying<'a> {
     facts: Option<Facts>,
     /// ...and must not be used.
     refused: bool,
+    /// The store refuses the row, and would again.
+    never_written: bool,
     why: Option<Failure>,
     pause: Duration,
 }
@@ -134,10 +138,7 @@ impl<'a> Flying<'a> {
         tokio::select! {
             biased;
             () = tokio::time::sleep(within) => Event::Waited { whole: true },
-            changed = changed => match changed {
-                Ok(()) => Event::Waited { whole: false },
-                Err(error) => self.fails(error),
-            },
+            changed = changed => changed.map_or_else(|error| self.fails(error), |()| Event::Waited { whole: false }),
         }
     }
 
@@ -179,9 +180,10 @@ impl<'a> Flying<'a> {
             // Without the lease others may try at once. Where that fails, they wait until it runs out.
             Err(_) if to == To::Released => Event::StoreFailed,
             Err(error) => {
-                if to == To::Refreshed && self.pause == FIRST_RETRY {
-                    let detail = "the store fails; the new tokens are kept in memory";
-                    self.tell(EventCode::RefreshNotWritten, detail);
+                self.never_written = error.kind() == StoreErrorKind::Refused;
+                if to == To::Refreshed && (self.never_written || self.pause == FIRST_RETRY) {
+                    let detail = format!("the new tokens are not written: {}", cause(&error));
+                    self.tell(EventCode::RefreshNotWritten, &detail);
                 }
                 self.fails(error)
             }

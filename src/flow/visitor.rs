@@ -181,8 +181,11 @@ pub(crate) async fn claim(
         // In a task of its own: who hangs up, or meets a store that is away, leaves nothing half done.
         let mut moving = runtime.tasks.spawn(moving);
         let moved = match tokio::time::timeout(2 * PATIENCE, &mut moving).await {
-            Ok(moved) => moved.unwrap_or_else(|_| Err(StoreError::refused("it was given up")))?,
-            Err(_) => return Err(StoreError::refused("it takes too long").into()),
+            Ok(moved) => moved
+                .unwrap_or_else(|_| Err(StoreError::outcome_unknown("it was given up", "its task ended")))?,
+            Err(_) => {
+                return Err(StoreError::outcome_unknown("it takes too long", "nobody waits any more").into());
+            }
         };
         if moved {
             claimed.push(theirs.name.clone());

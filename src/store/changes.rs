@@ -70,7 +70,9 @@ impl Changes {
             match told.recv().await {
                 Ok(change) => heard(change),
                 Err(RecvError::Lagged(_)) => heard(Change::Any),
-                Err(closed @ RecvError::Closed) => return Err(StoreError::new("it is closed", closed)),
+                Err(closed @ RecvError::Closed) => {
+                    return Err(StoreError::unavailable("it is closed", closed));
+                }
             }
         }
     }

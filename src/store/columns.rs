@@ -2,14 +2,14 @@
 
 use bytes::Bytes;
 
-use super::{Key, Record, StoreError, Stored, Tag, Version};
+use super::{Key, MAX_TAGS, Record, StoreError, Stored, Tag, Version};
 use crate::ambient::Timestamp;
 
 /// A record on its way into a row.
 #[derive(Clone)]
 pub(super) struct Columns {
     pub(super) expires_at: i64,
-    pub(super) tags: [Option<[u8; 32]>; 2],
+    pub(super) tags: [Option<[u8; 32]>; MAX_TAGS],
     pub(super) contents: Bytes,
 }
 
@@ -17,12 +17,9 @@ impl TryFrom<Record> for Columns {
     type Error = StoreError;
 
     fn try_from(record: Record) -> Result<Self, StoreError> {
-        let mut tags = record.tags.iter().map(|tag| tag.0);
-        let columns = [tags.next(), tags.next()];
-        if tags.next().is_some() {
-            return Err(StoreError::refused("a record has two tags at most"));
-        }
-        Ok(Self { expires_at: from_timestamp(record.expires_at), tags: columns, contents: record.bytes })
+        record.check()?;
+        let tags = std::array::from_fn(|column| record.tags.get(column).map(|tag| tag.0));
+        Ok(Self { expires_at: from_timestamp(record.expires_at), tags, contents: record.bytes })
     }
 }
 
@@ -30,7 +27,7 @@ impl TryFrom<Record> for Columns {
 pub(super) fn stored(
     version: i64,
     expires_at: i64,
-    tags: [Option<&[u8]>; 2],
+    tags: [Option<&[u8]>; MAX_TAGS],
     contents: Vec<u8>,
 ) -> Result<Stored, StoreError> {
     let damaged = || StoreError::refused("a row is not as this store writes it");
@@ -74,14 +71,14 @@ mod tests {
     #[test]
     fn what_went_in_comes_out() {
         let latest = i64::MAX.unsigned_abs();
-        for (tags, millis) in [(0, 0), (1, 1_790_000_000_123), (2, latest)] {
+        for (tags, millis) in [(0, 0), (1, 1_790_000_000_123), (MAX_TAGS, latest)] {
             let columns = Columns::try_from(record(tags, millis)).unwrap();
             let tags_out = columns.tags.each_ref().map(|tag| tag.as_ref().map(|tag| &tag[..]));
             let out = stored(7, columns.expires_at, tags_out, columns.contents.to_vec()).unwrap();
             assert_eq!((out.version, out.record), (Version(7), record(tags, millis)));
         }
         assert_eq!(Columns::try_from(record(0, u64::MAX)).unwrap().expires_at, i64::MAX, "never earlier");
-        assert!(Columns::try_from(record(3, 0)).is_err(), "there are two columns");
+        assert!(Columns::try_from(record(MAX_TAGS + 1, 0)).is_err(), "there are six columns");
         assert_eq!(from_version(Version(u64::MAX)), -1, "no row's");
     }
 }

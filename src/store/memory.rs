@@ -74,6 +74,7 @@ impl MemoryStore {
         expected: Option<Version>,
         record: Record,
     ) -> Result<Option<Version>, StoreError> {
+        record.check()?;
         let mut index = self.index();
         let present = self.0.rows.get(&key);
         if present.as_ref().map(|stored| stored.version) != expected {
@@ -160,18 +161,18 @@ impl Store for MemoryStore {
         })
     }
 
-    fn delete_expired(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn delete_expired(&self, older_than: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async move {
             let expired: Vec<Key> = self
                 .0
                 .rows
                 .iter()
-                .filter(|(_, stored)| stored.record.expires_at <= now)
+                .filter(|(_, stored)| stored.record.expires_at <= older_than)
                 .map(|(key, _)| *key)
                 .collect();
             // Each row by itself, so that nobody waits for the whole sweep.
-            let deleted =
-                expired.into_iter().filter(|key| self.delete_now(*key, |s| s.record.expires_at <= now));
+            let is_due = |stored: &Stored| stored.record.expires_at <= older_than;
+            let deleted = expired.into_iter().filter(|key| self.delete_now(*key, is_due));
             Ok(deleted.count() as u64)
         })
     }
@@ -206,7 +207,7 @@ impl Store for MemoryStore {
         })
     }
 
-    fn listen<'a>(
+    fn subscribe<'a>(
         &'a self,
         heard: &'a (dyn Fn(Change) + Send + Sync),
     ) -> BoxFuture<'a, Result<(), StoreError>> {

@@ -10,12 +10,13 @@
 //!    Deleting what is not there is not an error.
 //! 4. [`Store::find`] lists the rows whose record carries a tag. It changes with the record, atomically.
 //! 5. [`Record::expires_at`] decides whether a record counts, and the *caller* compares it with its clock. A
-//!    store may return an expired record, and may drop it at any time, never before.
+//!    store may return an expired record. [`Store::delete_expired`] deletes such records, and no others.
 //! 6. [`Store::wait`] returns when the row's version is not the given one any more, at the latest after the
 //!    time given. It may return too early. By default it polls.
 //! 7. `Err` is for the system: unreachable, slow, full. A row that is not there is `Ok(None)`.
+//!    [`StoreError::kind`] says what a caller may do next.
 //! 8. Dropping a future that a store returned leaves each row whole: written or not written.
-//! 9. [`Store::listen`] tells of rows that any process wrote or deleted, for as long as it runs. It says
+//! 9. [`Store::subscribe`] tells of rows that any process wrote or deleted, for as long as it runs. It says
 //!    [`Change::Any`] once it has begun to hear, and whenever something may have been missed. Nothing relies on it:
 //!    what it misses is found out within [`Config::max_staleness`](crate::Config::max_staleness). By default it ends
 //!    at once, for a store that cannot notify.
@@ -47,6 +48,7 @@
 //!         record: Record,
 //!     ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
 //!         Box::pin(async move {
+//!             record.check()?;
 //!             let (last, rows) = &mut *self.0.lock().unwrap();
 //!             if rows.get(&key).map(|row| row.version) != expected {
 //!                 return Ok(None);
@@ -74,11 +76,11 @@
 //!         })
 //!     }
 //!
-//!     fn delete_expired(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+//!     fn delete_expired(&self, older_than: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
 //!         Box::pin(async move {
 //!             let rows = &mut self.0.lock().unwrap().1;
 //!             let before = rows.len();
-//!             rows.retain(|_, row| row.record.expires_at > now);
+//!             rows.retain(|_, row| row.record.expires_at > older_than);
 //!             Ok((before - rows.len()) as u64)
 //!         })
 //!     }
@@ -149,15 +151,38 @@ pub struct Tag(pub [u8; 32]);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
+/// The most bytes that a [`Record`] has.
+pub const MAX_RECORD: usize = 256 * 1024;
+
+/// The most tags that a [`Record`] has.
+pub const MAX_TAGS: usize = 6;
+
 /// What a store keeps: sealed bytes and the little that it needs to handle them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The sealed contents, up to 64 KiB.
+    /// The sealed contents, up to [`MAX_RECORD`] bytes.
     pub bytes: Bytes,
     /// When the record no longer counts.
     pub expires_at: Timestamp,
-    /// At most two: the subject's, and the provider's session's.
+    /// Under which it is found, up to [`MAX_TAGS`].
     pub tags: Vec<Tag>,
+}
+
+impl Record {
+    /// Whether a store takes this record. Each store asks first in its [`Store::swap`].
+    ///
+    /// # Errors
+    ///
+    /// [`StoreErrorKind::Refused`]: it has more than [`MAX_RECORD`] bytes, or more than [`MAX_TAGS`] tags.
+    pub fn check(&self) -> Result<(), StoreError> {
+        if self.bytes.len() > MAX_RECORD {
+            return Err(StoreError::refused("a record has 256 KiB at most, and this one is larger"));
+        }
+        if self.tags.len() > MAX_TAGS {
+            return Err(StoreError::refused("a record has six tags at most, and this one has more"));
+        }
+        Ok(())
+    }
 }
 
 /// A record as it lies in the store.
@@ -169,7 +194,7 @@ pub struct Stored {
     pub record: Record,
 }
 
-/// What [`Store::listen`] tells.
+/// What [`Store::subscribe`] tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// This row was written or deleted.
@@ -178,7 +203,7 @@ pub enum Change {
     Any,
 }
 
-/// Five verbs, a way to wait and a way to listen. See the [module's contract](self).
+/// Five verbs, a way to wait and a way to subscribe. See the [module's contract](self).
 pub trait Store: Send + Sync + 'static {
     /// The record in this row, or `None`.
     fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>>;
@@ -198,8 +223,11 @@ pub trait Store: Send + Sync + 'static {
     /// The rows that carry this tag, in any order.
     fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>>;
 
-    /// Deletes what expired at or before `now`, and returns how many rows that were.
-    fn delete_expired(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>>;
+    /// Deletes records whose [`Record::expires_at`] is at or before `older_than`, and returns how many rows that were.
+    ///
+    /// A caller's clock may be wrong: a store that has a clock of its own, such as a server's, deletes nothing that has
+    /// not expired by that clock as well. It may keep what has expired for up to 30 days more.
+    fn delete_expired(&self, older_than: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// Whether records outlive this process. One that says so refuses secrets that do not.
     fn is_durable(&self) -> bool {
@@ -237,7 +265,7 @@ pub trait Store: Send + Sync + 'static {
     /// `Err` when it cannot hear any more: it is called again after a pause. `Ok` when it never will: the default,
     /// for a store that cannot notify. Override it where the database can, so that who signs out in one process is
     /// signed out in the others at the same moment.
-    fn listen<'a>(
+    fn subscribe<'a>(
         &'a self,
         heard: &'a (dyn Fn(Change) + Send + Sync),
     ) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -268,8 +296,8 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
         (**self).find(tag)
     }
 
-    fn delete_expired(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
-        (**self).delete_expired(now)
+    fn delete_expired(&self, older_than: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        (**self).delete_expired(older_than)
     }
 
     fn is_durable(&self) -> bool {
@@ -285,32 +313,78 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
         (**self).wait(key, after, within)
     }
 
-    fn listen<'a>(
+    fn subscribe<'a>(
         &'a self,
         heard: &'a (dyn Fn(Change) + Send + Sync),
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        (**self).listen(heard)
+        (**self).subscribe(heard)
     }
 }
 
-/// The store did not do what it was asked: it is away, slow or full. Nothing is known about the row.
+/// What a caller may do after a [`StoreError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreErrorKind {
+    /// Nothing was written. The same call may succeed later.
+    Unavailable,
+    /// Nothing was written. The same call never succeeds: the record is too large, a row is damaged, the tables are of
+    /// another version.
+    Refused,
+    /// A write or a deletion happened, happens later, or never does. Read the row before you write again.
+    OutcomeUnknown,
+}
+
+/// The store did not do what it was asked, or does not know whether it did.
 #[derive(Debug, thiserror::Error)]
 #[error("the store failed: {message}")]
 pub struct StoreError {
+    kind: StoreErrorKind,
     message: &'static str,
     #[source]
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
 impl StoreError {
-    /// A failure with the library's own error as its cause. `message` must hold no secret of a URL.
-    pub fn new(message: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self { message, source: Some(source.into()) }
+    /// [`StoreErrorKind::Unavailable`], and the library's own error. `message` must hold no secret of a URL.
+    pub fn unavailable(
+        message: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { kind: StoreErrorKind::Unavailable, message, source: Some(source.into()) }
     }
 
-    /// A failure that has no cause but itself, such as a cap that is reached.
+    /// [`StoreErrorKind::OutcomeUnknown`], and the library's own error. It is for [`Store::swap`] and
+    /// [`Store::delete`]: a look-up that fails leaves nothing unknown.
+    pub fn outcome_unknown(
+        message: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { kind: StoreErrorKind::OutcomeUnknown, message, source: Some(source.into()) }
+    }
+
+    /// [`StoreErrorKind::Refused`], and the library's own error.
+    pub fn refused_by(
+        message: &'static str,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self { kind: StoreErrorKind::Refused, message, source: Some(source.into()) }
+    }
+
+    /// [`StoreErrorKind::Refused`], where there is no cause but the message.
     pub const fn refused(message: &'static str) -> Self {
-        Self { message, source: None }
+        Self { kind: StoreErrorKind::Refused, message, source: None }
+    }
+
+    /// What the caller may do next.
+    pub const fn kind(&self) -> StoreErrorKind {
+        self.kind
+    }
+
+    /// The error of a call that writes nothing: nothing is unknown.
+    pub(crate) fn of_a_read(self) -> Self {
+        match self.kind {
+            StoreErrorKind::OutcomeUnknown => Self { kind: StoreErrorKind::Unavailable, ..self },
+            StoreErrorKind::Unavailable | StoreErrorKind::Refused => self,
+        }
     }
 }
 

@@ -244,10 +244,10 @@ impl Store for Dropped {
         self.rows.delete_expired(now)
     }
 
-    fn listen<'a>(
+    fn subscribe<'a>(
         &'a self,
         heard: &'a (dyn Fn(Change) + Send + Sync),
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        self.rows.listen(heard)
+        self.rows.subscribe(heard)
     }
 }

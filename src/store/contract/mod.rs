@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Key, Record, Store, Tag, Version};
+use super::{Key, MAX_RECORD, MAX_TAGS, Record, Store, StoreErrorKind, Tag, Version};
 use crate::ambient::Timestamp;
 
 /// Runs the whole suite over a store that holds nothing yet.
@@ -28,6 +28,7 @@ pub async fn check<S: Store>(store: Arc<S>) {
     tags_follow_their_record(&*store).await;
     expiry_collects_only_what_expired(&*store).await;
     contents_are_kept_to_the_byte(&*store).await;
+    what_is_too_large_is_refused(&*store).await;
     one_of_many_swaps_wins(&store).await;
     one_of_many_creations_wins(&store).await;
     a_row_that_changes_is_always_found(&store).await;
@@ -72,6 +73,7 @@ async fn swap_compares_versions<S: Store>(store: &S) {
     let absent = store.swap(key(3), Some(second), record("x", &[])).await.expect("swap works");
     assert_eq!(absent, None, "an absent row has no version to expect");
     assert_eq!(store.load(key(3)).await.expect("load works"), None, "a refused swap writes nothing");
+    store.delete(key(2), None).await.expect("delete works");
 }
 
 async fn versions_are_never_used_twice<S: Store>(store: &S) {
@@ -125,29 +127,30 @@ async fn tags_follow_their_record<S: Store>(store: &S) {
 }
 
 async fn expiry_collects_only_what_expired<S: Store>(store: &S) {
-    let at = |seconds| Record { expires_at: Timestamp::from_secs(seconds), ..record("x", &[Tag([12; 32])]) };
-    // Far in the future, so that a store with a clock of its own drops none of them by itself.
-    write(store, key(8), None, at(5_000_000_000)).await;
-    write(store, key(9), None, at(5_000_000_001)).await;
-    // What the rules before this one left behind expires earlier.
-    assert!(store.load(key(2)).await.expect("load works").is_some(), "a live row stays");
-    let collected =
-        store.delete_expired(Timestamp::from_secs(4_999_999_999)).await.expect("collecting works");
-    assert_eq!(collected, 1, "what expired is collected and counted");
-    assert_eq!(store.load(key(2)).await.expect("load works"), None, "and gone");
-    assert!(store.load(key(8)).await.expect("load works").is_some(), "a live row is not");
-    assert_eq!(store.delete_expired(Timestamp::from_secs(5_000_000_000)).await.expect("works"), 1);
-    assert_eq!(store.load(key(8)).await.expect("load works"), None, "a row expires at its moment");
+    const MONTH: u64 = 30 * 24 * 60 * 60;
+    // Long ago, so that a store with a clock of its own agrees.
+    let at = |millis| Record { expires_at: Timestamp::from_millis(millis), ..record("x", &[Tag([12; 32])]) };
+    let due = Timestamp::from_secs(1_000_000 + MONTH);
+    write(store, key(8), None, at(1_000_000_000)).await;
+    write(store, key(9), None, at(due.as_millis() + 1)).await;
+    write(store, key(10), None, record("lasts", &[])).await;
+    assert_eq!(store.delete_expired(Timestamp::from_millis(999_999_999)).await.expect("works"), 0, "before");
+    let collected = store.delete_expired(due).await.expect("collecting works");
+    assert_eq!(collected, 1, "what expired 30 days ago is collected and counted");
+    assert_eq!(store.load(key(8)).await.expect("load works"), None, "and gone");
     assert_eq!(store.find(Tag([12; 32])).await.expect("find works"), [key(9)], "and leaves its tags");
+    assert!(store.load(key(9)).await.expect("load works").is_some(), "what has not expired stays");
+    assert!(store.load(key(10)).await.expect("load works").is_some(), "a live row stays");
     store.delete(key(9), None).await.expect("delete works");
+    store.delete(key(10), None).await.expect("delete works");
 }
 
 async fn contents_are_kept_to_the_byte<S: Store>(store: &S) {
-    let bytes: Vec<u8> = (0..64 * 1024).map(|i: u32| (i * 31 % 251) as u8).collect();
+    let bytes: Vec<u8> = (0..MAX_RECORD).map(|i| (i * 31 % 251) as u8).collect();
     let large = Record { bytes: bytes.into(), ..record("", &[Tag([13; 32]), Tag([14; 32])]) };
     write(store, key(20), None, large.clone()).await;
     let stored = store.load(key(20)).await.expect("load works").expect("the row is there");
-    assert_eq!(stored.record.bytes, large.bytes, "64 KiB come back as they were");
+    assert_eq!(stored.record.bytes, large.bytes, "256 KiB come back as they were");
     assert_eq!(stored.record.expires_at, large.expires_at, "the expiry too, to the millisecond");
     let empty =
         Record { bytes: Bytes::new(), expires_at: Timestamp::from_millis(4_000_000_000_123), tags: vec![] };
@@ -155,6 +158,32 @@ async fn contents_are_kept_to_the_byte<S: Store>(store: &S) {
     let stored = store.load(key(20)).await.expect("load works").expect("the row is there");
     assert_eq!((stored.version, stored.record), (version, empty), "and so does nothing at all");
     store.delete(key(20), None).await.expect("delete works");
+}
+
+async fn what_is_too_large_is_refused<S: Store>(store: &S) {
+    let tags: Vec<Tag> = (40..).map(|name| Tag([name; 32])).take(MAX_TAGS + 1).collect();
+    let most = record("most", &tags[..MAX_TAGS]);
+    let version = write(store, key(11), None, most.clone()).await;
+    for tag in &most.tags {
+        assert_eq!(store.find(*tag).await.expect("find works"), [key(11)], "found under each of six tags");
+    }
+    let stored = store.load(key(11)).await.expect("load works").expect("the row is there");
+    assert_eq!(stored.record, most, "with its tags in their order");
+    let large = Record { bytes: vec![0; MAX_RECORD + 1].into(), ..record("", &[]) };
+    for too_large in [large, record("too many", &tags)] {
+        for (name, expected) in [(11, Some(version)), (12, None)] {
+            let refused = store.swap(key(name), expected, too_large.clone()).await;
+            let kind = refused.expect_err("what is too large is not written").kind();
+            assert_eq!(kind, StoreErrorKind::Refused, "and never will be");
+        }
+    }
+    let stored = store.load(key(11)).await.expect("load works").expect("the row is there");
+    assert_eq!((stored.version, stored.record), (version, most), "a refused record changes nothing");
+    assert_eq!(store.load(key(12)).await.expect("load works"), None, "and creates nothing");
+    store.delete(key(11), None).await.expect("delete works");
+    for tag in &tags {
+        assert!(store.find(*tag).await.expect("find works").is_empty(), "no tag is left");
+    }
 }
 
 async fn one_of_many_swaps_wins<S: Store>(store: &Arc<S>) {

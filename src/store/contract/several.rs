@@ -69,9 +69,10 @@ async fn of_both_one_wins<S: Store, T: Store>(one: &Arc<S>, other: &Arc<T>) {
 }
 
 async fn both_collect<S: Store, T: Store>(one: &Arc<S>, other: &Arc<T>) {
-    let until = Timestamp::from_secs(4_500_000_000);
+    let expires_at = Timestamp::from_secs(1_000_000);
+    let until = expires_at.plus(Duration::from_secs(30 * 24 * 60 * 60));
     for name in 100..116 {
-        write(&**one, key(name), None, Record { expires_at: until, ..record("x", &[Tag([19; 32])]) }).await;
+        write(&**one, key(name), None, Record { expires_at, ..record("x", &[Tag([19; 32])]) }).await;
     }
     let collect = {
         let one = Arc::clone(one);
@@ -92,7 +93,7 @@ pub(super) async fn changes_are_heard<S: Store, T: Store>(listener: &Arc<S>, wri
             let heard = move |change| {
                 let _ = send.send(change);
             };
-            listener.listen(&heard).await
+            listener.subscribe(&heard).await
         })
     };
     // Whoever cannot listen has returned, and nothing comes any more.

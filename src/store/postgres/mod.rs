@@ -14,6 +14,7 @@ use std::time::Duration;
 use deadpool_postgres::{Client, Pool};
 use tokio::sync::OnceCell;
 use tokio_postgres::Error;
+use tokio_postgres::error::SqlState;
 
 use self::news::News;
 use super::changes::Changes;
@@ -60,7 +61,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// | `tower_oidc_records` | `key` | the row's name, 32 bytes: a hash |
 /// | | `version` | which writing this is, from the sequence `tower_oidc_versions` |
 /// | | `expires_at` | when it no longer counts, in milliseconds since the Unix epoch; indexed |
-/// | | `tag1`, `tag2` | under which it is found for logouts, 32 bytes each: keyed hashes; indexed |
+/// | | `tag1` to `tag6` | under which it is found for logouts, 32 bytes each: keyed hashes; indexed |
 /// | | `contents` | the record, sealed |
 /// | `tower_oidc_state` | `schema_version` | the version of these tables, 1 |
 ///
@@ -78,7 +79,8 @@ const LOOK: Duration = Duration::from_secs(1);
 ///   waits also looks every second; whoever listens is told that anything may have changed when that connection was
 ///   lost.
 /// - *Collecting*: the layer calls [`delete_expired`](Store::delete_expired) at most every ten minutes in each process,
-///   while people sign in, which is fine: it deletes 1,000 rows at a time and skips what another collector has in hand.
+///   while people sign in, which is fine: it deletes 1,000 rows at a time and skips what another
+///   collector has in hand. It deletes nothing that has not expired by the server's clock.
 ///
 /// pgBouncer: session pooling, or transaction pooling with its `max_prepared_statements` above zero; in the latter
 /// nothing can listen, so that waiting is as slow as looking every second.
@@ -148,7 +150,7 @@ impl PostgresStore {
             Err(error) if error.is_closed() => question(self.client().await?).await,
             answer => answer,
         };
-        answer.map_err(failed)
+        answer.map_err(|error| failed(error).of_a_read())
     }
 }
 
@@ -192,11 +194,11 @@ impl Store for PostgresStore {
         })
     }
 
-    fn delete_expired(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn delete_expired(&self, older_than: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async move {
             let mut deleted = 0;
             loop {
-                let batch = rows::delete_expired(&self.client().await?, now).await.map_err(failed)?;
+                let batch = rows::delete_expired(&self.client().await?, older_than).await.map_err(failed)?;
                 deleted += batch;
                 if batch < rows::BATCH.unsigned_abs() {
                     return Ok(deleted);
@@ -219,7 +221,7 @@ impl Store for PostgresStore {
         })
     }
 
-    fn listen<'a>(
+    fn subscribe<'a>(
         &'a self,
         heard: &'a (dyn Fn(Change) + Send + Sync),
     ) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -237,6 +239,20 @@ impl fmt::Debug for PostgresStore {
     }
 }
 
+/// The error of a statement that was sent.
 fn failed(error: Error) -> StoreError {
-    StoreError::new("PostgreSQL did not do it", error)
+    const MESSAGE: &str = "PostgreSQL did not do it";
+    match error.code().map(SqlState::code) {
+        // No answer, or one that ends the connection: the transaction may have been committed before.
+        None => StoreError::outcome_unknown(MESSAGE, error),
+        Some("40003") => StoreError::outcome_unknown(MESSAGE, error),
+        Some(code) if code.starts_with("08") || code.starts_with("57P") => {
+            StoreError::outcome_unknown(MESSAGE, error)
+        }
+        // Data that are no row of ours, rights and tables that are missing, limits of the program.
+        Some(code) if ["22", "23", "42", "54"].iter().any(|class| code.starts_with(class)) => {
+            StoreError::refused_by(MESSAGE, error)
+        }
+        Some(_) => StoreError::unavailable(MESSAGE, error),
+    }
 }

@@ -41,9 +41,9 @@ pub(super) fn pool(config: Config, tls: MakeRustlsConnect) -> Result<Pool, Store
             })
         }))
         .build()
-        .map_err(|error| StoreError::new("the pool cannot be set up", error))
+        .map_err(|error| StoreError::refused_by("the pool cannot be set up", error))
 }
 
 pub(super) async fn connection(pool: &Pool) -> Result<Client, StoreError> {
-    pool.get().await.map_err(|error| StoreError::new("PostgreSQL cannot be reached", error))
+    pool.get().await.map_err(|error| StoreError::unavailable("PostgreSQL cannot be reached", error))
 }

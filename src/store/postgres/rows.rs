@@ -11,28 +11,37 @@ use crate::ambient::Timestamp;
 /// How many expired rows go at once: few milliseconds each.
 pub(super) const BATCH: i64 = 1000;
 
-const LOAD: &str = "SELECT version, expires_at, tag1, tag2, contents FROM tower_oidc_records WHERE key = $1";
+const LOAD: &str = "
+    SELECT version, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6
+    FROM tower_oidc_records WHERE key = $1";
 
 const CREATE: &str = "
-    INSERT INTO tower_oidc_records (key, version, expires_at, tag1, tag2, contents)
-    VALUES ($1, nextval('tower_oidc_versions'), $2, $3, $4, $5)
+    INSERT INTO tower_oidc_records (key, version, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6)
+    VALUES ($1, nextval('tower_oidc_versions'), $2, $3, $4, $5, $6, $7, $8, $9)
     ON CONFLICT (key) DO NOTHING RETURNING version";
 
 const CHANGE: &str = "
     UPDATE tower_oidc_records SET version = nextval('tower_oidc_versions'),
-        expires_at = $2, tag1 = $3, tag2 = $4, contents = $5
-    WHERE key = $1 AND version = $6 RETURNING version";
+        expires_at = $2, contents = $3, tag1 = $4, tag2 = $5, tag3 = $6, tag4 = $7, tag5 = $8, tag6 = $9
+    WHERE key = $1 AND version = $10 RETURNING version";
 
 const DELETE: &str = "DELETE FROM tower_oidc_records WHERE key = $1 AND ($2::bigint IS NULL OR version = $2)";
 
 const FIND: &str = "
     SELECT key FROM tower_oidc_records WHERE tag1 = $1
-    UNION SELECT key FROM tower_oidc_records WHERE tag2 = $1";
+    UNION SELECT key FROM tower_oidc_records WHERE tag2 = $1
+    UNION SELECT key FROM tower_oidc_records WHERE tag3 = $1
+    UNION SELECT key FROM tower_oidc_records WHERE tag4 = $1
+    UNION SELECT key FROM tower_oidc_records WHERE tag5 = $1
+    UNION SELECT key FROM tower_oidc_records WHERE tag6 = $1";
 
-/// Rows that somebody else is changing or collecting are left to them.
+/// What has expired by the caller's clock and by the server's. Rows that somebody else is changing or collecting are
+/// left to them.
 const DELETE_EXPIRED: &str = "
     DELETE FROM tower_oidc_records WHERE key IN (
-        SELECT key FROM tower_oidc_records WHERE expires_at <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED
+        SELECT key FROM tower_oidc_records
+        WHERE expires_at <= least($1, floor(extract(epoch FROM now()) * 1000)::bigint)
+        LIMIT $2 FOR UPDATE SKIP LOCKED
     )";
 
 pub(super) async fn load(client: Client, key: Key) -> Result<Option<Row>, Error> {
@@ -40,7 +49,8 @@ pub(super) async fn load(client: Client, key: Key) -> Result<Option<Row>, Error>
 }
 
 pub(super) fn stored(row: &Row) -> Result<Stored, StoreError> {
-    columns::stored(row.get(0), row.get(1), [row.get(2), row.get(3)], row.get(4))
+    let tags = std::array::from_fn(|tag| row.get(3 + tag));
+    columns::stored(row.get(0), row.get(1), tags, row.get(2))
 }
 
 pub(super) async fn swap(
@@ -49,15 +59,15 @@ pub(super) async fn swap(
     expected: Option<Version>,
     record: &Columns,
 ) -> Result<Option<Row>, Error> {
-    let [tag1, tag2] = record.tags.each_ref().map(|tag| tag.as_ref().map(|tag| &tag[..]));
+    let tags = record.tags.each_ref().map(|tag| tag.as_ref().map(|tag| &tag[..]));
     let (key_bytes, contents) = (&key.0[..], &record.contents[..]);
-    let created: [&(dyn ToSql + Sync); 5] = [&key_bytes, &record.expires_at, &tag1, &tag2, &contents];
+    let mut values: Vec<&(dyn ToSql + Sync)> = vec![&key_bytes, &record.expires_at, &contents];
+    values.extend(tags.iter().map(|tag| tag as &(dyn ToSql + Sync)));
     match expected.map(columns::from_version) {
-        None => client.query_opt(&client.prepare_cached(CREATE).await?, &created).await,
+        None => client.query_opt(&client.prepare_cached(CREATE).await?, &values).await,
         Some(expected) => {
-            let [key, expires_at, tag1, tag2, contents] = created;
-            let changed = [key, expires_at, tag1, tag2, contents, &expected];
-            client.query_opt(&client.prepare_cached(CHANGE).await?, &changed).await
+            values.push(&expected);
+            client.query_opt(&client.prepare_cached(CHANGE).await?, &values).await
         }
     }
 }
@@ -73,7 +83,7 @@ pub(super) async fn find(client: Client, tag: Tag) -> Result<Vec<Row>, Error> {
 }
 
 /// Deletes a batch of what expired, and returns how many rows that were.
-pub(super) async fn delete_expired(client: &Client, now: Timestamp) -> Result<u64, Error> {
+pub(super) async fn delete_expired(client: &Client, older_than: Timestamp) -> Result<u64, Error> {
     let statement = client.prepare_cached(DELETE_EXPIRED).await?;
-    client.execute(&statement, &[&columns::from_timestamp(now), &BATCH]).await
+    client.execute(&statement, &[&columns::from_timestamp(older_than), &BATCH]).await
 }

@@ -15,6 +15,10 @@ const STEPS: [&str; 1] = ["
         expires_at bigint NOT NULL,
         tag1 bytea,
         tag2 bytea,
+        tag3 bytea,
+        tag4 bytea,
+        tag5 bytea,
+        tag6 bytea,
         contents bytea NOT NULL
     );
     -- What is sealed cannot be compressed.
@@ -22,6 +26,10 @@ const STEPS: [&str; 1] = ["
     CREATE INDEX IF NOT EXISTS tower_oidc_records_expires_at ON tower_oidc_records (expires_at);
     CREATE INDEX IF NOT EXISTS tower_oidc_records_tag1 ON tower_oidc_records (tag1) WHERE tag1 IS NOT NULL;
     CREATE INDEX IF NOT EXISTS tower_oidc_records_tag2 ON tower_oidc_records (tag2) WHERE tag2 IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag3 ON tower_oidc_records (tag3) WHERE tag3 IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag4 ON tower_oidc_records (tag4) WHERE tag4 IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag5 ON tower_oidc_records (tag5) WHERE tag5 IS NOT NULL;
+    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag6 ON tower_oidc_records (tag6) WHERE tag6 IS NOT NULL;
 "];
 
 const VERSION: usize = STEPS.len();
@@ -78,5 +86,5 @@ async fn version(client: &impl GenericClient) -> Result<Option<usize>, StoreErro
     }
     let row = client.query_opt("SELECT schema_version FROM tower_oidc_state", &[]).await.map_err(failed)?;
     let version = row.map(|row| usize::try_from(row.get::<_, i32>(0))).transpose();
-    version.map_err(|negative| StoreError::new("the database's tables have no version", negative))
+    version.map_err(|negative| StoreError::refused_by("the database's tables have no version", negative))
 }

@@ -16,14 +16,14 @@ pub(super) fn connector(tls: &Tls) -> Result<MakeRustlsConnect, StoreError> {
     let crypto = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&crypto))
         .with_safe_default_protocol_versions()
-        .map_err(|error| StoreError::new("TLS cannot be set up", error))?;
+        .map_err(|error| StoreError::refused_by("TLS cannot be set up", error))?;
     let builder = match tls {
         Tls::Unverified => {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(crypto)))
         }
         Tls::Verified { root_cert } => builder.with_root_certificates(
             roots(root_cert.as_deref())
-                .map_err(|reason| StoreError::new("PostgreSQL's sslrootcert is of no use", reason))?,
+                .map_err(|reason| StoreError::refused_by("PostgreSQL's sslrootcert is of no use", reason))?,
         ),
     };
     Ok(MakeRustlsConnect::new(builder.with_no_client_auth()))

@@ -2,33 +2,42 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 
 /// Why something did not work, in words that hold nothing the server or the URL said.
 #[derive(Clone, Debug)]
 pub(super) struct Failure {
+    kind: StoreErrorKind,
     message: &'static str,
     code: Option<String>,
 }
 
 impl Failure {
-    pub(super) const STRANGE: Self = Self::new("Redis answered something else than was asked");
-    pub(super) const AWAY: Self = Self::new("Redis is away");
+    pub(super) const STRANGE: Self =
+        Self::new(StoreErrorKind::OutcomeUnknown, "Redis answered something else than was asked");
+    pub(super) const AWAY: Self = Self::new(StoreErrorKind::Unavailable, "Redis is away");
     pub(super) const EVICTS: Self = Self::new(
+        StoreErrorKind::Refused,
         "Redis may evict live records: set its maxmemory-policy to noeviction (or to a volatile one)",
     );
 
-    const fn new(message: &'static str) -> Self {
-        Self { message, code: None }
+    const fn new(kind: StoreErrorKind, message: &'static str) -> Self {
+        Self { kind, message, code: None }
+    }
+
+    /// Before anything was sent that writes.
+    pub(super) fn while_connecting(error: &RedisError) -> Self {
+        let failure = Self::from(error);
+        match failure.kind {
+            StoreErrorKind::OutcomeUnknown => Self { kind: StoreErrorKind::Unavailable, ..failure },
+            StoreErrorKind::Unavailable | StoreErrorKind::Refused => failure,
+        }
     }
 }
 
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
-        match failure.code {
-            Some(code) => Self::new(failure.message, code),
-            None => Self::refused(failure.message),
-        }
+        Self { kind: failure.kind, message: failure.message, source: failure.code.map(Into::into) }
     }
 }
 
@@ -58,6 +67,14 @@ impl From<&RedisError> for Failure {
             },
         };
         let code = error.code().map_or_else(|| format!("{:?}", error.kind()), str::to_owned);
-        Self { message, code: Some(code) }
+        let kind = match error.kind() {
+            // No answer came to what may have been done.
+            ErrorKind::Io | ErrorKind::Parse => StoreErrorKind::OutcomeUnknown,
+            ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::Moved | ServerErrorKind::Ask)
+            | ErrorKind::RESP3NotSupported
+            | ErrorKind::InvalidClientConfig => StoreErrorKind::Refused,
+            _ => StoreErrorKind::Unavailable,
+        };
+        Self { kind, message, code: Some(code) }
     }
 }

@@ -90,7 +90,7 @@ fn is_lost(error: &RedisError) -> bool {
 
 impl Link {
     pub(super) fn to(url: &str, roots: Option<&[u8]>) -> Result<Self, StoreError> {
-        let client = open(url, roots).map_err(|error| Failure::from(&error))?;
+        let client = open(url, roots).map_err(|error| Failure::while_connecting(&error))?;
         Ok(Self::with(client))
     }
 
@@ -127,7 +127,7 @@ impl Link {
         };
         let answer = match self.try_ask(&invocation("EVALSHA", &script.hash)).await {
             Err(Trouble::Answer(error)) if error.code() == Some("NOSCRIPT") => {
-                self.ask(&invocation("EVAL", &script.source)).await?
+                self.try_ask(&invocation("EVAL", &script.source)).await?
             }
             other => other?,
         };
@@ -137,8 +137,9 @@ impl Link {
         }
     }
 
+    /// A command that writes nothing.
     pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, StoreError> {
-        Ok(self.try_ask(command).await?)
+        self.try_ask(command).await.map_err(|trouble| StoreError::from(trouble).of_a_read())
     }
 
     /// Every command here may be sent twice: a connection that turns out to be closed costs its user nothing.
@@ -223,12 +224,12 @@ impl Link {
                 Ok::<_, redis::aio::SendError>(())
             });
         let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
-        let mut requests = connecting.await.map_err(|error| Failure::from(&error))?;
+        let mut requests = connecting.await.map_err(|error| Failure::while_connecting(&error))?;
         promises::check(&mut requests, &self.warned).await?;
         let hearing = match requests.subscribe(&self.channel[..]).await {
             Ok(()) => Hearing::Changes,
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Hearing::Nothing,
-            Err(error) => return Err(Failure::from(&error)),
+            Err(error) => return Err(Failure::while_connecting(&error)),
         };
         // What was changed before this moment was not told.
         self.state.changes.tell(Change::Any);

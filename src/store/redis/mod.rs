@@ -43,13 +43,13 @@ const STEP: usize = 100;
 /// | `{tower-oidc}:` and the 32 bytes of the [`Key`] | string | version (8 bytes), expiry (8 bytes, milliseconds), number of tags (1 byte), the tags, the sealed bytes |
 /// | `{tower-oidc}/tags` | sorted set | tag and key, for [`Store::find`] |
 /// | `{tower-oidc}/expiry` | sorted set | key by expiry, for [`Store::delete_expired`] |
-/// | `{tower-oidc}/changed` | channel | the key of every row that was written or deleted, for [`Store::wait`] and [`Store::listen`] |
+/// | `{tower-oidc}/changed` | channel | the key of every row that was written or deleted, for [`Store::wait`] and [`Store::subscribe`] |
 ///
 /// A version is 64 random bits that the writer draws: no counter can fall back when a server restarts without its
 /// last writes or a replica takes over, and a write whose answer was lost is asked for again without harm.
 ///
 /// No row has a time to live. [`Store::delete_expired`] empties the store (the layer calls it now and then, from every
-/// replica; each call works in small steps), and what has no time to live is out of reach of the `volatile-*`
+/// replica; each call works in small steps, and deletes nothing that has not expired by the server's clock), and what has no time to live is out of reach of the `volatile-*`
 /// eviction policies, which managed services like to start with.
 ///
 /// # What the server must promise
@@ -67,7 +67,7 @@ const STEP: usize = 100;
 /// - **Redis 6 or later**, or Valkey: the connection speaks RESP3, so that notifications arrive on it.
 ///
 /// These are looked at whenever a connection is made, with `INFO`. A user of an access control list needs
-/// `~{tower-oidc}* &{tower-oidc}* +@connection +@read +@write +@scripting +@pubsub +info`. Without the channel,
+/// `~{tower-oidc}* &{tower-oidc}* +@connection +@read +@write +@scripting +@pubsub +info +time`. Without the channel,
 /// waiting polls and nothing is listened to; without `INFO`, nothing is checked and a warning says so, under the code `store.unchecked`.
 #[derive(Clone)]
 pub struct RedisStore {
@@ -132,7 +132,7 @@ impl RedisStore {
 
     async fn ask<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {
         let answer: Value = self.link.ask(command).await?;
-        Ok(redis::from_redis_value(answer).map_err(|_| Failure::STRANGE)?)
+        redis::from_redis_value(answer).map_err(|_| StoreError::from(Failure::STRANGE).of_a_read())
     }
 
     async fn read(&self, key: Key) -> Result<Option<Stored>, StoreError> {
@@ -148,6 +148,7 @@ impl RedisStore {
     ) -> Result<Option<Version>, StoreError> {
         let version = Version(u64::from_be_bytes(self.random.bytes()));
         let Names { tags, expiry, channel, .. } = &*self.names;
+        record.check()?;
         let packed = row::pack(version, record)?;
         let keys: [&[u8]; 3] = [&self.names.row(key), tags, expiry];
         let expires_at = record.expires_at.as_millis().to_string();
@@ -210,9 +211,12 @@ impl Store for RedisStore {
         Box::pin(self.tagged(tag))
     }
 
-    fn delete_expired(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn delete_expired(&self, older_than: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async move {
-            let now = now.as_millis().to_string();
+            // A caller's clock may be wrong: what has not expired by the server's stays.
+            let (seconds, micros): (u64, u64) = self.ask(&cmd("TIME")).await?;
+            let server = Timestamp::from_millis(seconds * 1000 + micros / 1000);
+            let now = older_than.min(server).as_millis().to_string();
             let mut total = 0;
             loop {
                 let (due, deleted) = self.sweep(&now).await?;
@@ -235,7 +239,7 @@ impl Store for RedisStore {
         Box::pin(self.link.changes().wait(self, key, after, within, patience))
     }
 
-    fn listen<'a>(
+    fn subscribe<'a>(
         &'a self,
         heard: &'a (dyn Fn(Change) + Send + Sync),
     ) -> BoxFuture<'a, Result<(), StoreError>> {

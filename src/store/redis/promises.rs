@@ -15,7 +15,9 @@ pub(super) async fn check(
     let (memory, persistence) =
         match (info(connection, "memory").await, info(connection, "persistence").await) {
             (Ok(memory), Ok(persistence)) => (memory, persistence),
-            (Err(error), _) | (_, Err(error)) if error.is_io_error() => return Err(Failure::from(&error)),
+            (Err(error), _) | (_, Err(error)) if error.is_io_error() => {
+                return Err(Failure::while_connecting(&error));
+            }
             _ => {
                 let text =
                     "Redis does not say what it persists and evicts: see to it that it keeps what is written";

@@ -37,7 +37,7 @@ impl Connections {
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let permit = Arc::clone(&self.permits).acquire_owned().await;
-        let permit = permit.map_err(|closed| StoreError::new("it is closed", closed))?;
+        let permit = permit.map_err(|closed| StoreError::unavailable("it is closed", closed))?;
         let connections = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
             let idle = connections.idle().pop();
@@ -53,7 +53,7 @@ impl Connections {
             drop(permit);
             done
         });
-        task.await.map_err(|ended| StoreError::new("the task that asked it ended", ended))?
+        task.await.map_err(|ended| StoreError::unavailable("the task that asked it ended", ended))?
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
@@ -103,7 +103,7 @@ pub(super) fn create(path: &Path) -> Result<(), StoreError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let opened = options.open(path).map(drop);
-    opened.map_err(|error| StoreError::new("the file of SQLite cannot be opened", error))
+    opened.map_err(|error| StoreError::unavailable("the file of SQLite cannot be opened", error))
 }
 
 /// What is no file, or none that several connections share.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rusqlite::ErrorCode;
 use tokio::sync::Mutex;
 
 use self::connections::Connections;
@@ -49,7 +50,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// | `tower_oidc_records` | `key` | the row's name, 32 bytes: a hash |
 /// | | `version` | which writing this is |
 /// | | `expires_at` | when it no longer counts, in milliseconds since the Unix epoch; indexed |
-/// | | `tag1`, `tag2` | under which it is found for logouts, 32 bytes each: keyed hashes; indexed |
+/// | | `tag1` to `tag6` | under which it is found for logouts, 32 bytes each: keyed hashes; indexed |
 /// | | `contents` | the record, sealed |
 /// | `tower_oidc_state` | `schema_version` | the version of these tables, 1 |
 /// | | `last_version` | the last version that was given; it outlives the rows |
@@ -183,12 +184,12 @@ impl Store for SqliteStore {
         Box::pin(self.0.readers.run(move |connection| rows::find(connection, tag)))
     }
 
-    fn delete_expired(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn delete_expired(&self, older_than: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
         Box::pin(async move {
             let mut deleted = 0;
             loop {
                 let batch =
-                    self.0.writer.run(move |connection| rows::delete_expired(connection, now)).await?;
+                    self.0.writer.run(move |connection| rows::delete_expired(connection, older_than)).await?;
                 deleted += batch;
                 if batch < u64::from(rows::BATCH) {
                     return Ok(deleted);
@@ -207,7 +208,7 @@ impl Store for SqliteStore {
         Box::pin(self.0.changes.wait(self, key, after, within, || self.look()))
     }
 
-    fn listen<'a>(
+    fn subscribe<'a>(
         &'a self,
         heard: &'a (dyn Fn(Change) + Send + Sync),
     ) -> BoxFuture<'a, Result<(), StoreError>> {
@@ -232,5 +233,19 @@ impl fmt::Debug for SqliteStore {
 }
 
 fn failed(error: rusqlite::Error) -> StoreError {
-    StoreError::new("SQLite did not do it", error)
+    const MESSAGE: &str = "SQLite did not do it";
+    match error.sqlite_error_code() {
+        // It may fail after the log was written: whoever opens the file next may find it there.
+        Some(ErrorCode::SystemIoFailure) => StoreError::outcome_unknown(MESSAGE, error),
+        Some(
+            ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked
+            | ErrorCode::FileLockingProtocolFailed
+            | ErrorCode::DiskFull
+            | ErrorCode::OutOfMemory
+            | ErrorCode::CannotOpen
+            | ErrorCode::OperationInterrupted,
+        ) => StoreError::unavailable(MESSAGE, error),
+        _ => StoreError::refused_by(MESSAGE, error),
+    }
 }

@@ -13,19 +13,16 @@ pub(super) const BATCH: u32 = 500;
 pub(super) fn load(connection: &mut Connection, key: Key) -> Result<Option<Stored>, StoreError> {
     let mut select = prepare(
         connection,
-        "SELECT version, expires_at, tag1, tag2, contents FROM tower_oidc_records WHERE key = ?1",
+        "SELECT version, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6 FROM tower_oidc_records WHERE key = ?1",
     )?;
     select.query_row([&key.0], |row| Ok(stored(row))).optional().map_err(failed)?.transpose()
 }
 
 fn stored(row: &Row<'_>) -> Result<Stored, StoreError> {
     let tag = |column| row.get_ref(column).and_then(|tag| Ok(tag.as_blob_or_null()?)).map_err(failed);
-    columns::stored(
-        row.get(0).map_err(failed)?,
-        row.get(1).map_err(failed)?,
-        [tag(2)?, tag(3)?],
-        row.get(4).map_err(failed)?,
-    )
+    let (version, expires_at) = (row.get(0).map_err(failed)?, row.get(1).map_err(failed)?);
+    let tags = [tag(3)?, tag(4)?, tag(5)?, tag(6)?, tag(7)?, tag(8)?];
+    columns::stored(version, expires_at, tags, row.get(2).map_err(failed)?)
 }
 
 pub(super) fn swap(
@@ -42,27 +39,33 @@ pub(super) fn swap(
     )?
     .query_row([], |row| row.get(0))
     .map_err(failed)?;
-    let [tag1, tag2] = record.tags;
-    let contents = &record.contents[..];
+    let [tag1, tag2, tag3, tag4, tag5, tag6] = record.tags;
+    let (expires_at, contents) = (record.expires_at, &record.contents[..]);
     let written = match expected {
         None => prepare(
             &transaction,
-            "INSERT INTO tower_oidc_records (key, version, expires_at, tag1, tag2, contents)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (key) DO NOTHING",
+            "INSERT INTO tower_oidc_records
+                 (key, version, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (key) DO NOTHING",
         )?
-        .execute(params![key.0, next, record.expires_at, tag1, tag2, contents]),
+        .execute(params![key.0, next, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6]),
         Some(expected) => prepare(
             &transaction,
-            "UPDATE tower_oidc_records SET version = ?2, expires_at = ?3, tag1 = ?4, tag2 = ?5, contents = ?6
-             WHERE key = ?1 AND version = ?7",
+            "UPDATE tower_oidc_records SET version = ?2, expires_at = ?3, contents = ?4,
+                 tag1 = ?5, tag2 = ?6, tag3 = ?7, tag4 = ?8, tag5 = ?9, tag6 = ?10
+             WHERE key = ?1 AND version = ?11",
         )?
         .execute(params![
             key.0,
             next,
-            record.expires_at,
+            expires_at,
+            contents,
             tag1,
             tag2,
-            contents,
+            tag3,
+            tag4,
+            tag5,
+            tag6,
             columns::from_version(expected)
         ]),
     };
@@ -90,20 +93,24 @@ pub(super) fn find(connection: &mut Connection, tag: Tag) -> Result<Vec<Key>, St
     let mut select = prepare(
         connection,
         "SELECT key FROM tower_oidc_records WHERE tag1 = ?1
-         UNION SELECT key FROM tower_oidc_records WHERE tag2 = ?1",
+         UNION SELECT key FROM tower_oidc_records WHERE tag2 = ?1
+         UNION SELECT key FROM tower_oidc_records WHERE tag3 = ?1
+         UNION SELECT key FROM tower_oidc_records WHERE tag4 = ?1
+         UNION SELECT key FROM tower_oidc_records WHERE tag5 = ?1
+         UNION SELECT key FROM tower_oidc_records WHERE tag6 = ?1",
     )?;
     let keys = select.query_map([&tag.0], |row| row.get::<_, Vec<u8>>(0)).map_err(failed)?;
     keys.map(|key| columns::key(&key.map_err(failed)?)).collect()
 }
 
 /// Deletes a batch of what expired, and returns how many rows that were.
-pub(super) fn delete_expired(connection: &mut Connection, now: Timestamp) -> Result<u64, StoreError> {
+pub(super) fn delete_expired(connection: &mut Connection, older_than: Timestamp) -> Result<u64, StoreError> {
     let mut delete = prepare(
         connection,
         "DELETE FROM tower_oidc_records WHERE key IN
          (SELECT key FROM tower_oidc_records WHERE expires_at <= ?1 LIMIT ?2)",
     )?;
-    let deleted = delete.execute(params![columns::from_timestamp(now), BATCH]).map_err(failed)?;
+    let deleted = delete.execute(params![columns::from_timestamp(older_than), BATCH]).map_err(failed)?;
     Ok(deleted as u64)
 }
 

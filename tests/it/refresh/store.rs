@@ -19,6 +19,8 @@ pub(super) enum Mode {
     Lies,
     /// It never answers, and writes nothing.
     Hangs,
+    /// It writes nothing, and never will.
+    Refuses,
     /// It writes, and never answers, once.
     HangsAfter,
     Gate(Gate),
@@ -82,11 +84,14 @@ impl FaultyStore {
             tokio::task::yield_now().await;
         }
         let mode = self.next_mode(mode);
-        let failed = StoreError::refused("a test wants it so");
+        let failed = StoreError::unavailable("a test wants it so", "on purpose");
         match mode {
             Mode::Works => work.await,
             Mode::Fails => Err(failed),
-            Mode::Lies => work.await.and(Err(failed)),
+            Mode::Lies => {
+                work.await.and(Err(StoreError::outcome_unknown("a test wants it so", "on purpose")))
+            }
+            Mode::Refuses => Err(StoreError::refused("a test wants it so")),
             Mode::Hangs => std::future::pending().await,
             Mode::HangsAfter => {
                 work.await?;

@@ -192,7 +192,7 @@ async fn who_listens_is_told_what_they_may_have_missed() {
     let (send, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let listening = tokio::spawn(async move {
         let heard = move |change| send.send(change).expect("somebody takes it");
-        one.listen(&heard).await
+        one.subscribe(&heard).await
     });
     let mut hear = async |wanted| {
         let heard = async { while heard.recv().await.expect("it goes on") != wanted {} };
@@ -221,7 +221,7 @@ async fn nobody_hears_their_own_echo() {
     let listener = Arc::clone(&one);
     let listening = tokio::spawn(async move {
         let heard = move |change| send.send(change).expect("somebody takes it");
-        listener.listen(&heard).await
+        listener.subscribe(&heard).await
     });
     for _ in 0..2 {
         assert_eq!(heard.recv().await, Some(Change::Any), "the beginning, and the connection");

@@ -69,7 +69,7 @@ async fn whoever_listens_hears_that_the_connection_is_lost() {
         let (store, send) = (store.clone(), send.clone());
         async move {
             store
-                .listen(&move |change| {
+                .subscribe(&move |change| {
                     let _ = send.send(change);
                 })
                 .await
@@ -80,11 +80,11 @@ async fn whoever_listens_hears_that_the_connection_is_lost() {
     while heard.recv().await.expect("the row") == Change::Any {}
     redis.stop();
     listening.await.unwrap().unwrap_err();
-    store.listen(&|_| panic!("there is nothing to hear")).await.unwrap_err();
+    store.subscribe(&|_| panic!("there is nothing to hear")).await.unwrap_err();
     redis.resume();
     let listening = tokio::spawn(async move {
         store
-            .listen(&move |change| {
+            .subscribe(&move |change| {
                 let _ = send.send(change);
             })
             .await
@@ -408,7 +408,7 @@ async fn no_secret_of_a_url_is_said() {
 async fn a_user_with_few_rights_is_enough() {
     let Some(redis) = Redis::start() else { return };
     let mut own = connect(&redis.url(0)).await;
-    let rights = "+@connection +@read +@write +@scripting +@pubsub +info";
+    let rights = "+@connection +@read +@write +@scripting +@pubsub +info +time";
     for (user, channel) in [("told", "&{tower-oidc}*"), ("untold", "resetchannels")] {
         let mut rule = cmd("ACL");
         rule.arg("SETUSER").arg(user).arg("on").arg(">pass word").arg("~{tower-oidc}*").arg(channel);

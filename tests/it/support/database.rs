@@ -97,8 +97,8 @@ impl Database {
     /// Copies a whole row over another, or beside it.
     pub fn copy(&self, from: Key, to: Key) {
         const DELETE: &str = "DELETE FROM tower_oidc_records WHERE key = $1";
-        const INSERT: &str = "INSERT INTO tower_oidc_records (key, version, expires_at, tag1, tag2, contents) \
-             SELECT $1, version, expires_at, tag1, tag2, contents FROM tower_oidc_records WHERE key = $2";
+        const INSERT: &str = "INSERT INTO tower_oidc_records (key, version, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6) \
+             SELECT $1, version, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6 FROM tower_oidc_records WHERE key = $2";
         match self.kind {
             Kind::Sqlite => {
                 let file = self.file();

@@ -108,7 +108,7 @@ impl WatchedStore {
         };
         match trouble {
             None => call.await,
-            Some(Trouble::Fail) => Err(StoreError::refused("the test broke it")),
+            Some(Trouble::Fail) => Err(StoreError::unavailable("the test broke it", "on purpose")),
             Some(Trouble::Hang) => std::future::pending().await,
             Some(Trouble::GateAnswer(gate)) => {
                 let answer = call.await;
@@ -159,10 +159,10 @@ impl Store for WatchedStore {
         self.rows.wait(key, after, within)
     }
 
-    fn listen<'a>(
+    fn subscribe<'a>(
         &'a self,
         heard: &'a (dyn Fn(Change) + Send + Sync),
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        Box::pin(self.meet(Verb::Listen, self.rows.listen(heard)))
+        Box::pin(self.meet(Verb::Listen, self.rows.subscribe(heard)))
     }
 }

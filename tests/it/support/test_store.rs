@@ -212,12 +212,12 @@ impl Remote {
         tokio::time::timeout(within, waiting).await.unwrap_or(Ok(()))
     }
 
-    async fn listen(&self, heard: &(dyn Fn(Change) + Send + Sync)) -> Result<(), StoreError> {
+    async fn subscribe(&self, heard: &(dyn Fn(Change) + Send + Sync)) -> Result<(), StoreError> {
         let (send, mut changes) = mpsc::unbounded_channel();
         let Some(store) = lock(&self.store).clone() else { return Err(over()) };
         let _listening = Aborted(runtime().spawn(async move {
             let said = send.clone();
-            let ended = store.listen(&move |change| _ = said.send(Ok(change))).await;
+            let ended = store.subscribe(&move |change| _ = said.send(Ok(change))).await;
             let _ = send.send(Err(ended));
         }));
         let listener = Listener::new(&self.listeners);
@@ -235,7 +235,7 @@ impl Remote {
 }
 
 fn over() -> StoreError {
-    StoreError::refused("the test is over")
+    StoreError::unavailable("the test is over", "its thread ended")
 }
 
 impl Listeners {
@@ -286,7 +286,7 @@ async fn told(store: &dyn Store, listeners: &Listeners) -> Result<(), StoreError
         listeners.heard.borrow().iter().map(|(id, last)| (*id, last.map_or(0, |_| number))).collect();
     let (send, mut heard) = mpsc::unbounded_channel();
     let tell = move |change| _ = send.send(change);
-    let listening = store.listen(&tell);
+    let listening = store.subscribe(&tell);
     let marking = async {
         heard.recv().await;
         let expires_at = Timestamp::from_secs(4_000_000_000);
@@ -389,13 +389,13 @@ impl Store for TestStore {
         }
     }
 
-    fn listen<'a>(
+    fn subscribe<'a>(
         &'a self,
         heard: &'a (dyn Fn(Change) + Send + Sync),
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         match &self.rows {
-            Rows::Memory(store) => store.listen(heard),
-            Rows::Database(remote) => Box::pin(remote.listen(heard)),
+            Rows::Memory(store) => store.subscribe(heard),
+            Rows::Database(remote) => Box::pin(remote.subscribe(heard)),
         }
     }
 }
