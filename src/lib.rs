@@ -194,6 +194,7 @@ mod records;
 mod seal;
 mod session;
 mod session_id;
+mod session_row;
 mod sessions;
 mod signed_out;
 pub mod store;

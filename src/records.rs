@@ -26,6 +26,9 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// The last moment that databases with signed integers can hold.
 pub(crate) const FOREVER: Timestamp = Timestamp::from_millis(i64::MAX as u64);
 
+/// How long an index key is believed to be the store's: whoever must be sure agrees on it anew.
+const INDEX_BELIEVED: Duration = Duration::from_secs(2);
+
 /// What the index key's row is named after.
 const INDEX_KEY: &str = "tower-oidc index key";
 
@@ -35,7 +38,8 @@ pub(crate) struct Records {
     keys: KeyRing,
     /// Of a store that keeps none.
     own_index: Option<IndexKey>,
-    index: RwLock<Option<IndexKey>>,
+    /// The store's, and when it was read.
+    index: RwLock<Option<(IndexKey, Timestamp)>>,
     clock: Clock,
     random: Random,
     events: Events,
@@ -70,6 +74,7 @@ pub(crate) struct Found<T> {
     pub(crate) expires_at: Timestamp,
     /// Sealed by a secret that only opens: write it again, before that secret is taken away.
     pub(crate) outdated_seal: bool,
+    pub(crate) tags: Vec<Tag>,
 }
 
 /// A row's name and whose it is.
@@ -146,6 +151,7 @@ impl Records {
                 version,
                 expires_at: opened.expires_at,
                 outdated_seal: !opened.by_first_secret,
+                tags: record.tags,
             }))),
             // Sealed by us in this format, and not what is kept here: as good as broken.
             Err(_) => Ok(Loaded::Absent(Some(version))),
@@ -248,16 +254,21 @@ impl Records {
         self.store.delete_expired(self.clock.now()).await
     }
 
-    /// The index key, made by whoever needs it first.
+    /// The index key, which is read again once in a while: a store may have come back empty.
     pub(crate) async fn index(&self) -> Result<IndexKey, StoreError> {
-        match self.known_index() {
+        let (own, now) = (&self.own_index, self.clock.now());
+        let read = self.index.read().unwrap_or_else(PoisonError::into_inner).clone();
+        // A clock may go back.
+        let read = read.filter(|(_, at)| (*at..at.plus(INDEX_BELIEVED)).contains(&now));
+        match own.clone().or(read.map(|(index, _)| index)) {
             Some(index) => Ok(index),
             None => Box::pin(self.agree_on_index()).await,
         }
     }
 
     /// Looks which index key the store holds: the one that this process knows, unless the store has come back empty.
-    /// Then whoever is first says how rows are named from now on, and everybody goes by it.
+    /// Then the first process says how rows are named from now on, and all others go by it. Asked wherever something is
+    /// done that must hold at once: logouts, logins, sessions that are written.
     pub(crate) async fn agree_on_index(&self) -> Result<IndexKey, StoreError> {
         if let Some(own) = &self.own_index {
             return Ok(own.clone());
@@ -265,7 +276,7 @@ impl Records {
         let key = Key(Sha256::digest(INDEX_KEY).into());
         let row = Row { purpose: Purpose::IndexKey, key, owner: Vec::new() };
         loop {
-            let known = self.known_index();
+            let (known, now) = (self.known_index(), self.clock.now());
             match (self.load::<[u8; 32]>(&row).await?, known) {
                 (Loaded::Found(found), _) => {
                     if found.outdated_seal {
@@ -273,7 +284,7 @@ impl Records {
                         self.swap(&row, Some(found.version), &found.value, FOREVER, Vec::new()).await?;
                     }
                     let index = IndexKey::new(found.value);
-                    *self.index.write().unwrap_or_else(PoisonError::into_inner) = Some(index.clone());
+                    *self.index.write().unwrap_or_else(PoisonError::into_inner) = Some((index.clone(), now));
                     return Ok(index);
                 }
                 (Loaded::Absent(version), known) => {
@@ -281,8 +292,8 @@ impl Records {
                     // Whoever loses reads what the winner wrote.
                     self.swap(&row, version, &made, FOREVER, Vec::new()).await?;
                 }
-                (Loaded::Unreadable, Some(known)) => return Ok(known),
-                (Loaded::Unreadable, None) => {
+                // By the one that is known, nothing is found that others write.
+                (Loaded::Unreadable, _) => {
                     return Err(StoreError::refused(
                         "its index key is sealed with a secret that is not configured",
                     ));
@@ -297,10 +308,10 @@ impl Records {
         self.version(Key(Sha256::digest(INDEX_KEY).into())).await.map(drop)
     }
 
-    /// The index key, where [`Records::index`] was asked before.
+    /// The index key, where [`Records::index`] was asked before. A session that is known was found under it.
     pub(crate) fn known_index(&self) -> Option<IndexKey> {
         let agreed = || self.index.read().unwrap_or_else(PoisonError::into_inner).clone();
-        self.own_index.clone().or_else(agreed)
+        self.own_index.clone().or_else(|| agreed().map(|(index, _)| index))
     }
 
     async fn read<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {

@@ -196,8 +196,13 @@ impl Runtime {
         connection: &Registered,
         carried: Option<&Arc<Carried>>,
     ) -> Result<GrantPlace, StoreError> {
-        let index = self.records.index().await?;
         let session = holder.session();
+        // What confirmed the session has looked whether it is the store's.
+        let known = session.and_then(|_| self.records.known_index());
+        let index = match known {
+            Some(index) => index,
+            None => self.records.index().await?,
+        };
         let make = || self.spot(&index, holder.owner(), connection, session.map(|one| one.id.row().key));
         let spot = match holder {
             Holder::Session(session) => session.spots.get(&index, &connection.name, make),

@@ -15,8 +15,9 @@ use crate::protocol::logout_token::Meant;
 use crate::records::{Found, Loaded, Records};
 use crate::session::{Session, SessionRecord};
 use crate::session_id::{FirstWord, SessionId};
+use crate::session_row;
 use crate::signed_out;
-use crate::store::{Change, Key, StoreError, Version};
+use crate::store::{Change, Key, StoreError};
 
 /// How many sessions this process remembers. Others are read from the store when they come.
 const REMEMBERED: u64 = 1_000_000;
@@ -202,9 +203,7 @@ impl Sessions {
             // The operator has taken the provider away, and with it what it said. It may come back.
             Loaded::Found(found) if !self.issuers.contains(&found.value.issuer) => Ok(None),
             Loaded::Found(found) => {
-                // Public ids are made under it, in places that cannot wait. Where the secrets open neither it nor
-                // the session, nobody is signed in, and that is no error.
-                records.index().await?;
+                session_row::tag_anew(&id.row(), &found, records).await?;
                 Ok(self.confirm(id, *found, heard, now))
             }
             Loaded::Absent(_) => {
@@ -225,7 +224,6 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
         let heard = self.listen(records);
-        records.index().await?;
         if ended::has_ended(&session, records).await? {
             session.life.end();
             return Ok(None);
@@ -289,7 +287,7 @@ impl Sessions {
         records: &Records,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let index = records.index().await?;
+        let index = records.agree_on_index().await?;
         let expires_at = now.plus(self.idle_lifetime).min(record.ends_at);
         let tags = record.begun().tags(&index);
         let heard = self.listen(records);
@@ -347,22 +345,16 @@ impl Sessions {
 
     /// Writes the record with a later expiry. A session that ended meanwhile is not written.
     pub(crate) async fn extend(&self, session: &Session, records: &Records, now: Timestamp) {
-        let extended = async {
-            let row = session.id.row();
-            let index = records.index().await?;
-            if let Loaded::Found(found) = records.load::<SessionRecord>(&row).await? {
-                let expires_at = now.plus(self.idle_lifetime).min(found.value.ends_at);
-                let tags = found.value.begun().tags(&index);
-                let written: Option<Version> =
-                    records.swap(&row, Some(found.version), &found.value, expires_at, tags).await?;
-                if written.is_some() {
-                    session.life.keep_until(expires_at);
-                }
-            }
-            Ok::<_, StoreError>(())
-        };
+        let (row, mut until) = (session.id.row(), now);
+        let extended = session_row::rewrite(&row, records, |found| {
+            until = now.plus(self.idle_lifetime).min(found.value.ends_at);
+            found.expires_at = until;
+            true
+        });
         // A store that is away was reported; the next request tries again.
-        let _ = extended.await;
+        if let Ok(true) = extended.await {
+            session.life.keep_until(until);
+        }
         session.life.extended();
     }
 }

@@ -198,6 +198,7 @@ impl UserTokens {
         let registered = self.registered(connection)?;
         self.require_session().await?;
         self.state.may_disconnect()?;
+        self.runtime().records.agree_on_index().await?;
         let place = self.place(registered).await?;
         Ok(disconnect(self.runtime(), place, &registered.name).await?)
     }

@@ -98,7 +98,7 @@ async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), Failure> {
         Err(error) => return Err(Failure::Refused(error.to_string())),
     };
     runtime.sweep_in_time();
-    let index = runtime.records.index().await?;
+    let index = runtime.records.agree_on_index().await?;
     let key = Key(index.hash(&[b"logout token", token.meant.issuer.as_bytes(), token.jti.as_bytes()]));
     let seen = Row { purpose: Purpose::LogoutToken, key, owner: Vec::new() };
     let version = match runtime.records.load::<()>(&seen).await? {
@@ -132,7 +132,7 @@ async fn end_all(runtime: &Arc<Runtime>, meant: &Meant) -> Result<(), StoreError
 
 /// Ends the sessions that are kept, and tries all of them, whichever fails.
 pub(crate) async fn end_sessions(runtime: &Arc<Runtime>, meant: &Meant) -> Result<(), StoreError> {
-    let index = runtime.records.index().await?;
+    let index = runtime.records.agree_on_index().await?;
     // The narrower of the two finds all that both mean.
     let sid = meant.sid.as_ref().map(|sid| sid_tag(&meant.issuer, sid, &index));
     let subject = meant.subject.as_ref().map(|subject| subject_tag(&meant.issuer, subject, &index));

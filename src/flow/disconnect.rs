@@ -105,6 +105,7 @@ pub(crate) async fn end(
         return answer;
     }
     let ended = async {
+        runtime.records.agree_on_index().await?;
         let holder = match (session?, visitor::visitor(runtime, &parts.headers)) {
             (Some(session), _) => runtime.ownership.granted_to(&session),
             (None, Some(visitor)) if visitor::connection(runtime, name).is_some() => Holder::Visitor(visitor),

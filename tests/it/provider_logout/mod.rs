@@ -1,8 +1,11 @@
 //! A logout at the provider reaches the session: in each mode, by `sub` and by `sid`, by the back and the front channel.
 
+mod index_key;
 mod without_exp;
 
-use tower_oidc::{Account, Config};
+use axum::routing::get;
+use tower_oidc::store::Store;
+use tower_oidc::{Account, Config, CurrentUser};
 
 use crate::single_user::app::start;
 use crate::support::app::{APP, App, World, routes};
@@ -21,6 +24,12 @@ enum Mode {
 const MODES: [Mode; 3] = [Mode::PerUser, Mode::Stateless, Mode::SingleUser];
 
 impl Mode {
+    /// Stateless mode has none.
+    fn with_front_channel(self, mut config: Config) -> Config {
+        config.frontchannel_logout = self != Self::Stateless;
+        config
+    }
+
     fn world(self, edit: impl FnOnce(Config) -> Config) -> World {
         let world = World::new();
         let app = self.app(&world, edit);
@@ -29,20 +38,26 @@ impl Mode {
 
     /// One process over the store of this world, served in the place of the one that was there.
     fn app(self, world: &World, edit: impl FnOnce(Config) -> Config) -> App {
-        let store = world.app.store.clone();
-        match self {
-            Self::PerUser => world.another(edit),
-            Self::Stateless => {
-                let app = App::stateless_at(&world.net, &world.clock, store.clone(), store, edit);
-                world.net.serve_service(APP, app.layer.layer(routes()));
-                app
-            }
-            Self::SingleUser => {
-                let app = start(world, Account::client_credentials(), store.clone(), edit);
-                App { store, ..app }
-            }
-        }
+        self.app_over(world, world.app.store.clone(), edit)
     }
+
+    /// The same over a store that stands before it.
+    fn app_over(self, world: &World, before: impl Store, edit: impl FnOnce(Config) -> Config) -> App {
+        let (net, clock, store) = (&world.net, &world.clock, world.app.store.clone());
+        let app = match self {
+            Self::PerUser => App::over(net, clock, before, store, edit),
+            Self::Stateless => App::stateless_at(net, clock, before, store, edit),
+            Self::SingleUser => App { store, ..start(world, Account::client_credentials(), before, edit) },
+        };
+        serve(world, &app);
+        app
+    }
+}
+
+/// Serves this process in the place of the one that was there: the scenarios' routes, and `/public-id`.
+fn serve(world: &World, app: &App) {
+    let public_id = |user: CurrentUser| async move { user.public_id("forum") };
+    world.net.serve_service(APP, app.layer.layer(routes().route("/public-id", get(public_id))));
 }
 
 /// How a logout token names whom it signs out.

@@ -89,8 +89,9 @@ async fn the_rendezvous_is_asked_once_in_a_while() {
     world.clock.advance(STALE);
     assert_eq!(
         asked().await,
-        4,
-        "whether the session ended: itself, by its `sub`, by its `sid`; and the grant"
+        5,
+        "how rows are named, which the process asks for all; whether the session ended: itself, by its `sub`, by its \
+         `sid`; and the grant"
     );
     // With nobody to ask, what is known serves; later nothing does.
     meeting.break_down(&Trouble::Fail);

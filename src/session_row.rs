@@ -1,0 +1,44 @@
+//! The row of a session that is kept: it is written again, and found by the tags that logouts look for.
+
+use crate::records::{Found, IndexKey, Loaded, Records, Row};
+use crate::session::SessionRecord;
+use crate::signed_out::subject_tag;
+use crate::store::StoreError;
+
+/// Writes a session again as `change` makes it, with the tags of the store's index key. False where it is gone, or `change`
+/// says that there is nothing to write.
+pub(crate) async fn rewrite(
+    row: &Row,
+    records: &Records,
+    mut change: impl FnMut(&mut Found<SessionRecord>) -> bool,
+) -> Result<bool, StoreError> {
+    loop {
+        let index = records.agree_on_index().await?;
+        let Loaded::Found(mut found) = records.load::<SessionRecord>(row).await? else { return Ok(false) };
+        if !change(&mut found) {
+            return Ok(false);
+        }
+        let tags = found.value.begun().tags(&index);
+        let Found { value, version, expires_at, .. } = *found;
+        if records.swap(row, Some(version), &value, expires_at, tags).await?.is_some() {
+            return Ok(true);
+        }
+    }
+}
+
+/// Sees to it that a session is found by its tags, and that this process names rows as the store says: grants lie, and
+/// public ids are made, under the key that tags are.
+pub(crate) async fn tag_anew(
+    row: &Row,
+    found: &Found<SessionRecord>,
+    records: &Records,
+) -> Result<(), StoreError> {
+    let SessionRecord { issuer, subject, .. } = &found.value;
+    let is_tagged_by = |index: &IndexKey| found.tags.contains(&subject_tag(issuer, subject, index));
+    if records.known_index().as_ref().is_some_and(is_tagged_by)
+        || is_tagged_by(&records.agree_on_index().await?)
+    {
+        return Ok(());
+    }
+    rewrite(row, records, |_| true).await.map(drop)
+}
