@@ -1,6 +1,6 @@
 //! Without axum: the layer around a plain hyper service.
 //!
-//! `cargo run --example hyper`, then open <http://localhost:3000/>.
+//! `OIDC_ISSUER=development cargo run --example hyper`, then open <http://localhost:3000/>.
 
 use std::convert::Infallible;
 
@@ -16,9 +16,9 @@ use tower_oidc::{Config, CurrentUser, Error, OidcLayer, UserTokens, Users};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let auth = OidcLayer::per_user(Config::from_env()?, MemoryStore::new())?;
-    let app = auth.layer(tower::service_fn(answer));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    let auth = OidcLayer::per_user(Config::from_env()?.bind(listener.local_addr()?), MemoryStore::new())?;
+    let app = auth.layer(tower::service_fn(answer));
     println!("open http://localhost:3000/");
     let mut stopped = std::pin::pin!(tokio::signal::ctrl_c());
     loop {

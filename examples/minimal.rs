@@ -1,15 +1,16 @@
 //! The smallest complete application: sign in, sign out, and one call to an API as the person.
 //!
-//! `cargo run --example minimal`, then open <http://localhost:3000/>.
+//! `OIDC_ISSUER=development cargo run --example minimal`, then open <http://localhost:3000/> and sign in as anybody. With
+//! `OIDC_ISSUER`, `OIDC_CLIENT_ID` and `OIDC_CLIENT_SECRET` of a real provider people sign in there.
 
 use axum::{Router, response::Html, routing::get};
 use tower_oidc::{Config, CurrentUser, OidcLayer, UserTokens, Users, store::MemoryStore};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let auth = OidcLayer::per_user(Config::from_env()?, MemoryStore::new())?;
-    let app = Router::new().route("/", get(home)).route("/profile", get(profile)).layer(auth.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    let auth = OidcLayer::per_user(Config::from_env()?.bind(listener.local_addr()?), MemoryStore::new())?;
+    let app = Router::new().route("/", get(home)).route("/profile", get(profile)).layer(auth.clone());
     let stopped = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
     axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
     auth.drain().await; // refreshes under way are finished and written

@@ -1,8 +1,8 @@
 //! One account's token for everybody: a page that anybody may read, of data that only the application can fetch.
 //!
-//! `cargo run --example single_user` starts without configuration; put a real API in place of `WEATHER`. With
-//! `OIDC_ISSUER`, `OIDC_CLIENT_ID` and `OIDC_CLIENT_SECRET` it is a client of that provider. `ACCOUNT` says where the
-//! account's access comes from (`operator` needs a durable store).
+//! `OIDC_ISSUER=development cargo run --example single_user` starts with the development provider; put a real API in
+//! place of `WEATHER`. With `OIDC_ISSUER`, `OIDC_CLIENT_ID` and `OIDC_CLIENT_SECRET` it is a client of that provider.
+//! `ACCOUNT` says where the account's access comes from (`operator` needs a durable store).
 
 use axum::{Router, routing::get};
 use tower_oidc::store::MemoryStore;
@@ -12,13 +12,15 @@ const WEATHER: &str = "https://weather.example/today";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let config = Config::from_env()?.resource(Resource::new("weather", WEATHER).scope("weather.read"));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    let config = Config::from_env()?
+        .bind(listener.local_addr()?)
+        .resource(Resource::new("weather", WEATHER).scope("weather.read"));
     let auth = OidcLayer::single_user(config, Account::from_env()?, MemoryStore::new())?;
     for account in auth.account_status().await {
         println!("the account: {:?} {}", account.state, account.why.unwrap_or_default());
     }
     let app = Router::new().route("/", get(weather)).layer(auth.clone());
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     let stopped = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
     axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
     auth.drain().await;

@@ -1,16 +1,16 @@
 //! Nothing is kept on the server: who is signed in, and the tokens for one API, travel in the browser's sealed cookies.
 //!
-//! `cargo run --example stateless` needs nothing else; with `OIDC_ISSUER`, `OIDC_CLIENT_ID`, `OIDC_CLIENT_SECRET` and a
-//! `SESSION_SECRET` it is a client of that provider, and a restart signs nobody out.
+//! `OIDC_ISSUER=development cargo run --example stateless` needs nothing else; with `OIDC_ISSUER`, `OIDC_CLIENT_ID`,
+//! `OIDC_CLIENT_SECRET` and a `SESSION_SECRET` it is a client of that provider, and a restart signs nobody out.
 
 use axum::{Router, response::Html, routing::get};
 use tower_oidc::{Config, CurrentUser, Error, OidcLayer, UserTokens, Users};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let auth = OidcLayer::stateless(Config::from_env()?)?;
-    let app = Router::new().route("/", get(home)).route("/me", get(me)).layer(auth.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
+    let auth = OidcLayer::stateless(Config::from_env()?.bind(listener.local_addr()?))?;
+    let app = Router::new().route("/", get(home)).route("/me", get(me)).layer(auth.clone());
     let stopped = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
     axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
     auth.drain().await;

@@ -156,7 +156,7 @@ impl Account {
         match &self.source {
             Source::ClientCredentials => {
                 let secret = config.client_secret.is_some() && config.client_auth != Some(ClientAuth::None);
-                if !secret && config.issuer.is_some() {
+                if !secret && !config.is_development() {
                     problems.push(
                         "Account::client_credentials() needs a client_secret (OIDC_CLIENT_SECRET), with which the \
                          application proves itself"
@@ -202,7 +202,7 @@ impl Account {
                 }
                 let admins = !config.admins.is_empty() || !config.admin_subjects.is_empty();
                 // The development provider's people say themselves whether they are admins.
-                if !admins && config.admin_claim.is_none() && config.issuer.is_some() {
+                if !admins && config.admin_claim.is_none() && !config.is_development() {
                     problems.push(
                         "Account::operator() is connected by an admin, and nobody is one: set admins (ADMINS), \
                          admin_subjects or admin_claim"
@@ -217,7 +217,7 @@ impl Account {
     /// The application's own secret at the development provider is nobody's business: it is made up.
     pub(crate) fn prepare(&self, config: &mut Config) {
         let proves = matches!(self.source, Source::ClientCredentials);
-        if proves && config.issuer.is_none() && config.client_secret.is_none() {
+        if proves && config.is_development() && config.client_secret.is_none() {
             config.client_secret = Some(Secret::new(config.random.token()));
         }
     }

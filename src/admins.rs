@@ -55,7 +55,7 @@ impl Admins {
                 problems.push(format!("admins has {email:?}: use an e-mail address"));
             }
         }
-        if let (None, Some(first)) = (&config.issuer, relying_parties.first()) {
+        if let (true, Some(first)) = (config.is_development(), relying_parties.first()) {
             // The development provider's "sign in as administrator". No other provider's claim counts so.
             let claim = AdminClaim { name: "admin".to_owned(), value: Value::Bool(true), provider: None };
             claims.push((first.issuer.clone(), claim));

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tower::{BoxError, Service};
 
 use crate::ambient::{Clock, Random};
 use crate::connection::{Connection, Retention};
+use crate::development::{NO_ISSUER, local_url};
 use crate::environment::Environment;
 use crate::error::ConfigError;
 use crate::events::Event;
@@ -39,12 +41,15 @@ pub struct Config {
     /// the provider as redirect URI (`/auth/callback/{name}` with several: [`ProviderConfig`]), and the public URL as
     /// where browsers go after logout.
     pub public_url: String,
+    /// The address that the application listens on. The layer opens no socket: with the development provider it must be
+    /// loopback, and nothing else needs it.
+    pub bind: Option<SocketAddr>,
     /// What the provider of the fields that follow is called where there are several: `default`.
     pub provider_name: String,
     /// What people read of it where they choose among several. By default the issuer's host.
     pub display_name: Option<String>,
-    /// The provider's issuer, exactly as it spells it. Without one the development provider is used (feature
-    /// `dev-provider`, loopback only).
+    /// The provider's issuer, exactly as it spells it. The word `development` is the development provider (feature
+    /// `dev-provider`), on which anybody signs in as anybody, on loopback only: see [`Config::development`].
     pub issuer: Option<String>,
     /// Our name at the provider.
     pub client_id: String,
@@ -134,6 +139,8 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
 
     #[serde(skip)]
+    pub(crate) any_address: bool,
+    #[serde(skip)]
     pub(crate) hooks: Hooks,
     #[serde(skip)]
     pub(crate) outbound: Option<Outbound>,
@@ -172,7 +179,8 @@ pub struct AdminClaim {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            public_url: "http://localhost:3000".to_owned(),
+            public_url: local_url(None),
+            bind: None,
             provider_name: "default".to_owned(),
             display_name: None,
             issuer: None,
@@ -207,6 +215,7 @@ impl Default for Config {
             base_path: "/auth".to_owned(),
             cookie_name: "tower-oidc".to_owned(),
             ca_file: None,
+            any_address: false,
             hooks: Hooks::default(),
             outbound: None,
             clock: Clock::system(),
@@ -232,13 +241,9 @@ impl Config {
         }
     }
 
-    /// The development provider, for an application on this loopback URL.
-    pub fn development(public_url: impl Into<String>) -> Self {
-        Self { public_url: public_url.into(), ..Self::default() }
-    }
-
-    /// Reads the environment: `PUBLIC_URL` (`http://localhost:3000`), `OIDC_ISSUER` (without one: the
-    /// development provider), `OIDC_CLIENT_ID`, `OIDC_CLIENT_SECRET`, `OIDC_SCOPES` (space separated),
+    /// Reads the environment: `PUBLIC_URL` (`http://localhost:PORT` with the port of `BIND`, or 3000), `OIDC_ISSUER`
+    /// (required; `development` is the development provider, see [`Config::development`]), `BIND` (the address that the
+    /// application listens on, which the development provider must know: [`Config::bind`]), `OIDC_CLIENT_ID`, `OIDC_CLIENT_SECRET`, `OIDC_SCOPES` (space separated),
     /// `OIDC_RESPONSE_MODE` (`query`, `form_post`), `OIDC_CA_FILE`, `SESSION_SECRET` and `ADMINS` (comma
     /// separated). A secret may stand in a file instead that `OIDC_CLIENT_SECRET_FILE` or
     /// `SESSION_SECRET_FILE` names.
@@ -273,11 +278,14 @@ impl Config {
         config.session_secrets =
             environment.secret("SESSION_SECRET", &mut problems).map(|list| listed(&list)).unwrap_or_default();
         config.issuer = environment.value("OIDC_ISSUER");
+        let bind = environment.value("BIND");
+        config.bind = bind.as_deref().and_then(|bind| bind.parse().ok());
+        if let (Some(bind), None, true) = (bind, config.bind, config.is_development()) {
+            problems.push(format!("BIND is {bind:?}: use an address and a port, such as 127.0.0.1:3000"));
+        }
         config.ca_file = environment.value("OIDC_CA_FILE").map(PathBuf::from);
         config.admins = environment.value("ADMINS").map(|list| listed(&list)).unwrap_or_default();
-        if let Some(public_url) = environment.value("PUBLIC_URL") {
-            config.public_url = public_url;
-        }
+        config.public_url = environment.value("PUBLIC_URL").unwrap_or_else(|| local_url(config.bind));
         if let Some(client_id) = environment.value("OIDC_CLIENT_ID") {
             config.client_id = client_id;
         }
@@ -289,6 +297,9 @@ impl Config {
         }
         config.display_name = environment.value("OIDC_DISPLAY_NAME");
         ProviderConfig::add_from(&environment, &mut config, &mut problems);
+        if config.issuer.is_none() {
+            problems.push(NO_ISSUER.to_owned());
+        }
         ConfigError::check(problems)?;
         Ok(config)
     }
@@ -433,10 +444,29 @@ mod tests {
         })
     }
 
+    /// The development provider is never a default.
     #[test]
-    fn nothing_set_is_the_development_provider_on_loopback() {
-        let config = from(&[]).unwrap();
-        assert_eq!((config.public_url.as_str(), config.issuer), ("http://localhost:3000", None));
+    fn an_empty_environment_is_an_error_that_says_what_to_set() {
+        let refused = from(&[]).unwrap_err().to_string();
+        for remedy in ["OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET", "OIDC_ISSUER=development"] {
+            assert!(refused.contains(remedy), "{refused}");
+        }
+        assert!(from(&[("BIND", "127.0.0.1:4000"), ("PUBLIC_URL", "http://localhost:4000")]).is_err());
+        let config = from(&[("OIDC_ISSUER", "development"), ("BIND", "127.0.0.1:4000")]).unwrap();
+        assert_eq!(config.public_url, "http://localhost:4000");
+        assert!(config.is_development());
+        let refused = from(&[("OIDC_ISSUER", "development"), ("BIND", "localhost")]).unwrap_err().to_string();
+        assert!(refused.contains("BIND") && refused.contains("127.0.0.1:3000"), "{refused}");
+        let real = [("OIDC_ISSUER", "https://op.test"), ("BIND", "/run/app.sock")];
+        assert!(from(&real).is_ok(), "the application's own affair");
+    }
+
+    #[test]
+    fn the_public_url_follows_the_bound_address_unless_it_is_set() {
+        let config = from(&[("OIDC_ISSUER", "development"), ("BIND", "0.0.0.0:80")]).unwrap();
+        assert_eq!(config.bind(([127, 0, 0, 1], 4000)).public_url, "http://localhost:4000");
+        let set = [("OIDC_ISSUER", "development"), ("PUBLIC_URL", "http://127.0.0.1:1/app")];
+        assert_eq!(from(&set).unwrap().bind(([127, 0, 0, 1], 4000)).public_url, "http://127.0.0.1:1/app");
     }
 
     #[test]
@@ -515,6 +545,7 @@ mod tests {
     #[test]
     fn every_problem_is_reported_at_once() {
         let error = from(&[
+            ("OIDC_ISSUER", "https://op.test"),
             ("OIDC_RESPONSE_MODE", "fragment"),
             ("SESSION_SECRET", "x"),
             ("SESSION_SECRET_FILE", "y"),

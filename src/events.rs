@@ -58,6 +58,9 @@ pub enum EventCode {
     LayerNotReached,
     /// The development provider is in use.
     DevelopmentProvider,
+    /// The development provider is in use, and a request came from another machine or was for another host: it was
+    /// refused.
+    NotLoopback,
     /// A sealing secret was made up at start: sessions end with this process.
     SecretMadeUp,
 }
@@ -91,6 +94,7 @@ impl EventCode {
             Self::CrossSiteRefused => "request.cross_site",
             Self::LayerNotReached => "layer.not_reached",
             Self::DevelopmentProvider => "provider.development",
+            Self::NotLoopback => "request.not_loopback",
             Self::SecretMadeUp => "secret.made_up",
         }
     }

@@ -7,8 +7,9 @@
 #![doc = include_str!("../examples/minimal.rs")]
 //! ```
 //!
-//! Without an issuer in the environment this uses the development provider (feature `dev-provider`), on which anybody
-//! signs in as anybody, on loopback only.
+//! `OIDC_ISSUER`, `OIDC_CLIENT_ID` and `OIDC_CLIENT_SECRET` in the environment name the provider. `OIDC_ISSUER=development`
+//! is the development provider (feature `dev-provider`), on which anybody signs in as anybody, on loopback only; an empty
+//! environment is an error.
 //!
 //! # The way of the data
 //!
@@ -152,6 +153,8 @@ mod extract;
 
 mod config;
 pub use config::{AdminClaim, Config, UserInfo};
+mod development;
+pub use development::PeerAddr;
 mod provider_config;
 pub use provider_config::ProviderConfig;
 mod connection;

@@ -4,14 +4,12 @@ use url::Url;
 
 use crate::config::{Config, UserInfo};
 use crate::connection::is_name;
+use crate::development;
 use crate::protocol::authorization::{RESERVED, ResponseMode};
-use crate::protocol::metadata::{is_loopback, is_secure};
+use crate::protocol::metadata::is_secure;
 use crate::protocol::token::ClientAuth;
 use crate::provider_config::ProviderConfig;
 use crate::secret::Secret;
-
-/// The registration at the embedded development provider.
-pub(crate) const DEVELOPMENT_CLIENT: &str = "development";
 
 /// Which provider, by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,28 +45,10 @@ pub(crate) struct RelyingParty {
 /// Every provider as it was written, the first first.
 pub(crate) fn written(config: &Config, public_url: &Url, problems: &mut Vec<String>) -> Vec<ProviderConfig> {
     let mut first = ProviderConfig::first(config);
-    if config.issuer.is_none() {
-        development(&mut first, config, public_url, problems);
+    if config.is_development() {
+        development::register(&mut first, config, public_url, problems);
     }
     std::iter::once(first).chain(config.providers.iter().cloned()).collect()
-}
-
-/// The embedded development provider stands where no issuer does.
-fn development(first: &mut ProviderConfig, config: &Config, public_url: &Url, problems: &mut Vec<String>) {
-    if !config.client_id.is_empty() {
-        problems
-            .push("issuer is missing (OIDC_ISSUER), and client_id is set: set both or neither".to_owned());
-    }
-    if !is_loopback(public_url) {
-        problems.push(
-            "issuer is missing (OIDC_ISSUER), and the development provider is for loopback only: set the issuer"
-                .to_owned(),
-        );
-    }
-    let origin = public_url.origin().ascii_serialization();
-    let mount = public_url.path().trim_end_matches('/');
-    first.issuer = format!("{origin}{mount}{}/development", config.base_path);
-    first.client_id = DEVELOPMENT_CLIENT.to_owned();
 }
 
 impl RelyingParty {
@@ -144,6 +124,10 @@ fn names(provider: &ProviderConfig, before: &[ProviderConfig], problems: &mut Ve
 
 fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
     let issuer = &provider.issuer;
+    if issuer.is_empty() {
+        problems.push(development::NO_ISSUER.to_owned());
+        return;
+    }
     let valid = Url::parse(issuer)
         .is_ok_and(|url| is_secure(&url) && url.query().is_none() && url.fragment().is_none());
     if !valid {

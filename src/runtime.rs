@@ -13,6 +13,7 @@ use crate::carried::{Carried, CarriedPlace, Carrying};
 use crate::config::Config;
 use crate::connection::{Connections, Registered, Retention};
 use crate::dev_provider::DevProvider;
+use crate::development;
 use crate::error::ConfigError;
 use crate::events::{EventCode, Events};
 use crate::flights::Flights;
@@ -25,7 +26,6 @@ use crate::outbound::Outbound;
 use crate::provider::Provider;
 use crate::providers::Providers;
 use crate::records::{IndexKey, Records, Row};
-use crate::relying_party::DEVELOPMENT_CLIENT;
 use crate::seal::Purpose;
 use crate::session::Session;
 use crate::session_id::SessionId;
@@ -73,13 +73,15 @@ impl Runtime {
         let checked = Settings::check(&config, store.is_durable());
         let (mut settings, keys, made_up) = ConfigError::join(checked, refused)?;
         settings.connections.iter_mut().for_each(|connections| ownership.arrange(connections));
-        let Config { hooks, outbound, clock, random, ca_file, issuer, .. } = config;
+        let with_development = config.is_development();
+        let Config { hooks, outbound, clock, random, ca_file, .. } = config;
         let events = hooks.events.clone();
         let mut problems = Vec::new();
-        let development = match issuer {
-            Some(_) => None,
-            None => development(&settings, &clock, &random).map_err(|problem| problems.push(problem)).ok(),
-        };
+        let made = with_development.then(|| development::provider(&settings, &clock, &random)).transpose();
+        let development = made.unwrap_or_else(|problem| {
+            problems.push(problem);
+            None
+        });
         let outbound = match outbound {
             Some(outbound) => Some(outbound),
             None => default_client(ca_file.as_deref()).map_err(|problem| problems.push(problem)).ok(),
@@ -274,17 +276,4 @@ impl Runtime {
         // Far from wrapping, and past the one value that is reported.
         self.sent_to_login.store(u32::MAX / 2, Ordering::Relaxed);
     }
-}
-
-fn development(settings: &Settings, clock: &Clock, random: &Random) -> Result<DevProvider, String> {
-    let relying_party = &settings.relying_parties[0];
-    let secret = relying_party.client_secret.as_ref().map(crate::secret::Secret::expose_secret);
-    DevProvider::embedded(
-        &relying_party.issuer,
-        (DEVELOPMENT_CLIENT, secret),
-        &relying_party.redirect_uri,
-        settings.post_logout_url.as_str(),
-        clock.clone(),
-        random.clone(),
-    )
 }

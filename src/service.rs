@@ -18,6 +18,7 @@ use tower::{BoxError, Service};
 use crate::ambient::Timestamp;
 use crate::carried::Carried;
 use crate::cookie::{self, OwnCookies};
+use crate::development;
 use crate::error::Error;
 use crate::events::EventCode;
 use crate::flow::{self, logout, page};
@@ -29,6 +30,10 @@ use crate::sessions::Peek;
 
 /// The largest body of a request to one of the layer's endpoints, in bytes.
 const MOST_BODY: usize = 64 * 1024;
+
+/// What another machine is told.
+const LOOPBACK_ONLY: &str = "The development provider is for this machine alone: open the application at its own \
+                             loopback address.";
 
 /// The service that [`OidcLayer`](crate::OidcLayer) puts around another.
 #[derive(Clone)]
@@ -68,6 +73,12 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let runtime = &self.runtime;
+        if runtime.settings.local_only
+            && let Some((status, why)) = development::refusal(&request)
+        {
+            runtime.events().emit(EventCode::NotLoopback, None, why);
+            return ResponseFuture::answered(page::plain(status, LOOPBACK_ONLY));
+        }
         if let Some(endpoint) = runtime.settings.endpoint(request.uri().path()) {
             return ResponseFuture::boxed(own(Arc::clone(runtime), endpoint.to_owned(), request));
         }

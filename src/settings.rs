@@ -42,6 +42,8 @@ pub(crate) struct Settings {
     pub(crate) frontchannel_logout: bool,
     pub(crate) post_logout_url: Url,
     trusted_origins: Vec<String>,
+    /// With the development provider: other machines are refused.
+    pub(crate) local_only: bool,
 }
 
 impl Settings {
@@ -116,6 +118,7 @@ impl Settings {
             admins,
             post_logout_url,
             trusted_origins,
+            local_only: config.is_development() && !config.any_address,
         };
         Ok((settings, KeyRing::new(&secrets), made_up))
     }

@@ -51,7 +51,7 @@ pub(crate) fn from_env(mut config: Config) -> Result<(Config, Vec<Connected>), B
     // One refresh token is for one grant, and what a browser carries does not come with another site's form.
     let impossible = variable("ACCOUNT").as_deref() == Some("refresh-token")
         || stateless && config.response_mode == ResponseMode::FormPost;
-    if variable("CONNECTIONS").is_none() && config.issuer.is_none() && !impossible {
+    if variable("CONNECTIONS").is_none() && config.issuer.as_deref() == Some("development") && !impossible {
         let api_url = format!("{}/calendar", config.public_url.trim_end_matches('/'));
         let optional_scopes = vec!["calendar.write".to_owned()];
         let calendar = Connected { name: "calendar".to_owned(), api_url, optional_scopes, one_use: false };

@@ -1,11 +1,11 @@
 //! The reference application: everything that the layer gives an application, on one page.
 //!
-//! `cargo run --example demo` needs nothing else: without an issuer it brings its own development provider. With
-//! an environment it is a real relying party:
+//! `cargo run --example demo` needs nothing else: without an issuer it takes the development provider, on loopback only.
+//! With an environment it is a real relying party:
 //!
 //! | variable | meaning (default) |
 //! |---|---|
-//! | `BIND`, `PUBLIC_URL` | address (`127.0.0.1:3000`) and the URL that browsers use (`http://localhost:3000`) |
+//! | `BIND`, `PUBLIC_URL` | address (`127.0.0.1:3000`) and the URL that browsers use (`http://localhost:PORT`) |
 //! | `OIDC_ISSUER`, `OIDC_CLIENT_ID`, `OIDC_CLIENT_SECRET`, `OIDC_SCOPES` | the provider (the development provider) |
 //! | `OIDC_PROVIDERS` | more providers by name, comma separated; for `work`: `OIDC_WORK_ISSUER`, `OIDC_WORK_CLIENT_ID`, … (none) |
 //! | `OIDC_RESPONSE_MODE` | `query` or `form_post` (`query`) |
@@ -61,11 +61,17 @@ async fn main() -> Result<(), Box<dyn StdError>> {
 
 async fn run() -> Result<(), Box<dyn StdError>> {
     let api_url = variable("API_URL");
-    let mut config = Config::from_env()?;
+    let development = variable("OIDC_ISSUER").or_else(|| variable("OIDC_PROVIDERS")).is_none();
+    let bind = variable("BIND").unwrap_or_else(|| "127.0.0.1:3000".to_owned());
+    // The layer refuses the development provider where BIND is not loopback.
+    let mut config = Config::from_variables(|name| match name {
+        "OIDC_ISSUER" if development => Some("development".to_owned()),
+        "BIND" => Some(bind.clone()),
+        _ => variable(name),
+    })?;
     if let Some(api_url) = &api_url {
         config = config.resource(Resource::new("api", api_url));
     }
-    let development = config.issuer.is_none();
     let public_url = config.public_url.clone();
     let (config, connected) = connections::from_env(config)?;
     let auth = layer(config)?;
@@ -80,7 +86,6 @@ async fn run() -> Result<(), Box<dyn StdError>> {
         .route("/once/{connection}", get(connections::once))
         .route("/calendar", get(connections::calendar))
         .with_state(Demo { auth: auth.clone(), api_url, connected: connected.into() });
-    let bind = variable("BIND").unwrap_or_else(|| "127.0.0.1:3000".to_owned());
     let listener = TcpListener::bind(&bind).await.map_err(|error| format!("BIND={bind}: {error}"))?;
     println!("open {public_url}");
     if development {

@@ -11,14 +11,15 @@ pub(crate) enum DevProvider {}
 
 impl DevProvider {
     pub(crate) fn embedded(
-        _: &str,
+        _: (&str, bool),
         _: (&str, Option<&str>),
         _: &str,
         _: &str,
         _: Clock,
         _: Random,
     ) -> Result<Self, String> {
-        Err("no issuer is set: set one (OIDC_ISSUER), or enable the feature `dev-provider` for development"
+        Err("the issuer is `development`: enable the feature `dev-provider`, or set the issuer (OIDC_ISSUER) of a real \
+             provider"
             .to_owned())
     }
 

@@ -7,7 +7,8 @@
 //! 1. The protocol is the specifications': OpenID Connect Core 1.0, Discovery 1.0 and RP-Initiated Logout
 //!    1.0, RFC 6749, 6750, 7009, 7636 (S256 only), 8707, 9207 and 9700.
 //! 2. Refresh tokens rotate. One that comes back revokes its whole family, and so does a replayed code.
-//! 3. The issuer's host is loopback, unless [`DevProvider::dangerously_allow_any_host`] says otherwise.
+//! 3. The issuer's host is loopback, and so are the `Host` of each request and, where it is known
+//!    ([`PeerAddr`](crate::PeerAddr)), its peer, unless [`DevProvider::dangerously_allow_any_host`] says otherwise.
 //! 4. A subject is derived from the lower-cased e-mail alone: it survives restarts, and case.
 //! 5. Everything it remembers is bounded and expires.
 //!
@@ -70,6 +71,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 
 use crate::ambient::{Clock, Random, Timestamp};
+use crate::development;
 
 /// What a request may bring along, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -94,7 +96,7 @@ impl DevProvider {
     pub fn new(issuer: &str) -> Result<Self, DevProviderError> {
         let issuer = Issuer::parse(issuer)?;
         issuer.require_loopback()?;
-        Ok(Self::with_issuer(issuer))
+        Ok(Self::with_issuer(issuer, true))
     }
 
     /// The same for an issuer that others can reach. Whoever can open it is whoever they like, administrators
@@ -104,10 +106,10 @@ impl DevProvider {
     ///
     /// As for [`new`](Self::new), but for the host.
     pub fn dangerously_allow_any_host(issuer: &str) -> Result<Self, DevProviderError> {
-        Issuer::parse(issuer).map(Self::with_issuer)
+        Issuer::parse(issuer).map(|issuer| Self::with_issuer(issuer, false))
     }
 
-    fn with_issuer(issuer: Issuer) -> Self {
+    fn with_issuer(issuer: Issuer, local_only: bool) -> Self {
         tracing::warn!(
             issuer = issuer.as_str(),
             "the development provider is on: anyone who reaches it signs in as anybody"
@@ -116,6 +118,7 @@ impl DevProvider {
         let state = State::new(&random);
         let settings = Settings {
             issuer,
+            local_only,
             clients: Vec::new(),
             clock: Clock::system(),
             random,
@@ -196,6 +199,12 @@ impl DevProvider {
     /// Answers one request. Nothing is awaited; any request gets an answer, of 404 for a path that is not
     /// below the issuer's.
     pub fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
+        if self.settings.local_only
+            && let Some((status, why)) = development::refusal(&request)
+        {
+            tracing::warn!(why, "the development provider refused a request from elsewhere");
+            return response::empty(status);
+        }
         let now = self.settings.clock.now();
         Turn { settings: &self.settings, state: &mut self.lock(), now }.answer(&request)
     }
@@ -267,6 +276,8 @@ pub enum DevProviderError {
 #[derive(Clone)]
 struct Settings {
     issuer: Issuer,
+    /// Other machines are refused.
+    local_only: bool,
     clients: Vec<Client>,
     clock: Clock,
     random: Random,
@@ -309,17 +320,18 @@ impl Turn<'_> {
     }
 }
 
-/// The provider that a layer has when no other is configured.
+/// The provider that a layer brings along.
 impl DevProvider {
     pub(crate) fn embedded(
-        issuer: &str,
+        (issuer, any_host): (&str, bool),
         (client_id, client_secret): (&str, Option<&str>),
         redirect_uri: &str,
         post_logout_redirect_uri: &str,
         clock: Clock,
         random: Random,
     ) -> Result<Self, String> {
-        let provider = Self::new(issuer).map_err(|error| error.to_string())?;
+        let new = if any_host { Self::dangerously_allow_any_host } else { Self::new };
+        let provider = new(issuer).map_err(|error| error.to_string())?;
         let provider = provider.clock(clock).random(random);
         Ok(provider.client(client_id, client_secret, &[redirect_uri], &[post_logout_redirect_uri]))
     }

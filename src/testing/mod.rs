@@ -38,7 +38,7 @@ pub use clock::ManualClock;
 #[cfg(feature = "dev-provider")]
 mod provider;
 #[cfg(feature = "dev-provider")]
-pub use provider::development_provider;
+pub use provider::{development_config, development_provider};
 
 mod sessions;
 pub use sessions::{start_session, start_session_with_tokens};

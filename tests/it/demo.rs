@@ -134,3 +134,10 @@ async fn a_connection_that_is_not_whole_is_refused_by_name() {
         assert!(said.contains(says), "{says}: {said}");
     }
 }
+
+/// Without an issuer the demo takes the development provider, which is for this machine alone.
+#[tokio::test]
+async fn without_an_issuer_it_listens_on_loopback_only() {
+    let says = demo_refuses(&[("BIND", "0.0.0.0:0")]).await;
+    assert!(says.contains("BIND") && says.contains("OIDC_ISSUER"), "{says}");
+}

@@ -50,6 +50,8 @@ mod isolation;
 mod ui;
 // The development provider behind the application's own layer.
 mod dev_login;
+// The development provider is a word, and answers this machine alone.
+mod development;
 // No secret in a log, a page, an address or `Debug`.
 mod leaks;
 

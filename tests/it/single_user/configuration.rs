@@ -90,6 +90,6 @@ async fn scenario_48_all_problems_come_at_once() {
 /// The development provider's secret is nobody's to choose.
 #[tokio::test]
 async fn the_development_provider_needs_no_secret() {
-    let config = Config::development("http://localhost:3000");
+    let config = Config::development(([127, 0, 0, 1], 3000));
     assert!(OidcLayer::single_user(config, Account::client_credentials(), MemoryStore::new()).is_ok());
 }
