@@ -11,19 +11,23 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{Client, Pool};
+use deadpool_postgres::{Client, Object};
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
 use self::news::News;
+use self::pool::{Answer, Lease, Pool, step};
 use super::changes::Changes;
 use super::columns::{self, Columns};
-use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
+use super::{BoxFuture, Change, Key, Record, Store, StoreError, StoreErrorKind, Stored, Tag, Version};
 use crate::ambient::Timestamp;
 
 /// How often those who wait look by themselves, for the case that a notification was lost.
 const LOOK: Duration = Duration::from_secs(1);
+/// Callers wait five seconds for a store: an answer comes before that, if only an error.
+const CALL: Duration = Duration::from_millis(4750);
 
 /// A store in PostgreSQL (tested with 15), for applications of several processes or machines. Clones share their
 /// connections.
@@ -40,7 +44,7 @@ const LOOK: Duration = Duration::from_secs(1);
 ///
 /// `postgres://user:password@host:port/database?parameters`, with reserved characters percent-encoded. Nothing of it is
 /// ever printed. The parameters are those of `tokio-postgres` (`connect_timeout`, `application_name`, `options` with
-/// `-c search_path=…`, several hosts with `target_session_attrs=read-write`), and for TLS:
+/// `-c search_path=…`, several hosts, `target_session_attrs`, which is `read-write` here by default), and for TLS:
 ///
 /// | `sslmode` | |
 /// |---|---|
@@ -70,10 +74,20 @@ const LOOK: Duration = Duration::from_secs(1);
 /// - *Durability* is the database's own: with `synchronous_commit = off` a crash of the server takes the last moments'
 ///   writes along, and with them a rotated refresh token: leave it on for this database. Without synchronous
 ///   replication a failover does the same.
-/// - *While the server is away* each call fails, at once where connections are refused and within three seconds
-///   otherwise, and works again as soon as it is back: dead connections are replaced. Look-ups that a dying connection
-///   took along are repeated once, writes never are.
-/// - *Connections*: up to ten, and one that notifies and listens. Writes are single statements.
+/// - *While the server is away* each call fails, at once where connections are refused and within five seconds
+///   otherwise, and works again as soon as it is back. It takes at most two seconds to have a connection; an answer is
+///   waited for for 2.75 seconds. Look-ups without an answer are repeated once, and are `Unavailable` then. Writes never
+///   are: one that was sent is `OutcomeUnknown`.
+/// - *A connection that hangs* is given up together with its answer, and the idle ones with it: something on their way
+///   may pass nothing any more. One that was idle for 15 seconds is asked first. A statement whose caller has gone keeps
+///   its connection until it has answered.
+/// - *A server that takes no writes* (read-only, or about to shut down) loses its connections. New ones are made to a
+///   server that takes writes, unless the URL has another `target_session_attrs`. A connection lives for 24 to 36
+///   minutes, because the server's name may lead elsewhere by then.
+/// - *Connections*: up to ten, of which writes have seven at most, so that look-ups go on while writes wait for a lock;
+///   and one that notifies and listens, which is asked every three seconds. Writes are single statements. The server
+///   ends a statement after 2.5 seconds (`statement_timeout`) and its wait for a lock after two (`lock_timeout`), unless
+///   the URL's `options` name these settings.
 /// - *Waiting and listening*: after each write the process says which row it was (`NOTIFY tower_oidc`, on a connection
 ///   of its own and many rows at once, because a write that notified by itself would queue with all others). Whoever
 ///   waits also looks every second; whoever listens is told that anything may have changed when that connection was
@@ -108,7 +122,7 @@ impl PostgresStore {
         let tls = tls::connector(&address.tls)?;
         let changes = Arc::default();
         let news = News::new(address.config.clone(), tls.clone(), Arc::clone(&changes));
-        let pool = pool::pool(address.config, tls)?;
+        let pool = Pool::new(address.config, tls)?;
         Ok(Self(Arc::new(Inner { pool, migrated: OnceCell::new(), changes, news })))
     }
 
@@ -120,7 +134,7 @@ impl PostgresStore {
     /// for which [`migrate`](Self::migrate) is there.
     pub async fn connect_migrated(url: &str) -> Result<Self, StoreError> {
         let store = Self::connect(url)?;
-        schema::check(&pool::connection(&store.0.pool).await?).await?;
+        step(async { schema::check(&store.0.pool.lease(false).await?.0).await }).await?;
         store.0.migrated.get_or_init(async || {}).await;
         Ok(store)
     }
@@ -132,32 +146,42 @@ impl PostgresStore {
     ///
     /// The server is away, the role may not create tables, or the tables are of a newer version.
     pub async fn migrate(url: &str) -> Result<(), StoreError> {
-        Self::connect(url)?.client().await.map(drop)
+        Self::connect(url)?.lease(true).await.map(drop)
     }
 
-    async fn client(&self) -> Result<Client, StoreError> {
-        let mut client = pool::connection(&self.0.pool).await?;
-        self.0.migrated.get_or_try_init(|| schema::migrate(&mut client)).await?;
-        Ok(client)
+    async fn lease(&self, writes: bool) -> Result<Lease, StoreError> {
+        let pool = &self.0.pool;
+        let migrated = async || schema::migrate(&mut Object::take(pool.lease(false).await?.0)).await;
+        step(async {
+            self.0.migrated.get_or_try_init(migrated).await?;
+            pool.lease(writes).await
+        })
+        .await
     }
 
-    /// A question that may be asked twice, because it changes nothing.
-    async fn ask<T, F>(&self, question: impl Fn(Client) -> F) -> Result<T, StoreError>
-    where
-        F: Future<Output = Result<T, Error>>,
-    {
-        let answer = match question(self.client().await?).await {
-            Err(error) if error.is_closed() => question(self.client().await?).await,
-            answer => answer,
+    /// Runs a statement, and one that writes nothing once more where no answer came.
+    async fn run<T: Send + 'static>(
+        &self,
+        writes: bool,
+        statement: impl Fn(Arc<Client>) -> Answer<T>,
+    ) -> Result<T, StoreError> {
+        let run = async || self.0.pool.run(self.lease(writes).await?, &statement).await;
+        let answered = async {
+            match run().await {
+                Err(error) if !writes && error.kind() == StoreErrorKind::OutcomeUnknown => run().await,
+                answer => answer,
+            }
         };
-        answer.map_err(|error| failed(error).of_a_read())
+        let late = |late| Err(StoreError::outcome_unknown("PostgreSQL did not answer in time", late));
+        let answer = timeout(CALL, answered).await.unwrap_or_else(late);
+        answer.map_err(|error| if writes { error } else { error.of_a_read() })
     }
 }
 
 impl Store for PostgresStore {
     fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
         Box::pin(async move {
-            let row = self.ask(|client| rows::load(client, key)).await?;
+            let row = self.run(false, |client| Box::pin(rows::load(client, key))).await?;
             row.as_ref().map(rows::stored).transpose()
         })
     }
@@ -170,7 +194,8 @@ impl Store for PostgresStore {
     ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
         Box::pin(async move {
             let record = Columns::try_from(record)?;
-            let row = rows::swap(&self.client().await?, key, expected, &record).await.map_err(failed)?;
+            let row =
+                self.run(true, |client| Box::pin(rows::swap(client, key, expected, record.clone()))).await?;
             let Some(row) = row else { return Ok(None) };
             self.0.news.tell(key);
             columns::to_version(row.get(0)).map(Some)
@@ -179,7 +204,7 @@ impl Store for PostgresStore {
 
     fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
         Box::pin(async move {
-            let deleted = rows::delete(&self.client().await?, key, expected).await.map_err(failed)?;
+            let deleted = self.run(true, |client| Box::pin(rows::delete(client, key, expected))).await?;
             if deleted {
                 self.0.news.tell(key);
             }
@@ -189,7 +214,7 @@ impl Store for PostgresStore {
 
     fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
         Box::pin(async move {
-            let found = self.ask(|client| rows::find(client, tag)).await?;
+            let found = self.run(false, |client| Box::pin(rows::find(client, tag))).await?;
             found.iter().map(|row| columns::key(row.get(0))).collect()
         })
     }
@@ -198,7 +223,8 @@ impl Store for PostgresStore {
         Box::pin(async move {
             let mut deleted = 0;
             loop {
-                let batch = rows::delete_expired(&self.client().await?, older_than).await.map_err(failed)?;
+                let batch =
+                    self.run(true, |client| Box::pin(rows::delete_expired(client, older_than))).await?;
                 deleted += batch;
                 if batch < rows::BATCH.unsigned_abs() {
                     return Ok(deleted);
@@ -234,7 +260,7 @@ impl Store for PostgresStore {
 
 impl fmt::Debug for PostgresStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let status = self.0.pool.status();
+        let status = self.0.pool.connections.status();
         f.debug_struct("PostgresStore").field("connections", &status.size).finish_non_exhaustive()
     }
 }

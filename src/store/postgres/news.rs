@@ -10,19 +10,25 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::mpsc::{Receiver, Sender, channel};
-use tokio_postgres::{AsyncMessage, Client, Config, Connection, Error, Socket};
+use tokio::time::timeout;
+use tokio_postgres::{AsyncMessage, Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::changes::Changes;
 use super::super::{Change, Key};
+use super::pool::STEP;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// After how long without news the server is asked whether it is still there.
+const BEAT: Duration = Duration::from_secs(3);
 /// How many rows wait to be told while the server is slow or away. The rest stays unsaid.
 const BACKLOG: usize = 4096;
 /// How many are told at once.
 const BATCH: usize = 256;
+
+const NOTIFY: &str = "SELECT pg_notify('tower_oidc', encode(key, 'hex')) FROM unnest($1::bytea[]) AS key";
 
 pub(super) struct News {
     config: Config,
@@ -69,7 +75,7 @@ impl News {
 async fn exchange(config: Config, tls: MakeRustlsConnect, changes: Arc<Changes>, mut written: Receiver<Key>) {
     let mut pause = FIRST_PAUSE;
     loop {
-        if let Ok((client, connection)) = config.connect(tls.clone()).await {
+        if let Ok(Ok((client, connection))) = timeout(STEP, config.connect(tls.clone())).await {
             let this = AtomicI32::new(0);
             tokio::select! {
                 () = hear(connection, &changes, &this) => {}
@@ -98,27 +104,30 @@ where
     }
 }
 
+/// `None` when the server is away or does not answer.
 async fn speak(
     client: &Client,
     changes: &Changes,
     this: &AtomicI32,
     written: &mut Receiver<Key>,
-) -> Result<(), Error> {
-    let process = client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
-    client.batch_execute("LISTEN tower_oidc").await?;
-    this.store(process, Ordering::Relaxed);
-    // What was said before is lost: everybody looks again.
-    changes.tell(Change::Any);
-    let notify =
-        client.prepare("SELECT pg_notify('tower_oidc', encode(key, 'hex')) FROM unnest($1::bytea[]) AS key");
-    let notify = notify.await?;
+) -> Option<()> {
+    let begun = async {
+        let process = client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
+        client.batch_execute("LISTEN tower_oidc").await?;
+        this.store(process, Ordering::Relaxed);
+        // What was said before is lost: everybody looks again.
+        changes.tell(Change::Any);
+        client.prepare(NOTIFY).await
+    };
+    let notify = timeout(STEP, begun).await.ok()?.ok()?;
     let mut keys = Vec::with_capacity(BATCH);
-    while written.recv_many(&mut keys, BATCH).await > 0 {
+    // Where there is nothing to tell, telling nothing shows that the connection works.
+    while timeout(BEAT, written.recv_many(&mut keys, BATCH)).await != Ok(0) {
         let rows: Vec<&[u8]> = keys.iter().map(|key| &key.0[..]).collect();
-        client.execute(&notify, &[&rows]).await?;
+        timeout(STEP, client.execute(&notify, &[&rows])).await.ok()?.ok()?;
         keys.clear();
     }
-    Ok(())
+    Some(())
 }
 
 /// The row that a notification names.

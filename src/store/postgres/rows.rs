@@ -1,5 +1,7 @@
 //! The statements. Each is a transaction of its own.
 
+use std::sync::Arc;
+
 use deadpool_postgres::Client;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Error, Row};
@@ -44,7 +46,7 @@ const DELETE_EXPIRED: &str = "
         LIMIT $2 FOR UPDATE SKIP LOCKED
     )";
 
-pub(super) async fn load(client: Client, key: Key) -> Result<Option<Row>, Error> {
+pub(super) async fn load(client: Arc<Client>, key: Key) -> Result<Option<Row>, Error> {
     client.query_opt(&client.prepare_cached(LOAD).await?, &[&&key.0[..]]).await
 }
 
@@ -54,10 +56,10 @@ pub(super) fn stored(row: &Row) -> Result<Stored, StoreError> {
 }
 
 pub(super) async fn swap(
-    client: &Client,
+    client: Arc<Client>,
     key: Key,
     expected: Option<Version>,
-    record: &Columns,
+    record: Columns,
 ) -> Result<Option<Row>, Error> {
     let tags = record.tags.each_ref().map(|tag| tag.as_ref().map(|tag| &tag[..]));
     let (key_bytes, contents) = (&key.0[..], &record.contents[..]);
@@ -72,18 +74,18 @@ pub(super) async fn swap(
     }
 }
 
-pub(super) async fn delete(client: &Client, key: Key, expected: Option<Version>) -> Result<bool, Error> {
+pub(super) async fn delete(client: Arc<Client>, key: Key, expected: Option<Version>) -> Result<bool, Error> {
     let expected = expected.map(columns::from_version);
     let statement = client.prepare_cached(DELETE).await?;
     Ok(client.execute(&statement, &[&&key.0[..], &expected]).await? > 0)
 }
 
-pub(super) async fn find(client: Client, tag: Tag) -> Result<Vec<Row>, Error> {
+pub(super) async fn find(client: Arc<Client>, tag: Tag) -> Result<Vec<Row>, Error> {
     client.query(&client.prepare_cached(FIND).await?, &[&&tag.0[..]]).await
 }
 
 /// Deletes a batch of what expired, and returns how many rows that were.
-pub(super) async fn delete_expired(client: &Client, older_than: Timestamp) -> Result<u64, Error> {
+pub(super) async fn delete_expired(client: Arc<Client>, older_than: Timestamp) -> Result<u64, Error> {
     let statement = client.prepare_cached(DELETE_EXPIRED).await?;
     client.execute(&statement, &[&columns::from_timestamp(older_than), &BATCH]).await
 }

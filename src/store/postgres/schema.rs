@@ -1,6 +1,6 @@
 //! The tables and their versions.
 
-use deadpool_postgres::Client;
+use deadpool_postgres::ClientWrapper;
 use tokio_postgres::GenericClient;
 
 use super::super::StoreError;
@@ -35,14 +35,15 @@ const STEPS: [&str; 1] = ["
 const VERSION: usize = STEPS.len();
 
 /// Creates the tables, or brings them to this version. Any number of processes may do so at once.
-pub(super) async fn migrate(client: &mut Client) -> Result<(), StoreError> {
-    if version(&***client).await? == Some(VERSION) {
+pub(super) async fn migrate(client: &mut ClientWrapper) -> Result<(), StoreError> {
+    if version(&**client).await? == Some(VERSION) {
         return Ok(());
     }
     let transaction = client.transaction().await.map_err(failed)?;
     // `IF NOT EXISTS` is no protection from somebody who creates the same at the same time; this lock is. Its number
-    // is the beginning of this crate's name.
+    // is the beginning of this crate's name. A process that stands still half-way keeps nobody waiting for long.
     let state = "
+        SET LOCAL idle_in_transaction_session_timeout = '5s';
         SELECT pg_advisory_xact_lock(x'746f7765726f6964'::bigint);
         CREATE TABLE IF NOT EXISTS tower_oidc_state (
             id integer PRIMARY KEY CHECK (id = 1),
@@ -62,8 +63,8 @@ pub(super) async fn migrate(client: &mut Client) -> Result<(), StoreError> {
 }
 
 /// Refuses tables that are not exactly of this version.
-pub(super) async fn check(client: &Client) -> Result<(), StoreError> {
-    match version(&***client).await? {
+pub(super) async fn check(client: &ClientWrapper) -> Result<(), StoreError> {
+    match version(&**client).await? {
         Some(VERSION) => Ok(()),
         None => {
             Err(StoreError::refused("the database has no tables of tower-oidc: run `PostgresStore::migrate`"))

@@ -4,12 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::SslMode;
+use tokio_postgres::config::{SslMode, TargetSessionAttrs};
 
 use super::super::StoreError;
+use super::pool::STEP;
 
-/// How long a connection may take that the URL sets no `connect_timeout` for. Callers wait five seconds.
-const CONNECT: Duration = Duration::from_secs(2);
 /// After how long an unanswered packet means that the server is gone.
 const SILENCE: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -77,13 +76,18 @@ pub(super) fn parse(url: &str) -> Result<Address, StoreError> {
     if root_cert.is_some() {
         return Err(StoreError::refused("PostgreSQL's sslrootcert needs sslmode=verify-full"));
     }
+    if !rest.iter().any(|parameter| parameter.starts_with("target_session_attrs=")) {
+        config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+    }
     complete(&mut config);
     Ok(Address { config, tls })
 }
 
 fn complete(config: &mut Config) {
     if config.get_connect_timeout().is_none() {
-        config.connect_timeout(CONNECT);
+        // Each host has its part, and the last one time to answer.
+        let parts = u32::try_from(config.get_hosts().len() + 1).unwrap_or(u32::MAX);
+        config.connect_timeout(STEP / parts);
     }
     if config.get_tcp_user_timeout().is_none() {
         config.tcp_user_timeout(SILENCE);
@@ -141,6 +145,28 @@ mod tests {
         let address = parse("postgres://u:what?@db.test/app?connect_timeout=7").unwrap();
         assert_eq!(address.config.get_password(), Some(&b"what?"[..]), "as libpq reads it");
         assert_eq!(address.config.get_connect_timeout(), Some(&Duration::from_secs(7)), "the author's");
+    }
+
+    #[test]
+    fn connections_are_made_to_servers_that_take_writes_unless_the_url_says_otherwise() {
+        for (query, wanted) in [
+            ("", TargetSessionAttrs::ReadWrite),
+            ("?application_name=target_session_attrs", TargetSessionAttrs::ReadWrite),
+            ("?target_session_attrs=any", TargetSessionAttrs::Any),
+            ("?sslmode=disable&target_session_attrs=read-only", TargetSessionAttrs::ReadOnly),
+        ] {
+            let address = parse(&format!("postgres://db.test/app{query}")).unwrap();
+            assert_eq!(address.config.get_target_session_attrs(), wanted, "{query}");
+        }
+    }
+
+    /// A host that swallows everything leaves time for the others.
+    #[test]
+    fn hosts_share_the_time_in_which_a_connection_is_made() {
+        for (hosts, part) in [("db.test", 1000), ("db.test,db2.test", 666), ("a.test,b.test,c.test", 500)] {
+            let address = parse(&format!("postgres://{hosts}/app")).unwrap();
+            assert_eq!(address.config.get_connect_timeout().unwrap().as_millis(), part, "{hosts}");
+        }
     }
 
     #[test]

@@ -9,12 +9,14 @@ use crate::store::{StoreError, StoreErrorKind};
 pub(super) struct Failure {
     kind: StoreErrorKind,
     message: &'static str,
-    code: Option<String>,
+    pub(super) code: Option<String>,
 }
 
 impl Failure {
     pub(super) const STRANGE: Self =
         Self::new(StoreErrorKind::OutcomeUnknown, "Redis answered something else than was asked");
+    pub(super) const UNANSWERED: Self =
+        Self::new(StoreErrorKind::OutcomeUnknown, "an answer of Redis was lost");
     pub(super) const AWAY: Self = Self::new(StoreErrorKind::Unavailable, "Redis is away");
     pub(super) const EVICTS: Self = Self::new(
         StoreErrorKind::Refused,

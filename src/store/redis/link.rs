@@ -11,6 +11,7 @@ use redis::{
 };
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
+use tokio::time::{sleep, timeout};
 
 use super::failure::Failure;
 use super::promises;
@@ -18,9 +19,12 @@ use super::script::Script;
 use crate::store::changes::Changes;
 use crate::store::{Change, Key, StoreError};
 
-/// Together below the five seconds that the layer gives a store.
-const CONNECTING: Duration = Duration::from_millis(1500);
-const ANSWERING: Duration = Duration::from_secs(3);
+/// Callers wait five seconds for a store: each call ends before, with an error if need be.
+const CALL: Duration = Duration::from_millis(4750);
+const CONNECTING: Duration = Duration::from_secs(2);
+const ANSWERING: Duration = Duration::from_millis(2750);
+/// How often who listens asks whether the server is still there.
+const BEAT: Duration = Duration::from_secs(3);
 
 /// How often who waits looks at its row while changes are heard, and while they are not.
 const HEARING: Duration = Duration::from_secs(1);
@@ -89,15 +93,15 @@ fn is_lost(error: &RedisError) -> bool {
 }
 
 impl Link {
-    pub(super) fn to(url: &str, roots: Option<&[u8]>) -> Result<Self, StoreError> {
+    pub(super) fn to(url: &str, roots: Option<&[u8]>, channel: &[u8]) -> Result<Self, StoreError> {
         let client = open(url, roots).map_err(|error| Failure::while_connecting(&error))?;
-        Ok(Self::with(client))
+        Ok(Self::with(client, channel))
     }
 
-    fn with(client: Client) -> Self {
+    fn with(client: Client, channel: &[u8]) -> Self {
         Self {
             client,
-            channel: Vec::new(),
+            channel: channel.to_vec(),
             state: Arc::default(),
             connecting: tokio::sync::Mutex::default(),
             warned: AtomicBool::new(false),
@@ -105,33 +109,38 @@ impl Link {
     }
 
     /// The same server, by a connection of its own.
-    pub(super) fn unconnected(&self) -> Self {
-        Self::with(self.client.clone())
-    }
-
-    pub(super) fn subscribed_to(self, channel: &[u8]) -> Self {
-        Self { channel: channel.to_vec(), ..self }
+    pub(super) fn on(&self, channel: &[u8]) -> Self {
+        Self::with(self.client.clone(), channel)
     }
 
     /// Runs a script, which the server may or may not know already.
+    ///
+    /// Where its answer is lost it is sent again if it is `conditional`: it does nothing unless the row is at a version,
+    /// and no two writings share one. Any other might undo what another process did since the first one.
     pub(super) async fn run(
         &self,
         script: &Script,
         keys: &[&[u8]],
         arguments: &[&[u8]],
+        conditional: bool,
     ) -> Result<i64, StoreError> {
         let invocation = |name: &str, which: &str| {
             let mut command = cmd(name);
             command.arg(which).arg(keys.len()).arg(keys).arg(arguments);
             command
         };
-        let answer = match self.try_ask(&invocation("EVALSHA", &script.hash)).await {
-            Err(Trouble::Answer(error)) if error.code() == Some("NOSCRIPT") => {
-                self.try_ask(&invocation("EVAL", &script.source)).await?
+        let asked = async {
+            match self.try_ask(&invocation("EVALSHA", &script.hash), conditional).await {
+                Err(failure) if failure.code.as_deref() == Some("NOSCRIPT") => {
+                    self.try_ask(&invocation("EVAL", &script.source), conditional).await
+                }
+                other => other,
             }
-            other => other?,
         };
+        let (answer, repeated) = timeout(CALL, asked).await.unwrap_or(Err(Failure::UNANSWERED))?;
         match answer {
+            // The first one may have done it, and another process may have written since.
+            Value::Int(0) if repeated => Err(Failure::UNANSWERED.into()),
             Value::Int(number) => Ok(number),
             _ => Err(Failure::STRANGE.into()),
         }
@@ -139,26 +148,43 @@ impl Link {
 
     /// A command that writes nothing.
     pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, StoreError> {
-        self.try_ask(command).await.map_err(|trouble| StoreError::from(trouble).of_a_read())
+        let answer = timeout(CALL, self.try_ask(command, true)).await.unwrap_or(Err(Failure::UNANSWERED));
+        answer.map(|(answer, _)| answer).map_err(|failure| StoreError::from(failure).of_a_read())
     }
 
-    /// Every command here may be sent twice: a connection that turns out to be closed costs its user nothing.
-    async fn try_ask(&self, command: &Cmd) -> Result<Value, Trouble> {
-        let mut first = true;
+    /// Sends a command, and once more where its connection was lost, if it is `repeatable` or was refused the first time.
+    /// Says with the answer whether the first one may have been done as well.
+    async fn try_ask(&self, command: &Cmd, repeatable: bool) -> Result<(Value, bool), Failure> {
+        let mut first: Option<RedisError> = None;
         loop {
-            let (attempt, mut connection) = self.connection().await.map_err(Trouble::Connecting)?;
+            let unknown = first.as_ref().filter(|first| first.code().is_none()).map(Failure::from);
+            let (attempt, mut connection) = match self.connection().await {
+                Ok(connected) => connected,
+                Err(failure) => return Err(unknown.unwrap_or(failure)),
+            };
             let error =
                 match connection.requests.send_packed_command(command).await.and_then(Value::extract_error) {
-                    Ok(answer) => return Ok(answer),
+                    Ok(answer) => return Ok((answer, unknown.is_some())),
                     Err(error) => error,
                 };
             if is_lost(&error) {
                 self.state.forget(attempt);
-                if std::mem::take(&mut first) && !error.is_timeout() {
+                if first.is_none() && !error.is_timeout() && (repeatable || error.code().is_some()) {
+                    first = Some(error);
                     continue;
                 }
             }
-            return Err(Trouble::Answer(error));
+            return Err(unknown.unwrap_or_else(|| Failure::from(&error)));
+        }
+    }
+
+    /// Returns once the server does not answer any more.
+    pub(super) async fn beat(&self) -> StoreError {
+        loop {
+            sleep(BEAT).await;
+            if let Err(error) = self.ask(&cmd("PING")).await {
+                return error;
+            }
         }
     }
 
@@ -199,7 +225,8 @@ impl Link {
             Err(_) => {}
         }
         let attempt = self.state.current().attempts + 1;
-        let connected = self.connect(attempt).await;
+        let connected = timeout(CONNECTING, self.connect(attempt)).await;
+        let connected = connected.unwrap_or(Err(Failure::AWAY));
         let mut current = self.state.current();
         current.attempts = attempt;
         current.failure = connected.as_ref().err().cloned();
@@ -234,21 +261,6 @@ impl Link {
         // What was changed before this moment was not told.
         self.state.changes.tell(Change::Any);
         Ok(Connection { requests, hearing })
-    }
-}
-
-/// What went wrong with a command: there was no connection, or this came back.
-enum Trouble {
-    Connecting(Failure),
-    Answer(RedisError),
-}
-
-impl From<Trouble> for StoreError {
-    fn from(trouble: Trouble) -> Self {
-        match trouble {
-            Trouble::Connecting(failure) => failure.into(),
-            Trouble::Answer(error) => Failure::from(&error).into(),
-        }
     }
 }
 

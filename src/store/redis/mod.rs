@@ -46,11 +46,22 @@ const STEP: usize = 100;
 /// | `{tower-oidc}/changed` | channel | the key of every row that was written or deleted, for [`Store::wait`] and [`Store::subscribe`] |
 ///
 /// A version is 64 random bits that the writer draws: no counter can fall back when a server restarts without its
-/// last writes or a replica takes over, and a write whose answer was lost is asked for again without harm.
+/// last writes or a replica takes over.
 ///
 /// No row has a time to live. [`Store::delete_expired`] empties the store (the layer calls it now and then, from every
 /// replica; each call works in small steps, and deletes nothing that has not expired by the server's clock), and what has no time to live is out of reach of the `volatile-*`
 /// eviction policies, which managed services like to start with.
+///
+/// # What it promises
+///
+/// - *While the server is away* each call fails, at once where connections are refused and within five seconds
+///   otherwise, and works again as soon as it is back.
+/// - *A connection that hangs* is given up together with its answer, which is waited for for 2.75 seconds: the next call
+///   makes a new one, in at most two seconds. Whoever listens asks every three seconds whether it still answers.
+/// - *An answer that is lost* with its connection is asked for again, once: of a look-up, and of a write that expects a
+///   version. Such a write finds its own version in the row if it was done, and is `OutcomeUnknown` if the row is another
+///   by then. A creation, and a deletion that expects no version, are never sent twice, because another process may have
+///   deleted or written the row since: they are `OutcomeUnknown`, as is every write that had no answer in time.
 ///
 /// # What the server must promise
 ///
@@ -106,9 +117,7 @@ impl RedisStore {
     ///
     /// When the URL is none of these. The error does not repeat it, because it may hold a password.
     pub fn connect(url: &str) -> Result<Self, StoreError> {
-        let names = Arc::new(Names::under("tower-oidc"));
-        let link = Link::to(url, None)?;
-        Ok(Self { link: Arc::new(link.subscribed_to(&names.channel)), names, random: Random::system() })
+        Self::at(url, None)
     }
 
     /// The same for a server whose certificate these roots (PEM) vouch for, and no others.
@@ -117,16 +126,20 @@ impl RedisStore {
     ///
     /// When the URL is not one of `rediss://`, or the roots are not certificates.
     pub fn connect_with_roots(url: &str, roots: &[u8]) -> Result<Self, StoreError> {
+        Self::at(url, Some(roots))
+    }
+
+    fn at(url: &str, roots: Option<&[u8]>) -> Result<Self, StoreError> {
         let names = Arc::new(Names::under("tower-oidc"));
-        let link = Link::to(url, Some(roots))?;
-        Ok(Self { link: Arc::new(link.subscribed_to(&names.channel)), names, random: Random::system() })
+        let link = Arc::new(Link::to(url, roots, &names.channel)?);
+        Ok(Self { link, names, random: Random::system() })
     }
 
     /// Names everything under another prefix than `tower-oidc`: applications that share a server have one each.
     #[must_use]
     pub fn prefix(self, prefix: &str) -> Self {
         let names = Arc::new(Names::under(prefix));
-        let link = Arc::new(self.link.unconnected().subscribed_to(&names.channel));
+        let link = Arc::new(self.link.on(&names.channel));
         Self { names, link, ..self }
     }
 
@@ -154,14 +167,15 @@ impl RedisStore {
         let expires_at = record.expires_at.as_millis().to_string();
         let arguments: [&[u8]; 5] =
             [&key.0, &row::expected(expected), &packed, expires_at.as_bytes(), channel];
-        let written = self.link.run(&SWAP, &keys, &arguments).await?;
+        let written = self.link.run(&SWAP, &keys, &arguments, expected.is_some()).await?;
         Ok((written == 1).then_some(version))
     }
 
     async fn remove(&self, key: Key, expected: Option<Version>) -> Result<bool, StoreError> {
         let Names { tags, expiry, channel, .. } = &*self.names;
         let keys: [&[u8]; 3] = [&self.names.row(key), tags, expiry];
-        let deleted = self.link.run(&DELETE, &keys, &[&key.0, &row::expected(expected), channel]).await?;
+        let arguments: [&[u8]; 3] = [&key.0, &row::expected(expected), channel];
+        let deleted = self.link.run(&DELETE, &keys, &arguments, expected.is_some()).await?;
         Ok(deleted == 1)
     }
 
@@ -184,7 +198,7 @@ impl RedisStore {
             [&tags[..], expiry].into_iter().chain(rows.iter().map(Vec::as_slice)).collect();
         let arguments: Vec<&[u8]> =
             [now.as_bytes(), channel].into_iter().chain(due.iter().map(Vec::as_slice)).collect();
-        let deleted = self.link.run(&DELETE_EXPIRED, &keys, &arguments).await?;
+        let deleted = self.link.run(&DELETE_EXPIRED, &keys, &arguments, false).await?;
         Ok((due.len(), u64::try_from(deleted).unwrap_or_default()))
     }
 }
@@ -249,6 +263,7 @@ impl Store for RedisStore {
                 Hearing::Changes => tokio::select! {
                     ended = self.link.changes().relay(heard) => ended,
                     () = lost => Err(Failure::AWAY.into()),
+                    error = self.link.beat() => Err(error),
                 },
                 Hearing::Nothing => Ok(()),
             }

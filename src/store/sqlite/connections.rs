@@ -7,12 +7,16 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::super::StoreError;
 use super::failed;
 
-/// How long a connection waits for another process that writes. Callers wait five seconds for a store.
-const BUSY: Duration = Duration::from_secs(3);
+/// Callers wait five seconds for a store. A call waits for one of the connections first, then for its answer.
+const TURN: Duration = Duration::from_secs(2);
+const ANSWER: Duration = Duration::from_millis(2750);
+/// How long a connection waits for another process that writes.
+const BUSY: Duration = Duration::from_secs(2);
 
 /// How often, and after which pause, the log of a new file is asked for again.
 const ATTEMPTS: u32 = 20;
@@ -36,8 +40,10 @@ impl Connections {
         self: &Arc<Self>,
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
-        let permit = Arc::clone(&self.permits).acquire_owned().await;
-        let permit = permit.map_err(|closed| StoreError::unavailable("it is closed", closed))?;
+        let permit = timeout(TURN, Arc::clone(&self.permits).acquire_owned()).await;
+        let Ok(Ok(permit)) = permit else {
+            return Err(StoreError::unavailable("other calls keep SQLite busy", "no connection is free"));
+        };
         let connections = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
             let idle = connections.idle().pop();
@@ -53,7 +59,18 @@ impl Connections {
             drop(permit);
             done
         });
-        task.await.map_err(|ended| StoreError::unavailable("the task that asked it ended", ended))?
+        timeout(ANSWER, task)
+            .await
+            .map_err(|late| StoreError::outcome_unknown("SQLite did not answer in time", late))?
+            .map_err(|ended| StoreError::outcome_unknown("the task that asked it ended", ended))?
+    }
+
+    /// Does work that writes nothing.
+    pub(super) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.run(work).await.map_err(StoreError::of_a_read)
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
@@ -132,7 +149,7 @@ mod tests {
         let connection = open(&path).unwrap();
         let ask = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0)).unwrap();
         assert_eq!(ask("synchronous"), 2, "FULL");
-        assert_eq!(ask("busy_timeout"), 3_000);
+        assert_eq!(ask("busy_timeout"), 2_000);
         let journal: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
         assert_eq!(journal, "wal");
         drop(connection);

@@ -59,8 +59,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// - *Durability*: a write-ahead log with `synchronous = FULL`. What was acknowledged survives the loss of power; each
 ///   write waits for the disk once.
-/// - *Several processes* may share the file, on one machine and not over a network file system. A write waits three
-///   seconds for another process's, and is an error then. A new file can be read by its owner only (mode 0600).
+/// - *Several processes* may share the file, on one machine and not over a network file system. A call waits two seconds
+///   for others of its process, and a write two for another process's: it is `Unavailable` then. A write to a
+///   disk that does not answer is `OutcomeUnknown` within five seconds, a look-up `Unavailable`. A new file can be read by its owner only (mode 0600).
 /// - *Waiting and listening*: writes of this process are heard at once, by their rows. For writes of others one of
 ///   those who wait or listen asks SQLite's `data_version` every 50 milliseconds, which reads no file and does not
 ///   say which row it was.
@@ -149,7 +150,7 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
-        Box::pin(self.0.readers.run(move |connection| rows::load(connection, key)))
+        Box::pin(self.0.readers.read(move |connection| rows::load(connection, key)))
     }
 
     fn swap(
@@ -181,7 +182,7 @@ impl Store for SqliteStore {
     }
 
     fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
-        Box::pin(self.0.readers.run(move |connection| rows::find(connection, tag)))
+        Box::pin(self.0.readers.read(move |connection| rows::find(connection, tag)))
     }
 
     fn delete_expired(&self, older_than: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {

@@ -1,5 +1,6 @@
 //! Every store of the crate under the contract's suite, and what is particular to each.
 
+mod faults;
 mod postgres;
 mod redis;
 mod sqlite;

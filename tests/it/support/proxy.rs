@@ -23,6 +23,8 @@ pub enum Wire {
     Delayed(Duration),
     /// A request that contains one of these texts reaches the server. Its connection closes when the answer comes.
     AnswersDropped(&'static [&'static str]),
+    /// The same for one answer. Everything passes afterwards.
+    AnswerDropped(&'static [&'static str]),
     /// Eight bytes pass in a second, each way.
     Trickling,
 }
@@ -102,7 +104,7 @@ async fn accept(listener: TcpListener, server: u16, state: watch::Sender<State>)
             number = state.made;
             state.made += 1;
         });
-        let line = Line { number, state: state.subscribe(), spoiled: watch::Sender::new(false) };
+        let line = Line { number, state: state.clone(), spoiled: watch::Sender::new(false) };
         connections.spawn(connect(outside, server, line));
         while connections.try_join_next().is_some() {}
     }
@@ -114,7 +116,7 @@ async fn connect(mut outside: TcpStream, server: u16, line: Line) {
     let reset = {
         let (from_outside, to_outside) = outside.split();
         let (from_inside, to_inside) = inside.split();
-        let mut state = line.state.clone();
+        let mut state = line.state.subscribe();
         tokio::select! {
             _ = line.pass(from_outside, to_inside, Way::Request) => false,
             _ = line.pass(from_inside, to_outside, Way::Answer) => false,
@@ -129,7 +131,7 @@ async fn connect(mut outside: TcpStream, server: u16, line: Line) {
 /// One connection through the proxy.
 struct Line {
     number: u64,
-    state: watch::Receiver<State>,
+    state: watch::Sender<State>,
     /// The next answer is to be dropped.
     spoiled: watch::Sender<bool>,
 }
@@ -141,7 +143,7 @@ impl Line {
         mut to: impl AsyncWrite + Unpin,
         way: Way,
     ) -> io::Result<()> {
-        let mut state = self.state.clone();
+        let mut state = self.state.subscribe();
         let mut buffer = [0; 16 * 1024];
         // The end of what came before: a text may arrive in two pieces.
         let mut seen = Vec::new();
@@ -159,7 +161,7 @@ impl Line {
             }
             match now.wire {
                 Wire::Delayed(by) => sleep(by).await,
-                Wire::AnswersDropped(texts) if way == Way::Request => {
+                Wire::AnswersDropped(texts) | Wire::AnswerDropped(texts) if way == Way::Request => {
                     seen.extend_from_slice(piece);
                     let holds = |text: &&str| seen.windows(text.len()).any(|part| part == text.as_bytes());
                     if texts.iter().any(holds) {
@@ -168,6 +170,10 @@ impl Line {
                     seen.drain(..seen.len().saturating_sub(32));
                 }
                 Wire::AnswersDropped(_) if *self.spoiled.borrow() => return Ok(()),
+                Wire::AnswerDropped(_) if *self.spoiled.borrow() => {
+                    self.state.send_modify(|state| state.wire = Wire::Sound);
+                    return Ok(());
+                }
                 _ => {}
             }
             for part in piece.chunks(if now.wire == Wire::Trickling { 4 } else { piece.len() }) {
