@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -58,28 +58,49 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-/// Where the time comes from.
+/// Where the time comes from: a wall clock, which may be wrong and may be set, and a monotonic clock, which is not set.
 #[derive(Clone)]
-pub struct Clock(Arc<dyn Fn() -> Timestamp + Send + Sync>);
+pub struct Clock {
+    wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,
+    monotonic: Arc<dyn Fn() -> Duration + Send + Sync>,
+}
 
 impl Clock {
-    /// The machine's clock.
+    /// The machine's clocks.
     #[expect(clippy::disallowed_methods, reason = "this is the one place where the clock is read")]
     pub fn system() -> Self {
-        Self::from_fn(|| {
+        let start = Instant::now();
+        let wall = || {
             let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             Timestamp(millis(since_epoch))
-        })
+        };
+        Self::from_readings(wall, move || start.elapsed())
     }
 
-    /// A clock of one's own, for tests.
+    /// A clock of one's own, for tests. Both readings follow it.
     pub fn from_fn(now: impl Fn() -> Timestamp + Send + Sync + 'static) -> Self {
-        Self(Arc::new(now))
+        let wall: Arc<dyn Fn() -> Timestamp + Send + Sync> = Arc::new(now);
+        let monotonic = Arc::clone(&wall);
+        Self { wall, monotonic: Arc::new(move || Duration::from_millis(monotonic().0)) }
     }
 
-    /// The present moment.
+    /// A clock of one's own whose readings differ, for tests: `wall` says what time it is, `monotonic` how much time has
+    /// passed since any moment before.
+    pub fn from_readings(
+        wall: impl Fn() -> Timestamp + Send + Sync + 'static,
+        monotonic: impl Fn() -> Duration + Send + Sync + 'static,
+    ) -> Self {
+        Self { wall: Arc::new(wall), monotonic: Arc::new(monotonic) }
+    }
+
+    /// The present moment, by the wall clock.
     pub fn now(&self) -> Timestamp {
-        (self.0)()
+        (self.wall)()
+    }
+
+    /// How much time has passed since a moment that stays the same, by the monotonic clock.
+    pub fn monotonic(&self) -> Duration {
+        (self.monotonic)()
     }
 }
 

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Health {
-    /// Where sessions and grants are kept: it answers, and the configured secrets open what it holds.
+    /// Where sessions and grants are kept: it answers, the configured secrets open what it holds, and it takes writes.
     pub store: Readiness,
     /// The OpenID Providers.
     pub providers: Vec<ProviderHealth>,
@@ -38,7 +38,7 @@ pub struct ProviderHealth {
 }
 
 impl Health {
-    /// Whether requests should come to this process: the store answers.
+    /// Whether requests should come to this process: the store answers and takes writes.
     ///
     /// A provider that is away is not counted. It is away for every process alike, people who are signed in do not
     /// notice, and taking all processes out of service would not bring it back.

@@ -125,6 +125,7 @@ pub use current_user::{Admin, CurrentUser};
 mod users;
 pub use users::Users;
 
+mod timed_store;
 mod user_tokens;
 pub use user_tokens::{AccessToken, UserTokens};
 

@@ -116,7 +116,8 @@ impl OneShotToken {
         for waiting in one_shots.into_iter().flat_map(|one_shots| one_shots.meant_for(state)) {
             let row = row(&runtime, &waiting.id, &holder).await?;
             // Deleted and returned at once: of two that ask, in whichever processes, one has it.
-            let (record, _) = runtime.records.take::<OneShotRecord>(&row).await?;
+            let (found, _) = runtime.records.take::<OneShotRecord>(&row).await?;
+            let record = found.filter(|found| found.expires_at > runtime.now()).map(|found| found.value);
             waiting.over.store(true, Ordering::Relaxed);
             if let (Some(record), Some(one_shots)) = (record, one_shots) {
                 one_shots.handed.store(true, Ordering::Relaxed);

@@ -1,12 +1,8 @@
 //! Sealed records over a store: what goes in is typed, what lies there is opaque.
 
-use std::future::poll_fn;
-use std::pin::pin;
 use std::sync::{Arc, PoisonError, RwLock};
-use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -19,9 +15,7 @@ use crate::events::{EventCode, Events};
 use crate::grant::encode;
 use crate::seal::{KeyRing, Place, Purpose, SealError};
 use crate::store::{Change, Key, Record, Store, StoreError, StoreErrorKind, Stored, Tag, Version};
-
-/// The longest that one call to the store may take.
-const DEADLINE: Duration = Duration::from_secs(5);
+use crate::timed_store::TimedStore;
 
 /// The last moment that databases with signed integers can hold.
 pub(crate) const FOREVER: Timestamp = Timestamp::from_millis(i64::MAX as u64);
@@ -31,16 +25,20 @@ const INDEX_BELIEVED: Duration = Duration::from_secs(2);
 
 /// What the index key's row is named after.
 const INDEX_KEY: &str = "tower-oidc index key";
+/// What the row is named after that is written to find out whether writes work.
+const WRITE_PROBE: &str = "tower-oidc write probe";
 
 /// Reads and writes records.
 pub(crate) struct Records {
-    store: Arc<dyn Store>,
+    store: TimedStore,
     keys: KeyRing,
     /// Of a store that keeps none.
     own_index: Option<IndexKey>,
     /// The store's, and when it was read.
     index: RwLock<Option<(IndexKey, Timestamp)>>,
     clock: Clock,
+    /// Both readings of the clock when this began.
+    started: (Timestamp, Duration),
     random: Random,
     events: Events,
     changes: Arc<Changes>,
@@ -100,12 +98,13 @@ impl Records {
         events: Events,
     ) -> Self {
         let (index, changes, listener) = (RwLock::default(), Arc::default(), Listener::default());
-        Self { store, keys, own_index: None, index, clock, random, events, changes, listener }
+        let (started, store) = ((clock.now(), clock.monotonic()), TimedStore::new(store, events.clone()));
+        Self { store, keys, own_index: None, index, clock, started, random, events, changes, listener }
     }
 
     /// Whether records outlive this process.
     pub(crate) fn is_durable(&self) -> bool {
-        self.store.is_durable()
+        self.store.store.is_durable()
     }
 
     /// For a store that is gone with the process: names are the same after it, and nobody waits for them.
@@ -119,7 +118,20 @@ impl Records {
     }
 
     pub(crate) async fn load<T: DeserializeOwned>(&self, row: &Row) -> Result<Loaded<T>, StoreError> {
-        let Some(Stored { version, record }) = self.read(self.store.load(row.key)).await? else {
+        Ok(match self.load_expired_too(row).await? {
+            Loaded::Found(found) if found.expires_at <= self.clock.now() => {
+                Loaded::Absent(Some(found.version))
+            }
+            loaded => loaded,
+        })
+    }
+
+    /// The same for who ends what lies there, or adds to it: where this clock is wrong, it still counts for others.
+    pub(crate) async fn load_expired_too<T: DeserializeOwned>(
+        &self,
+        row: &Row,
+    ) -> Result<Loaded<T>, StoreError> {
+        let Some(Stored { version, record }) = self.store.load(row.key).await? else {
             return Ok(Loaded::Absent(None));
         };
         let opened = match self.keys.open(row.place(), &record.bytes) {
@@ -141,14 +153,11 @@ impl Records {
                 return Ok(Loaded::Unreadable);
             }
         };
-        // The sealed expiry decides: the one beside it is the database's to change.
-        if opened.expires_at <= self.clock.now() {
-            return Ok(Loaded::Absent(Some(version)));
-        }
         match postcard::from_bytes(&opened.contents) {
             Ok(value) => Ok(Loaded::Found(Box::new(Found {
                 value,
                 version,
+                // The sealed expiry decides: the one beside it is the database's to change.
                 expires_at: opened.expires_at,
                 outdated_seal: !opened.by_first_secret,
                 tags: record.tags,
@@ -170,19 +179,8 @@ impl Records {
         let contents = postcard::to_allocvec(value);
         let contents =
             contents.map_err(|error| StoreError::refused_by("a record cannot be encoded", error))?;
-        let bytes = Bytes::from(self.keys.seal(row.place(), expires_at, &contents, &self.random));
-        let record = Record { bytes: bytes.clone(), expires_at, tags };
-        record.check()?;
-        let mut written = self.write(self.store.swap(row.key, expected, record)).await;
-        if written.as_ref().is_err_and(|error| error.kind() == StoreErrorKind::OutcomeUnknown) {
-            // No two records are sealed to the same bytes: the row says whether this one is written.
-            match self.read(self.store.load(row.key)).await {
-                Ok(Some(stored)) if stored.record.bytes == bytes => written = Ok(Some(stored.version)),
-                Ok(stored) if stored.as_ref().map(|stored| stored.version) != expected => written = Ok(None),
-                // It may still come.
-                _ => {}
-            }
-        }
+        let bytes = self.keys.seal(row.place(), expires_at, &contents, &self.random).into();
+        let written = self.store.swap(row.key, expected, Record { bytes, expires_at, tags }).await;
         if row.purpose == Purpose::Grant {
             // Before whoever writes goes on: the store may tell of it a moment later, or not at all. Who was not the first
             // was overtaken, and what failed may be written all the same.
@@ -193,26 +191,29 @@ impl Records {
 
     /// The version of what lies in a row, whether it can be read or not.
     pub(crate) async fn version(&self, key: Key) -> Result<Option<Version>, StoreError> {
-        Ok(self.read(self.store.load(key)).await?.map(|stored| stored.version))
+        Ok(self.store.load(key).await?.map(|stored| stored.version))
     }
 
     pub(crate) async fn delete(&self, key: Key, expected: Option<Version>) -> Result<bool, StoreError> {
-        self.write(self.store.delete(key, expected)).await
+        self.store.delete(key, expected).await
     }
 
-    /// Deletes a row and returns what it held, at its last writing: what somebody writes meanwhile is taken too. The
-    /// second says whether anything lay there.
-    pub(crate) async fn take<T: DeserializeOwned>(&self, row: &Row) -> Result<(Option<T>, bool), StoreError> {
+    /// Deletes a row and returns what it held, expired or not, at its last writing: what somebody writes meanwhile is
+    /// taken too. The second says whether anything lay there.
+    pub(crate) async fn take<T: DeserializeOwned>(
+        &self,
+        row: &Row,
+    ) -> Result<(Option<Box<Found<T>>>, bool), StoreError> {
         let mut perhaps_taken = None;
         loop {
-            match self.load::<T>(row).await? {
+            match self.load_expired_too::<T>(row).await? {
                 Loaded::Found(found) => match self.delete(row.key, Some(found.version)).await {
-                    Ok(true) => return Ok((Some(found.value), true)),
+                    Ok(true) => return Ok((Some(found), true)),
                     Ok(false) => {}
                     Err(error)
                         if error.kind() == StoreErrorKind::OutcomeUnknown && perhaps_taken.is_none() =>
                     {
-                        perhaps_taken = Some(found.value);
+                        perhaps_taken = Some(found);
                     }
                     Err(error) => return Err(error),
                 },
@@ -232,12 +233,12 @@ impl Records {
         version: Option<Version>,
         within: Duration,
     ) -> Result<(), StoreError> {
-        self.store.wait(key, version, within).await
+        self.store.store.wait(key, version, within).await
     }
 
     /// The rows that carry a tag. They may be gone when they are looked at.
     pub(crate) async fn find(&self, tag: Tag) -> Result<Vec<Key>, StoreError> {
-        self.read(self.store.find(tag)).await
+        self.store.find(tag).await
     }
 
     /// What was heard of rows that changed.
@@ -247,11 +248,15 @@ impl Records {
 
     /// Notes what other processes change, from now on.
     pub(crate) fn listen(&self) {
-        self.listener.begin(&self.store, &self.changes, &self.events);
+        self.listener.begin(&self.store.store, &self.changes, &self.events);
     }
 
+    /// Deletes what has expired by the wall clock, and by the time that has passed since the start: a clock that is set
+    /// forward does not make records old.
     pub(crate) async fn delete_expired(&self) -> Result<u64, StoreError> {
-        self.store.delete_expired(self.clock.now()).await
+        let (wall, monotonic) = self.started;
+        let passed = self.clock.monotonic().saturating_sub(monotonic);
+        self.store.store.delete_expired(self.clock.now().min(wall.plus(passed))).await
     }
 
     /// The index key, which is read again once in a while: a store may have come back empty.
@@ -302,47 +307,24 @@ impl Records {
         }
     }
 
-    /// Whether the store answers, and the secrets open what it holds.
+    /// Whether the store answers, the secrets open what it holds, and it takes writes: where the last one failed, one
+    /// more is made, so that a process to which no request comes finds out that they work again.
     pub(crate) async fn probe(&self) -> Result<(), StoreError> {
         self.index().await?;
-        self.version(Key(Sha256::digest(INDEX_KEY).into())).await.map(drop)
+        self.version(Key(Sha256::digest(INDEX_KEY).into())).await?;
+        if self.store.write_failed() {
+            let key = Key(Sha256::digest(WRITE_PROBE).into());
+            let row = Row { purpose: Purpose::IndexKey, key, owner: Vec::new() };
+            let version = self.version(key).await?;
+            self.swap(&row, version, &(), self.clock.now(), Vec::new()).await?;
+        }
+        Ok(())
     }
 
     /// The index key, where [`Records::index`] was asked before. A session that is known was found under it.
     pub(crate) fn known_index(&self) -> Option<IndexKey> {
         let agreed = || self.index.read().unwrap_or_else(PoisonError::into_inner).clone();
         self.own_index.clone().or_else(|| agreed().map(|(index, _)| index))
-    }
-
-    async fn read<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        self.timed(call, StoreError::unavailable).await.map_err(StoreError::of_a_read)
-    }
-
-    async fn write<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        self.timed(call, StoreError::outcome_unknown).await
-    }
-
-    async fn timed<T>(
-        &self,
-        call: impl Future<Output = Result<T, StoreError>>,
-        late: fn(&'static str, &'static str) -> StoreError,
-    ) -> Result<T, StoreError> {
-        let mut call = pin!(call);
-        // Memory answers at once, and needs no timer.
-        let mut timer = None;
-        let result = poll_fn(|cx| match call.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(result),
-            Poll::Pending => {
-                let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(DEADLINE)));
-                let late = || late("it did not answer in time", "5 seconds are over");
-                timer.as_mut().poll(cx).map(|()| Err(late()))
-            }
-        })
-        .await;
-        if let Err(error) = &result {
-            self.events.emit(EventCode::StoreFailed, None, error);
-        }
-        result
     }
 }
 

@@ -242,15 +242,15 @@ impl Runtime {
         Some(self.settings.connections(holder.provider(self)?.relying_party.id))
     }
 
-    /// Deletes what has expired, now and then. Called where records are made: what nobody fills needs no emptying.
+    /// Deletes what has expired, now and then. Called after something was stored, and never for a request that nothing
+    /// vouches for: what nobody fills needs no emptying.
     pub(crate) fn sweep_in_time(self: &Arc<Self>) {
-        let now = self.now();
+        // Never zero, which says that nothing was swept yet.
+        let now = Timestamp::default().plus(self.clock.monotonic()).as_millis().max(1);
         let swept_at = self.swept_at.load(Ordering::Relaxed);
-        let due = now.since(Timestamp::from_millis(swept_at)) >= SWEEP;
+        let due = swept_at == 0 || Duration::from_millis(now.saturating_sub(swept_at)) >= SWEEP;
         // One of those who come at the same time does it.
-        let take = || {
-            self.swept_at.compare_exchange(swept_at, now.as_millis(), Ordering::Relaxed, Ordering::Relaxed)
-        };
+        let take = || self.swept_at.compare_exchange(swept_at, now, Ordering::Relaxed, Ordering::Relaxed);
         if due && take().is_ok() {
             let runtime = Arc::clone(self);
             self.tasks.spawn(async move {

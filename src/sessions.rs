@@ -206,14 +206,14 @@ impl Sessions {
                 session_row::tag_anew(&id.row(), &found, records).await?;
                 Ok(self.confirm(id, *found, heard, now))
             }
-            Loaded::Absent(_) => {
+            Loaded::Absent(None) => {
                 if let Some(session) = self.remembered.get(&id) {
                     session.life.end();
                 }
                 Ok(None)
             }
-            // Signed out until the secret is back, and nothing is ended.
-            Loaded::Unreadable => Ok(None),
+            // Signed out until the secret is back, or the clock is right, and nothing is ended.
+            Loaded::Absent(Some(_)) | Loaded::Unreadable => Ok(None),
         }
     }
 
@@ -347,7 +347,8 @@ impl Sessions {
     pub(crate) async fn extend(&self, session: &Session, records: &Records, now: Timestamp) {
         let (row, mut until) = (session.id.row(), now);
         let extended = session_row::rewrite(&row, records, |found| {
-            until = now.plus(self.idle_lifetime).min(found.value.ends_at);
+            // A clock that is behind takes nothing away.
+            until = now.plus(self.idle_lifetime).min(found.value.ends_at).max(found.expires_at);
             found.expires_at = until;
             true
         });

@@ -86,7 +86,7 @@ pub(crate) async fn note(
     };
     let row = row(Key(tag.0));
     loop {
-        let (mut noted, version, kept_until) = match records.load::<Vec<Meant>>(&row).await? {
+        let (mut noted, version, kept_until) = match records.load_expired_too::<Vec<Meant>>(&row).await? {
             Loaded::Found(found) => (found.value, Some(found.version), found.expires_at),
             Loaded::Absent(version) => (Vec::new(), version, expires_at),
             Loaded::Unreadable => {

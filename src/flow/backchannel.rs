@@ -97,7 +97,6 @@ async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), Failure> {
         Err(error) if error.passes() => return Err(Failure::Unverified),
         Err(error) => return Err(Failure::Refused(error.to_string())),
     };
-    runtime.sweep_in_time();
     let index = runtime.records.agree_on_index().await?;
     let key = Key(index.hash(&[b"logout token", token.meant.issuer.as_bytes(), token.jti.as_bytes()]));
     let seen = Row { purpose: Purpose::LogoutToken, key, owner: Vec::new() };
@@ -110,6 +109,7 @@ async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), Failure> {
     end_all(runtime, &token.meant).await?;
     // Whoever was faster has ended the same.
     runtime.records.swap(&seen, version, &(), token.spent_until, Vec::new()).await?;
+    runtime.sweep_in_time();
     Ok(())
 }
 
@@ -146,7 +146,7 @@ pub(crate) async fn end_sessions(runtime: &Arc<Runtime>, meant: &Meant) -> Resul
 
 async fn end_session(runtime: &Arc<Runtime>, meant: &Meant, session: Key) -> Result<(), StoreError> {
     let row = Row { purpose: Purpose::Session, key: session, owner: Vec::new() };
-    let record = match runtime.records.load::<SessionRecord>(&row).await? {
+    let record = match runtime.records.load_expired_too::<SessionRecord>(&row).await? {
         Loaded::Found(found) => found.value,
         // It ended a moment ago, or is none.
         Loaded::Absent(_) => return Ok(()),

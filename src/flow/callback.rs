@@ -53,7 +53,6 @@ pub(crate) async fn finish(
     let Some(provider) = runtime.providers.at_callback(at).cloned() else {
         return page::plain(StatusCode::NOT_FOUND, "There is nothing here.");
     };
-    runtime.sweep_in_time();
     // In a task of its own: a browser that goes away must not lose what the provider has issued.
     let work = {
         let runtime = Arc::clone(runtime);

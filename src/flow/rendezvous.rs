@@ -42,8 +42,10 @@ pub(crate) fn let_go(
     let tasks = runtime.tasks.clone();
     tasks.spawn(async move {
         // If somebody was faster, or the store is away, the next request sees to it.
-        let _ = runtime.records.swap(&row, Some(version), &grant, expires_at, Vec::new()).await;
-        runtime.sweep_in_time();
+        let written = runtime.records.swap(&row, Some(version), &grant, expires_at, Vec::new()).await;
+        if matches!(written, Ok(Some(_))) {
+            runtime.sweep_in_time();
+        }
     });
     now
 }
@@ -55,7 +57,8 @@ pub(crate) async fn take(
     place: &GrantPlace,
 ) -> Result<(Option<Grant>, bool), StoreError> {
     if place.carried.is_none() {
-        return runtime.records.take(&place.row).await;
+        let (found, deleted) = runtime.records.take(&place.row).await?;
+        return Ok((found.map(|found| found.value), deleted));
     }
     loop {
         let (newest, version) = newest(runtime, place).await?;

@@ -71,6 +71,7 @@ pub(crate) async fn sign_in(
         }
         stored => stored?,
     };
+    runtime.sweep_in_time();
     let facts = &verified.id_token.facts;
     runtime.events().emit(EventCode::LoginSucceeded, Some((&facts.issuer, &facts.subject)), "a new session");
     if let Some(replaced) = replaced {
@@ -271,6 +272,7 @@ pub(crate) async fn keep_grant(
             if let Some(carried) = &place.carried {
                 carried.note(&Arc::new(grant));
             }
+            runtime.sweep_in_time();
             return Ok(());
         }
     }

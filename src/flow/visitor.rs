@@ -32,7 +32,7 @@ use crate::provider::Provider;
 use crate::relying_party::ProviderId;
 use crate::runtime::Runtime;
 use crate::session::Session;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 use crate::visitor::{COOKIE, Visitor};
 
 /// How long somebody who takes a grant over waits for a refresh of it that is under way.
@@ -231,7 +231,7 @@ async fn hand_over(
     (grant.owner, grant.lease) = (to.owner.clone(), None);
     // It is nowhere but here: until the store takes it, or the session is over.
     while let Err(error) = keep_grant(&runtime, &to, retention, grant.clone(), session.ends_at).await {
-        if runtime.now() >= session.ends_at {
+        if error.kind() == StoreErrorKind::Refused || runtime.now() >= session.ends_at {
             return Err(error);
         }
         tokio::time::sleep(PAUSE).await;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Request};
 use serde_json::Value;
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Clock, Config, EventCode, OidcLayer, Resource, Timestamp};
+use tower_oidc::{Config, EventCode, OidcLayer, Resource};
 
 use crate::support::app::{Events, routes};
 use crate::support::browser::{Browser, Page};
@@ -26,11 +26,10 @@ struct World {
 impl World {
     fn new() -> Self {
         let world = Self { net: Net::new(), clock: TestClock::new(), events: Events::default() };
-        let millis = world.clock.millis_fn();
         let mut config = Config::development(([127, 0, 0, 1], 3000))
             .resource(Resource::new("cal", "https://api.test/cal/"))
             .http_client(world.net.client())
-            .clock(Clock::from_fn(move || Timestamp::from_millis(millis())))
+            .clock(world.clock.readings())
             .on_event(world.events.hook());
         config.session_secrets = vec![SECRET.into()];
         let layer = OidcLayer::per_user(config, TestStore::new()).unwrap();

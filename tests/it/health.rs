@@ -6,7 +6,7 @@ use serde_json::json;
 use tower_oidc::Readiness::{Ready, Stale, Unavailable};
 use tower_oidc::{EventCode, Health, Readiness};
 
-use crate::support::app::{App, OP, World};
+use crate::support::app::{APP, App, OP, World};
 use crate::support::fault::Fault;
 use crate::support::store::{Trouble, Verb};
 use crate::support::test_store::TestStore;
@@ -47,6 +47,29 @@ async fn a_store_that_is_away_is_not_ready() {
         store.heal();
         assert!(app.layer.health().await.is_ready(), "as soon as it answers again");
     }
+}
+
+/// A database that can only be read answers every question, and signs nobody in.
+#[tokio::test]
+async fn a_store_that_takes_no_writes_is_not_ready() {
+    let world = World::new();
+    let (store, app) = world.watched();
+    assert!(app.layer.health().await.is_ready());
+    store.trouble(Verb::Swap, Trouble::Fail);
+    assert!(app.layer.health().await.is_ready(), "nothing was written since, and a probe does not begin");
+    world.op.sign_in_as("alice");
+    let page = world.browser().visit(&format!("{APP}/auth/login?return_to=/who")).await;
+    assert_eq!(page.status, 503, "{}", page.text());
+    for _ in 0..2 {
+        let health = app.layer.health().await;
+        assert_eq!((health.store, health.is_ready()), (Unavailable, false));
+    }
+    store.heal();
+    assert!(app.layer.health().await.is_ready(), "as soon as it takes them again, though no request comes");
+    world.signed_in("alice").await;
+    let writes = store.writes();
+    assert!(app.layer.health().await.is_ready());
+    assert_eq!(store.writes(), writes, "a probe of a store that works writes nothing");
 }
 
 /// A process that was started with the wrong secret would sign everybody out: it gets no requests.

@@ -15,7 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::net::TcpListener;
 use tower_oidc::store::{Key, Store, Tag};
 use tower_oidc::{
-    Clock, Config, CurrentUser, OidcLayer, Random, Require, Resource, Secret, Timestamp, UserTokens, Users,
+    Clock, Config, CurrentUser, OidcLayer, Random, Require, Resource, Secret, UserTokens, Users,
 };
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -276,10 +276,10 @@ async fn scenario_60_nothing_leaks_from_what_is_below() {
     let api = ResourceServer::start(&net, &api_at, op.resource_owners());
     expose(&net, &op_at).await;
     expose(&net, &api_at).await;
-    let (millis, events) = (clock.millis_fn(), Events::default());
+    let events = Events::default();
     let mut config = Config::new(&app_at, &op_at, CLIENT_ID, CLIENT_SECRET)
         .resource(Resource::new("cal", format!("{api_at}/cal/")))
-        .clock(Clock::from_fn(move || Timestamp::from_millis(millis())))
+        .clock(clock.readings())
         .on_event(events.hook());
     config.session_secrets = vec![SEALING.into()];
     let layer = OidcLayer::per_user(config, TestStore::new()).unwrap();

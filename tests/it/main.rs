@@ -36,6 +36,8 @@ mod backchannel;
 mod provider_logout;
 // Several processes over one store.
 mod replicas;
+// Several processes whose clocks differ.
+mod clocks;
 // What a readiness probe is told.
 mod health;
 // Who they are, and what they may.

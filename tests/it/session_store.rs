@@ -94,6 +94,21 @@ async fn check_132_no_cookie_for_what_was_not_written() {
     }
 }
 
+/// A write whose answer was lost is looked at, not repeated: the login that was spent is this one's.
+#[tokio::test]
+async fn check_132_a_login_whose_answers_are_lost_is_whole() {
+    let world = World::new();
+    let (store, app) = world.watched();
+    world.op.sign_in_as("alice");
+    let browser = world.browser();
+    store.trouble(Verb::Swap, Trouble::LoseAnswer);
+    let page = browser.visit(&format!("{APP}/auth/login?return_to=/who")).await;
+    assert_eq!((page.status.as_u16(), page.json()["sub"].as_str()), (200, Some("a1")), "{}", page.text());
+    assert!(app.events.has(EventCode::StoreFailed), "the operator is told");
+    store.heal();
+    assert_eq!(world.who(&browser).await, "a1");
+}
+
 /// Check 132, at each single write of a login.
 #[tokio::test]
 async fn check_132_whichever_write_fails() {

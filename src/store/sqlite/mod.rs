@@ -13,10 +13,11 @@ use rusqlite::ErrorCode;
 use tokio::sync::Mutex;
 
 use self::connections::Connections;
+use self::rows::Writer;
 use super::changes::Changes;
 use super::columns::Columns;
 use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
-use crate::ambient::Timestamp;
+use crate::ambient::{Clock, Random, Timestamp};
 
 /// How many look-ups run at once. SQLite writes one at a time.
 const READERS: usize = 4;
@@ -54,6 +55,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// | | `contents` | the record, sealed |
 /// | `tower_oidc_state` | `schema_version` | the version of these tables, 1 |
 /// | | `last_version` | the last version that was given; it outlives the rows |
+/// | | `last_writer` | a random number of the process that wrote last |
+/// | | `last_written_at`, `previous_written_at` | when it wrote, and when the process before it did, each by its own clock |
 ///
 /// # What it promises
 ///
@@ -66,12 +69,14 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///   those who wait or listen asks SQLite's `data_version` every 50 milliseconds, which reads no file and does not
 ///   say which row it was.
 /// - *Collecting*: the layer calls [`delete_expired`](Store::delete_expired) at most every ten minutes in each process,
-///   while people sign in, which is fine: it deletes 500 rows at a time and lets others write in between. The space is used again; the file
-///   does not shrink.
+///   while people sign in, which is fine: it deletes 500 rows at a time and lets others write in between. A process
+///   whose clock is wrong deletes nothing that others need: what has expired goes at once where another process wrote
+///   within the last minute and its clock agrees, and after 30 days otherwise. The space is used again; the file does
+///   not shrink.
 ///
 /// Back it up with SQLite's own means (`VACUUM INTO`, `.backup`): a copy of the file alone misses its log.
 #[derive(Clone)]
-pub struct SqliteStore(Arc<Inner>);
+pub struct SqliteStore(Arc<Inner>, Writer);
 
 struct Inner {
     path: PathBuf,
@@ -121,13 +126,22 @@ impl SqliteStore {
     }
 
     fn at(path: &Path) -> Self {
-        Self(Arc::new(Inner {
+        let writer = Writer { id: i64::from_be_bytes(Random::system().bytes()), clock: Clock::system() };
+        let inner = Inner {
             path: path.to_owned(),
             readers: Connections::new(path, READERS),
             writer: Connections::new(path, 1),
             changes: Changes::default(),
             seen: Mutex::default(),
-        }))
+        };
+        Self(Arc::new(inner), writer)
+    }
+
+    /// Another clock than the system's, for tests: it says when this process wrote.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_clock(self, clock: Clock) -> Self {
+        Self(self.0, Writer { clock, ..self.1 })
     }
 
     /// Ends when another process wrote: one of those who wait and listen looks, for all of them.
@@ -160,9 +174,12 @@ impl Store for SqliteStore {
         record: Record,
     ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
         Box::pin(async move {
-            let record = Columns::try_from(record)?;
-            let written =
-                self.0.writer.run(move |connection| rows::swap(connection, key, expected, &record)).await?;
+            let (record, writer) = (Columns::try_from(record)?, self.1.clone());
+            let written = self
+                .0
+                .writer
+                .run(move |connection| rows::swap(connection, &writer, key, expected, &record))
+                .await?;
             if written.is_some() {
                 self.0.changes.tell(Change::Row(key));
             }
@@ -189,8 +206,9 @@ impl Store for SqliteStore {
         Box::pin(async move {
             let mut deleted = 0;
             loop {
-                let batch =
-                    self.0.writer.run(move |connection| rows::delete_expired(connection, older_than)).await?;
+                let writer = self.1.clone();
+                let delete = move |connection: &mut _| rows::delete_expired(connection, &writer, older_than);
+                let batch = self.0.writer.run(delete).await?;
                 deleted += batch;
                 if batch < u64::from(rows::BATCH) {
                     return Ok(deleted);

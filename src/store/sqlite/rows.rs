@@ -5,7 +5,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, TransactionB
 use super::super::columns::{self, Columns};
 use super::super::{Key, StoreError, Stored, Tag, Version};
 use super::failed;
-use crate::ambient::Timestamp;
+use crate::ambient::{Clock, Timestamp};
 
 /// How many expired rows go at once: few milliseconds, in which others wait.
 pub(super) const BATCH: u32 = 500;
@@ -25,8 +25,16 @@ fn stored(row: &Row<'_>) -> Result<Stored, StoreError> {
     columns::stored(version, expires_at, tags, row.get(2).map_err(failed)?)
 }
 
+/// Whose writes they are.
+#[derive(Clone)]
+pub(super) struct Writer {
+    pub(super) id: i64,
+    pub(super) clock: Clock,
+}
+
 pub(super) fn swap(
     connection: &mut Connection,
+    writer: &Writer,
     key: Key,
     expected: Option<Version>,
     record: &Columns,
@@ -35,9 +43,11 @@ pub(super) fn swap(
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
     let next: i64 = prepare(
         &transaction,
-        "UPDATE tower_oidc_state SET last_version = last_version + 1 RETURNING last_version",
+        "UPDATE tower_oidc_state SET last_version = last_version + 1,
+             previous_written_at = CASE last_writer WHEN ?1 THEN previous_written_at ELSE last_written_at END,
+             last_writer = ?1, last_written_at = ?2 RETURNING last_version",
     )?
-    .query_row([], |row| row.get(0))
+    .query_row([writer.id, columns::from_timestamp(writer.clock.now())], |row| row.get(0))
     .map_err(failed)?;
     let [tag1, tag2, tag3, tag4, tag5, tag6] = record.tags;
     let (expires_at, contents) = (record.expires_at, &record.contents[..]);
@@ -103,14 +113,23 @@ pub(super) fn find(connection: &mut Connection, tag: Tag) -> Result<Vec<Key>, St
     keys.map(|key| columns::key(&key.map_err(failed)?)).collect()
 }
 
-/// Deletes a batch of what expired, and returns how many rows that were.
-pub(super) fn delete_expired(connection: &mut Connection, older_than: Timestamp) -> Result<u64, StoreError> {
+/// Deletes a batch of what expired, and returns how many rows that were. Where no other process has written within a
+/// minute of `older_than`, by its own clock, that moment may be wrong: then what expired 30 days before it goes.
+pub(super) fn delete_expired(
+    connection: &mut Connection,
+    writer: &Writer,
+    older_than: Timestamp,
+) -> Result<u64, StoreError> {
     let mut delete = prepare(
         connection,
         "DELETE FROM tower_oidc_records WHERE key IN
-         (SELECT key FROM tower_oidc_records WHERE expires_at <= ?1 LIMIT ?2)",
+         (SELECT key FROM tower_oidc_records WHERE expires_at <= (
+             SELECT ?1 - CASE WHEN abs(?1 - CASE last_writer WHEN ?3 THEN previous_written_at
+                 ELSE last_written_at END) <= 60000 THEN 0 ELSE 30 * 86400000 END
+             FROM tower_oidc_state) LIMIT ?2)",
     )?;
-    let deleted = delete.execute(params![columns::from_timestamp(older_than), BATCH]).map_err(failed)?;
+    let deleted =
+        delete.execute(params![columns::from_timestamp(older_than), BATCH, writer.id]).map_err(failed)?;
     Ok(deleted as u64)
 }
 

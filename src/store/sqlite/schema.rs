@@ -41,9 +41,12 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
         CREATE TABLE IF NOT EXISTS tower_oidc_state (
             id INTEGER PRIMARY KEY CHECK (id = 1),
             schema_version INTEGER NOT NULL,
-            last_version INTEGER NOT NULL
+            last_version INTEGER NOT NULL,
+            last_writer INTEGER NOT NULL,
+            last_written_at INTEGER NOT NULL,
+            previous_written_at INTEGER NOT NULL
         ) STRICT;
-        INSERT INTO tower_oidc_state VALUES (1, 0, 0) ON CONFLICT DO NOTHING;
+        INSERT INTO tower_oidc_state VALUES (1, 0, 0, 0, 0, 0) ON CONFLICT DO NOTHING;
     ";
     transaction.execute_batch(state).map_err(failed)?;
     // Read again: somebody else may have been first.

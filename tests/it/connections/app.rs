@@ -24,6 +24,7 @@ use crate::support::app::{API, APP, App, World};
 use crate::support::browser::{Browser, Page};
 use crate::support::html::Form;
 use crate::support::net::{Net, answer};
+use crate::support::store::WatchedStore;
 use crate::support::test_store::TestStore;
 
 /// The world, and what its handlers left for the test.
@@ -69,6 +70,15 @@ impl Site {
         let store = self.world.app.store.reopened();
         self.world.app = App::unserved(&self.world.net, &self.world.clock, store, configured);
         self.open();
+    }
+
+    /// The process again, behind a store that breaks when told, over the same rows.
+    pub(crate) fn behind_a_watched_store(&mut self) -> WatchedStore {
+        let rows = self.world.app.store.clone();
+        let watched = WatchedStore::new(rows.clone());
+        self.world.app = App::over(&self.world.net, &self.world.clock, watched.clone(), rows, configured);
+        self.open();
+        watched
     }
 
     fn open(&self) {

@@ -7,6 +7,7 @@ use super::app::{Site, at, connect, disconnect, script, send, state, token};
 use crate::support::app::{APP, EVIL, OP};
 use crate::support::html::Form;
 use crate::support::provider::Endpoint;
+use crate::support::store::{Trouble, Verb};
 
 #[tokio::test]
 async fn scenario_40_disconnecting_revokes_and_forgets() {
@@ -48,6 +49,24 @@ async fn scenario_40_a_provider_that_fails_keeps_nothing_here() {
     assert_eq!(send(&browser, "/disconnect?c=files").await.text(), "NotRevoked");
     assert_eq!(state(&browser, "files").await, "missing");
     assert_eq!(send(&browser, "/disconnect?c=files").await.text(), "NotConnected");
+}
+
+/// The row is gone and the answer that says so is lost: what it held is revoked all the same. A deletion that never
+/// happened leaves it connected.
+#[tokio::test]
+async fn scenario_40_a_deletion_whose_answer_is_lost_revokes() {
+    for (trouble, says, revoked) in [(Trouble::LoseAnswer, "Revoked", 1), (Trouble::Fail, "unavailable", 0)] {
+        let mut site = Site::new();
+        let store = site.behind_a_watched_store();
+        let browser = site.signed_in("alice").await;
+        connect(&browser, "mail").await;
+        store.trouble(Verb::Delete, trouble);
+        let page = send(&browser, "/disconnect?c=mail").await;
+        assert!(page.text().to_lowercase().contains(&says.to_lowercase()), "{}", page.text());
+        assert_eq!(site.net.count(OP, "/revoke"), revoked, "{says}");
+        store.heal();
+        assert_eq!(state(&browser, "mail").await == "missing", revoked == 1, "{says}");
+    }
 }
 
 #[tokio::test]

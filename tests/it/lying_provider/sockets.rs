@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-use tower_oidc::{Clock, Config, OidcLayer, Timestamp};
+use tower_oidc::{Config, OidcLayer};
 
 use crate::support::app::{APP, routes};
 use crate::support::browser::{Browser, Page};
@@ -87,9 +87,8 @@ impl Site {
 
     /// Alice signs in at an application that has the default client and these root certificates.
     async fn login(&self, ca_file: Option<PathBuf>) -> Page {
-        let millis = self.clock.millis_fn();
-        let mut config = Config::new(APP, &*self.issuer, CLIENT_ID, CLIENT_SECRET)
-            .clock(Clock::from_fn(move || Timestamp::from_millis(millis())));
+        let mut config =
+            Config::new(APP, &*self.issuer, CLIENT_ID, CLIENT_SECRET).clock(self.clock.readings());
         config.ca_file = ca_file;
         config.session_secrets = vec!["a sealing secret of the tests, 32 bytes+".into()];
         let layer = OidcLayer::per_user(config, TestStore::new()).unwrap();

@@ -8,6 +8,7 @@ mod tls;
 mod two_processes;
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use tower_oidc::Timestamp;
 use tower_oidc::store::{Key, MemoryStore, Record, Store, Tag, Version, contract};
@@ -35,6 +36,8 @@ async fn create(store: &impl Store, key: Key) -> Version {
 /// More rows than one batch collects, of which every other one expires.
 async fn collecting_leaves_nothing_and_nobody_behind<S: Store>(store: Arc<S>) {
     const ROWS: u32 = 2_400;
+    /// The longest that a store keeps what has expired.
+    const MONTH: u64 = 30 * 24 * 60 * 60;
     let key = |row: u32| {
         let mut key = [7; 32];
         key[..4].copy_from_slice(&row.to_be_bytes());
@@ -45,7 +48,7 @@ async fn collecting_leaves_nothing_and_nobody_behind<S: Store>(store: Arc<S>) {
         let store = Arc::clone(&store);
         filling.push(tokio::spawn(async move {
             for row in (0..ROWS).filter(|row| row % 8 == worker) {
-                let expires_at = Timestamp::from_secs(if row % 2 == 0 { 1_000 } else { 2_000 });
+                let expires_at = Timestamp::from_secs(if row % 2 == 0 { 1_000 } else { 2_000 + MONTH });
                 let tags = vec![Tag([8; 32])];
                 let record = Record { expires_at, tags, ..record("a record") };
                 store.swap(key(row), None, record).await.expect("it works").expect("absent");
@@ -57,7 +60,9 @@ async fn collecting_leaves_nothing_and_nobody_behind<S: Store>(store: Arc<S>) {
     }
     let collect = |now| {
         let store = Arc::clone(&store);
-        tokio::spawn(async move { store.delete_expired(Timestamp::from_secs(now)).await.expect("it works") })
+        tokio::spawn(async move {
+            store.delete_expired(Timestamp::from_secs(now + MONTH)).await.expect("it works")
+        })
     };
     let mut collected = 0;
     for collector in [collect(1_500), collect(1_500), collect(1_500)] {
@@ -65,5 +70,19 @@ async fn collecting_leaves_nothing_and_nobody_behind<S: Store>(store: Arc<S>) {
     }
     assert_eq!(collected, u64::from(ROWS / 2), "each row is counted once, whoever collects");
     assert_eq!(store.find(Tag([8; 32])).await.unwrap().len(), 1_200, "what is alive stays");
-    assert_eq!(collect(2_000).await.unwrap(), u64::from(ROWS / 2));
+    assert_eq!(collect(2_000 + MONTH).await.unwrap(), u64::from(ROWS / 2));
+}
+
+/// A caller's clock may be wrong. What has not expired by the server's stays.
+async fn a_callers_clock_deletes_nothing_that_lasts(store: impl Store) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let (hour, days) = (60 * 60, 8 * 24 * 60 * 60);
+    for (name, expires_at) in [(1, now - hour), (2, now + hour)] {
+        let record = Record { expires_at: Timestamp::from_secs(expires_at), ..record("a record") };
+        store.swap(Key([name; 32]), None, record).await.unwrap().expect("a new row");
+    }
+    assert_eq!(store.delete_expired(Timestamp::from_secs(now - days)).await.unwrap(), 0, "behind");
+    assert_eq!(store.delete_expired(Timestamp::from_secs(now + days)).await.unwrap(), 1, "ahead");
+    assert!(store.load(Key([1; 32])).await.unwrap().is_none(), "what has expired by both clocks is gone");
+    assert!(store.load(Key([2; 32])).await.unwrap().is_some(), "what has expired by one of them is not");
 }

@@ -40,6 +40,13 @@ async fn postgres_collects_in_batches() {
     collecting_leaves_nothing_and_nobody_behind(Arc::new(PostgresStore::connect(&url).unwrap())).await;
 }
 
+#[tokio::test]
+async fn a_callers_clock_deletes_nothing_that_lasts() {
+    let Some(server) = Postgres::shared() else { return };
+    let url = server.database().await;
+    super::a_callers_clock_deletes_nothing_that_lasts(PostgresStore::connect(&url).unwrap()).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn tables_are_made_once_however_many_start() {
     let Some(server) = Postgres::shared() else { return };

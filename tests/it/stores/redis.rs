@@ -59,6 +59,12 @@ async fn collecting_leaves_nothing_and_nobody_behind() {
     super::collecting_leaves_nothing_and_nobody_behind(Arc::new(store(&redis.database()))).await;
 }
 
+#[tokio::test]
+async fn a_callers_clock_deletes_nothing_that_lasts() {
+    let Some(redis) = Redis::shared() else { return };
+    super::a_callers_clock_deletes_nothing_that_lasts(store(&redis.database())).await;
+}
+
 /// Who listens is told that it may have missed something, and asks again.
 #[tokio::test]
 async fn whoever_listens_hears_that_the_connection_is_lost() {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use tower_oidc::store::{Key, SqliteStore, Store, StoreError, contract};
+use tower_oidc::store::{Key, Record, SqliteStore, Store, StoreError, contract};
+use tower_oidc::{Clock, Timestamp};
 
 use crate::support::folder::Folder;
 
@@ -30,6 +31,46 @@ async fn sqlite_keeps_the_contract_over_two_that_opened_one_file() {
 async fn sqlite_collects_in_batches() {
     let folder = Folder::new();
     collecting_leaves_nothing_and_nobody_behind(Arc::new(SqliteStore::open(folder.file()).unwrap())).await;
+}
+
+/// What has expired goes at once where another process wrote within a minute and its clock agrees, and 30 days later
+/// where it does not.
+#[tokio::test]
+async fn a_clock_that_another_process_does_not_share_deletes_nothing() {
+    const NOW: u64 = 1_800_000_000;
+    const MONTH: u64 = 30 * 24 * 60 * 60;
+    for (other_wrote_at, own_writes, deletes) in [
+        (Some(NOW), true, true),
+        (Some(NOW), false, true),
+        (Some(NOW - 60), true, true),
+        (Some(NOW + 60), false, true),
+        (Some(NOW - 61), true, false),
+        (Some(NOW + 61), false, false),
+        (Some(NOW - 8 * 24 * 60 * 60), true, false),
+        (None, true, false),
+    ] {
+        let folder = Folder::new();
+        let open = |now| {
+            let clock = Clock::from_fn(move || Timestamp::from_secs(now));
+            SqliteStore::open(folder.file()).unwrap().with_clock(clock)
+        };
+        let store = open(NOW);
+        let expired = Record { expires_at: Timestamp::from_secs(NOW), ..record("old") };
+        store.swap(Key([1; 32]), None, expired).await.unwrap().unwrap();
+        if let Some(at) = other_wrote_at {
+            create(&open(at), Key([2; 32])).await;
+        }
+        if own_writes {
+            // However often this process writes: its own clock is no witness of itself.
+            create(&store, Key([3; 32])).await;
+            create(&store, Key([4; 32])).await;
+        }
+        let what = format!("another wrote at {other_wrote_at:?}, own writes after it: {own_writes}");
+        let deleted = store.delete_expired(Timestamp::from_secs(NOW)).await.unwrap();
+        assert_eq!(deleted, u64::from(deletes), "{what}");
+        let deleted = store.delete_expired(Timestamp::from_secs(NOW + MONTH)).await.unwrap();
+        assert_eq!(deleted, u64::from(!deletes), "{what}: 30 days later");
+    }
 }
 
 #[tokio::test]

@@ -251,11 +251,10 @@ impl App {
 
 /// The configuration that tests start from.
 pub fn config(net: &Net, clock: &TestClock) -> Config {
-    let millis = clock.millis_fn();
     let mut config = Config::new(APP, OP, CLIENT_ID, CLIENT_SECRET)
         .resource(Resource::new("cal", format!("{API}/cal/")))
         .http_client(net.client())
-        .clock(Clock::from_fn(move || Timestamp::from_millis(millis())));
+        .clock(clock.readings());
     config.session_secrets = vec!["a sealing secret of the tests, 32 bytes+".into()];
     config
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::time::Duration;
 
 use tokio::runtime::{Builder, Runtime};
+use tower_oidc::Clock;
 use tower_oidc::store::{Key, PostgresStore, RedisStore, SqliteStore, Store};
 
 use super::folder::Folder;
@@ -55,10 +56,15 @@ impl Kind {
 impl Database {
     /// A handle of its own, as another process has one.
     pub fn open(&self) -> Arc<dyn Store> {
+        self.open_with(Clock::system())
+    }
+
+    /// The same for a process whose clock this is. Servers have clocks of their own.
+    pub fn open_with(&self, clock: Clock) -> Arc<dyn Store> {
         match self.kind {
             Kind::Sqlite => {
                 let path = self.url.strip_prefix("sqlite:").expect("a path");
-                Arc::new(SqliteStore::open(path).expect("a file"))
+                Arc::new(SqliteStore::open(path).expect("a file").with_clock(clock))
             }
             Kind::Postgres => Arc::new(PostgresStore::connect(&self.url).expect("a URL")),
             Kind::Redis => Arc::new(RedisStore::connect(&self.url).expect("a URL")),

@@ -42,6 +42,8 @@ pub enum Trouble {
     Fail,
     /// No call ever returns; nothing is done.
     Hang,
+    /// Every call does its work, and its answer is lost.
+    LoseAnswer,
     /// The next call does its work; its answer waits at the gate.
     GateAnswer(Gate),
 }
@@ -109,6 +111,9 @@ impl WatchedStore {
         match trouble {
             None => call.await,
             Some(Trouble::Fail) => Err(StoreError::unavailable("the test broke it", "on purpose")),
+            Some(Trouble::LoseAnswer) => {
+                call.await.and(Err(StoreError::outcome_unknown("the test broke it", "on purpose")))
+            }
             Some(Trouble::Hang) => std::future::pending().await,
             Some(Trouble::GateAnswer(gate)) => {
                 let answer = call.await;

@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tower_oidc::Timestamp;
 use tower_oidc::store::{
     BoxFuture, Change, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version,
 };
+use tower_oidc::{Clock, Timestamp};
 
+use super::clock::TestClock;
 use super::database::{Database, Kind, outside, runtime};
 use super::net::lock;
 
@@ -43,6 +44,8 @@ struct Remote {
     written: Arc<Mutex<BTreeSet<Key>>>,
     database: Arc<Database>,
     listeners: Arc<Listeners>,
+    /// Whether there is another process with the same clock, as a file needs one before it forgets at once.
+    others_agree: bool,
 }
 
 /// Who listens, and how far they have come: the last mark that was passed on to them, 0 before any, and nothing where
@@ -100,6 +103,19 @@ impl TestStore {
         }
     }
 
+    /// The same rows, as a process sees them whose clock this is. Memory is shared by what stands for processes.
+    pub fn seen_with(&self, clock: &TestClock) -> Self {
+        match &self.rows {
+            Rows::Memory(_) => self.clone(),
+            Rows::Database(remote) => {
+                let store = remote.database.open_with(clock.readings());
+                let opened = Self::holding(store, Arc::clone(&remote.database), Arc::clone(&remote.written));
+                let Rows::Database(remote) = opened.rows else { unreachable!("it is a database") };
+                Self::of(Rows::Database(Remote { others_agree: false, ..remote }))
+            }
+        }
+    }
+
     pub fn database(&self) -> Arc<Database> {
         match &self.rows {
             Rows::Memory(_) => panic!("memory is no database"),
@@ -109,9 +125,15 @@ impl TestStore {
 
     fn opened(database: Arc<Database>, written: Arc<Mutex<BTreeSet<Key>>>) -> Self {
         let _guard = runtime().enter();
-        let store: Handle = Arc::new(Mutex::new(Some(database.open())));
+        let store = database.open();
+        Self::holding(store, database, written)
+    }
+
+    fn holding(store: Arc<dyn Store>, database: Arc<Database>, written: Arc<Mutex<BTreeSet<Key>>>) -> Self {
+        let store: Handle = Arc::new(Mutex::new(Some(store)));
         OPENED.with_borrow_mut(|opened| opened.0.push(Arc::clone(&store)));
-        Self::of(Rows::Database(Remote { store, written, database, listeners: Arc::default() }))
+        let listeners = Arc::default();
+        Self::of(Rows::Database(Remote { store, written, database, listeners, others_agree: true }))
     }
 
     fn of(rows: Rows) -> Self {
@@ -275,6 +297,16 @@ impl Drop for Listener<'_> {
 /// How the name of a mark ends, after its number.
 const MARK: [u8; 24] = [0xee; 24];
 
+/// A row that stands for what another process writes.
+const MARK_OF_ANOTHER: [u8; 32] = [0xdd; 32];
+
+/// Writes a row and deletes it again.
+async fn touch(store: &dyn Store, row: Key) -> Result<(), StoreError> {
+    let expires_at = Timestamp::from_secs(4_000_000_000);
+    store.swap(row, None, Record { bytes: Default::default(), expires_at, tags: Vec::new() }).await?;
+    store.delete(row, None).await.map(drop)
+}
+
 /// Changes are told in their order: what was written before this row of its own is told before it. Who has not been
 /// told of anything yet is told first that anything may have changed, which is as good.
 async fn told(store: &dyn Store, listeners: &Listeners) -> Result<(), StoreError> {
@@ -360,11 +392,18 @@ impl Store for TestStore {
         }
     }
 
-    fn delete_expired(&self, now: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn delete_expired(&self, older_than: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
         match &self.rows {
-            Rows::Memory(store) => store.delete_expired(now),
+            Rows::Memory(store) => store.delete_expired(older_than),
             Rows::Database(remote) => {
-                Box::pin(remote.call(move |store| async move { store.delete_expired(now).await }))
+                let other = remote.others_agree && remote.database.kind == Kind::Sqlite;
+                let other = other.then(|| remote.database.open_with(Clock::from_fn(move || older_than)));
+                Box::pin(remote.call(move |store| async move {
+                    if let Some(other) = other {
+                        touch(&*other, Key(MARK_OF_ANOTHER)).await?;
+                    }
+                    store.delete_expired(older_than).await
+                }))
             }
         }
     }
