@@ -127,7 +127,8 @@ impl Operation {
             Self::Create => store.swap(key, None, record("new")).await?.is_some(),
             Self::Change => store.swap(key, Some(version), record("new")).await?.is_some(),
             Self::Delete => store.delete(key, Some(version)).await?,
-            Self::DeleteExpired => store.delete_expired(Timestamp::from_secs(1_000)).await? == 1,
+            // A store without a clock of its own keeps what has expired for 30 days.
+            Self::DeleteExpired => store.delete_expired(Timestamp::from_secs(4_000_000)).await? == 1,
             Self::Wait => store.wait(key, Some(version), WAIT).await.map(|()| true)?,
         })
     }
@@ -148,8 +149,10 @@ struct Behind {
     proxy: Proxy,
     asks: &'static [&'static str],
     busy: Arc<dyn Store>,
-    /// Nothing is asked of this one; it only listens.
+    /// Nothing is asked of this one while the fault lasts.
     resting: Arc<dyn Store>,
+    /// Nothing is asked of this one; it only listens.
+    listening: Arc<dyn Store>,
     direct: Arc<dyn Store>,
 }
 
@@ -160,7 +163,8 @@ impl Behind {
         let proxy = Proxy::before(server.port()).await;
         let led = proxy.url(&url, server.port());
         let open = |url: &str| Arc::new(PostgresStore::connect(url).expect("a URL")) as Arc<dyn Store>;
-        Some(Self { asks: EXECUTE, busy: open(&led), resting: open(&led), direct: open(&url), proxy })
+        let [busy, resting, listening] = [(); 3].map(|()| open(&led));
+        Some(Self { asks: EXECUTE, busy, resting, listening, direct: open(&url), proxy })
     }
 
     async fn redis() -> Option<Self> {
@@ -169,7 +173,8 @@ impl Behind {
         let proxy = Proxy::before(server.port()).await;
         let led = proxy.url(&url, server.port());
         let open = |url: &str| Arc::new(RedisStore::connect(url).expect("a URL")) as Arc<dyn Store>;
-        Some(Self { asks: COMMANDS, busy: open(&led), resting: open(&led), direct: open(&url), proxy })
+        let [busy, resting, listening] = [(); 3].map(|()| open(&led));
+        Some(Self { asks: COMMANDS, busy, resting, listening, direct: open(&url), proxy })
     }
 
     /// As many connections stand as there can be.
@@ -213,7 +218,7 @@ async fn show(name: &'static str, behind: Behind, fault: Fault) -> Shown {
         calls.push((operation, operation.prepare(&*behind.direct).await));
     }
     behind.warm().await;
-    let mut heard = listen(Arc::clone(&behind.resting));
+    let mut heard = listen(Arc::clone(&behind.listening));
     assert_eq!(heard.recv().await, Some(Change::Any));
 
     fault.begin(&behind);

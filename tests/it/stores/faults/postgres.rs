@@ -188,14 +188,19 @@ async fn writes_that_wait_leave_connections_to_reads() {
         })
     });
     let writers: Vec<_> = writers.collect();
-    sleep(Duration::from_millis(100)).await;
-    let mut reads = 0;
+    let waiting = "
+        SELECT count(*) FROM pg_stat_activity
+        WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    let waiting = lock.prepare(waiting).await.unwrap();
+    let (mut reads, mut most) = (0, 0);
     while reads < 70 || writers.iter().any(|writer| !writer.is_finished()) {
+        most = most.max(lock.query_one(&waiting, &[]).await.unwrap().get::<_, i64>(0));
         let stored = store.load(Key([200; 32])).await.expect("reads go on").expect("a row");
         assert_eq!(stored.version, version);
         reads += 1;
         sleep(Duration::from_millis(10)).await;
     }
+    assert!((1..=7).contains(&most), "{most} of ten connections waited");
     for writer in writers {
         let (written, took) = writer.await.unwrap();
         assert_eq!(written, Err(StoreErrorKind::Unavailable), "the server says that it was not done");
