@@ -116,7 +116,7 @@ impl Account {
         Ok(account)
     }
 
-    /// Another name than `default`: two applications with one store and one client give their accounts two names.
+    /// Another name than `default`. Applications with a public URL of their own share no account, whatever it is called.
     #[must_use]
     pub fn named(mut self, name: impl Into<String>) -> Self {
         self.name = name.into().into();
@@ -233,13 +233,11 @@ impl Account {
     }
 
     /// What its grants at a connection come from, in bytes for names.
-    pub(crate) fn variant(&self, client_id: &str, connection: &Registered, resources: &Resources) -> Vec<u8> {
+    pub(crate) fn variant(&self, connection: &Registered, resources: &Resources) -> Vec<u8> {
         match self.origin() {
             Origin::Consent => encode(&[b"consent"]),
             // Nothing but the configuration says what these are good for, and new ones are there for the asking.
-            Origin::ClientCredentials => {
-                encode(&[b"client credentials", client_id.as_bytes(), &asked(connection, resources)])
-            }
+            Origin::ClientCredentials => encode(&[b"client credentials", &asked(connection, resources)]),
             Origin::Configured { seed } => encode(&[b"configured", &seed[..]]),
         }
     }
@@ -253,7 +251,7 @@ impl Account {
     }
 
     /// What the account has without anybody's doing.
-    pub(crate) fn beginning(&self, connection: &Registered) -> Option<Grant> {
+    pub(crate) fn beginning(&self, connection: &Registered, client: [u8; 32]) -> Option<Grant> {
         let refresh_token = match &self.source {
             Source::ClientCredentials => None,
             Source::RefreshToken(token) => Some(token.clone()),
@@ -261,6 +259,7 @@ impl Account {
         };
         Some(Grant {
             owner: Owner::Account { name: self.name.to_string() },
+            client,
             connection: connection.name.clone(),
             origin: self.origin(),
             generation: 1,

@@ -21,11 +21,6 @@ const ISSUER: &str = "development";
 /// The registration at the development provider.
 const CLIENT: &str = "development";
 
-/// Without an issuer there is no provider.
-pub(crate) const NO_ISSUER: &str = "no issuer is set: set OIDC_ISSUER to the provider's issuer URL, with OIDC_CLIENT_ID \
-    and OIDC_CLIENT_SECRET; or, to try the application on this machine alone, OIDC_ISSUER=development (feature \
-    `dev-provider`)";
-
 /// The address of the machine at the other end of a request's connection, for the development provider: a request from
 /// another machine is then refused, whatever its `Host` says.
 ///
@@ -99,32 +94,18 @@ pub(crate) fn register(
     problems: &mut Vec<String>,
 ) {
     if !config.client_id.is_empty() {
-        problems.push(
-            "client_id is set (OIDC_CLIENT_ID), and the issuer is the development provider: set the issuer of a real \
-             provider, or remove client_id"
-                .to_owned(),
-        );
+        problems.push("the development provider takes no client_id: remove it (OIDC_CLIENT_ID)".to_owned());
     }
     if !config.any_address && !is_loopback(public_url) {
-        problems.push(format!(
-            "public_url is {:?}, and the development provider is for loopback only: set the issuer (OIDC_ISSUER) of a \
-             real provider",
-            public_url.as_str()
-        ));
+        problems.push(format!("public_url is {public_url}: the development provider is for loopback only"));
     }
-    match config.bind {
-        _ if config.any_address => {}
-        Some(addr) if is_local(addr) => {}
-        Some(addr) => problems.push(format!(
-            "the application listens on {addr} (BIND), where other machines reach it, and at the development provider \
-             anybody signs in as anybody: bind a loopback address such as 127.0.0.1:3000, or set the issuer \
-             (OIDC_ISSUER) of a real provider"
-        )),
-        None => problems.push(
-            "the development provider needs the address that the application listens on: set BIND, or call \
-             Config::bind"
-                .to_owned(),
-        ),
+    if !config.any_address && !config.bind.is_some_and(is_local) {
+        let addr = config.bind.map_or("an unknown address".to_owned(), |addr| addr.to_string());
+        problems.push(format!(
+            "the application listens on {addr}, and at the development provider anybody signs in as anybody: bind a \
+             loopback address and say so (BIND=127.0.0.1:3000, Config::bind), or set the issuer (OIDC_ISSUER) of a \
+             real provider"
+        ));
     }
     let origin = public_url.origin().ascii_serialization();
     let mount = public_url.path().trim_end_matches('/');

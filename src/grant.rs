@@ -58,6 +58,8 @@ pub(crate) fn encode(parts: &[&[u8]]) -> Vec<u8> {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Grant {
     pub(crate) owner: Owner,
+    /// Issuer and client id of the registration that it was granted to.
+    pub(crate) client: [u8; 32],
     pub(crate) connection: String,
     pub(crate) origin: Origin,
     /// Grows with every successful refresh. An answer to an older generation changes nothing.

@@ -15,6 +15,7 @@ use crate::relying_party::ProviderId;
 pub(crate) struct Spot {
     pub(crate) row: Row,
     pub(crate) owner: Owner,
+    pub(crate) client: [u8; 32],
     pub(crate) provider: ProviderId,
     pub(crate) connection: String,
     /// Its cookies, where browsers carry their grants.
@@ -23,6 +24,11 @@ pub(crate) struct Spot {
 }
 
 impl Spot {
+    /// The seal is bound to owner and client; this is the same wall in the contents.
+    pub(crate) fn holds(&self, grant: &Grant) -> bool {
+        grant.owner == self.owner && grant.client == self.client
+    }
+
     /// For its refreshes not to fall together with everybody else's.
     pub(crate) fn spread(&self) -> u8 {
         self.row.key.0[1]

@@ -37,8 +37,8 @@
 //! 1. **Ownership.** A token that [`UserTokens`] yields was granted to the person whom this request is signed in as: to
 //!    the application's account in single-user mode, to the browser for a visitor's connection. Nothing that a request
 //!    holds takes a user and returns tokens; [`BackgroundTokens`] does, and no request holds it. What is stored is sealed
-//!    with its place and owner bound in: a row that is copied over another does not open. A token is released to URLs of
-//!    its registered [`Resource`] only, and never through a redirect out of it.
+//!    with its application, place and owner bound in: a row that is copied over another does not open. A token is
+//!    released to URLs of its registered [`Resource`] only, and never through a redirect out of it.
 //! 2. **One refresh.** For one grant and one expiry there is one token request, however many requests wait. A rotated
 //!    refresh token is written before it is used; a client that hangs up, a deploy ([`OidcLayer::drain`]) or a failing
 //!    network never loses it, and is never a logout. How several processes keep this is written down in [`refreshing`].

@@ -179,10 +179,10 @@ impl Ownership {
     }
 
     /// The grant that its owner has without anybody's doing.
-    pub(crate) fn beginning(&self, connection: &Registered) -> Option<Grant> {
+    pub(crate) fn beginning(&self, connection: &Registered, client: [u8; 32]) -> Option<Grant> {
         match &self.0 {
             Mode::PerUser | Mode::Stateless(_) => None,
-            Mode::SingleUser(account) => account.beginning(connection),
+            Mode::SingleUser(account) => account.beginning(connection, client),
         }
     }
 }

@@ -286,10 +286,12 @@ fn delete_in_time(runtime: &Arc<Runtime>, key: Key) {
     });
 }
 
-/// Whoever brings the id in another session finds no row at all.
+/// Another session, and an application that is registered as another client anywhere, finds no row at all.
 async fn row(runtime: &Runtime, id: &[u8; 32], holder: &Holder) -> Result<Row, StoreError> {
-    let session = holder.session().map(|session| session.id.row().key.0);
-    let owner = encode(&[&holder.owner().encoded(), session.as_ref().map_or(&[][..], |key| &key[..])]);
+    let session = holder.session().map(|session| session.id.row(runtime.records.keys()).key.0);
+    let clients: Vec<_> = runtime.settings.relying_parties.iter().flat_map(|one| one.client).collect();
+    let session = session.as_ref().map_or(&[][..], |key| &key[..]);
+    let owner = encode(&[&holder.owner().encoded(), session, &clients]);
     let key = Key(runtime.records.index().await?.hash(&[b"one shot", id, &owner]));
     Ok(Row { purpose: Purpose::OneShot, key, owner })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sha2::{Digest, Sha256};
+use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use crate::ambient::{Clock, Random, Timestamp};
@@ -278,7 +278,7 @@ impl Records {
         if let Some(own) = &self.own_index {
             return Ok(own.clone());
         }
-        let key = Key(Sha256::digest(INDEX_KEY).into());
+        let key = self.key(INDEX_KEY);
         let row = Row { purpose: Purpose::IndexKey, key, owner: Vec::new() };
         loop {
             let (known, now) = (self.known_index(), self.clock.now());
@@ -307,13 +307,18 @@ impl Records {
         }
     }
 
+    /// The key of a row that each application of a store has one of.
+    fn key(&self, of: &str) -> Key {
+        Key(self.keys.name(of.as_bytes()))
+    }
+
     /// Whether the store answers, the secrets open what it holds, and it takes writes: where the last one failed, one
     /// more is made, so that a process to which no request comes finds out that they work again.
     pub(crate) async fn probe(&self) -> Result<(), StoreError> {
         self.index().await?;
-        self.version(Key(Sha256::digest(INDEX_KEY).into())).await?;
+        self.version(self.key(INDEX_KEY)).await?;
         if self.store.write_failed() {
-            let key = Key(Sha256::digest(WRITE_PROBE).into());
+            let key = self.key(WRITE_PROBE);
             let row = Row { purpose: Purpose::IndexKey, key, owner: Vec::new() };
             let version = self.version(key).await?;
             self.swap(&row, version, &(), self.clock.now(), Vec::new()).await?;

@@ -1,10 +1,12 @@
 //! This application as its providers know it.
 
+use sha2::{Digest, Sha256};
 use url::Url;
 
 use crate::config::{Config, UserInfo};
 use crate::connection::is_name;
 use crate::development;
+use crate::grant::encode;
 use crate::protocol::authorization::{RESERVED, ResponseMode};
 use crate::protocol::metadata::is_secure;
 use crate::protocol::token::ClientAuth;
@@ -30,6 +32,8 @@ pub(crate) struct RelyingParty {
     pub(crate) login: bool,
     pub(crate) issuer: String,
     pub(crate) client_id: String,
+    /// Issuer and client id, as one: what grants are bound to.
+    pub(crate) client: [u8; 32],
     pub(crate) client_secret: Option<Secret>,
     pub(crate) client_auth: Option<ClientAuth>,
     pub(crate) redirect_uri: String,
@@ -84,6 +88,8 @@ impl RelyingParty {
             login: provider.login,
             issuer: provider.issuer.clone(),
             client_id: provider.client_id.clone(),
+            client: Sha256::digest(encode(&[provider.issuer.as_bytes(), provider.client_id.as_bytes()]))
+                .into(),
             client_secret: provider.client_secret.clone(),
             client_auth: provider.client_auth,
             redirect_uri,
@@ -124,15 +130,12 @@ fn names(provider: &ProviderConfig, before: &[ProviderConfig], problems: &mut Ve
 
 fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
     let issuer = &provider.issuer;
-    if issuer.is_empty() {
-        problems.push(development::NO_ISSUER.to_owned());
-        return;
-    }
     let valid = Url::parse(issuer)
         .is_ok_and(|url| is_secure(&url) && url.query().is_none() && url.fragment().is_none());
     if !valid {
-        problems
-            .push(format!("issuer is {issuer:?}: use the provider's https URL (http is for loopback only)"));
+        problems.push(format!(
+            "issuer is {issuer:?} (OIDC_ISSUER): use the provider's https URL (http is for loopback only)"
+        ));
     }
     if provider.client_id.is_empty() {
         problems.push("client_id is missing: register the application at the provider".to_owned());

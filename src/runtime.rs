@@ -17,7 +17,7 @@ use crate::development;
 use crate::error::ConfigError;
 use crate::events::{EventCode, Events};
 use crate::flights::Flights;
-use crate::grant::Owner;
+use crate::grant::{Owner, encode};
 use crate::grant_place::{GrantPlace, Newest, Spot, Spots};
 use crate::hooks::Hooks;
 use crate::http_client::default_client;
@@ -77,11 +77,8 @@ impl Runtime {
         let Config { hooks, outbound, clock, random, ca_file, .. } = config;
         let events = hooks.events.clone();
         let mut problems = Vec::new();
-        let made = with_development.then(|| development::provider(&settings, &clock, &random)).transpose();
-        let development = made.unwrap_or_else(|problem| {
-            problems.push(problem);
-            None
-        });
+        let development = with_development.then(|| development::provider(&settings, &clock, &random));
+        let development = development.and_then(|made| made.map_err(|problem| problems.push(problem)).ok());
         let outbound = match outbound {
             Some(outbound) => Some(outbound),
             None => default_client(ca_file.as_deref()).map_err(|problem| problems.push(problem)).ok(),
@@ -150,7 +147,8 @@ impl Runtime {
         connection: &Registered,
         session: Option<SessionId>,
     ) -> Result<GrantPlace, StoreError> {
-        self.grant_place_in(owner, connection, session.map(|session| session.row().key)).await
+        self.grant_place_in(owner, connection, session.map(|session| session.row(self.records.keys()).key))
+            .await
     }
 
     /// The same, where a session is known by its row alone.
@@ -169,21 +167,21 @@ impl Runtime {
             (Retention::Session, Some(Key(session))) => session,
             (Retention::Session, None) | (Retention::User, _) => &[],
         };
-        let encoded = owner.encoded();
-        // What one provider has granted is nothing at another, whatever the connection is called.
+        // What one provider has granted to one client is nothing at another, whatever the connection is called.
         let relying_party = &self.providers.get(connection.provider).relying_party;
-        let issuer = relying_party.issuer.as_bytes();
+        let encoded = encode(&[&owner.encoded(), &relying_party.client]);
         // Processes with another configuration of the account keep to a row of their own.
         let resources = self.settings.connections(connection.provider).resources();
-        let variant = |account: &Account| account.variant(&relying_party.client_id, connection, resources);
+        let variant = |account: &Account| account.variant(connection, resources);
         let account = match &owner {
             Owner::Account { .. } => self.ownership.account().map(variant).unwrap_or_default(),
             Owner::User { .. } | Owner::Visitor { .. } => Vec::new(),
         };
-        let key = Key(index.hash(&[b"grant", &encoded, issuer, connection.name.as_bytes(), home, &account]));
+        let key = Key(index.hash(&[b"grant", &encoded, connection.name.as_bytes(), home, &account]));
         Spot {
             row: Row { purpose: Purpose::Grant, key, owner: encoded },
             owner,
+            client: relying_party.client,
             provider: connection.provider,
             connection: connection.name.clone(),
             cookies: OnceLock::new(),
@@ -205,7 +203,14 @@ impl Runtime {
             Some(index) => index,
             None => self.records.index().await?,
         };
-        let make = || self.spot(&index, holder.owner(), connection, session.map(|one| one.id.row().key));
+        let make = || {
+            self.spot(
+                &index,
+                holder.owner(),
+                connection,
+                session.map(|one| one.id.row(self.records.keys()).key),
+            )
+        };
         let spot = match holder {
             Holder::Session(session) => session.spots.get(&index, &connection.name, make),
             Holder::Account(_) => self.account_spots.get(&index, &connection.name, make),

@@ -2,8 +2,11 @@
 //!
 //! ```text
 //! envelope = format (1) ‖ key id (4) ‖ nonce (12) ‖ AES-256-GCM-SIV(expiry ‖ contents) with its tag (16)
-//! bound    = purpose ‖ format ‖ key id ‖ place ‖ owner
+//! bound    = application ‖ purpose ‖ format ‖ key id ‖ place ‖ owner
 //! ```
+//!
+//! The application is a hash of its public URL and of its session cookie's name: whatever secrets and stores two
+//! applications share, nothing of one opens at the other, and no row has a name at both.
 //!
 //! AES-GCM-SIV (RFC 8452) because nonces are random: a repeated one shows that two contents are equal and
 //! nothing else. Every secret is stretched with HKDF-SHA-256 (RFC 5869) into one key for each purpose, so no
@@ -12,12 +15,12 @@
 use aes_gcm_siv::aead::{Aead, KeyInit, Payload};
 use aes_gcm_siv::{Aes256GcmSiv, Nonce};
 use hkdf::Hkdf;
-use sha2::Sha256;
+use sha2::{Digest, Sha256};
 
 use crate::ambient::{Random, Timestamp};
 use crate::secret::Secret;
 
-const FORMAT: u8 = 1;
+const FORMAT: u8 = 2;
 const HEADER: usize = 1 + 4 + 12;
 const TAG: usize = 16;
 
@@ -112,6 +115,9 @@ pub(crate) enum SealError {
 pub(crate) struct KeyRing {
     keys: Vec<SealingKey>,
     index_key: [u8; 32],
+    application: [u8; 32],
+    /// A whole block of the hash says which application: a name costs no more than without it.
+    names: Sha256,
 }
 
 struct SealingKey {
@@ -120,8 +126,10 @@ struct SealingKey {
 }
 
 impl KeyRing {
-    /// Derives every key. `secrets` is not empty; the caller has checked their lengths.
-    pub(crate) fn new(secrets: &[Secret]) -> Self {
+    /// Derives every key. `secrets` is not empty; the caller has checked their lengths. `application` says unambiguously
+    /// which application this is.
+    pub(crate) fn new(secrets: &[Secret], application: &[u8]) -> Self {
+        let application: [u8; 32] = Sha256::digest(application).into();
         let keys = secrets.iter().map(|secret| {
             let hkdf = Hkdf::<Sha256>::new(None, secret.expose_secret().as_bytes());
             SealingKey {
@@ -130,8 +138,14 @@ impl KeyRing {
                     .map(|purpose| Aes256GcmSiv::new(&derive::<32>(&hkdf, purpose.label()).into())),
             }
         });
-        let first = Hkdf::<Sha256>::new(None, secrets[0].expose_secret().as_bytes());
-        Self { keys: keys.collect(), index_key: derive(&first, "names") }
+        let first = Hkdf::<Sha256>::new(Some(&application), secrets[0].expose_secret().as_bytes());
+        let names = Sha256::new().chain_update(application).chain_update([0; 32]);
+        Self { keys: keys.collect(), index_key: derive(&first, "names"), application, names }
+    }
+
+    /// The name of a row of this application, of what is long and random, or is there once.
+    pub(crate) fn name(&self, of: &[u8]) -> [u8; 32] {
+        self.names.clone().chain_update(of).finalize().into()
     }
 
     /// A key for names, of the first secret: it changes with it.
@@ -151,7 +165,7 @@ impl KeyRing {
         let mut plain = Vec::with_capacity(8 + contents.len());
         plain.extend_from_slice(&expires_at.as_millis().to_le_bytes());
         plain.extend_from_slice(contents);
-        let payload = Payload { msg: &plain, aad: &bound(place, key.id) };
+        let payload = Payload { msg: &plain, aad: &self.bound(place, key.id) };
         let sealed = key.ciphers[place.purpose as usize]
             .encrypt(&Nonce::from(nonce), payload)
             .unwrap_or_else(|_| unreachable!("AES-GCM-SIV seals up to 64 GiB"));
@@ -181,7 +195,7 @@ impl KeyRing {
         let position = self.keys.iter().position(|key| key.id == id).ok_or(SealError::UnknownKey)?;
         let key = &self.keys[position];
         let nonce = Nonce::try_from(nonce).map_err(|_| SealError::Broken)?;
-        let payload = Payload { msg: sealed, aad: &bound(place, key.id) };
+        let payload = Payload { msg: sealed, aad: &self.bound(place, key.id) };
         let mut plain =
             key.ciphers[place.purpose as usize].decrypt(&nonce, payload).map_err(|_| SealError::Broken)?;
         let (expiry, _) = plain.split_first_chunk::<8>().ok_or(SealError::Broken)?;
@@ -189,24 +203,25 @@ impl KeyRing {
         plain.drain(..8);
         Ok(Opened { expires_at, contents: plain, by_first_secret: position == 0 })
     }
+
+    fn bound(&self, place: Place<'_>, key_id: [u8; 4]) -> Vec<u8> {
+        let label = place.purpose.label().as_bytes();
+        let mut data = Vec::with_capacity(label.len() + place.name.len() + place.owner.len() + 80);
+        data.extend_from_slice(&self.application);
+        // Each part carries its length: no two places may spell the same bytes.
+        for part in [label, &[FORMAT], &key_id, place.name, place.owner] {
+            data.extend_from_slice(&(part.len() as u64).to_le_bytes());
+            data.extend_from_slice(part);
+        }
+        data
+    }
 }
 
 fn derive<const N: usize>(hkdf: &Hkdf<Sha256>, label: &str) -> [u8; N] {
     let mut key = [0; N];
-    hkdf.expand(format!("tower-oidc/1/{label}").as_bytes(), &mut key)
+    hkdf.expand(format!("tower-oidc/2/{label}").as_bytes(), &mut key)
         .unwrap_or_else(|_| unreachable!("HKDF-SHA-256 expands to 8160 bytes"));
     key
-}
-
-fn bound(place: Place<'_>, key_id: [u8; 4]) -> Vec<u8> {
-    let label = place.purpose.label().as_bytes();
-    let mut data = Vec::with_capacity(label.len() + place.name.len() + place.owner.len() + 32);
-    // Each part carries its length: no two places may spell the same bytes.
-    for part in [label, &[FORMAT], &key_id, place.name, place.owner] {
-        data.extend_from_slice(&(part.len() as u64).to_le_bytes());
-        data.extend_from_slice(part);
-    }
-    data
 }
 
 #[cfg(test)]
@@ -217,7 +232,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
     fn ring(secrets: &[&str]) -> KeyRing {
-        KeyRing::new(&secrets.iter().map(|s| Secret::from(*s)).collect::<Vec<_>>())
+        KeyRing::new(&secrets.iter().map(|s| Secret::from(*s)).collect::<Vec<_>>(), b"app")
     }
 
     fn place<'a>(purpose: Purpose, name: &'a str, owner: &'a str) -> Place<'a> {

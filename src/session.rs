@@ -135,14 +135,14 @@ impl Began {
 }
 
 impl Life {
-    fn new(id: SessionId, confirmed_at: Timestamp, seen_at: Timestamp, kept_until: Timestamp) -> Self {
+    fn new(row: Key, confirmed_at: Timestamp, seen_at: Timestamp, kept_until: Timestamp) -> Self {
         Self {
             confirmed_at: AtomicU64::new(confirmed_at.as_millis()),
             seen_at: AtomicU64::new(seen_at.as_millis()),
             kept_until: AtomicU64::new(kept_until.as_millis()),
             ended: AtomicBool::new(false),
             extending: AtomicBool::new(false),
-            place: Place::of(id.row().key),
+            place: Place::of(row),
             heard: AtomicU64::new(0),
         }
     }
@@ -191,7 +191,13 @@ impl Life {
 }
 
 impl Session {
-    pub(crate) fn new(id: SessionId, record: SessionRecord, kept_until: Timestamp, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        id: SessionId,
+        row: Key,
+        record: SessionRecord,
+        kept_until: Timestamp,
+        now: Timestamp,
+    ) -> Self {
         Self {
             id,
             issuer: record.issuer.into(),
@@ -205,7 +211,7 @@ impl Session {
             all_claims: OnceLock::new(),
             began: None,
             spots: Spots::default(),
-            life: Life::new(id, now, now, kept_until),
+            life: Life::new(row, now, now, kept_until),
         }
     }
 
@@ -229,13 +235,14 @@ impl Session {
             started_at: Timestamp::default(),
             ends_at: Timestamp::default(),
         };
-        let session = Self::new(id, record, Timestamp::default(), Timestamp::default());
+        // Nothing is asked about it any more: no row is watched.
+        let session = Self::new(id, Key([0; 32]), record, Timestamp::default(), Timestamp::default());
         session.life.end();
         session
     }
 
     /// Of a browser that keeps its session itself, and which nobody has asked yet whether it ended.
-    pub(crate) fn carried(identity: Identity, now: Timestamp) -> Self {
+    pub(crate) fn carried(identity: Identity, row: Key, now: Timestamp) -> Self {
         let profile = Profile {
             email: identity.email.map(Into::into),
             email_verified: identity.email_verified,
@@ -257,7 +264,7 @@ impl Session {
             all_claims: OnceLock::new(),
             began: Some(Box::new(Began { sid, issued_at, notes: Mutex::default() })),
             spots: Spots::default(),
-            life: Life::new(id, NEVER, now, now),
+            life: Life::new(row, NEVER, now, now),
         }
     }
 

@@ -4,11 +4,10 @@ use std::hash::{Hash, Hasher};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::records::Row;
-use crate::seal::Purpose;
+use crate::seal::{KeyRing, Purpose};
 use crate::store::Key;
 
 /// What the characters of base64url stand for. The general decoder takes twice as long for so few characters, and
@@ -68,13 +67,13 @@ impl SessionId {
     }
 
     /// The session's row. Who reads the database learns no id.
-    pub(crate) fn row(self) -> Row {
-        Row { purpose: Purpose::Session, key: Key(Sha256::digest(self.0).into()), owner: Vec::new() }
+    pub(crate) fn row(self, keys: &KeyRing) -> Row {
+        Row { purpose: Purpose::Session, key: Key(keys.name(&self.0)), owner: Vec::new() }
     }
 
     /// Where it is noted that a session which its browser keeps has ended.
-    pub(crate) fn ended_row(self) -> Row {
-        Row { purpose: Purpose::EndedSession, ..self.row() }
+    pub(crate) fn ended_row(self, keys: &KeyRing) -> Row {
+        Row { purpose: Purpose::EndedSession, ..self.row(keys) }
     }
 }
 

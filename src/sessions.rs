@@ -198,13 +198,13 @@ impl Sessions {
         records: &Records,
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
-        let heard = self.listen(records);
-        match records.load::<SessionRecord>(&id.row()).await? {
+        let (heard, row) = (self.listen(records), id.row(records.keys()));
+        match records.load::<SessionRecord>(&row).await? {
             // The operator has taken the provider away, and with it what it said. It may come back.
             Loaded::Found(found) if !self.issuers.contains(&found.value.issuer) => Ok(None),
             Loaded::Found(found) => {
-                session_row::tag_anew(&id.row(), &found, records).await?;
-                Ok(self.confirm(id, *found, heard, now))
+                session_row::tag_anew(&row, &found, records).await?;
+                Ok(self.confirm((id, row.key), *found, heard, now))
             }
             Loaded::Absent(None) => {
                 if let Some(session) = self.remembered.get(&id) {
@@ -240,13 +240,13 @@ impl Sessions {
     /// `heard` is what was known of changes before the store was asked.
     fn confirm(
         &self,
-        id: SessionId,
+        (id, row): (SessionId, Key),
         found: Found<SessionRecord>,
         heard: u64,
         now: Timestamp,
     ) -> Option<Arc<Session>> {
         let kept_until = if found.outdated_seal { now } else { found.expires_at };
-        let session = self.remember(id, || Arc::new(Session::new(id, found.value, kept_until, now)));
+        let session = self.remember(id, || Arc::new(Session::new(id, row, found.value, kept_until, now)));
         // The store was asked before: a session that ended meanwhile stays ended.
         if session.has_ended() {
             return None;
@@ -290,10 +290,11 @@ impl Sessions {
         let index = records.agree_on_index().await?;
         let expires_at = now.plus(self.idle_lifetime).min(record.ends_at);
         let tags = record.begun().tags(&index);
-        let heard = self.listen(records);
-        match records.swap(&id.row(), None, &record, expires_at, tags).await? {
+        let (heard, row) = (self.listen(records), id.row(records.keys()));
+        match records.swap(&row, None, &record, expires_at, tags).await? {
             Some(_) => {
-                self.remember(id, || Arc::new(Session::new(id, record, expires_at, now))).life.hear(heard);
+                let session = || Arc::new(Session::new(id, row.key, record, expires_at, now));
+                self.remember(id, session).life.hear(heard);
                 Ok(())
             }
             None => Err(StoreError::refused("a new session's row was there already")),
@@ -309,7 +310,7 @@ impl Sessions {
         records: &Records,
     ) -> Result<(), StoreError> {
         if self.carried.is_none() {
-            records.delete(id.row().key, None).await?;
+            records.delete(id.row(records.keys()).key, None).await?;
         } else {
             ended::note(id, ends_at, records).await?;
         }
@@ -345,7 +346,7 @@ impl Sessions {
 
     /// Writes the record with a later expiry. A session that ended meanwhile is not written.
     pub(crate) async fn extend(&self, session: &Session, records: &Records, now: Timestamp) {
-        let (row, mut until) = (session.id.row(), now);
+        let (row, mut until) = (session.id.row(records.keys()), now);
         let extended = session_row::rewrite(&row, records, |found| {
             // A clock that is behind takes nothing away.
             until = now.plus(self.idle_lifetime).min(found.value.ends_at).max(found.expires_at);
@@ -387,7 +388,7 @@ mod tests {
         fn on(store: MemoryStore, now: Arc<AtomicU64>) -> Self {
             let read = Arc::clone(&now);
             let clock = Clock::from_fn(move || Timestamp::from_millis(read.load(Ordering::SeqCst)));
-            let ring = KeyRing::new(&["secret".into()]);
+            let ring = KeyRing::new(&["secret".into()], b"app");
             let records =
                 Records::new(Arc::new(store.clone()), ring, clock, Random::system(), Events::default());
             let (changes, staleness) = (Arc::clone(records.changes()), Duration::from_secs(2));
@@ -462,14 +463,17 @@ mod tests {
     async fn an_ordinary_request_writes_nothing() {
         let world = World::new();
         let id = world.start(1).await;
-        let before = world.store.load(id.row().key).await.unwrap().unwrap().version;
+        let before = world.store.load(id.row(world.records.keys()).key).await.unwrap().unwrap().version;
         world.pass(90);
         assert!(world.is_live(id).await);
-        assert_eq!(world.store.load(id.row().key).await.unwrap().unwrap().version, before);
+        assert_eq!(
+            world.store.load(id.row(world.records.keys()).key).await.unwrap().unwrap().version,
+            before
+        );
         world.pass(20);
         assert!(world.is_live(id).await);
         assert_ne!(
-            world.store.load(id.row().key).await.unwrap().unwrap().version,
+            world.store.load(id.row(world.records.keys()).key).await.unwrap().unwrap().version,
             before,
             "an eighth is used up"
         );
@@ -480,19 +484,26 @@ mod tests {
     async fn an_ended_session_is_dead_at_once_and_stays_so() {
         let world = World::new();
         let id = world.start(1).await;
-        let read_before = match world.records.load::<SessionRecord>(&id.row()).await.unwrap() {
-            Loaded::Found(found) => found,
-            _ => panic!("it is there"),
-        };
+        let read_before =
+            match world.records.load::<SessionRecord>(&id.row(world.records.keys())).await.unwrap() {
+                Loaded::Found(found) => found,
+                _ => panic!("it is there"),
+            };
         let held = world.sessions.find(id, &world.records, world.now()).await.unwrap().unwrap();
         world.sessions.end(id, world.now(), &world.records).await.unwrap();
         assert!(!world.is_live(id).await);
         assert!(
-            world.sessions.confirm(id, *read_before, 0, world.now()).is_none(),
+            world
+                .sessions
+                .confirm((id, id.row(world.records.keys()).key), *read_before, 0, world.now())
+                .is_none(),
             "a late reader brings nothing back"
         );
         world.sessions.extend(&held, &world.records, world.now()).await;
-        assert!(world.store.load(id.row().key).await.unwrap().is_none(), "nor does a late writer");
+        assert!(
+            world.store.load(id.row(world.records.keys()).key).await.unwrap().is_none(),
+            "nor does a late writer"
+        );
     }
 
     #[tokio::test]

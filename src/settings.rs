@@ -12,6 +12,7 @@ use crate::connection::Connections;
 use crate::cookie::CookieStyle;
 use crate::destination::Destination;
 use crate::error::{ConfigError, DestinationError};
+use crate::grant::encode;
 use crate::protocol::metadata::is_secure;
 use crate::relying_party::{ProviderId, RelyingParty, written};
 use crate::seal::{KeyRing, MIN_SECRET};
@@ -98,8 +99,10 @@ impl Settings {
         let (secrets, made_up) = secrets(config, &relying_parties, durable, &mut problems);
         ConfigError::check(problems)?;
         let cookies = CookieStyle::new(&config.cookie_name, public_url.scheme() == "https");
+        let session_cookie = cookies.name("session");
+        let application = encode(&[format!("{origin}{mount}").as_bytes(), session_cookie.as_bytes()]);
         let settings = Self {
-            session_cookie: cookies.name("session"),
+            session_cookie,
             idle_lifetime: config.idle_lifetime,
             absolute_lifetime: config.absolute_lifetime,
             visitor_lifetime: config.visitor_lifetime,
@@ -120,7 +123,7 @@ impl Settings {
             trusted_origins,
             local_only: config.is_development() && !config.any_address,
         };
-        Ok((settings, KeyRing::new(&secrets), made_up))
+        Ok((settings, KeyRing::new(&secrets, &application), made_up))
     }
 
     /// What people may grant who signed in at this provider.

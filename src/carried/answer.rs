@@ -97,9 +97,9 @@ impl Carried {
         let (id, owner) = (session.id.bytes(), session.owner());
         let connections = runtime.connections_of(&Holder::Session(Arc::clone(session)));
         let grants = connections.map(Connections::all).unwrap_or_default().iter().map(|connection| {
-            let issuer = &runtime.providers.get(connection.provider).relying_party.issuer;
+            let client = &runtime.providers.get(connection.provider).relying_party.client;
             let name = runtime.grant_name(&id, &connection.name);
-            (Purpose::CarriedGrant, name, bound_grant(&id, &owner, issuer))
+            (Purpose::CarriedGrant, name, bound_grant(&id, &owner, client))
         });
         let claims = (Purpose::CarriedClaims, runtime.claims_name(&id), bound(&id, &owner));
         let mut set = Vec::new();

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::packed::Packed;
 use crate::ambient::Timestamp;
 use crate::grant::{Consent, Grant, Origin, Owner, Standing, TokenSet};
+use crate::grant_place::Spot;
 use crate::protocol::id_token::Facts;
 use crate::protocol::json;
 use crate::protocol::token::scopes;
@@ -153,8 +154,9 @@ impl CarriedGrant {
         }
     }
 
-    /// The grant of this owner at this connection; `None` where this is none.
-    pub(crate) fn grant(self, owner: &Owner, connection: &str) -> Option<Grant> {
+    /// The grant that lies in this place; `None` where this is none.
+    pub(crate) fn grant(self, spot: &Spot) -> Option<Grant> {
+        let Spot { owner, client, connection, .. } = spot;
         let facts = match self.facts {
             Some(facts) => Some(facts.facts(owner)?),
             None => None,
@@ -165,7 +167,8 @@ impl CarriedGrant {
         };
         Some(Grant {
             owner: owner.clone(),
-            connection: connection.to_owned(),
+            client: *client,
+            connection: connection.clone(),
             // Nothing else is carried.
             origin: Origin::Consent,
             generation: self.generation,

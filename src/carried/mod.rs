@@ -218,7 +218,7 @@ impl Carried {
         let claims = self.seal(Purpose::CarriedClaims, &name, &bound, record.ends_at, &claims)?;
         let grant = match grant {
             Some(grant) => {
-                let bound = bound_grant(&id, &owner, &record.issuer);
+                let bound = bound_grant(&id, &owner, &grant.client);
                 let (name, grant) = (runtime.grant_name(&id, LOGIN), CarriedGrant::new(grant));
                 self.seal(Purpose::CarriedGrant, &name, &bound, record.ends_at, &grant)?
             }
@@ -323,9 +323,9 @@ fn bound(id: &[u8; 32], owner: &Owner) -> Vec<u8> {
     encode(&[b"carried", id, &owner.encoded()])
 }
 
-/// The same for a grant of the provider of this issuer: what one has granted is nothing at another.
-fn bound_grant(id: &[u8; 32], owner: &Owner, issuer: &str) -> Vec<u8> {
-    encode(&[b"carried", id, &owner.encoded(), issuer.as_bytes()])
+/// The same for a grant to this client: what one provider has granted to one client is nothing at another.
+fn bound_grant(id: &[u8; 32], owner: &Owner, client: &[u8; 32]) -> Vec<u8> {
+    encode(&[b"carried", id, &owner.encoded(), client])
 }
 
 impl Runtime {

@@ -44,8 +44,7 @@ impl Home {
         let Self { spot, id, .. } = self;
         spot.cookies.get_or_init(|| CookiesOfGrant {
             name: runtime.grant_name(id, &spot.connection),
-            // What one provider has granted is nothing at another.
-            bound: bound_grant(id, &spot.owner, &runtime.provider_of(spot).relying_party.issuer),
+            bound: bound_grant(id, &spot.owner, &spot.client),
         })
     }
 
@@ -118,7 +117,7 @@ impl CarriedPlace {
             Err(SealError::UnknownKey | SealError::NewerFormat) => return Err(Unreadable),
         };
         let grant = postcard::from_bytes::<CarriedGrant>(&opened.contents).ok();
-        let Some(grant) = grant.and_then(|grant| grant.grant(&home.spot.owner, &home.spot.connection)) else {
+        let Some(grant) = grant.and_then(|grant| grant.grant(&home.spot)) else {
             return Ok(None);
         };
         let grant = Arc::new(grant);

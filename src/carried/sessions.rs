@@ -71,7 +71,7 @@ impl CarriedSessions {
             return None;
         }
         self.opened.put(cookie.parts(), shown);
-        Some((shown, Session::carried(identity, now)))
+        Some((shown, Session::carried(identity, id.row(records.keys()).key, now)))
     }
 
     fn place(&self) -> TextPlace<'_> {

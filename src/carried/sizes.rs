@@ -73,6 +73,7 @@ fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
     };
     let grant = Grant {
         owner: Owner::User { issuer: ISSUER.into(), subject: SUBJECT.into() },
+        client: [1; 32],
         connection: "login".into(),
         origin: Origin::Consent,
         generation: 1,
@@ -98,7 +99,7 @@ fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
         consent: None,
     };
     let style = CookieStyle::new("tower-oidc", true);
-    let keys = KeyRing::new(&["a secret for seals, of 32 bytes and more".into()]);
+    let keys = KeyRing::new(&["a secret for seals, of 32 bytes and more".into()], b"app");
     let seal = |purpose, name: &str, contents: &[u8]| {
         let place = TextPlace { purpose, name, owner: &[] };
         let set = place.seal(&keys, &style, &Random::system(), (NOW, record.ends_at), contents).unwrap();
@@ -165,7 +166,7 @@ fn no_session_is_smaller_than_the_least() {
     ]
     .map(|(name, contents)| {
         let place = TextPlace { purpose: Purpose::CarriedSession, name: &style.name(name), owner: &[] };
-        let keys = KeyRing::new(&["a secret for seals, of 32 bytes and more".into()]);
+        let keys = KeyRing::new(&["a secret for seals, of 32 bytes and more".into()], b"app");
         let times = (NOW, record.ends_at);
         let set = place.seal(&keys, &style, &Random::system(), times, &contents.unwrap()).unwrap();
         super::sent(&set)

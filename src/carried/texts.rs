@@ -89,7 +89,7 @@ mod tests {
     }
 
     fn ring() -> KeyRing {
-        KeyRing::new(&["one".into()])
+        KeyRing::new(&["one".into()], b"app")
     }
 
     /// Name and value of each cookie.

@@ -1,8 +1,9 @@
 //! The issuer: the one URL from which every endpoint, the cookies' path and the own origin follow.
 
-use url::{Host, Url};
+use url::Url;
 
 use super::DevProviderError;
+use crate::protocol::metadata::is_loopback;
 
 #[derive(Clone)]
 pub(super) struct Issuer {
@@ -11,7 +12,7 @@ pub(super) struct Issuer {
     path: String,
     cookie: String,
     secure: bool,
-    host: Host<String>,
+    url: Url,
 }
 
 impl Issuer {
@@ -23,27 +24,26 @@ impl Issuer {
             && url.username().is_empty()
             && url.password().is_none();
         match (url.scheme(), url.host(), url.port_or_known_default()) {
-            ("http" | "https", Some(host), Some(port)) if plain => Ok(Self {
+            ("http" | "https", Some(_), Some(port)) if plain => Ok(Self {
                 given: given.to_owned(),
                 origin: url.origin().ascii_serialization(),
                 path: url.path().trim_end_matches('/').to_owned(),
                 // Cookies ignore ports (RFC 6265 section 8.5): two providers on one machine need two names.
                 cookie: format!("tower-oidc-dev-{port}"),
                 secure: url.scheme() == "https",
-                host: host.to_owned(),
+                url,
             }),
             _ => Err(DevProviderError::NotAnIssuer),
         }
     }
 
     pub(super) fn require_loopback(&self) -> Result<(), DevProviderError> {
-        // RFC 6761 section 6.3: localhost and the names below it are loopback.
-        let loopback = match &self.host {
-            Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
-            Host::Ipv4(address) => address.is_loopback(),
-            Host::Ipv6(address) => address.is_loopback(),
-        };
-        if loopback { Ok(()) } else { Err(DevProviderError::NotLoopback { host: self.host.to_string() }) }
+        match is_loopback(&self.url) {
+            true => Ok(()),
+            false => Err(DevProviderError::NotLoopback {
+                host: self.url.host_str().unwrap_or_default().to_owned(),
+            }),
+        }
     }
 
     pub(super) fn as_str(&self) -> &str {

@@ -199,9 +199,7 @@ impl DevProvider {
     /// Answers one request. Nothing is awaited; any request gets an answer, of 404 for a path that is not
     /// below the issuer's.
     pub fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
-        if self.settings.local_only
-            && let Some((status, why)) = development::refusal(&request)
-        {
+        if let Some((status, why)) = development::refusal(&request).filter(|_| self.settings.local_only) {
             tracing::warn!(why, "the development provider refused a request from elsewhere");
             return response::empty(status);
         }

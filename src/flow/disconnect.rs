@@ -57,7 +57,7 @@ async fn disconnect_now(
     // First here: whatever the provider does, nobody gets a token of it any more.
     let (grant, deleted) = rendezvous::take(runtime, place).await?;
     runtime.events().emit(EventCode::Disconnected, place.user(), connection);
-    let Some(grant) = grant.filter(|grant| grant.owner == place.owner) else {
+    let Some(grant) = grant.filter(|grant| place.holds(grant)) else {
         return Ok(if deleted { Disconnected::Forgotten } else { Disconnected::NotConnected });
     };
     let refresh_token = grant.refresh_token.map(|token| (token, "refresh_token"));

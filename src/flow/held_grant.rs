@@ -115,12 +115,11 @@ pub(crate) async fn stored_or_begun(
 
 fn beginning(runtime: &Runtime, place: &GrantPlace) -> Option<Grant> {
     let connection = runtime.connection_of(place)?;
-    runtime.ownership.beginning(connection).filter(|grant| grant.owner == place.owner)
+    runtime.ownership.beginning(connection, place.client).filter(|grant| place.holds(grant))
 }
 
-/// The seal is bound to the owner; this is the same wall in the contents.
 fn is_of(runtime: &Runtime, place: &GrantPlace, grant: &Grant) -> bool {
-    grant.owner == place.owner && runtime.ownership.counts(grant)
+    place.holds(grant) && runtime.ownership.counts(grant)
 }
 
 /// The grant with its row's version and expiry; `None` where none counts.

@@ -98,7 +98,7 @@ pub(crate) async fn newest(
         Loaded::Absent(version) => (None, version),
         Loaded::Unreadable => (None, runtime.records.version(place.row.key).await?),
     };
-    let kept = kept.filter(|grant| grant.owner == place.owner);
+    let kept = kept.filter(|grant| place.holds(grant));
     if let Some(kept) = &kept {
         place.newest.forget_below(kept.generation);
     }

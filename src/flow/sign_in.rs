@@ -237,6 +237,7 @@ pub(crate) fn new_grant(
     let indicator = connection.single_indicator().map(str::to_owned);
     Grant {
         owner: place.owner.clone(),
+        client: place.client,
         connection: connection.name.clone(),
         origin: Origin::Consent,
         generation: 1,

@@ -228,7 +228,7 @@ async fn hand_over(
             None => {}
         }
     };
-    (grant.owner, grant.lease) = (to.owner.clone(), None);
+    (grant.owner, grant.client, grant.lease) = (to.owner.clone(), to.client, None);
     // It is nowhere but here: until the store takes it, or the session is over.
     while let Err(error) = keep_grant(&runtime, &to, retention, grant.clone(), session.ends_at).await {
         if error.kind() == StoreErrorKind::Refused || runtime.now() >= session.ends_at {

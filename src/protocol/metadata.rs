@@ -102,7 +102,7 @@ pub(crate) fn is_secure(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_loopback(url))
 }
 
-/// Whether the URL's host is this machine by its name or address alone.
+/// Whether the URL's host is this machine by its name or address alone (RFC 6761 section 6.3 for names).
 pub(crate) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),

@@ -144,6 +144,7 @@ impl AsUser {
         });
         let grant = Grant {
             owner: place.owner.clone(),
+            client: place.client,
             connection: login.name.clone(),
             origin: Origin::Consent,
             generation: 1,

@@ -67,7 +67,8 @@ async fn begin(
     let now = runtime.now();
     let id = SessionId::new(runtime.random.bytes());
     let record = record(runtime, issuer, subject, claims);
-    let grant = tokens.map(|tokens| grant(&record, tokens, now));
+    let client = runtime.providers.of_issuer(issuer).map(|one| one.relying_party.client).unwrap_or_default();
+    let grant = tokens.map(|tokens| grant(&record, client, tokens, now));
     let Some(carried) = Carried::of(runtime, &HeaderMap::new(), now) else {
         if let Some(grant) = grant {
             let provider = runtime.providers.of_issuer(issuer);
@@ -118,9 +119,15 @@ fn record(runtime: &Runtime, issuer: &str, subject: &str, claims: Map<String, Va
     }
 }
 
-fn grant(record: &SessionRecord, (access_token, refresh_token): (Secret, Secret), now: Timestamp) -> Grant {
+fn grant(
+    record: &SessionRecord,
+    client: [u8; 32],
+    (access_token, refresh_token): (Secret, Secret),
+    now: Timestamp,
+) -> Grant {
     Grant {
         owner: Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() },
+        client,
         connection: crate::grant::LOGIN.to_owned(),
         origin: Origin::Consent,
         generation: 1,

@@ -48,6 +48,8 @@ mod request;
 mod placement;
 // Many people at once, and a database whose rows were moved.
 mod isolation;
+// Two applications beside each other: nothing of one counts at the other.
+mod applications;
 // What must not compile.
 mod ui;
 // The development provider behind the application's own layer.
