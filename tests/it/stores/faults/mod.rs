@@ -7,6 +7,7 @@ mod sqlite;
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
@@ -37,6 +38,9 @@ const NEVER: Duration = Duration::from_secs(30);
 const WAIT: Duration = Duration::from_secs(1);
 
 const TAG: Tag = Tag([99; 32]);
+
+/// Numbers rows that nobody wrote before.
+static ROWS: AtomicU64 = AtomicU64::new(0);
 
 /// The message `Execute` of PostgreSQL: the unnamed portal, all rows.
 const EXECUTE: &[&str] = &["E\0\0\0\x09\0\0\0\0\0"];
@@ -219,7 +223,7 @@ async fn show(name: &'static str, behind: Behind, fault: Fault) -> Shown {
     }
     behind.warm().await;
     let mut heard = listen(Arc::clone(&behind.listening));
-    assert_eq!(heard.recv().await, Some(Change::Any));
+    assert!(hears(&behind.direct, &mut heard).await < NEVER, "{name}: it hears");
 
     fault.begin(&behind);
     let call = async |(operation, version): (Operation, Version)| {
@@ -247,23 +251,13 @@ async fn show(name: &'static str, behind: Behind, fault: Fault) -> Shown {
     behind.proxy.heal();
 
     let traffic = works_again(&*behind.busy, Key([51; 32]));
-    let hearing = async {
-        let began = Instant::now();
-        loop {
-            let key = Key(std::array::from_fn(|at| began.elapsed().as_nanos().to_be_bytes()[at % 16]));
-            create(&behind.direct, key).await;
-            let told = async { while heard.recv().await.expect("it goes on") != Change::Row(key) {} };
-            if timeout(Duration::from_millis(200), told).await.is_ok() || began.elapsed() > NEVER {
-                return began.elapsed();
-            }
-        }
-    };
     let resting = async {
         // The first call comes a while after the end of the fault.
         sleep(Duration::from_secs(1)).await;
         works_again(&*behind.resting, Key([52; 32])).await + Duration::from_secs(1)
     };
-    let (under_traffic, listening_again, at_rest) = tokio::join!(traffic, hearing, resting);
+    let (under_traffic, listening_again, at_rest) =
+        tokio::join!(traffic, hears(&behind.direct, &mut heard), resting);
     let mut cells = Vec::new();
     for (operation, ended, took) in ended {
         let done = operation.is_done(&*behind.busy).await;
@@ -288,6 +282,21 @@ fn listen(store: Arc<dyn Store>) -> mpsc::UnboundedReceiver<Change> {
         }
     });
     heard
+}
+
+/// How long it takes until one who listens is told of a row that another process writes.
+async fn hears(writer: &Arc<dyn Store>, heard: &mut mpsc::UnboundedReceiver<Change>) -> Duration {
+    let began = Instant::now();
+    loop {
+        let mut key = [200; 32];
+        key[..8].copy_from_slice(&ROWS.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        create(writer, Key(key)).await;
+        let told = async { while heard.recv().await.expect("it goes on") != Change::Row(Key(key)) {} };
+        if timeout(Duration::from_millis(200), told).await.is_ok() || began.elapsed() > NEVER {
+            break;
+        }
+    }
+    began.elapsed()
 }
 
 /// How long it takes until a row is read and another one written.
