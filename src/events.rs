@@ -19,6 +19,8 @@ pub enum EventCode {
     LogoutRefused,
     /// A provider's logout did not end all that it had to. The provider was told so.
     LogoutIncomplete,
+    /// A provider's logout named no session that is kept here: it is over already, or was never known by that name.
+    LogoutUnmatched,
     /// A person granted a connection; the detail is its name.
     Connected,
     /// A person took a connection back; the detail is its name.
@@ -75,6 +77,7 @@ impl EventCode {
             Self::LoggedOut => "logout",
             Self::LogoutRefused => "logout.refused",
             Self::LogoutIncomplete => "logout.incomplete",
+            Self::LogoutUnmatched => "logout.unmatched",
             Self::Connected => "connection.granted",
             Self::Disconnected => "connection.removed",
             Self::RefreshSucceeded => "refresh.succeeded",
@@ -105,6 +108,7 @@ impl EventCode {
             Self::LoginStarted
                 | Self::LoginSucceeded
                 | Self::LoggedOut
+                | Self::LogoutUnmatched
                 | Self::Connected
                 | Self::Disconnected
                 | Self::RefreshSucceeded

@@ -9,6 +9,7 @@ use crate::changes::{Changes, Place};
 use crate::grant::{Grant, Owner};
 use crate::records::{IndexKey, Row};
 use crate::relying_party::ProviderId;
+use crate::store::Key;
 
 /// A grant's row, and whose it must be.
 #[derive(Debug)]
@@ -18,6 +19,8 @@ pub(crate) struct Spot {
     pub(crate) client: [u8; 32],
     pub(crate) provider: ProviderId,
     pub(crate) connection: String,
+    /// The session whose login alone yielded it.
+    pub(crate) session: Option<Key>,
     /// Its cookies, where browsers carry their grants.
     pub(crate) cookies: OnceLock<CookiesOfGrant>,
     pub(crate) newest: Newest,
@@ -144,7 +147,7 @@ impl Spots {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Change, Key};
+    use crate::store::Change;
 
     #[test]
     fn what_was_read_is_believed_for_a_while_and_until_something_is_heard() {

@@ -17,7 +17,7 @@ use crate::development;
 use crate::error::ConfigError;
 use crate::events::{EventCode, Events};
 use crate::flights::Flights;
-use crate::grant::{Owner, encode};
+use crate::grant::{LOGIN, Owner, encode};
 use crate::grant_place::{GrantPlace, Newest, Spot, Spots};
 use crate::hooks::Hooks;
 use crate::http_client::default_client;
@@ -184,6 +184,8 @@ impl Runtime {
             client: relying_party.client,
             provider: connection.provider,
             connection: connection.name.clone(),
+            session: session
+                .filter(|_| connection.name == LOGIN && connection.retention == Retention::Session),
             cookies: OnceLock::new(),
             newest: Newest::default(),
         }

@@ -1,13 +1,15 @@
 //! A session: which browser is which person, as it is kept and as this process knows it.
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::ambient::Timestamp;
+use crate::carried::began::Began;
 use crate::carried::contents::Identity;
 use crate::changes::{Changes, Place};
 use crate::grant::Owner;
@@ -26,15 +28,15 @@ const NEVER: Timestamp = Timestamp::from_millis(0);
 pub(crate) struct SessionRecord {
     pub(crate) issuer: String,
     pub(crate) subject: String,
-    /// The provider's session (OpenID Connect Back-Channel Logout 1.0 section 2.1).
-    pub(crate) sid: Option<String>,
+    /// The provider's sessions whose ID tokens came for it, the newest last.
+    pub(crate) sids: Vec<String>,
     pub(crate) auth_time: Option<u64>,
     /// The ID token's `iat`: when it began, by the provider's clock.
     pub(crate) issued_at: u64,
     pub(crate) acr: Option<String>,
     /// What the provider says about the person: a JSON object.
     pub(crate) claims: String,
-    /// For the provider's logout only.
+    /// The newest, for the provider's logout only.
     #[serde(with = "sealed")]
     pub(crate) id_token: Secret,
     /// What a logout link must carry.
@@ -44,11 +46,15 @@ pub(crate) struct SessionRecord {
 }
 
 impl SessionRecord {
+    pub(crate) fn user(&self) -> (&str, &str) {
+        (&self.issuer, &self.subject)
+    }
+
     pub(crate) fn begun(&self) -> Begun<'_> {
         Begun {
             issuer: &self.issuer,
             subject: &self.subject,
-            sid: self.sid.as_deref(),
+            sids: Cow::Borrowed(&self.sids),
             issued_at: self.issued_at,
         }
     }
@@ -90,17 +96,6 @@ pub(crate) struct Life {
     heard: AtomicU64,
 }
 
-/// What logout tokens are compared with.
-struct Began {
-    sid: Option<Box<str>>,
-    issued_at: u64,
-    /// Where it is noted that some of them came.
-    notes: Mutex<Option<Noted>>,
-}
-
-/// The keys of notes, as rows are named under this key, and where changes of them are noted.
-type Noted = (IndexKey, Arc<[(Key, Place)]>);
-
 /// The claims that have a method of their own.
 pub(crate) struct Profile {
     pub(crate) email: Option<Box<str>>,
@@ -125,12 +120,6 @@ impl Profile {
             name: text("name"),
             nickname: text("nickname"),
         }
-    }
-}
-
-impl Began {
-    fn notes(&self) -> MutexGuard<'_, Option<Noted>> {
-        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -225,7 +214,7 @@ impl Session {
         let record = SessionRecord {
             issuer: String::new(),
             subject: String::new(),
-            sid: None,
+            sids: Vec::new(),
             auth_time: None,
             issued_at: 0,
             acr: None,
@@ -250,7 +239,7 @@ impl Session {
             nickname: identity.nickname.map(Into::into),
         };
         let id = SessionId::new(identity.id);
-        let (sid, issued_at) = (identity.sid.map(Into::into), identity.issued_at);
+        let began = Began::new(identity.sids, identity.issued_at);
         Self {
             id,
             issuer: identity.issuer.into(),
@@ -262,34 +251,47 @@ impl Session {
             ends_at: identity.ends_at,
             profile: OnceLock::from(Box::new(profile)),
             all_claims: OnceLock::new(),
-            began: Some(Box::new(Began { sid, issued_at, notes: Mutex::default() })),
+            began: Some(Box::new(began)),
             spots: Spots::default(),
             life: Life::new(row, NEVER, now, now),
         }
     }
 
     /// What logout tokens are compared with, where the browser keeps the session.
+    pub(crate) fn began(&self) -> Option<&Began> {
+        self.began.as_deref()
+    }
+
+    /// The same, with whose it is.
     pub(crate) fn begun(&self) -> Option<Begun<'_>> {
-        self.began.as_ref().map(|began| Begun {
-            issuer: &self.issuer,
-            subject: &self.subject,
-            sid: began.sid.as_deref(),
-            issued_at: began.issued_at,
-        })
+        let began = self.began()?;
+        Some(self.begun_with(began, began.sids()))
+    }
+
+    fn begun_with(&self, began: &Began, sids: Vec<String>) -> Begun<'_> {
+        let (issuer, subject, issued_at) = (&*self.issuer, &*self.subject, began.issued_at);
+        Begun { issuer, subject, sids: sids.into(), issued_at }
     }
 
     /// Where it is noted that logout tokens came which may mean it.
     pub(crate) fn watch(&self, index: &IndexKey) -> Arc<[(Key, Place)]> {
-        let (Some(began), Some(begun)) = (&self.began, self.begun()) else { return Arc::new([]) };
-        let mut noted = began.notes();
-        match &*noted {
-            // A store that came back empty may name its rows anew.
-            Some((named_by, notes)) if named_by == index => Arc::clone(notes),
-            _ => {
-                let notes: Arc<[_]> = begun.notes(index).map(|note| (note, Place::of(note))).collect();
-                *noted = Some((index.clone(), Arc::clone(&notes)));
-                notes
-            }
+        let Some(began) = self.began() else { return Arc::new([]) };
+        began.notes(index, |sids| self.begun_with(began, sids).notes(index).collect())
+    }
+
+    /// A newer ID token came for it, where the browser keeps it.
+    pub(crate) fn learn(&self, sid: Option<&str>, id_token: &Secret) {
+        self.doubt(self.began().is_some_and(|began| began.learn(sid, id_token)));
+    }
+
+    /// The browser has shown a cookie with these.
+    pub(crate) fn shows(&self, sids: &[String]) {
+        self.doubt(self.began().is_some_and(|began| began.shows(sids)));
+    }
+
+    fn doubt(&self, doubts: bool) {
+        if doubts {
+            self.life.confirmed_at.store(NEVER.as_millis(), Ordering::Relaxed);
         }
     }
 
@@ -297,10 +299,7 @@ impl Session {
     pub(crate) fn has_news(&self, changes: &Changes) -> bool {
         let heard = self.life.heard.load(Ordering::Acquire);
         changes.since(heard, self.life.place)
-            || self.began.as_ref().is_some_and(|began| match &*began.notes() {
-                Some((_, notes)) => notes.iter().any(|(_, note)| changes.since(heard, *note)),
-                None => false,
-            })
+            || self.began().is_some_and(|began| began.has_news(heard, changes))
     }
 
     pub(crate) fn profile(&self) -> &Profile {
@@ -345,7 +344,7 @@ impl Session {
     /// Whether it must be written again soon, or it expires unused: an eighth of the idle lifetime was used up.
     pub(crate) fn is_aging(&self, idle: Duration, now: Timestamp) -> bool {
         let wanted = now.plus(idle).min(self.ends_at);
-        wanted.since(self.life.kept_until()) > idle / 8
+        wanted.since(self.life.kept_until()) > idle / 8 || self.began().is_some_and(Began::is_unsealed)
     }
 
     pub(crate) fn expires_at(&self, idle: Duration) -> Timestamp {

@@ -26,6 +26,18 @@ pub(crate) async fn rewrite(
     }
 }
 
+/// The sessions at the provider of this session, if it is this person's.
+pub(crate) async fn sids(
+    row: &Row,
+    person: (&str, &str),
+    records: &Records,
+) -> Result<Vec<String>, StoreError> {
+    Ok(match records.load::<SessionRecord>(row).await? {
+        Loaded::Found(found) if found.value.user() == person => found.value.sids,
+        _ => Vec::new(),
+    })
+}
+
 /// Sees to it that a session is found by its tags, and that this process names rows as the store says: grants lie, and
 /// public ids are made, under the key that tags are.
 pub(crate) async fn tag_anew(

@@ -15,9 +15,8 @@ use crate::protocol::logout_token::Meant;
 use crate::records::{Found, Loaded, Records};
 use crate::session::{Session, SessionRecord};
 use crate::session_id::{FirstWord, SessionId};
-use crate::session_row;
-use crate::signed_out;
 use crate::store::{Change, Key, StoreError};
+use crate::{session_row, signed_out};
 
 /// How many sessions this process remembers. Others are read from the store when they come.
 const REMEMBERED: u64 = 1_000_000;
@@ -89,7 +88,13 @@ impl Sessions {
         // What ended is remembered under its id: a cookie that was opened before is no proof that it lasts.
         let known = |shown: Shown| Some((shown, self.remembered.get(&shown.id)?));
         let begin = || carried.open(&cookie, records, now);
-        let begun = || begin().map(|(shown, new)| (shown, self.remember(shown.id, || Arc::new(new))));
+        let begun = || {
+            let (shown, new) = begin()?;
+            let sids = new.began().map(|began| began.sids()).unwrap_or_default();
+            let session = self.remember(shown.id, || Arc::new(new));
+            session.shows(&sids);
+            Some((shown, session))
+        };
         let Some((shown, session)) = carried.recall(&cookie).and_then(known).or_else(begun) else {
             return Peek::Ended;
         };
@@ -413,7 +418,7 @@ mod tests {
             let record = SessionRecord {
                 issuer: "https://op.test".into(),
                 subject: "a1".into(),
-                sid: Some("sid".into()),
+                sids: vec!["sid".into()],
                 auth_time: None,
                 issued_at: 1,
                 acr: None,

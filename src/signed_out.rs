@@ -4,18 +4,30 @@
 //! A note lies under what it is about, a person or one of the provider's own sessions, and says until when, by the
 //! provider's clock. Whoever begins or confirms a session looks there.
 
+use std::borrow::Cow;
+
 use crate::ambient::Timestamp;
 use crate::protocol::logout_token::Meant;
 use crate::records::{IndexKey, Loaded, Records, Row};
 use crate::seal::Purpose;
-use crate::store::{Key, StoreError, Tag};
+use crate::store::{Key, MAX_TAGS, StoreError, Tag};
+
+/// How many of the provider's sessions one of ours may name: each has a tag, beside the subject's.
+const MOST_SIDS: usize = MAX_TAGS - 1;
+
+/// Adds the newest of the provider's sessions, and drops the oldest where there are too many.
+pub(crate) fn add_sid(sids: &mut Vec<String>, sid: &str) {
+    sids.retain(|known| known != sid);
+    sids.push(sid.to_owned());
+    sids.drain(..sids.len().saturating_sub(MOST_SIDS));
+}
 
 /// A session as a provider knows it.
-#[derive(Clone, Copy)]
 pub(crate) struct Begun<'a> {
     pub(crate) issuer: &'a str,
     pub(crate) subject: &'a str,
-    pub(crate) sid: Option<&'a str>,
+    /// The provider's sessions (OpenID Connect Back-Channel Logout 1.0 section 2.1) whose ID tokens came for it.
+    pub(crate) sids: Cow<'a, [String]>,
     /// The ID token's `iat`.
     pub(crate) issued_at: u64,
 }
@@ -23,12 +35,12 @@ pub(crate) struct Begun<'a> {
 impl Begun<'_> {
     /// Under what it is found again where its record is kept.
     pub(crate) fn tags(&self, index: &IndexKey) -> Vec<Tag> {
-        let sid = self.sid.map(|sid| sid_tag(self.issuer, sid, index));
-        std::iter::once(subject_tag(self.issuer, self.subject, index)).chain(sid).collect()
+        let sids = self.sids.iter().map(|sid| sid_tag(self.issuer, sid, index));
+        std::iter::once(subject_tag(self.issuer, self.subject, index)).chain(sids).collect()
     }
 
     pub(crate) fn is_meant_by(&self, meant: &Meant) -> bool {
-        meant.ends(self.issuer, self.subject, self.sid, self.issued_at)
+        meant.ends(self.issuer, self.subject, &self.sids, self.issued_at)
     }
 
     /// Where notes that mean this session lie.

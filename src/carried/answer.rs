@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 
+use super::began::Began;
+use super::contents::{Claims, Identity};
 use super::place::Home;
 use super::texts::{SetText, TextPlace};
 use super::{CLAIMS, Carried, GRANT, bound, bound_grant, chunks, sent, tag};
@@ -15,6 +17,7 @@ use crate::events::EventCode;
 use crate::grant::{Grant, LOGIN, Owner, Standing};
 use crate::mode::Holder;
 use crate::seal::Purpose;
+use crate::secret::Secret;
 use crate::session::Session;
 use crate::visitor::{self, Visitor};
 
@@ -27,6 +30,8 @@ const MOST_REMOVED: usize = 8;
 pub(super) struct Answer {
     /// The session whose cookie is sealed anew.
     pub(super) renewed: Option<Arc<Session>>,
+    /// The session whose claims are sealed anew, if a newer ID token came with this answer.
+    pub(super) learned: Option<Arc<Session>>,
     /// What a login begins with.
     pub(super) begun: Vec<SetText>,
     /// What it removes of the session in whose place it comes.
@@ -45,6 +50,16 @@ pub(super) struct Noted {
     pub(super) at: Timestamp,
 }
 
+impl Answer {
+    /// The browser is given what came for its session since its cookies were sealed.
+    pub(super) fn learns(&mut self, session: &Arc<Session>) {
+        self.learned = Some(Arc::clone(session));
+        if session.began().is_some_and(Began::is_unsealed) {
+            self.renewed = Some(Arc::clone(session));
+        }
+    }
+}
+
 impl Carried {
     /// Puts into an answer's head what its browser shall carry from now on. Returns whether there is anything.
     pub(crate) fn settle(&self, headers: &mut HeaderMap) -> bool {
@@ -57,6 +72,11 @@ impl Carried {
             && !session.has_ended()
         {
             set.extend(self.renewed(&session, now));
+        }
+        if let Some(session) = answer.learned.filter(|session| !session.has_ended())
+            && let Some(id_token) = session.began().and_then(Began::take_id_token)
+        {
+            set.extend(self.with_hint(&session, &id_token).unwrap_or_default());
         }
         let (mut tag_of_grant, mut more) = (None, 0);
         for Noted { home, grant, at } in answer.grants {
@@ -76,19 +96,46 @@ impl Carried {
         any
     }
 
-    /// The session's cookie with a later expiry. What it holds is not looked at. Where a secret had sealed it that will
-    /// be taken away, everything else is sealed anew with it.
+    /// The session's cookie with a later expiry, and with what was learned of it since. Where a secret had sealed it that
+    /// will be taken away, everything else is sealed anew with it.
     fn renewed(&self, session: &Arc<Session>, now: Timestamp) -> Vec<HeaderValue> {
         let settings = &self.runtime.settings;
         let name = &settings.session_cookie;
         let place = TextPlace { purpose: Purpose::CarriedSession, name, owner: &[] };
         let Some(opened) = self.opened(place) else { return Vec::new() };
         let expires_at = now.plus(settings.idle_lifetime).min(session.ends_at);
-        let mut set = self.sealed(place, expires_at, &opened.contents).unwrap_or_default();
+        let Ok(mut identity) = postcard::from_bytes::<Identity>(&opened.contents) else { return Vec::new() };
+        identity.sids = session.began().map(Began::sids).unwrap_or_default();
+        let seal = |identity: &Identity| self.seal(place.purpose, name, &[], expires_at, identity);
+        let mut set = seal(&identity).unwrap_or_default();
+        // A session is one cookie: the oldest of the provider's sessions go where all have no room.
+        while set.len() > 1 && !identity.sids.is_empty() {
+            identity.sids.remove(0);
+            set = seal(&identity).unwrap_or_default();
+        }
         if !opened.by_first_secret {
             set.extend(self.resealed(session));
         }
         set.into_iter().map(|cookie| cookie.header).collect()
+    }
+
+    /// The claims' cookies with a newer ID token, where that has room.
+    fn with_hint(&self, session: &Session, id_token: &Secret) -> Option<Vec<HeaderValue>> {
+        let (id, claims) = (session.id.bytes(), self.claims(session)?.claims()?);
+        let (name, owner) = (self.runtime.claims_name(&id), bound(&id, &session.owner()));
+        let claims = Claims::new(&claims, id_token);
+        let set = self.seal(Purpose::CarriedClaims, &name, &owner, session.ends_at, &claims).ok()?;
+        let others = self.brought(|cookie| chunks::chunk(&name, cookie).is_none());
+        let fits = others + sent(&set) <= self.runtime.most_carried();
+        let surplus = self.surplus(&name, set.len());
+        fits.then(|| set.into_iter().map(|cookie| cookie.header).chain(surplus).collect())
+    }
+
+    /// Removals of cookies in which a text went on that needs no more than so many now.
+    fn surplus(&self, name: &str, kept: usize) -> Vec<HeaderValue> {
+        let positions = self.cookies.iter().filter_map(|cookie| Some(chunks::chunk(name, cookie)?.0));
+        let surplus = positions.filter(|position| *position >= kept);
+        surplus.filter_map(|position| self.removal(chunks::name(name, position).as_bytes())).collect()
     }
 
     /// What belongs to the session, where only an older secret opens it.
@@ -130,10 +177,7 @@ impl Carried {
         };
         let had = self.brought(|cookie| chunks::chunk(base, cookie).is_some());
         *more += sent(&set).saturating_sub(had);
-        let positions = self.cookies.iter().filter_map(|cookie| Some(chunks::chunk(base, cookie)?.0));
-        let surplus = positions.filter(|position| *position >= set.len());
-        let surplus = surplus.filter_map(|position| self.removal(chunks::name(base, position).as_bytes()));
-        let surplus: Vec<HeaderValue> = surplus.collect();
+        let surplus = self.surplus(base, set.len());
         set.into_iter().map(|cookie| cookie.header).chain(surplus).collect()
     }
 

@@ -23,7 +23,7 @@ pub(crate) struct Identity {
     pub(crate) issuer: String,
     pub(crate) subject: String,
     /// For logout tokens (OpenID Connect Back-Channel Logout 1.0 section 2.1).
-    pub(crate) sid: Option<String>,
+    pub(crate) sids: Vec<String>,
     pub(crate) auth_time: Option<u64>,
     /// When it began, by the provider's clock.
     pub(crate) issued_at: u64,
@@ -43,7 +43,7 @@ impl Identity {
             id,
             issuer: record.issuer.clone(),
             subject: record.subject.clone(),
-            sid: record.sid.clone(),
+            sids: record.sids.clone(),
             auth_time: record.auth_time,
             issued_at: record.issued_at,
             acr: record.acr.clone(),

@@ -16,6 +16,7 @@
 //!    requests that are under way. An answer that is overtaken does no harm.
 
 mod answer;
+pub(crate) mod began;
 mod chunks;
 pub(crate) mod contents;
 pub(crate) mod ended;
@@ -251,6 +252,11 @@ impl Carried {
     /// The session's cookie is sealed anew, so that it does not expire.
     pub(crate) fn renew(&self, session: &Arc<Session>) {
         self.answer().get_or_insert_default().renewed = Some(Arc::clone(session));
+    }
+
+    /// The browser is given what came for the session.
+    pub(crate) fn learned(&self, session: &Arc<Session>) {
+        self.answer().get_or_insert_default().learns(session);
     }
 
     /// The browser carries nothing any more. Returns how many bytes an answer takes to say so.

@@ -88,6 +88,11 @@ impl CarriedPlace {
         Self { carried: Arc::clone(carried), home: Home { spot: Arc::clone(spot), id, until, session: None } }
     }
 
+    /// The session with which the grant ends.
+    pub(crate) fn session(&self) -> Option<&Arc<Session>> {
+        self.home.session.as_ref()
+    }
+
     /// Until when anything is kept for it.
     pub(crate) fn until(&self) -> Timestamp {
         self.home.until
@@ -162,6 +167,9 @@ impl CarriedPlace {
         let noted = Noted { home: self.home.clone(), grant: Arc::clone(grant), at };
         let mut answer = self.carried.answer();
         let answer = answer.get_or_insert_default();
+        if let Some(session) = self.session() {
+            answer.learns(session);
+        }
         match answer.grants.iter_mut().find(|noted| noted.home.spot.row.key == self.home.spot.row.key) {
             // What was read first may be noted last.
             Some(before) if before.grant.generation > noted.grant.generation => {}

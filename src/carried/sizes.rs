@@ -61,7 +61,7 @@ fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
     let record = SessionRecord {
         issuer: ISSUER.into(),
         subject: SUBJECT.into(),
-        sid: Some(opaque(36)),
+        sids: vec![opaque(36)],
         auth_time: Some(1_799_999_990),
         issued_at: 1_800_000_000,
         acr: None,
@@ -149,7 +149,7 @@ fn no_session_is_smaller_than_the_least() {
     let record = SessionRecord {
         issuer: "https://a.b".into(),
         subject: "1".into(),
-        sid: None,
+        sids: Vec::new(),
         auth_time: None,
         issued_at: 1_800_000_000,
         acr: None,

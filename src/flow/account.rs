@@ -11,6 +11,7 @@ use super::failure::LoginFailure;
 use super::held_grant::{NoToken, Want, stored};
 use super::page;
 use super::refresh::access_token;
+use super::session::NewIdToken;
 use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant, revoke};
 use crate::account::{Account, AccountState, AccountStatus};
 use crate::ambient::Timestamp;
@@ -91,6 +92,9 @@ pub(crate) async fn keep(
             return Err(refusal);
         }
     };
+    if let Some(session) = session {
+        NewIdToken::new(verified.id_token, verified.tokens).adopt(runtime, session).await?;
+    }
     let holder = Holder::Account(Arc::clone(account.name()));
     let place = runtime.place_of(&holder, connection, None).await?;
     let facts = Some(verified.id_token.facts.clone());

@@ -127,40 +127,49 @@ async fn end_all(runtime: &Arc<Runtime>, meant: &Meant) -> Result<(), StoreError
         runtime.events().emit(EventCode::LoggedOut, user, "by the provider");
         return Ok(());
     }
-    end_sessions(runtime, meant).await
+    if end_sessions(runtime, meant).await? == 0 {
+        let detail = "its logout token names no session that is here";
+        runtime.events().emit(
+            EventCode::LogoutUnmatched,
+            meant.subject.as_deref().map(|subject| (meant.issuer.as_str(), subject)),
+            detail,
+        );
+    }
+    Ok(())
 }
 
-/// Ends the sessions that are kept, and tries all of them, whichever fails.
-pub(crate) async fn end_sessions(runtime: &Arc<Runtime>, meant: &Meant) -> Result<(), StoreError> {
+/// Ends the sessions that are kept, and tries all of them, whichever fails. Returns how many there were.
+pub(crate) async fn end_sessions(runtime: &Arc<Runtime>, meant: &Meant) -> Result<usize, StoreError> {
     let index = runtime.records.agree_on_index().await?;
     // The narrower of the two finds all that both mean.
     let sid = meant.sid.as_ref().map(|sid| sid_tag(&meant.issuer, sid, &index));
     let subject = meant.subject.as_ref().map(|subject| subject_tag(&meant.issuer, subject, &index));
-    let Some(tag) = sid.or(subject) else { return Ok(()) };
-    let mut ended = Ok(());
+    let Some(tag) = sid.or(subject) else { return Ok(0) };
+    let mut ended = Ok(0);
     for session in runtime.records.find(tag).await? {
-        ended = end_session(runtime, meant, session).await.and(ended);
+        let one = end_session(runtime, meant, session).await;
+        ended = one.and_then(|one| ended.map(|all| all + usize::from(one)));
     }
     ended
 }
 
-async fn end_session(runtime: &Arc<Runtime>, meant: &Meant, session: Key) -> Result<(), StoreError> {
+async fn end_session(runtime: &Arc<Runtime>, meant: &Meant, session: Key) -> Result<bool, StoreError> {
     let row = Row { purpose: Purpose::Session, key: session, owner: Vec::new() };
     let record = match runtime.records.load_expired_too::<SessionRecord>(&row).await? {
         Loaded::Found(found) => found.value,
         // It ended a moment ago, or is none.
-        Loaded::Absent(_) => return Ok(()),
+        Loaded::Absent(_) => return Ok(false),
         Loaded::Unreadable => {
             return Err(StoreError::refused("a session is sealed with a secret that is not configured"));
         }
     };
     if !record.begun().is_meant_by(meant) {
-        return Ok(());
+        return Ok(false);
     }
     runtime.sessions.end_row(session, &runtime.records).await?;
     let user = Some((record.issuer.as_str(), record.subject.as_str()));
     runtime.events().emit(EventCode::LoggedOut, user, "by the provider");
-    end_grants(runtime, session, &record).await
+    end_grants(runtime, session, &record).await.map(|()| true)
 }
 
 fn refused(runtime: &Runtime, why: &str) -> Response<Bytes> {

@@ -10,7 +10,7 @@ use super::account;
 use super::failure::LoginFailure;
 use super::login::{Ask, Parameters, begin, is_embedded, query};
 use super::pending::{Intent, Usage};
-use super::session::signed_in;
+use super::session::{NewIdToken, signed_in};
 use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant, revoke};
 use super::{page, rendezvous, visitor};
 use crate::carried::Carried;
@@ -204,6 +204,8 @@ pub(crate) async fn keep(
         revoke(verified.provider, verified.tokens).await;
         return Err(refusal);
     }
+    NewIdToken::new(verified.id_token, verified.tokens).adopt(runtime, &session).await?;
+    carried.into_iter().for_each(|carried| carried.learned(&session));
     // The exchange took time: whoever signed out meanwhile gets nothing kept.
     if !runtime.sessions.lasts(&session, &runtime.records, runtime.now()).await? {
         revoke(verified.provider, verified.tokens).await;

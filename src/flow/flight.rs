@@ -8,13 +8,14 @@ use std::time::Duration;
 use super::account::ROTATED;
 use super::held_grant::{self, NoToken, Step, Want, next, read};
 use super::renewal::{FIRST_RETRY, LAST_RETRY, ask, verify};
+use super::session::adopt_refreshed;
 use super::sign_in::revoke;
 use crate::ambient::Timestamp;
 use crate::connection::Retention;
 use crate::events::EventCode;
 use crate::grant::{Grant, Lease, Standing};
 use crate::grant_place::GrantPlace;
-use crate::protocol::id_token::{Facts, IdTokenError};
+use crate::protocol::id_token::{IdToken, IdTokenError};
 use crate::protocol::token::TokenResponse;
 use crate::provider::{Provider, ProviderError, cause};
 use crate::refreshing::{
@@ -43,7 +44,7 @@ pub(crate) async fn refresh(
         found: None,
         response: None,
         came_at: Timestamp::default(),
-        facts: None,
+        id_token: None,
         refused: false,
         never_written: false,
         why: None,
@@ -87,7 +88,7 @@ struct Flying<'a> {
     /// ...when, from which its life is counted, however long the store is away...
     came_at: Timestamp,
     /// ...whom it names...
-    facts: Option<Facts>,
+    id_token: Option<IdToken>,
     /// ...and must not be used.
     refused: bool,
     /// The store refuses the row, and would again.
@@ -158,7 +159,7 @@ impl<'a> Flying<'a> {
             (To::Leased, _) => Grant { lease: Some(lease), ..Grant::clone(grant) },
             (To::Refreshed, Some(response)) => {
                 let mut next = grant.refreshed(response, self.want.indicator.as_deref(), self.came_at);
-                next.facts = next.facts.or_else(|| self.facts.clone());
+                next.facts = next.facts.or_else(|| Some(self.id_token.as_ref()?.facts.clone()));
                 next
             }
             (To::Refreshed, None) | (To::Released, _) => Grant { lease: None, ..Grant::clone(grant) },
@@ -226,7 +227,7 @@ impl<'a> Flying<'a> {
         self.found.as_ref().is_some_and(|found| found.grant.refresh_token.is_some())
     }
 
-    fn verified(&self) -> impl Future<Output = Result<Option<Facts>, ProviderError>> + use<'a> {
+    fn verified(&self) -> impl Future<Output = Result<Option<IdToken>, ProviderError>> + use<'a> {
         let provider = self.provider();
         let grant = self.found.as_ref().map(|found| found.grant.clone());
         let response = self.response.clone();
@@ -238,8 +239,8 @@ impl<'a> Flying<'a> {
         }
     }
 
-    fn judged(&mut self, verified: Result<Option<Facts>, ProviderError>) -> Told {
-        Event::Verified(verified.map(|facts| self.facts = facts).map_err(|error| {
+    fn judged(&mut self, verified: Result<Option<IdToken>, ProviderError>) -> Told {
+        Event::Verified(verified.map(|id_token| self.id_token = id_token).map_err(|error| {
             let end = match &error {
                 ProviderError::IdToken(IdTokenError::AnotherOwner(_)) => End::AnotherOwner,
                 _ => End::Unverified,
@@ -289,6 +290,9 @@ impl<'a> Flying<'a> {
     }
 
     async fn land(self, landing: Landing) -> Result<Arc<Grant>, NoToken> {
+        if landing == Landing::Written {
+            adopt_refreshed(self.runtime, self.place, self.id_token.as_ref(), self.response.as_deref());
+        }
         match (landing, &self.why) {
             (Landing::Written, _) => self.tell(EventCode::RefreshSucceeded, "a new access token"),
             (Landing::Found, _) => self.tell(EventCode::RefreshAdopted, "somebody else refreshed it"),

@@ -32,7 +32,7 @@ pub(crate) async fn logout(runtime: &Arc<Runtime>, uri: &Uri) -> Response<Bytes>
         async move { end_sessions(&runtime, &meant).await }
     };
     match runtime.tasks.spawn(ending).await {
-        Ok(Ok(())) => framed(StatusCode::OK),
+        Ok(Ok(_)) => framed(StatusCode::OK),
         Ok(Err(error)) => {
             runtime.events().emit(EventCode::LogoutIncomplete, None, error);
             framed(StatusCode::SERVICE_UNAVAILABLE)

@@ -14,6 +14,7 @@ use super::pending::{self, Pending, PendingLogout};
 use super::session::signed_in;
 use super::{login, page, rendezvous};
 use crate::carried::Carried;
+use crate::carried::began::Began;
 use crate::connection::{Connections, Retention};
 use crate::cookie::{self, CrossSite};
 use crate::destination::Destination;
@@ -137,7 +138,7 @@ pub(crate) async fn end_session(
         let place = runtime.place_of(&holder, connection, Some(carried)).await?;
         end_grant(runtime, &place).await;
     }
-    Ok(carried.claims(session).and_then(|claims| claims.id_token()))
+    Ok(session.began().and_then(Began::take_id_token).or_else(|| carried.claims(session)?.id_token()))
 }
 
 async fn end_kept(runtime: &Arc<Runtime>, id: SessionId) -> Result<Option<Secret>, StoreError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::held_grant::Want;
 use crate::grant::{Grant, Origin, Owner};
 use crate::grant_place::GrantPlace;
-use crate::protocol::id_token::{Facts, IdTokenError, Occasion};
+use crate::protocol::id_token::{IdToken, IdTokenError, Occasion};
 use crate::protocol::token::TokenResponse;
 use crate::provider::{KEY_SET_THROTTLE, Provider, ProviderError};
 use crate::runtime::Runtime;
@@ -37,7 +37,7 @@ pub(crate) async fn verify(
     provider: &Arc<Provider>,
     grant: &Grant,
     response: &TokenResponse,
-) -> Result<Option<Facts>, ProviderError> {
+) -> Result<Option<IdToken>, ProviderError> {
     let Some(id_token) = &response.id_token else { return Ok(None) };
     let nobody = matches!(grant.owner, Owner::Visitor { .. }) && grant.facts.is_none();
     if nobody || grant.origin == Origin::ClientCredentials {
@@ -52,7 +52,7 @@ pub(crate) async fn verify(
             Err(error) if error.passes() => {}
             // The keys were read a moment ago, and are not read again so soon.
             Err(ProviderError::IdToken(IdTokenError::UnknownKey)) if waited <= KEY_SET_THROTTLE => {}
-            verified => return verified.map(|id_token| Some(id_token.facts)),
+            verified => return verified.map(Some),
         }
         tokio::time::sleep(pause).await;
         waited += pause;

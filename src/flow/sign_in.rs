@@ -10,7 +10,7 @@ use super::failure::LoginFailure;
 use super::login;
 use super::logout::end_session;
 use super::rendezvous;
-use super::session::{session_id, signed_in};
+use super::session::{session_id, sids, signed_in};
 use crate::ambient::Timestamp;
 use crate::carried::Carried;
 use crate::config::UserInfo;
@@ -30,11 +30,11 @@ use crate::records::FOREVER;
 use crate::runtime::Runtime;
 use crate::session::SessionRecord;
 use crate::session_id::SessionId;
-use crate::signed_out::Begun;
+use crate::signed_out::{Begun, add_sid};
 use crate::store::StoreError;
 
 /// The most that a person's claims and ID token may have together, in bytes: a record holds 64 KiB.
-const MOST_CLAIMS: usize = 48 * 1024;
+pub(crate) const MOST_CLAIMS: usize = 48 * 1024;
 
 /// Tokens that hold, and whose they are.
 pub(crate) struct Verified<'a> {
@@ -173,17 +173,25 @@ async fn store(
     let now = runtime.now();
     let id = SessionId::new(runtime.random.bytes());
     let (id_token, tokens) = (verified.id_token, verified.tokens);
+    let mut sids = match replaced {
+        Some(replaced) => {
+            let person = (id_token.facts.issuer.as_str(), id_token.facts.subject.as_str());
+            sids(runtime, SessionId::new(*replaced), person).await?
+        }
+        None => Vec::new(),
+    };
+    id_token.sid.iter().for_each(|sid| add_sid(&mut sids, sid));
     let begun = Begun {
         issuer: &id_token.facts.issuer,
         subject: &id_token.facts.subject,
-        sid: id_token.sid.as_deref(),
+        sids: sids.clone().into(),
         // Of the same second as a logout it is taken for the login after it.
         issued_at: id_token.facts.issued_at.saturating_add(1),
     };
     let record = SessionRecord {
         issuer: id_token.facts.issuer.clone(),
         subject: id_token.facts.subject.clone(),
-        sid: id_token.sid.clone(),
+        sids,
         auth_time: id_token.facts.auth_time,
         issued_at: id_token.facts.issued_at,
         acr: id_token.acr.clone(),

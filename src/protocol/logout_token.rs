@@ -136,12 +136,12 @@ fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Option<String
 }
 
 impl Meant {
-    /// Whether this session is meant: everything that is named must be the session's (section 2.7). A login whose ID
-    /// token is younger came after the logout, both by the provider's own clock.
-    pub(crate) fn ends(&self, issuer: &str, subject: &str, sid: Option<&str>, issued_at: u64) -> bool {
+    /// Whether this session is meant: everything that is named must be the session's (section 2.7), which may have had
+    /// several at the provider. A login whose ID token is younger came after the logout, both by the provider's own clock.
+    pub(crate) fn ends(&self, issuer: &str, subject: &str, sids: &[String], issued_at: u64) -> bool {
         issuer == self.issuer
             && self.subject.as_ref().is_none_or(|named| named == subject)
-            && self.sid.as_ref().is_none_or(|named| Some(named.as_str()) == sid)
+            && self.sid.as_ref().is_none_or(|named| sids.contains(named))
             && issued_at <= self.until
     }
 }
@@ -195,17 +195,20 @@ mod tests {
         };
         let ends = |token: Meant| {
             [
-                ("a1", Some("s"), 100),
-                ("a1", Some("t"), 99),
-                ("b1", Some("s"), 99),
-                ("a1", None, 99),
-                ("a1", Some("s"), 101),
+                ("a1", &["r", "s"][..], 100),
+                ("a1", &["t"], 99),
+                ("b1", &["s"], 99),
+                ("a1", &[], 99),
+                ("a1", &["s"], 101),
             ]
-            .map(|(subject, sid, issued_at)| token.ends("https://op.test", subject, sid, issued_at))
+            .map(|(subject, sids, issued_at)| {
+                let sids: Vec<_> = sids.iter().map(|sid| (*sid).to_owned()).collect();
+                token.ends("https://op.test", subject, &sids, issued_at)
+            })
         };
         assert_eq!(ends(token(Some("a1"), None)), [true, true, false, true, false]);
         assert_eq!(ends(token(None, Some("s"))), [true, false, true, false, false]);
         assert_eq!(ends(token(Some("a1"), Some("s"))), [true, false, false, false, false]);
-        assert!(!token(Some("a1"), None).ends("https://other.test", "a1", None, 99));
+        assert!(!token(Some("a1"), None).ends("https://other.test", "a1", &[], 99));
     }
 }

@@ -107,7 +107,7 @@ fn record(runtime: &Runtime, issuer: &str, subject: &str, claims: Map<String, Va
     SessionRecord {
         issuer: issuer.to_owned(),
         subject: subject.to_owned(),
-        sid: None,
+        sids: Vec::new(),
         auth_time: Some(now.as_secs()),
         issued_at: now.as_secs(),
         acr: None,

@@ -5,7 +5,7 @@ pub(crate) mod app;
 mod browser;
 mod configuration;
 mod mixing;
-mod operator;
+pub(crate) mod operator;
 mod reconfigured;
 mod status;
 mod whose;

@@ -87,6 +87,11 @@ impl LyingProvider {
         lock(&self.state).signed_in = None;
     }
 
+    /// Its own sessions are over, as after their idle time: whoever comes next gets another `sid`.
+    pub fn end_sessions(&self) {
+        lock(&self.state).sessions.clear();
+    }
+
     /// Changes a user (alice, bob), or makes one up: `op.user("alice", |user| user.set("hd",
     /// "example.com"))`.
     pub fn user(&self, name: &str, change: impl FnOnce(&mut User)) {
