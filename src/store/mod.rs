@@ -204,12 +204,33 @@ pub enum Change {
 }
 
 /// Five verbs, a way to wait and a way to subscribe. See the [module's contract](self).
+///
+/// What holds for each call, beside what each method says:
+///
+/// - *It succeeds*: what it says holds for every process that shares the store, from then on.
+/// - *It fails*: [`StoreError::kind`] says what is known. [`Unavailable`](StoreErrorKind::Unavailable): no row changed, and
+///   the same call may succeed later. [`Refused`](StoreErrorKind::Refused): no row changed, and the same call fails again.
+///   [`OutcomeUnknown`](StoreErrorKind::OutcomeUnknown): a row may have changed, or change later. Calls that change nothing
+///   never fail so.
+/// - *It hangs*: the layer gives up after 5 seconds, drops the future, and takes the outcome for unknown, where the call
+///   changes rows. A store that knows better answers before that.
+/// - *It is cancelled* (its future is dropped): each row is as it was, or as the call leaves it, now or later. Others are
+///   not kept waiting: a connection whose answer nobody waits for is not used for the next call.
 pub trait Store: Send + Sync + 'static {
     /// The record in this row, or `None`.
+    ///
+    /// It returns what the last [`Store::swap`] wrote that any process saw succeed, or something newer; to the byte,
+    /// whether it has expired or not. It changes nothing: after a failure it may be asked again.
     fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>>;
 
-    /// Writes the record if the row is at the expected version (`None`: absent) and returns its new version;
-    /// `None` when somebody else was first.
+    /// Writes the record if the row is at the expected version (`None`: absent) and returns its new version; `None` when
+    /// another call was first, and then it changes nothing.
+    ///
+    /// Of any number of calls that expect the same version one succeeds. Record and tags change at once. The new version
+    /// was never this row's before. A record that [`Record::check`] refuses is refused before anything is sent.
+    ///
+    /// The store does not repeat it where its outcome is unknown: by then the row may be written, and written again by
+    /// another process. The caller reads the row, and compares the bytes.
     fn swap(
         &self,
         key: Key,
@@ -217,16 +238,26 @@ pub trait Store: Send + Sync + 'static {
         record: Record,
     ) -> BoxFuture<'_, Result<Option<Version>, StoreError>>;
 
-    /// Deletes the row, if it is at the expected version where one is given. True when something was deleted.
+    /// Deletes the row, if it is at the expected version where one is given. True when something was deleted; of any
+    /// number of calls at the same time, for one of them.
+    ///
+    /// A row that is absent, or at another version, is no error. The tags go with the row. Where the outcome is unknown
+    /// the store does not repeat it: the second deletion would find nothing, and say that there was nothing.
     fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>>;
 
-    /// The rows that carry this tag, in any order.
+    /// The rows that carry this tag, in any order, each once.
+    ///
+    /// A row that carries the tag before and after a change that is under way is among them. A row that is found may be
+    /// gone when it is loaded. It changes nothing.
     fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>>;
 
     /// Deletes records whose [`Record::expires_at`] is at or before `older_than`, and returns how many rows that were.
     ///
     /// A caller's clock may be wrong: a store that has a clock of its own, such as a server's, deletes nothing that has
     /// not expired by that clock as well. It may keep what has expired for up to 30 days more.
+    ///
+    /// It works in steps, each short enough for others to get their turn. After a failure, and when it is cancelled, some of
+    /// these records are deleted and some are not, and the next call goes on: nobody relies on it.
     fn delete_expired(&self, older_than: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>>;
 
     /// Whether records outlive this process. One that says so refuses secrets that do not.
@@ -235,6 +266,9 @@ pub trait Store: Send + Sync + 'static {
     }
 
     /// Returns once the row is not at version `after` any more (`None`: exists), or after `within`.
+    ///
+    /// It may return too early: the caller looks at the row. It returns at once where the row has changed already. After a
+    /// failure, and when it is cancelled, nothing is left behind.
     ///
     /// The default polls, every 25 to 200 milliseconds. Override it where the database can notify.
     fn wait(

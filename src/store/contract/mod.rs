@@ -31,6 +31,7 @@ pub async fn check<S: Store>(store: Arc<S>) {
     what_is_too_large_is_refused(&*store).await;
     one_of_many_swaps_wins(&store).await;
     one_of_many_creations_wins(&store).await;
+    one_of_many_deletions_deletes(&store).await;
     a_row_that_changes_is_always_found(&store).await;
     wait_returns_when_the_row_changes(&store).await;
     wait_returns_at_its_deadline(&*store).await;
@@ -73,6 +74,10 @@ async fn swap_compares_versions<S: Store>(store: &S) {
     let absent = store.swap(key(3), Some(second), record("x", &[])).await.expect("swap works");
     assert_eq!(absent, None, "an absent row has no version to expect");
     assert_eq!(store.load(key(3)).await.expect("load works"), None, "a refused swap writes nothing");
+    let never = Some(Version(u64::MAX));
+    let swapped = store.swap(key(2), never, record("x", &[])).await.expect("swap works");
+    assert_eq!(swapped, None, "a version that was never given is no row's");
+    assert!(!store.delete(key(2), never).await.expect("delete works"), "and nothing is deleted by it");
     store.delete(key(2), None).await.expect("delete works");
 }
 
@@ -137,6 +142,7 @@ async fn expiry_collects_only_what_expired<S: Store>(store: &S) {
     assert_eq!(store.delete_expired(Timestamp::from_millis(999_999_999)).await.expect("works"), 0, "before");
     let collected = store.delete_expired(due).await.expect("collecting works");
     assert_eq!(collected, 1, "what expired 30 days ago is collected and counted");
+    assert_eq!(store.delete_expired(due).await.expect("works"), 0, "and counted once");
     assert_eq!(store.load(key(8)).await.expect("load works"), None, "and gone");
     assert_eq!(store.find(Tag([12; 32])).await.expect("find works"), [key(9)], "and leaves its tags");
     assert!(store.load(key(9)).await.expect("load works").is_some(), "what has not expired stays");
@@ -214,6 +220,19 @@ async fn one_of_many_creations_wins<S: Store>(store: &Arc<S>) {
     assert_eq!(stored.version, winners[0], "and its version is the row's");
     assert_eq!(store.find(Tag([16; 32])).await.expect("find works"), [key(27)], "found once");
     store.delete(key(27), None).await.expect("delete works");
+}
+
+async fn one_of_many_deletions_deletes<S: Store>(store: &Arc<S>) {
+    write(&**store, key(13), None, record("x", &[])).await;
+    let attempts = (0..16).map(|_| {
+        let store = Arc::clone(store);
+        tokio::spawn(async move { store.delete(key(13), None).await })
+    });
+    let mut deleted = 0;
+    for attempt in attempts.collect::<Vec<_>>() {
+        deleted += usize::from(attempt.await.expect("no panic").expect("delete works"));
+    }
+    assert_eq!(deleted, 1, "of simultaneous deletions exactly one says that it deleted");
 }
 
 async fn a_row_that_changes_is_always_found<S: Store>(store: &Arc<S>) {
