@@ -105,8 +105,9 @@ impl CurrentUser {
     }
 
     /// A name for the person that can be shown to others: the same at each login, different for each purpose, and
-    /// nothing about the person can be found from it (a keyed hash, 22 characters of base64url; its key lies in the store, and
-    /// comes from the first secret with [`OidcLayer::stateless`](crate::OidcLayer::stateless)).
+    /// nothing about the person can be found from it (a keyed hash, 22 characters of base64url; its key lies in the store, one
+    /// for each application, and comes from the first secret with
+    /// [`OidcLayer::stateless`](crate::OidcLayer::stateless)). Another public URL makes all of them others.
     pub fn public_id(&self, purpose: &str) -> String {
         let parts: [&[u8]; 4] =
             [b"public id", purpose.as_bytes(), self.issuer().as_bytes(), self.subject().as_bytes()];
