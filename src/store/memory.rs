@@ -1,14 +1,13 @@
 //! Records in this process's memory, gone with it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use moka::sync::Cache;
-use tokio::sync::Notify;
-use tokio::sync::broadcast::{self, error::RecvError};
 
+use super::changes::Changes;
 use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
 use crate::ambient::Timestamp;
 
@@ -25,11 +24,8 @@ struct Inner {
     rows: Cache<Key, Stored>,
     index: Mutex<Index>,
     capacity: u64,
-    changes: broadcast::Sender<Key>,
+    changes: Changes,
 }
-
-/// Who is further behind than this hears that anything may have changed.
-const BACKLOG: usize = 1024;
 
 #[derive(Default)]
 struct Index {
@@ -37,7 +33,6 @@ struct Index {
     count: u64,
     /// One tree for all: a set for each tag would cost three times as much.
     tagged: BTreeSet<(Tag, Key)>,
-    waiting: HashMap<Key, Arc<Notify>>,
 }
 
 impl MemoryStore {
@@ -50,7 +45,7 @@ impl MemoryStore {
     /// one more for twice the login's lifetime.
     pub fn with_capacity(rows: u64) -> Self {
         // No capacity and no time to live: moka must never choose what is forgotten.
-        let (cache, changes) = (Cache::builder().build(), broadcast::Sender::new(BACKLOG));
+        let (cache, changes) = (Cache::builder().build(), Changes::default());
         Self(Arc::new(Inner { rows: cache, index: Mutex::default(), capacity: rows, changes }))
     }
 
@@ -93,7 +88,8 @@ impl MemoryStore {
         index.last_version += 1;
         let version = Version(index.last_version);
         self.0.rows.insert(key, Stored { version, record });
-        self.tell(&mut index, key);
+        drop(index);
+        self.0.changes.tell(Change::Row(key));
         Ok(Some(version))
     }
 
@@ -103,14 +99,9 @@ impl MemoryStore {
         index.untag(key, &stored.record);
         index.count -= 1;
         self.0.rows.invalidate(&key);
-        self.tell(&mut index, key);
+        drop(index);
+        self.0.changes.tell(Change::Row(key));
         true
-    }
-
-    fn tell(&self, index: &mut Index, key: Key) {
-        index.wake(key);
-        // Where nobody listens nobody has to hear it.
-        let _ = self.0.changes.send(key);
     }
 }
 
@@ -118,12 +109,6 @@ impl Index {
     fn untag(&mut self, key: Key, record: &Record) {
         for tag in &record.tags {
             self.tagged.remove(&(*tag, key));
-        }
-    }
-
-    fn wake(&mut self, key: Key) {
-        if let Some(waiting) = self.waiting.remove(&key) {
-            waiting.notify_waiters();
         }
     }
 }
@@ -187,41 +172,15 @@ impl Store for MemoryStore {
         after: Option<Version>,
         within: Duration,
     ) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            let changed = {
-                let mut index = self.index();
-                if self.0.rows.get(&key).map(|stored| stored.version) != after {
-                    return Ok(());
-                }
-                let waiting = Arc::clone(index.waiting.entry(key).or_default());
-                // Registered while the lock is held: a write cannot slip between the look and the wait.
-                waiting.notified_owned()
-            };
-            let _ = tokio::time::timeout(within, changed).await;
-            let mut index = self.index();
-            // Whoever leaves last, after a timeout, takes the entry with it.
-            if index.waiting.get(&key).is_some_and(|waiting| Arc::strong_count(waiting) == 1) {
-                index.waiting.remove(&key);
-            }
-            Ok(())
-        })
+        // Each write is told here.
+        Box::pin(self.0.changes.wait(self, key, after, within, std::future::pending))
     }
 
     fn subscribe<'a>(
         &'a self,
         heard: &'a (dyn Fn(Change) + Send + Sync),
     ) -> BoxFuture<'a, Result<(), StoreError>> {
-        let mut changes = self.0.changes.subscribe();
-        Box::pin(async move {
-            heard(Change::Any);
-            loop {
-                match changes.recv().await {
-                    Ok(key) => heard(Change::Row(key)),
-                    Err(RecvError::Lagged(_)) => heard(Change::Any),
-                    Err(RecvError::Closed) => return Ok(()),
-                }
-            }
-        })
+        Box::pin(self.0.changes.relay(heard))
     }
 }
 

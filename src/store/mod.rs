@@ -110,7 +110,6 @@ mod redis;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
 
-#[cfg(any(feature = "sqlite", feature = "postgres", feature = "redis"))]
 mod changes;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod columns;
