@@ -13,6 +13,9 @@ use crate::ambient::Timestamp;
 /// The member of `events` that makes a token a logout token.
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
 
+/// The claims that are refused where they are null.
+const NEVER_NULL: [&str; 7] = ["iss", "sub", "aud", "exp", "iat", "nonce", "events"];
+
 /// How long after its `iat` a token counts that says no `exp`: drafts of the specification had none, and to refuse such a
 /// token leaves people signed in. The skew of clocks is part of it.
 const WITHOUT_EXP: Duration = Duration::from_secs(120);
@@ -92,8 +95,8 @@ pub(crate) fn verify(
 ) -> Result<LogoutToken, LogoutTokenError> {
     // (2) and (3). `logout+jwt` is recommended and no more (section 2.4): other rules tell it from an ID token.
     let mut claims = jws::verify(compact, keys, expected.algorithms, &["logout+jwt", "jwt"])?.claims;
-    // Some libraries write what is not there as null. A `nonce` is refused in any form.
-    claims.retain(|name, value| !value.is_null() || name == "nonce");
+    // Some libraries write what is not there as null. Of what decides, null is neither there nor absent.
+    claims.retain(|name, value| !value.is_null() || NEVER_NULL.contains(&name.as_str()));
     // (4)
     let issuer = text(&claims, "iss")?.filter(|issuer| issuer == expected.issuer).ok_or(Refused("iss"))?;
     id_token::audience(&claims, expected.client_id, expected.trusted_audiences)?;
