@@ -113,6 +113,11 @@ pub struct Config {
     /// Whether logout revokes the session's refresh token. Only for providers whose revocation ends that token
     /// alone: at others it would sign the person's other browsers out. Off.
     pub revoke_at_logout: bool,
+    /// Whether the provider's revocation (RFC 7009) ends the token that it is given, with what was issued for it, and
+    /// nothing else. Where this is set, tokens that a login, a connection or a refresh brought and that are refused are
+    /// revoked. Off: they are dropped, and an event says so ([`EventCode::TokensDropped`](crate::EventCode::TokensDropped)).
+    /// Some providers end everything that the person has granted to this application, in their other browsers too.
+    pub revocation_is_per_token: bool,
     /// Whether logout also ends the session at the provider, where it offers that. On.
     pub logout_at_provider: bool,
     /// Whether `/auth/frontchannel-logout` answers (OpenID Connect Front-Channel Logout 1.0), for a provider that signs
@@ -209,6 +214,7 @@ impl Default for Config {
             max_cookie_bytes: 6 * 1024,
             login_retention: Retention::default(),
             revoke_at_logout: false,
+            revocation_is_per_token: false,
             logout_at_provider: true,
             frontchannel_logout: false,
             post_logout_url: None,

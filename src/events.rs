@@ -37,6 +37,8 @@ pub enum EventCode {
     RefreshAnotherOwner,
     /// A refreshed grant could not be written. It is kept in memory and tried again, unless the store refuses it for good.
     RefreshNotWritten,
+    /// Tokens that the provider issued are not kept, and were not revoked; the detail says why.
+    TokensDropped,
     /// The application's one account cannot be used, or will not be after the next start; the detail says what the
     /// operator does.
     NeedsOperator,
@@ -86,6 +88,7 @@ impl EventCode {
             Self::RefreshFailed => "refresh.failed",
             Self::RefreshAnotherOwner => "refresh.another_owner",
             Self::RefreshNotWritten => "refresh.not_written",
+            Self::TokensDropped => "tokens.dropped",
             Self::NeedsOperator => "account.needs_operator",
             Self::MetadataFetched => "provider.metadata",
             Self::KeySetFetched => "provider.key_set",

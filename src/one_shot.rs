@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::cookie::{self, CookieStyle, CrossSite, Ours};
 use crate::destination::Destination;
 use crate::error::Error;
-use crate::flow::sign_in::revoke;
+use crate::flow::unkept::{Unkept, discard};
 use crate::grant::encode;
 use crate::mode::Holder;
 use crate::protocol::token::TokenResponse;
@@ -167,8 +167,12 @@ impl OneShotToken {
             id_token: None,
             scopes: None,
         };
+        let revoking = {
+            let runtime = Arc::clone(&runtime);
+            async move { discard(&runtime, &provider, &tokens, None, Unkept::TakenBack).await }
+        };
         // In a task of its own: a browser that goes away does not keep it alive.
-        let _ = runtime.tasks.spawn(async move { revoke(&provider, &tokens).await }).await;
+        let _ = runtime.tasks.spawn(revoking).await;
     }
 }
 

@@ -61,6 +61,8 @@ pub struct ProviderConfig {
     /// Whether logout revokes the session's refresh token. Off.
     #[serde(default)]
     pub revoke_at_logout: bool,
+    /// See [`Config::revocation_is_per_token`](crate::Config).
+    pub revocation_is_per_token: bool,
     /// Whether logout also ends the session at the provider. On.
     #[serde(default = "yes")]
     pub logout_at_provider: bool,
@@ -94,6 +96,7 @@ impl ProviderConfig {
             trusted_audiences: Vec::new(),
             resources: Vec::new(),
             revoke_at_logout: false,
+            revocation_is_per_token: false,
             logout_at_provider: true,
         }
     }
@@ -215,6 +218,7 @@ impl ProviderConfig {
             trusted_audiences: config.trusted_audiences.clone(),
             resources: config.resources.clone(),
             revoke_at_logout: config.revoke_at_logout,
+            revocation_is_per_token: config.revocation_is_per_token,
             logout_at_provider: config.logout_at_provider,
         }
     }

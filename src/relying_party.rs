@@ -43,6 +43,7 @@ pub(crate) struct RelyingParty {
     pub(crate) additional: Vec<(String, String)>,
     pub(crate) trusted_audiences: Vec<String>,
     pub(crate) revoke_at_logout: bool,
+    pub(crate) revocation_is_per_token: bool,
     pub(crate) logout_at_provider: bool,
 }
 
@@ -99,6 +100,7 @@ impl RelyingParty {
             additional: provider.authorization_parameters.clone(),
             trusted_audiences: provider.trusted_audiences.clone(),
             revoke_at_logout: provider.revoke_at_logout,
+            revocation_is_per_token: provider.revocation_is_per_token,
             logout_at_provider: provider.logout_at_provider,
         }
     }

@@ -12,7 +12,7 @@ use super::held_grant::{NoToken, Want, stored};
 use super::page;
 use super::refresh::access_token;
 use super::session::NewIdToken;
-use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant, revoke};
+use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant};
 use crate::account::{Account, AccountState, AccountStatus};
 use crate::ambient::Timestamp;
 use crate::connection::{Connections, Registered, Retention};
@@ -81,17 +81,8 @@ pub(crate) async fn keep(
     let still = |account: &&Account| {
         account.is_granted_by_hand() && session.is_none_or(|session| refusal(runtime, session).is_none())
     };
-    let allowed = match runtime.ownership.account().filter(still) {
-        Some(account) => is_of_domain(&verified).map(|()| account),
-        None => Err(LoginFailure::NotPending),
-    };
-    let account = match allowed {
-        Ok(account) => account,
-        Err(refusal) => {
-            revoke(verified.provider, verified.tokens).await;
-            return Err(refusal);
-        }
-    };
+    let account = runtime.ownership.account().filter(still).ok_or(LoginFailure::NotPending)?;
+    is_of_domain(&verified)?;
     if let Some(session) = session {
         NewIdToken::new(verified.id_token, verified.tokens).adopt(runtime, session).await?;
     }

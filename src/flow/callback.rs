@@ -10,28 +10,25 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
 use super::failure::LoginFailure;
+use super::issued::{self, Issued};
 use super::login::{self, asked, registration, unavailable};
 use super::pending::{self, Intent, Pending, PendingLogin, Usage};
 use super::session::signed_in;
-use super::sign_in::{Verified, sign_in};
-use super::{account, connect, page, visitor};
+use super::unkept::discard;
+use super::{connect, page};
 use crate::carried::Carried;
 use crate::cookie;
 use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::grant::Consent;
-use crate::one_shot::Arrival;
 use crate::protocol::authorization::{
     AuthorizationResponse, LoginOptions, MalformedResponse, Outcome, ResponseMode,
 };
-use crate::protocol::id_token::Occasion;
 use crate::provider::{Provider, ProviderError, cause};
 use crate::records::Row;
 use crate::runtime::Runtime;
 use crate::seal::Purpose;
 use crate::store::{Key, StoreError};
-use crate::visitor::Visitor;
 
 /// The longest that a callback may take.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -187,40 +184,12 @@ async fn receive(
         let _ = runtime.records.delete(spent(runtime, login).await?.key, None).await;
     }
     let tokens = exchanged?;
-    if let Intent::Visitor { visitor, is_new, .. } = &login.intent {
-        let asked = consent(runtime, login, scopes);
-        let received = visitor::Received { provider, connection, login, asked, tokens: &tokens, destination };
-        let begun = (Visitor::new(*visitor), *is_new);
-        return visitor::finish(runtime, headers, carried, begun, received).await;
+    let issued = Issued { login, connection, scopes, session, tokens: &tokens, destination };
+    let kept = issued::keep(runtime, provider, headers, carried, issued).await;
+    if let Err(failure) = &kept {
+        discard(runtime, provider, &tokens, None, failure.unkept()).await;
     }
-    let id_token = tokens.id_token.as_ref().ok_or(LoginFailure::NoIdToken)?;
-    let occasion =
-        Occasion::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
-    let id_token = provider.verify(id_token, &tokens.access_token, occasion).await?;
-    let verified = Verified { provider, id_token: &id_token, tokens: &tokens };
-    match (&login.intent, session) {
-        (Intent::Connect { usage: Usage::Everybody, .. }, session) => {
-            let asked = consent(runtime, login, scopes);
-            account::keep(runtime, connection, asked, session.as_ref(), verified).await?;
-            Ok(redirect(destination.as_str()))
-        }
-        (Intent::Connect { usage, .. }, Some(session)) => {
-            let asked = consent(runtime, login, scopes);
-            let once = (*usage == Usage::Once).then_some(Arrival { destination, headers });
-            let kept = connect::keep(runtime, connection, asked, session, carried, verified, once).await?;
-            let mut answer = redirect(destination.as_str());
-            kept.into_iter().for_each(|set| cookie::append(answer.headers_mut(), set));
-            Ok(answer)
-        }
-        (Intent::Connect { .. } | Intent::Visitor { .. }, _) => Err(LoginFailure::SessionOver),
-        (Intent::Login { replaces }, _) => {
-            sign_in(runtime, headers, carried, *replaces, verified, destination.as_str()).await
-        }
-    }
-}
-
-fn consent(runtime: &Runtime, login: &PendingLogin, scopes: Vec<String>) -> Consent {
-    Consent { at: runtime.now(), scopes, acr_values: login.acr_values.clone(), max_age: login.max_age }
+    kept
 }
 
 /// OpenID Connect Core 1.0 section 3.1.2.6: a login without a person needs one.

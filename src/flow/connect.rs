@@ -11,7 +11,7 @@ use super::failure::LoginFailure;
 use super::login::{Ask, Parameters, begin, is_embedded, query};
 use super::pending::{Intent, Usage};
 use super::session::{NewIdToken, signed_in};
-use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant, revoke};
+use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant};
 use super::{page, rendezvous, visitor};
 use crate::carried::Carried;
 use crate::connection::{Connections, Registered, push_new};
@@ -196,19 +196,14 @@ pub(crate) async fn keep(
     // The application may be configured otherwise since the person was sent away: what they granted for themselves is
     // not for everybody.
     if kept_for(runtime) == Usage::Everybody {
-        revoke(verified.provider, verified.tokens).await;
         return Err(LoginFailure::NotPending);
     }
     let holder = runtime.ownership.granted_to(&session);
-    if let Err(refusal) = is_theirs(&holder, &verified) {
-        revoke(verified.provider, verified.tokens).await;
-        return Err(refusal);
-    }
+    is_theirs(&holder, &verified)?;
     NewIdToken::new(verified.id_token, verified.tokens).adopt(runtime, &session).await?;
     carried.into_iter().for_each(|carried| carried.learned(&session));
     // The exchange took time: whoever signed out meanwhile gets nothing kept.
     if !runtime.sessions.lasts(&session, &runtime.records, runtime.now()).await? {
-        revoke(verified.provider, verified.tokens).await;
         return Err(LoginFailure::SessionOver);
     }
     if let Some(arrival) = once {
@@ -226,10 +221,7 @@ pub(crate) async fn keep(
     let facts = Some(verified.id_token.facts.clone());
     let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, now);
     grant.consent = Some(asked);
-    if let Err(too_large) = rendezvous::fits(&place, &grant) {
-        revoke(verified.provider, verified.tokens).await;
-        return Err(LoginFailure::TooLargeToCarry(too_large));
-    }
+    rendezvous::fits(&place, &grant).map_err(LoginFailure::TooLargeToCarry)?;
     keep_grant(runtime, &place, connection.retention, grant, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, session.user(), &connection.name);
     Ok(Vec::new())

@@ -9,7 +9,7 @@ use super::account::ROTATED;
 use super::held_grant::{self, NoToken, Step, Want, next, read};
 use super::renewal::{FIRST_RETRY, LAST_RETRY, ask, verify};
 use super::session::adopt_refreshed;
-use super::sign_in::revoke;
+use super::unkept::{Unkept, discard};
 use crate::ambient::Timestamp;
 use crate::connection::Retention;
 use crate::events::EventCode;
@@ -308,9 +308,10 @@ impl<'a> Flying<'a> {
             _ => {}
         }
         // Only now: a provider that is slow to revoke must not keep the grant usable.
-        let deleted = landing == Landing::Gone && self.may_be_revoked();
-        if let Some(response) = self.response.as_ref().filter(|_| self.refused || deleted) {
-            revoke(self.provider(), response).await;
+        if let Some(response) = self.response.as_ref().filter(|_| self.refused || landing == Landing::Gone) {
+            let taken_back = !self.refused && self.is_taken_back();
+            let why = if taken_back { Unkept::TakenBack } else { Unkept::Refused };
+            discard(self.runtime, self.provider(), response, self.place.user(), why).await;
         }
         match (landing, self.found, self.why) {
             (Landing::Written | Landing::Found, Some(found), _) => Ok(found.grant),
@@ -323,8 +324,9 @@ impl<'a> Flying<'a> {
         }
     }
 
-    /// What ended with its session is revoked only where logout does so: elsewhere one token may take all with it.
-    fn may_be_revoked(&self) -> bool {
+    /// A grant that is kept until it is taken back was taken back. One that ended with its session is revoked as a
+    /// logout does.
+    fn is_taken_back(&self) -> bool {
         let connection = self.runtime.connection_of(self.place);
         self.provider().relying_party.revoke_at_logout
             || connection.is_some_and(|connection| connection.retention == Retention::User)

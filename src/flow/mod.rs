@@ -11,6 +11,7 @@ pub(crate) mod failure;
 pub(crate) mod flight;
 pub(crate) mod frontchannel;
 pub(crate) mod held_grant;
+pub(crate) mod issued;
 pub(crate) mod login;
 pub(crate) mod logout;
 pub(crate) mod page;
@@ -20,6 +21,7 @@ pub(crate) mod rendezvous;
 pub(crate) mod renewal;
 pub(crate) mod session;
 pub(crate) mod sign_in;
+pub(crate) mod unkept;
 pub(crate) mod visitor;
 
 use std::sync::Arc;

@@ -52,25 +52,11 @@ pub(crate) async fn sign_in(
     verified: Verified<'_>,
     destination: &str,
 ) -> Result<Response<Bytes>, LoginFailure> {
-    let claims = match admit(runtime, &verified).await {
-        Ok(claims) => claims,
-        Err(failure) => {
-            // Nobody will use them, and nobody shall.
-            revoke(verified.provider, verified.tokens).await;
-            return Err(failure);
-        }
-    };
+    let claims = admit(runtime, &verified).await?;
     // Where the browser shows it, whether it still lasts.
     let shown = signed_in(runtime, headers).await.ok().flatten();
     let replaced = session_id(runtime, headers).or(replaces.map(SessionId::new));
-    let id = match store(runtime, carried, replaced.map(SessionId::bytes).as_ref(), &verified, &claims).await
-    {
-        Err(failure @ (LoginFailure::TooLarge | LoginFailure::TooLargeToCarry(_))) => {
-            revoke(verified.provider, verified.tokens).await;
-            return Err(failure);
-        }
-        stored => stored?,
-    };
+    let id = store(runtime, carried, replaced.map(SessionId::bytes).as_ref(), &verified, &claims).await?;
     runtime.sweep_in_time();
     let facts = &verified.id_token.facts;
     runtime.events().emit(EventCode::LoginSucceeded, Some((&facts.issuer, &facts.subject)), "a new session");
@@ -96,15 +82,6 @@ pub(crate) async fn sign_in(
         cookie::append(answer.headers_mut(), settings.cookies.remove(&name, CrossSite::Lax));
     }
     Ok(answer)
-}
-
-/// Best effort.
-pub(crate) async fn revoke(provider: &Arc<Provider>, tokens: &TokenResponse) {
-    let (token, hint) = match &tokens.refresh_token {
-        Some(token) => (token, "refresh_token"),
-        None => (&tokens.access_token, "access_token"),
-    };
-    let _ = provider.revoke(token, hint).await;
 }
 
 /// Who may come in, and what is known of them.

@@ -16,7 +16,7 @@ use super::failure::LoginFailure;
 use super::login::{Ask, begin};
 use super::pending::{self, Intent, PendingLogin};
 use super::rendezvous;
-use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant, revoke};
+use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant};
 use crate::carried::Carried;
 use crate::connection::{Connections, Registered, Retention, push_new};
 use crate::cookie::{self, CrossSite};
@@ -118,31 +118,22 @@ pub(crate) async fn finish(
     received: Received<'_>,
 ) -> Result<Response<Bytes>, LoginFailure> {
     let Received { provider, connection, login, asked, tokens, destination } = received;
-    let kept = async {
-        let visitor = grantee(runtime, headers, begun, is_new).ok_or(LoginFailure::SessionOver)?;
-        let occasion =
-            Occasion::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
-        // One that nobody asked for says nothing.
-        let facts = if asked.scopes.iter().any(|scope| scope == "openid") {
-            let id_token = tokens.id_token.as_ref().ok_or(LoginFailure::NoIdToken)?;
-            let id_token = provider.verify(id_token, &tokens.access_token, occasion).await?;
-            is_of_domain(&Verified { provider, id_token: &id_token, tokens })?;
-            Some(id_token.facts)
-        } else {
-            None
-        };
-        let place = runtime.place_of(&Holder::Visitor(visitor), connection, carried).await?;
-        let mut grant = new_grant(&place, connection, &asked.scopes, tokens, facts, runtime.now());
-        grant.consent = Some(asked);
-        keep(runtime, &place, grant).await.map(|()| visitor)
+    let visitor = grantee(runtime, headers, begun, is_new).ok_or(LoginFailure::SessionOver)?;
+    let occasion =
+        Occasion::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
+    // One that nobody asked for says nothing.
+    let facts = if asked.scopes.iter().any(|scope| scope == "openid") {
+        let id_token = tokens.id_token.as_ref().ok_or(LoginFailure::NoIdToken)?;
+        let id_token = provider.verify(id_token, &tokens.access_token, occasion).await?;
+        is_of_domain(&Verified { provider, id_token: &id_token, tokens })?;
+        Some(id_token.facts)
+    } else {
+        None
     };
-    let visitor = match kept.await {
-        Ok(visitor) => visitor,
-        Err(failure) => {
-            revoke(provider, tokens).await;
-            return Err(failure);
-        }
-    };
+    let place = runtime.place_of(&Holder::Visitor(visitor), connection, carried).await?;
+    let mut grant = new_grant(&place, connection, &asked.scopes, tokens, facts, runtime.now());
+    grant.consent = Some(asked);
+    keep(runtime, &place, grant).await?;
     runtime.events().emit(EventCode::Connected, None, format_args!("{}, by a visitor", connection.name));
     let mut answer = redirect(destination.as_str());
     let settings = &runtime.settings;

@@ -41,6 +41,7 @@ mod clocks;
 // What a readiness probe is told.
 mod health;
 // Who they are, and what they may.
+mod unkept;
 mod user;
 // Who is sent to the login and who is told, forged requests, proxies.
 mod request;

@@ -56,6 +56,7 @@ impl World {
         let (store, events) = (MemoryStore::new(), Events::default());
         let mut config = Config::new(&app, &provider.issuer, "web", "web secret").on_event(events.hook());
         config.session_secrets = vec!["a sealing secret of the tests, 32 bytes+".into()];
+        config.revocation_is_per_token = true;
         let layer = OidcLayer::per_user(edit(config, &provider.issuer), store.clone());
         let layer = layer.unwrap_or_else(|error| panic!("{error}"));
         serve(port, Router::new().fallback_service(layer.layer(routes()))).await;

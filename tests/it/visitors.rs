@@ -58,6 +58,13 @@ fn routes() -> Router {
         )
 }
 
+/// Tokens that are refused are revoked.
+fn per_token(config: Config) -> Config {
+    let mut config = connections(config);
+    config.revocation_is_per_token = true;
+    config
+}
+
 fn per_user() -> World {
     let world = World::with(connections);
     world.serve(routes());
@@ -376,7 +383,8 @@ async fn a_visitors_token_is_refreshed_once_and_their_time_ends() {
 /// Scenario 35 without people: what somebody granted in one browser is not put into another.
 #[tokio::test]
 async fn scenario_35_a_grant_is_not_injected_into_another_visitors_browser() {
-    for world in worlds() {
+    for world in [World::with(per_token), World::stateless_with(per_token)] {
+        world.serve(routes());
         world.op.sign_in_as("alice");
         let (mallory, victim) = (world.browser(), world.browser());
         let leaving = mallory.step(&format!("{APP}/auth/connect?connection=photos&return_to=/who")).await;

@@ -69,12 +69,18 @@ async fn scenario_36_a_user_switch_on_the_way_stores_nothing() {
 }
 
 /// Nobody becomes somebody else while the code is exchanged, either.
+/// Tokens that are refused are revoked.
+fn per_token(mut config: tower_oidc::Config) -> tower_oidc::Config {
+    config.revocation_is_per_token = true;
+    config
+}
+
 #[tokio::test]
 async fn scenario_36_a_logout_during_the_exchange_stores_nothing() {
     use crate::support::app::OP;
     use crate::support::fault::{Fault, Gate};
 
-    let site = Site::new();
+    let site = Site::with(per_token);
     let browser = site.signed_in("alice").await;
     let gate = Gate::new();
     site.net.fault(OP, "/token", Fault::GateAnswer(gate.clone()));
@@ -93,7 +99,7 @@ async fn scenario_36_a_logout_during_the_exchange_stores_nothing() {
 #[tokio::test]
 async fn scenario_37_another_account_is_refused_and_its_tokens_revoked() {
     for revocation_works in [true, false] {
-        let site = Site::new();
+        let site = Site::with(per_token);
         let browser = site.signed_in("alice").await;
         site.op.sign_in_as("bob");
         if !revocation_works {

@@ -149,6 +149,7 @@ async fn scenario_20_the_hosted_domain_is_sent_and_verified() {
     ] {
         let world = World::with(|mut config| {
             config.hosted_domain = Some("example.com".to_owned());
+            config.revocation_is_per_token = true;
             config
         });
         world

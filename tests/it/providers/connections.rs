@@ -142,7 +142,10 @@ async fn a_link_ends_at_the_redirect_uri_of_its_provider() {
 /// Refreshed where it came from, and as the account that it came from: OpenID Connect Core 1.0 section 12.2.
 #[tokio::test]
 async fn a_linked_account_is_refreshed_at_its_provider_and_stays_the_same() {
-    let world = linked();
+    let world = linked_with(|mut work| {
+        work.revocation_is_per_token = true;
+        work
+    });
     let alice = world.browser();
     world.op.sign_in_as("alice");
     alice.visit(&format!("{APP}/auth/login?return_to=/list")).await;
@@ -263,6 +266,7 @@ async fn the_logins_own_connection_is_at_the_provider_of_the_session() {
 async fn a_linked_account_is_of_the_organisation_that_its_provider_is_for() {
     let world = linked_with(|mut work| {
         work.hosted_domain = Some("example.com".to_owned());
+        work.revocation_is_per_token = true;
         work
     });
     let alice = world.browser();

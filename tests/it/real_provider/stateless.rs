@@ -71,7 +71,7 @@ async fn scenario_46_what_is_too_large_is_said() {
     assert!(carried < 1_000, "nothing of it is cut off and kept: {:?}", cookies(&alice));
     assert_eq!(fetch(&mut alice, &demo.at("/who")).await, (200, Value::Null));
     assert!(demo.output().contains("max_cookie_bytes"), "{}", demo.output());
-    assert_eq!(provider.events("revocation").await.len(), 1, "nobody will use it");
+    assert_eq!(provider.events("revocation").await.len(), 0, "it may reach more than that token");
     // With a store, and with a token that fits, everybody can sign in.
     for (length, mode) in [("8000", "per-user"), ("2000", "stateless")] {
         let started = start(&[("TOKEN_LENGTH", length)], &[("MODE", mode)]).await;

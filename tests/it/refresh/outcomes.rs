@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use http::Method;
 use serde_json::json;
-use tower_oidc::EventCode;
+use tower_oidc::{Config, EventCode};
 
-use super::{HOUR, PAUSE, code, expired};
+use super::{HOUR, PAUSE, code, expired, expired_in};
 use crate::support::app::{API, APP, OP, World};
 use crate::support::fault::Fault;
 use crate::support::provider::Endpoint;
@@ -124,11 +124,17 @@ async fn check_96_the_new_refresh_token_is_the_next_to_be_spent_and_no_cookie_te
     assert_eq!((spent.len(), distinct.len(), world.op.reuse_detected()), (3, 3, 0));
 }
 
+/// Tokens that are refused are revoked.
+fn per_token(mut config: Config) -> Config {
+    config.revocation_is_per_token = true;
+    config
+}
+
 /// The answer's tokens are never used, never kept, and revoked; somebody else in it is told apart.
 #[tokio::test(start_paused = true)]
 async fn check_97_a_refreshed_id_token_must_name_the_owner_and_hold() {
     for lie in lies::REFRESHED_ID_TOKEN {
-        let (world, alice) = expired().await;
+        let (world, alice) = expired_in(World::with(per_token)).await;
         let name = lie.name;
         world.op.lie(*lie);
         let (status, said) = world.tok(&alice).await;

@@ -95,7 +95,10 @@ async fn scenario_43_what_was_begun_as_ones_own_never_becomes_everybodys() {
         let browser = world.signed_in(name).await;
         let at_provider = browser.step(&format!("{APP}/auth/connect?connection=login&return_to=/who")).await;
         let back = browser.follow(&at_provider).await;
-        start(&world, Account::operator(), store.clone(), |config| config);
+        start(&world, Account::operator(), store.clone(), |mut config| {
+            config.revocation_is_per_token = true;
+            config
+        });
         let page = browser.follow(&back).await;
         let page = if page.status.is_redirection() { browser.follow(&page).await } else { page };
         assert_eq!(page.status, 400, "{name}: {}", page.text());

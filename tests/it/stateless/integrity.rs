@@ -190,7 +190,10 @@ async fn a_late_answer_brings_no_session_back() {
 /// Scenario 46.
 #[tokio::test]
 async fn scenario_46_what_is_too_large_is_said() {
-    let world = World::stateless();
+    let world = World::stateless_with(|mut config| {
+        config.revocation_is_per_token = true;
+        config
+    });
     // 8 KB, as nothing that could be packed.
     world.op.set(|op| op.access_token_padding = 8_000);
     world.op.sign_in_as("alice");

@@ -1,0 +1,79 @@
+//! What came for a code: it is verified, and kept for whom it was asked.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Response};
+
+use super::failure::LoginFailure;
+use super::pending::{Intent, PendingLogin, Usage};
+use super::sign_in::{Verified, sign_in};
+use super::{account, connect, visitor};
+use crate::carried::Carried;
+use crate::connection::Registered;
+use crate::cookie;
+use crate::destination::Destination;
+use crate::error::redirect;
+use crate::grant::Consent;
+use crate::one_shot::Arrival;
+use crate::protocol::id_token::Occasion;
+use crate::protocol::token::TokenResponse;
+use crate::provider::Provider;
+use crate::runtime::Runtime;
+use crate::session::Session;
+use crate::visitor::Visitor;
+
+/// What came for a code, and what it came for.
+pub(crate) struct Issued<'a> {
+    pub(crate) login: &'a PendingLogin,
+    pub(crate) connection: &'a Registered,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) session: Option<Arc<Session>>,
+    pub(crate) tokens: &'a TokenResponse,
+    pub(crate) destination: &'a Destination,
+}
+
+/// Verifies what came, and keeps it for whom it is. Where this fails the tokens are nowhere but in the caller's hands.
+pub(crate) async fn keep(
+    runtime: &Arc<Runtime>,
+    provider: &Arc<Provider>,
+    headers: &HeaderMap,
+    carried: Option<&Arc<Carried>>,
+    issued: Issued<'_>,
+) -> Result<Response<Bytes>, LoginFailure> {
+    let Issued { login, connection, scopes, session, tokens, destination } = issued;
+    if let Intent::Visitor { visitor, is_new, .. } = &login.intent {
+        let asked = consent(runtime, login, scopes);
+        let received = visitor::Received { provider, connection, login, asked, tokens, destination };
+        let begun = (Visitor::new(*visitor), *is_new);
+        return visitor::finish(runtime, headers, carried, begun, received).await;
+    }
+    let id_token = tokens.id_token.as_ref().ok_or(LoginFailure::NoIdToken)?;
+    let occasion =
+        Occasion::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
+    let id_token = provider.verify(id_token, &tokens.access_token, occasion).await?;
+    let verified = Verified { provider, id_token: &id_token, tokens };
+    match (&login.intent, session) {
+        (Intent::Connect { usage: Usage::Everybody, .. }, session) => {
+            let asked = consent(runtime, login, scopes);
+            account::keep(runtime, connection, asked, session.as_ref(), verified).await?;
+            Ok(redirect(destination.as_str()))
+        }
+        (Intent::Connect { usage, .. }, Some(session)) => {
+            let asked = consent(runtime, login, scopes);
+            let once = (*usage == Usage::Once).then_some(Arrival { destination, headers });
+            let kept = connect::keep(runtime, connection, asked, session, carried, verified, once).await?;
+            let mut answer = redirect(destination.as_str());
+            kept.into_iter().for_each(|set| cookie::append(answer.headers_mut(), set));
+            Ok(answer)
+        }
+        (Intent::Connect { .. } | Intent::Visitor { .. }, _) => Err(LoginFailure::SessionOver),
+        (Intent::Login { replaces }, _) => {
+            sign_in(runtime, headers, carried, *replaces, verified, destination.as_str()).await
+        }
+    }
+}
+
+fn consent(runtime: &Runtime, login: &PendingLogin, scopes: Vec<String>) -> Consent {
+    Consent { at: runtime.now(), scopes, acr_values: login.acr_values.clone(), max_age: login.max_age }
+}

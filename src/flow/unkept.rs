@@ -1,0 +1,80 @@
+//! Tokens that came and are not kept: whether the provider is asked to revoke them.
+
+use std::sync::Arc;
+
+use super::failure::LoginFailure;
+use crate::events::EventCode;
+use crate::protocol::token::TokenResponse;
+use crate::provider::{Provider, ProviderError};
+use crate::runtime::Runtime;
+
+/// Why tokens are not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unkept {
+    /// The person or the application wants them ended.
+    TakenBack,
+    /// They are refused, and the same tokens would be refused again.
+    Refused,
+    /// Something failed that may work in a moment. That says nothing against the tokens, or what the person granted before.
+    Failed,
+}
+
+impl LoginFailure {
+    /// What a callback that ended so says of the tokens that came for its code.
+    pub(crate) fn unkept(&self) -> Unkept {
+        match self {
+            Self::HostedDomain
+            | Self::Vetoed(_)
+            | Self::AccountMismatch
+            | Self::NoIdToken
+            | Self::NotPending
+            | Self::SessionOver
+            | Self::SignedOut
+            | Self::TooLarge
+            | Self::TooLargeToCarry(_)
+            | Self::Provider(ProviderError::IdToken(_) | ProviderError::UserInfo(_)) => Unkept::Refused,
+            Self::Malformed(_)
+            | Self::Expired
+            | Self::Denied(_)
+            | Self::Provider(_)
+            | Self::Store(_)
+            | Self::Deadline
+            | Self::Panicked => Unkept::Failed,
+        }
+    }
+}
+
+/// Revokes tokens (RFC 7009), best effort, or drops them. At some providers a revocation ends all that the person has
+/// granted to this application, in other browsers too: what nobody took back is revoked only where the configuration
+/// says that the provider's revocation reaches that token alone.
+pub(crate) async fn discard(
+    runtime: &Runtime,
+    provider: &Arc<Provider>,
+    tokens: &TokenResponse,
+    user: Option<(&str, &str)>,
+    why: Unkept,
+) {
+    let revokes = match why {
+        Unkept::TakenBack => true,
+        Unkept::Refused => provider.relying_party.revocation_is_per_token,
+        Unkept::Failed => false,
+    };
+    if !revokes {
+        let detail = match why {
+            Unkept::Failed => {
+                "something failed for a moment: the tokens that came are dropped and not revoked"
+            }
+            _ => {
+                "the tokens that came are refused, and dropped without revocation: revocation_is_per_token is not set for \
+                 this provider"
+            }
+        };
+        runtime.events().emit(EventCode::TokensDropped, user, detail);
+        return;
+    }
+    let (token, hint) = match &tokens.refresh_token {
+        Some(token) => (token, "refresh_token"),
+        None => (&tokens.access_token, "access_token"),
+    };
+    let _ = provider.revoke(token, hint).await;
+}
