@@ -271,6 +271,7 @@ impl Account {
             lease: None,
             standing: Standing::Good,
             consent: None,
+            earlier: None,
         })
     }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::ambient::Timestamp;
 use crate::connection::Registered;
-use crate::grant::{Grant, Standing};
+use crate::grant::{Grant, Standing, is_silent};
 
 /// How a connection stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -61,17 +61,20 @@ impl ConnectionStatus {
                 Self { name, state, provider, scopes, account: None, issuer: None }
             }
             Some(grant) => {
-                // Providers grant `openid` without saying so, and `offline_access` by a refresh token.
-                let silent = |scope: &String| matches!(scope.as_str(), "openid" | "offline_access");
+                let said: Vec<_> =
+                    connection.scopes.iter().filter(|scope| !is_silent(scope)).cloned().collect();
+                let lasting = |scopes: &[String]| scopes.iter().all(|scope| grant.scopes.contains(scope));
+                let indicator = connection.single_indicator();
+                // What lapses counts until it has.
                 let whole =
-                    connection.scopes.iter().all(|scope| silent(scope) || grant.scopes.contains(scope));
+                    lasting(&said) || grant.lapses(&said) && grant.covers_scopes(indicator, &said, now);
                 let state = match grant.standing {
                     Standing::Good if whole && grant.can_serve(now) => ConnectionState::Connected,
                     _ => ConnectionState::NeedsConsent,
                 };
                 let facts = grant.facts.as_ref().map(|facts| (facts.subject.clone(), facts.issuer.clone()));
                 let (account, issuer) = facts.unzip();
-                Self { name, state, provider, scopes: grant.scopes.clone(), account, issuer }
+                Self { name, state, provider, scopes: grant.all_scopes().cloned().collect(), account, issuer }
             }
         }
     }

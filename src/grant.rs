@@ -76,6 +76,28 @@ pub(crate) struct Grant {
     /// What the person was last sent to the provider for, other than by a login: what they did not grant then
     /// they are not sent for again at once.
     pub(crate) consent: Option<Consent>,
+    /// Where the newest consent brought no refresh token: of the one that the consent before it brought.
+    pub(crate) earlier: Option<Earlier>,
+}
+
+/// A refresh token that is older than the newest consent: some providers send one with a person's first consent only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Earlier {
+    /// What the refresh token was granted.
+    pub(crate) scopes: Vec<String>,
+    /// What the newest consent granted beyond that. It ends with that consent's access token.
+    pub(crate) lapsing: Vec<String>,
+    /// How many generations consents made since the refresh token came. A refresh that is under way is the same one.
+    pub(crate) consents: u64,
+    /// Nothing was refreshed since the newest consent: its access token is good, whatever becomes of the refresh token.
+    pub(crate) unrefreshed: bool,
+    /// The person was asked with `prompt=consent`, and no refresh token came.
+    pub(crate) prompted: bool,
+}
+
+/// Providers grant `openid` without saying so, and `offline_access` by a refresh token.
+pub(crate) fn is_silent(scope: &str) -> bool {
+    matches!(scope, "openid" | "offline_access")
 }
 
 /// How a grant came about, and with it how it is renewed.
@@ -96,6 +118,8 @@ pub(crate) struct Consent {
     pub(crate) scopes: Vec<String>,
     pub(crate) acr_values: Vec<String>,
     pub(crate) max_age: Option<Duration>,
+    /// With `prompt=consent`.
+    pub(crate) prompted: bool,
 }
 
 /// An access token and where it is good for.
@@ -158,6 +182,11 @@ impl TokenSet {
         }
     }
 
+    /// Whether it serves still, to its last moment.
+    pub(crate) fn lives(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|end| now < end)
+    }
+
     /// Whether it has ended since it came.
     pub(crate) fn has_aged(&self, now: Timestamp) -> bool {
         [self.issued_at, now].map(|at| self.freshness(at, 0) == Freshness::Expired) == [false, true]
@@ -190,15 +219,95 @@ impl Consent {
 
 impl Grant {
     /// Whether all of these were granted, to the whole grant or to the token of this indicator.
-    pub(crate) fn covers_scopes(&self, indicator: Option<&str>, scopes: &[String]) -> bool {
-        let own = self.token_set(indicator).and_then(|set| set.scopes.as_ref());
+    pub(crate) fn covers_scopes(&self, indicator: Option<&str>, scopes: &[String], now: Timestamp) -> bool {
+        let set = self.token_set(indicator);
+        let own = set.filter(|set| set.lives(now) || !self.is_wider(set)).and_then(|set| set.scopes.as_ref());
         scopes.iter().all(|scope| self.scopes.contains(scope) || own.is_some_and(|own| own.contains(scope)))
+    }
+
+    /// Everything that it was granted, whether it can be renewed or not.
+    pub(crate) fn all_scopes(&self) -> impl Iterator<Item = &String> {
+        self.scopes.iter().chain(self.earlier.iter().flat_map(|earlier| &earlier.lapsing))
+    }
+
+    /// Whether one of these ends with the newest consent's access token.
+    pub(crate) fn lapses(&self, scopes: &[String]) -> bool {
+        let lapsing = self.earlier.as_ref().map_or(&[][..], |earlier| &earlier.lapsing);
+        lapsing.iter().any(|scope| scopes.contains(scope))
+    }
+
+    /// Whether this token has more scopes than the refresh token could bring again.
+    pub(crate) fn is_wider(&self, set: &TokenSet) -> bool {
+        set.scopes.as_ref().is_some_and(|scopes| self.lapses(scopes))
+    }
+
+    /// Whether the person is to be asked so that a refresh token comes: once, when what they granted has lapsed.
+    pub(crate) fn needs_prompt(&self, scopes: &[String], now: Timestamp) -> bool {
+        let prompted = self.earlier.as_ref().is_some_and(|earlier| earlier.prompted);
+        let wider = |set: &TokenSet| self.is_wider(set) && set.lives(now);
+        !prompted && self.lapses(scopes) && !self.token_sets.iter().any(wider)
+    }
+
+    /// What a refresh asks for, where that is less than its refresh token was granted (RFC 6749 section 6).
+    pub(crate) fn narrowed(&self) -> Vec<String> {
+        let granted = self.earlier.as_ref().map_or(&[][..], |earlier| &earlier.scopes);
+        let (kept, dropped): (Vec<_>, Vec<_>) =
+            granted.iter().cloned().partition(|scope| is_silent(scope) || self.scopes.contains(scope));
+        if dropped.is_empty() { Vec::new() } else { kept }
+    }
+
+    /// How often its refresh token was replaced or used: what a refresh compares.
+    pub(crate) fn refreshes(&self) -> u64 {
+        self.generation - self.earlier.as_ref().map_or(0, |earlier| earlier.consents)
+    }
+
+    /// Whether an access token lives of a newer consent than the refresh token.
+    pub(crate) fn outlives_refresh_token(&self, now: Timestamp) -> bool {
+        self.earlier.as_ref().is_some_and(|earlier| earlier.unrefreshed)
+            && self.token_sets.iter().any(|set| set.lives(now))
+    }
+
+    /// What a new consent makes of the grant that lies there. Where it brought no refresh token, the one that lies there
+    /// stays, if it is the same account's and good, with the lease under which it may be spent at this moment.
+    #[must_use]
+    pub(crate) fn consented_again(mut self, former: &Self) -> Self {
+        self.generation = former.generation + 1;
+        let account =
+            |grant: &Self| grant.facts.as_ref().map(|facts| (facts.issuer.clone(), facts.subject.clone()));
+        let same = self.owner == former.owner
+            && self.client == former.client
+            && self.connection == former.connection
+            && account(&self) == account(former)
+            && (former.origin, former.standing) == (Origin::Consent, Standing::Good);
+        if self.refresh_token.is_some() || former.refresh_token.is_none() || !same {
+            return self;
+        }
+        let before = former.earlier.as_ref();
+        let scopes = before.map_or(&former.scopes, |earlier| &earlier.scopes).clone();
+        let is_new = |scope: &&String| !scopes.contains(*scope) && !is_silent(scope);
+        let lapsing: Vec<_> = self.scopes.iter().filter(is_new).cloned().collect();
+        if !lapsing.is_empty() {
+            let wider = std::mem::replace(&mut self.scopes, scopes.clone());
+            self.token_sets.iter_mut().for_each(|set| set.scopes = Some(wider.clone()));
+        }
+        self.earlier = Some(Earlier {
+            scopes,
+            lapsing,
+            consents: before.map_or(0, |earlier| earlier.consents) + 1,
+            unrefreshed: true,
+            prompted: before.is_some_and(|earlier| earlier.prompted)
+                || self.consent.as_ref().is_some_and(|consent| consent.prompted),
+        });
+        self.refresh_token = former.refresh_token.clone();
+        self.lease = former.lease.clone();
+        // The ID tokens of its refreshes agree with the first one that came with it.
+        self.facts = former.facts.clone();
+        self
     }
 
     /// Whether a token can still come of it.
     pub(crate) fn can_serve(&self, now: Timestamp) -> bool {
-        let lives = |set: &TokenSet| set.expires_at.is_none_or(|end| now < end);
-        self.can_renew() || self.token_sets.iter().any(lives)
+        self.can_renew() || self.token_sets.iter().any(|set| set.lives(now))
     }
 
     /// Whether the provider can be asked for another token without anybody's doing.
@@ -218,13 +327,15 @@ impl Grant {
         self.token_sets.iter().find(|set| set.indicator.as_deref() == indicator)
     }
 
-    /// The next generation: what a successful refresh makes of this one.
+    /// The next generation: what a successful refresh makes of this one. `asked` is the grant when its refresh token was
+    /// spent: an access token that a consent has brought since then stays.
     #[must_use]
     pub(crate) fn refreshed(
         &self,
         response: &TokenResponse,
         indicator: Option<&str>,
         now: Timestamp,
+        asked: &Self,
     ) -> Self {
         let mut next = self.clone();
         next.generation += 1;
@@ -233,6 +344,14 @@ impl Grant {
         // begin with gets none.
         if let Some(rotated) = response.refresh_token.as_ref().filter(|_| self.refresh_token.is_some()) {
             next.refresh_token = Some(rotated.clone());
+        }
+        let [own, before] =
+            [self, asked].map(|grant| grant.token_set(indicator).map(|set| &set.access_token));
+        if self.refreshes() != self.generation && own.is_some() && own != before {
+            return next;
+        }
+        if let Some(earlier) = &mut next.earlier {
+            earlier.unrefreshed = false;
         }
         // A response about one resource says nothing of the scopes of the whole grant.
         if indicator.is_none()
@@ -243,6 +362,12 @@ impl Grant {
         next.token_sets.retain(|set| set.indicator.as_deref() != indicator);
         next.token_sets.push(TokenSet::new(indicator.map(str::to_owned), response, now));
         next
+    }
+
+    /// The same without its refresh token, which is over.
+    #[must_use]
+    pub(crate) fn without_refresh_token(&self) -> Self {
+        Self { generation: self.generation + 1, lease: None, refresh_token: None, ..self.clone() }
     }
 
     /// A grant that can never be used again. It keeps no token.

@@ -178,8 +178,7 @@ impl Provider {
         };
         // RFC 8707 section 2.2: a token for one API, with what that API needs and no more.
         parameters.extend(indicator.map(|indicator| ("resource", indicator)));
-        let asks = !scope.is_empty() && (indicator.is_some() || refresh_token.is_none());
-        parameters.extend(asks.then_some(("scope", scope.as_str())));
+        parameters.extend((!scope.is_empty()).then_some(("scope", scope.as_str())));
         self.token_request(&parameters).await
     }
 

@@ -49,8 +49,10 @@
 //! | `Releasing` | the row is swapped for the same without the lease | written, or the store fails | `Landed(Unavailable)` |
 //! | | | somebody else was first: it is read | still ours: swapped again; else `Landed(Unavailable)` |
 //! | `Ending` | the row is read | what was spent, with no lease or the own | it is swapped for a tombstone: `Landed(Ended)` |
+//! | | | the same, and an access token lives of a newer consent | `Stripping`; a tombstone where somebody else appeared |
 //! | | | what was spent, and somebody's lease | after `invalid_grant` as in `Reading`: theirs decides |
 //! | | | newer; nothing | `Landed(Found)`, `Landed(Gone)` |
+//! | `Stripping` | the row is swapped for the same without its refresh token | written; somebody else was first | `Reading`, `Ending` |
 //!
 //! In `Asking` and `Verifying` the lease is written anew every `RENEW` (4 s), however slow the provider is.
 //!
@@ -108,12 +110,14 @@ pub(crate) struct Row<V, T> {
     pub(crate) mark: Mark<T>,
     pub(crate) lease: Option<Held>,
     pub(crate) worth: Worth,
+    /// An access token lives of a newer consent than the refresh token, and is good without it.
+    pub(crate) outlives: bool,
 }
 
-/// Which refresh token, of which generation.
+/// Which refresh token, after how many refreshes: a consent that brought no refresh token changes neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Mark<T> {
-    pub(crate) generation: u64,
+    pub(crate) refreshes: u64,
     pub(crate) refresh_token: T,
 }
 
@@ -198,6 +202,8 @@ pub(crate) enum To {
     Refreshed,
     /// A tombstone.
     Ended(End),
+    /// The same without its refresh token.
+    Stripped,
 }
 
 /// How a flight ends.
@@ -230,6 +236,8 @@ pub(crate) enum State<V> {
     Writing,
     Releasing,
     Ending(End),
+    /// The refresh token ends, and what a newer consent brought stays.
+    Stripping(End),
     Landed,
 }
 
@@ -294,6 +302,8 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> Refresher<V, T> {
             (State::Ending(_), Read(None)) => self.land(Landing::Gone),
             (State::Ending(end), Swapped(Some(_))) => self.land(Landing::Ended(end)),
             (State::Ending(_), Swapped(None)) => Action::Read,
+            (State::Stripping(_), Swapped(Some(_))) => self.read(Look::First),
+            (State::Stripping(end), Swapped(None)) => self.end(end),
             // The store or the provider fails. Whatever lease there is runs out.
             (
                 _,
@@ -381,6 +391,10 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> Refresher<V, T> {
             return self.look(Look::First, Some(row));
         }
         self.version = Some(row.version);
+        // Where somebody else appeared, nothing of the grant is used any more.
+        if row.outlives && end != End::AnotherOwner {
+            return self.swap(State::Stripping(end), To::Stripped);
+        }
         self.swap(State::Ending(end), To::Ended(end))
     }
 

@@ -116,7 +116,7 @@ impl UserTokens {
         match grant {
             Some(grant)
                 if grant.standing == Standing::Good
-                    && grant.covers_scopes(source.indicator.as_deref(), &scopes) =>
+                    && grant.covers_scopes(source.indicator.as_deref(), &scopes, self.runtime().now()) =>
             {
                 Ok(())
             }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::packed::Packed;
 use crate::ambient::Timestamp;
-use crate::grant::{Consent, Grant, Origin, Owner, Standing, TokenSet};
+use crate::grant::{Consent, Earlier, Grant, Origin, Owner, Standing, TokenSet};
 use crate::grant_place::Spot;
 use crate::protocol::id_token::Facts;
 use crate::protocol::json;
@@ -120,6 +120,7 @@ pub(crate) struct CarriedGrant {
     token_sets: Vec<CarriedTokenSet>,
     standing: Standing,
     consent: Option<Consent>,
+    earlier: Option<Earlier>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -151,6 +152,7 @@ impl CarriedGrant {
             token_sets: grant.token_sets.iter().map(CarriedTokenSet::new).collect(),
             standing: grant.standing,
             consent: grant.consent.clone(),
+            earlier: grant.earlier.clone(),
         }
     }
 
@@ -180,6 +182,7 @@ impl CarriedGrant {
             lease: None,
             standing: self.standing,
             consent: self.consent,
+            earlier: self.earlier,
         })
     }
 }

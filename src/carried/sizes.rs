@@ -97,6 +97,7 @@ fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
         lease: None,
         standing: Standing::Good,
         consent: None,
+        earlier: None,
     };
     let style = CookieStyle::new("tower-oidc", true);
     let keys = KeyRing::new(&["a secret for seals, of 32 bytes and more".into()], b"app");

@@ -19,10 +19,10 @@ use crate::cookie;
 use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::grant::Consent;
+use crate::grant::{Consent, Grant};
 use crate::mode::Holder;
 use crate::one_shot::{Arrival, lay_down};
-use crate::protocol::authorization::LoginOptions;
+use crate::protocol::authorization::{LoginOptions, Prompt};
 use crate::protocol::token::scopes;
 use crate::runtime::Runtime;
 use crate::session::Session;
@@ -72,7 +72,7 @@ pub(crate) async fn start(
     let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
     let parsed = Parameters::parse(parts.uri.query().unwrap_or_default())
         .and_then(|given| Ok((given.destination(runtime)?, given.options()?, given)));
-    let (destination, options, given) = match parsed {
+    let (destination, mut options, given) = match parsed {
         Ok(parsed) => parsed,
         Err(refusal) => return bad_request(&refusal),
     };
@@ -128,17 +128,22 @@ pub(crate) async fn start(
     }
     let granted = match granted(runtime, connection, &session, carried).await {
         // What is for one use does not add to what is kept.
-        Ok(granted) if !once => granted,
-        Ok(_) => Vec::new(),
+        Ok(granted) => granted.filter(|_| !once),
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
     };
     // The union: what is asked for now must not take away what was granted before.
     let mut more_scopes = Vec::new();
-    for scope in granted.iter().filter(|scope| connection.knows(scope)).chain(&more) {
+    for scope in granted
+        .iter()
+        .flat_map(|grant| grant.all_scopes())
+        .filter(|scope| connection.knows(scope))
+        .chain(&more)
+    {
         if !connection.scopes.contains(scope) {
             push_new(&mut more_scopes, scope);
         }
     }
+    prompt_where_it_lapsed(runtime, granted.as_deref(), &connection.scopes, &more_scopes, &mut options);
     let usage = if once { Usage::Once } else { kept_for(runtime) };
     let provider = Arc::clone(runtime.providers.get(connection.provider));
     let (session, connection) = (session.id.bytes(), connection.name.clone());
@@ -151,12 +156,26 @@ async fn granted(
     connection: &Registered,
     session: &Arc<Session>,
     carried: Option<&Arc<Carried>>,
-) -> Result<Vec<String>, StoreError> {
+) -> Result<Option<Arc<Grant>>, StoreError> {
     let holder = runtime.ownership.granted_to(session);
     let place = runtime.place_of(&holder, connection, carried).await?;
     // What cannot be read is granted anew.
-    let (granted, _) = rendezvous::newest(runtime, &place).await?;
-    Ok(granted.map(|grant| grant.scopes.clone()).unwrap_or_default())
+    Ok(rendezvous::newest(runtime, &place).await?.0)
+}
+
+/// What a consent granted without a refresh token, and has lapsed, is asked for once so that one comes.
+pub(super) fn prompt_where_it_lapsed(
+    runtime: &Runtime,
+    granted: Option<&Grant>,
+    always: &[String],
+    more: &[String],
+    options: &mut LoginOptions,
+) {
+    let now = runtime.now();
+    let lapsed = |grant: &Grant| grant.needs_prompt(always, now) || grant.needs_prompt(more, now);
+    if options.prompt.is_none() && !options.silent && granted.is_some_and(lapsed) {
+        options.prompt = Some(Prompt::Consent);
+    }
 }
 
 /// The session in which a connection was started, if it still is the browser's; `None` for a login, and for the account

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::account::ROTATED;
-use super::held_grant::{self, NoToken, Step, Want, next, read};
+use super::held_grant::{self, NoToken, Want, read};
 use super::renewal::{FIRST_RETRY, LAST_RETRY, ask, verify};
 use super::session::adopt_refreshed;
 use super::unkept::{Unkept, discard};
@@ -18,9 +18,7 @@ use crate::grant_place::GrantPlace;
 use crate::protocol::id_token::{IdToken, IdTokenError};
 use crate::protocol::token::TokenResponse;
 use crate::provider::{Provider, ProviderError, cause};
-use crate::refreshing::{
-    Action, Answer, End, Event, Held, LEASE, Landing, Mark, RENEW, Refresher, Row, To, Worth,
-};
+use crate::refreshing::{Action, Answer, End, Event, LEASE, Landing, RENEW, Refresher, To};
 use crate::runtime::Runtime;
 use crate::secret::Secret;
 use crate::store::{StoreErrorKind, Version};
@@ -42,6 +40,7 @@ pub(crate) async fn refresh(
         want,
         holder: runtime.random.bytes(),
         found: None,
+        spent: None,
         response: None,
         came_at: Timestamp::default(),
         id_token: None,
@@ -83,6 +82,8 @@ struct Flying<'a> {
     holder: [u8; 16],
     /// What was read or written last.
     found: Option<held_grant::Held>,
+    /// The grant whose refresh token was spent.
+    spent: Option<Arc<Grant>>,
     /// What came for the refresh token...
     response: Option<Arc<TokenResponse>>,
     /// ...when, from which its life is counted, however long the store is away...
@@ -107,28 +108,13 @@ impl<'a> Flying<'a> {
     async fn read(&mut self) -> Told {
         match read(self.runtime, self.place).await {
             Ok(Some(found)) => {
-                let row = self.row(&found);
+                let (now, spread) = (self.runtime.now(), self.place.spread());
+                let row = found.row(&self.holder, self.want, now, spread);
                 self.found = Some(found);
                 Event::Read(Some(row))
             }
             Ok(None) | Err(NoToken::Consent) => Event::Read(None),
             Err(NoToken::Unavailable(why)) => self.fails(why),
-        }
-    }
-
-    fn row(&self, found: &held_grant::Held) -> Row<At, Option<Secret>> {
-        let now = self.runtime.now();
-        let grant = &found.grant;
-        let held = |lease: &Lease| Held { mine: lease.holder == self.holder, left: lease.until.since(now) };
-        Row {
-            version: found.version,
-            mark: Mark { generation: grant.generation, refresh_token: grant.refresh_token.clone() },
-            lease: grant.lease.as_ref().map(held),
-            worth: match next(grant, self.want, now, self.place.spread()) {
-                Step::Serve => Worth::Good,
-                Step::ServeAndRenew | Step::Refresh => Worth::Stale,
-                Step::Consent => Worth::Over,
-            },
         }
     }
 
@@ -158,11 +144,13 @@ impl<'a> Flying<'a> {
         let next = match (to, &self.response) {
             (To::Leased, _) => Grant { lease: Some(lease), ..Grant::clone(grant) },
             (To::Refreshed, Some(response)) => {
-                let mut next = grant.refreshed(response, self.want.indicator.as_deref(), self.came_at);
+                let spent = self.spent.as_ref().unwrap_or(grant);
+                let mut next = grant.refreshed(response, self.want.indicator.as_deref(), self.came_at, spent);
                 next.facts = next.facts.or_else(|| Some(self.id_token.as_ref()?.facts.clone()));
                 next
             }
             (To::Refreshed, None) | (To::Released, _) => Grant { lease: None, ..Grant::clone(grant) },
+            (To::Stripped, _) => grant.without_refresh_token(),
             (To::Ended(End::AnotherOwner), _) => grant.tombstone(Standing::AnotherOwner),
             (To::Ended(End::InvalidGrant | End::Unverified), _) => grant.tombstone(Standing::Refused),
         };
@@ -172,6 +160,9 @@ impl<'a> Flying<'a> {
                 let rotated = next.has_left_its_seed() && !grant.has_left_its_seed();
                 if to == To::Refreshed && rotated && !self.runtime.records.is_durable() {
                     self.tell(EventCode::NeedsOperator, ROTATED);
+                }
+                if let (To::Stripped, Some(Failure::Provider(why))) = (to, &self.why) {
+                    self.tell(EventCode::RefreshRefused, &cause(why));
                 }
                 let (grant, version) = (Arc::new(next), Some(version));
                 self.found = Some(held_grant::Held { grant, version, expires_at });
@@ -191,9 +182,10 @@ impl<'a> Flying<'a> {
         }
     }
 
-    fn asked(&self) -> impl Future<Output = Result<TokenResponse, ProviderError>> + use<'a> {
+    fn asked(&mut self) -> impl Future<Output = Result<TokenResponse, ProviderError>> + use<'a> {
         let (runtime, place, want) = (self.runtime, self.place, self.want);
         let grant = self.found.as_ref().map(|found| found.grant.clone());
+        self.spent = grant.clone();
         async move {
             match &grant {
                 Some(grant) => ask(runtime, place, grant, want).await,
@@ -229,7 +221,7 @@ impl<'a> Flying<'a> {
 
     fn verified(&self) -> impl Future<Output = Result<Option<IdToken>, ProviderError>> + use<'a> {
         let provider = self.provider();
-        let grant = self.found.as_ref().map(|found| found.grant.clone());
+        let grant = self.spent.clone();
         let response = self.response.clone();
         async move {
             match (&grant, &response) {

@@ -6,9 +6,10 @@ use super::rendezvous;
 use crate::ambient::Timestamp;
 use crate::carried::{CarriedPlace, Unreadable};
 use crate::changes::Place;
-use crate::grant::{Freshness, Grant, Standing, TokenSet};
+use crate::grant::{Freshness, Grant, Lease, Standing, TokenSet};
 use crate::grant_place::{Asked, GrantPlace, Read};
 use crate::records::{FOREVER, Found, Loaded};
+use crate::refreshing::{self, Mark, Row, Worth};
 use crate::runtime::Runtime;
 use crate::secret::Secret;
 use crate::store::{StoreError, Version};
@@ -59,7 +60,12 @@ pub(crate) fn next(grant: &Grant, want: &Want, now: Timestamp, spread: u8) -> St
         return Step::Consent;
     }
     let set = grant.token_set(want.indicator.as_deref()).filter(|set| !is_rejected(set, want));
-    let can_refresh = grant.can_renew();
+    // What the refresh token cannot bring again serves to its last moment.
+    let wider = set.is_some_and(|set| grant.is_wider(set) && set.lives(now));
+    if !wider && grant.lapses(&want.scopes) {
+        return Step::Consent;
+    }
+    let can_refresh = grant.can_renew() && !wider;
     match set.map(|set| (set.freshness(now, spread), set.expires_at)) {
         Some((Freshness::Fresh, _)) => Step::Serve,
         Some((Freshness::Aging, _)) if can_refresh => Step::ServeAndRenew,
@@ -76,6 +82,32 @@ pub(crate) struct Held {
     /// Of its row; `None` where only the browser has it.
     pub(crate) version: Option<Version>,
     pub(crate) expires_at: Timestamp,
+}
+
+impl Held {
+    /// What the refresh protocol looks at. `holder` names this attempt in its leases.
+    pub(crate) fn row(
+        &self,
+        holder: &[u8; 16],
+        want: &Want,
+        now: Timestamp,
+        spread: u8,
+    ) -> Row<Option<Version>, Option<Secret>> {
+        let grant = &self.grant;
+        let held =
+            |lease: &Lease| refreshing::Held { mine: lease.holder == *holder, left: lease.until.since(now) };
+        Row {
+            version: self.version,
+            mark: Mark { refreshes: grant.refreshes(), refresh_token: grant.refresh_token.clone() },
+            lease: grant.lease.as_ref().map(held),
+            worth: match next(grant, want, now, spread) {
+                Step::Serve => Worth::Good,
+                Step::ServeAndRenew | Step::Refresh => Worth::Stale,
+                Step::Consent => Worth::Over,
+            },
+            outlives: grant.outlives_refresh_token(now),
+        }
+    }
 }
 
 /// The grant as it is kept, fresh or not, or as it would begin.

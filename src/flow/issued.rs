@@ -75,5 +75,6 @@ pub(crate) async fn keep(
 }
 
 fn consent(runtime: &Runtime, login: &PendingLogin, scopes: Vec<String>) -> Consent {
-    Consent { at: runtime.now(), scopes, acr_values: login.acr_values.clone(), max_age: login.max_age }
+    let (acr_values, prompted) = (login.acr_values.clone(), login.prompted);
+    Consent { at: runtime.now(), scopes, acr_values, max_age: login.max_age, prompted }
 }

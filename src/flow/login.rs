@@ -242,6 +242,7 @@ async fn authorization(
         return_to: ask.destination.as_str().to_owned(),
         registration: registration(relying_party),
         silent: ask.options.silent,
+        prompted: ask.options.prompt == Some(Prompt::Consent),
         max_age: ask.options.max_age,
         acr_values: ask.options.acr_values.clone(),
         started_at: runtime.now(),

@@ -19,6 +19,7 @@ pub(crate) mod pending;
 pub(crate) mod refresh;
 pub(crate) mod rendezvous;
 pub(crate) mod renewal;
+mod replaced;
 pub(crate) mod session;
 pub(crate) mod sign_in;
 pub(crate) mod unkept;

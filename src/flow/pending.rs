@@ -42,6 +42,8 @@ pub(crate) struct PendingLogin {
     /// The registration that it was started for: issuer, client and redirect URI.
     pub(crate) registration: [u8; 32],
     pub(crate) silent: bool,
+    /// With `prompt=consent`.
+    pub(crate) prompted: bool,
     pub(crate) max_age: Option<Duration>,
     pub(crate) acr_values: Vec<String>,
     pub(crate) started_at: Timestamp,

@@ -22,8 +22,9 @@ pub(crate) async fn ask(
     grant: &Grant,
     want: &Want,
 ) -> Result<TokenResponse, ProviderError> {
-    let connection = runtime.connection_of(place);
+    let (connection, narrowed) = (runtime.connection_of(place), grant.narrowed());
     let scopes = match (&want.indicator, connection) {
+        (None, _) if grant.refresh_token.is_some() => &narrowed,
         // One token for all APIs that have none of their own.
         (None, Some(connection)) => &connection.scopes,
         _ => &want.scopes,

@@ -10,6 +10,7 @@ use super::failure::LoginFailure;
 use super::login;
 use super::logout::end_session;
 use super::rendezvous;
+use super::replaced::Replaced;
 use super::session::{session_id, sids, signed_in};
 use crate::ambient::Timestamp;
 use crate::carried::Carried;
@@ -28,7 +29,7 @@ use crate::protocol::user_info::about_person;
 use crate::provider::Provider;
 use crate::records::FOREVER;
 use crate::runtime::Runtime;
-use crate::session::SessionRecord;
+use crate::session::{Session, SessionRecord};
 use crate::session_id::SessionId;
 use crate::signed_out::{Begun, add_sid};
 use crate::store::StoreError;
@@ -56,11 +57,16 @@ pub(crate) async fn sign_in(
     // Where the browser shows it, whether it still lasts.
     let shown = signed_in(runtime, headers).await.ok().flatten();
     let replaced = session_id(runtime, headers).or(replaces.map(SessionId::new));
-    let id = store(runtime, carried, replaced.map(SessionId::bytes).as_ref(), &verified, &claims).await?;
+    let (id, moved) = store(runtime, (carried, shown.as_ref()), replaced, &verified, &claims).await?;
     runtime.sweep_in_time();
     let facts = &verified.id_token.facts;
     runtime.events().emit(EventCode::LoginSucceeded, Some((&facts.issuer, &facts.subject)), "a new session");
-    if let Some(replaced) = replaced {
+    // What could not be moved wholly stays for as long as it lasts.
+    let is_moved = match &moved {
+        Some(moved) => moved.forget(runtime).await.is_ok(),
+        None => true,
+    };
+    if let Some(replaced) = replaced.filter(|_| is_moved) {
         // The new session stands already: what is left of the old one expires by itself if this fails.
         let shown = shown.filter(|session| session.id == replaced);
         let _ = end_session(runtime, replaced, shown.as_ref(), carried).await;
@@ -142,18 +148,18 @@ async fn user_info(
 /// Grant first, session last: a session that exists is complete.
 async fn store(
     runtime: &Arc<Runtime>,
-    carried: Option<&Arc<Carried>>,
-    replaced: Option<&[u8; 32]>,
+    (carried, shown): (Option<&Arc<Carried>>, Option<&Arc<Session>>),
+    replaced: Option<SessionId>,
     verified: &Verified<'_>,
     claims: &Map<String, Value>,
-) -> Result<SessionId, LoginFailure> {
+) -> Result<(SessionId, Option<Replaced>), LoginFailure> {
     let now = runtime.now();
     let id = SessionId::new(runtime.random.bytes());
     let (id_token, tokens) = (verified.id_token, verified.tokens);
     let mut sids = match replaced {
         Some(replaced) => {
             let person = (id_token.facts.issuer.as_str(), id_token.facts.subject.as_str());
-            sids(runtime, SessionId::new(*replaced), person).await?
+            sids(runtime, replaced, person).await?
         }
         None => Vec::new(),
     };
@@ -181,18 +187,29 @@ async fn store(
     if record.claims.len() + record.id_token.expose_secret().len() > MOST_CLAIMS {
         return Err(LoginFailure::TooLarge);
     }
+    let mut moved = None;
     // Elsewhere nobody uses them. They are not revoked: some providers would take the account's along, where the person
     // is the one who granted it.
     if runtime.ownership.keeps_logins() {
         let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
         let login = sign_in_at(runtime, verified.provider)?;
         let place = runtime.grant_place(owner, login, Some(id)).await?;
-        let grant = new_grant(&place, login, &login.scopes, tokens, Some(id_token.facts.clone()), now);
+        let mut grant = new_grant(&place, login, &login.scopes, tokens, Some(id_token.facts.clone()), now);
+        if let (Some(replaced), Retention::Session, None) = (replaced, login.retention, &grant.refresh_token)
+        {
+            let (from, until) = ((carried, shown), record.ends_at);
+            moved = Replaced::lease(runtime, &place.owner, login, replaced, from, until).await?;
+        }
+        if let Some(moved) = &moved {
+            grant = grant.consented_again(&moved.grant);
+            grant.lease = None;
+        }
         if let Some(carried) = carried {
             // Nobody can have anything of this session yet: the answer is the only place that it is in.
-            let begun = carried.begin(id.bytes(), &record, Some(&grant), replaced);
+            let begun =
+                carried.begin(id.bytes(), &record, Some(&grant), replaced.map(SessionId::bytes).as_ref());
             begun.map_err(LoginFailure::TooLargeToCarry)?;
-            return Ok(id);
+            return Ok((id, moved));
         }
         keep_grant(runtime, &place, login.retention, grant, record.ends_at).await?;
     }
@@ -202,7 +219,7 @@ async fn store(
         end_session(runtime, id, None, None).await?;
         return Err(LoginFailure::SignedOut);
     }
-    Ok(id)
+    Ok((id, moved))
 }
 
 /// What the login at a provider asks for.
@@ -234,15 +251,16 @@ pub(crate) fn new_grant(
         lease: None,
         standing: Standing::Good,
         consent: None,
+        earlier: None,
     }
 }
 
-/// The newest consent wins over whatever lies there.
+/// The newest consent wins over whatever lies there; where it brought no refresh token, the one there stays.
 pub(crate) async fn keep_grant(
     runtime: &Arc<Runtime>,
     place: &GrantPlace,
     retention: Retention,
-    mut grant: Grant,
+    grant: Grant,
     session_ends_at: Timestamp,
 ) -> Result<(), StoreError> {
     let expires_at = match retention {
@@ -253,7 +271,10 @@ pub(crate) async fn keep_grant(
         // A refresh that is under way for the old grant finds a newer generation, and adopts it. What the person grants
         // anew replaces what cannot be read here, too: their newest word counts.
         let (newest, version) = rendezvous::newest(runtime, place).await?;
-        grant.generation = newest.map_or(1, |newest| newest.generation + 1);
+        let grant = match &newest {
+            Some(newest) => grant.clone().consented_again(newest),
+            None => grant.clone(),
+        };
         if runtime.records.swap(&place.row, version, &grant, expires_at, Vec::new()).await?.is_some() {
             if let Some(carried) = &place.carried {
                 carried.note(&Arc::new(grant));

@@ -15,8 +15,8 @@ use http::{HeaderMap, Response};
 use super::failure::LoginFailure;
 use super::login::{Ask, begin};
 use super::pending::{self, Intent, PendingLogin};
-use super::rendezvous;
 use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant};
+use super::{connect, rendezvous};
 use crate::carried::Carried;
 use crate::connection::{Connections, Registered, Retention, push_new};
 use crate::cookie::{self, CrossSite};
@@ -100,10 +100,11 @@ pub(crate) async fn start(
     let (granted, _) = rendezvous::newest(runtime, &place).await?;
     // The union: what is asked for now must not take away what was granted before.
     let (always, mut more_scopes) = (connection.visitor_scopes(), Vec::new());
-    let granted = granted.iter().flat_map(|grant| &grant.scopes).filter(|scope| connection.knows(scope));
-    for scope in granted.chain(more).filter(|scope| !always.contains(scope)) {
+    let known = granted.iter().flat_map(|grant| grant.all_scopes()).filter(|scope| connection.knows(scope));
+    for scope in known.chain(more).filter(|scope| !always.contains(scope)) {
         push_new(&mut more_scopes, scope);
     }
+    connect::prompt_where_it_lapsed(runtime, granted.as_deref(), &always, &more_scopes, &mut ask.options);
     let (is_new, connection) = (present.is_none(), connection.name.clone());
     ask.intent = Intent::Visitor { visitor: visitor.bytes(), is_new, connection, more_scopes };
     Ok(begin(runtime, headers, &ask, here).await)
@@ -222,6 +223,10 @@ async fn hand_over(
     (grant.owner, grant.client, grant.lease) = (to.owner.clone(), to.client, None);
     // It is nowhere but here: until the store takes it, or the session is over.
     while let Err(error) = keep_grant(&runtime, &to, retention, grant.clone(), session.ends_at).await {
+        // It may be written, and refreshed since.
+        if is_free(&runtime, &to).await.is_ok_and(|free| !free) {
+            break;
+        }
         if error.kind() == StoreErrorKind::Refused || runtime.now() >= session.ends_at {
             return Err(error);
         }

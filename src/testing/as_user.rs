@@ -162,6 +162,7 @@ impl AsUser {
             lease: None,
             standing: Standing::Good,
             consent: None,
+            earlier: None,
         };
         let written = runtime.records.swap(&place.row, None, &grant, FOREVER, Vec::new()).await;
         written.unwrap_or_else(|error| panic!("{error}"));

@@ -151,5 +151,6 @@ fn grant(
         lease: None,
         standing: Standing::Good,
         consent: None,
+        earlier: None,
     }
 }

@@ -327,9 +327,10 @@ async fn scenario_54_an_api_that_always_says_401_is_called_twice_and_then_consen
 /// Where nothing can renew the token, its refusal needs the person at once, and not for ever either.
 #[tokio::test]
 async fn scenario_54_without_a_refresh_token_the_first_401_needs_consent() {
-    let (world, alice) = world(|config| config).await;
+    let (world, _) = world(|config| config).await;
     world.op.set(|op| op.issue_refresh_tokens = false);
-    world.sign_in(&alice, "alice").await;
+    // A browser of its own: what an earlier login brought would go on.
+    let alice = world.signed_in("alice").await;
     world.api.refuse_always("/cal/", "Bearer");
     let page = alice.visit(&format!("{APP}/fetch?u={API}/cal/x")).await;
     assert_eq!(page.json()["code"], "consent_required");

@@ -39,6 +39,7 @@ mod replicas;
 // Several processes whose clocks differ.
 mod clocks;
 // What a readiness probe is told.
+mod first_consent;
 mod health;
 // Who they are, and what they may.
 mod unkept;

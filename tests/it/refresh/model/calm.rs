@@ -44,7 +44,7 @@ impl Calm {
             let step = if reversed { of_processes.next_back() } else { of_processes.next() };
             let Some(step) = step.or(steps.last()) else {
                 // Everybody has landed.
-                let served = world.row.is_none_or(|row| row.over || !row.stale);
+                let served = world.row.is_none_or(|row| row.over || !row.stale || row.token == 0);
                 if !served || world.flights().next().is_some() {
                     return false;
                 }

@@ -26,6 +26,8 @@ const WRITTEN: &str = "no token is used before it is written";
 const DELETED: &str = "nothing that was taken away comes back";
 const TRUE: &str = "nobody is told what is not so";
 const KNOWING: &str = "nobody asks the provider who knows that another holds the lease";
+const KEPT: &str = "the refresh token of a good grant is never lost";
+const BESIDE: &str = "what a consent brought never ends with an older refresh token";
 const WELL: &str = "after the faults everybody gets a token or a true error";
 
 /// A cluster and what may happen to it.
@@ -86,6 +88,8 @@ impl Model for Cluster {
             Property::always(WRITTEN, |_, world: &World| !world.broken.unwritten),
             Property::always(DELETED, |_, world: &World| !world.broken.resurrected),
             Property::always(KNOWING, |_, world: &World| !world.broken.knowing),
+            Property::always(KEPT, |_, world: &World| !world.has_lost_token()),
+            Property::always(BESIDE, |_, world: &World| !world.broken.dropped),
             Property::always(TRUE, |_, world: &World| !world.broken.untrue),
             Property::always(WELL, |cluster: &Self, world| cluster.calm.ends_well(world, cluster.rules)),
         ];
@@ -117,6 +121,17 @@ fn situations() -> Vec<Property<Cluster>> {
         Property::sometimes("new tokens come for a grant that was taken away", |_, world: &World| {
             world.row.is_none() && world.flights().any(|flight| flight.got.is_some())
         }),
+        Property::sometimes(
+            "new tokens come for a grant that was consented to meanwhile",
+            |_, world: &World| {
+                world.row.is_some_and(|row| row.outlives)
+                    && world.flights().any(|flight| flight.got.is_some())
+            },
+        ),
+        Property::sometimes(
+            "a refresh token is refused beside what a consent brought",
+            |_, world: &World| world.row.is_some_and(|row| !row.over && row.token == 0),
+        ),
         Property::sometimes("a token is spent twice", |_, world: &World| world.reused > 0),
         Property::sometimes("a grant ends", |_, world: &World| world.row.is_some_and(|row| row.over)),
     ]
@@ -154,6 +169,7 @@ const NONE: Faults = Faults {
     cuts: 0,
     deletions: 0,
     consents: 0,
+    reconsents: 0,
     expiries: 0,
 };
 
@@ -183,6 +199,10 @@ fn small() -> Vec<Cluster> {
         one("cut off, where reuse is detected", Faults { cuts: 1, lost: 1, ..NONE }),
         one("taken away", Faults { deletions: 1, consents: 1, store: 1, ..NONE }),
         one("taken away, and a crash", Faults { deletions: 1, consents: 1, crashes: 1, ..NONE }),
+        one("consent without a refresh token", Faults { reconsents: 1, expiries: 1, ..NONE }),
+        one("the same, and answers lost", Faults { reconsents: 1, lost: 1, failures: 1, ..NONE }),
+        one("the same, and a store that errs", Faults { reconsents: 1, store: 1, ..NONE }),
+        one("the same, and a crash", Faults { reconsents: 1, crashes: 1, ..NONE }),
         one("what does not hold", Faults { failures: 2, store: 1, ..NONE }),
     ]
 }

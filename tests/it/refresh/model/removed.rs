@@ -1,7 +1,9 @@
 //! The rules, removed one by one: each has a property that breaks without it, and that holds with it in the same cluster.
 
 use super::world::{Faults, Rule};
-use super::{APART, BEHIND, Cluster, DELETED, ENDED, FAR, NEWEST, NONE, ONCE, WRITTEN, explore};
+use super::{
+    APART, BEHIND, BESIDE, Cluster, DELETED, ENDED, FAR, KEPT, NEWEST, NONE, ONCE, WRITTEN, explore,
+};
 
 fn breaks(rule: Rule, property: &str, cluster: impl Fn() -> Cluster) {
     let (broken, _) = explore(cluster());
@@ -55,4 +57,22 @@ fn without_writing_first_a_token_is_used_that_nobody_has_kept() {
 fn without_compare_and_swap_what_was_taken_away_comes_back() {
     let deletion = Faults { deletions: 1, ..NONE };
     breaks(Rule::CompareAndSwap, DELETED, || Cluster::new("taken away", APART, 1, deletion));
+}
+
+#[test]
+fn without_the_number_of_refreshes_a_consent_loses_the_rotated_token() {
+    let reconsent = Faults { reconsents: 1, ..NONE };
+    breaks(Rule::Refreshes, KEPT, || Cluster::new("consent without a refresh token", APART, 1, reconsent));
+}
+
+#[test]
+fn without_its_lease_a_consent_has_a_token_spent_twice() {
+    let reconsent = Faults { reconsents: 1, expiries: 1, ..NONE };
+    breaks(Rule::LeaseStays, ONCE, || Cluster::new("consent without a refresh token", APART, 1, reconsent));
+}
+
+#[test]
+fn without_stripping_what_a_consent_brought_ends_with_an_older_refresh_token() {
+    let reconsent = Faults { reconsents: 1, lost: 1, ..NONE };
+    breaks(Rule::Strips, BESIDE, || Cluster::new("consent without a refresh token", APART, 1, reconsent));
 }

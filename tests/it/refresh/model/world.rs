@@ -39,6 +39,8 @@ pub(super) struct Faults {
     pub(super) deletions: u8,
     /// The person grants anew.
     pub(super) consents: u8,
+    /// The same, and the provider sends no refresh token.
+    pub(super) reconsents: u8,
     /// The access token ends (once more).
     pub(super) expiries: u8,
 }
@@ -64,6 +66,12 @@ pub(super) enum Rule {
     WriteFirst,
     /// A write names the version that it replaces.
     CompareAndSwap,
+    /// A consent without a refresh token counts as no refresh of the one that stays.
+    Refreshes,
+    /// It leaves the lease under which that one is spent.
+    LeaseStays,
+    /// What it brought outlives a refresh token that is refused.
+    Strips,
 }
 
 /// The row of the grant.
@@ -76,6 +84,10 @@ pub(super) struct Kept {
     pub(super) stale: bool,
     /// A tombstone.
     pub(super) over: bool,
+    /// How many generations consents made without a refresh token.
+    pub(super) consents: u64,
+    /// Its access token is of a newer consent than its refresh token.
+    pub(super) outlives: bool,
     pub(super) lease: Option<Lease>,
 }
 
@@ -133,6 +145,8 @@ pub(super) struct Broken {
     pub(super) unwritten: bool,
     /// A grant that was taken away came back.
     pub(super) resurrected: bool,
+    /// What a consent had brought was ended with an older refresh token, though no other owner appeared.
+    pub(super) dropped: bool,
     /// Somebody was told what is not so.
     pub(super) untrue: bool,
     /// Somebody asked the provider who knew that another holds the lease.
@@ -191,6 +205,7 @@ pub(super) enum Step {
     StoreBack,
     Deletion,
     Consent,
+    Reconsent,
 }
 
 fn ticks(time: Duration) -> u8 {
@@ -200,7 +215,16 @@ fn ticks(time: Duration) -> u8 {
 impl World {
     pub(super) fn new(skews: &[i8], requests: u8, faults: Faults) -> Self {
         let replicas = skews.iter().map(|skew| Replica { skew: *skew, requests, flight: None }).collect();
-        let row = Kept { version: 0, generation: 1, token: 1, stale: true, over: false, lease: None };
+        let row = Kept {
+            version: 0,
+            generation: 1,
+            token: 1,
+            stale: true,
+            over: false,
+            consents: 0,
+            outlives: false,
+            lease: None,
+        };
         Self {
             row: Some(row),
             families: vec![Family { current: 1, alive: true, deleted: false }],
@@ -240,6 +264,7 @@ impl World {
         may(self.outage || self.cut.is_some(), Step::StoreBack);
         may(faults.deletions > 0 && good && any, Step::Deletion);
         may(faults.consents > 0 && any, Step::Consent);
+        may(faults.reconsents > 0 && any && self.row.is_some_and(|row| row.token != 0), Step::Reconsent);
     }
 
     fn steps_of(&self, r: u8, rules: Rules, steps: &mut Vec<Step>) {
@@ -353,7 +378,7 @@ impl World {
             Step::Tick => self.tick(),
             Step::Expiry => {
                 self.faults.expiries -= 1;
-                self.row.iter_mut().for_each(|row| row.stale = true);
+                self.row.iter_mut().for_each(|row| (row.stale, row.outlives) = (true, false));
             }
             Step::Crash(r) => self.crash(r),
             Step::StoreFails(r) => {
@@ -413,6 +438,7 @@ impl World {
                 self.row = None;
             }
             Step::Consent => self.consent(),
+            Step::Reconsent => self.reconsent(rules),
         }
     }
 
@@ -522,17 +548,19 @@ impl World {
         if others && blind {
             lease = None;
         }
-        let mut mark = Mark { generation: kept.generation, refresh_token: kept.token };
+        let consents = if rules.hold(Rule::Refreshes) { kept.consents } else { 0 };
+        let mut mark = Mark { refreshes: kept.generation - consents, refresh_token: kept.token };
         if let (true, false, Some(spent)) = (ending, rules.hold(Rule::Generations), flight.refresher.spent) {
             mark = spent;
         }
         let worth = match kept {
-            Kept { over: true, .. } => Worth::Over,
+            Kept { over: true, .. } | Kept { stale: true, token: 0, .. } => Worth::Over,
             Kept { stale: true, .. } => Worth::Stale,
             _ => Worth::Good,
         };
         flight.found = Some(kept);
-        Event::Read(Some(Row { version, mark, lease, worth }))
+        let outlives = kept.outlives && rules.hold(Rule::Strips);
+        Event::Read(Some(Row { version, mark, lease, worth, outlives }))
     }
 
     /// What the process wants the row to be.
@@ -551,6 +579,7 @@ impl World {
                 stale: false,
                 ..found
             },
+            To::Stripped => Kept { generation: found.generation + 1, token: 0, ..found },
             To::Ended(_) => Kept { generation: found.generation + 1, token: 0, over: true, ..found },
         };
         Some((expected, next))
@@ -574,11 +603,12 @@ impl World {
         }
         let deleted = |token| self.families[family(token)].deleted;
         let before = by.and_then(|r| self.replica(r).flight.as_ref()?.found).map_or(next.token, |b| b.token);
-        self.broken.resurrected |= deleted(if next.over { before } else { next.token });
+        self.broken.resurrected |= deleted(if next.over || next.token == 0 { before } else { next.token });
         if let Some(row) = self.row {
             let newer = row.generation > next.generation
                 || (row.generation == next.generation && (row.token, row.over) != (next.token, next.over));
             self.broken.overwritten |= newer;
+            self.broken.dropped |= row.outlives && next.over && !self.ends_by_another_owner(by);
             let refused = next.over && !row.over && self.ends_by_refusal(by);
             self.broken.ended |= refused && self.is_good(&row, by);
         }
@@ -591,9 +621,19 @@ impl World {
     }
 
     fn ends_by_refusal(&self, by: Option<u8>) -> bool {
+        self.ends_by(by, End::InvalidGrant)
+    }
+
+    /// What is used no more in any case.
+    fn ends_by_another_owner(&self, by: Option<u8>) -> bool {
+        self.ends_by(by, End::AnotherOwner)
+    }
+
+    /// A write that comes late may be for any end.
+    fn ends_by(&self, by: Option<u8>, end: End) -> bool {
         by.is_none_or(|r| {
             let flight = self.replica(r).flight.as_ref();
-            flight.is_some_and(|flight| flight.refresher.state == State::Ending(End::InvalidGrant))
+            flight.is_some_and(|flight| flight.refresher.state == State::Ending(end))
         })
     }
 
@@ -661,9 +701,36 @@ impl World {
         self.families.push(Family { current: first, alive: true, deleted: false });
         let generation = self.row.map_or(1, |row| row.generation + 1);
         let version = self.fresh_version();
-        let row = Kept { version, generation, token: first, stale: false, over: false, lease: None };
+        let row = Kept {
+            version,
+            generation,
+            token: first,
+            stale: false,
+            over: false,
+            consents: 0,
+            outlives: false,
+            lease: None,
+        };
         self.written |= 1 << first;
         self.row = Some(row);
+    }
+
+    /// As [`consented_again`](../../../../src/grant.rs) has it: the refresh token and its lease stay.
+    fn reconsent(&mut self, rules: Rules) {
+        self.faults.reconsents -= 1;
+        let version = self.fresh_version();
+        let Some(row) = &mut self.row else { return };
+        (row.version, row.generation, row.consents) = (version, row.generation + 1, row.consents + 1);
+        (row.stale, row.outlives) = (false, true);
+        row.lease = row.lease.filter(|_| rules.hold(Rule::LeaseStays));
+    }
+
+    /// Whether the newest refresh token of a good grant is in the hands of nobody, and nothing failed that excuses it.
+    pub(super) fn has_lost_token(&self) -> bool {
+        let Some(row) = self.row.filter(|row| !row.over && row.token != 0) else { return false };
+        let family = &self.families[family(row.token)];
+        let held = self.flights().any(|flight| flight.got == Some(family.current));
+        family.alive && !family.deleted && family.current != row.token && !held && self.excuses == 0
     }
 
     fn renewal(&mut self, r: u8) -> (Version, Kept) {
@@ -717,7 +784,7 @@ impl World {
     }
 
     fn land(&mut self, r: u8, landing: Landing) {
-        let over = self.row.is_none_or(|row| row.over);
+        let over = self.row.is_none_or(|row| row.over || row.stale && row.token == 0);
         let trouble = self.flight(r).trouble;
         match landing {
             Landing::Written => self.uses(r),

@@ -82,6 +82,12 @@ impl LyingProvider {
         lock(&self.state).signed_in = Some(user.to_owned());
     }
 
+    /// This person signs in, and consents as if for the first time.
+    pub fn new_person(&self, user: &str) {
+        self.sign_in_as(user);
+        lock(&self.state).consented.remove(user);
+    }
+
     /// From now on the provider's own cookie says who it is, else a login form asks. So it is from the start.
     pub fn sign_in_nobody(&self) {
         lock(&self.state).signed_in = None;

@@ -1,6 +1,6 @@
 //! What the provider knows.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -43,6 +43,8 @@ pub struct Settings {
     /// Scopes a user consents to; `None`: all that are asked.
     pub grantable: Option<Vec<&'static str>>,
     pub issue_refresh_tokens: bool,
+    /// A refresh token comes with a person's first consent only, and with `prompt=consent`, as at Google.
+    pub refresh_token_once: bool,
     pub rotate_refresh_tokens: bool,
     /// For how many seconds a refresh token that was spent may come again and yields new tokens, as some providers have
     /// it.
@@ -87,6 +89,7 @@ impl Default for Settings {
             access_token_padding: 0,
             grantable: None,
             issue_refresh_tokens: true,
+            refresh_token_once: false,
             rotate_refresh_tokens: true,
             reuse_grace: 0,
             require_resource: false,
@@ -185,6 +188,8 @@ pub(super) struct State {
     pub users: BTreeMap<String, User>,
     pub clients: HashMap<String, Option<String>>,
     pub signed_in: Option<String>,
+    /// Those who have consented before.
+    pub consented: HashSet<String>,
     pub sessions: HashMap<String, Session>,
     pub families: Vec<Family>,
     pub codes: HashMap<String, Code>,
@@ -206,6 +211,7 @@ impl State {
             users: ["alice", "bob"].map(|name| (name.to_owned(), User::new(name))).into(),
             clients: [(CLIENT_ID.to_owned(), Some(CLIENT_SECRET.to_owned()))].into(),
             signed_in: None,
+            consented: HashSet::new(),
             sessions: HashMap::new(),
             families: Vec::new(),
             codes: HashMap::new(),

@@ -119,7 +119,9 @@ impl State {
         }
         let granted = self.families[family].clone();
         let mut tokens = self.issue(&granted, family, params, granted.scope.clone());
-        if self.settings.issue_refresh_tokens {
+        let prompt = self.log.authorizations.last().and_then(|one| one.params.get("prompt"));
+        let first = self.consented.insert(granted.user.clone()) || prompt == Some("consent");
+        if self.settings.issue_refresh_tokens && (first || !self.settings.refresh_token_once) {
             tokens.insert("refresh_token".to_owned(), self.new_refresh_token(family).into());
         }
         if granted.scope.iter().any(|scope| scope == "openid") {

@@ -1,0 +1,80 @@
+//! The grant of the session that a login replaces: its refresh token goes on where the provider sent none with the login.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::rendezvous;
+use crate::ambient::Timestamp;
+use crate::carried::Carried;
+use crate::connection::Registered;
+use crate::grant::{Grant, Lease, Owner, Standing};
+use crate::grant_place::GrantPlace;
+use crate::mode::Holder;
+use crate::refreshing::LEASE;
+use crate::runtime::Runtime;
+use crate::session::Session;
+use crate::session_id::SessionId;
+use crate::store::{StoreError, Version};
+
+/// How long a login waits for a refresh that is under way.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// It is leased by the login: no other process spends its refresh token until the new session stands, or the login failed.
+pub(crate) struct Replaced {
+    place: GrantPlace,
+    pub(crate) grant: Grant,
+    version: Version,
+}
+
+impl Replaced {
+    /// `shown` is the session as the browser shows it, where browsers carry their sessions.
+    pub(crate) async fn lease(
+        runtime: &Arc<Runtime>,
+        owner: &Owner,
+        login: &Registered,
+        id: SessionId,
+        (carried, shown): (Option<&Arc<Carried>>, Option<&Arc<Session>>),
+        until: Timestamp,
+    ) -> Result<Option<Self>, StoreError> {
+        let place = match (carried, shown.filter(|session| session.id == id && session.owner() == *owner)) {
+            (None, _) => runtime.grant_place(owner.clone(), login, Some(id)).await?,
+            (Some(_), Some(shown)) => {
+                runtime.place_of(&Holder::Session(Arc::clone(shown)), login, carried).await?
+            }
+            (Some(_), None) => return Ok(None),
+        };
+        let leasing = Self::lease_at(runtime, place, until);
+        tokio::time::timeout(PATIENCE, leasing).await.unwrap_or(Ok(None))
+    }
+
+    async fn lease_at(
+        runtime: &Arc<Runtime>,
+        place: GrantPlace,
+        until: Timestamp,
+    ) -> Result<Option<Self>, StoreError> {
+        loop {
+            let (newest, version) = rendezvous::newest(runtime, &place).await?;
+            let Some(newest) = newest.filter(|grant| grant.standing == Standing::Good) else {
+                return Ok(None);
+            };
+            let now = runtime.now();
+            let left =
+                newest.lease.as_ref().map(|lease| lease.until.since(now)).filter(|left| !left.is_zero());
+            if let Some(left) = left {
+                runtime.records.wait(place.row.key, version, left).await?;
+                continue;
+            }
+            let lease = Some(Lease { holder: runtime.random.bytes(), until: now.plus(LEASE) });
+            let grant = Grant { lease, ..Grant::clone(&newest) };
+            let leased = runtime.records.swap(&place.row, version, &grant, until, Vec::new()).await?;
+            if let Some(version) = leased {
+                return Ok(Some(Self { place, grant, version }));
+            }
+        }
+    }
+
+    /// The new session has it: the end of the old one must not revoke it.
+    pub(crate) async fn forget(&self, runtime: &Arc<Runtime>) -> Result<bool, StoreError> {
+        rendezvous::take_found(runtime, &self.place, &self.grant, Some(self.version)).await
+    }
+}
