@@ -83,9 +83,9 @@ pub(crate) struct Grant {
 /// A refresh token that is older than the newest consent: some providers send one with a person's first consent only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Earlier {
-    /// What the refresh token was granted.
+    /// The scopes of the refresh token.
     pub(crate) scopes: Vec<String>,
-    /// What the newest consent granted beyond that. It ends with that consent's access token.
+    /// The scopes of the newest consent beyond those. They end with that consent's access token.
     pub(crate) lapsing: Vec<String>,
     /// How many generations consents made since the refresh token came. A refresh that is under way is the same one.
     pub(crate) consents: u64,
@@ -248,7 +248,7 @@ impl Grant {
         !prompted && self.lapses(scopes) && !self.token_sets.iter().any(wider)
     }
 
-    /// What a refresh asks for, where that is less than its refresh token was granted (RFC 6749 section 6).
+    /// The scopes that a refresh asks for, where its refresh token has more (RFC 6749 section 6). Empty otherwise.
     pub(crate) fn narrowed(&self) -> Vec<String> {
         let granted = self.earlier.as_ref().map_or(&[][..], |earlier| &earlier.scopes);
         let (kept, dropped): (Vec<_>, Vec<_>) =
@@ -267,7 +267,7 @@ impl Grant {
             && self.token_sets.iter().any(|set| set.lives(now))
     }
 
-    /// What a new consent makes of the grant that lies there. Where it brought no refresh token, the one that lies there
+    /// The grant after a new consent, which replaces `former`. Where it brought no refresh token, the one that lies there
     /// stays, if it is the same account's and good, with the lease under which it may be spent at this moment.
     #[must_use]
     pub(crate) fn consented_again(mut self, former: &Self) -> Self {
@@ -364,7 +364,7 @@ impl Grant {
         next
     }
 
-    /// The same without its refresh token, which is over.
+    /// This grant without its refresh token, which the provider has refused.
     #[must_use]
     pub(crate) fn without_refresh_token(&self) -> Self {
         Self { generation: self.generation + 1, lease: None, refresh_token: None, ..self.clone() }

@@ -1,4 +1,4 @@
-//! What logout tokens are compared with, where the browser keeps the session.
+//! A session that its browser keeps, as a logout token names it: the provider's sessions, and when it began.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

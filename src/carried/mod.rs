@@ -329,7 +329,7 @@ fn bound(id: &[u8; 32], owner: &Owner) -> Vec<u8> {
     encode(&[b"carried", id, &owner.encoded()])
 }
 
-/// The same for a grant to this client: what one provider has granted to one client is nothing at another.
+/// The bytes that bind a grant's cookie to its session, owner and client: a grant to one client is nothing at another.
 fn bound_grant(id: &[u8; 32], owner: &Owner, client: &[u8; 32]) -> Vec<u8> {
     encode(&[b"carried", id, &owner.encoded(), client])
 }

@@ -163,7 +163,7 @@ async fn granted(
     Ok(rendezvous::newest(runtime, &place).await?.0)
 }
 
-/// What a consent granted without a refresh token, and has lapsed, is asked for once so that one comes.
+/// Adds `prompt=consent`, once, where scopes of a consent without a refresh token have lapsed: a refresh token comes with it.
 pub(super) fn prompt_where_it_lapsed(
     runtime: &Runtime,
     granted: Option<&Grant>,

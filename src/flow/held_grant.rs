@@ -85,7 +85,7 @@ pub(crate) struct Held {
 }
 
 impl Held {
-    /// What the refresh protocol looks at. `holder` names this attempt in its leases.
+    /// The row as the refresh protocol sees it. `holder` names this attempt in its leases.
     pub(crate) fn row(
         &self,
         holder: &[u8; 16],

@@ -1,4 +1,4 @@
-//! What came for a code: it is verified, and kept for whom it was asked.
+//! The tokens that came for a code are verified, and kept for the owner who was asked.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use crate::runtime::Runtime;
 use crate::session::Session;
 use crate::visitor::Visitor;
 
-/// What came for a code, and what it came for.
+/// The tokens that came for a code, and the login or consent that they belong to.
 pub(crate) struct Issued<'a> {
     pub(crate) login: &'a PendingLogin,
     pub(crate) connection: &'a Registered,

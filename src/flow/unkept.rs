@@ -20,7 +20,7 @@ pub(crate) enum Unkept {
 }
 
 impl LoginFailure {
-    /// What a callback that ended so says of the tokens that came for its code.
+    /// Why the tokens of a callback that failed in this way are not kept.
     pub(crate) fn unkept(&self) -> Unkept {
         match self {
             Self::HostedDomain
