@@ -41,7 +41,7 @@
 //!    released to URLs of its registered [`Resource`] only, and never through a redirect out of it.
 //! 2. **One refresh.** For one grant and one expiry there is one token request, however many requests wait. A rotated
 //!    refresh token is written before it is used; a client that hangs up, a deploy ([`OidcLayer::drain`]) or a failing
-//!    network never loses it, and is never a logout. How several processes keep this is written down in [`refreshing`].
+//!    network never loses it, and is never a logout. How several processes keep this is written down in [`docs::refresh_protocol`].
 //! 3. **Nothing is taken on trust.** State before exchange, exchange before use, verification before storage. Who a
 //!    person is, is issuer and subject, never an e-mail. Who is an admin is decided at every request.
 //! 4. **It fails closed, and says so.** Every failure is an [`Error`] that says who must act. No secret is in a log, an
@@ -108,126 +108,74 @@
 #![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod layer;
+pub use layer::health::{Health, ProviderHealth, Readiness};
+pub use layer::require::{Require, RequireFuture, RequireService};
+pub use layer::service::{OidcService, ResponseFuture};
 pub use layer::{NoSuchEndpoint, OidcLayer};
 
-mod service;
-pub use service::{OidcService, ResponseFuture};
-
-#[doc = include_str!("stateless.md")]
-pub mod stateless {}
-
-#[doc = include_str!("deploying.md")]
-pub mod deploying {}
-
-mod current_user;
-pub use current_user::{Admin, CurrentUser};
-
-mod users;
-pub use users::Users;
-
-mod timed_store;
-mod user_tokens;
-pub use user_tokens::{AccessToken, UserTokens};
-
-mod connection_status;
-pub use connection_status::{ConnectionState, ConnectionStatus};
-
-mod one_shot;
-pub use one_shot::OneShotToken;
-
-mod background;
-pub use background::{BackgroundTokens, OwnerTokens};
-
-mod authorize;
-pub use authorize::{Authorize, AuthorizeLayer};
-
-mod api_client;
-pub use api_client::{ApiClient, ApiResponse};
-
-mod require;
-pub use require::{Require, RequireFuture, RequireService};
-
-mod request_state;
-
-#[cfg(feature = "axum")]
 mod extract;
+pub use extract::add_access_token::{Authorize, AuthorizeLayer};
+pub use extract::api_client::{ApiClient, ApiResponse};
+pub use extract::auth_session::Users;
+pub use extract::background_tokens::{BackgroundTokens, OwnerTokens};
+pub use extract::connection_status::{ConnectionState, ConnectionStatus};
+pub use extract::current_user::{Admin, CurrentUser};
+pub use extract::user_tokens::{AccessToken, UserTokens};
 
 mod config;
+pub use config::connection::{Connection, Retention};
+pub use config::development::PeerAddr;
+pub use config::hooks::{LoginChoice, NewLogin, Unauthenticated, Verdict};
+pub use config::provider::ProviderConfig;
+pub use config::resource::Resource;
+pub use config::shared_account::{Account, AccountState, AccountStatus};
 pub use config::{AdminClaim, Config, UserInfo};
-mod development;
-pub use development::PeerAddr;
-mod provider_config;
-pub use provider_config::ProviderConfig;
-mod connection;
-pub use connection::{Connection, Retention};
-mod resource;
-pub use resource::Resource;
-mod account;
-pub use account::{Account, AccountState, AccountStatus};
-mod hooks;
-pub use hooks::{LoginChoice, NewLogin, Unauthenticated, Verdict};
-mod events;
-pub use events::{Event, EventCode};
+
+mod endpoints;
+pub use endpoints::disconnect::Disconnected;
+
+mod tokens;
+pub use tokens::single_use::OneShotToken;
+
+mod stateless;
+
+mod state;
+
+mod sessions;
+
+mod page;
+
+mod records;
+
+mod provider;
+pub use provider::http_client::BodyLimit;
+
 mod error;
 pub use error::{ConfigError, DestinationError, Error, ErrorKind};
-mod secret;
-pub use secret::Secret;
-mod ambient;
-pub use ambient::{Clock, Random, Timestamp};
 
-mod admins;
-mod destination;
-mod environment;
-mod mode;
-mod relying_party;
-mod runtime;
-mod settings;
-
-pub mod refreshing;
-
-mod flow;
-pub use flow::disconnect::Disconnected;
-
-mod carried;
-mod changes;
-mod cookie;
-mod flights;
-mod grant;
-mod grant_place;
-mod records;
-mod seal;
-mod session;
-mod session_id;
-mod session_row;
-mod sessions;
-mod signed_out;
 pub mod store;
-mod visitor;
-
-mod fetched;
-mod health;
-pub use health::{Health, ProviderHealth, Readiness};
-#[cfg(feature = "http-client")]
-mod http_client;
-#[cfg(not(feature = "http-client"))]
-#[path = "absent/http_client.rs"]
-mod http_client;
-mod outbound;
-#[cfg(any(feature = "http-client", feature = "postgres"))]
-mod roots;
-pub use outbound::BodyLimit;
-mod provider;
-mod providers;
 
 mod protocol;
 pub use protocol::authorization::{LoginOptions, Prompt, ResponseMode};
 pub use protocol::token::ClientAuth;
 
+mod clock;
+pub use clock::{Clock, Random, Timestamp};
+mod cookie;
+mod events;
+pub use events::{Event, EventCode};
+mod secret;
+pub use secret::Secret;
+#[cfg(any(feature = "http-client", feature = "postgres"))]
+mod tls_roots;
+
 #[cfg(feature = "dev-provider")]
 pub mod dev_provider;
 #[cfg(not(feature = "dev-provider"))]
-#[path = "absent/dev_provider.rs"]
+#[path = "dev_provider/disabled.rs"]
 mod dev_provider;
 
 #[cfg(feature = "testing")]
 pub mod testing;
+
+pub mod docs;

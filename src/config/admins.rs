@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use crate::config::{AdminClaim, Config};
-use crate::relying_party::RelyingParty;
+use super::{AdminClaim, Config};
+use crate::provider::relying_party::RelyingParty;
 
 /// The rules, checked. Each counts for the people of one provider: what another one says of its own is nothing here.
 #[derive(Clone, Debug, Default)]
@@ -98,7 +98,7 @@ impl Admins {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::provider_config::ProviderConfig;
+    use crate::config::provider::ProviderConfig;
     use serde_json::json;
 
     const OP: &str = "https://op.test";

@@ -2,11 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
-use crate::grant::LOGIN;
-use crate::provider_config::ProviderConfig;
-use crate::relying_party::ProviderId;
-use crate::resource::{Resource, Resources};
+use super::Config;
+use super::provider::ProviderConfig;
+use super::resource::{Resource, Resources};
+use crate::provider::relying_party::ProviderId;
+use crate::records::grant::LOGIN;
 
 /// More that a person may grant, when it is needed and not before: scopes, and the APIs that their tokens may go to.
 ///

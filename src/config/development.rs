@@ -7,13 +7,13 @@ use http::uri::Authority;
 use http::{HeaderValue, Request, StatusCode};
 use url::Url;
 
-use crate::ambient::{Clock, Random};
-use crate::config::Config;
+use super::Config;
+use super::provider::ProviderConfig;
+use super::settings::Settings;
+use crate::clock::{Clock, Random};
 use crate::dev_provider::DevProvider;
 use crate::protocol::metadata::is_loopback;
-use crate::provider_config::ProviderConfig;
 use crate::secret::Secret;
-use crate::settings::Settings;
 
 /// The issuer that stands for the development provider.
 const ISSUER: &str = "development";

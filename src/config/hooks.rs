@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::events::Events;
-use crate::flow::page;
+use crate::page;
 use crate::store::BoxFuture;
 
 /// The application's hooks.

@@ -1,5 +1,17 @@
 //! What the author wrote. Every default stands here with its reason; nothing is checked before construction.
 
+pub(crate) mod admins;
+pub(crate) mod connection;
+pub(crate) mod destination;
+pub(crate) mod development;
+pub(crate) mod environment;
+pub(crate) mod hooks;
+pub(crate) mod mode;
+pub(crate) mod provider;
+pub(crate) mod resource;
+pub(crate) mod settings;
+pub(crate) mod shared_account;
+
 use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -13,18 +25,18 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use tower::{BoxError, Service};
 
-use crate::ambient::{Clock, Random};
-use crate::connection::{Connection, Retention};
-use crate::development::local_url;
-use crate::environment::Environment;
+use self::connection::{Connection, Retention};
+use self::development::local_url;
+use self::environment::Environment;
+use self::hooks::{Hooks, LoginChoice, NewLogin, Unauthenticated, Verdict};
+use self::provider::ProviderConfig;
+use self::resource::Resource;
+use crate::clock::{Clock, Random};
 use crate::error::ConfigError;
 use crate::events::Event;
-use crate::hooks::{Hooks, LoginChoice, NewLogin, Unauthenticated, Verdict};
-use crate::outbound::Outbound;
 use crate::protocol::authorization::ResponseMode;
 use crate::protocol::token::ClientAuth;
-use crate::provider_config::ProviderConfig;
-use crate::resource::Resource;
+use crate::provider::http_client::Outbound;
 use crate::secret::Secret;
 
 /// How this application is registered at its provider, and how it treats its users.

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use crate::account::Account;
-use crate::carried;
-use crate::config::Config;
-use crate::connection::{Connections, Registered};
+use super::Config;
+use super::connection::{Connections, Registered};
+use super::shared_account::Account;
 use crate::error::Error;
-use crate::grant::{Grant, Owner};
+use crate::extract::request::RequestState;
 use crate::provider::Provider;
-use crate::relying_party::ProviderId;
-use crate::request_state::RequestState;
-use crate::runtime::Runtime;
-use crate::session::Session;
-use crate::visitor::Visitor;
+use crate::provider::relying_party::ProviderId;
+use crate::records::grant::{Grant, Owner};
+use crate::sessions::session::Session;
+use crate::sessions::visitor_id::Visitor;
+use crate::state::Runtime;
+use crate::stateless;
 
 /// Whose tokens requests get. The layer's constructors choose it.
 #[derive(Clone, Debug)]
@@ -85,7 +85,7 @@ impl Ownership {
     pub(crate) fn problems(&self, config: &Config, durable: bool) -> Vec<String> {
         let mut problems = match &self.0 {
             Mode::PerUser => Vec::new(),
-            Mode::Stateless(_) => carried::problems(config),
+            Mode::Stateless(_) => stateless::problems(config),
             Mode::SingleUser(account) => account.problems(config, durable),
         };
         for connection in config.connections.iter().filter(|connection| connection.visitors) {

@@ -2,11 +2,11 @@
 
 use serde::Deserialize;
 
-use crate::config::{Config, UserInfo, default_scopes, listed, response_mode};
-use crate::environment::Environment;
+use super::environment::Environment;
+use super::resource::Resource;
+use super::{Config, UserInfo, default_scopes, listed, response_mode};
 use crate::protocol::authorization::ResponseMode;
 use crate::protocol::token::ClientAuth;
-use crate::resource::Resource;
 use crate::secret::Secret;
 
 /// How this application is registered at one more provider than that of [`Config`]'s own fields, which mean the same.

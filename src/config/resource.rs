@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use crate::connection::Source;
+use super::connection::Source;
 use crate::protocol::metadata::is_secure;
 
 /// An API: the URLs that its tokens may be sent to, and what is asked for to call it.

@@ -6,16 +6,16 @@ use http::HeaderMap;
 use http::header::ORIGIN;
 use url::Url;
 
-use crate::admins::Admins;
-use crate::config::Config;
-use crate::connection::Connections;
+use super::Config;
+use super::admins::Admins;
+use super::connection::Connections;
+use super::destination::Destination;
 use crate::cookie::CookieStyle;
-use crate::destination::Destination;
 use crate::error::{ConfigError, DestinationError};
-use crate::grant::encode;
 use crate::protocol::metadata::is_secure;
-use crate::relying_party::{ProviderId, RelyingParty, written};
-use crate::seal::{KeyRing, MIN_SECRET};
+use crate::provider::relying_party::{ProviderId, RelyingParty, written};
+use crate::records::grant::encode;
+use crate::records::seal::{KeyRing, MIN_SECRET};
 use crate::secret::Secret;
 
 /// A checked configuration.

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use crate::ambient::Timestamp;
-use crate::config::Config;
-use crate::connection::Registered;
-use crate::environment::Environment;
+use super::Config;
+use super::connection::Registered;
+use super::environment::Environment;
+use super::provider::ProviderConfig;
+use super::resource::Resources;
+use crate::clock::Timestamp;
 use crate::error::ConfigError;
-use crate::grant::{Grant, Origin, Owner, Standing, encode};
 use crate::protocol::token::ClientAuth;
-use crate::provider_config::ProviderConfig;
-use crate::resource::Resources;
+use crate::records::grant::{Grant, Origin, Owner, Standing, encode};
 use crate::secret::Secret;
 
 /// The one account whose tokens every request gets, whoever sent it: never a browser's.

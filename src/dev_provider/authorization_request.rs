@@ -6,7 +6,7 @@ use url::Url;
 use super::client::Client;
 use super::request::Parameters;
 use super::state::Session;
-use crate::ambient::Timestamp;
+use crate::clock::Timestamp;
 
 /// A waiting page keeps its request, so a request is bounded.
 const MAX_LENGTH: usize = 16 * 1024;

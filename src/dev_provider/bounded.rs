@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::ambient::Timestamp;
+use crate::clock::Timestamp;
 
 pub(super) struct Bounded<T> {
     entries: HashMap<String, Entry<T>>,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{Request, Response, Uri};
 
-use crate::ambient::{Clock, Random};
+use crate::clock::{Clock, Random};
 
 /// No value of this type exists.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::ambient::Random;
+use crate::clock::Random;
 
 /// How many keys are remembered: the one that signs, and those whose ID tokens still serve as hints.
 const KEPT: usize = 4;

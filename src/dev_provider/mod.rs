@@ -70,8 +70,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 
-use crate::ambient::{Clock, Random, Timestamp};
-use crate::development;
+use crate::clock::{Clock, Random, Timestamp};
+use crate::config::development;
 
 /// What a request may bring along, in bytes.
 const MAX_BODY: usize = 64 * 1024;

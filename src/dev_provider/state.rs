@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use super::bounded::Bounded;
 use super::keys::Keys;
 use super::{AccessTokenDetails, Answer, AuthorizationRequest};
-use crate::ambient::{Random, Timestamp};
+use crate::clock::{Random, Timestamp};
 
 /// How long a page may stay open before it is answered.
 pub(super) const PAGE_LIFETIME: Duration = Duration::from_secs(30 * 60);

@@ -7,23 +7,23 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
-use super::failure::LoginFailure;
-use super::held_grant::{NoToken, Want, stored};
-use super::page;
-use super::refresh::access_token;
-use super::session::NewIdToken;
+use super::browser_session::NewIdToken;
+use super::login_error::LoginFailure;
 use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant};
-use crate::account::{Account, AccountState, AccountStatus};
-use crate::ambient::Timestamp;
-use crate::connection::{Connections, Registered, Retention};
-use crate::current_user::CurrentUser;
+use crate::clock::Timestamp;
+use crate::config::connection::{Connections, Registered, Retention};
+use crate::config::mode::Holder;
+use crate::config::shared_account::{Account, AccountState, AccountStatus};
 use crate::events::EventCode;
-use crate::grant::{Consent, Owner};
-use crate::mode::Holder;
+use crate::extract::current_user::CurrentUser;
+use crate::page;
+use crate::provider::relying_party::ProviderId;
 use crate::records::FOREVER;
-use crate::relying_party::ProviderId;
-use crate::runtime::Runtime;
-use crate::session::Session;
+use crate::records::grant::{Consent, Owner};
+use crate::sessions::session::Session;
+use crate::state::Runtime;
+use crate::tokens::access_token;
+use crate::tokens::lookup::{NoToken, Want, stored};
 
 /// A status waits for the provider no longer than this: whoever asks has a deadline too.
 const PATIENCE: Duration = Duration::from_secs(2);

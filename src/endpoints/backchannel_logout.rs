@@ -26,11 +26,11 @@ use crate::events::EventCode;
 use crate::protocol::id_token::LEEWAY;
 use crate::protocol::logout_token::{Meant, claimed_issuer};
 use crate::provider::cause;
+use crate::records::seal::Purpose;
 use crate::records::{Loaded, Row};
-use crate::runtime::Runtime;
-use crate::seal::Purpose;
-use crate::session::SessionRecord;
-use crate::signed_out::{sid_tag, subject_tag};
+use crate::sessions::provider_logout::{sid_tag, subject_tag};
+use crate::sessions::session::SessionRecord;
+use crate::state::Runtime;
 use crate::store::{Key, StoreError};
 
 /// Why somebody may still be signed in.

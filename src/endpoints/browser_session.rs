@@ -5,19 +5,19 @@ use std::sync::Arc;
 use http::HeaderMap;
 
 use super::sign_in::MOST_CLAIMS;
-use crate::carried::CarriedPlace;
 use crate::cookie;
-use crate::grant_place::GrantPlace;
 use crate::protocol::id_token::IdToken;
 use crate::protocol::token::TokenResponse;
 use crate::records::Row;
-use crate::runtime::Runtime;
-use crate::seal::Purpose;
+use crate::records::grant_key::GrantPlace;
+use crate::records::seal::Purpose;
 use crate::secret::Secret;
-use crate::session::Session;
-use crate::session_id::SessionId;
-use crate::session_row;
-use crate::signed_out::{Begun, add_sid};
+use crate::sessions::provider_logout::{Begun, add_sid};
+use crate::sessions::session::Session;
+use crate::sessions::session_id::SessionId;
+use crate::sessions::session_row;
+use crate::state::Runtime;
+use crate::stateless::grant_cookie::CarriedPlace;
 use crate::store::{Key, StoreError};
 
 /// The session that the browser's cookie names, whether it lasts or not.

@@ -9,26 +9,27 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
-use super::failure::LoginFailure;
+use super::browser_session::signed_in;
+use super::connect;
 use super::issued::{self, Issued};
 use super::login::{self, asked, registration, unavailable};
+use super::login_error::LoginFailure;
 use super::pending::{self, Intent, Pending, PendingLogin, Usage};
-use super::session::signed_in;
 use super::unkept::discard;
-use super::{connect, page};
-use crate::carried::Carried;
-use crate::cookie;
-use crate::destination::Destination;
+use crate::config::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::protocol::authorization::{
     AuthorizationResponse, LoginOptions, MalformedResponse, Outcome, ResponseMode,
 };
-use crate::provider::{Provider, ProviderError, cause};
+use crate::provider::error::ProviderError;
+use crate::provider::{Provider, cause};
 use crate::records::Row;
-use crate::runtime::Runtime;
-use crate::seal::Purpose;
+use crate::records::seal::Purpose;
+use crate::state::Runtime;
+use crate::stateless::Carried;
 use crate::store::{Key, StoreError};
+use crate::{cookie, page};
 
 /// The longest that a callback may take.
 const DEADLINE: Duration = Duration::from_secs(20);

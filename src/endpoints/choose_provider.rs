@@ -4,10 +4,10 @@ use bytes::Bytes;
 use http::Response;
 
 use super::login::path;
-use crate::destination::Destination;
-use crate::hooks::LoginChoice;
+use crate::config::destination::Destination;
+use crate::config::hooks::LoginChoice;
 use crate::protocol::authorization::LoginOptions;
-use crate::runtime::Runtime;
+use crate::state::Runtime;
 
 /// The application's page, or the layer's own.
 pub(crate) fn page(runtime: &Runtime, destination: &Destination, options: &LoginOptions) -> Response<Bytes> {

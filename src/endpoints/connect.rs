@@ -6,29 +6,29 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use super::account;
-use super::failure::LoginFailure;
+use super::browser_session::{NewIdToken, signed_in};
 use super::login::{Ask, Parameters, begin, is_embedded, query};
+use super::login_error::LoginFailure;
 use super::pending::{Intent, Usage};
-use super::session::{NewIdToken, signed_in};
 use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant};
-use super::{page, rendezvous, visitor};
-use crate::carried::Carried;
-use crate::connection::{Connections, Registered, push_new};
-use crate::cookie;
-use crate::destination::Destination;
+use super::{account, visitor};
+use crate::config::connection::{Connections, Registered, push_new};
+use crate::config::destination::Destination;
+use crate::config::mode::Holder;
+use crate::config::settings::encoded;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::grant::{Consent, Grant};
-use crate::mode::Holder;
-use crate::one_shot::{Arrival, lay_down};
 use crate::protocol::authorization::{LoginOptions, Prompt};
 use crate::protocol::token::scopes;
-use crate::runtime::Runtime;
-use crate::session::Session;
-use crate::session_id::SessionId;
-use crate::settings::encoded;
+use crate::records::grant::{Consent, Grant};
+use crate::sessions::session::Session;
+use crate::sessions::session_id::SessionId;
+use crate::state::Runtime;
+use crate::stateless::Carried;
 use crate::store::StoreError;
+use crate::tokens::coordination;
+use crate::tokens::single_use::{Arrival, lay_down};
+use crate::{cookie, page};
 
 /// The address that asks the person to grant a connection.
 pub(crate) fn path(runtime: &Runtime, connection: &str, destination: &Destination) -> String {
@@ -160,7 +160,7 @@ async fn granted(
     let holder = runtime.ownership.granted_to(session);
     let place = runtime.place_of(&holder, connection, carried).await?;
     // What cannot be read is granted anew.
-    Ok(rendezvous::newest(runtime, &place).await?.0)
+    Ok(coordination::newest(runtime, &place).await?.0)
 }
 
 /// Adds `prompt=consent`, once, where scopes of a consent without a refresh token have lapsed: a refresh token comes with it.
@@ -240,7 +240,7 @@ pub(crate) async fn keep(
     let facts = Some(verified.id_token.facts.clone());
     let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, now);
     grant.consent = Some(asked);
-    rendezvous::fits(&place, &grant).map_err(LoginFailure::TooLargeToCarry)?;
+    coordination::fits(&place, &grant).map_err(LoginFailure::TooLargeToCarry)?;
     keep_grant(runtime, &place, connection.retention, grant, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, session.user(), &connection.name);
     Ok(Vec::new())

@@ -6,17 +6,19 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
+use super::browser_session::signed_in;
 use super::login::Parameters;
-use super::session::signed_in;
-use super::{account, page, rendezvous, visitor};
-use crate::carried::Carried;
+use super::{account, visitor};
+use crate::config::mode::Holder;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::grant_place::GrantPlace;
-use crate::mode::Holder;
-use crate::relying_party::ProviderId;
-use crate::runtime::Runtime;
+use crate::page;
+use crate::provider::relying_party::ProviderId;
+use crate::records::grant_key::GrantPlace;
+use crate::state::Runtime;
+use crate::stateless::Carried;
 use crate::store::StoreError;
+use crate::tokens::coordination;
 
 /// What became of a connection that was taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,7 @@ async fn disconnect_now(
     connection: &str,
 ) -> Result<Disconnected, StoreError> {
     // First here: whatever the provider does, nobody gets a token of it any more.
-    let (grant, deleted) = rendezvous::take(runtime, place).await?;
+    let (grant, deleted) = coordination::take(runtime, place).await?;
     runtime.events().emit(EventCode::Disconnected, place.user(), connection);
     let Some(grant) = grant.filter(|grant| place.holds(grant)) else {
         return Ok(if deleted { Disconnected::Forgotten } else { Disconnected::NotConnected });

@@ -12,10 +12,10 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode, Uri};
 
-use super::backchannel::end_sessions;
+use super::backchannel_logout::end_sessions;
 use crate::events::EventCode;
 use crate::protocol::logout_token::Meant;
-use crate::runtime::Runtime;
+use crate::state::Runtime;
 
 pub(crate) async fn logout(runtime: &Arc<Runtime>, uri: &Uri) -> Response<Bytes> {
     let Some(meant) = meant(runtime, uri.query().unwrap_or_default()) else {

@@ -5,23 +5,23 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
-use super::failure::LoginFailure;
+use super::login_error::LoginFailure;
 use super::pending::{Intent, PendingLogin, Usage};
 use super::sign_in::{Verified, sign_in};
 use super::{account, connect, visitor};
-use crate::carried::Carried;
-use crate::connection::Registered;
+use crate::config::connection::Registered;
+use crate::config::destination::Destination;
 use crate::cookie;
-use crate::destination::Destination;
 use crate::error::redirect;
-use crate::grant::Consent;
-use crate::one_shot::Arrival;
 use crate::protocol::id_token::Occasion;
 use crate::protocol::token::TokenResponse;
 use crate::provider::Provider;
-use crate::runtime::Runtime;
-use crate::session::Session;
-use crate::visitor::Visitor;
+use crate::records::grant::Consent;
+use crate::sessions::session::Session;
+use crate::sessions::visitor_id::Visitor;
+use crate::state::Runtime;
+use crate::stateless::Carried;
+use crate::tokens::single_use::Arrival;
 
 /// The tokens that came for a code, and the login or consent that they belong to.
 pub(crate) struct Issued<'a> {

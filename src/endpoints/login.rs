@@ -10,24 +10,26 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use sha2::{Digest, Sha256};
 use url::Url;
 
+use super::browser_session::session_id;
+use super::choose_provider;
 use super::pending::{self, Intent, PendingLogin};
-use super::session::session_id;
-use super::{choose, page};
-use crate::connection::{Registered, push_new};
+use crate::config::connection::{Registered, push_new};
+use crate::config::destination::Destination;
+use crate::config::settings::encoded;
 use crate::cookie::{self, CrossSite};
-use crate::destination::Destination;
 use crate::error::{DestinationError, redirect};
 use crate::events::EventCode;
-use crate::grant::encode;
+use crate::page;
 use crate::protocol::authorization::{
     AuthorizationRequest, LoginOptions, MAX_REDIRECT, Prompt, with_parameters,
 };
 use crate::protocol::token::scopes;
-use crate::provider::{Provider, ProviderError, cause};
-use crate::relying_party::{ProviderId, RelyingParty};
-use crate::runtime::Runtime;
-use crate::session_id::SessionId;
-use crate::settings::encoded;
+use crate::provider::error::ProviderError;
+use crate::provider::relying_party::{ProviderId, RelyingParty};
+use crate::provider::{Provider, cause};
+use crate::records::grant::encode;
+use crate::sessions::session_id::SessionId;
+use crate::state::Runtime;
 
 /// The longest `login_hint` and `acr_values`, in bytes: they travel on, and one of them in a cookie.
 const LONGEST_OPTION: usize = 512;
@@ -57,7 +59,7 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
         runtime.providers.logins().next().filter(|_| silent || !runtime.providers.several_logins())
     }) {
         Some(provider) => Arc::clone(provider),
-        None => return choose::page(runtime, &destination, &options),
+        None => return choose_provider::page(runtime, &destination, &options),
     };
     let replaces = session_id(runtime, &parts.headers).map(SessionId::bytes);
     let intent = Intent::Login { replaces };

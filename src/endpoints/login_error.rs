@@ -1,8 +1,8 @@
 //! Why a login ended without a session, or a connection without a grant.
 
-use crate::carried::TooLarge;
 use crate::protocol::authorization::MalformedResponse;
-use crate::provider::ProviderError;
+use crate::provider::error::ProviderError;
+use crate::stateless::TooLarge;
 use crate::store::StoreError;
 
 /// One cause each; the callback makes a page of it.

@@ -10,28 +10,30 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use subtle::ConstantTimeEq;
 
+use super::browser_session::signed_in;
+use super::login;
 use super::pending::{self, Pending, PendingLogout};
-use super::session::signed_in;
-use super::{login, page, rendezvous};
-use crate::carried::Carried;
-use crate::carried::began::Began;
-use crate::connection::{Connections, Retention};
+use crate::config::connection::{Connections, Retention};
+use crate::config::destination::Destination;
+use crate::config::mode::Holder;
+use crate::config::settings::encoded;
 use crate::cookie::{self, CrossSite};
-use crate::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::grant::Owner;
-use crate::grant_place::GrantPlace;
-use crate::mode::Holder;
+use crate::page;
 use crate::protocol::authorization::{MAX_REDIRECT, ResponseMode, with_parameters};
 use crate::protocol::logout::parameters;
 use crate::records::Loaded;
-use crate::runtime::Runtime;
+use crate::records::grant::Owner;
+use crate::records::grant_key::GrantPlace;
 use crate::secret::Secret;
-use crate::session::{Session, SessionRecord};
-use crate::session_id::SessionId;
-use crate::settings::encoded;
+use crate::sessions::began::Began;
+use crate::sessions::session::{Session, SessionRecord};
+use crate::sessions::session_id::SessionId;
+use crate::state::Runtime;
+use crate::stateless::Carried;
 use crate::store::{Key, StoreError};
+use crate::tokens::coordination;
 
 /// What [`away`] sets, in bytes.
 const REMOVALS: usize = 256;
@@ -174,7 +176,7 @@ pub(crate) async fn end_grants(
 
 /// Best effort: without its session the grant is out of reach, and it expires with it.
 async fn end_grant(runtime: &Arc<Runtime>, place: &GrantPlace) {
-    let taken = rendezvous::take(runtime, place).await;
+    let taken = coordination::take(runtime, place).await;
     let provider = Arc::clone(runtime.provider_of(place));
     if let (true, Ok((Some(grant), _))) = (provider.relying_party.revoke_at_logout, taken)
         && let Some(refresh_token) = grant.refresh_token

@@ -2,25 +2,19 @@
 //! act; what is right is decided in `protocol`, `grant` and `destination`.
 
 pub(crate) mod account;
-pub(crate) mod backchannel;
+pub(crate) mod backchannel_logout;
+pub(crate) mod browser_session;
 pub(crate) mod callback;
-pub(crate) mod choose;
+pub(crate) mod choose_provider;
 pub(crate) mod connect;
 pub(crate) mod disconnect;
-pub(crate) mod failure;
-pub(crate) mod flight;
-pub(crate) mod frontchannel;
-pub(crate) mod held_grant;
+pub(crate) mod frontchannel_logout;
 pub(crate) mod issued;
 pub(crate) mod login;
+pub(crate) mod login_error;
 pub(crate) mod logout;
-pub(crate) mod page;
 pub(crate) mod pending;
-pub(crate) mod refresh;
-pub(crate) mod rendezvous;
-pub(crate) mod renewal;
-mod replaced;
-pub(crate) mod session;
+pub(crate) mod replaced;
 pub(crate) mod sign_in;
 pub(crate) mod unkept;
 pub(crate) mod visitor;
@@ -32,8 +26,9 @@ use http::header::ALLOW;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
-use crate::carried::Carried;
-use crate::runtime::Runtime;
+use crate::page;
+use crate::state::Runtime;
+use crate::stateless::Carried;
 
 /// Answers a request for one of the layer's endpoints.
 pub(crate) async fn endpoint(
@@ -60,7 +55,9 @@ pub(crate) async fn endpoint(
         ("logout", &Method::GET | &Method::HEAD | &Method::POST) => {
             logout::logout(runtime, &parts, carried.as_ref()).await
         }
-        ("backchannel-logout", &Method::POST) => backchannel::logout(runtime, &parts.headers, &body).await,
+        ("backchannel-logout", &Method::POST) => {
+            backchannel_logout::logout(runtime, &parts.headers, &body).await
+        }
         ("connect", &Method::GET | &Method::HEAD) => connect::start(runtime, &parts, carried.as_ref()).await,
         ("connect", &Method::POST) if runtime.ownership.account().is_some() => {
             connect::start(runtime, &parts, carried.as_ref()).await
@@ -70,9 +67,9 @@ pub(crate) async fn endpoint(
         }
         ("granted", &Method::GET | &Method::HEAD) => connect::resumed(runtime, &parts),
         ("frontchannel-logout", &Method::GET) if runtime.settings.frontchannel_logout => {
-            frontchannel::logout(runtime, &parts.uri).await
+            frontchannel_logout::logout(runtime, &parts.uri).await
         }
-        ("backchannel-logout", _) => backchannel::not_allowed(),
+        ("backchannel-logout", _) => backchannel_logout::not_allowed(),
         ("login" | "logout" | "callback" | "connect" | "disconnect" | "granted", _) => not_allowed(endpoint),
         _ => page::plain(StatusCode::NOT_FOUND, "There is nothing here."),
     };

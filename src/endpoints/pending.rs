@@ -9,12 +9,12 @@ use http::{HeaderMap, HeaderValue};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::ambient::Timestamp;
-use crate::carried;
+use crate::clock::Timestamp;
 use crate::cookie::{self, CrossSite};
 use crate::protocol::authorization::ResponseMode;
-use crate::runtime::Runtime;
-use crate::seal::{Place, Purpose};
+use crate::records::seal::{Place, Purpose};
+use crate::state::Runtime;
+use crate::stateless;
 
 /// At most so many logins are under way in one browser; the oldest goes.
 const MOST: usize = 8;
@@ -218,7 +218,7 @@ fn removal(runtime: &Runtime) -> CrossSite {
 
 /// Whether a browser would have to send more than others take, with a new cookie of `size` bytes.
 pub(crate) fn is_too_much(runtime: &Runtime, headers: &HeaderMap, size: usize) -> bool {
-    size > LARGEST || size + carried::bytes(runtime, headers) > most_sent(runtime)
+    size > LARGEST || size + stateless::bytes(runtime, headers) > most_sent(runtime)
 }
 
 /// Where more may be carried, proxies take more.
@@ -241,7 +241,7 @@ pub(crate) fn make_room(runtime: &Arc<Runtime>, headers: &HeaderMap, size: usize
     }
     kept.sort();
     let mut bytes = size + kept.iter().map(|(_, size, _)| size).sum::<usize>();
-    let most = MOST_BYTES.min(most_sent(runtime).saturating_sub(carried::bytes(runtime, headers)));
+    let most = MOST_BYTES.min(most_sent(runtime).saturating_sub(stateless::bytes(runtime, headers)));
     let mut oldest = kept.iter();
     while (bytes > most || oldest.len() >= MOST)
         && let Some((_, size, name)) = oldest.next()
@@ -251,7 +251,7 @@ pub(crate) fn make_room(runtime: &Arc<Runtime>, headers: &HeaderMap, size: usize
     }
     let mut removals = LOGIN.remove_all(runtime, removed, size);
     let size = size + removals.iter().map(|removal| removal.len() + cookie::LINE).sum::<usize>();
-    removals.extend(as_fit(carried::left_behind(runtime, headers).into_iter(), size));
+    removals.extend(as_fit(stateless::left_behind(runtime, headers).into_iter(), size));
     removals
 }
 

@@ -3,18 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::rendezvous;
-use crate::ambient::Timestamp;
-use crate::carried::Carried;
-use crate::connection::Registered;
-use crate::grant::{Grant, Lease, Owner, Standing};
-use crate::grant_place::GrantPlace;
-use crate::mode::Holder;
-use crate::refreshing::LEASE;
-use crate::runtime::Runtime;
-use crate::session::Session;
-use crate::session_id::SessionId;
+use crate::clock::Timestamp;
+use crate::config::connection::Registered;
+use crate::config::mode::Holder;
+use crate::records::grant::{Grant, Lease, Owner, Standing};
+use crate::records::grant_key::GrantPlace;
+use crate::sessions::session::Session;
+use crate::sessions::session_id::SessionId;
+use crate::state::Runtime;
+use crate::stateless::Carried;
 use crate::store::{StoreError, Version};
+use crate::tokens::coordination;
+use crate::tokens::refresh_protocol::LEASE;
 
 /// How long a login waits for a refresh that is under way.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -53,7 +53,7 @@ impl Replaced {
         until: Timestamp,
     ) -> Result<Option<Self>, StoreError> {
         loop {
-            let (newest, version) = rendezvous::newest(runtime, &place).await?;
+            let (newest, version) = coordination::newest(runtime, &place).await?;
             let Some(newest) = newest.filter(|grant| grant.standing == Standing::Good) else {
                 return Ok(None);
             };
@@ -75,6 +75,6 @@ impl Replaced {
 
     /// The new session has it: the end of the old one must not revoke it.
     pub(crate) async fn forget(&self, runtime: &Arc<Runtime>) -> Result<bool, StoreError> {
-        rendezvous::take_found(runtime, &self.place, &self.grant, Some(self.version)).await
+        coordination::take_found(runtime, &self.place, &self.grant, Some(self.version)).await
     }
 }

@@ -6,33 +6,32 @@ use bytes::Bytes;
 use http::{HeaderMap, Response};
 use serde_json::{Map, Value};
 
-use super::failure::LoginFailure;
+use super::browser_session::{session_id, sids, signed_in};
 use super::login;
+use super::login_error::LoginFailure;
 use super::logout::end_session;
-use super::rendezvous;
 use super::replaced::Replaced;
-use super::session::{session_id, sids, signed_in};
-use crate::ambient::Timestamp;
-use crate::carried::Carried;
+use crate::clock::Timestamp;
 use crate::config::UserInfo;
-use crate::connection::Registered;
-use crate::connection::Retention;
+use crate::config::connection::{Registered, Retention};
+use crate::config::hooks::{NewLogin, Verdict};
 use crate::cookie::{self, CrossSite};
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::grant::{Grant, Origin, Owner, Standing, TokenSet};
-use crate::grant_place::GrantPlace;
-use crate::hooks::{NewLogin, Verdict};
 use crate::protocol::id_token::{Facts, IdToken};
 use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::about_person;
 use crate::provider::Provider;
 use crate::records::FOREVER;
-use crate::runtime::Runtime;
-use crate::session::{Session, SessionRecord};
-use crate::session_id::SessionId;
-use crate::signed_out::{Begun, add_sid};
+use crate::records::grant::{Grant, Origin, Owner, Standing, TokenSet};
+use crate::records::grant_key::GrantPlace;
+use crate::sessions::provider_logout::{Begun, add_sid};
+use crate::sessions::session::{Session, SessionRecord};
+use crate::sessions::session_id::SessionId;
+use crate::state::Runtime;
+use crate::stateless::Carried;
 use crate::store::StoreError;
+use crate::tokens::coordination;
 
 /// The most that a person's claims and ID token may have together, in bytes: a record holds 64 KiB.
 pub(crate) const MOST_CLAIMS: usize = 48 * 1024;
@@ -270,7 +269,7 @@ pub(crate) async fn keep_grant(
     loop {
         // A refresh that is under way for the old grant finds a newer generation, and adopts it. What the person grants
         // anew replaces what cannot be read here, too: their newest word counts.
-        let (newest, version) = rendezvous::newest(runtime, place).await?;
+        let (newest, version) = coordination::newest(runtime, place).await?;
         let grant = match &newest {
             Some(newest) => grant.clone().consented_again(newest),
             None => grant.clone(),

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use super::failure::LoginFailure;
+use super::login_error::LoginFailure;
 use crate::events::EventCode;
 use crate::protocol::token::TokenResponse;
-use crate::provider::{Provider, ProviderError};
-use crate::runtime::Runtime;
+use crate::provider::Provider;
+use crate::provider::error::ProviderError;
+use crate::state::Runtime;
 
 /// Why tokens are not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

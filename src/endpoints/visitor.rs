@@ -12,28 +12,29 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
-use super::failure::LoginFailure;
+use super::connect;
 use super::login::{Ask, begin};
+use super::login_error::LoginFailure;
 use super::pending::{self, Intent, PendingLogin};
 use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant};
-use super::{connect, rendezvous};
-use crate::carried::Carried;
-use crate::connection::{Connections, Registered, Retention, push_new};
+use crate::config::connection::{Connections, Registered, Retention, push_new};
+use crate::config::destination::Destination;
+use crate::config::mode::Holder;
 use crate::cookie::{self, CrossSite};
-use crate::destination::Destination;
 use crate::error::{Error, redirect};
 use crate::events::EventCode;
-use crate::grant::{Consent, Grant, Standing};
-use crate::grant_place::GrantPlace;
-use crate::mode::Holder;
 use crate::protocol::id_token::{Facts, Occasion};
 use crate::protocol::token::TokenResponse;
 use crate::provider::Provider;
-use crate::relying_party::ProviderId;
-use crate::runtime::Runtime;
-use crate::session::Session;
+use crate::provider::relying_party::ProviderId;
+use crate::records::grant::{Consent, Grant, Standing};
+use crate::records::grant_key::GrantPlace;
+use crate::sessions::session::Session;
+use crate::sessions::visitor_id::{COOKIE, Visitor};
+use crate::state::Runtime;
+use crate::stateless::Carried;
 use crate::store::{StoreError, StoreErrorKind};
-use crate::visitor::{COOKIE, Visitor};
+use crate::tokens::coordination;
 
 /// How long somebody who takes a grant over waits for a refresh of it that is under way.
 const PATIENCE: Duration = Duration::from_secs(25);
@@ -97,7 +98,7 @@ pub(crate) async fn start(
     let visitor = present.or_else(|| becoming(runtime, headers));
     let visitor = visitor.unwrap_or_else(|| Visitor::new(runtime.random.bytes()));
     let place = runtime.place_of(&Holder::Visitor(visitor), connection, carried).await?;
-    let (granted, _) = rendezvous::newest(runtime, &place).await?;
+    let (granted, _) = coordination::newest(runtime, &place).await?;
     // The union: what is asked for now must not take away what was granted before.
     let (always, mut more_scopes) = (connection.visitor_scopes(), Vec::new());
     let known = granted.iter().flat_map(|grant| grant.all_scopes()).filter(|scope| connection.knows(scope));
@@ -145,7 +146,7 @@ pub(crate) async fn finish(
 }
 
 async fn keep(runtime: &Arc<Runtime>, place: &GrantPlace, grant: Grant) -> Result<(), LoginFailure> {
-    rendezvous::fits(place, &grant).map_err(LoginFailure::TooLargeToCarry)?;
+    coordination::fits(place, &grant).map_err(LoginFailure::TooLargeToCarry)?;
     let until = runtime.now().plus(runtime.settings.visitor_lifetime);
     Ok(keep_grant(runtime, place, Retention::Session, grant, until).await?)
 }
@@ -188,7 +189,7 @@ pub(crate) async fn claim(
 
 /// Whether the person has nothing there that could be lost.
 async fn is_free(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<bool, StoreError> {
-    let (own, _) = rendezvous::newest(runtime, place).await?;
+    let (own, _) = coordination::newest(runtime, place).await?;
     Ok(own.is_none_or(|grant| grant.standing != Standing::Good))
 }
 
@@ -203,7 +204,7 @@ async fn hand_over(
 ) -> Result<bool, StoreError> {
     let began = runtime.now();
     let mut grant = loop {
-        let (grant, version) = rendezvous::newest(&runtime, &from).await?;
+        let (grant, version) = coordination::newest(&runtime, &from).await?;
         let Some(grant) = grant.filter(|grant| grant.standing == Standing::Good) else { return Ok(false) };
         let another = |facts: &Facts| facts.issuer == *session.issuer && facts.subject != *session.subject;
         if grant.facts.as_ref().is_some_and(another) {
@@ -214,7 +215,7 @@ async fn hand_over(
             Some(_) if now.since(began) >= PATIENCE => return Ok(false),
             Some(left) => runtime.records.wait(from.row.key, version, left.min(PATIENCE)).await?,
             // First away from there: it never has two owners.
-            None if rendezvous::take_found(&runtime, &from, &grant, version).await? => {
+            None if coordination::take_found(&runtime, &from, &grant, version).await? => {
                 break Grant::clone(&grant);
             }
             None => {}

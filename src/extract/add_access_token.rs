@@ -12,12 +12,12 @@ use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri};
 use tower::{BoxError, Layer, Service, ServiceExt};
 use url::Url;
 
+use super::user_tokens::{AccessToken, UserTokens};
+use crate::config::resource;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::challenge::{Demand, demand};
-use crate::resource;
 use crate::store::BoxFuture;
-use crate::user_tokens::{AccessToken, UserTokens};
 
 /// The longest that a call may take, with renewed tokens and redirects.
 const DEADLINE: Duration = Duration::from_secs(30);

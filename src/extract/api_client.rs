@@ -10,11 +10,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::{Layer, Service, ServiceExt};
 
-use crate::authorize::Authorize;
+use super::add_access_token::Authorize;
+use super::user_tokens::UserTokens;
 use crate::error::{Error, ErrorKind};
-use crate::outbound::{API_BODY, CALL_DEADLINE, Outbound, OutboundError};
+use crate::provider::http_client::{API_BODY, CALL_DEADLINE, Outbound, OutboundError};
 use crate::store::BoxFuture;
-use crate::user_tokens::UserTokens;
 
 /// Calls APIs with the person's own tokens, as [`AuthorizeLayer`](crate::AuthorizeLayer) promises. An answer has at
 /// most 16 MiB.
@@ -64,7 +64,7 @@ impl ApiClient {
         body: Bytes,
     ) -> Result<ApiResponse, Error> {
         // The one parser first: what it reads is what is matched and called.
-        let url = crate::resource::parse(url).ok_or_else(Error::no_token_for_url)?;
+        let url = crate::config::resource::parse(url).ok_or_else(Error::no_token_for_url)?;
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.headers_mut() = headers;

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use http::Extensions;
 
+use super::request::RequestState;
+use crate::config::hooks::LoginChoice;
+use crate::endpoints::{choose_provider, login, logout};
 use crate::error::{DestinationError, Error};
-use crate::flow::{choose, login, logout};
-use crate::hooks::LoginChoice;
 use crate::protocol::authorization::LoginOptions;
-use crate::request_state::RequestState;
-use crate::runtime::Runtime;
-use crate::session::Session;
+use crate::sessions::session::Session;
+use crate::state::Runtime;
 
 /// Makes addresses that sign the person of this request in or out.
 ///
@@ -81,7 +81,7 @@ impl Users {
         options: &LoginOptions,
     ) -> Result<Vec<LoginChoice>, DestinationError> {
         let destination = self.runtime.settings.destination(destination)?;
-        Ok(choose::choices(&self.runtime, &destination, options))
+        Ok(choose_provider::choices(&self.runtime, &destination, options))
     }
 
     /// The address that signs a person in if the provider can do so without asking anything, and otherwise comes

@@ -3,16 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::api_client::ApiClient;
-use crate::authorize::AuthorizeLayer;
-use crate::connection_status::ConnectionStatus;
+use super::add_access_token::AuthorizeLayer;
+use super::api_client::ApiClient;
+use super::connection_status::ConnectionStatus;
+use super::user_tokens::{AccessToken, UserTokens};
+use crate::config::mode::Holder;
+use crate::endpoints::disconnect::Disconnected;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
-use crate::flow::disconnect::Disconnected;
-use crate::mode::Holder;
-use crate::runtime::Runtime;
-use crate::user_tokens::{AccessToken, UserTokens};
+use crate::state::Runtime;
 
 /// The capability to use anybody's grants, for work that runs without them: nightly imports, reminders, queues.
 ///

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::ambient::Timestamp;
-use crate::connection::Registered;
-use crate::grant::{Grant, Standing, is_silent};
+use crate::clock::Timestamp;
+use crate::config::connection::Registered;
+use crate::records::grant::{Grant, Standing, is_silent};
 
 /// How a connection stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

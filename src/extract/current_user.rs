@@ -9,10 +9,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::ambient::Timestamp;
-use crate::carried::Carried;
-use crate::runtime::Runtime;
-use crate::session::Session;
+use crate::clock::Timestamp;
+use crate::sessions::session::Session;
+use crate::state::Runtime;
+use crate::stateless::Carried;
 
 /// The person who is signed in in the browser that sent this request.
 ///

@@ -8,23 +8,23 @@ use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, StatusCode};
 use memchr::memmem;
 
-use crate::account::Account;
-use crate::carried::Carried;
+use super::current_user::{Admin, CurrentUser};
+use crate::config::hooks::Unauthenticated;
+use crate::config::settings::encoded;
+use crate::config::shared_account::Account;
 use crate::cookie::{CookieStyle, Ours, OwnCookies};
-use crate::current_user::{Admin, CurrentUser};
+use crate::endpoints::connect;
+use crate::endpoints::login::HEADER_BUDGET;
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::events::EventCode;
-use crate::flow::connect;
-use crate::flow::login::HEADER_BUDGET;
-use crate::flow::page;
-use crate::grant::Consent;
-use crate::hooks::Unauthenticated;
-use crate::one_shot::OneShots;
+use crate::page;
 use crate::protocol::authorization::LoginOptions;
-use crate::runtime::Runtime;
-use crate::session::Session;
-use crate::settings::encoded;
-use crate::visitor::Visitor;
+use crate::records::grant::Consent;
+use crate::sessions::session::Session;
+use crate::sessions::visitor_id::Visitor;
+use crate::state::Runtime;
+use crate::stateless::Carried;
+use crate::tokens::single_use::OneShots;
 
 /// How long after they were asked a person is not sent to be asked for the same again.
 const ASK_AGAIN: Duration = Duration::from_secs(60);

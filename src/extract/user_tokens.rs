@@ -6,23 +6,22 @@ use std::sync::Arc;
 use http::{Extensions, HeaderValue};
 use url::Url;
 
-use crate::connection::{Connections, Registered, Retention, Source};
-use crate::connection_status::{ConnectionState, ConnectionStatus};
+use super::connection_status::{ConnectionState, ConnectionStatus};
+use super::request::RequestState;
+use crate::config::connection::{Connections, Registered, Retention, Source};
+use crate::config::mode::Holder;
+use crate::config::resource;
+use crate::endpoints::disconnect::{Disconnected, disconnect};
+use crate::endpoints::{connect, visitor};
 use crate::error::{Error, ErrorKind};
-use crate::flow::connect;
-use crate::flow::disconnect::{Disconnected, disconnect};
-use crate::flow::held_grant::{NoToken, Want, shown, stored};
-use crate::flow::refresh::access_token;
-use crate::flow::visitor;
-use crate::grant::{Grant, LOGIN, Standing};
-use crate::grant_place::GrantPlace;
-use crate::mode::Holder;
 use crate::protocol::authorization::LoginOptions;
 use crate::provider::{Provider, bearer};
-use crate::request_state::RequestState;
-use crate::resource;
-use crate::runtime::Runtime;
+use crate::records::grant::{Grant, LOGIN, Standing};
+use crate::records::grant_key::GrantPlace;
 use crate::secret::Secret;
+use crate::state::Runtime;
+use crate::tokens::access_token;
+use crate::tokens::lookup::{NoToken, Want, shown, stored};
 
 /// The OAuth tokens of the person who is signed in at this request: fresh, and for registered URLs only. In single-user
 /// mode they are the account's; where nobody is signed in, those of [visitors](crate::Connection::for_visitors).

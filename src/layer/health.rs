@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use crate::fetched::Readiness;
 use crate::provider::Provider;
-use crate::runtime::Runtime;
+pub use crate::provider::cached::Readiness;
+use crate::state::Runtime;
 
 /// A probe waits no longer than this: whoever probes has a deadline too, often of a few seconds.
 const PATIENCE: Duration = Duration::from_secs(2);

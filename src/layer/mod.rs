@@ -1,5 +1,9 @@
 //! The layer: one constructor for each mode.
 
+pub(crate) mod health;
+pub(crate) mod require;
+pub(crate) mod service;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::sync::Arc;
@@ -10,16 +14,18 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::{Layer, Service};
 
-use crate::account::{Account, AccountStatus};
-use crate::background::BackgroundTokens;
+use self::health::{Health, health};
+use self::service::OidcService;
 use crate::config::Config;
+use crate::config::mode::{Ownership, Rendezvous};
+use crate::config::shared_account::{Account, AccountStatus};
+use crate::endpoints::account;
 use crate::error::{ConfigError, Error};
-use crate::flow::{account, page};
-use crate::health::{Health, health};
-use crate::mode::{Ownership, Rendezvous};
-use crate::runtime::Runtime;
-use crate::service::OidcService;
-use crate::store::{MemoryStore, Store};
+use crate::extract::background_tokens::BackgroundTokens;
+use crate::page;
+use crate::state::Runtime;
+use crate::store::MemoryStore;
+use crate::store::Store;
 
 /// Signs people in, and gives handlers [`CurrentUser`](crate::CurrentUser) and
 /// [`UserTokens`](crate::UserTokens). Clones are cheap and share everything.

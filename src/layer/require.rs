@@ -12,11 +12,11 @@ use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
-use crate::current_user::CurrentUser;
 use crate::error::Error;
-use crate::request_state::RequestState;
+use crate::extract::current_user::CurrentUser;
+use crate::extract::request::RequestState;
+use crate::extract::user_tokens::UserTokens;
 use crate::store::BoxFuture;
-use crate::user_tokens::UserTokens;
 
 /// A layer for routes, inside [`OidcLayer`](crate::OidcLayer): who does not meet the condition never reaches the
 /// handler. Nobody signed in: the login, or 401. Somebody who may not: 403.

@@ -15,18 +15,19 @@ use http_body_util::{BodyExt, Limited};
 use pin_project_lite::pin_project;
 use tower::{BoxError, Service};
 
-use crate::ambient::Timestamp;
-use crate::carried::Carried;
+use crate::clock::Timestamp;
+use crate::config::development;
 use crate::cookie::{self, OwnCookies};
-use crate::development;
+use crate::endpoints::{self, logout};
 use crate::error::Error;
 use crate::events::EventCode;
-use crate::flow::{self, logout, page};
-use crate::one_shot::OneShots;
-use crate::request_state::{Head, RequestState, is_safe};
-use crate::runtime::Runtime;
-use crate::session::Session;
+use crate::extract::request::{Head, RequestState, is_safe};
+use crate::page;
 use crate::sessions::Peek;
+use crate::sessions::session::Session;
+use crate::state::Runtime;
+use crate::stateless::Carried;
+use crate::tokens::single_use::OneShots;
 
 /// The largest body of a request to one of the layer's endpoints, in bytes.
 const MOST_BODY: usize = 64 * 1024;
@@ -199,7 +200,7 @@ where
 {
     let (parts, body) = request.into_parts();
     let mut answer = match Limited::new(body, MOST_BODY).collect().await {
-        Ok(body) => flow::endpoint(&runtime, &endpoint, parts, body.to_bytes()).await,
+        Ok(body) => endpoints::endpoint(&runtime, &endpoint, parts, body.to_bytes()).await,
         Err(_) => page::plain(StatusCode::PAYLOAD_TOO_LARGE, "This is more than can be read."),
     };
     // The end of a login sets the session: a cache that kept it would sign the next person in as this one.

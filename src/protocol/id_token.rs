@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::json;
 use super::jws::{self, Algorithm, JwsError, KeySet, Verified};
-use crate::ambient::Timestamp;
+use crate::clock::Timestamp;
 
 /// How far the provider's clock may be from ours.
 pub(crate) const LEEWAY: Duration = Duration::from_secs(60);

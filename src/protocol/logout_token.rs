@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::id_token::{self, IdTokenError, LEEWAY, OLDEST};
 use super::json;
 use super::jws::{self, Algorithm, JwsError, KeySet};
-use crate::ambient::Timestamp;
+use crate::clock::Timestamp;
 
 /// The member of `events` that makes a token a logout token.
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";

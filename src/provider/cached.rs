@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::ambient::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp};
 
 /// After failures the source is asked again no later than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);

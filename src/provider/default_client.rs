@@ -12,8 +12,8 @@ use hyper_util::rt::TokioExecutor;
 use rustls::ClientConfig;
 use tower::BoxError;
 
-use crate::outbound::{BodyLimit, Outbound, PROVIDER_BODY};
-use crate::roots::roots;
+use super::http_client::{BodyLimit, Outbound, PROVIDER_BODY};
+use crate::tls_roots::roots;
 
 /// Builds the client; a message for the operator when the certificates cannot be used.
 pub(crate) fn default_client(ca_file: Option<&Path>) -> Result<Outbound, String> {

@@ -2,8 +2,8 @@
 
 use tower::BoxError;
 
-use crate::fetched::Pausing;
-use crate::outbound::OutboundError;
+use super::cached::Pausing;
+use super::http_client::OutboundError;
 use crate::protocol::id_token::IdTokenError;
 use crate::protocol::logout_token::LogoutTokenError;
 use crate::protocol::metadata::MetadataError;

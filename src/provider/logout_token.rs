@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{KEY_SET_THROTTLE, Provider, ProviderError};
+use super::error::ProviderError;
+use super::{KEY_SET_THROTTLE, Provider};
 use crate::protocol::logout_token::{Expected, LogoutToken, LogoutTokenError, verify};
 
 impl Provider {

@@ -1,9 +1,18 @@
 //! The OpenID Provider over HTTP: metadata, key set with rotation, and each request of the protocol.
 
-mod error;
-mod logout_token;
+pub(crate) mod cached;
+#[cfg(feature = "http-client")]
+pub(crate) mod default_client;
+#[cfg(not(feature = "http-client"))]
+#[path = "no_default_client.rs"]
+pub(crate) mod default_client;
+pub(crate) mod error;
+pub(crate) mod http_client;
+pub(crate) mod logout_token;
+pub(crate) mod providers;
+pub(crate) mod relying_party;
 
-pub(crate) use error::ProviderError;
+pub(crate) use self::error::ProviderError;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +23,16 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Map, Value};
 use url::Url;
 
-use crate::ambient::Clock;
+use self::cached::{Fetched, Readiness};
+use self::http_client::{CALL_DEADLINE, Outbound, PROVIDER_BODY};
+use self::relying_party::RelyingParty;
+use crate::clock::Clock;
 use crate::events::{EventCode, Events};
-use crate::fetched::{Fetched, Readiness};
-use crate::outbound::{CALL_DEADLINE, Outbound, PROVIDER_BODY};
 use crate::protocol::id_token::{Expected, IdToken, IdTokenError, Occasion, verify};
-use crate::protocol::json;
 use crate::protocol::jws::KeySet;
 use crate::protocol::metadata::{self, Metadata};
 use crate::protocol::token::{ClientAuth, TokenResponse, authenticated_form, parse_response};
-use crate::protocol::user_info;
-use crate::relying_party::RelyingParty;
+use crate::protocol::{json, user_info};
 use crate::secret::Secret;
 
 /// Metadata and keys are read again after this time, in the background.

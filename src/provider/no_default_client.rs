@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::outbound::Outbound;
+use super::http_client::Outbound;
 
 /// Always a message that names the two ways out.
 pub(crate) fn default_client(_: Option<&Path>) -> Result<Outbound, String> {

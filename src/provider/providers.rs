@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::provider::Provider;
-use crate::relying_party::ProviderId;
+use super::Provider;
+use super::relying_party::ProviderId;
 
 /// Every provider, in the order of the configuration. The first is always there.
 pub(crate) struct Providers(Vec<Arc<Provider>>);

@@ -3,14 +3,13 @@
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use crate::config::{Config, UserInfo};
-use crate::connection::is_name;
-use crate::development;
-use crate::grant::encode;
+use crate::config::connection::is_name;
+use crate::config::provider::ProviderConfig;
+use crate::config::{Config, UserInfo, development};
 use crate::protocol::authorization::{RESERVED, ResponseMode};
 use crate::protocol::metadata::is_secure;
 use crate::protocol::token::ClientAuth;
-use crate::provider_config::ProviderConfig;
+use crate::records::grant::encode;
 use crate::secret::Secret;
 
 /// Which provider, by its place in the configuration.

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::account;
-use crate::ambient::Timestamp;
+use crate::clock::Timestamp;
+use crate::config::shared_account;
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::id_token::Facts;
 use crate::protocol::token::TokenResponse;
@@ -318,7 +318,7 @@ impl Grant {
     /// Whether the configured refresh token is spent, and another one in its place.
     pub(crate) fn has_left_its_seed(&self) -> bool {
         match (self.origin, &self.refresh_token) {
-            (Origin::Configured { seed }, Some(token)) => account::seed(token) != seed,
+            (Origin::Configured { seed }, Some(token)) => shared_account::seed(token) != seed,
             _ => false,
         }
     }

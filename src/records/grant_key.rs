@@ -3,12 +3,12 @@
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-use crate::ambient::Timestamp;
-use crate::carried::CarriedPlace;
-use crate::changes::{Changes, Place};
-use crate::grant::{Grant, Owner};
-use crate::records::{IndexKey, Row};
-use crate::relying_party::ProviderId;
+use super::grant::{Grant, Owner};
+use super::invalidation::{Changes, Place};
+use super::{IndexKey, Row};
+use crate::clock::Timestamp;
+use crate::provider::relying_party::ProviderId;
+use crate::stateless::grant_cookie::CarriedPlace;
 use crate::store::Key;
 
 /// A grant's row, and whose it must be.

@@ -1,5 +1,14 @@
 //! Sealed records over a store: what goes in is typed, what lies there is opaque.
 
+pub(crate) mod cookie_chunks;
+pub(crate) mod grant;
+pub(crate) mod grant_key;
+pub(crate) mod invalidation;
+pub(crate) mod opened_cache;
+pub(crate) mod seal;
+pub(crate) mod sealed_cookie;
+pub(crate) mod timed_store;
+
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
@@ -9,13 +18,13 @@ use serde::de::DeserializeOwned;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use crate::ambient::{Clock, Random, Timestamp};
-use crate::changes::{Changes, Listener};
+use self::grant::encode;
+use self::invalidation::{Changes, Listener};
+use self::seal::{KeyRing, Place, Purpose, SealError};
+use self::timed_store::TimedStore;
+use crate::clock::{Clock, Random, Timestamp};
 use crate::events::{EventCode, Events};
-use crate::grant::encode;
-use crate::seal::{KeyRing, Place, Purpose, SealError};
 use crate::store::{Change, Key, Record, Store, StoreError, StoreErrorKind, Stored, Tag, Version};
-use crate::timed_store::TimedStore;
 
 /// The last moment that databases with signed integers can hold.
 pub(crate) const FOREVER: Timestamp = Timestamp::from_millis(i64::MAX as u64);

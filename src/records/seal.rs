@@ -17,7 +17,7 @@ use aes_gcm_siv::{Aes256GcmSiv, Nonce};
 use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
 
-use crate::ambient::{Random, Timestamp};
+use crate::clock::{Random, Timestamp};
 use crate::secret::Secret;
 
 const FORMAT: u8 = 2;

@@ -5,10 +5,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 use std::time::Duration;
 
-use super::chunks::{self, Chunks, LARGEST, Text};
-use crate::ambient::{Random, Timestamp};
+use super::cookie_chunks::{self, Chunks, LARGEST, Text};
+use super::seal::{KeyRing, Opened, Place, Purpose, SealError};
+use crate::clock::{Random, Timestamp};
 use crate::cookie::{CookieStyle, CrossSite};
-use crate::seal::{KeyRing, Opened, Place, Purpose, SealError};
 
 /// The longest lifetime that browsers give a cookie (RFC 6265bis section 5.5).
 const LONGEST: Duration = Duration::from_secs(400 * 24 * 60 * 60);
@@ -25,7 +25,7 @@ impl TextPlace<'_> {
     /// The text from a request's cookies, each with its name and value.
     pub(crate) fn find<'c>(&self, cookies: impl Iterator<Item = &'c [u8]>) -> Option<Text<'c>> {
         let mut found = Chunks::default();
-        for (position, value) in cookies.filter_map(|cookie| chunks::chunk(self.name, cookie)) {
+        for (position, value) in cookies.filter_map(|cookie| cookie_chunks::chunk(self.name, cookie)) {
             found.put(position, value);
         }
         found.join()
@@ -48,13 +48,13 @@ impl TextPlace<'_> {
         let max_age = expires_at.since(now).min(LONGEST);
         let set = |name: &str, value: &str| style.set(name, value, max_age, CrossSite::Lax);
         // The last one's name is the longest.
-        let room = LARGEST.checked_sub(set(&chunks::name(self.name, 1), "").len())?;
+        let room = LARGEST.checked_sub(set(&cookie_chunks::name(self.name, 1), "").len())?;
         let length = (KeyRing::sealed_length(contents.len()) * 4).div_ceil(3);
-        let count = chunks::count(length, room)?;
+        let count = cookie_chunks::count(length, room)?;
         let sealed = keys.seal(self.bound(&self.counted(count)), expires_at, contents, random);
-        let values = chunks::split(&URL_SAFE_NO_PAD.encode(sealed), count, room);
+        let values = cookie_chunks::split(&URL_SAFE_NO_PAD.encode(sealed), count, room);
         let cookies = values.iter().enumerate().map(|(position, value)| {
-            let name = chunks::name(self.name, position);
+            let name = cookie_chunks::name(self.name, position);
             SetText { header: set(&name, value), sent: name.len() + value.len() + "=; ".len() }
         });
         Some(cookies.collect())
@@ -169,7 +169,7 @@ mod tests {
         #[test]
         fn any_cookies_are_read_without_panic(cookies: Vec<(Vec<u8>, Vec<u8>)>, values in prop::collection::vec("[0-9A-Za-z_-]{0,60}", 0..4)) {
             prop_assert_eq!(open(place("x", b""), &cookies), None);
-            let named: Vec<_> = values.iter().enumerate().map(|(at, value)| (chunks::name("x", at).into_bytes(), value.clone().into_bytes())).collect();
+            let named: Vec<_> = values.iter().enumerate().map(|(at, value)| (cookie_chunks::name("x", at).into_bytes(), value.clone().into_bytes())).collect();
             prop_assert_eq!(open(place("x", b""), &named), None);
         }
     }

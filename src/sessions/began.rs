@@ -3,10 +3,10 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::changes::{Changes, Place};
+use super::provider_logout::add_sid;
 use crate::records::IndexKey;
+use crate::records::invalidation::{Changes, Place};
 use crate::secret::Secret;
-use crate::signed_out::add_sid;
 use crate::store::Key;
 
 /// The provider's sessions whose ID tokens came for one of ours, and when it began, by the provider's clock.

@@ -1,9 +1,9 @@
 //! That sessions which browsers keep have ended: noted where processes meet, until nobody can show them any more.
 
-use crate::ambient::Timestamp;
+use super::session::Session;
+use super::session_id::SessionId;
+use crate::clock::Timestamp;
 use crate::records::{Loaded, Records};
-use crate::session::Session;
-use crate::session_id::SessionId;
 use crate::store::StoreError;
 
 /// One session has ended, and counts no more.

@@ -1,5 +1,14 @@
 //! The sessions: kept in the store or by the browsers themselves, and remembered in this process.
 
+pub(crate) mod began;
+pub(crate) mod ended;
+pub(crate) mod provider_logout;
+pub(crate) mod session;
+pub(crate) mod session_cookie;
+pub(crate) mod session_id;
+pub(crate) mod session_row;
+pub(crate) mod visitor_id;
+
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,16 +16,14 @@ use std::time::Duration;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
-use crate::ambient::Timestamp;
-use crate::carried::ended;
-use crate::carried::sessions::{CarriedSessions, Shown};
-use crate::changes::Changes;
+use self::session::{Session, SessionRecord};
+use self::session_cookie::{CarriedSessions, Shown};
+use self::session_id::{FirstWord, SessionId};
+use crate::clock::Timestamp;
 use crate::protocol::logout_token::Meant;
+use crate::records::invalidation::Changes;
 use crate::records::{Found, Loaded, Records};
-use crate::session::{Session, SessionRecord};
-use crate::session_id::{FirstWord, SessionId};
 use crate::store::{Change, Key, StoreError};
-use crate::{session_row, signed_out};
 
 /// How many sessions this process remembers. Others are read from the store when they come.
 const REMEMBERED: u64 = 1_000_000;
@@ -338,7 +345,7 @@ impl Sessions {
         until: Timestamp,
         records: &Records,
     ) -> Result<(), StoreError> {
-        if let Some(row) = signed_out::note(meant, until, records).await? {
+        if let Some(row) = provider_logout::note(meant, until, records).await? {
             self.changes.hear(Change::Row(row));
         }
         Ok(())
@@ -371,10 +378,11 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::ambient::{Clock, Random};
+    use crate::clock::{Clock, Random};
     use crate::events::Events;
-    use crate::seal::KeyRing;
-    use crate::store::{MemoryStore, Store};
+    use crate::records::seal::KeyRing;
+    use crate::store::MemoryStore;
+    use crate::store::Store;
 
     const IDLE: Duration = Duration::from_secs(800);
 

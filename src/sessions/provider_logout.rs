@@ -6,10 +6,10 @@
 
 use std::borrow::Cow;
 
-use crate::ambient::Timestamp;
+use crate::clock::Timestamp;
 use crate::protocol::logout_token::Meant;
+use crate::records::seal::Purpose;
 use crate::records::{IndexKey, Loaded, Records, Row};
-use crate::seal::Purpose;
 use crate::store::{Key, MAX_TAGS, StoreError, Tag};
 
 /// How many of the provider's sessions one of ours may name: each has a tag, beside the subject's.

@@ -8,16 +8,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::ambient::Timestamp;
-use crate::carried::began::Began;
-use crate::carried::contents::Identity;
-use crate::changes::{Changes, Place};
-use crate::grant::Owner;
-use crate::grant_place::Spots;
+use super::began::Began;
+use super::provider_logout::Begun;
+use super::session_id::SessionId;
+use crate::clock::Timestamp;
 use crate::records::IndexKey;
+use crate::records::grant::Owner;
+use crate::records::grant_key::Spots;
+use crate::records::invalidation::{Changes, Place};
 use crate::secret::{Secret, sealed};
-use crate::session_id::SessionId;
-use crate::signed_out::Begun;
+use crate::stateless::payload::Identity;
 use crate::store::Key;
 
 /// When a session was confirmed that nobody has asked about.

@@ -1,15 +1,15 @@
 //! Sessions that browsers keep themselves: sealed into one small cookie, and opened at every request.
 
-use super::chunks::{Chunks, Text};
-use super::contents::Identity;
-use super::recall::Recall;
-use super::texts::TextPlace;
-use crate::ambient::Timestamp;
+use super::session::Session;
+use super::session_id::SessionId;
+use crate::clock::Timestamp;
 use crate::events::{EventCode, Events};
 use crate::records::Records;
-use crate::seal::{Purpose, SealError};
-use crate::session::Session;
-use crate::session_id::SessionId;
+use crate::records::cookie_chunks::{Chunks, Text};
+use crate::records::opened_cache::Recall;
+use crate::records::seal::{Purpose, SealError};
+use crate::records::sealed_cookie::TextPlace;
+use crate::stateless::payload::Identity;
 
 /// So many cookies of sessions need not be opened again. What is forgotten costs an opening, a few microseconds.
 const RECALLED: u64 = 100_000;

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
 use crate::records::Row;
-use crate::seal::{KeyRing, Purpose};
+use crate::records::seal::{KeyRing, Purpose};
 use crate::store::Key;
 
 /// What the characters of base64url stand for. The general decoder takes twice as long for so few characters, and

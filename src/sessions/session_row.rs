@@ -1,8 +1,8 @@
 //! The row of a session that is kept: it is written again, and found by the tags that logouts look for.
 
+use super::provider_logout::subject_tag;
+use super::session::SessionRecord;
 use crate::records::{Found, IndexKey, Loaded, Records, Row};
-use crate::session::SessionRecord;
-use crate::signed_out::subject_tag;
 use crate::store::StoreError;
 
 /// Writes a session again as `change` makes it, with the tags of the store's index key. False where it is gone, or `change`

@@ -2,8 +2,8 @@
 
 use sha2::{Digest, Sha256};
 
-use crate::grant::Owner;
-use crate::session_id::SessionId;
+use super::session_id::SessionId;
+use crate::records::grant::Owner;
 
 /// The cookie's name.
 pub(crate) const COOKIE: &str = "visitor";

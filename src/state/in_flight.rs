@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::ambient::Timestamp;
-use crate::grant::Grant;
+use crate::clock::Timestamp;
+use crate::records::grant::Grant;
 use crate::store::Key;
 
 /// After a failure that passes, a grant's provider is left alone for so long.

@@ -1,36 +1,38 @@
 //! What lives as long as the layer: the provider, the records, the sessions, the refreshes and their tasks.
 
+pub(crate) mod in_flight;
+
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use crate::account::Account;
-use crate::ambient::{Clock, Random, Timestamp};
-use crate::carried::sessions::CarriedSessions;
-use crate::carried::{Carried, CarriedPlace, Carrying};
-use crate::config::Config;
-use crate::connection::{Connections, Registered, Retention};
+use self::in_flight::Flights;
+use crate::clock::{Clock, Random, Timestamp};
+use crate::config::connection::{Connections, Registered, Retention};
+use crate::config::hooks::Hooks;
+use crate::config::mode::{Holder, Ownership, Rendezvous};
+use crate::config::settings::Settings;
+use crate::config::shared_account::Account;
+use crate::config::{Config, development};
 use crate::dev_provider::DevProvider;
-use crate::development;
 use crate::error::ConfigError;
 use crate::events::{EventCode, Events};
-use crate::flights::Flights;
-use crate::grant::{LOGIN, Owner, encode};
-use crate::grant_place::{GrantPlace, Newest, Spot, Spots};
-use crate::hooks::Hooks;
-use crate::http_client::default_client;
-use crate::mode::{Holder, Ownership, Rendezvous};
-use crate::outbound::Outbound;
 use crate::provider::Provider;
-use crate::providers::Providers;
+use crate::provider::default_client::default_client;
+use crate::provider::http_client::Outbound;
+use crate::provider::providers::Providers;
+use crate::records::grant::{LOGIN, Owner, encode};
+use crate::records::grant_key::{GrantPlace, Newest, Spot, Spots};
+use crate::records::seal::Purpose;
 use crate::records::{IndexKey, Records, Row};
-use crate::seal::Purpose;
-use crate::session::Session;
-use crate::session_id::SessionId;
 use crate::sessions::Sessions;
-use crate::settings::Settings;
+use crate::sessions::session::Session;
+use crate::sessions::session_cookie::CarriedSessions;
+use crate::sessions::session_id::SessionId;
+use crate::stateless::grant_cookie::CarriedPlace;
+use crate::stateless::{Carried, Carrying};
 use crate::store::{Key, Store, StoreError};
 
 /// Everything that requests share.

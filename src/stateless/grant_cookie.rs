@@ -4,18 +4,18 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::answer::Noted;
-use super::chunks::Text;
-use super::contents::CarriedGrant;
-use super::texts::TextPlace;
+use super::payload::CarriedGrant;
+use super::response_cookies::Noted;
 use super::{Carried, Carrying, TooLarge, bound_grant};
-use crate::ambient::Timestamp;
+use crate::clock::Timestamp;
 use crate::events::EventCode;
-use crate::grant::{Grant, Owner};
-use crate::grant_place::{CookiesOfGrant, Spot};
-use crate::runtime::Runtime;
-use crate::seal::{Purpose, SealError};
-use crate::session::Session;
+use crate::records::cookie_chunks::Text;
+use crate::records::grant::{Grant, Owner};
+use crate::records::grant_key::{CookiesOfGrant, Spot};
+use crate::records::seal::{Purpose, SealError};
+use crate::records::sealed_cookie::TextPlace;
+use crate::sessions::session::Session;
+use crate::state::Runtime;
 
 /// A grant's cookies in one request, and in its answer.
 #[derive(Clone)]

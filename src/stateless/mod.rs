@@ -15,21 +15,12 @@
 //!    the browser has what it keeps: when it shows the newest then, the rendezvous keeps that for ten minutes more, for
 //!    requests that are under way. An answer that is overtaken does no harm.
 
-mod answer;
-pub(crate) mod began;
-mod chunks;
-pub(crate) mod contents;
-pub(crate) mod ended;
-mod packed;
-mod place;
-mod recall;
-pub(crate) mod sessions;
+pub(crate) mod grant_cookie;
+pub(crate) mod packed_token;
+pub(crate) mod payload;
+pub(crate) mod response_cookies;
 #[cfg(test)]
-mod sizes;
-mod texts;
-
-pub(crate) use answer::SETS_WITHIN;
-pub(crate) use place::{CarriedPlace, Unreadable};
+mod size_tests;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -39,22 +30,23 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue};
 
-use self::answer::Answer;
-use self::contents::{CarriedGrant, Claims, Identity};
-use self::place::Home;
-use self::recall::Recall;
-use self::texts::{SetText, TextPlace};
-use crate::ambient::Timestamp;
+use self::grant_cookie::Home;
+use self::payload::{CarriedGrant, Claims, Identity};
+use self::response_cookies::Answer;
+use crate::clock::Timestamp;
 use crate::config::Config;
-use crate::connection::{Connection, Retention};
+use crate::config::connection::{Connection, Retention};
 use crate::cookie::{self, OwnCookies};
 use crate::events::EventCode;
-use crate::grant::{Grant, LOGIN, Owner, encode};
-use crate::grant_place::CookiesOfGrant;
 use crate::protocol::authorization::ResponseMode;
-use crate::runtime::Runtime;
-use crate::seal::{Opened, Purpose};
-use crate::session::{Profile, Session, SessionRecord};
+use crate::records::cookie_chunks;
+use crate::records::grant::{Grant, LOGIN, Owner, encode};
+use crate::records::grant_key::CookiesOfGrant;
+use crate::records::opened_cache::Recall;
+use crate::records::seal::{Opened, Purpose};
+use crate::records::sealed_cookie::{SetText, TextPlace};
+use crate::sessions::session::{Profile, Session, SessionRecord};
+use crate::state::Runtime;
 use crate::store::Key;
 
 /// How long the rendezvous keeps a grant that its browser has shown: requests with older cookies may be under way.
@@ -84,7 +76,7 @@ pub(crate) fn problems(config: &Config) -> Vec<String> {
     if config.max_cookie_bytes < LEAST {
         problems.push(format!(
             "max_cookie_bytes is {}, and no session fits into that: every login would fail. Use the default of {}, or what \
-             the sizes in tower_oidc::stateless ask for",
+             the sizes in tower_oidc::docs::stateless ask for",
             config.max_cookie_bytes,
             6 * 1024
         ));
@@ -271,7 +263,7 @@ impl Carried {
         let CookiesOfGrant { name, bound } = home.cookies(runtime);
         let (until, grant) = (home.until(grant, runtime.settings.visitor_lifetime), CarriedGrant::new(grant));
         let sealed = self.seal(Purpose::CarriedGrant, name, bound, until, &grant)?;
-        let others = self.brought(|cookie| chunks::chunk(name, cookie).is_none());
+        let others = self.brought(|cookie| cookie_chunks::chunk(name, cookie).is_none());
         let (size, others, most) = (sent(&sealed), others + more, runtime.most_carried());
         if others + size <= most {
             return Ok(sealed);

@@ -5,16 +5,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::packed::Packed;
-use crate::ambient::Timestamp;
-use crate::grant::{Consent, Earlier, Grant, Origin, Owner, Standing, TokenSet};
-use crate::grant_place::Spot;
+use super::packed_token::Packed;
+use crate::clock::Timestamp;
 use crate::protocol::id_token::Facts;
 use crate::protocol::json;
 use crate::protocol::token::scopes;
 use crate::protocol::user_info::about_person;
+use crate::records::grant::{Consent, Earlier, Grant, Origin, Owner, Standing, TokenSet};
+use crate::records::grant_key::Spot;
 use crate::secret::Secret;
-use crate::session::{Profile, SessionRecord};
+use crate::sessions::session::{Profile, SessionRecord};
 
 /// Who is signed in: opened at every request, and so no more than every request may need.
 #[derive(Clone, Debug, Serialize, Deserialize)]

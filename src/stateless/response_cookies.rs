@@ -5,21 +5,22 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 
-use super::began::Began;
-use super::contents::{Claims, Identity};
-use super::place::Home;
-use super::texts::{SetText, TextPlace};
-use super::{CLAIMS, Carried, GRANT, bound, bound_grant, chunks, sent, tag};
-use crate::ambient::Timestamp;
-use crate::connection::Connections;
+use super::grant_cookie::Home;
+use super::payload::{Claims, Identity};
+use super::{CLAIMS, Carried, GRANT, bound, bound_grant, sent, tag};
+use crate::clock::Timestamp;
+use crate::config::connection::Connections;
+use crate::config::mode::Holder;
 use crate::cookie::{self, CrossSite};
 use crate::events::EventCode;
-use crate::grant::{Grant, LOGIN, Owner, Standing};
-use crate::mode::Holder;
-use crate::seal::Purpose;
+use crate::records::cookie_chunks;
+use crate::records::grant::{Grant, LOGIN, Owner, Standing};
+use crate::records::seal::Purpose;
+use crate::records::sealed_cookie::{SetText, TextPlace};
 use crate::secret::Secret;
-use crate::session::Session;
-use crate::visitor::{self, Visitor};
+use crate::sessions::began::Began;
+use crate::sessions::session::Session;
+use crate::sessions::visitor_id::{self, Visitor};
 
 /// The longest that an answer with a grant may take to leave.
 pub(crate) const SETS_WITHIN: Duration = Duration::from_secs(60);
@@ -125,7 +126,7 @@ impl Carried {
         let (name, owner) = (self.runtime.claims_name(&id), bound(&id, &session.owner()));
         let claims = Claims::new(&claims, id_token);
         let set = self.seal(Purpose::CarriedClaims, &name, &owner, session.ends_at, &claims).ok()?;
-        let others = self.brought(|cookie| chunks::chunk(&name, cookie).is_none());
+        let others = self.brought(|cookie| cookie_chunks::chunk(&name, cookie).is_none());
         let fits = others + sent(&set) <= self.runtime.most_carried();
         let surplus = self.surplus(&name, set.len());
         fits.then(|| set.into_iter().map(|cookie| cookie.header).chain(surplus).collect())
@@ -133,9 +134,9 @@ impl Carried {
 
     /// Removals of cookies in which a text went on that needs no more than so many now.
     fn surplus(&self, name: &str, kept: usize) -> Vec<HeaderValue> {
-        let positions = self.cookies.iter().filter_map(|cookie| Some(chunks::chunk(name, cookie)?.0));
+        let positions = self.cookies.iter().filter_map(|cookie| Some(cookie_chunks::chunk(name, cookie)?.0));
         let surplus = positions.filter(|position| *position >= kept);
-        surplus.filter_map(|position| self.removal(chunks::name(name, position).as_bytes())).collect()
+        surplus.filter_map(|position| self.removal(cookie_chunks::name(name, position).as_bytes())).collect()
     }
 
     /// What belongs to the session, where only an older secret opens it.
@@ -175,7 +176,7 @@ impl Carried {
                 }
             },
         };
-        let had = self.brought(|cookie| chunks::chunk(base, cookie).is_some());
+        let had = self.brought(|cookie| cookie_chunks::chunk(base, cookie).is_some());
         *more += sent(&set).saturating_sub(had);
         let surplus = self.surplus(base, set.len());
         set.into_iter().map(|cookie| cookie.header).chain(surplus).collect()
@@ -189,8 +190,9 @@ impl Carried {
         if names.iter().any(|name| self.cookies().any(|(cookie, _)| cookie.starts_with(name.as_bytes()))) {
             return Vec::new();
         }
-        let chunks = runtime.most_carried() / chunks::LARGEST + 1;
-        let names = names.iter().flat_map(|name| (0..chunks).map(|position| chunks::name(name, position)));
+        let chunks = runtime.most_carried() / cookie_chunks::LARGEST + 1;
+        let names =
+            names.iter().flat_map(|name| (0..chunks).map(|position| cookie_chunks::name(name, position)));
         names.filter_map(|name| self.removal(name.as_bytes())).collect()
     }
 
@@ -220,7 +222,7 @@ impl Carried {
 
     /// The tag of what the browser was granted without anybody signed in; empty where there is nothing.
     fn visitor_tag(&self) -> String {
-        let cookie = self.runtime.settings.cookies.name(visitor::COOKIE);
+        let cookie = self.runtime.settings.cookies.name(visitor_id::COOKIE);
         let value = self.cookies().find(|(name, _)| *name == cookie.as_bytes()).map(|(_, value)| value);
         match value.and_then(Visitor::from_cookie).map(Visitor::owner) {
             Some(Owner::Visitor { id }) => tag(&id),

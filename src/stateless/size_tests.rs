@@ -2,15 +2,15 @@
 
 use serde_json::json;
 
-use super::contents::{CarriedGrant, Claims, Identity};
-use super::texts::{SetText, TextPlace};
-use crate::ambient::{Random, Timestamp};
+use super::payload::{CarriedGrant, Claims, Identity};
+use crate::clock::{Random, Timestamp};
 use crate::cookie::CookieStyle;
-use crate::grant::{Grant, Origin, Owner, Standing, TokenSet};
 use crate::protocol::id_token::Facts;
-use crate::seal::{KeyRing, Purpose};
+use crate::records::grant::{Grant, Origin, Owner, Standing, TokenSet};
+use crate::records::seal::{KeyRing, Purpose};
+use crate::records::sealed_cookie::{SetText, TextPlace};
 use crate::secret::Secret;
-use crate::session::{Profile, SessionRecord};
+use crate::sessions::session::{Profile, SessionRecord};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const ISSUER: &str = "https://login.example.com/tenant";
@@ -134,7 +134,7 @@ fn the_documented_sizes_are_those_of_three_real_shapes() {
         table.push_str(&format!("| {shape} | {parts} | **{bytes}** in {count} |\n"));
         assert!(bytes <= 6 * 1024, "the default limit takes it");
     }
-    let page = include_str!("../stateless.md");
+    let page = include_str!("../docs/stateless.md");
     assert!(page.contains(&table), "stateless.md lacks:\n{table}");
 }
 
@@ -170,8 +170,11 @@ fn no_session_is_smaller_than_the_least() {
         let keys = KeyRing::new(&["a secret for seals, of 32 bytes and more".into()], b"app");
         let times = (NOW, record.ends_at);
         let set = place.seal(&keys, &style, &Random::system(), times, &contents.unwrap()).unwrap();
-        super::sent(&set)
+        crate::stateless::sent(&set)
     });
     let bytes = session + claims;
-    assert!((super::LEAST..super::LEAST + 200).contains(&bytes), "{session} and {claims}");
+    assert!(
+        (crate::stateless::LEAST..crate::stateless::LEAST + 200).contains(&bytes),
+        "{session} and {claims}"
+    );
 }

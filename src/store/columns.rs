@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{Key, MAX_TAGS, Record, StoreError, Stored, Tag, Version};
-use crate::ambient::Timestamp;
+use crate::clock::Timestamp;
 
 /// A record on its way into a row.
 #[derive(Clone)]

@@ -9,7 +9,7 @@ use moka::sync::Cache;
 
 use super::changes::Changes;
 use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
-use crate::ambient::Timestamp;
+use crate::clock::Timestamp;
 
 /// A store in memory, for development, tests, and applications of one process that may forget their
 /// sessions when they restart. Clones share their rows.

@@ -125,7 +125,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::ambient::Timestamp;
+use crate::clock::Timestamp;
 
 /// A future in a box, so that stores are trait objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -15,17 +15,18 @@ use tower::{BoxError, Layer, Service, service_fn};
 
 use super::sessions::start;
 use crate::config::Config;
-use crate::grant::{Grant, LOGIN, Origin, Standing, TokenSet};
-use crate::mode::Ownership;
+use crate::config::mode::Ownership;
+use crate::config::resource::Resource;
+use crate::extract::request::{Head, RequestState};
 use crate::protocol::id_token::Facts;
+use crate::provider::relying_party::ProviderId;
 use crate::records::FOREVER;
-use crate::relying_party::ProviderId;
-use crate::request_state::{Head, RequestState};
-use crate::resource::Resource;
-use crate::runtime::Runtime;
+use crate::records::grant::{Grant, LOGIN, Origin, Standing, TokenSet};
 use crate::secret::Secret;
-use crate::session::Session;
-use crate::store::{BoxFuture, MemoryStore};
+use crate::sessions::session::Session;
+use crate::state::Runtime;
+use crate::store::BoxFuture;
+use crate::store::MemoryStore;
 
 const ISSUER: &str = "https://provider.example";
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::ambient::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp};
 
 /// A clock to give to [`Config::clock`](crate::Config::clock). Clones are the same clock.
 #[derive(Clone, Debug)]

@@ -30,15 +30,15 @@
 //! ```
 
 mod as_user;
-pub use as_user::{AsUser, AsUserService, as_nobody, as_user};
+pub use self::as_user::{AsUser, AsUserService, as_nobody, as_user};
 
 mod clock;
-pub use clock::ManualClock;
+pub use self::clock::ManualClock;
 
 #[cfg(feature = "dev-provider")]
 mod provider;
 #[cfg(feature = "dev-provider")]
-pub use provider::{development_config, development_provider};
+pub use self::provider::{development_config, development_provider};
 
 mod sessions;
-pub use sessions::{start_session, start_session_with_tokens};
+pub use self::sessions::{start_session, start_session_with_tokens};

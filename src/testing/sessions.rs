@@ -7,17 +7,17 @@ use http::HeaderMap;
 use http::header::SET_COOKIE;
 use serde_json::{Map, Value};
 
-use crate::ambient::Timestamp;
-use crate::carried::Carried;
+use crate::clock::Timestamp;
+use crate::endpoints::sign_in::keep_grant;
 use crate::error::Error;
-use crate::flow::sign_in::keep_grant;
-use crate::grant::{Grant, Origin, Owner, Standing, TokenSet};
 use crate::layer::OidcLayer;
 use crate::protocol::id_token::Facts;
-use crate::runtime::Runtime;
+use crate::records::grant::{Grant, Origin, Owner, Standing, TokenSet};
 use crate::secret::Secret;
-use crate::session::SessionRecord;
-use crate::session_id::SessionId;
+use crate::sessions::session::SessionRecord;
+use crate::sessions::session_id::SessionId;
+use crate::state::Runtime;
+use crate::stateless::Carried;
 use crate::store::StoreError;
 
 /// How long the access token of [`start_session_with_tokens`] is good for.
@@ -128,7 +128,7 @@ fn grant(
     Grant {
         owner: Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() },
         client,
-        connection: crate::grant::LOGIN.to_owned(),
+        connection: crate::records::grant::LOGIN.to_owned(),
         origin: Origin::Consent,
         generation: 1,
         refresh_token: Some(refresh_token),

@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
-use crate::ambient::Timestamp;
-use crate::carried::{GRACE, SETS_WITHIN, TooLarge};
-use crate::grant::{Grant, Standing};
-use crate::grant_place::GrantPlace;
+use crate::clock::Timestamp;
+use crate::records::grant::{Grant, Standing};
+use crate::records::grant_key::GrantPlace;
 use crate::records::{FOREVER, Found, Loaded};
-use crate::runtime::Runtime;
+use crate::state::Runtime;
+use crate::stateless::response_cookies::SETS_WITHIN;
+use crate::stateless::{GRACE, TooLarge};
 use crate::store::{StoreError, Version};
 
 /// The browser has shown what lies there: the row is kept for late requests only, and not for long. Returns until when

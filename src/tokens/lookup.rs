@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use super::rendezvous;
-use crate::ambient::Timestamp;
-use crate::carried::{CarriedPlace, Unreadable};
-use crate::changes::Place;
-use crate::grant::{Freshness, Grant, Lease, Standing, TokenSet};
-use crate::grant_place::{Asked, GrantPlace, Read};
+use super::coordination;
+use super::refresh_protocol::{self, Mark, Row, Worth};
+use crate::clock::Timestamp;
+use crate::records::grant::{Freshness, Grant, Lease, Standing, TokenSet};
+use crate::records::grant_key::{Asked, GrantPlace, Read};
+use crate::records::invalidation::Place;
 use crate::records::{FOREVER, Found, Loaded};
-use crate::refreshing::{self, Mark, Row, Worth};
-use crate::runtime::Runtime;
 use crate::secret::Secret;
+use crate::state::Runtime;
+use crate::stateless::grant_cookie::{CarriedPlace, Unreadable};
 use crate::store::{StoreError, Version};
 
 /// What is wanted of a grant.
@@ -94,8 +94,10 @@ impl Held {
         spread: u8,
     ) -> Row<Option<Version>, Option<Secret>> {
         let grant = &self.grant;
-        let held =
-            |lease: &Lease| refreshing::Held { mine: lease.holder == *holder, left: lease.until.since(now) };
+        let held = |lease: &Lease| refresh_protocol::Held {
+            mine: lease.holder == *holder,
+            left: lease.until.since(now),
+        };
         Row {
             version: self.version,
             mark: Mark { refreshes: grant.refreshes(), refresh_token: grant.refresh_token.clone() },
@@ -208,7 +210,7 @@ fn newer(
             place.newest.forget_below(found.value.generation);
             match shown.filter(|shown| shown.generation == found.value.generation) {
                 Some(shown) => {
-                    let until = rendezvous::let_go(runtime, place, &found, now);
+                    let until = coordination::let_go(runtime, place, &found, now);
                     // Of two that both were made of an older one, the row's counts.
                     let same = shown.refresh_token == found.value.refresh_token;
                     if same && found.value.standing == Standing::Good {

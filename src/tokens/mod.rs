@@ -2,7 +2,14 @@
 //!
 //! A request looks at its grant, and at its process's flight for it: whoever wants what is not there boards the flight
 //! that is under way, or takes off. A flight runs in a task of its own: a client that hangs up cancels nothing. Among
-//! processes, flights keep to the protocol of [`refreshing`](crate::refreshing).
+//! processes, flights keep to the protocol of [`refreshing`](crate::tokens::refresh_protocol).
+
+pub(crate) mod coordination;
+pub(crate) mod lookup;
+pub mod refresh_protocol;
+pub(crate) mod refresh_request;
+pub(crate) mod refresh_task;
+pub(crate) mod single_use;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +17,16 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::flight::refresh;
-use super::held_grant::{NoToken, Step, Want, is_rejected, next, stored_or_begun};
-use crate::ambient::Timestamp;
-use crate::flights::{Boarding, Flight, Landing};
-use crate::grant::{Grant, TokenSet};
-use crate::grant_place::GrantPlace;
-use crate::mode::Rendezvous;
-use crate::provider::ProviderError;
-use crate::runtime::Runtime;
+use self::lookup::{NoToken, Step, Want, is_rejected, next, stored_or_begun};
+use self::refresh_task::refresh;
+use crate::clock::Timestamp;
+use crate::config::mode::Rendezvous;
+use crate::provider::error::ProviderError;
+use crate::records::grant::{Grant, TokenSet};
+use crate::records::grant_key::GrantPlace;
 use crate::secret::Secret;
+use crate::state::Runtime;
+use crate::state::in_flight::{Boarding, Flight, Landing};
 use crate::store::Key;
 
 /// How many flights a request waits for: one for each resource of the grant.

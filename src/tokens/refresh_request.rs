@@ -3,13 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::held_grant::Want;
-use crate::grant::{Grant, Origin, Owner};
-use crate::grant_place::GrantPlace;
+use super::lookup::Want;
 use crate::protocol::id_token::{IdToken, IdTokenError, Occasion};
 use crate::protocol::token::TokenResponse;
-use crate::provider::{KEY_SET_THROTTLE, Provider, ProviderError};
-use crate::runtime::Runtime;
+use crate::provider::error::ProviderError;
+use crate::provider::{KEY_SET_THROTTLE, Provider};
+use crate::records::grant::{Grant, Origin, Owner};
+use crate::records::grant_key::GrantPlace;
+use crate::state::Runtime;
 
 /// Between two attempts at what cannot be given up; doubling up to the second.
 pub(crate) const FIRST_RETRY: Duration = Duration::from_millis(50);

@@ -1,26 +1,27 @@
 //! One flight: a grant's refresh token is spent, and what comes for it is verified, written, and only then used. What
-//! to do next is decided in [`refreshing`](crate::refreshing); here it is done.
+//! to do next is decided in [`refreshing`](crate::tokens::refresh_protocol); here it is done.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::account::ROTATED;
-use super::held_grant::{self, NoToken, Want, read};
-use super::renewal::{FIRST_RETRY, LAST_RETRY, ask, verify};
-use super::session::adopt_refreshed;
-use super::unkept::{Unkept, discard};
-use crate::ambient::Timestamp;
-use crate::connection::Retention;
+use super::lookup::{self, NoToken, Want, read};
+use super::refresh_protocol::{Action, Answer, End, Event, LEASE, Landing, RENEW, Refresher, To};
+use super::refresh_request::{FIRST_RETRY, LAST_RETRY, ask, verify};
+use crate::clock::Timestamp;
+use crate::config::connection::Retention;
+use crate::endpoints::account::ROTATED;
+use crate::endpoints::browser_session::adopt_refreshed;
+use crate::endpoints::unkept::{Unkept, discard};
 use crate::events::EventCode;
-use crate::grant::{Grant, Lease, Standing};
-use crate::grant_place::GrantPlace;
 use crate::protocol::id_token::{IdToken, IdTokenError};
 use crate::protocol::token::TokenResponse;
-use crate::provider::{Provider, ProviderError, cause};
-use crate::refreshing::{Action, Answer, End, Event, LEASE, Landing, RENEW, Refresher, To};
-use crate::runtime::Runtime;
+use crate::provider::error::ProviderError;
+use crate::provider::{Provider, cause};
+use crate::records::grant::{Grant, Lease, Standing};
+use crate::records::grant_key::GrantPlace;
 use crate::secret::Secret;
+use crate::state::Runtime;
 use crate::store::{StoreErrorKind, Version};
 
 /// `None` is the version of a row that is not there: only the browser has the grant.
@@ -81,7 +82,7 @@ struct Flying<'a> {
     /// Names this flight in its leases.
     holder: [u8; 16],
     /// What was read or written last.
-    found: Option<held_grant::Held>,
+    found: Option<lookup::Held>,
     /// The grant whose refresh token was spent.
     spent: Option<Arc<Grant>>,
     /// What came for the refresh token...
@@ -136,7 +137,7 @@ impl<'a> Flying<'a> {
     }
 
     async fn swap(&mut self, expected: At, to: To) -> Told {
-        let Some(held_grant::Held { grant, expires_at, .. }) = &self.found else {
+        let Some(lookup::Held { grant, expires_at, .. }) = &self.found else {
             return Event::Swapped(None);
         };
         let (now, expires_at) = (self.runtime.now(), *expires_at);
@@ -165,7 +166,7 @@ impl<'a> Flying<'a> {
                     self.tell(EventCode::RefreshRefused, &cause(why));
                 }
                 let (grant, version) = (Arc::new(next), Some(version));
-                self.found = Some(held_grant::Held { grant, version, expires_at });
+                self.found = Some(lookup::Held { grant, version, expires_at });
                 Event::Swapped(Some(version))
             }
             Ok(None) => Event::Swapped(None),

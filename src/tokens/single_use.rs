@@ -12,21 +12,21 @@ use http::{Extensions, HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::config::destination::Destination;
+use crate::config::mode::Holder;
+use crate::config::resource;
 use crate::cookie::{self, CookieStyle, CrossSite, Ours};
-use crate::destination::Destination;
+use crate::endpoints::unkept::{Unkept, discard};
 use crate::error::Error;
-use crate::flow::unkept::{Unkept, discard};
-use crate::grant::encode;
-use crate::mode::Holder;
+use crate::extract::request::RequestState;
+use crate::extract::user_tokens::AccessToken;
 use crate::protocol::token::TokenResponse;
 use crate::records::Row;
-use crate::request_state::RequestState;
-use crate::resource;
-use crate::runtime::Runtime;
-use crate::seal::Purpose;
+use crate::records::grant::encode;
+use crate::records::seal::Purpose;
 use crate::secret::{Secret, sealed, sealed_option};
+use crate::state::Runtime;
 use crate::store::{Key, StoreError};
-use crate::user_tokens::AccessToken;
 
 /// How long tokens wait for the request that uses them: the browser's way from the provider to the page.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(60);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{Key, MAX_RECORD, MAX_TAGS, Record, Store, StoreErrorKind, Tag, Version};
-use crate::ambient::Timestamp;
+use crate::clock::Timestamp;
 
 /// Runs the whole suite over a store that holds nothing yet.
 ///

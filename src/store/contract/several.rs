@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::{Change, Key, Record, Store, Tag};
 use super::{key, record, write};
-use crate::ambient::Timestamp;
+use crate::clock::Timestamp;
 
 /// Runs what concerns several processes over two handles to the same, empty store, such as two connections.
 ///

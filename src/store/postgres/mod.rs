@@ -22,7 +22,7 @@ use self::pool::{Answer, Lease, Pool, step};
 use super::changes::Changes;
 use super::columns::{self, Columns};
 use super::{BoxFuture, Change, Key, Record, Store, StoreError, StoreErrorKind, Stored, Tag, Version};
-use crate::ambient::Timestamp;
+use crate::clock::Timestamp;
 
 /// How often those who wait look by themselves, for the case that a notification was lost.
 const LOOK: Duration = Duration::from_secs(1);

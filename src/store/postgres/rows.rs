@@ -8,7 +8,7 @@ use tokio_postgres::{Error, Row};
 
 use super::super::columns::{self, Columns};
 use super::super::{Key, StoreError, Stored, Tag, Version};
-use crate::ambient::Timestamp;
+use crate::clock::Timestamp;
 
 /// How many expired rows go at once: few milliseconds each.
 pub(super) const BATCH: i64 = 1000;

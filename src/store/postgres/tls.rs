@@ -10,7 +10,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::super::StoreError;
 use super::url::Tls;
-use crate::roots::roots;
+use crate::tls_roots::roots;
 
 pub(super) fn connector(tls: &Tls) -> Result<MakeRustlsConnect, StoreError> {
     let crypto = Arc::new(rustls::crypto::ring::default_provider());

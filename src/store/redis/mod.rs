@@ -16,7 +16,7 @@ use self::failure::Failure;
 use self::link::{Hearing, Link};
 use self::script::{DELETE, DELETE_EXPIRED, SWAP};
 use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
-use crate::ambient::{Random, Timestamp};
+use crate::clock::{Random, Timestamp};
 
 /// How many expired rows one step of [`Store::delete_expired`] deletes: a millisecond of the server's time.
 const STEP: usize = 100;

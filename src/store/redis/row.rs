@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use crate::ambient::Timestamp;
+use crate::clock::Timestamp;
 use crate::store::{Record, StoreError, Stored, Tag, Version};
 
 const VERSION: usize = 8;

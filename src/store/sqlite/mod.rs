@@ -17,7 +17,7 @@ use self::rows::Writer;
 use super::changes::Changes;
 use super::columns::Columns;
 use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
-use crate::ambient::{Clock, Random, Timestamp};
+use crate::clock::{Clock, Random, Timestamp};
 
 /// How many look-ups run at once. SQLite writes one at a time.
 const READERS: usize = 4;

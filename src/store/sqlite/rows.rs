@@ -5,7 +5,7 @@ use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, TransactionB
 use super::super::columns::{self, Columns};
 use super::super::{Key, StoreError, Stored, Tag, Version};
 use super::failed;
-use crate::ambient::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp};
 
 /// How many expired rows go at once: few milliseconds, in which others wait.
 pub(super) const BATCH: u32 = 500;

@@ -66,7 +66,7 @@ impl Cluster {
     /// Behind the real nginx, as the documentation configures it; `None` where it is not installed.
     pub(super) async fn behind_nginx(store: &str, replicas: usize, token_life: u64) -> Option<Self> {
         let (port, ports) = (free_port(), (0..replicas).map(|_| free_port()).collect::<Vec<_>>());
-        let nginx = Nginx::documented(include_str!("../../../src/deploying.md"), &ports, port).await?;
+        let nginx = Nginx::documented(include_str!("../../../src/docs/deployment.md"), &ports, port).await?;
         let front = Front::Nginx(Box::new(nginx));
         Some(Self::behind(front, port, ports, &[("TOKEN_STORE", store)], token_life).await)
     }

@@ -1,4 +1,4 @@
-//! Replicas over one store, by the clock: what `tower_oidc::refreshing` promises, at the layer itself.
+//! Replicas over one store, by the clock: what `tower_oidc::docs::refresh_protocol` promises, at the layer itself.
 
 use std::collections::HashSet;
 use std::sync::Arc;

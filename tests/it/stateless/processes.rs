@@ -122,7 +122,7 @@ async fn logins_behind_nginx_need_what_the_documentation_says() {
     assert_eq!(login_behind(&nginx, demo, large).await.status, 502, "an answer's head above 4 KiB");
     drop(nginx);
     let (port, demo) = (free_port(), free_port());
-    let documented = Nginx::documented(include_str!("../../../src/stateless.md"), &[demo], port).await;
+    let documented = Nginx::documented(include_str!("../../../src/docs/stateless.md"), &[demo], port).await;
     let nginx = documented.expect("it is installed");
     let page = login_behind(&nginx, demo, large).await;
     assert_eq!((page.status.as_u16(), &page.json()["sub"]), (200, &json!("a1")), "{}", nginx.log());

@@ -1,10 +1,10 @@
-//! The protocol of `tower_oidc::refreshing`, checked: every order in which two or three processes, the store, the
+//! The protocol of `tower_oidc::docs::refresh_protocol`, checked: every order in which two or three processes, the store, the
 //! provider, the person and everything that fails can act, with the very transitions that the crate runs.
 //!
 //! The test command explores small clusters. `TOWER_OIDC_MODEL=all cargo test --release --all-features --test it
 //! refresh::model::every -- --nocapture` explores larger ones too, and prints what it saw of each; that takes long.
 
-#[path = "../../../../src/refreshing.rs"]
+#[path = "../../../../src/tokens/refresh_protocol.rs"]
 mod refreshing;
 
 mod calm;

@@ -4,12 +4,12 @@ use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
 
-use crate::current_user::{Admin, CurrentUser};
+use super::auth_session::Users;
+use super::current_user::{Admin, CurrentUser};
+use super::request::RequestState;
+use super::user_tokens::UserTokens;
 use crate::error::{DestinationError, Error};
-use crate::one_shot::OneShotToken;
-use crate::request_state::RequestState;
-use crate::user_tokens::UserTokens;
-use crate::users::Users;
+use crate::tokens::single_use::OneShotToken;
 
 impl<S: Sync> FromRequestParts<S> for CurrentUser {
     type Rejection = Error;
