@@ -34,7 +34,7 @@
 //!
 //! # What is promised
 //!
-//! 1. **Ownership.** A token that [`UserTokens`] yields was granted to the person whom this request is signed in as: to
+//! 1. **Mode.** A token that [`UserTokens`] yields was granted to the person whom this request is signed in as: to
 //!    the application's account in single-user mode, to the browser for a visitor's connection. Nothing that a request
 //!    holds takes a user and returns tokens; [`BackgroundTokens`] does, and no request holds it. What is stored is sealed
 //!    with its application, place and owner bound in: a row that is copied over another does not open. A token is
@@ -114,28 +114,30 @@ pub use layer::service::{OidcService, ResponseFuture};
 pub use layer::{NoSuchEndpoint, OidcLayer};
 
 mod extract;
+pub use extract::access_token::AccessToken;
 pub use extract::add_access_token::{Authorize, AuthorizeLayer};
 pub use extract::api_client::{ApiClient, ApiResponse};
 pub use extract::auth_session::Users;
 pub use extract::background_tokens::{BackgroundTokens, OwnerTokens};
 pub use extract::connection_status::{ConnectionState, ConnectionStatus};
 pub use extract::current_user::{Admin, CurrentUser};
-pub use extract::user_tokens::{AccessToken, UserTokens};
+pub use extract::single_use_token::OneShotToken;
+pub use extract::user_tokens::UserTokens;
 
 mod config;
 pub use config::connection::{Connection, Retention};
-pub use config::development::PeerAddr;
+
 pub use config::hooks::{LoginChoice, NewLogin, Unauthenticated, Verdict};
 pub use config::provider::ProviderConfig;
 pub use config::resource::Resource;
-pub use config::shared_account::{Account, AccountState, AccountStatus};
-pub use config::{AdminClaim, Config, UserInfo};
+pub use config::shared_account::Account;
+pub use config::{AdminClaim, Config};
 
 mod endpoints;
-pub use endpoints::disconnect::Disconnected;
 
 mod tokens;
-pub use tokens::single_use::OneShotToken;
+pub use tokens::account_status::{AccountState, AccountStatus};
+pub use tokens::disconnect::Disconnected;
 
 mod stateless;
 
@@ -158,12 +160,15 @@ pub mod store;
 mod protocol;
 pub use protocol::authorization::{LoginOptions, Prompt, ResponseMode};
 pub use protocol::token::ClientAuth;
+pub use protocol::user_info::UserInfo;
 
 mod clock;
 pub use clock::{Clock, Random, Timestamp};
 mod cookie;
 mod events;
 pub use events::{Event, EventCode};
+mod peer;
+pub use peer::PeerAddr;
 mod secret;
 pub use secret::Secret;
 #[cfg(any(feature = "http-client", feature = "postgres"))]

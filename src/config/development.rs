@@ -2,50 +2,18 @@
 
 use std::net::SocketAddr;
 
-use http::header::HOST;
-use http::uri::Authority;
-use http::{HeaderValue, Request, StatusCode};
 use url::Url;
 
 use super::Config;
 use super::provider::ProviderConfig;
-use super::settings::Settings;
-use crate::clock::{Clock, Random};
-use crate::dev_provider::DevProvider;
+use crate::peer::is_local;
 use crate::protocol::metadata::is_loopback;
-use crate::secret::Secret;
 
 /// The issuer that stands for the development provider.
 const ISSUER: &str = "development";
 
 /// The registration at the development provider.
-const CLIENT: &str = "development";
-
-/// The address of the machine at the other end of a request's connection, for the development provider: a request from
-/// another machine is then refused, whatever its `Host` says.
-///
-/// The server knows the address, and one line gives it to the layer. With axum, in the last place, and with
-/// `into_make_service_with_connect_info::<SocketAddr>()`:
-///
-/// ```
-/// # #[cfg(feature = "axum")] {
-/// # use std::net::SocketAddr;
-/// # use axum::{Router, extract::{ConnectInfo, Request}, middleware::map_request};
-/// # use tower_oidc::PeerAddr;
-/// async fn peer(ConnectInfo(peer): ConnectInfo<SocketAddr>, mut request: Request) -> Request {
-///     request.extensions_mut().insert(PeerAddr(peer));
-///     request
-/// }
-/// # let app: Router = Router::new();
-/// let app = app.layer(map_request(peer));
-/// # let _ = app.into_make_service_with_connect_info::<SocketAddr>();
-/// # }
-/// ```
-///
-/// With hyper the line `request.extensions_mut().insert(PeerAddr(peer))` stands where the connection was accepted.
-/// Behind a proxy the peer is the proxy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PeerAddr(pub SocketAddr);
+pub(crate) const CLIENT: &str = "development";
 
 impl Config {
     /// The development provider, for an application that listens on this loopback address. Its public URL is
@@ -53,7 +21,7 @@ impl Config {
     ///
     /// Anybody signs in there as anybody, administrators included. The layer cannot be made where the address is not
     /// loopback, and answers no request whose `Host` is not loopback or which comes from another machine
-    /// ([`PeerAddr`]).
+    /// ([`PeerAddr`](crate::PeerAddr)).
     pub fn development(addr: impl Into<SocketAddr>) -> Self {
         Self { issuer: Some(ISSUER.to_owned()), ..Self::default() }.bind(addr)
     }
@@ -111,41 +79,4 @@ pub(crate) fn register(
     let mount = public_url.path().trim_end_matches('/');
     first.issuer = format!("{origin}{mount}{}/development", config.base_path);
     first.client_id = CLIENT.to_owned();
-}
-
-/// The development provider of these settings.
-pub(crate) fn provider(settings: &Settings, clock: &Clock, random: &Random) -> Result<DevProvider, String> {
-    let relying_party = &settings.relying_parties[0];
-    DevProvider::embedded(
-        (&relying_party.issuer, !settings.local_only),
-        (CLIENT, relying_party.client_secret.as_ref().map(Secret::expose_secret)),
-        &relying_party.redirect_uri,
-        settings.post_logout_url.as_str(),
-        clock.clone(),
-        random.clone(),
-    )
-}
-
-/// Why a request is not from this machine, if it is not.
-pub(crate) fn refusal<B>(request: &Request<B>) -> Option<(StatusCode, String)> {
-    if let Some(PeerAddr(peer)) = request.extensions().get()
-        && !is_local(*peer)
-    {
-        return Some((StatusCode::FORBIDDEN, format!("it comes from {peer}")));
-    }
-    let uri = request.uri().authority().map(|authority| authority.as_str().as_bytes());
-    let hosts = request.headers().get_all(HOST).iter().map(HeaderValue::as_bytes);
-    let elsewhere = uri.into_iter().chain(hosts).find(|authority| !names_this_machine(authority))?;
-    let shown = String::from_utf8_lossy(&elsewhere[..elsewhere.len().min(200)]);
-    Some((StatusCode::MISDIRECTED_REQUEST, format!("it is for {shown:?}")))
-}
-
-fn is_local(addr: SocketAddr) -> bool {
-    addr.ip().to_canonical().is_loopback()
-}
-
-fn names_this_machine(authority: &[u8]) -> bool {
-    let authority = Authority::try_from(authority).ok();
-    let url = authority.and_then(|authority| Url::parse(&format!("http://{authority}")).ok());
-    url.is_some_and(|url| is_loopback(&url))
 }

@@ -1,14 +1,19 @@
 //! What the author wrote. Every default stands here with its reason; nothing is checked before construction.
 
 pub(crate) mod admins;
+pub(crate) mod checks;
 pub(crate) mod connection;
+pub(crate) mod connections;
 pub(crate) mod destination;
 pub(crate) mod development;
 pub(crate) mod environment;
+mod from_env;
 pub(crate) mod hooks;
 pub(crate) mod mode;
 pub(crate) mod provider;
+pub(crate) mod registrations;
 pub(crate) mod resource;
+pub(crate) mod resources;
 pub(crate) mod settings;
 pub(crate) mod shared_account;
 
@@ -27,15 +32,14 @@ use tower::{BoxError, Service};
 
 use self::connection::{Connection, Retention};
 use self::development::local_url;
-use self::environment::Environment;
 use self::hooks::{Hooks, LoginChoice, NewLogin, Unauthenticated, Verdict};
-use self::provider::ProviderConfig;
+use self::provider::{ProviderConfig, default_scopes};
 use self::resource::Resource;
 use crate::clock::{Clock, Random};
-use crate::error::ConfigError;
 use crate::events::Event;
 use crate::protocol::authorization::ResponseMode;
 use crate::protocol::token::ClientAuth;
+use crate::protocol::user_info::UserInfo;
 use crate::provider::http_client::Outbound;
 use crate::secret::Secret;
 
@@ -171,19 +175,6 @@ pub struct Config {
     pub(crate) random: Random,
 }
 
-/// When the UserInfo endpoint is asked at login.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum UserInfo {
-    /// Never: the ID token says it all.
-    Never,
-    /// When `email` or `profile` was asked for and the ID token holds no e-mail or no name.
-    #[default]
-    WhereNeeded,
-    /// At every login.
-    Always,
-}
-
 /// A claim, and the value that makes its bearer an admin. A claim that is a list must contain it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -261,70 +252,6 @@ impl Config {
             client_secret: Some(client_secret.into()),
             ..Self::default()
         }
-    }
-
-    /// Reads the environment: `PUBLIC_URL` (`http://localhost:PORT` with the port of `BIND`, or 3000), `OIDC_ISSUER`
-    /// (required; `development` is the development provider, see [`Config::development`]), `BIND` (the address that the
-    /// application listens on, which the development provider must know: [`Config::bind`]), `OIDC_CLIENT_ID`, `OIDC_CLIENT_SECRET`, `OIDC_SCOPES` (space separated),
-    /// `OIDC_RESPONSE_MODE` (`query`, `form_post`), `OIDC_CA_FILE`, `SESSION_SECRET` and `ADMINS` (comma
-    /// separated). A secret may stand in a file instead that `OIDC_CLIENT_SECRET_FILE` or
-    /// `SESSION_SECRET_FILE` names.
-    ///
-    /// `OIDC_PROVIDERS` names more providers, comma separated: for `work` there are `OIDC_WORK_ISSUER`,
-    /// `OIDC_WORK_CLIENT_ID`, `OIDC_WORK_CLIENT_SECRET` (or `…_FILE`), `OIDC_WORK_SCOPES`, `OIDC_WORK_RESPONSE_MODE`
-    /// (where they are not set, what `OIDC_SCOPES` and `OIDC_RESPONSE_MODE` say), `OIDC_WORK_DISPLAY_NAME`, and
-    /// `OIDC_WORK_LOGIN` (`false`: for connections alone). Without `OIDC_ISSUER` the first of the list is the first
-    /// provider; otherwise that one is called `default`, and `OIDC_DISPLAY_NAME` on the page where people choose. With
-    /// several providers to sign in at, each of `ADMINS` says whose word counts: `work:root@example.org`.
-    ///
-    /// `SESSION_SECRET` may be several, comma separated. A secret that is set together with its `…_FILE` is an error. In
-    /// names of variables `-` is `_`: `at-home` is `OIDC_AT_HOME_ISSUER`. What has no variable is set on the result.
-    ///
-    /// # Errors
-    ///
-    /// Everything that cannot be read, at once.
-    pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_variables(|name| std::env::var(name).ok())
-    }
-
-    /// The same as [`Config::from_env`] with variables from elsewhere.
-    ///
-    /// # Errors
-    ///
-    /// Everything that cannot be read, at once.
-    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut config = Self::default();
-        let mut problems = Vec::new();
-        let environment = Environment::new(variable);
-        config.client_secret = environment.secret("OIDC_CLIENT_SECRET", &mut problems).map(Secret::from);
-        config.session_secrets =
-            environment.secret("SESSION_SECRET", &mut problems).map(|list| listed(&list)).unwrap_or_default();
-        config.issuer = environment.value("OIDC_ISSUER");
-        // What is no address of a socket is the application's own affair, unless the development provider needs it.
-        config.bind = environment.value("BIND").and_then(|bind| bind.parse().ok());
-        config.ca_file = environment.value("OIDC_CA_FILE").map(PathBuf::from);
-        config.admins = environment.value("ADMINS").map(|list| listed(&list)).unwrap_or_default();
-        config.public_url = environment.value("PUBLIC_URL").unwrap_or_else(|| local_url(config.bind));
-        if let Some(client_id) = environment.value("OIDC_CLIENT_ID") {
-            config.client_id = client_id;
-        }
-        if let Some(scopes) = environment.value("OIDC_SCOPES") {
-            config.scopes = scopes.split_whitespace().map(str::to_owned).collect();
-        }
-        if let Some(mode) = response_mode(&environment, "OIDC_RESPONSE_MODE", &mut problems) {
-            config.response_mode = mode;
-        }
-        config.display_name = environment.value("OIDC_DISPLAY_NAME");
-        ProviderConfig::add_from(&environment, &mut config, &mut problems);
-        if config.issuer.is_none() {
-            problems.push(
-                "no issuer is set: set OIDC_ISSUER to the provider's issuer URL, with OIDC_CLIENT_ID and OIDC_CLIENT_SECRET; \
-                 or, to try the application on this machine alone, OIDC_ISSUER=development (feature `dev-provider`)"
-                    .to_owned(),
-            );
-        }
-        ConfigError::check(problems)?;
-        Ok(config)
     }
 
     /// One more API that the login's tokens may go to.
@@ -418,35 +345,6 @@ impl Config {
     }
 }
 
-/// What says who somebody is.
-pub(crate) fn default_scopes() -> Vec<String> {
-    ["openid", "email", "profile"].map(str::to_owned).to_vec()
-}
-
-pub(crate) fn response_mode<F: Fn(&str) -> Option<String>>(
-    environment: &Environment<F>,
-    name: &str,
-    problems: &mut Vec<String>,
-) -> Option<ResponseMode> {
-    match environment.value(name)?.as_str() {
-        "query" => Some(ResponseMode::Query),
-        "form_post" => Some(ResponseMode::FormPost),
-        other => {
-            problems.push(format!("{name} is {other:?}: use query or form_post"));
-            None
-        }
-    }
-}
-
-/// Comma-separated values without the blanks around them.
-pub(crate) fn listed<T: From<String>>(list: &str) -> Vec<T> {
-    list.split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-        .map(|item| T::from(item.to_owned()))
-        .collect()
-}
-
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_secs)
 }
@@ -460,6 +358,7 @@ impl fmt::Debug for Hooks {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ConfigError;
 
     fn from(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
         Config::from_variables(|name| {

@@ -2,14 +2,13 @@
 
 use serde::Deserialize;
 
-use super::environment::Environment;
 use super::resource::Resource;
-use super::{Config, UserInfo, default_scopes, listed, response_mode};
 use crate::protocol::authorization::ResponseMode;
 use crate::protocol::token::ClientAuth;
+use crate::protocol::user_info::UserInfo;
 use crate::secret::Secret;
 
-/// How this application is registered at one more provider than that of [`Config`]'s own fields, which mean the same.
+/// How this application is registered at one more provider than that of [`Config`](crate::Config)'s own fields, which mean the same.
 ///
 /// People sign in at each provider that has `login`, and choose one by its name. Each has a redirect URI of its own,
 /// to be registered there: `{public_url}/auth/callback/{name}`, also for the first as soon as there is a second
@@ -121,105 +120,15 @@ impl ProviderConfig {
         self.resources.push(resource);
         self
     }
+}
 
-    /// Those that `OIDC_PROVIDERS` names, the first of which is the first of all where no other is configured.
-    pub(crate) fn add_from<F: Fn(&str) -> Option<String>>(
-        environment: &Environment<F>,
-        config: &mut Config,
-        problems: &mut Vec<String>,
-    ) {
-        let names: Vec<String> =
-            environment.value("OIDC_PROVIDERS").map(|list| listed(&list)).unwrap_or_default();
-        let read: Vec<_> = names.iter().map(|name| Self::read(environment, name, config, problems)).collect();
-        let mut providers = read.into_iter();
-        if config.issuer.is_none()
-            && let Some(first) = providers.next()
-        {
-            if !config.client_id.is_empty() || config.client_secret.is_some() {
-                problems.push(
-                    "OIDC_CLIENT_ID or OIDC_CLIENT_SECRET is set without OIDC_ISSUER: set all or none"
-                        .to_owned(),
-                );
-            }
-            if !first.login {
-                problems.push(format!(
-                    "OIDC_PROVIDERS begins with {:?}, where nobody signs in: begin with one for logins",
-                    first.name
-                ));
-            }
-            first.become_first(config);
-        }
-        config.providers.extend(providers);
-    }
+/// What says who somebody is.
+pub(crate) fn default_scopes() -> Vec<String> {
+    ["openid", "email", "profile"].map(str::to_owned).to_vec()
+}
 
-    fn read<F: Fn(&str) -> Option<String>>(
-        environment: &Environment<F>,
-        name: &str,
-        config: &Config,
-        problems: &mut Vec<String>,
-    ) -> Self {
-        let variable = |end: &str| format!("OIDC_{}_{end}", name.to_ascii_uppercase().replace('-', "_"));
-        let mut required = |end: &str| {
-            environment.value(&variable(end)).unwrap_or_else(|| {
-                problems.push(format!("{} is missing: OIDC_PROVIDERS names {name}", variable(end)));
-                String::new()
-            })
-        };
-        let (issuer, client_id) = (required("ISSUER"), required("CLIENT_ID"));
-        let client_secret = environment.secret(&variable("CLIENT_SECRET"), problems).map(Secret::from);
-        let mode = response_mode(environment, &variable("RESPONSE_MODE"), problems);
-        let scopes = environment.value(&variable("SCOPES"));
-        let login = match environment.value(&variable("LOGIN")).as_deref() {
-            None | Some("true") => true,
-            Some("false") => false,
-            Some(other) => {
-                problems.push(format!("{} is {other:?}: use true or false", variable("LOGIN")));
-                true
-            }
-        };
-        Self {
-            client_secret,
-            login,
-            display_name: environment.value(&variable("DISPLAY_NAME")),
-            scopes: scopes.map_or_else(
-                || config.scopes.clone(),
-                |scopes| scopes.split_whitespace().map(str::to_owned).collect(),
-            ),
-            response_mode: mode.unwrap_or(config.response_mode),
-            ..Self::new(name, issuer, client_id, "")
-        }
-    }
-
-    fn become_first(self, config: &mut Config) {
-        config.provider_name = self.name;
-        config.display_name = self.display_name;
-        config.issuer = Some(self.issuer);
-        config.client_id = self.client_id;
-        config.client_secret = self.client_secret;
-        config.scopes = self.scopes;
-        config.response_mode = self.response_mode;
-    }
-
-    /// The provider that stands in the configuration's own fields.
-    pub(crate) fn first(config: &Config) -> Self {
-        Self {
-            name: config.provider_name.clone(),
-            display_name: config.display_name.clone(),
-            issuer: config.issuer.clone().unwrap_or_default(),
-            client_id: config.client_id.clone(),
-            client_secret: config.client_secret.clone(),
-            client_auth: config.client_auth,
-            login: true,
-            scopes: config.scopes.clone(),
-            response_mode: config.response_mode,
-            hosted_domain: config.hosted_domain.clone(),
-            user_info: config.user_info,
-            authorization_parameters: config.authorization_parameters.clone(),
-            trusted_audiences: config.trusted_audiences.clone(),
-            resources: config.resources.clone(),
-            revoke_at_logout: config.revoke_at_logout,
-            revocation_is_per_token: config.revocation_is_per_token,
-            logout_at_provider: config.logout_at_provider,
-        }
-    }
+/// What may name a connection or a provider, in addresses and elsewhere.
+pub(crate) fn is_name(name: &str) -> bool {
+    let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+    !name.is_empty() && name.len() <= 64 && name.bytes().all(known)
 }

@@ -8,12 +8,13 @@ use url::Url;
 
 use super::Config;
 use super::admins::Admins;
-use super::connection::Connections;
+use super::connections::Connections;
 use super::destination::Destination;
+use super::registrations::written;
 use crate::cookie::CookieStyle;
 use crate::error::{ConfigError, DestinationError};
 use crate::protocol::metadata::is_secure;
-use crate::provider::relying_party::{ProviderId, RelyingParty, written};
+use crate::provider::relying_party::{ProviderId, RelyingParty};
 use crate::records::grant::encode;
 use crate::records::seal::{KeyRing, MIN_SECRET};
 use crate::secret::Secret;

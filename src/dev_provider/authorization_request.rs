@@ -5,7 +5,7 @@ use url::Url;
 
 use super::client::Client;
 use super::request::Parameters;
-use super::state::Session;
+use super::session::Session;
 use crate::clock::Timestamp;
 
 /// A waiting page keeps its request, so a request is bounded.

@@ -1,13 +1,14 @@
 //! The authorization endpoint: who is it, did they consent, and what the client hears.
 
+use super::session::{Person, Session};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use url::Url;
 
-use super::authorization_request::{Refusal, Reply};
+use super::authorization_request::{AuthorizationRequest, Refusal, Reply};
 use super::request::{Parameters, cookie};
-use super::state::{CODE_LIFETIME, Code, Grant, PAGE_LIFETIME, Pending, Person, Question, Session};
-use super::{Answer, AuthorizationRequest, Turn, response};
+use super::state::{CODE_LIFETIME, Code, Grant, PAGE_LIFETIME, Pending, Question};
+use super::{Answer, Turn, response};
 
 impl Turn<'_> {
     /// OpenID Connect Core 1.0 section 3.1.2.

@@ -39,7 +39,6 @@ mod discovery;
 
 mod authorization_request;
 mod authorize;
-use authorization_request::AuthorizationRequest;
 mod page;
 mod sign_in;
 
@@ -53,6 +52,7 @@ use client::Client;
 mod issuer;
 use issuer::Issuer;
 mod keys;
+mod session;
 mod state;
 use state::State;
 mod bounded;
@@ -71,7 +71,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 
 use crate::clock::{Clock, Random, Timestamp};
-use crate::config::development;
+use crate::peer;
 
 /// What a request may bring along, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -199,7 +199,7 @@ impl DevProvider {
     /// Answers one request. Nothing is awaited; any request gets an answer, of 404 for a path that is not
     /// below the issuer's.
     pub fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
-        if let Some((status, why)) = development::refusal(&request).filter(|_| self.settings.local_only) {
+        if let Some((status, why)) = peer::refusal(&request).filter(|_| self.settings.local_only) {
             tracing::warn!(why, "the development provider refused a request from elsewhere");
             return response::empty(status);
         }

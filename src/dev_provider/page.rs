@@ -3,8 +3,9 @@
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 
+use super::authorization_request::AuthorizationRequest;
 use super::state::Question;
-use super::{AuthorizationRequest, Turn, response};
+use super::{Turn, response};
 
 const STYLE: &str = include_str!("page.css");
 /// The button serves where scripts do not run.

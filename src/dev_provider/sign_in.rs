@@ -1,13 +1,15 @@
 //! What the page's form says: sign in, sign out, deny, or grant.
 
+use super::session::{Person, Session};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 
+use super::authorization_request::AuthorizationRequest;
 use super::request::{Parameters, cookie, is_cross_site};
-use super::state::{Pending, Person, Question, SESSION_LIFETIME, Session};
-use super::{AuthorizationRequest, Turn, response};
+use super::state::{Pending, Question, SESSION_LIFETIME};
+use super::{Turn, response};
 
 const DEFAULT_EMAIL: &str = "test@example.com";
 const EMAIL_REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);

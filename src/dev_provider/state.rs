@@ -1,15 +1,13 @@
 //! What the provider remembers between two requests. It knows nothing of HTTP.
 
-use std::collections::HashMap;
+use super::session::Person;
+use crate::dev_provider::session::Session;
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest, Sha256};
-
+use super::authorization_request::AuthorizationRequest;
 use super::bounded::Bounded;
 use super::keys::Keys;
-use super::{AccessTokenDetails, Answer, AuthorizationRequest};
+use super::{AccessTokenDetails, Answer};
 use crate::clock::{Random, Timestamp};
 
 /// How long a page may stay open before it is answered.
@@ -76,59 +74,6 @@ impl State {
         })
     }
 }
-
-/// Who signed in, by their own account.
-#[derive(Clone)]
-pub(super) struct Person {
-    pub(super) email: String,
-    pub(super) admin: bool,
-}
-
-impl Person {
-    /// The same for an e-mail in any case, and after every restart.
-    pub(super) fn subject(&self) -> String {
-        URL_SAFE_NO_PAD.encode(Sha256::digest(self.email.to_lowercase()))
-    }
-
-    /// The part before the `@`.
-    pub(super) fn name(&self) -> &str {
-        self.email.split('@').next().unwrap_or_default()
-    }
-}
-
-#[derive(Clone)]
-pub(super) struct Session {
-    pub(super) sid: String,
-    pub(super) person: Person,
-    pub(super) auth_time: Timestamp,
-    consents: HashMap<String, Vec<String>>,
-}
-
-impl Session {
-    pub(super) fn new(sid: String, person: Person, auth_time: Timestamp) -> Self {
-        Self { sid, person, auth_time, consents: HashMap::new() }
-    }
-
-    /// The same session after another sign-in of the same person.
-    pub(super) fn renewed(self, person: Person, auth_time: Timestamp) -> Self {
-        Self { person, auth_time, ..self }
-    }
-
-    pub(super) fn has_granted(&self, client_id: &str, scopes: &[String]) -> bool {
-        let granted = self.consents.get(client_id);
-        granted.is_some_and(|granted| scopes.iter().all(|scope| granted.contains(scope)))
-    }
-
-    pub(super) fn grant(&mut self, client_id: &str, scopes: &[String]) {
-        let granted = self.consents.entry(client_id.to_owned()).or_default();
-        granted.retain(|scope| !scopes.contains(scope));
-        // Clients are few and a request's scopes are counted, so this is all that could grow without end.
-        granted.truncate(MAX_REMEMBERED_SCOPES);
-        granted.extend_from_slice(scopes);
-    }
-}
-
-const MAX_REMEMBERED_SCOPES: usize = 64;
 
 /// A page on its way to a browser and back.
 pub(super) struct Pending {

@@ -12,7 +12,8 @@ use super::authorization_request::parse_scopes;
 use super::client::authenticate;
 use super::request::Parameters;
 use super::response::{OAuthError, private_json};
-use super::state::{AccessToken, GRANT_LIFETIME, Grant, Person, RefreshToken};
+use super::session::Person;
+use super::state::{AccessToken, GRANT_LIFETIME, Grant, RefreshToken};
 use super::{Turn, user_info};
 
 const ID_TOKEN_LIFETIME_SECONDS: u64 = 3600;

@@ -5,7 +5,7 @@ use http::{Request, Response, StatusCode, header};
 use serde_json::{Map, Value};
 
 use super::request::header_of;
-use super::state::Person;
+use super::session::Person;
 use super::{Turn, response};
 
 impl Turn<'_> {

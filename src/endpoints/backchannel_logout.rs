@@ -20,7 +20,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
-use super::logout::end_grants;
+use super::end_session::end_grants;
 use crate::error::RETRY_AFTER_SECONDS;
 use crate::events::EventCode;
 use crate::protocol::id_token::LEEWAY;

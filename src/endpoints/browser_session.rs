@@ -4,21 +4,12 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 
-use super::sign_in::MOST_CLAIMS;
 use crate::cookie;
-use crate::protocol::id_token::IdToken;
-use crate::protocol::token::TokenResponse;
-use crate::records::Row;
-use crate::records::grant_key::GrantPlace;
-use crate::records::seal::Purpose;
-use crate::secret::Secret;
-use crate::sessions::provider_logout::{Begun, add_sid};
 use crate::sessions::session::Session;
 use crate::sessions::session_id::SessionId;
 use crate::sessions::session_row;
 use crate::state::Runtime;
-use crate::stateless::grant_cookie::CarriedPlace;
-use crate::store::{Key, StoreError};
+use crate::store::StoreError;
 
 /// The session that the browser's cookie names, whether it lasts or not.
 pub(crate) fn session_id(runtime: &Runtime, headers: &HeaderMap) -> Option<SessionId> {
@@ -35,24 +26,6 @@ pub(crate) async fn signed_in(
     runtime.sessions.of(cookie, &runtime.records, runtime.now()).await
 }
 
-/// The session whose login alone yielded a grant makes what came with its refresh its own.
-pub(crate) fn adopt_refreshed(
-    runtime: &Arc<Runtime>,
-    place: &GrantPlace,
-    id_token: Option<&IdToken>,
-    response: Option<&TokenResponse>,
-) {
-    let (Some(row), Some(id_token), Some(response)) = (place.session, id_token, response) else { return };
-    let newer = NewIdToken::new(id_token, response);
-    if let Some(session) = place.carried.as_ref().and_then(CarriedPlace::session) {
-        return newer.seal_into(session);
-    }
-    let runtime = Arc::clone(runtime);
-    let tasks = runtime.tasks.clone();
-    // No request waits for it, and a store that is away was reported.
-    tasks.spawn(async move { newer.write_into(&runtime, row).await });
-}
-
 /// The provider's sessions that this session of this person names, where it lasts.
 pub(crate) async fn sids(
     runtime: &Runtime,
@@ -65,69 +38,4 @@ pub(crate) async fn sids(
     let session = runtime.sessions.find(id, &runtime.records, runtime.now()).await?;
     let session = session.filter(|session| session.user() == Some(person));
     Ok(session.and_then(|session| Some(session.began()?.sids())).unwrap_or_default())
-}
-
-/// An ID token that came after the login: a logout may name its `sid`, and it is the hint of our own.
-pub(crate) struct NewIdToken {
-    issuer: String,
-    subject: String,
-    sid: Option<String>,
-    issued_at: u64,
-    text: Secret,
-}
-
-impl NewIdToken {
-    pub(crate) fn new(id_token: &IdToken, response: &TokenResponse) -> Self {
-        Self {
-            issuer: id_token.facts.issuer.clone(),
-            subject: id_token.facts.subject.clone(),
-            sid: id_token.sid.clone(),
-            issued_at: id_token.facts.issued_at,
-            text: response.id_token.clone().unwrap_or_default(),
-        }
-    }
-
-    /// Makes it the session's, if it is of the same person at the provider of the login. Where the provider has signed
-    /// them out since, the session is over afterwards.
-    pub(crate) async fn adopt(self, runtime: &Runtime, session: &Arc<Session>) -> Result<(), StoreError> {
-        if runtime.carrying.is_some() {
-            self.seal_into(session);
-            return Ok(());
-        }
-        self.write_into(runtime, session.id.row(runtime.records.keys()).key).await
-    }
-
-    /// Where the browser keeps the session.
-    pub(crate) fn seal_into(&self, session: &Session) {
-        if session.user() == Some((&self.issuer, &self.subject)) {
-            session.learn(self.sid.as_deref(), &self.text);
-        }
-    }
-
-    /// Where the store keeps it.
-    pub(crate) async fn write_into(&self, runtime: &Runtime, session: Key) -> Result<(), StoreError> {
-        let row = Row { purpose: Purpose::Session, key: session, owner: Vec::new() };
-        let written = session_row::rewrite(&row, &runtime.records, |found| {
-            let record = &mut found.value;
-            if record.user() != (&self.issuer, &self.subject) {
-                return false;
-            }
-            self.sid.iter().for_each(|sid| add_sid(&mut record.sids, sid));
-            if record.claims.len() + self.text.expose_secret().len() <= MOST_CLAIMS {
-                record.id_token = self.text.clone();
-            }
-            true
-        });
-        // Only now: a provider that signs them out from here on finds the session. See the same at a login.
-        let begun = Begun {
-            issuer: &self.issuer,
-            subject: &self.subject,
-            sids: self.sid.iter().cloned().collect(),
-            issued_at: self.issued_at.saturating_add(1),
-        };
-        if written.await? && begun.is_signed_out(&runtime.records).await? {
-            runtime.sessions.end_row(session, &runtime.records).await?;
-        }
-        Ok(())
-    }
 }

@@ -12,10 +12,11 @@ use subtle::ConstantTimeEq;
 use super::browser_session::signed_in;
 use super::connect;
 use super::issued::{self, Issued};
-use super::login::{self, asked, registration, unavailable};
+use super::login::{asked, registration, unavailable};
 use super::login_error::LoginFailure;
 use super::pending::{self, Intent, Pending, PendingLogin, Usage};
-use super::unkept::discard;
+use super::silent::{self};
+use super::urls::{self};
 use crate::config::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
@@ -29,6 +30,7 @@ use crate::records::seal::Purpose;
 use crate::state::Runtime;
 use crate::stateless::Carried;
 use crate::store::{Key, StoreError};
+use crate::tokens::unkept::discard;
 use crate::{cookie, page};
 
 /// The longest that a callback may take.
@@ -91,12 +93,12 @@ async fn callback(
     };
     let again = match &login.intent {
         Intent::Visitor { connection, more_scopes, .. } => {
-            connect::path_with(runtime, connection, &destination, more_scopes, &options)
+            urls::connect_path_with(runtime, connection, &destination, more_scopes, &options)
         }
-        Intent::Login { .. } => login::path(runtime, Some(provider), &destination, &options),
+        Intent::Login { .. } => urls::path(runtime, Some(provider), &destination, &options),
         Intent::Connect { connection, more_scopes, usage, .. } => {
-            connect::path_with(runtime, connection, &destination, more_scopes, &options)
-                + connect::once_in(*usage == Usage::Once)
+            urls::connect_path_with(runtime, connection, &destination, more_scopes, &options)
+                + urls::once_in(*usage == Usage::Once)
         }
     };
     let refused = |failure| Refused { failure, again: Some(again) };
@@ -115,7 +117,7 @@ async fn callback(
         Err(failure) if login.silent && matches!(login.intent, Intent::Login { .. }) => {
             runtime.events().emit(EventCode::LoginRefused, None, cause(&failure));
             let mut answer = redirect(destination.as_str());
-            cookie::append(answer.headers_mut(), login::silence(runtime));
+            cookie::append(answer.headers_mut(), silent::silence(runtime));
             answer
         }
         Err(failure) => return Err(refused(failure)),
@@ -165,7 +167,7 @@ async fn receive(
         Outcome::Code(code) => code,
         Outcome::Error { code, .. } if login.silent && needs_a_person(&code) => {
             let mut answer = redirect(destination.as_str());
-            cookie::append(answer.headers_mut(), login::silence(runtime));
+            cookie::append(answer.headers_mut(), silent::silence(runtime));
             return Ok(answer);
         }
         Outcome::Error { code, .. } => {

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::Response;
 
-use super::login::path;
+use super::urls::path;
 use crate::config::destination::Destination;
 use crate::config::hooks::LoginChoice;
 use crate::protocol::authorization::LoginOptions;

@@ -1,24 +1,24 @@
 //! Connections: the person of a session grants more, which is kept for them, or for one use.
 
+use crate::endpoints::login;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use super::browser_session::{NewIdToken, signed_in};
-use super::login::{Ask, Parameters, begin, is_embedded, query};
+use super::browser_session::signed_in;
+use super::login::{Ask, begin, is_embedded};
 use super::login_error::LoginFailure;
+use super::parameters::Parameters;
 use super::pending::{Intent, Usage};
-use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant};
+use super::sign_in::{Verified, is_of_domain};
+use super::urls::{self, once_in};
 use super::{account, visitor};
-use crate::config::connection::{Connections, Registered, push_new};
-use crate::config::destination::Destination;
-use crate::config::mode::Holder;
-use crate::config::settings::encoded;
+use crate::config::connections::{Connections, Registered};
+use crate::config::resource::push_new;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::protocol::authorization::{LoginOptions, Prompt};
 use crate::protocol::token::scopes;
 use crate::records::grant::{Consent, Grant};
 use crate::sessions::session::Session;
@@ -27,38 +27,15 @@ use crate::state::Runtime;
 use crate::stateless::Carried;
 use crate::store::StoreError;
 use crate::tokens::coordination;
+use crate::tokens::newer_id_token::NewIdToken;
+use crate::tokens::principal::Holder;
+use crate::tokens::save::{keep_grant, new_grant};
 use crate::tokens::single_use::{Arrival, lay_down};
 use crate::{cookie, page};
 
-/// The address that asks the person to grant a connection.
-pub(crate) fn path(runtime: &Runtime, connection: &str, destination: &Destination) -> String {
-    let connect = runtime.settings.path_to("connect");
-    format!("{connect}?connection={}&return_to={}", encoded(connection), encoded(destination.as_str()))
-}
-
-/// The same, with what is needed besides.
-pub(crate) fn path_with(
-    runtime: &Runtime,
-    connection: &str,
-    destination: &Destination,
-    more_scopes: &[String],
-    options: &LoginOptions,
-) -> String {
-    let mut address = path(runtime, connection, destination);
-    if !more_scopes.is_empty() {
-        address.push_str(&format!("&scope={}", encoded(&more_scopes.join(" "))));
-    }
-    address + &query(options)
-}
-
-/// What the address of a connection for one use has besides.
-pub(crate) const fn once_in(once: bool) -> &'static str {
-    if once { "&once=1" } else { "" }
-}
-
 /// For whom grants are kept here.
 fn kept_for(runtime: &Runtime) -> Usage {
-    if runtime.ownership.account().is_some() { Usage::Everybody } else { Usage::Own }
+    if runtime.mode.account().is_some() { Usage::Everybody } else { Usage::Own }
 }
 
 pub(crate) async fn start(
@@ -93,7 +70,7 @@ pub(crate) async fn start(
         Some(true) => {}
     }
     let once = given.get("once") == Some("1");
-    let here = path_with(runtime, name, &destination, &more, &options) + once_in(once);
+    let here = urls::connect_path_with(runtime, name, &destination, &more, &options) + once_in(once);
     let session = match signed_in(runtime, &parts.headers).await {
         Ok(Some(session)) => session,
         Ok(None) if !once && let Some(connection) = visitor::connection(runtime, name) => {
@@ -111,14 +88,14 @@ pub(crate) async fn start(
         },
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
     };
-    let connections = runtime.connections_of(&runtime.ownership.granted_to(&session));
+    let connections = runtime.connections_of(&Holder::granted_by(&session, &runtime.mode));
     let connection = connections.and_then(|connections| connections.named(name));
     let Some(connection) = connection.filter(|connection| more.iter().all(|scope| connection.knows(scope)))
     else {
         return bad_request("There is no such scope to be asked for.");
     };
     let once = once || connection.one_shot;
-    if once && runtime.ownership.account().is_some() {
+    if once && runtime.mode.account().is_some() {
         return bad_request("Here nothing is granted for one use.");
     }
     if let Some(answer) =
@@ -143,7 +120,13 @@ pub(crate) async fn start(
             push_new(&mut more_scopes, scope);
         }
     }
-    prompt_where_it_lapsed(runtime, granted.as_deref(), &connection.scopes, &more_scopes, &mut options);
+    login::prompt_where_it_lapsed(
+        runtime,
+        granted.as_deref(),
+        &connection.scopes,
+        &more_scopes,
+        &mut options,
+    );
     let usage = if once { Usage::Once } else { kept_for(runtime) };
     let provider = Arc::clone(runtime.providers.get(connection.provider));
     let (session, connection) = (session.id.bytes(), connection.name.clone());
@@ -157,25 +140,10 @@ async fn granted(
     session: &Arc<Session>,
     carried: Option<&Arc<Carried>>,
 ) -> Result<Option<Arc<Grant>>, StoreError> {
-    let holder = runtime.ownership.granted_to(session);
+    let holder = Holder::granted_by(session, &runtime.mode);
     let place = runtime.place_of(&holder, connection, carried).await?;
     // What cannot be read is granted anew.
     Ok(coordination::newest(runtime, &place).await?.0)
-}
-
-/// Adds `prompt=consent`, once, where scopes of a consent without a refresh token have lapsed: a refresh token comes with it.
-pub(super) fn prompt_where_it_lapsed(
-    runtime: &Runtime,
-    granted: Option<&Grant>,
-    always: &[String],
-    more: &[String],
-    options: &mut LoginOptions,
-) {
-    let now = runtime.now();
-    let lapsed = |grant: &Grant| grant.needs_prompt(always, now) || grant.needs_prompt(more, now);
-    if options.prompt.is_none() && !options.silent && granted.is_some_and(lapsed) {
-        options.prompt = Some(Prompt::Consent);
-    }
 }
 
 /// The session in which a connection was started, if it still is the browser's; `None` for a login, and for the account
@@ -217,7 +185,7 @@ pub(crate) async fn keep(
     if kept_for(runtime) == Usage::Everybody {
         return Err(LoginFailure::NotPending);
     }
-    let holder = runtime.ownership.granted_to(&session);
+    let holder = Holder::granted_by(&session, &runtime.mode);
     is_theirs(&holder, &verified)?;
     NewIdToken::new(verified.id_token, verified.tokens).adopt(runtime, &session).await?;
     carried.into_iter().for_each(|carried| carried.learned(&session));

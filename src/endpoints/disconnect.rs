@@ -7,72 +7,17 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
 use super::browser_session::signed_in;
-use super::login::Parameters;
+use super::parameters::Parameters;
 use super::{account, visitor};
-use crate::config::mode::Holder;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::page;
 use crate::provider::relying_party::ProviderId;
-use crate::records::grant_key::GrantPlace;
 use crate::state::Runtime;
 use crate::stateless::Carried;
 use crate::store::StoreError;
-use crate::tokens::coordination;
-
-/// What became of a connection that was taken back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Disconnected {
-    /// There was nothing to take back.
-    NotConnected,
-    /// It is gone here, and the provider has revoked the token.
-    Revoked,
-    /// It is gone here. The provider offers no revocation, or there was no token to revoke.
-    Forgotten,
-    /// It is gone here, and the provider did not revoke the token: it lives there until it expires.
-    NotRevoked,
-}
-
-/// Deletes the grant, then has its token revoked (RFC 7009): the refresh token first, with which the provider should
-/// end the access tokens too.
-pub(crate) async fn disconnect(
-    runtime: &Arc<Runtime>,
-    place: GrantPlace,
-    connection: &str,
-) -> Result<Disconnected, StoreError> {
-    // In a task of its own: a browser that goes away does not keep the token alive.
-    let disconnecting = {
-        let (runtime, connection) = (Arc::clone(runtime), connection.to_owned());
-        async move { disconnect_now(&runtime, &place, &connection).await }
-    };
-    let disconnected = runtime.tasks.spawn(disconnecting).await;
-    disconnected
-        .unwrap_or_else(|error| Err(StoreError::outcome_unknown("the task that asked it ended", error)))
-}
-
-async fn disconnect_now(
-    runtime: &Arc<Runtime>,
-    place: &GrantPlace,
-    connection: &str,
-) -> Result<Disconnected, StoreError> {
-    // First here: whatever the provider does, nobody gets a token of it any more.
-    let (grant, deleted) = coordination::take(runtime, place).await?;
-    runtime.events().emit(EventCode::Disconnected, place.user(), connection);
-    let Some(grant) = grant.filter(|grant| place.holds(grant)) else {
-        return Ok(if deleted { Disconnected::Forgotten } else { Disconnected::NotConnected });
-    };
-    let refresh_token = grant.refresh_token.map(|token| (token, "refresh_token"));
-    let access_token = || grant.token_sets.into_iter().next().map(|set| (set.access_token, "access_token"));
-    let Some((token, hint)) = refresh_token.or_else(access_token) else { return Ok(Disconnected::Forgotten) };
-    let provider = runtime.provider_of(place);
-    let offered = provider.metadata().await.is_ok_and(|metadata| metadata.revocation_endpoint.is_some());
-    Ok(match provider.revoke(&token, hint).await {
-        Ok(()) if offered => Disconnected::Revoked,
-        Ok(()) => Disconnected::Forgotten,
-        Err(_) => Disconnected::NotRevoked,
-    })
-}
+use crate::tokens::disconnect::{Disconnected, disconnect};
+use crate::tokens::principal::Holder;
 
 /// `POST /auth/disconnect?connection=…&return_to=…`, for a form on a page.
 pub(crate) async fn end(
@@ -109,7 +54,7 @@ pub(crate) async fn end(
     let ended = async {
         runtime.records.agree_on_index().await?;
         let holder = match (session?, visitor::visitor(runtime, &parts.headers)) {
-            (Some(session), _) => runtime.ownership.granted_to(&session),
+            (Some(session), _) => Holder::granted_by(&session, &runtime.mode),
             (None, Some(visitor)) if visitor::connection(runtime, name).is_some() => Holder::Visitor(visitor),
             (None, _) => return Ok(None),
         };

@@ -9,7 +9,7 @@ use super::login_error::LoginFailure;
 use super::pending::{Intent, PendingLogin, Usage};
 use super::sign_in::{Verified, sign_in};
 use super::{account, connect, visitor};
-use crate::config::connection::Registered;
+use crate::config::connections::Registered;
 use crate::config::destination::Destination;
 use crate::cookie;
 use crate::error::redirect;

@@ -1,7 +1,7 @@
 //! A login begins: the browser goes to the provider with what only this browser can bring back.
 
+use crate::records::grant::Grant;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, REFERRER_POLICY};
@@ -12,34 +12,29 @@ use url::Url;
 
 use super::browser_session::session_id;
 use super::choose_provider;
+use super::parameters::Parameters;
 use super::pending::{self, Intent, PendingLogin};
-use crate::config::connection::{Registered, push_new};
+use super::silent::{silence, was_silent};
+use super::urls::path;
+use crate::config::connections::Registered;
 use crate::config::destination::Destination;
-use crate::config::settings::encoded;
-use crate::cookie::{self, CrossSite};
-use crate::error::{DestinationError, redirect};
+use crate::config::resource::push_new;
+use crate::error::redirect;
 use crate::events::EventCode;
-use crate::page;
 use crate::protocol::authorization::{
     AuthorizationRequest, LoginOptions, MAX_REDIRECT, Prompt, with_parameters,
 };
-use crate::protocol::token::scopes;
 use crate::provider::error::ProviderError;
 use crate::provider::relying_party::{ProviderId, RelyingParty};
 use crate::provider::{Provider, cause};
 use crate::records::grant::encode;
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
+use crate::{cookie, page};
 
-/// The longest `login_hint` and `acr_values`, in bytes: they travel on, and one of them in a cookie.
-const LONGEST_OPTION: usize = 512;
-/// So many parameters are looked at: each is compared with those before it.
-const MOST_PARAMETERS: usize = 64;
 /// What a response's headers may have together, in bytes, with room for what the application adds: proxies refuse
 /// more than 4 KiB by default.
 pub(crate) const HEADER_BUDGET: usize = 3584;
-/// How long a browser that could not be signed in silently is not asked again.
-const SILENCE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes> {
     if is_embedded(&parts.headers) {
@@ -65,20 +60,6 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
     let intent = Intent::Login { replaces };
     let again = path(runtime, Some(&provider), &destination, &options);
     begin(runtime, &parts.headers, &Ask { provider, destination, options, intent }, &again).await
-}
-
-/// The address of a login; without a provider that of the choice, where there is one.
-pub(crate) fn path(
-    runtime: &Runtime,
-    provider: Option<&Provider>,
-    destination: &Destination,
-    options: &LoginOptions,
-) -> String {
-    let mut path = runtime.settings.login_path(destination);
-    if let Some(provider) = provider.filter(|_| runtime.providers.several_logins()) {
-        path.push_str(&format!("&provider={}", encoded(&provider.relying_party.name)));
-    }
-    path + &query(options)
 }
 
 /// A login, or a grant, is where a person goes. As a picture or a frame of another site it would fill the browser with
@@ -133,27 +114,6 @@ pub(crate) fn unavailable(address: &str) -> Response<Bytes> {
     page::try_again("The sign-in service does not answer at the moment.", address)
 }
 
-/// Options as they stand in a login's address.
-pub(crate) fn query(options: &LoginOptions) -> String {
-    let mut query = String::new();
-    let mut push = |name: &str, value: &str| query.push_str(&format!("&{name}={}", encoded(value)));
-    if options.silent {
-        push("prompt", "none");
-    } else if let Some(prompt) = options.prompt {
-        push("prompt", prompt.as_str());
-    }
-    if let Some(max_age) = options.max_age {
-        push("max_age", &max_age.as_secs().to_string());
-    }
-    if let Some(hint) = &options.login_hint {
-        push("login_hint", hint);
-    }
-    if !options.acr_values.is_empty() {
-        push("acr_values", &options.acr_values.join(" "));
-    }
-    query
-}
-
 /// What a login's address asks for. A parameter that is not known is nobody's: it never reaches the provider.
 fn parse<'a>(
     runtime: &'a Runtime,
@@ -168,65 +128,6 @@ fn parse<'a>(
         }
     };
     Ok((named, parameters.destination(runtime)?, parameters.options()?))
-}
-
-/// The parameters of an address of ours, each at most once.
-pub(crate) struct Parameters(Vec<(String, String)>);
-
-impl Parameters {
-    pub(crate) fn parse(query: &str) -> Result<Self, String> {
-        let mut parameters: Vec<(String, String)> = Vec::new();
-        for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
-            if parameters.len() == MOST_PARAMETERS {
-                return Err("There are too many parameters.".to_owned());
-            }
-            if parameters.iter().any(|(seen, _)| *seen == name) {
-                return Err("A parameter stands twice.".to_owned());
-            }
-            parameters.push((name, value));
-        }
-        Ok(Self(parameters))
-    }
-
-    pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
-    }
-
-    /// The same, where it is not too long to travel on.
-    pub(crate) fn bounded(&self, name: &str) -> Result<Option<&str>, String> {
-        match self.get(name) {
-            Some(value) if value.len() > LONGEST_OPTION => Err(format!("{name} is too long.")),
-            value => Ok(value),
-        }
-    }
-
-    pub(crate) fn destination(&self, runtime: &Runtime) -> Result<Destination, String> {
-        let return_to = self.get("return_to").unwrap_or_default();
-        runtime.settings.destination(return_to).map_err(|error| match error {
-            DestinationError::TooLong { .. } => "The address to come back to is too long.".to_owned(),
-            _ => "The address to come back to is not one of this application.".to_owned(),
-        })
-    }
-
-    pub(crate) fn options(&self) -> Result<LoginOptions, String> {
-        let mut options = LoginOptions::default();
-        match self.get("prompt") {
-            None => {}
-            Some("none") => options.silent = true,
-            Some(prompt) => {
-                options.prompt = Some(Prompt::from_name(prompt).ok_or("This prompt is not known.")?)
-            }
-        }
-        if let Some(max_age) = self.get("max_age") {
-            let digits = Some(max_age).filter(|max_age| max_age.bytes().all(|byte| byte.is_ascii_digit()));
-            let seconds = digits.and_then(|digits| digits.parse().ok());
-            let seconds = seconds.ok_or("max_age is a number of seconds.")?;
-            options.max_age = Some(Duration::from_secs(seconds));
-        }
-        options.login_hint = self.bounded("login_hint")?.map(str::to_owned);
-        options.acr_values = self.bounded("acr_values")?.map(scopes).unwrap_or_default();
-        Ok(options)
-    }
 }
 
 async fn authorization(
@@ -335,13 +236,17 @@ pub(crate) fn registration(relying_party: &RelyingParty) -> [u8; 32] {
     Sha256::digest(encode(&parts.map(|part| part.as_bytes()))).into()
 }
 
-/// Whether this browser could not be signed in silently a moment ago, or has signed out.
-pub(crate) fn was_silent(runtime: &Runtime, headers: &HeaderMap) -> bool {
-    cookie::find(headers, &runtime.settings.cookies.name("silent")).is_some()
-}
-
-/// Keeps a browser from being asked silently again and again.
-pub(crate) fn silence(runtime: &Runtime) -> HeaderValue {
-    let cookies = &runtime.settings.cookies;
-    cookies.set(&cookies.name("silent"), "1", SILENCE, CrossSite::Lax)
+/// Adds `prompt=consent`, once, where scopes of a consent without a refresh token have lapsed: a refresh token comes with it.
+pub(super) fn prompt_where_it_lapsed(
+    runtime: &Runtime,
+    granted: Option<&Grant>,
+    always: &[String],
+    more: &[String],
+    options: &mut LoginOptions,
+) {
+    let now = runtime.now();
+    let lapsed = |grant: &Grant| grant.needs_prompt(always, now) || grant.needs_prompt(more, now);
+    if options.prompt.is_none() && !options.silent && granted.is_some_and(lapsed) {
+        options.prompt = Some(Prompt::Consent);
+    }
 }

@@ -4,6 +4,7 @@ use crate::protocol::authorization::MalformedResponse;
 use crate::provider::error::ProviderError;
 use crate::stateless::TooLarge;
 use crate::store::StoreError;
+use crate::tokens::unkept::Unkept;
 
 /// One cause each; the callback makes a page of it.
 #[derive(Debug, thiserror::Error)]
@@ -43,4 +44,29 @@ pub(crate) enum LoginFailure {
     SessionOver,
     #[error("the person who granted access is not the one who is signed in")]
     AccountMismatch,
+}
+
+impl LoginFailure {
+    /// Why the tokens of a callback that failed in this way are not kept.
+    pub(crate) fn unkept(&self) -> Unkept {
+        match self {
+            Self::HostedDomain
+            | Self::Vetoed(_)
+            | Self::AccountMismatch
+            | Self::NoIdToken
+            | Self::NotPending
+            | Self::SessionOver
+            | Self::SignedOut
+            | Self::TooLarge
+            | Self::TooLargeToCarry(_)
+            | Self::Provider(ProviderError::IdToken(_) | ProviderError::UserInfo(_)) => Unkept::Refused,
+            Self::Malformed(_)
+            | Self::Expired
+            | Self::Denied(_)
+            | Self::Provider(_)
+            | Self::Store(_)
+            | Self::Deadline
+            | Self::Panicked => Unkept::Failed,
+        }
+    }
 }

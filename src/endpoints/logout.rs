@@ -11,39 +11,25 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use subtle::ConstantTimeEq;
 
 use super::browser_session::signed_in;
+use super::end_session::end_session;
 use super::login;
 use super::pending::{self, Pending, PendingLogout};
-use crate::config::connection::{Connections, Retention};
+use super::silent::{self};
+use super::urls::logout_path;
 use crate::config::destination::Destination;
-use crate::config::mode::Holder;
-use crate::config::settings::encoded;
 use crate::cookie::{self, CrossSite};
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::page;
 use crate::protocol::authorization::{MAX_REDIRECT, ResponseMode, with_parameters};
 use crate::protocol::logout::parameters;
-use crate::records::Loaded;
-use crate::records::grant::Owner;
-use crate::records::grant_key::GrantPlace;
 use crate::secret::Secret;
-use crate::sessions::began::Began;
-use crate::sessions::session::{Session, SessionRecord};
-use crate::sessions::session_id::SessionId;
+use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::stateless::Carried;
-use crate::store::{Key, StoreError};
-use crate::tokens::coordination;
 
 /// What [`away`] sets, in bytes.
 const REMOVALS: usize = 256;
-
-/// The path that ends this session and then goes to the destination.
-pub(crate) fn logout_path(runtime: &Runtime, session: Option<&Session>, destination: &Destination) -> String {
-    let path = runtime.settings.path_to("logout");
-    let token = session.map(|session| format!("&token={}", URL_SAFE_NO_PAD.encode(session.logout_token)));
-    format!("{path}?return_to={}{}", encoded(destination.as_str()), token.unwrap_or_default())
-}
 
 pub(crate) async fn logout(
     runtime: &Arc<Runtime>,
@@ -119,74 +105,6 @@ fn is_prefetch(headers: &HeaderMap) -> bool {
     names("sec-purpose") || names("purpose")
 }
 
-/// Ends a session and, where that is the session's own, its grant. Returns the ID token, for the provider.
-///
-/// `session` is what the browser shows of it, where browsers carry their sessions: `None` when all that is known is
-/// the id.
-pub(crate) async fn end_session(
-    runtime: &Arc<Runtime>,
-    id: SessionId,
-    session: Option<&Arc<Session>>,
-    carried: Option<&Arc<Carried>>,
-) -> Result<Option<Secret>, StoreError> {
-    let Some(carried) = carried else { return end_kept(runtime, id).await };
-    let latest_end = runtime.now().plus(runtime.settings.absolute_lifetime);
-    let ends_at = session.map_or(latest_end, |session| session.ends_at);
-    runtime.sessions.end(id, ends_at, &runtime.records).await?;
-    let Some(session) = session else { return Ok(None) };
-    let holder = Holder::Session(Arc::clone(session));
-    let connections = runtime.connections_of(&holder).map(Connections::all).unwrap_or_default();
-    for connection in connections {
-        let place = runtime.place_of(&holder, connection, Some(carried)).await?;
-        end_grant(runtime, &place).await;
-    }
-    Ok(session.began().and_then(Began::take_id_token).or_else(|| carried.claims(session)?.id_token()))
-}
-
-async fn end_kept(runtime: &Arc<Runtime>, id: SessionId) -> Result<Option<Secret>, StoreError> {
-    let row = id.row(runtime.records.keys());
-    let record = match runtime.records.load_expired_too::<SessionRecord>(&row).await? {
-        Loaded::Found(found) => Some(found.value),
-        Loaded::Absent(_) | Loaded::Unreadable => None,
-    };
-    runtime.sessions.end(id, runtime.now(), &runtime.records).await?;
-    let Some(record) = record else { return Ok(None) };
-    end_grants(runtime, row.key, &record).await?;
-    Ok(Some(record.id_token))
-}
-
-/// Ends the grants that were a session's own.
-pub(crate) async fn end_grants(
-    runtime: &Arc<Runtime>,
-    session: Key,
-    record: &SessionRecord,
-) -> Result<(), StoreError> {
-    let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
-    // Where people do not sign in any more, nothing of the session's can be found. It expires with it.
-    let signed_in_at = runtime.providers.of_issuer(&record.issuer);
-    let connections =
-        signed_in_at.map(|provider| runtime.settings.connections(provider.relying_party.id).all());
-    let connections = connections.into_iter().flatten();
-    for connection in connections.filter(|connection| connection.retention == Retention::Session) {
-        let place = runtime.grant_place_in(owner.clone(), connection, Some(session)).await?;
-        end_grant(runtime, &place).await;
-    }
-    Ok(())
-}
-
-/// Best effort: without its session the grant is out of reach, and it expires with it.
-async fn end_grant(runtime: &Arc<Runtime>, place: &GrantPlace) {
-    let taken = coordination::take(runtime, place).await;
-    let provider = Arc::clone(runtime.provider_of(place));
-    if let (true, Ok((Some(grant), _))) = (provider.relying_party.revoke_at_logout, taken)
-        && let Some(refresh_token) = grant.refresh_token
-    {
-        runtime.tasks.spawn(async move {
-            let _ = provider.revoke(&refresh_token, "refresh_token").await;
-        });
-    }
-}
-
 /// To the logout of the provider where the person signed in, where it has one, else straight on. It is not waited for.
 fn leave(
     runtime: &Runtime,
@@ -232,7 +150,7 @@ fn away(runtime: &Runtime, mut answer: Response<Bytes>, had_cookie: bool) -> Res
     if had_cookie {
         cookie::append(headers, settings.cookies.remove(&settings.session_cookie, CrossSite::Lax));
         // Who signs out wants to be out: a silent login would bring them straight back.
-        cookie::append(headers, login::silence(runtime));
+        cookie::append(headers, silent::silence(runtime));
     }
     answer
 }

@@ -8,15 +8,18 @@ pub(crate) mod callback;
 pub(crate) mod choose_provider;
 pub(crate) mod connect;
 pub(crate) mod disconnect;
+pub(crate) mod end_session;
 pub(crate) mod frontchannel_logout;
 pub(crate) mod issued;
 pub(crate) mod login;
 pub(crate) mod login_error;
 pub(crate) mod logout;
+pub(crate) mod parameters;
 pub(crate) mod pending;
 pub(crate) mod replaced;
 pub(crate) mod sign_in;
-pub(crate) mod unkept;
+pub(crate) mod silent;
+pub(crate) mod urls;
 pub(crate) mod visitor;
 
 use std::sync::Arc;
@@ -59,7 +62,7 @@ pub(crate) async fn endpoint(
             backchannel_logout::logout(runtime, &parts.headers, &body).await
         }
         ("connect", &Method::GET | &Method::HEAD) => connect::start(runtime, &parts, carried.as_ref()).await,
-        ("connect", &Method::POST) if runtime.ownership.account().is_some() => {
+        ("connect", &Method::POST) if runtime.mode.account().is_some() => {
             connect::start(runtime, &parts, carried.as_ref()).await
         }
         ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => {

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::config::connection::Registered;
-use crate::config::mode::Holder;
+use crate::config::connections::Registered;
 use crate::records::grant::{Grant, Lease, Owner, Standing};
-use crate::records::grant_key::GrantPlace;
 use crate::sessions::session::Session;
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
 use crate::stateless::Carried;
 use crate::store::{StoreError, Version};
 use crate::tokens::coordination;
+use crate::tokens::locate::GrantPlace;
+use crate::tokens::principal::Holder;
 use crate::tokens::refresh_protocol::LEASE;
 
 /// How long a login waits for a refresh that is under way.

@@ -7,34 +7,27 @@ use http::{HeaderMap, Response};
 use serde_json::{Map, Value};
 
 use super::browser_session::{session_id, sids, signed_in};
-use super::login;
+use super::end_session::end_session;
 use super::login_error::LoginFailure;
-use super::logout::end_session;
 use super::replaced::Replaced;
-use crate::clock::Timestamp;
-use crate::config::UserInfo;
-use crate::config::connection::{Registered, Retention};
+use super::silent::{self};
+use crate::config::connection::Retention;
+use crate::config::connections::Registered;
 use crate::config::hooks::{NewLogin, Verdict};
 use crate::cookie::{self, CrossSite};
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::protocol::id_token::{Facts, IdToken};
+use crate::protocol::id_token::IdToken;
 use crate::protocol::token::TokenResponse;
-use crate::protocol::user_info::about_person;
+use crate::protocol::user_info::{UserInfo, about_person};
 use crate::provider::Provider;
-use crate::records::FOREVER;
-use crate::records::grant::{Grant, Origin, Owner, Standing, TokenSet};
-use crate::records::grant_key::GrantPlace;
+use crate::records::grant::Owner;
 use crate::sessions::provider_logout::{Begun, add_sid};
-use crate::sessions::session::{Session, SessionRecord};
+use crate::sessions::session::{MOST_CLAIMS, Session, SessionRecord};
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
 use crate::stateless::Carried;
-use crate::store::StoreError;
-use crate::tokens::coordination;
-
-/// The most that a person's claims and ID token may have together, in bytes: a record holds 64 KiB.
-pub(crate) const MOST_CLAIMS: usize = 48 * 1024;
+use crate::tokens::save::{keep_grant, new_grant};
 
 /// Tokens that hold, and whose they are.
 pub(crate) struct Verified<'a> {
@@ -82,7 +75,7 @@ pub(crate) async fn sign_in(
         );
         cookie::append(answer.headers_mut(), session);
     }
-    if login::was_silent(runtime, headers) {
+    if silent::was_silent(runtime, headers) {
         let name = settings.cookies.name("silent");
         cookie::append(answer.headers_mut(), settings.cookies.remove(&name, CrossSite::Lax));
     }
@@ -189,7 +182,7 @@ async fn store(
     let mut moved = None;
     // Elsewhere nobody uses them. They are not revoked: some providers would take the account's along, where the person
     // is the one who granted it.
-    if runtime.ownership.keeps_logins() {
+    if runtime.mode.keeps_logins() {
         let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
         let login = sign_in_at(runtime, verified.provider)?;
         let place = runtime.grant_place(owner, login, Some(id)).await?;
@@ -224,62 +217,4 @@ async fn store(
 /// What the login at a provider asks for.
 fn sign_in_at<'a>(runtime: &'a Runtime, provider: &Provider) -> Result<&'a Registered, LoginFailure> {
     runtime.settings.connections(provider.relying_party.id).sign_in().ok_or(LoginFailure::NotPending)
-}
-
-/// What a login or a connection yields; `asked` are the scopes that were asked for.
-pub(crate) fn new_grant(
-    place: &GrantPlace,
-    connection: &Registered,
-    asked: &[String],
-    tokens: &TokenResponse,
-    facts: Option<Facts>,
-    now: Timestamp,
-) -> Grant {
-    let indicator = connection.single_indicator().map(str::to_owned);
-    Grant {
-        owner: place.owner.clone(),
-        client: place.client,
-        connection: connection.name.clone(),
-        origin: Origin::Consent,
-        generation: 1,
-        refresh_token: tokens.refresh_token.clone(),
-        facts,
-        // RFC 6749 section 5.1: a response that names no scopes grants those that were asked for.
-        scopes: tokens.scopes.clone().unwrap_or_else(|| asked.to_vec()),
-        token_sets: vec![TokenSet::new(indicator, tokens, now)],
-        lease: None,
-        standing: Standing::Good,
-        consent: None,
-        earlier: None,
-    }
-}
-
-/// The newest consent wins over whatever lies there; where it brought no refresh token, the one there stays.
-pub(crate) async fn keep_grant(
-    runtime: &Arc<Runtime>,
-    place: &GrantPlace,
-    retention: Retention,
-    grant: Grant,
-    session_ends_at: Timestamp,
-) -> Result<(), StoreError> {
-    let expires_at = match retention {
-        Retention::Session => session_ends_at,
-        Retention::User => FOREVER,
-    };
-    loop {
-        // A refresh that is under way for the old grant finds a newer generation, and adopts it. What the person grants
-        // anew replaces what cannot be read here, too: their newest word counts.
-        let (newest, version) = coordination::newest(runtime, place).await?;
-        let grant = match &newest {
-            Some(newest) => grant.clone().consented_again(newest),
-            None => grant.clone(),
-        };
-        if runtime.records.swap(&place.row, version, &grant, expires_at, Vec::new()).await?.is_some() {
-            if let Some(carried) = &place.carried {
-                carried.note(&Arc::new(grant));
-            }
-            runtime.sweep_in_time();
-            return Ok(());
-        }
-    }
 }

@@ -6,40 +6,36 @@
 //! 2. A visitor's grant never answers for a person, nor a person's for a visitor; signing in hands nothing over.
 //! 3. Nobody is known by it. An ID token counts where `openid` was asked for, and then it must hold.
 
+use crate::endpoints::login;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
-use super::connect;
 use super::login::{Ask, begin};
 use super::login_error::LoginFailure;
 use super::pending::{self, Intent, PendingLogin};
-use super::sign_in::{Verified, is_of_domain, keep_grant, new_grant};
-use crate::config::connection::{Connections, Registered, Retention, push_new};
+use super::sign_in::{Verified, is_of_domain};
+use crate::config::connection::Retention;
+use crate::config::connections::Registered;
 use crate::config::destination::Destination;
-use crate::config::mode::Holder;
+use crate::config::resource::push_new;
 use crate::cookie::{self, CrossSite};
-use crate::error::{Error, redirect};
+use crate::error::redirect;
 use crate::events::EventCode;
-use crate::protocol::id_token::{Facts, Occasion};
+use crate::protocol::id_token::Occasion;
 use crate::protocol::token::TokenResponse;
 use crate::provider::Provider;
 use crate::provider::relying_party::ProviderId;
-use crate::records::grant::{Consent, Grant, Standing};
-use crate::records::grant_key::GrantPlace;
-use crate::sessions::session::Session;
+use crate::records::grant::{Consent, Grant};
 use crate::sessions::visitor_id::{COOKIE, Visitor};
 use crate::state::Runtime;
 use crate::stateless::Carried;
-use crate::store::{StoreError, StoreErrorKind};
+use crate::store::StoreError;
 use crate::tokens::coordination;
-
-/// How long somebody who takes a grant over waits for a refresh of it that is under way.
-const PATIENCE: Duration = Duration::from_secs(25);
-/// Between attempts to write what is nowhere else.
-const PAUSE: Duration = Duration::from_secs(2);
+use crate::tokens::locate::GrantPlace;
+use crate::tokens::principal::Holder;
+use crate::tokens::save::{keep_grant, new_grant};
 
 /// What came for a code, and what had been asked for.
 pub(crate) struct Received<'a> {
@@ -105,7 +101,7 @@ pub(crate) async fn start(
     for scope in known.chain(more).filter(|scope| !always.contains(scope)) {
         push_new(&mut more_scopes, scope);
     }
-    connect::prompt_where_it_lapsed(runtime, granted.as_deref(), &always, &more_scopes, &mut ask.options);
+    login::prompt_where_it_lapsed(runtime, granted.as_deref(), &always, &more_scopes, &mut ask.options);
     let (is_new, connection) = (present.is_none(), connection.name.clone());
     ask.intent = Intent::Visitor { visitor: visitor.bytes(), is_new, connection, more_scopes };
     Ok(begin(runtime, headers, &ask, here).await)
@@ -149,91 +145,4 @@ async fn keep(runtime: &Arc<Runtime>, place: &GrantPlace, grant: Grant) -> Resul
     coordination::fits(place, &grant).map_err(LoginFailure::TooLargeToCarry)?;
     let until = runtime.now().plus(runtime.settings.visitor_lifetime);
     Ok(keep_grant(runtime, place, Retention::Session, grant, until).await?)
-}
-
-/// Hands what this browser's visitor granted to the person who has signed in there, where they have nothing of their
-/// own. Returns the names of the connections that are theirs now.
-pub(crate) async fn claim(
-    runtime: &Arc<Runtime>,
-    visitor: Visitor,
-    session: &Arc<Session>,
-    carried: Option<&Arc<Carried>>,
-) -> Result<Vec<String>, Error> {
-    let (from, to) = (Holder::Visitor(visitor), Holder::Session(Arc::clone(session)));
-    let connections = runtime.connections_of(&from).map(Connections::all).unwrap_or_default();
-    let mut claimed = Vec::new();
-    for connection in connections.iter().filter(|connection| connection.visitors) {
-        let theirs = runtime.connections_of(&to).and_then(|connections| connections.named(&connection.name));
-        let Some(theirs) = theirs.filter(|theirs| theirs.provider == connection.provider) else { continue };
-        let place = runtime.place_of(&from, connection, carried).await?;
-        let own = runtime.place_of(&to, theirs, carried).await?;
-        if !is_free(runtime, &own).await? {
-            continue;
-        }
-        let moving = hand_over(Arc::clone(runtime), place, own, theirs.retention, Arc::clone(session));
-        // In a task of its own: who hangs up, or meets a store that is away, leaves nothing half done.
-        let mut moving = runtime.tasks.spawn(moving);
-        let moved = match tokio::time::timeout(2 * PATIENCE, &mut moving).await {
-            Ok(moved) => moved
-                .unwrap_or_else(|_| Err(StoreError::outcome_unknown("it was given up", "its task ended")))?,
-            Err(_) => {
-                return Err(StoreError::outcome_unknown("it takes too long", "nobody waits any more").into());
-            }
-        };
-        if moved {
-            claimed.push(theirs.name.clone());
-        }
-    }
-    Ok(claimed)
-}
-
-/// Whether the person has nothing there that could be lost.
-async fn is_free(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<bool, StoreError> {
-    let (own, _) = coordination::newest(runtime, place).await?;
-    Ok(own.is_none_or(|grant| grant.standing != Standing::Good))
-}
-
-/// Moves what is there, where it is not known to be another account's. A refresh of it that is under way is waited for:
-/// what it spends would be lost.
-async fn hand_over(
-    runtime: Arc<Runtime>,
-    from: GrantPlace,
-    to: GrantPlace,
-    retention: Retention,
-    session: Arc<Session>,
-) -> Result<bool, StoreError> {
-    let began = runtime.now();
-    let mut grant = loop {
-        let (grant, version) = coordination::newest(&runtime, &from).await?;
-        let Some(grant) = grant.filter(|grant| grant.standing == Standing::Good) else { return Ok(false) };
-        let another = |facts: &Facts| facts.issuer == *session.issuer && facts.subject != *session.subject;
-        if grant.facts.as_ref().is_some_and(another) {
-            return Ok(false);
-        }
-        let now = runtime.now();
-        match grant.lease.as_ref().map(|lease| lease.until.since(now)).filter(|left| !left.is_zero()) {
-            Some(_) if now.since(began) >= PATIENCE => return Ok(false),
-            Some(left) => runtime.records.wait(from.row.key, version, left.min(PATIENCE)).await?,
-            // First away from there: it never has two owners.
-            None if coordination::take_found(&runtime, &from, &grant, version).await? => {
-                break Grant::clone(&grant);
-            }
-            None => {}
-        }
-    };
-    (grant.owner, grant.client, grant.lease) = (to.owner.clone(), to.client, None);
-    // It is nowhere but here: until the store takes it, or the session is over.
-    while let Err(error) = keep_grant(&runtime, &to, retention, grant.clone(), session.ends_at).await {
-        // It may be written, and refreshed since.
-        if is_free(&runtime, &to).await.is_ok_and(|free| !free) {
-            break;
-        }
-        if error.kind() == StoreErrorKind::Refused || runtime.now() >= session.ends_at {
-            return Err(error);
-        }
-        tokio::time::sleep(PAUSE).await;
-    }
-    let detail = format_args!("{}, taken over", to.connection);
-    runtime.events().emit(EventCode::Connected, session.user(), detail);
-    Ok(true)
 }

@@ -12,8 +12,9 @@ use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri};
 use tower::{BoxError, Layer, Service, ServiceExt};
 use url::Url;
 
-use super::user_tokens::{AccessToken, UserTokens};
-use crate::config::resource;
+use super::access_token::AccessToken;
+use super::user_tokens::UserTokens;
+use crate::config::resources::parse;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::challenge::{Demand, demand};
@@ -167,7 +168,7 @@ impl<S> Authorize<S> {
             }
             let Some(target) = redirect_target(&request.url, &response) else { return Ok(response) };
             let downgrade = request.url.scheme() == "https" && target.scheme() != "https";
-            let target = resource::parse(target.as_str()).filter(|_| !downgrade).ok_or_else(|| {
+            let target = parse(target.as_str()).filter(|_| !downgrade).ok_or_else(|| {
                 Error::new(ErrorKind::Upstream, "the API redirects to a URL that is not safe")
             })?;
             // Once outside, always outside: who was sent away does not get the token by sending back.
@@ -220,7 +221,7 @@ struct Outgoing<B> {
 impl<B: Default> Outgoing<B> {
     fn new(request: Request<B>) -> Result<Self, Error> {
         let (mut parts, body) = request.into_parts();
-        let url = resource::parse(&parts.uri.to_string()).ok_or_else(Error::no_token_for_url)?;
+        let url = parse(&parts.uri.to_string()).ok_or_else(Error::no_token_for_url)?;
         parts.headers.remove(AUTHORIZATION);
         // The URL says it, and a redirect changes it.
         parts.headers.remove(HOST);

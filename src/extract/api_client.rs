@@ -12,6 +12,7 @@ use tower::{Layer, Service, ServiceExt};
 
 use super::add_access_token::Authorize;
 use super::user_tokens::UserTokens;
+use crate::config::resources::parse;
 use crate::error::{Error, ErrorKind};
 use crate::provider::http_client::{API_BODY, CALL_DEADLINE, Outbound, OutboundError};
 use crate::store::BoxFuture;
@@ -64,7 +65,7 @@ impl ApiClient {
         body: Bytes,
     ) -> Result<ApiResponse, Error> {
         // The one parser first: what it reads is what is matched and called.
-        let url = crate::config::resource::parse(url).ok_or_else(Error::no_token_for_url)?;
+        let url = parse(url).ok_or_else(Error::no_token_for_url)?;
         let mut request = Request::new(body);
         *request.method_mut() = method;
         *request.headers_mut() = headers;

@@ -7,7 +7,8 @@ use http::Extensions;
 
 use super::request::RequestState;
 use crate::config::hooks::LoginChoice;
-use crate::endpoints::{choose_provider, login, logout};
+use crate::endpoints::choose_provider;
+use crate::endpoints::urls::{self};
 use crate::error::{DestinationError, Error};
 use crate::protocol::authorization::LoginOptions;
 use crate::sessions::session::Session;
@@ -66,7 +67,7 @@ impl Users {
         options: &LoginOptions,
     ) -> Result<String, DestinationError> {
         let destination = self.runtime.settings.destination(destination)?;
-        Ok(login::path(&self.runtime, None, &destination, options))
+        Ok(urls::path(&self.runtime, None, &destination, options))
     }
 
     /// Every provider that people can sign in at, with the address that signs a person in there, who then lands at
@@ -109,7 +110,7 @@ impl Users {
     /// When the destination is too long or not one of this application.
     pub fn logout_url(&self, destination: &str) -> Result<String, DestinationError> {
         let destination = self.runtime.settings.destination(destination)?;
-        Ok(logout::logout_path(&self.runtime, self.session.as_deref(), &destination))
+        Ok(urls::logout_path(&self.runtime, self.session.as_deref(), &destination))
     }
 }
 

@@ -3,16 +3,17 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::access_token::AccessToken;
 use super::add_access_token::AuthorizeLayer;
 use super::api_client::ApiClient;
 use super::connection_status::ConnectionStatus;
-use super::user_tokens::{AccessToken, UserTokens};
-use crate::config::mode::Holder;
-use crate::endpoints::disconnect::Disconnected;
+use super::user_tokens::UserTokens;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::state::Runtime;
+use crate::tokens::disconnect::Disconnected;
+use crate::tokens::principal::Holder;
 
 /// The capability to use anybody's grants, for work that runs without them: nightly imports, reminders, queues.
 ///
@@ -48,7 +49,7 @@ impl BackgroundTokens {
 
     /// The tokens of the account that serves everybody; `None` where people have their own.
     pub fn account(&self) -> Option<OwnerTokens> {
-        let account = Holder::Account(Arc::clone(self.0.ownership.account()?.name()));
+        let account = Holder::Account(Arc::clone(self.0.mode.account()?.name()));
         Some(OwnerTokens(UserTokens::without_request(&self.0, account)))
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::config::connection::Registered;
+use crate::config::connections::Registered;
 use crate::records::grant::{Grant, Standing, is_silent};
 
 /// How a connection stands.

@@ -84,10 +84,7 @@ impl CurrentUser {
 
     /// Whether the person is an admin by the configuration as it is now: by verified e-mail, subject or claim.
     pub fn is_admin(&self) -> bool {
-        let profile = self.session.profile();
-        let email = profile.email.as_deref().map(|email| (email, profile.email_verified));
-        let claims = || self.session.all_claims_or(|| self.shown_claims());
-        self.runtime.settings.admins.include((self.issuer(), self.subject()), email, claims)
+        self.session.is_admin(&self.runtime.settings.admins, || self.shown_claims())
     }
 
     /// Everything that the provider and the login hook said about the person, decoded into a type of your own.

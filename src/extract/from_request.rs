@@ -7,9 +7,9 @@ use http::request::Parts;
 use super::auth_session::Users;
 use super::current_user::{Admin, CurrentUser};
 use super::request::RequestState;
+use super::single_use_token::OneShotToken;
 use super::user_tokens::UserTokens;
 use crate::error::{DestinationError, Error};
-use crate::tokens::single_use::OneShotToken;
 
 impl<S: Sync> FromRequestParts<S> for CurrentUser {
     type Rejection = Error;

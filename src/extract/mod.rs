@@ -1,5 +1,6 @@
 //! What handlers ask for: the signed-in user, that user's tokens, the addresses of login and logout, the API client.
 
+pub(crate) mod access_token;
 pub(crate) mod add_access_token;
 pub(crate) mod api_client;
 pub(crate) mod auth_session;
@@ -9,4 +10,5 @@ pub(crate) mod current_user;
 #[cfg(feature = "axum")]
 mod from_request;
 pub(crate) mod request;
+pub(crate) mod single_use_token;
 pub(crate) mod user_tokens;

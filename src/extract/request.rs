@@ -13,8 +13,8 @@ use crate::config::hooks::Unauthenticated;
 use crate::config::settings::encoded;
 use crate::config::shared_account::Account;
 use crate::cookie::{CookieStyle, Ours, OwnCookies};
-use crate::endpoints::connect;
 use crate::endpoints::login::HEADER_BUDGET;
+use crate::endpoints::urls;
 use crate::error::{Error, ErrorKind, Remedy};
 use crate::events::EventCode;
 use crate::page;
@@ -24,6 +24,7 @@ use crate::sessions::session::Session;
 use crate::sessions::visitor_id::Visitor;
 use crate::state::Runtime;
 use crate::stateless::Carried;
+use crate::tokens::principal::Holder;
 use crate::tokens::single_use::OneShots;
 
 /// How long after they were asked a person is not sent to be asked for the same again.
@@ -113,6 +114,19 @@ impl RequestState {
         Admin::new(self.require_user()?).ok_or_else(|| Error::forbidden("only admins may do this"))
     }
 
+    /// Whom the tokens of this request belong to, or the error that says who must act.
+    pub(crate) fn holder(&self) -> Result<Holder, Error> {
+        let runtime = &self.runtime;
+        match (runtime.mode.account(), &self.session, &self.visitor) {
+            (Some(account), _, _) => Ok(Holder::Account(Arc::clone(account.name()))),
+            (None, Some(session), _) => Ok(Holder::Session(Arc::clone(session))),
+            (None, None, _) if !runtime.settings.takes_visitors() => Err(self.unauthenticated()),
+            (None, None, Some(visitor)) => Ok(Holder::Visitor(**visitor)),
+            // Nobody has been here under this name, and nothing is found for it.
+            (None, None, None) => Ok(Holder::Visitor(Visitor::new(runtime.random.bytes()))),
+        }
+    }
+
     pub(crate) fn unauthenticated(&self) -> Error {
         let login_url = self.login_path();
         if self.navigation {
@@ -145,7 +159,7 @@ impl RequestState {
         };
         let path = |to: &str| {
             let to = settings.destination(to).ok()?;
-            Some(connect::path_with(&self.runtime, connection, &to, scopes, options))
+            Some(urls::connect_path_with(&self.runtime, connection, &to, scopes, options))
         };
         let url = path(&here).filter(|path| path.len() <= HEADER_BUDGET).or_else(|| path(""));
         let now = self.runtime.now();
@@ -158,7 +172,7 @@ impl RequestState {
 
     /// The error of a request that wants what the application's one account does not have. Nobody who visits can help.
     pub(crate) fn needs_operator(&self, connection: &str) -> Error {
-        let remedy = self.runtime.ownership.account().map_or("", Account::remedy);
+        let remedy = self.runtime.mode.account().map_or("", Account::remedy);
         self.runtime.events().emit(EventCode::NeedsOperator, None, format_args!("{connection}: {remedy}"));
         let error = Error::new(ErrorKind::NeedsOperator, remedy);
         if !self.navigation {
@@ -178,7 +192,7 @@ impl RequestState {
 
     /// What is everybody's, an admin takes back, and the configuration's nobody.
     pub(crate) fn may_disconnect(&self) -> Result<(), Error> {
-        let Some(account) = self.runtime.ownership.account() else { return Ok(()) };
+        let Some(account) = self.runtime.mode.account() else { return Ok(()) };
         self.require_admin()?;
         match account.is_granted_by_hand() {
             true => Ok(()),

@@ -3,25 +3,27 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::{Extensions, HeaderValue};
+use http::Extensions;
 use url::Url;
 
+use super::access_token::AccessToken;
 use super::connection_status::{ConnectionState, ConnectionStatus};
 use super::request::RequestState;
-use crate::config::connection::{Connections, Registered, Retention, Source};
-use crate::config::mode::Holder;
-use crate::config::resource;
-use crate::endpoints::disconnect::{Disconnected, disconnect};
-use crate::endpoints::{connect, visitor};
+use crate::config::connection::Retention;
+use crate::config::connections::{Connections, Registered};
+use crate::config::resources::{Source, parse};
+use crate::endpoints::urls;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::authorization::LoginOptions;
-use crate::provider::{Provider, bearer};
+use crate::provider::Provider;
 use crate::records::grant::{Grant, LOGIN, Standing};
-use crate::records::grant_key::GrantPlace;
-use crate::secret::Secret;
 use crate::state::Runtime;
 use crate::tokens::access_token;
+use crate::tokens::disconnect::{Disconnected, disconnect};
+use crate::tokens::hand_over::claim;
+use crate::tokens::locate::GrantPlace;
 use crate::tokens::lookup::{NoToken, Want, shown, stored};
+use crate::tokens::principal::Holder;
 
 /// The OAuth tokens of the person who is signed in at this request: fresh, and for registered URLs only. In single-user
 /// mode they are the account's; where nobody is signed in, those of [visitors](crate::Connection::for_visitors).
@@ -39,7 +41,7 @@ pub struct UserTokens {
 
 impl UserTokens {
     pub(crate) fn from_state(state: &RequestState) -> Result<Self, Error> {
-        let holder = state.runtime.ownership.holder(state)?;
+        let holder = state.holder()?;
         Ok(Self { holder, state: state.clone() })
     }
 
@@ -74,7 +76,7 @@ impl UserTokens {
         {
             return self.token_of(self.may_have(connection)?, source, None).await;
         }
-        let source = resource::parse(url).and_then(|url| self.source(&url));
+        let source = parse(url).and_then(|url| self.source(&url));
         let source = source.ok_or_else(Error::no_token_for_url)?;
         self.token(&source, None).await
     }
@@ -131,7 +133,7 @@ impl UserTokens {
     pub fn connect_url(&self, connection: &str, destination: &str) -> Result<String, Error> {
         let connection = self.registered(connection)?;
         let destination = self.runtime().settings.destination(destination)?;
-        Ok(connect::path(self.runtime(), &connection.name, &destination))
+        Ok(urls::connect_path(self.runtime(), &connection.name, &destination))
     }
 
     /// The address at which the person grants a connection for one use, and then lands at `destination`, whose handler
@@ -141,7 +143,7 @@ impl UserTokens {
     ///
     /// [`ErrorKind::NoSuchConnection`], or [`ErrorKind::Destination`].
     pub fn connect_once_url(&self, connection: &str, destination: &str) -> Result<String, Error> {
-        Ok(self.connect_url(connection, destination)? + connect::once_in(true))
+        Ok(self.connect_url(connection, destination)? + urls::once_in(true))
     }
 
     /// The address at which a connection is taken back, and the person then lands at `destination`: a form POSTs to it; a
@@ -217,7 +219,7 @@ impl UserTokens {
         let Some(session) = self.holder.session() else { return Err(self.state.unauthenticated()) };
         self.require_session().await?;
         let Some(visitor) = &self.state.visitor else { return Ok(Vec::new()) };
-        visitor::claim(self.runtime(), **visitor, session, self.state.carried.as_ref()).await
+        claim(self.runtime(), **visitor, session, self.state.carried.as_ref()).await
     }
 
     /// Takes every connection back, besides the login's own, which ends with the session.
@@ -253,10 +255,10 @@ impl UserTokens {
         let want = Want {
             indicator: source.indicator.clone(),
             scopes: source.scopes.clone(),
-            rejected: rejected.map(|token| token.0.clone()),
+            rejected: rejected.map(|token| token.secret().clone()),
         };
         if let Some(token) = shown(self.runtime(), &place, &want) {
-            return Ok(AccessToken(token));
+            return Ok(AccessToken::new(token));
         }
         // Boxed, as all that is awaited seldom: a future is moved as often as a handler's, and with the largest of its
         // ways.
@@ -264,7 +266,7 @@ impl UserTokens {
         // Whoever signed out while the provider or the store was asked gets nothing of it.
         self.require_session().await?;
         match token {
-            Ok(set) => Ok(AccessToken(set.access_token)),
+            Ok(set) => Ok(AccessToken::new(set.access_token)),
             Err(NoToken::Consent) => {
                 Err(Box::pin(self.consent_required(source, &[], &LoginOptions::default())).await)
             }
@@ -341,9 +343,9 @@ impl UserTokens {
     }
 
     async fn place(&self, connection: &Registered) -> Result<GrantPlace, Error> {
-        let reachable = connection.retention == Retention::User && self.runtime().ownership.keeps_logins();
+        let reachable = connection.retention == Retention::User && self.runtime().mode.keeps_logins();
         if self.holder.is_absent() && !reachable {
-            return Err(Error::no_such_connection(self.runtime().ownership.out_of_reach()));
+            return Err(Error::no_such_connection(self.runtime().mode.out_of_reach()));
         }
         Ok(self.runtime().place_of(&self.holder, connection, self.state.carried.as_ref()).await?)
     }
@@ -387,31 +389,5 @@ impl UserTokens {
 impl fmt::Debug for UserTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("UserTokens").field("owner", &self.holder.owner()).finish_non_exhaustive()
-    }
-}
-
-/// An access token: prints nothing, compares in constant time, is wiped when dropped, and is no `Clone`.
-#[derive(PartialEq, Eq)]
-pub struct AccessToken(Secret);
-
-impl AccessToken {
-    pub(crate) fn new(token: Secret) -> Self {
-        Self(token)
-    }
-
-    /// The token itself, for a client that is not this crate's. Where it goes is the caller's business then.
-    pub fn expose_secret(&self) -> &str {
-        self.0.expose_secret()
-    }
-
-    /// The value of an `Authorization` header (RFC 6750 section 2.1), marked as sensitive.
-    pub(crate) fn header(&self) -> Option<HeaderValue> {
-        bearer(&self.0)
-    }
-}
-
-impl fmt::Debug for AccessToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AccessToken([secret])")
     }
 }

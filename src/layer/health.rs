@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::provider::Provider;
-pub use crate::provider::cached::Readiness;
 use crate::state::Runtime;
+
+pub use crate::provider::cached::Readiness;
 
 /// A probe waits no longer than this: whoever probes has a deadline too, often of a few seconds.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -17,15 +17,14 @@ use tower::{Layer, Service};
 use self::health::{Health, health};
 use self::service::OidcService;
 use crate::config::Config;
-use crate::config::mode::{Ownership, Rendezvous};
-use crate::config::shared_account::{Account, AccountStatus};
-use crate::endpoints::account;
+use crate::config::mode::{Mode, Rendezvous};
+use crate::config::shared_account::Account;
 use crate::error::{ConfigError, Error};
 use crate::extract::background_tokens::BackgroundTokens;
 use crate::page;
 use crate::state::Runtime;
-use crate::store::MemoryStore;
-use crate::store::Store;
+use crate::store::{MemoryStore, Store};
+use crate::tokens::account_status::{AccountStatus, status};
 
 /// Signs people in, and gives handlers [`CurrentUser`](crate::CurrentUser) and
 /// [`UserTokens`](crate::UserTokens). Clones are cheap and share everything.
@@ -43,7 +42,7 @@ impl OidcLayer {
     ///
     /// Everything that is wrong with the configuration, at once.
     pub fn per_user(config: Config, store: impl Store) -> Result<Self, ConfigError> {
-        Ok(Self { runtime: Runtime::new(Ownership::per_user(), config, Arc::new(store))? })
+        Ok(Self { runtime: Runtime::new(Mode::PerUser, config, Arc::new(store))? })
     }
 
     /// Each person has their own tokens, and their browser carries them: session and grants, sealed into cookies. The
@@ -70,8 +69,8 @@ impl OidcLayer {
     ///
     /// Everything that is wrong with the configuration, at once.
     pub fn stateless(config: Config) -> Result<Self, ConfigError> {
-        let ownership = Ownership::stateless(Rendezvous::Here);
-        Ok(Self { runtime: Runtime::new(ownership, config, Arc::new(MemoryStore::new()))? })
+        let mode = Mode::Stateless(Rendezvous::Here);
+        Ok(Self { runtime: Runtime::new(mode, config, Arc::new(MemoryStore::new()))? })
     }
 
     /// The same for several processes, which meet at a store: it holds what was refreshed until the browser has it,
@@ -83,8 +82,8 @@ impl OidcLayer {
     ///
     /// Everything that is wrong with the configuration, at once.
     pub fn stateless_with(config: Config, rendezvous: impl Store) -> Result<Self, ConfigError> {
-        let ownership = Ownership::stateless(Rendezvous::Shared);
-        Ok(Self { runtime: Runtime::new(ownership, config, Arc::new(rendezvous))? })
+        let mode = Mode::Stateless(Rendezvous::Shared);
+        Ok(Self { runtime: Runtime::new(mode, config, Arc::new(rendezvous))? })
     }
 
     /// One account's tokens serve everybody, whether they are signed in or not.
@@ -96,7 +95,7 @@ impl OidcLayer {
     ///
     /// Everything that is wrong with the configuration, at once.
     pub fn single_user(config: Config, account: Account, store: impl Store) -> Result<Self, ConfigError> {
-        Ok(Self { runtime: Runtime::new(Ownership::single_user(account), config, Arc::new(store))? })
+        Ok(Self { runtime: Runtime::new(Mode::SingleUser(account), config, Arc::new(store))? })
     }
 
     /// How the account of [`OidcLayer::single_user`] stands at each connection, for readiness routes and operators. It
@@ -105,7 +104,7 @@ impl OidcLayer {
     /// A connection without resources, the login too, is left out: no API is called with its tokens. Where none has any,
     /// the login is there alone. Empty in the other modes.
     pub async fn account_status(&self) -> Vec<AccountStatus> {
-        account::status(&self.runtime).await
+        status(&self.runtime).await
     }
 
     /// The capability to use people's grants in work that no request asks for. Make it in `main`, for the worker; a

@@ -1,11 +1,10 @@
 //! Route layers: somebody must be signed in, be an admin, or meet a condition.
 
-use std::fmt;
 use std::future::Future;
-use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::{fmt, mem};
 
 use bytes::Bytes;
 use http::{Request, Response};

@@ -1,11 +1,10 @@
 //! A request's way: route, load the session, call the inner service, protect the answer.
 
-use std::fmt;
 use std::future::Future;
-use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::{fmt, mem};
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, Entry, HeaderName, SET_COOKIE, VARY};
@@ -16,13 +15,13 @@ use pin_project_lite::pin_project;
 use tower::{BoxError, Service};
 
 use crate::clock::Timestamp;
-use crate::config::development;
 use crate::cookie::{self, OwnCookies};
 use crate::endpoints::{self, logout};
 use crate::error::Error;
 use crate::events::EventCode;
 use crate::extract::request::{Head, RequestState, is_safe};
 use crate::page;
+use crate::peer;
 use crate::sessions::Peek;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
@@ -75,7 +74,7 @@ where
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let runtime = &self.runtime;
         if runtime.settings.local_only
-            && let Some((status, why)) = development::refusal(&request)
+            && let Some((status, why)) = peer::refusal(&request)
         {
             runtime.events().emit(EventCode::NotLoopback, None, why);
             return ResponseFuture::answered(page::plain(status, LOOPBACK_ONLY));
@@ -92,7 +91,7 @@ where
         let (method, cookies) = (request.method(), &runtime.settings.cookies);
         let (head, cookie) = Head::read(method, request.headers(), cookies, own.as_mut());
         // Before the session is looked for: what is forged does not even learn whether there is one.
-        let at_stake = head.session_cookie || head.visitor.is_some() || runtime.ownership.account().is_some();
+        let at_stake = head.session_cookie || head.visitor.is_some() || runtime.mode.account().is_some();
         if at_stake && !is_ours(runtime, &request, &head) {
             runtime.events().emit(EventCode::CrossSiteRefused, None, request.method());
             return ResponseFuture::answered(page::plain(

@@ -1,5 +1,7 @@
 //! UserInfo responses (OpenID Connect Core 1.0 section 5.3).
 
+use serde::Deserialize;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::json;
@@ -63,6 +65,19 @@ pub(crate) fn about_person(
     }
     id_token.extend(user_info);
     id_token
+}
+
+/// When the UserInfo endpoint is asked at login.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum UserInfo {
+    /// Never: the ID token says it all.
+    Never,
+    /// When `email` or `profile` was asked for and the ID token holds no e-mail or no name.
+    #[default]
+    WhereNeeded,
+    /// At every login.
+    Always,
 }
 
 #[cfg(test)]

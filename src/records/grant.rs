@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
-use crate::config::shared_account;
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::id_token::Facts;
 use crate::protocol::token::TokenResponse;
-use crate::secret::{Secret, sealed, sealed_option};
+use crate::secret::sealed_option;
+use crate::secret::{Secret, sealed};
 
 /// The connection that a login itself yields.
 pub(crate) const LOGIN: &str = "login";
@@ -318,7 +319,7 @@ impl Grant {
     /// Whether the configured refresh token is spent, and another one in its place.
     pub(crate) fn has_left_its_seed(&self) -> bool {
         match (self.origin, &self.refresh_token) {
-            (Origin::Configured { seed }, Some(token)) => shared_account::seed(token) != seed,
+            (Origin::Configured { seed: first }, Some(token)) => seed(token) != first,
             _ => false,
         }
     }
@@ -381,6 +382,11 @@ impl Grant {
         tombstone.token_sets.clear();
         tombstone
     }
+}
+
+/// What a grant remembers of the refresh token that it began with.
+pub(crate) fn seed(token: &Secret) -> [u8; 32] {
+    Sha256::digest(token.expose_secret()).into()
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Where grants lie, worked out once for a session: names are keyed hashes, and a request is not the place for those.
 
-use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::grant::{Grant, Owner};
@@ -8,7 +7,6 @@ use super::invalidation::{Changes, Place};
 use super::{IndexKey, Row};
 use crate::clock::Timestamp;
 use crate::provider::relying_party::ProviderId;
-use crate::stateless::grant_cookie::CarriedPlace;
 use crate::store::Key;
 
 /// A grant's row, and whose it must be.
@@ -86,40 +84,6 @@ impl Newest {
 pub(crate) struct CookiesOfGrant {
     pub(crate) name: String,
     pub(crate) bound: Vec<u8>,
-}
-
-/// Where one grant lies for one request.
-#[derive(Clone, Debug)]
-pub(crate) struct GrantPlace {
-    spot: Arc<Spot>,
-    /// Where browsers carry their grants: the row is where processes meet.
-    pub(crate) carried: Option<CarriedPlace>,
-}
-
-impl Deref for GrantPlace {
-    type Target = Spot;
-
-    fn deref(&self) -> &Spot {
-        &self.spot
-    }
-}
-
-impl GrantPlace {
-    pub(crate) fn new(spot: Arc<Spot>, carried: Option<CarriedPlace>) -> Self {
-        Self { spot, carried }
-    }
-
-    /// Where the browser carries the grant: it carries this one from now on, if it is newer than the one before.
-    pub(crate) fn note(&self, before: &Grant, grant: &Arc<Grant>) {
-        if let Some(carried) = self.carried.as_ref().filter(|_| grant.generation > before.generation) {
-            carried.note(grant);
-        }
-    }
-
-    /// For events.
-    pub(crate) fn user(&self) -> Option<(&str, &str)> {
-        self.owner.user()
-    }
 }
 
 /// The spots of one session, or of the account, as they come to be asked for: one for each connection.

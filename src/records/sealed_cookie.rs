@@ -1,9 +1,10 @@
 //! Sealed texts in cookies: from a request's, and into an answer's.
 
+use std::time::Duration;
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
-use std::time::Duration;
 
 use super::cookie_chunks::{self, Chunks, LARGEST, Text};
 use super::seal::{KeyRing, Opened, Place, Purpose, SealError};

@@ -1,5 +1,6 @@
 //! A session: which browser is which person, as it is kept and as this process knows it.
 
+use crate::config::admins::Admins;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -16,12 +17,12 @@ use crate::records::IndexKey;
 use crate::records::grant::Owner;
 use crate::records::grant_key::Spots;
 use crate::records::invalidation::{Changes, Place};
-use crate::secret::{Secret, sealed};
-use crate::stateless::payload::Identity;
+use crate::secret::Secret;
+use crate::secret::sealed;
 use crate::store::Key;
 
 /// When a session was confirmed that nobody has asked about.
-const NEVER: Timestamp = Timestamp::from_millis(0);
+pub(super) const NEVER: Timestamp = Timestamp::from_millis(0);
 
 /// A session as it is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -68,13 +69,13 @@ pub(crate) struct Session {
     pub(crate) acr: Option<Box<str>>,
     pub(crate) auth_time: Option<u64>,
     /// A JSON object. Where the browser keeps it, it is here once a request has shown it.
-    claims: OnceLock<Box<str>>,
+    pub(super) claims: OnceLock<Box<str>>,
     pub(crate) logout_token: [u8; 16],
     pub(crate) ends_at: Timestamp,
-    profile: OnceLock<Box<Profile>>,
-    all_claims: OnceLock<Box<Map<String, Value>>>,
+    pub(super) profile: OnceLock<Box<Profile>>,
+    pub(super) all_claims: OnceLock<Box<Map<String, Value>>>,
     /// Where the browser keeps the session: what no record says.
-    began: Option<Box<Began>>,
+    pub(super) began: Option<Box<Began>>,
     /// Where its grants lie.
     pub(crate) spots: Spots,
     pub(crate) life: Life,
@@ -124,7 +125,7 @@ impl Profile {
 }
 
 impl Life {
-    fn new(row: Key, confirmed_at: Timestamp, seen_at: Timestamp, kept_until: Timestamp) -> Self {
+    pub(super) fn new(row: Key, confirmed_at: Timestamp, seen_at: Timestamp, kept_until: Timestamp) -> Self {
         Self {
             confirmed_at: AtomicU64::new(confirmed_at.as_millis()),
             seen_at: AtomicU64::new(seen_at.as_millis()),
@@ -230,33 +231,6 @@ impl Session {
         session
     }
 
-    /// Of a browser that keeps its session itself, and which nobody has asked yet whether it ended.
-    pub(crate) fn carried(identity: Identity, row: Key, now: Timestamp) -> Self {
-        let profile = Profile {
-            email: identity.email.map(Into::into),
-            email_verified: identity.email_verified,
-            name: identity.name.map(Into::into),
-            nickname: identity.nickname.map(Into::into),
-        };
-        let id = SessionId::new(identity.id);
-        let began = Began::new(identity.sids, identity.issued_at);
-        Self {
-            id,
-            issuer: identity.issuer.into(),
-            subject: identity.subject.into(),
-            acr: identity.acr.map(Into::into),
-            auth_time: identity.auth_time,
-            claims: OnceLock::new(),
-            logout_token: identity.logout_token,
-            ends_at: identity.ends_at,
-            profile: OnceLock::from(Box::new(profile)),
-            all_claims: OnceLock::new(),
-            began: Some(Box::new(began)),
-            spots: Spots::default(),
-            life: Life::new(row, NEVER, now, now),
-        }
-    }
-
     /// What logout tokens are compared with, where the browser keeps the session.
     pub(crate) fn began(&self) -> Option<&Began> {
         self.began.as_deref()
@@ -322,6 +296,13 @@ impl Session {
         self.claims()
     }
 
+    /// Whether the person is an admin by these rules; `shown` are the claims where the browser keeps them.
+    pub(crate) fn is_admin(&self, admins: &Admins, shown: impl Fn() -> Option<String>) -> bool {
+        let profile = self.profile();
+        let email = profile.email.as_deref().map(|email| (email, profile.email_verified));
+        admins.include((&self.issuer, &self.subject), email, || self.all_claims_or(shown))
+    }
+
     /// The same, decoded.
     pub(crate) fn all_claims_or(
         &self,
@@ -352,3 +333,6 @@ impl Session {
         seen.max(self.life.kept_until()).min(self.ends_at)
     }
 }
+
+/// The most that a person's claims and ID token may have together, in bytes: a record holds 64 KiB.
+pub(crate) const MOST_CLAIMS: usize = 48 * 1024;

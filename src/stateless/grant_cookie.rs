@@ -5,8 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::payload::CarriedGrant;
-use super::response_cookies::Noted;
-use super::{Carried, Carrying, TooLarge, bound_grant};
+use super::{Carried, TooLarge, bound_grant};
 use crate::clock::Timestamp;
 use crate::events::EventCode;
 use crate::records::cookie_chunks::Text;
@@ -15,7 +14,7 @@ use crate::records::grant_key::{CookiesOfGrant, Spot};
 use crate::records::seal::{Purpose, SealError};
 use crate::records::sealed_cookie::TextPlace;
 use crate::sessions::session::Session;
-use crate::state::Runtime;
+use crate::state::{Carrying, Runtime};
 
 /// A grant's cookies in one request, and in its answer.
 #[derive(Clone)]
@@ -188,4 +187,11 @@ impl fmt::Debug for CarriedPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CarriedPlace").field("connection", &self.home.spot.connection).finish_non_exhaustive()
     }
+}
+
+/// A grant that the browser shall carry from now on.
+pub(super) struct Noted {
+    pub(super) home: Home,
+    pub(super) grant: Arc<Grant>,
+    pub(super) at: Timestamp,
 }

@@ -31,74 +31,22 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue};
 
 use self::grant_cookie::Home;
-use self::payload::{CarriedGrant, Claims, Identity};
+use self::payload::{CarriedGrant, Claims};
 use self::response_cookies::Answer;
 use crate::clock::Timestamp;
-use crate::config::Config;
-use crate::config::connection::{Connection, Retention};
 use crate::cookie::{self, OwnCookies};
 use crate::events::EventCode;
-use crate::protocol::authorization::ResponseMode;
 use crate::records::cookie_chunks;
 use crate::records::grant::{Grant, LOGIN, Owner, encode};
 use crate::records::grant_key::CookiesOfGrant;
-use crate::records::opened_cache::Recall;
 use crate::records::seal::{Opened, Purpose};
 use crate::records::sealed_cookie::{SetText, TextPlace};
 use crate::sessions::session::{Profile, Session, SessionRecord};
+use crate::sessions::session_cookie::Identity;
 use crate::state::Runtime;
-use crate::store::Key;
 
 /// How long the rendezvous keeps a grant that its browser has shown: requests with older cookies may be under way.
 pub(crate) const GRACE: Duration = Duration::from_secs(10 * 60);
-/// No session takes less, with the claims beside it: names of one letter, and a bare ID token signed with ES256.
-const LEAST: usize = 512;
-/// So many grants need not be opened again.
-const RECALLED: u64 = 20_000;
-
-/// What cannot be carried, each with its remedy.
-pub(crate) fn problems(config: &Config) -> Vec<String> {
-    let mut problems = Vec::new();
-    let mut kept = |what: &str| {
-        problems.push(format!(
-            "{what} keeps its grant until it is taken back, and in stateless mode nothing is kept once a person has \
-             signed out: use Retention::Session, or OidcLayer::per_user with a store"
-        ));
-    };
-    if config.login_retention == Retention::User {
-        kept("login_retention");
-    }
-    // What is for one use is kept nowhere anyway, and a visitor's grant is nobody's.
-    let lasting = |one: &&Connection| one.retention == Retention::User && !one.one_shot;
-    for connection in config.connections.iter().filter(lasting) {
-        kept(&format!("connection {:?}", connection.name));
-    }
-    if config.max_cookie_bytes < LEAST {
-        problems.push(format!(
-            "max_cookie_bytes is {}, and no session fits into that: every login would fail. Use the default of {}, or what \
-             the sizes in tower_oidc::docs::stateless ask for",
-            config.max_cookie_bytes,
-            6 * 1024
-        ));
-    }
-    let mut modes =
-        config.providers.iter().map(|provider| provider.response_mode).chain([config.response_mode]);
-    if modes.any(|mode| mode == ResponseMode::FormPost) && !config.connections.is_empty() {
-        problems.push(
-            "response_mode is form_post, and in stateless mode connections need what the browser carries, which it \
-             does not send with another site's form: use ResponseMode::Query"
-                .to_owned(),
-        );
-    }
-    if config.frontchannel_logout {
-        problems.push(
-            "frontchannel_logout is on, and in stateless mode whoever knows the address could fill the memory with names \
-             of sessions: use back-channel logout"
-                .to_owned(),
-        );
-    }
-    problems
-}
 
 /// What the browser has to send of what it carries, in bytes.
 pub(crate) fn bytes(runtime: &Runtime, headers: &HeaderMap) -> usize {
@@ -122,19 +70,6 @@ pub(crate) fn left_behind(runtime: &Arc<Runtime>, headers: &HeaderMap) -> Vec<He
     let session = runtime.settings.session_cookie.as_bytes();
     let over = !carried.cookies().any(|(name, _)| name == session);
     if over { carried.strangers("", false) } else { Vec::new() }
-}
-
-/// What this process remembers of what browsers carry.
-pub(crate) struct Carrying {
-    grants: Recall<(Key, Timestamp, Arc<Grant>)>,
-    /// The most bytes of our cookies in one request.
-    most: usize,
-}
-
-impl Carrying {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { grants: Recall::new(RECALLED), most }
-    }
 }
 
 /// What the browser of one request carries, and what its answer gives it to carry.

@@ -14,48 +14,6 @@ use crate::protocol::user_info::about_person;
 use crate::records::grant::{Consent, Earlier, Grant, Origin, Owner, Standing, TokenSet};
 use crate::records::grant_key::Spot;
 use crate::secret::Secret;
-use crate::sessions::session::{Profile, SessionRecord};
-
-/// Who is signed in: opened at every request, and so no more than every request may need.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Identity {
-    pub(crate) id: [u8; 32],
-    pub(crate) issuer: String,
-    pub(crate) subject: String,
-    /// For logout tokens (OpenID Connect Back-Channel Logout 1.0 section 2.1).
-    pub(crate) sids: Vec<String>,
-    pub(crate) auth_time: Option<u64>,
-    /// When it began, by the provider's clock.
-    pub(crate) issued_at: u64,
-    pub(crate) acr: Option<String>,
-    pub(crate) logout_token: [u8; 16],
-    pub(crate) ends_at: Timestamp,
-    pub(crate) email: Option<String>,
-    pub(crate) email_verified: bool,
-    pub(crate) name: Option<String>,
-    pub(crate) nickname: Option<String>,
-}
-
-impl Identity {
-    pub(crate) fn new(id: [u8; 32], record: &SessionRecord, profile: &Profile) -> Self {
-        let owned = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
-        Self {
-            id,
-            issuer: record.issuer.clone(),
-            subject: record.subject.clone(),
-            sids: record.sids.clone(),
-            auth_time: record.auth_time,
-            issued_at: record.issued_at,
-            acr: record.acr.clone(),
-            logout_token: record.logout_token,
-            ends_at: record.ends_at,
-            email: owned(&profile.email),
-            email_verified: profile.email_verified,
-            name: owned(&profile.name),
-            nickname: owned(&profile.nickname),
-        }
-    }
-}
 
 /// Everything that the provider and the login hook said about the person, and the ID token for the provider's logout.
 #[derive(Debug, Serialize, Deserialize)]

@@ -1,16 +1,16 @@
 //! What an answer gives the browser to carry.
 
+use super::grant_cookie::Noted;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 
 use super::grant_cookie::Home;
-use super::payload::{Claims, Identity};
+use super::payload::Claims;
 use super::{CLAIMS, Carried, GRANT, bound, bound_grant, sent, tag};
 use crate::clock::Timestamp;
-use crate::config::connection::Connections;
-use crate::config::mode::Holder;
+use crate::config::connections::Connections;
 use crate::cookie::{self, CrossSite};
 use crate::events::EventCode;
 use crate::records::cookie_chunks;
@@ -20,6 +20,7 @@ use crate::records::sealed_cookie::{SetText, TextPlace};
 use crate::secret::Secret;
 use crate::sessions::began::Began;
 use crate::sessions::session::Session;
+use crate::sessions::session_cookie::Identity;
 use crate::sessions::visitor_id::{self, Visitor};
 
 /// The longest that an answer with a grant may take to leave.
@@ -42,13 +43,6 @@ pub(super) struct Answer {
     pub(super) clears: Option<Box<str>>,
     /// ...but what the browser was granted without anybody signed in, unless there is no room for it.
     pub(super) clears_visitor: bool,
-}
-
-/// A grant that the browser shall carry from now on.
-pub(super) struct Noted {
-    pub(super) home: Home,
-    pub(super) grant: Arc<Grant>,
-    pub(super) at: Timestamp,
 }
 
 impl Answer {
@@ -143,7 +137,8 @@ impl Carried {
     fn resealed(&self, session: &Arc<Session>) -> Vec<SetText> {
         let runtime = &self.runtime;
         let (id, owner) = (session.id.bytes(), session.owner());
-        let connections = runtime.connections_of(&Holder::Session(Arc::clone(session)));
+        let provider = runtime.signed_in_at(session);
+        let connections = provider.map(|provider| runtime.settings.connections(provider.relying_party.id));
         let grants = connections.map(Connections::all).unwrap_or_default().iter().map(|connection| {
             let client = &runtime.providers.get(connection.provider).relying_party.client;
             let name = runtime.grant_name(&id, &connection.name);

@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use super::payload::{CarriedGrant, Claims, Identity};
+use super::payload::{CarriedGrant, Claims};
 use crate::clock::{Random, Timestamp};
+use crate::config::checks::LEAST;
 use crate::cookie::CookieStyle;
 use crate::protocol::id_token::Facts;
 use crate::records::grant::{Grant, Origin, Owner, Standing, TokenSet};
@@ -11,6 +12,7 @@ use crate::records::seal::{KeyRing, Purpose};
 use crate::records::sealed_cookie::{SetText, TextPlace};
 use crate::secret::Secret;
 use crate::sessions::session::{Profile, SessionRecord};
+use crate::sessions::session_cookie::Identity;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const ISSUER: &str = "https://login.example.com/tenant";
@@ -173,8 +175,5 @@ fn no_session_is_smaller_than_the_least() {
         crate::stateless::sent(&set)
     });
     let bytes = session + claims;
-    assert!(
-        (crate::stateless::LEAST..crate::stateless::LEAST + 200).contains(&bytes),
-        "{session} and {claims}"
-    );
+    assert!((LEAST..LEAST + 200).contains(&bytes), "{session} and {claims}");
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::panic, reason = "a test that cannot be set up fails")]
 
+use crate::Config;
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,8 +15,7 @@ use tokio::sync::OnceCell;
 use tower::{BoxError, Layer, Service, service_fn};
 
 use super::sessions::start;
-use crate::config::Config;
-use crate::config::mode::Ownership;
+use crate::config::mode::Mode;
 use crate::config::resource::Resource;
 use crate::extract::request::{Head, RequestState};
 use crate::protocol::id_token::Facts;
@@ -25,8 +25,7 @@ use crate::records::grant::{Grant, LOGIN, Origin, Standing, TokenSet};
 use crate::secret::Secret;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
-use crate::store::BoxFuture;
-use crate::store::MemoryStore;
+use crate::store::{BoxFuture, MemoryStore};
 
 const ISSUER: &str = "https://provider.example";
 
@@ -114,7 +113,7 @@ impl AsUser {
     }
 
     async fn prepare(&self) -> Prepared {
-        let runtime = Runtime::new(Ownership::per_user(), self.config.clone(), Arc::new(MemoryStore::new()));
+        let runtime = Runtime::new(Mode::PerUser, self.config.clone(), Arc::new(MemoryStore::new()));
         let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
         let session = match &self.subject {
             None => None,

@@ -8,7 +8,6 @@ use http::header::SET_COOKIE;
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
-use crate::endpoints::sign_in::keep_grant;
 use crate::error::Error;
 use crate::layer::OidcLayer;
 use crate::protocol::id_token::Facts;
@@ -19,6 +18,7 @@ use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
 use crate::stateless::Carried;
 use crate::store::StoreError;
+use crate::tokens::save::keep_grant;
 
 /// How long the access token of [`start_session_with_tokens`] is good for.
 const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);

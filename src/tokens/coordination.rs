@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
+use super::locate::GrantPlace;
 use crate::clock::Timestamp;
 use crate::records::grant::{Grant, Standing};
-use crate::records::grant_key::GrantPlace;
 use crate::records::{FOREVER, Found, Loaded};
 use crate::state::Runtime;
 use crate::stateless::response_cookies::SETS_WITHIN;

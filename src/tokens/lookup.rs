@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use super::coordination;
+use super::locate::GrantPlace;
 use super::refresh_protocol::{self, Mark, Row, Worth};
 use crate::clock::Timestamp;
 use crate::records::grant::{Freshness, Grant, Lease, Standing, TokenSet};
-use crate::records::grant_key::{Asked, GrantPlace, Read};
+use crate::records::grant_key::{Asked, Read};
 use crate::records::invalidation::Place;
 use crate::records::{FOREVER, Found, Loaded};
 use crate::secret::Secret;
@@ -149,11 +150,11 @@ pub(crate) async fn stored_or_begun(
 
 fn beginning(runtime: &Runtime, place: &GrantPlace) -> Option<Grant> {
     let connection = runtime.connection_of(place)?;
-    runtime.ownership.beginning(connection, place.client).filter(|grant| place.holds(grant))
+    runtime.mode.beginning(connection, place.client).filter(|grant| place.holds(grant))
 }
 
 fn is_of(runtime: &Runtime, place: &GrantPlace, grant: &Grant) -> bool {
-    place.holds(grant) && runtime.ownership.counts(grant)
+    place.holds(grant) && runtime.mode.counts(grant)
 }
 
 /// The grant with its row's version and expiry; `None` where none counts.

@@ -4,12 +4,21 @@
 //! that is under way, or takes off. A flight runs in a task of its own: a client that hangs up cancels nothing. Among
 //! processes, flights keep to the protocol of [`refreshing`](crate::tokens::refresh_protocol).
 
+pub(crate) mod account_grant;
+pub(crate) mod account_status;
 pub(crate) mod coordination;
+pub(crate) mod disconnect;
+pub(crate) mod hand_over;
+pub(crate) mod locate;
 pub(crate) mod lookup;
+pub(crate) mod newer_id_token;
+pub(crate) mod principal;
 pub mod refresh_protocol;
 pub(crate) mod refresh_request;
 pub(crate) mod refresh_task;
+pub(crate) mod save;
 pub(crate) mod single_use;
+pub(crate) mod unkept;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,13 +26,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use self::locate::GrantPlace;
 use self::lookup::{NoToken, Step, Want, is_rejected, next, stored_or_begun};
 use self::refresh_task::refresh;
 use crate::clock::Timestamp;
 use crate::config::mode::Rendezvous;
 use crate::provider::error::ProviderError;
 use crate::records::grant::{Grant, TokenSet};
-use crate::records::grant_key::GrantPlace;
 use crate::secret::Secret;
 use crate::state::Runtime;
 use crate::state::in_flight::{Boarding, Flight, Landing};
@@ -102,7 +111,7 @@ fn no_token(runtime: &Runtime, landing: &Landing) -> NoToken {
     match landing {
         // What the application is refused is for its operator to mend, and then the grant works as it did. Where people
         // have their own, it is none of theirs.
-        Landing::Refused { reason, .. } if runtime.ownership.account().is_none() => {
+        Landing::Refused { reason, .. } if runtime.mode.account().is_none() => {
             NoToken::Unavailable(reason.as_ref().into())
         }
         Landing::Unavailable(reason) => NoToken::Unavailable(reason.as_ref().into()),
@@ -113,7 +122,7 @@ fn no_token(runtime: &Runtime, landing: &Landing) -> NoToken {
 /// Whether a grant that is refreshed lasts only where an answer brings it to its browser: the next process knows nothing of
 /// what this one remembers.
 fn is_kept_nowhere_else(runtime: &Runtime, place: &GrantPlace) -> bool {
-    place.carried.is_some() && runtime.ownership.rendezvous() == Some(Rendezvous::Here)
+    place.carried.is_some() && runtime.mode.rendezvous() == Some(Rendezvous::Here)
 }
 
 /// Whether what was fetched since, by ourselves or by somebody else, is what the API has refused.

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::locate::GrantPlace;
 use super::lookup::Want;
 use crate::protocol::id_token::{IdToken, IdTokenError, Occasion};
 use crate::protocol::token::TokenResponse;
 use crate::provider::error::ProviderError;
 use crate::provider::{KEY_SET_THROTTLE, Provider};
 use crate::records::grant::{Grant, Origin, Owner};
-use crate::records::grant_key::GrantPlace;
 use crate::state::Runtime;
 
 /// Between two attempts at what cannot be given up; doubling up to the second.

@@ -1,6 +1,5 @@
 //! Tokens for one use: handed to one request, and kept nowhere.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -8,63 +7,38 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{COOKIE, REFERER};
-use http::{Extensions, HeaderMap, HeaderValue};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::principal::Holder;
 use crate::config::destination::Destination;
-use crate::config::mode::Holder;
-use crate::config::resource;
+use crate::config::settings::Settings;
 use crate::cookie::{self, CookieStyle, CrossSite, Ours};
-use crate::endpoints::unkept::{Unkept, discard};
-use crate::error::Error;
-use crate::extract::request::RequestState;
-use crate::extract::user_tokens::AccessToken;
 use crate::protocol::token::TokenResponse;
 use crate::records::Row;
 use crate::records::grant::encode;
 use crate::records::seal::Purpose;
-use crate::secret::{Secret, sealed, sealed_option};
+use crate::secret::Secret;
+use crate::secret::sealed;
+use crate::secret::sealed_option;
 use crate::state::Runtime;
 use crate::store::{Key, StoreError};
 
 /// How long tokens wait for the request that uses them: the browser's way from the provider to the page.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(60);
 
-/// What a person granted for one use, at the address of
-/// [`UserTokens::connect_once_url`](crate::UserTokens::connect_once_url).
-///
-/// An axum extractor, and [`OneShotToken::from_extensions`] for other services: the first request that asks within a
-/// minute has it, of the session in which it was granted, and nobody ever again. A page that is loaded once more gets
-/// [`ErrorKind::OneShotMissing`](crate::ErrorKind::OneShotMissing), unless something else waits.
-///
-/// Where several wait, granted in several tabs, a request has the one that was to land at its own address, query
-/// included, or at the page that it comes from (`Referer`). Only a request that none was to land at has the oldest of
-/// all. At most four wait in a browser, and the next one takes the place of the oldest; with `form_post`, whose callbacks
-/// come without these cookies, as many as were granted within the minute.
-///
-/// Until then the tokens lie sealed in the store; a cookie that names them tells nothing of them. What nobody asked for
-/// is handed to nobody after a minute, and the process that laid it there deletes it then. Should that process have
-/// ended, or the store be away at that moment, it goes with what else has expired: with a login, or by
-/// [`OidcLayer::delete_expired`](crate::OidcLayer::delete_expired). Here they are gone when this value is dropped; at
-/// the provider when they expire, or by [`OneShotToken::revoke`].
-pub struct OneShotToken {
-    runtime: Arc<Runtime>,
-    holder: Holder,
-    record: OneShotRecord,
-    access_token: AccessToken,
-}
-
 /// What waits in the store.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct OneShotRecord {
-    connection: String,
-    scopes: Vec<String>,
+    pub(crate) connection: String,
+    pub(crate) scopes: Vec<String>,
     #[serde(with = "sealed")]
-    access_token: Secret,
+    pub(crate) access_token: Secret,
     /// To be revoked with.
     #[serde(with = "sealed_option")]
-    refresh_token: Option<Secret>,
+    pub(crate) refresh_token: Option<Secret>,
 }
 
 /// What waits for one use in the browser of a request.
@@ -95,93 +69,6 @@ pub(crate) struct Arrival<'a> {
     pub(crate) headers: &'a HeaderMap,
 }
 
-impl OneShotToken {
-    /// For services without axum: from the extensions of a request that came through the layer.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::OneShotMissing`](crate::ErrorKind::OneShotMissing) when there is nothing, or no longer;
-    /// [`ErrorKind::Unauthenticated`](crate::ErrorKind::Unauthenticated) when nobody is signed in whose it could be;
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) while the store is away, which takes nothing;
-    /// [`ErrorKind::LayerMissing`](crate::ErrorKind::LayerMissing) when the request did not come through the layer.
-    pub async fn from_extensions(extensions: &Extensions) -> Result<Self, Error> {
-        Self::take(RequestState::of(extensions)?).await
-    }
-
-    pub(crate) async fn take(state: &RequestState) -> Result<Self, Error> {
-        let holder = state.runtime.ownership.holder(state)?;
-        let runtime = Arc::clone(&state.runtime);
-        let one_shots =
-            state.one_shots.as_ref().filter(|one_shots| !one_shots.handed.load(Ordering::Relaxed));
-        for waiting in one_shots.into_iter().flat_map(|one_shots| one_shots.meant_for(state)) {
-            let row = row(&runtime, &waiting.id, &holder).await?;
-            // Deleted and returned at once: of two that ask, in whichever processes, one has it.
-            let (found, _) = runtime.records.take::<OneShotRecord>(&row).await?;
-            let record = found.filter(|found| found.expires_at > runtime.now()).map(|found| found.value);
-            waiting.over.store(true, Ordering::Relaxed);
-            if let (Some(record), Some(one_shots)) = (record, one_shots) {
-                one_shots.handed.store(true, Ordering::Relaxed);
-                let access_token = AccessToken::new(record.access_token.clone());
-                return Ok(Self { runtime, holder, record, access_token });
-            }
-        }
-        Err(state.one_shot_missing())
-    }
-
-    /// The connection that was granted.
-    pub fn connection(&self) -> &str {
-        &self.record.connection
-    }
-
-    /// What was granted, which may be less than was asked for.
-    pub fn scopes(&self) -> &[String] {
-        &self.record.scopes
-    }
-
-    /// The token, for a URL that a resource of its connection covers. Whoever takes it out answers for where it goes.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::NoTokenForUrl`](crate::ErrorKind::NoTokenForUrl) for any other.
-    pub fn for_url(&self, url: &str) -> Result<&AccessToken, Error> {
-        let connections = self.runtime.connections_of(&self.holder);
-        let covering = |url| connections?.resources().covering(&url);
-        let covering = resource::parse(url).and_then(covering);
-        if covering.is_some_and(|source| source.connection == self.connection()) {
-            Ok(&self.access_token)
-        } else {
-            Err(Error::no_token_for_url())
-        }
-    }
-
-    /// Has the provider end it (RFC 7009), where it offers that. Best effort: what is not revoked expires.
-    pub async fn revoke(self) {
-        let Self { runtime, holder, record, .. } = self;
-        let connections = runtime.connections_of(&holder);
-        let Some(connection) = connections.and_then(|all| all.named(&record.connection)) else { return };
-        let provider = Arc::clone(runtime.providers.get(connection.provider));
-        let tokens = TokenResponse {
-            access_token: record.access_token,
-            refresh_token: record.refresh_token,
-            expires_in: None,
-            id_token: None,
-            scopes: None,
-        };
-        let revoking = {
-            let runtime = Arc::clone(&runtime);
-            async move { discard(&runtime, &provider, &tokens, None, Unkept::TakenBack).await }
-        };
-        // In a task of its own: a browser that goes away does not keep it alive.
-        let _ = runtime.tasks.spawn(revoking).await;
-    }
-}
-
-impl fmt::Debug for OneShotToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OneShotToken").field("connection", &self.connection()).finish_non_exhaustive()
-    }
-}
-
 impl OneShots {
     /// `found` is what the cookies hold, from after [`NAME`].
     pub(crate) fn read(found: &[&[u8]], headers: &HeaderMap, cookies: &CookieStyle) -> Option<Arc<Self>> {
@@ -193,10 +80,33 @@ impl OneShots {
         Some(Arc::new(Self { waiting, referer, handed: AtomicBool::new(false) }))
     }
 
+    /// What this request may have, once: it is deleted and returned at once, so that of two that ask, in whichever
+    /// processes, one has it.
+    pub(crate) async fn take(
+        &self,
+        runtime: &Runtime,
+        holder: &Holder,
+        here: Option<&PathAndQuery>,
+    ) -> Result<Option<OneShotRecord>, StoreError> {
+        if self.handed.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        for waiting in self.meant_for(here, &runtime.settings) {
+            let row = row(runtime, &waiting.id, holder).await?;
+            let (found, _) = runtime.records.take::<OneShotRecord>(&row).await?;
+            let record = found.filter(|found| found.expires_at > runtime.now()).map(|found| found.value);
+            waiting.over.store(true, Ordering::Relaxed);
+            if record.is_some() {
+                self.handed.store(true, Ordering::Relaxed);
+                return Ok(record);
+            }
+        }
+        Ok(None)
+    }
+
     /// Those that this request may have: another tab's are not among them while there are any of its own.
-    fn meant_for(&self, state: &RequestState) -> impl Iterator<Item = &Waiting> {
-        let settings = &state.runtime.settings;
-        let here = state.here.as_ref().map(|here| page(&settings.public_path(here.as_str())));
+    fn meant_for(&self, here: Option<&PathAndQuery>, settings: &Settings) -> impl Iterator<Item = &Waiting> {
+        let here = here.map(|here| page(&settings.public_path(here.as_str())));
         let from = || {
             let from = settings.destination(self.referer.as_ref()?.to_str().ok()?).ok()?;
             Some(page(from.as_str()))

@@ -1,13 +1,10 @@
 //! Tokens that came and are not kept: whether the provider is asked to revoke them.
 
-use std::sync::Arc;
-
-use super::login_error::LoginFailure;
 use crate::events::EventCode;
 use crate::protocol::token::TokenResponse;
 use crate::provider::Provider;
-use crate::provider::error::ProviderError;
 use crate::state::Runtime;
+use crate::tokens::Arc;
 
 /// Why tokens are not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,31 +15,6 @@ pub(crate) enum Unkept {
     Refused,
     /// Something failed that may work in a moment. That says nothing against the tokens, or what the person granted before.
     Failed,
-}
-
-impl LoginFailure {
-    /// Why the tokens of a callback that failed in this way are not kept.
-    pub(crate) fn unkept(&self) -> Unkept {
-        match self {
-            Self::HostedDomain
-            | Self::Vetoed(_)
-            | Self::AccountMismatch
-            | Self::NoIdToken
-            | Self::NotPending
-            | Self::SessionOver
-            | Self::SignedOut
-            | Self::TooLarge
-            | Self::TooLargeToCarry(_)
-            | Self::Provider(ProviderError::IdToken(_) | ProviderError::UserInfo(_)) => Unkept::Refused,
-            Self::Malformed(_)
-            | Self::Expired
-            | Self::Denied(_)
-            | Self::Provider(_)
-            | Self::Store(_)
-            | Self::Deadline
-            | Self::Panicked => Unkept::Failed,
-        }
-    }
 }
 
 /// Revokes tokens (RFC 7009), best effort, or drops them. At some providers a revocation ends all that the person has

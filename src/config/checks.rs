@@ -1,0 +1,137 @@
+//! What cannot work in a mode, each with its remedy.
+
+use super::Config;
+use super::connection::{Connection, Retention};
+use super::provider::ProviderConfig;
+use super::shared_account::{Account, AccountSource};
+use crate::protocol::authorization::ResponseMode;
+use crate::protocol::token::ClientAuth;
+
+impl Account {
+    /// What cannot work, each with its remedy.
+    pub(crate) fn problems(&self, config: &Config, durable: bool) -> Vec<String> {
+        let mut problems = Vec::new();
+        let name = self.name.as_bytes();
+        if name.is_empty()
+            || name.len() > 64
+            || !name.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
+        {
+            problems.push(format!(
+                "the account is called {:?}: use up to 64 letters, digits, -, _ and .",
+                self.name
+            ));
+        }
+        for connection in config.connections.iter().filter(|connection| connection.one_shot) {
+            problems.push(format!(
+                "connection {:?} is for one use, and the account is for everybody: remove one_shot()",
+                connection.name
+            ));
+        }
+        match &self.source {
+            AccountSource::ClientCredentials => {
+                let secret = config.client_secret.is_some() && config.client_auth != Some(ClientAuth::None);
+                if !secret && !config.is_development() {
+                    problems.push(
+                        "Account::client_credentials() needs a client_secret (OIDC_CLIENT_SECRET), with which the \
+                         application proves itself"
+                            .to_owned(),
+                    );
+                }
+                for connection in &config.connections {
+                    let provider = config
+                        .providers
+                        .iter()
+                        .find(|provider| connection.provider.as_ref() == Some(&provider.name));
+                    let proves = |provider: &ProviderConfig| {
+                        provider.client_secret.is_some() && provider.client_auth != Some(ClientAuth::None)
+                    };
+                    if provider.is_some_and(|provider| !proves(provider)) {
+                        problems.push(format!(
+                            "connection {:?} is at a provider without a client_secret, with which \
+                             Account::client_credentials() proves itself there",
+                            connection.name
+                        ));
+                    }
+                }
+            }
+            AccountSource::RefreshToken(token) => {
+                if token.expose_secret().is_empty() {
+                    problems.push("the account's refresh token is empty (ACCOUNT_REFRESH_TOKEN)".to_owned());
+                }
+                for connection in &config.connections {
+                    problems.push(format!(
+                        "connection {:?} has no grant: the account's one refresh token serves the configuration's own \
+                         resources; move its resources there, or use Account::operator()",
+                        connection.name
+                    ));
+                }
+            }
+            AccountSource::Operator => {
+                if !durable && !self.forgotten_at_restart {
+                    problems.push(
+                        "Account::operator() is connected by hand, and the store forgets it at every restart: use a \
+                         durable store, or allow it by forgotten_at_restart()"
+                            .to_owned(),
+                    );
+                }
+                let admins = !config.admins.is_empty() || !config.admin_subjects.is_empty();
+                // The development provider's people say themselves whether they are admins.
+                if !admins && config.admin_claim.is_none() && !config.is_development() {
+                    problems.push(
+                        "Account::operator() is connected by an admin, and nobody is one: set admins (ADMINS), \
+                         admin_subjects or admin_claim"
+                            .to_owned(),
+                    );
+                }
+            }
+        }
+        problems
+    }
+}
+
+/// What cannot be carried, each with its remedy.
+pub(crate) fn stateless_problems(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    let mut kept = |what: &str| {
+        problems.push(format!(
+            "{what} keeps its grant until it is taken back, and in stateless mode nothing is kept once a person has \
+             signed out: use Retention::Session, or OidcLayer::per_user with a store"
+        ));
+    };
+    if config.login_retention == Retention::User {
+        kept("login_retention");
+    }
+    // What is for one use is kept nowhere anyway, and a visitor's grant is nobody's.
+    let lasting = |one: &&Connection| one.retention == Retention::User && !one.one_shot;
+    for connection in config.connections.iter().filter(lasting) {
+        kept(&format!("connection {:?}", connection.name));
+    }
+    if config.max_cookie_bytes < LEAST {
+        problems.push(format!(
+            "max_cookie_bytes is {}, and no session fits into that: every login would fail. Use the default of {}, or what \
+             the sizes in tower_oidc::docs::stateless ask for",
+            config.max_cookie_bytes,
+            6 * 1024
+        ));
+    }
+    let mut modes =
+        config.providers.iter().map(|provider| provider.response_mode).chain([config.response_mode]);
+    if modes.any(|mode| mode == ResponseMode::FormPost) && !config.connections.is_empty() {
+        problems.push(
+            "response_mode is form_post, and in stateless mode connections need what the browser carries, which it \
+             does not send with another site's form: use ResponseMode::Query"
+                .to_owned(),
+        );
+    }
+    if config.frontchannel_logout {
+        problems.push(
+            "frontchannel_logout is on, and in stateless mode whoever knows the address could fill the memory with names \
+             of sessions: use back-channel logout"
+                .to_owned(),
+        );
+    }
+    problems
+}
+
+/// No session takes less, with the claims beside it: names of one letter, and a bare ID token signed with ES256.
+pub(crate) const LEAST: usize = 512;

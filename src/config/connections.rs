@@ -1,0 +1,262 @@
+//! The connections at one provider, checked.
+
+use super::Config;
+use super::connection::{Connection, Retention};
+use super::provider::{ProviderConfig, is_name};
+use super::resource::push_new;
+use super::resources::Resources;
+use crate::provider::relying_party::ProviderId;
+use crate::records::grant::LOGIN;
+
+/// What people may grant who signed in at one provider, checked: the login itself first.
+#[derive(Clone, Debug)]
+pub(crate) struct Connections {
+    all: Vec<Registered>,
+    /// What people are asked for who sign in.
+    sign_in: Option<Registered>,
+    resources: Resources,
+}
+
+/// One connection as it is used.
+#[derive(Clone, Debug)]
+pub(crate) struct Registered {
+    pub(crate) name: String,
+    /// Where it is granted, and where its tokens are refreshed.
+    pub(crate) provider: ProviderId,
+    /// Everything that is asked for.
+    pub(crate) scopes: Vec<String>,
+    /// What it asks for by itself, and what its resources ask for.
+    own_scopes: Vec<String>,
+    api_scopes: Vec<String>,
+    /// What may be asked for later.
+    pub(crate) optional_scopes: Vec<String>,
+    pub(crate) indicators: Vec<String>,
+    pub(crate) retention: Retention,
+    pub(crate) one_shot: bool,
+    pub(crate) visitors: bool,
+}
+
+impl Connections {
+    /// For each provider, what people may grant who sign in there: the login itself, and every connection.
+    pub(crate) fn check(
+        providers: &[ProviderConfig],
+        config: &Config,
+        problems: &mut Vec<String>,
+    ) -> Vec<Self> {
+        // What is wrong with a connection is wrong wherever people sign in, and is told once.
+        let mut found = Vec::new();
+        let mut others: Vec<(ProviderId, Connection)> = Vec::new();
+        for connection in &config.connections {
+            if others.iter().any(|(_, other)| other.name == connection.name) {
+                found.push(format!(
+                    "two connections are called {:?}: give each its own name",
+                    connection.name
+                ));
+            }
+            others.push((provider_of(connection, providers, &mut found), connection.clone()));
+        }
+        let mut all = Vec::new();
+        for (index, provider) in providers.iter().enumerate() {
+            let login = provider.login.then(|| (ProviderId(index), login(provider, config.login_retention)));
+            all.push(Self::seen(login.iter().chain(&others), &mut found));
+        }
+        for problem in found {
+            push_new(problems, &problem);
+        }
+        all
+    }
+
+    fn seen<'a>(
+        connections: impl Iterator<Item = &'a (ProviderId, Connection)>,
+        problems: &mut Vec<String>,
+    ) -> Self {
+        let mut all = Vec::new();
+        let mut resources = Vec::new();
+        for (provider, connection) in connections {
+            all.push(Registered::new(*provider, connection, problems));
+            resources
+                .extend(connection.resources.iter().map(|resource| (connection.name.as_str(), resource)));
+        }
+        let resources = Resources::check(&resources, problems);
+        let sign_in = all.iter().find(|connection| connection.name == LOGIN).cloned();
+        Self { all, sign_in, resources }
+    }
+
+    /// The tokens are an account's: nobody who signs in is asked for them. `by_hand`: a person grants them all the
+    /// same, with a login of their own.
+    pub(crate) fn serve_account(&mut self, by_hand: bool) {
+        if let Some(sign_in) = &mut self.sign_in {
+            sign_in.scopes = vec!["openid".to_owned()];
+            let own = sign_in.own_scopes.iter().filter(|scope| *scope != "offline_access");
+            own.for_each(|scope| push_new(&mut sign_in.scopes, scope));
+            sign_in.optional_scopes.clear();
+            sign_in.indicators.clear();
+        }
+        for connection in &mut self.all {
+            // An account has no session that its grants could end with.
+            connection.retention = Retention::User;
+            connection.visitors = false;
+            if !by_hand {
+                // OpenID Connect Core 1.0 sections 5.4 and 11: these are about a person.
+                let personal = ["openid", "profile", "email", "address", "phone", "offline_access"];
+                connection.scopes.retain(|scope| !personal.contains(&scope.as_str()));
+                // What the configuration asks for beside its resources is what a login asks for.
+                if connection.name == LOGIN {
+                    connection.scopes.clone_from(&connection.api_scopes);
+                }
+            }
+        }
+    }
+
+    /// What a login asks for, where that is not all that is granted at the login's provider; `None` where nobody signs in.
+    pub(crate) fn sign_in(&self) -> Option<&Registered> {
+        self.sign_in.as_ref()
+    }
+
+    pub(crate) fn others(&self) -> impl Iterator<Item = &Registered> {
+        self.all.iter().filter(|connection| connection.name != LOGIN)
+    }
+
+    pub(crate) fn all(&self) -> &[Registered] {
+        &self.all
+    }
+
+    pub(crate) fn named(&self, name: &str) -> Option<&Registered> {
+        self.all.iter().find(|connection| connection.name == name)
+    }
+
+    pub(crate) fn resources(&self) -> &Resources {
+        &self.resources
+    }
+}
+
+impl Registered {
+    fn new(provider: ProviderId, connection: &Connection, problems: &mut Vec<String>) -> Self {
+        if connection.one_shot && connection.visitors {
+            problems.push(format!(
+                "connection {:?} is for one use, which needs somebody who is signed in: remove for_visitors() or \
+                 one_shot()",
+                connection.name
+            ));
+        }
+        let mut scopes = Vec::new();
+        let asked = connection.resources.iter().flat_map(|resource| &resource.scopes);
+        for scope in std::iter::once(&"openid".to_owned()).chain(&connection.scopes).chain(asked) {
+            push_new(&mut scopes, scope);
+        }
+        let mut api_scopes = Vec::new();
+        for scope in connection.resources.iter().flat_map(|resource| &resource.scopes) {
+            push_new(&mut api_scopes, scope);
+        }
+        let mut optional_scopes = Vec::new();
+        for scope in connection.resources.iter().flat_map(|resource| &resource.optional_scopes) {
+            push_new(&mut optional_scopes, scope);
+        }
+        for scope in scopes.iter().chain(&optional_scopes) {
+            if scope.is_empty() || !scope.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
+                problems.push(format!("{scope:?} is not a scope (RFC 6749 section 3.3)"));
+            }
+        }
+        Self {
+            name: connection.name.clone(),
+            provider,
+            scopes,
+            own_scopes: connection.scopes.clone(),
+            api_scopes,
+            optional_scopes,
+            indicators: connection
+                .resources
+                .iter()
+                .filter_map(|resource| resource.indicator.clone())
+                .collect(),
+            retention: connection.retention,
+            one_shot: connection.one_shot,
+            visitors: connection.visitors,
+        }
+    }
+
+    /// Everything that a visitor is asked for.
+    pub(crate) fn visitor_scopes(&self) -> Vec<String> {
+        let mut scopes = self.own_scopes.clone();
+        self.api_scopes.iter().for_each(|scope| push_new(&mut scopes, scope));
+        scopes
+    }
+
+    /// The one API whose token comes with the code. Those of several come with the first refresh for each.
+    pub(crate) fn single_indicator(&self) -> Option<&str> {
+        match self.indicators.as_slice() {
+            [indicator] => Some(indicator),
+            _ => None,
+        }
+    }
+
+    /// Whether a scope may be asked for here at all.
+    pub(crate) fn knows(&self, scope: &str) -> bool {
+        self.scopes.iter().chain(&self.optional_scopes).any(|known| known == scope)
+    }
+}
+
+/// What the login at a provider asks for, as the connection that it is.
+fn login(provider: &ProviderConfig, retention: Retention) -> Connection {
+    let login = Connection::new(LOGIN).retention(retention);
+    Connection { scopes: provider.scopes.clone(), resources: provider.resources.clone(), ..login }
+}
+
+/// Checks a connection's names.
+fn provider_of(
+    connection: &Connection,
+    providers: &[ProviderConfig],
+    problems: &mut Vec<String>,
+) -> ProviderId {
+    let name = &connection.name;
+    if !is_name(name) {
+        problems.push(format!("a connection is called {name:?}: use up to 64 letters, digits, - and _"));
+    }
+    if name == LOGIN {
+        problems.push("a connection is called `login`, which is the login's own".to_owned());
+    }
+    let Some(wanted) = &connection.provider else { return ProviderId::FIRST };
+    let found = providers.iter().position(|provider| provider.name == *wanted);
+    found.map(ProviderId).unwrap_or_else(|| {
+        problems.push(format!(
+            "the connection {name:?} is at the provider {wanted:?}: there is none of that name"
+        ));
+        ProviderId::FIRST
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Resource;
+
+    fn check(others: &[Connection]) -> Result<Connections, Vec<String>> {
+        let mut problems = Vec::new();
+        let mut config = Config::new("https://app.test", "https://op.test", "client", "secret")
+            .resource(Resource::new("cal", "https://api.test/cal").scope("cal"));
+        config.scopes.clear();
+        config.connections = others.to_vec();
+        let mut checked = Connections::check(&[ProviderConfig::first(&config)], &config, &mut problems);
+        if problems.is_empty() { Ok(checked.remove(0)) } else { Err(problems) }
+    }
+
+    #[test]
+    fn each_asks_for_its_own_scopes_once() {
+        let mail = Connection::new("mail").scope("mail").scope("openid").scope("mail");
+        let connections = check(&[mail]).unwrap();
+        assert_eq!(connections.named(LOGIN).unwrap().scopes, ["openid", "cal"]);
+        assert_eq!(connections.named("mail").unwrap().scopes, ["openid", "mail"]);
+    }
+
+    #[test]
+    fn names_and_prefixes_are_unique() {
+        assert!(check(&[Connection::new("login")]).is_err());
+        assert!(check(&[Connection::new("a"), Connection::new("a")]).is_err());
+        assert!(check(&[Connection::new("")]).is_err());
+        assert!(check(&[Connection::new("a b")]).is_err());
+        assert!(check(&[Connection::new("a").scope("x y")]).is_err());
+        let same = Connection::new("a").resource(Resource::new("other", "https://api.test/cal/"));
+        assert!(check(&[same]).is_err());
+        assert!(check(&[Connection::new("a"), Connection::new("b")]).is_ok());
+    }
+}

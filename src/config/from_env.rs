@@ -1,0 +1,227 @@
+//! The configuration from environment variables.
+
+use super::Config;
+use super::development::local_url;
+use super::environment::Environment;
+use super::provider::ProviderConfig;
+use super::shared_account::Account;
+use crate::config::PathBuf;
+use crate::error::ConfigError;
+use crate::protocol::authorization::ResponseMode;
+use crate::secret::Secret;
+
+impl Account {
+    /// Reads the environment: `ACCOUNT` (`client-credentials`, `refresh-token` or `operator`; the first where it is
+    /// not set) and `ACCOUNT_REFRESH_TOKEN`, which may stand in the file that `ACCOUNT_REFRESH_TOKEN_FILE` names. A token
+    /// beside another `ACCOUNT` is an error.
+    ///
+    /// # Errors
+    ///
+    /// Everything that cannot be read, at once.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_variables(|name| std::env::var(name).ok())
+    }
+
+    /// The same as [`Account::from_env`] with variables from elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// Everything that cannot be read, at once.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let environment = Environment::new(variable);
+        let mut problems = Vec::new();
+        let token = environment.secret("ACCOUNT_REFRESH_TOKEN", &mut problems);
+        let account = match (environment.value("ACCOUNT").as_deref(), token) {
+            (Some("refresh-token"), Some(token)) => Self::refresh_token(token),
+            (Some("refresh-token"), None) => {
+                problems.push("ACCOUNT is refresh-token: set ACCOUNT_REFRESH_TOKEN too".to_owned());
+                Self::operator()
+            }
+            (None | Some("client-credentials"), None) => Self::client_credentials(),
+            (Some("operator"), None) => Self::operator(),
+            (None | Some("client-credentials" | "operator"), Some(_)) => {
+                problems.push(
+                    "ACCOUNT_REFRESH_TOKEN is set: set ACCOUNT to refresh-token, or remove it".to_owned(),
+                );
+                Self::operator()
+            }
+            (Some(other), _) => {
+                problems
+                    .push(format!("ACCOUNT is {other:?}: use client-credentials, refresh-token or operator"));
+                Self::operator()
+            }
+        };
+        ConfigError::check(problems)?;
+        Ok(account)
+    }
+}
+
+impl Config {
+    /// Reads the environment: `PUBLIC_URL` (`http://localhost:PORT` with the port of `BIND`, or 3000), `OIDC_ISSUER`
+    /// (required; `development` is the development provider, see [`Config::development`]), `BIND` (the address that the
+    /// application listens on, which the development provider must know: [`Config::bind`]), `OIDC_CLIENT_ID`, `OIDC_CLIENT_SECRET`, `OIDC_SCOPES` (space separated),
+    /// `OIDC_RESPONSE_MODE` (`query`, `form_post`), `OIDC_CA_FILE`, `SESSION_SECRET` and `ADMINS` (comma
+    /// separated). A secret may stand in a file instead that `OIDC_CLIENT_SECRET_FILE` or
+    /// `SESSION_SECRET_FILE` names.
+    ///
+    /// `OIDC_PROVIDERS` names more providers, comma separated: for `work` there are `OIDC_WORK_ISSUER`,
+    /// `OIDC_WORK_CLIENT_ID`, `OIDC_WORK_CLIENT_SECRET` (or `…_FILE`), `OIDC_WORK_SCOPES`, `OIDC_WORK_RESPONSE_MODE`
+    /// (where they are not set, what `OIDC_SCOPES` and `OIDC_RESPONSE_MODE` say), `OIDC_WORK_DISPLAY_NAME`, and
+    /// `OIDC_WORK_LOGIN` (`false`: for connections alone). Without `OIDC_ISSUER` the first of the list is the first
+    /// provider; otherwise that one is called `default`, and `OIDC_DISPLAY_NAME` on the page where people choose. With
+    /// several providers to sign in at, each of `ADMINS` says whose word counts: `work:root@example.org`.
+    ///
+    /// `SESSION_SECRET` may be several, comma separated. A secret that is set together with its `…_FILE` is an error. In
+    /// names of variables `-` is `_`: `at-home` is `OIDC_AT_HOME_ISSUER`. What has no variable is set on the result.
+    ///
+    /// # Errors
+    ///
+    /// Everything that cannot be read, at once.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_variables(|name| std::env::var(name).ok())
+    }
+
+    /// The same as [`Config::from_env`] with variables from elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// Everything that cannot be read, at once.
+    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut config = Self::default();
+        let mut problems = Vec::new();
+        let environment = Environment::new(variable);
+        config.client_secret = environment.secret("OIDC_CLIENT_SECRET", &mut problems).map(Secret::from);
+        config.session_secrets =
+            environment.secret("SESSION_SECRET", &mut problems).map(|list| listed(&list)).unwrap_or_default();
+        config.issuer = environment.value("OIDC_ISSUER");
+        // What is no address of a socket is the application's own affair, unless the development provider needs it.
+        config.bind = environment.value("BIND").and_then(|bind| bind.parse().ok());
+        config.ca_file = environment.value("OIDC_CA_FILE").map(PathBuf::from);
+        config.admins = environment.value("ADMINS").map(|list| listed(&list)).unwrap_or_default();
+        config.public_url = environment.value("PUBLIC_URL").unwrap_or_else(|| local_url(config.bind));
+        if let Some(client_id) = environment.value("OIDC_CLIENT_ID") {
+            config.client_id = client_id;
+        }
+        if let Some(scopes) = environment.value("OIDC_SCOPES") {
+            config.scopes = scopes.split_whitespace().map(str::to_owned).collect();
+        }
+        if let Some(mode) = response_mode(&environment, "OIDC_RESPONSE_MODE", &mut problems) {
+            config.response_mode = mode;
+        }
+        config.display_name = environment.value("OIDC_DISPLAY_NAME");
+        ProviderConfig::add_from(&environment, &mut config, &mut problems);
+        if config.issuer.is_none() {
+            problems.push(
+                "no issuer is set: set OIDC_ISSUER to the provider's issuer URL, with OIDC_CLIENT_ID and OIDC_CLIENT_SECRET; \
+                 or, to try the application on this machine alone, OIDC_ISSUER=development (feature `dev-provider`)"
+                    .to_owned(),
+            );
+        }
+        ConfigError::check(problems)?;
+        Ok(config)
+    }
+}
+
+pub(crate) fn response_mode<F: Fn(&str) -> Option<String>>(
+    environment: &Environment<F>,
+    name: &str,
+    problems: &mut Vec<String>,
+) -> Option<ResponseMode> {
+    match environment.value(name)?.as_str() {
+        "query" => Some(ResponseMode::Query),
+        "form_post" => Some(ResponseMode::FormPost),
+        other => {
+            problems.push(format!("{name} is {other:?}: use query or form_post"));
+            None
+        }
+    }
+}
+
+/// Comma-separated values without the blanks around them.
+pub(crate) fn listed<T: From<String>>(list: &str) -> Vec<T> {
+    list.split(',')
+        .map(str::trim)
+        .filter(|item| !item.is_empty())
+        .map(|item| T::from(item.to_owned()))
+        .collect()
+}
+
+impl ProviderConfig {
+    /// Those that `OIDC_PROVIDERS` names, the first of which is the first of all where no other is configured.
+    pub(crate) fn add_from<F: Fn(&str) -> Option<String>>(
+        environment: &Environment<F>,
+        config: &mut Config,
+        problems: &mut Vec<String>,
+    ) {
+        let names: Vec<String> =
+            environment.value("OIDC_PROVIDERS").map(|list| listed(&list)).unwrap_or_default();
+        let read: Vec<_> = names.iter().map(|name| Self::read(environment, name, config, problems)).collect();
+        let mut providers = read.into_iter();
+        if config.issuer.is_none()
+            && let Some(first) = providers.next()
+        {
+            if !config.client_id.is_empty() || config.client_secret.is_some() {
+                problems.push(
+                    "OIDC_CLIENT_ID or OIDC_CLIENT_SECRET is set without OIDC_ISSUER: set all or none"
+                        .to_owned(),
+                );
+            }
+            if !first.login {
+                problems.push(format!(
+                    "OIDC_PROVIDERS begins with {:?}, where nobody signs in: begin with one for logins",
+                    first.name
+                ));
+            }
+            first.become_first(config);
+        }
+        config.providers.extend(providers);
+    }
+
+    fn read<F: Fn(&str) -> Option<String>>(
+        environment: &Environment<F>,
+        name: &str,
+        config: &Config,
+        problems: &mut Vec<String>,
+    ) -> Self {
+        let variable = |end: &str| format!("OIDC_{}_{end}", name.to_ascii_uppercase().replace('-', "_"));
+        let mut required = |end: &str| {
+            environment.value(&variable(end)).unwrap_or_else(|| {
+                problems.push(format!("{} is missing: OIDC_PROVIDERS names {name}", variable(end)));
+                String::new()
+            })
+        };
+        let (issuer, client_id) = (required("ISSUER"), required("CLIENT_ID"));
+        let client_secret = environment.secret(&variable("CLIENT_SECRET"), problems).map(Secret::from);
+        let mode = response_mode(environment, &variable("RESPONSE_MODE"), problems);
+        let scopes = environment.value(&variable("SCOPES"));
+        let login = match environment.value(&variable("LOGIN")).as_deref() {
+            None | Some("true") => true,
+            Some("false") => false,
+            Some(other) => {
+                problems.push(format!("{} is {other:?}: use true or false", variable("LOGIN")));
+                true
+            }
+        };
+        Self {
+            client_secret,
+            login,
+            display_name: environment.value(&variable("DISPLAY_NAME")),
+            scopes: scopes.map_or_else(
+                || config.scopes.clone(),
+                |scopes| scopes.split_whitespace().map(str::to_owned).collect(),
+            ),
+            response_mode: mode.unwrap_or(config.response_mode),
+            ..Self::new(name, issuer, client_id, "")
+        }
+    }
+
+    fn become_first(self, config: &mut Config) {
+        config.provider_name = self.name;
+        config.display_name = self.display_name;
+        config.issuer = Some(self.issuer);
+        config.client_id = self.client_id;
+        config.client_secret = self.client_secret;
+        config.scopes = self.scopes;
+        config.response_mode = self.response_mode;
+    }
+}

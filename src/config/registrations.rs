@@ -1,0 +1,152 @@
+//! The registrations at providers, checked: what the layer works with.
+
+use sha2::{Digest, Sha256};
+use url::Url;
+
+use super::provider::{ProviderConfig, is_name};
+use super::{Config, development};
+use crate::protocol::authorization::RESERVED;
+use crate::protocol::metadata::is_secure;
+use crate::protocol::token::ClientAuth;
+use crate::provider::relying_party::{ProviderId, RelyingParty};
+use crate::records::grant::encode;
+
+/// Every provider as it was written, the first first.
+pub(crate) fn written(config: &Config, public_url: &Url, problems: &mut Vec<String>) -> Vec<ProviderConfig> {
+    let mut first = ProviderConfig::first(config);
+    if config.is_development() {
+        development::register(&mut first, config, public_url, problems);
+    }
+    std::iter::once(first).chain(config.providers.iter().cloned()).collect()
+}
+
+impl RelyingParty {
+    /// Checks what was written of every provider; `callback` is the redirect URI where there is only one.
+    pub(crate) fn check(
+        providers: &[ProviderConfig],
+        callback: &str,
+        problems: &mut Vec<String>,
+    ) -> Vec<Self> {
+        let several = providers.len() > 1;
+        let each = providers.iter().enumerate().map(|(index, provider)| {
+            let mut found = Vec::new();
+            names(provider, &providers[..index], &mut found);
+            registration(provider, &mut found);
+            let named =
+                |problem| if several { format!("provider {:?}: {problem}", provider.name) } else { problem };
+            problems.extend(found.into_iter().map(named));
+            // Where there are several, a response arrives where nobody else's does (RFC 9700 section 4.4.2.2).
+            let redirect_uri =
+                if several { format!("{callback}/{}", provider.name) } else { callback.to_owned() };
+            Self::new(ProviderId(index), provider, redirect_uri)
+        });
+        each.collect()
+    }
+
+    fn new(id: ProviderId, provider: &ProviderConfig, redirect_uri: String) -> Self {
+        let host = || Url::parse(&provider.issuer).ok().and_then(|url| url.host_str().map(str::to_owned));
+        let display_name = provider.display_name.clone().or_else(host);
+        Self {
+            id,
+            name: provider.name.clone(),
+            display_name: display_name.unwrap_or_else(|| provider.name.clone()),
+            login: provider.login,
+            issuer: provider.issuer.clone(),
+            client_id: provider.client_id.clone(),
+            client: Sha256::digest(encode(&[provider.issuer.as_bytes(), provider.client_id.as_bytes()]))
+                .into(),
+            client_secret: provider.client_secret.clone(),
+            client_auth: provider.client_auth,
+            redirect_uri,
+            response_mode: provider.response_mode,
+            hosted_domain: provider.hosted_domain.clone(),
+            user_info: provider.user_info,
+            additional: provider.authorization_parameters.clone(),
+            trusted_audiences: provider.trusted_audiences.clone(),
+            revoke_at_logout: provider.revoke_at_logout,
+            revocation_is_per_token: provider.revocation_is_per_token,
+            logout_at_provider: provider.logout_at_provider,
+        }
+    }
+}
+
+/// What tells one provider from another.
+fn names(provider: &ProviderConfig, before: &[ProviderConfig], problems: &mut Vec<String>) {
+    if !is_name(&provider.name) {
+        problems.push("its name is no name: use up to 64 letters, digits, - and _".to_owned());
+    }
+    if before.iter().any(|other| other.name.eq_ignore_ascii_case(&provider.name)) {
+        problems.push("another provider has this name: give each its own".to_owned());
+    }
+    // A person is issuer and subject: under one issuer nobody could tell at which registration they signed in.
+    if let Some(other) = before.iter().find(|other| other.issuer == provider.issuer) {
+        problems.push(format!(
+            "its issuer is that of the provider {:?}: register the application once at each, and use connections for \
+             what is asked for later",
+            other.name
+        ));
+    }
+    if !provider.login && !provider.resources.is_empty() {
+        problems.push(
+            "it has resources, and nobody signs in there: give them to a connection at this provider"
+                .to_owned(),
+        );
+    }
+}
+
+fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
+    let issuer = &provider.issuer;
+    let valid = Url::parse(issuer)
+        .is_ok_and(|url| is_secure(&url) && url.query().is_none() && url.fragment().is_none());
+    if !valid {
+        problems.push(format!(
+            "issuer is {issuer:?} (OIDC_ISSUER): use the provider's https URL (http is for loopback only)"
+        ));
+    }
+    if provider.client_id.is_empty() {
+        problems.push("client_id is missing: register the application at the provider".to_owned());
+    }
+    if provider.client_secret.as_ref().is_some_and(|secret| secret.expose_secret().is_empty()) {
+        problems.push("client_secret is empty: leave it out for a public client".to_owned());
+    }
+    if matches!(provider.client_auth, Some(ClientAuth::Basic | ClientAuth::Post))
+        && provider.client_secret.is_none()
+    {
+        problems.push("client_auth needs a client_secret".to_owned());
+    }
+    if provider.login && !provider.scopes.iter().any(|scope| scope == "openid") {
+        problems.push(
+            "scopes lack `openid`: without it there is no ID token, and nobody is signed in".to_owned(),
+        );
+    }
+    for (name, _) in &provider.authorization_parameters {
+        if RESERVED.contains(&name.as_str()) {
+            problems.push(format!("authorization_parameters has {name:?}, which the layer sets itself"));
+        }
+    }
+}
+
+impl ProviderConfig {
+    /// The provider that stands in the configuration's own fields.
+    pub(crate) fn first(config: &Config) -> Self {
+        Self {
+            name: config.provider_name.clone(),
+            display_name: config.display_name.clone(),
+            issuer: config.issuer.clone().unwrap_or_default(),
+            client_id: config.client_id.clone(),
+            client_secret: config.client_secret.clone(),
+            client_auth: config.client_auth,
+            login: true,
+            scopes: config.scopes.clone(),
+            response_mode: config.response_mode,
+            hosted_domain: config.hosted_domain.clone(),
+            user_info: config.user_info,
+            authorization_parameters: config.authorization_parameters.clone(),
+            trusted_audiences: config.trusted_audiences.clone(),
+            resources: config.resources.clone(),
+            revoke_at_logout: config.revoke_at_logout,
+            revocation_is_per_token: config.revocation_is_per_token,
+            logout_at_provider: config.logout_at_provider,
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! Ending a session with what ends with it.
+
+use crate::config::connection::Retention;
+use crate::config::connections::Connections;
+use crate::endpoints::Arc;
+use crate::records::Loaded;
+use crate::records::grant::Owner;
+use crate::secret::Secret;
+use crate::sessions::began::Began;
+use crate::sessions::session::{Session, SessionRecord};
+use crate::sessions::session_id::SessionId;
+use crate::state::Runtime;
+use crate::stateless::Carried;
+use crate::store::{Key, StoreError};
+use crate::tokens::coordination;
+use crate::tokens::locate::GrantPlace;
+use crate::tokens::principal::Holder;
+
+/// Ends a session and, where that is the session's own, its grant. Returns the ID token, for the provider.
+///
+/// `session` is what the browser shows of it, where browsers carry their sessions: `None` when all that is known is
+/// the id.
+pub(crate) async fn end_session(
+    runtime: &Arc<Runtime>,
+    id: SessionId,
+    session: Option<&Arc<Session>>,
+    carried: Option<&Arc<Carried>>,
+) -> Result<Option<Secret>, StoreError> {
+    let Some(carried) = carried else { return end_kept(runtime, id).await };
+    let latest_end = runtime.now().plus(runtime.settings.absolute_lifetime);
+    let ends_at = session.map_or(latest_end, |session| session.ends_at);
+    runtime.sessions.end(id, ends_at, &runtime.records).await?;
+    let Some(session) = session else { return Ok(None) };
+    let holder = Holder::Session(Arc::clone(session));
+    let connections = runtime.connections_of(&holder).map(Connections::all).unwrap_or_default();
+    for connection in connections {
+        let place = runtime.place_of(&holder, connection, Some(carried)).await?;
+        end_grant(runtime, &place).await;
+    }
+    Ok(session.began().and_then(Began::take_id_token).or_else(|| carried.claims(session)?.id_token()))
+}
+
+async fn end_kept(runtime: &Arc<Runtime>, id: SessionId) -> Result<Option<Secret>, StoreError> {
+    let row = id.row(runtime.records.keys());
+    let record = match runtime.records.load_expired_too::<SessionRecord>(&row).await? {
+        Loaded::Found(found) => Some(found.value),
+        Loaded::Absent(_) | Loaded::Unreadable => None,
+    };
+    runtime.sessions.end(id, runtime.now(), &runtime.records).await?;
+    let Some(record) = record else { return Ok(None) };
+    end_grants(runtime, row.key, &record).await?;
+    Ok(Some(record.id_token))
+}
+
+/// Ends the grants that were a session's own.
+pub(crate) async fn end_grants(
+    runtime: &Arc<Runtime>,
+    session: Key,
+    record: &SessionRecord,
+) -> Result<(), StoreError> {
+    let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
+    // Where people do not sign in any more, nothing of the session's can be found. It expires with it.
+    let signed_in_at = runtime.providers.of_issuer(&record.issuer);
+    let connections =
+        signed_in_at.map(|provider| runtime.settings.connections(provider.relying_party.id).all());
+    let connections = connections.into_iter().flatten();
+    for connection in connections.filter(|connection| connection.retention == Retention::Session) {
+        let place = runtime.grant_place_in(owner.clone(), connection, Some(session)).await?;
+        end_grant(runtime, &place).await;
+    }
+    Ok(())
+}
+
+/// Best effort: without its session the grant is out of reach, and it expires with it.
+async fn end_grant(runtime: &Arc<Runtime>, place: &GrantPlace) {
+    let taken = coordination::take(runtime, place).await;
+    let provider = Arc::clone(runtime.provider_of(place));
+    if let (true, Ok((Some(grant), _))) = (provider.relying_party.revoke_at_logout, taken)
+        && let Some(refresh_token) = grant.refresh_token
+    {
+        runtime.tasks.spawn(async move {
+            let _ = provider.revoke(&refresh_token, "refresh_token").await;
+        });
+    }
+}

@@ -1,0 +1,125 @@
+//! The grant of the account that serves the whole application: where it comes from, and whether it still counts.
+
+use crate::config::connections::Registered;
+use crate::config::mode::Mode;
+use crate::config::resources::Resources;
+use crate::config::shared_account::{Account, AccountSource};
+use crate::records::grant::{Grant, Origin, Owner, Standing, encode, seed};
+
+impl Account {
+    /// Whether this is where a grant came from.
+    pub(crate) fn is_origin(&self, origin: Origin) -> bool {
+        origin == self.origin()
+    }
+
+    /// What its grants at a connection come from, in bytes for names.
+    pub(crate) fn variant(&self, connection: &Registered, resources: &Resources) -> Vec<u8> {
+        match self.origin() {
+            Origin::Consent => encode(&[b"consent"]),
+            // Nothing but the configuration says what these are good for, and new ones are there for the asking.
+            Origin::ClientCredentials => encode(&[b"client credentials", &asked(connection, resources)]),
+            Origin::Configured { seed } => encode(&[b"configured", &seed[..]]),
+        }
+    }
+
+    fn origin(&self) -> Origin {
+        match &self.source {
+            AccountSource::ClientCredentials => Origin::ClientCredentials,
+            AccountSource::RefreshToken(token) => Origin::Configured { seed: seed(token) },
+            AccountSource::Operator => Origin::Consent,
+        }
+    }
+
+    /// What the account has without anybody's doing.
+    pub(crate) fn beginning(&self, connection: &Registered, client: [u8; 32]) -> Option<Grant> {
+        let refresh_token = match &self.source {
+            AccountSource::ClientCredentials => None,
+            AccountSource::RefreshToken(token) => Some(token.clone()),
+            AccountSource::Operator => return None,
+        };
+        Some(Grant {
+            owner: Owner::Account { name: self.name.to_string() },
+            client,
+            connection: connection.name.clone(),
+            origin: self.origin(),
+            generation: 1,
+            refresh_token,
+            facts: None,
+            // As configured, until the provider says what it is.
+            scopes: connection.scopes.clone(),
+            token_sets: Vec::new(),
+            lease: None,
+            standing: Standing::Good,
+            consent: None,
+            earlier: None,
+        })
+    }
+
+    /// What an operator does where there is no token.
+    pub(crate) fn remedy(&self) -> &'static str {
+        match self.source {
+            AccountSource::ClientCredentials => {
+                "the provider refuses the application's own credentials: look at its registration there, and at the \
+                 scopes"
+            }
+            AccountSource::RefreshToken(_) => {
+                "the provider refuses the account's refresh token, or did not grant what is asked for: configure \
+                 another one (ACCOUNT_REFRESH_TOKEN); where the events say that it refuses the application itself, \
+                 mend its registration there"
+            }
+            AccountSource::Operator => {
+                "an admin connects the account at /auth/connect, below the public URL; where the events say that the \
+                 provider refuses the application itself, first mend its registration there"
+            }
+        }
+    }
+}
+
+/// What a connection's tokens are asked with, in whatever order that is configured.
+fn asked(connection: &Registered, resources: &Resources) -> Vec<u8> {
+    let set = |mut parts: Vec<&[u8]>| {
+        parts.sort_unstable();
+        parts.dedup();
+        encode(&parts)
+    };
+    let scopes = |scopes: &[String]| set(scopes.iter().map(String::as_bytes).collect());
+    let own = resources.of(&connection.name).filter_map(|source| {
+        let indicator = source.indicator.as_ref()?;
+        Some(encode(&[indicator.as_bytes(), &scopes(&source.scopes)]))
+    });
+    let own: Vec<_> = own.collect();
+    encode(&[&scopes(&connection.scopes), &set(own.iter().map(Vec::as_slice).collect())])
+}
+
+impl Mode {
+    /// Whether a grant came from where the mode has grants from.
+    pub(crate) fn counts(&self, grant: &Grant) -> bool {
+        self.account().is_none_or(|account| account.is_origin(grant.origin))
+    }
+
+    /// The grant that its owner has without anybody's doing.
+    pub(crate) fn beginning(&self, connection: &Registered, client: [u8; 32]) -> Option<Grant> {
+        self.account()?.beginning(connection, client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A grant counts for the account that it came from: another source, or another configured token, begins anew.
+    #[test]
+    fn a_grant_of_another_origin_is_not_this_accounts() {
+        let accounts = [
+            Account::client_credentials(),
+            Account::refresh_token("one"),
+            Account::refresh_token("two"),
+            Account::operator(),
+        ];
+        for (at, account) in accounts.iter().enumerate() {
+            for (other_at, other) in accounts.iter().enumerate() {
+                assert_eq!(account.is_origin(other.origin()), at == other_at, "{account:?} {other:?}");
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! How the account that serves the whole application stands at each of its connections.
+
+use serde::Serialize;
+
+use super::access_token;
+use super::lookup::{NoToken, Want, stored};
+use crate::clock::Timestamp;
+use crate::config::connections::{Connections, Registered};
+use crate::config::shared_account::Account;
+use crate::provider::relying_party::ProviderId;
+use crate::records::grant::Owner;
+use crate::state::Runtime;
+use crate::tokens::Arc;
+use crate::tokens::Duration;
+
+/// How the account stands at one connection. See [`OidcLayer::account_status`](crate::OidcLayer::account_status).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct AccountStatus {
+    /// The connection; `login` for the configuration's own resources.
+    pub connection: String,
+    /// Whether it works, for every one of the connection's resources.
+    pub state: AccountState,
+    /// When the first of its access tokens expires, where the provider says so. It is renewed before that.
+    pub expires_at: Option<Timestamp>,
+    /// Who granted it, where that is known: a subject at the provider.
+    pub subject: Option<String>,
+    /// What is wrong, for the operator. No secret is in it.
+    pub why: Option<String>,
+}
+
+/// Whether the account works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum AccountState {
+    /// There is a token.
+    Connected,
+    /// The operator must act: there is no token until then, or there will be none after the next restart.
+    NeedsOperator,
+    /// The provider or the store is away, and it will work later.
+    Unavailable,
+}
+
+/// A status waits for the provider no longer than this: whoever asks has a deadline too.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is said once a rotated refresh token is in memory only.
+pub(crate) const ROTATED: &str = "the provider has rotated the account's refresh token, and the store does not outlive this process: use a durable \
+     store, because at the next start the configured token is worth nothing";
+
+/// How the account stands at each connection that serves something; nothing where people have their own tokens.
+pub(crate) async fn status(runtime: &Arc<Runtime>) -> Vec<AccountStatus> {
+    let mut statuses = Vec::new();
+    let Some(account) = runtime.mode.account() else { return statuses };
+    for (connection, wants) in used(runtime.settings.connections(ProviderId::FIRST)) {
+        let checked = tokio::time::timeout(PATIENCE, check(runtime, account, connection, &wants)).await;
+        let checked = checked.unwrap_or_else(|_| Err(NoToken::Unavailable("no answer yet".into())));
+        statuses.push(checked.unwrap_or_else(|no_token| {
+            let (state, why) = match no_token {
+                NoToken::Consent => (AccountState::NeedsOperator, account.remedy().to_owned()),
+                NoToken::Unavailable(cause) => (AccountState::Unavailable, cause.to_string()),
+            };
+            let connection = connection.name.clone();
+            AccountStatus { connection, state, expires_at: None, subject: None, why: Some(why) }
+        }));
+    }
+    statuses
+}
+
+/// The connections with whose tokens APIs are called, and what is wanted of each.
+fn used(connections: &Connections) -> Vec<(&Registered, Vec<Want>)> {
+    let all = connections.all().iter().map(|connection| (connection, wants(connections, connection)));
+    let mut used: Vec<_> = all.filter(|(_, wants)| !wants.is_empty()).collect();
+    if used.is_empty() {
+        // Without any API, the login's token still goes to where the provider says who it belongs to.
+        let whole = |scopes: &[String]| Want { indicator: None, scopes: scopes.to_vec(), rejected: None };
+        used.extend(connections.all().first().map(|login| (login, vec![whole(&login.scopes)])));
+    }
+    used
+}
+
+/// What requests want of a connection: a token for all that has no indicator, and one for each that has.
+fn wants(connections: &Connections, connection: &Registered) -> Vec<Want> {
+    let mut wants: Vec<Want> = Vec::new();
+    for source in connections.resources().of(&connection.name) {
+        if wants.iter().all(|want| want.indicator != source.indicator) {
+            let (indicator, scopes) = (source.indicator.clone(), source.scopes.clone());
+            wants.push(Want { indicator, scopes, rejected: None });
+        }
+    }
+    wants
+}
+
+/// Asks for tokens as requests would: an account that nobody has used yet is not said to work.
+async fn check(
+    runtime: &Arc<Runtime>,
+    account: &Account,
+    connection: &Registered,
+    wants: &[Want],
+) -> Result<AccountStatus, NoToken> {
+    let owner = Owner::Account { name: account.name().to_string() };
+    let place = runtime.grant_place(owner, connection, None).await?;
+    let mut expires_at: Option<Timestamp> = None;
+    let mut away = Ok(());
+    for want in wants {
+        match access_token(runtime, &place, want).await {
+            Ok(token) => expires_at = expires_at.into_iter().chain(token.expires_at).min(),
+            // What only an operator can mend is not hidden by what passes.
+            Err(NoToken::Consent) => return Err(NoToken::Consent),
+            Err(unavailable) => away = Err(unavailable),
+        }
+    }
+    away?;
+    let grant = stored(runtime, &place).await?.ok_or(NoToken::Consent)?;
+    let at_risk = grant.has_left_its_seed() && !runtime.records.is_durable();
+    Ok(AccountStatus {
+        connection: connection.name.clone(),
+        state: if at_risk { AccountState::NeedsOperator } else { AccountState::Connected },
+        expires_at,
+        subject: grant.facts.as_ref().map(|facts| facts.subject.clone()),
+        why: at_risk.then(|| ROTATED.to_owned()),
+    })
+}

@@ -1,0 +1,62 @@
+//! Taking a grant back: here first, then at the provider.
+
+use super::coordination;
+use super::locate::GrantPlace;
+use crate::events::EventCode;
+use crate::state::Runtime;
+use crate::store::StoreError;
+use crate::tokens::Arc;
+
+/// What became of a connection that was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Disconnected {
+    /// There was nothing to take back.
+    NotConnected,
+    /// It is gone here, and the provider has revoked the token.
+    Revoked,
+    /// It is gone here. The provider offers no revocation, or there was no token to revoke.
+    Forgotten,
+    /// It is gone here, and the provider did not revoke the token: it lives there until it expires.
+    NotRevoked,
+}
+
+/// Deletes the grant, then has its token revoked (RFC 7009): the refresh token first, with which the provider should
+/// end the access tokens too.
+pub(crate) async fn disconnect(
+    runtime: &Arc<Runtime>,
+    place: GrantPlace,
+    connection: &str,
+) -> Result<Disconnected, StoreError> {
+    // In a task of its own: a browser that goes away does not keep the token alive.
+    let disconnecting = {
+        let (runtime, connection) = (Arc::clone(runtime), connection.to_owned());
+        async move { disconnect_now(&runtime, &place, &connection).await }
+    };
+    let disconnected = runtime.tasks.spawn(disconnecting).await;
+    disconnected
+        .unwrap_or_else(|error| Err(StoreError::outcome_unknown("the task that asked it ended", error)))
+}
+
+async fn disconnect_now(
+    runtime: &Arc<Runtime>,
+    place: &GrantPlace,
+    connection: &str,
+) -> Result<Disconnected, StoreError> {
+    // First here: whatever the provider does, nobody gets a token of it any more.
+    let (grant, deleted) = coordination::take(runtime, place).await?;
+    runtime.events().emit(EventCode::Disconnected, place.user(), connection);
+    let Some(grant) = grant.filter(|grant| place.holds(grant)) else {
+        return Ok(if deleted { Disconnected::Forgotten } else { Disconnected::NotConnected });
+    };
+    let refresh_token = grant.refresh_token.map(|token| (token, "refresh_token"));
+    let access_token = || grant.token_sets.into_iter().next().map(|set| (set.access_token, "access_token"));
+    let Some((token, hint)) = refresh_token.or_else(access_token) else { return Ok(Disconnected::Forgotten) };
+    let provider = runtime.provider_of(place);
+    let offered = provider.metadata().await.is_ok_and(|metadata| metadata.revocation_endpoint.is_some());
+    Ok(match provider.revoke(&token, hint).await {
+        Ok(()) if offered => Disconnected::Revoked,
+        Ok(()) => Disconnected::Forgotten,
+        Err(_) => Disconnected::NotRevoked,
+    })
+}

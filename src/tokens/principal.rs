@@ -1,0 +1,86 @@
+//! Whom the tokens of a request belong to.
+
+use crate::config::connections::Registered;
+use crate::config::mode::Mode;
+use crate::provider::Provider;
+use crate::provider::relying_party::ProviderId;
+use crate::records::grant::Owner;
+use crate::sessions::session::Session;
+use crate::sessions::visitor_id::Visitor;
+use crate::state::Runtime;
+use crate::tokens::Arc;
+
+/// Whom the tokens of one request belong to.
+#[derive(Clone)]
+pub(crate) enum Holder {
+    /// The person of this session, as long as it lasts.
+    Session(Arc<Session>),
+    /// The account of this name, whoever asks.
+    Account(Arc<str>),
+    /// A browser in which nobody is signed in.
+    Visitor(Visitor),
+    /// Somebody who need not be there: work in the background asks, and no request.
+    Person { issuer: Arc<str>, subject: Arc<str> },
+}
+
+impl Holder {
+    /// For whom the person of a session grants connections and takes them back.
+    pub(crate) fn granted_by(session: &Arc<Session>, mode: &Mode) -> Self {
+        match mode.account() {
+            Some(account) => Self::Account(Arc::clone(account.name())),
+            None => Self::Session(Arc::clone(session)),
+        }
+    }
+
+    pub(crate) fn owner(&self) -> Owner {
+        match self {
+            Self::Session(session) => session.owner(),
+            Self::Account(name) => Owner::Account { name: name.to_string() },
+            Self::Visitor(visitor) => visitor.owner(),
+            Self::Person { issuer, subject } => {
+                Owner::User { issuer: issuer.to_string(), subject: subject.to_string() }
+            }
+        }
+    }
+
+    /// The provider that vouches for them, at which they have what comes without a connection; `None` when people do not
+    /// sign in there any more.
+    pub(crate) fn provider<'a>(&self, runtime: &'a Runtime) -> Option<&'a Arc<Provider>> {
+        match self {
+            Self::Session(session) => runtime.signed_in_at(session),
+            Self::Account(_) | Self::Visitor(_) => Some(runtime.providers.get(ProviderId::FIRST)),
+            Self::Person { issuer, .. } => runtime.providers.of_issuer(issuer),
+        }
+    }
+
+    /// The session with which what is kept for it ends, and which must still last.
+    pub(crate) fn session(&self) -> Option<&Arc<Session>> {
+        match self {
+            Self::Session(session) => Some(session),
+            Self::Account(_) | Self::Visitor(_) | Self::Person { .. } => None,
+        }
+    }
+
+    /// The person who alone may grant it something.
+    pub(crate) fn person(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Session(session) => Some((&session.issuer, &session.subject)),
+            Self::Person { issuer, subject } => Some((issuer, subject)),
+            Self::Account(_) | Self::Visitor(_) => None,
+        }
+    }
+
+    /// Whether this may be granted to them at all.
+    pub(crate) fn may_have(&self, connection: &Registered) -> bool {
+        !matches!(self, Self::Visitor(_)) || connection.visitors
+    }
+
+    pub(crate) fn is_account(&self) -> bool {
+        matches!(self, Self::Account(_))
+    }
+
+    /// Whether it is a person, and no browser of theirs.
+    pub(crate) fn is_absent(&self) -> bool {
+        matches!(self, Self::Person { .. })
+    }
+}

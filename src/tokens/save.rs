@@ -1,0 +1,72 @@
+//! Keeping what a token response grants.
+
+use super::coordination;
+use super::locate::GrantPlace;
+use crate::clock::Timestamp;
+use crate::config::connection::Retention;
+use crate::config::connections::Registered;
+use crate::protocol::id_token::Facts;
+use crate::protocol::token::TokenResponse;
+use crate::records::FOREVER;
+use crate::records::grant::{Grant, Origin, Standing, TokenSet};
+use crate::state::Runtime;
+use crate::store::StoreError;
+use crate::tokens::Arc;
+
+/// What a login or a connection yields; `asked` are the scopes that were asked for.
+pub(crate) fn new_grant(
+    place: &GrantPlace,
+    connection: &Registered,
+    asked: &[String],
+    tokens: &TokenResponse,
+    facts: Option<Facts>,
+    now: Timestamp,
+) -> Grant {
+    let indicator = connection.single_indicator().map(str::to_owned);
+    Grant {
+        owner: place.owner.clone(),
+        client: place.client,
+        connection: connection.name.clone(),
+        origin: Origin::Consent,
+        generation: 1,
+        refresh_token: tokens.refresh_token.clone(),
+        facts,
+        // RFC 6749 section 5.1: a response that names no scopes grants those that were asked for.
+        scopes: tokens.scopes.clone().unwrap_or_else(|| asked.to_vec()),
+        token_sets: vec![TokenSet::new(indicator, tokens, now)],
+        lease: None,
+        standing: Standing::Good,
+        consent: None,
+        earlier: None,
+    }
+}
+
+/// The newest consent wins over whatever lies there; where it brought no refresh token, the one there stays.
+pub(crate) async fn keep_grant(
+    runtime: &Arc<Runtime>,
+    place: &GrantPlace,
+    retention: Retention,
+    grant: Grant,
+    session_ends_at: Timestamp,
+) -> Result<(), StoreError> {
+    let expires_at = match retention {
+        Retention::Session => session_ends_at,
+        Retention::User => FOREVER,
+    };
+    loop {
+        // A refresh that is under way for the old grant finds a newer generation, and adopts it. What the person grants
+        // anew replaces what cannot be read here, too: their newest word counts.
+        let (newest, version) = coordination::newest(runtime, place).await?;
+        let grant = match &newest {
+            Some(newest) => grant.clone().consented_again(newest),
+            None => grant.clone(),
+        };
+        if runtime.records.swap(&place.row, version, &grant, expires_at, Vec::new()).await?.is_some() {
+            if let Some(carried) = &place.carried {
+                carried.note(&Arc::new(grant));
+            }
+            runtime.sweep_in_time();
+            return Ok(());
+        }
+    }
+}
