@@ -10,13 +10,11 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
 use super::browser_session::signed_in;
-use super::connect;
 use super::issued::{self, Issued};
 use super::login::{asked, registration, unavailable};
 use super::login_error::LoginFailure;
 use super::pending::{self, Intent, Pending, PendingLogin, Usage};
-use super::silent::{self};
-use super::urls::{self};
+use super::{connect, silent, urls};
 use crate::config::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;

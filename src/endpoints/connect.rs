@@ -1,6 +1,5 @@
 //! Connections: the person of a session grants more, which is kept for them, or for one use.
 
-use crate::endpoints::login;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -8,7 +7,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::browser_session::signed_in;
-use super::login::{Ask, begin, is_embedded};
+use super::login::{self, Ask, begin, is_embedded};
 use super::login_error::LoginFailure;
 use super::parameters::Parameters;
 use super::pending::{Intent, Usage};

@@ -1,6 +1,5 @@
 //! A login begins: the browser goes to the provider with what only this browser can bring back.
 
-use crate::records::grant::Grant;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -27,7 +26,7 @@ use crate::protocol::authorization::{
 use crate::provider::error::ProviderError;
 use crate::provider::relying_party::{ProviderId, RelyingParty};
 use crate::provider::{Provider, cause};
-use crate::records::grant::encode;
+use crate::records::grant::{Grant, encode};
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
 use crate::{cookie, page};

@@ -12,10 +12,9 @@ use subtle::ConstantTimeEq;
 
 use super::browser_session::signed_in;
 use super::end_session::end_session;
-use super::login;
 use super::pending::{self, Pending, PendingLogout};
-use super::silent::{self};
 use super::urls::logout_path;
+use super::{login, silent};
 use crate::config::destination::Destination;
 use crate::cookie::{self, CrossSite};
 use crate::error::redirect;

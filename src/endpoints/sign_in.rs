@@ -10,7 +10,7 @@ use super::browser_session::{session_id, sids, signed_in};
 use super::end_session::end_session;
 use super::login_error::LoginFailure;
 use super::replaced::Replaced;
-use super::silent::{self};
+use super::silent;
 use crate::config::connection::Retention;
 use crate::config::connections::Registered;
 use crate::config::hooks::{NewLogin, Verdict};

@@ -6,13 +6,12 @@
 //! 2. A visitor's grant never answers for a person, nor a person's for a visitor; signing in hands nothing over.
 //! 3. Nobody is known by it. An ID token counts where `openid` was asked for, and then it must hold.
 
-use crate::endpoints::login;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
-use super::login::{Ask, begin};
+use super::login::{self, Ask, begin};
 use super::login_error::LoginFailure;
 use super::pending::{self, Intent, PendingLogin};
 use super::sign_in::{Verified, is_of_domain};

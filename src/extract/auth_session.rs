@@ -7,8 +7,7 @@ use http::Extensions;
 
 use super::request::RequestState;
 use crate::config::hooks::LoginChoice;
-use crate::endpoints::choose_provider;
-use crate::endpoints::urls::{self};
+use crate::endpoints::{choose_provider, urls};
 use crate::error::{DestinationError, Error};
 use crate::protocol::authorization::LoginOptions;
 use crate::sessions::session::Session;

@@ -20,13 +20,12 @@ use crate::endpoints::{self, logout};
 use crate::error::Error;
 use crate::events::EventCode;
 use crate::extract::request::{Head, RequestState, is_safe};
-use crate::page;
-use crate::peer;
-use crate::sessions::Peek;
+use crate::sessions::peek::Peek;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::stateless::Carried;
 use crate::tokens::single_use::OneShots;
+use crate::{page, peer};
 
 /// The largest body of a request to one of the layer's endpoints, in bytes.
 const MOST_BODY: usize = 64 * 1024;

@@ -2,6 +2,7 @@
 
 pub(crate) mod began;
 pub(crate) mod ended;
+pub(crate) mod peek;
 pub(crate) mod provider_logout;
 pub(crate) mod session;
 pub(crate) mod session_cookie;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
+use self::peek::{Asked, Peek};
 use self::session::{Session, SessionRecord};
 use self::session_cookie::{CarriedSessions, Shown};
 use self::session_id::{FirstWord, SessionId};
@@ -27,22 +29,6 @@ use crate::store::{Change, Key, StoreError};
 
 /// How many sessions this process remembers. Others are read from the store when they come.
 const REMEMBERED: u64 = 1_000_000;
-
-/// What this process knows of a session without asking the store.
-pub(crate) enum Peek {
-    Live(Arc<Session>),
-    Ended,
-    /// It is new here, or was not confirmed for too long.
-    Ask(Asked),
-}
-
-/// What the store is asked about.
-pub(crate) enum Asked {
-    /// A session that it keeps, if it does.
-    Kept(SessionId),
-    /// One that the browser keeps, and that may have ended all the same.
-    Carried(Arc<Session>),
-}
 
 /// The sessions.
 pub(crate) struct Sessions {

@@ -1,6 +1,5 @@
 //! A session: which browser is which person, as it is kept and as this process knows it.
 
-use crate::config::admins::Admins;
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -13,6 +12,7 @@ use super::began::Began;
 use super::provider_logout::Begun;
 use super::session_id::SessionId;
 use crate::clock::Timestamp;
+use crate::config::admins::Admins;
 use crate::records::IndexKey;
 use crate::records::grant::Owner;
 use crate::records::grant_key::Spots;

@@ -2,8 +2,6 @@
 
 pub(crate) mod in_flight;
 
-use crate::Secret;
-use crate::config::development::CLIENT;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -13,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use self::in_flight::Flights;
 use crate::clock::{Clock, Random, Timestamp};
 use crate::config::Config;
+use crate::config::development::CLIENT;
 use crate::config::hooks::Hooks;
 use crate::config::mode::{Mode, Rendezvous};
 use crate::config::settings::Settings;
@@ -27,6 +26,7 @@ use crate::records::Records;
 use crate::records::grant::Grant;
 use crate::records::grant_key::Spots;
 use crate::records::opened_cache::Recall;
+use crate::secret::Secret;
 use crate::sessions::Sessions;
 use crate::sessions::session::Session;
 use crate::sessions::session_cookie::CarriedSessions;

@@ -1,12 +1,11 @@
 //! What an answer gives the browser to carry.
 
-use super::grant_cookie::Noted;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 
-use super::grant_cookie::Home;
+use super::grant_cookie::{Home, Noted};
 use super::payload::Claims;
 use super::{CLAIMS, Carried, GRANT, bound, bound_grant, sent, tag};
 use crate::clock::Timestamp;
