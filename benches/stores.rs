@@ -11,27 +11,8 @@
 
 #![expect(unreachable_pub, reason = "a program of several files")]
 
-#[path = "../tests/it/support/postgres.rs"]
-#[allow(dead_code, reason = "a tool box of the tests")]
-mod postgres;
-#[path = "../tests/it/support/redis.rs"]
-#[allow(dead_code, reason = "a tool box of the tests")]
-mod redis_server;
 #[path = "support/store_subjects.rs"]
 mod subjects;
-
-/// What the tests' servers ask of their surroundings.
-mod process {
-    pub fn free_port() -> u16 {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        listener.local_addr().expect("it has an address").port()
-    }
-
-    pub fn missing<T>(what: &str) -> Option<T> {
-        println!("{what} is not installed");
-        None
-    }
-}
 
 use std::alloc::System;
 use std::env;

@@ -9,8 +9,7 @@ use rusqlite::{Connection, params};
 use stats_alloc::StatsAlloc;
 use tokio_postgres::{Client as Postgres, NoTls, Statement};
 use tower_oidc::store::{BoxFuture, Key, MemoryStore, PostgresStore, Record, RedisStore, SqliteStore, Store};
-
-use super::{postgres, redis_server};
+use tower_oidc_test_support::{postgres, redis as redis_server};
 
 pub type Start = fn(&'static StatsAlloc<System>) -> BoxFuture<'static, Option<Subject>>;
 

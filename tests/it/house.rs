@@ -1,11 +1,13 @@
 //! The house rules that no compiler knows: what each room of `src` must not know.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use crate::support::folder::repository;
 
 fn sources(folder: &str) -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
-    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    let mut folders = vec![repository().join(folder)];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
             let path = entry.path();
@@ -100,12 +102,12 @@ fn files_stay_small() {
 /// among them.
 #[test]
 fn tests_that_need_other_programs_are_not_repeated_on_each_store() {
-    let script = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/run.sh")).unwrap();
+    let script = fs::read_to_string(repository().join("tests/run.sh")).unwrap();
     let (_, after) = script.split_once("\nfor module in ").unwrap();
     let (skipped, _) = after.split_once("; do").unwrap();
     let skipped: Vec<_> =
         skipped.split_whitespace().filter(|word| *word != "\\").map(|word| format!("{word}::")).collect();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it");
+    let root = repository().join("tests/it");
     let mut found = 0;
     for (path, text) in sources("tests/it") {
         let module = path.strip_prefix(&root).unwrap().with_extension("");

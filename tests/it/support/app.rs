@@ -13,8 +13,8 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tower_oidc::store::{MemoryStore, Store};
 use tower_oidc::{
-    Admin, Clock, Config, CurrentUser, Error, Event, EventCode, LoginOptions, OidcLayer, Require, Resource,
-    Timestamp, UserTokens, Users,
+    Admin, Config, CurrentUser, Error, Event, EventCode, LoginOptions, OidcLayer, Require, Resource,
+    UserTokens, Users,
 };
 
 use super::browser::Browser;
@@ -25,74 +25,74 @@ use super::resource::ResourceServer;
 use super::store::WatchedStore;
 use super::test_store::TestStore;
 
-pub const APP: &str = "https://app.test";
-pub const OP: &str = "https://op.test";
-pub const OP2: &str = "https://op2.test";
-pub const API: &str = "https://api.test";
-pub const EVIL: &str = "https://evil.test";
+pub(crate) const APP: &str = "https://app.test";
+pub(crate) const OP: &str = "https://op.test";
+pub(crate) const OP2: &str = "https://op2.test";
+pub(crate) const API: &str = "https://api.test";
+pub(crate) const EVIL: &str = "https://evil.test";
 /// The cookie that a session lives in.
-pub const SESSION: &str = "__Host-tower-oidc-session";
+pub(crate) const SESSION: &str = "__Host-tower-oidc-session";
 
 /// A network with two providers (the second is there for who wants it), two APIs, a clock, and the application on it.
-pub struct World {
-    pub net: Net,
-    pub clock: TestClock,
-    pub op: LyingProvider,
+pub(crate) struct World {
+    pub(crate) net: Net,
+    pub(crate) clock: TestClock,
+    pub(crate) op: LyingProvider,
     /// With keys of its own, and the same people and clients.
     pub op2: LyingProvider,
-    pub api: ResourceServer,
-    pub evil: ResourceServer,
-    pub app: App,
+    pub(crate) api: ResourceServer,
+    pub(crate) evil: ResourceServer,
+    pub(crate) app: App,
 }
 
 /// One process of the application.
 #[derive(Clone)]
-pub struct App {
-    pub layer: OidcLayer,
-    pub store: TestStore,
-    pub events: Events,
+pub(crate) struct App {
+    pub(crate) layer: OidcLayer,
+    pub(crate) store: TestStore,
+    pub(crate) events: Events,
 }
 
 /// What the application was told, in order.
 #[derive(Clone, Default)]
-pub struct Events(Arc<Mutex<Vec<Event>>>);
+pub(crate) struct Events(Arc<Mutex<Vec<Event>>>);
 
 impl Events {
-    pub fn push(&self, event: &Event) {
+    pub(crate) fn push(&self, event: &Event) {
         self.0.lock().unwrap().push(event.clone());
     }
 
     /// For [`Config::on_event`].
-    pub fn hook(&self) -> impl Fn(&Event) + Send + Sync + 'static {
+    pub(crate) fn hook(&self) -> impl Fn(&Event) + Send + Sync + 'static {
         let heard = self.clone();
         move |event| heard.push(event)
     }
 
-    pub fn all(&self) -> Vec<Event> {
+    pub(crate) fn all(&self) -> Vec<Event> {
         self.0.lock().unwrap().clone()
     }
 
-    pub fn count(&self, code: EventCode) -> usize {
+    pub(crate) fn count(&self, code: EventCode) -> usize {
         self.all().iter().filter(|event| event.code == code).count()
     }
 
-    pub fn has(&self, code: EventCode) -> bool {
+    pub(crate) fn has(&self, code: EventCode) -> bool {
         self.count(code) > 0
     }
 }
 
 impl World {
     /// The default configuration: `https://op.test`, one resource at `https://api.test/cal/`.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(|config| config)
     }
 
-    pub fn with(edit: impl FnOnce(Config) -> Config) -> Self {
+    pub(crate) fn with(edit: impl FnOnce(Config) -> Config) -> Self {
         Self::on(TestStore::new(), edit)
     }
 
     /// Over this store.
-    pub fn on(store: TestStore, edit: impl FnOnce(Config) -> Config) -> Self {
+    pub(crate) fn on(store: TestStore, edit: impl FnOnce(Config) -> Config) -> Self {
         let net = Net::new();
         let clock = TestClock::new();
         let op = LyingProvider::start(&net, OP, &clock);
@@ -107,11 +107,11 @@ impl World {
     }
 
     /// The same in stateless mode, in one process.
-    pub fn stateless() -> Self {
+    pub(crate) fn stateless() -> Self {
         Self::stateless_with(|config| config)
     }
 
-    pub fn stateless_with(edit: impl FnOnce(Config) -> Config) -> Self {
+    pub(crate) fn stateless_with(edit: impl FnOnce(Config) -> Config) -> Self {
         let world = Self::new();
         let app = App::stateless(&world.net, &world.clock, edit);
         world.net.serve_service(APP, app.layer.layer(routes()));
@@ -119,18 +119,18 @@ impl World {
     }
 
     /// A browser that fails the test when headers grow beyond what proxies take.
-    pub fn browser(&self) -> Browser {
+    pub(crate) fn browser(&self) -> Browser {
         Browser::new(&self.net, &self.clock).strict_for(APP)
     }
 
     /// A browser in which this person is signed in.
-    pub async fn signed_in(&self, name: &str) -> Browser {
+    pub(crate) async fn signed_in(&self, name: &str) -> Browser {
         let browser = self.browser();
         self.sign_in(&browser, name).await;
         browser
     }
 
-    pub async fn sign_in(&self, browser: &Browser, name: &str) {
+    pub(crate) async fn sign_in(&self, browser: &Browser, name: &str) {
         self.op.sign_in_as(name);
         let page = browser.visit(&format!("{APP}/auth/login?return_to=/who")).await;
         assert_eq!(page.status, 200, "{name} signs in: {}", page.text());
@@ -138,12 +138,12 @@ impl World {
     }
 
     /// Serves other routes at `https://app.test`, behind the same layer.
-    pub fn serve(&self, routes: Router) {
+    pub(crate) fn serve(&self, routes: Router) {
         self.net.serve_service(APP, self.app.layer.layer(routes));
     }
 
     /// The application again behind a store that breaks when told, over the same rows.
-    pub fn watched(&self) -> (WatchedStore, App) {
+    pub(crate) fn watched(&self) -> (WatchedStore, App) {
         let watched = WatchedStore::new(self.app.store.clone());
         let store = self.app.store.clone();
         let app = App::over(&self.net, &self.clock, watched.clone(), store, |config| config);
@@ -152,39 +152,39 @@ impl World {
     }
 
     /// What `/who` says in this browser: a subject, or `null`.
-    pub async fn who(&self, browser: &Browser) -> Value {
+    pub(crate) async fn who(&self, browser: &Browser) -> Value {
         let page = browser.navigate(&format!("{APP}/who")).await;
         assert_eq!(page.status, 200, "{}", page.text());
         page.json()["sub"].clone()
     }
 
     /// What `path` answers to exactly this `Cookie` header, as a script would see it.
-    pub async fn with_cookie(&self, path: &str, cookie: &[u8]) -> http::Response<bytes::Bytes> {
+    pub(crate) async fn with_cookie(&self, path: &str, cookie: &[u8]) -> http::Response<bytes::Bytes> {
         let cookie = http::HeaderValue::from_bytes(cookie).expect("a header");
         let request = http::Request::get(format!("{APP}{path}")).header("cookie", cookie);
         self.browser().raw(request.body(bytes::Bytes::new()).expect("a request")).await
     }
 
     /// What `/who` answers to this session cookie, by itself.
-    pub async fn who_is(&self, session: &str) -> Value {
+    pub(crate) async fn who_is(&self, session: &str) -> Value {
         let answer = self.with_cookie("/who", format!("{SESSION}={session}").as_bytes()).await;
         assert_eq!(answer.status(), 200, "{session}");
         serde_json::from_slice::<Value>(answer.body()).expect("JSON")["sub"].clone()
     }
 
     /// The application again, with the same store: another process, or the same one after a restart.
-    pub fn another(&self, edit: impl FnOnce(Config) -> Config) -> App {
+    pub(crate) fn another(&self, edit: impl FnOnce(Config) -> Config) -> App {
         App::start(&self.net, &self.clock, self.app.store.clone(), edit)
     }
 }
 
 /// The value of the browser's session cookie.
-pub fn session_of(browser: &Browser) -> String {
+pub(crate) fn session_of(browser: &Browser) -> String {
     browser.cookie(SESSION).unwrap_or_else(|| panic!("no session: {:?}", browser.cookies())).value
 }
 
 /// The address that signs this browser out and then goes to `to`.
-pub async fn logout_link(browser: &Browser, to: &str) -> String {
+pub(crate) async fn logout_link(browser: &Browser, to: &str) -> String {
     let to: String = form_urlencoded::byte_serialize(to.as_bytes()).collect();
     let links = browser.navigate(&format!("{APP}/links?to={to}")).await.json();
     format!("{APP}{}", links["logout"]["ok"].as_str().expect("a link"))
@@ -192,7 +192,7 @@ pub async fn logout_link(browser: &Browser, to: &str) -> String {
 
 impl App {
     /// Starts it and serves it at `https://app.test`, in the place of whatever was there.
-    pub fn start(
+    pub(crate) fn start(
         net: &Net,
         clock: &TestClock,
         store: TestStore,
@@ -203,7 +203,7 @@ impl App {
         app
     }
 
-    pub fn unserved(
+    pub(crate) fn unserved(
         net: &Net,
         clock: &TestClock,
         store: TestStore,
@@ -213,7 +213,7 @@ impl App {
     }
 
     /// In stateless mode, where nothing is set up to meet at: no store that a test could look into.
-    pub fn stateless(net: &Net, clock: &TestClock, edit: impl FnOnce(Config) -> Config) -> Self {
+    pub(crate) fn stateless(net: &Net, clock: &TestClock, edit: impl FnOnce(Config) -> Config) -> Self {
         let events = Events::default();
         let layer = OidcLayer::stateless(edit(config(net, clock)).on_event(events.hook()));
         let layer = layer.unwrap_or_else(|error| panic!("{error}"));
@@ -221,7 +221,7 @@ impl App {
     }
 
     /// In stateless mode, where processes meet at this store.
-    pub fn stateless_at(
+    pub(crate) fn stateless_at(
         net: &Net,
         clock: &TestClock,
         rendezvous: impl Store,
@@ -235,7 +235,7 @@ impl App {
     }
 
     /// The same, where `before` stands between the layer and the store.
-    pub fn over(
+    pub(crate) fn over(
         net: &Net,
         clock: &TestClock,
         before: impl Store,
@@ -250,7 +250,7 @@ impl App {
 }
 
 /// The configuration that tests start from.
-pub fn config(net: &Net, clock: &TestClock) -> Config {
+pub(crate) fn config(net: &Net, clock: &TestClock) -> Config {
     let mut config = Config::new(APP, OP, CLIENT_ID, CLIENT_SECRET)
         .resource(Resource::new("cal", format!("{API}/cal/")))
         .http_client(net.client())
@@ -260,7 +260,7 @@ pub fn config(net: &Net, clock: &TestClock) -> Config {
 }
 
 /// The scenarios' routes.
-pub fn routes() -> Router {
+pub(crate) fn routes() -> Router {
     Router::new()
         .route("/", get(|| async { "home" }))
         .route("/who", get(who))
@@ -274,7 +274,7 @@ pub fn routes() -> Router {
         .fallback(|| async { (http::StatusCode::NOT_FOUND, "the application's own 404") })
 }
 
-pub fn about(user: &CurrentUser) -> Value {
+pub(crate) fn about(user: &CurrentUser) -> Value {
     json!({
         "sub": user.subject(), "issuer": user.issuer(), "email": user.email(),
         "email_verified": user.email_verified(), "name": user.name(), "admin": user.is_admin(),

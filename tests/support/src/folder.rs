@@ -1,9 +1,14 @@
-//! A folder of one's own for files.
+//! Folders: the repository, and one of one's own for files.
 
 use std::cell::RefCell;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The folder of the repository: the one place that knows where the tests stand in it.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).expect("this package is `tests/support`")
+}
 
 /// A new, empty folder that is gone with its test. (Worlds hold themselves in circles: at the latest it goes with the
 /// thread that made it.)
@@ -36,9 +41,9 @@ impl Folder {
 }
 
 /// In memory where the system has that, so that no write waits for a slow disk. Tests kill processes, not machines.
-fn place() -> &'static Path {
+fn place() -> PathBuf {
     let memory = Path::new("/dev/shm");
-    if memory.is_dir() { memory } else { Path::new(env!("CARGO_TARGET_TMPDIR")) }
+    if memory.is_dir() { memory.to_owned() } else { std::env::temp_dir() }
 }
 
 impl Drop for Folder {

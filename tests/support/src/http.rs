@@ -21,57 +21,57 @@ use url::Url;
 
 /// A browser: its cookies, where it is, and where it has been.
 #[derive(Clone, Default)]
-pub(crate) struct Client {
+pub struct Client {
     jar: HashMap<String, Vec<Cookie<'static>>>,
     here: Option<Url>,
     /// Every URL it navigated to, redirects included.
-    pub(crate) trail: Vec<Url>,
+    pub trail: Vec<Url>,
     /// A path that it is led to and does not go to: the page is the redirect then.
-    pub(crate) halt_at: Option<&'static str>,
+    pub halt_at: Option<&'static str>,
 }
 
 /// What a server answered.
 #[derive(Debug)]
-pub(crate) struct Page {
-    pub(crate) url: Url,
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
-    pub(crate) body: String,
+pub struct Page {
+    pub url: Url,
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: String,
 }
 
 impl Client {
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self::default()
     }
 
     /// What a script of the page at this URL gets from `fetch`: no redirect is followed.
-    pub(crate) async fn get(&mut self, url: &str) -> Page {
+    pub async fn get(&mut self, url: &str) -> Page {
         self.try_get(url).await.unwrap_or_else(|error| panic!("GET {url}: {error}"))
     }
 
     /// [`get`](Self::get) where nobody may be listening.
-    pub(crate) async fn try_get(&mut self, url: &str) -> io::Result<Page> {
+    pub async fn try_get(&mut self, url: &str) -> io::Result<Page> {
         let url = Url::parse(url).expect("a URL");
         self.exchange(Method::GET, url, "*/*", None, None).await
     }
 
     /// A URL typed into the address bar, redirects followed.
-    pub(crate) async fn visit(&mut self, url: &str) -> Page {
+    pub async fn visit(&mut self, url: &str) -> Page {
         self.navigate(Method::GET, Url::parse(url).expect("a URL"), None, None).await
     }
 
     /// [`visit`](Self::visit) where processes come and go.
-    pub(crate) async fn try_visit(&mut self, url: &str) -> io::Result<Page> {
+    pub async fn try_visit(&mut self, url: &str) -> io::Result<Page> {
         self.try_navigate(Method::GET, Url::parse(url).expect("a URL"), None, None).await
     }
 
     /// A click on a link of the page it is at.
-    pub(crate) async fn click(&mut self, url: Url) -> Page {
+    pub async fn click(&mut self, url: Url) -> Page {
         self.navigate(Method::GET, url, self.here.clone(), None).await
     }
 
     /// Submits the page's first form with these fields filled in.
-    pub(crate) async fn submit(&mut self, page: &Page, filled: &[(&str, &str)]) -> Page {
+    pub async fn submit(&mut self, page: &Page, filled: &[(&str, &str)]) -> Page {
         let (method, mut action, mut fields) = page.form();
         fields.retain(|(name, _)| filled.iter().all(|(other, _)| name != other));
         fields.extend(filled.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
@@ -85,18 +85,18 @@ impl Client {
     }
 
     /// The cookies it would send to a host, as names and values.
-    pub(crate) fn cookies(&self, host: &str) -> impl Iterator<Item = (&str, &str)> {
+    pub fn cookies(&self, host: &str) -> impl Iterator<Item = (&str, &str)> {
         self.jar.get(host).into_iter().flatten().map(|cookie| cookie.name_value())
     }
 
     /// Changes what it keeps of a cookie.
-    pub(crate) fn tamper(&mut self, host: &str, name: &str, value: &str) {
+    pub fn tamper(&mut self, host: &str, name: &str, value: &str) {
         let kept = self.jar.get_mut(host).into_iter().flatten().find(|cookie| cookie.name() == name);
         kept.unwrap_or_else(|| panic!("no cookie {name}")).set_value(value.to_owned());
     }
 
     /// Forgets a host's cookies.
-    pub(crate) fn forget(&mut self, host: &str) {
+    pub fn forget(&mut self, host: &str) {
         self.jar.remove(host);
     }
 
@@ -182,7 +182,7 @@ impl Client {
     }
 
     /// Takes the cookies of an answer: of one of its own, or of one that a clone of it got and that arrives here.
-    pub(crate) fn receive(&mut self, page: &Page) {
+    pub fn receive(&mut self, page: &Page) {
         let host = page.url.host_str().expect("a host");
         for cookie in page.headers.get_all(SET_COOKIE) {
             let cookie =
@@ -235,12 +235,12 @@ impl Client {
 
 impl Page {
     /// The body as JSON.
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
     /// Where the first link that contains `part` leads.
-    pub(crate) fn link(&self, part: &str) -> Url {
+    pub fn link(&self, part: &str) -> Url {
         let hrefs = tags(&self.body, "a").filter_map(|tag| attribute(tag, "href"));
         let href = hrefs.into_iter().find(|href| href.contains(part));
         let href = href.unwrap_or_else(|| panic!("no link to {part}: {}", self.body));

@@ -9,7 +9,6 @@
 //! - [`resource`]: an API that records which token came
 //! - [`test_store`]: the store of a world, in memory or in a [`database`]
 //! - [`store`]: a store that watches, and breaks when told
-//! - [`app`]: an application with the layer, served in that world
 //! - [`random`]: searches in bytes that are random
 //! - [`socket`]: that network for other processes, and a balancer before them
 //! - [`proxy`]: what spoils the way to a real server
@@ -17,13 +16,10 @@
 //! - [`redis`]: a Redis of its own
 //! - [`process`] and [`http`]: the demo and other programs as processes, over real sockets
 
-#![allow(dead_code, unused_imports, reason = "a tool box: each test takes what it needs")]
-#![allow(
-    unreachable_pub,
-    reason = "these modules are the API of the tests, in a binary that exports nothing"
-)]
+#![allow(missing_docs, reason = "the names say it; this is never published")]
+#![allow(clippy::new_without_default, reason = "what is new here starts something")]
+#![allow(clippy::disallowed_methods, reason = "tests of processes measure real time")]
 
-pub mod app;
 pub mod browser;
 pub mod clock;
 pub mod cookies;
@@ -46,4 +42,5 @@ pub mod socket;
 pub mod store;
 pub mod test_store;
 
+#[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-use super::process::{Process, eventually, free_port, requirement};
+use super::process::{Process, eventually, requirement};
 
 /// nginx in the foreground, in a directory of its own; it ends with the test.
 pub struct Nginx {

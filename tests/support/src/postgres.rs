@@ -16,8 +16,8 @@ use tokio_postgres::NoTls;
 use super::process::{free_port, missing};
 
 /// What the server asks everybody for, with everything that a URL must percent-encode.
-pub(crate) const PASSWORD: &str = "the p@ss/w?rd:#100%";
-pub(crate) const ENCODED_PASSWORD: &str = "the%20p%40ss%2Fw%3Frd%3A%23100%25";
+pub const PASSWORD: &str = "the p@ss/w?rd:#100%";
+pub const ENCODED_PASSWORD: &str = "the%20p%40ss%2Fw%3Frd%3A%23100%25";
 
 /// `$1`: where the binaries are, `$2`: the port, `$3`: the password, `$4` and `$5`: certificate and key, or nothing,
 /// `$6`: whether it waits for the disk.
@@ -55,7 +55,7 @@ rm -rf "$dir"
 "#;
 
 /// A running server. It ends when this is dropped.
-pub(crate) struct Postgres {
+pub struct Postgres {
     port: u16,
     keeper: Mutex<Keeper>,
     databases: AtomicU32,
@@ -70,24 +70,24 @@ struct Keeper {
 impl Postgres {
     /// The server of this test run, started by whoever asks first; `None` and a visible line where PostgreSQL is
     /// not installed.
-    pub(crate) fn shared() -> Option<&'static Self> {
+    pub fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
         let binaries = installed()?;
         Some(SHARED.get_or_init(|| Self::begin(&binaries, ["", ""], "off")))
     }
 
     /// A server of one's own, to be stopped and started.
-    pub(crate) fn start() -> Option<Self> {
+    pub fn start() -> Option<Self> {
         Some(Self::begin(&installed()?, ["", ""], "off"))
     }
 
     /// One that offers TLS with this certificate chain and key, in PEM.
-    pub(crate) fn with_tls(certificate: &str, key: &str) -> Option<Self> {
+    pub fn with_tls(certificate: &str, key: &str) -> Option<Self> {
         Some(Self::begin(&installed()?, [certificate, key], "off"))
     }
 
     /// One that waits for the disk as a real one does, to be measured.
-    pub(crate) fn durable() -> Option<Self> {
+    pub fn durable() -> Option<Self> {
         Some(Self::begin(&installed()?, ["", ""], "on"))
     }
 
@@ -116,7 +116,7 @@ impl Postgres {
     }
 
     /// A new, empty database, by its URL.
-    pub(crate) async fn database(&self) -> String {
+    pub async fn database(&self) -> String {
         let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
         let (client, connection) =
             tokio_postgres::connect(&self.url("postgres"), NoTls).await.expect("the server is there");
@@ -128,26 +128,26 @@ impl Postgres {
     }
 
     /// The URL of the named database.
-    pub(crate) fn url(&self, database: &str) -> String {
+    pub fn url(&self, database: &str) -> String {
         format!("postgres://test:{ENCODED_PASSWORD}@127.0.0.1:{}/{database}", self.port)
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Stops it as an operator does: connections are told, transactions rolled back. Its data stays.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.tell("stop");
     }
 
     /// Stops it as a crash does. What was committed stays.
-    pub(crate) fn crash(&self) {
+    pub fn crash(&self) {
         self.tell("crash");
     }
 
     /// Starts it again after [`stop`](Self::stop) or [`crash`](Self::crash), and returns when it answers.
-    pub(crate) fn resume(&self) {
+    pub fn resume(&self) {
         self.tell("start");
     }
 

@@ -4,7 +4,7 @@
 
 use std::io::Write;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -16,17 +16,18 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::folder::repository;
 use super::http::Client;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the named variable of `tests/run.sh` says, or `None` and a visible line: this test is skipped.
-pub(crate) fn requirement(variable: &str, what: &str) -> Option<String> {
+pub fn requirement(variable: &str, what: &str) -> Option<String> {
     std::env::var(variable).ok().filter(|value| !value.is_empty()).or_else(|| missing(what))
 }
 
 /// Says that this test is skipped. Under `TOWER_OIDC_REQUIRE_ALL` a skip is a failure.
-pub(crate) fn missing<T>(what: &str) -> Option<T> {
+pub fn missing<T>(what: &str) -> Option<T> {
     let thread = std::thread::current();
     let line = format!("SKIPPED {}: needs {what}; run tests/run.sh\n", thread.name().unwrap_or("a test"));
     assert!(std::env::var_os("TOWER_OIDC_REQUIRE_ALL").is_none(), "{line}");
@@ -37,7 +38,7 @@ pub(crate) fn missing<T>(what: &str) -> Option<T> {
 
 /// A port of 127.0.0.1 that nobody listens on and that no other call of this process is given. It lies
 /// below the range from which the system picks the ports of outgoing connections.
-pub(crate) fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
     static NEXT: AtomicU16 = AtomicU16::new(0);
@@ -50,11 +51,7 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// Tries until `attempt` yields something, at most `limit`.
-pub(crate) async fn eventually<T>(
-    what: &str,
-    limit: Duration,
-    mut attempt: impl AsyncFnMut() -> Option<T>,
-) -> T {
+pub async fn eventually<T>(what: &str, limit: Duration, mut attempt: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + limit;
     loop {
         if let Some(found) = attempt().await {
@@ -66,7 +63,7 @@ pub(crate) async fn eventually<T>(
 }
 
 /// A child process with its output; killed when dropped.
-pub(crate) struct Process {
+pub struct Process {
     name: String,
     child: Child,
     _stdin: Option<ChildStdin>,
@@ -74,7 +71,7 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    pub(crate) fn start(command: &mut Command) -> Self {
+    pub fn start(command: &mut Command) -> Self {
         let name = command.as_std().get_program().to_string_lossy().into_owned();
         let mut child = command
             .stdin(Stdio::piped())
@@ -91,12 +88,12 @@ impl Process {
     }
 
     /// Everything it has written, stdout and stderr together.
-    pub(crate) fn output(&self) -> String {
+    pub fn output(&self) -> String {
         self.output.borrow().clone()
     }
 
     /// Waits until `find` finds something in what it has written.
-    pub(crate) async fn says<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> T {
+    pub async fn says<T>(&mut self, find: impl Fn(&str) -> Option<T>) -> T {
         let said = self.says_within(PATIENCE, find).await;
         said.unwrap_or_else(|| panic!("{} is not ready:\n{}", self.name, self.output()))
     }
@@ -108,7 +105,7 @@ impl Process {
     }
 
     /// Kills it and waits until it is gone.
-    pub(crate) async fn stop(mut self) {
+    pub async fn stop(mut self) {
         self.child.kill().await.expect("it can be killed");
     }
 
@@ -127,18 +124,18 @@ async fn pump(mut from: impl AsyncRead + Unpin, to: Arc<watch::Sender<String>>) 
 }
 
 /// `examples/demo` as a process, with the environment its documentation names.
-pub(crate) struct Demo {
+pub struct Demo {
     process: Process,
     url: String,
 }
 
 impl Demo {
-    pub(crate) async fn start(env: &[(&str, &str)]) -> Self {
+    pub async fn start(env: &[(&str, &str)]) -> Self {
         Self::start_at(free_port(), env).await
     }
 
     /// At a chosen port, where the provider has to know the application's URL first.
-    pub(crate) async fn start_at(port: u16, env: &[(&str, &str)]) -> Self {
+    pub async fn start_at(port: u16, env: &[(&str, &str)]) -> Self {
         let mut demo = Self { process: Process::start(&mut demo_command(port, env)), url: app_url(port) };
         let who = demo.at("/who");
         eventually("the demo answers", PATIENCE, async || {
@@ -151,25 +148,25 @@ impl Demo {
     }
 
     /// The URL of one of its paths.
-    pub(crate) fn at(&self, path: &str) -> String {
+    pub fn at(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
 
     /// Where it listens.
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         let port = self.url.rsplit(':').next().and_then(|port| port.parse().ok());
         port.expect("its URL names a port")
     }
 
     /// Tells it to stop, as a deploy does.
-    pub(crate) fn terminate(&self) {
+    pub fn terminate(&self) {
         let id = self.process.child.id().expect("it is running").to_string();
         let told = std::process::Command::new("kill").args(["-TERM", &id]).status();
         assert!(told.expect("kill is there").success());
     }
 
     /// How long processors have worked for it so far.
-    pub(crate) fn processor_time(&self) -> Duration {
+    pub fn processor_time(&self) -> Duration {
         let id = self.process.child.id().expect("it is running");
         let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).expect("Linux says");
         // Behind the name in brackets: `utime` and `stime` are the 12th and 13th, in hundredths of a second.
@@ -178,34 +175,34 @@ impl Demo {
         Duration::from_millis(10 * ticks.sum::<Result<u64, _>>().expect("numbers"))
     }
 
-    pub(crate) fn is_running(&mut self) -> bool {
+    pub fn is_running(&mut self) -> bool {
         self.process.child.try_wait().expect("a process has a state").is_none()
     }
 
     /// Waits until it has ended by itself, and returns its exit code.
-    pub(crate) async fn ended(&mut self) -> Option<i32> {
+    pub async fn ended(&mut self) -> Option<i32> {
         let ended = timeout(PATIENCE, self.process.child.wait()).await;
         let ended = ended.unwrap_or_else(|_| panic!("it does not end:\n{}", self.output()));
         ended.expect("a process has a state").code()
     }
 
     /// Its log, at the level `trace`.
-    pub(crate) fn output(&self) -> String {
+    pub fn output(&self) -> String {
         self.process.output()
     }
 
-    pub(crate) async fn stop(self) {
+    pub async fn stop(self) {
         self.process.stop().await;
     }
 
     /// Kills it, and returns all of its log.
-    pub(crate) async fn kill(mut self) -> String {
+    pub async fn kill(mut self) -> String {
         self.process.child.kill().await.expect("it can be killed");
         self.process.last_words().await
     }
 
     /// Tells it to stop, as a deploy does, and returns all of its log.
-    pub(crate) async fn retire(mut self) -> String {
+    pub async fn retire(mut self) -> String {
         self.terminate();
         assert_eq!(self.ended().await, Some(0), "it drains and ends:\n{}", self.output());
         self.process.last_words().await
@@ -213,7 +210,7 @@ impl Demo {
 }
 
 /// What the demo says when it does not start with this environment.
-pub(crate) async fn demo_refuses(env: &[(&str, &str)]) -> String {
+pub async fn demo_refuses(env: &[(&str, &str)]) -> String {
     let output = timeout(PATIENCE, demo_command(free_port(), env).kill_on_drop(true).output());
     let output = output.await.expect("it ends").expect("it starts");
     let says = [output.stdout, output.stderr].concat();
@@ -235,7 +232,7 @@ fn demo_command(port: u16, env: &[(&str, &str)]) -> Command {
 }
 
 /// Where a demo at this port is reached. Providers live on `localhost`, which is another site.
-pub(crate) fn app_url(port: u16) -> String {
+pub fn app_url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
@@ -249,17 +246,17 @@ fn example(name: &str) -> PathBuf {
 }
 
 /// The npm package `oidc-provider`, configured in `real_provider/oidc-provider.mjs`.
-pub(crate) struct RealProvider {
+pub struct RealProvider {
     process: Process,
     /// Its issuer identifier, on `localhost`.
-    pub(crate) issuer: String,
+    pub issuer: String,
 }
 
 impl RealProvider {
     /// Starts it for an application at `app_url`; `None` where `tests/run.sh` has not installed it.
-    pub(crate) async fn start(app_url: &str, env: &[(&str, &str)]) -> Option<Self> {
+    pub async fn start(app_url: &str, env: &[(&str, &str)]) -> Option<Self> {
         let modules = requirement("TOWER_OIDC_NODE_MODULES", "node and the npm package oidc-provider")?;
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/real_provider/oidc-provider.mjs");
+        let script = repository().join("tests/it/real_provider/oidc-provider.mjs");
         let mut command = Command::new("node");
         command.arg(script).env("NODE_MODULES", modules).env("APP_URL", app_url).envs(env.iter().copied());
         // Now and then node hangs at its start on a busy machine; that is not what is tested here.
@@ -275,12 +272,12 @@ impl RealProvider {
     }
 
     /// What it saw of one kind, in order: objects with `event`, `client` and what belongs to the kind.
-    pub(crate) async fn events(&self, kind: &str) -> Vec<Value> {
+    pub async fn events(&self, kind: &str) -> Vec<Value> {
         self.all_events().await.into_iter().filter(|event| event["event"] == kind).collect()
     }
 
     /// Everything it refused, a refresh token that came twice included.
-    pub(crate) async fn complaints(&self) -> Vec<Value> {
+    pub async fn complaints(&self) -> Vec<Value> {
         self.all_events().await.into_iter().filter(|event| event.get("error").is_some()).collect()
     }
 
@@ -289,7 +286,7 @@ impl RealProvider {
         serde_json::from_value(page.json()).expect("a list")
     }
 
-    pub(crate) async fn stop(self) {
+    pub async fn stop(self) {
         self.process.stop().await;
     }
 }

@@ -14,8 +14,8 @@ use redis::aio::MultiplexedConnection;
 use super::process::{free_port, missing};
 
 /// What the server asks everybody for, with everything that a URL must percent-encode.
-pub(crate) const PASSWORD: &str = "the p@ss/w?rd:#100%";
-pub(crate) const ENCODED_PASSWORD: &str = "the%20p%40ss%2Fw%3Frd%3A%23100%25";
+pub const PASSWORD: &str = "the p@ss/w?rd:#100%";
+pub const ENCODED_PASSWORD: &str = "the%20p%40ss%2Fw%3Frd%3A%23100%25";
 
 /// `$1`: the port, `$2`: the password, `$3` and `$4`: certificate and key, or nothing; then options of the server.
 const KEEPER: &str = r#"
@@ -53,7 +53,7 @@ rm -rf "$dir"
 "#;
 
 /// A running server that writes everything to its append-only file. It ends when this is dropped.
-pub(crate) struct Redis {
+pub struct Redis {
     port: u16,
     keeper: Mutex<Keeper>,
     databases: AtomicU32,
@@ -68,23 +68,23 @@ struct Keeper {
 impl Redis {
     /// The server of this test run, started by whoever asks first; `None` and a visible line where Redis is not
     /// installed.
-    pub(crate) fn shared() -> Option<&'static Self> {
+    pub fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Redis> = OnceLock::new();
         is_installed().then(|| SHARED.get_or_init(|| Self::begin(["", ""], &[])))
     }
 
     /// A server of one's own, to be stopped and started.
-    pub(crate) fn start() -> Option<Self> {
+    pub fn start() -> Option<Self> {
         Self::with(&[])
     }
 
     /// One with options of one's own.
-    pub(crate) fn with(options: &[&str]) -> Option<Self> {
+    pub fn with(options: &[&str]) -> Option<Self> {
         is_installed().then(|| Self::begin(["", ""], options))
     }
 
     /// One that speaks TLS only, with this certificate and key, in PEM.
-    pub(crate) fn with_tls(certificate: &str, key: &str) -> Option<Self> {
+    pub fn with_tls(certificate: &str, key: &str) -> Option<Self> {
         is_installed().then(|| Self::begin([certificate, key], &[]))
     }
 
@@ -111,31 +111,31 @@ impl Redis {
     }
 
     /// A new, empty database, by its URL.
-    pub(crate) fn database(&self) -> String {
+    pub fn database(&self) -> String {
         self.url(self.databases.fetch_add(1, Ordering::Relaxed))
     }
 
     /// The URL of a database.
-    pub(crate) fn url(&self, database: u32) -> String {
+    pub fn url(&self, database: u32) -> String {
         format!("redis://:{ENCODED_PASSWORD}@127.0.0.1:{}/{database}", self.port)
     }
 
-    pub(crate) fn port(&self) -> u16 {
+    pub fn port(&self) -> u16 {
         self.port
     }
 
     /// Stops it as an operator does.
-    pub(crate) fn stop(&self) {
+    pub fn stop(&self) {
         self.tell("stop");
     }
 
     /// Stops it as a crash does.
-    pub(crate) fn crash(&self) {
+    pub fn crash(&self) {
         self.tell("crash");
     }
 
     /// Starts it again after [`stop`](Self::stop) or [`crash`](Self::crash), and returns when it answers.
-    pub(crate) fn resume(&self) {
+    pub fn resume(&self) {
         self.tell("start");
     }
 
@@ -157,7 +157,7 @@ impl Drop for Redis {
 }
 
 /// A connection of the test's own to a database.
-pub(crate) async fn connect(url: &str) -> MultiplexedConnection {
+pub async fn connect(url: &str) -> MultiplexedConnection {
     let client = redis::Client::open(url).expect("a URL");
     client.get_multiplexed_async_connection().await.expect("the server is there")
 }

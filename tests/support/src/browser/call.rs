@@ -11,8 +11,8 @@ use url::{Position, Url};
 
 use super::page::{CspSources, Page};
 use super::parse;
-use crate::support::cookies::{Relation, is_trustworthy, site};
-use crate::support::html::Form;
+use crate::cookies::{Relation, is_trustworthy, site};
+use crate::html::Form;
 
 const HTML: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8";
 const DEFAULT_POLICY: &str = "strict-origin-when-cross-origin";

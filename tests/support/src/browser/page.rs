@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 use url::Url;
 
 use super::Call;
-use crate::support::html::{self, Form};
+use crate::html::{self, Form};
 
 /// The last answer of a chain of redirects.
 #[derive(Clone, Debug)]

@@ -11,8 +11,8 @@ use super::edits::{AuthorizationResponse, Endpoint, apply};
 use super::observe::AuthorizationRequest;
 use super::state::{Code, Family, Session, State};
 use super::{json_answer, oauth_error, params_of, redirect, typed_answer};
-use crate::support::html::escape;
-use crate::support::params::Params;
+use crate::html::escape;
+use crate::params::Params;
 
 const SESSION_COOKIE: &str = "op_session";
 

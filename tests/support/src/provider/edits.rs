@@ -11,8 +11,8 @@ use super::jwt::Draft;
 use super::lies::Lie;
 use super::state::State;
 use super::{LyingProvider, typed_answer};
-use crate::support::net::lock;
-use crate::support::params::Params;
+use crate::net::lock;
+use crate::params::Params;
 
 /// Changes an honest answer before it leaves.
 type Edit<T> = Option<Arc<dyn Fn(&mut T) + Send + Sync>>;

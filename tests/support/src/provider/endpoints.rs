@@ -166,7 +166,7 @@ impl State {
 }
 
 /// The token of an `Authorization: Bearer` header.
-pub(crate) fn bearer(request: &Request<Bytes>) -> Option<String> {
+pub(super) fn bearer(request: &Request<Bytes>) -> Option<String> {
     let (scheme, token) = request.headers().get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.to_owned())
 }

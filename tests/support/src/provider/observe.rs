@@ -3,8 +3,8 @@
 use http::Method;
 
 use super::LyingProvider;
-use crate::support::net::lock;
-use crate::support::params::Params;
+use crate::net::lock;
+use crate::params::Params;
 
 /// What came to the authorization endpoint, pushed parameters unfolded.
 #[derive(Clone, Debug)]

@@ -12,8 +12,8 @@ use super::edits::Edits;
 use super::keys::{Alg, Key};
 use super::observe::Log;
 use super::{CLIENT_ID, CLIENT_SECRET};
-use crate::support::clock::Seconds;
-use crate::support::params::Params;
+use crate::clock::Seconds;
+use crate::params::Params;
 
 /// How the provider is set up. The defaults are those of an ordinary, strict one.
 #[derive(Clone, Debug)]

@@ -13,7 +13,7 @@ use super::jwt::Draft;
 use super::observe::TokenRequest;
 use super::state::{Access, Family, Refresh, State};
 use super::{json_answer, oauth_error, params_of};
-use crate::support::params::Params;
+use crate::params::Params;
 
 /// Who asks, and how it proved it (a name of OpenID Connect Core section 9).
 type Client = (String, &'static str);

@@ -1,10 +1,10 @@
 use bytes::Bytes;
 use http::{Method, Request, Response};
 
-use crate::support::browser::{Browser, Page};
-use crate::support::clock::TestClock;
-use crate::support::html::Form;
-use crate::support::net::{Net, answer};
+use crate::browser::{Browser, Page};
+use crate::clock::TestClock;
+use crate::html::Form;
+use crate::net::{Net, answer};
 
 const APP: &str = "https://app.test";
 const EVIL: &str = "https://evil.test/page?secret#fragment";
@@ -173,7 +173,7 @@ async fn headers_that_nginx_would_refuse() {
 
 #[test]
 fn pages_are_read_as_browsers_read_them() {
-    use crate::support::html::{forms, links};
+    use crate::html::{forms, links};
     let html = r#"<!-- <form action="/no"> --><script>"<form action='/no'>"</script>
         <a class=x href="/a?x=1&amp;y=%22">A</a> <A HREF='/b'>B</A>
         <form id=f method="post" action="/go&#x2f;&#39;">

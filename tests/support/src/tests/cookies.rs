@@ -1,7 +1,7 @@
 use url::Url;
 
-use crate::support::clock::TestClock;
-use crate::support::cookies::{Jar, Relation, SameSite, site};
+use crate::clock::TestClock;
+use crate::cookies::{Jar, Relation, SameSite, site};
 
 const NOW: u64 = TestClock::START;
 const APP: &str = "https://app.test/auth/callback?code=x";

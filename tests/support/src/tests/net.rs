@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use tower::ServiceExt;
 
-use crate::support::fault::{Fault, Gate};
-use crate::support::net::{BoxError, Net, answer};
+use crate::fault::{Fault, Gate};
+use crate::net::{BoxError, Net, answer};
 
 async fn get(net: &Net, url: &str) -> Result<Response<Bytes>, BoxError> {
     net.client().oneshot(Request::get(url).body(Bytes::new()).unwrap()).await

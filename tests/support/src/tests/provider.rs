@@ -13,16 +13,16 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tower::ServiceExt;
 
-use crate::support::browser::{Browser, Page};
-use crate::support::clock::TestClock;
-use crate::support::html::Form;
-use crate::support::net::{Net, answer};
-use crate::support::params::Params;
-use crate::support::provider::jwt::claims_of;
-use crate::support::provider::keys::Alg;
-use crate::support::provider::lies::{self, Lie};
-use crate::support::provider::{CLIENT_ID, CLIENT_SECRET, LyingProvider, RevocationReach};
-use crate::support::resource::ResourceServer;
+use crate::browser::{Browser, Page};
+use crate::clock::TestClock;
+use crate::html::Form;
+use crate::net::{Net, answer};
+use crate::params::Params;
+use crate::provider::jwt::claims_of;
+use crate::provider::keys::Alg;
+use crate::provider::lies::{self, Lie};
+use crate::provider::{CLIENT_ID, CLIENT_SECRET, LyingProvider, RevocationReach};
+use crate::resource::ResourceServer;
 
 const OP: &str = "https://op.test";
 const CALLBACK: &str = "https://app.test/auth/callback";

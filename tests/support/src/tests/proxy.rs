@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, timeout};
 
-use crate::support::proxy::{Proxy, Wire};
+use crate::proxy::{Proxy, Wire};
 
 const LONG: Duration = Duration::from_secs(30);
 /// How long silence is listened to.

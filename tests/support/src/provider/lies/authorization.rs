@@ -1,8 +1,8 @@
 //! Lies of the authorization response (checks 1 to 22, 37 to 40).
 
 use super::{Lie, accepted, depends, refused};
-use crate::support::params::Params;
-use crate::support::provider::LyingProvider;
+use crate::params::Params;
+use crate::provider::LyingProvider;
 
 type Op = LyingProvider;
 

@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{Lie, accepted, depends, huge, refused};
-use crate::support::provider::jwt::{Draft, Seal};
-use crate::support::provider::keys::{Alg, Key};
-use crate::support::provider::{CLIENT_ID, CLIENT_SECRET, LyingProvider};
+use crate::provider::jwt::{Draft, Seal};
+use crate::provider::keys::{Alg, Key};
+use crate::provider::{CLIENT_ID, CLIENT_SECRET, LyingProvider};
 
 type Op = LyingProvider;
 

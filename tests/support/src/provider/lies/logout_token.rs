@@ -3,9 +3,9 @@
 use serde_json::{Value, json};
 
 use super::Verdict;
-use crate::support::provider::CLIENT_SECRET;
-use crate::support::provider::jwt::{Draft, Seal};
-use crate::support::provider::keys::{Alg, Key};
+use crate::provider::CLIENT_SECRET;
+use crate::provider::jwt::{Draft, Seal};
+use crate::provider::keys::{Alg, Key};
 
 /// A logout token that is wrong, or odd and allowed. The honest one names alice and her provider's session.
 #[derive(Clone, Copy, Debug)]

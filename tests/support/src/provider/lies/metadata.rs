@@ -4,9 +4,9 @@ use http::header::LOCATION;
 use serde_json::{Value, json};
 
 use super::{Lie, accepted, depends, huge, refused};
-use crate::support::net::answer;
-use crate::support::provider::keys::{Alg, Key};
-use crate::support::provider::{Endpoint, LyingProvider};
+use crate::net::answer;
+use crate::provider::keys::{Alg, Key};
+use crate::provider::{Endpoint, LyingProvider};
 
 type Op = LyingProvider;
 

@@ -3,10 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::{Lie, accepted, depends, huge, refused};
-use crate::support::net::answer;
-use crate::support::provider::jwt::{Draft, Seal};
-use crate::support::provider::keys::Key;
-use crate::support::provider::{Endpoint, LyingProvider};
+use crate::net::answer;
+use crate::provider::jwt::{Draft, Seal};
+use crate::provider::keys::Key;
+use crate::provider::{Endpoint, LyingProvider};
 
 type Op = LyingProvider;
 type Json = Map<String, Value>;
