@@ -15,7 +15,7 @@
 //! | `RUST_LOG` | what is logged (`tower_oidc=info`) |
 //! | `MODE` | `per-user`, `single-user` or `stateless` (`per-user`) |
 //! | `ACCOUNT` | single-user's account: `client-credentials`, `refresh-token` (with `ACCOUNT_REFRESH_TOKEN`) or `operator` (`client-credentials`) |
-//! | `TOKEN_STORE` | `memory`, `sqlite:PATH`, `postgres://…`, `redis://…` or `rediss://…` (`memory`); in stateless mode where processes meet |
+//! | `TOKEN_STORE` | `memory`, or with the cargo feature of its name `sqlite:PATH`, `postgres://…`, `redis://…` or `rediss://…` (`memory`); in stateless mode where processes meet |
 //! | `SESSION_SECRET` | at least 32 bytes; several, comma separated: the first seals, all open (made up at start, beside `memory` only) |
 //! | `ADMINS` | verified e-mails, comma separated; with several providers `work:root@example.org` |
 //! | `API_URL` | the API that `/api` calls (the provider's UserInfo) |
@@ -27,6 +27,7 @@
 
 mod connections;
 mod page;
+mod stores;
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -38,20 +39,25 @@ use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
-use tower_oidc::store::{MemoryStore, PostgresStore, RedisStore, SqliteStore, Store};
 use tower_oidc::{
     Account, Admin, ApiResponse, Config, CurrentUser, Error, LoginChoice, LoginOptions, OidcLayer, Resource,
     UserTokens, Users,
 };
-use tracing_subscriber::EnvFilter;
+use tracing::Level;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::connections::Connected;
 use crate::page::{BACK, escape, page};
+use crate::stores::store;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn StdError>> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("tower_oidc=info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let filter = variable("RUST_LOG").and_then(|wanted| wanted.parse().ok());
+    let filter = filter.unwrap_or_else(|| Targets::new().with_target("tower_oidc", Level::INFO));
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    tracing_subscriber::registry().with(lines).with(filter).init();
     if let Err(error) = run().await {
         eprintln!("{error}");
         std::process::exit(1);
@@ -127,19 +133,6 @@ pub(crate) struct Demo {
     auth: OidcLayer,
     api_url: Option<String>,
     connected: Arc<[Connected]>,
-}
-
-/// A database may be away when this starts: people are told so (503) until it is back.
-fn store() -> Result<Arc<dyn Store>, Box<dyn StdError>> {
-    let wanted = variable("TOKEN_STORE").unwrap_or_else(|| "memory".to_owned());
-    match wanted.split_once(':') {
-        None if wanted == "memory" => Ok(Arc::new(MemoryStore::new())),
-        Some(("sqlite", path)) => Ok(Arc::new(SqliteStore::open(path)?)),
-        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(PostgresStore::connect(&wanted)?)),
-        Some(("redis" | "rediss", _)) => Ok(Arc::new(RedisStore::connect(&wanted)?)),
-        // It may hold a password, and is not repeated.
-        _ => Err("TOKEN_STORE is none of memory, sqlite:PATH, postgres://…, redis://… and rediss://…".into()),
-    }
 }
 
 pub(crate) fn variable(name: &str) -> Option<String> {
