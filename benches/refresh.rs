@@ -1,7 +1,7 @@
 //! How many times the provider is asked for a token when many requests find one expired: once for each person.
 //!
 //! ```text
-//! cargo bench --bench refresh
+//! cargo bench -p tower-oidc-benches --bench refresh
 //! ```
 //!
 //! The application, the layer and the development provider run in this process on several threads; only the clock

@@ -1,8 +1,8 @@
 //! What the layer adds to a request: time, allocations, instructions, store reads, and bytes for each session.
 //!
 //! ```text
-//! cargo bench --bench request              everything (minutes: a million sessions, and valgrind)
-//! cargo bench --bench request -- --quick   up to 10,000 sessions (a minute)
+//! cargo bench -p tower-oidc-benches --bench request              everything (minutes: a million sessions, and valgrind)
+//! cargo bench -p tower-oidc-benches --bench request -- --quick   up to 10,000 sessions (a minute)
 //! ```
 //!
 //! One GET with 3 cookies and 5 other headers goes through `Service::call` of an axum router, in process and without
@@ -13,7 +13,7 @@
 //! It fails where allocations, instructions or store reads exceed their limit, never because of time. To see what a subject spends its instructions on:
 //!
 //! ```text
-//! CARGO_PROFILE_BENCH_DEBUG=1 cargo bench --bench request --no-run
+//! CARGO_PROFILE_BENCH_DEBUG=1 cargo bench -p tower-oidc-benches --bench request --no-run
 //! valgrind --tool=callgrind --toggle-collect='*measured*' <the program> --only known:10000
 //! callgrind_annotate --inclusive=yes callgrind.out.<pid>
 //! ```

@@ -1,8 +1,8 @@
 //! What each store takes: time for a look-up and a write, and bytes for a session and a grant.
 //!
 //! ```text
-//! cargo bench --bench stores              100,000 sessions and grants (minutes)
-//! cargo bench --bench stores -- --quick   5,000
+//! cargo bench -p tower-oidc-benches --bench stores              100,000 sessions and grants (minutes)
+//! cargo bench -p tower-oidc-benches --bench stores -- --quick   5,000
 //! ```
 //!
 //! Servers are started and ended here, on this machine, and wait for the disk at each write.

@@ -105,6 +105,7 @@
 //! [`Layer`]: tower::Layer
 
 #![forbid(unsafe_code)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod layer;

@@ -103,7 +103,7 @@ fn files_stay_small() {
 #[test]
 fn tests_that_need_other_programs_are_not_repeated_on_each_store() {
     let script = fs::read_to_string(repository().join("tests/run.sh")).unwrap();
-    let (_, after) = script.split_once("\nfor module in ").unwrap();
+    let (_, after) = script.split_once("\n  for module in ").unwrap();
     let (skipped, _) = after.split_once("; do").unwrap();
     let skipped: Vec<_> =
         skipped.split_whitespace().filter(|word| *word != "\\").map(|word| format!("{word}::")).collect();

@@ -236,7 +236,7 @@ pub fn app_url(port: u16) -> String {
     format!("http://127.0.0.1:{port}")
 }
 
-/// An example that `cargo test` has built. (`cargo test --test it` alone builds none.)
+/// An example that `cargo build --examples` has built. (`cargo test -p tower-oidc-tests` alone builds none.)
 fn example(name: &str) -> PathBuf {
     let this_test = std::env::current_exe().expect("a test is a file");
     let profile = this_test.ancestors().nth(2).expect("target/PROFILE/deps/it");
