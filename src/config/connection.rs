@@ -81,7 +81,10 @@ impl Connection {
     /// browser.
     ///
     /// A visitor is asked for the scopes that stand here and for no others: without `openid` there is no ID token, and
-    /// nobody is known. Signing in does not hand the grant over; see
+    /// nobody is known. Accounts cannot be told apart then: where a second account grants access in the same browser, and
+    /// the provider sends no refresh token because that account has granted access before, the refresh token of the first
+    /// account stays, and brings the data of the first account once the new access token has ended. Ask for `openid` at
+    /// providers that send a refresh token with the first consent only. Signing in does not hand the grant over; see
     /// [`UserTokens::claim_visitor_grants`](crate::UserTokens::claim_visitor_grants). It lives for
     /// [`Config::visitor_lifetime`](crate::Config::visitor_lifetime). The browser is known by a cookie alone: whoever used it
     /// before and kept that cookie can use what is granted there later. On shared computers let people sign in.
