@@ -348,7 +348,7 @@ impl Grant {
         }
         let [own, before] =
             [self, asked].map(|grant| grant.token_set(indicator).map(|set| &set.access_token));
-        if self.refreshes() != self.generation && own.is_some() && own != before {
+        if own.is_some() && own != before {
             return next;
         }
         if let Some(earlier) = &mut next.earlier {
@@ -422,6 +422,172 @@ mod tests {
         assert_eq!(after(&day, 86_400.0 - 130.0, 255), Freshness::Fresh, "never more than two minutes early");
         assert_eq!(after(&set(None), 1e9, 255), Freshness::Fresh);
         assert_eq!(after(&set(Some(0)), 0.0, 0), Freshness::Expired);
+    }
+
+    fn texts(texts: &[&str]) -> Vec<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    /// What a consent brought, by its tokens and scopes.
+    fn consented(refresh_token: Option<&str>, access_token: &str, scopes: &[&str]) -> Grant {
+        let facts = |auth_time| Facts {
+            issuer: "https://op.test".into(),
+            subject: "a1".into(),
+            issued_at: 0,
+            auth_time: Some(auth_time),
+            authorized_party: None,
+            nonce: None,
+        };
+        Grant {
+            owner: Owner::Account { name: "default".into() },
+            client: [1; 32],
+            connection: LOGIN.into(),
+            origin: Origin::Consent,
+            generation: 1,
+            refresh_token: refresh_token.map(Secret::from),
+            facts: Some(facts(if refresh_token.is_some() { 1 } else { 2 })),
+            scopes: texts(scopes),
+            token_sets: vec![TokenSet { access_token: access_token.into(), ..set(Some(60)) }],
+            lease: None,
+            standing: Standing::Good,
+            consent: None,
+            earlier: None,
+        }
+    }
+
+    fn response(access_token: &str, refresh_token: Option<&str>) -> TokenResponse {
+        TokenResponse {
+            access_token: access_token.into(),
+            refresh_token: refresh_token.map(Secret::from),
+            expires_in: Some(Duration::from_secs(60)),
+            id_token: None,
+            scopes: None,
+        }
+    }
+
+    #[test]
+    fn a_consent_without_a_refresh_token_keeps_the_one_that_is_there() {
+        let lease = Lease { holder: [9; 16], until: NOW };
+        let first = Grant { lease: Some(lease), generation: 7, ..consented(Some("rt"), "at1", &["a"]) };
+        let kept = consented(None, "at2", &["a"]).consented_again(&first);
+        assert_eq!(
+            (&kept.refresh_token, &kept.lease, &kept.facts),
+            (&first.refresh_token, &first.lease, &first.facts)
+        );
+        assert_eq!((kept.generation, kept.refreshes()), (8, first.refreshes()), "it is no refresh");
+        assert_eq!(kept.token_sets[0].access_token, "at2".into());
+        let again = consented(None, "at3", &["a"]).consented_again(&kept);
+        assert_eq!((again.generation, again.refreshes(), &again.refresh_token), (9, 7, &first.refresh_token));
+        let newer = consented(Some("rt2"), "at4", &["a"]).consented_again(&again);
+        assert_eq!((newer.generation, newer.refreshes(), newer.earlier), (10, 10, None), "a new one counts");
+        assert_eq!((newer.refresh_token, newer.lease), (Some("rt2".into()), None));
+    }
+
+    #[test]
+    fn nothing_is_kept_of_another_grant() {
+        type Edit = fn(&mut Grant);
+        let others: [Edit; 9] = [
+            |grant| grant.owner = Owner::Account { name: "another".into() },
+            |grant| grant.client = [2; 32],
+            |grant| grant.connection = "mail".into(),
+            |grant| grant.facts.as_mut().unwrap().subject = "b1".into(),
+            |grant| grant.facts.as_mut().unwrap().issuer = "https://op2.test".into(),
+            |grant| grant.facts = None,
+            |grant| grant.origin = Origin::Configured { seed: [3; 32] },
+            |grant| grant.standing = Standing::Refused,
+            |grant| grant.refresh_token = None,
+        ];
+        for (index, edit) in others.iter().enumerate() {
+            let mut former = Grant { generation: 7, ..consented(Some("rt"), "at1", &["a"]) };
+            edit(&mut former);
+            let next = consented(None, "at2", &["a"]).consented_again(&former);
+            assert_eq!((next.refresh_token, next.lease, next.earlier), (None, None, None), "{index}");
+            assert_eq!(next.generation, 8, "{index}: a refresh that is under way finds a newer generation");
+        }
+    }
+
+    #[test]
+    fn scopes_beyond_the_refresh_token_lapse() {
+        let first = consented(Some("rt"), "at1", &["a", "b"]);
+        let lapsing = |grant: &Grant| grant.earlier.as_ref().map(|earlier| earlier.lapsing.clone());
+        let wider = consented(None, "at2", &["openid", "a", "c"]).consented_again(&first);
+        assert_eq!(lapsing(&wider), Some(texts(&["c"])), "providers need not name openid");
+        let covers =
+            |seconds| wider.covers_scopes(None, &texts(&["c"]), NOW.plus(Duration::from_secs(seconds)));
+        assert_eq!([covers(59), covers(60)], [true, false], "with its access token");
+        // A consent to less takes nothing from the refresh token.
+        let less = consented(None, "at2", &["a"]).consented_again(&first);
+        let same = consented(None, "at3", &["a", "b"]).consented_again(&less);
+        assert_eq!(lapsing(&same), Some(Vec::new()));
+    }
+
+    /// A refresh was under way when a consent came.
+    #[test]
+    fn a_refresh_keeps_the_access_token_of_a_newer_consent() {
+        let first = consented(Some("rt"), "at1", &["a"]);
+        let kept = consented(None, "at2", &["a"]).consented_again(&first);
+        let next = kept.refreshed(&response("at3", Some("rt2")), None, NOW, &first);
+        assert_eq!(next.token_sets[0].access_token, "at2".into());
+        assert_eq!((next.refresh_token.clone(), next.refreshes()), (Some("rt2".into()), 2));
+        assert!(next.outlives_refresh_token(NOW), "it is not the refresh token's");
+        // What was asked for after the consent replaces it.
+        let next = kept.refreshed(&response("at3", None), None, NOW, &kept);
+        assert_eq!(next.token_sets[0].access_token, "at3".into());
+        assert!(!next.outlives_refresh_token(NOW), "it is the refresh token's");
+        // So does one where the consent brought none: another resource's.
+        let indicator = Some("api".to_owned());
+        let asked = Grant {
+            token_sets: vec![TokenSet { indicator, access_token: "at0".into(), ..set(Some(60)) }],
+            ..first.clone()
+        };
+        let next = kept.refreshed(&response("at3", None), Some("api"), NOW, &asked);
+        assert_eq!(next.token_set(Some("api")).map(|set| set.access_token.clone()), Some("at3".into()));
+    }
+
+    #[test]
+    fn a_refresh_token_that_is_refused_leaves_a_newer_access_token() {
+        let first = consented(Some("rt"), "at1", &["a"]);
+        assert!(!first.outlives_refresh_token(NOW));
+        let kept = consented(None, "at2", &["a"]).consented_again(&first);
+        let ends = NOW.plus(Duration::from_secs(60));
+        assert_eq!([NOW, ends].map(|now| kept.outlives_refresh_token(now)), [true, false]);
+        let lease = Some(Lease { holder: [9; 16], until: ends });
+        let stripped = Grant { lease, ..kept.clone() }.without_refresh_token();
+        assert_eq!((stripped.refresh_token, stripped.lease), (None, None));
+        assert_eq!(stripped.generation, kept.generation + 1);
+    }
+
+    #[test]
+    fn a_refresh_asks_for_fewer_scopes_where_fewer_were_granted() {
+        let first = consented(Some("rt"), "at1", &["openid", "a", "b"]);
+        let narrowed = |scopes: &[&str]| consented(None, "at2", scopes).consented_again(&first).narrowed();
+        assert_eq!(first.narrowed(), texts(&[]));
+        assert_eq!(
+            narrowed(&["openid", "a", "b"]),
+            texts(&[]),
+            "everything is asked for by asking for nothing"
+        );
+        assert_eq!(narrowed(&["a"]), texts(&["openid", "a"]), "providers need not name openid");
+        assert_eq!(narrowed(&["a", "b", "c"]), texts(&[]));
+    }
+
+    #[test]
+    fn the_person_is_prompted_once_when_what_they_granted_has_lapsed() {
+        let c = texts(&["c"]);
+        let ends = NOW.plus(Duration::from_secs(60));
+        let first = consented(Some("rt"), "at1", &["a"]);
+        let wider = consented(None, "at2", &["a", "c"]).consented_again(&first);
+        assert_eq!([NOW, ends].map(|now| wider.needs_prompt(&c, now)), [false, true]);
+        assert!(!wider.needs_prompt(&texts(&["a"]), ends) && !first.needs_prompt(&c, ends));
+        let prompted = |prompted| {
+            let consent = Consent { at: NOW, scopes: c.clone(), acr_values: vec![], max_age: None, prompted };
+            Grant { consent: Some(consent), ..consented(None, "at3", &["a", "c"]) }
+        };
+        let again = prompted(false).consented_again(&wider);
+        assert!(again.needs_prompt(&c, ends), "nobody was prompted");
+        let asked = prompted(true).consented_again(&again);
+        assert!(!asked.needs_prompt(&c, ends));
+        assert!(!prompted(false).consented_again(&asked).needs_prompt(&c, ends), "it is remembered");
     }
 
     #[test]

@@ -1,32 +1,39 @@
 //! A provider that sends a refresh token with a person's first consent only: no later consent loses it.
 
+mod logins;
+mod scopes;
+mod under_way;
+
+use std::collections::HashMap;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::Query;
 use axum::routing::get;
+use axum::{Json, Router};
 use http::Method;
 use tower_oidc::{Account, Config, Connection, OidcLayer, Resource, Retention, UserTokens};
 
 use crate::single_user::app::{Durable, configured, reads_as, reads_as_at};
-use crate::support::app::{API, APP, OP, World, routes};
+use crate::support::app::{self, API, APP, World};
 use crate::support::browser::{Browser, Page};
-use crate::support::fault::{Fault, Gate};
 use crate::support::html::Form;
 use crate::support::test_store::TestStore;
 
 const HOUR: Duration = Duration::from_secs(3601);
 const MAIL: &str = "https://app.test/fetch?u=https://api.test/mail/";
+const NOTES: &str = "https://app.test/fetch?u=https://api.test/notes/";
 const PHOTOS: &str = "https://app.test/fetch?u=https://api.test/photos/";
 
-/// `mail` with an optional scope, and, for visitors, `photos`.
+/// `mail` and, for visitors, `photos`, each with an optional scope; for visitors without an identity, `notes`.
 fn connections(config: Config) -> Config {
     let at = |name: &str| Resource::new(name, format!("{API}/{name}/")).scope(name);
-    let connection =
-        |name: &str, at| Connection::new(name).scope("openid").resource(at).retention(Retention::Session);
+    let connection = |name: &str, at| Connection::new(name).resource(at).retention(Retention::Session);
     config
         .connection(connection("mail", at("mail").optional_scope("mail.send")))
-        .connection(connection("photos", at("photos")).for_visitors())
+        .connection(
+            connection("photos", at("photos").optional_scope("photos.share")).scope("openid").for_visitors(),
+        )
+        .connection(connection("notes", at("notes")).for_visitors())
 }
 
 fn kept(config: Config) -> Config {
@@ -35,12 +42,27 @@ fn kept(config: Config) -> Config {
     config
 }
 
+/// Besides the scenarios' routes, `/need` (a scope of a connection) and `/status` (of a connection).
+fn routes() -> Router {
+    type Asked = Query<HashMap<String, String>>;
+    app::routes()
+        .route(
+            "/need",
+            get(|tokens: UserTokens, Query(asked): Asked| async move {
+                tokens.require_scopes(&asked["of"], &[&asked["scope"]]).await.map(|()| "granted")
+            }),
+        )
+        .route(
+            "/status",
+            get(|tokens: UserTokens, Query(asked): Asked| async move {
+                tokens.status(&asked["of"]).await.map(Json)
+            }),
+        )
+}
+
 fn served(world: World) -> World {
     world.op.set(|settings| settings.refresh_token_once = true);
-    let need = |tokens: UserTokens, Query(asked): Query<std::collections::HashMap<String, String>>| async move {
-        tokens.require_scopes("mail", &[&asked["s"]]).await.map(|()| Json("granted"))
-    };
-    world.serve(routes().route("/need", get(need)));
+    world.serve(routes());
     world
 }
 
@@ -52,8 +74,22 @@ async fn connect(browser: &Browser, more: &str) -> Page {
     browser.visit(&format!("{APP}/auth/connect?return_to=/who&connection={more}")).await
 }
 
-async fn need(browser: &Browser) -> u16 {
-    browser.fetch(Method::GET, &format!("{APP}/need?s=mail.send"), "", APP).await.status.as_u16()
+/// The status of a request that needs this scope.
+async fn need(browser: &Browser, of: &str, scope: &str) -> u16 {
+    browser.fetch(Method::GET, &format!("{APP}/need?of={of}&scope={scope}"), "", APP).await.status.as_u16()
+}
+
+/// How a connection stands, and its scopes.
+async fn status(browser: &Browser, of: &str) -> (String, Vec<String>) {
+    let status = browser.fetch(Method::GET, &format!("{APP}/status?of={of}"), "", APP).await.json();
+    let scopes = status["scopes"].as_array().expect("scopes").iter();
+    let scopes = scopes.map(|scope| scope.as_str().expect("a scope").to_owned()).collect();
+    (status["state"].as_str().expect("a state").to_owned(), scopes)
+}
+
+/// The newest authorization request's `prompt`.
+fn prompt(world: &World) -> Option<String> {
+    world.op.last_authorization().get("prompt").map(str::to_owned)
 }
 
 #[tokio::test]
@@ -79,6 +115,8 @@ async fn a_second_consent_keeps_the_refresh_token_of_a_connection() {
         let browser = world.signed_in("alice").await;
         world.op.new_person("alice");
         for _ in 0..2 {
+            // Each time she signs in at the provider anew: ID tokens of refreshes name her first `auth_time`.
+            world.op.end_sessions();
             connect(&browser, "mail").await;
             world.clock.advance(HOUR);
             assert_eq!(reads_as_at(&browser, MAIL).await, "alice");
@@ -107,12 +145,33 @@ async fn a_second_consent_keeps_the_refresh_token_of_a_visitor() {
     }
 }
 
+/// Without an ID token nothing tells accounts apart, as [`Connection::for_visitors`] says.
+#[tokio::test]
+async fn a_visitor_without_an_identity_keeps_the_refresh_token_of_the_first_account() {
+    for world in worlds() {
+        let browser = world.browser();
+        world.op.sign_in_as("alice");
+        for _ in 0..2 {
+            connect(&browser, "notes").await;
+            world.clock.advance(HOUR);
+            assert_eq!(reads_as_at(&browser, NOTES).await, "alice");
+        }
+        assert!(world.op.last_authorization().get("scope").is_some_and(|scope| !scope.contains("openid")));
+        world.op.new_person("bob");
+        connect(&world.browser(), "notes").await;
+        connect(&browser, "notes").await;
+        assert_eq!(reads_as_at(&browser, NOTES).await, "bob", "the newest access token");
+        world.clock.advance(HOUR);
+        assert_eq!(reads_as_at(&browser, NOTES).await, "alice", "the refresh token that there is");
+    }
+}
+
 #[tokio::test]
 async fn the_account_of_everybody_keeps_its_refresh_token_unless_it_is_another_account() {
     let world = World::new();
     world.op.set(|settings| settings.refresh_token_once = true);
     let layer = OidcLayer::single_user(configured(&world), Account::operator(), Durable(TestStore::new()));
-    world.net.serve_service(APP, layer.unwrap().layer(routes()));
+    world.net.serve_service(APP, layer.unwrap().layer(app::routes()));
     let admin = world.signed_in("alice").await;
     world.op.new_person("alice");
     let connect = async || {
@@ -131,57 +190,4 @@ async fn the_account_of_everybody_keeps_its_refresh_token_unless_it_is_another_a
     assert_eq!(reads_as(&world.browser()).await, "bob");
     world.clock.advance(HOUR);
     assert_eq!(reads_as(&world.browser()).await, "needs_operator");
-}
-
-/// RFC 6749 section 6: fewer scopes are asked for with the refresh token; more are consent again, with `prompt=consent`,
-/// once.
-#[tokio::test]
-async fn a_consent_to_more_lapses_and_is_asked_for_with_a_prompt_once() {
-    for world in worlds() {
-        let browser = world.signed_in("alice").await;
-        world.op.new_person("alice");
-        connect(&browser, "mail").await;
-        connect(&browser, "mail&scope=mail.send").await;
-        assert_eq!(need(&browser).await, 200, "the access token has it");
-        world.clock.advance(HOUR);
-        assert_eq!(need(&browser).await, 403, "it has lapsed");
-        assert_eq!(reads_as_at(&browser, MAIL).await, "alice", "what the refresh token was granted stays");
-        let prompt = || world.op.last_authorization().get("prompt").map(str::to_owned);
-        assert_eq!(prompt(), None);
-        world.op.set(|settings| settings.issue_refresh_tokens = false);
-        connect(&browser, "mail&scope=mail.send").await;
-        assert_eq!((prompt().as_deref(), need(&browser).await), (Some("consent"), 200));
-        world.clock.advance(HOUR);
-        assert_eq!(need(&browser).await, 403);
-        connect(&browser, "mail&scope=mail.send").await;
-        assert_eq!((prompt(), need(&browser).await), (None, 200), "once");
-        assert_eq!(world.op.reuse_detected(), 0);
-    }
-}
-
-/// A consent comes while a refresh is under way: neither the rotated token nor the new access token is lost.
-#[tokio::test]
-async fn a_consent_during_a_refresh_loses_nothing() {
-    for world in [World::with(connections), World::with(kept)].map(served) {
-        let browser = world.signed_in("alice").await;
-        world.op.new_person("alice");
-        connect(&browser, "mail").await;
-        world.clock.advance(HOUR);
-        let gate = Gate::new();
-        let asking = {
-            world.net.fault(OP, "/token", Fault::GateAnswer(gate.clone()));
-            let other = world.browser();
-            other.replace_jar(browser.clone_jar());
-            tokio::spawn(async move { reads_as_at(&other, MAIL).await })
-        };
-        gate.wait_for_arrivals(1).await;
-        world.net.heal(OP);
-        connect(&browser, "mail&scope=mail.send").await;
-        gate.open();
-        assert_eq!(asking.await.unwrap(), "alice");
-        assert_eq!(need(&browser).await, 200, "the new access token is there");
-        world.clock.advance(HOUR);
-        assert_eq!(reads_as_at(&browser, MAIL).await, "alice", "the rotated refresh token is there");
-        assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (2, 0));
-    }
 }

@@ -40,6 +40,8 @@ pub enum Verb {
 pub enum Trouble {
     /// Every call fails; nothing is done.
     Fail,
+    /// The next call fails; nothing is done.
+    FailOnce,
     /// No call ever returns; nothing is done.
     Hang,
     /// Every call does its work, and its answer is lost.
@@ -104,13 +106,15 @@ impl WatchedStore {
             state.loads += usize::from(verb == Verb::Load);
             let at = state.troubles.iter().position(|(at, _)| *at == verb);
             at.map(|at| match &state.troubles[at].1 {
-                Trouble::GateAnswer(_) => state.troubles.remove(at).1,
+                Trouble::GateAnswer(_) | Trouble::FailOnce => state.troubles.remove(at).1,
                 lasting => lasting.clone(),
             })
         };
         match trouble {
             None => call.await,
-            Some(Trouble::Fail) => Err(StoreError::unavailable("the test broke it", "on purpose")),
+            Some(Trouble::Fail | Trouble::FailOnce) => {
+                Err(StoreError::unavailable("the test broke it", "on purpose"))
+            }
             Some(Trouble::LoseAnswer) => {
                 call.await.and(Err(StoreError::outcome_unknown("the test broke it", "on purpose")))
             }
