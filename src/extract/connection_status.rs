@@ -63,11 +63,8 @@ impl ConnectionStatus {
             Some(grant) => {
                 let said: Vec<_> =
                     connection.scopes.iter().filter(|scope| !is_silent(scope)).cloned().collect();
-                let lasting = |scopes: &[String]| scopes.iter().all(|scope| grant.scopes.contains(scope));
-                let indicator = connection.single_indicator();
                 // What lapses counts until it has.
-                let whole =
-                    lasting(&said) || grant.lapses(&said) && grant.covers_scopes(indicator, &said, now);
+                let whole = grant.covers_scopes(connection.single_indicator(), &said, now);
                 let state = match grant.standing {
                     Standing::Good if whole && grant.can_serve(now) => ConnectionState::Connected,
                     _ => ConnectionState::NeedsConsent,
