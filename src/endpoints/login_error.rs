@@ -70,3 +70,48 @@ impl LoginFailure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::authorization::MalformedResponse;
+    use crate::protocol::id_token::IdTokenError;
+    use crate::protocol::user_info::UserInfoError;
+    use crate::store::StoreError;
+
+    /// What may work in a moment says nothing against the tokens.
+    #[test]
+    fn what_passes_is_told_from_what_is_refused() {
+        use LoginFailure::*;
+        let refused = [
+            HostedDomain,
+            Vetoed("no".into()),
+            AccountMismatch,
+            NoIdToken,
+            NotPending,
+            SessionOver,
+            SignedOut,
+            TooLarge,
+            Provider(ProviderError::IdToken(IdTokenError::UnknownKey)),
+            Provider(ProviderError::UserInfo(UserInfoError::AnotherSubject)),
+        ];
+        for failure in refused {
+            assert_eq!(failure.unkept(), Unkept::Refused, "{failure}");
+        }
+        let passes = [
+            Malformed(MalformedResponse("x")),
+            Expired,
+            Denied("access_denied".into()),
+            Provider(ProviderError::Refused("invalid_grant".into())),
+            Provider(ProviderError::Malformed("x")),
+            Provider(ProviderError::Unavailable("x".into())),
+            Provider(ProviderError::Busy),
+            Store(StoreError::refused("x")),
+            Deadline,
+            Panicked,
+        ];
+        for failure in passes {
+            assert_eq!(failure.unkept(), Unkept::Failed, "{failure}");
+        }
+    }
+}

@@ -144,9 +144,14 @@ impl World {
 
     /// The application again behind a store that breaks when told, over the same rows.
     pub(crate) fn watched(&self) -> (WatchedStore, App) {
+        self.watched_with(|config| config)
+    }
+
+    /// The same, configured otherwise.
+    pub(crate) fn watched_with(&self, edit: impl FnOnce(Config) -> Config) -> (WatchedStore, App) {
         let watched = WatchedStore::new(self.app.store.clone());
         let store = self.app.store.clone();
-        let app = App::over(&self.net, &self.clock, watched.clone(), store, |config| config);
+        let app = App::over(&self.net, &self.clock, watched.clone(), store, edit);
         self.net.serve_service(APP, app.layer.layer(routes()));
         (watched, app)
     }
