@@ -94,7 +94,8 @@ pub(crate) async fn newest(
     runtime: &Arc<Runtime>,
     place: &GrantPlace,
 ) -> Result<(Option<Arc<Grant>>, Option<Version>), StoreError> {
-    let (kept, version) = match runtime.records.load::<Grant>(&place.row).await? {
+    let shown = place.carried.as_ref().and_then(|carried| carried.grant(runtime.now()).ok().flatten());
+    let (kept, version) = match load(runtime, place, shown.as_ref()).await? {
         Loaded::Found(found) => (Some(Arc::new(found.value)), Some(found.version)),
         Loaded::Absent(version) => (None, version),
         Loaded::Unreadable => (None, runtime.records.version(place.row.key).await?),
@@ -103,9 +104,21 @@ pub(crate) async fn newest(
     if let Some(kept) = &kept {
         place.newest.forget_below(kept.generation);
     }
-    let shown = place.carried.as_ref().and_then(|carried| carried.grant(runtime.now()).ok().flatten());
     // Of two that are the same generation the last one: the row knows who refreshes it.
     Ok((shown.into_iter().chain(kept).max_by_key(|grant| grant.generation), version))
+}
+
+/// What lies in the row. Where the browser shows the grant as good still, a row that looks expired counts: this clock may
+/// be wrong, and what others have refreshed or taken back is neither spent again nor served.
+pub(crate) async fn load(
+    runtime: &Runtime,
+    place: &GrantPlace,
+    shown: Option<&Arc<Grant>>,
+) -> Result<Loaded<Grant>, StoreError> {
+    match shown {
+        Some(_) => runtime.records.load_expired_too(&place.row).await,
+        None => runtime.records.load(&place.row).await,
+    }
 }
 
 /// Whether the browser that a grant is for can carry it.

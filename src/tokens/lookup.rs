@@ -160,12 +160,14 @@ fn is_of(runtime: &Runtime, place: &GrantPlace, grant: &Grant) -> bool {
 /// The grant with its row's version and expiry; `None` where none counts.
 pub(crate) async fn read(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<Option<Held>, NoToken> {
     let asked = Asked { at: runtime.now(), heard: runtime.records.changes().heard() };
-    let loaded = match runtime.records.load::<Grant>(&place.row).await? {
+    let shown = place.carried.as_ref().map(|carried| carried.grant(asked.at)).transpose();
+    let shown = shown.map_err(|Unreadable| unreadable())?.flatten();
+    let loaded = match coordination::load(runtime, place, shown.as_ref()).await? {
         Loaded::Found(found) if !is_of(runtime, place, &found.value) => Loaded::Absent(Some(found.version)),
         loaded => loaded,
     };
     if let Some(carried) = &place.carried {
-        return newer(runtime, place, carried, loaded, asked);
+        return newer(runtime, place, (carried, shown), loaded, asked);
     }
     match loaded {
         Loaded::Found(found) => {
@@ -185,12 +187,11 @@ fn unreadable() -> NoToken {
 fn newer(
     runtime: &Arc<Runtime>,
     place: &GrantPlace,
-    carried: &CarriedPlace,
+    (carried, shown): (&CarriedPlace, Option<Arc<Grant>>),
     loaded: Loaded<Grant>,
     asked: Asked,
 ) -> Result<Option<Held>, NoToken> {
     let now = runtime.now();
-    let shown = carried.grant(now).map_err(|Unreadable| unreadable())?;
     let held =
         |grant: Arc<Grant>, version| Ok(Some(Held { expires_at: carried.until_of(&grant), grant, version }));
     let nothing_above = |generation, until| {

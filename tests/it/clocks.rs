@@ -6,13 +6,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tower_oidc::store::{Key, Store, Stored};
+use tower_oidc::{Connection, Resource, Retention};
 
-use crate::support::app::{APP, App, OP, World, routes};
+use crate::single_user::app::reads_as_at;
+use crate::support::app::{API, APP, App, OP, World, routes};
 use crate::support::browser::Browser;
 use crate::support::clock::TestClock;
-use crate::support::provider::LyingProvider;
+use crate::support::provider::{LyingProvider, RevocationReach};
 use crate::support::store::WatchedStore;
 
+const MAIL: &str = "https://app.test/fetch?u=https://api.test/mail/";
+const HOUR: Duration = Duration::from_secs(3601);
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 /// Longer than a session lasts that is not used.
 const ERROR: Duration = Duration::from_secs(8 * 24 * 60 * 60);
@@ -193,4 +197,85 @@ async fn a_callback_without_a_login_deletes_nothing() {
     ahead.app.layer.drain().await;
     assert_eq!(rows([&right, &ahead]).await, before, "nothing is deleted");
     assert_eq!(right.who(&world, &alice).await, "a1");
+}
+
+/// In stateless mode, two processes that meet at a store, of which one is ahead by an hour. Rows are kept there for ten
+/// minutes after their browser has shown what they hold: by the second clock they have expired.
+struct Meeting {
+    world: World,
+    right: Process,
+    ahead: Process,
+    browser: Browser,
+}
+
+impl Meeting {
+    async fn of_alice() -> Self {
+        let world = World::new();
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        world.clock.advance(now - Duration::from_secs(TestClock::START));
+        // Its ID tokens have expired by the clock that is ahead.
+        world.op.set(|settings| settings.id_token_on_refresh = false);
+        let process = |clock: TestClock| {
+            let rows = world.app.store.seen_with(&clock);
+            let store = WatchedStore::new(rows.clone());
+            let app = App::stateless_at(&world.net, &clock, store.clone(), rows, |config| {
+                let mail = Resource::new("mail", format!("{API}/mail/"));
+                config.connection(Connection::new("mail").resource(mail).retention(Retention::Session))
+            });
+            Process { clock, app, store }
+        };
+        let (right, ahead) = (process(world.clock.of_a_process()), process(world.clock.of_a_process()));
+        ahead.clock.set_forward(HOUR);
+        right.serve(&world);
+        let browser = world.signed_in("alice").await;
+        browser.visit(&format!("{APP}/auth/connect?connection=mail&return_to=/who")).await;
+        Self { world, right, ahead, browser }
+    }
+
+    /// Another tab, from which a request comes later with the cookies that there are now.
+    fn late(&self) -> Browser {
+        let late = self.world.browser();
+        late.replace_jar(self.browser.clone_jar());
+        late
+    }
+
+    /// The access token is refreshed at the process that is right, and the browser shows what came.
+    async fn refreshed(&self) {
+        self.right.serve(&self.world);
+        self.world.clock.advance(HOUR);
+        for _ in 0..2 {
+            assert_eq!(reads_as_at(&self.browser, MAIL).await, "alice");
+            self.right.app.layer.drain().await;
+            self.world.clock.advance(Duration::from_secs(5 * 60));
+        }
+    }
+}
+
+#[tokio::test]
+async fn in_stateless_mode_a_clock_that_is_ahead_spends_no_refresh_token_again() {
+    let meeting = Meeting::of_alice().await;
+    let late = meeting.late();
+    meeting.refreshed().await;
+    meeting.ahead.serve(&meeting.world);
+    assert_eq!(reads_as_at(&late, MAIL).await, "alice");
+    let op = &meeting.world.op;
+    assert_eq!((op.refreshes().len(), op.reuse_detected()), (2, 0), "what was refreshed is refreshed again");
+    meeting.refreshed().await;
+    assert_eq!(op.reuse_detected(), 0);
+}
+
+#[tokio::test]
+async fn in_stateless_mode_a_clock_that_is_ahead_takes_back_what_others_refreshed() {
+    let meeting = Meeting::of_alice().await;
+    meeting.world.op.set(|settings| settings.revocation_reach = RevocationReach::Token);
+    let late = meeting.late();
+    meeting.refreshed().await;
+    meeting.refreshed().await;
+    meeting.ahead.serve(&meeting.world);
+    let take_back = format!("{APP}/auth/disconnect?connection=mail&return_to=/who");
+    late.fetch(http::Method::POST, &take_back, "", APP).await;
+    for process in [&meeting.ahead, &meeting.right] {
+        process.serve(&meeting.world);
+        assert_eq!(reads_as_at(&meeting.browser, MAIL).await, "consent_required");
+    }
 }
