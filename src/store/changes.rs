@@ -123,4 +123,16 @@ mod tests {
         drop(second);
         assert_eq!(changes.waiting().len(), 0);
     }
+    #[tokio::test]
+    async fn nobody_is_remembered_who_stopped_waiting() {
+        use std::task::{Context, Waker};
+
+        let (changes, store) = (Changes::default(), crate::store::MemoryStore::new());
+        let long = Duration::from_secs(60);
+        let mut waiting = Box::pin(changes.wait(&store, Key([1; 32]), None, long, std::future::pending));
+        assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        assert_eq!(changes.waiting().len(), 1);
+        drop(waiting);
+        assert_eq!(changes.waiting().len(), 0);
+    }
 }

@@ -36,6 +36,7 @@ pub async fn check<S: Store>(store: Arc<S>) {
     wait_returns_when_the_row_changes(&store).await;
     wait_returns_at_its_deadline(&*store).await;
     torn::dropped_futures_leave_rows_whole(&*store).await;
+    torn::dropped_calls_leave_nothing_behind(&store).await;
     several::changes_are_heard(&store, &*store).await;
 }
 

@@ -8,16 +8,98 @@ mod tls;
 mod two_processes;
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tower_oidc::Timestamp;
-use tower_oidc::store::{Key, MemoryStore, Record, Store, Tag, Version, contract};
+use tower_oidc::store::{
+    BoxFuture, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version, contract,
+};
 
 #[tokio::test]
 async fn memory_keeps_the_contract() {
     contract::check(Arc::new(MemoryStore::new())).await;
     let one = MemoryStore::new();
     contract::check_two(Arc::new(one.clone()), Arc::new(one)).await;
+}
+
+/// A store that loses one of its ten connections with each call of this kind that is dropped.
+struct Leaking {
+    rows: MemoryStore,
+    connections: tokio::sync::Semaphore,
+    at: &'static str,
+}
+
+impl Leaking {
+    async fn with_connection<T>(
+        &self,
+        verb: &str,
+        call: BoxFuture<'_, Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let connection = self.connections.acquire().await.expect("it is open");
+        if verb != self.at {
+            tokio::task::yield_now().await;
+            return call.await;
+        }
+        connection.forget();
+        tokio::task::yield_now().await;
+        let answer = call.await;
+        self.connections.add_permits(1);
+        answer
+    }
+}
+
+impl Store for Leaking {
+    fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
+        Box::pin(self.with_connection("load", self.rows.load(key)))
+    }
+
+    fn swap(
+        &self,
+        key: Key,
+        expected: Option<Version>,
+        record: Record,
+    ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
+        self.rows.swap(key, expected, record)
+    }
+
+    fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
+        self.rows.delete(key, expected)
+    }
+
+    fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
+        Box::pin(self.with_connection("find", self.rows.find(tag)))
+    }
+
+    fn delete_expired(&self, older_than: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(self.with_connection("delete_expired", self.rows.delete_expired(older_than)))
+    }
+
+    fn wait(
+        &self,
+        key: Key,
+        after: Option<Version>,
+        within: Duration,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(self.with_connection("wait", self.rows.wait(key, after, within)))
+    }
+}
+
+/// The suite notices what a dropped call keeps.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_loses_what_a_dropped_call_held_fails_the_suite() {
+    for at in ["none", "load", "find", "wait", "delete_expired"] {
+        let connections = tokio::sync::Semaphore::new(10);
+        let store = Arc::new(Leaking { rows: MemoryStore::new(), connections, at });
+        let checked = tokio::spawn(contract::check(store)).await;
+        let failed = checked.map_err(|error| *error.into_panic().downcast::<String>().expect("a text"));
+        match (at, failed) {
+            ("none", checked) => checked.expect("the control"),
+            (_, failed) => {
+                let why = failed.expect_err(at);
+                assert!(why.contains("do not keep others waiting"), "{at}: {why}");
+            }
+        }
+    }
 }
 
 fn record(contents: &str) -> Record {
