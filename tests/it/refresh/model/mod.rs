@@ -28,6 +28,7 @@ const TRUE: &str = "nobody is told what is not so";
 const KNOWING: &str = "nobody asks the provider who knows that another holds the lease";
 const KEPT: &str = "the refresh token of a good grant is never lost";
 const BESIDE: &str = "what a consent brought never ends with an older refresh token";
+const UNREVOKED: &str = "no refresh token of a good grant is revoked";
 const WELL: &str = "after the faults everybody gets a token or a true error";
 
 /// A cluster and what may happen to it.
@@ -89,6 +90,7 @@ impl Model for Cluster {
             Property::always(DELETED, |_, world: &World| !world.broken.resurrected),
             Property::always(KNOWING, |_, world: &World| !world.broken.knowing),
             Property::always(KEPT, |_, world: &World| !world.has_lost_token()),
+            Property::always(UNREVOKED, |_, world: &World| !world.has_revoked_token()),
             Property::always(BESIDE, |_, world: &World| !world.broken.dropped),
             Property::always(TRUE, |_, world: &World| !world.broken.untrue),
             Property::always(WELL, |cluster: &Self, world| cluster.calm.ends_well(world, cluster.rules)),

@@ -2,7 +2,8 @@
 
 use super::world::{Faults, Rule};
 use super::{
-    APART, BEHIND, BESIDE, Cluster, DELETED, ENDED, FAR, KEPT, NEWEST, NONE, ONCE, WRITTEN, explore,
+    APART, BEHIND, BESIDE, Cluster, DELETED, ENDED, FAR, KEPT, NEWEST, NONE, ONCE, UNREVOKED, WRITTEN,
+    explore,
 };
 
 fn breaks(rule: Rule, property: &str, cluster: impl Fn() -> Cluster) {
@@ -75,4 +76,10 @@ fn without_its_lease_a_consent_has_a_token_spent_twice() {
 fn without_stripping_what_a_consent_brought_ends_with_an_older_refresh_token() {
     let reconsent = Faults { reconsents: 1, lost: 1, ..NONE };
     breaks(Rule::Strips, BESIDE, || Cluster::new("consent without a refresh token", APART, 1, reconsent));
+}
+
+#[test]
+fn with_a_revocation_of_what_is_not_written_a_good_grant_loses_its_token() {
+    let store = Faults { store: 1, ..NONE };
+    breaks(Rule::Keeps, UNREVOKED, || Cluster::new("a store that errs", APART, 1, store));
 }

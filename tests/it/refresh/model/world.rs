@@ -72,6 +72,8 @@ pub(super) enum Rule {
     LeaseStays,
     /// What it brought outlives a refresh token that is refused.
     Strips,
+    /// A write that is reported as failed has nothing revoked: it may be done.
+    Keeps,
 }
 
 /// The row of the grant.
@@ -166,6 +168,8 @@ pub(super) struct World {
     pub(super) faults: Faults,
     /// The tokens that were ever in the row.
     pub(super) written: u64,
+    /// The tokens that this application has had revoked, at a provider where that reaches those tokens alone.
+    pub(super) revoked: u64,
     /// What excuses that a token is spent twice: crashes of who had spent it, answers lost, processes cut off.
     pub(super) excuses: u8,
     /// How often a token was spent after it had been rotated, while its family was alive.
@@ -235,6 +239,7 @@ impl World {
             cut: None,
             faults,
             written: 1 << 1,
+            revoked: 0,
             excuses: 0,
             reused: 0,
             broken: Broken::default(),
@@ -424,6 +429,7 @@ impl World {
             Step::NotVerified(r, end) => {
                 // What came is thrown away: where the tombstone cannot be written, the old one is spent again.
                 self.excuses += 1;
+                self.revoke(r);
                 self.provider_fails(r, Event::Verified(Err(end)), rules);
             }
             Step::Outage => (self.outage, self.faults.outages) = (true, self.faults.outages - 1),
@@ -758,6 +764,9 @@ impl World {
     }
 
     fn fails(&mut self, r: u8, rules: Rules) {
+        if !rules.hold(Rule::Keeps) {
+            self.revoke(r);
+        }
         self.flight(r).trouble = true;
         self.tell(r, Event::StoreFailed, rules);
     }
@@ -789,10 +798,24 @@ impl World {
         match landing {
             Landing::Written => self.uses(r),
             Landing::Found => {}
-            Landing::Gone | Landing::Ended(_) => self.broken.untrue |= !over,
+            Landing::Gone => {
+                self.revoke(r);
+                self.broken.untrue |= !over;
+            }
+            Landing::Ended(_) => self.broken.untrue |= !over,
             Landing::Unavailable => self.broken.untrue |= !trouble,
         }
         self.replicas[usize::from(r)].flight = None;
+    }
+
+    /// What came is refused, or for nobody any more.
+    fn revoke(&mut self, r: u8) {
+        self.revoked |= self.flight(r).got.map_or(0, |token| 1 << token);
+    }
+
+    /// Whether the refresh token of a good grant was revoked.
+    pub(super) fn has_revoked_token(&self) -> bool {
+        self.row.is_some_and(|row| !row.over && row.token != 0 && self.revoked & 1 << row.token != 0)
     }
 
     /// Somebody gets what came.
