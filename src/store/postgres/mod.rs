@@ -18,7 +18,7 @@ use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
 use self::news::News;
-use self::pool::{Answer, Lease, Pool, step};
+use self::pool::{Answer, LIMITS, Lease, Pool, step};
 use super::changes::Changes;
 use super::columns::{self, Columns};
 use super::{BoxFuture, Change, Key, Record, Store, StoreError, StoreErrorKind, Stored, Tag, Version};
@@ -122,7 +122,7 @@ impl PostgresStore {
         let tls = tls::connector(&address.tls)?;
         let changes = Arc::default();
         let news = News::new(address.config.clone(), tls.clone(), Arc::clone(&changes));
-        let pool = Pool::new(address.config, tls)?;
+        let pool = Pool::new(address.config, tls, LIMITS)?;
         Ok(Self(Arc::new(Inner { pool, migrated: OnceCell::new(), changes, news })))
     }
 

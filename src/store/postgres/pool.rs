@@ -26,8 +26,10 @@ pub(super) const STEP: Duration = Duration::from_secs(2);
 const CHECK: Duration = Duration::from_secs(1);
 /// How long a statement waits for its answer. Callers wait five seconds for a store: with the step, it ends before.
 const ANSWER: Duration = Duration::from_millis(2750);
-/// A connection that was not used for so long is checked first: something on its way may have forgotten it.
-const IDLE: Duration = Duration::from_secs(15);
+/// After how long without use a connection is checked first, because something on its way may have forgotten it, and how
+/// old one becomes.
+pub(super) type Limits = (Duration, fn(Instant) -> Duration);
+pub(super) const LIMITS: Limits = (Duration::from_secs(15), life);
 
 /// One statement is one transaction and sees the latest rows, whatever the database's defaults are. It ends before its
 /// caller stops waiting, unless the URL's `options` say otherwise.
@@ -57,7 +59,8 @@ pub(super) async fn step<T>(work: impl Future<Output = Result<T, StoreError>>) -
 }
 
 impl Pool {
-    pub(super) fn new(config: Config, tls: MakeRustlsConnect) -> Result<Self, StoreError> {
+    /// The limits are [`LIMITS`], but for tests.
+    pub(super) fn new(config: Config, tls: MakeRustlsConnect, limits: Limits) -> Result<Self, StoreError> {
         let suspect = Arc::new(AtomicBool::new(false));
         let doubt = Arc::clone(&suspect);
         let method = ManagerConfig { recycling_method: RecyclingMethod::Fast };
@@ -69,11 +72,11 @@ impl Pool {
             .pre_recycle(Hook::async_fn(move |client: &mut ClientWrapper, metrics| {
                 let doubt = Arc::clone(&doubt);
                 Box::pin(async move {
-                    if !doubt.load(Relaxed) && metrics.last_used() > IDLE {
+                    if !doubt.load(Relaxed) && metrics.last_used() > limits.0 {
                         let answers = matches!(timeout(CHECK, client.batch_execute("")).await, Ok(Ok(())));
                         doubt.fetch_or(!answers, Relaxed);
                     }
-                    match doubt.load(Relaxed) || metrics.age() > life(metrics.created) {
+                    match doubt.load(Relaxed) || metrics.age() > limits.1(metrics.created) {
                         true => Err(HookError::message("it is suspect, or old")),
                         false => Ok(()),
                     }
@@ -138,6 +141,15 @@ fn life(created: Instant) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::io;
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_postgres::config::SslMode;
+
+    use super::super::tls::connector;
+    use super::super::url::Tls;
     use super::*;
 
     #[test]
@@ -148,5 +160,89 @@ mod tests {
         let (first, last) = (lives.iter().min().unwrap(), lives.iter().max().unwrap());
         assert!(*last - *first > Duration::from_secs(60), "{lives:?}");
         assert_eq!(life(began), life(began), "it stays the same");
+    }
+    /// A server that lets everybody in and has an answer to each statement. While it is silent, it has none to an empty one.
+    struct Server {
+        port: u16,
+        made: Arc<AtomicUsize>,
+        silent: Arc<AtomicBool>,
+    }
+
+    impl Server {
+        async fn start() -> Self {
+            let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let server = Self { port, made: Arc::default(), silent: Arc::default() };
+            let (made, silent) = (Arc::clone(&server.made), Arc::clone(&server.silent));
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    made.fetch_add(1, Relaxed);
+                    tokio::spawn(serve(stream, Arc::clone(&silent)));
+                }
+            });
+            server
+        }
+
+        fn pool(&self, limits: Limits) -> Pool {
+            let mut config = Config::new();
+            config.host("127.0.0.1").port(self.port).user("x").ssl_mode(SslMode::Disable);
+            Pool::new(config, connector(&Tls::Unverified).unwrap(), limits).unwrap()
+        }
+
+        fn made(&self) -> usize {
+            self.made.load(Relaxed)
+        }
+    }
+
+    async fn serve(mut stream: TcpStream, silent: Arc<AtomicBool>) -> io::Result<()> {
+        // The first message has no kind.
+        let length = stream.read_u32().await?;
+        stream.read_exact(&mut vec![0; length as usize - 4]).await?;
+        stream.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").await?;
+        loop {
+            stream.read_u8().await?;
+            let mut statement = vec![0; stream.read_u32().await? as usize - 4];
+            stream.read_exact(&mut statement).await?;
+            if statement != [0] || !silent.load(Relaxed) {
+                stream.write_all(b"C\0\0\0\x08SET\0Z\0\0\0\x05I").await?;
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_old_is_not_used_again() {
+        let at_once: fn(Instant) -> Duration = |_| Duration::ZERO;
+        for (life, made) in [(at_once, 3), (life, 1)] {
+            let server = Server::start().await;
+            let pool = server.pool((LIMITS.0, life));
+            for _ in 0..3 {
+                drop(pool.lease(false).await.unwrap());
+            }
+            assert_eq!(server.made(), made);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_idle_is_asked_first_and_one_that_is_silent_tells_of_all() {
+        let server = Server::start().await;
+        let pool = server.pool((Duration::ZERO, life));
+        let both = (pool.lease(false).await.unwrap(), pool.lease(false).await.unwrap());
+        drop(both);
+        drop(pool.lease(false).await.unwrap());
+        assert_eq!(server.made(), 2, "it answers");
+        server.silent.store(true, Relaxed);
+        let third = timeout(STEP, pool.lease(false)).await.expect("the check ends").unwrap();
+        assert_eq!((server.made(), pool.connections.status().size), (3, 1), "both are given up");
+        server.silent.store(false, Relaxed);
+        drop(third);
+        drop(pool.lease(false).await.unwrap());
+        assert_eq!(server.made(), 3);
+        // One that was used a moment ago is not asked.
+        server.silent.store(true, Relaxed);
+        let pool = server.pool(LIMITS);
+        for _ in 0..2 {
+            drop(pool.lease(false).await.unwrap());
+        }
+        assert_eq!(server.made(), 4);
     }
 }

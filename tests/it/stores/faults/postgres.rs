@@ -94,6 +94,51 @@ async fn who_stops_waiting_costs_no_connection() {
     assert_eq!(behind.proxy.made(), made);
 }
 
+/// A server that shuts down, or a pooler in front of it, says so in the answer to a statement.
+#[tokio::test]
+async fn connections_to_a_server_that_shuts_down_are_not_kept() {
+    let Some(server) = Postgres::shared() else { return };
+    let url = server.database().await;
+    PostgresStore::migrate(&url).await.unwrap();
+    let admin = beside(&url).await;
+    let inserts = async |what: &str| {
+        let function = format!(
+            "CREATE OR REPLACE FUNCTION inserts() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {what}; END $$"
+        );
+        admin.batch_execute(&function).await.unwrap();
+    };
+    inserts("RETURN NEW").await;
+    let trigger = "
+        CREATE TABLE seen (process int);
+        CREATE TRIGGER inserts BEFORE INSERT ON tower_oidc_records FOR EACH ROW EXECUTE FUNCTION inserts()";
+    admin.batch_execute(trigger).await.unwrap();
+    for (row, (code, kind, lost)) in [
+        ("57P01", StoreErrorKind::OutcomeUnknown, true),
+        ("57P02", StoreErrorKind::OutcomeUnknown, true),
+        ("57P03", StoreErrorKind::OutcomeUnknown, true),
+        ("57P05", StoreErrorKind::OutcomeUnknown, true),
+        ("25006", StoreErrorKind::Unavailable, true),
+        // The control: errors that say nothing of the connection.
+        ("57014", StoreErrorKind::Unavailable, false),
+        ("55P03", StoreErrorKind::Unavailable, false),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let store = Arc::new(PostgresStore::connect(&url).unwrap()) as Arc<dyn Store>;
+        warm(&store).await;
+        let standing = "SELECT array_agg(pid) FROM pg_stat_activity WHERE datname = current_database()";
+        let standing: Vec<i32> = admin.query_one(standing, &[]).await.unwrap().get(0);
+        inserts(&format!("RAISE EXCEPTION 'the test wants it so' USING ERRCODE = '{code}'")).await;
+        let refused = store.swap(Key([row as u8; 32]), None, record("x")).await.unwrap_err();
+        assert_eq!(refused.kind(), kind, "{code}");
+        inserts("INSERT INTO seen VALUES (pg_backend_pid()); RETURN NEW").await;
+        create(&store, Key([row as u8; 32])).await;
+        let seen = admin.query_one("DELETE FROM seen RETURNING process", &[]).await.unwrap();
+        assert_eq!(standing.contains(&seen.get(0)), !lost, "{code}: those that stood are of the same server");
+    }
+}
+
 /// The name of the server led to a reader for a while.
 #[tokio::test]
 async fn connections_to_a_server_that_takes_no_writes_are_not_kept() {
