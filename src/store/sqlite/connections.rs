@@ -155,4 +155,54 @@ mod tests {
         drop(connection);
         std::fs::remove_file(&path).unwrap();
     }
+    async fn ends<T>(task: &tokio::task::JoinHandle<T>) {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(task.is_finished(), "it is waited for");
+    }
+
+    /// A disk that does not answer: each call ends in time, and the connection is free when it answers.
+    #[tokio::test(start_paused = true)]
+    async fn a_disk_that_hangs_is_not_waited_for() {
+        use std::sync::mpsc;
+
+        use super::super::super::StoreErrorKind::{OutcomeUnknown, Unavailable};
+
+        let path = std::env::temp_dir().join(format!("tower-oidc-hangs-{}.sqlite", std::process::id()));
+        create(&path).unwrap();
+        let connections = Connections::new(&path, 1);
+        for reads in [false, true] {
+            let (hangs, is_hanging) = tokio::sync::oneshot::channel();
+            let (answer, answered) = mpsc::channel::<()>();
+            let work = move |_: &mut Connection| {
+                let _ = hangs.send(());
+                let _ = answered.recv();
+                Ok(())
+            };
+            let under_way = {
+                let connections = Arc::clone(&connections);
+                tokio::spawn(async move {
+                    if reads { connections.read(work).await } else { connections.run(work).await }
+                })
+            };
+            is_hanging.await.unwrap();
+            let waiting = {
+                let connections = Arc::clone(&connections);
+                tokio::spawn(async move { connections.run(|_| Ok(())).await })
+            };
+            tokio::task::yield_now().await;
+            tokio::time::advance(TURN + Duration::from_millis(1)).await;
+            ends(&waiting).await;
+            assert_eq!(waiting.await.unwrap().unwrap_err().kind(), Unavailable, "it waits for its turn");
+            assert!(!under_way.is_finished());
+            tokio::time::advance(ANSWER - TURN).await;
+            ends(&under_way).await;
+            let kind = under_way.await.unwrap().unwrap_err().kind();
+            assert_eq!(kind, if reads { Unavailable } else { OutcomeUnknown });
+            drop(answer);
+            connections.run(|_| Ok(())).await.expect("it works again");
+        }
+        std::fs::remove_file(&path).unwrap();
+    }
 }
