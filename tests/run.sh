@@ -120,10 +120,10 @@ tests() {
 }
 
 # What depends on a store, on this one. What makes no world of its own has no store to choose. (What runs a provider, a
-# browser or a proxy as a process is always among it: `house` sees to that.)
+# browser or a proxy as a process is always among it: `architecture` sees to that.)
 on_store() {
   local without_a_world=()
-  for module in chromium demo durability house deployment providers::real real_connections real_provider \
+  for module in architecture chromium demo durability deployment providers::real real_connections real_provider \
     refresh::model stateless::processes stores support ui; do
     without_a_world+=(--skip "$module::")
   done

@@ -4,8 +4,8 @@
 
 mod support;
 
-// The rules of the house: what each module must not know.
-mod house;
+// The rules of the architecture: what stands on what, and what each folder must not use.
+mod architecture;
 
 // A person signs in: requests, pending logins, what a callback must refuse.
 mod login;
