@@ -26,9 +26,7 @@ use tokio::sync::Barrier;
 use tower::ServiceExt;
 use tower_oidc::dev_provider::{Answer, DevProvider};
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{
-    Clock, Config, CurrentUser, Error, OidcLayer, OidcService, Resource, Timestamp, UserTokens,
-};
+use tower_oidc::{Clock, Config, CurrentUser, Error, Oidc, OidcLayer, Resource, Timestamp, UserTokens};
 
 const APP: &str = "http://localhost:3000";
 const PROVIDER: &str = "http://localhost:4000";
@@ -52,7 +50,7 @@ async fn main() -> ExitCode {
 }
 
 struct World {
-    app: OidcService<Router>,
+    app: Oidc<Router>,
     provider: DevProvider,
     milliseconds: Arc<AtomicU64>,
     refreshes: Arc<AtomicUsize>,
@@ -171,7 +169,7 @@ impl World {
 }
 
 async fn token(user: CurrentUser, tokens: UserTokens) -> Result<String, Error> {
-    let token = tokens.for_url(API).await?;
+    let token = tokens.access_token(API).await?;
     Ok(format!("{} {}", user.subject(), token.expose_secret()))
 }
 

@@ -12,7 +12,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Config, CurrentUser, Error, OidcLayer, UserTokens, Users};
+use tower_oidc::{AuthSession, Config, CurrentUser, Error, OidcLayer, UserTokens};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -54,7 +54,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 }
 
 fn home<B>(request: &Request<B>) -> Result<String, Error> {
-    let users = Users::from_extensions(request.extensions())?;
+    let users = AuthSession::from_extensions(request.extensions())?;
     Ok(match request.extensions().get::<CurrentUser>() {
         Some(_) => format!("<a href=/profile>profile</a> <a href='{}'>sign out</a>", users.logout_url("/")?),
         None => format!("<a href='{}'>sign in</a>", users.login_url("/profile")?),

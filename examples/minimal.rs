@@ -4,7 +4,7 @@
 //! `OIDC_ISSUER`, `OIDC_CLIENT_ID` and `OIDC_CLIENT_SECRET` of a real provider people sign in there.
 
 use axum::{Router, response::Html, routing::get};
-use tower_oidc::{Config, CurrentUser, OidcLayer, UserTokens, Users, store::MemoryStore};
+use tower_oidc::{AuthSession, Config, CurrentUser, OidcLayer, UserTokens, store::MemoryStore};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-async fn home(user: Option<CurrentUser>, users: Users) -> Result<Html<String>, tower_oidc::Error> {
+async fn home(user: Option<CurrentUser>, users: AuthSession) -> Result<Html<String>, tower_oidc::Error> {
     Ok(Html(match user {
         Some(_) => format!("<a href=/profile>profile</a> <a href='{}'>sign out</a>", users.logout_url("/")?),
         None => format!("<a href='{}'>sign in</a>", users.login_url("/profile")?),

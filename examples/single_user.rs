@@ -6,7 +6,7 @@
 
 use axum::{Router, routing::get};
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Account, Config, Error, OidcLayer, Resource, UserTokens};
+use tower_oidc::{Config, Error, OidcLayer, Resource, SharedAccount, UserTokens};
 
 const WEATHER: &str = "https://weather.example/today";
 
@@ -16,7 +16,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let config = Config::from_env()?
         .bind(listener.local_addr()?)
         .resource(Resource::new("weather", WEATHER).scope("weather.read"));
-    let auth = OidcLayer::single_user(config, Account::from_env()?, MemoryStore::new())?;
+    let auth = OidcLayer::single_user(config, SharedAccount::from_env()?, MemoryStore::new())?;
     for account in auth.account_status().await {
         println!("the account: {:?} {}", account.state, account.why.unwrap_or_default());
     }

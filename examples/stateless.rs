@@ -4,7 +4,7 @@
 //! `OIDC_CLIENT_SECRET` and a `SESSION_SECRET` it is a client of that provider, and a restart signs nobody out.
 
 use axum::{Router, response::Html, routing::get};
-use tower_oidc::{Config, CurrentUser, Error, OidcLayer, UserTokens, Users};
+use tower_oidc::{AuthSession, Config, CurrentUser, Error, OidcLayer, UserTokens};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -17,7 +17,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-async fn home(user: Option<CurrentUser>, users: Users) -> Result<Html<String>, Error> {
+async fn home(user: Option<CurrentUser>, users: AuthSession) -> Result<Html<String>, Error> {
     Ok(Html(match user {
         Some(_) => format!("<a href=/me>Who am I?</a> <a href='{}'>Sign out</a>", users.logout_url("/")?),
         None => format!("<a href='{}'>Sign in</a>", users.login_url("/")?),

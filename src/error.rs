@@ -24,21 +24,21 @@ pub enum ErrorKind {
     /// The person must grant access (again). 303 to the provider for a navigation, else 403.
     ConsentRequired,
     /// The person, or whoever made the link, gave a destination outside this application. 400.
-    Destination,
+    InvalidDestination,
     /// The developer must register a resource for this URL; no request was sent. 500.
     NoTokenForUrl,
     /// The developer must register a connection, resource or scope of this name. 500.
     NoSuchConnection,
     /// The developer must put the layer around this handler. 500.
-    LayerMissing,
+    MissingLayer,
     /// The operator must give the application's one account its access (again). 503, and no visitor is sent anywhere.
-    NeedsOperator,
+    OperatorActionRequired,
     /// Nobody: the provider or the store is away, and it will work later. 503 with `Retry-After`.
     Unavailable,
     /// The person must grant once more what was for one use: it is used, or was not used in time. 410.
-    OneShotMissing,
+    SingleUseTokenGone,
     /// Nobody here: the API that was called did not answer as HTTP demands. 502.
-    Upstream,
+    UpstreamError,
 }
 
 impl ErrorKind {
@@ -47,13 +47,13 @@ impl ErrorKind {
         match self {
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
             Self::Forbidden | Self::ConsentRequired => StatusCode::FORBIDDEN,
-            Self::Destination => StatusCode::BAD_REQUEST,
-            Self::NoTokenForUrl | Self::NoSuchConnection | Self::LayerMissing => {
+            Self::InvalidDestination => StatusCode::BAD_REQUEST,
+            Self::NoTokenForUrl | Self::NoSuchConnection | Self::MissingLayer => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
-            Self::NeedsOperator | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::OneShotMissing => StatusCode::GONE,
-            Self::Upstream => StatusCode::BAD_GATEWAY,
+            Self::OperatorActionRequired | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Self::SingleUseTokenGone => StatusCode::GONE,
+            Self::UpstreamError => StatusCode::BAD_GATEWAY,
         }
     }
 
@@ -63,19 +63,19 @@ impl ErrorKind {
             Self::Unauthenticated => "unauthenticated",
             Self::Forbidden => "forbidden",
             Self::ConsentRequired => "consent_required",
-            Self::Destination => "destination",
+            Self::InvalidDestination => "invalid_destination",
             Self::NoTokenForUrl => "no_token_for_url",
             Self::NoSuchConnection => "no_such_connection",
-            Self::LayerMissing => "layer_missing",
-            Self::NeedsOperator => "needs_operator",
+            Self::MissingLayer => "missing_layer",
+            Self::OperatorActionRequired => "operator_action_required",
             Self::Unavailable => "unavailable",
-            Self::OneShotMissing => "one_shot_missing",
-            Self::Upstream => "upstream",
+            Self::SingleUseTokenGone => "single_use_token_gone",
+            Self::UpstreamError => "upstream_error",
         }
     }
 }
 
-/// What extractors, [`UserTokens`](crate::UserTokens) and [`Users`](crate::Users) fail with.
+/// What extractors, [`UserTokens`](crate::UserTokens) and [`AuthSession`](crate::AuthSession) fail with.
 ///
 /// It becomes a response by itself, so that `?` in a handler does what its user needs: a person who must
 /// sign in or grant access is sent there and comes back to the same page, a script gets 401 or 403
@@ -139,7 +139,7 @@ impl Error {
 
     pub(crate) fn layer_missing() -> Self {
         Self::new(
-            ErrorKind::LayerMissing,
+            ErrorKind::MissingLayer,
             "no OidcLayer is around this handler: add `.layer(auth)` after the last route and fallback",
         )
     }
@@ -244,7 +244,7 @@ impl From<StoreError> for Error {
 
 impl From<DestinationError> for Error {
     fn from(error: DestinationError) -> Self {
-        Self::new(ErrorKind::Destination, error.to_string())
+        Self::new(ErrorKind::InvalidDestination, error.to_string())
     }
 }
 

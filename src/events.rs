@@ -24,7 +24,7 @@ pub enum EventCode {
     /// A person granted a connection; the detail is its name.
     Connected,
     /// A person took a connection back; the detail is its name.
-    Disconnected,
+    DisconnectOutcome,
     /// A token was refreshed.
     RefreshSucceeded,
     /// Somebody else had refreshed it already.
@@ -81,7 +81,7 @@ impl EventCode {
             Self::LogoutIncomplete => "logout.incomplete",
             Self::LogoutUnmatched => "logout.unmatched",
             Self::Connected => "connection.granted",
-            Self::Disconnected => "connection.removed",
+            Self::DisconnectOutcome => "connection.removed",
             Self::RefreshSucceeded => "refresh.succeeded",
             Self::RefreshAdopted => "refresh.adopted",
             Self::RefreshRefused => "refresh.refused",
@@ -113,7 +113,7 @@ impl EventCode {
                 | Self::LoggedOut
                 | Self::LogoutUnmatched
                 | Self::Connected
-                | Self::Disconnected
+                | Self::DisconnectOutcome
                 | Self::RefreshSucceeded
                 | Self::RefreshAdopted
                 | Self::MetadataFetched

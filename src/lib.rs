@@ -20,7 +20,7 @@
 //! LOGIN        random ─► PendingLogin ─seal─► one short-lived cookie per login (tabs coexist)
 //!              ─► 303 to the provider; a long request is pushed (PAR), or a form that submits itself
 //! CALLBACK     in a task of its own: open PendingLogin ─► state ─► iss ─► code ─► token endpoint ─► ID token verified
-//!              ─► UserInfo where needed ─► login hook ─► grant, then session under a new id ─► 303 return_to
+//!              ─► FetchUserInfo where needed ─► login hook ─► grant, then session under a new id ─► 303 return_to
 //! TOKENS       fresh? handed out. Else one refresher for each grant, in a task of its own:
 //!              read again ─► lease by compare-and-swap ─► refresh ─► verify owner ─► write ─► wake the others
 //! ```
@@ -110,35 +110,35 @@
 
 mod layer;
 pub use layer::health::{Health, ProviderHealth, Readiness};
-pub use layer::require::{Require, RequireFuture, RequireService};
-pub use layer::service::{OidcService, ResponseFuture};
-pub use layer::{NoSuchEndpoint, OidcLayer};
+pub use layer::require::{Require, RequireFuture, RequireLayer};
+pub use layer::service::{Oidc, ResponseFuture};
+pub use layer::{NotFound, OidcLayer};
 
 mod extract;
 pub use extract::access_token::AccessToken;
-pub use extract::add_access_token::{Authorize, AuthorizeLayer};
+pub use extract::add_access_token::{AddAccessToken, AddAccessTokenLayer};
 pub use extract::api_client::{ApiClient, ApiResponse};
-pub use extract::auth_session::Users;
+pub use extract::auth_session::AuthSession;
 pub use extract::background_tokens::{BackgroundTokens, OwnerTokens};
 pub use extract::connection_status::{ConnectionState, ConnectionStatus};
 pub use extract::current_user::{Admin, CurrentUser};
-pub use extract::single_use_token::OneShotToken;
+pub use extract::single_use_token::SingleUseToken;
 pub use extract::user_tokens::UserTokens;
 
 mod config;
-pub use config::connection::{Connection, Retention};
+pub use config::connection::{Connection, GrantLifetime};
 
-pub use config::hooks::{LoginChoice, NewLogin, Unauthenticated, Verdict};
+pub use config::hooks::{LoginDecision, ProviderChoice, Unauthenticated, VerifiedLogin};
 pub use config::provider::ProviderConfig;
 pub use config::resource::Resource;
-pub use config::shared_account::Account;
+pub use config::shared_account::SharedAccount;
 pub use config::{AdminClaim, Config};
 
 mod endpoints;
 
 mod tokens;
 pub use tokens::account_status::{AccountState, AccountStatus};
-pub use tokens::disconnect::Disconnected;
+pub use tokens::disconnect::DisconnectOutcome;
 
 mod stateless;
 
@@ -151,7 +151,7 @@ mod page;
 mod records;
 
 mod provider;
-pub use provider::http_client::BodyLimit;
+pub use provider::http_client::ResponseBodyLimit;
 
 mod error;
 pub use error::{ConfigError, DestinationError, Error, ErrorKind};
@@ -160,8 +160,8 @@ pub mod store;
 
 mod protocol;
 pub use protocol::authorization::{LoginOptions, Prompt, ResponseMode};
-pub use protocol::token::ClientAuth;
-pub use protocol::user_info::UserInfo;
+pub use protocol::token::ClientAuthMethod;
+pub use protocol::user_info::FetchUserInfo;
 
 mod clock;
 pub use clock::{Clock, Random, Timestamp};

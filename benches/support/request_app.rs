@@ -16,7 +16,7 @@ use http::{Request, Uri};
 use tower::Service;
 use tower::layer::util::Identity;
 use tower_oidc::store::{BoxFuture, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version};
-use tower_oidc::{Account, Config, CurrentUser, OidcLayer, Resource, UserTokens, testing};
+use tower_oidc::{Config, CurrentUser, OidcLayer, Resource, SharedAccount, UserTokens, testing};
 
 const APP: &str = "https://app.test";
 const ISSUER: &str = "https://op.test";
@@ -136,7 +136,7 @@ fn layer(store: &Counting) -> OidcLayer {
 }
 
 fn single_user(store: &Counting) -> OidcLayer {
-    let account = Account::client_credentials();
+    let account = SharedAccount::client_credentials();
     OidcLayer::single_user(config(), account, store.clone()).expect("a valid configuration")
 }
 
@@ -307,7 +307,7 @@ async fn anybody(user: Option<CurrentUser>) -> &'static str {
 }
 
 async fn token(tokens: UserTokens) -> &'static str {
-    let token = tokens.for_url(API).await.expect("it is carried");
+    let token = tokens.access_token(API).await.expect("it is carried");
     black_box(token.expose_secret());
     "Hello!"
 }

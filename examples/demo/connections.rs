@@ -11,7 +11,7 @@ use serde_json::json;
 use tower_oidc::testing::development_provider;
 use tower_oidc::{
     AccountState, AccountStatus, Config, Connection, ConnectionState, ConnectionStatus, CurrentUser, Error,
-    OneShotToken, Resource, ResponseMode, Retention, UserTokens,
+    GrantLifetime, Resource, ResponseMode, SingleUseToken, UserTokens,
 };
 
 use crate::page::escape;
@@ -38,13 +38,13 @@ pub(crate) fn from_env(mut config: Config) -> Result<(Config, Vec<Connected>), B
         connection.provider = of("PROVIDER");
         connection = match of("FOR").as_deref() {
             None | Some("people") => connection,
-            Some("visitors") => connection.for_visitors(),
-            Some("one-use") => connection.one_shot(),
+            Some("visitors") => connection.allow_visitors(),
+            Some("one-use") => connection.single_use(),
             Some(other) => {
                 return Err(format!("{prefix}_FOR={other} is none of people, visitors and one-use").into());
             }
         };
-        let one_use = connection.one_shot;
+        let one_use = connection.single_use;
         let (scopes, optional_scopes) = (words(of("SCOPES"), ' '), words(of("OPTIONAL_SCOPES"), ' '));
         all.push((connection, scopes, Connected { name, api_url, optional_scopes, one_use }));
     }
@@ -62,8 +62,8 @@ pub(crate) fn from_env(mut config: Config) -> Result<(Config, Vec<Connected>), B
         resource.scopes.clone_from(scopes);
         resource.optional_scopes.clone_from(&connected.optional_scopes);
         // What browsers carry ends with the session.
-        let retention = if stateless { Retention::Session } else { Retention::User };
-        config = config.connection(connection.clone().resource(resource).retention(retention));
+        let grant_lifetime = if stateless { GrantLifetime::Session } else { GrantLifetime::Persistent };
+        config = config.connection(connection.clone().resource(resource).grant_lifetime(grant_lifetime));
     }
     Ok((config, all.into_iter().map(|(.., connected)| connected).collect()))
 }
@@ -103,12 +103,12 @@ pub(crate) async fn call(
 
 /// `/once/NAME`: the same with a token that was granted for this one page, which is revoked when it has served.
 pub(crate) async fn once(
-    token: OneShotToken,
+    token: SingleUseToken,
     Path(name): Path<String>,
     State(demo): State<Demo>,
 ) -> Result<Response, Error> {
     let Some(connected) = demo.connected(&name) else { return Ok(StatusCode::NOT_FOUND.into_response()) };
-    let secret = token.for_url(&connected.api_url)?.expose_secret();
+    let secret = token.access_token(&connected.api_url)?.expose_secret();
     let answer = reqwest::Client::new().get(&connected.api_url).bearer_auth(secret).send().await;
     let answer = match answer {
         Ok(answer) => answer.text().await,
@@ -158,7 +158,7 @@ async fn own_rows(demo: &Demo, tokens: &UserTokens) -> Result<String, Error> {
         let (state, class) = match status.state {
             ConnectionState::Connected => ("connected", "good"),
             ConnectionState::NeedsConsent => ("needs your consent", "bad"),
-            ConnectionState::OneShot => ("for one use", ""),
+            ConnectionState::SingleUse => ("for one use", ""),
             _ => ("not connected", ""),
         };
         let (call, disconnect) = (("call", "Use it", call), ("disconnect", "Disconnect", disconnect));
@@ -166,8 +166,8 @@ async fn own_rows(demo: &Demo, tokens: &UserTokens) -> Result<String, Error> {
             ConnectionState::Connected if missing.is_empty() => vec![call, disconnect],
             ConnectionState::Connected => vec![call, ("more", &*more.0, more.1), disconnect],
             ConnectionState::NeedsConsent => vec![("connect", "Connect again", connect), disconnect],
-            ConnectionState::OneShot => {
-                vec![("once", "Use it once", tokens.connect_once_url(name, &format!("/once/{name}"))?)]
+            ConnectionState::SingleUse => {
+                vec![("once", "Use it once", tokens.connect_single_use_url(name, &format!("/once/{name}"))?)]
             }
             _ => vec![("connect", "Connect", connect), call],
         };

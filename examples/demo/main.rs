@@ -40,8 +40,8 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower_oidc::{
-    Account, Admin, ApiResponse, Config, CurrentUser, Error, LoginChoice, LoginOptions, OidcLayer, Resource,
-    UserTokens, Users,
+    Admin, ApiResponse, AuthSession, Config, CurrentUser, Error, LoginOptions, OidcLayer, ProviderChoice,
+    Resource, SharedAccount, UserTokens,
 };
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
@@ -70,7 +70,7 @@ async fn run() -> Result<(), Box<dyn StdError>> {
     let development = variable("OIDC_ISSUER").or_else(|| variable("OIDC_PROVIDERS")).is_none();
     let bind = variable("BIND").unwrap_or_else(|| "127.0.0.1:3000".to_owned());
     // The layer refuses the development provider where BIND is not loopback.
-    let mut config = Config::from_variables(|name| match name {
+    let mut config = Config::from_env_with(|name| match name {
         "OIDC_ISSUER" if development => Some("development".to_owned()),
         "BIND" => Some(bind.clone()),
         _ => variable(name),
@@ -111,10 +111,10 @@ fn layer(config: Config) -> Result<OidcLayer, Box<dyn StdError>> {
     match variable("MODE").as_deref() {
         None | Some("per-user") => Ok(OidcLayer::per_user(config, store)?),
         Some("single-user") => {
-            let mut account = Account::from_env()?;
+            let mut account = SharedAccount::from_env()?;
             if !store.is_durable() {
                 // A demo may be connected again after each start.
-                account = account.forgotten_at_restart();
+                account = account.allow_volatile_store();
             }
             Ok(OidcLayer::single_user(config, account, store)?)
         }
@@ -155,7 +155,7 @@ async fn told_to_stop() {
 
 async fn home(
     user: Option<CurrentUser>,
-    users: Users,
+    users: AuthSession,
     tokens: Result<UserTokens, Error>,
     State(demo): State<Demo>,
 ) -> Result<Html<String>, Error> {
@@ -172,20 +172,20 @@ async fn home(
 }
 
 /// One provider: a link. Several: one for each.
-fn login_links(users: &Users) -> Result<String, Error> {
+fn login_links(users: &AuthSession) -> Result<String, Error> {
     let choices = users.login_choices("/", &LoginOptions::default())?;
     if choices.len() < 2 {
         let url = escape(&users.login_url("/")?);
         return Ok(format!("<p><a class=button id=login href=\"{url}\">Sign in</a></p>"));
     }
-    let link = |choice: &LoginChoice| {
+    let link = |choice: &ProviderChoice| {
         let (url, name) = (escape(&choice.login_url), escape(&choice.display_name));
         format!("<p><a class=button id=login-{} href=\"{url}\">Sign in at {name}</a></p>", choice.provider)
     };
     Ok(choices.iter().map(link).collect())
 }
 
-fn signed_in(user: &CurrentUser, users: &Users) -> Result<String, Error> {
+fn signed_in(user: &CurrentUser, users: &AuthSession) -> Result<String, Error> {
     let row = |name: &str, value: &str| format!("<dt>{name}</dt><dd>{}</dd>", escape(value));
     let verified = if user.email_verified() { "verified" } else { "not verified" };
     Ok(format!(
@@ -199,7 +199,7 @@ fn signed_in(user: &CurrentUser, users: &Users) -> Result<String, Error> {
         row("E-mail", &user.email().map_or("none".to_owned(), |email| format!("{email} ({verified})"))),
         row("Subject", user.subject()),
         row("Issuer", user.issuer()),
-        row("Public id", &user.public_id("demo")),
+        row("Public id", &user.pseudonym("demo")),
         escape(&users.logout_url("/")?),
     ))
 }

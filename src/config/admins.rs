@@ -158,7 +158,7 @@ mod tests {
     fn two_providers(edit: impl FnOnce(&mut Config)) -> (Admins, Vec<String>) {
         let mut config = Config::new("https://app.test", OP, "c", "s")
             .provider(ProviderConfig::new("work", "https://op2.test", "c", "s"))
-            .provider(ProviderConfig::new("files", "https://op3.test", "c", "s").for_connections());
+            .provider(ProviderConfig::new("files", "https://op3.test", "c", "s").without_login());
         edit(&mut config);
         let mut problems = Vec::new();
         (Admins::check(&config, &registered(&config), &mut problems), problems)

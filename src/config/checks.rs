@@ -1,13 +1,13 @@
 //! What cannot work in a mode, each with its remedy.
 
 use super::Config;
-use super::connection::{Connection, Retention};
+use super::connection::{Connection, GrantLifetime};
 use super::provider::ProviderConfig;
-use super::shared_account::{Account, AccountSource};
+use super::shared_account::{AccountSource, SharedAccount};
 use crate::protocol::authorization::ResponseMode;
-use crate::protocol::token::ClientAuth;
+use crate::protocol::token::ClientAuthMethod;
 
-impl Account {
+impl SharedAccount {
     /// What cannot work, each with its remedy.
     pub(crate) fn problems(&self, config: &Config, durable: bool) -> Vec<String> {
         let mut problems = Vec::new();
@@ -21,15 +21,16 @@ impl Account {
                 self.name
             ));
         }
-        for connection in config.connections.iter().filter(|connection| connection.one_shot) {
+        for connection in config.connections.iter().filter(|connection| connection.single_use) {
             problems.push(format!(
-                "connection {:?} is for one use, and the account is for everybody: remove one_shot()",
+                "connection {:?} is for one use, and the account is for everybody: remove single_use()",
                 connection.name
             ));
         }
         match &self.source {
             AccountSource::ClientCredentials => {
-                let secret = config.client_secret.is_some() && config.client_auth != Some(ClientAuth::None);
+                let secret =
+                    config.client_secret.is_some() && config.client_auth != Some(ClientAuthMethod::None);
                 if !secret && !config.is_development() {
                     problems.push(
                         "Account::client_credentials() needs a client_secret (OIDC_CLIENT_SECRET), with which the \
@@ -43,7 +44,8 @@ impl Account {
                         .iter()
                         .find(|provider| connection.provider.as_ref() == Some(&provider.name));
                     let proves = |provider: &ProviderConfig| {
-                        provider.client_secret.is_some() && provider.client_auth != Some(ClientAuth::None)
+                        provider.client_secret.is_some()
+                            && provider.client_auth != Some(ClientAuthMethod::None)
                     };
                     if provider.is_some_and(|provider| !proves(provider)) {
                         problems.push(format!(
@@ -67,7 +69,7 @@ impl Account {
                 }
             }
             AccountSource::Operator => {
-                if !durable && !self.forgotten_at_restart {
+                if !durable && !self.allow_volatile_store {
                     problems.push(
                         "Account::operator() is connected by hand, and the store forgets it at every restart: use a \
                          durable store, or allow it by forgotten_at_restart()"
@@ -95,14 +97,14 @@ pub(crate) fn stateless_problems(config: &Config) -> Vec<String> {
     let mut kept = |what: &str| {
         problems.push(format!(
             "{what} keeps its grant until it is taken back, and in stateless mode nothing is kept once a person has \
-             signed out: use Retention::Session, or OidcLayer::per_user with a store"
+             signed out: use GrantLifetime::Session, or OidcLayer::per_user with a store"
         ));
     };
-    if config.login_retention == Retention::User {
-        kept("login_retention");
+    if config.login_grant_lifetime == GrantLifetime::Persistent {
+        kept("login_grant_lifetime");
     }
     // What is for one use is kept nowhere anyway, and a visitor's grant is nobody's.
-    let lasting = |one: &&Connection| one.retention == Retention::User && !one.one_shot;
+    let lasting = |one: &&Connection| one.grant_lifetime == GrantLifetime::Persistent && !one.single_use;
     for connection in config.connections.iter().filter(lasting) {
         kept(&format!("connection {:?}", connection.name));
     }

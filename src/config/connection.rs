@@ -26,18 +26,18 @@ pub struct Connection {
     #[serde(default)]
     pub provider: Option<String>,
     /// How long its grant lives: until it is disconnected, unless it says otherwise.
-    #[serde(default = "user")]
-    pub retention: Retention,
-    /// Its tokens are for one use, and kept nowhere: see [`Connection::one_shot`].
+    #[serde(default = "persistent")]
+    pub grant_lifetime: GrantLifetime,
+    /// Its tokens are for one use, and kept nowhere: see [`Connection::single_use`].
     #[serde(default)]
-    pub one_shot: bool,
-    /// Whoever uses a browser may grant it without signing in: see [`Connection::for_visitors`].
+    pub single_use: bool,
+    /// Whoever uses a browser may grant it without signing in: see [`Connection::allow_visitors`].
     #[serde(default)]
     pub visitors: bool,
 }
 
-fn user() -> Retention {
-    Retention::User
+fn persistent() -> GrantLifetime {
+    GrantLifetime::Persistent
 }
 
 impl Connection {
@@ -48,8 +48,8 @@ impl Connection {
             scopes: Vec::new(),
             resources: Vec::new(),
             provider: None,
-            retention: user(),
-            one_shot: false,
+            grant_lifetime: persistent(),
+            single_use: false,
             visitors: false,
         }
     }
@@ -68,11 +68,11 @@ impl Connection {
         self
     }
 
-    /// What is granted is handed to one request as a [`OneShotToken`](crate::OneShotToken), and kept nowhere:
+    /// What is granted is handed to one request as a [`SingleUseToken`](crate::SingleUseToken), and kept nowhere:
     /// [`UserTokens`](crate::UserTokens) never has a token for its resources.
     #[must_use]
-    pub fn one_shot(mut self) -> Self {
-        self.one_shot = true;
+    pub fn single_use(mut self) -> Self {
+        self.single_use = true;
         self
     }
 
@@ -85,11 +85,11 @@ impl Connection {
     /// the provider sends no refresh token because that account has granted access before, the refresh token of the first
     /// account stays, and brings the data of the first account once the new access token has ended. Ask for `openid` at
     /// providers that send a refresh token with the first consent only. Signing in does not hand the grant over; see
-    /// [`UserTokens::claim_visitor_grants`](crate::UserTokens::claim_visitor_grants). It lives for
+    /// [`UserTokens::adopt_visitor_grants`](crate::UserTokens::adopt_visitor_grants). It lives for
     /// [`Config::visitor_lifetime`](crate::Config::visitor_lifetime). The browser is known by a cookie alone: whoever used it
     /// before and kept that cookie can use what is granted there later. On shared computers let people sign in.
     #[must_use]
-    pub fn for_visitors(mut self) -> Self {
+    pub fn allow_visitors(mut self) -> Self {
         self.visitors = true;
         self
     }
@@ -103,8 +103,8 @@ impl Connection {
 
     /// How long its grant lives.
     #[must_use]
-    pub fn retention(mut self, retention: Retention) -> Self {
-        self.retention = retention;
+    pub fn grant_lifetime(mut self, grant_lifetime: GrantLifetime) -> Self {
+        self.grant_lifetime = grant_lifetime;
         self
     }
 }
@@ -112,11 +112,11 @@ impl Connection {
 /// How long a grant lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Retention {
+pub enum GrantLifetime {
     /// As long as the session: each browser has its own, and two of them never spend each other's refresh
     /// tokens.
     #[default]
     Session,
     /// Until it is disconnected: one for each person, the newest wins, and it outlives logout.
-    User,
+    Persistent,
 }

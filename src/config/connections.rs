@@ -1,7 +1,7 @@
 //! The connections at one provider, checked.
 
 use super::Config;
-use super::connection::{Connection, Retention};
+use super::connection::{Connection, GrantLifetime};
 use super::provider::{ProviderConfig, is_name};
 use super::resource::push_new;
 use super::resources::Resources;
@@ -31,8 +31,8 @@ pub(crate) struct Registered {
     /// What may be asked for later.
     pub(crate) optional_scopes: Vec<String>,
     pub(crate) indicators: Vec<String>,
-    pub(crate) retention: Retention,
-    pub(crate) one_shot: bool,
+    pub(crate) grant_lifetime: GrantLifetime,
+    pub(crate) single_use: bool,
     pub(crate) visitors: bool,
 }
 
@@ -57,7 +57,8 @@ impl Connections {
         }
         let mut all = Vec::new();
         for (index, provider) in providers.iter().enumerate() {
-            let login = provider.login.then(|| (ProviderId(index), login(provider, config.login_retention)));
+            let login =
+                provider.login.then(|| (ProviderId(index), login(provider, config.login_grant_lifetime)));
             all.push(Self::seen(login.iter().chain(&others), &mut found));
         }
         for problem in found {
@@ -94,7 +95,7 @@ impl Connections {
         }
         for connection in &mut self.all {
             // An account has no session that its grants could end with.
-            connection.retention = Retention::User;
+            connection.grant_lifetime = GrantLifetime::Persistent;
             connection.visitors = false;
             if !by_hand {
                 // OpenID Connect Core 1.0 sections 5.4 and 11: these are about a person.
@@ -132,10 +133,10 @@ impl Connections {
 
 impl Registered {
     fn new(provider: ProviderId, connection: &Connection, problems: &mut Vec<String>) -> Self {
-        if connection.one_shot && connection.visitors {
+        if connection.single_use && connection.visitors {
             problems.push(format!(
-                "connection {:?} is for one use, which needs somebody who is signed in: remove for_visitors() or \
-                 one_shot()",
+                "connection {:?} is for one use, which needs somebody who is signed in: remove allow_visitors() or \
+                 single_use()",
                 connection.name
             ));
         }
@@ -169,8 +170,8 @@ impl Registered {
                 .iter()
                 .filter_map(|resource| resource.indicator.clone())
                 .collect(),
-            retention: connection.retention,
-            one_shot: connection.one_shot,
+            grant_lifetime: connection.grant_lifetime,
+            single_use: connection.single_use,
             visitors: connection.visitors,
         }
     }
@@ -197,8 +198,8 @@ impl Registered {
 }
 
 /// What the login at a provider asks for, as the connection that it is.
-fn login(provider: &ProviderConfig, retention: Retention) -> Connection {
-    let login = Connection::new(LOGIN).retention(retention);
+fn login(provider: &ProviderConfig, grant_lifetime: GrantLifetime) -> Connection {
+    let login = Connection::new(LOGIN).grant_lifetime(grant_lifetime);
     Connection { scopes: provider.scopes.clone(), resources: provider.resources.clone(), ..login }
 }
 

@@ -4,13 +4,13 @@ use super::Config;
 use super::development::local_url;
 use super::environment::Environment;
 use super::provider::ProviderConfig;
-use super::shared_account::Account;
+use super::shared_account::SharedAccount;
 use crate::config::PathBuf;
 use crate::error::ConfigError;
 use crate::protocol::authorization::ResponseMode;
 use crate::secret::Secret;
 
-impl Account {
+impl SharedAccount {
     /// Reads the environment: `ACCOUNT` (`client-credentials`, `refresh-token` or `operator`; the first where it is
     /// not set) and `ACCOUNT_REFRESH_TOKEN`, which may stand in the file that `ACCOUNT_REFRESH_TOKEN_FILE` names. A token
     /// beside another `ACCOUNT` is an error.
@@ -19,15 +19,15 @@ impl Account {
     ///
     /// Everything that cannot be read, at once.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_variables(|name| std::env::var(name).ok())
+        Self::from_env_with(|name| std::env::var(name).ok())
     }
 
-    /// The same as [`Account::from_env`] with variables from elsewhere.
+    /// The same as [`SharedAccount::from_env`] with variables from elsewhere.
     ///
     /// # Errors
     ///
     /// Everything that cannot be read, at once.
-    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    pub fn from_env_with(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let environment = Environment::new(variable);
         let mut problems = Vec::new();
         let token = environment.secret("ACCOUNT_REFRESH_TOKEN", &mut problems);
@@ -78,7 +78,7 @@ impl Config {
     ///
     /// Everything that cannot be read, at once.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_variables(|name| std::env::var(name).ok())
+        Self::from_env_with(|name| std::env::var(name).ok())
     }
 
     /// The same as [`Config::from_env`] with variables from elsewhere.
@@ -86,7 +86,7 @@ impl Config {
     /// # Errors
     ///
     /// Everything that cannot be read, at once.
-    pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+    pub fn from_env_with(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         let mut problems = Vec::new();
         let environment = Environment::new(variable);

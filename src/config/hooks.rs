@@ -14,16 +14,16 @@ use crate::store::BoxFuture;
 /// The application's hooks.
 #[derive(Clone, Default)]
 pub(crate) struct Hooks {
-    pub(crate) login: Option<Arc<dyn Fn(NewLogin) -> BoxFuture<'static, Verdict> + Send + Sync>>,
+    pub(crate) login: Option<Arc<dyn Fn(VerifiedLogin) -> BoxFuture<'static, LoginDecision> + Send + Sync>>,
     pub(crate) unauthenticated: Option<Arc<dyn Fn(&Unauthenticated) -> Response<Bytes> + Send + Sync>>,
-    pub(crate) choose: Option<Arc<dyn Fn(&[LoginChoice]) -> Response<Bytes> + Send + Sync>>,
+    pub(crate) choose: Option<Arc<dyn Fn(&[ProviderChoice]) -> Response<Bytes> + Send + Sync>>,
     pub(crate) events: Events,
 }
 
 /// A provider that a person may choose to sign in at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct LoginChoice {
+pub struct ProviderChoice {
     /// Its name in the configuration.
     pub provider: String,
     /// What people call it. Plain text: whoever puts it into a page escapes it.
@@ -32,7 +32,7 @@ pub struct LoginChoice {
     pub login_url: String,
 }
 
-impl LoginChoice {
+impl ProviderChoice {
     /// The layer's own page with a link for each.
     pub fn page(choices: &[Self]) -> Response<Bytes> {
         let links: Vec<_> =
@@ -44,7 +44,7 @@ impl LoginChoice {
 /// Somebody who is about to be signed in: verified, and nothing stored yet.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct NewLogin {
+pub struct VerifiedLogin {
     /// The provider that vouches for them.
     pub issuer: String,
     /// What it calls them. Together with the issuer this is who they are; an e-mail is not.
@@ -56,13 +56,13 @@ pub struct NewLogin {
 /// What the login hook decides.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Verdict {
+pub enum LoginDecision {
     /// They are signed in.
-    Accept,
+    Allow,
     /// They are signed in, and these claims go over those of the provider.
-    Enrich(Map<String, Value>),
+    AllowWith(Map<String, Value>),
     /// They are not. The page says why, in these words.
-    Refuse(String),
+    Deny(String),
 }
 
 /// A request that needs a signed-in person and has none.

@@ -30,16 +30,16 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use tower::{BoxError, Service};
 
-use self::connection::{Connection, Retention};
+use self::connection::{Connection, GrantLifetime};
 use self::development::local_url;
-use self::hooks::{Hooks, LoginChoice, NewLogin, Unauthenticated, Verdict};
+use self::hooks::{Hooks, LoginDecision, ProviderChoice, Unauthenticated, VerifiedLogin};
 use self::provider::{ProviderConfig, default_scopes};
 use self::resource::Resource;
 use crate::clock::{Clock, Random};
 use crate::events::Event;
 use crate::protocol::authorization::ResponseMode;
-use crate::protocol::token::ClientAuth;
-use crate::protocol::user_info::UserInfo;
+use crate::protocol::token::ClientAuthMethod;
+use crate::protocol::user_info::FetchUserInfo;
 use crate::provider::http_client::Outbound;
 use crate::secret::Secret;
 
@@ -76,7 +76,7 @@ pub struct Config {
     /// Our secret there; none for a public client, which PKCE alone protects.
     pub client_secret: Option<Secret>,
     /// How the secret is shown. By default what the provider announces, and basic where it says nothing.
-    pub client_auth: Option<ClientAuth>,
+    pub client_auth: Option<ClientAuthMethod>,
     /// Asked for at login, besides those of the resources: `openid email profile`. Many providers issue a refresh token
     /// only for `offline_access`.
     pub scopes: Vec<String>,
@@ -87,7 +87,7 @@ pub struct Config {
     pub hosted_domain: Option<String>,
     /// When UserInfo is asked: where the ID token lacks what the scopes promise, because many providers put
     /// e-mail and name there only (OpenID Connect Core 1.0 section 5.4).
-    pub user_info: UserInfo,
+    pub fetch_user_info: FetchUserInfo,
     /// More parameters of the authorization request, such as `access_type=offline` or `claims`.
     pub authorization_parameters: Vec<(String, String)>,
     /// Audiences besides ours that an ID token may name. None: each could pass our tokens on.
@@ -125,7 +125,7 @@ pub struct Config {
     /// more fails, and says so.
     pub max_cookie_bytes: usize,
     /// How long a login's grant lives: as long as the session.
-    pub login_retention: Retention,
+    pub login_grant_lifetime: GrantLifetime,
     /// Whether logout revokes the session's refresh token. Only for providers whose revocation ends that token
     /// alone: at others it would sign the person's other browsers out. Off.
     pub revoke_at_logout: bool,
@@ -202,7 +202,7 @@ impl Default for Config {
             scopes: default_scopes(),
             response_mode: ResponseMode::default(),
             hosted_domain: None,
-            user_info: UserInfo::default(),
+            fetch_user_info: FetchUserInfo::default(),
             authorization_parameters: Vec::new(),
             trusted_audiences: Vec::new(),
             resources: Vec::new(),
@@ -215,7 +215,7 @@ impl Default for Config {
             login_lifetime: Duration::from_secs(10 * 60),
             max_staleness: Duration::from_secs(2),
             max_cookie_bytes: 6 * 1024,
-            login_retention: Retention::default(),
+            login_grant_lifetime: GrantLifetime::default(),
             revoke_at_logout: false,
             revocation_is_per_token: false,
             logout_at_provider: true,
@@ -282,8 +282,8 @@ impl Config {
     #[must_use]
     pub fn on_login<F, Fut>(mut self, hook: F) -> Self
     where
-        F: Fn(NewLogin) -> Fut + Send + Sync + 'static,
-        Fut: Future<Output = Verdict> + Send + 'static,
+        F: Fn(VerifiedLogin) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = LoginDecision> + Send + 'static,
     {
         self.hooks.login = Some(Arc::new(move |login| Box::pin(hook(login))));
         self
@@ -307,11 +307,11 @@ impl Config {
         self
     }
 
-    /// Answers where a person must choose among several providers to sign in at. The default is [`LoginChoice::page`].
+    /// Answers where a person must choose among several providers to sign in at. The default is [`ProviderChoice::page`].
     #[must_use]
-    pub fn on_choose(
+    pub fn on_choose_provider(
         mut self,
-        hook: impl Fn(&[LoginChoice]) -> Response<Bytes> + Send + Sync + 'static,
+        hook: impl Fn(&[ProviderChoice]) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Self {
         self.hooks.choose = Some(Arc::new(hook));
         self
@@ -361,7 +361,7 @@ mod tests {
     use crate::error::ConfigError;
 
     fn from(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
-        Config::from_variables(|name| {
+        Config::from_env_with(|name| {
             variables.iter().find(|(given, _)| *given == name).map(|(_, value)| (*value).to_owned())
         })
     }

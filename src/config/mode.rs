@@ -1,7 +1,7 @@
 //! The modes, which answer one question: whose tokens are a request's? Nothing else knows which mode it is.
 
 use super::connections::Connections;
-use super::shared_account::Account;
+use super::shared_account::SharedAccount;
 use super::{Config, checks};
 
 /// Whose tokens requests get. The layer's constructors choose it.
@@ -12,7 +12,7 @@ pub(crate) enum Mode {
     /// As with [`Mode::PerUser`], and their browsers keep them.
     Stateless(Rendezvous),
     /// Everybody uses the tokens of this account.
-    SingleUser(Account),
+    SingleUser(SharedAccount),
 }
 
 /// Where the processes of an application meet whose sessions and grants are kept by browsers.
@@ -50,7 +50,7 @@ impl Mode {
         };
         for connection in config.connections.iter().filter(|connection| connection.visitors) {
             let name = &connection.name;
-            if connection.one_shot {
+            if connection.single_use {
                 problems.push(format!(
                     "connection {name:?} is for visitors and for one use: a visitor's grant is kept, so leave one of \
                      the two out"
@@ -59,7 +59,7 @@ impl Mode {
             if self.account().is_some() {
                 problems.push(format!(
                     "connection {name:?} is for visitors, and in single-user mode everybody gets the account's tokens: \
-                     leave for_visitors out, or use OidcLayer::per_user or OidcLayer::stateless"
+                     leave allow_visitors out, or use OidcLayer::per_user or OidcLayer::stateless"
                 ));
             }
         }
@@ -86,12 +86,12 @@ impl Mode {
     pub(crate) fn out_of_reach(&self) -> &'static str {
         match self {
             Self::PerUser => {
-                "work in the background reaches grants of people with Retention::User: give the connection (or \
-                 login_retention) that one"
+                "work in the background reaches grants of people with GrantLifetime::Persistent: give the connection (or \
+                 login_grant_lifetime) that one"
             }
             Self::Stateless(_) => {
                 "work in the background reaches nobody's grants in stateless mode, where browsers keep them: use \
-                 OidcLayer::per_user with a store, and Retention::User"
+                 OidcLayer::per_user with a store, and GrantLifetime::Persistent"
             }
             Self::SingleUser(_) => {
                 "in single-user mode nobody has grants of their own: use BackgroundTokens::account, or \
@@ -101,7 +101,7 @@ impl Mode {
     }
 
     /// The account that everybody uses, a request without any cookie too.
-    pub(crate) fn account(&self) -> Option<&Account> {
+    pub(crate) fn account(&self) -> Option<&SharedAccount> {
         match self {
             Self::PerUser | Self::Stateless(_) => None,
             Self::SingleUser(account) => Some(account),

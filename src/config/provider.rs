@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::resource::Resource;
 use crate::protocol::authorization::ResponseMode;
-use crate::protocol::token::ClientAuth;
-use crate::protocol::user_info::UserInfo;
+use crate::protocol::token::ClientAuthMethod;
+use crate::protocol::user_info::FetchUserInfo;
 use crate::secret::Secret;
 
 /// How this application is registered at one more provider than that of [`Config`](crate::Config)'s own fields, which mean the same.
@@ -31,7 +31,7 @@ pub struct ProviderConfig {
     pub client_secret: Option<Secret>,
     /// How the secret is shown.
     #[serde(default)]
-    pub client_auth: Option<ClientAuth>,
+    pub client_auth: Option<ClientAuthMethod>,
     /// Whether people sign in here. Otherwise it is for connections alone. On.
     #[serde(default = "yes")]
     pub login: bool,
@@ -46,7 +46,7 @@ pub struct ProviderConfig {
     pub hosted_domain: Option<String>,
     /// When UserInfo is asked.
     #[serde(default)]
-    pub user_info: UserInfo,
+    pub fetch_user_info: FetchUserInfo,
     /// More parameters of the authorization request.
     #[serde(default)]
     pub authorization_parameters: Vec<(String, String)>,
@@ -90,7 +90,7 @@ impl ProviderConfig {
             scopes: default_scopes(),
             response_mode: ResponseMode::default(),
             hosted_domain: None,
-            user_info: UserInfo::default(),
+            fetch_user_info: FetchUserInfo::default(),
             authorization_parameters: Vec::new(),
             trusted_audiences: Vec::new(),
             resources: Vec::new(),
@@ -109,7 +109,7 @@ impl ProviderConfig {
 
     /// Nobody signs in here: it is for connections alone.
     #[must_use]
-    pub fn for_connections(mut self) -> Self {
+    pub fn without_login(mut self) -> Self {
         self.login = false;
         self
     }

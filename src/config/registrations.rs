@@ -7,7 +7,7 @@ use super::provider::{ProviderConfig, is_name};
 use super::{Config, development};
 use crate::protocol::authorization::RESERVED;
 use crate::protocol::metadata::is_secure;
-use crate::protocol::token::ClientAuth;
+use crate::protocol::token::ClientAuthMethod;
 use crate::provider::relying_party::{ProviderId, RelyingParty};
 use crate::records::grant::encode;
 
@@ -60,7 +60,7 @@ impl RelyingParty {
             redirect_uri,
             response_mode: provider.response_mode,
             hosted_domain: provider.hosted_domain.clone(),
-            user_info: provider.user_info,
+            fetch_user_info: provider.fetch_user_info,
             additional: provider.authorization_parameters.clone(),
             trusted_audiences: provider.trusted_audiences.clone(),
             revoke_at_logout: provider.revoke_at_logout,
@@ -109,8 +109,10 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
     if provider.client_secret.as_ref().is_some_and(|secret| secret.expose_secret().is_empty()) {
         problems.push("client_secret is empty: leave it out for a public client".to_owned());
     }
-    if matches!(provider.client_auth, Some(ClientAuth::Basic | ClientAuth::Post))
-        && provider.client_secret.is_none()
+    if matches!(
+        provider.client_auth,
+        Some(ClientAuthMethod::ClientSecretBasic | ClientAuthMethod::ClientSecretPost)
+    ) && provider.client_secret.is_none()
     {
         problems.push("client_auth needs a client_secret".to_owned());
     }
@@ -140,7 +142,7 @@ impl ProviderConfig {
             scopes: config.scopes.clone(),
             response_mode: config.response_mode,
             hosted_domain: config.hosted_domain.clone(),
-            user_info: config.user_info,
+            fetch_user_info: config.fetch_user_info,
             authorization_parameters: config.authorization_parameters.clone(),
             trusted_audiences: config.trusted_audiences.clone(),
             resources: config.resources.clone(),

@@ -41,7 +41,7 @@ impl Resource {
 
     /// Another place where the same tokens may go.
     #[must_use]
-    pub fn also_at(mut self, url_prefix: impl Into<String>) -> Self {
+    pub fn url_prefix(mut self, url_prefix: impl Into<String>) -> Self {
         self.url_prefixes.push(url_prefix.into());
         self
     }

@@ -226,7 +226,7 @@ fn lifetimes(config: &Config, problems: &mut Vec<String>) {
         problems.push(format!(
             "visitor_lifetime is less than a second, and connection {:?} is for visitors: nothing they grant would be \
              kept, and they would be sent to grant it again and again. Use a longer one (it is 30 days by default), or \
-             remove for_visitors()",
+             remove allow_visitors()",
             connection.name
         ));
     }
@@ -275,7 +275,7 @@ fn secrets(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::token::ClientAuth;
+    use crate::protocol::token::ClientAuthMethod;
     use http::HeaderValue;
 
     fn settings(edit: impl FnOnce(&mut Config)) -> Result<Settings, ConfigError> {
@@ -301,7 +301,7 @@ mod tests {
         assert!(
             problem(|c| {
                 c.client_secret = None;
-                c.client_auth = Some(ClientAuth::Post)
+                c.client_auth = Some(ClientAuthMethod::ClientSecretPost)
             })
             .contains("client_auth")
         );

@@ -17,12 +17,12 @@ use crate::secret::Secret;
 ///    store either.
 ///
 /// When there is no token and only an operator can help, requests fail with
-/// [`ErrorKind::NeedsOperator`](crate::ErrorKind::NeedsOperator): no visitor is sent anywhere for it.
+/// [`ErrorKind::OperatorActionRequired`](crate::ErrorKind::OperatorActionRequired): no visitor is sent anywhere for it.
 #[derive(Clone)]
-pub struct Account {
+pub struct SharedAccount {
     pub(crate) name: Arc<str>,
     pub(crate) source: AccountSource,
-    pub(crate) forgotten_at_restart: bool,
+    pub(crate) allow_volatile_store: bool,
 }
 
 #[derive(Clone)]
@@ -32,7 +32,7 @@ pub(crate) enum AccountSource {
     Operator,
 }
 
-impl Account {
+impl SharedAccount {
     /// The application itself, by its own secret at the provider (RFC 6749 section 4.4). Nothing has to be kept.
     pub fn client_credentials() -> Self {
         Self::new(AccountSource::ClientCredentials)
@@ -58,7 +58,7 @@ impl Account {
     }
 
     pub(super) fn new(source: AccountSource) -> Self {
-        Self { name: "default".into(), source, forgotten_at_restart: false }
+        Self { name: "default".into(), source, allow_volatile_store: false }
     }
 
     /// Another name than `default`. Applications with a public URL of their own share no account, whatever it is called.
@@ -70,8 +70,8 @@ impl Account {
 
     /// Allows a store that does not outlive the process: an operator connects the account again after each start.
     #[must_use]
-    pub fn forgotten_at_restart(mut self) -> Self {
-        self.forgotten_at_restart = true;
+    pub fn allow_volatile_store(mut self) -> Self {
+        self.allow_volatile_store = true;
         self
     }
 
@@ -93,7 +93,7 @@ impl Account {
     }
 }
 
-impl fmt::Debug for Account {
+impl fmt::Debug for SharedAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let source = match self.source {
             AccountSource::ClientCredentials => "client credentials",
@@ -108,8 +108,8 @@ impl fmt::Debug for Account {
 mod tests {
     use super::*;
 
-    fn from(variables: &[(&str, &str)]) -> Result<Account, String> {
-        Account::from_variables(|name| {
+    fn from(variables: &[(&str, &str)]) -> Result<SharedAccount, String> {
+        SharedAccount::from_env_with(|name| {
             variables.iter().find(|(given, _)| *given == name).map(|(_, value)| (*value).to_owned())
         })
         .map_err(|error| error.to_string())

@@ -8,9 +8,9 @@ use http::{Method, Response, StatusCode};
 
 use super::login_error::LoginFailure;
 use super::sign_in::{Verified, is_of_domain};
-use crate::config::connection::Retention;
+use crate::config::connection::GrantLifetime;
 use crate::config::connections::Registered;
-use crate::config::shared_account::Account;
+use crate::config::shared_account::SharedAccount;
 use crate::events::EventCode;
 use crate::page;
 use crate::records::FOREVER;
@@ -67,7 +67,7 @@ pub(crate) async fn keep(
     verified: Verified<'_>,
 ) -> Result<(), LoginFailure> {
     // The application may be configured otherwise since the admin was sent away, and the account and the admins with it.
-    let still = |account: &&Account| {
+    let still = |account: &&SharedAccount| {
         account.is_granted_by_hand() && session.is_none_or(|session| refusal(runtime, session).is_none())
     };
     let account = runtime.mode.account().filter(still).ok_or(LoginFailure::NotPending)?;
@@ -80,7 +80,7 @@ pub(crate) async fn keep(
     let facts = Some(verified.id_token.facts.clone());
     let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, runtime.now());
     grant.consent = Some(asked);
-    keep_grant(runtime, &place, Retention::User, grant, FOREVER).await?;
+    keep_grant(runtime, &place, GrantLifetime::Persistent, grant, FOREVER).await?;
     let admin = session.and_then(|session| session.user());
     runtime.events().emit(EventCode::Connected, admin, &connection.name);
     Ok(())

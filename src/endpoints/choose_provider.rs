@@ -5,7 +5,7 @@ use http::Response;
 
 use super::urls::path;
 use crate::config::destination::Destination;
-use crate::config::hooks::LoginChoice;
+use crate::config::hooks::ProviderChoice;
 use crate::protocol::authorization::LoginOptions;
 use crate::state::Runtime;
 
@@ -14,7 +14,7 @@ pub(crate) fn page(runtime: &Runtime, destination: &Destination, options: &Login
     let choices = choices(runtime, destination, options);
     match &runtime.hooks.choose {
         Some(hook) => hook(&choices),
-        None => LoginChoice::page(&choices),
+        None => ProviderChoice::page(&choices),
     }
 }
 
@@ -23,8 +23,8 @@ pub(crate) fn choices(
     runtime: &Runtime,
     destination: &Destination,
     options: &LoginOptions,
-) -> Vec<LoginChoice> {
-    let choice = |provider: &std::sync::Arc<crate::provider::Provider>| LoginChoice {
+) -> Vec<ProviderChoice> {
+    let choice = |provider: &std::sync::Arc<crate::provider::Provider>| ProviderChoice {
         provider: provider.relying_party.name.clone(),
         display_name: provider.relying_party.display_name.clone(),
         login_url: path(runtime, Some(provider), destination, options),

@@ -93,7 +93,7 @@ pub(crate) async fn start(
     else {
         return bad_request("There is no such scope to be asked for.");
     };
-    let once = once || connection.one_shot;
+    let once = once || connection.single_use;
     if once && runtime.mode.account().is_some() {
         return bad_request("Here nothing is granted for one use.");
     }
@@ -208,7 +208,7 @@ pub(crate) async fn keep(
     let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, now);
     grant.consent = Some(asked);
     coordination::fits(&place, &grant).map_err(LoginFailure::TooLargeToCarry)?;
-    keep_grant(runtime, &place, connection.retention, grant, session.ends_at).await?;
+    keep_grant(runtime, &place, connection.grant_lifetime, grant, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, session.user(), &connection.name);
     Ok(Vec::new())
 }

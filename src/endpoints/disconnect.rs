@@ -16,7 +16,7 @@ use crate::provider::relying_party::ProviderId;
 use crate::state::Runtime;
 use crate::stateless::Carried;
 use crate::store::StoreError;
-use crate::tokens::disconnect::{Disconnected, disconnect};
+use crate::tokens::disconnect::{DisconnectOutcome, disconnect};
 use crate::tokens::principal::Holder;
 
 /// `POST /auth/disconnect?connection=…&return_to=…`, for a form on a page.
@@ -66,7 +66,7 @@ pub(crate) async fn end(
         disconnect(runtime, place, &connection.name).await.map(Some)
     };
     match ended.await {
-        Ok(Some(Disconnected::NotRevoked)) => page::page(
+        Ok(Some(DisconnectOutcome::NotRevoked)) => page::page(
             StatusCode::OK,
             "Disconnected",
             "This application has forgotten the access. The service that gave it could not be told, so it may be \

@@ -1,6 +1,6 @@
 //! Ending a session with what ends with it.
 
-use crate::config::connection::Retention;
+use crate::config::connection::GrantLifetime;
 use crate::config::connections::Connections;
 use crate::endpoints::Arc;
 use crate::records::Loaded;
@@ -64,7 +64,7 @@ pub(crate) async fn end_grants(
     let connections =
         signed_in_at.map(|provider| runtime.settings.connections(provider.relying_party.id).all());
     let connections = connections.into_iter().flatten();
-    for connection in connections.filter(|connection| connection.retention == Retention::Session) {
+    for connection in connections.filter(|connection| connection.grant_lifetime == GrantLifetime::Session) {
         let place = runtime.grant_place_in(owner.clone(), connection, Some(session)).await?;
         end_grant(runtime, &place).await;
     }

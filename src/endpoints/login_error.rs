@@ -59,7 +59,7 @@ impl LoginFailure {
             | Self::SignedOut
             | Self::TooLarge
             | Self::TooLargeToCarry(_)
-            | Self::Provider(ProviderError::IdToken(_) | ProviderError::UserInfo(_)) => Unkept::Refused,
+            | Self::Provider(ProviderError::IdToken(_) | ProviderError::FetchUserInfo(_)) => Unkept::Refused,
             Self::Malformed(_)
             | Self::Expired
             | Self::Denied(_)
@@ -93,7 +93,7 @@ mod tests {
             SignedOut,
             TooLarge,
             Provider(ProviderError::IdToken(IdTokenError::UnknownKey)),
-            Provider(ProviderError::UserInfo(UserInfoError::AnotherSubject)),
+            Provider(ProviderError::FetchUserInfo(UserInfoError::AnotherSubject)),
         ];
         for failure in refused {
             assert_eq!(failure.unkept(), Unkept::Refused, "{failure}");

@@ -11,15 +11,15 @@ use super::end_session::end_session;
 use super::login_error::LoginFailure;
 use super::replaced::Replaced;
 use super::silent;
-use crate::config::connection::Retention;
+use crate::config::connection::GrantLifetime;
 use crate::config::connections::Registered;
-use crate::config::hooks::{NewLogin, Verdict};
+use crate::config::hooks::{LoginDecision, VerifiedLogin};
 use crate::cookie::{self, CrossSite};
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::protocol::id_token::IdToken;
 use crate::protocol::token::TokenResponse;
-use crate::protocol::user_info::{UserInfo, about_person};
+use crate::protocol::user_info::{FetchUserInfo, about_person};
 use crate::provider::Provider;
 use crate::records::grant::Owner;
 use crate::sessions::provider_logout::{Begun, add_sid};
@@ -89,18 +89,18 @@ async fn admit(runtime: &Arc<Runtime>, verified: &Verified<'_>) -> Result<Map<St
     let user_info = user_info(runtime, verified).await?;
     let mut claims = about_person(id_token.claims.clone(), user_info);
     let Some(hook) = &runtime.hooks.login else { return Ok(claims) };
-    let login = NewLogin {
+    let login = VerifiedLogin {
         issuer: id_token.facts.issuer.clone(),
         subject: id_token.facts.subject.clone(),
         claims: claims.clone(),
     };
     match hook(login).await {
-        Verdict::Accept => Ok(claims),
-        Verdict::Enrich(more) => {
+        LoginDecision::Allow => Ok(claims),
+        LoginDecision::AllowWith(more) => {
             claims.extend(more);
             Ok(claims)
         }
-        Verdict::Refuse(why) => Err(LoginFailure::Vetoed(why)),
+        LoginDecision::Deny(why) => Err(LoginFailure::Vetoed(why)),
     }
 }
 
@@ -125,10 +125,10 @@ async fn user_info(
     let lacks = |scope: &str, claim: &str| {
         scopes.iter().any(|asked| asked == scope) && !verified.id_token.claims.contains_key(claim)
     };
-    let asked = match provider.relying_party.user_info {
-        UserInfo::Never => false,
-        UserInfo::WhereNeeded => lacks("email", "email") || lacks("profile", "name"),
-        UserInfo::Always => true,
+    let asked = match provider.relying_party.fetch_user_info {
+        FetchUserInfo::Never => false,
+        FetchUserInfo::WhenNeeded => lacks("email", "email") || lacks("profile", "name"),
+        FetchUserInfo::Always => true,
     };
     if !asked {
         return Ok(None);
@@ -187,7 +187,8 @@ async fn store(
         let login = sign_in_at(runtime, verified.provider)?;
         let place = runtime.grant_place(owner, login, Some(id)).await?;
         let mut grant = new_grant(&place, login, &login.scopes, tokens, Some(id_token.facts.clone()), now);
-        if let (Some(replaced), Retention::Session, None) = (replaced, login.retention, &grant.refresh_token)
+        if let (Some(replaced), GrantLifetime::Session, None) =
+            (replaced, login.grant_lifetime, &grant.refresh_token)
         {
             let (from, until) = ((carried, shown), record.ends_at);
             moved = Replaced::lease(runtime, &place.owner, login, replaced, from, until).await?;
@@ -203,7 +204,7 @@ async fn store(
             begun.map_err(LoginFailure::TooLargeToCarry)?;
             return Ok((id, moved));
         }
-        keep_grant(runtime, &place, login.retention, grant, record.ends_at).await?;
+        keep_grant(runtime, &place, login.grant_lifetime, grant, record.ends_at).await?;
     }
     runtime.sessions.start(id, record, &runtime.records, now).await?;
     // Only now: whoever signs them out from here on finds the session.

@@ -15,7 +15,7 @@ use super::login::{self, Ask, begin};
 use super::login_error::LoginFailure;
 use super::pending::{self, Intent, PendingLogin};
 use super::sign_in::{Verified, is_of_domain};
-use crate::config::connection::Retention;
+use crate::config::connection::GrantLifetime;
 use crate::config::connections::Registered;
 use crate::config::destination::Destination;
 use crate::config::resource::push_new;
@@ -143,5 +143,5 @@ pub(crate) async fn finish(
 async fn keep(runtime: &Arc<Runtime>, place: &GrantPlace, grant: Grant) -> Result<(), LoginFailure> {
     coordination::fits(place, &grant).map_err(LoginFailure::TooLargeToCarry)?;
     let until = runtime.now().plus(runtime.settings.visitor_lifetime);
-    Ok(keep_grant(runtime, place, Retention::Session, grant, until).await?)
+    Ok(keep_grant(runtime, place, GrantLifetime::Session, grant, until).await?)
 }

@@ -64,45 +64,45 @@ const MOST_REDIRECTS: usize = 10;
 /// # }
 /// ```
 #[derive(Clone)]
-pub struct AuthorizeLayer {
+pub struct AddAccessTokenLayer {
     tokens: UserTokens,
 }
 
 impl UserTokens {
     /// A layer that makes any other HTTP client call APIs as this person.
-    pub fn layer(&self) -> AuthorizeLayer {
-        AuthorizeLayer { tokens: self.clone() }
+    pub fn layer(&self) -> AddAccessTokenLayer {
+        AddAccessTokenLayer { tokens: self.clone() }
     }
 }
 
-impl<S> Layer<S> for AuthorizeLayer {
-    type Service = Authorize<S>;
+impl<S> Layer<S> for AddAccessTokenLayer {
+    type Service = AddAccessToken<S>;
 
-    fn layer(&self, inner: S) -> Authorize<S> {
-        Authorize { inner, tokens: self.tokens.clone() }
+    fn layer(&self, inner: S) -> AddAccessToken<S> {
+        AddAccessToken { inner, tokens: self.tokens.clone() }
     }
 }
 
-impl fmt::Debug for AuthorizeLayer {
+impl fmt::Debug for AddAccessTokenLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AuthorizeLayer").field("tokens", &self.tokens).finish()
+        f.debug_struct("AddAccessTokenLayer").field("tokens", &self.tokens).finish()
     }
 }
 
-/// The service of [`AuthorizeLayer`].
+/// The service of [`AddAccessTokenLayer`].
 #[derive(Clone)]
-pub struct Authorize<S> {
+pub struct AddAccessToken<S> {
     inner: S,
     tokens: UserTokens,
 }
 
-impl<S> fmt::Debug for Authorize<S> {
+impl<S> fmt::Debug for AddAccessToken<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authorize").field("tokens", &self.tokens).finish_non_exhaustive()
     }
 }
 
-impl<S, B, R> Service<Request<B>> for Authorize<S>
+impl<S, B, R> Service<Request<B>> for AddAccessToken<S>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + Sync + 'static,
     S::Error: Into<BoxError>,
@@ -123,12 +123,12 @@ where
         let this = self.clone();
         Box::pin(async move {
             let call = tokio::time::timeout(DEADLINE, this.run(request));
-            call.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::Upstream, "the API takes too long")))
+            call.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::UpstreamError, "the API takes too long")))
         })
     }
 }
 
-impl<S> Authorize<S> {
+impl<S> AddAccessToken<S> {
     async fn run<B, R>(&self, request: Request<B>) -> Result<Response<R>, Error>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone,
@@ -169,14 +169,14 @@ impl<S> Authorize<S> {
             let Some(target) = redirect_target(&request.url, &response) else { return Ok(response) };
             let downgrade = request.url.scheme() == "https" && target.scheme() != "https";
             let target = parse(target.as_str()).filter(|_| !downgrade).ok_or_else(|| {
-                Error::new(ErrorKind::Upstream, "the API redirects to a URL that is not safe")
+                Error::new(ErrorKind::UpstreamError, "the API redirects to a URL that is not safe")
             })?;
             // Once outside, always outside: who was sent away does not get the token by sending back.
             if tokens.source(&target).as_ref() != Some(&source) {
                 token = None;
             }
             if redirects == MOST_REDIRECTS {
-                return Err(Error::new(ErrorKind::Upstream, "the API redirects too often"));
+                return Err(Error::new(ErrorKind::UpstreamError, "the API redirects too often"));
             }
             redirects += 1;
             request.follow(target, response.status());
@@ -196,7 +196,7 @@ impl<S> Authorize<S> {
         let mut request = Request::new(outgoing.body.clone());
         *request.method_mut() = outgoing.method.clone();
         *request.uri_mut() = outgoing.url.as_str().parse::<Uri>().map_err(|error| {
-            Error::new(ErrorKind::Upstream, "the URL cannot be called").with_source(error)
+            Error::new(ErrorKind::UpstreamError, "the URL cannot be called").with_source(error)
         })?;
         *request.headers_mut() = outgoing.headers.clone();
         *request.extensions_mut() = outgoing.extensions.clone();
@@ -204,7 +204,9 @@ impl<S> Authorize<S> {
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
         let answer = self.inner.clone().oneshot(request).await;
-        answer.map_err(|error| Error::new(ErrorKind::Upstream, "the API does not answer").with_source(error))
+        answer.map_err(|error| {
+            Error::new(ErrorKind::UpstreamError, "the API does not answer").with_source(error)
+        })
     }
 }
 

@@ -10,17 +10,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::{Layer, Service, ServiceExt};
 
-use super::add_access_token::Authorize;
+use super::add_access_token::AddAccessToken;
 use super::user_tokens::UserTokens;
 use crate::config::resources::parse;
 use crate::error::{Error, ErrorKind};
 use crate::provider::http_client::{API_BODY, CALL_DEADLINE, Outbound, OutboundError};
 use crate::store::BoxFuture;
 
-/// Calls APIs with the person's own tokens, as [`AuthorizeLayer`](crate::AuthorizeLayer) promises. An answer has at
+/// Calls APIs with the person's own tokens, as [`AddAccessTokenLayer`](crate::AddAccessTokenLayer) promises. An answer has at
 /// most 16 MiB.
 #[derive(Clone)]
-pub struct ApiClient(Authorize<ApiOutbound>);
+pub struct ApiClient(AddAccessToken<ApiOutbound>);
 
 impl UserTokens {
     /// An HTTP client that calls APIs as this person.
@@ -43,10 +43,11 @@ impl ApiClient {
     ///
     /// # Errors
     ///
-    /// As [`ApiClient::call`], and [`ErrorKind::Upstream`] when the value cannot be written as JSON.
+    /// As [`ApiClient::call`], and [`ErrorKind::UpstreamError`] when the value cannot be written as JSON.
     pub async fn post_json(&self, url: &str, value: &(impl Serialize + Sync)) -> Result<ApiResponse, Error> {
-        let body = serde_json::to_vec(value)
-            .map_err(|error| Error::new(ErrorKind::Upstream, "the value is no JSON").with_source(error))?;
+        let body = serde_json::to_vec(value).map_err(|error| {
+            Error::new(ErrorKind::UpstreamError, "the value is no JSON").with_source(error)
+        })?;
         let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
         self.call(Method::POST, url, headers, body.into()).await
     }
@@ -55,7 +56,7 @@ impl ApiClient {
     ///
     /// # Errors
     ///
-    /// As [`UserTokens::for_url`], and [`ErrorKind::Upstream`] when the API does not answer. An answer of any status
+    /// As [`UserTokens::access_token`], and [`ErrorKind::UpstreamError`] when the API does not answer. An answer of any status
     /// is no error.
     pub async fn call(
         &self,
@@ -70,7 +71,7 @@ impl ApiClient {
         *request.method_mut() = method;
         *request.headers_mut() = headers;
         *request.uri_mut() = url.as_str().parse().map_err(|error: http::uri::InvalidUri| {
-            Error::new(ErrorKind::Upstream, "the URL cannot be called").with_source(error)
+            Error::new(ErrorKind::UpstreamError, "the URL cannot be called").with_source(error)
         })?;
         self.0.clone().oneshot(request).await.map(ApiResponse)
     }
@@ -125,13 +126,13 @@ impl ApiResponse {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Upstream`] when the API answered with an error status, or with something else.
+    /// [`ErrorKind::UpstreamError`] when the API answered with an error status, or with something else.
     pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
         if !self.status().is_success() {
-            return Err(Error::new(ErrorKind::Upstream, format!("the API answered {}", self.status())));
+            return Err(Error::new(ErrorKind::UpstreamError, format!("the API answered {}", self.status())));
         }
         serde_json::from_slice(self.bytes()).map_err(|error| {
-            Error::new(ErrorKind::Upstream, "the API's answer is not as expected").with_source(error)
+            Error::new(ErrorKind::UpstreamError, "the API's answer is not as expected").with_source(error)
         })
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http::Extensions;
 
 use super::request::RequestState;
-use crate::config::hooks::LoginChoice;
+use crate::config::hooks::ProviderChoice;
 use crate::endpoints::{choose_provider, urls};
 use crate::error::{DestinationError, Error};
 use crate::protocol::authorization::LoginOptions;
@@ -18,13 +18,13 @@ use crate::state::Runtime;
 /// Addresses are paths of this application, to be put into links. A destination is a path of this application too,
 /// or a URL of its public origin; the empty one is the public URL.
 #[derive(Clone)]
-pub struct Users {
+pub struct AuthSession {
     runtime: Arc<Runtime>,
     session: Option<Arc<Session>>,
     was_silent: bool,
 }
 
-impl Users {
+impl AuthSession {
     pub(crate) fn from_state(state: &RequestState) -> Self {
         Self {
             runtime: Arc::clone(&state.runtime),
@@ -37,7 +37,7 @@ impl Users {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::LayerMissing`](crate::ErrorKind::LayerMissing) when it did not.
+    /// [`ErrorKind::MissingLayer`](crate::ErrorKind::MissingLayer) when it did not.
     pub fn from_extensions(extensions: &Extensions) -> Result<Self, Error> {
         RequestState::of(extensions).map(Self::from_state)
     }
@@ -70,7 +70,7 @@ impl Users {
     }
 
     /// Every provider that people can sign in at, with the address that signs a person in there, who then lands at
-    /// `destination`. With several, [`Users::login_url`] leads to a page that shows the same.
+    /// `destination`. With several, [`AuthSession::login_url`] leads to a page that shows the same.
     ///
     /// # Errors
     ///
@@ -79,7 +79,7 @@ impl Users {
         &self,
         destination: &str,
         options: &LoginOptions,
-    ) -> Result<Vec<LoginChoice>, DestinationError> {
+    ) -> Result<Vec<ProviderChoice>, DestinationError> {
         let destination = self.runtime.settings.destination(destination)?;
         Ok(choose_provider::choices(&self.runtime, &destination, options))
     }
@@ -88,7 +88,7 @@ impl Users {
     /// back as it was. `None` for a minute after that failed and after a logout, so that a page which redirects
     /// there does not do so for ever.
     ///
-    /// With several providers it is the first that is asked; [`Users::login_choices`] with
+    /// With several providers it is the first that is asked; [`AuthSession::login_choices`] with
     /// [`LoginOptions::silent`] has an address for each.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl Users {
     }
 }
 
-impl fmt::Debug for Users {
+impl fmt::Debug for AuthSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Users")
     }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::access_token::AccessToken;
-use super::add_access_token::AuthorizeLayer;
+use super::add_access_token::AddAccessTokenLayer;
 use super::api_client::ApiClient;
 use super::connection_status::ConnectionStatus;
 use super::user_tokens::UserTokens;
@@ -12,7 +12,7 @@ use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
 use crate::state::Runtime;
-use crate::tokens::disconnect::Disconnected;
+use crate::tokens::disconnect::DisconnectOutcome;
 use crate::tokens::principal::Holder;
 
 /// The capability to use anybody's grants, for work that runs without them: nightly imports, reminders, queues.
@@ -22,7 +22,7 @@ use crate::tokens::principal::Holder;
 /// layer that makes it. A handler that has it all the same, through its application's state, can act as anybody.
 ///
 /// It reaches what a person granted until they take it back: connections, or the login by
-/// [`Config::login_retention`](crate::Config::login_retention), with [`Retention::User`](crate::Retention::User). What
+/// [`Config::login_grant_lifetime`](crate::Config::login_grant_lifetime), with [`GrantLifetime::Persistent`](crate::GrantLifetime::Persistent). What
 /// belongs to a session is that browser's, and nobody else uses it. So it reaches nobody's in stateless mode, and in
 /// single-user mode the account's alone ([`BackgroundTokens::account`]).
 #[derive(Clone)]
@@ -31,7 +31,7 @@ pub struct BackgroundTokens(Arc<Runtime>);
 /// The tokens of one person, or of the application's one account, without a request.
 ///
 /// What nobody granted, or was taken back or refused, is [`ErrorKind::ConsentRequired`]: there is nobody to be sent
-/// anywhere, and the person is asked when they come. For the account it is [`ErrorKind::NeedsOperator`].
+/// anywhere, and the person is asked when they come. For the account it is [`ErrorKind::OperatorActionRequired`].
 #[derive(Clone)]
 pub struct OwnerTokens(UserTokens);
 
@@ -59,9 +59,9 @@ impl OwnerTokens {
     ///
     /// # Errors
     ///
-    /// As [`UserTokens::for_url`], and [`ErrorKind::NoSuchConnection`] where grants end with their session.
-    pub async fn for_url(&self, url: &str) -> Result<AccessToken, Error> {
-        self.0.for_url(url).await
+    /// As [`UserTokens::access_token`], and [`ErrorKind::NoSuchConnection`] where grants end with their session.
+    pub async fn access_token(&self, url: &str) -> Result<AccessToken, Error> {
+        self.0.access_token(url).await
     }
 
     /// An HTTP client that calls APIs as this owner.
@@ -70,7 +70,7 @@ impl OwnerTokens {
     }
 
     /// A layer that makes any other HTTP client call APIs as this owner.
-    pub fn layer(&self) -> AuthorizeLayer {
+    pub fn layer(&self) -> AddAccessTokenLayer {
         self.0.layer()
     }
 
@@ -89,7 +89,7 @@ impl OwnerTokens {
     /// # Errors
     ///
     /// As [`OwnerTokens::status`], and [`ErrorKind::Unauthenticated`] for the account's.
-    pub async fn disconnect(&self, connection: &str) -> Result<Disconnected, Error> {
+    pub async fn disconnect(&self, connection: &str) -> Result<DisconnectOutcome, Error> {
         self.0.disconnect(connection).await
     }
 }

@@ -34,10 +34,10 @@ pub struct ConnectionStatus {
 pub enum ConnectionState {
     /// They can, as far as is known here.
     Connected,
-    /// They are handed out once, as a [`OneShotToken`](crate::OneShotToken), and never kept.
-    OneShot,
+    /// They are handed out once, as a [`SingleUseToken`](crate::SingleUseToken), and never kept.
+    SingleUse,
     /// It was never granted, or was taken back.
-    Missing,
+    NotConnected,
     /// The provider refused it for good, granted less than is always asked for, or gave tokens that are over and
     /// cannot be renewed.
     NeedsConsent,
@@ -52,12 +52,12 @@ impl ConnectionStatus {
     ) -> Self {
         let (name, provider) = (connection.name.clone(), provider.to_owned());
         match grant {
-            _ if connection.one_shot => {
-                let (state, scopes) = (ConnectionState::OneShot, Vec::new());
+            _ if connection.single_use => {
+                let (state, scopes) = (ConnectionState::SingleUse, Vec::new());
                 Self { name, state, provider, scopes, account: None, issuer: None }
             }
             None => {
-                let (state, scopes) = (ConnectionState::Missing, Vec::new());
+                let (state, scopes) = (ConnectionState::NotConnected, Vec::new());
                 Self { name, state, provider, scopes, account: None, issuer: None }
             }
             Some(grant) => {

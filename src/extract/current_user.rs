@@ -105,7 +105,7 @@ impl CurrentUser {
     /// nothing about the person can be found from it (a keyed hash, 22 characters of base64url; its key lies in the store, one
     /// for each application, and comes from the first secret with
     /// [`OidcLayer::stateless`](crate::OidcLayer::stateless)). Another public URL makes all of them others.
-    pub fn public_id(&self, purpose: &str) -> String {
+    pub fn pseudonym(&self, purpose: &str) -> String {
         let parts: [&[u8]; 4] =
             [b"public id", purpose.as_bytes(), self.issuer().as_bytes(), self.subject().as_bytes()];
         // No session is known before the index key is.

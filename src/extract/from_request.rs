@@ -4,10 +4,10 @@ use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
 
-use super::auth_session::Users;
+use super::auth_session::AuthSession;
 use super::current_user::{Admin, CurrentUser};
 use super::request::RequestState;
-use super::single_use_token::OneShotToken;
+use super::single_use_token::SingleUseToken;
 use super::user_tokens::UserTokens;
 use crate::error::{DestinationError, Error};
 
@@ -44,19 +44,19 @@ impl<S: Sync> FromRequestParts<S> for UserTokens {
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for Users {
+impl<S: Sync> FromRequestParts<S> for AuthSession {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        RequestState::of(&parts.extensions).map(Users::from_state)
+        RequestState::of(&parts.extensions).map(AuthSession::from_state)
     }
 }
 
-impl<S: Sync> FromRequestParts<S> for OneShotToken {
+impl<S: Sync> FromRequestParts<S> for SingleUseToken {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        OneShotToken::from_extensions(&parts.extensions).await
+        SingleUseToken::from_extensions(&parts.extensions).await
     }
 }
 

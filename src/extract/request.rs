@@ -11,7 +11,7 @@ use memchr::memmem;
 use super::current_user::{Admin, CurrentUser};
 use crate::config::hooks::Unauthenticated;
 use crate::config::settings::encoded;
-use crate::config::shared_account::Account;
+use crate::config::shared_account::SharedAccount;
 use crate::cookie::{CookieStyle, Ours, OwnCookies};
 use crate::endpoints::login::HEADER_BUDGET;
 use crate::endpoints::urls;
@@ -25,7 +25,7 @@ use crate::sessions::visitor_id::Visitor;
 use crate::state::Runtime;
 use crate::stateless::Carried;
 use crate::tokens::principal::Holder;
-use crate::tokens::single_use::OneShots;
+use crate::tokens::single_use::PendingSingleUses;
 
 /// How long after they were asked a person is not sent to be asked for the same again.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
@@ -43,7 +43,7 @@ pub(crate) struct RequestState {
     /// A safe method, whose page can be come back to.
     pub(crate) repeatable: bool,
     pub(crate) was_silent: bool,
-    pub(crate) one_shots: Option<Arc<OneShots>>,
+    pub(crate) single_uses: Option<Arc<PendingSingleUses>>,
     pub(crate) visitor: Option<Arc<Visitor>>,
 }
 
@@ -64,7 +64,7 @@ impl RequestState {
             came_from: if repeatable { None } else { posted() },
             repeatable,
             was_silent: head.was_silent,
-            one_shots: head.one_shots.clone(),
+            single_uses: head.single_uses.clone(),
             visitor: head.visitor.clone(),
             session,
             carried,
@@ -90,7 +90,7 @@ impl RequestState {
             came_from: None,
             repeatable: false,
             was_silent: false,
-            one_shots: None,
+            single_uses: None,
             visitor: None,
         }
     }
@@ -172,9 +172,9 @@ impl RequestState {
 
     /// The error of a request that wants what the application's one account does not have. Nobody who visits can help.
     pub(crate) fn needs_operator(&self, connection: &str) -> Error {
-        let remedy = self.runtime.mode.account().map_or("", Account::remedy);
+        let remedy = self.runtime.mode.account().map_or("", SharedAccount::remedy);
         self.runtime.events().emit(EventCode::NeedsOperator, None, format_args!("{connection}: {remedy}"));
-        let error = Error::new(ErrorKind::NeedsOperator, remedy);
+        let error = Error::new(ErrorKind::OperatorActionRequired, remedy);
         if !self.navigation {
             return error;
         }
@@ -184,9 +184,9 @@ impl RequestState {
     }
 
     /// What was granted for one use is used, or was not in time: whoever wants more grants it once more.
-    pub(crate) fn one_shot_missing(&self) -> Error {
+    pub(crate) fn single_use_token_gone(&self) -> Error {
         let text = "What was granted for one use has been used, or was not used in time.";
-        let error = Error::new(ErrorKind::OneShotMissing, text);
+        let error = Error::new(ErrorKind::SingleUseTokenGone, text);
         if self.navigation { error.with_answer(page::plain(StatusCode::GONE, text)) } else { error }
     }
 
@@ -235,7 +235,7 @@ pub(crate) struct Head {
     /// There is a session cookie, whatever it holds.
     pub(crate) session_cookie: bool,
     pub(crate) was_silent: bool,
-    pub(crate) one_shots: Option<Arc<OneShots>>,
+    pub(crate) single_uses: Option<Arc<PendingSingleUses>>,
     pub(crate) visitor: Option<Arc<Visitor>>,
     /// A person's browser goes to a page, and can be sent on: GET or HEAD, `Sec-Fetch-Mode: navigate` where the
     /// browser says so, and an `Accept` that names HTML.
@@ -271,7 +271,7 @@ impl Head {
         let head = Self {
             session_cookie: ours.session.is_some(),
             was_silent: ours.silent,
-            one_shots: OneShots::read(&ours.once, headers, cookies),
+            single_uses: PendingSingleUses::read(&ours.once, headers, cookies),
             visitor: ours.visitor.and_then(Visitor::from_cookie).map(Arc::new),
             navigation: wants_html && navigates && matches!(*method, Method::GET | Method::HEAD),
             opens_websocket: upgrades && *method == Method::GET && headers.contains_key(CONNECTION),

@@ -12,15 +12,15 @@ use crate::error::Error;
 use crate::protocol::token::TokenResponse;
 use crate::state::Runtime;
 use crate::tokens::principal::Holder;
-use crate::tokens::single_use::OneShotRecord;
+use crate::tokens::single_use::SingleUseRecord;
 use crate::tokens::unkept::{Unkept, discard};
 
 /// What a person granted for one use, at the address of
-/// [`UserTokens::connect_once_url`](crate::UserTokens::connect_once_url).
+/// [`UserTokens::connect_single_use_url`](crate::UserTokens::connect_single_use_url).
 ///
-/// An axum extractor, and [`OneShotToken::from_extensions`] for other services: the first request that asks within a
+/// An axum extractor, and [`SingleUseToken::from_extensions`] for other services: the first request that asks within a
 /// minute has it, of the session in which it was granted, and nobody ever again. A page that is loaded once more gets
-/// [`ErrorKind::OneShotMissing`](crate::ErrorKind::OneShotMissing), unless something else waits.
+/// [`ErrorKind::SingleUseTokenGone`](crate::ErrorKind::SingleUseTokenGone), unless something else waits.
 ///
 /// Where several wait, granted in several tabs, a request has the one that was to land at its own address, query
 /// included, or at the page that it comes from (`Referer`). Only a request that none was to land at has the oldest of
@@ -31,23 +31,23 @@ use crate::tokens::unkept::{Unkept, discard};
 /// is handed to nobody after a minute, and the process that laid it there deletes it then. Should that process have
 /// ended, or the store be away at that moment, it goes with what else has expired: with a login, or by
 /// [`OidcLayer::delete_expired`](crate::OidcLayer::delete_expired). Here they are gone when this value is dropped; at
-/// the provider when they expire, or by [`OneShotToken::revoke`].
-pub struct OneShotToken {
+/// the provider when they expire, or by [`SingleUseToken::revoke`].
+pub struct SingleUseToken {
     runtime: Arc<Runtime>,
     holder: Holder,
-    record: OneShotRecord,
+    record: SingleUseRecord,
     access_token: AccessToken,
 }
 
-impl OneShotToken {
+impl SingleUseToken {
     /// For services without axum: from the extensions of a request that came through the layer.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::OneShotMissing`](crate::ErrorKind::OneShotMissing) when there is nothing, or no longer;
+    /// [`ErrorKind::SingleUseTokenGone`](crate::ErrorKind::SingleUseTokenGone) when there is nothing, or no longer;
     /// [`ErrorKind::Unauthenticated`](crate::ErrorKind::Unauthenticated) when nobody is signed in whose it could be;
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) while the store is away, which takes nothing;
-    /// [`ErrorKind::LayerMissing`](crate::ErrorKind::LayerMissing) when the request did not come through the layer.
+    /// [`ErrorKind::MissingLayer`](crate::ErrorKind::MissingLayer) when the request did not come through the layer.
     pub async fn from_extensions(extensions: &Extensions) -> Result<Self, Error> {
         Self::take(RequestState::of(extensions)?).await
     }
@@ -55,9 +55,9 @@ impl OneShotToken {
     pub(crate) async fn take(state: &RequestState) -> Result<Self, Error> {
         let holder = state.holder()?;
         let runtime = Arc::clone(&state.runtime);
-        let Some(one_shots) = &state.one_shots else { return Err(state.one_shot_missing()) };
-        let record = one_shots.take(&runtime, &holder, state.here.as_ref()).await?;
-        let record = record.ok_or_else(|| state.one_shot_missing())?;
+        let Some(single_uses) = &state.single_uses else { return Err(state.single_use_token_gone()) };
+        let record = single_uses.take(&runtime, &holder, state.here.as_ref()).await?;
+        let record = record.ok_or_else(|| state.single_use_token_gone())?;
         let access_token = AccessToken::new(record.access_token.clone());
         Ok(Self { runtime, holder, record, access_token })
     }
@@ -77,7 +77,7 @@ impl OneShotToken {
     /// # Errors
     ///
     /// [`ErrorKind::NoTokenForUrl`](crate::ErrorKind::NoTokenForUrl) for any other.
-    pub fn for_url(&self, url: &str) -> Result<&AccessToken, Error> {
+    pub fn access_token(&self, url: &str) -> Result<&AccessToken, Error> {
         let connections = self.runtime.connections_of(&self.holder);
         let covering = |url| connections?.resources().covering(&url);
         let covering = parse(url).and_then(covering);
@@ -110,8 +110,8 @@ impl OneShotToken {
     }
 }
 
-impl fmt::Debug for OneShotToken {
+impl fmt::Debug for SingleUseToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OneShotToken").field("connection", &self.connection()).finish_non_exhaustive()
+        f.debug_struct("SingleUseToken").field("connection", &self.connection()).finish_non_exhaustive()
     }
 }

@@ -9,7 +9,7 @@ use url::Url;
 use super::access_token::AccessToken;
 use super::connection_status::{ConnectionState, ConnectionStatus};
 use super::request::RequestState;
-use crate::config::connection::Retention;
+use crate::config::connection::GrantLifetime;
 use crate::config::connections::{Connections, Registered};
 use crate::config::resources::{Source, parse};
 use crate::endpoints::urls;
@@ -19,14 +19,14 @@ use crate::provider::Provider;
 use crate::records::grant::{Grant, LOGIN, Standing};
 use crate::state::Runtime;
 use crate::tokens::access_token;
-use crate::tokens::disconnect::{Disconnected, disconnect};
+use crate::tokens::disconnect::{DisconnectOutcome, disconnect};
 use crate::tokens::hand_over::claim;
 use crate::tokens::locate::GrantPlace;
 use crate::tokens::lookup::{NoToken, Want, shown, stored};
 use crate::tokens::principal::Holder;
 
 /// The OAuth tokens of the person who is signed in at this request: fresh, and for registered URLs only. In single-user
-/// mode they are the account's; where nobody is signed in, those of [visitors](crate::Connection::for_visitors).
+/// mode they are the account's; where nobody is signed in, those of [visitors](crate::Connection::allow_visitors).
 ///
 /// Nothing here takes a user: the person is the session's. Each call looks at the session again, so that a task
 /// which outlives it gets no more tokens.
@@ -55,7 +55,7 @@ impl UserTokens {
     /// # Errors
     ///
     /// [`ErrorKind::Unauthenticated`] when nobody is signed in (never in single-user mode),
-    /// [`ErrorKind::LayerMissing`] when the request did not come through the layer.
+    /// [`ErrorKind::MissingLayer`] when the request did not come through the layer.
     pub fn from_extensions(extensions: &Extensions) -> Result<Self, Error> {
         Self::from_state(RequestState::of(extensions)?)
     }
@@ -66,10 +66,10 @@ impl UserTokens {
     /// # Errors
     ///
     /// [`ErrorKind::NoTokenForUrl`] when no resource covers the URL, [`ErrorKind::ConsentRequired`] when the person
-    /// must grant access (again), [`ErrorKind::NeedsOperator`] when the account has no token (single-user mode),
+    /// must grant access (again), [`ErrorKind::OperatorActionRequired`] when the account has no token (single-user mode),
     /// [`ErrorKind::Unauthenticated`] when their session ended, and [`ErrorKind::Unavailable`] while the provider or the
     /// store is away.
-    pub async fn for_url(&self, url: &str) -> Result<AccessToken, Error> {
+    pub async fn access_token(&self, url: &str) -> Result<AccessToken, Error> {
         if let Ok(connections) = self.connections()
             && let Some(source) = connections.resources().covering_plain(url)
             && let Some(connection) = Self::kept(connections, source)
@@ -100,11 +100,11 @@ impl UserTokens {
     /// # Errors
     ///
     /// [`ErrorKind::ConsentRequired`] when one is missing, [`ErrorKind::NoSuchConnection`] when there is no such
-    /// resource or scope, and as [`UserTokens::for_url`].
+    /// resource or scope, and as [`UserTokens::access_token`].
     pub async fn require_scopes(&self, resource: &str, scopes: &[&str]) -> Result<(), Error> {
         let named = self.connections()?.resources().named(resource);
         let source = named.ok_or_else(|| Error::no_such_connection("there is no resource of this name"))?;
-        if self.registered(&source.connection)?.one_shot {
+        if self.registered(&source.connection)?.single_use {
             return Err(Error::no_such_connection("this resource's connection is for one use"));
         }
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
@@ -129,7 +129,7 @@ impl UserTokens {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NoSuchConnection`], or [`ErrorKind::Destination`].
+    /// [`ErrorKind::NoSuchConnection`], or [`ErrorKind::InvalidDestination`].
     pub fn connect_url(&self, connection: &str, destination: &str) -> Result<String, Error> {
         let connection = self.registered(connection)?;
         let destination = self.runtime().settings.destination(destination)?;
@@ -137,12 +137,12 @@ impl UserTokens {
     }
 
     /// The address at which the person grants a connection for one use, and then lands at `destination`, whose handler
-    /// finds a [`OneShotToken`](crate::OneShotToken). Nothing is kept, and what was kept before stays as it is.
+    /// finds a [`SingleUseToken`](crate::SingleUseToken). Nothing is kept, and what was kept before stays as it is.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NoSuchConnection`], or [`ErrorKind::Destination`].
-    pub fn connect_once_url(&self, connection: &str, destination: &str) -> Result<String, Error> {
+    /// [`ErrorKind::NoSuchConnection`], or [`ErrorKind::InvalidDestination`].
+    pub fn connect_single_use_url(&self, connection: &str, destination: &str) -> Result<String, Error> {
         Ok(self.connect_url(connection, destination)? + urls::once_in(true))
     }
 
@@ -151,7 +151,7 @@ impl UserTokens {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NoSuchConnection`], or [`ErrorKind::Destination`].
+    /// [`ErrorKind::NoSuchConnection`], or [`ErrorKind::InvalidDestination`].
     pub fn disconnect_url(&self, connection: &str, destination: &str) -> Result<String, Error> {
         let url = self.connect_url(connection, destination)?;
         let [connect, disconnect] =
@@ -195,7 +195,7 @@ impl UserTokens {
     ///
     /// [`ErrorKind::NoSuchConnection`], [`ErrorKind::Unauthenticated`], or [`ErrorKind::Unavailable`] when the store
     /// is away, and then it is not gone.
-    pub async fn disconnect(&self, connection: &str) -> Result<Disconnected, Error> {
+    pub async fn disconnect(&self, connection: &str) -> Result<DisconnectOutcome, Error> {
         let registered = self.registered(connection)?;
         self.require_session().await?;
         self.state.may_disconnect()?;
@@ -205,7 +205,7 @@ impl UserTokens {
     }
 
     /// Hands over what was granted in this browser without signing in (see
-    /// [`Connection::for_visitors`](crate::Connection::for_visitors)) to the person who is signed in now, and returns the
+    /// [`Connection::allow_visitors`](crate::Connection::allow_visitors)) to the person who is signed in now, and returns the
     /// names of the connections that are theirs by it. It is theirs alone from then on.
     ///
     /// Nothing else does so: several people may use a browser, and whoever signs in need not be the one who granted.
@@ -215,7 +215,7 @@ impl UserTokens {
     /// # Errors
     ///
     /// [`ErrorKind::Unauthenticated`] when nobody is signed in, and [`ErrorKind::Unavailable`] when the store is away.
-    pub async fn claim_visitor_grants(&self) -> Result<Vec<String>, Error> {
+    pub async fn adopt_visitor_grants(&self) -> Result<Vec<String>, Error> {
         let Some(session) = self.holder.session() else { return Err(self.state.unauthenticated()) };
         self.require_session().await?;
         let Some(visitor) = &self.state.visitor else { return Ok(Vec::new()) };
@@ -227,7 +227,7 @@ impl UserTokens {
     /// # Errors
     ///
     /// As [`UserTokens::disconnect`], at the first that fails.
-    pub async fn disconnect_all(&self) -> Result<Vec<(String, Disconnected)>, Error> {
+    pub async fn disconnect_all(&self) -> Result<Vec<(String, DisconnectOutcome)>, Error> {
         let mut ended = Vec::new();
         for connection in self.connections()?.others().filter(|one| self.holder.may_have(one)) {
             ended.push((connection.name.clone(), self.disconnect(&connection.name).await?));
@@ -289,7 +289,7 @@ impl UserTokens {
 
     /// A source's connection. Tokens for one use are not there to be had again.
     fn kept<'a>(connections: &'a Connections, source: &Source) -> Option<&'a Registered> {
-        connections.named(&source.connection).filter(|connection| !connection.one_shot)
+        connections.named(&source.connection).filter(|connection| !connection.single_use)
     }
 
     /// Whether all of these scopes may be asked for at the source's connection.
@@ -319,12 +319,12 @@ impl UserTokens {
         self.state.consent_required(&source.connection, scopes, options, asked.as_ref())
     }
 
-    /// For [`Require::connection`](crate::Require::connection).
+    /// For [`RequireLayer::connection`](crate::RequireLayer::connection).
     pub(crate) async fn require_connection(&self, connection: &str) -> Result<(), Error> {
         match self.status(connection).await?.state {
             ConnectionState::Connected => Ok(()),
-            ConnectionState::OneShot => Err(Error::no_such_connection("this connection is for one use")),
-            ConnectionState::Missing | ConnectionState::NeedsConsent => {
+            ConnectionState::SingleUse => Err(Error::no_such_connection("this connection is for one use")),
+            ConnectionState::NotConnected | ConnectionState::NeedsConsent => {
                 let source = Source::without_resource(connection);
                 Err(self.consent_required(&source, &[], &LoginOptions::default()).await)
             }
@@ -343,7 +343,8 @@ impl UserTokens {
     }
 
     async fn place(&self, connection: &Registered) -> Result<GrantPlace, Error> {
-        let reachable = connection.retention == Retention::User && self.runtime().mode.keeps_logins();
+        let reachable =
+            connection.grant_lifetime == GrantLifetime::Persistent && self.runtime().mode.keeps_logins();
         if self.holder.is_absent() && !reachable {
             return Err(Error::no_such_connection(self.runtime().mode.out_of_reach()));
         }

@@ -15,10 +15,10 @@ use http_body_util::Full;
 use tower::{Layer, Service};
 
 use self::health::{Health, health};
-use self::service::OidcService;
+use self::service::Oidc;
 use crate::config::Config;
 use crate::config::mode::{Mode, Rendezvous};
-use crate::config::shared_account::Account;
+use crate::config::shared_account::SharedAccount;
 use crate::error::{ConfigError, Error};
 use crate::extract::background_tokens::BackgroundTokens;
 use crate::page;
@@ -62,7 +62,7 @@ impl OidcLayer {
     ///
     /// With several processes, let them meet: [`OidcLayer::stateless_with`].
     ///
-    /// Every grant ends with its session, so that connections say [`Retention::Session`](crate::Retention::Session).
+    /// Every grant ends with its session, so that connections say [`GrantLifetime::Session`](crate::GrantLifetime::Session).
     /// Browsers and proxies bound how large cookies may be: see [`Config::max_cookie_bytes`].
     ///
     /// # Errors
@@ -94,7 +94,11 @@ impl OidcLayer {
     /// # Errors
     ///
     /// Everything that is wrong with the configuration, at once.
-    pub fn single_user(config: Config, account: Account, store: impl Store) -> Result<Self, ConfigError> {
+    pub fn single_user(
+        config: Config,
+        account: SharedAccount,
+        store: impl Store,
+    ) -> Result<Self, ConfigError> {
         Ok(Self { runtime: Runtime::new(Mode::SingleUser(account), config, Arc::new(store))? })
     }
 
@@ -114,14 +118,14 @@ impl OidcLayer {
     }
 
     /// Puts the layer around a service, such as a whole router: the outermost place, and the quickest.
-    pub fn layer<S>(&self, inner: S) -> OidcService<S> {
-        OidcService::new(inner, Arc::clone(&self.runtime))
+    pub fn layer<S>(&self, inner: S) -> Oidc<S> {
+        Oidc::new(inner, Arc::clone(&self.runtime))
     }
 
     /// The layer's own endpoints alone, for an application where the layer cannot be outermost: mount it so that it
     /// gets the requests below `/auth/`, with their whole path.
-    pub fn endpoints(&self) -> OidcService<NoSuchEndpoint> {
-        self.layer(NoSuchEndpoint)
+    pub fn endpoints(&self) -> Oidc<NotFound> {
+        self.layer(NotFound)
     }
 
     /// Waits until everything is written that must not be lost: refreshes under way, sessions that are being ended.
@@ -167,7 +171,7 @@ impl OidcLayer {
 }
 
 impl<S> Layer<S> for OidcLayer {
-    type Service = OidcService<S>;
+    type Service = Oidc<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
         OidcLayer::layer(self, inner)
@@ -182,9 +186,9 @@ impl fmt::Debug for OidcLayer {
 
 /// What stands below the layer's endpoints when they are mounted alone: nothing.
 #[derive(Clone, Debug)]
-pub struct NoSuchEndpoint;
+pub struct NotFound;
 
-impl<B> Service<Request<B>> for NoSuchEndpoint {
+impl<B> Service<Request<B>> for NotFound {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future = std::future::Ready<Result<Self::Response, Infallible>>;

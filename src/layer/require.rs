@@ -20,7 +20,7 @@ use crate::store::BoxFuture;
 /// A layer for routes, inside [`OidcLayer`](crate::OidcLayer): who does not meet the condition never reaches the
 /// handler. Nobody signed in: the login, or 401. Somebody who may not: 403.
 #[derive(Clone)]
-pub struct Require(Condition);
+pub struct RequireLayer(Condition);
 
 #[derive(Clone)]
 enum Condition {
@@ -30,7 +30,7 @@ enum Condition {
     Connection(Arc<str>),
 }
 
-impl Require {
+impl RequireLayer {
     /// Somebody is signed in.
     pub fn login() -> Self {
         Self(Condition::Login)
@@ -64,28 +64,28 @@ impl Require {
     }
 }
 
-impl fmt::Debug for Require {
+impl fmt::Debug for RequireLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Require")
     }
 }
 
-impl<S> Layer<S> for Require {
-    type Service = RequireService<S>;
+impl<S> Layer<S> for RequireLayer {
+    type Service = Require<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        RequireService { inner, require: self.clone() }
+        Require { inner, require: self.clone() }
     }
 }
 
-/// The service of [`Require`].
+/// The service of [`RequireLayer`].
 #[derive(Clone, Debug)]
-pub struct RequireService<S> {
+pub struct Require<S> {
     inner: S,
-    require: Require,
+    require: RequireLayer,
 }
 
-impl<S, B, R> Service<Request<B>> for RequireService<S>
+impl<S, B, R> Service<Request<B>> for Require<S>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send,
@@ -123,7 +123,7 @@ where
 }
 
 pin_project! {
-    /// The future of [`RequireService`].
+    /// The future of [`Require`].
     pub struct RequireFuture<F, R, E> {
         #[pin]
         way: Way<F, R, E>,

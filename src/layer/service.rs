@@ -24,7 +24,7 @@ use crate::sessions::peek::Peek;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::stateless::Carried;
-use crate::tokens::single_use::OneShots;
+use crate::tokens::single_use::PendingSingleUses;
 use crate::{page, peer};
 
 /// The largest body of a request to one of the layer's endpoints, in bytes.
@@ -36,24 +36,24 @@ const LOOPBACK_ONLY: &str = "The development provider is for this machine alone:
 
 /// The service that [`OidcLayer`](crate::OidcLayer) puts around another.
 #[derive(Clone)]
-pub struct OidcService<S> {
+pub struct Oidc<S> {
     inner: S,
     runtime: Arc<Runtime>,
 }
 
-impl<S> OidcService<S> {
+impl<S> Oidc<S> {
     pub(crate) fn new(inner: S, runtime: Arc<Runtime>) -> Self {
         Self { inner, runtime }
     }
 }
 
-impl<S> fmt::Debug for OidcService<S> {
+impl<S> fmt::Debug for Oidc<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("OidcService")
     }
 }
 
-impl<S, B, R> Service<Request<B>> for OidcService<S>
+impl<S, B, R> Service<Request<B>> for Oidc<S>
 where
     S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
     S::Future: Send + 'static,
@@ -207,7 +207,7 @@ where
 }
 
 pin_project! {
-    /// The future of [`OidcService`]: the inner service's own where nothing has to be awaited before it.
+    /// The future of [`Oidc`]: the inner service's own where nothing has to be awaited before it.
     pub struct ResponseFuture<F, R, E> {
         #[pin]
         way: Way<F, R, E>,
@@ -223,7 +223,7 @@ pin_project! {
             inner: F,
             carried: Option<Arc<Carried>>,
             private: bool,
-            one_shots: Option<Arc<OneShots>>,
+            single_uses: Option<Arc<PendingSingleUses>>,
         },
         /// Something is awaited first, or instead.
         Boxed { future: Pin<Box<dyn Future<Output = Result<Response<R>, E>> + Send>> },
@@ -234,9 +234,9 @@ pin_project! {
 
 impl<F, R, E> ResponseFuture<F, R, E> {
     fn passed(inner: F, carried: Option<Arc<Carried>>, head: Head) -> Self {
-        let Head { session_cookie, visitor, one_shots, .. } = head;
+        let Head { session_cookie, visitor, single_uses, .. } = head;
         let private = session_cookie || visitor.is_some();
-        Self { way: Way::Passed { inner, carried, private, one_shots } }
+        Self { way: Way::Passed { inner, carried, private, single_uses } }
     }
 
     fn boxed(future: impl Future<Output = Result<Response<R>, E>> + Send + 'static) -> Self {
@@ -257,13 +257,13 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().way.project() {
-            Projected::Passed { inner, carried, private, one_shots } => {
+            Projected::Passed { inner, carried, private, single_uses } => {
                 // In place: a response is large to move.
                 let mut polled = inner.poll(cx);
                 if let Poll::Ready(Ok(response)) = &mut polled {
                     let headers = response.headers_mut();
                     let mut ours = carried.as_ref().is_some_and(|carried| carried.settle(headers));
-                    for removal in one_shots.iter().flat_map(|one_shots| one_shots.removals()) {
+                    for removal in single_uses.iter().flat_map(|single_uses| single_uses.removals()) {
                         cookie::append(headers, removal);
                         ours = true;
                     }

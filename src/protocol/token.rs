@@ -13,23 +13,23 @@ use crate::secret::Secret;
 /// How the application authenticates at the token endpoint (OpenID Connect Core 1.0 section 9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ClientAuth {
+pub enum ClientAuthMethod {
     /// `client_secret_basic`.
-    Basic,
+    ClientSecretBasic,
     /// `client_secret_post`.
-    Post,
+    ClientSecretPost,
     /// No secret: PKCE alone protects the code.
     None,
 }
 
-impl ClientAuth {
+impl ClientAuthMethod {
     /// What the provider announces; basic where it says nothing (OpenID Connect Discovery 1.0 section 3).
     pub(crate) fn announced(methods: &[String], has_secret: bool) -> Self {
         let offers = |method: &str| methods.iter().any(|offered| offered == method);
         match has_secret {
             false => Self::None,
-            true if !offers("client_secret_basic") && offers("client_secret_post") => Self::Post,
-            true => Self::Basic,
+            true if !offers("client_secret_basic") && offers("client_secret_post") => Self::ClientSecretPost,
+            true => Self::ClientSecretBasic,
         }
     }
 }
@@ -43,7 +43,7 @@ pub(crate) struct AuthenticatedForm {
 /// Puts the client's authentication to a form's parameters.
 pub(crate) fn authenticated_form(
     parameters: &[(&str, &str)],
-    auth: ClientAuth,
+    auth: ClientAuthMethod,
     client_id: &str,
     client_secret: Option<&Secret>,
 ) -> AuthenticatedForm {
@@ -53,18 +53,19 @@ pub(crate) fn authenticated_form(
     let mut authorization = None;
     match auth {
         // Section 2.3.1: each half is form-encoded before the colon joins them, or a colon in it would split it.
-        ClientAuth::Basic => {
+        ClientAuthMethod::ClientSecretBasic => {
             let encode = |part: &str| form_urlencoded::byte_serialize(part.as_bytes()).collect::<String>();
             let credentials = STANDARD.encode(format!("{}:{}", encode(client_id), encode(secret)));
             authorization = Some(Secret::new(format!("Basic {credentials}")));
         }
-        ClientAuth::Post => {
+        ClientAuthMethod::ClientSecretPost => {
             body.append_pair("client_secret", secret);
         }
-        ClientAuth::None => {}
+        ClientAuthMethod::None => {}
     }
     // An authorization request that is pushed names the client already.
-    if auth != ClientAuth::Basic && !parameters.iter().any(|(name, _)| *name == "client_id") {
+    if auth != ClientAuthMethod::ClientSecretBasic && !parameters.iter().any(|(name, _)| *name == "client_id")
+    {
         body.append_pair("client_id", client_id);
     }
     AuthenticatedForm { body: Secret::new(body.finish()), authorization }
@@ -253,13 +254,16 @@ mod tests {
     #[test]
     fn the_announced_method_is_used_and_basic_where_none_is() {
         let announced = |methods: &[&str], secret| {
-            ClientAuth::announced(&methods.iter().map(|m| (*m).to_owned()).collect::<Vec<_>>(), secret)
+            ClientAuthMethod::announced(&methods.iter().map(|m| (*m).to_owned()).collect::<Vec<_>>(), secret)
         };
-        assert_eq!(announced(&[], true), ClientAuth::Basic);
-        assert_eq!(announced(&["client_secret_post"], true), ClientAuth::Post);
-        assert_eq!(announced(&["client_secret_post", "client_secret_basic"], true), ClientAuth::Basic);
-        assert_eq!(announced(&["private_key_jwt"], true), ClientAuth::Basic);
-        assert_eq!(announced(&["client_secret_basic"], false), ClientAuth::None);
+        assert_eq!(announced(&[], true), ClientAuthMethod::ClientSecretBasic);
+        assert_eq!(announced(&["client_secret_post"], true), ClientAuthMethod::ClientSecretPost);
+        assert_eq!(
+            announced(&["client_secret_post", "client_secret_basic"], true),
+            ClientAuthMethod::ClientSecretBasic
+        );
+        assert_eq!(announced(&["private_key_jwt"], true), ClientAuthMethod::ClientSecretBasic);
+        assert_eq!(announced(&["client_secret_basic"], false), ClientAuthMethod::None);
     }
 
     proptest! {
@@ -267,7 +271,7 @@ mod tests {
         #[test]
         fn credentials_survive_their_encoding(id in ".{1,20}", secret in ".{1,20}") {
             let given = Secret::new(secret.clone());
-            let basic = authenticated_form(&[("a", "&=b")], ClientAuth::Basic, &id, Some(&given));
+            let basic = authenticated_form(&[("a", "&=b")], ClientAuthMethod::ClientSecretBasic, &id, Some(&given));
             let header = basic.authorization.unwrap();
             let decoded = STANDARD.decode(header.expose_secret().strip_prefix("Basic ").unwrap()).unwrap();
             let decoded = String::from_utf8(decoded).unwrap();
@@ -275,7 +279,7 @@ mod tests {
             let plain = |half: &str| form_urlencoded::parse(format!("x={half}").as_bytes()).next().unwrap().1.into_owned();
             prop_assert_eq!((plain(left), plain(right)), (id.clone(), secret.clone()));
             prop_assert_eq!(basic.body.expose_secret(), "a=%26%3Db");
-            let post = authenticated_form(&[], ClientAuth::Post, &id, Some(&given));
+            let post = authenticated_form(&[], ClientAuthMethod::ClientSecretPost, &id, Some(&given));
             let pairs: Vec<_> = form_urlencoded::parse(post.body.expose_secret().as_bytes()).into_owned().collect();
             prop_assert_eq!(pairs, [("client_secret".to_owned(), secret), ("client_id".to_owned(), id)]);
         }

@@ -70,12 +70,12 @@ pub(crate) fn about_person(
 /// When the UserInfo endpoint is asked at login.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum UserInfo {
+pub enum FetchUserInfo {
     /// Never: the ID token says it all.
     Never,
     /// When `email` or `profile` was asked for and the ID token holds no e-mail or no name.
     #[default]
-    WhereNeeded,
+    WhenNeeded,
     /// At every login.
     Always,
 }

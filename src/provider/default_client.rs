@@ -12,7 +12,7 @@ use hyper_util::rt::TokioExecutor;
 use rustls::ClientConfig;
 use tower::BoxError;
 
-use super::http_client::{BodyLimit, Outbound, PROVIDER_BODY};
+use super::http_client::{Outbound, PROVIDER_BODY, ResponseBodyLimit};
 use crate::tls_roots::roots;
 
 /// Builds the client; a message for the operator when the certificates cannot be used.
@@ -28,7 +28,8 @@ pub(crate) fn default_client(ca_file: Option<&Path>) -> Result<Outbound, String>
     Ok(Outbound::new(tower::service_fn(move |request: Request<Bytes>| {
         let client = client.clone();
         async move {
-            let limit = request.extensions().get::<BodyLimit>().map_or(PROVIDER_BODY, |limit| limit.0);
+            let limit =
+                request.extensions().get::<ResponseBodyLimit>().map_or(PROVIDER_BODY, |limit| limit.0);
             let (head, body) = client.request(request.map(Full::new)).await?.into_parts();
             let body = Limited::new(body, limit).collect().await?.to_bytes();
             Ok::<_, BoxError>(Response::from_parts(head, body))

@@ -28,7 +28,7 @@ pub(crate) enum ProviderError {
     #[error(transparent)]
     LogoutToken(#[from] LogoutTokenError),
     #[error(transparent)]
-    UserInfo(#[from] UserInfoError),
+    FetchUserInfo(#[from] UserInfoError),
 }
 
 impl ProviderError {

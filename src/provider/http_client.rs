@@ -23,7 +23,7 @@ pub(crate) const API_BODY: usize = 16 * 1024 * 1024;
 /// goes out, for a client of the application's own ([`Config::http_client`](crate::Config::http_client)): one that
 /// stops there never holds more in memory. Larger answers are refused either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BodyLimit(pub usize);
+pub struct ResponseBodyLimit(pub usize);
 
 /// Why no response came. Whether the request arrived is not known, except where it says so.
 #[derive(Debug, thiserror::Error)]
@@ -72,7 +72,7 @@ impl Outbound {
         {
             return Ok(provider.handle(request));
         }
-        request.extensions_mut().insert(BodyLimit(limit));
+        request.extensions_mut().insert(ResponseBodyLimit(limit));
         let call = self.client.clone().oneshot(request);
         let response = match tokio::time::timeout(deadline, call).await {
             Ok(Ok(response)) => response,

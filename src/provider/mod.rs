@@ -31,7 +31,7 @@ use crate::events::{EventCode, Events};
 use crate::protocol::id_token::{Expected, IdToken, IdTokenError, Occasion, verify};
 use crate::protocol::jws::KeySet;
 use crate::protocol::metadata::{self, Metadata};
-use crate::protocol::token::{ClientAuth, TokenResponse, authenticated_form, parse_response};
+use crate::protocol::token::{ClientAuthMethod, TokenResponse, authenticated_form, parse_response};
 use crate::protocol::{json, user_info};
 use crate::secret::Secret;
 
@@ -272,7 +272,7 @@ impl Provider {
         let secret = relying_party.client_secret.as_ref();
         let auth = relying_party
             .client_auth
-            .unwrap_or_else(|| ClientAuth::announced(&metadata.client_auth_methods, secret.is_some()));
+            .unwrap_or_else(|| ClientAuthMethod::announced(&metadata.client_auth_methods, secret.is_some()));
         let form = authenticated_form(parameters, auth, &relying_party.client_id, secret);
         let body = Bytes::copy_from_slice(form.body.expose_secret().as_bytes());
         let mut request = request(Method::POST, endpoint.as_str(), body)?;

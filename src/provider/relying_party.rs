@@ -1,8 +1,8 @@
 //! This application as its providers know it.
 
 use crate::protocol::authorization::ResponseMode;
-use crate::protocol::token::ClientAuth;
-use crate::protocol::user_info::UserInfo;
+use crate::protocol::token::ClientAuthMethod;
+use crate::protocol::user_info::FetchUserInfo;
 use crate::secret::Secret;
 
 /// Which provider, by its place in the configuration.
@@ -27,11 +27,11 @@ pub(crate) struct RelyingParty {
     /// Issuer and client id, as one: what grants are bound to.
     pub(crate) client: [u8; 32],
     pub(crate) client_secret: Option<Secret>,
-    pub(crate) client_auth: Option<ClientAuth>,
+    pub(crate) client_auth: Option<ClientAuthMethod>,
     pub(crate) redirect_uri: String,
     pub(crate) response_mode: ResponseMode,
     pub(crate) hosted_domain: Option<String>,
-    pub(crate) user_info: UserInfo,
+    pub(crate) fetch_user_info: FetchUserInfo,
     pub(crate) additional: Vec<(String, String)>,
     pub(crate) trusted_audiences: Vec<String>,
     pub(crate) revoke_at_logout: bool,

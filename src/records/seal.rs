@@ -43,7 +43,7 @@ pub(crate) enum Purpose {
     /// That such a session ended before its time.
     EndedSession,
     /// What one request has, and nobody after it.
-    OneShot,
+    SingleUse,
 }
 
 impl Purpose {
@@ -58,7 +58,7 @@ impl Purpose {
         Self::CarriedClaims,
         Self::CarriedGrant,
         Self::EndedSession,
-        Self::OneShot,
+        Self::SingleUse,
     ];
 
     const fn label(self) -> &'static str {
@@ -73,7 +73,7 @@ impl Purpose {
             Self::CarriedClaims => "carried claims",
             Self::CarriedGrant => "carried grant",
             Self::EndedSession => "ended session",
-            Self::OneShot => "one shot",
+            Self::SingleUse => "single use",
         }
     }
 }

@@ -31,20 +31,20 @@ const ISSUER: &str = "https://provider.example";
 
 /// Every request is this person's, whatever cookies it brings.
 ///
-/// Handlers go the way they go behind the real layer: `CurrentUser`, `Admin`, `Users` and `UserTokens` are the same
+/// Handlers go the way they go behind the real layer: `CurrentUser`, `Admin`, `AuthSession` and `UserTokens` are the same
 /// types, and tokens go to their own URLs only.
-pub fn as_user(subject: impl Into<String>) -> AsUser {
-    AsUser::new(Some(subject.into()))
+pub fn as_user(subject: impl Into<String>) -> SignedInLayer {
+    SignedInLayer::new(Some(subject.into()))
 }
 
 /// Every request is nobody's.
-pub fn as_nobody() -> AsUser {
-    AsUser::new(None)
+pub fn as_anonymous() -> SignedInLayer {
+    SignedInLayer::new(None)
 }
 
 /// A layer for tests; see [`as_user`].
 #[derive(Clone)]
-pub struct AsUser {
+pub struct SignedInLayer {
     subject: Option<String>,
     claims: Map<String, Value>,
     tokens: Vec<(String, Secret)>,
@@ -58,7 +58,7 @@ struct Prepared {
     session: Option<Arc<Session>>,
 }
 
-impl AsUser {
+impl SignedInLayer {
     fn new(subject: Option<String>) -> Self {
         let nothing_is_sent = service_fn(|_: Request<Bytes>| {
             future::ready(Err::<Response<Bytes>, BoxError>(
@@ -169,28 +169,28 @@ impl AsUser {
     }
 }
 
-impl fmt::Debug for AsUser {
+impl fmt::Debug for SignedInLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("AsUser").field("subject", &self.subject).finish_non_exhaustive()
     }
 }
 
-impl<S> Layer<S> for AsUser {
-    type Service = AsUserService<S>;
+impl<S> Layer<S> for SignedInLayer {
+    type Service = SignedIn<S>;
 
-    fn layer(&self, inner: S) -> AsUserService<S> {
-        AsUserService { inner, who: self.clone() }
+    fn layer(&self, inner: S) -> SignedIn<S> {
+        SignedIn { inner, who: self.clone() }
     }
 }
 
-/// The service of [`AsUser`].
+/// The service of [`SignedInLayer`].
 #[derive(Clone, Debug)]
-pub struct AsUserService<S> {
+pub struct SignedIn<S> {
     inner: S,
-    who: AsUser,
+    who: SignedInLayer,
 }
 
-impl<S, B> Service<Request<B>> for AsUserService<S>
+impl<S, B> Service<Request<B>> for SignedIn<S>
 where
     S: Service<Request<B>> + Clone + Send + 'static,
     S::Future: Send,

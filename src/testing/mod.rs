@@ -23,14 +23,14 @@
 //! let answer = as_ann.oneshot(Request::get("/admin").body(String::new()).unwrap()).await.unwrap();
 //! assert_eq!(answer.status(), StatusCode::FORBIDDEN);
 //!
-//! let anonymous = app.layer(testing::as_nobody());
+//! let anonymous = app.layer(testing::as_anonymous());
 //! let answer = anonymous.oneshot(Request::get("/").body(String::new()).unwrap()).await.unwrap();
 //! assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
 //! # }
 //! ```
 
 mod as_user;
-pub use self::as_user::{AsUser, AsUserService, as_nobody, as_user};
+pub use self::as_user::{SignedIn, SignedInLayer, as_anonymous, as_user};
 
 mod clock;
 pub use self::clock::ManualClock;

@@ -3,10 +3,10 @@
 use crate::config::connections::Registered;
 use crate::config::mode::Mode;
 use crate::config::resources::Resources;
-use crate::config::shared_account::{Account, AccountSource};
+use crate::config::shared_account::{AccountSource, SharedAccount};
 use crate::records::grant::{Grant, Origin, Owner, Standing, encode, seed};
 
-impl Account {
+impl SharedAccount {
     /// Whether this is where a grant came from.
     pub(crate) fn is_origin(&self, origin: Origin) -> bool {
         origin == self.origin()
@@ -111,10 +111,10 @@ mod tests {
     #[test]
     fn a_grant_of_another_origin_is_not_this_accounts() {
         let accounts = [
-            Account::client_credentials(),
-            Account::refresh_token("one"),
-            Account::refresh_token("two"),
-            Account::operator(),
+            SharedAccount::client_credentials(),
+            SharedAccount::refresh_token("one"),
+            SharedAccount::refresh_token("two"),
+            SharedAccount::operator(),
         ];
         for (at, account) in accounts.iter().enumerate() {
             for (other_at, other) in accounts.iter().enumerate() {

@@ -6,7 +6,7 @@ use super::access_token;
 use super::lookup::{NoToken, Want, stored};
 use crate::clock::Timestamp;
 use crate::config::connections::{Connections, Registered};
-use crate::config::shared_account::Account;
+use crate::config::shared_account::SharedAccount;
 use crate::provider::relying_party::ProviderId;
 use crate::records::grant::Owner;
 use crate::state::Runtime;
@@ -95,7 +95,7 @@ fn wants(connections: &Connections, connection: &Registered) -> Vec<Want> {
 /// Asks for tokens as requests would: an account that nobody has used yet is not said to work.
 async fn check(
     runtime: &Arc<Runtime>,
-    account: &Account,
+    account: &SharedAccount,
     connection: &Registered,
     wants: &[Want],
 ) -> Result<AccountStatus, NoToken> {

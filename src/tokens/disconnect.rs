@@ -10,7 +10,7 @@ use crate::tokens::Arc;
 /// What became of a connection that was taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Disconnected {
+pub enum DisconnectOutcome {
     /// There was nothing to take back.
     NotConnected,
     /// It is gone here, and the provider has revoked the token.
@@ -27,7 +27,7 @@ pub(crate) async fn disconnect(
     runtime: &Arc<Runtime>,
     place: GrantPlace,
     connection: &str,
-) -> Result<Disconnected, StoreError> {
+) -> Result<DisconnectOutcome, StoreError> {
     // In a task of its own: a browser that goes away does not keep the token alive.
     let disconnecting = {
         let (runtime, connection) = (Arc::clone(runtime), connection.to_owned());
@@ -42,21 +42,23 @@ async fn disconnect_now(
     runtime: &Arc<Runtime>,
     place: &GrantPlace,
     connection: &str,
-) -> Result<Disconnected, StoreError> {
+) -> Result<DisconnectOutcome, StoreError> {
     // First here: whatever the provider does, nobody gets a token of it any more.
     let (grant, deleted) = coordination::take(runtime, place).await?;
-    runtime.events().emit(EventCode::Disconnected, place.user(), connection);
+    runtime.events().emit(EventCode::DisconnectOutcome, place.user(), connection);
     let Some(grant) = grant.filter(|grant| place.holds(grant)) else {
-        return Ok(if deleted { Disconnected::Forgotten } else { Disconnected::NotConnected });
+        return Ok(if deleted { DisconnectOutcome::Forgotten } else { DisconnectOutcome::NotConnected });
     };
     let refresh_token = grant.refresh_token.map(|token| (token, "refresh_token"));
     let access_token = || grant.token_sets.into_iter().next().map(|set| (set.access_token, "access_token"));
-    let Some((token, hint)) = refresh_token.or_else(access_token) else { return Ok(Disconnected::Forgotten) };
+    let Some((token, hint)) = refresh_token.or_else(access_token) else {
+        return Ok(DisconnectOutcome::Forgotten);
+    };
     let provider = runtime.provider_of(place);
     let offered = provider.metadata().await.is_ok_and(|metadata| metadata.revocation_endpoint.is_some());
     Ok(match provider.revoke(&token, hint).await {
-        Ok(()) if offered => Disconnected::Revoked,
-        Ok(()) => Disconnected::Forgotten,
-        Err(_) => Disconnected::NotRevoked,
+        Ok(()) if offered => DisconnectOutcome::Revoked,
+        Ok(()) => DisconnectOutcome::Forgotten,
+        Err(_) => DisconnectOutcome::NotRevoked,
     })
 }

@@ -4,7 +4,7 @@ use super::coordination;
 use super::locate::GrantPlace;
 use super::principal::Holder;
 use super::save::keep_grant;
-use crate::config::connection::Retention;
+use crate::config::connection::GrantLifetime;
 use crate::config::connections::Connections;
 use crate::error::Error;
 use crate::events::EventCode;
@@ -37,7 +37,7 @@ pub(crate) async fn claim(
         if !is_free(runtime, &own).await? {
             continue;
         }
-        let moving = hand_over(Arc::clone(runtime), place, own, theirs.retention, Arc::clone(session));
+        let moving = hand_over(Arc::clone(runtime), place, own, theirs.grant_lifetime, Arc::clone(session));
         // In a task of its own: who hangs up, or meets a store that is away, leaves nothing half done.
         let mut moving = runtime.tasks.spawn(moving);
         let moved = match tokio::time::timeout(2 * PATIENCE, &mut moving).await {
@@ -66,7 +66,7 @@ async fn hand_over(
     runtime: Arc<Runtime>,
     from: GrantPlace,
     to: GrantPlace,
-    retention: Retention,
+    grant_lifetime: GrantLifetime,
     session: Arc<Session>,
 ) -> Result<bool, StoreError> {
     let began = runtime.now();
@@ -90,7 +90,7 @@ async fn hand_over(
     };
     (grant.owner, grant.client, grant.lease) = (to.owner.clone(), to.client, None);
     // It is nowhere but here: until the store takes it, or the session is over.
-    while let Err(error) = keep_grant(&runtime, &to, retention, grant.clone(), session.ends_at).await {
+    while let Err(error) = keep_grant(&runtime, &to, grant_lifetime, grant.clone(), session.ends_at).await {
         // It may be written, and refreshed since.
         if is_free(&runtime, &to).await.is_ok_and(|free| !free) {
             break;

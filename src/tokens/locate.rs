@@ -4,9 +4,9 @@ use std::ops::Deref;
 use std::sync::OnceLock;
 
 use super::principal::Holder;
-use crate::config::connection::Retention;
+use crate::config::connection::GrantLifetime;
 use crate::config::connections::{Connections, Registered};
-use crate::config::shared_account::Account;
+use crate::config::shared_account::SharedAccount;
 use crate::provider::Provider;
 use crate::records::grant::{Grant, LOGIN, Owner, encode};
 use crate::records::grant_key::{Newest, Spot};
@@ -77,16 +77,16 @@ impl Runtime {
     }
 
     fn spot(&self, index: &IndexKey, owner: Owner, connection: &Registered, session: Option<Key>) -> Spot {
-        let home: &[u8] = match (connection.retention, &session) {
-            (Retention::Session, Some(Key(session))) => session,
-            (Retention::Session, None) | (Retention::User, _) => &[],
+        let home: &[u8] = match (connection.grant_lifetime, &session) {
+            (GrantLifetime::Session, Some(Key(session))) => session,
+            (GrantLifetime::Session, None) | (GrantLifetime::Persistent, _) => &[],
         };
         // What one provider has granted to one client is nothing at another, whatever the connection is called.
         let relying_party = &self.providers.get(connection.provider).relying_party;
         let encoded = encode(&[&owner.encoded(), &relying_party.client]);
         // Processes with another configuration of the account keep to a row of their own.
         let resources = self.settings.connections(connection.provider).resources();
-        let variant = |account: &Account| account.variant(connection, resources);
+        let variant = |account: &SharedAccount| account.variant(connection, resources);
         let account = match &owner {
             Owner::Account { .. } => self.mode.account().map(variant).unwrap_or_default(),
             Owner::User { .. } | Owner::Visitor { .. } => Vec::new(),
@@ -99,7 +99,7 @@ impl Runtime {
             provider: connection.provider,
             connection: connection.name.clone(),
             session: session
-                .filter(|_| connection.name == LOGIN && connection.retention == Retention::Session),
+                .filter(|_| connection.name == LOGIN && connection.grant_lifetime == GrantLifetime::Session),
             cookies: OnceLock::new(),
             newest: Newest::default(),
         }

@@ -13,7 +13,7 @@ use super::refresh_protocol::{Action, Answer, End, Event, LEASE, Landing, RENEW,
 use super::refresh_request::{FIRST_RETRY, LAST_RETRY, ask, verify};
 use super::unkept::{Unkept, discard};
 use crate::clock::Timestamp;
-use crate::config::connection::Retention;
+use crate::config::connection::GrantLifetime;
 use crate::events::EventCode;
 use crate::protocol::id_token::{IdToken, IdTokenError};
 use crate::protocol::token::TokenResponse;
@@ -322,7 +322,7 @@ impl<'a> Flying<'a> {
     fn is_taken_back(&self) -> bool {
         let connection = self.runtime.connection_of(self.place);
         self.provider().relying_party.revoke_at_logout
-            || connection.is_some_and(|connection| connection.retention == Retention::User)
+            || connection.is_some_and(|connection| connection.grant_lifetime == GrantLifetime::Persistent)
     }
 
     /// Where the grant came from. Its refresh token goes nowhere else.

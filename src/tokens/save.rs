@@ -3,7 +3,7 @@
 use super::coordination;
 use super::locate::GrantPlace;
 use crate::clock::Timestamp;
-use crate::config::connection::Retention;
+use crate::config::connection::GrantLifetime;
 use crate::config::connections::Registered;
 use crate::protocol::id_token::Facts;
 use crate::protocol::token::TokenResponse;
@@ -45,13 +45,13 @@ pub(crate) fn new_grant(
 pub(crate) async fn keep_grant(
     runtime: &Arc<Runtime>,
     place: &GrantPlace,
-    retention: Retention,
+    grant_lifetime: GrantLifetime,
     grant: Grant,
     session_ends_at: Timestamp,
 ) -> Result<(), StoreError> {
-    let expires_at = match retention {
-        Retention::Session => session_ends_at,
-        Retention::User => FOREVER,
+    let expires_at = match grant_lifetime {
+        GrantLifetime::Session => session_ends_at,
+        GrantLifetime::Persistent => FOREVER,
     };
     loop {
         // A refresh that is under way for the old grant finds a newer generation, and adopts it. What the person grants

@@ -31,7 +31,7 @@ pub(crate) const LIFETIME: Duration = Duration::from_secs(60);
 
 /// What waits in the store.
 #[derive(Clone, Serialize, Deserialize)]
-pub(crate) struct OneShotRecord {
+pub(crate) struct SingleUseRecord {
     pub(crate) connection: String,
     pub(crate) scopes: Vec<String>,
     #[serde(with = "sealed")]
@@ -42,16 +42,16 @@ pub(crate) struct OneShotRecord {
 }
 
 /// What waits for one use in the browser of a request.
-pub(crate) struct OneShots {
+pub(crate) struct PendingSingleUses {
     /// The oldest first, as browsers send them (RFC 6265 section 5.4).
-    waiting: Vec<Waiting>,
+    waiting: Vec<PendingSingleUse>,
     /// The page that a request comes from.
     referer: Option<HeaderValue>,
     /// One request has one of them.
     handed: AtomicBool,
 }
 
-struct Waiting {
+struct PendingSingleUse {
     id: [u8; 32],
     page: Page,
     /// The cookie names nothing any more: somebody has it, or it is over.
@@ -69,13 +69,14 @@ pub(crate) struct Arrival<'a> {
     pub(crate) headers: &'a HeaderMap,
 }
 
-impl OneShots {
+impl PendingSingleUses {
     /// `found` is what the cookies hold, from after [`NAME`].
     pub(crate) fn read(found: &[&[u8]], headers: &HeaderMap, cookies: &CookieStyle) -> Option<Arc<Self>> {
         if found.is_empty() {
             return None;
         }
-        let waiting: Vec<_> = found.iter().filter_map(|cookie| Waiting::read(cookie, cookies)).collect();
+        let waiting: Vec<_> =
+            found.iter().filter_map(|cookie| PendingSingleUse::read(cookie, cookies)).collect();
         let referer = headers.get(REFERER).cloned();
         Some(Arc::new(Self { waiting, referer, handed: AtomicBool::new(false) }))
     }
@@ -87,13 +88,13 @@ impl OneShots {
         runtime: &Runtime,
         holder: &Holder,
         here: Option<&PathAndQuery>,
-    ) -> Result<Option<OneShotRecord>, StoreError> {
+    ) -> Result<Option<SingleUseRecord>, StoreError> {
         if self.handed.load(Ordering::Relaxed) {
             return Ok(None);
         }
         for waiting in self.meant_for(here, &runtime.settings) {
             let row = row(runtime, &waiting.id, holder).await?;
-            let (found, _) = runtime.records.take::<OneShotRecord>(&row).await?;
+            let (found, _) = runtime.records.take::<SingleUseRecord>(&row).await?;
             let record = found.filter(|found| found.expires_at > runtime.now()).map(|found| found.value);
             waiting.over.store(true, Ordering::Relaxed);
             if record.is_some() {
@@ -105,7 +106,11 @@ impl OneShots {
     }
 
     /// Those that this request may have: another tab's are not among them while there are any of its own.
-    fn meant_for(&self, here: Option<&PathAndQuery>, settings: &Settings) -> impl Iterator<Item = &Waiting> {
+    fn meant_for(
+        &self,
+        here: Option<&PathAndQuery>,
+        settings: &Settings,
+    ) -> impl Iterator<Item = &PendingSingleUse> {
         let here = here.map(|here| page(&settings.public_path(here.as_str())));
         let from = || {
             let from = settings.destination(self.referer.as_ref()?.to_str().ok()?).ok()?;
@@ -113,7 +118,7 @@ impl OneShots {
         };
         let waits = |page: &Page| self.waiting.iter().any(|waiting| waiting.page == *page);
         let own = here.filter(waits).or_else(|| from().filter(waits));
-        let fits = move |waiting: &&Waiting| {
+        let fits = move |waiting: &&PendingSingleUse| {
             own.is_none_or(|own| waiting.page == own) && !waiting.over.load(Ordering::Relaxed)
         };
         self.waiting.iter().filter(fits).take(MOST)
@@ -126,7 +131,7 @@ impl OneShots {
     }
 }
 
-impl Waiting {
+impl PendingSingleUse {
     fn read(cookie: &[u8], cookies: &CookieStyle) -> Option<Self> {
         let (name, value) = cookie::pair(cookie)?;
         let name = str::from_utf8(name).ok().filter(|name| name.len() == IN_NAME)?;
@@ -161,7 +166,7 @@ pub(crate) async fn lay_down(
 ) -> Result<Vec<HeaderValue>, StoreError> {
     let id = runtime.random.bytes::<32>();
     let row = row(runtime, &id, holder).await?;
-    let record = OneShotRecord {
+    let record = SingleUseRecord {
         connection: connection.to_owned(),
         scopes: tokens.scopes.clone().unwrap_or_else(|| asked.to_vec()),
         access_token: tokens.access_token.clone(),
@@ -182,7 +187,8 @@ pub(crate) async fn lay_down(
 fn make_room(headers: &HeaderMap, cookies: &CookieStyle) -> Vec<HeaderValue> {
     let mut ours = Ours::default();
     headers.get_all(COOKIE).iter().for_each(|header| cookies.read(header, &mut ours, None));
-    let waiting: Vec<_> = ours.once.iter().filter_map(|cookie| Waiting::read(cookie, cookies)).collect();
+    let waiting: Vec<_> =
+        ours.once.iter().filter_map(|cookie| PendingSingleUse::read(cookie, cookies)).collect();
     let too_many = (waiting.len() + 1).saturating_sub(MOST);
     waiting.into_iter().take(too_many.min(MOST)).map(|waiting| waiting.removal).collect()
 }
@@ -207,5 +213,5 @@ async fn row(runtime: &Runtime, id: &[u8; 32], holder: &Holder) -> Result<Row, S
     let session = session.as_ref().map_or(&[][..], |key| &key[..]);
     let owner = encode(&[&holder.owner().encoded(), session, &clients]);
     let key = Key(runtime.records.index().await?.hash(&[b"one shot", id, &owner]));
-    Ok(Row { purpose: Purpose::OneShot, key, owner })
+    Ok(Row { purpose: Purpose::SingleUse, key, owner })
 }

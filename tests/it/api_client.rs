@@ -155,7 +155,7 @@ async fn scenario_51_a_redirect_out_of_the_resource_leaves_the_token_behind() {
             world.api.redirect("/cal/r", status, to);
             if to == "?q" {
                 // The same path, which redirects for ever.
-                assert_eq!(got(&alice, &format!("{API}/cal/r")).await["error"], "upstream");
+                assert_eq!(got(&alice, &format!("{API}/cal/r")).await["error"], "upstream_error");
                 continue;
             }
             assert_eq!(got(&alice, &format!("{API}/cal/r")).await["status"], 200, "{status} to {to}");
@@ -180,7 +180,7 @@ async fn scenario_51_what_is_not_safe_is_not_followed() {
         world.api.behave();
         world.api.redirect("/cal/r", 302, to);
         world.net.forget();
-        assert_eq!(got(&alice, &format!("{API}/cal/r")).await, json!({ "error": "upstream" }), "{to}");
+        assert_eq!(got(&alice, &format!("{API}/cal/r")).await, json!({ "error": "upstream_error" }), "{to}");
         let sent: Vec<_> =
             world.net.exchanges().iter().map(Exchange::url).filter(|u| !u.starts_with(APP)).collect();
         assert_eq!(sent, [format!("{API}/cal/r")], "{to}");
@@ -264,7 +264,7 @@ async fn ten_redirects_are_followed_and_no_more() {
     }
     assert_eq!(got(&alice, &format!("{API}/cal/b")).await["status"], 200);
     world.api.forget();
-    assert_eq!(got(&alice, &format!("{API}/cal/a")).await, json!({ "error": "upstream" }));
+    assert_eq!(got(&alice, &format!("{API}/cal/a")).await, json!({ "error": "upstream_error" }));
     assert_eq!(world.api.requests().len(), 11);
     // A renewal on the way is no redirect.
     world.api.refuse("/cal/l", 1, "Bearer");
@@ -358,7 +358,7 @@ async fn a_call_takes_at_most_thirty_seconds_however_it_is_spent() {
             world.api.redirect(&format!("/cal/{from}"), 302, &format!("/cal/{to}"));
         });
         let started = tokio::time::Instant::now();
-        assert_eq!(got(&alice, &format!("{API}/cal/a")).await, json!({ "error": "upstream" }));
+        assert_eq!(got(&alice, &format!("{API}/cal/a")).await, json!({ "error": "upstream_error" }));
         assert_eq!(started.elapsed().as_secs(), 30, "{hops} hops");
     }
     world.net.heal(API);
@@ -371,7 +371,7 @@ async fn an_answer_has_at_most_sixteen_mebibytes() {
     const LIMIT: usize = 16 * 1024 * 1024;
     let (world, alice) = world(|config| config).await;
     for (size, expected) in
-        [(LIMIT, json!({ "status": 200, "size": LIMIT })), (LIMIT + 1, json!({ "error": "upstream" }))]
+        [(LIMIT, json!({ "status": 200, "size": LIMIT })), (LIMIT + 1, json!({ "error": "upstream_error" }))]
     {
         world.net.serve(&format!("{API}/cal/big"), move |_| async move {
             answer(200, Bytes::from(vec![b'x'; size]))
@@ -389,7 +389,7 @@ async fn what_the_api_says_is_passed_on_and_what_is_no_http_is_an_error() {
         assert_eq!(got(&alice, &format!("{API}/cal/x")).await["status"], status);
     }
     world.net.fault(API, "/", Fault::Refuse);
-    assert_eq!(got(&alice, &format!("{API}/cal/x")).await, json!({ "error": "upstream" }));
+    assert_eq!(got(&alice, &format!("{API}/cal/x")).await, json!({ "error": "upstream_error" }));
     let page = alice.navigate(&format!("{APP}/fetch?u={API}/cal/x")).await;
     assert_eq!(page.status, 502);
 }

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, LOCATION};
 use http::{Method, Request, Response};
 use serde_json::Value;
-use tower_oidc::{Account, Config, EventCode, OidcLayer, Verdict};
+use tower_oidc::{Config, EventCode, LoginDecision, OidcLayer, SharedAccount};
 
 use crate::single_user::app::Durable;
 use crate::support::app::{APP, App, Events, World, config, routes};
@@ -70,7 +70,7 @@ impl Application {
         let layer = match mode {
             Mode::PerUser => OidcLayer::per_user(config, store.clone()),
             Mode::SingleUser => {
-                OidcLayer::single_user(config, Account::client_credentials(), Durable(store.clone()))
+                OidcLayer::single_user(config, SharedAccount::client_credentials(), Durable(store.clone()))
             }
             Mode::Stateless => OidcLayer::stateless_with(config, store.clone()),
         };
@@ -316,7 +316,11 @@ async fn a_session_of_an_application_without_a_hook_does_not_pass_by_the_hook_of
         let strict = Application::start(&world, mode, Own::Client, one.app.store.clone(), |config| {
             config.hosted_domain = Some("example.com".to_owned());
             let asked = config.clone().on_login(|login| async move {
-                if login.subject == "b1" { Verdict::Accept } else { Verdict::Refuse("not you".into()) }
+                if login.subject == "b1" {
+                    LoginDecision::Allow
+                } else {
+                    LoginDecision::Deny("not you".into())
+                }
             });
             *config = asked;
         });

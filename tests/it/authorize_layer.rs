@@ -109,7 +109,7 @@ async fn scenario_51_a_redirect_out_of_the_resource_leaves_the_token_behind() {
             site.api.behave();
             site.api.redirect("/cal/r", 302, to);
             let page = script(&browser, &call(client, &format!("{API}/cal/r"))).await;
-            assert_eq!((page.status.as_u16(), &page.json()["code"]), (502, &json!("upstream")), "{to}");
+            assert_eq!((page.status.as_u16(), &page.json()["code"]), (502, &json!("upstream_error")), "{to}");
         }
         assert_eq!(site.op.refreshes().len(), 0, "nobody's 401 but the resource's own renews anything");
     }
@@ -214,7 +214,7 @@ async fn a_redirect_takes_along_what_it_may() {
         assert_eq!(*answer.unwrap().body(), "done");
         let urls: Vec<_> = got.iter().map(|got| got.url.as_str()).collect();
         assert_eq!(urls, ["https://api.test/cal/r", "https://api.test/cal/s", "https://evil.test/t"]);
-        let token = tokens.for_url(&format!("{API}/cal/")).await.unwrap();
+        let token = tokens.access_token(&format!("{API}/cal/")).await.unwrap();
         let bearer = format!("Bearer {}", token.expose_secret());
         for (at, got) in got.iter().enumerate() {
             let header = |name: &str| got.headers.get(name).and_then(|value| value.to_str().ok());
@@ -259,7 +259,7 @@ async fn a_client_that_fails_is_an_error_that_says_nothing_secret() {
     let tokens = site.hold(&browser).await;
     let (answer, got) = recorded(&tokens, request("GET", "/cal/r"), vec![]).await;
     let error = answer.unwrap_err();
-    assert_eq!((error.kind(), got.len()), (ErrorKind::Upstream, 1));
+    assert_eq!((error.kind(), got.len()), (ErrorKind::UpstreamError, 1));
     let told = format!("{error} {error:?} {tokens:?} {:?}", tokens.layer());
     assert!(site.op.secrets().iter().all(|secret| !told.contains(secret.as_str())), "{told}");
     assert!(told.contains("the connection broke"));
@@ -273,7 +273,7 @@ async fn a_client_that_never_answers_is_given_up() {
         service_fn(|_: Request<Full<Bytes>>| std::future::pending::<Result<Response<()>, BoxError>>());
     let begun = tokio::time::Instant::now();
     let error = tokens.layer().layer(client).oneshot(request("GET", "/cal/r")).await.unwrap_err();
-    assert_eq!((error.kind(), begun.elapsed().as_secs()), (ErrorKind::Upstream, 30));
+    assert_eq!((error.kind(), begun.elapsed().as_secs()), (ErrorKind::UpstreamError, 30));
 }
 
 /// A task that outlives its session gets no more tokens, however it asks.
@@ -290,7 +290,7 @@ async fn tokens_end_with_the_session() {
     assert_eq!((answer.unwrap_err().kind(), got.len()), (ErrorKind::Unauthenticated, 0));
     let kinds = [
         tokens.client().get(&url).await.unwrap_err().kind(),
-        tokens.for_url(&url).await.unwrap_err().kind(),
+        tokens.access_token(&url).await.unwrap_err().kind(),
         tokens.status("mail").await.unwrap_err().kind(),
         tokens.list().await.unwrap_err().kind(),
         tokens.disconnect("mail").await.unwrap_err().kind(),
@@ -301,5 +301,5 @@ async fn tokens_end_with_the_session() {
     assert_eq!(site.api.requests().len(), 0);
     let hers = site.signed_in("alice").await;
     assert_eq!(script(&hers, "/status?c=mail").await.json()["state"], "connected", "nothing was taken back");
-    assert_eq!(browser.navigate(&at("/status?c=mail")).await.json()["state"], "missing");
+    assert_eq!(browser.navigate(&at("/status?c=mail")).await.json()["state"], "not_connected");
 }

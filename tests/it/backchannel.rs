@@ -12,14 +12,14 @@ use futures_util::future::join_all;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{Method, Request, Response};
 use serde_json::{Value, json};
-use tower_oidc::{Connection, EventCode, Retention};
+use tower_oidc::{Connection, EventCode, GrantLifetime};
 
 use crate::support::app::{APP, App, EVIL, OP, World, logout_link, routes, session_of};
 use crate::support::browser::Browser;
 use crate::support::fault::{Fault, Gate};
 use crate::support::net::Caller;
 use crate::support::provider::keys::{Alg, Key};
-use crate::support::provider::lies::{LOGOUT_TOKEN, Verdict};
+use crate::support::provider::lies::{LOGOUT_TOKEN, LoginDecision};
 use crate::support::provider::{CLIENT_ID, LyingProvider};
 use crate::support::store::{Trouble, Verb, WatchedStore};
 
@@ -124,7 +124,7 @@ async fn check_146_logout_tokens_that_lie() {
             (world.app.events.count(EventCode::LogoutRefused), world.app.events.count(EventCode::LoggedOut));
         let answer = world.back_channel(&token).await;
         match lie.verdict {
-            Verdict::Refused => {
+            LoginDecision::Refused => {
                 assert_refused(&answer, lie.name);
                 assert_eq!(world.who(&alice).await, "a1", "{}", lie.name);
                 assert_eq!(world.app.events.count(EventCode::LogoutRefused), told + 1, "{}", lie.name);
@@ -132,12 +132,12 @@ async fn check_146_logout_tokens_that_lie() {
                 // The same one, without the lie.
                 assert_done(&world.back_channel(&world.logout_token("alice")).await);
             }
-            Verdict::Accepted => {
+            LoginDecision::Accepted => {
                 assert_done(&answer);
                 // One says that it was issued in a while: logins before that are not later ones.
                 world.clock.advance(Duration::from_secs(60));
             }
-            Verdict::Depends => panic!("{}: every rule decides", lie.name),
+            LoginDecision::Depends => panic!("{}: every rule decides", lie.name),
         }
         assert_eq!(world.who(&alice).await, Value::Null, "{}", lie.name);
         assert_eq!(world.who(&bob).await, "b1", "{}", lie.name);
@@ -510,7 +510,7 @@ async fn grants_of_the_session_end_and_grants_of_the_person_stay() {
     drop(alice);
 
     let world = World::with(|mut config| {
-        config.login_retention = Retention::User;
+        config.login_grant_lifetime = GrantLifetime::Persistent;
         config.connection(Connection::new("mail").scope("mail"))
     });
     let alice = world.signed_in("alice").await;

@@ -6,8 +6,8 @@ use axum::extract::Request;
 use axum::routing::get;
 use tower_oidc::store::MemoryStore;
 use tower_oidc::{
-    Account, BackgroundTokens, Connection, ConnectionState, Error, ErrorKind, OidcLayer, OwnerTokens,
-    Resource, Retention,
+    BackgroundTokens, Connection, ConnectionState, Error, ErrorKind, GrantLifetime, OidcLayer, OwnerTokens,
+    Resource, SharedAccount,
 };
 
 use crate::support::app::{API, APP, App, OP, World, config, routes};
@@ -18,9 +18,9 @@ fn site() -> (World, App) {
     let world = World::new();
     let resource = |name: &str| Resource::new(name, format!("{API}/{name}/"));
     let app = world.another(|config| {
-        config
-            .connection(Connection::new("mail").resource(resource("mail")))
-            .connection(Connection::new("files").retention(Retention::Session).resource(resource("files")))
+        config.connection(Connection::new("mail").resource(resource("mail"))).connection(
+            Connection::new("files").grant_lifetime(GrantLifetime::Session).resource(resource("files")),
+        )
     });
     (world, app)
 }
@@ -52,7 +52,7 @@ async fn it_acts_as_each_person_without_them() {
     assert_eq!(world.op.refreshes().len(), 1);
     let status = alice.status("mail").await.unwrap();
     assert_eq!((status.state, status.account.as_deref()), (ConnectionState::Connected, Some("a1")));
-    assert_eq!(alice.for_url("https://evil.test/").await.unwrap_err().kind(), ErrorKind::NoTokenForUrl);
+    assert_eq!(alice.access_token("https://evil.test/").await.unwrap_err().kind(), ErrorKind::NoTokenForUrl);
     // The same subject elsewhere is somebody else.
     let elsewhere = background.of("https://other.test", "a1");
     assert_eq!(reads_as(&elsewhere, "mail").await, Err(ErrorKind::NoTokenForUrl));
@@ -67,15 +67,15 @@ async fn what_belongs_to_a_session_is_out_of_its_reach() {
     connect(&browser, "files").await;
     let alice = app.layer.background_tokens().of(OP, "a1");
     for api in ["files", "cal"] {
-        let refused = alice.for_url(&format!("{API}/{api}/")).await.unwrap_err();
+        let refused = alice.access_token(&format!("{API}/{api}/")).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::NoSuchConnection, "{api}");
-        assert!(refused.to_string().contains("Retention::User"), "{refused}");
+        assert!(refused.to_string().contains("GrantLifetime::Persistent"), "{refused}");
     }
     assert!(alice.status("files").await.is_err());
     let (kept, app) = {
         let world = World::new();
         let app = world.another(|mut config| {
-            config.login_retention = Retention::User;
+            config.login_grant_lifetime = GrantLifetime::Persistent;
             config
         });
         (world, app)
@@ -95,7 +95,7 @@ async fn what_was_taken_back_is_gone() {
     assert_eq!(reads_as(&alice, "mail").await.as_deref(), Ok("alice"));
     let form = format!("{APP}/auth/disconnect?connection=mail&return_to=/who");
     browser.submit_from(APP, &crate::support::html::Form::post(&form, &[])).await;
-    let refused = alice.for_url(&format!("{API}/mail/")).await.unwrap_err();
+    let refused = alice.access_token(&format!("{API}/mail/")).await.unwrap_err();
     assert_eq!((refused.kind(), refused.url()), (ErrorKind::ConsentRequired, None));
     connect(&browser, "mail").await;
     assert_eq!(reads_as(&alice, "mail").await.as_deref(), Ok("alice"));
@@ -134,23 +134,24 @@ async fn with_an_account_it_has_the_accounts() {
     let (world, app) = site();
     assert!(app.layer.background_tokens().account().is_none());
     let config = config(&world.net, &world.clock);
-    let layer = OidcLayer::single_user(config, Account::client_credentials(), MemoryStore::new()).unwrap();
+    let layer =
+        OidcLayer::single_user(config, SharedAccount::client_credentials(), MemoryStore::new()).unwrap();
     let background = layer.background_tokens();
     let account = background.account().expect("there is one");
     assert_eq!(reads_as(&account, "cal").await.as_deref(), Ok("app"));
     assert_eq!(account.disconnect("login").await.unwrap_err().kind(), ErrorKind::Unauthenticated);
     assert_eq!(reads_as(&background.of(OP, "a1"), "cal").await, Err(ErrorKind::NoSuchConnection));
-    let refused = background.of(OP, "a1").for_url(&format!("{API}/cal/")).await.unwrap_err().to_string();
-    assert!(refused.contains("BackgroundTokens::account") && !refused.contains("Retention"), "{refused}");
+    let refused = background.of(OP, "a1").access_token(&format!("{API}/cal/")).await.unwrap_err().to_string();
+    assert!(refused.contains("BackgroundTokens::account") && !refused.contains("GrantLifetime"), "{refused}");
 }
 
-/// Where browsers keep everything, `Retention::User` alone would be refused: the error names what to do all the same.
+/// Where browsers keep everything, `GrantLifetime::Persistent` alone would be refused: the error names what to do all the same.
 #[tokio::test]
 async fn what_browsers_keep_is_out_of_its_reach() {
     let world = World::stateless();
     world.signed_in("alice").await;
     let alice = world.app.layer.background_tokens().of(OP, "a1");
-    let refused = alice.for_url(&format!("{API}/cal/")).await.unwrap_err();
+    let refused = alice.access_token(&format!("{API}/cal/")).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::NoSuchConnection);
     assert!(refused.to_string().contains("OidcLayer::per_user"), "{refused}");
 }

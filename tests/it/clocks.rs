@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tower_oidc::store::{Key, Store, Stored};
-use tower_oidc::{Connection, Resource, Retention};
+use tower_oidc::{Connection, GrantLifetime, Resource};
 
 use crate::single_user::app::reads_as_at;
 use crate::support::app::{API, APP, App, OP, World, routes};
@@ -220,7 +220,8 @@ impl Meeting {
             let store = WatchedStore::new(rows.clone());
             let app = App::stateless_at(&world.net, &clock, store.clone(), rows, |config| {
                 let mail = Resource::new("mail", format!("{API}/mail/"));
-                config.connection(Connection::new("mail").resource(mail).retention(Retention::Session))
+                config
+                    .connection(Connection::new("mail").resource(mail).grant_lifetime(GrantLifetime::Session))
             });
             Process { clock, app, store }
         };

@@ -143,7 +143,7 @@ async fn who_says_no_sees_a_page_and_can_think_better_of_it() {
     assert_eq!((page.status.as_u16(), page.url.path()), (403, "/auth/callback"));
     assert!(page.text().contains("access_denied"), "{}", page.text());
     assert_eq!((site.op.authorizations().len(), site.op.token_requests().len()), (1, 0));
-    assert_eq!(state(&browser, "mail").await, "missing");
+    assert_eq!(state(&browser, "mail").await, "not_connected");
     site.op.set(|settings| settings.deny = false);
     let page = browser.click(&page.links()[0]).await;
     assert_eq!((page.text().as_str(), page.path_and_query()), ("granted", "/need?r=mail&s=mail.send"));

@@ -181,7 +181,7 @@ fn construction_fails_unless_the_bound_address_is_loopback() {
         let addr: SocketAddr = addr.parse().unwrap();
         make(Config::development(addr)).unwrap_or_else(|refused| panic!("{addr}: {refused}"));
     }
-    let unknown = Config::from_variables(|name| (name == "OIDC_ISSUER").then(|| "development".to_owned()));
+    let unknown = Config::from_env_with(|name| (name == "OIDC_ISSUER").then(|| "development".to_owned()));
     let refused = make(unknown.unwrap()).unwrap_err().to_string();
     assert!(refused.contains("BIND"), "{refused}");
 }

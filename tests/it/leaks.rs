@@ -15,7 +15,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::net::TcpListener;
 use tower_oidc::store::{Key, Store, Tag};
 use tower_oidc::{
-    Clock, Config, CurrentUser, OidcLayer, Random, Require, Resource, Secret, UserTokens, Users,
+    AuthSession, Clock, Config, CurrentUser, OidcLayer, Random, RequireLayer, Resource, Secret, UserTokens,
 };
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -324,18 +324,18 @@ async fn scenario_60_debug_shows_no_secret() {
     let shown = Shown::default();
     let heard = Arc::clone(&shown);
     let world = World::with(move |mut config| {
-        config.login_retention = tower_oidc::Retention::Session;
+        config.login_grant_lifetime = tower_oidc::GrantLifetime::Session;
         config.on_login(move |login| {
             show(&heard, &login);
-            async { tower_oidc::Verdict::Accept }
+            async { tower_oidc::LoginDecision::Allow }
         })
     });
     let (inside, url) = (Arc::clone(&shown), format!("{API}/cal/x"));
-    let debug = move |user: CurrentUser, tokens: UserTokens, users: Users| async move {
-        let (token, client) = (tokens.for_url(&url).await.unwrap(), tokens.client());
+    let debug = move |user: CurrentUser, tokens: UserTokens, users: AuthSession| async move {
+        let (token, client) = (tokens.access_token(&url).await.unwrap(), tokens.client());
         let (layer, list) = (tokens.layer(), tokens.list().await.unwrap());
         let response = client.get(&url).await.unwrap();
-        let refused = tokens.for_url("https://evil.test/").await.unwrap_err();
+        let refused = tokens.access_token("https://evil.test/").await.unwrap_err();
         let values: [&dyn Debug; 10] = [
             &user,
             &tokens,
@@ -369,7 +369,7 @@ async fn scenario_60_debug_shows_no_secret() {
         &service,
         &layer.endpoints(),
         &refused.unwrap_err(),
-        &Require::login(),
+        &RequireLayer::login(),
         &Secret::from(SEALING),
         &Random::system(),
         &Clock::system(),

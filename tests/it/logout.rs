@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request};
 use serde_json::Value;
-use tower_oidc::{Config, EventCode, Retention};
+use tower_oidc::{Config, EventCode, GrantLifetime};
 
 use crate::support::app::{APP, EVIL, OP, SESSION, World, logout_link, session_of};
 use crate::support::browser::Browser;
@@ -320,7 +320,7 @@ async fn logout_ends_the_grant_that_was_the_sessions_own() {
 
     let (world, browser, rows) = after_logout(|config| {
         let mut config = revoking(config);
-        config.login_retention = Retention::User;
+        config.login_grant_lifetime = GrantLifetime::Persistent;
         config
     })
     .await;

@@ -71,7 +71,7 @@ mod consent;
 mod authorize_layer;
 
 // Tokens for one use: handed to one request, and kept nowhere.
-mod one_shot;
+mod single_use;
 // Work in the background, for people who are not there.
 mod background;
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use tower::ServiceExt;
-use tower_oidc::{CurrentUser, ErrorKind, EventCode, UserTokens, Users};
+use tower_oidc::{AuthSession, CurrentUser, ErrorKind, EventCode, UserTokens};
 
 use crate::support::app::{APP, World, logout_link, routes};
 use crate::support::browser::Browser;
@@ -124,15 +124,17 @@ async fn without_the_layer_every_extractor_says_so() {
         let page = world.browser().navigate(&format!("{APP}{path}")).await;
         assert_eq!(
             (page.status.as_u16(), page.json()["code"].as_str()),
-            (500, Some("layer_missing")),
+            (500, Some("missing_layer")),
             "{path}"
         );
         assert!(page.json().get("detail").is_none(), "{path}");
     }
     let extensions = http::Extensions::new();
-    for error in [Users::from_extensions(&extensions).err(), UserTokens::from_extensions(&extensions).err()] {
+    for error in
+        [AuthSession::from_extensions(&extensions).err(), UserTokens::from_extensions(&extensions).err()]
+    {
         let error = error.unwrap();
-        assert_eq!(error.kind(), ErrorKind::LayerMissing);
+        assert_eq!(error.kind(), ErrorKind::MissingLayer);
         assert!(error.to_string().contains(".layer(auth)"), "{error}");
     }
 }
@@ -141,10 +143,10 @@ async fn without_the_layer_every_extractor_says_so() {
 async fn plain(request: Request<Full<Bytes>>) -> Result<Response<Full<Bytes>>, Infallible> {
     let extensions = request.extensions();
     let user = extensions.get::<CurrentUser>().map_or("nobody", CurrentUser::subject);
-    let users = Users::from_extensions(extensions).unwrap();
+    let users = AuthSession::from_extensions(extensions).unwrap();
     let tokens = UserTokens::from_extensions(extensions).map_err(|error| error.kind());
     let token = match &tokens {
-        Ok(tokens) => tokens.for_url("https://api.test/cal/").await.unwrap().expose_secret().to_owned(),
+        Ok(tokens) => tokens.access_token("https://api.test/cal/").await.unwrap().expose_secret().to_owned(),
         Err(kind) => format!("{kind:?}"),
     };
     let text = format!("{user} {token} {} {}", users.login_url("/").unwrap(), users.logout_url("/").unwrap());

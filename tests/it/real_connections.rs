@@ -202,12 +202,12 @@ async fn scenario_35_a_foreign_callback_is_refused_at_the_real_provider() {
     let callback = world.unspent_callback(&mut mallory, "cal").await;
     assert_eq!(alice.visit(&callback).await.status, 400);
     for browser in [&mut alice, &mut mallory] {
-        assert_eq!(world.states(browser).await, ["missing", "missing"]);
+        assert_eq!(world.states(browser).await, ["not_connected", "not_connected"]);
     }
     assert_eq!(world.grants("authorization_code").await, 2, "the two logins");
     assert_eq!(mallory.visit(&callback).await.json(), "mallory", "it was good, and is hers");
     assert_eq!(world.fetch(&mut mallory, "/cal/x").await.1["user"], "mallory");
-    assert_eq!(world.states(&mut alice).await, ["missing", "missing"]);
+    assert_eq!(world.states(&mut alice).await, ["not_connected", "not_connected"]);
 }
 
 #[tokio::test]
@@ -224,8 +224,8 @@ async fn scenario_36_a_user_who_changes_meanwhile_gets_nothing_at_the_real_provi
     assert_eq!(world.store.len(), rows);
     assert_eq!(world.grants("authorization_code").await, 2, "the two logins");
     let mut alice = world.connected("alice", &[]).await;
-    assert_eq!(world.states(&mut browser).await, ["missing", "missing"]);
-    assert_eq!(world.states(&mut alice).await, ["missing", "missing"]);
+    assert_eq!(world.states(&mut browser).await, ["not_connected", "not_connected"]);
+    assert_eq!(world.states(&mut alice).await, ["not_connected", "not_connected"]);
 }
 
 #[tokio::test]
@@ -237,10 +237,10 @@ async fn scenario_37_another_account_is_not_connected_at_the_real_provider() {
     let page = alice.submit(&form, &[("user", "bob")]).await;
     assert_eq!(page.status, 403);
     assert!(page.body.contains("AccountMismatch"), "{}", page.body);
-    assert_eq!(world.states(&mut alice).await, ["missing", "missing"]);
+    assert_eq!(world.states(&mut alice).await, ["not_connected", "not_connected"]);
     assert_eq!(world.provider.events("revocation").await[0]["kind"], "RefreshToken");
     let mut bob = world.connected("bob", &[]).await;
-    assert_eq!(world.states(&mut bob).await, ["missing", "missing"]);
+    assert_eq!(world.states(&mut bob).await, ["not_connected", "not_connected"]);
 }
 
 #[tokio::test]
@@ -250,7 +250,7 @@ async fn scenario_39_two_connections_leave_each_other_alone_at_the_real_provider
     assert_eq!(world.fetch(&mut alice, "/cal/x").await.1["scope"], "openid cal");
     assert_eq!(world.fetch(&mut alice, "/mail/x").await.1["scope"], "openid mail");
     disconnect(&mut alice, &world.app, "cal").await;
-    assert_eq!(world.states(&mut alice).await, ["missing", "connected"]);
+    assert_eq!(world.states(&mut alice).await, ["not_connected", "connected"]);
     let (status, problem) = world.fetch(&mut alice, "/cal/x").await;
     assert_eq!((status, &problem["code"]), (403, &json!("consent_required")));
     assert_eq!(world.fetch(&mut alice, "/mail/x").await.0, 200);
@@ -277,8 +277,8 @@ async fn scenario_40_what_is_disconnected_is_revoked_at_the_real_provider() {
     let page = disconnect(&mut alice, &app, "mail").await;
     assert_eq!(page.status, 200);
     assert!(page.body.contains("could not be told"), "{}", page.body);
-    assert_eq!(alice.get(&format!("{app}/status")).await.json()[1]["state"], "missing");
-    assert_eq!(events.count(EventCode::Disconnected), 3);
+    assert_eq!(alice.get(&format!("{app}/status")).await.json()[1]["state"], "not_connected");
+    assert_eq!(events.count(EventCode::DisconnectOutcome), 3);
 }
 
 /// An API that says which token it was shown, and keeps the paths it was asked for.

@@ -259,13 +259,13 @@ async fn a_task_that_outlives_the_session_gets_no_token() {
     browser.navigate(&format!("{APP}/keep")).await;
     let tokens = receive.await.unwrap();
     let url = "https://api.test/cal/x";
-    assert!(tokens.for_url(url).await.is_ok());
+    assert!(tokens.access_token(url).await.is_ok());
     browser.visit(&logout_link(&browser, "/bye").await).await;
     world.api.forget();
-    let refused = tokens.for_url(url).await.unwrap_err();
+    let refused = tokens.access_token(url).await.unwrap_err();
     assert_eq!(refused.kind(), tower_oidc::ErrorKind::Unauthenticated);
     assert!(tokens.client().get(url).await.is_err());
     assert!(world.api.authorizations().is_empty());
     world.sign_in(&browser, "bob").await;
-    assert!(tokens.for_url(url).await.is_err(), "nor those of who comes after");
+    assert!(tokens.access_token(url).await.is_err(), "nor those of who comes after");
 }

@@ -177,7 +177,7 @@ async fn scenario_42_an_operator_connects_at_a_certified_provider() {
         return;
     };
     let mut anonymous = Client::new();
-    assert_eq!(reads_as(&mut anonymous, &demo).await, "needs_operator");
+    assert_eq!(reads_as(&mut anonymous, &demo).await, "operator_action_required");
     let (mut alice, mut bob) = (Client::new(), Client::new());
     sign_in(&mut alice, &demo, "alice").await;
     sign_in(&mut bob, &demo, "bob").await;
@@ -215,7 +215,7 @@ async fn scenario_42_an_operator_connects_each_connection_on_the_page() {
     let home = anonymous.visit(&demo.at("/")).await;
     assert!(home.body.contains("connection-mail") && home.body.contains("needs its operator"), "{home:?}");
     assert!(!home.body.contains("href=\"/auth/connect"), "it is an admin's to connect");
-    assert_eq!(anonymous.get(&demo.at("/api/mail")).await.json()["code"], "needs_operator");
+    assert_eq!(anonymous.get(&demo.at("/api/mail")).await.json()["code"], "operator_action_required");
 
     sign_in(&mut alice, &demo, "alice").await;
     let home = alice.visit(&demo.at("/")).await;
@@ -226,7 +226,11 @@ async fn scenario_42_an_operator_connects_each_connection_on_the_page() {
     for browser in [&mut anonymous, &mut alice] {
         let read = browser.get(&demo.at("/api/mail")).await.json();
         assert_eq!(read, json!({ "user": "office", "scope": "openid mail" }));
-        assert_eq!(reads_as(browser, &demo).await, "needs_operator", "the login's own is another grant");
+        assert_eq!(
+            reads_as(browser, &demo).await,
+            "operator_action_required",
+            "the login's own is another grant"
+        );
     }
     assert_eq!(provider.complaints().await, [] as [Value; 0]);
 }

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use http::Method;
-use tower_oidc::{Account, Config, Connection, EventCode, OidcLayer, Resource, Retention, UserInfo, Verdict};
+use tower_oidc::{
+    Config, Connection, EventCode, FetchUserInfo, GrantLifetime, LoginDecision, OidcLayer, Resource,
+    SharedAccount,
+};
 
 use crate::single_user::app::{Durable, configured, reads_as, reads_as_at, start};
 use crate::support::app::{API, APP, OP, World, logout_link, routes};
@@ -19,28 +22,28 @@ const MAIL: &str = "https://app.test/fetch?u=https://api.test/mail/";
 /// `mail` and, for visitors, `photos`; UserInfo is always asked.
 fn configure(mut config: Config) -> Config {
     let resource = |name: &str| Resource::new(name, format!("{API}/{name}/"));
-    config.user_info = UserInfo::Always;
+    config.fetch_user_info = FetchUserInfo::Always;
     config.connection(Connection::new("mail").scope("offline_access").resource(resource("mail"))).connection(
         Connection::new("photos")
             .scope("openid")
             .scope("offline_access")
             .resource(resource("photos"))
-            .retention(Retention::Session)
-            .for_visitors(),
+            .grant_lifetime(GrantLifetime::Session)
+            .allow_visitors(),
     )
 }
 
-fn session_retention(config: Config) -> Config {
+fn session_grants(config: Config) -> Config {
     let mut config = configure(config);
     for connection in &mut config.connections {
-        connection.retention = Retention::Session;
+        connection.grant_lifetime = GrantLifetime::Session;
     }
     config
 }
 
 /// A provider at which one revocation ends all that the person has granted, as at Google.
 fn worlds() -> [World; 2] {
-    let worlds = [World::with(configure), World::stateless_with(session_retention)];
+    let worlds = [World::with(configure), World::stateless_with(session_grants)];
     for world in &worlds {
         world.op.set(|settings| settings.revocation_reach = RevocationReach::User);
     }
@@ -67,7 +70,7 @@ async fn a_login_that_fails_for_a_moment_revokes_nothing() {
     for world in worlds() {
         let first = world.signed_in("alice").await;
         for status in [500, 503, 429] {
-            world.op.answer(Endpoint::UserInfo, status, "text/plain", "");
+            world.op.answer(Endpoint::FetchUserInfo, status, "text/plain", "");
             let second = world.browser();
             let failed = login(&second).await;
             assert!(failed.status.is_server_error(), "{status}: {}", failed.status);
@@ -104,17 +107,17 @@ async fn in_single_user_mode_a_failure_that_passes_leaves_everybodys_account() {
     world.op.set(|settings| settings.revocation_reach = RevocationReach::User);
     let store = Durable(TestStore::new());
     let edit = |mut config: Config| {
-        config.user_info = UserInfo::Always;
+        config.fetch_user_info = FetchUserInfo::Always;
         config
     };
-    let layer = OidcLayer::single_user(edit(configured(&world)), Account::operator(), store).unwrap();
+    let layer = OidcLayer::single_user(edit(configured(&world)), SharedAccount::operator(), store).unwrap();
     world.net.serve_service(APP, layer.layer(routes()));
     let admin = world.signed_in("alice").await;
     let form = Form::post(&format!("{APP}/auth/connect?connection=login&return_to=/who"), &[]);
     let sent = admin.submit_from(APP, &form).await;
     assert_eq!(admin.settle(sent).await.status, 200);
     assert_eq!(reads_as(&world.browser()).await, "alice");
-    world.op.answer(Endpoint::UserInfo, 503, "text/plain", "");
+    world.op.answer(Endpoint::FetchUserInfo, 503, "text/plain", "");
     assert_eq!(login(&world.browser()).await.status, 503);
     world.op.honest();
     hide_keys(&world);
@@ -131,7 +134,7 @@ async fn a_veto_revokes_only_where_revocation_reaches_one_token() {
     for per_token in [false, true] {
         let world = World::with(|mut config| {
             config.revocation_is_per_token = per_token;
-            config.on_login(|_| async { Verdict::Refuse("no".to_owned()) })
+            config.on_login(|_| async { LoginDecision::Deny("no".to_owned()) })
         });
         world.op.sign_in_as("alice");
         assert_eq!(login(&world.browser()).await.status, 403);
@@ -203,7 +206,7 @@ async fn what_fails_for_a_moment_is_not_revoked_where_revocation_reaches_one_tok
         config.revocation_is_per_token = true;
         config
     });
-    world.op.answer(Endpoint::UserInfo, 503, "text/plain", "");
+    world.op.answer(Endpoint::FetchUserInfo, 503, "text/plain", "");
     world.op.sign_in_as("alice");
     assert_eq!(login(&world.browser()).await.status, 503);
     world.op.honest();
@@ -248,7 +251,7 @@ async fn what_is_not_pending_any_more_is_revoked_only_where_revocation_reaches_o
     for per_token in [false, true] {
         let (world, store) = (World::new(), Durable(TestStore::new()));
         let deploy = |admins: &[&str]| {
-            start(&world, Account::operator(), store.clone(), |mut config| {
+            start(&world, SharedAccount::operator(), store.clone(), |mut config| {
                 config.revocation_is_per_token = per_token;
                 config.admins = admins.iter().map(|admin| (*admin).to_owned()).collect();
                 config

@@ -16,7 +16,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_oidc::{
-    AdminClaim, Config, CurrentUser, DestinationError, Error, ErrorKind, Require, UserInfo, Users,
+    AdminClaim, AuthSession, Config, CurrentUser, DestinationError, Error, ErrorKind, FetchUserInfo,
+    RequireLayer,
 };
 
 use crate::support::app::{APP, App, OP, World, logout_link, routes, session_of};
@@ -105,23 +106,23 @@ async fn equality_and_public_ids_know_issuer_and_subject_only() {
     let set: HashSet<_> = [first.clone(), second.clone(), bob.clone()].into();
     assert_eq!(set.len(), 2);
 
-    assert_eq!(first.public_id("forum"), second.public_id("forum"));
+    assert_eq!(first.pseudonym("forum"), second.pseudonym("forum"));
     let ids = BTreeSet::from([
-        first.public_id("forum"),
-        first.public_id("chat"),
-        first.public_id(""),
-        bob.public_id("forum"),
-        bob.public_id("chat"),
+        first.pseudonym("forum"),
+        first.pseudonym("chat"),
+        first.pseudonym(""),
+        bob.pseudonym("forum"),
+        bob.pseudonym("chat"),
     ]);
     assert_eq!(ids.len(), 5);
     for id in &ids {
         assert_eq!(id.len(), 22, "{id}");
         assert_absent("subject-of-alice", id, "a public id");
     }
-    let before = first.public_id("forum");
+    let before = first.pseudonym("forum");
     let again = world.another(|config| config);
     world.net.serve_service(APP, again.layer.layer(kept.routes()));
-    assert_eq!(kept.take(&one).await.public_id("forum"), before, "a restart changes nothing");
+    assert_eq!(kept.take(&one).await.pseudonym("forum"), before, "a restart changes nothing");
     assert_ne!(World::new().public_id_of_alice("forum").await, before, "another application's are others");
 }
 
@@ -129,7 +130,7 @@ impl World {
     async fn public_id_of_alice(&self, purpose: &str) -> String {
         let kept = Kept::default();
         self.serve(kept.routes());
-        kept.take(&self.signed_in("alice").await).await.public_id(purpose)
+        kept.take(&self.signed_in("alice").await).await.pseudonym(purpose)
     }
 }
 
@@ -173,7 +174,7 @@ async fn scenario_26_identity_is_the_subject() {
 #[tokio::test]
 async fn scenario_27_check_172_admins_need_a_verified_email() {
     let world = World::with(|mut config| {
-        config.user_info = UserInfo::Never;
+        config.fetch_user_info = FetchUserInfo::Never;
         admins(&["Root@X.test"])(config)
     });
     for (email, verified, expected) in [
@@ -258,7 +259,7 @@ async fn check_171_admins_by_claim() {
 async fn check_171_who_gets_in() {
     let world = World::with(admins(&["bob@example.com"]));
     let cooks =
-        Require::user(|user| user.claims::<Claims>().is_ok_and(|c| c.groups.contains(&"cooks".into())));
+        RequireLayer::user(|user| user.claims::<Claims>().is_ok_and(|c| c.groups.contains(&"cooks".into())));
     let forms = Router::new().route("/kitchen", get(|| async { "in" }).post(|| async { "in" })).layer(cooks);
     world.serve(routes().merge(forms));
     world.op.user("alice", |user| user.set("groups", json!(["cooks"])));
@@ -351,18 +352,18 @@ async fn a_current_user_in_the_extensions_is_the_layers_own() {
     }
 }
 
-/// The errors of `Users`, and that they answer by themselves.
+/// The errors of `AuthSession`, and that they answer by themselves.
 #[tokio::test]
 async fn users_refuses_destinations_by_type_and_answers_400() {
     let world = World::new();
     type Checked = Result<String, Error>;
-    let login = |users: Users| async move { Checked::Ok(users.login_url("https://evil.test/")?) };
-    let logout = |users: Users| async move { users.logout_url(&format!("/{}", "x".repeat(5000))) };
-    let kind = |users: Users| async move {
+    let login = |users: AuthSession| async move { Checked::Ok(users.login_url("https://evil.test/")?) };
+    let logout = |users: AuthSession| async move { users.logout_url(&format!("/{}", "x".repeat(5000))) };
+    let kind = |users: AuthSession| async move {
         let long = users.login_url(&format!("/{}", "x".repeat(2048)));
         assert_eq!(long, Err(DestinationError::TooLong { length: 2049 }));
         assert_eq!(users.login_url("//evil.test"), Err(DestinationError::NotAllowed));
-        assert_eq!(Error::from(DestinationError::NotAllowed).kind(), ErrorKind::Destination);
+        assert_eq!(Error::from(DestinationError::NotAllowed).kind(), ErrorKind::InvalidDestination);
         users.silent_login_url("/who").unwrap().unwrap_or_default()
     };
     world.serve(routes().route("/in", get(login)).route("/out", get(logout)).route("/kind", get(kind)));
@@ -371,7 +372,7 @@ async fn users_refuses_destinations_by_type_and_answers_400() {
         let page = browser.navigate(&format!("{APP}{path}")).await;
         assert_eq!(
             (page.status.as_u16(), page.json()["code"].as_str()),
-            (400, Some("destination")),
+            (400, Some("invalid_destination")),
             "{path}"
         );
     }

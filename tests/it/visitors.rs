@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use http::Method;
 use serde_json::{Value, json};
 use tower_oidc::{
-    Config, Connection, CurrentUser, Error, EventCode, OidcLayer, Resource, ResponseMode, Retention,
+    Config, Connection, CurrentUser, Error, EventCode, GrantLifetime, OidcLayer, Resource, ResponseMode,
     UserTokens,
 };
 
@@ -27,11 +27,14 @@ const HOUR: Duration = Duration::from_secs(3600);
 fn connections(config: Config) -> Config {
     let at = |name: &str| Resource::new(name, format!("{API}/{name}/")).scope(name);
     let connection = |name: &str| {
-        Connection::new(name).resource(at(name)).scope("offline_access").retention(Retention::Session)
+        Connection::new(name)
+            .resource(at(name))
+            .scope("offline_access")
+            .grant_lifetime(GrantLifetime::Session)
     };
     config
-        .connection(connection("photos").for_visitors())
-        .connection(connection("contacts").scope("openid").for_visitors())
+        .connection(connection("photos").allow_visitors())
+        .connection(connection("contacts").scope("openid").allow_visitors())
         .connection(connection("mail"))
 }
 
@@ -47,14 +50,14 @@ fn routes() -> Router {
         .route(
             "/token",
             get(|tokens: UserTokens, Query(asked): Asked| async move {
-                let token = tokens.for_url(&format!("{API}/{}/x", asked["at"])).await?;
+                let token = tokens.access_token(&format!("{API}/{}/x", asked["at"])).await?;
                 Ok::<_, Error>(token.expose_secret().to_owned())
             }),
         )
         .route("/list", get(|tokens: UserTokens| async move { tokens.list().await.map(Json) }))
         .route(
             "/claim",
-            post(|tokens: UserTokens| async move { tokens.claim_visitor_grants().await.map(Json) }),
+            post(|tokens: UserTokens| async move { tokens.adopt_visitor_grants().await.map(Json) }),
         )
 }
 
@@ -354,7 +357,7 @@ async fn forged_requests_are_no_visitors() {
         browser.submit_from(APP, &Form::post(&action, &[])).await;
         assert_eq!(token(&browser, "photos").await, Err("consent_required".into()));
         assert_eq!(world.op.revocations().len(), 1);
-        assert!(world.app.events.has(EventCode::Disconnected));
+        assert!(world.app.events.has(EventCode::DisconnectOutcome));
     }
 }
 
@@ -528,15 +531,16 @@ async fn other_sites_pictures_begin_no_grant() {
 fn scenario_48_visitors_are_refused_where_they_cannot_be() {
     let world = World::new();
     let config = |edit: fn(Connection) -> Connection| {
-        crate::support::app::config(&world.net, &world.clock)
-            .connection(edit(Connection::new("photos").retention(Retention::Session).for_visitors()))
+        crate::support::app::config(&world.net, &world.clock).connection(edit(
+            Connection::new("photos").grant_lifetime(GrantLifetime::Session).allow_visitors(),
+        ))
     };
     let store = tower_oidc::store::MemoryStore::new;
-    let once = OidcLayer::per_user(config(Connection::one_shot), store()).unwrap_err().to_string();
+    let once = OidcLayer::per_user(config(Connection::single_use), store()).unwrap_err().to_string();
     assert!(once.contains("\"photos\"") && once.contains("one use"), "{once}");
-    let account = tower_oidc::Account::client_credentials();
+    let account = tower_oidc::SharedAccount::client_credentials();
     let everybody = OidcLayer::single_user(config(|one| one), account, store()).unwrap_err().to_string();
-    assert!(everybody.contains("for_visitors") && everybody.contains("per_user"), "{everybody}");
+    assert!(everybody.contains("allow_visitors") && everybody.contains("per_user"), "{everybody}");
     let lasting = |lifetime| {
         let mut config = config(|one| one);
         config.visitor_lifetime = lifetime;

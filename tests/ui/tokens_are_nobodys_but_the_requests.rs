@@ -1,6 +1,6 @@
-//! Nothing takes a person and gives tokens: neither the user, nor the layer, nor `Users`.
+//! Nothing takes a person and gives tokens: neither the user, nor the layer, nor `AuthSession`.
 
-use tower_oidc::{CurrentUser, OidcLayer, UserTokens, Users};
+use tower_oidc::{CurrentUser, OidcLayer, UserTokens, AuthSession};
 
 async fn by_user(user: CurrentUser) {
     user.tokens();
@@ -10,12 +10,12 @@ async fn by_layer(layer: OidcLayer, user: CurrentUser) {
     layer.tokens_of(&user);
 }
 
-async fn by_users(users: Users, user: CurrentUser) {
+async fn by_users(users: AuthSession, user: CurrentUser) {
     users.tokens(&user);
 }
 
 async fn for_another(tokens: UserTokens, user: CurrentUser) {
-    tokens.for_url("https://api.test", &user).await.unwrap();
+    tokens.access_token("https://api.test", &user).await.unwrap();
 }
 
 fn main() {}

@@ -1,6 +1,6 @@
 //! The application of these scenarios: two connections beside the login, and routes that use them.
 //!
-//! `/list`, `/status?c=`, `/urls?c=&to=`, `/token?u=`, `/need?r=&s=`, `/mail` (under [`Require::connection`]),
+//! `/list`, `/status?c=`, `/urls?c=&to=`, `/token?u=`, `/need?r=&s=`, `/mail` (under [`RequireLayer::connection`]),
 //! POST `/disconnect?c=` and `/disconnect-all`, `/fetch?u=&m=` (the ready client) and `/via?u=&m=` (the layer over
 //! another client), `/boxed?u=` (an error that was boxed), `/form` whose form POSTs to `/send`, and `/hold`, which
 //! leaves the `UserTokens` to the test.
@@ -18,7 +18,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
-use tower_oidc::{Config, Connection, Error, Require, Resource, UserTokens};
+use tower_oidc::{Config, Connection, Error, RequireLayer, Resource, UserTokens};
 
 use crate::support::app::{API, APP, App, World};
 use crate::support::browser::{Browser, Page};
@@ -212,7 +212,7 @@ fn routes(state: (Net, Held)) -> Router {
         .route(
             "/token",
             get(|tokens: UserTokens, Query(asked): Asked| async move {
-                Ok::<_, Error>(tokens.for_url(&asked["u"]).await?.expose_secret().to_owned())
+                Ok::<_, Error>(tokens.access_token(&asked["u"]).await?.expose_secret().to_owned())
             }),
         )
         .route(
@@ -222,8 +222,8 @@ fn routes(state: (Net, Held)) -> Router {
                 tokens.require_scopes(&asked["r"], &scopes).await.map(|()| "granted")
             }),
         )
-        .route("/mail", get(|| async { "your mail" }).layer(Require::connection("mail")))
-        .route("/nowhere", get(|| async { "in" }).layer(Require::connection("nowhere")))
+        .route("/mail", get(|| async { "your mail" }).layer(RequireLayer::connection("mail")))
+        .route("/nowhere", get(|| async { "in" }).layer(RequireLayer::connection("nowhere")))
         .route(
             "/disconnect",
             post(|tokens: UserTokens, Query(asked): Asked| async move {

@@ -25,7 +25,7 @@ async fn scenario_40_disconnecting_revokes_and_forgets() {
     let sent = calls[0].form();
     assert!(issued.contains(&sent.get("token").unwrap().to_owned()));
     assert_eq!(sent.get("token_type_hint"), Some("refresh_token"));
-    assert_eq!(state(&browser, "mail").await, "missing");
+    assert_eq!(state(&browser, "mail").await, "not_connected");
     assert_eq!(token(&browser, "mail").await, Err("consent_required".to_owned()));
     assert!(token(&browser, "cal").await.is_ok(), "the login's is another");
 
@@ -45,9 +45,9 @@ async fn scenario_40_a_provider_that_fails_keeps_nothing_here() {
     assert_eq!(page.status, 200);
     assert!(page.text().contains("could not be told"), "{}", page.text());
     assert!(page.links().contains(&"/list".to_owned()), "{:?}", page.links());
-    assert_eq!(state(&browser, "mail").await, "missing");
+    assert_eq!(state(&browser, "mail").await, "not_connected");
     assert_eq!(send(&browser, "/disconnect?c=files").await.text(), "NotRevoked");
-    assert_eq!(state(&browser, "files").await, "missing");
+    assert_eq!(state(&browser, "files").await, "not_connected");
     assert_eq!(send(&browser, "/disconnect?c=files").await.text(), "NotConnected");
 }
 
@@ -65,7 +65,7 @@ async fn scenario_40_a_deletion_whose_answer_is_lost_revokes() {
         assert!(page.text().to_lowercase().contains(&says.to_lowercase()), "{}", page.text());
         assert_eq!(site.net.count(OP, "/revoke"), revoked, "{says}");
         store.heal();
-        assert_eq!(state(&browser, "mail").await == "missing", revoked == 1, "{says}");
+        assert_eq!(state(&browser, "mail").await == "not_connected", revoked == 1, "{says}");
     }
 }
 
@@ -109,7 +109,7 @@ async fn no_other_site_disconnects_anybody() {
     assert_eq!(page.status, 200);
     assert_eq!(state(&browser, "mail").await, "connected");
     browser.submit(&page.form()).await;
-    assert_eq!(state(&browser, "mail").await, "missing");
+    assert_eq!(state(&browser, "mail").await, "not_connected");
 }
 
 #[tokio::test]
@@ -119,7 +119,7 @@ async fn everything_at_once_leaves_the_login() {
     connect(&browser, "mail").await;
     let ended = send(&browser, "/disconnect-all").await.text();
     assert_eq!(ended, r#"[("mail", Revoked), ("files", NotConnected)]"#);
-    assert_eq!(state(&browser, "mail").await, "missing");
+    assert_eq!(state(&browser, "mail").await, "not_connected");
     assert!(token(&browser, "cal").await.is_ok());
 }
 
@@ -140,7 +140,7 @@ async fn a_refresh_under_way_brings_nothing_back() {
     assert_eq!(send(&browser, "/disconnect?c=mail").await.text(), "Revoked");
     gate.open();
     assert_eq!(waiting.await.unwrap(), Err("consent_required".to_owned()));
-    assert_eq!(state(&browser, "mail").await, "missing");
+    assert_eq!(state(&browser, "mail").await, "not_connected");
     assert_eq!(site.op.revocations().len(), 2, "what came too late is revoked too");
 }
 
@@ -179,8 +179,8 @@ async fn what_is_not_registered_is_the_developers_error() {
     for (path, status, code) in [
         ("/status?c=nope", 500, "no_such_connection"),
         ("/urls?c=nope&to=/", 500, "no_such_connection"),
-        ("/urls?c=mail&to=https://evil.test/", 400, "destination"),
-        ("/urls?c=mail&to=//evil.test/", 400, "destination"),
+        ("/urls?c=mail&to=https://evil.test/", 400, "invalid_destination"),
+        ("/urls?c=mail&to=//evil.test/", 400, "invalid_destination"),
         ("/need?r=nope&s=mail.send", 500, "no_such_connection"),
         ("/need?r=mail&s=everything", 500, "no_such_connection"),
         ("/nowhere", 500, "no_such_connection"),

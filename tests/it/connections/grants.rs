@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tower_oidc::{Connection, Retention};
+use tower_oidc::{Connection, GrantLifetime};
 
 use crate::support::provider::RevocationReach;
 
@@ -26,12 +26,12 @@ async fn scenario_39_two_connections_leave_each_other_alone() {
     );
     assert!(!has(&cal, "mail.read") && !has(&cal, "files"));
     disconnect(&browser, "mail").await;
-    assert_eq!(state(&browser, "mail").await, "missing");
+    assert_eq!(state(&browser, "mail").await, "not_connected");
     assert_eq!(token(&browser, "files").await, Ok(files));
     assert_eq!(token(&browser, "cal").await, Ok(cal));
     let list = script(&browser, "/list").await.json();
     let summary: Vec<_> = list.as_array().unwrap().iter().map(|one| (&one["name"], &one["state"])).collect();
-    assert_eq!(summary, [(&json!("mail"), &json!("missing")), (&json!("files"), &json!("connected"))]);
+    assert_eq!(summary, [(&json!("mail"), &json!("not_connected")), (&json!("files"), &json!("connected"))]);
 }
 
 #[tokio::test]
@@ -109,8 +109,12 @@ async fn tokens_that_are_over_and_cannot_be_renewed_need_consent() {
 
 #[tokio::test]
 async fn a_connection_lives_until_it_is_disconnected_unless_it_is_the_sessions() {
-    for (retention, survives) in [(Retention::User, "connected"), (Retention::Session, "missing")] {
-        let notes = Connection::new("notes").resource(resource("notes").scope("notes")).retention(retention);
+    for (grant_lifetime, survives) in
+        [(GrantLifetime::Persistent, "connected"), (GrantLifetime::Session, "not_connected")]
+    {
+        let notes = Connection::new("notes")
+            .resource(resource("notes").scope("notes"))
+            .grant_lifetime(grant_lifetime);
         let site = Site::with(|mut config| {
             config.revoke_at_logout = true;
             config.connection(notes)
@@ -119,11 +123,11 @@ async fn a_connection_lives_until_it_is_disconnected_unless_it_is_the_sessions()
         let (browser, other) = (site.signed_in("alice").await, site.signed_in("alice").await);
         connect(&browser, "notes").await;
         let first = token(&browser, "notes").await.unwrap();
-        assert_eq!(state(&other, "notes").await, survives, "{retention:?}: another browser of hers");
+        assert_eq!(state(&other, "notes").await, survives, "{grant_lifetime:?}: another browser of hers");
         connect(&other, "notes").await;
         let second = token(&other, "notes").await.unwrap();
-        let newest_wins = retention == Retention::User;
-        assert_eq!(token(&browser, "notes").await.unwrap() == second, newest_wins, "{retention:?}");
+        let newest_wins = grant_lifetime == GrantLifetime::Persistent;
+        assert_eq!(token(&browser, "notes").await.unwrap() == second, newest_wins, "{grant_lifetime:?}");
         assert_ne!(first, second);
         log_out(&browser).await;
         site.app.layer.drain().await;
@@ -131,27 +135,27 @@ async fn a_connection_lives_until_it_is_disconnected_unless_it_is_the_sessions()
         assert_eq!(
             site.op.revocations().len(),
             ended,
-            "{retention:?}: the login's, and what is the session's"
+            "{grant_lifetime:?}: the login's, and what is the session's"
         );
-        assert_eq!(token(&other, "notes").await, Ok(second), "{retention:?}: logout is this browser's");
+        assert_eq!(token(&other, "notes").await, Ok(second), "{grant_lifetime:?}: logout is this browser's");
         site.sign_in(&browser, "alice").await;
-        assert_eq!(state(&browser, "notes").await, survives, "{retention:?}: after logout and login");
+        assert_eq!(state(&browser, "notes").await, survives, "{grant_lifetime:?}: after logout and login");
         log_out(&other).await;
         site.clock.advance(Duration::from_secs(30 * 24 * 3600));
         assert_eq!(
             state(&site.signed_in("alice").await, "notes").await,
             survives,
-            "{retention:?}: a month later"
+            "{grant_lifetime:?}: a month later"
         );
-        assert_eq!(state(&site.signed_in("bob").await, "notes").await, "missing", "{retention:?}");
+        assert_eq!(state(&site.signed_in("bob").await, "notes").await, "not_connected", "{grant_lifetime:?}");
     }
 }
 
 #[tokio::test]
 async fn a_logins_grant_is_the_sessions_unless_it_is_the_persons() {
-    for retention in [Retention::Session, Retention::User] {
+    for grant_lifetime in [GrantLifetime::Session, GrantLifetime::Persistent] {
         let site = Site::with(|mut config| {
-            config.login_retention = retention;
+            config.login_grant_lifetime = grant_lifetime;
             config
         });
         let (first, second) = (site.signed_in("alice").await, site.signed_in("alice").await);
@@ -159,10 +163,10 @@ async fn a_logins_grant_is_the_sessions_unless_it_is_the_persons() {
         let tokens = [token(&first, "cal").await.unwrap(), token(&second, "cal").await.unwrap()];
         assert_eq!(
             tokens[0] == tokens[1],
-            retention == Retention::User,
-            "{retention:?}: the newest consent wins"
+            grant_lifetime == GrantLifetime::Persistent,
+            "{grant_lifetime:?}: the newest consent wins"
         );
-        assert_eq!(site.op.revocations().len(), 0, "{retention:?}: a new login revokes nothing");
+        assert_eq!(site.op.revocations().len(), 0, "{grant_lifetime:?}: a new login revokes nothing");
         for _ in 0..3 {
             site.clock.advance(HOUR);
             for (browser, owner) in [(&first, "alice"), (&second, "alice"), (&bob, "bob")] {
@@ -170,15 +174,15 @@ async fn a_logins_grant_is_the_sessions_unless_it_is_the_persons() {
                 assert_eq!(site.op.owner_of(&token).as_deref(), Some(owner));
             }
         }
-        assert_eq!(site.op.reuse_detected(), 0, "{retention:?}: nobody spends another's refresh token");
-        let each = if retention == Retention::Session { 3 } else { 2 };
-        assert_eq!(site.op.refreshes().len(), 3 * each, "{retention:?}");
+        assert_eq!(site.op.reuse_detected(), 0, "{grant_lifetime:?}: nobody spends another's refresh token");
+        let each = if grant_lifetime == GrantLifetime::Session { 3 } else { 2 };
+        assert_eq!(site.op.refreshes().len(), 3 * each, "{grant_lifetime:?}");
         log_out(&first).await;
         let left = token(&second, "cal").await.unwrap();
         assert_eq!(
             site.op.owner_of(&left).as_deref(),
             Some("alice"),
-            "{retention:?}: the other browser is whole"
+            "{grant_lifetime:?}: the other browser is whole"
         );
     }
 }

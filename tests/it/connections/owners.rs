@@ -28,11 +28,11 @@ async fn scenario_35_a_foreign_callback_stores_nothing() {
     let page = alice.click_from(EVIL, &callback).await;
     assert_eq!(page.status, 400, "{}", page.text());
     assert_eq!(site.op.code_exchanges().len(), 0);
-    assert_eq!(state(&alice, "mail").await, "missing");
+    assert_eq!(state(&alice, "mail").await, "not_connected");
 
     go_on(&mallory, at_provider).await;
     assert_eq!(state(&mallory, "mail").await, "connected", "the control: her own browser");
-    assert_eq!(state(&alice, "mail").await, "missing");
+    assert_eq!(state(&alice, "mail").await, "not_connected");
 }
 
 /// With `query` the session's cookie comes back with the browser; with `form_post` it does not.
@@ -63,8 +63,8 @@ async fn scenario_36_a_user_switch_on_the_way_stores_nothing() {
         assert!(page.text().contains("signed in as somebody else"), "{case}: {}", page.text());
         assert_eq!(site.op.code_exchanges().len(), 0, "{case}");
         assert!(!site.app.events.has(EventCode::Connected), "{case}");
-        assert_eq!(state(&browser, "mail").await, "missing", "{case}");
-        assert_eq!(state(&site.signed_in("alice").await, "mail").await, "missing", "{case}");
+        assert_eq!(state(&browser, "mail").await, "not_connected", "{case}");
+        assert_eq!(state(&site.signed_in("alice").await, "mail").await, "not_connected", "{case}");
     }
 }
 
@@ -93,7 +93,7 @@ async fn scenario_36_a_logout_during_the_exchange_stores_nothing() {
     assert_eq!(page.status, 400, "{}", page.text());
     let revoked = site.op.revocations();
     assert_eq!((revoked.len(), revoked[0].hint.as_deref()), (1, Some("refresh_token")));
-    assert_eq!(state(&site.signed_in("alice").await, "mail").await, "missing");
+    assert_eq!(state(&site.signed_in("alice").await, "mail").await, "not_connected");
 }
 
 #[tokio::test]
@@ -108,13 +108,13 @@ async fn scenario_37_another_account_is_refused_and_its_tokens_revoked() {
         let page = connect(&browser, "mail").await;
         assert_eq!(page.status, 403);
         assert!(page.text().contains("AccountMismatch"), "{}", page.text());
-        assert_eq!(state(&browser, "mail").await, "missing");
+        assert_eq!(state(&browser, "mail").await, "not_connected");
         let revoked = site.op.revocations();
         assert_eq!((revoked.len(), revoked[0].owner.as_deref()), (1, Some("bob")));
         assert_eq!(revoked[0].hint.as_deref(), Some("refresh_token"));
         let bobs = site.op.live_refresh_tokens().into_iter().filter(|(_, owner)| owner == "bob").count();
         assert_eq!(bobs, usize::from(!revocation_works));
-        assert_eq!(state(&site.signed_in("bob").await, "mail").await, "missing", "not even his own");
+        assert_eq!(state(&site.signed_in("bob").await, "mail").await, "not_connected", "not even his own");
         site.op.honest();
         site.op.sign_in_as("alice");
         connect(&browser, "mail").await;
@@ -142,7 +142,7 @@ async fn two_people_in_two_browsers_get_their_own_tokens_only() {
     }
     assert_eq!(site.op.reuse_detected(), 0);
     send(&alice, "/disconnect?c=mail").await;
-    assert_eq!(state(&alice, "mail").await, "missing");
+    assert_eq!(state(&alice, "mail").await, "not_connected");
     assert_eq!(state(&bob, "mail").await, "connected", "hers was hers");
 }
 

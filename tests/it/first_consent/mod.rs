@@ -11,7 +11,7 @@ use axum::extract::Query;
 use axum::routing::get;
 use axum::{Json, Router};
 use http::Method;
-use tower_oidc::{Account, Config, Connection, OidcLayer, Resource, Retention, UserTokens};
+use tower_oidc::{Config, Connection, GrantLifetime, OidcLayer, Resource, SharedAccount, UserTokens};
 
 use crate::single_user::app::{Durable, configured, reads_as, reads_as_at};
 use crate::support::app::{self, API, APP, World};
@@ -27,18 +27,21 @@ const PHOTOS: &str = "https://app.test/fetch?u=https://api.test/photos/";
 /// `mail` and, for visitors, `photos`, each with an optional scope; for visitors without an identity, `notes`.
 fn connections(config: Config) -> Config {
     let at = |name: &str| Resource::new(name, format!("{API}/{name}/")).scope(name);
-    let connection = |name: &str, at| Connection::new(name).resource(at).retention(Retention::Session);
+    let connection =
+        |name: &str, at| Connection::new(name).resource(at).grant_lifetime(GrantLifetime::Session);
     config
         .connection(connection("mail", at("mail").optional_scope("mail.send")))
         .connection(
-            connection("photos", at("photos").optional_scope("photos.share")).scope("openid").for_visitors(),
+            connection("photos", at("photos").optional_scope("photos.share"))
+                .scope("openid")
+                .allow_visitors(),
         )
-        .connection(connection("notes", at("notes")).for_visitors())
+        .connection(connection("notes", at("notes")).allow_visitors())
 }
 
 fn kept(config: Config) -> Config {
     let mut config = connections(config);
-    config.login_retention = Retention::User;
+    config.login_grant_lifetime = GrantLifetime::Persistent;
     config
 }
 
@@ -145,7 +148,7 @@ async fn a_second_consent_keeps_the_refresh_token_of_a_visitor() {
     }
 }
 
-/// Without an ID token nothing tells accounts apart, as [`Connection::for_visitors`] says.
+/// Without an ID token nothing tells accounts apart, as [`Connection::allow_visitors`] says.
 #[tokio::test]
 async fn a_visitor_without_an_identity_keeps_the_refresh_token_of_the_first_account() {
     for world in worlds() {
@@ -170,7 +173,8 @@ async fn a_visitor_without_an_identity_keeps_the_refresh_token_of_the_first_acco
 async fn the_account_of_everybody_keeps_its_refresh_token_unless_it_is_another_account() {
     let world = World::new();
     world.op.set(|settings| settings.refresh_token_once = true);
-    let layer = OidcLayer::single_user(configured(&world), Account::operator(), Durable(TestStore::new()));
+    let layer =
+        OidcLayer::single_user(configured(&world), SharedAccount::operator(), Durable(TestStore::new()));
     world.net.serve_service(APP, layer.unwrap().layer(app::routes()));
     let admin = world.signed_in("alice").await;
     world.op.new_person("alice");
@@ -189,5 +193,5 @@ async fn the_account_of_everybody_keeps_its_refresh_token_unless_it_is_another_a
     connect().await;
     assert_eq!(reads_as(&world.browser()).await, "bob");
     world.clock.advance(HOUR);
-    assert_eq!(reads_as(&world.browser()).await, "needs_operator");
+    assert_eq!(reads_as(&world.browser()).await, "operator_action_required");
 }

@@ -1,6 +1,6 @@
 //! A consent without a refresh token comes while a refresh of the grant is under way.
 
-use tower_oidc::{Account, EventCode, OidcLayer};
+use tower_oidc::{EventCode, OidcLayer, SharedAccount};
 
 use super::{HOUR, MAIL, PHOTOS, connect, connections, kept, need, served, worlds};
 use crate::single_user::app::{CAL, Durable, configured, reads_as, reads_as_at};
@@ -70,7 +70,8 @@ async fn a_visitors_consent_during_a_refresh_loses_nothing() {
 async fn a_consent_for_everybody_during_a_refresh_loses_nothing() {
     let world = World::new();
     world.op.set(|settings| settings.refresh_token_once = true);
-    let layer = OidcLayer::single_user(configured(&world), Account::operator(), Durable(TestStore::new()));
+    let layer =
+        OidcLayer::single_user(configured(&world), SharedAccount::operator(), Durable(TestStore::new()));
     world.net.serve_service(APP, layer.unwrap().layer(routes()));
     let admin = world.signed_in("alice").await;
     world.op.new_person("alice");

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::routing::get;
 use serde_json::{Map, Value, json};
-use tower_oidc::{CurrentUser, EventCode, Verdict};
+use tower_oidc::{CurrentUser, EventCode, LoginDecision};
 
 use super::{Untouched, assert_refused, callback_of, login, who};
 use crate::support::app::{APP, OP, World, routes};
@@ -20,8 +20,10 @@ async fn the_hook_refuses() {
         config.on_login(|login| async move {
             assert_eq!(login.issuer, OP);
             match login.claims["email"].as_str() {
-                Some("alice@example.com") => Verdict::Refuse("Not you, <script>Alice</script>.".to_owned()),
-                _ => Verdict::Accept,
+                Some("alice@example.com") => {
+                    LoginDecision::Deny("Not you, <script>Alice</script>.".to_owned())
+                }
+                _ => LoginDecision::Allow,
             }
         })
     });
@@ -45,7 +47,7 @@ async fn the_hook_refuses() {
 async fn a_refused_person_replaces_nobody() {
     let world = World::with(|config| {
         config.on_login(|login| async move {
-            if login.subject == "a1" { Verdict::Refuse("no".to_owned()) } else { Verdict::Accept }
+            if login.subject == "a1" { LoginDecision::Deny("no".to_owned()) } else { LoginDecision::Allow }
         })
     });
     let browser = world.signed_in("bob").await;
@@ -61,7 +63,7 @@ async fn the_hook_enriches() {
         config.admin_claim =
             Some(tower_oidc::AdminClaim { name: "role".to_owned(), value: json!("boss"), provider: None });
         config.on_login(|_| async {
-            Verdict::Enrich(claims(
+            LoginDecision::AllowWith(claims(
                 json!({ "role": "boss", "name": "A. Lice", "sub": "b1", "iss": "https://evil.test" }),
             ))
         })
@@ -86,7 +88,7 @@ async fn a_hook_that_panics_fails_the_login() {
     let world = World::with(|config| {
         config.on_login(|login| async move {
             assert_ne!(login.subject, "a1", "a panic of the tests");
-            Verdict::Accept
+            LoginDecision::Allow
         })
     });
     world.op.sign_in_as("alice");
@@ -116,7 +118,7 @@ async fn the_hook_is_asked_after_verification_and_before_anything_is_stored() {
     let world = World::with(|config| {
         config.on_login(move |_| {
             counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-            async { Verdict::Accept }
+            async { LoginDecision::Allow }
         })
     });
     world.op.sign_in_as("alice");

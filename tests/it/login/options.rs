@@ -6,7 +6,7 @@ use axum::Json;
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
 use serde_json::{Value, json};
-use tower_oidc::{CurrentUser, Error, LoginOptions, Prompt, ResponseMode, Users};
+use tower_oidc::{AuthSession, CurrentUser, Error, LoginOptions, Prompt, ResponseMode};
 
 use super::{
     PENDING, SESSION, SILENT, Untouched, assert_refused, callback_of, login, login_with, pending, who,
@@ -25,14 +25,14 @@ fn world(world: World) -> World {
     world
 }
 
-async fn silent(user: Option<CurrentUser>, users: Users) -> Result<Response, Error> {
+async fn silent(user: Option<CurrentUser>, users: AuthSession) -> Result<Response, Error> {
     Ok(match users.silent_login_url("/silent")? {
         Some(url) => Redirect::to(&url).into_response(),
         None => user.map_or("nobody".to_owned(), |user| user.subject().to_owned()).into_response(),
     })
 }
 
-async fn strong(users: Users) -> Result<String, Error> {
+async fn strong(users: AuthSession) -> Result<String, Error> {
     let options = LoginOptions {
         prompt: Some(Prompt::SelectAccount),
         max_age: Some(Duration::from_secs(300)),
@@ -271,7 +271,7 @@ async fn silent_login_comes_back_anonymous_while_the_provider_is_away() {
 #[tokio::test]
 async fn silent_login_comes_back_anonymous_when_the_application_refuses() {
     let world = world(World::with(|config| {
-        config.on_login(|_| async { tower_oidc::Verdict::Refuse("not you".to_owned()) })
+        config.on_login(|_| async { tower_oidc::LoginDecision::Deny("not you".to_owned()) })
     }));
     world.op.sign_in_as("alice");
     let browser = world.browser();

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::Request;
 use sha2::{Digest, Sha256};
-use tower_oidc::{ClientAuth, Config};
+use tower_oidc::{ClientAuthMethod, Config};
 
 use super::{assert_refused, login, login_with, pending};
 use crate::support::app::{APP, OP, World};
@@ -295,8 +295,8 @@ async fn the_application_proves_itself_as_the_provider_wants() {
         (None, vec![BASIC, POST], true, BASIC),
         (None, vec![POST], true, POST),
         (None, vec![BASIC], false, BASIC),
-        (Some(ClientAuth::Post), vec![BASIC, POST], true, POST),
-        (Some(ClientAuth::Basic), vec![BASIC], true, BASIC),
+        (Some(ClientAuthMethod::ClientSecretPost), vec![BASIC, POST], true, POST),
+        (Some(ClientAuthMethod::ClientSecretBasic), vec![BASIC], true, BASIC),
     ] {
         let world = World::with(|mut config| {
             config.client_auth = configured;

@@ -4,7 +4,7 @@ use tower_oidc::EventCode;
 
 use super::{Untouched, assert_refused, login, pending, session, who};
 use crate::support::app::{APP, OP, World};
-use crate::support::provider::lies::{self, Verdict};
+use crate::support::provider::lies::{self, LoginDecision};
 
 /// Checks 1 to 3, 15, 17 to 20, 22 and 24: each lie of the authorization response.
 #[tokio::test]
@@ -16,7 +16,7 @@ async fn check_01_to_22_lies_of_the_authorization_response() {
         let browser = world.browser();
         let before = Untouched::now(&world);
         let page = browser.visit(&login("/who")).await;
-        if lie.verdict == Verdict::Refused {
+        if lie.verdict == LoginDecision::Refused {
             // Only what a relying party cannot know is found out by asking the provider.
             let asks = lie.name == "code unknown";
             assert!(matches!(page.status.as_u16(), 400 | 403 | 503), "{}: {}", lie.name, page.status);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tower_oidc::{ClientAuth, Config, EventCode, UserInfo};
+use tower_oidc::{ClientAuthMethod, Config, EventCode, FetchUserInfo};
 
 use super::{accepted_when, attempt, is_in, refusal, refused_when, walk};
 use crate::support::app::{APP, OP, World};
@@ -27,7 +27,7 @@ fn status(lie: &str) -> u16 {
 }
 
 fn always(mut config: Config) -> Config {
-    config.user_info = UserInfo::Always;
+    config.fetch_user_info = FetchUserInfo::Always;
     config
 }
 
@@ -93,8 +93,8 @@ async fn check_84_client_authentication() {
     const BASIC: &str = "client_secret_basic";
     const POST: &str = "client_secret_post";
     let public = |config: &mut Config| (config.client_id, config.client_secret) = ("public".to_owned(), None);
-    let post = |config: &mut Config| config.client_auth = Some(ClientAuth::Post);
-    let basic = |config: &mut Config| config.client_auth = Some(ClientAuth::Basic);
+    let post = |config: &mut Config| config.client_auth = Some(ClientAuthMethod::ClientSecretPost);
+    let basic = |config: &mut Config| config.client_auth = Some(ClientAuthMethod::ClientSecretBasic);
     assert_eq!(login(&[BASIC, POST], true, |_| ()).await, (200, BASIC));
     assert_eq!(login(&[POST, BASIC], true, |_| ()).await, (200, BASIC), "regardless of the order");
     assert_eq!(login(&[BASIC, POST], false, |_| ()).await, (200, BASIC), "nothing announced is basic");
@@ -153,12 +153,12 @@ async fn check_90_redirects_are_not_followed_with_secrets() {
 
 /// Who was asked, and what became of the person's claims.
 async fn with_user_info(
-    when: UserInfo,
+    when: FetchUserInfo,
     in_id_token: bool,
     edit: impl Fn(&mut Map<String, Value>) + Send + Sync + 'static,
 ) -> (usize, Page) {
     let world = World::with(|mut config| {
-        config.user_info = when;
+        config.fetch_user_info = when;
         config.admins = vec!["root@example.com".to_owned()];
         config
     });
@@ -172,11 +172,11 @@ async fn with_user_info(
 #[tokio::test]
 async fn check_85_user_info_is_asked_when_it_should_be() {
     for (when, in_id_token, calls, known) in [
-        (UserInfo::WhereNeeded, true, 0, true),
-        (UserInfo::WhereNeeded, false, 1, true),
-        (UserInfo::Always, true, 1, true),
-        (UserInfo::Never, false, 0, false),
-        (UserInfo::Never, true, 0, true),
+        (FetchUserInfo::WhenNeeded, true, 0, true),
+        (FetchUserInfo::WhenNeeded, false, 1, true),
+        (FetchUserInfo::Always, true, 1, true),
+        (FetchUserInfo::Never, false, 0, false),
+        (FetchUserInfo::Never, true, 0, true),
     ] {
         let (called, page) = with_user_info(when, in_id_token, |_| ()).await;
         assert_eq!((called, page.json()["name"] == "Alice"), (calls, known), "{when:?} {in_id_token}");
@@ -204,13 +204,13 @@ async fn check_85_a_verification_does_not_move_to_another_address() {
             who["admin"] == true,
         )
     };
-    let (_, page) = with_user_info(UserInfo::Always, true, |claims| {
+    let (_, page) = with_user_info(FetchUserInfo::Always, true, |claims| {
         claims.insert("email".to_owned(), json!("root@example.com"));
         claims.remove("email_verified");
     })
     .await;
     assert_eq!(email(&page), ("root@example.com".to_owned(), false, false));
-    let (_, page) = with_user_info(UserInfo::Always, true, |claims| {
+    let (_, page) = with_user_info(FetchUserInfo::Always, true, |claims| {
         claims.insert("email".to_owned(), json!("root@example.com"));
     })
     .await;

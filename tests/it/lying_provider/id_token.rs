@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tower_oidc::{Config, Retention};
+use tower_oidc::{Config, GrantLifetime};
 
 use super::{accepted_when, attempt, is_in, refused_when, walk};
 use crate::support::app::{API, APP, OP, World};
@@ -222,9 +222,9 @@ async fn scenario_25_no_email() {
 
 #[tokio::test]
 async fn scenario_26_identity_by_sub() {
-    for retention in [Retention::Session, Retention::User] {
+    for grant_lifetime in [GrantLifetime::Session, GrantLifetime::Persistent] {
         let world = World::with(|mut config| {
-            config.login_retention = retention;
+            config.login_grant_lifetime = grant_lifetime;
             config
         });
         let whose = async |browser: &Browser| {
@@ -242,7 +242,7 @@ async fn scenario_26_identity_by_sub() {
             [(&before, "a1", "alice"), (&after, "a1", "alice"), (&bob, "b1", "bob")]
         {
             assert_eq!(sub(browser).await, subject);
-            assert_eq!(whose(browser).await, (200, Some(owner.to_owned())), "{retention:?}");
+            assert_eq!(whose(browser).await, (200, Some(owner.to_owned())), "{grant_lifetime:?}");
         }
     }
 }

@@ -49,7 +49,7 @@ use tower_oidc::{Config, EventCode};
 
 use crate::support::app::{API, APP, EVIL, World};
 use crate::support::browser::{Browser, Page};
-use crate::support::provider::lies::{Lie, Verdict};
+use crate::support::provider::lies::{Lie, LoginDecision};
 
 const SESSION: &str = "__Host-tower-oidc-session";
 
@@ -116,12 +116,12 @@ async fn walk(table: &[Lie], edit: fn(Config) -> Config, status: impl Fn(&str) -
         let world = World::with(edit);
         world.op.lie(*lie);
         match lie.verdict {
-            Verdict::Depends => {}
-            Verdict::Accepted => {
+            LoginDecision::Depends => {}
+            LoginDecision::Accepted => {
                 let (_, page) = attempt(&world).await;
                 assert!(is_in(&page), "{}: {} {}", lie.name, page.status, page.text());
             }
-            Verdict::Refused => {
+            LoginDecision::Refused => {
                 let browser = refusal(&world, lie.name, status(lie.name)).await;
                 world.op.honest();
                 // Past every pause and throttle.

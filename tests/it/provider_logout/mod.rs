@@ -6,7 +6,7 @@ mod without_exp;
 
 use axum::routing::get;
 use tower_oidc::store::Store;
-use tower_oidc::{Account, Config, CurrentUser};
+use tower_oidc::{Config, CurrentUser, SharedAccount};
 
 use crate::single_user::app::start;
 use crate::support::app::{APP, App, World, routes};
@@ -48,7 +48,9 @@ impl Mode {
         let app = match self {
             Self::PerUser => App::over(net, clock, before, store, edit),
             Self::Stateless => App::stateless_at(net, clock, before, store, edit),
-            Self::SingleUser => App { store, ..start(world, Account::client_credentials(), before, edit) },
+            Self::SingleUser => {
+                App { store, ..start(world, SharedAccount::client_credentials(), before, edit) }
+            }
         };
         serve(world, &app);
         app
@@ -57,8 +59,8 @@ impl Mode {
 
 /// Serves this process in the place of the one that was there: the scenarios' routes, and `/public-id`.
 fn serve(world: &World, app: &App) {
-    let public_id = |user: CurrentUser| async move { user.public_id("forum") };
-    world.net.serve_service(APP, app.layer.layer(routes().route("/public-id", get(public_id))));
+    let pseudonym = |user: CurrentUser| async move { user.pseudonym("forum") };
+    world.net.serve_service(APP, app.layer.layer(routes().route("/public-id", get(pseudonym))));
 }
 
 /// How a logout token names whom it signs out.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
-use tower_oidc::{Account, Connection, EventCode, ProviderConfig, Resource};
+use tower_oidc::{Connection, EventCode, ProviderConfig, Resource, SharedAccount};
 use url::Url;
 
 use super::{MODES, Mode, NAMES, Names, serve};
@@ -252,9 +252,10 @@ async fn the_sessions_of_another_person_are_not_taken_over() {
 async fn the_session_at_another_provider_is_not_the_logins() {
     for mode in [Mode::PerUser, Mode::Stateless] {
         let world = mode.world(|config| {
-            let files = Connection::new("files").provider("work").retention(tower_oidc::Retention::Session);
+            let files =
+                Connection::new("files").provider("work").grant_lifetime(tower_oidc::GrantLifetime::Session);
             let files = files.resource(Resource::new("files", format!("{API}/files/")).scope("files"));
-            let work = ProviderConfig::new("work", OP2, CLIENT_ID, CLIENT_SECRET).for_connections();
+            let work = ProviderConfig::new("work", OP2, CLIENT_ID, CLIENT_SECRET).without_login();
             config.connection(files).provider(work)
         });
         let alice = world.signed_in("alice").await;
@@ -283,7 +284,7 @@ async fn an_admin_who_connects_their_own_account_is_found_by_it() {
     for (account, ends) in [("alice", true), ("bob", false)] {
         let world = World::new();
         let store = crate::single_user::app::Durable(world.app.store.clone());
-        start(&world, Account::operator(), store, |config| config);
+        start(&world, SharedAccount::operator(), store, |config| config);
         let alice = world.signed_in("alice").await;
         world.op.end_sessions();
         connect_as(&world, &alice, account).await;

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::Response;
-use tower_oidc::{LoginChoice, ProviderConfig};
+use tower_oidc::{ProviderChoice, ProviderConfig};
 
 use super::{login_at, two_logins, two_logins_with, work};
 use crate::support::app::{APP, OP, OP2, World};
@@ -78,7 +78,7 @@ async fn scenario_19_the_page_that_asks_keeps_the_options() {
 
 #[tokio::test]
 async fn who_can_sign_in_at_one_provider_only_is_not_asked() {
-    let world = World::with(|config| config.provider(work().for_connections()));
+    let world = World::with(|config| config.provider(work().without_login()));
     world.op.sign_in_as("alice");
     let page = world.browser().visit(&format!("{APP}/private")).await;
     assert_eq!(page.json()["sub"], "a1", "{}", page.text());
@@ -108,7 +108,7 @@ async fn a_silent_login_is_the_first_providers_unless_one_is_named() {
 async fn the_page_that_asks_can_be_the_applications() {
     let world = two_logins_with(
         |config| {
-            config.on_choose(|choices: &[LoginChoice]| {
+            config.on_choose_provider(|choices: &[ProviderChoice]| {
                 let links: Vec<_> = choices
                     .iter()
                     .map(|choice| format!("{}|{}|{}", choice.provider, choice.display_name, choice.login_url))
@@ -170,9 +170,7 @@ async fn providers_that_cannot_be_told_apart_are_refused() {
         (|config| config.provider(ProviderConfig::new("plain", "http://op2.test", "c", "s")), "https"),
         (|config| config.provider(ProviderConfig::new("nobody", OP2, "", "s")), "client_id is missing"),
         (
-            |config| {
-                config.provider(work().for_connections().resource(Resource::new("x", "https://x.test/")))
-            },
+            |config| config.provider(work().without_login().resource(Resource::new("x", "https://x.test/"))),
             "nobody signs in there",
         ),
         (|config| config.connection(Connection::new("files").provider("elsewhere")), "none of that name"),

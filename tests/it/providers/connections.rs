@@ -24,7 +24,7 @@ fn routes() -> Router {
             "/token",
             get(|tokens: UserTokens, Query(asked): Asked| async move {
                 let url = format!("{API}{}", asked["p"]);
-                Ok::<_, Error>(tokens.for_url(&url).await?.expose_secret().to_owned())
+                Ok::<_, Error>(tokens.access_token(&url).await?.expose_secret().to_owned())
             }),
         )
         .route("/info", get(|tokens: UserTokens| async move { tokens.user_info_url().await }))
@@ -39,7 +39,7 @@ fn routes() -> Router {
 /// `https://op2.test` is for connections alone, unless `edit` says otherwise: `files` is one there, `mail` one at the
 /// login's provider.
 fn linked_with(edit: impl FnOnce(ProviderConfig) -> ProviderConfig) -> World {
-    let world = World::with(|config| connections(config).provider(edit(work().for_connections())));
+    let world = World::with(|config| connections(config).provider(edit(work().without_login())));
     world.serve(routes());
     world
 }
@@ -97,7 +97,7 @@ async fn an_account_at_another_provider_is_linked() {
                 "issuer": OP2, "account": "b1",
             },
             {
-                "name": "mail", "provider": "default", "state": "missing", "scopes": [],
+                "name": "mail", "provider": "default", "state": "not_connected", "scopes": [],
                 "issuer": null, "account": null,
             },
         ])
@@ -115,7 +115,7 @@ async fn an_account_at_another_provider_is_linked() {
     world.op.sign_in_as("bob");
     let bob = world.browser();
     bob.visit(&format!("{APP}/auth/login?return_to=/list")).await;
-    assert_eq!(list(&bob).await[0]["state"], "missing");
+    assert_eq!(list(&bob).await[0]["state"], "not_connected");
     assert_eq!(token(&bob, "/files/").await, Err(403));
 }
 
@@ -201,7 +201,7 @@ async fn a_linked_account_is_disconnected_at_its_provider() {
         let revoked = world.op2.revocations();
         assert_eq!((revoked.len(), revoked[0].owner.as_deref()), (1, Some("bob")));
         assert_eq!(world.op.revocations().len(), 0);
-        assert_eq!(list(&alice).await[0]["state"], "missing");
+        assert_eq!(list(&alice).await[0]["state"], "not_connected");
         assert_eq!(token(&alice, "/files/").await, Err(403));
         assert!(token(&alice, "/cal/").await.is_ok());
     }
@@ -230,7 +230,7 @@ async fn scenario_37_at_the_logins_own_provider_the_account_is_the_persons() {
         let state = |list: &Value, name: &str| {
             list.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone()
         };
-        assert_eq!(state(&list(&browser).await, own)["state"], "missing", "{at}");
+        assert_eq!(state(&list(&browser).await, own)["state"], "not_connected", "{at}");
         let page = connect(&browser, other).await;
         assert_eq!(
             state(&page.json(), other)["account"],
@@ -294,15 +294,15 @@ async fn a_connection_that_is_moved_to_another_provider_starts_anew() {
     let serve = |app: &App| world.net.serve_service(APP, app.layer.layer(routes()));
     let moved = |config: Config| {
         let files = Resource::new("files", format!("{API}/files/")).scope("files");
-        let work = work().for_connections();
+        let work = work().without_login();
         config.provider(work).connection(Connection::new("files").provider("default").resource(files))
     };
     serve(&world.another(moved));
-    assert_eq!(list(&alice).await[0]["state"], "missing");
+    assert_eq!(list(&alice).await[0]["state"], "not_connected");
     assert_eq!(token(&alice, "/files/").await, Err(403));
     assert_eq!(world.op.token_requests().len() + world.op2.token_requests().len(), 0);
 
-    serve(&world.another(|config| connections(config).provider(work().for_connections())));
+    serve(&world.another(|config| connections(config).provider(work().without_login())));
     assert_eq!(issued_at(&world, &token(&alice, "/files/").await.unwrap()), ("op2", "bob".to_owned()));
 }
 
@@ -337,15 +337,15 @@ async fn a_connection_that_is_moved_meanwhile_is_not_granted_by_its_old_provider
     world.op.forget();
     let serve = |app: &App| world.net.serve_service(APP, app.layer.layer(routes()));
     serve(&world.another(|config| {
-        let mut config = connections(config).provider(work().for_connections());
+        let mut config = connections(config).provider(work().without_login());
         config.connections[0].provider = None;
         config
     }));
     let page = alice.navigate(callback.as_str()).await;
     assert_eq!(page.status, 400, "{}", page.text());
     assert_no_exchange(&world, "moved");
-    assert_eq!(list(&alice).await[0]["state"], "missing");
-    serve(&world.another(|config| connections(config).provider(work().for_connections())));
+    assert_eq!(list(&alice).await[0]["state"], "not_connected");
+    serve(&world.another(|config| connections(config).provider(work().without_login())));
     assert_eq!(alice.navigate(callback.as_str()).await.json()[0]["account"], "b1", "the control");
 }
 
@@ -353,11 +353,15 @@ async fn a_connection_that_is_moved_meanwhile_is_not_granted_by_its_old_provider
 #[tokio::test]
 async fn an_accounts_connection_at_another_provider_gets_its_tokens_there() {
     use tower_oidc::store::MemoryStore;
-    use tower_oidc::{Account, OidcLayer};
+    use tower_oidc::{OidcLayer, SharedAccount};
     let world = World::new();
     let config = || connections(crate::support::app::config(&world.net, &world.clock));
     let single_user = |work: ProviderConfig| {
-        OidcLayer::single_user(config().provider(work), Account::client_credentials(), MemoryStore::new())
+        OidcLayer::single_user(
+            config().provider(work),
+            SharedAccount::client_credentials(),
+            MemoryStore::new(),
+        )
     };
     let layer = single_user(work()).unwrap_or_else(|error| panic!("{error}"));
     world.net.serve_service(APP, layer.layer(routes()));

@@ -31,7 +31,7 @@ async fn scenario_18_an_address_is_no_provider() {
     let world = World::with(|config| {
         config
             .provider(work())
-            .provider(ProviderConfig::new("files", "https://files.test", "app", "secret").for_connections())
+            .provider(ProviderConfig::new("files", "https://files.test", "app", "secret").without_login())
     });
     let hostile = [
         EVIL,

@@ -119,7 +119,7 @@ async fn an_account_at_another_real_provider_is_linked() {
     let mut config = Config::new(&app, &first.issuer, "web", "web secret");
     config.session_secrets = vec!["a sealing secret of the tests, 32 bytes+".into()];
     let config = config
-        .provider(ProviderConfig::new("work", &home.issuer, "web", "web secret").for_connections())
+        .provider(ProviderConfig::new("work", &home.issuer, "web", "web secret").without_login())
         .connection(
             Connection::new("cal")
                 .provider("work")
@@ -168,7 +168,7 @@ async fn an_account_at_another_real_provider_is_linked() {
 
     let question = alice.visit(&format!("{app}/auth/disconnect?connection=cal&return_to=/list")).await;
     let list = alice.submit(&question, &[]).await.json();
-    assert_eq!(list[0]["state"], "missing");
+    assert_eq!(list[0]["state"], "not_connected");
     assert_eq!(home.events("revocation").await.len(), 1);
     assert_eq!(first.events("revocation").await.len(), 0);
     assert_eq!(alice.get(&format!("{app}/who")).await.json(), json!([first.issuer, "alice"]));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
-use tower_oidc::{EventCode, Retention};
+use tower_oidc::{EventCode, GrantLifetime};
 
 use super::{login_at, sign_in, two_logins, two_logins_with};
 use crate::support::app::{API, APP, App, OP, OP2, logout_link};
@@ -23,10 +23,10 @@ async fn fetch(browser: &crate::support::browser::Browser, path: &str) -> u16 {
 /// Check 42 across providers: not even a grant that outlives the session is the other's.
 #[tokio::test]
 async fn the_same_subject_at_two_providers_is_two_people() {
-    for retention in [Retention::Session, Retention::User] {
+    for grant_lifetime in [GrantLifetime::Session, GrantLifetime::Persistent] {
         let world = two_logins_with(
             |mut config| {
-                config.login_retention = retention;
+                config.login_grant_lifetime = grant_lifetime;
                 config
             },
             |work| work,
@@ -41,17 +41,17 @@ async fn the_same_subject_at_two_providers_is_two_people() {
             assert_eq!(fetch(&one, "/both/").await, 200);
             assert_eq!(fetch(&other, "/both/").await, 200);
             let sent = world.api.authorizations();
-            assert_eq!(last_owner(&world.op, &sent[0]).as_deref(), Some("alice"), "{retention:?}");
-            assert_eq!(last_owner(&world.op2, &sent[0]), None, "{retention:?}");
-            assert_eq!(last_owner(&world.op2, &sent[1]).as_deref(), Some("alice"), "{retention:?}");
-            assert_eq!(last_owner(&world.op, &sent[1]), None, "{retention:?}");
+            assert_eq!(last_owner(&world.op, &sent[0]).as_deref(), Some("alice"), "{grant_lifetime:?}");
+            assert_eq!(last_owner(&world.op2, &sent[0]), None, "{grant_lifetime:?}");
+            assert_eq!(last_owner(&world.op2, &sent[1]).as_deref(), Some("alice"), "{grant_lifetime:?}");
+            assert_eq!(last_owner(&world.op, &sent[1]), None, "{grant_lifetime:?}");
             world.clock.advance(Duration::from_secs(3600));
         }
         // Whoever signs in as the other in the same browser is the other.
         sign_in(&one, &world.op2, "work", "alice").await;
         world.api.forget();
         assert_eq!(fetch(&one, "/both/").await, 200);
-        assert_eq!(last_owner(&world.op, &world.api.authorizations()[0]), None, "{retention:?}");
+        assert_eq!(last_owner(&world.op, &world.api.authorizations()[0]), None, "{grant_lifetime:?}");
     }
 }
 
@@ -193,7 +193,7 @@ async fn a_provider_that_was_taken_away_signs_nobody_in() {
     sign_in(&one, &world.op, "default", "alice").await;
     sign_in(&other, &world.op2, "work", "alice").await;
     let edits: [fn(tower_oidc::Config) -> tower_oidc::Config; 2] =
-        [|config| config, |config| config.provider(super::work().for_connections())];
+        [|config| config, |config| config.provider(super::work().without_login())];
     for edit in edits {
         let _without = world.another(edit);
         world.op2.forget();
@@ -218,7 +218,7 @@ async fn a_login_under_way_ends_at_the_registration_it_was_begun_for() {
     let callback = super::callback_of(&browser, &login_at("work", "/who")).await;
     let edits: [(fn(tower_oidc::Config) -> tower_oidc::Config, u16); 3] = [
         (|config| config, 404),
-        (|config| config.provider(super::work().for_connections()), 400),
+        (|config| config.provider(super::work().without_login()), 400),
         (|config| config.provider(tower_oidc::ProviderConfig::new("work", OP2, "another", "secret")), 400),
     ];
     for (edit, status) in edits {

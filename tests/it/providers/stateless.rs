@@ -8,7 +8,7 @@ use http::Method;
 use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::time::Duration;
-use tower_oidc::{Config, Connection, Error, EventCode, Resource, Retention, UserTokens};
+use tower_oidc::{Config, Connection, Error, EventCode, GrantLifetime, Resource, UserTokens};
 
 use super::{assert_no_exchange, callback_of, login_at, moved, sign_in, work};
 use crate::support::app::{API, APP, OP, OP2, SESSION, World, logout_link, routes};
@@ -30,7 +30,7 @@ fn world() -> World {
             "/token",
             get(|tokens: UserTokens, Query(asked): Asked| async move {
                 Ok::<_, Error>(
-                    tokens.for_url(&format!("{API}{}", asked["p"])).await?.expose_secret().to_owned(),
+                    tokens.access_token(&format!("{API}{}", asked["p"])).await?.expose_secret().to_owned(),
                 )
             }),
         );
@@ -45,7 +45,7 @@ fn configured(config: Config) -> Config {
     config
         .resource(both.clone())
         .provider(work().resource(both))
-        .connection(files.retention(Retention::Session))
+        .connection(files.grant_lifetime(GrantLifetime::Session))
 }
 
 async fn token(browser: &Browser, path: &str) -> Result<String, u16> {
@@ -199,7 +199,7 @@ async fn an_account_at_another_provider_is_linked_and_taken_back() {
     let disconnect = format!("{APP}/auth/disconnect?connection=files&return_to=/list");
     let older = alice.clone_jar();
     let list = alice.submit_from(APP, &Form::post(&disconnect, &[])).await.json();
-    assert_eq!(list[0]["state"], "missing");
+    assert_eq!(list[0]["state"], "not_connected");
     let revoked = world.op2.revocations();
     assert_eq!((revoked.len(), revoked[0].owner.as_deref()), (1, Some("bob")));
     assert_eq!(world.op.revocations().len(), 0);

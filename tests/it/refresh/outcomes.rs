@@ -10,7 +10,7 @@ use super::{HOUR, PAUSE, code, expired, expired_in};
 use crate::support::app::{API, APP, OP, World};
 use crate::support::fault::Fault;
 use crate::support::provider::Endpoint;
-use crate::support::provider::lies::{self, Verdict};
+use crate::support::provider::lies::{self, LoginDecision};
 
 #[tokio::test]
 async fn check_91_without_a_refresh_token_the_token_serves_to_its_end_and_then_consent_is_needed() {
@@ -76,7 +76,7 @@ async fn check_94_only_invalid_grant_is_fatal() {
         let name = lie.name;
         world.op.lie(*lie);
         let (status, said) = world.tok(&alice).await;
-        if lie.verdict != Verdict::Refused {
+        if lie.verdict != LoginDecision::Refused {
             assert_eq!(status, 200, "{name}: {said}");
             assert_eq!(world.op.owner_of(&said).as_deref(), Some("alice"), "{name}");
             continue;
@@ -138,7 +138,7 @@ async fn check_97_a_refreshed_id_token_must_name_the_owner_and_hold() {
         let name = lie.name;
         world.op.lie(*lie);
         let (status, said) = world.tok(&alice).await;
-        if lie.verdict == Verdict::Accepted {
+        if lie.verdict == LoginDecision::Accepted {
             assert_eq!(status, 200, "{name}: {said}");
             continue;
         }

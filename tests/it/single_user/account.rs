@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Account, AccountState, EventCode, Resource};
+use tower_oidc::{AccountState, EventCode, Resource, SharedAccount};
 
 use super::app::{CAL, Durable, login_status, reads_as, reads_as_at, refresh_token_of, script, start, state};
 use super::operator::connect_as;
@@ -18,7 +18,7 @@ async fn scenario_41_a_configured_token_serves_everybody_and_comes_back_after_a_
     world.op.user("robot", |_| {});
     world.op.set(|settings| settings.rotate_refresh_tokens = false);
     let token = refresh_token_of(&world, "robot").await;
-    let account = || Account::refresh_token(token.as_str());
+    let account = || SharedAccount::refresh_token(token.as_str());
     start(&world, account(), MemoryStore::new(), |config| config);
     assert_eq!(reads_as(&world.browser()).await, "robot", "anonymous");
     let bob = world.signed_in("bob").await;
@@ -40,7 +40,7 @@ async fn scenario_41_client_credentials_serve_everybody() {
         // Against RFC 6749 section 4.4.3, which says that it should not come.
         tokens.insert("refresh_token".into(), "rt-that-nobody-wants".into());
     });
-    let app = start(&world, Account::client_credentials(), MemoryStore::new(), |config| config);
+    let app = start(&world, SharedAccount::client_credentials(), MemoryStore::new(), |config| config);
     let browser = world.browser();
     assert_eq!(reads_as(&browser).await, CLIENT_ID);
     let asked = world.op.token_requests().pop().expect("a request").params;
@@ -65,7 +65,7 @@ async fn scenario_41_client_credentials_serve_everybody() {
 #[tokio::test]
 async fn a_token_that_is_refused_and_given_again_is_not_fetched_for_ever() {
     let world = World::new();
-    start(&world, Account::client_credentials(), MemoryStore::new(), |config| config);
+    start(&world, SharedAccount::client_credentials(), MemoryStore::new(), |config| config);
     assert_eq!(reads_as(&world.browser()).await, CLIENT_ID);
     world.clock.advance(Duration::from_secs(3700));
     let fetched = world.op.token_requests().len();
@@ -74,7 +74,7 @@ async fn a_token_that_is_refused_and_given_again_is_not_fetched_for_ever() {
         clock.advance(Duration::from_millis(1));
         tokens.insert("access_token".into(), "at-the-same-for-ever".into());
     });
-    assert_eq!(reads_as(&world.browser()).await, "needs_operator");
+    assert_eq!(reads_as(&world.browser()).await, "operator_action_required");
     assert_eq!(world.op.token_requests().len(), fetched + 2, "one when it was over, one when it was refused");
 }
 
@@ -89,7 +89,7 @@ async fn two_configurations_at_once_do_not_overwrite_each_other() {
     let store = Durable(MemoryStore::new());
     for _ in 0..3 {
         for (token, owner) in [(&first, "robot"), (&second, "droid")] {
-            start(&world, Account::refresh_token(token.as_str()), store.clone(), |config| config);
+            start(&world, SharedAccount::refresh_token(token.as_str()), store.clone(), |config| config);
             assert_eq!(reads_as(&world.browser()).await, owner);
         }
         world.clock.advance(Duration::from_secs(3700));
@@ -102,7 +102,7 @@ async fn two_configurations_at_once_do_not_overwrite_each_other() {
 #[tokio::test]
 async fn one_flight_for_the_whole_application() {
     let world = World::new();
-    start(&world, Account::client_credentials(), MemoryStore::new(), |config| config);
+    start(&world, SharedAccount::client_credentials(), MemoryStore::new(), |config| config);
     let everybody = async || {
         let visitors: Vec<_> = (0..50).map(|_| world.browser()).collect();
         for owner in join_all(visitors.iter().map(reads_as)).await {
@@ -129,7 +129,7 @@ async fn a_rotating_provider_and_a_durable_store_outlive_restarts() {
     let token = refresh_token_of(&world, "robot").await;
     let store = Durable(MemoryStore::new());
     for restart in 0..3 {
-        let app = start(&world, Account::refresh_token(token.as_str()), store.clone(), |config| config);
+        let app = start(&world, SharedAccount::refresh_token(token.as_str()), store.clone(), |config| config);
         assert_eq!(reads_as(&world.browser()).await, "robot", "after {restart} restarts");
         assert_eq!(state(&app).await, AccountState::Connected);
         assert!(!app.events.has(EventCode::NeedsOperator));
@@ -146,7 +146,8 @@ async fn a_rotation_without_a_durable_store_says_that_the_next_start_fails() {
     let world = World::new();
     world.op.user("robot", |_| {});
     let token = refresh_token_of(&world, "robot").await;
-    let app = start(&world, Account::refresh_token(token.as_str()), MemoryStore::new(), |config| config);
+    let app =
+        start(&world, SharedAccount::refresh_token(token.as_str()), MemoryStore::new(), |config| config);
     for _ in 0..2 {
         assert_eq!(reads_as(&world.browser()).await, "robot", "until it ends, it works");
         world.clock.advance(Duration::from_secs(3700));
@@ -156,8 +157,9 @@ async fn a_rotation_without_a_durable_store_says_that_the_next_start_fails() {
     assert_eq!(status.state, AccountState::NeedsOperator);
     assert!(status.why.unwrap().contains("durable store"));
 
-    let app = start(&world, Account::refresh_token(token.as_str()), MemoryStore::new(), |config| config);
-    assert_eq!(reads_as(&world.browser()).await, "needs_operator");
+    let app =
+        start(&world, SharedAccount::refresh_token(token.as_str()), MemoryStore::new(), |config| config);
+    assert_eq!(reads_as(&world.browser()).await, "operator_action_required");
     assert!(login_status(&app).await.why.unwrap().contains("ACCOUNT_REFRESH_TOKEN"));
 }
 
@@ -170,19 +172,19 @@ async fn another_configured_token_replaces_a_dead_grant() {
     }
     let (first, second) = (refresh_token_of(&world, "robot").await, refresh_token_of(&world, "droid").await);
     let store = Durable(MemoryStore::new());
-    start(&world, Account::refresh_token(first.as_str()), store.clone(), |config| config);
+    start(&world, SharedAccount::refresh_token(first.as_str()), store.clone(), |config| config);
     assert_eq!(reads_as(&world.browser()).await, "robot");
     world.op.answer_error(Endpoint::Refresh, 400, "invalid_grant");
     world.clock.advance(Duration::from_secs(3700));
-    assert_eq!(reads_as(&world.browser()).await, "needs_operator");
+    assert_eq!(reads_as(&world.browser()).await, "operator_action_required");
     let asked = world.op.refreshes().len();
     for _ in 0..3 {
-        start(&world, Account::refresh_token(first.as_str()), store.clone(), |config| config);
-        assert_eq!(reads_as(&world.browser()).await, "needs_operator");
+        start(&world, SharedAccount::refresh_token(first.as_str()), store.clone(), |config| config);
+        assert_eq!(reads_as(&world.browser()).await, "operator_action_required");
     }
     assert_eq!(world.op.refreshes().len(), asked, "what is dead is not tried again and again");
     world.op.honest();
-    start(&world, Account::refresh_token(second.as_str()), store.clone(), |config| config);
+    start(&world, SharedAccount::refresh_token(second.as_str()), store.clone(), |config| config);
     assert_eq!(reads_as(&world.browser()).await, "droid");
 }
 
@@ -193,13 +195,13 @@ async fn the_account_never_becomes_somebody_else() {
     world.op.user("robot", |_| {});
     let token = refresh_token_of(&world, "robot").await;
     let store = Durable(MemoryStore::new());
-    let app = start(&world, Account::refresh_token(token.as_str()), store, |config| config);
+    let app = start(&world, SharedAccount::refresh_token(token.as_str()), store, |config| config);
     assert_eq!(reads_as(&world.browser()).await, "robot");
     assert_eq!(login_status(&app).await.subject.as_deref(), Some("r1"));
     world.op.edit_refreshed_id_token(|draft| draft.claim("sub", "m1"));
     world.clock.advance(Duration::from_secs(3700));
     world.api.forget();
-    assert_eq!(reads_as(&world.browser()).await, "needs_operator");
+    assert_eq!(reads_as(&world.browser()).await, "operator_action_required");
     assert!(app.events.has(EventCode::RefreshAnotherOwner));
     assert!(world.api.requests().is_empty());
     assert_eq!(state(&app).await, AccountState::NeedsOperator);
@@ -209,10 +211,10 @@ async fn the_account_never_becomes_somebody_else() {
 #[tokio::test]
 async fn refusals_are_the_operators_and_outages_are_nobodys() {
     let world = World::new();
-    let app = start(&world, Account::client_credentials(), MemoryStore::new(), |config| config);
+    let app = start(&world, SharedAccount::client_credentials(), MemoryStore::new(), |config| config);
     world.op.answer_error(Endpoint::Token, 401, "invalid_client");
     for _ in 0..3 {
-        assert_eq!(reads_as(&world.browser()).await, "needs_operator");
+        assert_eq!(reads_as(&world.browser()).await, "operator_action_required");
         assert_eq!(state(&app).await, AccountState::NeedsOperator);
     }
     assert_eq!(world.op.token_requests().len(), 1, "everybody of one second is told what the first was");
@@ -236,10 +238,11 @@ async fn refusals_are_the_operators_and_outages_are_nobodys() {
 async fn client_credentials_work_again_once_they_are_not_refused() {
     for error in ["invalid_client", "unauthorized_client", "invalid_scope", "invalid_grant"] {
         let world = World::new();
-        let app = start(&world, Account::client_credentials(), Durable(MemoryStore::new()), |config| config);
+        let app =
+            start(&world, SharedAccount::client_credentials(), Durable(MemoryStore::new()), |config| config);
         world.op.answer_error(Endpoint::Token, 400, error);
         for _ in 0..2 {
-            assert_eq!(reads_as(&world.browser()).await, "needs_operator", "{error}");
+            assert_eq!(reads_as(&world.browser()).await, "operator_action_required", "{error}");
             assert_eq!(state(&app).await, AccountState::NeedsOperator, "{error}");
         }
         world.op.honest();
@@ -257,8 +260,8 @@ async fn a_refused_application_costs_no_account_its_grant() {
         let world = World::new();
         world.op.user("robot", |_| {});
         let account = match by_hand {
-            true => Account::operator(),
-            false => Account::refresh_token(refresh_token_of(&world, "robot").await),
+            true => SharedAccount::operator(),
+            false => SharedAccount::refresh_token(refresh_token_of(&world, "robot").await),
         };
         let app = start(&world, account, Durable(MemoryStore::new()), |config| config);
         if by_hand {
@@ -269,7 +272,11 @@ async fn a_refused_application_costs_no_account_its_grant() {
             world.clock.advance(Duration::from_secs(3700));
             world.op.answer_error(Endpoint::Refresh, 400, error);
             for _ in 0..2 {
-                assert_eq!(reads_as(&world.browser()).await, "needs_operator", "{error}, by hand: {by_hand}");
+                assert_eq!(
+                    reads_as(&world.browser()).await,
+                    "operator_action_required",
+                    "{error}, by hand: {by_hand}"
+                );
                 assert_eq!(state(&app).await, AccountState::NeedsOperator, "{error}");
             }
             world.op.answer(Endpoint::Refresh, 503, "text/plain", "");
@@ -289,9 +296,9 @@ async fn a_refused_application_costs_no_account_its_grant() {
 #[tokio::test]
 async fn an_api_that_is_refused_leaves_the_accounts_others_alone() {
     let at = |name: &str| format!("{API}/{name}/");
-    for (error, other) in [("invalid_target", CLIENT_ID), ("invalid_client", "needs_operator")] {
+    for (error, other) in [("invalid_target", CLIENT_ID), ("invalid_client", "operator_action_required")] {
         let world = World::new();
-        start(&world, Account::client_credentials(), MemoryStore::new(), |mut config| {
+        start(&world, SharedAccount::client_credentials(), MemoryStore::new(), |mut config| {
             config.resources.clear();
             ["a", "b"].into_iter().fold(config, |config, name| {
                 config.resource(Resource::new(name, at(name)).indicator(at(name)))
@@ -299,11 +306,11 @@ async fn an_api_that_is_refused_leaves_the_accounts_others_alone() {
         });
         let reads = async |name| reads_as_at(&world.browser(), &format!("{APP}/fetch?u={}", at(name))).await;
         world.op.answer_error(Endpoint::Token, 400, error);
-        assert_eq!(reads("a").await, "needs_operator", "{error}");
+        assert_eq!(reads("a").await, "operator_action_required", "{error}");
         world.op.honest();
         assert_eq!(
             (reads("b").await.as_str(), reads("a").await.as_str()),
-            (other, "needs_operator"),
+            (other, "operator_action_required"),
             "{error}"
         );
         world.clock.advance(Duration::from_secs(5));
@@ -315,7 +322,7 @@ async fn an_api_that_is_refused_leaves_the_accounts_others_alone() {
 #[tokio::test]
 async fn a_missing_scope_sends_no_visitor_to_consent() {
     let world = World::new();
-    start(&world, Account::client_credentials(), MemoryStore::new(), |config| config);
+    start(&world, SharedAccount::client_credentials(), MemoryStore::new(), |config| config);
     let browser = world.browser();
     assert_eq!(reads_as(&browser).await, CLIENT_ID);
     assert_eq!(script(&browser, &format!("{APP}/need?s=mail.read")).await.text(), "granted", "the control");
@@ -324,10 +331,10 @@ async fn a_missing_scope_sends_no_visitor_to_consent() {
     assert!(page.chain.iter().all(|hop| hop.status != 303), "it is sent nowhere");
     assert!(page.links().is_empty() && page.text().contains("operator"), "{}", page.text());
     let page = script(&browser, &format!("{APP}/need?s=mail.send")).await.json();
-    assert_eq!((&page["code"], page.get("connect_url")), (&"needs_operator".into(), None));
+    assert_eq!((&page["code"], page.get("connect_url")), (&"operator_action_required".into(), None));
     assert_eq!(page.get("detail"), None, "what concerns the operator is not for visitors");
     // Nor does an API that wants it.
     world.api.refuse_always("/cal/", "Bearer error=\"invalid_token\"");
-    assert_eq!(reads_as(&browser).await, "needs_operator");
+    assert_eq!(reads_as(&browser).await, "operator_action_required");
     assert!(world.api.requests().iter().all(|seen| seen.path_and_query.starts_with("/cal/")), "{API}");
 }

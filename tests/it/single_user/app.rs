@@ -8,7 +8,9 @@ use axum::Json;
 use axum::extract::Query;
 use axum::routing::{get, post};
 use tower_oidc::store::{BoxFuture, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version};
-use tower_oidc::{Account, AccountState, AccountStatus, Config, OidcLayer, Resource, Timestamp, UserTokens};
+use tower_oidc::{
+    AccountState, AccountStatus, Config, OidcLayer, Resource, SharedAccount, Timestamp, UserTokens,
+};
 
 use crate::support::app::{API, APP, App, Events, World, config, routes};
 use crate::support::browser::{Browser, Page};
@@ -67,7 +69,7 @@ pub(crate) fn configured(world: &World) -> Config {
 /// Starts a process of the application, and serves it in the place of the one that was there.
 pub(crate) fn start(
     world: &World,
-    account: Account,
+    account: SharedAccount,
     store: impl Store,
     edit: impl FnOnce(Config) -> Config,
 ) -> App {

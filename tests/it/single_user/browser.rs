@@ -2,7 +2,7 @@
 
 use http::{Method, Request};
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Account, EventCode};
+use tower_oidc::{EventCode, SharedAccount};
 
 use super::app::{CAL, script, start};
 use crate::support::app::{APP, EVIL, World};
@@ -13,7 +13,7 @@ use crate::support::store::WatchedStore;
 #[tokio::test]
 async fn another_sites_form_does_not_use_the_account() {
     let world = World::new();
-    let app = start(&world, Account::client_credentials(), MemoryStore::new(), |config| config);
+    let app = start(&world, SharedAccount::client_credentials(), MemoryStore::new(), |config| config);
     let browser = world.browser();
     let form = Form::post(CAL, &[]);
     assert_eq!(browser.submit_from(EVIL, &form).await.status, 403);
@@ -44,7 +44,7 @@ async fn without_an_account_a_request_without_cookies_reaches_its_handler() {
 #[tokio::test]
 async fn only_what_is_personal_is_private() {
     let world = World::new();
-    start(&world, Account::client_credentials(), MemoryStore::new(), |config| config);
+    start(&world, SharedAccount::client_credentials(), MemoryStore::new(), |config| config);
     let page = script(&world.browser(), CAL).await;
     assert_eq!((page.status.as_u16(), page.header("cache-control")), (200, None));
     let page = script(&world.signed_in("bob").await, CAL).await;
@@ -56,7 +56,7 @@ async fn only_what_is_personal_is_private() {
 async fn visitors_sign_in_without_granting_anything() {
     let world = World::new();
     let store = WatchedStore::new(MemoryStore::new());
-    start(&world, Account::client_credentials(), store.clone(), |mut config| {
+    start(&world, SharedAccount::client_credentials(), store.clone(), |mut config| {
         config.scopes.push("offline_access".into());
         config
     });

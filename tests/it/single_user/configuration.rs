@@ -2,13 +2,13 @@
 //! names the fix.
 
 use tower_oidc::store::{MemoryStore, Store};
-use tower_oidc::{Account, AdminClaim, ClientAuth, Config, Connection, OidcLayer};
+use tower_oidc::{AdminClaim, ClientAuthMethod, Config, Connection, OidcLayer, SharedAccount};
 
 use super::app::{Durable, configured, reads_as, refresh_token_of, start};
 use crate::support::app::World;
 use crate::support::folder::Folder;
 
-fn refusal(account: Account, store: impl Store, edit: impl FnOnce(&mut Config)) -> Option<String> {
+fn refusal(account: SharedAccount, store: impl Store, edit: impl FnOnce(&mut Config)) -> Option<String> {
     let mut config = configured(&World::new());
     edit(&mut config);
     OidcLayer::single_user(config, account, store).err().map(|error| error.to_string())
@@ -17,11 +17,11 @@ fn refusal(account: Account, store: impl Store, edit: impl FnOnce(&mut Config)) 
 #[tokio::test]
 async fn scenario_48_what_cannot_be_kept_is_refused_by_name() {
     let durable = || Durable(MemoryStore::new());
-    let operator = Account::operator;
+    let operator = SharedAccount::operator;
     let refused = refusal(operator(), MemoryStore::new(), |_| ()).unwrap();
     assert!(refused.contains("durable store") && refused.contains("forgotten_at_restart"), "{refused}");
     assert_eq!(refusal(operator(), durable(), |_| ()), None);
-    assert_eq!(refusal(operator().forgotten_at_restart(), MemoryStore::new(), |_| ()), None);
+    assert_eq!(refusal(operator().allow_volatile_store(), MemoryStore::new(), |_| ()), None);
 
     let refused = refusal(operator(), durable(), |config| config.admins.clear()).unwrap();
     assert!(refused.contains("ADMINS"), "{refused}");
@@ -34,19 +34,19 @@ async fn scenario_48_what_cannot_be_kept_is_refused_by_name() {
 
     for without in [
         |config: &mut Config| config.client_secret = None,
-        |config: &mut Config| config.client_auth = Some(ClientAuth::None),
+        |config: &mut Config| config.client_auth = Some(ClientAuthMethod::None),
     ] {
-        let refused = refusal(Account::client_credentials(), MemoryStore::new(), without).unwrap();
+        let refused = refusal(SharedAccount::client_credentials(), MemoryStore::new(), without).unwrap();
         assert!(refused.contains("client_secret"), "{refused}");
     }
-    assert_eq!(refusal(Account::client_credentials(), MemoryStore::new(), |_| ()), None);
+    assert_eq!(refusal(SharedAccount::client_credentials(), MemoryStore::new(), |_| ()), None);
 
     let more = |config: &mut Config| config.connections.push(Connection::new("files"));
-    let refused = refusal(Account::refresh_token("rt"), MemoryStore::new(), more).unwrap();
+    let refused = refusal(SharedAccount::refresh_token("rt"), MemoryStore::new(), more).unwrap();
     assert!(refused.contains("files") && !refused.contains("rt\""), "{refused}");
-    assert_eq!(refusal(Account::refresh_token("rt"), MemoryStore::new(), |_| ()), None);
+    assert_eq!(refusal(SharedAccount::refresh_token("rt"), MemoryStore::new(), |_| ()), None);
     assert_eq!(refusal(operator(), durable(), more), None);
-    assert!(refusal(Account::refresh_token(""), MemoryStore::new(), |_| ()).unwrap().contains("empty"));
+    assert!(refusal(SharedAccount::refresh_token(""), MemoryStore::new(), |_| ()).unwrap().contains("empty"));
     assert!(refusal(operator().named("a b"), durable(), |_| ()).unwrap().contains("account is called"));
 }
 
@@ -63,18 +63,18 @@ async fn the_accounts_token_may_stand_in_a_file() {
         "ACCOUNT_REFRESH_TOKEN_FILE" => Some(path.display().to_string()),
         _ => None,
     };
-    let refused = Account::from_variables(variables).unwrap_err().to_string();
+    let refused = SharedAccount::from_env_with(variables).unwrap_err().to_string();
     assert!(
         refused.contains("ACCOUNT_REFRESH_TOKEN_FILE") && refused.contains("cannot be read"),
         "{refused}"
     );
     std::fs::write(&path, format!("{token}\n")).unwrap();
-    let account = Account::from_variables(variables).unwrap();
+    let account = SharedAccount::from_env_with(variables).unwrap();
     assert!(!format!("{account:?}").contains(&token));
     start(&world, account, Durable(MemoryStore::new()), |config| config);
     assert_eq!(reads_as(&world.browser()).await, "robot");
     let both = |name: &str| variables(name).or((name == "ACCOUNT_REFRESH_TOKEN").then(|| token.clone()));
-    let refused = Account::from_variables(both).unwrap_err().to_string();
+    let refused = SharedAccount::from_env_with(both).unwrap_err().to_string();
     assert!(refused.contains("remove one") && !refused.contains(&token), "{refused}");
 }
 
@@ -83,7 +83,7 @@ async fn the_accounts_token_may_stand_in_a_file() {
 async fn scenario_48_all_problems_come_at_once() {
     let mut config = configured(&World::new());
     (config.client_id, config.client_secret) = (String::new(), None);
-    let refused = OidcLayer::single_user(config, Account::client_credentials(), MemoryStore::new());
+    let refused = OidcLayer::single_user(config, SharedAccount::client_credentials(), MemoryStore::new());
     assert_eq!(refused.expect_err("it is refused").problems().len(), 2);
 }
 
@@ -91,5 +91,5 @@ async fn scenario_48_all_problems_come_at_once() {
 #[tokio::test]
 async fn the_development_provider_needs_no_secret() {
     let config = Config::development(([127, 0, 0, 1], 3000));
-    assert!(OidcLayer::single_user(config, Account::client_credentials(), MemoryStore::new()).is_ok());
+    assert!(OidcLayer::single_user(config, SharedAccount::client_credentials(), MemoryStore::new()).is_ok());
 }

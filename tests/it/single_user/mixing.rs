@@ -1,7 +1,7 @@
 //! Scenario 43: what is the account's is never a person's, and the reverse, in the same store and with rows moved.
 
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Account, EventCode, OidcLayer};
+use tower_oidc::{EventCode, OidcLayer, SharedAccount};
 
 use super::app::{Durable, configured, reads_as, start};
 use super::operator::connect_as;
@@ -26,9 +26,13 @@ async fn scenario_43_modes_on_one_store_never_mix() {
     start_per_user(&world, store.clone());
     let (alice, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
     assert_eq!((reads_as(&alice).await, reads_as(&bob).await), ("alice".into(), "bob".into()));
-    start(&world, Account::operator(), store.clone(), |config| config);
+    start(&world, SharedAccount::operator(), store.clone(), |config| config);
     for browser in [&world.browser(), &alice, &bob] {
-        assert_eq!(reads_as(browser).await, "needs_operator", "people's grants are not the account's");
+        assert_eq!(
+            reads_as(browser).await,
+            "operator_action_required",
+            "people's grants are not the account's"
+        );
     }
     connect_as(&world, &alice, "robot").await;
     for browser in [&world.browser(), &alice, &bob] {
@@ -38,8 +42,8 @@ async fn scenario_43_modes_on_one_store_never_mix() {
     assert_eq!(reads_as(&world.browser()).await, "unauthenticated");
     assert_eq!((reads_as(&alice).await, reads_as(&bob).await), ("alice".into(), "bob".into()));
     // Another account of the same store is another one too.
-    start(&world, Account::operator().named("other"), store, |config| config);
-    assert_eq!(reads_as(&world.browser()).await, "needs_operator");
+    start(&world, SharedAccount::operator().named("other"), store, |config| config);
+    assert_eq!(reads_as(&world.browser()).await, "operator_action_required");
 }
 
 /// Every row over every other: nothing opens but in its own place.
@@ -50,7 +54,7 @@ async fn scenario_43_moved_rows_are_nobodys() {
     let store = WatchedStore::new(MemoryStore::new());
     start_per_user(&world, Durable(store.clone()));
     let alice = world.signed_in("alice").await;
-    start(&world, Account::operator(), Durable(store.clone()), |config| config);
+    start(&world, SharedAccount::operator(), Durable(store.clone()), |config| config);
     connect_as(&world, &alice, "robot").await;
     let session = session_of(&alice);
     let rows = store.dump().await;
@@ -70,10 +74,10 @@ async fn scenario_43_moved_rows_are_nobodys() {
             assert!(at != to || owner.is_some(), "the control: each in its place");
             tampered += usize::from(events.has(EventCode::Tampered));
 
-            let app = start(&world, Account::operator(), Durable(copy), |config| config);
+            let app = start(&world, SharedAccount::operator(), Durable(copy), |config| config);
             let owner = reads_as(&world.browser()).await;
             assert!(
-                matches!(owner.as_str(), "robot" | "needs_operator" | "unavailable"),
+                matches!(owner.as_str(), "robot" | "operator_action_required" | "unavailable"),
                 "{at} over {to}: {owner}"
             );
             assert!(at != to || owner == "robot", "the control: each in its place");
@@ -95,14 +99,14 @@ async fn scenario_43_what_was_begun_as_ones_own_never_becomes_everybodys() {
         let browser = world.signed_in(name).await;
         let at_provider = browser.step(&format!("{APP}/auth/connect?connection=login&return_to=/who")).await;
         let back = browser.follow(&at_provider).await;
-        start(&world, Account::operator(), store.clone(), |mut config| {
+        start(&world, SharedAccount::operator(), store.clone(), |mut config| {
             config.revocation_is_per_token = true;
             config
         });
         let page = browser.follow(&back).await;
         let page = if page.status.is_redirection() { browser.follow(&page).await } else { page };
         assert_eq!(page.status, 400, "{name}: {}", page.text());
-        assert_eq!(reads_as(&world.browser()).await, "needs_operator", "{name}");
+        assert_eq!(reads_as(&world.browser()).await, "operator_action_required", "{name}");
     }
     assert_eq!(world.op.revocations().len(), 2);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::Request;
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Account, AccountState, EventCode};
+use tower_oidc::{AccountState, EventCode, SharedAccount};
 
 use super::app::{Durable, login_status, reads_as, script, start, state};
 use crate::support::app::{APP, App, EVIL, OP, World};
@@ -24,7 +24,7 @@ pub(crate) fn world() -> (World, App, Rows) {
         world.op.user(name, |_| {});
     }
     let store = Durable(MemoryStore::new());
-    let app = start(&world, Account::operator(), store.clone(), |config| config);
+    let app = start(&world, SharedAccount::operator(), store.clone(), |config| config);
     (world, app, store)
 }
 
@@ -39,7 +39,7 @@ pub(crate) async fn connect_as(world: &World, admin: &Browser, name: &str) -> Pa
 #[tokio::test]
 async fn scenario_42_an_admin_connects_once_and_everybody_uses_it() {
     let (world, app, store) = world();
-    assert_eq!(reads_as(&world.browser()).await, "needs_operator");
+    assert_eq!(reads_as(&world.browser()).await, "operator_action_required");
     assert_eq!(state(&app).await, AccountState::NeedsOperator);
     let anonymous = world.browser().step(CONNECT).await;
     assert_eq!(anonymous.status, 303);
@@ -60,7 +60,7 @@ async fn scenario_42_an_admin_connects_once_and_everybody_uses_it() {
         assert_eq!(reads_as(browser).await, "robot");
     }
     // A restart, and the tokens over.
-    let app = start(&world, Account::operator(), store, |config| config);
+    let app = start(&world, SharedAccount::operator(), store, |config| config);
     world.clock.advance(Duration::from_secs(3700));
     assert_eq!(reads_as(&world.browser()).await, "robot");
     let status = login_status(&app).await;
@@ -120,7 +120,12 @@ async fn an_admin_who_is_signed_out_on_the_way_connects_all_the_same() {
         let page = connecting.await.unwrap();
         let owner = reads_as(&world.browser()).await;
         if meanwhile == "bob" {
-            assert_eq!((page.status.as_u16(), owner.as_str()), (400, "needs_operator"), "{}", page.text());
+            assert_eq!(
+                (page.status.as_u16(), owner.as_str()),
+                (400, "operator_action_required"),
+                "{}",
+                page.text()
+            );
         } else {
             assert_eq!(owner, "robot", "{}", page.text());
         }
@@ -143,7 +148,7 @@ async fn only_admins_disconnect() {
     assert_eq!(reads_as(&world.browser()).await, "robot");
     assert_eq!(alice.submit_from(APP, &form).await.path_and_query(), "/who", "the control");
     assert_eq!(world.op.revocations().len(), 1);
-    assert_eq!(reads_as(&world.browser()).await, "needs_operator");
+    assert_eq!(reads_as(&world.browser()).await, "operator_action_required");
     connect_as(&world, &alice, "robot").await;
     assert_eq!(alice.submit_from(APP, &own).await.text(), "Revoked", "and by a handler");
 }
@@ -160,7 +165,7 @@ async fn another_account_takes_the_place_of_the_first() {
     assert_eq!(reads_as(&world.browser()).await, "droid");
     world.op.edit_refreshed_id_token(|draft| draft.claim("sub", "r1"));
     world.clock.advance(Duration::from_secs(3700));
-    assert_eq!(reads_as(&world.browser()).await, "needs_operator", "nor by a refresh");
+    assert_eq!(reads_as(&world.browser()).await, "operator_action_required", "nor by a refresh");
     assert!(app.events.has(EventCode::RefreshAnotherOwner));
     world.op.honest();
     connect_as(&world, &alice, "robot").await;
@@ -171,7 +176,7 @@ async fn another_account_takes_the_place_of_the_first() {
 #[tokio::test]
 async fn a_configured_account_is_not_connected_by_hand() {
     let world = World::new();
-    start(&world, Account::client_credentials(), MemoryStore::new(), |config| config);
+    start(&world, SharedAccount::client_credentials(), MemoryStore::new(), |config| config);
     let alice = world.signed_in("alice").await;
     assert_eq!(alice.navigate(CONNECT).await.status, 404);
     assert_eq!(alice.submit_from(APP, &Form::post(CONNECT, &[])).await.status, 404);

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Account, Config, Resource};
+use tower_oidc::{Config, Resource, SharedAccount};
 
 use super::app::{Durable, reads_as, reads_as_at, start};
 use crate::support::app::{API, APP, World};
@@ -14,7 +14,7 @@ type Rows = Durable<MemoryStore>;
 
 /// Serves the application with this configuration over the same store.
 fn deploy(world: &World, store: &Rows, edit: impl FnOnce(Config) -> Config) {
-    start(world, Account::client_credentials(), store.clone(), edit);
+    start(world, SharedAccount::client_credentials(), store.clone(), edit);
 }
 
 /// A world whose tokens never end, and what its applications share.

@@ -1,7 +1,7 @@
 //! Mode by mode, person by person: whose tokens `UserTokens` hands out, with everybody's grants in one store.
 
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Account, Config, Connection, OidcLayer, Resource, Retention};
+use tower_oidc::{Config, Connection, GrantLifetime, OidcLayer, Resource, SharedAccount};
 
 use super::app::{CAL, Durable, configured, reads_as_at, start};
 use super::operator::connect_as;
@@ -34,18 +34,20 @@ const PHOTOS: &str = "https://app.test/fetch?u=https://api.test/photos/";
 
 fn photos() -> Connection {
     let photos = Resource::new("photos", format!("{API}/photos/")).scope("photos");
-    Connection::new("photos").scope("offline_access").resource(photos).retention(Retention::Session)
+    Connection::new("photos").scope("offline_access").resource(photos).grant_lifetime(GrantLifetime::Session)
 }
 
 /// The application in this mode, over the store that it shares with the others.
 fn serve(world: &World, mode: Mode, store: &Rows) {
-    let with_visitors = || configured(world).connection(photos().for_visitors());
+    let with_visitors = || configured(world).connection(photos().allow_visitors());
     let layer = match mode {
         Mode::PerUser => OidcLayer::per_user(with_visitors(), store.clone()),
         Mode::Stateless => OidcLayer::stateless_with(with_visitors(), store.clone()),
         Mode::StatelessAlone => OidcLayer::stateless(with_visitors()),
         Mode::SingleUser => {
-            start(world, Account::operator(), store.clone(), |config: Config| config.connection(photos()));
+            start(world, SharedAccount::operator(), store.clone(), |config: Config| {
+                config.connection(photos())
+            });
             return;
         }
     };

@@ -1,7 +1,7 @@
 //! Scenario 48: what cannot be kept is refused at construction, by a message that names the fix.
 
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Connection, OidcLayer, ResponseMode, Retention};
+use tower_oidc::{Connection, GrantLifetime, OidcLayer, ResponseMode};
 
 use crate::support::app::{World, config};
 
@@ -13,13 +13,13 @@ fn scenario_48_what_nobody_would_keep_is_refused_by_name() {
     let mail = || Connection::new("mail");
     let kept = problem(base().connection(mail()));
     assert!(
-        kept.contains("\"mail\"") && kept.contains("Retention::Session") && kept.contains("per_user"),
+        kept.contains("\"mail\"") && kept.contains("GrantLifetime::Session") && kept.contains("per_user"),
         "{kept}"
     );
     let mut with_login = base();
-    with_login.login_retention = Retention::User;
-    assert!(problem(with_login).contains("login_retention"));
-    let mut posted = base().connection(mail().retention(Retention::Session));
+    with_login.login_grant_lifetime = GrantLifetime::Persistent;
+    assert!(problem(with_login).contains("login_grant_lifetime"));
+    let mut posted = base().connection(mail().grant_lifetime(GrantLifetime::Session));
     posted.response_mode = ResponseMode::FormPost;
     assert!(problem(posted).contains("ResponseMode::Query"));
     let bytes = |most| {
@@ -35,7 +35,7 @@ fn scenario_48_what_nobody_would_keep_is_refused_by_name() {
     assert!(OidcLayer::stateless(bytes(6144)).is_ok());
     assert!(OidcLayer::stateless(bytes(512)).is_ok());
     assert!(OidcLayer::per_user(bytes(0), MemoryStore::new()).is_ok(), "where it says nothing");
-    assert!(OidcLayer::stateless(base().connection(mail().retention(Retention::Session))).is_ok());
+    assert!(OidcLayer::stateless(base().connection(mail().grant_lifetime(GrantLifetime::Session))).is_ok());
     let mut posted = base();
     posted.response_mode = ResponseMode::FormPost;
     assert!(OidcLayer::stateless(posted).is_ok());

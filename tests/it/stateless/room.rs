@@ -2,7 +2,7 @@
 
 use axum::Router;
 use axum::routing::get;
-use tower_oidc::{Config, Connection, Error, EventCode, Resource, ResponseMode, Retention, UserTokens};
+use tower_oidc::{Config, Connection, Error, EventCode, GrantLifetime, Resource, ResponseMode, UserTokens};
 
 use super::{HOUR, cookies_of};
 use crate::support::app::{API, APP, World, routes};
@@ -22,15 +22,18 @@ fn posted(mut config: Config) -> Config {
 fn connections(config: Config) -> Config {
     let connection = |name: &str| {
         let resource = Resource::new(name, format!("{API}/{name}/")).scope(name);
-        Connection::new(name).resource(resource).scope("offline_access").retention(Retention::Session)
+        Connection::new(name)
+            .resource(resource)
+            .scope("offline_access")
+            .grant_lifetime(GrantLifetime::Session)
     };
-    config.connection(connection("photos").for_visitors()).connection(connection("mail"))
+    config.connection(connection("photos").allow_visitors()).connection(connection("mail"))
 }
 
 fn with_both(routes: Router) -> Router {
     let both = |tokens: UserTokens| async move {
         for name in ["photos", "mail"] {
-            tokens.for_url(&format!("{API}/{name}/x")).await?;
+            tokens.access_token(&format!("{API}/{name}/x")).await?;
         }
         Ok::<_, Error>("both")
     };

@@ -165,7 +165,7 @@ async fn tokens_that_are_renewed_early_together_outlive_the_process() {
     };
     let served = |app: &App, world: &World| {
         let ask = |tokens: UserTokens| async move {
-            let of = async |name: &str| tokens.for_url(&format!("{API}/{name}/x")).await;
+            let of = async |name: &str| tokens.access_token(&format!("{API}/{name}/x")).await;
             let (a, b) = tokio::join!(of("a"), of("b"));
             Ok::<_, Error>((a?, b?)).map(|_| "both")
         };

@@ -13,8 +13,8 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tower_oidc::store::{MemoryStore, Store};
 use tower_oidc::{
-    Admin, Config, CurrentUser, Error, Event, EventCode, LoginOptions, OidcLayer, Require, Resource,
-    UserTokens, Users,
+    Admin, AuthSession, Config, CurrentUser, Error, Event, EventCode, LoginOptions, OidcLayer, RequireLayer,
+    Resource, UserTokens,
 };
 
 use super::browser::Browser;
@@ -271,8 +271,8 @@ pub(crate) fn routes() -> Router {
         .route("/who", get(who))
         .route("/private", get(private).post(private))
         .route("/admin", get(admin).post(admin))
-        .route("/required", get(|| async { "in" }).layer(Require::login()))
-        .route("/admins", get(|| async { "in" }).layer(Require::admin()))
+        .route("/required", get(|| async { "in" }).layer(RequireLayer::login()))
+        .route("/admins", get(|| async { "in" }).layer(RequireLayer::admin()))
         .route("/tok", get(tok))
         .route("/fetch", get(fetch).post(fetch))
         .route("/links", get(links))
@@ -299,7 +299,7 @@ async fn admin(admin: Admin) -> Json<Value> {
 }
 
 async fn tok(tokens: UserTokens) -> Result<String, Error> {
-    Ok(tokens.for_url(&format!("{API}/cal/")).await?.expose_secret().to_owned())
+    Ok(tokens.access_token(&format!("{API}/cal/")).await?.expose_secret().to_owned())
 }
 
 async fn fetch(tokens: UserTokens, Query(query): Query<HashMap<String, String>>) -> Result<Response, Error> {
@@ -309,7 +309,7 @@ async fn fetch(tokens: UserTokens, Query(query): Query<HashMap<String, String>>)
 }
 
 async fn links(
-    users: Users,
+    users: AuthSession,
     Query(query): Query<HashMap<String, String>>,
     State(()): State<()>,
 ) -> Json<Value> {

@@ -27,7 +27,7 @@ pub enum Endpoint {
     Token,
     /// The token endpoint, for refreshes.
     Refresh,
-    UserInfo,
+    FetchUserInfo,
     Revocation,
     Introspection,
 }

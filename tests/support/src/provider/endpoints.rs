@@ -75,7 +75,7 @@ impl State {
 
     pub(super) fn userinfo(&mut self, request: &Request<Bytes>) -> Response<Bytes> {
         self.log.userinfo += 1;
-        if let Some(canned) = self.canned(Endpoint::UserInfo) {
+        if let Some(canned) = self.canned(Endpoint::FetchUserInfo) {
             return canned;
         }
         let token = bearer(request).filter(|token| self.is_live(token));

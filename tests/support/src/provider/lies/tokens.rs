@@ -98,20 +98,20 @@ pub const USERINFO: &[Lie] = &[
     refused("userinfo sub empty", |op| userinfo(op, |claims| claims["sub"] = json!(""))),
     refused("userinfo sub in upper case", |op| userinfo(op, |claims| claims["sub"] = json!("A1"))),
     refused("userinfo sub no string", |op| userinfo(op, |claims| claims["sub"] = json!(["a1"]))),
-    refused("userinfo garbage", |op| op.answer(Endpoint::UserInfo, 200, "application/json", "{sub: a1")),
-    refused("userinfo empty", |op| op.answer(Endpoint::UserInfo, 200, "application/json", "")),
-    refused("userinfo an array", |op| op.answer(Endpoint::UserInfo, 200, "application/json", "[]")),
-    refused("userinfo in HTML", |op| html(op, Endpoint::UserInfo, 200)),
+    refused("userinfo garbage", |op| op.answer(Endpoint::FetchUserInfo, 200, "application/json", "{sub: a1")),
+    refused("userinfo empty", |op| op.answer(Endpoint::FetchUserInfo, 200, "application/json", "")),
+    refused("userinfo an array", |op| op.answer(Endpoint::FetchUserInfo, 200, "application/json", "[]")),
+    refused("userinfo in HTML", |op| html(op, Endpoint::FetchUserInfo, 200)),
     refused("userinfo an unsigned JWT", |op| {
-        op.answer(Endpoint::UserInfo, 200, "application/jwt", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhMSJ9.");
+        op.answer(Endpoint::FetchUserInfo, 200, "application/jwt", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhMSJ9.");
     }),
     refused("userinfo huge", |op| {
         userinfo(op, |claims| drop(claims.insert("filler".to_owned(), huge().into())))
     }),
-    refused("userinfo 401", |op| op.answer_error(Endpoint::UserInfo, 401, "invalid_token")),
-    refused("userinfo 403", |op| op.answer_error(Endpoint::UserInfo, 403, "insufficient_scope")),
-    refused("userinfo 500", |op| html(op, Endpoint::UserInfo, 500)),
-    refused("userinfo redirects", |op| redirect(op, Endpoint::UserInfo)),
+    refused("userinfo 401", |op| op.answer_error(Endpoint::FetchUserInfo, 401, "invalid_token")),
+    refused("userinfo 403", |op| op.answer_error(Endpoint::FetchUserInfo, 403, "insufficient_scope")),
+    refused("userinfo 500", |op| html(op, Endpoint::FetchUserInfo, 500)),
+    refused("userinfo redirects", |op| redirect(op, Endpoint::FetchUserInfo)),
     accepted("userinfo with unknown claims", |op| {
         userinfo(op, |claims| drop(claims.insert("x_unknown".to_owned(), json!([1, 2]))));
     }),

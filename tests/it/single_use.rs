@@ -8,7 +8,7 @@ use axum::routing::get;
 use futures_util::future::join_all;
 use http::Method;
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Account, Connection, Error, OidcLayer, OneShotToken, Resource, UserTokens};
+use tower_oidc::{Connection, Error, OidcLayer, Resource, SharedAccount, SingleUseToken, UserTokens};
 
 use crate::support::app::{API, APP, App, EVIL, World, config, routes};
 use crate::support::browser::{Browser, Page};
@@ -29,7 +29,7 @@ fn process(world: &World, store: &WatchedStore) -> App {
     let mail = Resource::new("mail", format!("{API}/mail/")).scope("mail.read");
     let app = App::over(&world.net, &world.clock, store.clone(), store.rows.clone(), |mut config| {
         config.revocation_is_per_token = true;
-        config.connection(Connection::new("mail").resource(mail).one_shot())
+        config.connection(Connection::new("mail").resource(mail).single_use())
     });
     world.net.serve_service(APP, app.layer.layer(with_routes()));
     app
@@ -39,9 +39,9 @@ fn with_routes() -> axum::Router {
     routes()
         .route(
             "/export",
-            get(|token: OneShotToken, Query(asked): Query<HashMap<String, String>>| async move {
+            get(|token: SingleUseToken, Query(asked): Query<HashMap<String, String>>| async move {
                 let url = asked.get("u").cloned().unwrap_or_else(|| format!("{API}/mail/"));
-                let shown = token.for_url(&url)?.expose_secret().to_owned();
+                let shown = token.access_token(&url)?.expose_secret().to_owned();
                 let (connection, scopes) = (token.connection().to_owned(), token.scopes().join(" "));
                 if asked.contains_key("revoke") {
                     token.revoke().await;
@@ -52,13 +52,13 @@ fn with_routes() -> axum::Router {
         .route(
             "/once",
             get(|tokens: UserTokens, Query(asked): Query<HashMap<String, String>>| async move {
-                tokens.connect_once_url(&asked["c"], "/export?x=1")
+                tokens.connect_single_use_url(&asked["c"], "/export?x=1")
             }),
         )
         .route(
             "/mail",
             get(|tokens: UserTokens| async move {
-                tokens.for_url(&format!("{API}/mail/")).await.map(|_| "never")
+                tokens.access_token(&format!("{API}/mail/")).await.map(|_| "never")
             }),
         )
         .route("/list", get(|tokens: UserTokens| async move { tokens.list().await.map(axum::Json) }))
@@ -105,9 +105,9 @@ async fn scenario_47_a_token_for_one_use_is_handed_out_once() {
     let reload = alice.navigate(&format!("{APP}/export?x=1")).await;
     assert_eq!(reload.status, 410);
     assert!(reload.text().contains("has been used"), "{}", reload.text());
-    assert_eq!(code(&script(&alice, "/export").await), "one_shot_missing");
+    assert_eq!(code(&script(&alice, "/export").await), "single_use_token_gone");
     let list = script(&alice, "/list").await.json();
-    assert_eq!((&list[0]["name"], &list[0]["state"]), (&"mail".into(), &"one_shot".into()));
+    assert_eq!((&list[0]["name"], &list[0]["state"]), (&"mail".into(), &"single_use".into()));
     assert_eq!(code(&script(&alice, "/mail").await), "no_token_for_url", "ordinary calls never use it");
     assert_eq!(world.who(&alice).await, "a1");
     // And once more from the beginning.
@@ -144,7 +144,7 @@ async fn two_connections() -> (World, Browser) {
     let app = world.another(|config| {
         ["mail", "files"].into_iter().fold(config, |config, name| {
             let resource = Resource::new(name, format!("{API}/{name}/")).scope(name);
-            config.connection(Connection::new(name).resource(resource).one_shot())
+            config.connection(Connection::new(name).resource(resource).single_use())
         })
     });
     world.net.serve_service(APP, app.layer.layer(with_routes()));
@@ -282,12 +282,12 @@ async fn scenario_47_nobody_else_has_it() {
     theirs.set_cookie(APP, &set);
     assert_eq!(code(&script(&theirs, "/export").await), "unauthenticated");
     bob.set_cookie(APP, &set);
-    assert_eq!(code(&script(&bob, "/export").await), "one_shot_missing");
+    assert_eq!(code(&script(&bob, "/export").await), "single_use_token_gone");
     let hers = world.browser();
     world.op.sign_in_as("alice");
     world.sign_in(&hers, "alice").await;
     hers.set_cookie(APP, &set);
-    assert_eq!(code(&script(&hers, "/export").await), "one_shot_missing", "another session of her own");
+    assert_eq!(code(&script(&hers, "/export").await), "single_use_token_gone", "another session of her own");
     token_in(&script(&alice, "/export").await);
 
     connect(&alice, "/who").await;
@@ -300,11 +300,11 @@ async fn scenario_47_nobody_else_has_it() {
     world.clock.advance(Duration::from_secs(60));
     assert_eq!(waiting(&alice).len(), 0, "the browser forgets it too");
     alice.set_cookie(APP, &format!("{}={}; Path=/; Secure; HttpOnly", late.name, late.value));
-    assert_eq!(code(&script(&alice, "/export").await), "one_shot_missing");
+    assert_eq!(code(&script(&alice, "/export").await), "single_use_token_gone");
     let nobodys = format!("AAAAAAAA={}", "A".repeat(51));
     for junk in ["", "=", "x=x", "AAAAAAAA=AAAAAAAA", "BBBBBBBB=AAAAAAAAA", "%00=%00", nobodys.as_str()] {
         alice.set_cookie(APP, &format!("{ONCE}{junk}; Path=/; Secure"));
-        assert_eq!(code(&script(&alice, "/export").await), "one_shot_missing", "{junk}");
+        assert_eq!(code(&script(&alice, "/export").await), "single_use_token_gone", "{junk}");
     }
 }
 
@@ -343,7 +343,7 @@ async fn scenario_47_an_ordinary_connection_once() {
         ))
         .await;
     assert!(page.text().starts_with("files openid files\n"), "{}", page.text());
-    assert_eq!(script(&alice, "/list").await.json()[0]["state"], "missing");
+    assert_eq!(script(&alice, "/list").await.json()[0]["state"], "not_connected");
     assert_eq!(code(&script(&alice, "/once?c=nothing").await), "no_such_connection");
 }
 
@@ -369,7 +369,7 @@ async fn scenario_37_another_account_grants_nothing_for_one_use() {
     assert_eq!(connect(&alice, "/export").await.status, 403);
     assert_eq!(world.op.revocations().len(), 1);
     assert_eq!(store.dump().await.len(), before + 1);
-    assert_eq!(code(&script(&alice, "/export").await), "one_shot_missing");
+    assert_eq!(code(&script(&alice, "/export").await), "single_use_token_gone");
 }
 
 /// Scenario 48: an account is for everybody, and nothing of it for one use; a visitor is nobody to hand it to.
@@ -377,14 +377,14 @@ async fn scenario_37_another_account_grants_nothing_for_one_use() {
 async fn scenario_48_one_use_needs_somebody_who_is_signed_in() {
     let world = World::new();
     let visitors =
-        config(&world.net, &world.clock).connection(Connection::new("mail").one_shot().for_visitors());
+        config(&world.net, &world.clock).connection(Connection::new("mail").single_use().allow_visitors());
     let refused = OidcLayer::per_user(visitors, MemoryStore::new());
-    assert!(refused.expect_err("it is refused").to_string().contains("for_visitors"));
-    let once = |config: tower_oidc::Config| config.connection(Connection::new("mail").one_shot());
+    assert!(refused.expect_err("it is refused").to_string().contains("allow_visitors"));
+    let once = |config: tower_oidc::Config| config.connection(Connection::new("mail").single_use());
     let refused = OidcLayer::single_user(
         once(config(&world.net, &world.clock)),
-        Account::client_credentials(),
+        SharedAccount::client_credentials(),
         MemoryStore::new(),
     );
-    assert!(refused.expect_err("it is refused").to_string().contains("one_shot"));
+    assert!(refused.expect_err("it is refused").to_string().contains("single_use"));
 }
