@@ -24,7 +24,7 @@ use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use tokio::sync::Barrier;
 use tower::ServiceExt;
-use tower_oidc::dev_provider::{Answer, DevProvider};
+use tower_oidc::dev_provider::{DevProvider, ScriptedLogin};
 use tower_oidc::store::MemoryStore;
 use tower_oidc::{Clock, Config, CurrentUser, Error, Oidc, OidcLayer, Resource, Timestamp, UserTokens};
 
@@ -134,7 +134,7 @@ impl World {
 
     /// A person signs in; the value of a `Cookie` header.
     async fn sign_in(&self, email: &str) -> String {
-        let answer = Answer::SignIn { email: email.to_owned(), admin: false };
+        let answer = ScriptedLogin::SignIn { email: email.to_owned(), admin: false };
         self.provider.script(Some(answer));
         let started = self.get("/auth/login", "").await;
         let pending = cookies(started.headers());

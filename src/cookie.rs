@@ -12,7 +12,7 @@ use std::time::Duration;
 
 /// Names and attributes of this application's cookies (RFC 6265bis).
 #[derive(Clone, Debug)]
-pub(crate) struct CookieStyle {
+pub(crate) struct CookiePolicy {
     /// `__Host-tower-oidc` where the public URL is https: no subdomain and no plain-text neighbour can set it.
     prefix: String,
     /// Of the prefix: most requests hold none of our cookies, or one among many.
@@ -22,7 +22,7 @@ pub(crate) struct CookieStyle {
 
 /// The cookies that decide how an ordinary request is served.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Ours<'a> {
+pub(crate) struct KnownCookies<'a> {
     pub(crate) session: Option<&'a [u8]>,
     /// This browser could not be signed in silently a moment ago.
     pub(crate) silent: bool,
@@ -34,14 +34,14 @@ pub(crate) struct Ours<'a> {
 
 /// How a cookie travels with requests that other sites start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CrossSite {
+pub(crate) enum SameSitePolicy {
     /// Sent with top-level navigations by GET only.
     Lax,
     /// Sent with every request: what a `form_post` callback needs.
     None,
 }
 
-impl CookieStyle {
+impl CookiePolicy {
     pub(crate) fn new(name: &str, secure: bool) -> Self {
         let prefix = if secure { format!("__Host-{name}") } else { name.to_owned() };
         let finder = memmem::Finder::new(format!("{prefix}-").as_bytes()).into_owned();
@@ -53,8 +53,8 @@ impl CookieStyle {
     pub(crate) fn read<'a>(
         &self,
         header: &'a HeaderValue,
-        ours: &mut Ours<'a>,
-        mut own: Option<&mut OwnCookies>,
+        ours: &mut KnownCookies<'a>,
+        mut own: Option<&mut AppCookies>,
     ) {
         let (mut rest, length) = (header.as_bytes(), header.len());
         while let Some(at) = self.next(rest) {
@@ -102,27 +102,27 @@ impl CookieStyle {
         name: &str,
         value: &str,
         max_age: Duration,
-        cross_site: CrossSite,
+        cross_site: SameSitePolicy,
     ) -> HeaderValue {
         let max_age = CookieDuration::seconds(i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX));
         let cookie = Cookie::build((name, value)).path("/").http_only(true).max_age(max_age);
         let cookie = match cross_site {
-            CrossSite::Lax => cookie.same_site(SameSite::Lax).secure(self.secure),
+            SameSitePolicy::Lax => cookie.same_site(SameSite::Lax).secure(self.secure),
             // Browsers take `SameSite=None` with `Secure` only, also on loopback.
-            CrossSite::None => cookie.same_site(SameSite::None).secure(true),
+            SameSitePolicy::None => cookie.same_site(SameSite::None).secure(true),
         };
         // Names are ours and values are base64url or empty: always a valid header.
         HeaderValue::try_from(cookie.build().to_string()).unwrap_or(HeaderValue::from_static(""))
     }
 
-    pub(crate) fn remove(&self, name: &str, cross_site: CrossSite) -> HeaderValue {
+    pub(crate) fn remove(&self, name: &str, cross_site: SameSitePolicy) -> HeaderValue {
         self.set(name, "", Duration::ZERO, cross_site)
     }
 }
 
 /// This application's cookies of one request, for as long as somebody needs them.
 #[derive(Default)]
-pub(crate) struct OwnCookies {
+pub(crate) struct AppCookies {
     headers: Vec<HeaderValue>,
     pairs: Vec<Pair>,
 }
@@ -134,11 +134,11 @@ struct Pair {
     end: u32,
 }
 
-impl OwnCookies {
-    pub(crate) fn of(headers: &HeaderMap, style: &CookieStyle) -> Self {
+impl AppCookies {
+    pub(crate) fn of(headers: &HeaderMap, style: &CookiePolicy) -> Self {
         let mut own = Self::default();
         for header in headers.get_all(COOKIE) {
-            style.read(header, &mut Ours::default(), Some(&mut own));
+            style.read(header, &mut KnownCookies::default(), Some(&mut own));
         }
         own
     }
@@ -248,9 +248,9 @@ mod tests {
     }
 
     fn ours(header: &str) -> (Option<String>, bool) {
-        let mut ours = Ours::default();
+        let mut ours = KnownCookies::default();
         let header = HeaderValue::from_str(header).unwrap();
-        CookieStyle::new("x", false).read(&header, &mut ours, None);
+        CookiePolicy::new("x", false).read(&header, &mut ours, None);
         (ours.session.map(|value| std::str::from_utf8(value).unwrap().to_owned()), ours.silent)
     }
 
@@ -267,13 +267,13 @@ mod tests {
     /// Check 136: what the prefix demands is what we send.
     #[test]
     fn attributes_are_those_of_a_host_cookie() {
-        let style = CookieStyle::new("tower-oidc", true);
-        let set = style.set(&style.name("session"), "v", Duration::from_secs(60), CrossSite::Lax);
+        let style = CookiePolicy::new("tower-oidc", true);
+        let set = style.set(&style.name("session"), "v", Duration::from_secs(60), SameSitePolicy::Lax);
         let expected = "__Host-tower-oidc-session=v; HttpOnly; SameSite=Lax; Secure; Path=/; Max-Age=60";
         assert_eq!(set, expected);
-        let removed = CookieStyle::new("x", false).remove("x-login", CrossSite::None);
+        let removed = CookiePolicy::new("x", false).remove("x-login", SameSitePolicy::None);
         assert_eq!(removed, "x-login=; HttpOnly; SameSite=None; Secure; Path=/; Max-Age=0");
-        let plain = CookieStyle::new("x", false).remove("x-login", CrossSite::Lax);
+        let plain = CookiePolicy::new("x", false).remove("x-login", SameSitePolicy::Lax);
         assert_eq!(plain, "x-login=; HttpOnly; SameSite=Lax; Path=/; Max-Age=0");
     }
 
@@ -290,7 +290,7 @@ mod tests {
         #[test]
         fn all_of_ours_are_kept_and_nothing_else(raw in prop::collection::vec("([xyz=; -]|x-|x-session|x-grant.1|=1|; ){0,12}", 0..4)) {
             let headers = headers(&raw.iter().map(String::as_bytes).collect::<Vec<_>>());
-            let own = OwnCookies::of(&headers, &CookieStyle::new("x", false));
+            let own = AppCookies::of(&headers, &CookiePolicy::new("x", false));
             let found: Vec<_> = all(&headers).filter(|(name, _)| name.starts_with(b"x-")).collect();
             prop_assert_eq!(own.iter().filter_map(pair).collect::<Vec<_>>(), found);
         }

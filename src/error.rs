@@ -84,21 +84,21 @@ impl ErrorKind {
 /// An application with an error type of its own keeps all this by a `From<tower_oidc::Error>` and by calling
 /// [`Error::into_response`] when it turns its error into a response. No secret is ever in it.
 #[derive(Debug)]
-pub struct Error(Box<Inner>);
+pub struct Error(Box<ErrorDetails>);
 
 #[derive(Debug)]
-struct Inner {
+struct ErrorDetails {
     kind: ErrorKind,
     message: Cow<'static, str>,
     source: Option<Box<dyn StdError + Send + Sync>>,
-    remedy: Option<Remedy>,
+    next_step: Option<NextStep>,
     /// The application's own answer.
     answer: Option<Response<Bytes>>,
 }
 
 /// Where a person goes to make the request succeed.
 #[derive(Clone, Debug)]
-pub(crate) struct Remedy {
+pub(crate) struct NextStep {
     /// A path of this application.
     pub(crate) url: String,
     /// Whether the request was a navigation, which can be sent there.
@@ -107,7 +107,13 @@ pub(crate) struct Remedy {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(Inner { kind, message: message.into(), source: None, remedy: None, answer: None }))
+        Self(Box::new(ErrorDetails {
+            kind,
+            message: message.into(),
+            source: None,
+            next_step: None,
+            answer: None,
+        }))
     }
 
     pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -115,8 +121,8 @@ impl Error {
         self
     }
 
-    pub(crate) fn with_remedy(mut self, remedy: Remedy) -> Self {
-        self.0.remedy = Some(remedy);
+    pub(crate) fn with_next_step(mut self, next_step: NextStep) -> Self {
+        self.0.next_step = Some(next_step);
         self
     }
 
@@ -163,7 +169,7 @@ impl Error {
 
     /// The path where a person can sign in or grant access, for the two kinds that have one.
     pub fn url(&self) -> Option<&str> {
-        self.0.remedy.as_ref().map(|remedy| remedy.url.as_str())
+        self.0.next_step.as_ref().map(|next_step| next_step.url.as_str())
     }
 
     /// The answer: a redirect where a person can be sent on, a plain page where a navigation cannot be helped, else a
@@ -172,8 +178,8 @@ impl Error {
         if let Some(answer) = self.0.answer.take() {
             return answer.map(B::from);
         }
-        let mut response = match &self.0.remedy {
-            Some(remedy) if remedy.redirect => redirect(&remedy.url),
+        let mut response = match &self.0.next_step {
+            Some(next_step) if next_step.redirect => redirect(&next_step.url),
             _ => self.problem(),
         };
         let headers = response.headers_mut();
@@ -199,9 +205,9 @@ impl Error {
         if !self.status().is_server_error() {
             problem["detail"] = self.0.message.as_ref().into();
         }
-        if let Some(remedy) = &self.0.remedy {
+        if let Some(next_step) = &self.0.next_step {
             let member = if self.0.kind == ErrorKind::Unauthenticated { "login_url" } else { "connect_url" };
-            problem[member] = remedy.url.as_str().into();
+            problem[member] = next_step.url.as_str().into();
         }
         let mut response = Response::new(Bytes::from(problem.to_string()));
         *response.status_mut() = self.status();

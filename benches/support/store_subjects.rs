@@ -178,7 +178,7 @@ fn postgres(_: &'static StatsAlloc<System>) -> BoxFuture<'static, Option<Subject
         let server = postgres::Postgres::durable()?;
         let url = server.database().await;
         PostgresStore::migrate(&url).await.expect("a new database");
-        let store = PostgresStore::connect(&url).expect("a good URL");
+        let store = PostgresStore::connect_lazy(&url).expect("a good URL");
         let (client, connection) = tokio_postgres::connect(&url, NoTls).await.expect("it is there");
         tokio::spawn(connection);
         let beside = "CREATE TABLE bench (n bigint); INSERT INTO bench VALUES (0)";
@@ -228,7 +228,7 @@ fn redis(_: &'static StatsAlloc<System>) -> BoxFuture<'static, Option<Subject>> 
     Box::pin(async {
         let server = redis_server::Redis::with(&["--appendfsync", "always"])?;
         let url = server.database();
-        let store = RedisStore::connect(&url).expect("a good URL");
+        let store = RedisStore::connect_lazy(&url).expect("a good URL");
         let connection = redis_server::connect(&url).await;
         let client = Box::new(Server { store: store.clone(), connection, _server: server });
         Some(Subject { name: "Redis", store: Arc::new(store), client })

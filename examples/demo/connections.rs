@@ -147,7 +147,7 @@ pub(crate) async fn section(demo: &Demo, user: Option<&CurrentUser>, tokens: Opt
 /// Of whoever this browser's requests come from.
 async fn own_rows(demo: &Demo, tokens: &UserTokens) -> Result<String, Error> {
     let mut rows = String::new();
-    for status in tokens.list().await? {
+    for status in tokens.connections().await? {
         let name = &status.name;
         let call = format!("/api/{name}");
         let optional = demo.connected(name).into_iter().flat_map(|connected| &connected.optional_scopes);

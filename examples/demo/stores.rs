@@ -16,10 +16,10 @@ pub(crate) fn store() -> Result<Arc<dyn Store>, Box<dyn StdError>> {
         Some(("sqlite", path)) => Ok(Arc::new(tower_oidc::store::SqliteStore::open(path)?)),
         #[cfg(feature = "postgres")]
         Some(("postgres" | "postgresql", _)) => {
-            Ok(Arc::new(tower_oidc::store::PostgresStore::connect(&wanted)?))
+            Ok(Arc::new(tower_oidc::store::PostgresStore::connect_lazy(&wanted)?))
         }
         #[cfg(feature = "redis")]
-        Some(("redis" | "rediss", _)) => Ok(Arc::new(tower_oidc::store::RedisStore::connect(&wanted)?)),
+        Some(("redis" | "rediss", _)) => Ok(Arc::new(tower_oidc::store::RedisStore::connect_lazy(&wanted)?)),
         // It may hold a password, and is not repeated.
         _ => Err("TOKEN_STORE is not memory, and none of sqlite:PATH, postgres://…, redis://… and rediss://… that \
                   this program has: cargo run --example demo --features sqlite,postgres,redis"

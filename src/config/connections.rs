@@ -10,16 +10,16 @@ use crate::records::grant::LOGIN;
 
 /// What people may grant who signed in at one provider, checked: the login itself first.
 #[derive(Clone, Debug)]
-pub(crate) struct Connections {
-    all: Vec<Registered>,
+pub(crate) struct CheckedConnections {
+    all: Vec<CheckedConnection>,
     /// What people are asked for who sign in.
-    sign_in: Option<Registered>,
+    sign_in: Option<CheckedConnection>,
     resources: Resources,
 }
 
 /// One connection as it is used.
 #[derive(Clone, Debug)]
-pub(crate) struct Registered {
+pub(crate) struct CheckedConnection {
     pub(crate) name: String,
     /// Where it is granted, and where its tokens are refreshed.
     pub(crate) provider: ProviderId,
@@ -36,7 +36,7 @@ pub(crate) struct Registered {
     pub(crate) visitors: bool,
 }
 
-impl Connections {
+impl CheckedConnections {
     /// For each provider, what people may grant who sign in there: the login itself, and every connection.
     pub(crate) fn check(
         providers: &[ProviderConfig],
@@ -74,7 +74,7 @@ impl Connections {
         let mut all = Vec::new();
         let mut resources = Vec::new();
         for (provider, connection) in connections {
-            all.push(Registered::new(*provider, connection, problems));
+            all.push(CheckedConnection::new(*provider, connection, problems));
             resources
                 .extend(connection.resources.iter().map(|resource| (connection.name.as_str(), resource)));
         }
@@ -110,19 +110,19 @@ impl Connections {
     }
 
     /// What a login asks for, where that is not all that is granted at the login's provider; `None` where nobody signs in.
-    pub(crate) fn sign_in(&self) -> Option<&Registered> {
+    pub(crate) fn sign_in(&self) -> Option<&CheckedConnection> {
         self.sign_in.as_ref()
     }
 
-    pub(crate) fn others(&self) -> impl Iterator<Item = &Registered> {
+    pub(crate) fn others(&self) -> impl Iterator<Item = &CheckedConnection> {
         self.all.iter().filter(|connection| connection.name != LOGIN)
     }
 
-    pub(crate) fn all(&self) -> &[Registered] {
+    pub(crate) fn all(&self) -> &[CheckedConnection] {
         &self.all
     }
 
-    pub(crate) fn named(&self, name: &str) -> Option<&Registered> {
+    pub(crate) fn named(&self, name: &str) -> Option<&CheckedConnection> {
         self.all.iter().find(|connection| connection.name == name)
     }
 
@@ -131,7 +131,7 @@ impl Connections {
     }
 }
 
-impl Registered {
+impl CheckedConnection {
     fn new(provider: ProviderId, connection: &Connection, problems: &mut Vec<String>) -> Self {
         if connection.single_use && connection.visitors {
             problems.push(format!(
@@ -231,13 +231,14 @@ mod tests {
     use super::*;
     use crate::Resource;
 
-    fn check(others: &[Connection]) -> Result<Connections, Vec<String>> {
+    fn check(others: &[Connection]) -> Result<CheckedConnections, Vec<String>> {
         let mut problems = Vec::new();
         let mut config = Config::new("https://app.test", "https://op.test", "client", "secret")
             .resource(Resource::new("cal", "https://api.test/cal").scope("cal"));
         config.scopes.clear();
         config.connections = others.to_vec();
-        let mut checked = Connections::check(&[ProviderConfig::first(&config)], &config, &mut problems);
+        let mut checked =
+            CheckedConnections::check(&[ProviderConfig::first(&config)], &config, &mut problems);
         if problems.is_empty() { Ok(checked.remove(0)) } else { Err(problems) }
     }
 

@@ -35,20 +35,20 @@ impl SharedAccount {
             (Some("refresh-token"), Some(token)) => Self::refresh_token(token),
             (Some("refresh-token"), None) => {
                 problems.push("ACCOUNT is refresh-token: set ACCOUNT_REFRESH_TOKEN too".to_owned());
-                Self::operator()
+                Self::connected_by_admin()
             }
             (None | Some("client-credentials"), None) => Self::client_credentials(),
-            (Some("operator"), None) => Self::operator(),
+            (Some("operator"), None) => Self::connected_by_admin(),
             (None | Some("client-credentials" | "operator"), Some(_)) => {
                 problems.push(
                     "ACCOUNT_REFRESH_TOKEN is set: set ACCOUNT to refresh-token, or remove it".to_owned(),
                 );
-                Self::operator()
+                Self::connected_by_admin()
             }
             (Some(other), _) => {
                 problems
                     .push(format!("ACCOUNT is {other:?}: use client-credentials, refresh-token or operator"));
-                Self::operator()
+                Self::connected_by_admin()
             }
         };
         ConfigError::check(problems)?;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde_json::{Map, Value};
 
-use crate::error::{Error, ErrorKind, Remedy};
+use crate::error::{Error, ErrorKind, NextStep};
 use crate::events::Events;
 use crate::page;
 use crate::store::BoxFuture;
@@ -80,7 +80,7 @@ impl Unauthenticated {
     /// `login_url`.
     pub fn answer(&self) -> Response<Bytes> {
         Error::new(ErrorKind::Unauthenticated, "sign in first")
-            .with_remedy(Remedy { url: self.login_url.clone(), redirect: self.navigation })
+            .with_next_step(NextStep { url: self.login_url.clone(), redirect: self.navigation })
             .into_response()
     }
 }

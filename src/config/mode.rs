@@ -1,6 +1,6 @@
 //! The modes, which answer one question: whose tokens are a request's? Nothing else knows which mode it is.
 
-use super::connections::Connections;
+use super::connections::CheckedConnections;
 use super::shared_account::SharedAccount;
 use super::{Config, checks};
 
@@ -10,26 +10,26 @@ pub(crate) enum Mode {
     /// Each person has their own.
     PerUser,
     /// As with [`Mode::PerUser`], and their browsers keep them.
-    Stateless(Rendezvous),
+    Stateless(Coordination),
     /// Everybody uses the tokens of this account.
     SingleUser(SharedAccount),
 }
 
 /// Where the processes of an application meet whose sessions and grants are kept by browsers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rendezvous {
+pub(crate) enum Coordination {
     /// In this process, which is the only one.
-    Here,
+    InProcess,
     /// In a store that all of them share.
     Shared,
 }
 
 impl Mode {
     /// Where processes meet, if sessions and grants are kept by browsers.
-    pub(crate) fn rendezvous(&self) -> Option<Rendezvous> {
+    pub(crate) fn coordination(&self) -> Option<Coordination> {
         match self {
             Self::PerUser | Self::SingleUser(_) => None,
-            Self::Stateless(rendezvous) => Some(*rendezvous),
+            Self::Stateless(coordination) => Some(*coordination),
         }
     }
 
@@ -67,7 +67,7 @@ impl Mode {
     }
 
     /// Who grants what.
-    pub(crate) fn arrange(&self, connections: &mut Connections) {
+    pub(crate) fn arrange(&self, connections: &mut CheckedConnections) {
         match self {
             Self::PerUser | Self::Stateless(_) => {}
             Self::SingleUser(account) => connections.serve_account(account.is_granted_by_hand()),

@@ -8,7 +8,7 @@ use crate::protocol::metadata::is_secure;
 
 /// Where the token of a URL comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Source {
+pub(crate) struct ResourceRoute {
     /// The resource: a token for one is not for another, though it may be the same token.
     pub(crate) resource: String,
     pub(crate) connection: String,
@@ -17,7 +17,7 @@ pub(crate) struct Source {
     pub(crate) scopes: Vec<String>,
 }
 
-impl Source {
+impl ResourceRoute {
     pub(crate) fn new(connection: &str, resource: &Resource) -> Self {
         Self {
             resource: resource.name.clone(),
@@ -42,7 +42,7 @@ impl Source {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Resources {
     /// With where the tokens of each come from.
-    resources: Vec<(Arc<Source>, Resource)>,
+    resources: Vec<(Arc<ResourceRoute>, Resource)>,
     /// Longest path first, so that the first that covers a URL is the one.
     prefixes: Vec<(Url, usize)>,
 }
@@ -77,33 +77,33 @@ impl Resources {
             }
         }
         prefixes.sort_by_key(|(url, _)| std::cmp::Reverse(url.path().trim_end_matches('/').len()));
-        let resources = resources
-            .iter()
-            .map(|(connection, resource)| (Arc::new(Source::new(connection, resource)), (*resource).clone()));
+        let resources = resources.iter().map(|(connection, resource)| {
+            (Arc::new(ResourceRoute::new(connection, resource)), (*resource).clone())
+        });
         Self { resources: resources.collect(), prefixes }
     }
 
     /// Where the token comes from of the resource that covers this URL.
-    pub(crate) fn covering(&self, url: &Url) -> Option<&Arc<Source>> {
+    pub(crate) fn covering(&self, url: &Url) -> Option<&Arc<ResourceRoute>> {
         let (_, index) = self.prefixes.iter().find(|(prefix, _)| covers(prefix, url))?;
         self.resources.get(*index).map(|(source, _)| source)
     }
 
     /// The same for a URL that is spelled as its prefix is and goes on with nothing that parsers change: most do, and
     /// parsing costs more than all the rest. `None` where only [`covering`](Self::covering) knows.
-    pub(crate) fn covering_plain(&self, given: &str) -> Option<&Arc<Source>> {
+    pub(crate) fn covering_plain(&self, given: &str) -> Option<&Arc<ResourceRoute>> {
         let (_, index) = self.prefixes.iter().find(|(prefix, _)| is_plainly_below(prefix.as_str(), given))?;
         self.resources.get(*index).map(|(source, _)| source)
     }
 
     /// Where the tokens of each resource of a connection come from.
-    pub(crate) fn of<'a>(&'a self, connection: &'a str) -> impl Iterator<Item = &'a Source> {
+    pub(crate) fn of<'a>(&'a self, connection: &'a str) -> impl Iterator<Item = &'a ResourceRoute> {
         let sources = self.resources.iter().map(|(source, _)| &**source);
         sources.filter(move |source| source.connection == connection)
     }
 
     /// The same of the resource of this name.
-    pub(crate) fn named(&self, name: &str) -> Option<&Arc<Source>> {
+    pub(crate) fn named(&self, name: &str) -> Option<&Arc<ResourceRoute>> {
         let (source, _) = self.resources.iter().find(|(_, resource)| resource.name == name)?;
         Some(source)
     }

@@ -8,10 +8,10 @@ use url::Url;
 
 use super::Config;
 use super::admins::Admins;
-use super::connections::Connections;
+use super::connections::CheckedConnections;
 use super::destination::Destination;
 use super::registrations::written;
-use crate::cookie::CookieStyle;
+use crate::cookie::CookiePolicy;
 use crate::error::{ConfigError, DestinationError};
 use crate::protocol::metadata::is_secure;
 use crate::provider::relying_party::{ProviderId, RelyingParty};
@@ -31,8 +31,8 @@ pub(crate) struct Settings {
     mounted_base: String,
     pub(crate) relying_parties: Vec<RelyingParty>,
     /// What people may grant, by where they signed in.
-    pub(crate) connections: Vec<Connections>,
-    pub(crate) cookies: CookieStyle,
+    pub(crate) connections: Vec<CheckedConnections>,
+    pub(crate) cookies: CookiePolicy,
     pub(crate) session_cookie: String,
     pub(crate) admins: Admins,
     pub(crate) idle_lifetime: Duration,
@@ -95,11 +95,11 @@ impl Settings {
         let providers = written(config, &public_url, &mut problems);
         let callback = format!("{origin}{mount}{base}/callback");
         let relying_parties = RelyingParty::check(&providers, &callback, &mut problems);
-        let connections = Connections::check(&providers, config, &mut problems);
+        let connections = CheckedConnections::check(&providers, config, &mut problems);
         let admins = Admins::check(config, &relying_parties, &mut problems);
         let (secrets, made_up) = secrets(config, &relying_parties, durable, &mut problems);
         ConfigError::check(problems)?;
-        let cookies = CookieStyle::new(&config.cookie_name, public_url.scheme() == "https");
+        let cookies = CookiePolicy::new(&config.cookie_name, public_url.scheme() == "https");
         let session_cookie = cookies.name("session");
         let application = encode(&[format!("{origin}{mount}").as_bytes(), session_cookie.as_bytes()]);
         let settings = Self {
@@ -128,7 +128,7 @@ impl Settings {
     }
 
     /// What people may grant who signed in at this provider.
-    pub(crate) fn connections(&self, signed_in_at: ProviderId) -> &Connections {
+    pub(crate) fn connections(&self, signed_in_at: ProviderId) -> &CheckedConnections {
         &self.connections[signed_in_at.0]
     }
 

@@ -53,7 +53,7 @@ impl SharedAccount {
     ///
     /// It may be any account there, and need not be the one that the admin is signed in here with. The store must be
     /// a durable one.
-    pub fn operator() -> Self {
+    pub fn connected_by_admin() -> Self {
         Self::new(AccountSource::Operator)
     }
 

@@ -4,8 +4,8 @@
 use url::Url;
 
 use super::client::Client;
-use super::request::Parameters;
-use super::session::Session;
+use super::request::Form;
+use super::session::DevSession;
 use crate::clock::Timestamp;
 
 /// A waiting page keeps its request, so a request is bounded.
@@ -14,7 +14,7 @@ const MAX_SCOPES: usize = 64;
 const MAX_RESOURCES: usize = 16;
 
 /// An authorization request that passed every check.
-pub(super) struct AuthorizationRequest {
+pub(super) struct CheckedAuthorizationRequest {
     pub(super) client_id: String,
     pub(super) reply: Reply,
     pub(super) scopes: Vec<String>,
@@ -48,8 +48,8 @@ pub(super) enum Refusal {
     ToClient(Reply, &'static str, &'static str),
 }
 
-impl AuthorizationRequest {
-    pub(super) fn parse(sent: &Parameters, length: usize, clients: &[Client]) -> Result<Self, Refusal> {
+impl CheckedAuthorizationRequest {
+    pub(super) fn parse(sent: &Form, length: usize, clients: &[Client]) -> Result<Self, Refusal> {
         if length > MAX_LENGTH {
             return Err(Refusal::ToPerson("The request is too long."));
         }
@@ -58,11 +58,7 @@ impl AuthorizationRequest {
             .map_err(|(code, description)| Refusal::ToClient(reply, code, description))
     }
 
-    fn parse_rest(
-        sent: &Parameters,
-        client: &Client,
-        reply: Reply,
-    ) -> Result<Self, (&'static str, &'static str)> {
+    fn parse_rest(sent: &Form, client: &Client, reply: Reply) -> Result<Self, (&'static str, &'static str)> {
         let invalid = |description| Err(("invalid_request", description));
         if sent.has_repeated() {
             return invalid("a parameter comes twice");
@@ -127,8 +123,8 @@ impl AuthorizationRequest {
     }
 
     /// Whether this session answers "who is it" without asking the person.
-    pub(super) fn is_satisfied_by(&self, session: &Session, now: Timestamp) -> bool {
-        let recent = self.max_age.is_none_or(|max| now.since(session.auth_time).as_secs() <= max);
+    pub(super) fn is_satisfied_by(&self, session: &DevSession, now: Timestamp) -> bool {
+        let recent = self.max_age.is_none_or(|max| now.duration_since(session.auth_time).as_secs() <= max);
         let hinted = self.login_hint.as_deref().is_none_or(|hint| {
             // A hint may be anything; only an e-mail says that somebody else is meant.
             !hint.contains('@') || hint.eq_ignore_ascii_case(&session.person.email)
@@ -139,7 +135,7 @@ impl AuthorizationRequest {
 }
 
 impl Reply {
-    fn parse<'c>(sent: &Parameters, clients: &'c [Client]) -> Result<(&'c Client, Self), Refusal> {
+    fn parse<'c>(sent: &Form, clients: &'c [Client]) -> Result<(&'c Client, Self), Refusal> {
         if sent.is_repeated("client_id") || sent.is_repeated("redirect_uri") {
             return Err(Refusal::ToPerson("A parameter comes twice."));
         }

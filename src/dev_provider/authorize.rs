@@ -1,21 +1,21 @@
 //! The authorization endpoint: who is it, did they consent, and what the client hears.
 
-use super::session::{Person, Session};
+use super::session::{DevSession, Person};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use url::Url;
 
-use super::authorization_request::{AuthorizationRequest, Refusal, Reply};
-use super::request::{Parameters, cookie};
-use super::state::{CODE_LIFETIME, Code, Grant, PAGE_LIFETIME, Pending, Question};
-use super::{Answer, Turn, response};
+use super::authorization_request::{CheckedAuthorizationRequest, Refusal, Reply};
+use super::request::{Form, cookie};
+use super::state::{CODE_LIFETIME, Code, ConsentedGrant, PAGE_LIFETIME, PendingSignIn, Question};
+use super::{IncomingRequest, ScriptedLogin, response};
 
-impl Turn<'_> {
+impl IncomingRequest<'_> {
     /// OpenID Connect Core 1.0 section 3.1.2.
     pub(super) fn authorize(&mut self, request: &Request<Bytes>) -> Response<Bytes> {
-        let sent = Parameters::of_query(request);
+        let sent = Form::of_query(request);
         let length = request.uri().query().unwrap_or_default().len();
-        let mut asked = match AuthorizationRequest::parse(&sent, length, &self.settings.clients) {
+        let mut asked = match CheckedAuthorizationRequest::parse(&sent, length, &self.settings.clients) {
             Ok(asked) => asked,
             Err(Refusal::ToPerson(why)) => return self.message(StatusCode::BAD_REQUEST, "Not possible", why),
             Err(Refusal::ToClient(reply, code, description)) => {
@@ -30,7 +30,7 @@ impl Turn<'_> {
     /// A form that another site posted arrives without our `SameSite=Lax` cookie; the GET that follows
     /// carries it. Only our own endpoint is redirected to, and it judges the parameters.
     pub(super) fn again_as_get(&self, endpoint: &str, request: &Request<Bytes>) -> Response<Bytes> {
-        match Parameters::of_form(request) {
+        match Form::of_form(request) {
             Ok(form) => {
                 let url = self.settings.issuer.url(endpoint);
                 response::see_other(&format!("{url}?{}", form.to_query()))
@@ -39,15 +39,15 @@ impl Turn<'_> {
         }
     }
 
-    fn decide(&mut self, asked: AuthorizationRequest, request: &Request<Bytes>) -> Response<Bytes> {
+    fn decide(&mut self, asked: CheckedAuthorizationRequest, request: &Request<Bytes>) -> Response<Bytes> {
         let browser = self.browser(request);
         let session = browser.as_deref().and_then(|browser| self.state.sessions.get(browser, self.now));
         let session = session.filter(|session| asked.is_satisfied_by(session, self.now)).cloned();
         match self.state.script.clone().filter(|_| !asked.silent) {
-            Some(Answer::Deny) => {
+            Some(ScriptedLogin::Deny) => {
                 return self.refuse(&asked.reply, "access_denied", "the script denied the request");
             }
-            Some(Answer::SignIn { email, admin }) => {
+            Some(ScriptedLogin::SignIn { email, admin }) => {
                 let person = Person { email, admin };
                 return self.sign_in_and_grant(asked, browser.as_deref(), person, session);
             }
@@ -75,7 +75,7 @@ impl Turn<'_> {
     /// Shows a page and waits for its form.
     fn ask(
         &mut self,
-        asked: AuthorizationRequest,
+        asked: CheckedAuthorizationRequest,
         question: Question,
         browser: Option<String>,
         email: &str,
@@ -84,19 +84,19 @@ impl Turn<'_> {
         let token = self.settings.random.token();
         let mut response = self.question(StatusCode::OK, &token, &asked, &question, email, None);
         self.set_browser(&mut response, &browser);
-        let expires_at = self.now.plus(PAGE_LIFETIME);
-        self.state.pages.insert(token, Pending { asked, question, browser }, expires_at, self.now);
+        let expires_at = self.now.saturating_add(PAGE_LIFETIME);
+        self.state.pages.insert(token, PendingSignIn { asked, question, browser }, expires_at, self.now);
         response
     }
 
     /// The person said yes: a code for the client (RFC 6749 section 4.1.2).
     pub(super) fn reply_with_code(
         &mut self,
-        asked: AuthorizationRequest,
-        session: &Session,
+        asked: CheckedAuthorizationRequest,
+        session: &DevSession,
     ) -> Response<Bytes> {
         let code = self.settings.random.token();
-        let grant = Grant {
+        let grant = ConsentedGrant {
             client_id: asked.client_id,
             person: Some(session.person.clone()),
             sid: session.sid.clone(),
@@ -111,7 +111,7 @@ impl Turn<'_> {
             nonce: asked.nonce,
             spent: None,
         };
-        self.state.codes.insert(code.clone(), record, self.now.plus(CODE_LIFETIME), self.now);
+        self.state.codes.insert(code.clone(), record, self.now.saturating_add(CODE_LIFETIME), self.now);
         self.reply(&asked.reply, &[("code", &code)])
     }
 

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use crate::clock::Timestamp;
 
 pub(super) struct Bounded<T> {
-    entries: HashMap<String, Entry<T>>,
+    entries: HashMap<String, BoundedEntry<T>>,
     capacity: usize,
     inserted: u64,
 }
 
-struct Entry<T> {
+struct BoundedEntry<T> {
     value: T,
     expires_at: Timestamp,
     order: u64,
@@ -33,7 +33,7 @@ impl<T> Bounded<T> {
             self.entries.remove(&oldest);
         }
         self.inserted += 1;
-        self.entries.insert(key, Entry { value, expires_at, order: self.inserted });
+        self.entries.insert(key, BoundedEntry { value, expires_at, order: self.inserted });
     }
 
     pub(super) fn get(&self, key: &str, now: Timestamp) -> Option<&T> {

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, header};
 use subtle::ConstantTimeEq;
 
-use super::request::{Parameters, header_of};
+use super::request::{Form, header_of};
 use super::response::OAuthError;
 
 #[derive(Clone)]
@@ -22,7 +22,7 @@ pub(super) struct Client {
 pub(super) fn authenticate<'c>(
     clients: &'c [Client],
     request: &Request<Bytes>,
-    form: &Parameters,
+    form: &Form,
 ) -> Result<&'c Client, OAuthError> {
     let (id, secret) = match header_of(request, &header::AUTHORIZATION) {
         Some(authorization) => {

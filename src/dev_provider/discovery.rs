@@ -4,9 +4,9 @@ use bytes::Bytes;
 use http::Response;
 use serde_json::json;
 
-use super::{Turn, response};
+use super::{IncomingRequest, response};
 
-impl Turn<'_> {
+impl IncomingRequest<'_> {
     /// OpenID Connect Discovery 1.0 section 3, RFC 8414, RFC 9207 section 3.
     pub(super) fn metadata(&self) -> Response<Bytes> {
         let issuer = &self.settings.issuer;

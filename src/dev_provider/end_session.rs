@@ -5,9 +5,9 @@ use http::{Request, Response, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
-use super::request::Parameters;
-use super::state::{PAGE_LIFETIME, PendingLogout};
-use super::{Turn, response};
+use super::request::Form;
+use super::state::{PAGE_LIFETIME, PendingSignOut};
+use super::{IncomingRequest, response};
 
 const MAX_DESTINATION: usize = 16 * 1024;
 
@@ -20,9 +20,9 @@ pub(super) struct Hint {
     pub(super) sub: String,
 }
 
-impl Turn<'_> {
+impl IncomingRequest<'_> {
     pub(super) fn end_session(&mut self, request: &Request<Bytes>) -> Response<Bytes> {
-        let sent = Parameters::of_query(request);
+        let sent = Form::of_query(request);
         let hint = sent.get("id_token_hint").and_then(|hint| self.open_hint(hint));
         let destination = match self.destination(&sent, hint.as_ref()) {
             Ok(destination) => destination,
@@ -48,8 +48,8 @@ impl Turn<'_> {
                 // can send a browser here.
                 let email = session.person.email.clone();
                 let token = self.settings.random.token();
-                let pending = PendingLogout { browser: browser.to_owned(), destination };
-                let expires_at = self.now.plus(PAGE_LIFETIME);
+                let pending = PendingSignOut { browser: browser.to_owned(), destination };
+                let expires_at = self.now.saturating_add(PAGE_LIFETIME);
                 self.state.logouts.insert(token.clone(), pending, expires_at, self.now);
                 self.confirm_sign_out(&token, &email)
             }
@@ -82,7 +82,7 @@ impl Turn<'_> {
     }
 
     /// Section 3: where the browser goes then, if the client registered it. Its `state` goes along.
-    fn destination(&self, sent: &Parameters, hint: Option<&Hint>) -> Result<Option<String>, &'static str> {
+    fn destination(&self, sent: &Form, hint: Option<&Hint>) -> Result<Option<String>, &'static str> {
         if sent.has_repeated() {
             return Err("A parameter comes twice.");
         }

@@ -16,9 +16,9 @@ const KEPT: usize = 4;
 const PUBLISHED: usize = 2;
 
 /// The newest first; never empty.
-pub(super) struct Keys(Vec<Key>);
+pub(super) struct Keys(Vec<KeyPair>);
 
-struct Key {
+struct KeyPair {
     id: String,
     public: Value,
     private: SigningKey,
@@ -26,11 +26,11 @@ struct Key {
 
 impl Keys {
     pub(super) fn generate(random: &Random) -> Self {
-        Self(vec![Key::generate(random)])
+        Self(vec![KeyPair::generate(random)])
     }
 
     pub(super) fn rotate(&mut self, random: &Random) {
-        self.0.insert(0, Key::generate(random));
+        self.0.insert(0, KeyPair::generate(random));
         self.0.truncate(KEPT);
     }
 
@@ -68,7 +68,7 @@ struct Header {
     kid: String,
 }
 
-impl Key {
+impl KeyPair {
     fn generate(random: &Random) -> Self {
         // All but one in 2³² draws of 256 bits are a private key of P-256.
         let private = loop {

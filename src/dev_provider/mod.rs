@@ -20,7 +20,7 @@
 //! not with the prefix stripped.
 //!
 //! ```
-//! use tower_oidc::dev_provider::{Answer, DevProvider};
+//! use tower_oidc::dev_provider::{ScriptedLogin, DevProvider};
 //!
 //! let provider = DevProvider::new("http://localhost:4000/op")?.client(
 //!     "app",
@@ -29,7 +29,7 @@
 //!     &["http://localhost:3000/"],
 //! );
 //! // A test has no hand to fill in the page with.
-//! provider.script(Some(Answer::SignIn { email: "test@example.com".into(), admin: true }));
+//! provider.script(Some(ScriptedLogin::SignIn { email: "test@example.com".into(), admin: true }));
 //! # Ok::<(), tower_oidc::dev_provider::DevProviderError>(())
 //! ```
 
@@ -82,7 +82,7 @@ const MAX_BODY: usize = 64 * 1024;
 /// first clone: a clone made earlier keeps the settings it was made with.
 #[derive(Clone)]
 pub struct DevProvider {
-    settings: Arc<Settings>,
+    settings: Arc<DevSettings>,
     state: Arc<Mutex<State>>,
 }
 
@@ -116,7 +116,7 @@ impl DevProvider {
         );
         let random = Random::system();
         let state = State::new(&random);
-        let settings = Settings {
+        let settings = DevSettings {
             issuer,
             local_only,
             clients: Vec::new(),
@@ -176,7 +176,7 @@ impl DevProvider {
     ///
     /// Two things stay as they are: an invalid request is refused, and `prompt=none` is answered from the
     /// session alone.
-    pub fn script(&self, answer: Option<Answer>) {
+    pub fn script(&self, answer: Option<ScriptedLogin>) {
         self.lock().script = answer;
     }
 
@@ -204,7 +204,7 @@ impl DevProvider {
             return response::empty(status);
         }
         let now = self.settings.clock.now();
-        Turn { settings: &self.settings, state: &mut self.lock(), now }.answer(&request)
+        IncomingRequest { settings: &self.settings, state: &mut self.lock(), now }.answer(&request)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -221,7 +221,7 @@ impl fmt::Debug for DevProvider {
 
 /// What a script answers in the person's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum ScriptedLogin {
     /// Sign in, and grant what is asked for.
     SignIn {
         /// The e-mail the person would type.
@@ -272,7 +272,7 @@ pub enum DevProviderError {
 }
 
 #[derive(Clone)]
-struct Settings {
+struct DevSettings {
     issuer: Issuer,
     /// Other machines are refused.
     local_only: bool,
@@ -283,13 +283,13 @@ struct Settings {
 }
 
 /// One request being answered, under the lock and at one moment.
-struct Turn<'a> {
-    settings: &'a Settings,
+struct IncomingRequest<'a> {
+    settings: &'a DevSettings,
     state: &'a mut State,
     now: Timestamp,
 }
 
-impl Turn<'_> {
+impl IncomingRequest<'_> {
     fn answer(mut self, request: &Request<Bytes>) -> Response<Bytes> {
         if request.body().len() > MAX_BODY {
             return response::empty(StatusCode::PAYLOAD_TOO_LARGE);

@@ -3,15 +3,15 @@
 use bytes::Bytes;
 use http::{Response, StatusCode, header};
 
-use super::authorization_request::AuthorizationRequest;
+use super::authorization_request::CheckedAuthorizationRequest;
 use super::state::Question;
-use super::{Turn, response};
+use super::{IncomingRequest, response};
 
 const STYLE: &str = include_str!("page.css");
 /// The button serves where scripts do not run.
 const SUBMIT: &str = "document.forms[0].submit()";
 
-impl Turn<'_> {
+impl IncomingRequest<'_> {
     /// A page that only says something.
     pub(super) fn message(&self, status: StatusCode, title: &str, text: &str) -> Response<Bytes> {
         self.page(status, title, &format!("<p>{}</p>", escape(text)), "")
@@ -22,7 +22,7 @@ impl Turn<'_> {
         &self,
         status: StatusCode,
         token: &str,
-        asked: &AuthorizationRequest,
+        asked: &CheckedAuthorizationRequest,
         question: &Question,
         email: &str,
         notice: Option<&str>,

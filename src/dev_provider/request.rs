@@ -6,9 +6,9 @@ use http::{HeaderName, Request, header};
 use super::response::OAuthError;
 
 /// Parameters in the `application/x-www-form-urlencoded` format, from a query or a form.
-pub(super) struct Parameters(Vec<(String, String)>);
+pub(super) struct Form(Vec<(String, String)>);
 
-impl Parameters {
+impl Form {
     pub(super) fn of_query(request: &Request<Bytes>) -> Self {
         Self::parse(request.uri().query().unwrap_or_default().as_bytes())
     }

@@ -3,18 +3,18 @@
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 
-use super::Turn;
+use super::IncomingRequest;
 use super::client::authenticate;
-use super::request::Parameters;
+use super::request::Form;
 use super::response::{self, OAuthError};
 
-impl Turn<'_> {
+impl IncomingRequest<'_> {
     pub(super) fn revoke(&mut self, request: &Request<Bytes>) -> Response<Bytes> {
         self.try_revoke(request).map_or_else(OAuthError::into_response, |()| response::empty(StatusCode::OK))
     }
 
     fn try_revoke(&mut self, request: &Request<Bytes>) -> Result<(), OAuthError> {
-        let form = Parameters::of_form(request)?;
+        let form = Form::of_form(request)?;
         if form.has_repeated() {
             return Err(OAuthError::invalid_request("a parameter comes twice"));
         }

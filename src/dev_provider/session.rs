@@ -9,14 +9,14 @@ use std::collections::HashMap;
 use crate::clock::Timestamp;
 
 #[derive(Clone)]
-pub(super) struct Session {
+pub(super) struct DevSession {
     pub(super) sid: String,
     pub(super) person: Person,
     pub(super) auth_time: Timestamp,
     consents: HashMap<String, Vec<String>>,
 }
 
-impl Session {
+impl DevSession {
     pub(super) fn new(sid: String, person: Person, auth_time: Timestamp) -> Self {
         Self { sid, person, auth_time, consents: HashMap::new() }
     }

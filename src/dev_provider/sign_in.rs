@@ -1,21 +1,21 @@
 //! What the page's form says: sign in, sign out, deny, or grant.
 
-use super::session::{Person, Session};
+use super::session::{DevSession, Person};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 
-use super::authorization_request::AuthorizationRequest;
-use super::request::{Parameters, cookie, is_cross_site};
-use super::state::{Pending, Question, SESSION_LIFETIME};
-use super::{Turn, response};
+use super::authorization_request::CheckedAuthorizationRequest;
+use super::request::{Form, cookie, is_cross_site};
+use super::state::{PendingSignIn, Question, SESSION_LIFETIME};
+use super::{IncomingRequest, response};
 
 const DEFAULT_EMAIL: &str = "test@example.com";
 const EMAIL_REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
 const EXPIRED: &str = "This page has expired. Go back to the application and start again.";
 
-impl Turn<'_> {
+impl IncomingRequest<'_> {
     pub(super) fn sign_in(&mut self, request: &Request<Bytes>) -> Response<Bytes> {
         let (form, browser) = match self.own_form(request) {
             Ok(sent) => sent,
@@ -29,7 +29,7 @@ impl Turn<'_> {
         };
         match (form.get("answer"), question) {
             (Some("deny"), _) => match self.state.pages.remove(token, self.now) {
-                Some(Pending { asked, .. }) => {
+                Some(PendingSignIn { asked, .. }) => {
                     self.refuse(&asked.reply, "access_denied", "the request was denied")
                 }
                 None => response::empty(StatusCode::BAD_REQUEST),
@@ -48,7 +48,7 @@ impl Turn<'_> {
                 }
                 let person = Person { email: email.to_owned(), admin: form.get("admin").is_some() };
                 match self.state.pages.remove(token, self.now) {
-                    Some(Pending { asked, .. }) => {
+                    Some(PendingSignIn { asked, .. }) => {
                         self.sign_in_and_grant(asked, Some(&browser), person, None)
                     }
                     None => response::empty(StatusCode::BAD_REQUEST),
@@ -62,11 +62,11 @@ impl Turn<'_> {
     pub(super) fn own_form(
         &self,
         request: &Request<Bytes>,
-    ) -> Result<(Parameters, String), (StatusCode, &'static str)> {
+    ) -> Result<(Form, String), (StatusCode, &'static str)> {
         if is_cross_site(request, self.settings.issuer.origin()) {
             return Err((StatusCode::FORBIDDEN, "Another site sent this form."));
         }
-        match (Parameters::of_form(request), self.browser(request)) {
+        match (Form::of_form(request), self.browser(request)) {
             (Ok(form), Some(browser)) => Ok((form, browser)),
             _ => Err((StatusCode::BAD_REQUEST, EXPIRED)),
         }
@@ -76,10 +76,10 @@ impl Turn<'_> {
     /// the scopes.
     pub(super) fn sign_in_and_grant(
         &mut self,
-        asked: AuthorizationRequest,
+        asked: CheckedAuthorizationRequest,
         browser: Option<&str>,
         person: Person,
-        session: Option<Session>,
+        session: Option<DevSession>,
     ) -> Response<Bytes> {
         if !is_email(&person.email) {
             return self.refuse(&asked.reply, "access_denied", "the script's e-mail is not an e-mail");
@@ -88,7 +88,7 @@ impl Turn<'_> {
         if asked.hinted_subject.as_ref().is_some_and(|subject| *subject != person.subject()) {
             return self.refuse(&asked.reply, "login_required", "somebody else signed in");
         }
-        let same = |session: &Session| session.person.subject() == person.subject();
+        let same = |session: &DevSession| session.person.subject() == person.subject();
         let kept = session.filter(|session| same(session) && session.person.admin == person.admin);
         let mut session = match kept {
             Some(session) => session,
@@ -96,7 +96,7 @@ impl Turn<'_> {
                 let before = browser.and_then(|browser| self.state.sessions.get(browser, self.now)).cloned();
                 match before.filter(same) {
                     Some(session) => session.renewed(person, self.now),
-                    None => Session::new(self.settings.random.token(), person, self.now),
+                    None => DevSession::new(self.settings.random.token(), person, self.now),
                 }
             }
         };
@@ -111,7 +111,7 @@ impl Turn<'_> {
 
     /// A sign-in gives the browser a new cookie, so that nobody can have planted it (RFC 6265 section 8.4).
     /// Its other open pages follow.
-    fn move_browser(&mut self, old: Option<&str>, new: &str, session: Session) {
+    fn move_browser(&mut self, old: Option<&str>, new: &str, session: DevSession) {
         if let Some(old) = old {
             let continued = self.state.sessions.get(old, self.now).is_some_and(|it| it.sid == session.sid);
             if continued {
@@ -123,7 +123,7 @@ impl Turn<'_> {
                 new.clone_into(&mut pending.browser);
             }
         }
-        let expires_at = self.now.plus(SESSION_LIFETIME);
+        let expires_at = self.now.saturating_add(SESSION_LIFETIME);
         self.state.sessions.insert(new.to_owned(), session, expires_at, self.now);
     }
 
@@ -139,7 +139,7 @@ impl Turn<'_> {
         let Some(session) = session else {
             return self.ask_again(token, request, StatusCode::OK, None, "You are signed out.");
         };
-        let Some(Pending { asked, .. }) = self.state.pages.remove(token, now) else {
+        let Some(PendingSignIn { asked, .. }) = self.state.pages.remove(token, now) else {
             return response::empty(StatusCode::BAD_REQUEST);
         };
         session.grant(&asked.client_id, &asked.scopes);
@@ -159,7 +159,7 @@ impl Turn<'_> {
         if let Some(pending) = self.state.pages.get_mut(token, self.now) {
             pending.question = Question::SignIn;
         }
-        let Some(Pending { asked, .. }) = self.state.pages.get(token, self.now) else {
+        let Some(PendingSignIn { asked, .. }) = self.state.pages.get(token, self.now) else {
             return self.message(StatusCode::BAD_REQUEST, "Too late", EXPIRED);
         };
         let email = email.map_or_else(|| self.suggested_email(asked, request), str::to_owned);
@@ -167,7 +167,11 @@ impl Turn<'_> {
     }
 
     /// What the page has filled in: the hint, else who signed in here last.
-    pub(super) fn suggested_email(&self, asked: &AuthorizationRequest, request: &Request<Bytes>) -> String {
+    pub(super) fn suggested_email(
+        &self,
+        asked: &CheckedAuthorizationRequest,
+        request: &Request<Bytes>,
+    ) -> String {
         let remembered = cookie(request, &self.email_cookie()).unwrap_or_default();
         let remembered = form_urlencoded::parse(remembered.as_bytes()).next().map(|(email, _)| email);
         let hint = asked.login_hint.as_deref().filter(|hint| is_email(hint)).map(str::to_owned);

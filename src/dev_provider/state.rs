@@ -1,13 +1,13 @@
 //! What the provider remembers between two requests. It knows nothing of HTTP.
 
 use super::session::Person;
-use crate::dev_provider::session::Session;
+use crate::dev_provider::session::DevSession;
 use std::time::Duration;
 
-use super::authorization_request::AuthorizationRequest;
+use super::authorization_request::CheckedAuthorizationRequest;
 use super::bounded::Bounded;
 use super::keys::Keys;
-use super::{AccessTokenDetails, Answer};
+use super::{AccessTokenDetails, ScriptedLogin};
 use crate::clock::{Random, Timestamp};
 
 /// How long a page may stay open before it is answered.
@@ -24,17 +24,17 @@ const MAX_TOKENS: usize = 32_768;
 
 pub(super) struct State {
     pub(super) keys: Keys,
-    pub(super) script: Option<Answer>,
+    pub(super) script: Option<ScriptedLogin>,
     /// Sign-in and consent pages under way, by the token in their form.
-    pub(super) pages: Bounded<Pending>,
+    pub(super) pages: Bounded<PendingSignIn>,
     /// Logout confirmations under way, likewise.
-    pub(super) logouts: Bounded<PendingLogout>,
+    pub(super) logouts: Bounded<PendingSignOut>,
     /// Sessions by the value of the browser's cookie.
-    pub(super) sessions: Bounded<Session>,
+    pub(super) sessions: Bounded<DevSession>,
     pub(super) codes: Bounded<Code>,
     /// A grant is the family of its tokens: once it is gone, they are worth nothing.
-    pub(super) grants: Bounded<Grant>,
-    pub(super) access_tokens: Bounded<AccessToken>,
+    pub(super) grants: Bounded<ConsentedGrant>,
+    pub(super) access_tokens: Bounded<IssuedAccessToken>,
     pub(super) refresh_tokens: Bounded<RefreshToken>,
 }
 
@@ -76,8 +76,8 @@ impl State {
 }
 
 /// A page on its way to a browser and back.
-pub(super) struct Pending {
-    pub(super) asked: AuthorizationRequest,
+pub(super) struct PendingSignIn {
+    pub(super) asked: CheckedAuthorizationRequest,
     pub(super) question: Question,
     /// The browser's cookie: nobody else's answer counts.
     pub(super) browser: String,
@@ -92,14 +92,14 @@ pub(super) enum Question {
     },
 }
 
-pub(super) struct PendingLogout {
+pub(super) struct PendingSignOut {
     pub(super) browser: String,
     /// Where the browser goes then: registered, with its `state`.
     pub(super) destination: Option<String>,
 }
 
 pub(super) struct Code {
-    pub(super) grant: Grant,
+    pub(super) grant: ConsentedGrant,
     pub(super) redirect_uri: String,
     pub(super) code_challenge: String,
     pub(super) nonce: Option<String>,
@@ -109,7 +109,7 @@ pub(super) struct Code {
 
 /// What one person granted one client in one sign-in, or what a client has by itself.
 #[derive(Clone)]
-pub(super) struct Grant {
+pub(super) struct ConsentedGrant {
     pub(super) client_id: String,
     /// Nobody where the client was granted what is its own.
     pub(super) person: Option<Person>,
@@ -119,7 +119,7 @@ pub(super) struct Grant {
     pub(super) resources: Vec<String>,
 }
 
-pub(super) struct AccessToken {
+pub(super) struct IssuedAccessToken {
     pub(super) grant: String,
     pub(super) scopes: Vec<String>,
     pub(super) resources: Vec<String>,

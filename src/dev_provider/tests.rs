@@ -47,7 +47,7 @@ impl World {
     }
 
     fn script(&self, email: &str, admin: bool) {
-        self.provider.script(Some(Answer::SignIn { email: email.to_owned(), admin }));
+        self.provider.script(Some(ScriptedLogin::SignIn { email: email.to_owned(), admin }));
     }
 
     fn pass(&self, seconds: u64) {
@@ -429,7 +429,7 @@ fn deny_comes_back_as_access_denied() {
     let mut world = World::new();
     let page = world.authorize(&[]);
     assert_eq!(error_of(&world.answer(&page, &[("answer", "deny")])), "access_denied");
-    world.provider.script(Some(Answer::Deny));
+    world.provider.script(Some(ScriptedLogin::Deny));
     assert_eq!(error_of(&world.authorize(&[])), "access_denied");
 }
 

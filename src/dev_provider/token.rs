@@ -10,21 +10,21 @@ use subtle::ConstantTimeEq;
 
 use super::authorization_request::parse_scopes;
 use super::client::authenticate;
-use super::request::Parameters;
+use super::request::Form;
 use super::response::{OAuthError, private_json};
 use super::session::Person;
-use super::state::{AccessToken, GRANT_LIFETIME, Grant, RefreshToken};
-use super::{Turn, user_info};
+use super::state::{ConsentedGrant, GRANT_LIFETIME, IssuedAccessToken, RefreshToken};
+use super::{IncomingRequest, user_info};
 
 const ID_TOKEN_LIFETIME_SECONDS: u64 = 3600;
 
-impl Turn<'_> {
+impl IncomingRequest<'_> {
     pub(super) fn token(&mut self, request: &Request<Bytes>) -> Response<Bytes> {
         self.exchange(request).map_or_else(OAuthError::into_response, |tokens| private_json(&tokens))
     }
 
     fn exchange(&mut self, request: &Request<Bytes>) -> Result<Value, OAuthError> {
-        let form = Parameters::of_form(request)?;
+        let form = Form::of_form(request)?;
         if form.has_repeated() {
             return Err(OAuthError::invalid_request("a parameter comes twice"));
         }
@@ -43,7 +43,7 @@ impl Turn<'_> {
     }
 
     /// RFC 6749 section 4.1.3, RFC 7636 section 4.6.
-    fn redeem(&mut self, client_id: &str, form: &Parameters) -> Result<Value, OAuthError> {
+    fn redeem(&mut self, client_id: &str, form: &Form) -> Result<Value, OAuthError> {
         let invalid =
             || OAuthError::invalid_grant("the code is unknown, expired, spent or not for this request");
         let (sent, verifier) = (form.required("code")?, form.required("code_verifier")?);
@@ -65,7 +65,7 @@ impl Turn<'_> {
         }
         let resources = chosen_resources(form, &code.grant)?;
         let (grant, id) = (code.grant.clone(), self.settings.random.token());
-        let expires_at = self.now.plus(GRANT_LIFETIME);
+        let expires_at = self.now.saturating_add(GRANT_LIFETIME);
         self.state.grants.insert(id.clone(), grant.clone(), expires_at, self.now);
         let nonce = code.nonce.take();
         // The spent code is kept as long as its tokens: it may come again.
@@ -76,7 +76,7 @@ impl Turn<'_> {
     }
 
     /// RFC 6749 section 6, with rotation (RFC 9700 section 4.14.2).
-    fn refresh(&mut self, client_id: &str, form: &Parameters) -> Result<Value, OAuthError> {
+    fn refresh(&mut self, client_id: &str, form: &Form) -> Result<Value, OAuthError> {
         let invalid = || OAuthError::invalid_grant("the refresh token is unknown, expired, spent or revoked");
         let sent = form.required("refresh_token")?;
         let token = self.state.refresh_tokens.get(sent, self.now).ok_or_else(invalid)?;
@@ -106,7 +106,7 @@ impl Turn<'_> {
 
     /// RFC 6749 section 4.4: what a client may do by itself, whatever it asks for. There is no person, and so neither
     /// an ID token nor, by section 4.4.3, a refresh token.
-    fn own(&mut self, client_id: &str, form: &Parameters) -> Result<Value, OAuthError> {
+    fn own(&mut self, client_id: &str, form: &Form) -> Result<Value, OAuthError> {
         let invalid = || OAuthError::new("invalid_scope", "a scope is malformed, or asks about a person");
         let scopes = form.get("scope").map_or(Some(Vec::new()), parse_scopes).ok_or_else(invalid)?;
         if scopes.iter().any(|scope| scope == "openid") {
@@ -115,7 +115,7 @@ impl Turn<'_> {
         let (id, access_token) = (self.settings.random.token(), self.settings.random.token());
         let (lifetime, now) = (self.settings.access_token_lifetime, self.now);
         let resources: Vec<String> = form.all("resource").map(str::to_owned).collect();
-        let grant = Grant {
+        let grant = ConsentedGrant {
             client_id: client_id.to_owned(),
             person: None,
             sid: id.clone(),
@@ -123,15 +123,15 @@ impl Turn<'_> {
             scopes: scopes.clone(),
             resources: resources.clone(),
         };
-        self.state.grants.insert(id.clone(), grant, now.plus(lifetime), now);
+        self.state.grants.insert(id.clone(), grant, now.saturating_add(lifetime), now);
         let answer = json!({
             "access_token": access_token,
             "token_type": "Bearer",
             "expires_in": lifetime.as_secs(),
             "scope": scopes.join(" "),
         });
-        let access = AccessToken { grant: id, scopes, resources };
-        self.state.access_tokens.insert(access_token, access, now.plus(lifetime), now);
+        let access = IssuedAccessToken { grant: id, scopes, resources };
+        self.state.access_tokens.insert(access_token, access, now.saturating_add(lifetime), now);
         Ok(answer)
     }
 
@@ -139,7 +139,7 @@ impl Turn<'_> {
     fn issue(
         &mut self,
         id: String,
-        grant: &Grant,
+        grant: &ConsentedGrant,
         scopes: Vec<String>,
         resources: Vec<String>,
         nonce: Option<String>,
@@ -156,18 +156,18 @@ impl Turn<'_> {
         if let Some(person) = grant.person.as_ref().filter(|_| scopes.iter().any(|scope| scope == "openid")) {
             answer["id_token"] = self.id_token((grant, person), &scopes, &access_token, nonce).into();
         }
-        let (expires_at, now) = (self.now.plus(GRANT_LIFETIME), self.now);
+        let (expires_at, now) = (self.now.saturating_add(GRANT_LIFETIME), self.now);
         let refresh = RefreshToken { grant: id.clone(), spent: false };
         self.state.refresh_tokens.insert(refresh_token, refresh, expires_at, now);
-        let access = AccessToken { grant: id, scopes, resources };
-        self.state.access_tokens.insert(access_token, access, now.plus(lifetime), now);
+        let access = IssuedAccessToken { grant: id, scopes, resources };
+        self.state.access_tokens.insert(access_token, access, now.saturating_add(lifetime), now);
         answer
     }
 
     /// OpenID Connect Core 1.0 sections 2 and 3.1.3.6.
     fn id_token(
         &self,
-        (grant, person): (&Grant, &Person),
+        (grant, person): (&ConsentedGrant, &Person),
         scopes: &[String],
         access_token: &str,
         nonce: Option<String>,
@@ -189,7 +189,7 @@ impl Turn<'_> {
 }
 
 /// RFC 8707 section 2.2: some of the resources that were granted; anything where none were named then.
-fn chosen_resources(form: &Parameters, grant: &Grant) -> Result<Vec<String>, OAuthError> {
+fn chosen_resources(form: &Form, grant: &ConsentedGrant) -> Result<Vec<String>, OAuthError> {
     let chosen: Vec<String> = form.all("resource").map(str::to_owned).collect();
     if chosen.is_empty() {
         Ok(grant.resources.clone())

@@ -6,9 +6,9 @@ use serde_json::{Map, Value};
 
 use super::request::header_of;
 use super::session::Person;
-use super::{Turn, response};
+use super::{IncomingRequest, response};
 
-impl Turn<'_> {
+impl IncomingRequest<'_> {
     pub(super) fn user_info(&self, request: &Request<Bytes>) -> Response<Bytes> {
         let Some(authorization) = header_of(request, &header::AUTHORIZATION) else {
             // RFC 6750 section 3.1: who shows nothing is told no error.

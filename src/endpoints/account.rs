@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
-use super::login_error::LoginFailure;
-use super::sign_in::{Verified, is_of_domain};
+use super::login_error::LoginError;
+use super::sign_in::{CompletedLogin, is_of_domain};
 use crate::config::connection::GrantLifetime;
-use crate::config::connections::Registered;
+use crate::config::connections::CheckedConnection;
 use crate::config::shared_account::SharedAccount;
 use crate::events::EventCode;
 use crate::page;
@@ -18,7 +18,7 @@ use crate::records::grant::Consent;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::tokens::newer_id_token::NewIdToken;
-use crate::tokens::principal::Holder;
+use crate::tokens::principal::Principal;
 use crate::tokens::save::{keep_grant, new_grant};
 
 /// Why the person of a session may not connect or disconnect; `None` where they may. What is one's own is anybody's
@@ -38,7 +38,7 @@ pub(crate) fn refusal(runtime: &Arc<Runtime>, session: &Arc<Session>) -> Option<
 pub(crate) fn confirmation(
     runtime: &Runtime,
     parts: &Parts,
-    connection: &Registered,
+    connection: &CheckedConnection,
 ) -> Option<Response<Bytes>> {
     runtime.mode.account()?;
     if parts.method == Method::POST {
@@ -61,22 +61,22 @@ pub(crate) fn confirmation(
 /// Keeps what an admin granted for everybody, in the place of what was there.
 pub(crate) async fn keep(
     runtime: &Arc<Runtime>,
-    connection: &Registered,
+    connection: &CheckedConnection,
     asked: Consent,
     session: Option<&Arc<Session>>,
-    verified: Verified<'_>,
-) -> Result<(), LoginFailure> {
+    verified: CompletedLogin<'_>,
+) -> Result<(), LoginError> {
     // The application may be configured otherwise since the admin was sent away, and the account and the admins with it.
     let still = |account: &&SharedAccount| {
         account.is_granted_by_hand() && session.is_none_or(|session| refusal(runtime, session).is_none())
     };
-    let account = runtime.mode.account().filter(still).ok_or(LoginFailure::NotPending)?;
+    let account = runtime.mode.account().filter(still).ok_or(LoginError::NotPending)?;
     is_of_domain(&verified)?;
     if let Some(session) = session {
         NewIdToken::new(verified.id_token, verified.tokens).adopt(runtime, session).await?;
     }
-    let holder = Holder::Account(Arc::clone(account.name()));
-    let place = runtime.place_of(&holder, connection, None).await?;
+    let principal = Principal::Account(Arc::clone(account.name()));
+    let place = runtime.place_of(&principal, connection, None).await?;
     let facts = Some(verified.id_token.facts.clone());
     let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, runtime.now());
     grant.consent = Some(asked);

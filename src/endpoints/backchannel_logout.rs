@@ -24,17 +24,17 @@ use super::end_session::end_grants;
 use crate::error::RETRY_AFTER_SECONDS;
 use crate::events::EventCode;
 use crate::protocol::id_token::LEEWAY;
-use crate::protocol::logout_token::{Meant, claimed_issuer};
+use crate::protocol::logout_token::{LogoutTarget, claimed_issuer};
 use crate::provider::cause;
 use crate::records::seal::Purpose;
-use crate::records::{Loaded, Row};
+use crate::records::{Loaded, RecordKey};
 use crate::sessions::provider_logout::{sid_tag, subject_tag};
 use crate::sessions::session::SessionRecord;
 use crate::state::Runtime;
 use crate::store::{Key, StoreError};
 
 /// Why somebody may still be signed in.
-enum Failure {
+enum LogoutError {
     /// It is not for us to do.
     Refused(String),
     /// It could not be verified now.
@@ -43,7 +43,7 @@ enum Failure {
     Incomplete(String),
 }
 
-impl From<StoreError> for Failure {
+impl From<StoreError> for LogoutError {
     fn from(error: StoreError) -> Self {
         Self::Incomplete(cause(&error))
     }
@@ -61,9 +61,9 @@ pub(crate) async fn logout(runtime: &Arc<Runtime>, headers: &HeaderMap, body: &[
     };
     match runtime.tasks.spawn(work).await {
         Ok(Ok(())) => answer(StatusCode::OK, Bytes::new()),
-        Ok(Err(Failure::Refused(why))) => refused(runtime, &why),
-        Ok(Err(Failure::Unverified)) => later(),
-        Ok(Err(Failure::Incomplete(why))) => {
+        Ok(Err(LogoutError::Refused(why))) => refused(runtime, &why),
+        Ok(Err(LogoutError::Unverified)) => later(),
+        Ok(Err(LogoutError::Incomplete(why))) => {
             runtime.events().emit(EventCode::LogoutIncomplete, None, why);
             later()
         }
@@ -86,27 +86,27 @@ fn token(headers: &HeaderMap, body: &[u8]) -> Result<String, &'static str> {
     }
 }
 
-async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), Failure> {
+async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), LogoutError> {
     let claimed = claimed_issuer(token);
     // The token only says whose keys to try: those decide whose it is.
-    let provider = claimed
-        .and_then(|issuer| runtime.providers.of_issuer(&issuer))
-        .ok_or_else(|| Failure::Refused("the logout token is not of a provider of ours: iss".to_owned()))?;
+    let provider = claimed.and_then(|issuer| runtime.providers.of_issuer(&issuer)).ok_or_else(|| {
+        LogoutError::Refused("the logout token is not of a provider of ours: iss".to_owned())
+    })?;
     let token = match provider.verify_logout_token(token).await {
         Ok(token) => token,
-        Err(error) if error.passes() => return Err(Failure::Unverified),
-        Err(error) => return Err(Failure::Refused(error.to_string())),
+        Err(error) if error.passes() => return Err(LogoutError::Unverified),
+        Err(error) => return Err(LogoutError::Refused(error.to_string())),
     };
     let index = runtime.records.agree_on_index().await?;
-    let key = Key(index.hash(&[b"logout token", token.meant.issuer.as_bytes(), token.jti.as_bytes()]));
-    let seen = Row { purpose: Purpose::LogoutToken, key, owner: Vec::new() };
+    let key = Key(index.hash(&[b"logout token", token.target.issuer.as_bytes(), token.jti.as_bytes()]));
+    let seen = RecordKey { purpose: Purpose::LogoutToken, key, owner: Vec::new() };
     let version = match runtime.records.load::<()>(&seen).await? {
         Loaded::Absent(version) => version,
         Loaded::Found(_) | Loaded::Unreadable => {
-            return Err(Failure::Refused("the logout token came before: jti".to_owned()));
+            return Err(LogoutError::Refused("the logout token came before: jti".to_owned()));
         }
     };
-    end_all(runtime, &token.meant).await?;
+    end_all(runtime, &token.target).await?;
     // Whoever was faster has ended the same.
     runtime.records.swap(&seen, version, &(), token.spent_until, Vec::new()).await?;
     runtime.sweep_in_time();
@@ -117,21 +117,21 @@ async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), Failure> {
 const LOGIN_UNDER_WAY: Duration = Duration::from_secs(5 * 60);
 
 /// Ends what a token means, and what is about to begin of it.
-async fn end_all(runtime: &Arc<Runtime>, meant: &Meant) -> Result<(), StoreError> {
-    let carried = runtime.carrying.is_some();
-    let longest = if carried { runtime.settings.absolute_lifetime + LEEWAY } else { LOGIN_UNDER_WAY };
+async fn end_all(runtime: &Arc<Runtime>, target: &LogoutTarget) -> Result<(), StoreError> {
+    let jar = runtime.opened_grants.is_some();
+    let longest = if jar { runtime.settings.absolute_lifetime + LEEWAY } else { LOGIN_UNDER_WAY };
     // First: a login that is being finished finds the note, or its session is found.
-    runtime.sessions.note_meant(meant, runtime.now().plus(longest), &runtime.records).await?;
-    if carried {
-        let user = meant.subject.as_deref().map(|subject| (meant.issuer.as_str(), subject));
+    runtime.sessions.note_meant(target, runtime.now().saturating_add(longest), &runtime.records).await?;
+    if jar {
+        let user = target.subject.as_deref().map(|subject| (target.issuer.as_str(), subject));
         runtime.events().emit(EventCode::LoggedOut, user, "by the provider");
         return Ok(());
     }
-    if end_sessions(runtime, meant).await? == 0 {
+    if end_sessions(runtime, target).await? == 0 {
         let detail = "its logout token names no session that is here";
         runtime.events().emit(
             EventCode::LogoutUnmatched,
-            meant.subject.as_deref().map(|subject| (meant.issuer.as_str(), subject)),
+            target.subject.as_deref().map(|subject| (target.issuer.as_str(), subject)),
             detail,
         );
     }
@@ -139,22 +139,26 @@ async fn end_all(runtime: &Arc<Runtime>, meant: &Meant) -> Result<(), StoreError
 }
 
 /// Ends the sessions that are kept, and tries all of them, whichever fails. Returns how many there were.
-pub(crate) async fn end_sessions(runtime: &Arc<Runtime>, meant: &Meant) -> Result<usize, StoreError> {
+pub(crate) async fn end_sessions(runtime: &Arc<Runtime>, target: &LogoutTarget) -> Result<usize, StoreError> {
     let index = runtime.records.agree_on_index().await?;
     // The narrower of the two finds all that both mean.
-    let sid = meant.sid.as_ref().map(|sid| sid_tag(&meant.issuer, sid, &index));
-    let subject = meant.subject.as_ref().map(|subject| subject_tag(&meant.issuer, subject, &index));
+    let sid = target.sid.as_ref().map(|sid| sid_tag(&target.issuer, sid, &index));
+    let subject = target.subject.as_ref().map(|subject| subject_tag(&target.issuer, subject, &index));
     let Some(tag) = sid.or(subject) else { return Ok(0) };
     let mut ended = Ok(0);
     for session in runtime.records.find(tag).await? {
-        let one = end_session(runtime, meant, session).await;
+        let one = end_session(runtime, target, session).await;
         ended = one.and_then(|one| ended.map(|all| all + usize::from(one)));
     }
     ended
 }
 
-async fn end_session(runtime: &Arc<Runtime>, meant: &Meant, session: Key) -> Result<bool, StoreError> {
-    let row = Row { purpose: Purpose::Session, key: session, owner: Vec::new() };
+async fn end_session(
+    runtime: &Arc<Runtime>,
+    target: &LogoutTarget,
+    session: Key,
+) -> Result<bool, StoreError> {
+    let row = RecordKey { purpose: Purpose::Session, key: session, owner: Vec::new() };
     let record = match runtime.records.load_expired_too::<SessionRecord>(&row).await? {
         Loaded::Found(found) => found.value,
         // It ended a moment ago, or is none.
@@ -163,7 +167,7 @@ async fn end_session(runtime: &Arc<Runtime>, meant: &Meant, session: Key) -> Res
             return Err(StoreError::refused("a session is sealed with a secret that is not configured"));
         }
     };
-    if !record.begun().is_meant_by(meant) {
+    if !record.provider_session().is_meant_by(target) {
         return Ok(false);
     }
     runtime.sessions.end_row(session, &runtime.records).await?;

@@ -32,10 +32,10 @@ pub(crate) async fn sids(
     id: SessionId,
     person: (&str, &str),
 ) -> Result<Vec<String>, StoreError> {
-    if runtime.carrying.is_none() {
+    if runtime.opened_grants.is_none() {
         return session_row::sids(&id.row(runtime.records.keys()), person, &runtime.records).await;
     }
     let session = runtime.sessions.find(id, &runtime.records, runtime.now()).await?;
     let session = session.filter(|session| session.user() == Some(person));
-    Ok(session.and_then(|session| Some(session.began()?.sids())).unwrap_or_default())
+    Ok(session.and_then(|session| Some(session.provider_sessions()?.sids())).unwrap_or_default())
 }

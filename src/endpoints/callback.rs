@@ -12,21 +12,21 @@ use subtle::ConstantTimeEq;
 use super::browser_session::signed_in;
 use super::issued::{self, Issued};
 use super::login::{asked, registration, unavailable};
-use super::login_error::LoginFailure;
-use super::pending::{self, Intent, Pending, PendingLogin, Usage};
+use super::login_error::LoginError;
+use super::pending::{self, Intent, KeepFor, PendingLogin, PendingLookup};
 use super::{connect, silent, urls};
 use crate::config::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::protocol::authorization::{
-    AuthorizationResponse, LoginOptions, MalformedResponse, Outcome, ResponseMode,
+    AuthorizationOutcome, AuthorizationResponse, LoginOptions, MalformedResponse, ResponseMode,
 };
 use crate::provider::error::ProviderError;
 use crate::provider::{Provider, cause};
-use crate::records::Row;
+use crate::records::RecordKey;
 use crate::records::seal::Purpose;
 use crate::state::Runtime;
-use crate::stateless::Carried;
+use crate::stateless::CookieJar;
 use crate::store::{Key, StoreError};
 use crate::tokens::unkept::discard;
 use crate::{cookie, page};
@@ -35,8 +35,8 @@ use crate::{cookie, page};
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// What went wrong, and the address that tries once more.
-struct Refused {
-    failure: LoginFailure,
+struct CallbackError {
+    failure: LoginError,
     again: Option<String>,
 }
 
@@ -46,7 +46,7 @@ pub(crate) async fn finish(
     at: Option<&str>,
     parts: Parts,
     body: Bytes,
-    carried: Option<Arc<Carried>>,
+    jar: Option<Arc<CookieJar>>,
 ) -> Response<Bytes> {
     let Some(provider) = runtime.providers.at_callback(at).cloned() else {
         return page::plain(StatusCode::NOT_FOUND, "There is nothing here.");
@@ -55,13 +55,13 @@ pub(crate) async fn finish(
     let work = {
         let runtime = Arc::clone(runtime);
         async move {
-            let finished = callback(&runtime, &provider, &parts, &body, carried.as_ref()).await;
+            let finished = callback(&runtime, &provider, &parts, &body, jar.as_ref()).await;
             finished.unwrap_or_else(|refused| answer(&runtime, &refused))
         }
     };
     match runtime.tasks.spawn(work).await {
         Ok(response) => response,
-        Err(_) => answer(runtime, &Refused { failure: LoginFailure::Panicked, again: None }),
+        Err(_) => answer(runtime, &CallbackError { failure: LoginError::Panicked, again: None }),
     }
 }
 
@@ -70,18 +70,18 @@ async fn callback(
     provider: &Arc<Provider>,
     parts: &Parts,
     body: &[u8],
-    carried: Option<&Arc<Carried>>,
-) -> Result<Response<Bytes>, Refused> {
-    let unknown = |failure: LoginFailure| Refused { failure, again: None };
+    jar: Option<&Arc<CookieJar>>,
+) -> Result<Response<Bytes>, CallbackError> {
+    let unknown = |failure: LoginError| CallbackError { failure, again: None };
     let response = read(provider, parts, body).map_err(|malformed| unknown(malformed.into()))?;
     let (login, expired) = match pending::LOGIN.find::<PendingLogin>(runtime, &parts.headers, &response.state)
     {
-        Pending::Valid(login) if is_of(&login, &response, provider) => (login, false),
-        Pending::Expired(login) if is_of(&login, &response, provider) => (login, true),
-        _ => return Err(unknown(LoginFailure::NotPending)),
+        PendingLookup::Valid(login) if is_of(&login, &response, provider) => (login, false),
+        PendingLookup::Expired(login) if is_of(&login, &response, provider) => (login, true),
+        _ => return Err(unknown(LoginError::NotPending)),
     };
     let Ok(destination) = runtime.settings.destination(&login.return_to) else {
-        return Err(unknown(LoginFailure::NotPending));
+        return Err(unknown(LoginError::NotPending));
     };
     // Once more is the same once more: nothing that something here needs is left out of it.
     let options = LoginOptions {
@@ -96,20 +96,20 @@ async fn callback(
         Intent::Login { .. } => urls::path(runtime, Some(provider), &destination, &options),
         Intent::Connect { connection, more_scopes, usage, .. } => {
             urls::connect_path_with(runtime, connection, &destination, more_scopes, &options)
-                + urls::once_in(*usage == Usage::Once)
+                + urls::once_in(*usage == KeepFor::OneRequest)
         }
     };
-    let refused = |failure| Refused { failure, again: Some(again) };
+    let refused = |failure| CallbackError { failure, again: Some(again) };
     if expired {
         // Whoever is signed in by now only wants to go on.
         return match signed_in(runtime, &parts.headers).await {
             Ok(Some(_)) => Ok(redirect(destination.as_str())),
-            Ok(None) | Err(_) => Err(refused(LoginFailure::Expired)),
+            Ok(None) | Err(_) => Err(refused(LoginError::Expired)),
         };
     }
-    let receiving = receive(runtime, provider, &parts.headers, carried, &login, response, &destination);
+    let receiving = receive(runtime, provider, &parts.headers, jar, &login, response, &destination);
     let received = tokio::time::timeout(DEADLINE, receiving).await;
-    let mut answer = match received.unwrap_or(Err(LoginFailure::Deadline)) {
+    let mut answer = match received.unwrap_or(Err(LoginError::Deadline)) {
         Ok(answer) => answer,
         // Nobody asked for it: the page that the person is on works without.
         Err(failure) if login.silent && matches!(login.intent, Intent::Login { .. }) => {
@@ -153,26 +153,26 @@ async fn receive(
     runtime: &Arc<Runtime>,
     provider: &Arc<Provider>,
     headers: &HeaderMap,
-    carried: Option<&Arc<Carried>>,
+    jar: Option<&Arc<CookieJar>>,
     login: &PendingLogin,
     response: AuthorizationResponse,
     destination: &Destination,
-) -> Result<Response<Bytes>, LoginFailure> {
+) -> Result<Response<Bytes>, LoginError> {
     // RFC 9207, before anything is sent anywhere.
     let metadata = provider.metadata().await?;
     response.check_issuer(&metadata.issuer, metadata.sends_iss)?;
     let code = match response.outcome {
-        Outcome::Code(code) => code,
-        Outcome::Error { code, .. } if login.silent && needs_a_person(&code) => {
+        AuthorizationOutcome::Code(code) => code,
+        AuthorizationOutcome::Error { code, .. } if login.silent && needs_a_person(&code) => {
             let mut answer = redirect(destination.as_str());
             cookie::append(answer.headers_mut(), silent::silence(runtime));
             return Ok(answer);
         }
-        Outcome::Error { code, .. } => {
-            return Err(LoginFailure::Denied(code.chars().filter(char::is_ascii_graphic).take(64).collect()));
+        AuthorizationOutcome::Error { code, .. } => {
+            return Err(LoginError::Denied(code.chars().filter(char::is_ascii_graphic).take(64).collect()));
         }
     };
-    let (connection, scopes) = asked(runtime, provider, &login.intent).ok_or(LoginFailure::NotPending)?;
+    let (connection, scopes) = asked(runtime, provider, &login.intent).ok_or(LoginError::NotPending)?;
     // Before the code is worth anything: is it still the same person's?
     let session = connect::session(runtime, headers, &login.intent).await?;
     if !spend(runtime, login).await? {
@@ -186,7 +186,7 @@ async fn receive(
     }
     let tokens = exchanged?;
     let issued = Issued { login, connection, scopes, session, tokens: &tokens, destination };
-    let kept = issued::keep(runtime, provider, headers, carried, issued).await;
+    let kept = issued::keep(runtime, provider, headers, jar, issued).await;
     if let Err(failure) = &kept {
         discard(runtime, provider, &tokens, None, failure.unkept()).await;
     }
@@ -206,75 +206,75 @@ async fn spend(runtime: &Runtime, login: &PendingLogin) -> Result<bool, StoreErr
     // Before anything is written under a name: a store that was emptied may have got other names since.
     runtime.records.agree_on_index().await?;
     let row = spent(runtime, login).await?;
-    let expires_at = runtime.now().plus(runtime.settings.login_lifetime.saturating_mul(2));
+    let expires_at = runtime.now().saturating_add(runtime.settings.login_lifetime.saturating_mul(2));
     Ok(runtime.records.swap(&row, None, &(), expires_at, Vec::new()).await?.is_some())
 }
 
 /// Where it is noted that a login's callback was received.
-async fn spent(runtime: &Runtime, login: &PendingLogin) -> Result<Row, StoreError> {
+async fn spent(runtime: &Runtime, login: &PendingLogin) -> Result<RecordKey, StoreError> {
     let index = runtime.records.index().await?;
     let key = Key(index.hash(&[b"spent login", login.state.as_bytes()]));
-    Ok(Row { purpose: Purpose::PendingLogin, key, owner: Vec::new() })
+    Ok(RecordKey { purpose: Purpose::PendingLogin, key, owner: Vec::new() })
 }
 
 /// The page for what ended without a session or a grant.
-fn answer(runtime: &Runtime, refused: &Refused) -> Response<Bytes> {
+fn answer(runtime: &Runtime, refused: &CallbackError) -> Response<Bytes> {
     runtime.events().emit(EventCode::LoginRefused, None, cause(&refused.failure));
     let home = || runtime.settings.destination("").map(|home| runtime.settings.login_path(&home));
     let again = refused.again.clone().or_else(|| home().ok()).unwrap_or_default();
     let links = [(again.as_str(), "Try again")];
     let page = |status, text: &str| page::page(status, "That did not work", text, &links);
     match &refused.failure {
-        LoginFailure::Provider(error) if error.passes() => unavailable(&again),
-        LoginFailure::Deadline => unavailable(&again),
-        LoginFailure::Store(_) => page::try_again("Nobody can be signed in at the moment.", &again),
+        LoginError::Provider(error) if error.passes() => unavailable(&again),
+        LoginError::Deadline => unavailable(&again),
+        LoginError::Store(_) => page::try_again("Nobody can be signed in at the moment.", &again),
         // RFC 6749 section 5.2: a code that is over is the browser's; everything else is about this application.
-        LoginFailure::Provider(ProviderError::Refused(code)) if code != "invalid_grant" => {
+        LoginError::Provider(ProviderError::Refused(code)) if code != "invalid_grant" => {
             page(StatusCode::BAD_GATEWAY, "The sign-in service refused this application.")
         }
-        LoginFailure::Provider(ProviderError::Malformed(_)) => {
+        LoginError::Provider(ProviderError::Malformed(_)) => {
             page(StatusCode::BAD_GATEWAY, "The sign-in service gave an answer that cannot be understood.")
         }
-        LoginFailure::Provider(ProviderError::Refused(_)) => {
+        LoginError::Provider(ProviderError::Refused(_)) => {
             page(StatusCode::BAD_REQUEST, "This sign-in took too long, or is finished already.")
         }
-        LoginFailure::Provider(_) | LoginFailure::NoIdToken => {
+        LoginError::Provider(_) | LoginError::NoIdToken => {
             page(StatusCode::BAD_REQUEST, "What the sign-in service says about you cannot be trusted.")
         }
-        LoginFailure::Malformed(_) | LoginFailure::NotPending => page(
+        LoginError::Malformed(_) | LoginError::NotPending => page(
             StatusCode::BAD_REQUEST,
             "This sign-in was not started in this browser, or is finished already.",
         ),
-        LoginFailure::Expired => page(StatusCode::BAD_REQUEST, "This sign-in took too long."),
-        LoginFailure::Denied(code) => match code.as_str() {
+        LoginError::Expired => page(StatusCode::BAD_REQUEST, "This sign-in took too long."),
+        LoginError::Denied(code) => match code.as_str() {
             "access_denied" => {
                 page(StatusCode::FORBIDDEN, "You, or the sign-in service, said no (access_denied).")
             }
             "temporarily_unavailable" | "server_error" => unavailable(&again),
             code => page(StatusCode::BAD_REQUEST, &format!("The sign-in service says: {code}.")),
         },
-        LoginFailure::HostedDomain => {
+        LoginError::HostedDomain => {
             page(StatusCode::FORBIDDEN, "Your account is not of the right organisation.")
         }
-        LoginFailure::Vetoed(why) => page(StatusCode::FORBIDDEN, why),
-        LoginFailure::TooLarge => {
+        LoginError::Vetoed(why) => page(StatusCode::FORBIDDEN, why),
+        LoginError::TooLarge => {
             page(StatusCode::BAD_GATEWAY, "The sign-in service says more about you than can be kept.")
         }
-        LoginFailure::TooLargeToCarry(too_large) => {
+        LoginError::TooLargeToCarry(too_large) => {
             let advice =
                 "This application can ask for fewer scopes or smaller tokens, or keep them in a store.";
             let text = format!("This is more than a browser may carry: {too_large}. {advice}");
             page(StatusCode::BAD_GATEWAY, &text)
         }
-        LoginFailure::Panicked => page(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here."),
-        LoginFailure::SignedOut => {
+        LoginError::Panicked => page(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here."),
+        LoginError::SignedOut => {
             page(StatusCode::BAD_REQUEST, "You were signed out while you were signing in.")
         }
-        LoginFailure::SessionOver => page(
+        LoginError::SessionOver => page(
             StatusCode::BAD_REQUEST,
             "You signed out, or signed in as somebody else, before access was granted.",
         ),
-        LoginFailure::AccountMismatch => page(
+        LoginError::AccountMismatch => page(
             StatusCode::FORBIDDEN,
             "Access was granted by another account than the one you are signed in with (AccountMismatch). Nothing \
              was kept.",

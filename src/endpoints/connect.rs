@@ -7,14 +7,14 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use super::browser_session::signed_in;
-use super::login::{self, Ask, begin, is_embedded};
-use super::login_error::LoginFailure;
-use super::parameters::Parameters;
-use super::pending::{Intent, Usage};
-use super::sign_in::{Verified, is_of_domain};
+use super::login::{self, AuthorizationAttempt, begin, is_embedded};
+use super::login_error::LoginError;
+use super::parameters::EndpointQuery;
+use super::pending::{Intent, KeepFor};
+use super::sign_in::{CompletedLogin, is_of_domain};
 use super::urls::{self, once_in};
 use super::{account, visitor};
-use crate::config::connections::{Connections, Registered};
+use crate::config::connections::{CheckedConnection, CheckedConnections};
 use crate::config::resource::push_new;
 use crate::error::redirect;
 use crate::events::EventCode;
@@ -23,30 +23,30 @@ use crate::records::grant::{Consent, Grant};
 use crate::sessions::session::Session;
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
-use crate::stateless::Carried;
+use crate::stateless::CookieJar;
 use crate::store::StoreError;
 use crate::tokens::coordination;
 use crate::tokens::newer_id_token::NewIdToken;
-use crate::tokens::principal::Holder;
+use crate::tokens::principal::Principal;
 use crate::tokens::save::{keep_grant, new_grant};
-use crate::tokens::single_use::{Arrival, lay_down};
+use crate::tokens::single_use::{ReturnContext, lay_down};
 use crate::{cookie, page};
 
 /// For whom grants are kept here.
-fn kept_for(runtime: &Runtime) -> Usage {
-    if runtime.mode.account().is_some() { Usage::Everybody } else { Usage::Own }
+fn kept_for(runtime: &Runtime) -> KeepFor {
+    if runtime.mode.account().is_some() { KeepFor::Everyone } else { KeepFor::User }
 }
 
 pub(crate) async fn start(
     runtime: &Arc<Runtime>,
     parts: &Parts,
-    carried: Option<&Arc<Carried>>,
+    jar: Option<&Arc<CookieJar>>,
 ) -> Response<Bytes> {
     if is_embedded(&parts.headers) {
         return page::plain(StatusCode::FORBIDDEN, "Another site asked you to grant access.");
     }
     let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
-    let parsed = Parameters::parse(parts.uri.query().unwrap_or_default())
+    let parsed = EndpointQuery::parse(parts.uri.query().unwrap_or_default())
         .and_then(|given| Ok((given.destination(runtime)?, given.options()?, given)));
     let (destination, mut options, given) = match parsed {
         Ok(parsed) => parsed,
@@ -58,7 +58,7 @@ pub(crate) async fn start(
         Err(refusal) => return bad_request(&refusal),
     };
     // A link must not talk people into granting what the application never asks for.
-    let known = |connections: &Connections| {
+    let known = |connections: &CheckedConnections| {
         connections.named(name).map(|connection| more.iter().all(|scope| connection.knows(scope)))
     };
     let by_provider =
@@ -74,9 +74,13 @@ pub(crate) async fn start(
         Ok(Some(session)) => session,
         Ok(None) if !once && let Some(connection) = visitor::connection(runtime, name) => {
             let provider = Arc::clone(runtime.providers.get(connection.provider));
-            let ask = Ask { provider, destination, options, intent: Intent::Login { replaces: None } };
-            let started =
-                visitor::start(runtime, &parts.headers, carried, connection, ask, &more, &here).await;
+            let ask = AuthorizationAttempt {
+                provider,
+                destination,
+                options,
+                intent: Intent::Login { replaces: None },
+            };
+            let started = visitor::start(runtime, &parts.headers, jar, connection, ask, &more, &here).await;
             return started
                 .unwrap_or_else(|_| page::try_again("Nothing can be granted at the moment.", &here));
         }
@@ -87,7 +91,7 @@ pub(crate) async fn start(
         },
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
     };
-    let connections = runtime.connections_of(&Holder::granted_by(&session, &runtime.mode));
+    let connections = runtime.connections_of(&Principal::granted_by(&session, &runtime.mode));
     let connection = connections.and_then(|connections| connections.named(name));
     let Some(connection) = connection.filter(|connection| more.iter().all(|scope| connection.knows(scope)))
     else {
@@ -102,7 +106,7 @@ pub(crate) async fn start(
     {
         return answer;
     }
-    let granted = match granted(runtime, connection, &session, carried).await {
+    let granted = match granted(runtime, connection, &session, jar).await {
         // What is for one use does not add to what is kept.
         Ok(granted) => granted.filter(|_| !once),
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
@@ -126,21 +130,22 @@ pub(crate) async fn start(
         &more_scopes,
         &mut options,
     );
-    let usage = if once { Usage::Once } else { kept_for(runtime) };
+    let usage = if once { KeepFor::OneRequest } else { kept_for(runtime) };
     let provider = Arc::clone(runtime.providers.get(connection.provider));
     let (session, connection) = (session.id.bytes(), connection.name.clone());
     let intent = Intent::Connect { session, connection, more_scopes, usage };
-    begin(runtime, &parts.headers, &Ask { provider, destination, options, intent }, &here).await
+    begin(runtime, &parts.headers, &AuthorizationAttempt { provider, destination, options, intent }, &here)
+        .await
 }
 
 async fn granted(
     runtime: &Arc<Runtime>,
-    connection: &Registered,
+    connection: &CheckedConnection,
     session: &Arc<Session>,
-    carried: Option<&Arc<Carried>>,
+    jar: Option<&Arc<CookieJar>>,
 ) -> Result<Option<Arc<Grant>>, StoreError> {
-    let holder = Holder::granted_by(session, &runtime.mode);
-    let place = runtime.place_of(&holder, connection, carried).await?;
+    let principal = Principal::granted_by(session, &runtime.mode);
+    let place = runtime.place_of(&principal, connection, jar).await?;
     // What cannot be read is granted anew.
     Ok(coordination::newest(runtime, &place).await?.0)
 }
@@ -151,7 +156,7 @@ pub(crate) async fn session(
     runtime: &Runtime,
     headers: &HeaderMap,
     intent: &Intent,
-) -> Result<Option<Arc<Session>>, LoginFailure> {
+) -> Result<Option<Arc<Session>>, LoginError> {
     let Intent::Connect { session, usage, .. } = intent else { return Ok(None) };
     let id = SessionId::new(*session);
     let found = match cookie::find(headers, &runtime.settings.session_cookie) {
@@ -163,8 +168,8 @@ pub(crate) async fn session(
         Some(session) if session.id == id => Ok(Some(session)),
         // Whoever becomes another account at the provider is signed out of the first one there, and a provider with
         // back-channel logout says so at once. The admin has meant it in this browser, and nobody else has signed in.
-        None if *usage == Usage::Everybody => Ok(None),
-        _ => Err(LoginFailure::SessionOver),
+        None if *usage == KeepFor::Everyone => Ok(None),
+        _ => Err(LoginError::SessionOver),
     }
 }
 
@@ -172,29 +177,29 @@ pub(crate) async fn session(
 /// comes with cookies.
 pub(crate) async fn keep(
     runtime: &Arc<Runtime>,
-    connection: &Registered,
+    connection: &CheckedConnection,
     asked: Consent,
     session: Arc<Session>,
-    carried: Option<&Arc<Carried>>,
-    verified: Verified<'_>,
-    once: Option<Arrival<'_>>,
-) -> Result<Vec<HeaderValue>, LoginFailure> {
+    jar: Option<&Arc<CookieJar>>,
+    verified: CompletedLogin<'_>,
+    once: Option<ReturnContext<'_>>,
+) -> Result<Vec<HeaderValue>, LoginError> {
     // The application may be configured otherwise since the person was sent away: what they granted for themselves is
     // not for everybody.
-    if kept_for(runtime) == Usage::Everybody {
-        return Err(LoginFailure::NotPending);
+    if kept_for(runtime) == KeepFor::Everyone {
+        return Err(LoginError::NotPending);
     }
-    let holder = Holder::granted_by(&session, &runtime.mode);
-    is_theirs(&holder, &verified)?;
+    let principal = Principal::granted_by(&session, &runtime.mode);
+    is_theirs(&principal, &verified)?;
     NewIdToken::new(verified.id_token, verified.tokens).adopt(runtime, &session).await?;
-    carried.into_iter().for_each(|carried| carried.learned(&session));
+    jar.into_iter().for_each(|jar| jar.learned(&session));
     // The exchange took time: whoever signed out meanwhile gets nothing kept.
     if !runtime.sessions.lasts(&session, &runtime.records, runtime.now()).await? {
-        return Err(LoginFailure::SessionOver);
+        return Err(LoginError::SessionOver);
     }
     if let Some(arrival) = once {
         let (connection, tokens) = (&connection.name, verified.tokens);
-        let cookies = lay_down(runtime, connection, &holder, &asked.scopes, tokens, arrival).await?;
+        let cookies = lay_down(runtime, connection, &principal, &asked.scopes, tokens, arrival).await?;
         runtime.events().emit(
             EventCode::Connected,
             session.user(),
@@ -203,11 +208,11 @@ pub(crate) async fn keep(
         return Ok(cookies);
     }
     let now = runtime.now();
-    let place = runtime.place_of(&holder, connection, carried).await?;
+    let place = runtime.place_of(&principal, connection, jar).await?;
     let facts = Some(verified.id_token.facts.clone());
     let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, now);
     grant.consent = Some(asked);
-    coordination::fits(&place, &grant).map_err(LoginFailure::TooLargeToCarry)?;
+    coordination::fits(&place, &grant).map_err(LoginError::TooLargeToCarry)?;
     keep_grant(runtime, &place, connection.grant_lifetime, grant, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, session.user(), &connection.name);
     Ok(Vec::new())
@@ -215,19 +220,19 @@ pub(crate) async fn keep(
 
 /// Whether what was granted is the person's to keep. At the provider where they signed in it is, when it is that
 /// account's; at another one they link whichever account they can sign in to there.
-fn is_theirs(holder: &Holder, verified: &Verified<'_>) -> Result<(), LoginFailure> {
+fn is_theirs(principal: &Principal, verified: &CompletedLogin<'_>) -> Result<(), LoginError> {
     let facts = &verified.id_token.facts;
     let is_another = |(issuer, subject)| facts.issuer == issuer && facts.subject != subject;
-    if holder.person().is_some_and(is_another) {
-        return Err(LoginFailure::AccountMismatch);
+    if principal.person().is_some_and(is_another) {
+        return Err(LoginError::AccountMismatch);
     }
     is_of_domain(verified)
 }
 
 /// `GET /auth/granted?return_to=…`: where a form that needed more access comes back to.
 pub(crate) fn resumed(runtime: &Runtime, parts: &Parts) -> Response<Bytes> {
-    let destination =
-        Parameters::parse(parts.uri.query().unwrap_or_default()).and_then(|given| given.destination(runtime));
+    let destination = EndpointQuery::parse(parts.uri.query().unwrap_or_default())
+        .and_then(|given| given.destination(runtime));
     match destination {
         Ok(destination) => page::page(
             StatusCode::OK,

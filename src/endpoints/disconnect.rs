@@ -7,26 +7,26 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
 use super::browser_session::signed_in;
-use super::parameters::Parameters;
+use super::parameters::EndpointQuery;
 use super::{account, visitor};
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::page;
 use crate::provider::relying_party::ProviderId;
 use crate::state::Runtime;
-use crate::stateless::Carried;
+use crate::stateless::CookieJar;
 use crate::store::StoreError;
 use crate::tokens::disconnect::{DisconnectOutcome, disconnect};
-use crate::tokens::principal::Holder;
+use crate::tokens::principal::Principal;
 
 /// `POST /auth/disconnect?connection=…&return_to=…`, for a form on a page.
 pub(crate) async fn end(
     runtime: &Arc<Runtime>,
     parts: &Parts,
-    carried: Option<&Arc<Carried>>,
+    jar: Option<&Arc<CookieJar>>,
 ) -> Response<Bytes> {
     let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
-    let parsed = Parameters::parse(parts.uri.query().unwrap_or_default())
+    let parsed = EndpointQuery::parse(parts.uri.query().unwrap_or_default())
         .and_then(|given| Ok((given.destination(runtime)?, given)));
     let (destination, given) = match parsed {
         Ok(parsed) => parsed,
@@ -53,16 +53,18 @@ pub(crate) async fn end(
     }
     let ended = async {
         runtime.records.agree_on_index().await?;
-        let holder = match (session?, visitor::visitor(runtime, &parts.headers)) {
-            (Some(session), _) => Holder::granted_by(&session, &runtime.mode),
-            (None, Some(visitor)) if visitor::connection(runtime, name).is_some() => Holder::Visitor(visitor),
+        let principal = match (session?, visitor::visitor(runtime, &parts.headers)) {
+            (Some(session), _) => Principal::granted_by(&session, &runtime.mode),
+            (None, Some(visitor)) if visitor::connection(runtime, name).is_some() => {
+                Principal::Visitor(visitor)
+            }
             (None, _) => return Ok(None),
         };
-        let connections = runtime.connections_of(&holder);
+        let connections = runtime.connections_of(&principal);
         let Some(connection) = connections.and_then(|connections| connections.named(name)) else {
             return Ok(None);
         };
-        let place = runtime.place_of(&holder, connection, carried).await?;
+        let place = runtime.place_of(&principal, connection, jar).await?;
         disconnect(runtime, place, &connection.name).await.map(Some)
     };
     match ended.await {

@@ -1,20 +1,20 @@
 //! Ending a session with what ends with it.
 
 use crate::config::connection::GrantLifetime;
-use crate::config::connections::Connections;
+use crate::config::connections::CheckedConnections;
 use crate::endpoints::Arc;
 use crate::records::Loaded;
 use crate::records::grant::Owner;
 use crate::secret::Secret;
-use crate::sessions::began::Began;
+use crate::sessions::provider_sessions::ProviderSessions;
 use crate::sessions::session::{Session, SessionRecord};
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
-use crate::stateless::Carried;
+use crate::stateless::CookieJar;
 use crate::store::{Key, StoreError};
 use crate::tokens::coordination;
-use crate::tokens::locate::GrantPlace;
-use crate::tokens::principal::Holder;
+use crate::tokens::locate::GrantRef;
+use crate::tokens::principal::Principal;
 
 /// Ends a session and, where that is the session's own, its grant. Returns the ID token, for the provider.
 ///
@@ -24,20 +24,23 @@ pub(crate) async fn end_session(
     runtime: &Arc<Runtime>,
     id: SessionId,
     session: Option<&Arc<Session>>,
-    carried: Option<&Arc<Carried>>,
+    jar: Option<&Arc<CookieJar>>,
 ) -> Result<Option<Secret>, StoreError> {
-    let Some(carried) = carried else { return end_kept(runtime, id).await };
-    let latest_end = runtime.now().plus(runtime.settings.absolute_lifetime);
+    let Some(jar) = jar else { return end_kept(runtime, id).await };
+    let latest_end = runtime.now().saturating_add(runtime.settings.absolute_lifetime);
     let ends_at = session.map_or(latest_end, |session| session.ends_at);
     runtime.sessions.end(id, ends_at, &runtime.records).await?;
     let Some(session) = session else { return Ok(None) };
-    let holder = Holder::Session(Arc::clone(session));
-    let connections = runtime.connections_of(&holder).map(Connections::all).unwrap_or_default();
+    let principal = Principal::Session(Arc::clone(session));
+    let connections = runtime.connections_of(&principal).map(CheckedConnections::all).unwrap_or_default();
     for connection in connections {
-        let place = runtime.place_of(&holder, connection, Some(carried)).await?;
+        let place = runtime.place_of(&principal, connection, Some(jar)).await?;
         end_grant(runtime, &place).await;
     }
-    Ok(session.began().and_then(Began::take_id_token).or_else(|| carried.claims(session)?.id_token()))
+    Ok(session
+        .provider_sessions()
+        .and_then(ProviderSessions::take_id_token)
+        .or_else(|| jar.claims(session)?.id_token()))
 }
 
 async fn end_kept(runtime: &Arc<Runtime>, id: SessionId) -> Result<Option<Secret>, StoreError> {
@@ -72,7 +75,7 @@ pub(crate) async fn end_grants(
 }
 
 /// Best effort: without its session the grant is out of reach, and it expires with it.
-async fn end_grant(runtime: &Arc<Runtime>, place: &GrantPlace) {
+async fn end_grant(runtime: &Arc<Runtime>, place: &GrantRef) {
     let taken = coordination::take(runtime, place).await;
     let provider = Arc::clone(runtime.provider_of(place));
     if let (true, Ok((Some(grant), _))) = (provider.relying_party.revoke_at_logout, taken)

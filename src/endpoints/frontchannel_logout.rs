@@ -14,11 +14,11 @@ use http::{HeaderValue, Response, StatusCode, Uri};
 
 use super::backchannel_logout::end_sessions;
 use crate::events::EventCode;
-use crate::protocol::logout_token::Meant;
+use crate::protocol::logout_token::LogoutTarget;
 use crate::state::Runtime;
 
 pub(crate) async fn logout(runtime: &Arc<Runtime>, uri: &Uri) -> Response<Bytes> {
-    let Some(meant) = meant(runtime, uri.query().unwrap_or_default()) else {
+    let Some(target) = target(runtime, uri.query().unwrap_or_default()) else {
         runtime.events().emit(
             EventCode::LogoutRefused,
             None,
@@ -29,7 +29,7 @@ pub(crate) async fn logout(runtime: &Arc<Runtime>, uri: &Uri) -> Response<Bytes>
     // In a task of its own: the frame may be gone before it is done.
     let ending = {
         let runtime = Arc::clone(runtime);
-        async move { end_sessions(&runtime, &meant).await }
+        async move { end_sessions(&runtime, &target).await }
     };
     match runtime.tasks.spawn(ending).await {
         Ok(Ok(_)) => framed(StatusCode::OK),
@@ -41,7 +41,7 @@ pub(crate) async fn logout(runtime: &Arc<Runtime>, uri: &Uri) -> Response<Bytes>
     }
 }
 
-fn meant(runtime: &Runtime, query: &str) -> Option<Meant> {
+fn target(runtime: &Runtime, query: &str) -> Option<LogoutTarget> {
     let one = |wanted: &str| {
         let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == wanted);
         let value = values.next()?.1.into_owned();
@@ -49,7 +49,7 @@ fn meant(runtime: &Runtime, query: &str) -> Option<Meant> {
     };
     let (issuer, sid) = (one("iss")?, one("sid")?);
     let ours = runtime.providers.of_issuer(&issuer).is_some();
-    ours.then_some(Meant { issuer, subject: None, sid: Some(sid), until: u64::MAX })
+    ours.then_some(LogoutTarget { issuer, subject: None, sid: Some(sid), until: u64::MAX })
 }
 
 /// Nothing to see, and unlike our pages it may stand in a frame.

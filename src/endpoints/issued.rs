@@ -5,28 +5,28 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
-use super::login_error::LoginFailure;
-use super::pending::{Intent, PendingLogin, Usage};
-use super::sign_in::{Verified, sign_in};
+use super::login_error::LoginError;
+use super::pending::{Intent, KeepFor, PendingLogin};
+use super::sign_in::{CompletedLogin, sign_in};
 use super::{account, connect, visitor};
-use crate::config::connections::Registered;
+use crate::config::connections::CheckedConnection;
 use crate::config::destination::Destination;
 use crate::cookie;
 use crate::error::redirect;
-use crate::protocol::id_token::Occasion;
+use crate::protocol::id_token::IdTokenUse;
 use crate::protocol::token::TokenResponse;
 use crate::provider::Provider;
 use crate::records::grant::Consent;
 use crate::sessions::session::Session;
 use crate::sessions::visitor_id::Visitor;
 use crate::state::Runtime;
-use crate::stateless::Carried;
-use crate::tokens::single_use::Arrival;
+use crate::stateless::CookieJar;
+use crate::tokens::single_use::ReturnContext;
 
 /// The tokens that came for a code, and the login or consent that they belong to.
 pub(crate) struct Issued<'a> {
     pub(crate) login: &'a PendingLogin,
-    pub(crate) connection: &'a Registered,
+    pub(crate) connection: &'a CheckedConnection,
     pub(crate) scopes: Vec<String>,
     pub(crate) session: Option<Arc<Session>>,
     pub(crate) tokens: &'a TokenResponse,
@@ -38,38 +38,38 @@ pub(crate) async fn keep(
     runtime: &Arc<Runtime>,
     provider: &Arc<Provider>,
     headers: &HeaderMap,
-    carried: Option<&Arc<Carried>>,
+    jar: Option<&Arc<CookieJar>>,
     issued: Issued<'_>,
-) -> Result<Response<Bytes>, LoginFailure> {
+) -> Result<Response<Bytes>, LoginError> {
     let Issued { login, connection, scopes, session, tokens, destination } = issued;
     if let Intent::Visitor { visitor, is_new, .. } = &login.intent {
         let asked = consent(runtime, login, scopes);
-        let received = visitor::Received { provider, connection, login, asked, tokens, destination };
+        let received = visitor::VisitorGrant { provider, connection, login, asked, tokens, destination };
         let begun = (Visitor::new(*visitor), *is_new);
-        return visitor::finish(runtime, headers, carried, begun, received).await;
+        return visitor::finish(runtime, headers, jar, begun, received).await;
     }
-    let id_token = tokens.id_token.as_ref().ok_or(LoginFailure::NoIdToken)?;
-    let occasion =
-        Occasion::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
-    let id_token = provider.verify(id_token, &tokens.access_token, occasion).await?;
-    let verified = Verified { provider, id_token: &id_token, tokens };
+    let id_token = tokens.id_token.as_ref().ok_or(LoginError::NoIdToken)?;
+    let token_use =
+        IdTokenUse::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
+    let id_token = provider.verify(id_token, &tokens.access_token, token_use).await?;
+    let verified = CompletedLogin { provider, id_token: &id_token, tokens };
     match (&login.intent, session) {
-        (Intent::Connect { usage: Usage::Everybody, .. }, session) => {
+        (Intent::Connect { usage: KeepFor::Everyone, .. }, session) => {
             let asked = consent(runtime, login, scopes);
             account::keep(runtime, connection, asked, session.as_ref(), verified).await?;
             Ok(redirect(destination.as_str()))
         }
         (Intent::Connect { usage, .. }, Some(session)) => {
             let asked = consent(runtime, login, scopes);
-            let once = (*usage == Usage::Once).then_some(Arrival { destination, headers });
-            let kept = connect::keep(runtime, connection, asked, session, carried, verified, once).await?;
+            let once = (*usage == KeepFor::OneRequest).then_some(ReturnContext { destination, headers });
+            let kept = connect::keep(runtime, connection, asked, session, jar, verified, once).await?;
             let mut answer = redirect(destination.as_str());
             kept.into_iter().for_each(|set| cookie::append(answer.headers_mut(), set));
             Ok(answer)
         }
-        (Intent::Connect { .. } | Intent::Visitor { .. }, _) => Err(LoginFailure::SessionOver),
+        (Intent::Connect { .. } | Intent::Visitor { .. }, _) => Err(LoginError::SessionOver),
         (Intent::Login { replaces }, _) => {
-            sign_in(runtime, headers, carried, *replaces, verified, destination.as_str()).await
+            sign_in(runtime, headers, jar, *replaces, verified, destination.as_str()).await
         }
     }
 }

@@ -11,11 +11,11 @@ use url::Url;
 
 use super::browser_session::session_id;
 use super::choose_provider;
-use super::parameters::Parameters;
+use super::parameters::EndpointQuery;
 use super::pending::{self, Intent, PendingLogin};
 use super::silent::{silence, was_silent};
 use super::urls::path;
-use crate::config::connections::Registered;
+use crate::config::connections::CheckedConnection;
 use crate::config::destination::Destination;
 use crate::config::resource::push_new;
 use crate::error::redirect;
@@ -58,7 +58,8 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
     let replaces = session_id(runtime, &parts.headers).map(SessionId::bytes);
     let intent = Intent::Login { replaces };
     let again = path(runtime, Some(&provider), &destination, &options);
-    begin(runtime, &parts.headers, &Ask { provider, destination, options, intent }, &again).await
+    begin(runtime, &parts.headers, &AuthorizationAttempt { provider, destination, options, intent }, &again)
+        .await
 }
 
 /// A login, or a grant, is where a person goes. As a picture or a frame of another site it would fill the browser with
@@ -70,7 +71,7 @@ pub(super) fn is_embedded(headers: &HeaderMap) -> bool {
 }
 
 /// What the provider is asked, and for what.
-pub(crate) struct Ask {
+pub(crate) struct AuthorizationAttempt {
     pub(crate) provider: Arc<Provider>,
     pub(crate) destination: Destination,
     pub(crate) options: LoginOptions,
@@ -81,7 +82,7 @@ pub(crate) struct Ask {
 pub(crate) async fn begin(
     runtime: &Arc<Runtime>,
     headers: &HeaderMap,
-    ask: &Ask,
+    ask: &AuthorizationAttempt,
     again: &str,
 ) -> Response<Bytes> {
     match authorization(runtime, headers, ask).await {
@@ -118,7 +119,7 @@ fn parse<'a>(
     runtime: &'a Runtime,
     query: &str,
 ) -> Result<(Option<&'a Arc<Provider>>, Destination, LoginOptions), String> {
-    let parameters = Parameters::parse(query)?;
+    let parameters = EndpointQuery::parse(query)?;
     let named = match parameters.get("provider") {
         None => None,
         Some(name) => {
@@ -132,7 +133,7 @@ fn parse<'a>(
 async fn authorization(
     runtime: &Arc<Runtime>,
     headers: &HeaderMap,
-    ask: &Ask,
+    ask: &AuthorizationAttempt,
 ) -> Result<Response<Bytes>, ProviderError> {
     let provider = &ask.provider;
     let relying_party = &provider.relying_party;
@@ -210,7 +211,7 @@ pub(crate) fn asked<'a>(
     runtime: &'a Runtime,
     provider: &Provider,
     intent: &Intent,
-) -> Option<(&'a Registered, Vec<String>)> {
+) -> Option<(&'a CheckedConnection, Vec<String>)> {
     let id = provider.relying_party.id;
     let connections = runtime.settings.connections(id);
     match intent {

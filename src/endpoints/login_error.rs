@@ -8,7 +8,7 @@ use crate::tokens::unkept::Unkept;
 
 /// One cause each; the callback makes a page of it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum LoginFailure {
+pub(crate) enum LoginError {
     #[error(transparent)]
     Malformed(#[from] MalformedResponse),
     #[error("this browser has not started this login, or finished it")]
@@ -46,7 +46,7 @@ pub(crate) enum LoginFailure {
     AccountMismatch,
 }
 
-impl LoginFailure {
+impl LoginError {
     /// Why the tokens of a callback that failed in this way are not kept.
     pub(crate) fn unkept(&self) -> Unkept {
         match self {
@@ -82,7 +82,7 @@ mod tests {
     /// What may work in a moment says nothing against the tokens.
     #[test]
     fn what_passes_is_told_from_what_is_refused() {
-        use LoginFailure::*;
+        use LoginError::*;
         let refused = [
             HostedDomain,
             Vetoed("no".into()),

@@ -12,11 +12,11 @@ use subtle::ConstantTimeEq;
 
 use super::browser_session::signed_in;
 use super::end_session::end_session;
-use super::pending::{self, Pending, PendingLogout};
+use super::pending::{self, PendingLogout, PendingLookup};
 use super::urls::logout_path;
 use super::{login, silent};
 use crate::config::destination::Destination;
-use crate::cookie::{self, CrossSite};
+use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::page;
@@ -25,7 +25,7 @@ use crate::protocol::logout::parameters;
 use crate::secret::Secret;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
-use crate::stateless::Carried;
+use crate::stateless::CookieJar;
 
 /// What [`away`] sets, in bytes.
 const REMOVALS: usize = 256;
@@ -33,7 +33,7 @@ const REMOVALS: usize = 256;
 pub(crate) async fn logout(
     runtime: &Arc<Runtime>,
     parts: &Parts,
-    carried: Option<&Arc<Carried>>,
+    jar: Option<&Arc<CookieJar>>,
 ) -> Response<Bytes> {
     let mut return_to = String::new();
     let mut token = None;
@@ -52,7 +52,7 @@ pub(crate) async fn logout(
         Ok(Some(session)) => session,
         // Twice, or without a session: the person is where they wanted to be.
         Ok(None) => {
-            carried.filter(|_| had_cookie).map(|carried| carried.leave());
+            jar.filter(|_| had_cookie).map(|jar| jar.leave());
             return away(runtime, redirect(destination.as_str()), had_cookie);
         }
         Err(_) => return store_away(&logout_path(runtime, None, &destination)),
@@ -77,13 +77,13 @@ pub(crate) async fn logout(
     }
     // In a task of its own: a browser that goes away has signed out all the same, wholly.
     let ending = {
-        let (runtime, session, carried) = (Arc::clone(runtime), Arc::clone(&session), carried.cloned());
-        async move { end_session(&runtime, session.id, Some(&session), carried.as_ref()).await }
+        let (runtime, session, jar) = (Arc::clone(runtime), Arc::clone(&session), jar.cloned());
+        async move { end_session(&runtime, session.id, Some(&session), jar.as_ref()).await }
     };
     match runtime.tasks.spawn(ending).await {
         Ok(Ok(id_token)) => {
             runtime.events().emit(EventCode::LoggedOut, session.user(), "by the person");
-            let removals = REMOVALS + carried.map_or(0, |carried| carried.leave());
+            let removals = REMOVALS + jar.map_or(0, |jar| jar.leave());
             let answer = leave(runtime, &parts.headers, &session, id_token.as_ref(), &destination, removals);
             away(runtime, answer, true)
         }
@@ -147,7 +147,7 @@ fn away(runtime: &Runtime, mut answer: Response<Bytes>, had_cookie: bool) -> Res
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     if had_cookie {
-        cookie::append(headers, settings.cookies.remove(&settings.session_cookie, CrossSite::Lax));
+        cookie::append(headers, settings.cookies.remove(&settings.session_cookie, SameSitePolicy::Lax));
         // Who signs out wants to be out: a silent login would bring them straight back.
         cookie::append(headers, silent::silence(runtime));
     }
@@ -166,7 +166,8 @@ pub(crate) fn returned(runtime: &Runtime, uri: &Uri, headers: &HeaderMap) -> Opt
     if public.trim_end_matches('/') != expected.trim_end_matches('/') {
         return None;
     }
-    let Pending::Valid(pending) = pending::LOGOUT.find::<PendingLogout>(runtime, headers, &state) else {
+    let PendingLookup::Valid(pending) = pending::LOGOUT.find::<PendingLogout>(runtime, headers, &state)
+    else {
         return None;
     };
     if !bool::from(pending.state.as_bytes().ct_eq(state.as_bytes())) {

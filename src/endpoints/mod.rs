@@ -31,7 +31,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use crate::page;
 use crate::state::Runtime;
-use crate::stateless::Carried;
+use crate::stateless::CookieJar;
 
 /// Answers a request for one of the layer's endpoints.
 pub(crate) async fn endpoint(
@@ -49,24 +49,24 @@ pub(crate) async fn endpoint(
         Some(name) => ("callback", Some(name)),
         None => (endpoint, None),
     };
-    let carried = Carried::of(runtime, &parts.headers, runtime.now());
+    let jar = CookieJar::of(runtime, &parts.headers, runtime.now());
     let mut answer = match (endpoint, &parts.method) {
         ("login", &Method::GET | &Method::HEAD) => login::start(runtime, &parts).await,
         ("callback", &Method::GET | &Method::POST) => {
-            callback::finish(runtime, at, parts, body, carried.clone()).await
+            callback::finish(runtime, at, parts, body, jar.clone()).await
         }
         ("logout", &Method::GET | &Method::HEAD | &Method::POST) => {
-            logout::logout(runtime, &parts, carried.as_ref()).await
+            logout::logout(runtime, &parts, jar.as_ref()).await
         }
         ("backchannel-logout", &Method::POST) => {
             backchannel_logout::logout(runtime, &parts.headers, &body).await
         }
-        ("connect", &Method::GET | &Method::HEAD) => connect::start(runtime, &parts, carried.as_ref()).await,
+        ("connect", &Method::GET | &Method::HEAD) => connect::start(runtime, &parts, jar.as_ref()).await,
         ("connect", &Method::POST) if runtime.mode.account().is_some() => {
-            connect::start(runtime, &parts, carried.as_ref()).await
+            connect::start(runtime, &parts, jar.as_ref()).await
         }
         ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => {
-            disconnect::end(runtime, &parts, carried.as_ref()).await
+            disconnect::end(runtime, &parts, jar.as_ref()).await
         }
         ("granted", &Method::GET | &Method::HEAD) => connect::resumed(runtime, &parts),
         ("frontchannel-logout", &Method::GET) if runtime.settings.frontchannel_logout => {
@@ -76,8 +76,8 @@ pub(crate) async fn endpoint(
         ("login" | "logout" | "callback" | "connect" | "disconnect" | "granted", _) => not_allowed(endpoint),
         _ => page::plain(StatusCode::NOT_FOUND, "There is nothing here."),
     };
-    if let Some(carried) = carried {
-        carried.settle(answer.headers_mut());
+    if let Some(jar) = jar {
+        jar.settle(answer.headers_mut());
     }
     answer
 }

@@ -9,9 +9,9 @@ use crate::protocol::token::scopes;
 use crate::state::Runtime;
 
 /// The parameters of an address of ours, each at most once.
-pub(crate) struct Parameters(Vec<(String, String)>);
+pub(crate) struct EndpointQuery(Vec<(String, String)>);
 
-impl Parameters {
+impl EndpointQuery {
     pub(crate) fn parse(query: &str) -> Result<Self, String> {
         let mut parameters: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {

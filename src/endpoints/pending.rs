@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::cookie::{self, CrossSite};
+use crate::cookie::{self, SameSitePolicy};
 use crate::protocol::authorization::ResponseMode;
-use crate::records::seal::{Place, Purpose};
+use crate::records::seal::{AssociatedData, Purpose};
 use crate::state::Runtime;
 use crate::stateless;
 
@@ -57,20 +57,20 @@ pub(crate) enum Intent {
     /// Somebody signs in, in a browser that had this session.
     Login { replaces: Option<[u8; 32]> },
     /// The person of this session grants a connection, with these scopes besides those it always asks for.
-    Connect { session: [u8; 32], connection: String, more_scopes: Vec<String>, usage: Usage },
+    Connect { session: [u8; 32], connection: String, more_scopes: Vec<String>, usage: KeepFor },
     /// The same without a person: whoever uses the browser of this name, which is new where it had none.
     Visitor { visitor: [u8; 32], is_new: bool, connection: String, more_scopes: Vec<String> },
 }
 
 /// What becomes of what is granted. The person is told before they grant it, and nothing else becomes of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Usage {
+pub(crate) enum KeepFor {
     /// It is kept, for themselves.
-    Own,
+    User,
     /// It is kept, for everybody who uses the application.
-    Everybody,
+    Everyone,
     /// It is handed to one request.
-    Once,
+    OneRequest,
 }
 
 /// A logout at the provider, from which the browser comes back.
@@ -81,7 +81,7 @@ pub(crate) struct PendingLogout {
 }
 
 /// What a pending cookie turned out to be.
-pub(crate) enum Pending<T> {
+pub(crate) enum PendingLookup<T> {
     Valid(T),
     /// Ours, and its time is over: good for nothing but its destination.
     Expired(T),
@@ -94,15 +94,15 @@ fn is_id(byte: u8) -> bool {
 
 /// A kind of pending cookie.
 #[derive(Clone, Copy)]
-pub(crate) struct Kind {
+pub(crate) struct PendingKind {
     name: &'static str,
     purpose: Purpose,
 }
 
-pub(crate) const LOGIN: Kind = Kind { name: "login", purpose: Purpose::PendingLogin };
-pub(crate) const LOGOUT: Kind = Kind { name: "logout", purpose: Purpose::PendingLogout };
+pub(crate) const LOGIN: PendingKind = PendingKind { name: "login", purpose: Purpose::PendingLogin };
+pub(crate) const LOGOUT: PendingKind = PendingKind { name: "logout", purpose: Purpose::PendingLogout };
 
-impl Kind {
+impl PendingKind {
     /// The cookie's name, from the beginning of the state that the provider sends back.
     fn cookie(self, runtime: &Runtime, state: &str) -> Option<String> {
         let id = state.get(..ID).filter(|id| id.bytes().all(is_id))?;
@@ -122,13 +122,13 @@ impl Kind {
         value: &T,
     ) -> Option<HeaderValue> {
         let cross_site = match response_mode {
-            ResponseMode::FormPost => CrossSite::None,
-            ResponseMode::Query => CrossSite::Lax,
+            ResponseMode::FormPost => SameSitePolicy::None,
+            ResponseMode::Query => SameSitePolicy::Lax,
         };
         let name = self.cookie(runtime, state)?;
         let contents = postcard::to_allocvec(value).ok()?;
-        let expires_at = runtime.now().plus(runtime.settings.login_lifetime);
-        let place = Place::new(self.purpose, name.as_bytes());
+        let expires_at = runtime.now().saturating_add(runtime.settings.login_lifetime);
+        let place = AssociatedData::new(self.purpose, name.as_bytes());
         let sealed = runtime.records.keys().seal(place, expires_at, &contents, &runtime.random);
         // The browser keeps it twice as long: a late return still finds its destination.
         let max_age = runtime.settings.login_lifetime.saturating_mul(2);
@@ -142,14 +142,14 @@ impl Kind {
         runtime: &Runtime,
         headers: &HeaderMap,
         state: &str,
-    ) -> Pending<T> {
-        let Some(name) = self.cookie(runtime, state) else { return Pending::None };
+    ) -> PendingLookup<T> {
+        let Some(name) = self.cookie(runtime, state) else { return PendingLookup::None };
         let Some((expires_at, value)) =
             cookie::find(headers, &name).and_then(|value| self.open(runtime, &name, value))
         else {
-            return Pending::None;
+            return PendingLookup::None;
         };
-        if runtime.now() < expires_at { Pending::Valid(value) } else { Pending::Expired(value) }
+        if runtime.now() < expires_at { PendingLookup::Valid(value) } else { PendingLookup::Expired(value) }
     }
 
     /// All that the browser has of this kind.
@@ -194,7 +194,8 @@ impl Kind {
         value: &[u8],
     ) -> Option<(Timestamp, T)> {
         let sealed = URL_SAFE_NO_PAD.decode(value).ok()?;
-        let opened = runtime.records.keys().open(Place::new(self.purpose, name.as_bytes()), &sealed).ok()?;
+        let opened =
+            runtime.records.keys().open(AssociatedData::new(self.purpose, name.as_bytes()), &sealed).ok()?;
         Some((opened.expires_at, postcard::from_bytes(&opened.contents).ok()?))
     }
 }
@@ -211,9 +212,9 @@ fn as_fit(removals: impl Iterator<Item = HeaderValue>, size: usize) -> Vec<Heade
 }
 
 /// A cookie that came with a cross-site POST must be removable in its answer.
-fn removal(runtime: &Runtime) -> CrossSite {
+fn removal(runtime: &Runtime) -> SameSitePolicy {
     let mut modes = runtime.settings.relying_parties.iter().map(|registered| registered.response_mode);
-    if modes.any(|mode| mode == ResponseMode::FormPost) { CrossSite::None } else { CrossSite::Lax }
+    if modes.any(|mode| mode == ResponseMode::FormPost) { SameSitePolicy::None } else { SameSitePolicy::Lax }
 }
 
 /// Whether a browser would have to send more than others take, with a new cookie of `size` bytes.

@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::config::connections::Registered;
-use crate::records::grant::{Grant, Lease, Owner, Standing};
+use crate::config::connections::CheckedConnection;
+use crate::records::grant::{Grant, GrantStatus, Lease, Owner};
 use crate::sessions::session::Session;
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
-use crate::stateless::Carried;
+use crate::stateless::CookieJar;
 use crate::store::{StoreError, Version};
 use crate::tokens::coordination;
-use crate::tokens::locate::GrantPlace;
-use crate::tokens::principal::Holder;
+use crate::tokens::locate::GrantRef;
+use crate::tokens::principal::Principal;
 use crate::tokens::refresh_protocol::LEASE;
 
 /// How long a login waits for a refresh that is under way.
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// It is leased by the login: no other process spends its refresh token until the new session stands, or the login failed.
 pub(crate) struct Replaced {
-    place: GrantPlace,
+    place: GrantRef,
     pub(crate) grant: Grant,
     version: Version,
 }
@@ -31,15 +31,15 @@ impl Replaced {
     pub(crate) async fn lease(
         runtime: &Arc<Runtime>,
         owner: &Owner,
-        login: &Registered,
+        login: &CheckedConnection,
         id: SessionId,
-        (carried, shown): (Option<&Arc<Carried>>, Option<&Arc<Session>>),
+        (jar, shown): (Option<&Arc<CookieJar>>, Option<&Arc<Session>>),
         until: Timestamp,
     ) -> Result<Option<Self>, StoreError> {
-        let place = match (carried, shown.filter(|session| session.id == id && session.owner() == *owner)) {
+        let place = match (jar, shown.filter(|session| session.id == id && session.owner() == *owner)) {
             (None, _) => runtime.grant_place(owner.clone(), login, Some(id)).await?,
             (Some(_), Some(shown)) => {
-                runtime.place_of(&Holder::Session(Arc::clone(shown)), login, carried).await?
+                runtime.place_of(&Principal::Session(Arc::clone(shown)), login, jar).await?
             }
             (Some(_), None) => return Ok(None),
         };
@@ -49,22 +49,25 @@ impl Replaced {
 
     async fn lease_at(
         runtime: &Arc<Runtime>,
-        place: GrantPlace,
+        place: GrantRef,
         until: Timestamp,
     ) -> Result<Option<Self>, StoreError> {
         loop {
             let (newest, version) = coordination::newest(runtime, &place).await?;
-            let Some(newest) = newest.filter(|grant| grant.standing == Standing::Good) else {
+            let Some(newest) = newest.filter(|grant| grant.status == GrantStatus::Active) else {
                 return Ok(None);
             };
             let now = runtime.now();
-            let left =
-                newest.lease.as_ref().map(|lease| lease.until.since(now)).filter(|left| !left.is_zero());
+            let left = newest
+                .lease
+                .as_ref()
+                .map(|lease| lease.until.duration_since(now))
+                .filter(|left| !left.is_zero());
             if let Some(left) = left {
                 runtime.records.wait(place.row.key, version, left).await?;
                 continue;
             }
-            let lease = Some(Lease { holder: runtime.random.bytes(), until: now.plus(LEASE) });
+            let lease = Some(Lease { holder: runtime.random.bytes(), until: now.saturating_add(LEASE) });
             let grant = Grant { lease, ..Grant::clone(&newest) };
             let leased = runtime.records.swap(&place.row, version, &grant, until, Vec::new()).await?;
             if let Some(version) = leased {

@@ -8,13 +8,13 @@ use serde_json::{Map, Value};
 
 use super::browser_session::{session_id, sids, signed_in};
 use super::end_session::end_session;
-use super::login_error::LoginFailure;
+use super::login_error::LoginError;
 use super::replaced::Replaced;
 use super::silent;
 use crate::config::connection::GrantLifetime;
-use crate::config::connections::Registered;
+use crate::config::connections::CheckedConnection;
 use crate::config::hooks::{LoginDecision, VerifiedLogin};
-use crate::cookie::{self, CrossSite};
+use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::protocol::id_token::IdToken;
@@ -22,15 +22,15 @@ use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::{FetchUserInfo, about_person};
 use crate::provider::Provider;
 use crate::records::grant::Owner;
-use crate::sessions::provider_logout::{Begun, add_sid};
+use crate::sessions::provider_logout::{ProviderSession, add_sid};
 use crate::sessions::session::{MOST_CLAIMS, Session, SessionRecord};
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
-use crate::stateless::Carried;
+use crate::stateless::CookieJar;
 use crate::tokens::save::{keep_grant, new_grant};
 
 /// Tokens that hold, and whose they are.
-pub(crate) struct Verified<'a> {
+pub(crate) struct CompletedLogin<'a> {
     pub(crate) provider: &'a Arc<Provider>,
     pub(crate) id_token: &'a IdToken,
     pub(crate) tokens: &'a TokenResponse,
@@ -40,16 +40,16 @@ pub(crate) struct Verified<'a> {
 pub(crate) async fn sign_in(
     runtime: &Arc<Runtime>,
     headers: &HeaderMap,
-    carried: Option<&Arc<Carried>>,
+    jar: Option<&Arc<CookieJar>>,
     replaces: Option<[u8; 32]>,
-    verified: Verified<'_>,
+    verified: CompletedLogin<'_>,
     destination: &str,
-) -> Result<Response<Bytes>, LoginFailure> {
+) -> Result<Response<Bytes>, LoginError> {
     let claims = admit(runtime, &verified).await?;
     // Where the browser shows it, whether it still lasts.
     let shown = signed_in(runtime, headers).await.ok().flatten();
     let replaced = session_id(runtime, headers).or(replaces.map(SessionId::new));
-    let (id, moved) = store(runtime, (carried, shown.as_ref()), replaced, &verified, &claims).await?;
+    let (id, moved) = store(runtime, (jar, shown.as_ref()), replaced, &verified, &claims).await?;
     runtime.sweep_in_time();
     let facts = &verified.id_token.facts;
     runtime.events().emit(EventCode::LoginSucceeded, Some((&facts.issuer, &facts.subject)), "a new session");
@@ -61,29 +61,32 @@ pub(crate) async fn sign_in(
     if let Some(replaced) = replaced.filter(|_| is_moved) {
         // The new session stands already: what is left of the old one expires by itself if this fails.
         let shown = shown.filter(|session| session.id == replaced);
-        let _ = end_session(runtime, replaced, shown.as_ref(), carried).await;
+        let _ = end_session(runtime, replaced, shown.as_ref(), jar).await;
     }
     let mut answer = redirect(destination);
     let settings = &runtime.settings;
     // What the browser carries it is given by whoever answers.
-    if carried.is_none() {
+    if jar.is_none() {
         let session = settings.cookies.set(
             &settings.session_cookie,
             &id.to_cookie(),
             settings.absolute_lifetime,
-            CrossSite::Lax,
+            SameSitePolicy::Lax,
         );
         cookie::append(answer.headers_mut(), session);
     }
     if silent::was_silent(runtime, headers) {
         let name = settings.cookies.name("silent");
-        cookie::append(answer.headers_mut(), settings.cookies.remove(&name, CrossSite::Lax));
+        cookie::append(answer.headers_mut(), settings.cookies.remove(&name, SameSitePolicy::Lax));
     }
     Ok(answer)
 }
 
 /// Who may come in, and what is known of them.
-async fn admit(runtime: &Arc<Runtime>, verified: &Verified<'_>) -> Result<Map<String, Value>, LoginFailure> {
+async fn admit(
+    runtime: &Arc<Runtime>,
+    verified: &CompletedLogin<'_>,
+) -> Result<Map<String, Value>, LoginError> {
     let id_token = verified.id_token;
     is_of_domain(verified)?;
     let user_info = user_info(runtime, verified).await?;
@@ -100,15 +103,15 @@ async fn admit(runtime: &Arc<Runtime>, verified: &Verified<'_>) -> Result<Map<St
             claims.extend(more);
             Ok(claims)
         }
-        LoginDecision::Deny(why) => Err(LoginFailure::Vetoed(why)),
+        LoginDecision::Deny(why) => Err(LoginError::Vetoed(why)),
     }
 }
 
 /// Whether the account is of the organisation that the provider is for.
-pub(crate) fn is_of_domain(verified: &Verified<'_>) -> Result<(), LoginFailure> {
+pub(crate) fn is_of_domain(verified: &CompletedLogin<'_>) -> Result<(), LoginError> {
     match &verified.provider.relying_party.hosted_domain {
         Some(domain) if verified.id_token.claims.get("hd").and_then(Value::as_str) != Some(domain) => {
-            Err(LoginFailure::HostedDomain)
+            Err(LoginError::HostedDomain)
         }
         _ => Ok(()),
     }
@@ -116,8 +119,8 @@ pub(crate) fn is_of_domain(verified: &Verified<'_>) -> Result<(), LoginFailure> 
 
 async fn user_info(
     runtime: &Arc<Runtime>,
-    verified: &Verified<'_>,
-) -> Result<Option<Map<String, Value>>, LoginFailure> {
+    verified: &CompletedLogin<'_>,
+) -> Result<Option<Map<String, Value>>, LoginError> {
     let provider = verified.provider;
     let metadata = provider.metadata().await?;
     let Some(endpoint) = &metadata.userinfo_endpoint else { return Ok(None) };
@@ -140,11 +143,11 @@ async fn user_info(
 /// Grant first, session last: a session that exists is complete.
 async fn store(
     runtime: &Arc<Runtime>,
-    (carried, shown): (Option<&Arc<Carried>>, Option<&Arc<Session>>),
+    (jar, shown): (Option<&Arc<CookieJar>>, Option<&Arc<Session>>),
     replaced: Option<SessionId>,
-    verified: &Verified<'_>,
+    verified: &CompletedLogin<'_>,
     claims: &Map<String, Value>,
-) -> Result<(SessionId, Option<Replaced>), LoginFailure> {
+) -> Result<(SessionId, Option<Replaced>), LoginError> {
     let now = runtime.now();
     let id = SessionId::new(runtime.random.bytes());
     let (id_token, tokens) = (verified.id_token, verified.tokens);
@@ -156,7 +159,7 @@ async fn store(
         None => Vec::new(),
     };
     id_token.sid.iter().for_each(|sid| add_sid(&mut sids, sid));
-    let begun = Begun {
+    let begun = ProviderSession {
         issuer: &id_token.facts.issuer,
         subject: &id_token.facts.subject,
         sids: sids.clone().into(),
@@ -174,10 +177,10 @@ async fn store(
         id_token: tokens.id_token.clone().unwrap_or_default(),
         logout_token: runtime.random.bytes(),
         started_at: now,
-        ends_at: now.plus(runtime.settings.absolute_lifetime),
+        ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
     };
     if record.claims.len() + record.id_token.expose_secret().len() > MOST_CLAIMS {
-        return Err(LoginFailure::TooLarge);
+        return Err(LoginError::TooLarge);
     }
     let mut moved = None;
     // Elsewhere nobody uses them. They are not revoked: some providers would take the account's along, where the person
@@ -190,18 +193,17 @@ async fn store(
         if let (Some(replaced), GrantLifetime::Session, None) =
             (replaced, login.grant_lifetime, &grant.refresh_token)
         {
-            let (from, until) = ((carried, shown), record.ends_at);
+            let (from, until) = ((jar, shown), record.ends_at);
             moved = Replaced::lease(runtime, &place.owner, login, replaced, from, until).await?;
         }
         if let Some(moved) = &moved {
             grant = grant.consented_again(&moved.grant);
             grant.lease = None;
         }
-        if let Some(carried) = carried {
+        if let Some(jar) = jar {
             // Nobody can have anything of this session yet: the answer is the only place that it is in.
-            let begun =
-                carried.begin(id.bytes(), &record, Some(&grant), replaced.map(SessionId::bytes).as_ref());
-            begun.map_err(LoginFailure::TooLargeToCarry)?;
+            let begun = jar.begin(id.bytes(), &record, Some(&grant), replaced.map(SessionId::bytes).as_ref());
+            begun.map_err(LoginError::TooLargeToCarry)?;
             return Ok((id, moved));
         }
         keep_grant(runtime, &place, login.grant_lifetime, grant, record.ends_at).await?;
@@ -210,12 +212,12 @@ async fn store(
     // Only now: whoever signs them out from here on finds the session.
     if begun.is_signed_out(&runtime.records).await? {
         end_session(runtime, id, None, None).await?;
-        return Err(LoginFailure::SignedOut);
+        return Err(LoginError::SignedOut);
     }
     Ok((id, moved))
 }
 
 /// What the login at a provider asks for.
-fn sign_in_at<'a>(runtime: &'a Runtime, provider: &Provider) -> Result<&'a Registered, LoginFailure> {
-    runtime.settings.connections(provider.relying_party.id).sign_in().ok_or(LoginFailure::NotPending)
+fn sign_in_at<'a>(runtime: &'a Runtime, provider: &Provider) -> Result<&'a CheckedConnection, LoginError> {
+    runtime.settings.connections(provider.relying_party.id).sign_in().ok_or(LoginError::NotPending)
 }

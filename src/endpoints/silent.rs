@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 
-use crate::cookie::{self, CrossSite};
+use crate::cookie::{self, SameSitePolicy};
 use crate::state::Runtime;
 
 /// How long a browser that could not be signed in silently is not asked again.
@@ -18,5 +18,5 @@ pub(crate) fn was_silent(runtime: &Runtime, headers: &HeaderMap) -> bool {
 /// Keeps a browser from being asked silently again and again.
 pub(crate) fn silence(runtime: &Runtime) -> HeaderValue {
     let cookies = &runtime.settings.cookies;
-    cookies.set(&cookies.name("silent"), "1", SILENCE, CrossSite::Lax)
+    cookies.set(&cookies.name("silent"), "1", SILENCE, SameSitePolicy::Lax)
 }

@@ -11,35 +11,35 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Response};
 
-use super::login::{self, Ask, begin};
-use super::login_error::LoginFailure;
+use super::login::{self, AuthorizationAttempt, begin};
+use super::login_error::LoginError;
 use super::pending::{self, Intent, PendingLogin};
-use super::sign_in::{Verified, is_of_domain};
+use super::sign_in::{CompletedLogin, is_of_domain};
 use crate::config::connection::GrantLifetime;
-use crate::config::connections::Registered;
+use crate::config::connections::CheckedConnection;
 use crate::config::destination::Destination;
 use crate::config::resource::push_new;
-use crate::cookie::{self, CrossSite};
+use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::protocol::id_token::Occasion;
+use crate::protocol::id_token::IdTokenUse;
 use crate::protocol::token::TokenResponse;
 use crate::provider::Provider;
 use crate::provider::relying_party::ProviderId;
 use crate::records::grant::{Consent, Grant};
 use crate::sessions::visitor_id::{COOKIE, Visitor};
 use crate::state::Runtime;
-use crate::stateless::Carried;
+use crate::stateless::CookieJar;
 use crate::store::StoreError;
 use crate::tokens::coordination;
-use crate::tokens::locate::GrantPlace;
-use crate::tokens::principal::Holder;
+use crate::tokens::locate::GrantRef;
+use crate::tokens::principal::Principal;
 use crate::tokens::save::{keep_grant, new_grant};
 
 /// What came for a code, and what had been asked for.
-pub(crate) struct Received<'a> {
+pub(crate) struct VisitorGrant<'a> {
     pub(crate) provider: &'a Arc<Provider>,
-    pub(crate) connection: &'a Registered,
+    pub(crate) connection: &'a CheckedConnection,
     pub(crate) login: &'a PendingLogin,
     pub(crate) asked: Consent,
     pub(crate) tokens: &'a TokenResponse,
@@ -74,7 +74,7 @@ fn grantee(runtime: &Runtime, headers: &HeaderMap, begun: Visitor, is_new: bool)
 }
 
 /// The connection of this name, if visitors may grant it.
-pub(crate) fn connection<'a>(runtime: &'a Runtime, name: &str) -> Option<&'a Registered> {
+pub(crate) fn connection<'a>(runtime: &'a Runtime, name: &str) -> Option<&'a CheckedConnection> {
     let connections = runtime.settings.connections(ProviderId::FIRST);
     connections.named(name).filter(|connection| connection.visitors)
 }
@@ -83,16 +83,16 @@ pub(crate) fn connection<'a>(runtime: &'a Runtime, name: &str) -> Option<&'a Reg
 pub(crate) async fn start(
     runtime: &Arc<Runtime>,
     headers: &HeaderMap,
-    carried: Option<&Arc<Carried>>,
-    connection: &Registered,
-    mut ask: Ask,
+    jar: Option<&Arc<CookieJar>>,
+    connection: &CheckedConnection,
+    mut ask: AuthorizationAttempt,
     more: &[String],
     here: &str,
 ) -> Result<Response<Bytes>, StoreError> {
     let present = visitor(runtime, headers);
     let visitor = present.or_else(|| becoming(runtime, headers));
     let visitor = visitor.unwrap_or_else(|| Visitor::new(runtime.random.bytes()));
-    let place = runtime.place_of(&Holder::Visitor(visitor), connection, carried).await?;
+    let place = runtime.place_of(&Principal::Visitor(visitor), connection, jar).await?;
     let (granted, _) = coordination::newest(runtime, &place).await?;
     // The union: what is asked for now must not take away what was granted before.
     let (always, mut more_scopes) = (connection.visitor_scopes(), Vec::new());
@@ -110,24 +110,24 @@ pub(crate) async fn start(
 pub(crate) async fn finish(
     runtime: &Arc<Runtime>,
     headers: &HeaderMap,
-    carried: Option<&Arc<Carried>>,
+    jar: Option<&Arc<CookieJar>>,
     (begun, is_new): (Visitor, bool),
-    received: Received<'_>,
-) -> Result<Response<Bytes>, LoginFailure> {
-    let Received { provider, connection, login, asked, tokens, destination } = received;
-    let visitor = grantee(runtime, headers, begun, is_new).ok_or(LoginFailure::SessionOver)?;
-    let occasion =
-        Occasion::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
+    received: VisitorGrant<'_>,
+) -> Result<Response<Bytes>, LoginError> {
+    let VisitorGrant { provider, connection, login, asked, tokens, destination } = received;
+    let visitor = grantee(runtime, headers, begun, is_new).ok_or(LoginError::SessionOver)?;
+    let token_use =
+        IdTokenUse::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
     // One that nobody asked for says nothing.
     let facts = if asked.scopes.iter().any(|scope| scope == "openid") {
-        let id_token = tokens.id_token.as_ref().ok_or(LoginFailure::NoIdToken)?;
-        let id_token = provider.verify(id_token, &tokens.access_token, occasion).await?;
-        is_of_domain(&Verified { provider, id_token: &id_token, tokens })?;
+        let id_token = tokens.id_token.as_ref().ok_or(LoginError::NoIdToken)?;
+        let id_token = provider.verify(id_token, &tokens.access_token, token_use).await?;
+        is_of_domain(&CompletedLogin { provider, id_token: &id_token, tokens })?;
         Some(id_token.facts)
     } else {
         None
     };
-    let place = runtime.place_of(&Holder::Visitor(visitor), connection, carried).await?;
+    let place = runtime.place_of(&Principal::Visitor(visitor), connection, jar).await?;
     let mut grant = new_grant(&place, connection, &asked.scopes, tokens, facts, runtime.now());
     grant.consent = Some(asked);
     keep(runtime, &place, grant).await?;
@@ -135,13 +135,14 @@ pub(crate) async fn finish(
     let mut answer = redirect(destination.as_str());
     let settings = &runtime.settings;
     let name = settings.cookies.name(COOKIE);
-    let cookie = settings.cookies.set(&name, &visitor.to_cookie(), settings.visitor_lifetime, CrossSite::Lax);
+    let cookie =
+        settings.cookies.set(&name, &visitor.to_cookie(), settings.visitor_lifetime, SameSitePolicy::Lax);
     cookie::append(answer.headers_mut(), cookie);
     Ok(answer)
 }
 
-async fn keep(runtime: &Arc<Runtime>, place: &GrantPlace, grant: Grant) -> Result<(), LoginFailure> {
-    coordination::fits(place, &grant).map_err(LoginFailure::TooLargeToCarry)?;
-    let until = runtime.now().plus(runtime.settings.visitor_lifetime);
+async fn keep(runtime: &Arc<Runtime>, place: &GrantRef, grant: Grant) -> Result<(), LoginError> {
+    coordination::fits(place, &grant).map_err(LoginError::TooLargeToCarry)?;
+    let until = runtime.now().saturating_add(runtime.settings.visitor_lifetime);
     Ok(keep_grant(runtime, place, GrantLifetime::Session, grant, until).await?)
 }

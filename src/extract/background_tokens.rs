@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::state::Runtime;
 use crate::tokens::disconnect::DisconnectOutcome;
-use crate::tokens::principal::Holder;
+use crate::tokens::principal::Principal;
 
 /// The capability to use anybody's grants, for work that runs without them: nightly imports, reminders, queues.
 ///
@@ -42,14 +42,14 @@ impl BackgroundTokens {
 
     /// The tokens of the person whom this issuer calls so. Both come from [`CurrentUser`](crate::CurrentUser), when the
     /// person asked for the work.
-    pub fn of(&self, issuer: &str, subject: &str) -> OwnerTokens {
-        let person = Holder::Person { issuer: issuer.into(), subject: subject.into() };
+    pub fn for_user(&self, issuer: &str, subject: &str) -> OwnerTokens {
+        let person = Principal::Offline { issuer: issuer.into(), subject: subject.into() };
         OwnerTokens(UserTokens::without_request(&self.0, person))
     }
 
     /// The tokens of the account that serves everybody; `None` where people have their own.
     pub fn account(&self) -> Option<OwnerTokens> {
-        let account = Holder::Account(Arc::clone(self.0.mode.account()?.name()));
+        let account = Principal::Account(Arc::clone(self.0.mode.account()?.name()));
         Some(OwnerTokens(UserTokens::without_request(&self.0, account)))
     }
 }
@@ -79,8 +79,8 @@ impl OwnerTokens {
     /// # Errors
     ///
     /// [`ErrorKind::NoSuchConnection`], also where grants end with their session, or [`ErrorKind::Unavailable`].
-    pub async fn status(&self, connection: &str) -> Result<ConnectionStatus, Error> {
-        self.0.status(connection).await
+    pub async fn connection_status(&self, connection: &str) -> Result<ConnectionStatus, Error> {
+        self.0.connection_status(connection).await
     }
 
     /// Takes a connection back, such as for a person whose record is deleted. See [`UserTokens::disconnect`]. What is
@@ -88,7 +88,7 @@ impl OwnerTokens {
     ///
     /// # Errors
     ///
-    /// As [`OwnerTokens::status`], and [`ErrorKind::Unauthenticated`] for the account's.
+    /// As [`OwnerTokens::connection_status`], and [`ErrorKind::Unauthenticated`] for the account's.
     pub async fn disconnect(&self, connection: &str) -> Result<DisconnectOutcome, Error> {
         self.0.disconnect(connection).await
     }

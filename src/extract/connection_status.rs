@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::config::connections::Registered;
-use crate::records::grant::{Grant, Standing, is_silent};
+use crate::config::connections::CheckedConnection;
+use crate::records::grant::{Grant, GrantStatus, is_silent};
 
 /// How a connection stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -45,7 +45,7 @@ pub enum ConnectionState {
 
 impl ConnectionStatus {
     pub(crate) fn of(
-        connection: &Registered,
+        connection: &CheckedConnection,
         provider: &str,
         grant: Option<Arc<Grant>>,
         now: Timestamp,
@@ -65,11 +65,12 @@ impl ConnectionStatus {
                     connection.scopes.iter().filter(|scope| !is_silent(scope)).cloned().collect();
                 // What lapses counts until it has.
                 let whole = grant.covers_scopes(connection.single_indicator(), &said, now);
-                let state = match grant.standing {
-                    Standing::Good if whole && grant.can_serve(now) => ConnectionState::Connected,
+                let state = match grant.status {
+                    GrantStatus::Active if whole && grant.can_serve(now) => ConnectionState::Connected,
                     _ => ConnectionState::NeedsConsent,
                 };
-                let facts = grant.facts.as_ref().map(|facts| (facts.subject.clone(), facts.issuer.clone()));
+                let facts =
+                    grant.original.as_ref().map(|facts| (facts.subject.clone(), facts.issuer.clone()));
                 let (account, issuer) = facts.unzip();
                 Self { name, state, provider, scopes: grant.all_scopes().cloned().collect(), account, issuer }
             }

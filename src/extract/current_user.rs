@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::clock::Timestamp;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
-use crate::stateless::Carried;
+use crate::stateless::CookieJar;
 
 /// The person who is signed in in the browser that sent this request.
 ///
@@ -25,13 +25,13 @@ use crate::stateless::Carried;
 #[derive(Clone)]
 pub struct CurrentUser {
     session: Arc<Session>,
-    carried: Option<Arc<Carried>>,
+    jar: Option<Arc<CookieJar>>,
     runtime: Arc<Runtime>,
 }
 
 impl CurrentUser {
-    pub(crate) fn new(session: Arc<Session>, carried: Option<Arc<Carried>>, runtime: Arc<Runtime>) -> Self {
-        Self { session, carried, runtime }
+    pub(crate) fn new(session: Arc<Session>, jar: Option<Arc<CookieJar>>, runtime: Arc<Runtime>) -> Self {
+        Self { session, jar, runtime }
     }
 
     /// The provider that vouches for the person (`iss`).
@@ -98,7 +98,7 @@ impl CurrentUser {
 
     /// Where the browser keeps them.
     fn shown_claims(&self) -> Option<String> {
-        self.carried.as_ref()?.claims(&self.session)?.claims()
+        self.jar.as_ref()?.claims(&self.session)?.claims()
     }
 
     /// A name for the person that can be shown to others: the same at each login, different for each purpose, and

@@ -12,10 +12,10 @@ use super::current_user::{Admin, CurrentUser};
 use crate::config::hooks::Unauthenticated;
 use crate::config::settings::encoded;
 use crate::config::shared_account::SharedAccount;
-use crate::cookie::{CookieStyle, Ours, OwnCookies};
+use crate::cookie::{AppCookies, CookiePolicy, KnownCookies};
 use crate::endpoints::login::HEADER_BUDGET;
 use crate::endpoints::urls;
-use crate::error::{Error, ErrorKind, Remedy};
+use crate::error::{Error, ErrorKind, NextStep};
 use crate::events::EventCode;
 use crate::page;
 use crate::protocol::authorization::LoginOptions;
@@ -23,8 +23,8 @@ use crate::records::grant::Consent;
 use crate::sessions::session::Session;
 use crate::sessions::visitor_id::Visitor;
 use crate::state::Runtime;
-use crate::stateless::Carried;
-use crate::tokens::principal::Holder;
+use crate::stateless::CookieJar;
+use crate::tokens::principal::Principal;
 use crate::tokens::single_use::PendingSingleUses;
 
 /// How long after they were asked a person is not sent to be asked for the same again.
@@ -35,7 +35,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 pub(crate) struct RequestState {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) session: Option<Arc<Session>>,
-    pub(crate) carried: Option<Arc<Carried>>,
+    pub(crate) jar: Option<Arc<CookieJar>>,
     pub(crate) here: Option<PathAndQuery>,
     pub(crate) navigation: bool,
     /// For a form that a browser submits: the page it stands on.
@@ -52,7 +52,7 @@ impl RequestState {
     pub(crate) fn insert<B>(
         runtime: Arc<Runtime>,
         session: Option<Arc<Session>>,
-        carried: Option<Arc<Carried>>,
+        jar: Option<Arc<CookieJar>>,
         head: &Head,
         request: &mut Request<B>,
     ) {
@@ -67,7 +67,7 @@ impl RequestState {
             single_uses: head.single_uses.clone(),
             visitor: head.visitor.clone(),
             session,
-            carried,
+            jar,
             runtime,
         };
         let extensions = request.extensions_mut();
@@ -84,7 +84,7 @@ impl RequestState {
         Self {
             runtime,
             session: None,
-            carried: None,
+            jar: None,
             here: None,
             navigation: false,
             came_from: None,
@@ -101,7 +101,7 @@ impl RequestState {
 
     pub(crate) fn user(&self) -> Option<CurrentUser> {
         let session = self.session.clone()?;
-        Some(CurrentUser::new(session, self.carried.clone(), Arc::clone(&self.runtime)))
+        Some(CurrentUser::new(session, self.jar.clone(), Arc::clone(&self.runtime)))
     }
 
     /// The signed-in person, or the error that sends somebody to the login and back here.
@@ -115,15 +115,15 @@ impl RequestState {
     }
 
     /// Whom the tokens of this request belong to, or the error that says who must act.
-    pub(crate) fn holder(&self) -> Result<Holder, Error> {
+    pub(crate) fn principal(&self) -> Result<Principal, Error> {
         let runtime = &self.runtime;
         match (runtime.mode.account(), &self.session, &self.visitor) {
-            (Some(account), _, _) => Ok(Holder::Account(Arc::clone(account.name()))),
-            (None, Some(session), _) => Ok(Holder::Session(Arc::clone(session))),
+            (Some(account), _, _) => Ok(Principal::Account(Arc::clone(account.name()))),
+            (None, Some(session), _) => Ok(Principal::Session(Arc::clone(session))),
             (None, None, _) if !runtime.settings.takes_visitors() => Err(self.unauthenticated()),
-            (None, None, Some(visitor)) => Ok(Holder::Visitor(**visitor)),
+            (None, None, Some(visitor)) => Ok(Principal::Visitor(**visitor)),
             // Nobody has been here under this name, and nothing is found for it.
-            (None, None, None) => Ok(Holder::Visitor(Visitor::new(runtime.random.bytes()))),
+            (None, None, None) => Ok(Principal::Visitor(Visitor::new(runtime.random.bytes()))),
         }
     }
 
@@ -133,7 +133,7 @@ impl RequestState {
             self.runtime.sends_to_login();
         }
         let error = Error::new(ErrorKind::Unauthenticated, "sign in first")
-            .with_remedy(Remedy { url: login_url.clone(), redirect: self.navigation });
+            .with_next_step(NextStep { url: login_url.clone(), redirect: self.navigation });
         match &self.runtime.hooks.unauthenticated {
             Some(hook) => {
                 error.with_answer(hook(&Unauthenticated { login_url, navigation: self.navigation }))
@@ -163,18 +163,18 @@ impl RequestState {
         };
         let url = path(&here).filter(|path| path.len() <= HEADER_BUDGET).or_else(|| path(""));
         let now = self.runtime.now();
-        let asked_lately =
-            asked.is_some_and(|asked| now.since(asked.at) < ASK_AGAIN && asked.covers(scopes, options));
+        let asked_lately = asked
+            .is_some_and(|asked| now.duration_since(asked.at) < ASK_AGAIN && asked.covers(scopes, options));
         let redirect = (self.navigation || self.came_from.is_some()) && !asked_lately;
         Error::new(ErrorKind::ConsentRequired, "access must be granted first")
-            .with_remedy(Remedy { url: url.unwrap_or_else(|| settings.path_to("connect")), redirect })
+            .with_next_step(NextStep { url: url.unwrap_or_else(|| settings.path_to("connect")), redirect })
     }
 
     /// The error of a request that wants what the application's one account does not have. Nobody who visits can help.
     pub(crate) fn needs_operator(&self, connection: &str) -> Error {
-        let remedy = self.runtime.mode.account().map_or("", SharedAccount::remedy);
-        self.runtime.events().emit(EventCode::NeedsOperator, None, format_args!("{connection}: {remedy}"));
-        let error = Error::new(ErrorKind::OperatorActionRequired, remedy);
+        let next_step = self.runtime.mode.account().map_or("", SharedAccount::remedy);
+        self.runtime.events().emit(EventCode::NeedsOperator, None, format_args!("{connection}: {next_step}"));
+        let error = Error::new(ErrorKind::OperatorActionRequired, next_step);
         if !self.navigation {
             return error;
         }
@@ -250,10 +250,10 @@ impl Head {
     pub(crate) fn read<'a>(
         method: &Method,
         headers: &'a HeaderMap,
-        cookies: &CookieStyle,
-        mut own: Option<&mut OwnCookies>,
+        cookies: &CookiePolicy,
+        mut own: Option<&mut AppCookies>,
     ) -> (Self, Option<&'a [u8]>) {
-        let mut ours = Ours::default();
+        let mut ours = KnownCookies::default();
         let (mut wants_html, mut navigates, mut upgrades) = (false, true, false);
         for (name, value) in headers {
             if *name == COOKIE {

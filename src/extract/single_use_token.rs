@@ -11,7 +11,7 @@ use crate::config::resources::parse;
 use crate::error::Error;
 use crate::protocol::token::TokenResponse;
 use crate::state::Runtime;
-use crate::tokens::principal::Holder;
+use crate::tokens::principal::Principal;
 use crate::tokens::single_use::SingleUseRecord;
 use crate::tokens::unkept::{Unkept, discard};
 
@@ -34,7 +34,7 @@ use crate::tokens::unkept::{Unkept, discard};
 /// the provider when they expire, or by [`SingleUseToken::revoke`].
 pub struct SingleUseToken {
     runtime: Arc<Runtime>,
-    holder: Holder,
+    principal: Principal,
     record: SingleUseRecord,
     access_token: AccessToken,
 }
@@ -53,13 +53,13 @@ impl SingleUseToken {
     }
 
     pub(crate) async fn take(state: &RequestState) -> Result<Self, Error> {
-        let holder = state.holder()?;
+        let principal = state.principal()?;
         let runtime = Arc::clone(&state.runtime);
         let Some(single_uses) = &state.single_uses else { return Err(state.single_use_token_gone()) };
-        let record = single_uses.take(&runtime, &holder, state.here.as_ref()).await?;
+        let record = single_uses.take(&runtime, &principal, state.here.as_ref()).await?;
         let record = record.ok_or_else(|| state.single_use_token_gone())?;
         let access_token = AccessToken::new(record.access_token.clone());
-        Ok(Self { runtime, holder, record, access_token })
+        Ok(Self { runtime, principal, record, access_token })
     }
 
     /// The connection that was granted.
@@ -78,7 +78,7 @@ impl SingleUseToken {
     ///
     /// [`ErrorKind::NoTokenForUrl`](crate::ErrorKind::NoTokenForUrl) for any other.
     pub fn access_token(&self, url: &str) -> Result<&AccessToken, Error> {
-        let connections = self.runtime.connections_of(&self.holder);
+        let connections = self.runtime.connections_of(&self.principal);
         let covering = |url| connections?.resources().covering(&url);
         let covering = parse(url).and_then(covering);
         if covering.is_some_and(|source| source.connection == self.connection()) {
@@ -90,8 +90,8 @@ impl SingleUseToken {
 
     /// Has the provider end it (RFC 7009), where it offers that. Best effort: what is not revoked expires.
     pub async fn revoke(self) {
-        let Self { runtime, holder, record, .. } = self;
-        let connections = runtime.connections_of(&holder);
+        let Self { runtime, principal, record, .. } = self;
+        let connections = runtime.connections_of(&principal);
         let Some(connection) = connections.and_then(|all| all.named(&record.connection)) else { return };
         let provider = Arc::clone(runtime.providers.get(connection.provider));
         let tokens = TokenResponse {

@@ -10,20 +10,20 @@ use super::access_token::AccessToken;
 use super::connection_status::{ConnectionState, ConnectionStatus};
 use super::request::RequestState;
 use crate::config::connection::GrantLifetime;
-use crate::config::connections::{Connections, Registered};
-use crate::config::resources::{Source, parse};
+use crate::config::connections::{CheckedConnection, CheckedConnections};
+use crate::config::resources::{ResourceRoute, parse};
 use crate::endpoints::urls;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::authorization::LoginOptions;
 use crate::provider::Provider;
-use crate::records::grant::{Grant, LOGIN, Standing};
+use crate::records::grant::{Grant, GrantStatus, LOGIN};
 use crate::state::Runtime;
 use crate::tokens::access_token;
 use crate::tokens::disconnect::{DisconnectOutcome, disconnect};
 use crate::tokens::hand_over::claim;
-use crate::tokens::locate::GrantPlace;
-use crate::tokens::lookup::{NoToken, Want, shown, stored};
-use crate::tokens::principal::Holder;
+use crate::tokens::locate::GrantRef;
+use crate::tokens::lookup::{TokenRequest, TokenUnavailable, shown, stored};
+use crate::tokens::principal::Principal;
 
 /// The OAuth tokens of the person who is signed in at this request: fresh, and for registered URLs only. In single-user
 /// mode they are the account's; where nobody is signed in, those of [visitors](crate::Connection::allow_visitors).
@@ -36,18 +36,18 @@ use crate::tokens::principal::Holder;
 #[derive(Clone)]
 pub struct UserTokens {
     state: RequestState,
-    holder: Holder,
+    principal: Principal,
 }
 
 impl UserTokens {
     pub(crate) fn from_state(state: &RequestState) -> Result<Self, Error> {
-        let holder = state.holder()?;
-        Ok(Self { holder, state: state.clone() })
+        let principal = state.principal()?;
+        Ok(Self { principal, state: state.clone() })
     }
 
     /// For work that no request asks for.
-    pub(crate) fn without_request(runtime: &Arc<Runtime>, holder: Holder) -> Self {
-        Self { state: RequestState::without_request(Arc::clone(runtime)), holder }
+    pub(crate) fn without_request(runtime: &Arc<Runtime>, principal: Principal) -> Self {
+        Self { state: RequestState::without_request(Arc::clone(runtime)), principal }
     }
 
     /// For services without axum: from the extensions of a request that came through the layer.
@@ -70,7 +70,7 @@ impl UserTokens {
     /// [`ErrorKind::Unauthenticated`] when their session ended, and [`ErrorKind::Unavailable`] while the provider or the
     /// store is away.
     pub async fn access_token(&self, url: &str) -> Result<AccessToken, Error> {
-        if let Ok(connections) = self.connections()
+        if let Ok(connections) = self.configured()
             && let Some(source) = connections.resources().covering_plain(url)
             && let Some(connection) = Self::kept(connections, source)
         {
@@ -102,7 +102,7 @@ impl UserTokens {
     /// [`ErrorKind::ConsentRequired`] when one is missing, [`ErrorKind::NoSuchConnection`] when there is no such
     /// resource or scope, and as [`UserTokens::access_token`].
     pub async fn require_scopes(&self, resource: &str, scopes: &[&str]) -> Result<(), Error> {
-        let named = self.connections()?.resources().named(resource);
+        let named = self.configured()?.resources().named(resource);
         let source = named.ok_or_else(|| Error::no_such_connection("there is no resource of this name"))?;
         if self.registered(&source.connection)?.single_use {
             return Err(Error::no_such_connection("this resource's connection is for one use"));
@@ -116,7 +116,7 @@ impl UserTokens {
         let (_, grant) = self.grant(&source.connection).await?;
         match grant {
             Some(grant)
-                if grant.standing == Standing::Good
+                if grant.status == GrantStatus::Active
                     && grant.covers_scopes(source.indicator.as_deref(), &scopes, self.runtime().now()) =>
             {
                 Ok(())
@@ -165,7 +165,7 @@ impl UserTokens {
     ///
     /// [`ErrorKind::NoSuchConnection`], [`ErrorKind::Unauthenticated`] when the session ended, or
     /// [`ErrorKind::Unavailable`].
-    pub async fn status(&self, connection: &str) -> Result<ConnectionStatus, Error> {
+    pub async fn connection_status(&self, connection: &str) -> Result<ConnectionStatus, Error> {
         let registered = self.registered(connection)?.clone();
         let (_, grant) = self.grant(connection).await?;
         let provider = &self.runtime().providers.get(registered.provider).relying_party.name;
@@ -176,11 +176,11 @@ impl UserTokens {
     ///
     /// # Errors
     ///
-    /// As [`UserTokens::status`].
-    pub async fn list(&self) -> Result<Vec<ConnectionStatus>, Error> {
+    /// As [`UserTokens::connection_status`].
+    pub async fn connections(&self) -> Result<Vec<ConnectionStatus>, Error> {
         let mut list = Vec::new();
-        for connection in self.connections()?.others().filter(|one| self.holder.may_have(one)) {
-            list.push(self.status(&connection.name).await?);
+        for connection in self.configured()?.others().filter(|one| self.principal.may_have(one)) {
+            list.push(self.connection_status(&connection.name).await?);
         }
         Ok(list)
     }
@@ -216,10 +216,10 @@ impl UserTokens {
     ///
     /// [`ErrorKind::Unauthenticated`] when nobody is signed in, and [`ErrorKind::Unavailable`] when the store is away.
     pub async fn adopt_visitor_grants(&self) -> Result<Vec<String>, Error> {
-        let Some(session) = self.holder.session() else { return Err(self.state.unauthenticated()) };
+        let Some(session) = self.principal.session() else { return Err(self.state.unauthenticated()) };
         self.require_session().await?;
         let Some(visitor) = &self.state.visitor else { return Ok(Vec::new()) };
-        claim(self.runtime(), **visitor, session, self.state.carried.as_ref()).await
+        claim(self.runtime(), **visitor, session, self.state.jar.as_ref()).await
     }
 
     /// Takes every connection back, besides the login's own, which ends with the session.
@@ -229,7 +229,7 @@ impl UserTokens {
     /// As [`UserTokens::disconnect`], at the first that fails.
     pub async fn disconnect_all(&self) -> Result<Vec<(String, DisconnectOutcome)>, Error> {
         let mut ended = Vec::new();
-        for connection in self.connections()?.others().filter(|one| self.holder.may_have(one)) {
+        for connection in self.configured()?.others().filter(|one| self.principal.may_have(one)) {
             ended.push((connection.name.clone(), self.disconnect(&connection.name).await?));
         }
         Ok(ended)
@@ -238,7 +238,7 @@ impl UserTokens {
     /// A fresh token from its source. `rejected` is one that the API refused: it is not given out again.
     pub(crate) async fn token(
         &self,
-        source: &Source,
+        source: &ResourceRoute,
         rejected: Option<&AccessToken>,
     ) -> Result<AccessToken, Error> {
         self.token_of(self.registered(&source.connection)?, source, rejected).await
@@ -246,13 +246,13 @@ impl UserTokens {
 
     async fn token_of(
         &self,
-        connection: &Registered,
-        source: &Source,
+        connection: &CheckedConnection,
+        source: &ResourceRoute,
         rejected: Option<&AccessToken>,
     ) -> Result<AccessToken, Error> {
         self.require_session().await?;
         let place = self.place(connection).await?;
-        let want = Want {
+        let want = TokenRequest {
             indicator: source.indicator.clone(),
             scopes: source.scopes.clone(),
             rejected: rejected.map(|token| token.secret().clone()),
@@ -267,33 +267,36 @@ impl UserTokens {
         self.require_session().await?;
         match token {
             Ok(set) => Ok(AccessToken::new(set.access_token)),
-            Err(NoToken::Consent) => {
+            Err(TokenUnavailable::Consent) => {
                 Err(Box::pin(self.consent_required(source, &[], &LoginOptions::default())).await)
             }
-            Err(NoToken::Unavailable(cause)) => {
+            Err(TokenUnavailable::Unavailable(cause)) => {
                 Err(Error::unavailable("no fresh token can be had now", cause))
             }
         }
     }
 
     /// Where the token for a URL comes from; `None` when it gets none.
-    pub(crate) fn source(&self, url: &Url) -> Option<Arc<Source>> {
-        let connections = self.connections().ok()?;
+    pub(crate) fn source(&self, url: &Url) -> Option<Arc<ResourceRoute>> {
+        let connections = self.configured().ok()?;
         if let Some(source) = connections.resources().covering(url) {
             return Self::kept(connections, source).map(|_| Arc::clone(source));
         }
         let metadata = self.provider().ok()?.known_metadata()?;
         let user_info = metadata.userinfo_endpoint.as_ref()?;
-        (user_info == url).then(|| Arc::new(Source::without_resource(LOGIN)))
+        (user_info == url).then(|| Arc::new(ResourceRoute::without_resource(LOGIN)))
     }
 
     /// A source's connection. Tokens for one use are not there to be had again.
-    fn kept<'a>(connections: &'a Connections, source: &Source) -> Option<&'a Registered> {
+    fn kept<'a>(
+        connections: &'a CheckedConnections,
+        source: &ResourceRoute,
+    ) -> Option<&'a CheckedConnection> {
         connections.named(&source.connection).filter(|connection| !connection.single_use)
     }
 
     /// Whether all of these scopes may be asked for at the source's connection.
-    pub(crate) fn may_ask(&self, source: &Source, scopes: &[String]) -> bool {
+    pub(crate) fn may_ask(&self, source: &ResourceRoute, scopes: &[String]) -> bool {
         let connection = self.registered(&source.connection);
         connection.is_ok_and(|connection| scopes.iter().all(|scope| connection.knows(scope)))
     }
@@ -302,14 +305,14 @@ impl UserTokens {
     /// of it a moment ago is not sent again.
     pub(crate) async fn consent_required(
         &self,
-        source: &Source,
+        source: &ResourceRoute,
         scopes: &[String],
         options: &LoginOptions,
     ) -> Error {
-        if self.holder.is_account() {
+        if self.principal.is_account() {
             return self.state.needs_operator(&source.connection);
         }
-        if self.holder.is_absent() {
+        if self.principal.is_absent() {
             return Error::new(ErrorKind::ConsentRequired, "the person must grant access (again)");
         }
         let asked = match self.grant(&source.connection).await {
@@ -321,60 +324,60 @@ impl UserTokens {
 
     /// For [`RequireLayer::connection`](crate::RequireLayer::connection).
     pub(crate) async fn require_connection(&self, connection: &str) -> Result<(), Error> {
-        match self.status(connection).await?.state {
+        match self.connection_status(connection).await?.state {
             ConnectionState::Connected => Ok(()),
             ConnectionState::SingleUse => Err(Error::no_such_connection("this connection is for one use")),
             ConnectionState::NotConnected | ConnectionState::NeedsConsent => {
-                let source = Source::without_resource(connection);
+                let source = ResourceRoute::without_resource(connection);
                 Err(self.consent_required(&source, &[], &LoginOptions::default()).await)
             }
         }
     }
 
-    async fn grant(&self, connection: &str) -> Result<(GrantPlace, Option<Arc<Grant>>), Error> {
+    async fn grant(&self, connection: &str) -> Result<(GrantRef, Option<Arc<Grant>>), Error> {
         let registered = self.registered(connection)?;
         self.require_session().await?;
         let place = self.place(registered).await?;
         let grant = stored(self.runtime(), &place).await.map_err(|error| match error {
-            NoToken::Unavailable(cause) => Error::unavailable("the grant cannot be read now", cause),
-            NoToken::Consent => Error::unavailable("the grant cannot be read now", "it is gone"),
+            TokenUnavailable::Unavailable(cause) => Error::unavailable("the grant cannot be read now", cause),
+            TokenUnavailable::Consent => Error::unavailable("the grant cannot be read now", "it is gone"),
         })?;
         Ok((place, grant))
     }
 
-    async fn place(&self, connection: &Registered) -> Result<GrantPlace, Error> {
+    async fn place(&self, connection: &CheckedConnection) -> Result<GrantRef, Error> {
         let reachable =
             connection.grant_lifetime == GrantLifetime::Persistent && self.runtime().mode.keeps_logins();
-        if self.holder.is_absent() && !reachable {
+        if self.principal.is_absent() && !reachable {
             return Err(Error::no_such_connection(self.runtime().mode.out_of_reach()));
         }
-        Ok(self.runtime().place_of(&self.holder, connection, self.state.carried.as_ref()).await?)
+        Ok(self.runtime().place_of(&self.principal, connection, self.state.jar.as_ref()).await?)
     }
 
-    fn registered(&self, connection: &str) -> Result<&Registered, Error> {
-        let named = self.connections()?.named(connection);
+    fn registered(&self, connection: &str) -> Result<&CheckedConnection, Error> {
+        let named = self.configured()?.named(connection);
         self.may_have(named.ok_or_else(|| Error::no_such_connection("there is no connection of this name"))?)
     }
 
-    fn may_have<'a>(&self, connection: &'a Registered) -> Result<&'a Registered, Error> {
+    fn may_have<'a>(&self, connection: &'a CheckedConnection) -> Result<&'a CheckedConnection, Error> {
         // What a visitor may not grant, a person may.
-        if self.holder.may_have(connection) { Ok(connection) } else { Err(self.state.unauthenticated()) }
+        if self.principal.may_have(connection) { Ok(connection) } else { Err(self.state.unauthenticated()) }
     }
 
     /// What the person may grant, where they signed in.
-    fn connections(&self) -> Result<&Connections, Error> {
+    fn configured(&self) -> Result<&CheckedConnections, Error> {
         Ok(self.runtime().settings.connections(self.provider()?.relying_party.id))
     }
 
     fn provider(&self) -> Result<&Arc<Provider>, Error> {
-        self.holder.provider(self.runtime()).ok_or_else(|| match self.holder.is_absent() {
+        self.principal.provider(self.runtime()).ok_or_else(|| match self.principal.is_absent() {
             true => Error::no_such_connection("nobody signs in at this issuer"),
             false => self.state.unauthenticated(),
         })
     }
 
     async fn require_session(&self) -> Result<(), Error> {
-        let Some(session) = self.holder.session() else { return Ok(()) };
+        let Some(session) = self.principal.session() else { return Ok(()) };
         let runtime = self.runtime();
         match runtime.sessions.lasts(session, &runtime.records, runtime.now()).await? {
             true => Ok(()),
@@ -389,6 +392,6 @@ impl UserTokens {
 
 impl fmt::Debug for UserTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UserTokens").field("owner", &self.holder.owner()).finish_non_exhaustive()
+        f.debug_struct("UserTokens").field("owner", &self.principal.owner()).finish_non_exhaustive()
     }
 }

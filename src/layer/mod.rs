@@ -17,7 +17,7 @@ use tower::{Layer, Service};
 use self::health::{Health, health};
 use self::service::Oidc;
 use crate::config::Config;
-use crate::config::mode::{Mode, Rendezvous};
+use crate::config::mode::{Coordination, Mode};
 use crate::config::shared_account::SharedAccount;
 use crate::error::{ConfigError, Error};
 use crate::extract::background_tokens::BackgroundTokens;
@@ -69,7 +69,7 @@ impl OidcLayer {
     ///
     /// Everything that is wrong with the configuration, at once.
     pub fn stateless(config: Config) -> Result<Self, ConfigError> {
-        let mode = Mode::Stateless(Rendezvous::Here);
+        let mode = Mode::Stateless(Coordination::InProcess);
         Ok(Self { runtime: Runtime::new(mode, config, Arc::new(MemoryStore::new()))? })
     }
 
@@ -81,9 +81,9 @@ impl OidcLayer {
     /// # Errors
     ///
     /// Everything that is wrong with the configuration, at once.
-    pub fn stateless_with(config: Config, rendezvous: impl Store) -> Result<Self, ConfigError> {
-        let mode = Mode::Stateless(Rendezvous::Shared);
-        Ok(Self { runtime: Runtime::new(mode, config, Arc::new(rendezvous))? })
+    pub fn stateless_with(config: Config, coordination: impl Store) -> Result<Self, ConfigError> {
+        let mode = Mode::Stateless(Coordination::Shared);
+        Ok(Self { runtime: Runtime::new(mode, config, Arc::new(coordination))? })
     }
 
     /// One account's tokens serve everybody, whether they are signed in or not.

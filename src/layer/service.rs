@@ -15,15 +15,15 @@ use pin_project_lite::pin_project;
 use tower::{BoxError, Service};
 
 use crate::clock::Timestamp;
-use crate::cookie::{self, OwnCookies};
+use crate::cookie::{self, AppCookies};
 use crate::endpoints::{self, logout};
 use crate::error::Error;
 use crate::events::EventCode;
 use crate::extract::request::{Head, RequestState, is_safe};
-use crate::sessions::peek::Peek;
+use crate::sessions::peek::SessionLookup;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
-use crate::stateless::Carried;
+use crate::stateless::CookieJar;
 use crate::tokens::single_use::PendingSingleUses;
 use crate::{page, peer};
 
@@ -86,7 +86,7 @@ where
         {
             return ResponseFuture::answered(answer);
         }
-        let mut own = runtime.carrying.is_some().then(OwnCookies::default);
+        let mut own = runtime.opened_grants.is_some().then(AppCookies::default);
         let (method, cookies) = (request.method(), &runtime.settings.cookies);
         let (head, cookie) = Head::read(method, request.headers(), cookies, own.as_mut());
         // Before the session is looked for: what is forged does not even learn whether there is one.
@@ -104,9 +104,9 @@ where
         });
         let (session, now) = match peeked {
             None => (None, None),
-            Some((Peek::Ended, now)) => (None, Some(now)),
-            Some((Peek::Live(session), now)) => (Some(session), Some(now)),
-            Some((Peek::Ask(asked), now)) => {
+            Some((SessionLookup::Ended, now)) => (None, Some(now)),
+            Some((SessionLookup::Hit(session), now)) => (Some(session), Some(now)),
+            Some((SessionLookup::Miss(asked), now)) => {
                 // The service that was polled ready is the one to call.
                 let ready = self.clone();
                 let mut ready = mem::replace(self, ready);
@@ -116,15 +116,15 @@ where
                         Ok(session) => session,
                         Err(error) => return Ok(store_away(runtime, &request, &head, error.into())),
                     };
-                    let carried = carried(runtime, session.as_ref(), own, &head, Some(now));
-                    RequestState::insert(Arc::clone(runtime), session, carried.clone(), &head, &mut request);
-                    ResponseFuture::passed(ready.inner.call(request), carried, head).await
+                    let jar = jar(runtime, session.as_ref(), own, &head, Some(now));
+                    RequestState::insert(Arc::clone(runtime), session, jar.clone(), &head, &mut request);
+                    ResponseFuture::passed(ready.inner.call(request), jar, head).await
                 });
             }
         };
-        let carried = carried(runtime, session.as_ref(), own, &head, now);
-        RequestState::insert(Arc::clone(runtime), session, carried.clone(), &head, &mut request);
-        ResponseFuture::passed(self.inner.call(request), carried, head)
+        let jar = jar(runtime, session.as_ref(), own, &head, now);
+        RequestState::insert(Arc::clone(runtime), session, jar.clone(), &head, &mut request);
+        ResponseFuture::passed(self.inner.call(request), jar, head)
     }
 }
 
@@ -137,37 +137,37 @@ fn is_ours<B>(runtime: &Runtime, request: &Request<B>, head: &Head) -> bool {
 }
 
 /// What the browser carries: for the person, whose session is kept from ending, or as a visitor.
-fn carried(
+fn jar(
     runtime: &Arc<Runtime>,
     session: Option<&Arc<Session>>,
-    own: Option<OwnCookies>,
+    own: Option<AppCookies>,
     head: &Head,
     now: Option<Timestamp>,
-) -> Option<Arc<Carried>> {
+) -> Option<Arc<CookieJar>> {
     if session.is_none() && head.visitor.is_none() {
         return None;
     }
     let now = now.unwrap_or_else(|| runtime.now());
-    let carried = own.map(|own| Arc::new(Carried::new(runtime, own, now)));
+    let jar = own.map(|own| Arc::new(CookieJar::new(runtime, own, now)));
     if let Some(session) = session {
-        extend_in_time(runtime, session, carried.as_ref(), now);
+        extend_in_time(runtime, session, jar.as_ref(), now);
     }
-    carried
+    jar
 }
 
 /// Keeps a session from ending unused, where it is kept.
 fn extend_in_time(
     runtime: &Arc<Runtime>,
     session: &Arc<Session>,
-    carried: Option<&Arc<Carried>>,
+    jar: Option<&Arc<CookieJar>>,
     now: Timestamp,
 ) {
     if !runtime.sessions.is_aging(session, now) {
         return;
     }
-    if let Some(carried) = carried {
-        carried.renew(session);
-    } else if session.life.extends() {
+    if let Some(jar) = jar {
+        jar.renew(session);
+    } else if session.liveness.extends() {
         let (runtime, session) = (Arc::clone(runtime), Arc::clone(session));
         let tasks = runtime.tasks.clone();
         tasks.spawn(async move { runtime.sessions.extend(&session, &runtime.records, now).await });
@@ -221,7 +221,7 @@ pin_project! {
         Passed {
             #[pin]
             inner: F,
-            carried: Option<Arc<Carried>>,
+            jar: Option<Arc<CookieJar>>,
             private: bool,
             single_uses: Option<Arc<PendingSingleUses>>,
         },
@@ -233,10 +233,10 @@ pin_project! {
 }
 
 impl<F, R, E> ResponseFuture<F, R, E> {
-    fn passed(inner: F, carried: Option<Arc<Carried>>, head: Head) -> Self {
+    fn passed(inner: F, jar: Option<Arc<CookieJar>>, head: Head) -> Self {
         let Head { session_cookie, visitor, single_uses, .. } = head;
         let private = session_cookie || visitor.is_some();
-        Self { way: Way::Passed { inner, carried, private, single_uses } }
+        Self { way: Way::Passed { inner, jar, private, single_uses } }
     }
 
     fn boxed(future: impl Future<Output = Result<Response<R>, E>> + Send + 'static) -> Self {
@@ -257,12 +257,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.project().way.project() {
-            Projected::Passed { inner, carried, private, single_uses } => {
+            Projected::Passed { inner, jar, private, single_uses } => {
                 // In place: a response is large to move.
                 let mut polled = inner.poll(cx);
                 if let Poll::Ready(Ok(response)) = &mut polled {
                     let headers = response.headers_mut();
-                    let mut ours = carried.as_ref().is_some_and(|carried| carried.settle(headers));
+                    let mut ours = jar.as_ref().is_some_and(|jar| jar.settle(headers));
                     for removal in single_uses.iter().flat_map(|single_uses| single_uses.removals()) {
                         cookie::append(headers, removal);
                         ours = true;

@@ -172,11 +172,11 @@ pub(crate) fn with_parameters<'a>(
 pub(crate) struct AuthorizationResponse {
     pub(crate) state: String,
     pub(crate) iss: Option<String>,
-    pub(crate) outcome: Outcome,
+    pub(crate) outcome: AuthorizationOutcome,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum AuthorizationOutcome {
     Code(String),
     /// RFC 6749 section 4.1.2.1.
     Error {
@@ -193,7 +193,7 @@ pub(crate) struct MalformedResponse(pub(crate) &'static str);
 impl AuthorizationResponse {
     /// Reads a query or a form body.
     pub(crate) fn parse(encoded: &[u8]) -> Result<Self, MalformedResponse> {
-        let mut parameters = Parameters::default();
+        let mut parameters = RequestParameters::default();
         for (name, value) in form_urlencoded::parse(encoded) {
             let slot = match &*name {
                 "code" => &mut parameters.code,
@@ -217,8 +217,10 @@ impl AuthorizationResponse {
         let filled = |value: Option<String>| value.filter(|value| !value.is_empty());
         let state = filled(parameters.state).ok_or(MalformedResponse("state is missing"))?;
         let outcome = match (filled(parameters.code), filled(parameters.error)) {
-            (Some(code), None) => Outcome::Code(code),
-            (None, Some(code)) => Outcome::Error { code, description: parameters.error_description },
+            (Some(code), None) => AuthorizationOutcome::Code(code),
+            (None, Some(code)) => {
+                AuthorizationOutcome::Error { code, description: parameters.error_description }
+            }
             (None, None) => return Err(MalformedResponse("code is missing")),
             (Some(_), Some(_)) => return Err(MalformedResponse("both code and error")),
         };
@@ -236,7 +238,7 @@ impl AuthorizationResponse {
 }
 
 #[derive(Default)]
-struct Parameters {
+struct RequestParameters {
     code: Option<String>,
     state: Option<String>,
     iss: Option<String>,
@@ -259,10 +261,13 @@ mod tests {
     fn a_code_and_an_error_are_read() {
         let code =
             AuthorizationResponse::parse(b"code=a%2Bb&state=s&iss=https%3A%2F%2Fop.test&extra=1").unwrap();
-        assert_eq!(code.outcome, Outcome::Code("a+b".to_owned()));
+        assert_eq!(code.outcome, AuthorizationOutcome::Code("a+b".to_owned()));
         assert_eq!(code.check_issuer("https://op.test", true), Ok(()));
         let error = AuthorizationResponse::parse(b"error=access_denied&state=s").unwrap();
-        assert_eq!(error.outcome, Outcome::Error { code: "access_denied".to_owned(), description: None });
+        assert_eq!(
+            error.outcome,
+            AuthorizationOutcome::Error { code: "access_denied".to_owned(), description: None }
+        );
     }
 
     /// Checks 1, 15, 18, 22 and 39.
@@ -308,7 +313,7 @@ mod tests {
         fn any_bytes_are_read_without_panic_and_never_yield_empty_values(bytes: Vec<u8>) {
             if let Ok(response) = AuthorizationResponse::parse(&bytes) {
                 prop_assert!(!response.state.is_empty());
-                prop_assert!(response.outcome != Outcome::Code(String::new()));
+                prop_assert!(response.outcome != AuthorizationOutcome::Code(String::new()));
             }
         }
 

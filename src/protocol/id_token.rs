@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::json;
-use super::jws::{self, Algorithm, JwsError, KeySet, Verified};
+use super::jws::{self, Algorithm, JwsError, KeySet, VerifiedJws};
 use crate::clock::Timestamp;
 
 /// How far the provider's clock may be from ours.
@@ -16,19 +16,19 @@ pub(super) const OLDEST: Duration = Duration::from_secs(60 * 60);
 
 /// What an ID token must say.
 #[derive(Clone, Debug)]
-pub(crate) struct Expected<'a> {
+pub(crate) struct IdTokenPolicy<'a> {
     pub(crate) issuer: &'a str,
     pub(crate) client_id: &'a str,
     pub(crate) trusted_audiences: &'a [String],
     pub(crate) algorithms: &'a [Algorithm],
     pub(crate) access_token: &'a str,
     pub(crate) now: Timestamp,
-    pub(crate) occasion: Occasion<'a>,
+    pub(crate) token_use: IdTokenUse<'a>,
 }
 
 /// What the ID token came with.
 #[derive(Clone, Debug)]
-pub(crate) enum Occasion<'a> {
+pub(crate) enum IdTokenUse<'a> {
     Login {
         nonce: &'a str,
         max_age: Option<Duration>,
@@ -37,14 +37,14 @@ pub(crate) enum Occasion<'a> {
     /// OpenID Connect Core 1.0 section 12.2: the same person, by the same authentication.
     /// The first ID token of a grant that began with a refresh token alone has nothing to be compared with.
     Refresh {
-        original: Option<&'a Facts>,
+        original: Option<&'a OriginalIdToken>,
     },
 }
 
 /// An ID token that holds.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct IdToken {
-    pub(crate) facts: Facts,
+    pub(crate) facts: OriginalIdToken,
     pub(crate) sid: Option<String>,
     pub(crate) acr: Option<String>,
     pub(crate) claims: Map<String, Value>,
@@ -52,7 +52,7 @@ pub(crate) struct IdToken {
 
 /// What later ID tokens of the same grant are compared with.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(crate) struct Facts {
+pub(crate) struct OriginalIdToken {
     pub(crate) issuer: String,
     pub(crate) subject: String,
     pub(crate) issued_at: u64,
@@ -76,7 +76,11 @@ pub(crate) enum IdTokenError {
 use IdTokenError::{AnotherOwner, Refused};
 
 /// Verifies an ID token, in the order of section 3.1.3.7.
-pub(crate) fn verify(compact: &str, keys: &KeySet, expected: &Expected<'_>) -> Result<IdToken, IdTokenError> {
+pub(crate) fn verify(
+    compact: &str,
+    keys: &KeySet,
+    expected: &IdTokenPolicy<'_>,
+) -> Result<IdToken, IdTokenError> {
     // (6) to (8); the other rules follow once it is known whose words these are.
     let token = jws::verify(compact, keys, expected.algorithms, &["jwt"]).map_err(refusal)?;
     let claims = &token.claims;
@@ -89,14 +93,14 @@ pub(crate) fn verify(compact: &str, keys: &KeySet, expected: &Expected<'_>) -> R
     authorized_party(claims, &facts, expected.client_id)?;
     times(claims, facts.issued_at, expected.now)?;
     access_token_hash(&token, expected.access_token)?;
-    match &expected.occasion {
-        Occasion::Login { nonce, max_age, acr_values } => {
+    match &expected.token_use {
+        IdTokenUse::Login { nonce, max_age, acr_values } => {
             // (11)
             if facts.nonce.as_deref() != Some(*nonce) {
                 return Err(Refused("nonce"));
             }
             // (10): `iat` may be used to refuse a token that was issued too far from now.
-            if Timestamp::from_secs(facts.issued_at).plus(OLDEST) < expected.now {
+            if Timestamp::from_secs(facts.issued_at).saturating_add(OLDEST) < expected.now {
                 return Err(Refused("iat"));
             }
             authenticated_recently(&facts, *max_age, expected.now)?;
@@ -106,8 +110,8 @@ pub(crate) fn verify(compact: &str, keys: &KeySet, expected: &Expected<'_>) -> R
                 return Err(Refused("acr"));
             }
         }
-        Occasion::Refresh { original: Some(original) } => same_authentication(&facts, original)?,
-        Occasion::Refresh { original: None } => {}
+        IdTokenUse::Refresh { original: Some(original) } => same_authentication(&facts, original)?,
+        IdTokenUse::Refresh { original: None } => {}
     }
     Ok(IdToken {
         sid: json::text(claims, "sid").map(str::to_owned),
@@ -127,9 +131,9 @@ fn refusal(error: JwsError) -> IdTokenError {
     }
 }
 
-fn facts(claims: &Map<String, Value>) -> Result<Facts, IdTokenError> {
+fn facts(claims: &Map<String, Value>) -> Result<OriginalIdToken, IdTokenError> {
     let text = |name| json::text(claims, name).map(str::to_owned);
-    Ok(Facts {
+    Ok(OriginalIdToken {
         issuer: text("iss").ok_or(Refused("iss"))?,
         // Section 2: at most 255 ASCII characters; longer ones would also make rows and cookies grow.
         subject: text("sub").filter(|sub| sub.len() <= 255).ok_or(Refused("sub"))?,
@@ -165,7 +169,11 @@ pub(super) fn audience(
 }
 
 /// 3.1.3.7 (4) and (5): several audiences need an authorized party, and one that is named must be us.
-fn authorized_party(claims: &Map<String, Value>, facts: &Facts, client_id: &str) -> Result<(), IdTokenError> {
+fn authorized_party(
+    claims: &Map<String, Value>,
+    facts: &OriginalIdToken,
+    client_id: &str,
+) -> Result<(), IdTokenError> {
     let several = claims.get("aud").and_then(Value::as_array).is_some_and(|audiences| audiences.len() > 1);
     match (&facts.authorized_party, claims.contains_key("azp")) {
         (Some(party), _) if party == client_id => Ok(()),
@@ -177,10 +185,10 @@ fn authorized_party(claims: &Map<String, Value>, facts: &Facts, client_id: &str)
 /// 3.1.3.7 (9) and (10), and `nbf` (RFC 7519 section 4.1.5).
 pub(super) fn times(claims: &Map<String, Value>, issued_at: u64, now: Timestamp) -> Result<(), IdTokenError> {
     let expires = json::numeric_date(claims, "exp").ok_or(Refused("exp"))?;
-    if Timestamp::from_secs(expires).plus(LEEWAY) <= now {
+    if Timestamp::from_secs(expires).saturating_add(LEEWAY) <= now {
         return Err(Refused("exp"));
     }
-    let latest = now.plus(LEEWAY);
+    let latest = now.saturating_add(LEEWAY);
     if Timestamp::from_secs(issued_at) > latest {
         return Err(Refused("iat"));
     }
@@ -194,7 +202,7 @@ pub(super) fn times(claims: &Map<String, Value>, issued_at: u64, now: Timestamp)
 }
 
 /// 3.1.3.8: binds the access token to the ID token, where the provider says so.
-fn access_token_hash(token: &Verified<'_>, access_token: &str) -> Result<(), IdTokenError> {
+fn access_token_hash(token: &VerifiedJws<'_>, access_token: &str) -> Result<(), IdTokenError> {
     let Some(hash) = token.claims.get("at_hash") else { return Ok(()) };
     let computed = token.access_token_hash(access_token);
     if computed.is_some() && hash.as_str() == computed.as_deref() { Ok(()) } else { Err(Refused("at_hash")) }
@@ -202,18 +210,18 @@ fn access_token_hash(token: &Verified<'_>, access_token: &str) -> Result<(), IdT
 
 /// 3.1.3.7 (13).
 fn authenticated_recently(
-    facts: &Facts,
+    facts: &OriginalIdToken,
     max_age: Option<Duration>,
     now: Timestamp,
 ) -> Result<(), IdTokenError> {
     let Some(max_age) = max_age else { return Ok(()) };
     let auth_time = facts.auth_time.ok_or(Refused("auth_time"))?;
-    let latest = Timestamp::from_secs(auth_time).plus(max_age).plus(LEEWAY);
+    let latest = Timestamp::from_secs(auth_time).saturating_add(max_age).saturating_add(LEEWAY);
     if latest < now { Err(Refused("auth_time")) } else { Ok(()) }
 }
 
 /// Section 12.2. Whoever differs in `iss` or `sub` is somebody else; the rest is an answer that is not to be used.
-fn same_authentication(facts: &Facts, original: &Facts) -> Result<(), IdTokenError> {
+fn same_authentication(facts: &OriginalIdToken, original: &OriginalIdToken) -> Result<(), IdTokenError> {
     if facts.subject != original.subject {
         return Err(AnotherOwner("sub"));
     }

@@ -71,13 +71,13 @@ pub(crate) enum JwsError {
 }
 
 /// A JWT whose signature holds.
-pub(crate) struct Verified<'a> {
+pub(crate) struct VerifiedJws<'a> {
     pub(crate) claims: Map<String, Value>,
     algorithm: Algorithm,
     key: &'a CoreJsonWebKey,
 }
 
-impl Verified<'_> {
+impl VerifiedJws<'_> {
     /// OpenID Connect Core 1.0 section 3.1.3.6: what an `at_hash` for this access token says.
     pub(crate) fn access_token_hash(&self, access_token: &str) -> Option<String> {
         let access_token = AccessToken::new(access_token.to_owned());
@@ -93,7 +93,7 @@ pub(crate) fn verify<'a>(
     keys: &'a KeySet,
     algorithms: &[Algorithm],
     kinds: &[&str],
-) -> Result<Verified<'a>, JwsError> {
+) -> Result<VerifiedJws<'a>, JwsError> {
     let (header, claims, message, signature) = parse(compact).ok_or(JwsError::Malformed)?;
     check_header(&header, kinds)?;
     // Only what was announced counts, and of that only what is accepted: never what the token chooses.
@@ -126,7 +126,7 @@ pub(crate) fn verify<'a>(
         return Err(JwsError::AmbiguousKey);
     }
     let key = verifying.ok_or(JwsError::UnknownKey)?;
-    Ok(Verified { claims, algorithm, key })
+    Ok(VerifiedJws { claims, algorithm, key })
 }
 
 type Parts<'a> = (Map<String, Value>, Map<String, Value>, &'a str, Vec<u8>);

@@ -22,7 +22,7 @@ const WITHOUT_EXP: Duration = Duration::from_secs(120);
 
 /// What a logout token must say.
 #[derive(Clone, Debug)]
-pub(crate) struct Expected<'a> {
+pub(crate) struct LogoutTokenPolicy<'a> {
     pub(crate) issuer: &'a str,
     pub(crate) client_id: &'a str,
     pub(crate) trusted_audiences: &'a [String],
@@ -32,7 +32,7 @@ pub(crate) struct Expected<'a> {
 
 /// Whose sessions a provider ends: a person's, those of one session at the provider, or what is both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Meant {
+pub(crate) struct LogoutTarget {
     pub(crate) issuer: String,
     pub(crate) subject: Option<String>,
     pub(crate) sid: Option<String>,
@@ -43,7 +43,7 @@ pub(crate) struct Meant {
 /// A logout token that holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LogoutToken {
-    pub(crate) meant: Meant,
+    pub(crate) target: LogoutTarget,
     pub(crate) jti: String,
     /// From then on it would be refused by its age alone.
     pub(crate) spent_until: Timestamp,
@@ -91,7 +91,7 @@ pub(crate) fn claimed_issuer(compact: &str) -> Option<String> {
 pub(crate) fn verify(
     compact: &str,
     keys: &KeySet,
-    expected: &Expected<'_>,
+    expected: &LogoutTokenPolicy<'_>,
 ) -> Result<LogoutToken, LogoutTokenError> {
     // (2) and (3). `logout+jwt` is recommended and no more (section 2.4): other rules tell it from an ID token.
     let mut claims = jws::verify(compact, keys, expected.algorithms, &["logout+jwt", "jwt"])?.claims;
@@ -104,7 +104,7 @@ pub(crate) fn verify(
     let without = issued_at.saturating_add(WITHOUT_EXP.saturating_sub(LEEWAY).as_secs());
     claims.entry("exp").or_insert_with(|| without.into());
     id_token::times(&claims, issued_at, expected.now)?;
-    let oldest = Timestamp::from_secs(issued_at).plus(OLDEST);
+    let oldest = Timestamp::from_secs(issued_at).saturating_add(OLDEST);
     if oldest < expected.now {
         return Err(Refused("iat"));
     }
@@ -126,8 +126,8 @@ pub(crate) fn verify(
     let jti = text(&claims, "jti")?.ok_or(Refused("jti"))?;
     let expires = Timestamp::from_secs(json::numeric_date(&claims, "exp").ok_or(Refused("exp"))?);
     // One leeway for the rule itself, one for clocks of other processes.
-    let spent_until = expires.min(oldest).plus(LEEWAY * 2);
-    Ok(LogoutToken { meant: Meant { issuer, subject, sid, until: issued_at }, jti, spent_until })
+    let spent_until = expires.min(oldest).saturating_add(LEEWAY * 2);
+    Ok(LogoutToken { target: LogoutTarget { issuer, subject, sid, until: issued_at }, jti, spent_until })
 }
 
 /// A claim that is a text where it is there at all.
@@ -138,7 +138,7 @@ fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Option<String
     }
 }
 
-impl Meant {
+impl LogoutTarget {
     /// Whether this session is meant: everything that is named must be the session's (section 2.7), which may have had
     /// several at the provider. A login whose ID token is younger came after the logout, both by the provider's own clock.
     pub(crate) fn ends(&self, issuer: &str, subject: &str, sids: &[String], issued_at: u64) -> bool {
@@ -180,7 +180,7 @@ mod tests {
             verify(
                 &token,
                 &keys,
-                &Expected { issuer, client_id, trusted_audiences, algorithms: &algorithms, now },
+                &LogoutTokenPolicy { issuer, client_id, trusted_audiences, algorithms: &algorithms, now },
             )
         };
         assert_eq!(verified_for("https://op.test").map(|token| token.jti), Ok("j".to_owned()));
@@ -190,13 +190,13 @@ mod tests {
 
     #[test]
     fn a_token_ends_what_it_names_and_nothing_that_began_later() {
-        let token = |subject: Option<&str>, sid: Option<&str>| Meant {
+        let token = |subject: Option<&str>, sid: Option<&str>| LogoutTarget {
             issuer: "https://op.test".into(),
             subject: subject.map(Into::into),
             sid: sid.map(Into::into),
             until: 100,
         };
-        let ends = |token: Meant| {
+        let ends = |token: LogoutTarget| {
             [
                 ("a1", &["r", "s"][..], 100),
                 ("a1", &["t"], 99),

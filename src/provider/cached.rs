@@ -10,14 +10,14 @@ use crate::clock::{Clock, Timestamp};
 /// After failures the source is asked again no later than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// A value with its age. One flight fetches; everybody else waits for it or has the old value.
-pub(crate) struct Fetched<T> {
+/// A value with its age. One task fetches it; other callers wait for that task or get the old value.
+pub(crate) struct Cached<T> {
     clock: Clock,
-    state: Mutex<State<T>>,
-    flight: tokio::sync::Mutex<()>,
+    state: Mutex<CacheState<T>>,
+    fetching: tokio::sync::Mutex<()>,
 }
 
-struct State<T> {
+struct CacheState<T> {
     value: Option<Arc<T>>,
     /// When the source was last asked, whatever it answered.
     asked_at: Timestamp,
@@ -39,12 +39,12 @@ pub enum Readiness {
 
 /// The source failed a moment ago and is not asked again yet.
 #[derive(Debug)]
-pub(crate) struct Pausing;
+pub(crate) struct BackingOff;
 
-impl<T> Fetched<T> {
+impl<T> Cached<T> {
     pub(crate) fn new(clock: Clock) -> Self {
-        let state = State { value: None, asked_at: Timestamp::default(), failures: 0 };
-        Self { clock, state: Mutex::new(state), flight: tokio::sync::Mutex::new(()) }
+        let state = CacheState { value: None, asked_at: Timestamp::default(), failures: 0 };
+        Self { clock, state: Mutex::new(state), fetching: tokio::sync::Mutex::new(()) }
     }
 
     pub(crate) fn value(&self) -> Option<Arc<T>> {
@@ -68,14 +68,14 @@ impl<T> Fetched<T> {
     }
 
     /// The value, fetched when there is none.
-    pub(crate) async fn get_or_fetch<E: From<Pausing>>(
+    pub(crate) async fn get_or_fetch<E: From<BackingOff>>(
         &self,
         fetch: impl AsyncFnOnce() -> Result<T, E>,
     ) -> Result<Arc<T>, E> {
         if let Some(value) = self.value() {
             return Ok(value);
         }
-        let _flight = self.flight.lock().await;
+        let _fetching = self.fetching.lock().await;
         if let Some(value) = self.value() {
             return Ok(value);
         }
@@ -84,7 +84,7 @@ impl<T> Fetched<T> {
             (state.failures, state.asked_at)
         };
         if failures > 0 && asked_within(pause(failures), asked_at, self.clock.now()) {
-            return Err(Pausing.into());
+            return Err(BackingOff.into());
         }
         self.fetch(fetch).await
     }
@@ -92,19 +92,19 @@ impl<T> Fetched<T> {
     /// Asks the source again, unless it was asked within `at_least`: then the value as it is.
     ///
     /// Whoever waits while another asks gets what that one brought.
-    pub(crate) async fn refetch<E: From<Pausing>>(
+    pub(crate) async fn refetch<E: From<BackingOff>>(
         &self,
         at_least: Duration,
         fetch: impl AsyncFnOnce() -> Result<T, E>,
     ) -> Result<Arc<T>, E> {
-        let _flight = self.flight.lock().await;
+        let _fetching = self.fetching.lock().await;
         let (value, failures, asked_at) = {
             let state = self.state();
             (state.value.clone(), state.failures, state.asked_at)
         };
         if asked_within(at_least, asked_at, self.clock.now()) {
             // After a failure the old value is no answer: whoever asks again has found it wanting.
-            return value.filter(|_| failures == 0).ok_or_else(|| Pausing.into());
+            return value.filter(|_| failures == 0).ok_or_else(|| BackingOff.into());
         }
         self.fetch(fetch).await
     }
@@ -130,14 +130,14 @@ impl<T> Fetched<T> {
         }
     }
 
-    fn state(&self) -> MutexGuard<'_, State<T>> {
+    fn state(&self) -> MutexGuard<'_, CacheState<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// A source that was asked in the future was asked before the clock was put back, nobody knows how long ago.
 fn asked_within(age: Duration, asked_at: Timestamp, now: Timestamp) -> bool {
-    asked_at <= now && now.since(asked_at) < age
+    asked_at <= now && now.duration_since(asked_at) < age
 }
 
 /// 100 ms, doubling, at most 5 s.
@@ -153,17 +153,17 @@ mod tests {
     #[derive(Debug, PartialEq)]
     struct Failed(bool);
 
-    impl From<Pausing> for Failed {
-        fn from(_: Pausing) -> Self {
+    impl From<BackingOff> for Failed {
+        fn from(_: BackingOff) -> Self {
             Self(true)
         }
     }
 
-    fn clocked() -> (Arc<AtomicU64>, Fetched<u32>) {
+    fn clocked() -> (Arc<AtomicU64>, Cached<u32>) {
         let now = Arc::new(AtomicU64::new(1_000_000));
         let read = Arc::clone(&now);
         let clock = Clock::from_fn(move || Timestamp::from_millis(read.load(Ordering::SeqCst)));
-        (now, Fetched::new(clock))
+        (now, Cached::new(clock))
     }
 
     /// Check 73: a failure is not kept as an answer, and does not become a storm.

@@ -2,7 +2,7 @@
 
 use tower::BoxError;
 
-use super::cached::Pausing;
+use super::cached::BackingOff;
 use super::http_client::OutboundError;
 use crate::protocol::id_token::IdTokenError;
 use crate::protocol::logout_token::LogoutTokenError;
@@ -38,8 +38,8 @@ impl ProviderError {
     }
 }
 
-impl From<Pausing> for ProviderError {
-    fn from(_: Pausing) -> Self {
+impl From<BackingOff> for ProviderError {
+    fn from(_: BackingOff) -> Self {
         Self::Unavailable("it failed a moment ago".into())
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::error::ProviderError;
 use super::{KEY_SET_THROTTLE, Provider};
-use crate::protocol::logout_token::{Expected, LogoutToken, LogoutTokenError, verify};
+use crate::protocol::logout_token::{LogoutToken, LogoutTokenError, LogoutTokenPolicy, verify};
 
 impl Provider {
     /// Verifies a logout token with the provider's keys. Where a key is unknown they are read again, as often as for
@@ -14,7 +14,7 @@ impl Provider {
         logout_token: &str,
     ) -> Result<LogoutToken, ProviderError> {
         let metadata = self.metadata().await?;
-        let expected = Expected {
+        let expected = LogoutTokenPolicy {
             issuer: &metadata.issuer,
             client_id: &self.relying_party.client_id,
             trusted_audiences: &self.relying_party.trusted_audiences,

@@ -23,12 +23,12 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Map, Value};
 use url::Url;
 
-use self::cached::{Fetched, Readiness};
+use self::cached::{Cached, Readiness};
 use self::http_client::{CALL_DEADLINE, Outbound, PROVIDER_BODY};
 use self::relying_party::RelyingParty;
 use crate::clock::Clock;
 use crate::events::{EventCode, Events};
-use crate::protocol::id_token::{Expected, IdToken, IdTokenError, Occasion, verify};
+use crate::protocol::id_token::{IdToken, IdTokenError, IdTokenPolicy, IdTokenUse, verify};
 use crate::protocol::jws::KeySet;
 use crate::protocol::metadata::{self, Metadata};
 use crate::protocol::token::{ClientAuthMethod, TokenResponse, authenticated_form, parse_response};
@@ -46,16 +46,16 @@ pub(crate) struct Provider {
     outbound: Outbound,
     events: Events,
     clock: Clock,
-    metadata: Fetched<Metadata>,
-    keys: Fetched<KeySet>,
+    metadata: Cached<Metadata>,
+    keys: Cached<KeySet>,
     /// For callers whom nobody knows: what they ask for takes nothing from those who sign in.
-    keys_for_anybody: Fetched<KeySet>,
+    keys_for_anybody: Cached<KeySet>,
 }
 
 impl Provider {
     pub(crate) fn new(relying_party: RelyingParty, outbound: Outbound, events: Events, clock: Clock) -> Self {
-        let (metadata, keys) = (Fetched::new(clock.clone()), Fetched::new(clock.clone()));
-        let keys_for_anybody = Fetched::new(clock.clone());
+        let (metadata, keys) = (Cached::new(clock.clone()), Cached::new(clock.clone()));
+        let keys_for_anybody = Cached::new(clock.clone());
         Self { relying_party, outbound, events, clock, metadata, keys, keys_for_anybody }
     }
 
@@ -131,17 +131,17 @@ impl Provider {
         self: &Arc<Self>,
         id_token: &Secret,
         access_token: &Secret,
-        occasion: Occasion<'_>,
+        token_use: IdTokenUse<'_>,
     ) -> Result<IdToken, ProviderError> {
         let metadata = self.metadata().await?;
-        let expected = Expected {
+        let expected = IdTokenPolicy {
             issuer: &metadata.issuer,
             client_id: &self.relying_party.client_id,
             trusted_audiences: &self.relying_party.trusted_audiences,
             algorithms: &metadata.algorithms,
             access_token: access_token.expose_secret(),
             now: self.clock.now(),
-            occasion,
+            token_use,
         };
         let id_token = id_token.expose_secret();
         let keys = self.keys.get_or_fetch(async || self.fetch_keys(&metadata).await).await?;

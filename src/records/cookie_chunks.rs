@@ -62,7 +62,7 @@ impl<'a> Chunks<'a> {
     }
 
     /// The text of as many chunks as the first one says; `None` where one is missing.
-    pub(crate) fn join(&self) -> Option<Text<'a>> {
+    pub(crate) fn join(&self) -> Option<ChunkedValue<'a>> {
         let (digit, first) = self.0[0]?.split_first()?;
         let count = usize::from(digit.checked_sub(b'0')?);
         let mut parts = [&[][..]; MOST];
@@ -70,17 +70,17 @@ impl<'a> Chunks<'a> {
             *part = (*chunk)?;
         }
         parts[0] = first;
-        Some(Text { parts, count })
+        Some(ChunkedValue { parts, count })
     }
 }
 
 /// A text that came in so many chunks.
-pub(crate) struct Text<'a> {
+pub(crate) struct ChunkedValue<'a> {
     parts: [&'a [u8]; MOST],
     count: usize,
 }
 
-impl<'a> Text<'a> {
+impl<'a> ChunkedValue<'a> {
     pub(crate) fn count(&self) -> usize {
         self.count
     }

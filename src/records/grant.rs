@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 use crate::protocol::authorization::LoginOptions;
-use crate::protocol::id_token::Facts;
+use crate::protocol::id_token::OriginalIdToken;
 use crate::protocol::token::TokenResponse;
 use crate::secret::sealed_option;
 use crate::secret::{Secret, sealed};
@@ -62,18 +62,18 @@ pub(crate) struct Grant {
     /// Issuer and client id of the registration that it was granted to.
     pub(crate) client: [u8; 32],
     pub(crate) connection: String,
-    pub(crate) origin: Origin,
+    pub(crate) origin: GrantSource,
     /// Grows with every successful refresh. An answer to an older generation changes nothing.
     pub(crate) generation: u64,
     #[serde(with = "sealed_option")]
     pub(crate) refresh_token: Option<Secret>,
     /// Of the first ID token that came with the grant: every later one must agree.
-    pub(crate) facts: Option<Facts>,
+    pub(crate) original: Option<OriginalIdToken>,
     /// What was granted, which may be less than was asked for.
     pub(crate) scopes: Vec<String>,
     pub(crate) token_sets: Vec<TokenSet>,
     pub(crate) lease: Option<Lease>,
-    pub(crate) standing: Standing,
+    pub(crate) status: GrantStatus,
     /// What the person was last sent to the provider for, other than by a login: what they did not grant then
     /// they are not sent for again at once.
     pub(crate) consent: Option<Consent>,
@@ -103,7 +103,7 @@ pub(crate) fn is_silent(scope: &str) -> bool {
 
 /// How a grant came about, and with it how it is renewed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Origin {
+pub(crate) enum GrantSource {
     /// Somebody consented at the provider.
     Consent,
     /// The application's own credentials, which renew it at any time (RFC 6749 section 4.4).
@@ -146,14 +146,14 @@ pub(crate) struct Lease {
 
 /// Whether a grant can still be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Standing {
-    Good,
+pub(crate) enum GrantStatus {
+    Active,
     /// The provider refused the refresh token for good.
     Refused,
     /// Somebody else appeared in a refresh. Nothing of it is used any more.
-    AnotherOwner,
+    OwnerMismatch,
     /// Its person took it back, or signed out. Noted where browsers could bring it again.
-    Ended,
+    Revoked,
 }
 
 /// How an access token stands at a moment.
@@ -179,7 +179,7 @@ impl TokenSet {
             indicator,
             access_token: response.access_token.clone(),
             issued_at: now,
-            expires_at: response.expires_in.map(|life| now.plus(life)),
+            expires_at: response.expires_in.map(|life| now.saturating_add(life)),
         }
     }
 
@@ -196,15 +196,15 @@ impl TokenSet {
     /// `spread`, from 0 to 255, moves the early renewal of different grants apart.
     pub(crate) fn freshness(&self, now: Timestamp, spread: u8) -> Freshness {
         let Some(expires_at) = self.expires_at else { return Freshness::Fresh };
-        let life = expires_at.since(self.issued_at);
+        let life = expires_at.duration_since(self.issued_at);
         let travel = TRAVEL.min(life / 4);
-        if now.plus(travel) >= expires_at {
+        if now.saturating_add(travel) >= expires_at {
             return Freshness::Expired;
         }
         let early = (life / EARLY_FRACTION).min(EARLY_LIMIT);
         // Between one and two times the early part, less what travel takes anyway.
         let early = travel + early + early * u32::from(spread) / 255;
-        if now.plus(early) >= expires_at { Freshness::Aging } else { Freshness::Fresh }
+        if now.saturating_add(early) >= expires_at { Freshness::Aging } else { Freshness::Fresh }
     }
 }
 
@@ -273,13 +273,14 @@ impl Grant {
     #[must_use]
     pub(crate) fn consented_again(mut self, former: &Self) -> Self {
         self.generation = former.generation + 1;
-        let account =
-            |grant: &Self| grant.facts.as_ref().map(|facts| (facts.issuer.clone(), facts.subject.clone()));
+        let account = |grant: &Self| {
+            grant.original.as_ref().map(|original| (original.issuer.clone(), original.subject.clone()))
+        };
         let same = self.owner == former.owner
             && self.client == former.client
             && self.connection == former.connection
             && account(&self) == account(former)
-            && (former.origin, former.standing) == (Origin::Consent, Standing::Good);
+            && (former.origin, former.status) == (GrantSource::Consent, GrantStatus::Active);
         if self.refresh_token.is_some() || former.refresh_token.is_none() || !same {
             return self;
         }
@@ -302,7 +303,7 @@ impl Grant {
         self.refresh_token = former.refresh_token.clone();
         self.lease = former.lease.clone();
         // The ID tokens of its refreshes agree with the first one that came with it.
-        self.facts = former.facts.clone();
+        self.original = former.original.clone();
         self
     }
 
@@ -313,13 +314,13 @@ impl Grant {
 
     /// Whether the provider can be asked for another token without anybody's doing.
     pub(crate) fn can_renew(&self) -> bool {
-        self.refresh_token.is_some() || self.origin == Origin::ClientCredentials
+        self.refresh_token.is_some() || self.origin == GrantSource::ClientCredentials
     }
 
     /// Whether the configured refresh token is spent, and another one in its place.
     pub(crate) fn has_left_its_seed(&self) -> bool {
         match (self.origin, &self.refresh_token) {
-            (Origin::Configured { seed: first }, Some(token)) => seed(token) != first,
+            (GrantSource::Configured { seed: first }, Some(token)) => seed(token) != first,
             _ => false,
         }
     }
@@ -373,11 +374,11 @@ impl Grant {
 
     /// A grant that can never be used again. It keeps no token.
     #[must_use]
-    pub(crate) fn tombstone(&self, standing: Standing) -> Self {
+    pub(crate) fn tombstone(&self, status: GrantStatus) -> Self {
         let mut tombstone = self.clone();
         tombstone.generation += 1;
         tombstone.lease = None;
-        tombstone.standing = standing;
+        tombstone.status = status;
         tombstone.refresh_token = None;
         tombstone.token_sets.clear();
         tombstone
@@ -401,14 +402,14 @@ mod tests {
             scopes: None,
             access_token: "at".into(),
             issued_at: NOW,
-            expires_at: life.map(|seconds| NOW.plus(Duration::from_secs(seconds))),
+            expires_at: life.map(|seconds| NOW.saturating_add(Duration::from_secs(seconds))),
         }
     }
 
     #[test]
     fn tokens_age_before_they_expire_by_a_fraction_of_their_life() {
         let after = |set: &TokenSet, seconds: f64, spread| {
-            set.freshness(NOW.plus(Duration::from_secs_f64(seconds)), spread)
+            set.freshness(NOW.saturating_add(Duration::from_secs_f64(seconds)), spread)
         };
         let minute = set(Some(60));
         assert_eq!(after(&minute, 48.0, 0), Freshness::Fresh);
@@ -430,7 +431,7 @@ mod tests {
 
     /// What a consent brought, by its tokens and scopes.
     fn consented(refresh_token: Option<&str>, access_token: &str, scopes: &[&str]) -> Grant {
-        let facts = |auth_time| Facts {
+        let original = |auth_time| OriginalIdToken {
             issuer: "https://op.test".into(),
             subject: "a1".into(),
             issued_at: 0,
@@ -442,14 +443,14 @@ mod tests {
             owner: Owner::Account { name: "default".into() },
             client: [1; 32],
             connection: LOGIN.into(),
-            origin: Origin::Consent,
+            origin: GrantSource::Consent,
             generation: 1,
             refresh_token: refresh_token.map(Secret::from),
-            facts: Some(facts(if refresh_token.is_some() { 1 } else { 2 })),
+            original: Some(original(if refresh_token.is_some() { 1 } else { 2 })),
             scopes: texts(scopes),
             token_sets: vec![TokenSet { access_token: access_token.into(), ..set(Some(60)) }],
             lease: None,
-            standing: Standing::Good,
+            status: GrantStatus::Active,
             consent: None,
             earlier: None,
         }
@@ -471,8 +472,8 @@ mod tests {
         let first = Grant { lease: Some(lease), generation: 7, ..consented(Some("rt"), "at1", &["a"]) };
         let kept = consented(None, "at2", &["a"]).consented_again(&first);
         assert_eq!(
-            (&kept.refresh_token, &kept.lease, &kept.facts),
-            (&first.refresh_token, &first.lease, &first.facts)
+            (&kept.refresh_token, &kept.lease, &kept.original),
+            (&first.refresh_token, &first.lease, &first.original)
         );
         assert_eq!((kept.generation, kept.refreshes()), (8, first.refreshes()), "it is no refresh");
         assert_eq!(kept.token_sets[0].access_token, "at2".into());
@@ -490,11 +491,11 @@ mod tests {
             |grant| grant.owner = Owner::Account { name: "another".into() },
             |grant| grant.client = [2; 32],
             |grant| grant.connection = "mail".into(),
-            |grant| grant.facts.as_mut().unwrap().subject = "b1".into(),
-            |grant| grant.facts.as_mut().unwrap().issuer = "https://op2.test".into(),
-            |grant| grant.facts = None,
-            |grant| grant.origin = Origin::Configured { seed: [3; 32] },
-            |grant| grant.standing = Standing::Refused,
+            |grant| grant.original.as_mut().unwrap().subject = "b1".into(),
+            |grant| grant.original.as_mut().unwrap().issuer = "https://op2.test".into(),
+            |grant| grant.original = None,
+            |grant| grant.origin = GrantSource::Configured { seed: [3; 32] },
+            |grant| grant.status = GrantStatus::Refused,
             |grant| grant.refresh_token = None,
         ];
         for (index, edit) in others.iter().enumerate() {
@@ -512,8 +513,9 @@ mod tests {
         let lapsing = |grant: &Grant| grant.earlier.as_ref().map(|earlier| earlier.lapsing.clone());
         let wider = consented(None, "at2", &["openid", "a", "c"]).consented_again(&first);
         assert_eq!(lapsing(&wider), Some(texts(&["c"])), "providers need not name openid");
-        let covers =
-            |seconds| wider.covers_scopes(None, &texts(&["c"]), NOW.plus(Duration::from_secs(seconds)));
+        let covers = |seconds| {
+            wider.covers_scopes(None, &texts(&["c"]), NOW.saturating_add(Duration::from_secs(seconds)))
+        };
         assert_eq!([covers(59), covers(60)], [true, false], "with its access token");
         // A consent to less takes nothing from the refresh token.
         let less = consented(None, "at2", &["a"]).consented_again(&first);
@@ -549,7 +551,7 @@ mod tests {
         let first = consented(Some("rt"), "at1", &["a"]);
         assert!(!first.outlives_refresh_token(NOW));
         let kept = consented(None, "at2", &["a"]).consented_again(&first);
-        let ends = NOW.plus(Duration::from_secs(60));
+        let ends = NOW.saturating_add(Duration::from_secs(60));
         assert_eq!([NOW, ends].map(|now| kept.outlives_refresh_token(now)), [true, false]);
         let lease = Some(Lease { holder: [9; 16], until: ends });
         let stripped = Grant { lease, ..kept.clone() }.without_refresh_token();
@@ -574,7 +576,7 @@ mod tests {
     #[test]
     fn the_person_is_prompted_once_when_what_they_granted_has_lapsed() {
         let c = texts(&["c"]);
-        let ends = NOW.plus(Duration::from_secs(60));
+        let ends = NOW.saturating_add(Duration::from_secs(60));
         let first = consented(Some("rt"), "at1", &["a"]);
         let wider = consented(None, "at2", &["a", "c"]).consented_again(&first);
         assert_eq!([NOW, ends].map(|now| wider.needs_prompt(&c, now)), [false, true]);

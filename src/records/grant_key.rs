@@ -3,16 +3,16 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::grant::{Grant, Owner};
-use super::invalidation::{Changes, Place};
-use super::{IndexKey, Row};
+use super::invalidation::{Invalidations, Slot};
+use super::{BlindIndexKey, RecordKey};
 use crate::clock::Timestamp;
 use crate::provider::relying_party::ProviderId;
 use crate::store::Key;
 
 /// A grant's row, and whose it must be.
 #[derive(Debug)]
-pub(crate) struct Spot {
-    pub(crate) row: Row,
+pub(crate) struct GrantKey {
+    pub(crate) row: RecordKey,
     pub(crate) owner: Owner,
     pub(crate) client: [u8; 32],
     pub(crate) provider: ProviderId,
@@ -20,11 +20,11 @@ pub(crate) struct Spot {
     /// The session whose login alone yielded it.
     pub(crate) session: Option<Key>,
     /// Its cookies, where browsers carry their grants.
-    pub(crate) cookies: OnceLock<CookiesOfGrant>,
-    pub(crate) newest: Newest,
+    pub(crate) cookies: OnceLock<GrantCookieNames>,
+    pub(crate) newest: NewestGeneration,
 }
 
-impl Spot {
+impl GrantKey {
     /// The seal is bound to owner and client; this is the same wall in the contents.
     pub(crate) fn holds(&self, grant: &Grant) -> bool {
         grant.owner == self.owner && grant.client == self.client
@@ -38,38 +38,43 @@ impl Spot {
 
 /// What was read of a row that lies beside what browsers carry, for as long as it may be believed.
 #[derive(Debug, Default)]
-pub(crate) struct Newest(Mutex<Option<Read>>);
+pub(crate) struct NewestGeneration(Mutex<Option<Observation>>);
 
 /// There was nothing newer than this generation.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Read {
+pub(crate) struct Observation {
     pub(crate) generation: u64,
-    pub(crate) asked: Asked,
+    pub(crate) asked: ObservedAt,
     pub(crate) until: Timestamp,
 }
 
 /// When the store was asked: an answer is as old as its question.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked {
+pub(crate) struct ObservedAt {
     pub(crate) at: Timestamp,
     /// What was known of changes.
     pub(crate) heard: u64,
 }
 
-impl Newest {
-    fn read(&self) -> MutexGuard<'_, Option<Read>> {
+impl NewestGeneration {
+    fn read(&self) -> MutexGuard<'_, Option<Observation>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn put(&self, read: Read) {
+    pub(crate) fn put(&self, read: Observation) {
         *self.read() = Some(read);
     }
 
     /// The generation; `None` where the store must be asked.
-    pub(crate) fn generation(&self, place: Place, changes: &Changes, now: Timestamp) -> Option<u64> {
+    pub(crate) fn generation(
+        &self,
+        place: Slot,
+        invalidations: &Invalidations,
+        now: Timestamp,
+    ) -> Option<u64> {
         let read = (*self.read())?;
-        let is_believed =
-            (read.asked.at..read.until).contains(&now) && !changes.since(read.asked.heard, place);
+        let is_believed = (read.asked.at..read.until).contains(&now)
+            && !invalidations.changed_since(read.asked.heard, place);
         is_believed.then_some(read.generation)
     }
 
@@ -81,30 +86,36 @@ impl Newest {
 
 /// How a grant's cookies are named, and what their seals are bound to.
 #[derive(Debug)]
-pub(crate) struct CookiesOfGrant {
+pub(crate) struct GrantCookieNames {
     pub(crate) name: String,
     pub(crate) bound: Vec<u8>,
 }
 
 /// The spots of one session, or of the account, as they come to be asked for: one for each connection.
 #[derive(Default)]
-pub(crate) struct Spots(OnceLock<Box<Mutex<Vec<(IndexKey, Arc<Spot>)>>>>);
+pub(crate) struct GrantKeyCache(OnceLock<Box<Mutex<Vec<(BlindIndexKey, Arc<GrantKey>)>>>>);
 
-impl Spots {
+impl GrantKeyCache {
     /// The spot of a connection, as rows are named under this key.
-    pub(crate) fn get(&self, index: &IndexKey, connection: &str, make: impl FnOnce() -> Spot) -> Arc<Spot> {
+    pub(crate) fn get(
+        &self,
+        index: &BlindIndexKey,
+        connection: &str,
+        make: impl FnOnce() -> GrantKey,
+    ) -> Arc<GrantKey> {
         let known = self.0.get_or_init(Box::default);
         let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((named_by, spot)) = known.iter().find(|(_, spot)| spot.connection == connection)
+        if let Some((named_by, grant_key)) =
+            known.iter().find(|(_, grant_key)| grant_key.connection == connection)
             && named_by == index
         {
-            return Arc::clone(spot);
+            return Arc::clone(grant_key);
         }
         // A store that came back empty may name its rows anew.
         known.retain(|(named_by, _)| named_by == index);
-        let spot = Arc::new(make());
-        known.push((index.clone(), Arc::clone(&spot)));
-        spot
+        let grant_key = Arc::new(make());
+        known.push((index.clone(), Arc::clone(&grant_key)));
+        grant_key
     }
 }
 
@@ -115,21 +126,22 @@ mod tests {
 
     #[test]
     fn what_was_read_is_believed_for_a_while_and_until_something_is_heard() {
-        let (newest, changes, key) = (Newest::default(), Changes::default(), Key([7; 32]));
+        let (newest, invalidations, key) =
+            (NewestGeneration::default(), Invalidations::default(), Key([7; 32]));
         let at = Timestamp::from_secs;
-        let known = |now| newest.generation(Place::of(key), &changes, at(now));
+        let known = |now| newest.generation(Slot::of(key), &invalidations, at(now));
         assert_eq!(known(10), None);
-        let asked = Asked { at: at(10), heard: changes.heard() };
-        let read = Read { generation: 3, asked, until: at(12) };
+        let asked = ObservedAt { at: at(10), heard: invalidations.heard() };
+        let read = Observation { generation: 3, asked, until: at(12) };
         newest.put(read);
         assert_eq!([9, 10, 11, 12].map(known), [None, Some(3), Some(3), None], "a clock may go back");
-        changes.hear(Change::Row(Key([8; 32])));
+        invalidations.hear(Change::Row(Key([8; 32])));
         assert_eq!(known(10), Some(3), "another row's");
-        changes.hear(Change::Row(key));
+        invalidations.hear(Change::Row(key));
         assert_eq!(known(10), None);
         newest.put(read);
         assert_eq!(known(10), None, "it was asked before");
-        newest.put(Read { asked: Asked { heard: changes.heard(), ..asked }, ..read });
+        newest.put(Observation { asked: ObservedAt { heard: invalidations.heard(), ..asked }, ..read });
         newest.forget_below(3);
         assert_eq!(known(10), Some(3));
         newest.forget_below(4);

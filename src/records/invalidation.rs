@@ -17,25 +17,25 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 const REFUSED_PAUSE: Duration = Duration::from_secs(5 * 60);
 
 /// When something was last heard of each row. Changes are counted, because clocks of processes differ.
-pub(crate) struct Changes {
+pub(crate) struct Invalidations {
     heard: AtomicU64,
     places: Box<[AtomicU64]>,
 }
 
-impl Default for Changes {
+impl Default for Invalidations {
     fn default() -> Self {
         Self { heard: AtomicU64::new(0), places: (0..PLACES).map(|_| AtomicU64::new(0)).collect() }
     }
 }
 
-impl Changes {
+impl Invalidations {
     /// Everything heard so far. To be asked before the store is: what is heard later is news.
     pub(crate) fn heard(&self) -> u64 {
         self.heard.load(Ordering::Acquire)
     }
 
     /// Whether something was heard of a row in this place after that.
-    pub(crate) fn since(&self, heard: u64, place: Place) -> bool {
+    pub(crate) fn changed_since(&self, heard: u64, place: Slot) -> bool {
         self.places[usize::from(place.0)].load(Ordering::Acquire) > heard
     }
 
@@ -43,7 +43,7 @@ impl Changes {
         let now = self.heard.fetch_add(1, Ordering::AcqRel) + 1;
         match change {
             Change::Row(key) => {
-                self.places[usize::from(Place::of(key).0)].fetch_max(now, Ordering::AcqRel);
+                self.places[usize::from(Slot::of(key).0)].fetch_max(now, Ordering::AcqRel);
             }
             Change::Any => {
                 for place in &self.places {
@@ -56,9 +56,9 @@ impl Changes {
 
 /// Where it is noted that a row changed.
 #[derive(Clone, Copy)]
-pub(crate) struct Place(u16);
+pub(crate) struct Slot(u16);
 
-impl Place {
+impl Slot {
     /// Rows are named by hashes: any two bytes spread them.
     pub(crate) fn of(key: Key) -> Self {
         let [.., a, b] = key.0;
@@ -72,9 +72,9 @@ pub(crate) struct Listener(OnceLock<AbortHandle>);
 
 impl Listener {
     /// Begins, unless it has begun. Must be called inside of tokio.
-    pub(crate) fn begin(&self, store: &Arc<dyn Store>, changes: &Arc<Changes>, events: &Events) {
+    pub(crate) fn begin(&self, store: &Arc<dyn Store>, invalidations: &Arc<Invalidations>, events: &Events) {
         self.0.get_or_init(|| {
-            let listening = listen(Arc::clone(store), Arc::clone(changes), events.clone());
+            let listening = listen(Arc::clone(store), Arc::clone(invalidations), events.clone());
             tokio::spawn(listening).abort_handle()
         });
     }
@@ -88,13 +88,13 @@ impl Drop for Listener {
     }
 }
 
-async fn listen(store: Arc<dyn Store>, changes: Arc<Changes>, events: Events) {
+async fn listen(store: Arc<dyn Store>, invalidations: Arc<Invalidations>, events: Events) {
     let mut failures = 0_u32;
     loop {
         let has_begun = AtomicBool::new(false);
         let hear = |change| {
             has_begun.store(true, Ordering::Relaxed);
-            changes.hear(change);
+            invalidations.hear(change);
         };
         // It cannot notify.
         let Err(error) = store.subscribe(&hear).await else { return };

@@ -19,8 +19,8 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use self::grant::encode;
-use self::invalidation::{Changes, Listener};
-use self::seal::{KeyRing, Place, Purpose, SealError};
+use self::invalidation::{Invalidations, Listener};
+use self::seal::{AssociatedData, KeyRing, Purpose, SealError};
 use self::timed_store::TimedStore;
 use crate::clock::{Clock, Random, Timestamp};
 use crate::events::{EventCode, Events};
@@ -42,22 +42,22 @@ pub(crate) struct Records {
     store: TimedStore,
     keys: KeyRing,
     /// Of a store that keeps none.
-    own_index: Option<IndexKey>,
+    own_index: Option<BlindIndexKey>,
     /// The store's, and when it was read.
-    index: RwLock<Option<(IndexKey, Timestamp)>>,
+    index: RwLock<Option<(BlindIndexKey, Timestamp)>>,
     clock: Clock,
     /// Both readings of the clock when this began.
     started: (Timestamp, Duration),
     random: Random,
     events: Events,
-    changes: Arc<Changes>,
+    invalidations: Arc<Invalidations>,
     listener: Listener,
 }
 
 /// The key under which rows of owners and tags are named. It is random, made once for a store, and kept in it:
 /// rotating secrets renames nothing.
 #[derive(Clone)]
-pub(crate) struct IndexKey(Arc<Keyed>);
+pub(crate) struct BlindIndexKey(Arc<Keyed>);
 
 /// A key, and what HMAC makes of it before it sees anything else.
 struct Keyed {
@@ -86,15 +86,15 @@ pub(crate) struct Found<T> {
 
 /// A row's name and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Row {
+pub(crate) struct RecordKey {
     pub(crate) purpose: Purpose,
     pub(crate) key: Key,
     pub(crate) owner: Vec<u8>,
 }
 
-impl Row {
-    fn place(&self) -> Place<'_> {
-        Place { purpose: self.purpose, name: &self.key.0, owner: &self.owner }
+impl RecordKey {
+    fn place(&self) -> AssociatedData<'_> {
+        AssociatedData { purpose: self.purpose, name: &self.key.0, owner: &self.owner }
     }
 }
 
@@ -106,9 +106,9 @@ impl Records {
         random: Random,
         events: Events,
     ) -> Self {
-        let (index, changes, listener) = (RwLock::default(), Arc::default(), Listener::default());
+        let (index, invalidations, listener) = (RwLock::default(), Arc::default(), Listener::default());
         let (started, store) = ((clock.now(), clock.monotonic()), TimedStore::new(store, events.clone()));
-        Self { store, keys, own_index: None, index, clock, started, random, events, changes, listener }
+        Self { store, keys, own_index: None, index, clock, started, random, events, invalidations, listener }
     }
 
     /// Whether records outlive this process.
@@ -119,14 +119,14 @@ impl Records {
     /// For a store that is gone with the process: names are the same after it, and nobody waits for them.
     #[must_use]
     pub(crate) fn with_own_index(self) -> Self {
-        Self { own_index: Some(IndexKey::new(self.keys.index_key())), ..self }
+        Self { own_index: Some(BlindIndexKey::new(self.keys.index_key())), ..self }
     }
 
     pub(crate) fn keys(&self) -> &KeyRing {
         &self.keys
     }
 
-    pub(crate) async fn load<T: DeserializeOwned>(&self, row: &Row) -> Result<Loaded<T>, StoreError> {
+    pub(crate) async fn load<T: DeserializeOwned>(&self, row: &RecordKey) -> Result<Loaded<T>, StoreError> {
         Ok(match self.load_expired_too(row).await? {
             Loaded::Found(found) if found.expires_at <= self.clock.now() => {
                 Loaded::Absent(Some(found.version))
@@ -138,7 +138,7 @@ impl Records {
     /// The same for who ends what lies there, or adds to it: where this clock is wrong, it still counts for others.
     pub(crate) async fn load_expired_too<T: DeserializeOwned>(
         &self,
-        row: &Row,
+        row: &RecordKey,
     ) -> Result<Loaded<T>, StoreError> {
         let Some(Stored { version, record }) = self.store.load(row.key).await? else {
             return Ok(Loaded::Absent(None));
@@ -179,7 +179,7 @@ impl Records {
     /// Writes at the expected version; `None` when somebody else was first.
     pub(crate) async fn swap<T: Serialize>(
         &self,
-        row: &Row,
+        row: &RecordKey,
         expected: Option<Version>,
         value: &T,
         expires_at: Timestamp,
@@ -193,7 +193,7 @@ impl Records {
         if row.purpose == Purpose::Grant {
             // Before whoever writes goes on: the store may tell of it a moment later, or not at all. Who was not the first
             // was overtaken, and what failed may be written all the same.
-            self.changes.hear(Change::Row(row.key));
+            self.invalidations.hear(Change::Row(row.key));
         }
         written
     }
@@ -211,7 +211,7 @@ impl Records {
     /// taken too. The second says whether anything lay there.
     pub(crate) async fn take<T: DeserializeOwned>(
         &self,
-        row: &Row,
+        row: &RecordKey,
     ) -> Result<(Option<Box<Found<T>>>, bool), StoreError> {
         let mut perhaps_taken = None;
         loop {
@@ -251,13 +251,13 @@ impl Records {
     }
 
     /// What was heard of rows that changed.
-    pub(crate) fn changes(&self) -> &Arc<Changes> {
-        &self.changes
+    pub(crate) fn invalidations(&self) -> &Arc<Invalidations> {
+        &self.invalidations
     }
 
     /// Notes what other processes change, from now on.
     pub(crate) fn listen(&self) {
-        self.listener.begin(&self.store.store, &self.changes, &self.events);
+        self.listener.begin(&self.store.store, &self.invalidations, &self.events);
     }
 
     /// Deletes what has expired by the wall clock, and by the time that has passed since the start: a clock that is set
@@ -265,15 +265,15 @@ impl Records {
     pub(crate) async fn delete_expired(&self) -> Result<u64, StoreError> {
         let (wall, monotonic) = self.started;
         let passed = self.clock.monotonic().saturating_sub(monotonic);
-        self.store.store.delete_expired(self.clock.now().min(wall.plus(passed))).await
+        self.store.store.delete_expired(self.clock.now().min(wall.saturating_add(passed))).await
     }
 
     /// The index key, which is read again once in a while: a store may have come back empty.
-    pub(crate) async fn index(&self) -> Result<IndexKey, StoreError> {
+    pub(crate) async fn index(&self) -> Result<BlindIndexKey, StoreError> {
         let (own, now) = (&self.own_index, self.clock.now());
         let read = self.index.read().unwrap_or_else(PoisonError::into_inner).clone();
         // A clock may go back.
-        let read = read.filter(|(_, at)| (*at..at.plus(INDEX_BELIEVED)).contains(&now));
+        let read = read.filter(|(_, at)| (*at..at.saturating_add(INDEX_BELIEVED)).contains(&now));
         match own.clone().or(read.map(|(index, _)| index)) {
             Some(index) => Ok(index),
             None => Box::pin(self.agree_on_index()).await,
@@ -283,12 +283,12 @@ impl Records {
     /// Looks which index key the store holds: the one that this process knows, unless the store has come back empty.
     /// Then the first process says how rows are named from now on, and all others go by it. Asked wherever something is
     /// done that must hold at once: logouts, logins, sessions that are written.
-    pub(crate) async fn agree_on_index(&self) -> Result<IndexKey, StoreError> {
+    pub(crate) async fn agree_on_index(&self) -> Result<BlindIndexKey, StoreError> {
         if let Some(own) = &self.own_index {
             return Ok(own.clone());
         }
         let key = self.key(INDEX_KEY);
-        let row = Row { purpose: Purpose::IndexKey, key, owner: Vec::new() };
+        let row = RecordKey { purpose: Purpose::BlindIndexKey, key, owner: Vec::new() };
         loop {
             let (known, now) = (self.known_index(), self.clock.now());
             match (self.load::<[u8; 32]>(&row).await?, known) {
@@ -297,7 +297,7 @@ impl Records {
                         // Whoever loses this has nothing to do: somebody else sealed it anew.
                         self.swap(&row, Some(found.version), &found.value, FOREVER, Vec::new()).await?;
                     }
-                    let index = IndexKey::new(found.value);
+                    let index = BlindIndexKey::new(found.value);
                     *self.index.write().unwrap_or_else(PoisonError::into_inner) = Some((index.clone(), now));
                     return Ok(index);
                 }
@@ -328,7 +328,7 @@ impl Records {
         self.version(self.key(INDEX_KEY)).await?;
         if self.store.write_failed() {
             let key = self.key(WRITE_PROBE);
-            let row = Row { purpose: Purpose::IndexKey, key, owner: Vec::new() };
+            let row = RecordKey { purpose: Purpose::BlindIndexKey, key, owner: Vec::new() };
             let version = self.version(key).await?;
             self.swap(&row, version, &(), self.clock.now(), Vec::new()).await?;
         }
@@ -336,13 +336,13 @@ impl Records {
     }
 
     /// The index key, where [`Records::index`] was asked before. A session that is known was found under it.
-    pub(crate) fn known_index(&self) -> Option<IndexKey> {
+    pub(crate) fn known_index(&self) -> Option<BlindIndexKey> {
         let agreed = || self.index.read().unwrap_or_else(PoisonError::into_inner).clone();
         self.own_index.clone().or_else(|| agreed().map(|(index, _)| index))
     }
 }
 
-impl IndexKey {
+impl BlindIndexKey {
     fn new(key: [u8; 32]) -> Self {
         let mac = Hmac::<Sha256>::new_from_slice(&key)
             .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
@@ -357,7 +357,7 @@ impl IndexKey {
     }
 }
 
-impl PartialEq for IndexKey {
+impl PartialEq for BlindIndexKey {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0) || self.0.key.ct_eq(&other.0.key).into()
     }

@@ -13,16 +13,16 @@ use subtle::ConstantTimeEq;
 const LABEL: std::ops::Range<usize> = 7..23;
 
 /// Opened texts, as many as it holds; those that are used least go first.
-pub(crate) struct Recall<T> {
-    opened: Cache<u128, Arc<Opened<T>>, UnitWeighter, BuildHasherDefault<LowHalf>>,
+pub(crate) struct OpenedCache<T> {
+    opened: Cache<u128, Arc<CacheEntry<T>>, UnitWeighter, BuildHasherDefault<LowHalf>>,
 }
 
-struct Opened<T> {
+struct CacheEntry<T> {
     text: Box<[u8]>,
     value: T,
 }
 
-impl<T: Clone> Recall<T> {
+impl<T: Clone> OpenedCache<T> {
     pub(crate) fn new(most: u64) -> Self {
         let hasher = BuildHasherDefault::default();
         Self { opened: Cache::with(256, most, UnitWeighter, hasher, DefaultLifecycle::default()) }
@@ -37,7 +37,7 @@ impl<T: Clone> Recall<T> {
     /// To be called with what was opened, never with what somebody sent.
     pub(crate) fn put(&self, text: &[&[u8]], value: T) {
         if let Some(label) = label(text) {
-            self.opened.insert(label, Arc::new(Opened { text: text.concat().into(), value }));
+            self.opened.insert(label, Arc::new(CacheEntry { text: text.concat().into(), value }));
         }
     }
 }
@@ -112,7 +112,7 @@ mod tests {
             at: prop::sample::Index,
             more in "[a-z]{1,3}",
         ) {
-            let recall = Recall::new(10);
+            let recall = OpenedCache::new(10);
             let text = text.into_bytes();
             // The first part of several is a whole cookie, and much longer than the label.
             let split = 23 + split.index(text.len() - 22);
@@ -132,7 +132,7 @@ mod tests {
 
     #[test]
     fn what_is_too_short_is_no_text_of_ours() {
-        let recall = Recall::new(10);
+        let recall = OpenedCache::new(10);
         recall.put(&[b"short"], 1);
         assert_eq!(recall.get(&[b"short"]), None);
     }

@@ -32,14 +32,14 @@ pub(crate) const MIN_SECRET: usize = 32;
 pub(crate) enum Purpose {
     Session,
     Grant,
-    IndexKey,
+    BlindIndexKey,
     PendingLogin,
     PendingLogout,
     LogoutToken,
     /// Of a browser that keeps its session itself.
     CarriedSession,
     CarriedClaims,
-    CarriedGrant,
+    GrantPayload,
     /// That such a session ended before its time.
     EndedSession,
     /// What one request has, and nobody after it.
@@ -50,13 +50,13 @@ impl Purpose {
     pub(crate) const ALL: [Self; 11] = [
         Self::Session,
         Self::Grant,
-        Self::IndexKey,
+        Self::BlindIndexKey,
         Self::PendingLogin,
         Self::PendingLogout,
         Self::LogoutToken,
         Self::CarriedSession,
         Self::CarriedClaims,
-        Self::CarriedGrant,
+        Self::GrantPayload,
         Self::EndedSession,
         Self::SingleUse,
     ];
@@ -65,13 +65,13 @@ impl Purpose {
         match self {
             Self::Session => "session",
             Self::Grant => "grant",
-            Self::IndexKey => "index key",
+            Self::BlindIndexKey => "index key",
             Self::PendingLogin => "pending login",
             Self::PendingLogout => "pending logout",
             Self::LogoutToken => "logout token",
             Self::CarriedSession => "carried session",
             Self::CarriedClaims => "carried claims",
-            Self::CarriedGrant => "carried grant",
+            Self::GrantPayload => "carried grant",
             Self::EndedSession => "ended session",
             Self::SingleUse => "single use",
         }
@@ -80,7 +80,7 @@ impl Purpose {
 
 /// Where a sealed thing lies and, for what belongs to somebody, whose it is. All of it is bound into the seal.
 #[derive(Clone, Copy)]
-pub(crate) struct Place<'a> {
+pub(crate) struct AssociatedData<'a> {
     pub(crate) purpose: Purpose,
     /// The row's key or the cookie's name.
     pub(crate) name: &'a [u8],
@@ -88,7 +88,7 @@ pub(crate) struct Place<'a> {
     pub(crate) owner: &'a [u8],
 }
 
-impl<'a> Place<'a> {
+impl<'a> AssociatedData<'a> {
     pub(crate) fn new(purpose: Purpose, name: &'a [u8]) -> Self {
         Self { purpose, name, owner: &[] }
     }
@@ -155,7 +155,7 @@ impl KeyRing {
 
     pub(crate) fn seal(
         &self,
-        place: Place<'_>,
+        place: AssociatedData<'_>,
         expires_at: Timestamp,
         contents: &[u8],
         random: &Random,
@@ -182,7 +182,7 @@ impl KeyRing {
         HEADER + 8 + contents + TAG
     }
 
-    pub(crate) fn open(&self, place: Place<'_>, envelope: &[u8]) -> Result<Opened, SealError> {
+    pub(crate) fn open(&self, place: AssociatedData<'_>, envelope: &[u8]) -> Result<Opened, SealError> {
         let (&format, rest) = envelope.split_first().ok_or(SealError::Broken)?;
         if format > FORMAT {
             return Err(SealError::NewerFormat);
@@ -204,7 +204,7 @@ impl KeyRing {
         Ok(Opened { expires_at, contents: plain, by_first_secret: position == 0 })
     }
 
-    fn bound(&self, place: Place<'_>, key_id: [u8; 4]) -> Vec<u8> {
+    fn bound(&self, place: AssociatedData<'_>, key_id: [u8; 4]) -> Vec<u8> {
         let label = place.purpose.label().as_bytes();
         let mut data = Vec::with_capacity(label.len() + place.name.len() + place.owner.len() + 80);
         data.extend_from_slice(&self.application);
@@ -235,8 +235,8 @@ mod tests {
         KeyRing::new(&secrets.iter().map(|s| Secret::from(*s)).collect::<Vec<_>>(), b"app")
     }
 
-    fn place<'a>(purpose: Purpose, name: &'a str, owner: &'a str) -> Place<'a> {
-        Place { purpose, name: name.as_bytes(), owner: owner.as_bytes() }
+    fn place<'a>(purpose: Purpose, name: &'a str, owner: &'a str) -> AssociatedData<'a> {
+        AssociatedData { purpose, name: name.as_bytes(), owner: owner.as_bytes() }
     }
 
     #[test]

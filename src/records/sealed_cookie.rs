@@ -6,25 +6,25 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 
-use super::cookie_chunks::{self, Chunks, LARGEST, Text};
-use super::seal::{KeyRing, Opened, Place, Purpose, SealError};
+use super::cookie_chunks::{self, ChunkedValue, Chunks, LARGEST};
+use super::seal::{AssociatedData, KeyRing, Opened, Purpose, SealError};
 use crate::clock::{Random, Timestamp};
-use crate::cookie::{CookieStyle, CrossSite};
+use crate::cookie::{CookiePolicy, SameSitePolicy};
 
 /// The longest lifetime that browsers give a cookie (RFC 6265bis section 5.5).
 const LONGEST: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// A text's place: what it is for, its first cookie's name, and whose it is.
 #[derive(Clone, Copy)]
-pub(crate) struct TextPlace<'a> {
+pub(crate) struct CookieBinding<'a> {
     pub(crate) purpose: Purpose,
     pub(crate) name: &'a str,
     pub(crate) owner: &'a [u8],
 }
 
-impl TextPlace<'_> {
+impl CookieBinding<'_> {
     /// The text from a request's cookies, each with its name and value.
-    pub(crate) fn find<'c>(&self, cookies: impl Iterator<Item = &'c [u8]>) -> Option<Text<'c>> {
+    pub(crate) fn find<'c>(&self, cookies: impl Iterator<Item = &'c [u8]>) -> Option<ChunkedValue<'c>> {
         let mut found = Chunks::default();
         for (position, value) in cookies.filter_map(|cookie| cookie_chunks::chunk(self.name, cookie)) {
             found.put(position, value);
@@ -32,7 +32,7 @@ impl TextPlace<'_> {
         found.join()
     }
 
-    pub(crate) fn open(&self, keys: &KeyRing, text: &Text<'_>) -> Result<Opened, SealError> {
+    pub(crate) fn open(&self, keys: &KeyRing, text: &ChunkedValue<'_>) -> Result<Opened, SealError> {
         let sealed = URL_SAFE_NO_PAD.decode(text.whole()).map_err(|_| SealError::Broken)?;
         keys.open(self.bound(&self.counted(text.count())), &sealed)
     }
@@ -41,13 +41,13 @@ impl TextPlace<'_> {
     pub(crate) fn seal(
         &self,
         keys: &KeyRing,
-        style: &CookieStyle,
+        style: &CookiePolicy,
         random: &Random,
         (now, expires_at): (Timestamp, Timestamp),
         contents: &[u8],
-    ) -> Option<Vec<SetText>> {
-        let max_age = expires_at.since(now).min(LONGEST);
-        let set = |name: &str, value: &str| style.set(name, value, max_age, CrossSite::Lax);
+    ) -> Option<Vec<SealedCookie>> {
+        let max_age = expires_at.duration_since(now).min(LONGEST);
+        let set = |name: &str, value: &str| style.set(name, value, max_age, SameSitePolicy::Lax);
         // The last one's name is the longest.
         let room = LARGEST.checked_sub(set(&cookie_chunks::name(self.name, 1), "").len())?;
         let length = (KeyRing::sealed_length(contents.len()) * 4).div_ceil(3);
@@ -56,7 +56,7 @@ impl TextPlace<'_> {
         let values = cookie_chunks::split(&URL_SAFE_NO_PAD.encode(sealed), count, room);
         let cookies = values.iter().enumerate().map(|(position, value)| {
             let name = cookie_chunks::name(self.name, position);
-            SetText { header: set(&name, value), sent: name.len() + value.len() + "=; ".len() }
+            SealedCookie { header: set(&name, value), sent: name.len() + value.len() + "=; ".len() }
         });
         Some(cookies.collect())
     }
@@ -65,14 +65,14 @@ impl TextPlace<'_> {
         format!("{}/{count}", self.name)
     }
 
-    fn bound<'b>(&'b self, name: &'b str) -> Place<'b> {
-        Place { purpose: self.purpose, name: name.as_bytes(), owner: self.owner }
+    fn bound<'b>(&'b self, name: &'b str) -> AssociatedData<'b> {
+        AssociatedData { purpose: self.purpose, name: name.as_bytes(), owner: self.owner }
     }
 }
 
 /// One cookie to be set.
 #[derive(Debug)]
-pub(crate) struct SetText {
+pub(crate) struct SealedCookie {
     pub(crate) header: HeaderValue,
     /// Its bytes in each request that carries it.
     pub(crate) sent: usize,
@@ -85,8 +85,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    fn place<'a>(name: &'a str, owner: &'a [u8]) -> TextPlace<'a> {
-        TextPlace { purpose: Purpose::CarriedGrant, name, owner }
+    fn place<'a>(name: &'a str, owner: &'a [u8]) -> CookieBinding<'a> {
+        CookieBinding { purpose: Purpose::GrantPayload, name, owner }
     }
 
     fn ring() -> KeyRing {
@@ -94,9 +94,9 @@ mod tests {
     }
 
     /// Name and value of each cookie.
-    fn seal(place: TextPlace<'_>, contents: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
-        let until = NOW.plus(Duration::from_secs(60));
-        let style = CookieStyle::new("x", true);
+    fn seal(place: CookieBinding<'_>, contents: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let until = NOW.saturating_add(Duration::from_secs(60));
+        let style = CookiePolicy::new("x", true);
         let sealed = place.seal(&ring(), &style, &Random::system(), (NOW, until), contents).unwrap();
         let pairs = sealed.iter().map(|cookie| {
             let header = cookie.header.as_bytes();
@@ -109,7 +109,7 @@ mod tests {
         pairs.collect()
     }
 
-    fn open(place: TextPlace<'_>, cookies: &[(Vec<u8>, Vec<u8>)]) -> Option<Vec<u8>> {
+    fn open(place: CookieBinding<'_>, cookies: &[(Vec<u8>, Vec<u8>)]) -> Option<Vec<u8>> {
         let whole: Vec<Vec<u8>> =
             cookies.iter().map(|(name, value)| [name, &b"="[..], value].concat()).collect();
         let text = place.find(whole.iter().map(Vec::as_slice))?;
@@ -130,8 +130,8 @@ mod tests {
 
     #[test]
     fn what_is_too_long_for_nine_is_refused_whole() {
-        let until = NOW.plus(Duration::from_secs(60));
-        let style = CookieStyle::new("x", true);
+        let until = NOW.saturating_add(Duration::from_secs(60));
+        let style = CookiePolicy::new("x", true);
         let sealed = place("x", b"").seal(&ring(), &style, &Random::system(), (NOW, until), &[0; 40_000]);
         assert!(sealed.is_none());
     }

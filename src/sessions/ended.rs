@@ -18,7 +18,7 @@ pub(crate) async fn has_ended(session: &Session, records: &Records) -> Result<bo
     if !matches!(records.load::<()>(&session.id.ended_row(records.keys())).await?, Loaded::Absent(_)) {
         return Ok(true);
     }
-    let Some(begun) = session.begun() else { return Ok(false) };
+    let Some(begun) = session.provider_session() else { return Ok(false) };
     let index = records.index().await?;
     // From now on it is heard of, and what came before is found.
     let notes = session.watch(&index);

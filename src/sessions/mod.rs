@@ -1,9 +1,9 @@
 //! The sessions: kept in the store or by the browsers themselves, and remembered in this process.
 
-pub(crate) mod began;
 pub(crate) mod ended;
 pub(crate) mod peek;
 pub(crate) mod provider_logout;
+pub(crate) mod provider_sessions;
 pub(crate) mod session;
 pub(crate) mod session_cookie;
 pub(crate) mod session_id;
@@ -17,13 +17,13 @@ use std::time::Duration;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
-use self::peek::{Asked, Peek};
+use self::peek::{SessionLookup, SessionQuery};
 use self::session::{Session, SessionRecord};
-use self::session_cookie::{CarriedSessions, Shown};
+use self::session_cookie::{OpenedSession, SessionCookies};
 use self::session_id::{FirstWord, SessionId};
 use crate::clock::Timestamp;
-use crate::protocol::logout_token::Meant;
-use crate::records::invalidation::Changes;
+use crate::protocol::logout_token::LogoutTarget;
+use crate::records::invalidation::Invalidations;
 use crate::records::{Found, Loaded, Records};
 use crate::store::{Change, Key, StoreError};
 
@@ -37,9 +37,9 @@ pub(crate) struct Sessions {
     max_staleness: Duration,
     /// Where people sign in.
     issuers: Vec<String>,
-    changes: Arc<Changes>,
+    invalidations: Arc<Invalidations>,
     /// Where browsers keep their sessions themselves.
-    carried: Option<CarriedSessions>,
+    carried: Option<SessionCookies>,
 }
 
 impl Sessions {
@@ -47,71 +47,76 @@ impl Sessions {
         idle_lifetime: Duration,
         max_staleness: Duration,
         issuers: Vec<String>,
-        carried: Option<CarriedSessions>,
-        changes: Arc<Changes>,
+        carried: Option<SessionCookies>,
+        invalidations: Arc<Invalidations>,
     ) -> Self {
         let (weighter, hasher) = (UnitWeighter, BuildHasherDefault::default());
         let remembered = Cache::with(1024, REMEMBERED, weighter, hasher, DefaultLifecycle::default());
-        Self { remembered, idle_lifetime, max_staleness, issuers, changes, carried }
+        Self { remembered, idle_lifetime, max_staleness, issuers, invalidations, carried }
     }
 
     /// The session that a cookie's value stands for, as far as this process knows.
-    pub(crate) fn peek(&self, cookie: &[u8], records: &Records, now: Timestamp) -> Peek {
+    pub(crate) fn peek(&self, cookie: &[u8], records: &Records, now: Timestamp) -> SessionLookup {
         match &self.carried {
-            None => SessionId::from_cookie(cookie).map_or(Peek::Ended, |id| self.peek_kept(id, now)),
+            None => SessionId::from_cookie(cookie).map_or(SessionLookup::Ended, |id| self.peek_kept(id, now)),
             Some(carried) => self.peek_carried(carried, cookie, records, now),
         }
     }
 
-    fn peek_kept(&self, id: SessionId, now: Timestamp) -> Peek {
+    fn peek_kept(&self, id: SessionId, now: Timestamp) -> SessionLookup {
         match self.remembered.get(&id) {
-            Some(session) => self.judge(session, now, |session| Asked::Kept(session.id)),
-            None => Peek::Ask(Asked::Kept(id)),
+            Some(session) => self.judge(session, now, |session| SessionQuery::ById(session.id)),
+            None => SessionLookup::Miss(SessionQuery::ById(id)),
         }
     }
 
     fn peek_carried(
         &self,
-        carried: &CarriedSessions,
+        carried: &SessionCookies,
         cookie: &[u8],
         records: &Records,
         now: Timestamp,
-    ) -> Peek {
-        let Some(cookie) = CarriedSessions::text(cookie) else { return Peek::Ended };
+    ) -> SessionLookup {
+        let Some(cookie) = SessionCookies::text(cookie) else { return SessionLookup::Ended };
         // What ended is remembered under its id: a cookie that was opened before is no proof that it lasts.
-        let known = |shown: Shown| Some((shown, self.remembered.get(&shown.id)?));
+        let known = |shown: OpenedSession| Some((shown, self.remembered.get(&shown.id)?));
         let begin = || carried.open(&cookie, records, now);
         let begun = || {
             let (shown, new) = begin()?;
-            let sids = new.began().map(|began| began.sids()).unwrap_or_default();
+            let sids = new.provider_sessions().map(|began| began.sids()).unwrap_or_default();
             let session = self.remember(shown.id, || Arc::new(new));
             session.shows(&sids);
             Some((shown, session))
         };
         let Some((shown, session)) = carried.recall(&cookie).and_then(known).or_else(begun) else {
-            return Peek::Ended;
+            return SessionLookup::Ended;
         };
         if now >= shown.expires_at {
-            return Peek::Ended;
+            return SessionLookup::Ended;
         }
-        session.life.keep_until(if shown.outdated_seal { now } else { shown.expires_at });
+        session.liveness.keep_until(if shown.outdated_seal { now } else { shown.expires_at });
         // The cookie says itself until when it counts, wherever it was sealed last.
-        session.life.see(now);
-        self.judge(session, now, Asked::Carried)
+        session.liveness.see(now);
+        self.judge(session, now, SessionQuery::ByCookie)
     }
 
-    fn judge(&self, session: Arc<Session>, now: Timestamp, ask: impl FnOnce(Arc<Session>) -> Asked) -> Peek {
+    fn judge(
+        &self,
+        session: Arc<Session>,
+        now: Timestamp,
+        ask: impl FnOnce(Arc<Session>) -> SessionQuery,
+    ) -> SessionLookup {
         if session.has_ended() || now >= session.ends_at {
-            return Peek::Ended;
+            return SessionLookup::Ended;
         }
         // Idle here may be busy elsewhere: only the store knows.
         let idle = now >= session.expires_at(self.idle_lifetime);
-        let confirmed = session.life.is_confirmed(now, self.max_staleness);
-        if idle || !confirmed || session.has_news(&self.changes) {
-            return Peek::Ask(ask(session));
+        let confirmed = session.liveness.is_confirmed(now, self.max_staleness);
+        if idle || !confirmed || session.has_news(&self.invalidations) {
+            return SessionLookup::Miss(ask(session));
         }
-        session.life.see(now);
-        Peek::Live(session)
+        session.liveness.see(now);
+        SessionLookup::Hit(session)
     }
 
     /// The id of the session that a cookie's value stands for, whether it lasts or not.
@@ -119,7 +124,7 @@ impl Sessions {
         match &self.carried {
             None => SessionId::from_cookie(cookie),
             Some(carried) => {
-                let cookie = CarriedSessions::text(cookie)?;
+                let cookie = SessionCookies::text(cookie)?;
                 carried.open(&cookie, records, now).map(|(shown, _)| shown.id)
             }
         }
@@ -133,9 +138,9 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
         match cookie.map(|cookie| self.peek(cookie, records, now)) {
-            Some(Peek::Live(session)) => Ok(Some(session)),
-            Some(Peek::Ask(asked)) => self.ask(asked, records, now).await,
-            Some(Peek::Ended) | None => Ok(None),
+            Some(SessionLookup::Hit(session)) => Ok(Some(session)),
+            Some(SessionLookup::Miss(asked)) => self.ask(asked, records, now).await,
+            Some(SessionLookup::Ended) | None => Ok(None),
         }
     }
 
@@ -148,13 +153,13 @@ impl Sessions {
     ) -> Result<Option<Arc<Session>>, StoreError> {
         let peek = match (&self.carried, self.remembered.get(&id)) {
             (None, _) => self.peek_kept(id, now),
-            (Some(_), Some(session)) => self.judge(session, now, Asked::Carried),
-            (Some(_), None) => Peek::Ended,
+            (Some(_), Some(session)) => self.judge(session, now, SessionQuery::ByCookie),
+            (Some(_), None) => SessionLookup::Ended,
         };
         match peek {
-            Peek::Live(session) => Ok(Some(session)),
-            Peek::Ended => Ok(None),
-            Peek::Ask(asked) => Box::pin(self.ask(asked, records, now)).await,
+            SessionLookup::Hit(session) => Ok(Some(session)),
+            SessionLookup::Ended => Ok(None),
+            SessionLookup::Miss(asked) => Box::pin(self.ask(asked, records, now)).await,
         }
     }
 
@@ -170,23 +175,23 @@ impl Sessions {
         }
         // What ended is remembered under its id.
         let known = self.remember(session.id, || Arc::clone(session));
-        match self.judge(known, now, Asked::Carried) {
-            Peek::Live(_) => Ok(true),
-            Peek::Ended => Ok(false),
-            Peek::Ask(asked) => Ok(Box::pin(self.ask(asked, records, now)).await?.is_some()),
+        match self.judge(known, now, SessionQuery::ByCookie) {
+            SessionLookup::Hit(_) => Ok(true),
+            SessionLookup::Ended => Ok(false),
+            SessionLookup::Miss(asked) => Ok(Box::pin(self.ask(asked, records, now)).await?.is_some()),
         }
     }
 
     /// Asks the store.
     pub(crate) async fn ask(
         &self,
-        asked: Asked,
+        asked: SessionQuery,
         records: &Records,
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
         match asked {
-            Asked::Kept(id) => self.ask_kept(id, records, now).await,
-            Asked::Carried(session) => self.ask_carried(session, records, now).await,
+            SessionQuery::ById(id) => self.ask_kept(id, records, now).await,
+            SessionQuery::ByCookie(session) => self.ask_carried(session, records, now).await,
         }
     }
 
@@ -206,7 +211,7 @@ impl Sessions {
             }
             Loaded::Absent(None) => {
                 if let Some(session) = self.remembered.get(&id) {
-                    session.life.end();
+                    session.liveness.end();
                 }
                 Ok(None)
             }
@@ -223,7 +228,7 @@ impl Sessions {
     ) -> Result<Option<Arc<Session>>, StoreError> {
         let heard = self.listen(records);
         if ended::has_ended(&session, records).await? {
-            session.life.end();
+            session.liveness.end();
             return Ok(None);
         }
         // The store was asked before: a session that ended meanwhile stays ended.
@@ -231,7 +236,7 @@ impl Sessions {
         if session.has_ended() || now >= session.expires_at(self.idle_lifetime) || !is_ours {
             return Ok(None);
         }
-        session.life.confirm(heard, now);
+        session.liveness.confirm(heard, now);
         Ok(Some(session))
     }
 
@@ -249,8 +254,8 @@ impl Sessions {
         if session.has_ended() {
             return None;
         }
-        session.life.keep_until(kept_until);
-        session.life.confirm(heard, now);
+        session.liveness.keep_until(kept_until);
+        session.liveness.confirm(heard, now);
         Some(session)
     }
 
@@ -260,12 +265,12 @@ impl Sessions {
         if !self.max_staleness.is_zero() {
             records.listen();
         }
-        self.changes.heard()
+        self.invalidations.heard()
     }
 
     /// Until when this process may believe what it reads now, unless it hears otherwise.
     pub(crate) fn believed_until(&self, now: Timestamp) -> Timestamp {
-        now.plus(self.max_staleness)
+        now.saturating_add(self.max_staleness)
     }
 
     fn remember(&self, id: SessionId, session: impl FnOnce() -> Arc<Session>) -> Arc<Session> {
@@ -286,13 +291,13 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let index = records.agree_on_index().await?;
-        let expires_at = now.plus(self.idle_lifetime).min(record.ends_at);
-        let tags = record.begun().tags(&index);
+        let expires_at = now.saturating_add(self.idle_lifetime).min(record.ends_at);
+        let tags = record.provider_session().tags(&index);
         let (heard, row) = (self.listen(records), id.row(records.keys()));
         match records.swap(&row, None, &record, expires_at, tags).await? {
             Some(_) => {
                 let session = || Arc::new(Session::new(id, row.key, record, expires_at, now));
-                self.remember(id, session).life.hear(heard);
+                self.remember(id, session).liveness.hear(heard);
                 Ok(())
             }
             None => Err(StoreError::refused("a new session's row was there already")),
@@ -312,7 +317,7 @@ impl Sessions {
         } else {
             ended::note(id, ends_at, records).await?;
         }
-        self.remember(id, || Arc::new(Session::ended(id))).life.end();
+        self.remember(id, || Arc::new(Session::ended(id))).liveness.end();
         Ok(())
     }
 
@@ -320,19 +325,19 @@ impl Sessions {
     pub(crate) async fn end_row(&self, row: Key, records: &Records) -> Result<(), StoreError> {
         records.delete(row, None).await?;
         // Whoever comes with it finds out from the store.
-        self.changes.hear(Change::Row(row));
+        self.invalidations.hear(Change::Row(row));
         Ok(())
     }
 
     /// Notes that a provider ends the sessions that it means: whoever comes with one finds out.
     pub(crate) async fn note_meant(
         &self,
-        meant: &Meant,
+        target: &LogoutTarget,
         until: Timestamp,
         records: &Records,
     ) -> Result<(), StoreError> {
-        if let Some(row) = provider_logout::note(meant, until, records).await? {
-            self.changes.hear(Change::Row(row));
+        if let Some(row) = provider_logout::note(target, until, records).await? {
+            self.invalidations.hear(Change::Row(row));
         }
         Ok(())
     }
@@ -347,15 +352,15 @@ impl Sessions {
         let (row, mut until) = (session.id.row(records.keys()), now);
         let extended = session_row::rewrite(&row, records, |found| {
             // A clock that is behind takes nothing away.
-            until = now.plus(self.idle_lifetime).min(found.value.ends_at).max(found.expires_at);
+            until = now.saturating_add(self.idle_lifetime).min(found.value.ends_at).max(found.expires_at);
             found.expires_at = until;
             true
         });
         // A store that is away was reported; the next request tries again.
         if let Ok(true) = extended.await {
-            session.life.keep_until(until);
+            session.liveness.keep_until(until);
         }
-        session.life.extended();
+        session.liveness.extended();
     }
 }
 
@@ -390,9 +395,9 @@ mod tests {
             let ring = KeyRing::new(&["secret".into()], b"app");
             let records =
                 Records::new(Arc::new(store.clone()), ring, clock, Random::system(), Events::default());
-            let (changes, staleness) = (Arc::clone(records.changes()), Duration::from_secs(2));
+            let (invalidations, staleness) = (Arc::clone(records.invalidations()), Duration::from_secs(2));
             Self {
-                sessions: Sessions::new(IDLE, staleness, vec!["https://op.test".into()], None, changes),
+                sessions: Sessions::new(IDLE, staleness, vec!["https://op.test".into()], None, invalidations),
                 records,
                 store,
                 now,
@@ -420,7 +425,7 @@ mod tests {
                 id_token: "e.y.J".into(),
                 logout_token: [7; 16],
                 started_at: self.now(),
-                ends_at: self.now().plus(Duration::from_secs(10_000)),
+                ends_at: self.now().saturating_add(Duration::from_secs(10_000)),
             };
             self.sessions.start(id, record, &self.records, self.now()).await.unwrap();
             id
@@ -430,7 +435,7 @@ mod tests {
             let found = self.sessions.find(id, &self.records, self.now()).await.unwrap();
             if let Some(session) = &found
                 && self.sessions.is_aging(session, self.now())
-                && session.life.extends()
+                && session.liveness.extends()
             {
                 self.sessions.extend(session, &self.records, self.now()).await;
             }

@@ -5,17 +5,17 @@ use super::session_id::SessionId;
 use crate::sessions::Arc;
 
 /// What this process knows of a session without asking the store.
-pub(crate) enum Peek {
-    Live(Arc<Session>),
+pub(crate) enum SessionLookup {
+    Hit(Arc<Session>),
     Ended,
     /// It is new here, or was not confirmed for too long.
-    Ask(Asked),
+    Miss(SessionQuery),
 }
 
 /// What the store is asked about.
-pub(crate) enum Asked {
+pub(crate) enum SessionQuery {
     /// A session that it keeps, if it does.
-    Kept(SessionId),
+    ById(SessionId),
     /// One that the browser keeps, and that may have ended all the same.
-    Carried(Arc<Session>),
+    ByCookie(Arc<Session>),
 }

@@ -7,9 +7,9 @@
 use std::borrow::Cow;
 
 use crate::clock::Timestamp;
-use crate::protocol::logout_token::Meant;
+use crate::protocol::logout_token::LogoutTarget;
 use crate::records::seal::Purpose;
-use crate::records::{IndexKey, Loaded, Records, Row};
+use crate::records::{BlindIndexKey, Loaded, RecordKey, Records};
 use crate::store::{Key, MAX_TAGS, StoreError, Tag};
 
 /// How many of the provider's sessions one of ours may name: each has a tag, beside the subject's.
@@ -23,7 +23,7 @@ pub(crate) fn add_sid(sids: &mut Vec<String>, sid: &str) {
 }
 
 /// A session as a provider knows it.
-pub(crate) struct Begun<'a> {
+pub(crate) struct ProviderSession<'a> {
     pub(crate) issuer: &'a str,
     pub(crate) subject: &'a str,
     /// The provider's sessions (OpenID Connect Back-Channel Logout 1.0 section 2.1) whose ID tokens came for it.
@@ -32,19 +32,19 @@ pub(crate) struct Begun<'a> {
     pub(crate) issued_at: u64,
 }
 
-impl Begun<'_> {
+impl ProviderSession<'_> {
     /// Under what it is found again where its record is kept.
-    pub(crate) fn tags(&self, index: &IndexKey) -> Vec<Tag> {
+    pub(crate) fn tags(&self, index: &BlindIndexKey) -> Vec<Tag> {
         let sids = self.sids.iter().map(|sid| sid_tag(self.issuer, sid, index));
         std::iter::once(subject_tag(self.issuer, self.subject, index)).chain(sids).collect()
     }
 
-    pub(crate) fn is_meant_by(&self, meant: &Meant) -> bool {
-        meant.ends(self.issuer, self.subject, &self.sids, self.issued_at)
+    pub(crate) fn is_meant_by(&self, target: &LogoutTarget) -> bool {
+        target.ends(self.issuer, self.subject, &self.sids, self.issued_at)
     }
 
     /// Where notes that mean this session lie.
-    pub(crate) fn notes(&self, index: &IndexKey) -> impl Iterator<Item = Key> {
+    pub(crate) fn notes(&self, index: &BlindIndexKey) -> impl Iterator<Item = Key> {
         self.tags(index).into_iter().map(|tag| Key(tag.0))
     }
 
@@ -60,8 +60,8 @@ impl Begun<'_> {
         records: &Records,
     ) -> Result<bool, StoreError> {
         for note in notes {
-            match records.load::<Vec<Meant>>(&row(note)).await? {
-                Loaded::Found(found) if found.value.iter().any(|meant| self.is_meant_by(meant)) => {
+            match records.load::<Vec<LogoutTarget>>(&row(note)).await? {
+                Loaded::Found(found) if found.value.iter().any(|target| self.is_meant_by(target)) => {
                     return Ok(true);
                 }
                 // Written by somebody who ended something of theirs.
@@ -74,41 +74,42 @@ impl Begun<'_> {
 }
 
 /// Under what all sessions of a person are found.
-pub(crate) fn subject_tag(issuer: &str, subject: &str, index: &IndexKey) -> Tag {
+pub(crate) fn subject_tag(issuer: &str, subject: &str, index: &BlindIndexKey) -> Tag {
     Tag(index.hash(&[b"subject", issuer.as_bytes(), subject.as_bytes()]))
 }
 
 /// Under what all that belong to one session at the provider are found.
-pub(crate) fn sid_tag(issuer: &str, sid: &str, index: &IndexKey) -> Tag {
+pub(crate) fn sid_tag(issuer: &str, sid: &str, index: &BlindIndexKey) -> Tag {
     Tag(index.hash(&[b"sid", issuer.as_bytes(), sid.as_bytes()]))
 }
 
 /// Notes it until `expires_at`, and returns where.
 pub(crate) async fn note(
-    meant: &Meant,
+    target: &LogoutTarget,
     expires_at: Timestamp,
     records: &Records,
 ) -> Result<Option<Key>, StoreError> {
     let index = records.index().await?;
     // Where there are both, the narrower name: what lies there is compared with both.
-    let tag = match (&meant.sid, &meant.subject) {
-        (Some(sid), _) => sid_tag(&meant.issuer, sid, &index),
-        (None, Some(subject)) => subject_tag(&meant.issuer, subject, &index),
+    let tag = match (&target.sid, &target.subject) {
+        (Some(sid), _) => sid_tag(&target.issuer, sid, &index),
+        (None, Some(subject)) => subject_tag(&target.issuer, subject, &index),
         (None, None) => return Ok(None),
     };
     let row = row(Key(tag.0));
     loop {
-        let (mut noted, version, kept_until) = match records.load_expired_too::<Vec<Meant>>(&row).await? {
-            Loaded::Found(found) => (found.value, Some(found.version), found.expires_at),
-            Loaded::Absent(version) => (Vec::new(), version, expires_at),
-            Loaded::Unreadable => {
-                return Err(StoreError::refused("a note is sealed with a secret that is not configured"));
-            }
-        };
-        let same = |other: &Meant| other.subject == meant.subject;
+        let (mut noted, version, kept_until) =
+            match records.load_expired_too::<Vec<LogoutTarget>>(&row).await? {
+                Loaded::Found(found) => (found.value, Some(found.version), found.expires_at),
+                Loaded::Absent(version) => (Vec::new(), version, expires_at),
+                Loaded::Unreadable => {
+                    return Err(StoreError::refused("a note is sealed with a secret that is not configured"));
+                }
+            };
+        let same = |other: &LogoutTarget| other.subject == target.subject;
         let until = noted.iter().filter(|other| same(other)).map(|other| other.until).max().unwrap_or(0);
         noted.retain(|other| !same(other));
-        noted.push(Meant { until: until.max(meant.until), ..meant.clone() });
+        noted.push(LogoutTarget { until: until.max(target.until), ..target.clone() });
         let expires_at = expires_at.max(kept_until);
         if records.swap(&row, version, &noted, expires_at, Vec::new()).await?.is_some() {
             return Ok(Some(row.key));
@@ -116,6 +117,6 @@ pub(crate) async fn note(
     }
 }
 
-fn row(key: Key) -> Row {
-    Row { purpose: Purpose::EndedSession, key, owner: Vec::new() }
+fn row(key: Key) -> RecordKey {
+    RecordKey { purpose: Purpose::EndedSession, key, owner: Vec::new() }
 }

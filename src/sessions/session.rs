@@ -8,15 +8,15 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::began::Began;
-use super::provider_logout::Begun;
+use super::provider_logout::ProviderSession;
+use super::provider_sessions::ProviderSessions;
 use super::session_id::SessionId;
 use crate::clock::Timestamp;
 use crate::config::admins::Admins;
-use crate::records::IndexKey;
+use crate::records::BlindIndexKey;
 use crate::records::grant::Owner;
-use crate::records::grant_key::Spots;
-use crate::records::invalidation::{Changes, Place};
+use crate::records::grant_key::GrantKeyCache;
+use crate::records::invalidation::{Invalidations, Slot};
 use crate::secret::Secret;
 use crate::secret::sealed;
 use crate::store::Key;
@@ -51,8 +51,8 @@ impl SessionRecord {
         (&self.issuer, &self.subject)
     }
 
-    pub(crate) fn begun(&self) -> Begun<'_> {
-        Begun {
+    pub(crate) fn provider_session(&self) -> ProviderSession<'_> {
+        ProviderSession {
             issuer: &self.issuer,
             subject: &self.subject,
             sids: Cow::Borrowed(&self.sids),
@@ -75,14 +75,14 @@ pub(crate) struct Session {
     pub(super) profile: OnceLock<Box<Profile>>,
     pub(super) all_claims: OnceLock<Box<Map<String, Value>>>,
     /// Where the browser keeps the session: what no record says.
-    pub(super) began: Option<Box<Began>>,
+    pub(super) provider_sessions: Option<Box<ProviderSessions>>,
     /// Where its grants lie.
-    pub(crate) spots: Spots,
-    pub(crate) life: Life,
+    pub(crate) grant_keys: GrantKeyCache,
+    pub(crate) liveness: SessionLiveness,
 }
 
 /// What changes during a session's life in this process.
-pub(crate) struct Life {
+pub(crate) struct SessionLiveness {
     /// When the store last confirmed it.
     confirmed_at: AtomicU64,
     /// When a request last used it here.
@@ -93,7 +93,7 @@ pub(crate) struct Life {
     ended: AtomicBool,
     extending: AtomicBool,
     /// Where changes of its row are noted, and what was known of them when the store last confirmed it.
-    place: Place,
+    place: Slot,
     heard: AtomicU64,
 }
 
@@ -124,7 +124,7 @@ impl Profile {
     }
 }
 
-impl Life {
+impl SessionLiveness {
     pub(super) fn new(row: Key, confirmed_at: Timestamp, seen_at: Timestamp, kept_until: Timestamp) -> Self {
         Self {
             confirmed_at: AtomicU64::new(confirmed_at.as_millis()),
@@ -132,7 +132,7 @@ impl Life {
             kept_until: AtomicU64::new(kept_until.as_millis()),
             ended: AtomicBool::new(false),
             extending: AtomicBool::new(false),
-            place: Place::of(row),
+            place: Slot::of(row),
             heard: AtomicU64::new(0),
         }
     }
@@ -159,7 +159,7 @@ impl Life {
     /// Whether it may be believed without asking: it was confirmed, and not longer ago than this.
     pub(crate) fn is_confirmed(&self, now: Timestamp, max_staleness: Duration) -> bool {
         let confirmed_at = Timestamp::from_millis(self.confirmed_at.load(Ordering::Relaxed));
-        confirmed_at != NEVER && !max_staleness.is_zero() && now.since(confirmed_at) <= max_staleness
+        confirmed_at != NEVER && !max_staleness.is_zero() && now.duration_since(confirmed_at) <= max_staleness
     }
 
     pub(crate) fn keep_until(&self, kept_until: Timestamp) {
@@ -170,7 +170,7 @@ impl Life {
         Timestamp::from_millis(self.kept_until.load(Ordering::Relaxed))
     }
 
-    /// True for one caller until it has [extended](Life::extended) it.
+    /// True for one caller until it has [extended](SessionLiveness::extended) it.
     pub(crate) fn extends(&self) -> bool {
         !self.extending.swap(true, Ordering::AcqRel)
     }
@@ -199,9 +199,9 @@ impl Session {
             ends_at: record.ends_at,
             profile: OnceLock::new(),
             all_claims: OnceLock::new(),
-            began: None,
-            spots: Spots::default(),
-            life: Life::new(row, now, now, kept_until),
+            provider_sessions: None,
+            grant_keys: GrantKeyCache::default(),
+            liveness: SessionLiveness::new(row, now, now, kept_until),
         }
     }
 
@@ -227,53 +227,57 @@ impl Session {
         };
         // Nothing is asked about it any more: no row is watched.
         let session = Self::new(id, Key([0; 32]), record, Timestamp::default(), Timestamp::default());
-        session.life.end();
+        session.liveness.end();
         session
     }
 
     /// What logout tokens are compared with, where the browser keeps the session.
-    pub(crate) fn began(&self) -> Option<&Began> {
-        self.began.as_deref()
+    pub(crate) fn provider_sessions(&self) -> Option<&ProviderSessions> {
+        self.provider_sessions.as_deref()
     }
 
     /// The same, with whose it is.
-    pub(crate) fn begun(&self) -> Option<Begun<'_>> {
-        let began = self.began()?;
-        Some(self.begun_with(began, began.sids()))
+    pub(crate) fn provider_session(&self) -> Option<ProviderSession<'_>> {
+        let provider_sessions = self.provider_sessions()?;
+        Some(self.begun_with(provider_sessions, provider_sessions.sids()))
     }
 
-    fn begun_with(&self, began: &Began, sids: Vec<String>) -> Begun<'_> {
-        let (issuer, subject, issued_at) = (&*self.issuer, &*self.subject, began.issued_at);
-        Begun { issuer, subject, sids: sids.into(), issued_at }
+    fn begun_with(&self, provider_sessions: &ProviderSessions, sids: Vec<String>) -> ProviderSession<'_> {
+        let (issuer, subject, issued_at) = (&*self.issuer, &*self.subject, provider_sessions.issued_at);
+        ProviderSession { issuer, subject, sids: sids.into(), issued_at }
     }
 
     /// Where it is noted that logout tokens came which may mean it.
-    pub(crate) fn watch(&self, index: &IndexKey) -> Arc<[(Key, Place)]> {
-        let Some(began) = self.began() else { return Arc::new([]) };
-        began.notes(index, |sids| self.begun_with(began, sids).notes(index).collect())
+    pub(crate) fn watch(&self, index: &BlindIndexKey) -> Arc<[(Key, Slot)]> {
+        let Some(provider_sessions) = self.provider_sessions() else { return Arc::new([]) };
+        provider_sessions.notes(index, |sids| self.begun_with(provider_sessions, sids).notes(index).collect())
     }
 
     /// A newer ID token came for it, where the browser keeps it.
     pub(crate) fn learn(&self, sid: Option<&str>, id_token: &Secret) {
-        self.doubt(self.began().is_some_and(|began| began.learn(sid, id_token)));
+        self.doubt(
+            self.provider_sessions().is_some_and(|provider_sessions| provider_sessions.learn(sid, id_token)),
+        );
     }
 
     /// The browser has shown a cookie with these.
     pub(crate) fn shows(&self, sids: &[String]) {
-        self.doubt(self.began().is_some_and(|began| began.shows(sids)));
+        self.doubt(self.provider_sessions().is_some_and(|provider_sessions| provider_sessions.shows(sids)));
     }
 
     fn doubt(&self, doubts: bool) {
         if doubts {
-            self.life.confirmed_at.store(NEVER.as_millis(), Ordering::Relaxed);
+            self.liveness.confirmed_at.store(NEVER.as_millis(), Ordering::Relaxed);
         }
     }
 
     /// Whether something was heard since it was confirmed, of its row or of what its provider ended.
-    pub(crate) fn has_news(&self, changes: &Changes) -> bool {
-        let heard = self.life.heard.load(Ordering::Acquire);
-        changes.since(heard, self.life.place)
-            || self.began().is_some_and(|began| began.has_news(heard, changes))
+    pub(crate) fn has_news(&self, invalidations: &Invalidations) -> bool {
+        let heard = self.liveness.heard.load(Ordering::Acquire);
+        invalidations.changed_since(heard, self.liveness.place)
+            || self
+                .provider_sessions()
+                .is_some_and(|provider_sessions| provider_sessions.has_news(heard, invalidations))
     }
 
     pub(crate) fn profile(&self) -> &Profile {
@@ -319,18 +323,19 @@ impl Session {
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.life.ended.load(Ordering::Acquire)
+        self.liveness.ended.load(Ordering::Acquire)
     }
 
     /// Whether it must be written again soon, or it expires unused: an eighth of the idle lifetime was used up.
     pub(crate) fn is_aging(&self, idle: Duration, now: Timestamp) -> bool {
-        let wanted = now.plus(idle).min(self.ends_at);
-        wanted.since(self.life.kept_until()) > idle / 8 || self.began().is_some_and(Began::is_unsealed)
+        let wanted = now.saturating_add(idle).min(self.ends_at);
+        wanted.duration_since(self.liveness.kept_until()) > idle / 8
+            || self.provider_sessions().is_some_and(ProviderSessions::is_unsealed)
     }
 
     pub(crate) fn expires_at(&self, idle: Duration) -> Timestamp {
-        let seen = Timestamp::from_millis(self.life.seen_at.load(Ordering::Relaxed)).plus(idle);
-        seen.max(self.life.kept_until()).min(self.ends_at)
+        let seen = Timestamp::from_millis(self.liveness.seen_at.load(Ordering::Relaxed)).saturating_add(idle);
+        seen.max(self.liveness.kept_until()).min(self.ends_at)
     }
 }
 

@@ -4,62 +4,62 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::began::Began;
-use super::session::{Life, NEVER, Profile, Session, SessionRecord};
+use super::provider_sessions::ProviderSessions;
+use super::session::{NEVER, Profile, Session, SessionLiveness, SessionRecord};
 use super::session_id::SessionId;
 use crate::clock::Timestamp;
 use crate::events::{EventCode, Events};
 use crate::records::Records;
-use crate::records::cookie_chunks::{Chunks, Text};
-use crate::records::grant_key::Spots;
-use crate::records::opened_cache::Recall;
+use crate::records::cookie_chunks::{ChunkedValue, Chunks};
+use crate::records::grant_key::GrantKeyCache;
+use crate::records::opened_cache::OpenedCache;
 use crate::records::seal::{Purpose, SealError};
-use crate::records::sealed_cookie::TextPlace;
+use crate::records::sealed_cookie::CookieBinding;
 use crate::store::Key;
 
 /// So many cookies of sessions need not be opened again. What is forgotten costs an opening, a few microseconds.
 const RECALLED: u64 = 100_000;
 
 /// What this process has opened.
-pub(crate) struct CarriedSessions {
+pub(crate) struct SessionCookies {
     cookie: String,
-    opened: Recall<Shown>,
+    opened: OpenedCache<OpenedSession>,
     events: Events,
 }
 
 /// A session's cookie, opened.
 #[derive(Clone, Copy)]
-pub(crate) struct Shown {
+pub(crate) struct OpenedSession {
     pub(crate) id: SessionId,
     pub(crate) expires_at: Timestamp,
     /// Sealed by a secret that only opens.
     pub(crate) outdated_seal: bool,
 }
 
-impl CarriedSessions {
+impl SessionCookies {
     pub(crate) fn new(cookie: &str, events: Events) -> Self {
-        Self { cookie: cookie.to_owned(), opened: Recall::new(RECALLED), events }
+        Self { cookie: cookie.to_owned(), opened: OpenedCache::new(RECALLED), events }
     }
 
     /// A cookie's value. A session is one cookie.
-    pub(crate) fn text(value: &[u8]) -> Option<Text<'_>> {
+    pub(crate) fn text(value: &[u8]) -> Option<ChunkedValue<'_>> {
         let mut chunks = Chunks::default();
         chunks.put(0, value);
         chunks.join()
     }
 
     /// What a cookie was found to be before, if it was opened before.
-    pub(crate) fn recall(&self, cookie: &Text<'_>) -> Option<Shown> {
+    pub(crate) fn recall(&self, cookie: &ChunkedValue<'_>) -> Option<OpenedSession> {
         self.opened.get(cookie.parts())
     }
 
     /// The session in a cookie; `None` where it is none or over.
     pub(crate) fn open(
         &self,
-        cookie: &Text<'_>,
+        cookie: &ChunkedValue<'_>,
         records: &Records,
         now: Timestamp,
-    ) -> Option<(Shown, Session)> {
+    ) -> Option<(OpenedSession, Session)> {
         let opened = match self.place().open(records.keys(), cookie) {
             Ok(opened) => opened,
             Err(SealError::Broken) => {
@@ -70,9 +70,10 @@ impl CarriedSessions {
             // Signed out until the secret is back.
             Err(SealError::UnknownKey | SealError::NewerFormat) => return None,
         };
-        let identity: Identity = postcard::from_bytes(&opened.contents).ok()?;
+        let identity: SessionPayload = postcard::from_bytes(&opened.contents).ok()?;
         let id = SessionId::new(identity.id);
-        let shown = Shown { id, expires_at: opened.expires_at, outdated_seal: !opened.by_first_secret };
+        let shown =
+            OpenedSession { id, expires_at: opened.expires_at, outdated_seal: !opened.by_first_secret };
         if now >= shown.expires_at {
             return None;
         }
@@ -80,14 +81,14 @@ impl CarriedSessions {
         Some((shown, Session::carried(identity, id.row(records.keys()).key, now)))
     }
 
-    fn place(&self) -> TextPlace<'_> {
-        TextPlace { purpose: Purpose::CarriedSession, name: &self.cookie, owner: &[] }
+    fn place(&self) -> CookieBinding<'_> {
+        CookieBinding { purpose: Purpose::CarriedSession, name: &self.cookie, owner: &[] }
     }
 }
 
 /// Who is signed in: opened at every request, and so no more than every request may need.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Identity {
+pub(crate) struct SessionPayload {
     pub(crate) id: [u8; 32],
     pub(crate) issuer: String,
     pub(crate) subject: String,
@@ -105,7 +106,7 @@ pub(crate) struct Identity {
     pub(crate) nickname: Option<String>,
 }
 
-impl Identity {
+impl SessionPayload {
     pub(crate) fn new(id: [u8; 32], record: &SessionRecord, profile: &Profile) -> Self {
         let owned = |text: &Option<Box<str>>| text.as_deref().map(str::to_owned);
         Self {
@@ -128,7 +129,7 @@ impl Identity {
 
 impl Session {
     /// Of a browser that keeps its session itself, and which nobody has asked yet whether it ended.
-    pub(crate) fn carried(identity: Identity, row: Key, now: Timestamp) -> Self {
+    pub(crate) fn carried(identity: SessionPayload, row: Key, now: Timestamp) -> Self {
         let profile = Profile {
             email: identity.email.map(Into::into),
             email_verified: identity.email_verified,
@@ -136,7 +137,7 @@ impl Session {
             nickname: identity.nickname.map(Into::into),
         };
         let id = SessionId::new(identity.id);
-        let began = Began::new(identity.sids, identity.issued_at);
+        let provider_sessions = ProviderSessions::new(identity.sids, identity.issued_at);
         Self {
             id,
             issuer: identity.issuer.into(),
@@ -148,9 +149,9 @@ impl Session {
             ends_at: identity.ends_at,
             profile: OnceLock::from(Box::new(profile)),
             all_claims: OnceLock::new(),
-            began: Some(Box::new(began)),
-            spots: Spots::default(),
-            life: Life::new(row, NEVER, now, now),
+            provider_sessions: Some(Box::new(provider_sessions)),
+            grant_keys: GrantKeyCache::default(),
+            liveness: SessionLiveness::new(row, NEVER, now, now),
         }
     }
 }

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use subtle::ConstantTimeEq;
 
-use crate::records::Row;
+use crate::records::RecordKey;
 use crate::records::seal::{KeyRing, Purpose};
 use crate::store::Key;
 
@@ -67,13 +67,13 @@ impl SessionId {
     }
 
     /// The session's row. Who reads the database learns no id.
-    pub(crate) fn row(self, keys: &KeyRing) -> Row {
-        Row { purpose: Purpose::Session, key: Key(keys.name(&self.0)), owner: Vec::new() }
+    pub(crate) fn row(self, keys: &KeyRing) -> RecordKey {
+        RecordKey { purpose: Purpose::Session, key: Key(keys.name(&self.0)), owner: Vec::new() }
     }
 
     /// Where it is noted that a session which its browser keeps has ended.
-    pub(crate) fn ended_row(self, keys: &KeyRing) -> Row {
-        Row { purpose: Purpose::EndedSession, ..self.row(keys) }
+    pub(crate) fn ended_row(self, keys: &KeyRing) -> RecordKey {
+        RecordKey { purpose: Purpose::EndedSession, ..self.row(keys) }
     }
 }
 

@@ -2,13 +2,13 @@
 
 use super::provider_logout::subject_tag;
 use super::session::SessionRecord;
-use crate::records::{Found, IndexKey, Loaded, Records, Row};
+use crate::records::{BlindIndexKey, Found, Loaded, RecordKey, Records};
 use crate::store::StoreError;
 
 /// Writes a session again as `change` makes it, with the tags of the store's index key. False where it is gone, or `change`
 /// says that there is nothing to write.
 pub(crate) async fn rewrite(
-    row: &Row,
+    row: &RecordKey,
     records: &Records,
     mut change: impl FnMut(&mut Found<SessionRecord>) -> bool,
 ) -> Result<bool, StoreError> {
@@ -18,7 +18,7 @@ pub(crate) async fn rewrite(
         if !change(&mut found) {
             return Ok(false);
         }
-        let tags = found.value.begun().tags(&index);
+        let tags = found.value.provider_session().tags(&index);
         let Found { value, version, expires_at, .. } = *found;
         if records.swap(row, Some(version), &value, expires_at, tags).await?.is_some() {
             return Ok(true);
@@ -28,7 +28,7 @@ pub(crate) async fn rewrite(
 
 /// The sessions at the provider of this session, if it is this person's.
 pub(crate) async fn sids(
-    row: &Row,
+    row: &RecordKey,
     person: (&str, &str),
     records: &Records,
 ) -> Result<Vec<String>, StoreError> {
@@ -41,12 +41,12 @@ pub(crate) async fn sids(
 /// Sees to it that a session is found by its tags, and that this process names rows as the store says: grants lie, and
 /// public ids are made, under the key that tags are.
 pub(crate) async fn tag_anew(
-    row: &Row,
+    row: &RecordKey,
     found: &Found<SessionRecord>,
     records: &Records,
 ) -> Result<(), StoreError> {
     let SessionRecord { issuer, subject, .. } = &found.value;
-    let is_tagged_by = |index: &IndexKey| found.tags.contains(&subject_tag(issuer, subject, index));
+    let is_tagged_by = |index: &BlindIndexKey| found.tags.contains(&subject_tag(issuer, subject, index));
     if records.known_index().as_ref().is_some_and(is_tagged_by)
         || is_tagged_by(&records.agree_on_index().await?)
     {

@@ -13,23 +13,23 @@ use crate::store::Key;
 /// After a failure that passes, a grant's provider is left alone for so long.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Who is on the way, and who shall not start yet.
+/// The refreshes under way, and the grants whose next refresh must wait.
 #[derive(Default)]
-pub(crate) struct Flights(Mutex<State>);
+pub(crate) struct InFlight(Mutex<InFlightState>);
 
 #[derive(Default)]
-struct State {
-    under_way: HashMap<Key, Flight>,
+struct InFlightState {
+    under_way: HashMap<Key, RefreshReceiver>,
     /// Grants whose provider failed a moment ago, until when and how; of some only what was asked for one resource.
-    pauses: HashMap<(Key, Option<String>), (Timestamp, Landing)>,
+    pauses: HashMap<(Key, Option<String>), (Timestamp, RefreshOutcome)>,
 }
 
-/// Tells everybody who waits when the flight has landed.
-pub(crate) type Flight = watch::Receiver<Option<Landing>>;
+/// Receives the outcome of a refresh that is under way.
+pub(crate) type RefreshReceiver = watch::Receiver<Option<RefreshOutcome>>;
 
-/// How a flight ended, for everybody who waited.
+/// The outcome of a refresh, for each request that waited.
 #[derive(Clone)]
-pub(crate) enum Landing {
+pub(crate) enum RefreshOutcome {
     /// There is a grant to look at.
     Grant(Arc<Grant>),
     Consent,
@@ -42,47 +42,48 @@ pub(crate) enum Landing {
     Unavailable(Arc<str>),
 }
 
-/// What somebody finds who wants a grant refreshed.
-pub(crate) enum Boarding {
-    UnderWay(Flight),
-    /// Nobody else: the caller flies, and lands with the sender.
-    TakeOff(watch::Sender<Option<Landing>>, Flight),
-    /// The last one landed like this a moment ago, and so would the next.
-    Paused(Landing),
+/// What a request that needs a refresh does.
+pub(crate) enum Join {
+    /// Another request has started it: wait for the outcome.
+    Follow(RefreshReceiver),
+    /// None is under way: the caller refreshes, and sends the outcome.
+    Lead(watch::Sender<Option<RefreshOutcome>>, RefreshReceiver),
+    /// The last refresh failed less than `PAUSE` ago: its outcome serves.
+    BackOff(RefreshOutcome),
 }
 
-impl Flights {
-    pub(crate) fn board(&self, key: Key, indicator: Option<&str>, now: Timestamp) -> Boarding {
+impl InFlight {
+    pub(crate) fn join(&self, key: Key, indicator: Option<&str>, now: Timestamp) -> Join {
         let mut state = self.state();
-        if let Some(flight) = state.under_way.get(&key) {
-            return Boarding::UnderWay(flight.clone());
+        if let Some(receiver) = state.under_way.get(&key) {
+            return Join::Follow(receiver.clone());
         }
         // One that is longer than any was set by a clock that has been put back.
-        state.pauses.retain(|_, (until, _)| now < *until && until.since(now) <= PAUSE);
+        state.pauses.retain(|_, (until, _)| now < *until && until.duration_since(now) <= PAUSE);
         let paused = |asked: Option<&str>| state.pauses.get(&(key, asked.map(str::to_owned)));
-        if let Some((_, landing)) = paused(None).or_else(|| paused(indicator)) {
-            return Boarding::Paused(landing.clone());
+        if let Some((_, outcome)) = paused(None).or_else(|| paused(indicator)) {
+            return Join::BackOff(outcome.clone());
         }
-        let (landing, flight) = watch::channel(None);
-        state.under_way.insert(key, flight.clone());
-        Boarding::TakeOff(landing, flight)
+        let (sender, receiver) = watch::channel(None);
+        state.under_way.insert(key, receiver.clone());
+        Join::Lead(sender, receiver)
     }
 
-    /// Whoever comes in the next moment lands like this without a flight.
-    pub(crate) fn pause(&self, key: Key, landing: Landing, now: Timestamp) {
-        let only = match &landing {
-            Landing::Refused { only, .. } => only.clone(),
-            Landing::Grant(_) | Landing::Consent | Landing::Unavailable(_) => None,
+    /// Requests within the next `PAUSE` get this outcome without a refresh.
+    pub(crate) fn pause(&self, key: Key, outcome: RefreshOutcome, now: Timestamp) {
+        let only = match &outcome {
+            RefreshOutcome::Refused { only, .. } => only.clone(),
+            RefreshOutcome::Grant(_) | RefreshOutcome::Consent | RefreshOutcome::Unavailable(_) => None,
         };
-        self.state().pauses.insert((key, only), (now.plus(PAUSE), landing));
+        self.state().pauses.insert((key, only), (now.saturating_add(PAUSE), outcome));
     }
 
-    /// Whoever comes now starts from what is written.
+    /// Takes the refresh off the list: later requests start from the store.
     pub(crate) fn leave(&self, key: Key) {
         self.state().under_way.remove(&key);
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, InFlightState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

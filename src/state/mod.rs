@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use self::in_flight::Flights;
+use self::in_flight::InFlight;
 use crate::clock::{Clock, Random, Timestamp};
 use crate::config::Config;
 use crate::config::development::CLIENT;
 use crate::config::hooks::Hooks;
-use crate::config::mode::{Mode, Rendezvous};
+use crate::config::mode::{Coordination, Mode};
 use crate::config::settings::Settings;
 use crate::dev_provider::DevProvider;
 use crate::error::ConfigError;
@@ -24,12 +24,12 @@ use crate::provider::http_client::Outbound;
 use crate::provider::providers::Providers;
 use crate::records::Records;
 use crate::records::grant::Grant;
-use crate::records::grant_key::Spots;
-use crate::records::opened_cache::Recall;
+use crate::records::grant_key::GrantKeyCache;
+use crate::records::opened_cache::OpenedCache;
 use crate::secret::Secret;
 use crate::sessions::Sessions;
 use crate::sessions::session::Session;
-use crate::sessions::session_cookie::CarriedSessions;
+use crate::sessions::session_cookie::SessionCookies;
 use crate::store::{Key, Store};
 
 /// Everything that requests share.
@@ -40,10 +40,10 @@ pub(crate) struct Runtime {
     pub(crate) records: Records,
     pub(crate) sessions: Sessions,
     /// Where browsers carry their sessions and grants themselves.
-    pub(crate) carrying: Option<Carrying>,
+    pub(crate) opened_grants: Option<OpenedGrants>,
     /// Where the account's grants lie, if everybody uses one.
-    pub(crate) account_spots: Spots,
-    pub(crate) flights: Flights,
+    pub(crate) account_grant_keys: GrantKeyCache,
+    pub(crate) in_flight: InFlight,
     pub(crate) outbound: Outbound,
     pub(crate) hooks: Hooks,
     pub(crate) clock: Clock,
@@ -102,22 +102,22 @@ impl Runtime {
         let providers = Providers::new(settings.relying_parties.iter().map(|relying_party| {
             Provider::new(relying_party.clone(), outbound.clone(), events.clone(), clock.clone())
         }));
-        let rendezvous = mode.rendezvous();
+        let coordination = mode.coordination();
         let records = Records::new(store, keys, clock.clone(), random.clone(), events.clone());
-        let (records, max_staleness) = match rendezvous {
+        let (records, max_staleness) = match coordination {
             // Nobody else ends sessions there.
-            Some(Rendezvous::Here) => (records.with_own_index(), Duration::MAX),
-            Some(Rendezvous::Shared) | None => (records, settings.max_staleness),
+            Some(Coordination::InProcess) => (records.with_own_index(), Duration::MAX),
+            Some(Coordination::Shared) | None => (records, settings.max_staleness),
         };
-        let carried = rendezvous.map(|_| CarriedSessions::new(&settings.session_cookie, events));
-        let (issuers, changes) = (providers.login_issuers(), Arc::clone(records.changes()));
+        let carried = coordination.map(|_| SessionCookies::new(&settings.session_cookie, events));
+        let (issuers, changes) = (providers.login_issuers(), Arc::clone(records.invalidations()));
         Ok(Arc::new(Self {
             sessions: Sessions::new(settings.idle_lifetime, max_staleness, issuers, carried, changes),
-            carrying: rendezvous.map(|_| Carrying::new(settings.max_cookie_bytes)),
+            opened_grants: coordination.map(|_| OpenedGrants::new(settings.max_cookie_bytes)),
             records,
             providers,
-            account_spots: Spots::default(),
-            flights: Flights::default(),
+            account_grant_keys: GrantKeyCache::default(),
+            in_flight: InFlight::default(),
             settings,
             mode,
             outbound,
@@ -148,7 +148,7 @@ impl Runtime {
     /// vouches for: what nobody fills needs no emptying.
     pub(crate) fn sweep_in_time(self: &Arc<Self>) {
         // Never zero, which says that nothing was swept yet.
-        let now = Timestamp::default().plus(self.clock.monotonic()).as_millis().max(1);
+        let now = Timestamp::default().saturating_add(self.clock.monotonic()).as_millis().max(1);
         let swept_at = self.swept_at.load(Ordering::Relaxed);
         let due = swept_at == 0 || Duration::from_millis(now.saturating_sub(swept_at)) >= SWEEP;
         // One of those who come at the same time does it.
@@ -181,15 +181,15 @@ impl Runtime {
 }
 
 /// What this process remembers of what browsers carry.
-pub(crate) struct Carrying {
-    pub(crate) grants: Recall<(Key, Timestamp, Arc<Grant>)>,
+pub(crate) struct OpenedGrants {
+    pub(crate) grants: OpenedCache<(Key, Timestamp, Arc<Grant>)>,
     /// The most bytes of our cookies in one request.
     pub(crate) most: usize,
 }
 
-impl Carrying {
+impl OpenedGrants {
     pub(crate) fn new(most: usize) -> Self {
-        Self { grants: Recall::new(RECALLED), most }
+        Self { grants: OpenedCache::new(RECALLED), most }
     }
 }
 

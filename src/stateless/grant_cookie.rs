@@ -4,29 +4,29 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::payload::CarriedGrant;
-use super::{Carried, TooLarge, bound_grant};
+use super::payload::GrantPayload;
+use super::{CookieJar, TooLarge, bound_grant};
 use crate::clock::Timestamp;
 use crate::events::EventCode;
-use crate::records::cookie_chunks::Text;
+use crate::records::cookie_chunks::ChunkedValue;
 use crate::records::grant::{Grant, Owner};
-use crate::records::grant_key::{CookiesOfGrant, Spot};
+use crate::records::grant_key::{GrantCookieNames, GrantKey};
 use crate::records::seal::{Purpose, SealError};
-use crate::records::sealed_cookie::TextPlace;
+use crate::records::sealed_cookie::CookieBinding;
 use crate::sessions::session::Session;
-use crate::state::{Carrying, Runtime};
+use crate::state::{OpenedGrants, Runtime};
 
 /// A grant's cookies in one request, and in its answer.
 #[derive(Clone)]
-pub(crate) struct CarriedPlace {
-    carried: Arc<Carried>,
-    home: Home,
+pub(crate) struct GrantCookie {
+    jar: Arc<CookieJar>,
+    key: GrantCookieKey,
 }
 
 /// Whose cookies a grant's are.
 #[derive(Clone)]
-pub(super) struct Home {
-    pub(super) spot: Arc<Spot>,
+pub(super) struct GrantCookieKey {
+    pub(super) grant_key: Arc<GrantKey>,
     pub(super) id: [u8; 32],
     /// The session with which the grant ends.
     session: Option<Arc<Session>>,
@@ -37,13 +37,13 @@ pub(super) struct Home {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unreadable;
 
-impl Home {
+impl GrantCookieKey {
     /// How its cookies are named, and what their seals are bound to.
-    pub(super) fn cookies(&self, runtime: &Runtime) -> &CookiesOfGrant {
-        let Self { spot, id, .. } = self;
-        spot.cookies.get_or_init(|| CookiesOfGrant {
-            name: runtime.grant_name(id, &spot.connection),
-            bound: bound_grant(id, &spot.owner, &spot.client),
+    pub(super) fn cookies(&self, runtime: &Runtime) -> &GrantCookieNames {
+        let Self { grant_key, id, .. } = self;
+        grant_key.cookies.get_or_init(|| GrantCookieNames {
+            name: runtime.grant_name(id, &grant_key.connection),
+            bound: bound_grant(id, &grant_key.owner, &grant_key.client),
         })
     }
 
@@ -51,7 +51,7 @@ impl Home {
     /// it is used.
     pub(super) fn until(&self, grant: &Grant, visitor_lifetime: Duration) -> Timestamp {
         match (&self.session, &grant.consent) {
-            (None, Some(consent)) => self.until.min(consent.at.plus(visitor_lifetime)),
+            (None, Some(consent)) => self.until.min(consent.at.saturating_add(visitor_lifetime)),
             _ => self.until,
         }
     }
@@ -65,63 +65,70 @@ impl Home {
     }
 }
 
-impl CarriedPlace {
+impl GrantCookie {
     /// Of a session's owner.
-    pub(crate) fn of_session(carried: &Arc<Carried>, session: &Arc<Session>, spot: &Arc<Spot>) -> Self {
-        let home = Home {
-            spot: Arc::clone(spot),
+    pub(crate) fn of_session(
+        jar: &Arc<CookieJar>,
+        session: &Arc<Session>,
+        grant_key: &Arc<GrantKey>,
+    ) -> Self {
+        let key = GrantCookieKey {
+            grant_key: Arc::clone(grant_key),
             id: session.id.bytes(),
             until: session.ends_at,
             session: Some(Arc::clone(session)),
         };
-        Self { carried: Arc::clone(carried), home }
+        Self { jar: Arc::clone(jar), key }
     }
 
     /// Of a browser in which nobody is signed in.
-    pub(crate) fn of_visitor(carried: &Arc<Carried>, spot: &Arc<Spot>, until: Timestamp) -> Self {
+    pub(crate) fn of_visitor(jar: &Arc<CookieJar>, grant_key: &Arc<GrantKey>, until: Timestamp) -> Self {
         // Its owner is its name already.
-        let id = match &spot.owner {
+        let id = match &grant_key.owner {
             Owner::Visitor { id } => *id,
             Owner::User { .. } | Owner::Account { .. } => [0; 32],
         };
-        Self { carried: Arc::clone(carried), home: Home { spot: Arc::clone(spot), id, until, session: None } }
+        Self {
+            jar: Arc::clone(jar),
+            key: GrantCookieKey { grant_key: Arc::clone(grant_key), id, until, session: None },
+        }
     }
 
     /// The session with which the grant ends.
     pub(crate) fn session(&self) -> Option<&Arc<Session>> {
-        self.home.session.as_ref()
+        self.key.session.as_ref()
     }
 
     /// Until when anything is kept for it.
     pub(crate) fn until(&self) -> Timestamp {
-        self.home.until
+        self.key.until
     }
 
     /// Until when this grant is.
     pub(crate) fn until_of(&self, grant: &Grant) -> Timestamp {
-        self.home.until(grant, self.carried.runtime.settings.visitor_lifetime)
+        self.key.until(grant, self.jar.runtime.settings.visitor_lifetime)
     }
 
     /// What the browser has shown, and still counts.
     pub(crate) fn grant(&self, now: Timestamp) -> Result<Option<Arc<Grant>>, Unreadable> {
-        let (runtime, home) = (&self.carried.runtime, &self.home);
-        let Some(carrying) = &runtime.carrying else { return Ok(None) };
+        let (runtime, key) = (&self.jar.runtime, &self.key);
+        let Some(opened_grants) = &runtime.opened_grants else { return Ok(None) };
         let place = self.text_place();
-        let Some(text) = place.find(self.carried.cookies.iter()) else { return Ok(None) };
-        if let Some((expires_at, grant)) = self.recall(carrying, &text) {
+        let Some(text) = place.find(self.jar.cookies.iter()) else { return Ok(None) };
+        if let Some((expires_at, grant)) = self.recall(opened_grants, &text) {
             return Ok(self.counts(expires_at, &grant, now).then_some(grant));
         }
         let opened = match place.open(runtime.records.keys(), &text) {
             Ok(opened) => opened,
             Err(SealError::Broken) => {
                 let detail = "a grant's cookies do not open; they count as missing";
-                runtime.events().emit(EventCode::Tampered, home.spot.owner.user(), detail);
+                runtime.events().emit(EventCode::Tampered, key.grant_key.owner.user(), detail);
                 return Ok(None);
             }
             Err(SealError::UnknownKey | SealError::NewerFormat) => return Err(Unreadable),
         };
-        let grant = postcard::from_bytes::<CarriedGrant>(&opened.contents).ok();
-        let Some(grant) = grant.and_then(|grant| grant.grant(&home.spot)) else {
+        let grant = postcard::from_bytes::<GrantPayload>(&opened.contents).ok();
+        let Some(grant) = grant.and_then(|grant| grant.grant(&key.grant_key)) else {
             return Ok(None);
         };
         let grant = Arc::new(grant);
@@ -129,7 +136,9 @@ impl CarriedPlace {
             return Ok(None);
         }
         if opened.by_first_secret {
-            carrying.grants.put(text.parts(), (home.spot.row.key, opened.expires_at, Arc::clone(&grant)));
+            opened_grants
+                .grants
+                .put(text.parts(), (key.grant_key.row.key, opened.expires_at, Arc::clone(&grant)));
         } else {
             self.note(&grant);
         }
@@ -138,9 +147,9 @@ impl CarriedPlace {
 
     /// The same, where it was opened before.
     pub(crate) fn recalled(&self, now: Timestamp) -> Option<Arc<Grant>> {
-        let carrying = self.carried.runtime.carrying.as_ref()?;
-        let text = self.text_place().find(self.carried.cookies.iter())?;
-        let (expires_at, grant) = self.recall(carrying, &text)?;
+        let opened_grants = self.jar.runtime.opened_grants.as_ref()?;
+        let text = self.text_place().find(self.jar.cookies.iter())?;
+        let (expires_at, grant) = self.recall(opened_grants, &text)?;
         self.counts(expires_at, &grant, now).then_some(grant)
     }
 
@@ -150,26 +159,31 @@ impl CarriedPlace {
         now < sealed_until.min(self.until_of(grant))
     }
 
-    fn recall(&self, carrying: &Carrying, text: &Text<'_>) -> Option<(Timestamp, Arc<Grant>)> {
-        let (row, expires_at, grant) = carrying.grants.get(text.parts())?;
-        (row == self.home.spot.row.key).then_some((expires_at, grant))
+    fn recall(
+        &self,
+        opened_grants: &OpenedGrants,
+        text: &ChunkedValue<'_>,
+    ) -> Option<(Timestamp, Arc<Grant>)> {
+        let (row, expires_at, grant) = opened_grants.grants.get(text.parts())?;
+        (row == self.key.grant_key.row.key).then_some((expires_at, grant))
     }
 
-    fn text_place(&self) -> TextPlace<'_> {
-        let CookiesOfGrant { name, bound } = self.home.cookies(&self.carried.runtime);
-        TextPlace { purpose: Purpose::CarriedGrant, name, owner: bound }
+    fn text_place(&self) -> CookieBinding<'_> {
+        let GrantCookieNames { name, bound } = self.key.cookies(&self.jar.runtime);
+        CookieBinding { purpose: Purpose::GrantPayload, name, owner: bound }
     }
 
     /// The browser shall carry this from now on.
     pub(crate) fn note(&self, grant: &Arc<Grant>) {
-        let at = self.carried.runtime.now();
-        let noted = Noted { home: self.home.clone(), grant: Arc::clone(grant), at };
-        let mut answer = self.carried.answer();
+        let at = self.jar.runtime.now();
+        let noted = PendingGrantCookie { key: self.key.clone(), grant: Arc::clone(grant), at };
+        let mut answer = self.jar.answer();
         let answer = answer.get_or_insert_default();
         if let Some(session) = self.session() {
             answer.learns(session);
         }
-        match answer.grants.iter_mut().find(|noted| noted.home.spot.row.key == self.home.spot.row.key) {
+        match answer.grants.iter_mut().find(|noted| noted.key.grant_key.row.key == self.key.grant_key.row.key)
+        {
             // What was read first may be noted last.
             Some(before) if before.grant.generation > noted.grant.generation => {}
             Some(before) => *before = noted,
@@ -179,19 +193,21 @@ impl CarriedPlace {
 
     /// Whether the browser can carry this beside what it has.
     pub(crate) fn fits(&self, grant: &Grant) -> Result<(), TooLarge> {
-        self.carried.sealed_grant(&self.home, grant, 0).map(drop)
+        self.jar.sealed_grant(&self.key, grant, 0).map(drop)
     }
 }
 
-impl fmt::Debug for CarriedPlace {
+impl fmt::Debug for GrantCookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CarriedPlace").field("connection", &self.home.spot.connection).finish_non_exhaustive()
+        f.debug_struct("CarriedPlace")
+            .field("connection", &self.key.grant_key.connection)
+            .finish_non_exhaustive()
     }
 }
 
 /// A grant that the browser shall carry from now on.
-pub(super) struct Noted {
-    pub(super) home: Home,
+pub(super) struct PendingGrantCookie {
+    pub(super) key: GrantCookieKey,
     pub(super) grant: Arc<Grant>,
     pub(super) at: Timestamp,
 }

@@ -30,19 +30,19 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue};
 
-use self::grant_cookie::Home;
-use self::payload::{CarriedGrant, Claims};
-use self::response_cookies::Answer;
+use self::grant_cookie::GrantCookieKey;
+use self::payload::{ClaimsPayload, GrantPayload};
+use self::response_cookies::ResponseCookies;
 use crate::clock::Timestamp;
-use crate::cookie::{self, OwnCookies};
+use crate::cookie::{self, AppCookies};
 use crate::events::EventCode;
 use crate::records::cookie_chunks;
 use crate::records::grant::{Grant, LOGIN, Owner, encode};
-use crate::records::grant_key::CookiesOfGrant;
+use crate::records::grant_key::GrantCookieNames;
 use crate::records::seal::{Opened, Purpose};
-use crate::records::sealed_cookie::{SetText, TextPlace};
+use crate::records::sealed_cookie::{CookieBinding, SealedCookie};
 use crate::sessions::session::{Profile, Session, SessionRecord};
-use crate::sessions::session_cookie::Identity;
+use crate::sessions::session_cookie::SessionPayload;
 use crate::state::Runtime;
 
 /// How long the rendezvous keeps a grant that its browser has shown: requests with older cookies may be under way.
@@ -50,7 +50,7 @@ pub(crate) const GRACE: Duration = Duration::from_secs(10 * 60);
 
 /// What the browser has to send of what it carries, in bytes.
 pub(crate) fn bytes(runtime: &Runtime, headers: &HeaderMap) -> usize {
-    if runtime.carrying.is_none() {
+    if runtime.opened_grants.is_none() {
         return 0;
     }
     let cookies = &runtime.settings.cookies;
@@ -59,26 +59,26 @@ pub(crate) fn bytes(runtime: &Runtime, headers: &HeaderMap) -> usize {
         name == runtime.settings.session_cookie.as_bytes()
             || kinds.iter().any(|kind| name.starts_with(kind.as_bytes()))
     };
-    let carried = cookie::all(headers).filter(|(name, _)| is_carried(name));
-    carried.map(|(name, value)| name.len() + value.len() + "=; ".len()).sum()
+    let jar = cookie::all(headers).filter(|(name, _)| is_carried(name));
+    jar.map(|(name, value)| name.len() + value.len() + "=; ".len()).sum()
 }
 
 /// The removals of what a session has left behind that is over: its own cookie goes earlier than the others.
 pub(crate) fn left_behind(runtime: &Arc<Runtime>, headers: &HeaderMap) -> Vec<HeaderValue> {
-    let Some(carried) = Carried::of(runtime, headers, runtime.now()) else { return Vec::new() };
+    let Some(jar) = CookieJar::of(runtime, headers, runtime.now()) else { return Vec::new() };
     // Whatever the session's cookie holds, there is one: another process may be able to read it.
     let session = runtime.settings.session_cookie.as_bytes();
-    let over = !carried.cookies().any(|(name, _)| name == session);
-    if over { carried.strangers("", false) } else { Vec::new() }
+    let over = !jar.cookies().any(|(name, _)| name == session);
+    if over { jar.strangers("", false) } else { Vec::new() }
 }
 
 /// What the browser of one request carries, and what its answer gives it to carry.
-pub(crate) struct Carried {
+pub(crate) struct CookieJar {
     runtime: Arc<Runtime>,
-    cookies: OwnCookies,
+    cookies: AppCookies,
     came_at: Timestamp,
     /// Nothing changes with nearly every answer.
-    answer: Mutex<Option<Box<Answer>>>,
+    answer: Mutex<Option<Box<ResponseCookies>>>,
 }
 
 /// What would be more cookies than browsers and proxies take, and by how much.
@@ -91,14 +91,14 @@ impl fmt::Display for TooLarge {
     }
 }
 
-impl Carried {
+impl CookieJar {
     /// `None` where the server keeps everything.
     pub(crate) fn of(runtime: &Arc<Runtime>, headers: &HeaderMap, now: Timestamp) -> Option<Arc<Self>> {
-        runtime.carrying.as_ref()?;
-        Some(Arc::new(Self::new(runtime, OwnCookies::of(headers, &runtime.settings.cookies), now)))
+        runtime.opened_grants.as_ref()?;
+        Some(Arc::new(Self::new(runtime, AppCookies::of(headers, &runtime.settings.cookies), now)))
     }
 
-    pub(crate) fn new(runtime: &Arc<Runtime>, cookies: OwnCookies, now: Timestamp) -> Self {
+    pub(crate) fn new(runtime: &Arc<Runtime>, cookies: AppCookies, now: Timestamp) -> Self {
         Self { cookies, came_at: now, answer: Mutex::default(), runtime: Arc::clone(runtime) }
     }
 
@@ -113,16 +113,16 @@ impl Carried {
         such.map(|cookie| cookie.len() + "; ".len()).sum()
     }
 
-    fn answer(&self) -> MutexGuard<'_, Option<Box<Answer>>> {
+    fn answer(&self) -> MutexGuard<'_, Option<Box<ResponseCookies>>> {
         self.answer.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What is known of the person, from the cookie for it.
-    pub(crate) fn claims(&self, session: &Session) -> Option<Claims> {
+    pub(crate) fn claims(&self, session: &Session) -> Option<ClaimsPayload> {
         let id = session.id.bytes();
         let name = self.runtime.claims_name(&id);
         let owner = bound(&id, &session.owner());
-        let place = TextPlace { purpose: Purpose::CarriedClaims, name: &name, owner: &owner };
+        let place = CookieBinding { purpose: Purpose::CarriedClaims, name: &name, owner: &owner };
         postcard::from_bytes(&self.opened(place)?.contents).ok()
     }
 
@@ -136,19 +136,19 @@ impl Carried {
     ) -> Result<(), TooLarge> {
         let runtime = &self.runtime;
         let settings = &runtime.settings;
-        let identity = Identity::new(id, record, &Profile::of(&record.claims));
+        let identity = SessionPayload::new(id, record, &Profile::of(&record.claims));
         let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
-        let idle_end = runtime.now().plus(settings.idle_lifetime).min(record.ends_at);
+        let idle_end = runtime.now().saturating_add(settings.idle_lifetime).min(record.ends_at);
         let session =
             self.seal(Purpose::CarriedSession, &settings.session_cookie, &[], idle_end, &identity)?;
         let (bound, name) = (bound(&id, &owner), runtime.claims_name(&id));
-        let claims = Claims::new(&record.claims, &record.id_token);
+        let claims = ClaimsPayload::new(&record.claims, &record.id_token);
         let claims = self.seal(Purpose::CarriedClaims, &name, &bound, record.ends_at, &claims)?;
         let grant = match grant {
             Some(grant) => {
                 let bound = bound_grant(&id, &owner, &grant.client);
-                let (name, grant) = (runtime.grant_name(&id, LOGIN), CarriedGrant::new(grant));
-                self.seal(Purpose::CarriedGrant, &name, &bound, record.ends_at, &grant)?
+                let (name, grant) = (runtime.grant_name(&id, LOGIN), GrantPayload::new(grant));
+                self.seal(Purpose::GrantPayload, &name, &bound, record.ends_at, &grant)?
             }
             None => Vec::new(),
         };
@@ -188,16 +188,22 @@ impl Carried {
 
     /// The browser carries nothing any more. Returns how many bytes an answer takes to say so.
     pub(crate) fn leave(&self) -> usize {
-        *self.answer() = Some(Box::new(Answer { clears: Some("".into()), ..Answer::default() }));
+        *self.answer() =
+            Some(Box::new(ResponseCookies { clears: Some("".into()), ..ResponseCookies::default() }));
         self.strangers("", false).iter().map(|removal| removal.len() + cookie::LINE).sum()
     }
 
     /// A grant's cookies, if they fit beside what the browser has besides, and will have `more` of.
-    fn sealed_grant(&self, home: &Home, grant: &Grant, more: usize) -> Result<Vec<SetText>, TooLarge> {
+    fn sealed_grant(
+        &self,
+        key: &GrantCookieKey,
+        grant: &Grant,
+        more: usize,
+    ) -> Result<Vec<SealedCookie>, TooLarge> {
         let runtime = &self.runtime;
-        let CookiesOfGrant { name, bound } = home.cookies(runtime);
-        let (until, grant) = (home.until(grant, runtime.settings.visitor_lifetime), CarriedGrant::new(grant));
-        let sealed = self.seal(Purpose::CarriedGrant, name, bound, until, &grant)?;
+        let GrantCookieNames { name, bound } = key.cookies(runtime);
+        let (until, grant) = (key.until(grant, runtime.settings.visitor_lifetime), GrantPayload::new(grant));
+        let sealed = self.seal(Purpose::GrantPayload, name, bound, until, &grant)?;
         let others = self.brought(|cookie| cookie_chunks::chunk(name, cookie).is_none());
         let (size, others, most) = (sent(&sealed), others + more, runtime.most_carried());
         if others + size <= most {
@@ -208,7 +214,7 @@ impl Carried {
         )))
     }
 
-    fn opened(&self, place: TextPlace<'_>) -> Option<Opened> {
+    fn opened(&self, place: CookieBinding<'_>) -> Option<Opened> {
         place.open(self.runtime.records.keys(), &place.find(self.cookies.iter())?).ok()
     }
 
@@ -219,27 +225,32 @@ impl Carried {
         owner: &[u8],
         expires_at: Timestamp,
         contents: &T,
-    ) -> Result<Vec<SetText>, TooLarge> {
+    ) -> Result<Vec<SealedCookie>, TooLarge> {
         let contents = postcard::to_allocvec(contents).map_err(|error| TooLarge(error.to_string()))?;
-        let sealed = self.sealed(TextPlace { purpose, name, owner }, expires_at, &contents);
+        let sealed = self.sealed(CookieBinding { purpose, name, owner }, expires_at, &contents);
         sealed.ok_or_else(|| TooLarge(format!("{} bytes are more than cookies can be", contents.len())))
     }
 
-    fn sealed(&self, place: TextPlace<'_>, expires_at: Timestamp, contents: &[u8]) -> Option<Vec<SetText>> {
+    fn sealed(
+        &self,
+        place: CookieBinding<'_>,
+        expires_at: Timestamp,
+        contents: &[u8],
+    ) -> Option<Vec<SealedCookie>> {
         let runtime = &self.runtime;
         let times = (runtime.now(), expires_at);
         place.seal(runtime.records.keys(), &runtime.settings.cookies, &runtime.random, times, contents)
     }
 }
 
-impl fmt::Debug for Carried {
+impl fmt::Debug for CookieJar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Carried")
     }
 }
 
 /// What cookies add to each request, in bytes.
-fn sent(cookies: &[SetText]) -> usize {
+fn sent(cookies: &[SealedCookie]) -> usize {
     cookies.iter().map(|cookie| cookie.sent).sum()
 }
 
@@ -272,6 +283,6 @@ impl Runtime {
 
     /// The most bytes of what is carried; 0 where the server keeps everything.
     pub(crate) fn most_carried(&self) -> usize {
-        self.carrying.as_ref().map_or(0, |carrying| carrying.most)
+        self.opened_grants.as_ref().map_or(0, |opened_grants| opened_grants.most)
     }
 }

@@ -12,26 +12,26 @@ use crate::secret::Secret;
 
 /// A token: the bytes that its parts between dots stand for, where they stand for bytes and are spelled the one way.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Packed {
-    Text(Bytes),
-    Parts(Vec<Bytes>),
+pub(crate) enum PackedToken {
+    Text(SecretBytes),
+    Parts(Vec<SecretBytes>),
 }
 
 /// Shorter ones are not worth it.
 const SHORTEST: usize = 16;
 
-impl Packed {
+impl PackedToken {
     pub(crate) fn new(token: &Secret) -> Self {
         let token = token.expose_secret();
         let part = |part: &str| {
             let bytes = URL_SAFE_NO_PAD.decode(part).ok()?;
             // The decoder takes one spelling only; this makes no promise of it.
-            (URL_SAFE_NO_PAD.encode(&bytes) == part).then_some(Bytes(bytes))
+            (URL_SAFE_NO_PAD.encode(&bytes) == part).then_some(SecretBytes(bytes))
         };
-        let parts = || token.split('.').map(part).collect::<Option<Vec<Bytes>>>();
+        let parts = || token.split('.').map(part).collect::<Option<Vec<SecretBytes>>>();
         match (token.len() >= SHORTEST).then(parts).flatten() {
             Some(parts) => Self::Parts(parts),
-            None => Self::Text(Bytes(token.as_bytes().to_owned())),
+            None => Self::Text(SecretBytes(token.as_bytes().to_owned())),
         }
     }
 
@@ -54,7 +54,7 @@ impl Packed {
     }
 }
 
-impl fmt::Debug for Packed {
+impl fmt::Debug for PackedToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Packed([secret])")
     }
@@ -62,32 +62,32 @@ impl fmt::Debug for Packed {
 
 /// Secret bytes, encoded at once and not one by one.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Bytes(Vec<u8>);
+pub(crate) struct SecretBytes(Vec<u8>);
 
-impl Drop for Bytes {
+impl Drop for SecretBytes {
     fn drop(&mut self) {
         self.0.zeroize();
     }
 }
 
-impl Serialize for Bytes {
+impl Serialize for SecretBytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_bytes(&self.0)
     }
 }
 
-impl<'de> Deserialize<'de> for Bytes {
+impl<'de> Deserialize<'de> for SecretBytes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Whole;
         impl Visitor<'_> for Whole {
-            type Value = Bytes;
+            type Value = SecretBytes;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("bytes")
             }
 
-            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Bytes, E> {
-                Ok(Bytes(bytes.to_owned()))
+            fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<SecretBytes, E> {
+                Ok(SecretBytes(bytes.to_owned()))
             }
         }
         deserializer.deserialize_bytes(Whole)
@@ -100,9 +100,9 @@ mod tests {
     use proptest::prelude::*;
 
     fn packed(token: &str) -> usize {
-        let packed = Packed::new(&token.into());
+        let packed = PackedToken::new(&token.into());
         let bytes = postcard::to_allocvec(&packed).unwrap();
-        let read: Packed = postcard::from_bytes(&bytes).unwrap();
+        let read: PackedToken = postcard::from_bytes(&bytes).unwrap();
         assert!(read.token().unwrap().expose_secret() == token, "{token}");
         bytes.len()
     }
@@ -112,7 +112,7 @@ mod tests {
         let jwt = format!("{}.{}.{}", "a".repeat(40), "b".repeat(400), "A".repeat(342));
         assert!(packed(&jwt) < 600);
         assert!(packed(&"A".repeat(43)) < 36);
-        assert_eq!(format!("{:?}", Packed::new(&jwt.as_str().into())), "Packed([secret])");
+        assert_eq!(format!("{:?}", PackedToken::new(&jwt.as_str().into())), "Packed([secret])");
     }
 
     /// A spelling that decodes and is not the one that encoding gives must come back as it was.

@@ -5,31 +5,31 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::packed_token::Packed;
+use super::packed_token::PackedToken;
 use crate::clock::Timestamp;
-use crate::protocol::id_token::Facts;
+use crate::protocol::id_token::OriginalIdToken;
 use crate::protocol::json;
 use crate::protocol::token::scopes;
 use crate::protocol::user_info::about_person;
-use crate::records::grant::{Consent, Earlier, Grant, Origin, Owner, Standing, TokenSet};
-use crate::records::grant_key::Spot;
+use crate::records::grant::{Consent, Earlier, Grant, GrantSource, GrantStatus, Owner, TokenSet};
+use crate::records::grant_key::GrantKey;
 use crate::secret::Secret;
 
 /// Everything that the provider and the login hook said about the person, and the ID token for the provider's logout.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Claims {
-    id_token: Packed,
+pub(crate) struct ClaimsPayload {
+    id_token: PackedToken,
     /// A JSON object: the claims, or those that the ID token does not hold.
     claims: String,
     beside_id_token: bool,
 }
 
-impl Claims {
+impl ClaimsPayload {
     /// `claims` is a JSON object.
     pub(crate) fn new(claims: &str, id_token: &Secret) -> Self {
         let beside = beside(claims, id_token);
         Self {
-            id_token: Packed::new(id_token),
+            id_token: PackedToken::new(id_token),
             beside_id_token: beside.is_some(),
             claims: beside.unwrap_or_else(|| claims.to_owned()),
         }
@@ -70,55 +70,58 @@ fn payload(id_token: &Secret) -> Option<Map<String, Value>> {
 
 /// A grant, without what its place says.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct CarriedGrant {
+pub(crate) struct GrantPayload {
     generation: u64,
-    refresh_token: Option<Packed>,
-    facts: Option<CarriedFacts>,
+    refresh_token: Option<PackedToken>,
+    original: Option<OriginalIdTokenPayload>,
     scopes: String,
-    token_sets: Vec<CarriedTokenSet>,
-    standing: Standing,
+    token_sets: Vec<TokenSetPayload>,
+    status: GrantStatus,
     consent: Option<Consent>,
     earlier: Option<Earlier>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct CarriedFacts {
+struct OriginalIdTokenPayload {
     /// Issuer and subject, where they are not the owner's.
     account: Option<(String, String)>,
     issued_at: u64,
     auth_time: Option<u64>,
     authorized_party: Option<String>,
-    nonce: Option<Packed>,
+    nonce: Option<PackedToken>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct CarriedTokenSet {
+struct TokenSetPayload {
     indicator: Option<String>,
     scopes: Option<String>,
-    access_token: Packed,
+    access_token: PackedToken,
     issued_at: Timestamp,
     expires_at: Option<Timestamp>,
 }
 
-impl CarriedGrant {
+impl GrantPayload {
     pub(crate) fn new(grant: &Grant) -> Self {
         Self {
             generation: grant.generation,
-            refresh_token: grant.refresh_token.as_ref().map(Packed::new),
-            facts: grant.facts.as_ref().map(|facts| CarriedFacts::new(facts, &grant.owner)),
+            refresh_token: grant.refresh_token.as_ref().map(PackedToken::new),
+            original: grant
+                .original
+                .as_ref()
+                .map(|original| OriginalIdTokenPayload::new(original, &grant.owner)),
             scopes: grant.scopes.join(" "),
-            token_sets: grant.token_sets.iter().map(CarriedTokenSet::new).collect(),
-            standing: grant.standing,
+            token_sets: grant.token_sets.iter().map(TokenSetPayload::new).collect(),
+            status: grant.status,
             consent: grant.consent.clone(),
             earlier: grant.earlier.clone(),
         }
     }
 
     /// The grant that lies in this place; `None` where this is none.
-    pub(crate) fn grant(self, spot: &Spot) -> Option<Grant> {
-        let Spot { owner, client, connection, .. } = spot;
-        let facts = match self.facts {
-            Some(facts) => Some(facts.facts(owner)?),
+    pub(crate) fn grant(self, grant_key: &GrantKey) -> Option<Grant> {
+        let GrantKey { owner, client, connection, .. } = grant_key;
+        let original = match self.original {
+            Some(original) => Some(original.original(owner)?),
             None => None,
         };
         let refresh_token = match self.refresh_token {
@@ -130,35 +133,35 @@ impl CarriedGrant {
             client: *client,
             connection: connection.clone(),
             // Nothing else is carried.
-            origin: Origin::Consent,
+            origin: GrantSource::Consent,
             generation: self.generation,
             refresh_token,
-            facts,
+            original,
             scopes: scopes(&self.scopes),
-            token_sets: self.token_sets.into_iter().map(CarriedTokenSet::token_set).collect::<Option<_>>()?,
+            token_sets: self.token_sets.into_iter().map(TokenSetPayload::token_set).collect::<Option<_>>()?,
             // Whoever refreshes says so where all processes look.
             lease: None,
-            standing: self.standing,
+            status: self.status,
             consent: self.consent,
             earlier: self.earlier,
         })
     }
 }
 
-impl CarriedFacts {
-    fn new(facts: &Facts, owner: &Owner) -> Self {
-        let account = (facts.issuer.as_str(), facts.subject.as_str());
+impl OriginalIdTokenPayload {
+    fn new(original: &OriginalIdToken, owner: &Owner) -> Self {
+        let account = (original.issuer.as_str(), original.subject.as_str());
         let is_owner = owner.user() == Some(account);
         Self {
             account: (!is_owner).then(|| (account.0.to_owned(), account.1.to_owned())),
-            issued_at: facts.issued_at,
-            auth_time: facts.auth_time,
-            authorized_party: facts.authorized_party.clone(),
-            nonce: facts.nonce.as_deref().map(|nonce| Packed::new(&nonce.into())),
+            issued_at: original.issued_at,
+            auth_time: original.auth_time,
+            authorized_party: original.authorized_party.clone(),
+            nonce: original.nonce.as_deref().map(|nonce| PackedToken::new(&nonce.into())),
         }
     }
 
-    fn facts(self, owner: &Owner) -> Option<Facts> {
+    fn original(self, owner: &Owner) -> Option<OriginalIdToken> {
         let (issuer, subject) = match self.account {
             Some(account) => account,
             None => owner.user().map(|(issuer, subject)| (issuer.to_owned(), subject.to_owned()))?,
@@ -167,7 +170,7 @@ impl CarriedFacts {
             Some(nonce) => Some(nonce.token()?.expose_secret().to_owned()),
             None => None,
         };
-        Some(Facts {
+        Some(OriginalIdToken {
             issuer,
             subject,
             issued_at: self.issued_at,
@@ -178,12 +181,12 @@ impl CarriedFacts {
     }
 }
 
-impl CarriedTokenSet {
+impl TokenSetPayload {
     fn new(set: &TokenSet) -> Self {
         Self {
             indicator: set.indicator.clone(),
             scopes: set.scopes.as_ref().map(|scopes| scopes.join(" ")),
-            access_token: Packed::new(&set.access_token),
+            access_token: PackedToken::new(&set.access_token),
             issued_at: set.issued_at,
             expires_at: set.expires_at,
         }

@@ -5,21 +5,21 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 
-use super::grant_cookie::{Home, Noted};
-use super::payload::Claims;
-use super::{CLAIMS, Carried, GRANT, bound, bound_grant, sent, tag};
+use super::grant_cookie::{GrantCookieKey, PendingGrantCookie};
+use super::payload::ClaimsPayload;
+use super::{CLAIMS, CookieJar, GRANT, bound, bound_grant, sent, tag};
 use crate::clock::Timestamp;
-use crate::config::connections::Connections;
-use crate::cookie::{self, CrossSite};
+use crate::config::connections::CheckedConnections;
+use crate::cookie::{self, SameSitePolicy};
 use crate::events::EventCode;
 use crate::records::cookie_chunks;
-use crate::records::grant::{Grant, LOGIN, Owner, Standing};
+use crate::records::grant::{Grant, GrantStatus, LOGIN, Owner};
 use crate::records::seal::Purpose;
-use crate::records::sealed_cookie::{SetText, TextPlace};
+use crate::records::sealed_cookie::{CookieBinding, SealedCookie};
 use crate::secret::Secret;
-use crate::sessions::began::Began;
+use crate::sessions::provider_sessions::ProviderSessions;
 use crate::sessions::session::Session;
-use crate::sessions::session_cookie::Identity;
+use crate::sessions::session_cookie::SessionPayload;
 use crate::sessions::visitor_id::{self, Visitor};
 
 /// The longest that an answer with a grant may take to leave.
@@ -28,33 +28,33 @@ pub(crate) const SETS_WITHIN: Duration = Duration::from_secs(60);
 const MOST_REMOVED: usize = 8;
 
 #[derive(Default)]
-pub(super) struct Answer {
+pub(super) struct ResponseCookies {
     /// The session whose cookie is sealed anew.
     pub(super) renewed: Option<Arc<Session>>,
     /// The session whose claims are sealed anew, if a newer ID token came with this answer.
     pub(super) learned: Option<Arc<Session>>,
     /// What a login begins with.
-    pub(super) begun: Vec<SetText>,
+    pub(super) begun: Vec<SealedCookie>,
     /// What it removes of the session in whose place it comes.
     pub(super) removed: Vec<HeaderValue>,
-    pub(super) grants: Vec<Noted>,
+    pub(super) grants: Vec<PendingGrantCookie>,
     /// The tag whose cookies stay; all others are removed...
     pub(super) clears: Option<Box<str>>,
     /// ...but what the browser was granted without anybody signed in, unless there is no room for it.
     pub(super) clears_visitor: bool,
 }
 
-impl Answer {
+impl ResponseCookies {
     /// The browser is given what came for its session since its cookies were sealed.
     pub(super) fn learns(&mut self, session: &Arc<Session>) {
         self.learned = Some(Arc::clone(session));
-        if session.began().is_some_and(Began::is_unsealed) {
+        if session.provider_sessions().is_some_and(ProviderSessions::is_unsealed) {
             self.renewed = Some(Arc::clone(session));
         }
     }
 }
 
-impl Carried {
+impl CookieJar {
     /// Puts into an answer's head what its browser shall carry from now on. Returns whether there is anything.
     pub(crate) fn settle(&self, headers: &mut HeaderMap) -> bool {
         let Some(answer) = self.answer().take() else { return false };
@@ -62,22 +62,22 @@ impl Carried {
         let begun = answer.begun.into_iter().map(|cookie| cookie.header);
         let mut set: Vec<HeaderValue> = begun.chain(answer.removed).collect();
         if let Some(session) = answer.renewed
-            && now.since(self.came_at) <= SETS_WITHIN
+            && now.duration_since(self.came_at) <= SETS_WITHIN
             && !session.has_ended()
         {
             set.extend(self.renewed(&session, now));
         }
         if let Some(session) = answer.learned.filter(|session| !session.has_ended())
-            && let Some(id_token) = session.began().and_then(Began::take_id_token)
+            && let Some(id_token) = session.provider_sessions().and_then(ProviderSessions::take_id_token)
         {
             set.extend(self.with_hint(&session, &id_token).unwrap_or_default());
         }
         let (mut tag_of_grant, mut more) = (None, 0);
-        for Noted { home, grant, at } in answer.grants {
-            if now.since(at) <= SETS_WITHIN && !home.has_ended() {
+        for PendingGrantCookie { key, grant, at } in answer.grants {
+            if now.duration_since(at) <= SETS_WITHIN && !key.has_ended() {
                 // What a person left behind is not for a visitor to clear away.
-                tag_of_grant = tag_of_grant.or(home.of_session().then(|| tag(&home.id).into()));
-                set.extend(self.granted(&home, &grant, &mut more));
+                tag_of_grant = tag_of_grant.or(key.of_session().then(|| tag(&key.id).into()));
+                set.extend(self.granted(&key, &grant, &mut more));
             }
         }
         if let Some(stays) = answer.clears.or(tag_of_grant) {
@@ -95,12 +95,14 @@ impl Carried {
     fn renewed(&self, session: &Arc<Session>, now: Timestamp) -> Vec<HeaderValue> {
         let settings = &self.runtime.settings;
         let name = &settings.session_cookie;
-        let place = TextPlace { purpose: Purpose::CarriedSession, name, owner: &[] };
+        let place = CookieBinding { purpose: Purpose::CarriedSession, name, owner: &[] };
         let Some(opened) = self.opened(place) else { return Vec::new() };
-        let expires_at = now.plus(settings.idle_lifetime).min(session.ends_at);
-        let Ok(mut identity) = postcard::from_bytes::<Identity>(&opened.contents) else { return Vec::new() };
-        identity.sids = session.began().map(Began::sids).unwrap_or_default();
-        let seal = |identity: &Identity| self.seal(place.purpose, name, &[], expires_at, identity);
+        let expires_at = now.saturating_add(settings.idle_lifetime).min(session.ends_at);
+        let Ok(mut identity) = postcard::from_bytes::<SessionPayload>(&opened.contents) else {
+            return Vec::new();
+        };
+        identity.sids = session.provider_sessions().map(ProviderSessions::sids).unwrap_or_default();
+        let seal = |identity: &SessionPayload| self.seal(place.purpose, name, &[], expires_at, identity);
         let mut set = seal(&identity).unwrap_or_default();
         // A session is one cookie: the oldest of the provider's sessions go where all have no room.
         while set.len() > 1 && !identity.sids.is_empty() {
@@ -117,7 +119,7 @@ impl Carried {
     fn with_hint(&self, session: &Session, id_token: &Secret) -> Option<Vec<HeaderValue>> {
         let (id, claims) = (session.id.bytes(), self.claims(session)?.claims()?);
         let (name, owner) = (self.runtime.claims_name(&id), bound(&id, &session.owner()));
-        let claims = Claims::new(&claims, id_token);
+        let claims = ClaimsPayload::new(&claims, id_token);
         let set = self.seal(Purpose::CarriedClaims, &name, &owner, session.ends_at, &claims).ok()?;
         let others = self.brought(|cookie| cookie_chunks::chunk(&name, cookie).is_none());
         let fits = others + sent(&set) <= self.runtime.most_carried();
@@ -133,20 +135,20 @@ impl Carried {
     }
 
     /// What belongs to the session, where only an older secret opens it.
-    fn resealed(&self, session: &Arc<Session>) -> Vec<SetText> {
+    fn resealed(&self, session: &Arc<Session>) -> Vec<SealedCookie> {
         let runtime = &self.runtime;
         let (id, owner) = (session.id.bytes(), session.owner());
         let provider = runtime.signed_in_at(session);
         let connections = provider.map(|provider| runtime.settings.connections(provider.relying_party.id));
-        let grants = connections.map(Connections::all).unwrap_or_default().iter().map(|connection| {
+        let grants = connections.map(CheckedConnections::all).unwrap_or_default().iter().map(|connection| {
             let client = &runtime.providers.get(connection.provider).relying_party.client;
             let name = runtime.grant_name(&id, &connection.name);
-            (Purpose::CarriedGrant, name, bound_grant(&id, &owner, client))
+            (Purpose::GrantPayload, name, bound_grant(&id, &owner, client))
         });
         let claims = (Purpose::CarriedClaims, runtime.claims_name(&id), bound(&id, &owner));
         let mut set = Vec::new();
         for (purpose, name, owner) in grants.chain([claims]) {
-            let place = TextPlace { purpose, name: &name, owner: &owner };
+            let place = CookieBinding { purpose, name: &name, owner: &owner };
             if let Some(opened) = self.opened(place).filter(|opened| !opened.by_first_secret) {
                 set.extend(self.sealed(place, opened.expires_at, &opened.contents).unwrap_or_default());
             }
@@ -156,16 +158,20 @@ impl Carried {
 
     /// The cookies of a grant, and the removal of those that it needs no more. `more` bytes than it has now does the
     /// browser get in this answer.
-    fn granted(&self, home: &Home, grant: &Grant, more: &mut usize) -> Vec<HeaderValue> {
-        let base = &home.cookies(&self.runtime).name;
-        let set = match grant.standing {
+    fn granted(&self, key: &GrantCookieKey, grant: &Grant, more: &mut usize) -> Vec<HeaderValue> {
+        let base = &key.cookies(&self.runtime).name;
+        let set = match grant.status {
             // Nothing of it is left to be carried.
-            Standing::Ended => Vec::new(),
-            _ => match self.sealed_grant(home, grant, *more) {
+            GrantStatus::Revoked => Vec::new(),
+            _ => match self.sealed_grant(key, grant, *more) {
                 Ok(set) => set,
                 Err(too_large) => {
                     let detail = format_args!("the rendezvous keeps a refreshed grant: {too_large}");
-                    self.runtime.events().emit(EventCode::CookiesTooLarge, home.spot.owner.user(), detail);
+                    self.runtime.events().emit(
+                        EventCode::CookiesTooLarge,
+                        key.grant_key.owner.user(),
+                        detail,
+                    );
                     return Vec::new();
                 }
             },
@@ -225,6 +231,6 @@ impl Carried {
     }
 
     fn removal(&self, name: &[u8]) -> Option<HeaderValue> {
-        Some(self.runtime.settings.cookies.remove(std::str::from_utf8(name).ok()?, CrossSite::Lax))
+        Some(self.runtime.settings.cookies.remove(std::str::from_utf8(name).ok()?, SameSitePolicy::Lax))
     }
 }

@@ -2,17 +2,17 @@
 
 use serde_json::json;
 
-use super::payload::{CarriedGrant, Claims};
+use super::payload::{ClaimsPayload, GrantPayload};
 use crate::clock::{Random, Timestamp};
 use crate::config::checks::LEAST;
-use crate::cookie::CookieStyle;
-use crate::protocol::id_token::Facts;
-use crate::records::grant::{Grant, Origin, Owner, Standing, TokenSet};
+use crate::cookie::CookiePolicy;
+use crate::protocol::id_token::OriginalIdToken;
+use crate::records::grant::{Grant, GrantSource, GrantStatus, Owner, TokenSet};
 use crate::records::seal::{KeyRing, Purpose};
-use crate::records::sealed_cookie::{SetText, TextPlace};
+use crate::records::sealed_cookie::{CookieBinding, SealedCookie};
 use crate::secret::Secret;
 use crate::sessions::session::{Profile, SessionRecord};
-use crate::sessions::session_cookie::Identity;
+use crate::sessions::session_cookie::SessionPayload;
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const ISSUER: &str = "https://login.example.com/tenant";
@@ -71,16 +71,16 @@ fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
         id_token: id_token().into(),
         logout_token: [7; 16],
         started_at: NOW,
-        ends_at: NOW.plus(std::time::Duration::from_secs(7 * 86_400)),
+        ends_at: NOW.saturating_add(std::time::Duration::from_secs(7 * 86_400)),
     };
     let grant = Grant {
         owner: Owner::User { issuer: ISSUER.into(), subject: SUBJECT.into() },
         client: [1; 32],
         connection: "login".into(),
-        origin: Origin::Consent,
+        origin: GrantSource::Consent,
         generation: 1,
         refresh_token: Some(Secret::from(refresh_token)),
-        facts: Some(Facts {
+        original: Some(OriginalIdToken {
             issuer: ISSUER.into(),
             subject: SUBJECT.into(),
             issued_at: 1_800_000_000,
@@ -94,30 +94,30 @@ fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
             scopes: None,
             access_token: Secret::from(access_token),
             issued_at: NOW,
-            expires_at: Some(NOW.plus(std::time::Duration::from_secs(3600))),
+            expires_at: Some(NOW.saturating_add(std::time::Duration::from_secs(3600))),
         }],
         lease: None,
-        standing: Standing::Good,
+        status: GrantStatus::Active,
         consent: None,
         earlier: None,
     };
-    let style = CookieStyle::new("tower-oidc", true);
+    let style = CookiePolicy::new("tower-oidc", true);
     let keys = KeyRing::new(&["a secret for seals, of 32 bytes and more".into()], b"app");
     let seal = |purpose, name: &str, contents: &[u8]| {
-        let place = TextPlace { purpose, name, owner: &[] };
+        let place = CookieBinding { purpose, name, owner: &[] };
         let set = place.seal(&keys, &style, &Random::system(), (NOW, record.ends_at), contents).unwrap();
-        (set.iter().map(|one: &SetText| one.sent).sum::<usize>(), set.len())
+        (set.iter().map(|one: &SealedCookie| one.sent).sum::<usize>(), set.len())
     };
-    let identity = Identity::new([9; 32], &record, &Profile::of(&record.claims));
+    let identity = SessionPayload::new([9; 32], &record, &Profile::of(&record.claims));
     let [identity, claims, grant] = [
         postcard::to_allocvec(&identity).unwrap(),
-        postcard::to_allocvec(&Claims::new(&record.claims, &record.id_token)).unwrap(),
-        postcard::to_allocvec(&CarriedGrant::new(&grant)).unwrap(),
+        postcard::to_allocvec(&ClaimsPayload::new(&record.claims, &record.id_token)).unwrap(),
+        postcard::to_allocvec(&GrantPayload::new(&grant)).unwrap(),
     ];
     [
         seal(Purpose::CarriedSession, &style.name("session"), &identity),
         seal(Purpose::CarriedClaims, &style.name("claims.q8Zk1A"), &claims),
-        seal(Purpose::CarriedGrant, &style.name("grant.q8Zk1A.login"), &grant),
+        seal(Purpose::GrantPayload, &style.name("grant.q8Zk1A.login"), &grant),
     ]
 }
 
@@ -160,15 +160,18 @@ fn no_session_is_smaller_than_the_least() {
         id_token: format!("{header}.{payload}.{}AA", opaque(84)).into(),
         logout_token: [7; 16],
         started_at: NOW,
-        ends_at: NOW.plus(std::time::Duration::from_secs(1)),
+        ends_at: NOW.saturating_add(std::time::Duration::from_secs(1)),
     };
-    let style = CookieStyle::new("a", false);
+    let style = CookiePolicy::new("a", false);
     let [session, claims] = [
-        ("session", postcard::to_allocvec(&Identity::new([9; 32], &record, &Profile::of(&record.claims)))),
-        ("claims.q8Zk1A", postcard::to_allocvec(&Claims::new(&record.claims, &record.id_token))),
+        (
+            "session",
+            postcard::to_allocvec(&SessionPayload::new([9; 32], &record, &Profile::of(&record.claims))),
+        ),
+        ("claims.q8Zk1A", postcard::to_allocvec(&ClaimsPayload::new(&record.claims, &record.id_token))),
     ]
     .map(|(name, contents)| {
-        let place = TextPlace { purpose: Purpose::CarriedSession, name: &style.name(name), owner: &[] };
+        let place = CookieBinding { purpose: Purpose::CarriedSession, name: &style.name(name), owner: &[] };
         let keys = KeyRing::new(&["a secret for seals, of 32 bytes and more".into()], b"app");
         let times = (NOW, record.ends_at);
         let set = place.seal(&keys, &style, &Random::system(), times, &contents.unwrap()).unwrap();

@@ -13,18 +13,18 @@ use super::{Change, Key, Store, StoreError, Version};
 /// Who is further behind than this hears that anything may have changed.
 const BACKLOG: usize = 1024;
 
-pub(super) struct Changes {
+pub(super) struct Notifier {
     waiting: Mutex<HashMap<Key, Arc<Notify>>>,
     told: Sender<Change>,
 }
 
-impl Default for Changes {
+impl Default for Notifier {
     fn default() -> Self {
         Self { waiting: Mutex::default(), told: Sender::new(BACKLOG) }
     }
 }
 
-impl Changes {
+impl Notifier {
     pub(super) fn tell(&self, change: Change) {
         let waiting = self.waiting();
         match change {
@@ -88,7 +88,7 @@ impl Changes {
 }
 
 struct Waiter<'a> {
-    changes: &'a Changes,
+    changes: &'a Notifier,
     key: Key,
     row: Arc<Notify>,
 }
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn nobody_is_remembered_who_left() {
-        let changes = Changes::default();
+        let changes = Notifier::default();
         let first = changes.register(Key([1; 32]));
         let second = changes.register(Key([1; 32]));
         drop(first);
@@ -127,7 +127,7 @@ mod tests {
     async fn nobody_is_remembered_who_stopped_waiting() {
         use std::task::{Context, Waker};
 
-        let (changes, store) = (Changes::default(), crate::store::MemoryStore::new());
+        let (changes, store) = (Notifier::default(), crate::store::MemoryStore::new());
         let long = Duration::from_secs(60);
         let mut waiting = Box::pin(changes.wait(&store, Key([1; 32]), None, long, std::future::pending));
         assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());

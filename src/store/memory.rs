@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 
-use super::changes::Changes;
+use super::changes::Notifier;
 use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
 use crate::clock::Timestamp;
 
@@ -17,14 +17,14 @@ use crate::clock::Timestamp;
 /// It never drops a live record to make room: with a [capacity](MemoryStore::with_capacity) it refuses new
 /// rows, which is answered as 503, and leaves everybody signed in who was.
 #[derive(Clone)]
-pub struct MemoryStore(Arc<Inner>);
+pub struct MemoryStore(Arc<MemoryShared>);
 
-struct Inner {
+struct MemoryShared {
     /// Reads go here without a lock. Writes hold `index`, which makes compare-and-swap atomic.
     rows: Cache<Key, Stored>,
     index: Mutex<Index>,
     capacity: u64,
-    changes: Changes,
+    changes: Notifier,
 }
 
 #[derive(Default)]
@@ -45,8 +45,8 @@ impl MemoryStore {
     /// one more for twice the login's lifetime.
     pub fn with_capacity(rows: u64) -> Self {
         // No capacity and no time to live: moka must never choose what is forgotten.
-        let (cache, changes) = (Cache::builder().build(), Changes::default());
-        Self(Arc::new(Inner { rows: cache, index: Mutex::default(), capacity: rows, changes }))
+        let (cache, changes) = (Cache::builder().build(), Notifier::default());
+        Self(Arc::new(MemoryShared { rows: cache, index: Mutex::default(), capacity: rows, changes }))
     }
 
     /// How many rows there are, expired ones that nobody has collected included.

@@ -18,10 +18,10 @@ use super::sessions::start;
 use crate::config::mode::Mode;
 use crate::config::resource::Resource;
 use crate::extract::request::{Head, RequestState};
-use crate::protocol::id_token::Facts;
+use crate::protocol::id_token::OriginalIdToken;
 use crate::provider::relying_party::ProviderId;
 use crate::records::FOREVER;
-use crate::records::grant::{Grant, LOGIN, Origin, Standing, TokenSet};
+use crate::records::grant::{Grant, GrantSource, GrantStatus, LOGIN, TokenSet};
 use crate::secret::Secret;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
@@ -146,10 +146,10 @@ impl SignedInLayer {
             owner: place.owner.clone(),
             client: place.client,
             connection: login.name.clone(),
-            origin: Origin::Consent,
+            origin: GrantSource::Consent,
             generation: 1,
             refresh_token: None,
-            facts: Some(Facts {
+            original: Some(OriginalIdToken {
                 issuer: ISSUER.to_owned(),
                 subject: session.subject.to_string(),
                 issued_at: runtime.now().as_secs(),
@@ -160,7 +160,7 @@ impl SignedInLayer {
             scopes: login.scopes.clone(),
             token_sets: token_sets.collect(),
             lease: None,
-            standing: Standing::Good,
+            status: GrantStatus::Active,
             consent: None,
             earlier: None,
         };

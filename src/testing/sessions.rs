@@ -10,13 +10,13 @@ use serde_json::{Map, Value};
 use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::layer::OidcLayer;
-use crate::protocol::id_token::Facts;
-use crate::records::grant::{Grant, Origin, Owner, Standing, TokenSet};
+use crate::protocol::id_token::OriginalIdToken;
+use crate::records::grant::{Grant, GrantSource, GrantStatus, Owner, TokenSet};
 use crate::secret::Secret;
 use crate::sessions::session::SessionRecord;
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
-use crate::stateless::Carried;
+use crate::stateless::CookieJar;
 use crate::store::StoreError;
 use crate::tokens::save::keep_grant;
 
@@ -69,7 +69,7 @@ async fn begin(
     let record = record(runtime, issuer, subject, claims);
     let client = runtime.providers.of_issuer(issuer).map(|one| one.relying_party.client).unwrap_or_default();
     let grant = tokens.map(|tokens| grant(&record, client, tokens, now));
-    let Some(carried) = Carried::of(runtime, &HeaderMap::new(), now) else {
+    let Some(carried) = CookieJar::of(runtime, &HeaderMap::new(), now) else {
         if let Some(grant) = grant {
             let provider = runtime.providers.of_issuer(issuer);
             let login = provider.and_then(|one| runtime.settings.connections(one.relying_party.id).sign_in());
@@ -115,7 +115,7 @@ fn record(runtime: &Runtime, issuer: &str, subject: &str, claims: Map<String, Va
         id_token: Secret::default(),
         logout_token: runtime.random.bytes(),
         started_at: now,
-        ends_at: now.plus(runtime.settings.absolute_lifetime),
+        ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
     }
 }
 
@@ -129,10 +129,10 @@ fn grant(
         owner: Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() },
         client,
         connection: crate::records::grant::LOGIN.to_owned(),
-        origin: Origin::Consent,
+        origin: GrantSource::Consent,
         generation: 1,
         refresh_token: Some(refresh_token),
-        facts: Some(Facts {
+        original: Some(OriginalIdToken {
             issuer: record.issuer.clone(),
             subject: record.subject.clone(),
             issued_at: record.issued_at,
@@ -146,10 +146,10 @@ fn grant(
             scopes: None,
             access_token,
             issued_at: now,
-            expires_at: Some(now.plus(TOKEN_LIFE)),
+            expires_at: Some(now.saturating_add(TOKEN_LIFE)),
         }],
         lease: None,
-        standing: Standing::Good,
+        status: GrantStatus::Active,
         consent: None,
         earlier: None,
     }

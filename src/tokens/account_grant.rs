@@ -1,37 +1,37 @@
 //! The grant of the account that serves the whole application: where it comes from, and whether it still counts.
 
-use crate::config::connections::Registered;
+use crate::config::connections::CheckedConnection;
 use crate::config::mode::Mode;
 use crate::config::resources::Resources;
 use crate::config::shared_account::{AccountSource, SharedAccount};
-use crate::records::grant::{Grant, Origin, Owner, Standing, encode, seed};
+use crate::records::grant::{Grant, GrantSource, GrantStatus, Owner, encode, seed};
 
 impl SharedAccount {
     /// Whether this is where a grant came from.
-    pub(crate) fn is_origin(&self, origin: Origin) -> bool {
+    pub(crate) fn is_origin(&self, origin: GrantSource) -> bool {
         origin == self.origin()
     }
 
     /// What its grants at a connection come from, in bytes for names.
-    pub(crate) fn variant(&self, connection: &Registered, resources: &Resources) -> Vec<u8> {
+    pub(crate) fn variant(&self, connection: &CheckedConnection, resources: &Resources) -> Vec<u8> {
         match self.origin() {
-            Origin::Consent => encode(&[b"consent"]),
+            GrantSource::Consent => encode(&[b"consent"]),
             // Nothing but the configuration says what these are good for, and new ones are there for the asking.
-            Origin::ClientCredentials => encode(&[b"client credentials", &asked(connection, resources)]),
-            Origin::Configured { seed } => encode(&[b"configured", &seed[..]]),
+            GrantSource::ClientCredentials => encode(&[b"client credentials", &asked(connection, resources)]),
+            GrantSource::Configured { seed } => encode(&[b"configured", &seed[..]]),
         }
     }
 
-    fn origin(&self) -> Origin {
+    fn origin(&self) -> GrantSource {
         match &self.source {
-            AccountSource::ClientCredentials => Origin::ClientCredentials,
-            AccountSource::RefreshToken(token) => Origin::Configured { seed: seed(token) },
-            AccountSource::Operator => Origin::Consent,
+            AccountSource::ClientCredentials => GrantSource::ClientCredentials,
+            AccountSource::RefreshToken(token) => GrantSource::Configured { seed: seed(token) },
+            AccountSource::Operator => GrantSource::Consent,
         }
     }
 
     /// What the account has without anybody's doing.
-    pub(crate) fn beginning(&self, connection: &Registered, client: [u8; 32]) -> Option<Grant> {
+    pub(crate) fn beginning(&self, connection: &CheckedConnection, client: [u8; 32]) -> Option<Grant> {
         let refresh_token = match &self.source {
             AccountSource::ClientCredentials => None,
             AccountSource::RefreshToken(token) => Some(token.clone()),
@@ -44,12 +44,12 @@ impl SharedAccount {
             origin: self.origin(),
             generation: 1,
             refresh_token,
-            facts: None,
+            original: None,
             // As configured, until the provider says what it is.
             scopes: connection.scopes.clone(),
             token_sets: Vec::new(),
             lease: None,
-            standing: Standing::Good,
+            status: GrantStatus::Active,
             consent: None,
             earlier: None,
         })
@@ -76,7 +76,7 @@ impl SharedAccount {
 }
 
 /// What a connection's tokens are asked with, in whatever order that is configured.
-fn asked(connection: &Registered, resources: &Resources) -> Vec<u8> {
+fn asked(connection: &CheckedConnection, resources: &Resources) -> Vec<u8> {
     let set = |mut parts: Vec<&[u8]>| {
         parts.sort_unstable();
         parts.dedup();
@@ -98,7 +98,7 @@ impl Mode {
     }
 
     /// The grant that its owner has without anybody's doing.
-    pub(crate) fn beginning(&self, connection: &Registered, client: [u8; 32]) -> Option<Grant> {
+    pub(crate) fn beginning(&self, connection: &CheckedConnection, client: [u8; 32]) -> Option<Grant> {
         self.account()?.beginning(connection, client)
     }
 }
@@ -114,7 +114,7 @@ mod tests {
             SharedAccount::client_credentials(),
             SharedAccount::refresh_token("one"),
             SharedAccount::refresh_token("two"),
-            SharedAccount::operator(),
+            SharedAccount::connected_by_admin(),
         ];
         for (at, account) in accounts.iter().enumerate() {
             for (other_at, other) in accounts.iter().enumerate() {

@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::access_token;
-use super::lookup::{NoToken, Want, stored};
+use super::lookup::{TokenRequest, TokenUnavailable, stored};
 use crate::clock::Timestamp;
-use crate::config::connections::{Connections, Registered};
+use crate::config::connections::{CheckedConnection, CheckedConnections};
 use crate::config::shared_account::SharedAccount;
 use crate::provider::relying_party::ProviderId;
 use crate::records::grant::Owner;
@@ -55,11 +55,11 @@ pub(crate) async fn status(runtime: &Arc<Runtime>) -> Vec<AccountStatus> {
     let Some(account) = runtime.mode.account() else { return statuses };
     for (connection, wants) in used(runtime.settings.connections(ProviderId::FIRST)) {
         let checked = tokio::time::timeout(PATIENCE, check(runtime, account, connection, &wants)).await;
-        let checked = checked.unwrap_or_else(|_| Err(NoToken::Unavailable("no answer yet".into())));
+        let checked = checked.unwrap_or_else(|_| Err(TokenUnavailable::Unavailable("no answer yet".into())));
         statuses.push(checked.unwrap_or_else(|no_token| {
             let (state, why) = match no_token {
-                NoToken::Consent => (AccountState::NeedsOperator, account.remedy().to_owned()),
-                NoToken::Unavailable(cause) => (AccountState::Unavailable, cause.to_string()),
+                TokenUnavailable::Consent => (AccountState::NeedsOperator, account.remedy().to_owned()),
+                TokenUnavailable::Unavailable(cause) => (AccountState::Unavailable, cause.to_string()),
             };
             let connection = connection.name.clone();
             AccountStatus { connection, state, expires_at: None, subject: None, why: Some(why) }
@@ -69,24 +69,25 @@ pub(crate) async fn status(runtime: &Arc<Runtime>) -> Vec<AccountStatus> {
 }
 
 /// The connections with whose tokens APIs are called, and what is wanted of each.
-fn used(connections: &Connections) -> Vec<(&Registered, Vec<Want>)> {
+fn used(connections: &CheckedConnections) -> Vec<(&CheckedConnection, Vec<TokenRequest>)> {
     let all = connections.all().iter().map(|connection| (connection, wants(connections, connection)));
     let mut used: Vec<_> = all.filter(|(_, wants)| !wants.is_empty()).collect();
     if used.is_empty() {
         // Without any API, the login's token still goes to where the provider says who it belongs to.
-        let whole = |scopes: &[String]| Want { indicator: None, scopes: scopes.to_vec(), rejected: None };
+        let whole =
+            |scopes: &[String]| TokenRequest { indicator: None, scopes: scopes.to_vec(), rejected: None };
         used.extend(connections.all().first().map(|login| (login, vec![whole(&login.scopes)])));
     }
     used
 }
 
 /// What requests want of a connection: a token for all that has no indicator, and one for each that has.
-fn wants(connections: &Connections, connection: &Registered) -> Vec<Want> {
-    let mut wants: Vec<Want> = Vec::new();
+fn wants(connections: &CheckedConnections, connection: &CheckedConnection) -> Vec<TokenRequest> {
+    let mut wants: Vec<TokenRequest> = Vec::new();
     for source in connections.resources().of(&connection.name) {
-        if wants.iter().all(|want| want.indicator != source.indicator) {
+        if wants.iter().all(|request| request.indicator != source.indicator) {
             let (indicator, scopes) = (source.indicator.clone(), source.scopes.clone());
-            wants.push(Want { indicator, scopes, rejected: None });
+            wants.push(TokenRequest { indicator, scopes, rejected: None });
         }
     }
     wants
@@ -96,29 +97,29 @@ fn wants(connections: &Connections, connection: &Registered) -> Vec<Want> {
 async fn check(
     runtime: &Arc<Runtime>,
     account: &SharedAccount,
-    connection: &Registered,
-    wants: &[Want],
-) -> Result<AccountStatus, NoToken> {
+    connection: &CheckedConnection,
+    wants: &[TokenRequest],
+) -> Result<AccountStatus, TokenUnavailable> {
     let owner = Owner::Account { name: account.name().to_string() };
     let place = runtime.grant_place(owner, connection, None).await?;
     let mut expires_at: Option<Timestamp> = None;
     let mut away = Ok(());
-    for want in wants {
-        match access_token(runtime, &place, want).await {
+    for request in wants {
+        match access_token(runtime, &place, request).await {
             Ok(token) => expires_at = expires_at.into_iter().chain(token.expires_at).min(),
             // What only an operator can mend is not hidden by what passes.
-            Err(NoToken::Consent) => return Err(NoToken::Consent),
+            Err(TokenUnavailable::Consent) => return Err(TokenUnavailable::Consent),
             Err(unavailable) => away = Err(unavailable),
         }
     }
     away?;
-    let grant = stored(runtime, &place).await?.ok_or(NoToken::Consent)?;
+    let grant = stored(runtime, &place).await?.ok_or(TokenUnavailable::Consent)?;
     let at_risk = grant.has_left_its_seed() && !runtime.records.is_durable();
     Ok(AccountStatus {
         connection: connection.name.clone(),
         state: if at_risk { AccountState::NeedsOperator } else { AccountState::Connected },
         expires_at,
-        subject: grant.facts.as_ref().map(|facts| facts.subject.clone()),
+        subject: grant.original.as_ref().map(|facts| facts.subject.clone()),
         why: at_risk.then(|| ROTATED.to_owned()),
     })
 }

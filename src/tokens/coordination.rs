@@ -6,9 +6,9 @@
 
 use std::sync::Arc;
 
-use super::locate::GrantPlace;
+use super::locate::GrantRef;
 use crate::clock::Timestamp;
-use crate::records::grant::{Grant, Standing};
+use crate::records::grant::{Grant, GrantStatus};
 use crate::records::{FOREVER, Found, Loaded};
 use crate::state::Runtime;
 use crate::stateless::response_cookies::SETS_WITHIN;
@@ -19,17 +19,17 @@ use crate::store::{StoreError, Version};
 /// there is nothing to do about it, unless it changes.
 pub(crate) fn let_go(
     runtime: &Arc<Runtime>,
-    place: &GrantPlace,
+    place: &GrantRef,
     found: &Found<Grant>,
     now: Timestamp,
 ) -> Timestamp {
-    let expires_at = now.plus(GRACE);
+    let expires_at = now.saturating_add(GRACE);
     let newest = found.value.token_sets.iter().map(|set| set.issued_at).max().unwrap_or_default();
     // An answer with what was the newest a moment ago may still be on its way: what the browser shows once that has
     // come is what it has.
-    let settled = newest.plus(2 * SETS_WITHIN);
+    let settled = newest.saturating_add(2 * SETS_WITHIN);
     // Whoever holds a lease writes again.
-    if found.value.lease.is_some() || found.value.standing == Standing::Ended {
+    if found.value.lease.is_some() || found.value.status == GrantStatus::Revoked {
         return now;
     }
     if now < settled {
@@ -55,15 +55,15 @@ pub(crate) fn let_go(
 /// counts no more. The second says whether there was anything.
 pub(crate) async fn take(
     runtime: &Arc<Runtime>,
-    place: &GrantPlace,
+    place: &GrantRef,
 ) -> Result<(Option<Grant>, bool), StoreError> {
-    if place.carried.is_none() {
+    if place.jar.is_none() {
         let (found, deleted) = runtime.records.take(&place.row).await?;
         return Ok((found.map(|found| found.value), deleted));
     }
     loop {
         let (newest, version) = newest(runtime, place).await?;
-        let Some(newest) = newest.filter(|grant| grant.standing != Standing::Ended) else {
+        let Some(newest) = newest.filter(|grant| grant.status != GrantStatus::Revoked) else {
             return Ok((None, false));
         };
         if take_found(runtime, place, &newest, version).await? {
@@ -75,16 +75,15 @@ pub(crate) async fn take(
 /// Takes away what was found at this version; false where somebody was faster.
 pub(crate) async fn take_found(
     runtime: &Arc<Runtime>,
-    place: &GrantPlace,
+    place: &GrantRef,
     found: &Grant,
     version: Option<Version>,
 ) -> Result<bool, StoreError> {
-    let Some(carried) = &place.carried else { return runtime.records.delete(place.row.key, version).await };
-    let note = found.tombstone(Standing::Ended);
-    let noted =
-        runtime.records.swap(&place.row, version, &note, carried.until(), Vec::new()).await?.is_some();
+    let Some(jar) = &place.jar else { return runtime.records.delete(place.row.key, version).await };
+    let note = found.tombstone(GrantStatus::Revoked);
+    let noted = runtime.records.swap(&place.row, version, &note, jar.until(), Vec::new()).await?.is_some();
     if noted {
-        carried.note(&Arc::new(note));
+        jar.note(&Arc::new(note));
     }
     Ok(noted)
 }
@@ -92,9 +91,9 @@ pub(crate) async fn take_found(
 /// The newest generation of what can be read, whatever its standing, and the version of the row.
 pub(crate) async fn newest(
     runtime: &Arc<Runtime>,
-    place: &GrantPlace,
+    place: &GrantRef,
 ) -> Result<(Option<Arc<Grant>>, Option<Version>), StoreError> {
-    let shown = place.carried.as_ref().and_then(|carried| carried.grant(runtime.now()).ok().flatten());
+    let shown = place.jar.as_ref().and_then(|jar| jar.grant(runtime.now()).ok().flatten());
     let (kept, version) = match load(runtime, place, shown.as_ref()).await? {
         Loaded::Found(found) => (Some(Arc::new(found.value)), Some(found.version)),
         Loaded::Absent(version) => (None, version),
@@ -112,7 +111,7 @@ pub(crate) async fn newest(
 /// be wrong, and what others have refreshed or taken back is neither spent again nor served.
 pub(crate) async fn load(
     runtime: &Runtime,
-    place: &GrantPlace,
+    place: &GrantRef,
     shown: Option<&Arc<Grant>>,
 ) -> Result<Loaded<Grant>, StoreError> {
     match shown {
@@ -122,6 +121,6 @@ pub(crate) async fn load(
 }
 
 /// Whether the browser that a grant is for can carry it.
-pub(crate) fn fits(place: &GrantPlace, grant: &Grant) -> Result<(), TooLarge> {
-    place.carried.as_ref().map_or(Ok(()), |carried| carried.fits(grant))
+pub(crate) fn fits(place: &GrantRef, grant: &Grant) -> Result<(), TooLarge> {
+    place.jar.as_ref().map_or(Ok(()), |jar| jar.fits(grant))
 }

@@ -1,7 +1,7 @@
 //! Taking a grant back: here first, then at the provider.
 
 use super::coordination;
-use super::locate::GrantPlace;
+use super::locate::GrantRef;
 use crate::events::EventCode;
 use crate::state::Runtime;
 use crate::store::StoreError;
@@ -25,7 +25,7 @@ pub enum DisconnectOutcome {
 /// end the access tokens too.
 pub(crate) async fn disconnect(
     runtime: &Arc<Runtime>,
-    place: GrantPlace,
+    place: GrantRef,
     connection: &str,
 ) -> Result<DisconnectOutcome, StoreError> {
     // In a task of its own: a browser that goes away does not keep the token alive.
@@ -40,7 +40,7 @@ pub(crate) async fn disconnect(
 
 async fn disconnect_now(
     runtime: &Arc<Runtime>,
-    place: &GrantPlace,
+    place: &GrantRef,
     connection: &str,
 ) -> Result<DisconnectOutcome, StoreError> {
     // First here: whatever the provider does, nobody gets a token of it any more.

@@ -1,19 +1,19 @@
 //! What a visitor granted becomes the person's who signs in.
 
 use super::coordination;
-use super::locate::GrantPlace;
-use super::principal::Holder;
+use super::locate::GrantRef;
+use super::principal::Principal;
 use super::save::keep_grant;
 use crate::config::connection::GrantLifetime;
-use crate::config::connections::Connections;
+use crate::config::connections::CheckedConnections;
 use crate::error::Error;
 use crate::events::EventCode;
-use crate::protocol::id_token::Facts;
-use crate::records::grant::{Grant, Standing};
+use crate::protocol::id_token::OriginalIdToken;
+use crate::records::grant::{Grant, GrantStatus};
 use crate::sessions::session::Session;
 use crate::sessions::visitor_id::Visitor;
 use crate::state::Runtime;
-use crate::stateless::Carried;
+use crate::stateless::CookieJar;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::tokens::Arc;
 use crate::tokens::Duration;
@@ -24,16 +24,16 @@ pub(crate) async fn claim(
     runtime: &Arc<Runtime>,
     visitor: Visitor,
     session: &Arc<Session>,
-    carried: Option<&Arc<Carried>>,
+    jar: Option<&Arc<CookieJar>>,
 ) -> Result<Vec<String>, Error> {
-    let (from, to) = (Holder::Visitor(visitor), Holder::Session(Arc::clone(session)));
-    let connections = runtime.connections_of(&from).map(Connections::all).unwrap_or_default();
+    let (from, to) = (Principal::Visitor(visitor), Principal::Session(Arc::clone(session)));
+    let connections = runtime.connections_of(&from).map(CheckedConnections::all).unwrap_or_default();
     let mut claimed = Vec::new();
     for connection in connections.iter().filter(|connection| connection.visitors) {
         let theirs = runtime.connections_of(&to).and_then(|connections| connections.named(&connection.name));
         let Some(theirs) = theirs.filter(|theirs| theirs.provider == connection.provider) else { continue };
-        let place = runtime.place_of(&from, connection, carried).await?;
-        let own = runtime.place_of(&to, theirs, carried).await?;
+        let place = runtime.place_of(&from, connection, jar).await?;
+        let own = runtime.place_of(&to, theirs, jar).await?;
         if !is_free(runtime, &own).await? {
             continue;
         }
@@ -55,31 +55,33 @@ pub(crate) async fn claim(
 }
 
 /// Whether the person has nothing there that could be lost.
-async fn is_free(runtime: &Arc<Runtime>, place: &GrantPlace) -> Result<bool, StoreError> {
+async fn is_free(runtime: &Arc<Runtime>, place: &GrantRef) -> Result<bool, StoreError> {
     let (own, _) = coordination::newest(runtime, place).await?;
-    Ok(own.is_none_or(|grant| grant.standing != Standing::Good))
+    Ok(own.is_none_or(|grant| grant.status != GrantStatus::Active))
 }
 
 /// Moves what is there, where it is not known to be another account's. A refresh of it that is under way is waited for:
 /// what it spends would be lost.
 async fn hand_over(
     runtime: Arc<Runtime>,
-    from: GrantPlace,
-    to: GrantPlace,
+    from: GrantRef,
+    to: GrantRef,
     grant_lifetime: GrantLifetime,
     session: Arc<Session>,
 ) -> Result<bool, StoreError> {
     let began = runtime.now();
     let mut grant = loop {
         let (grant, version) = coordination::newest(&runtime, &from).await?;
-        let Some(grant) = grant.filter(|grant| grant.standing == Standing::Good) else { return Ok(false) };
-        let another = |facts: &Facts| facts.issuer == *session.issuer && facts.subject != *session.subject;
-        if grant.facts.as_ref().is_some_and(another) {
+        let Some(grant) = grant.filter(|grant| grant.status == GrantStatus::Active) else { return Ok(false) };
+        let another =
+            |facts: &OriginalIdToken| facts.issuer == *session.issuer && facts.subject != *session.subject;
+        if grant.original.as_ref().is_some_and(another) {
             return Ok(false);
         }
         let now = runtime.now();
-        match grant.lease.as_ref().map(|lease| lease.until.since(now)).filter(|left| !left.is_zero()) {
-            Some(_) if now.since(began) >= PATIENCE => return Ok(false),
+        match grant.lease.as_ref().map(|lease| lease.until.duration_since(now)).filter(|left| !left.is_zero())
+        {
+            Some(_) if now.duration_since(began) >= PATIENCE => return Ok(false),
             Some(left) => runtime.records.wait(from.row.key, version, left.min(PATIENCE)).await?,
             // First away from there: it never has two owners.
             None if coordination::take_found(&runtime, &from, &grant, version).await? => {

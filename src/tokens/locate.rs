@@ -3,47 +3,47 @@
 use std::ops::Deref;
 use std::sync::OnceLock;
 
-use super::principal::Holder;
+use super::principal::Principal;
 use crate::config::connection::GrantLifetime;
-use crate::config::connections::{Connections, Registered};
+use crate::config::connections::{CheckedConnection, CheckedConnections};
 use crate::config::shared_account::SharedAccount;
 use crate::provider::Provider;
 use crate::records::grant::{Grant, LOGIN, Owner, encode};
-use crate::records::grant_key::{Newest, Spot};
+use crate::records::grant_key::{GrantKey, NewestGeneration};
 use crate::records::seal::Purpose;
-use crate::records::{IndexKey, Row};
+use crate::records::{BlindIndexKey, RecordKey};
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
-use crate::stateless::Carried;
-use crate::stateless::grant_cookie::CarriedPlace;
+use crate::stateless::CookieJar;
+use crate::stateless::grant_cookie::GrantCookie;
 use crate::store::{Key, StoreError};
 use crate::tokens::Arc;
 
 /// Where one grant lies for one request.
 #[derive(Clone, Debug)]
-pub(crate) struct GrantPlace {
-    spot: Arc<Spot>,
+pub(crate) struct GrantRef {
+    grant_key: Arc<GrantKey>,
     /// Where browsers carry their grants: the row is where processes meet.
-    pub(crate) carried: Option<CarriedPlace>,
+    pub(crate) jar: Option<GrantCookie>,
 }
 
-impl Deref for GrantPlace {
-    type Target = Spot;
+impl Deref for GrantRef {
+    type Target = GrantKey;
 
-    fn deref(&self) -> &Spot {
-        &self.spot
+    fn deref(&self) -> &GrantKey {
+        &self.grant_key
     }
 }
 
-impl GrantPlace {
-    pub(crate) fn new(spot: Arc<Spot>, carried: Option<CarriedPlace>) -> Self {
-        Self { spot, carried }
+impl GrantRef {
+    pub(crate) fn new(grant_key: Arc<GrantKey>, jar: Option<GrantCookie>) -> Self {
+        Self { grant_key, jar }
     }
 
     /// Where the browser carries the grant: it carries this one from now on, if it is newer than the one before.
     pub(crate) fn note(&self, before: &Grant, grant: &Arc<Grant>) {
-        if let Some(carried) = self.carried.as_ref().filter(|_| grant.generation > before.generation) {
-            carried.note(grant);
+        if let Some(jar) = self.jar.as_ref().filter(|_| grant.generation > before.generation) {
+            jar.note(grant);
         }
     }
 
@@ -58,9 +58,9 @@ impl Runtime {
     pub(crate) async fn grant_place(
         &self,
         owner: Owner,
-        connection: &Registered,
+        connection: &CheckedConnection,
         session: Option<SessionId>,
-    ) -> Result<GrantPlace, StoreError> {
+    ) -> Result<GrantRef, StoreError> {
         self.grant_place_in(owner, connection, session.map(|session| session.row(self.records.keys()).key))
             .await
     }
@@ -69,14 +69,20 @@ impl Runtime {
     pub(crate) async fn grant_place_in(
         &self,
         owner: Owner,
-        connection: &Registered,
+        connection: &CheckedConnection,
         session: Option<Key>,
-    ) -> Result<GrantPlace, StoreError> {
-        let spot = self.spot(&self.records.index().await?, owner, connection, session);
-        Ok(GrantPlace::new(Arc::new(spot), None))
+    ) -> Result<GrantRef, StoreError> {
+        let grant_key = self.grant_key(&self.records.index().await?, owner, connection, session);
+        Ok(GrantRef::new(Arc::new(grant_key), None))
     }
 
-    fn spot(&self, index: &IndexKey, owner: Owner, connection: &Registered, session: Option<Key>) -> Spot {
+    fn grant_key(
+        &self,
+        index: &BlindIndexKey,
+        owner: Owner,
+        connection: &CheckedConnection,
+        session: Option<Key>,
+    ) -> GrantKey {
         let home: &[u8] = match (connection.grant_lifetime, &session) {
             (GrantLifetime::Session, Some(Key(session))) => session,
             (GrantLifetime::Session, None) | (GrantLifetime::Persistent, _) => &[],
@@ -92,8 +98,8 @@ impl Runtime {
             Owner::User { .. } | Owner::Visitor { .. } => Vec::new(),
         };
         let key = Key(index.hash(&[b"grant", &encoded, connection.name.as_bytes(), home, &account]));
-        Spot {
-            row: Row { purpose: Purpose::Grant, key, owner: encoded },
+        GrantKey {
+            row: RecordKey { purpose: Purpose::Grant, key, owner: encoded },
             owner,
             client: relying_party.client,
             provider: connection.provider,
@@ -101,18 +107,18 @@ impl Runtime {
             session: session
                 .filter(|_| connection.name == LOGIN && connection.grant_lifetime == GrantLifetime::Session),
             cookies: OnceLock::new(),
-            newest: Newest::default(),
+            newest: NewestGeneration::default(),
         }
     }
 
-    /// Where a holder's grant at a connection lies. `carried` is what their browser brought along.
+    /// Where a holder's grant at a connection lies. `jar` is what their browser brought along.
     pub(crate) async fn place_of(
         &self,
-        holder: &Holder,
-        connection: &Registered,
-        carried: Option<&Arc<Carried>>,
-    ) -> Result<GrantPlace, StoreError> {
-        let session = holder.session();
+        principal: &Principal,
+        connection: &CheckedConnection,
+        jar: Option<&Arc<CookieJar>>,
+    ) -> Result<GrantRef, StoreError> {
+        let session = principal.session();
         // What confirmed the session has looked whether it is the store's.
         let known = session.and_then(|_| self.records.known_index());
         let index = match known {
@@ -120,41 +126,41 @@ impl Runtime {
             None => self.records.index().await?,
         };
         let make = || {
-            self.spot(
+            self.grant_key(
                 &index,
-                holder.owner(),
+                principal.owner(),
                 connection,
                 session.map(|one| one.id.row(self.records.keys()).key),
             )
         };
-        let spot = match holder {
-            Holder::Session(session) => session.spots.get(&index, &connection.name, make),
-            Holder::Account(_) => self.account_spots.get(&index, &connection.name, make),
-            Holder::Visitor(_) | Holder::Person { .. } => Arc::new(make()),
+        let grant_key = match principal {
+            Principal::Session(session) => session.grant_keys.get(&index, &connection.name, make),
+            Principal::Account(_) => self.account_grant_keys.get(&index, &connection.name, make),
+            Principal::Visitor(_) | Principal::Offline { .. } => Arc::new(make()),
         };
-        let carried = carried.and_then(|carried| match holder {
-            Holder::Session(session) => Some(CarriedPlace::of_session(carried, session, &spot)),
-            Holder::Visitor(_) => {
-                let until = self.now().plus(self.settings.visitor_lifetime);
-                Some(CarriedPlace::of_visitor(carried, &spot, until))
+        let jar = jar.and_then(|jar| match principal {
+            Principal::Session(session) => Some(GrantCookie::of_session(jar, session, &grant_key)),
+            Principal::Visitor(_) => {
+                let until = self.now().saturating_add(self.settings.visitor_lifetime);
+                Some(GrantCookie::of_visitor(jar, &grant_key, until))
             }
-            Holder::Account(_) | Holder::Person { .. } => None,
+            Principal::Account(_) | Principal::Offline { .. } => None,
         });
-        Ok(GrantPlace::new(spot, carried))
+        Ok(GrantRef::new(grant_key, jar))
     }
 
     /// The provider of a grant: where it came from, and where it is refreshed and revoked.
-    pub(crate) fn provider_of(&self, place: &Spot) -> &Arc<Provider> {
+    pub(crate) fn provider_of(&self, place: &GrantKey) -> &Arc<Provider> {
         self.providers.get(place.provider)
     }
 
     /// The connection of a grant.
-    pub(crate) fn connection_of(&self, place: &Spot) -> Option<&Registered> {
+    pub(crate) fn connection_of(&self, place: &GrantKey) -> Option<&CheckedConnection> {
         self.settings.connections(place.provider).named(&place.connection)
     }
 
     /// What a holder may be granted.
-    pub(crate) fn connections_of(&self, holder: &Holder) -> Option<&Connections> {
-        Some(self.settings.connections(holder.provider(self)?.relying_party.id))
+    pub(crate) fn connections_of(&self, principal: &Principal) -> Option<&CheckedConnections> {
+        Some(self.settings.connections(principal.provider(self)?.relying_party.id))
     }
 }

@@ -1,8 +1,8 @@
 //! One refresh for one grant and one expiry, however many requests wait.
 //!
-//! A request looks at its grant, and at its process's flight for it: whoever wants what is not there boards the flight
-//! that is under way, or takes off. A flight runs in a task of its own: a client that hangs up cancels nothing. Among
-//! processes, flights keep to the protocol of [`refreshing`](crate::tokens::refresh_protocol).
+//! A request whose grant has no fresh token joins the refresh that is under way in this process, or starts one. A refresh
+//! runs in a task of its own, so that a client that hangs up cancels nothing. Processes coordinate by the
+//! [refresh protocol](crate::tokens::refresh_protocol).
 
 pub(crate) mod account_grant;
 pub(crate) mod account_status;
@@ -26,170 +26,177 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use self::locate::GrantPlace;
-use self::lookup::{NoToken, Step, Want, is_rejected, next, stored_or_begun};
+use self::locate::GrantRef;
+use self::lookup::{Decision, TokenRequest, TokenUnavailable, is_rejected, next, stored_or_begun};
 use self::refresh_task::refresh;
 use crate::clock::Timestamp;
-use crate::config::mode::Rendezvous;
+use crate::config::mode::Coordination;
 use crate::provider::error::ProviderError;
 use crate::records::grant::{Grant, TokenSet};
 use crate::secret::Secret;
 use crate::state::Runtime;
-use crate::state::in_flight::{Boarding, Flight, Landing};
+use crate::state::in_flight::{Join, RefreshOutcome, RefreshReceiver};
 use crate::store::Key;
 
-/// How many flights a request waits for: one for each resource of the grant.
-const MOST_FLIGHTS: usize = 64;
-/// How long a request waits for a flight. The flight goes on after that.
+/// How many refreshes a request waits for: one for each resource of the grant.
+const MAX_REFRESHES: usize = 64;
+/// How long a request waits for a refresh. The refresh goes on after that.
 const PATIENCE: Duration = Duration::from_secs(25);
-/// The same where its token serves still: for its own flight, and for another resource's before that.
+/// How long a request waits whose token is still valid: for its own refresh, and for another resource's before that.
 const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The access token that is wanted, fresh.
 pub(crate) async fn access_token(
     runtime: &Arc<Runtime>,
-    place: &GrantPlace,
-    want: &Want,
-) -> Result<TokenSet, NoToken> {
-    let mut grant = stored_or_begun(runtime, place).await?.ok_or(NoToken::Consent)?;
+    place: &GrantRef,
+    request: &TokenRequest,
+) -> Result<TokenSet, TokenUnavailable> {
+    let mut grant = stored_or_begun(runtime, place).await?.ok_or(TokenUnavailable::Consent)?;
     let mut waited = 0;
     let found =
-        grant.token_set(want.indicator.as_deref()).map(|set| (set.access_token.clone(), set.issued_at));
-    // Flights for other resources of the same grant may land first, and those of all the others at the worst.
-    for _ in 0..MOST_FLIGHTS {
+        grant.token_set(request.indicator.as_deref()).map(|set| (set.access_token.clone(), set.issued_at));
+    // Refreshes for other resources of the same grant may end first, in the worst case those of all the others.
+    for _ in 0..MAX_REFRESHES {
         let now = runtime.now();
         let spread = place.spread();
-        let usable = grant.token_set(want.indicator.as_deref()).filter(|set| !is_rejected(set, want));
-        match (next(&grant, want, now, spread), usable) {
-            (Step::Serve, Some(set)) => return Ok(set.clone()),
-            (Step::ServeAndRenew, Some(set)) => {
-                let flight = board(runtime, place, want);
+        let usable = grant.token_set(request.indicator.as_deref()).filter(|set| !is_rejected(set, request));
+        match (next(&grant, request, now, spread), usable) {
+            (Decision::Serve, Some(set)) => return Ok(set.clone()),
+            (Decision::ServeAndRenew, Some(set)) => {
+                let receiver = join(runtime, place, request);
                 // The first may have been another resource's, which leaves ours as it is.
                 if waited < 2
                     && found.as_ref().is_some_and(|(token, _)| *token == set.access_token)
                     && is_kept_nowhere_else(runtime, place)
-                    && let Ok(Landing::Grant(landed)) = timeout(SHORT_PATIENCE, wait(flight)).await
+                    && let Ok(RefreshOutcome::Grant(outcome)) = timeout(SHORT_PATIENCE, wait(receiver)).await
                 {
-                    place.note(&grant, &landed);
-                    (grant, waited) = (landed, waited + 1);
+                    place.note(&grant, &outcome);
+                    (grant, waited) = (outcome, waited + 1);
                     continue;
                 }
                 return Ok(set.clone());
             }
-            (Step::Consent, _) => return Err(NoToken::Consent),
+            (Decision::Consent, _) => return Err(TokenUnavailable::Consent),
             // One call, one refresh: what was fetched for it is used, even if its provider says that it is over. One more
             // where it has aged on the way, because the store was away.
-            (Step::Refresh, Some(set))
+            (Decision::Refresh, Some(set))
                 if found.as_ref().is_none_or(|(token, _)| *token != set.access_token)
                     && waited >= if set.has_aged(now) { 2 } else { 1 } =>
             {
                 return Ok(set.clone());
             }
             // The provider gives again what the API has refused: to ask it once more changes nothing.
-            (_, None) if gives_again(&grant, want, found.as_ref()) => return Err(NoToken::Consent),
-            (_, usable) => match wait(board(runtime, place, want)).await {
-                Landing::Grant(landed) => {
-                    place.note(&grant, &landed);
-                    (grant, waited) = (landed, waited + 1);
+            (_, None) if gives_again(&grant, request, found.as_ref()) => {
+                return Err(TokenUnavailable::Consent);
+            }
+            (_, usable) => match wait(join(runtime, place, request)).await {
+                RefreshOutcome::Grant(outcome) => {
+                    place.note(&grant, &outcome);
+                    (grant, waited) = (outcome, waited + 1);
                 }
-                Landing::Consent => return Err(NoToken::Consent),
+                RefreshOutcome::Consent => return Err(TokenUnavailable::Consent),
                 // It was another resource's: nothing is known about ours.
-                Landing::Refused { only: Some(only), .. } if want.indicator.as_ref() != Some(&only) => {}
-                landing @ (Landing::Refused { .. } | Landing::Unavailable(_)) => {
+                RefreshOutcome::Refused { only: Some(only), .. }
+                    if request.indicator.as_ref() != Some(&only) => {}
+                outcome @ (RefreshOutcome::Refused { .. } | RefreshOutcome::Unavailable(_)) => {
                     // What is not quite over is better than nothing.
                     let alive = usable.filter(|set| set.expires_at.is_none_or(|end| runtime.now() < end));
-                    return alive.cloned().ok_or_else(|| no_token(runtime, &landing));
+                    return alive.cloned().ok_or_else(|| no_token(runtime, &outcome));
                 }
             },
         }
     }
-    Err(NoToken::Unavailable("the grant keeps changing".into()))
+    Err(TokenUnavailable::Unavailable("the grant keeps changing".into()))
 }
 
-/// What it is to whoever waited that a flight brought nothing.
-fn no_token(runtime: &Runtime, landing: &Landing) -> NoToken {
-    match landing {
+/// The error for a request whose refresh brought no token.
+fn no_token(runtime: &Runtime, outcome: &RefreshOutcome) -> TokenUnavailable {
+    match outcome {
         // What the application is refused is for its operator to mend, and then the grant works as it did. Where people
         // have their own, it is none of theirs.
-        Landing::Refused { reason, .. } if runtime.mode.account().is_none() => {
-            NoToken::Unavailable(reason.as_ref().into())
+        RefreshOutcome::Refused { reason, .. } if runtime.mode.account().is_none() => {
+            TokenUnavailable::Unavailable(reason.as_ref().into())
         }
-        Landing::Unavailable(reason) => NoToken::Unavailable(reason.as_ref().into()),
-        Landing::Refused { .. } | Landing::Grant(_) | Landing::Consent => NoToken::Consent,
+        RefreshOutcome::Unavailable(reason) => TokenUnavailable::Unavailable(reason.as_ref().into()),
+        RefreshOutcome::Refused { .. } | RefreshOutcome::Grant(_) | RefreshOutcome::Consent => {
+            TokenUnavailable::Consent
+        }
     }
 }
 
 /// Whether a grant that is refreshed lasts only where an answer brings it to its browser: the next process knows nothing of
 /// what this one remembers.
-fn is_kept_nowhere_else(runtime: &Runtime, place: &GrantPlace) -> bool {
-    place.carried.is_some() && runtime.mode.rendezvous() == Some(Rendezvous::Here)
+fn is_kept_nowhere_else(runtime: &Runtime, place: &GrantRef) -> bool {
+    place.jar.is_some() && runtime.mode.coordination() == Some(Coordination::InProcess)
 }
 
 /// Whether what was fetched since, by ourselves or by somebody else, is what the API has refused.
-fn gives_again(grant: &Grant, want: &Want, found: Option<&(Secret, Timestamp)>) -> bool {
-    let set = grant.token_set(want.indicator.as_deref());
-    set.is_some_and(|set| is_rejected(set, want) && found.is_none_or(|(_, at)| set.issued_at != *at))
+fn gives_again(grant: &Grant, request: &TokenRequest, found: Option<&(Secret, Timestamp)>) -> bool {
+    let set = grant.token_set(request.indicator.as_deref());
+    set.is_some_and(|set| is_rejected(set, request) && found.is_none_or(|(_, at)| set.issued_at != *at))
 }
 
-async fn wait(mut flight: Flight) -> Landing {
-    let landed = async {
-        match flight.wait_for(Option::is_some).await {
-            Ok(landing) => landing.clone(),
+async fn wait(mut receiver: RefreshReceiver) -> RefreshOutcome {
+    let outcome = async {
+        match receiver.wait_for(Option::is_some).await {
+            Ok(outcome) => outcome.clone(),
             Err(_) => None,
         }
     };
-    match timeout(PATIENCE, landed).await {
-        Ok(Some(landing)) => landing,
-        Ok(None) => Landing::Unavailable("the refresh was given up".into()),
-        Err(_) => Landing::Unavailable("the provider or the store takes too long".into()),
+    match timeout(PATIENCE, outcome).await {
+        Ok(Some(outcome)) => outcome,
+        Ok(None) => RefreshOutcome::Unavailable("the refresh was given up".into()),
+        Err(_) => RefreshOutcome::Unavailable("the provider or the store takes too long".into()),
     }
 }
 
-/// The flight that is under way for this grant, or a new one.
-fn board(runtime: &Arc<Runtime>, place: &GrantPlace, want: &Want) -> Flight {
+/// Joins the refresh of this grant that is under way in this process, or starts one.
+fn join(runtime: &Arc<Runtime>, place: &GrantRef, request: &TokenRequest) -> RefreshReceiver {
     let key = place.row.key;
-    let (landing, flight) = match runtime.flights.board(key, want.indicator.as_deref(), runtime.now()) {
-        Boarding::UnderWay(flight) => return flight,
-        Boarding::Paused(landing) => return watch::channel(Some(landing)).1,
-        Boarding::TakeOff(landing, flight) => (landing, flight),
+    let (sender, receiver) = match runtime.in_flight.join(key, request.indicator.as_deref(), runtime.now()) {
+        Join::Follow(receiver) => return receiver,
+        Join::BackOff(outcome) => return watch::channel(Some(outcome)).1,
+        Join::Lead(sender, receiver) => (sender, receiver),
     };
-    let seat = Seat { runtime: Arc::clone(runtime), key };
-    let (place, want) = (place.clone(), want.clone());
+    let guard = InFlightGuard { runtime: Arc::clone(runtime), key };
+    let (place, request) = (place.clone(), request.clone());
     runtime.tasks.spawn(async move {
-        let landed = match refresh(&seat.runtime, &place, &want).await {
-            Ok(grant) => Landing::Grant(grant),
+        let outcome = match refresh(&guard.runtime, &place, &request).await {
+            Ok(grant) => RefreshOutcome::Grant(grant),
             // The grant is over, or gone: whoever comes next reads so.
-            Err(NoToken::Consent) => Landing::Consent,
-            Err(NoToken::Unavailable(why)) => {
-                let landing = failed(&*why, want.indicator);
-                seat.runtime.flights.pause(key, landing.clone(), seat.runtime.now());
-                landing
+            Err(TokenUnavailable::Consent) => RefreshOutcome::Consent,
+            Err(TokenUnavailable::Unavailable(why)) => {
+                let outcome = failed(&*why, request.indicator);
+                guard.runtime.in_flight.pause(key, outcome.clone(), guard.runtime.now());
+                outcome
             }
         };
-        // Gone from the list before it lands.
-        drop(seat);
-        let _ = landing.send(Some(landed));
+        // Off the list first: a request that sees the outcome may start the next refresh.
+        drop(guard);
+        let _ = sender.send(Some(outcome));
     });
-    flight
+    receiver
 }
 
-/// How a flight lands that left the grant as it was.
-fn failed(why: &(dyn std::error::Error + 'static), indicator: Option<String>) -> Landing {
+/// The outcome of a refresh that failed and left the grant as it was.
+fn failed(why: &(dyn std::error::Error + 'static), indicator: Option<String>) -> RefreshOutcome {
     let reason = why.to_string().into();
-    let Some(ProviderError::Refused(code)) = why.downcast_ref() else { return Landing::Unavailable(reason) };
+    let Some(ProviderError::Refused(code)) = why.downcast_ref() else {
+        return RefreshOutcome::Unavailable(reason);
+    };
     // RFC 8707 section 2 and RFC 6749 section 5.2: the resource or its scopes, and nothing else.
     let is_about_what_was_asked = code == "invalid_target" || code == "invalid_scope";
-    Landing::Refused { only: indicator.filter(|_| is_about_what_was_asked), reason }
+    RefreshOutcome::Refused { only: indicator.filter(|_| is_about_what_was_asked), reason }
 }
 
-/// A flight's place in the list, given up also when its task panics.
-struct Seat {
+/// Takes a refresh off the list when its task ends, also by a panic.
+struct InFlightGuard {
     runtime: Arc<Runtime>,
     key: Key,
 }
 
-impl Drop for Seat {
+impl Drop for InFlightGuard {
     fn drop(&mut self) {
-        self.runtime.flights.leave(self.key);
+        self.runtime.in_flight.leave(self.key);
     }
 }

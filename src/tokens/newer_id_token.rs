@@ -1,29 +1,29 @@
 //! The ID tokens that come for a session after its login, with a refresh or a consent.
 
-use super::locate::GrantPlace;
+use super::locate::GrantRef;
 use crate::protocol::id_token::IdToken;
 use crate::protocol::token::TokenResponse;
-use crate::records::Row;
+use crate::records::RecordKey;
 use crate::records::seal::Purpose;
 use crate::secret::Secret;
-use crate::sessions::provider_logout::{Begun, add_sid};
+use crate::sessions::provider_logout::{ProviderSession, add_sid};
 use crate::sessions::session::{MOST_CLAIMS, Session};
 use crate::sessions::session_row;
 use crate::state::Runtime;
-use crate::stateless::grant_cookie::CarriedPlace;
+use crate::stateless::grant_cookie::GrantCookie;
 use crate::store::{Key, StoreError};
 use crate::tokens::Arc;
 
 /// The session whose login alone yielded a grant makes what came with its refresh its own.
 pub(crate) fn adopt_refreshed(
     runtime: &Arc<Runtime>,
-    place: &GrantPlace,
+    place: &GrantRef,
     id_token: Option<&IdToken>,
     response: Option<&TokenResponse>,
 ) {
     let (Some(row), Some(id_token), Some(response)) = (place.session, id_token, response) else { return };
     let newer = NewIdToken::new(id_token, response);
-    if let Some(session) = place.carried.as_ref().and_then(CarriedPlace::session) {
+    if let Some(session) = place.jar.as_ref().and_then(GrantCookie::session) {
         return newer.seal_into(session);
     }
     let runtime = Arc::clone(runtime);
@@ -55,7 +55,7 @@ impl NewIdToken {
     /// Makes it the session's, if it is of the same person at the provider of the login. Where the provider has signed
     /// them out since, the session is over afterwards.
     pub(crate) async fn adopt(self, runtime: &Runtime, session: &Arc<Session>) -> Result<(), StoreError> {
-        if runtime.carrying.is_some() {
+        if runtime.opened_grants.is_some() {
             self.seal_into(session);
             return Ok(());
         }
@@ -71,7 +71,7 @@ impl NewIdToken {
 
     /// Where the store keeps it.
     pub(crate) async fn write_into(&self, runtime: &Runtime, session: Key) -> Result<(), StoreError> {
-        let row = Row { purpose: Purpose::Session, key: session, owner: Vec::new() };
+        let row = RecordKey { purpose: Purpose::Session, key: session, owner: Vec::new() };
         let written = session_row::rewrite(&row, &runtime.records, |found| {
             let record = &mut found.value;
             if record.user() != (&self.issuer, &self.subject) {
@@ -84,13 +84,13 @@ impl NewIdToken {
             true
         });
         // Only now: a provider that signs them out from here on finds the session. See the same at a login.
-        let begun = Begun {
+        let provider_session = ProviderSession {
             issuer: &self.issuer,
             subject: &self.subject,
             sids: self.sid.iter().cloned().collect(),
             issued_at: self.issued_at.saturating_add(1),
         };
-        if written.await? && begun.is_signed_out(&runtime.records).await? {
+        if written.await? && provider_session.is_signed_out(&runtime.records).await? {
             runtime.sessions.end_row(session, &runtime.records).await?;
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! Whom the tokens of a request belong to.
 
-use crate::config::connections::Registered;
+use crate::config::connections::CheckedConnection;
 use crate::config::mode::Mode;
 use crate::provider::Provider;
 use crate::provider::relying_party::ProviderId;
@@ -12,7 +12,7 @@ use crate::tokens::Arc;
 
 /// Whom the tokens of one request belong to.
 #[derive(Clone)]
-pub(crate) enum Holder {
+pub(crate) enum Principal {
     /// The person of this session, as long as it lasts.
     Session(Arc<Session>),
     /// The account of this name, whoever asks.
@@ -20,10 +20,10 @@ pub(crate) enum Holder {
     /// A browser in which nobody is signed in.
     Visitor(Visitor),
     /// Somebody who need not be there: work in the background asks, and no request.
-    Person { issuer: Arc<str>, subject: Arc<str> },
+    Offline { issuer: Arc<str>, subject: Arc<str> },
 }
 
-impl Holder {
+impl Principal {
     /// For whom the person of a session grants connections and takes them back.
     pub(crate) fn granted_by(session: &Arc<Session>, mode: &Mode) -> Self {
         match mode.account() {
@@ -37,7 +37,7 @@ impl Holder {
             Self::Session(session) => session.owner(),
             Self::Account(name) => Owner::Account { name: name.to_string() },
             Self::Visitor(visitor) => visitor.owner(),
-            Self::Person { issuer, subject } => {
+            Self::Offline { issuer, subject } => {
                 Owner::User { issuer: issuer.to_string(), subject: subject.to_string() }
             }
         }
@@ -49,7 +49,7 @@ impl Holder {
         match self {
             Self::Session(session) => runtime.signed_in_at(session),
             Self::Account(_) | Self::Visitor(_) => Some(runtime.providers.get(ProviderId::FIRST)),
-            Self::Person { issuer, .. } => runtime.providers.of_issuer(issuer),
+            Self::Offline { issuer, .. } => runtime.providers.of_issuer(issuer),
         }
     }
 
@@ -57,7 +57,7 @@ impl Holder {
     pub(crate) fn session(&self) -> Option<&Arc<Session>> {
         match self {
             Self::Session(session) => Some(session),
-            Self::Account(_) | Self::Visitor(_) | Self::Person { .. } => None,
+            Self::Account(_) | Self::Visitor(_) | Self::Offline { .. } => None,
         }
     }
 
@@ -65,13 +65,13 @@ impl Holder {
     pub(crate) fn person(&self) -> Option<(&str, &str)> {
         match self {
             Self::Session(session) => Some((&session.issuer, &session.subject)),
-            Self::Person { issuer, subject } => Some((issuer, subject)),
+            Self::Offline { issuer, subject } => Some((issuer, subject)),
             Self::Account(_) | Self::Visitor(_) => None,
         }
     }
 
     /// Whether this may be granted to them at all.
-    pub(crate) fn may_have(&self, connection: &Registered) -> bool {
+    pub(crate) fn may_have(&self, connection: &CheckedConnection) -> bool {
         !matches!(self, Self::Visitor(_)) || connection.visitors
     }
 
@@ -81,6 +81,6 @@ impl Holder {
 
     /// Whether it is a person, and no browser of theirs.
     pub(crate) fn is_absent(&self) -> bool {
-        matches!(self, Self::Person { .. })
+        matches!(self, Self::Offline { .. })
     }
 }

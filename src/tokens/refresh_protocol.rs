@@ -16,7 +16,7 @@
 //!            │  │ └─ lost the swap; or it may have failed: then only the own lease counts
 //!   no lease │  └─────────────────────┐
 //!            ▼                        │
-//!         Readying ──────────────► Leasing ──► Asking ──► Verifying ──► Writing ──► Landed(Written)
+//!         Readying ──────────────► Leasing ──► Asking ──► Verifying ──► Writing ──► Finished(Written)
 //!    the provider's keys       swap: a lease     │  ▲ │       │            ▲ │
 //!                                                │  └─┘       │            └─┘ store away: again, until it is written
 //!                                                │  lost: once│more
@@ -26,32 +26,32 @@
 //!
 //! | state | what is under way | what comes | next |
 //! |---|---|---|---|
-//! | `Reading` | the row is read | a token that is good enough | `Landed(Found)` |
-//! | | | nothing, or a grant that is over | `Landed(Gone)` |
+//! | `Reading` | the row is read | a token that is good enough | `Finished(Found)` |
+//! | | | nothing, or a grant that is over | `Finished(Gone)` |
 //! | | | somebody's lease | `Waiting` until its deadline |
 //! | | | somebody's lease whose deadline is past | `Waiting` for `RENEW`; `Readying` if this is the fifth such read, and the row has not changed since the first |
 //! | | | no lease, or the own one | `Readying`; `Asking` |
-//! | | | the store fails | `Landed(Unavailable)` |
+//! | | | the store fails | `Finished(Unavailable)` |
 //! | `Waiting` | [`Store::wait`](crate::store::Store::wait) | the row changed, or the time is over | `Reading` |
-//! | `Readying` | the provider's keys are fetched, where they are not known | had, not to be had | `Leasing`, `Landed(Unavailable)` |
+//! | `Readying` | the provider's keys are fetched, where they are not known | had, not to be had | `Leasing`, `Finished(Unavailable)` |
 //! | `Leasing` | the row is swapped for the same with a lease | written | `Asking` |
 //! | | | somebody else was first | `Reading` |
-//! | | | the store fails: perhaps it is written | `Reading`, and `Landed(Unavailable)` where it is not |
+//! | | | the store fails: perhaps it is written | `Reading`, and `Finished(Unavailable)` where it is not |
 //! | `Asking` | the refresh token is spent | tokens | `Verifying` |
 //! | | | `invalid_grant` | `Ending` |
 //! | | | the answer is lost | `Asking` once more; `Reading` if the lease is lost too |
 //! | | | lost again, or any other failure | `Releasing` |
 //! | `Verifying` | the ID token that came, if one came | holds; does not; names somebody else | `Writing`, `Ending` |
-//! | `Writing` | the row is swapped for the next generation | written | `Landed(Written)` |
-//! | | | somebody else was first: it is read | what was spent: swapped again; newer: `Landed(Found)`; nothing: `Landed(Gone)` |
+//! | `Writing` | the row is swapped for the next generation | written | `Finished(Written)` |
+//! | | | somebody else was first: it is read | what was spent: swapped again; newer: `Finished(Found)`; nothing: `Finished(Gone)` |
 //! | | | the store fails | again after a pause of at most 2 seconds |
-//! | | | the store refuses the row for good | `Landed(Unavailable)` |
-//! | `Releasing` | the row is swapped for the same without the lease | written, or the store fails | `Landed(Unavailable)` |
-//! | | | somebody else was first: it is read | still ours: swapped again; else `Landed(Unavailable)` |
-//! | `Ending` | the row is read | what was spent, with no lease or the own | it is swapped for a tombstone: `Landed(Ended)` |
+//! | | | the store refuses the row for good | `Finished(Unavailable)` |
+//! | `Releasing` | the row is swapped for the same without the lease | written, or the store fails | `Finished(Unavailable)` |
+//! | | | somebody else was first: it is read | still ours: swapped again; else `Finished(Unavailable)` |
+//! | `Ending` | the row is read | what was spent, with no lease or the own | it is swapped for a tombstone: `Finished(Ended)` |
 //! | | | the same, and an access token lives of a newer consent | `Stripping`; a tombstone where somebody else appeared |
 //! | | | what was spent, and somebody's lease | after `invalid_grant` as in `Reading`: theirs decides |
-//! | | | newer; nothing | `Landed(Found)`, `Landed(Gone)` |
+//! | | | newer; nothing | `Finished(Found)`, `Finished(Gone)` |
 //! | `Stripping` | the row is swapped for the same without its refresh token | written; somebody else was first | `Reading`, `Ending` |
 //!
 //! In `Asking` and `Verifying` the lease is written anew every `RENEW` (4 s), however slow the provider is.
@@ -105,25 +105,25 @@ pub(crate) const WATCHES: u8 = 4;
 
 /// What the protocol looks at in a grant's row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Row<V, T> {
+pub(crate) struct RowView<V, T> {
     pub(crate) version: V,
-    pub(crate) mark: Mark<T>,
-    pub(crate) lease: Option<Held>,
-    pub(crate) worth: Worth,
+    pub(crate) spent_token: SpentToken<T>,
+    pub(crate) lease: Option<LeaseView>,
+    pub(crate) usability: Usability,
     /// An access token lives of a newer consent than the refresh token, and is good without it.
     pub(crate) outlives: bool,
 }
 
 /// Which refresh token, after how many refreshes: a consent that brought no refresh token changes neither.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Mark<T> {
+pub(crate) struct SpentToken<T> {
     pub(crate) refreshes: u64,
     pub(crate) refresh_token: T,
 }
 
 /// A lease, as this process sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Held {
+pub(crate) struct LeaseView {
     pub(crate) mine: bool,
     /// Until its deadline, by this process's clock.
     pub(crate) left: Duration,
@@ -131,7 +131,7 @@ pub(crate) struct Held {
 
 /// What a grant is worth to who wants a token of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Worth {
+pub(crate) enum Usability {
     /// It has the token.
     Good,
     /// It can be refreshed, and should.
@@ -142,8 +142,8 @@ pub(crate) enum Worth {
 
 /// What happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Event<V, T> {
-    Read(Option<Row<V, T>>),
+pub(crate) enum Input<V, T> {
+    Read(Option<RowView<V, T>>),
     /// The new version; `None`: somebody else was first.
     Swapped(Option<V>),
     /// What the store was asked for may have happened or not.
@@ -153,14 +153,14 @@ pub(crate) enum Event<V, T> {
         whole: bool,
     },
     Ready(bool),
-    Answered(Answer),
-    Verified(Result<(), End>),
+    Answered(ProviderReply),
+    Verified(Result<(), EndReason>),
     Paused,
 }
 
 /// What the provider said to a refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Answer {
+pub(crate) enum ProviderReply {
     Tokens,
     InvalidGrant,
     /// Nothing that can be understood: whether the token was spent is not known.
@@ -171,7 +171,7 @@ pub(crate) enum Answer {
 
 /// Why a grant ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum End {
+pub(crate) enum EndReason {
     InvalidGrant,
     /// The ID token that came does not hold.
     Unverified,
@@ -184,16 +184,16 @@ pub(crate) enum Action<V> {
     Read,
     Wait { version: V, within: Duration },
     Ready,
-    Swap { expected: V, to: To },
+    Swap { expected: V, to: NextRow },
     Ask,
     Verify,
     Pause,
-    Land(Landing),
+    Finish(Conclusion),
 }
 
 /// What the row is swapped for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum To {
+pub(crate) enum NextRow {
     /// The same with our lease, from now on.
     Leased,
     /// The same without a lease.
@@ -201,27 +201,27 @@ pub(crate) enum To {
     /// The next generation, of the tokens that came.
     Refreshed,
     /// A tombstone.
-    Ended(End),
+    Ended(EndReason),
     /// The same without its refresh token.
     Stripped,
 }
 
-/// How a flight ends.
+/// How a refresh ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Landing {
+pub(crate) enum Conclusion {
     /// What was read last counts.
     Found,
     /// What was written counts.
     Written,
     /// There is no grant any more, or it is over.
     Gone,
-    Ended(End),
+    Ended(EndReason),
     Unavailable,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum State<V> {
-    Reading(Look<V>),
+pub(crate) enum RefreshState<V> {
+    Reading(ReadContext<V>),
     Waiting {
         version: V,
         /// How often a lease whose deadline is past was seen unchanged.
@@ -235,15 +235,15 @@ pub(crate) enum State<V> {
     Verifying,
     Writing,
     Releasing,
-    Ending(End),
+    Ending(EndReason),
     /// The refresh token ends, and what a newer consent brought stays.
-    Stripping(End),
-    Landed,
+    Stripping(EndReason),
+    Finished,
 }
 
 /// What is known before the row is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Look<V> {
+pub(crate) enum ReadContext<V> {
     First,
     /// It was at this version, under a lease whose deadline is past, so many times `RENEW` ago.
     Watched {
@@ -256,54 +256,56 @@ pub(crate) enum Look<V> {
 
 /// One attempt to bring a grant to its next generation.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Refresher<V, T> {
-    pub(crate) state: State<V>,
+pub(crate) struct RefreshMachine<V, T> {
+    pub(crate) state: RefreshState<V>,
     /// Of the row as it was read or written last.
     pub(crate) version: Option<V>,
     /// What is spent, or about to be.
-    pub(crate) spent: Option<Mark<T>>,
+    pub(crate) spent: Option<SpentToken<T>>,
     /// Somebody else was seen where our lease was.
     pub(crate) lost: bool,
 }
 
-impl<V: Copy + PartialEq, T: Clone + PartialEq> Refresher<V, T> {
+impl<V: Copy + PartialEq, T: Clone + PartialEq> RefreshMachine<V, T> {
     pub(crate) fn start() -> (Self, Action<V>) {
-        let state = State::Reading(Look::First);
+        let state = RefreshState::Reading(ReadContext::First);
         (Self { state, version: None, spent: None, lost: false }, Action::Read)
     }
 
     /// The transition: what to do after this.
-    pub(crate) fn next(&mut self, event: Event<V, T>) -> Action<V> {
-        use Event::{Answered, Paused, Read, Ready, StoreFailed, Swapped, Verified, Waited};
+    pub(crate) fn next(&mut self, event: Input<V, T>) -> Action<V> {
+        use Input::{Answered, Paused, Read, Ready, StoreFailed, Swapped, Verified, Waited};
         match (self.state, event) {
-            (State::Reading(look), Read(row)) => self.look(look, row),
-            (State::Waiting { version, watched: Some(times) }, Waited { whole: true }) => {
-                self.read(Look::Watched { version, times: times + 1 })
+            (RefreshState::Reading(look), Read(row)) => self.look(look, row),
+            (RefreshState::Waiting { version, watched: Some(times) }, Waited { whole: true }) => {
+                self.read(ReadContext::Watched { version, times: times + 1 })
             }
-            (State::Waiting { .. }, Waited { .. }) => self.read(Look::First),
-            (State::Readying, Ready(true)) => self.swap(State::Leasing, To::Leased),
-            (State::Leasing, Swapped(Some(version))) => {
+            (RefreshState::Waiting { .. }, Waited { .. }) => self.read(ReadContext::First),
+            (RefreshState::Readying, Ready(true)) => self.swap(RefreshState::Leasing, NextRow::Leased),
+            (RefreshState::Leasing, Swapped(Some(version))) => {
                 self.version = Some(version);
                 self.ask()
             }
-            (State::Leasing, Swapped(None)) => self.read(Look::First),
-            (State::Leasing, StoreFailed) => self.read(Look::Doubtful),
-            (State::Asking { again }, Answered(answer)) => self.answered(answer, again),
-            (State::Verifying, Verified(Ok(()))) => self.swap(State::Writing, To::Refreshed),
-            (State::Verifying, Verified(Err(end))) => self.end(end),
-            (State::Writing, event) => self.write(event),
-            (State::Releasing, Swapped(None)) => Action::Read,
-            // Ours after all: a renewal was written and did not say so.
-            (State::Releasing, Read(Some(row))) if self.is_spent(&row) && is_mine(&row) => {
-                self.version = Some(row.version);
-                self.swap(State::Releasing, To::Released)
+            (RefreshState::Leasing, Swapped(None)) => self.read(ReadContext::First),
+            (RefreshState::Leasing, StoreFailed) => self.read(ReadContext::Doubtful),
+            (RefreshState::Asking { again }, Answered(answer)) => self.answered(answer, again),
+            (RefreshState::Verifying, Verified(Ok(()))) => {
+                self.swap(RefreshState::Writing, NextRow::Refreshed)
             }
-            (State::Ending(end), Read(Some(row))) => self.end_unless_newer(end, row),
-            (State::Ending(_), Read(None)) => self.land(Landing::Gone),
-            (State::Ending(end), Swapped(Some(_))) => self.land(Landing::Ended(end)),
-            (State::Ending(_), Swapped(None)) => Action::Read,
-            (State::Stripping(_), Swapped(Some(_))) => self.read(Look::First),
-            (State::Stripping(end), Swapped(None)) => self.end(end),
+            (RefreshState::Verifying, Verified(Err(end))) => self.end(end),
+            (RefreshState::Writing, event) => self.write(event),
+            (RefreshState::Releasing, Swapped(None)) => Action::Read,
+            // Ours after all: a renewal was written and did not say so.
+            (RefreshState::Releasing, Read(Some(row))) if self.is_spent(&row) && is_mine(&row) => {
+                self.version = Some(row.version);
+                self.swap(RefreshState::Releasing, NextRow::Released)
+            }
+            (RefreshState::Ending(end), Read(Some(row))) => self.end_unless_newer(end, row),
+            (RefreshState::Ending(_), Read(None)) => self.finish(Conclusion::Gone),
+            (RefreshState::Ending(end), Swapped(Some(_))) => self.finish(Conclusion::Ended(end)),
+            (RefreshState::Ending(_), Swapped(None)) => Action::Read,
+            (RefreshState::Stripping(_), Swapped(Some(_))) => self.read(ReadContext::First),
+            (RefreshState::Stripping(end), Swapped(None)) => self.end(end),
             // The store or the provider fails. Whatever lease there is runs out.
             (
                 _,
@@ -315,105 +317,107 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> Refresher<V, T> {
                 | Answered(_)
                 | Verified(_)
                 | Paused,
-            ) => self.land(Landing::Unavailable),
+            ) => self.finish(Conclusion::Unavailable),
         }
     }
 
-    fn look(&mut self, look: Look<V>, row: Option<Row<V, T>>) -> Action<V> {
-        let Some(row) = row else { return self.land(Landing::Gone) };
-        match row.worth {
-            Worth::Good => return self.land(Landing::Found),
-            Worth::Over => return self.land(Landing::Gone),
-            Worth::Stale => {}
+    fn look(&mut self, look: ReadContext<V>, row: Option<RowView<V, T>>) -> Action<V> {
+        let Some(row) = row else { return self.finish(Conclusion::Gone) };
+        match row.usability {
+            Usability::Good => return self.finish(Conclusion::Found),
+            Usability::Over => return self.finish(Conclusion::Gone),
+            Usability::Stale => {}
         }
         let version = row.version;
         let watched = match look {
-            Look::Watched { version: before, times } if before == version => times,
+            ReadContext::Watched { version: before, times } if before == version => times,
             _ => 0,
         };
         match row.lease {
-            Some(Held { mine: true, left }) if !left.is_zero() => {
-                (self.version, self.spent) = (Some(version), Some(row.mark));
+            Some(LeaseView { mine: true, left }) if !left.is_zero() => {
+                (self.version, self.spent) = (Some(version), Some(row.spent_token));
                 return self.ask();
             }
             // One that lasts longer than clocks can differ was given before a clock was put back.
-            Some(Held { left, .. }) if !left.is_zero() && left <= LEASE * 2 => {
+            Some(LeaseView { left, .. }) if !left.is_zero() && left <= LEASE * 2 => {
                 return self.wait(version, None, left);
             }
             Some(_) if watched < WATCHES => return self.wait(version, Some(watched), RENEW),
-            None if look == Look::Doubtful => return self.land(Landing::Unavailable),
+            None if look == ReadContext::Doubtful => return self.finish(Conclusion::Unavailable),
             Some(_) | None => {}
         }
-        (self.version, self.spent, self.lost) = (Some(version), Some(row.mark), false);
-        self.state = State::Readying;
+        (self.version, self.spent, self.lost) = (Some(version), Some(row.spent_token), false);
+        self.state = RefreshState::Readying;
         Action::Ready
     }
 
-    fn answered(&mut self, answer: Answer, again: bool) -> Action<V> {
+    fn answered(&mut self, answer: ProviderReply, again: bool) -> Action<V> {
         match answer {
-            Answer::Tokens => {
-                self.state = State::Verifying;
+            ProviderReply::Tokens => {
+                self.state = RefreshState::Verifying;
                 Action::Verify
             }
-            Answer::InvalidGrant => self.end(End::InvalidGrant),
-            Answer::Lost if self.lost => self.read(Look::First),
+            ProviderReply::InvalidGrant => self.end(EndReason::InvalidGrant),
+            ProviderReply::Lost if self.lost => self.read(ReadContext::First),
             // Perhaps after the provider had rotated: providers that forgive a repeated request do so for a moment only.
-            Answer::Lost if !again => {
-                self.state = State::Asking { again: true };
+            ProviderReply::Lost if !again => {
+                self.state = RefreshState::Asking { again: true };
                 Action::Ask
             }
-            Answer::Lost | Answer::Failed => self.swap(State::Releasing, To::Released),
+            ProviderReply::Lost | ProviderReply::Failed => {
+                self.swap(RefreshState::Releasing, NextRow::Released)
+            }
         }
     }
 
-    fn write(&mut self, event: Event<V, T>) -> Action<V> {
+    fn write(&mut self, event: Input<V, T>) -> Action<V> {
         match event {
-            Event::Swapped(Some(_)) => self.land(Landing::Written),
-            Event::Swapped(None) => Action::Read,
+            Input::Swapped(Some(_)) => self.finish(Conclusion::Written),
+            Input::Swapped(None) => Action::Read,
             // Somebody holds a lease that had run out. What we have is newer than what they will spend.
-            Event::Read(Some(row)) if self.is_spent(&row) => {
+            Input::Read(Some(row)) if self.is_spent(&row) => {
                 self.version = Some(row.version);
-                self.swap(State::Writing, To::Refreshed)
+                self.swap(RefreshState::Writing, NextRow::Refreshed)
             }
             // Newer, or granted anew after a deletion, or ours after all: a store may write and fail to say so.
-            Event::Read(Some(_)) => self.land(Landing::Found),
-            Event::Read(None) => self.land(Landing::Gone),
-            Event::Paused => self.swap(State::Writing, To::Refreshed),
+            Input::Read(Some(_)) => self.finish(Conclusion::Found),
+            Input::Read(None) => self.finish(Conclusion::Gone),
+            Input::Paused => self.swap(RefreshState::Writing, NextRow::Refreshed),
             _ => Action::Pause,
         }
     }
 
-    fn end_unless_newer(&mut self, end: End, row: Row<V, T>) -> Action<V> {
+    fn end_unless_newer(&mut self, end: EndReason, row: RowView<V, T>) -> Action<V> {
         if !self.is_spent(&row) {
-            return self.land(Landing::Found);
+            return self.finish(Conclusion::Found);
         }
-        if end == End::InvalidGrant && row.lease.is_some() && !is_mine(&row) {
-            return self.look(Look::First, Some(row));
+        if end == EndReason::InvalidGrant && row.lease.is_some() && !is_mine(&row) {
+            return self.look(ReadContext::First, Some(row));
         }
         self.version = Some(row.version);
         // Where somebody else appeared, nothing of the grant is used any more.
-        if row.outlives && end != End::AnotherOwner {
-            return self.swap(State::Stripping(end), To::Stripped);
+        if row.outlives && end != EndReason::AnotherOwner {
+            return self.swap(RefreshState::Stripping(end), NextRow::Stripped);
         }
-        self.swap(State::Ending(end), To::Ended(end))
+        self.swap(RefreshState::Ending(end), NextRow::Ended(end))
     }
 
     /// While the provider is asked and its answer verified, after every `RENEW`.
     pub(crate) fn renew(&self) -> Option<Action<V>> {
         let expected = self.version.filter(|_| !self.lost)?;
-        Some(Action::Swap { expected, to: To::Leased })
+        Some(Action::Swap { expected, to: NextRow::Leased })
     }
 
     /// What came of that; `None`: nothing to do until the next time.
-    pub(crate) fn renewed(&mut self, event: &Event<V, T>) -> Option<Action<V>> {
+    pub(crate) fn renewed(&mut self, event: &Input<V, T>) -> Option<Action<V>> {
         match event {
-            Event::Swapped(Some(version)) => self.version = Some(*version),
-            Event::Swapped(None) => return Some(Action::Read),
-            Event::Read(Some(row)) if self.is_spent(row) && is_mine(row) => {
+            Input::Swapped(Some(version)) => self.version = Some(*version),
+            Input::Swapped(None) => return Some(Action::Read),
+            Input::Read(Some(row)) if self.is_spent(row) && is_mine(row) => {
                 self.version = Some(row.version);
                 return self.renew();
             }
-            Event::Read(_) => self.lost = true,
+            Input::Read(_) => self.lost = true,
             _ => {}
         }
         None
@@ -421,44 +425,44 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> Refresher<V, T> {
 
     /// The grant whose refresh token was spent, whoever holds a lease on it now. Another one, such as what was granted
     /// after a disconnection, is not this one's to change.
-    fn is_spent(&self, row: &Row<V, T>) -> bool {
-        self.spent.as_ref() == Some(&row.mark)
+    fn is_spent(&self, row: &RowView<V, T>) -> bool {
+        self.spent.as_ref() == Some(&row.spent_token)
     }
 
-    fn read(&mut self, look: Look<V>) -> Action<V> {
-        self.state = State::Reading(look);
+    fn read(&mut self, look: ReadContext<V>) -> Action<V> {
+        self.state = RefreshState::Reading(look);
         Action::Read
     }
 
     fn wait(&mut self, version: V, watched: Option<u8>, within: Duration) -> Action<V> {
-        self.state = State::Waiting { version, watched };
+        self.state = RefreshState::Waiting { version, watched };
         Action::Wait { version, within }
     }
 
     fn ask(&mut self) -> Action<V> {
-        self.state = State::Asking { again: false };
+        self.state = RefreshState::Asking { again: false };
         Action::Ask
     }
 
-    fn end(&mut self, end: End) -> Action<V> {
-        self.state = State::Ending(end);
+    fn end(&mut self, end: EndReason) -> Action<V> {
+        self.state = RefreshState::Ending(end);
         Action::Read
     }
 
-    fn swap(&mut self, state: State<V>, to: To) -> Action<V> {
+    fn swap(&mut self, state: RefreshState<V>, to: NextRow) -> Action<V> {
         self.state = state;
         match self.version {
             Some(expected) => Action::Swap { expected, to },
-            None => self.land(Landing::Unavailable),
+            None => self.finish(Conclusion::Unavailable),
         }
     }
 
-    fn land(&mut self, landing: Landing) -> Action<V> {
-        self.state = State::Landed;
-        Action::Land(landing)
+    fn finish(&mut self, conclusion: Conclusion) -> Action<V> {
+        self.state = RefreshState::Finished;
+        Action::Finish(conclusion)
     }
 }
 
-fn is_mine<V, T>(row: &Row<V, T>) -> bool {
+fn is_mine<V, T>(row: &RowView<V, T>) -> bool {
     row.lease.is_some_and(|lease| lease.mine)
 }

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::locate::GrantPlace;
-use super::lookup::Want;
-use crate::protocol::id_token::{IdToken, IdTokenError, Occasion};
+use super::locate::GrantRef;
+use super::lookup::TokenRequest;
+use crate::protocol::id_token::{IdToken, IdTokenError, IdTokenUse};
 use crate::protocol::token::TokenResponse;
 use crate::provider::error::ProviderError;
 use crate::provider::{KEY_SET_THROTTLE, Provider};
-use crate::records::grant::{Grant, Origin, Owner};
+use crate::records::grant::{Grant, GrantSource, Owner};
 use crate::state::Runtime;
 
 /// Between two attempts at what cannot be given up; doubling up to the second.
@@ -19,19 +19,19 @@ pub(crate) const LAST_RETRY: Duration = Duration::from_secs(2);
 /// Spends the refresh token, once.
 pub(crate) async fn ask(
     runtime: &Arc<Runtime>,
-    place: &GrantPlace,
+    place: &GrantRef,
     grant: &Grant,
-    want: &Want,
+    request: &TokenRequest,
 ) -> Result<TokenResponse, ProviderError> {
     let (connection, narrowed) = (runtime.connection_of(place), grant.narrowed());
-    let scopes = match (&want.indicator, connection) {
+    let scopes = match (&request.indicator, connection) {
         (None, _) if grant.refresh_token.is_some() => &narrowed,
         // One token for all APIs that have none of their own.
         (None, Some(connection)) => &connection.scopes,
-        _ => &want.scopes,
+        _ => &request.scopes,
     };
     let provider = runtime.provider_of(place);
-    provider.renew(grant.refresh_token.as_ref(), want.indicator.as_deref(), scopes).await
+    provider.renew(grant.refresh_token.as_ref(), request.indicator.as_deref(), scopes).await
 }
 
 /// OpenID Connect Core 1.0 section 12.2. An ID token need not come; one that comes must hold.
@@ -41,15 +41,15 @@ pub(crate) async fn verify(
     response: &TokenResponse,
 ) -> Result<Option<IdToken>, ProviderError> {
     let Some(id_token) = &response.id_token else { return Ok(None) };
-    let nobody = matches!(grant.owner, Owner::Visitor { .. }) && grant.facts.is_none();
-    if nobody || grant.origin == Origin::ClientCredentials {
+    let nobody = matches!(grant.owner, Owner::Visitor { .. }) && grant.original.is_none();
+    if nobody || grant.origin == GrantSource::ClientCredentials {
         // RFC 6749 section 4.4: nobody signed in, and whoever it names is not asked about. No more is it of a visitor.
         return Ok(None);
     }
     let (mut pause, mut waited) = (FIRST_RETRY, Duration::ZERO);
     loop {
-        let occasion = Occasion::Refresh { original: grant.facts.as_ref() };
-        match provider.verify(id_token, &response.access_token, occasion).await {
+        let token_use = IdTokenUse::Refresh { original: grant.original.as_ref() };
+        match provider.verify(id_token, &response.access_token, token_use).await {
             // The keys cannot be read now. The tokens are kept in memory, as while the store fails.
             Err(error) if error.passes() => {}
             // The keys were read a moment ago, and are not read again so soon.

@@ -1,15 +1,17 @@
-//! One flight: a grant's refresh token is spent, and what comes for it is verified, written, and only then used. What
-//! to do next is decided in [`refreshing`](crate::tokens::refresh_protocol); here it is done.
+//! One refresh: the refresh token is spent, and the response is verified, written, and only then used. The
+//! [refresh protocol](crate::tokens::refresh_protocol) decides each step; this module carries it out.
 
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::account_status::ROTATED;
-use super::locate::GrantPlace;
-use super::lookup::{self, NoToken, Want, read};
+use super::locate::GrantRef;
+use super::lookup::{self, TokenRequest, TokenUnavailable, read};
 use super::newer_id_token::adopt_refreshed;
-use super::refresh_protocol::{Action, Answer, End, Event, LEASE, Landing, RENEW, Refresher, To};
+use super::refresh_protocol::{
+    Action, Conclusion, EndReason, Input, LEASE, NextRow, ProviderReply, RENEW, RefreshMachine,
+};
 use super::refresh_request::{FIRST_RETRY, LAST_RETRY, ask, verify};
 use super::unkept::{Unkept, discard};
 use crate::clock::Timestamp;
@@ -19,26 +21,26 @@ use crate::protocol::id_token::{IdToken, IdTokenError};
 use crate::protocol::token::TokenResponse;
 use crate::provider::error::ProviderError;
 use crate::provider::{Provider, cause};
-use crate::records::grant::{Grant, Lease, Standing};
+use crate::records::grant::{Grant, GrantStatus, Lease};
 use crate::secret::Secret;
 use crate::state::Runtime;
 use crate::store::{StoreErrorKind, Version};
 
 /// `None` is the version of a row that is not there: only the browser has the grant.
-type At = Option<Version>;
+type RowVersion = Option<Version>;
 
-type Told = Event<At, Option<Secret>>;
+type TaskInput = Input<RowVersion, Option<Secret>>;
 
 /// To the newest generation of the grant.
 pub(crate) async fn refresh(
     runtime: &Arc<Runtime>,
-    place: &GrantPlace,
-    want: &Want,
-) -> Result<Arc<Grant>, NoToken> {
-    let mut flying = Flying {
+    place: &GrantRef,
+    request: &TokenRequest,
+) -> Result<Arc<Grant>, TokenUnavailable> {
+    let mut task = RefreshTask {
         runtime,
         place,
-        want,
+        request,
         holder: runtime.random.bytes(),
         found: None,
         spent: None,
@@ -50,39 +52,39 @@ pub(crate) async fn refresh(
         why: None,
         pause: FIRST_RETRY,
     };
-    let (mut refresher, mut action) = Refresher::start();
+    let (mut machine, mut action) = RefreshMachine::start();
     loop {
         let event = match action {
-            Action::Read => flying.read().await,
-            Action::Wait { version, within } => flying.wait(version, within).await,
-            Action::Ready => flying.ready().await,
-            Action::Swap { expected, to } => flying.swap(expected, to).await,
+            Action::Read => task.read().await,
+            Action::Wait { version, within } => task.wait(version, within).await,
+            Action::Ready => task.ready().await,
+            Action::Swap { expected, to } => task.swap(expected, to).await,
             Action::Ask => {
-                let asked = flying.asked();
-                let answer = flying.while_renewing(&mut refresher, asked).await;
-                flying.answered(answer)
+                let asked = task.asked();
+                let answer = task.while_renewing(&mut machine, asked).await;
+                task.answered(answer)
             }
             Action::Verify => {
-                let verified = flying.verified();
-                let verified = flying.while_renewing(&mut refresher, verified).await;
-                flying.judged(verified)
+                let verified = task.verified();
+                let verified = task.while_renewing(&mut machine, verified).await;
+                task.judged(verified)
             }
-            Action::Pause if flying.never_written => return flying.land(Landing::Unavailable).await,
-            Action::Pause => flying.pause().await,
-            Action::Land(landing) => return flying.land(landing).await,
+            Action::Pause if task.never_written => return task.finish(Conclusion::Unavailable).await,
+            Action::Pause => task.pause().await,
+            Action::Finish(conclusion) => return task.finish(conclusion).await,
         };
-        action = refresher.next(event);
+        action = machine.next(event);
     }
 }
 
-struct Flying<'a> {
+struct RefreshTask<'a> {
     runtime: &'a Arc<Runtime>,
-    place: &'a GrantPlace,
-    want: &'a Want,
-    /// Names this flight in its leases.
+    place: &'a GrantRef,
+    request: &'a TokenRequest,
+    /// Names this refresh in its leases.
     holder: [u8; 16],
     /// What was read or written last.
-    found: Option<lookup::Held>,
+    found: Option<lookup::StoredGrant>,
     /// The grant whose refresh token was spent.
     spent: Option<Arc<Grant>>,
     /// What came for the refresh token...
@@ -95,86 +97,91 @@ struct Flying<'a> {
     refused: bool,
     /// The store refuses the row, and would again.
     never_written: bool,
-    why: Option<Failure>,
+    why: Option<RequestFailure>,
     pause: Duration,
 }
 
 /// What failed last.
-enum Failure {
+enum RequestFailure {
     Provider(ProviderError),
     Store(Box<dyn std::error::Error + Send + Sync>),
 }
 
-impl<'a> Flying<'a> {
-    async fn read(&mut self) -> Told {
+impl<'a> RefreshTask<'a> {
+    async fn read(&mut self) -> TaskInput {
         match read(self.runtime, self.place).await {
             Ok(Some(found)) => {
                 let (now, spread) = (self.runtime.now(), self.place.spread());
-                let row = found.row(&self.holder, self.want, now, spread);
+                let row = found.row(&self.holder, self.request, now, spread);
                 self.found = Some(found);
-                Event::Read(Some(row))
+                Input::Read(Some(row))
             }
-            Ok(None) | Err(NoToken::Consent) => Event::Read(None),
-            Err(NoToken::Unavailable(why)) => self.fails(why),
+            Ok(None) | Err(TokenUnavailable::Consent) => Input::Read(None),
+            Err(TokenUnavailable::Unavailable(why)) => self.fails(why),
         }
     }
 
-    async fn wait(&mut self, version: At, within: Duration) -> Told {
+    async fn wait(&mut self, version: RowVersion, within: Duration) -> TaskInput {
         // A store may return too early: whether the time is over is not for it to say.
         let late = within + Duration::from_secs(1);
         let changed = self.runtime.records.wait(self.place.row.key, version, late);
         tokio::select! {
             biased;
-            () = tokio::time::sleep(within) => Event::Waited { whole: true },
-            changed = changed => changed.map_or_else(|error| self.fails(error), |()| Event::Waited { whole: false }),
+            () = tokio::time::sleep(within) => Input::Waited { whole: true },
+            changed = changed => changed.map_or_else(|error| self.fails(error), |()| Input::Waited { whole: false }),
         }
     }
 
     /// First the keys: nothing is spent for an answer that could not be verified, and no lease runs out for them.
-    async fn ready(&mut self) -> Told {
+    async fn ready(&mut self) -> TaskInput {
         let ready = self.provider().ready().await;
-        Event::Ready(ready.map_err(|error| self.why = Some(Failure::Provider(error))).is_ok())
+        Input::Ready(ready.map_err(|error| self.why = Some(RequestFailure::Provider(error))).is_ok())
     }
 
-    async fn swap(&mut self, expected: At, to: To) -> Told {
-        let Some(lookup::Held { grant, expires_at, .. }) = &self.found else {
-            return Event::Swapped(None);
+    async fn swap(&mut self, expected: RowVersion, to: NextRow) -> TaskInput {
+        let Some(lookup::StoredGrant { grant, expires_at, .. }) = &self.found else {
+            return Input::Swapped(None);
         };
         let (now, expires_at) = (self.runtime.now(), *expires_at);
-        let lease = Lease { holder: self.holder, until: now.plus(LEASE) };
+        let lease = Lease { holder: self.holder, until: now.saturating_add(LEASE) };
         let next = match (to, &self.response) {
-            (To::Leased, _) => Grant { lease: Some(lease), ..Grant::clone(grant) },
-            (To::Refreshed, Some(response)) => {
+            (NextRow::Leased, _) => Grant { lease: Some(lease), ..Grant::clone(grant) },
+            (NextRow::Refreshed, Some(response)) => {
                 let spent = self.spent.as_ref().unwrap_or(grant);
-                let mut next = grant.refreshed(response, self.want.indicator.as_deref(), self.came_at, spent);
-                next.facts = next.facts.or_else(|| Some(self.id_token.as_ref()?.facts.clone()));
+                let mut next =
+                    grant.refreshed(response, self.request.indicator.as_deref(), self.came_at, spent);
+                next.original = next.original.or_else(|| Some(self.id_token.as_ref()?.facts.clone()));
                 next
             }
-            (To::Refreshed, None) | (To::Released, _) => Grant { lease: None, ..Grant::clone(grant) },
-            (To::Stripped, _) => grant.without_refresh_token(),
-            (To::Ended(End::AnotherOwner), _) => grant.tombstone(Standing::AnotherOwner),
-            (To::Ended(End::InvalidGrant | End::Unverified), _) => grant.tombstone(Standing::Refused),
+            (NextRow::Refreshed, None) | (NextRow::Released, _) => {
+                Grant { lease: None, ..Grant::clone(grant) }
+            }
+            (NextRow::Stripped, _) => grant.without_refresh_token(),
+            (NextRow::Ended(EndReason::AnotherOwner), _) => grant.tombstone(GrantStatus::OwnerMismatch),
+            (NextRow::Ended(EndReason::InvalidGrant | EndReason::Unverified), _) => {
+                grant.tombstone(GrantStatus::Refused)
+            }
         };
         let row = &self.place.row;
         match self.runtime.records.swap(row, expected, &next, expires_at, vec![]).await {
             Ok(Some(version)) => {
                 let rotated = next.has_left_its_seed() && !grant.has_left_its_seed();
-                if to == To::Refreshed && rotated && !self.runtime.records.is_durable() {
+                if to == NextRow::Refreshed && rotated && !self.runtime.records.is_durable() {
                     self.tell(EventCode::NeedsOperator, ROTATED);
                 }
-                if let (To::Stripped, Some(Failure::Provider(why))) = (to, &self.why) {
+                if let (NextRow::Stripped, Some(RequestFailure::Provider(why))) = (to, &self.why) {
                     self.tell(EventCode::RefreshRefused, &cause(why));
                 }
                 let (grant, version) = (Arc::new(next), Some(version));
-                self.found = Some(lookup::Held { grant, version, expires_at });
-                Event::Swapped(Some(version))
+                self.found = Some(lookup::StoredGrant { grant, version, expires_at });
+                Input::Swapped(Some(version))
             }
-            Ok(None) => Event::Swapped(None),
+            Ok(None) => Input::Swapped(None),
             // Without the lease others may try at once. Where that fails, they wait until it runs out.
-            Err(_) if to == To::Released => Event::StoreFailed,
+            Err(_) if to == NextRow::Released => Input::StoreFailed,
             Err(error) => {
                 self.never_written = error.kind() == StoreErrorKind::Refused;
-                if to == To::Refreshed && (self.never_written || self.pause == FIRST_RETRY) {
+                if to == NextRow::Refreshed && (self.never_written || self.pause == FIRST_RETRY) {
                     let detail = format!("the new tokens are not written: {}", cause(&error));
                     self.tell(EventCode::RefreshNotWritten, &detail);
                 }
@@ -184,22 +191,22 @@ impl<'a> Flying<'a> {
     }
 
     fn asked(&mut self) -> impl Future<Output = Result<TokenResponse, ProviderError>> + use<'a> {
-        let (runtime, place, want) = (self.runtime, self.place, self.want);
+        let (runtime, place, request) = (self.runtime, self.place, self.request);
         let grant = self.found.as_ref().map(|found| found.grant.clone());
         self.spent = grant.clone();
         async move {
             match &grant {
-                Some(grant) => ask(runtime, place, grant, want).await,
+                Some(grant) => ask(runtime, place, grant, request).await,
                 None => Err(ProviderError::Malformed("there is no grant")),
             }
         }
     }
 
-    fn answered(&mut self, answer: Result<TokenResponse, ProviderError>) -> Told {
+    fn answered(&mut self, answer: Result<TokenResponse, ProviderError>) -> TaskInput {
         let error = match answer {
             Ok(response) => {
                 (self.response, self.came_at) = (Some(Arc::new(response)), self.runtime.now());
-                return Event::Answered(Answer::Tokens);
+                return Input::Answered(ProviderReply::Tokens);
             }
             Err(error) => error,
         };
@@ -207,13 +214,13 @@ impl<'a> Flying<'a> {
             // RFC 6749 section 5.2: invalid, expired or revoked. Every other code is about us, not the grant, and so is
             // this one where nothing was shown that could be over.
             ProviderError::Refused(code) if code == "invalid_grant" && self.shows_token() => {
-                Answer::InvalidGrant
+                ProviderReply::InvalidGrant
             }
-            ProviderError::Unavailable(_) | ProviderError::Malformed(_) => Answer::Lost,
-            _ => Answer::Failed,
+            ProviderError::Unavailable(_) | ProviderError::Malformed(_) => ProviderReply::Lost,
+            _ => ProviderReply::Failed,
         };
-        self.why = Some(Failure::Provider(error));
-        Event::Answered(answer)
+        self.why = Some(RequestFailure::Provider(error));
+        Input::Answered(answer)
     }
 
     fn shows_token(&self) -> bool {
@@ -232,13 +239,13 @@ impl<'a> Flying<'a> {
         }
     }
 
-    fn judged(&mut self, verified: Result<Option<IdToken>, ProviderError>) -> Told {
-        Event::Verified(verified.map(|id_token| self.id_token = id_token).map_err(|error| {
+    fn judged(&mut self, verified: Result<Option<IdToken>, ProviderError>) -> TaskInput {
+        Input::Verified(verified.map(|id_token| self.id_token = id_token).map_err(|error| {
             let end = match &error {
-                ProviderError::IdToken(IdTokenError::AnotherOwner(_)) => End::AnotherOwner,
-                _ => End::Unverified,
+                ProviderError::IdToken(IdTokenError::AnotherOwner(_)) => EndReason::AnotherOwner,
+                _ => EndReason::Unverified,
             };
-            (self.refused, self.why) = (true, Some(Failure::Provider(error)));
+            (self.refused, self.why) = (true, Some(RequestFailure::Provider(error)));
             end
         }))
     }
@@ -246,74 +253,80 @@ impl<'a> Flying<'a> {
     /// However slow the provider is, nobody else spends what is being spent.
     async fn while_renewing<T>(
         &mut self,
-        refresher: &mut Refresher<At, Option<Secret>>,
+        machine: &mut RefreshMachine<RowVersion, Option<Secret>>,
         work: impl Future<Output = T>,
     ) -> T {
         // What is dropped in the middle of a renewal is found out at the next swap.
         tokio::select! {
             biased;
             done = work => done,
-            never = self.renew(refresher) => match never {},
+            never = self.renew(machine) => match never {},
         }
     }
 
-    async fn renew(&mut self, refresher: &mut Refresher<At, Option<Secret>>) -> Infallible {
+    async fn renew(&mut self, machine: &mut RefreshMachine<RowVersion, Option<Secret>>) -> Infallible {
         let mut pause = RENEW;
         loop {
             tokio::time::sleep(pause).await;
             pause = RENEW;
-            let mut action = refresher.renew();
+            let mut action = machine.renew();
             while let Some(next) = action {
                 let event = match next {
                     Action::Swap { expected, to } => self.swap(expected, to).await,
                     _ => self.read().await,
                 };
-                if matches!(event, Event::StoreFailed) {
+                if matches!(event, Input::StoreFailed) {
                     pause = FIRST_RETRY;
                 }
-                action = refresher.renewed(&event);
+                action = machine.renewed(&event);
             }
         }
     }
 
-    async fn pause(&mut self) -> Told {
+    async fn pause(&mut self) -> TaskInput {
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(LAST_RETRY);
-        Event::Paused
+        Input::Paused
     }
 
-    async fn land(self, landing: Landing) -> Result<Arc<Grant>, NoToken> {
-        if landing == Landing::Written {
+    async fn finish(self, conclusion: Conclusion) -> Result<Arc<Grant>, TokenUnavailable> {
+        if conclusion == Conclusion::Written {
             adopt_refreshed(self.runtime, self.place, self.id_token.as_ref(), self.response.as_deref());
         }
-        match (landing, &self.why) {
-            (Landing::Written, _) => self.tell(EventCode::RefreshSucceeded, "a new access token"),
-            (Landing::Found, _) => self.tell(EventCode::RefreshAdopted, "somebody else refreshed it"),
-            (Landing::Ended(End::AnotherOwner), Some(Failure::Provider(why))) => {
+        match (conclusion, &self.why) {
+            (Conclusion::Written, _) => self.tell(EventCode::RefreshSucceeded, "a new access token"),
+            (Conclusion::Found, _) => self.tell(EventCode::RefreshAdopted, "somebody else refreshed it"),
+            (Conclusion::Ended(EndReason::AnotherOwner), Some(RequestFailure::Provider(why))) => {
                 self.tell(EventCode::RefreshAnotherOwner, &cause(why));
             }
-            (Landing::Ended(_), Some(Failure::Provider(why))) => {
+            (Conclusion::Ended(_), Some(RequestFailure::Provider(why))) => {
                 self.tell(EventCode::RefreshRefused, &cause(why));
             }
-            (Landing::Unavailable, Some(Failure::Provider(why))) => {
+            (Conclusion::Unavailable, Some(RequestFailure::Provider(why))) => {
                 self.tell(EventCode::RefreshFailed, &cause(why));
             }
             _ => {}
         }
         // Only now: a provider that is slow to revoke must not keep the grant usable.
-        if let Some(response) = self.response.as_ref().filter(|_| self.refused || landing == Landing::Gone) {
+        if let Some(response) =
+            self.response.as_ref().filter(|_| self.refused || conclusion == Conclusion::Gone)
+        {
             let taken_back = !self.refused && self.is_taken_back();
             let why = if taken_back { Unkept::TakenBack } else { Unkept::Refused };
             discard(self.runtime, self.provider(), response, self.place.user(), why).await;
         }
-        match (landing, self.found, self.why) {
-            (Landing::Written | Landing::Found, Some(found), _) => Ok(found.grant),
-            (Landing::Unavailable, _, Some(Failure::Provider(why))) => {
-                Err(NoToken::Unavailable(Box::new(why)))
+        match (conclusion, self.found, self.why) {
+            (Conclusion::Written | Conclusion::Found, Some(found), _) => Ok(found.grant),
+            (Conclusion::Unavailable, _, Some(RequestFailure::Provider(why))) => {
+                Err(TokenUnavailable::Unavailable(Box::new(why)))
             }
-            (Landing::Unavailable, _, Some(Failure::Store(why))) => Err(NoToken::Unavailable(why)),
-            (Landing::Unavailable, ..) => Err(NoToken::Unavailable("the refresh was given up".into())),
-            _ => Err(NoToken::Consent),
+            (Conclusion::Unavailable, _, Some(RequestFailure::Store(why))) => {
+                Err(TokenUnavailable::Unavailable(why))
+            }
+            (Conclusion::Unavailable, ..) => {
+                Err(TokenUnavailable::Unavailable("the refresh was given up".into()))
+            }
+            _ => Err(TokenUnavailable::Consent),
         }
     }
 
@@ -330,9 +343,9 @@ impl<'a> Flying<'a> {
         self.runtime.provider_of(self.place)
     }
 
-    fn fails(&mut self, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Told {
-        self.why = Some(Failure::Store(why.into()));
-        Event::StoreFailed
+    fn fails(&mut self, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> TaskInput {
+        self.why = Some(RequestFailure::Store(why.into()));
+        Input::StoreFailed
     }
 
     fn tell(&self, code: EventCode, detail: &str) {

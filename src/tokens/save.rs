@@ -1,25 +1,25 @@
 //! Keeping what a token response grants.
 
 use super::coordination;
-use super::locate::GrantPlace;
+use super::locate::GrantRef;
 use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
-use crate::config::connections::Registered;
-use crate::protocol::id_token::Facts;
+use crate::config::connections::CheckedConnection;
+use crate::protocol::id_token::OriginalIdToken;
 use crate::protocol::token::TokenResponse;
 use crate::records::FOREVER;
-use crate::records::grant::{Grant, Origin, Standing, TokenSet};
+use crate::records::grant::{Grant, GrantSource, GrantStatus, TokenSet};
 use crate::state::Runtime;
 use crate::store::StoreError;
 use crate::tokens::Arc;
 
 /// What a login or a connection yields; `asked` are the scopes that were asked for.
 pub(crate) fn new_grant(
-    place: &GrantPlace,
-    connection: &Registered,
+    place: &GrantRef,
+    connection: &CheckedConnection,
     asked: &[String],
     tokens: &TokenResponse,
-    facts: Option<Facts>,
+    facts: Option<OriginalIdToken>,
     now: Timestamp,
 ) -> Grant {
     let indicator = connection.single_indicator().map(str::to_owned);
@@ -27,15 +27,15 @@ pub(crate) fn new_grant(
         owner: place.owner.clone(),
         client: place.client,
         connection: connection.name.clone(),
-        origin: Origin::Consent,
+        origin: GrantSource::Consent,
         generation: 1,
         refresh_token: tokens.refresh_token.clone(),
-        facts,
+        original: facts,
         // RFC 6749 section 5.1: a response that names no scopes grants those that were asked for.
         scopes: tokens.scopes.clone().unwrap_or_else(|| asked.to_vec()),
         token_sets: vec![TokenSet::new(indicator, tokens, now)],
         lease: None,
-        standing: Standing::Good,
+        status: GrantStatus::Active,
         consent: None,
         earlier: None,
     }
@@ -44,7 +44,7 @@ pub(crate) fn new_grant(
 /// The newest consent wins over whatever lies there; where it brought no refresh token, the one there stays.
 pub(crate) async fn keep_grant(
     runtime: &Arc<Runtime>,
-    place: &GrantPlace,
+    place: &GrantRef,
     grant_lifetime: GrantLifetime,
     grant: Grant,
     session_ends_at: Timestamp,
@@ -62,8 +62,8 @@ pub(crate) async fn keep_grant(
             None => grant.clone(),
         };
         if runtime.records.swap(&place.row, version, &grant, expires_at, Vec::new()).await?.is_some() {
-            if let Some(carried) = &place.carried {
-                carried.note(&Arc::new(grant));
+            if let Some(jar) = &place.jar {
+                jar.note(&Arc::new(grant));
             }
             runtime.sweep_in_time();
             return Ok(());

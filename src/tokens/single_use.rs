@@ -12,12 +12,12 @@ use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::principal::Holder;
+use super::principal::Principal;
 use crate::config::destination::Destination;
 use crate::config::settings::Settings;
-use crate::cookie::{self, CookieStyle, CrossSite, Ours};
+use crate::cookie::{self, CookiePolicy, KnownCookies, SameSitePolicy};
 use crate::protocol::token::TokenResponse;
-use crate::records::Row;
+use crate::records::RecordKey;
 use crate::records::grant::encode;
 use crate::records::seal::Purpose;
 use crate::secret::Secret;
@@ -53,7 +53,7 @@ pub(crate) struct PendingSingleUses {
 
 struct PendingSingleUse {
     id: [u8; 32],
-    page: Page,
+    page: PageHash,
     /// The cookie names nothing any more: somebody has it, or it is over.
     over: AtomicBool,
     removal: HeaderValue,
@@ -61,17 +61,17 @@ struct PendingSingleUse {
 
 /// An address, by the beginning of its hash. It keeps tabs apart, and nobody out: that does the session in the row's
 /// name.
-type Page = [u8; 6];
+type PageHash = [u8; 6];
 
 /// Where a grant for one use lands, in the browser that sent these headers.
-pub(crate) struct Arrival<'a> {
+pub(crate) struct ReturnContext<'a> {
     pub(crate) destination: &'a Destination,
     pub(crate) headers: &'a HeaderMap,
 }
 
 impl PendingSingleUses {
     /// `found` is what the cookies hold, from after [`NAME`].
-    pub(crate) fn read(found: &[&[u8]], headers: &HeaderMap, cookies: &CookieStyle) -> Option<Arc<Self>> {
+    pub(crate) fn read(found: &[&[u8]], headers: &HeaderMap, cookies: &CookiePolicy) -> Option<Arc<Self>> {
         if found.is_empty() {
             return None;
         }
@@ -86,14 +86,14 @@ impl PendingSingleUses {
     pub(crate) async fn take(
         &self,
         runtime: &Runtime,
-        holder: &Holder,
+        principal: &Principal,
         here: Option<&PathAndQuery>,
     ) -> Result<Option<SingleUseRecord>, StoreError> {
         if self.handed.load(Ordering::Relaxed) {
             return Ok(None);
         }
         for waiting in self.meant_for(here, &runtime.settings) {
-            let row = row(runtime, &waiting.id, holder).await?;
+            let row = row(runtime, &waiting.id, principal).await?;
             let (found, _) = runtime.records.take::<SingleUseRecord>(&row).await?;
             let record = found.filter(|found| found.expires_at > runtime.now()).map(|found| found.value);
             waiting.over.store(true, Ordering::Relaxed);
@@ -116,7 +116,7 @@ impl PendingSingleUses {
             let from = settings.destination(self.referer.as_ref()?.to_str().ok()?).ok()?;
             Some(page(from.as_str()))
         };
-        let waits = |page: &Page| self.waiting.iter().any(|waiting| waiting.page == *page);
+        let waits = |page: &PageHash| self.waiting.iter().any(|waiting| waiting.page == *page);
         let own = here.filter(waits).or_else(|| from().filter(waits));
         let fits = move |waiting: &&PendingSingleUse| {
             own.is_none_or(|own| waiting.page == own) && !waiting.over.load(Ordering::Relaxed)
@@ -132,13 +132,13 @@ impl PendingSingleUses {
 }
 
 impl PendingSingleUse {
-    fn read(cookie: &[u8], cookies: &CookieStyle) -> Option<Self> {
+    fn read(cookie: &[u8], cookies: &CookiePolicy) -> Option<Self> {
         let (name, value) = cookie::pair(cookie)?;
         let name = str::from_utf8(name).ok().filter(|name| name.len() == IN_NAME)?;
         let value = value.strip_prefix(name.as_bytes()).and(Some(value))?;
         let named: [u8; 38] = URL_SAFE_NO_PAD.decode(value).ok()?.try_into().ok()?;
         let (id, page) = (named.first_chunk().copied()?, named.last_chunk().copied()?);
-        let removal = cookies.remove(&cookies.name(&format!("{NAME}{name}")), CrossSite::Lax);
+        let removal = cookies.remove(&cookies.name(&format!("{NAME}{name}")), SameSitePolicy::Lax);
         Some(Self { id, page, over: AtomicBool::new(false), removal })
     }
 }
@@ -149,7 +149,7 @@ const IN_NAME: usize = 8;
 /// At most so many wait in one browser: they are gone within a minute, and until then travel with every request.
 const MOST: usize = 4;
 
-fn page(address: &str) -> Page {
+fn page(address: &str) -> PageHash {
     let (address, _) = address.split_once('#').unwrap_or((address, ""));
     let [a, b, c, d, e, f, ..] = <[u8; 32]>::from(Sha256::digest(address));
     [a, b, c, d, e, f]
@@ -159,33 +159,33 @@ fn page(address: &str) -> Page {
 pub(crate) async fn lay_down(
     runtime: &Arc<Runtime>,
     connection: &str,
-    holder: &Holder,
+    principal: &Principal,
     asked: &[String],
     tokens: &TokenResponse,
-    arrival: Arrival<'_>,
+    arrival: ReturnContext<'_>,
 ) -> Result<Vec<HeaderValue>, StoreError> {
     let id = runtime.random.bytes::<32>();
-    let row = row(runtime, &id, holder).await?;
+    let row = row(runtime, &id, principal).await?;
     let record = SingleUseRecord {
         connection: connection.to_owned(),
         scopes: tokens.scopes.clone().unwrap_or_else(|| asked.to_vec()),
         access_token: tokens.access_token.clone(),
         refresh_token: tokens.refresh_token.clone(),
     };
-    let expires_at = runtime.now().plus(LIFETIME);
+    let expires_at = runtime.now().saturating_add(LIFETIME);
     runtime.records.swap(&row, None, &record, expires_at, Vec::new()).await?;
     delete_in_time(runtime, row.key);
     let cookies = &runtime.settings.cookies;
     let value = URL_SAFE_NO_PAD.encode([&id[..], &page(arrival.destination.as_str())].concat());
     let name = cookies.name(&format!("{NAME}{}", &value[..IN_NAME]));
     let mut set = make_room(arrival.headers, cookies);
-    set.push(cookies.set(&name, &value, LIFETIME, CrossSite::Lax));
+    set.push(cookies.set(&name, &value, LIFETIME, SameSitePolicy::Lax));
     Ok(set)
 }
 
 /// Removes the oldest where as many wait as may.
-fn make_room(headers: &HeaderMap, cookies: &CookieStyle) -> Vec<HeaderValue> {
-    let mut ours = Ours::default();
+fn make_room(headers: &HeaderMap, cookies: &CookiePolicy) -> Vec<HeaderValue> {
+    let mut ours = KnownCookies::default();
     headers.get_all(COOKIE).iter().for_each(|header| cookies.read(header, &mut ours, None));
     let waiting: Vec<_> =
         ours.once.iter().filter_map(|cookie| PendingSingleUse::read(cookie, cookies)).collect();
@@ -207,11 +207,11 @@ fn delete_in_time(runtime: &Arc<Runtime>, key: Key) {
 }
 
 /// Another session, and an application that is registered as another client anywhere, finds no row at all.
-async fn row(runtime: &Runtime, id: &[u8; 32], holder: &Holder) -> Result<Row, StoreError> {
-    let session = holder.session().map(|session| session.id.row(runtime.records.keys()).key.0);
+async fn row(runtime: &Runtime, id: &[u8; 32], principal: &Principal) -> Result<RecordKey, StoreError> {
+    let session = principal.session().map(|session| session.id.row(runtime.records.keys()).key.0);
     let clients: Vec<_> = runtime.settings.relying_parties.iter().flat_map(|one| one.client).collect();
     let session = session.as_ref().map_or(&[][..], |key| &key[..]);
-    let owner = encode(&[&holder.owner().encoded(), session, &clients]);
+    let owner = encode(&[&principal.owner().encoded(), session, &clients]);
     let key = Key(runtime.records.index().await?.hash(&[b"one shot", id, &owner]));
-    Ok(Row { purpose: Purpose::SingleUse, key, owner })
+    Ok(RecordKey { purpose: Purpose::SingleUse, key, owner })
 }

@@ -291,8 +291,8 @@ async fn tokens_end_with_the_session() {
     let kinds = [
         tokens.client().get(&url).await.unwrap_err().kind(),
         tokens.access_token(&url).await.unwrap_err().kind(),
-        tokens.status("mail").await.unwrap_err().kind(),
-        tokens.list().await.unwrap_err().kind(),
+        tokens.connection_status("mail").await.unwrap_err().kind(),
+        tokens.connections().await.unwrap_err().kind(),
         tokens.disconnect("mail").await.unwrap_err().kind(),
         tokens.disconnect_all().await.unwrap_err().kind(),
         tokens.require_scopes("mail", &["mail.read"]).await.unwrap_err().kind(),

@@ -39,7 +39,7 @@ async fn reads_as(tokens: &OwnerTokens, api: &str) -> Result<String, ErrorKind> 
 async fn it_acts_as_each_person_without_them() {
     let (world, app) = site();
     let background: BackgroundTokens = app.layer.background_tokens();
-    let (alice, bob) = (background.of(OP, "a1"), background.of(OP, "b1"));
+    let (alice, bob) = (background.for_user(OP, "a1"), background.for_user(OP, "b1"));
     assert_eq!(reads_as(&alice, "mail").await, Err(ErrorKind::ConsentRequired), "nobody granted it");
     let browser = world.signed_in("alice").await;
     connect(&browser, "mail").await;
@@ -50,13 +50,13 @@ async fn it_acts_as_each_person_without_them() {
     world.clock.advance(Duration::from_secs(30 * 24 * 3600));
     assert_eq!(reads_as(&alice, "mail").await.as_deref(), Ok("alice"));
     assert_eq!(world.op.refreshes().len(), 1);
-    let status = alice.status("mail").await.unwrap();
+    let status = alice.connection_status("mail").await.unwrap();
     assert_eq!((status.state, status.account.as_deref()), (ConnectionState::Connected, Some("a1")));
     assert_eq!(alice.access_token("https://evil.test/").await.unwrap_err().kind(), ErrorKind::NoTokenForUrl);
     // The same subject elsewhere is somebody else.
-    let elsewhere = background.of("https://other.test", "a1");
+    let elsewhere = background.for_user("https://other.test", "a1");
     assert_eq!(reads_as(&elsewhere, "mail").await, Err(ErrorKind::NoTokenForUrl));
-    assert_eq!(elsewhere.status("mail").await.unwrap_err().kind(), ErrorKind::NoSuchConnection);
+    assert_eq!(elsewhere.connection_status("mail").await.unwrap_err().kind(), ErrorKind::NoSuchConnection);
 }
 
 /// What ends with a session is that browser's; the error names what to do.
@@ -65,13 +65,13 @@ async fn what_belongs_to_a_session_is_out_of_its_reach() {
     let (world, app) = site();
     let browser = world.signed_in("alice").await;
     connect(&browser, "files").await;
-    let alice = app.layer.background_tokens().of(OP, "a1");
+    let alice = app.layer.background_tokens().for_user(OP, "a1");
     for api in ["files", "cal"] {
         let refused = alice.access_token(&format!("{API}/{api}/")).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::NoSuchConnection, "{api}");
         assert!(refused.to_string().contains("GrantLifetime::Persistent"), "{refused}");
     }
-    assert!(alice.status("files").await.is_err());
+    assert!(alice.connection_status("files").await.is_err());
     let (kept, app) = {
         let world = World::new();
         let app = world.another(|mut config| {
@@ -81,7 +81,7 @@ async fn what_belongs_to_a_session_is_out_of_its_reach() {
         (world, app)
     };
     kept.signed_in("alice").await;
-    let alice = app.layer.background_tokens().of(OP, "a1");
+    let alice = app.layer.background_tokens().for_user(OP, "a1");
     assert_eq!(reads_as(&alice, "cal").await.as_deref(), Ok("alice"), "a login may be kept so too");
 }
 
@@ -91,7 +91,7 @@ async fn what_was_taken_back_is_gone() {
     let (world, app) = site();
     let browser = world.signed_in("alice").await;
     connect(&browser, "mail").await;
-    let alice = app.layer.background_tokens().of(OP, "a1");
+    let alice = app.layer.background_tokens().for_user(OP, "a1");
     assert_eq!(reads_as(&alice, "mail").await.as_deref(), Ok("alice"));
     let form = format!("{APP}/auth/disconnect?connection=mail&return_to=/who");
     browser.submit_from(APP, &crate::support::html::Form::post(&form, &[])).await;
@@ -117,7 +117,7 @@ async fn it_shares_the_refresh_with_requests() {
     let browser = world.signed_in("alice").await;
     connect(&browser, "mail").await;
     world.clock.advance(Duration::from_secs(3700));
-    let alice = app.layer.background_tokens().of(OP, "a1");
+    let alice = app.layer.background_tokens().for_user(OP, "a1");
     let url = format!("{APP}/fetch?u={API}/mail/");
     let tasks = (0..8).map(|_| reads_as(&alice, "mail"));
     let pages = (0..8).map(|_| browser.fetch(http::Method::GET, &url, "", APP));
@@ -140,8 +140,9 @@ async fn with_an_account_it_has_the_accounts() {
     let account = background.account().expect("there is one");
     assert_eq!(reads_as(&account, "cal").await.as_deref(), Ok("app"));
     assert_eq!(account.disconnect("login").await.unwrap_err().kind(), ErrorKind::Unauthenticated);
-    assert_eq!(reads_as(&background.of(OP, "a1"), "cal").await, Err(ErrorKind::NoSuchConnection));
-    let refused = background.of(OP, "a1").access_token(&format!("{API}/cal/")).await.unwrap_err().to_string();
+    assert_eq!(reads_as(&background.for_user(OP, "a1"), "cal").await, Err(ErrorKind::NoSuchConnection));
+    let refused =
+        background.for_user(OP, "a1").access_token(&format!("{API}/cal/")).await.unwrap_err().to_string();
     assert!(refused.contains("BackgroundTokens::account") && !refused.contains("GrantLifetime"), "{refused}");
 }
 
@@ -150,7 +151,7 @@ async fn with_an_account_it_has_the_accounts() {
 async fn what_browsers_keep_is_out_of_its_reach() {
     let world = World::stateless();
     world.signed_in("alice").await;
-    let alice = world.app.layer.background_tokens().of(OP, "a1");
+    let alice = world.app.layer.background_tokens().for_user(OP, "a1");
     let refused = alice.access_token(&format!("{API}/cal/")).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::NoSuchConnection);
     assert!(refused.to_string().contains("OidcLayer::per_user"), "{refused}");

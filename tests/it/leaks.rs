@@ -333,7 +333,7 @@ async fn scenario_60_debug_shows_no_secret() {
     let (inside, url) = (Arc::clone(&shown), format!("{API}/cal/x"));
     let debug = move |user: CurrentUser, tokens: UserTokens, users: AuthSession| async move {
         let (token, client) = (tokens.access_token(&url).await.unwrap(), tokens.client());
-        let (layer, list) = (tokens.layer(), tokens.list().await.unwrap());
+        let (layer, list) = (tokens.layer(), tokens.connections().await.unwrap());
         let response = client.get(&url).await.unwrap();
         let refused = tokens.access_token("https://evil.test/").await.unwrap_err();
         let values: [&dyn Debug; 10] = [

@@ -146,7 +146,7 @@ fn routes() -> Router {
         Ok((answer.status(), String::from_utf8_lossy(answer.bytes()).into_owned()))
     }
     async fn status(tokens: UserTokens) -> Result<Json<Vec<ConnectionStatus>>, Error> {
-        Ok(Json(tokens.list().await?))
+        Ok(Json(tokens.connections().await?))
     }
     async fn send(tokens: UserTokens) -> Result<&'static str, Error> {
         tokens.require_scopes("mail", &["mail:send"]).await?;

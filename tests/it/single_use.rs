@@ -61,7 +61,7 @@ fn with_routes() -> axum::Router {
                 tokens.access_token(&format!("{API}/mail/")).await.map(|_| "never")
             }),
         )
-        .route("/list", get(|tokens: UserTokens| async move { tokens.list().await.map(axum::Json) }))
+        .route("/list", get(|tokens: UserTokens| async move { tokens.connections().await.map(axum::Json) }))
 }
 
 async fn connect(browser: &Browser, to: &str) -> Page {

@@ -110,7 +110,8 @@ async fn in_single_user_mode_a_failure_that_passes_leaves_everybodys_account() {
         config.fetch_user_info = FetchUserInfo::Always;
         config
     };
-    let layer = OidcLayer::single_user(edit(configured(&world)), SharedAccount::operator(), store).unwrap();
+    let layer =
+        OidcLayer::single_user(edit(configured(&world)), SharedAccount::connected_by_admin(), store).unwrap();
     world.net.serve_service(APP, layer.layer(routes()));
     let admin = world.signed_in("alice").await;
     let form = Form::post(&format!("{APP}/auth/connect?connection=login&return_to=/who"), &[]);
@@ -251,7 +252,7 @@ async fn what_is_not_pending_any_more_is_revoked_only_where_revocation_reaches_o
     for per_token in [false, true] {
         let (world, store) = (World::new(), Durable(TestStore::new()));
         let deploy = |admins: &[&str]| {
-            start(&world, SharedAccount::operator(), store.clone(), |mut config| {
+            start(&world, SharedAccount::connected_by_admin(), store.clone(), |mut config| {
                 config.revocation_is_per_token = per_token;
                 config.admins = admins.iter().map(|admin| (*admin).to_owned()).collect();
                 config

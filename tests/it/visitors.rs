@@ -54,7 +54,7 @@ fn routes() -> Router {
                 Ok::<_, Error>(token.expose_secret().to_owned())
             }),
         )
-        .route("/list", get(|tokens: UserTokens| async move { tokens.list().await.map(Json) }))
+        .route("/list", get(|tokens: UserTokens| async move { tokens.connections().await.map(Json) }))
         .route(
             "/claim",
             post(|tokens: UserTokens| async move { tokens.adopt_visitor_grants().await.map(Json) }),

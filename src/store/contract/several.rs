@@ -70,7 +70,7 @@ async fn of_both_one_wins<S: Store, T: Store>(one: &Arc<S>, other: &Arc<T>) {
 
 async fn both_collect<S: Store, T: Store>(one: &Arc<S>, other: &Arc<T>) {
     let expires_at = Timestamp::from_secs(1_000_000);
-    let until = expires_at.plus(Duration::from_secs(30 * 24 * 60 * 60));
+    let until = expires_at.saturating_add(Duration::from_secs(30 * 24 * 60 * 60));
     for name in 100..116 {
         write(&**one, key(name), None, Record { expires_at, ..record("x", &[Tag([19; 32])]) }).await;
     }

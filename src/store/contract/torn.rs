@@ -44,7 +44,7 @@ pub(super) async fn dropped_calls_leave_nothing_behind<S: Store>(store: &Arc<S>)
     let version = write(&**store, key(31), None, kept.clone()).await;
     // Long ago, so that a store with a clock of its own agrees.
     let expires_at = Timestamp::from_secs(1_000_000);
-    let due = expires_at.plus(MONTH);
+    let due = expires_at.saturating_add(MONTH);
     for polls in 1..=POLLS {
         write(&**store, key(32), None, Record { expires_at, ..record("old", &[old_tag]) }).await;
         for _ in 0..DROPPED {

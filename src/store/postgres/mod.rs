@@ -17,9 +17,9 @@ use tokio::time::timeout;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
-use self::news::News;
-use self::pool::{Answer, LIMITS, Lease, Pool, step};
-use super::changes::Changes;
+use self::news::NotifyListener;
+use self::pool::{LIMITS, Pool, PoolAnswer, PooledConnection, step};
+use super::changes::Notifier;
 use super::columns::{self, Columns};
 use super::{BoxFuture, Change, Key, Record, Store, StoreError, StoreErrorKind, Stored, Tag, Version};
 use crate::clock::Timestamp;
@@ -36,7 +36,7 @@ const CALL: Duration = Duration::from_millis(4750);
 /// use tower_oidc::store::PostgresStore;
 ///
 /// let url = "postgres://app:p%40ssword@db.example.test/app?sslmode=verify-full";
-/// let store = PostgresStore::connect(url)?; // asks nobody yet
+/// let store = PostgresStore::connect_lazy(url)?; // asks nobody yet
 /// # Ok::<(), tower_oidc::store::StoreError>(())
 /// ```
 ///
@@ -99,14 +99,14 @@ const CALL: Duration = Duration::from_millis(4750);
 /// pgBouncer: session pooling, or transaction pooling with its `max_prepared_statements` above zero; in the latter
 /// nothing can listen, so that waiting is as slow as looking every second.
 #[derive(Clone)]
-pub struct PostgresStore(Arc<Inner>);
+pub struct PostgresStore(Arc<PostgresShared>);
 
-struct Inner {
+struct PostgresShared {
     pool: Pool,
     /// Filled once the tables are known to be of this version.
     migrated: OnceCell<()>,
-    changes: Arc<Changes>,
-    news: News,
+    changes: Arc<Notifier>,
+    news: NotifyListener,
 }
 
 impl PostgresStore {
@@ -117,23 +117,23 @@ impl PostgresStore {
     ///
     /// The URL cannot be read, or the file it names in `sslrootcert`. A server that is away or that refuses, and
     /// tables of a newer version, are the error of each later call.
-    pub fn connect(url: &str) -> Result<Self, StoreError> {
+    pub fn connect_lazy(url: &str) -> Result<Self, StoreError> {
         let address = url::parse(url)?;
         let tls = tls::connector(&address.tls)?;
         let changes = Arc::default();
-        let news = News::new(address.config.clone(), tls.clone(), Arc::clone(&changes));
+        let news = NotifyListener::new(address.config.clone(), tls.clone(), Arc::clone(&changes));
         let pool = Pool::new(address.config, tls, LIMITS)?;
-        Ok(Self(Arc::new(Inner { pool, migrated: OnceCell::new(), changes, news })))
+        Ok(Self(Arc::new(PostgresShared { pool, migrated: OnceCell::new(), changes, news })))
     }
 
     /// Connects to a database whose tables are there already, for those who change no tables at start.
     ///
     /// # Errors
     ///
-    /// As [`connect`](Self::connect); also where the server is away, or its tables are missing or not of this version,
+    /// As [`connect_lazy`](Self::connect_lazy); also where the server is away, or its tables are missing or not of this version,
     /// for which [`migrate`](Self::migrate) is there.
     pub async fn connect_migrated(url: &str) -> Result<Self, StoreError> {
-        let store = Self::connect(url)?;
+        let store = Self::connect_lazy(url)?;
         step(async { schema::check(&store.0.pool.lease(false).await?.0).await }).await?;
         store.0.migrated.get_or_init(async || {}).await;
         Ok(store)
@@ -146,10 +146,10 @@ impl PostgresStore {
     ///
     /// The server is away, the role may not create tables, or the tables are of a newer version.
     pub async fn migrate(url: &str) -> Result<(), StoreError> {
-        Self::connect(url)?.lease(true).await.map(drop)
+        Self::connect_lazy(url)?.lease(true).await.map(drop)
     }
 
-    async fn lease(&self, writes: bool) -> Result<Lease, StoreError> {
+    async fn lease(&self, writes: bool) -> Result<PooledConnection, StoreError> {
         let pool = &self.0.pool;
         let migrated = async || schema::migrate(&mut Object::take(pool.lease(false).await?.0)).await;
         step(async {
@@ -163,7 +163,7 @@ impl PostgresStore {
     async fn run<T: Send + 'static>(
         &self,
         writes: bool,
-        statement: impl Fn(Arc<Client>) -> Answer<T>,
+        statement: impl Fn(Arc<Client>) -> PoolAnswer<T>,
     ) -> Result<T, StoreError> {
         let run = async || self.0.pool.run(self.lease(writes).await?, &statement).await;
         let answered = async {

@@ -15,7 +15,7 @@ use tokio_postgres::{AsyncMessage, Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::super::changes::Changes;
+use super::super::changes::Notifier;
 use super::super::{Change, Key};
 use super::pool::STEP;
 
@@ -30,20 +30,20 @@ const BATCH: usize = 256;
 
 const NOTIFY: &str = "SELECT pg_notify('tower_oidc', encode(key, 'hex')) FROM unnest($1::bytea[]) AS key";
 
-pub(super) struct News {
+pub(super) struct NotifyListener {
     config: Config,
     tls: MakeRustlsConnect,
-    changes: Arc<Changes>,
-    task: Mutex<Option<Task>>,
+    changes: Arc<Notifier>,
+    task: Mutex<Option<NotifyTask>>,
 }
 
-struct Task {
+struct NotifyTask {
     running: AbortOnDropHandle<()>,
     written: Sender<Key>,
 }
 
-impl News {
-    pub(super) fn new(config: Config, tls: MakeRustlsConnect, changes: Arc<Changes>) -> Self {
+impl NotifyListener {
+    pub(super) fn new(config: Config, tls: MakeRustlsConnect, changes: Arc<Notifier>) -> Self {
         Self { config, tls, changes, task: Mutex::default() }
     }
 
@@ -64,7 +64,7 @@ impl News {
                 let exchange =
                     exchange(self.config.clone(), self.tls.clone(), Arc::clone(&self.changes), told);
                 let running = AbortOnDropHandle::new(tokio::spawn(exchange));
-                *task = Some(Task { running, written: written.clone() });
+                *task = Some(NotifyTask { running, written: written.clone() });
                 written
             }
         }
@@ -72,7 +72,12 @@ impl News {
 }
 
 /// Connects again and again. Meanwhile those who wait look by themselves, and say what is wrong.
-async fn exchange(config: Config, tls: MakeRustlsConnect, changes: Arc<Changes>, mut written: Receiver<Key>) {
+async fn exchange(
+    config: Config,
+    tls: MakeRustlsConnect,
+    changes: Arc<Notifier>,
+    mut written: Receiver<Key>,
+) {
     let mut pause = FIRST_PAUSE;
     loop {
         if let Ok(Ok((client, connection))) = timeout(STEP, config.connect(tls.clone())).await {
@@ -91,7 +96,7 @@ async fn exchange(config: Config, tls: MakeRustlsConnect, changes: Arc<Changes>,
 }
 
 /// Passes on what other connections than this one said, until the connection ends.
-async fn hear<S>(mut connection: Connection<Socket, S>, changes: &Changes, this: &AtomicI32)
+async fn hear<S>(mut connection: Connection<Socket, S>, changes: &Notifier, this: &AtomicI32)
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
 {
@@ -107,7 +112,7 @@ where
 /// `None` when the server is away or does not answer.
 async fn speak(
     client: &Client,
-    changes: &Changes,
+    changes: &Notifier,
     this: &AtomicI32,
     written: &mut Receiver<Key>,
 ) -> Option<()> {

@@ -47,10 +47,10 @@ pub(super) struct Pool {
 }
 
 /// A connection in use, and the leave to write.
-pub(super) type Lease = (Client, Option<OwnedSemaphorePermit>);
+pub(super) type PooledConnection = (Client, Option<OwnedSemaphorePermit>);
 
 /// What comes of a statement.
-pub(super) type Answer<T> = BoxFuture<'static, Result<T, Error>>;
+pub(super) type PoolAnswer<T> = BoxFuture<'static, Result<T, Error>>;
 
 /// What comes of one step.
 pub(super) async fn step<T>(work: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
@@ -87,7 +87,7 @@ impl Pool {
         Ok(Self { connections, writing: Arc::new(Semaphore::new(WRITING)), suspect })
     }
 
-    pub(super) async fn lease(&self, writes: bool) -> Result<Lease, StoreError> {
+    pub(super) async fn lease(&self, writes: bool) -> Result<PooledConnection, StoreError> {
         let writing = if writes { Arc::clone(&self.writing).acquire_owned().await.ok() } else { None };
         let client = self.connections.get().await;
         let client =
@@ -102,8 +102,8 @@ impl Pool {
     /// none comes, it is given up.
     pub(super) async fn run<T: Send + 'static>(
         &self,
-        (client, writing): Lease,
-        statement: impl FnOnce(Arc<Client>) -> Answer<T>,
+        (client, writing): PooledConnection,
+        statement: impl FnOnce(Arc<Client>) -> PoolAnswer<T>,
     ) -> Result<T, StoreError> {
         let (client, suspect) = (Arc::new(client), Arc::clone(&self.suspect));
         let answer = statement(Arc::clone(&client));

@@ -6,13 +6,13 @@ use crate::store::{StoreError, StoreErrorKind};
 
 /// Why something did not work, in words that hold nothing the server or the URL said.
 #[derive(Clone, Debug)]
-pub(super) struct Failure {
+pub(super) struct RedisFailure {
     kind: StoreErrorKind,
     message: &'static str,
     pub(super) code: Option<String>,
 }
 
-impl Failure {
+impl RedisFailure {
     pub(super) const STRANGE: Self =
         Self::new(StoreErrorKind::OutcomeUnknown, "Redis answered something else than was asked");
     pub(super) const UNANSWERED: Self =
@@ -37,15 +37,15 @@ impl Failure {
     }
 }
 
-impl From<Failure> for StoreError {
-    fn from(failure: Failure) -> Self {
+impl From<RedisFailure> for StoreError {
+    fn from(failure: RedisFailure) -> Self {
         Self { kind: failure.kind, message: failure.message, source: failure.code.map(Into::into) }
     }
 }
 
 /// The server's own words stay behind: it repeats a command that it does not know, and the first one of a
 /// connection holds the password.
-impl From<&RedisError> for Failure {
+impl From<&RedisError> for RedisFailure {
     fn from(error: &RedisError) -> Self {
         let message = match error.kind() {
             _ if error.is_timeout() => "Redis did not answer in time",

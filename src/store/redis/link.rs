@@ -13,10 +13,10 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::{sleep, timeout};
 
-use super::failure::Failure;
+use super::failure::RedisFailure;
 use super::promises;
 use super::script::Script;
-use crate::store::changes::Changes;
+use crate::store::changes::Notifier;
 use crate::store::{Change, Key, StoreError};
 
 /// Callers wait five seconds for a store: each call ends before, with an error if need be.
@@ -31,10 +31,10 @@ const HEARING: Duration = Duration::from_secs(1);
 const DEAF: Duration = Duration::from_millis(100);
 
 /// A server, and the one connection to it.
-pub(super) struct Link {
+pub(super) struct ConnectionManager {
     client: Client,
     channel: Vec<u8>,
-    state: Arc<State>,
+    state: Arc<LinkState>,
     /// Held by whoever connects, so that the others wait for that attempt instead of making their own.
     connecting: tokio::sync::Mutex<()>,
     warned: AtomicBool,
@@ -42,36 +42,36 @@ pub(super) struct Link {
 
 /// What the server tells over a connection without being asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hearing {
+pub(super) enum Subscription {
     /// Every change.
-    Changes,
+    Notifier,
     /// Nothing: this user may not hear it.
     Nothing,
 }
 
 #[derive(Default)]
-struct State {
-    current: Mutex<Current>,
-    changes: Changes,
+struct LinkState {
+    current: Mutex<OpenConnection>,
+    changes: Notifier,
     lost: Notify,
 }
 
 #[derive(Default)]
-struct Current {
+struct OpenConnection {
     /// How many attempts there were to connect. The connection's name, too.
     attempts: u64,
-    connection: Option<Connection>,
-    failure: Option<Failure>,
+    connection: Option<RedisConnection>,
+    failure: Option<RedisFailure>,
 }
 
 #[derive(Clone)]
-struct Connection {
+struct RedisConnection {
     requests: MultiplexedConnection,
-    hearing: Hearing,
+    hearing: Subscription,
 }
 
-impl State {
-    fn current(&self) -> MutexGuard<'_, Current> {
+impl LinkState {
+    fn current(&self) -> MutexGuard<'_, OpenConnection> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -92,9 +92,9 @@ fn is_lost(error: &RedisError) -> bool {
         || matches!(error.code(), Some("READONLY" | "MASTERDOWN" | "NOAUTH"))
 }
 
-impl Link {
+impl ConnectionManager {
     pub(super) fn to(url: &str, roots: Option<&[u8]>, channel: &[u8]) -> Result<Self, StoreError> {
-        let client = open(url, roots).map_err(|error| Failure::while_connecting(&error))?;
+        let client = open(url, roots).map_err(|error| RedisFailure::while_connecting(&error))?;
         Ok(Self::with(client, channel))
     }
 
@@ -137,27 +137,28 @@ impl Link {
                 other => other,
             }
         };
-        let (answer, repeated) = timeout(CALL, asked).await.unwrap_or(Err(Failure::UNANSWERED))?;
+        let (answer, repeated) = timeout(CALL, asked).await.unwrap_or(Err(RedisFailure::UNANSWERED))?;
         match answer {
             // The first one may have done it, and another process may have written since.
-            Value::Int(0) if repeated => Err(Failure::UNANSWERED.into()),
+            Value::Int(0) if repeated => Err(RedisFailure::UNANSWERED.into()),
             Value::Int(number) => Ok(number),
-            _ => Err(Failure::STRANGE.into()),
+            _ => Err(RedisFailure::STRANGE.into()),
         }
     }
 
     /// A command that writes nothing.
     pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, StoreError> {
-        let answer = timeout(CALL, self.try_ask(command, true)).await.unwrap_or(Err(Failure::UNANSWERED));
+        let answer =
+            timeout(CALL, self.try_ask(command, true)).await.unwrap_or(Err(RedisFailure::UNANSWERED));
         answer.map(|(answer, _)| answer).map_err(|failure| StoreError::from(failure).of_a_read())
     }
 
     /// Sends a command, and once more where its connection was lost, if it is `repeatable` or was refused the first time.
     /// Says with the answer whether the first one may have been done as well.
-    async fn try_ask(&self, command: &Cmd, repeatable: bool) -> Result<(Value, bool), Failure> {
+    async fn try_ask(&self, command: &Cmd, repeatable: bool) -> Result<(Value, bool), RedisFailure> {
         let mut first: Option<RedisError> = None;
         loop {
-            let unknown = first.as_ref().filter(|first| first.code().is_none()).map(Failure::from);
+            let unknown = first.as_ref().filter(|first| first.code().is_none()).map(RedisFailure::from);
             let (attempt, mut connection) = match self.connection().await {
                 Ok(connected) => connected,
                 Err(failure) => return Err(unknown.unwrap_or(failure)),
@@ -174,7 +175,7 @@ impl Link {
                     continue;
                 }
             }
-            return Err(unknown.unwrap_or_else(|| Failure::from(&error)));
+            return Err(unknown.unwrap_or_else(|| RedisFailure::from(&error)));
         }
     }
 
@@ -189,11 +190,11 @@ impl Link {
     }
 
     /// Connects, unless it is connected, and says what will be heard.
-    pub(super) async fn ready(&self) -> Result<Hearing, StoreError> {
+    pub(super) async fn ready(&self) -> Result<Subscription, StoreError> {
         Ok(self.connection().await?.1.hearing)
     }
 
-    pub(super) fn changes(&self) -> &Changes {
+    pub(super) fn changes(&self) -> &Notifier {
         &self.state.changes
     }
 
@@ -205,10 +206,10 @@ impl Link {
     /// How long whoever waits for word looks at nothing.
     pub(super) fn patience(&self) -> Duration {
         let hearing = self.state.current().connection.as_ref().map(|connection| connection.hearing);
-        if hearing == Some(Hearing::Changes) { HEARING } else { DEAF }
+        if hearing == Some(Subscription::Notifier) { HEARING } else { DEAF }
     }
 
-    async fn connection(&self) -> Result<(u64, Connection), Failure> {
+    async fn connection(&self) -> Result<(u64, RedisConnection), RedisFailure> {
         let before = match self.present() {
             Ok(present) => return Ok(present),
             Err(attempts) => attempts,
@@ -226,7 +227,7 @@ impl Link {
         }
         let attempt = self.state.current().attempts + 1;
         let connected = timeout(CONNECTING, self.connect(attempt)).await;
-        let connected = connected.unwrap_or(Err(Failure::AWAY));
+        let connected = connected.unwrap_or(Err(RedisFailure::AWAY));
         let mut current = self.state.current();
         current.attempts = attempt;
         current.failure = connected.as_ref().err().cloned();
@@ -235,13 +236,13 @@ impl Link {
     }
 
     /// The connection that stands, or how many attempts there were.
-    fn present(&self) -> Result<(u64, Connection), u64> {
+    fn present(&self) -> Result<(u64, RedisConnection), u64> {
         let current = self.state.current();
         let connection = current.connection.clone();
         connection.map(|connection| (current.attempts, connection)).ok_or(current.attempts)
     }
 
-    async fn connect(&self, attempt: u64) -> Result<Connection, Failure> {
+    async fn connect(&self, attempt: u64) -> Result<RedisConnection, RedisFailure> {
         let state = Arc::downgrade(&self.state);
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(CONNECTING))
@@ -251,16 +252,16 @@ impl Link {
                 Ok::<_, redis::aio::SendError>(())
             });
         let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
-        let mut requests = connecting.await.map_err(|error| Failure::while_connecting(&error))?;
+        let mut requests = connecting.await.map_err(|error| RedisFailure::while_connecting(&error))?;
         promises::check(&mut requests, &self.warned).await?;
         let hearing = match requests.subscribe(&self.channel[..]).await {
-            Ok(()) => Hearing::Changes,
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Hearing::Nothing,
-            Err(error) => return Err(Failure::while_connecting(&error)),
+            Ok(()) => Subscription::Notifier,
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Subscription::Nothing,
+            Err(error) => return Err(RedisFailure::while_connecting(&error)),
         };
         // What was changed before this moment was not told.
         self.state.changes.tell(Change::Any);
-        Ok(Connection { requests, hearing })
+        Ok(RedisConnection { requests, hearing })
     }
 }
 
@@ -283,7 +284,7 @@ fn open(url: &str, roots: Option<&[u8]>) -> RedisResult<Client> {
 }
 
 /// What the server says without being asked, and that the connection is gone.
-fn hear(push: &PushInfo, attempt: u64, state: &Weak<State>) {
+fn hear(push: &PushInfo, attempt: u64, state: &Weak<LinkState>) {
     let Some(state) = state.upgrade() else { return };
     match (&push.kind, &push.data[..]) {
         (PushKind::Message, [_channel, Value::BulkString(key)]) => {

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use redis::{FromRedisValue, Value, cmd};
 
-use self::failure::Failure;
-use self::link::{Hearing, Link};
+use self::failure::RedisFailure;
+use self::link::{ConnectionManager, Subscription};
 use self::script::{DELETE, DELETE_EXPIRED, SWAP};
 use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
 use crate::clock::{Random, Timestamp};
@@ -30,7 +30,7 @@ const STEP: usize = 100;
 /// ```
 /// use tower_oidc::store::RedisStore;
 ///
-/// let store = RedisStore::connect("rediss://app:p%40ssword@redis.example.test/0")?; // asks nobody yet
+/// let store = RedisStore::connect_lazy("rediss://app:p%40ssword@redis.example.test/0")?; // asks nobody yet
 /// # Ok::<(), tower_oidc::store::StoreError>(())
 /// ```
 ///
@@ -83,7 +83,7 @@ const STEP: usize = 100;
 #[derive(Clone)]
 pub struct RedisStore {
     names: Arc<Names>,
-    link: Arc<Link>,
+    link: Arc<ConnectionManager>,
     random: Random,
 }
 
@@ -116,7 +116,7 @@ impl RedisStore {
     /// # Errors
     ///
     /// When the URL is none of these. The error does not repeat it, because it may hold a password.
-    pub fn connect(url: &str) -> Result<Self, StoreError> {
+    pub fn connect_lazy(url: &str) -> Result<Self, StoreError> {
         Self::at(url, None)
     }
 
@@ -125,13 +125,13 @@ impl RedisStore {
     /// # Errors
     ///
     /// When the URL is not one of `rediss://`, or the roots are not certificates.
-    pub fn connect_with_roots(url: &str, roots: &[u8]) -> Result<Self, StoreError> {
+    pub fn connect_lazy_with_roots(url: &str, roots: &[u8]) -> Result<Self, StoreError> {
         Self::at(url, Some(roots))
     }
 
     fn at(url: &str, roots: Option<&[u8]>) -> Result<Self, StoreError> {
         let names = Arc::new(Names::under("tower-oidc"));
-        let link = Arc::new(Link::to(url, roots, &names.channel)?);
+        let link = Arc::new(ConnectionManager::to(url, roots, &names.channel)?);
         Ok(Self { link, names, random: Random::system() })
     }
 
@@ -145,7 +145,7 @@ impl RedisStore {
 
     async fn ask<T: FromRedisValue>(&self, command: &redis::Cmd) -> Result<T, StoreError> {
         let answer: Value = self.link.ask(command).await?;
-        redis::from_redis_value(answer).map_err(|_| StoreError::from(Failure::STRANGE).of_a_read())
+        redis::from_redis_value(answer).map_err(|_| StoreError::from(RedisFailure::STRANGE).of_a_read())
     }
 
     async fn read(&self, key: Key) -> Result<Option<Stored>, StoreError> {
@@ -260,12 +260,12 @@ impl Store for RedisStore {
         let lost = self.link.lost();
         Box::pin(async move {
             match self.link.ready().await? {
-                Hearing::Changes => tokio::select! {
+                Subscription::Notifier => tokio::select! {
                     ended = self.link.changes().relay(heard) => ended,
-                    () = lost => Err(Failure::AWAY.into()),
+                    () = lost => Err(RedisFailure::AWAY.into()),
                     error = self.link.beat() => Err(error),
                 },
-                Hearing::Nothing => Ok(()),
+                Subscription::Nothing => Ok(()),
             }
         })
     }

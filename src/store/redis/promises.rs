@@ -5,18 +5,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, cmd};
 
-use super::failure::Failure;
+use super::failure::RedisFailure;
 
 /// Refuses a server that may evict live records, and warns, once, of one that forgets when it restarts.
 pub(super) async fn check(
     connection: &mut MultiplexedConnection,
     warned: &AtomicBool,
-) -> Result<(), Failure> {
+) -> Result<(), RedisFailure> {
     let (memory, persistence) =
         match (info(connection, "memory").await, info(connection, "persistence").await) {
             (Ok(memory), Ok(persistence)) => (memory, persistence),
             (Err(error), _) | (_, Err(error)) if error.is_io_error() => {
-                return Err(Failure::while_connecting(&error));
+                return Err(RedisFailure::while_connecting(&error));
             }
             _ => {
                 let text =
@@ -27,7 +27,7 @@ pub(super) async fn check(
         };
     let evicts = field(&memory, "maxmemory_policy").is_some_and(|policy| policy.starts_with("allkeys-"));
     if evicts && field(&memory, "maxmemory") != Some("0") {
-        return Err(Failure::EVICTS);
+        return Err(RedisFailure::EVICTS);
     }
     if field(&persistence, "aof_enabled") != Some("1") {
         let text = "Redis forgets what was written last when it restarts: set appendonly to yes";

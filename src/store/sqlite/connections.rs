@@ -23,13 +23,13 @@ const ATTEMPTS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// A few connections. Nothing of SQLite runs on a thread of the runtime.
-pub(super) struct Connections {
+pub(super) struct ConnectionPool {
     path: PathBuf,
     idle: Mutex<Vec<Connection>>,
     permits: Arc<Semaphore>,
 }
 
-impl Connections {
+impl ConnectionPool {
     pub(super) fn new(path: &Path, count: usize) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(count));
         Arc::new(Self { path: path.to_owned(), idle: Mutex::default(), permits })
@@ -171,7 +171,7 @@ mod tests {
 
         let path = std::env::temp_dir().join(format!("tower-oidc-hangs-{}.sqlite", std::process::id()));
         create(&path).unwrap();
-        let connections = Connections::new(&path, 1);
+        let connections = ConnectionPool::new(&path, 1);
         for reads in [false, true] {
             let (hangs, is_hanging) = tokio::sync::oneshot::channel();
             let (answer, answered) = mpsc::channel::<()>();

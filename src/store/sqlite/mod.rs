@@ -12,9 +12,9 @@ use std::time::Duration;
 use rusqlite::ErrorCode;
 use tokio::sync::Mutex;
 
-use self::connections::Connections;
+use self::connections::ConnectionPool;
 use self::rows::Writer;
-use super::changes::Changes;
+use super::changes::Notifier;
 use super::columns::Columns;
 use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
 use crate::clock::{Clock, Random, Timestamp};
@@ -76,13 +76,13 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// Back it up with SQLite's own means (`VACUUM INTO`, `.backup`): a copy of the file alone misses its log.
 #[derive(Clone)]
-pub struct SqliteStore(Arc<Inner>, Writer);
+pub struct SqliteStore(Arc<SqliteShared>, Writer);
 
-struct Inner {
+struct SqliteShared {
     path: PathBuf,
-    readers: Arc<Connections>,
-    writer: Arc<Connections>,
-    changes: Changes,
+    readers: Arc<ConnectionPool>,
+    writer: Arc<ConnectionPool>,
+    changes: Notifier,
     /// The writer's `data_version` when somebody looked last: it changes when another process writes.
     seen: Mutex<i64>,
 }
@@ -127,11 +127,11 @@ impl SqliteStore {
 
     fn at(path: &Path) -> Self {
         let writer = Writer { id: i64::from_be_bytes(Random::system().bytes()), clock: Clock::system() };
-        let inner = Inner {
+        let inner = SqliteShared {
             path: path.to_owned(),
-            readers: Connections::new(path, READERS),
-            writer: Connections::new(path, 1),
-            changes: Changes::default(),
+            readers: ConnectionPool::new(path, READERS),
+            writer: ConnectionPool::new(path, 1),
+            changes: Notifier::default(),
             seen: Mutex::default(),
         };
         Self(Arc::new(inner), writer)

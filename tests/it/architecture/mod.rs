@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use self::imports::Imports;
-use self::sources::{Source, crate_sources};
+use self::sources::{Source, crate_sources, declared_types};
 use crate::support::folder::repository;
 
 /// The modules directly below `src`, lowest first. A file uses what stands before its own module, and its own module.
@@ -40,6 +40,9 @@ const FLOORS: &[&str] = &[
     "testing",
     "docs",
 ];
+
+/// Types of one name in two files that are one thing: a feature chooses between them.
+const DECLARED_TWICE: &[&str] = &["DevProvider"];
 
 fn src() -> Vec<Source> {
     let root = repository().join("src");
@@ -92,6 +95,13 @@ fn the_folder_list_is_short() {
     assert!(rooms.len() <= 25, "{rooms:?}");
     for room in rooms {
         assert!(FLOORS.contains(&room), "{room}");
+    }
+}
+
+#[test]
+fn no_type_name_has_two_meanings() {
+    for (name, files) in declared_types(&src()) {
+        assert!(files.len() == 1 || DECLARED_TWICE.contains(&name.as_str()), "{name}: {files:?}");
     }
 }
 

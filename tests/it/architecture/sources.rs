@@ -1,5 +1,6 @@
 //! The modules of a crate as the compiler sees them, without what only tests compile.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use proc_macro2::{LineColumn, Span};
@@ -164,4 +165,22 @@ fn attributes(item: &Item) -> Option<&[Attribute]> {
         Item::Use(it) => &it.attrs,
         _ => return None,
     })
+}
+
+/// The files that declare each type, by the type's name.
+pub(super) fn declared_types(sources: &[Source]) -> BTreeMap<String, BTreeSet<&Path>> {
+    let mut declared: BTreeMap<String, BTreeSet<&Path>> = BTreeMap::new();
+    for source in sources {
+        for item in &source.syntax.items {
+            let name = match item {
+                Item::Enum(it) => &it.ident,
+                Item::Struct(it) => &it.ident,
+                Item::Trait(it) => &it.ident,
+                Item::Type(it) => &it.ident,
+                _ => continue,
+            };
+            declared.entry(name.to_string()).or_default().insert(&source.path);
+        }
+    }
+    declared
 }

@@ -201,11 +201,11 @@ fn routes(state: (Net, Held)) -> Router {
                 Json(user.map_or(Value::Null, |user| json!({ "sub": user.subject() })))
             }),
         )
-        .route("/list", get(|tokens: UserTokens| async move { tokens.list().await.map(Json) }))
+        .route("/list", get(|tokens: UserTokens| async move { tokens.connections().await.map(Json) }))
         .route(
             "/status",
             get(|tokens: UserTokens, Query(asked): Asked| async move {
-                tokens.status(&asked["c"]).await.map(Json)
+                tokens.connection_status(&asked["c"]).await.map(Json)
             }),
         )
         .route("/urls", get(urls))

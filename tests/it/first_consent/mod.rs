@@ -58,7 +58,7 @@ fn routes() -> Router {
         .route(
             "/status",
             get(|tokens: UserTokens, Query(asked): Asked| async move {
-                tokens.status(&asked["of"]).await.map(Json)
+                tokens.connection_status(&asked["of"]).await.map(Json)
             }),
         )
 }
@@ -173,8 +173,11 @@ async fn a_visitor_without_an_identity_keeps_the_refresh_token_of_the_first_acco
 async fn the_account_of_everybody_keeps_its_refresh_token_unless_it_is_another_account() {
     let world = World::new();
     world.op.set(|settings| settings.refresh_token_once = true);
-    let layer =
-        OidcLayer::single_user(configured(&world), SharedAccount::operator(), Durable(TestStore::new()));
+    let layer = OidcLayer::single_user(
+        configured(&world),
+        SharedAccount::connected_by_admin(),
+        Durable(TestStore::new()),
+    );
     world.net.serve_service(APP, layer.unwrap().layer(app::routes()));
     let admin = world.signed_in("alice").await;
     world.op.new_person("alice");

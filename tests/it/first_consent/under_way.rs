@@ -70,8 +70,11 @@ async fn a_visitors_consent_during_a_refresh_loses_nothing() {
 async fn a_consent_for_everybody_during_a_refresh_loses_nothing() {
     let world = World::new();
     world.op.set(|settings| settings.refresh_token_once = true);
-    let layer =
-        OidcLayer::single_user(configured(&world), SharedAccount::operator(), Durable(TestStore::new()));
+    let layer = OidcLayer::single_user(
+        configured(&world),
+        SharedAccount::connected_by_admin(),
+        Durable(TestStore::new()),
+    );
     world.net.serve_service(APP, layer.unwrap().layer(routes()));
     let admin = world.signed_in("alice").await;
     world.op.new_person("alice");

@@ -284,7 +284,7 @@ async fn an_admin_who_connects_their_own_account_is_found_by_it() {
     for (account, ends) in [("alice", true), ("bob", false)] {
         let world = World::new();
         let store = crate::single_user::app::Durable(world.app.store.clone());
-        start(&world, SharedAccount::operator(), store, |config| config);
+        start(&world, SharedAccount::connected_by_admin(), store, |config| config);
         let alice = world.signed_in("alice").await;
         world.op.end_sessions();
         connect_as(&world, &alice, account).await;

@@ -19,7 +19,7 @@ type Asked = Query<std::collections::HashMap<String, String>>;
 
 fn routes() -> Router {
     Router::new()
-        .route("/list", get(|tokens: UserTokens| async move { tokens.list().await.map(Json) }))
+        .route("/list", get(|tokens: UserTokens| async move { tokens.connections().await.map(Json) }))
         .route(
             "/token",
             get(|tokens: UserTokens, Query(asked): Asked| async move {

@@ -128,7 +128,7 @@ async fn an_account_at_another_real_provider_is_linked() {
     let layer = OidcLayer::per_user(config, MemoryStore::new()).unwrap_or_else(|error| panic!("{error}"));
     let routes = Router::new()
         .route("/who", get(|user: CurrentUser| async move { Json(json!([user.issuer(), user.subject()])) }))
-        .route("/list", get(|tokens: UserTokens| async move { tokens.list().await.map(Json) }))
+        .route("/list", get(|tokens: UserTokens| async move { tokens.connections().await.map(Json) }))
         .route(
             "/api",
             get(move |tokens: UserTokens| {

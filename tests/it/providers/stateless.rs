@@ -25,7 +25,7 @@ fn world() -> World {
     let world = World::stateless_with(configured);
     type Asked = Query<HashMap<String, String>>;
     let more = Router::new()
-        .route("/list", get(|tokens: UserTokens| async move { tokens.list().await.map(Json) }))
+        .route("/list", get(|tokens: UserTokens| async move { tokens.connections().await.map(Json) }))
         .route(
             "/token",
             get(|tokens: UserTokens, Query(asked): Asked| async move {

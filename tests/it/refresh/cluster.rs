@@ -97,14 +97,14 @@ async fn fifty_requests_over_two_replicas_are_one_refresh_on_sqlite() {
 async fn fifty_requests_over_two_replicas_are_one_refresh_on_postgresql() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database().await;
-    fifty_requests_over(|| Arc::new(PostgresStore::connect(&url).unwrap())).await;
+    fifty_requests_over(|| Arc::new(PostgresStore::connect_lazy(&url).unwrap())).await;
 }
 
 #[tokio::test]
 async fn fifty_requests_over_two_replicas_are_one_refresh_on_redis() {
     let Some(server) = Redis::shared() else { return };
     let url = server.database();
-    fifty_requests_over(|| Arc::new(RedisStore::connect(&url).unwrap())).await;
+    fifty_requests_over(|| Arc::new(RedisStore::connect_lazy(&url).unwrap())).await;
 }
 
 /// Requests elsewhere wait for a lease, and for a grace after it, and are served.

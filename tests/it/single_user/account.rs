@@ -260,7 +260,7 @@ async fn a_refused_application_costs_no_account_its_grant() {
         let world = World::new();
         world.op.user("robot", |_| {});
         let account = match by_hand {
-            true => SharedAccount::operator(),
+            true => SharedAccount::connected_by_admin(),
             false => SharedAccount::refresh_token(refresh_token_of(&world, "robot").await),
         };
         let app = start(&world, account, Durable(MemoryStore::new()), |config| config);

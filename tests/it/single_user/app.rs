@@ -77,7 +77,10 @@ pub(crate) fn start(
     let config = edit(configured(world)).on_event(events.hook());
     let layer = OidcLayer::single_user(config, account, store).unwrap_or_else(|error| panic!("{error}"));
     let routes = routes()
-        .route("/status", get(|tokens: UserTokens| async move { tokens.status("login").await.map(Json) }))
+        .route(
+            "/status",
+            get(|tokens: UserTokens| async move { tokens.connection_status("login").await.map(Json) }),
+        )
         .route(
             "/need",
             get(|tokens: UserTokens, Query(asked): Query<HashMap<String, String>>| async move {

@@ -17,7 +17,7 @@ fn refusal(account: SharedAccount, store: impl Store, edit: impl FnOnce(&mut Con
 #[tokio::test]
 async fn scenario_48_what_cannot_be_kept_is_refused_by_name() {
     let durable = || Durable(MemoryStore::new());
-    let operator = SharedAccount::operator;
+    let operator = SharedAccount::connected_by_admin;
     let refused = refusal(operator(), MemoryStore::new(), |_| ()).unwrap();
     assert!(refused.contains("durable store") && refused.contains("forgotten_at_restart"), "{refused}");
     assert_eq!(refusal(operator(), durable(), |_| ()), None);

@@ -26,7 +26,7 @@ async fn scenario_43_modes_on_one_store_never_mix() {
     start_per_user(&world, store.clone());
     let (alice, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
     assert_eq!((reads_as(&alice).await, reads_as(&bob).await), ("alice".into(), "bob".into()));
-    start(&world, SharedAccount::operator(), store.clone(), |config| config);
+    start(&world, SharedAccount::connected_by_admin(), store.clone(), |config| config);
     for browser in [&world.browser(), &alice, &bob] {
         assert_eq!(
             reads_as(browser).await,
@@ -42,7 +42,7 @@ async fn scenario_43_modes_on_one_store_never_mix() {
     assert_eq!(reads_as(&world.browser()).await, "unauthenticated");
     assert_eq!((reads_as(&alice).await, reads_as(&bob).await), ("alice".into(), "bob".into()));
     // Another account of the same store is another one too.
-    start(&world, SharedAccount::operator().named("other"), store, |config| config);
+    start(&world, SharedAccount::connected_by_admin().named("other"), store, |config| config);
     assert_eq!(reads_as(&world.browser()).await, "operator_action_required");
 }
 
@@ -54,7 +54,7 @@ async fn scenario_43_moved_rows_are_nobodys() {
     let store = WatchedStore::new(MemoryStore::new());
     start_per_user(&world, Durable(store.clone()));
     let alice = world.signed_in("alice").await;
-    start(&world, SharedAccount::operator(), Durable(store.clone()), |config| config);
+    start(&world, SharedAccount::connected_by_admin(), Durable(store.clone()), |config| config);
     connect_as(&world, &alice, "robot").await;
     let session = session_of(&alice);
     let rows = store.dump().await;
@@ -74,7 +74,7 @@ async fn scenario_43_moved_rows_are_nobodys() {
             assert!(at != to || owner.is_some(), "the control: each in its place");
             tampered += usize::from(events.has(EventCode::Tampered));
 
-            let app = start(&world, SharedAccount::operator(), Durable(copy), |config| config);
+            let app = start(&world, SharedAccount::connected_by_admin(), Durable(copy), |config| config);
             let owner = reads_as(&world.browser()).await;
             assert!(
                 matches!(owner.as_str(), "robot" | "operator_action_required" | "unavailable"),
@@ -99,7 +99,7 @@ async fn scenario_43_what_was_begun_as_ones_own_never_becomes_everybodys() {
         let browser = world.signed_in(name).await;
         let at_provider = browser.step(&format!("{APP}/auth/connect?connection=login&return_to=/who")).await;
         let back = browser.follow(&at_provider).await;
-        start(&world, SharedAccount::operator(), store.clone(), |mut config| {
+        start(&world, SharedAccount::connected_by_admin(), store.clone(), |mut config| {
             config.revocation_is_per_token = true;
             config
         });

@@ -24,7 +24,7 @@ pub(crate) fn world() -> (World, App, Rows) {
         world.op.user(name, |_| {});
     }
     let store = Durable(MemoryStore::new());
-    let app = start(&world, SharedAccount::operator(), store.clone(), |config| config);
+    let app = start(&world, SharedAccount::connected_by_admin(), store.clone(), |config| config);
     (world, app, store)
 }
 
@@ -60,7 +60,7 @@ async fn scenario_42_an_admin_connects_once_and_everybody_uses_it() {
         assert_eq!(reads_as(browser).await, "robot");
     }
     // A restart, and the tokens over.
-    let app = start(&world, SharedAccount::operator(), store, |config| config);
+    let app = start(&world, SharedAccount::connected_by_admin(), store, |config| config);
     world.clock.advance(Duration::from_secs(3700));
     assert_eq!(reads_as(&world.browser()).await, "robot");
     let status = login_status(&app).await;

@@ -29,7 +29,7 @@ fn indicated(mut config: Config) -> Config {
 async fn connected(edit: impl FnOnce(Config) -> Config) -> (World, App) {
     let world = World::new();
     world.op.user("robot", |_| {});
-    let app = start(&world, SharedAccount::operator(), Durable(MemoryStore::new()), edit);
+    let app = start(&world, SharedAccount::connected_by_admin(), Durable(MemoryStore::new()), edit);
     let alice = world.signed_in("alice").await;
     connect_as(&world, &alice, "robot").await;
     (world, app)
@@ -49,7 +49,7 @@ async fn a_connection_without_resources_is_not_waited_for() {
         config
     };
     let photos = || Connection::new("photos").resource(Resource::new("photos", at("photos")).scope("photos"));
-    let app = start(&world, SharedAccount::operator(), Durable(MemoryStore::new()), |config| {
+    let app = start(&world, SharedAccount::connected_by_admin(), Durable(MemoryStore::new()), |config| {
         without(config).connection(photos()).connection(Connection::new("later"))
     });
     assert_eq!(names(&app.layer.account_status().await), [("photos", AccountState::NeedsOperator)]);
@@ -60,13 +60,13 @@ async fn a_connection_without_resources_is_not_waited_for() {
     assert_eq!(names(&app.layer.account_status().await), [("photos", AccountState::Connected)]);
     assert_eq!(reads(&world, "photos").await, "robot", "as a request finds it");
     // The control: a login with resources is waited for, and one that is all there is.
-    let both = start(&world, SharedAccount::operator(), Durable(MemoryStore::new()), |config| {
+    let both = start(&world, SharedAccount::connected_by_admin(), Durable(MemoryStore::new()), |config| {
         config.connection(photos())
     });
     let both = both.layer.account_status().await;
     let expected = [("login", AccountState::NeedsOperator), ("photos", AccountState::NeedsOperator)];
     assert_eq!(names(&both), expected);
-    let alone = start(&world, SharedAccount::operator(), Durable(MemoryStore::new()), without);
+    let alone = start(&world, SharedAccount::connected_by_admin(), Durable(MemoryStore::new()), without);
     let alone = alone.layer.account_status().await;
     assert_eq!(names(&alone), [("login", AccountState::NeedsOperator)]);
 }

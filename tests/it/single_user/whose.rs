@@ -45,7 +45,7 @@ fn serve(world: &World, mode: Mode, store: &Rows) {
         Mode::Stateless => OidcLayer::stateless_with(with_visitors(), store.clone()),
         Mode::StatelessAlone => OidcLayer::stateless(with_visitors()),
         Mode::SingleUser => {
-            start(world, SharedAccount::operator(), store.clone(), |config: Config| {
+            start(world, SharedAccount::connected_by_admin(), store.clone(), |config: Config| {
                 config.connection(photos())
             });
             return;

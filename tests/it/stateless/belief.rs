@@ -68,7 +68,7 @@ impl Processes {
 }
 
 async fn state(tokens: UserTokens) -> Result<String, Error> {
-    Ok(format!("{:?}", tokens.status("login").await?.state))
+    Ok(format!("{:?}", tokens.connection_status("login").await?.state))
 }
 
 /// Whether there is a newer grant is asked for as often as whether the session has ended, and not for each token.

@@ -22,14 +22,14 @@ pub(super) async fn beside(url: &str) -> Client {
 async fn postgres_keeps_the_contract() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database().await;
-    contract::check(Arc::new(PostgresStore::connect(&url).unwrap())).await;
+    contract::check(Arc::new(PostgresStore::connect_lazy(&url).unwrap())).await;
 }
 
 #[tokio::test]
 async fn postgres_keeps_the_contract_over_two_that_connected() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database().await;
-    let connect = || Arc::new(PostgresStore::connect(&url).unwrap());
+    let connect = || Arc::new(PostgresStore::connect_lazy(&url).unwrap());
     contract::check_two(connect(), connect()).await;
 }
 
@@ -37,14 +37,14 @@ async fn postgres_keeps_the_contract_over_two_that_connected() {
 async fn postgres_collects_in_batches() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database().await;
-    collecting_leaves_nothing_and_nobody_behind(Arc::new(PostgresStore::connect(&url).unwrap())).await;
+    collecting_leaves_nothing_and_nobody_behind(Arc::new(PostgresStore::connect_lazy(&url).unwrap())).await;
 }
 
 #[tokio::test]
 async fn a_callers_clock_deletes_nothing_that_lasts() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database().await;
-    super::a_callers_clock_deletes_nothing_that_lasts(PostgresStore::connect(&url).unwrap()).await;
+    super::a_callers_clock_deletes_nothing_that_lasts(PostgresStore::connect_lazy(&url).unwrap()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -56,7 +56,7 @@ async fn tables_are_made_once_however_many_start() {
             .map(|number| {
                 let url = url.clone();
                 tokio::spawn(async move {
-                    create(&PostgresStore::connect(&url).unwrap(), Key([number; 32])).await;
+                    create(&PostgresStore::connect_lazy(&url).unwrap(), Key([number; 32])).await;
                     PostgresStore::migrate(&url).await.expect("twice is once");
                 })
             })
@@ -81,7 +81,7 @@ async fn tables_of_another_version_are_refused_by_name() {
     let tables = beside(&url).await;
     tables.batch_execute("UPDATE tower_oidc_state SET schema_version = 0").await.unwrap();
     assert!(says().await.contains("older"));
-    let store = PostgresStore::connect(&url).unwrap();
+    let store = PostgresStore::connect_lazy(&url).unwrap();
     let stored = store.load(Key([1; 32])).await.expect("what is older is brought up");
     assert_eq!(stored.unwrap().version, version, "with its rows");
     PostgresStore::connect_migrated(&url).await.unwrap();
@@ -89,7 +89,7 @@ async fn tables_of_another_version_are_refused_by_name() {
     tables.batch_execute("UPDATE tower_oidc_state SET schema_version = 2").await.unwrap();
     assert!(says().await.contains("newer"));
     assert!(PostgresStore::migrate(&url).await.unwrap_err().to_string().contains("newer"));
-    let refused = PostgresStore::connect(&url).unwrap().load(Key([1; 32])).await;
+    let refused = PostgresStore::connect_lazy(&url).unwrap().load(Key([1; 32])).await;
     assert!(refused.unwrap_err().to_string().contains("newer"));
 }
 
@@ -111,9 +111,10 @@ async fn a_role_that_creates_nothing_can_use_what_is_there() {
          GRANT SELECT ON tower_oidc_state TO {role}; GRANT USAGE ON SEQUENCE tower_oidc_versions TO {role}"
     );
     admin.batch_execute(&granted).await.unwrap();
-    for store in
-        [PostgresStore::connect(&theirs).unwrap(), PostgresStore::connect_migrated(&theirs).await.unwrap()]
-    {
+    for store in [
+        PostgresStore::connect_lazy(&theirs).unwrap(),
+        PostgresStore::connect_migrated(&theirs).await.unwrap(),
+    ] {
         let version = create(&store, Key([1; 32])).await;
         assert!(store.delete(Key([1; 32]), Some(version)).await.unwrap());
     }
@@ -124,7 +125,7 @@ async fn an_application_starts_before_its_database_and_outlives_its_absence() {
     let Some(server) = Postgres::start() else { return };
     let url = server.database().await;
     server.stop();
-    let store = Arc::new(PostgresStore::connect(&url).expect("it asks nobody"));
+    let store = Arc::new(PostgresStore::connect_lazy(&url).expect("it asks nobody"));
     PostgresStore::connect_migrated(&url).await.expect_err("this one asks");
     let quickly = async || {
         let began = Instant::now();
@@ -170,7 +171,7 @@ async fn an_application_starts_before_its_database_and_outlives_its_absence() {
 async fn who_waits_is_woken_from_elsewhere_before_they_look() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database().await;
-    let [one, other] = [(); 2].map(|()| Arc::new(PostgresStore::connect(&url).unwrap()));
+    let [one, other] = [(); 2].map(|()| Arc::new(PostgresStore::connect_lazy(&url).unwrap()));
     let mut version = create(&*other, Key([1; 32])).await;
     let mut quickest = Duration::MAX;
     for _ in 0..5 {
@@ -195,7 +196,7 @@ async fn who_waits_is_woken_from_elsewhere_before_they_look() {
 async fn who_listens_is_told_what_they_may_have_missed() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database().await;
-    let [one, other] = [(); 2].map(|()| Arc::new(PostgresStore::connect(&url).unwrap()));
+    let [one, other] = [(); 2].map(|()| Arc::new(PostgresStore::connect_lazy(&url).unwrap()));
     let (send, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let listening = tokio::spawn(async move {
         let heard = move |change| send.send(change).expect("somebody takes it");
@@ -223,7 +224,7 @@ async fn who_listens_is_told_what_they_may_have_missed() {
 async fn nobody_hears_their_own_echo() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database().await;
-    let [one, other] = [(); 2].map(|()| Arc::new(PostgresStore::connect(&url).unwrap()));
+    let [one, other] = [(); 2].map(|()| Arc::new(PostgresStore::connect_lazy(&url).unwrap()));
     let (send, mut heard) = tokio::sync::mpsc::unbounded_channel();
     let listener = Arc::clone(&one);
     let listening = tokio::spawn(async move {
@@ -256,7 +257,7 @@ async fn no_secret_of_a_url_is_printed() {
     let (log, _guard) = Log::listen();
     let mut said = Vec::new();
     let mut hear = |what: &dyn std::fmt::Debug| said.push(format!("{what:?} {what:#?}"));
-    let store = PostgresStore::connect(&good).unwrap();
+    let store = PostgresStore::connect_lazy(&good).unwrap();
     create(&store, Key([1; 32])).await;
     hear(&store);
     let wrong = [
@@ -273,7 +274,7 @@ async fn no_secret_of_a_url_is_printed() {
         good.replace("postgres://", "mysql://"),
     ];
     for url in wrong {
-        let error = match PostgresStore::connect(&url) {
+        let error = match PostgresStore::connect_lazy(&url) {
             Ok(store) => {
                 hear(&store);
                 store.load(Key([1; 32])).await.expect_err(&url)

@@ -18,7 +18,7 @@ use crate::support::redis::{ENCODED_PASSWORD, PASSWORD, Redis, connect};
 const LONG: Duration = Duration::from_secs(60);
 
 fn store(url: &str) -> RedisStore {
-    RedisStore::connect(url).expect("a URL of Redis")
+    RedisStore::connect_lazy(url).expect("a URL of Redis")
 }
 
 fn key(name: u8) -> Key {
@@ -395,7 +395,7 @@ async fn no_secret_of_a_url_is_said() {
         wrong.to_owned(),
     ];
     for url in urls {
-        let (error, debug) = match RedisStore::connect(&url) {
+        let (error, debug) = match RedisStore::connect_lazy(&url) {
             Err(error) => (error, String::new()),
             Ok(store) => (store.load(key(1)).await.expect_err(&url), format!("{store:?}")),
         };
@@ -437,14 +437,14 @@ async fn tls_checks_the_certificate() {
     let (certificate, key_pem) = (own.cert.pem(), own.signing_key.serialize_pem());
     let Some(redis) = Redis::with_tls(&certificate, &key_pem) else { return };
     let url = redis.url(0).replace("redis://", "rediss://").replace("127.0.0.1", "localhost");
-    let trusting = RedisStore::connect_with_roots(&url, certificate.as_bytes()).unwrap();
+    let trusting = RedisStore::connect_lazy_with_roots(&url, certificate.as_bytes()).unwrap();
     create(&trusting, 1).await;
     let strict = store(&url);
     assert!(strict.load(key(1)).await.is_err(), "a certificate that nobody vouches for");
     let other_name = url.replace("localhost", "127.0.0.1");
-    let elsewhere = RedisStore::connect_with_roots(&other_name, certificate.as_bytes()).unwrap();
+    let elsewhere = RedisStore::connect_lazy_with_roots(&other_name, certificate.as_bytes()).unwrap();
     assert!(elsewhere.load(key(1)).await.is_err(), "a certificate of another name");
     let plain = store(&redis.url(0));
     assert!(plain.load(key(1)).await.is_err(), "no TLS where TLS is spoken");
-    assert!(RedisStore::connect_with_roots(&redis.url(0), certificate.as_bytes()).is_err());
+    assert!(RedisStore::connect_lazy_with_roots(&redis.url(0), certificate.as_bytes()).is_err());
 }

@@ -37,7 +37,7 @@ impl Drop for Certificate {
 
 /// Whether a store at this URL works, and how many of its connections are encrypted.
 async fn encrypted(url: &str) -> Option<bool> {
-    let store = PostgresStore::connect(url).expect("a good URL");
+    let store = PostgresStore::connect_lazy(url).expect("a good URL");
     let version = store.swap(Key([1; 32]), None, super::record("x")).await.ok()?;
     store.delete(Key([1; 32]), version).await.unwrap();
     let place = url.split('?').next().unwrap();
@@ -66,7 +66,7 @@ async fn certificates_of_the_database_are_verified_where_the_url_says_so() {
     assert_eq!(encrypted(&with("sslmode=prefer")).await, Some(true));
     assert_eq!(encrypted(&with("sslmode=disable")).await, Some(false));
     let missing = with("sslmode=verify-full&sslrootcert=/nowhere.pem");
-    assert!(PostgresStore::connect(&missing).unwrap_err().to_string().contains("sslrootcert"));
+    assert!(PostgresStore::connect_lazy(&missing).unwrap_err().to_string().contains("sslrootcert"));
 }
 
 #[tokio::test]
@@ -75,5 +75,5 @@ async fn a_server_without_tls_is_refused_where_the_url_wants_it() {
     let url = server.database().await;
     assert_eq!(encrypted(&format!("{url}?sslmode=require")).await, None);
     assert_eq!(encrypted(&url).await, Some(false), "prefer takes what there is");
-    create(&PostgresStore::connect(&format!("{url}?sslmode=disable")).unwrap(), Key([2; 32])).await;
+    create(&PostgresStore::connect_lazy(&format!("{url}?sslmode=disable")).unwrap(), Key([2; 32])).await;
 }

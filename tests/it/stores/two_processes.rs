@@ -87,12 +87,12 @@ async fn scenarios_07_23_and_52_on_sqlite() {
 async fn scenarios_07_23_and_52_on_postgresql() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database().await;
-    two_processes(|| PostgresStore::connect(&url).unwrap()).await;
+    two_processes(|| PostgresStore::connect_lazy(&url).unwrap()).await;
 }
 
 #[tokio::test]
 async fn scenarios_07_23_and_52_on_redis() {
     let Some(server) = Redis::shared() else { return };
     let url = server.database();
-    two_processes(|| RedisStore::connect(&url).unwrap()).await;
+    two_processes(|| RedisStore::connect_lazy(&url).unwrap()).await;
 }

@@ -66,8 +66,8 @@ impl Database {
                 let path = self.url.strip_prefix("sqlite:").expect("a path");
                 Arc::new(SqliteStore::open(path).expect("a file").with_clock(clock))
             }
-            Kind::Postgres => Arc::new(PostgresStore::connect(&self.url).expect("a URL")),
-            Kind::Redis => Arc::new(RedisStore::connect(&self.url).expect("a URL")),
+            Kind::Postgres => Arc::new(PostgresStore::connect_lazy(&self.url).expect("a URL")),
+            Kind::Redis => Arc::new(RedisStore::connect_lazy(&self.url).expect("a URL")),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! refresh::model::every -- --nocapture` explores larger ones too, and prints what it saw of each; that takes long.
 
 #[path = "../../../../src/tokens/refresh_protocol.rs"]
-mod refreshing;
+mod refresh_protocol;
 
 mod calm;
 mod removed;
@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use stateright::{Checker, Model, Property};
 
 use self::calm::Calm;
-use self::refreshing::{Action, End, Look, State};
+use self::refresh_protocol::{Action, EndReason, ReadContext, RefreshState};
 use self::world::{Faults, Rule, Rules, Step, World};
 
 const ONCE: &str = "no refresh token is spent twice without a crash, a lost answer or a process cut off";
@@ -110,14 +110,14 @@ fn situations() -> Vec<Property<Cluster>> {
             world.flights().any(|flight| flight.refresher.lost)
         }),
         Property::sometimes("new tokens come while another holds the lease", |_, world: &World| {
-            world.flights().any(|f| f.refresher.state == State::Writing && world.is_anothers(f))
+            world.flights().any(|f| f.refresher.state == RefreshState::Writing && world.is_anothers(f))
         }),
         Property::sometimes("invalid_grant comes while another holds the lease", |_, world: &World| {
-            let refused = State::Ending(End::InvalidGrant);
+            let refused = RefreshState::Ending(EndReason::InvalidGrant);
             world.flights().any(|f| f.refresher.state == refused && world.is_anothers(f))
         }),
         Property::sometimes("a lease that is reported as failed is written", |_, world: &World| {
-            let doubtful = State::Reading(Look::Doubtful);
+            let doubtful = RefreshState::Reading(ReadContext::Doubtful);
             world.flights().any(|f| f.refresher.state == doubtful && world.is_own(f))
         }),
         Property::sometimes("new tokens come for a grant that was taken away", |_, world: &World| {

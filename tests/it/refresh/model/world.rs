@@ -1,14 +1,14 @@
 //! What is modelled around the protocol: processes that run it, a store, a provider, time, and everything that fails.
 //!
-//! Processes run the very [`Refresher`] of the crate. One tick stands for [`RENEW`]; whatever must happen before time
+//! Processes run the very [`RefreshMachine`] of the crate. One tick stands for [`RENEW`]; whatever must happen before time
 //! goes on is said in [`World::is_urgent`]. What takes effect at one moment (a swap, a token request) is one step; what a
 //! process then does with the answer is another, and anything may happen between the two.
 
 use std::time::Duration;
 
-use super::refreshing::{
-    Action, Answer, End, Event, Held, LEASE, Landing, Look, Mark, RENEW, Refresher, Row, State, To, WATCHES,
-    Worth,
+use super::refresh_protocol::{
+    Action, Conclusion, EndReason, Input, LEASE, LeaseView, NextRow, ProviderReply, RENEW, ReadContext,
+    RefreshMachine, RefreshState, RowView, SpentToken, Usability, WATCHES,
 };
 
 /// The longest that a call to the provider takes: ten seconds and a bit.
@@ -121,7 +121,7 @@ pub(super) struct Replica {
 /// A process's one flight for the grant.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Flying {
-    pub(super) refresher: Refresher<Version, Token>,
+    pub(super) refresher: RefreshMachine<Version, Token>,
     /// What is under way, and for how many ticks.
     pub(super) action: Action<Version>,
     pub(super) elapsed: u8,
@@ -203,7 +203,7 @@ pub(super) enum Step {
     LateAsk,
     ProviderFails(u8),
     /// What came does not hold, or names somebody else.
-    NotVerified(u8, End),
+    NotVerified(u8, EndReason),
     Outage,
     Cut(u8),
     StoreBack,
@@ -318,10 +318,10 @@ impl World {
             }
             Action::Verify => {
                 may(true, Step::Done(r));
-                may(faults.failures > 0, Step::NotVerified(r, End::Unverified));
-                may(faults.failures > 0, Step::NotVerified(r, End::AnotherOwner));
+                may(faults.failures > 0, Step::NotVerified(r, EndReason::Unverified));
+                may(faults.failures > 0, Step::NotVerified(r, EndReason::AnotherOwner));
             }
-            Action::Pause | Action::Land(_) => may(true, Step::Done(r)),
+            Action::Pause | Action::Finish(_) => may(true, Step::Done(r)),
         }
         if self.renewal_is_due(flight, rules) {
             may(!away, Step::Renewed(r));
@@ -343,7 +343,7 @@ impl World {
     pub(super) fn is_urgent(&self, rules: Rules) -> bool {
         self.flights().any(|flight| {
             let limit = match flight.action {
-                Action::Read | Action::Ready | Action::Swap { .. } | Action::Land(_) => 0,
+                Action::Read | Action::Ready | Action::Swap { .. } | Action::Finish(_) => 0,
                 Action::Wait { within, .. } => ticks(within),
                 Action::Ask => CALL,
                 // Keys that cannot be read.
@@ -378,7 +378,7 @@ impl World {
         match step {
             Step::Request(r) => self.request(r),
             Step::Done(r) => self.done(r, rules),
-            Step::Woken(r) => self.tell(r, Event::Waited { whole: false }, rules),
+            Step::Woken(r) => self.tell(r, Input::Waited { whole: false }, rules),
             Step::Renewed(r) => self.renew(r, rules),
             Step::Tick => self.tick(),
             Step::Expiry => {
@@ -412,7 +412,7 @@ impl World {
                     self.put(expected, kept, Some(r), rules);
                 }
                 let flight = self.flight(r);
-                let again = flight.refresher.renewed(&Event::StoreFailed);
+                let again = flight.refresher.renewed(&Input::StoreFailed);
                 assert_eq!(again, None);
                 flight.unrenewed = 0;
             }
@@ -423,14 +423,14 @@ impl World {
             }
             Step::ProviderFails(r) => {
                 let ready = self.flight(r).action == Action::Ready;
-                let event = if ready { Event::Ready(false) } else { Event::Answered(Answer::Failed) };
+                let event = if ready { Input::Ready(false) } else { Input::Answered(ProviderReply::Failed) };
                 self.provider_fails(r, event, rules);
             }
             Step::NotVerified(r, end) => {
                 // What came is thrown away: where the tombstone cannot be written, the old one is spent again.
                 self.excuses += 1;
                 self.revoke(r);
-                self.provider_fails(r, Event::Verified(Err(end)), rules);
+                self.provider_fails(r, Input::Verified(Err(end)), rules);
             }
             Step::Outage => (self.outage, self.faults.outages) = (true, self.faults.outages - 1),
             Step::Cut(r) => {
@@ -473,7 +473,7 @@ impl World {
         let flights = self.flights().map(|flight| flight.holder);
         let taken: Vec<_> = leases.map(|lease| lease.holder).chain(flights).collect();
         let holder = (0..).find(|holder| !taken.contains(holder)).unwrap();
-        let (refresher, action) = Refresher::start();
+        let (refresher, action) = RefreshMachine::start();
         let replica = &mut self.replicas[usize::from(r)];
         replica.requests -= 1;
         replica.flight = Some(Flying {
@@ -507,36 +507,36 @@ impl World {
     fn done(&mut self, r: u8, rules: Rules) {
         let event = match self.flight(r).action {
             Action::Read => self.read(r, rules),
-            Action::Wait { .. } => Event::Waited { whole: true },
-            Action::Ready => Event::Ready(true),
+            Action::Wait { .. } => Input::Waited { whole: true },
+            Action::Ready => Input::Ready(true),
             Action::Swap { .. } => self.swap(r, rules),
             Action::Ask => {
                 let token = self.flight(r).refresher.spent.expect("the token that is spent").refresh_token;
                 match self.spend(token, rules) {
                     Some(next) => {
                         self.flight(r).got = Some(next);
-                        Event::Answered(Answer::Tokens)
+                        Input::Answered(ProviderReply::Tokens)
                     }
-                    None => Event::Answered(Answer::InvalidGrant),
+                    None => Input::Answered(ProviderReply::InvalidGrant),
                 }
             }
             Action::Verify => {
                 if !rules.hold(Rule::WriteFirst) {
                     self.uses(r);
                 }
-                Event::Verified(Ok(()))
+                Input::Verified(Ok(()))
             }
-            Action::Pause => Event::Paused,
-            Action::Land(_) => unreachable!("it has landed"),
+            Action::Pause => Input::Paused,
+            Action::Finish(_) => unreachable!("it has landed"),
         };
         self.tell(r, event, rules);
     }
 
     /// What the process finds in the row; a rule that does not hold shows in what it believes to find.
-    fn read(&mut self, r: u8, rules: Rules) -> Event<Version, Token> {
+    fn read(&mut self, r: u8, rules: Rules) -> Input<Version, Token> {
         let (row, skew) = (self.row, self.replica(r).skew);
         let flight = self.flight(r);
-        let Some(mut kept) = row else { return Event::Read(None) };
+        let Some(mut kept) = row else { return Input::Read(None) };
         let lease = kept.lease.take();
         let version = kept.version;
         if let (Some(before), false) = (flight.found, rules.hold(Rule::ReRead)) {
@@ -544,10 +544,10 @@ impl World {
         }
         let mut lease = lease.map(|lease| {
             let left = u32::try_from(lease.left - skew).unwrap_or(0);
-            Held { mine: lease.holder == flight.holder, left: RENEW * left }
+            LeaseView { mine: lease.holder == flight.holder, left: RENEW * left }
         });
         let others = lease.is_some_and(|lease| !lease.mine);
-        let ending = matches!(flight.refresher.state, State::Ending(_));
+        let ending = matches!(flight.refresher.state, RefreshState::Ending(_));
         let blind = (ending && !rules.hold(Rule::OwnLease))
             || !rules.hold(Rule::Lease)
             || (flight.found.is_some() && !rules.hold(Rule::ReRead));
@@ -555,18 +555,18 @@ impl World {
             lease = None;
         }
         let consents = if rules.hold(Rule::Refreshes) { kept.consents } else { 0 };
-        let mut mark = Mark { refreshes: kept.generation - consents, refresh_token: kept.token };
+        let mut spent_token = SpentToken { refreshes: kept.generation - consents, refresh_token: kept.token };
         if let (true, false, Some(spent)) = (ending, rules.hold(Rule::Generations), flight.refresher.spent) {
-            mark = spent;
+            spent_token = spent;
         }
-        let worth = match kept {
-            Kept { over: true, .. } | Kept { stale: true, token: 0, .. } => Worth::Over,
-            Kept { stale: true, .. } => Worth::Stale,
-            _ => Worth::Good,
+        let usability = match kept {
+            Kept { over: true, .. } | Kept { stale: true, token: 0, .. } => Usability::Over,
+            Kept { stale: true, .. } => Usability::Stale,
+            _ => Usability::Good,
         };
         flight.found = Some(kept);
         let outlives = kept.outlives && rules.hold(Rule::Strips);
-        Event::Read(Some(Row { version, mark, lease, worth, outlives }))
+        Input::Read(Some(RowView { version, spent_token, lease, usability, outlives }))
     }
 
     /// What the process wants the row to be.
@@ -577,28 +577,28 @@ impl World {
         let found = Kept { lease: None, ..flight.found.expect("what was read") };
         let lease = Lease { holder: flight.holder, left: i8::try_from(ticks(LEASE)).unwrap() + skew };
         let next = match to {
-            To::Leased => Kept { lease: Some(lease), ..found },
-            To::Released => found,
-            To::Refreshed => Kept {
+            NextRow::Leased => Kept { lease: Some(lease), ..found },
+            NextRow::Released => found,
+            NextRow::Refreshed => Kept {
                 generation: found.generation + 1,
                 token: flight.got.expect("a token"),
                 stale: false,
                 ..found
             },
-            To::Stripped => Kept { generation: found.generation + 1, token: 0, ..found },
-            To::Ended(_) => Kept { generation: found.generation + 1, token: 0, over: true, ..found },
+            NextRow::Stripped => Kept { generation: found.generation + 1, token: 0, ..found },
+            NextRow::Ended(_) => Kept { generation: found.generation + 1, token: 0, over: true, ..found },
         };
         Some((expected, next))
     }
 
-    fn swap(&mut self, r: u8, rules: Rules) -> Event<Version, Token> {
+    fn swap(&mut self, r: u8, rules: Rules) -> Input<Version, Token> {
         let (expected, next) = self.swapped(r).expect("a swap");
         let swapped = self.put(expected, next, Some(r), rules);
         if swapped.is_some() {
             let flight = self.flight(r);
             (flight.found, flight.unrenewed) = (Some(Kept { lease: None, ..next }), 0);
         }
-        Event::Swapped(swapped)
+        Input::Swapped(swapped)
     }
 
     /// The store's compare-and-swap, and what must never be written.
@@ -627,19 +627,19 @@ impl World {
     }
 
     fn ends_by_refusal(&self, by: Option<u8>) -> bool {
-        self.ends_by(by, End::InvalidGrant)
+        self.ends_by(by, EndReason::InvalidGrant)
     }
 
     /// What is used no more in any case.
     fn ends_by_another_owner(&self, by: Option<u8>) -> bool {
-        self.ends_by(by, End::AnotherOwner)
+        self.ends_by(by, EndReason::AnotherOwner)
     }
 
     /// A write that comes late may be for any end.
-    fn ends_by(&self, by: Option<u8>, end: End) -> bool {
+    fn ends_by(&self, by: Option<u8>, end: EndReason) -> bool {
         by.is_none_or(|r| {
             let flight = self.replica(r).flight.as_ref();
-            flight.is_some_and(|flight| flight.refresher.state == State::Ending(end))
+            flight.is_some_and(|flight| flight.refresher.state == RefreshState::Ending(end))
         })
     }
 
@@ -692,10 +692,10 @@ impl World {
             _ => self.faults.lost -= 1,
         }
         self.flight(r).trouble = true;
-        self.tell(r, Event::Answered(Answer::Lost), rules);
+        self.tell(r, Input::Answered(ProviderReply::Lost), rules);
     }
 
-    fn provider_fails(&mut self, r: u8, event: Event<Version, Token>, rules: Rules) {
+    fn provider_fails(&mut self, r: u8, event: Input<Version, Token>, rules: Rules) {
         self.faults.failures -= 1;
         self.flight(r).trouble = true;
         self.tell(r, event, rules);
@@ -754,7 +754,7 @@ impl World {
             let event = match doing {
                 Action::Swap { .. } => {
                     let (expected, kept) = self.renewal(r);
-                    Event::Swapped(self.put(expected, kept, Some(r), rules))
+                    Input::Swapped(self.put(expected, kept, Some(r), rules))
                 }
                 _ => self.read(r, rules),
             };
@@ -768,42 +768,43 @@ impl World {
             self.revoke(r);
         }
         self.flight(r).trouble = true;
-        self.tell(r, Event::StoreFailed, rules);
+        self.tell(r, Input::StoreFailed, rules);
     }
 
-    fn tell(&mut self, r: u8, event: Event<Version, Token>, rules: Rules) {
+    fn tell(&mut self, r: u8, event: Input<Version, Token>, rules: Rules) {
         let flight = self.flight(r);
         let mut action = flight.refresher.next(event);
-        if let State::Waiting { version, watched: Some(0) } = flight.refresher.state {
+        if let RefreshState::Waiting { version, watched: Some(0) } = flight.refresher.state {
             if !rules.hold(Rule::Grace) {
                 // As if it had been watched long enough.
-                flight.refresher.state = State::Reading(Look::Watched { version, times: WATCHES });
+                flight.refresher.state =
+                    RefreshState::Reading(ReadContext::Watched { version, times: WATCHES });
                 action = Action::Read;
             } else if !rules.hold(Rule::Watch) {
-                flight.refresher.state = State::Waiting { version, watched: Some(WATCHES - 1) };
+                flight.refresher.state = RefreshState::Waiting { version, watched: Some(WATCHES - 1) };
                 action = Action::Wait { version, within: RENEW * u32::from(WATCHES) };
             }
         }
         let knowing = action == Action::Ask && flight.refresher.lost;
         (flight.action, flight.elapsed) = (action, 0);
         self.broken.knowing |= knowing;
-        if let Action::Land(landing) = action {
-            self.land(r, landing);
+        if let Action::Finish(conclusion) = action {
+            self.land(r, conclusion);
         }
     }
 
-    fn land(&mut self, r: u8, landing: Landing) {
+    fn land(&mut self, r: u8, conclusion: Conclusion) {
         let over = self.row.is_none_or(|row| row.over || row.stale && row.token == 0);
         let trouble = self.flight(r).trouble;
-        match landing {
-            Landing::Written => self.uses(r),
-            Landing::Found => {}
-            Landing::Gone => {
+        match conclusion {
+            Conclusion::Written => self.uses(r),
+            Conclusion::Found => {}
+            Conclusion::Gone => {
                 self.revoke(r);
                 self.broken.untrue |= !over;
             }
-            Landing::Ended(_) => self.broken.untrue |= !over,
-            Landing::Unavailable => self.broken.untrue |= !trouble,
+            Conclusion::Ended(_) => self.broken.untrue |= !over,
+            Conclusion::Unavailable => self.broken.untrue |= !trouble,
         }
         self.replicas[usize::from(r)].flight = None;
     }
@@ -860,7 +861,8 @@ impl World {
             flight.found.iter_mut().for_each(|found| found.version = 0);
             flight.refresher.version.iter_mut().for_each(&mut *f);
             match &mut flight.refresher.state {
-                State::Reading(Look::Watched { version, .. }) | State::Waiting { version, .. } => f(version),
+                RefreshState::Reading(ReadContext::Watched { version, .. })
+                | RefreshState::Waiting { version, .. } => f(version),
                 _ => {}
             }
             match &mut flight.action {

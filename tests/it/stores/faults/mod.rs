@@ -166,7 +166,7 @@ impl Behind {
         let url = server.database().await;
         let proxy = Proxy::before(server.port()).await;
         let led = proxy.url(&url, server.port());
-        let open = |url: &str| Arc::new(PostgresStore::connect(url).expect("a URL")) as Arc<dyn Store>;
+        let open = |url: &str| Arc::new(PostgresStore::connect_lazy(url).expect("a URL")) as Arc<dyn Store>;
         let [busy, resting, listening] = [(); 3].map(|()| open(&led));
         Some(Self { asks: EXECUTE, busy, resting, listening, direct: open(&url), proxy })
     }
@@ -176,7 +176,7 @@ impl Behind {
         let url = server.database();
         let proxy = Proxy::before(server.port()).await;
         let led = proxy.url(&url, server.port());
-        let open = |url: &str| Arc::new(RedisStore::connect(url).expect("a URL")) as Arc<dyn Store>;
+        let open = |url: &str| Arc::new(RedisStore::connect_lazy(url).expect("a URL")) as Arc<dyn Store>;
         let [busy, resting, listening] = [(); 3].map(|()| open(&led));
         Some(Self { asks: COMMANDS, busy, resting, listening, direct: open(&url), proxy })
     }

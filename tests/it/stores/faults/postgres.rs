@@ -125,7 +125,7 @@ async fn connections_to_a_server_that_shuts_down_are_not_kept() {
     .into_iter()
     .enumerate()
     {
-        let store = Arc::new(PostgresStore::connect(&url).unwrap()) as Arc<dyn Store>;
+        let store = Arc::new(PostgresStore::connect_lazy(&url).unwrap()) as Arc<dyn Store>;
         warm(&store).await;
         let standing = "SELECT array_agg(pid) FROM pg_stat_activity WHERE datname = current_database()";
         let standing: Vec<i32> = admin.query_one(standing, &[]).await.unwrap().get(0);
@@ -153,7 +153,7 @@ async fn connections_to_a_server_that_takes_no_writes_are_not_kept() {
     };
     PostgresStore::migrate(&url).await.unwrap();
     set("on").await;
-    let open = |url: &str| Arc::new(PostgresStore::connect(url).unwrap()) as Arc<dyn Store>;
+    let open = |url: &str| Arc::new(PostgresStore::connect_lazy(url).unwrap()) as Arc<dyn Store>;
     let any = open(&format!("{url}?target_session_attrs=any"));
     let ours = open(&url);
     warm(&any).await;
@@ -182,7 +182,7 @@ async fn connections_to_a_server_that_takes_no_writes_are_not_kept() {
 async fn a_server_that_stops_taking_writes_is_left_until_it_takes_them() {
     let Some(server) = Postgres::start() else { return };
     let url = server.database().await;
-    let store = Arc::new(PostgresStore::connect(&url).unwrap()) as Arc<dyn Store>;
+    let store = Arc::new(PostgresStore::connect_lazy(&url).unwrap()) as Arc<dyn Store>;
     warm(&store).await;
     let admin = beside(&url).await;
     let set = async |to: &str| {
@@ -217,7 +217,7 @@ async fn a_server_that_stops_taking_writes_is_left_until_it_takes_them() {
 async fn writes_that_wait_leave_connections_to_reads() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database().await;
-    let store = Arc::new(PostgresStore::connect(&url).unwrap()) as Arc<dyn Store>;
+    let store = Arc::new(PostgresStore::connect_lazy(&url).unwrap()) as Arc<dyn Store>;
     let version = create(&store, Key([200; 32])).await;
     let mut admin = beside(&url).await;
     let lock = admin.transaction().await.unwrap();
@@ -262,7 +262,7 @@ async fn writes_that_wait_leave_connections_to_reads() {
 async fn a_limit_that_the_url_sets_stays() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database().await;
-    create(&PostgresStore::connect(&url).unwrap(), Key([1; 32])).await;
+    create(&PostgresStore::connect_lazy(&url).unwrap(), Key([1; 32])).await;
     let admin = beside(&url).await;
     // A trigger lets the test see the settings of the connection that writes.
     let trigger = "
@@ -281,7 +281,8 @@ async fn a_limit_that_the_url_sets_stays() {
     .into_iter()
     .enumerate()
     {
-        create(&PostgresStore::connect(&format!("{url}{options}")).unwrap(), Key([2 + row as u8; 32])).await;
+        create(&PostgresStore::connect_lazy(&format!("{url}{options}")).unwrap(), Key([2 + row as u8; 32]))
+            .await;
         let seen = admin.query_one("DELETE FROM seen RETURNING statement, lock", &[]).await.unwrap();
         assert_eq!((seen.get::<_, &str>(0), seen.get::<_, &str>(1)), (statement, lock), "{options}");
     }

@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::provider_logout::add_sid;
-use crate::records::IndexKey;
-use crate::records::invalidation::{Changes, Place};
+use crate::records::BlindIndexKey;
+use crate::records::invalidation::{Invalidations, Slot};
 use crate::secret::Secret;
 use crate::store::Key;
 
 /// The provider's sessions whose ID tokens came for one of ours, and when it began, by the provider's clock.
-pub(crate) struct Began {
+pub(crate) struct ProviderSessions {
     pub(crate) issued_at: u64,
     known: Mutex<Known>,
     /// Whether the browser does not have all `sids`.
@@ -22,13 +22,13 @@ struct Known {
     /// A newer ID token than the browser has.
     id_token: Option<Secret>,
     /// Where it is noted that logout tokens came.
-    notes: Option<Noted>,
+    notes: Option<LogoutNotes>,
 }
 
 /// The keys of notes, as rows are named under this key, and where changes of them are noted.
-type Noted = (IndexKey, Arc<[(Key, Place)]>);
+type LogoutNotes = (BlindIndexKey, Arc<[(Key, Slot)]>);
 
-impl Began {
+impl ProviderSessions {
     pub(crate) fn new(sids: Vec<String>, issued_at: u64) -> Self {
         let known = Mutex::new(Known { sids, id_token: None, notes: None });
         Self { issued_at, known, unsealed: AtomicBool::new(false) }
@@ -81,15 +81,15 @@ impl Began {
     /// Where notes lie, as `find` finds them.
     pub(crate) fn notes(
         &self,
-        index: &IndexKey,
+        index: &BlindIndexKey,
         find: impl Fn(Vec<String>) -> Vec<Key>,
-    ) -> Arc<[(Key, Place)]> {
+    ) -> Arc<[(Key, Slot)]> {
         let mut known = self.known();
         match &known.notes {
             // A store that came back empty may name its rows anew.
             Some((named_by, notes)) if named_by == index => Arc::clone(notes),
             _ => {
-                let notes = find(known.sids.clone()).into_iter().map(|note| (note, Place::of(note)));
+                let notes = find(known.sids.clone()).into_iter().map(|note| (note, Slot::of(note)));
                 let notes: Arc<[_]> = notes.collect();
                 known.notes = Some((index.clone(), Arc::clone(&notes)));
                 notes
@@ -98,9 +98,13 @@ impl Began {
     }
 
     /// Whether something was heard of what the provider ended.
-    pub(crate) fn has_news(&self, heard: u64, changes: &Changes) -> bool {
+    pub(crate) fn has_news(&self, heard: u64, invalidations: &Invalidations) -> bool {
         let known = self.known();
-        known.notes.iter().flat_map(|(_, notes)| &**notes).any(|(_, note)| changes.since(heard, *note))
+        known
+            .notes
+            .iter()
+            .flat_map(|(_, notes)| &**notes)
+            .any(|(_, note)| invalidations.changed_since(heard, *note))
     }
 }
 
