@@ -26,7 +26,9 @@ use tokio::sync::Barrier;
 use tower::ServiceExt;
 use tower_oidc::dev_provider::{DevProvider, ScriptedLogin};
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Clock, Config, CurrentUser, Error, Oidc, OidcLayer, Resource, Timestamp, UserTokens};
+use tower_oidc::{
+    Clock, Config, CurrentUser, Error, Oidc, OidcLayer, ProviderConfig, Resource, Timestamp, UserTokens,
+};
 
 const APP: &str = "http://localhost:3000";
 const PROVIDER: &str = "http://localhost:4000";
@@ -79,7 +81,7 @@ impl World {
                 Ok::<_, Error>(provider.handle(request))
             }
         });
-        let config = Config::new(APP, PROVIDER, "app", "secret")
+        let config = Config::new(APP, ProviderConfig::new(PROVIDER, "app").client_secret("secret"))
             .resource(Resource::new("calendar", API))
             .http_client(outbound)
             .clock(clock);

@@ -4,12 +4,13 @@
 //! `OIDC_CLIENT_SECRET` and a `SESSION_SECRET` it is a client of that provider, and a restart signs nobody out.
 
 use axum::{Router, response::Html, routing::get};
+use tower_oidc::store::MemoryStore;
 use tower_oidc::{AuthSession, Config, CurrentUser, Error, OidcLayer, UserTokens};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    let auth = OidcLayer::stateless(Config::from_env()?.bind(listener.local_addr()?))?;
+    let auth = OidcLayer::stateless(Config::from_env()?.bind(listener.local_addr()?), MemoryStore::new())?;
     let app = Router::new().route("/", get(home)).route("/me", get(me)).layer(auth.clone());
     let stopped = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
     axum::serve(listener, app).with_graceful_shutdown(stopped).await?;

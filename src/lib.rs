@@ -129,6 +129,7 @@ mod config;
 pub use config::connection::{Connection, GrantLifetime};
 
 pub use config::hooks::{LoginDecision, ProviderChoice, Unauthenticated, VerifiedLogin};
+pub use config::mode::Mode;
 pub use config::provider::ProviderConfig;
 pub use config::resource::Resource;
 pub use config::shared_account::SharedAccount;

@@ -16,7 +16,9 @@ use http::{Request, Uri};
 use tower::Service;
 use tower::layer::util::Identity;
 use tower_oidc::store::{BoxFuture, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version};
-use tower_oidc::{Config, CurrentUser, OidcLayer, Resource, SharedAccount, UserTokens, testing};
+use tower_oidc::{
+    Config, CurrentUser, OidcLayer, ProviderConfig, Resource, SharedAccount, UserTokens, testing,
+};
 
 const APP: &str = "https://app.test";
 const ISSUER: &str = "https://op.test";
@@ -141,7 +143,7 @@ fn single_user(store: &Counting) -> OidcLayer {
 }
 
 fn config() -> Config {
-    let mut config = Config::new(APP, ISSUER, "client", "secret");
+    let mut config = Config::new(APP, ProviderConfig::new(ISSUER, "client").client_secret("secret"));
     config.session_secrets = vec!["a sealing secret of the benchmark".into()];
     // Under valgrind two seconds are over soon, and then sessions are not known any more.
     config.max_staleness = Duration::from_secs(24 * 60 * 60);
@@ -150,7 +152,7 @@ fn config() -> Config {
 
 fn stateless() -> OidcLayer {
     let config = config().resource(Resource::new("api", API));
-    OidcLayer::stateless(config).expect("a valid configuration")
+    OidcLayer::stateless(config, MemoryStore::new()).expect("a valid configuration")
 }
 
 /// The claims that most providers send for `openid email profile`.

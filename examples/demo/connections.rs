@@ -35,7 +35,7 @@ pub(crate) fn from_env(mut config: Config) -> Result<(Config, Vec<Connected>), B
         let api_url =
             of("API_URL").ok_or_else(|| format!("{prefix}_API_URL is missing: CONNECTIONS names {name}"))?;
         let mut connection = Connection::new(&name);
-        connection.provider = of("PROVIDER");
+        let provider = of("PROVIDER");
         connection = match of("FOR").as_deref() {
             None | Some("people") => connection,
             Some("visitors") => connection.allow_visitors(),
@@ -46,24 +46,34 @@ pub(crate) fn from_env(mut config: Config) -> Result<(Config, Vec<Connected>), B
         };
         let one_use = connection.single_use;
         let (scopes, optional_scopes) = (words(of("SCOPES"), ' '), words(of("OPTIONAL_SCOPES"), ' '));
-        all.push((connection, scopes, Connected { name, api_url, optional_scopes, one_use }));
+        all.push((connection, provider, scopes, Connected { name, api_url, optional_scopes, one_use }));
     }
     // One refresh token is for one grant, and what a browser carries does not come with another site's form.
     let impossible = variable("ACCOUNT").as_deref() == Some("refresh-token")
-        || stateless && config.response_mode == ResponseMode::FormPost;
-    if variable("CONNECTIONS").is_none() && config.issuer.as_deref() == Some("development") && !impossible {
+        || stateless && config.provider.response_mode == ResponseMode::FormPost;
+    if variable("CONNECTIONS").is_none() && config.provider.issuer == "development" && !impossible {
         let api_url = format!("{}/calendar", config.public_url.trim_end_matches('/'));
         let optional_scopes = vec!["calendar.write".to_owned()];
         let calendar = Connected { name: "calendar".to_owned(), api_url, optional_scopes, one_use: false };
-        all.push((Connection::new("calendar"), vec![READ.to_owned()], calendar));
+        all.push((Connection::new("calendar"), None, vec![READ.to_owned()], calendar));
     }
-    for (connection, scopes, connected) in &all {
+    for (connection, provider, scopes, connected) in &all {
         let mut resource = Resource::new(&connected.name, &connected.api_url);
         resource.scopes.clone_from(scopes);
         resource.optional_scopes.clone_from(&connected.optional_scopes);
         // What browsers carry ends with the session.
         let grant_lifetime = if stateless { GrantLifetime::Session } else { GrantLifetime::Persistent };
-        config = config.connection(connection.clone().resource(resource).grant_lifetime(grant_lifetime));
+        let connection = connection.clone().resource(resource).grant_lifetime(grant_lifetime);
+        let Some(name) = provider else {
+            config = config.connection(connection);
+            continue;
+        };
+        let mut named = config.more_providers.iter_mut().chain([&mut config.provider]);
+        let found = named.find(|provider| provider.name == *name);
+        found
+            .ok_or_else(|| format!("there is no provider {name}: OIDC_PROVIDERS"))?
+            .connections
+            .push(connection);
     }
     Ok((config, all.into_iter().map(|(.., connected)| connected).collect()))
 }

@@ -40,8 +40,8 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower_oidc::{
-    Admin, ApiResponse, AuthSession, Config, CurrentUser, Error, LoginOptions, OidcLayer, ProviderChoice,
-    Resource, SharedAccount, UserTokens,
+    Admin, ApiResponse, AuthSession, Config, CurrentUser, Error, LoginOptions, Mode, OidcLayer,
+    ProviderChoice, Resource, UserTokens,
 };
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
@@ -106,25 +106,12 @@ async fn run() -> Result<(), Box<dyn StdError>> {
     Ok(())
 }
 
-fn layer(config: Config) -> Result<OidcLayer, Box<dyn StdError>> {
-    let store = store()?;
-    match variable("MODE").as_deref() {
-        None | Some("per-user") => Ok(OidcLayer::per_user(config, store)?),
-        Some("single-user") => {
-            let mut account = SharedAccount::from_env()?;
-            if !store.is_durable() {
-                // A demo may be connected again after each start.
-                account = account.allow_volatile_store();
-            }
-            Ok(OidcLayer::single_user(config, account, store)?)
-        }
-        // One process needs nothing to meet at; several do.
-        Some("stateless") if variable("TOKEN_STORE").is_none_or(|store| store == "memory") => {
-            Ok(OidcLayer::stateless(config)?)
-        }
-        Some("stateless") => Ok(OidcLayer::stateless_with(config, store)?),
-        Some(other) => Err(format!("MODE={other} is none of per-user, single-user and stateless").into()),
+fn layer(mut config: Config) -> Result<OidcLayer, Box<dyn StdError>> {
+    if let Mode::SingleUser(account) = config.mode {
+        // A demo may be connected again after each start.
+        config.mode = Mode::SingleUser(account.allow_volatile_store());
     }
+    Ok(OidcLayer::from_config(config, store()?)?)
 }
 
 /// What handlers know besides their request.

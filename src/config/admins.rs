@@ -104,7 +104,7 @@ mod tests {
     const OP: &str = "https://op.test";
 
     fn admins() -> Admins {
-        let mut config = Config::new("https://app.test", "https://op.test", "c", "s");
+        let mut config = Config::new("https://app.test", ProviderConfig::new("https://op.test", "c"));
         config.admins = vec!["Root@X.test".into()];
         config.admin_subjects = vec!["s0".into()];
         config.admin_claim =
@@ -113,8 +113,7 @@ mod tests {
     }
 
     fn registered(config: &Config) -> Vec<RelyingParty> {
-        let first = ProviderConfig::first(config);
-        let all: Vec<_> = std::iter::once(first).chain(config.providers.iter().cloned()).collect();
+        let all: Vec<_> = config.providers().cloned().collect();
         RelyingParty::check(&all, "https://app.test/auth/callback", &mut Vec::new())
     }
 
@@ -156,9 +155,11 @@ mod tests {
     }
 
     fn two_providers(edit: impl FnOnce(&mut Config)) -> (Admins, Vec<String>) {
-        let mut config = Config::new("https://app.test", OP, "c", "s")
-            .provider(ProviderConfig::new("work", "https://op2.test", "c", "s"))
-            .provider(ProviderConfig::new("files", "https://op3.test", "c", "s").without_login());
+        let mut config = Config::new("https://app.test", ProviderConfig::new(OP, "c").client_secret("s"))
+            .add_provider(ProviderConfig::new("https://op2.test", "c").client_secret("s").name("work"))
+            .add_provider(
+                ProviderConfig::new("https://op3.test", "c").client_secret("s").name("files").without_login(),
+            );
         edit(&mut config);
         let mut problems = Vec::new();
         (Admins::check(&config, &registered(&config), &mut problems), problems)

@@ -2,10 +2,8 @@
 
 use super::Config;
 use super::connection::{Connection, GrantLifetime};
-use super::provider::ProviderConfig;
 use super::shared_account::{AccountSource, SharedAccount};
 use crate::protocol::authorization::ResponseMode;
-use crate::protocol::token::ClientAuthMethod;
 
 impl SharedAccount {
     /// What cannot work, each with its remedy.
@@ -21,7 +19,7 @@ impl SharedAccount {
                 self.name
             ));
         }
-        for connection in config.connections.iter().filter(|connection| connection.single_use) {
+        for connection in config.connections().filter(|connection| connection.single_use) {
             problems.push(format!(
                 "connection {:?} is for one use, and the account is for everybody: remove single_use()",
                 connection.name
@@ -29,28 +27,18 @@ impl SharedAccount {
         }
         match &self.source {
             AccountSource::ClientCredentials => {
-                let secret =
-                    config.client_secret.is_some() && config.client_auth != Some(ClientAuthMethod::None);
-                if !secret && !config.is_development() {
+                if !config.provider.is_confidential() && !config.is_development() {
                     problems.push(
-                        "Account::client_credentials() needs a client_secret (OIDC_CLIENT_SECRET), with which the \
+                        "SharedAccount::client_credentials() needs a client_secret (OIDC_CLIENT_SECRET), with which the \
                          application proves itself"
                             .to_owned(),
                     );
                 }
-                for connection in &config.connections {
-                    let provider = config
-                        .providers
-                        .iter()
-                        .find(|provider| connection.provider.as_ref() == Some(&provider.name));
-                    let proves = |provider: &ProviderConfig| {
-                        provider.client_secret.is_some()
-                            && provider.client_auth != Some(ClientAuthMethod::None)
-                    };
-                    if provider.is_some_and(|provider| !proves(provider)) {
+                for provider in config.more_providers.iter().filter(|provider| !provider.is_confidential()) {
+                    for connection in &provider.connections {
                         problems.push(format!(
                             "connection {:?} is at a provider without a client_secret, with which \
-                             Account::client_credentials() proves itself there",
+                             SharedAccount::client_credentials() proves itself there",
                             connection.name
                         ));
                     }
@@ -60,18 +48,18 @@ impl SharedAccount {
                 if token.expose_secret().is_empty() {
                     problems.push("the account's refresh token is empty (ACCOUNT_REFRESH_TOKEN)".to_owned());
                 }
-                for connection in &config.connections {
+                for connection in config.connections() {
                     problems.push(format!(
                         "connection {:?} has no grant: the account's one refresh token serves the configuration's own \
-                         resources; move its resources there, or use Account::operator()",
+                         resources; move its resources there, or use SharedAccount::connected_by_admin()",
                         connection.name
                     ));
                 }
             }
-            AccountSource::Operator => {
+            AccountSource::Admin => {
                 if !durable && !self.allow_volatile_store {
                     problems.push(
-                        "Account::operator() is connected by hand, and the store forgets it at every restart: use a \
+                        "SharedAccount::connected_by_admin() is connected by hand, and the store forgets it at every restart: use a \
                          durable store, or allow it by forgotten_at_restart()"
                             .to_owned(),
                     );
@@ -80,7 +68,7 @@ impl SharedAccount {
                 // The development provider's people say themselves whether they are admins.
                 if !admins && config.admin_claim.is_none() && !config.is_development() {
                     problems.push(
-                        "Account::operator() is connected by an admin, and nobody is one: set admins (ADMINS), \
+                        "SharedAccount::connected_by_admin() is connected by an admin, and nobody is one: set admins (ADMINS), \
                          admin_subjects or admin_claim"
                             .to_owned(),
                     );
@@ -105,7 +93,7 @@ pub(crate) fn stateless_problems(config: &Config) -> Vec<String> {
     }
     // What is for one use is kept nowhere anyway, and a visitor's grant is nobody's.
     let lasting = |one: &&Connection| one.grant_lifetime == GrantLifetime::Persistent && !one.single_use;
-    for connection in config.connections.iter().filter(lasting) {
+    for connection in config.connections().filter(lasting) {
         kept(&format!("connection {:?}", connection.name));
     }
     if config.max_cookie_bytes < LEAST {
@@ -116,9 +104,8 @@ pub(crate) fn stateless_problems(config: &Config) -> Vec<String> {
             6 * 1024
         ));
     }
-    let mut modes =
-        config.providers.iter().map(|provider| provider.response_mode).chain([config.response_mode]);
-    if modes.any(|mode| mode == ResponseMode::FormPost) && !config.connections.is_empty() {
+    let mut modes = config.providers().map(|provider| provider.response_mode);
+    if modes.any(|mode| mode == ResponseMode::FormPost) && config.connections().next().is_some() {
         problems.push(
             "response_mode is form_post, and in stateless mode connections need what the browser carries, which it \
              does not send with another site's form: use ResponseMode::Query"

@@ -6,8 +6,17 @@ use super::resource::Resource;
 
 /// More that a person may grant, when it is needed and not before: scopes, and the APIs that their tokens may go to.
 ///
-/// It is granted at the login's provider, where the account must be the one that the person is signed in with; or at
-/// another one of [`Config::providers`](crate::Config::providers), where they link whichever account is theirs.
+/// It belongs to a provider ([`ProviderConfig::connection`](crate::ProviderConfig::connection)). At the provider of the
+/// login the account must be the one that the person is signed in with; at another one they link whichever account is
+/// theirs.
+///
+/// ```
+/// # use tower_oidc::{Connection, ProviderConfig, Resource};
+/// let calendar = Connection::new("calendar")
+///     .scope("offline_access")
+///     .resource(Resource::new("calendar", "https://api.example.org/calendar").scope("calendar.read"));
+/// let provider = ProviderConfig::new("https://op.example.org", "app").connection(calendar);
+/// ```
 ///
 /// Its grant is its own: connecting or disconnecting one leaves the login's and every other as they are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,9 +31,6 @@ pub struct Connection {
     /// The APIs that its tokens may go to.
     #[serde(default)]
     pub resources: Vec<Resource>,
-    /// The name of the provider at which it is granted: the first, unless it says otherwise.
-    #[serde(default)]
-    pub provider: Option<String>,
     /// How long its grant lives: until it is disconnected, unless it says otherwise.
     #[serde(default = "persistent")]
     pub grant_lifetime: GrantLifetime,
@@ -47,7 +53,6 @@ impl Connection {
             name: name.into(),
             scopes: Vec::new(),
             resources: Vec::new(),
-            provider: None,
             grant_lifetime: persistent(),
             single_use: false,
             visitors: false,
@@ -91,13 +96,6 @@ impl Connection {
     #[must_use]
     pub fn allow_visitors(mut self) -> Self {
         self.visitors = true;
-        self
-    }
-
-    /// The name of the provider at which it is granted.
-    #[must_use]
-    pub fn provider(mut self, name: impl Into<String>) -> Self {
-        self.provider = Some(name.into());
         self
     }
 

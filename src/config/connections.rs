@@ -46,14 +46,17 @@ impl CheckedConnections {
         // What is wrong with a connection is wrong wherever people sign in, and is told once.
         let mut found = Vec::new();
         let mut others: Vec<(ProviderId, Connection)> = Vec::new();
-        for connection in &config.connections {
-            if others.iter().any(|(_, other)| other.name == connection.name) {
-                found.push(format!(
-                    "two connections are called {:?}: give each its own name",
-                    connection.name
-                ));
+        for (index, provider) in providers.iter().enumerate() {
+            for connection in &provider.connections {
+                if others.iter().any(|(_, other)| other.name == connection.name) {
+                    found.push(format!(
+                        "two connections are called {:?}: give each its own name",
+                        connection.name
+                    ));
+                }
+                check_name(&connection.name, &mut found);
+                others.push((ProviderId(index), connection.clone()));
             }
-            others.push((provider_of(connection, providers, &mut found), connection.clone()));
         }
         let mut all = Vec::new();
         for (index, provider) in providers.iter().enumerate() {
@@ -203,27 +206,14 @@ fn login(provider: &ProviderConfig, grant_lifetime: GrantLifetime) -> Connection
     Connection { scopes: provider.scopes.clone(), resources: provider.resources.clone(), ..login }
 }
 
-/// Checks a connection's names.
-fn provider_of(
-    connection: &Connection,
-    providers: &[ProviderConfig],
-    problems: &mut Vec<String>,
-) -> ProviderId {
-    let name = &connection.name;
+fn check_name(name: &str, problems: &mut Vec<String>) {
     if !is_name(name) {
-        problems.push(format!("a connection is called {name:?}: use up to 64 letters, digits, - and _"));
+        problems
+            .push(format!("connection name {name:?} is invalid: use up to 64 letters, digits, `-` and `_`"));
     }
     if name == LOGIN {
-        problems.push("a connection is called `login`, which is the login's own".to_owned());
+        problems.push("connection name `login` is reserved".to_owned());
     }
-    let Some(wanted) = &connection.provider else { return ProviderId::FIRST };
-    let found = providers.iter().position(|provider| provider.name == *wanted);
-    found.map(ProviderId).unwrap_or_else(|| {
-        problems.push(format!(
-            "the connection {name:?} is at the provider {wanted:?}: there is none of that name"
-        ));
-        ProviderId::FIRST
-    })
 }
 
 #[cfg(test)]
@@ -233,12 +223,11 @@ mod tests {
 
     fn check(others: &[Connection]) -> Result<CheckedConnections, Vec<String>> {
         let mut problems = Vec::new();
-        let mut config = Config::new("https://app.test", "https://op.test", "client", "secret")
+        let provider = ProviderConfig::new("https://op.test", "client").scopes([] as [&str; 0]);
+        let mut config = Config::new("https://app.test", provider)
             .resource(Resource::new("cal", "https://api.test/cal").scope("cal"));
-        config.scopes.clear();
-        config.connections = others.to_vec();
-        let mut checked =
-            CheckedConnections::check(&[ProviderConfig::first(&config)], &config, &mut problems);
+        config.provider.connections = others.to_vec();
+        let mut checked = CheckedConnections::check(&[config.provider.clone()], &config, &mut problems);
         if problems.is_empty() { Ok(checked.remove(0)) } else { Err(problems) }
     }
 

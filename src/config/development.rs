@@ -23,7 +23,7 @@ impl Config {
     /// loopback, and answers no request whose `Host` is not loopback or which comes from another machine
     /// ([`PeerAddr`](crate::PeerAddr)).
     pub fn development(addr: impl Into<SocketAddr>) -> Self {
-        Self { issuer: Some(ISSUER.to_owned()), ..Self::default() }.bind(addr)
+        Self::new(local_url(None), ProviderConfig::new(ISSUER, "")).bind(addr)
     }
 
     /// The address that the application listens on, in place of `BIND`. The development provider alone needs it.
@@ -45,7 +45,7 @@ impl Config {
     }
 
     pub(crate) fn is_development(&self) -> bool {
-        self.issuer.as_deref() == Some(ISSUER)
+        self.provider.issuer == ISSUER
     }
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn register(
     public_url: &Url,
     problems: &mut Vec<String>,
 ) {
-    if !config.client_id.is_empty() {
+    if !config.provider.client_id.is_empty() {
         problems.push("the development provider takes no client_id: remove it (OIDC_CLIENT_ID)".to_owned());
     }
     if !config.any_address && !is_loopback(public_url) {

@@ -1,11 +1,14 @@
 //! The configuration from environment variables.
 
+use std::path::PathBuf;
+
 use super::Config;
 use super::development::local_url;
 use super::environment::Environment;
+use super::mode::Mode;
 use super::provider::ProviderConfig;
 use super::shared_account::SharedAccount;
-use crate::config::PathBuf;
+
 use crate::error::ConfigError;
 use crate::protocol::authorization::ResponseMode;
 use crate::secret::Secret;
@@ -22,46 +25,43 @@ impl SharedAccount {
         Self::from_env_with(|name| std::env::var(name).ok())
     }
 
-    /// The same as [`SharedAccount::from_env`] with variables from elsewhere.
+    /// Reads variables as [`SharedAccount::from_env`] does, from elsewhere.
     ///
     /// # Errors
     ///
     /// Everything that cannot be read, at once.
     pub fn from_env_with(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let environment = Environment::new(variable);
         let mut problems = Vec::new();
-        let token = environment.secret("ACCOUNT_REFRESH_TOKEN", &mut problems);
-        let account = match (environment.value("ACCOUNT").as_deref(), token) {
-            (Some("refresh-token"), Some(token)) => Self::refresh_token(token),
-            (Some("refresh-token"), None) => {
-                problems.push("ACCOUNT is refresh-token: set ACCOUNT_REFRESH_TOKEN too".to_owned());
-                Self::connected_by_admin()
-            }
-            (None | Some("client-credentials"), None) => Self::client_credentials(),
-            (Some("operator"), None) => Self::connected_by_admin(),
-            (None | Some("client-credentials" | "operator"), Some(_)) => {
-                problems.push(
-                    "ACCOUNT_REFRESH_TOKEN is set: set ACCOUNT to refresh-token, or remove it".to_owned(),
-                );
-                Self::connected_by_admin()
-            }
-            (Some(other), _) => {
-                problems
-                    .push(format!("ACCOUNT is {other:?}: use client-credentials, refresh-token or operator"));
-                Self::connected_by_admin()
-            }
-        };
+        let account = Self::read(&Environment::new(variable), &mut problems);
         ConfigError::check(problems)?;
         Ok(account)
+    }
+
+    fn read<F: Fn(&str) -> Option<String>>(environment: &Environment<F>, problems: &mut Vec<String>) -> Self {
+        let token = environment.secret("ACCOUNT_REFRESH_TOKEN", problems);
+        match (environment.value("ACCOUNT").as_deref(), token) {
+            (Some("refresh-token"), Some(token)) => return Self::refresh_token(token),
+            (None | Some("client-credentials"), None) => return Self::client_credentials(),
+            (Some("operator"), None) => {}
+            (Some("refresh-token"), None) => {
+                problems.push("ACCOUNT is refresh-token: set ACCOUNT_REFRESH_TOKEN too".to_owned());
+            }
+            (None | Some("client-credentials" | "operator"), Some(_)) => problems
+                .push("ACCOUNT_REFRESH_TOKEN is set: set ACCOUNT to refresh-token, or remove it".to_owned()),
+            (Some(other), _) => problems
+                .push(format!("ACCOUNT is {other:?}: use client-credentials, refresh-token or operator")),
+        }
+        Self::connected_by_admin()
     }
 }
 
 impl Config {
     /// Reads the environment: `PUBLIC_URL` (`http://localhost:PORT` with the port of `BIND`, or 3000), `OIDC_ISSUER`
     /// (required; `development` is the development provider, see [`Config::development`]), `BIND` (the address that the
-    /// application listens on, which the development provider must know: [`Config::bind`]), `OIDC_CLIENT_ID`, `OIDC_CLIENT_SECRET`, `OIDC_SCOPES` (space separated),
-    /// `OIDC_RESPONSE_MODE` (`query`, `form_post`), `OIDC_CA_FILE`, `SESSION_SECRET` and `ADMINS` (comma
-    /// separated). A secret may stand in a file instead that `OIDC_CLIENT_SECRET_FILE` or
+    /// application listens on, which the development provider must know: [`Config::bind`]), `OIDC_CLIENT_ID`,
+    /// `OIDC_CLIENT_SECRET`, `OIDC_SCOPES` (space separated), `OIDC_RESPONSE_MODE` (`query`, `form_post`), `OIDC_CA_FILE`,
+    /// `MODE` (`per-user`, `stateless` or `single-user`, with [`SharedAccount::from_env`]'s variables), `SESSION_SECRET` and
+    /// `ADMINS` (comma separated). A secret may stand in a file instead that `OIDC_CLIENT_SECRET_FILE` or
     /// `SESSION_SECRET_FILE` names.
     ///
     /// `OIDC_PROVIDERS` names more providers, comma separated: for `work` there are `OIDC_WORK_ISSUER`,
@@ -90,27 +90,27 @@ impl Config {
         let mut config = Self::default();
         let mut problems = Vec::new();
         let environment = Environment::new(variable);
-        config.client_secret = environment.secret("OIDC_CLIENT_SECRET", &mut problems).map(Secret::from);
+        config.provider.client_secret =
+            environment.secret("OIDC_CLIENT_SECRET", &mut problems).map(Secret::from);
         config.session_secrets =
             environment.secret("SESSION_SECRET", &mut problems).map(|list| listed(&list)).unwrap_or_default();
-        config.issuer = environment.value("OIDC_ISSUER");
+        config.provider.issuer = environment.value("OIDC_ISSUER").unwrap_or_default();
         // What is no address of a socket is the application's own affair, unless the development provider needs it.
         config.bind = environment.value("BIND").and_then(|bind| bind.parse().ok());
         config.ca_file = environment.value("OIDC_CA_FILE").map(PathBuf::from);
         config.admins = environment.value("ADMINS").map(|list| listed(&list)).unwrap_or_default();
         config.public_url = environment.value("PUBLIC_URL").unwrap_or_else(|| local_url(config.bind));
-        if let Some(client_id) = environment.value("OIDC_CLIENT_ID") {
-            config.client_id = client_id;
-        }
+        config.provider.client_id = environment.value("OIDC_CLIENT_ID").unwrap_or_default();
         if let Some(scopes) = environment.value("OIDC_SCOPES") {
-            config.scopes = scopes.split_whitespace().map(str::to_owned).collect();
+            config.provider.scopes = scopes.split_whitespace().map(str::to_owned).collect();
         }
         if let Some(mode) = response_mode(&environment, "OIDC_RESPONSE_MODE", &mut problems) {
-            config.response_mode = mode;
+            config.provider.response_mode = mode;
         }
-        config.display_name = environment.value("OIDC_DISPLAY_NAME");
+        config.provider.display_name = environment.value("OIDC_DISPLAY_NAME");
+        config.mode = mode(&environment, &mut problems);
         ProviderConfig::add_from(&environment, &mut config, &mut problems);
-        if config.issuer.is_none() {
+        if config.provider.issuer.is_empty() {
             problems.push(
                 "no issuer is set: set OIDC_ISSUER to the provider's issuer URL, with OIDC_CLIENT_ID and OIDC_CLIENT_SECRET; \
                  or, to try the application on this machine alone, OIDC_ISSUER=development (feature `dev-provider`)"
@@ -120,6 +120,25 @@ impl Config {
         ConfigError::check(problems)?;
         Ok(config)
     }
+}
+
+/// `MODE`, and what belongs to one mode alone.
+fn mode<F: Fn(&str) -> Option<String>>(environment: &Environment<F>, problems: &mut Vec<String>) -> Mode {
+    let mode = match environment.value("MODE").as_deref() {
+        Some("single-user") => return Mode::SingleUser(SharedAccount::read(environment, problems)),
+        None | Some("per-user") => Mode::PerUser,
+        Some("stateless") => Mode::Stateless,
+        Some(other) => {
+            problems.push(format!("MODE is {other:?}: use per-user, single-user or stateless"));
+            Mode::PerUser
+        }
+    };
+    for name in ["ACCOUNT", "ACCOUNT_REFRESH_TOKEN", "ACCOUNT_REFRESH_TOKEN_FILE"] {
+        if environment.value(name).is_some() {
+            problems.push(format!("{name} is set: set MODE to single-user, or remove it"));
+        }
+    }
+    mode
 }
 
 pub(crate) fn response_mode<F: Fn(&str) -> Option<String>>(
@@ -157,10 +176,10 @@ impl ProviderConfig {
             environment.value("OIDC_PROVIDERS").map(|list| listed(&list)).unwrap_or_default();
         let read: Vec<_> = names.iter().map(|name| Self::read(environment, name, config, problems)).collect();
         let mut providers = read.into_iter();
-        if config.issuer.is_none()
+        if config.provider.issuer.is_empty()
             && let Some(first) = providers.next()
         {
-            if !config.client_id.is_empty() || config.client_secret.is_some() {
+            if !config.provider.client_id.is_empty() || config.provider.client_secret.is_some() {
                 problems.push(
                     "OIDC_CLIENT_ID or OIDC_CLIENT_SECRET is set without OIDC_ISSUER: set all or none"
                         .to_owned(),
@@ -172,9 +191,9 @@ impl ProviderConfig {
                     first.name
                 ));
             }
-            first.become_first(config);
+            config.provider = first;
         }
-        config.providers.extend(providers);
+        config.more_providers.extend(providers);
     }
 
     fn read<F: Fn(&str) -> Option<String>>(
@@ -207,21 +226,11 @@ impl ProviderConfig {
             login,
             display_name: environment.value(&variable("DISPLAY_NAME")),
             scopes: scopes.map_or_else(
-                || config.scopes.clone(),
+                || config.provider.scopes.clone(),
                 |scopes| scopes.split_whitespace().map(str::to_owned).collect(),
             ),
-            response_mode: mode.unwrap_or(config.response_mode),
-            ..Self::new(name, issuer, client_id, "")
+            response_mode: mode.unwrap_or(config.provider.response_mode),
+            ..Self::new(issuer, client_id).name(name)
         }
-    }
-
-    fn become_first(self, config: &mut Config) {
-        config.provider_name = self.name;
-        config.display_name = self.display_name;
-        config.issuer = Some(self.issuer);
-        config.client_id = self.client_id;
-        config.client_secret = self.client_secret;
-        config.scopes = self.scopes;
-        config.response_mode = self.response_mode;
     }
 }

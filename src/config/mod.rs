@@ -14,6 +14,7 @@ pub(crate) mod provider;
 pub(crate) mod registrations;
 pub(crate) mod resource;
 pub(crate) mod resources;
+mod setters;
 pub(crate) mod settings;
 pub(crate) mod shared_account;
 
@@ -33,21 +34,31 @@ use tower::{BoxError, Service};
 use self::connection::{Connection, GrantLifetime};
 use self::development::local_url;
 use self::hooks::{Hooks, LoginDecision, ProviderChoice, Unauthenticated, VerifiedLogin};
-use self::provider::{ProviderConfig, default_scopes};
+use self::mode::Mode;
+use self::provider::ProviderConfig;
 use self::resource::Resource;
+use self::setters::setters;
 use crate::clock::{Clock, Random};
 use crate::events::Event;
-use crate::protocol::authorization::ResponseMode;
-use crate::protocol::token::ClientAuthMethod;
-use crate::protocol::user_info::FetchUserInfo;
 use crate::provider::http_client::Outbound;
 use crate::secret::Secret;
 
-/// How this application is registered at its provider, and how it treats its users.
+/// The configuration of a layer: the application, its providers, its mode, and how it treats its users.
 ///
-/// Plain data: read it with serde (unknown fields are refused), from the environment with
-/// [`Config::from_env`], or write it by hand from [`Config::new`]. It is checked when a layer is made of it,
-/// and every problem of it is reported at once (certificates and the development provider after that). Durations are whole seconds where they are deserialised.
+/// ```
+/// # use std::time::Duration;
+/// # use tower_oidc::{Config, ProviderConfig, Resource};
+/// let provider = ProviderConfig::new("https://op.example.org", "app").client_secret("secret");
+/// let config = Config::new("https://app.example.org", provider)
+///     .resource(Resource::new("calendar", "https://api.example.org/calendar").scope("calendar.read"))
+///     .session_secrets(["32 random bytes or more, kept with the other secrets"])
+///     .admins(["root@example.org"])
+///     .idle_lifetime(Duration::from_secs(8 * 60 * 60));
+/// ```
+///
+/// Plain data: write it from [`Config::new`], read it with serde (unknown fields are refused), or from the environment
+/// with [`Config::from_env`]. It is checked when a layer is made of it, and every problem of it is reported at once
+/// (certificates and the development provider after that). Durations are whole seconds where they are deserialised.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
@@ -64,40 +75,12 @@ pub struct Config {
     /// The address that the application listens on. The layer opens no socket: with the development provider it must be
     /// loopback, and nothing else needs it.
     pub bind: Option<SocketAddr>,
-    /// What the provider of the fields that follow is called where there are several: `default`.
-    pub provider_name: String,
-    /// What people read of it where they choose among several. By default the issuer's host.
-    pub display_name: Option<String>,
-    /// The provider's issuer, exactly as it spells it. The word `development` is the development provider (feature
-    /// `dev-provider`), on which anybody signs in as anybody, on loopback only: see [`Config::development`].
-    pub issuer: Option<String>,
-    /// Our name at the provider.
-    pub client_id: String,
-    /// Our secret there; none for a public client, which PKCE alone protects.
-    pub client_secret: Option<Secret>,
-    /// How the secret is shown. By default what the provider announces, and basic where it says nothing.
-    pub client_auth: Option<ClientAuthMethod>,
-    /// Asked for at login, besides those of the resources: `openid email profile`. Many providers issue a refresh token
-    /// only for `offline_access`.
-    pub scopes: Vec<String>,
-    /// How the provider's response comes back: `query`, which works with every browser's cookie rules.
-    pub response_mode: ResponseMode,
-    /// Only members of this Google Workspace or similar domain may sign in: sent as `hd`, and required in the
-    /// ID token.
-    pub hosted_domain: Option<String>,
-    /// When UserInfo is asked: where the ID token lacks what the scopes promise, because many providers put
-    /// e-mail and name there only (OpenID Connect Core 1.0 section 5.4).
-    pub fetch_user_info: FetchUserInfo,
-    /// More parameters of the authorization request, such as `access_type=offline` or `claims`.
-    pub authorization_parameters: Vec<(String, String)>,
-    /// Audiences besides ours that an ID token may name. None: each could pass our tokens on.
-    pub trusted_audiences: Vec<String>,
-    /// The APIs that the login's tokens may go to.
-    pub resources: Vec<Resource>,
-    /// What people may grant besides.
-    pub connections: Vec<Connection>,
+    /// Who owns the tokens, and where they are kept: [`Mode::PerUser`] by default.
+    pub mode: Mode,
+    /// The provider, or the first of several.
+    pub provider: ProviderConfig,
     /// More providers, to sign in at or for connections.
-    pub providers: Vec<ProviderConfig>,
+    pub more_providers: Vec<ProviderConfig>,
 
     /// Secrets for seals, at least 32 bytes each: the first seals, all open. Without one it is made up at
     /// start, which a durable store refuses.
@@ -126,16 +109,6 @@ pub struct Config {
     pub max_cookie_bytes: usize,
     /// How long a login's grant lives: as long as the session.
     pub login_grant_lifetime: GrantLifetime,
-    /// Whether logout revokes the session's refresh token. Only for providers whose revocation ends that token
-    /// alone: at others it would sign the person's other browsers out. Off.
-    pub revoke_at_logout: bool,
-    /// Whether the provider's revocation (RFC 7009) ends the token that it is given, with what was issued for it, and
-    /// nothing else. Where this is set, tokens that a login, a connection or a refresh brought and that are refused are
-    /// revoked. Off: they are dropped, and an event says so ([`EventCode::TokensDropped`](crate::EventCode::TokensDropped)).
-    /// Some providers end everything that the person has granted to this application, in their other browsers too.
-    pub revocation_is_per_token: bool,
-    /// Whether logout also ends the session at the provider, where it offers that. On.
-    pub logout_at_provider: bool,
     /// Whether `/auth/frontchannel-logout` answers (OpenID Connect Front-Channel Logout 1.0), for a provider that signs
     /// people out by frames in their browsers. It asks for no proof but the `sid`: off. Back-channel logout, which does,
     /// needs no setting: register `/auth/backchannel-logout` at the provider.
@@ -193,21 +166,9 @@ impl Default for Config {
         Self {
             public_url: local_url(None),
             bind: None,
-            provider_name: "default".to_owned(),
-            display_name: None,
-            issuer: None,
-            client_id: String::new(),
-            client_secret: None,
-            client_auth: None,
-            scopes: default_scopes(),
-            response_mode: ResponseMode::default(),
-            hosted_domain: None,
-            fetch_user_info: FetchUserInfo::default(),
-            authorization_parameters: Vec::new(),
-            trusted_audiences: Vec::new(),
-            resources: Vec::new(),
-            connections: Vec::new(),
-            providers: Vec::new(),
+            mode: Mode::default(),
+            provider: ProviderConfig::default(),
+            more_providers: Vec::new(),
             session_secrets: Vec::new(),
             idle_lifetime: Duration::from_secs(24 * 60 * 60),
             absolute_lifetime: Duration::from_secs(7 * 24 * 60 * 60),
@@ -216,9 +177,6 @@ impl Default for Config {
             max_staleness: Duration::from_secs(2),
             max_cookie_bytes: 6 * 1024,
             login_grant_lifetime: GrantLifetime::default(),
-            revoke_at_logout: false,
-            revocation_is_per_token: false,
-            logout_at_provider: true,
             frontchannel_logout: false,
             post_logout_url: None,
             admins: Vec::new(),
@@ -238,41 +196,62 @@ impl Default for Config {
 }
 
 impl Config {
-    /// A registration at a provider.
-    pub fn new(
-        public_url: impl Into<String>,
-        issuer: impl Into<String>,
-        client_id: impl Into<String>,
-        client_secret: impl Into<Secret>,
-    ) -> Self {
-        Self {
-            public_url: public_url.into(),
-            issuer: Some(issuer.into()),
-            client_id: client_id.into(),
-            client_secret: Some(client_secret.into()),
-            ..Self::default()
-        }
+    /// The configuration of an application with this public URL, at one provider.
+    pub fn new(public_url: impl Into<String>, provider: ProviderConfig) -> Self {
+        Self { public_url: public_url.into(), provider, ..Self::default() }
     }
 
-    /// One more API that the login's tokens may go to.
+    setters! {
+        into public_url: String;
+        value mode: Mode;
+        value provider: ProviderConfig;
+        list session_secrets: Secret;
+        value idle_lifetime: Duration;
+        value absolute_lifetime: Duration;
+        value visitor_lifetime: Duration;
+        value login_lifetime: Duration;
+        value max_staleness: Duration;
+        value max_cookie_bytes: usize;
+        value login_grant_lifetime: GrantLifetime;
+        value frontchannel_logout: bool;
+        some post_logout_url: String;
+        list admins: String;
+        list admin_subjects: String;
+        some admin_claim: AdminClaim;
+        list trusted_origins: String;
+        into base_path: String;
+        into cookie_name: String;
+        some ca_file: PathBuf;
+    }
+
+    /// Adds a provider.
+    #[must_use]
+    pub fn add_provider(mut self, provider: ProviderConfig) -> Self {
+        self.more_providers.push(provider);
+        self
+    }
+
+    /// Adds an API that the tokens of a login at the first provider may be sent to. See [`ProviderConfig::resource`].
     #[must_use]
     pub fn resource(mut self, resource: Resource) -> Self {
-        self.resources.push(resource);
+        self.provider.resources.push(resource);
         self
     }
 
-    /// One more connection.
+    /// Adds a connection that people may grant at the first provider. See [`ProviderConfig::connection`].
     #[must_use]
     pub fn connection(mut self, connection: Connection) -> Self {
-        self.connections.push(connection);
+        self.provider.connections.push(connection);
         self
     }
 
-    /// One more provider.
-    #[must_use]
-    pub fn provider(mut self, provider: ProviderConfig) -> Self {
-        self.providers.push(provider);
-        self
+    pub(crate) fn providers(&self) -> impl Iterator<Item = &ProviderConfig> {
+        std::iter::once(&self.provider).chain(&self.more_providers)
+    }
+
+    /// The connections of all providers.
+    pub(crate) fn connections(&self) -> impl Iterator<Item = &Connection> {
+        self.providers().flat_map(|provider| &provider.connections)
     }
 
     /// Called when somebody is about to be signed in: it may refuse them, or add claims.
@@ -359,6 +338,7 @@ impl fmt::Debug for Hooks {
 mod tests {
     use super::*;
     use crate::error::ConfigError;
+    use crate::protocol::authorization::ResponseMode;
 
     fn from(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
         Config::from_env_with(|name| {
@@ -403,11 +383,11 @@ mod tests {
             ("ADMINS", "a@x.test, b@x.test,"),
         ])
         .unwrap();
-        assert_eq!(config.issuer.as_deref(), Some("https://op.test"));
-        assert_eq!(config.scopes, ["openid", "groups"]);
+        assert_eq!(config.provider.issuer, "https://op.test");
+        assert_eq!(config.provider.scopes, ["openid", "groups"]);
         assert_eq!(config.session_secrets, ["first-secret", "second"].map(Secret::from));
         assert_eq!(config.admins, ["a@x.test", "b@x.test"]);
-        assert_eq!(config.response_mode, ResponseMode::FormPost);
+        assert_eq!(config.provider.response_mode, ResponseMode::FormPost);
         assert!(!format!("{config:?}").contains("first-secret"));
     }
 
@@ -426,21 +406,19 @@ mod tests {
             ("OIDC_SCOPES", "openid groups"),
         ];
         let config = from(&work).unwrap();
-        assert_eq!(
-            (config.provider_name.as_str(), config.issuer.as_deref()),
-            ("work", Some("https://work.test"))
-        );
-        assert_eq!((config.client_id.as_str(), config.client_secret), ("w", Some("ws".into())));
-        assert_eq!(config.display_name.as_deref(), Some("Work"));
-        let [home] = config.providers.as_slice() else { panic!("{:?}", config.providers) };
+        let first = &config.provider;
+        assert_eq!((first.name.as_str(), first.issuer.as_str()), ("work", "https://work.test"));
+        assert_eq!((first.client_id.as_str(), &first.client_secret), ("w", &Some("ws".into())));
+        assert_eq!(first.display_name.as_deref(), Some("Work"));
+        let [home] = config.more_providers.as_slice() else { panic!("{:?}", config.more_providers) };
         assert_eq!((home.name.as_str(), home.login, home.client_secret.is_none()), ("at-home", false, true));
-        assert_eq!((home.response_mode, &home.scopes), (ResponseMode::FormPost, &config.scopes));
+        assert_eq!((home.response_mode, &home.scopes), (ResponseMode::FormPost, &first.scopes));
 
         let beside =
             from(&[&work[..], &[("OIDC_ISSUER", "https://op.test"), ("OIDC_CLIENT_ID", "c")]].concat());
         let beside = beside.unwrap();
-        let names: Vec<_> = beside.providers.iter().map(|provider| provider.name.as_str()).collect();
-        assert_eq!((beside.provider_name.as_str(), names), ("default", vec!["work", "at-home"]));
+        let names: Vec<_> = beside.more_providers.iter().map(|provider| provider.name.as_str()).collect();
+        assert_eq!((beside.provider.name.as_str(), names), ("default", vec!["work", "at-home"]));
     }
 
     #[test]
@@ -478,11 +456,60 @@ mod tests {
     fn serde_reads_it_and_refuses_unknown_fields() {
         let read = |text: &str| serde_json::from_str::<Config>(text);
         let config = read(
-            r#"{"client_id":"c","idle_lifetime":60,"resources":[{"name":"a","url_prefixes":["https://a.test"]}]}"#,
+            r#"{"idle_lifetime":60,"provider":{"client_id":"c","resources":[{"name":"a","url_prefixes":["https://a.test"]}]}}"#,
         );
         let config = config.unwrap();
-        assert_eq!((config.idle_lifetime, config.resources.len()), (Duration::from_secs(60), 1));
-        assert!(read(r#"{"clientid":"c"}"#).is_err());
-        assert!(read(r#"{"resources":[{"name":"a","url_prefixes":[],"scope":"x"}]}"#).is_err());
+        assert_eq!((config.idle_lifetime, config.provider.resources.len()), (Duration::from_secs(60), 1));
+        assert!(read(r#"{"idlelifetime":60}"#).is_err());
+        assert!(read(r#"{"provider":{"clientid":"c"}}"#).is_err());
+        assert!(read(r#"{"provider":{"resources":[{"name":"a","url_prefixes":[],"scope":"x"}]}}"#).is_err());
+    }
+
+    /// What is left out is what `new` says.
+    #[test]
+    fn serde_needs_no_field_that_has_a_default() {
+        let config: Config = serde_json::from_str(
+            r#"{"provider":{"issuer":"https://op.test","client_id":"c"},
+                "more_providers":[{"name":"work","issuer":"https://work.test","client_id":"w"}]}"#,
+        )
+        .unwrap();
+        let written = Config::new(local_url(None), ProviderConfig::new("https://op.test", "c"))
+            .add_provider(ProviderConfig::new("https://work.test", "w").name("work"));
+        let plain = |config: &Config| format!("{:?} {:?}", config.provider, config.more_providers);
+        assert_eq!(plain(&config), plain(&written));
+        assert!(serde_json::from_str::<Connection>(r#"{"name":"mail"}"#).is_ok());
+        assert!(
+            serde_json::from_str::<Resource>(r#"{"name":"mail","url_prefixes":["https://a.test"]}"#).is_ok()
+        );
+    }
+
+    #[test]
+    fn serde_and_the_environment_choose_the_mode() {
+        let read = |mode: &str| serde_json::from_str::<Config>(&format!(r#"{{"mode":{mode}}}"#));
+        let account = r#"{"single_user":{"source":{"refresh_token":"rt-secret"},"name":"robot"}}"#;
+        let shown = |config: Config| format!("{:?}", config.mode);
+        assert!(matches!(read(r#""per_user""#).unwrap().mode, Mode::PerUser));
+        assert!(matches!(read(r#""stateless""#).unwrap().mode, Mode::Stateless));
+        assert!(shown(read(account).unwrap()).contains("robot"));
+        assert!(!shown(read(account).unwrap()).contains("rt-secret"));
+        assert!(shown(read(r#"{"single_user":{"source":"admin"}}"#).unwrap()).contains("admin"));
+        for wrong in [r#""single_user""#, r#"{"single_user":{}}"#, r#""many""#] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+        let from =
+            |variables: &[(&str, &str)]| from(&[&[("OIDC_ISSUER", "development")], variables].concat());
+        assert!(matches!(from(&[]).unwrap().mode, Mode::PerUser));
+        assert!(matches!(from(&[("MODE", "per-user")]).unwrap().mode, Mode::PerUser));
+        assert!(matches!(from(&[("MODE", "stateless")]).unwrap().mode, Mode::Stateless));
+        let robot = [("MODE", "single-user"), ("ACCOUNT", "refresh-token"), ("ACCOUNT_REFRESH_TOKEN", "rt")];
+        assert!(matches!(from(&robot).unwrap().mode, Mode::SingleUser(_)));
+        for (wrong, named) in [
+            (&[("MODE", "many")][..], "MODE"),
+            (&[("MODE", "single-user"), ("ACCOUNT", "robot")], "ACCOUNT"),
+            (&[("ACCOUNT", "operator")], "MODE"),
+            (&[("MODE", "stateless"), ("ACCOUNT_REFRESH_TOKEN", "rt")], "MODE"),
+        ] {
+            assert!(from(wrong).unwrap_err().to_string().contains(named), "{wrong:?}");
+        }
     }
 }

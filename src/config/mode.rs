@@ -1,42 +1,37 @@
 //! The modes, which answer one question: whose tokens are a request's? Nothing else knows which mode it is.
 
+use serde::Deserialize;
+
 use super::connections::CheckedConnections;
 use super::shared_account::SharedAccount;
 use super::{Config, checks};
 
-/// Whose tokens requests get. The layer's constructors choose it.
-#[derive(Clone, Debug)]
-pub(crate) enum Mode {
-    /// Each person has their own.
+/// Who owns the tokens that requests use, and where they are kept.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Mode {
+    /// Each person has their own tokens, kept in the store. See [`OidcLayer::per_user`](crate::OidcLayer::per_user).
+    #[default]
     PerUser,
-    /// As with [`Mode::PerUser`], and their browsers keep them.
-    Stateless(Coordination),
-    /// Everybody uses the tokens of this account.
+    /// Each person has their own tokens, kept in their browser's cookies. See
+    /// [`OidcLayer::stateless`](crate::OidcLayer::stateless).
+    Stateless,
+    /// Everybody uses the tokens of this account, kept in the store. See
+    /// [`OidcLayer::single_user`](crate::OidcLayer::single_user).
     SingleUser(SharedAccount),
 }
 
-/// Where the processes of an application meet whose sessions and grants are kept by browsers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Coordination {
-    /// In this process, which is the only one.
-    InProcess,
-    /// In a store that all of them share.
-    Shared,
-}
-
 impl Mode {
-    /// Where processes meet, if sessions and grants are kept by browsers.
-    pub(crate) fn coordination(&self) -> Option<Coordination> {
-        match self {
-            Self::PerUser | Self::SingleUser(_) => None,
-            Self::Stateless(coordination) => Some(*coordination),
-        }
+    /// Whether sessions and grants are kept in cookies.
+    pub(crate) fn is_stateless(&self) -> bool {
+        matches!(self, Self::Stateless)
     }
 
     /// Fills in what the mode needs and nobody has to say.
     pub(crate) fn prepare(&self, config: &mut Config) {
         match self {
-            Self::PerUser | Self::Stateless(_) => {}
+            Self::PerUser | Self::Stateless => {}
             Self::SingleUser(account) => account.prepare(config),
         }
     }
@@ -45,10 +40,10 @@ impl Mode {
     pub(crate) fn problems(&self, config: &Config, durable: bool) -> Vec<String> {
         let mut problems = match self {
             Self::PerUser => Vec::new(),
-            Self::Stateless(_) => checks::stateless_problems(config),
+            Self::Stateless => checks::stateless_problems(config),
             Self::SingleUser(account) => account.problems(config, durable),
         };
-        for connection in config.connections.iter().filter(|connection| connection.visitors) {
+        for connection in config.connections().filter(|connection| connection.visitors) {
             let name = &connection.name;
             if connection.single_use {
                 problems.push(format!(
@@ -69,7 +64,7 @@ impl Mode {
     /// Who grants what.
     pub(crate) fn arrange(&self, connections: &mut CheckedConnections) {
         match self {
-            Self::PerUser | Self::Stateless(_) => {}
+            Self::PerUser | Self::Stateless => {}
             Self::SingleUser(account) => connections.serve_account(account.is_granted_by_hand()),
         }
     }
@@ -77,7 +72,7 @@ impl Mode {
     /// Whether a login's tokens are the person's to use later.
     pub(crate) fn keeps_logins(&self) -> bool {
         match self {
-            Self::PerUser | Self::Stateless(_) => true,
+            Self::PerUser | Self::Stateless => true,
             Self::SingleUser(_) => false,
         }
     }
@@ -89,7 +84,7 @@ impl Mode {
                 "work in the background reaches grants of people with GrantLifetime::Persistent: give the connection (or \
                  login_grant_lifetime) that one"
             }
-            Self::Stateless(_) => {
+            Self::Stateless => {
                 "work in the background reaches nobody's grants in stateless mode, where browsers keep them: use \
                  OidcLayer::per_user with a store, and GrantLifetime::Persistent"
             }
@@ -103,7 +98,7 @@ impl Mode {
     /// The account that everybody uses, a request without any cookie too.
     pub(crate) fn account(&self) -> Option<&SharedAccount> {
         match self {
-            Self::PerUser | Self::Stateless(_) => None,
+            Self::PerUser | Self::Stateless => None,
             Self::SingleUser(account) => Some(account),
         }
     }

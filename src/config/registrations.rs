@@ -13,11 +13,11 @@ use crate::records::grant::encode;
 
 /// Every provider as it was written, the first first.
 pub(crate) fn written(config: &Config, public_url: &Url, problems: &mut Vec<String>) -> Vec<ProviderConfig> {
-    let mut first = ProviderConfig::first(config);
+    let mut providers: Vec<_> = config.providers().cloned().collect();
     if config.is_development() {
-        development::register(&mut first, config, public_url, problems);
+        development::register(&mut providers[0], config, public_url, problems);
     }
-    std::iter::once(first).chain(config.providers.iter().cloned()).collect()
+    providers
 }
 
 impl RelyingParty {
@@ -124,31 +124,6 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
     for (name, _) in &provider.authorization_parameters {
         if RESERVED.contains(&name.as_str()) {
             problems.push(format!("authorization_parameters has {name:?}, which the layer sets itself"));
-        }
-    }
-}
-
-impl ProviderConfig {
-    /// The provider that stands in the configuration's own fields.
-    pub(crate) fn first(config: &Config) -> Self {
-        Self {
-            name: config.provider_name.clone(),
-            display_name: config.display_name.clone(),
-            issuer: config.issuer.clone().unwrap_or_default(),
-            client_id: config.client_id.clone(),
-            client_secret: config.client_secret.clone(),
-            client_auth: config.client_auth,
-            login: true,
-            scopes: config.scopes.clone(),
-            response_mode: config.response_mode,
-            hosted_domain: config.hosted_domain.clone(),
-            fetch_user_info: config.fetch_user_info,
-            authorization_parameters: config.authorization_parameters.clone(),
-            trusted_audiences: config.trusted_audiences.clone(),
-            resources: config.resources.clone(),
-            revoke_at_logout: config.revoke_at_logout,
-            revocation_is_per_token: config.revocation_is_per_token,
-            logout_at_provider: config.logout_at_provider,
         }
     }
 }

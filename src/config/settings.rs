@@ -218,7 +218,7 @@ fn lifetimes(config: &Config, problems: &mut Vec<String>) {
     {
         problems.push("a lifetime is zero: nobody could stay signed in, or sign in at all".to_owned());
     }
-    let mut granted = config.connections.iter().filter(|connection| connection.visitors);
+    let mut granted = config.connections().filter(|connection| connection.visitors);
     // Cookies count whole seconds.
     if config.visitor_lifetime < Duration::from_secs(1)
         && let Some(connection) = granted.next()
@@ -275,11 +275,15 @@ fn secrets(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::provider::ProviderConfig;
     use crate::protocol::token::ClientAuthMethod;
     use http::HeaderValue;
 
     fn settings(edit: impl FnOnce(&mut Config)) -> Result<Settings, ConfigError> {
-        let mut config = Config::new("https://app.test", "https://op.test", "client", "secret");
+        let mut config = Config::new(
+            "https://app.test",
+            ProviderConfig::new("https://op.test", "client").client_secret("secret"),
+        );
         edit(&mut config);
         Settings::check(&config, false).map(|(settings, _, _)| settings)
     }
@@ -294,19 +298,19 @@ mod tests {
         assert!(settings(|_| ()).is_ok());
         assert!(problem(|c| c.public_url = "http://app.test".into()).contains("public_url"));
         assert!(problem(|c| c.public_url = "https://app.test/?x".into()).contains("public_url"));
-        assert!(problem(|c| c.issuer = Some("http://op.test".into())).contains("issuer"));
-        assert!(problem(|c| c.issuer = None).contains("OIDC_ISSUER"));
-        assert!(problem(|c| c.client_id = String::new()).contains("client_id"));
-        assert!(problem(|c| c.client_secret = Some("".into())).contains("client_secret"));
+        assert!(problem(|c| c.provider.issuer = "http://op.test".into()).contains("issuer"));
+        assert!(problem(|c| c.provider.issuer.clear()).contains("OIDC_ISSUER"));
+        assert!(problem(|c| c.provider.client_id = String::new()).contains("client_id"));
+        assert!(problem(|c| c.provider.client_secret = Some("".into())).contains("client_secret"));
         assert!(
             problem(|c| {
-                c.client_secret = None;
-                c.client_auth = Some(ClientAuthMethod::ClientSecretPost)
+                c.provider.client_secret = None;
+                c.provider.client_auth = Some(ClientAuthMethod::ClientSecretPost)
             })
             .contains("client_auth")
         );
-        assert!(problem(|c| c.scopes = vec!["email".into()]).contains("openid"));
-        assert!(problem(|c| c.scopes.push("a b".into())).contains("not a scope"));
+        assert!(problem(|c| c.provider.scopes = vec!["email".into()]).contains("openid"));
+        assert!(problem(|c| c.provider.scopes.push("a b".into())).contains("not a scope"));
         assert!(problem(|c| c.base_path = "auth/".into()).contains("base_path"));
         assert!(problem(|c| c.cookie_name = "a;b".into()).contains("cookie_name"));
         assert!(problem(|c| c.idle_lifetime = Duration::ZERO).contains("lifetime"));
@@ -320,7 +324,7 @@ mod tests {
         assert!(problem(|c| c.admins = vec!["root".into()]).contains("admins"));
         for reserved in ["state", "nonce", "redirect_uri", "code_challenge", "scope"] {
             assert!(
-                problem(|c| c.authorization_parameters = vec![(reserved.into(), "x".into())])
+                problem(|c| c.provider.authorization_parameters = vec![(reserved.into(), "x".into())])
                     .contains(reserved)
             );
         }
@@ -335,12 +339,15 @@ mod tests {
         assert!(problem(|c| c.session_secrets = vec![strong.into(), strong.into()]).contains("twice"));
         assert!(
             problem(|c| {
-                c.client_secret = Some(strong.into());
+                c.provider.client_secret = Some(strong.into());
                 c.session_secrets = vec![strong.into()]
             })
             .contains("client")
         );
-        let config = Config::new("https://app.test", "https://op.test", "client", "secret");
+        let config = Config::new(
+            "https://app.test",
+            ProviderConfig::new("https://op.test", "client").client_secret("secret"),
+        );
         let refused = Settings::check(&config, true).err().expect("a durable store needs a secret");
         assert!(refused.to_string().contains("SESSION_SECRET"));
         assert!(!refused.to_string().contains("secret\""));
@@ -349,8 +356,8 @@ mod tests {
     #[test]
     fn all_problems_come_at_once() {
         let refused = settings(|c| {
-            c.client_id = String::new();
-            c.scopes.clear();
+            c.provider.client_id = String::new();
+            c.provider.scopes.clear();
             c.base_path = String::new();
         });
         assert_eq!(refused.err().expect("it is refused").problems().len(), 3);

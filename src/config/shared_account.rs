@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Deserializer};
+
 use super::Config;
 use crate::secret::Secret;
 
@@ -18,18 +20,33 @@ use crate::secret::Secret;
 ///
 /// When there is no token and only an operator can help, requests fail with
 /// [`ErrorKind::OperatorActionRequired`](crate::ErrorKind::OperatorActionRequired): no visitor is sent anywhere for it.
-#[derive(Clone)]
+///
+/// With serde: `{"source": "client_credentials"}`, `{"source": {"refresh_token": "…"}}` or `{"source": "admin"}`, and
+/// `name` and `allow_volatile_store` where they are needed.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SharedAccount {
+    #[serde(default = "default_name", deserialize_with = "name")]
     pub(crate) name: Arc<str>,
     pub(crate) source: AccountSource,
+    #[serde(default)]
     pub(crate) allow_volatile_store: bool,
 }
 
-#[derive(Clone)]
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum AccountSource {
     ClientCredentials,
     RefreshToken(Secret),
-    Operator,
+    Admin,
+}
+
+fn default_name() -> Arc<str> {
+    "default".into()
+}
+
+fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error> {
+    String::deserialize(deserializer).map(Into::into)
 }
 
 impl SharedAccount {
@@ -54,16 +71,16 @@ impl SharedAccount {
     /// It may be any account there, and need not be the one that the admin is signed in here with. The store must be
     /// a durable one.
     pub fn connected_by_admin() -> Self {
-        Self::new(AccountSource::Operator)
+        Self::new(AccountSource::Admin)
     }
 
     pub(super) fn new(source: AccountSource) -> Self {
-        Self { name: "default".into(), source, allow_volatile_store: false }
+        Self { name: default_name(), source, allow_volatile_store: false }
     }
 
     /// Another name than `default`. Applications with a public URL of their own share no account, whatever it is called.
     #[must_use]
-    pub fn named(mut self, name: impl Into<String>) -> Self {
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into().into();
         self
     }
@@ -82,14 +99,14 @@ impl SharedAccount {
     /// The application's own secret at the development provider is nobody's business: it is made up.
     pub(crate) fn prepare(&self, config: &mut Config) {
         let proves = matches!(self.source, AccountSource::ClientCredentials);
-        if proves && config.is_development() && config.client_secret.is_none() {
-            config.client_secret = Some(Secret::new(config.random.token()));
+        if proves && config.is_development() && config.provider.client_secret.is_none() {
+            config.provider.client_secret = Some(Secret::new(config.random.token()));
         }
     }
 
     /// Whether a person signs in at the provider to grant it.
     pub(crate) fn is_granted_by_hand(&self) -> bool {
-        matches!(self.source, AccountSource::Operator)
+        matches!(self.source, AccountSource::Admin)
     }
 }
 
@@ -98,7 +115,7 @@ impl fmt::Debug for SharedAccount {
         let source = match self.source {
             AccountSource::ClientCredentials => "client credentials",
             AccountSource::RefreshToken(_) => "refresh token",
-            AccountSource::Operator => "operator",
+            AccountSource::Admin => "admin",
         };
         f.debug_struct("Account").field("name", &self.name).field("source", &source).finish()
     }
@@ -118,7 +135,7 @@ mod tests {
     #[test]
     fn the_environment_says_which_account() {
         assert!(matches!(from(&[]).unwrap().source, AccountSource::ClientCredentials));
-        assert!(matches!(from(&[("ACCOUNT", "operator")]).unwrap().source, AccountSource::Operator));
+        assert!(matches!(from(&[("ACCOUNT", "operator")]).unwrap().source, AccountSource::Admin));
         let account =
             from(&[("ACCOUNT", "refresh-token"), ("ACCOUNT_REFRESH_TOKEN", " rt-secret ")]).unwrap();
         assert!(

@@ -17,13 +17,13 @@ use tower::{Layer, Service};
 use self::health::{Health, health};
 use self::service::Oidc;
 use crate::config::Config;
-use crate::config::mode::{Coordination, Mode};
+use crate::config::mode::Mode;
 use crate::config::shared_account::SharedAccount;
 use crate::error::{ConfigError, Error};
 use crate::extract::background_tokens::BackgroundTokens;
 use crate::page;
 use crate::state::Runtime;
-use crate::store::{MemoryStore, Store};
+use crate::store::Store;
 use crate::tokens::account_status::{AccountStatus, status};
 
 /// Signs people in, and gives handlers [`CurrentUser`](crate::CurrentUser) and
@@ -34,59 +34,55 @@ pub struct OidcLayer {
 }
 
 impl OidcLayer {
-    /// Each person has their own tokens, and they are kept in a store.
+    /// A layer in the mode that the configuration says ([`Config::mode`](crate::Config::mode)).
     ///
     /// The provider need not answer yet: the application starts, serves, and signs people in as soon as it does.
     ///
     /// # Errors
     ///
     /// Everything that is wrong with the configuration, at once.
-    pub fn per_user(config: Config, store: impl Store) -> Result<Self, ConfigError> {
-        Ok(Self { runtime: Runtime::new(Mode::PerUser, config, Arc::new(store))? })
+    pub fn from_config(config: Config, store: impl Store) -> Result<Self, ConfigError> {
+        Ok(Self { runtime: Runtime::new(config, Arc::new(store))? })
     }
 
-    /// Each person has their own tokens, and their browser carries them: session and grants, sealed into cookies. The
-    /// server keeps nothing that must outlive it: what it remembers is in memory, and bounded in time.
+    /// [`OidcLayer::from_config`] in the mode [`Mode::PerUser`]: each person has their own tokens, and they are kept in
+    /// the store.
     ///
-    /// For one process. It survives refresh tokens that rotate: parallel requests share one refresh, late ones with an
-    /// older cookie get its outcome, and what a browser that hung up missed reaches it with the next answer.
+    /// # Errors
     ///
-    /// What the process remembers holds within it, and until it ends; every secret that opens the cookies brings back
-    /// what another process, or the next one, has not seen:
+    /// Everything that is wrong with the configuration, at once.
+    pub fn per_user(config: Config, store: impl Store) -> Result<Self, ConfigError> {
+        Self::from_config(config.mode(Mode::PerUser), store)
+    }
+
+    /// [`OidcLayer::from_config`] in the mode [`Mode::Stateless`]: each person has their own tokens, and their browser
+    /// keeps them. Session and grants are sealed into cookies.
     ///
-    /// - a logout: cookies that somebody copied before would count there until the session's time is over,
-    /// - a logout at the provider (back-channel or front-channel), likewise,
-    /// - a connection that was taken back, likewise, unless the provider revoked its tokens,
+    /// The store keeps a refreshed token until the browser has it, and an ended session until its cookies expire. Processes
+    /// that share the store act as one: parallel requests share one refresh, late requests with an older cookie get the
+    /// same result, and what is ended at one process, a session or a connection, is ended at the others within
+    /// [`Config::max_staleness`](crate::Config::max_staleness), or at once where the store notifies.
+    ///
+    /// With [`MemoryStore`](crate::store::MemoryStore) this holds within one process and until it ends. Cookies outlive
+    /// the process, so that the next process does not know
+    ///
+    /// - a logout, here or at the provider: cookies that were copied before count until the session's time is over,
+    /// - a connection that was taken back, unless the provider revoked its tokens,
     /// - a login's callback, which could be received twice (the provider takes its code once),
-    /// - the newest generation of a refresh token: a process that never saw it would spend an older one.
-    ///
-    /// With several processes, let them meet: [`OidcLayer::stateless_with`].
+    /// - the newest generation of a refresh token: it would spend an older one.
     ///
     /// Every grant ends with its session, so that connections say [`GrantLifetime::Session`](crate::GrantLifetime::Session).
-    /// Browsers and proxies bound how large cookies may be: see [`Config::max_cookie_bytes`].
+    /// Browsers and proxies bound how large cookies may be: see [`Config::max_cookie_bytes`](crate::Config::max_cookie_bytes).
     ///
     /// # Errors
     ///
     /// Everything that is wrong with the configuration, at once.
-    pub fn stateless(config: Config) -> Result<Self, ConfigError> {
-        let mode = Mode::Stateless(Coordination::InProcess);
-        Ok(Self { runtime: Runtime::new(mode, config, Arc::new(MemoryStore::new()))? })
+    pub fn stateless(config: Config, store: impl Store) -> Result<Self, ConfigError> {
+        Self::from_config(config.mode(Mode::Stateless), store)
     }
 
-    /// The same for several processes, which meet at a store: it holds what was refreshed until the browser has it,
-    /// and what was ended until nobody can bring it back. All that [`OidcLayer::stateless`] promises within one process
-    /// then holds for all of them; what is ended at one, a session or a connection, is ended at the others within
-    /// [`Config::max_staleness`](Config::max_staleness), or at once where the store can tell.
-    ///
-    /// # Errors
-    ///
-    /// Everything that is wrong with the configuration, at once.
-    pub fn stateless_with(config: Config, coordination: impl Store) -> Result<Self, ConfigError> {
-        let mode = Mode::Stateless(Coordination::Shared);
-        Ok(Self { runtime: Runtime::new(mode, config, Arc::new(coordination))? })
-    }
-
-    /// One account's tokens serve everybody, whether they are signed in or not.
+    /// [`OidcLayer::from_config`] in the mode [`Mode::SingleUser`]: one account's tokens serve everybody, whether they are
+    /// signed in or not.
     ///
     /// Handlers are the same as with [`OidcLayer::per_user`]. People can sign in all the same, to be known and to be
     /// admins; the tokens of their logins are not kept.
@@ -99,7 +95,7 @@ impl OidcLayer {
         account: SharedAccount,
         store: impl Store,
     ) -> Result<Self, ConfigError> {
-        Ok(Self { runtime: Runtime::new(Mode::SingleUser(account), config, Arc::new(store))? })
+        Self::from_config(config.mode(Mode::SingleUser(account)), store)
     }
 
     /// How the account of [`OidcLayer::single_user`] stands at each connection, for readiness routes and operators. It

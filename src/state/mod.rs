@@ -13,7 +13,7 @@ use crate::clock::{Clock, Random, Timestamp};
 use crate::config::Config;
 use crate::config::development::CLIENT;
 use crate::config::hooks::Hooks;
-use crate::config::mode::{Coordination, Mode};
+use crate::config::mode::Mode;
 use crate::config::settings::Settings;
 use crate::dev_provider::DevProvider;
 use crate::error::ConfigError;
@@ -62,11 +62,8 @@ const SWEEP: Duration = Duration::from_secs(10 * 60);
 const UNANSWERED: u32 = 3;
 
 impl Runtime {
-    pub(crate) fn new(
-        mode: Mode,
-        mut config: Config,
-        store: Arc<dyn Store>,
-    ) -> Result<Arc<Self>, ConfigError> {
+    pub(crate) fn new(mut config: Config, store: Arc<dyn Store>) -> Result<Arc<Self>, ConfigError> {
+        let mode = config.mode.clone();
         mode.prepare(&mut config);
         let refused = mode.problems(&config, store.is_durable());
         let checked = Settings::check(&config, store.is_durable());
@@ -102,18 +99,23 @@ impl Runtime {
         let providers = Providers::new(settings.relying_parties.iter().map(|relying_party| {
             Provider::new(relying_party.clone(), outbound.clone(), events.clone(), clock.clone())
         }));
-        let coordination = mode.coordination();
-        let records = Records::new(store, keys, clock.clone(), random.clone(), events.clone());
-        let (records, max_staleness) = match coordination {
-            // Nobody else ends sessions there.
-            Some(Coordination::InProcess) => (records.with_own_index(), Duration::MAX),
-            Some(Coordination::Shared) | None => (records, settings.max_staleness),
-        };
-        let carried = coordination.map(|_| SessionCookies::new(&settings.session_cookie, events));
+        let stateless = mode.is_stateless();
+        let durable = store.is_durable();
+        let mut records = Records::new(store, keys, clock.clone(), random.clone(), events.clone());
+        if stateless && !durable {
+            records = records.with_own_index();
+        }
+        let carried = stateless.then(|| SessionCookies::new(&settings.session_cookie, events));
         let (issuers, changes) = (providers.login_issuers(), Arc::clone(records.invalidations()));
         Ok(Arc::new(Self {
-            sessions: Sessions::new(settings.idle_lifetime, max_staleness, issuers, carried, changes),
-            opened_grants: coordination.map(|_| OpenedGrants::new(settings.max_cookie_bytes)),
+            sessions: Sessions::new(
+                settings.idle_lifetime,
+                settings.max_staleness,
+                issuers,
+                carried,
+                changes,
+            ),
+            opened_grants: stateless.then(|| OpenedGrants::new(settings.max_cookie_bytes)),
             records,
             providers,
             account_grant_keys: GrantKeyCache::default(),

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 use tower::{BoxError, Layer, Service, service_fn};
 
 use super::sessions::start;
-use crate::config::mode::Mode;
+use crate::config::provider::ProviderConfig;
 use crate::config::resource::Resource;
 use crate::extract::request::{Head, RequestState};
 use crate::protocol::id_token::OriginalIdToken;
@@ -65,7 +65,8 @@ impl SignedInLayer {
                 "a test sends nothing: give it `http_client`".into(),
             ))
         });
-        let config = Config::new("https://app.example", ISSUER, "app", "secret").http_client(nothing_is_sent);
+        let config = Config::new("https://app.example", ProviderConfig::new(ISSUER, "app"))
+            .http_client(nothing_is_sent);
         Self { subject, claims: Map::new(), tokens: Vec::new(), config, prepared: Arc::default() }
     }
 
@@ -113,7 +114,7 @@ impl SignedInLayer {
     }
 
     async fn prepare(&self) -> Prepared {
-        let runtime = Runtime::new(Mode::PerUser, self.config.clone(), Arc::new(MemoryStore::new()));
+        let runtime = Runtime::new(self.config.clone(), Arc::new(MemoryStore::new()));
         let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
         let session = match &self.subject {
             None => None,

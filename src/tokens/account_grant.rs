@@ -26,7 +26,7 @@ impl SharedAccount {
         match &self.source {
             AccountSource::ClientCredentials => GrantSource::ClientCredentials,
             AccountSource::RefreshToken(token) => GrantSource::Configured { seed: seed(token) },
-            AccountSource::Operator => GrantSource::Consent,
+            AccountSource::Admin => GrantSource::Consent,
         }
     }
 
@@ -35,7 +35,7 @@ impl SharedAccount {
         let refresh_token = match &self.source {
             AccountSource::ClientCredentials => None,
             AccountSource::RefreshToken(token) => Some(token.clone()),
-            AccountSource::Operator => return None,
+            AccountSource::Admin => return None,
         };
         Some(Grant {
             owner: Owner::Account { name: self.name.to_string() },
@@ -67,7 +67,7 @@ impl SharedAccount {
                  another one (ACCOUNT_REFRESH_TOKEN); where the events say that it refuses the application itself, \
                  mend its registration there"
             }
-            AccountSource::Operator => {
+            AccountSource::Admin => {
                 "an admin connects the account at /auth/connect, below the public URL; where the events say that the \
                  provider refuses the application itself, first mend its registration there"
             }

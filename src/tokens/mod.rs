@@ -30,7 +30,6 @@ use self::locate::GrantRef;
 use self::lookup::{Decision, TokenRequest, TokenUnavailable, is_rejected, next, stored_or_begun};
 use self::refresh_task::refresh;
 use crate::clock::Timestamp;
-use crate::config::mode::Coordination;
 use crate::provider::error::ProviderError;
 use crate::records::grant::{Grant, TokenSet};
 use crate::secret::Secret;
@@ -127,7 +126,7 @@ fn no_token(runtime: &Runtime, outcome: &RefreshOutcome) -> TokenUnavailable {
 /// Whether a grant that is refreshed lasts only where an answer brings it to its browser: the next process knows nothing of
 /// what this one remembers.
 fn is_kept_nowhere_else(runtime: &Runtime, place: &GrantRef) -> bool {
-    place.jar.is_some() && runtime.mode.coordination() == Some(Coordination::InProcess)
+    place.jar.is_some() && !runtime.records.is_durable()
 }
 
 /// Whether what was fetched since, by ourselves or by somebody else, is what the API has refused.

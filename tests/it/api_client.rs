@@ -103,7 +103,7 @@ async fn scenario_49_a_url_that_no_resource_covers_is_an_error_and_nothing_is_se
 async fn scenario_50_the_longest_prefix_has_the_url_in_every_order() {
     for turned in [false, true] {
         let (world, alice) = world(|mut config| {
-            config.resources.clear();
+            config.provider.resources.clear();
             let all = Resource::new("all", format!("{API}/")).indicator("urn:all");
             let cal = Resource::new("cal", format!("{API}/cal/")).indicator("urn:cal");
             let (first, second) = if turned { (cal, all) } else { (all, cal) };

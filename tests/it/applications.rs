@@ -65,14 +65,14 @@ impl Application {
         let mut config = config(&world.net, &world.clock).on_event(events.hook());
         config.public_url = url.to_owned();
         config.cookie_name = cookies.to_owned();
-        config.client_id = client.to_owned();
+        config.provider.client_id = client.to_owned();
         edit(&mut config);
         let layer = match mode {
             Mode::PerUser => OidcLayer::per_user(config, store.clone()),
             Mode::SingleUser => {
                 OidcLayer::single_user(config, SharedAccount::client_credentials(), Durable(store.clone()))
             }
-            Mode::Stateless => OidcLayer::stateless_with(config, store.clone()),
+            Mode::Stateless => OidcLayer::stateless(config, store.clone()),
         };
         let layer = layer.unwrap_or_else(|error| panic!("{error}"));
         Self { app: App { layer, store, events }, url, cookies, client }
@@ -314,7 +314,7 @@ async fn a_session_of_an_application_without_a_hook_does_not_pass_by_the_hook_of
     for mode in [Mode::PerUser, Mode::Stateless] {
         let (world, one, _) = two(mode, Own::Client, true, true);
         let strict = Application::start(&world, mode, Own::Client, one.app.store.clone(), |config| {
-            config.hosted_domain = Some("example.com".to_owned());
+            config.provider.hosted_domain = Some("example.com".to_owned());
             let asked = config.clone().on_login(|login| async move {
                 if login.subject == "b1" {
                     LoginDecision::Allow

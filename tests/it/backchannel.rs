@@ -494,7 +494,7 @@ async fn simultaneous_logouts() {
 #[tokio::test]
 async fn grants_of_the_session_end_and_grants_of_the_person_stay() {
     let world = World::with(|mut config| {
-        config.revoke_at_logout = true;
+        config.provider.revoke_at_logout = true;
         config
     });
     let alice = world.signed_in("alice").await;
@@ -527,7 +527,7 @@ async fn grants_of_the_session_end_and_grants_of_the_person_stay() {
 #[tokio::test]
 async fn check_162_a_logout_during_a_refresh_is_final() {
     let world = World::with(|mut config| {
-        config.revoke_at_logout = true;
+        config.provider.revoke_at_logout = true;
         config
     });
     let alice = world.signed_in("alice").await;

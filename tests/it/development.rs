@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 use tower_oidc::dev_provider::DevProvider;
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Config, EventCode, OidcLayer, PeerAddr, testing};
+use tower_oidc::{Config, EventCode, OidcLayer, PeerAddr, ProviderConfig, testing};
 
 use crate::support::app::{Events, routes};
 
@@ -156,7 +156,10 @@ async fn peer_and_authority_must_be_loopback_where_they_are_known() {
 /// A real provider's application is reached under any name.
 #[tokio::test]
 async fn without_the_development_provider_no_host_is_looked_at() {
-    let config = Config::new("https://app.test", "https://op.test", "client", "secret");
+    let config = Config::new(
+        "https://app.test",
+        ProviderConfig::new("https://op.test", "client").client_secret("secret"),
+    );
     let layer = OidcLayer::per_user(config, MemoryStore::new()).unwrap();
     let app: Router = routes().layer(layer);
     let mut request = http::Request::get("/who").header("host", "10.0.0.1:8080");

@@ -15,7 +15,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::net::TcpListener;
 use tower_oidc::store::{Key, Store, Tag};
 use tower_oidc::{
-    AuthSession, Clock, Config, CurrentUser, OidcLayer, Random, RequireLayer, Resource, Secret, UserTokens,
+    AuthSession, Clock, Config, CurrentUser, OidcLayer, ProviderConfig, Random, RequireLayer, Resource,
+    Secret, UserTokens,
 };
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -206,7 +207,7 @@ pub(crate) async fn a_busy_day(world: &World) {
 async fn scenario_60_nothing_leaks() {
     let (log, _guard) = Log::listen();
     let world = World::with(|mut config| {
-        config.revoke_at_logout = true;
+        config.provider.revoke_at_logout = true;
         config
     });
     a_busy_day(&world).await;
@@ -277,10 +278,11 @@ async fn scenario_60_nothing_leaks_from_what_is_below() {
     expose(&net, &op_at).await;
     expose(&net, &api_at).await;
     let events = Events::default();
-    let mut config = Config::new(&app_at, &op_at, CLIENT_ID, CLIENT_SECRET)
-        .resource(Resource::new("cal", format!("{api_at}/cal/")))
-        .clock(clock.readings())
-        .on_event(events.hook());
+    let mut config =
+        Config::new(&app_at, ProviderConfig::new(&op_at, CLIENT_ID).client_secret(CLIENT_SECRET))
+            .resource(Resource::new("cal", format!("{api_at}/cal/")))
+            .clock(clock.readings())
+            .on_event(events.hook());
     config.session_secrets = vec![SEALING.into()];
     let layer = OidcLayer::per_user(config, TestStore::new()).unwrap();
     let app = routes().layer(layer.clone());

@@ -220,7 +220,7 @@ async fn logout_needs_no_provider() {
     assert_signs_out_here(&world).await;
 
     let world = World::with(|mut config| {
-        config.logout_at_provider = false;
+        config.provider.logout_at_provider = false;
         config
     });
     assert_signs_out_here(&world).await;
@@ -303,7 +303,7 @@ async fn after_logout(edit: impl FnOnce(Config) -> Config) -> (World, Browser, u
 #[tokio::test]
 async fn logout_ends_the_grant_that_was_the_sessions_own() {
     let revoking = |mut config: Config| {
-        config.revoke_at_logout = true;
+        config.provider.revoke_at_logout = true;
         config
     };
     let (world, _, rows) = after_logout(revoking).await;
@@ -338,7 +338,7 @@ async fn logout_ends_the_grant_that_was_the_sessions_own() {
 async fn check_159_a_revocation_that_fails_stops_no_logout() {
     for fail in [true, false] {
         let world = World::with(|mut config| {
-            config.revoke_at_logout = true;
+            config.provider.revoke_at_logout = true;
             config
         });
         if fail {

@@ -18,7 +18,8 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower_oidc::store::MemoryStore;
 use tower_oidc::{
-    Config, Connection, ConnectionStatus, CurrentUser, Error, EventCode, OidcLayer, Resource, UserTokens,
+    Config, Connection, ConnectionStatus, CurrentUser, Error, EventCode, OidcLayer, ProviderConfig, Resource,
+    UserTokens,
 };
 
 use crate::support::app::Events;
@@ -54,9 +55,11 @@ impl World {
         let app = app_url(port);
         let provider = RealProvider::start(&app, &[&[("GRANTS", "separate")], env].concat()).await?;
         let (store, events) = (MemoryStore::new(), Events::default());
-        let mut config = Config::new(&app, &provider.issuer, "web", "web secret").on_event(events.hook());
+        let mut config =
+            Config::new(&app, ProviderConfig::new(&provider.issuer, "web").client_secret("web secret"))
+                .on_event(events.hook());
         config.session_secrets = vec!["a sealing secret of the tests, 32 bytes+".into()];
-        config.revocation_is_per_token = true;
+        config.provider.revocation_is_per_token = true;
         let layer = OidcLayer::per_user(edit(config, &provider.issuer), store.clone());
         let layer = layer.unwrap_or_else(|error| panic!("{error}"));
         serve(port, Router::new().fallback_service(layer.layer(routes()))).await;

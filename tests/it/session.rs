@@ -230,7 +230,7 @@ async fn check_136_cookie_attributes() {
 #[tokio::test]
 async fn check_137_form_post_opens_the_login_cookie_only() {
     let world = World::with(|mut config| {
-        config.response_mode = tower_oidc::ResponseMode::FormPost;
+        config.provider.response_mode = tower_oidc::ResponseMode::FormPost;
         config
     });
     let browser = world.signed_in("alice").await;

@@ -28,7 +28,7 @@ fn site() -> (World, App, WatchedStore) {
 fn process(world: &World, store: &WatchedStore) -> App {
     let mail = Resource::new("mail", format!("{API}/mail/")).scope("mail.read");
     let app = App::over(&world.net, &world.clock, store.clone(), store.rows.clone(), |mut config| {
-        config.revocation_is_per_token = true;
+        config.provider.revocation_is_per_token = true;
         config.connection(Connection::new("mail").resource(mail).single_use())
     });
     world.net.serve_service(APP, app.layer.layer(with_routes()));

@@ -22,7 +22,7 @@ const MAIL: &str = "https://app.test/fetch?u=https://api.test/mail/";
 /// `mail` and, for visitors, `photos`; UserInfo is always asked.
 fn configure(mut config: Config) -> Config {
     let resource = |name: &str| Resource::new(name, format!("{API}/{name}/"));
-    config.fetch_user_info = FetchUserInfo::Always;
+    config.provider.fetch_user_info = FetchUserInfo::Always;
     config.connection(Connection::new("mail").scope("offline_access").resource(resource("mail"))).connection(
         Connection::new("photos")
             .scope("openid")
@@ -35,7 +35,7 @@ fn configure(mut config: Config) -> Config {
 
 fn session_grants(config: Config) -> Config {
     let mut config = configure(config);
-    for connection in &mut config.connections {
+    for connection in &mut config.provider.connections {
         connection.grant_lifetime = GrantLifetime::Session;
     }
     config
@@ -107,7 +107,7 @@ async fn in_single_user_mode_a_failure_that_passes_leaves_everybodys_account() {
     world.op.set(|settings| settings.revocation_reach = RevocationReach::User);
     let store = Durable(TestStore::new());
     let edit = |mut config: Config| {
-        config.fetch_user_info = FetchUserInfo::Always;
+        config.provider.fetch_user_info = FetchUserInfo::Always;
         config
     };
     let layer =
@@ -134,7 +134,7 @@ async fn in_single_user_mode_a_failure_that_passes_leaves_everybodys_account() {
 async fn a_veto_revokes_only_where_revocation_reaches_one_token() {
     for per_token in [false, true] {
         let world = World::with(|mut config| {
-            config.revocation_is_per_token = per_token;
+            config.provider.revocation_is_per_token = per_token;
             config.on_login(|_| async { LoginDecision::Deny("no".to_owned()) })
         });
         world.op.sign_in_as("alice");
@@ -150,7 +150,7 @@ async fn another_account_is_refused_and_revoked_only_where_revocation_reaches_on
     for per_token in [false, true] {
         let edit = |config: Config| {
             let mut config = configure(config);
-            config.revocation_is_per_token = per_token;
+            config.provider.revocation_is_per_token = per_token;
             config
         };
         let world = World::with(edit);
@@ -180,8 +180,8 @@ async fn what_is_refused_is_revoked_only_where_revocation_reaches_one_token() {
     for per_token in [false, true] {
         let world = World::with(|config| {
             let mut config = configure(config);
-            config.revocation_is_per_token = per_token;
-            config.hosted_domain = Some("example.com".into());
+            config.provider.revocation_is_per_token = per_token;
+            config.provider.hosted_domain = Some("example.com".into());
             config
         });
         world.op.user("alice", |user| user.set("hd", "example.com"));
@@ -204,7 +204,7 @@ async fn what_fails_for_a_moment_is_not_revoked_where_revocation_reaches_one_tok
     let world = World::with(|config| config);
     let (watched, app) = world.watched_with(|config| {
         let mut config = configure(config);
-        config.revocation_is_per_token = true;
+        config.provider.revocation_is_per_token = true;
         config
     });
     world.op.answer(Endpoint::FetchUserInfo, 503, "text/plain", "");
@@ -229,7 +229,7 @@ async fn a_login_that_is_signed_out_at_once_is_revoked_only_where_revocation_rea
     for per_token in [false, true] {
         let world = World::with(|config| {
             let mut config = configure(config);
-            config.revocation_is_per_token = per_token;
+            config.provider.revocation_is_per_token = per_token;
             config
         });
         world.op.sign_in_as("alice");
@@ -253,7 +253,7 @@ async fn what_is_not_pending_any_more_is_revoked_only_where_revocation_reaches_o
         let (world, store) = (World::new(), Durable(TestStore::new()));
         let deploy = |admins: &[&str]| {
             start(&world, SharedAccount::connected_by_admin(), store.clone(), |mut config| {
-                config.revocation_is_per_token = per_token;
+                config.provider.revocation_is_per_token = per_token;
                 config.admins = admins.iter().map(|admin| (*admin).to_owned()).collect();
                 config
             })
@@ -280,7 +280,8 @@ async fn what_is_not_pending_any_more_is_revoked_only_where_revocation_reaches_o
 async fn what_comes_for_a_session_that_is_over_is_revoked_where_its_logout_revokes() {
     for (revoke_at_logout, per_token) in [(false, false), (false, true), (true, false)] {
         let world = World::with(|mut config| {
-            (config.revoke_at_logout, config.revocation_is_per_token) = (revoke_at_logout, per_token);
+            (config.provider.revoke_at_logout, config.provider.revocation_is_per_token) =
+                (revoke_at_logout, per_token);
             config
         });
         world.op.set(|settings| settings.revocation_reach = RevocationReach::Token);
@@ -303,7 +304,7 @@ async fn another_owner_in_a_refresh_is_revoked_only_where_revocation_reaches_one
     for per_token in [false, true] {
         let world = World::with(|config| {
             let mut config = configure(config);
-            config.revocation_is_per_token = per_token;
+            config.provider.revocation_is_per_token = per_token;
             config
         });
         let browser = world.signed_in("alice").await;

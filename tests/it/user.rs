@@ -174,7 +174,7 @@ async fn scenario_26_identity_is_the_subject() {
 #[tokio::test]
 async fn scenario_27_check_172_admins_need_a_verified_email() {
     let world = World::with(|mut config| {
-        config.fetch_user_info = FetchUserInfo::Never;
+        config.provider.fetch_user_info = FetchUserInfo::Never;
         admins(&["Root@X.test"])(config)
     });
     for (email, verified, expected) in [

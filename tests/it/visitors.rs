@@ -64,7 +64,7 @@ fn routes() -> Router {
 /// Tokens that are refused are revoked.
 fn per_token(config: Config) -> Config {
     let mut config = connections(config);
-    config.revocation_is_per_token = true;
+    config.provider.revocation_is_per_token = true;
     config
 }
 
@@ -480,7 +480,7 @@ async fn first_grants_that_are_posted_are_one_visitors() {
     // Names are made by chance: no order of them must matter.
     for order in [[0, 1], [1, 0]].repeat(5) {
         let world = World::with(|mut config| {
-            config.response_mode = ResponseMode::FormPost;
+            config.provider.response_mode = ResponseMode::FormPost;
             connections(config)
         });
         world.serve(routes());
@@ -547,9 +547,10 @@ fn scenario_48_visitors_are_refused_where_they_cannot_be() {
         config
     };
     for lifetime in [Duration::ZERO, Duration::from_millis(999)] {
-        for refused in
-            [OidcLayer::per_user(lasting(lifetime), store()), OidcLayer::stateless(lasting(lifetime))]
-        {
+        for refused in [
+            OidcLayer::per_user(lasting(lifetime), store()),
+            OidcLayer::stateless(lasting(lifetime), store()),
+        ] {
             let refused = refused.unwrap_err().to_string();
             assert!(refused.contains("visitor_lifetime") && refused.contains("\"photos\""), "{refused}");
         }
@@ -559,7 +560,7 @@ fn scenario_48_visitors_are_refused_where_they_cannot_be() {
     nobodys.visitor_lifetime = Duration::ZERO;
     assert!(OidcLayer::per_user(nobodys, store()).is_ok(), "it is for nobody");
     assert!(OidcLayer::per_user(config(|one| one), store()).is_ok());
-    assert!(OidcLayer::stateless(config(|one| one)).is_ok());
+    assert!(OidcLayer::stateless(config(|one| one), store()).is_ok());
 }
 
 /// What was granted ends so long after it was, in a copied cookie too, and however often it is used meanwhile.

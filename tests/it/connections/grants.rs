@@ -116,7 +116,7 @@ async fn a_connection_lives_until_it_is_disconnected_unless_it_is_the_sessions()
             .resource(resource("notes").scope("notes"))
             .grant_lifetime(grant_lifetime);
         let site = Site::with(|mut config| {
-            config.revoke_at_logout = true;
+            config.provider.revoke_at_logout = true;
             config.connection(notes)
         });
         site.op.set(|settings| settings.revocation_reach = RevocationReach::Token);

@@ -45,7 +45,7 @@ async fn scenario_36_a_user_switch_on_the_way_stores_nothing() {
         (ResponseMode::FormPost, false, "alice"),
     ] {
         let site = Site::with(|mut config| {
-            config.response_mode = response_mode;
+            config.provider.response_mode = response_mode;
             config
         });
         let browser = site.signed_in("alice").await;
@@ -71,7 +71,7 @@ async fn scenario_36_a_user_switch_on_the_way_stores_nothing() {
 /// Nobody becomes somebody else while the code is exchanged, either.
 /// Tokens that are refused are revoked.
 fn per_token(mut config: tower_oidc::Config) -> tower_oidc::Config {
-    config.revocation_is_per_token = true;
+    config.provider.revocation_is_per_token = true;
     config
 }
 

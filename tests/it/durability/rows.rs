@@ -102,7 +102,7 @@ async fn a_dump_of_the_database_says_nothing() {
         };
         let store = TestStore::on(Database::at(kind, url));
         let world = World::on(store.clone(), |mut config| {
-            config.revoke_at_logout = true;
+            config.provider.revoke_at_logout = true;
             config
         });
         a_busy_day(&world).await;

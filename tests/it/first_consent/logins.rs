@@ -29,7 +29,7 @@ fn worlds(edit: fn(Config) -> Config) -> [(World, WatchedStore); 2] {
 
 fn revoking(config: Config) -> Config {
     let mut config = connections(config);
-    config.revoke_at_logout = true;
+    config.provider.revoke_at_logout = true;
     config
 }
 

@@ -146,8 +146,8 @@ async fn check_09_a_login_of_another_registration() {
     let callback = callback_of(&browser, &login("/who")).await;
     let before = Untouched::now(&world);
     let other = world.another(|mut config| {
-        config.client_id = "other".to_owned();
-        config.client_secret = Some("another client's secret".into());
+        config.provider.client_id = "other".to_owned();
+        config.provider.client_secret = Some("another client's secret".into());
         config
     });
     assert_refused(&browser, &browser.navigate(&callback).await, 400, "another client");

@@ -16,7 +16,7 @@ fn claims(value: Value) -> Map<String, Value> {
 #[tokio::test]
 async fn the_hook_refuses() {
     let world = World::with(|mut config| {
-        config.revocation_is_per_token = true;
+        config.provider.revocation_is_per_token = true;
         config.on_login(|login| async move {
             assert_eq!(login.issuer, OP);
             match login.claims["email"].as_str() {

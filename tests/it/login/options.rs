@@ -148,8 +148,8 @@ async fn scenario_20_the_hosted_domain_is_sent_and_verified() {
         (json!(true), false),
     ] {
         let world = World::with(|mut config| {
-            config.hosted_domain = Some("example.com".to_owned());
-            config.revocation_is_per_token = true;
+            config.provider.hosted_domain = Some("example.com".to_owned());
+            config.provider.revocation_is_per_token = true;
             config
         });
         world
@@ -283,7 +283,7 @@ async fn silent_login_comes_back_anonymous_when_the_application_refuses() {
 }
 
 fn posting(mut config: tower_oidc::Config) -> tower_oidc::Config {
-    config.response_mode = ResponseMode::FormPost;
+    config.provider.response_mode = ResponseMode::FormPost;
     config
 }
 

@@ -18,7 +18,7 @@ use crate::support::provider::{CLIENT_ID, Endpoint};
 fn parameter(name: &str, value: impl Into<String>) -> impl FnOnce(Config) -> Config {
     let parameter = (name.to_owned(), value.into());
     |mut config| {
-        config.authorization_parameters.push(parameter);
+        config.provider.authorization_parameters.push(parameter);
         config
     }
 }
@@ -299,7 +299,7 @@ async fn the_application_proves_itself_as_the_provider_wants() {
         (Some(ClientAuthMethod::ClientSecretBasic), vec![BASIC], true, BASIC),
     ] {
         let world = World::with(|mut config| {
-            config.client_auth = configured;
+            config.provider.client_auth = configured;
             config
         });
         world.op.set(|s| (s.auth_methods, s.announce_auth_methods) = (accepted, announced));
@@ -308,7 +308,7 @@ async fn the_application_proves_itself_as_the_provider_wants() {
         assert_eq!(world.net.urls_with("secret").len(), 0);
     }
     let world = World::with(|mut config| {
-        (config.client_id, config.client_secret) = ("public".to_owned(), None);
+        (config.provider.client_id, config.provider.client_secret) = ("public".to_owned(), None);
         config
     });
     world.op.register("public", None);

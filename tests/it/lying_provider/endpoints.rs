@@ -27,7 +27,7 @@ fn status(lie: &str) -> u16 {
 }
 
 fn always(mut config: Config) -> Config {
-    config.fetch_user_info = FetchUserInfo::Always;
+    config.provider.fetch_user_info = FetchUserInfo::Always;
     config
 }
 
@@ -92,9 +92,11 @@ async fn check_84_client_authentication() {
     };
     const BASIC: &str = "client_secret_basic";
     const POST: &str = "client_secret_post";
-    let public = |config: &mut Config| (config.client_id, config.client_secret) = ("public".to_owned(), None);
-    let post = |config: &mut Config| config.client_auth = Some(ClientAuthMethod::ClientSecretPost);
-    let basic = |config: &mut Config| config.client_auth = Some(ClientAuthMethod::ClientSecretBasic);
+    let public = |config: &mut Config| {
+        (config.provider.client_id, config.provider.client_secret) = ("public".to_owned(), None)
+    };
+    let post = |config: &mut Config| config.provider.client_auth = Some(ClientAuthMethod::ClientSecretPost);
+    let basic = |config: &mut Config| config.provider.client_auth = Some(ClientAuthMethod::ClientSecretBasic);
     assert_eq!(login(&[BASIC, POST], true, |_| ()).await, (200, BASIC));
     assert_eq!(login(&[POST, BASIC], true, |_| ()).await, (200, BASIC), "regardless of the order");
     assert_eq!(login(&[BASIC, POST], false, |_| ()).await, (200, BASIC), "nothing announced is basic");
@@ -104,7 +106,7 @@ async fn check_84_client_authentication() {
     // `none` in the last three: the provider refuses before it looks at how.
     assert_eq!(login(&[POST], true, basic).await, (502, "none"));
     assert_eq!(login(&["private_key_jwt"], true, |_| ()).await, (502, "none"), "nothing known is announced");
-    let wrong = |config: &mut Config| config.client_secret = Some("wrong".into());
+    let wrong = |config: &mut Config| config.provider.client_secret = Some("wrong".into());
     assert_eq!(login(&[BASIC], true, wrong).await, (502, "none"));
 }
 
@@ -158,7 +160,7 @@ async fn with_user_info(
     edit: impl Fn(&mut Map<String, Value>) + Send + Sync + 'static,
 ) -> (usize, Page) {
     let world = World::with(|mut config| {
-        config.fetch_user_info = when;
+        config.provider.fetch_user_info = when;
         config.admins = vec!["root@example.com".to_owned()];
         config
     });
@@ -241,7 +243,7 @@ async fn check_85_tokens_of_a_refused_login_are_revoked() {
     for (is_per_token, live) in [(true, 0), (false, 1)] {
         let world = World::with(|config| {
             let mut config = always(config);
-            config.revocation_is_per_token = is_per_token;
+            config.provider.revocation_is_per_token = is_per_token;
             config
         });
         world.op.lie("userinfo sub other");

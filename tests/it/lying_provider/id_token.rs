@@ -57,7 +57,8 @@ async fn scenario_15_bad_id_tokens() {
 async fn check_44_45_further_audiences_need_trust_and_azp() {
     let login = async |azp: Option<&'static str>, trusted: bool| {
         let world = World::with(|mut config| {
-            config.trusted_audiences = if trusted { vec!["other-app".to_owned()] } else { Vec::new() };
+            config.provider.trusted_audiences =
+                if trusted { vec!["other-app".to_owned()] } else { Vec::new() };
             config
         });
         world.op.edit_id_token(move |jwt| {

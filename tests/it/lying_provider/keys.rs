@@ -59,7 +59,7 @@ async fn check_61_62_63_75_key_sets_that_lie() {
 async fn check_71_the_issuer_is_the_one_that_is_configured_slash_and_all() {
     for issuer in ["https://op.test/", "https://slashed.test/tenant/", "https://under_score.test"] {
         let world = World::with(|mut config| {
-            config.issuer = Some(issuer.to_owned());
+            config.provider.issuer = issuer.to_owned();
             config
         });
         let op = LyingProvider::start(&world.net, issuer, &world.clock);
@@ -144,7 +144,7 @@ async fn check_74_issuers_on_one_host_do_not_collide() {
         let op = LyingProvider::start(&world.net, &issuer, &world.clock);
         op.sign_in_as("alice");
         let mut config = config(&world.net, &world.clock);
-        (config.issuer, config.public_url) = (Some(issuer.clone()), app.clone());
+        (config.provider.issuer, config.public_url) = (issuer.clone(), app.clone());
         // One store, as two tenants of one deployment have it.
         let layer = OidcLayer::per_user(config, world.app.store.clone()).unwrap();
         world.net.serve_service(&app, layer.layer(routes()));

@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-use tower_oidc::{Config, OidcLayer};
+use tower_oidc::{Config, OidcLayer, ProviderConfig};
 
 use crate::support::app::{APP, routes};
 use crate::support::browser::{Browser, Page};
@@ -88,7 +88,8 @@ impl Site {
     /// Alice signs in at an application that has the default client and these root certificates.
     async fn login(&self, ca_file: Option<PathBuf>) -> Page {
         let mut config =
-            Config::new(APP, &*self.issuer, CLIENT_ID, CLIENT_SECRET).clock(self.clock.readings());
+            Config::new(APP, ProviderConfig::new(&*self.issuer, CLIENT_ID).client_secret(CLIENT_SECRET))
+                .clock(self.clock.readings());
         config.ca_file = ca_file;
         config.session_secrets = vec!["a sealing secret of the tests, 32 bytes+".into()];
         let layer = OidcLayer::per_user(config, TestStore::new()).unwrap();

@@ -252,11 +252,11 @@ async fn the_sessions_of_another_person_are_not_taken_over() {
 async fn the_session_at_another_provider_is_not_the_logins() {
     for mode in [Mode::PerUser, Mode::Stateless] {
         let world = mode.world(|config| {
-            let files =
-                Connection::new("files").provider("work").grant_lifetime(tower_oidc::GrantLifetime::Session);
+            let files = Connection::new("files").grant_lifetime(tower_oidc::GrantLifetime::Session);
             let files = files.resource(Resource::new("files", format!("{API}/files/")).scope("files"));
-            let work = ProviderConfig::new("work", OP2, CLIENT_ID, CLIENT_SECRET).without_login();
-            config.connection(files).provider(work)
+            let work =
+                ProviderConfig::new(OP2, CLIENT_ID).client_secret(CLIENT_SECRET).name("work").without_login();
+            config.add_provider(work.connection(files))
         });
         let alice = world.signed_in("alice").await;
         world.op2.sign_in_as("alice");

@@ -48,7 +48,7 @@ async fn scenario_27_an_email_of_no_provider_is_refused_where_there_are_several(
     let start = |admin: &str, several: bool| {
         let mut config = config(&net, &clock);
         config.admins = vec![admin.into()];
-        let config = config.provider(if several { work() } else { work().without_login() });
+        let config = config.add_provider(if several { work() } else { work().without_login() });
         OidcLayer::per_user(config, MemoryStore::new()).map(drop).map_err(|error| error.to_string())
     };
     let refused = start("root@x.test", true).unwrap_err();

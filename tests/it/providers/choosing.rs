@@ -78,7 +78,7 @@ async fn scenario_19_the_page_that_asks_keeps_the_options() {
 
 #[tokio::test]
 async fn who_can_sign_in_at_one_provider_only_is_not_asked() {
-    let world = World::with(|config| config.provider(work().without_login()));
+    let world = World::with(|config| config.add_provider(work().without_login()));
     world.op.sign_in_as("alice");
     let page = world.browser().visit(&format!("{APP}/private")).await;
     assert_eq!(page.json()["sub"], "a1", "{}", page.text());
@@ -154,26 +154,51 @@ async fn trying_again_is_trying_at_the_same_provider() {
 #[tokio::test]
 async fn providers_that_cannot_be_told_apart_are_refused() {
     use tower_oidc::store::MemoryStore;
-    use tower_oidc::{Config, Connection, OidcLayer, Resource};
+    use tower_oidc::{Config, OidcLayer, Resource};
     let problems = |edit: fn(Config) -> Config| {
-        let layer =
-            OidcLayer::per_user(edit(Config::new(APP, OP, CLIENT_ID, CLIENT_SECRET)), MemoryStore::new());
+        let layer = OidcLayer::per_user(
+            edit(Config::new(APP, ProviderConfig::new(OP, CLIENT_ID).client_secret(CLIENT_SECRET))),
+            MemoryStore::new(),
+        );
         layer.err().map(|error| error.problems().to_vec()).unwrap_or_default()
     };
-    assert_eq!(problems(|config| config.provider(work())), [] as [String; 0]);
-    let refused: [(fn(Config) -> Config, &str); 9] = [
-        (|config| config.provider(work()).provider(work_again()), "has this name"),
-        (|config| config.provider(ProviderConfig::new("DEFAULT", OP2, "c", "s")), "has this name"),
-        (|config| config.provider(ProviderConfig::new("a/b", OP2, "c", "s")), "its name is no name"),
-        (|config| config.provider(ProviderConfig::new("", OP2, "c", "s")), "its name is no name"),
-        (|config| config.provider(ProviderConfig::new("again", OP, "c", "s")), "issuer is that of"),
-        (|config| config.provider(ProviderConfig::new("plain", "http://op2.test", "c", "s")), "https"),
-        (|config| config.provider(ProviderConfig::new("nobody", OP2, "", "s")), "client_id is missing"),
+    assert_eq!(problems(|config| config.add_provider(work())), [] as [String; 0]);
+    let refused: [(fn(Config) -> Config, &str); 8] = [
+        (|config| config.add_provider(work()).add_provider(work_again()), "has this name"),
         (
-            |config| config.provider(work().without_login().resource(Resource::new("x", "https://x.test/"))),
+            |config| config.add_provider(ProviderConfig::new(OP2, "c").client_secret("s").name("DEFAULT")),
+            "has this name",
+        ),
+        (
+            |config| config.add_provider(ProviderConfig::new(OP2, "c").client_secret("s").name("a/b")),
+            "its name is no name",
+        ),
+        (
+            |config| config.add_provider(ProviderConfig::new(OP2, "c").client_secret("s").name("")),
+            "its name is no name",
+        ),
+        (
+            |config| config.add_provider(ProviderConfig::new(OP, "c").client_secret("s").name("again")),
+            "issuer is that of",
+        ),
+        (
+            |config| {
+                config.add_provider(
+                    ProviderConfig::new("http://op2.test", "c").client_secret("s").name("plain"),
+                )
+            },
+            "https",
+        ),
+        (
+            |config| config.add_provider(ProviderConfig::new(OP2, "").client_secret("s").name("nobody")),
+            "client_id is missing",
+        ),
+        (
+            |config| {
+                config.add_provider(work().without_login().resource(Resource::new("x", "https://x.test/")))
+            },
             "nobody signs in there",
         ),
-        (|config| config.connection(Connection::new("files").provider("elsewhere")), "none of that name"),
     ];
     for (edit, said) in refused {
         let problems = problems(edit);
@@ -181,14 +206,14 @@ async fn providers_that_cannot_be_told_apart_are_refused() {
         assert!(problems[0].contains(said), "{said}: {problems:?}");
     }
     let all = problems(|config| {
-        let mut plain = ProviderConfig::new("a b", "http://op2.test", "", "");
+        let mut plain = ProviderConfig::new("http://op2.test", "").client_secret("").name("a b");
         plain.scopes.clear();
-        config.provider(plain)
+        config.add_provider(plain)
     });
     assert_eq!(all.len(), 5, "all at once: {all:?}");
     assert!(all.iter().all(|problem| problem.starts_with("provider \"a b\"")), "{all:?}");
 }
 
 fn work_again() -> ProviderConfig {
-    ProviderConfig::new("work", "https://op3.test", CLIENT_ID, CLIENT_SECRET)
+    ProviderConfig::new("https://op3.test", CLIENT_ID).client_secret(CLIENT_SECRET).name("work")
 }

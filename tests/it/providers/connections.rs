@@ -19,7 +19,15 @@ type Asked = Query<std::collections::HashMap<String, String>>;
 
 fn routes() -> Router {
     Router::new()
-        .route("/list", get(|tokens: UserTokens| async move { tokens.connections().await.map(Json) }))
+        .route(
+            "/list",
+            get(|tokens: UserTokens| async move {
+                tokens.connections().await.map(|mut all| {
+                    all.sort_by(|one, other| one.name.cmp(&other.name));
+                    Json(all)
+                })
+            }),
+        )
         .route(
             "/token",
             get(|tokens: UserTokens, Query(asked): Asked| async move {
@@ -39,7 +47,7 @@ fn routes() -> Router {
 /// `https://op2.test` is for connections alone, unless `edit` says otherwise: `files` is one there, `mail` one at the
 /// login's provider.
 fn linked_with(edit: impl FnOnce(ProviderConfig) -> ProviderConfig) -> World {
-    let world = World::with(|config| connections(config).provider(edit(work().without_login())));
+    let world = World::with(|config| connections(config, edit(work().without_login())));
     world.serve(routes());
     world
 }
@@ -48,11 +56,12 @@ fn linked() -> World {
     linked_with(|work| work)
 }
 
-fn connections(config: Config) -> Config {
-    let resource = |name: &str| Resource::new(name, format!("{API}/{name}/")).scope(name);
-    config
-        .connection(Connection::new("files").provider("work").resource(resource("files")))
-        .connection(Connection::new("mail").resource(resource("mail")))
+fn named(name: &str) -> Connection {
+    Connection::new(name).resource(Resource::new(name, format!("{API}/{name}/")).scope(name))
+}
+
+fn connections(config: Config, work: ProviderConfig) -> Config {
+    config.connection(named("mail")).add_provider(work.connection(named("files")))
 }
 
 /// Grants `files` as this person of the second provider.
@@ -210,7 +219,8 @@ async fn a_linked_account_is_disconnected_at_its_provider() {
 /// Scenario 37: at the provider where they signed in it must be the same account, wherever that is.
 #[tokio::test]
 async fn scenario_37_at_the_logins_own_provider_the_account_is_the_persons() {
-    let world = two_logins_with(connections, |work| work);
+    let world =
+        two_logins_with(|config| config.connection(named("mail")), |work| work.connection(named("files")));
     world.serve(routes());
     let connect = async |browser: &Browser, connection: &str| {
         browser.visit(&format!("{APP}/auth/connect?connection={connection}&return_to=/list")).await
@@ -295,14 +305,14 @@ async fn a_connection_that_is_moved_to_another_provider_starts_anew() {
     let moved = |config: Config| {
         let files = Resource::new("files", format!("{API}/files/")).scope("files");
         let work = work().without_login();
-        config.provider(work).connection(Connection::new("files").provider("default").resource(files))
+        config.add_provider(work).connection(Connection::new("files").resource(files))
     };
     serve(&world.another(moved));
     assert_eq!(list(&alice).await[0]["state"], "not_connected");
     assert_eq!(token(&alice, "/files/").await, Err(403));
     assert_eq!(world.op.token_requests().len() + world.op2.token_requests().len(), 0);
 
-    serve(&world.another(|config| connections(config).provider(work().without_login())));
+    serve(&world.another(|config| connections(config, work().without_login())));
     assert_eq!(issued_at(&world, &token(&alice, "/files/").await.unwrap()), ("op2", "bob".to_owned()));
 }
 
@@ -337,15 +347,15 @@ async fn a_connection_that_is_moved_meanwhile_is_not_granted_by_its_old_provider
     world.op.forget();
     let serve = |app: &App| world.net.serve_service(APP, app.layer.layer(routes()));
     serve(&world.another(|config| {
-        let mut config = connections(config).provider(work().without_login());
-        config.connections[0].provider = None;
+        let mut config = connections(config, work().without_login());
+        config.provider.connections.append(&mut config.more_providers[0].connections);
         config
     }));
     let page = alice.navigate(callback.as_str()).await;
     assert_eq!(page.status, 400, "{}", page.text());
     assert_no_exchange(&world, "moved");
     assert_eq!(list(&alice).await[0]["state"], "not_connected");
-    serve(&world.another(|config| connections(config).provider(work().without_login())));
+    serve(&world.another(|config| connections(config, work().without_login())));
     assert_eq!(alice.navigate(callback.as_str()).await.json()[0]["account"], "b1", "the control");
 }
 
@@ -355,13 +365,9 @@ async fn an_accounts_connection_at_another_provider_gets_its_tokens_there() {
     use tower_oidc::store::MemoryStore;
     use tower_oidc::{OidcLayer, SharedAccount};
     let world = World::new();
-    let config = || connections(crate::support::app::config(&world.net, &world.clock));
+    let config = |work| connections(crate::support::app::config(&world.net, &world.clock), work);
     let single_user = |work: ProviderConfig| {
-        OidcLayer::single_user(
-            config().provider(work),
-            SharedAccount::client_credentials(),
-            MemoryStore::new(),
-        )
+        OidcLayer::single_user(config(work), SharedAccount::client_credentials(), MemoryStore::new())
     };
     let layer = single_user(work()).unwrap_or_else(|error| panic!("{error}"));
     world.net.serve_service(APP, layer.layer(routes()));

@@ -29,9 +29,12 @@ async fn scenario_18_a_provider_is_chosen_by_its_name() {
 #[tokio::test]
 async fn scenario_18_an_address_is_no_provider() {
     let world = World::with(|config| {
-        config
-            .provider(work())
-            .provider(ProviderConfig::new("files", "https://files.test", "app", "secret").without_login())
+        config.add_provider(work()).add_provider(
+            ProviderConfig::new("https://files.test", "app")
+                .client_secret("secret")
+                .name("files")
+                .without_login(),
+        )
     });
     let hostile = [
         EVIL,

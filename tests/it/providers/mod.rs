@@ -22,7 +22,10 @@ use crate::support::provider::{CLIENT_ID, CLIENT_SECRET, LyingProvider};
 
 /// The second provider, for a login too.
 fn work() -> ProviderConfig {
-    ProviderConfig::new("work", OP2, CLIENT_ID, CLIENT_SECRET).display_name("Work & <Sons>")
+    ProviderConfig::new(OP2, CLIENT_ID)
+        .client_secret(CLIENT_SECRET)
+        .name("work")
+        .display_name("Work & <Sons>")
 }
 
 /// Two providers to sign in at. Tokens of either go to `https://api.test/both/`, those of `work` to
@@ -38,7 +41,7 @@ fn two_logins_with(
     World::with(|config| {
         let both = Resource::new("both", format!("{API}/both/"));
         let work = work().resource(both.clone()).resource(Resource::new("work", format!("{API}/work/")));
-        edit(config.resource(both).provider(edit_work(work)))
+        edit(config.resource(both).add_provider(edit_work(work)))
     })
 }
 

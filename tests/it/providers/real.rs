@@ -116,15 +116,18 @@ async fn an_account_at_another_real_provider_is_linked() {
     let Some(first) = RealProvider::start(&app, &[]).await else { return };
     let Some(home) = RealProvider::start(&app, &[("TOKEN_SECONDS", "2")]).await else { return };
     let api = format!("{}/cal/today", home.issuer);
-    let mut config = Config::new(&app, &first.issuer, "web", "web secret");
+    let mut config = Config::new(&app, ProviderConfig::new(&first.issuer, "web").client_secret("web secret"));
     config.session_secrets = vec!["a sealing secret of the tests, 32 bytes+".into()];
-    let config = config
-        .provider(ProviderConfig::new("work", &home.issuer, "web", "web secret").without_login())
-        .connection(
-            Connection::new("cal")
-                .provider("work")
-                .resource(Resource::new("cal", format!("{}/cal/", home.issuer)).scope("cal")),
-        );
+    let config = config.add_provider(
+        ProviderConfig::new(&home.issuer, "web")
+            .client_secret("web secret")
+            .name("work")
+            .without_login()
+            .connection(
+                Connection::new("cal")
+                    .resource(Resource::new("cal", format!("{}/cal/", home.issuer)).scope("cal")),
+            ),
+    );
     let layer = OidcLayer::per_user(config, MemoryStore::new()).unwrap_or_else(|error| panic!("{error}"));
     let routes = Router::new()
         .route("/who", get(|user: CurrentUser| async move { Json(json!([user.issuer(), user.subject()])) }))

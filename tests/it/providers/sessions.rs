@@ -193,7 +193,7 @@ async fn a_provider_that_was_taken_away_signs_nobody_in() {
     sign_in(&one, &world.op, "default", "alice").await;
     sign_in(&other, &world.op2, "work", "alice").await;
     let edits: [fn(tower_oidc::Config) -> tower_oidc::Config; 2] =
-        [|config| config, |config| config.provider(super::work().without_login())];
+        [|config| config, |config| config.add_provider(super::work().without_login())];
     for edit in edits {
         let _without = world.another(edit);
         world.op2.forget();
@@ -204,7 +204,7 @@ async fn a_provider_that_was_taken_away_signs_nobody_in() {
         assert_eq!(fetch(&one, "/cal/").await, 200, "the control");
         assert_eq!(world.op2.token_requests().len() + world.api.requests().len(), 1);
     }
-    let again: App = world.another(|config| config.provider(super::work()));
+    let again: App = world.another(|config| config.add_provider(super::work()));
     assert_eq!(world.who(&other).await, "a1", "it may come back");
     assert!(!again.events.has(EventCode::Tampered));
 }
@@ -218,8 +218,15 @@ async fn a_login_under_way_ends_at_the_registration_it_was_begun_for() {
     let callback = super::callback_of(&browser, &login_at("work", "/who")).await;
     let edits: [(fn(tower_oidc::Config) -> tower_oidc::Config, u16); 3] = [
         (|config| config, 404),
-        (|config| config.provider(super::work().without_login()), 400),
-        (|config| config.provider(tower_oidc::ProviderConfig::new("work", OP2, "another", "secret")), 400),
+        (|config| config.add_provider(super::work().without_login()), 400),
+        (
+            |config| {
+                config.add_provider(
+                    tower_oidc::ProviderConfig::new(OP2, "another").client_secret("secret").name("work"),
+                )
+            },
+            400,
+        ),
     ];
     for (edit, status) in edits {
         let _changed = world.another(edit);
@@ -227,6 +234,6 @@ async fn a_login_under_way_ends_at_the_registration_it_was_begun_for() {
         assert_eq!(page.status, status, "{}", page.text());
         super::assert_no_exchange(&world, "changed");
     }
-    let _same = world.another(|config| config.provider(super::work()));
+    let _same = world.another(|config| config.add_provider(super::work()));
     assert_eq!(browser.navigate(callback.as_str()).await.json()["sub"], "a1", "the control");
 }

@@ -40,12 +40,11 @@ fn world() -> World {
 
 fn configured(config: Config) -> Config {
     let resource = |name: &str| Resource::new(name, format!("{API}/{name}/"));
-    let files = Connection::new("files").provider("work").resource(resource("files").scope("files"));
+    let files = Connection::new("files").resource(resource("files").scope("files"));
     let both = resource("both");
     config
         .resource(both.clone())
-        .provider(work().resource(both))
-        .connection(files.grant_lifetime(GrantLifetime::Session))
+        .add_provider(work().resource(both).connection(files.grant_lifetime(GrantLifetime::Session)))
 }
 
 async fn token(browser: &Browser, path: &str) -> Result<String, u16> {

@@ -126,7 +126,7 @@ async fn check_96_the_new_refresh_token_is_the_next_to_be_spent_and_no_cookie_te
 
 /// Tokens that are refused are revoked.
 fn per_token(mut config: Config) -> Config {
-    config.revocation_is_per_token = true;
+    config.provider.revocation_is_per_token = true;
     config
 }
 

@@ -54,7 +54,7 @@ async fn scenario_52_fifty_calls_at_the_moment_of_expiry_are_one_refresh_and_fif
 async fn checks_106_and_107_refreshes_for_several_resources_take_turns() {
     const APIS: usize = 12;
     let world = World::with(|mut config| {
-        config.resources.clear();
+        config.provider.resources.clear();
         (0..APIS).fold(config, |config, n| {
             let url = format!("{API}/{n}/");
             config.resource(Resource::new(format!("api{n}"), &url).indicator(url))
@@ -83,7 +83,7 @@ async fn checks_106_and_107_refreshes_for_several_resources_take_turns() {
 async fn a_resource_that_is_refused_leaves_the_others_alone() {
     for (error, alone) in [("invalid_target", true), ("invalid_scope", true), ("invalid_client", false)] {
         let world = World::with(|mut config| {
-            config.resources.clear();
+            config.provider.resources.clear();
             ["a", "b"].into_iter().fold(config, |config, name| {
                 let url = format!("{API}/{name}/");
                 config.resource(Resource::new(name, &url).indicator(url))
@@ -254,7 +254,7 @@ async fn check_120_a_logout_during_a_refresh_brings_nothing_back() {
 
 fn revoking(revoke: bool) -> World {
     World::with(|mut config| {
-        config.revoke_at_logout = revoke;
+        config.provider.revoke_at_logout = revoke;
         config
     })
 }

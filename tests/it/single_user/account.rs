@@ -299,7 +299,7 @@ async fn an_api_that_is_refused_leaves_the_accounts_others_alone() {
     for (error, other) in [("invalid_target", CLIENT_ID), ("invalid_client", "operator_action_required")] {
         let world = World::new();
         start(&world, SharedAccount::client_credentials(), MemoryStore::new(), |mut config| {
-            config.resources.clear();
+            config.provider.resources.clear();
             ["a", "b"].into_iter().fold(config, |config, name| {
                 config.resource(Resource::new(name, at(name)).indicator(at(name)))
             })

@@ -57,7 +57,7 @@ async fn visitors_sign_in_without_granting_anything() {
     let world = World::new();
     let store = WatchedStore::new(MemoryStore::new());
     start(&world, SharedAccount::client_credentials(), store.clone(), |mut config| {
-        config.scopes.push("offline_access".into());
+        config.provider.scopes.push("offline_access".into());
         config
     });
     let bob = world.signed_in("bob").await;

@@ -33,21 +33,21 @@ async fn scenario_48_what_cannot_be_kept_is_refused_by_name() {
     assert_eq!(refusal(operator(), durable(), by_claim), None);
 
     for without in [
-        |config: &mut Config| config.client_secret = None,
-        |config: &mut Config| config.client_auth = Some(ClientAuthMethod::None),
+        |config: &mut Config| config.provider.client_secret = None,
+        |config: &mut Config| config.provider.client_auth = Some(ClientAuthMethod::None),
     ] {
         let refused = refusal(SharedAccount::client_credentials(), MemoryStore::new(), without).unwrap();
         assert!(refused.contains("client_secret"), "{refused}");
     }
     assert_eq!(refusal(SharedAccount::client_credentials(), MemoryStore::new(), |_| ()), None);
 
-    let more = |config: &mut Config| config.connections.push(Connection::new("files"));
+    let more = |config: &mut Config| config.provider.connections.push(Connection::new("files"));
     let refused = refusal(SharedAccount::refresh_token("rt"), MemoryStore::new(), more).unwrap();
     assert!(refused.contains("files") && !refused.contains("rt\""), "{refused}");
     assert_eq!(refusal(SharedAccount::refresh_token("rt"), MemoryStore::new(), |_| ()), None);
     assert_eq!(refusal(operator(), durable(), more), None);
     assert!(refusal(SharedAccount::refresh_token(""), MemoryStore::new(), |_| ()).unwrap().contains("empty"));
-    assert!(refusal(operator().named("a b"), durable(), |_| ()).unwrap().contains("account is called"));
+    assert!(refusal(operator().with_name("a b"), durable(), |_| ()).unwrap().contains("account is called"));
 }
 
 /// A secret that is mounted as a file, with the line's end that editors leave.
@@ -82,7 +82,7 @@ async fn the_accounts_token_may_stand_in_a_file() {
 #[tokio::test]
 async fn scenario_48_all_problems_come_at_once() {
     let mut config = configured(&World::new());
-    (config.client_id, config.client_secret) = (String::new(), None);
+    (config.provider.client_id, config.provider.client_secret) = (String::new(), None);
     let refused = OidcLayer::single_user(config, SharedAccount::client_credentials(), MemoryStore::new());
     assert_eq!(refused.expect_err("it is refused").problems().len(), 2);
 }

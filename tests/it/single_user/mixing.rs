@@ -42,7 +42,7 @@ async fn scenario_43_modes_on_one_store_never_mix() {
     assert_eq!(reads_as(&world.browser()).await, "unauthenticated");
     assert_eq!((reads_as(&alice).await, reads_as(&bob).await), ("alice".into(), "bob".into()));
     // Another account of the same store is another one too.
-    start(&world, SharedAccount::connected_by_admin().named("other"), store, |config| config);
+    start(&world, SharedAccount::connected_by_admin().with_name("other"), store, |config| config);
     assert_eq!(reads_as(&world.browser()).await, "operator_action_required");
 }
 
@@ -100,7 +100,7 @@ async fn scenario_43_what_was_begun_as_ones_own_never_becomes_everybodys() {
         let at_provider = browser.step(&format!("{APP}/auth/connect?connection=login&return_to=/who")).await;
         let back = browser.follow(&at_provider).await;
         start(&world, SharedAccount::connected_by_admin(), store.clone(), |mut config| {
-            config.revocation_is_per_token = true;
+            config.provider.revocation_is_per_token = true;
             config
         });
         let page = browser.follow(&back).await;

@@ -46,8 +46,8 @@ async fn other_scopes_are_asked_for_anew_and_the_same_are_not() {
     assert_eq!(world.op.token_requests().len(), 2);
     // The same in another order, more than once, and with what is not asked for yet.
     deploy(&world, &store, |mut config| {
-        config.resources.insert(0, tasks().scope("mail.read").optional_scope("tasks.delete"));
-        config.resources[0].scopes.reverse();
+        config.provider.resources.insert(0, tasks().scope("mail.read").optional_scope("tasks.delete"));
+        config.provider.resources[0].scopes.reverse();
         config
     });
     assert_eq!(scopes_at(&world, "/cal/").await.len(), 3);
@@ -62,7 +62,7 @@ async fn a_scope_that_moves_to_another_resource_indicator_moves_at_once() {
     let (world, store) = endless();
     let at = |scopes: [&'static str; 2]| {
         move |mut config: Config| {
-            config.resources.clear();
+            config.provider.resources.clear();
             ["a", "b"].into_iter().zip(scopes).fold(config, |config, (name, scope)| {
                 let url = format!("{API}/{name}/");
                 config.resource(Resource::new(name, &url).indicator(url).scope(scope))
@@ -86,7 +86,8 @@ async fn two_clients_at_once_keep_to_their_own_tokens() {
     let store = Durable(MemoryStore::new());
     world.op.register("another", Some("another secret"));
     let another = |mut config: Config| {
-        (config.client_id, config.client_secret) = ("another".into(), Some("another secret".into()));
+        (config.provider.client_id, config.provider.client_secret) =
+            ("another".into(), Some("another secret".into()));
         config
     };
     for round in 1..=3 {

@@ -19,7 +19,7 @@ async fn reads(world: &World, name: &str) -> String {
 }
 
 fn indicated(mut config: Config) -> Config {
-    config.resources.clear();
+    config.provider.resources.clear();
     ["a", "b"].into_iter().fold(config, |config, name| {
         config.resource(Resource::new(name, at(name)).indicator(at(name)).scope(format!("{name}.read")))
     })
@@ -45,7 +45,7 @@ async fn a_connection_without_resources_is_not_waited_for() {
     let world = World::new();
     world.op.user("robot", |_| {});
     let without = |mut config: Config| {
-        config.resources.clear();
+        config.provider.resources.clear();
         config
     };
     let photos = || Connection::new("photos").resource(Resource::new("photos", at("photos")).scope("photos"));

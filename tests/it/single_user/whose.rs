@@ -42,8 +42,8 @@ fn serve(world: &World, mode: Mode, store: &Rows) {
     let with_visitors = || configured(world).connection(photos().allow_visitors());
     let layer = match mode {
         Mode::PerUser => OidcLayer::per_user(with_visitors(), store.clone()),
-        Mode::Stateless => OidcLayer::stateless_with(with_visitors(), store.clone()),
-        Mode::StatelessAlone => OidcLayer::stateless(with_visitors()),
+        Mode::Stateless => OidcLayer::stateless(with_visitors(), store.clone()),
+        Mode::StatelessAlone => OidcLayer::stateless(with_visitors(), MemoryStore::new()),
         Mode::SingleUser => {
             start(world, SharedAccount::connected_by_admin(), store.clone(), |config: Config| {
                 config.connection(photos())

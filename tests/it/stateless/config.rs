@@ -9,7 +9,8 @@ use crate::support::app::{World, config};
 fn scenario_48_what_nobody_would_keep_is_refused_by_name() {
     let world = World::new();
     let base = || config(&world.net, &world.clock);
-    let problem = |config| OidcLayer::stateless(config).expect_err("it is refused").to_string();
+    let problem =
+        |config| OidcLayer::stateless(config, MemoryStore::new()).expect_err("it is refused").to_string();
     let mail = || Connection::new("mail");
     let kept = problem(base().connection(mail()));
     assert!(
@@ -20,7 +21,7 @@ fn scenario_48_what_nobody_would_keep_is_refused_by_name() {
     with_login.login_grant_lifetime = GrantLifetime::Persistent;
     assert!(problem(with_login).contains("login_grant_lifetime"));
     let mut posted = base().connection(mail().grant_lifetime(GrantLifetime::Session));
-    posted.response_mode = ResponseMode::FormPost;
+    posted.provider.response_mode = ResponseMode::FormPost;
     assert!(problem(posted).contains("ResponseMode::Query"));
     let bytes = |most| {
         let mut config = base();
@@ -32,11 +33,17 @@ fn scenario_48_what_nobody_would_keep_is_refused_by_name() {
         assert!(small.contains("max_cookie_bytes") && small.contains("6144"), "{small}");
     }
     // What each message says, helps.
-    assert!(OidcLayer::stateless(bytes(6144)).is_ok());
-    assert!(OidcLayer::stateless(bytes(512)).is_ok());
+    assert!(OidcLayer::stateless(bytes(6144), MemoryStore::new()).is_ok());
+    assert!(OidcLayer::stateless(bytes(512), MemoryStore::new()).is_ok());
     assert!(OidcLayer::per_user(bytes(0), MemoryStore::new()).is_ok(), "where it says nothing");
-    assert!(OidcLayer::stateless(base().connection(mail().grant_lifetime(GrantLifetime::Session))).is_ok());
+    assert!(
+        OidcLayer::stateless(
+            base().connection(mail().grant_lifetime(GrantLifetime::Session)),
+            MemoryStore::new()
+        )
+        .is_ok()
+    );
     let mut posted = base();
-    posted.response_mode = ResponseMode::FormPost;
-    assert!(OidcLayer::stateless(posted).is_ok());
+    posted.provider.response_mode = ResponseMode::FormPost;
+    assert!(OidcLayer::stateless(posted, MemoryStore::new()).is_ok());
 }

@@ -191,7 +191,7 @@ async fn a_late_answer_brings_no_session_back() {
 #[tokio::test]
 async fn scenario_46_what_is_too_large_is_said() {
     let world = World::stateless_with(|mut config| {
-        config.revocation_is_per_token = true;
+        config.provider.revocation_is_per_token = true;
         config
     });
     // 8 KB, as nothing that could be packed.

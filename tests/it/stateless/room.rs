@@ -14,7 +14,7 @@ const MOST: usize = 6 * 1024;
 const MOST_SENT: usize = 7 * 1024 + 256;
 
 fn posted(mut config: Config) -> Config {
-    config.response_mode = ResponseMode::FormPost;
+    config.provider.response_mode = ResponseMode::FormPost;
     config
 }
 

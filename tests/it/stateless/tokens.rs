@@ -157,7 +157,7 @@ async fn a_token_that_is_renewed_early_outlives_the_process() {
 #[tokio::test(start_paused = true)]
 async fn tokens_that_are_renewed_early_together_outlive_the_process() {
     let both = |mut config: Config| {
-        config.resources.clear();
+        config.provider.resources.clear();
         ["a", "b"].into_iter().fold(config, |config, name| {
             let url = format!("{API}/{name}/");
             config.resource(Resource::new(name, &url).indicator(url))

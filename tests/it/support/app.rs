@@ -13,8 +13,8 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tower_oidc::store::{MemoryStore, Store};
 use tower_oidc::{
-    Admin, AuthSession, Config, CurrentUser, Error, Event, EventCode, LoginOptions, OidcLayer, RequireLayer,
-    Resource, UserTokens,
+    Admin, AuthSession, Config, CurrentUser, Error, Event, EventCode, LoginOptions, OidcLayer,
+    ProviderConfig, RequireLayer, Resource, UserTokens,
 };
 
 use super::browser::Browser;
@@ -220,7 +220,8 @@ impl App {
     /// In stateless mode, where nothing is set up to meet at: no store that a test could look into.
     pub(crate) fn stateless(net: &Net, clock: &TestClock, edit: impl FnOnce(Config) -> Config) -> Self {
         let events = Events::default();
-        let layer = OidcLayer::stateless(edit(config(net, clock)).on_event(events.hook()));
+        let layer =
+            OidcLayer::stateless(edit(config(net, clock)).on_event(events.hook()), MemoryStore::new());
         let layer = layer.unwrap_or_else(|error| panic!("{error}"));
         Self { layer, store: MemoryStore::new().into(), events }
     }
@@ -234,7 +235,7 @@ impl App {
         edit: impl FnOnce(Config) -> Config,
     ) -> Self {
         let events = Events::default();
-        let layer = OidcLayer::stateless_with(edit(config(net, clock)).on_event(events.hook()), rendezvous);
+        let layer = OidcLayer::stateless(edit(config(net, clock)).on_event(events.hook()), rendezvous);
         let layer = layer.unwrap_or_else(|error| panic!("{error}"));
         Self { layer, store: store.into(), events }
     }
@@ -256,7 +257,7 @@ impl App {
 
 /// The configuration that tests start from.
 pub(crate) fn config(net: &Net, clock: &TestClock) -> Config {
-    let mut config = Config::new(APP, OP, CLIENT_ID, CLIENT_SECRET)
+    let mut config = Config::new(APP, ProviderConfig::new(OP, CLIENT_ID).client_secret(CLIENT_SECRET))
         .resource(Resource::new("cal", format!("{API}/cal/")))
         .http_client(net.client())
         .clock(clock.readings());
