@@ -42,16 +42,15 @@ impl Timestamp {
         Self(self.0.saturating_add(millis(duration)))
     }
 
-    /// This moment moved into the past; the epoch at the least.
-    #[must_use]
-    pub fn saturating_sub(self, duration: Duration) -> Self {
-        Self(self.0.saturating_sub(millis(duration)))
-    }
-
     /// How long after `earlier` this is; zero when it is not after it.
     pub fn duration_since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
+}
+
+/// How long to wait before the next attempt after so many failures: 100 ms, doubling, at most 5 s.
+pub(crate) fn backoff(failures: u32) -> Duration {
+    Duration::from_millis(50 << failures.clamp(1, 7)).min(Duration::from_secs(5))
 }
 
 fn millis(duration: Duration) -> u64 {

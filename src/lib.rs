@@ -109,9 +109,10 @@
 #![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
 
 mod layer;
+pub use layer::future::ResponseFuture;
 pub use layer::health::{Health, ProviderHealth, Readiness};
-pub use layer::require::{Require, RequireFuture, RequireLayer};
-pub use layer::service::{Oidc, ResponseFuture};
+pub use layer::require::{Require, RequireLayer};
+pub use layer::service::Oidc;
 pub use layer::{NotFound, OidcLayer};
 
 mod extract;
@@ -169,6 +170,7 @@ pub use clock::{Clock, Random, Timestamp};
 mod cookie;
 mod events;
 pub use events::{Event, EventCode};
+mod html;
 mod peer;
 pub use peer::PeerAddr;
 mod secret;

@@ -7,6 +7,7 @@ use http::header::{
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::error::RETRY_AFTER_SECONDS;
+use crate::html::escape;
 
 const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:15vh auto;padding:0 1.5rem;\
     color:#1c1c1e;background:#fff}h1{font-size:1.4rem}a,button{font:inherit;color:#0a58ca}button,.button{display:\
@@ -87,22 +88,6 @@ fn document(status: StatusCode, heading: &str, body: &str, script_nonce: Option<
         headers.insert(CONTENT_SECURITY_POLICY, policy);
     }
     response
-}
-
-/// For text and for attributes in double quotes.
-pub(crate) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for character in text.chars() {
-        match character {
-            '&' => escaped.push_str("&amp;"),
-            '<' => escaped.push_str("&lt;"),
-            '>' => escaped.push_str("&gt;"),
-            '"' => escaped.push_str("&quot;"),
-            '\'' => escaped.push_str("&#39;"),
-            _ => escaped.push(character),
-        }
-    }
-    escaped
 }
 
 #[cfg(test)]

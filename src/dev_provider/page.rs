@@ -6,6 +6,7 @@ use http::{Response, StatusCode, header};
 use super::authorization_request::CheckedAuthorizationRequest;
 use super::state::Question;
 use super::{IncomingRequest, response};
+use crate::html::escape;
 
 const STYLE: &str = include_str!("page.css");
 /// The button serves where scripts do not run.
@@ -148,20 +149,4 @@ impl IncomingRequest<'_> {
 
 fn button(answer: &str, label: &str) -> String {
     format!(r#"<button id="{answer}" name="answer" value="{answer}">{label}</button>"#)
-}
-
-/// Text as HTML, in an element or in a quoted attribute.
-fn escape(text: &str) -> String {
-    let mut html = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '&' => html.push_str("&amp;"),
-            '<' => html.push_str("&lt;"),
-            '>' => html.push_str("&gt;"),
-            '"' => html.push_str("&quot;"),
-            '\'' => html.push_str("&#39;"),
-            c => html.push(c),
-        }
-    }
-    html
 }

@@ -21,6 +21,7 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use super::end_session::end_grants;
+use super::parameters::is_form;
 use crate::error::RETRY_AFTER_SECONDS;
 use crate::events::EventCode;
 use crate::protocol::id_token::LEEWAY;
@@ -73,9 +74,7 @@ pub(crate) async fn logout(runtime: &Arc<Runtime>, headers: &HeaderMap, body: &[
 
 /// Section 2.5: a form with one parameter that counts.
 fn token(headers: &HeaderMap, body: &[u8]) -> Result<String, &'static str> {
-    let form = b"application/x-www-form-urlencoded";
-    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-    if !kind.get(..form.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(form)) {
+    if !is_form(headers) {
         return Err("it is not a form");
     }
     let mut tokens = form_urlencoded::parse(body).filter(|(name, _)| name == "logout_token");

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
 use super::browser_session::signed_in;
 use super::issued::{self, Issued};
 use super::login::{asked, registration, unavailable};
 use super::login_error::LoginError;
+use super::parameters::is_form;
 use super::pending::{self, Intent, KeepFor, PendingLogin, PendingLookup};
 use super::{connect, silent, urls};
 use crate::config::destination::Destination;
@@ -21,6 +21,7 @@ use crate::events::EventCode;
 use crate::protocol::authorization::{
     AuthorizationOutcome, AuthorizationResponse, LoginOptions, MalformedResponse, ResponseMode,
 };
+use crate::protocol::json;
 use crate::provider::error::ProviderError;
 use crate::provider::{Provider, cause};
 use crate::records::RecordKey;
@@ -128,16 +129,13 @@ async fn callback(
 
 /// The response, from where the response mode puts it and from nowhere else.
 fn read(provider: &Provider, parts: &Parts, body: &[u8]) -> Result<AuthorizationResponse, MalformedResponse> {
-    let form = b"application/x-www-form-urlencoded";
-    let is_form = || {
-        let kind = parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
-        kind.get(..form.len()).is_some_and(|kind| kind.eq_ignore_ascii_case(form))
-    };
     match (provider.relying_party.response_mode, &parts.method) {
         (ResponseMode::Query, &Method::GET) => {
             AuthorizationResponse::parse(parts.uri.query().unwrap_or_default().as_bytes())
         }
-        (ResponseMode::FormPost, &Method::POST) if is_form() => AuthorizationResponse::parse(body),
+        (ResponseMode::FormPost, &Method::POST) if is_form(&parts.headers) => {
+            AuthorizationResponse::parse(body)
+        }
         _ => Err(MalformedResponse("another response mode than was asked for")),
     }
 }
@@ -163,14 +161,12 @@ async fn receive(
     response.check_issuer(&metadata.issuer, metadata.sends_iss)?;
     let code = match response.outcome {
         AuthorizationOutcome::Code(code) => code,
-        AuthorizationOutcome::Error { code, .. } if login.silent && needs_a_person(&code) => {
+        AuthorizationOutcome::Error(code) if login.silent && needs_a_person(&code) => {
             let mut answer = redirect(destination.as_str());
             cookie::append(answer.headers_mut(), silent::silence(runtime));
             return Ok(answer);
         }
-        AuthorizationOutcome::Error { code, .. } => {
-            return Err(LoginError::Denied(code.chars().filter(char::is_ascii_graphic).take(64).collect()));
-        }
+        AuthorizationOutcome::Error(code) => return Err(LoginError::Denied(json::printable(&code))),
     };
     let (connection, scopes) = asked(runtime, provider, &login.intent).ok_or(LoginError::NotPending)?;
     // Before the code is worth anything: is it still the same person's?

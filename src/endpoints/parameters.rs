@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
+
 use crate::config::destination::Destination;
 use crate::error::DestinationError;
 use crate::protocol::authorization::{LoginOptions, Prompt};
@@ -65,6 +68,13 @@ impl EndpointQuery {
         options.acr_values = self.bounded("acr_values")?.map(scopes).unwrap_or_default();
         Ok(options)
     }
+}
+
+/// Whether a body has the format `application/x-www-form-urlencoded`.
+pub(crate) fn is_form(headers: &HeaderMap) -> bool {
+    let form = b"application/x-www-form-urlencoded";
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.as_bytes().get(..form.len()));
+    kind.is_some_and(|kind| kind.eq_ignore_ascii_case(form))
 }
 
 /// So many parameters are looked at: each is compared with those before it.

@@ -176,7 +176,6 @@ async fn store(
         claims: Value::Object(claims.clone()).to_string(),
         id_token: tokens.id_token.clone().unwrap_or_default(),
         logout_token: runtime.random.bytes(),
-        started_at: now,
         ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
     };
     if record.claims.len() + record.id_token.expose_secret().len() > MOST_CLAIMS {

@@ -1,5 +1,6 @@
 //! The layer: one constructor for each mode.
 
+pub(crate) mod future;
 pub(crate) mod health;
 pub(crate) mod require;
 pub(crate) mod service;

@@ -1,21 +1,18 @@
 //! Route layers: somebody must be signed in, be an admin, or meet a condition.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::{fmt, mem};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
+use super::future::ResponseFuture;
 use crate::error::Error;
 use crate::extract::current_user::CurrentUser;
 use crate::extract::request::RequestState;
 use crate::extract::user_tokens::UserTokens;
-use crate::store::BoxFuture;
 
 /// A layer for routes, inside [`OidcLayer`](crate::OidcLayer): who does not meet the condition never reaches the
 /// handler. Nobody signed in: the login, or 401. Somebody who may not: 403.
@@ -94,7 +91,7 @@ where
 {
     type Response = Response<R>;
     type Error = S::Error;
-    type Future = RequireFuture<S::Future, R, S::Error>;
+    type Future = ResponseFuture<S::Future, R, S::Error>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.inner.poll_ready(cx)
@@ -102,67 +99,20 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let checked = RequestState::of(request.extensions()).and_then(|state| self.require.check(state));
-        let way = match checked {
-            Ok(None) => Way::Passed { inner: self.inner.call(request) },
+        match checked {
+            Ok(None) => ResponseFuture::passed(self.inner.call(request)),
             Ok(Some((tokens, name))) => {
                 // The service that was polled ready is the one to call.
                 let ready = self.inner.clone();
                 let mut ready = mem::replace(&mut self.inner, ready);
-                let future = Box::pin(async move {
+                ResponseFuture::boxed(async move {
                     match tokens.require_connection(&name).await {
                         Ok(()) => ready.call(request).await,
                         Err(error) => Ok(error.into_response()),
                     }
-                });
-                Way::Boxed { future }
+                })
             }
-            Err(error) => Way::Refused { error: Some(error) },
-        };
-        RequireFuture { way }
-    }
-}
-
-pin_project! {
-    /// The future of [`Require`].
-    pub struct RequireFuture<F, R, E> {
-        #[pin]
-        way: Way<F, R, E>,
-    }
-}
-
-pin_project! {
-    #[project = Projected]
-    enum Way<F, R, E> {
-        Passed {
-            #[pin]
-            inner: F,
-        },
-        Boxed { future: BoxFuture<'static, Result<Response<R>, E>> },
-        Refused { error: Option<Error> },
-    }
-}
-
-impl<F, R, E> Future for RequireFuture<F, R, E>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-    R: From<Bytes>,
-{
-    type Output = Result<Response<R>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().way.project() {
-            Projected::Passed { inner } => inner.poll(cx),
-            Projected::Boxed { future } => future.as_mut().poll(cx),
-            Projected::Refused { error } => match error.take() {
-                Some(error) => Poll::Ready(Ok(error.into_response())),
-                None => Poll::Pending,
-            },
+            Err(error) => ResponseFuture::answered(error.into_response()),
         }
-    }
-}
-
-impl<F, R, E> fmt::Debug for RequireFuture<F, R, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RequireFuture")
     }
 }

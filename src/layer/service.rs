@@ -1,21 +1,18 @@
-//! A request's way: route, load the session, call the inner service, protect the answer.
+//! A request's way: route, load the session, call the inner service.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::{fmt, mem};
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, Entry, HeaderName, SET_COOKIE, VARY};
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
-use pin_project_lite::pin_project;
 use tower::{BoxError, Service};
 
+use super::future::{ResponseFuture, keep_private};
 use crate::clock::Timestamp;
-use crate::cookie::{self, AppCookies};
+use crate::cookie::AppCookies;
 use crate::endpoints::{self, logout};
 use crate::error::Error;
 use crate::events::EventCode;
@@ -24,7 +21,6 @@ use crate::sessions::peek::SessionLookup;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
-use crate::tokens::single_use::PendingSingleUses;
 use crate::{page, peer};
 
 /// The largest body of a request to one of the layer's endpoints, in bytes.
@@ -118,13 +114,13 @@ where
                     };
                     let jar = jar(runtime, session.as_ref(), own, &head, Some(now));
                     RequestState::insert(Arc::clone(runtime), session, jar.clone(), &head, &mut request);
-                    ResponseFuture::passed(ready.inner.call(request), jar, head).await
+                    ResponseFuture::finished(ready.inner.call(request), jar, head).await
                 });
             }
         };
         let jar = jar(runtime, session.as_ref(), own, &head, now);
         RequestState::insert(Arc::clone(runtime), session, jar.clone(), &head, &mut request);
-        ResponseFuture::passed(self.inner.call(request), jar, head)
+        ResponseFuture::finished(self.inner.call(request), jar, head)
     }
 }
 
@@ -204,116 +200,4 @@ where
     // The end of a login sets the session: a cache that kept it would sign the next person in as this one.
     keep_private(answer.headers_mut());
     Ok(answer.map(R::from))
-}
-
-pin_project! {
-    /// The future of [`Oidc`]: the inner service's own where nothing has to be awaited before it.
-    pub struct ResponseFuture<F, R, E> {
-        #[pin]
-        way: Way<F, R, E>,
-    }
-}
-
-pin_project! {
-    #[project = Projected]
-    enum Way<F, R, E> {
-        /// The inner service was called.
-        Passed {
-            #[pin]
-            inner: F,
-            jar: Option<Arc<CookieJar>>,
-            private: bool,
-            single_uses: Option<Arc<PendingSingleUses>>,
-        },
-        /// Something is awaited first, or instead.
-        Boxed { future: Pin<Box<dyn Future<Output = Result<Response<R>, E>> + Send>> },
-        /// The layer answered by itself.
-        Answered { answer: Option<Response<Bytes>> },
-    }
-}
-
-impl<F, R, E> ResponseFuture<F, R, E> {
-    fn passed(inner: F, jar: Option<Arc<CookieJar>>, head: Head) -> Self {
-        let Head { session_cookie, visitor, single_uses, .. } = head;
-        let private = session_cookie || visitor.is_some();
-        Self { way: Way::Passed { inner, jar, private, single_uses } }
-    }
-
-    fn boxed(future: impl Future<Output = Result<Response<R>, E>> + Send + 'static) -> Self {
-        Self { way: Way::Boxed { future: Box::pin(future) } }
-    }
-
-    fn answered(answer: Response<Bytes>) -> Self {
-        Self { way: Way::Answered { answer: Some(answer) } }
-    }
-}
-
-impl<F, R, E> Future for ResponseFuture<F, R, E>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-    R: From<Bytes>,
-{
-    type Output = Result<Response<R>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.project().way.project() {
-            Projected::Passed { inner, jar, private, single_uses } => {
-                // In place: a response is large to move.
-                let mut polled = inner.poll(cx);
-                if let Poll::Ready(Ok(response)) = &mut polled {
-                    let headers = response.headers_mut();
-                    let mut ours = jar.as_ref().is_some_and(|jar| jar.settle(headers));
-                    for removal in single_uses.iter().flat_map(|single_uses| single_uses.removals()) {
-                        cookie::append(headers, removal);
-                        ours = true;
-                    }
-                    if ours {
-                        forbid_sharing(headers);
-                    }
-                    if *private || sets_cookie(headers) {
-                        keep_private(headers);
-                    }
-                }
-                polled
-            }
-            Projected::Boxed { future } => future.as_mut().poll(cx),
-            Projected::Answered { answer } => match answer.take() {
-                Some(answer) => Poll::Ready(Ok(answer.map(R::from))),
-                None => Poll::Pending,
-            },
-        }
-    }
-}
-
-impl<F, R, E> fmt::Debug for ResponseFuture<F, R, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ResponseFuture")
-    }
-}
-
-/// Responses have few headers: looking at each is quicker than a look-up.
-fn sets_cookie(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| *name == SET_COOKIE)
-}
-
-/// An answer with a cookie of ours is for its browser alone, whatever the handler said that caches may do: it cannot know
-/// when a session is sealed anew. Some caches have a header of their own (RFC 9213), which counts more for them.
-#[cold]
-fn forbid_sharing(headers: &mut HeaderMap) {
-    let targeted = |name: &&HeaderName| {
-        let name = name.as_str();
-        name.ends_with("cdn-cache-control") || name == "surrogate-control"
-    };
-    let targeted: Vec<HeaderName> = headers.keys().filter(targeted).cloned().collect();
-    for name in targeted.iter().chain([&CACHE_CONTROL]) {
-        headers.remove(name);
-    }
-}
-
-/// No cache gives this answer to anybody else, unless the handler said what caches may do.
-fn keep_private(headers: &mut HeaderMap) {
-    if let Entry::Vacant(cache_control) = headers.entry(CACHE_CONTROL) {
-        cache_control.insert(HeaderValue::from_static("private, no-store"));
-        headers.append(VARY, HeaderValue::from_static("Cookie"));
-    }
 }

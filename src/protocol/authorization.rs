@@ -179,10 +179,7 @@ pub(crate) struct AuthorizationResponse {
 pub(crate) enum AuthorizationOutcome {
     Code(String),
     /// RFC 6749 section 4.1.2.1.
-    Error {
-        code: String,
-        description: Option<String>,
-    },
+    Error(String),
 }
 
 /// Why a callback is not an authorization response of the code flow.
@@ -218,9 +215,7 @@ impl AuthorizationResponse {
         let state = filled(parameters.state).ok_or(MalformedResponse("state is missing"))?;
         let outcome = match (filled(parameters.code), filled(parameters.error)) {
             (Some(code), None) => AuthorizationOutcome::Code(code),
-            (None, Some(code)) => {
-                AuthorizationOutcome::Error { code, description: parameters.error_description }
-            }
+            (None, Some(code)) => AuthorizationOutcome::Error(code),
             (None, None) => return Err(MalformedResponse("code is missing")),
             (Some(_), Some(_)) => return Err(MalformedResponse("both code and error")),
         };
@@ -264,10 +259,7 @@ mod tests {
         assert_eq!(code.outcome, AuthorizationOutcome::Code("a+b".to_owned()));
         assert_eq!(code.check_issuer("https://op.test", true), Ok(()));
         let error = AuthorizationResponse::parse(b"error=access_denied&state=s").unwrap();
-        assert_eq!(
-            error.outcome,
-            AuthorizationOutcome::Error { code: "access_denied".to_owned(), description: None }
-        );
+        assert_eq!(error.outcome, AuthorizationOutcome::Error("access_denied".to_owned()));
     }
 
     /// Checks 1, 15, 18, 22 and 39.

@@ -121,7 +121,7 @@ pub(crate) fn verify(
     })
 }
 
-fn refusal(error: JwsError) -> IdTokenError {
+pub(super) fn refusal(error: JwsError) -> IdTokenError {
     match error {
         JwsError::UnknownKey => IdTokenError::UnknownKey,
         JwsError::Malformed => Refused("it is not a signed JWT"),

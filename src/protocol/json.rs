@@ -38,6 +38,11 @@ pub(crate) fn text<'a>(members: &'a Map<String, Value>, name: &str) -> Option<&'
     members.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
+/// An error code as logs and pages may show it (RFC 6749 section 5.2 allows no more than printable ASCII).
+pub(crate) fn printable(code: &str) -> String {
+    code.chars().filter(char::is_ascii_graphic).take(64).collect()
+}
+
 /// A NumericDate (RFC 7519 section 2) in whole seconds; fractions are dropped, negative ones are none.
 pub(crate) fn numeric_date(members: &Map<String, Value>, name: &str) -> Option<u64> {
     let value = members.get(name)?;

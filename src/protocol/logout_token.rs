@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::id_token::{self, IdTokenError, LEEWAY, OLDEST};
 use super::json;
-use super::jws::{self, Algorithm, JwsError, KeySet};
+use super::jws::{self, Algorithm, KeySet};
 use crate::clock::Timestamp;
 
 /// The member of `events` that makes a token a logout token.
@@ -60,18 +60,6 @@ pub(crate) enum LogoutTokenError {
 
 use LogoutTokenError::Refused;
 
-impl From<JwsError> for LogoutTokenError {
-    fn from(error: JwsError) -> Self {
-        match error {
-            JwsError::UnknownKey => Self::UnknownKey,
-            JwsError::Malformed => Refused("it is not a signed JWT"),
-            JwsError::Header => Refused("its header is not supported"),
-            JwsError::Algorithm => Refused("alg"),
-            JwsError::AmbiguousKey => Refused("kid"),
-        }
-    }
-}
-
 /// For the rules that section 2.6 has in common with ID tokens.
 impl From<IdTokenError> for LogoutTokenError {
     fn from(error: IdTokenError) -> Self {
@@ -94,7 +82,8 @@ pub(crate) fn verify(
     expected: &LogoutTokenPolicy<'_>,
 ) -> Result<LogoutToken, LogoutTokenError> {
     // (2) and (3). `logout+jwt` is recommended and no more (section 2.4): other rules tell it from an ID token.
-    let mut claims = jws::verify(compact, keys, expected.algorithms, &["logout+jwt", "jwt"])?.claims;
+    let token = jws::verify(compact, keys, expected.algorithms, &["logout+jwt", "jwt"]);
+    let mut claims = token.map_err(id_token::refusal)?.claims;
     // Some libraries write what is not there as null. Of what decides, null is neither there nor absent.
     claims.retain(|name, value| !value.is_null() || NEVER_NULL.contains(&name.as_str()));
     // (4)

@@ -147,8 +147,7 @@ fn error_code(members: &Map<String, Value>) -> Option<&str> {
 fn refused(code: &str) -> TokenError {
     match code {
         "temporarily_unavailable" | "server_error" | "slow_down" => TokenError::Temporary,
-        // Section 5.2 allows no more than printable ASCII; the code goes into logs and pages.
-        _ => TokenError::Refused(code.chars().filter(char::is_ascii_graphic).take(64).collect()),
+        _ => TokenError::Refused(json::printable(code)),
     }
 }
 

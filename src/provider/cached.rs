@@ -5,10 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::clock::{Clock, Timestamp};
-
-/// After failures the source is asked again no later than this.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+use crate::clock::{Clock, Timestamp, backoff};
 
 /// A value with its age. One task fetches it; other callers wait for that task or get the old value.
 pub(crate) struct Cached<T> {
@@ -63,7 +60,7 @@ impl<T> Cached<T> {
     /// Whether there is a value and it is time to ask the source again all the same.
     pub(crate) fn is_older_than(&self, age: Duration) -> bool {
         let state = self.state();
-        let age = if state.failures > 0 { pause(state.failures) } else { age };
+        let age = if state.failures > 0 { backoff(state.failures) } else { age };
         state.value.is_some() && !asked_within(age, state.asked_at, self.clock.now())
     }
 
@@ -83,7 +80,7 @@ impl<T> Cached<T> {
             let state = self.state();
             (state.failures, state.asked_at)
         };
-        if failures > 0 && asked_within(pause(failures), asked_at, self.clock.now()) {
+        if failures > 0 && asked_within(backoff(failures), asked_at, self.clock.now()) {
             return Err(BackingOff.into());
         }
         self.fetch(fetch).await
@@ -140,11 +137,6 @@ fn asked_within(age: Duration, asked_at: Timestamp, now: Timestamp) -> bool {
     asked_at <= now && now.duration_since(asked_at) < age
 }
 
-/// 100 ms, doubling, at most 5 s.
-fn pause(failures: u32) -> Duration {
-    Duration::from_millis(50).saturating_mul(1 << failures.min(7)).min(LONGEST_PAUSE)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,7 +167,7 @@ mod tests {
         now.fetch_add(100, Ordering::SeqCst);
         assert_eq!(fetched.get_or_fetch(async || Ok::<_, Failed>(2)).await, Ok(Arc::new(2)));
         assert_eq!(fetched.get_or_fetch(async || Ok::<_, Failed>(3)).await, Ok(Arc::new(2)), "it is kept");
-        assert!(pause(1) == Duration::from_millis(100) && pause(40) == LONGEST_PAUSE);
+        assert!(backoff(1) == Duration::from_millis(100) && backoff(40) == Duration::from_secs(5));
     }
 
     /// A source that hangs until its deadline is left alone from then on: who waited does not ask again in turn.

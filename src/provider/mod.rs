@@ -229,7 +229,7 @@ impl Provider {
                 .ok_or(ProviderError::Malformed("pushed authorization response")),
             (_, Some(members)) if json::text(&members, "error").is_some() => {
                 let code = json::text(&members, "error").unwrap_or_default();
-                Err(ProviderError::Refused(code.chars().filter(char::is_ascii_graphic).take(64).collect()))
+                Err(ProviderError::Refused(json::printable(code)))
             }
             _ => Err(ProviderError::Malformed("pushed authorization response")),
         }

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use tokio::task::AbortHandle;
 
+use crate::clock::backoff;
 use crate::events::{EventCode, Events};
 use crate::store::{Change, Key, Store, StoreErrorKind};
 
 /// Rows share this many places. Who shares one with a row that changed is asked for once more than needed.
 const PLACES: usize = 4096;
-/// After failures the store is listened to again no later than this.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// A store that refuses is seldom asked: its operator must change something first.
 const REFUSED_PAUSE: Duration = Duration::from_secs(5 * 60);
 
@@ -99,13 +98,8 @@ async fn listen(store: Arc<dyn Store>, invalidations: Arc<Invalidations>, events
         // It cannot notify.
         let Err(error) = store.subscribe(&hear).await else { return };
         failures = if has_begun.into_inner() { 0 } else { failures + 1 };
-        let pause = if error.kind() == StoreErrorKind::Refused { REFUSED_PAUSE } else { pause(failures) };
+        let pause = if error.kind() == StoreErrorKind::Refused { REFUSED_PAUSE } else { backoff(failures) };
         events.emit(EventCode::StoreFailed, None, error);
         tokio::time::sleep(pause).await;
     }
-}
-
-/// 100 ms, doubling, at most 5 s.
-fn pause(failures: u32) -> Duration {
-    Duration::from_millis(100).saturating_mul(1 << failures.min(6)).min(LONGEST_PAUSE)
 }

@@ -424,7 +424,6 @@ mod tests {
                 claims: r#"{"email":"a@x.test"}"#.into(),
                 id_token: "e.y.J".into(),
                 logout_token: [7; 16],
-                started_at: self.now(),
                 ends_at: self.now().saturating_add(Duration::from_secs(10_000)),
             };
             self.sessions.start(id, record, &self.records, self.now()).await.unwrap();

@@ -42,7 +42,6 @@ pub(crate) struct SessionRecord {
     pub(crate) id_token: Secret,
     /// What a logout link must carry.
     pub(crate) logout_token: [u8; 16],
-    pub(crate) started_at: Timestamp,
     pub(crate) ends_at: Timestamp,
 }
 
@@ -222,7 +221,6 @@ impl Session {
             claims: String::new(),
             id_token: Secret::default(),
             logout_token: [0; 16],
-            started_at: Timestamp::default(),
             ends_at: Timestamp::default(),
         };
         // Nothing is asked about it any more: no row is watched.

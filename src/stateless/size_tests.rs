@@ -70,7 +70,6 @@ fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
         claims: claims(),
         id_token: id_token().into(),
         logout_token: [7; 16],
-        started_at: NOW,
         ends_at: NOW.saturating_add(std::time::Duration::from_secs(7 * 86_400)),
     };
     let grant = Grant {
@@ -159,7 +158,6 @@ fn no_session_is_smaller_than_the_least() {
         claims: "{}".into(),
         id_token: format!("{header}.{payload}.{}AA", opaque(84)).into(),
         logout_token: [7; 16],
-        started_at: NOW,
         ends_at: NOW.saturating_add(std::time::Duration::from_secs(1)),
     };
     let style = CookiePolicy::new("a", false);

@@ -114,7 +114,6 @@ fn record(runtime: &Runtime, issuer: &str, subject: &str, claims: Map<String, Va
         claims: Value::Object(claims).to_string(),
         id_token: Secret::default(),
         logout_token: runtime.random.bytes(),
-        started_at: now,
         ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
     }
 }

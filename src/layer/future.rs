@@ -1,0 +1,145 @@
+//! The future of the layer's services, and what is done to an answer on its way out.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, Entry, HeaderName, SET_COOKIE, VARY};
+use http::{HeaderMap, HeaderValue, Response};
+use pin_project_lite::pin_project;
+
+use crate::cookie;
+use crate::extract::request::Head;
+use crate::stateless::CookieJar;
+use crate::store::BoxFuture;
+use crate::tokens::single_use::PendingSingleUses;
+
+pin_project! {
+    /// The future of [`Oidc`](crate::Oidc) and [`Require`](crate::Require): the inner
+    /// service's own where nothing has to be awaited before it.
+    pub struct ResponseFuture<F, R, E> {
+        #[pin]
+        way: Way<F, R, E>,
+    }
+}
+
+pin_project! {
+    #[project = Projected]
+    enum Way<F, R, E> {
+        /// The inner service was called.
+        Passed {
+            #[pin]
+            inner: F,
+            finish: Option<Finish>,
+        },
+        /// Something is awaited first, or instead.
+        Boxed { future: BoxFuture<'static, Result<Response<R>, E>> },
+        /// The layer answered by itself.
+        Answered { answer: Option<Response<Bytes>> },
+    }
+}
+
+/// What the inner service's answer gets: our cookies, and what keeps it from others.
+struct Finish {
+    jar: Option<Arc<CookieJar>>,
+    private: bool,
+    one_shots: Option<Arc<PendingSingleUses>>,
+}
+
+impl<F, R, E> ResponseFuture<F, R, E> {
+    pub(super) fn passed(inner: F) -> Self {
+        Self { way: Way::Passed { inner, finish: None } }
+    }
+
+    pub(super) fn finished(inner: F, jar: Option<Arc<CookieJar>>, head: Head) -> Self {
+        let private = head.session_cookie || head.visitor.is_some();
+        let finish = Some(Finish { jar, private, one_shots: head.one_shots });
+        Self { way: Way::Passed { inner, finish } }
+    }
+
+    pub(super) fn boxed(future: impl Future<Output = Result<Response<R>, E>> + Send + 'static) -> Self {
+        Self { way: Way::Boxed { future: Box::pin(future) } }
+    }
+
+    pub(super) fn answered(answer: Response<Bytes>) -> Self {
+        Self { way: Way::Answered { answer: Some(answer) } }
+    }
+}
+
+impl<F, R, E> Future for ResponseFuture<F, R, E>
+where
+    F: Future<Output = Result<Response<R>, E>>,
+    R: From<Bytes>,
+{
+    type Output = Result<Response<R>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.project().way.project() {
+            Projected::Passed { inner, finish } => {
+                // In place: a response is large to move.
+                let mut polled = inner.poll(cx);
+                if let (Poll::Ready(Ok(response)), Some(finish)) = (&mut polled, finish) {
+                    finish.apply(response.headers_mut());
+                }
+                polled
+            }
+            Projected::Boxed { future } => future.as_mut().poll(cx),
+            Projected::Answered { answer } => match answer.take() {
+                Some(answer) => Poll::Ready(Ok(answer.map(R::from))),
+                None => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl<F, R, E> fmt::Debug for ResponseFuture<F, R, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ResponseFuture")
+    }
+}
+
+impl Finish {
+    fn apply(&self, headers: &mut HeaderMap) {
+        let mut ours = self.jar.as_ref().is_some_and(|jar| jar.settle(headers));
+        for removal in self.one_shots.iter().flat_map(|one_shots| one_shots.removals()) {
+            cookie::append(headers, removal);
+            ours = true;
+        }
+        if ours {
+            forbid_sharing(headers);
+        }
+        if self.private || sets_cookie(headers) {
+            keep_private(headers);
+        }
+    }
+}
+
+/// Responses have few headers: looking at each is quicker than a look-up.
+fn sets_cookie(headers: &HeaderMap) -> bool {
+    headers.keys().any(|name| *name == SET_COOKIE)
+}
+
+/// An answer with a cookie of ours is for its browser alone, whatever the handler said that caches may do: it cannot know
+/// when a session is sealed anew. Some caches have a header of their own (RFC 9213), which counts more for them.
+#[cold]
+fn forbid_sharing(headers: &mut HeaderMap) {
+    let targeted = |name: &&HeaderName| {
+        let name = name.as_str();
+        name.ends_with("cdn-cache-control") || name == "surrogate-control"
+    };
+    let targeted: Vec<HeaderName> = headers.keys().filter(targeted).cloned().collect();
+    for name in targeted.iter().chain([&CACHE_CONTROL]) {
+        headers.remove(name);
+    }
+}
+
+/// No cache gives this answer to anybody else, unless the handler said what caches may do.
+pub(super) fn keep_private(headers: &mut HeaderMap) {
+    if let Entry::Vacant(cache_control) = headers.entry(CACHE_CONTROL) {
+        cache_control.insert(HeaderValue::from_static("private, no-store"));
+        headers.append(VARY, HeaderValue::from_static("Cookie"));
+    }
+}
