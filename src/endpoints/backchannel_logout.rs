@@ -120,7 +120,7 @@ async fn end_all(runtime: &Arc<Runtime>, target: &LogoutTarget) -> Result<(), St
     let jar = runtime.opened_grants.is_some();
     let longest = if jar { runtime.settings.absolute_lifetime + LEEWAY } else { LOGIN_UNDER_WAY };
     // First: a login that is being finished finds the note, or its session is found.
-    runtime.sessions.note_meant(target, runtime.now().saturating_add(longest), &runtime.records).await?;
+    runtime.sessions.note_meant(target, runtime.now().saturating_add(longest)).await?;
     if jar {
         let user = target.subject.as_deref().map(|subject| (target.issuer.as_str(), subject));
         runtime.events().emit(EventCode::LoggedOut, user, "by the provider");
@@ -169,7 +169,7 @@ async fn end_session(
     if !record.provider_session().is_meant_by(target) {
         return Ok(false);
     }
-    runtime.sessions.end_row(session, &runtime.records).await?;
+    runtime.sessions.end_row(session).await?;
     let user = Some((record.issuer.as_str(), record.subject.as_str()));
     runtime.events().emit(EventCode::LoggedOut, user, "by the provider");
     end_grants(runtime, session, &record).await.map(|()| true)

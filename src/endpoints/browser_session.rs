@@ -14,7 +14,7 @@ use crate::store::StoreError;
 /// The session that the browser's cookie names, whether it lasts or not.
 pub(crate) fn session_id(runtime: &Runtime, headers: &HeaderMap) -> Option<SessionId> {
     let cookie = cookie::find(headers, &runtime.settings.session_cookie)?;
-    runtime.sessions.id(cookie, &runtime.records, runtime.now())
+    runtime.sessions.id(cookie, runtime.now())
 }
 
 /// The session that lasts in this browser.
@@ -23,7 +23,7 @@ pub(crate) async fn signed_in(
     headers: &HeaderMap,
 ) -> Result<Option<Arc<Session>>, StoreError> {
     let cookie = cookie::find(headers, &runtime.settings.session_cookie);
-    runtime.sessions.of(cookie, &runtime.records, runtime.now()).await
+    runtime.sessions.of(cookie, runtime.now()).await
 }
 
 /// The provider's sessions that this session of this person names, where it lasts.
@@ -35,7 +35,7 @@ pub(crate) async fn sids(
     if runtime.opened_grants.is_none() {
         return session_row::sids(&id.row(runtime.records.keys()), person, &runtime.records).await;
     }
-    let session = runtime.sessions.find(id, &runtime.records, runtime.now()).await?;
+    let session = runtime.sessions.find(id, runtime.now()).await?;
     let session = session.filter(|session| session.user() == Some(person));
     Ok(session.and_then(|session| Some(session.provider_sessions()?.sids())).unwrap_or_default())
 }

@@ -162,7 +162,7 @@ pub(crate) async fn session(
     let found = match cookie::find(headers, &runtime.settings.session_cookie) {
         Some(_) => signed_in(runtime, headers).await?,
         // A cross-site POST comes without the cookie; one that comes must be the same.
-        None => runtime.sessions.find(id, &runtime.records, runtime.now()).await?,
+        None => runtime.sessions.find(id, runtime.now()).await?,
     };
     match found {
         Some(session) if session.id == id => Ok(Some(session)),
@@ -194,7 +194,7 @@ pub(crate) async fn keep(
     NewIdToken::new(verified.id_token, verified.tokens).adopt(runtime, &session).await?;
     jar.into_iter().for_each(|jar| jar.learned(&session));
     // The exchange took time: whoever signed out meanwhile gets nothing kept.
-    if !runtime.sessions.lasts(&session, &runtime.records, runtime.now()).await? {
+    if !runtime.sessions.lasts(&session, runtime.now()).await? {
         return Err(LoginError::SessionOver);
     }
     if let Some(arrival) = once {

@@ -29,7 +29,7 @@ pub(crate) async fn end_session(
     let Some(jar) = jar else { return end_kept(runtime, id).await };
     let latest_end = runtime.now().saturating_add(runtime.settings.absolute_lifetime);
     let ends_at = session.map_or(latest_end, |session| session.ends_at);
-    runtime.sessions.end(id, ends_at, &runtime.records).await?;
+    runtime.sessions.end(id, ends_at).await?;
     let Some(session) = session else { return Ok(None) };
     let principal = Principal::Session(Arc::clone(session));
     let connections = runtime.connections_of(&principal).map(CheckedConnections::all).unwrap_or_default();
@@ -49,7 +49,7 @@ async fn end_kept(runtime: &Arc<Runtime>, id: SessionId) -> Result<Option<Secret
         Loaded::Found(found) => Some(found.value),
         Loaded::Absent(_) | Loaded::Unreadable => None,
     };
-    runtime.sessions.end(id, runtime.now(), &runtime.records).await?;
+    runtime.sessions.end(id, runtime.now()).await?;
     let Some(record) = record else { return Ok(None) };
     end_grants(runtime, row.key, &record).await?;
     Ok(Some(record.id_token))

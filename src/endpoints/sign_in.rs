@@ -207,7 +207,7 @@ async fn store(
         }
         keep_grant(runtime, &place, login.grant_lifetime, grant, record.ends_at).await?;
     }
-    runtime.sessions.start(id, record, &runtime.records, now).await?;
+    runtime.sessions.start(id, record, now).await?;
     // Only now: whoever signs them out from here on finds the session.
     if begun.is_signed_out(&runtime.records).await? {
         end_session(runtime, id, None, None).await?;

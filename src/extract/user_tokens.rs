@@ -379,7 +379,7 @@ impl UserTokens {
     async fn require_session(&self) -> Result<(), Error> {
         let Some(session) = self.principal.session() else { return Ok(()) };
         let runtime = self.runtime();
-        match runtime.sessions.lasts(session, &runtime.records, runtime.now()).await? {
+        match runtime.sessions.lasts(session, runtime.now()).await? {
             true => Ok(()),
             false => Err(self.state.unauthenticated()),
         }

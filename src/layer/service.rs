@@ -96,7 +96,7 @@ where
         }
         let peeked = cookie.map(|cookie| {
             let now = runtime.now();
-            (runtime.sessions.peek(cookie, &runtime.records, now), now)
+            (runtime.sessions.peek(cookie, now), now)
         });
         let (session, now) = match peeked {
             None => (None, None),
@@ -108,7 +108,7 @@ where
                 let mut ready = mem::replace(self, ready);
                 return ResponseFuture::boxed(async move {
                     let runtime = &ready.runtime;
-                    let session = match runtime.sessions.ask(asked, &runtime.records, now).await {
+                    let session = match runtime.sessions.ask(asked, now).await {
                         Ok(session) => session,
                         Err(error) => return Ok(store_away(runtime, &request, &head, error.into())),
                     };
@@ -166,7 +166,7 @@ fn extend_in_time(
     } else if session.liveness.extends() {
         let (runtime, session) = (Arc::clone(runtime), Arc::clone(session));
         let tasks = runtime.tasks.clone();
-        tasks.spawn(async move { runtime.sessions.extend(&session, &runtime.records, now).await });
+        tasks.spawn(async move { runtime.sessions.extend(&session, now).await });
     }
 }
 

@@ -23,7 +23,6 @@ use self::session_cookie::{OpenedSession, SessionCookies};
 use self::session_id::{FirstWord, SessionId};
 use crate::clock::Timestamp;
 use crate::protocol::logout_token::LogoutTarget;
-use crate::records::invalidation::Invalidations;
 use crate::records::{Found, Loaded, Records};
 use crate::store::{Change, Key, StoreError};
 
@@ -37,9 +36,9 @@ pub(crate) struct Sessions {
     max_staleness: Duration,
     /// Where people sign in.
     issuers: Vec<String>,
-    invalidations: Arc<Invalidations>,
     /// Where browsers keep their sessions themselves.
     carried: Option<SessionCookies>,
+    records: Arc<Records>,
 }
 
 impl Sessions {
@@ -48,18 +47,18 @@ impl Sessions {
         max_staleness: Duration,
         issuers: Vec<String>,
         carried: Option<SessionCookies>,
-        invalidations: Arc<Invalidations>,
+        records: Arc<Records>,
     ) -> Self {
         let (weighter, hasher) = (UnitWeighter, BuildHasherDefault::default());
         let remembered = Cache::with(1024, REMEMBERED, weighter, hasher, DefaultLifecycle::default());
-        Self { remembered, idle_lifetime, max_staleness, issuers, invalidations, carried }
+        Self { remembered, idle_lifetime, max_staleness, issuers, carried, records }
     }
 
     /// The session that a cookie's value stands for, as far as this process knows.
-    pub(crate) fn peek(&self, cookie: &[u8], records: &Records, now: Timestamp) -> SessionLookup {
+    pub(crate) fn peek(&self, cookie: &[u8], now: Timestamp) -> SessionLookup {
         match &self.carried {
             None => SessionId::from_cookie(cookie).map_or(SessionLookup::Ended, |id| self.peek_kept(id, now)),
-            Some(carried) => self.peek_carried(carried, cookie, records, now),
+            Some(carried) => self.peek_carried(carried, cookie, now),
         }
     }
 
@@ -70,17 +69,11 @@ impl Sessions {
         }
     }
 
-    fn peek_carried(
-        &self,
-        carried: &SessionCookies,
-        cookie: &[u8],
-        records: &Records,
-        now: Timestamp,
-    ) -> SessionLookup {
+    fn peek_carried(&self, carried: &SessionCookies, cookie: &[u8], now: Timestamp) -> SessionLookup {
         let Some(cookie) = SessionCookies::text(cookie) else { return SessionLookup::Ended };
         // What ended is remembered under its id: a cookie that was opened before is no proof that it lasts.
         let known = |shown: OpenedSession| Some((shown, self.remembered.get(&shown.id)?));
-        let begin = || carried.open(&cookie, records, now);
+        let begin = || carried.open(&cookie, &self.records, now);
         let begun = || {
             let (shown, new) = begin()?;
             let sids = new.provider_sessions().map(|began| began.sids()).unwrap_or_default();
@@ -112,7 +105,7 @@ impl Sessions {
         // Idle here may be busy elsewhere: only the store knows.
         let idle = now >= session.expires_at(self.idle_lifetime);
         let confirmed = session.liveness.is_confirmed(now, self.max_staleness);
-        if idle || !confirmed || session.has_news(&self.invalidations) {
+        if idle || !confirmed || session.has_news(self.records.invalidations()) {
             return SessionLookup::Miss(ask(session));
         }
         session.liveness.see(now);
@@ -120,12 +113,12 @@ impl Sessions {
     }
 
     /// The id of the session that a cookie's value stands for, whether it lasts or not.
-    pub(crate) fn id(&self, cookie: &[u8], records: &Records, now: Timestamp) -> Option<SessionId> {
+    pub(crate) fn id(&self, cookie: &[u8], now: Timestamp) -> Option<SessionId> {
         match &self.carried {
             None => SessionId::from_cookie(cookie),
             Some(carried) => {
                 let cookie = SessionCookies::text(cookie)?;
-                carried.open(&cookie, records, now).map(|(shown, _)| shown.id)
+                carried.open(&cookie, &self.records, now).map(|(shown, _)| shown.id)
             }
         }
     }
@@ -134,12 +127,11 @@ impl Sessions {
     pub(crate) async fn of(
         &self,
         cookie: Option<&[u8]>,
-        records: &Records,
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
-        match cookie.map(|cookie| self.peek(cookie, records, now)) {
+        match cookie.map(|cookie| self.peek(cookie, now)) {
             Some(SessionLookup::Hit(session)) => Ok(Some(session)),
-            Some(SessionLookup::Miss(asked)) => self.ask(asked, records, now).await,
+            Some(SessionLookup::Miss(asked)) => self.ask(asked, now).await,
             Some(SessionLookup::Ended) | None => Ok(None),
         }
     }
@@ -148,7 +140,6 @@ impl Sessions {
     pub(crate) async fn find(
         &self,
         id: SessionId,
-        records: &Records,
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
         let peek = match (&self.carried, self.remembered.get(&id)) {
@@ -159,26 +150,21 @@ impl Sessions {
         match peek {
             SessionLookup::Hit(session) => Ok(Some(session)),
             SessionLookup::Ended => Ok(None),
-            SessionLookup::Miss(asked) => Box::pin(self.ask(asked, records, now)).await,
+            SessionLookup::Miss(asked) => Box::pin(self.ask(asked, now)).await,
         }
     }
 
     /// Whether a session that was found before still lasts.
-    pub(crate) async fn lasts(
-        &self,
-        session: &Arc<Session>,
-        records: &Records,
-        now: Timestamp,
-    ) -> Result<bool, StoreError> {
+    pub(crate) async fn lasts(&self, session: &Arc<Session>, now: Timestamp) -> Result<bool, StoreError> {
         if self.carried.is_none() {
-            return Ok(self.find(session.id, records, now).await?.is_some());
+            return Ok(self.find(session.id, now).await?.is_some());
         }
         // What ended is remembered under its id.
         let known = self.remember(session.id, || Arc::clone(session));
         match self.judge(known, now, SessionQuery::ByCookie) {
             SessionLookup::Hit(_) => Ok(true),
             SessionLookup::Ended => Ok(false),
-            SessionLookup::Miss(asked) => Ok(Box::pin(self.ask(asked, records, now)).await?.is_some()),
+            SessionLookup::Miss(asked) => Ok(Box::pin(self.ask(asked, now)).await?.is_some()),
         }
     }
 
@@ -186,27 +172,21 @@ impl Sessions {
     pub(crate) async fn ask(
         &self,
         asked: SessionQuery,
-        records: &Records,
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
         match asked {
-            SessionQuery::ById(id) => self.ask_kept(id, records, now).await,
-            SessionQuery::ByCookie(session) => self.ask_carried(session, records, now).await,
+            SessionQuery::ById(id) => self.ask_kept(id, now).await,
+            SessionQuery::ByCookie(session) => self.ask_carried(session, now).await,
         }
     }
 
-    async fn ask_kept(
-        &self,
-        id: SessionId,
-        records: &Records,
-        now: Timestamp,
-    ) -> Result<Option<Arc<Session>>, StoreError> {
-        let (heard, row) = (self.listen(records), id.row(records.keys()));
-        match records.load::<SessionRecord>(&row).await? {
+    async fn ask_kept(&self, id: SessionId, now: Timestamp) -> Result<Option<Arc<Session>>, StoreError> {
+        let (heard, row) = (self.listen(), id.row(self.records.keys()));
+        match self.records.load::<SessionRecord>(&row).await? {
             // The operator has taken the provider away, and with it what it said. It may come back.
             Loaded::Found(found) if !self.issuers.contains(&found.value.issuer) => Ok(None),
             Loaded::Found(found) => {
-                session_row::tag_anew(&row, &found, records).await?;
+                session_row::tag_anew(&row, &found, &self.records).await?;
                 Ok(self.confirm((id, row.key), *found, heard, now))
             }
             Loaded::Absent(None) => {
@@ -223,11 +203,10 @@ impl Sessions {
     async fn ask_carried(
         &self,
         session: Arc<Session>,
-        records: &Records,
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
-        let heard = self.listen(records);
-        if ended::has_ended(&session, records).await? {
+        let heard = self.listen();
+        if ended::has_ended(&session, &self.records).await? {
             session.liveness.end();
             return Ok(None);
         }
@@ -261,11 +240,11 @@ impl Sessions {
 
     /// What is known of changes so far. Whoever remembers a session listens from then on, unless the store is asked
     /// anyway.
-    fn listen(&self, records: &Records) -> u64 {
+    fn listen(&self) -> u64 {
         if !self.max_staleness.is_zero() {
-            records.listen();
+            self.records.listen();
         }
-        self.invalidations.heard()
+        self.records.invalidations().heard()
     }
 
     /// Until when this process may believe what it reads now, unless it hears otherwise.
@@ -287,14 +266,13 @@ impl Sessions {
         &self,
         id: SessionId,
         record: SessionRecord,
-        records: &Records,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let index = records.agree_on_index().await?;
+        let index = self.records.agree_on_index().await?;
         let expires_at = now.saturating_add(self.idle_lifetime).min(record.ends_at);
         let tags = record.provider_session().tags(&index);
-        let (heard, row) = (self.listen(records), id.row(records.keys()));
-        match records.swap(&row, None, &record, expires_at, tags).await? {
+        let (heard, row) = (self.listen(), id.row(self.records.keys()));
+        match self.records.swap(&row, None, &record, expires_at, tags).await? {
             Some(_) => {
                 let session = || Arc::new(Session::new(id, row.key, record, expires_at, now));
                 self.remember(id, session).liveness.hear(heard);
@@ -306,38 +284,28 @@ impl Sessions {
 
     /// Ends a session: in the store first, so that a store that is away is no half of a logout. What the browser
     /// keeps could come again: until `ends_at` it is noted that it counts no more.
-    pub(crate) async fn end(
-        &self,
-        id: SessionId,
-        ends_at: Timestamp,
-        records: &Records,
-    ) -> Result<(), StoreError> {
+    pub(crate) async fn end(&self, id: SessionId, ends_at: Timestamp) -> Result<(), StoreError> {
         if self.carried.is_none() {
-            records.delete(id.row(records.keys()).key, None).await?;
+            self.records.delete(id.row(self.records.keys()).key, None).await?;
         } else {
-            ended::note(id, ends_at, records).await?;
+            ended::note(id, ends_at, &self.records).await?;
         }
         self.remember(id, || Arc::new(Session::ended(id))).liveness.end();
         Ok(())
     }
 
     /// Ends a session by its row, where nobody has shown its id.
-    pub(crate) async fn end_row(&self, row: Key, records: &Records) -> Result<(), StoreError> {
-        records.delete(row, None).await?;
+    pub(crate) async fn end_row(&self, row: Key) -> Result<(), StoreError> {
+        self.records.delete(row, None).await?;
         // Whoever comes with it finds out from the store.
-        self.invalidations.hear(Change::Row(row));
+        self.records.invalidations().hear(Change::Row(row));
         Ok(())
     }
 
     /// Notes that a provider ends the sessions that it means: whoever comes with one finds out.
-    pub(crate) async fn note_meant(
-        &self,
-        target: &LogoutTarget,
-        until: Timestamp,
-        records: &Records,
-    ) -> Result<(), StoreError> {
-        if let Some(row) = provider_logout::note(target, until, records).await? {
-            self.invalidations.hear(Change::Row(row));
+    pub(crate) async fn note_meant(&self, target: &LogoutTarget, until: Timestamp) -> Result<(), StoreError> {
+        if let Some(row) = provider_logout::note(target, until, &self.records).await? {
+            self.records.invalidations().hear(Change::Row(row));
         }
         Ok(())
     }
@@ -348,9 +316,9 @@ impl Sessions {
     }
 
     /// Writes the record with a later expiry. A session that ended meanwhile is not written.
-    pub(crate) async fn extend(&self, session: &Session, records: &Records, now: Timestamp) {
-        let (row, mut until) = (session.id.row(records.keys()), now);
-        let extended = session_row::rewrite(&row, records, |found| {
+    pub(crate) async fn extend(&self, session: &Session, now: Timestamp) {
+        let (row, mut until) = (session.id.row(self.records.keys()), now);
+        let extended = session_row::rewrite(&row, &self.records, |found| {
             // A clock that is behind takes nothing away.
             until = now.saturating_add(self.idle_lifetime).min(found.value.ends_at).max(found.expires_at);
             found.expires_at = until;
@@ -379,7 +347,7 @@ mod tests {
 
     struct World {
         sessions: Sessions,
-        records: Records,
+        records: Arc<Records>,
         store: MemoryStore,
         now: Arc<AtomicU64>,
     }
@@ -395,9 +363,10 @@ mod tests {
             let ring = KeyRing::new(&["secret".into()], b"app");
             let records =
                 Records::new(Arc::new(store.clone()), ring, clock, Random::system(), Events::default());
-            let (invalidations, staleness) = (Arc::clone(records.invalidations()), Duration::from_secs(2));
+            let (records, staleness) = (Arc::new(records), Duration::from_secs(2));
+            let issuers = vec!["https://op.test".into()];
             Self {
-                sessions: Sessions::new(IDLE, staleness, vec!["https://op.test".into()], None, invalidations),
+                sessions: Sessions::new(IDLE, staleness, issuers, None, Arc::clone(&records)),
                 records,
                 store,
                 now,
@@ -426,17 +395,17 @@ mod tests {
                 logout_token: [7; 16],
                 ends_at: self.now().saturating_add(Duration::from_secs(10_000)),
             };
-            self.sessions.start(id, record, &self.records, self.now()).await.unwrap();
+            self.sessions.start(id, record, self.now()).await.unwrap();
             id
         }
 
         async fn is_live(&self, id: SessionId) -> bool {
-            let found = self.sessions.find(id, &self.records, self.now()).await.unwrap();
+            let found = self.sessions.find(id, self.now()).await.unwrap();
             if let Some(session) = &found
                 && self.sessions.is_aging(session, self.now())
                 && session.liveness.extends()
             {
-                self.sessions.extend(session, &self.records, self.now()).await;
+                self.sessions.extend(session, self.now()).await;
             }
             found.is_some()
         }
@@ -492,8 +461,8 @@ mod tests {
                 Loaded::Found(found) => found,
                 _ => panic!("it is there"),
             };
-        let held = world.sessions.find(id, &world.records, world.now()).await.unwrap().unwrap();
-        world.sessions.end(id, world.now(), &world.records).await.unwrap();
+        let held = world.sessions.find(id, world.now()).await.unwrap().unwrap();
+        world.sessions.end(id, world.now()).await.unwrap();
         assert!(!world.is_live(id).await);
         assert!(
             world
@@ -502,7 +471,7 @@ mod tests {
                 .is_none(),
             "a late reader brings nothing back"
         );
-        world.sessions.extend(&held, &world.records, world.now()).await;
+        world.sessions.extend(&held, world.now()).await;
         assert!(
             world.store.load(id.row(world.records.keys()).key).await.unwrap().is_none(),
             "nor does a late writer"
@@ -515,7 +484,7 @@ mod tests {
         let there = World::on(here.store.clone(), Arc::clone(&here.now));
         let id = here.start(1).await;
         assert!(there.is_live(id).await);
-        here.sessions.end(id, here.now(), &here.records).await.unwrap();
+        here.sessions.end(id, here.now()).await.unwrap();
         here.pass(3);
         assert!(!there.is_live(id).await);
     }

@@ -37,7 +37,7 @@ pub(crate) struct Runtime {
     pub(crate) settings: Settings,
     pub(crate) mode: Mode,
     pub(crate) providers: Providers,
-    pub(crate) records: Records,
+    pub(crate) records: Arc<Records>,
     pub(crate) sessions: Sessions,
     /// Where browsers carry their sessions and grants themselves.
     pub(crate) opened_grants: Option<OpenedGrants>,
@@ -106,15 +106,10 @@ impl Runtime {
             records = records.with_own_index();
         }
         let carried = stateless.then(|| SessionCookies::new(&settings.session_cookie, events));
-        let (issuers, changes) = (providers.login_issuers(), Arc::clone(records.invalidations()));
+        let (issuers, records) = (providers.login_issuers(), Arc::new(records));
+        let (lifetime, max_staleness) = (settings.idle_lifetime, settings.max_staleness);
         Ok(Arc::new(Self {
-            sessions: Sessions::new(
-                settings.idle_lifetime,
-                settings.max_staleness,
-                issuers,
-                carried,
-                changes,
-            ),
+            sessions: Sessions::new(lifetime, max_staleness, issuers, carried, Arc::clone(&records)),
             opened_grants: stateless.then(|| OpenedGrants::new(settings.max_cookie_bytes)),
             records,
             providers,

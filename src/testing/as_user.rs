@@ -121,7 +121,7 @@ impl SignedInLayer {
             Some(subject) => {
                 let id = start(&runtime, ISSUER, subject, self.claims.clone()).await;
                 let id = id.unwrap_or_else(|error| panic!("{error}"));
-                let found = runtime.sessions.find(id, &runtime.records, runtime.now()).await;
+                let found = runtime.sessions.find(id, runtime.now()).await;
                 found.unwrap_or_else(|error| panic!("{error}"))
             }
         };

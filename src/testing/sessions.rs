@@ -77,7 +77,7 @@ async fn begin(
             let place = runtime.grant_place(grant.owner.clone(), login, Some(id)).await?;
             keep_grant(runtime, &place, login.grant_lifetime, grant, record.ends_at).await?;
         }
-        runtime.sessions.start(id, record, &runtime.records, now).await?;
+        runtime.sessions.start(id, record, now).await?;
         return Ok(format!("{}={}", runtime.settings.session_cookie, id.to_cookie()));
     };
     let begun = carried.begin(id.bytes(), &record, grant.as_ref(), None);
@@ -98,7 +98,7 @@ pub(super) async fn start(
 ) -> Result<SessionId, StoreError> {
     let id = SessionId::new(runtime.random.bytes());
     let record = record(runtime, issuer, subject, claims);
-    runtime.sessions.start(id, record, &runtime.records, runtime.now()).await?;
+    runtime.sessions.start(id, record, runtime.now()).await?;
     Ok(id)
 }
 

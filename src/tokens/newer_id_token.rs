@@ -91,7 +91,7 @@ impl NewIdToken {
             issued_at: self.issued_at.saturating_add(1),
         };
         if written.await? && provider_session.is_signed_out(&runtime.records).await? {
-            runtime.sessions.end_row(session, &runtime.records).await?;
+            runtime.sessions.end_row(session).await?;
         }
         Ok(())
     }
