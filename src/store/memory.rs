@@ -8,7 +8,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 
 use super::changes::Notifier;
-use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
+use super::{Change, Key, Record, Store, StoreError, StoreFuture, Stored, Tag, Version};
 use crate::clock::Timestamp;
 
 /// A store in memory, for development, tests, and applications of one process that may forget their
@@ -120,33 +120,28 @@ impl Default for MemoryStore {
 }
 
 impl Store for MemoryStore {
-    fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
+    fn load(&self, key: Key) -> StoreFuture<'_, Option<Stored>> {
         Box::pin(async move { Ok(self.0.rows.get(&key)) })
     }
 
-    fn swap(
-        &self,
-        key: Key,
-        expected: Option<Version>,
-        record: Record,
-    ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
+    fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
         Box::pin(async move { self.swap_now(key, expected, record) })
     }
 
-    fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
+    fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool> {
         Box::pin(async move {
             Ok(self.delete_now(key, |stored| expected.is_none_or(|version| version == stored.version)))
         })
     }
 
-    fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
+    fn find(&self, tag: Tag) -> StoreFuture<'_, Vec<Key>> {
         Box::pin(async move {
             let keys = (tag, Key([0; 32]))..=(tag, Key([u8::MAX; 32]));
             Ok(self.index().tagged.range(keys).map(|(_, key)| *key).collect())
         })
     }
 
-    fn delete_expired(&self, older_than: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn delete_expired(&self, older_than: Timestamp) -> StoreFuture<'_, u64> {
         Box::pin(async move {
             let expired: Vec<Key> = self
                 .0
@@ -166,20 +161,12 @@ impl Store for MemoryStore {
         false
     }
 
-    fn wait(
-        &self,
-        key: Key,
-        after: Option<Version>,
-        within: Duration,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn wait(&self, key: Key, after: Option<Version>, within: Duration) -> StoreFuture<'_, ()> {
         // Each write is told here.
         Box::pin(self.0.changes.wait(self, key, after, within, std::future::pending))
     }
 
-    fn subscribe<'a>(
-        &'a self,
-        heard: &'a (dyn Fn(Change) + Send + Sync),
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> StoreFuture<'a, ()> {
         Box::pin(self.0.changes.relay(heard))
     }
 }

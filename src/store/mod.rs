@@ -30,23 +30,18 @@
 //! ```
 //! use std::collections::HashMap;
 //! use std::sync::Mutex;
-//! use tower_oidc::store::{BoxFuture, Key, Record, Store, StoreError, Stored, Tag, Version};
+//! use tower_oidc::store::{Key, Record, Store, StoreFuture, Stored, Tag, Version};
 //! use tower_oidc::Timestamp;
 //!
 //! #[derive(Default)]
 //! struct Map(Mutex<(u64, HashMap<Key, Stored>)>);
 //!
 //! impl Store for Map {
-//!     fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
+//!     fn load(&self, key: Key) -> StoreFuture<'_, Option<Stored>> {
 //!         Box::pin(async move { Ok(self.0.lock().unwrap().1.get(&key).cloned()) })
 //!     }
 //!
-//!     fn swap(
-//!         &self,
-//!         key: Key,
-//!         expected: Option<Version>,
-//!         record: Record,
-//!     ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
+//!     fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
 //!         Box::pin(async move {
 //!             record.check()?;
 //!             let (last, rows) = &mut *self.0.lock().unwrap();
@@ -60,7 +55,7 @@
 //!         })
 //!     }
 //!
-//!     fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
+//!     fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool> {
 //!         Box::pin(async move {
 //!             let rows = &mut self.0.lock().unwrap().1;
 //!             let matches = rows.get(&key).is_some_and(|row| expected.is_none_or(|v| v == row.version));
@@ -68,7 +63,7 @@
 //!         })
 //!     }
 //!
-//!     fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
+//!     fn find(&self, tag: Tag) -> StoreFuture<'_, Vec<Key>> {
 //!         Box::pin(async move {
 //!             let rows = &self.0.lock().unwrap().1;
 //!             let tagged = rows.iter().filter(|(_, row)| row.record.tags.contains(&tag));
@@ -76,7 +71,7 @@
 //!         })
 //!     }
 //!
-//!     fn delete_expired(&self, older_than: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+//!     fn delete_expired(&self, older_than: Timestamp) -> StoreFuture<'_, u64> {
 //!         Box::pin(async move {
 //!             let rows = &mut self.0.lock().unwrap().1;
 //!             let before = rows.len();
@@ -129,6 +124,9 @@ use crate::clock::Timestamp;
 
 /// A future in a box, so that stores are trait objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// What each method of a [`Store`] returns.
+pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
 /// A row's name: a hash, or a keyed hash, of what it stands for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -220,7 +218,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// It returns what the last [`Store::swap`] wrote that any process saw succeed, or something newer; to the byte,
     /// whether it has expired or not. It changes nothing: after a failure it may be asked again.
-    fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>>;
+    fn load(&self, key: Key) -> StoreFuture<'_, Option<Stored>>;
 
     /// Writes the record if the row is at the expected version (`None`: absent) and returns its new version; `None` when
     /// another call was first, and then it changes nothing.
@@ -230,25 +228,20 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// The store does not repeat it where its outcome is unknown: by then the row may be written, and written again by
     /// another process. The caller reads the row, and compares the bytes.
-    fn swap(
-        &self,
-        key: Key,
-        expected: Option<Version>,
-        record: Record,
-    ) -> BoxFuture<'_, Result<Option<Version>, StoreError>>;
+    fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>>;
 
     /// Deletes the row, if it is at the expected version where one is given. True when something was deleted; of any
     /// number of calls at the same time, for one of them.
     ///
     /// A row that is absent, or at another version, is no error. The tags go with the row. Where the outcome is unknown
     /// the store does not repeat it: the second deletion would find nothing, and say that there was nothing.
-    fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>>;
+    fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool>;
 
     /// The rows that carry this tag, in any order, each once.
     ///
     /// A row that carries the tag before and after a change that is under way is among them. A row that is found may be
     /// gone when it is loaded. It changes nothing.
-    fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>>;
+    fn find(&self, tag: Tag) -> StoreFuture<'_, Vec<Key>>;
 
     /// Deletes records whose [`Record::expires_at`] is at or before `older_than`, and returns how many rows that were.
     ///
@@ -257,7 +250,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// It works in steps, each short enough for others to get their turn. After a failure, and when it is cancelled, some of
     /// these records are deleted and some are not, and the next call goes on: nobody relies on it.
-    fn delete_expired(&self, older_than: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>>;
+    fn delete_expired(&self, older_than: Timestamp) -> StoreFuture<'_, u64>;
 
     /// Whether records outlive this process. One that says so refuses secrets that do not.
     fn is_durable(&self) -> bool {
@@ -270,12 +263,7 @@ pub trait Store: Send + Sync + 'static {
     /// failure, and when it is cancelled, nothing is left behind.
     ///
     /// The default polls, every 25 to 200 milliseconds. Override it where the database can notify.
-    fn wait(
-        &self,
-        key: Key,
-        after: Option<Version>,
-        within: Duration,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn wait(&self, key: Key, after: Option<Version>, within: Duration) -> StoreFuture<'_, ()> {
         Box::pin(async move {
             let polling = async {
                 // Rows are named by hashes: their bytes spread the pollers of different rows.
@@ -298,38 +286,30 @@ pub trait Store: Send + Sync + 'static {
     /// `Err` when it cannot hear any more: it is called again after a pause. `Ok` when it never will: the default,
     /// for a store that cannot notify. Override it where the database can, so that who signs out in one process is
     /// signed out in the others at the same moment.
-    fn subscribe<'a>(
-        &'a self,
-        heard: &'a (dyn Fn(Change) + Send + Sync),
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> StoreFuture<'a, ()> {
         let _ = heard;
         Box::pin(std::future::ready(Ok(())))
     }
 }
 
 impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
-    fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
+    fn load(&self, key: Key) -> StoreFuture<'_, Option<Stored>> {
         (**self).load(key)
     }
 
-    fn swap(
-        &self,
-        key: Key,
-        expected: Option<Version>,
-        record: Record,
-    ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
+    fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
         (**self).swap(key, expected, record)
     }
 
-    fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
+    fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool> {
         (**self).delete(key, expected)
     }
 
-    fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
+    fn find(&self, tag: Tag) -> StoreFuture<'_, Vec<Key>> {
         (**self).find(tag)
     }
 
-    fn delete_expired(&self, older_than: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn delete_expired(&self, older_than: Timestamp) -> StoreFuture<'_, u64> {
         (**self).delete_expired(older_than)
     }
 
@@ -337,19 +317,11 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
         (**self).is_durable()
     }
 
-    fn wait(
-        &self,
-        key: Key,
-        after: Option<Version>,
-        within: Duration,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn wait(&self, key: Key, after: Option<Version>, within: Duration) -> StoreFuture<'_, ()> {
         (**self).wait(key, after, within)
     }
 
-    fn subscribe<'a>(
-        &'a self,
-        heard: &'a (dyn Fn(Change) + Send + Sync),
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> StoreFuture<'a, ()> {
         (**self).subscribe(heard)
     }
 }

@@ -21,7 +21,7 @@ use self::news::NotifyListener;
 use self::pool::{LIMITS, Pool, PoolAnswer, PooledConnection, step};
 use super::changes::Notifier;
 use super::columns::{self, Columns};
-use super::{BoxFuture, Change, Key, Record, Store, StoreError, StoreErrorKind, Stored, Tag, Version};
+use super::{Change, Key, Record, Store, StoreError, StoreErrorKind, StoreFuture, Stored, Tag, Version};
 use crate::clock::Timestamp;
 
 /// How often those who wait look by themselves, for the case that a notification was lost.
@@ -179,19 +179,14 @@ impl PostgresStore {
 }
 
 impl Store for PostgresStore {
-    fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
+    fn load(&self, key: Key) -> StoreFuture<'_, Option<Stored>> {
         Box::pin(async move {
             let row = self.run(false, |client| Box::pin(rows::load(client, key))).await?;
             row.as_ref().map(rows::stored).transpose()
         })
     }
 
-    fn swap(
-        &self,
-        key: Key,
-        expected: Option<Version>,
-        record: Record,
-    ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
+    fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
         Box::pin(async move {
             let record = Columns::try_from(record)?;
             let row =
@@ -202,7 +197,7 @@ impl Store for PostgresStore {
         })
     }
 
-    fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
+    fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool> {
         Box::pin(async move {
             let deleted = self.run(true, |client| Box::pin(rows::delete(client, key, expected))).await?;
             if deleted {
@@ -212,14 +207,14 @@ impl Store for PostgresStore {
         })
     }
 
-    fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
+    fn find(&self, tag: Tag) -> StoreFuture<'_, Vec<Key>> {
         Box::pin(async move {
             let found = self.run(false, |client| Box::pin(rows::find(client, tag))).await?;
             found.iter().map(|row| columns::key(row.get(0))).collect()
         })
     }
 
-    fn delete_expired(&self, older_than: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn delete_expired(&self, older_than: Timestamp) -> StoreFuture<'_, u64> {
         Box::pin(async move {
             let mut deleted = 0;
             loop {
@@ -233,12 +228,7 @@ impl Store for PostgresStore {
         })
     }
 
-    fn wait(
-        &self,
-        key: Key,
-        after: Option<Version>,
-        within: Duration,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn wait(&self, key: Key, after: Option<Version>, within: Duration) -> StoreFuture<'_, ()> {
         // Rows are named by hashes: their bytes spread those who look.
         let look = LOOK + Duration::from_millis(u64::from(key.0[0]));
         Box::pin(async move {
@@ -247,10 +237,7 @@ impl Store for PostgresStore {
         })
     }
 
-    fn subscribe<'a>(
-        &'a self,
-        heard: &'a (dyn Fn(Change) + Send + Sync),
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             self.0.news.begin();
             self.0.changes.relay(heard).await

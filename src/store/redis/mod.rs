@@ -15,7 +15,7 @@ use redis::{FromRedisValue, Value, cmd};
 use self::failure::RedisFailure;
 use self::link::{ConnectionManager, Subscription};
 use self::script::{DELETE, DELETE_EXPIRED, SWAP};
-use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
+use super::{Change, Key, Record, Store, StoreError, StoreFuture, Stored, Tag, Version};
 use crate::clock::{Random, Timestamp};
 
 /// How many expired rows one step of [`Store::delete_expired`] deletes: a millisecond of the server's time.
@@ -204,28 +204,23 @@ impl RedisStore {
 }
 
 impl Store for RedisStore {
-    fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
+    fn load(&self, key: Key) -> StoreFuture<'_, Option<Stored>> {
         Box::pin(self.read(key))
     }
 
-    fn swap(
-        &self,
-        key: Key,
-        expected: Option<Version>,
-        record: Record,
-    ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
+    fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
         Box::pin(async move { self.write(key, expected, &record).await })
     }
 
-    fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
+    fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool> {
         Box::pin(self.remove(key, expected))
     }
 
-    fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
+    fn find(&self, tag: Tag) -> StoreFuture<'_, Vec<Key>> {
         Box::pin(self.tagged(tag))
     }
 
-    fn delete_expired(&self, older_than: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn delete_expired(&self, older_than: Timestamp) -> StoreFuture<'_, u64> {
         Box::pin(async move {
             // A caller's clock may be wrong: what has not expired by the server's stays.
             let (seconds, micros): (u64, u64) = self.ask(&cmd("TIME")).await?;
@@ -242,21 +237,13 @@ impl Store for RedisStore {
         })
     }
 
-    fn wait(
-        &self,
-        key: Key,
-        after: Option<Version>,
-        within: Duration,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn wait(&self, key: Key, after: Option<Version>, within: Duration) -> StoreFuture<'_, ()> {
         // Between words it looks by itself: one may be lost with its connection.
         let patience = || tokio::time::sleep(self.link.patience());
         Box::pin(self.link.changes().wait(self, key, after, within, patience))
     }
 
-    fn subscribe<'a>(
-        &'a self,
-        heard: &'a (dyn Fn(Change) + Send + Sync),
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> StoreFuture<'a, ()> {
         let lost = self.link.lost();
         Box::pin(async move {
             match self.link.ready().await? {

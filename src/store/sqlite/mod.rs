@@ -16,7 +16,7 @@ use self::connections::ConnectionPool;
 use self::rows::Writer;
 use super::changes::Notifier;
 use super::columns::Columns;
-use super::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
+use super::{Change, Key, Record, Store, StoreError, StoreFuture, Stored, Tag, Version};
 use crate::clock::{Clock, Random, Timestamp};
 
 /// How many look-ups run at once. SQLite writes one at a time.
@@ -163,16 +163,11 @@ impl SqliteStore {
 }
 
 impl Store for SqliteStore {
-    fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
+    fn load(&self, key: Key) -> StoreFuture<'_, Option<Stored>> {
         Box::pin(self.0.readers.read(move |connection| rows::load(connection, key)))
     }
 
-    fn swap(
-        &self,
-        key: Key,
-        expected: Option<Version>,
-        record: Record,
-    ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
+    fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
         Box::pin(async move {
             let (record, writer) = (Columns::try_from(record)?, self.1.clone());
             let written = self
@@ -187,7 +182,7 @@ impl Store for SqliteStore {
         })
     }
 
-    fn delete(&self, key: Key, expected: Option<Version>) -> BoxFuture<'_, Result<bool, StoreError>> {
+    fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool> {
         Box::pin(async move {
             let deleted =
                 self.0.writer.run(move |connection| rows::delete(connection, key, expected)).await?;
@@ -198,11 +193,11 @@ impl Store for SqliteStore {
         })
     }
 
-    fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
+    fn find(&self, tag: Tag) -> StoreFuture<'_, Vec<Key>> {
         Box::pin(self.0.readers.read(move |connection| rows::find(connection, tag)))
     }
 
-    fn delete_expired(&self, older_than: Timestamp) -> BoxFuture<'_, Result<u64, StoreError>> {
+    fn delete_expired(&self, older_than: Timestamp) -> StoreFuture<'_, u64> {
         Box::pin(async move {
             let mut deleted = 0;
             loop {
@@ -218,19 +213,11 @@ impl Store for SqliteStore {
         })
     }
 
-    fn wait(
-        &self,
-        key: Key,
-        after: Option<Version>,
-        within: Duration,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn wait(&self, key: Key, after: Option<Version>, within: Duration) -> StoreFuture<'_, ()> {
         Box::pin(self.0.changes.wait(self, key, after, within, || self.look()))
     }
 
-    fn subscribe<'a>(
-        &'a self,
-        heard: &'a (dyn Fn(Change) + Send + Sync),
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             let looking = async {
                 loop {
