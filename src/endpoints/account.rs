@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
+use super::context::EndpointContext;
 use super::login_error::LoginError;
 use super::sign_in::{CompletedLogin, is_of_domain};
 use crate::config::connection::GrantLifetime;
@@ -36,20 +36,19 @@ pub(crate) fn refusal(runtime: &Arc<Runtime>, session: &Arc<Session>) -> Option<
 /// What stands between an admin and the provider: they must mean it. A link of another site would otherwise put the
 /// account they happen to be signed in with at the provider in the place of the right one. `None` to go on.
 pub(crate) fn confirmation(
-    runtime: &Runtime,
-    parts: &Parts,
+    context: &EndpointContext,
     connection: &CheckedConnection,
 ) -> Option<Response<Bytes>> {
+    let (runtime, head) = (&context.runtime, &context.head);
     runtime.mode.account()?;
-    if parts.method == Method::POST {
-        if runtime.settings.same_origin(&parts.headers) == Some(true) {
+    if head.method == Method::POST {
+        if runtime.settings.same_origin(&head.headers) == Some(true) {
             return None;
         }
         runtime.events().emit(EventCode::CrossSiteRefused, None, "a connection of the account");
         return Some(page::plain(StatusCode::FORBIDDEN, "Another site asked to connect an account."));
     }
-    let query = parts.uri.query().unwrap_or_default();
-    let action = format!("{}?{query}", runtime.settings.path_to("connect"));
+    let action = format!("{}?{}", runtime.settings.path_to("connect"), context.query());
     let heading = format!(
         "Connect an account for everybody? Whoever uses this application will use “{}” as the account that you sign \
          in with next.",
@@ -60,12 +59,13 @@ pub(crate) fn confirmation(
 
 /// Keeps what an admin granted for everybody, in the place of what was there.
 pub(crate) async fn keep(
-    runtime: &Arc<Runtime>,
+    context: &EndpointContext,
     connection: &CheckedConnection,
     asked: Consent,
     session: Option<&Arc<Session>>,
     verified: CompletedLogin<'_>,
 ) -> Result<(), LoginError> {
+    let runtime = &context.runtime;
     // The application may be configured otherwise since the admin was sent away, and the account and the admins with it.
     let still = |account: &&SharedAccount| {
         account.is_granted_by_hand() && session.is_none_or(|session| refusal(runtime, session).is_none())
@@ -76,7 +76,7 @@ pub(crate) async fn keep(
         NewIdToken::new(verified.id_token, verified.tokens).adopt(runtime, session).await?;
     }
     let principal = Principal::Account(Arc::clone(account.name()));
-    let place = runtime.place_of(&principal, connection, None).await?;
+    let place = context.place_of(&principal, connection).await?;
     let facts = Some(verified.id_token.facts.clone());
     let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, runtime.now());
     grant.consent = Some(asked);

@@ -20,6 +20,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
+use super::context::EndpointContext;
 use super::end_session::end_grants;
 use super::parameters::is_form;
 use crate::error::RETRY_AFTER_SECONDS;
@@ -50,8 +51,9 @@ impl From<StoreError> for LogoutError {
     }
 }
 
-pub(crate) async fn logout(runtime: &Arc<Runtime>, headers: &HeaderMap, body: &[u8]) -> Response<Bytes> {
-    let token = match token(headers, body) {
+pub(crate) async fn logout(context: &EndpointContext, body: &[u8]) -> Response<Bytes> {
+    let runtime = &context.runtime;
+    let token = match token(&context.head.headers, body) {
         Ok(token) => token,
         Err(what) => return refused(runtime, what),
     };

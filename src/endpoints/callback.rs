@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::request::Parts;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
-use super::browser_session::signed_in;
+use super::context::EndpointContext;
 use super::issued::{self, Issued};
 use super::login::{asked, registration, unavailable};
 use super::login_error::LoginError;
@@ -27,7 +27,6 @@ use crate::provider::{Provider, cause};
 use crate::records::RecordKey;
 use crate::records::seal::Purpose;
 use crate::state::Runtime;
-use crate::stateless::CookieJar;
 use crate::store::{Key, StoreError};
 use crate::tokens::unkept::discard;
 use crate::{cookie, page};
@@ -42,22 +41,17 @@ struct CallbackError {
 }
 
 /// `at` is the provider's name, where its redirect URI has one.
-pub(crate) async fn finish(
-    runtime: &Arc<Runtime>,
-    at: Option<&str>,
-    parts: Parts,
-    body: Bytes,
-    jar: Option<Arc<CookieJar>>,
-) -> Response<Bytes> {
+pub(crate) async fn finish(context: &Arc<EndpointContext>, at: Option<&str>, body: Bytes) -> Response<Bytes> {
+    let runtime = &context.runtime;
     let Some(provider) = runtime.providers.at_callback(at).cloned() else {
         return page::plain(StatusCode::NOT_FOUND, "There is nothing here.");
     };
     // In a task of its own: a browser that goes away must not lose what the provider has issued.
     let work = {
-        let runtime = Arc::clone(runtime);
+        let context = Arc::clone(context);
         async move {
-            let finished = callback(&runtime, &provider, &parts, &body, jar.as_ref()).await;
-            finished.unwrap_or_else(|refused| answer(&runtime, &refused))
+            let finished = callback(&context, &provider, &body).await;
+            finished.unwrap_or_else(|refused| answer(&context.runtime, &refused))
         }
     };
     match runtime.tasks.spawn(work).await {
@@ -67,15 +61,14 @@ pub(crate) async fn finish(
 }
 
 async fn callback(
-    runtime: &Arc<Runtime>,
+    context: &EndpointContext,
     provider: &Arc<Provider>,
-    parts: &Parts,
     body: &[u8],
-    jar: Option<&Arc<CookieJar>>,
 ) -> Result<Response<Bytes>, CallbackError> {
+    let (runtime, head) = (&context.runtime, &context.head);
     let unknown = |failure: LoginError| CallbackError { failure, again: None };
-    let response = read(provider, parts, body).map_err(|malformed| unknown(malformed.into()))?;
-    let (login, expired) = match pending::LOGIN.find::<PendingLogin>(runtime, &parts.headers, &response.state)
+    let response = read(provider, head, body).map_err(|malformed| unknown(malformed.into()))?;
+    let (login, expired) = match pending::LOGIN.find::<PendingLogin>(runtime, &head.headers, &response.state)
     {
         PendingLookup::Valid(login) if is_of(&login, &response, provider) => (login, false),
         PendingLookup::Expired(login) if is_of(&login, &response, provider) => (login, true),
@@ -103,12 +96,12 @@ async fn callback(
     let refused = |failure| CallbackError { failure, again: Some(again) };
     if expired {
         // Whoever is signed in by now only wants to go on.
-        return match signed_in(runtime, &parts.headers).await {
+        return match context.signed_in().await {
             Ok(Some(_)) => Ok(redirect(destination.as_str())),
             Ok(None) | Err(_) => Err(refused(LoginError::Expired)),
         };
     }
-    let receiving = receive(runtime, provider, &parts.headers, jar, &login, response, &destination);
+    let receiving = receive(context, provider, &login, response, &destination);
     let received = tokio::time::timeout(DEADLINE, receiving).await;
     let mut answer = match received.unwrap_or(Err(LoginError::Deadline)) {
         Ok(answer) => answer,
@@ -128,12 +121,12 @@ async fn callback(
 }
 
 /// The response, from where the response mode puts it and from nowhere else.
-fn read(provider: &Provider, parts: &Parts, body: &[u8]) -> Result<AuthorizationResponse, MalformedResponse> {
-    match (provider.relying_party.response_mode, &parts.method) {
+fn read(provider: &Provider, head: &Parts, body: &[u8]) -> Result<AuthorizationResponse, MalformedResponse> {
+    match (provider.relying_party.response_mode, &head.method) {
         (ResponseMode::Query, &Method::GET) => {
-            AuthorizationResponse::parse(parts.uri.query().unwrap_or_default().as_bytes())
+            AuthorizationResponse::parse(head.uri.query().unwrap_or_default().as_bytes())
         }
-        (ResponseMode::FormPost, &Method::POST) if is_form(&parts.headers) => {
+        (ResponseMode::FormPost, &Method::POST) if is_form(&head.headers) => {
             AuthorizationResponse::parse(body)
         }
         _ => Err(MalformedResponse("another response mode than was asked for")),
@@ -148,14 +141,13 @@ fn is_of(login: &PendingLogin, response: &AuthorizationResponse, provider: &Prov
 }
 
 async fn receive(
-    runtime: &Arc<Runtime>,
+    context: &EndpointContext,
     provider: &Arc<Provider>,
-    headers: &HeaderMap,
-    jar: Option<&Arc<CookieJar>>,
     login: &PendingLogin,
     response: AuthorizationResponse,
     destination: &Destination,
 ) -> Result<Response<Bytes>, LoginError> {
+    let runtime = &context.runtime;
     // RFC 9207, before anything is sent anywhere.
     let metadata = provider.metadata().await?;
     response.check_issuer(&metadata.issuer, metadata.sends_iss)?;
@@ -170,7 +162,7 @@ async fn receive(
     };
     let (connection, scopes) = asked(runtime, provider, &login.intent).ok_or(LoginError::NotPending)?;
     // Before the code is worth anything: is it still the same person's?
-    let session = connect::session(runtime, headers, &login.intent).await?;
+    let session = connect::session(context, &login.intent).await?;
     if !spend(runtime, login).await? {
         // The same callback again: what it was good for has happened, or failed and was answered.
         return Ok(redirect(destination.as_str()));
@@ -182,7 +174,7 @@ async fn receive(
     }
     let tokens = exchanged?;
     let issued = Issued { login, connection, scopes, session, tokens: &tokens, destination };
-    let kept = issued::keep(runtime, provider, headers, jar, issued).await;
+    let kept = issued::keep(context, provider, issued).await;
     if let Err(failure) = &kept {
         discard(runtime, provider, &tokens, None, failure.unkept()).await;
     }

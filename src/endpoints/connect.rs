@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 
-use super::browser_session::signed_in;
+use super::context::EndpointContext;
 use super::login::{self, AuthorizationAttempt, begin, is_embedded};
 use super::login_error::LoginError;
 use super::parameters::EndpointQuery;
@@ -18,35 +17,30 @@ use crate::config::connections::{CheckedConnection, CheckedConnections};
 use crate::config::resource::push_new;
 use crate::error::redirect;
 use crate::events::EventCode;
+use crate::page;
 use crate::protocol::token::scopes;
-use crate::records::grant::{Consent, Grant};
+use crate::records::grant::Consent;
 use crate::sessions::session::Session;
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
-use crate::stateless::CookieJar;
-use crate::store::StoreError;
 use crate::tokens::coordination;
 use crate::tokens::newer_id_token::NewIdToken;
 use crate::tokens::principal::Principal;
 use crate::tokens::save::{keep_grant, new_grant};
 use crate::tokens::single_use::{ReturnContext, lay_down};
-use crate::{cookie, page};
 
 /// For whom grants are kept here.
 fn kept_for(runtime: &Runtime) -> KeepFor {
     if runtime.mode.account().is_some() { KeepFor::Everyone } else { KeepFor::User }
 }
 
-pub(crate) async fn start(
-    runtime: &Arc<Runtime>,
-    parts: &Parts,
-    jar: Option<&Arc<CookieJar>>,
-) -> Response<Bytes> {
-    if is_embedded(&parts.headers) {
+pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
+    let runtime = &context.runtime;
+    if is_embedded(&context.head.headers) {
         return page::plain(StatusCode::FORBIDDEN, "Another site asked you to grant access.");
     }
     let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
-    let parsed = EndpointQuery::parse(parts.uri.query().unwrap_or_default())
+    let parsed = EndpointQuery::parse(context.query())
         .and_then(|given| Ok((given.destination(runtime)?, given.options()?, given)));
     let (destination, mut options, given) = match parsed {
         Ok(parsed) => parsed,
@@ -70,7 +64,7 @@ pub(crate) async fn start(
     }
     let once = given.get("once") == Some("1");
     let here = urls::connect_path_with(runtime, name, &destination, &more, &options) + once_in(once);
-    let session = match signed_in(runtime, &parts.headers).await {
+    let session = match context.signed_in().await {
         Ok(Some(session)) => session,
         Ok(None) if !once && let Some(connection) = visitor::connection(runtime, name) => {
             let provider = Arc::clone(runtime.providers.get(connection.provider));
@@ -80,7 +74,7 @@ pub(crate) async fn start(
                 options,
                 intent: Intent::Login { replaces: None },
             };
-            let started = visitor::start(runtime, &parts.headers, jar, connection, ask, &more, &here).await;
+            let started = visitor::start(context, connection, ask, &more, &here).await;
             return started
                 .unwrap_or_else(|_| page::try_again("Nothing can be granted at the moment.", &here));
         }
@@ -91,7 +85,8 @@ pub(crate) async fn start(
         },
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
     };
-    let connections = runtime.connections_of(&Principal::granted_by(&session, &runtime.mode));
+    let principal = Principal::granted_by(&session, &runtime.mode);
+    let connections = runtime.connections_of(&principal);
     let connection = connections.and_then(|connections| connections.named(name));
     let Some(connection) = connection.filter(|connection| more.iter().all(|scope| connection.knows(scope)))
     else {
@@ -102,11 +97,11 @@ pub(crate) async fn start(
         return bad_request("Here nothing is granted for one use.");
     }
     if let Some(answer) =
-        account::refusal(runtime, &session).or_else(|| account::confirmation(runtime, parts, connection))
+        account::refusal(runtime, &session).or_else(|| account::confirmation(context, connection))
     {
         return answer;
     }
-    let granted = match granted(runtime, connection, &session, jar).await {
+    let granted = match context.granted(&principal, connection).await {
         // What is for one use does not add to what is kept.
         Ok(granted) => granted.filter(|_| !once),
         Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
@@ -134,35 +129,21 @@ pub(crate) async fn start(
     let provider = Arc::clone(runtime.providers.get(connection.provider));
     let (session, connection) = (session.id.bytes(), connection.name.clone());
     let intent = Intent::Connect { session, connection, more_scopes, usage };
-    begin(runtime, &parts.headers, &AuthorizationAttempt { provider, destination, options, intent }, &here)
-        .await
-}
-
-async fn granted(
-    runtime: &Arc<Runtime>,
-    connection: &CheckedConnection,
-    session: &Arc<Session>,
-    jar: Option<&Arc<CookieJar>>,
-) -> Result<Option<Arc<Grant>>, StoreError> {
-    let principal = Principal::granted_by(session, &runtime.mode);
-    let place = runtime.place_of(&principal, connection, jar).await?;
-    // What cannot be read is granted anew.
-    Ok(coordination::newest(runtime, &place).await?.0)
+    begin(context, &AuthorizationAttempt { provider, destination, options, intent }, &here).await
 }
 
 /// The session in which a connection was started, if it still is the browser's; `None` for a login, and for the account
 /// of everybody where the session is over.
 pub(crate) async fn session(
-    runtime: &Runtime,
-    headers: &HeaderMap,
+    context: &EndpointContext,
     intent: &Intent,
 ) -> Result<Option<Arc<Session>>, LoginError> {
     let Intent::Connect { session, usage, .. } = intent else { return Ok(None) };
     let id = SessionId::new(*session);
-    let found = match cookie::find(headers, &runtime.settings.session_cookie) {
-        Some(_) => signed_in(runtime, headers).await?,
+    let found = match context.session_cookie() {
+        Some(_) => context.signed_in().await?,
         // A cross-site POST comes without the cookie; one that comes must be the same.
-        None => runtime.sessions.find(id, runtime.now()).await?,
+        None => context.runtime.sessions.find(id, context.runtime.now()).await?,
     };
     match found {
         Some(session) if session.id == id => Ok(Some(session)),
@@ -176,14 +157,14 @@ pub(crate) async fn session(
 /// Keeps what the person granted, if it was that person; what is `once` waits for the one request that uses it, and
 /// comes with cookies.
 pub(crate) async fn keep(
-    runtime: &Arc<Runtime>,
+    context: &EndpointContext,
     connection: &CheckedConnection,
     asked: Consent,
     session: Arc<Session>,
-    jar: Option<&Arc<CookieJar>>,
     verified: CompletedLogin<'_>,
     once: Option<ReturnContext<'_>>,
 ) -> Result<Vec<HeaderValue>, LoginError> {
+    let runtime = &context.runtime;
     // The application may be configured otherwise since the person was sent away: what they granted for themselves is
     // not for everybody.
     if kept_for(runtime) == KeepFor::Everyone {
@@ -192,7 +173,7 @@ pub(crate) async fn keep(
     let principal = Principal::granted_by(&session, &runtime.mode);
     is_theirs(&principal, &verified)?;
     NewIdToken::new(verified.id_token, verified.tokens).adopt(runtime, &session).await?;
-    jar.into_iter().for_each(|jar| jar.learned(&session));
+    context.jar().into_iter().for_each(|jar| jar.learned(&session));
     // The exchange took time: whoever signed out meanwhile gets nothing kept.
     if !runtime.sessions.lasts(&session, runtime.now()).await? {
         return Err(LoginError::SessionOver);
@@ -208,7 +189,7 @@ pub(crate) async fn keep(
         return Ok(cookies);
     }
     let now = runtime.now();
-    let place = runtime.place_of(&principal, connection, jar).await?;
+    let place = context.place_of(&principal, connection).await?;
     let facts = Some(verified.id_token.facts.clone());
     let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, now);
     grant.consent = Some(asked);
@@ -230,10 +211,8 @@ fn is_theirs(principal: &Principal, verified: &CompletedLogin<'_>) -> Result<(),
 }
 
 /// `GET /auth/granted?return_to=…`: where a form that needed more access comes back to.
-pub(crate) fn resumed(runtime: &Runtime, parts: &Parts) -> Response<Bytes> {
-    let destination = EndpointQuery::parse(parts.uri.query().unwrap_or_default())
-        .and_then(|given| given.destination(runtime));
-    match destination {
+pub(crate) fn resumed(context: &EndpointContext) -> Response<Bytes> {
+    match EndpointQuery::parse(context.query()).and_then(|given| given.destination(&context.runtime)) {
         Ok(destination) => page::page(
             StatusCode::OK,
             "Access was granted",

@@ -1,33 +1,25 @@
 //! A connection is taken back: here first, then at the provider.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
-use http::request::Parts;
 use http::{Method, Response, StatusCode};
 
-use super::browser_session::signed_in;
+use super::context::EndpointContext;
 use super::parameters::EndpointQuery;
 use super::{account, visitor};
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::page;
 use crate::provider::relying_party::ProviderId;
-use crate::state::Runtime;
-use crate::stateless::CookieJar;
 use crate::store::StoreError;
 use crate::tokens::disconnect::{DisconnectOutcome, disconnect};
 use crate::tokens::principal::Principal;
 
 /// `POST /auth/disconnect?connection=…&return_to=…`, for a form on a page.
-pub(crate) async fn end(
-    runtime: &Arc<Runtime>,
-    parts: &Parts,
-    jar: Option<&Arc<CookieJar>>,
-) -> Response<Bytes> {
+pub(crate) async fn end(context: &EndpointContext) -> Response<Bytes> {
+    let (runtime, head) = (&context.runtime, &context.head);
     let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
-    let parsed = EndpointQuery::parse(parts.uri.query().unwrap_or_default())
-        .and_then(|given| Ok((given.destination(runtime)?, given)));
+    let parsed =
+        EndpointQuery::parse(context.query()).and_then(|given| Ok((given.destination(runtime)?, given)));
     let (destination, given) = match parsed {
         Ok(parsed) => parsed,
         Err(refusal) => return bad_request(&refusal),
@@ -36,16 +28,15 @@ pub(crate) async fn end(
     if runtime.settings.connections(ProviderId::FIRST).named(name).is_none() {
         return bad_request("There is no connection of that name.");
     }
-    if parts.method != Method::POST {
-        let action =
-            format!("{}?{}", runtime.settings.path_to("disconnect"), parts.uri.query().unwrap_or_default());
+    if head.method != Method::POST {
+        let action = format!("{}?{}", runtime.settings.path_to("disconnect"), context.query());
         return page::confirmation("Do you want to take this access back?", &action, "Disconnect");
     }
-    if runtime.settings.same_origin(&parts.headers) != Some(true) {
+    if runtime.settings.same_origin(&head.headers) != Some(true) {
         runtime.events().emit(EventCode::CrossSiteRefused, None, "a disconnection");
         return page::plain(StatusCode::FORBIDDEN, "Another site asked to take this access back.");
     }
-    let session = signed_in(runtime, &parts.headers).await;
+    let session = context.signed_in().await;
     if let Ok(Some(session)) = &session
         && let Some(answer) = account::refusal(runtime, session)
     {
@@ -53,7 +44,7 @@ pub(crate) async fn end(
     }
     let ended = async {
         runtime.records.agree_on_index().await?;
-        let principal = match (session?, visitor::visitor(runtime, &parts.headers)) {
+        let principal = match (session?, context.visitor()) {
             (Some(session), _) => Principal::granted_by(&session, &runtime.mode),
             (None, Some(visitor)) if visitor::connection(runtime, name).is_some() => {
                 Principal::Visitor(visitor)
@@ -64,7 +55,7 @@ pub(crate) async fn end(
         let Some(connection) = connections.and_then(|connections| connections.named(name)) else {
             return Ok(None);
         };
-        let place = runtime.place_of(&principal, connection, jar).await?;
+        let place = context.place_of(&principal, connection).await?;
         disconnect(runtime, place, &connection.name).await.map(Some)
     };
     match ended.await {

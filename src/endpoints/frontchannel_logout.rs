@@ -10,15 +10,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use http::{HeaderValue, Response, StatusCode, Uri};
+use http::{HeaderValue, Response, StatusCode};
 
 use super::backchannel_logout::end_sessions;
 use crate::events::EventCode;
 use crate::protocol::logout_token::LogoutTarget;
 use crate::state::Runtime;
 
-pub(crate) async fn logout(runtime: &Arc<Runtime>, uri: &Uri) -> Response<Bytes> {
-    let Some(target) = target(runtime, uri.query().unwrap_or_default()) else {
+pub(crate) async fn logout(runtime: &Arc<Runtime>, query: &str) -> Response<Bytes> {
+    let Some(target) = target(runtime, query) else {
         runtime.events().emit(
             EventCode::LogoutRefused,
             None,

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::Response;
 
+use super::context::EndpointContext;
 use super::login_error::LoginError;
 use super::pending::{Intent, KeepFor, PendingLogin};
 use super::sign_in::{CompletedLogin, sign_in};
@@ -20,7 +21,6 @@ use crate::records::grant::Consent;
 use crate::sessions::session::Session;
 use crate::sessions::visitor_id::Visitor;
 use crate::state::Runtime;
-use crate::stateless::CookieJar;
 use crate::tokens::single_use::ReturnContext;
 
 /// The tokens that came for a code, and the login or consent that they belong to.
@@ -35,18 +35,17 @@ pub(crate) struct Issued<'a> {
 
 /// Verifies what came, and keeps it for whom it is. Where this fails the tokens are nowhere but in the caller's hands.
 pub(crate) async fn keep(
-    runtime: &Arc<Runtime>,
+    context: &EndpointContext,
     provider: &Arc<Provider>,
-    headers: &HeaderMap,
-    jar: Option<&Arc<CookieJar>>,
     issued: Issued<'_>,
 ) -> Result<Response<Bytes>, LoginError> {
+    let runtime = &context.runtime;
     let Issued { login, connection, scopes, session, tokens, destination } = issued;
     if let Intent::Visitor { visitor, is_new, .. } = &login.intent {
         let asked = consent(runtime, login, scopes);
         let received = visitor::VisitorGrant { provider, connection, login, asked, tokens, destination };
         let begun = (Visitor::new(*visitor), *is_new);
-        return visitor::finish(runtime, headers, jar, begun, received).await;
+        return visitor::finish(context, begun, received).await;
     }
     let id_token = tokens.id_token.as_ref().ok_or(LoginError::NoIdToken)?;
     let token_use =
@@ -56,21 +55,20 @@ pub(crate) async fn keep(
     match (&login.intent, session) {
         (Intent::Connect { usage: KeepFor::Everyone, .. }, session) => {
             let asked = consent(runtime, login, scopes);
-            account::keep(runtime, connection, asked, session.as_ref(), verified).await?;
+            account::keep(context, connection, asked, session.as_ref(), verified).await?;
             Ok(redirect(destination.as_str()))
         }
         (Intent::Connect { usage, .. }, Some(session)) => {
             let asked = consent(runtime, login, scopes);
-            let once = (*usage == KeepFor::OneRequest).then_some(ReturnContext { destination, headers });
-            let kept = connect::keep(runtime, connection, asked, session, jar, verified, once).await?;
+            let once = (*usage == KeepFor::OneRequest)
+                .then_some(ReturnContext { destination, headers: &context.head.headers });
+            let kept = connect::keep(context, connection, asked, session, verified, once).await?;
             let mut answer = redirect(destination.as_str());
             kept.into_iter().for_each(|set| cookie::append(answer.headers_mut(), set));
             Ok(answer)
         }
         (Intent::Connect { .. } | Intent::Visitor { .. }, _) => Err(LoginError::SessionOver),
-        (Intent::Login { replaces }, _) => {
-            sign_in(runtime, headers, jar, *replaces, verified, destination.as_str()).await
-        }
+        (Intent::Login { replaces }, _) => sign_in(context, *replaces, verified, destination.as_str()).await,
     }
 }
 

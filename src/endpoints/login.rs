@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, REFERRER_POLICY};
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::browser_session::session_id;
 use super::choose_provider;
+use super::context::EndpointContext;
 use super::parameters::EndpointQuery;
 use super::pending::{self, Intent, PendingLogin};
 use super::silent::{silence, was_silent};
@@ -35,16 +34,16 @@ use crate::{cookie, page};
 /// more than 4 KiB by default.
 pub(crate) const HEADER_BUDGET: usize = 3584;
 
-pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Bytes> {
-    if is_embedded(&parts.headers) {
+pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
+    let (runtime, headers) = (&context.runtime, &context.head.headers);
+    if is_embedded(headers) {
         return page::plain(StatusCode::FORBIDDEN, "Another site asked to sign you in.");
     }
-    let query = parts.uri.query().unwrap_or_default();
-    let (named, destination, options) = match parse(runtime, query) {
+    let (named, destination, options) = match parse(runtime, context.query()) {
         Ok(parsed) => parsed,
         Err(refusal) => return page::plain(StatusCode::BAD_REQUEST, &refusal),
     };
-    if options.silent && was_silent(runtime, &parts.headers) {
+    if options.silent && was_silent(runtime, headers) {
         return redirect(destination.as_str());
     }
     // Nobody is asked anything in a silent login, the choice included: it is the first provider's.
@@ -55,11 +54,9 @@ pub(crate) async fn start(runtime: &Arc<Runtime>, parts: &Parts) -> Response<Byt
         Some(provider) => Arc::clone(provider),
         None => return choose_provider::page(runtime, &destination, &options),
     };
-    let replaces = session_id(runtime, &parts.headers).map(SessionId::bytes);
-    let intent = Intent::Login { replaces };
+    let intent = Intent::Login { replaces: context.session_id().map(SessionId::bytes) };
     let again = path(runtime, Some(&provider), &destination, &options);
-    begin(runtime, &parts.headers, &AuthorizationAttempt { provider, destination, options, intent }, &again)
-        .await
+    begin(context, &AuthorizationAttempt { provider, destination, options, intent }, &again).await
 }
 
 /// A login, or a grant, is where a person goes. As a picture or a frame of another site it would fill the browser with
@@ -80,12 +77,12 @@ pub(crate) struct AuthorizationAttempt {
 
 /// Sends the browser to the provider; `again` is the address that tries once more.
 pub(crate) async fn begin(
-    runtime: &Arc<Runtime>,
-    headers: &HeaderMap,
+    context: &EndpointContext,
     ask: &AuthorizationAttempt,
     again: &str,
 ) -> Response<Bytes> {
-    match authorization(runtime, headers, ask).await {
+    let runtime = &context.runtime;
+    match authorization(context, ask).await {
         Ok(response) => {
             runtime.events().emit(EventCode::LoginStarted, None, &ask.provider.relying_party.issuer);
             response
@@ -131,10 +128,10 @@ fn parse<'a>(
 }
 
 async fn authorization(
-    runtime: &Arc<Runtime>,
-    headers: &HeaderMap,
+    context: &EndpointContext,
     ask: &AuthorizationAttempt,
 ) -> Result<Response<Bytes>, ProviderError> {
+    let (runtime, headers) = (&context.runtime, &context.head.headers);
     let provider = &ask.provider;
     let relying_party = &provider.relying_party;
     let metadata = provider.metadata().await?;

@@ -6,11 +6,10 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, REFERRER_POLICY};
-use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use subtle::ConstantTimeEq;
 
-use super::browser_session::signed_in;
+use super::context::EndpointContext;
 use super::end_session::end_session;
 use super::pending::{self, PendingLogout, PendingLookup};
 use super::urls::logout_path;
@@ -25,19 +24,15 @@ use crate::protocol::logout::parameters;
 use crate::secret::Secret;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
-use crate::stateless::CookieJar;
 
 /// What [`away`] sets, in bytes.
 const REMOVALS: usize = 256;
 
-pub(crate) async fn logout(
-    runtime: &Arc<Runtime>,
-    parts: &Parts,
-    jar: Option<&Arc<CookieJar>>,
-) -> Response<Bytes> {
+pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Response<Bytes> {
+    let (runtime, head) = (&context.runtime, &context.head);
     let mut return_to = String::new();
     let mut token = None;
-    for (name, value) in form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()) {
+    for (name, value) in form_urlencoded::parse(context.query().as_bytes()) {
         match &*name {
             "return_to" => return_to = value.into_owned(),
             "token" => token = URL_SAFE_NO_PAD.decode(value.as_bytes()).ok(),
@@ -47,18 +42,18 @@ pub(crate) async fn logout(
     let Ok(destination) = runtime.settings.destination(&return_to) else {
         return page::plain(StatusCode::BAD_REQUEST, "The address to go to is not one of this application.");
     };
-    let had_cookie = cookie::find(&parts.headers, &runtime.settings.session_cookie).is_some();
-    let session = match signed_in(runtime, &parts.headers).await {
+    let had_cookie = context.session_cookie().is_some();
+    let session = match context.signed_in().await {
         Ok(Some(session)) => session,
         // Twice, or without a session: the person is where they wanted to be.
         Ok(None) => {
-            jar.filter(|_| had_cookie).map(|jar| jar.leave());
+            context.jar().filter(|_| had_cookie).map(|jar| jar.leave());
             return away(runtime, redirect(destination.as_str()), had_cookie);
         }
         Err(_) => return store_away(&logout_path(runtime, None, &destination)),
     };
-    let meant = match parts.method {
-        Method::POST => match runtime.settings.same_origin(&parts.headers) {
+    let meant = match head.method {
+        Method::POST => match runtime.settings.same_origin(&head.headers) {
             Some(true) => true,
             // Another site's form, or something that hides where it comes from.
             Some(false) | None => {
@@ -68,7 +63,7 @@ pub(crate) async fn logout(
         },
         _ => {
             token.is_some_and(|token| token.ct_eq(&session.logout_token).into())
-                && !is_prefetch(&parts.headers)
+                && !is_prefetch(&head.headers)
         }
     };
     if !meant {
@@ -77,14 +72,14 @@ pub(crate) async fn logout(
     }
     // In a task of its own: a browser that goes away has signed out all the same, wholly.
     let ending = {
-        let (runtime, session, jar) = (Arc::clone(runtime), Arc::clone(&session), jar.cloned());
-        async move { end_session(&runtime, session.id, Some(&session), jar.as_ref()).await }
+        let (context, session) = (Arc::clone(context), Arc::clone(&session));
+        async move { end_session(&context.runtime, session.id, Some(&session), context.jar()).await }
     };
     match runtime.tasks.spawn(ending).await {
         Ok(Ok(id_token)) => {
             runtime.events().emit(EventCode::LoggedOut, session.user(), "by the person");
-            let removals = REMOVALS + jar.map_or(0, |jar| jar.leave());
-            let answer = leave(runtime, &parts.headers, &session, id_token.as_ref(), &destination, removals);
+            let removals = REMOVALS + context.jar().map_or(0, |jar| jar.leave());
+            let answer = leave(runtime, &head.headers, &session, id_token.as_ref(), &destination, removals);
             away(runtime, answer, true)
         }
         Ok(Err(_)) | Err(_) => store_away(&logout_path(runtime, Some(&session), &destination)),

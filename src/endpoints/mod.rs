@@ -3,10 +3,10 @@
 
 pub(crate) mod account;
 pub(crate) mod backchannel_logout;
-pub(crate) mod browser_session;
 pub(crate) mod callback;
 pub(crate) mod choose_provider;
 pub(crate) mod connect;
+pub(crate) mod context;
 pub(crate) mod disconnect;
 pub(crate) mod end_session;
 pub(crate) mod frontchannel_logout;
@@ -29,9 +29,9 @@ use http::header::ALLOW;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
+use self::context::EndpointContext;
 use crate::page;
 use crate::state::Runtime;
-use crate::stateless::CookieJar;
 
 /// Answers a request for one of the layer's endpoints.
 pub(crate) async fn endpoint(
@@ -49,34 +49,24 @@ pub(crate) async fn endpoint(
         Some(name) => ("callback", Some(name)),
         None => (endpoint, None),
     };
-    let jar = CookieJar::of(runtime, &parts.headers, runtime.now());
-    let mut answer = match (endpoint, &parts.method) {
-        ("login", &Method::GET | &Method::HEAD) => login::start(runtime, &parts).await,
-        ("callback", &Method::GET | &Method::POST) => {
-            callback::finish(runtime, at, parts, body, jar.clone()).await
-        }
-        ("logout", &Method::GET | &Method::HEAD | &Method::POST) => {
-            logout::logout(runtime, &parts, jar.as_ref()).await
-        }
-        ("backchannel-logout", &Method::POST) => {
-            backchannel_logout::logout(runtime, &parts.headers, &body).await
-        }
-        ("connect", &Method::GET | &Method::HEAD) => connect::start(runtime, &parts, jar.as_ref()).await,
-        ("connect", &Method::POST) if runtime.mode.account().is_some() => {
-            connect::start(runtime, &parts, jar.as_ref()).await
-        }
-        ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => {
-            disconnect::end(runtime, &parts, jar.as_ref()).await
-        }
-        ("granted", &Method::GET | &Method::HEAD) => connect::resumed(runtime, &parts),
+    let context = Arc::new(EndpointContext::new(runtime, parts));
+    let mut answer = match (endpoint, &context.head.method) {
+        ("login", &Method::GET | &Method::HEAD) => login::start(&context).await,
+        ("callback", &Method::GET | &Method::POST) => callback::finish(&context, at, body).await,
+        ("logout", &Method::GET | &Method::HEAD | &Method::POST) => logout::logout(&context).await,
+        ("backchannel-logout", &Method::POST) => backchannel_logout::logout(&context, &body).await,
+        ("connect", &Method::GET | &Method::HEAD) => connect::start(&context).await,
+        ("connect", &Method::POST) if runtime.mode.account().is_some() => connect::start(&context).await,
+        ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => disconnect::end(&context).await,
+        ("granted", &Method::GET | &Method::HEAD) => connect::resumed(&context),
         ("frontchannel-logout", &Method::GET) if runtime.settings.frontchannel_logout => {
-            frontchannel_logout::logout(runtime, &parts.uri).await
+            frontchannel_logout::logout(runtime, context.query()).await
         }
         ("backchannel-logout", _) => backchannel_logout::not_allowed(),
         ("login" | "logout" | "callback" | "connect" | "disconnect" | "granted", _) => not_allowed(endpoint),
         _ => page::plain(StatusCode::NOT_FOUND, "There is nothing here."),
     };
-    if let Some(jar) = jar {
+    if let Some(jar) = context.used_carried() {
         jar.settle(answer.headers_mut());
     }
     answer

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::context::EndpointContext;
 use crate::clock::Timestamp;
 use crate::config::connections::CheckedConnection;
 use crate::records::grant::{Grant, GrantStatus, Lease, Owner};
 use crate::sessions::session::Session;
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
-use crate::stateless::CookieJar;
 use crate::store::{StoreError, Version};
 use crate::tokens::coordination;
 use crate::tokens::locate::GrantRef;
@@ -29,20 +29,22 @@ pub(crate) struct Replaced {
 impl Replaced {
     /// `shown` is the session as the browser shows it, where browsers carry their sessions.
     pub(crate) async fn lease(
-        runtime: &Arc<Runtime>,
+        context: &EndpointContext,
         owner: &Owner,
         login: &CheckedConnection,
         id: SessionId,
-        (jar, shown): (Option<&Arc<CookieJar>>, Option<&Arc<Session>>),
+        shown: Option<&Arc<Session>>,
         until: Timestamp,
     ) -> Result<Option<Self>, StoreError> {
-        let place = match (jar, shown.filter(|session| session.id == id && session.owner() == *owner)) {
-            (None, _) => runtime.grant_place(owner.clone(), login, Some(id)).await?,
-            (Some(_), Some(shown)) => {
-                runtime.place_of(&Principal::Session(Arc::clone(shown)), login, jar).await?
-            }
-            (Some(_), None) => return Ok(None),
-        };
+        let runtime = &context.runtime;
+        let place =
+            match (context.jar(), shown.filter(|session| session.id == id && session.owner() == *owner)) {
+                (None, _) => runtime.grant_place(owner.clone(), login, Some(id)).await?,
+                (Some(_), Some(shown)) => {
+                    context.place_of(&Principal::Session(Arc::clone(shown)), login).await?
+                }
+                (Some(_), None) => return Ok(None),
+            };
         let leasing = Self::lease_at(runtime, place, until);
         tokio::time::timeout(PATIENCE, leasing).await.unwrap_or(Ok(None))
     }

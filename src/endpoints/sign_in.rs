@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::Response;
 use serde_json::{Map, Value};
 
-use super::browser_session::{session_id, sids, signed_in};
+use super::context::EndpointContext;
 use super::end_session::end_session;
 use super::login_error::LoginError;
 use super::replaced::Replaced;
@@ -26,7 +26,6 @@ use crate::sessions::provider_logout::{ProviderSession, add_sid};
 use crate::sessions::session::{MOST_CLAIMS, Session, SessionRecord};
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
-use crate::stateless::CookieJar;
 use crate::tokens::save::{keep_grant, new_grant};
 
 /// Tokens that hold, and whose they are.
@@ -38,18 +37,17 @@ pub(crate) struct CompletedLogin<'a> {
 
 /// Begins the session, in the place of the one that the browser had.
 pub(crate) async fn sign_in(
-    runtime: &Arc<Runtime>,
-    headers: &HeaderMap,
-    jar: Option<&Arc<CookieJar>>,
+    context: &EndpointContext,
     replaces: Option<[u8; 32]>,
     verified: CompletedLogin<'_>,
     destination: &str,
 ) -> Result<Response<Bytes>, LoginError> {
+    let (runtime, settings) = (&context.runtime, &context.runtime.settings);
     let claims = admit(runtime, &verified).await?;
     // Where the browser shows it, whether it still lasts.
-    let shown = signed_in(runtime, headers).await.ok().flatten();
-    let replaced = session_id(runtime, headers).or(replaces.map(SessionId::new));
-    let (id, moved) = store(runtime, (jar, shown.as_ref()), replaced, &verified, &claims).await?;
+    let shown = context.signed_in().await.ok().flatten();
+    let replaced = context.session_id().or(replaces.map(SessionId::new));
+    let (id, moved) = store(context, shown.as_ref(), replaced, &verified, &claims).await?;
     runtime.sweep_in_time();
     let facts = &verified.id_token.facts;
     runtime.events().emit(EventCode::LoginSucceeded, Some((&facts.issuer, &facts.subject)), "a new session");
@@ -61,12 +59,11 @@ pub(crate) async fn sign_in(
     if let Some(replaced) = replaced.filter(|_| is_moved) {
         // The new session stands already: what is left of the old one expires by itself if this fails.
         let shown = shown.filter(|session| session.id == replaced);
-        let _ = end_session(runtime, replaced, shown.as_ref(), jar).await;
+        let _ = end_session(runtime, replaced, shown.as_ref(), context.jar()).await;
     }
     let mut answer = redirect(destination);
-    let settings = &runtime.settings;
     // What the browser carries it is given by whoever answers.
-    if jar.is_none() {
+    if context.jar().is_none() {
         let session = settings.cookies.set(
             &settings.session_cookie,
             &id.to_cookie(),
@@ -75,7 +72,7 @@ pub(crate) async fn sign_in(
         );
         cookie::append(answer.headers_mut(), session);
     }
-    if silent::was_silent(runtime, headers) {
+    if silent::was_silent(runtime, &context.head.headers) {
         let name = settings.cookies.name("silent");
         cookie::append(answer.headers_mut(), settings.cookies.remove(&name, SameSitePolicy::Lax));
     }
@@ -142,19 +139,20 @@ async fn user_info(
 
 /// Grant first, session last: a session that exists is complete.
 async fn store(
-    runtime: &Arc<Runtime>,
-    (jar, shown): (Option<&Arc<CookieJar>>, Option<&Arc<Session>>),
+    context: &EndpointContext,
+    shown: Option<&Arc<Session>>,
     replaced: Option<SessionId>,
     verified: &CompletedLogin<'_>,
     claims: &Map<String, Value>,
 ) -> Result<(SessionId, Option<Replaced>), LoginError> {
+    let runtime = &context.runtime;
     let now = runtime.now();
     let id = SessionId::new(runtime.random.bytes());
     let (id_token, tokens) = (verified.id_token, verified.tokens);
     let mut sids = match replaced {
         Some(replaced) => {
             let person = (id_token.facts.issuer.as_str(), id_token.facts.subject.as_str());
-            sids(runtime, replaced, person).await?
+            context.sids(replaced, person).await?
         }
         None => Vec::new(),
     };
@@ -192,14 +190,13 @@ async fn store(
         if let (Some(replaced), GrantLifetime::Session, None) =
             (replaced, login.grant_lifetime, &grant.refresh_token)
         {
-            let (from, until) = ((jar, shown), record.ends_at);
-            moved = Replaced::lease(runtime, &place.owner, login, replaced, from, until).await?;
+            moved = Replaced::lease(context, &place.owner, login, replaced, shown, record.ends_at).await?;
         }
         if let Some(moved) = &moved {
             grant = grant.consented_again(&moved.grant);
             grant.lease = None;
         }
-        if let Some(jar) = jar {
+        if let Some(jar) = context.jar() {
             // Nobody can have anything of this session yet: the answer is the only place that it is in.
             let begun = jar.begin(id.bytes(), &record, Some(&grant), replaced.map(SessionId::bytes).as_ref());
             begun.map_err(LoginError::TooLargeToCarry)?;

@@ -9,8 +9,9 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Response};
+use http::Response;
 
+use super::context::EndpointContext;
 use super::login::{self, AuthorizationAttempt, begin};
 use super::login_error::LoginError;
 use super::pending::{self, Intent, PendingLogin};
@@ -29,7 +30,6 @@ use crate::provider::relying_party::ProviderId;
 use crate::records::grant::{Consent, Grant};
 use crate::sessions::visitor_id::{COOKIE, Visitor};
 use crate::state::Runtime;
-use crate::stateless::CookieJar;
 use crate::store::StoreError;
 use crate::tokens::coordination;
 use crate::tokens::locate::GrantRef;
@@ -46,15 +46,10 @@ pub(crate) struct VisitorGrant<'a> {
     pub(crate) destination: &'a Destination,
 }
 
-/// The visitor that this browser is.
-pub(crate) fn visitor(runtime: &Runtime, headers: &HeaderMap) -> Option<Visitor> {
-    cookie::find(headers, &runtime.settings.cookies.name(COOKIE)).and_then(Visitor::from_cookie)
-}
-
 /// The visitor that this browser is about to be, where first grants are under way in it. Their cookies are sealed, and no
 /// other browser has them. The smallest: whoever sees several that began at the same moment chooses the same.
-fn becoming(runtime: &Runtime, headers: &HeaderMap) -> Option<Visitor> {
-    let under_way = pending::LOGIN.under_way::<PendingLogin>(runtime, headers);
+fn becoming(context: &EndpointContext) -> Option<Visitor> {
+    let under_way = pending::LOGIN.under_way::<PendingLogin>(&context.runtime, &context.head.headers);
     let names = under_way.filter_map(|login| match login.intent {
         Intent::Visitor { visitor, is_new: true, .. } => Some(visitor),
         _ => None,
@@ -63,11 +58,11 @@ fn becoming(runtime: &Runtime, headers: &HeaderMap) -> Option<Visitor> {
 }
 
 /// Whose grant it is that was begun in this browser as `begun`; `None` where the browser is another visitor by now.
-fn grantee(runtime: &Runtime, headers: &HeaderMap, begun: Visitor, is_new: bool) -> Option<Visitor> {
-    match visitor(runtime, headers) {
+fn grantee(context: &EndpointContext, begun: Visitor, is_new: bool) -> Option<Visitor> {
+    match context.visitor() {
         // A name that was made up for it was nobody's, and another tab was granted something first.
         Some(present) => (is_new || present == begun).then_some(present),
-        None if is_new => becoming(runtime, headers).or(Some(begun)),
+        None if is_new => becoming(context).or(Some(begun)),
         // A cross-site POST comes without the cookie.
         None => Some(begun),
     }
@@ -81,19 +76,16 @@ pub(crate) fn connection<'a>(runtime: &'a Runtime, name: &str) -> Option<&'a Che
 
 /// Sends a visitor to the provider, `asked` for more scopes than always.
 pub(crate) async fn start(
-    runtime: &Arc<Runtime>,
-    headers: &HeaderMap,
-    jar: Option<&Arc<CookieJar>>,
+    context: &EndpointContext,
     connection: &CheckedConnection,
     mut ask: AuthorizationAttempt,
     more: &[String],
     here: &str,
 ) -> Result<Response<Bytes>, StoreError> {
-    let present = visitor(runtime, headers);
-    let visitor = present.or_else(|| becoming(runtime, headers));
+    let (runtime, present) = (&context.runtime, context.visitor());
+    let visitor = present.or_else(|| becoming(context));
     let visitor = visitor.unwrap_or_else(|| Visitor::new(runtime.random.bytes()));
-    let place = runtime.place_of(&Principal::Visitor(visitor), connection, jar).await?;
-    let (granted, _) = coordination::newest(runtime, &place).await?;
+    let granted = context.granted(&Principal::Visitor(visitor), connection).await?;
     // The union: what is asked for now must not take away what was granted before.
     let (always, mut more_scopes) = (connection.visitor_scopes(), Vec::new());
     let known = granted.iter().flat_map(|grant| grant.all_scopes()).filter(|scope| connection.knows(scope));
@@ -103,19 +95,18 @@ pub(crate) async fn start(
     login::prompt_where_it_lapsed(runtime, granted.as_deref(), &always, &more_scopes, &mut ask.options);
     let (is_new, connection) = (present.is_none(), connection.name.clone());
     ask.intent = Intent::Visitor { visitor: visitor.bytes(), is_new, connection, more_scopes };
-    Ok(begin(runtime, headers, &ask, here).await)
+    Ok(begin(context, &ask, here).await)
 }
 
 /// Keeps what a visitor granted, for the browser in which they began, and had no name yet where it is new.
 pub(crate) async fn finish(
-    runtime: &Arc<Runtime>,
-    headers: &HeaderMap,
-    jar: Option<&Arc<CookieJar>>,
+    context: &EndpointContext,
     (begun, is_new): (Visitor, bool),
     received: VisitorGrant<'_>,
 ) -> Result<Response<Bytes>, LoginError> {
     let VisitorGrant { provider, connection, login, asked, tokens, destination } = received;
-    let visitor = grantee(runtime, headers, begun, is_new).ok_or(LoginError::SessionOver)?;
+    let runtime = &context.runtime;
+    let visitor = grantee(context, begun, is_new).ok_or(LoginError::SessionOver)?;
     let token_use =
         IdTokenUse::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
     // One that nobody asked for says nothing.
@@ -127,7 +118,7 @@ pub(crate) async fn finish(
     } else {
         None
     };
-    let place = runtime.place_of(&Principal::Visitor(visitor), connection, jar).await?;
+    let place = context.place_of(&Principal::Visitor(visitor), connection).await?;
     let mut grant = new_grant(&place, connection, &asked.scopes, tokens, facts, runtime.now());
     grant.consent = Some(asked);
     keep(runtime, &place, grant).await?;
