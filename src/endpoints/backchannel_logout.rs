@@ -168,12 +168,11 @@ async fn end_session(
             return Err(StoreError::refused("a session is sealed with a secret that is not configured"));
         }
     };
-    if !record.provider_session().is_meant_by(target) {
+    if !record.is_meant_by(target) {
         return Ok(false);
     }
     runtime.sessions.end_row(session).await?;
-    let user = Some((record.issuer.as_str(), record.subject.as_str()));
-    runtime.events().emit(EventCode::LoggedOut, user, "by the provider");
+    runtime.events().emit(EventCode::LoggedOut, Some(record.user()), "by the provider");
     end_grants(runtime, session, &record).await.map(|()| true)
 }
 

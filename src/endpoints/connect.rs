@@ -183,7 +183,7 @@ pub(crate) async fn keep(
         let cookies = lay_down(runtime, connection, &principal, &asked.scopes, tokens, arrival).await?;
         runtime.events().emit(
             EventCode::Connected,
-            session.user(),
+            Some(session.user()),
             format_args!("{connection}, for one use"),
         );
         return Ok(cookies);
@@ -195,7 +195,7 @@ pub(crate) async fn keep(
     grant.consent = Some(asked);
     coordination::fits(&place, &grant).map_err(LoginError::TooLargeToCarry)?;
     keep_grant(runtime, &place, connection.grant_lifetime, grant, session.ends_at).await?;
-    runtime.events().emit(EventCode::Connected, session.user(), &connection.name);
+    runtime.events().emit(EventCode::Connected, Some(session.user()), &connection.name);
     Ok(Vec::new())
 }
 

@@ -72,7 +72,7 @@ impl EndpointContext {
             return session_row::sids(&id.row(runtime.records.keys()), person, &runtime.records).await;
         }
         let session = runtime.sessions.find(id, runtime.now()).await?;
-        let session = session.filter(|session| session.user() == Some(person));
+        let session = session.filter(|session| session.user() == person);
         Ok(session.and_then(|session| Some(session.provider_sessions()?.sids())).unwrap_or_default())
     }
 

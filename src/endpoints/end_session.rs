@@ -4,7 +4,6 @@ use crate::config::connection::GrantLifetime;
 use crate::config::connections::CheckedConnections;
 use crate::endpoints::Arc;
 use crate::records::Loaded;
-use crate::records::grant::Owner;
 use crate::secret::Secret;
 use crate::sessions::provider_sessions::ProviderSessions;
 use crate::sessions::session::{Session, SessionRecord};
@@ -61,14 +60,13 @@ pub(crate) async fn end_grants(
     session: Key,
     record: &SessionRecord,
 ) -> Result<(), StoreError> {
-    let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
     // Where people do not sign in any more, nothing of the session's can be found. It expires with it.
     let signed_in_at = runtime.providers.of_issuer(&record.issuer);
     let connections =
         signed_in_at.map(|provider| runtime.settings.connections(provider.relying_party.id).all());
     let connections = connections.into_iter().flatten();
     for connection in connections.filter(|connection| connection.grant_lifetime == GrantLifetime::Session) {
-        let place = runtime.grant_place_in(owner.clone(), connection, Some(session)).await?;
+        let place = runtime.grant_place_in(record.owner(), connection, Some(session)).await?;
         end_grant(runtime, &place).await;
     }
     Ok(())

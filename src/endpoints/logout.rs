@@ -57,7 +57,7 @@ pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Response<Bytes> {
             Some(true) => true,
             // Another site's form, or something that hides where it comes from.
             Some(false) | None => {
-                runtime.events().emit(EventCode::CrossSiteRefused, session.user(), "a logout");
+                runtime.events().emit(EventCode::CrossSiteRefused, Some(session.user()), "a logout");
                 return page::plain(StatusCode::FORBIDDEN, "Another site asked to sign you out.");
             }
         },
@@ -77,7 +77,7 @@ pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Response<Bytes> {
     };
     match runtime.tasks.spawn(ending).await {
         Ok(Ok(id_token)) => {
-            runtime.events().emit(EventCode::LoggedOut, session.user(), "by the person");
+            runtime.events().emit(EventCode::LoggedOut, Some(session.user()), "by the person");
             let removals = REMOVALS + context.jar().map_or(0, |jar| jar.leave());
             let answer = leave(runtime, &head.headers, &session, id_token.as_ref(), &destination, removals);
             away(runtime, answer, true)

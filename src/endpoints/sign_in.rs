@@ -21,8 +21,8 @@ use crate::protocol::id_token::IdToken;
 use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::{FetchUserInfo, about_person};
 use crate::provider::Provider;
-use crate::records::grant::Owner;
-use crate::sessions::provider_logout::{ProviderSession, add_sid};
+use crate::sessions::identity::SessionPayload;
+use crate::sessions::provider_logout::add_sid;
 use crate::sessions::session::{MOST_CLAIMS, Session, SessionRecord};
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
@@ -157,25 +157,20 @@ async fn store(
         None => Vec::new(),
     };
     id_token.sid.iter().for_each(|sid| add_sid(&mut sids, sid));
-    let begun = ProviderSession {
-        issuer: &id_token.facts.issuer,
-        subject: &id_token.facts.subject,
-        sids: sids.clone().into(),
-        // Of the same second as a logout it is taken for the login after it.
-        issued_at: id_token.facts.issued_at.saturating_add(1),
-    };
-    let record = SessionRecord {
-        issuer: id_token.facts.issuer.clone(),
-        subject: id_token.facts.subject.clone(),
+    let identity = SessionPayload {
+        issuer: id_token.facts.issuer.as_str().into(),
+        subject: id_token.facts.subject.as_str().into(),
         sids,
         auth_time: id_token.facts.auth_time,
         issued_at: id_token.facts.issued_at,
-        acr: id_token.acr.clone(),
-        claims: Value::Object(claims.clone()).to_string(),
-        id_token: tokens.id_token.clone().unwrap_or_default(),
+        acr: id_token.acr.as_deref().map(Into::into),
         logout_token: runtime.random.bytes(),
         ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
     };
+    // Of the same second as a logout it is taken for the login after it.
+    let begun = SessionPayload { issued_at: identity.issued_at.saturating_add(1), ..identity.clone() };
+    let claims = Value::Object(claims.clone()).to_string();
+    let record = SessionRecord { identity, claims, id_token: tokens.id_token.clone().unwrap_or_default() };
     if record.claims.len() + record.id_token.expose_secret().len() > MOST_CLAIMS {
         return Err(LoginError::TooLarge);
     }
@@ -183,9 +178,8 @@ async fn store(
     // Elsewhere nobody uses them. They are not revoked: some providers would take the account's along, where the person
     // is the one who granted it.
     if runtime.mode.keeps_logins() {
-        let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
         let login = sign_in_at(runtime, verified.provider)?;
-        let place = runtime.grant_place(owner, login, Some(id)).await?;
+        let place = runtime.grant_place(record.owner(), login, Some(id)).await?;
         let mut grant = new_grant(&place, login, &login.scopes, tokens, Some(id_token.facts.clone()), now);
         if let (Some(replaced), GrantLifetime::Session, None) =
             (replaced, login.grant_lifetime, &grant.refresh_token)

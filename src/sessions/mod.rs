@@ -1,6 +1,7 @@
 //! The sessions: kept in the store or by the browsers themselves, and remembered in this process.
 
 pub(crate) mod ended;
+pub(crate) mod identity;
 pub(crate) mod peek;
 pub(crate) mod provider_logout;
 pub(crate) mod provider_sessions;
@@ -17,6 +18,7 @@ use std::time::Duration;
 use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
+use self::identity::SessionPayload;
 use self::peek::{SessionLookup, SessionQuery};
 use self::session::{Session, SessionRecord};
 use self::session_cookie::{OpenedSession, SessionCookies};
@@ -184,7 +186,7 @@ impl Sessions {
         let (heard, row) = (self.listen(), id.row(self.records.keys()));
         match self.records.load::<SessionRecord>(&row).await? {
             // The operator has taken the provider away, and with it what it said. It may come back.
-            Loaded::Found(found) if !self.issuers.contains(&found.value.issuer) => Ok(None),
+            Loaded::Found(found) if !self.is_ours(&found.value) => Ok(None),
             Loaded::Found(found) => {
                 session_row::tag_anew(&row, &found, &self.records).await?;
                 Ok(self.confirm((id, row.key), *found, heard, now))
@@ -211,12 +213,16 @@ impl Sessions {
             return Ok(None);
         }
         // The store was asked before: a session that ended meanwhile stays ended.
-        let is_ours = self.issuers.iter().any(|issuer| **issuer == *session.issuer);
+        let is_ours = self.is_ours(&session);
         if session.has_ended() || now >= session.expires_at(self.idle_lifetime) || !is_ours {
             return Ok(None);
         }
         session.liveness.confirm(heard, now);
         Ok(Some(session))
+    }
+
+    fn is_ours(&self, identity: &SessionPayload) -> bool {
+        self.issuers.iter().any(|issuer| **issuer == *identity.issuer)
     }
 
     /// `heard` is what was known of changes before the store was asked.
@@ -270,7 +276,7 @@ impl Sessions {
     ) -> Result<(), StoreError> {
         let index = self.records.agree_on_index().await?;
         let expires_at = now.saturating_add(self.idle_lifetime).min(record.ends_at);
-        let tags = record.provider_session().tags(&index);
+        let tags = record.tags(&index);
         let (heard, row) = (self.listen(), id.row(self.records.keys()));
         match self.records.swap(&row, None, &record, expires_at, tags).await? {
             Some(_) => {
@@ -383,18 +389,17 @@ mod tests {
 
         async fn start(&self, name: u8) -> SessionId {
             let id = SessionId::new([name; 32]);
-            let record = SessionRecord {
+            let identity = SessionPayload {
                 issuer: "https://op.test".into(),
                 subject: "a1".into(),
                 sids: vec!["sid".into()],
-                auth_time: None,
                 issued_at: 1,
-                acr: None,
-                claims: r#"{"email":"a@x.test"}"#.into(),
-                id_token: "e.y.J".into(),
                 logout_token: [7; 16],
                 ends_at: self.now().saturating_add(Duration::from_secs(10_000)),
+                ..SessionPayload::default()
             };
+            let claims = r#"{"email":"a@x.test"}"#.into();
+            let record = SessionRecord { identity, claims, id_token: "e.y.J".into() };
             self.sessions.start(id, record, self.now()).await.unwrap();
             id
         }

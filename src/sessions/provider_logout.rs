@@ -4,8 +4,7 @@
 //! A note lies under what it is about, a person or one of the provider's own sessions, and says until when, by the
 //! provider's clock. Whoever begins or confirms a session looks there.
 
-use std::borrow::Cow;
-
+use super::identity::SessionPayload;
 use crate::clock::Timestamp;
 use crate::protocol::logout_token::LogoutTarget;
 use crate::records::seal::Purpose;
@@ -22,25 +21,15 @@ pub(crate) fn add_sid(sids: &mut Vec<String>, sid: &str) {
     sids.drain(..sids.len().saturating_sub(MOST_SIDS));
 }
 
-/// A session as a provider knows it.
-pub(crate) struct ProviderSession<'a> {
-    pub(crate) issuer: &'a str,
-    pub(crate) subject: &'a str,
-    /// The provider's sessions (OpenID Connect Back-Channel Logout 1.0 section 2.1) whose ID tokens came for it.
-    pub(crate) sids: Cow<'a, [String]>,
-    /// The ID token's `iat`.
-    pub(crate) issued_at: u64,
-}
-
-impl ProviderSession<'_> {
+impl SessionPayload {
     /// Under what it is found again where its record is kept.
     pub(crate) fn tags(&self, index: &BlindIndexKey) -> Vec<Tag> {
-        let sids = self.sids.iter().map(|sid| sid_tag(self.issuer, sid, index));
-        std::iter::once(subject_tag(self.issuer, self.subject, index)).chain(sids).collect()
+        let sids = self.sids.iter().map(|sid| sid_tag(&self.issuer, sid, index));
+        std::iter::once(subject_tag(&self.issuer, &self.subject, index)).chain(sids).collect()
     }
 
     pub(crate) fn is_meant_by(&self, target: &LogoutTarget) -> bool {
-        target.ends(self.issuer, self.subject, &self.sids, self.issued_at)
+        target.ends(&self.issuer, &self.subject, &self.sids, self.issued_at)
     }
 
     /// Where notes that mean this session lie.

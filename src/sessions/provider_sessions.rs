@@ -1,4 +1,4 @@
-//! A session that its browser keeps, as a logout token names it: the provider's sessions, and when it began.
+//! A session that its browser keeps, as a logout token names it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,9 +9,8 @@ use crate::records::invalidation::{Invalidations, Slot};
 use crate::secret::Secret;
 use crate::store::Key;
 
-/// The provider's sessions whose ID tokens came for one of ours, and when it began, by the provider's clock.
+/// The provider's sessions whose ID tokens came for one of ours.
 pub(crate) struct ProviderSessions {
-    pub(crate) issued_at: u64,
     known: Mutex<Known>,
     /// Whether the browser does not have all `sids`.
     unsealed: AtomicBool,
@@ -29,9 +28,9 @@ struct Known {
 type LogoutNotes = (BlindIndexKey, Arc<[(Key, Slot)]>);
 
 impl ProviderSessions {
-    pub(crate) fn new(sids: Vec<String>, issued_at: u64) -> Self {
+    pub(crate) fn new(sids: Vec<String>) -> Self {
         let known = Mutex::new(Known { sids, id_token: None, notes: None });
-        Self { issued_at, known, unsealed: AtomicBool::new(false) }
+        Self { known, unsealed: AtomicBool::new(false) }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {

@@ -1,6 +1,6 @@
 //! A session: which browser is which person, as it is kept and as this process knows it.
 
-use std::borrow::Cow;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,13 +8,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::provider_logout::ProviderSession;
+use super::identity::SessionPayload;
 use super::provider_sessions::ProviderSessions;
 use super::session_id::SessionId;
 use crate::clock::Timestamp;
 use crate::config::admins::Admins;
 use crate::records::BlindIndexKey;
-use crate::records::grant::Owner;
 use crate::records::grant_key::GrantKeyCache;
 use crate::records::invalidation::{Invalidations, Slot};
 use crate::secret::Secret;
@@ -22,59 +21,51 @@ use crate::secret::sealed;
 use crate::store::Key;
 
 /// When a session was confirmed that nobody has asked about.
-pub(super) const NEVER: Timestamp = Timestamp::from_millis(0);
+const NEVER: Timestamp = Timestamp::from_millis(0);
 
 /// A session as it is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SessionRecord {
-    pub(crate) issuer: String,
-    pub(crate) subject: String,
-    /// The provider's sessions whose ID tokens came for it, the newest last.
-    pub(crate) sids: Vec<String>,
-    pub(crate) auth_time: Option<u64>,
-    /// The ID token's `iat`: when it began, by the provider's clock.
-    pub(crate) issued_at: u64,
-    pub(crate) acr: Option<String>,
+    pub(crate) identity: SessionPayload,
     /// What the provider says about the person: a JSON object.
     pub(crate) claims: String,
     /// The newest, for the provider's logout only.
     #[serde(with = "sealed")]
     pub(crate) id_token: Secret,
-    /// What a logout link must carry.
-    pub(crate) logout_token: [u8; 16],
-    pub(crate) ends_at: Timestamp,
 }
 
-impl SessionRecord {
-    pub(crate) fn user(&self) -> (&str, &str) {
-        (&self.issuer, &self.subject)
-    }
+impl Deref for SessionRecord {
+    type Target = SessionPayload;
 
-    pub(crate) fn provider_session(&self) -> ProviderSession<'_> {
-        ProviderSession {
-            issuer: &self.issuer,
-            subject: &self.subject,
-            sids: Cow::Borrowed(&self.sids),
-            issued_at: self.issued_at,
-        }
+    fn deref(&self) -> &SessionPayload {
+        &self.identity
+    }
+}
+
+/// What a session's cookie holds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct SessionCookie {
+    pub(crate) id: [u8; 32],
+    pub(crate) identity: SessionPayload,
+    pub(crate) profile: Profile,
+}
+
+impl SessionCookie {
+    pub(crate) fn new(id: [u8; 32], record: &SessionRecord) -> Self {
+        Self { id, identity: record.identity.clone(), profile: Profile::of(&record.claims) }
     }
 }
 
 /// A session that this process knows: what requests need of it, and how long it may be believed.
 pub(crate) struct Session {
     pub(crate) id: SessionId,
-    pub(crate) issuer: Box<str>,
-    pub(crate) subject: Box<str>,
-    pub(crate) acr: Option<Box<str>>,
-    pub(crate) auth_time: Option<u64>,
+    identity: SessionPayload,
     /// A JSON object. Where the browser keeps it, it is here once a request has shown it.
-    pub(super) claims: OnceLock<Box<str>>,
-    pub(crate) logout_token: [u8; 16],
-    pub(crate) ends_at: Timestamp,
-    pub(super) profile: OnceLock<Box<Profile>>,
-    pub(super) all_claims: OnceLock<Box<Map<String, Value>>>,
+    claims: OnceLock<Box<str>>,
+    profile: OnceLock<Box<Profile>>,
+    all_claims: OnceLock<Box<Map<String, Value>>>,
     /// Where the browser keeps the session: what no record says.
-    pub(super) provider_sessions: Option<Box<ProviderSessions>>,
+    provider_sessions: Option<Box<ProviderSessions>>,
     /// Where its grants lie.
     pub(crate) grant_keys: GrantKeyCache,
     pub(crate) liveness: SessionLiveness,
@@ -97,6 +88,7 @@ pub(crate) struct SessionLiveness {
 }
 
 /// The claims that have a method of their own.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Profile {
     pub(crate) email: Option<Box<str>>,
     pub(crate) email_verified: bool,
@@ -124,7 +116,7 @@ impl Profile {
 }
 
 impl SessionLiveness {
-    pub(super) fn new(row: Key, confirmed_at: Timestamp, seen_at: Timestamp, kept_until: Timestamp) -> Self {
+    fn new(row: Key, confirmed_at: Timestamp, seen_at: Timestamp, kept_until: Timestamp) -> Self {
         Self {
             confirmed_at: AtomicU64::new(confirmed_at.as_millis()),
             seen_at: AtomicU64::new(seen_at.as_millis()),
@@ -179,7 +171,31 @@ impl SessionLiveness {
     }
 }
 
+impl Deref for Session {
+    type Target = SessionPayload;
+
+    fn deref(&self) -> &SessionPayload {
+        &self.identity
+    }
+}
+
 impl Session {
+    fn with(id: SessionId, mut identity: SessionPayload, liveness: SessionLiveness) -> Self {
+        // They change with the record, which nobody looks for here, or with what the browser shows.
+        identity.sids = Vec::new();
+        let (claims, profile, all_claims) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Self {
+            id,
+            identity,
+            claims,
+            profile,
+            all_claims,
+            provider_sessions: None,
+            grant_keys: GrantKeyCache::default(),
+            liveness,
+        }
+    }
+
     pub(crate) fn new(
         id: SessionId,
         row: Key,
@@ -187,44 +203,30 @@ impl Session {
         kept_until: Timestamp,
         now: Timestamp,
     ) -> Self {
-        Self {
-            id,
-            issuer: record.issuer.into(),
-            subject: record.subject.into(),
-            acr: record.acr.map(Into::into),
-            auth_time: record.auth_time,
-            claims: OnceLock::from(Box::from(record.claims)),
-            logout_token: record.logout_token,
-            ends_at: record.ends_at,
-            profile: OnceLock::new(),
-            all_claims: OnceLock::new(),
-            provider_sessions: None,
-            grant_keys: GrantKeyCache::default(),
-            liveness: SessionLiveness::new(row, now, now, kept_until),
-        }
+        let claims = OnceLock::from(Box::from(record.claims));
+        Self { claims, ..Self::with(id, record.identity, SessionLiveness::new(row, now, now, kept_until)) }
     }
 
-    /// Whose grants are this session's.
-    pub(crate) fn owner(&self) -> Owner {
-        Owner::User { issuer: self.issuer.to_string(), subject: self.subject.to_string() }
+    /// Of a browser that keeps its session itself, and which nobody has asked yet whether it ended.
+    pub(crate) fn carried(cookie: SessionCookie, row: Key, now: Timestamp) -> Self {
+        let SessionCookie { id, identity, profile } = cookie;
+        let provider_sessions = Some(Box::new(ProviderSessions::new(identity.sids.clone())));
+        let profile = OnceLock::from(Box::new(profile));
+        Self {
+            profile,
+            provider_sessions,
+            ..Self::with(SessionId::new(id), identity, SessionLiveness::new(row, NEVER, now, now))
+        }
     }
 
     /// Stands for a session that ended, so that a late reader of the store cannot bring it back.
     pub(crate) fn ended(id: SessionId) -> Self {
-        let record = SessionRecord {
-            issuer: String::new(),
-            subject: String::new(),
-            sids: Vec::new(),
-            auth_time: None,
-            issued_at: 0,
-            acr: None,
-            claims: String::new(),
-            id_token: Secret::default(),
-            logout_token: [0; 16],
-            ends_at: Timestamp::default(),
-        };
         // Nothing is asked about it any more: no row is watched.
-        let session = Self::new(id, Key([0; 32]), record, Timestamp::default(), Timestamp::default());
+        let session = Self::with(
+            id,
+            SessionPayload::default(),
+            SessionLiveness::new(Key([0; 32]), NEVER, NEVER, NEVER),
+        );
         session.liveness.end();
         session
     }
@@ -235,20 +237,15 @@ impl Session {
     }
 
     /// The same, with whose it is.
-    pub(crate) fn provider_session(&self) -> Option<ProviderSession<'_>> {
-        let provider_sessions = self.provider_sessions()?;
-        Some(self.begun_with(provider_sessions, provider_sessions.sids()))
-    }
-
-    fn begun_with(&self, provider_sessions: &ProviderSessions, sids: Vec<String>) -> ProviderSession<'_> {
-        let (issuer, subject, issued_at) = (&*self.issuer, &*self.subject, provider_sessions.issued_at);
-        ProviderSession { issuer, subject, sids: sids.into(), issued_at }
+    pub(crate) fn provider_session(&self) -> Option<SessionPayload> {
+        Some(SessionPayload { sids: self.provider_sessions()?.sids(), ..self.identity.clone() })
     }
 
     /// Where it is noted that logout tokens came which may mean it.
     pub(crate) fn watch(&self, index: &BlindIndexKey) -> Arc<[(Key, Slot)]> {
         let Some(provider_sessions) = self.provider_sessions() else { return Arc::new([]) };
-        provider_sessions.notes(index, |sids| self.begun_with(provider_sessions, sids).notes(index).collect())
+        provider_sessions
+            .notes(index, |sids| SessionPayload { sids, ..self.identity.clone() }.notes(index).collect())
     }
 
     /// A newer ID token came for it, where the browser keeps it.
@@ -302,7 +299,7 @@ impl Session {
     pub(crate) fn is_admin(&self, admins: &Admins, shown: impl Fn() -> Option<String>) -> bool {
         let profile = self.profile();
         let email = profile.email.as_deref().map(|email| (email, profile.email_verified));
-        admins.include((&self.issuer, &self.subject), email, || self.all_claims_or(shown))
+        admins.include(self.user(), email, || self.all_claims_or(shown))
     }
 
     /// The same, decoded.
@@ -313,11 +310,6 @@ impl Session {
         let claims = Some(self.claims_or(shown)).filter(|claims| !claims.is_empty())?;
         let decoded = || Box::new(serde_json::from_str(claims).unwrap_or_default());
         Some(self.all_claims.get_or_init(decoded))
-    }
-
-    /// For events.
-    pub(crate) fn user(&self) -> Option<(&str, &str)> {
-        Some((&self.issuer, &self.subject))
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -18,7 +18,7 @@ pub(crate) async fn rewrite(
         if !change(&mut found) {
             return Ok(false);
         }
-        let tags = found.value.provider_session().tags(&index);
+        let tags = found.value.tags(&index);
         let Found { value, version, expires_at, .. } = *found;
         if records.swap(row, Some(version), &value, expires_at, tags).await?.is_some() {
             return Ok(true);
@@ -33,7 +33,7 @@ pub(crate) async fn sids(
     records: &Records,
 ) -> Result<Vec<String>, StoreError> {
     Ok(match records.load::<SessionRecord>(row).await? {
-        Loaded::Found(found) if found.value.user() == person => found.value.sids,
+        Loaded::Found(found) if found.value.user() == person => found.value.identity.sids,
         _ => Vec::new(),
     })
 }
@@ -45,7 +45,7 @@ pub(crate) async fn tag_anew(
     found: &Found<SessionRecord>,
     records: &Records,
 ) -> Result<(), StoreError> {
-    let SessionRecord { issuer, subject, .. } = &found.value;
+    let (issuer, subject) = found.value.user();
     let is_tagged_by = |index: &BlindIndexKey| found.tags.contains(&subject_tag(issuer, subject, index));
     if records.known_index().as_ref().is_some_and(is_tagged_by)
         || is_tagged_by(&records.agree_on_index().await?)

@@ -41,8 +41,7 @@ use crate::records::grant::{Grant, LOGIN, Owner, encode};
 use crate::records::grant_key::GrantCookieNames;
 use crate::records::seal::{Opened, Purpose};
 use crate::records::sealed_cookie::{CookieBinding, SealedCookie};
-use crate::sessions::session::{Profile, Session, SessionRecord};
-use crate::sessions::session_cookie::SessionPayload;
+use crate::sessions::session::{Session, SessionCookie, SessionRecord};
 use crate::state::Runtime;
 
 /// How long the rendezvous keeps a grant that its browser has shown: requests with older cookies may be under way.
@@ -136,11 +135,9 @@ impl CookieJar {
     ) -> Result<(), TooLarge> {
         let runtime = &self.runtime;
         let settings = &runtime.settings;
-        let identity = SessionPayload::new(id, record, &Profile::of(&record.claims));
-        let owner = Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() };
+        let (cookie, owner) = (SessionCookie::new(id, record), record.owner());
         let idle_end = runtime.now().saturating_add(settings.idle_lifetime).min(record.ends_at);
-        let session =
-            self.seal(Purpose::CarriedSession, &settings.session_cookie, &[], idle_end, &identity)?;
+        let session = self.seal(Purpose::CarriedSession, &settings.session_cookie, &[], idle_end, &cookie)?;
         let (bound, name) = (bound(&id, &owner), runtime.claims_name(&id));
         let claims = ClaimsPayload::new(&record.claims, &record.id_token);
         let claims = self.seal(Purpose::CarriedClaims, &name, &bound, record.ends_at, &claims)?;

@@ -18,8 +18,7 @@ use crate::records::seal::Purpose;
 use crate::records::sealed_cookie::{CookieBinding, SealedCookie};
 use crate::secret::Secret;
 use crate::sessions::provider_sessions::ProviderSessions;
-use crate::sessions::session::Session;
-use crate::sessions::session_cookie::SessionPayload;
+use crate::sessions::session::{Session, SessionCookie};
 use crate::sessions::visitor_id::{self, Visitor};
 
 /// The longest that an answer with a grant may take to leave.
@@ -98,16 +97,14 @@ impl CookieJar {
         let place = CookieBinding { purpose: Purpose::CarriedSession, name, owner: &[] };
         let Some(opened) = self.opened(place) else { return Vec::new() };
         let expires_at = now.saturating_add(settings.idle_lifetime).min(session.ends_at);
-        let Ok(mut identity) = postcard::from_bytes::<SessionPayload>(&opened.contents) else {
-            return Vec::new();
-        };
-        identity.sids = session.provider_sessions().map(ProviderSessions::sids).unwrap_or_default();
-        let seal = |identity: &SessionPayload| self.seal(place.purpose, name, &[], expires_at, identity);
-        let mut set = seal(&identity).unwrap_or_default();
+        let Ok(mut held) = postcard::from_bytes::<SessionCookie>(&opened.contents) else { return Vec::new() };
+        held.identity.sids = session.provider_sessions().map(ProviderSessions::sids).unwrap_or_default();
+        let seal = |held: &SessionCookie| self.seal(place.purpose, name, &[], expires_at, held);
+        let mut set = seal(&held).unwrap_or_default();
         // A session is one cookie: the oldest of the provider's sessions go where all have no room.
-        while set.len() > 1 && !identity.sids.is_empty() {
-            identity.sids.remove(0);
-            set = seal(&identity).unwrap_or_default();
+        while set.len() > 1 && !held.identity.sids.is_empty() {
+            held.identity.sids.remove(0);
+            set = seal(&held).unwrap_or_default();
         }
         if !opened.by_first_secret {
             set.extend(self.resealed(session));

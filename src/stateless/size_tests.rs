@@ -11,8 +11,8 @@ use crate::records::grant::{Grant, GrantSource, GrantStatus, Owner, TokenSet};
 use crate::records::seal::{KeyRing, Purpose};
 use crate::records::sealed_cookie::{CookieBinding, SealedCookie};
 use crate::secret::Secret;
-use crate::sessions::session::{Profile, SessionRecord};
-use crate::sessions::session_cookie::SessionPayload;
+use crate::sessions::identity::SessionPayload;
+use crate::sessions::session::{SessionCookie, SessionRecord};
 
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const ISSUER: &str = "https://login.example.com/tenant";
@@ -60,18 +60,17 @@ fn claims() -> String {
 
 /// Session, claims, grant: bytes in each request, and cookies.
 fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
-    let record = SessionRecord {
+    let identity = SessionPayload {
         issuer: ISSUER.into(),
         subject: SUBJECT.into(),
         sids: vec![opaque(36)],
         auth_time: Some(1_799_999_990),
         issued_at: 1_800_000_000,
         acr: None,
-        claims: claims(),
-        id_token: id_token().into(),
         logout_token: [7; 16],
         ends_at: NOW.saturating_add(std::time::Duration::from_secs(7 * 86_400)),
     };
+    let record = SessionRecord { identity, claims: claims(), id_token: id_token().into() };
     let grant = Grant {
         owner: Owner::User { issuer: ISSUER.into(), subject: SUBJECT.into() },
         client: [1; 32],
@@ -107,7 +106,7 @@ fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
         let set = place.seal(&keys, &style, &Random::system(), (NOW, record.ends_at), contents).unwrap();
         (set.iter().map(|one: &SealedCookie| one.sent).sum::<usize>(), set.len())
     };
-    let identity = SessionPayload::new([9; 32], &record, &Profile::of(&record.claims));
+    let identity = SessionCookie::new([9; 32], &record);
     let [identity, claims, grant] = [
         postcard::to_allocvec(&identity).unwrap(),
         postcard::to_allocvec(&ClaimsPayload::new(&record.claims, &record.id_token)).unwrap(),
@@ -148,24 +147,24 @@ fn no_session_is_smaller_than_the_least() {
     });
     let base64url = &base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let (header, payload) = (base64url.encode(r#"{"alg":"ES256"}"#), base64url.encode(payload.to_string()));
-    let record = SessionRecord {
+    let identity = SessionPayload {
         issuer: "https://a.b".into(),
         subject: "1".into(),
         sids: Vec::new(),
         auth_time: None,
         issued_at: 1_800_000_000,
         acr: None,
-        claims: "{}".into(),
-        id_token: format!("{header}.{payload}.{}AA", opaque(84)).into(),
         logout_token: [7; 16],
         ends_at: NOW.saturating_add(std::time::Duration::from_secs(1)),
     };
+    let record = SessionRecord {
+        identity,
+        claims: "{}".into(),
+        id_token: format!("{header}.{payload}.{}AA", opaque(84)).into(),
+    };
     let style = CookiePolicy::new("a", false);
     let [session, claims] = [
-        (
-            "session",
-            postcard::to_allocvec(&SessionPayload::new([9; 32], &record, &Profile::of(&record.claims))),
-        ),
+        ("session", postcard::to_allocvec(&SessionCookie::new([9; 32], &record))),
         ("claims.q8Zk1A", postcard::to_allocvec(&ClaimsPayload::new(&record.claims, &record.id_token))),
     ]
     .map(|(name, contents)| {

@@ -11,8 +11,9 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::layer::OidcLayer;
 use crate::protocol::id_token::OriginalIdToken;
-use crate::records::grant::{Grant, GrantSource, GrantStatus, Owner, TokenSet};
+use crate::records::grant::{Grant, GrantSource, GrantStatus, TokenSet};
 use crate::secret::Secret;
+use crate::sessions::identity::SessionPayload;
 use crate::sessions::session::SessionRecord;
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
@@ -104,18 +105,16 @@ pub(super) async fn start(
 
 fn record(runtime: &Runtime, issuer: &str, subject: &str, claims: Map<String, Value>) -> SessionRecord {
     let now = runtime.now();
-    SessionRecord {
-        issuer: issuer.to_owned(),
-        subject: subject.to_owned(),
-        sids: Vec::new(),
+    let identity = SessionPayload {
+        issuer: issuer.into(),
+        subject: subject.into(),
         auth_time: Some(now.as_secs()),
         issued_at: now.as_secs(),
-        acr: None,
-        claims: Value::Object(claims).to_string(),
-        id_token: Secret::default(),
         logout_token: runtime.random.bytes(),
         ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
-    }
+        ..SessionPayload::default()
+    };
+    SessionRecord { identity, claims: Value::Object(claims).to_string(), id_token: Secret::default() }
 }
 
 fn grant(
@@ -125,15 +124,15 @@ fn grant(
     now: Timestamp,
 ) -> Grant {
     Grant {
-        owner: Owner::User { issuer: record.issuer.clone(), subject: record.subject.clone() },
+        owner: record.owner(),
         client,
         connection: crate::records::grant::LOGIN.to_owned(),
         origin: GrantSource::Consent,
         generation: 1,
         refresh_token: Some(refresh_token),
         original: Some(OriginalIdToken {
-            issuer: record.issuer.clone(),
-            subject: record.subject.clone(),
+            issuer: record.issuer.to_string(),
+            subject: record.subject.to_string(),
             issued_at: record.issued_at,
             auth_time: record.auth_time,
             authorized_party: None,

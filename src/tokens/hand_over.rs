@@ -103,7 +103,7 @@ async fn hand_over(
         tokio::time::sleep(PAUSE).await;
     }
     let detail = format_args!("{}, taken over", to.connection);
-    runtime.events().emit(EventCode::Connected, session.user(), detail);
+    runtime.events().emit(EventCode::Connected, Some(session.user()), detail);
     Ok(true)
 }
 

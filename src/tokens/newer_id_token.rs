@@ -6,7 +6,8 @@ use crate::protocol::token::TokenResponse;
 use crate::records::RecordKey;
 use crate::records::seal::Purpose;
 use crate::secret::Secret;
-use crate::sessions::provider_logout::{ProviderSession, add_sid};
+use crate::sessions::identity::SessionPayload;
+use crate::sessions::provider_logout::add_sid;
 use crate::sessions::session::{MOST_CLAIMS, Session};
 use crate::sessions::session_row;
 use crate::state::Runtime;
@@ -64,7 +65,7 @@ impl NewIdToken {
 
     /// Where the browser keeps the session.
     pub(crate) fn seal_into(&self, session: &Session) {
-        if session.user() == Some((&self.issuer, &self.subject)) {
+        if session.user() == (&self.issuer, &self.subject) {
             session.learn(self.sid.as_deref(), &self.text);
         }
     }
@@ -77,18 +78,19 @@ impl NewIdToken {
             if record.user() != (&self.issuer, &self.subject) {
                 return false;
             }
-            self.sid.iter().for_each(|sid| add_sid(&mut record.sids, sid));
+            self.sid.iter().for_each(|sid| add_sid(&mut record.identity.sids, sid));
             if record.claims.len() + self.text.expose_secret().len() <= MOST_CLAIMS {
                 record.id_token = self.text.clone();
             }
             true
         });
         // Only now: a provider that signs them out from here on finds the session. See the same at a login.
-        let provider_session = ProviderSession {
-            issuer: &self.issuer,
-            subject: &self.subject,
+        let provider_session = SessionPayload {
+            issuer: self.issuer.as_str().into(),
+            subject: self.subject.as_str().into(),
             sids: self.sid.iter().cloned().collect(),
             issued_at: self.issued_at.saturating_add(1),
+            ..SessionPayload::default()
         };
         if written.await? && provider_session.is_signed_out(&runtime.records).await? {
             runtime.sessions.end_row(session).await?;

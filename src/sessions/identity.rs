@@ -1,0 +1,35 @@
+//! Who is signed in.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::records::grant::Owner;
+
+/// Who is signed in, where and until when: what a session's record and its cookie have in common. A cookie is opened at
+/// every request, and so this is no more than every request may need.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SessionPayload {
+    pub(crate) issuer: Box<str>,
+    pub(crate) subject: Box<str>,
+    /// The provider's sessions (OpenID Connect Back-Channel Logout 1.0 section 2.1) whose ID tokens came for it, the
+    /// newest last.
+    pub(crate) sids: Vec<String>,
+    pub(crate) auth_time: Option<u64>,
+    /// The ID token's `iat`: when it began, by the provider's clock.
+    pub(crate) issued_at: u64,
+    pub(crate) acr: Option<Box<str>>,
+    /// What a logout link must carry.
+    pub(crate) logout_token: [u8; 16],
+    pub(crate) ends_at: Timestamp,
+}
+
+impl SessionPayload {
+    pub(crate) fn user(&self) -> (&str, &str) {
+        (&self.issuer, &self.subject)
+    }
+
+    /// Whose grants are this session's.
+    pub(crate) fn owner(&self) -> Owner {
+        Owner::User { issuer: self.issuer.to_string(), subject: self.subject.to_string() }
+    }
+}
