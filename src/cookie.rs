@@ -124,14 +124,8 @@ impl CookiePolicy {
 #[derive(Default)]
 pub(crate) struct AppCookies {
     headers: Vec<HeaderValue>,
-    pairs: Vec<Pair>,
-}
-
-/// Name, `=` and value of a cookie: in which header, and where.
-struct Pair {
-    header: u32,
-    start: u32,
-    end: u32,
+    /// Of each cookie name, `=` and value: in which header, and where.
+    pairs: Vec<(usize, Range<usize>)>,
 }
 
 impl AppCookies {
@@ -150,26 +144,19 @@ impl AppCookies {
             self.pairs.reserve(6);
             self.headers.reserve_exact(1);
         }
-        let [header, start, end] = [self.headers.len(), pair.start, pair.end].map(u32::try_from);
-        // More than four gigabytes of cookies nobody sends.
-        if let (Ok(header), Ok(start), Ok(end)) = (header, start, end) {
-            self.pairs.push(Pair { header, start, end });
-        }
+        self.pairs.push((self.headers.len(), pair));
     }
 
     /// The header is read.
     fn found_in(&mut self, header: &HeaderValue) {
-        if self.pairs.last().is_some_and(|last| last.header as usize == self.headers.len()) {
+        if self.pairs.last().is_some_and(|(header, _)| *header == self.headers.len()) {
             self.headers.push(header.clone());
         }
     }
 
     /// Each with its name and value, in the order sent.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[u8]> {
-        self.pairs.iter().filter_map(|Pair { header, start, end }| {
-            let header = self.headers.get(*header as usize)?.as_bytes();
-            header.get(*start as usize..*end as usize)
-        })
+        self.pairs.iter().filter_map(|(header, pair)| self.headers.get(*header)?.as_bytes().get(pair.clone()))
     }
 }
 
@@ -191,7 +178,7 @@ pub(crate) fn pair(cookie: &[u8]) -> Option<(&[u8], &[u8])> {
 
 /// The cookies of one `Cookie` header.
 pub(crate) fn pairs(header: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    Pairs { rest: header }
+    header.split(|byte| *byte == b';').filter_map(|cookie| pair(cookie.trim_ascii()))
 }
 
 /// What a `Set-Cookie` line has besides its value.
@@ -199,28 +186,6 @@ pub(crate) const LINE: usize = "set-cookie: \r\n".len();
 
 pub(crate) fn append(headers: &mut HeaderMap, cookie: HeaderValue) {
     headers.append(SET_COOKIE, cookie);
-}
-
-struct Pairs<'a> {
-    rest: &'a [u8],
-}
-
-impl<'a> Iterator for Pairs<'a> {
-    type Item = (&'a [u8], &'a [u8]);
-
-    fn next(&mut self) -> Option<Self::Item> {
-        while !self.rest.is_empty() {
-            let (pair, rest) = match memchr(b';', self.rest) {
-                Some(end) => (&self.rest[..end], &self.rest[end + 1..]),
-                None => (self.rest, &[][..]),
-            };
-            self.rest = rest;
-            if let Some(found) = self::pair(pair.trim_ascii()) {
-                return Some(found);
-            }
-        }
-        None
-    }
 }
 
 #[cfg(test)]

@@ -13,12 +13,7 @@ const STEPS: [&str; 1] = ["
         key bytea PRIMARY KEY,
         version bigint NOT NULL,
         expires_at bigint NOT NULL,
-        tag1 bytea,
-        tag2 bytea,
-        tag3 bytea,
-        tag4 bytea,
-        tag5 bytea,
-        tag6 bytea,
+        tag1 bytea, tag2 bytea, tag3 bytea, tag4 bytea, tag5 bytea, tag6 bytea,
         contents bytea NOT NULL
     );
     -- What is sealed cannot be compressed.

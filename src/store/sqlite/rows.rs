@@ -51,7 +51,7 @@ pub(super) fn swap(
     .map_err(failed)?;
     let [tag1, tag2, tag3, tag4, tag5, tag6] = record.tags;
     let (expires_at, contents) = (record.expires_at, &record.contents[..]);
-    let written = match expected {
+    let written = match expected.map(columns::from_version) {
         None => prepare(
             &transaction,
             "INSERT INTO tower_oidc_records
@@ -65,19 +65,7 @@ pub(super) fn swap(
                  tag1 = ?5, tag2 = ?6, tag3 = ?7, tag4 = ?8, tag5 = ?9, tag6 = ?10
              WHERE key = ?1 AND version = ?11",
         )?
-        .execute(params![
-            key.0,
-            next,
-            expires_at,
-            contents,
-            tag1,
-            tag2,
-            tag3,
-            tag4,
-            tag5,
-            tag6,
-            columns::from_version(expected)
-        ]),
+        .execute(params![key.0, next, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6, expected]),
     };
     if written.map_err(failed)? == 0 {
         return Ok(None);

@@ -11,12 +11,7 @@ const STEPS: [&str; 1] = ["
         key BLOB NOT NULL PRIMARY KEY,
         version INTEGER NOT NULL,
         expires_at INTEGER NOT NULL,
-        tag1 BLOB,
-        tag2 BLOB,
-        tag3 BLOB,
-        tag4 BLOB,
-        tag5 BLOB,
-        tag6 BLOB,
+        tag1 BLOB, tag2 BLOB, tag3 BLOB, tag4 BLOB, tag5 BLOB, tag6 BLOB,
         contents BLOB NOT NULL
     ) STRICT;
     CREATE INDEX IF NOT EXISTS tower_oidc_records_expires_at ON tower_oidc_records (expires_at);
