@@ -39,7 +39,7 @@ pub(crate) async fn end_session(
     Ok(session
         .provider_sessions()
         .and_then(ProviderSessions::take_id_token)
-        .or_else(|| jar.claims(session)?.id_token()))
+        .or_else(|| Some(jar.claims(session)?.id_token)))
 }
 
 async fn end_kept(runtime: &Arc<Runtime>, id: SessionId) -> Result<Option<Secret>, StoreError> {

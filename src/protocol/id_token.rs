@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::json;
 use super::jws::{self, Algorithm, JwsError, KeySet, VerifiedJws};
 use crate::clock::Timestamp;
+use crate::secret::{Secret, packed_option};
 
 /// How far the provider's clock may be from ours.
 pub(crate) const LEEWAY: Duration = Duration::from_secs(60);
@@ -58,7 +59,8 @@ pub(crate) struct OriginalIdToken {
     pub(crate) issued_at: u64,
     pub(crate) auth_time: Option<u64>,
     pub(crate) authorized_party: Option<String>,
-    pub(crate) nonce: Option<String>,
+    #[serde(with = "packed_option")]
+    pub(crate) nonce: Option<Secret>,
 }
 
 /// Why an ID token is refused. `UnknownKey` may be a key that was rotated in a moment ago.
@@ -96,7 +98,7 @@ pub(crate) fn verify(
     match &expected.token_use {
         IdTokenUse::Login { nonce, max_age, acr_values } => {
             // (11)
-            if facts.nonce.as_deref() != Some(*nonce) {
+            if facts.nonce.as_ref().map(Secret::expose_secret) != Some(*nonce) {
                 return Err(Refused("nonce"));
             }
             // (10): `iat` may be used to refuse a token that was issued too far from now.
@@ -140,7 +142,7 @@ fn facts(claims: &Map<String, Value>) -> Result<OriginalIdToken, IdTokenError> {
         issued_at: json::numeric_date(claims, "iat").ok_or(Refused("iat"))?,
         auth_time: json::numeric_date(claims, "auth_time"),
         authorized_party: text("azp"),
-        nonce: text("nonce"),
+        nonce: json::text(claims, "nonce").map(Secret::from),
     })
 }
 

@@ -9,8 +9,7 @@ use crate::clock::Timestamp;
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::id_token::OriginalIdToken;
 use crate::protocol::token::TokenResponse;
-use crate::secret::sealed_option;
-use crate::secret::{Secret, sealed};
+use crate::secret::{Secret, packed, packed_option};
 
 /// The connection that a login itself yields.
 pub(crate) const LOGIN: &str = "login";
@@ -65,7 +64,7 @@ pub(crate) struct Grant {
     pub(crate) origin: GrantSource,
     /// Grows with every successful refresh. An answer to an older generation changes nothing.
     pub(crate) generation: u64,
-    #[serde(with = "sealed_option")]
+    #[serde(with = "packed_option")]
     pub(crate) refresh_token: Option<Secret>,
     /// Of the first ID token that came with the grant: every later one must agree.
     pub(crate) original: Option<OriginalIdToken>,
@@ -130,7 +129,7 @@ pub(crate) struct TokenSet {
     pub(crate) indicator: Option<String>,
     /// What this token is good for, where the provider says so of it alone.
     pub(crate) scopes: Option<Vec<String>>,
-    #[serde(with = "sealed")]
+    #[serde(with = "packed")]
     pub(crate) access_token: Secret,
     pub(crate) issued_at: Timestamp,
     /// `None`: usable until an API says 401.

@@ -16,8 +16,7 @@ use crate::config::admins::Admins;
 use crate::records::BlindIndexKey;
 use crate::records::grant_key::GrantKeyCache;
 use crate::records::invalidation::{Invalidations, Slot};
-use crate::secret::Secret;
-use crate::secret::sealed;
+use crate::secret::{Secret, packed};
 use crate::store::Key;
 
 /// When a session was confirmed that nobody has asked about.
@@ -30,7 +29,7 @@ pub(crate) struct SessionRecord {
     /// What the provider says about the person: a JSON object.
     pub(crate) claims: String,
     /// The newest, for the provider's logout only.
-    #[serde(with = "sealed")]
+    #[serde(with = "packed")]
     pub(crate) id_token: Secret,
 }
 

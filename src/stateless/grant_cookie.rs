@@ -128,10 +128,7 @@ impl GrantCookie {
             Err(SealError::UnknownKey | SealError::NewerFormat) => return Err(Unreadable),
         };
         let grant = postcard::from_bytes::<GrantPayload>(&opened.contents).ok();
-        let Some(grant) = grant.and_then(|grant| grant.grant(&key.grant_key)) else {
-            return Ok(None);
-        };
-        let grant = Arc::new(grant);
+        let Some(grant) = grant.map(|grant| Arc::new(grant.grant(&key.grant_key))) else { return Ok(None) };
         if !self.counts(opened.expires_at, &grant, now) {
             return Ok(None);
         }

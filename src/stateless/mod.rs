@@ -16,7 +16,6 @@
 //!    requests that are under way. An answer that is overtaken does no harm.
 
 pub(crate) mod grant_cookie;
-pub(crate) mod packed_token;
 pub(crate) mod payload;
 pub(crate) mod response_cookies;
 #[cfg(test)]

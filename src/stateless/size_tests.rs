@@ -84,7 +84,7 @@ fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
             issued_at: 1_800_000_000,
             auth_time: Some(1_799_999_990),
             authorized_party: None,
-            nonce: Some(opaque(43)),
+            nonce: Some(opaque(43).into()),
         }),
         scopes: ["openid", "email", "profile", "offline_access", "calendar.read"].map(str::to_owned).to_vec(),
         token_sets: vec![TokenSet {

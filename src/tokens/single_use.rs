@@ -20,9 +20,7 @@ use crate::protocol::token::TokenResponse;
 use crate::records::RecordKey;
 use crate::records::grant::encode;
 use crate::records::seal::Purpose;
-use crate::secret::Secret;
-use crate::secret::sealed;
-use crate::secret::sealed_option;
+use crate::secret::{Secret, packed, packed_option};
 use crate::state::Runtime;
 use crate::store::{Key, StoreError};
 
@@ -34,10 +32,10 @@ pub(crate) const LIFETIME: Duration = Duration::from_secs(60);
 pub(crate) struct SingleUseRecord {
     pub(crate) connection: String,
     pub(crate) scopes: Vec<String>,
-    #[serde(with = "sealed")]
+    #[serde(with = "packed")]
     pub(crate) access_token: Secret,
     /// To be revoked with.
-    #[serde(with = "sealed_option")]
+    #[serde(with = "packed_option")]
     pub(crate) refresh_token: Option<Secret>,
 }
 
