@@ -80,7 +80,7 @@ pub(crate) async fn keep(
     let facts = Some(verified.id_token.facts.clone());
     let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, runtime.now());
     grant.consent = Some(asked);
-    keep_grant(runtime, &place, GrantLifetime::Persistent, grant, FOREVER).await?;
+    keep_grant(&place, GrantLifetime::Persistent, grant, FOREVER).await?;
     let admin = session.map(|session| session.user());
     runtime.events().emit(EventCode::Connected, admin, &connection.name);
     Ok(())

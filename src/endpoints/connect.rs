@@ -23,7 +23,6 @@ use crate::records::grant::Consent;
 use crate::sessions::session::Session;
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
-use crate::tokens::coordination;
 use crate::tokens::newer_id_token::NewIdToken;
 use crate::tokens::principal::Principal;
 use crate::tokens::save::{keep_grant, new_grant};
@@ -193,8 +192,8 @@ pub(crate) async fn keep(
     let facts = Some(verified.id_token.facts.clone());
     let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, now);
     grant.consent = Some(asked);
-    coordination::fits(&place, &grant).map_err(LoginError::TooLargeToCarry)?;
-    keep_grant(runtime, &place, connection.grant_lifetime, grant, session.ends_at).await?;
+    place.fits(&grant).map_err(LoginError::TooLargeToCarry)?;
+    keep_grant(&place, connection.grant_lifetime, grant, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, Some(session.user()), &connection.name);
     Ok(Vec::new())
 }

@@ -15,7 +15,6 @@ use crate::sessions::visitor_id::{COOKIE, Visitor};
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
 use crate::store::StoreError;
-use crate::tokens::coordination;
 use crate::tokens::locate::GrantRef;
 use crate::tokens::principal::Principal;
 
@@ -97,7 +96,6 @@ impl EndpointContext {
         principal: &Principal,
         connection: &CheckedConnection,
     ) -> Result<Option<Arc<Grant>>, StoreError> {
-        let place = self.place_of(principal, connection).await?;
-        Ok(coordination::newest(&self.runtime, &place).await?.0)
+        Ok(self.place_of(principal, connection).await?.newest().await?.0)
     }
 }

@@ -56,7 +56,7 @@ pub(crate) async fn end(context: &EndpointContext) -> Response<Bytes> {
             return Ok(None);
         };
         let place = context.place_of(&principal, connection).await?;
-        disconnect(runtime, place, &connection.name).await.map(Some)
+        disconnect(place).await.map(Some)
     };
     match ended.await {
         Ok(Some(DisconnectOutcome::NotRevoked)) => page::page(

@@ -11,7 +11,6 @@ use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
 use crate::store::{Key, StoreError};
-use crate::tokens::coordination;
 use crate::tokens::locate::GrantRef;
 use crate::tokens::principal::Principal;
 
@@ -34,7 +33,7 @@ pub(crate) async fn end_session(
     let connections = runtime.connections_of(&principal).map(CheckedConnections::all).unwrap_or_default();
     for connection in connections {
         let place = runtime.place_of(&principal, connection, Some(jar)).await?;
-        end_grant(runtime, &place).await;
+        end_grant(&place).await;
     }
     Ok(session
         .provider_sessions()
@@ -67,19 +66,19 @@ pub(crate) async fn end_grants(
     let connections = connections.into_iter().flatten();
     for connection in connections.filter(|connection| connection.grant_lifetime == GrantLifetime::Session) {
         let place = runtime.grant_place_in(record.owner(), connection, Some(session)).await?;
-        end_grant(runtime, &place).await;
+        end_grant(&place).await;
     }
     Ok(())
 }
 
 /// Best effort: without its session the grant is out of reach, and it expires with it.
-async fn end_grant(runtime: &Arc<Runtime>, place: &GrantRef) {
-    let taken = coordination::take(runtime, place).await;
-    let provider = Arc::clone(runtime.provider_of(place));
+async fn end_grant(place: &GrantRef) {
+    let taken = place.take().await;
+    let provider = Arc::clone(place.provider());
     if let (true, Ok((Some(grant), _))) = (provider.relying_party.revoke_at_logout, taken)
         && let Some(refresh_token) = grant.refresh_token
     {
-        runtime.tasks.spawn(async move {
+        place.runtime.tasks.spawn(async move {
             let _ = provider.revoke(&refresh_token, "refresh_token").await;
         });
     }

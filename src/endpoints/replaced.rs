@@ -9,9 +9,7 @@ use crate::config::connections::CheckedConnection;
 use crate::records::grant::{Grant, GrantStatus, Lease, Owner};
 use crate::sessions::session::Session;
 use crate::sessions::session_id::SessionId;
-use crate::state::Runtime;
 use crate::store::{StoreError, Version};
-use crate::tokens::coordination;
 use crate::tokens::locate::GrantRef;
 use crate::tokens::principal::Principal;
 use crate::tokens::refresh_protocol::LEASE;
@@ -45,17 +43,14 @@ impl Replaced {
                 }
                 (Some(_), None) => return Ok(None),
             };
-        let leasing = Self::lease_at(runtime, place, until);
+        let leasing = Self::lease_at(place, until);
         tokio::time::timeout(PATIENCE, leasing).await.unwrap_or(Ok(None))
     }
 
-    async fn lease_at(
-        runtime: &Arc<Runtime>,
-        place: GrantRef,
-        until: Timestamp,
-    ) -> Result<Option<Self>, StoreError> {
+    async fn lease_at(place: GrantRef, until: Timestamp) -> Result<Option<Self>, StoreError> {
+        let runtime = Arc::clone(&place.runtime);
         loop {
-            let (newest, version) = coordination::newest(runtime, &place).await?;
+            let (newest, version) = place.newest().await?;
             let Some(newest) = newest.filter(|grant| grant.status == GrantStatus::Active) else {
                 return Ok(None);
             };
@@ -79,7 +74,7 @@ impl Replaced {
     }
 
     /// The new session has it: the end of the old one must not revoke it.
-    pub(crate) async fn forget(&self, runtime: &Arc<Runtime>) -> Result<bool, StoreError> {
-        coordination::take_found(runtime, &self.place, &self.grant, Some(self.version)).await
+    pub(crate) async fn forget(&self) -> Result<bool, StoreError> {
+        self.place.take_found(&self.grant, Some(self.version)).await
     }
 }

@@ -53,7 +53,7 @@ pub(crate) async fn sign_in(
     runtime.events().emit(EventCode::LoginSucceeded, Some((&facts.issuer, &facts.subject)), "a new session");
     // What could not be moved wholly stays for as long as it lasts.
     let is_moved = match &moved {
-        Some(moved) => moved.forget(runtime).await.is_ok(),
+        Some(moved) => moved.forget().await.is_ok(),
         None => true,
     };
     if let Some(replaced) = replaced.filter(|_| is_moved) {
@@ -196,7 +196,7 @@ async fn store(
             begun.map_err(LoginError::TooLargeToCarry)?;
             return Ok((id, moved));
         }
-        keep_grant(runtime, &place, login.grant_lifetime, grant, record.ends_at).await?;
+        keep_grant(&place, login.grant_lifetime, grant, record.ends_at).await?;
     }
     runtime.sessions.start(id, record, now).await?;
     // Only now: whoever signs them out from here on finds the session.

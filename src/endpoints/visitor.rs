@@ -27,12 +27,10 @@ use crate::protocol::id_token::IdTokenUse;
 use crate::protocol::token::TokenResponse;
 use crate::provider::Provider;
 use crate::provider::relying_party::ProviderId;
-use crate::records::grant::{Consent, Grant};
+use crate::records::grant::Consent;
 use crate::sessions::visitor_id::{COOKIE, Visitor};
 use crate::state::Runtime;
 use crate::store::StoreError;
-use crate::tokens::coordination;
-use crate::tokens::locate::GrantRef;
 use crate::tokens::principal::Principal;
 use crate::tokens::save::{keep_grant, new_grant};
 
@@ -121,7 +119,9 @@ pub(crate) async fn finish(
     let place = context.place_of(&Principal::Visitor(visitor), connection).await?;
     let mut grant = new_grant(&place, connection, &asked.scopes, tokens, facts, runtime.now());
     grant.consent = Some(asked);
-    keep(runtime, &place, grant).await?;
+    place.fits(&grant).map_err(LoginError::TooLargeToCarry)?;
+    let until = runtime.now().saturating_add(runtime.settings.visitor_lifetime);
+    keep_grant(&place, GrantLifetime::Session, grant, until).await?;
     runtime.events().emit(EventCode::Connected, None, format_args!("{}, by a visitor", connection.name));
     let mut answer = redirect(destination.as_str());
     let settings = &runtime.settings;
@@ -130,10 +130,4 @@ pub(crate) async fn finish(
         settings.cookies.set(&name, &visitor.to_cookie(), settings.visitor_lifetime, SameSitePolicy::Lax);
     cookie::append(answer.headers_mut(), cookie);
     Ok(answer)
-}
-
-async fn keep(runtime: &Arc<Runtime>, place: &GrantRef, grant: Grant) -> Result<(), LoginError> {
-    coordination::fits(place, &grant).map_err(LoginError::TooLargeToCarry)?;
-    let until = runtime.now().saturating_add(runtime.settings.visitor_lifetime);
-    Ok(keep_grant(runtime, place, GrantLifetime::Session, grant, until).await?)
 }

@@ -22,7 +22,7 @@ use crate::tokens::access_token;
 use crate::tokens::disconnect::{DisconnectOutcome, disconnect};
 use crate::tokens::hand_over::claim;
 use crate::tokens::locate::GrantRef;
-use crate::tokens::lookup::{TokenRequest, TokenUnavailable, shown, stored};
+use crate::tokens::lookup::{TokenRequest, TokenUnavailable};
 use crate::tokens::principal::Principal;
 
 /// The OAuth tokens of the person who is signed in at this request: fresh, and for registered URLs only. In single-user
@@ -201,7 +201,7 @@ impl UserTokens {
         self.state.may_disconnect()?;
         self.runtime().records.agree_on_index().await?;
         let place = self.place(registered).await?;
-        Ok(disconnect(self.runtime(), place, &registered.name).await?)
+        Ok(disconnect(place).await?)
     }
 
     /// Hands over what was granted in this browser without signing in (see
@@ -257,12 +257,12 @@ impl UserTokens {
             scopes: source.scopes.clone(),
             rejected: rejected.map(|token| token.secret().clone()),
         };
-        if let Some(token) = shown(self.runtime(), &place, &want) {
+        if let Some(token) = place.shown(&want) {
             return Ok(AccessToken::new(token));
         }
         // Boxed, as all that is awaited seldom: a future is moved as often as a handler's, and with the largest of its
         // ways.
-        let token = Box::pin(access_token(self.runtime(), &place, &want)).await;
+        let token = Box::pin(access_token(&place, &want)).await;
         // Whoever signed out while the provider or the store was asked gets nothing of it.
         self.require_session().await?;
         match token {
@@ -338,7 +338,7 @@ impl UserTokens {
         let registered = self.registered(connection)?;
         self.require_session().await?;
         let place = self.place(registered).await?;
-        let grant = stored(self.runtime(), &place).await.map_err(|error| match error {
+        let grant = place.stored().await.map_err(|error| match error {
             TokenUnavailable::Unavailable(cause) => Error::unavailable("the grant cannot be read now", cause),
             TokenUnavailable::Consent => Error::unavailable("the grant cannot be read now", "it is gone"),
         })?;

@@ -131,7 +131,7 @@ impl SignedInLayer {
         Prepared { runtime, session }
     }
 
-    async fn grant(&self, runtime: &Runtime, session: &Session) {
+    async fn grant(&self, runtime: &Arc<Runtime>, session: &Session) {
         let login = runtime.settings.connections(ProviderId::FIRST).named(LOGIN);
         let login = login.unwrap_or_else(|| panic!("people sign in"));
         let place = runtime.grant_place(session.owner(), login, Some(session.id)).await;

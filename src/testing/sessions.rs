@@ -76,7 +76,7 @@ async fn begin(
             let login = provider.and_then(|one| runtime.settings.connections(one.relying_party.id).sign_in());
             let login = login.ok_or_else(|| Error::no_such_connection("nobody signs in there"))?;
             let place = runtime.grant_place(grant.owner.clone(), login, Some(id)).await?;
-            keep_grant(runtime, &place, login.grant_lifetime, grant, record.ends_at).await?;
+            keep_grant(&place, login.grant_lifetime, grant, record.ends_at).await?;
         }
         runtime.sessions.start(id, record, now).await?;
         return Ok(format!("{}={}", runtime.settings.session_cookie, id.to_cookie()));

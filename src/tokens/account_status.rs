@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::access_token;
-use super::lookup::{TokenRequest, TokenUnavailable, stored};
+use super::lookup::{TokenRequest, TokenUnavailable};
 use crate::clock::Timestamp;
 use crate::config::connections::{CheckedConnection, CheckedConnections};
 use crate::config::shared_account::SharedAccount;
@@ -105,7 +105,7 @@ async fn check(
     let mut expires_at: Option<Timestamp> = None;
     let mut away = Ok(());
     for request in wants {
-        match access_token(runtime, &place, request).await {
+        match access_token(&place, request).await {
             Ok(token) => expires_at = expires_at.into_iter().chain(token.expires_at).min(),
             // What only an operator can mend is not hidden by what passes.
             Err(TokenUnavailable::Consent) => return Err(TokenUnavailable::Consent),
@@ -113,7 +113,7 @@ async fn check(
         }
     }
     away?;
-    let grant = stored(runtime, &place).await?.ok_or(TokenUnavailable::Consent)?;
+    let grant = place.stored().await?.ok_or(TokenUnavailable::Consent)?;
     let at_risk = grant.has_left_its_seed() && !runtime.records.is_durable();
     Ok(AccountStatus {
         connection: connection.name.clone(),

@@ -1,11 +1,8 @@
 //! Taking a grant back: here first, then at the provider.
 
-use super::coordination;
 use super::locate::GrantRef;
 use crate::events::EventCode;
-use crate::state::Runtime;
 use crate::store::StoreError;
-use crate::tokens::Arc;
 
 /// What became of a connection that was taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,29 +20,18 @@ pub enum DisconnectOutcome {
 
 /// Deletes the grant, then has its token revoked (RFC 7009): the refresh token first, with which the provider should
 /// end the access tokens too.
-pub(crate) async fn disconnect(
-    runtime: &Arc<Runtime>,
-    place: GrantRef,
-    connection: &str,
-) -> Result<DisconnectOutcome, StoreError> {
+pub(crate) async fn disconnect(place: GrantRef) -> Result<DisconnectOutcome, StoreError> {
     // In a task of its own: a browser that goes away does not keep the token alive.
-    let disconnecting = {
-        let (runtime, connection) = (Arc::clone(runtime), connection.to_owned());
-        async move { disconnect_now(&runtime, &place, &connection).await }
-    };
-    let disconnected = runtime.tasks.spawn(disconnecting).await;
+    let tasks = place.runtime.tasks.clone();
+    let disconnected = tasks.spawn(async move { disconnect_now(&place).await }).await;
     disconnected
         .unwrap_or_else(|error| Err(StoreError::outcome_unknown("the task that asked it ended", error)))
 }
 
-async fn disconnect_now(
-    runtime: &Arc<Runtime>,
-    place: &GrantRef,
-    connection: &str,
-) -> Result<DisconnectOutcome, StoreError> {
+async fn disconnect_now(place: &GrantRef) -> Result<DisconnectOutcome, StoreError> {
     // First here: whatever the provider does, nobody gets a token of it any more.
-    let (grant, deleted) = coordination::take(runtime, place).await?;
-    runtime.events().emit(EventCode::DisconnectOutcome, place.user(), connection);
+    let (grant, deleted) = place.take().await?;
+    place.runtime.events().emit(EventCode::DisconnectOutcome, place.user(), &place.connection);
     let Some(grant) = grant.filter(|grant| place.holds(grant)) else {
         return Ok(if deleted { DisconnectOutcome::Forgotten } else { DisconnectOutcome::NotConnected });
     };
@@ -54,7 +40,7 @@ async fn disconnect_now(
     let Some((token, hint)) = refresh_token.or_else(access_token) else {
         return Ok(DisconnectOutcome::Forgotten);
     };
-    let provider = runtime.provider_of(place);
+    let provider = place.provider();
     let offered = provider.metadata().await.is_ok_and(|metadata| metadata.revocation_endpoint.is_some());
     Ok(match provider.revoke(&token, hint).await {
         Ok(()) if offered => DisconnectOutcome::Revoked,

@@ -1,6 +1,5 @@
 //! What a visitor granted becomes the person's who signs in.
 
-use super::coordination;
 use super::locate::GrantRef;
 use super::principal::Principal;
 use super::save::keep_grant;
@@ -34,10 +33,10 @@ pub(crate) async fn claim(
         let Some(theirs) = theirs.filter(|theirs| theirs.provider == connection.provider) else { continue };
         let place = runtime.place_of(&from, connection, jar).await?;
         let own = runtime.place_of(&to, theirs, jar).await?;
-        if !is_free(runtime, &own).await? {
+        if !is_free(&own).await? {
             continue;
         }
-        let moving = hand_over(Arc::clone(runtime), place, own, theirs.grant_lifetime, Arc::clone(session));
+        let moving = hand_over(place, own, theirs.grant_lifetime, Arc::clone(session));
         // In a task of its own: who hangs up, or meets a store that is away, leaves nothing half done.
         let mut moving = runtime.tasks.spawn(moving);
         let moved = match tokio::time::timeout(2 * PATIENCE, &mut moving).await {
@@ -55,23 +54,23 @@ pub(crate) async fn claim(
 }
 
 /// Whether the person has nothing there that could be lost.
-async fn is_free(runtime: &Arc<Runtime>, place: &GrantRef) -> Result<bool, StoreError> {
-    let (own, _) = coordination::newest(runtime, place).await?;
+async fn is_free(place: &GrantRef) -> Result<bool, StoreError> {
+    let (own, _) = place.newest().await?;
     Ok(own.is_none_or(|grant| grant.status != GrantStatus::Active))
 }
 
 /// Moves what is there, where it is not known to be another account's. A refresh of it that is under way is waited for:
 /// what it spends would be lost.
 async fn hand_over(
-    runtime: Arc<Runtime>,
     from: GrantRef,
     to: GrantRef,
     grant_lifetime: GrantLifetime,
     session: Arc<Session>,
 ) -> Result<bool, StoreError> {
+    let runtime = &from.runtime;
     let began = runtime.now();
     let mut grant = loop {
-        let (grant, version) = coordination::newest(&runtime, &from).await?;
+        let (grant, version) = from.newest().await?;
         let Some(grant) = grant.filter(|grant| grant.status == GrantStatus::Active) else { return Ok(false) };
         let another =
             |facts: &OriginalIdToken| facts.issuer == *session.issuer && facts.subject != *session.subject;
@@ -84,7 +83,7 @@ async fn hand_over(
             Some(_) if now.duration_since(began) >= PATIENCE => return Ok(false),
             Some(left) => runtime.records.wait(from.row.key, version, left.min(PATIENCE)).await?,
             // First away from there: it never has two owners.
-            None if coordination::take_found(&runtime, &from, &grant, version).await? => {
+            None if from.take_found(&grant, version).await? => {
                 break Grant::clone(&grant);
             }
             None => {}
@@ -92,9 +91,9 @@ async fn hand_over(
     };
     (grant.owner, grant.client, grant.lease) = (to.owner.clone(), to.client, None);
     // It is nowhere but here: until the store takes it, or the session is over.
-    while let Err(error) = keep_grant(&runtime, &to, grant_lifetime, grant.clone(), session.ends_at).await {
+    while let Err(error) = keep_grant(&to, grant_lifetime, grant.clone(), session.ends_at).await {
         // It may be written, and refreshed since.
-        if is_free(&runtime, &to).await.is_ok_and(|free| !free) {
+        if is_free(&to).await.is_ok_and(|free| !free) {
             break;
         }
         if error.kind() == StoreErrorKind::Refused || runtime.now() >= session.ends_at {

@@ -20,8 +20,9 @@ use crate::store::{Key, StoreError};
 use crate::tokens::Arc;
 
 /// Where one grant lies for one request.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct GrantRef {
+    pub(crate) runtime: Arc<Runtime>,
     grant_key: Arc<GrantKey>,
     /// Where browsers carry their grants: the row is where processes meet.
     pub(crate) jar: Option<GrantCookie>,
@@ -36,8 +37,13 @@ impl Deref for GrantRef {
 }
 
 impl GrantRef {
-    pub(crate) fn new(grant_key: Arc<GrantKey>, jar: Option<GrantCookie>) -> Self {
-        Self { grant_key, jar }
+    /// The provider of the grant: where it came from, and where it is refreshed and revoked.
+    pub(crate) fn provider(&self) -> &Arc<Provider> {
+        self.runtime.providers.get(self.grant_key.provider)
+    }
+
+    pub(crate) fn registered(&self) -> Option<&CheckedConnection> {
+        self.runtime.settings.connections(self.grant_key.provider).named(&self.connection)
     }
 
     /// Where the browser carries the grant: it carries this one from now on, if it is newer than the one before.
@@ -56,7 +62,7 @@ impl GrantRef {
 impl Runtime {
     /// Where an owner's grant at a connection lies: with the session, or with the owner alone.
     pub(crate) async fn grant_place(
-        &self,
+        self: &Arc<Self>,
         owner: Owner,
         connection: &CheckedConnection,
         session: Option<SessionId>,
@@ -67,13 +73,13 @@ impl Runtime {
 
     /// The same, where a session is known by its row alone.
     pub(crate) async fn grant_place_in(
-        &self,
+        self: &Arc<Self>,
         owner: Owner,
         connection: &CheckedConnection,
         session: Option<Key>,
     ) -> Result<GrantRef, StoreError> {
         let grant_key = self.grant_key(&self.records.index().await?, owner, connection, session);
-        Ok(GrantRef::new(Arc::new(grant_key), None))
+        Ok(GrantRef { runtime: Arc::clone(self), grant_key: Arc::new(grant_key), jar: None })
     }
 
     fn grant_key(
@@ -113,7 +119,7 @@ impl Runtime {
 
     /// Where a holder's grant at a connection lies. `jar` is what their browser brought along.
     pub(crate) async fn place_of(
-        &self,
+        self: &Arc<Self>,
         principal: &Principal,
         connection: &CheckedConnection,
         jar: Option<&Arc<CookieJar>>,
@@ -146,17 +152,7 @@ impl Runtime {
             }
             Principal::Account(_) | Principal::Offline { .. } => None,
         });
-        Ok(GrantRef::new(grant_key, jar))
-    }
-
-    /// The provider of a grant: where it came from, and where it is refreshed and revoked.
-    pub(crate) fn provider_of(&self, place: &GrantKey) -> &Arc<Provider> {
-        self.providers.get(place.provider)
-    }
-
-    /// The connection of a grant.
-    pub(crate) fn connection_of(&self, place: &GrantKey) -> Option<&CheckedConnection> {
-        self.settings.connections(place.provider).named(&place.connection)
+        Ok(GrantRef { runtime: Arc::clone(self), grant_key, jar })
     }
 
     /// What a holder may be granted.

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use super::coordination;
 use super::locate::GrantRef;
 use super::refresh_protocol::{self, RowView, SpentToken, Usability};
 use crate::clock::Timestamp;
@@ -11,7 +10,6 @@ use crate::records::grant_key::{Observation, ObservedAt};
 use crate::records::invalidation::Slot;
 use crate::records::{FOREVER, Found, Loaded};
 use crate::secret::Secret;
-use crate::state::Runtime;
 use crate::stateless::grant_cookie::{GrantCookie, Unreadable};
 use crate::store::{StoreError, Version};
 
@@ -116,135 +114,128 @@ impl StoredGrant {
     }
 }
 
-/// The grant as it is kept, fresh or not, or as it would begin.
-pub(crate) async fn stored(
-    runtime: &Arc<Runtime>,
-    place: &GrantRef,
-) -> Result<Option<Arc<Grant>>, TokenUnavailable> {
-    let kept = read(runtime, place).await?.map(|held| held.grant);
-    Ok(kept.or_else(|| beginning(runtime, place).map(Arc::new)))
-}
+impl GrantRef {
+    /// The grant as it is kept, fresh or not, or as it would begin.
+    pub(crate) async fn stored(&self) -> Result<Option<Arc<Grant>>, TokenUnavailable> {
+        let kept = self.read().await?.map(|held| held.grant);
+        Ok(kept.or_else(|| self.beginning().map(Arc::new)))
+    }
 
-/// The same; what begins is written, unless somebody else was first.
-pub(crate) async fn stored_or_begun(
-    runtime: &Arc<Runtime>,
-    place: &GrantRef,
-) -> Result<Option<Arc<Grant>>, TokenUnavailable> {
-    loop {
-        if let Some(held) = read(runtime, place).await? {
-            return Ok(Some(held.grant));
-        }
-        let Some(mut grant) = beginning(runtime, place) else { return Ok(None) };
-        let version = match runtime.records.load::<Grant>(&place.row).await? {
-            Loaded::Found(found) if is_of(runtime, place, &found.value) => continue,
-            Loaded::Found(found) => {
-                // A refresh that is under way for what is replaced finds a newer generation, and adopts it.
-                grant.generation = found.value.generation + 1;
-                Some(found.version)
+    /// The same; what begins is written, unless somebody else was first.
+    pub(crate) async fn stored_or_begun(&self) -> Result<Option<Arc<Grant>>, TokenUnavailable> {
+        let records = &self.runtime.records;
+        loop {
+            if let Some(held) = self.read().await? {
+                return Ok(Some(held.grant));
             }
-            Loaded::Absent(version) => version,
-            Loaded::Unreadable => continue,
+            let Some(mut grant) = self.beginning() else { return Ok(None) };
+            let version = match records.load::<Grant>(&self.row).await? {
+                Loaded::Found(found) if self.is_of(&found.value) => continue,
+                Loaded::Found(found) => {
+                    // A refresh that is under way for what is replaced finds a newer generation, and adopts it.
+                    grant.generation = found.value.generation + 1;
+                    Some(found.version)
+                }
+                Loaded::Absent(version) => version,
+                Loaded::Unreadable => continue,
+            };
+            if records.swap(&self.row, version, &grant, FOREVER, Vec::new()).await?.is_some() {
+                return Ok(Some(Arc::new(grant)));
+            }
+        }
+    }
+
+    fn beginning(&self) -> Option<Grant> {
+        let beginning = self.runtime.mode.beginning(self.registered()?, self.client);
+        beginning.filter(|grant| self.holds(grant))
+    }
+
+    fn is_of(&self, grant: &Grant) -> bool {
+        self.holds(grant) && self.runtime.mode.counts(grant)
+    }
+
+    /// The grant with its row's version and expiry; `None` where none counts.
+    pub(crate) async fn read(&self) -> Result<Option<StoredGrant>, TokenUnavailable> {
+        let asked = ObservedAt { at: self.runtime.now(), heard: self.runtime.records.invalidations().heard() };
+        let shown = self.jar.as_ref().map(|jar| jar.grant(asked.at)).transpose();
+        let shown = shown.map_err(|Unreadable| unreadable())?.flatten();
+        let loaded = match self.load(shown.as_ref()).await? {
+            Loaded::Found(found) if !self.is_of(&found.value) => Loaded::Absent(Some(found.version)),
+            loaded => loaded,
         };
-        if runtime.records.swap(&place.row, version, &grant, FOREVER, Vec::new()).await?.is_some() {
-            return Ok(Some(Arc::new(grant)));
+        if let Some(jar) = &self.jar {
+            return self.newer((jar, shown), loaded, asked);
+        }
+        match loaded {
+            Loaded::Found(found) => {
+                let Found { value, version, expires_at, .. } = *found;
+                Ok(Some(StoredGrant { grant: Arc::new(value), version: Some(version), expires_at }))
+            }
+            Loaded::Absent(_) => Ok(None),
+            Loaded::Unreadable => Err(unreadable()),
         }
     }
-}
 
-fn beginning(runtime: &Runtime, place: &GrantRef) -> Option<Grant> {
-    let connection = runtime.connection_of(place)?;
-    runtime.mode.beginning(connection, place.client).filter(|grant| place.holds(grant))
-}
-
-fn is_of(runtime: &Runtime, place: &GrantRef, grant: &Grant) -> bool {
-    place.holds(grant) && runtime.mode.counts(grant)
-}
-
-/// The grant with its row's version and expiry; `None` where none counts.
-pub(crate) async fn read(
-    runtime: &Arc<Runtime>,
-    place: &GrantRef,
-) -> Result<Option<StoredGrant>, TokenUnavailable> {
-    let asked = ObservedAt { at: runtime.now(), heard: runtime.records.invalidations().heard() };
-    let shown = place.jar.as_ref().map(|jar| jar.grant(asked.at)).transpose();
-    let shown = shown.map_err(|Unreadable| unreadable())?.flatten();
-    let loaded = match coordination::load(runtime, place, shown.as_ref()).await? {
-        Loaded::Found(found) if !is_of(runtime, place, &found.value) => Loaded::Absent(Some(found.version)),
-        loaded => loaded,
-    };
-    if let Some(jar) = &place.jar {
-        return newer(runtime, place, (jar, shown), loaded, asked);
-    }
-    match loaded {
-        Loaded::Found(found) => {
-            let Found { value, version, expires_at, .. } = *found;
-            Ok(Some(StoredGrant { grant: Arc::new(value), version: Some(version), expires_at }))
+    /// Of what the browser shows and what lies where processes meet.
+    fn newer(
+        &self,
+        (jar, shown): (&GrantCookie, Option<Arc<Grant>>),
+        loaded: Loaded<Grant>,
+        asked: ObservedAt,
+    ) -> Result<Option<StoredGrant>, TokenUnavailable> {
+        let now = self.runtime.now();
+        let held = |grant: Arc<Grant>, version| {
+            Ok(Some(StoredGrant { expires_at: jar.until_of(&grant), grant, version }))
+        };
+        let nothing_above = |generation, until| {
+            let until = self.runtime.sessions.believed_until(asked.at).min(until);
+            self.newest.put(Observation { generation, asked, until });
+        };
+        match (loaded, shown) {
+            (Loaded::Unreadable, _) => Err(unreadable()),
+            (Loaded::Absent(version), Some(shown)) => {
+                nothing_above(0, FOREVER);
+                held(shown, version)
+            }
+            (Loaded::Absent(_), None) => Ok(None),
+            (Loaded::Found(found), Some(shown)) if found.value.generation < shown.generation => {
+                held(shown, Some(found.version))
+            }
+            (Loaded::Found(found), shown) => {
+                self.newest.forget_below(found.value.generation);
+                match shown.filter(|shown| shown.generation == found.value.generation) {
+                    Some(shown) => {
+                        let until = self.let_go(&found, now);
+                        // Of two that both were made of an older one, the row's counts.
+                        let same = shown.refresh_token == found.value.refresh_token;
+                        if same && found.value.status == GrantStatus::Active {
+                            nothing_above(found.value.generation, until);
+                        }
+                    }
+                    None => jar.note(&Arc::new(found.value.clone())),
+                }
+                match found.value.status {
+                    GrantStatus::Revoked => Ok(None),
+                    _ => held(Arc::new(found.value), Some(found.version)),
+                }
+            }
         }
-        Loaded::Absent(_) => Ok(None),
-        Loaded::Unreadable => Err(unreadable()),
+    }
+
+    /// The token that the browser shows, where it is fresh and the store was asked a moment ago whether there is a newer
+    /// one. It asks nobody.
+    pub(crate) fn shown(&self, request: &TokenRequest) -> Option<Secret> {
+        let jar = self.jar.as_ref()?;
+        let (changes, now) = (self.runtime.records.invalidations(), self.runtime.now());
+        let newest = self.newest.generation(Slot::of(self.row.key), changes, now)?;
+        let grant = jar.recalled(now).filter(|grant| grant.generation >= newest)?;
+        match next(&grant, request, now, self.spread()) {
+            Decision::Serve => Some(grant.token_set(request.indicator.as_deref())?.access_token.clone()),
+            Decision::ServeAndRenew | Decision::Refresh | Decision::Consent => None,
+        }
     }
 }
 
 fn unreadable() -> TokenUnavailable {
     TokenUnavailable::Unavailable("the grant is sealed with a secret that is not configured".into())
-}
-
-/// Of what the browser shows and what lies where processes meet.
-fn newer(
-    runtime: &Arc<Runtime>,
-    place: &GrantRef,
-    (jar, shown): (&GrantCookie, Option<Arc<Grant>>),
-    loaded: Loaded<Grant>,
-    asked: ObservedAt,
-) -> Result<Option<StoredGrant>, TokenUnavailable> {
-    let now = runtime.now();
-    let held = |grant: Arc<Grant>, version| {
-        Ok(Some(StoredGrant { expires_at: jar.until_of(&grant), grant, version }))
-    };
-    let nothing_above = |generation, until| {
-        let until = runtime.sessions.believed_until(asked.at).min(until);
-        place.newest.put(Observation { generation, asked, until });
-    };
-    match (loaded, shown) {
-        (Loaded::Unreadable, _) => Err(unreadable()),
-        (Loaded::Absent(version), Some(shown)) => {
-            nothing_above(0, FOREVER);
-            held(shown, version)
-        }
-        (Loaded::Absent(_), None) => Ok(None),
-        (Loaded::Found(found), Some(shown)) if found.value.generation < shown.generation => {
-            held(shown, Some(found.version))
-        }
-        (Loaded::Found(found), shown) => {
-            place.newest.forget_below(found.value.generation);
-            match shown.filter(|shown| shown.generation == found.value.generation) {
-                Some(shown) => {
-                    let until = coordination::let_go(runtime, place, &found, now);
-                    // Of two that both were made of an older one, the row's counts.
-                    let same = shown.refresh_token == found.value.refresh_token;
-                    if same && found.value.status == GrantStatus::Active {
-                        nothing_above(found.value.generation, until);
-                    }
-                }
-                None => jar.note(&Arc::new(found.value.clone())),
-            }
-            match found.value.status {
-                GrantStatus::Revoked => Ok(None),
-                _ => held(Arc::new(found.value), Some(found.version)),
-            }
-        }
-    }
-}
-
-/// The token that the browser shows, where it is fresh and the store was asked a moment ago whether there is a newer
-/// one. It asks nobody.
-pub(crate) fn shown(runtime: &Runtime, place: &GrantRef, request: &TokenRequest) -> Option<Secret> {
-    let jar = place.jar.as_ref()?;
-    let (changes, now) = (runtime.records.invalidations(), runtime.now());
-    let newest = place.newest.generation(Slot::of(place.row.key), changes, now)?;
-    let grant = jar.recalled(now).filter(|grant| grant.generation >= newest)?;
-    match next(&grant, request, now, place.spread()) {
-        Decision::Serve => Some(grant.token_set(request.indicator.as_deref())?.access_token.clone()),
-        Decision::ServeAndRenew | Decision::Refresh | Decision::Consent => None,
-    }
 }

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use self::locate::GrantRef;
-use self::lookup::{Decision, TokenRequest, TokenUnavailable, is_rejected, next, stored_or_begun};
+use self::lookup::{Decision, TokenRequest, TokenUnavailable, is_rejected, next};
 use self::refresh_task::refresh;
 use crate::clock::Timestamp;
 use crate::provider::error::ProviderError;
@@ -46,11 +46,11 @@ const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The access token that is wanted, fresh.
 pub(crate) async fn access_token(
-    runtime: &Arc<Runtime>,
     place: &GrantRef,
     request: &TokenRequest,
 ) -> Result<TokenSet, TokenUnavailable> {
-    let mut grant = stored_or_begun(runtime, place).await?.ok_or(TokenUnavailable::Consent)?;
+    let runtime = &place.runtime;
+    let mut grant = place.stored_or_begun().await?.ok_or(TokenUnavailable::Consent)?;
     let mut waited = 0;
     let found =
         grant.token_set(request.indicator.as_deref()).map(|set| (set.access_token.clone(), set.issued_at));
@@ -62,11 +62,11 @@ pub(crate) async fn access_token(
         match (next(&grant, request, now, spread), usable) {
             (Decision::Serve, Some(set)) => return Ok(set.clone()),
             (Decision::ServeAndRenew, Some(set)) => {
-                let receiver = join(runtime, place, request);
+                let receiver = join(place, request);
                 // The first may have been another resource's, which leaves ours as it is.
                 if waited < 2
                     && found.as_ref().is_some_and(|(token, _)| *token == set.access_token)
-                    && is_kept_nowhere_else(runtime, place)
+                    && is_kept_nowhere_else(place)
                     && let Ok(RefreshOutcome::Grant(outcome)) = timeout(SHORT_PATIENCE, wait(receiver)).await
                 {
                     place.note(&grant, &outcome);
@@ -88,7 +88,7 @@ pub(crate) async fn access_token(
             (_, None) if gives_again(&grant, request, found.as_ref()) => {
                 return Err(TokenUnavailable::Consent);
             }
-            (_, usable) => match wait(join(runtime, place, request)).await {
+            (_, usable) => match wait(join(place, request)).await {
                 RefreshOutcome::Grant(outcome) => {
                     place.note(&grant, &outcome);
                     (grant, waited) = (outcome, waited + 1);
@@ -125,8 +125,8 @@ fn no_token(runtime: &Runtime, outcome: &RefreshOutcome) -> TokenUnavailable {
 
 /// Whether a grant that is refreshed lasts only where an answer brings it to its browser: the next process knows nothing of
 /// what this one remembers.
-fn is_kept_nowhere_else(runtime: &Runtime, place: &GrantRef) -> bool {
-    place.jar.is_some() && !runtime.records.is_durable()
+fn is_kept_nowhere_else(place: &GrantRef) -> bool {
+    place.jar.is_some() && !place.runtime.records.is_durable()
 }
 
 /// Whether what was fetched since, by ourselves or by somebody else, is what the API has refused.
@@ -150,8 +150,8 @@ async fn wait(mut receiver: RefreshReceiver) -> RefreshOutcome {
 }
 
 /// Joins the refresh of this grant that is under way in this process, or starts one.
-fn join(runtime: &Arc<Runtime>, place: &GrantRef, request: &TokenRequest) -> RefreshReceiver {
-    let key = place.row.key;
+fn join(place: &GrantRef, request: &TokenRequest) -> RefreshReceiver {
+    let (runtime, key) = (&place.runtime, place.row.key);
     let (sender, receiver) = match runtime.in_flight.join(key, request.indicator.as_deref(), runtime.now()) {
         Join::Follow(receiver) => return receiver,
         Join::BackOff(outcome) => return watch::channel(Some(outcome)).1,
@@ -160,7 +160,7 @@ fn join(runtime: &Arc<Runtime>, place: &GrantRef, request: &TokenRequest) -> Ref
     let guard = InFlightGuard { runtime: Arc::clone(runtime), key };
     let (place, request) = (place.clone(), request.clone());
     runtime.tasks.spawn(async move {
-        let outcome = match refresh(&guard.runtime, &place, &request).await {
+        let outcome = match refresh(&place, &request).await {
             Ok(grant) => RefreshOutcome::Grant(grant),
             // The grant is over, or gone: whoever comes next reads so.
             Err(TokenUnavailable::Consent) => RefreshOutcome::Consent,

@@ -17,7 +17,6 @@ use crate::tokens::Arc;
 
 /// The session whose login alone yielded a grant makes what came with its refresh its own.
 pub(crate) fn adopt_refreshed(
-    runtime: &Arc<Runtime>,
     place: &GrantRef,
     id_token: Option<&IdToken>,
     response: Option<&TokenResponse>,
@@ -27,10 +26,9 @@ pub(crate) fn adopt_refreshed(
     if let Some(session) = place.jar.as_ref().and_then(GrantCookie::session) {
         return newer.seal_into(session);
     }
-    let runtime = Arc::clone(runtime);
-    let tasks = runtime.tasks.clone();
+    let runtime = Arc::clone(&place.runtime);
     // No request waits for it, and a store that is away was reported.
-    tasks.spawn(async move { newer.write_into(&runtime, row).await });
+    place.runtime.tasks.spawn(async move { newer.write_into(&runtime, row).await });
 }
 
 /// An ID token that came after the login: a logout may name its `sid`, and it is the hint of our own.

@@ -10,7 +10,6 @@ use crate::protocol::token::TokenResponse;
 use crate::provider::error::ProviderError;
 use crate::provider::{KEY_SET_THROTTLE, Provider};
 use crate::records::grant::{Grant, GrantSource, Owner};
-use crate::state::Runtime;
 
 /// Between two attempts at what cannot be given up; doubling up to the second.
 pub(crate) const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -18,20 +17,18 @@ pub(crate) const LAST_RETRY: Duration = Duration::from_secs(2);
 
 /// Spends the refresh token, once.
 pub(crate) async fn ask(
-    runtime: &Arc<Runtime>,
     place: &GrantRef,
     grant: &Grant,
     request: &TokenRequest,
 ) -> Result<TokenResponse, ProviderError> {
-    let (connection, narrowed) = (runtime.connection_of(place), grant.narrowed());
+    let (connection, narrowed) = (place.registered(), grant.narrowed());
     let scopes = match (&request.indicator, connection) {
         (None, _) if grant.refresh_token.is_some() => &narrowed,
         // One token for all APIs that have none of their own.
         (None, Some(connection)) => &connection.scopes,
         _ => &request.scopes,
     };
-    let provider = runtime.provider_of(place);
-    provider.renew(grant.refresh_token.as_ref(), request.indicator.as_deref(), scopes).await
+    place.provider().renew(grant.refresh_token.as_ref(), request.indicator.as_deref(), scopes).await
 }
 
 /// OpenID Connect Core 1.0 section 12.2. An ID token need not come; one that comes must hold.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::account_status::ROTATED;
 use super::locate::GrantRef;
-use super::lookup::{self, TokenRequest, TokenUnavailable, read};
+use super::lookup::{self, TokenRequest, TokenUnavailable};
 use super::newer_id_token::adopt_refreshed;
 use super::refresh_protocol::{
     Action, Conclusion, EndReason, Input, LEASE, NextRow, ProviderReply, RENEW, RefreshMachine,
@@ -19,11 +19,10 @@ use crate::config::connection::GrantLifetime;
 use crate::events::EventCode;
 use crate::protocol::id_token::{IdToken, IdTokenError};
 use crate::protocol::token::TokenResponse;
+use crate::provider::cause;
 use crate::provider::error::ProviderError;
-use crate::provider::{Provider, cause};
 use crate::records::grant::{Grant, GrantStatus, Lease};
 use crate::secret::Secret;
-use crate::state::Runtime;
 use crate::store::{StoreErrorKind, Version};
 
 /// `None` is the version of a row that is not there: only the browser has the grant.
@@ -33,15 +32,13 @@ type TaskInput = Input<RowVersion, Option<Secret>>;
 
 /// To the newest generation of the grant.
 pub(crate) async fn refresh(
-    runtime: &Arc<Runtime>,
     place: &GrantRef,
     request: &TokenRequest,
 ) -> Result<Arc<Grant>, TokenUnavailable> {
     let mut task = RefreshTask {
-        runtime,
         place,
         request,
-        holder: runtime.random.bytes(),
+        holder: place.runtime.random.bytes(),
         found: None,
         spent: None,
         response: None,
@@ -78,7 +75,6 @@ pub(crate) async fn refresh(
 }
 
 struct RefreshTask<'a> {
-    runtime: &'a Arc<Runtime>,
     place: &'a GrantRef,
     request: &'a TokenRequest,
     /// Names this refresh in its leases.
@@ -109,9 +105,9 @@ enum RequestFailure {
 
 impl<'a> RefreshTask<'a> {
     async fn read(&mut self) -> TaskInput {
-        match read(self.runtime, self.place).await {
+        match self.place.read().await {
             Ok(Some(found)) => {
-                let (now, spread) = (self.runtime.now(), self.place.spread());
+                let (now, spread) = (self.place.runtime.now(), self.place.spread());
                 let row = found.row(&self.holder, self.request, now, spread);
                 self.found = Some(found);
                 Input::Read(Some(row))
@@ -124,7 +120,7 @@ impl<'a> RefreshTask<'a> {
     async fn wait(&mut self, version: RowVersion, within: Duration) -> TaskInput {
         // A store may return too early: whether the time is over is not for it to say.
         let late = within + Duration::from_secs(1);
-        let changed = self.runtime.records.wait(self.place.row.key, version, late);
+        let changed = self.place.runtime.records.wait(self.place.row.key, version, late);
         tokio::select! {
             biased;
             () = tokio::time::sleep(within) => Input::Waited { whole: true },
@@ -134,7 +130,7 @@ impl<'a> RefreshTask<'a> {
 
     /// First the keys: nothing is spent for an answer that could not be verified, and no lease runs out for them.
     async fn ready(&mut self) -> TaskInput {
-        let ready = self.provider().ready().await;
+        let ready = self.place.provider().ready().await;
         Input::Ready(ready.map_err(|error| self.why = Some(RequestFailure::Provider(error))).is_ok())
     }
 
@@ -142,7 +138,7 @@ impl<'a> RefreshTask<'a> {
         let Some(lookup::StoredGrant { grant, expires_at, .. }) = &self.found else {
             return Input::Swapped(None);
         };
-        let (now, expires_at) = (self.runtime.now(), *expires_at);
+        let (now, expires_at) = (self.place.runtime.now(), *expires_at);
         let lease = Lease { holder: self.holder, until: now.saturating_add(LEASE) };
         let next = match (to, &self.response) {
             (NextRow::Leased, _) => Grant { lease: Some(lease), ..Grant::clone(grant) },
@@ -163,10 +159,10 @@ impl<'a> RefreshTask<'a> {
             }
         };
         let row = &self.place.row;
-        match self.runtime.records.swap(row, expected, &next, expires_at, vec![]).await {
+        match self.place.runtime.records.swap(row, expected, &next, expires_at, vec![]).await {
             Ok(Some(version)) => {
                 let rotated = next.has_left_its_seed() && !grant.has_left_its_seed();
-                if to == NextRow::Refreshed && rotated && !self.runtime.records.is_durable() {
+                if to == NextRow::Refreshed && rotated && !self.place.runtime.records.is_durable() {
                     self.tell(EventCode::NeedsOperator, ROTATED);
                 }
                 if let (NextRow::Stripped, Some(RequestFailure::Provider(why))) = (to, &self.why) {
@@ -191,12 +187,12 @@ impl<'a> RefreshTask<'a> {
     }
 
     fn asked(&mut self) -> impl Future<Output = Result<TokenResponse, ProviderError>> + use<'a> {
-        let (runtime, place, request) = (self.runtime, self.place, self.request);
+        let (place, request) = (self.place, self.request);
         let grant = self.found.as_ref().map(|found| found.grant.clone());
         self.spent = grant.clone();
         async move {
             match &grant {
-                Some(grant) => ask(runtime, place, grant, request).await,
+                Some(grant) => ask(place, grant, request).await,
                 None => Err(ProviderError::Malformed("there is no grant")),
             }
         }
@@ -205,7 +201,7 @@ impl<'a> RefreshTask<'a> {
     fn answered(&mut self, answer: Result<TokenResponse, ProviderError>) -> TaskInput {
         let error = match answer {
             Ok(response) => {
-                (self.response, self.came_at) = (Some(Arc::new(response)), self.runtime.now());
+                (self.response, self.came_at) = (Some(Arc::new(response)), self.place.runtime.now());
                 return Input::Answered(ProviderReply::Tokens);
             }
             Err(error) => error,
@@ -228,7 +224,7 @@ impl<'a> RefreshTask<'a> {
     }
 
     fn verified(&self) -> impl Future<Output = Result<Option<IdToken>, ProviderError>> + use<'a> {
-        let provider = self.provider();
+        let provider = self.place.provider();
         let grant = self.spent.clone();
         let response = self.response.clone();
         async move {
@@ -291,7 +287,7 @@ impl<'a> RefreshTask<'a> {
 
     async fn finish(self, conclusion: Conclusion) -> Result<Arc<Grant>, TokenUnavailable> {
         if conclusion == Conclusion::Written {
-            adopt_refreshed(self.runtime, self.place, self.id_token.as_ref(), self.response.as_deref());
+            adopt_refreshed(self.place, self.id_token.as_ref(), self.response.as_deref());
         }
         match (conclusion, &self.why) {
             (Conclusion::Written, _) => self.tell(EventCode::RefreshSucceeded, "a new access token"),
@@ -313,7 +309,7 @@ impl<'a> RefreshTask<'a> {
         {
             let taken_back = !self.refused && self.is_taken_back();
             let why = if taken_back { Unkept::TakenBack } else { Unkept::Refused };
-            discard(self.runtime, self.provider(), response, self.place.user(), why).await;
+            discard(&self.place.runtime, self.place.provider(), response, self.place.user(), why).await;
         }
         match (conclusion, self.found, self.why) {
             (Conclusion::Written | Conclusion::Found, Some(found), _) => Ok(found.grant),
@@ -333,14 +329,9 @@ impl<'a> RefreshTask<'a> {
     /// A grant that is kept until it is taken back was taken back. One that ended with its session is revoked as a
     /// logout does.
     fn is_taken_back(&self) -> bool {
-        let connection = self.runtime.connection_of(self.place);
-        self.provider().relying_party.revoke_at_logout
+        let connection = self.place.registered();
+        self.place.provider().relying_party.revoke_at_logout
             || connection.is_some_and(|connection| connection.grant_lifetime == GrantLifetime::Persistent)
-    }
-
-    /// Where the grant came from. Its refresh token goes nowhere else.
-    fn provider(&self) -> &'a Arc<Provider> {
-        self.runtime.provider_of(self.place)
     }
 
     fn fails(&mut self, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> TaskInput {
@@ -349,6 +340,6 @@ impl<'a> RefreshTask<'a> {
     }
 
     fn tell(&self, code: EventCode, detail: &str) {
-        self.runtime.events().emit(code, self.place.user(), detail);
+        self.place.runtime.events().emit(code, self.place.user(), detail);
     }
 }

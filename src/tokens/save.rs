@@ -1,6 +1,5 @@
 //! Keeping what a token response grants.
 
-use super::coordination;
 use super::locate::GrantRef;
 use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
@@ -9,7 +8,6 @@ use crate::protocol::id_token::OriginalIdToken;
 use crate::protocol::token::TokenResponse;
 use crate::records::FOREVER;
 use crate::records::grant::{Grant, GrantSource, GrantStatus, TokenSet};
-use crate::state::Runtime;
 use crate::store::StoreError;
 use crate::tokens::Arc;
 
@@ -43,12 +41,12 @@ pub(crate) fn new_grant(
 
 /// The newest consent wins over whatever lies there; where it brought no refresh token, the one there stays.
 pub(crate) async fn keep_grant(
-    runtime: &Arc<Runtime>,
     place: &GrantRef,
     grant_lifetime: GrantLifetime,
     grant: Grant,
     session_ends_at: Timestamp,
 ) -> Result<(), StoreError> {
+    let runtime = &place.runtime;
     let expires_at = match grant_lifetime {
         GrantLifetime::Session => session_ends_at,
         GrantLifetime::Persistent => FOREVER,
@@ -56,7 +54,7 @@ pub(crate) async fn keep_grant(
     loop {
         // A refresh that is under way for the old grant finds a newer generation, and adopts it. What the person grants
         // anew replaces what cannot be read here, too: their newest word counts.
-        let (newest, version) = coordination::newest(runtime, place).await?;
+        let (newest, version) = place.newest().await?;
         let grant = match &newest {
             Some(newest) => grant.clone().consented_again(newest),
             None => grant.clone(),
