@@ -64,11 +64,12 @@ mod response;
 mod tests;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
+use parking_lot::Mutex;
 
 use crate::clock::{Clock, Random, Timestamp};
 use crate::peer;
@@ -177,18 +178,18 @@ impl DevProvider {
     /// Two things stay as they are: an invalid request is refused, and `prompt=none` is answered from the
     /// session alone.
     pub fn script(&self, answer: Option<ScriptedLogin>) {
-        self.lock().script = answer;
+        self.state.lock().script = answer;
     }
 
     /// Signs with a new key from now on. The key set keeps the key before it too.
     pub fn rotate_key(&self) {
-        self.lock().keys.rotate(&self.settings.random);
+        self.state.lock().keys.rotate(&self.settings.random);
     }
 
     /// What a live access token stands for, as an API would learn from introspection (RFC 7662);
     /// `None` once it has expired or was revoked.
     pub fn inspect(&self, access_token: &str) -> Option<AccessTokenDetails> {
-        self.lock().inspect(access_token, self.settings.clock.now())
+        self.state.lock().inspect(access_token, self.settings.clock.now())
     }
 
     /// The `iss` value, as it was given.
@@ -204,12 +205,7 @@ impl DevProvider {
             return response::empty(status);
         }
         let now = self.settings.clock.now();
-        IncomingRequest { settings: &self.settings, state: &mut self.lock(), now }.answer(&request)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic under the lock leaves at worst a code or a token that nobody was given.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        IncomingRequest { settings: &self.settings, state: &mut self.state.lock(), now }.answer(&request)
     }
 }
 

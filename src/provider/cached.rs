@@ -1,8 +1,9 @@
 //! Something that is fetched when it is first needed, kept, and kept on while its source is away.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use serde::Serialize;
 
 use crate::clock::{Clock, Timestamp, backoff};
@@ -45,11 +46,11 @@ impl<T> Cached<T> {
     }
 
     pub(crate) fn value(&self) -> Option<Arc<T>> {
-        self.state().value.clone()
+        self.state.lock().value.clone()
     }
 
     pub(crate) fn readiness(&self) -> Readiness {
-        let state = self.state();
+        let state = self.state.lock();
         match (&state.value, state.failures) {
             (Some(_), 0) => Readiness::Ready,
             (Some(_), _) => Readiness::Stale,
@@ -59,7 +60,7 @@ impl<T> Cached<T> {
 
     /// Whether there is a value and it is time to ask the source again all the same.
     pub(crate) fn is_older_than(&self, age: Duration) -> bool {
-        let state = self.state();
+        let state = self.state.lock();
         let age = if state.failures > 0 { backoff(state.failures) } else { age };
         state.value.is_some() && !asked_within(age, state.asked_at, self.clock.now())
     }
@@ -77,7 +78,7 @@ impl<T> Cached<T> {
             return Ok(value);
         }
         let (failures, asked_at) = {
-            let state = self.state();
+            let state = self.state.lock();
             (state.failures, state.asked_at)
         };
         if failures > 0 && asked_within(backoff(failures), asked_at, self.clock.now()) {
@@ -96,7 +97,7 @@ impl<T> Cached<T> {
     ) -> Result<Arc<T>, E> {
         let _fetching = self.fetching.lock().await;
         let (value, failures, asked_at) = {
-            let state = self.state();
+            let state = self.state.lock();
             (state.value.clone(), state.failures, state.asked_at)
         };
         if asked_within(at_least, asked_at, self.clock.now()) {
@@ -108,9 +109,9 @@ impl<T> Cached<T> {
 
     async fn fetch<E>(&self, fetch: impl AsyncFnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
         // Before the call: a failure, and a caller who goes away, count as having asked.
-        self.state().asked_at = self.clock.now();
+        self.state.lock().asked_at = self.clock.now();
         let fetched = fetch().await;
-        let mut state = self.state();
+        let mut state = self.state.lock();
         match fetched {
             Ok(value) => {
                 let value = Arc::new(value);
@@ -125,10 +126,6 @@ impl<T> Cached<T> {
                 Err(error)
             }
         }
-    }
-
-    fn state(&self) -> MutexGuard<'_, CacheState<T>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

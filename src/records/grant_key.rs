@@ -1,6 +1,8 @@
 //! Where grants lie, worked out once for a session: names are keyed hashes, and a request is not the place for those.
 
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
+
+use parking_lot::Mutex;
 
 use super::grant::{Grant, Owner};
 use super::invalidation::{Invalidations, Slot};
@@ -57,12 +59,8 @@ pub(crate) struct ObservedAt {
 }
 
 impl NewestGeneration {
-    fn read(&self) -> MutexGuard<'_, Option<Observation>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(crate) fn put(&self, read: Observation) {
-        *self.read() = Some(read);
+        *self.0.lock() = Some(read);
     }
 
     /// The generation; `None` where the store must be asked.
@@ -72,7 +70,7 @@ impl NewestGeneration {
         invalidations: &Invalidations,
         now: Timestamp,
     ) -> Option<u64> {
-        let read = (*self.read())?;
+        let read = (*self.0.lock())?;
         let is_believed = (read.asked.at..read.until).contains(&now)
             && !invalidations.changed_since(read.asked.heard, place);
         is_believed.then_some(read.generation)
@@ -80,7 +78,7 @@ impl NewestGeneration {
 
     /// This generation was found: a process does not say one thing and do another.
     pub(crate) fn forget_below(&self, generation: u64) {
-        self.read().take_if(|read| read.generation < generation);
+        self.0.lock().take_if(|read| read.generation < generation);
     }
 }
 
@@ -104,7 +102,7 @@ impl GrantKeyCache {
         make: impl FnOnce() -> GrantKey,
     ) -> Arc<GrantKey> {
         let known = self.0.get_or_init(Box::default);
-        let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = known.lock();
         if let Some((named_by, grant_key)) =
             known.iter().find(|(_, grant_key)| grant_key.connection == connection)
             && named_by == index

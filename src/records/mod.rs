@@ -9,10 +9,11 @@ pub(crate) mod seal;
 pub(crate) mod sealed_cookie;
 pub(crate) mod timed_store;
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
+use parking_lot::RwLock;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sha2::Sha256;
@@ -271,7 +272,7 @@ impl Records {
     /// The index key, which is read again once in a while: a store may have come back empty.
     pub(crate) async fn index(&self) -> Result<BlindIndexKey, StoreError> {
         let (own, now) = (&self.own_index, self.clock.now());
-        let read = self.index.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let read = self.index.read().clone();
         // A clock may go back.
         let read = read.filter(|(_, at)| (*at..at.saturating_add(INDEX_BELIEVED)).contains(&now));
         match own.clone().or(read.map(|(index, _)| index)) {
@@ -298,7 +299,7 @@ impl Records {
                         self.swap(&row, Some(found.version), &found.value, FOREVER, Vec::new()).await?;
                     }
                     let index = BlindIndexKey::new(found.value);
-                    *self.index.write().unwrap_or_else(PoisonError::into_inner) = Some((index.clone(), now));
+                    *self.index.write() = Some((index.clone(), now));
                     return Ok(index);
                 }
                 (Loaded::Absent(version), known) => {
@@ -337,7 +338,7 @@ impl Records {
 
     /// The index key, where [`Records::index`] was asked before. A session that is known was found under it.
     pub(crate) fn known_index(&self) -> Option<BlindIndexKey> {
-        let agreed = || self.index.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let agreed = || self.index.read().clone();
         self.own_index.clone().or_else(|| agreed().map(|(index, _)| index))
     }
 }

@@ -1,7 +1,9 @@
 //! A session that its browser keeps, as a logout token names it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::provider_logout::add_sid;
 use crate::records::BlindIndexKey;
@@ -33,22 +35,18 @@ impl ProviderSessions {
         Self { known, unsealed: AtomicBool::new(false) }
     }
 
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(crate) fn sids(&self) -> Vec<String> {
-        self.known().sids.clone()
+        self.known.lock().sids.clone()
     }
 
     /// An ID token that is newer than the browser's, once.
     pub(crate) fn take_id_token(&self) -> Option<Secret> {
-        self.known().id_token.take()
+        self.known.lock().id_token.take()
     }
 
     /// A newer ID token came. True where nobody has asked yet whether the provider has ended its session.
     pub(crate) fn learn(&self, sid: Option<&str>, id_token: &Secret) -> bool {
-        let mut known = self.known();
+        let mut known = self.known.lock();
         known.id_token = Some(id_token.clone());
         let Some(sid) = sid.filter(|sid| known.sids.last().is_none_or(|newest| newest != sid)) else {
             return false;
@@ -62,7 +60,7 @@ impl ProviderSessions {
     /// The browser has shown a cookie with these: it has all that is known, or another process has learned more. True where
     /// nobody has asked yet about one of them.
     pub(crate) fn shows(&self, sids: &[String]) -> bool {
-        let mut known = self.known();
+        let mut known = self.known.lock();
         if known.sids == sids {
             self.unsealed.store(false, Ordering::Release);
         }
@@ -83,7 +81,7 @@ impl ProviderSessions {
         index: &BlindIndexKey,
         find: impl Fn(Vec<String>) -> Vec<Key>,
     ) -> Arc<[(Key, Slot)]> {
-        let mut known = self.known();
+        let mut known = self.known.lock();
         match &known.notes {
             // A store that came back empty may name its rows anew.
             Some((named_by, notes)) if named_by == index => Arc::clone(notes),
@@ -98,7 +96,7 @@ impl ProviderSessions {
 
     /// Whether something was heard of what the provider ended.
     pub(crate) fn has_news(&self, heard: u64, invalidations: &Invalidations) -> bool {
-        let known = self.known();
+        let known = self.known.lock();
         known
             .notes
             .iter()

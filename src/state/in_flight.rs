@@ -1,9 +1,10 @@
 //! The refreshes under way in this process: at most one for each grant.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::clock::Timestamp;
@@ -54,7 +55,7 @@ pub(crate) enum Join {
 
 impl InFlight {
     pub(crate) fn join(&self, key: Key, indicator: Option<&str>, now: Timestamp) -> Join {
-        let mut state = self.state();
+        let mut state = self.0.lock();
         if let Some(receiver) = state.under_way.get(&key) {
             return Join::Follow(receiver.clone());
         }
@@ -75,15 +76,11 @@ impl InFlight {
             RefreshOutcome::Refused { only, .. } => only.clone(),
             RefreshOutcome::Grant(_) | RefreshOutcome::Consent | RefreshOutcome::Unavailable(_) => None,
         };
-        self.state().pauses.insert((key, only), (now.saturating_add(PAUSE), outcome));
+        self.0.lock().pauses.insert((key, only), (now.saturating_add(PAUSE), outcome));
     }
 
     /// Takes the refresh off the list: later requests start from the store.
     pub(crate) fn leave(&self, key: Key) {
-        self.state().under_way.remove(&key);
-    }
-
-    fn state(&self) -> MutexGuard<'_, InFlightState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().under_way.remove(&key);
     }
 }

@@ -174,7 +174,7 @@ impl GrantCookie {
     pub(crate) fn note(&self, grant: &Arc<Grant>) {
         let at = self.jar.runtime.now();
         let noted = PendingGrantCookie { key: self.key.clone(), grant: Arc::clone(grant), at };
-        let mut answer = self.jar.answer();
+        let mut answer = self.jar.answer.lock();
         let answer = answer.get_or_insert_default();
         if let Some(session) = self.session() {
             answer.learns(session);

@@ -22,12 +22,13 @@ pub(crate) mod response_cookies;
 mod size_tests;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue};
+use parking_lot::Mutex;
 
 use self::grant_cookie::GrantCookieKey;
 use self::payload::{ClaimsPayload, GrantPayload};
@@ -111,10 +112,6 @@ impl CookieJar {
         such.map(|cookie| cookie.len() + "; ".len()).sum()
     }
 
-    fn answer(&self) -> MutexGuard<'_, Option<Box<ResponseCookies>>> {
-        self.answer.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// What is known of the person, from the cookie for it.
     pub(crate) fn claims(&self, session: &Session) -> Option<ClaimsPayload> {
         let id = session.id.bytes();
@@ -163,7 +160,7 @@ impl CookieJar {
             let detail = "what was granted before the login has no room beside it";
             runtime.events().emit(EventCode::CookiesTooLarge, owner.user(), detail);
         }
-        let mut answer = self.answer();
+        let mut answer = self.answer.lock();
         let answer = answer.get_or_insert_default();
         answer.removed = replaced.map(|replaced| self.unseen(replaced)).unwrap_or_default();
         answer.begun = session.into_iter().chain(claims).chain(grant).collect();
@@ -174,17 +171,17 @@ impl CookieJar {
 
     /// The session's cookie is sealed anew, so that it does not expire.
     pub(crate) fn renew(&self, session: &Arc<Session>) {
-        self.answer().get_or_insert_default().renewed = Some(Arc::clone(session));
+        self.answer.lock().get_or_insert_default().renewed = Some(Arc::clone(session));
     }
 
     /// The browser is given what came for the session.
     pub(crate) fn learned(&self, session: &Arc<Session>) {
-        self.answer().get_or_insert_default().learns(session);
+        self.answer.lock().get_or_insert_default().learns(session);
     }
 
     /// The browser carries nothing any more. Returns how many bytes an answer takes to say so.
     pub(crate) fn leave(&self) -> usize {
-        *self.answer() =
+        *self.answer.lock() =
             Some(Box::new(ResponseCookies { clears: Some("".into()), ..ResponseCookies::default() }));
         self.strangers("", false).iter().map(|removal| removal.len() + cookie::LINE).sum()
     }

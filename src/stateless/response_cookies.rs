@@ -56,7 +56,7 @@ impl ResponseCookies {
 impl CookieJar {
     /// Puts into an answer's head what its browser shall carry from now on. Returns whether there is anything.
     pub(crate) fn settle(&self, headers: &mut HeaderMap) -> bool {
-        let Some(answer) = self.answer().take() else { return false };
+        let Some(answer) = self.answer.lock().take() else { return false };
         let now = self.runtime.now();
         let begun = answer.begun.into_iter().map(|cookie| cookie.header);
         let mut set: Vec<HeaderValue> = begun.chain(answer.removed).collect();

@@ -1,9 +1,10 @@
 //! Who in this process is told of changes: those who wait for a row, and those who listen to all of them.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::{Sender, error::RecvError};
 use tokio::sync::futures::OwnedNotified;
@@ -26,7 +27,7 @@ impl Default for Notifier {
 
 impl Notifier {
     pub(super) fn tell(&self, change: Change) {
-        let waiting = self.waiting();
+        let waiting = self.waiting.lock();
         match change {
             Change::Row(key) => waiting.get(&key).into_iter().for_each(|row| row.notify_waiters()),
             Change::Any => waiting.values().for_each(|row| row.notify_waiters()),
@@ -78,12 +79,8 @@ impl Notifier {
     }
 
     fn register(&self, key: Key) -> Waiter<'_> {
-        let row = Arc::clone(self.waiting().entry(key).or_default());
+        let row = Arc::clone(self.waiting.lock().entry(key).or_default());
         Waiter { changes: self, key, row }
-    }
-
-    fn waiting(&self) -> MutexGuard<'_, HashMap<Key, Arc<Notify>>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -101,7 +98,7 @@ impl Waiter<'_> {
 
 impl Drop for Waiter<'_> {
     fn drop(&mut self) {
-        let mut waiting = self.changes.waiting();
+        let mut waiting = self.changes.waiting.lock();
         // Whoever leaves last, besides the map itself, takes the entry along.
         if Arc::strong_count(&self.row) == 2 {
             waiting.remove(&self.key);
@@ -119,9 +116,9 @@ mod tests {
         let first = changes.register(Key([1; 32]));
         let second = changes.register(Key([1; 32]));
         drop(first);
-        assert_eq!(changes.waiting().len(), 1, "somebody is still there");
+        assert_eq!(changes.waiting.lock().len(), 1, "somebody is still there");
         drop(second);
-        assert_eq!(changes.waiting().len(), 0);
+        assert_eq!(changes.waiting.lock().len(), 0);
     }
     #[tokio::test]
     async fn nobody_is_remembered_who_stopped_waiting() {
@@ -131,8 +128,8 @@ mod tests {
         let long = Duration::from_secs(60);
         let mut waiting = Box::pin(changes.wait(&store, Key([1; 32]), None, long, std::future::pending));
         assert!(waiting.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-        assert_eq!(changes.waiting().len(), 1);
+        assert_eq!(changes.waiting.lock().len(), 1);
         drop(waiting);
-        assert_eq!(changes.waiting().len(), 0);
+        assert_eq!(changes.waiting.lock().len(), 0);
     }
 }

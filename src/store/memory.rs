@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use moka::sync::Cache;
+use parking_lot::Mutex;
 
 use super::changes::Notifier;
 use super::{Change, Key, Record, Store, StoreError, StoreFuture, Stored, Tag, Version};
@@ -51,16 +52,12 @@ impl MemoryStore {
 
     /// How many rows there are, expired ones that nobody has collected included.
     pub fn len(&self) -> u64 {
-        self.index().count
+        self.0.index.lock().count
     }
 
     /// True when there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    fn index(&self) -> MutexGuard<'_, Index> {
-        self.0.index.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn swap_now(
@@ -70,7 +67,7 @@ impl MemoryStore {
         record: Record,
     ) -> Result<Option<Version>, StoreError> {
         record.check()?;
-        let mut index = self.index();
+        let mut index = self.0.index.lock();
         let present = self.0.rows.get(&key);
         if present.as_ref().map(|stored| stored.version) != expected {
             return Ok(None);
@@ -94,7 +91,7 @@ impl MemoryStore {
     }
 
     fn delete_now(&self, key: Key, condition: impl Fn(&Stored) -> bool) -> bool {
-        let mut index = self.index();
+        let mut index = self.0.index.lock();
         let Some(stored) = self.0.rows.get(&key).filter(condition) else { return false };
         index.untag(key, &stored.record);
         index.count -= 1;
@@ -137,7 +134,7 @@ impl Store for MemoryStore {
     fn find(&self, tag: Tag) -> StoreFuture<'_, Vec<Key>> {
         Box::pin(async move {
             let keys = (tag, Key([0; 32]))..=(tag, Key([u8::MAX; 32]));
-            Ok(self.index().tagged.range(keys).map(|(_, key)| *key).collect())
+            Ok(self.0.index.lock().tagged.range(keys).map(|(_, key)| *key).collect())
         })
     }
 

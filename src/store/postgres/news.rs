@@ -5,10 +5,13 @@
 //! nothing that the disk must have. A process that dies in between says nothing: whoever waits looks by themselves too.
 
 use std::future::poll_fn;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use parking_lot::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::time::timeout;
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, Socket};
@@ -28,7 +31,7 @@ const BACKLOG: usize = 4096;
 /// How many are told at once.
 const BATCH: usize = 256;
 
-const NOTIFY: &str = "SELECT pg_notify('tower_oidc', encode(key, 'hex')) FROM unnest($1::bytea[]) AS key";
+const NOTIFY: &str = "SELECT pg_notify('tower_oidc', encode(key, 'base64')) FROM unnest($1::bytea[]) AS key";
 
 pub(super) struct NotifyListener {
     config: Config,
@@ -55,7 +58,7 @@ impl NotifyListener {
 
     /// Hears from now on what others tell, until this is dropped.
     pub(super) fn begin(&self) -> Sender<Key> {
-        let mut task = self.task.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut task = self.task.lock();
         match &*task {
             Some(task) if !task.running.is_finished() => task.written.clone(),
             // Nobody asked yet, or the runtime has ended that it ran on.
@@ -137,14 +140,7 @@ async fn speak(
 
 /// The row that a notification names.
 fn row(payload: &str) -> Option<Key> {
-    let mut key = [0; 32];
-    if payload.len() != 64 {
-        return None;
-    }
-    for (index, byte) in key.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(payload.get(2 * index..2 * index + 2)?, 16).ok()?;
-    }
-    Some(Key(key))
+    STANDARD.decode(payload).ok()?.try_into().ok().map(Key)
 }
 
 #[cfg(test)]
@@ -153,9 +149,9 @@ mod tests {
 
     #[test]
     fn what_names_no_row_may_be_any() {
-        let key: Vec<String> = (0..32).map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(row(&key.concat()), Some(Key(std::array::from_fn(|index| index as u8))));
-        for other in ["", "00", &"0".repeat(63), &"x".repeat(64), &"é".repeat(32)] {
+        let key: [u8; 32] = std::array::from_fn(|index| index as u8);
+        assert_eq!(row(&STANDARD.encode(key)), Some(Key(key)));
+        for other in ["", "00", &"A".repeat(43), &"x".repeat(44), &"x".repeat(64), &"é".repeat(32)] {
             assert_eq!(row(other), None, "{other}");
         }
     }

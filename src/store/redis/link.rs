@@ -1,9 +1,10 @@
 //! The connection: made when it is needed, given up when it fails, never in anybody's way for long.
 
 use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion,
@@ -71,13 +72,9 @@ struct RedisConnection {
 }
 
 impl LinkState {
-    fn current(&self) -> MutexGuard<'_, OpenConnection> {
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Gives up this connection, unless it has been replaced already.
     fn forget(&self, attempt: u64) {
-        let mut current = self.current();
+        let mut current = self.current.lock();
         if current.attempts == attempt {
             current.connection = None;
         }
@@ -205,7 +202,7 @@ impl ConnectionManager {
 
     /// How long whoever waits for word looks at nothing.
     pub(super) fn patience(&self) -> Duration {
-        let hearing = self.state.current().connection.as_ref().map(|connection| connection.hearing);
+        let hearing = self.state.current.lock().connection.as_ref().map(|connection| connection.hearing);
         if hearing == Some(Subscription::Notifier) { HEARING } else { DEAF }
     }
 
@@ -219,16 +216,16 @@ impl ConnectionManager {
             Ok(present) => return Ok(present),
             // Somebody tried while we waited for our turn.
             Err(attempts) if attempts != before => {
-                if let Some(failure) = self.state.current().failure.clone() {
+                if let Some(failure) = self.state.current.lock().failure.clone() {
                     return Err(failure);
                 }
             }
             Err(_) => {}
         }
-        let attempt = self.state.current().attempts + 1;
+        let attempt = self.state.current.lock().attempts + 1;
         let connected = timeout(CONNECTING, self.connect(attempt)).await;
         let connected = connected.unwrap_or(Err(RedisFailure::AWAY));
-        let mut current = self.state.current();
+        let mut current = self.state.current.lock();
         current.attempts = attempt;
         current.failure = connected.as_ref().err().cloned();
         current.connection = connected.as_ref().ok().cloned();
@@ -237,7 +234,7 @@ impl ConnectionManager {
 
     /// The connection that stands, or how many attempts there were.
     fn present(&self) -> Result<(u64, RedisConnection), u64> {
-        let current = self.state.current();
+        let current = self.state.current.lock();
         let connection = current.connection.clone();
         connection.map(|connection| (current.attempts, connection)).ok_or(current.attempts)
     }

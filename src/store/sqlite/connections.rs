@@ -2,9 +2,10 @@
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -46,7 +47,7 @@ impl ConnectionPool {
         };
         let connections = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
-            let idle = connections.idle().pop();
+            let idle = connections.idle.lock().pop();
             let mut connection = match idle {
                 Some(connection) => connection,
                 None => open(&connections.path)?,
@@ -54,7 +55,7 @@ impl ConnectionPool {
             let done = work(&mut connection);
             // One that could not even take its work back is of no use to the next.
             if connection.is_autocommit() {
-                connections.idle().push(connection);
+                connections.idle.lock().push(connection);
             }
             drop(permit);
             done
@@ -71,10 +72,6 @@ impl ConnectionPool {
         work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.run(work).await.map_err(StoreError::of_a_read)
-    }
-
-    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
