@@ -112,8 +112,7 @@ impl IncomingRequest<'_> {
         if scopes.iter().any(|scope| scope == "openid") {
             return Err(invalid());
         }
-        let (id, access_token) = (self.settings.random.token(), self.settings.random.token());
-        let (lifetime, now) = (self.settings.access_token_lifetime, self.now);
+        let (id, now) = (self.settings.random.token(), self.now);
         let resources: Vec<String> = form.all("resource").map(str::to_owned).collect();
         let grant = ConsentedGrant {
             client_id: client_id.to_owned(),
@@ -123,16 +122,9 @@ impl IncomingRequest<'_> {
             scopes: scopes.clone(),
             resources: resources.clone(),
         };
-        self.state.grants.insert(id.clone(), grant, now.saturating_add(lifetime), now);
-        let answer = json!({
-            "access_token": access_token,
-            "token_type": "Bearer",
-            "expires_in": lifetime.as_secs(),
-            "scope": scopes.join(" "),
-        });
-        let access = IssuedAccessToken { grant: id, scopes, resources };
-        self.state.access_tokens.insert(access_token, access, now.saturating_add(lifetime), now);
-        Ok(answer)
+        let expires_at = now.saturating_add(self.settings.access_token_lifetime);
+        self.state.grants.insert(id.clone(), grant.clone(), expires_at, now);
+        Ok(self.issue(id, &grant, scopes, resources, None))
     }
 
     /// RFC 6749 section 5.1, OpenID Connect Core 1.0 section 3.1.3.3.
@@ -144,21 +136,23 @@ impl IncomingRequest<'_> {
         resources: Vec<String>,
         nonce: Option<String>,
     ) -> Value {
-        let (access_token, refresh_token) = (self.settings.random.token(), self.settings.random.token());
+        let (access_token, now) = (self.settings.random.token(), self.now);
         let lifetime = self.settings.access_token_lifetime;
         let mut answer = json!({
             "access_token": access_token,
             "token_type": "Bearer",
             "expires_in": lifetime.as_secs(),
-            "refresh_token": refresh_token,
             "scope": scopes.join(" "),
         });
-        if let Some(person) = grant.person.as_ref().filter(|_| scopes.iter().any(|scope| scope == "openid")) {
-            answer["id_token"] = self.id_token((grant, person), &scopes, &access_token, nonce).into();
+        if let Some(person) = &grant.person {
+            let refresh_token = self.settings.random.token();
+            answer["refresh_token"] = refresh_token.as_str().into();
+            if scopes.iter().any(|scope| scope == "openid") {
+                answer["id_token"] = self.id_token((grant, person), &scopes, &access_token, nonce).into();
+            }
+            let refresh = RefreshToken { grant: id.clone(), spent: false };
+            self.state.refresh_tokens.insert(refresh_token, refresh, now.saturating_add(GRANT_LIFETIME), now);
         }
-        let (expires_at, now) = (self.now.saturating_add(GRANT_LIFETIME), self.now);
-        let refresh = RefreshToken { grant: id.clone(), spent: false };
-        self.state.refresh_tokens.insert(refresh_token, refresh, expires_at, now);
         let access = IssuedAccessToken { grant: id, scopes, resources };
         self.state.access_tokens.insert(access_token, access, now.saturating_add(lifetime), now);
         answer

@@ -65,7 +65,7 @@ pub(crate) async fn end_grants(
         signed_in_at.map(|provider| runtime.settings.connections(provider.relying_party.id).all());
     let connections = connections.into_iter().flatten();
     for connection in connections.filter(|connection| connection.grant_lifetime == GrantLifetime::Session) {
-        let place = runtime.grant_place_in(record.owner(), connection, Some(session)).await?;
+        let place = runtime.grant_place(record.owner(), connection, Some(session)).await?;
         end_grant(&place).await;
     }
     Ok(())

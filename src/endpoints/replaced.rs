@@ -37,7 +37,7 @@ impl Replaced {
         let runtime = &context.runtime;
         let place =
             match (context.jar(), shown.filter(|session| session.id == id && session.owner() == *owner)) {
-                (None, _) => runtime.grant_place(owner.clone(), login, Some(id)).await?,
+                (None, _) => runtime.grant_place(owner.clone(), login, Some(runtime.session_row(id))).await?,
                 (Some(_), Some(shown)) => {
                     context.place_of(&Principal::Session(Arc::clone(shown)), login).await?
                 }

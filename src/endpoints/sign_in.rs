@@ -179,7 +179,7 @@ async fn store(
     // is the one who granted it.
     if runtime.mode.keeps_logins() {
         let login = sign_in_at(runtime, verified.provider)?;
-        let place = runtime.grant_place(record.owner(), login, Some(id)).await?;
+        let place = runtime.grant_place(record.owner(), login, Some(runtime.session_row(id))).await?;
         let mut grant = new_grant(&place, login, &login.scopes, tokens, Some(id_token.facts.clone()), now);
         if let (Some(replaced), GrantLifetime::Session, None) =
             (replaced, login.grant_lifetime, &grant.refresh_token)

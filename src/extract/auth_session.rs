@@ -29,7 +29,7 @@ impl AuthSession {
         Self {
             runtime: Arc::clone(&state.runtime),
             session: state.session.clone(),
-            was_silent: state.was_silent,
+            was_silent: state.head.was_silent,
         }
     }
 

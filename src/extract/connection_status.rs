@@ -50,16 +50,17 @@ impl ConnectionStatus {
         grant: Option<Arc<Grant>>,
         now: Timestamp,
     ) -> Self {
-        let (name, provider) = (connection.name.clone(), provider.to_owned());
+        let missing = Self {
+            name: connection.name.clone(),
+            state: ConnectionState::NotConnected,
+            provider: provider.to_owned(),
+            scopes: Vec::new(),
+            account: None,
+            issuer: None,
+        };
         match grant {
-            _ if connection.single_use => {
-                let (state, scopes) = (ConnectionState::SingleUse, Vec::new());
-                Self { name, state, provider, scopes, account: None, issuer: None }
-            }
-            None => {
-                let (state, scopes) = (ConnectionState::NotConnected, Vec::new());
-                Self { name, state, provider, scopes, account: None, issuer: None }
-            }
+            _ if connection.single_use => Self { state: ConnectionState::SingleUse, ..missing },
+            None => missing,
             Some(grant) => {
                 let said: Vec<_> =
                     connection.scopes.iter().filter(|scope| !is_silent(scope)).cloned().collect();
@@ -72,7 +73,7 @@ impl ConnectionStatus {
                 let facts =
                     grant.original.as_ref().map(|facts| (facts.subject.clone(), facts.issuer.clone()));
                 let (account, issuer) = facts.unzip();
-                Self { name, state, provider, scopes: grant.all_scopes().cloned().collect(), account, issuer }
+                Self { state, scopes: grant.all_scopes().cloned().collect(), account, issuer, ..missing }
             }
         }
     }

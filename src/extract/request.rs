@@ -37,14 +37,11 @@ pub(crate) struct RequestState {
     pub(crate) session: Option<Arc<Session>>,
     pub(crate) jar: Option<Arc<CookieJar>>,
     pub(crate) here: Option<PathAndQuery>,
-    pub(crate) navigation: bool,
+    pub(crate) head: Head,
     /// For a form that a browser submits: the page it stands on.
     pub(crate) came_from: Option<String>,
     /// A safe method, whose page can be come back to.
     pub(crate) repeatable: bool,
-    pub(crate) was_silent: bool,
-    pub(crate) single_uses: Option<Arc<PendingSingleUses>>,
-    pub(crate) visitor: Option<Arc<Visitor>>,
 }
 
 impl RequestState {
@@ -60,12 +57,9 @@ impl RequestState {
         let posted = || came_from(&runtime, request.method(), request.headers());
         let state = Self {
             here: request.uri().path_and_query().cloned(),
-            navigation: head.navigation,
+            head: head.clone(),
             came_from: if repeatable { None } else { posted() },
             repeatable,
-            was_silent: head.was_silent,
-            single_uses: head.single_uses.clone(),
-            visitor: head.visitor.clone(),
             session,
             jar,
             runtime,
@@ -86,12 +80,9 @@ impl RequestState {
             session: None,
             jar: None,
             here: None,
-            navigation: false,
+            head: Head::default(),
             came_from: None,
             repeatable: false,
-            was_silent: false,
-            single_uses: None,
-            visitor: None,
         }
     }
 
@@ -117,7 +108,7 @@ impl RequestState {
     /// Whom the tokens of this request belong to, or the error that says who must act.
     pub(crate) fn principal(&self) -> Result<Principal, Error> {
         let runtime = &self.runtime;
-        match (runtime.mode.account(), &self.session, &self.visitor) {
+        match (runtime.mode.account(), &self.session, &self.head.visitor) {
             (Some(account), _, _) => Ok(Principal::Account(Arc::clone(account.name()))),
             (None, Some(session), _) => Ok(Principal::Session(Arc::clone(session))),
             (None, None, _) if !runtime.settings.takes_visitors() => Err(self.unauthenticated()),
@@ -129,14 +120,14 @@ impl RequestState {
 
     pub(crate) fn unauthenticated(&self) -> Error {
         let login_url = self.login_path();
-        if self.navigation {
+        if self.head.navigation {
             self.runtime.sends_to_login();
         }
         let error = Error::new(ErrorKind::Unauthenticated, "sign in first")
-            .with_next_step(NextStep { url: login_url.clone(), redirect: self.navigation });
+            .with_next_step(NextStep { url: login_url.clone(), redirect: self.head.navigation });
         match &self.runtime.hooks.unauthenticated {
             Some(hook) => {
-                error.with_answer(hook(&Unauthenticated { login_url, navigation: self.navigation }))
+                error.with_answer(hook(&Unauthenticated { login_url, navigation: self.head.navigation }))
             }
             None => error,
         }
@@ -165,7 +156,7 @@ impl RequestState {
         let now = self.runtime.now();
         let asked_lately = asked
             .is_some_and(|asked| now.duration_since(asked.at) < ASK_AGAIN && asked.covers(scopes, options));
-        let redirect = (self.navigation || self.came_from.is_some()) && !asked_lately;
+        let redirect = (self.head.navigation || self.came_from.is_some()) && !asked_lately;
         Error::new(ErrorKind::ConsentRequired, "access must be granted first")
             .with_next_step(NextStep { url: url.unwrap_or_else(|| settings.path_to("connect")), redirect })
     }
@@ -175,7 +166,7 @@ impl RequestState {
         let next_step = self.runtime.mode.account().map_or("", SharedAccount::remedy);
         self.runtime.events().emit(EventCode::NeedsOperator, None, format_args!("{connection}: {next_step}"));
         let error = Error::new(ErrorKind::OperatorActionRequired, next_step);
-        if !self.navigation {
+        if !self.head.navigation {
             return error;
         }
         let text = "This page needs access that this application does not have at the moment. Its operator has to \
@@ -187,7 +178,7 @@ impl RequestState {
     pub(crate) fn single_use_token_gone(&self) -> Error {
         let text = "What was granted for one use has been used, or was not used in time.";
         let error = Error::new(ErrorKind::SingleUseTokenGone, text);
-        if self.navigation { error.with_answer(page::plain(StatusCode::GONE, text)) } else { error }
+        if self.head.navigation { error.with_answer(page::plain(StatusCode::GONE, text)) } else { error }
     }
 
     /// What is everybody's, an admin takes back, and the configuration's nobody.
@@ -230,7 +221,7 @@ fn came_from(runtime: &Runtime, method: &Method, headers: &HeaderMap) -> Option<
 static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 
 /// What decides how a request is served.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(crate) struct Head {
     /// There is a session cookie, whatever it holds.
     pub(crate) session_cookie: bool,

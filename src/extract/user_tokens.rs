@@ -218,7 +218,7 @@ impl UserTokens {
     pub async fn adopt_visitor_grants(&self) -> Result<Vec<String>, Error> {
         let Some(session) = self.principal.session() else { return Err(self.state.unauthenticated()) };
         self.require_session().await?;
-        let Some(visitor) = &self.state.visitor else { return Ok(Vec::new()) };
+        let Some(visitor) = &self.state.head.visitor else { return Ok(Vec::new()) };
         claim(self.runtime(), **visitor, session, self.state.jar.as_ref()).await
     }
 

@@ -46,7 +46,7 @@ pin_project! {
 struct Finish {
     jar: Option<Arc<CookieJar>>,
     private: bool,
-    one_shots: Option<Arc<PendingSingleUses>>,
+    single_uses: Option<Arc<PendingSingleUses>>,
 }
 
 impl<F, R, E> ResponseFuture<F, R, E> {
@@ -56,7 +56,7 @@ impl<F, R, E> ResponseFuture<F, R, E> {
 
     pub(super) fn finished(inner: F, jar: Option<Arc<CookieJar>>, head: Head) -> Self {
         let private = head.session_cookie || head.visitor.is_some();
-        let finish = Some(Finish { jar, private, one_shots: head.one_shots });
+        let finish = Some(Finish { jar, private, single_uses: head.single_uses });
         Self { way: Way::Passed { inner, finish } }
     }
 
@@ -104,7 +104,7 @@ impl<F, R, E> fmt::Debug for ResponseFuture<F, R, E> {
 impl Finish {
     fn apply(&self, headers: &mut HeaderMap) {
         let mut ours = self.jar.as_ref().is_some_and(|jar| jar.settle(headers));
-        for removal in self.one_shots.iter().flat_map(|one_shots| one_shots.removals()) {
+        for removal in self.single_uses.iter().flat_map(|single_uses| single_uses.removals()) {
             cookie::append(headers, removal);
             ours = true;
         }

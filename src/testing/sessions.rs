@@ -75,7 +75,8 @@ async fn begin(
             let provider = runtime.providers.of_issuer(issuer);
             let login = provider.and_then(|one| runtime.settings.connections(one.relying_party.id).sign_in());
             let login = login.ok_or_else(|| Error::no_such_connection("nobody signs in there"))?;
-            let place = runtime.grant_place(grant.owner.clone(), login, Some(id)).await?;
+            let place =
+                runtime.grant_place(grant.owner.clone(), login, Some(runtime.session_row(id))).await?;
             keep_grant(&place, login.grant_lifetime, grant, record.ends_at).await?;
         }
         runtime.sessions.start(id, record, now).await?;

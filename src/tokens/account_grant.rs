@@ -7,17 +7,13 @@ use crate::config::shared_account::{AccountSource, SharedAccount};
 use crate::records::grant::{Grant, GrantSource, GrantStatus, Owner, encode, seed};
 
 impl SharedAccount {
-    /// Whether this is where a grant came from.
-    pub(crate) fn is_origin(&self, origin: GrantSource) -> bool {
-        origin == self.origin()
-    }
-
-    /// What its grants at a connection come from, in bytes for names.
-    pub(crate) fn variant(&self, connection: &CheckedConnection, resources: &Resources) -> Vec<u8> {
+    /// What its grants come from, in bytes for the names of their rows: a grant that came from elsewhere lies in another
+    /// row. `asked` says what a connection's tokens are asked with.
+    pub(crate) fn variant(&self, asked: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
         match self.origin() {
             GrantSource::Consent => encode(&[b"consent"]),
             // Nothing but the configuration says what these are good for, and new ones are there for the asking.
-            GrantSource::ClientCredentials => encode(&[b"client credentials", &asked(connection, resources)]),
+            GrantSource::ClientCredentials => encode(&[b"client credentials", &asked()]),
             GrantSource::Configured { seed } => encode(&[b"configured", &seed[..]]),
         }
     }
@@ -76,7 +72,7 @@ impl SharedAccount {
 }
 
 /// What a connection's tokens are asked with, in whatever order that is configured.
-fn asked(connection: &CheckedConnection, resources: &Resources) -> Vec<u8> {
+pub(crate) fn asked(connection: &CheckedConnection, resources: &Resources) -> Vec<u8> {
     let set = |mut parts: Vec<&[u8]>| {
         parts.sort_unstable();
         parts.dedup();
@@ -92,11 +88,6 @@ fn asked(connection: &CheckedConnection, resources: &Resources) -> Vec<u8> {
 }
 
 impl Mode {
-    /// Whether a grant came from where the mode has grants from.
-    pub(crate) fn counts(&self, grant: &Grant) -> bool {
-        self.account().is_none_or(|account| account.is_origin(grant.origin))
-    }
-
     /// The grant that its owner has without anybody's doing.
     pub(crate) fn beginning(&self, connection: &CheckedConnection, client: [u8; 32]) -> Option<Grant> {
         self.account()?.beginning(connection, client)
@@ -107,7 +98,8 @@ impl Mode {
 mod tests {
     use super::*;
 
-    /// A grant counts for the account that it came from: another source, or another configured token, begins anew.
+    /// A grant lies in a row of the account that it came from: another source, another configured token, and what is asked
+    /// for otherwise by the application's own credentials, begin anew.
     #[test]
     fn a_grant_of_another_origin_is_not_this_accounts() {
         let accounts = [
@@ -118,8 +110,11 @@ mod tests {
         ];
         for (at, account) in accounts.iter().enumerate() {
             for (other_at, other) in accounts.iter().enumerate() {
-                assert_eq!(account.is_origin(other.origin()), at == other_at, "{account:?} {other:?}");
+                let [own, others] = [account, other].map(|account| account.variant(|| vec![1]));
+                assert_eq!(own == others, at == other_at, "{account:?} {other:?}");
             }
+            let asked_otherwise = account.variant(|| vec![2]);
+            assert_eq!(asked_otherwise != account.variant(|| vec![1]), at == 0, "{account:?}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::sync::OnceLock;
 
+use super::account_grant::asked;
 use super::principal::Principal;
 use crate::config::connection::GrantLifetime;
 use crate::config::connections::{CheckedConnection, CheckedConnections};
@@ -60,19 +61,8 @@ impl GrantRef {
 }
 
 impl Runtime {
-    /// Where an owner's grant at a connection lies: with the session, or with the owner alone.
+    /// Where an owner's grant at a connection lies: with the session, by the name of its row, or with the owner alone.
     pub(crate) async fn grant_place(
-        self: &Arc<Self>,
-        owner: Owner,
-        connection: &CheckedConnection,
-        session: Option<SessionId>,
-    ) -> Result<GrantRef, StoreError> {
-        self.grant_place_in(owner, connection, session.map(|session| session.row(self.records.keys()).key))
-            .await
-    }
-
-    /// The same, where a session is known by its row alone.
-    pub(crate) async fn grant_place_in(
         self: &Arc<Self>,
         owner: Owner,
         connection: &CheckedConnection,
@@ -80,6 +70,11 @@ impl Runtime {
     ) -> Result<GrantRef, StoreError> {
         let grant_key = self.grant_key(&self.records.index().await?, owner, connection, session);
         Ok(GrantRef { runtime: Arc::clone(self), grant_key: Arc::new(grant_key), jar: None })
+    }
+
+    /// The name of a session's row.
+    pub(crate) fn session_row(&self, session: SessionId) -> Key {
+        session.row(self.records.keys()).key
     }
 
     fn grant_key(
@@ -98,7 +93,7 @@ impl Runtime {
         let encoded = encode(&[&owner.encoded(), &relying_party.client]);
         // Processes with another configuration of the account keep to a row of their own.
         let resources = self.settings.connections(connection.provider).resources();
-        let variant = |account: &SharedAccount| account.variant(connection, resources);
+        let variant = |account: &SharedAccount| account.variant(|| asked(connection, resources));
         let account = match &owner {
             Owner::Account { .. } => self.mode.account().map(variant).unwrap_or_default(),
             Owner::User { .. } | Owner::Visitor { .. } => Vec::new(),
@@ -131,14 +126,8 @@ impl Runtime {
             Some(index) => index,
             None => self.records.index().await?,
         };
-        let make = || {
-            self.grant_key(
-                &index,
-                principal.owner(),
-                connection,
-                session.map(|one| one.id.row(self.records.keys()).key),
-            )
-        };
+        let session = session.map(|session| self.session_row(session.id));
+        let make = || self.grant_key(&index, principal.owner(), connection, session);
         let grant_key = match principal {
             Principal::Session(session) => session.grant_keys.get(&index, &connection.name, make),
             Principal::Account(_) => self.account_grant_keys.get(&index, &connection.name, make),

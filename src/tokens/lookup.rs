@@ -130,7 +130,7 @@ impl GrantRef {
             }
             let Some(mut grant) = self.beginning() else { return Ok(None) };
             let version = match records.load::<Grant>(&self.row).await? {
-                Loaded::Found(found) if self.is_of(&found.value) => continue,
+                Loaded::Found(found) if self.holds(&found.value) => continue,
                 Loaded::Found(found) => {
                     // A refresh that is under way for what is replaced finds a newer generation, and adopts it.
                     grant.generation = found.value.generation + 1;
@@ -150,17 +150,13 @@ impl GrantRef {
         beginning.filter(|grant| self.holds(grant))
     }
 
-    fn is_of(&self, grant: &Grant) -> bool {
-        self.holds(grant) && self.runtime.mode.counts(grant)
-    }
-
     /// The grant with its row's version and expiry; `None` where none counts.
     pub(crate) async fn read(&self) -> Result<Option<StoredGrant>, TokenUnavailable> {
         let asked = ObservedAt { at: self.runtime.now(), heard: self.runtime.records.invalidations().heard() };
         let shown = self.jar.as_ref().map(|jar| jar.grant(asked.at)).transpose();
         let shown = shown.map_err(|Unreadable| unreadable())?.flatten();
         let loaded = match self.load(shown.as_ref()).await? {
-            Loaded::Found(found) if !self.is_of(&found.value) => Loaded::Absent(Some(found.version)),
+            Loaded::Found(found) if !self.holds(&found.value) => Loaded::Absent(Some(found.version)),
             loaded => loaded,
         };
         if let Some(jar) = &self.jar {

@@ -58,7 +58,7 @@ impl NewIdToken {
             self.seal_into(session);
             return Ok(());
         }
-        self.write_into(runtime, session.id.row(runtime.records.keys()).key).await
+        self.write_into(runtime, runtime.session_row(session.id)).await
     }
 
     /// Where the browser keeps the session.
