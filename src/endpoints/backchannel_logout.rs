@@ -30,7 +30,6 @@ use crate::protocol::logout_token::{LogoutTarget, claimed_issuer};
 use crate::provider::cause;
 use crate::records::seal::Purpose;
 use crate::records::{Loaded, RecordKey};
-use crate::sessions::provider_logout::{sid_tag, subject_tag};
 use crate::sessions::session::SessionRecord;
 use crate::state::Runtime;
 use crate::store::{Key, StoreError};
@@ -141,11 +140,7 @@ async fn end_all(runtime: &Arc<Runtime>, target: &LogoutTarget) -> Result<(), St
 
 /// Ends the sessions that are kept, and tries all of them, whichever fails. Returns how many there were.
 pub(crate) async fn end_sessions(runtime: &Arc<Runtime>, target: &LogoutTarget) -> Result<usize, StoreError> {
-    let index = runtime.records.agree_on_index().await?;
-    // The narrower of the two finds all that both mean.
-    let sid = target.sid.as_ref().map(|sid| sid_tag(&target.issuer, sid, &index));
-    let subject = target.subject.as_ref().map(|subject| subject_tag(&target.issuer, subject, &index));
-    let Some(tag) = sid.or(subject) else { return Ok(0) };
+    let Some(tag) = target.tag(&runtime.records.agree_on_index().await?) else { return Ok(0) };
     let mut ended = Ok(0);
     for session in runtime.records.find(tag).await? {
         let one = end_session(runtime, target, session).await;

@@ -15,16 +15,14 @@ pub(crate) const LEEWAY: Duration = Duration::from_secs(60);
 /// An ID token of a login is issued for that login: one that is older than this was not, or a clock stands still.
 pub(super) const OLDEST: Duration = Duration::from_secs(60 * 60);
 
-/// What an ID token must say.
+/// What a token of the provider's must say.
 #[derive(Clone, Debug)]
 pub(crate) struct IdTokenPolicy<'a> {
     pub(crate) issuer: &'a str,
     pub(crate) client_id: &'a str,
     pub(crate) trusted_audiences: &'a [String],
     pub(crate) algorithms: &'a [Algorithm],
-    pub(crate) access_token: &'a str,
     pub(crate) now: Timestamp,
-    pub(crate) token_use: IdTokenUse<'a>,
 }
 
 /// What the ID token came with.
@@ -52,7 +50,7 @@ pub(crate) struct IdToken {
 }
 
 /// What later ID tokens of the same grant are compared with.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct OriginalIdToken {
     pub(crate) issuer: String,
     pub(crate) subject: String,
@@ -80,6 +78,8 @@ use IdTokenError::{AnotherOwner, Refused};
 /// Verifies an ID token, in the order of section 3.1.3.7.
 pub(crate) fn verify(
     compact: &str,
+    access_token: &str,
+    token_use: &IdTokenUse<'_>,
     keys: &KeySet,
     expected: &IdTokenPolicy<'_>,
 ) -> Result<IdToken, IdTokenError> {
@@ -94,8 +94,8 @@ pub(crate) fn verify(
     audience(claims, expected.client_id, expected.trusted_audiences)?;
     authorized_party(claims, &facts, expected.client_id)?;
     times(claims, facts.issued_at, expected.now)?;
-    access_token_hash(&token, expected.access_token)?;
-    match &expected.token_use {
+    access_token_hash(&token, access_token)?;
+    match token_use {
         IdTokenUse::Login { nonce, max_age, acr_values } => {
             // (11)
             if facts.nonce.as_ref().map(Secret::expose_secret) != Some(*nonce) {

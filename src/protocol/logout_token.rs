@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::id_token::{self, IdTokenError, LEEWAY, OLDEST};
+use super::id_token::{self, IdTokenError, LEEWAY, LogoutTokenPolicy, OLDEST};
 use super::json;
-use super::jws::{self, Algorithm, KeySet};
+use super::jws::{self, KeySet};
 use crate::clock::Timestamp;
 
 /// The member of `events` that makes a token a logout token.
@@ -19,16 +19,6 @@ const NEVER_NULL: [&str; 7] = ["iss", "sub", "aud", "exp", "iat", "nonce", "even
 /// How long after its `iat` a token counts that says no `exp`: drafts of the specification had none, and to refuse such a
 /// token leaves people signed in. The skew of clocks is part of it.
 const WITHOUT_EXP: Duration = Duration::from_secs(120);
-
-/// What a logout token must say.
-#[derive(Clone, Debug)]
-pub(crate) struct LogoutTokenPolicy<'a> {
-    pub(crate) issuer: &'a str,
-    pub(crate) client_id: &'a str,
-    pub(crate) trusted_audiences: &'a [String],
-    pub(crate) algorithms: &'a [Algorithm],
-    pub(crate) now: Timestamp,
-}
 
 /// Whose sessions a provider ends: a person's, those of one session at the provider, or what is both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -140,6 +130,7 @@ impl LogoutTarget {
 
 #[cfg(test)]
 mod tests {
+    use super::super::jws::Algorithm;
     use super::*;
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;

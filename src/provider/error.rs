@@ -36,6 +36,12 @@ impl ProviderError {
     pub(crate) fn passes(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Busy)
     }
+
+    /// Whether a token is signed with a key that the provider may have published a moment ago.
+    pub(crate) fn is_unknown_key(&self) -> bool {
+        use {IdTokenError as Id, LogoutTokenError as Logout};
+        matches!(self, Self::IdToken(Id::UnknownKey) | Self::LogoutToken(Logout::UnknownKey))
+    }
 }
 
 impl From<BackingOff> for ProviderError {

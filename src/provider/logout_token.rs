@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::Provider;
 use super::error::ProviderError;
-use super::{KEY_SET_THROTTLE, Provider};
-use crate::protocol::logout_token::{LogoutToken, LogoutTokenError, LogoutTokenPolicy, verify};
+use crate::protocol::logout_token::{LogoutToken, verify};
 
 impl Provider {
     /// Verifies a logout token with the provider's keys. Where a key is unknown they are read again, as often as for
@@ -13,22 +13,7 @@ impl Provider {
         self: &Arc<Self>,
         logout_token: &str,
     ) -> Result<LogoutToken, ProviderError> {
-        let metadata = self.metadata().await?;
-        let expected = LogoutTokenPolicy {
-            issuer: &metadata.issuer,
-            client_id: &self.relying_party.client_id,
-            trusted_audiences: &self.relying_party.trusted_audiences,
-            algorithms: &metadata.algorithms,
-            now: self.clock.now(),
-        };
-        let keys = self.keys.get_or_fetch(async || self.fetch_keys(&metadata).await).await?;
-        match verify(logout_token, &keys, &expected) {
-            Err(LogoutTokenError::UnknownKey) => {
-                let fetch = async || self.fetch_keys(&metadata).await;
-                let keys = self.keys_for_anybody.refetch(KEY_SET_THROTTLE, fetch).await?;
-                Ok(verify(logout_token, &keys, &expected)?)
-            }
-            verified => Ok(verified?),
-        }
+        self.with_keys(&self.keys_for_anybody, |keys, expected| Ok(verify(logout_token, keys, expected)?))
+            .await
     }
 }

@@ -28,7 +28,7 @@ use self::http_client::{CALL_DEADLINE, Outbound, PROVIDER_BODY};
 use self::relying_party::RelyingParty;
 use crate::clock::Clock;
 use crate::events::{EventCode, Events};
-use crate::protocol::id_token::{IdToken, IdTokenError, IdTokenPolicy, IdTokenUse, verify};
+use crate::protocol::id_token::{IdToken, IdTokenPolicy, IdTokenUse, verify};
 use crate::protocol::jws::KeySet;
 use crate::protocol::metadata::{self, Metadata};
 use crate::protocol::token::{ClientAuthMethod, TokenResponse, authenticated_form, parse_response};
@@ -126,33 +126,41 @@ impl Provider {
         (self.metadata.readiness(), self.keys.readiness())
     }
 
-    /// Verifies an ID token with the provider's keys, which are read again once where a key is unknown.
+    /// Verifies an ID token with the provider's keys.
     pub(crate) async fn verify(
         self: &Arc<Self>,
         id_token: &Secret,
         access_token: &Secret,
         token_use: IdTokenUse<'_>,
     ) -> Result<IdToken, ProviderError> {
+        let (id_token, access_token) = (id_token.expose_secret(), access_token.expose_secret());
+        self.with_keys(&self.keys, |keys, expected| {
+            Ok(verify(id_token, access_token, &token_use, keys, expected)?)
+        })
+        .await
+    }
+
+    /// Verifies with the provider's keys, which are read again once, as `again`, where a key is unknown.
+    async fn with_keys<T>(
+        self: &Arc<Self>,
+        again: &Cached<KeySet>,
+        verify: impl Fn(&KeySet, &IdTokenPolicy<'_>) -> Result<T, ProviderError>,
+    ) -> Result<T, ProviderError> {
         let metadata = self.metadata().await?;
         let expected = IdTokenPolicy {
             issuer: &metadata.issuer,
             client_id: &self.relying_party.client_id,
             trusted_audiences: &self.relying_party.trusted_audiences,
             algorithms: &metadata.algorithms,
-            access_token: access_token.expose_secret(),
             now: self.clock.now(),
-            token_use,
         };
-        let id_token = id_token.expose_secret();
-        let keys = self.keys.get_or_fetch(async || self.fetch_keys(&metadata).await).await?;
-        match verify(id_token, &keys, &expected) {
-            Err(IdTokenError::UnknownKey) => {
-                let fetch = async || self.fetch_keys(&metadata).await;
-                let keys = self.keys.refetch(KEY_SET_THROTTLE, fetch).await?;
-                Ok(verify(id_token, &keys, &expected)?)
-            }
-            verified => Ok(verified?),
+        let fetch = async || self.fetch_keys(&metadata).await;
+        let verified = verify(&*self.keys.get_or_fetch(fetch).await?, &expected);
+        if !verified.as_ref().is_err_and(ProviderError::is_unknown_key) {
+            return verified;
         }
+        let fetch = async || self.fetch_keys(&metadata).await;
+        verify(&*again.refetch(KEY_SET_THROTTLE, fetch).await?, &expected)
     }
 
     /// RFC 6749 section 4.1.3, RFC 7636 section 4.5.

@@ -218,6 +218,25 @@ impl Consent {
 }
 
 impl Grant {
+    /// The first generation, without anything granted.
+    pub(crate) fn new(owner: Owner, client: [u8; 32], connection: &str, origin: GrantSource) -> Self {
+        Self {
+            owner,
+            client,
+            connection: connection.to_owned(),
+            origin,
+            generation: 1,
+            refresh_token: None,
+            original: None,
+            scopes: Vec::new(),
+            token_sets: Vec::new(),
+            lease: None,
+            status: GrantStatus::Active,
+            consent: None,
+            earlier: None,
+        }
+    }
+
     /// Whether all of these were granted, to the whole grant or to the token of this indicator.
     pub(crate) fn covers_scopes(&self, indicator: Option<&str>, scopes: &[String], now: Timestamp) -> bool {
         let set = self.token_set(indicator);

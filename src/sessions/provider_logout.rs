@@ -68,8 +68,16 @@ pub(crate) fn subject_tag(issuer: &str, subject: &str, index: &BlindIndexKey) ->
 }
 
 /// Under what all that belong to one session at the provider are found.
-pub(crate) fn sid_tag(issuer: &str, sid: &str, index: &BlindIndexKey) -> Tag {
+fn sid_tag(issuer: &str, sid: &str, index: &BlindIndexKey) -> Tag {
     Tag(index.hash(&[b"sid", issuer.as_bytes(), sid.as_bytes()]))
+}
+
+impl LogoutTarget {
+    /// Under what all that it means is found: where there are both, the narrower name finds all that both mean.
+    pub(crate) fn tag(&self, index: &BlindIndexKey) -> Option<Tag> {
+        let sid = self.sid.as_ref().map(|sid| sid_tag(&self.issuer, sid, index));
+        sid.or_else(|| Some(subject_tag(&self.issuer, self.subject.as_ref()?, index)))
+    }
 }
 
 /// Notes it until `expires_at`, and returns where.
@@ -78,13 +86,7 @@ pub(crate) async fn note(
     expires_at: Timestamp,
     records: &Records,
 ) -> Result<Option<Key>, StoreError> {
-    let index = records.index().await?;
-    // Where there are both, the narrower name: what lies there is compared with both.
-    let tag = match (&target.sid, &target.subject) {
-        (Some(sid), _) => sid_tag(&target.issuer, sid, &index),
-        (None, Some(subject)) => subject_tag(&target.issuer, subject, &index),
-        (None, None) => return Ok(None),
-    };
+    let Some(tag) = target.tag(&records.index().await?) else { return Ok(None) };
     let row = row(Key(tag.0));
     loop {
         let (mut noted, version, kept_until) =

@@ -19,7 +19,7 @@ pub(crate) mod grant_cookie;
 pub(crate) mod payload;
 pub(crate) mod response_cookies;
 #[cfg(test)]
-mod size_tests;
+mod tests;
 
 use std::fmt;
 use std::sync::Arc;

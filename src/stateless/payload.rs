@@ -107,21 +107,16 @@ impl GrantPayload {
             (original.issuer, original.subject) = (issuer.to_owned(), subject.to_owned());
         }
         Grant {
-            owner: owner.clone(),
-            client: *client,
-            connection: connection.clone(),
-            // Nothing else is carried.
-            origin: GrantSource::Consent,
             generation: self.generation,
             refresh_token: self.refresh_token,
             original,
             scopes: self.scopes,
             token_sets: self.token_sets,
-            // Whoever refreshes says so where all processes look.
-            lease: None,
             status: self.status,
             consent: self.consent,
             earlier: self.earlier,
+            // Nothing else is carried. Whoever refreshes says so where all processes look.
+            ..Grant::new(owner.clone(), *client, connection, GrantSource::Consent)
         }
     }
 }

@@ -21,7 +21,7 @@ use crate::extract::request::{Head, RequestState};
 use crate::protocol::id_token::OriginalIdToken;
 use crate::provider::relying_party::ProviderId;
 use crate::records::FOREVER;
-use crate::records::grant::{Grant, GrantSource, GrantStatus, LOGIN, TokenSet};
+use crate::records::grant::{Grant, GrantSource, LOGIN, TokenSet};
 use crate::secret::Secret;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
@@ -143,27 +143,17 @@ impl SignedInLayer {
             issued_at: runtime.now(),
             expires_at: None,
         });
+        let facts = OriginalIdToken {
+            issuer: ISSUER.to_owned(),
+            subject: session.subject.to_string(),
+            issued_at: runtime.now().as_secs(),
+            ..OriginalIdToken::default()
+        };
         let grant = Grant {
-            owner: place.owner.clone(),
-            client: place.client,
-            connection: login.name.clone(),
-            origin: GrantSource::Consent,
-            generation: 1,
-            refresh_token: None,
-            original: Some(OriginalIdToken {
-                issuer: ISSUER.to_owned(),
-                subject: session.subject.to_string(),
-                issued_at: runtime.now().as_secs(),
-                auth_time: None,
-                authorized_party: None,
-                nonce: None,
-            }),
+            original: Some(facts),
             scopes: login.scopes.clone(),
             token_sets: token_sets.collect(),
-            lease: None,
-            status: GrantStatus::Active,
-            consent: None,
-            earlier: None,
+            ..Grant::new(place.owner.clone(), place.client, &login.name, GrantSource::Consent)
         };
         let written = runtime.records.swap(&place.row, None, &grant, FOREVER, Vec::new()).await;
         written.unwrap_or_else(|error| panic!("{error}"));

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::layer::OidcLayer;
 use crate::protocol::id_token::OriginalIdToken;
-use crate::records::grant::{Grant, GrantSource, GrantStatus, TokenSet};
+use crate::records::grant::{Grant, GrantSource, LOGIN, TokenSet};
 use crate::secret::Secret;
 use crate::sessions::identity::SessionPayload;
 use crate::sessions::session::SessionRecord;
@@ -124,32 +124,24 @@ fn grant(
     (access_token, refresh_token): (Secret, Secret),
     now: Timestamp,
 ) -> Grant {
+    let facts = OriginalIdToken {
+        issuer: record.issuer.to_string(),
+        subject: record.subject.to_string(),
+        issued_at: record.issued_at,
+        auth_time: record.auth_time,
+        ..OriginalIdToken::default()
+    };
+    let set = TokenSet {
+        indicator: None,
+        scopes: None,
+        access_token,
+        issued_at: now,
+        expires_at: Some(now.saturating_add(TOKEN_LIFE)),
+    };
     Grant {
-        owner: record.owner(),
-        client,
-        connection: crate::records::grant::LOGIN.to_owned(),
-        origin: GrantSource::Consent,
-        generation: 1,
         refresh_token: Some(refresh_token),
-        original: Some(OriginalIdToken {
-            issuer: record.issuer.to_string(),
-            subject: record.subject.to_string(),
-            issued_at: record.issued_at,
-            auth_time: record.auth_time,
-            authorized_party: None,
-            nonce: None,
-        }),
-        scopes: Vec::new(),
-        token_sets: vec![TokenSet {
-            indicator: None,
-            scopes: None,
-            access_token,
-            issued_at: now,
-            expires_at: Some(now.saturating_add(TOKEN_LIFE)),
-        }],
-        lease: None,
-        status: GrantStatus::Active,
-        consent: None,
-        earlier: None,
+        original: Some(facts),
+        token_sets: vec![set],
+        ..Grant::new(record.owner(), client, LOGIN, GrantSource::Consent)
     }
 }

@@ -4,7 +4,7 @@ use crate::config::connections::CheckedConnection;
 use crate::config::mode::Mode;
 use crate::config::resources::Resources;
 use crate::config::shared_account::{AccountSource, SharedAccount};
-use crate::records::grant::{Grant, GrantSource, GrantStatus, Owner, encode, seed};
+use crate::records::grant::{Grant, GrantSource, Owner, encode, seed};
 
 impl SharedAccount {
     /// What its grants come from, in bytes for the names of their rows: a grant that came from elsewhere lies in another
@@ -33,22 +33,10 @@ impl SharedAccount {
             AccountSource::RefreshToken(token) => Some(token.clone()),
             AccountSource::Admin => return None,
         };
-        Some(Grant {
-            owner: Owner::Account { name: self.name.to_string() },
-            client,
-            connection: connection.name.clone(),
-            origin: self.origin(),
-            generation: 1,
-            refresh_token,
-            original: None,
-            // As configured, until the provider says what it is.
-            scopes: connection.scopes.clone(),
-            token_sets: Vec::new(),
-            lease: None,
-            status: GrantStatus::Active,
-            consent: None,
-            earlier: None,
-        })
+        let owner = Owner::Account { name: self.name.to_string() };
+        // As configured, until the provider says what it is.
+        let scopes = connection.scopes.clone();
+        Some(Grant { refresh_token, scopes, ..Grant::new(owner, client, &connection.name, self.origin()) })
     }
 
     /// What an operator does where there is no token.

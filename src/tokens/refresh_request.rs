@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::locate::GrantRef;
 use super::lookup::TokenRequest;
-use crate::protocol::id_token::{IdToken, IdTokenError, IdTokenUse};
+use crate::protocol::id_token::{IdToken, IdTokenUse};
 use crate::protocol::token::TokenResponse;
 use crate::provider::error::ProviderError;
 use crate::provider::{KEY_SET_THROTTLE, Provider};
@@ -50,7 +50,7 @@ pub(crate) async fn verify(
             // The keys cannot be read now. The tokens are kept in memory, as while the store fails.
             Err(error) if error.passes() => {}
             // The keys were read a moment ago, and are not read again so soon.
-            Err(ProviderError::IdToken(IdTokenError::UnknownKey)) if waited <= KEY_SET_THROTTLE => {}
+            Err(error) if error.is_unknown_key() && waited <= KEY_SET_THROTTLE => {}
             verified => return verified.map(Some),
         }
         tokio::time::sleep(pause).await;

@@ -7,7 +7,7 @@ use crate::config::connections::CheckedConnection;
 use crate::protocol::id_token::OriginalIdToken;
 use crate::protocol::token::TokenResponse;
 use crate::records::FOREVER;
-use crate::records::grant::{Grant, GrantSource, GrantStatus, TokenSet};
+use crate::records::grant::{Grant, GrantSource, TokenSet};
 use crate::store::StoreError;
 use crate::tokens::Arc;
 
@@ -22,20 +22,12 @@ pub(crate) fn new_grant(
 ) -> Grant {
     let indicator = connection.single_indicator().map(str::to_owned);
     Grant {
-        owner: place.owner.clone(),
-        client: place.client,
-        connection: connection.name.clone(),
-        origin: GrantSource::Consent,
-        generation: 1,
         refresh_token: tokens.refresh_token.clone(),
         original: facts,
         // RFC 6749 section 5.1: a response that names no scopes grants those that were asked for.
         scopes: tokens.scopes.clone().unwrap_or_else(|| asked.to_vec()),
         token_sets: vec![TokenSet::new(indicator, tokens, now)],
-        lease: None,
-        status: GrantStatus::Active,
-        consent: None,
-        earlier: None,
+        ..Grant::new(place.owner.clone(), place.client, &connection.name, GrantSource::Consent)
     }
 }
 
