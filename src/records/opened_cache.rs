@@ -3,6 +3,7 @@
 //! It saves work and decides nothing: a text that is not the same to its last byte is opened like any other.
 
 use std::hash::{BuildHasherDefault, Hasher};
+use std::ops::BitOr;
 use std::sync::Arc;
 
 use quick_cache::UnitWeighter;
@@ -60,25 +61,11 @@ fn is_same(known: &[u8], text: &[&[u8]]) -> bool {
 
 /// Not zero where texts of one length differ.
 fn differences(one: &[u8], other: &[u8]) -> u64 {
-    let ((blocks, rest), (other_blocks, other_rest)) = (one.as_chunks::<64>(), other.as_chunks::<64>());
-    let ((words, tail), (other_words, other_tail)) = (rest.as_chunks::<8>(), other_rest.as_chunks::<8>());
-    let differ = |word: &[u8; 8], other: &[u8; 8]| u64::from_le_bytes(*word) ^ u64::from_le_bytes(*other);
-    // Several at once: nothing here waits for the one before.
-    let mut lanes = [0; 8];
-    for (block, other) in blocks.iter().zip(other_blocks) {
-        let words = block.as_chunks::<8>().0.iter().zip(other.as_chunks::<8>().0);
-        for (lane, (word, other)) in lanes.iter_mut().zip(words) {
-            *lane |= differ(word, other);
-        }
-    }
-    let mut all = lanes.into_iter().fold(0, |all, lane| all | lane);
-    for (word, other) in words.iter().zip(other_words) {
-        all |= differ(word, other);
-    }
-    for (byte, other) in tail.iter().zip(other_tail) {
-        all |= u64::from(byte ^ other);
-    }
-    all
+    let ((words, tail), (other_words, other_tail)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+    let words = words.iter().zip(other_words);
+    let words = words.map(|(word, other)| u64::from_le_bytes(*word) ^ u64::from_le_bytes(*other));
+    let tail = tail.iter().zip(other_tail).map(|(byte, other)| u64::from(byte ^ other));
+    words.fold(0, BitOr::bitor) | tail.fold(0, BitOr::bitor)
 }
 
 /// Labels are random where they are put: half of one is a hash already.
