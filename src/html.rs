@@ -1,4 +1,63 @@
-//! Text in HTML.
+//! Pages, and text in them.
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_FRAME_OPTIONS};
+use http::{HeaderValue, Response, StatusCode};
+
+/// A page that is complete in itself, and is never cached and never framed. A script in it runs where it has this nonce.
+///
+/// There is no `form-action`: browsers apply it to the redirects that follow a form as well, and those may lead to
+/// another site.
+pub(crate) fn document(
+    status: StatusCode,
+    heading: &str,
+    style: &str,
+    body: &str,
+    script_nonce: Option<&str>,
+) -> Response<Bytes> {
+    let heading = escape(heading);
+    let html = format!(
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content=\"width=device-width\">\
+         <title>{heading}</title><style>{style}</style><main><h1>{heading}</h1>{body}</main></html>"
+    );
+    let scripts = script_nonce.map_or_else(|| "'none'".to_owned(), |nonce| format!("'nonce-{nonce}'"));
+    let policy = format!(
+        "default-src 'none'; style-src 'unsafe-inline'; script-src {scripts}; base-uri 'none'; frame-ancestors 'none'"
+    );
+    let mut response = Response::new(Bytes::from(html));
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // Our addresses carry states, codes and destinations. `same-origin` keeps them here, and lets a form's own
+    // POST name its origin, which `no-referrer` would turn into `null`.
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    if let Ok(policy) = HeaderValue::try_from(policy) {
+        headers.insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
+/// A form that submits itself, and has a button for browsers without scripts. `nonce` allows its script and no other.
+pub(crate) fn self_submitting(
+    heading: &str,
+    style: &str,
+    action: &str,
+    fields: &[(&str, impl AsRef<str>)],
+    nonce: &str,
+) -> Response<Bytes> {
+    let fields = fields.iter().map(|(name, value)| {
+        format!("<input type=hidden name=\"{}\" value=\"{}\">", escape(name), escape(value.as_ref()))
+    });
+    let body = format!(
+        "<form method=\"post\" action=\"{}\">{}<button>Continue</button></form>\
+         <script nonce=\"{nonce}\">document.forms[0].submit()</script>",
+        escape(action),
+        fields.collect::<String>()
+    );
+    document(StatusCode::OK, heading, style, &body, Some(nonce))
+}
 
 /// For text and for attributes in double quotes.
 pub(crate) fn escape(text: &str) -> String {

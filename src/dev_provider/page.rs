@@ -1,21 +1,19 @@
 //! The pages people see. Everything that comes from outside is escaped here, and only here.
 
 use bytes::Bytes;
-use http::{Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
 
+use super::IncomingRequest;
 use super::authorization_request::CheckedAuthorizationRequest;
 use super::state::Question;
-use super::{IncomingRequest, response};
-use crate::html::escape;
+use crate::html::{document, escape, self_submitting};
 
 const STYLE: &str = include_str!("page.css");
-/// The button serves where scripts do not run.
-const SUBMIT: &str = "document.forms[0].submit()";
 
 impl IncomingRequest<'_> {
     /// A page that only says something.
     pub(super) fn message(&self, status: StatusCode, title: &str, text: &str) -> Response<Bytes> {
-        self.page(status, title, &format!("<p>{}</p>", escape(text)), "")
+        page(status, title, &format!("<p>{}</p>", escape(text)))
     }
 
     /// The sign-in page or the consent page, for one authorization request.
@@ -63,7 +61,7 @@ impl IncomingRequest<'_> {
 </form>
 <footer>Development provider: no password, no safety.</footer>"#
         );
-        self.page(status, title, &body, "")
+        page(status, title, &body)
     }
 
     /// Asks before a logout that anybody could have caused (RP-Initiated Logout 1.0 section 2).
@@ -79,72 +77,25 @@ impl IncomingRequest<'_> {
             token = escape(token),
             sign_out = button("sign-out", "Sign out"),
         );
-        self.page(StatusCode::OK, "Sign out", &body, "")
+        page(StatusCode::OK, "Sign out", &body)
     }
 
     /// OAuth 2.0 Form Post Response Mode section 2.
     pub(super) fn form_post(&self, action: &str, fields: &[(&str, &str)]) -> Response<Bytes> {
-        let inputs: String = fields
-            .iter()
-            .map(|(name, value)| {
-                format!(r#"<input type="hidden" name="{}" value="{}">"#, escape(name), escape(value))
-            })
-            .collect();
-        let body = format!(
-            r#"<form method="post" action="{}">{inputs}<div class="buttons"><button>Continue</button></div></form>"#,
-            escape(action)
-        );
-        self.page(StatusCode::OK, "Back to the application", &body, SUBMIT)
-    }
-
-    fn page(&self, status: StatusCode, title: &str, body: &str, script: &str) -> Response<Bytes> {
         let nonce = self.settings.random.token();
-        let title = escape(title);
-        let script = if script.is_empty() {
-            String::new()
-        } else {
-            format!(r#"<script nonce="{nonce}">{script}</script>"#)
-        };
-        let html = format!(
-            r#"<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style nonce="{nonce}">{STYLE}</style>
-</head>
-<body>
-<main>
-<h1>{title}</h1>
-{body}
-</main>
-{script}
-</body>
-</html>
-"#
-        );
-        let mut response = Response::new(Bytes::from(html));
-        *response.status_mut() = status;
-        // There is no `form-action`: Chromium applies it to the redirect that follows a form too, and that
-        // one leads to the application.
-        let policy = format!(
-            "default-src 'none'; style-src 'nonce-{nonce}'; script-src 'nonce-{nonce}'; \
-             base-uri 'none'; frame-ancestors 'none'"
-        );
-        for (name, value) in [
-            (header::CONTENT_TYPE, "text/html; charset=utf-8"),
-            (header::CONTENT_SECURITY_POLICY, policy.as_str()),
-            (header::CACHE_CONTROL, "no-store"),
-            (header::REFERRER_POLICY, "no-referrer"),
-            (header::X_FRAME_OPTIONS, "DENY"),
-            (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        ] {
-            response::set(&mut response, name, value);
-        }
-        response
+        private(self_submitting("Back to the application", STYLE, action, fields, &nonce))
     }
+}
+
+fn page(status: StatusCode, title: &str, body: &str) -> Response<Bytes> {
+    private(document(status, title, STYLE, body, None))
+}
+
+/// What is said at a provider is for no other site, and is what it says it is.
+fn private(mut page: Response<Bytes>) -> Response<Bytes> {
+    page.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    page.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    page
 }
 
 fn button(answer: &str, label: &str) -> String {
