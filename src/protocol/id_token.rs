@@ -17,7 +17,7 @@ pub(super) const OLDEST: Duration = Duration::from_secs(60 * 60);
 
 /// What a token of the provider's must say.
 #[derive(Clone, Debug)]
-pub(crate) struct IdTokenPolicy<'a> {
+pub(crate) struct TokenPolicy<'a> {
     pub(crate) issuer: &'a str,
     pub(crate) client_id: &'a str,
     pub(crate) trusted_audiences: &'a [String],
@@ -81,7 +81,7 @@ pub(crate) fn verify(
     access_token: &str,
     token_use: &IdTokenUse<'_>,
     keys: &KeySet,
-    expected: &IdTokenPolicy<'_>,
+    expected: &TokenPolicy<'_>,
 ) -> Result<IdToken, IdTokenError> {
     // (6) to (8); the other rules follow once it is known whose words these are.
     let token = jws::verify(compact, keys, expected.algorithms, &["jwt"]).map_err(refusal)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::id_token::{self, IdTokenError, LEEWAY, LogoutTokenPolicy, OLDEST};
+use super::id_token::{self, IdTokenError, LEEWAY, OLDEST, TokenPolicy};
 use super::json;
 use super::jws::{self, KeySet};
 use crate::clock::Timestamp;
@@ -69,7 +69,7 @@ pub(crate) fn claimed_issuer(compact: &str) -> Option<String> {
 pub(crate) fn verify(
     compact: &str,
     keys: &KeySet,
-    expected: &LogoutTokenPolicy<'_>,
+    expected: &TokenPolicy<'_>,
 ) -> Result<LogoutToken, LogoutTokenError> {
     // (2) and (3). `logout+jwt` is recommended and no more (section 2.4): other rules tell it from an ID token.
     let token = jws::verify(compact, keys, expected.algorithms, &["logout+jwt", "jwt"]);
@@ -160,7 +160,7 @@ mod tests {
             verify(
                 &token,
                 &keys,
-                &LogoutTokenPolicy { issuer, client_id, trusted_audiences, algorithms: &algorithms, now },
+                &TokenPolicy { issuer, client_id, trusted_audiences, algorithms: &algorithms, now },
             )
         };
         assert_eq!(verified_for("https://op.test").map(|token| token.jti), Ok("j".to_owned()));

@@ -28,7 +28,7 @@ use self::http_client::{CALL_DEADLINE, Outbound, PROVIDER_BODY};
 use self::relying_party::RelyingParty;
 use crate::clock::Clock;
 use crate::events::{EventCode, Events};
-use crate::protocol::id_token::{IdToken, IdTokenPolicy, IdTokenUse, verify};
+use crate::protocol::id_token::{IdToken, IdTokenUse, TokenPolicy, verify};
 use crate::protocol::jws::KeySet;
 use crate::protocol::metadata::{self, Metadata};
 use crate::protocol::token::{ClientAuthMethod, TokenResponse, authenticated_form, parse_response};
@@ -144,10 +144,10 @@ impl Provider {
     async fn with_keys<T>(
         self: &Arc<Self>,
         again: &Cached<KeySet>,
-        verify: impl Fn(&KeySet, &IdTokenPolicy<'_>) -> Result<T, ProviderError>,
+        verify: impl Fn(&KeySet, &TokenPolicy<'_>) -> Result<T, ProviderError>,
     ) -> Result<T, ProviderError> {
         let metadata = self.metadata().await?;
-        let expected = IdTokenPolicy {
+        let expected = TokenPolicy {
             issuer: &metadata.issuer,
             client_id: &self.relying_party.client_id,
             trusted_audiences: &self.relying_party.trusted_audiences,

@@ -152,7 +152,8 @@ impl GrantRef {
 
     /// The grant with its row's version and expiry; `None` where none counts.
     pub(crate) async fn read(&self) -> Result<Option<StoredGrant>, TokenUnavailable> {
-        let asked = ObservedAt { at: self.runtime.now(), heard: self.runtime.records.invalidations().heard() };
+        let asked =
+            ObservedAt { at: self.runtime.now(), heard: self.runtime.records.invalidations().heard() };
         let shown = self.jar.as_ref().map(|jar| jar.grant(asked.at)).transpose();
         let shown = shown.map_err(|Unreadable| unreadable())?.flatten();
         let loaded = match self.load(shown.as_ref()).await? {
