@@ -44,11 +44,11 @@ pub(crate) fn self_submitting(
     heading: &str,
     style: &str,
     action: &str,
-    fields: &[(&str, impl AsRef<str>)],
+    fields: &[(impl AsRef<str>, impl AsRef<str>)],
     nonce: &str,
 ) -> Response<Bytes> {
     let fields = fields.iter().map(|(name, value)| {
-        format!("<input type=hidden name=\"{}\" value=\"{}\">", escape(name), escape(value.as_ref()))
+        format!("<input type=hidden name=\"{}\" value=\"{}\">", escape(name.as_ref()), escape(value.as_ref()))
     });
     let body = format!(
         "<form method=\"post\" action=\"{}\">{}<button>Continue</button></form>\

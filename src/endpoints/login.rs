@@ -151,8 +151,6 @@ async fn authorization(
     let (connection, scopes) = asked(runtime, provider, &ask.intent)
         .ok_or(ProviderError::Malformed("there is no such connection"))?;
     let request = AuthorizationRequest {
-        client_id: &relying_party.client_id,
-        redirect_uri: &relying_party.redirect_uri,
         scopes: &scopes,
         resources: &connection.indicators,
         response_mode: relying_party.response_mode,
@@ -176,8 +174,9 @@ async fn authorization(
     }
     let mut cookies = pending::make_room(runtime, headers, kept.len());
     cookies.push(kept);
-    let parameters = request.parameters();
-    let url = with_parameters(&metadata.authorization_endpoint, parameters.iter().map(|(n, v)| (*n, v)));
+    let parameters = request.parameters(&metadata.client);
+    let named = parameters.iter().map(|(name, value)| (name.as_str(), value));
+    let url = with_parameters(&metadata.authorization_endpoint, named);
     let fits = |url: &Url| {
         let location = url.as_str().len();
         let set: usize = cookies.iter().map(|cookie| cookie.len() + cookie::LINE).sum();

@@ -3,11 +3,14 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use openidconnect::core::{CoreAuthPrompt, CoreAuthenticationFlow};
+use openidconnect::{
+    AuthenticationContextClass, CsrfToken, LoginHint, Nonce, PkceCodeChallenge, PkceCodeVerifier, Scope,
+};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use url::Url;
+
+use super::client::Client;
 
 /// The longest authorization request that is sent as a redirect, in bytes. Longer ones break in browsers,
 /// proxies and providers that nobody here controls.
@@ -51,6 +54,16 @@ impl Prompt {
     }
 }
 
+impl From<Prompt> for CoreAuthPrompt {
+    fn from(prompt: Prompt) -> Self {
+        match prompt {
+            Prompt::Login => Self::Login,
+            Prompt::Consent => Self::Consent,
+            Prompt::SelectAccount => Self::SelectAccount,
+        }
+    }
+}
+
 /// What one login asks for beyond the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LoginOptions {
@@ -66,10 +79,8 @@ pub struct LoginOptions {
     pub acr_values: Vec<String>,
 }
 
-/// Everything that an authorization request says.
+/// What an authorization request says beside who asks.
 pub(crate) struct AuthorizationRequest<'a> {
-    pub(crate) client_id: &'a str,
-    pub(crate) redirect_uri: &'a str,
     pub(crate) scopes: &'a [String],
     pub(crate) resources: &'a [String],
     pub(crate) response_mode: ResponseMode,
@@ -105,56 +116,51 @@ pub(crate) const RESERVED: &[&str] = &[
 ];
 
 impl AuthorizationRequest<'_> {
-    pub(crate) fn parameters(&self) -> Vec<(&str, String)> {
-        let mut parameters = vec![
-            ("response_type", "code".to_owned()),
-            ("client_id", self.client_id.to_owned()),
-            ("redirect_uri", self.redirect_uri.to_owned()),
-            ("scope", self.scopes.join(" ")),
-            ("state", self.state.to_owned()),
-            ("code_challenge", challenge(self.code_verifier)),
-            ("code_challenge_method", "S256".to_owned()),
-        ];
+    /// What is asked, for a URL, a form or a pushed request.
+    pub(crate) fn parameters(&self, client: &Client) -> Vec<(String, String)> {
+        let (state, nonce) = (CsrfToken::new(self.state.to_owned()), Nonce::new(self.nonce.to_owned()));
+        let code_verifier = PkceCodeVerifier::new(self.code_verifier.to_owned());
+        let mut request = client
+            .library
+            .authorize_url(CoreAuthenticationFlow::AuthorizationCode, || state, || nonce)
+            .add_scopes(self.scopes.iter().cloned().map(Scope::new))
+            .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&code_verifier));
         if self.response_mode == ResponseMode::FormPost {
-            parameters.push(("response_mode", "form_post".to_owned()));
+            request = request.add_extra_param("response_mode", "form_post");
         }
-        parameters.extend(self.resources.iter().map(|resource| ("resource", resource.clone())));
+        for resource in self.resources {
+            request = request.add_extra_param("resource", resource);
+        }
         if let Some(domain) = self.hosted_domain {
-            parameters.push(("hd", domain.to_owned()));
+            request = request.add_extra_param("hd", domain);
         }
         let options = self.options;
         if options.silent {
-            parameters.push(("prompt", "none".to_owned()));
+            request = request.add_prompt(CoreAuthPrompt::None);
         } else if let Some(prompt) = options.prompt {
-            parameters.push(("prompt", prompt.as_str().to_owned()));
+            request = request.add_prompt(prompt.into());
         }
         if let Some(hint) = &options.login_hint {
-            parameters.push(("login_hint", hint.clone()));
+            request = request.set_login_hint(LoginHint::new(hint.clone()));
         }
-        if self.scopes.iter().any(|scope| scope == "openid") {
-            parameters.extend(self.about_the_id_token());
+        // OpenID Connect Core 1.0 section 3.1.2.1: what only an ID token can answer. Where none is asked for there are
+        // providers that refuse a request which says so; the library always says the nonce.
+        let asks_for_id_token = self.scopes.iter().any(|scope| scope == "openid");
+        if asks_for_id_token {
+            if let Some(max_age) = options.max_age {
+                request = request.set_max_age(max_age);
+            }
+            for class in &options.acr_values {
+                request = request.add_auth_context_value(AuthenticationContextClass::new(class.clone()));
+            }
         }
-        parameters.extend(self.additional.iter().map(|(name, value)| (name.as_str(), value.clone())));
-        parameters
+        for (name, value) in self.additional {
+            request = request.add_extra_param(name, value);
+        }
+        let (url, ..) = request.url();
+        let parameters = url.query_pairs().into_owned();
+        parameters.filter(|(name, _)| asks_for_id_token || name != "nonce").collect()
     }
-
-    /// OpenID Connect Core 1.0 section 3.1.2.1: what only an ID token can answer. Where none is asked for there are
-    /// providers that refuse a request which says so.
-    fn about_the_id_token(&self) -> Vec<(&'static str, String)> {
-        let mut parameters = vec![("nonce", self.nonce.to_owned())];
-        if let Some(max_age) = self.options.max_age {
-            parameters.push(("max_age", max_age.as_secs().to_string()));
-        }
-        if !self.options.acr_values.is_empty() {
-            parameters.push(("acr_values", self.options.acr_values.join(" ")));
-        }
-        parameters
-    }
-}
-
-/// RFC 7636 section 4.2, S256.
-fn challenge(code_verifier: &str) -> String {
-    URL_SAFE_NO_PAD.encode(Sha256::digest(code_verifier))
 }
 
 /// The endpoint's own query is kept (RFC 6749 section 3.1).
@@ -244,12 +250,87 @@ struct RequestParameters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::client::tests::client;
     use proptest::prelude::*;
+
+    /// That of RFC 7636 appendix B.
+    const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+
+    fn request<'a>(scopes: &'a [String], options: &'a LoginOptions) -> AuthorizationRequest<'a> {
+        AuthorizationRequest {
+            scopes,
+            resources: &[],
+            response_mode: ResponseMode::Query,
+            state: "s",
+            nonce: "n",
+            code_verifier: VERIFIER,
+            hosted_domain: None,
+            options,
+            additional: &[],
+        }
+    }
+
+    fn values(parameters: &[(String, String)], name: &str) -> Vec<String> {
+        parameters.iter().filter(|(found, _)| found == name).map(|(_, value)| value.clone()).collect()
+    }
 
     #[test]
     fn the_challenge_is_rfc_7636_appendix_b() {
-        let verifier = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-        assert_eq!(challenge(verifier), "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM");
+        let options = LoginOptions::default();
+        let parameters = request(&["openid".to_owned()], &options).parameters(&client("c"));
+        let challenge = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+        assert_eq!(values(&parameters, "code_challenge"), [challenge]);
+        assert_eq!(values(&parameters, "code_challenge_method"), ["S256"]);
+    }
+
+    /// Everything that can be asked for stands in the request once; without `openid`, nothing about an ID token.
+    #[test]
+    fn each_parameter_is_there_once() {
+        let options = LoginOptions {
+            prompt: Some(Prompt::SelectAccount),
+            max_age: Some(Duration::from_secs(60)),
+            login_hint: Some("ann".to_owned()),
+            acr_values: vec!["gold".to_owned(), "silver".to_owned()],
+            ..LoginOptions::default()
+        };
+        let resources = ["https://a.test".to_owned(), "https://b.test".to_owned()];
+        let (with, without) = (["openid".to_owned(), "mail".to_owned()], ["mail".to_owned()]);
+        let asked = |scopes| {
+            let request = AuthorizationRequest {
+                resources: &resources,
+                response_mode: ResponseMode::FormPost,
+                hosted_domain: Some("example.com"),
+                ..request(scopes, &options)
+            };
+            let mut parameters = request.parameters(&client("c"));
+            parameters.sort();
+            parameters.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>()
+        };
+        let mut expected = vec![
+            "acr_values=gold silver",
+            "client_id=c",
+            "code_challenge=E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM",
+            "code_challenge_method=S256",
+            "hd=example.com",
+            "login_hint=ann",
+            "max_age=60",
+            "nonce=n",
+            "prompt=select_account",
+            "redirect_uri=https://app.test/auth/callback",
+            "resource=https://a.test",
+            "resource=https://b.test",
+            "response_mode=form_post",
+            "response_type=code",
+            "scope=openid mail",
+            "state=s",
+        ];
+        assert_eq!(asked(&with), expected);
+        expected.retain(|said| !["acr_values", "max_age", "nonce"].iter().any(|name| said.starts_with(name)));
+        let is_scope = |said: &&mut &str| said.starts_with("scope");
+        *expected.iter_mut().find(is_scope).unwrap() = "scope=mail";
+        assert_eq!(asked(&without), expected);
+        let silent = LoginOptions { silent: true, ..options.clone() };
+        assert_eq!(values(&request(&with, &silent).parameters(&client("c")), "prompt"), ["none"]);
     }
 
     #[test]
@@ -314,17 +395,12 @@ mod tests {
         fn parameters_survive_the_url(hint in ".{0,40}", own in ".{0,20}") {
             let options = LoginOptions { login_hint: Some(hint.clone()), ..LoginOptions::default() };
             let additional = [("x".to_owned(), own.clone())];
-            let request = AuthorizationRequest {
-                client_id: "c&state=evil", redirect_uri: "https://app.test/auth/callback", scopes: &["openid".to_owned()],
-                resources: &[], response_mode: ResponseMode::Query, state: "s", nonce: "n", code_verifier: "v",
-                hosted_domain: None, options: &options, additional: &additional,
-            };
+            let scopes = ["openid".to_owned()];
+            let request = AuthorizationRequest { additional: &additional, ..request(&scopes, &options) };
             let endpoint = Url::parse("https://op.test/authorize?own=1").unwrap();
-            let url = with_parameters(&endpoint, request.parameters());
-            let value = |name: &str| {
-                let found: Vec<_> = url.query_pairs().filter(|(n, _)| n == name).map(|(_, v)| v.into_owned()).collect();
-                found
-            };
+            let parameters = request.parameters(&client("c&state=evil"));
+            let url = with_parameters(&endpoint, parameters.iter().map(|(name, value)| (name.as_str(), value)));
+            let value = |name: &str| values(&url.query_pairs().into_owned().collect::<Vec<_>>(), name);
             prop_assert_eq!(value("login_hint"), [hint]);
             prop_assert_eq!(value("x"), [own]);
             prop_assert_eq!(value("state"), ["s"]);

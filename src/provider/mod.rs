@@ -14,6 +14,7 @@ pub(crate) mod relying_party;
 
 pub(crate) use self::error::ProviderError;
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +29,7 @@ use self::http_client::{CALL_DEADLINE, Outbound, PROVIDER_BODY};
 use self::relying_party::RelyingParty;
 use crate::clock::Clock;
 use crate::events::{EventCode, Events};
+use crate::protocol::client::Client;
 use crate::protocol::id_token::{IdToken, IdTokenUse, TokenPolicy, verify};
 use crate::protocol::jws::KeySet;
 use crate::protocol::metadata::{self, Metadata};
@@ -40,13 +42,27 @@ const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 /// An unknown key makes the key set be read again no more often than this.
 pub(crate) const KEY_SET_THROTTLE: Duration = Duration::from_secs(2);
 
+/// What is known of a provider: its metadata, and this application as its client.
+pub(crate) struct Discovered {
+    metadata: Metadata,
+    pub(crate) client: Client,
+}
+
+impl Deref for Discovered {
+    type Target = Metadata;
+
+    fn deref(&self) -> &Metadata {
+        &self.metadata
+    }
+}
+
 /// A provider at which this application is registered.
 pub(crate) struct Provider {
     pub(crate) relying_party: RelyingParty,
     outbound: Outbound,
     events: Events,
     clock: Clock,
-    metadata: Cached<Metadata>,
+    metadata: Cached<Discovered>,
     keys: Cached<KeySet>,
     /// For callers whom nobody knows: what they ask for takes nothing from those who sign in.
     keys_for_anybody: Cached<KeySet>,
@@ -60,7 +76,7 @@ impl Provider {
     }
 
     /// The provider's metadata: fetched at the first need, and served on while the provider is away.
-    pub(crate) async fn metadata(self: &Arc<Self>) -> Result<Arc<Metadata>, ProviderError> {
+    pub(crate) async fn metadata(self: &Arc<Self>) -> Result<Arc<Discovered>, ProviderError> {
         if self.metadata.is_older_than(MAX_AGE) || self.keys.is_older_than(MAX_AGE) {
             // Every login begins here: it is done when the person comes back from the provider.
             tokio::spawn(Arc::clone(self).read_again());
@@ -82,15 +98,18 @@ impl Provider {
     }
 
     /// What is known of the provider without asking it.
-    pub(crate) fn known_metadata(&self) -> Option<Arc<Metadata>> {
+    pub(crate) fn known_metadata(&self) -> Option<Arc<Discovered>> {
         self.metadata.value()
     }
 
-    async fn fetch_metadata(&self) -> Result<Metadata, ProviderError> {
+    async fn fetch_metadata(&self) -> Result<Discovered, ProviderError> {
+        let RelyingParty { issuer, client_id, redirect_uri, .. } = &self.relying_party;
         let fetched = async {
-            let url = metadata::discovery_url(&self.relying_party.issuer);
-            let document = self.get(&url).await?;
-            Ok::<_, ProviderError>(metadata::parse(&document, &self.relying_party.issuer)?)
+            let document = self.get(&metadata::discovery_url(issuer)).await?;
+            let metadata = metadata::parse(&document, issuer)?;
+            let client = Client::new(&metadata, client_id, redirect_uri)
+                .map_err(|error| ProviderError::Unavailable(error.into()))?;
+            Ok::<_, ProviderError>(Discovered { metadata, client })
         };
         self.told(fetched.await, EventCode::MetadataFetched)
     }
@@ -224,10 +243,11 @@ impl Provider {
     pub(crate) async fn push(
         self: &Arc<Self>,
         endpoint: &Url,
-        parameters: &[(&str, String)],
+        parameters: &[(String, String)],
     ) -> Result<String, ProviderError> {
         let metadata = self.metadata().await?;
-        let parameters: Vec<_> = parameters.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let parameters: Vec<_> =
+            parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         let answer = self.post(endpoint, &parameters, &metadata).await?;
         let members = json::object(answer.body());
         match (answer.status().as_u16(), members) {
