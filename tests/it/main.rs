@@ -48,6 +48,8 @@ mod user;
 mod request;
 // Where the layer stands, and what the mistakes look like.
 mod placement;
+// Cookies of the application's own beside the layer's.
+mod cookie_layers;
 // Many people at once, and a database whose rows were moved.
 mod isolation;
 // Two applications beside each other: nothing of one counts at the other.
