@@ -184,8 +184,8 @@ async fn authorization(
     };
     let mut response = if fits(&url) && !metadata.requires_par {
         redirect(url.as_str())
-    } else if let Some(endpoint) = &metadata.par_endpoint {
-        let request_uri = provider.push(endpoint, &parameters).await?;
+    } else if metadata.par_endpoint.is_some() {
+        let request_uri = provider.push(&parameters).await?;
         let pushed = [("client_id", relying_party.client_id.as_str()), ("request_uri", &request_uri)];
         redirect(with_parameters(&metadata.authorization_endpoint, pushed).as_str())
     } else {

@@ -19,21 +19,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, AUTHORIZATION};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use serde_json::{Map, Value};
 use url::Url;
+use zeroize::Zeroizing;
 
 use self::cached::{Cached, Readiness};
 use self::http_client::{CALL_DEADLINE, Outbound, PROVIDER_BODY};
 use self::relying_party::RelyingParty;
 use crate::clock::Clock;
 use crate::events::{EventCode, Events};
-use crate::protocol::client::Client;
+use crate::protocol::client::{Built, Client};
 use crate::protocol::id_token::{IdToken, IdTokenUse, TokenPolicy, verify};
 use crate::protocol::jws::KeySet;
 use crate::protocol::metadata::{self, Metadata};
-use crate::protocol::token::{ClientAuthMethod, TokenResponse, authenticated_form, parse_response};
+use crate::protocol::token::{TokenResponse, parse_response};
 use crate::protocol::{json, user_info};
 use crate::secret::Secret;
 
@@ -103,12 +104,14 @@ impl Provider {
     }
 
     async fn fetch_metadata(&self) -> Result<Discovered, ProviderError> {
-        let RelyingParty { issuer, client_id, redirect_uri, .. } = &self.relying_party;
+        let RelyingParty { issuer, client_id, client_secret, client_auth, redirect_uri, .. } =
+            &self.relying_party;
         let fetched = async {
             let document = self.get(&metadata::discovery_url(issuer)).await?;
             let metadata = metadata::parse(&document, issuer)?;
-            let client = Client::new(&metadata, client_id, redirect_uri)
-                .map_err(|error| ProviderError::Unavailable(error.into()))?;
+            let client =
+                Client::new(&metadata, client_id, client_secret.as_ref(), *client_auth, redirect_uri)
+                    .map_err(|error| ProviderError::Unavailable(error.into()))?;
             Ok::<_, ProviderError>(Discovered { metadata, client })
         };
         self.told(fetched.await, EventCode::MetadataFetched)
@@ -189,14 +192,8 @@ impl Provider {
         code_verifier: &str,
         indicator: Option<&str>,
     ) -> Result<TokenResponse, ProviderError> {
-        let mut parameters = vec![
-            ("grant_type", "authorization_code"),
-            ("code", code),
-            ("redirect_uri", &self.relying_party.redirect_uri),
-            ("code_verifier", code_verifier),
-        ];
-        parameters.extend(indicator.map(|indicator| ("resource", indicator)));
-        self.token_request(&parameters).await
+        let known = self.metadata().await?;
+        self.token_request(known.client.exchange(code, code_verifier, indicator)).await
     }
 
     /// RFC 6749 sections 4.4.2 and 6: by a refresh token, or by nothing but the application's own credentials.
@@ -206,32 +203,24 @@ impl Provider {
         indicator: Option<&str>,
         scopes: &[String],
     ) -> Result<TokenResponse, ProviderError> {
-        let scope = scopes.join(" ");
-        let mut parameters = match refresh_token {
-            Some(token) => vec![("grant_type", "refresh_token"), ("refresh_token", token.expose_secret())],
-            None => vec![("grant_type", "client_credentials")],
+        let known = self.metadata().await?;
+        let request = match refresh_token {
+            Some(token) => known.client.refresh(token, indicator, scopes),
+            None => known.client.client_credentials(indicator, scopes),
         };
-        // RFC 8707 section 2.2: a token for one API, with what that API needs and no more.
-        parameters.extend(indicator.map(|indicator| ("resource", indicator)));
-        parameters.extend((!scope.is_empty()).then_some(("scope", scope.as_str())));
-        self.token_request(&parameters).await
+        self.token_request(request).await
     }
 
-    async fn token_request(
-        self: &Arc<Self>,
-        parameters: &[(&str, &str)],
-    ) -> Result<TokenResponse, ProviderError> {
-        let metadata = self.metadata().await?;
-        let answer = self.post(&metadata.token_endpoint, parameters, &metadata).await?;
+    async fn token_request(&self, request: Built) -> Result<TokenResponse, ProviderError> {
+        let answer = self.post(request).await?;
         Ok(parse_response(answer.status().as_u16(), answer.body())?)
     }
 
     /// RFC 7009: revokes a token, where the provider offers that.
     pub(crate) async fn revoke(self: &Arc<Self>, token: &Secret, hint: &str) -> Result<(), ProviderError> {
-        let metadata = self.metadata().await?;
-        let Some(endpoint) = &metadata.revocation_endpoint else { return Ok(()) };
-        let parameters = [("token", token.expose_secret()), ("token_type_hint", hint)];
-        let answer = self.post(endpoint, &parameters, &metadata).await?;
+        let known = self.metadata().await?;
+        let Some(endpoint) = &known.revocation_endpoint else { return Ok(()) };
+        let answer = self.post(known.client.revocation(endpoint, token, hint)).await?;
         match answer.status() {
             StatusCode::OK => Ok(()),
             status if status.is_server_error() => Err(ProviderError::Busy),
@@ -242,13 +231,10 @@ impl Provider {
     /// RFC 9126: hands the authorization request over and returns its `request_uri`.
     pub(crate) async fn push(
         self: &Arc<Self>,
-        endpoint: &Url,
         parameters: &[(String, String)],
     ) -> Result<String, ProviderError> {
-        let metadata = self.metadata().await?;
-        let parameters: Vec<_> =
-            parameters.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-        let answer = self.post(endpoint, &parameters, &metadata).await?;
+        let known = self.metadata().await?;
+        let answer = self.post(known.client.pushed(parameters)).await?;
         let members = json::object(answer.body());
         match (answer.status().as_u16(), members) {
             (500.., _) | (429, _) => Err(ProviderError::Busy),
@@ -290,29 +276,13 @@ impl Provider {
         }
     }
 
-    async fn post(
-        &self,
-        endpoint: &Url,
-        parameters: &[(&str, &str)],
-        metadata: &Metadata,
-    ) -> Result<Response<Bytes>, ProviderError> {
-        let relying_party = &self.relying_party;
-        let secret = relying_party.client_secret.as_ref();
-        let auth = relying_party
-            .client_auth
-            .unwrap_or_else(|| ClientAuthMethod::announced(&metadata.client_auth_methods, secret.is_some()));
-        let form = authenticated_form(parameters, auth, &relying_party.client_id, secret);
-        let body = Bytes::copy_from_slice(form.body.expose_secret().as_bytes());
-        let mut request = request(Method::POST, endpoint.as_str(), body)?;
-        let headers = request.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
-        if let Some(credentials) = &form.authorization {
-            let mut value = HeaderValue::try_from(credentials.expose_secret())
-                .map_err(|_| ProviderError::Malformed("client credentials"))?;
-            value.set_sensitive(true);
-            headers.insert(AUTHORIZATION, value);
+    /// Its body is wiped when it has been sent, and its credentials are marked, so that nothing prints them.
+    async fn post(&self, request: Built) -> Result<Response<Bytes>, ProviderError> {
+        let mut request = request.map_err(ProviderError::Unavailable)?;
+        if let Some(credentials) = request.headers_mut().get_mut(AUTHORIZATION) {
+            credentials.set_sensitive(true);
         }
-        self.send(request).await
+        self.send(request.map(|body| Bytes::from_owner(Zeroizing::new(body)))).await
     }
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ProviderError> {
