@@ -2,6 +2,24 @@
 //!
 //! Nothing in here awaits, reads a clock, draws randomness, sends anything or knows a framework. Each check
 //! cites its section and has a test that fails without it.
+//!
+//! What `openidconnect` does, and what is done here, because its way is stricter than what is accepted, or is missing:
+//!
+//! | part | done by | why |
+//! |---|---|---|
+//! | authorization request (state, nonce, PKCE, prompt, `max_age`, `acr_values`) | `openidconnect`, in [`authorization`] | `nonce` is left out where no ID token is asked for |
+//! | token request by code, by refresh token, by the client's credentials | `openidconnect`, in [`client`] | each is captured as data and sent by the provider's HTTP client, with its limits |
+//! | client authentication | `openidconnect`, in [`client`] | which method counts is decided in [`token`] |
+//! | revocation request | `openidconnect`, in [`client`] | it gets the https form of the URL, since it refuses http on loopback too; the request goes to the URL itself |
+//! | pushed authorization request | `openidconnect`, in [`client`] | it has none; its device authorization request is the same form |
+//! | signatures, key sets, `at_hash` | `openidconnect`, in [`jws`] | entries of a key set that cannot be read are skipped before, and `key_ops` is looked at |
+//! | token response | [`token`] | it refuses the whole response, and with it a rotated refresh token, for an odd lifetime or an odd claim of the ID token |
+//! | claims of the ID token | [`id_token`] | it refuses a person for any claim of an unusual type |
+//! | metadata | [`metadata`] | it refuses a provider for any member of an unusual type, or one that this application does not use |
+//! | UserInfo | [`user_info`] | as the claims of the ID token |
+//! | logout request, logout token | [`logout`], [`logout_token`] | it has no logout token; the request has four parameters |
+//!
+//! The tests of [`token`] and [`client`] show the limits: they fail when the library learns to do otherwise.
 
 pub(crate) mod authorization;
 pub(crate) mod challenge;
