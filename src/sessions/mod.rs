@@ -33,6 +33,8 @@ const REMEMBERED: u64 = 1_000_000;
 
 /// The sessions.
 pub(crate) struct Sessions {
+    /// Not moka's: with it a look-up takes about 750 instructions more, and the lines `known:100`, `known:10000` and
+    /// `inside-known:10000` of the benchmark `request` exceed their limits.
     remembered: Cache<SessionId, Arc<Session>, UnitWeighter, BuildHasherDefault<FirstWord>>,
     idle_lifetime: Duration,
     max_staleness: Duration,
