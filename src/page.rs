@@ -38,7 +38,11 @@ pub(crate) fn try_again(text: &str, address: &str) -> Response<Bytes> {
 }
 
 /// A form that submits itself.
-pub(crate) fn self_submitting(action: &str, fields: &[(impl AsRef<str>, String)], nonce: &str) -> Response<Bytes> {
+pub(crate) fn self_submitting(
+    action: &str,
+    fields: &[(impl AsRef<str>, String)],
+    nonce: &str,
+) -> Response<Bytes> {
     html::self_submitting("One moment…", STYLE, action, fields, nonce)
 }
 

@@ -381,9 +381,15 @@ async fn scenario_60_debug_shows_no_secret() {
     ];
     values.into_iter().for_each(|value| show(&shown, value));
     let all = shown.lock().unwrap().join("\n");
-    for expected in
-        ["CurrentUser", "UserTokens", "AccessToken", "Authorize", "ApiResponse", "Config", "NewLogin"]
-    {
+    for expected in [
+        "CurrentUser",
+        "UserTokens",
+        "AccessToken",
+        "AddAccessToken",
+        "ApiResponse",
+        "Config",
+        "VerifiedLogin",
+    ] {
         assert!(all.contains(expected), "{expected} was shown");
     }
     Secrets::of(&world.net, &world.op).assert_absent("Debug", &all);

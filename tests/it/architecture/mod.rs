@@ -259,7 +259,7 @@ fn prescribed_packages_do_what_they_are_there_for() {
     let manifest = fs::read_to_string(repository().join("Cargo.toml")).unwrap();
     let (_, dependencies) = manifest.split_once("\n[dependencies]\n").unwrap();
     let (dependencies, _) = dependencies.split_once("\n[").unwrap();
-    let sources = sources("src");
+    let sources = src();
     for (package, purpose, parts) in PRESCRIBED {
         let line = dependencies.lines().find(|line| line.split(' ').next() == Some(package));
         let line = line.unwrap_or_else(|| panic!("Cargo.toml does not name {package}"));
@@ -273,19 +273,19 @@ fn prescribed_packages_do_what_they_are_there_for() {
             line.match_indices(&format!("{name}::")).any(|(at, _)| apart(at))
         };
         let mut used: Vec<String> = Vec::new();
-        for (path, text) in &sources {
-            if !path.ends_with("tests.rs") && code(text).any(names) {
-                used.push(path.strip_prefix(repository()).unwrap().display().to_string());
+        for source in &sources {
+            if source.code().any(names) {
+                used.push(source.path.strip_prefix(repository()).unwrap().display().to_string());
             }
         }
         used.sort();
         println!("{package} ({purpose}): {}", used.join(", "));
         for (file, uses) in *parts {
             assert!(used.iter().any(|used| used == file), "{file} does not use {package}: {purpose}");
-            let text = fs::read_to_string(repository().join(file)).unwrap();
+            let source = sources.iter().find(|source| source.path == repository().join(file)).unwrap();
             for item in *uses {
                 assert!(
-                    code(&text).any(|line| line.contains(item)),
+                    source.code().any(|line| line.contains(item)),
                     "{file} has no {item}: {package} {purpose}"
                 );
             }

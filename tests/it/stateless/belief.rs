@@ -165,7 +165,7 @@ async fn what_was_seen_to_be_gone_is_not_believed_to_be_there() {
         assert_eq!(processes.tok(REPLICA, &alice).await, 200);
         if says_so_itself {
             let answer = processes.world.ask(REPLICA, &alice, "/state").await.unwrap();
-            assert_eq!(answer.body(), "Missing");
+            assert_eq!(answer.body(), "NotConnected");
         } else {
             processes.disconnect(REPLICA, &alice).await;
         }

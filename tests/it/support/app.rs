@@ -22,7 +22,7 @@ use super::clock::TestClock;
 use super::net::Net;
 use super::provider::{CLIENT_ID, CLIENT_SECRET, LyingProvider};
 use super::resource::ResourceServer;
-use super::store::WatchedStore;
+use super::store::{Shared, WatchedStore};
 use super::test_store::TestStore;
 
 pub(crate) const APP: &str = "https://app.test";
@@ -235,7 +235,8 @@ impl App {
         edit: impl FnOnce(Config) -> Config,
     ) -> Self {
         let events = Events::default();
-        let layer = OidcLayer::stateless(edit(config(net, clock)).on_event(events.hook()), rendezvous);
+        let layer =
+            OidcLayer::stateless(edit(config(net, clock)).on_event(events.hook()), Shared(rendezvous));
         let layer = layer.unwrap_or_else(|error| panic!("{error}"));
         Self { layer, store: store.into(), events }
     }

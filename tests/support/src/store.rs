@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tower_oidc::Timestamp;
-use tower_oidc::store::{BoxFuture, Change, Key, Record, Store, StoreError, Stored, Tag, Version};
+use tower_oidc::store::{
+    BoxFuture, Change, Key, Record, Store, StoreError, StoreFuture, Stored, Tag, Version,
+};
 
 use super::fault::Gate;
 use super::net::lock;
@@ -173,5 +175,42 @@ impl Store for WatchedStore {
         heard: &'a (dyn Fn(Change) + Send + Sync),
     ) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(self.meet(Verb::Listen, self.rows.subscribe(heard)))
+    }
+}
+
+/// A store in memory that stands for one which several processes share: it says that it outlives them.
+pub struct Shared<S>(pub S);
+
+impl<S: Store> Store for Shared<S> {
+    fn load(&self, key: Key) -> StoreFuture<'_, Option<Stored>> {
+        self.0.load(key)
+    }
+
+    fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
+        self.0.swap(key, expected, record)
+    }
+
+    fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool> {
+        self.0.delete(key, expected)
+    }
+
+    fn find(&self, tag: Tag) -> StoreFuture<'_, Vec<Key>> {
+        self.0.find(tag)
+    }
+
+    fn delete_expired(&self, older_than: Timestamp) -> StoreFuture<'_, u64> {
+        self.0.delete_expired(older_than)
+    }
+
+    fn is_durable(&self) -> bool {
+        true
+    }
+
+    fn wait(&self, key: Key, after: Option<Version>, within: Duration) -> StoreFuture<'_, ()> {
+        self.0.wait(key, after, within)
+    }
+
+    fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> StoreFuture<'a, ()> {
+        self.0.subscribe(heard)
     }
 }
