@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
-use http::header::ORIGIN;
+use http::{HeaderMap, HeaderValue};
 use url::Url;
 
 use super::Config;
@@ -13,6 +12,7 @@ use super::destination::Destination;
 use super::registrations::written;
 use crate::cookie::CookiePolicy;
 use crate::error::{ConfigError, DestinationError};
+use crate::protocol::fetch_metadata::{Decision, Origins, Target};
 use crate::protocol::metadata::is_secure;
 use crate::provider::relying_party::{ProviderId, RelyingParty};
 use crate::records::grant::encode;
@@ -22,7 +22,6 @@ use crate::secret::Secret;
 /// A checked configuration.
 pub(crate) struct Settings {
     pub(crate) public_url: Url,
-    pub(crate) origin: String,
     /// The public URL's path without its last slash: empty, or `/mount`.
     mount: String,
     /// Where the layer answers, below the mount: `/auth`.
@@ -43,7 +42,7 @@ pub(crate) struct Settings {
     pub(crate) max_cookie_bytes: usize,
     pub(crate) frontchannel_logout: bool,
     pub(crate) post_logout_url: Url,
-    trusted_origins: Vec<String>,
+    origins: Origins,
     /// With the development provider: other machines are refused.
     pub(crate) local_only: bool,
 }
@@ -112,7 +111,6 @@ impl Settings {
             max_cookie_bytes: config.max_cookie_bytes,
             frontchannel_logout: config.frontchannel_logout,
             public_url,
-            origin,
             mounted_base: format!("{mount}{base}"),
             mount,
             base,
@@ -121,7 +119,7 @@ impl Settings {
             cookies,
             admins,
             post_logout_url,
-            trusted_origins,
+            origins: Origins { own: origin, trusted: trusted_origins },
             local_only: config.is_development() && !config.any_address,
         };
         Ok((settings, KeyRing::new(&secrets, &application), made_up))
@@ -170,22 +168,9 @@ impl Settings {
         format!("{}?return_to={}", self.path_to("login"), encoded(destination.as_str()))
     }
 
-    /// Whether a request comes from a page that may use our cookies for unsafe requests.
-    ///
-    /// `Sec-Fetch-Site` decides where browsers send it (Fetch Metadata section 2.4), `Origin` otherwise.
-    /// `None` when the request says nothing: only things that are no browser do so.
-    pub(crate) fn same_origin(&self, headers: &HeaderMap) -> Option<bool> {
-        let site = headers.get("sec-fetch-site").map(|value| value.as_bytes());
-        if matches!(site, Some(b"same-origin" | b"none")) {
-            return Some(true);
-        }
-        let Some(origin) = headers.get(ORIGIN).map(|value| value.as_bytes()) else {
-            return site.map(|_| false);
-        };
-        let trusted = |trusted: &String| trusted.as_bytes() == origin;
-        // A browser that says cross-site does not come from our own origin, whatever else is claimed.
-        let own = site.is_none() && self.origin.as_bytes() == origin;
-        Some(own || self.trusted_origins.iter().any(trusted))
+    /// Decides whether a request is forged.
+    pub(crate) fn decide(&self, target: Target, is_safe: bool, headers: &HeaderMap) -> Decision {
+        self.origins.decide(target, is_safe, |name| headers.get(name).map(HeaderValue::as_bytes))
     }
 }
 
@@ -277,7 +262,6 @@ mod tests {
     use super::*;
     use crate::config::provider::ProviderConfig;
     use crate::protocol::token::ClientAuthMethod;
-    use http::HeaderValue;
 
     fn settings(edit: impl FnOnce(&mut Config)) -> Result<Settings, ConfigError> {
         let mut config = Config::new(
@@ -380,28 +364,5 @@ mod tests {
         {
             assert_eq!(mounted.public_path(seen), public);
         }
-    }
-
-    /// Checks 6 and 182: what decides about forged requests.
-    #[test]
-    fn fetch_metadata_decides_and_origin_where_there_is_none() {
-        let settings = settings(|c| c.trusted_origins = vec!["https://www.test".into()])
-            .unwrap_or_else(|e| panic!("{e}"));
-        let decide = |site: Option<&'static str>, origin: Option<&'static str>| {
-            let mut headers = HeaderMap::new();
-            site.map(|site| headers.insert("sec-fetch-site", HeaderValue::from_static(site)));
-            origin.map(|origin| headers.insert(ORIGIN, HeaderValue::from_static(origin)));
-            settings.same_origin(&headers)
-        };
-        assert_eq!(decide(Some("same-origin"), None), Some(true));
-        assert_eq!(decide(Some("none"), None), Some(true));
-        assert_eq!(decide(Some("cross-site"), None), Some(false));
-        assert_eq!(decide(Some("same-site"), Some("https://evil.test")), Some(false));
-        assert_eq!(decide(Some("cross-site"), Some("https://app.test")), Some(false));
-        assert_eq!(decide(Some("cross-site"), Some("https://www.test")), Some(true));
-        assert_eq!(decide(None, Some("https://app.test")), Some(true));
-        assert_eq!(decide(None, Some("https://app.test.evil.test")), Some(false));
-        assert_eq!(decide(None, Some("null")), Some(false));
-        assert_eq!(decide(None, None), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use super::context::EndpointContext;
 use super::login_error::LoginError;
@@ -13,6 +13,7 @@ use crate::config::connections::CheckedConnection;
 use crate::config::shared_account::SharedAccount;
 use crate::events::EventCode;
 use crate::page;
+use crate::protocol::fetch_metadata::{Decision, Target};
 use crate::records::FOREVER;
 use crate::records::grant::Consent;
 use crate::sessions::session::Session;
@@ -39,14 +40,15 @@ pub(crate) fn confirmation(
     context: &EndpointContext,
     connection: &CheckedConnection,
 ) -> Option<Response<Bytes>> {
-    let (runtime, head) = (&context.runtime, &context.head);
+    let runtime = &context.runtime;
     runtime.mode.account()?;
-    if head.method == Method::POST {
-        if runtime.settings.same_origin(&head.headers) == Some(true) {
-            return None;
+    match context.decide(Target::Change) {
+        Decision::Act => return None,
+        Decision::Ask => {}
+        Decision::Refuse => {
+            runtime.events().emit(EventCode::CrossSiteRefused, None, "a connection of the account");
+            return Some(page::plain(StatusCode::FORBIDDEN, "Another site asked to connect an account."));
         }
-        runtime.events().emit(EventCode::CrossSiteRefused, None, "a connection of the account");
-        return Some(page::plain(StatusCode::FORBIDDEN, "Another site asked to connect an account."));
     }
     let action = format!("{}?{}", runtime.settings.path_to("connect"), context.query());
     let heading = format!(

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 
 use super::context::EndpointContext;
-use super::login::{self, AuthorizationAttempt, begin, is_embedded};
+use super::login::{self, AuthorizationAttempt, begin};
 use super::login_error::LoginError;
 use super::parameters::EndpointQuery;
 use super::pending::{Intent, KeepFor};
@@ -18,6 +18,7 @@ use crate::config::resource::push_new;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::page;
+use crate::protocol::fetch_metadata::{Decision, Target};
 use crate::protocol::token::scopes;
 use crate::records::grant::Consent;
 use crate::sessions::session::Session;
@@ -35,7 +36,7 @@ fn kept_for(runtime: &Runtime) -> KeepFor {
 
 pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
     let runtime = &context.runtime;
-    if is_embedded(&context.head.headers) {
+    if context.decide(Target::Login) == Decision::Refuse {
         return page::plain(StatusCode::FORBIDDEN, "Another site asked you to grant access.");
     }
     let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);

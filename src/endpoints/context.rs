@@ -2,11 +2,13 @@
 
 use std::sync::{Arc, OnceLock};
 
+use http::Method;
 use http::request::Parts;
 
 use crate::clock::Timestamp;
 use crate::config::connections::CheckedConnection;
 use crate::cookie;
+use crate::protocol::fetch_metadata::{Decision, Target};
 use crate::records::grant::Grant;
 use crate::sessions::session::Session;
 use crate::sessions::session_id::SessionId;
@@ -43,6 +45,12 @@ impl EndpointContext {
     /// The same, where an endpoint has asked for it.
     pub(crate) fn used_carried(&self) -> Option<&Arc<CookieJar>> {
         self.jar.get()?.as_ref()
+    }
+
+    /// Decides whether the request is forged.
+    pub(crate) fn decide(&self, target: Target) -> Decision {
+        let is_safe = self.head.method != Method::POST;
+        self.runtime.settings.decide(target, is_safe, &self.head.headers)
     }
 
     pub(crate) fn query(&self) -> &str {

@@ -1,7 +1,7 @@
 //! A connection is taken back: here first, then at the provider.
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use super::context::EndpointContext;
 use super::parameters::EndpointQuery;
@@ -9,6 +9,7 @@ use super::{account, visitor};
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::page;
+use crate::protocol::fetch_metadata::{Decision, Target};
 use crate::provider::relying_party::ProviderId;
 use crate::store::StoreError;
 use crate::tokens::disconnect::{DisconnectOutcome, disconnect};
@@ -16,7 +17,7 @@ use crate::tokens::principal::Principal;
 
 /// `POST /auth/disconnect?connection=…&return_to=…`, for a form on a page.
 pub(crate) async fn end(context: &EndpointContext) -> Response<Bytes> {
-    let (runtime, head) = (&context.runtime, &context.head);
+    let runtime = &context.runtime;
     let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
     let parsed =
         EndpointQuery::parse(context.query()).and_then(|given| Ok((given.destination(runtime)?, given)));
@@ -28,13 +29,16 @@ pub(crate) async fn end(context: &EndpointContext) -> Response<Bytes> {
     if runtime.settings.connections(ProviderId::FIRST).named(name).is_none() {
         return bad_request("There is no connection of that name.");
     }
-    if head.method != Method::POST {
-        let action = format!("{}?{}", runtime.settings.path_to("disconnect"), context.query());
-        return page::confirmation("Do you want to take this access back?", &action, "Disconnect");
-    }
-    if runtime.settings.same_origin(&head.headers) != Some(true) {
-        runtime.events().emit(EventCode::CrossSiteRefused, None, "a disconnection");
-        return page::plain(StatusCode::FORBIDDEN, "Another site asked to take this access back.");
+    match context.decide(Target::Change) {
+        Decision::Act => {}
+        Decision::Ask => {
+            let action = format!("{}?{}", runtime.settings.path_to("disconnect"), context.query());
+            return page::confirmation("Do you want to take this access back?", &action, "Disconnect");
+        }
+        Decision::Refuse => {
+            runtime.events().emit(EventCode::CrossSiteRefused, None, "a disconnection");
+            return page::plain(StatusCode::FORBIDDEN, "Another site asked to take this access back.");
+        }
     }
     let session = context.signed_in().await;
     if let Ok(Some(session)) = &session

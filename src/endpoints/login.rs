@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, REFERRER_POLICY};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use sha2::{Digest, Sha256};
 use url::Url;
 
@@ -22,6 +22,7 @@ use crate::events::EventCode;
 use crate::protocol::authorization::{
     AuthorizationRequest, LoginOptions, MAX_REDIRECT, Prompt, with_parameters,
 };
+use crate::protocol::fetch_metadata::{Decision, Target};
 use crate::provider::error::ProviderError;
 use crate::provider::relying_party::{ProviderId, RelyingParty};
 use crate::provider::{Provider, cause};
@@ -36,7 +37,7 @@ pub(crate) const HEADER_BUDGET: usize = 3584;
 
 pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
     let (runtime, headers) = (&context.runtime, &context.head.headers);
-    if is_embedded(headers) {
+    if context.decide(Target::Login) == Decision::Refuse {
         return page::plain(StatusCode::FORBIDDEN, "Another site asked to sign you in.");
     }
     let (named, destination, options) = match parse(runtime, context.query()) {
@@ -57,14 +58,6 @@ pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
     let intent = Intent::Login { replaces: context.session_id().map(SessionId::bytes) };
     let again = path(runtime, Some(&provider), &destination, &options);
     begin(context, &AuthorizationAttempt { provider, destination, options, intent }, &again).await
-}
-
-/// A login, or a grant, is where a person goes. As a picture or a frame of another site it would fill the browser with
-/// cookies of logins that nobody finishes (Fetch Metadata sections 2.1 and 2.4).
-pub(super) fn is_embedded(headers: &HeaderMap) -> bool {
-    let value = |name: &str| headers.get(name).map(HeaderValue::as_bytes);
-    value("sec-fetch-site") == Some(b"cross-site")
-        && value("sec-fetch-dest").is_some_and(|dest| dest != b"document")
 }
 
 /// What the provider is asked, and for what.

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, REFERRER_POLICY};
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use subtle::ConstantTimeEq;
 
 use super::context::EndpointContext;
@@ -20,6 +20,7 @@ use crate::error::redirect;
 use crate::events::EventCode;
 use crate::page;
 use crate::protocol::authorization::{MAX_REDIRECT, ResponseMode, with_parameters};
+use crate::protocol::fetch_metadata::{Decision, Target};
 use crate::protocol::logout::parameters;
 use crate::secret::Secret;
 use crate::sessions::session::Session;
@@ -52,23 +53,17 @@ pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Response<Bytes> {
         }
         Err(_) => return store_away(&logout_path(runtime, None, &destination)),
     };
-    let meant = match head.method {
-        Method::POST => match runtime.settings.same_origin(&head.headers) {
-            Some(true) => true,
-            // Another site's form, or something that hides where it comes from.
-            Some(false) | None => {
-                runtime.events().emit(EventCode::CrossSiteRefused, Some(session.user()), "a logout");
-                return page::plain(StatusCode::FORBIDDEN, "Another site asked to sign you out.");
-            }
-        },
-        _ => {
-            token.is_some_and(|token| token.ct_eq(&session.logout_token).into())
-                && !is_prefetch(&head.headers)
+    let token = token.is_some_and(|token| token.ct_eq(&session.logout_token).into());
+    match context.decide(Target::Logout { token }) {
+        Decision::Act => {}
+        Decision::Ask => {
+            let action = logout_path(runtime, None, &destination);
+            return page::confirmation("Do you want to sign out?", &action, "Sign out");
         }
-    };
-    if !meant {
-        let action = logout_path(runtime, None, &destination);
-        return page::confirmation("Do you want to sign out?", &action, "Sign out");
+        Decision::Refuse => {
+            runtime.events().emit(EventCode::CrossSiteRefused, Some(session.user()), "a logout");
+            return page::plain(StatusCode::FORBIDDEN, "Another site asked to sign you out.");
+        }
     }
     // In a task of its own: a browser that goes away has signed out all the same, wholly.
     let ending = {
@@ -88,15 +83,6 @@ pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Response<Bytes> {
 
 fn store_away(address: &str) -> Response<Bytes> {
     page::try_again("You cannot be signed out at the moment.", address)
-}
-
-fn is_prefetch(headers: &HeaderMap) -> bool {
-    let names = |header: &str| {
-        headers.get(header).is_some_and(|value| {
-            value.as_bytes().windows(8).any(|window| window.eq_ignore_ascii_case(b"prefetch"))
-        })
-    };
-    names("sec-purpose") || names("purpose")
 }
 
 /// To the logout of the provider where the person signed in, where it has one, else straight on. It is not waited for.

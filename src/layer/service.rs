@@ -17,6 +17,7 @@ use crate::endpoints::{self, logout};
 use crate::error::Error;
 use crate::events::EventCode;
 use crate::extract::request::{Head, RequestState, is_safe};
+use crate::protocol::fetch_metadata::{Decision, Target};
 use crate::sessions::peek::SessionLookup;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
@@ -126,10 +127,10 @@ where
 
 /// Whether a request that may change something, or opens a WebSocket, comes from a page that may.
 fn is_ours<B>(runtime: &Runtime, request: &Request<B>, head: &Head) -> bool {
-    let needs_proof = !is_safe(request.method()) || head.opens_websocket;
-    // With a cookie of ours there is a browser, and browsers say where they come from.
-    let is_browser = head.session_cookie || head.visitor.is_some() || head.was_silent;
-    !needs_proof || runtime.settings.same_origin(request.headers()).unwrap_or(!is_browser)
+    let is_safe = is_safe(request.method()) && !head.opens_websocket;
+    let browser = head.session_cookie || head.visitor.is_some() || head.was_silent;
+    let target = Target::Application { browser };
+    runtime.settings.decide(target, is_safe, request.headers()) == Decision::Act
 }
 
 /// What the browser carries: for the person, whose session is kept from ending, or as a visitor.

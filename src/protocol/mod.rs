@@ -24,6 +24,7 @@
 pub(crate) mod authorization;
 pub(crate) mod challenge;
 pub(crate) mod client;
+pub(crate) mod fetch_metadata;
 pub(crate) mod id_token;
 pub(crate) mod json;
 pub(crate) mod jws;
