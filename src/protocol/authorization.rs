@@ -10,7 +10,7 @@ use openidconnect::{
 use serde::{Deserialize, Serialize};
 use url::Url;
 
-use super::client::Client;
+use super::client::ProviderClient;
 
 /// The longest authorization request that is sent as a redirect, in bytes. Longer ones break in browsers,
 /// proxies and providers that nobody here controls.
@@ -117,7 +117,7 @@ pub(crate) const RESERVED: &[&str] = &[
 
 impl AuthorizationRequest<'_> {
     /// What is asked, for a URL, a form or a pushed request.
-    pub(crate) fn parameters(&self, client: &Client) -> Vec<(String, String)> {
+    pub(crate) fn parameters(&self, client: &ProviderClient) -> Vec<(String, String)> {
         let (state, nonce) = (CsrfToken::new(self.state.to_owned()), Nonce::new(self.nonce.to_owned()));
         let code_verifier = PkceCodeVerifier::new(self.code_verifier.to_owned());
         let mut request = client

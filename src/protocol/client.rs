@@ -25,11 +25,11 @@ type Library = CoreClient<EndpointSet, EndpointSet, EndpointNotSet, EndpointSet,
 pub(crate) type Built = Result<HttpRequest, Box<dyn Error + Send + Sync>>;
 
 /// This application as a client of one provider, with the endpoints of the provider's metadata.
-pub(crate) struct Client {
+pub(crate) struct ProviderClient {
     pub(super) library: Library,
 }
 
-impl Client {
+impl ProviderClient {
     /// `auth` is the method that the configuration names; the provider announces it where that names none.
     pub(crate) fn new(
         metadata: &Metadata,
@@ -162,11 +162,16 @@ pub(crate) mod tests {
     use serde_json::json;
 
     /// A public client.
-    pub(crate) fn client(client_id: &str) -> Client {
+    pub(crate) fn client(client_id: &str) -> ProviderClient {
         at("https", client_id, None, None)
     }
 
-    fn at(scheme: &str, client_id: &str, secret: Option<&str>, auth: Option<ClientAuthMethod>) -> Client {
+    fn at(
+        scheme: &str,
+        client_id: &str,
+        secret: Option<&str>,
+        auth: Option<ClientAuthMethod>,
+    ) -> ProviderClient {
         let endpoint = |path: &str| format!("{scheme}://127.0.0.1:7000/{path}");
         let document = json!({
             "issuer": endpoint(""),
@@ -178,8 +183,14 @@ pub(crate) mod tests {
         });
         let metadata = crate::protocol::metadata::parse(document.to_string().as_bytes(), &endpoint(""));
         let secret = secret.map(Secret::from);
-        Client::new(&metadata.unwrap(), client_id, secret.as_ref(), auth, "https://app.test/auth/callback")
-            .unwrap()
+        ProviderClient::new(
+            &metadata.unwrap(),
+            client_id,
+            secret.as_ref(),
+            auth,
+            "https://app.test/auth/callback",
+        )
+        .unwrap()
     }
 
     /// The URL, the credentials of the header, and the parameters in the order of their names.

@@ -30,7 +30,7 @@ use self::http_client::{CALL_DEADLINE, Outbound, PROVIDER_BODY};
 use self::relying_party::RelyingParty;
 use crate::clock::Clock;
 use crate::events::{EventCode, Events};
-use crate::protocol::client::{Built, Client};
+use crate::protocol::client::{Built, ProviderClient};
 use crate::protocol::id_token::{IdToken, IdTokenUse, TokenPolicy, verify};
 use crate::protocol::jws::KeySet;
 use crate::protocol::metadata::{self, Metadata};
@@ -46,7 +46,7 @@ pub(crate) const KEY_SET_THROTTLE: Duration = Duration::from_secs(2);
 /// What is known of a provider: its metadata, and this application as its client.
 pub(crate) struct Discovered {
     metadata: Metadata,
-    pub(crate) client: Client,
+    pub(crate) client: ProviderClient,
 }
 
 impl Deref for Discovered {
@@ -110,7 +110,7 @@ impl Provider {
             let document = self.get(&metadata::discovery_url(issuer)).await?;
             let metadata = metadata::parse(&document, issuer)?;
             let client =
-                Client::new(&metadata, client_id, client_secret.as_ref(), *client_auth, redirect_uri)
+                ProviderClient::new(&metadata, client_id, client_secret.as_ref(), *client_auth, redirect_uri)
                     .map_err(|error| ProviderError::Unavailable(error.into()))?;
             Ok::<_, ProviderError>(Discovered { metadata, client })
         };

@@ -41,7 +41,7 @@ impl From<StoreError> for TokenUnavailable {
 
 /// What to do about a grant at this moment.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Decision {
+pub(crate) enum TokenAction {
     Serve,
     /// Serve, and refresh in the background.
     ServeAndRenew,
@@ -54,24 +54,24 @@ pub(crate) fn is_rejected(set: &TokenSet, request: &TokenRequest) -> bool {
 }
 
 /// Decides from the grant alone.
-pub(crate) fn next(grant: &Grant, request: &TokenRequest, now: Timestamp, spread: u8) -> Decision {
+pub(crate) fn next(grant: &Grant, request: &TokenRequest, now: Timestamp, spread: u8) -> TokenAction {
     if grant.status != GrantStatus::Active {
-        return Decision::Consent;
+        return TokenAction::Consent;
     }
     let set = grant.token_set(request.indicator.as_deref()).filter(|set| !is_rejected(set, request));
     // What the refresh token cannot bring again serves to its last moment.
     let wider = set.is_some_and(|set| grant.is_wider(set) && set.lives(now));
     if !wider && grant.lapses(&request.scopes) {
-        return Decision::Consent;
+        return TokenAction::Consent;
     }
     let can_refresh = grant.can_renew() && !wider;
     match set.map(|set| (set.freshness(now, spread), set.expires_at)) {
-        Some((Freshness::Fresh, _)) => Decision::Serve,
-        Some((Freshness::Aging, _)) if can_refresh => Decision::ServeAndRenew,
+        Some((Freshness::Fresh, _)) => TokenAction::Serve,
+        Some((Freshness::Aging, _)) if can_refresh => TokenAction::ServeAndRenew,
         // Nothing can replace it: it serves to its last moment.
-        Some((_, end)) if !can_refresh && end.is_none_or(|end| now < end) => Decision::Serve,
-        _ if can_refresh => Decision::Refresh,
-        _ => Decision::Consent,
+        Some((_, end)) if !can_refresh && end.is_none_or(|end| now < end) => TokenAction::Serve,
+        _ if can_refresh => TokenAction::Refresh,
+        _ => TokenAction::Consent,
     }
 }
 
@@ -105,9 +105,9 @@ impl StoredGrant {
             },
             lease: grant.lease.as_ref().map(held),
             usability: match next(grant, request, now, spread) {
-                Decision::Serve => Usability::Good,
-                Decision::ServeAndRenew | Decision::Refresh => Usability::Stale,
-                Decision::Consent => Usability::Over,
+                TokenAction::Serve => Usability::Good,
+                TokenAction::ServeAndRenew | TokenAction::Refresh => Usability::Stale,
+                TokenAction::Consent => Usability::Over,
             },
             outlives: grant.outlives_refresh_token(now),
         }
@@ -227,8 +227,8 @@ impl GrantRef {
         let newest = self.newest.generation(Slot::of(self.row.key), changes, now)?;
         let grant = jar.recalled(now).filter(|grant| grant.generation >= newest)?;
         match next(&grant, request, now, self.spread()) {
-            Decision::Serve => Some(grant.token_set(request.indicator.as_deref())?.access_token.clone()),
-            Decision::ServeAndRenew | Decision::Refresh | Decision::Consent => None,
+            TokenAction::Serve => Some(grant.token_set(request.indicator.as_deref())?.access_token.clone()),
+            TokenAction::ServeAndRenew | TokenAction::Refresh | TokenAction::Consent => None,
         }
     }
 }

@@ -27,7 +27,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use self::locate::GrantRef;
-use self::lookup::{Decision, TokenRequest, TokenUnavailable, is_rejected, next};
+use self::lookup::{TokenAction, TokenRequest, TokenUnavailable, is_rejected, next};
 use self::refresh_task::refresh;
 use crate::clock::Timestamp;
 use crate::provider::error::ProviderError;
@@ -60,8 +60,8 @@ pub(crate) async fn access_token(
         let spread = place.spread();
         let usable = grant.token_set(request.indicator.as_deref()).filter(|set| !is_rejected(set, request));
         match (next(&grant, request, now, spread), usable) {
-            (Decision::Serve, Some(set)) => return Ok(set.clone()),
-            (Decision::ServeAndRenew, Some(set)) => {
+            (TokenAction::Serve, Some(set)) => return Ok(set.clone()),
+            (TokenAction::ServeAndRenew, Some(set)) => {
                 let receiver = join(place, request);
                 // The first may have been another resource's, which leaves ours as it is.
                 if waited < 2
@@ -75,10 +75,10 @@ pub(crate) async fn access_token(
                 }
                 return Ok(set.clone());
             }
-            (Decision::Consent, _) => return Err(TokenUnavailable::Consent),
+            (TokenAction::Consent, _) => return Err(TokenUnavailable::Consent),
             // One call, one refresh: what was fetched for it is used, even if its provider says that it is over. One more
             // where it has aged on the way, because the store was away.
-            (Decision::Refresh, Some(set))
+            (TokenAction::Refresh, Some(set))
                 if found.as_ref().is_none_or(|(token, _)| *token != set.access_token)
                     && waited >= if set.has_aged(now) { 2 } else { 1 } =>
             {
