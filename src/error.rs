@@ -276,6 +276,10 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
+    pub(crate) fn new(problems: Vec<String>) -> Self {
+        Self { problems }
+    }
+
     pub(crate) fn check(problems: Vec<String>) -> Result<(), Self> {
         if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
     }

@@ -106,7 +106,7 @@
 
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-#![warn(clippy::expect_used, clippy::panic, clippy::unwrap_used)]
+#![warn(clippy::expect_used, clippy::panic, clippy::too_many_lines, clippy::unwrap_used)]
 
 mod layer;
 pub use layer::future::ResponseFuture;

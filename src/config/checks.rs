@@ -26,24 +26,7 @@ impl SharedAccount {
             ));
         }
         match &self.source {
-            AccountSource::ClientCredentials => {
-                if !config.provider.is_confidential() && !config.is_development() {
-                    problems.push(
-                        "SharedAccount::client_credentials() needs a client_secret (OIDC_CLIENT_SECRET), with which the \
-                         application proves itself"
-                            .to_owned(),
-                    );
-                }
-                for provider in config.more_providers.iter().filter(|provider| !provider.is_confidential()) {
-                    for connection in &provider.connections {
-                        problems.push(format!(
-                            "connection {:?} is at a provider without a client_secret, with which \
-                             SharedAccount::client_credentials() proves itself there",
-                            connection.name
-                        ));
-                    }
-                }
-            }
+            AccountSource::ClientCredentials => check_client_credentials(config, &mut problems),
             AccountSource::RefreshToken(token) => {
                 if token.expose_secret().is_empty() {
                     problems.push("the account's refresh token is empty (ACCOUNT_REFRESH_TOKEN)".to_owned());
@@ -59,23 +42,46 @@ impl SharedAccount {
             AccountSource::Admin => {
                 if !durable && !self.allow_volatile_store {
                     problems.push(
-                        "SharedAccount::connected_by_admin() is connected by hand, and the store forgets it at every restart: use a \
-                         durable store, or allow it by forgotten_at_restart()"
+                        "SharedAccount::connected_by_admin() is connected by hand, and the store forgets it at every \
+                         restart: use a durable store, or allow it by allow_volatile_store()"
                             .to_owned(),
                     );
                 }
-                let admins = !config.admins.is_empty() || !config.admin_subjects.is_empty();
-                // The development provider's people say themselves whether they are admins.
-                if !admins && config.admin_claim.is_none() && !config.is_development() {
-                    problems.push(
-                        "SharedAccount::connected_by_admin() is connected by an admin, and nobody is one: set admins (ADMINS), \
-                         admin_subjects or admin_claim"
-                            .to_owned(),
-                    );
-                }
+                check_admins(config, &mut problems);
             }
         }
         problems
+    }
+}
+
+fn check_client_credentials(config: &Config, problems: &mut Vec<String>) {
+    if !config.provider.is_confidential() && !config.is_development() {
+        problems.push(
+            "SharedAccount::client_credentials() needs a client_secret (OIDC_CLIENT_SECRET), with which the \
+             application proves itself"
+                .to_owned(),
+        );
+    }
+    for provider in config.more_providers.iter().filter(|provider| !provider.is_confidential()) {
+        for connection in &provider.connections {
+            problems.push(format!(
+                "connection {:?} is at a provider without a client_secret, with which \
+                 SharedAccount::client_credentials() proves itself there",
+                connection.name
+            ));
+        }
+    }
+}
+
+fn check_admins(config: &Config, problems: &mut Vec<String>) {
+    let admins = !config.admins.is_empty() || !config.admin_subjects.is_empty();
+    // The development provider's people say themselves whether they are admins.
+    if !admins && config.admin_claim.is_none() && !config.is_development() {
+        problems.push(
+            "SharedAccount::connected_by_admin() is connected by an admin, and there is none: set admins (ADMINS), \
+             admin_subjects or admin_claim"
+                .to_owned(),
+        );
     }
 }
 

@@ -55,42 +55,10 @@ impl Settings {
         let origin = public_url.origin().ascii_serialization();
         let mount = public_url.path().trim_end_matches('/').to_owned();
         let base = config.base_path.clone();
-        let valid_base =
-            base.starts_with('/') && base.len() > 1 && !base.ends_with('/') && !base.contains("//");
-        if !valid_base || !base.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_".contains(&b)) {
-            problems.push(format!(
-                "base_path is {base:?}: use a path such as /auth, of letters, digits, - and _"
-            ));
-        }
-        if config.cookie_name.is_empty()
-            || !config.cookie_name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b))
-        {
-            problems
-                .push(format!("cookie_name is {:?}: use letters, digits, -, _ and .", config.cookie_name));
-        }
+        names(config, &mut problems);
         lifetimes(config, &mut problems);
-        let post_logout_url = match &config.post_logout_url {
-            None => public_url.clone(),
-            Some(given) => match Destination::parse(given, &public_url) {
-                Ok(path) => public_url.join(path.as_str()).unwrap_or_else(|_| public_url.clone()),
-                Err(_) => {
-                    problems.push(format!("post_logout_url is {given:?}: use a URL of the public origin"));
-                    public_url.clone()
-                }
-            },
-        };
-        let trusted_origins = config.trusted_origins.iter().filter_map(|given| match Url::parse(given) {
-            Ok(url) if url.origin().is_tuple() && url.path() == "/" => {
-                Some(url.origin().ascii_serialization())
-            }
-            _ => {
-                problems.push(format!(
-                    "trusted_origins has {given:?}: use an origin such as https://www.example.org"
-                ));
-                None
-            }
-        });
-        let trusted_origins = trusted_origins.collect();
+        let post_logout_url = post_logout_url(config, &public_url, &mut problems);
+        let trusted = trusted_origins(config, &mut problems);
         let providers = written(config, &public_url, &mut problems);
         let callback = format!("{origin}{mount}{base}/callback");
         let relying_parties = RelyingParty::check(&providers, &callback, &mut problems);
@@ -119,7 +87,7 @@ impl Settings {
             cookies,
             admins,
             post_logout_url,
-            origins: Origins { own: origin, trusted: trusted_origins },
+            origins: Origins { own: origin, trusted },
             local_only: config.is_development() && !config.any_address,
         };
         Ok((settings, KeyRing::new(&secrets, &application), made_up))
@@ -196,6 +164,40 @@ fn public_url(given: &str, problems: &mut Vec<String>) -> Url {
     }
     // Stands in until the problems are reported.
     Url::parse("http://localhost").unwrap_or_else(|_| unreachable!("it is a URL"))
+}
+
+fn names(config: &Config, problems: &mut Vec<String>) {
+    let (base, cookie) = (&config.base_path, &config.cookie_name);
+    let valid = base.starts_with('/') && base.len() > 1 && !base.ends_with('/') && !base.contains("//");
+    if !valid || !base.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_".contains(&b)) {
+        problems
+            .push(format!("base_path is {base:?}: use a path such as /auth, of letters, digits, - and _"));
+    }
+    if cookie.is_empty() || !cookie.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        problems.push(format!("cookie_name is {cookie:?}: use letters, digits, -, _ and ."));
+    }
+}
+
+fn post_logout_url(config: &Config, public_url: &Url, problems: &mut Vec<String>) -> Url {
+    let Some(given) = &config.post_logout_url else { return public_url.clone() };
+    let path = Destination::parse(given, public_url).ok();
+    path.and_then(|path| public_url.join(path.as_str()).ok()).unwrap_or_else(|| {
+        problems.push(format!("post_logout_url is {given:?}: use a URL of the public origin"));
+        public_url.clone()
+    })
+}
+
+fn trusted_origins(config: &Config, problems: &mut Vec<String>) -> Vec<String> {
+    let origin = |given: &String| match Url::parse(given) {
+        Ok(url) if url.origin().is_tuple() && url.path() == "/" => Some(url.origin().ascii_serialization()),
+        _ => {
+            problems.push(format!(
+                "trusted_origins has {given:?}: use an origin such as https://www.example.org"
+            ));
+            None
+        }
+    };
+    config.trusted_origins.iter().filter_map(origin).collect()
 }
 
 fn lifetimes(config: &Config, problems: &mut Vec<String>) {

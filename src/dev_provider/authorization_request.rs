@@ -63,9 +63,8 @@ impl CheckedAuthorizationRequest {
         if sent.has_repeated() {
             return invalid("a parameter comes twice");
         }
-        match sent.get("response_mode") {
-            None | Some("query" | "form_post") => {}
-            Some(_) => return invalid("response_mode must be query or form_post"),
+        if !matches!(sent.get("response_mode"), None | Some("query" | "form_post")) {
+            return invalid("response_mode must be query or form_post");
         }
         // OpenID Connect Core 1.0 section 3.1.2.6.
         for (parameter, error) in [
@@ -77,10 +76,8 @@ impl CheckedAuthorizationRequest {
                 return Err((error, "this way of asking is not supported"));
             }
         }
-        match sent.get("response_type") {
-            Some("code") => {}
-            Some(_) => return Err(("unsupported_response_type", "response_type must be code")),
-            None => return invalid("response_type is missing"),
+        if sent.get("response_type").ok_or(("invalid_request", "response_type is missing"))? != "code" {
+            return Err(("unsupported_response_type", "response_type must be code"));
         }
         // RFC 9700 section 2.1.1: PKCE is for every client. RFC 7636 section 4.2: 32 bytes as base64url.
         let code_challenge = match (sent.get("code_challenge_method"), sent.get("code_challenge")) {
@@ -93,14 +90,7 @@ impl CheckedAuthorizationRequest {
         if resources.len() > MAX_RESOURCES || !resources.iter().all(|resource| is_resource(resource)) {
             return Err(("invalid_target", "a resource must be an absolute URI without a fragment"));
         }
-        let prompts: Vec<&str> = sent.get("prompt").unwrap_or_default().split_ascii_whitespace().collect();
-        if !prompts.iter().all(|prompt| matches!(*prompt, "none" | "login" | "consent" | "select_account")) {
-            return invalid("prompt has an unknown value");
-        }
-        let silent = prompts.contains(&"none");
-        if silent && prompts.len() > 1 {
-            return invalid("prompt=none stands alone");
-        }
+        let prompts = prompts(sent)?;
         let max_age = match sent.get("max_age").map(str::parse) {
             None => None,
             Some(Ok(seconds)) => Some(seconds),
@@ -115,7 +105,7 @@ impl CheckedAuthorizationRequest {
             nonce: sent.get("nonce").map(str::to_owned),
             login_hint: sent.get("login_hint").map(str::to_owned),
             hinted_subject: None,
-            silent,
+            silent: prompts.contains(&"none"),
             consent: prompts.contains(&"consent"),
             sign_in: prompts.contains(&"login") || prompts.contains(&"select_account"),
             max_age,
@@ -132,6 +122,17 @@ impl CheckedAuthorizationRequest {
         let subject = self.hinted_subject.as_ref().is_none_or(|hint| *hint == session.person.subject());
         !self.sign_in && recent && hinted && subject
     }
+}
+
+fn prompts(sent: &Form) -> Result<Vec<&str>, (&'static str, &'static str)> {
+    let prompts: Vec<&str> = sent.get("prompt").unwrap_or_default().split_ascii_whitespace().collect();
+    if !prompts.iter().all(|prompt| matches!(*prompt, "none" | "login" | "consent" | "select_account")) {
+        return Err(("invalid_request", "prompt has an unknown value"));
+    }
+    if prompts.contains(&"none") && prompts.len() > 1 {
+        return Err(("invalid_request", "prompt=none stands alone"));
+    }
+    Ok(prompts)
 }
 
 impl Reply {

@@ -77,22 +77,7 @@ async fn callback(
     let Ok(destination) = runtime.settings.destination(&login.return_to) else {
         return Err(unknown(LoginError::NotPending));
     };
-    // Once more is the same once more: nothing that something here needs is left out of it.
-    let options = LoginOptions {
-        max_age: login.max_age,
-        acr_values: login.acr_values.clone(),
-        ..LoginOptions::default()
-    };
-    let again = match &login.intent {
-        Intent::Visitor { connection, more_scopes, .. } => {
-            urls::connect_path_with(runtime, connection, &destination, more_scopes, &options)
-        }
-        Intent::Login { .. } => urls::path(runtime, Some(provider), &destination, &options),
-        Intent::Connect { connection, more_scopes, usage, .. } => {
-            urls::connect_path_with(runtime, connection, &destination, more_scopes, &options)
-                + urls::once_in(*usage == KeepFor::OneRequest)
-        }
-    };
+    let again = address_of(runtime, provider, &login, &destination);
     let refused = |failure| CallbackError { failure, again: Some(again) };
     if expired {
         // Whoever is signed in by now only wants to go on.
@@ -118,6 +103,30 @@ async fn callback(
         cookie::append(answer.headers_mut(), removal);
     }
     Ok(answer)
+}
+
+/// The address that starts the same once more: nothing that something here needs is left out of it.
+fn address_of(
+    runtime: &Runtime,
+    provider: &Arc<Provider>,
+    login: &PendingLogin,
+    destination: &Destination,
+) -> String {
+    let options = LoginOptions {
+        max_age: login.max_age,
+        acr_values: login.acr_values.clone(),
+        ..LoginOptions::default()
+    };
+    match &login.intent {
+        Intent::Visitor { connection, more_scopes, .. } => {
+            urls::connect_path_with(runtime, connection, destination, more_scopes, &options)
+        }
+        Intent::Login { .. } => urls::path(runtime, Some(provider), destination, &options),
+        Intent::Connect { connection, more_scopes, usage, .. } => {
+            urls::connect_path_with(runtime, connection, destination, more_scopes, &options)
+                + urls::once_in(*usage == KeepFor::OneRequest)
+        }
+    }
 }
 
 /// The response, from where the response mode puts it and from nowhere else.
@@ -213,51 +222,42 @@ fn answer(runtime: &Runtime, refused: &CallbackError) -> Response<Bytes> {
     let links = [(again.as_str(), "Try again")];
     let page = |status, text: &str| page::page(status, "That did not work", text, &links);
     match &refused.failure {
-        LoginError::Provider(error) if error.passes() => unavailable(&again),
         LoginError::Deadline => unavailable(&again),
         LoginError::Store(_) => page::try_again("Nobody can be signed in at the moment.", &again),
-        // RFC 6749 section 5.2: a code that is over is the browser's; everything else is about this application.
-        LoginError::Provider(ProviderError::Refused(code)) if code != "invalid_grant" => {
-            page(StatusCode::BAD_GATEWAY, "The sign-in service refused this application.")
+        LoginError::Provider(error) if error.passes() => unavailable(&again),
+        LoginError::Provider(error) => {
+            let (status, text) = provider_failed(error);
+            page(status, text)
         }
-        LoginError::Provider(ProviderError::Malformed(_)) => {
-            page(StatusCode::BAD_GATEWAY, "The sign-in service gave an answer that cannot be understood.")
-        }
-        LoginError::Provider(ProviderError::Refused(_)) => {
-            page(StatusCode::BAD_REQUEST, "This sign-in took too long, or is finished already.")
-        }
-        LoginError::Provider(_) | LoginError::NoIdToken => {
-            page(StatusCode::BAD_REQUEST, "What the sign-in service says about you cannot be trusted.")
-        }
+        LoginError::NoIdToken => page(StatusCode::BAD_REQUEST, UNTRUSTED),
         LoginError::Malformed(_) | LoginError::NotPending => page(
             StatusCode::BAD_REQUEST,
             "This sign-in was not started in this browser, or is finished already.",
         ),
         LoginError::Expired => page(StatusCode::BAD_REQUEST, "This sign-in took too long."),
-        LoginError::Denied(code) => match code.as_str() {
-            "access_denied" => {
-                page(StatusCode::FORBIDDEN, "You, or the sign-in service, said no (access_denied).")
-            }
-            "temporarily_unavailable" | "server_error" => unavailable(&again),
-            code => page(StatusCode::BAD_REQUEST, &format!("The sign-in service says: {code}.")),
-        },
-        LoginError::HostedDomain => {
-            page(StatusCode::FORBIDDEN, "Your account is not of the right organisation.")
+        LoginError::Denied(code) if matches!(&**code, "temporarily_unavailable" | "server_error") => {
+            unavailable(&again)
         }
+        LoginError::Denied(code) if code == "access_denied" => {
+            page(StatusCode::FORBIDDEN, "You, or the sign-in service, said no (access_denied).")
+        }
+        LoginError::Denied(code) => {
+            page(StatusCode::BAD_REQUEST, &format!("The sign-in service says: {code}."))
+        }
+        LoginError::HostedDomain => page(StatusCode::FORBIDDEN, OTHER_ORGANISATION),
         LoginError::Vetoed(why) => page(StatusCode::FORBIDDEN, why),
         LoginError::TooLarge => {
             page(StatusCode::BAD_GATEWAY, "The sign-in service says more about you than can be kept.")
         }
-        LoginError::TooLargeToCarry(too_large) => {
-            let advice =
-                "This application can ask for fewer scopes or smaller tokens, or keep them in a store.";
-            let text = format!("This is more than a browser may carry: {too_large}. {advice}");
-            page(StatusCode::BAD_GATEWAY, &text)
-        }
+        LoginError::TooLargeToCarry(too_large) => page(
+            StatusCode::BAD_GATEWAY,
+            &format!(
+                "This is more than a browser may carry: {too_large}. This application can ask for fewer scopes or \
+                 smaller tokens, or keep them in a store."
+            ),
+        ),
         LoginError::Panicked => page(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here."),
-        LoginError::SignedOut => {
-            page(StatusCode::BAD_REQUEST, "You were signed out while you were signing in.")
-        }
+        LoginError::SignedOut => page(StatusCode::BAD_REQUEST, SIGNED_OUT),
         LoginError::SessionOver => page(
             StatusCode::BAD_REQUEST,
             "You signed out, or signed in as somebody else, before access was granted.",
@@ -267,5 +267,25 @@ fn answer(runtime: &Runtime, refused: &CallbackError) -> Response<Bytes> {
             "Access was granted by another account than the one you are signed in with (AccountMismatch). Nothing \
              was kept.",
         ),
+    }
+}
+
+const SIGNED_OUT: &str = "You were signed out while you were signing in.";
+const OTHER_ORGANISATION: &str = "Your account is not of the right organisation.";
+const UNTRUSTED: &str = "What the sign-in service says about you cannot be trusted.";
+
+/// RFC 6749 section 5.2: a code that is over is the browser's; every other refusal is about this application.
+fn provider_failed(error: &ProviderError) -> (StatusCode, &'static str) {
+    match error {
+        ProviderError::Refused(code) if code == "invalid_grant" => {
+            (StatusCode::BAD_REQUEST, "This sign-in took too long, or is finished already.")
+        }
+        ProviderError::Refused(_) => {
+            (StatusCode::BAD_GATEWAY, "The sign-in service refused this application.")
+        }
+        ProviderError::Malformed(_) => {
+            (StatusCode::BAD_GATEWAY, "The sign-in service gave an answer that cannot be understood.")
+        }
+        _ => (StatusCode::BAD_REQUEST, UNTRUSTED),
     }
 }

@@ -14,10 +14,12 @@ use super::sign_in::{CompletedLogin, is_of_domain};
 use super::urls::{self, once_in};
 use super::{account, visitor};
 use crate::config::connections::{CheckedConnection, CheckedConnections};
+use crate::config::destination::Destination;
 use crate::config::resource::push_new;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::page;
+use crate::protocol::authorization::LoginOptions;
 use crate::protocol::fetch_metadata::{Decision, Target};
 use crate::protocol::token::scopes;
 use crate::records::grant::Consent;
@@ -34,102 +36,124 @@ fn kept_for(runtime: &Runtime) -> KeepFor {
     if runtime.mode.account().is_some() { KeepFor::Everyone } else { KeepFor::User }
 }
 
+/// A request to grant a connection, parsed.
+struct ConnectRequest {
+    name: String,
+    destination: Destination,
+    options: LoginOptions,
+    /// Scopes besides those of the connection.
+    more: Vec<String>,
+    once: bool,
+    /// The address of this request.
+    here: String,
+}
+
+impl ConnectRequest {
+    fn parse(context: &EndpointContext) -> Result<Self, String> {
+        let runtime = &context.runtime;
+        let given = EndpointQuery::parse(context.query())?;
+        let (destination, options) = (given.destination(runtime)?, given.options()?);
+        let name = given.get("connection").unwrap_or_default().to_owned();
+        let more = given.bounded("scope")?.map(scopes).unwrap_or_default();
+        // A link must not talk people into granting what the application never asks for.
+        let known = |connections: &CheckedConnections| {
+            connections.named(&name).map(|connection| more.iter().all(|scope| connection.knows(scope)))
+        };
+        let by_provider = runtime
+            .providers
+            .logins()
+            .map(|provider| runtime.settings.connections(provider.relying_party.id));
+        match by_provider.filter_map(known).max() {
+            None => return Err("There is no connection of that name.".to_owned()),
+            Some(false) => return Err(NO_SUCH_SCOPE.to_owned()),
+            Some(true) => {}
+        }
+        let once = given.get("once") == Some("1");
+        let here = urls::connect_path_with(runtime, &name, &destination, &more, &options) + once_in(once);
+        Ok(Self { name, destination, options, more, once, here })
+    }
+
+    fn try_again(&self) -> Response<Bytes> {
+        page::try_again("Nothing can be granted at the moment.", &self.here)
+    }
+}
+
+const NO_SUCH_SCOPE: &str = "There is no such scope to be asked for.";
+
+fn bad_request(refusal: &str) -> Response<Bytes> {
+    page::plain(StatusCode::BAD_REQUEST, refusal)
+}
+
 pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
     let runtime = &context.runtime;
     if context.decide(Target::Login) == Decision::Refuse {
         return page::plain(StatusCode::FORBIDDEN, "Another site asked you to grant access.");
     }
-    let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
-    let parsed = EndpointQuery::parse(context.query())
-        .and_then(|given| Ok((given.destination(runtime)?, given.options()?, given)));
-    let (destination, mut options, given) = match parsed {
-        Ok(parsed) => parsed,
+    let request = match ConnectRequest::parse(context) {
+        Ok(request) => request,
         Err(refusal) => return bad_request(&refusal),
     };
-    let name = given.get("connection").unwrap_or_default();
-    let more = match given.bounded("scope") {
-        Ok(scope) => scope.map(scopes).unwrap_or_default(),
-        Err(refusal) => return bad_request(&refusal),
-    };
-    // A link must not talk people into granting what the application never asks for.
-    let known = |connections: &CheckedConnections| {
-        connections.named(name).map(|connection| more.iter().all(|scope| connection.knows(scope)))
-    };
-    let by_provider =
-        runtime.providers.logins().map(|provider| runtime.settings.connections(provider.relying_party.id));
-    match by_provider.filter_map(known).max() {
-        None => return bad_request("There is no connection of that name."),
-        Some(false) => return bad_request("There is no such scope to be asked for."),
-        Some(true) => {}
-    }
-    let once = given.get("once") == Some("1");
-    let here = urls::connect_path_with(runtime, name, &destination, &more, &options) + once_in(once);
-    let session = match context.signed_in().await {
-        Ok(Some(session)) => session,
-        Ok(None) if !once && let Some(connection) = visitor::connection(runtime, name) => {
+    match context.signed_in().await {
+        Ok(Some(session)) => start_for(context, request, &session).await.unwrap_or_else(|answer| answer),
+        Ok(None)
+            if !request.once
+                && let Some(connection) = visitor::connection(runtime, &request.name) =>
+        {
+            let again = request.try_again();
+            let ConnectRequest { destination, options, more, here, .. } = request;
             let provider = Arc::clone(runtime.providers.get(connection.provider));
-            let ask = AuthorizationAttempt {
-                provider,
-                destination,
-                options,
-                intent: Intent::Login { replaces: None },
-            };
-            let started = visitor::start(context, connection, ask, &more, &here).await;
-            return started
-                .unwrap_or_else(|_| page::try_again("Nothing can be granted at the moment.", &here));
+            let intent = Intent::Login { replaces: None };
+            let ask = AuthorizationAttempt { provider, destination, options, intent };
+            visitor::start(context, connection, ask, &more, &here).await.unwrap_or(again)
         }
         // First the person, then what they grant.
-        Ok(None) => match runtime.settings.destination(&here) {
-            Ok(here) => return redirect(&runtime.settings.login_path(&here)),
-            Err(_) => return bad_request("The address to come back to is too long."),
+        Ok(None) => match runtime.settings.destination(&request.here) {
+            Ok(here) => redirect(&runtime.settings.login_path(&here)),
+            Err(_) => bad_request("The address to come back to is too long."),
         },
-        Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
-    };
-    let principal = Principal::granted_by(&session, &runtime.mode);
+        Err(_) => request.try_again(),
+    }
+}
+
+/// Sends a person who is signed in to the provider; `Err` with the answer where they are not sent.
+async fn start_for(
+    context: &EndpointContext,
+    mut request: ConnectRequest,
+    session: &Arc<Session>,
+) -> Result<Response<Bytes>, Response<Bytes>> {
+    let (runtime, more) = (&context.runtime, &request.more);
+    let principal = Principal::granted_by(session, &runtime.mode);
     let connections = runtime.connections_of(&principal);
-    let connection = connections.and_then(|connections| connections.named(name));
-    let Some(connection) = connection.filter(|connection| more.iter().all(|scope| connection.knows(scope)))
-    else {
-        return bad_request("There is no such scope to be asked for.");
-    };
-    let once = once || connection.single_use;
-    if once && runtime.mode.account().is_some() {
-        return bad_request("Here nothing is granted for one use.");
+    let connection = connections.and_then(|connections| connections.named(&request.name));
+    let connection = connection.filter(|connection| more.iter().all(|scope| connection.knows(scope)));
+    let connection = connection.ok_or_else(|| bad_request(NO_SUCH_SCOPE))?;
+    let once = request.once || connection.single_use;
+    if once && kept_for(runtime) == KeepFor::Everyone {
+        return Err(bad_request("Here nothing is granted for one use."));
     }
     if let Some(answer) =
-        account::refusal(runtime, &session).or_else(|| account::confirmation(context, connection))
+        account::refusal(runtime, session).or_else(|| account::confirmation(context, connection))
     {
-        return answer;
+        return Err(answer);
     }
-    let granted = match context.granted(&principal, connection).await {
-        // What is for one use does not add to what is kept.
-        Ok(granted) => granted.filter(|_| !once),
-        Err(_) => return page::try_again("Nothing can be granted at the moment.", &here),
-    };
+    let granted = context.granted(&principal, connection).await.map_err(|_| request.try_again())?;
+    // What is for one use does not add to what is kept.
+    let granted = granted.filter(|_| !once);
     // The union: what is asked for now must not take away what was granted before.
     let mut more_scopes = Vec::new();
-    for scope in granted
-        .iter()
-        .flat_map(|grant| grant.all_scopes())
-        .filter(|scope| connection.knows(scope))
-        .chain(&more)
-    {
-        if !connection.scopes.contains(scope) {
-            push_new(&mut more_scopes, scope);
-        }
+    let before = granted.iter().flat_map(|grant| grant.all_scopes());
+    let before = before.filter(|scope| connection.knows(scope));
+    for scope in before.chain(more).filter(|scope| !connection.scopes.contains(scope)) {
+        push_new(&mut more_scopes, scope);
     }
-    login::prompt_where_it_lapsed(
-        runtime,
-        granted.as_deref(),
-        &connection.scopes,
-        &more_scopes,
-        &mut options,
-    );
+    let options = &mut request.options;
+    login::prompt_where_it_lapsed(runtime, granted.as_deref(), &connection.scopes, &more_scopes, options);
     let usage = if once { KeepFor::OneRequest } else { kept_for(runtime) };
     let provider = Arc::clone(runtime.providers.get(connection.provider));
     let (session, connection) = (session.id.bytes(), connection.name.clone());
     let intent = Intent::Connect { session, connection, more_scopes, usage };
-    begin(context, &AuthorizationAttempt { provider, destination, options, intent }, &here).await
+    let ConnectRequest { destination, options, here, .. } = request;
+    Ok(begin(context, &AuthorizationAttempt { provider, destination, options, intent }, &here).await)
 }
 
 /// The session in which a connection was started, if it still is the browser's; `None` for a login, and for the account

@@ -1,5 +1,7 @@
 //! A connection is taken back: here first, then at the provider.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Response, StatusCode};
 
@@ -11,6 +13,7 @@ use crate::events::EventCode;
 use crate::page;
 use crate::protocol::fetch_metadata::{Decision, Target};
 use crate::provider::relying_party::ProviderId;
+use crate::sessions::session::Session;
 use crate::store::StoreError;
 use crate::tokens::disconnect::{DisconnectOutcome, disconnect};
 use crate::tokens::principal::Principal;
@@ -46,22 +49,7 @@ pub(crate) async fn end(context: &EndpointContext) -> Response<Bytes> {
     {
         return answer;
     }
-    let ended = async {
-        runtime.records.agree_on_index().await?;
-        let principal = match (session?, context.visitor()) {
-            (Some(session), _) => Principal::granted_by(&session, &runtime.mode),
-            (None, Some(visitor)) if visitor::connection(runtime, name).is_some() => {
-                Principal::Visitor(visitor)
-            }
-            (None, _) => return Ok(None),
-        };
-        let connections = runtime.connections_of(&principal);
-        let Some(connection) = connections.and_then(|connections| connections.named(name)) else {
-            return Ok(None);
-        };
-        let place = context.place_of(&principal, connection).await?;
-        disconnect(place).await.map(Some)
-    };
+    let ended = disconnect_named(context, session, name);
     match ended.await {
         Ok(Some(DisconnectOutcome::NotRevoked)) => page::page(
             StatusCode::OK,
@@ -72,8 +60,26 @@ pub(crate) async fn end(context: &EndpointContext) -> Response<Bytes> {
         ),
         Ok(Some(_)) => redirect(destination.as_str()),
         Ok(None) => redirect(&runtime.settings.login_path(&destination)),
-        Err::<_, StoreError>(_) => {
-            page::try_again("Nothing can be disconnected at the moment.", destination.as_str())
-        }
+        Err(_) => page::try_again("Nothing can be disconnected at the moment.", destination.as_str()),
     }
+}
+
+/// Ends the connection of this name; `None` where nobody is there to end it.
+async fn disconnect_named(
+    context: &EndpointContext,
+    session: Result<Option<Arc<Session>>, StoreError>,
+    name: &str,
+) -> Result<Option<DisconnectOutcome>, StoreError> {
+    let runtime = &context.runtime;
+    runtime.records.agree_on_index().await?;
+    let principal = match (session?, context.visitor()) {
+        (Some(session), _) => Principal::granted_by(&session, &runtime.mode),
+        (None, Some(visitor)) if visitor::connection(runtime, name).is_some() => Principal::Visitor(visitor),
+        (None, _) => return Ok(None),
+    };
+    let connections = runtime.connections_of(&principal);
+    let connection = connections.and_then(|connections| connections.named(name));
+    let Some(connection) = connection else { return Ok(None) };
+    let place = context.place_of(&principal, connection).await?;
+    disconnect(place).await.map(Some)
 }

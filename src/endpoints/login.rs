@@ -6,7 +6,6 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, REFERRER_POLICY};
 use http::{HeaderValue, Response, StatusCode};
 use sha2::{Digest, Sha256};
-use url::Url;
 
 use super::choose_provider;
 use super::context::EndpointContext;
@@ -25,7 +24,7 @@ use crate::protocol::authorization::{
 use crate::protocol::fetch_metadata::{Decision, Target};
 use crate::provider::error::ProviderError;
 use crate::provider::relying_party::{ProviderId, RelyingParty};
-use crate::provider::{Provider, cause};
+use crate::provider::{Discovered, Provider, cause};
 use crate::records::grant::{Grant, encode};
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
@@ -120,15 +119,12 @@ fn parse<'a>(
     Ok((named, parameters.destination(runtime)?, parameters.options()?))
 }
 
-async fn authorization(
-    context: &EndpointContext,
+fn pending_login(
+    runtime: &Runtime,
+    relying_party: &RelyingParty,
     ask: &AuthorizationAttempt,
-) -> Result<Response<Bytes>, ProviderError> {
-    let (runtime, headers) = (&context.runtime, &context.head.headers);
-    let provider = &ask.provider;
-    let relying_party = &provider.relying_party;
-    let metadata = provider.metadata().await?;
-    let mut login = PendingLogin {
+) -> PendingLogin {
+    PendingLogin {
         state: runtime.random.token(),
         nonce: runtime.random.token(),
         code_verifier: runtime.random.token(),
@@ -140,7 +136,18 @@ async fn authorization(
         acr_values: ask.options.acr_values.clone(),
         started_at: runtime.now(),
         intent: ask.intent.clone(),
-    };
+    }
+}
+
+async fn authorization(
+    context: &EndpointContext,
+    ask: &AuthorizationAttempt,
+) -> Result<Response<Bytes>, ProviderError> {
+    let (runtime, headers) = (&context.runtime, &context.head.headers);
+    let provider = &ask.provider;
+    let relying_party = &provider.relying_party;
+    let metadata = provider.metadata().await?;
+    let mut login = pending_login(runtime, relying_party, ask);
     let (connection, scopes) = asked(runtime, provider, &ask.intent)
         .ok_or(ProviderError::Malformed("there is no such connection"))?;
     let request = AuthorizationRequest {
@@ -168,23 +175,8 @@ async fn authorization(
     let mut cookies = pending::make_room(runtime, headers, kept.len());
     cookies.push(kept);
     let parameters = request.parameters(&metadata.client);
-    let named = parameters.iter().map(|(name, value)| (name.as_str(), value));
-    let url = with_parameters(&metadata.authorization_endpoint, named);
-    let fits = |url: &Url| {
-        let location = url.as_str().len();
-        let set: usize = cookies.iter().map(|cookie| cookie.len() + cookie::LINE).sum();
-        location <= MAX_REDIRECT && location + set <= HEADER_BUDGET
-    };
-    let mut response = if fits(&url) && !metadata.requires_par {
-        redirect(url.as_str())
-    } else if metadata.par_endpoint.is_some() {
-        let request_uri = provider.push(&parameters).await?;
-        let pushed = [("client_id", relying_party.client_id.as_str()), ("request_uri", &request_uri)];
-        redirect(with_parameters(&metadata.authorization_endpoint, pushed).as_str())
-    } else {
-        // OpenID Connect Core 1.0 section 3.1.2.1: providers must support POST.
-        page::self_submitting(metadata.authorization_endpoint.as_str(), &parameters, &runtime.random.token())
-    };
+    let set: usize = cookies.iter().map(|cookie| cookie.len() + cookie::LINE).sum();
+    let mut response = transport(runtime, provider, &metadata, &parameters, set).await?;
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -192,6 +184,32 @@ async fn authorization(
         cookie::append(headers, set);
     }
     Ok(response)
+}
+
+/// The way of an authorization request to the provider: in the address where it fits beside `set` bytes of cookies, pushed
+/// (RFC 9126) where the provider takes that, or by a form.
+async fn transport(
+    runtime: &Runtime,
+    provider: &Arc<Provider>,
+    metadata: &Discovered,
+    parameters: &[(String, String)],
+    set: usize,
+) -> Result<Response<Bytes>, ProviderError> {
+    let endpoint = &metadata.authorization_endpoint;
+    let named = parameters.iter().map(|(name, value)| (name.as_str(), value));
+    let url = with_parameters(endpoint, named);
+    let location = url.as_str().len();
+    if location <= MAX_REDIRECT && location + set <= HEADER_BUDGET && !metadata.requires_par {
+        return Ok(redirect(url.as_str()));
+    }
+    if metadata.par_endpoint.is_some() {
+        let request_uri = provider.push(parameters).await?;
+        let pushed =
+            [("client_id", provider.relying_party.client_id.as_str()), ("request_uri", &request_uri)];
+        return Ok(redirect(with_parameters(endpoint, pushed).as_str()));
+    }
+    // OpenID Connect Core 1.0 section 3.1.2.1: providers must support POST.
+    Ok(page::self_submitting(endpoint.as_str(), parameters, &runtime.random.token()))
 }
 
 /// The connection that an intent is about, and every scope that is asked for; `None` where that is nothing for this

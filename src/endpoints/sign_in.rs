@@ -11,6 +11,7 @@ use super::end_session::end_session;
 use super::login_error::LoginError;
 use super::replaced::Replaced;
 use super::silent;
+use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
 use crate::config::connections::CheckedConnection;
 use crate::config::hooks::{LoginDecision, VerifiedLogin};
@@ -137,6 +138,39 @@ async fn user_info(
     Ok(Some(provider.user_info(endpoint, &verified.tokens.access_token, subject).await?))
 }
 
+/// The session that begins, with the provider's sessions that the one in whose place it comes was known by.
+async fn session_record(
+    context: &EndpointContext,
+    replaced: Option<SessionId>,
+    verified: &CompletedLogin<'_>,
+    claims: &Map<String, Value>,
+    now: Timestamp,
+) -> Result<SessionRecord, LoginError> {
+    let (runtime, id_token) = (&context.runtime, verified.id_token);
+    let facts = &id_token.facts;
+    let mut sids = match replaced {
+        Some(replaced) => context.sids(replaced, (&facts.issuer, &facts.subject)).await?,
+        None => Vec::new(),
+    };
+    id_token.sid.iter().for_each(|sid| add_sid(&mut sids, sid));
+    let identity = SessionPayload {
+        issuer: facts.issuer.as_str().into(),
+        subject: facts.subject.as_str().into(),
+        sids,
+        auth_time: facts.auth_time,
+        issued_at: facts.issued_at,
+        acr: id_token.acr.as_deref().map(Into::into),
+        logout_token: runtime.random.bytes(),
+        ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
+    };
+    let claims = Value::Object(claims.clone()).to_string();
+    let id_token = verified.tokens.id_token.clone().unwrap_or_default();
+    if claims.len() + id_token.expose_secret().len() > MOST_CLAIMS {
+        return Err(LoginError::TooLarge);
+    }
+    Ok(SessionRecord { identity, claims, id_token })
+}
+
 /// Grant first, session last: a session that exists is complete.
 async fn store(
     context: &EndpointContext,
@@ -149,31 +183,10 @@ async fn store(
     let now = runtime.now();
     let id = SessionId::new(runtime.random.bytes());
     let (id_token, tokens) = (verified.id_token, verified.tokens);
-    let mut sids = match replaced {
-        Some(replaced) => {
-            let person = (id_token.facts.issuer.as_str(), id_token.facts.subject.as_str());
-            context.sids(replaced, person).await?
-        }
-        None => Vec::new(),
-    };
-    id_token.sid.iter().for_each(|sid| add_sid(&mut sids, sid));
-    let identity = SessionPayload {
-        issuer: id_token.facts.issuer.as_str().into(),
-        subject: id_token.facts.subject.as_str().into(),
-        sids,
-        auth_time: id_token.facts.auth_time,
-        issued_at: id_token.facts.issued_at,
-        acr: id_token.acr.as_deref().map(Into::into),
-        logout_token: runtime.random.bytes(),
-        ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
-    };
+    let record = session_record(context, replaced, verified, claims, now).await?;
     // Of the same second as a logout it is taken for the login after it.
+    let identity = &record.identity;
     let begun = SessionPayload { issued_at: identity.issued_at.saturating_add(1), ..identity.clone() };
-    let claims = Value::Object(claims.clone()).to_string();
-    let record = SessionRecord { identity, claims, id_token: tokens.id_token.clone().unwrap_or_default() };
-    if record.claims.len() + record.id_token.expose_secret().len() > MOST_CLAIMS {
-        return Err(LoginError::TooLarge);
-    }
     let mut moved = None;
     // Elsewhere nobody uses them. They are not revoked: some providers would take the account's along, where the person
     // is the one who granted it.

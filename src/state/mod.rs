@@ -2,6 +2,7 @@
 
 pub(crate) mod in_flight;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -72,30 +73,16 @@ impl Runtime {
         let with_development = config.is_development();
         let Config { hooks, outbound, clock, random, ca_file, .. } = config;
         let events = hooks.events.clone();
-        let mut problems = Vec::new();
         let development = with_development.then(|| development_provider(&settings, &clock, &random));
-        let development = development.and_then(|made| made.map_err(|problem| problems.push(problem)).ok());
-        let outbound = match outbound {
-            Some(outbound) => Some(outbound),
-            None => default_client(ca_file.as_deref()).map_err(|problem| problems.push(problem)).ok(),
-        };
-        ConfigError::check(problems)?;
-        let outbound = outbound.unwrap_or_else(|| unreachable!("what is missing was a problem"));
+        let (development, outbound) = connect(development.transpose(), outbound, ca_file.as_deref())?;
         if development.is_some() {
-            events.emit(
-                EventCode::DevelopmentProvider,
-                None,
-                "anybody can sign in as anybody: for development only",
-            );
+            let detail = "anybody can sign in as anybody: for development only";
+            events.emit(EventCode::DevelopmentProvider, None, detail);
         }
         if made_up {
-            events.emit(
-                EventCode::SecretMadeUp,
-                None,
-                "no SESSION_SECRET: everybody is signed out at the next start",
-            );
+            let detail = "no SESSION_SECRET: everybody is signed out at the next start";
+            events.emit(EventCode::SecretMadeUp, None, detail);
         }
-        let outbound = outbound.with_development(development.clone());
         let providers = Providers::new(settings.relying_parties.iter().map(|relying_party| {
             Provider::new(relying_party.clone(), outbound.clone(), events.clone(), clock.clone())
         }));
@@ -192,6 +179,25 @@ impl OpenedGrants {
 
 /// So many grants need not be opened again.
 const RECALLED: u64 = 20_000;
+
+/// The way out: the client that the application gave or the default one, with the development provider behind it.
+fn connect(
+    development: Result<Option<DevProvider>, String>,
+    given: Option<Outbound>,
+    ca_file: Option<&Path>,
+) -> Result<(Option<DevProvider>, Outbound), ConfigError> {
+    let outbound = given.map_or_else(|| default_client(ca_file), Ok);
+    match (development, outbound) {
+        (Ok(development), Ok(outbound)) => {
+            let outbound = outbound.with_development(development.clone());
+            Ok((development, outbound))
+        }
+        (development, outbound) => {
+            let problems = development.err().into_iter().chain(outbound.err()).collect();
+            Err(ConfigError::new(problems))
+        }
+    }
+}
 
 /// The development provider of these settings.
 fn development_provider(settings: &Settings, clock: &Clock, random: &Random) -> Result<DevProvider, String> {

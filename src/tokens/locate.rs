@@ -126,8 +126,8 @@ impl Runtime {
             Some(index) => index,
             None => self.records.index().await?,
         };
-        let session = session.map(|session| self.session_row(session.id));
-        let make = || self.grant_key(&index, principal.owner(), connection, session);
+        let row = || session.map(|session| self.session_row(session.id));
+        let make = || self.grant_key(&index, principal.owner(), connection, row());
         let grant_key = match principal {
             Principal::Session(session) => session.grant_keys.get(&index, &connection.name, make),
             Principal::Account(_) => self.account_grant_keys.get(&index, &connection.name, make),
