@@ -109,6 +109,7 @@
 #![warn(clippy::expect_used, clippy::panic, clippy::too_many_lines, clippy::unwrap_used)]
 
 mod layer;
+pub use layer::any_body::{AnyBody, AnyBodyFuture, AnyBodyLayer};
 pub use layer::future::ResponseFuture;
 pub use layer::health::{Health, ProviderHealth, Readiness};
 pub use layer::require::{Require, RequireLayer};
@@ -165,6 +166,8 @@ pub use protocol::authorization::{LoginOptions, Prompt, ResponseMode};
 pub use protocol::token::ClientAuthMethod;
 pub use protocol::user_info::FetchUserInfo;
 
+mod body;
+pub use body::ResponseBody;
 mod clock;
 pub use clock::{Clock, Random, Timestamp};
 mod cookie;

@@ -1,5 +1,6 @@
 //! The layer: one constructor for each mode.
 
+pub(crate) mod any_body;
 pub(crate) mod future;
 pub(crate) mod health;
 pub(crate) mod require;
@@ -15,6 +16,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use tower::{Layer, Service};
 
+use self::any_body::AnyBodyLayer;
 use self::health::{Health, health};
 use self::service::Oidc;
 use crate::config::Config;
@@ -117,6 +119,27 @@ impl OidcLayer {
     /// Puts the layer around a service, such as a whole router: the outermost place, and the quickest.
     pub fn layer<S>(&self, inner: S) -> Oidc<S> {
         Oidc::new(inner, Arc::clone(&self.runtime))
+    }
+
+    /// The layer for a service whose response body is not `From<Bytes>`: tonic, `http_body_util`'s boxed bodies, compression
+    /// inside the layer. Its responses have a [`ResponseBody`](crate::ResponseBody), which is the inner service's body or
+    /// the layer's own bytes. Bodies that are `From<Bytes>`, such as axum's, need it not.
+    ///
+    /// ```
+    /// # use std::convert::Infallible;
+    /// # use http::{Request, Response};
+    /// # use http_body_util::{BodyExt, Empty, combinators::BoxBody};
+    /// # use tower_oidc::OidcLayer;
+    /// # type Body = BoxBody<bytes::Bytes, Infallible>;
+    /// async fn handle(_: Request<Body>) -> Result<Response<Body>, Infallible> {
+    ///     Ok(Response::new(Empty::new().boxed()))
+    /// }
+    /// # fn f(auth: OidcLayer) {
+    /// let service = auth.any_body().layer(tower::service_fn(handle));
+    /// # }
+    /// ```
+    pub fn any_body(&self) -> AnyBodyLayer {
+        AnyBodyLayer::new(Arc::clone(&self.runtime))
     }
 
     /// The layer's own endpoints alone, for an application where the layer cannot be outermost: mount it so that it

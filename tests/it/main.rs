@@ -46,6 +46,8 @@ mod unkept;
 mod user;
 // Who is sent to the login and who is told, forged requests, proxies.
 mod request;
+// A service whose response body is not made of bytes.
+mod any_body;
 // Where the layer stands, and what the mistakes look like.
 mod placement;
 // Cookies of the application's own beside the layer's.
