@@ -143,7 +143,7 @@ async fn told_to_stop() {
 async fn home(
     user: Option<CurrentUser>,
     users: AuthSession,
-    tokens: Result<UserTokens, Error>,
+    tokens: Option<UserTokens>,
     State(demo): State<Demo>,
 ) -> Result<Html<String>, Error> {
     let mut content = match &user {
@@ -154,7 +154,7 @@ async fn home(
             login_links(&users)?,
         ),
     };
-    content.push_str(&connections::section(&demo, user.as_ref(), tokens.ok().as_ref()).await);
+    content.push_str(&connections::section(&demo, user.as_ref(), tokens.as_ref()).await);
     Ok(page("tower-oidc", &content))
 }
 

@@ -36,11 +36,32 @@ impl<S: Sync> FromRequestParts<S> for Admin {
     }
 }
 
+/// `None` when nobody is signed in. Somebody who is signed in and no admin gets 403 all the same: a page for both asks
+/// [`CurrentUser::is_admin`].
+impl<S: Sync> OptionalFromRequestParts<S> for Admin {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
+        let state = RequestState::of(&parts.extensions)?;
+        state.user().map(|_| state.require_admin()).transpose()
+    }
+}
+
 impl<S: Sync> FromRequestParts<S> for UserTokens {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
         UserTokens::from_state(RequestState::of(&parts.extensions)?)
+    }
+}
+
+/// `None` when nobody is signed in; never in single-user mode, and never where
+/// [visitors](crate::Connection::allow_visitors) have tokens of their own. A layer that is missing is an error all the same.
+impl<S: Sync> OptionalFromRequestParts<S> for UserTokens {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
+        RequestState::of(&parts.extensions).map(UserTokens::if_any)
     }
 }
 

@@ -105,16 +105,16 @@ impl RequestState {
         Admin::new(self.require_user()?).ok_or_else(|| Error::forbidden("only admins may do this"))
     }
 
-    /// Whom the tokens of this request belong to, or the error that says who must act.
-    pub(crate) fn principal(&self) -> Result<Principal, Error> {
+    /// Whom the tokens of this request belong to; `None` when nobody is signed in whose they could be.
+    pub(crate) fn principal(&self) -> Option<Principal> {
         let runtime = &self.runtime;
         match (runtime.mode.account(), &self.session, &self.head.visitor) {
-            (Some(account), _, _) => Ok(Principal::Account(Arc::clone(account.name()))),
-            (None, Some(session), _) => Ok(Principal::Session(Arc::clone(session))),
-            (None, None, _) if !runtime.settings.takes_visitors() => Err(self.unauthenticated()),
-            (None, None, Some(visitor)) => Ok(Principal::Visitor(**visitor)),
+            (Some(account), _, _) => Some(Principal::Account(Arc::clone(account.name()))),
+            (None, Some(session), _) => Some(Principal::Session(Arc::clone(session))),
+            (None, None, _) if !runtime.settings.takes_visitors() => None,
+            (None, None, Some(visitor)) => Some(Principal::Visitor(**visitor)),
             // Nobody has been here under this name, and nothing is found for it.
-            (None, None, None) => Ok(Principal::Visitor(Visitor::new(runtime.random.bytes()))),
+            (None, None, None) => Some(Principal::Visitor(Visitor::new(runtime.random.bytes()))),
         }
     }
 

@@ -41,8 +41,12 @@ pub struct UserTokens {
 
 impl UserTokens {
     pub(crate) fn from_state(state: &RequestState) -> Result<Self, Error> {
-        let principal = state.principal()?;
-        Ok(Self { principal, state: state.clone() })
+        Self::if_any(state).ok_or_else(|| state.unauthenticated())
+    }
+
+    /// `None` when nobody is signed in whose tokens they could be.
+    pub(crate) fn if_any(state: &RequestState) -> Option<Self> {
+        Some(Self { principal: state.principal()?, state: state.clone() })
     }
 
     /// For work that no request asks for.

@@ -42,6 +42,7 @@ mod clocks;
 mod first_consent;
 mod health;
 // Who they are, and what they may.
+mod optional_extractors;
 mod unkept;
 mod user;
 // Who is sent to the login and who is told, forged requests, proxies.
