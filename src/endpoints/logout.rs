@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::header::{CACHE_CONTROL, REFERRER_POLICY};
 use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
 use subtle::ConstantTimeEq;
+use url::Url;
 
 use super::context::EndpointContext;
 use super::end_session::end_session;
@@ -21,12 +22,14 @@ use crate::events::EventCode;
 use crate::page;
 use crate::protocol::authorization::{MAX_REDIRECT, ResponseMode, with_parameters};
 use crate::protocol::fetch_metadata::{Decision, Target};
-use crate::protocol::logout::parameters;
+use crate::protocol::logout::{ID_TOKEN_HINT, parameters};
 use crate::secret::Secret;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
+use crate::stateless::CookieJar;
+use crate::store::StoreError;
 
-/// What [`away`] sets, in bytes.
+/// What [`signed_out`] sets, in bytes.
 const REMOVALS: usize = 256;
 
 pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Response<Bytes> {
@@ -65,27 +68,107 @@ pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Response<Bytes> {
             return page::plain(StatusCode::FORBIDDEN, "Another site asked to sign you out.");
         }
     }
-    // In a task of its own: a browser that goes away has signed out all the same, wholly.
-    let ending = {
-        let (context, session) = (Arc::clone(context), Arc::clone(&session));
-        async move { end_session(&context.runtime, session.id, Some(&session), context.jar()).await }
-    };
-    match runtime.tasks.spawn(ending).await {
-        Ok(Ok(id_token)) => {
-            runtime.events().emit(EventCode::LoggedOut, Some(session.user()), "by the person");
+    match end(runtime, &session, context.jar()).await {
+        Ok(id_token) => {
             let removals = REMOVALS + context.jar().map_or(0, |jar| jar.leave());
             let answer = leave(runtime, &head.headers, &session, id_token.as_ref(), &destination, removals);
             away(runtime, answer, true)
         }
-        Ok(Err(_)) | Err(_) => store_away(&logout_path(runtime, Some(&session), &destination)),
+        Err(_) => store_away(&logout_path(runtime, Some(&session), &destination)),
     }
+}
+
+/// Ends a session, with what ends with it, because its person wants that. Returns the ID token.
+async fn end(
+    runtime: &Arc<Runtime>,
+    session: &Arc<Session>,
+    jar: Option<&Arc<CookieJar>>,
+) -> Result<Option<Secret>, StoreError> {
+    // In a task of its own: a browser that goes away has signed out all the same, wholly.
+    let ending = {
+        let (runtime, session, jar) = (Arc::clone(runtime), Arc::clone(session), jar.cloned());
+        async move { end_session(&runtime, session.id, Some(&session), jar.as_ref()).await }
+    };
+    let ended = runtime.tasks.spawn(ending).await;
+    let id_token = ended
+        .unwrap_or_else(|error| Err(StoreError::outcome_unknown("the task that asked it ended", error)))?;
+    runtime.events().emit(EventCode::LoggedOut, Some(session.user()), "by the person");
+    Ok(id_token)
+}
+
+/// Signs a person out for a handler. Returns where their browser goes then, and what the handler's answer sets beside
+/// what the browser carries no more.
+pub(crate) async fn log_out(
+    runtime: &Arc<Runtime>,
+    session: &Arc<Session>,
+    jar: Option<&Arc<CookieJar>>,
+    destination: &Destination,
+) -> Result<(String, Vec<HeaderValue>), StoreError> {
+    let id_token = end(runtime, session, jar).await?;
+    let removals = REMOVALS + jar.map_or(0, |jar| jar.leave());
+    let mut cookies = Vec::from(signed_out(runtime));
+    let Some(mut at_provider) = ProviderLogout::of(runtime, session, id_token.as_ref(), destination) else {
+        return Ok((destination.as_str().to_owned(), cookies));
+    };
+    if !at_provider.fits_redirect(removals) {
+        // A handler answers with an address, and no form. Without the hint the provider asks the person.
+        at_provider.parameters.retain(|(name, _)| *name != ID_TOKEN_HINT);
+    }
+    let url = at_provider.url();
+    cookies.extend(at_provider.pending);
+    Ok((url.into(), cookies))
 }
 
 fn store_away(address: &str) -> Response<Bytes> {
     page::try_again("You cannot be signed out at the moment.", address)
 }
 
-/// To the logout of the provider where the person signed in, where it has one, else straight on. It is not waited for.
+/// A request to the logout of the provider where a person signed in. It is not waited for.
+struct ProviderLogout {
+    endpoint: Url,
+    parameters: Vec<(&'static str, String)>,
+    /// The cookie that knows the browser when it comes back.
+    pending: Option<HeaderValue>,
+}
+
+impl ProviderLogout {
+    /// `None` where the provider has no logout, or the configuration does not want it.
+    fn of(
+        runtime: &Runtime,
+        session: &Session,
+        id_token: Option<&Secret>,
+        destination: &Destination,
+    ) -> Option<Self> {
+        let provider = runtime.signed_in_at(session)?;
+        let metadata = Some(provider).filter(|at| at.relying_party.logout_at_provider)?.known_metadata()?;
+        let endpoint = metadata.end_session_endpoint.clone()?;
+        let state = runtime.random.token();
+        let hint = id_token.map(Secret::expose_secret).filter(|hint| !hint.is_empty());
+        let client_id = &provider.relying_party.client_id;
+        let parameters = parameters(hint, client_id, runtime.settings.post_logout_url.as_str(), &state);
+        let return_to = destination.as_str().to_owned();
+        let pending = PendingLogout { state: state.clone(), return_to };
+        let pending = pending::LOGOUT.keep(runtime, ResponseMode::Query, &state, &pending);
+        Some(Self { endpoint, parameters, pending })
+    }
+
+    fn url(&self) -> Url {
+        with_parameters(&self.endpoint, self.parameters.iter().map(|(name, value)| (*name, value)))
+    }
+
+    /// How many bytes an answer sets that removes so many.
+    fn set(&self, removals: usize) -> usize {
+        self.pending.as_ref().map_or(0, HeaderValue::len) + removals
+    }
+
+    /// Whether a redirect with these removals is short enough for everybody on its way.
+    fn fits_redirect(&self, removals: usize) -> bool {
+        let length = self.url().as_str().len();
+        length <= MAX_REDIRECT && length + self.set(removals) <= login::HEADER_BUDGET
+    }
+}
+
+/// To the logout of the provider, where it has one, else straight on.
 fn leave(
     runtime: &Runtime,
     headers: &HeaderMap,
@@ -94,45 +177,42 @@ fn leave(
     destination: &Destination,
     removals: usize,
 ) -> Response<Bytes> {
-    let provider = runtime.signed_in_at(session).filter(|provider| provider.relying_party.logout_at_provider);
-    let metadata = provider.and_then(|provider| provider.known_metadata());
-    let endpoint = metadata.as_ref().and_then(|metadata| metadata.end_session_endpoint.as_ref());
-    let (Some(provider), Some(endpoint)) = (provider, endpoint) else {
+    let Some(at_provider) = ProviderLogout::of(runtime, session, id_token, destination) else {
         return redirect(destination.as_str());
     };
-    let state = runtime.random.token();
-    let hint = id_token.map(Secret::expose_secret).filter(|hint| !hint.is_empty());
-    let client_id = &provider.relying_party.client_id;
-    let parameters = parameters(hint, client_id, runtime.settings.post_logout_url.as_str(), &state);
-    let url = with_parameters(endpoint, parameters.iter().map(|(name, value)| (*name, value)));
-    let return_to = destination.as_str().to_owned();
-    let pending = PendingLogout { state: state.clone(), return_to };
-    let kept = pending::LOGOUT.keep(runtime, ResponseMode::Query, &state, &pending);
-    let size = kept.as_ref().map_or(0, HeaderValue::len) + removals;
-    let length = url.as_str().len();
-    let mut answer = if length <= MAX_REDIRECT && length + size <= login::HEADER_BUDGET {
-        redirect(url.as_str())
+    let mut answer = if at_provider.fits_redirect(removals) {
+        redirect(at_provider.url().as_str())
     } else {
         // RP-Initiated Logout 1.0 section 2: providers must support POST.
-        page::self_submitting(endpoint.as_str(), &parameters, &runtime.random.token())
+        let ProviderLogout { endpoint, parameters, .. } = &at_provider;
+        page::self_submitting(endpoint.as_str(), parameters, &runtime.random.token())
     };
-    for set in pending::only_this_logout(runtime, headers, size).into_iter().chain(kept) {
+    let size = at_provider.set(removals);
+    let cleared = pending::only_this_logout(runtime, headers, size);
+    for set in cleared.into_iter().chain(at_provider.pending) {
         cookie::append(answer.headers_mut(), set);
     }
     answer
 }
 
 fn away(runtime: &Runtime, mut answer: Response<Bytes>, had_cookie: bool) -> Response<Bytes> {
-    let settings = &runtime.settings;
     let headers = answer.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     if had_cookie {
-        cookie::append(headers, settings.cookies.remove(&settings.session_cookie, SameSitePolicy::Lax));
-        // Who signs out wants to be out: a silent login would bring them straight back.
-        cookie::append(headers, silent::silence(runtime));
+        for set in signed_out(runtime) {
+            cookie::append(headers, set);
+        }
     }
     answer
+}
+
+/// What the browser of somebody who signed out is told to keep.
+fn signed_out(runtime: &Runtime) -> [HeaderValue; 2] {
+    let settings = &runtime.settings;
+    let removal = settings.cookies.remove(&settings.session_cookie, SameSitePolicy::Lax);
+    // Who signs out wants to be out: a silent login would bring them straight back.
+    [removal, silent::silence(runtime)]
 }
 
 /// The browser comes back from the provider's logout: on to where it wanted to go.

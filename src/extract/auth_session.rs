@@ -7,13 +7,14 @@ use http::Extensions;
 
 use super::request::RequestState;
 use crate::config::hooks::ProviderChoice;
-use crate::endpoints::{choose_provider, urls};
+use crate::endpoints::{choose_provider, logout, urls};
 use crate::error::{DestinationError, Error};
 use crate::protocol::authorization::LoginOptions;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
+use crate::stateless::CookieJar;
 
-/// Makes addresses that sign the person of this request in or out.
+/// Signs the person of this request out, and makes addresses that sign them in or out.
 ///
 /// Addresses are paths of this application, to be put into links. A destination is a path of this application too,
 /// or a URL of its public origin; the empty one is the public URL.
@@ -21,6 +22,9 @@ use crate::state::Runtime;
 pub struct AuthSession {
     runtime: Arc<Runtime>,
     session: Option<Arc<Session>>,
+    jar: Option<Arc<CookieJar>>,
+    /// The number of the request.
+    request: u64,
     was_silent: bool,
 }
 
@@ -29,6 +33,8 @@ impl AuthSession {
         Self {
             runtime: Arc::clone(&state.runtime),
             session: state.session.clone(),
+            jar: state.jar.clone(),
+            request: state.head.number,
             was_silent: state.head.was_silent,
         }
     }
@@ -110,6 +116,45 @@ impl AuthSession {
     pub fn logout_url(&self, destination: &str) -> Result<String, DestinationError> {
         let destination = self.runtime.settings.destination(destination)?;
         Ok(urls::logout_path(&self.runtime, self.session.as_deref(), &destination))
+    }
+
+    /// Signs the person of this request out at once, and returns the address that their browser goes to next: the
+    /// logout of the provider, if it has one and [`ProviderConfig::logout_at_provider`](crate::ProviderConfig::logout_at_provider)
+    /// is on, which sends them on to `destination`; else `destination` itself. A handler that does not send them there
+    /// leaves them signed in at the provider.
+    ///
+    /// The session is over when this returns, in every process, and with it the grants that last as long as the session.
+    /// This request's answer removes its cookies: await this before the answer is made. What the request holds stays as
+    /// it is, as [`CurrentUser`](crate::CurrentUser) says who sent it; [`UserTokens`](crate::UserTokens) hand out nothing
+    /// more.
+    ///
+    /// Use it in handlers of POST, PUT, PATCH or DELETE: the layer refuses those of other sites. A GET can be asked for by
+    /// any page; for a link there is [`AuthSession::logout_url`]. Where nobody is signed in, nothing happens and the
+    /// address is `destination`.
+    ///
+    /// ```
+    /// # #[cfg(feature = "axum")] {
+    /// use axum::response::Redirect;
+    /// use tower_oidc::{AuthSession, CurrentUser, Error};
+    ///
+    /// async fn delete_account(user: CurrentUser, auth: AuthSession) -> Result<Redirect, Error> {
+    ///     // ... everything that is kept for user.issuer() and user.subject() ...
+    ///     Ok(Redirect::to(&auth.log_out("/goodbye").await?))
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::InvalidDestination`](crate::ErrorKind::InvalidDestination), and nothing happened;
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the store is away, and the person is not signed out.
+    pub async fn log_out(&self, destination: &str) -> Result<String, Error> {
+        let destination = self.runtime.settings.destination(destination)?;
+        let Some(session) = &self.session else { return Ok(destination.as_str().to_owned()) };
+        let ended = logout::log_out(&self.runtime, session, self.jar.as_ref(), &destination).await?;
+        let (address, cookies) = ended;
+        session.end_with(self.request, cookies);
+        Ok(address)
     }
 }
 

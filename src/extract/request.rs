@@ -223,6 +223,8 @@ static SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 /// What decides how a request is served.
 #[derive(Clone, Default)]
 pub(crate) struct Head {
+    /// Of a request with a session: tells its answer from those to others of the same session.
+    pub(crate) number: u64,
     /// There is a session cookie, whatever it holds.
     pub(crate) session_cookie: bool,
     pub(crate) was_silent: bool,
@@ -260,6 +262,7 @@ impl Head {
             }
         }
         let head = Self {
+            number: 0,
             session_cookie: ours.session.is_some(),
             was_silent: ours.silent,
             single_uses: PendingSingleUses::read(&ours.once, headers, cookies),

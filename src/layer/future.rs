@@ -13,6 +13,7 @@ use pin_project_lite::pin_project;
 
 use crate::cookie;
 use crate::extract::request::Head;
+use crate::sessions::session::Session;
 use crate::stateless::CookieJar;
 use crate::store::BoxFuture;
 use crate::tokens::single_use::PendingSingleUses;
@@ -43,7 +44,9 @@ pin_project! {
 }
 
 /// What the inner service's answer gets: our cookies, and what keeps it from others.
-struct Finish {
+pub(super) struct Finish {
+    session: Option<Arc<Session>>,
+    request: u64,
     jar: Option<Arc<CookieJar>>,
     private: bool,
     single_uses: Option<Arc<PendingSingleUses>>,
@@ -54,10 +57,8 @@ impl<F, R, E> ResponseFuture<F, R, E> {
         Self { way: Way::Passed { inner, finish: None } }
     }
 
-    pub(super) fn finished(inner: F, jar: Option<Arc<CookieJar>>, head: Head) -> Self {
-        let private = head.session_cookie || head.visitor.is_some();
-        let finish = Some(Finish { jar, private, single_uses: head.single_uses });
-        Self { way: Way::Passed { inner, finish } }
+    pub(super) fn finished(inner: F, finish: Finish) -> Self {
+        Self { way: Way::Passed { inner, finish: Some(finish) } }
     }
 
     pub(super) fn boxed(future: impl Future<Output = Result<Response<R>, E>> + Send + 'static) -> Self {
@@ -102,10 +103,22 @@ impl<F, R, E> fmt::Debug for ResponseFuture<F, R, E> {
 }
 
 impl Finish {
+    pub(super) fn of(session: Option<&Arc<Session>>, jar: Option<&Arc<CookieJar>>, head: &Head) -> Self {
+        Self {
+            session: session.cloned(),
+            request: head.number,
+            jar: jar.cloned(),
+            private: head.session_cookie || head.visitor.is_some(),
+            single_uses: head.single_uses.clone(),
+        }
+    }
+
     fn apply(&self, headers: &mut HeaderMap) {
         let mut ours = self.jar.as_ref().is_some_and(|jar| jar.settle(headers));
-        for removal in self.single_uses.iter().flat_map(|single_uses| single_uses.removals()) {
-            cookie::append(headers, removal);
+        let removals = self.single_uses.iter().flat_map(|single_uses| single_uses.removals());
+        let ended = self.session.iter().filter(|session| session.has_ended());
+        for cookie in removals.chain(ended.flat_map(|session| session.last_cookies(self.request))) {
+            cookie::append(headers, cookie);
             ours = true;
         }
         if ours {

@@ -10,7 +10,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use tower::{BoxError, Service};
 
-use super::future::{ResponseFuture, keep_private};
+use super::future::{Finish, ResponseFuture, keep_private};
 use crate::clock::Timestamp;
 use crate::cookie::AppCookies;
 use crate::endpoints::{self, logout};
@@ -85,7 +85,7 @@ where
         }
         let mut own = runtime.opened_grants.is_some().then(AppCookies::default);
         let (method, cookies) = (request.method(), &runtime.settings.cookies);
-        let (head, cookie) = Head::read(method, request.headers(), cookies, own.as_mut());
+        let (mut head, cookie) = Head::read(method, request.headers(), cookies, own.as_mut());
         // Before the session is looked for: what is forged does not even learn whether there is one.
         let at_stake = head.session_cookie || head.visitor.is_some() || runtime.mode.account().is_some();
         if at_stake && !is_ours(runtime, &request, &head) {
@@ -96,6 +96,7 @@ where
             ));
         }
         let peeked = cookie.map(|cookie| {
+            head.number = runtime.next_request();
             let now = runtime.now();
             (runtime.sessions.peek(cookie, now), now)
         });
@@ -114,14 +115,16 @@ where
                         Err(error) => return Ok(store_away(runtime, &request, &head, error.into())),
                     };
                     let jar = jar(runtime, session.as_ref(), own, &head, Some(now));
-                    RequestState::insert(Arc::clone(runtime), session, jar.clone(), &head, &mut request);
-                    ResponseFuture::finished(ready.inner.call(request), jar, head).await
+                    let finish = Finish::of(session.as_ref(), jar.as_ref(), &head);
+                    RequestState::insert(Arc::clone(runtime), session, jar, &head, &mut request);
+                    ResponseFuture::finished(ready.inner.call(request), finish).await
                 });
             }
         };
         let jar = jar(runtime, session.as_ref(), own, &head, now);
-        RequestState::insert(Arc::clone(runtime), session, jar.clone(), &head, &mut request);
-        ResponseFuture::finished(self.inner.call(request), jar, head)
+        let finish = Finish::of(session.as_ref(), jar.as_ref(), &head);
+        RequestState::insert(Arc::clone(runtime), session, jar, &head, &mut request);
+        ResponseFuture::finished(self.inner.call(request), finish)
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use http::HeaderValue;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -68,6 +70,8 @@ pub(crate) struct Session {
     /// Where its grants lie.
     pub(crate) grant_keys: GrantKeyCache,
     pub(crate) liveness: SessionLiveness,
+    /// What the answers to requests set whose handlers have ended it, by the requests' numbers.
+    last_cookies: Mutex<Vec<(u64, Vec<HeaderValue>)>>,
 }
 
 /// What changes during a session's life in this process.
@@ -192,6 +196,7 @@ impl Session {
             provider_sessions: None,
             grant_keys: GrantKeyCache::default(),
             liveness,
+            last_cookies: Mutex::default(),
         }
     }
 
@@ -309,6 +314,20 @@ impl Session {
         let claims = Some(self.claims_or(shown)).filter(|claims| !claims.is_empty())?;
         let decoded = || Box::new(serde_json::from_str(claims).unwrap_or_default());
         Some(self.all_claims.get_or_init(decoded))
+    }
+
+    /// The handler of a request has ended it: this is what the request's answer sets.
+    pub(crate) fn end_with(&self, request: u64, cookies: Vec<HeaderValue>) {
+        self.liveness.end();
+        self.last_cookies.lock().push((request, cookies));
+    }
+
+    /// What the answer to a request sets because its handler has ended the session.
+    #[cold]
+    pub(crate) fn last_cookies(&self, request: u64) -> Vec<HeaderValue> {
+        let mut cookies = self.last_cookies.lock();
+        let of_request = cookies.extract_if(.., |(number, _)| *number == request);
+        of_request.flat_map(|(_, cookies)| cookies).collect()
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -29,6 +29,7 @@ mod stateless;
 // What is granted without signing in.
 mod visitors;
 // A person signs out, here and at the provider.
+mod log_out;
 mod logout;
 // The provider signs them out, by a logout token.
 mod backchannel;
