@@ -29,5 +29,5 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
 /// The same handler as where people have their own tokens.
 async fn weather(tokens: UserTokens) -> Result<String, Error> {
-    Ok(String::from_utf8_lossy(tokens.client().get(WEATHER).await?.bytes()).into_owned())
+    Ok(tokens.client().get(WEATHER).await?.text().into_owned())
 }

@@ -119,7 +119,7 @@ pub use layer::{NotFound, OidcLayer};
 mod extract;
 pub use extract::access_token::AccessToken;
 pub use extract::add_access_token::{AddAccessToken, AddAccessTokenLayer};
-pub use extract::api_client::{ApiClient, ApiResponse};
+pub use extract::api_client::{ApiClient, ApiRequest, ApiResponse};
 pub use extract::auth_session::AuthSession;
 pub use extract::background_tokens::{BackgroundTokens, OwnerTokens};
 pub use extract::connection_status::{ConnectionState, ConnectionStatus};

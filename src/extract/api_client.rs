@@ -1,14 +1,15 @@
 //! A ready HTTP client that calls APIs as the person of a request.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tower::{Layer, Service, ServiceExt};
+use tower::{BoxError, Layer, Service, ServiceExt};
 
 use super::add_access_token::AddAccessToken;
 use super::user_tokens::UserTokens;
@@ -30,56 +31,153 @@ impl UserTokens {
 }
 
 impl ApiClient {
+    /// A request with this method to this URL, which [`ApiRequest::send`] sends.
+    pub fn request(&self, method: Method, url: &str) -> ApiRequest {
+        // The one parser first: what it reads is what is matched and called.
+        let request = parse(url).ok_or_else(Error::no_token_for_url).and_then(|url| {
+            let uri: Uri =
+                url.as_str().parse().map_err(|error| unsendable("the URL cannot be called", error))?;
+            let mut request = Request::new(Bytes::new());
+            (*request.method_mut(), *request.uri_mut()) = (method, uri);
+            Ok(request)
+        });
+        ApiRequest { client: self.clone(), request }
+    }
+
     /// GETs a URL.
     ///
     /// # Errors
     ///
-    /// As [`ApiClient::call`].
+    /// As [`ApiRequest::send`].
     pub async fn get(&self, url: &str) -> Result<ApiResponse, Error> {
-        self.call(Method::GET, url, HeaderMap::new(), Bytes::new()).await
+        self.request(Method::GET, url).send().await
+    }
+
+    /// DELETEs a URL.
+    ///
+    /// # Errors
+    ///
+    /// As [`ApiRequest::send`].
+    pub async fn delete(&self, url: &str) -> Result<ApiResponse, Error> {
+        self.request(Method::DELETE, url).send().await
     }
 
     /// POSTs JSON to a URL.
     ///
     /// # Errors
     ///
-    /// As [`ApiClient::call`], and [`ErrorKind::UpstreamError`] when the value cannot be written as JSON.
+    /// As [`ApiRequest::send`].
     pub async fn post_json(&self, url: &str, value: &(impl Serialize + Sync)) -> Result<ApiResponse, Error> {
-        let body = serde_json::to_vec(value).map_err(|error| {
-            Error::new(ErrorKind::UpstreamError, "the value is no JSON").with_source(error)
-        })?;
-        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-        self.call(Method::POST, url, headers, body.into()).await
+        self.request(Method::POST, url).json(value).send().await
     }
 
-    /// Any request.
+    /// PUTs JSON to a URL.
     ///
     /// # Errors
     ///
-    /// As [`UserTokens::access_token`], and [`ErrorKind::UpstreamError`] when the API does not answer. An answer of any status
-    /// is no error.
-    pub async fn call(
-        &self,
-        method: Method,
-        url: &str,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Result<ApiResponse, Error> {
-        // The one parser first: what it reads is what is matched and called.
-        let url = parse(url).ok_or_else(Error::no_token_for_url)?;
-        let mut request = Request::new(body);
-        *request.method_mut() = method;
-        *request.headers_mut() = headers;
-        *request.uri_mut() = url.as_str().parse().map_err(|error: http::uri::InvalidUri| {
-            Error::new(ErrorKind::UpstreamError, "the URL cannot be called").with_source(error)
-        })?;
-        self.0.clone().oneshot(request).await.map(ApiResponse)
+    /// As [`ApiRequest::send`].
+    pub async fn put_json(&self, url: &str, value: &(impl Serialize + Sync)) -> Result<ApiResponse, Error> {
+        self.request(Method::PUT, url).json(value).send().await
+    }
+
+    /// PATCHes a URL with JSON.
+    ///
+    /// # Errors
+    ///
+    /// As [`ApiRequest::send`].
+    pub async fn patch_json(&self, url: &str, value: &(impl Serialize + Sync)) -> Result<ApiResponse, Error> {
+        self.request(Method::PATCH, url).json(value).send().await
     }
 }
 
 impl fmt::Debug for ApiClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// A request to an API, made by [`ApiClient::request`]. What is wrong with it is said by [`ApiRequest::send`].
+#[must_use = "`send` sends it"]
+pub struct ApiRequest {
+    client: ApiClient,
+    request: Result<Request<Bytes>, Error>,
+}
+
+impl ApiRequest {
+    /// With a header, beside those of the same name. The token's own header is the client's: an `Authorization` header
+    /// is replaced.
+    pub fn header<N, V>(self, name: N, value: V) -> Self
+    where
+        N: TryInto<HeaderName, Error: Into<http::Error>>,
+        V: TryInto<HeaderValue, Error: Into<http::Error>>,
+    {
+        self.with(|request| {
+            let refuse = |error| unsendable("the header cannot be sent", error);
+            let name = name.try_into().map_err(|error| refuse(error.into()))?;
+            let value = value.try_into().map_err(|error| refuse(error.into()))?;
+            request.headers_mut().append(name, value);
+            Ok(())
+        })
+    }
+
+    /// With a body of any kind. Its `Content-Type` is a [header](ApiRequest::header).
+    pub fn body(self, body: impl Into<Bytes>) -> Self {
+        self.with(|request| {
+            *request.body_mut() = body.into();
+            Ok(())
+        })
+    }
+
+    /// With a JSON body.
+    pub fn json(self, value: &impl Serialize) -> Self {
+        self.with(|request| {
+            let body =
+                serde_json::to_vec(value).map_err(|error| unsendable("the value is no JSON", error))?;
+            typed(request, "application/json", body);
+            Ok(())
+        })
+    }
+
+    /// With a form body (`application/x-www-form-urlencoded`) of these names and values.
+    pub fn form(self, pairs: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str>)>) -> Self {
+        self.with(|request| {
+            let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+            typed(request, "application/x-www-form-urlencoded", body);
+            Ok(())
+        })
+    }
+
+    fn with(mut self, edit: impl FnOnce(&mut Request<Bytes>) -> Result<(), Error>) -> Self {
+        // What was wrong first is what is said.
+        self.request = self.request.and_then(|mut request| edit(&mut request).map(|()| request));
+        self
+    }
+
+    /// Sends it. A response of any status is no error.
+    ///
+    /// # Errors
+    ///
+    /// As [`UserTokens::access_token`], and [`ErrorKind::UpstreamError`] when the request cannot be sent or the API does
+    /// not answer.
+    pub async fn send(self) -> Result<ApiResponse, Error> {
+        self.client.0.oneshot(self.request?).await.map(ApiResponse)
+    }
+}
+
+fn typed(request: &mut Request<Bytes>, content_type: &'static str, body: impl Into<Bytes>) {
+    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    *request.body_mut() = body.into();
+}
+
+fn unsendable(message: &'static str, error: impl Into<BoxError>) -> Error {
+    Error::new(ErrorKind::UpstreamError, message).with_source(error)
+}
+
+/// Without the URL's query, headers and body: they are between the API and the person.
+impl fmt::Debug for ApiRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let method = self.request.as_ref().map(Request::method);
+        f.debug_struct("ApiRequest").field("method", &method).finish_non_exhaustive()
     }
 }
 
@@ -122,18 +220,33 @@ impl ApiResponse {
         self.0.body()
     }
 
-    /// The body as JSON.
+    /// The body as text. What is not UTF-8 in it is replaced by U+FFFD.
+    pub fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(self.bytes())
+    }
+
+    /// The body of a success as JSON. For that of an error, decode [`ApiResponse::bytes`].
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::UpstreamError`] when the API answered with an error status, or with something else.
-    pub async fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
-        if !self.status().is_success() {
-            return Err(Error::new(ErrorKind::UpstreamError, format!("the API answered {}", self.status())));
-        }
-        serde_json::from_slice(self.bytes()).map_err(|error| {
+    /// As [`ApiResponse::error_for_status`], and [`ErrorKind::UpstreamError`] when the body is not such JSON.
+    pub fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
+        let success = self.error_for_status()?;
+        serde_json::from_slice(success.bytes()).map_err(|error| {
             Error::new(ErrorKind::UpstreamError, "the API's answer is not as expected").with_source(error)
         })
+    }
+
+    /// The same response, if it says success.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::UpstreamError`] when its status is none of 200 to 299.
+    pub fn error_for_status(self) -> Result<Self, Error> {
+        if self.status().is_success() {
+            return Ok(self);
+        }
+        Err(Error::new(ErrorKind::UpstreamError, format!("the API answered {}", self.status())))
     }
 
     /// The whole response.

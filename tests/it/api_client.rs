@@ -5,9 +5,9 @@ use std::time::Duration;
 use axum::Json;
 use axum::routing::post;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
-use tower_oidc::{Config, Resource, UserTokens};
+use tower_oidc::{Config, Error, ErrorKind, Resource, UserTokens};
 
 use crate::support::app::{API, APP, EVIL, OP, World, routes};
 use crate::support::browser::Browser;
@@ -24,15 +24,13 @@ async fn world(edit: impl FnOnce(Config) -> Config) -> (World, Browser) {
 
 /// What a call came to, in place of what the error would answer.
 async fn call(tokens: UserTokens, Json(call): Json<Value>) -> Json<Value> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in call["headers"].as_object().into_iter().flatten() {
-        let name: HeaderName = name.parse().unwrap();
-        headers.append(name, HeaderValue::from_str(value.as_str().unwrap()).unwrap());
-    }
     let text = |name: &str, default: &str| call[name].as_str().unwrap_or(default).to_owned();
     let method: Method = text("method", "GET").parse().unwrap();
-    let made = tokens.client().call(method, &text("url", ""), headers, text("body", "").into()).await;
-    Json(match made {
+    let mut request = tokens.client().request(method, &text("url", ""));
+    for (name, value) in call["headers"].as_object().into_iter().flatten() {
+        request = request.header(name, value.as_str().unwrap());
+    }
+    Json(match request.body(text("body", "")).send().await {
         Ok(answer) => json!({ "status": answer.status().as_u16(), "size": answer.bytes().len() }),
         Err(error) => json!({ "error": error.kind().code() }),
     })
@@ -58,6 +56,96 @@ fn sent(world: &World, origin: &str) -> Vec<Exchange> {
 
 fn no_token(exchange: &Exchange) -> bool {
     exchange.header("authorization").is_none()
+}
+
+/// What arrives: method, `Content-Type`, the `X-A` headers, body.
+#[tokio::test]
+async fn a_request_arrives_as_it_was_made() {
+    let url = "https://api.test/cal/x?y=1";
+    let made = move |tokens: UserTokens| async move {
+        let (client, value) = (tokens.client(), json!({ "a": "ä&b" }));
+        client.get(url).await?;
+        client.delete(url).await?;
+        client.post_json(url, &value).await?;
+        client.put_json(url, &value).await?;
+        client.patch_json(url, &value).await?;
+        client.request(Method::POST, url).form([("a", "ä&b"), ("a", "")]).send().await?;
+        let typed = client.request(Method::PUT, url).header("content-type", "text/x").header("x-a", "1");
+        let authorized = typed.header("X-A", "2").header("authorization", "Basic abc").body("as it is");
+        authorized.send().await.map(|answer| answer.text().into_owned())
+    };
+    let world = World::new();
+    world.serve(routes().route("/made", post(made)));
+    let alice = world.signed_in("alice").await;
+    let last = alice.fetch(Method::POST, &format!("{APP}/made"), "", APP).await;
+    assert_eq!(last.json()["owner"], "alice", "the token is the client's, whatever the request says");
+    let text = |exchange: &Exchange| {
+        let all = |name| {
+            let values = exchange.headers.get_all(name).iter().map(|value| value.to_str().unwrap());
+            values.collect::<Vec<_>>().join(",")
+        };
+        let body = String::from_utf8_lossy(&exchange.body);
+        format!("{} [{}] [{}] {body}", exchange.method, all("content-type"), all("x-a"))
+    };
+    let json = r#"[application/json] [] {"a":"ä&b"}"#;
+    assert_eq!(
+        sent(&world, API).iter().map(text).collect::<Vec<_>>(),
+        [
+            "GET [] [] ".to_owned(),
+            "DELETE [] [] ".to_owned(),
+            format!("POST {json}"),
+            format!("PUT {json}"),
+            format!("PATCH {json}"),
+            "POST [application/x-www-form-urlencoded] [] a=%C3%A4%26b&a=".to_owned(),
+            "PUT [text/x] [1,2] as it is".to_owned(),
+        ]
+    );
+    assert!(sent(&world, API).iter().all(|exchange| exchange.query == "y=1"));
+}
+
+/// Nothing is sent, and `send` says why.
+#[tokio::test]
+async fn a_request_that_cannot_be_made_is_an_error() {
+    let (world, alice) = world(|config| config).await;
+    let url = format!("{API}/cal/x");
+    let with = |name: &str, value: &str| json!({ "url": url, "headers": { name: value } });
+    assert_eq!(made(&alice, with("x-a", "b")).await["status"], 200, "the control");
+    world.net.forget();
+    for (name, value) in [("x a", "b"), ("x-a", "b\r\nx: y"), ("", "b")] {
+        assert_eq!(made(&alice, with(name, value)).await, json!({ "error": "upstream_error" }), "{name:?}");
+    }
+    let elsewhere = json!({ "url": EVIL, "headers": { "x a": "b" } });
+    assert_eq!(made(&alice, elsewhere).await, json!({ "error": "no_token_for_url" }), "the first fault");
+    assert!(sent(&world, API).is_empty());
+}
+
+/// An answer of any status is one; whoever wants a success says so.
+#[tokio::test]
+async fn an_answer_is_read_as_bytes_text_or_json() {
+    let read = |tokens: UserTokens| async move {
+        let client = tokens.client();
+        let got = |path: &str| {
+            let url = format!("{API}/cal/{path}");
+            let client = client.clone();
+            async move { client.get(&url).await }
+        };
+        let fails = got("fails").await?;
+        assert_eq!((fails.status().as_u16(), fails.text().as_ref()), (404, "{\"no\":\u{fffd}}"));
+        assert_eq!(fails.bytes().as_ref(), b"{\"no\":\xff}");
+        assert_eq!(fails.error_for_status().unwrap_err().kind(), ErrorKind::UpstreamError);
+        assert_eq!(got("fails").await?.json::<Value>().unwrap_err().kind(), ErrorKind::UpstreamError);
+        let whole = got("").await?.error_for_status()?;
+        assert_eq!(whole.headers()["content-type"], "application/json");
+        assert_eq!(whole.json::<u8>().unwrap_err().kind(), ErrorKind::UpstreamError, "it is no number");
+        Ok::<_, Error>(Json(got("").await?.json::<Value>()?))
+    };
+    let world = World::new();
+    let fails = |_| async { answer(404, &b"{\"no\":\xff}"[..]) };
+    world.net.serve(&format!("{API}/cal/fails"), fails);
+    world.serve(routes().route("/read", post(read)));
+    let alice = world.signed_in("alice").await;
+    let page = alice.fetch(Method::POST, &format!("{APP}/read"), "", APP).await;
+    assert_eq!(page.json()["owner"], "alice", "{}", page.text());
 }
 
 #[tokio::test]

@@ -32,7 +32,7 @@ async fn connect(browser: &Browser, connection: &str) {
 
 async fn reads_as(tokens: &OwnerTokens, api: &str) -> Result<String, ErrorKind> {
     let answer = tokens.client().get(&format!("{API}/{api}/")).await.map_err(|error: Error| error.kind())?;
-    Ok(answer.json::<serde_json::Value>().await.unwrap()["owner"].as_str().unwrap().to_owned())
+    Ok(answer.json::<serde_json::Value>().unwrap()["owner"].as_str().unwrap().to_owned())
 }
 
 #[tokio::test]

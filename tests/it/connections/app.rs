@@ -294,8 +294,7 @@ fn saw(status: StatusCode, body: &[u8]) -> Response {
 }
 
 async fn fetch(tokens: UserTokens, Query(asked): Asked) -> Result<Response, AppError> {
-    let body = Bytes::from_static(b"the body");
-    let called = tokens.client().call(method(&asked), &asked["u"], http::HeaderMap::new(), body).await?;
+    let called = tokens.client().request(method(&asked), &asked["u"]).body("the body").send().await?;
     Ok(saw(called.status(), called.bytes()))
 }
 
