@@ -11,7 +11,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
-/// A moment, in milliseconds since the Unix epoch.
+/// A moment, in milliseconds since the Unix epoch: serialised as that number, converted from and into [`SystemTime`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Timestamp(u64);
 
@@ -48,6 +48,24 @@ impl Timestamp {
     }
 }
 
+/// The last second of the year 9999.
+const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
+
+/// Rounded down to milliseconds. A moment before the Unix epoch is the epoch.
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        Self(millis(time.duration_since(UNIX_EPOCH).unwrap_or_default()))
+    }
+}
+
+/// Where the platform knows no moment so late, the end of the year 9999.
+impl From<Timestamp> for SystemTime {
+    fn from(time: Timestamp) -> Self {
+        let after_epoch = UNIX_EPOCH.checked_add(Duration::from_millis(time.0));
+        after_epoch.unwrap_or_else(|| UNIX_EPOCH + YEAR_9999)
+    }
+}
+
 /// How long to wait before the next attempt after so many failures: 100 ms, doubling, at most 5 s.
 pub(crate) fn backoff(failures: u32) -> Duration {
     Duration::from_millis(50 << failures.clamp(1, 7)).min(Duration::from_secs(5))
@@ -69,11 +87,7 @@ impl Clock {
     #[expect(clippy::disallowed_methods, reason = "this is the one place where the clock is read")]
     pub fn system() -> Self {
         let start = Instant::now();
-        let wall = || {
-            let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-            Timestamp(millis(since_epoch))
-        };
-        Self::from_readings(wall, move || start.elapsed())
+        Self::from_readings(|| SystemTime::now().into(), move || start.elapsed())
     }
 
     /// A clock of one's own, for tests. Both readings follow it.
@@ -150,5 +164,30 @@ impl Random {
 impl fmt::Debug for Random {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Random")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_timestamp_is_a_system_time_and_back(milliseconds in 0..=253_402_300_799_999_u64) {
+            let at = Timestamp::from_millis(milliseconds);
+            let time = SystemTime::from(at);
+            prop_assert_eq!(time.duration_since(UNIX_EPOCH).ok(), Some(Duration::from_millis(milliseconds)));
+            prop_assert_eq!(Timestamp::from(time), at);
+        }
+    }
+
+    #[test]
+    fn what_the_other_cannot_say_is_the_nearest_that_it_can() {
+        let before = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(Timestamp::from(before), Timestamp::from_millis(0));
+        let within = UNIX_EPOCH + Duration::from_nanos(1_999_999);
+        assert_eq!(Timestamp::from(within), Timestamp::from_millis(1));
+        assert!(SystemTime::from(Timestamp::from_millis(u64::MAX)) >= UNIX_EPOCH + YEAR_9999);
     }
 }

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::DeserializeOwned;
+use serde::ser::SerializeStruct;
+use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
@@ -18,7 +20,8 @@ use crate::stateless::CookieJar;
 ///
 /// It is in the request's extensions, for any tower service (`request.extensions().get::<CurrentUser>()`), and an
 /// axum extractor: `CurrentUser` where somebody must be signed in, `Option<CurrentUser>` where nobody need be. It
-/// may be cloned, sent to other tasks and kept; it says what was true at the request.
+/// may be cloned, sent to other tasks and kept; it says what was true at the request. It is [`Serialize`], for JSON and
+/// templates.
 ///
 /// Who a person is, is their issuer and subject. Equality and hashes know nothing else: an e-mail can change, and
 /// can be given to somebody else.
@@ -114,6 +117,26 @@ impl CurrentUser {
     }
 }
 
+/// What the methods say that an application's own pages and scripts want: `issuer`, `subject`, `email`,
+/// `email_verified`, `name`, `nickname`, `picture`, `auth_time` in milliseconds since the Unix epoch, `acr` and `is_admin`.
+/// What the provider does not say is `null`. Other claims, the session and its tokens are not in it.
+impl Serialize for CurrentUser {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut user = serializer.serialize_struct("CurrentUser", 10)?;
+        user.serialize_field("issuer", self.issuer())?;
+        user.serialize_field("subject", self.subject())?;
+        user.serialize_field("email", &self.email())?;
+        user.serialize_field("email_verified", &self.email_verified())?;
+        user.serialize_field("name", &self.name())?;
+        user.serialize_field("nickname", self.nickname())?;
+        user.serialize_field("picture", &self.picture())?;
+        user.serialize_field("auth_time", &self.auth_time())?;
+        user.serialize_field("acr", &self.acr())?;
+        user.serialize_field("is_admin", &self.is_admin())?;
+        user.end()
+    }
+}
+
 impl PartialEq for CurrentUser {
     fn eq(&self, other: &Self) -> bool {
         (self.issuer(), self.subject()) == (other.issuer(), other.subject())
@@ -138,7 +161,7 @@ impl fmt::Debug for CurrentUser {
 }
 
 /// The signed-in person, who is an admin. Everybody else who is signed in gets 403.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Admin(CurrentUser);
 
 impl Admin {

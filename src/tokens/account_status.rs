@@ -14,6 +14,13 @@ use crate::tokens::Arc;
 use crate::tokens::Duration;
 
 /// How the account stands at one connection. See [`OidcLayer::account_status`](crate::OidcLayer::account_status).
+///
+/// It is serialised with the names of its fields, for a page of the operator: `state` in snake case, `expires_at` in
+/// milliseconds since the Unix epoch, and what is not known as `null`.
+///
+/// ```json
+/// {"connection": "login", "state": "needs_operator", "expires_at": 1767225600000, "subject": "robot", "why": "..."}
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct AccountStatus {

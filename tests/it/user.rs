@@ -8,15 +8,15 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
 
-use axum::Router;
 use axum::routing::get;
+use axum::{Json, Router};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_oidc::{
-    AdminClaim, AuthSession, Config, CurrentUser, DestinationError, Error, ErrorKind, FetchUserInfo,
+    Admin, AdminClaim, AuthSession, Config, CurrentUser, DestinationError, Error, ErrorKind, FetchUserInfo,
     RequireLayer,
 };
 
@@ -89,6 +89,45 @@ async fn the_current_user_is_what_the_provider_says() {
 }
 
 /// Who a person is, is issuer and subject: scenario 26's rule in the type.
+/// What an application shows of a person is what the methods say: nothing of the session, no token, no other claim.
+#[tokio::test]
+async fn a_person_is_serialised_as_the_methods_say() {
+    for world in
+        [World::with(admins(&["alice@example.com"])), World::stateless_with(admins(&["alice@example.com"]))]
+    {
+        world.op.user("alice", |user| {
+            user.set("nickname", "Al");
+            user.set("picture", "https://op.test/alice.png");
+            user.set("acr", "gold");
+            user.set("salary", 1000);
+        });
+        let me = |user: CurrentUser| async move { Json(user) };
+        world.serve(
+            routes().route("/me", get(me)).route("/me/admin", get(|admin: Admin| async { Json(admin) })),
+        );
+        let alice = world.signed_in("alice").await;
+        let expected = json!({
+            "issuer": OP, "subject": "a1", "email": "alice@example.com", "email_verified": true, "name": "Alice",
+            "nickname": "Al", "picture": "https://op.test/alice.png", "auth_time": world.clock.now() * 1000,
+            "acr": "gold", "is_admin": true,
+        });
+        for path in ["/me", "/me/admin"] {
+            assert_eq!(alice.navigate(&format!("{APP}{path}")).await.json(), expected, "{path}");
+        }
+        world.op.user("bob", |user| {
+            for claim in ["email", "email_verified", "name"] {
+                user.unset(claim);
+            }
+        });
+        let bob = world.signed_in("bob").await.navigate(&format!("{APP}/me")).await.json();
+        assert_eq!(
+            (&bob["email"], &bob["picture"], &bob["is_admin"]),
+            (&Value::Null, &Value::Null, &false.into())
+        );
+        assert_eq!((&bob["subject"], &bob["nickname"]), (&"b1".into(), &"b1".into()));
+    }
+}
+
 #[tokio::test]
 async fn equality_and_public_ids_know_issuer_and_subject_only() {
     let world = World::new();
