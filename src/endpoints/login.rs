@@ -43,11 +43,11 @@ pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
         Ok(parsed) => parsed,
         Err(refusal) => return page::plain(StatusCode::BAD_REQUEST, &refusal),
     };
-    if options.silent && was_silent(runtime, headers) {
+    if options.is_silent() && was_silent(runtime, headers) {
         return redirect(destination.as_str());
     }
     // Nobody is asked anything in a silent login, the choice included: it is the first provider's.
-    let silent = named.is_none() && options.silent;
+    let silent = named.is_none() && options.is_silent();
     let provider = match named.or_else(|| {
         runtime.providers.logins().next().filter(|_| silent || !runtime.providers.several_logins())
     }) {
@@ -83,7 +83,7 @@ pub(crate) async fn begin(
             runtime.events().emit(EventCode::LoginRefused, None, cause(&error));
             match error {
                 // Nobody asked for it: the page that the person is on works without.
-                _ if ask.options.silent => {
+                _ if ask.options.is_silent() => {
                     let mut answer = redirect(ask.destination.as_str());
                     cookie::append(answer.headers_mut(), silence(runtime));
                     answer
@@ -130,7 +130,7 @@ fn pending_login(
         code_verifier: runtime.random.token(),
         return_to: ask.destination.as_str().to_owned(),
         registration: registration(relying_party),
-        silent: ask.options.silent,
+        silent: ask.options.is_silent(),
         prompted: ask.options.prompt == Some(Prompt::Consent),
         max_age: ask.options.max_age,
         acr_values: ask.options.acr_values.clone(),
@@ -253,7 +253,7 @@ pub(super) fn prompt_where_it_lapsed(
 ) {
     let now = runtime.now();
     let lapsed = |grant: &Grant| grant.needs_prompt(always, now) || grant.needs_prompt(more, now);
-    if options.prompt.is_none() && !options.silent && granted.is_some_and(lapsed) {
+    if options.prompt.is_none() && granted.is_some_and(lapsed) {
         options.prompt = Some(Prompt::Consent);
     }
 }

@@ -51,12 +51,8 @@ impl EndpointQuery {
 
     pub(crate) fn options(&self) -> Result<LoginOptions, String> {
         let mut options = LoginOptions::default();
-        match self.get("prompt") {
-            None => {}
-            Some("none") => options.silent = true,
-            Some(prompt) => {
-                options.prompt = Some(Prompt::from_name(prompt).ok_or("This prompt is not known.")?)
-            }
+        if let Some(prompt) = self.get("prompt") {
+            options.prompt = Some(Prompt::from_name(prompt).ok_or("This prompt is not known.")?);
         }
         if let Some(max_age) = self.get("max_age") {
             let digits = Some(max_age).filter(|max_age| max_age.bytes().all(|byte| byte.is_ascii_digit()));

@@ -28,9 +28,7 @@ pub(crate) fn path(
 pub(crate) fn query(options: &LoginOptions) -> String {
     let mut query = String::new();
     let mut push = |name: &str, value: &str| query.push_str(&format!("&{name}={}", encoded(value)));
-    if options.silent {
-        push("prompt", "none");
-    } else if let Some(prompt) = options.prompt {
+    if let Some(prompt) = options.prompt {
         push("prompt", prompt.as_str());
     }
     if let Some(max_age) = options.max_age {

@@ -9,7 +9,7 @@ use super::request::RequestState;
 use crate::config::hooks::ProviderChoice;
 use crate::endpoints::{choose_provider, logout, urls};
 use crate::error::{DestinationError, Error};
-use crate::protocol::authorization::LoginOptions;
+use crate::protocol::authorization::{LoginOptions, Prompt};
 use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
@@ -95,13 +95,13 @@ impl AuthSession {
     /// there does not do so for ever.
     ///
     /// With several providers it is the first that is asked; [`AuthSession::login_choices`] with
-    /// [`LoginOptions::silent`] has an address for each.
+    /// [`Prompt::None`] has an address for each.
     ///
     /// # Errors
     ///
     /// When the destination is too long or not one of this application.
     pub fn silent_login_url(&self, destination: &str) -> Result<Option<String>, DestinationError> {
-        let options = LoginOptions { silent: true, ..LoginOptions::default() };
+        let options = LoginOptions::new().prompt(Prompt::None);
         let url = self.login_url_with(destination, &options)?;
         Ok(Some(url).filter(|_| self.session.is_none() && !self.was_silent))
     }

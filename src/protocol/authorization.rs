@@ -32,6 +32,8 @@ pub enum ResponseMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Prompt {
+    /// Nothing: whoever is not signed in at the provider comes back anonymous.
+    None,
     /// To authenticate again.
     Login,
     /// To consent again.
@@ -43,6 +45,7 @@ pub enum Prompt {
 impl Prompt {
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
+            Self::None => "none",
             Self::Login => "login",
             Self::Consent => "consent",
             Self::SelectAccount => "select_account",
@@ -50,13 +53,15 @@ impl Prompt {
     }
 
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        [Self::Login, Self::Consent, Self::SelectAccount].into_iter().find(|prompt| prompt.as_str() == name)
+        let all = [Self::None, Self::Login, Self::Consent, Self::SelectAccount];
+        all.into_iter().find(|prompt| prompt.as_str() == name)
     }
 }
 
 impl From<Prompt> for CoreAuthPrompt {
     fn from(prompt: Prompt) -> Self {
         match prompt {
+            Prompt::None => Self::None,
             Prompt::Login => Self::Login,
             Prompt::Consent => Self::Consent,
             Prompt::SelectAccount => Self::SelectAccount,
@@ -66,17 +71,57 @@ impl From<Prompt> for CoreAuthPrompt {
 
 /// What one login asks for beyond the configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
 pub struct LoginOptions {
     /// What the person is asked.
     pub prompt: Option<Prompt>,
-    /// Nobody is asked anything: whoever is not signed in at the provider comes back anonymous.
-    pub silent: bool,
     /// The person must have authenticated at the provider within this time, which is checked on return.
     pub max_age: Option<Duration>,
     /// Whom the provider may expect.
     pub login_hint: Option<String>,
     /// Authentication context classes, one of which the ID token must name.
     pub acr_values: Vec<String>,
+}
+
+impl LoginOptions {
+    /// Nothing beyond the configuration.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets [`LoginOptions::prompt`].
+    #[must_use]
+    pub fn prompt(mut self, prompt: Prompt) -> Self {
+        self.prompt = Some(prompt);
+        self
+    }
+
+    /// Sets [`LoginOptions::max_age`].
+    #[must_use]
+    pub fn max_age(mut self, max_age: Duration) -> Self {
+        self.max_age = Some(max_age);
+        self
+    }
+
+    /// Sets [`LoginOptions::login_hint`].
+    #[must_use]
+    pub fn login_hint(mut self, login_hint: impl Into<String>) -> Self {
+        self.login_hint = Some(login_hint.into());
+        self
+    }
+
+    /// Sets [`LoginOptions::acr_values`].
+    #[must_use]
+    pub fn acr_values(mut self, acr_values: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.acr_values = acr_values.into_iter().map(Into::into).collect();
+        self
+    }
+
+    pub(crate) fn is_silent(&self) -> bool {
+        self.prompt == Some(Prompt::None)
+    }
 }
 
 /// What an authorization request says beside who asks.
@@ -135,9 +180,7 @@ impl AuthorizationRequest<'_> {
             request = request.add_extra_param("hd", domain);
         }
         let options = self.options;
-        if options.silent {
-            request = request.add_prompt(CoreAuthPrompt::None);
-        } else if let Some(prompt) = options.prompt {
+        if let Some(prompt) = options.prompt {
             request = request.add_prompt(prompt.into());
         }
         if let Some(hint) = &options.login_hint {
@@ -286,13 +329,11 @@ mod tests {
     /// Everything that can be asked for stands in the request once; without `openid`, nothing about an ID token.
     #[test]
     fn each_parameter_is_there_once() {
-        let options = LoginOptions {
-            prompt: Some(Prompt::SelectAccount),
-            max_age: Some(Duration::from_secs(60)),
-            login_hint: Some("ann".to_owned()),
-            acr_values: vec!["gold".to_owned(), "silver".to_owned()],
-            ..LoginOptions::default()
-        };
+        let options = LoginOptions::new()
+            .prompt(Prompt::SelectAccount)
+            .max_age(Duration::from_secs(60))
+            .login_hint("ann")
+            .acr_values(["gold", "silver"]);
         let resources = ["https://a.test".to_owned(), "https://b.test".to_owned()];
         let (with, without) = (["openid".to_owned(), "mail".to_owned()], ["mail".to_owned()]);
         let asked = |scopes| {
@@ -329,8 +370,12 @@ mod tests {
         let is_scope = |said: &&mut &str| said.starts_with("scope");
         *expected.iter_mut().find(is_scope).unwrap() = "scope=mail";
         assert_eq!(asked(&without), expected);
-        let silent = LoginOptions { silent: true, ..options.clone() };
-        assert_eq!(values(&request(&with, &silent).parameters(&client("c")), "prompt"), ["none"]);
+        for prompt in [Prompt::None, Prompt::Login, Prompt::Consent, Prompt::SelectAccount] {
+            let options = options.clone().prompt(prompt);
+            let asked = request(&with, &options).parameters(&client("c"));
+            assert_eq!(values(&asked, "prompt"), [prompt.as_str()]);
+            assert_eq!(Prompt::from_name(prompt.as_str()), Some(prompt));
+        }
     }
 
     #[test]

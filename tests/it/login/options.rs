@@ -33,13 +33,11 @@ async fn silent(user: Option<CurrentUser>, users: AuthSession) -> Result<Respons
 }
 
 async fn strong(users: AuthSession) -> Result<String, Error> {
-    let options = LoginOptions {
-        prompt: Some(Prompt::SelectAccount),
-        max_age: Some(Duration::from_secs(300)),
-        login_hint: Some("bob@example.com".to_owned()),
-        acr_values: vec!["urn:a&b".to_owned(), "urn:c".to_owned()],
-        ..LoginOptions::default()
-    };
+    let options = LoginOptions::new()
+        .prompt(Prompt::SelectAccount)
+        .max_age(Duration::from_secs(300))
+        .login_hint("bob@example.com")
+        .acr_values(["urn:a&b", "urn:c"]);
     Ok(users.login_url_with("/auth-facts", &options)?)
 }
 
