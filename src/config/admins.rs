@@ -57,7 +57,7 @@ impl Admins {
         }
         if let (true, Some(first)) = (config.is_development(), relying_parties.first()) {
             // The development provider's "sign in as administrator". No other provider's claim counts so.
-            let claim = AdminClaim { name: "admin".to_owned(), value: Value::Bool(true), provider: None };
+            let claim = AdminClaim::new("admin", true);
             claims.push((first.issuer.clone(), claim));
         }
         let emails = emails.into_iter().map(|(issuer, email)| (issuer, email.to_ascii_lowercase()));
@@ -107,8 +107,7 @@ mod tests {
         let mut config = Config::new("https://app.test", ProviderConfig::new("https://op.test", "c"));
         config.admins = vec!["Root@X.test".into()];
         config.admin_subjects = vec!["s0".into()];
-        config.admin_claim =
-            Some(AdminClaim { name: "groups".into(), value: json!("admins"), provider: None });
+        config.admin_claim = Some(AdminClaim::new("groups", "admins"));
         Admins::check(&config, &registered(&config), &mut Vec::new())
     }
 
@@ -171,8 +170,7 @@ mod tests {
         let (admins, problems) = two_providers(|config| {
             config.admins = vec!["work:Root@x.test".into(), "default:ann@x.test".into()];
             config.admin_subjects = vec!["default:s:0".into()];
-            config.admin_claim =
-                Some(AdminClaim { name: "groups".into(), value: json!("a"), provider: Some("work".into()) });
+            config.admin_claim = Some(AdminClaim::new("groups", "a").provider("work"));
         });
         assert_eq!(problems, Vec::<String>::new());
         let groups = json!({"groups": "a"});

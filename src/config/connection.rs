@@ -110,6 +110,7 @@ impl Connection {
 /// How long a grant lives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum GrantLifetime {
     /// As long as the session: each browser has its own, and two of them never spend each other's refresh
     /// tokens.

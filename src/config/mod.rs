@@ -151,6 +151,7 @@ pub struct Config {
 /// A claim, and the value that makes its bearer an admin. A claim that is a list must contain it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[non_exhaustive]
 pub struct AdminClaim {
     /// The claim's name.
     pub name: String,
@@ -159,6 +160,20 @@ pub struct AdminClaim {
     /// The name of the provider whose word counts, which must be said where people sign in at several.
     #[serde(default)]
     pub provider: Option<String>,
+}
+
+impl AdminClaim {
+    /// Whoever has this claim with this value, whichever provider says so.
+    pub fn new(name: impl Into<String>, value: impl Into<Value>) -> Self {
+        Self { name: name.into(), value: value.into(), provider: None }
+    }
+
+    /// Only where the provider of this name says so.
+    #[must_use]
+    pub fn provider(mut self, provider: impl Into<String>) -> Self {
+        self.provider = Some(provider.into());
+        self
+    }
 }
 
 impl Default for Config {

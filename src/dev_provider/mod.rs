@@ -217,6 +217,7 @@ impl fmt::Debug for DevProvider {
 
 /// What a script answers in the person's place.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ScriptedLogin {
     /// Sign in, and grant what is asked for.
     SignIn {

@@ -19,6 +19,7 @@ pub(crate) const MAX_REDIRECT: usize = 2048;
 /// How the provider sends its response back (OAuth 2.0 Multiple Response Types, Form Post Response Mode).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ResponseMode {
     /// In the query of a redirect. Works with `SameSite=Lax` cookies.
     #[default]
@@ -31,6 +32,7 @@ pub enum ResponseMode {
 /// What the person is asked at the provider (OpenID Connect Core 1.0 section 3.1.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Prompt {
     /// Nothing: whoever is not signed in at the provider comes back anonymous.
     None,

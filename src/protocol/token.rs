@@ -11,6 +11,7 @@ use crate::secret::Secret;
 /// How the application authenticates at the token endpoint (OpenID Connect Core 1.0 section 9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum ClientAuthMethod {
     /// `client_secret_basic`.
     ClientSecretBasic,

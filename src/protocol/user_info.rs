@@ -70,6 +70,7 @@ pub(crate) fn about_person(
 /// When the UserInfo endpoint is asked at login.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum FetchUserInfo {
     /// Never: the ID token says it all.
     Never,

@@ -29,7 +29,7 @@ pub(crate) fn default_client(ca_file: Option<&Path>) -> Result<Outbound, String>
         let client = client.clone();
         async move {
             let limit =
-                request.extensions().get::<ResponseBodyLimit>().map_or(PROVIDER_BODY, |limit| limit.0);
+                request.extensions().get::<ResponseBodyLimit>().map_or(PROVIDER_BODY, |limit| limit.bytes());
             let (head, body) = client.request(request.map(Full::new)).await?.into_parts();
             let body = Limited::new(body, limit).collect().await?.to_bytes();
             Ok::<_, BoxError>(Response::from_parts(head, body))

@@ -23,7 +23,14 @@ pub(crate) const API_BODY: usize = 16 * 1024 * 1024;
 /// goes out, for a client of the application's own ([`Config::http_client`](crate::Config::http_client)): one that
 /// stops there never holds more in memory. Larger answers are refused either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ResponseBodyLimit(pub usize);
+pub struct ResponseBodyLimit(usize);
+
+impl ResponseBodyLimit {
+    /// So many bytes are read at the most.
+    pub const fn bytes(self) -> usize {
+        self.0
+    }
+}
 
 /// Why no response came. Whether the request arrived is not known, except where it says so.
 #[derive(Debug, thiserror::Error)]

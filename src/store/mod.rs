@@ -155,6 +155,8 @@ pub const MAX_RECORD: usize = 256 * 1024;
 pub const MAX_TAGS: usize = 6;
 
 /// What a store keeps: sealed bytes and the little that it needs to handle them.
+///
+/// Its fields are all there are, so that a store which forgets one does not compile.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// The sealed contents, up to [`MAX_RECORD`] bytes.
@@ -193,6 +195,7 @@ pub struct Stored {
 
 /// What [`Store::subscribe`] tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Change {
     /// This row was written or deleted.
     Row(Key),

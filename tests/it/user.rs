@@ -268,8 +268,7 @@ async fn scenario_28_admin_is_not_frozen_in_the_session() {
 #[tokio::test]
 async fn check_171_admins_by_claim() {
     let world = World::with(|mut config| {
-        config.admin_claim =
-            Some(AdminClaim { name: "groups".into(), value: json!("admins"), provider: None });
+        config.admin_claim = Some(AdminClaim::new("groups", "admins"));
         config
     });
     for (groups, expected) in [

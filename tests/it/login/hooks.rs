@@ -60,8 +60,7 @@ async fn a_refused_person_replaces_nobody() {
 #[tokio::test]
 async fn the_hook_enriches() {
     let world = World::with(|mut config| {
-        config.admin_claim =
-            Some(tower_oidc::AdminClaim { name: "role".to_owned(), value: json!("boss"), provider: None });
+        config.admin_claim = Some(tower_oidc::AdminClaim::new("role", "boss"));
         config.on_login(|_| async {
             LoginDecision::AllowWith(claims(
                 json!({ "role": "boss", "name": "A. Lice", "sub": "b1", "iss": "https://evil.test" }),

@@ -27,8 +27,7 @@ async fn scenario_48_what_cannot_be_kept_is_refused_by_name() {
     assert!(refused.contains("ADMINS"), "{refused}");
     let by_claim = |config: &mut Config| {
         config.admins.clear();
-        config.admin_claim =
-            Some(AdminClaim { name: "groups".into(), value: "admins".into(), provider: None });
+        config.admin_claim = Some(AdminClaim::new("groups", "admins"));
     };
     assert_eq!(refusal(operator(), durable(), by_claim), None);
 

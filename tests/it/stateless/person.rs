@@ -198,8 +198,7 @@ async fn secrets_rotate_under_what_browsers_carry() {
         let secrets: Vec<_> = secrets.iter().map(|secret| (*secret).into()).collect();
         let app = App::stateless(&world.net, &world.clock, |mut config| {
             config.session_secrets = secrets;
-            config.admin_claim =
-                Some(tower_oidc::AdminClaim { provider: None, name: "name".into(), value: "Alice".into() });
+            config.admin_claim = Some(tower_oidc::AdminClaim::new("name", "Alice"));
             config
         });
         world.net.serve_service(APP, app.layer.layer(routes()));
