@@ -58,6 +58,8 @@ mod cookie_layers;
 mod isolation;
 // Two applications beside each other: nothing of one counts at the other.
 mod applications;
+// What the public types are as values.
+mod public_types;
 // What must not compile.
 mod ui;
 // The development provider behind the application's own layer.
