@@ -76,6 +76,19 @@ fn millis(duration: Duration) -> u64 {
 }
 
 /// Where the time comes from: a wall clock, which may be wrong and may be set, and a monotonic clock, which is not set.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+/// use tower_oidc::{Clock, Timestamp};
+///
+/// let seconds = Arc::new(AtomicU64::new(1_767_225_600));
+/// let shown = Arc::clone(&seconds);
+/// let clock = Clock::from_fn(move || Timestamp::from_secs(shown.load(Ordering::SeqCst)));
+/// // `Config::clock` takes it; then a test moves it.
+/// seconds.fetch_add(3600, Ordering::SeqCst);
+/// assert_eq!(clock.now(), Timestamp::from_secs(1_767_229_200));
+/// ```
 #[derive(Clone)]
 pub struct Clock {
     wall: Arc<dyn Fn() -> Timestamp + Send + Sync>,

@@ -15,6 +15,15 @@ use zeroize::{Zeroize, Zeroizing};
 /// difference is. It is read by name only, with [`Secret::expose_secret`], and cannot be serialised.
 ///
 /// Clones share it: it lies in memory once, and is wiped with the last of them.
+///
+/// ```
+/// use tower_oidc::Secret;
+///
+/// let secret = Secret::new("correct horse battery staple");
+/// assert_eq!(format!("{secret:?}"), "[secret]");
+/// assert_eq!(secret, Secret::from("correct horse battery staple"));
+/// assert_eq!(secret.expose_secret().len(), 28);
+/// ```
 #[derive(Clone, Default, Deserialize)]
 #[serde(from = "String")]
 pub struct Secret(Arc<Text>);

@@ -273,6 +273,23 @@ impl Config {
     ///
     /// It runs after the tokens were verified and before anything is stored. When it panics, or the callback takes
     /// longer than 20 seconds in all, the login fails.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use tower_oidc::{Config, LoginDecision};
+    ///
+    /// # fn configured(config: Config) -> Config {
+    /// config.on_login(|login| async move {
+    ///     match login.claims.get("email").and_then(|email| email.as_str()) {
+    ///         Some(email) if email.ends_with("@example.com") => {
+    ///             let claims = json!({ "staff": true });
+    ///             LoginDecision::AllowWith(claims.as_object().cloned().unwrap_or_default())
+    ///         }
+    ///         _ => LoginDecision::Deny("This application is for employees.".to_owned()),
+    ///     }
+    /// })
+    /// # }
+    /// ```
     #[must_use]
     pub fn on_login<F, Fut>(mut self, hook: F) -> Self
     where
@@ -284,6 +301,18 @@ impl Config {
     }
 
     /// Called at every event, in the task where it happens: it must not block.
+    ///
+    /// ```
+    /// use tower_oidc::{Config, EventCode};
+    ///
+    /// # fn alert(_: &tower_oidc::Event) {}
+    /// # fn configured(config: Config) -> Config {
+    /// config.on_event(|event| match event.code {
+    ///     EventCode::NeedsOperator | EventCode::StoreFailed => alert(event),
+    ///     _ => {}
+    /// })
+    /// # }
+    /// ```
     #[must_use]
     pub fn on_event(mut self, hook: impl Fn(&Event) + Send + Sync + 'static) -> Self {
         self.hooks.events.hook = Some(Arc::new(hook));
@@ -292,6 +321,24 @@ impl Config {
 
     /// Decides what a request gets that needs a signed-in person and has none. The default is
     /// [`Unauthenticated::answer`].
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::{Response, StatusCode};
+    /// use tower_oidc::Config;
+    ///
+    /// # fn configured(config: Config) -> Config {
+    /// config.on_unauthenticated(|request| {
+    ///     if request.navigation {
+    ///         return request.answer();
+    ///     }
+    ///     // Scripts get what the application's own ones expect.
+    ///     let mut answer = Response::new(Bytes::from(format!("{{\"login\": {:?}}}", request.login_url)));
+    ///     *answer.status_mut() = StatusCode::UNAUTHORIZED;
+    ///     answer
+    /// })
+    /// # }
+    /// ```
     #[must_use]
     pub fn on_unauthenticated(
         mut self,
@@ -302,6 +349,24 @@ impl Config {
     }
 
     /// Answers where a person must choose among several providers to sign in at. The default is [`ProviderChoice::page`].
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::Response;
+    /// use tower_oidc::Config;
+    ///
+    /// # fn escape(text: &str) -> String { text.to_owned() }
+    /// # fn configured(config: Config) -> Config {
+    /// config.on_choose_provider(|choices| {
+    ///     let link = |(url, name)| format!("<a href=\"{url}\">{name}</a>");
+    ///     let links = choices.iter().map(|choice| link((escape(&choice.login_url), escape(&choice.display_name))));
+    ///     let page = format!("<h1>Sign in</h1>{}", links.collect::<String>());
+    ///     let mut answer = Response::new(Bytes::from(page));
+    ///     answer.headers_mut().insert("content-type", http::HeaderValue::from_static("text/html; charset=utf-8"));
+    ///     answer
+    /// })
+    /// # }
+    /// ```
     #[must_use]
     pub fn on_choose_provider(
         mut self,
@@ -313,6 +378,27 @@ impl Config {
 
     /// Sends everything that goes to the provider and to APIs through this service, instead of the default
     /// client. It must not follow redirects by itself.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::{Request, Response};
+    /// use tower::service_fn;
+    /// use tower_oidc::Config;
+    ///
+    /// # fn configured(config: Config) -> Result<Config, reqwest::Error> {
+    /// let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
+    /// let config = config.http_client(service_fn(move |request: Request<Bytes>| {
+    ///     let client = client.clone();
+    ///     async move {
+    ///         let response = Response::<reqwest::Body>::from(client.execute(request.try_into()?).await?);
+    ///         let (head, body) = response.into_parts();
+    ///         let body = http_body_util::BodyExt::collect(body).await?.to_bytes();
+    ///         Ok::<_, reqwest::Error>(Response::from_parts(head, body))
+    ///     }
+    /// }));
+    /// # Ok(config)
+    /// # }
+    /// ```
     #[must_use]
     pub fn http_client<S>(mut self, client: S) -> Self
     where

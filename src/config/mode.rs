@@ -7,6 +7,19 @@ use super::shared_account::SharedAccount;
 use super::{Config, checks};
 
 /// Who owns the tokens that requests use, and where they are kept.
+///
+/// The mode is configuration: the same program runs in another one.
+///
+/// ```no_run
+/// use tower_oidc::{Config, Mode, OidcLayer, store::MemoryStore};
+///
+/// # fn main() -> Result<(), tower_oidc::ConfigError> {
+/// // `MODE` in the environment says it, unless the program does.
+/// let auth = OidcLayer::from_config(Config::from_env()?, MemoryStore::new())?;
+/// let stateless = OidcLayer::from_config(Config::from_env()?.mode(Mode::Stateless), MemoryStore::new())?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

@@ -8,6 +8,16 @@ use serde::{Deserialize, Serialize};
 /// on a segment boundary: `https://api.test/cal` covers `/cal` and `/cal/x`, never `/calendar`. The longest
 /// prefix wins. Both are read by the WHATWG parser, which resolves `..`; URLs with a user part, a backslash,
 /// `%2f` or `%5c` belong to no resource.
+///
+/// ```
+/// use tower_oidc::{Config, ProviderConfig, Resource};
+///
+/// let calendar = Resource::new("calendar", "https://api.example/calendar/")
+///     .scope("calendar.read")
+///     .optional_scope("calendar.write");
+/// let config = Config::new("https://app.example", ProviderConfig::new("https://login.example", "app"))
+///     .resource(calendar);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]

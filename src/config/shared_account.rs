@@ -23,6 +23,16 @@ use crate::secret::Secret;
 ///
 /// With serde: `{"source": "client_credentials"}`, `{"source": {"refresh_token": "…"}}` or `{"source": "admin"}`, and
 /// `name` and `allow_volatile_store` where they are needed.
+///
+/// ```no_run
+/// use tower_oidc::{Config, OidcLayer, Resource, SharedAccount, store::MemoryStore};
+///
+/// # fn main() -> Result<(), tower_oidc::ConfigError> {
+/// let config = Config::from_env()?.resource(Resource::new("weather", "https://api.example/weather/"));
+/// let auth = OidcLayer::single_user(config, SharedAccount::client_credentials(), MemoryStore::new())?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SharedAccount {

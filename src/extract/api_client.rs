@@ -20,6 +20,25 @@ use crate::store::BoxFuture;
 
 /// Calls APIs with the person's own tokens, as [`AddAccessTokenLayer`](crate::AddAccessTokenLayer) promises. An answer has at
 /// most 16 MiB.
+///
+/// ```
+/// use http::Method;
+/// use serde_json::{Value, json};
+/// use tower_oidc::{Error, UserTokens};
+///
+/// async fn postpone(tokens: UserTokens) -> Result<Value, Error> {
+///     let client = tokens.client();
+///     let meeting = client.get("https://api.example/calendar/meetings/7").await?;
+///     let etag = meeting.headers().get("etag").cloned();
+///     let request = client.request(Method::PATCH, "https://api.example/calendar/meetings/7");
+///     let request = request.json(&json!({ "start": "10:30" }));
+///     let request = match etag {
+///         Some(etag) => request.header("if-match", etag),
+///         None => request,
+///     };
+///     request.send().await?.json()
+/// }
+/// ```
 #[derive(Clone)]
 pub struct ApiClient(AddAccessToken<ApiOutbound>);
 

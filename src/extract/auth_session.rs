@@ -18,6 +18,18 @@ use crate::stateless::CookieJar;
 ///
 /// Addresses are paths of this application, to be put into links. A destination is a path of this application too,
 /// or a URL of its public origin; the empty one is the public URL.
+///
+/// ```
+/// use axum::response::Html;
+/// use tower_oidc::{AuthSession, CurrentUser, Error};
+///
+/// async fn menu(user: Option<CurrentUser>, auth: AuthSession) -> Result<Html<String>, Error> {
+///     Ok(Html(match user {
+///         Some(_) => format!("<a href=\"{}\">Sign out</a>", auth.logout_url("/")?),
+///         None => format!("<a href=\"{}\">Sign in</a>", auth.login_url("/inbox")?),
+///     }))
+/// }
+/// ```
 #[derive(Clone)]
 pub struct AuthSession {
     runtime: Arc<Runtime>,

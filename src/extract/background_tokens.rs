@@ -25,6 +25,22 @@ use crate::tokens::principal::Principal;
 /// [`Config::login_grant_lifetime`](crate::Config::login_grant_lifetime), with [`GrantLifetime::Persistent`](crate::GrantLifetime::Persistent). What
 /// belongs to a session is that browser's, and nobody else uses it. So it reaches nobody's in stateless mode, and in
 /// single-user mode the account's alone ([`BackgroundTokens::account`]).
+///
+/// ```
+/// use tower_oidc::{BackgroundTokens, Error, ErrorKind};
+///
+/// // Where the application starts: `tokio::spawn(remind(auth.background_tokens(), people))`.
+/// async fn remind(background: BackgroundTokens, people: Vec<(String, String)>) -> Result<(), Error> {
+///     for (issuer, subject) in people {
+///         let tokens = background.for_user(&issuer, &subject);
+///         match tokens.client().get("https://api.example/calendar/today").await {
+///             Err(error) if error.kind() == ErrorKind::ConsentRequired => continue,
+///             answer => println!("{subject}: {}", answer?.text()),
+///         }
+///     }
+///     Ok(())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct BackgroundTokens(Arc<Runtime>);
 

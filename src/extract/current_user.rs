@@ -25,6 +25,21 @@ use crate::stateless::CookieJar;
 ///
 /// Who a person is, is their issuer and subject. Equality and hashes know nothing else: an e-mail can change, and
 /// can be given to somebody else.
+///
+/// ```
+/// use serde::Deserialize;
+/// use tower_oidc::CurrentUser;
+///
+/// #[derive(Deserialize)]
+/// struct Claims {
+///     groups: Vec<String>,
+/// }
+///
+/// async fn profile(user: CurrentUser) -> String {
+///     let groups = user.claims::<Claims>().map(|claims| claims.groups).unwrap_or_default();
+///     format!("{} is {} of {}, in {groups:?}", user.nickname(), user.subject(), user.issuer())
+/// }
+/// ```
 #[derive(Clone)]
 pub struct CurrentUser {
     session: Arc<Session>,
@@ -161,6 +176,14 @@ impl fmt::Debug for CurrentUser {
 }
 
 /// The signed-in person, who is an admin. Everybody else who is signed in gets 403.
+///
+/// ```
+/// use tower_oidc::Admin;
+///
+/// async fn delete_everything(admin: Admin) -> String {
+///     format!("{} has deleted everything", admin.nickname())
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Admin(CurrentUser);
 

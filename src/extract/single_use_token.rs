@@ -32,6 +32,17 @@ use crate::tokens::unkept::{Unkept, discard};
 /// ended, or the store be away at that moment, it goes with what else has expired: with a login, or by
 /// [`OidcLayer::delete_expired`](crate::OidcLayer::delete_expired). Here they are gone when this value is dropped; at
 /// the provider when they expire, or by [`SingleUseToken::revoke`].
+///
+/// ```
+/// use tower_oidc::{Error, SingleUseToken};
+///
+/// # async fn pay(_: &str) {}
+/// async fn payment(token: SingleUseToken) -> Result<&'static str, Error> {
+///     pay(token.access_token("https://bank.example/payments/")?.expose_secret()).await;
+///     token.revoke().await;
+///     Ok("paid")
+/// }
+/// ```
 pub struct SingleUseToken {
     runtime: Arc<Runtime>,
     principal: Principal,

@@ -33,6 +33,18 @@ use crate::tokens::principal::Principal;
 ///
 /// A token that was obtained elsewhere cannot be put in: nothing would say whose it is. What is to be used here is
 /// granted here, where the provider's answer names the person.
+///
+/// ```
+/// use axum::Json;
+/// use serde_json::Value;
+/// use tower_oidc::{Error, UserTokens};
+///
+/// async fn agenda(tokens: UserTokens) -> Result<Json<Value>, Error> {
+///     tokens.require_scopes("calendar", &["calendar.read"]).await?;
+///     let answer = tokens.client().get("https://api.example/calendar/today").await?;
+///     Ok(Json(answer.json()?))
+/// }
+/// ```
 #[derive(Clone)]
 pub struct UserTokens {
     state: RequestState,

@@ -16,6 +16,21 @@ use crate::extract::user_tokens::UserTokens;
 
 /// A layer for routes, inside [`OidcLayer`](crate::OidcLayer): who does not meet the condition never reaches the
 /// handler. Nobody signed in: the login, or 401. Somebody who may not: 403.
+///
+/// ```
+/// # #[cfg(feature = "axum")] {
+/// use axum::{Router, routing::get};
+/// use tower_oidc::{OidcLayer, RequireLayer};
+///
+/// # fn app(auth: OidcLayer) -> Router {
+/// let admin = Router::new().route("/admin", get(|| async { "for admins" })).layer(RequireLayer::admin());
+/// let beta = Router::new()
+///     .route("/beta", get(|| async { "for the few" }))
+///     .layer(RequireLayer::user(|user| user.email_verified()));
+/// Router::new().merge(admin).merge(beta).layer(auth)
+/// # }
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct RequireLayer(Condition);
 

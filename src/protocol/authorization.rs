@@ -72,6 +72,16 @@ impl From<Prompt> for CoreAuthPrompt {
 }
 
 /// What one login asks for beyond the configuration.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_oidc::{AuthSession, DestinationError, LoginOptions, Prompt};
+///
+/// fn sign_in_again(auth: &AuthSession) -> Result<String, DestinationError> {
+///     let options = LoginOptions::new().prompt(Prompt::Login).max_age(Duration::from_secs(300));
+///     auth.login_url_with("/transfer", &options)
+/// }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 #[non_exhaustive]
