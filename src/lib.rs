@@ -98,7 +98,7 @@
 //! | `http-client` | the outbound client: hyper, rustls with ring, the Mozilla roots | yes |
 //! | `dev-provider` | an OpenID Provider in the process, for development and tests | no |
 //! | `sqlite`, `postgres`, `redis` | stores that outlive the process | no |
-//! | `testing` | the test kit: requests as somebody, a clock to move, the suite for stores | no |
+//! | `test-util` | the module `testing`: requests as somebody, a clock to move; and the suite for stores | no |
 //!
 //! tokio is required.
 //!
@@ -187,7 +187,7 @@ pub mod dev_provider;
 #[path = "dev_provider/disabled.rs"]
 mod dev_provider;
 
-#[cfg(feature = "testing")]
+#[cfg(feature = "test-util")]
 pub mod testing;
 
 pub mod docs;

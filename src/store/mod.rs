@@ -22,7 +22,7 @@
 //!    at once, for a store that cannot notify.
 //!
 //! Keys, tags and bytes are opaque: names are hashed and contents sealed before they come here, so a store
-//! never needs to know whom or what they concern. `store::contract` (feature `testing`) is the suite that every
+//! never needs to know whom or what they concern. `store::contract` (feature `test-util`) is the suite that every
 //! store passes; run it over a store of your own.
 //!
 //! # A store of one's own
@@ -109,7 +109,7 @@ mod changes;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod columns;
 
-#[cfg(feature = "testing")]
+#[cfg(feature = "test-util")]
 pub mod contract;
 
 use std::fmt;
