@@ -1,12 +1,17 @@
-//! How many times the provider is asked for a token when many requests find one expired: once for each person.
+//! How many token requests the provider receives when many requests find one access token expired: one for each user.
 //!
 //! ```text
 //! cargo bench -p tower-oidc-benches --bench refresh
 //! ```
 //!
 //! The application, the layer and the development provider run in this process on several threads; only the clock
-//! is moved by hand. Everybody signs in as browsers do, the tokens expire, and all requests come at once. It fails
-//! where the provider is asked more often, a request gets no token, or a person gets somebody else's.
+//! is moved by hand. Every user signs in as a browser does, the access tokens expire, and all requests start at once. The
+//! benchmark fails if the provider receives more token requests, if a request gets no token, or if it gets the token of
+//! another user.
+//!
+//! # Figures
+//!
+//! 1,000 simultaneous requests of one user make one token request. 20 users with 15 requests each make 20 token requests.
 
 use std::collections::HashSet;
 use std::process::ExitCode;

@@ -10,13 +10,40 @@
 //! every subject has its turn. Allocations are counted exactly. Instructions are counted by callgrind
 //! (`apt-get install valgrind`): the program runs itself under it, once for each subject.
 //!
-//! It fails where allocations, instructions or store reads exceed their limit, never because of time. To see what a subject spends its instructions on:
+//! It fails where allocations, instructions or store reads exceed their limit, never because of time. To see where a subject
+//! spends its instructions:
 //!
 //! ```text
 //! CARGO_PROFILE_BENCH_DEBUG=1 cargo bench -p tower-oidc-benches --bench request --no-run
 //! valgrind --tool=callgrind --toggle-collect='*measured*' <the program> --only known:10000
 //! callgrind_annotate --inclusive=yes callgrind.out.<pid>
 //! ```
+//!
+//! # Figures
+//!
+//! axum 0.8, release. The bare router takes about 520 ns, 5,790 instructions and 11 allocations. The table has what each
+//! subject adds to that, in one run; the limits are in parentheses. Instructions differ by up to 2 % of the whole from one
+//! build to the next.
+//!
+//! | | × bare | instructions | allocations | store reads |
+//! |---|---|---|---|---|
+//! | any layer that does nothing | 1.18 | +865 | +2 | 0 |
+//! | one extension and its extractor | 1.41 | +1,849 | +4 | 0 |
+//! | **anonymous** | 1.50 | +2,012 (2,000) | +2 (2) | 0 |
+//! | **signed in**, 100 sessions | 2.12 | +3,843 (4,200) | +3 (5) | 0 |
+//! | signed in, 10,000 sessions | 2.55 | +3,855 (4,200) | +3 (5) | 0 |
+//! | first request of a session in this process | 8.2 | +28,915 | +16 | 1 |
+//! | single-user, a visitor | 1.62 | +2,430 (2,500) | +2 (4) | 0 |
+//! | stateless: session and 2 KiB of tokens in the cookies | 2.85 | +6,424 (7,500) | +7 (7) | 0 |
+//! | the same cookies, and the handler asks for the token | 4.44 | +9,944 (10,524) | +7 (8) | 0 |
+//! | the first request with these cookies: both are opened | 27 | +125,732 (125,682) | +74 (75) | 0 |
+//!
+//! Instructions do not grow with the number of sessions, up to a million. Time grows by cache misses, because each request
+//! of this benchmark belongs to another session than the one before. In stateless mode, a process opens each cookie once and
+//! computes the names of the rows where a revocation or refresh of it would be noted: 14 µs here (callgrind counts SHA-256
+//! without the processor's own instructions for it). A session takes about 1,380 bytes besides its tokens: 720 in the store,
+//! and 655 for the copy that avoids store reads. Around the router, `auth.layer(app)`, the layer takes about 850 instructions
+//! less than as `app.layer(auth)`.
 
 #![expect(unreachable_pub, reason = "a program of several files")]
 

@@ -1,13 +1,24 @@
-//! What each store takes: time for a look-up and a write, and bytes for a session and a grant.
+//! The cost of each store: time for a look-up and a write, and bytes for a session and a grant.
 //!
 //! ```text
 //! cargo bench -p tower-oidc-benches --bench stores              100,000 sessions and grants (minutes)
 //! cargo bench -p tower-oidc-benches --bench stores -- --quick   5,000
 //! ```
 //!
-//! Servers are started and ended here, on this machine, and wait for the disk at each write.
-//! Times are ratios to the client's own round trip, and for writes also to its smallest write, so that they say
-//! what the crate adds; medians over rounds in which each has its turn. Callers come one after the other.
+//! The benchmark starts and stops the database servers on this machine; each write waits for the disk.
+//! Times are ratios to a round trip of the database's own client, and for writes also to its smallest write: they show the
+//! part that the crate adds. They are medians over rounds in which each has its turn. Calls run one after the other.
+//!
+//! # Figures
+//!
+//! With 100,000 sessions and grants, on one machine:
+//!
+//! | store | round trip | look-up | smallest write | write | bytes a session | bytes a grant |
+//! |---|---|---|---|---|---|---|
+//! | memory | – | 1.6 µs | – | 0.7 µs | 1,301 | 2,341 |
+//! | SQLite | 21 µs | × 1.80 | 165 µs | × 1.46 | 1,180 | 4,169 |
+//! | PostgreSQL | 80 µs | × 1.50 | 243 µs | × 1.50 | 1,171 | 2,975 |
+//! | Redis | 75 µs | × 1.08 | 233 µs | × 1.34 | 1,516 | 2,314 |
 
 #![expect(unreachable_pub, reason = "a program of several files")]
 
