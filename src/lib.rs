@@ -1,4 +1,4 @@
-//! Log people in with OpenID Connect, and call APIs with each person's own tokens: one tower [`Layer`] for axum,
+//! A tower [`Layer`] that signs users in with OpenID Connect and gives handlers each user's own access tokens, for axum,
 //! hyper and any other tower service.
 //!
 //! Add the layer, write no login routes, and ask for [`CurrentUser`] and [`UserTokens`] in handlers:
@@ -7,62 +7,73 @@
 #![doc = include_str!("../examples/minimal.rs")]
 //! ```
 //!
-//! `OIDC_ISSUER`, `OIDC_CLIENT_ID` and `OIDC_CLIENT_SECRET` in the environment name the provider. `OIDC_ISSUER=development`
-//! is the development provider (feature `dev-provider`), on which anybody signs in as anybody, on loopback only; an empty
-//! environment is an error.
+//! The environment variables `OIDC_ISSUER`, `OIDC_CLIENT_ID` and `OIDC_CLIENT_SECRET` name the provider
+//! ([`Config::from_env`] lists all variables). `OIDC_ISSUER=development` is the development provider (feature
+//! `dev-provider`): anyone signs in there under any name, from this machine only. An empty environment is an error.
 //!
-//! # The way of the data
+//! [`docs::words`] explains the terms of this documentation.
+//!
+//! # How a request, a login and a refresh run
 //!
 //! ```text
-//! A REQUEST    path under /auth? ── login · callback · logout · backchannel-logout · frontchannel-logout (where wanted) · connect · disconnect · granted
-//!              else cookie ─► session (this process, or the store) ─► extensions ─► handler(CurrentUser, UserTokens)
-//!                   response ◄─ Set-Cookie only when something changed; private, no-store where a session came along
-//! LOGIN        random ─► PendingLogin ─seal─► one short-lived cookie per login (tabs coexist)
-//!              ─► 303 to the provider; a long request is pushed (PAR), or a form that submits itself
-//! CALLBACK     in a task of its own: open PendingLogin ─► state ─► iss ─► code ─► token endpoint ─► ID token verified
-//!              ─► FetchUserInfo where needed ─► login hook ─► grant, then session under a new id ─► 303 return_to
-//! TOKENS       fresh? handed out. Else one refresher for each grant, in a task of its own:
-//!              read again ─► lease by compare-and-swap ─► refresh ─► verify owner ─► write ─► wake the others
+//! A REQUEST    path below /auth? ── login · callback · logout · connect · granted · disconnect · backchannel-logout ·
+//!              │                    frontchannel-logout (if configured)
+//!              else: session cookie
+//!                    ├─ per-user, single-user: id of the session ─► this process's copy, or the store
+//!                    └─ stateless: the session itself, sealed ─► opened here; the store knows whether it has ended
+//!              ─► request extensions ─► handler(CurrentUser, UserTokens)
+//!              response ◄─ Set-Cookie only after a change; `private, no-store` if the request had a session
+//! LOGIN        random state, nonce, code verifier ─► pending login, sealed into one short-lived cookie (one per tab)
+//!              ─► 303 to the provider; a long request is pushed (RFC 9126), or sent as a form that submits itself
+//! CALLBACK     in its own task: open the pending login ─► state ─► iss ─► code ─► token endpoint ─► verify the ID token
+//!              ─► UserInfo if needed ─► login hook ─► save the grant, then the session under a new id ─► 303 return_to
+//!                 (per-user, single-user: in the store; stateless: into cookies of this response)
+//! TOKENS       per-user, single-user: the grant in the store; stateless: the newer of the cookie's and the store's
+//!              ─► access token fresh? return it. Otherwise one refresh per grant, in its own task:
+//!              read again ─► lease by compare-and-swap ─► refresh ─► verify the owner ─► write ─► wake the waiting requests
 //! ```
 //!
-//! # The modes: whose tokens, and where do they live?
+//! # The modes
 //!
-//! | | kept on the server | nothing kept on the server |
+//! | | kept in a store | kept in the user's own cookies, sealed |
 //! |---|---|---|
-//! | each user has their own | [`OidcLayer::per_user`] with a [store](store): memory, SQLite, PostgreSQL, Redis, or one of your own | [`OidcLayer::stateless`]: sealed into the user's own cookies |
-//! | one account serves the application | [`OidcLayer::single_user`] with a durable [`Store`](store::Store) | [`OidcLayer::single_user`] with [`MemoryStore`](store::MemoryStore), for client credentials |
+//! | each user has their own tokens | [`OidcLayer::per_user`] with a [store](store): memory, SQLite, PostgreSQL, Redis, or your own | [`OidcLayer::stateless`] |
+//! | one account's tokens serve all users | [`OidcLayer::single_user`] with a durable [`Store`](store::Store), or with [`MemoryStore`](store::MemoryStore) for client credentials | – |
 //!
 //! # What is promised
 //!
-//! 1. **Mode.** A token that [`UserTokens`] yields was granted to the person whom this request is signed in as: to
-//!    the application's account in single-user mode, to the browser for a visitor's connection. Nothing that a request
-//!    holds takes a user and returns tokens; [`BackgroundTokens`] does, and no request holds it. What is stored is sealed
-//!    with its application, place and owner bound in: a row that is copied over another does not open. A token is
-//!    released to URLs of its registered [`Resource`] only, and never through a redirect out of it.
+//! 1. **Ownership.** A token that [`UserTokens`] returns was granted to the user whose session this request has; in
+//!    single-user mode, to the application's account; for a visitor's connection, to this browser. Nothing that a request
+//!    holds takes a user and returns tokens. [`BackgroundTokens`] does, and no request holds it. Each record is sealed with
+//!    its application, place and owner bound in: a row that is copied over another does not open. A token is sent to URLs of
+//!    its registered [`Resource`] only, and never through a redirect out of it.
 //! 2. **One refresh.** For one grant and one expiry there is one token request, however many requests wait. A rotated
-//!    refresh token is written before it is used; a client that hangs up, a deploy ([`OidcLayer::drain`]) or a failing
-//!    network never loses it, and is never a logout. How several processes keep this is written down in [`docs::refresh_protocol`].
-//! 3. **Nothing is taken on trust.** State before exchange, exchange before use, verification before storage. Who a
-//!    person is, is issuer and subject, never an e-mail. Who is an admin is decided at every request.
-//! 4. **It fails closed, and says so.** Every failure is an [`Error`] that says who must act. No secret is in a log, an
-//!    error, a URL or `Debug`.
-//! 5. **A stolen database is worthless** without the secrets. What no seal can stop: whoever can write an *old* copy of
-//!    the whole database back brings ended sessions back with it.
+//!    refresh token is written before it is used. A client that disconnects, a deploy ([`OidcLayer::drain`]) or a failing
+//!    network never loses it, and never signs a user out. [`docs::refresh_protocol`] specifies how several processes keep
+//!    this promise.
+//! 3. **Verify first.** The state is checked before the code is exchanged, the response before it is used, the ID token
+//!    before it is stored. A user is issuer and subject, never an e-mail address. Whether a user is an admin is decided at
+//!    every request.
+//! 4. **Failures are closed and explicit.** Every failure is an [`Error`] whose kind names the party that must act. No
+//!    secret appears in a log, an error, a URL or `Debug`.
+//! 5. **A stolen database is worthless** without the secrets. No seal prevents one thing: a person who can write an *old*
+//!    copy of the whole database back also restores the sessions that have ended since.
 //!
 //! # Where the layer goes
 //!
-//! Outermost. axum's `Router::layer` wraps only what was added before it, and `nest` drops an inner router's fallback:
-//! a layer inside a nested router, or one that is followed by `.fallback(..)`, never sees `/auth/login`, and every login
-//! link answers 404. (The event `layer.not_reached` says so after a few people were sent there.) So:
+//! The layer must be outermost. axum's `Router::layer` wraps only the routes that were added before it, and `nest` drops the
+//! fallback of an inner router: a layer inside a nested router, or a layer that is followed by `.fallback(..)`, never
+//! receives `/auth/login`, and every login link answers 404. (After several redirects to the login without a request for it,
+//! the event `layer.not_reached` reports this.) So:
 //!
 //! - last on the outermost router: `.route(..).fallback(..).layer(auth)`; or
-//! - around the router as a service, which is also the quickest: `auth.layer(app)`; or, where neither can be,
-//! - inside, with [`OidcLayer::endpoints`] mounted so that it gets everything below `/auth/`.
+//! - around the router as a service, which is also the fastest: `auth.layer(app)`; or, where neither is possible,
+//! - inside, with [`OidcLayer::endpoints`] mounted so that it receives every request below `/auth/`.
 //!
 //! # Errors that find their way
 //!
-//! With `?`, [`Error`] sends a person to the login or to consent and back to the same page, and tells a script what to do
-//! with 401 or 403 `application/problem+json`. An application with an error type of its own keeps that:
+//! With `?`, [`Error`] sends a user's browser to the login or to consent and back to the same page, and answers a script with
+//! 401 or 403 `application/problem+json` (RFC 9457). An application with its own error type keeps that behaviour:
 //!
 //! ```
 //! # #[cfg(feature = "axum")] {
@@ -92,13 +103,13 @@
 //!
 //! # Features
 //!
-//! | feature | what it adds | default |
+//! | feature | adds | default |
 //! |---|---|---|
 //! | `axum` | extractors and `IntoResponse` for axum 0.8 | yes |
-//! | `http-client` | the outbound client: hyper, rustls with ring, the Mozilla roots | yes |
+//! | `http-client` | the outbound HTTP client: hyper, rustls with ring, the Mozilla roots | yes |
 //! | `dev-provider` | an OpenID Provider in the process, for development and tests | no |
 //! | `sqlite`, `postgres`, `redis` | stores that outlive the process | no |
-//! | `test-util` | the module `testing`: requests as somebody, a clock to move; and the suite for stores | no |
+//! | `test-util` | the module `testing`: requests as a chosen user, a clock to move; and the contract suite for stores | no |
 //!
 //! tokio is required.
 //!
@@ -108,6 +119,33 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(clippy::expect_used, clippy::panic, clippy::too_many_lines, clippy::unwrap_used)]
 
+// The folders of `src`, highest first. A file imports from its own folder and from folders below it; a test in
+// `tests/it/architecture` checks this order.
+//
+//   docs          the guides: deployment, stateless mode, the refresh protocol, the words
+//   testing       for an application's tests: requests as a chosen user, a clock to move, the development provider
+//   layer         the tower layers: OidcLayer, which every request passes, RequireLayer; health
+//   extract       the arguments of handlers: CurrentUser, UserTokens, AuthSession, SingleUseToken; the API client
+//   endpoints     the paths below /auth: one file for each endpoint
+//   tokens        a fresh access token: found, refreshed once, revoked
+//   stateless     sessions and grants in sealed cookies
+//   state         the state that all requests share
+//   sessions      sessions by id, with the memory of this process; logout at the provider
+//   config        the configuration as written, and as checked
+//   page          the frame of the layer's own pages
+//   records       typed and sealed records over a store: grants, keys, seals
+//   provider      the OpenID Provider over HTTP: metadata, keys, requests
+//   error         the errors, by the party that must act
+//   dev_provider  the development provider
+//   peer          whether a request comes from this machine
+//   store         the stores: sealed bytes, compare-and-swap
+//   protocol      the rules of the specifications, without I/O, clock and randomness
+//   html          HTML documents, and escaping
+//   tls_roots     the root certificates
+//   cookie        names and attributes of cookies
+//   events        the event codes, and the hook
+//   secret        a type for secrets
+//   clock         time and randomness
 mod layer;
 pub use layer::any_body::{AnyBody, AnyBodyFuture, AnyBodyLayer};
 pub use layer::future::ResponseFuture;
@@ -191,3 +229,8 @@ mod dev_provider;
 pub mod testing;
 
 pub mod docs;
+
+/// The programs in the README, compiled by the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

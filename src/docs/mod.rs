@@ -1,4 +1,7 @@
-//! The guides: how the parts work together, and how to run them.
+//! Guides: the terms, how to run several processes, stateless mode, and the refresh protocol.
+
+#[doc = include_str!("words.md")]
+pub mod words {}
 
 #[doc = include_str!("deployment.md")]
 pub mod deployment {}

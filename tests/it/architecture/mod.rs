@@ -98,6 +98,17 @@ fn the_folder_list_is_short() {
     }
 }
 
+/// The comment in `lib.rs` from which a reader learns the folders, highest first.
+#[test]
+fn the_crate_lists_its_folders_in_order() {
+    let root = repository().join("src");
+    let text = fs::read_to_string(root.join("lib.rs")).unwrap();
+    let listed = text.lines().filter_map(|line| line.strip_prefix("//   ")?.split(' ').next());
+    let there = |name: &str| root.join(name).is_dir() || root.join(format!("{name}.rs")).is_file();
+    let folders = FLOORS.iter().rev().copied().filter(|name| there(name));
+    assert_eq!(listed.collect::<Vec<_>>(), folders.collect::<Vec<_>>());
+}
+
 #[test]
 fn no_type_name_has_two_meanings() {
     for (name, files) in declared_types(&src()) {
