@@ -1,14 +1,14 @@
 //! How a token is refreshed once in a whole cluster: the protocol, as states and transitions.
 //!
 //! Any number of processes share a [store](crate::store). For one grant and one expiry, one of them spends the
-//! refresh token and the others take what it brought. There is no leader and no lock server: all that is needed is
-//! the grant's row and [compare-and-swap](crate::store::Store::swap) on it.
+//! refresh token, and the others use the result. There is no leader and no lock server: the protocol needs only the
+//! grant's row and [compare-and-swap](crate::store::Store::swap) on it.
 //!
-//! The row holds the grant at a **generation**, which grows with every refresh, with its refresh token, and at times a
-//! **lease**: who is refreshing (`holder`, random for each attempt) and until when others leave it alone (`until`).
+//! The row contains the grant at a **generation**, which grows with every refresh, its refresh token, and during a refresh a
+//! **lease**: a random id of the refresh attempt (`holder`), and the deadline until which other processes wait (`until`).
 //!
 //! ```text
-//!            ┌────────── a lease of somebody: until it ends or the row changes ──────────┐
+//!            ┌────────── another's lease: until its deadline, or until the row changes ──┐
 //!            │  ┌─ its deadline is past: watched for a grace, the row must not change ─┐ │
 //!            ▼  ▼                                                                      │ │
 //!  start ─► Reading ──────────────────────────────────────────────────────────► Waiting ┘
@@ -18,79 +18,80 @@
 //!            ▼                        │
 //!         Readying ──────────────► Leasing ──► Asking ──► Verifying ──► Writing ──► Finished(Written)
 //!    the provider's keys       swap: a lease     │  ▲ │       │            ▲ │
-//!                                                │  └─┘       │            └─┘ store away: again, until it is written
+//!                                                │  └─┘       │            └─┘ store unavailable: again, until written
 //!                                                │  lost: once│more
 //!                                                ▼            ▼
 //!                            failed, lost twice: Releasing   Ending: the grant becomes a tombstone
 //! ```
 //!
-//! | state | what is under way | what comes | next |
+//! | state | action | result | next |
 //! |---|---|---|---|
-//! | `Reading` | the row is read | a token that is good enough | `Finished(Found)` |
-//! | | | nothing, or a grant that is over | `Finished(Gone)` |
-//! | | | somebody's lease | `Waiting` until its deadline |
-//! | | | somebody's lease whose deadline is past | `Waiting` for `RENEW`; `Readying` if this is the fifth such read, and the row has not changed since the first |
-//! | | | no lease, or the own one | `Readying`; `Asking` |
+//! | `Reading` | read the row | a token that is fresh enough | `Finished(Found)` |
+//! | | | no row, or an ended grant | `Finished(Gone)` |
+//! | | | another's lease | `Waiting` until its deadline |
+//! | | | another's lease whose deadline is past | `Waiting` for `RENEW`; `Readying` if this is the fifth such read, and the row has not changed since the first |
+//! | | | no lease, or the own lease | `Readying`; `Asking` |
 //! | | | the store fails | `Finished(Unavailable)` |
 //! | `Waiting` | [`Store::wait`](crate::store::Store::wait) | the row changed, or the time is over | `Reading` |
-//! | `Readying` | the provider's keys are fetched, where they are not known | had, not to be had | `Leasing`, `Finished(Unavailable)` |
-//! | `Leasing` | the row is swapped for the same with a lease | written | `Asking` |
-//! | | | somebody else was first | `Reading` |
-//! | | | the store fails: perhaps it is written | `Reading`, and `Finished(Unavailable)` where it is not |
-//! | `Asking` | the refresh token is spent | tokens | `Verifying` |
+//! | `Readying` | fetch the provider's keys, if they are not known | fetched; not available | `Leasing`; `Finished(Unavailable)` |
+//! | `Leasing` | swap the row for the same row with a lease | written | `Asking` |
+//! | | | another process was first | `Reading` |
+//! | | | the store fails: the lease may be written | `Reading`, and `Finished(Unavailable)` if it is not written |
+//! | `Asking` | spend the refresh token | tokens | `Verifying` |
 //! | | | `invalid_grant` | `Ending` |
-//! | | | the answer is lost | `Asking` once more; `Reading` if the lease is lost too |
+//! | | | the response is lost | `Asking` once more; `Reading` if the lease is lost too |
 //! | | | lost again, or any other failure | `Releasing` |
-//! | `Verifying` | the ID token that came, if one came | holds; does not; names somebody else | `Writing`, `Ending` |
-//! | `Writing` | the row is swapped for the next generation | written | `Finished(Written)` |
-//! | | | somebody else was first: it is read | what was spent: swapped again; newer: `Finished(Found)`; nothing: `Finished(Gone)` |
+//! | `Verifying` | verify the ID token, if the response has one | valid; invalid; valid for another user | `Writing`; `Ending`; `Ending` |
+//! | `Writing` | swap the row for the next generation | written | `Finished(Written)` |
+//! | | | another process was first: read the row | the spent generation: swap again; newer: `Finished(Found)`; no row: `Finished(Gone)` |
 //! | | | the store fails | again after a pause of at most 2 seconds |
 //! | | | the store refuses the row for good | `Finished(Unavailable)` |
-//! | `Releasing` | the row is swapped for the same without the lease | written, or the store fails | `Finished(Unavailable)` |
-//! | | | somebody else was first: it is read | still ours: swapped again; else `Finished(Unavailable)` |
-//! | `Ending` | the row is read | what was spent, with no lease or the own | it is swapped for a tombstone: `Finished(Ended)` |
-//! | | | the same, and an access token lives of a newer consent | `Stripping`; a tombstone where somebody else appeared |
-//! | | | what was spent, and somebody's lease | after `invalid_grant` as in `Reading`: theirs decides |
-//! | | | newer; nothing | `Finished(Found)`, `Finished(Gone)` |
-//! | `Stripping` | the row is swapped for the same without its refresh token | written; somebody else was first | `Reading`, `Ending` |
+//! | `Releasing` | swap the row for the same row without the lease | written, or the store fails | `Finished(Unavailable)` |
+//! | | | another process was first: read the row | still the own lease: swap again; otherwise `Finished(Unavailable)` |
+//! | `Ending` | read the row | the spent generation, with no lease or the own lease | swap it for a tombstone: `Finished(Ended)` |
+//! | | | the same, and its access token comes from a newer consent and is valid | `Stripping`; a tombstone if the tokens were another user's |
+//! | | | the spent generation, and another's lease | after `invalid_grant` as in `Reading`: the other's result decides |
+//! | | | newer; no row | `Finished(Found)`; `Finished(Gone)` |
+//! | `Stripping` | swap the row for the same row without its refresh token | written; another process was first | `Reading`; `Ending` |
 //!
-//! In `Asking` and `Verifying` the lease is written anew every `RENEW` (4 s), however slow the provider is.
+//! In `Asking` and `Verifying` the lease is renewed every `RENEW` (4 s), however slow the provider is.
 //!
 //! # The rules
 //!
-//! 1. **Lease before spending.** Whoever asks the provider holds the lease, taken by compare-and-swap for `LEASE` (8 s).
-//! 2. **Stolen only after its deadline,** and only by who has seen the row unchanged for a grace (16 s) after that, reading
-//!    it every `RENEW`: a holder that lives renews or writes within that time. It has that time after an outage of the
-//!    store, too: a read that fails ends the watch.
-//! 3. **Written before used.** Nobody gets a token of a generation that the store has not acknowledged.
-//! 4. **Whoever loses anything reads again before concluding anything**: a swap, a lease, an answer.
-//! 5. **Only what was spent is ended.** `invalid_grant` ends the generation whose token was refused, and no other, and
-//!    not while somebody else holds the lease: their answer may be the good one.
-//! 6. **Deleted is deleted.** Every write names the version it replaces. What comes for a grant that was taken away
-//!    meanwhile is revoked and not written.
+//! 1. **Lease before spending.** A process sends a refresh token only while it holds the lease, taken by compare-and-swap for
+//!    `LEASE` (8 s).
+//! 2. **A lease is stolen only after its deadline,** and only by a process that has seen the row unchanged for a grace (16 s)
+//!    after that, reading it every `RENEW`: a running holder renews or writes within that time. The holder also has that time
+//!    after an outage of the store: a failed read ends the watch.
+//! 3. **Written before used.** No request gets a token of a generation that the store has not acknowledged.
+//! 4. **Read again after every loss**: a process that loses a swap, a lease or a response reads the row before it decides.
+//! 5. **Only the spent generation is ended.** `invalid_grant` ends the generation whose refresh token was refused, and no
+//!    other, and not while another process holds the lease: its response may be the valid one.
+//! 6. **Deleted is deleted.** Every write names the version that it replaces. Tokens that arrive for a grant that was deleted
+//!    meanwhile are revoked and not written.
 //!
 //! # What is promised, and what is assumed
 //!
-//! A refresh token that was rotated is spent a second time only when, in between, the process died that had spent it,
-//! or the provider's answer was lost, or that process alone was cut off from the store, or stood still, for longer than
-//! a grace (`LEASE` and a grace where clocks agree), while others were not. An outage of the store for everybody is no
-//! such case, however long it lasts: who holds new tokens tries every two seconds to write them, and who finds the
-//! lease first watches it for a grace. Whoever is cut off for longer, and others not, may come back with tokens that the
-//! provider has revoked together with the others': the person signs in anew.
+//! A rotated refresh token is spent a second time only if, in between, the process that had spent it died, or the
+//! provider's response was lost, or that process alone was cut off from the store, or was suspended, for longer than
+//! a grace (`LEASE` and a grace if clocks agree), while others were not. An outage of the store for all processes is no
+//! such case, however long it lasts: the holder of new tokens tries every two seconds to write them, and a process that finds
+//! the lease first watches it for a grace. A process that is cut off for longer, while others are not, may return with tokens
+//! that the provider has revoked together with those of the others: the user signs in again.
 //!
 //! - The store is linearizable for each row, and answers within 5 seconds or counts as failed. A write that was
 //!   reported as failed may be found written, also later.
-//! - Clocks may differ: they are checked to differ by up to 16 seconds. A lease that is renewed is not stolen, whatever
-//!   the clocks say. A clock that is behind makes a crash cost as much more as it is behind, 8 seconds at most: a lease
-//!   that ends later than twice its length counts as one whose deadline is past.
-//! - A process that dies while it holds a lease costs the others up to `LEASE` and the grace, 24 seconds, for this grant;
+//! - Clocks may differ: the protocol is checked with differences of up to 16 seconds. A lease that is renewed is not stolen,
+//!   whatever the clocks say. If a clock is behind, a crash costs that much more time, at most 8 seconds: a lease that ends
+//!   later than twice its length counts as one whose deadline is past.
+//! - A process that dies while it holds a lease delays the others by up to `LEASE` and the grace, 24 seconds, for this grant;
 //!   requests wait 25. If it dies between the provider's rotation and its write, the next attempt spends the old token
-//!   again: a provider that detects reuse ends the grant then, and the person signs in anew, once.
+//!   again: a provider that detects reuse then ends the grant, and the user signs in again, once.
 //!
-//! The decisions below are a function of what was read and what happened, without I/O, clock or randomness. They are
-//! what runs, and what a model checker explores in the crate's tests (`tests/it/refresh/model`): two and three processes,
-//! crashes at every step, lost and late requests and answers, writes that fail, are reported as failed, or come late,
-//! outages, clocks that differ, and every one of these rules removed in turn.
+//! The decisions below are a function of the row and the event, without I/O, clock or randomness. A model checker in the
+//! crate's tests (`tests/it/refresh/model`) explores the same code: two and three processes, crashes at every step, lost and
+//! late requests and responses, writes that fail, are reported as failed, or arrive late, outages, clocks that differ, and the
+//! protocol without each one of these rules in turn.
 
 use std::time::Duration;
 
