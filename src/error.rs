@@ -1,4 +1,4 @@
-//! Errors by who must act: the person, the operator, the developer, or nobody but time.
+//! Errors, by the party that must act: the user, the operator, or the developer.
 
 use std::borrow::Cow;
 use std::error::Error as StdError;
@@ -13,17 +13,18 @@ use crate::store::StoreError;
 /// Seconds after which a client may come back when the provider or the store was away.
 pub(crate) const RETRY_AFTER_SECONDS: u32 = 2;
 
-/// Who must act before the request can succeed.
+/// The party that must act before the request can succeed, and the status of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The person must sign in. 303 to the login for a navigation, else 401.
+    /// The user must sign in. A navigation is redirected to the login (303), every other request gets 401.
     Unauthenticated,
-    /// The person is signed in and may not do this. 403.
+    /// The signed-in user does not have the permission. 403.
     Forbidden,
-    /// The person must grant access (again). 303 to the provider for a navigation, else 403.
+    /// The user must grant access (again). A navigation is redirected to the provider (303), every other request gets
+    /// 403.
     ConsentRequired,
-    /// The person, or whoever made the link, gave a destination outside this application. 400.
+    /// The link has a destination outside this application. 400.
     InvalidDestination,
     /// The developer must register a resource for this URL; no request was sent. 500.
     NoTokenForUrl,
@@ -31,13 +32,13 @@ pub enum ErrorKind {
     NoSuchConnection,
     /// The developer must put the layer around this handler. 500.
     MissingLayer,
-    /// The operator must give the application's one account its access (again). 503, and no visitor is sent anywhere.
+    /// The operator must give the shared account its access (again). 503; visitors are not redirected.
     OperatorActionRequired,
-    /// Nobody: the provider or the store is away, and it will work later. 503 with `Retry-After`.
+    /// The provider or the store is unavailable; the request may succeed later. 503 with `Retry-After`.
     Unavailable,
-    /// The person must grant once more what was for one use: it is used, or was not used in time. 410.
+    /// The user must grant a single-use token again: it was used, or not used in time. 410.
     SingleUseTokenGone,
-    /// Nobody here: the API that was called did not answer as HTTP demands. 502.
+    /// The API that was called did not answer, or not with valid HTTP. 502.
     UpstreamError,
 }
 
@@ -57,7 +58,7 @@ impl ErrorKind {
         }
     }
 
-    /// A stable code, as it stands in problem documents.
+    /// A stable code, as in the member `code` of problem documents.
     pub const fn code(self) -> &'static str {
         match self {
             Self::Unauthenticated => "unauthenticated",
@@ -75,14 +76,14 @@ impl ErrorKind {
     }
 }
 
-/// What extractors, [`UserTokens`](crate::UserTokens) and [`AuthSession`](crate::AuthSession) fail with.
+/// The error of extractors, of [`UserTokens`](crate::UserTokens) and of [`AuthSession`](crate::AuthSession).
 ///
-/// It becomes a response by itself, so that `?` in a handler does what its user needs: a person who must
-/// sign in or grant access is sent there and comes back to the same page, a script gets 401 or 403
-/// `application/problem+json` with the URL, and a provider that is away is 503 with `Retry-After`.
+/// It is a response, so that `?` in a handler does what the user needs: the browser of a user who must sign in or
+/// grant access is redirected there and returns to the same page; a script gets 401 or 403 `application/problem+json`
+/// (RFC 9457) with the URL; and an unavailable provider is 503 with `Retry-After`.
 ///
-/// An application with an error type of its own keeps all this by a `From<tower_oidc::Error>` and by calling
-/// [`Error::into_response`] when it turns its error into a response. No secret is ever in it.
+/// An application with its own error type keeps this behaviour with a `From<tower_oidc::Error>` and a call of
+/// [`Error::into_response`]. No error contains a secret.
 #[derive(Debug)]
 pub struct Error(Box<ErrorDetails>);
 
@@ -157,23 +158,24 @@ impl Error {
         Self::new(ErrorKind::Unavailable, message).with_source(source)
     }
 
-    /// Who must act.
+    /// The party that must act.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The status that [`Error::into_response`] answers a script with.
+    /// The status with which [`Error::into_response`] answers a script.
     pub fn status(&self) -> StatusCode {
         self.0.kind.status()
     }
 
-    /// The path where a person can sign in or grant access, for the two kinds that have one.
+    /// The path at which the user signs in or grants access, for the two kinds that have one.
     pub fn url(&self) -> Option<&str> {
         self.0.next_step.as_ref().map(|next_step| next_step.url.as_str())
     }
 
-    /// The answer: a redirect where a person can be sent on, a plain page where a navigation cannot be helped, else a
-    /// problem document (RFC 9457). The message of a 500, which is a mistake of the application's, is logged.
+    /// Turns the error into a response: a redirect for a user who must sign in or grant access, a plain page for a
+    /// navigation that cannot be redirected, otherwise a problem document (RFC 9457). The message of a 500, which is a
+    /// mistake in the application, is logged.
     pub fn into_response<B: From<Bytes>>(mut self) -> Response<B> {
         if let Some(answer) = self.0.answer.take() {
             return answer.map(B::from);
@@ -254,22 +256,22 @@ impl From<DestinationError> for Error {
     }
 }
 
-/// Why a destination after login or logout is refused.
+/// The reason why a destination after login or logout is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DestinationError {
-    /// It is longer than 2,048 bytes.
+    /// The destination is longer than 2,048 bytes.
     #[error("the destination has {length} bytes; 2048 are allowed")]
     TooLong {
-        /// Its length in bytes.
+        /// The length in bytes.
         length: usize,
     },
-    /// It is not a path of this application's public origin.
+    /// The destination is not a path of this application's public origin.
     #[error("the destination is not a path of this application")]
     NotAllowed,
 }
 
-/// Everything that is wrong with a configuration, at once, each with its remedy.
+/// All problems of a configuration, each with its remedy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     problems: Vec<String>,
@@ -292,7 +294,7 @@ impl ConfigError {
         }
     }
 
-    /// One sentence a problem.
+    /// One sentence per problem.
     pub fn problems(&self) -> &[String] {
         &self.problems
     }

@@ -1,76 +1,77 @@
-//! Events: what happened, under codes that stay, for operators and for the application.
+//! Events with stable codes, for operators and for the application.
 
 use std::fmt;
 use std::sync::Arc;
 
-/// What an event is about. [`EventCode::as_str`] never changes for a kind of event.
+/// The kind of an event. Its text ([`EventCode::as_str`]) never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EventCode {
-    /// A person was sent to the provider.
+    /// A login was started: the browser was redirected to the provider.
     LoginStarted,
-    /// A person signed in.
+    /// A user signed in.
     LoginSucceeded,
-    /// A login ended without a session; the detail says why.
+    /// A login ended without a session; the detail is the reason.
     LoginRefused,
-    /// A session was ended; the detail says by whom.
+    /// A session was ended; the detail names the cause.
     LoggedOut,
-    /// A logout that claimed to come from a provider was refused; the detail says why.
+    /// A provider's logout request was refused; the detail is the reason.
     LogoutRefused,
-    /// A provider's logout did not end all that it had to. The provider was told so.
+    /// A provider's logout ended only a part of its sessions. The response reported the failure to the provider.
     LogoutIncomplete,
-    /// A provider's logout named no session that is kept here: it is over already, or was never known by that name.
+    /// A provider's logout named no stored session: the session has ended already, or was never known under that name.
     LogoutUnmatched,
-    /// A person granted a connection; the detail is its name.
+    /// A user granted a connection; the detail is its name.
     Connected,
-    /// A person took a connection back; the detail is its name.
+    /// A user disconnected a connection; the detail is its name.
     DisconnectOutcome,
     /// A token was refreshed.
     RefreshSucceeded,
-    /// Somebody else had refreshed it already.
+    /// Another process had refreshed the token already; its result is used.
     RefreshAdopted,
-    /// The provider refused the refresh token for good: the person must grant again.
+    /// The provider refused the refresh token for good (`invalid_grant`): the user must grant access again.
     RefreshRefused,
-    /// The refresh did not work this time; the grant is kept.
+    /// A refresh failed for now; the grant is kept.
     RefreshFailed,
-    /// A refresh brought somebody else's tokens. They were thrown away and the grant with them.
+    /// A refresh returned another user's tokens. The tokens and the grant were discarded.
     RefreshAnotherOwner,
-    /// A refreshed grant could not be written. It is kept in memory and tried again, unless the store refuses it for good.
+    /// A refreshed grant could not be written. It stays in memory and is written again, unless the store refuses it
+    /// for good.
     RefreshNotWritten,
-    /// Tokens that the provider issued are not kept, and were not revoked; the detail says why.
+    /// Tokens that the provider issued are discarded without revocation; the detail is the reason.
     TokensDropped,
-    /// The application's one account cannot be used, or will not be after the next start; the detail says what the
-    /// operator does.
+    /// The shared account cannot be used, or will not be after the next start; the detail is the remedy for the
+    /// operator.
     NeedsOperator,
-    /// The provider's metadata was read.
+    /// The provider's metadata was fetched.
     MetadataFetched,
-    /// The provider's key set was read.
+    /// The provider's key set was fetched.
     KeySetFetched,
-    /// The provider did not answer, or not as it must.
+    /// The provider did not answer, or its response was invalid.
     ProviderFailed,
     /// The store did not answer.
     StoreFailed,
-    /// A record or cookie under our own key did not open in its place: it was changed or moved.
+    /// A record or cookie under one of the configured secrets did not open in its place: it was changed or moved.
     Tampered,
-    /// A record is sealed with a secret, or in a format, that this process does not have.
+    /// A record or cookie is sealed with a secret, or in a format, that this process does not know.
     Unreadable,
-    /// A grant has become larger than cookies may be (stateless mode): it stays where the processes meet.
+    /// A grant has become too large for cookies (stateless mode): it stays in the coordination store.
     CookiesTooLarge,
-    /// A request that another site may have forged was refused.
+    /// A request was refused because another site may have forged it.
     CrossSiteRefused,
-    /// People are sent to the login, and no request for it arrives: the layer is not outermost.
+    /// Browsers are redirected to the login, and no request for it arrives: the layer is not outermost.
     LayerNotReached,
     /// The development provider is in use.
     DevelopmentProvider,
-    /// The development provider is in use, and a request came from another machine or was for another host: it was
-    /// refused.
+    /// The development provider is in use, and a request was refused: it came from another machine or was for another
+    /// host.
     NotLoopback,
-    /// A sealing secret was made up at start: sessions end with this process.
+    /// A session secret was generated at start: sessions end with this process.
     SecretMadeUp,
 }
 
 impl EventCode {
-    /// The stable code.
+    /// The stable code, such as `login.succeeded`.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::LoginStarted => "login.started",
@@ -122,19 +123,19 @@ impl EventCode {
     }
 }
 
-/// Something that happened. It holds no secret.
+/// An event. It contains no secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Event {
-    /// What.
+    /// The kind of the event.
     pub code: EventCode,
-    /// To whom, where that is known: issuer and subject.
+    /// Issuer and subject of the user, if known.
     pub user: Option<(String, String)>,
-    /// Why, in a few words that may change.
+    /// Details in a few words, which may change.
     pub detail: String,
 }
 
-/// Where events go: always to `tracing` under the target `tower_oidc`, and to the application's hook.
+/// The receivers of events: `tracing`, under the target `tower_oidc`, and the application's hook.
 #[derive(Clone, Default)]
 pub(crate) struct Events {
     pub(crate) hook: Option<Arc<dyn Fn(&Event) + Send + Sync>>,

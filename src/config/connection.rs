@@ -1,13 +1,13 @@
-//! Connections: what a person grants besides signing in, each under a name of its own.
+//! Connections: named grants in addition to the login.
 
 use serde::{Deserialize, Serialize};
 
 use super::resource::Resource;
 
-/// More that a person may grant, when it is needed and not before: scopes, and the APIs that their tokens may go to.
+/// An additional grant requested on demand: scopes, and the APIs its tokens may be sent to.
 ///
-/// It belongs to a provider ([`ProviderConfig::connection`](crate::ProviderConfig::connection)). At the provider of the
-/// login the account must be the one that the person is signed in with; at another one they link whichever account is
+/// It belongs to a provider ([`ProviderConfig::connection`](crate::ProviderConfig::connection)). At the provider of
+/// the login the user must grant it with the account of the login; at another provider they can use any account of
 /// theirs.
 ///
 /// ```
@@ -18,26 +18,27 @@ use super::resource::Resource;
 /// let provider = ProviderConfig::new("https://op.example.org", "app").connection(calendar);
 /// ```
 ///
-/// Its grant is its own: connecting or disconnecting one leaves the login's and every other as they are.
+/// Each connection has a grant of its own: connecting or disconnecting it does not change the login or other
+/// connections.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Connection {
-    /// What the application calls it. `login` is the login's own.
+    /// The name of the connection in the application. `login` is reserved for the login.
     pub name: String,
-    /// Scopes to ask for besides `openid` and those of the resources, such as `offline_access`.
+    /// Scopes to request in addition to `openid` and those of the resources, such as `offline_access`.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// The APIs that its tokens may go to.
+    /// The APIs to which its tokens may be sent.
     #[serde(default)]
     pub resources: Vec<Resource>,
-    /// How long its grant lives: until it is disconnected, unless it says otherwise.
+    /// The lifetime of its grant. By default until it is disconnected.
     #[serde(default = "persistent")]
     pub grant_lifetime: GrantLifetime,
-    /// Its tokens are for one use, and kept nowhere: see [`Connection::single_use`].
+    /// Whether its tokens are for one use and not kept: see [`Connection::single_use`].
     #[serde(default)]
     pub single_use: bool,
-    /// Whoever uses a browser may grant it without signing in: see [`Connection::allow_visitors`].
+    /// Whether a visitor may grant it without a login: see [`Connection::allow_visitors`].
     #[serde(default)]
     pub visitors: bool,
 }
@@ -47,7 +48,7 @@ fn persistent() -> GrantLifetime {
 }
 
 impl Connection {
-    /// A connection of this name.
+    /// A connection with this name.
     pub fn new(name: impl Into<String>) -> Self {
         Self {
             name: name.into(),
@@ -59,47 +60,48 @@ impl Connection {
         }
     }
 
-    /// One more scope to ask for.
+    /// Adds a scope to request.
     #[must_use]
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scopes.push(scope.into());
         self
     }
 
-    /// One more API that its tokens may go to.
+    /// Adds an API to which its tokens may be sent.
     #[must_use]
     pub fn resource(mut self, resource: Resource) -> Self {
         self.resources.push(resource);
         self
     }
 
-    /// What is granted is handed to one request as a [`SingleUseToken`](crate::SingleUseToken), and kept nowhere:
-    /// [`UserTokens`](crate::UserTokens) never has a token for its resources.
+    /// Makes its tokens single-use: one request gets them as a [`SingleUseToken`](crate::SingleUseToken), and they are
+    /// not kept. [`UserTokens`](crate::UserTokens) never has a token for its resources.
     #[must_use]
     pub fn single_use(mut self) -> Self {
         self.single_use = true;
         self
     }
 
-    /// Whoever uses a browser may grant it without signing in, access to their own data: the grant is that browser's,
-    /// and no other's. [`UserTokens`](crate::UserTokens) of requests in which nobody is signed in are those of their
-    /// browser.
+    /// Allows visitors to grant it without a login, for access to their own data. The grant belongs to that browser
+    /// only. [`UserTokens`](crate::UserTokens) of a request without a signed-in user are those of its browser.
     ///
-    /// A visitor is asked for the scopes that stand here and for no others: without `openid` there is no ID token, and
-    /// nobody is known. Accounts cannot be told apart then: where a second account grants access in the same browser, and
-    /// the provider sends no refresh token because that account has granted access before, the refresh token of the first
-    /// account stays, and brings the data of the first account once the new access token has ended. Ask for `openid` at
-    /// providers that send a refresh token with the first consent only. Signing in does not hand the grant over; see
+    /// The provider is asked for the scopes of the connection and no others: without `openid` there is no ID token,
+    /// and the account is unknown. If then a second account grants access in the same browser, and the provider sends
+    /// no refresh token because that account has granted access before, the refresh token of the first account stays,
+    /// and returns the data of the first account after the new access token has expired. Request `openid` at providers
+    /// that send a refresh token with the first consent only.
+    ///
+    /// A login does not transfer the grant; see
     /// [`UserTokens::adopt_visitor_grants`](crate::UserTokens::adopt_visitor_grants). It lives for
-    /// [`Config::visitor_lifetime`](crate::Config::visitor_lifetime). The browser is known by a cookie alone: whoever used it
-    /// before and kept that cookie can use what is granted there later. On shared computers let people sign in.
+    /// [`Config::visitor_lifetime`](crate::Config::visitor_lifetime). Only a cookie identifies the browser: a person
+    /// who used the browser before and kept that cookie can use later grants. On shared computers, let users sign in.
     #[must_use]
     pub fn allow_visitors(mut self) -> Self {
         self.visitors = true;
         self
     }
 
-    /// How long its grant lives.
+    /// Sets the lifetime of its grant.
     #[must_use]
     pub fn grant_lifetime(mut self, grant_lifetime: GrantLifetime) -> Self {
         self.grant_lifetime = grant_lifetime;
@@ -107,15 +109,15 @@ impl Connection {
     }
 }
 
-/// How long a grant lives.
+/// The lifetime of a grant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum GrantLifetime {
-    /// As long as the session: each browser has its own, and two of them never spend each other's refresh
+    /// As long as the session. Each browser has its own grant, and two browsers never spend each other's refresh
     /// tokens.
     #[default]
     Session,
-    /// Until it is disconnected: one for each person, the newest wins, and it outlives logout.
+    /// Until it is disconnected. There is one for each user, a new grant replaces it, and it outlives logout.
     Persistent,
 }

@@ -1,4 +1,5 @@
-//! The development provider is for this machine alone: a word turns it on, and no request from elsewhere is answered.
+//! The development provider is for this machine only: `OIDC_ISSUER=development` enables it, and requests from other
+//! machines are refused.
 
 use std::net::SocketAddr;
 
@@ -16,17 +17,17 @@ const ISSUER: &str = "development";
 pub(crate) const CLIENT: &str = "development";
 
 impl Config {
-    /// The development provider, for an application that listens on this loopback address. Its public URL is
-    /// `http://localhost:PORT` unless another one is set.
+    /// A configuration with the development provider, for an application that listens on this loopback address. Its
+    /// public URL is `http://localhost:PORT` unless another one is set.
     ///
-    /// Anybody signs in there as anybody, administrators included. The layer cannot be made where the address is not
-    /// loopback, and answers no request whose `Host` is not loopback or which comes from another machine
+    /// Anyone can sign in there under any name, also as an administrator. A layer cannot be made if the address is not
+    /// loopback, and it refuses requests whose `Host` is not loopback or that come from another machine
     /// ([`PeerAddr`](crate::PeerAddr)).
     pub fn development(addr: impl Into<SocketAddr>) -> Self {
         Self::new(local_url(None), ProviderConfig::new(ISSUER, "")).bind(addr)
     }
 
-    /// The address that the application listens on, in place of `BIND`. The development provider alone needs it.
+    /// Sets the address on which the application listens, in place of `BIND`. Only the development provider needs it.
     #[must_use]
     pub fn bind(mut self, addr: impl Into<SocketAddr>) -> Self {
         let addr = Some(addr.into());
@@ -37,7 +38,8 @@ impl Config {
         self
     }
 
-    /// Lets the development provider sign in anybody as anybody from any machine, at any address and under any `Host`.
+    /// Allows the development provider at any address and under any `Host`: anyone who can reach the application can
+    /// sign in as anyone, including administrators.
     #[must_use]
     pub fn dangerously_allow_any_address(mut self) -> Self {
         self.any_address = true;

@@ -14,22 +14,22 @@ use crate::protocol::authorization::ResponseMode;
 use crate::secret::Secret;
 
 impl SharedAccount {
-    /// Reads the environment: `ACCOUNT` (`client-credentials`, `refresh-token` or `operator`; the first where it is
-    /// not set) and `ACCOUNT_REFRESH_TOKEN`, which may stand in the file that `ACCOUNT_REFRESH_TOKEN_FILE` names. A token
-    /// beside another `ACCOUNT` is an error.
+    /// Reads `ACCOUNT` (`client-credentials`, the default, `refresh-token` or `operator`) and `ACCOUNT_REFRESH_TOKEN`,
+    /// or the file that `ACCOUNT_REFRESH_TOKEN_FILE` names. A refresh token together with another `ACCOUNT` is an
+    /// error.
     ///
     /// # Errors
     ///
-    /// Everything that cannot be read, at once.
+    /// [`ConfigError`] with every variable that cannot be read.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_env_with(|name| std::env::var(name).ok())
     }
 
-    /// Reads variables as [`SharedAccount::from_env`] does, from elsewhere.
+    /// Like [`SharedAccount::from_env`], with variables from a function.
     ///
     /// # Errors
     ///
-    /// Everything that cannot be read, at once.
+    /// [`ConfigError`] with every variable that cannot be read.
     pub fn from_env_with(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let account = Self::read(&Environment::new(variable), &mut problems);
@@ -56,36 +56,48 @@ impl SharedAccount {
 }
 
 impl Config {
-    /// Reads the environment: `PUBLIC_URL` (`http://localhost:PORT` with the port of `BIND`, or 3000), `OIDC_ISSUER`
-    /// (required; `development` is the development provider, see [`Config::development`]), `BIND` (the address that the
-    /// application listens on, which the development provider must know: [`Config::bind`]), `OIDC_CLIENT_ID`,
-    /// `OIDC_CLIENT_SECRET`, `OIDC_SCOPES` (space separated), `OIDC_RESPONSE_MODE` (`query`, `form_post`), `OIDC_CA_FILE`,
-    /// `MODE` (`per-user`, `stateless` or `single-user`, with [`SharedAccount::from_env`]'s variables), `SESSION_SECRET` and
-    /// `ADMINS` (comma separated). A secret may stand in a file instead that `OIDC_CLIENT_SECRET_FILE` or
-    /// `SESSION_SECRET_FILE` names.
+    /// Reads the configuration from environment variables:
     ///
-    /// `OIDC_PROVIDERS` names more providers, comma separated: for `work` there are `OIDC_WORK_ISSUER`,
-    /// `OIDC_WORK_CLIENT_ID`, `OIDC_WORK_CLIENT_SECRET` (or `…_FILE`), `OIDC_WORK_SCOPES`, `OIDC_WORK_RESPONSE_MODE`
-    /// (where they are not set, what `OIDC_SCOPES` and `OIDC_RESPONSE_MODE` say), `OIDC_WORK_DISPLAY_NAME`, and
-    /// `OIDC_WORK_LOGIN` (`false`: for connections alone). Without `OIDC_ISSUER` the first of the list is the first
-    /// provider; otherwise that one is called `default`, and `OIDC_DISPLAY_NAME` on the page where people choose. With
-    /// several providers to sign in at, each of `ADMINS` says whose word counts: `work:root@example.org`.
+    /// | variable | meaning | default |
+    /// |---|---|---|
+    /// | `OIDC_ISSUER` | the provider's issuer, or `development` ([`Config::development`]) | required |
+    /// | `OIDC_CLIENT_ID`, `OIDC_CLIENT_SECRET` | the registration at the provider | none |
+    /// | `OIDC_SCOPES` | scopes of a login, separated by spaces | `openid email profile` |
+    /// | `OIDC_RESPONSE_MODE` | `query` or `form_post` | `query` |
+    /// | `OIDC_DISPLAY_NAME` | the provider's name on the provider selection page | the issuer's host |
+    /// | `OIDC_CA_FILE` | additional root certificates, PEM | none |
+    /// | `OIDC_PROVIDERS` | the names of more providers, separated by commas | none |
+    /// | `PUBLIC_URL` | the URL that browsers use | `http://localhost:PORT`, with the port of `BIND` or 3000 |
+    /// | `BIND` | the address on which the application listens ([`Config::bind`]) | none |
+    /// | `MODE` | `per-user`, `stateless` or `single-user` (with the variables of [`SharedAccount::from_env`]) | `per-user` |
+    /// | `SESSION_SECRET` | one or several session secrets, separated by commas | generated at start |
+    /// | `ADMINS` | verified e-mail addresses of admins, separated by commas | none |
     ///
-    /// `SESSION_SECRET` may be several, comma separated. A secret that is set together with its `…_FILE` is an error. In
-    /// names of variables `-` is `_`: `at-home` is `OIDC_AT_HOME_ISSUER`. What has no variable is set on the result.
+    /// `OIDC_CLIENT_SECRET_FILE` and `SESSION_SECRET_FILE` name files with these secrets. A secret together with its
+    /// `…_FILE` is an error.
+    ///
+    /// For each name in `OIDC_PROVIDERS`, such as `work`, there are `OIDC_WORK_ISSUER`, `OIDC_WORK_CLIENT_ID`,
+    /// `OIDC_WORK_CLIENT_SECRET` (or `…_FILE`), `OIDC_WORK_SCOPES` and `OIDC_WORK_RESPONSE_MODE` (by default
+    /// `OIDC_SCOPES` and `OIDC_RESPONSE_MODE`), `OIDC_WORK_DISPLAY_NAME`, and `OIDC_WORK_LOGIN` (`false`: for
+    /// connections only). In the names of variables `-` becomes `_`: the provider `at-home` has `OIDC_AT_HOME_ISSUER`.
+    /// Without `OIDC_ISSUER` the first of the list is the first provider; otherwise the provider of `OIDC_ISSUER` is
+    /// the first, and is called `default`. With several providers for logins, each entry of `ADMINS` names its
+    /// provider: `work:root@example.org`.
+    ///
+    /// Other fields are set on the result.
     ///
     /// # Errors
     ///
-    /// Everything that cannot be read, at once.
+    /// [`ConfigError`] with every variable that is missing or cannot be read.
     pub fn from_env() -> Result<Self, ConfigError> {
         Self::from_env_with(|name| std::env::var(name).ok())
     }
 
-    /// The same as [`Config::from_env`] with variables from elsewhere.
+    /// Like [`Config::from_env`], with variables from a function.
     ///
     /// # Errors
     ///
-    /// Everything that cannot be read, at once.
+    /// [`ConfigError`] with every variable that is missing or cannot be read.
     pub fn from_env_with(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
         let mut config = Self::default();
         let mut problems = Vec::new();

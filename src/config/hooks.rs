@@ -1,4 +1,4 @@
-//! What the application may decide: who signs in, and what a request gets that needs somebody signed in.
+//! The hooks of the application: for logins, for unauthenticated requests, for the provider selection page.
 
 use std::sync::Arc;
 
@@ -20,20 +20,20 @@ pub(crate) struct Hooks {
     pub(crate) events: Events,
 }
 
-/// A provider that a person may choose to sign in at.
+/// A provider on the provider selection page.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProviderChoice {
     /// Its name in the configuration.
     pub provider: String,
-    /// What people call it. Plain text: whoever puts it into a page escapes it.
+    /// Its display name, as plain text: escape it in HTML.
     pub display_name: String,
-    /// The path that starts the login there. The destination, and what the login asks for, are in it.
+    /// The path that starts the login there, with the destination and the options of the login.
     pub login_url: String,
 }
 
 impl ProviderChoice {
-    /// The layer's own page with a link for each.
+    /// The layer's own page with a link for each provider.
     pub fn page(choices: &[Self]) -> Response<Bytes> {
         let links: Vec<_> =
             choices.iter().map(|choice| (choice.login_url.as_str(), choice.display_name.as_str())).collect();
@@ -41,43 +41,43 @@ impl ProviderChoice {
     }
 }
 
-/// Somebody who is about to be signed in: verified, and nothing stored yet.
+/// A user who is about to be signed in: verified, and not stored yet.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct VerifiedLogin {
-    /// The provider that vouches for them.
+    /// The provider's issuer.
     pub issuer: String,
-    /// What it calls them. Together with the issuer this is who they are; an e-mail is not.
+    /// The user's identifier there. Issuer and subject identify the user; an e-mail address does not.
     pub subject: String,
-    /// What it says about them.
+    /// The user's claims, from ID token and UserInfo.
     pub claims: Map<String, Value>,
 }
 
-/// What the login hook decides.
+/// The decision of the login hook.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum LoginDecision {
-    /// They are signed in.
+    /// Sign the user in.
     Allow,
-    /// They are signed in, and these claims go over those of the provider.
+    /// Sign the user in with these claims, which replace those of the provider with the same names.
     AllowWith(Map<String, Value>),
-    /// They are not. The page says why, in these words.
+    /// Do not sign the user in. The page shows this text.
     Deny(String),
 }
 
-/// A request that needs a signed-in person and has none.
+/// A request that needs a signed-in user and has none.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Unauthenticated {
-    /// The path that starts a login and comes back to this page.
+    /// The path that starts a login and returns to this page.
     pub login_url: String,
-    /// Whether a person's browser navigates here, which can be sent on; otherwise a script or a form asks.
+    /// Whether a browser navigates to the page and can be redirected; otherwise it is a request of a script or a form.
     pub navigation: bool,
 }
 
 impl Unauthenticated {
-    /// The default: a navigation is redirected to the login (303), everything else gets 401 problem+json with
-    /// `login_url`.
+    /// The default response: a navigation is redirected to the login (303), every other request gets 401
+    /// `application/problem+json` with `login_url`.
     pub fn answer(&self) -> Response<Bytes> {
         Error::new(ErrorKind::Unauthenticated, "sign in first")
             .with_next_step(NextStep { url: self.login_url.clone(), redirect: self.navigation })

@@ -1,4 +1,4 @@
-//! What the author wrote. Every default stands here with its reason; nothing is checked before construction.
+//! The configuration as the application writes it. It is checked when a layer is made of it.
 
 pub(crate) mod admins;
 pub(crate) mod checks;
@@ -43,7 +43,7 @@ use crate::events::Event;
 use crate::provider::http_client::Outbound;
 use crate::secret::Secret;
 
-/// The configuration of a layer: the application, its providers, its mode, and how it treats its users.
+/// The configuration of a layer: the application, its providers, its mode, and its rules for users.
 ///
 /// ```
 /// # use std::time::Duration;
@@ -56,83 +56,85 @@ use crate::secret::Secret;
 ///     .idle_lifetime(Duration::from_secs(8 * 60 * 60));
 /// ```
 ///
-/// Plain data: write it from [`Config::new`], read it with serde (unknown fields are refused), or from the environment
-/// with [`Config::from_env`]. It is checked when a layer is made of it, and every problem of it is reported at once
-/// (certificates and the development provider after that). Durations are whole seconds where they are deserialised.
+/// It is plain data: write it with [`Config::new`], read it with serde (unknown fields are refused), or from the
+/// environment with [`Config::from_env`]. It is checked when a layer is made of it, and every problem is reported at
+/// once (certificates and the development provider are checked after that). Durations are whole seconds in serde.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Config {
-    /// The URL that browsers use, with the path where the application is mounted. Cookies, redirects and
-    /// return addresses believe this alone, never `Host` or a forwarded header. Register `{public_url}/auth/callback` at
-    /// the provider as redirect URI (`/auth/callback/{name}` with several: [`ProviderConfig`]), and the public URL as
-    /// where browsers go after logout.
+    /// The URL that browsers use, with the path where the application is mounted. Cookies, redirects and destinations
+    /// use this URL only, never `Host` or a forwarded header. Register `{public_url}/auth/callback` at the provider as
+    /// redirect URI (`/auth/callback/{name}` with several providers: [`ProviderConfig`]), and the public URL as the
+    /// address after logout.
     ///
-    /// With [`Config::cookie_name`] it says which application this is: everything that is sealed or kept is bound to it.
-    /// Another public URL, or another mount, is another application: everybody is signed out, and every grant is out of
-    /// reach, the shared account's too.
+    /// Together with [`Config::cookie_name`] it identifies the application: everything that is sealed or stored is
+    /// bound to it. Another public URL, or another mount, is another application: every user is signed out, and every
+    /// grant is out of reach, including those of the shared account.
     pub public_url: String,
-    /// The address that the application listens on. The layer opens no socket: with the development provider it must be
-    /// loopback, and nothing else needs it.
+    /// The address on which the application listens. The layer opens no socket. Only the development provider needs
+    /// the address, which must then be loopback.
     pub bind: Option<SocketAddr>,
-    /// Who owns the tokens, and where they are kept: [`Mode::PerUser`] by default.
+    /// The owner of the tokens, and the place where they are kept. By default [`Mode::PerUser`].
     pub mode: Mode,
     /// The provider, or the first of several.
     pub provider: ProviderConfig,
-    /// More providers, to sign in at or for connections.
+    /// More providers, for logins or for connections.
     pub more_providers: Vec<ProviderConfig>,
 
-    /// Secrets for seals, at least 32 bytes each: the first seals, all open. Without one it is made up at
-    /// start, which a durable store refuses.
+    /// Secrets for seals, at least 32 bytes each: the first seals, all open. Without one the layer generates a secret
+    /// at start; with a durable store that is an error.
     pub session_secrets: Vec<Secret>,
-    /// A session ends after this time without a request: 24 hours, a working day and the night after it.
+    /// A session ends after this time without a request. By default 24 hours: a working day and the night after it.
     #[serde(deserialize_with = "seconds")]
     pub idle_lifetime: Duration,
-    /// A session ends after this time whatever happens: 7 days, so that a weekly visitor signs in once a week.
+    /// A session ends this long after its login, even with requests. By default 7 days: a weekly visitor signs in once
+    /// a week.
     #[serde(deserialize_with = "seconds")]
     pub absolute_lifetime: Duration,
-    /// What a visitor has granted without signing in is kept for this time after they granted it: 30 days, so that who
-    /// comes back within a month finds it as it was.
+    /// A visitor's grant is kept for this time after the visitor granted it. By default 30 days: a visitor who returns
+    /// within a month finds it.
     #[serde(deserialize_with = "seconds")]
     pub visitor_lifetime: Duration,
-    /// A login that was started must be finished within: 10 minutes, for a person who looks for a second factor.
+    /// A login must be finished within this time. By default 10 minutes: enough to look for a second factor.
     #[serde(deserialize_with = "seconds")]
     pub login_lifetime: Duration,
-    /// How long this process may believe a session that another may have ended, and where browsers carry grants that
-    /// theirs is the newest and was not taken back: 2 seconds. 0 asks the store at every request. No effect with
-    /// [`OidcLayer::stateless`](crate::OidcLayer::stateless), where nobody else changes anything.
+    /// How long a process uses its copy of a session that another process may have ended, and in stateless mode its
+    /// knowledge that a cookie's grant is the newest one and was not disconnected. By default 2 seconds. With 0 the
+    /// store is read at every request.
     #[serde(deserialize_with = "seconds")]
     pub max_staleness: Duration,
-    /// In stateless mode, the most bytes that a browser may have to send of our cookies: 6 KiB, so that with what
-    /// else it sends it stays below the 8 KiB that proxies and servers take of one header. A login that would need
-    /// more fails, and says so.
+    /// In stateless mode, the maximum size in bytes of the layer's cookies in a request. By default 6 KiB: with the
+    /// other cookies, a request stays below the 8 KiB that proxies and servers accept for one header. A login that
+    /// would need more fails with a page and an event that list the sizes.
     pub max_cookie_bytes: usize,
-    /// How long a login's grant lives: as long as the session.
+    /// The lifetime of the grant of a login. By default that of the session.
     pub login_grant_lifetime: GrantLifetime,
-    /// Whether `/auth/frontchannel-logout` answers (OpenID Connect Front-Channel Logout 1.0), for a provider that signs
-    /// people out by frames in their browsers. It asks for no proof but the `sid`: off. Back-channel logout, which does,
-    /// needs no setting: register `/auth/backchannel-logout` at the provider.
+    /// Whether `/auth/frontchannel-logout` answers (OpenID Connect Front-Channel Logout 1.0), for a provider that
+    /// signs users out by frames in their browsers. Off by default, because a request needs no proof except the `sid`.
+    /// Back-channel logout requires a signed token and needs no setting: register `/auth/backchannel-logout` at the
+    /// provider.
     pub frontchannel_logout: bool,
-    /// Where the provider sends browsers after logout; the public URL by default. It must be of the public origin, and
-    /// registered there.
+    /// The address after logout at the provider. By default the public URL. It must be of the public origin, and
+    /// registered at the provider.
     pub post_logout_url: Option<String>,
 
-    /// Verified e-mails whose owners are admins, compared without case. With several providers to sign in at each says
-    /// whose word counts, by the provider's name: `work:root@example.org`.
+    /// Verified e-mail addresses of admins, compared without case. With several providers for logins, each entry names
+    /// its provider: `work:root@example.org`.
     pub admins: Vec<String>,
-    /// Subjects who are admins, `work:248289761001` where there are several providers.
+    /// Subjects of admins. With several providers for logins, each entry names its provider: `work:248289761001`.
     pub admin_subjects: Vec<String>,
-    /// A claim that makes its bearer an admin.
+    /// A claim that makes a user an admin.
     pub admin_claim: Option<AdminClaim>,
 
-    /// Origins besides our own whose pages may send unsafe requests with our cookies.
+    /// Other origins whose pages may send unsafe requests with the cookies of this application.
     pub trusted_origins: Vec<String>,
-    /// Where the layer answers, below the public URL: `/auth`.
+    /// The path of the layer's endpoints, below the public URL. By default `/auth`.
     pub base_path: String,
-    /// What the names of cookies begin with (after `__Host-`): `tower-oidc`. Cookies ignore ports: give two
-    /// applications on one host two names. Another name is another application, as with [`Config::public_url`].
+    /// The first part of the names of cookies (after `__Host-`). By default `tower-oidc`. Cookies ignore ports: two
+    /// applications on one host need two names. Another name is another application, as with [`Config::public_url`].
     pub cookie_name: String,
-    /// Extra root certificates for the provider and the APIs, PEM. Not used with
+    /// A PEM file with additional root certificates for the provider and the APIs. Not used with
     /// [`Config::http_client`].
     pub ca_file: Option<PathBuf>,
 
@@ -148,16 +150,16 @@ pub struct Config {
     pub(crate) random: Random,
 }
 
-/// A claim, and the value that makes its bearer an admin. A claim that is a list must contain it.
+/// A claim, and the value that makes a user an admin. If the claim is a list, it must contain the value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct AdminClaim {
     /// The claim's name.
     pub name: String,
-    /// Its value.
+    /// The claim's value.
     pub value: Value,
-    /// The name of the provider whose word counts, which must be said where people sign in at several.
+    /// The name of the provider whose claim counts. Required with several providers for logins.
     #[serde(default)]
     pub provider: Option<String>,
 }
@@ -211,7 +213,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The configuration of an application with this public URL, at one provider.
+    /// Creates a configuration with this public URL and one provider.
     pub fn new(public_url: impl Into<String>, provider: ProviderConfig) -> Self {
         Self { public_url: public_url.into(), provider, ..Self::default() }
     }
@@ -239,21 +241,21 @@ impl Config {
         some ca_file: PathBuf;
     }
 
-    /// Adds a provider.
+    /// Adds a provider after the first one.
     #[must_use]
     pub fn add_provider(mut self, provider: ProviderConfig) -> Self {
         self.more_providers.push(provider);
         self
     }
 
-    /// Adds an API that the tokens of a login at the first provider may be sent to. See [`ProviderConfig::resource`].
+    /// Adds an API for the tokens of a login at the first provider. See [`ProviderConfig::resource`].
     #[must_use]
     pub fn resource(mut self, resource: Resource) -> Self {
         self.provider.resources.push(resource);
         self
     }
 
-    /// Adds a connection that people may grant at the first provider. See [`ProviderConfig::connection`].
+    /// Adds a connection at the first provider. See [`ProviderConfig::connection`].
     #[must_use]
     pub fn connection(mut self, connection: Connection) -> Self {
         self.provider.connections.push(connection);
@@ -269,10 +271,10 @@ impl Config {
         self.providers().flat_map(|provider| &provider.connections)
     }
 
-    /// Called when somebody is about to be signed in: it may refuse them, or add claims.
+    /// Sets a hook that runs before a user is signed in: it can deny the login, or add claims.
     ///
-    /// It runs after the tokens were verified and before anything is stored. When it panics, or the callback takes
-    /// longer than 20 seconds in all, the login fails.
+    /// It runs after the tokens were verified and before anything is stored. If it panics, or the whole callback takes
+    /// longer than 20 seconds, the login fails.
     ///
     /// ```
     /// use serde_json::json;
@@ -300,7 +302,7 @@ impl Config {
         self
     }
 
-    /// Called at every event, in the task where it happens: it must not block.
+    /// Sets a hook that is called at every event, in the task where the event happens: it must not block.
     ///
     /// ```
     /// use tower_oidc::{Config, EventCode};
@@ -319,7 +321,7 @@ impl Config {
         self
     }
 
-    /// Decides what a request gets that needs a signed-in person and has none. The default is
+    /// Sets the response to a request that needs a signed-in user and has none. The default is
     /// [`Unauthenticated::answer`].
     ///
     /// ```
@@ -348,7 +350,7 @@ impl Config {
         self
     }
 
-    /// Answers where a person must choose among several providers to sign in at. The default is [`ProviderChoice::page`].
+    /// Sets the page on which a user chooses one of several providers. The default is [`ProviderChoice::page`].
     ///
     /// ```
     /// use bytes::Bytes;
@@ -376,8 +378,8 @@ impl Config {
         self
     }
 
-    /// Sends everything that goes to the provider and to APIs through this service, instead of the default
-    /// client. It must not follow redirects by itself.
+    /// Sends all requests to providers and APIs through this service, in place of the default client. It must not
+    /// follow redirects.
     ///
     /// ```
     /// use bytes::Bytes;
@@ -410,14 +412,14 @@ impl Config {
         self
     }
 
-    /// Another clock than the machine's, for tests.
+    /// Sets another clock than the system's, for tests.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         self.clock = clock;
         self
     }
 
-    /// Other randomness than the operating system's, for tests.
+    /// Sets another source of randomness than the operating system, for tests.
     #[must_use]
     pub fn random(mut self, random: Random) -> Self {
         self.random = random;

@@ -6,9 +6,7 @@ use super::connections::CheckedConnections;
 use super::shared_account::SharedAccount;
 use super::{Config, checks};
 
-/// Who owns the tokens that requests use, and where they are kept.
-///
-/// The mode is configuration: the same program runs in another one.
+/// The owner of the tokens that requests use, and the place where they are kept.
 ///
 /// ```no_run
 /// use tower_oidc::{Config, Mode, OidcLayer, store::MemoryStore};
@@ -24,13 +22,13 @@ use super::{Config, checks};
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Mode {
-    /// Each person has their own tokens, kept in the store. See [`OidcLayer::per_user`](crate::OidcLayer::per_user).
+    /// Each user has their own tokens, kept in the store. See [`OidcLayer::per_user`](crate::OidcLayer::per_user).
     #[default]
     PerUser,
-    /// Each person has their own tokens, kept in their browser's cookies. See
+    /// Each user has their own tokens, kept in their browser's cookies. See
     /// [`OidcLayer::stateless`](crate::OidcLayer::stateless).
     Stateless,
-    /// Everybody uses the tokens of this account, kept in the store. See
+    /// All users use the tokens of this account, kept in the store. See
     /// [`OidcLayer::single_user`](crate::OidcLayer::single_user).
     SingleUser(SharedAccount),
 }

@@ -10,7 +10,7 @@ use crate::protocol::token::ClientAuthMethod;
 use crate::protocol::user_info::FetchUserInfo;
 use crate::secret::Secret;
 
-/// How this application is registered at a provider.
+/// The registration of this application at a provider.
 ///
 /// ```
 /// # use tower_oidc::{Config, ProviderConfig};
@@ -19,9 +19,9 @@ use crate::secret::Secret;
 /// let config = Config::new("https://app.test", work).add_provider(home);
 /// ```
 ///
-/// People sign in at each provider that has `login`, and choose one by its name. With several providers, each has a
-/// redirect URI of its own, to be registered there: `{public_url}/auth/callback/{name}`, also for the first (RFC 9700
-/// section 2.1). The same subject at two providers is two people.
+/// Users sign in at each provider with `login`, and choose one by its name. With several providers, each has its own
+/// redirect URI, which must be registered there: `{public_url}/auth/callback/{name}`, also for the first (RFC 9700
+/// section 2.1). The same subject at two providers is two users.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
@@ -31,47 +31,49 @@ pub struct ProviderConfig {
     pub name: String,
     /// Display name on the provider selection page. By default the issuer's host.
     pub display_name: Option<String>,
-    /// The provider's issuer, exactly as it spells it. No two providers have the same. The word `development` is the
-    /// development provider (feature `dev-provider`), on which anybody signs in as anybody, on loopback only: see
+    /// The provider's issuer, exactly as its metadata spell it. No two providers have the same. `development` is the
+    /// development provider (feature `dev-provider`), for this machine only: see
     /// [`Config::development`](crate::Config::development).
     pub issuer: String,
-    /// The application's client id at the provider.
+    /// The client id at the provider.
     pub client_id: String,
-    /// The application's client secret; none for a public client, which PKCE alone protects.
+    /// The client secret; `None` for a public client, which only PKCE protects (RFC 7636).
     pub client_secret: Option<Secret>,
     /// Client authentication method. Defaults to the provider's metadata, or `client_secret_basic` if it lists none.
     pub client_auth: Option<ClientAuthMethod>,
-    /// Whether people sign in here. Otherwise the provider is for connections alone. On.
+    /// Whether users sign in here; otherwise the provider is for connections only. On by default.
     pub login: bool,
-    /// Scopes of a login, besides those of the resources: `openid email profile`. Many providers issue a refresh token
-    /// only for `offline_access`. Connections have their own.
+    /// Scopes of a login, in addition to those of the resources. By default `openid email profile`. Many providers
+    /// issue a refresh token only for `offline_access`. Connections have their own scopes.
     pub scopes: Vec<String>,
-    /// How the provider's response comes back: `query`, which works with every browser's cookie rules.
+    /// How the authorization response is sent. By default `query`, which works with the cookie rules of every browser.
     pub response_mode: ResponseMode,
-    /// Only members of this Google Workspace or similar domain may sign in, or connect an account from here: sent as `hd`,
-    /// and required in the ID token.
+    /// Only members of this Google Workspace or similar domain may sign in, or connect an account: sent as `hd`, and
+    /// required in the ID token.
     pub hosted_domain: Option<String>,
-    /// When to call the UserInfo endpoint: where the ID token lacks what the scopes promise, because many providers put
-    /// e-mail and name there only (OpenID Connect Core 1.0 section 5.4).
+    /// When to call the UserInfo endpoint. By default if the ID token lacks claims of the scopes, because many
+    /// providers send e-mail address and name only there (OpenID Connect Core 1.0 section 5.4).
     pub fetch_user_info: FetchUserInfo,
-    /// More parameters of the authorization request, such as `access_type=offline` or `claims`.
+    /// Additional parameters of the authorization request, such as `access_type=offline` or `claims`.
     pub authorization_parameters: Vec<(String, String)>,
-    /// Audiences besides `client_id` that an ID token may name. None: each could pass the tokens on.
+    /// Audiences in addition to `client_id` that an ID token may name. By default none: each of them could pass the
+    /// tokens on (OpenID Connect Core 1.0 section 3.1.3.7).
     pub trusted_audiences: Vec<String>,
-    /// The APIs that the tokens of a login here may be sent to. An API that takes the tokens of several providers stands
-    /// at each.
+    /// The APIs to which the tokens of a login here may be sent. An API that accepts tokens of several providers is
+    /// listed at each.
     pub resources: Vec<Resource>,
-    /// What people may grant here besides signing in.
+    /// Additional grants at this provider.
     pub connections: Vec<Connection>,
-    /// Whether logout revokes the session's refresh token. Only for providers whose revocation ends that token
-    /// alone: at others it would sign the person's other browsers out. Off.
+    /// Whether logout revokes the session's refresh token. Off by default. Use it only for a provider whose revocation
+    /// ends that token alone; at other providers it would sign out the user's other browsers.
     pub revoke_at_logout: bool,
-    /// Whether the provider's revocation (RFC 7009) ends the token that it is given, with what was issued for it, and
-    /// nothing else. Where this is set, tokens that a login, a connection or a refresh brought and that are refused are
-    /// revoked. Off: they are dropped, and an event says so ([`EventCode::TokensDropped`](crate::EventCode::TokensDropped)).
-    /// Some providers end everything that the person has granted to this application, in their other browsers too.
+    /// Whether the provider's revocation (RFC 7009) ends only the given token and the tokens that were issued for it.
+    /// If set, refused tokens of a login, a connection or a refresh are revoked. Off by default: they are discarded,
+    /// with the event [`EventCode::TokensDropped`](crate::EventCode::TokensDropped), because some providers end
+    /// everything that the user has granted to this application, also in their other browsers.
     pub revocation_is_per_token: bool,
-    /// Whether logout also ends the session at the provider, where it offers that. On.
+    /// Whether logout also ends the session at the provider, if it supports that (OpenID Connect RP-Initiated Logout
+    /// 1.0). On by default.
     pub logout_at_provider: bool,
 }
 
@@ -101,8 +103,8 @@ impl Default for ProviderConfig {
 }
 
 impl ProviderConfig {
-    /// A registration at a provider where people sign in, as a public client until a
-    /// [secret](ProviderConfig::client_secret) is set.
+    /// A registration at a provider for logins, as a public client until a [secret](ProviderConfig::client_secret) is
+    /// set.
     pub fn new(issuer: impl Into<String>, client_id: impl Into<String>) -> Self {
         Self { issuer: issuer.into(), client_id: client_id.into(), ..Self::default() }
     }
@@ -122,7 +124,7 @@ impl ProviderConfig {
         value logout_at_provider: bool;
     }
 
-    /// Nobody signs in here: the provider is for connections alone.
+    /// Makes the provider one for connections only.
     #[must_use]
     pub fn without_login(mut self) -> Self {
         self.login = false;
@@ -136,14 +138,14 @@ impl ProviderConfig {
         self
     }
 
-    /// Adds an API that the tokens of a login here may be sent to.
+    /// Adds an API to which the tokens of a login here may be sent.
     #[must_use]
     pub fn resource(mut self, resource: Resource) -> Self {
         self.resources.push(resource);
         self
     }
 
-    /// Adds a connection that people may grant here.
+    /// Adds a connection at this provider.
     #[must_use]
     pub fn connection(mut self, connection: Connection) -> Self {
         self.connections.push(connection);

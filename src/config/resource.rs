@@ -1,13 +1,13 @@
-//! Resources: the APIs that a token may go to, and to no other.
+//! Resources: the APIs to which tokens may be sent.
 
 use serde::{Deserialize, Serialize};
 
-/// An API: the URLs that its tokens may be sent to, and what is asked for to call it.
+/// An API: the URLs to which its tokens may be sent, and the scopes for calling it.
 ///
-/// A URL belongs to a resource when scheme, host and port are equal and its path is the prefix's or below it,
-/// on a segment boundary: `https://api.test/cal` covers `/cal` and `/cal/x`, never `/calendar`. The longest
-/// prefix wins. Both are read by the WHATWG parser, which resolves `..`; URLs with a user part, a backslash,
-/// `%2f` or `%5c` belong to no resource.
+/// A URL belongs to a resource if scheme, host and port are equal and its path is the prefix's path or below it, on a
+/// segment boundary: `https://api.test/cal` covers `/cal` and `/cal/x`, never `/calendar`. The longest prefix wins.
+/// Both are parsed by the WHATWG URL standard, which resolves `..`; URLs with a user part, a backslash, `%2f` or `%5c`
+/// belong to no resource.
 ///
 /// ```
 /// use tower_oidc::{Config, ProviderConfig, Resource};
@@ -22,17 +22,18 @@ use serde::{Deserialize, Serialize};
 #[serde(deny_unknown_fields)]
 #[non_exhaustive]
 pub struct Resource {
-    /// What the application calls it.
+    /// The name of the API in the application.
     pub name: String,
     /// https URLs (http on loopback), without query and fragment.
     pub url_prefixes: Vec<String>,
-    /// The scopes to ask for at the provider.
+    /// The scopes to request at the provider.
     #[serde(default)]
     pub scopes: Vec<String>,
-    /// Scopes that are asked for later, when something needs them.
+    /// Scopes to request later, when a handler requires them
+    /// ([`UserTokens::require_scopes`](crate::UserTokens::require_scopes)).
     #[serde(default)]
     pub optional_scopes: Vec<String>,
-    /// The resource indicator (RFC 8707), for providers that issue a token of its own for each API.
+    /// The resource indicator (RFC 8707), for providers that issue a separate token for each API.
     #[serde(default)]
     pub indicator: Option<String>,
 }
@@ -49,28 +50,28 @@ impl Resource {
         }
     }
 
-    /// Another place where the same tokens may go.
+    /// Adds another URL to which the same tokens may be sent.
     #[must_use]
     pub fn url_prefix(mut self, url_prefix: impl Into<String>) -> Self {
         self.url_prefixes.push(url_prefix.into());
         self
     }
 
-    /// One more scope to ask for.
+    /// Adds a scope to request.
     #[must_use]
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scopes.push(scope.into());
         self
     }
 
-    /// One more scope that may be asked for when something needs it, and is not asked for before.
+    /// Adds a scope to request later, when a handler requires it.
     #[must_use]
     pub fn optional_scope(mut self, scope: impl Into<String>) -> Self {
         self.optional_scopes.push(scope.into());
         self
     }
 
-    /// The resource indicator (RFC 8707 section 2).
+    /// Sets the resource indicator (RFC 8707 section 2).
     #[must_use]
     pub fn indicator(mut self, indicator: impl Into<String>) -> Self {
         self.indicator = Some(indicator.into());

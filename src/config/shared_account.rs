@@ -8,21 +8,21 @@ use serde::{Deserialize, Deserializer};
 use super::Config;
 use crate::secret::Secret;
 
-/// The one account whose tokens every request gets, whoever sent it: never a browser's.
+/// The one account whose tokens serve every request in single-user mode.
 ///
-/// 1. What it is granted comes from where its constructor says. A grant that came from elsewhere, such as before the
-///    configuration was changed, counts as missing. With client credentials that is also what another client was
-///    given, or what was given for other scopes.
-/// 2. What it asks for are the scopes of the configuration's resources and connections; an operator's account asks
-///    for the configuration's own scopes besides.
-/// 3. Its grants lie under its name, apart from those of people: neither is ever taken for the other, in the same
-///    store either.
+/// 1. Its grant comes from the source that its constructor names. A grant from another source, for example from before
+///    a change of the configuration, counts as missing. With client credentials, a grant of another client or for
+///    other scopes also counts as missing.
+/// 2. It requests the scopes of the configuration's resources and connections; an account that an admin connects also
+///    requests the configuration's own scopes.
+/// 3. Its grants are stored under its name, apart from those of users: neither is ever used in place of the other,
+///    also in the same store.
 ///
-/// When there is no token and only an operator can help, requests fail with
-/// [`ErrorKind::OperatorActionRequired`](crate::ErrorKind::OperatorActionRequired): no visitor is sent anywhere for it.
+/// If there is no token and only an operator can help, requests fail with
+/// [`ErrorKind::OperatorActionRequired`](crate::ErrorKind::OperatorActionRequired), and no visitor is redirected.
 ///
-/// With serde: `{"source": "client_credentials"}`, `{"source": {"refresh_token": "…"}}` or `{"source": "admin"}`, and
-/// `name` and `allow_volatile_store` where they are needed.
+/// In serde: `{"source": "client_credentials"}`, `{"source": {"refresh_token": "…"}}` or `{"source": "admin"}`, with
+/// `name` and `allow_volatile_store` as needed.
 ///
 /// ```no_run
 /// use tower_oidc::{Config, OidcLayer, Resource, SharedAccount, store::MemoryStore};
@@ -60,26 +60,25 @@ fn name<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<str>, D::Error
 }
 
 impl SharedAccount {
-    /// The application itself, by its own secret at the provider (RFC 6749 section 4.4). Nothing has to be kept.
+    /// Uses the application's own credentials at the provider (RFC 6749 section 4.4). It needs no durable store.
     pub fn client_credentials() -> Self {
         Self::new(AccountSource::ClientCredentials)
     }
 
-    /// Whoever granted this refresh token to the application.
+    /// Uses a refresh token obtained out of band.
     ///
-    /// It is used once the store holds no grant that began with it. A provider that rotates refresh tokens makes it
-    /// worthless at its first use: what it gave instead is kept in the store, which must be a durable one. With the
-    /// memory store the application works on until it ends, [`EventCode::NeedsOperator`](crate::EventCode::NeedsOperator)
-    /// says at the first rotation that the next start will fail, and so does
-    /// [`OidcLayer::account_status`](crate::OidcLayer::account_status).
+    /// It is used if the store holds no grant that began with it. A provider that rotates refresh tokens makes it
+    /// worthless at its first use: the new one is kept in the store, which must be durable. With the memory store the
+    /// application works until it ends; at the first rotation
+    /// [`EventCode::NeedsOperator`](crate::EventCode::NeedsOperator) and
+    /// [`OidcLayer::account_status`](crate::OidcLayer::account_status) report that the next start will fail.
     pub fn refresh_token(token: impl Into<Secret>) -> Self {
         Self::new(AccountSource::RefreshToken(token.into()))
     }
 
-    /// The account with which an admin signs in at the provider when they open `/auth/connect?connection=login`.
+    /// Uses the account with which an admin signs in at the provider after opening `/auth/connect?connection=login`.
     ///
-    /// It may be any account there, and need not be the one that the admin is signed in here with. The store must be
-    /// a durable one.
+    /// It can be any account there, also another one than the admin's own. The store must be durable.
     pub fn connected_by_admin() -> Self {
         Self::new(AccountSource::Admin)
     }
@@ -88,7 +87,7 @@ impl SharedAccount {
         Self { name: default_name(), source, allow_volatile_store: false }
     }
 
-    /// Another name than `default`. Applications with a public URL of their own share no account, whatever it is called.
+    /// Sets another name than `default`. Applications with different public URLs share no account, whatever its name.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into().into();

@@ -1,23 +1,23 @@
-//! The development provider: a real OpenID Provider inside the process, on which anyone signs in as anybody.
+//! The development provider: an OpenID Provider inside the process, at which anyone signs in under any name.
 //!
-//! It exists so that development and tests take the path of production: discovery, authorization code with
+//! With it, development and tests use the same protocol as production: discovery, authorization code with
 //! PKCE, a signed ID token, refresh, revocation, UserInfo and logout, against an issuer that needs no
-//! account, no network and no set-up. What it promises:
+//! account, no network and no set-up. Its promises:
 //!
-//! 1. The protocol is the specifications': OpenID Connect Core 1.0, Discovery 1.0 and RP-Initiated Logout
+//! 1. It follows OpenID Connect Core 1.0, Discovery 1.0 and RP-Initiated Logout
 //!    1.0, RFC 6749, 6750, 7009, 7636 (S256 only), 8707, 9207 and 9700.
-//! 2. Refresh tokens rotate. One that comes back revokes its whole family, and so does a replayed code.
-//! 3. The issuer's host is loopback, and so are the `Host` of each request and, where it is known
-//!    ([`PeerAddr`](crate::PeerAddr)), its peer, unless [`DevProvider::dangerously_allow_any_host`] says otherwise.
-//! 4. A subject is derived from the lower-cased e-mail alone: it survives restarts, and case.
-//! 5. Everything it remembers is bounded and expires.
+//! 2. Refresh tokens rotate. A second use of one revokes its whole family, and so does a replayed code.
+//! 3. The issuer's host is loopback, and so are the `Host` of each request and, if it is known
+//!    ([`PeerAddr`](crate::PeerAddr)), its peer, except with [`DevProvider::dangerously_allow_any_host`].
+//! 4. A subject is derived from the lower-cased e-mail address alone: it is the same after a restart.
+//! 5. All of its state is bounded and expires.
 //!
-//! What it does not do: ask for a password, keep anything across a restart (its key included), or deserve
-//! any trust in production. The claim `admin` means what the person at the page ticked.
+//! It asks for no password, keeps nothing across a restart (its signing key included), and must not be
+//! trusted in production. The claim `admin` is a checkbox on its sign-in page.
 //!
-//! It is a tower service: serve it on a port of its own. (The one that a layer brings along is below the layer's own
-//! path.) It serves whole paths: where the issuer is `http://localhost:4000/op`, requests come in as `/op/authorize`,
-//! not with the prefix stripped.
+//! It is a tower service: serve it on a port of its own. (The layer's own development provider is below the layer's
+//! path.) It expects whole paths: if the issuer is `http://localhost:4000/op`, requests must have the path `/op/authorize`,
+//! with the prefix.
 //!
 //! ```
 //! use tower_oidc::dev_provider::{ScriptedLogin, DevProvider};
@@ -28,7 +28,7 @@
 //!     &["http://localhost:3000/auth/callback"],
 //!     &["http://localhost:3000/"],
 //! );
-//! // A test has no hand to fill in the page with.
+//! // A test signs in without the page.
 //! provider.script(Some(ScriptedLogin::SignIn { email: "test@example.com".into(), admin: true }));
 //! # Ok::<(), tower_oidc::dev_provider::DevProviderError>(())
 //! ```
@@ -79,8 +79,8 @@ const MAX_BODY: usize = 64 * 1024;
 
 /// An OpenID Provider in this process, for development and tests; see the [module](self).
 ///
-/// Clones are cheap and are the same provider. The settings (those that take `self`) belong before the
-/// first clone: a clone made earlier keeps the settings it was made with.
+/// Clones are cheap and are the same provider. Call the methods that take `self` before the first clone: an earlier
+/// clone keeps its settings.
 #[derive(Clone)]
 pub struct DevProvider {
     settings: Arc<DevSettings>,
@@ -88,24 +88,24 @@ pub struct DevProvider {
 }
 
 impl DevProvider {
-    /// A provider whose `iss` is exactly `issuer`, with a fresh signing key and no clients.
+    /// Creates a provider whose `iss` is exactly `issuer`, with a new signing key and without clients.
     ///
     /// # Errors
     ///
-    /// Where `issuer` is not an http or https URL as OpenID Connect Discovery 1.0 section 3 wants it, or its
-    /// host is not loopback: `localhost`, a name below it, 127.0.0.0/8 or `::1`.
+    /// If `issuer` is no http or https URL as in OpenID Connect Discovery 1.0 section 3, or if its host is not
+    /// loopback: `localhost`, a name below it, 127.0.0.0/8 or `::1`.
     pub fn new(issuer: &str) -> Result<Self, DevProviderError> {
         let issuer = Issuer::parse(issuer)?;
         issuer.require_loopback()?;
         Ok(Self::with_issuer(issuer, true))
     }
 
-    /// The same for an issuer that others can reach. Whoever can open it is whoever they like, administrators
-    /// included, in every application that trusts it.
+    /// Like [`new`](Self::new), but accepts an issuer that is not loopback. Anyone who can reach it can sign in as
+    /// anyone, including administrators, in every application that trusts it.
     ///
     /// # Errors
     ///
-    /// As for [`new`](Self::new), but for the host.
+    /// Those of [`new`](Self::new), except for the host.
     pub fn dangerously_allow_any_host(issuer: &str) -> Result<Self, DevProviderError> {
         Issuer::parse(issuer).map(|issuer| Self::with_issuer(issuer, false))
     }
@@ -128,8 +128,8 @@ impl DevProvider {
         Self { settings: Arc::new(settings), state: Arc::new(Mutex::new(state)) }
     }
 
-    /// Registers a client, in place of an earlier one of that id. Without a secret it is public
-    /// (RFC 6749 section 2.1). URIs are compared byte for byte (RFC 9700 section 2.1).
+    /// Registers a client, and replaces an earlier one with that id. Without a secret it is a public client (RFC 6749
+    /// section 2.1). URIs are compared byte for byte (RFC 9700 section 2.1).
     #[must_use]
     pub fn client(
         mut self,
@@ -151,14 +151,14 @@ impl DevProvider {
         self
     }
 
-    /// Tells the time by `clock`.
+    /// Sets the clock of the provider.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> Self {
         Arc::make_mut(&mut self.settings).clock = clock;
         self
     }
 
-    /// Draws every code, token and key from `random`. The provider starts over with a new key.
+    /// Sets the source of every code, token and key. The provider starts again with a new key.
     #[must_use]
     pub fn random(mut self, random: Random) -> Self {
         self.state = Arc::new(Mutex::new(State::new(&random)));
@@ -166,28 +166,27 @@ impl DevProvider {
         self
     }
 
-    /// How long an access token is good for; 5 minutes unless set.
+    /// Sets the lifetime of access tokens: 5 minutes by default.
     #[must_use]
     pub fn access_token_lifetime(mut self, lifetime: Duration) -> Self {
         Arc::make_mut(&mut self.settings).access_token_lifetime = lifetime;
         self
     }
 
-    /// From now on answers every authorization request in the person's place; `None` shows the page again.
+    /// Answers every following authorization request in place of the user; `None` shows the page again.
     ///
-    /// Two things stay as they are: an invalid request is refused, and `prompt=none` is answered from the
-    /// session alone.
+    /// An invalid request is refused nevertheless, and `prompt=none` is answered from the session alone.
     pub fn script(&self, answer: Option<ScriptedLogin>) {
         self.state.lock().script = answer;
     }
 
-    /// Signs with a new key from now on. The key set keeps the key before it too.
+    /// Signs with a new key from now on. The key set also keeps the previous key.
     pub fn rotate_key(&self) {
         self.state.lock().keys.rotate(&self.settings.random);
     }
 
-    /// What a live access token stands for, as an API would learn from introspection (RFC 7662);
-    /// `None` once it has expired or was revoked.
+    /// The details of a valid access token, as an API would get them by introspection (RFC 7662); `None` if it has
+    /// expired or was revoked.
     pub fn inspect(&self, access_token: &str) -> Option<AccessTokenDetails> {
         self.state.lock().inspect(access_token, self.settings.clock.now())
     }
@@ -197,8 +196,7 @@ impl DevProvider {
         self.settings.issuer.as_str()
     }
 
-    /// Answers one request. Nothing is awaited; any request gets an answer, of 404 for a path that is not
-    /// below the issuer's.
+    /// Answers one request, without waiting. A request for a path that is not below the issuer's gets 404.
     pub fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
         if let Some((status, why)) = peer::refusal(&request).filter(|_| self.settings.local_only) {
             tracing::warn!(why, "the development provider refused a request from elsewhere");
@@ -215,40 +213,40 @@ impl fmt::Debug for DevProvider {
     }
 }
 
-/// What a script answers in the person's place.
+/// The answer of a script in place of the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ScriptedLogin {
-    /// Sign in, and grant what is asked for.
+    /// Sign in, and grant the requested scopes.
     SignIn {
-        /// The e-mail the person would type.
+        /// The e-mail address that the user would enter.
         email: String,
-        /// Whether they would tick "Sign in as Administrator".
+        /// Whether the user would tick "Sign in as Administrator".
         admin: bool,
     },
-    /// Refuse: `access_denied` (RFC 6749 section 4.1.2.1).
+    /// Deny the request: `access_denied` (RFC 6749 section 4.1.2.1).
     Deny,
 }
 
-/// What an access token stands for.
+/// The details of an access token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AccessTokenDetails {
-    /// The client it was issued to.
+    /// The client to which it was issued.
     pub client_id: String,
-    /// The `sub` of the person who granted it; the client where it was granted its own.
+    /// The `sub` of the user who granted it; for client credentials the client id.
     pub subject: String,
-    /// The scopes it carries.
+    /// Its scopes.
     pub scopes: Vec<String>,
-    /// The resources it is meant for (RFC 8707); none where none were named.
+    /// The resources for which it was requested (RFC 8707); empty if none were named.
     pub resources: Vec<String>,
 }
 
-/// Why there is no development provider. The author of the configuration must act.
+/// The reason why a development provider could not be created: a mistake in the configuration.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum DevProviderError {
-    /// The issuer is not a URL.
+    /// The issuer is no URL.
     #[error("the development provider's issuer is not a URL")]
     NotAUrl(#[from] url::ParseError),
     /// The issuer is a URL, but not one an issuer may have: http or https, with no user, query or fragment
@@ -263,7 +261,7 @@ pub enum DevProviderError {
          {host:?}; DevProvider::dangerously_allow_any_host overrides this"
     )]
     NotLoopback {
-        /// The host that was asked for.
+        /// The host of the issuer.
         host: String,
     },
 }

@@ -1,4 +1,4 @@
-//! An access token, as a handler gets it.
+//! An access token, as handlers get it.
 
 use std::fmt;
 
@@ -7,7 +7,8 @@ use http::HeaderValue;
 use crate::provider::bearer;
 use crate::secret::Secret;
 
-/// An access token: prints nothing, compares in constant time, is wiped when dropped, and is no `Clone`.
+/// An access token. `Debug` does not print it, it compares in constant time, it is wiped when it is dropped, and it is
+/// not `Clone`.
 #[derive(PartialEq, Eq)]
 pub struct AccessToken(Secret);
 
@@ -16,7 +17,7 @@ impl AccessToken {
         Self(token)
     }
 
-    /// The token itself, for a client that is not this crate's. Where it goes is the caller's business then.
+    /// The token as text, for an HTTP client other than this crate's. The caller is responsible for its destination.
     pub fn expose_secret(&self) -> &str {
         self.0.expose_secret()
     }

@@ -1,4 +1,4 @@
-//! The outgoing side: a layer for HTTP clients that releases a token where it belongs, and nowhere else.
+//! A layer for HTTP clients that adds an access token to requests for registered URLs, and to no others.
 
 use std::fmt;
 use std::task::{Context, Poll};
@@ -25,21 +25,23 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// So many redirects are followed.
 const MOST_REDIRECTS: usize = 10;
 
-/// A layer over any HTTP client that is a tower service: its requests go out as the person of a request.
+/// A layer over any HTTP client that is a tower service: it sends requests with the access token of this request's
+/// user.
 ///
-/// 1. The first URL must be covered by a registered resource; otherwise nothing is sent. An `Authorization` header
-///    that is there is replaced.
-/// 2. Redirects are followed, at most ten; the client must not do so itself. One that leaves the resource goes on
-///    without the token, one that leaves the origin without cookies, and one that leaves https is an error.
-/// 3. At 401 the token is renewed once and the request sent once more. An API that refuses again, or says
-///    `insufficient_scope` (RFC 6750) or `insufficient_user_authentication` (RFC 9470), is answered with
-///    [`ErrorKind::ConsentRequired`], which sends the person where they can help.
-/// 4. A call takes at most 30 seconds, whatever it needs.
+/// 1. A registered resource must cover the first URL; otherwise nothing is sent. An existing `Authorization` header is
+///    replaced.
+/// 2. The layer follows at most ten redirects; the client must not follow any. A redirect out of the resource is
+///    followed without the token, a redirect to another origin without cookies, and a redirect from https to http is
+///    an error.
+/// 3. After a 401 the token is refreshed once and the request sent once more. If the API refuses again, or answers
+///    `insufficient_scope` (RFC 6750) or `insufficient_user_authentication` (RFC 9470), the error is
+///    [`ErrorKind::ConsentRequired`], which sends the user to the provider.
+/// 4. A call takes at most 30 seconds, with refreshes and redirects.
 ///
 /// Bodies are `Clone`, because a request may be sent twice, and `Default`, because a redirect may drop them.
 ///
-/// The service is always ready: `call` needs no `ready` before it. Where the client's error is a `BoxError`, use
-/// `call` and not `oneshot` in a handler, whose future the compiler otherwise takes for one that is not `Send`
+/// The service is always ready: `call` needs no `ready` before it. If the client's error is a `BoxError`, use `call`
+/// and not `oneshot` in a handler; the compiler otherwise reports that the handler's future is not `Send`
 /// ("implementation of `From` is not general enough").
 ///
 /// # With reqwest
@@ -49,7 +51,7 @@ const MOST_REDIRECTS: usize = 10;
 /// # use http::{Request, Response};
 /// # use tower::{Layer, ServiceExt, service_fn};
 /// # async fn call(tokens: tower_oidc::UserTokens) -> Result<(), Box<dyn std::error::Error>> {
-/// // Redirects are the layer's: reqwest would take the token along.
+/// // The layer follows redirects: reqwest would send the token along.
 /// let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
 /// let client = service_fn(move |request: Request<Bytes>| {
 ///     let client = client.clone();
@@ -69,7 +71,7 @@ pub struct AddAccessTokenLayer {
 }
 
 impl UserTokens {
-    /// A layer that makes any other HTTP client call APIs as this person.
+    /// A layer with which any HTTP client calls APIs as this user. See [`AddAccessTokenLayer`].
     pub fn layer(&self) -> AddAccessTokenLayer {
         AddAccessTokenLayer { tokens: self.clone() }
     }

@@ -1,4 +1,4 @@
-//! A ready HTTP client that calls APIs as the person of a request.
+//! An HTTP client that calls APIs as the user of a request.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,8 +18,8 @@ use crate::error::{Error, ErrorKind};
 use crate::provider::http_client::{API_BODY, CALL_DEADLINE, Outbound, OutboundError};
 use crate::store::BoxFuture;
 
-/// Calls APIs with the person's own tokens, as [`AddAccessTokenLayer`](crate::AddAccessTokenLayer) promises. An answer has at
-/// most 16 MiB.
+/// Calls APIs with the user's own tokens, by the rules of [`AddAccessTokenLayer`](crate::AddAccessTokenLayer). A
+/// response body has at most 16 MiB.
 ///
 /// ```
 /// use http::Method;
@@ -43,7 +43,7 @@ use crate::store::BoxFuture;
 pub struct ApiClient(AddAccessToken<ApiOutbound>);
 
 impl UserTokens {
-    /// An HTTP client that calls APIs as this person.
+    /// An HTTP client that calls APIs as this user.
     pub fn client(&self) -> ApiClient {
         ApiClient(self.layer().layer(ApiOutbound(self.runtime().outbound.clone())))
     }
@@ -81,11 +81,11 @@ impl ApiClient {
         self.request(Method::DELETE, url).send().await
     }
 
-    /// POSTs JSON to a URL.
+    /// Sends a POST request with a JSON body.
     ///
     /// # Errors
     ///
-    /// As [`ApiRequest::send`].
+    /// Those of [`ApiClient::call`], and [`ErrorKind::UpstreamError`] if the value cannot be serialized as JSON.
     pub async fn post_json(&self, url: &str, value: &(impl Serialize + Sync)) -> Result<ApiResponse, Error> {
         self.request(Method::POST, url).json(value).send().await
     }
@@ -220,7 +220,7 @@ impl Service<Request<Bytes>> for ApiOutbound {
     }
 }
 
-/// What an API answered. `Debug` shows its status and size: the rest is between the API and the person.
+/// The response of an API. `Debug` shows its status and size only, because the contents may be private.
 pub struct ApiResponse(Response<Bytes>);
 
 impl ApiResponse {
@@ -234,7 +234,7 @@ impl ApiResponse {
         self.0.headers()
     }
 
-    /// The body as it came.
+    /// The body, as it was received.
     pub fn bytes(&self) -> &Bytes {
         self.0.body()
     }

@@ -1,4 +1,4 @@
-//! Login and logout addresses, as the App Engine Users API gave them.
+//! Login and logout addresses, in the manner of the App Engine Users API.
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
 
-/// Signs the person of this request out, and makes addresses that sign them in or out.
+/// The request's sign-in handle: addresses that sign this browser's user in or out.
 ///
-/// Addresses are paths of this application, to be put into links. A destination is a path of this application too,
-/// or a URL of its public origin; the empty one is the public URL.
+/// It is an axum extractor. Addresses are paths of this application, for links. A destination is also a path of this
+/// application, or a URL of its public origin; an empty destination is the public URL.
 ///
 /// ```
 /// use axum::response::Html;
@@ -51,33 +51,32 @@ impl AuthSession {
         }
     }
 
-    /// For services without axum: from the extensions of a request that came through the layer.
+    /// Reads the handle from the extensions of a request that passed the layer, for services without axum.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::MissingLayer`](crate::ErrorKind::MissingLayer) when it did not.
+    /// [`ErrorKind::MissingLayer`](crate::ErrorKind::MissingLayer) if the request did not pass the layer.
     pub fn from_extensions(extensions: &Extensions) -> Result<Self, Error> {
         RequestState::of(extensions).map(Self::from_state)
     }
 
-    /// The address that signs a person in, who then lands at `destination`.
+    /// The address of a login that then redirects to `destination`.
     ///
     /// # Errors
     ///
-    /// When the destination is too long or not one of this application.
+    /// [`DestinationError`], if the destination is too long or not within this application.
     pub fn login_url(&self, destination: &str) -> Result<String, DestinationError> {
         self.login_url_with(destination, &LoginOptions::default())
     }
 
-    /// The same, and what this one login asks for besides.
+    /// Like [`AuthSession::login_url`], with options (`prompt`, `max_age`, …) for this one login.
     ///
-    /// What a link asks for is in the hands of who clicks it: a page that relies on a recent or strong
-    /// authentication looks at [`CurrentUser::auth_time`](crate::CurrentUser::auth_time) and
-    /// [`CurrentUser::acr`](crate::CurrentUser::acr) too.
+    /// The user can change a link: a page that relies on a recent or strong authentication must also check
+    /// [`CurrentUser::auth_time`](crate::CurrentUser::auth_time) and [`CurrentUser::acr`](crate::CurrentUser::acr).
     ///
     /// # Errors
     ///
-    /// When the destination is too long or not one of this application.
+    /// [`DestinationError`], if the destination is too long or not within this application.
     pub fn login_url_with(
         &self,
         destination: &str,
@@ -87,12 +86,12 @@ impl AuthSession {
         Ok(urls::path(&self.runtime, None, &destination, options))
     }
 
-    /// Every provider that people can sign in at, with the address that signs a person in there, who then lands at
-    /// `destination`. With several, [`AuthSession::login_url`] leads to a page that shows the same.
+    /// Every provider for logins, each with the address of a login there that then redirects to `destination`. With
+    /// several providers, [`AuthSession::login_url`] leads to a page with the same choices.
     ///
     /// # Errors
     ///
-    /// When the destination is too long or not one of this application.
+    /// [`DestinationError`], if the destination is too long or not within this application.
     pub fn login_choices(
         &self,
         destination: &str,
@@ -102,29 +101,31 @@ impl AuthSession {
         Ok(choose_provider::choices(&self.runtime, &destination, options))
     }
 
-    /// The address that signs a person in if the provider can do so without asking anything, and otherwise comes
-    /// back as it was. `None` for a minute after that failed and after a logout, so that a page which redirects
-    /// there does not do so for ever.
+    /// The address of a silent login (`prompt=none`, OpenID Connect Core 1.0 section 3.1.2.1): it signs the user in if
+    /// the provider can do so without a question, and otherwise redirects to `destination` without a session.
     ///
-    /// With several providers it is the first that is asked; [`AuthSession::login_choices`] with
-    /// [`Prompt::None`] has an address for each.
+    /// `None` if a user is signed in, and for a minute after a failed silent login or a logout: a page that redirects
+    /// to this address does not loop.
+    ///
+    /// With several providers the login is at the first one; [`AuthSession::login_choices`] with
+    /// [`LoginOptions::silent`] has an address for each.
     ///
     /// # Errors
     ///
-    /// When the destination is too long or not one of this application.
+    /// [`DestinationError`], if the destination is too long or not within this application.
     pub fn silent_login_url(&self, destination: &str) -> Result<Option<String>, DestinationError> {
         let options = LoginOptions::new().prompt(Prompt::None);
         let url = self.login_url_with(destination, &options)?;
         Ok(Some(url).filter(|_| self.session.is_none() && !self.was_silent))
     }
 
-    /// The address that signs the person of this request out, who then lands at `destination`.
+    /// The address that signs this request's user out and then redirects to `destination`.
     ///
-    /// It holds a token of this session, so that a plain link works and nobody else can make it.
+    /// It contains a token of this session, so that a plain link works and other sites cannot make one.
     ///
     /// # Errors
     ///
-    /// When the destination is too long or not one of this application.
+    /// [`DestinationError`], if the destination is too long or not within this application.
     pub fn logout_url(&self, destination: &str) -> Result<String, DestinationError> {
         let destination = self.runtime.settings.destination(destination)?;
         Ok(urls::logout_path(&self.runtime, self.session.as_deref(), &destination))

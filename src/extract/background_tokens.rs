@@ -1,4 +1,4 @@
-//! Work that no request asks for: the tokens of people who are not there.
+//! The tokens of users in work that runs without a request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use crate::state::Runtime;
 use crate::tokens::disconnect::DisconnectOutcome;
 use crate::tokens::principal::Principal;
 
-/// The capability to use anybody's grants, for work that runs without them: nightly imports, reminders, queues.
+/// The capability to use any user's grants in work that runs without a request: nightly imports, reminders, queues.
 ///
-/// Make it where the application starts, from [`OidcLayer::background_tokens`](crate::OidcLayer::background_tokens), and
-/// hand it to the worker alone. No request holds it: it is no extractor, it is in no extensions, and neither is the
-/// layer that makes it. A handler that has it all the same, through its application's state, can act as anybody.
+/// Create it where the application starts, with [`OidcLayer::background_tokens`](crate::OidcLayer::background_tokens),
+/// and pass it to the worker only. It is no extractor and in no extensions, and neither is the layer that creates it:
+/// no request holds it. A handler that gets it nevertheless, through the application's state, can act as any user.
 ///
-/// It reaches what a person granted until they take it back: connections, or the login by
-/// [`Config::login_grant_lifetime`](crate::Config::login_grant_lifetime), with [`GrantLifetime::Persistent`](crate::GrantLifetime::Persistent). What
-/// belongs to a session is that browser's, and nobody else uses it. So it reaches nobody's in stateless mode, and in
-/// single-user mode the account's alone ([`BackgroundTokens::account`]).
+/// It reaches grants with [`GrantLifetime::Persistent`](crate::GrantLifetime::Persistent): of connections, and of the
+/// login by [`Config::login_grant_lifetime`](crate::Config::login_grant_lifetime). Grants that end with a session
+/// belong to one browser and are out of its reach. So it reaches no grants in stateless mode, and in single-user mode
+/// those of the shared account only ([`BackgroundTokens::account`]).
 ///
 /// ```
 /// use tower_oidc::{BackgroundTokens, Error, ErrorKind};
@@ -44,10 +44,11 @@ use crate::tokens::principal::Principal;
 #[derive(Clone)]
 pub struct BackgroundTokens(Arc<Runtime>);
 
-/// The tokens of one person, or of the application's one account, without a request.
+/// The tokens of one user, or of the shared account, without a request.
 ///
-/// What nobody granted, or was taken back or refused, is [`ErrorKind::ConsentRequired`]: there is nobody to be sent
-/// anywhere, and the person is asked when they come. For the account it is [`ErrorKind::OperatorActionRequired`].
+/// If a grant is missing, disconnected or refused, the error is [`ErrorKind::ConsentRequired`]: no browser can be
+/// redirected, and the user is asked at their next visit. For the shared account it is
+/// [`ErrorKind::OperatorActionRequired`].
 #[derive(Clone)]
 pub struct OwnerTokens(UserTokens);
 
@@ -56,14 +57,14 @@ impl BackgroundTokens {
         Self(runtime)
     }
 
-    /// The tokens of the person whom this issuer calls so. Both come from [`CurrentUser`](crate::CurrentUser), when the
-    /// person asked for the work.
+    /// The tokens of the user with this issuer and subject. Take both from [`CurrentUser`](crate::CurrentUser) when
+    /// the user requests the work.
     pub fn for_user(&self, issuer: &str, subject: &str) -> OwnerTokens {
         let person = Principal::Offline { issuer: issuer.into(), subject: subject.into() };
         OwnerTokens(UserTokens::without_request(&self.0, person))
     }
 
-    /// The tokens of the account that serves everybody; `None` where people have their own.
+    /// The tokens of the shared account; `None` in the other modes.
     pub fn account(&self) -> Option<OwnerTokens> {
         let account = Principal::Account(Arc::clone(self.0.mode.account()?.name()));
         Some(OwnerTokens(UserTokens::without_request(&self.0, account)))
@@ -71,11 +72,11 @@ impl BackgroundTokens {
 }
 
 impl OwnerTokens {
-    /// A fresh access token for the registered resource that covers this URL.
+    /// Returns a fresh access token for the registered resource that covers this URL.
     ///
     /// # Errors
     ///
-    /// As [`UserTokens::access_token`], and [`ErrorKind::NoSuchConnection`] where grants end with their session.
+    /// Those of [`UserTokens::access_token`], and [`ErrorKind::NoSuchConnection`] if grants end with their session.
     pub async fn access_token(&self, url: &str) -> Result<AccessToken, Error> {
         self.0.access_token(url).await
     }
@@ -85,26 +86,26 @@ impl OwnerTokens {
         self.0.client()
     }
 
-    /// A layer that makes any other HTTP client call APIs as this owner.
+    /// A layer with which any HTTP client calls APIs as this owner.
     pub fn layer(&self) -> AddAccessTokenLayer {
         self.0.layer()
     }
 
-    /// How a connection stands. It asks nobody but the store.
+    /// Returns the connection's status. Reads the store only; makes no request to the provider.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NoSuchConnection`], also where grants end with their session, or [`ErrorKind::Unavailable`].
+    /// [`ErrorKind::NoSuchConnection`], also if grants end with their session, or [`ErrorKind::Unavailable`].
     pub async fn connection_status(&self, connection: &str) -> Result<ConnectionStatus, Error> {
         self.0.connection_status(connection).await
     }
 
-    /// Takes a connection back, such as for a person whose record is deleted. See [`UserTokens::disconnect`]. What is
-    /// the account's is not taken back by work.
+    /// Disconnects a connection, for example when a user's record is deleted. See [`UserTokens::disconnect`].
+    /// Background work cannot disconnect the shared account.
     ///
     /// # Errors
     ///
-    /// As [`OwnerTokens::connection_status`], and [`ErrorKind::Unauthenticated`] for the account's.
+    /// Those of [`OwnerTokens::connection_status`], and [`ErrorKind::Unauthenticated`] for the shared account.
     pub async fn disconnect(&self, connection: &str) -> Result<DisconnectOutcome, Error> {
         self.0.disconnect(connection).await
     }

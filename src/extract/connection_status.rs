@@ -1,4 +1,4 @@
-//! How connections stand.
+//! The status of connections.
 
 use std::sync::Arc;
 
@@ -8,22 +8,22 @@ use crate::clock::Timestamp;
 use crate::config::connections::CheckedConnection;
 use crate::records::grant::{Grant, GrantStatus, is_silent};
 
-/// How a connection stands.
+/// The status of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ConnectionStatus {
-    /// The connection's name.
+    /// The name of the connection.
     pub name: String,
     /// Whether its tokens can be used.
     pub state: ConnectionState,
-    /// The name of the provider at which it is granted.
+    /// The name of its provider.
     pub provider: String,
-    /// What was granted, which may be less than was asked for.
+    /// The granted scopes, which may be fewer than the requested ones.
     pub scopes: Vec<String>,
-    /// The account that granted it: its subject at the provider. At another provider than the login's it need not be
-    /// the person's own subject.
+    /// The subject, at the connection's provider, of the account that granted it. At another provider than the login's
+    /// it usually differs from the user's own subject.
     pub account: Option<String>,
-    /// The provider's issuer, under which the account is that subject.
+    /// The provider's issuer, to which that subject belongs.
     pub issuer: Option<String>,
 }
 
@@ -32,14 +32,14 @@ pub struct ConnectionStatus {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum ConnectionState {
-    /// They can, as far as is known here.
+    /// The tokens can be used, as far as the store shows.
     Connected,
-    /// They are handed out once, as a [`SingleUseToken`](crate::SingleUseToken), and never kept.
+    /// The tokens are returned once, as a [`SingleUseToken`](crate::SingleUseToken), and never kept.
     SingleUse,
-    /// It was never granted, or was taken back.
+    /// The connection was never granted, or was disconnected.
     NotConnected,
-    /// The provider refused it for good, granted less than is always asked for, or gave tokens that are over and
-    /// cannot be renewed.
+    /// The provider has ended the grant, or granted fewer scopes than the connection requires, or issued tokens that
+    /// have expired and cannot be refreshed.
     NeedsConsent,
 }
 

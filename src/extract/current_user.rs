@@ -1,4 +1,4 @@
-//! The signed-in person, as handlers see them.
+//! The signed-in user, as handlers see them.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -16,15 +16,14 @@ use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
 
-/// The person who is signed in in the browser that sent this request.
+/// The user who is signed in in the browser that sent this request.
 ///
-/// It is in the request's extensions, for any tower service (`request.extensions().get::<CurrentUser>()`), and an
-/// axum extractor: `CurrentUser` where somebody must be signed in, `Option<CurrentUser>` where nobody need be. It
-/// may be cloned, sent to other tasks and kept; it says what was true at the request. It is [`Serialize`], for JSON and
-/// templates.
+/// It is in the request's extensions, for any tower service (`request.extensions().get::<CurrentUser>()`), and an axum
+/// extractor: `CurrentUser` if the handler needs a signed-in user, `Option<CurrentUser>` if it does not. It can be
+/// cloned, sent to other tasks and kept: its values are those of the moment of the request.
 ///
-/// Who a person is, is their issuer and subject. Equality and hashes know nothing else: an e-mail can change, and
-/// can be given to somebody else.
+/// A user is identified by issuer and subject (OpenID Connect Core 1.0 section 5.7). Equality and hashes use nothing
+/// else: an e-mail address can change, and can be given to another user.
 ///
 /// ```
 /// use serde::Deserialize;
@@ -52,77 +51,80 @@ impl CurrentUser {
         Self { session, jar, runtime }
     }
 
-    /// The provider that vouches for the person (`iss`).
+    /// The issuer of the provider at which the user signed in (`iss`).
     pub fn issuer(&self) -> &str {
         &self.session.issuer
     }
 
-    /// What the provider calls the person (`sub`): never given to anybody else.
+    /// The user's identifier at that provider (`sub`). The provider never gives it to another user.
     pub fn subject(&self) -> &str {
         &self.session.subject
     }
 
-    /// An e-mail address, if the provider says one. Not a name for the person: it changes.
+    /// The user's e-mail address, if the provider sends one. It is no identifier, because it can change.
     pub fn email(&self) -> Option<&str> {
         self.session.profile().email.as_deref()
     }
 
-    /// Whether the provider says that the address is the person's own.
+    /// Whether the provider states that the e-mail address belongs to the user (`email_verified`).
     pub fn email_verified(&self) -> bool {
         self.session.profile().email_verified
     }
 
-    /// The full name, for display.
+    /// The user's full name, for display (`name`).
     pub fn name(&self) -> Option<&str> {
         self.session.profile().name.as_deref()
     }
 
-    /// A casual name, for display: the provider's, or else the name, or what stands before the `@`, or the subject.
+    /// A short name, for display: `nickname`, otherwise `name`, otherwise the part of the e-mail address before the
+    /// `@`, otherwise the subject.
     pub fn nickname(&self) -> &str {
         let profile = self.session.profile();
         let before_at = || profile.email.as_deref().and_then(|email| email.split('@').next());
         profile.nickname.as_deref().or(profile.name.as_deref()).or_else(before_at).unwrap_or(self.subject())
     }
 
-    /// The URL of a picture, as the provider says it.
+    /// The URL of the user's picture, as the provider sends it (`picture`).
     pub fn picture(&self) -> Option<&str> {
         let claims = self.session.all_claims_or(|| self.shown_claims());
         claims?.get("picture").and_then(Value::as_str)
     }
 
-    /// When the person last authenticated at the provider (`auth_time`), if it says.
+    /// The time of the user's last authentication at the provider (`auth_time`), if the provider sends it.
     pub fn auth_time(&self) -> Option<Timestamp> {
         self.session.auth_time.map(Timestamp::from_secs)
     }
 
-    /// How the person authenticated (`acr`), if the provider says.
+    /// The authentication context class of the login (`acr`), if the provider sends it.
     pub fn acr(&self) -> Option<&str> {
         self.session.acr.as_deref()
     }
 
-    /// Whether the person is an admin by the configuration as it is now: by verified e-mail, subject or claim.
+    /// Whether the user is an admin by the present configuration: by verified e-mail address, subject or claim.
     pub fn is_admin(&self) -> bool {
         self.session.is_admin(&self.runtime.settings.admins, || self.shown_claims())
     }
 
-    /// Everything that the provider and the login hook said about the person, decoded into a type of your own.
+    /// All claims of the provider and of the login hook, decoded into a type of your own.
     ///
     /// # Errors
     ///
-    /// When the claims do not fit the type.
+    /// The error of the decoder, if the claims do not fit the type.
     pub fn claims<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
         serde_json::from_str(self.session.claims_or(|| self.shown_claims()))
     }
 
-    /// Where the browser keeps them.
+    /// The claims in the browser's cookies, in stateless mode.
     fn shown_claims(&self) -> Option<String> {
         self.jar.as_ref()?.claims(&self.session)?.claims()
     }
 
-    /// A name for the person that can be shown to others: the same at each login, different for each purpose, and
-    /// nothing about the person can be found from it (a keyed hash, 22 characters of base64url; its key lies in the store, one
-    /// for each application, and comes from the first secret with
-    /// [`OidcLayer::stateless`](crate::OidcLayer::stateless)). Another public URL makes all of them others.
+    /// A pseudonym of the user, to be shown to others: the same at each login, another one for each `purpose`. It
+    /// reveals nothing about the user.
+    ///
+    /// It is a keyed hash of issuer and subject, 22 characters of base64url. Each application has its own key, kept in
+    /// the store; in [stateless mode](crate::OidcLayer::stateless) the key is derived from the first session secret.
+    /// If the public URL changes, all pseudonyms change.
     pub fn pseudonym(&self, purpose: &str) -> String {
         let parts: [&[u8]; 4] =
             [b"public id", purpose.as_bytes(), self.issuer().as_bytes(), self.subject().as_bytes()];
@@ -175,7 +177,8 @@ impl fmt::Debug for CurrentUser {
     }
 }
 
-/// The signed-in person, who is an admin. Everybody else who is signed in gets 403.
+/// A signed-in user who is an admin. As an extractor it answers 403 to every other signed-in user.
+
 ///
 /// ```
 /// use tower_oidc::Admin;
@@ -188,12 +191,12 @@ impl fmt::Debug for CurrentUser {
 pub struct Admin(CurrentUser);
 
 impl Admin {
-    /// `None` when the person is no admin.
+    /// `None` if the user is no admin.
     pub(crate) fn new(user: CurrentUser) -> Option<Self> {
         user.is_admin().then_some(Self(user))
     }
 
-    /// The person.
+    /// The user.
     pub fn user(&self) -> &CurrentUser {
         &self.0
     }

@@ -19,7 +19,7 @@ impl<S: Sync> FromRequestParts<S> for CurrentUser {
     }
 }
 
-/// `None` when nobody is signed in. A layer that is missing is an error all the same.
+/// `None` if no user is signed in. A missing layer is an error nevertheless.
 impl<S: Sync> OptionalFromRequestParts<S> for CurrentUser {
     type Rejection = Error;
 

@@ -1,4 +1,4 @@
-//! A token for one use, as a handler gets it.
+//! A single-use token, as handlers get it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,23 +15,24 @@ use crate::tokens::principal::Principal;
 use crate::tokens::single_use::SingleUseRecord;
 use crate::tokens::unkept::{Unkept, discard};
 
-/// What a person granted for one use, at the address of
+/// The token of a connection that was granted for one use, at the address of
 /// [`UserTokens::connect_single_use_url`](crate::UserTokens::connect_single_use_url).
 ///
-/// An axum extractor, and [`SingleUseToken::from_extensions`] for other services: the first request that asks within a
-/// minute has it, of the session in which it was granted, and nobody ever again. A page that is loaded once more gets
-/// [`ErrorKind::SingleUseTokenGone`](crate::ErrorKind::SingleUseTokenGone), unless something else waits.
+/// It is an axum extractor ([`SingleUseToken::from_extensions`] for other services). The first request that extracts
+/// it within a minute, in the session in which it was granted, gets it; no other request does. If the page is loaded
+/// again, the error is [`ErrorKind::SingleUseTokenGone`](crate::ErrorKind::SingleUseTokenGone), unless another token
+/// is waiting.
 ///
-/// Where several wait, granted in several tabs, a request has the one that was to land at its own address, query
-/// included, or at the page that it comes from (`Referer`). Only a request that none was to land at has the oldest of
-/// all. At most four wait in a browser, and the next one takes the place of the oldest; with `form_post`, whose callbacks
-/// come without these cookies, as many as were granted within the minute.
+/// If several are waiting, granted in several tabs, a request gets the one whose destination is its own address, with
+/// the query, or the page in its `Referer`. A request that is no destination of a token gets the oldest. At most four
+/// wait in a browser, and another one replaces the oldest. With `form_post`, whose callbacks carry no such cookies,
+/// all that were granted within the minute wait.
 ///
-/// Until then the tokens lie sealed in the store; a cookie that names them tells nothing of them. What nobody asked for
-/// is handed to nobody after a minute, and the process that laid it there deletes it then. Should that process have
-/// ended, or the store be away at that moment, it goes with what else has expired: with a login, or by
-/// [`OidcLayer::delete_expired`](crate::OidcLayer::delete_expired). Here they are gone when this value is dropped; at
-/// the provider when they expire, or by [`SingleUseToken::revoke`].
+/// Until then the tokens are stored sealed; the cookie holds only a random id. Tokens that are not collected within a
+/// minute are deleted by the process that stored them. If that process has ended, or the store is unavailable at that
+/// moment, they are deleted with other expired records: at a login, or by
+/// [`OidcLayer::delete_expired`](crate::OidcLayer::delete_expired). The tokens in this value are wiped when it is
+/// dropped. At the provider they end when they expire, or by [`SingleUseToken::revoke`].
 ///
 /// ```
 /// use tower_oidc::{Error, SingleUseToken};
@@ -51,14 +52,14 @@ pub struct SingleUseToken {
 }
 
 impl SingleUseToken {
-    /// For services without axum: from the extensions of a request that came through the layer.
+    /// Takes the token for a request that passed the layer, from its extensions, for services without axum.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::SingleUseTokenGone`](crate::ErrorKind::SingleUseTokenGone) when there is nothing, or no longer;
-    /// [`ErrorKind::Unauthenticated`](crate::ErrorKind::Unauthenticated) when nobody is signed in whose it could be;
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) while the store is away, which takes nothing;
-    /// [`ErrorKind::MissingLayer`](crate::ErrorKind::MissingLayer) when the request did not come through the layer.
+    /// [`ErrorKind::SingleUseTokenGone`](crate::ErrorKind::SingleUseTokenGone) if no token is waiting, or no longer;
+    /// [`ErrorKind::Unauthenticated`](crate::ErrorKind::Unauthenticated) if neither a user nor a visitor can own one;
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) while the store is unavailable: the token then stays;
+    /// [`ErrorKind::MissingLayer`](crate::ErrorKind::MissingLayer) if the request did not pass the layer.
     pub async fn from_extensions(extensions: &Extensions) -> Result<Self, Error> {
         Self::take(RequestState::of(extensions)?).await
     }
@@ -73,21 +74,22 @@ impl SingleUseToken {
         Ok(Self { runtime, principal, record, access_token })
     }
 
-    /// The connection that was granted.
+    /// The name of the connection that was granted.
     pub fn connection(&self) -> &str {
         &self.record.connection
     }
 
-    /// What was granted, which may be less than was asked for.
+    /// The granted scopes, which may be fewer than the requested ones.
     pub fn scopes(&self) -> &[String] {
         &self.record.scopes
     }
 
-    /// The token, for a URL that a resource of its connection covers. Whoever takes it out answers for where it goes.
+    /// The access token, for a URL that a resource of its connection covers. The caller is responsible for its
+    /// destination.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NoTokenForUrl`](crate::ErrorKind::NoTokenForUrl) for any other.
+    /// [`ErrorKind::NoTokenForUrl`](crate::ErrorKind::NoTokenForUrl) for any other URL.
     pub fn access_token(&self, url: &str) -> Result<&AccessToken, Error> {
         let connections = self.runtime.connections_of(&self.principal);
         let covering = |url| connections?.resources().covering(&url);
@@ -99,7 +101,8 @@ impl SingleUseToken {
         }
     }
 
-    /// Has the provider end it (RFC 7009), where it offers that. Best effort: what is not revoked expires.
+    /// Asks the provider to revoke the tokens (RFC 7009), if it supports revocation. Best effort: tokens that are not
+    /// revoked expire.
     pub async fn revoke(self) {
         let Self { runtime, principal, record, .. } = self;
         let connections = runtime.connections_of(&principal);

@@ -1,4 +1,4 @@
-//! The tokens of the person of this request, and of nobody else.
+//! The tokens of the user of this request.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,14 +25,15 @@ use crate::tokens::locate::GrantRef;
 use crate::tokens::lookup::{TokenRequest, TokenUnavailable};
 use crate::tokens::principal::Principal;
 
-/// The OAuth tokens of the person who is signed in at this request: fresh, and for registered URLs only. In single-user
-/// mode they are the account's; where nobody is signed in, those of [visitors](crate::Connection::allow_visitors).
+/// The access tokens of the user who is signed in at this request: fresh, and for registered URLs only. In single-user
+/// mode they are the shared account's; if no user is signed in, those of the
+/// [visitor](crate::Connection::allow_visitors).
 ///
-/// Nothing here takes a user: the person is the session's. Each call looks at the session again, so that a task
-/// which outlives it gets no more tokens.
+/// It is an axum extractor. No method takes a user: the owner is always the request's session. Each call checks the
+/// session again, so that a task that outlives the session gets no more tokens.
 ///
-/// A token that was obtained elsewhere cannot be put in: nothing would say whose it is. What is to be used here is
-/// granted here, where the provider's answer names the person.
+/// Tokens from elsewhere cannot be added, because nothing would show their owner. Tokens come from a login or
+/// connection of this layer, in which the provider's response names the user.
 ///
 /// ```
 /// use axum::Json;
@@ -66,25 +67,25 @@ impl UserTokens {
         Self { state: RequestState::without_request(Arc::clone(runtime)), principal }
     }
 
-    /// For services without axum: from the extensions of a request that came through the layer.
+    /// Reads the tokens from the extensions of a request that passed the layer, for services without axum.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unauthenticated`] when nobody is signed in (never in single-user mode),
-    /// [`ErrorKind::MissingLayer`] when the request did not come through the layer.
+    /// [`ErrorKind::Unauthenticated`] if no user is signed in (never in single-user mode), [`ErrorKind::MissingLayer`]
+    /// if the request did not pass the layer.
     pub fn from_extensions(extensions: &Extensions) -> Result<Self, Error> {
         Self::from_state(RequestState::of(extensions)?)
     }
 
-    /// A fresh access token for the registered resource that covers this URL. The client releases it to that URL
-    /// by itself; whoever takes it out answers for where it goes.
+    /// Returns a fresh access token for the registered resource that covers this URL. The [client](UserTokens::client)
+    /// adds the token to its requests by itself; a caller that takes the token out is responsible for its destination.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NoTokenForUrl`] when no resource covers the URL, [`ErrorKind::ConsentRequired`] when the person
-    /// must grant access (again), [`ErrorKind::OperatorActionRequired`] when the account has no token (single-user mode),
-    /// [`ErrorKind::Unauthenticated`] when their session ended, and [`ErrorKind::Unavailable`] while the provider or the
-    /// store is away.
+    /// [`ErrorKind::NoTokenForUrl`] if no resource covers the URL, [`ErrorKind::ConsentRequired`] if the user must
+    /// grant access (again), [`ErrorKind::OperatorActionRequired`] if the shared account has no token (single-user
+    /// mode), [`ErrorKind::Unauthenticated`] if the session has ended, and [`ErrorKind::Unavailable`] while the
+    /// provider or the store is unavailable.
     pub async fn access_token(&self, url: &str) -> Result<AccessToken, Error> {
         if let Ok(connections) = self.configured()
             && let Some(source) = connections.resources().covering_plain(url)
@@ -97,11 +98,13 @@ impl UserTokens {
         self.token(&source, None).await
     }
 
-    /// Where the provider answers who the person is, which is a resource by itself: the login's tokens may go there.
+    /// Returns the URL of the provider's UserInfo endpoint (OpenID Connect Core 1.0 section 5.3). It needs no
+    /// registered resource: the login's tokens may be sent there.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`] while the provider is away, [`ErrorKind::NoTokenForUrl`] when it has no UserInfo.
+    /// [`ErrorKind::Unavailable`] while the provider is unavailable, [`ErrorKind::NoTokenForUrl`] if it has no
+    /// UserInfo endpoint.
     pub async fn user_info_url(&self) -> Result<String, Error> {
         let metadata = self.provider()?.metadata().await;
         let metadata =
@@ -109,14 +112,14 @@ impl UserTokens {
         metadata.userinfo_endpoint.as_ref().map(Url::to_string).ok_or_else(Error::no_token_for_url)
     }
 
-    /// Makes sure that these scopes were granted for a resource: with `?` the person is asked for what is missing,
-    /// together with what they granted before. A scope that is asked for so must be one of the resource's scopes or
-    /// optional scopes.
+    /// Checks that these scopes were granted for the resource of this name. If one is missing, `?` sends the user to
+    /// the provider, which asks for the missing scopes together with those granted before. Each scope must be one of
+    /// the resource's scopes or optional scopes.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::ConsentRequired`] when one is missing, [`ErrorKind::NoSuchConnection`] when there is no such
-    /// resource or scope, and as [`UserTokens::access_token`].
+    /// [`ErrorKind::ConsentRequired`] if a scope is missing, [`ErrorKind::NoSuchConnection`] if the resource or a
+    /// scope is not registered, and those of [`UserTokens::access_token`].
     pub async fn require_scopes(&self, resource: &str, scopes: &[&str]) -> Result<(), Error> {
         let named = self.configured()?.resources().named(resource);
         let source = named.ok_or_else(|| Error::no_such_connection("there is no resource of this name"))?;
@@ -141,7 +144,7 @@ impl UserTokens {
         }
     }
 
-    /// The address at which the person grants a connection, and then lands at `destination`.
+    /// The address at which the user grants a connection; it then redirects to `destination`.
     ///
     /// # Errors
     ///
@@ -152,8 +155,9 @@ impl UserTokens {
         Ok(urls::connect_path(self.runtime(), &connection.name, &destination))
     }
 
-    /// The address at which the person grants a connection for one use, and then lands at `destination`, whose handler
-    /// finds a [`SingleUseToken`](crate::SingleUseToken). Nothing is kept, and what was kept before stays as it is.
+    /// The address at which the user grants a connection for one use; it then redirects to `destination`, whose
+    /// handler extracts a [`SingleUseToken`](crate::SingleUseToken). The grant is not kept, and an existing grant of
+    /// the connection does not change.
     ///
     /// # Errors
     ///
@@ -162,8 +166,8 @@ impl UserTokens {
         Ok(self.connect_url(connection, destination)? + urls::once_in(true))
     }
 
-    /// The address at which a connection is taken back, and the person then lands at `destination`: a form POSTs to it; a
-    /// link to it shows a page that asks first.
+    /// The address that disconnects a connection and then redirects to `destination`. A POST to it disconnects at
+    /// once; a link to it shows a page that asks for confirmation.
     ///
     /// # Errors
     ///
@@ -175,11 +179,11 @@ impl UserTokens {
         Ok(url.replacen(&connect, &disconnect, 1))
     }
 
-    /// How a connection stands. It asks nobody but the store.
+    /// Returns the connection's status. Reads the store only; makes no request to the provider.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NoSuchConnection`], [`ErrorKind::Unauthenticated`] when the session ended, or
+    /// [`ErrorKind::NoSuchConnection`], [`ErrorKind::Unauthenticated`] if the session has ended, or
     /// [`ErrorKind::Unavailable`].
     pub async fn connection_status(&self, connection: &str) -> Result<ConnectionStatus, Error> {
         let registered = self.registered(connection)?.clone();
@@ -188,11 +192,11 @@ impl UserTokens {
         Ok(ConnectionStatus::of(&registered, provider, grant, self.runtime().now()))
     }
 
-    /// How every connection stands, besides the login's own.
+    /// Returns the status of every connection except the login. Reads the store only.
     ///
     /// # Errors
     ///
-    /// As [`UserTokens::connection_status`].
+    /// Those of [`UserTokens::connection_status`].
     pub async fn connections(&self) -> Result<Vec<ConnectionStatus>, Error> {
         let mut list = Vec::new();
         for connection in self.configured()?.others().filter(|one| self.principal.may_have(one)) {
@@ -201,16 +205,16 @@ impl UserTokens {
         Ok(list)
     }
 
-    /// Takes a connection back: its tokens are gone here whatever the provider does, and the provider is asked to
-    /// revoke them (RFC 7009). Doing so twice is no error.
+    /// Disconnects a connection: deletes its tokens here, and asks the provider to revoke them (RFC 7009). The tokens
+    /// are deleted even if the provider does not answer. Disconnecting twice is no error.
     ///
-    /// A provider that keeps one grant for each person and application, whatever was granted when, may end the tokens of
-    /// the login and of other connections too; whoever is concerned is then asked to grant anew.
+    /// A provider that keeps one grant for each user and application may also end the tokens of the login and of other
+    /// connections; their users are then asked for consent again.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::NoSuchConnection`], [`ErrorKind::Unauthenticated`], or [`ErrorKind::Unavailable`] when the store
-    /// is away, and then it is not gone.
+    /// [`ErrorKind::NoSuchConnection`], [`ErrorKind::Unauthenticated`], or [`ErrorKind::Unavailable`] if the store is
+    /// unavailable: the connection then stays.
     pub async fn disconnect(&self, connection: &str) -> Result<DisconnectOutcome, Error> {
         let registered = self.registered(connection)?;
         self.require_session().await?;
@@ -220,17 +224,18 @@ impl UserTokens {
         Ok(disconnect(place).await?)
     }
 
-    /// Hands over what was granted in this browser without signing in (see
-    /// [`Connection::allow_visitors`](crate::Connection::allow_visitors)) to the person who is signed in now, and returns the
-    /// names of the connections that are theirs by it. It is theirs alone from then on.
+    /// Transfers the grants that were made in this browser without a login (see
+    /// [`Connection::allow_visitors`](crate::Connection::allow_visitors)) to the user who is signed in now. Returns
+    /// the names of the transferred connections. From then on they belong to this user only.
     ///
-    /// Nothing else does so: several people may use a browser, and whoever signs in need not be the one who granted.
-    /// Ask them. What they have granted themselves stays as it is, and so does what the browser has beside it; what an
-    /// ID token says to be another account's is not handed over.
+    /// A login never does this by itself, because several people may use one browser: ask the user. Grants of the user
+    /// stay, and a visitor's grant for the same connection then stays with the browser. A grant whose ID token names
+    /// another account than the user's is not transferred.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unauthenticated`] when nobody is signed in, and [`ErrorKind::Unavailable`] when the store is away.
+    /// [`ErrorKind::Unauthenticated`] if no user is signed in, and [`ErrorKind::Unavailable`] if the store is
+    /// unavailable.
     pub async fn adopt_visitor_grants(&self) -> Result<Vec<String>, Error> {
         let Some(session) = self.principal.session() else { return Err(self.state.unauthenticated()) };
         self.require_session().await?;
@@ -238,11 +243,12 @@ impl UserTokens {
         claim(self.runtime(), **visitor, session, self.state.jar.as_ref()).await
     }
 
-    /// Takes every connection back, besides the login's own, which ends with the session.
+    /// Disconnects every connection except the login, which ends with the session. Returns the outcome for each
+    /// connection.
     ///
     /// # Errors
     ///
-    /// As [`UserTokens::disconnect`], at the first that fails.
+    /// Those of [`UserTokens::disconnect`], at the first connection that fails.
     pub async fn disconnect_all(&self) -> Result<Vec<(String, DisconnectOutcome)>, Error> {
         let mut ended = Vec::new();
         for connection in self.configured()?.others().filter(|one| self.principal.may_have(one)) {

@@ -1,4 +1,4 @@
-//! The future of the layer's services, and what is done to an answer on its way out.
+//! The response future of the layer's services, and the headers that it adds.
 
 use std::fmt;
 use std::future::Future;
@@ -19,8 +19,8 @@ use crate::store::BoxFuture;
 use crate::tokens::single_use::PendingSingleUses;
 
 pin_project! {
-    /// The future of [`Oidc`](crate::Oidc) and [`Require`](crate::Require): the inner
-    /// service's own where nothing has to be awaited before it.
+    /// The future of [`Oidc`](crate::Oidc) and [`Require`](crate::Require). It is the inner service's future, without a box,
+    /// if nothing has to be awaited first.
     pub struct ResponseFuture<F, R, E> {
         #[pin]
         way: Way<F, R, E>,

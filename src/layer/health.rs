@@ -1,4 +1,4 @@
-//! Readiness: what this process needs of others, and whether it has it.
+//! Readiness: whether the store and the providers answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,36 +13,36 @@ pub use crate::provider::cached::Readiness;
 /// A probe waits no longer than this: whoever probes has a deadline too, often of a few seconds.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How the layer stands, for the application's own readiness route. See
+/// The state of the layer, for the application's own readiness route. See
 /// [`OidcLayer::health`](crate::OidcLayer::health).
 ///
-/// It says what is wrong and not why: the reasons are in the events, and a probe's answer may be public.
+/// It shows which part fails and not the reason: reasons are in the events, and the response to a probe may be public.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Health {
-    /// Where sessions and grants are kept: it answers, the configured secrets open what it holds, and it takes writes.
+    /// The store of sessions and grants: it answers, the configured secrets open its records, and it accepts writes.
     pub store: Readiness,
     /// The OpenID Providers.
     pub providers: Vec<ProviderHealth>,
 }
 
-/// What is known of one OpenID Provider.
+/// The state of one OpenID Provider.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct ProviderHealth {
     /// Its issuer.
     pub issuer: String,
-    /// Its metadata (OpenID Connect Discovery 1.0): without it nobody can begin to sign in.
+    /// Its metadata (OpenID Connect Discovery 1.0): without it no login can start.
     pub metadata: Readiness,
-    /// Its keys: without them no ID token can be verified.
+    /// Its key set (RFC 7517): without it no ID token can be verified.
     pub key_set: Readiness,
 }
 
 impl Health {
-    /// Whether requests should come to this process: the store answers and takes writes.
+    /// Whether this process should receive requests: the store answers and accepts writes.
     ///
-    /// A provider that is away is not counted. It is away for every process alike, people who are signed in do not
-    /// notice, and taking all processes out of service would not bring it back.
+    /// An unavailable provider does not count. It is unavailable for every process, does not affect users who are
+    /// signed in, and taking all processes out of service would not help.
     pub fn is_ready(&self) -> bool {
         self.store == Readiness::Ready
     }

@@ -1,4 +1,4 @@
-//! The layer: one constructor for each mode.
+//! The layer, with one constructor for each mode.
 
 pub(crate) mod any_body;
 pub(crate) mod future;
@@ -29,70 +29,71 @@ use crate::state::Runtime;
 use crate::store::Store;
 use crate::tokens::account_status::{AccountStatus, status};
 
-/// Signs people in, and gives handlers [`CurrentUser`](crate::CurrentUser) and
-/// [`UserTokens`](crate::UserTokens). Clones are cheap and share everything.
+/// The tower layer: it signs users in, answers the paths below `/auth`, and adds [`CurrentUser`](crate::CurrentUser)
+/// and [`UserTokens`](crate::UserTokens) to requests. Clones are cheap and share everything.
 #[derive(Clone)]
 pub struct OidcLayer {
     pub(crate) runtime: Arc<Runtime>,
 }
 
 impl OidcLayer {
-    /// A layer in the mode that the configuration says ([`Config::mode`](crate::Config::mode)).
+    /// Creates a layer in the mode of the configuration ([`Config::mode`](crate::Config::mode)).
     ///
-    /// The provider need not answer yet: the application starts, serves, and signs people in as soon as it does.
+    /// The provider may be unavailable: the application starts and serves requests, and users can sign in as soon as
+    /// the provider answers.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with the configuration, at once.
+    /// [`ConfigError`] with every problem of the configuration.
     pub fn from_config(config: Config, store: impl Store) -> Result<Self, ConfigError> {
         Ok(Self { runtime: Runtime::new(config, Arc::new(store))? })
     }
 
-    /// [`OidcLayer::from_config`] in the mode [`Mode::PerUser`]: each person has their own tokens, and they are kept in
-    /// the store.
+    /// Creates a layer in the mode [`Mode::PerUser`]: each user has their own tokens, kept in the store.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with the configuration, at once.
+    /// [`ConfigError`] with every problem of the configuration.
     pub fn per_user(config: Config, store: impl Store) -> Result<Self, ConfigError> {
         Self::from_config(config.mode(Mode::PerUser), store)
     }
 
-    /// [`OidcLayer::from_config`] in the mode [`Mode::Stateless`]: each person has their own tokens, and their browser
-    /// keeps them. Session and grants are sealed into cookies.
+    /// Creates a layer in the mode [`Mode::Stateless`]: each user has their own tokens, and sessions and grants are
+    /// sealed into cookies.
     ///
-    /// The store keeps a refreshed token until the browser has it, and an ended session until its cookies expire. Processes
-    /// that share the store act as one: parallel requests share one refresh, late requests with an older cookie get the
-    /// same result, and what is ended at one process, a session or a connection, is ended at the others within
-    /// [`Config::max_staleness`](crate::Config::max_staleness), or at once where the store notifies.
+    /// The store keeps a refreshed grant until the browser has received it, and a note on an ended session until its
+    /// cookies expire. Processes that share the store act as one: parallel requests share one refresh, late requests
+    /// with an older cookie get the same result, and a session or connection that ends at one process ends at the
+    /// others within [`Config::max_staleness`](crate::Config::max_staleness), or at once if the store notifies.
     ///
-    /// With [`MemoryStore`](crate::store::MemoryStore) this holds within one process and until it ends. Cookies outlive
-    /// the process, so that the next process does not know
+    /// With [`MemoryStore`](crate::store::MemoryStore) this holds within one process and until it ends. Cookies
+    /// outlive the process, so that the next process does not know
     ///
-    /// - a logout, here or at the provider: cookies that were copied before count until the session's time is over,
-    /// - a connection that was taken back, unless the provider revoked its tokens,
-    /// - a login's callback, which could be received twice (the provider takes its code once),
+    /// - a logout, here or at the provider: cookies that were copied before it are valid until the session expires,
+    /// - a disconnected connection, unless the provider has revoked its tokens,
+    /// - a callback, which could be received twice (the provider accepts its code once),
     /// - the newest generation of a refresh token: it would spend an older one.
     ///
-    /// Every grant ends with its session, so that connections say [`GrantLifetime::Session`](crate::GrantLifetime::Session).
-    /// Browsers and proxies bound how large cookies may be: see [`Config::max_cookie_bytes`](crate::Config::max_cookie_bytes).
+    /// Every grant ends with its session, so connections need
+    /// [`GrantLifetime::Session`](crate::GrantLifetime::Session). Browsers and proxies limit the size of cookies: see
+    /// [`Config::max_cookie_bytes`](crate::Config::max_cookie_bytes) and [`docs::stateless`](crate::docs::stateless).
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with the configuration, at once.
+    /// [`ConfigError`] with every problem of the configuration.
     pub fn stateless(config: Config, store: impl Store) -> Result<Self, ConfigError> {
         Self::from_config(config.mode(Mode::Stateless), store)
     }
 
-    /// [`OidcLayer::from_config`] in the mode [`Mode::SingleUser`]: one account's tokens serve everybody, whether they are
-    /// signed in or not.
+    /// Creates a layer in the mode [`Mode::SingleUser`]: the tokens of one account serve all requests, of signed-in
+    /// users and of others.
     ///
-    /// Handlers are the same as with [`OidcLayer::per_user`]. People can sign in all the same, to be known and to be
-    /// admins; the tokens of their logins are not kept.
+    /// Handlers are the same as with [`OidcLayer::per_user`]. Users can sign in, to be identified and to be admins;
+    /// the tokens of their logins are not kept.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong with the configuration, at once.
+    /// [`ConfigError`] with every problem of the configuration.
     pub fn single_user(
         config: Config,
         account: SharedAccount,
@@ -101,22 +102,22 @@ impl OidcLayer {
         Self::from_config(config.mode(Mode::SingleUser(account)), store)
     }
 
-    /// How the account of [`OidcLayer::single_user`] stands at each connection, for readiness routes and operators. It
-    /// asks for tokens as requests would, one for each resource indicator, for at most two seconds each connection.
+    /// Returns the status of the shared account at each connection, for readiness routes and operators. Like a request
+    /// it asks for a token, one for each resource indicator, for at most two seconds per connection.
     ///
-    /// A connection without resources, the login too, is left out: no API is called with its tokens. Where none has any,
-    /// the login is there alone. Empty in the other modes.
+    /// Connections without resources are left out, and so is the login, because no API is called with their tokens. If
+    /// no connection has resources, the result is the login alone. In the other modes the result is empty.
     pub async fn account_status(&self) -> Vec<AccountStatus> {
         status(&self.runtime).await
     }
 
-    /// The capability to use people's grants in work that no request asks for. Make it in `main`, for the worker; a
-    /// handler has no way to it.
+    /// Creates the capability to use users' grants in work that runs without a request. Call it in `main`, for the
+    /// worker; handlers have no access to it.
     pub fn background_tokens(&self) -> BackgroundTokens {
         BackgroundTokens::new(Arc::clone(&self.runtime))
     }
 
-    /// Puts the layer around a service, such as a whole router: the outermost place, and the quickest.
+    /// Wraps a service, such as a whole router. This is the outermost place, and the fastest.
     pub fn layer<S>(&self, inner: S) -> Oidc<S> {
         Oidc::new(inner, Arc::clone(&self.runtime))
     }
@@ -142,23 +143,24 @@ impl OidcLayer {
         AnyBodyLayer::new(Arc::clone(&self.runtime))
     }
 
-    /// The layer's own endpoints alone, for an application where the layer cannot be outermost: mount it so that it
-    /// gets the requests below `/auth/`, with their whole path.
+    /// The layer's endpoints alone, for an application in which the layer cannot be outermost: mount the service so
+    /// that it receives the requests below `/auth/`, with their whole path.
     pub fn endpoints(&self) -> Oidc<NotFound> {
         self.layer(NotFound)
     }
 
-    /// Waits until everything is written that must not be lost: refreshes under way, sessions that are being ended.
-    /// To be called when the server has stopped, before the process ends. A store that stays away keeps it
-    /// waiting, and so does a provider whose keys cannot be read for tokens that came already: put a time limit around it.
+    /// Waits until all records that must not be lost are written: of refreshes in progress, and of ending sessions.
+    ///
+    /// Call it after the server has stopped and before the process ends, with a time limit: it also waits for a store
+    /// that is unavailable, and for a provider whose keys are needed to verify received tokens.
     pub async fn drain(&self) {
         self.runtime.tasks.close();
         self.runtime.tasks.wait().await;
         self.runtime.tasks.reopen();
     }
 
-    /// Whether the store, the provider and its keys are there, for the application's own readiness route. It takes two
-    /// seconds at most, and asks the provider no oftener than logins do.
+    /// Checks the store, the providers and their keys, for the application's own readiness route. It takes at most two
+    /// seconds, and sends the provider no more requests than logins do.
     ///
     /// ```
     /// # use axum::{Json, extract::State, http::StatusCode};
@@ -171,20 +173,20 @@ impl OidcLayer {
     /// # let _: axum::Router<OidcLayer> = axum::Router::new().route("/ready", axum::routing::get(ready));
     /// ```
     ///
-    /// Mount it outside the layer, or below it where probes send no cookies: a request with a session's cookie waits
-    /// for the store before it comes to any handler.
+    /// Mount the route outside the layer, or inside it if probes send no cookies: a request with a session cookie
+    /// waits for the store before it reaches any handler.
     pub async fn health(&self) -> Health {
         health(&self.runtime).await
     }
 
-    /// Deletes records that have expired, and returns how many. They count for nothing already; this makes room.
+    /// Deletes expired records, and returns their number. Expired records have no effect; this frees space.
     ///
-    /// The layer does so by itself when somebody signs in, is signed out by a provider or (stateless mode) something is
-    /// noted where processes meet, at most every ten minutes; several processes do not disturb each other.
+    /// The layer does so by itself, at most every ten minutes, when a user signs in, when a provider signs a user out,
+    /// or (stateless mode) when a refresh or logout is noted. Several processes may do so at the same time.
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the store does not answer.
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer.
     pub async fn delete_expired(&self) -> Result<u64, Error> {
         Ok(self.runtime.records.delete_expired().await?)
     }
@@ -204,7 +206,7 @@ impl fmt::Debug for OidcLayer {
     }
 }
 
-/// What stands below the layer's endpoints when they are mounted alone: nothing.
+/// The inner service of [`OidcLayer::endpoints`]: it answers 404.
 #[derive(Clone, Debug)]
 pub struct NotFound;
 

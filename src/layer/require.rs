@@ -1,4 +1,4 @@
-//! Route layers: somebody must be signed in, be an admin, or meet a condition.
+//! Route layers that require a signed-in user, an admin, or a condition.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -14,22 +14,14 @@ use crate::extract::current_user::CurrentUser;
 use crate::extract::request::RequestState;
 use crate::extract::user_tokens::UserTokens;
 
-/// A layer for routes, inside [`OidcLayer`](crate::OidcLayer): who does not meet the condition never reaches the
-/// handler. Nobody signed in: the login, or 401. Somebody who may not: 403.
+/// A layer for routes, inside [`OidcLayer`](crate::OidcLayer): only requests that meet its condition reach the
+/// handler. If no user is signed in, the response is a redirect to the login, or 401. If the signed-in user does not
+/// meet the condition, it is 403.
 ///
 /// ```
-/// # #[cfg(feature = "axum")] {
-/// use axum::{Router, routing::get};
-/// use tower_oidc::{OidcLayer, RequireLayer};
-///
-/// # fn app(auth: OidcLayer) -> Router {
-/// let admin = Router::new().route("/admin", get(|| async { "for admins" })).layer(RequireLayer::admin());
-/// let beta = Router::new()
-///     .route("/beta", get(|| async { "for the few" }))
-///     .layer(RequireLayer::user(|user| user.email_verified()));
-/// Router::new().merge(admin).merge(beta).layer(auth)
-/// # }
-/// # }
+/// # use axum::{Router, routing::get};
+/// # use tower_oidc::RequireLayer;
+/// let admin: Router = Router::new().route("/admin", get(|| async { "hello" })).route_layer(RequireLayer::admin());
 /// ```
 #[derive(Clone)]
 pub struct RequireLayer(Condition);
@@ -43,28 +35,28 @@ enum Condition {
 }
 
 impl RequireLayer {
-    /// Somebody is signed in.
+    /// Requires a signed-in user.
     pub fn login() -> Self {
         Self(Condition::Login)
     }
 
-    /// An admin is signed in.
+    /// Requires a signed-in admin.
     pub fn admin() -> Self {
         Self(Condition::Admin)
     }
 
-    /// Somebody is signed in for whom this is true: a claim, a domain, a recent authentication.
+    /// Requires a signed-in user for whom the condition is true: a claim, an e-mail domain, a recent authentication.
     pub fn user(condition: impl Fn(&CurrentUser) -> bool + Send + Sync + 'static) -> Self {
         Self(Condition::User(Arc::new(condition)))
     }
 
-    /// Somebody is signed in who has granted this connection: who has not is sent to grant it, or gets 403 with
-    /// `connect_url`.
+    /// Requires a signed-in user who has granted this connection. A user who has not is redirected to the provider, or
+    /// gets 403 with `connect_url`.
     pub fn connection(name: impl Into<String>) -> Self {
         Self(Condition::Connection(name.into().into()))
     }
 
-    /// What must be asked of the store before the request may go on.
+    /// The connection that must be looked up in the store before the request may continue, if any.
     fn check(&self, state: &RequestState) -> Result<Option<(UserTokens, Arc<str>)>, Error> {
         match &self.0 {
             Condition::Login => state.require_user().map(|_| None),

@@ -1,4 +1,4 @@
-//! A request's way: route, load the session, call the inner service.
+//! The service of the layer: it routes a request, loads its session, and calls the inner service.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -31,7 +31,7 @@ const MOST_BODY: usize = 64 * 1024;
 const LOOPBACK_ONLY: &str = "The development provider is for this machine alone: open the application at its own \
                              loopback address.";
 
-/// The service that [`OidcLayer`](crate::OidcLayer) puts around another.
+/// The service of [`OidcLayer`](crate::OidcLayer).
 #[derive(Clone)]
 pub struct Oidc<S> {
     inner: S,

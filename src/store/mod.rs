@@ -1,31 +1,30 @@
-//! Where records are kept: a store is dumb, sees sealed bytes only, and decides nothing.
+//! Stores of sealed records. A store sees sealed bytes only, and makes no decisions.
 //!
 //! # The contract
 //!
-//! 1. [`Store::swap`] is the only write. It succeeds when the row's version is the expected one (`None`: no
-//!    such row), atomically, also among several processes, and gives the row a new version. A version is
+//! 1. [`Store::swap`] is the only write. It succeeds if the row has the expected version (`None`: the row does not
+//!    exist), atomically, also among several processes, and gives the row a new version. A version is
 //!    never used twice for one key, not even after the row was deleted and written again.
-//! 2. A record that [`Store::swap`] acknowledged is found by every later [`Store::load`] of every process.
-//! 3. [`Store::delete`] with an expected version deletes that version only; without one, whatever is there.
-//!    Deleting what is not there is not an error.
-//! 4. [`Store::find`] lists the rows whose record carries a tag. It changes with the record, atomically.
-//! 5. [`Record::expires_at`] decides whether a record counts, and the *caller* compares it with its clock. A
-//!    store may return an expired record. [`Store::delete_expired`] deletes such records, and no others.
-//! 6. [`Store::wait`] returns when the row's version is not the given one any more, at the latest after the
-//!    time given. It may return too early. By default it polls.
-//! 7. `Err` is for the system: unreachable, slow, full. A row that is not there is `Ok(None)`.
-//!    [`StoreError::kind`] says what a caller may do next.
-//! 8. Dropping a future that a store returned leaves each row whole: written or not written.
-//! 9. [`Store::subscribe`] tells of rows that any process wrote or deleted, for as long as it runs. It says
-//!    [`Change::Any`] once it has begun to hear, and whenever something may have been missed. Nothing relies on it:
-//!    what it misses is found out within [`Config::max_staleness`](crate::Config::max_staleness). By default it ends
+//! 2. Every later [`Store::load`] of every process finds a record that [`Store::swap`] acknowledged.
+//! 3. [`Store::delete`] with an expected version deletes that version only; without one it deletes any version.
+//!    Deleting a row that does not exist is no error.
+//! 4. [`Store::find`] lists the rows whose record carries a tag. The list changes together with the record, atomically.
+//! 5. [`Record::expires_at`] decides whether a record is valid, and the *caller* compares it with its clock. A
+//!    store may return an expired record. [`Store::delete_expired`] deletes expired records, and no others.
+//! 6. [`Store::wait`] returns when the row no longer has the given version, at the latest after the
+//!    given time. It may return too early. By default it polls.
+//! 7. `Err` is for failures of the system: unreachable, slow, full. A row that does not exist is `Ok(None)`.
+//!    [`StoreError::kind`] tells the caller its options.
+//! 8. Dropping a future of a store leaves each row whole: written or not written.
+//! 9. [`Store::subscribe`] reports rows that any process wrote or deleted, for as long as it runs. It reports
+//!    [`Change::Any`] once it has started to listen, and whenever it may have missed a change. No promise depends on it:
+//!    a missed change is noticed within [`Config::max_staleness`](crate::Config::max_staleness). By default it ends
 //!    at once, for a store that cannot notify.
 //!
-//! Keys, tags and bytes are opaque: names are hashed and contents sealed before they come here, so a store
-//! never needs to know whom or what they concern. `store::contract` (feature `test-util`) is the suite that every
-//! store passes; run it over a store of your own.
+//! Keys, tags and bytes are opaque: names are hashed and contents sealed before they reach the store.
+//! `store::contract` (feature `test-util`) is the suite of tests that every store passes; run it with a store of your own.
 //!
-//! # A store of one's own
+//! # A store of your own
 //!
 //! ```
 //! use std::collections::HashMap;
@@ -122,57 +121,55 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 
-/// A future in a box, so that stores are trait objects.
+/// A boxed future, so that stores are trait objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// What each method of a [`Store`] returns.
+/// The future of each method of a [`Store`].
 pub type StoreFuture<'a, T> = BoxFuture<'a, Result<T, StoreError>>;
 
-/// A row's name: a hash, or a keyed hash, of what it stands for.
+/// The name of a row: a hash, or a keyed hash.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key(pub [u8; 32]);
 
 impl Hash for Key {
-    /// Of what is a hash already, a part is as good as the whole.
+    /// Uses a part of the key, which is a hash already.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let (words, _) = self.0.as_chunks::<8>();
         state.write_u64(u64::from_le_bytes(words[0]));
     }
 }
 
-/// A name under which several rows are found: a keyed hash too.
+/// A name under which several rows are found: a keyed hash.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Tag(pub [u8; 32]);
 
-/// Which writing of a row this is.
+/// The version of a row. Each write gives the row a new one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(pub u64);
 
-/// The most bytes that a [`Record`] has.
+/// The maximum size of a [`Record`], in bytes.
 pub const MAX_RECORD: usize = 256 * 1024;
 
-/// The most tags that a [`Record`] has.
+/// The maximum number of tags of a [`Record`].
 pub const MAX_TAGS: usize = 6;
 
-/// What a store keeps: sealed bytes and the little that it needs to handle them.
-///
-/// Its fields are all there are, so that a store which forgets one does not compile.
+/// The contents of a row: sealed bytes, their expiry, and tags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The sealed contents, up to [`MAX_RECORD`] bytes.
+    /// The sealed contents, at most [`MAX_RECORD`] bytes.
     pub bytes: Bytes,
-    /// When the record no longer counts.
+    /// The time at which the record expires.
     pub expires_at: Timestamp,
-    /// Under which it is found, up to [`MAX_TAGS`].
+    /// The tags under which the record is found, at most [`MAX_TAGS`].
     pub tags: Vec<Tag>,
 }
 
 impl Record {
-    /// Whether a store takes this record. Each store asks first in its [`Store::swap`].
+    /// Checks the limits of a record. Each store calls it first in its [`Store::swap`].
     ///
     /// # Errors
     ///
-    /// [`StoreErrorKind::Refused`]: it has more than [`MAX_RECORD`] bytes, or more than [`MAX_TAGS`] tags.
+    /// [`StoreErrorKind::Refused`] if the record has more than [`MAX_RECORD`] bytes, or more than [`MAX_TAGS`] tags.
     pub fn check(&self) -> Result<(), StoreError> {
         if self.bytes.len() > MAX_RECORD {
             return Err(StoreError::refused("a record has 256 KiB at most, and this one is larger"));
@@ -184,88 +181,91 @@ impl Record {
     }
 }
 
-/// A record as it lies in the store.
+/// A record with its version in the store.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// To be named in the next [`Store::swap`] or [`Store::delete`].
+    /// The version, to be passed to the next [`Store::swap`] or [`Store::delete`].
     pub version: Version,
-    /// What was written.
+    /// The record, as it was written.
     pub record: Record,
 }
 
-/// What [`Store::subscribe`] tells.
+/// A change that [`Store::subscribe`] reports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
     /// This row was written or deleted.
     Row(Key),
-    /// Any row may have been: the store cannot say which, or was not listening until now.
+    /// Any row may have been written or deleted: the store does not know which, or has only now started to listen.
     Any,
 }
 
-/// Five verbs, a way to wait and a way to subscribe. See the [module's contract](self).
+/// A table of sealed records: five operations, a way to wait and a way to subscribe. See the [module's
+/// contract](self).
 ///
-/// What holds for each call, beside what each method says:
+/// For each call, in addition to the method's own documentation:
 ///
-/// - *It succeeds*: what it says holds for every process that shares the store, from then on.
-/// - *It fails*: [`StoreError::kind`] says what is known. [`Unavailable`](StoreErrorKind::Unavailable): no row changed, and
-///   the same call may succeed later. [`Refused`](StoreErrorKind::Refused): no row changed, and the same call fails again.
-///   [`OutcomeUnknown`](StoreErrorKind::OutcomeUnknown): a row may have changed, or change later. Calls that change nothing
-///   never fail so.
-/// - *It hangs*: the layer gives up after 5 seconds, drops the future, and takes the outcome for unknown, where the call
-///   changes rows. A store that knows better answers before that.
-/// - *It is cancelled* (its future is dropped): each row is as it was, or as the call leaves it, now or later. Others are
-///   not kept waiting: a connection whose answer nobody waits for is not used for the next call.
+/// - *It succeeds*: its result holds for every process that shares the store, from then on.
+/// - *It fails*: [`StoreError::kind`] states the outcome. [`Unavailable`](StoreErrorKind::Unavailable): no row
+///   changed, and the same call may succeed later. [`Refused`](StoreErrorKind::Refused): no row changed, and the same
+///   call fails again. [`OutcomeUnknown`](StoreErrorKind::OutcomeUnknown): a row may have changed, or may change
+///   later. Calls that change nothing never fail in this way.
+/// - *It hangs*: the layer gives up after 5 seconds, drops the future, and treats the outcome as unknown if the call
+///   changes rows. A store that knows the outcome answers before that.
+/// - *It is cancelled* (its future is dropped): each row is as it was before, or as it is after the call, now or
+///   later. Other calls do not wait: a connection with an unread response is not used for the next call.
 pub trait Store: Send + Sync + 'static {
-    /// The record in this row, or `None`.
+    /// Returns the record in this row, or `None`.
     ///
-    /// It returns what the last [`Store::swap`] wrote that any process saw succeed, or something newer; to the byte,
-    /// whether it has expired or not. It changes nothing: after a failure it may be asked again.
+    /// The record is the one of the last [`Store::swap`] that succeeded in any process, or a newer one; byte for byte,
+    /// expired or not. The call changes nothing: after a failure it may be repeated.
     fn load(&self, key: Key) -> StoreFuture<'_, Option<Stored>>;
 
-    /// Writes the record if the row is at the expected version (`None`: absent) and returns its new version; `None` when
-    /// another call was first, and then it changes nothing.
+    /// Writes the record if the row has the expected version (`None`: the row does not exist), and returns its new
+    /// version. Returns `None` and changes nothing if the row has another version.
     ///
-    /// Of any number of calls that expect the same version one succeeds. Record and tags change at once. The new version
-    /// was never this row's before. A record that [`Record::check`] refuses is refused before anything is sent.
+    /// Of any number of calls with the same expected version one succeeds. Record and tags change together. The row
+    /// never had the new version before. A record that [`Record::check`] refuses is refused before anything is sent.
     ///
-    /// The store does not repeat it where its outcome is unknown: by then the row may be written, and written again by
-    /// another process. The caller reads the row, and compares the bytes.
+    /// The store does not repeat a write with an unknown outcome: the row may be written by then, and written again by
+    /// another process. The caller reads the row and compares the bytes.
     fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>>;
 
-    /// Deletes the row, if it is at the expected version where one is given. True when something was deleted; of any
-    /// number of calls at the same time, for one of them.
+    /// Deletes the row, only at the expected version if one is given. Returns whether it deleted the row; of several
+    /// calls at the same time, one returns true.
     ///
-    /// A row that is absent, or at another version, is no error. The tags go with the row. Where the outcome is unknown
-    /// the store does not repeat it: the second deletion would find nothing, and say that there was nothing.
+    /// A row that does not exist, or has another version, is no error. The tags are deleted with the row. The store
+    /// does not repeat a deletion with an unknown outcome: the second one would find no row and return false.
     fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool>;
 
-    /// The rows that carry this tag, in any order, each once.
+    /// Returns the rows that carry this tag, in any order, each once.
     ///
-    /// A row that carries the tag before and after a change that is under way is among them. A row that is found may be
-    /// gone when it is loaded. It changes nothing.
+    /// The result includes a row that carries the tag before and after a change in progress. A row of the result may
+    /// be deleted before it is loaded. The call changes nothing.
     fn find(&self, tag: Tag) -> StoreFuture<'_, Vec<Key>>;
 
-    /// Deletes records whose [`Record::expires_at`] is at or before `older_than`, and returns how many rows that were.
+    /// Deletes records whose [`Record::expires_at`] is at or before `older_than`, and returns the number of deleted
+    /// rows.
     ///
-    /// A caller's clock may be wrong: a store that has a clock of its own, such as a server's, deletes nothing that has
-    /// not expired by that clock as well. It may keep what has expired for up to 30 days more.
+    /// A caller's clock may be wrong: a store with a clock of its own, such as a server's, deletes only records that
+    /// have also expired by that clock. It may keep expired records for up to 30 days more.
     ///
-    /// It works in steps, each short enough for others to get their turn. After a failure, and when it is cancelled, some of
-    /// these records are deleted and some are not, and the next call goes on: nobody relies on it.
+    /// It works in short steps, so that other calls are not delayed. After a failure, and after cancellation, some of
+    /// these records are deleted and some are not, and the next call continues.
     fn delete_expired(&self, older_than: Timestamp) -> StoreFuture<'_, u64>;
 
-    /// Whether records outlive this process. One that says so refuses secrets that do not.
+    /// Whether records outlive this process. A layer with a durable store refuses to start without a configured
+    /// session secret.
     fn is_durable(&self) -> bool {
         true
     }
 
-    /// Returns once the row is not at version `after` any more (`None`: exists), or after `within`.
+    /// Returns when the row no longer has the version `after` (`None`: when it exists), or after the time `within`.
     ///
-    /// It may return too early: the caller looks at the row. It returns at once where the row has changed already. After a
-    /// failure, and when it is cancelled, nothing is left behind.
+    /// It may return too early: the caller reads the row. It returns at once if the row has changed already. After a
+    /// failure or cancellation it leaves nothing behind.
     ///
-    /// The default polls, every 25 to 200 milliseconds. Override it where the database can notify.
+    /// The default polls, every 25 to 200 milliseconds. Override it if the database can notify.
     fn wait(&self, key: Key, after: Option<Version>, within: Duration) -> StoreFuture<'_, ()> {
         Box::pin(async move {
             let polling = async {
@@ -283,12 +283,12 @@ pub trait Store: Send + Sync + 'static {
         })
     }
 
-    /// Tells `heard` of what any process changes, this one included, until it is dropped. `heard` returns at once,
-    /// does not panic and may be called for more than was changed.
+    /// Calls `heard` for every row written or deleted by any process, including this one, until the future is dropped.
+    /// `heard` returns at once and does not panic. It may be called for more rows than were changed.
     ///
-    /// `Err` when it cannot hear any more: it is called again after a pause. `Ok` when it never will: the default,
-    /// for a store that cannot notify. Override it where the database can, so that who signs out in one process is
-    /// signed out in the others at the same moment.
+    /// `Err` if the store cannot listen at the moment: it is called again after a pause. `Ok` if it never can: the
+    /// default, for a store that cannot notify. Override it if the database can notify, so that a logout at one
+    /// process takes effect on all processes at once.
     fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> StoreFuture<'a, ()> {
         let _ = heard;
         Box::pin(std::future::ready(Ok(())))
@@ -329,19 +329,19 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
     }
 }
 
-/// What a caller may do after a [`StoreError`].
+/// The outcome of a failed call, and the caller's options.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreErrorKind {
     /// Nothing was written. The same call may succeed later.
     Unavailable,
-    /// Nothing was written. The same call never succeeds: the record is too large, a row is damaged, the tables are of
-    /// another version.
+    /// Nothing was written. The same call never succeeds: the record is too large, a row is damaged, or the tables are
+    /// of another version.
     Refused,
-    /// A write or a deletion happened, happens later, or never does. Read the row before you write again.
+    /// A write or a deletion has happened, will happen later, or never will. Read the row before you write again.
     OutcomeUnknown,
 }
 
-/// The store did not do what it was asked, or does not know whether it did.
+/// The error of a [`Store`].
 #[derive(Debug, thiserror::Error)]
 #[error("the store failed: {message}")]
 pub struct StoreError {
@@ -352,7 +352,8 @@ pub struct StoreError {
 }
 
 impl StoreError {
-    /// [`StoreErrorKind::Unavailable`], and the library's own error. `message` must hold no secret of a URL.
+    /// An error of the kind [`StoreErrorKind::Unavailable`], with its cause. `message` must not contain secrets of a
+    /// URL.
     pub fn unavailable(
         message: &'static str,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -360,8 +361,8 @@ impl StoreError {
         Self { kind: StoreErrorKind::Unavailable, message, source: Some(source.into()) }
     }
 
-    /// [`StoreErrorKind::OutcomeUnknown`], and the library's own error. It is for [`Store::swap`] and
-    /// [`Store::delete`]: a look-up that fails leaves nothing unknown.
+    /// An error of the kind [`StoreErrorKind::OutcomeUnknown`], with its cause. It is for [`Store::swap`] and
+    /// [`Store::delete`] only: a failed read changes nothing.
     pub fn outcome_unknown(
         message: &'static str,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -369,7 +370,7 @@ impl StoreError {
         Self { kind: StoreErrorKind::OutcomeUnknown, message, source: Some(source.into()) }
     }
 
-    /// [`StoreErrorKind::Refused`], and the library's own error.
+    /// An error of the kind [`StoreErrorKind::Refused`], with its cause.
     pub fn refused_by(
         message: &'static str,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
@@ -377,17 +378,17 @@ impl StoreError {
         Self { kind: StoreErrorKind::Refused, message, source: Some(source.into()) }
     }
 
-    /// [`StoreErrorKind::Refused`], where there is no cause but the message.
+    /// An error of the kind [`StoreErrorKind::Refused`], without a cause.
     pub const fn refused(message: &'static str) -> Self {
         Self { kind: StoreErrorKind::Refused, message, source: None }
     }
 
-    /// What the caller may do next.
+    /// The outcome of the call, and the caller's options.
     pub const fn kind(&self) -> StoreErrorKind {
         self.kind
     }
 
-    /// The error of a call that writes nothing: nothing is unknown.
+    /// The error of a call that writes nothing: its outcome is never unknown.
     pub(crate) fn of_a_read(self) -> Self {
         match self.kind {
             StoreErrorKind::OutcomeUnknown => Self { kind: StoreErrorKind::Unavailable, ..self },

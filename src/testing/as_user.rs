@@ -1,4 +1,5 @@
-//! Requests as somebody, without a login: in place of [`OidcLayer`](crate::OidcLayer) in an application's tests.
+//! Requests as a chosen user, without a login: a layer in place of [`OidcLayer`](crate::OidcLayer) in an application's
+//! tests.
 
 #![expect(clippy::panic, reason = "a test that cannot be set up fails")]
 
@@ -29,15 +30,15 @@ use crate::store::{BoxFuture, MemoryStore};
 
 const ISSUER: &str = "https://provider.example";
 
-/// Every request is this person's, whatever cookies it brings.
+/// A layer in which every request is this user's, whatever cookies it has.
 ///
-/// Handlers go the way they go behind the real layer: `CurrentUser`, `Admin`, `AuthSession` and `UserTokens` are the same
-/// types, and tokens go to their own URLs only.
+/// Handlers get the same types as with the real layer: `CurrentUser`, `Admin`, `AuthSession` and `UserTokens`. Tokens
+/// are sent to their own URLs only.
 pub fn as_user(subject: impl Into<String>) -> SignedInLayer {
     SignedInLayer::new(Some(subject.into()))
 }
 
-/// Every request is nobody's.
+/// A layer in which every request is anonymous.
 pub fn as_anonymous() -> SignedInLayer {
     SignedInLayer::new(None)
 }
@@ -70,27 +71,27 @@ impl SignedInLayer {
         Self { subject, claims: Map::new(), tokens: Vec::new(), config, prepared: Arc::default() }
     }
 
-    /// With this e-mail, verified.
+    /// Sets the verified e-mail address of the user.
     #[must_use]
     pub fn email(self, email: impl Into<String>) -> Self {
         self.claim("email", email.into()).claim("email_verified", true)
     }
 
-    /// With this claim.
+    /// Adds a claim.
     #[must_use]
     pub fn claim(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.claims.insert(name.into(), value.into());
         self
     }
 
-    /// As an admin.
+    /// Makes the user an admin.
     #[must_use]
     pub fn admin(mut self) -> Self {
         self.config.admin_subjects.extend(self.subject.clone());
         self
     }
 
-    /// With an access token for the URLs below a prefix. It never expires.
+    /// Adds an access token for the URLs below a prefix. It never expires.
     #[must_use]
     pub fn token(mut self, url_prefix: impl Into<String>, access_token: impl Into<Secret>) -> Self {
         let url_prefix = url_prefix.into();
@@ -101,7 +102,7 @@ impl SignedInLayer {
         self
     }
 
-    /// What answers the calls to APIs.
+    /// Sets the service that answers the calls to APIs. Without one every call fails.
     #[must_use]
     pub fn http_client<S>(mut self, client: S) -> Self
     where

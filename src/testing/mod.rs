@@ -1,7 +1,7 @@
-//! What an application's own tests and benchmarks need: somebody signed in without a login, a clock to move, and
-//! (feature `dev-provider`) a provider in the process. The suite for stores is [`store::contract`](crate::store::contract).
+//! For the tests and benchmarks of an application: requests as a chosen user without a login, a clock to move, and
+//! (feature `dev-provider`) the development provider. The suite for stores is [`store::contract`](crate::store::contract).
 //!
-//! Nothing here belongs into a program that people use: enable the feature among `[dev-dependencies]`.
+//! Enable the feature `test-util` in `[dev-dependencies]` only: it is not for production.
 //!
 //! ```
 //! use axum::{Router, routing::get};

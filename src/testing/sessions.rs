@@ -24,13 +24,13 @@ use crate::tokens::save::keep_grant;
 /// How long the access token of [`start_session_with_tokens`] is good for.
 const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
 
-/// Starts a session as a finished login does, without a browser and without a provider, and returns what the browser
-/// would send: the value of a `Cookie` header. No grant comes with it, so the person has no tokens.
+/// Starts a session as a login does, without a browser and without a provider. Returns the value of the `Cookie`
+/// header that the browser would send. There is no grant, so the user has no tokens.
 ///
 /// # Errors
 ///
-/// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the store does not answer, or when all of it is more
-/// than cookies may hold (stateless mode).
+/// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer, or if the session is too
+/// large for cookies (stateless mode).
 pub async fn start_session(
     layer: &OidcLayer,
     issuer: &str,
@@ -40,12 +40,12 @@ pub async fn start_session(
     begin(&layer.runtime, issuer, subject, claims, None).await
 }
 
-/// The same with the login's tokens: an access token for the provider's default audience, good for an hour, and a
-/// refresh token.
+/// Like [`start_session`], with the tokens of the login: an access token for the provider's default audience, valid
+/// for an hour, and a refresh token.
 ///
 /// # Errors
 ///
-/// As [`start_session`].
+/// Those of [`start_session`].
 pub async fn start_session_with_tokens(
     layer: &OidcLayer,
     issuer: &str,
