@@ -85,7 +85,7 @@ impl ApiClient {
     ///
     /// # Errors
     ///
-    /// Those of [`ApiClient::call`], and [`ErrorKind::UpstreamError`] if the value cannot be serialized as JSON.
+    /// Those of [`ApiRequest::send`], and [`ErrorKind::UpstreamError`] if the value cannot be serialized as JSON.
     pub async fn post_json(&self, url: &str, value: &(impl Serialize + Sync)) -> Result<ApiResponse, Error> {
         self.request(Method::POST, url).json(value).send().await
     }

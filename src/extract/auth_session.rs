@@ -108,7 +108,7 @@ impl AuthSession {
     /// to this address does not loop.
     ///
     /// With several providers the login is at the first one; [`AuthSession::login_choices`] with
-    /// [`LoginOptions::silent`] has an address for each.
+    /// `prompt=none` ([`Prompt::None`](crate::Prompt::None)) has an address for each.
     ///
     /// # Errors
     ///

@@ -178,7 +178,6 @@ impl fmt::Debug for CurrentUser {
 }
 
 /// A signed-in user who is an admin. As an extractor it answers 403 to every other signed-in user.
-
 ///
 /// ```
 /// use tower_oidc::Admin;
