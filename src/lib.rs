@@ -141,6 +141,7 @@
 //   store         the stores: sealed bytes, compare-and-swap
 //   protocol      the rules of the specifications, without I/O, clock and randomness
 //   html          HTML documents, and escaping
+//   body          the body of a response: the application's or the layer's
 //   tls_roots     the root certificates
 //   cookie        names and attributes of cookies
 //   events        the event codes, and the hook

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderMap, Method, Response, StatusCode};
 use serde_json::{Map, Value};
 
 use crate::error::{Error, ErrorKind, NextStep};
@@ -73,6 +73,12 @@ pub struct Unauthenticated {
     pub login_url: String,
     /// Whether a browser navigates to the page and can be redirected; otherwise it is a request of a script or a form.
     pub navigation: bool,
+    /// The request's method.
+    pub method: Method,
+    /// The request's path and query, as the layer saw them.
+    pub path: String,
+    /// The request's headers. `Debug` shows neither `Cookie` nor `Authorization`.
+    pub headers: HeaderMap,
 }
 
 impl Unauthenticated {

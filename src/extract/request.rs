@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::header::{ACCEPT, CONNECTION, COOKIE, REFERER, UPGRADE};
+use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, COOKIE, Entry, REFERER, UPGRADE};
 use http::uri::PathAndQuery;
 use http::{Extensions, HeaderMap, HeaderName, Method, Request, StatusCode};
 use memchr::memmem;
@@ -42,6 +42,8 @@ pub(crate) struct RequestState {
     pub(crate) came_from: Option<String>,
     /// A safe method, whose page can be come back to.
     pub(crate) repeatable: bool,
+    /// Method and headers for the hook that answers anonymous requests, where there is one.
+    asked: Option<Arc<(Method, HeaderMap)>>,
 }
 
 impl RequestState {
@@ -55,7 +57,10 @@ impl RequestState {
     ) {
         let repeatable = is_safe(request.method());
         let posted = || came_from(&runtime, request.method(), request.headers());
+        let asks_hook = runtime.hooks.unauthenticated.is_some() && session.is_none();
+        let asked = asks_hook.then(|| Arc::new((request.method().clone(), shown(request.headers()))));
         let state = Self {
+            asked,
             here: request.uri().path_and_query().cloned(),
             head: head.clone(),
             came_from: if repeatable { None } else { posted() },
@@ -83,6 +88,7 @@ impl RequestState {
             head: Head::default(),
             came_from: None,
             repeatable: false,
+            asked: None,
         }
     }
 
@@ -127,7 +133,10 @@ impl RequestState {
             .with_next_step(NextStep { url: login_url.clone(), redirect: self.head.navigation });
         match &self.runtime.hooks.unauthenticated {
             Some(hook) => {
-                error.with_answer(hook(&Unauthenticated { login_url, navigation: self.head.navigation }))
+                let (method, headers) = self.asked.as_deref().cloned().unwrap_or_default();
+                let path = self.here.as_ref().map_or("/", PathAndQuery::as_str).to_owned();
+                let navigation = self.head.navigation;
+                error.with_answer(hook(&Unauthenticated { login_url, navigation, method, path, headers }))
             }
             None => error,
         }
@@ -206,6 +215,17 @@ impl RequestState {
         let here = path(&self.here()).filter(|path| path.len() <= HEADER_BUDGET);
         here.or_else(|| path("")).unwrap_or_else(|| settings.path_to("login"))
     }
+}
+
+/// Headers whose secrets `Debug` does not show.
+fn shown(headers: &HeaderMap) -> HeaderMap {
+    let mut headers = headers.clone();
+    for name in [COOKIE, AUTHORIZATION] {
+        if let Entry::Occupied(mut found) = headers.entry(name) {
+            found.iter_mut().for_each(|value| value.set_sensitive(true));
+        }
+    }
+    headers
 }
 
 /// The page whose form a browser submits: the way back for what cannot be repeated. `None` for scripts.

@@ -33,8 +33,6 @@ async fn a_boxed_body_passes_and_people_sign_in_and_out() {
         assert_eq!(page.text(), "this is a1");
         let asked = browser.navigate(&format!("{APP}/auth/logout?return_to=/")).await;
         assert!(asked.text().contains("sign out"), "the layer's own page: {}", asked.text());
-        let forged = browser.fetch(http::Method::POST, &format!("{APP}/"), "", "https://evil.test").await;
-        assert_eq!(forged.status, 403, "{}", forged.text());
     }
 }
 

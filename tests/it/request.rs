@@ -133,6 +133,27 @@ async fn the_unauthenticated_hook_answers_instead() {
     }
 }
 
+/// The hook sees what was asked, and `Debug` of it shows no credential.
+#[tokio::test]
+async fn the_unauthenticated_hook_sees_the_request() {
+    let world = World::with(|config| {
+        config.on_unauthenticated(|request| {
+            let accept = request.headers.get("accept").map_or("", |value| value.to_str().unwrap_or_default());
+            let cookie = request.headers.contains_key("cookie");
+            let seen = format!("{} {} {accept} {cookie} {request:?}", request.method, request.path);
+            Response::new(Bytes::from(seen))
+        })
+    });
+    let headers =
+        [("accept", "text/x-ours"), ("cookie", "theirs=very-secret"), ("authorization", "Bearer hidden")];
+    for method in [Method::GET, Method::POST] {
+        let answer = send(&world, method.clone(), "/private?page=2", &headers).await;
+        let seen = String::from_utf8(answer.body().to_vec()).unwrap();
+        assert!(seen.starts_with(&format!("{method} /private?page=2 text/x-ours true")), "{seen}");
+        assert!(!seen.contains("very-secret") && !seen.contains("hidden"), "{seen}");
+    }
+}
+
 /// Check 176: unsafe methods with our cookie, by what the request says of its origin.
 #[tokio::test]
 async fn check_176_unsafe_requests_with_our_cookie_must_be_ours() {

@@ -19,7 +19,7 @@ async fn scenario_48_what_cannot_be_kept_is_refused_by_name() {
     let durable = || Durable(MemoryStore::new());
     let operator = SharedAccount::connected_by_admin;
     let refused = refusal(operator(), MemoryStore::new(), |_| ()).unwrap();
-    assert!(refused.contains("durable store") && refused.contains("forgotten_at_restart"), "{refused}");
+    assert!(refused.contains("durable store") && refused.contains("allow_volatile_store"), "{refused}");
     assert_eq!(refusal(operator(), durable(), |_| ()), None);
     assert_eq!(refusal(operator().allow_volatile_store(), MemoryStore::new(), |_| ()), None);
 
