@@ -41,7 +41,7 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     let answer = match request.uri().path() {
         "/" => home(&request),
         "/profile" => profile(&request).await,
-        _ => Ok("There is nothing here.".to_owned()),
+        _ => Ok("Not found.".to_owned()),
     };
     Ok(match answer {
         Ok(text) => Response::builder()

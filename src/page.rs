@@ -29,6 +29,13 @@ pub(crate) fn plain(status: StatusCode, text: &str) -> Response<Bytes> {
     page(status, status.canonical_reason().unwrap_or("Answer"), text, &[])
 }
 
+/// The refusal of a request that another site may have forged.
+pub(crate) fn cross_site() -> Response<Bytes> {
+    let text =
+        "This request came from another site, and nothing was changed. Please start from this application.";
+    plain(StatusCode::FORBIDDEN, text)
+}
+
 /// The provider or the store is away: 503, and a link that tries again.
 pub(crate) fn try_again(text: &str, address: &str) -> Response<Bytes> {
     let mut response =

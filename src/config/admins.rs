@@ -31,8 +31,8 @@ impl Admins {
                 let names: Vec<_> =
                     logins().map(|registered| format!("{}:{rule}", registered.name)).collect();
                 problems.push(format!(
-                    "{field} has {rule:?}, and people sign in at several providers, any of which could say so: write \
-                     whose word counts, as in {}",
+                    "{field} has {rule:?} without a provider, and users sign in at several providers, each of which could issue \
+                     it: name the provider, as in {}",
                     names.join(" or ")
                 ));
             }
@@ -45,7 +45,7 @@ impl Admins {
             let name = rule.provider.iter().map(|name| format!("{name}:")).collect::<String>();
             let (issuer, claim) = pinned(&format!("{name}{}", rule.name), "admin_claim");
             if rule.provider.is_some() && claim != rule.name {
-                problems.push(format!("admin_claim is {name:?}'s: there is no such provider to sign in at"));
+                problems.push(format!("admin_claim names the provider {name:?}: name a provider for logins"));
             }
             claims.push((issuer, rule.clone()));
         }

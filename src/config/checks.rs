@@ -15,13 +15,13 @@ impl SharedAccount {
             || !name.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
         {
             problems.push(format!(
-                "the account is called {:?}: use up to 64 letters, digits, -, _ and .",
+                "the account's name {:?} is invalid: use up to 64 letters, digits, -, _ and .",
                 self.name
             ));
         }
         for connection in config.connections().filter(|connection| connection.single_use) {
             problems.push(format!(
-                "connection {:?} is for one use, and the account is for everybody: remove single_use()",
+                "connection {:?} is for one use, but the shared account serves all requests: remove single_use()",
                 connection.name
             ));
         }
@@ -42,8 +42,8 @@ impl SharedAccount {
             AccountSource::Admin => {
                 if !durable && !self.allow_volatile_store {
                     problems.push(
-                        "SharedAccount::connected_by_admin() is connected by hand, and the store forgets it at every \
-                         restart: use a durable store, or allow it by allow_volatile_store()"
+                        "SharedAccount::connected_by_admin() is connected by hand, and the store loses it at every \
+                         restart: use a durable store, or call allow_volatile_store()"
                             .to_owned(),
                     );
                 }
@@ -57,16 +57,15 @@ impl SharedAccount {
 fn check_client_credentials(config: &Config, problems: &mut Vec<String>) {
     if !config.provider.is_confidential() && !config.is_development() {
         problems.push(
-            "SharedAccount::client_credentials() needs a client_secret (OIDC_CLIENT_SECRET), with which the \
-             application proves itself"
+            "SharedAccount::client_credentials() needs a client_secret: set it (OIDC_CLIENT_SECRET)"
                 .to_owned(),
         );
     }
     for provider in config.more_providers.iter().filter(|provider| !provider.is_confidential()) {
         for connection in &provider.connections {
             problems.push(format!(
-                "connection {:?} is at a provider without a client_secret, with which \
-                 SharedAccount::client_credentials() proves itself there",
+                "connection {:?} is at a provider without a client_secret: set it, because \
+                 SharedAccount::client_credentials() needs one",
                 connection.name
             ));
         }
@@ -78,7 +77,7 @@ fn check_admins(config: &Config, problems: &mut Vec<String>) {
     // The development provider's people say themselves whether they are admins.
     if !admins && config.admin_claim.is_none() && !config.is_development() {
         problems.push(
-            "SharedAccount::connected_by_admin() is connected by an admin, and there is none: set admins (ADMINS), \
+            "SharedAccount::connected_by_admin() needs an admin, and no user is one: set admins (ADMINS), \
              admin_subjects or admin_claim"
                 .to_owned(),
         );
@@ -90,8 +89,8 @@ pub(crate) fn stateless_problems(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     let mut kept = |what: &str| {
         problems.push(format!(
-            "{what} keeps its grant until it is taken back, and in stateless mode nothing is kept once a person has \
-             signed out: use GrantLifetime::Session, or OidcLayer::per_user with a store"
+            "{what} has GrantLifetime::Persistent, but stateless mode keeps no grant after logout: use \
+             GrantLifetime::Session, or OidcLayer::per_user with a store"
         ));
     };
     if config.login_grant_lifetime == GrantLifetime::Persistent {
@@ -104,8 +103,8 @@ pub(crate) fn stateless_problems(config: &Config) -> Vec<String> {
     }
     if config.max_cookie_bytes < LEAST {
         problems.push(format!(
-            "max_cookie_bytes is {}, and no session fits into that: every login would fail. Use the default of {}, or what \
-             the sizes in tower_oidc::docs::stateless ask for",
+            "max_cookie_bytes is {}, which is too small for any session: use the default of {}, or a size from the table \
+             in tower_oidc::docs::stateless",
             config.max_cookie_bytes,
             6 * 1024
         ));
@@ -113,15 +112,15 @@ pub(crate) fn stateless_problems(config: &Config) -> Vec<String> {
     let mut modes = config.providers().map(|provider| provider.response_mode);
     if modes.any(|mode| mode == ResponseMode::FormPost) && config.connections().next().is_some() {
         problems.push(
-            "response_mode is form_post, and in stateless mode connections need what the browser carries, which it \
-             does not send with another site's form: use ResponseMode::Query"
+            "response_mode is form_post, but in stateless mode connections need cookies, which browsers do not send with \
+             a form of another site: use ResponseMode::Query"
                 .to_owned(),
         );
     }
     if config.frontchannel_logout {
         problems.push(
-            "frontchannel_logout is on, and in stateless mode whoever knows the address could fill the memory with names \
-             of sessions: use back-channel logout"
+            "frontchannel_logout is on, but in stateless mode anyone who knows its address could fill the store with \
+             names of sessions: use back-channel logout"
                 .to_owned(),
         );
     }

@@ -50,7 +50,7 @@ impl CheckedConnections {
             for connection in &provider.connections {
                 if others.iter().any(|(_, other)| other.name == connection.name) {
                     found.push(format!(
-                        "two connections are called {:?}: give each its own name",
+                        "two connections have the name {:?}: give each its own name",
                         connection.name
                     ));
                 }
@@ -138,7 +138,7 @@ impl CheckedConnection {
     fn new(provider: ProviderId, connection: &Connection, problems: &mut Vec<String>) -> Self {
         if connection.single_use && connection.visitors {
             problems.push(format!(
-                "connection {:?} is for one use, which needs somebody who is signed in: remove allow_visitors() or \
+                "connection {:?} is for one use, which needs a signed-in user: remove allow_visitors() or \
                  single_use()",
                 connection.name
             ));

@@ -72,8 +72,8 @@ pub(crate) fn register(
     if !config.any_address && !config.bind.is_some_and(is_local) {
         let addr = config.bind.map_or("an unknown address".to_owned(), |addr| addr.to_string());
         problems.push(format!(
-            "the application listens on {addr}, and at the development provider anybody signs in as anybody: bind a \
-             loopback address and say so (BIND=127.0.0.1:3000, Config::bind), or set the issuer (OIDC_ISSUER) of a \
+            "the application listens on {addr}, and anyone can sign in as anyone at the development provider: bind a \
+             loopback address and set it (BIND=127.0.0.1:3000, Config::bind), or set the issuer (OIDC_ISSUER) of a \
              real provider"
         ));
     }

@@ -12,7 +12,7 @@ impl<F: Fn(&str) -> Option<String>> Environment<F> {
         (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
-    /// The same, or what stands in the file that `{name}_FILE` names.
+    /// The value of a variable, or the contents of the file that `{name}_FILE` names.
     pub(crate) fn secret(&self, name: &str, problems: &mut Vec<String>) -> Option<String> {
         match (self.value(name), self.value(&format!("{name}_FILE"))) {
             (Some(_), Some(_)) => {

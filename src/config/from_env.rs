@@ -199,7 +199,7 @@ impl ProviderConfig {
             }
             if !first.login {
                 problems.push(format!(
-                    "OIDC_PROVIDERS begins with {:?}, where nobody signs in: begin with one for logins",
+                    "OIDC_PROVIDERS begins with {:?}, which has no logins: begin with a provider for logins",
                     first.name
                 ));
             }

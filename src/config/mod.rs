@@ -537,7 +537,7 @@ mod tests {
         let with = |more: (&'static str, &'static str)| refused(&[&whole[..], &[more]].concat());
         assert!(from(&whole).is_ok());
         assert!(with(("OIDC_WORK_LOGIN", "no")).contains("OIDC_WORK_LOGIN"));
-        assert!(with(("OIDC_WORK_LOGIN", "false")).contains("nobody signs in"));
+        assert!(with(("OIDC_WORK_LOGIN", "false")).contains("has no logins"));
         assert!(with(("OIDC_WORK_RESPONSE_MODE", "fragment")).contains("OIDC_WORK_RESPONSE_MODE"));
         assert!(with(("OIDC_CLIENT_ID", "left over")).contains("OIDC_ISSUER"));
         assert!(with(("OIDC_CLIENT_SECRET", "left over")).contains("OIDC_ISSUER"));

@@ -39,7 +39,7 @@ impl Mode {
         matches!(self, Self::Stateless)
     }
 
-    /// Fills in what the mode needs and nobody has to say.
+    /// Fills in the values that the mode needs and the application does not set.
     pub(crate) fn prepare(&self, config: &mut Config) {
         match self {
             Self::PerUser | Self::Stateless => {}
@@ -58,14 +58,14 @@ impl Mode {
             let name = &connection.name;
             if connection.single_use {
                 problems.push(format!(
-                    "connection {name:?} is for visitors and for one use: a visitor's grant is kept, so leave one of \
-                     the two out"
+                    "connection {name:?} is for visitors and for one use, but a visitor's grant is kept: remove \
+                     allow_visitors() or single_use()"
                 ));
             }
             if self.account().is_some() {
                 problems.push(format!(
-                    "connection {name:?} is for visitors, and in single-user mode everybody gets the account's tokens: \
-                     leave allow_visitors out, or use OidcLayer::per_user or OidcLayer::stateless"
+                    "connection {name:?} is for visitors, but in single-user mode all requests use the account's tokens: \
+                     remove allow_visitors(), or use OidcLayer::per_user or OidcLayer::stateless"
                 ));
             }
         }
@@ -92,15 +92,15 @@ impl Mode {
     pub(crate) fn out_of_reach(&self) -> &'static str {
         match self {
             Self::PerUser => {
-                "work in the background reaches grants of people with GrantLifetime::Persistent: give the connection (or \
-                 login_grant_lifetime) that one"
+                "background work reaches users' grants with GrantLifetime::Persistent only: set it on the connection (or \
+                 as login_grant_lifetime)"
             }
             Self::Stateless => {
-                "work in the background reaches nobody's grants in stateless mode, where browsers keep them: use \
+                "background work reaches no grants in stateless mode, where browsers keep them: use \
                  OidcLayer::per_user with a store, and GrantLifetime::Persistent"
             }
             Self::SingleUser(_) => {
-                "in single-user mode nobody has grants of their own: use BackgroundTokens::account, or \
+                "in single-user mode users have no grants of their own: use BackgroundTokens::account, or \
                  OidcLayer::per_user"
             }
         }

@@ -73,22 +73,23 @@ impl RelyingParty {
 /// What tells one provider from another.
 fn names(provider: &ProviderConfig, before: &[ProviderConfig], problems: &mut Vec<String>) {
     if !is_name(&provider.name) {
-        problems.push("its name is no name: use up to 64 letters, digits, - and _".to_owned());
+        let name = &provider.name;
+        problems.push(format!("the name {name:?} is invalid: use up to 64 letters, digits, `-` and `_`"));
     }
     if before.iter().any(|other| other.name.eq_ignore_ascii_case(&provider.name)) {
-        problems.push("another provider has this name: give each its own".to_owned());
+        problems.push("another provider has the same name: give each provider its own".to_owned());
     }
     // A person is issuer and subject: under one issuer nobody could tell at which registration they signed in.
     if let Some(other) = before.iter().find(|other| other.issuer == provider.issuer) {
         problems.push(format!(
-            "its issuer is that of the provider {:?}: register the application once at each, and use connections for \
-             what is asked for later",
+            "the provider {:?} has the same issuer: register the application once at each provider, and use connections \
+             for additional grants",
             other.name
         ));
     }
     if !provider.login && !provider.resources.is_empty() {
         problems.push(
-            "it has resources, and nobody signs in there: give them to a connection at this provider"
+            "it has resources, but no logins (`login` is false): move them to a connection at this provider"
                 .to_owned(),
         );
     }
@@ -104,7 +105,7 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
         ));
     }
     if provider.client_id.is_empty() {
-        problems.push("client_id is missing: register the application at the provider".to_owned());
+        problems.push("client_id is missing: set the provider's client id (OIDC_CLIENT_ID)".to_owned());
     }
     if provider.client_secret.as_ref().is_some_and(|secret| secret.expose_secret().is_empty()) {
         problems.push("client_secret is empty: leave it out for a public client".to_owned());
@@ -118,12 +119,12 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
     }
     if provider.login && !provider.scopes.iter().any(|scope| scope == "openid") {
         problems.push(
-            "scopes lack `openid`: without it there is no ID token, and nobody is signed in".to_owned(),
+            "scopes lack `openid`: add it, because without it the provider issues no ID token".to_owned(),
         );
     }
     for (name, _) in &provider.authorization_parameters {
         if RESERVED.contains(&name.as_str()) {
-            problems.push(format!("authorization_parameters has {name:?}, which the layer sets itself"));
+            problems.push(format!("authorization_parameters has {name:?}, which the layer sets: remove it"));
         }
     }
 }

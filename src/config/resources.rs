@@ -54,11 +54,11 @@ impl Resources {
         for (index, (_, resource)) in resources.iter().enumerate() {
             let name = &resource.name;
             if resources[..index].iter().any(|(_, other)| other.name == *name) {
-                problems.push(format!("two resources are called {name:?}: give each its own name"));
+                problems.push(format!("two resources have the name {name:?}: give each its own name"));
             }
             if resource.url_prefixes.is_empty() {
                 problems.push(format!(
-                    "resource {name:?} has no URL prefix: a token without a destination is useless"
+                    "resource {name:?} has no URL prefix: add one, because its tokens are sent to registered URLs only"
                 ));
             }
             for prefix in &resource.url_prefixes {

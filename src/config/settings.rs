@@ -26,7 +26,7 @@ pub(crate) struct Settings {
     mount: String,
     /// Where the layer answers, below the mount: `/auth`.
     base: String,
-    /// The same with the mount before it.
+    /// The path of the endpoints with the mount: `/mount/auth`.
     mounted_base: String,
     pub(crate) relying_parties: Vec<RelyingParty>,
     /// What people may grant, by where they signed in.
@@ -157,7 +157,7 @@ fn public_url(given: &str, problems: &mut Vec<String>) -> Url {
     match Url::parse(given) {
         Ok(url) if is_secure(&url) && plain(&url) => return url,
         Ok(url) if url.scheme() == "http" => problems.push(format!(
-            "public_url is {given:?}: use https, because cookies and codes would travel in the clear (http is for \
+            "public_url is {given:?}: use https, because http would send cookies and codes unencrypted (http is for \
              loopback only)"
         )),
         _ => problems.push(format!("public_url is {given:?}: use the https URL that browsers use, without a query")),
@@ -203,7 +203,7 @@ fn trusted_origins(config: &Config, problems: &mut Vec<String>) -> Vec<String> {
 fn lifetimes(config: &Config, problems: &mut Vec<String>) {
     if config.idle_lifetime.is_zero() || config.absolute_lifetime.is_zero() || config.login_lifetime.is_zero()
     {
-        problems.push("a lifetime is zero: nobody could stay signed in, or sign in at all".to_owned());
+        problems.push("a lifetime is zero: raise idle_, absolute_ or login_lifetime".to_owned());
     }
     let mut granted = config.connections().filter(|connection| connection.visitors);
     // Cookies count whole seconds.
@@ -211,15 +211,14 @@ fn lifetimes(config: &Config, problems: &mut Vec<String>) {
         && let Some(connection) = granted.next()
     {
         problems.push(format!(
-            "visitor_lifetime is less than a second, and connection {:?} is for visitors: nothing they grant would be \
-             kept, and they would be sent to grant it again and again. Use a longer one (it is 30 days by default), or \
-             remove allow_visitors()",
+            "visitor_lifetime is less than a second, and connection {:?} is for visitors: their grants would end at \
+             once, and they would be redirected to grant access again and again. Use a longer one (the default is 30 \
+             days), or remove allow_visitors()",
             connection.name
         ));
     }
     if config.idle_lifetime > config.absolute_lifetime {
-        problems
-            .push("idle_lifetime is longer than absolute_lifetime: it would never end a session".to_owned());
+        problems.push("idle_lifetime is longer than absolute_lifetime: shorten it".to_owned());
     }
 }
 
@@ -244,16 +243,18 @@ fn secrets(
         let bytes = secret.expose_secret().as_bytes();
         let position = index + 1;
         if bytes.len() < MIN_SECRET {
-            problems
-                .push(format!("session secret {position} is short: use at least {MIN_SECRET} random bytes"));
+            problems.push(format!(
+                "session secret {position} is too short ({} bytes): use at least {MIN_SECRET} random bytes",
+                bytes.len()
+            ));
         } else if bytes.iter().collect::<std::collections::BTreeSet<_>>().len() < 8 {
             problems.push(format!("session secret {position} repeats a few characters: use random bytes"));
         }
         if secrets[..index].contains(secret) {
-            problems.push(format!("session secret {position} stands twice: remove one"));
+            problems.push(format!("session secret {position} is listed twice: remove one"));
         }
         if relying_parties.iter().any(|registered| registered.client_secret.as_ref() == Some(secret)) {
-            problems.push(format!("session secret {position} is the client secret: use one of its own"));
+            problems.push(format!("session secret {position} is the client secret: use another secret"));
         }
     }
     (secrets.clone(), false)

@@ -105,7 +105,7 @@ impl SharedAccount {
         &self.name
     }
 
-    /// The application's own secret at the development provider is nobody's business: it is made up.
+    /// Generates the application's client secret at the development provider.
     pub(crate) fn prepare(&self, config: &mut Config) {
         let proves = matches!(self.source, AccountSource::ClientCredentials);
         if proves && config.is_development() && config.provider.client_secret.is_none() {
@@ -126,7 +126,7 @@ impl fmt::Debug for SharedAccount {
             AccountSource::RefreshToken(_) => "refresh token",
             AccountSource::Admin => "admin",
         };
-        f.debug_struct("Account").field("name", &self.name).field("source", &source).finish()
+        f.debug_struct("SharedAccount").field("name", &self.name).field("source", &source).finish()
     }
 }
 

@@ -29,8 +29,7 @@ pub(crate) fn refusal(runtime: &Arc<Runtime>, session: &Arc<Session>) -> Option<
     if !session.is_admin(&runtime.settings.admins, || None) {
         return Some(page::plain(StatusCode::FORBIDDEN, "Only admins may do this."));
     }
-    let configured =
-        "The account of this application stands in its configuration: nothing can be connected here.";
+    let configured = "This application's account is set in its configuration and cannot be changed here.";
     (!account.is_granted_by_hand()).then(|| page::plain(StatusCode::NOT_FOUND, configured))
 }
 
@@ -47,13 +46,13 @@ pub(crate) fn confirmation(
         Decision::Ask => {}
         Decision::Refuse => {
             runtime.events().emit(EventCode::CrossSiteRefused, None, "a connection of the account");
-            return Some(page::plain(StatusCode::FORBIDDEN, "Another site asked to connect an account."));
+            return Some(page::cross_site());
         }
     }
     let action = format!("{}?{}", runtime.settings.path_to("connect"), context.query());
     let heading = format!(
-        "Connect an account for everybody? Whoever uses this application will use “{}” as the account that you sign \
-         in with next.",
+        "Connect an account for everybody? All users of this application will use “{}” with the account that you \
+         sign in with next.",
         connection.name
     );
     Some(page::confirmation(&heading, &action, "Connect"))

@@ -44,7 +44,7 @@ struct CallbackError {
 pub(crate) async fn finish(context: &Arc<EndpointContext>, at: Option<&str>, body: Bytes) -> Response<Bytes> {
     let runtime = &context.runtime;
     let Some(provider) = runtime.providers.at_callback(at).cloned() else {
-        return page::plain(StatusCode::NOT_FOUND, "There is nothing here.");
+        return page::plain(StatusCode::NOT_FOUND, "Not found.");
     };
     // In a task of its own: a browser that goes away must not lose what the provider has issued.
     let work = {
@@ -220,10 +220,10 @@ fn answer(runtime: &Runtime, refused: &CallbackError) -> Response<Bytes> {
     let home = || runtime.settings.destination("").map(|home| runtime.settings.login_path(&home));
     let again = refused.again.clone().or_else(|| home().ok()).unwrap_or_default();
     let links = [(again.as_str(), "Try again")];
-    let page = |status, text: &str| page::page(status, "That did not work", text, &links);
+    let page = |status, text: &str| page::page(status, "Sign-in failed", text, &links);
     match &refused.failure {
         LoginError::Deadline => unavailable(&again),
-        LoginError::Store(_) => page::try_again("Nobody can be signed in at the moment.", &again),
+        LoginError::Store(_) => page::try_again("Sign-in is not possible at the moment.", &again),
         LoginError::Provider(error) if error.passes() => unavailable(&again),
         LoginError::Provider(error) => {
             let (status, text) = provider_failed(error);
@@ -232,59 +232,57 @@ fn answer(runtime: &Runtime, refused: &CallbackError) -> Response<Bytes> {
         LoginError::NoIdToken => page(StatusCode::BAD_REQUEST, UNTRUSTED),
         LoginError::Malformed(_) | LoginError::NotPending => page(
             StatusCode::BAD_REQUEST,
-            "This sign-in was not started in this browser, or is finished already.",
+            "This sign-in was not started in this browser, or was completed already.",
         ),
         LoginError::Expired => page(StatusCode::BAD_REQUEST, "This sign-in took too long."),
         LoginError::Denied(code) if matches!(&**code, "temporarily_unavailable" | "server_error") => {
             unavailable(&again)
         }
         LoginError::Denied(code) if code == "access_denied" => {
-            page(StatusCode::FORBIDDEN, "You, or the sign-in service, said no (access_denied).")
+            page(StatusCode::FORBIDDEN, "Access was denied.")
         }
         LoginError::Denied(code) => {
-            page(StatusCode::BAD_REQUEST, &format!("The sign-in service says: {code}."))
+            page(StatusCode::BAD_REQUEST, &format!("The sign-in service reported an error: {code}."))
         }
         LoginError::HostedDomain => page(StatusCode::FORBIDDEN, OTHER_ORGANISATION),
         LoginError::Vetoed(why) => page(StatusCode::FORBIDDEN, why),
-        LoginError::TooLarge => {
-            page(StatusCode::BAD_GATEWAY, "The sign-in service says more about you than can be kept.")
-        }
+        LoginError::TooLarge => page(StatusCode::BAD_GATEWAY, "Your profile is too large to store."),
         LoginError::TooLargeToCarry(too_large) => page(
             StatusCode::BAD_GATEWAY,
             &format!(
-                "This is more than a browser may carry: {too_large}. This application can ask for fewer scopes or \
-                 smaller tokens, or keep them in a store."
+                "This application cannot keep your sign-in in cookies: {too_large}. Its operator can request fewer \
+                 scopes or smaller tokens, or use a store."
             ),
         ),
-        LoginError::Panicked => page(StatusCode::INTERNAL_SERVER_ERROR, "Something went wrong here."),
+        LoginError::Panicked => page(StatusCode::INTERNAL_SERVER_ERROR, "An internal error occurred."),
         LoginError::SignedOut => page(StatusCode::BAD_REQUEST, SIGNED_OUT),
         LoginError::SessionOver => page(
             StatusCode::BAD_REQUEST,
-            "You signed out, or signed in as somebody else, before access was granted.",
+            "You signed out, or signed in as another user, before access was granted.",
         ),
         LoginError::AccountMismatch => page(
             StatusCode::FORBIDDEN,
-            "Access was granted by another account than the one you are signed in with (AccountMismatch). Nothing \
-             was kept.",
+            "Access was granted by another account than the one you are signed in with (AccountMismatch). It was \
+             not saved.",
         ),
     }
 }
 
 const SIGNED_OUT: &str = "You were signed out while you were signing in.";
-const OTHER_ORGANISATION: &str = "Your account is not of the right organisation.";
-const UNTRUSTED: &str = "What the sign-in service says about you cannot be trusted.";
+const OTHER_ORGANISATION: &str = "Your account does not belong to the required organisation.";
+const UNTRUSTED: &str = "The sign-in service's statement about you could not be verified.";
 
 /// RFC 6749 section 5.2: a code that is over is the browser's; every other refusal is about this application.
 fn provider_failed(error: &ProviderError) -> (StatusCode, &'static str) {
     match error {
         ProviderError::Refused(code) if code == "invalid_grant" => {
-            (StatusCode::BAD_REQUEST, "This sign-in took too long, or is finished already.")
+            (StatusCode::BAD_REQUEST, "This sign-in took too long, or was completed already.")
         }
         ProviderError::Refused(_) => {
             (StatusCode::BAD_GATEWAY, "The sign-in service refused this application.")
         }
         ProviderError::Malformed(_) => {
-            (StatusCode::BAD_GATEWAY, "The sign-in service gave an answer that cannot be understood.")
+            (StatusCode::BAD_GATEWAY, "The sign-in service sent an invalid response.")
         }
         _ => (StatusCode::BAD_REQUEST, UNTRUSTED),
     }

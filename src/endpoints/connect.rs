@@ -64,7 +64,7 @@ impl ConnectRequest {
             .logins()
             .map(|provider| runtime.settings.connections(provider.relying_party.id));
         match by_provider.filter_map(known).max() {
-            None => return Err("There is no connection of that name.".to_owned()),
+            None => return Err("There is no connection with that name.".to_owned()),
             Some(false) => return Err(NO_SUCH_SCOPE.to_owned()),
             Some(true) => {}
         }
@@ -74,11 +74,11 @@ impl ConnectRequest {
     }
 
     fn try_again(&self) -> Response<Bytes> {
-        page::try_again("Nothing can be granted at the moment.", &self.here)
+        page::try_again("Access cannot be granted at the moment.", &self.here)
     }
 }
 
-const NO_SUCH_SCOPE: &str = "There is no such scope to be asked for.";
+const NO_SUCH_SCOPE: &str = "This access cannot be requested here.";
 
 fn bad_request(refusal: &str) -> Response<Bytes> {
     page::plain(StatusCode::BAD_REQUEST, refusal)
@@ -87,7 +87,7 @@ fn bad_request(refusal: &str) -> Response<Bytes> {
 pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
     let runtime = &context.runtime;
     if context.decide(Target::Login) == Decision::Refuse {
-        return page::plain(StatusCode::FORBIDDEN, "Another site asked you to grant access.");
+        return page::cross_site();
     }
     let request = match ConnectRequest::parse(context) {
         Ok(request) => request,
@@ -109,7 +109,7 @@ pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
         // First the person, then what they grant.
         Ok(None) => match runtime.settings.destination(&request.here) {
             Ok(here) => redirect(&runtime.settings.login_path(&here)),
-            Err(_) => bad_request("The address to come back to is too long."),
+            Err(_) => bad_request("The return address is too long."),
         },
         Err(_) => request.try_again(),
     }
@@ -129,7 +129,7 @@ async fn start_for(
     let connection = connection.ok_or_else(|| bad_request(NO_SUCH_SCOPE))?;
     let once = request.once || connection.single_use;
     if once && kept_for(runtime) == KeepFor::Everyone {
-        return Err(bad_request("Here nothing is granted for one use."));
+        return Err(bad_request("One-time access is not available here."));
     }
     if let Some(answer) =
         account::refusal(runtime, session).or_else(|| account::confirmation(context, connection))
@@ -240,7 +240,7 @@ pub(crate) fn resumed(context: &EndpointContext) -> Response<Bytes> {
         Ok(destination) => page::page(
             StatusCode::OK,
             "Access was granted",
-            "What you had sent needed it and was not carried out. Please go back and send it again.",
+            "The form that you sent needed this access and was not processed. Please go back and send it again.",
             &[(destination.as_str(), "Go back")],
         ),
         Err(refusal) => page::plain(StatusCode::BAD_REQUEST, &refusal),

@@ -30,17 +30,17 @@ pub(crate) async fn end(context: &EndpointContext) -> Response<Bytes> {
     };
     let name = given.get("connection").unwrap_or_default();
     if runtime.settings.connections(ProviderId::FIRST).named(name).is_none() {
-        return bad_request("There is no connection of that name.");
+        return bad_request("There is no connection with that name.");
     }
     match context.decide(Target::Change) {
         Decision::Act => {}
         Decision::Ask => {
             let action = format!("{}?{}", runtime.settings.path_to("disconnect"), context.query());
-            return page::confirmation("Do you want to take this access back?", &action, "Disconnect");
+            return page::confirmation("Do you want to end this access?", &action, "Disconnect");
         }
         Decision::Refuse => {
             runtime.events().emit(EventCode::CrossSiteRefused, None, "a disconnection");
-            return page::plain(StatusCode::FORBIDDEN, "Another site asked to take this access back.");
+            return page::cross_site();
         }
     }
     let session = context.signed_in().await;
@@ -54,13 +54,13 @@ pub(crate) async fn end(context: &EndpointContext) -> Response<Bytes> {
         Ok(Some(DisconnectOutcome::NotRevoked)) => page::page(
             StatusCode::OK,
             "Disconnected",
-            "This application has forgotten the access. The service that gave it could not be told, so it may be \
+            "This application has deleted its access. The service could not be notified, so the access may be \
              listed there until it expires.",
             &[(destination.as_str(), "Continue")],
         ),
         Ok(Some(_)) => redirect(destination.as_str()),
         Ok(None) => redirect(&runtime.settings.login_path(&destination)),
-        Err(_) => page::try_again("Nothing can be disconnected at the moment.", destination.as_str()),
+        Err(_) => page::try_again("This access cannot be ended at the moment.", destination.as_str()),
     }
 }
 

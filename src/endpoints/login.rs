@@ -37,7 +37,7 @@ pub(crate) const HEADER_BUDGET: usize = 3584;
 pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
     let (runtime, headers) = (&context.runtime, &context.head.headers);
     if context.decide(Target::Login) == Decision::Refuse {
-        return page::plain(StatusCode::FORBIDDEN, "Another site asked to sign you in.");
+        return page::cross_site();
     }
     let (named, destination, options) = match parse(runtime, context.query()) {
         Ok(parsed) => parsed,
@@ -113,7 +113,7 @@ fn parse<'a>(
         None => None,
         Some(name) => {
             let provider = runtime.providers.login_named(name);
-            Some(provider.ok_or("There is no sign-in service of that name.")?)
+            Some(provider.ok_or("There is no sign-in service with that name.")?)
         }
     };
     Ok((named, parameters.destination(runtime)?, parameters.options()?))

@@ -11,23 +11,23 @@ use crate::tokens::unkept::Unkept;
 pub(crate) enum LoginError {
     #[error(transparent)]
     Malformed(#[from] MalformedResponse),
-    #[error("this browser has not started this login, or finished it")]
+    #[error("this browser has no pending login with this state")]
     NotPending,
-    #[error("the login took too long")]
+    #[error("the login took longer than login_lifetime")]
     Expired,
-    #[error("the provider says {0}")]
+    #[error("the provider returned the error {0}")]
     Denied(String),
     #[error(transparent)]
     Provider(#[from] ProviderError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the callback took too long")]
+    #[error("the callback took longer than its time limit")]
     Deadline,
     #[error("the token response has no ID token")]
     NoIdToken,
-    #[error("the person is not of the hosted domain")]
+    #[error("the ID token's `hd` is not the configured hosted_domain")]
     HostedDomain,
-    #[error("the application refuses: {0}")]
+    #[error("the login hook denied the login: {0}")]
     Vetoed(String),
     #[error("the claims are too large: ask for fewer scopes, or have the provider send less")]
     TooLarge,
@@ -38,11 +38,11 @@ pub(crate) enum LoginError {
     TooLargeToCarry(TooLarge),
     #[error("the login hook panicked")]
     Panicked,
-    #[error("the provider has signed them out meanwhile")]
+    #[error("the provider signed the user out during the login")]
     SignedOut,
     #[error("the session in which the connection was started is over")]
     SessionOver,
-    #[error("the person who granted access is not the one who is signed in")]
+    #[error("the account that granted access is not the user who is signed in")]
     AccountMismatch,
 }
 

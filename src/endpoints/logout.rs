@@ -44,7 +44,10 @@ pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Response<Bytes> {
         }
     }
     let Ok(destination) = runtime.settings.destination(&return_to) else {
-        return page::plain(StatusCode::BAD_REQUEST, "The address to go to is not one of this application.");
+        return page::plain(
+            StatusCode::BAD_REQUEST,
+            "The return address does not belong to this application.",
+        );
     };
     let had_cookie = context.session_cookie().is_some();
     let session = match context.signed_in().await {
@@ -65,7 +68,7 @@ pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Response<Bytes> {
         }
         Decision::Refuse => {
             runtime.events().emit(EventCode::CrossSiteRefused, Some(session.user()), "a logout");
-            return page::plain(StatusCode::FORBIDDEN, "Another site asked to sign you out.");
+            return page::cross_site();
         }
     }
     match end(runtime, &session, context.jar()).await {

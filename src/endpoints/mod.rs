@@ -1,5 +1,5 @@
-//! The stories: what happens at each of the layer's endpoints, and how a token stays fresh. They await and
-//! act; what is right is decided in `protocol`, `grant` and `destination`.
+//! The layer's endpoints, one file for each path below `/auth`. They do the I/O; the rules are in `protocol` and
+//! `config`.
 
 pub(crate) mod account;
 pub(crate) mod backchannel_logout;
@@ -64,7 +64,7 @@ pub(crate) async fn endpoint(
         }
         ("backchannel-logout", _) => backchannel_logout::not_allowed(),
         ("login" | "logout" | "callback" | "connect" | "disconnect" | "granted", _) => not_allowed(endpoint),
-        _ => page::plain(StatusCode::NOT_FOUND, "There is nothing here."),
+        _ => page::plain(StatusCode::NOT_FOUND, "Not found."),
     };
     if let Some(jar) = context.used_carried() {
         jar.settle(answer.headers_mut());
@@ -82,7 +82,7 @@ fn not_allowed(endpoint: &str) -> Response<Bytes> {
         "callback" => "GET, POST",
         _ => "GET, HEAD, POST",
     };
-    let mut response = page::plain(StatusCode::METHOD_NOT_ALLOWED, "This is not how to ask.");
+    let mut response = page::plain(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed.");
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response
 }

@@ -19,10 +19,10 @@ impl EndpointQuery {
         let mut parameters: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
             if parameters.len() == MOST_PARAMETERS {
-                return Err("There are too many parameters.".to_owned());
+                return Err("The address has too many parameters.".to_owned());
             }
             if parameters.iter().any(|(seen, _)| *seen == name) {
-                return Err("A parameter stands twice.".to_owned());
+                return Err("A parameter of the address occurs twice.".to_owned());
             }
             parameters.push((name, value));
         }
@@ -44,20 +44,20 @@ impl EndpointQuery {
     pub(crate) fn destination(&self, runtime: &Runtime) -> Result<Destination, String> {
         let return_to = self.get("return_to").unwrap_or_default();
         runtime.settings.destination(return_to).map_err(|error| match error {
-            DestinationError::TooLong { .. } => "The address to come back to is too long.".to_owned(),
-            _ => "The address to come back to is not one of this application.".to_owned(),
+            DestinationError::TooLong { .. } => "The return address is too long.".to_owned(),
+            _ => "The return address does not belong to this application.".to_owned(),
         })
     }
 
     pub(crate) fn options(&self) -> Result<LoginOptions, String> {
         let mut options = LoginOptions::default();
         if let Some(prompt) = self.get("prompt") {
-            options.prompt = Some(Prompt::from_name(prompt).ok_or("This prompt is not known.")?);
+            options.prompt = Some(Prompt::from_name(prompt).ok_or("The value of prompt is unknown.")?);
         }
         if let Some(max_age) = self.get("max_age") {
             let digits = Some(max_age).filter(|max_age| max_age.bytes().all(|byte| byte.is_ascii_digit()));
             let seconds = digits.and_then(|digits| digits.parse().ok());
-            let seconds = seconds.ok_or("max_age is a number of seconds.")?;
+            let seconds = seconds.ok_or("max_age must be a number of seconds.")?;
             options.max_age = Some(Duration::from_secs(seconds));
         }
         options.login_hint = self.bounded("login_hint")?.map(str::to_owned);

@@ -220,6 +220,6 @@ impl<B> Service<Request<B>> for NotFound {
     }
 
     fn call(&mut self, _: Request<B>) -> Self::Future {
-        std::future::ready(Ok(page::plain(StatusCode::NOT_FOUND, "There is nothing here.").map(Full::new)))
+        std::future::ready(Ok(page::plain(StatusCode::NOT_FOUND, "Not found.").map(Full::new)))
     }
 }

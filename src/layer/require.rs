@@ -70,7 +70,7 @@ impl RequireLayer {
 
 impl fmt::Debug for RequireLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Require")
+        f.write_str("RequireLayer")
     }
 }
 

@@ -28,7 +28,7 @@ use crate::{page, peer};
 const MOST_BODY: usize = 64 * 1024;
 
 /// What another machine is told.
-const LOOPBACK_ONLY: &str = "The development provider is for this machine alone: open the application at its own \
+const LOOPBACK_ONLY: &str = "The development provider is for this machine only: open the application at its \
                              loopback address.";
 
 /// The service of [`OidcLayer`](crate::OidcLayer).
@@ -46,7 +46,7 @@ impl<S> Oidc<S> {
 
 impl<S> fmt::Debug for Oidc<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("OidcService")
+        f.write_str("Oidc")
     }
 }
 

@@ -286,7 +286,7 @@ impl Sessions {
                 self.remember(id, session).liveness.hear(heard);
                 Ok(())
             }
-            None => Err(StoreError::refused("a new session's row was there already")),
+            None => Err(StoreError::refused("session id collision")),
         }
     }
 

@@ -163,7 +163,7 @@ impl CookieJar {
             _ => match self.sealed_grant(key, grant, *more) {
                 Ok(set) => set,
                 Err(too_large) => {
-                    let detail = format_args!("the rendezvous keeps a refreshed grant: {too_large}");
+                    let detail = format_args!("the coordination store keeps a refreshed grant: {too_large}");
                     self.runtime.events().emit(
                         EventCode::CookiesTooLarge,
                         key.grant_key.owner.user(),

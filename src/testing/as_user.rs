@@ -163,7 +163,7 @@ impl SignedInLayer {
 
 impl fmt::Debug for SignedInLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AsUser").field("subject", &self.subject).finish_non_exhaustive()
+        f.debug_struct("SignedInLayer").field("subject", &self.subject).finish_non_exhaustive()
     }
 }
 

@@ -62,7 +62,7 @@ async fn a_form_comes_back_to_a_page_that_says_so() {
     let form_page = browser.navigate(&at("/form?id=7&x=%26")).await;
     let page = browser.submit(&form_page.form()).await;
     assert_eq!((page.status.as_u16(), page.url.path()), (200, "/auth/granted"));
-    assert!(page.text().contains("not carried out"), "{}", page.text());
+    assert!(page.text().contains("was not processed"), "{}", page.text());
     assert_eq!(page.links(), ["/form?id=7&x=%26"]);
     assert_eq!(site.api.requests().len(), 0, "nothing was sent");
     let back = browser.click(&page.links()[0]).await;
@@ -141,7 +141,7 @@ async fn who_says_no_sees_a_page_and_can_think_better_of_it() {
     site.op.set(|settings| settings.deny = true);
     let page = browser.visit(&at("/need?r=mail&s=mail.send")).await;
     assert_eq!((page.status.as_u16(), page.url.path()), (403, "/auth/callback"));
-    assert!(page.text().contains("access_denied"), "{}", page.text());
+    assert!(page.text().contains("Access was denied"), "{}", page.text());
     assert_eq!((site.op.authorizations().len(), site.op.token_requests().len()), (1, 0));
     assert_eq!(state(&browser, "mail").await, "not_connected");
     site.op.set(|settings| settings.deny = false);

@@ -223,7 +223,7 @@ async fn scenario_36_a_user_who_changes_meanwhile_gets_nothing_at_the_real_provi
     let rows = world.store.len();
     let page = browser.visit(&callback).await;
     assert_eq!(page.status, 400);
-    assert!(page.body.contains("signed in as somebody else"), "{}", page.body);
+    assert!(page.body.contains("signed in as another user"), "{}", page.body);
     assert_eq!(world.store.len(), rows);
     assert_eq!(world.grants("authorization_code").await, 2, "the two logins");
     let mut alice = world.connected("alice", &[]).await;
@@ -279,7 +279,7 @@ async fn scenario_40_what_is_disconnected_is_revoked_at_the_real_provider() {
     provider.stop().await;
     let page = disconnect(&mut alice, &app, "mail").await;
     assert_eq!(page.status, 200);
-    assert!(page.body.contains("could not be told"), "{}", page.body);
+    assert!(page.body.contains("could not be notified"), "{}", page.body);
     assert_eq!(alice.get(&format!("{app}/status")).await.json()[1]["state"], "not_connected");
     assert_eq!(events.count(EventCode::DisconnectOutcome), 3);
 }

@@ -13,8 +13,7 @@ pub(super) struct RedisFailure {
 }
 
 impl RedisFailure {
-    pub(super) const STRANGE: Self =
-        Self::new(StoreErrorKind::OutcomeUnknown, "Redis answered something else than was asked");
+    pub(super) const STRANGE: Self = Self::new(StoreErrorKind::OutcomeUnknown, "unexpected reply from Redis");
     pub(super) const UNANSWERED: Self =
         Self::new(StoreErrorKind::OutcomeUnknown, "an answer of Redis was lost");
     pub(super) const AWAY: Self = Self::new(StoreErrorKind::Unavailable, "Redis is away");

@@ -43,7 +43,7 @@ async fn scenario_40_a_provider_that_fails_keeps_nothing_here() {
     connect(&browser, "files").await;
     let page = disconnect(&browser, "mail").await;
     assert_eq!(page.status, 200);
-    assert!(page.text().contains("could not be told"), "{}", page.text());
+    assert!(page.text().contains("could not be notified"), "{}", page.text());
     assert!(page.links().contains(&"/list".to_owned()), "{:?}", page.links());
     assert_eq!(state(&browser, "mail").await, "not_connected");
     assert_eq!(send(&browser, "/disconnect?c=files").await.text(), "NotRevoked");

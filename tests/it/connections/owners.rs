@@ -60,7 +60,7 @@ async fn scenario_36_a_user_switch_on_the_way_stores_nothing() {
         let page = go_on(&browser, start).await;
         let case = format!("{response_mode:?}, logs out: {logs_out}, {consents} consents");
         assert_eq!(page.status, 400, "{case}: {}", page.text());
-        assert!(page.text().contains("signed in as somebody else"), "{case}: {}", page.text());
+        assert!(page.text().contains("signed in as another user"), "{case}: {}", page.text());
         assert_eq!(site.op.code_exchanges().len(), 0, "{case}");
         assert!(!site.app.events.has(EventCode::Connected), "{case}");
         assert_eq!(state(&browser, "mail").await, "not_connected", "{case}");

@@ -37,7 +37,7 @@ async fn the_hook_refuses() {
     assert!(world.op.live_refresh_tokens().is_empty(), "the fresh tokens are revoked");
     let refused = world.app.events.all().pop().unwrap();
     assert_eq!(refused.code, EventCode::LoginRefused);
-    assert!(refused.detail.starts_with("the application refuses: Not you"), "{}", refused.detail);
+    assert!(refused.detail.starts_with("the login hook denied the login: Not you"), "{}", refused.detail);
     world.signed_in("bob").await;
     assert_eq!(world.op.revocations().len(), 1);
 }

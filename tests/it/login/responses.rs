@@ -66,13 +66,17 @@ async fn scenario_17_the_person_says_no() {
     let browser = world.browser();
     let page = browser.visit(&login("/private?x=1")).await;
     assert_refused(&browser, &page, 403, "denied");
-    assert!(page.text().contains("access_denied") && !page.text().contains("alert(1)"), "{}", page.text());
+    assert!(
+        page.text().contains("Access was denied") && !page.text().contains("alert(1)"),
+        "{}",
+        page.text()
+    );
     assert!(!page.text().contains("evil.test"));
     assert_eq!(page.links(), ["/auth/login?return_to=%2Fprivate%3Fx%3D1"]);
     let refused = world.app.events.all().pop().unwrap();
     assert_eq!(
         (refused.code, refused.detail.as_str()),
-        (EventCode::LoginRefused, "the provider says access_denied")
+        (EventCode::LoginRefused, "the provider returned the error access_denied")
     );
     world.op.set(|s| s.deny = false);
     world.op.honest();
@@ -125,7 +129,7 @@ async fn check_22_an_error_without_a_state_ends_no_login() {
     for forged in ["error=access_denied", "error=access_denied&state=AAAAAAAAAAAAAAAAAAAAAAAA"] {
         let page = browser.navigate(&format!("{APP}/auth/callback?{forged}")).await;
         assert_refused(&browser, &page, 400, forged);
-        assert!(!page.text().contains("access_denied"));
+        assert!(!page.text().contains("Access was denied"));
     }
     assert_eq!(pending(&browser).len(), 1, "the login goes on");
     assert_eq!(browser.navigate(&callback).await.json()["sub"], "a1");

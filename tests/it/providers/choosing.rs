@@ -164,22 +164,22 @@ async fn providers_that_cannot_be_told_apart_are_refused() {
     };
     assert_eq!(problems(|config| config.add_provider(work())), [] as [String; 0]);
     let refused: [(fn(Config) -> Config, &str); 8] = [
-        (|config| config.add_provider(work()).add_provider(work_again()), "has this name"),
+        (|config| config.add_provider(work()).add_provider(work_again()), "has the same name"),
         (
             |config| config.add_provider(ProviderConfig::new(OP2, "c").client_secret("s").name("DEFAULT")),
-            "has this name",
+            "has the same name",
         ),
         (
             |config| config.add_provider(ProviderConfig::new(OP2, "c").client_secret("s").name("a/b")),
-            "its name is no name",
+            "name \"a/b\" is invalid",
         ),
         (
             |config| config.add_provider(ProviderConfig::new(OP2, "c").client_secret("s").name("")),
-            "its name is no name",
+            "name \"\" is invalid",
         ),
         (
             |config| config.add_provider(ProviderConfig::new(OP, "c").client_secret("s").name("again")),
-            "issuer is that of",
+            "has the same issuer",
         ),
         (
             |config| {
@@ -197,7 +197,7 @@ async fn providers_that_cannot_be_told_apart_are_refused() {
             |config| {
                 config.add_provider(work().without_login().resource(Resource::new("x", "https://x.test/")))
             },
-            "nobody signs in there",
+            "no logins",
         ),
     ];
     for (edit, said) in refused {

@@ -46,7 +46,7 @@ async fn scenario_48_what_cannot_be_kept_is_refused_by_name() {
     assert_eq!(refusal(SharedAccount::refresh_token("rt"), MemoryStore::new(), |_| ()), None);
     assert_eq!(refusal(operator(), durable(), more), None);
     assert!(refusal(SharedAccount::refresh_token(""), MemoryStore::new(), |_| ()).unwrap().contains("empty"));
-    assert!(refusal(operator().with_name("a b"), durable(), |_| ()).unwrap().contains("account is called"));
+    assert!(refusal(operator().with_name("a b"), durable(), |_| ()).unwrap().contains("\"a b\" is invalid"));
 }
 
 /// A secret that is mounted as a file, with the line's end that editors leave.
