@@ -100,7 +100,7 @@ pub struct AddAccessToken<S> {
 
 impl<S> fmt::Debug for AddAccessToken<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authorize").field("tokens", &self.tokens).finish_non_exhaustive()
+        f.debug_struct("AddAccessToken").field("tokens", &self.tokens).finish_non_exhaustive()
     }
 }
 

@@ -150,8 +150,8 @@ impl ApiRequest {
     /// With a JSON body.
     pub fn json(self, value: &impl Serialize) -> Self {
         self.with(|request| {
-            let body =
-                serde_json::to_vec(value).map_err(|error| unsendable("the value is no JSON", error))?;
+            let body = serde_json::to_vec(value)
+                .map_err(|error| unsendable("the value cannot be serialized as JSON", error))?;
             typed(request, "application/json", body);
             Ok(())
         })

@@ -173,6 +173,6 @@ impl AuthSession {
 
 impl fmt::Debug for AuthSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Users")
+        f.write_str("AuthSession")
     }
 }

@@ -196,7 +196,7 @@ impl GrantCookie {
 
 impl fmt::Debug for GrantCookie {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CarriedPlace")
+        f.debug_struct("GrantCookie")
             .field("connection", &self.key.grant_key.connection)
             .finish_non_exhaustive()
     }

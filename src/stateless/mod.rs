@@ -238,7 +238,7 @@ impl CookieJar {
 
 impl fmt::Debug for CookieJar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Carried")
+        f.write_str("CookieJar")
     }
 }
 

@@ -1,4 +1,4 @@
-//! Records in this process's memory, gone with it.
+//! A store in this process's memory, lost when the process ends.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -12,11 +12,11 @@ use super::changes::Notifier;
 use super::{Change, Key, Record, Store, StoreError, StoreFuture, Stored, Tag, Version};
 use crate::clock::Timestamp;
 
-/// A store in memory, for development, tests, and applications of one process that may forget their
-/// sessions when they restart. Clones share their rows.
+/// A store in memory, for development, tests, and applications of one process that may lose their sessions at a
+/// restart. Clones share their rows.
 ///
-/// It never drops a live record to make room: with a [capacity](MemoryStore::with_capacity) it refuses new
-/// rows, which is answered as 503, and leaves everybody signed in who was.
+/// It never deletes a valid record to make room: with a [capacity](MemoryStore::with_capacity) it refuses new rows,
+/// which the layer answers with 503, and every signed-in user stays signed in.
 #[derive(Clone)]
 pub struct MemoryStore(Arc<MemoryShared>);
 
@@ -37,12 +37,12 @@ struct Index {
 }
 
 impl MemoryStore {
-    /// A store bounded by the machine's memory only.
+    /// A store that is limited by the memory of the machine only.
     pub fn new() -> Self {
         Self::with_capacity(u64::MAX)
     }
 
-    /// A store that refuses new rows while it holds `rows` of them. A signed-in browser takes two, and each login
+    /// A store that refuses new rows while it holds `rows` of them. A signed-in browser needs two rows, and each login
     /// one more for twice the login's lifetime.
     pub fn with_capacity(rows: u64) -> Self {
         // No capacity and no time to live: moka must never choose what is forgotten.
@@ -50,12 +50,12 @@ impl MemoryStore {
         Self(Arc::new(MemoryShared { rows: cache, index: Mutex::default(), capacity: rows, changes }))
     }
 
-    /// How many rows there are, expired ones that nobody has collected included.
+    /// The number of rows, including expired rows that are not deleted yet.
     pub fn len(&self) -> u64 {
         self.0.index.lock().count
     }
 
-    /// True when there are none.
+    /// Whether there are no rows.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
