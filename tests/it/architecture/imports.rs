@@ -176,7 +176,7 @@ fn is_inside(file: &Path, ancestor: &Path) -> bool {
 }
 
 /// Every path that a tree of imports says, with the name that it gives; none for a glob.
-fn flat(tree: &UseTree) -> Vec<(Vec<String>, Option<String>)> {
+pub(super) fn flat(tree: &UseTree) -> Vec<(Vec<String>, Option<String>)> {
     let below = |first: String, tree: &UseTree| {
         let join = |(mut path, name): (Vec<String>, Option<String>)| {
             path.insert(0, first.clone());

@@ -2,6 +2,7 @@
 
 mod fixtures;
 mod imports;
+mod public_api;
 mod sources;
 
 use std::collections::BTreeSet;
