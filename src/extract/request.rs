@@ -52,7 +52,7 @@ impl RequestState {
         runtime: Arc<Runtime>,
         session: Option<Arc<Session>>,
         jar: Option<Arc<CookieJar>>,
-        head: &Head,
+        head: Head,
         request: &mut Request<B>,
     ) {
         let repeatable = is_safe(request.method());
@@ -62,7 +62,7 @@ impl RequestState {
         let state = Self {
             asked,
             here: request.uri().path_and_query().cloned(),
-            head: head.clone(),
+            head,
             came_from: if repeatable { None } else { posted() },
             repeatable,
             session,

@@ -116,14 +116,14 @@ where
                     };
                     let jar = jar(runtime, session.as_ref(), own, &head, Some(now));
                     let finish = Finish::of(session.as_ref(), jar.as_ref(), &head);
-                    RequestState::insert(Arc::clone(runtime), session, jar, &head, &mut request);
+                    RequestState::insert(Arc::clone(runtime), session, jar, head, &mut request);
                     ResponseFuture::finished(ready.inner.call(request), finish).await
                 });
             }
         };
         let jar = jar(runtime, session.as_ref(), own, &head, now);
         let finish = Finish::of(session.as_ref(), jar.as_ref(), &head);
-        RequestState::insert(Arc::clone(runtime), session, jar, &head, &mut request);
+        RequestState::insert(Arc::clone(runtime), session, jar, head, &mut request);
         ResponseFuture::finished(self.inner.call(request), finish)
     }
 }

@@ -71,8 +71,11 @@ pub(crate) struct Session {
     pub(crate) grant_keys: GrantKeyCache,
     pub(crate) liveness: SessionLiveness,
     /// What the answers to requests set whose handlers have ended it, by the requests' numbers.
-    last_cookies: Mutex<Vec<(u64, Vec<HeaderValue>)>>,
+    last_cookies: Mutex<Option<Box<LastCookies>>>,
 }
+
+/// Cookies for the answers to requests whose handlers have ended the session, by the requests' numbers.
+type LastCookies = Vec<(u64, Vec<HeaderValue>)>;
 
 /// What changes during a session's life in this process.
 pub(crate) struct SessionLiveness {
@@ -319,13 +322,14 @@ impl Session {
     /// The handler of a request has ended it: this is what the request's answer sets.
     pub(crate) fn end_with(&self, request: u64, cookies: Vec<HeaderValue>) {
         self.liveness.end();
-        self.last_cookies.lock().push((request, cookies));
+        self.last_cookies.lock().get_or_insert_default().push((request, cookies));
     }
 
     /// What the answer to a request sets because its handler has ended the session.
     #[cold]
     pub(crate) fn last_cookies(&self, request: u64) -> Vec<HeaderValue> {
         let mut cookies = self.last_cookies.lock();
+        let Some(cookies) = &mut *cookies else { return Vec::new() };
         let of_request = cookies.extract_if(.., |(number, _)| *number == request);
         of_request.flat_map(|(_, cookies)| cookies).collect()
     }

@@ -203,7 +203,7 @@ where
         Box::pin(async move {
             let Prepared { runtime, session } = who.prepared.get_or_init(|| who.prepare()).await.clone();
             let (head, _) = Head::read(request.method(), request.headers(), &runtime.settings.cookies, None);
-            RequestState::insert(runtime, session, None, &head, &mut request);
+            RequestState::insert(runtime, session, None, head, &mut request);
             ready.call(request).await
         })
     }
