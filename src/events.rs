@@ -24,7 +24,7 @@ pub enum EventCode {
     /// A user granted a connection; the detail is its name.
     Connected,
     /// A user disconnected a connection; the detail is its name.
-    DisconnectOutcome,
+    Disconnected,
     /// A token was refreshed.
     RefreshSucceeded,
     /// Another process had refreshed the token already; its result is used.
@@ -34,10 +34,10 @@ pub enum EventCode {
     /// A refresh failed for now; the grant is kept.
     RefreshFailed,
     /// A refresh returned another user's tokens. The tokens and the grant were discarded.
-    RefreshAnotherOwner,
+    RefreshOwnerMismatch,
     /// A refreshed grant could not be written. It stays in memory and is written again, unless the store refuses it
     /// for good.
-    RefreshNotWritten,
+    RefreshPersistFailed,
     /// Tokens that the provider issued are discarded without revocation; the detail is the reason.
     TokensDropped,
     /// The shared account cannot be used, or will not be after the next start; the detail is the remedy for the
@@ -54,20 +54,20 @@ pub enum EventCode {
     /// A record or cookie under one of the configured secrets did not open in its place: it was changed or moved.
     Tampered,
     /// A record or cookie is sealed with a secret, or in a format, that this process does not know.
-    Unreadable,
+    UnknownKey,
     /// A grant has become too large for cookies (stateless mode): it stays in the coordination store.
     CookiesTooLarge,
     /// A request was refused because another site may have forged it.
     CrossSiteRefused,
     /// Browsers are redirected to the login, and no request for it arrives: the layer is not outermost.
-    LayerNotReached,
+    LayerMisplaced,
     /// The development provider is in use.
     DevelopmentProvider,
     /// The development provider is in use, and a request was refused: it came from another machine or was for another
     /// host.
     NotLoopback,
     /// A session secret was generated at start: sessions end with this process.
-    SecretMadeUp,
+    SecretGenerated,
 }
 
 impl EventCode {
@@ -77,18 +77,18 @@ impl EventCode {
             Self::LoginStarted => "login.started",
             Self::LoginSucceeded => "login.succeeded",
             Self::LoginRefused => "login.refused",
-            Self::LoggedOut => "logout",
+            Self::LoggedOut => "logout.succeeded",
             Self::LogoutRefused => "logout.refused",
             Self::LogoutIncomplete => "logout.incomplete",
             Self::LogoutUnmatched => "logout.unmatched",
             Self::Connected => "connection.granted",
-            Self::DisconnectOutcome => "connection.removed",
+            Self::Disconnected => "connection.disconnected",
             Self::RefreshSucceeded => "refresh.succeeded",
             Self::RefreshAdopted => "refresh.adopted",
             Self::RefreshRefused => "refresh.refused",
             Self::RefreshFailed => "refresh.failed",
-            Self::RefreshAnotherOwner => "refresh.another_owner",
-            Self::RefreshNotWritten => "refresh.not_written",
+            Self::RefreshOwnerMismatch => "refresh.owner_mismatch",
+            Self::RefreshPersistFailed => "refresh.persist_failed",
             Self::TokensDropped => "tokens.dropped",
             Self::NeedsOperator => "account.needs_operator",
             Self::MetadataFetched => "provider.metadata",
@@ -96,13 +96,13 @@ impl EventCode {
             Self::ProviderFailed => "provider.failed",
             Self::StoreFailed => "store.failed",
             Self::Tampered => "seal.tampered",
-            Self::Unreadable => "seal.unreadable",
+            Self::UnknownKey => "seal.unknown_key",
             Self::CookiesTooLarge => "cookies.too_large",
             Self::CrossSiteRefused => "request.cross_site",
-            Self::LayerNotReached => "layer.not_reached",
+            Self::LayerMisplaced => "layer.misplaced",
             Self::DevelopmentProvider => "provider.development",
             Self::NotLoopback => "request.not_loopback",
-            Self::SecretMadeUp => "secret.made_up",
+            Self::SecretGenerated => "secret.generated",
         }
     }
 
@@ -114,7 +114,7 @@ impl EventCode {
                 | Self::LoggedOut
                 | Self::LogoutUnmatched
                 | Self::Connected
-                | Self::DisconnectOutcome
+                | Self::Disconnected
                 | Self::RefreshSucceeded
                 | Self::RefreshAdopted
                 | Self::MetadataFetched

@@ -64,7 +64,7 @@
 //! The layer must be outermost. axum's `Router::layer` wraps only the routes that were added before it, and `nest` drops the
 //! fallback of an inner router: a layer inside a nested router, or a layer that is followed by `.fallback(..)`, never
 //! receives `/auth/login`, and every login link answers 404. (After several redirects to the login without a request for it,
-//! the event `layer.not_reached` reports this.) So:
+//! the event `layer.misplaced` reports this.) So:
 //!
 //! - last on the outermost router: `.route(..).fallback(..).layer(auth)`; or
 //! - around the router as a service, which is also the fastest: `auth.layer(app)`; or, where neither is possible,

@@ -156,7 +156,7 @@ impl Records {
             }
             Err(SealError::UnknownKey | SealError::NewerFormat) => {
                 self.events.emit(
-                    EventCode::Unreadable,
+                    EventCode::UnknownKey,
                     None,
                     "a record needs a secret or a version that is not here",
                 );

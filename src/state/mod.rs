@@ -82,7 +82,7 @@ impl Runtime {
         }
         if made_up {
             let detail = "no SESSION_SECRET: everybody is signed out at the next start";
-            events.emit(EventCode::SecretMadeUp, None, detail);
+            events.emit(EventCode::SecretGenerated, None, detail);
         }
         let providers = Providers::new(settings.relying_parties.iter().map(|relying_party| {
             Provider::new(relying_party.clone(), outbound.clone(), events.clone(), clock.clone())
@@ -160,7 +160,7 @@ impl Runtime {
         if self.sent_to_login.fetch_add(1, Ordering::Relaxed) + 1 == UNANSWERED {
             let hint = "people are sent to the login, and no request for it arrives: add the layer after the last \
                         route and fallback, around the outermost router";
-            self.events().emit(EventCode::LayerNotReached, None, hint);
+            self.events().emit(EventCode::LayerMisplaced, None, hint);
         }
     }
 

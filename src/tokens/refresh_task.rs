@@ -179,7 +179,7 @@ impl<'a> RefreshTask<'a> {
                 self.never_written = error.kind() == StoreErrorKind::Refused;
                 if to == NextRow::Refreshed && (self.never_written || self.pause == FIRST_RETRY) {
                     let detail = format!("the new tokens are not written: {}", cause(&error));
-                    self.tell(EventCode::RefreshNotWritten, &detail);
+                    self.tell(EventCode::RefreshPersistFailed, &detail);
                 }
                 self.fails(error)
             }
@@ -293,7 +293,7 @@ impl<'a> RefreshTask<'a> {
             (Conclusion::Written, _) => self.tell(EventCode::RefreshSucceeded, "a new access token"),
             (Conclusion::Found, _) => self.tell(EventCode::RefreshAdopted, "somebody else refreshed it"),
             (Conclusion::Ended(EndReason::AnotherOwner), Some(RequestFailure::Provider(why))) => {
-                self.tell(EventCode::RefreshAnotherOwner, &cause(why));
+                self.tell(EventCode::RefreshOwnerMismatch, &cause(why));
             }
             (Conclusion::Ended(_), Some(RequestFailure::Provider(why))) => {
                 self.tell(EventCode::RefreshRefused, &cause(why));

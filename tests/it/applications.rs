@@ -274,7 +274,7 @@ async fn neither_loses_anything(world: &World, one: &Application, two: &Applicat
     assert_eq!(one.who(world, &again).await, "a1");
     one.token(world, &again).await;
     for here in applications {
-        for code in [EventCode::Unreadable, EventCode::StoreFailed, EventCode::RefreshRefused] {
+        for code in [EventCode::UnknownKey, EventCode::StoreFailed, EventCode::RefreshRefused] {
             assert_eq!(here.app.events.count(code), 0, "{}: {code:?}", here.url);
         }
     }

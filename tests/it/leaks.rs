@@ -218,7 +218,7 @@ async fn scenario_60_nothing_leaks() {
         "login.started",
         "login.succeeded",
         "login.refused",
-        "logout",
+        "logout.succeeded",
         "refresh.succeeded",
         "refresh.failed",
         "refresh.refused",

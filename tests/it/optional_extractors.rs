@@ -68,7 +68,7 @@ async fn an_anonymous_request_is_not_sent_to_the_login() {
             assert_eq!(world.browser().navigate(&format!("{APP}{path}")).await.text(), "nobody");
         }
     }
-    assert!(!world.app.events.has(EventCode::LayerNotReached));
+    assert!(!world.app.events.has(EventCode::LayerMisplaced));
 }
 
 #[tokio::test]

@@ -25,7 +25,7 @@ async fn assert_works(world: &World, what: &str) {
     let anonymous = world.browser();
     let page = anonymous.visit(&format!("{APP}/private?x")).await;
     assert_eq!((page.status.as_u16(), page.path_and_query()), (200, "/private?x"), "{what}");
-    assert!(!world.app.events.has(EventCode::LayerNotReached), "{what}");
+    assert!(!world.app.events.has(EventCode::LayerMisplaced), "{what}");
 }
 
 #[tokio::test]
@@ -79,11 +79,11 @@ async fn mistake_a_fallback_after_the_layer() {
     let browser = world.browser();
     browser.navigate(&format!("{APP}/private")).await;
     browser.navigate(&format!("{APP}/private")).await;
-    assert!(!world.app.events.has(EventCode::LayerNotReached), "twice may be chance");
+    assert!(!world.app.events.has(EventCode::LayerMisplaced), "twice may be chance");
     assert_eq!(ask_for_a_page_three_times(&browser, "/private").await, 404);
-    assert_eq!(world.app.events.count(EventCode::LayerNotReached), 1, "told once");
+    assert_eq!(world.app.events.count(EventCode::LayerMisplaced), 1, "told once");
     let event = world.app.events.all().pop().unwrap();
-    assert_eq!(event.code.as_str(), "layer.not_reached");
+    assert_eq!(event.code.as_str(), "layer.misplaced");
     assert!(event.detail.contains("after the last route and fallback"), "{}", event.detail);
 }
 
@@ -95,7 +95,7 @@ async fn mistake_the_layer_inside_a_nested_router() {
     world.net.serve_service(APP, Router::new().nest("/inner", inner));
     let browser = world.browser();
     assert_eq!(ask_for_a_page_three_times(&browser, "/inner/page").await, 404);
-    assert_eq!(world.app.events.count(EventCode::LayerNotReached), 1);
+    assert_eq!(world.app.events.count(EventCode::LayerMisplaced), 1);
     let page = browser.step(&format!("{APP}/inner/page?x=1")).await;
     assert!(
         page.location().is_some(),
@@ -112,7 +112,7 @@ async fn no_event_where_the_layer_is_reached() {
     for _ in 0..10 {
         browser.step(&format!("{APP}/private")).await;
     }
-    assert!(!world.app.events.has(EventCode::LayerNotReached));
+    assert!(!world.app.events.has(EventCode::LayerMisplaced));
 }
 
 /// No layer at all: an error that names the remedy to the developer, and nothing to the visitor.

@@ -281,7 +281,7 @@ async fn scenario_40_what_is_disconnected_is_revoked_at_the_real_provider() {
     assert_eq!(page.status, 200);
     assert!(page.body.contains("could not be notified"), "{}", page.body);
     assert_eq!(alice.get(&format!("{app}/status")).await.json()[1]["state"], "not_connected");
-    assert_eq!(events.count(EventCode::DisconnectOutcome), 3);
+    assert_eq!(events.count(EventCode::Disconnected), 3);
 }
 
 /// An API that says which token it was shown, and keeps the paths it was asked for.

@@ -163,7 +163,7 @@ async fn check_122_secrets_rotate() {
     assert_eq!(world.who_is(&busy).await, "a1", "it was sealed anew when it was used");
     assert_eq!(world.who_is(&fresh).await, "a1", "the first one seals");
     assert_eq!(world.who_is(&quiet).await, Value::Null);
-    assert!(new.events.has(EventCode::Unreadable));
+    assert!(new.events.has(EventCode::UnknownKey));
     assert!(!new.events.has(EventCode::Tampered));
 
     secrets(&world, &[NEW, OLD]);
@@ -179,7 +179,7 @@ async fn check_144_a_stranger_to_all_secrets_signs_everybody_out() {
     let rows = world.app.store.len();
     let stranger = secrets(&world, &[NEW]);
     assert_eq!(world.who_is(&alice).await, Value::Null);
-    assert!(stranger.events.has(EventCode::Unreadable));
+    assert!(stranger.events.has(EventCode::UnknownKey));
     let login = world.browser().visit(&format!("{APP}/auth/login")).await;
     assert_eq!(
         (login.status.as_u16(), login.header("retry-after")),

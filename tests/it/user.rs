@@ -437,5 +437,5 @@ async fn scenario_33_no_user_no_token() {
     assert_eq!((store.writes(), store.rows.len()), (0, 0));
     assert!(world.net.requests("https://api.test").is_empty());
     assert!(world.net.requests(OP).is_empty());
-    assert!(app.events.all().iter().all(|event| event.code.as_str() == "layer.not_reached"));
+    assert!(app.events.all().iter().all(|event| event.code.as_str() == "layer.misplaced"));
 }

@@ -357,7 +357,7 @@ async fn forged_requests_are_no_visitors() {
         browser.submit_from(APP, &Form::post(&action, &[])).await;
         assert_eq!(token(&browser, "photos").await, Err("consent_required".into()));
         assert_eq!(world.op.revocations().len(), 1);
-        assert!(world.app.events.has(EventCode::DisconnectOutcome));
+        assert!(world.app.events.has(EventCode::Disconnected));
     }
 }
 

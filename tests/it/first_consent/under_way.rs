@@ -150,7 +150,7 @@ async fn another_owner_in_a_refresh_ends_what_a_consent_brought() {
         connect(&browser, "mail").await;
         gate.open();
         assert_eq!(asking.await.unwrap(), "consent_required");
-        assert_eq!(world.app.events.count(EventCode::RefreshAnotherOwner), 1);
+        assert_eq!(world.app.events.count(EventCode::RefreshOwnerMismatch), 1);
         assert_eq!(reads_as_at(&browser, MAIL).await, "consent_required");
     }
 }

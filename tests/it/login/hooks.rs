@@ -154,7 +154,7 @@ async fn events_tell_the_story() {
             ("login.started", None),
             ("provider.key_set", None),
             ("login.succeeded", alice.clone()),
-            ("logout", alice),
+            ("logout.succeeded", alice),
             ("login.refused", None),
         ]
     );

@@ -176,7 +176,7 @@ async fn an_outage_of_the_store_spends_nothing_twice() {
     // Whoever does not hold the tokens comes first.
     assert_eq!(world.tok_at(REPLICA, &alice).await.0, 200);
     assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (1, 0));
-    assert_eq!(world.app.events.count(EventCode::RefreshNotWritten), 1);
+    assert_eq!(world.app.events.count(EventCode::RefreshPersistFailed), 1);
 }
 
 /// A replica whose clock is ahead by more than a lease sees every lease run out at once, and steals none.

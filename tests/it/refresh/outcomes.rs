@@ -147,7 +147,7 @@ async fn check_97_a_refreshed_id_token_must_name_the_owner_and_hold() {
         assert_eq!((revoked.len(), revoked[0].owner.as_deref()), (1, Some("alice")), "{name}: {revoked:?}");
         assert_eq!(world.op.live_refresh_tokens(), [], "{name}");
         let other = name.contains("sub other");
-        assert_eq!(world.app.events.has(EventCode::RefreshAnotherOwner), other, "{name}");
+        assert_eq!(world.app.events.has(EventCode::RefreshOwnerMismatch), other, "{name}");
         // What lies there now is no grant any more, whatever the provider says later.
         world.op.honest();
         world.clock.advance(HOUR);

@@ -273,7 +273,7 @@ async fn check_120_another_person_signs_in_during_a_refresh() {
     world.app.layer.drain().await;
     world.token_of(&browser, "bob").await;
     assert!(world.op.live_refresh_tokens().iter().all(|(_, owner)| owner == "bob"));
-    assert!(!world.app.events.has(EventCode::RefreshAnotherOwner));
+    assert!(!world.app.events.has(EventCode::RefreshOwnerMismatch));
 }
 
 /// A deploy: told to stop while a hundred refreshes wait for their answers.

@@ -48,7 +48,7 @@ async fn check_109_what_cannot_be_written_is_kept_and_tried_again() {
         assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (2, 0), "{name}");
         // Who does not know whether it is written reads, and finds it.
         let not_written = usize::from(!written);
-        assert_eq!(world.app.events.count(EventCode::RefreshNotWritten), not_written, "{name}");
+        assert_eq!(world.app.events.count(EventCode::RefreshPersistFailed), not_written, "{name}");
     }
 }
 
@@ -64,7 +64,7 @@ async fn tokens_that_the_store_refuses_for_good_are_not_tried_for_ever() {
         store.swaps(mode);
         gate.open();
         assert_eq!(waiting.await.unwrap().unwrap().status(), 503);
-        assert_eq!(world.app.events.count(EventCode::RefreshNotWritten), 1);
+        assert_eq!(world.app.events.count(EventCode::RefreshPersistFailed), 1);
         let drained = tokio::time::timeout(HOUR, world.app.layer.drain()).await;
         assert_eq!(drained.is_ok(), ends, "a flight lands, or goes on");
         store.swaps(Mode::Works);
@@ -107,7 +107,7 @@ async fn check_109_a_token_ages_while_the_store_is_away() {
         gate.wait_for_arrivals(1).await;
         store.swaps(Mode::Fails);
         gate.open();
-        while !world.app.events.has(EventCode::RefreshNotWritten) {
+        while !world.app.events.has(EventCode::RefreshPersistFailed) {
             settle().await;
         }
         world.clock.advance(away);

@@ -202,7 +202,7 @@ async fn the_account_never_becomes_somebody_else() {
     world.clock.advance(Duration::from_secs(3700));
     world.api.forget();
     assert_eq!(reads_as(&world.browser()).await, "operator_action_required");
-    assert!(app.events.has(EventCode::RefreshAnotherOwner));
+    assert!(app.events.has(EventCode::RefreshOwnerMismatch));
     assert!(world.api.requests().is_empty());
     assert_eq!(state(&app).await, AccountState::NeedsOperator);
 }

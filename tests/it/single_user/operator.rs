@@ -166,7 +166,7 @@ async fn another_account_takes_the_place_of_the_first() {
     world.op.edit_refreshed_id_token(|draft| draft.claim("sub", "r1"));
     world.clock.advance(Duration::from_secs(3700));
     assert_eq!(reads_as(&world.browser()).await, "operator_action_required", "nor by a refresh");
-    assert!(app.events.has(EventCode::RefreshAnotherOwner));
+    assert!(app.events.has(EventCode::RefreshOwnerMismatch));
     world.op.honest();
     connect_as(&world, &alice, "robot").await;
     assert_eq!(reads_as(&world.browser()).await, "robot", "an admin mends it");
