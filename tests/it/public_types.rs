@@ -25,6 +25,10 @@ fn public_types_are_shared_between_tasks() {
     shared::<OidcLayer>();
     shared::<Oidc<()>>();
     shared::<NotFound>();
+    shared::<AnyBodyLayer>();
+    shared::<AnyBody<()>>();
+    awaited::<AnyBodyFuture<()>>();
+    sent::<ResponseBody<()>>();
     shared::<RequireLayer>();
     shared::<Require<()>>();
     shared::<AddAccessTokenLayer>();
