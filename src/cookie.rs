@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(ours("x-session =no; x-silent"), (None, false));
     }
 
-    /// Check 136: what the prefix demands is what we send.
+    /// What the prefix demands is what we send.
     #[test]
     fn attributes_are_those_of_a_host_cookie() {
         let style = CookiePolicy::new("tower-oidc", true);

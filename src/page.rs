@@ -64,7 +64,6 @@ pub(crate) fn confirmation(heading: &str, action: &str, label: &str) -> Response
 mod tests {
     use super::*;
 
-    /// Checks 23 and 140.
     #[test]
     fn everything_given_is_escaped() {
         let evil = r#""><script>alert(1)</script>'&"#;

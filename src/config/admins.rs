@@ -116,7 +116,6 @@ mod tests {
         RelyingParty::check(&all, "https://app.test/auth/callback", &mut Vec::new())
     }
 
-    /// Scenario 27 and check 172.
     #[test]
     fn an_email_counts_when_it_is_verified_and_equal_but_for_case() {
         let none = Map::new();
@@ -135,7 +134,6 @@ mod tests {
         }
     }
 
-    /// Check 171.
     #[test]
     fn a_subject_or_a_claim_counts_in_its_own_place_only() {
         let include = |subject, claims: Value| admins().include((OP, subject), None, || claims.as_object());
@@ -164,7 +162,6 @@ mod tests {
         (Admins::check(&config, &registered(&config), &mut problems), problems)
     }
 
-    /// Scenario 27.
     #[test]
     fn each_rule_counts_for_the_people_of_its_own_provider() {
         let (admins, problems) = two_providers(|config| {
@@ -188,7 +185,7 @@ mod tests {
         }
     }
 
-    /// Scenario 27: what any of several providers could say is no rule, and the message names the remedy.
+    /// What any of several providers could say is no rule, and the message names the remedy.
     #[test]
     fn a_rule_without_a_provider_is_refused_where_there_are_several() {
         let refused = |edit: fn(&mut Config)| two_providers(edit).1.join("\n");

@@ -93,7 +93,6 @@ mod tests {
         assert_eq!(Destination::parse("", &mounted).map(|d| d.0).as_deref(), Ok("/mount"));
     }
 
-    /// Scenario 2 and check 163.
     #[test]
     fn whatever_leaves_the_origin_is_refused() {
         for given in [

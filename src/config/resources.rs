@@ -176,7 +176,6 @@ mod tests {
         parse(url).and_then(|url| resources.covering(&url).map(|source| source.resource.clone()))
     }
 
-    /// Scenario 49.
     #[test]
     fn a_url_matches_on_exact_origin_and_segment_boundary() {
         let cal = resources(&["https://api.test/cal/"]).unwrap();
@@ -224,7 +223,6 @@ mod tests {
         }
     }
 
-    /// Scenario 50.
     #[test]
     fn the_longest_prefix_wins_in_any_order() {
         let [all, cal] = ["https://api.test/", "https://api.test/cal/"];

@@ -279,7 +279,7 @@ mod tests {
         settings(edit).err().expect("it is refused").to_string()
     }
 
-    /// Check 173: each is refused, by a message that names the field.
+    /// Each is refused, by a message that names the field.
     #[test]
     fn unusable_configurations_are_refused_by_name() {
         assert!(settings(|_| ()).is_ok());

@@ -400,7 +400,6 @@ mod tests {
         assert_eq!(error.outcome, AuthorizationOutcome::Error("access_denied".to_owned()));
     }
 
-    /// Checks 1, 15, 18, 22 and 39.
     #[test]
     fn anything_else_is_malformed() {
         for (response, why) in [
@@ -422,7 +421,6 @@ mod tests {
         }
     }
 
-    /// Checks 19 and 20.
     #[test]
     fn the_issuer_parameter_is_compared_exactly_and_required_where_announced() {
         let response = |query: &str| AuthorizationResponse::parse(query.as_bytes()).unwrap();

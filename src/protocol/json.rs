@@ -55,7 +55,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Check 76.
     #[test]
     fn duplicate_names_and_trailing_bytes_are_refused() {
         assert!(object(br#"{"sub":"a","aud":"x"}"#).is_some());

@@ -137,7 +137,7 @@ mod tests {
     use p256::ecdsa::signature::Signer;
     use p256::ecdsa::{Signature, SigningKey};
 
-    /// Check 146, where the caller asks the wrong provider's keys: the issuer is compared here too.
+    /// Where the caller asks the wrong provider's keys: the issuer is compared here too.
     #[test]
     fn the_issuer_is_the_one_whose_keys_verify() {
         let key = SigningKey::from_slice(&[7; 32]).unwrap();

@@ -139,7 +139,6 @@ mod tests {
         assert!(!metadata.sends_iss && metadata.userinfo_endpoint.is_none());
     }
 
-    /// Check 71.
     #[test]
     fn the_issuer_is_compared_exactly() {
         for other in ["https://op.test/a/", "https://op.test", "https://OP.test/a", "https://evil.test/a"] {
@@ -147,7 +146,6 @@ mod tests {
         }
     }
 
-    /// Check 72 and 31.
     #[test]
     fn missing_and_insecure_endpoints_are_refused() {
         for name in ["authorization_endpoint", "token_endpoint", "jwks_uri"] {

@@ -148,7 +148,6 @@ mod tests {
         assert!(tokens.refresh_token.is_none() && tokens.id_token.is_none());
     }
 
-    /// Checks 78 and 79.
     #[test]
     fn access_token_and_token_type_are_required() {
         for wrong in [Value::Null, json!(""), json!(1), json!("a b"), json!("a\r\nX: 1")] {
@@ -166,7 +165,6 @@ mod tests {
         assert!(response(|b| b["token_type"] = "bEaReR".into()).is_ok());
     }
 
-    /// Check 81.
     #[test]
     fn lifetimes_are_read_leniently() {
         for (given, expected) in [
@@ -183,7 +181,6 @@ mod tests {
         }
     }
 
-    /// Checks 77, 82 and 94.
     #[test]
     fn failures_are_told_apart() {
         let refused = |code: &str| TokenError::Refused(code.to_owned());

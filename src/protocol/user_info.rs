@@ -90,7 +90,6 @@ mod tests {
         value.as_object().cloned().unwrap()
     }
 
-    /// Checks 85 and 86.
     #[test]
     fn only_the_same_subject_is_used() {
         assert!(parse(br#"{"sub":"a1","name":"Alice"}"#, "a1").is_ok());

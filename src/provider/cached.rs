@@ -155,7 +155,7 @@ mod tests {
         (now, Cached::new(clock))
     }
 
-    /// Check 73: a failure is not kept as an answer, and does not become a storm.
+    /// A failure is not kept as an answer, and does not become a storm.
     #[tokio::test]
     async fn failures_pause_and_pass() {
         let (now, fetched) = clocked();
@@ -181,7 +181,7 @@ mod tests {
         assert_eq!(again, Err(Failed(true)));
     }
 
-    /// Check 63: a forced refetch is throttled, also after one that failed.
+    /// A forced refetch is throttled, also after one that failed.
     #[tokio::test]
     async fn refetches_are_throttled_and_a_failed_one_keeps_the_old_value() {
         let (now, fetched) = clocked();

@@ -619,7 +619,7 @@ mod tests {
         assert_eq!(user("i", "s"), user("i", "s"));
     }
 
-    /// Scenario 43, at its root: whatever a provider or an author calls somebody, one kind of owner is never another.
+    /// At its root: whatever a provider or an author calls somebody, one kind of owner is never another.
     #[test]
     fn no_kind_of_owner_is_another() {
         let names = ["", "user", "account", "visitor", "default", "s", "\u{1}\0\0\0\0\0\0\0s"];

@@ -250,7 +250,7 @@ mod tests {
         );
     }
 
-    /// Check 142: every kind of seal is refused by every other opener.
+    /// Every kind of seal is refused by every other opener.
     #[test]
     fn every_purpose_refuses_every_other_purpose() {
         let ring = ring(&["one"]);
@@ -275,7 +275,7 @@ mod tests {
         }
     }
 
-    /// Check 122: an old secret opens, the new one seals; check 144: a stranger's opens nothing.
+    /// An old secret opens, the new one seals, and a secret that is not configured opens nothing.
     #[test]
     fn secrets_rotate_and_strangers_are_unknown() {
         let here = place(Purpose::Session, "row", "");

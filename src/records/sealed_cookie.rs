@@ -136,7 +136,7 @@ mod tests {
         assert!(sealed.is_none());
     }
 
-    /// Scenario 45: chunks of two texts of one place never open together.
+    /// Chunks of two texts of one place never open together.
     #[test]
     fn chunks_of_another_generation_do_not_mix() {
         let here = place("x-grant.tag.login", b"alice");

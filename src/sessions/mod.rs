@@ -418,7 +418,6 @@ mod tests {
         }
     }
 
-    /// Check 134.
     #[tokio::test]
     async fn idle_and_absolute_lifetimes_end_a_session() {
         let world = World::new();
@@ -458,7 +457,7 @@ mod tests {
         );
     }
 
-    /// Check 135, and the race of a logout with a reader of the store.
+    /// The race of a logout with a reader of the store.
     #[tokio::test]
     async fn an_ended_session_is_dead_at_once_and_stays_so() {
         let world = World::new();

@@ -1,4 +1,4 @@
-//! Where tokens go when an application calls APIs, and where they never do: scenarios 49, 50, 51, 54.
+//! Where tokens go when an application calls APIs, and where they never do.
 
 use std::time::Duration;
 
@@ -149,7 +149,7 @@ async fn an_answer_is_read_as_bytes_text_or_json() {
 }
 
 #[tokio::test]
-async fn scenario_49_a_url_that_no_resource_covers_is_an_error_and_nothing_is_sent() {
+async fn a_url_that_no_resource_covers_is_an_error_and_nothing_is_sent() {
     let (world, alice) = world(|config| config).await;
     assert_eq!(got(&alice, &format!("{API}/cal/x?y")).await["status"], 200, "the control");
     world.net.forget();
@@ -188,7 +188,7 @@ async fn scenario_49_a_url_that_no_resource_covers_is_an_error_and_nothing_is_se
 }
 
 #[tokio::test]
-async fn scenario_50_the_longest_prefix_has_the_url_in_every_order() {
+async fn the_longest_prefix_has_the_url_in_every_order() {
     for turned in [false, true] {
         let (world, alice) = world(|mut config| {
             config.provider.resources.clear();
@@ -212,7 +212,7 @@ async fn scenario_50_the_longest_prefix_has_the_url_in_every_order() {
 }
 
 #[tokio::test]
-async fn scenario_51_a_redirect_out_of_the_resource_leaves_the_token_behind() {
+async fn a_redirect_out_of_the_resource_leaves_the_token_behind() {
     let (world, alice) = world(|config| config.resource(Resource::new("other", "https://other.test/"))).await;
     for status in [301, 302, 303, 307, 308] {
         for (to, arrives) in [
@@ -252,7 +252,7 @@ async fn scenario_51_a_redirect_out_of_the_resource_leaves_the_token_behind() {
 }
 
 #[tokio::test]
-async fn scenario_51_what_is_not_safe_is_not_followed() {
+async fn what_is_not_safe_is_not_followed() {
     let (world, alice) = world(|config| config).await;
     for to in [
         "http://api.test/",
@@ -280,7 +280,7 @@ async fn scenario_51_what_is_not_safe_is_not_followed() {
 }
 
 #[tokio::test]
-async fn scenario_51_a_token_that_was_left_behind_does_not_come_back() {
+async fn a_token_that_was_left_behind_does_not_come_back() {
     let (world, alice) = world(|config| config).await;
     world.api.redirect("/cal/r", 302, "https://evil.test/back");
     world.evil.redirect("/back", 302, "https://api.test/cal/x");
@@ -360,7 +360,7 @@ async fn ten_redirects_are_followed_and_no_more() {
 }
 
 #[tokio::test]
-async fn scenario_54_a_401_is_one_refresh_and_one_retry_with_the_same_body() {
+async fn a_401_is_one_refresh_and_one_retry_with_the_same_body() {
     let (world, alice) = world(|config| config).await;
     world.api.refuse("/cal/x", 1, "Bearer error=\"invalid_token\"");
     let call = json!({ "url": format!("{API}/cal/x"), "method": "POST", "body": "once" });
@@ -374,7 +374,7 @@ async fn scenario_54_a_401_is_one_refresh_and_one_retry_with_the_same_body() {
 
 /// Fifty requests met by a 401 at once share the renewal.
 #[tokio::test]
-async fn scenario_54_a_401_for_everybody_is_one_refresh() {
+async fn a_401_for_everybody_is_one_refresh() {
     let (world, alice) = world(|config| config).await;
     world.api.refuse("/cal/", 50, "Bearer");
     let path = format!("/fetch?u={API}/cal/x");
@@ -393,7 +393,7 @@ async fn scenario_54_a_401_for_everybody_is_one_refresh() {
 }
 
 #[tokio::test]
-async fn scenario_54_an_api_that_always_says_401_is_called_twice_and_then_consent_is_needed() {
+async fn an_api_that_always_says_401_is_called_twice_and_then_consent_is_needed() {
     let (world, alice) = world(|config| config).await;
     world.api.refuse_always("/cal/", "Bearer error=\"invalid_token\"");
     let answer = alice.fetch(Method::GET, &format!("{APP}/fetch?u={API}/cal/x"), "", APP).await;
@@ -414,7 +414,7 @@ async fn scenario_54_an_api_that_always_says_401_is_called_twice_and_then_consen
 
 /// Where nothing can renew the token, its refusal needs the person at once, and not for ever either.
 #[tokio::test]
-async fn scenario_54_without_a_refresh_token_the_first_401_needs_consent() {
+async fn without_a_refresh_token_the_first_401_needs_consent() {
     let (world, _) = world(|config| config).await;
     world.op.set(|op| op.issue_refresh_tokens = false);
     // A browser of its own: what an earlier login brought would go on.

@@ -1,4 +1,4 @@
-//! The outgoing side: where a token goes and where it does not. Scenarios 49, 51 and 54 through the ready client
+//! The outgoing side: where a token goes and where it does not. Through the ready client
 //! (`/fetch`) and through the layer over another client with bodies of its own (`/via`).
 
 use std::sync::{Arc, Mutex};
@@ -31,7 +31,7 @@ fn call(client: &str, url: &str) -> String {
 }
 
 #[tokio::test]
-async fn scenario_49_a_token_goes_to_its_resource_and_nowhere_else() {
+async fn a_token_goes_to_its_resource_and_nowhere_else() {
     let (site, browser) = signed_in().await;
     for client in CLIENTS {
         for url in ["/cal/", "/cal/x?y", "/cal/a/../x", "/cal/%41", "/mail/x"] {
@@ -74,7 +74,7 @@ async fn scenario_49_a_token_goes_to_its_resource_and_nowhere_else() {
 }
 
 #[tokio::test]
-async fn scenario_51_a_redirect_out_of_the_resource_leaves_the_token_behind() {
+async fn a_redirect_out_of_the_resource_leaves_the_token_behind() {
     for client in CLIENTS {
         let (site, browser) = signed_in().await;
         for (to, saw) in [
@@ -116,7 +116,7 @@ async fn scenario_51_a_redirect_out_of_the_resource_leaves_the_token_behind() {
 }
 
 #[tokio::test]
-async fn scenario_54_one_refusal_is_one_refresh_and_one_retry() {
+async fn one_refusal_is_one_refresh_and_one_retry() {
     for client in CLIENTS {
         let (site, browser) = signed_in().await;
         site.api.refuse("/mail/x", 1, "Bearer error=\"invalid_token\"");

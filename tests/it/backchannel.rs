@@ -1,9 +1,9 @@
-//! Back-channel logout: scenario 7, checks 146 to 153 and 162, and the relying-party plans of the OpenID Foundation.
+//! Back-channel logout, and the relying-party plans of the OpenID Foundation.
 //!
 //! | module, after `oidcc-client-test-rp-backchannel-rpinitlogout` | test |
 //! |---|---|
-//! | (none) | `scenario_07_the_provider_signs_one_browser_out` |
-//! | -alg-none, -wrong-alg, -wrong-aud, -wrong-iss, -no-event, -wrong-event, -with-nonce | `check_146_logout_tokens_that_lie` |
+//! | (none) | `the_provider_signs_one_browser_out` |
+//! | -alg-none, -wrong-alg, -wrong-aud, -wrong-iss, -no-event, -wrong-event, -with-nonce | `logout_tokens_that_lie` |
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::support::browser::Browser;
 use crate::support::fault::{Fault, Gate};
 use crate::support::net::Caller;
 use crate::support::provider::keys::{Alg, Key};
-use crate::support::provider::lies::{LOGOUT_TOKEN, LoginDecision};
+use crate::support::provider::lies::{LOGOUT_TOKEN, Verdict};
 use crate::support::provider::{CLIENT_ID, LyingProvider};
 use crate::support::store::{Trouble, Verb, WatchedStore};
 
@@ -52,7 +52,7 @@ impl World {
 }
 
 fn assert_no_store(answer: &Response<Bytes>) {
-    assert_eq!(answer.headers().get(CACHE_CONTROL).unwrap(), "no-store", "check 151: {}", answer.status());
+    assert_eq!(answer.headers().get(CACHE_CONTROL).unwrap(), "no-store", "{}", answer.status());
     assert!(answer.headers().get("set-cookie").is_none());
 }
 
@@ -81,9 +81,9 @@ fn assert_later(answer: &Response<Bytes>) {
     assert_no_store(answer);
 }
 
-/// Scenario 7: one session at the provider, one here. What is wrong with the same token changes nothing.
+/// One session at the provider, one here. What is wrong with the same token changes nothing.
 #[tokio::test]
-async fn scenario_07_the_provider_signs_one_browser_out() {
+async fn the_provider_signs_one_browser_out() {
     let world = World::new();
     let (alice, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
     let sid = world.op.sids_of("alice").pop().unwrap();
@@ -109,10 +109,10 @@ async fn scenario_07_the_provider_signs_one_browser_out() {
     assert_eq!(world.who(&alice).await, "a1", "the replay has no effect");
 }
 
-/// Check 146, and 151 for each answer. Every refusal beside what is accepted, in one world: nobody is signed out until
+/// Every refusal beside what is accepted, in one world: nobody is signed out until
 /// a token is good.
 #[tokio::test]
-async fn check_146_logout_tokens_that_lie() {
+async fn logout_tokens_that_lie() {
     let world = World::new();
     let (alice, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
     for lie in LOGOUT_TOKEN {
@@ -124,7 +124,7 @@ async fn check_146_logout_tokens_that_lie() {
             (world.app.events.count(EventCode::LogoutRefused), world.app.events.count(EventCode::LoggedOut));
         let answer = world.back_channel(&token).await;
         match lie.verdict {
-            LoginDecision::Refused => {
+            Verdict::Refused => {
                 assert_refused(&answer, lie.name);
                 assert_eq!(world.who(&alice).await, "a1", "{}", lie.name);
                 assert_eq!(world.app.events.count(EventCode::LogoutRefused), told + 1, "{}", lie.name);
@@ -132,12 +132,12 @@ async fn check_146_logout_tokens_that_lie() {
                 // The same one, without the lie.
                 assert_done(&world.back_channel(&world.logout_token("alice")).await);
             }
-            LoginDecision::Accepted => {
+            Verdict::Accepted => {
                 assert_done(&answer);
                 // One says that it was issued in a while: logins before that are not later ones.
                 world.clock.advance(Duration::from_secs(60));
             }
-            LoginDecision::Depends => panic!("{}: every rule decides", lie.name),
+            Verdict::Depends => panic!("{}: every rule decides", lie.name),
         }
         assert_eq!(world.who(&alice).await, Value::Null, "{}", lie.name);
         assert_eq!(world.who(&bob).await, "b1", "{}", lie.name);
@@ -149,9 +149,9 @@ async fn check_146_logout_tokens_that_lie() {
     }
 }
 
-/// Check 146: who may sign at all, by the algorithm that the provider announces.
+/// Who may sign at all, by the algorithm that the provider announces.
 #[tokio::test]
-async fn check_146_every_accepted_algorithm() {
+async fn every_accepted_algorithm() {
     for alg in [Alg::Rs256, Alg::Rs384, Alg::Ps256, Alg::Ps384, Alg::Es256, Alg::Es384, Alg::EdDsa] {
         let world = World::new();
         world.op.set(|settings| settings.signing = alg);
@@ -161,9 +161,9 @@ async fn check_146_every_accepted_algorithm() {
     }
 }
 
-/// Check 146: tokens of other kinds, that this provider has issued for us.
+/// Tokens of other kinds, that this provider has issued for us.
 #[tokio::test]
-async fn check_146_an_id_token_or_an_access_token_signs_nobody_out() {
+async fn an_id_token_or_an_access_token_signs_nobody_out() {
     let world = World::new();
     let alice = world.signed_in("alice").await;
     let link = logout_link(&alice, "/").await;
@@ -179,9 +179,9 @@ async fn check_146_an_id_token_or_an_access_token_signs_nobody_out() {
     assert_done(&world.back_channel(&world.logout_token("alice")).await);
 }
 
-/// Check 146: how it is asked.
+/// How it is asked.
 #[tokio::test]
-async fn check_146_one_form_by_post() {
+async fn one_form_by_post() {
     let world = World::new();
     let alice = world.signed_in("alice").await;
     let token = world.logout_token("alice");
@@ -241,9 +241,9 @@ async fn cookies_and_origins_are_nothing_to_it() {
     assert_eq!(world.who(&bob).await, "b1");
 }
 
-/// Check 147: what the index names is gone, or over.
+/// What the index names is gone, or over.
 #[tokio::test]
-async fn check_147_an_index_that_dangles() {
+async fn an_index_that_dangles() {
     let world = World::new();
     let (alice, other) = (world.signed_in("alice").await, world.signed_in("alice").await);
     alice.visit(&logout_link(&alice, "/bye").await).await;
@@ -257,9 +257,9 @@ async fn check_147_an_index_that_dangles() {
     assert_eq!(world.who(&alice).await, Value::Null);
 }
 
-/// Check 148: what does not fit wholly ends nothing, and says nothing of who is here.
+/// What does not fit wholly ends nothing, and says nothing of who is here.
 #[tokio::test]
-async fn check_148_a_wrong_sub_or_sid_signs_nobody_out() {
+async fn a_wrong_sub_or_sid_signs_nobody_out() {
     let world = World::new();
     let (alice, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
     let sid = |user: &str| world.op.sids_of(user).pop().unwrap();
@@ -281,9 +281,8 @@ async fn check_148_a_wrong_sub_or_sid_signs_nobody_out() {
     assert_eq!((world.who(&alice).await, world.who(&bob).await), (Value::Null, "b1".into()));
 }
 
-/// Check 149.
 #[tokio::test]
-async fn check_149_one_session_or_all_of_a_person() {
+async fn one_session_or_all_of_a_person() {
     let world = World::new();
     let browsers =
         [world.signed_in("alice").await, world.signed_in("alice").await, world.signed_in("alice").await];
@@ -309,9 +308,9 @@ async fn check_149_one_session_or_all_of_a_person() {
     assert_eq!(world.app.events.count(EventCode::LoggedOut), 4);
 }
 
-/// Check 150: a store that is away signs nobody out and says so; the same token works when it is back.
+/// A store that is away signs nobody out and says so; the same token works when it is back.
 #[tokio::test(start_paused = true)]
-async fn check_150_a_store_that_fails() {
+async fn a_store_that_fails() {
     for (verb, trouble) in [
         (Verb::Load, Trouble::Fail),
         (Verb::Load, Trouble::Hang),
@@ -334,9 +333,9 @@ async fn check_150_a_store_that_fails() {
     }
 }
 
-/// Check 150: she is out, and only that the token came could not be written: it may come again.
+/// She is out, and only that the token came could not be written: it may come again.
 #[tokio::test]
-async fn check_150_a_token_that_could_not_be_noted_may_come_again() {
+async fn a_token_that_could_not_be_noted_may_come_again() {
     let world = World::new();
     let (store, app) = world.watched();
     let alice = world.signed_in("alice").await;
@@ -384,9 +383,9 @@ async fn a_login_that_was_under_way_begins_no_session() {
     }
 }
 
-/// Check 153: some are out and one is not. The provider is told, and its second try does the rest.
+/// Some are out and one is not. The provider is told, and its second try does the rest.
 #[tokio::test]
-async fn check_153_partial_failure_is_reported() {
+async fn partial_failure_is_reported() {
     let world = World::new();
     let (store, app) = world.watched();
     let browsers =
@@ -415,9 +414,9 @@ async fn check_153_partial_failure_is_reported() {
     assert_refused(&world.back_channel(&token).await, "a replay");
 }
 
-/// Check 152: by the provider's own clock, which may be another than ours.
+/// By the provider's own clock, which may be another than ours.
 #[tokio::test]
-async fn check_152_a_login_after_the_token_survives_it() {
+async fn a_login_after_the_token_survives_it() {
     for behind in [0_u64, 45] {
         let world = World::new();
         let now = world.clock.seconds_fn();
@@ -441,7 +440,7 @@ async fn check_152_a_login_after_the_token_survives_it() {
 
 /// A `jti` is remembered for as long as its token would be good otherwise, at every process, and no longer.
 #[tokio::test]
-async fn check_146_a_jti_is_spent_once_at_every_process_until_it_is_over() {
+async fn a_jti_is_spent_once_at_every_process_until_it_is_over() {
     let world = World::new();
     world.signed_in("alice").await;
     let rows = world.app.store.len() - 2;
@@ -523,9 +522,9 @@ async fn grants_of_the_session_end_and_grants_of_the_person_stay() {
     assert_eq!(alice.navigate(&format!("{APP}/tok")).await.status, 200);
 }
 
-/// Check 162: the provider signs her out while her token is being refreshed. What comes back is thrown away.
+/// The provider signs her out while her token is being refreshed. What comes back is thrown away.
 #[tokio::test]
-async fn check_162_a_logout_during_a_refresh_is_final() {
+async fn a_logout_during_a_refresh_is_final() {
     let world = World::with(|mut config| {
         config.provider.revoke_at_logout = true;
         config
@@ -552,7 +551,7 @@ async fn check_162_a_logout_during_a_refresh_is_final() {
 /// A key that was rotated in a moment ago is found, and strangers can make the provider be asked once in two seconds.
 /// They take nothing from those who sign in.
 #[tokio::test]
-async fn check_63_logout_tokens_of_unknown_keys() {
+async fn logout_tokens_of_unknown_keys() {
     let world = World::new();
     let alice = world.signed_in("alice").await;
     world.clock.advance(Duration::from_secs(3));
@@ -630,9 +629,9 @@ async fn a_caller_that_goes_away_changes_nothing() {
     assert_refused(&world.back_channel(&token).await, "it was done wholly");
 }
 
-/// Check 154: front-channel logout, which is off unless it is wanted. No cookie comes along, and none is needed.
+/// Front-channel logout, which is off unless it is wanted. No cookie comes along, and none is needed.
 #[tokio::test]
-async fn check_154_front_channel_logout_by_iss_and_sid() {
+async fn front_channel_logout_by_iss_and_sid() {
     let address = |iss: &str, sid: &str| format!("{APP}/auth/frontchannel-logout?iss={iss}&sid={sid}");
     let world = World::new();
     let alice = world.signed_in("alice").await;

@@ -197,9 +197,9 @@ async fn the_development_login_page() {
     .await;
 }
 
-/// Scenarios 19 and 27 as a person sees them: the page that asks, and an admin of one provider who is none of the other.
+/// As a person sees them: the page that asks, and an admin of one provider who is none of the other.
 #[tokio::test]
-async fn scenarios_19_and_27_choosing_among_two_real_providers() {
+async fn choosing_among_two_real_providers() {
     if requirement("TOWER_OIDC_CHROMIUM", "Chromium and ChromeDriver").is_none() {
         return;
     }
@@ -236,10 +236,10 @@ async fn scenarios_19_and_27_choosing_among_two_real_providers() {
     }
 }
 
-/// Scenario 18 in a browser: the answer of one provider is brought to the other's address, while the application was
+/// In a browser: the answer of one provider is brought to the other's address, while the application was
 /// away.
 #[tokio::test]
-async fn scenario_18_an_answer_at_the_other_providers_address() {
+async fn an_answer_at_the_other_providers_address() {
     if requirement("TOWER_OIDC_CHROMIUM", "Chromium and ChromeDriver").is_none() {
         return;
     }
@@ -325,9 +325,9 @@ async fn the_real_provider_by_redirect_and_by_form_post() {
     }
 }
 
-/// Scenario 42, by hand: an admin connects the account at the real provider, and takes it back.
+/// By hand: an admin connects the account at the real provider, and takes it back.
 #[tokio::test]
-async fn scenario_42_an_operator_connects_the_account() {
+async fn an_operator_connects_the_account() {
     if requirement("TOWER_OIDC_CHROMIUM", "Chromium and ChromeDriver").is_none() {
         return;
     }
@@ -436,9 +436,9 @@ async fn connections_on_the_page() {
     }
 }
 
-/// Scenarios 44 and 47 by hand: somebody who never signs in, and access for one use.
+/// By hand: somebody who never signs in, and access for one use.
 #[tokio::test]
-async fn scenarios_44_and_47_visitors_and_access_for_one_use() {
+async fn visitors_and_access_for_one_use() {
     if requirement("TOWER_OIDC_CHROMIUM", "Chromium and ChromeDriver").is_none() {
         return;
     }
@@ -489,10 +489,10 @@ async fn scenarios_44_and_47_visitors_and_access_for_one_use() {
     }
 }
 
-/// Scenarios 41 and 43 as a person sees them: the application's own account for everybody, signed in or not; and in
+/// As a person sees them: the application's own account for everybody, signed in or not; and in
 /// per-user mode over the same store, everybody's own.
 #[tokio::test]
-async fn scenarios_41_and_43_the_account_is_everybodys_in_its_mode_alone() {
+async fn the_account_is_everybodys_in_its_mode_alone() {
     if requirement("TOWER_OIDC_CHROMIUM", "Chromium and ChromeDriver").is_none() {
         return;
     }
@@ -539,9 +539,9 @@ async fn scenarios_41_and_43_the_account_is_everybodys_in_its_mode_alone() {
     assert_eq!(provider.complaints().await, [] as [Value; 0]);
 }
 
-/// Scenario 45 with a browser's own cookies, and scenario 46 as a person sees it.
+/// With a browser's own cookies, and what is too large as a person sees it.
 #[tokio::test]
-async fn scenarios_45_and_46_cookies_that_were_changed_and_tokens_that_are_too_large() {
+async fn cookies_that_were_changed_and_tokens_that_are_too_large() {
     if requirement("TOWER_OIDC_CHROMIUM", "Chromium and ChromeDriver").is_none() {
         return;
     }

@@ -1,4 +1,4 @@
-//! Consent as `?`: scenarios 53 and 55, RFC 9470 and RFC 6750. A person is sent to the provider and comes back to
+//! Consent as `?` (RFC 9470, RFC 6750). A person is sent to the provider and comes back to
 //! the same page, a form to a page that says so, a script gets the address; and nobody goes round in circles.
 
 use std::time::Duration;
@@ -162,7 +162,7 @@ async fn who_says_no_to_more_keeps_what_there_was() {
 }
 
 #[tokio::test]
-async fn scenario_53_a_revoked_grant_asks_again_and_a_busy_provider_does_not() {
+async fn a_revoked_grant_asks_again_and_a_busy_provider_does_not() {
     let (site, browser) = signed_in().await;
     connect(&browser, "mail").await;
     site.clock.advance(HOUR);

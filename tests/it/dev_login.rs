@@ -1,4 +1,4 @@
-//! The embedded development provider through the application's own layer: scenarios 56 to 58.
+//! The embedded development provider through the application's own layer.
 
 use bytes::Bytes;
 use http::{Method, Request};
@@ -58,9 +58,8 @@ impl World {
     }
 }
 
-/// Scenario 56.
 #[tokio::test]
-async fn scenario_56_anybody_signs_in_as_anybody() {
+async fn anybody_signs_in_as_anybody() {
     let world = World::new();
     let (_, page) = world.asked().await;
     let form = page.form();
@@ -94,9 +93,9 @@ async fn scenario_56_anybody_signs_in_as_anybody() {
     assert!(world.events.has(EventCode::DevelopmentProvider), "loudly");
 }
 
-/// Scenario 57: hostile input is text, and only the page's own form counts.
+/// Hostile input is text, and only the page's own form counts.
 #[tokio::test]
-async fn scenario_57_hostile_input_and_forged_cookies() {
+async fn hostile_input_and_forged_cookies() {
     let world = World::new();
     let (browser, page) = world.asked().await;
     let hostile = "\"><script>alert(1)</script>@x";
@@ -138,9 +137,9 @@ async fn scenario_57_hostile_input_and_forged_cookies() {
     }
 }
 
-/// Scenario 57: only where nobody else can reach it.
+/// Only where nobody else can reach it.
 #[test]
-fn scenario_57_loopback_only() {
+fn loopback_only() {
     let at = |public_url: &str| {
         let mut config = Config::development(([127, 0, 0, 1], 3000));
         config.public_url = public_url.to_owned();
@@ -162,9 +161,9 @@ fn scenario_57_loopback_only() {
     }
 }
 
-/// Scenario 58: it is a provider like any other.
+/// It is a provider like any other.
 #[tokio::test]
-async fn scenario_58_development_takes_the_path_of_production() {
+async fn development_takes_the_path_of_production() {
     let world = World::new();
     let (browser, page) = world.signed_in("test@example.com", false).await;
     let asked = page.chain.iter().map(|hop| hop.url.path().to_owned()).collect::<Vec<_>>();

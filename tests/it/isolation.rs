@@ -1,5 +1,5 @@
-//! Nobody ever gets what is another's: many people at once (scenario 32's idea, check 111), and a database whose
-//! rows somebody moves around (scenario 38's idea, check 143).
+//! Nobody ever gets what is another's: many people at once, and a database whose
+//! rows somebody moves around.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,9 +144,9 @@ impl Rows {
     }
 }
 
-/// Check 143: rows moved, copied over each other, in any way at all.
+/// Rows moved, copied over each other, in any way at all.
 #[test]
-fn check_143_rows_moved_between_keys_never_open_as_somebody_elses() {
+fn rows_moved_between_keys_never_open_as_somebody_elses() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let rows = runtime.block_on(rows());
     let count = rows.rows.len();
@@ -180,9 +180,9 @@ fn check_143_rows_moved_between_keys_never_open_as_somebody_elses() {
         .unwrap();
 }
 
-/// Check 143: each single row over each other, and what the operator learns.
+/// Each single row over each other, and what the operator learns.
 #[tokio::test]
-async fn check_143_every_single_swap_is_noticed() {
+async fn every_single_swap_is_noticed() {
     let rows = rows().await;
     let count = rows.rows.len();
     for at in 0..count {
@@ -198,7 +198,7 @@ async fn check_143_every_single_swap_is_noticed() {
     }
 }
 
-/// Scenario 38's idea: what lies in the database says nothing to who reads it.
+/// What lies in the database says nothing to who reads it.
 #[tokio::test]
 async fn the_database_holds_no_secret_in_the_clear() {
     let rows = rows().await;

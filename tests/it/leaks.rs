@@ -1,4 +1,4 @@
-//! Nothing leaks: scenario 60, with the TRACE logs of this crate and of everything below it.
+//! Nothing leaks, also into the TRACE logs of this crate and of everything below it.
 //!
 //! The provider, an API and the application talk over real sockets here, so that the HTTP client, the server
 //! and the runtime log what they would log in production.
@@ -202,9 +202,9 @@ pub(crate) async fn a_busy_day(world: &World) {
     world.app.layer.drain().await;
 }
 
-/// Scenario 60 in one process: logs, what people and scripts see, addresses and referrers.
+/// In one process: logs, what people and scripts see, addresses and referrers.
 #[tokio::test]
-async fn scenario_60_nothing_leaks() {
+async fn nothing_leaks() {
     let (log, _guard) = Log::listen();
     let world = World::with(|mut config| {
         config.provider.revoke_at_logout = true;
@@ -252,7 +252,7 @@ async fn scenario_60_nothing_leaks() {
 
 /// The exceptions hold one thing each.
 #[tokio::test]
-async fn scenario_60_the_two_addresses_that_carry_something() {
+async fn the_two_addresses_that_carry_something() {
     let world = World::new();
     let browser = world.signed_in("alice").await;
     browser.visit(&logout_link(&browser, "/bye").await).await;
@@ -265,9 +265,9 @@ async fn scenario_60_the_two_addresses_that_carry_something() {
     }
 }
 
-/// Scenario 60 over sockets: hyper's, tokio's and axum's own TRACE.
+/// Over sockets: hyper's, tokio's and axum's own TRACE.
 #[tokio::test]
-async fn scenario_60_nothing_leaks_from_what_is_below() {
+async fn nothing_leaks_from_what_is_below() {
     let (log, _guard) = Log::listen();
     let (net, clock) = (Net::new(), TestClock::new());
     let [op_at, api_at] = [(); 2].map(|()| app_url(free_port()));
@@ -322,7 +322,7 @@ fn show(shown: &Shown, value: &dyn Debug) {
 
 /// Every public type's `Debug`, holding real secrets.
 #[tokio::test]
-async fn scenario_60_debug_shows_no_secret() {
+async fn debug_shows_no_secret() {
     let shown = Shown::default();
     let heard = Arc::clone(&shown);
     let world = World::with(move |mut config| {
@@ -418,7 +418,7 @@ async fn debug_of_an_answer_shows_neither_its_body_nor_its_cookies() {
 
 /// Problem documents of every kind say who must act, and nothing of what went wrong inside.
 #[tokio::test]
-async fn scenario_60_problem_documents_are_for_strangers() {
+async fn problem_documents_are_for_strangers() {
     let world = World::new();
     let browser = world.signed_in("alice").await;
     world.clock.advance(Duration::from_secs(3700));

@@ -1,8 +1,7 @@
-//! A person signs out: scenarios 5 and 6, checks 155 to 160.
+//! A person signs out.
 //!
-//! Back-channel and front-channel logout (scenario 7, checks 146 to 154) are in `backchannel`, sealed cookies at other
-//! processes (161, 162) in `stateless`. Check 120, a logout during a refresh, is in `refresh`'s part; during a request,
-//! in `session_store`.
+//! Back-channel and front-channel logout are in `backchannel`, sealed cookies at other processes in `stateless`. A logout
+//! during a refresh is in `refresh`; during a request, in `session_store`.
 
 use std::time::Duration;
 
@@ -17,9 +16,9 @@ use crate::support::fault::Fault;
 use crate::support::html::Form;
 use crate::support::provider::{Endpoint, RevocationReach};
 
-/// Scenario 5: the link works as a plain link, here and at the provider, and the cookie is dead.
+/// The link works as a plain link, here and at the provider, and the cookie is dead.
 #[tokio::test]
-async fn scenario_05_the_logout_link_signs_out_here_and_at_the_provider() {
+async fn the_logout_link_signs_out_here_and_at_the_provider() {
     let world = World::new();
     let browser = world.signed_in("alice").await;
     let session = session_of(&browser);
@@ -38,9 +37,9 @@ async fn scenario_05_the_logout_link_signs_out_here_and_at_the_provider() {
     assert!(states.is_empty(), "nothing is left of the way: {states:?}");
 }
 
-/// Scenario 6: without the session's token a GET changes nothing; the button on its page does.
+/// Without the session's token a GET changes nothing; the button on its page does.
 #[tokio::test]
-async fn scenario_06_check_158_a_get_without_the_token_only_asks() {
+async fn a_get_without_the_token_only_asks() {
     let world = World::new();
     let (browser, other) = (world.signed_in("alice").await, world.signed_in("bob").await);
     let others = logout_link(&other, "/bye").await;
@@ -65,9 +64,9 @@ async fn scenario_06_check_158_a_get_without_the_token_only_asks() {
     assert_eq!((world.who(&browser).await, world.who(&other).await), (Value::Null, "b1".into()));
 }
 
-/// Scenario 6: images, frames, forms and scripts of other sites.
+/// Images, frames, forms and scripts of other sites.
 #[tokio::test]
-async fn scenario_06_no_other_site_signs_anybody_out() {
+async fn no_other_site_signs_anybody_out() {
     let world = World::new();
     let browser = world.signed_in("alice").await;
     let address = format!("{APP}/auth/logout?return_to=/");
@@ -86,9 +85,9 @@ async fn scenario_06_no_other_site_signs_anybody_out() {
     assert!(world.app.events.has(EventCode::CrossSiteRefused));
 }
 
-/// Scenario 6: the same, whatever a browser or something else says of where it comes from.
+/// The same, whatever a browser or something else says of where it comes from.
 #[tokio::test]
-async fn scenario_06_a_post_must_say_that_it_is_ours() {
+async fn a_post_must_say_that_it_is_ours() {
     let says: [(&[(&str, &str)], u16); 7] = [
         (&[("sec-fetch-site", "cross-site")], 403),
         (&[("sec-fetch-site", "same-site"), ("origin", APP)], 403),
@@ -128,9 +127,9 @@ async fn a_prefetch_signs_nobody_out() {
     assert_eq!(world.who(&browser).await, Value::Null);
 }
 
-/// Check 155: where to go is looked at first, and nothing happens when it is refused.
+/// Where to go is looked at first, and nothing happens when it is refused.
 #[tokio::test]
-async fn check_155_a_destination_elsewhere_is_400() {
+async fn a_destination_elsewhere_is_400() {
     let world = World::new();
     let browser = world.signed_in("alice").await;
     let token = logout_link(&browser, "/").await.split_once("&token=").unwrap().1.to_owned();
@@ -145,9 +144,9 @@ async fn check_155_a_destination_elsewhere_is_400() {
     }
 }
 
-/// Check 156: only the state that this browser was sent away with brings it to its destination.
+/// Only the state that this browser was sent away with brings it to its destination.
 #[tokio::test]
-async fn check_156_the_return_is_known_by_its_state() {
+async fn the_return_is_known_by_its_state() {
     for (what, lie) in [("other", Some("another-state-of-43-characters-0123456789-abc")), ("none", None)] {
         let world = World::new();
         world.op.edit_logout_response(move |response| match lie {
@@ -185,7 +184,7 @@ async fn check_156_the_return_is_known_by_its_state() {
 
 /// The return is known for as long as a login may take, and not for ever.
 #[tokio::test]
-async fn check_156_a_late_return_is_an_ordinary_request() {
+async fn a_late_return_is_an_ordinary_request() {
     let world = World::new();
     let browser = world.signed_in("alice").await;
     let page = browser.step(&logout_link(&browser, "/bye").await).await;
@@ -251,9 +250,8 @@ async fn assert_signs_out_here(world: &World) {
     assert_eq!(world.who(&browser).await, Value::Null);
 }
 
-/// Check 157.
 #[tokio::test]
-async fn check_157_logout_without_a_session_and_twice() {
+async fn logout_without_a_session_and_twice() {
     let world = World::new();
     let (browser, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
     let link = logout_link(&browser, "/bye").await;
@@ -269,9 +267,9 @@ async fn check_157_logout_without_a_session_and_twice() {
     assert_eq!(world.op.logouts().len(), 2, "once for each session");
 }
 
-/// Check 160: who signs out is not signed in again by the next page that tries silently.
+/// Who signs out is not signed in again by the next page that tries silently.
 #[tokio::test]
-async fn check_160_silent_login_is_suppressed_after_logout() {
+async fn silent_login_is_suppressed_after_logout() {
     let world = World::new();
     world.op.set(|settings| settings.end_session = false);
     let browser = world.signed_in("alice").await;
@@ -333,9 +331,8 @@ async fn logout_ends_the_grant_that_was_the_sessions_own() {
     assert_eq!(browser.navigate(&format!("{APP}/tok")).await.status, 200);
 }
 
-/// Check 159.
 #[tokio::test]
-async fn check_159_a_revocation_that_fails_stops_no_logout() {
+async fn a_revocation_that_fails_stops_no_logout() {
     for fail in [true, false] {
         let world = World::with(|mut config| {
             config.provider.revoke_at_logout = true;

@@ -167,7 +167,7 @@ fn answer(page: &Page) -> (u16, Value) {
 }
 
 #[tokio::test]
-async fn scenario_32_two_people_get_their_own_tokens_only_at_the_real_provider() {
+async fn two_people_get_their_own_tokens_only_at_the_real_provider() {
     let Some(world) = World::start(&[]).await else { return };
     let [alice, bob] = [world.connected("alice", &["cal"]).await, world.connected("bob", &["cal"]).await];
     let calls = (0..200).map(async |turn| {
@@ -181,7 +181,7 @@ async fn scenario_32_two_people_get_their_own_tokens_only_at_the_real_provider()
 }
 
 #[tokio::test]
-async fn scenario_33_nobody_is_no_user_at_the_real_provider() {
+async fn nobody_is_no_user_at_the_real_provider() {
     let Some(world) = World::start(&[]).await else { return };
     let (status, problem) = world.fetch(&mut Client::new(), "/cal/x").await;
     assert_eq!((status, &problem["code"]), (401, &json!("unauthenticated")));
@@ -198,7 +198,7 @@ async fn scenario_33_nobody_is_no_user_at_the_real_provider() {
 }
 
 #[tokio::test]
-async fn scenario_35_a_foreign_callback_is_refused_at_the_real_provider() {
+async fn a_foreign_callback_is_refused_at_the_real_provider() {
     let Some(world) = World::start(&[]).await else { return };
     let [mut mallory, mut alice] =
         [world.connected("mallory", &[]).await, world.connected("alice", &[]).await];
@@ -214,7 +214,7 @@ async fn scenario_35_a_foreign_callback_is_refused_at_the_real_provider() {
 }
 
 #[tokio::test]
-async fn scenario_36_a_user_who_changes_meanwhile_gets_nothing_at_the_real_provider() {
+async fn a_user_who_changes_meanwhile_gets_nothing_at_the_real_provider() {
     let Some(world) = World::start(&[]).await else { return };
     let mut browser = world.connected("alice", &[]).await;
     let callback = world.unspent_callback(&mut browser, "cal").await;
@@ -232,7 +232,7 @@ async fn scenario_36_a_user_who_changes_meanwhile_gets_nothing_at_the_real_provi
 }
 
 #[tokio::test]
-async fn scenario_37_another_account_is_not_connected_at_the_real_provider() {
+async fn another_account_is_not_connected_at_the_real_provider() {
     let Some(world) = World::start(&[]).await else { return };
     let mut alice = world.connected("alice", &[]).await;
     alice.forget("localhost");
@@ -247,7 +247,7 @@ async fn scenario_37_another_account_is_not_connected_at_the_real_provider() {
 }
 
 #[tokio::test]
-async fn scenario_39_two_connections_leave_each_other_alone_at_the_real_provider() {
+async fn two_connections_leave_each_other_alone_at_the_real_provider() {
     let Some(world) = World::start(&[]).await else { return };
     let mut alice = world.connected("alice", &["cal", "mail"]).await;
     assert_eq!(world.fetch(&mut alice, "/cal/x").await.1["scope"], "openid cal");
@@ -262,7 +262,7 @@ async fn scenario_39_two_connections_leave_each_other_alone_at_the_real_provider
 }
 
 #[tokio::test]
-async fn scenario_40_what_is_disconnected_is_revoked_at_the_real_provider() {
+async fn what_is_disconnected_is_revoked_at_the_real_provider() {
     let Some(world) = World::start(&[]).await else { return };
     let mut alice = world.connected("alice", &["cal", "mail"]).await;
     assert_eq!(disconnect(&mut alice, &world.app, "cal").await.json(), "alice");
@@ -303,7 +303,7 @@ async fn recording_api() -> (String, Arc<Mutex<Vec<String>>>) {
 }
 
 #[tokio::test]
-async fn scenarios_49_and_50_each_url_gets_its_own_token_or_none_at_the_real_provider() {
+async fn each_url_gets_its_own_token_or_none_at_the_real_provider() {
     const ALL: &str = "https://api.example.test/all";
     const CAL: &str = "https://api.example.test/cal";
     let (api, paths) = recording_api().await;
@@ -341,7 +341,7 @@ async fn scenarios_49_and_50_each_url_gets_its_own_token_or_none_at_the_real_pro
 }
 
 #[tokio::test]
-async fn scenario_52_fifty_requests_at_expiry_are_one_refresh_at_the_real_provider() {
+async fn fifty_requests_at_expiry_are_one_refresh_at_the_real_provider() {
     let Some(world) = World::start(&[("TOKEN_SECONDS", "10")]).await else { return };
     let alice = world.connected("alice", &["cal"]).await;
     // Twice: the second refresh is with the token that the first one brought.
@@ -358,7 +358,7 @@ async fn scenario_52_fifty_requests_at_expiry_are_one_refresh_at_the_real_provid
 }
 
 #[tokio::test]
-async fn scenario_53_what_was_revoked_is_asked_for_again_at_the_real_provider() {
+async fn what_was_revoked_is_asked_for_again_at_the_real_provider() {
     let Some(world) = World::start(&[]).await else { return };
     let mut alice = world.connected("alice", &["cal"]).await;
     alice.get(&format!("{}/forget?user=alice", world.provider.issuer)).await;
@@ -383,7 +383,7 @@ async fn scenario_53_what_was_revoked_is_asked_for_again_at_the_real_provider() 
 }
 
 #[tokio::test]
-async fn scenario_55_less_was_granted_than_was_asked_for_at_the_real_provider() {
+async fn less_was_granted_than_was_asked_for_at_the_real_provider() {
     let Some(world) = World::start(&[("WITHHOLD", "mail:send")]).await else { return };
     let mut alice = world.connected("alice", &[]).await;
     let send = world.at("/send");

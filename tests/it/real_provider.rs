@@ -266,9 +266,9 @@ async fn logout_ends_the_session_here_and_at_the_provider() {
     assert_eq!(fetch(&mut alice, &demo.at("/me")).await.1["sub"], "bob");
 }
 
-/// Scenario 7 (OpenID Connect Back-Channel Logout 1.0): she signs out at the provider, and was never asked here.
+/// OpenID Connect Back-Channel Logout 1.0: she signs out at the provider, and was never asked here.
 #[tokio::test]
-async fn scenario_07_back_channel_logout() {
+async fn back_channel_logout() {
     for by in ["sid", "sub"] {
         let Some((provider, demo)) = start(&[("LOGOUT_BY", by)], &[]).await else { return };
         let (mut alice, mut bob) = (Client::new(), Client::new());

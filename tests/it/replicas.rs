@@ -1,4 +1,4 @@
-//! Several processes over one store: scenario 23, check 161, and what one of them has not heard yet.
+//! Several processes over one store, and what one of them has not heard yet.
 
 use std::time::Duration;
 
@@ -39,9 +39,9 @@ async fn settle(world: &World) {
     }
 }
 
-/// Scenario 23: started here, finished there, used here, ended there.
+/// Started here, finished there, used here, ended there.
 #[tokio::test]
-async fn scenario_23_a_login_may_be_finished_by_another_process() {
+async fn a_login_may_be_finished_by_another_process() {
     let world = World::new();
     world.op.sign_in_as("alice");
     let (one, two) = (world.app.clone(), world.another(|config| config));
@@ -64,9 +64,9 @@ async fn scenario_23_a_login_may_be_finished_by_another_process() {
     assert_eq!(world.who(&browser).await, Value::Null);
 }
 
-/// Scenario 23: a code that both get is spent by one of them.
+/// A code that both get is spent by one of them.
 #[tokio::test]
-async fn scenario_23_two_processes_finish_a_login_once() {
+async fn two_processes_finish_a_login_once() {
     let world = World::new();
     world.op.sign_in_as("alice");
     let (one, two) = (world.app.clone(), world.another(|config| config));
@@ -85,10 +85,10 @@ async fn scenario_23_two_processes_finish_a_login_once() {
     assert_eq!((signed_in, world.op.code_exchanges().len()), (1, 1));
 }
 
-/// Check 161 and scenario 7: whoever signs out, or is signed out, at one process is out at the other at that moment. No
+/// Whoever signs out, or is signed out, at one process is out at the other at that moment. No
 /// clock moves.
 #[tokio::test]
-async fn check_161_an_end_at_one_process_is_an_end_at_all() {
+async fn an_end_at_one_process_is_an_end_at_all() {
     let world = World::new();
     let store = world.app.store.clone();
     let (one, two) = (world.process(ONE, store.clone(), |c| c), world.process(TWO, store, |c| c));

@@ -1,9 +1,7 @@
-//! What a request gets: scenarios 29 and 30, checks 167 to 169, 176, 179, 180, 182; and where the application
-//! is mounted.
+//! What a request gets, and where the application is mounted.
 //!
-//! Check 166 has no place here: there are no rules that skip the layer, policies are the router's. 168 as
-//! DESIGN.md decides it: a frame or a page loaded in advance is a navigation, and gets the login. 177 is
-//! `login`'s, 181 and 183 are `tokens`'. 176's custom header is not asked for: Fetch Metadata and `Origin` decide.
+//! There are no rules that skip the layer: policies are the router's. A frame or a page loaded in advance is a navigation,
+//! and gets the login. No custom header is asked for: Fetch Metadata and `Origin` decide.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,9 +32,9 @@ fn header<'a>(answer: &'a Response<Bytes>, name: &str) -> Option<&'a str> {
     answer.headers().get(name).and_then(|value| value.to_str().ok())
 }
 
-/// Scenario 29: path and query survive the login.
+/// Path and query survive the login.
 #[tokio::test]
-async fn scenario_29_a_navigation_goes_to_the_login_and_comes_back() {
+async fn a_navigation_goes_to_the_login_and_comes_back() {
     let world = World::new();
     let browser = world.browser();
     let page = browser.step(&format!("{APP}/private?x=1&y=%26")).await;
@@ -50,9 +48,9 @@ async fn scenario_29_a_navigation_goes_to_the_login_and_comes_back() {
     );
 }
 
-/// Scenario 30, checks 168, 169 and 179: who is sent on, and who is told.
+/// Who is sent on, and who is told.
 #[tokio::test]
-async fn scenario_30_check_168_only_navigations_are_redirected() {
+async fn only_navigations_are_redirected() {
     let world = World::new();
     let ran = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&ran);
@@ -154,9 +152,9 @@ async fn the_unauthenticated_hook_sees_the_request() {
     }
 }
 
-/// Check 176: unsafe methods with our cookie, by what the request says of its origin.
+/// Unsafe methods with our cookie, by what the request says of its origin.
 #[tokio::test]
-async fn check_176_unsafe_requests_with_our_cookie_must_be_ours() {
+async fn unsafe_requests_with_our_cookie_must_be_ours() {
     let world = World::with(|mut config| {
         config.trusted_origins = vec!["https://www.partner.test".into()];
         config
@@ -196,9 +194,9 @@ async fn check_176_unsafe_requests_with_our_cookie_must_be_ours() {
     }
 }
 
-/// Check 176 with a browser: other sites' forms and scripts, and our own.
+/// With a browser: other sites' forms and scripts, and our own.
 #[tokio::test]
-async fn check_176_a_browsers_forms_and_scripts() {
+async fn a_browsers_forms_and_scripts() {
     let world = World::new();
     let browser = world.signed_in("alice").await;
     let form = Form::post(&format!("{APP}/private"), &[("a", "b")]);
@@ -214,9 +212,9 @@ async fn check_176_a_browsers_forms_and_scripts() {
     assert_eq!(link.status, 200, "a link from elsewhere is a visit");
 }
 
-/// Check 182: a WebSocket is a GET, and not safe.
+/// A WebSocket is a GET, and not safe.
 #[tokio::test]
-async fn check_182_websockets_of_other_origins_are_refused() {
+async fn websockets_of_other_origins_are_refused() {
     let world = World::new();
     let alice = world.signed_in("alice").await;
     let cookie = format!("__Host-tower-oidc-session={}", session_of(&alice));
@@ -242,9 +240,9 @@ async fn check_182_websockets_of_other_origins_are_refused() {
     );
 }
 
-/// Check 180: the tokens stay on the server.
+/// The tokens stay on the server.
 #[tokio::test]
-async fn check_180_no_token_comes_to_the_browser_by_itself() {
+async fn no_token_comes_to_the_browser_by_itself() {
     let world = World::new();
     let browser = world.signed_in("alice").await;
     for path in ["/", "/who", "/private", "/fetch?u=https://api.test/cal/x", "/links?to=/", "/nowhere"] {
@@ -254,9 +252,9 @@ async fn check_180_no_token_comes_to_the_browser_by_itself() {
     }
 }
 
-/// Check 167 and scenario 4: nothing in a request says where the application is.
+/// Nothing in a request says where the application is.
 #[tokio::test]
-async fn check_167_host_and_forwarded_headers_are_not_believed() {
+async fn host_and_forwarded_headers_are_not_believed() {
     let world = World::new();
     for (name, value) in [
         ("host", "evil.test"),

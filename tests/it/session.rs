@@ -1,17 +1,9 @@
-//! Sessions and their cookies: scenarios 21 and 24, checks 121 to 145.
+//! Sessions and their cookies.
 //!
-//! | check | where |
-//! |---|---|
-//! | 121, 122, 128, 133 to 137, 144, 145 | here |
-//! | 131, 132 | `session_store` |
-//! | 143 | `isolation` |
-//! | 136, 142 | also beside `cookie` and `seal`, over every purpose |
-//! | 123, 124, 125, 130 | later: sealed sessions in chunks are the stateless mode's |
-//! | 126, 127, 138 | there is no `Domain` to mismatch: a `__Host-` cookie belongs to one host (136) |
-//! | 129 | there is no cache between the layer and the store but the process's own (131, `session_store`) |
-//! | 139 | no filter: what the provider says is kept, up to a size (`login`) |
-//! | 140 | header values are base64url or encoded by construction; junk comes in here (24) and goes nowhere |
-//! | 141 | nothing is scrubbed because nothing is believed: `user`, scenario 31 |
+//! A store that is away is in `session_store`, moved rows in `isolation`, every purpose of a seal beside `cookie` and
+//! `seal`, sessions in cookies in `stateless`. There is no `Domain` to mismatch: a `__Host-` cookie belongs to one host.
+//! There is no cache between the layer and the store but the process's own. What the provider says of a person is kept up
+//! to a size (`login`). Header values are base64url or encoded by construction.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -33,9 +25,9 @@ const HOUR: Duration = Duration::from_secs(3600);
 const OLD: &str = "the old sealing secret of the tests, 32+";
 const NEW: &str = "a newer sealing secret for tests, 32 bytes";
 
-/// Scenario 24, check 121: whatever stands in the cookie, the answer is anonymous and never an error.
+/// Whatever stands in the cookie, the answer is anonymous and never an error.
 #[tokio::test]
-async fn scenario_24_check_121_junk_is_anonymous() {
+async fn junk_is_anonymous() {
     let world = World::new();
     let alice = session_of(&world.signed_in("alice").await);
     let elsewhere = session_of(&World::new().signed_in("alice").await);
@@ -66,9 +58,9 @@ async fn scenario_24_check_121_junk_is_anonymous() {
     assert!(!world.app.events.has(EventCode::StoreFailed));
 }
 
-/// Scenario 21, check 133: a login gives a new id, whatever was there before, and ends what it replaces.
+/// A login gives a new id, whatever was there before, and ends what it replaces.
 #[tokio::test]
-async fn scenario_21_check_133_every_login_has_a_new_session() {
+async fn every_login_has_a_new_session() {
     let world = World::new();
     let browser = world.browser();
     let planted = "A".repeat(43);
@@ -88,7 +80,7 @@ async fn scenario_21_check_133_every_login_has_a_new_session() {
 
 /// A session planted in somebody's browser never becomes theirs: the attacker's own stays the attacker's.
 #[tokio::test]
-async fn check_133_a_planted_session_does_not_become_the_victims() {
+async fn a_planted_session_does_not_become_the_victims() {
     let world = World::new();
     let mallory = session_of(&world.signed_in("bob").await);
     let victim = world.browser();
@@ -98,9 +90,9 @@ async fn check_133_a_planted_session_does_not_become_the_victims() {
     assert_eq!(world.who(&victim).await, "a1");
 }
 
-/// Check 134: the idle lifetime is counted from the last request, the absolute one from the login.
+/// The idle lifetime is counted from the last request, the absolute one from the login.
 #[tokio::test]
-async fn check_134_idle_and_absolute_lifetimes() {
+async fn idle_and_absolute_lifetimes() {
     let world = World::new();
     let browser = world.signed_in("alice").await;
     world.clock.advance(24 * HOUR - Duration::from_secs(1));
@@ -125,7 +117,7 @@ async fn check_134_idle_and_absolute_lifetimes() {
 }
 
 #[tokio::test]
-async fn check_135_the_old_cookie_is_dead_at_once() {
+async fn the_old_cookie_is_dead_at_once() {
     let world = World::new();
     let browser = world.signed_in("alice").await;
     let (stolen, bob) = (session_of(&browser), session_of(&world.signed_in("bob").await));
@@ -144,10 +136,10 @@ fn secrets(world: &World, secrets: &[&str]) -> App {
     })
 }
 
-/// Checks 122 and 144: the old secret opens, the new one seals; one that is unknown signs out and destroys
+/// The old secret opens, the new one seals; one that is unknown signs out and destroys
 /// nothing.
 #[tokio::test]
-async fn check_122_secrets_rotate() {
+async fn secrets_rotate() {
     let world = World::new();
     secrets(&world, &[OLD]);
     let busy = session_of(&world.signed_in("alice").await);
@@ -171,9 +163,9 @@ async fn check_122_secrets_rotate() {
     assert!(world.app.store.len() >= rows, "nothing was deleted");
 }
 
-/// Check 144 and scenario 24: no secret in common. Nobody is signed in, nothing is an error, nothing is lost.
+/// No secret in common. Nobody is signed in, nothing is an error, nothing is lost.
 #[tokio::test]
-async fn check_144_a_stranger_to_all_secrets_signs_everybody_out() {
+async fn a_stranger_to_all_secrets_signs_everybody_out() {
     let world = World::new();
     let alice = session_of(&world.signed_in("alice").await);
     let rows = world.app.store.len();
@@ -195,9 +187,9 @@ fn set_cookies(hop: &Hop) -> Vec<&str> {
     hop.headers.get_all("set-cookie").iter().map(|header| header.to_str().unwrap()).collect()
 }
 
-/// Checks 136 and 137: as browsers see them, in each hop of a login and a logout.
+/// As browsers see them, in each hop of a login and a logout.
 #[tokio::test]
-async fn check_136_cookie_attributes() {
+async fn cookie_attributes() {
     let world = World::new();
     let browser = world.browser();
     world.op.sign_in_as("alice");
@@ -226,9 +218,9 @@ async fn check_136_cookie_attributes() {
     assert!(browser.rejected_cookies().is_empty(), "{:?}", browser.rejected_cookies());
 }
 
-/// Check 137: a login that comes back by a cross-site POST needs its own cookie, and only that one, everywhere.
+/// A login that comes back by a cross-site POST needs its own cookie, and only that one, everywhere.
 #[tokio::test]
-async fn check_137_form_post_opens_the_login_cookie_only() {
+async fn form_post_opens_the_login_cookie_only() {
     let world = World::with(|mut config| {
         config.provider.response_mode = tower_oidc::ResponseMode::FormPost;
         config
@@ -255,7 +247,7 @@ const PRIVATE: (Option<&str>, Option<&str>) = (Some("private, no-store"), Some("
 
 /// The promise about caches, and that an ordinary request sets nothing.
 #[tokio::test]
-async fn check_145_who_is_known_is_not_cached() {
+async fn who_is_known_is_not_cached() {
     let world = World::new();
     let public = || async { ([("cache-control", "public, max-age=60")], "the same for all") };
     let basket = || async { ([("set-cookie", "basket=1")], "a basket") };
@@ -317,7 +309,7 @@ fn serve_through_a_careless_cache(world: &World, routes: Router) {
 }
 
 #[tokio::test]
-async fn check_145_a_careless_cache_leaks_nothing() {
+async fn a_careless_cache_leaks_nothing() {
     let world = World::new();
     let shared = || async { ([("cache-control", "public")], "the same for all") };
     serve_through_a_careless_cache(&world, routes().route("/public", get(shared)));
@@ -341,7 +333,7 @@ async fn check_145_a_careless_cache_leaks_nothing() {
 
 /// Where browsers carry their sessions, any answer may bring one: that one is not shared, whatever its handler says.
 #[tokio::test]
-async fn check_145_a_session_that_is_sealed_anew_is_not_cached() {
+async fn a_session_that_is_sealed_anew_is_not_cached() {
     let world = World::stateless();
     let shared = || async {
         ([("cache-control", "public, max-age=60"), ("cdn-cache-control", "max-age=600")], "the same for all")
@@ -378,7 +370,7 @@ async fn header_budgets_hold_with_many_tabs() {
 
 /// Two applications on one host, told apart by the name of their cookies (cookies know no ports).
 #[tokio::test]
-async fn check_138_a_session_of_another_application_is_no_session() {
+async fn a_session_of_another_application_is_no_session() {
     let world = World::new();
     let alice = session_of(&world.signed_in("alice").await);
     let other = App::start(&world.net, &world.clock, TestStore::new(), |mut config| {
@@ -393,7 +385,7 @@ async fn check_138_a_session_of_another_application_is_no_session() {
 
 /// What a handler keeps of a person says what was true at the request, and ends nothing and revives nothing.
 #[tokio::test]
-async fn check_135_a_kept_user_outlives_nothing() {
+async fn a_kept_user_outlives_nothing() {
     let world = World::new();
     let kept: Arc<Mutex<Option<CurrentUser>>> = Arc::default();
     let keeper = Arc::clone(&kept);

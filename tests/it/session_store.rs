@@ -1,4 +1,4 @@
-//! A store that fails, hangs, fills up or answers late: checks 131, 132, 134, 135 and 120's logout.
+//! A store that fails, hangs, fills up or answers late.
 //!
 //! Not being able to know is never "not signed in".
 
@@ -23,9 +23,9 @@ fn assert_unavailable(page: &Page) {
     assert!(page.header("set-cookie").is_none());
 }
 
-/// Check 131: 503 and a way to try again, the handler does not run, and nobody is signed out by it.
+/// 503 and a way to try again, the handler does not run, and nobody is signed out by it.
 #[tokio::test(start_paused = true)]
-async fn check_131_a_store_that_is_away_is_503_and_no_logout() {
+async fn a_store_that_is_away_is_503_and_no_logout() {
     for trouble in [Trouble::Fail, Trouble::Hang] {
         let world = World::new();
         let browser = world.signed_in("alice").await;
@@ -75,9 +75,9 @@ async fn a_short_outage_is_not_noticed_by_who_was_just_there() {
     assert_unavailable(&browser.navigate(&format!("{APP}/who")).await);
 }
 
-/// Check 132: a session that could not be written is not handed out.
+/// A session that could not be written is not handed out.
 #[tokio::test(start_paused = true)]
-async fn check_132_no_cookie_for_what_was_not_written() {
+async fn no_cookie_for_what_was_not_written() {
     for trouble in [Trouble::Fail, Trouble::Hang] {
         let world = World::new();
         let (store, app) = world.watched();
@@ -96,7 +96,7 @@ async fn check_132_no_cookie_for_what_was_not_written() {
 
 /// A write whose answer was lost is looked at, not repeated: the login that was spent is this one's.
 #[tokio::test]
-async fn check_132_a_login_whose_answers_are_lost_is_whole() {
+async fn a_login_whose_answers_are_lost_is_whole() {
     let world = World::new();
     let (store, app) = world.watched();
     world.op.sign_in_as("alice");
@@ -109,9 +109,9 @@ async fn check_132_a_login_whose_answers_are_lost_is_whole() {
     assert_eq!(world.who(&browser).await, "a1");
 }
 
-/// Check 132, at each single write of a login.
+/// At each single write of a login.
 #[tokio::test]
-async fn check_132_whichever_write_fails() {
+async fn whichever_write_fails() {
     let world = World::new();
     world.signed_in("bob").await;
     let (store, _app) = world.watched();
@@ -137,7 +137,7 @@ async fn check_132_whichever_write_fails() {
 
 /// A logout that could not be done is not claimed.
 #[tokio::test(start_paused = true)]
-async fn check_131_a_logout_that_fails_says_so_and_can_be_repeated() {
+async fn a_logout_that_fails_says_so_and_can_be_repeated() {
     for (verb, trouble) in
         [(Verb::Delete, Trouble::Fail), (Verb::Delete, Trouble::Hang), (Verb::Load, Trouble::Fail)]
     {
@@ -159,7 +159,7 @@ async fn check_131_a_logout_that_fails_says_so_and_can_be_repeated() {
 
 /// Tokens need the store each time: they are unavailable, which is no reason to sign in again.
 #[tokio::test]
-async fn check_131_tokens_are_unavailable_while_the_store_is() {
+async fn tokens_are_unavailable_while_the_store_is() {
     let world = World::new();
     let (store, _app) = world.watched();
     let browser = world.signed_in("alice").await;
@@ -192,9 +192,9 @@ async fn a_full_store_refuses_new_logins_and_signs_nobody_out() {
     world.signed_in("alice").await;
 }
 
-/// Check 135: a request reads the session, the person signs out, the request goes on.
+/// A request reads the session, the person signs out, the request goes on.
 #[tokio::test]
-async fn check_135_a_logout_during_a_request_is_final() {
+async fn a_logout_during_a_request_is_final() {
     let world = World::new();
     let browser = world.signed_in("alice").await;
     let session = session_of(&browser);
@@ -217,9 +217,9 @@ async fn check_135_a_logout_during_a_request_is_final() {
     assert_eq!(world.who_is(&session).await, Value::Null);
 }
 
-/// Check 135: the write that keeps a session alive comes too late.
+/// The write that keeps a session alive comes too late.
 #[tokio::test]
-async fn check_135_an_extension_does_not_resurrect() {
+async fn an_extension_does_not_resurrect() {
     let world = World::new();
     let browser = world.signed_in("alice").await;
     let session = session_of(&browser);

@@ -1,4 +1,4 @@
-//! Scenario 47: tokens for one use, handed to one request and kept nowhere.
+//! Tokens for one use, handed to one request and kept nowhere.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -90,7 +90,7 @@ async fn script(browser: &Browser, path: &str) -> Page {
 }
 
 #[tokio::test]
-async fn scenario_47_a_token_for_one_use_is_handed_out_once() {
+async fn a_token_for_one_use_is_handed_out_once() {
     let (world, _, store) = site();
     let alice = world.signed_in("alice").await;
     let before = store.dump().await.len();
@@ -116,7 +116,7 @@ async fn scenario_47_a_token_for_one_use_is_handed_out_once() {
 
 /// Of many that ask at the same time, in two processes, one has it.
 #[tokio::test]
-async fn scenario_47_one_of_many_has_it() {
+async fn one_of_many_has_it() {
     let (world, first, store) = site();
     let alice = world.signed_in("alice").await;
     assert_eq!(connect(&alice, "/who").await.status, 200);
@@ -170,7 +170,7 @@ fn export(connection: &str) -> String {
 
 /// Two tabs are on their way at the same time: neither has what was granted in the other.
 #[tokio::test]
-async fn scenario_47_each_tab_has_its_own() {
+async fn each_tab_has_its_own() {
     for order in [[0, 1], [1, 0]] {
         let (_world, alice) = two_connections().await;
         let tabs = [
@@ -193,7 +193,7 @@ async fn scenario_47_each_tab_has_its_own() {
 
 /// Scripts have what was granted for the page that they run on.
 #[tokio::test]
-async fn scenario_47_each_tabs_script_has_its_own() {
+async fn each_tabs_script_has_its_own() {
     for order in [["mail", "files"], ["files", "mail"]] {
         let (_world, alice) = two_connections().await;
         for connection in ["mail", "files"] {
@@ -210,7 +210,7 @@ async fn scenario_47_each_tabs_script_has_its_own() {
 
 /// Two that land at the same address: each request has one of them, and no third.
 #[tokio::test]
-async fn scenario_47_two_for_one_page() {
+async fn two_for_one_page() {
     let (world, alice) = two_connections().await;
     let mut tabs = Vec::new();
     for _ in 0..2 {
@@ -232,7 +232,7 @@ async fn scenario_47_two_for_one_page() {
 
 /// What waits travels with every request: the fifth takes the place of the oldest.
 #[tokio::test]
-async fn scenario_47_so_many_wait_and_no_more() {
+async fn so_many_wait_and_no_more() {
     let (_world, alice) = two_connections().await;
     let mut tabs = Vec::new();
     for at in 0..5 {
@@ -248,7 +248,7 @@ async fn scenario_47_so_many_wait_and_no_more() {
 
 /// Nobody asks for it, and nobody signs in: it is deleted all the same, and not before.
 #[tokio::test(start_paused = true)]
-async fn scenario_47_what_nobody_used_is_deleted_after_a_minute() {
+async fn what_nobody_used_is_deleted_after_a_minute() {
     let (world, app, store) = site();
     let alice = world.signed_in("alice").await;
     let before = store.dump().await.len();
@@ -271,7 +271,7 @@ async fn scenario_47_what_nobody_used_is_deleted_after_a_minute() {
 
 /// Only the session in which it was granted, and only for a minute.
 #[tokio::test]
-async fn scenario_47_nobody_else_has_it() {
+async fn nobody_else_has_it() {
     let (world, _, _) = site();
     let (alice, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
     world.op.sign_in_as("alice");
@@ -310,7 +310,7 @@ async fn scenario_47_nobody_else_has_it() {
 
 /// It goes where its connection's resources are, and ends when it is told to.
 #[tokio::test]
-async fn scenario_47_it_is_released_to_its_own_api_and_revoked() {
+async fn it_is_released_to_its_own_api_and_revoked() {
     let (world, _, _) = site();
     let alice = world.signed_in("alice").await;
     for outside in [format!("{API}/cal/"), format!("{EVIL}/mail/"), format!("{API}/mailing")] {
@@ -328,7 +328,7 @@ async fn scenario_47_it_is_released_to_its_own_api_and_revoked() {
 
 /// What is asked for one use of an ordinary connection leaves what is kept as it is.
 #[tokio::test]
-async fn scenario_47_an_ordinary_connection_once() {
+async fn an_ordinary_connection_once() {
     let (world, _, _) = site();
     let files = Resource::new("files", format!("{API}/files/")).scope("files");
     let app = world.another(|config| config.connection(Connection::new("files").resource(files)));
@@ -349,7 +349,7 @@ async fn scenario_47_an_ordinary_connection_once() {
 
 /// A store that is away takes nothing.
 #[tokio::test]
-async fn scenario_47_it_outlives_an_outage() {
+async fn it_outlives_an_outage() {
     let (world, _, store) = site();
     let alice = world.signed_in("alice").await;
     connect(&alice, "/who").await;
@@ -361,7 +361,7 @@ async fn scenario_47_it_outlives_an_outage() {
 
 /// Another person's consent is not hers, for one use neither.
 #[tokio::test]
-async fn scenario_37_another_account_grants_nothing_for_one_use() {
+async fn another_account_grants_nothing_for_one_use() {
     let (world, _, store) = site();
     let alice = world.signed_in("alice").await;
     world.op.sign_in_as("bob");
@@ -372,9 +372,9 @@ async fn scenario_37_another_account_grants_nothing_for_one_use() {
     assert_eq!(code(&script(&alice, "/export").await), "single_use_token_gone");
 }
 
-/// Scenario 48: an account is for everybody, and nothing of it for one use; a visitor is nobody to hand it to.
+/// An account is for everybody, and nothing of it for one use; a visitor is nobody to hand it to.
 #[tokio::test]
-async fn scenario_48_one_use_needs_somebody_who_is_signed_in() {
+async fn one_use_needs_somebody_who_is_signed_in() {
     let world = World::new();
     let visitors =
         config(&world.net, &world.clock).connection(Connection::new("mail").single_use().allow_visitors());

@@ -60,7 +60,7 @@ async fn connect_as(admin: &mut Client, demo: &Demo, user: &str) -> Page {
 }
 
 #[tokio::test]
-async fn scenario_41_client_credentials_at_a_certified_provider() {
+async fn client_credentials_at_a_certified_provider() {
     let Some((provider, demo)) = start("robot", &[("TOKEN_SECONDS", "2")], &[]).await else { return };
     let mut anonymous = Client::new();
     eventually("the token was fetched again", Duration::from_secs(20), async || {
@@ -106,7 +106,7 @@ async fn refresh_token_of(provider: &RealProvider, app: &str, user: &str) -> Str
 
 /// The provider rotates it: what came for it is in a file, and each is used once.
 #[tokio::test]
-async fn scenario_41_a_configured_token_at_a_certified_provider() {
+async fn a_configured_token_at_a_certified_provider() {
     let folder = Folder::new();
     let store = format!("sqlite:{}", folder.file().display());
     let port = free_port();
@@ -140,7 +140,7 @@ async fn scenario_41_a_configured_token_at_a_certified_provider() {
 
 /// What is the account's is nobody's in per-user mode over the same store, and what is a person's is not everybody's.
 #[tokio::test]
-async fn scenario_43_modes_on_one_store_at_a_certified_provider() {
+async fn modes_on_one_store_at_a_certified_provider() {
     let folder = Folder::new();
     let store = format!("sqlite:{}", folder.file().display());
     let env = [("ACCOUNT", "operator"), ("TOKEN_STORE", &*store), SECRET];
@@ -170,7 +170,7 @@ async fn scenario_43_modes_on_one_store_at_a_certified_provider() {
 }
 
 #[tokio::test]
-async fn scenario_42_an_operator_connects_at_a_certified_provider() {
+async fn an_operator_connects_at_a_certified_provider() {
     let env = [("ACCOUNT", "operator")];
     let Some((provider, demo)) = start("web", &[("TOKEN_SECONDS", "2"), ("GRANTS", "separate")], &env).await
     else {
@@ -200,7 +200,7 @@ async fn scenario_42_an_operator_connects_at_a_certified_provider() {
 
 /// Each connection is one grant more of the account's, which the page shows to everybody and admins connect.
 #[tokio::test]
-async fn scenario_42_an_operator_connects_each_connection_on_the_page() {
+async fn an_operator_connects_each_connection_on_the_page() {
     let port = free_port();
     let Some(provider) = RealProvider::start(&app_url(port), &[("GRANTS", "separate")]).await else { return };
     let mail = format!("{}/mail/today", provider.issuer);
@@ -237,7 +237,7 @@ async fn scenario_42_an_operator_connects_each_connection_on_the_page() {
 
 /// In a file, and not in the process: whoever comes after a restart uses what was connected before.
 #[tokio::test]
-async fn scenario_42_a_connected_account_outlives_the_process() {
+async fn a_connected_account_outlives_the_process() {
     let folder = Folder::new();
     let store = format!("sqlite:{}", folder.file().display());
     let secret = ("SESSION_SECRET", "the sealing secret of this very test");
@@ -262,7 +262,7 @@ async fn scenario_42_a_connected_account_outlives_the_process() {
 
 /// With the provider that it brings: an API of the test sees one token, whoever asks.
 #[tokio::test]
-async fn scenario_41_the_demo_alone() {
+async fn the_demo_alone() {
     use std::sync::{Arc, Mutex};
 
     use axum::http::HeaderMap;
@@ -295,7 +295,7 @@ async fn scenario_41_the_demo_alone() {
 }
 
 #[tokio::test]
-async fn scenario_48_the_demo_says_what_is_missing() {
+async fn the_demo_says_what_is_missing() {
     let issuer = ("OIDC_ISSUER", "https://op.example.test");
     let web = [("MODE", "single-user"), issuer, ("OIDC_CLIENT_ID", "web")];
     for (env, named) in [

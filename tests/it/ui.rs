@@ -1,4 +1,4 @@
-//! What does not compile: the wall of types around whose token it is (DESIGN.md, promise 1).
+//! What does not compile: the wall of types around whose token it is.
 
 /// `TRYBUILD=overwrite cargo test -p tower-oidc-tests --test it ui` writes the messages of a new compiler.
 #[test]

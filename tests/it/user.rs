@@ -1,9 +1,7 @@
-//! The signed-in person and what they may: scenarios 25 to 29, 31 and 33, checks 141 and 170 to 172.
+//! The signed-in person and what they may.
 //!
-//! Several providers (the rest of 27 and 172) are in `providers`, tokens for visitors in `visitors`, connections (32, 34
-//! to 40) in `connections`. Check 173 stands beside `settings`, 174 is the type of the constructor: no layer without a
-//! checked configuration. 178 has no place here: a silent login is asked for by the application, not by a page
-//! that embeds it.
+//! Several providers are in `providers`, tokens for visitors in `visitors`, connections in `connections`. The configuration
+//! is checked beside `settings`. A silent login is asked for by the application, not by a page that embeds it.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex};
@@ -88,7 +86,7 @@ async fn the_current_user_is_what_the_provider_says() {
     is_owned(&user);
 }
 
-/// Who a person is, is issuer and subject: scenario 26's rule in the type.
+/// Who a person is, is issuer and subject, by the type.
 /// What an application shows of a person is what the methods say: nothing of the session, no token, no other claim.
 #[tokio::test]
 async fn a_person_is_serialised_as_the_methods_say() {
@@ -173,9 +171,8 @@ impl World {
     }
 }
 
-/// Scenario 25.
 #[tokio::test]
-async fn scenario_25_a_person_without_an_email_is_a_person() {
+async fn a_person_without_an_email_is_a_person() {
     let world = World::with(admins(&["alice@example.com"]));
     world.op.user("alice", |user| {
         for claim in ["email", "email_verified", "name"] {
@@ -192,9 +189,9 @@ async fn scenario_25_a_person_without_an_email_is_a_person() {
     assert_eq!(status(&browser, "/tok").await, 200);
 }
 
-/// Scenario 26: an e-mail that moves from one person to another moves nothing with it.
+/// An e-mail that moves from one person to another moves nothing with it.
 #[tokio::test]
-async fn scenario_26_identity_is_the_subject() {
+async fn identity_is_the_subject() {
     let world = World::new();
     let before = world.signed_in("alice").await;
     world.op.user("alice", |user| user.set("email", "married@example.com"));
@@ -209,9 +206,9 @@ async fn scenario_26_identity_is_the_subject() {
     }
 }
 
-/// Scenario 27 and check 172: a verified e-mail, compared without case and otherwise to the letter.
+/// A verified e-mail, compared without case and otherwise to the letter.
 #[tokio::test]
-async fn scenario_27_check_172_admins_need_a_verified_email() {
+async fn admins_need_a_verified_email() {
     let world = World::with(|mut config| {
         config.provider.fetch_user_info = FetchUserInfo::Never;
         admins(&["Root@X.test"])(config)
@@ -247,9 +244,9 @@ async fn scenario_27_check_172_admins_need_a_verified_email() {
     }
 }
 
-/// Scenario 28: who is an admin is decided at each request, by the configuration as it is now.
+/// Who is an admin is decided at each request, by the configuration as it is now.
 #[tokio::test]
-async fn scenario_28_admin_is_not_frozen_in_the_session() {
+async fn admin_is_not_frozen_in_the_session() {
     let world = World::new();
     let browser = world.signed_in("alice").await;
     for (list, expected) in [(&["alice@example.com"][..], 200), (&[], 403), (&["bob@example.com"], 403)] {
@@ -264,9 +261,9 @@ async fn scenario_28_admin_is_not_frozen_in_the_session() {
     assert_eq!(status(&browser, "/admin").await, 200);
 }
 
-/// Check 171: a claim, alone or in a list, and nothing that looks like it.
+/// A claim, alone or in a list, and nothing that looks like it.
 #[tokio::test]
-async fn check_171_admins_by_claim() {
+async fn admins_by_claim() {
     let world = World::with(|mut config| {
         config.admin_claim = Some(AdminClaim::new("groups", "admins"));
         config
@@ -292,9 +289,9 @@ async fn check_171_admins_by_claim() {
     );
 }
 
-/// Checks 170 and 171, the guards: nobody, a user, an admin, at extractors and at route layers.
+/// The guards: nobody, a user, an admin, at extractors and at route layers.
 #[tokio::test]
-async fn check_171_who_gets_in() {
+async fn who_gets_in() {
     let world = World::with(admins(&["bob@example.com"]));
     let cooks =
         RequireLayer::user(|user| user.claims::<Claims>().is_ok_and(|c| c.groups.contains(&"cooks".into())));
@@ -324,9 +321,9 @@ async fn check_171_who_gets_in() {
     assert_eq!(refused.header("content-type"), Some("application/problem+json"));
 }
 
-/// Scenario 31 and check 141: nothing but our cookie says who somebody is.
+/// Nothing but our cookie says who somebody is.
 #[tokio::test]
-async fn scenario_31_identity_headers_mean_nothing() {
+async fn identity_headers_mean_nothing() {
     let world = World::with(admins(&["root@x.test"]));
     for header in [
         "X-AppEngine-User-Email",
@@ -422,9 +419,9 @@ async fn users_refuses_destinations_by_type_and_answers_400() {
     assert_eq!(alice.navigate(&format!("{APP}/kind")).await.text(), "", "who just signed out wants none");
 }
 
-/// Scenario 33: without a person there is no token, nothing is written and nobody is called.
+/// Without a person there is no token, nothing is written and nobody is called.
 #[tokio::test]
-async fn scenario_33_no_user_no_token() {
+async fn no_user_no_token() {
     let world = World::new();
     let (store, app): (_, App) = world.watched();
     let browser = world.browser();

@@ -1,4 +1,4 @@
-//! Visitors grant access to their own data without signing in: scenario 44, in each mode that has people.
+//! Visitors grant access to their own data without signing in, in each mode that has people.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -110,7 +110,7 @@ fn owner(world: &World, token: &str) -> String {
 }
 
 #[tokio::test]
-async fn scenario_44_what_a_visitor_granted_is_their_browsers_alone() {
+async fn what_a_visitor_granted_is_their_browsers_alone() {
     for world in worlds() {
         world.op.sign_in_as("alice");
         let (first, second) = (world.browser(), world.browser());
@@ -133,7 +133,7 @@ async fn scenario_44_what_a_visitor_granted_is_their_browsers_alone() {
 }
 
 #[tokio::test]
-async fn scenario_44_the_store_learns_nobodys_name() {
+async fn the_store_learns_nobodys_name() {
     let world = per_user();
     let watched = WatchedStore::new(world.app.store.clone());
     let app = App::over(&world.net, &world.clock, watched.clone(), world.app.store.clone(), connections);
@@ -383,9 +383,9 @@ async fn a_visitors_token_is_refreshed_once_and_their_time_ends() {
     }
 }
 
-/// Scenario 35 without people: what somebody granted in one browser is not put into another.
+/// Without people: what somebody granted in one browser is not put into another.
 #[tokio::test]
-async fn scenario_35_a_grant_is_not_injected_into_another_visitors_browser() {
+async fn a_grant_is_not_injected_into_another_visitors_browser() {
     for world in [World::with(per_token), World::stateless_with(per_token)] {
         world.serve(routes());
         world.op.sign_in_as("alice");
@@ -526,9 +526,9 @@ async fn other_sites_pictures_begin_no_grant() {
     }
 }
 
-/// Scenario 48: what cannot be, is refused by a message that names the fix.
+/// What cannot be, is refused by a message that names the fix.
 #[test]
-fn scenario_48_visitors_are_refused_where_they_cannot_be() {
+fn visitors_are_refused_where_they_cannot_be() {
     let world = World::new();
     let config = |edit: fn(Connection) -> Connection| {
         crate::support::app::config(&world.net, &world.clock).connection(edit(

@@ -10,7 +10,7 @@ use crate::support::provider::Endpoint;
 use crate::support::store::{Trouble, Verb};
 
 #[tokio::test]
-async fn scenario_40_disconnecting_revokes_and_forgets() {
+async fn disconnecting_revokes_and_forgets() {
     let site = Site::new();
     let browser = site.signed_in("alice").await;
     connect(&browser, "mail").await;
@@ -35,7 +35,7 @@ async fn scenario_40_disconnecting_revokes_and_forgets() {
 }
 
 #[tokio::test]
-async fn scenario_40_a_provider_that_fails_keeps_nothing_here() {
+async fn a_provider_that_fails_keeps_nothing_here() {
     let site = Site::new();
     let browser = site.signed_in("alice").await;
     site.op.answer(Endpoint::Revocation, 500, "text/plain", "");
@@ -54,7 +54,7 @@ async fn scenario_40_a_provider_that_fails_keeps_nothing_here() {
 /// The row is gone and the answer that says so is lost: what it held is revoked all the same. A deletion that never
 /// happened leaves it connected.
 #[tokio::test]
-async fn scenario_40_a_deletion_whose_answer_is_lost_revokes() {
+async fn a_deletion_whose_answer_is_lost_revokes() {
     for (trouble, says, revoked) in [(Trouble::LoseAnswer, "Revoked", 1), (Trouble::Fail, "unavailable", 0)] {
         let mut site = Site::new();
         let store = site.behind_a_watched_store();
@@ -70,7 +70,7 @@ async fn scenario_40_a_deletion_whose_answer_is_lost_revokes() {
 }
 
 #[tokio::test]
-async fn scenario_40_a_provider_without_revocation_is_not_asked() {
+async fn a_provider_without_revocation_is_not_asked() {
     let site = Site::new();
     site.op.set(|settings| settings.revocation = false);
     let browser = site.signed_in("alice").await;

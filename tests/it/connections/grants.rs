@@ -12,7 +12,7 @@ use super::app::{Site, at, connect, disconnect, log_out, resource, script, state
 const HOUR: Duration = Duration::from_secs(3601);
 
 #[tokio::test]
-async fn scenario_39_two_connections_leave_each_other_alone() {
+async fn two_connections_leave_each_other_alone() {
     let site = Site::new();
     let browser = site.signed_in("alice").await;
     connect(&browser, "mail").await;
@@ -35,7 +35,7 @@ async fn scenario_39_two_connections_leave_each_other_alone() {
 }
 
 #[tokio::test]
-async fn scenario_55_what_was_granted_counts_not_what_was_asked() {
+async fn what_was_granted_counts_not_what_was_asked() {
     let site = Site::new();
     let browser = site.signed_in("alice").await;
     site.op.set(|settings| settings.grantable = Some(vec!["openid"]));
@@ -52,7 +52,7 @@ async fn scenario_55_what_was_granted_counts_not_what_was_asked() {
 
 /// No clock moves here: who has just granted one thing is asked for the next at once.
 #[tokio::test]
-async fn scenario_55_more_is_asked_for_when_it_is_needed_and_old_scopes_survive() {
+async fn more_is_asked_for_when_it_is_needed_and_old_scopes_survive() {
     let site = Site::new();
     let browser = site.signed_in("alice").await;
     connect(&browser, "mail").await;
@@ -85,7 +85,7 @@ async fn scenario_55_more_is_asked_for_when_it_is_needed_and_old_scopes_survive(
 
 /// A refresh says what is left.
 #[tokio::test]
-async fn scenario_55_a_refresh_that_grants_less_shows() {
+async fn a_refresh_that_grants_less_shows() {
     let site = Site::new();
     let browser = site.signed_in("alice").await;
     connect(&browser, "mail").await;

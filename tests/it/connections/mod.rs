@@ -1,4 +1,4 @@
-//! Connections: scenarios 35, 36, 37, 39, 40, 50 and 55, retention, and whose grants are whose.
+//! Connections: how they are granted, kept and ended, and whose grants are whose.
 
 pub(crate) mod app;
 

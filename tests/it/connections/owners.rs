@@ -7,7 +7,7 @@ use crate::support::app::{APP, EVIL};
 use crate::support::provider::Endpoint;
 
 #[tokio::test]
-async fn scenario_35_a_foreign_callback_stores_nothing() {
+async fn a_foreign_callback_stores_nothing() {
     let site = Site::new();
     site.op.user("mallory", |_| {});
     let mallory = site.signed_in("mallory").await;
@@ -37,7 +37,7 @@ async fn scenario_35_a_foreign_callback_stores_nothing() {
 
 /// With `query` the session's cookie comes back with the browser; with `form_post` it does not.
 #[tokio::test]
-async fn scenario_36_a_user_switch_on_the_way_stores_nothing() {
+async fn a_user_switch_on_the_way_stores_nothing() {
     for (response_mode, logs_out, consents) in [
         (ResponseMode::Query, true, "alice"),
         (ResponseMode::Query, false, "bob"),
@@ -76,7 +76,7 @@ fn per_token(mut config: tower_oidc::Config) -> tower_oidc::Config {
 }
 
 #[tokio::test]
-async fn scenario_36_a_logout_during_the_exchange_stores_nothing() {
+async fn a_logout_during_the_exchange_stores_nothing() {
     use crate::support::app::OP;
     use crate::support::fault::{Fault, Gate};
 
@@ -97,7 +97,7 @@ async fn scenario_36_a_logout_during_the_exchange_stores_nothing() {
 }
 
 #[tokio::test]
-async fn scenario_37_another_account_is_refused_and_its_tokens_revoked() {
+async fn another_account_is_refused_and_its_tokens_revoked() {
     for revocation_works in [true, false] {
         let site = Site::with(per_token);
         let browser = site.signed_in("alice").await;

@@ -80,7 +80,7 @@ async fn the_only_indicator_goes_with_the_code() {
 }
 
 #[tokio::test]
-async fn scenario_50_the_longest_prefix_decides_whose_token_goes() {
+async fn the_longest_prefix_decides_whose_token_goes() {
     let whole =
         || Connection::new("whole").resource(Resource::new("whole", format!("{API}/")).scope("whole"));
     let part =

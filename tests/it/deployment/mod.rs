@@ -196,9 +196,9 @@ async fn is_replaced_unnoticed(mut cluster: Cluster, what: &str) {
     assert_unnoticed(cluster, &tally, what).await;
 }
 
-/// Scenario 52 over two replicas; the provider takes 200 ms.
+/// Over two replicas; the provider takes 200 ms.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn scenario_52_fifty_requests_at_the_moment_of_expiry_over_two_replicas() {
+async fn fifty_requests_at_the_moment_of_expiry_over_two_replicas() {
     for store in stores().await {
         let what = store.kind();
         let cluster = Cluster::start(&store.url, 2, 4).await;

@@ -1,5 +1,5 @@
 //! What survives: processes that are restarted, killed or given other secrets, and databases that stop, hang, are read,
-//! changed or lost. Scenarios 28, 34 and 38 on every database.
+//! changed or lost. On every database.
 
 mod kill;
 mod outage;

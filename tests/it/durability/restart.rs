@@ -1,4 +1,4 @@
-//! Processes come and go, sessions and grants stay: scenarios 28 and 34.
+//! Processes come and go, sessions and grants stay.
 
 use super::{PATIENCE, SECRET, Town, retire};
 use crate::connections::app::{Site, connect, token};
@@ -6,9 +6,9 @@ use crate::support::database::Kind;
 use crate::support::process::eventually;
 use crate::support::test_store::TestStore;
 
-/// Scenario 28: who an admin is, the running configuration says, and no session.
+/// Who an admin is, the running configuration says, and no session.
 #[tokio::test]
-async fn scenario_28_admins_are_not_frozen_over_a_restart() {
+async fn admins_are_not_frozen_over_a_restart() {
     for kind in Kind::ALL {
         let Some(database) = kind.database() else { continue };
         let town = Town::new(database).await;
@@ -28,9 +28,9 @@ async fn scenario_28_admins_are_not_frozen_over_a_restart() {
     }
 }
 
-/// Scenario 34, for the grant of a login: the same browser goes on, with refreshes on both sides of the restart.
+/// For the grant of a login: the same browser goes on, with refreshes on both sides of the restart.
 #[tokio::test]
-async fn scenario_34_a_session_and_its_grant_persist() {
+async fn a_session_and_its_grant_persist() {
     for kind in Kind::ALL {
         let Some(database) = kind.database() else { continue };
         let town = Town::new(database).await;
@@ -52,9 +52,9 @@ async fn scenario_34_a_session_and_its_grant_persist() {
     }
 }
 
-/// Scenario 34, for a connection: granted once, there for the person's other browsers and after restarts.
+/// For a connection: granted once, there for the person's other browsers and after restarts.
 #[tokio::test]
-async fn scenario_34_a_connection_persists() {
+async fn a_connection_persists() {
     for kind in Kind::ALL {
         let Some(database) = kind.database() else { continue };
         let mut site = Site::on(TestStore::on(database));

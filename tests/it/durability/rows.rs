@@ -1,4 +1,4 @@
-//! What somebody finds who reads the database, and what they achieve who change it: scenario 38.
+//! What somebody finds who reads the database, and what they achieve who change it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,9 +18,9 @@ use crate::support::postgres::Postgres;
 use crate::support::redis::{Redis, connect as connect_to_redis};
 use crate::support::test_store::TestStore;
 
-/// Scenario 38: with the database's own means each of alice's rows is copied over each of bob's.
+/// With the database's own means each of alice's rows is copied over each of bob's.
 #[tokio::test]
-async fn scenario_38_a_row_copied_over_another_is_missing_and_reported() {
+async fn a_row_copied_over_another_is_missing_and_reported() {
     for kind in Kind::ALL {
         let Some(database) = kind.database() else { continue };
         let store = TestStore::on(database);

@@ -11,9 +11,9 @@ use crate::support::app::{APP, App, OP, World, routes};
 use crate::support::fault::{Fault, Gate};
 use crate::support::params::Params;
 
-/// Checks 1, 2, 3 and 39: each bad state, beside the good one.
+/// Each bad state, beside the good one.
 #[tokio::test]
-async fn scenario_12_state_comes_before_the_exchange() {
+async fn state_comes_before_the_exchange() {
     let world = World::new();
     world.op.sign_in_as("alice");
     let (alice, mallory) = (world.browser(), world.browser());
@@ -22,20 +22,20 @@ async fn scenario_12_state_comes_before_the_exchange() {
     let before = Untouched::now(&world);
     let set = |state: &'static str| edited(&own, |p| p.set("state", state));
     for (why, callback) in [
-        ("check 1: no state", edited(&own, |p| p.remove("state"))),
-        ("check 39: an empty state", set("")),
-        ("check 2: an unknown state", set("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")),
+        ("no state", edited(&own, |p| p.remove("state"))),
+        ("an empty state", set("")),
+        ("an unknown state", set("AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")),
         ("a short state", set("AAAA")),
         ("no state of ours", set("\u{fffd}\u{0}; Path=/")),
         (
-            "check 3: the cookie's name alone",
+            "the cookie's name alone",
             edited(&own, |p| {
                 let state = format!("{}{}", &p.get("state").unwrap()[..8], "A".repeat(35));
                 p.set("state", state);
             }),
         ),
         (
-            "check 3: the state and more",
+            "the state and more",
             edited(&own, |p| {
                 let state = format!("{}A", p.get("state").unwrap());
                 p.set("state", state);
@@ -53,7 +53,7 @@ async fn scenario_12_state_comes_before_the_exchange() {
 }
 
 #[tokio::test]
-async fn check_04_state_expired() {
+async fn state_expired() {
     let world = World::new();
     world.op.sign_in_as("alice");
     let browser = world.browser();
@@ -95,9 +95,9 @@ async fn a_late_callback_lands_where_it_was_going_for_who_is_signed_in() {
     assert_eq!(bob.navigate(&late).await.status, 400, "the place is this browser's to know");
 }
 
-/// Checks 5, 8, 11 and 27: whatever is not this login's own cookie, whole and in its place.
+/// Whatever is not this login's own cookie, whole and in its place.
 #[tokio::test]
-async fn check_05_the_pending_cookie_is_broken_or_another() {
+async fn the_pending_cookie_is_broken_or_another() {
     let world = World::new();
     world.op.sign_in_as("alice");
     let browser = world.browser();
@@ -131,14 +131,14 @@ async fn check_05_the_pending_cookie_is_broken_or_another() {
         assert_eq!(Untouched::now(&world), before, "{value}");
     }
     browser.with_jar(|jar| jar.all_mut().retain(|cookie| cookie.name != name));
-    assert_refused(&browser, &browser.navigate(&callback).await, 400, "check 8: no cookie");
+    assert_refused(&browser, &browser.navigate(&callback).await, 400, "no cookie");
     browser.set_cookie(APP, &format!("{name}={good}; Secure; Path=/"));
     assert_eq!(browser.navigate(&callback).await.json()["sub"], "a1", "the control");
 }
 
-/// Check 9 within one application: the login of another registration is not ours, although its seal opens.
+/// Within one application: the login of another registration is not ours, although its seal opens.
 #[tokio::test]
-async fn check_09_a_login_of_another_registration() {
+async fn a_login_of_another_registration() {
     let world = World::new();
     world.op.sign_in_as("alice");
     world.op.register("other", Some("another client's secret"));
@@ -158,7 +158,7 @@ async fn check_09_a_login_of_another_registration() {
 }
 
 #[tokio::test]
-async fn check_10_the_verifier_goes_with_the_code() {
+async fn the_verifier_goes_with_the_code() {
     let world = World::new();
     world.op.sign_in_as("alice");
     let browser = world.browser();
@@ -169,9 +169,9 @@ async fn check_10_the_verifier_goes_with_the_code() {
     assert_eq!(exchange.params.get("redirect_uri"), Some("https://app.test/auth/callback"));
 }
 
-/// Checks 15 and 16, where the provider's lies do not reach: methods and encodings of the callback.
+/// Where the provider's lies do not reach: methods and encodings of the callback.
 #[tokio::test]
-async fn check_15_16_17_24_only_the_response_that_was_asked_for() {
+async fn only_the_response_that_was_asked_for() {
     let world = World::new();
     world.op.sign_in_as("alice");
     let browser = world.browser();
@@ -180,21 +180,16 @@ async fn check_15_16_17_24_only_the_response_that_was_asked_for() {
     let (bare, answer) = callback.split_once('?').unwrap();
     // With the login's cookie, which a cross-site POST would not even carry.
     for (why, address, body) in [
-        ("check 16: a POST", bare, answer),
-        ("check 16: a POST with both", &callback, answer),
-        ("check 24: an empty POST", bare, ""),
-        ("check 24: an empty POST with a query", &callback, ""),
+        ("a POST", bare, answer),
+        ("a POST with both", &callback, answer),
+        ("an empty POST", bare, ""),
+        ("an empty POST with a query", &callback, ""),
     ] {
         let request = Request::post(address).header("content-type", "application/x-www-form-urlencoded");
         let posted = browser.raw_with_cookies(request.body(body.to_owned().into()).unwrap()).await;
         assert_eq!(posted.status(), 400, "{why}");
     }
-    assert_refused(
-        &browser,
-        &browser.navigate(&callback.replace('?', "#")).await,
-        400,
-        "check 17: a fragment",
-    );
+    assert_refused(&browser, &browser.navigate(&callback.replace('?', "#")).await, 400, "a fragment");
     for method in ["HEAD", "PUT", "DELETE", "OPTIONS"] {
         let request = Request::builder().method(method).uri(&callback).body(Bytes::new()).unwrap();
         let answer = browser.raw_with_cookies(request).await;
@@ -207,9 +202,9 @@ async fn check_15_16_17_24_only_the_response_that_was_asked_for() {
     assert_eq!(browser.navigate(&callback).await.json()["sub"], "a1", "the control");
 }
 
-/// Check 7: the browser's back button.
+/// The browser's back button.
 #[tokio::test]
-async fn scenario_13_the_same_callback_twice() {
+async fn the_same_callback_twice() {
     let world = World::new();
     world.op.sign_in_as("alice");
     let browser = world.browser();
@@ -231,7 +226,7 @@ async fn scenario_13_the_same_callback_twice() {
 }
 
 #[tokio::test]
-async fn scenario_13_the_same_callback_at_once() {
+async fn the_same_callback_at_once() {
     let world = World::new();
     world.op.sign_in_as("alice");
     let browser = world.browser();
@@ -289,9 +284,9 @@ async fn a_browser_that_goes_away_does_not_stop_the_exchange() {
     assert_eq!(world.app.events.count(EventCode::LoginSucceeded), 1);
 }
 
-/// Checks 37 and 38: code and state of two logins mixed, and somebody else's code in one's own login.
+/// Code and state of two logins mixed, and somebody else's code in one's own login.
 #[tokio::test]
-async fn check_37_38_codes_and_states_of_two_logins() {
+async fn codes_and_states_of_two_logins() {
     let world = World::new();
     let (alice, mallory) = (world.browser(), world.browser());
     let code =
@@ -301,9 +296,9 @@ async fn check_37_38_codes_and_states_of_two_logins() {
     world.op.sign_in_as("bob");
     let hers = callback_of(&mallory, &login("/")).await;
     for (why, browser, callback, code) in [
-        ("check 37: two logins of one browser", &alice, &first, code(&second)),
-        ("check 38: Mallory's code in Alice's login", &alice, &second, code(&hers)),
-        ("check 38: Alice's code in Mallory's login", &mallory, &hers, code(&first)),
+        ("two logins of one browser", &alice, &first, code(&second)),
+        ("Mallory's code in Alice's login", &alice, &second, code(&hers)),
+        ("Alice's code in Mallory's login", &mallory, &hers, code(&first)),
     ] {
         let page = browser.navigate(&edited(callback, |p| p.set("code", code))).await;
         assert_refused(browser, &page, 400, why);
@@ -316,13 +311,13 @@ async fn check_37_38_codes_and_states_of_two_logins() {
     world.op.set(|s| s.require_pkce = false);
     let victim = callback_of(&alice, &login("/")).await;
     world.op.edit_id_token(|draft| draft.claim("nonce", "of another login"));
-    assert_refused(&alice, &alice.navigate(&victim).await, 400, "check 38: the nonce");
+    assert_refused(&alice, &alice.navigate(&victim).await, 400, "the nonce");
     assert_eq!(world.app.store.len(), 2, "the spent login, and the index key");
 }
 
 /// Login CSRF: Mallory's finished callback in Alice's browser changes nothing there.
 #[tokio::test]
-async fn check_38_a_callback_of_somebody_else() {
+async fn a_callback_of_somebody_else() {
     let world = World::new();
     let alice = world.signed_in("alice").await;
     let before_cookie = session(&alice);
@@ -335,7 +330,7 @@ async fn check_38_a_callback_of_somebody_else() {
 }
 
 #[tokio::test]
-async fn scenario_21_a_new_session_id_at_every_login() {
+async fn a_new_session_id_at_every_login() {
     let world = World::new();
     let thief = world.signed_in("bob").await;
     for planted in [session(&thief).unwrap(), "A".repeat(43), String::new(), "x".repeat(500)] {

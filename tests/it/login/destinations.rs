@@ -1,4 +1,4 @@
-//! Where a login and a logout may lead: scenarios 1 to 3, and check 163 with a list of its own.
+//! Where a login and a logout may lead, with a list of hostile addresses.
 
 use tower_oidc::EventCode;
 
@@ -194,7 +194,7 @@ const HARMLESS: &[&str] = &[
 ];
 
 #[tokio::test]
-async fn scenario_01_the_login_link_lands_to_the_byte() {
+async fn the_login_link_lands_to_the_byte() {
     let world = World::new();
     world.op.sign_in_as("alice");
     for to in HARMLESS {
@@ -215,9 +215,9 @@ async fn scenario_01_the_login_link_lands_to_the_byte() {
     }
 }
 
-/// Check 163: refused where addresses are made and where they are used, signed in or not.
+/// Refused where addresses are made and where they are used, signed in or not.
 #[tokio::test]
-async fn scenario_02_check_163_open_redirects() {
+async fn open_redirects() {
     let world = World::new();
     let alice = world.signed_in("alice").await;
     let anonymous = world.browser();
@@ -254,7 +254,7 @@ async fn scenario_02_check_163_open_redirects() {
 
 /// The same controls through logout, with the provider's logout between.
 #[tokio::test]
-async fn check_163_logout_lands_to_the_byte() {
+async fn logout_lands_to_the_byte() {
     let world = World::new();
     for to in HARMLESS {
         let browser = world.signed_in("alice").await;
@@ -267,7 +267,7 @@ async fn check_163_logout_lands_to_the_byte() {
 }
 
 #[tokio::test]
-async fn scenario_03_too_long() {
+async fn too_long() {
     let world = World::new();
     world.op.sign_in_as("alice");
     let browser = world.browser();

@@ -30,7 +30,7 @@ fn size(answer: &Response<Bytes>) -> usize {
     answer.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
-/// Check 142: heaps of cookies, of all names, at every endpoint.
+/// Heaps of cookies, of all names, at every endpoint.
 #[tokio::test]
 async fn junk_cookies_are_answered() {
     let world = World::new();

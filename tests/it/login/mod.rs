@@ -1,18 +1,18 @@
-//! A person signs in: scenarios 1 to 4, 8 to 14, 16, 17, 20 to 22, and checks 1 to 40.
+//! A person signs in.
 //!
-//! Checks that do not apply, or belong elsewhere:
+//! What does not apply, or belongs elsewhere:
 //!
-//! | check | reason |
+//! | what | reason |
 //! |---|---|
-//! | 6 | The state is not tied to a user agent's fingerprint: it is sealed into a cookie of that browser, and a thief of the cookie copies the headers as well. |
-//! | 9, 25, 40 | With several providers: `providers::mix_up`. What binds a login to its registration is tested here already (another client's login is not ours). |
-//! | 18 | Code flow only: there is no `token` that could be missing; unexpected ones are refused here. |
-//! | 21 | No final standard has a `client_id` in the response; RFC 9207's `iss` took its place. It is ignored like any unknown parameter. |
-//! | 26 | The redirect URI is made of the configuration. Nothing in a request changes it: scenario 4, and `providers::mix_up` where there are several. |
-//! | 28, 29 | `prompt=none` signs in whoever is at the provider and renews no session, so nobody can have changed. Where nobody is there: `options`. |
-//! | 31 | Refused at construction: `settings::tests`, and for each endpoint in the tests of the metadata. |
-//! | 34 | There is no endpoint that takes an `iss`. A link from elsewhere to `/auth/login` is one to this provider alone, its unknown parameters are ignored and its destination is checked: `request`, `destinations`. |
-//! | 36 | JARM is not asked for, so a `response` is refused. |
+//! | a fingerprint of the user agent | The state is not tied to a user agent's fingerprint: it is sealed into a cookie of that browser, and a thief of the cookie copies the headers as well. |
+//! | several providers | With several providers: `providers::mix_up`. What binds a login to its registration is tested here already (another client's login is not ours). |
+//! | other flows | Code flow only: there is no `token` that could be missing; unexpected ones are refused here. |
+//! | `client_id` in the response | No final standard has a `client_id` in the response; RFC 9207's `iss` took its place. It is ignored like any unknown parameter. |
+//! | a redirect URI from a request | The redirect URI is made of the configuration. Nothing in a request changes it; where there are several providers: `providers::mix_up`. |
+//! | `prompt=none` | `prompt=none` signs in whoever is at the provider and renews no session, so nobody can have changed. Where nobody is there: `options`. |
+//! | endpoints that are not https | Refused at construction: `settings::tests`, and for each endpoint in the tests of the metadata. |
+//! | login initiated elsewhere | There is no endpoint that takes an `iss`. A link from elsewhere to `/auth/login` is one to this provider alone, its unknown parameters are ignored and its destination is checked: `request`, `destinations`. |
+//! | JARM | JARM is not asked for, so a `response` is refused. |
 
 mod callback;
 mod destinations;

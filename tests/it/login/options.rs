@@ -134,7 +134,7 @@ async fn acr_values_are_enforced_on_return() {
 }
 
 #[tokio::test]
-async fn scenario_20_the_hosted_domain_is_sent_and_verified() {
+async fn the_hosted_domain_is_sent_and_verified() {
     for (hd, accepted) in [
         (json!("example.com"), true),
         (json!("other.com"), false),
@@ -181,7 +181,7 @@ async fn silent_login_signs_in_whoever_is_there() {
 }
 
 #[tokio::test]
-async fn check_29_silent_login_comes_back_anonymous_and_does_not_loop() {
+async fn silent_login_comes_back_anonymous_and_does_not_loop() {
     for answer in ["login_required", "interaction_required", "consent_required", "account_selection_required"]
     {
         let world = world(World::new());
@@ -230,7 +230,7 @@ async fn silent_login_does_not_loop_with_a_session_that_has_ended() {
 }
 
 #[tokio::test]
-async fn check_160_silence_after_logout() {
+async fn silence_after_logout() {
     let world = world(World::new());
     let browser = world.signed_in("alice").await;
     let links = browser.navigate(&format!("{APP}/links?to=/silent")).await.json();
@@ -324,9 +324,9 @@ async fn form_post_the_whole_way() {
     assert_eq!(cookie.same_site, SameSite::Lax, "by query nothing needs more");
 }
 
-/// Checks 3, 15, 16, 17 and 24 for the form.
+/// The form_post response mode: fragments and empty bodies.
 #[tokio::test]
-async fn check_16_form_post_takes_nothing_but_its_form() {
+async fn form_post_takes_nothing_but_its_form() {
     let world = World::with(posting);
     world.op.sign_in_as("alice");
     let browser = world.browser();
@@ -365,9 +365,9 @@ async fn check_16_form_post_takes_nothing_but_its_form() {
     assert_eq!(who(&browser).await.as_deref(), Some("a1"), "the control");
 }
 
-/// Check 30: an error by form, in a login that was silent and wanted a fresh authentication.
+/// An error by form, in a login that was silent and wanted a fresh authentication.
 #[tokio::test]
-async fn check_30_form_post_error_of_a_silent_login() {
+async fn form_post_error_of_a_silent_login() {
     let world = World::with(posting);
     let browser = world.browser();
     let page = go(&browser, &[("prompt", "none"), ("max_age", "0")]).await;

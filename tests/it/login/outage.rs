@@ -1,4 +1,4 @@
-//! The provider is away, slow or broken: scenario 22.
+//! The provider is away, slow or broken.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ fn assert_offers(page: &Page, address: &str, why: &str) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn scenario_22_the_provider_is_down_at_start() {
+async fn the_provider_is_down_at_start() {
     for fault in [
         Fault::Refuse,
         Fault::Hang,
@@ -68,7 +68,7 @@ async fn scenario_22_the_provider_is_down_at_start() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn scenario_22_the_provider_fails_in_the_callback() {
+async fn the_provider_fails_in_the_callback() {
     for path in ["/token", "/jwks", "/userinfo"] {
         for (fault, status) in [
             (Fault::Refuse, 503),

@@ -1,4 +1,4 @@
-//! What is sent to the provider, and how: scenarios 4, 8 to 11, checks 32, 33 and 35.
+//! What is sent to the provider, and how.
 
 use std::collections::HashSet;
 
@@ -24,7 +24,7 @@ fn parameter(name: &str, value: impl Into<String>) -> impl FnOnce(Config) -> Con
 }
 
 #[tokio::test]
-async fn scenario_04_the_host_header_is_not_believed() {
+async fn the_host_header_is_not_believed() {
     let world = World::new();
     world.op.sign_in_as("alice");
     for (name, value) in [
@@ -48,7 +48,7 @@ async fn scenario_04_the_host_header_is_not_believed() {
 }
 
 #[tokio::test]
-async fn scenario_08_what_the_request_says() {
+async fn what_the_request_says() {
     let world = World::new();
     world.op.sign_in_as("alice");
     let mut drawn = HashSet::new();
@@ -74,9 +74,9 @@ async fn scenario_08_what_the_request_says() {
     }
 }
 
-/// Scenario 9 at its edge: 2,048 bytes are a redirect, one more is a form.
+/// At its edge: 2,048 bytes are a redirect, one more is a form.
 #[tokio::test]
-async fn scenario_09_the_edge_between_redirect_and_form() {
+async fn the_edge_between_redirect_and_form() {
     let length = async |padding: usize| {
         let world = World::with(parameter("pad", "x".repeat(padding)));
         let page = world.browser().step(&login("/who")).await;
@@ -89,7 +89,7 @@ async fn scenario_09_the_edge_between_redirect_and_form() {
 }
 
 #[tokio::test]
-async fn scenario_10_a_long_request_without_par_is_a_form() {
+async fn a_long_request_without_par_is_a_form() {
     let evil = "\"><script>alert(1)</script>'&amp;é";
     let world = World::with(|config| parameter("evil", evil)(parameter("claims", "x".repeat(3000))(config)));
     world.op.sign_in_as("alice");
@@ -120,7 +120,7 @@ async fn scenario_10_a_long_request_without_par_is_a_form() {
 }
 
 #[tokio::test]
-async fn scenario_11_a_long_request_is_pushed_where_that_is_offered() {
+async fn a_long_request_is_pushed_where_that_is_offered() {
     for required in [false, true] {
         let world = World::with(parameter("claims", "x".repeat(if required { 1 } else { 3000 })));
         world.op.sign_in_as("alice");
@@ -145,9 +145,9 @@ async fn scenario_11_a_long_request_is_pushed_where_that_is_offered() {
     assert!(world.op.pushes().is_empty());
 }
 
-/// Check 35: an endpoint that is missing, fails, or answers nonsense. Never a redirect with half a request.
+/// An endpoint that is missing, fails, or answers nonsense. Never a redirect with half a request.
 #[tokio::test]
-async fn check_35_pushing_fails() {
+async fn pushing_fails() {
     type Break = fn(&World);
     let cases: [(&str, u16, Break); 9] = [
         ("refused", 502, |w| w.op.answer_error(Endpoint::Par, 400, "invalid_request")),
@@ -183,9 +183,9 @@ async fn check_35_pushing_fails() {
     }
 }
 
-/// Checks 32 and 165: neither the login's address nor its destination reaches the provider as a parameter.
+/// Neither the login's address nor its destination reaches the provider as a parameter.
 #[tokio::test]
-async fn check_32_34_165_nothing_is_overridden_from_outside() {
+async fn nothing_is_overridden_from_outside() {
     let world = World::new();
     world.op.sign_in_as("alice");
     let injected = [
@@ -232,7 +232,7 @@ async fn check_32_34_165_nothing_is_overridden_from_outside() {
 }
 
 #[tokio::test]
-async fn check_33_177_what_a_login_cannot_ask_for() {
+async fn what_a_login_cannot_ask_for() {
     let world = World::new();
     let long = "a".repeat(513);
     for (name, value) in [

@@ -4,11 +4,11 @@ use tower_oidc::EventCode;
 
 use super::{Untouched, assert_refused, login, pending, session, who};
 use crate::support::app::{APP, OP, World};
-use crate::support::provider::lies::{self, LoginDecision};
+use crate::support::provider::lies::{self, Verdict};
 
-/// Checks 1 to 3, 15, 17 to 20, 22 and 24: each lie of the authorization response.
+/// Each lie of the authorization response.
 #[tokio::test]
-async fn check_01_to_22_lies_of_the_authorization_response() {
+async fn lies_of_the_authorization_response() {
     for lie in lies::AUTHORIZATION {
         let world = World::new();
         world.op.sign_in_as("alice");
@@ -16,7 +16,7 @@ async fn check_01_to_22_lies_of_the_authorization_response() {
         let browser = world.browser();
         let before = Untouched::now(&world);
         let page = browser.visit(&login("/who")).await;
-        if lie.verdict == LoginDecision::Refused {
+        if lie.verdict == Verdict::Refused {
             // Only what a relying party cannot know is found out by asking the provider.
             let asks = lie.name == "code unknown";
             assert!(matches!(page.status.as_u16(), 400 | 403 | 503), "{}: {}", lie.name, page.status);
@@ -35,9 +35,9 @@ async fn check_01_to_22_lies_of_the_authorization_response() {
     }
 }
 
-/// Checks 19 and 20: a response of another issuer makes nobody call anything, and the code stays unspent.
+/// A response of another issuer makes nobody call anything, and the code stays unspent.
 #[tokio::test]
-async fn check_19_20_iss_is_checked_before_anything_is_called() {
+async fn iss_is_checked_before_anything_is_called() {
     for lie in ["response iss wrong", "response iss missing though announced", "response iss twice"] {
         let world = World::new();
         world.op.sign_in_as("alice");
@@ -55,7 +55,7 @@ async fn check_19_20_iss_is_checked_before_anything_is_called() {
 }
 
 #[tokio::test]
-async fn scenario_17_the_person_says_no() {
+async fn the_person_says_no() {
     let world = World::new();
     world.op.sign_in_as("alice");
     world.op.set(|s| s.deny = true);
@@ -83,9 +83,9 @@ async fn scenario_17_the_person_says_no() {
     assert_eq!(browser.visit(&format!("{APP}{}", page.links()[0])).await.path_and_query(), "/private?x=1");
 }
 
-/// Checks 22 and 23: every error code, hostile ones included, is a page that holds none of it as markup.
+/// Every error code, hostile ones included, is a page that holds none of it as markup.
 #[tokio::test]
-async fn check_22_23_errors_become_pages() {
+async fn errors_become_pages() {
     for (code, status) in [
         ("access_denied", 403),
         ("invalid_request", 400),
@@ -119,9 +119,9 @@ async fn check_22_23_errors_become_pages() {
     }
 }
 
-/// Check 22: an error without a state, or with an unknown one, is nobody's.
+/// An error without a state, or with an unknown one, is nobody's.
 #[tokio::test]
-async fn check_22_an_error_without_a_state_ends_no_login() {
+async fn an_error_without_a_state_ends_no_login() {
     let world = World::new();
     world.op.sign_in_as("alice");
     let browser = world.browser();
@@ -147,7 +147,7 @@ async fn a_login_that_fails_leaves_the_session_that_there_is() {
 }
 
 #[tokio::test]
-async fn scenario_16_keys_are_rotated_between_two_logins() {
+async fn keys_are_rotated_between_two_logins() {
     let world = World::new();
     world.signed_in("alice").await;
     world.clock.advance(std::time::Duration::from_secs(10));

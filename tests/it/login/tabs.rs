@@ -17,7 +17,7 @@ async fn start(world: &World, browser: &Browser, n: usize, to: impl Fn(usize) ->
 }
 
 #[tokio::test]
-async fn scenario_14_tabs_finish_in_any_order() {
+async fn tabs_finish_in_any_order() {
     for order in [
         vec![0, 1],
         vec![1, 0],
@@ -40,9 +40,8 @@ async fn scenario_14_tabs_finish_in_any_order() {
     }
 }
 
-/// Checks 12 and 14.
 #[tokio::test]
-async fn check_12_14_the_ninth_login_takes_the_place_of_the_oldest() {
+async fn the_ninth_login_takes_the_place_of_the_oldest() {
     let world = World::new();
     world.op.sign_in_as("alice");
     let browser = world.browser();
@@ -55,9 +54,9 @@ async fn check_12_14_the_ninth_login_takes_the_place_of_the_oldest() {
     assert_eq!(browser.navigate(&callbacks[0]).await.status, 400);
 }
 
-/// Check 12: together they have at most 6 KiB, and the newest is always among them.
+/// Together they have at most 6 KiB, and the newest is always among them.
 #[tokio::test]
-async fn check_12_all_logins_under_way_fit_into_a_request() {
+async fn all_logins_under_way_fit_into_a_request() {
     for (length, kept) in [(100, 8..=8), (800, 3..=5), (1400, 2..=3)] {
         let world = World::new();
         world.op.sign_in_as("alice");
@@ -79,9 +78,9 @@ async fn check_12_all_logins_under_way_fit_into_a_request() {
     }
 }
 
-/// Check 13: what does not open goes with the next login, and what is over makes room; cookies of others stay.
+/// What does not open goes with the next login, and what is over makes room; cookies of others stay.
 #[tokio::test]
-async fn check_13_what_is_of_no_use_is_cleared_away() {
+async fn what_is_of_no_use_is_cleared_away() {
     let world = World::new();
     world.op.sign_in_as("alice");
     let browser = world.browser();

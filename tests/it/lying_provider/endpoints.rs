@@ -1,4 +1,4 @@
-//! The token endpoint and UserInfo: checks 70, 77 to 79, 81, 82, 84 to 90.
+//! The token endpoint and UserInfo.
 
 use std::time::Duration;
 
@@ -32,19 +32,19 @@ fn always(mut config: Config) -> Config {
 }
 
 #[tokio::test]
-async fn check_70_77_78_79_88_90_token_responses_that_lie() {
+async fn token_responses_that_lie() {
     walk(TOKENS, |config| config, status).await;
 }
 
 #[tokio::test]
-async fn check_85_86_88_90_user_info_that_lies() {
+async fn user_info_that_lies() {
     walk(USERINFO, always, status).await;
 }
 
 /// Whatever it says of its life, the token is the person's: one that is over is refreshed before it is used,
 /// and one that does not say is used until an API refuses it.
 #[tokio::test]
-async fn check_81_lifetimes() {
+async fn lifetimes() {
     for (lie, refreshes, fresh_for_an_hour) in [
         ("expires_in missing", 0, true),
         ("expires_in garbage", 0, true),
@@ -66,14 +66,14 @@ async fn check_81_lifetimes() {
 
 /// Fewer scopes are no reason to refuse the person; none at all still names them by the ID token.
 #[tokio::test]
-async fn check_82_scopes_that_were_not_asked_for() {
+async fn scopes_that_were_not_asked_for() {
     for lie in ["scope empty", "scope wider", "scope narrower", "refresh_token empty"] {
         accepted_when(lie, |world| world.op.lie(lie)).await;
     }
 }
 
 #[tokio::test]
-async fn check_84_client_authentication() {
+async fn client_authentication() {
     type Methods = &'static [&'static str];
     let login = async |accepted: Methods, announced: bool, edit: fn(&mut Config)| {
         let world = World::with(|mut config| {
@@ -112,7 +112,7 @@ async fn check_84_client_authentication() {
 
 /// The provider may have spent the code: it is not sent again, not even when the person reloads.
 #[tokio::test(start_paused = true)]
-async fn check_89_no_exchange_is_tried_again() {
+async fn no_exchange_is_tried_again() {
     for fault in
         [Fault::Hang, Fault::SlowAnswer(Duration::from_secs(11)), Fault::DropAnswer, Fault::Status(502)]
     {
@@ -133,7 +133,7 @@ async fn check_89_no_exchange_is_tried_again() {
 
 /// Each call in time and all of them too slow: twenty seconds for everything that a callback does.
 #[tokio::test(start_paused = true)]
-async fn check_89_the_whole_callback_has_a_deadline() {
+async fn the_whole_callback_has_a_deadline() {
     let world = World::with(always);
     for path in ["/token", "/jwks", "/userinfo"] {
         world.net.fault(OP, path, Fault::SlowAnswer(Duration::from_secs(9)));
@@ -145,7 +145,7 @@ async fn check_89_the_whole_callback_has_a_deadline() {
 
 /// Another client of the provider's, at the same address, sees nothing of ours when it redirects.
 #[tokio::test]
-async fn check_90_redirects_are_not_followed_with_secrets() {
+async fn redirects_are_not_followed_with_secrets() {
     for path in ["/token", "/jwks"] {
         let world = World::new();
         world.net.fault(OP, path, Fault::Redirect("https://evil.test/".to_owned()));
@@ -172,7 +172,7 @@ async fn with_user_info(
 }
 
 #[tokio::test]
-async fn check_85_user_info_is_asked_when_it_should_be() {
+async fn user_info_is_asked_when_it_should_be() {
     for (when, in_id_token, calls, known) in [
         (FetchUserInfo::WhenNeeded, true, 0, true),
         (FetchUserInfo::WhenNeeded, false, 1, true),
@@ -197,7 +197,7 @@ async fn check_85_user_info_is_asked_when_it_should_be() {
 /// An address and whether it is verified come from one place, or a provider's verified `alice@` would vouch for
 /// a self-asserted `root@`.
 #[tokio::test]
-async fn check_85_a_verification_does_not_move_to_another_address() {
+async fn a_verification_does_not_move_to_another_address() {
     let email = |page: &Page| {
         let who = page.json();
         (
@@ -227,7 +227,7 @@ async fn check_85_a_verification_does_not_move_to_another_address() {
 
 /// The token that is shown at UserInfo is this person's own, in a header and nowhere else.
 #[tokio::test]
-async fn check_85_user_info_gets_the_persons_own_token() {
+async fn user_info_gets_the_persons_own_token() {
     let world = World::with(always);
     assert!(is_in(&attempt(&world).await.1));
     let request = world.net.requests_to(OP, "/userinfo").pop().unwrap();
@@ -239,7 +239,7 @@ async fn check_85_user_info_gets_the_persons_own_token() {
 /// Where revocation reaches one token alone, a login that is refused leaves none behind that works. Elsewhere revocation
 /// could end what the person granted in another browser.
 #[tokio::test]
-async fn check_85_tokens_of_a_refused_login_are_revoked() {
+async fn tokens_of_a_refused_login_are_revoked() {
     for (is_per_token, live) in [(true, 0), (false, 1)] {
         let world = World::with(|config| {
             let mut config = always(config);
@@ -255,7 +255,7 @@ async fn check_85_tokens_of_a_refused_login_are_revoked() {
 
 /// A compressed answer was not asked for and is not unpacked.
 #[tokio::test]
-async fn check_69_nothing_is_unpacked() {
+async fn nothing_is_unpacked() {
     let gzip = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0xab, 0xae, 5, 0, 0x43, 0xbf, 0xa6, 0xa3, 2, 0, 0, 0];
     for (endpoint, status) in [(Endpoint::Token, 502), (Endpoint::KeySet, 503), (Endpoint::Discovery, 503)] {
         refused_when("gzip", status, |world| {

@@ -1,4 +1,4 @@
-//! Discovery and the key set: checks 56, 57, 61 to 65, 71 to 75, scenario 16.
+//! Discovery and the key set.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn settled() {
 }
 
 #[tokio::test]
-async fn check_71_72_75_discovery_that_lies() {
+async fn discovery_that_lies() {
     walk(DISCOVERY, |config| config, |_| 503).await;
     // An endpoint that is of no use for a login is no reason to believe a document that would send tokens there
     // in plain text.
@@ -46,7 +46,7 @@ async fn check_71_72_75_discovery_that_lies() {
 }
 
 #[tokio::test]
-async fn check_61_62_63_75_key_sets_that_lie() {
+async fn key_sets_that_lie() {
     // Keys that can be read and do not fit say something about the token, the rest about the provider.
     let readable = |lie: &str| {
         let a_key = lie.starts_with("key ") && !lie.starts_with("key set") && !lie.contains("only");
@@ -56,7 +56,7 @@ async fn check_61_62_63_75_key_sets_that_lie() {
 }
 
 #[tokio::test]
-async fn check_71_the_issuer_is_the_one_that_is_configured_slash_and_all() {
+async fn the_issuer_is_the_one_that_is_configured_slash_and_all() {
     for issuer in ["https://op.test/", "https://slashed.test/tenant/", "https://under_score.test"] {
         let world = World::with(|mut config| {
             config.provider.issuer = issuer.to_owned();
@@ -70,7 +70,7 @@ async fn check_71_the_issuer_is_the_one_that_is_configured_slash_and_all() {
 }
 
 #[tokio::test]
-async fn check_72_a_provider_that_is_not_there() {
+async fn a_provider_that_is_not_there() {
     for fault in [Fault::Refuse, Fault::DropAnswer, Fault::Garbage, Fault::Status(404)] {
         for path in ["/.well-known", "/jwks"] {
             let world = World::new();
@@ -85,7 +85,7 @@ async fn check_72_a_provider_that_is_not_there() {
 
 /// Ten seconds a call, whoever hangs.
 #[tokio::test(start_paused = true)]
-async fn check_72_89_a_provider_that_hangs() {
+async fn a_provider_that_hangs() {
     for path in ["/.well-known", "/jwks", "/token"] {
         let world = World::new();
         world.net.fault(OP, path, Fault::Hang);
@@ -97,7 +97,7 @@ async fn check_72_89_a_provider_that_hangs() {
 
 /// A failure is no answer to keep: it is asked again, more and more slowly, and never later than after 5 s.
 #[tokio::test]
-async fn check_73_failed_discovery_is_not_cached_and_backs_off() {
+async fn failed_discovery_is_not_cached_and_backs_off() {
     let world = World::new();
     world.op.answer_error(Endpoint::Discovery, 500, "server_error");
     let browser = world.browser();
@@ -122,7 +122,7 @@ async fn check_73_failed_discovery_is_not_cached_and_backs_off() {
 
 /// Whoever comes while the document is fetched waits for that one fetch.
 #[tokio::test]
-async fn check_63_73_one_fetch_for_everybody() {
+async fn one_fetch_for_everybody() {
     let world = World::new();
     let gate = Gate::new();
     world.net.fault(OP, "/.well-known", Fault::Gate(gate.clone()));
@@ -137,7 +137,7 @@ async fn check_63_73_one_fetch_for_everybody() {
 }
 
 #[tokio::test]
-async fn check_74_issuers_on_one_host_do_not_collide() {
+async fn issuers_on_one_host_do_not_collide() {
     let world = World::new();
     let tenants = ["a", "b"].map(|name| {
         let (issuer, app) = (format!("{OP}/{name}"), format!("https://{name}.test"));
@@ -168,7 +168,7 @@ async fn check_74_issuers_on_one_host_do_not_collide() {
 }
 
 #[tokio::test]
-async fn scenario_16_key_rotation() {
+async fn key_rotation() {
     let world = warm().await;
     world.op.rotate_keys();
     assert!(is_in(&attempt(&world).await.1));
@@ -191,7 +191,7 @@ async fn scenario_16_key_rotation() {
 }
 
 #[tokio::test]
-async fn check_65_keys_change_just_before_signing() {
+async fn keys_change_just_before_signing() {
     let world = warm().await;
     world.op.rotate_before_signing();
     assert!(is_in(&attempt(&world).await.1));
@@ -201,7 +201,7 @@ async fn check_65_keys_change_just_before_signing() {
 /// OpenID Connect Core 10.1 needs no `kid` where there is one key: then only the signature tells that it
 /// changed. The same for providers that give a new key an old name.
 #[tokio::test]
-async fn check_65_a_key_that_changes_without_a_name_of_its_own() {
+async fn a_key_that_changes_without_a_name_of_its_own() {
     for rename in [true, false] {
         let world = warm().await;
         world.op.rotate_keys();
@@ -217,7 +217,7 @@ async fn check_65_a_key_that_changes_without_a_name_of_its_own() {
 }
 
 #[tokio::test]
-async fn check_63_a_failed_refetch_is_throttled_and_the_known_keys_serve_on() {
+async fn a_failed_refetch_is_throttled_and_the_known_keys_serve_on() {
     let world = warm().await;
     world.net.fault(OP, "/jwks", Fault::Status(500));
     assert!(is_in(&attempt(&world).await.1), "the known keys serve");
@@ -236,7 +236,7 @@ async fn check_63_a_failed_refetch_is_throttled_and_the_known_keys_serve_on() {
 
 /// Read again in the background after an hour, so that nobody waits; served on while the provider is away.
 #[tokio::test]
-async fn check_63_73_old_metadata_and_keys_are_read_again_in_the_background() {
+async fn old_metadata_and_keys_are_read_again_in_the_background() {
     let world = warm().await;
     world.clock.advance(HOUR);
     world.net.fault(OP, "/.well-known", Fault::Status(500));
@@ -260,7 +260,7 @@ async fn check_63_73_old_metadata_and_keys_are_read_again_in_the_background() {
 
 /// A key that the provider withdrew, because somebody stole it, is believed for an hour at most.
 #[tokio::test]
-async fn check_63_a_withdrawn_key_is_not_believed_for_ever() {
+async fn a_withdrawn_key_is_not_believed_for_ever() {
     let world = warm().await;
     world.op.rotate_keys();
     world.op.edit_id_token(|jwt| jwt.sign_with(Key { alg: Alg::Rs256, generation: 1 }));
@@ -284,7 +284,7 @@ async fn check_63_a_withdrawn_key_is_not_believed_for_ever() {
 
 /// Metadata that turns bad while it is in use is not taken over.
 #[tokio::test]
-async fn check_71_75_metadata_that_turns_bad_later_is_not_believed() {
+async fn metadata_that_turns_bad_later_is_not_believed() {
     for lie in
         ["discovery issuer other", "discovery redirects", "token_endpoint plain http", "discovery huge"]
     {

@@ -9,35 +9,35 @@
 //!
 //! | module | test |
 //! |---|---|
-//! | (none) | `check_56_57_58_accepted_algorithms_sign_people_in`, `check_85_user_info_is_asked_when_it_should_be` |
-//! | -invalid-iss, -missing-sub, -invalid-aud, -missing-iat, -nonce-invalid | `check_41_to_52_claims_that_lie` |
-//! | -kid-absent-single-jwks, -invalid-sig-rs256 | `check_55_to_67_signatures_that_lie` |
-//! | -kid-absent-multiple-jwks | `check_61_62_a_token_without_kid_has_one_key_or_none`: refused |
-//! | -idtoken-sig-rs256 | `check_56_57_58_accepted_algorithms_sign_people_in` |
-//! | -idtoken-sig-none (also Config) | `check_55_59_none_and_hmac_are_refused_even_when_announced`: refused |
-//! | -userinfo-invalid-sub | `check_85_86_88_90_user_info_that_lies` |
-//! | -scope-userinfo-claims | `check_85_user_info_is_asked_when_it_should_be` |
-//! | -client-secret-basic | `check_84_client_authentication` |
-//! | -discovery-openid-config, -discovery-jwks-uri-keys | `check_71_75_metadata_that_turns_bad_later_is_not_believed` (the key set where discovery says) |
-//! | -discovery-issuer-mismatch | `check_71_72_75_discovery_that_lies` |
-//! | -signing-key-rotation | `scenario_16_key_rotation` |
-//! | -signing-key-rotation-just-before-signing | `check_65_keys_change_just_before_signing` |
+//! | (none) | `accepted_algorithms_sign_people_in`, `user_info_is_asked_when_it_should_be` |
+//! | -invalid-iss, -missing-sub, -invalid-aud, -missing-iat, -nonce-invalid | `claims_that_lie` |
+//! | -kid-absent-single-jwks, -invalid-sig-rs256 | `signatures_that_lie` |
+//! | -kid-absent-multiple-jwks | `a_token_without_kid_has_one_key_or_none`: refused |
+//! | -idtoken-sig-rs256 | `accepted_algorithms_sign_people_in` |
+//! | -idtoken-sig-none (also Config) | `none_and_hmac_are_refused_even_when_announced`: refused |
+//! | -userinfo-invalid-sub | `user_info_that_lies` |
+//! | -scope-userinfo-claims | `user_info_is_asked_when_it_should_be` |
+//! | -client-secret-basic | `client_authentication` |
+//! | -discovery-openid-config, -discovery-jwks-uri-keys | `metadata_that_turns_bad_later_is_not_believed` (the key set where discovery says) |
+//! | -discovery-issuer-mismatch | `discovery_that_lies` |
+//! | -signing-key-rotation | `key_rotation` |
+//! | -signing-key-rotation-just-before-signing | `keys_change_just_before_signing` |
 //!
 //! # What does not apply, or is tested elsewhere
 //!
-//! | check | reason |
+//! | what | reason |
 //! |---|---|
-//! | 52 `c_hash` | only where the authorization response carries an ID token; here it never does |
-//! | 53 `acr`, 54 `auth_time` | with the options of a login, which ask for them |
-//! | 62 `x5t` | keys are found by `kid`; certificates in a key set are not looked at |
-//! | 63 a cache that fails | metadata and keys are kept in memory, in no cache that could fail |
-//! | 64 signed key sets | not asked for; a signed one is no JSON object and refused as such (`key set no JSON`) |
-//! | 66 encrypted tokens | not registered for; every one is refused (`id_token encrypted by its header`) |
-//! | 72 a name that does not resolve | the same as a connection that is refused: the client fails |
-//! | 80, 83 DPoP | not offered; a token of type DPoP is refused (`token_type DPoP`) |
-//! | 84 keys and certificates as client authentication | not offered: basic, post and none are |
-//! | 86 signed and encrypted UserInfo | not registered for, and refused |
-//! | 87 UserInfo 401, refresh, once more | UserInfo is asked at login only, with a token of that moment |
+//! | `c_hash` | only where the authorization response carries an ID token; here it never does |
+//! | `acr`, `auth_time` | with the options of a login, which ask for them |
+//! | `x5t` | keys are found by `kid`; certificates in a key set are not looked at |
+//! | a cache that fails | metadata and keys are kept in memory, in no cache that could fail |
+//! | signed key sets | not asked for; a signed one is no JSON object and refused as such (`key set no JSON`) |
+//! | encrypted tokens | not registered for; every one is refused (`id_token encrypted by its header`) |
+//! | a name that does not resolve | the same as a connection that is refused: the client fails |
+//! | DPoP | not offered; a token of type DPoP is refused (`token_type DPoP`) |
+//! | keys and certificates as client authentication | not offered: basic, post and none are |
+//! | signed and encrypted UserInfo | not registered for, and refused |
+//! | UserInfo 401, refresh, once more | UserInfo is asked at login only, with a token of that moment |
 
 mod endpoints;
 mod id_token;
@@ -49,7 +49,7 @@ use tower_oidc::{Config, EventCode};
 
 use crate::support::app::{API, APP, EVIL, World};
 use crate::support::browser::{Browser, Page};
-use crate::support::provider::lies::{Lie, LoginDecision};
+use crate::support::provider::lies::{Lie, Verdict};
 
 const SESSION: &str = "__Host-tower-oidc-session";
 
@@ -116,12 +116,12 @@ async fn walk(table: &[Lie], edit: fn(Config) -> Config, status: impl Fn(&str) -
         let world = World::with(edit);
         world.op.lie(*lie);
         match lie.verdict {
-            LoginDecision::Depends => {}
-            LoginDecision::Accepted => {
+            Verdict::Depends => {}
+            Verdict::Accepted => {
                 let (_, page) = attempt(&world).await;
                 assert!(is_in(&page), "{}: {} {}", lie.name, page.status, page.text());
             }
-            LoginDecision::Refused => {
+            Verdict::Refused => {
                 let browser = refusal(&world, lie.name, status(lie.name)).await;
                 world.op.honest();
                 // Past every pause and throttle.

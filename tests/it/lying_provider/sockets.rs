@@ -1,5 +1,5 @@
-//! The default HTTP client over loopback sockets: bounded bodies, truncated ones, certificates (checks 69, 88 to
-//! 90). The browser and the application meet on the tests' network; only the provider is behind a socket.
+//! The default HTTP client over loopback sockets: bounded bodies, truncated ones, certificates.
+//! The browser and the application meet on the tests' network; only the provider is behind a socket.
 
 use std::convert::Infallible;
 use std::path::{Path, PathBuf};
@@ -158,7 +158,7 @@ fn tricky(answer: Response<Bytes>, trick: Trick, sent: Arc<AtomicU64>) -> Respon
 }
 
 #[tokio::test]
-async fn check_69_88_the_default_client_bounds_what_it_reads() {
+async fn the_default_client_bounds_what_it_reads() {
     for trick in [Trick::None, Trick::Endless, Trick::Long, Trick::Truncated] {
         let site = Site::open("http", "127.0.0.1", None, trick).await;
         let page = tokio::time::timeout(Duration::from_secs(9), site.login(None)).await.unwrap();
@@ -172,7 +172,7 @@ async fn check_69_88_the_default_client_bounds_what_it_reads() {
 
 /// The real client follows no redirect either.
 #[tokio::test]
-async fn check_90_the_default_client_follows_no_redirect() {
+async fn the_default_client_follows_no_redirect() {
     let site = Site::open("http", "127.0.0.1", None, Trick::None).await;
     let elsewhere = Site::open("http", "127.0.0.1", None, Trick::None).await;
     let mut redirect = crate::support::net::answer(307, "");
@@ -203,7 +203,7 @@ fn certificate(name: &str, edit: impl FnOnce(&mut CertificateParams)) -> (Server
 }
 
 #[tokio::test]
-async fn check_90_certificates_are_verified() {
+async fn certificates_are_verified() {
     let (server, ca_file) = certificate("good", |_| ());
     let (_, other_ca_file) = certificate("other", |_| ());
     let site = Site::open("https", "localhost", Some(server.clone()), Trick::None).await;

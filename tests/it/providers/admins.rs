@@ -1,4 +1,4 @@
-//! Whose word makes an admin: scenario 27 with a second provider.
+//! Whose word makes an admin, with a second provider.
 
 use tower_oidc::OidcLayer;
 use tower_oidc::store::MemoryStore;
@@ -8,9 +8,9 @@ use crate::support::app::{APP, config};
 use crate::support::clock::TestClock;
 use crate::support::net::Net;
 
-/// Scenario 27: a second provider may verify whatever it likes.
+/// A second provider may verify whatever it likes.
 #[tokio::test]
-async fn scenario_27_an_admins_email_counts_from_its_own_provider() {
+async fn an_admins_email_counts_from_its_own_provider() {
     let world = two_logins_with(
         |mut config| {
             config.admins = vec!["default:Root@X.test".into()];
@@ -41,9 +41,9 @@ async fn scenario_27_an_admins_email_counts_from_its_own_provider() {
     }
 }
 
-/// Scenario 27: without saying whose word counts, the layer does not start, and says how to say it.
+/// Without saying whose word counts, the layer does not start, and says how to say it.
 #[tokio::test]
-async fn scenario_27_an_email_of_no_provider_is_refused_where_there_are_several() {
+async fn an_email_of_no_provider_is_refused_where_there_are_several() {
     let (net, clock) = (Net::new(), TestClock::new());
     let start = |admin: &str, several: bool| {
         let mut config = config(&net, &clock);

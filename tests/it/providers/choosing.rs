@@ -8,9 +8,9 @@ use super::{login_at, two_logins, two_logins_with, work};
 use crate::support::app::{APP, OP, OP2, World};
 use crate::support::provider::{CLIENT_ID, CLIENT_SECRET};
 
-/// Scenario 19, to the end: each link signs in there, and lands on the page that needed somebody.
+/// To the end: each link signs in there, and lands on the page that needed somebody.
 #[tokio::test]
-async fn scenario_19_the_page_that_asks_keeps_the_destination() {
+async fn the_page_that_asks_keeps_the_destination() {
     let world = two_logins();
     world.op.sign_in_as("alice");
     world.op2.sign_in_as("bob");
@@ -28,9 +28,9 @@ async fn scenario_19_the_page_that_asks_keeps_the_destination() {
     }
 }
 
-/// Checks 23 and 140: what an author writes is text, and the page is as strict as the others. Nobody outside hears of it.
+/// What an author writes is text, and the page is as strict as the others. Nobody outside hears of it.
 #[tokio::test]
-async fn scenario_19_the_page_that_asks_is_escaped_and_asks_nobody_else() {
+async fn the_page_that_asks_is_escaped_and_asks_nobody_else() {
     let world = two_logins();
     let page =
         world.browser().step(&format!("{APP}/auth/login?return_to=/private%3Fa%3D%22%3E%3Cb%3E")).await;
@@ -53,7 +53,7 @@ async fn scenario_19_the_page_that_asks_is_escaped_and_asks_nobody_else() {
 
 /// What the login was to ask for is asked for wherever the person chooses.
 #[tokio::test]
-async fn scenario_19_the_page_that_asks_keeps_the_options() {
+async fn the_page_that_asks_keeps_the_options() {
     let world = two_logins();
     let asked = "prompt=select_account&max_age=300&login_hint=a%26b%40x.test&acr_values=gold+silver";
     for (at, op) in [(0, &world.op), (1, &world.op2)] {

@@ -128,7 +128,7 @@ async fn an_account_at_another_provider_is_linked() {
     assert_eq!(token(&bob, "/files/").await, Err(403));
 }
 
-/// Checks 9 and 40 for connections.
+/// For connections.
 #[tokio::test]
 async fn a_link_ends_at_the_redirect_uri_of_its_provider() {
     let world = linked();
@@ -191,7 +191,7 @@ async fn another_account_replaces_the_one_that_was_linked() {
     assert_eq!(world.op2.revocations().len(), 0, "what it replaces is not revoked");
 }
 
-/// Scenario 40 across providers.
+/// Across providers.
 #[tokio::test]
 async fn a_linked_account_is_disconnected_at_its_provider() {
     let world = linked();
@@ -216,9 +216,9 @@ async fn a_linked_account_is_disconnected_at_its_provider() {
     }
 }
 
-/// Scenario 37: at the provider where they signed in it must be the same account, wherever that is.
+/// At the provider where they signed in it must be the same account, wherever that is.
 #[tokio::test]
-async fn scenario_37_at_the_logins_own_provider_the_account_is_the_persons() {
+async fn at_the_logins_own_provider_the_account_is_the_persons() {
     let world =
         two_logins_with(|config| config.connection(named("mail")), |work| work.connection(named("files")));
     world.serve(routes());
@@ -271,7 +271,7 @@ async fn the_logins_own_connection_is_at_the_provider_of_the_session() {
     }
 }
 
-/// Scenario 20 for linked accounts.
+/// For linked accounts.
 #[tokio::test]
 async fn a_linked_account_is_of_the_organisation_that_its_provider_is_for() {
     let world = linked_with(|mut work| {

@@ -8,9 +8,9 @@ use crate::support::provider::keys::{Alg, Key};
 
 const CALLBACKS: [(&str, &str); 2] = [("default", "/auth/callback/default"), ("work", "/auth/callback/work")];
 
-/// Check 26 too: each provider is given a redirect URI of its own.
+/// Each provider is given a redirect URI of its own.
 #[tokio::test]
-async fn scenario_18_a_provider_is_chosen_by_its_name() {
+async fn a_provider_is_chosen_by_its_name() {
     let world = two_logins();
     for ((name, callback), op, other) in
         [(CALLBACKS[0], &world.op, &world.op2), (CALLBACKS[1], &world.op2, &world.op)]
@@ -25,9 +25,9 @@ async fn scenario_18_a_provider_is_chosen_by_its_name() {
     }
 }
 
-/// Scenario 18: what is no name of the configuration is refused, and nobody is asked about it.
+/// What is no name of the configuration is refused, and nobody is asked about it.
 #[tokio::test]
-async fn scenario_18_an_address_is_no_provider() {
+async fn an_address_is_no_provider() {
     let world = World::with(|config| {
         config.add_provider(work()).add_provider(
             ProviderConfig::new("https://files.test", "app")
@@ -63,10 +63,10 @@ async fn scenario_18_an_address_is_no_provider() {
     assert_eq!(page.status, 303, "the control");
 }
 
-/// Checks 9, 25 and 40, and RFC 9700 section 4.4.2.2: a login ends at the redirect URI of its provider, and nowhere
+/// And RFC 9700 section 4.4.2.2: a login ends at the redirect URI of its provider, and nowhere
 /// else, whatever the response says and whether providers name themselves or not.
 #[tokio::test]
-async fn check_9_25_a_state_counts_at_its_own_redirect_uri_only() {
+async fn a_state_counts_at_its_own_redirect_uri_only() {
     for names_itself in [true, false] {
         let world = two_logins();
         for op in [&world.op, &world.op2] {
@@ -104,9 +104,9 @@ async fn check_9_25_a_state_counts_at_its_own_redirect_uri_only() {
     }
 }
 
-/// Scenario 18, and checks 19 and 20 for each provider: RFC 9207 section 2.4.
+/// For each provider: RFC 9207 section 2.4.
 #[tokio::test]
-async fn scenario_18_the_issuer_in_a_response_is_that_of_the_login() {
+async fn the_issuer_in_a_response_is_that_of_the_login() {
     let world = two_logins();
     world.op.set(|settings| settings.announce_iss = false);
     for ((name, own), op, other) in [(CALLBACKS[0], &world.op, OP2), (CALLBACKS[1], &world.op2, OP)] {
@@ -129,9 +129,9 @@ async fn scenario_18_the_issuer_in_a_response_is_that_of_the_login() {
     }
 }
 
-/// Check 40: a provider that sends the browser on to another one, to be told the code that the other issues there.
+/// A provider that sends the browser on to another one, to be told the code that the other issues there.
 #[tokio::test]
-async fn check_40_a_provider_that_relays_to_another_learns_no_code() {
+async fn a_provider_that_relays_to_another_learns_no_code() {
     for known_redirect_uris in [false, true] {
         let world = two_logins();
         world.op2.edit_discovery(|metadata| {

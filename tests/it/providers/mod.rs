@@ -1,4 +1,4 @@
-//! Several providers: to sign in at, and for connections. Scenarios 18, 19 and 27, and checks 9, 25, 26 and 40.
+//! Several providers: to sign in at, and for connections.
 //!
 //! `https://op.test` is the first, called `default`; `https://op2.test` is `work`. Both know an alice with the subject
 //! `a1`, and we are the same client at both, so that nothing but the issuer, its keys and its addresses tells the

@@ -40,9 +40,9 @@ pub(crate) async fn start_at_two(port: u16, mode: &str, first: &RealProvider, wo
     Demo::start_at(port, &env).await
 }
 
-/// Scenarios 18, 19 and 27: the page that asks, a login at each, an admin of one only, and a logout at the right one.
+/// The page that asks, a login at each, an admin of one only, and a logout at the right one.
 #[tokio::test]
-async fn scenarios_18_19_27_at_two_real_providers() {
+async fn at_two_real_providers() {
     for mode in MODES {
         let Some((first, work, demo)) = demo_at_two(mode).await else { return };
         for (name, own, other) in [("default", &first, &work), ("work", &work, &first)] {
@@ -80,9 +80,9 @@ async fn scenarios_18_19_27_at_two_real_providers() {
     }
 }
 
-/// Scenario 18: what one provider answered comes to the other's address.
+/// What one provider answered comes to the other's address.
 #[tokio::test]
-async fn scenario_18_answers_of_two_real_providers_are_not_mixed_up() {
+async fn answers_of_two_real_providers_are_not_mixed_up() {
     for mode in MODES {
         let Some((first, work, demo)) = demo_at_two(mode).await else { return };
         let [at_first, at_work] = ["/auth/callback/default", "/auth/callback/work"];

@@ -20,7 +20,7 @@ async fn fetch(browser: &crate::support::browser::Browser, path: &str) -> u16 {
     browser.fetch(http::Method::GET, &url, "", APP).await.status.as_u16()
 }
 
-/// Check 42 across providers: not even a grant that outlives the session is the other's.
+/// Across providers: not even a grant that outlives the session is the other's.
 #[tokio::test]
 async fn the_same_subject_at_two_providers_is_two_people() {
     for grant_lifetime in [GrantLifetime::Session, GrantLifetime::Persistent] {
@@ -92,9 +92,9 @@ async fn a_grant_is_refreshed_where_it_came_from() {
     );
 }
 
-/// Scenario 7 with two: a provider signs its own people out, and nobody of another's whom it calls the same.
+/// With two: a provider signs its own people out, and nobody of another's whom it calls the same.
 #[tokio::test]
-async fn scenario_07_a_logout_token_counts_for_its_own_providers_people() {
+async fn a_logout_token_counts_for_its_own_providers_people() {
     use crate::support::provider::CLIENT_ID;
     let world = two_logins();
     let (one, other) = (world.browser(), world.browser());
@@ -116,7 +116,7 @@ async fn scenario_07_a_logout_token_counts_for_its_own_providers_people() {
     assert_eq!(world.who(&one).await, Value::Null);
 }
 
-/// Scenario 5, for each: at the session's provider, with its ID token, and back.
+/// For each: at the session's provider, with its ID token, and back.
 #[tokio::test]
 async fn a_logout_is_at_the_provider_of_the_session() {
     let world = two_logins_with(
@@ -148,7 +148,7 @@ async fn a_logout_is_at_the_provider_of_the_session() {
     }
 }
 
-/// Scenario 7 and check 148 across providers: each signs out its own people, by its own keys, and the other's cannot.
+/// Across providers: each signs out its own people, by its own keys, and the other's cannot.
 #[tokio::test]
 async fn a_provider_signs_out_its_own_people_only() {
     let world = two_logins();

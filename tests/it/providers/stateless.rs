@@ -77,9 +77,9 @@ fn grants_of(browser: &Browser) -> Vec<(String, String)> {
     carried.map(|cookie| (cookie.name, cookie.value)).collect()
 }
 
-/// Checks 9, 25 and 40 without a store.
+/// Two providers, and no store.
 #[tokio::test]
-async fn scenario_18_answers_are_not_mixed_up() {
+async fn answers_are_not_mixed_up() {
     let world = world();
     let at = [("default", "/auth/callback/default"), ("work", "/auth/callback/work")];
     for ((name, own), (_, others), op) in [(at[0], at[1], &world.op), (at[1], at[0], &world.op2)] {
@@ -106,7 +106,7 @@ async fn scenario_18_answers_are_not_mixed_up() {
     }
 }
 
-/// Check 42: one subject at two issuers is two people, each refreshed where they came from.
+/// One subject at two issuers is two people, each refreshed where they came from.
 #[tokio::test]
 async fn the_same_subject_at_two_providers_is_two_people() {
     let world = world();
@@ -133,7 +133,7 @@ async fn the_same_subject_at_two_providers_is_two_people() {
 
 /// Cookies that are put together of two people's, who have the same subject, are nobody's.
 #[tokio::test]
-async fn scenario_45_a_grant_of_one_provider_is_none_beside_a_session_of_another() {
+async fn a_grant_of_one_provider_is_none_beside_a_session_of_another() {
     let world = world();
     let [one, other] = alice_at_each(&world).await;
     let (mine, theirs) = (grants_of(&one), grants_of(&other));
@@ -189,7 +189,7 @@ async fn an_account_at_another_provider_is_linked_and_taken_back() {
     let work = world.browser();
     sign_in(&work, &world.op2, "work", "alice").await;
     world.op2.sign_in_as("bob");
-    assert_eq!(work.visit(&format!("{APP}{FILES}")).await.status, 403, "scenario 37");
+    assert_eq!(work.visit(&format!("{APP}{FILES}")).await.status, 403, "another account");
     world.op2.sign_in_as("alice");
     assert_eq!(work.visit(&format!("{APP}{FILES}")).await.json()[0]["account"], "a1", "the control");
 
@@ -208,7 +208,7 @@ async fn an_account_at_another_provider_is_linked_and_taken_back() {
     assert_eq!(owner(&world, &alice).await.0, "op");
 }
 
-/// Scenario 5, for each: at the session's provider, with its ID token; and what was copied before counts no more.
+/// For each: at the session's provider, with its ID token; and what was copied before counts no more.
 #[tokio::test]
 async fn a_logout_is_at_the_provider_of_the_session() {
     let world = world();
@@ -234,9 +234,9 @@ async fn a_logout_is_at_the_provider_of_the_session() {
     }
 }
 
-/// Scenario 7: a provider signs out its own people, by its own keys, and nobody of another's whom it calls the same.
+/// A provider signs out its own people, by its own keys, and nobody of another's whom it calls the same.
 #[tokio::test]
-async fn scenario_07_a_provider_signs_out_its_own_people_only() {
+async fn a_provider_signs_out_its_own_people_only() {
     let world = world();
     let [one, other] = alice_at_each(&world).await;
     world.clock.advance(Duration::from_secs(1));

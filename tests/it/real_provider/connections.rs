@@ -195,7 +195,7 @@ async fn it_links_an_account_at_a_second_provider() {
 
 /// Nobody signs in; without `openid` nobody is known either.
 #[tokio::test]
-async fn scenario_44_visitors_grant_what_is_theirs_at_a_certified_provider() {
+async fn visitors_grant_what_is_theirs_at_a_certified_provider() {
     for mode in MODES {
         let env = [("CONNECTION_MAIL_FOR", "visitors")];
         let Some((provider, demo)) = start(mode, &[("TOKEN_SECONDS", "2")], &env).await else { return };
@@ -236,7 +236,7 @@ async fn scenario_44_visitors_grant_what_is_theirs_at_a_certified_provider() {
 }
 
 #[tokio::test]
-async fn scenario_47_a_token_for_one_use_at_a_certified_provider() {
+async fn a_token_for_one_use_at_a_certified_provider() {
     for mode in MODES {
         let env = [("CONNECTION_MAIL_FOR", "one-use")];
         let Some((provider, demo)) = start(mode, &[], &env).await else { return };

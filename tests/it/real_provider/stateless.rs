@@ -20,7 +20,7 @@ fn changed(value: &str) -> String {
 }
 
 #[tokio::test]
-async fn scenario_45_cookies_that_were_changed_or_mixed_are_missing() {
+async fn cookies_that_were_changed_or_mixed_are_missing() {
     let Some((provider, demo)) = start(&[], &[STATELESS]).await else { return };
     let (mut alice, mut bob) = (Client::new(), Client::new());
     sign_in(&mut alice, &demo, "alice", "/").await;
@@ -61,7 +61,7 @@ async fn scenario_45_cookies_that_were_changed_or_mixed_are_missing() {
 
 /// A token of 8 KB, of which nothing can be packed.
 #[tokio::test]
-async fn scenario_46_what_is_too_large_is_said() {
+async fn what_is_too_large_is_said() {
     let Some((provider, demo)) = start(&[("TOKEN_LENGTH", "8000")], &[STATELESS]).await else { return };
     let mut alice = Client::new();
     let form = alice.visit(&demo.at("/auth/login?return_to=/who")).await;

@@ -41,7 +41,7 @@ async fn world() -> (World, Browser) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn check_108_a_refresh_survives_a_client_that_hangs_up_at_any_await() {
+async fn a_refresh_survives_a_client_that_hangs_up_at_any_await() {
     let mut k = 0;
     loop {
         k += 1;

@@ -1,4 +1,4 @@
-//! Time: early refreshes and clocks that jump. Check 117.
+//! Time: early refreshes and clocks that jump.
 
 use std::time::Duration;
 
@@ -52,7 +52,7 @@ async fn early_refreshes_of_many_grants_are_spread() {
 }
 
 #[tokio::test]
-async fn check_117_a_clock_that_jumps_loses_nothing_and_blocks_nobody() {
+async fn a_clock_that_jumps_loses_nothing_and_blocks_nobody() {
     let world = World::new();
     let alice = world.signed_in("alice").await;
     world.clock.rewind(24 * HOUR);
@@ -63,7 +63,7 @@ async fn check_117_a_clock_that_jumps_loses_nothing_and_blocks_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn check_117_a_lease_and_a_pause_from_before_the_jump_do_not_outlast_it() {
+async fn a_lease_and_a_pause_from_before_the_jump_do_not_outlast_it() {
     // A process dies with the lease in its hands, and the clock is put right by a day.
     let (world, alice) = expired().await;
     // (Its ID tokens would be from before the login.)

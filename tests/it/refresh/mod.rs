@@ -1,8 +1,7 @@
-//! One refresh for one grant and one expiry: checks 91 to 120, scenarios 32, 52, 53.
+//! One refresh for one grant and one expiry.
 //!
-//! Not applicable, because tokens live on the server and no response of a refresh sets a cookie: 115 and 116
-//! (that none is set is asserted with 96); because there is no DPoP: the nonce of 112 (that a retry never refreshes
-//! twice is scenario 54, in `api_client`).
+//! What does not apply: tokens live on the server, so that no response of a refresh sets a cookie (that none is set is
+//! asserted here); there is no DPoP, and no nonce of it. That a retry never refreshes twice is in `api_client`.
 
 mod cancellation;
 mod clock;

@@ -1,4 +1,4 @@
-//! What a refresh can come to: checks 91 to 98, 105, 113, 118, 119; scenario 53.
+//! What a refresh can come to.
 
 use std::time::Duration;
 
@@ -10,10 +10,10 @@ use super::{HOUR, PAUSE, code, expired, expired_in};
 use crate::support::app::{API, APP, OP, World};
 use crate::support::fault::Fault;
 use crate::support::provider::Endpoint;
-use crate::support::provider::lies::{self, LoginDecision};
+use crate::support::provider::lies::{self, Verdict};
 
 #[tokio::test]
-async fn check_91_without_a_refresh_token_the_token_serves_to_its_end_and_then_consent_is_needed() {
+async fn without_a_refresh_token_the_token_serves_to_its_end_and_then_consent_is_needed() {
     let world = World::new();
     world.op.set(|op| op.issue_refresh_tokens = false);
     let alice = world.signed_in("alice").await;
@@ -32,7 +32,7 @@ async fn check_91_without_a_refresh_token_the_token_serves_to_its_end_and_then_c
 }
 
 #[tokio::test]
-async fn check_92_a_token_that_is_still_good_serves_while_refreshes_fail() {
+async fn a_token_that_is_still_good_serves_while_refreshes_fail() {
     let world = World::new();
     let alice = world.signed_in("alice").await;
     let token = world.token_of(&alice, "alice").await;
@@ -57,7 +57,7 @@ fn now(world: &World) -> Duration {
 }
 
 #[tokio::test]
-async fn check_93_a_failed_refresh_ends_the_grant_and_never_the_session() {
+async fn a_failed_refresh_ends_the_grant_and_never_the_session() {
     for (error, status) in [("invalid_grant", 403), ("invalid_client", 503)] {
         let (world, alice) = expired().await;
         world.op.answer_error(Endpoint::Refresh, 400, error);
@@ -70,13 +70,13 @@ async fn check_93_a_failed_refresh_ends_the_grant_and_never_the_session() {
 /// Every answer of the table, as often as a provider may give it: what is fatal is fatal at once, and what passes
 /// leaves the grant whole. No token of a refused answer is ever used.
 #[tokio::test]
-async fn check_94_only_invalid_grant_is_fatal() {
+async fn only_invalid_grant_is_fatal() {
     for lie in lies::REFRESH {
         let (world, alice) = expired().await;
         let name = lie.name;
         world.op.lie(*lie);
         let (status, said) = world.tok(&alice).await;
-        if lie.verdict != LoginDecision::Refused {
+        if lie.verdict != Verdict::Refused {
             assert_eq!(status, 200, "{name}: {said}");
             assert_eq!(world.op.owner_of(&said).as_deref(), Some("alice"), "{name}");
             continue;
@@ -97,7 +97,7 @@ async fn check_94_only_invalid_grant_is_fatal() {
 }
 
 #[tokio::test]
-async fn check_95_the_old_refresh_token_is_kept_where_no_new_one_comes() {
+async fn the_old_refresh_token_is_kept_where_no_new_one_comes() {
     let world = World::new();
     world.op.set(|op| op.rotate_refresh_tokens = false);
     let alice = world.signed_in("alice").await;
@@ -111,7 +111,7 @@ async fn check_95_the_old_refresh_token_is_kept_where_no_new_one_comes() {
 }
 
 #[tokio::test]
-async fn check_96_the_new_refresh_token_is_the_next_to_be_spent_and_no_cookie_tells() {
+async fn the_new_refresh_token_is_the_next_to_be_spent_and_no_cookie_tells() {
     let world = World::new();
     let alice = world.signed_in("alice").await;
     for _ in 0..3 {
@@ -132,13 +132,13 @@ fn per_token(mut config: Config) -> Config {
 
 /// The answer's tokens are never used, never kept, and revoked; somebody else in it is told apart.
 #[tokio::test(start_paused = true)]
-async fn check_97_a_refreshed_id_token_must_name_the_owner_and_hold() {
+async fn a_refreshed_id_token_must_name_the_owner_and_hold() {
     for lie in lies::REFRESHED_ID_TOKEN {
         let (world, alice) = expired_in(World::with(per_token)).await;
         let name = lie.name;
         world.op.lie(*lie);
         let (status, said) = world.tok(&alice).await;
-        if lie.verdict == LoginDecision::Accepted {
+        if lie.verdict == Verdict::Accepted {
             assert_eq!(status, 200, "{name}: {said}");
             continue;
         }
@@ -159,7 +159,7 @@ async fn check_97_a_refreshed_id_token_must_name_the_owner_and_hold() {
 }
 
 #[tokio::test]
-async fn check_98_an_id_token_need_not_come_with_a_refresh() {
+async fn an_id_token_need_not_come_with_a_refresh() {
     let world = World::new();
     world.op.set(|op| op.id_token_on_refresh = false);
     let alice = world.signed_in("alice").await;
@@ -169,7 +169,7 @@ async fn check_98_an_id_token_need_not_come_with_a_refresh() {
 }
 
 #[tokio::test]
-async fn check_105_a_refusal_is_asked_for_once_and_a_failure_once_a_second() {
+async fn a_refusal_is_asked_for_once_and_a_failure_once_a_second() {
     for (error, status, later) in [("invalid_grant", 403, 1), ("invalid_client", 503, 2)] {
         let (world, alice) = expired().await;
         world.op.answer_error(Endpoint::Refresh, 400, error);
@@ -187,7 +187,7 @@ async fn check_105_a_refusal_is_asked_for_once_and_a_failure_once_a_second() {
 }
 
 #[tokio::test]
-async fn check_113_no_refresh_outlives_the_session() {
+async fn no_refresh_outlives_the_session() {
     let world = World::with(|mut config| {
         config.absolute_lifetime = 2 * HOUR;
         config.idle_lifetime = 2 * HOUR;
@@ -203,7 +203,7 @@ async fn check_113_no_refresh_outlives_the_session() {
 
 /// Reuse detection by the provider, or an administrator there, takes the family back: one clean login, no loop.
 #[tokio::test]
-async fn check_119_a_family_that_is_revoked_ends_in_one_new_login() {
+async fn a_family_that_is_revoked_ends_in_one_new_login() {
     let (world, alice) = expired().await;
     world.op.revoke_grants_of("alice");
     let page = alice.visit(&format!("{APP}/tok")).await;
@@ -213,7 +213,7 @@ async fn check_119_a_family_that_is_revoked_ends_in_one_new_login() {
 }
 
 #[tokio::test]
-async fn scenario_53_pages_go_to_consent_scripts_get_its_address_and_an_outage_is_neither() {
+async fn pages_go_to_consent_scripts_get_its_address_and_an_outage_is_neither() {
     let (world, alice) = expired().await;
     world.net.fault(OP, "/token", Fault::Status(503));
     let page = alice.navigate(&format!("{APP}/tok")).await;

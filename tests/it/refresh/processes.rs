@@ -1,4 +1,4 @@
-//! Two processes over one store: checks 100 to 104, 114, 118.
+//! Two processes over one store.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::support::app::OP;
 use crate::support::fault::{Fault, Gate};
 
 #[tokio::test]
-async fn check_100_whoever_finds_a_lease_waits_and_takes_what_the_other_brought() {
+async fn whoever_finds_a_lease_waits_and_takes_what_the_other_brought() {
     let (world, alice) = expired().await;
     let replica = world.replica();
     let gate = world.gate();
@@ -33,7 +33,7 @@ async fn check_100_whoever_finds_a_lease_waits_and_takes_what_the_other_brought(
 
 /// Woken by the write, not by its own clock, which would have it look again after eight seconds.
 #[tokio::test(start_paused = true)]
-async fn check_100_the_wait_ends_with_the_write() {
+async fn the_wait_ends_with_the_write() {
     let (world, alice) = expired().await;
     let _replica = world.replica();
     let gate = world.gate();
@@ -50,7 +50,7 @@ async fn check_100_the_wait_ends_with_the_write() {
 }
 
 #[tokio::test]
-async fn check_101_a_lease_elsewhere_does_not_hold_up_a_token_that_is_still_good() {
+async fn a_lease_elsewhere_does_not_hold_up_a_token_that_is_still_good() {
     let world = World::new();
     let alice = world.signed_in("alice").await;
     let _replica = world.replica();
@@ -66,7 +66,7 @@ async fn check_101_a_lease_elsewhere_does_not_hold_up_a_token_that_is_still_good
 
 /// A process dies between its lease and its request: the next one takes over when the lease runs out.
 #[tokio::test(start_paused = true)]
-async fn check_102_the_lease_of_a_dead_process_runs_out() {
+async fn the_lease_of_a_dead_process_runs_out() {
     let (world, alice) = expired().await;
     world.dies_at(&world.gate(), &alice);
     assert_eq!(world.tok(&alice).await.0, 503, "within the requests' patience nobody may");
@@ -80,7 +80,7 @@ async fn check_102_the_lease_of_a_dead_process_runs_out() {
 
 /// What another process wrote a moment ago is found before anything is asked: the store is the cache of successors.
 #[tokio::test]
-async fn check_103_a_successor_that_is_there_is_used() {
+async fn a_successor_that_is_there_is_used() {
     let (world, alice) = expired().await;
     let _replica = world.replica();
     let token = world.tok_at(REPLICA, &alice).await;
@@ -91,7 +91,7 @@ async fn check_103_a_successor_that_is_there_is_used() {
 /// Cut off from the store for longer than its lease, and refused because somebody else has spent the token: it takes
 /// theirs, and ends nothing.
 #[tokio::test(start_paused = true)]
-async fn checks_104_and_118_invalid_grant_ends_only_the_generation_that_was_refused() {
+async fn invalid_grant_ends_only_the_generation_that_was_refused() {
     let mut world = World::new();
     let store = FaultyStore::over(world.app.store.clone());
     world.serve_over(store.clone(), |config| config);
@@ -118,7 +118,7 @@ async fn checks_104_and_118_invalid_grant_ends_only_the_generation_that_was_refu
 
 /// Rotated, and dead before the write: nobody has the successor. It ends in one login, for both processes.
 #[tokio::test(start_paused = true)]
-async fn check_114_a_crash_between_rotation_and_write_ends_cleanly() {
+async fn a_crash_between_rotation_and_write_ends_cleanly() {
     let (world, alice) = expired().await;
     world.dies_at(&world.gate_answers(), &alice);
     world.clock.advance(LEASE);

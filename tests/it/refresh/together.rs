@@ -1,4 +1,4 @@
-//! Many at once in one process: checks 99, 106, 107, 108, 111, 120; scenarios 32 and 52.
+//! Many at once in one process.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::support::fault::Fault;
 use crate::support::provider::Endpoint;
 
 #[tokio::test]
-async fn check_99_however_many_ask_at_once_one_refresh_is_made() {
+async fn however_many_ask_at_once_one_refresh_is_made() {
     for n in [2, 5, 50] {
         let (world, alice) = expired().await;
         let gate = world.gate();
@@ -29,7 +29,7 @@ async fn check_99_however_many_ask_at_once_one_refresh_is_made() {
 }
 
 #[tokio::test]
-async fn scenario_52_fifty_calls_at_the_moment_of_expiry_are_one_refresh_and_fifty_answers() {
+async fn fifty_calls_at_the_moment_of_expiry_are_one_refresh_and_fifty_answers() {
     let (world, alice) = expired().await;
     for round in 1..=3 {
         let calls: Vec<_> = (0..50)
@@ -51,7 +51,7 @@ async fn scenario_52_fifty_calls_at_the_moment_of_expiry_are_one_refresh_and_fif
 
 /// Two resources with tokens of their own, one refresh token: one after the other, each its own.
 #[tokio::test]
-async fn checks_106_and_107_refreshes_for_several_resources_take_turns() {
+async fn refreshes_for_several_resources_take_turns() {
     const APIS: usize = 12;
     let world = World::with(|mut config| {
         config.provider.resources.clear();
@@ -115,7 +115,7 @@ async fn a_resource_that_is_refused_leaves_the_others_alone() {
 }
 
 #[tokio::test]
-async fn check_108_the_first_caller_hangs_up_and_everybody_else_is_served() {
+async fn the_first_caller_hangs_up_and_everybody_else_is_served() {
     let (world, alice) = expired().await;
     let gate = world.gate_answers();
     let first = world.asking(APP, &alice);
@@ -131,7 +131,7 @@ async fn check_108_the_first_caller_hangs_up_and_everybody_else_is_served() {
 }
 
 #[tokio::test]
-async fn check_111_many_people_refresh_at_once_and_stay_apart() {
+async fn many_people_refresh_at_once_and_stay_apart() {
     let world = World::new();
     let mut people = Vec::new();
     for n in 0..20 {
@@ -153,7 +153,7 @@ async fn check_111_many_people_refresh_at_once_and_stay_apart() {
 }
 
 #[tokio::test]
-async fn scenario_32_two_people_never_see_each_others_tokens() {
+async fn two_people_never_see_each_others_tokens() {
     let world = World::new();
     let people = [(world.signed_in("alice").await, "alice"), (world.signed_in("bob").await, "bob")];
     let asked: Vec<_> = (0..200)
@@ -174,7 +174,7 @@ async fn scenario_32_two_people_never_see_each_others_tokens() {
 }
 
 #[tokio::test]
-async fn scenario_33_nobody_has_no_tokens_and_nothing_happens() {
+async fn nobody_has_no_tokens_and_nothing_happens() {
     let world = World::new();
     let nobody = world.browser();
     assert_eq!(nobody.step(&format!("{APP}/tok")).await.status, 303);
@@ -232,7 +232,7 @@ async fn a_lost_answer_is_asked_for_once_more() {
 }
 
 #[tokio::test]
-async fn check_120_a_logout_during_a_refresh_brings_nothing_back() {
+async fn a_logout_during_a_refresh_brings_nothing_back() {
     for revoke in [true, false] {
         let (world, alice) = expired_in(revoking(revoke)).await;
         let rows = world.app.store.len();
@@ -260,7 +260,7 @@ fn revoking(revoke: bool) -> World {
 }
 
 #[tokio::test]
-async fn check_120_another_person_signs_in_during_a_refresh() {
+async fn another_person_signs_in_during_a_refresh() {
     let (world, browser) = expired_in(revoking(true)).await;
     let gate = world.gate_answers();
     let waiting = world.asking(APP, &browser);

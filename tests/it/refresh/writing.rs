@@ -1,4 +1,4 @@
-//! Written before it is used, and kept in memory while the store fails: checks 109 and 110.
+//! Written before it is used, and kept in memory while the store fails.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn world() -> (World, Browser, FaultyStore) {
 
 /// The provider has answered, and the store fails in every way it can: the rotated token survives.
 #[tokio::test(start_paused = true)]
-async fn check_109_what_cannot_be_written_is_kept_and_tried_again() {
+async fn what_cannot_be_written_is_kept_and_tried_again() {
     for (name, mode) in [
         ("fails", Mode::Fails),
         ("lies", Mode::Lies),
@@ -73,7 +73,7 @@ async fn tokens_that_the_store_refuses_for_good_are_not_tried_for_ever() {
 
 /// Longer than anybody waits: they get 503, nothing is spent again, and the flight finishes.
 #[tokio::test(start_paused = true)]
-async fn check_109_a_long_outage_of_the_store_costs_answers_and_not_the_grant() {
+async fn a_long_outage_of_the_store_costs_answers_and_not_the_grant() {
     let (world, alice, store) = world().await;
     let gate = world.gate_answers();
     let waiting = world.asking(APP, &alice);
@@ -99,7 +99,7 @@ async fn check_109_a_long_outage_of_the_store_costs_answers_and_not_the_grant() 
 /// The life of a token is counted from when it came, however late it is written; and whoever waited for one that is over
 /// by then gets another, not a question for consent.
 #[tokio::test(start_paused = true)]
-async fn check_109_a_token_ages_while_the_store_is_away() {
+async fn a_token_ages_while_the_store_is_away() {
     for (away, refreshes) in [(HOUR * 5 / 6, 1), (HOUR, 2)] {
         let (world, alice, store) = world().await;
         let gate = world.gate_answers();
@@ -124,7 +124,7 @@ async fn check_109_a_token_ages_while_the_store_is_away() {
 
 /// Nobody has the new token before the store has.
 #[tokio::test]
-async fn check_109_written_before_used() {
+async fn written_before_used() {
     let (world, alice, store) = world().await;
     let answers = world.gate_answers();
     let waiting = world.asking(APP, &alice);
@@ -140,7 +140,7 @@ async fn check_109_written_before_used() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn check_110_a_store_that_is_away_spends_no_refresh_token() {
+async fn a_store_that_is_away_spends_no_refresh_token() {
     for load in [true, false] {
         let (world, alice, store) = world().await;
         let set = |mode| if load { store.loads(mode) } else { store.swaps(mode) };

@@ -13,7 +13,7 @@ use crate::support::fault::{Fault, Gate};
 use crate::support::provider::{CLIENT_ID, Endpoint};
 
 #[tokio::test]
-async fn scenario_41_a_configured_token_serves_everybody_and_comes_back_after_a_restart() {
+async fn a_configured_token_serves_everybody_and_comes_back_after_a_restart() {
     let world = World::new();
     world.op.user("robot", |_| {});
     world.op.set(|settings| settings.rotate_refresh_tokens = false);
@@ -34,7 +34,7 @@ async fn scenario_41_a_configured_token_serves_everybody_and_comes_back_after_a_
 
 /// The same for what the application is by itself: its own scopes, and nothing that concerns a person.
 #[tokio::test]
-async fn scenario_41_client_credentials_serve_everybody() {
+async fn client_credentials_serve_everybody() {
     let world = World::new();
     world.op.edit_tokens(|tokens| {
         // Against RFC 6749 section 4.4.3, which says that it should not come.
@@ -140,7 +140,7 @@ async fn a_rotating_provider_and_a_durable_store_outlive_restarts() {
     assert_eq!(world.op.reuse_detected(), 0);
 }
 
-/// DESIGN's "without one the first rotation raises `NeedsOperator` and says why".
+/// Without one the first rotation raises `NeedsOperator` and says why.
 #[tokio::test]
 async fn a_rotation_without_a_durable_store_says_that_the_next_start_fails() {
     let world = World::new();

@@ -9,7 +9,7 @@ use crate::support::app::{APP, EVIL, World};
 use crate::support::html::Form;
 use crate::support::store::WatchedStore;
 
-/// Check 182, where a request carries no cookie: another site's page does nothing with the account.
+/// Where a request carries no cookie: another site's page does nothing with the account.
 #[tokio::test]
 async fn another_sites_form_does_not_use_the_account() {
     let world = World::new();
@@ -40,7 +40,7 @@ async fn without_an_account_a_request_without_cookies_reaches_its_handler() {
     assert_eq!(world.browser().submit_from(EVIL, &Form::post(CAL, &[])).await.status, 401);
 }
 
-/// Check 145: an anonymous answer is nobody's, and the handler says what caches do with it.
+/// An anonymous answer is nobody's, and the handler says what caches do with it.
 #[tokio::test]
 async fn only_what_is_personal_is_private() {
     let world = World::new();

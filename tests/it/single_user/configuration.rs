@@ -1,4 +1,4 @@
-//! Scenario 48, for an account: what cannot be kept, or cannot work, is refused at construction by a message that
+//! For an account: what cannot be kept, or cannot work, is refused at construction by a message that
 //! names the fix.
 
 use tower_oidc::store::{MemoryStore, Store};
@@ -15,7 +15,7 @@ fn refusal(account: SharedAccount, store: impl Store, edit: impl FnOnce(&mut Con
 }
 
 #[tokio::test]
-async fn scenario_48_what_cannot_be_kept_is_refused_by_name() {
+async fn what_cannot_be_kept_is_refused_by_name() {
     let durable = || Durable(MemoryStore::new());
     let operator = SharedAccount::connected_by_admin;
     let refused = refusal(operator(), MemoryStore::new(), |_| ()).unwrap();
@@ -79,7 +79,7 @@ async fn the_accounts_token_may_stand_in_a_file() {
 
 /// With everything else that is wrong, at once.
 #[tokio::test]
-async fn scenario_48_all_problems_come_at_once() {
+async fn all_problems_come_at_once() {
     let mut config = configured(&World::new());
     (config.provider.client_id, config.provider.client_secret) = (String::new(), None);
     let refused = OidcLayer::single_user(config, SharedAccount::client_credentials(), MemoryStore::new());

@@ -1,4 +1,4 @@
-//! Scenario 43: what is the account's is never a person's, and the reverse, in the same store and with rows moved.
+//! What is the account's is never a person's, and the reverse, in the same store and with rows moved.
 
 use tower_oidc::store::MemoryStore;
 use tower_oidc::{EventCode, OidcLayer, SharedAccount};
@@ -19,7 +19,7 @@ fn start_per_user(world: &World, store: Rows) -> Events {
 }
 
 #[tokio::test]
-async fn scenario_43_modes_on_one_store_never_mix() {
+async fn modes_on_one_store_never_mix() {
     let world = World::new();
     world.op.user("robot", |_| {});
     let store = Durable(WatchedStore::new(MemoryStore::new()));
@@ -48,7 +48,7 @@ async fn scenario_43_modes_on_one_store_never_mix() {
 
 /// Every row over every other: nothing opens but in its own place.
 #[tokio::test]
-async fn scenario_43_moved_rows_are_nobodys() {
+async fn moved_rows_are_nobodys() {
     let world = World::new();
     world.op.user("robot", |_| {});
     let store = WatchedStore::new(MemoryStore::new());
@@ -89,7 +89,7 @@ async fn scenario_43_moved_rows_are_nobodys() {
 
 /// Somebody begins to grant what is their own, and comes back to an application that has an account for everybody.
 #[tokio::test]
-async fn scenario_43_what_was_begun_as_ones_own_never_becomes_everybodys() {
+async fn what_was_begun_as_ones_own_never_becomes_everybodys() {
     let world = World::new();
     let store = Durable(WatchedStore::new(MemoryStore::new()));
     start_per_user(&world, store.clone());

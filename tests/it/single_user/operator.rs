@@ -37,7 +37,7 @@ pub(crate) async fn connect_as(world: &World, admin: &Browser, name: &str) -> Pa
 }
 
 #[tokio::test]
-async fn scenario_42_an_admin_connects_once_and_everybody_uses_it() {
+async fn an_admin_connects_once_and_everybody_uses_it() {
     let (world, app, store) = world();
     assert_eq!(reads_as(&world.browser()).await, "operator_action_required");
     assert_eq!(state(&app).await, AccountState::NeedsOperator);

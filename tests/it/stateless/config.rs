@@ -1,4 +1,4 @@
-//! Scenario 48: what cannot be kept is refused at construction, by a message that names the fix.
+//! What cannot be kept is refused at construction, by a message that names the fix.
 
 use tower_oidc::store::MemoryStore;
 use tower_oidc::{Connection, GrantLifetime, OidcLayer, ResponseMode};
@@ -6,7 +6,7 @@ use tower_oidc::{Connection, GrantLifetime, OidcLayer, ResponseMode};
 use crate::support::app::{World, config};
 
 #[test]
-fn scenario_48_what_nobody_would_keep_is_refused_by_name() {
+fn what_nobody_would_keep_is_refused_by_name() {
     let world = World::new();
     let base = || config(&world.net, &world.clock);
     let problem =

@@ -1,4 +1,4 @@
-//! Scenario 45: what was changed, moved or mixed counts as missing, and breaks nothing. Scenario 46: what is too large
+//! What was changed, moved or mixed counts as missing, and breaks nothing. What is too large
 //! is said, and never cut off.
 
 use http::header::SET_COOKIE;
@@ -43,7 +43,7 @@ fn refusal(text: &str) -> String {
 }
 
 #[tokio::test]
-async fn scenario_45_a_session_with_any_byte_changed_is_none() {
+async fn a_session_with_any_byte_changed_is_none() {
     let world = World::stateless();
     let alice = world.signed_in("alice").await;
     let session = session_cookie(&alice);
@@ -68,7 +68,7 @@ async fn scenario_45_a_session_with_any_byte_changed_is_none() {
 }
 
 #[tokio::test]
-async fn scenario_45_a_grant_with_a_byte_changed_is_missing() {
+async fn a_grant_with_a_byte_changed_is_missing() {
     let world = roomy();
     let alice = signed_in(&world, "alice").await;
     let chunks = cookies_of(&alice, "grant");
@@ -92,7 +92,7 @@ async fn scenario_45_a_grant_with_a_byte_changed_is_missing() {
 }
 
 #[tokio::test]
-async fn scenario_45_cookies_of_two_browsers_do_not_mix() {
+async fn cookies_of_two_browsers_do_not_mix() {
     let world = roomy();
     let (alice, bob) = (signed_in(&world, "alice").await, signed_in(&world, "bob").await);
     let (hers, his) = (cookies_of(&alice, "grant"), cookies_of(&bob, "grant"));
@@ -118,7 +118,7 @@ async fn scenario_45_cookies_of_two_browsers_do_not_mix() {
 }
 
 #[tokio::test]
-async fn scenario_45_chunks_of_two_generations_do_not_mix() {
+async fn chunks_of_two_generations_do_not_mix() {
     let world = roomy();
     let alice = signed_in(&world, "alice").await;
     let old = cookies_of(&alice, "grant");
@@ -187,9 +187,8 @@ async fn a_late_answer_brings_no_session_back() {
     assert!(!late.headers().contains_key(SET_COOKIE), "{:?}", late.headers());
 }
 
-/// Scenario 46.
 #[tokio::test]
-async fn scenario_46_what_is_too_large_is_said() {
+async fn what_is_too_large_is_said() {
     let world = World::stateless_with(|mut config| {
         config.provider.revocation_is_per_token = true;
         config
@@ -221,7 +220,7 @@ async fn scenario_46_what_is_too_large_is_said() {
 
 /// A grant that outgrows the cookies later stays where the process has it.
 #[tokio::test]
-async fn scenario_46_a_grant_that_grows_is_not_lost() {
+async fn a_grant_that_grows_is_not_lost() {
     let world = World::stateless();
     let alice = world.signed_in("alice").await;
     let grant = || cookies_of(&alice, "grant")[0].value.clone();

@@ -1,4 +1,4 @@
-//! A provider signs people out whose browsers carry their sessions: scenario 7, checks 148, 149, 150, 152 and 161.
+//! A provider signs people out whose browsers carry their sessions.
 
 use std::time::Duration;
 
@@ -28,9 +28,9 @@ fn token(world: &World, user: &str, sid: Option<&str>) -> String {
     world.op.logout_token(CLIENT_ID, user, sid, |_| ())
 }
 
-/// Scenario 7: in one process, which remembers for itself.
+/// In one process, which remembers for itself.
 #[tokio::test]
-async fn scenario_07_the_provider_signs_out_a_browser_that_carries_its_session() {
+async fn the_provider_signs_out_a_browser_that_carries_its_session() {
     let world = World::stateless();
     let (alice, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
     let copied = session_cookie(&alice);
@@ -52,9 +52,9 @@ async fn scenario_07_the_provider_signs_out_a_browser_that_carries_its_session()
     assert_eq!(world.who(&alice).await, "a1");
 }
 
-/// Check 161: told to one process, and at the other at that moment. No clock moves.
+/// Told to one process, and at the other at that moment. No clock moves.
 #[tokio::test]
-async fn check_161_signed_out_at_every_process_that_meets_there() {
+async fn signed_out_at_every_process_that_meets_there() {
     let (world, _second) = two_processes();
     let browsers =
         [world.signed_in("alice").await, world.signed_in("alice").await, world.signed_in("alice").await];
@@ -66,7 +66,7 @@ async fn check_161_signed_out_at_every_process_that_meets_there() {
             .map(|who| !who.is_null())
     };
     assert_eq!((who(APP).await, who(REPLICA).await), ([true; 3], [true; 3]));
-    // Check 148: what does not fit wholly ends nothing.
+    // what does not fit wholly ends nothing.
     let his = world.op.sids_of("bob").pop().unwrap();
     world.op.user("carol", |_| ());
     for (user, sid) in [("carol", Some(&*sids[0])), ("alice", Some(&*his)), ("carol", None)] {
@@ -74,7 +74,6 @@ async fn check_161_signed_out_at_every_process_that_meets_there() {
     }
     settle().await;
     assert_eq!((who(APP).await, who(REPLICA).await), ([true; 3], [true; 3]));
-    // Check 149.
     let sid_alone = world.op.logout_token(CLIENT_ID, "alice", Some(&sids[0]), |jwt| jwt.without("sub"));
     for (token, left) in [
         (sid_alone, [false, true, true]),
@@ -90,7 +89,7 @@ async fn check_161_signed_out_at_every_process_that_meets_there() {
 
 /// What another process was told of and this one does not hear is found out within `max_staleness`.
 #[tokio::test]
-async fn check_161_a_process_that_hears_nothing_finds_out() {
+async fn a_process_that_hears_nothing_finds_out() {
     let (world, _) = two_processes();
     let meeting = MemoryStore::new();
     let deaf = WatchedStore::new(meeting.clone());
@@ -134,9 +133,9 @@ async fn a_process_that_is_started_later_knows_it_too() {
     assert_eq!((world.who_is(&copied[0]).await, world.who_is(&copied[1]).await), (Value::Null, "b1".into()));
 }
 
-/// Check 152: an older token, or an older note, ends no later login; and a newer token ends that too.
+/// An older token, or an older note, ends no later login; and a newer token ends that too.
 #[tokio::test]
-async fn check_152_a_login_after_the_token_survives_it() {
+async fn a_login_after_the_token_survives_it() {
     let (world, _second) = two_processes();
     let before = world.signed_in("alice").await;
     let (early, again) = (token(&world, "alice", None), token(&world, "alice", None));
@@ -163,9 +162,9 @@ async fn check_152_a_login_after_the_token_survives_it() {
     assert_eq!(who_at(&world, APP, &after).await, Value::Null);
 }
 
-/// Check 150: where they meet is away.
+/// Where they meet is away.
 #[tokio::test]
-async fn check_150_a_rendezvous_that_fails() {
+async fn a_rendezvous_that_fails() {
     let world = World::new();
     let meeting = WatchedStore::new(MemoryStore::new());
     let app =

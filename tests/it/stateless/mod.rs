@@ -1,4 +1,4 @@
-//! Stateless mode: scenarios 44 to 46, SPEC's caveats, and one refresh for one grant where the browser carries it.
+//! Stateless mode: what cookies hold, and one refresh for one grant where the browser carries it.
 
 mod belief;
 mod config;

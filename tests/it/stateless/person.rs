@@ -32,7 +32,7 @@ async fn a_person_is_signed_in_by_what_the_browser_carries_alone() {
     assert_eq!(world.who(&alice).await, Value::Null);
 }
 
-/// Scenario 45: what the cookies are, and that nobody reads a token out of them.
+/// What the cookies are, and that nobody reads a token out of them.
 #[tokio::test]
 async fn cookies_are_the_browsers_own_and_show_nothing() {
     let world = World::stateless();
@@ -49,9 +49,9 @@ async fn cookies_are_the_browsers_own_and_show_nothing() {
     }
 }
 
-/// Scenario 5 and SPEC's caveats: per process, a session that was ended stays so.
+/// Per process, a session that was ended stays so.
 #[tokio::test]
-async fn scenario_5_a_session_that_ended_cannot_be_replayed() {
+async fn a_session_that_ended_cannot_be_replayed() {
     let world = World::stateless();
     let alice = world.signed_in("alice").await;
     let stolen = alice.clone_jar();
@@ -85,7 +85,7 @@ async fn where_processes_meet_a_logout_reaches_the_other() {
     assert_eq!(world.tok_at(REPLICA, &alice).await.0, 401, "after the staleness");
 }
 
-/// Check 134 in this mode: the idle lifetime is the cookie's, which is sealed anew as it is used up.
+/// In this mode: the idle lifetime is the cookie's, which is sealed anew as it is used up.
 #[tokio::test]
 async fn a_session_lasts_as_long_as_it_is_used() {
     let world = World::stateless();
@@ -132,9 +132,9 @@ async fn a_long_rollout_of_secrets_signs_nobody_out() {
     assert_eq!(world.who(&alice).await, "a1");
 }
 
-/// Scenario 13 in this mode.
+/// In this mode.
 #[tokio::test]
-async fn scenario_13_a_callback_is_good_once() {
+async fn a_callback_is_good_once() {
     let world = World::stateless();
     let alice = world.browser();
     world.op.sign_in_as("alice");
@@ -160,9 +160,9 @@ async fn the_next_person_in_a_browser_begins_anew() {
     assert_eq!(world.who(&browser).await, Value::Null, "the session that was replaced ended");
 }
 
-/// The provider signs people out, though nobody here knows who is signed in: scenario 7 in this mode.
+/// The provider signs people out, though nobody here knows who is signed in.
 #[tokio::test]
-async fn scenario_7_the_provider_signs_out_who_carries_a_session() {
+async fn the_provider_signs_out_who_carries_a_session() {
     let (world, _second) = two_processes();
     for world in [World::stateless(), world] {
         let (alice, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
@@ -189,7 +189,7 @@ async fn where_processes_meet_the_provider_signs_out_at_the_other_too() {
     assert_eq!(world.tok_at(REPLICA, &alice).await.0, 401);
 }
 
-/// Checks 122 and 144 in this mode: a new secret seals anew what an old one opens, and then the old one may go.
+/// In this mode: a new secret seals anew what an old one opens, and then the old one may go.
 #[tokio::test]
 async fn secrets_rotate_under_what_browsers_carry() {
     let world = World::stateless();

@@ -33,9 +33,9 @@ async fn a_rotated_refresh_token_comes_back_in_the_cookie() {
     }
 }
 
-/// Scenario 52 in this mode: fifty requests with one cookie, and one refresh.
+/// In this mode: fifty requests with one cookie, and one refresh.
 #[tokio::test]
-async fn scenario_52_parallel_requests_share_one_refresh() {
+async fn parallel_requests_share_one_refresh() {
     let world = World::stateless();
     let alice = world.signed_in("alice").await;
     world.clock.advance(HOUR);

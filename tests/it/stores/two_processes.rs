@@ -1,4 +1,4 @@
-//! Two processes over one database, each with a connection of its own: scenarios 7, 23 and 52.
+//! Two processes over one database, each with a connection of its own.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ async fn two_processes<S: Store>(open: impl Fn() -> S) {
     });
     let serve = |at: usize| world.net.serve_service(APP, apps[at].layer.layer(routes()));
 
-    // Scenario 23: begun at one, finished at the other.
+    // begun at one, finished at the other.
     let mut browsers = Vec::new();
     for (at, name) in ["alice", "bob"].into_iter().enumerate() {
         world.op.sign_in_as(name);
@@ -53,14 +53,14 @@ async fn two_processes<S: Store>(open: impl Fn() -> S) {
         );
     }
 
-    // Scenario 52: fifty requests at the moment of expiry, at both.
+    // fifty requests at the moment of expiry, at both.
     world.clock.advance(Duration::from_secs(3600));
     let asked = join_all((0..50).map(|n| world.tok_at(ORIGINS[n % 2], alice))).await;
     assert!(asked.iter().all(|answer| answer.0 == 200 && *answer == asked[0]), "{asked:?}");
     assert_eq!(world.op.owner_of(&asked[0].1).as_deref(), Some("alice"));
     assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (1, 0));
 
-    // Scenario 7: the provider tells one of them, and she is out at the other as soon as the database has told it.
+    // the provider tells one of them, and she is out at the other as soon as the database has told it.
     assert_eq!(who_at(&world, ORIGINS[1], alice).await, "a1");
     serve(0);
     let token = world.logout_token("alice");
@@ -78,20 +78,20 @@ async fn two_processes<S: Store>(open: impl Fn() -> S) {
 }
 
 #[tokio::test]
-async fn scenarios_07_23_and_52_on_sqlite() {
+async fn on_sqlite() {
     let folder = Folder::new();
     two_processes(|| SqliteStore::open(folder.file()).unwrap()).await;
 }
 
 #[tokio::test]
-async fn scenarios_07_23_and_52_on_postgresql() {
+async fn on_postgresql() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database().await;
     two_processes(|| PostgresStore::connect_lazy(&url).unwrap()).await;
 }
 
 #[tokio::test]
-async fn scenarios_07_23_and_52_on_redis() {
+async fn on_redis() {
     let Some(server) = Redis::shared() else { return };
     let url = server.database();
     two_processes(|| RedisStore::connect_lazy(&url).unwrap()).await;

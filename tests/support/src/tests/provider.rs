@@ -393,5 +393,5 @@ async fn resource_servers_know_whose_token_came() {
 
 #[test]
 fn lies_are_found_by_name() {
-    assert_eq!(Lie::from("nonce wrong").verdict, lies::LoginDecision::Refused);
+    assert_eq!(Lie::from("nonce wrong").verdict, lies::Verdict::Refused);
 }

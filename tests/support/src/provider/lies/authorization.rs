@@ -1,4 +1,4 @@
-//! Lies of the authorization response (checks 1 to 22, 37 to 40).
+//! Lies of the authorization response.
 
 use super::{Lie, accepted, depends, refused};
 use crate::params::Params;

@@ -1,4 +1,4 @@
-//! Lies of the ID token that a code yields (checks 41 to 68, 76).
+//! Lies of the ID token that a code yields.
 
 use serde_json::{Value, json};
 

@@ -1,8 +1,8 @@
-//! Lies of a logout token (check 146).
+//! Lies of a logout token.
 
 use serde_json::{Value, json};
 
-use super::LoginDecision;
+use super::Verdict;
 use crate::provider::CLIENT_SECRET;
 use crate::provider::jwt::{Draft, Seal};
 use crate::provider::keys::{Alg, Key};
@@ -11,16 +11,16 @@ use crate::provider::keys::{Alg, Key};
 #[derive(Clone, Copy, Debug)]
 pub struct LogoutLie {
     pub name: &'static str,
-    pub verdict: LoginDecision,
+    pub verdict: Verdict,
     pub tell: fn(&mut Draft),
 }
 
 const fn refused(name: &'static str, tell: fn(&mut Draft)) -> LogoutLie {
-    LogoutLie { name, verdict: LoginDecision::Refused, tell }
+    LogoutLie { name, verdict: Verdict::Refused, tell }
 }
 
 const fn accepted(name: &'static str, tell: fn(&mut Draft)) -> LogoutLie {
-    LogoutLie { name, verdict: LoginDecision::Accepted, tell }
+    LogoutLie { name, verdict: Verdict::Accepted, tell }
 }
 
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";

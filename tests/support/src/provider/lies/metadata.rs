@@ -1,4 +1,4 @@
-//! Lies of discovery and of the key set (checks 62, 63, 71, 72, 75).
+//! Lies of discovery and of the key set.
 
 use http::header::LOCATION;
 use serde_json::{Value, json};

@@ -21,13 +21,13 @@ pub use tokens::{REFRESH, REFRESHED_ID_TOKEN, TOKENS, USERINFO};
 #[derive(Clone, Copy, Debug)]
 pub struct Lie {
     pub name: &'static str,
-    pub verdict: LoginDecision,
+    pub verdict: Verdict,
     pub(super) tell: fn(&LyingProvider),
 }
 
 /// What an honest login with an ordinary configuration comes to under a lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LoginDecision {
+pub enum Verdict {
     /// No session, no token used.
     Refused,
     /// Odd and allowed: all goes well.
@@ -67,15 +67,15 @@ impl From<&str> for Lie {
 }
 
 const fn refused(name: &'static str, tell: fn(&LyingProvider)) -> Lie {
-    Lie { name, verdict: LoginDecision::Refused, tell }
+    Lie { name, verdict: Verdict::Refused, tell }
 }
 
 const fn accepted(name: &'static str, tell: fn(&LyingProvider)) -> Lie {
-    Lie { name, verdict: LoginDecision::Accepted, tell }
+    Lie { name, verdict: Verdict::Accepted, tell }
 }
 
 const fn depends(name: &'static str, tell: fn(&LyingProvider)) -> Lie {
-    Lie { name, verdict: LoginDecision::Depends, tell }
+    Lie { name, verdict: Verdict::Depends, tell }
 }
 
 /// A text larger than any answer needs to be: above 1 MiB.

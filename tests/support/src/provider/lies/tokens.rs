@@ -1,4 +1,4 @@
-//! Lies of the token endpoint, of refreshes and of UserInfo (checks 70, 77 to 98).
+//! Lies of the token endpoint, of refreshes and of UserInfo.
 
 use serde_json::{Map, Value, json};
 
