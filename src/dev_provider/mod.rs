@@ -55,7 +55,7 @@ mod keys;
 mod session;
 mod state;
 use state::State;
-mod bounded;
+mod bounded_map;
 
 mod request;
 mod response;

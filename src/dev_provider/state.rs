@@ -5,7 +5,7 @@ use crate::dev_provider::session::DevSession;
 use std::time::Duration;
 
 use super::authorization_request::CheckedAuthorizationRequest;
-use super::bounded::Bounded;
+use super::bounded_map::Bounded;
 use super::keys::Keys;
 use super::{AccessTokenDetails, ScriptedLogin};
 use crate::clock::{Random, Timestamp};

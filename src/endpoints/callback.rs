@@ -9,7 +9,7 @@ use http::{Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
 use super::context::EndpointContext;
-use super::issued::{self, Issued};
+use super::issued_tokens::{self, Issued};
 use super::login::{asked, registration, unavailable};
 use super::login_error::LoginError;
 use super::parameters::is_form;
@@ -28,7 +28,7 @@ use crate::records::RecordKey;
 use crate::records::seal::Purpose;
 use crate::state::Runtime;
 use crate::store::{Key, StoreError};
-use crate::tokens::unkept::discard;
+use crate::tokens::discard::discard;
 use crate::{cookie, page};
 
 /// The longest that a callback may take.
@@ -183,7 +183,7 @@ async fn receive(
     }
     let tokens = exchanged?;
     let issued = Issued { login, connection, scopes, session, tokens: &tokens, destination };
-    let kept = issued::keep(context, provider, issued).await;
+    let kept = issued_tokens::keep(context, provider, issued).await;
     if let Err(failure) = &kept {
         discard(runtime, provider, &tokens, None, failure.unkept()).await;
     }

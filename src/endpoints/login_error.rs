@@ -4,7 +4,7 @@ use crate::protocol::authorization::MalformedResponse;
 use crate::provider::error::ProviderError;
 use crate::stateless::TooLarge;
 use crate::store::StoreError;
-use crate::tokens::unkept::Unkept;
+use crate::tokens::discard::Unkept;
 
 /// One cause each; the callback makes a page of it.
 #[derive(Debug, thiserror::Error)]

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::context::EndpointContext;
 use super::end_session::end_session;
 use super::login_error::LoginError;
-use super::replaced::Replaced;
+use super::replaced_session::Replaced;
 use super::silent;
 use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;

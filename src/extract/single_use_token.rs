@@ -11,9 +11,9 @@ use crate::config::resources::parse;
 use crate::error::Error;
 use crate::protocol::token::TokenResponse;
 use crate::state::Runtime;
+use crate::tokens::discard::{Unkept, discard};
 use crate::tokens::principal::Principal;
 use crate::tokens::single_use::SingleUseRecord;
-use crate::tokens::unkept::{Unkept, discard};
 
 /// The token of a connection that was granted for one use, at the address of
 /// [`UserTokens::connect_single_use_url`](crate::UserTokens::connect_single_use_url).

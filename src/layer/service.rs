@@ -18,7 +18,7 @@ use crate::error::Error;
 use crate::events::EventCode;
 use crate::extract::request::{Head, RequestState, is_safe};
 use crate::protocol::fetch_metadata::{Decision, Target};
-use crate::sessions::peek::SessionLookup;
+use crate::sessions::lookup::SessionLookup;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;

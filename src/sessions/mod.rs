@@ -2,7 +2,7 @@
 
 pub(crate) mod ended;
 pub(crate) mod identity;
-pub(crate) mod peek;
+pub(crate) mod lookup;
 pub(crate) mod provider_logout;
 pub(crate) mod provider_sessions;
 pub(crate) mod session;
@@ -19,7 +19,7 @@ use quick_cache::UnitWeighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use self::identity::SessionPayload;
-use self::peek::{SessionLookup, SessionQuery};
+use self::lookup::{SessionLookup, SessionQuery};
 use self::session::{Session, SessionRecord};
 use self::session_cookie::{OpenedSession, SessionCookies};
 use self::session_id::{FirstWord, SessionId};

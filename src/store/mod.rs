@@ -104,9 +104,9 @@ mod redis;
 #[cfg(feature = "redis")]
 pub use self::redis::RedisStore;
 
-mod changes;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod columns;
+mod notifier;
 
 #[cfg(feature = "test-util")]
 pub mod contract;

@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 use tower::{BoxError, Layer, Service, service_fn};
 
-use super::sessions::start;
+use super::start_session::start;
 use crate::config::provider::ProviderConfig;
 use crate::config::resource::Resource;
 use crate::extract::request::{Head, RequestState};

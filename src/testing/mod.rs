@@ -40,5 +40,5 @@ mod provider;
 #[cfg(feature = "dev-provider")]
 pub use self::provider::{development_config, development_provider};
 
-mod sessions;
-pub use self::sessions::{start_session, start_session_with_tokens};
+mod start_session;
+pub use self::start_session::{start_session, start_session_with_tokens};

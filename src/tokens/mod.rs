@@ -7,6 +7,7 @@
 pub(crate) mod account_grant;
 pub(crate) mod account_status;
 pub(crate) mod coordination;
+pub(crate) mod discard;
 pub(crate) mod disconnect;
 pub(crate) mod hand_over;
 pub(crate) mod locate;
@@ -18,7 +19,6 @@ pub(crate) mod refresh_request;
 pub(crate) mod refresh_task;
 pub(crate) mod save;
 pub(crate) mod single_use;
-pub(crate) mod unkept;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::account_status::ROTATED;
+use super::discard::{Unkept, discard};
 use super::locate::GrantRef;
 use super::lookup::{self, TokenRequest, TokenUnavailable};
 use super::newer_id_token::adopt_refreshed;
@@ -13,7 +14,6 @@ use super::refresh_protocol::{
     Action, Conclusion, EndReason, Input, LEASE, NextRow, ProviderReply, RENEW, RefreshMachine,
 };
 use super::refresh_request::{FIRST_RETRY, LAST_RETRY, ask, verify};
-use super::unkept::{Unkept, discard};
 use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
 use crate::events::EventCode;

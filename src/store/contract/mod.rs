@@ -2,10 +2,10 @@
 
 #![expect(clippy::expect_used, reason = "a suite fails by panicking")]
 
-mod several;
-pub use several::check_two;
+mod multi_process;
+pub use multi_process::check_two;
 
-mod torn;
+mod cancellation;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,9 +35,9 @@ pub async fn check<S: Store>(store: Arc<S>) {
     a_row_that_changes_is_always_found(&store).await;
     wait_returns_when_the_row_changes(&store).await;
     wait_returns_at_its_deadline(&*store).await;
-    torn::dropped_futures_leave_rows_whole(&*store).await;
-    torn::dropped_calls_leave_nothing_behind(&store).await;
-    several::changes_are_heard(&store, &*store).await;
+    cancellation::dropped_futures_leave_rows_whole(&*store).await;
+    cancellation::dropped_calls_leave_nothing_behind(&store).await;
+    multi_process::changes_are_heard(&store, &*store).await;
 }
 
 fn key(name: u8) -> Key {

@@ -1,6 +1,6 @@
 //! Records in PostgreSQL.
 
-mod news;
+mod notify;
 mod pool;
 mod rows;
 mod schema;
@@ -17,10 +17,10 @@ use tokio::time::timeout;
 use tokio_postgres::Error;
 use tokio_postgres::error::SqlState;
 
-use self::news::NotifyListener;
+use self::notify::NotifyListener;
 use self::pool::{LIMITS, Pool, PoolAnswer, PooledConnection, step};
-use super::changes::Notifier;
 use super::columns::{self, Columns};
+use super::notifier::Notifier;
 use super::{Change, Key, Record, Store, StoreError, StoreErrorKind, StoreFuture, Stored, Tag, Version};
 use crate::clock::Timestamp;
 

@@ -1,10 +1,10 @@
 //! Records in Redis or Valkey.
 
-mod failure;
-mod link;
-mod promises;
+mod connection;
+mod error;
 mod row;
 mod script;
+mod server_checks;
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use redis::{FromRedisValue, Value, cmd};
 
-use self::failure::RedisFailure;
-use self::link::{ConnectionManager, Subscription};
+use self::connection::{ConnectionManager, Subscription};
+use self::error::RedisFailure;
 use self::script::{DELETE, DELETE_EXPIRED, SWAP};
 use super::{Change, Key, Record, Store, StoreError, StoreFuture, Stored, Tag, Version};
 use crate::clock::{Random, Timestamp};

@@ -14,8 +14,8 @@ use tokio::sync::Mutex;
 
 use self::connections::ConnectionPool;
 use self::rows::Writer;
-use super::changes::Notifier;
 use super::columns::Columns;
+use super::notifier::Notifier;
 use super::{Change, Key, Record, Store, StoreError, StoreFuture, Stored, Tag, Version};
 use crate::clock::{Clock, Random, Timestamp};
 

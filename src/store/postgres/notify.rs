@@ -18,7 +18,7 @@ use tokio_postgres::{AsyncMessage, Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::super::changes::Notifier;
+use super::super::notifier::Notifier;
 use super::super::{Change, Key};
 use super::pool::STEP;
 

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, cmd};
 
-use super::failure::RedisFailure;
+use super::error::RedisFailure;
 
 /// Refuses a server that may evict live records, and warns, once, of one that forgets when it restarts.
 pub(super) async fn check(

@@ -14,10 +14,10 @@ use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 use tokio::time::{sleep, timeout};
 
-use super::failure::RedisFailure;
-use super::promises;
+use super::error::RedisFailure;
 use super::script::Script;
-use crate::store::changes::Notifier;
+use super::server_checks;
+use crate::store::notifier::Notifier;
 use crate::store::{Change, Key, StoreError};
 
 /// Callers wait five seconds for a store: each call ends before, with an error if need be.
@@ -250,7 +250,7 @@ impl ConnectionManager {
             });
         let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
         let mut requests = connecting.await.map_err(|error| RedisFailure::while_connecting(&error))?;
-        promises::check(&mut requests, &self.warned).await?;
+        server_checks::check(&mut requests, &self.warned).await?;
         let hearing = match requests.subscribe(&self.channel[..]).await {
             Ok(()) => Subscription::Notifier,
             Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Subscription::Nothing,
