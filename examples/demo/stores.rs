@@ -7,7 +7,7 @@ use tower_oidc::store::{MemoryStore, Store};
 
 use crate::variable;
 
-/// What `TOKEN_STORE` names. A database may be away when this starts: people are told so (503) until it is back.
+/// The store that `TOKEN_STORE` names. A database may be away when the demo starts: requests get 503 until it is back.
 pub(crate) fn store() -> Result<Arc<dyn Store>, Box<dyn StdError>> {
     let wanted = variable("TOKEN_STORE").unwrap_or_else(|| "memory".to_owned());
     match wanted.split_once(':') {

@@ -185,7 +185,7 @@ mod tests {
         }
     }
 
-    /// What any of several providers could say is no rule, and the message names the remedy.
+    /// With several providers a rule without a provider is refused, and the message names the remedy.
     #[test]
     fn a_rule_without_a_provider_is_refused_where_there_are_several() {
         let refused = |edit: fn(&mut Config)| two_providers(edit).1.join("\n");

@@ -1,4 +1,4 @@
-//! What cannot work in a mode, each with its remedy.
+//! Problems of a configuration in a mode, each with its remedy.
 
 use super::Config;
 use super::connection::{Connection, GrantLifetime};
@@ -6,7 +6,7 @@ use super::shared_account::{AccountSource, SharedAccount};
 use crate::protocol::authorization::ResponseMode;
 
 impl SharedAccount {
-    /// What cannot work, each with its remedy.
+    /// Problems of a configuration with this account, each with its remedy.
     pub(crate) fn problems(&self, config: &Config, durable: bool) -> Vec<String> {
         let mut problems = Vec::new();
         let name = self.name.as_bytes();
@@ -84,7 +84,7 @@ fn check_admins(config: &Config, problems: &mut Vec<String>) {
     }
 }
 
-/// What cannot be carried, each with its remedy.
+/// Problems of a configuration in stateless mode, each with its remedy.
 pub(crate) fn stateless_problems(config: &Config) -> Vec<String> {
     let mut problems = Vec::new();
     let mut kept = |what: &str| {

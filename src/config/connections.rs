@@ -8,11 +8,11 @@ use super::resources::Resources;
 use crate::provider::relying_party::ProviderId;
 use crate::records::grant::LOGIN;
 
-/// What people may grant who signed in at one provider, checked: the login itself first.
+/// The checked connections for users who signed in at one provider; the login itself is the first.
 #[derive(Clone, Debug)]
 pub(crate) struct CheckedConnections {
     all: Vec<CheckedConnection>,
-    /// What people are asked for who sign in.
+    /// The scopes and resources of a login.
     sign_in: Option<CheckedConnection>,
     resources: Resources,
 }
@@ -25,10 +25,10 @@ pub(crate) struct CheckedConnection {
     pub(crate) provider: ProviderId,
     /// Everything that is asked for.
     pub(crate) scopes: Vec<String>,
-    /// What it asks for by itself, and what its resources ask for.
+    /// The connection's own scopes, and those of its resources.
     own_scopes: Vec<String>,
     api_scopes: Vec<String>,
-    /// What may be asked for later.
+    /// Scopes that may be requested later.
     pub(crate) optional_scopes: Vec<String>,
     pub(crate) indicators: Vec<String>,
     pub(crate) grant_lifetime: GrantLifetime,
@@ -112,7 +112,8 @@ impl CheckedConnections {
         }
     }
 
-    /// What a login asks for, where that is not all that is granted at the login's provider; `None` where nobody signs in.
+    /// The login's connection as it is requested; `None` for a provider without logins. In single-user mode it has fewer
+    /// scopes than the account's connection of the same name.
     pub(crate) fn sign_in(&self) -> Option<&CheckedConnection> {
         self.sign_in.as_ref()
     }
@@ -200,7 +201,7 @@ impl CheckedConnection {
     }
 }
 
-/// What the login at a provider asks for, as the connection that it is.
+/// The login at a provider, written as a connection.
 fn login(provider: &ProviderConfig, grant_lifetime: GrantLifetime) -> Connection {
     let login = Connection::new(LOGIN).grant_lifetime(grant_lifetime);
     Connection { scopes: provider.scopes.clone(), resources: provider.resources.clone(), ..login }

@@ -58,7 +58,7 @@ fn has_encoded_control(path: &str) -> bool {
     })
 }
 
-/// What follows the origin in an absolute URL that spells it exactly.
+/// The part after the origin of an absolute URL that spells the origin exactly.
 fn after_origin<'a>(given: &'a str, origin: &Origin) -> Result<&'a str, DestinationError> {
     let spelled = origin.ascii_serialization();
     let rest = given.strip_prefix(&spelled).ok_or(DestinationError::NotAllowed)?;

@@ -165,12 +165,12 @@ pub struct AdminClaim {
 }
 
 impl AdminClaim {
-    /// Whoever has this claim with this value, whichever provider says so.
+    /// A rule without a provider: a user with this claim and value is an admin.
     pub fn new(name: impl Into<String>, value: impl Into<Value>) -> Self {
         Self { name: name.into(), value: value.into(), provider: None }
     }
 
-    /// Only where the provider of this name says so.
+    /// Limits the rule to users of the provider of this name.
     #[must_use]
     pub fn provider(mut self, provider: impl Into<String>) -> Self {
         self.provider = Some(provider.into());
@@ -568,7 +568,7 @@ mod tests {
         assert!(read(r#"{"provider":{"resources":[{"name":"a","url_prefixes":[],"scope":"x"}]}}"#).is_err());
     }
 
-    /// What is left out is what `new` says.
+    /// A field that is left out has the value that `new` gives it.
     #[test]
     fn serde_needs_no_field_that_has_a_default() {
         let config: Config = serde_json::from_str(

@@ -47,7 +47,7 @@ impl Mode {
         }
     }
 
-    /// What cannot work in this mode, each with its remedy.
+    /// Problems of a configuration in this mode, each with its remedy.
     pub(crate) fn problems(&self, config: &Config, durable: bool) -> Vec<String> {
         let mut problems = match self {
             Self::PerUser => Vec::new(),
@@ -88,7 +88,7 @@ impl Mode {
         }
     }
 
-    /// What to tell work in the background that asks for a person's grant and cannot reach it.
+    /// The error text for background work that asks for a user's grant and cannot reach it in this mode.
     pub(crate) fn out_of_reach(&self) -> &'static str {
         match self {
             Self::PerUser => {

@@ -158,7 +158,7 @@ impl ProviderConfig {
     }
 }
 
-/// What may name a connection or a provider, in addresses and elsewhere.
+/// Whether a connection or a provider may have this name, which appears in addresses.
 pub(crate) fn is_name(name: &str) -> bool {
     let known = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
     !name.is_empty() && name.len() <= 64 && name.bytes().all(known)

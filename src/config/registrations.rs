@@ -70,7 +70,7 @@ impl RelyingParty {
     }
 }
 
-/// What tells one provider from another.
+/// Checks that a provider's name and issuer differ from those of the providers before it.
 fn names(provider: &ProviderConfig, before: &[ProviderConfig], problems: &mut Vec<String>) {
     if !is_name(&provider.name) {
         let name = &provider.name;

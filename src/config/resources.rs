@@ -13,7 +13,7 @@ pub(crate) struct ResourceRoute {
     pub(crate) resource: String,
     pub(crate) connection: String,
     pub(crate) indicator: Option<String>,
-    /// What the resource is asked with, where it has tokens of its own.
+    /// The scopes with which a token for the resource is requested, if the resource has tokens of its own.
     pub(crate) scopes: Vec<String>,
 }
 

@@ -1,4 +1,4 @@
-//! What the layer needs: a [`Config`] that was checked, and nothing to be checked later.
+//! The checked [`Config`], with which the layer works.
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub(crate) struct Settings {
     /// The path of the endpoints with the mount: `/mount/auth`.
     mounted_base: String,
     pub(crate) relying_parties: Vec<RelyingParty>,
-    /// What people may grant, by where they signed in.
+    /// The connections that users may grant, by the provider at which they signed in.
     pub(crate) connections: Vec<CheckedConnections>,
     pub(crate) cookies: CookiePolicy,
     pub(crate) session_cookie: String,
@@ -93,7 +93,7 @@ impl Settings {
         Ok((settings, KeyRing::new(&secrets, &application), made_up))
     }
 
-    /// What people may grant who signed in at this provider.
+    /// The connections that users may grant who signed in at this provider.
     pub(crate) fn connections(&self, signed_in_at: ProviderId) -> &CheckedConnections {
         &self.connections[signed_in_at.0]
     }
@@ -103,7 +103,7 @@ impl Settings {
         self.connections(ProviderId::FIRST).all().iter().any(|connection| connection.visitors)
     }
 
-    /// What comes after the base path, for a request that is the layer's own: `login`, `callback`, ….
+    /// The path below the base path, for a request to one of the layer's endpoints: `login`, `callback`, ….
     ///
     /// A proxy may strip the mount or leave it.
     pub(crate) fn endpoint<'a>(&self, path: &'a str) -> Option<&'a str> {
