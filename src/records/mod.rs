@@ -123,6 +123,10 @@ impl Records {
         Self { own_index: Some(BlindIndexKey::new(self.keys.index_key())), ..self }
     }
 
+    pub(crate) fn random(&self) -> &Random {
+        &self.random
+    }
+
     pub(crate) fn keys(&self) -> &KeyRing {
         &self.keys
     }

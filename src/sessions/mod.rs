@@ -11,7 +11,6 @@ pub(crate) mod session_id;
 pub(crate) mod session_row;
 pub(crate) mod visitor_id;
 
-use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use self::identity::SessionPayload;
 use self::lookup::{SessionLookup, SessionQuery};
 use self::session::{Session, SessionRecord};
 use self::session_cookie::{OpenedSession, SessionCookies};
-use self::session_id::{FirstWord, SessionId};
+use self::session_id::{IdHasher, SessionId, ShownId};
 use crate::clock::Timestamp;
 use crate::protocol::logout_token::LogoutTarget;
 use crate::records::{Found, Loaded, Records};
@@ -35,7 +34,7 @@ const REMEMBERED: u64 = 1_000_000;
 pub(crate) struct Sessions {
     /// Not moka's: with it a look-up takes about 750 instructions more, and the lines `known:100`, `known:10000` and
     /// `inside-known:10000` of the benchmark `request` exceed their limits.
-    remembered: Cache<SessionId, Arc<Session>, UnitWeighter, BuildHasherDefault<FirstWord>>,
+    remembered: Cache<SessionId, Arc<Session>, UnitWeighter, IdHasher>,
     idle_lifetime: Duration,
     max_staleness: Duration,
     /// Where people sign in.
@@ -53,23 +52,25 @@ impl Sessions {
         carried: Option<SessionCookies>,
         records: Arc<Records>,
     ) -> Self {
-        let (weighter, hasher) = (UnitWeighter, BuildHasherDefault::default());
-        let remembered = Cache::with(1024, REMEMBERED, weighter, hasher, DefaultLifecycle::default());
+        let hasher = IdHasher::new(records.random().bytes());
+        let remembered = Cache::with(1024, REMEMBERED, UnitWeighter, hasher, DefaultLifecycle::default());
         Self { remembered, idle_lifetime, max_staleness, issuers, carried, records }
     }
 
     /// The session that a cookie's value stands for, as far as this process knows.
     pub(crate) fn peek(&self, cookie: &[u8], now: Timestamp) -> SessionLookup {
         match &self.carried {
-            None => SessionId::from_cookie(cookie).map_or(SessionLookup::Ended, |id| self.peek_kept(id, now)),
+            None => ShownId::from_cookie(cookie).map_or(SessionLookup::Ended, |id| self.peek_kept(id, now)),
             Some(carried) => self.peek_carried(carried, cookie, now),
         }
     }
 
-    fn peek_kept(&self, id: SessionId, now: Timestamp) -> SessionLookup {
+    fn peek_kept(&self, id: ShownId<'_>, now: Timestamp) -> SessionLookup {
         match self.remembered.get(&id) {
             Some(session) => self.judge(session, now, |session| SessionQuery::ById(session.id)),
-            None => SessionLookup::Miss(SessionQuery::ById(id)),
+            None => {
+                id.decode().map_or(SessionLookup::Ended, |id| SessionLookup::Miss(SessionQuery::ById(id)))
+            }
         }
     }
 
@@ -147,7 +148,8 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
         let peek = match (&self.carried, self.remembered.get(&id)) {
-            (None, _) => self.peek_kept(id, now),
+            (None, Some(session)) => self.judge(session, now, |session| SessionQuery::ById(session.id)),
+            (None, None) => SessionLookup::Miss(SessionQuery::ById(id)),
             (Some(_), Some(session)) => self.judge(session, now, SessionQuery::ByCookie),
             (Some(_), None) => SessionLookup::Ended,
         };

@@ -1,48 +1,53 @@
 //! Session ids: 256 random bits, as they stand in a cookie and as they are found again.
 
-use std::hash::{Hash, Hasher};
+use std::hash::{BuildHasher, Hash, Hasher};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use quick_cache::Equivalent;
 use subtle::ConstantTimeEq;
 
 use crate::records::RecordKey;
 use crate::records::seal::{KeyRing, Purpose};
 use crate::store::Key;
 
-/// The 256 random bits in a browser's cookie. Equality takes the same time wherever the difference is.
+/// So many characters of base64url are 256 bits.
+const LENGTH: usize = 43;
+
+/// The 256 random bits in a browser's cookie, as the characters that stand there. Equality takes the same time wherever
+/// the difference is.
 #[derive(Clone, Copy, Eq)]
-pub(crate) struct SessionId([u8; 32]);
+pub(crate) struct SessionId([u8; LENGTH]);
+
+/// The value of a cookie that may be a session's id. It is compared with known ids as it is: to decode it costs more
+/// than to find it.
+#[derive(Clone, Copy)]
+pub(crate) struct ShownId<'a>(&'a [u8; LENGTH]);
 
 impl SessionId {
     pub(crate) fn new(random: [u8; 32]) -> Self {
-        Self(random)
+        let mut text = [0; LENGTH];
+        // It always fits.
+        let _ = URL_SAFE_NO_PAD.encode_slice(random, &mut text);
+        Self(text)
     }
 
     /// Reads a cookie's value; anything that is not exactly an id is no session.
     pub(crate) fn from_cookie(value: &[u8]) -> Option<Self> {
-        // The decoder takes one spelling only, and wants room for what more characters would stand for.
-        let mut decoded = [0; 33];
-        let length = URL_SAFE_NO_PAD.decode_slice(value, &mut decoded).ok()?;
-        decoded.first_chunk().filter(|_| length == 32).copied().map(Self)
+        ShownId::from_cookie(value)?.decode()
     }
 
     pub(crate) fn to_cookie(self) -> String {
-        URL_SAFE_NO_PAD.encode(self.0)
+        self.0.into_iter().map(char::from).collect()
     }
 
     pub(crate) fn bytes(self) -> [u8; 32] {
-        self.0
-    }
-
-    fn words(self) -> [u64; 4] {
-        let (words, _) = self.0.as_chunks::<8>();
-        std::array::from_fn(|position| u64::from_le_bytes(words[position]))
+        decode(&self.0).unwrap_or_default()
     }
 
     /// The session's row. Who reads the database learns no id.
     pub(crate) fn row(self, keys: &KeyRing) -> RecordKey {
-        RecordKey { purpose: Purpose::Session, key: Key(keys.name(&self.0)), owner: Vec::new() }
+        RecordKey { purpose: Purpose::Session, key: Key(keys.name(&self.bytes())), owner: Vec::new() }
     }
 
     /// Where it is noted that a session which its browser keeps has ended.
@@ -51,36 +56,102 @@ impl SessionId {
     }
 }
 
+impl<'a> ShownId<'a> {
+    /// Of a cookie's value that has the length of an id.
+    pub(crate) fn from_cookie(value: &'a [u8]) -> Option<Self> {
+        value.try_into().ok().map(Self)
+    }
+
+    pub(crate) fn decode(self) -> Option<SessionId> {
+        decode(self.0).map(|_| SessionId(*self.0))
+    }
+}
+
+/// The decoder takes one spelling only, and wants room for what more characters would stand for.
+fn decode(text: &[u8; LENGTH]) -> Option<[u8; 32]> {
+    let mut decoded = [0; 33];
+    let length = URL_SAFE_NO_PAD.decode_slice(text, &mut decoded).ok()?;
+    decoded.first_chunk().filter(|_| length == 32).copied()
+}
+
+/// Words instead of bytes: the same in a quarter of the time. The last two overlap.
+fn words(text: &[u8; LENGTH]) -> [u64; 6] {
+    let (words, _) = text.as_chunks::<8>();
+    let last = text.last_chunk::<8>();
+    std::array::from_fn(|position| words.get(position).or(last).map_or(0, |word| u64::from_le_bytes(*word)))
+}
+
 impl PartialEq for SessionId {
     fn eq(&self, other: &Self) -> bool {
-        // Words instead of bytes: the same in a quarter of the time.
-        self.words().ct_eq(&other.words()).into()
+        words(&self.0).ct_eq(&words(&other.0)).into()
+    }
+}
+
+impl Equivalent<SessionId> for ShownId<'_> {
+    fn equivalent(&self, id: &SessionId) -> bool {
+        words(self.0).ct_eq(&words(&id.0)).into()
     }
 }
 
 impl Hash for SessionId {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.words()[0]);
+        ShownId(&self.0).hash(state);
     }
 }
 
-/// Ids are random and made here, so that they are hashes already: nobody can make many that collide. What the time
-/// of a look-up may tell of an id is this word at the most, and three others stay.
-#[derive(Default)]
-pub(crate) struct FirstWord(u64);
+impl Hash for ShownId<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let [first, second, ..] = words(self.0);
+        state.write_u64(first);
+        state.write_u64(second);
+    }
+}
 
-impl Hasher for FirstWord {
+/// Hashes ids by their first 96 bits and a secret of this process: whoever chooses ids cannot make them collide, and the
+/// time of a look-up tells nothing of the rest.
+#[derive(Clone, Copy)]
+pub(crate) struct IdHasher {
+    key: u64,
+    state: u64,
+}
+
+impl IdHasher {
+    pub(crate) fn new(random: [u8; 16]) -> Self {
+        let secret = u128::from_le_bytes(random);
+        Self { key: low(secret), state: high(secret) }
+    }
+}
+
+impl BuildHasher for IdHasher {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        *self
+    }
+}
+
+impl Hasher for IdHasher {
     fn write(&mut self, bytes: &[u8]) {
-        debug_assert!(false, "a session id hashes as one word, not as {} bytes", bytes.len());
+        debug_assert!(false, "a session id hashes as two words, not as {} bytes", bytes.len());
     }
 
     fn write_u64(&mut self, word: u64) {
-        self.0 = word;
+        let product = u128::from(self.state ^ word) * u128::from(self.key | 1);
+        self.state = low(product) ^ high(product);
     }
 
     fn finish(&self) -> u64 {
-        self.0
+        self.state
     }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the upper half is the other function's")]
+const fn low(number: u128) -> u64 {
+    number as u64
+}
+
+const fn high(number: u128) -> u64 {
+    low(number >> 64)
 }
 
 #[cfg(test)]
