@@ -1,6 +1,8 @@
 //! What the layer leaves in a request for extractors and route layers: one extension besides `CurrentUser`.
 
+use std::cell::Cell;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, COOKIE, Entry, REFERER, UPGRADE};
@@ -30,7 +32,8 @@ use crate::tokens::single_use::PendingSingleUses;
 /// How long after they were asked a person is not sent to be asked for the same again.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
 
-/// The request as the layer saw it, before any router took a part of its path away.
+/// The request as the layer saw it, before any router took a part of its path away. It is made for each request, and
+/// moved several times: what few requests have lies behind a pointer.
 #[derive(Clone)]
 pub(crate) struct RequestState {
     pub(crate) runtime: Arc<Runtime>,
@@ -38,12 +41,16 @@ pub(crate) struct RequestState {
     pub(crate) jar: Option<Arc<CookieJar>>,
     pub(crate) here: Option<PathAndQuery>,
     pub(crate) head: Head,
-    /// For a form that a browser submits: the page it stands on.
-    pub(crate) came_from: Option<String>,
-    /// A safe method, whose page can be come back to.
-    pub(crate) repeatable: bool,
-    /// Method and headers for the hook that answers anonymous requests, where there is one.
-    asked: Option<Arc<(Method, HeaderMap)>>,
+    unusual: Option<Arc<Unusual>>,
+}
+
+/// Of a request that cannot be repeated, or that a hook answers.
+#[derive(Default)]
+struct Unusual {
+    /// For a form that a browser submits: the page on which it stands.
+    came_from: Option<String>,
+    /// For the hook that answers anonymous requests.
+    asked: Option<(Method, HeaderMap)>,
 }
 
 impl RequestState {
@@ -55,20 +62,10 @@ impl RequestState {
         head: Head,
         request: &mut Request<B>,
     ) {
-        let repeatable = is_safe(request.method());
-        let posted = || came_from(&runtime, request.method(), request.headers());
         let asks_hook = runtime.hooks.unauthenticated.is_some() && session.is_none();
-        let asked = asks_hook.then(|| Arc::new((request.method().clone(), shown(request.headers()))));
-        let state = Self {
-            asked,
-            here: request.uri().path_and_query().cloned(),
-            head,
-            came_from: if repeatable { None } else { posted() },
-            repeatable,
-            session,
-            jar,
-            runtime,
-        };
+        let unusual = (asks_hook || !head.is_safe).then(|| Unusual::of(&runtime, request, asks_hook));
+        let here = request.uri().path_and_query().cloned();
+        let state = Self { runtime, session, jar, here, head, unusual };
         let extensions = request.extensions_mut();
         match state.user() {
             Some(user) => drop(extensions.insert(user)),
@@ -80,16 +77,7 @@ impl RequestState {
 
     /// Of no request: nobody can be sent anywhere.
     pub(crate) fn without_request(runtime: Arc<Runtime>) -> Self {
-        Self {
-            runtime,
-            session: None,
-            jar: None,
-            here: None,
-            head: Head::default(),
-            came_from: None,
-            repeatable: false,
-            asked: None,
-        }
+        Self { runtime, session: None, jar: None, here: None, head: Head::default(), unusual: None }
     }
 
     pub(crate) fn of(extensions: &Extensions) -> Result<&Self, Error> {
@@ -114,11 +102,11 @@ impl RequestState {
     /// Whom the tokens of this request belong to; `None` when nobody is signed in whose they could be.
     pub(crate) fn principal(&self) -> Option<Principal> {
         let runtime = &self.runtime;
-        match (runtime.mode.account(), &self.session, &self.head.visitor) {
+        match (runtime.mode.account(), &self.session, self.head.visitor()) {
             (Some(account), _, _) => Some(Principal::Account(Arc::clone(account.name()))),
             (None, Some(session), _) => Some(Principal::Session(Arc::clone(session))),
             (None, None, _) if !runtime.settings.takes_visitors() => None,
-            (None, None, Some(visitor)) => Some(Principal::Visitor(**visitor)),
+            (None, None, Some(visitor)) => Some(Principal::Visitor(visitor)),
             // Nobody has been here under this name, and nothing is found for it.
             (None, None, None) => Some(Principal::Visitor(Visitor::new(runtime.random.bytes()))),
         }
@@ -133,7 +121,8 @@ impl RequestState {
             .with_next_step(NextStep { url: login_url.clone(), redirect: self.head.navigation });
         match &self.runtime.hooks.unauthenticated {
             Some(hook) => {
-                let (method, headers) = self.asked.as_deref().cloned().unwrap_or_default();
+                let (method, headers) =
+                    self.unusual.as_ref().and_then(|unusual| unusual.asked.clone()).unwrap_or_default();
                 let path = self.here.as_ref().map_or("/", PathAndQuery::as_str).to_owned();
                 let navigation = self.head.navigation;
                 error.with_answer(hook(&Unauthenticated { login_url, navigation, method, path, headers }))
@@ -152,7 +141,8 @@ impl RequestState {
         asked: Option<&Consent>,
     ) -> Error {
         let settings = &self.runtime.settings;
-        let here = match &self.came_from {
+        let came_from = self.unusual.as_ref().and_then(|unusual| unusual.came_from.as_ref());
+        let here = match came_from {
             // What was posted is gone: the person comes back to a page that says so.
             Some(page) => format!("{}?return_to={}", settings.path_to("granted"), encoded(page)),
             None => self.here(),
@@ -165,7 +155,7 @@ impl RequestState {
         let now = self.runtime.now();
         let asked_lately = asked
             .is_some_and(|asked| now.duration_since(asked.at) < ASK_AGAIN && asked.covers(scopes, options));
-        let redirect = (self.head.navigation || self.came_from.is_some()) && !asked_lately;
+        let redirect = (self.head.navigation || came_from.is_some()) && !asked_lately;
         Error::new(ErrorKind::ConsentRequired, "access must be granted first")
             .with_next_step(NextStep { url: url.unwrap_or_else(|| settings.path_to("connect")), redirect })
     }
@@ -204,7 +194,7 @@ impl RequestState {
 
     /// This page, to come back to; the public URL where it was not asked for safely.
     fn here(&self) -> String {
-        let here = self.here.as_ref().filter(|_| self.repeatable).map_or("", PathAndQuery::as_str);
+        let here = self.here.as_ref().filter(|_| self.head.is_safe).map_or("", PathAndQuery::as_str);
         if here.is_empty() { String::new() } else { self.runtime.settings.public_path(here) }
     }
 
@@ -214,6 +204,15 @@ impl RequestState {
         // A page with an address that grows beyond what a header holds is not there to come back to either.
         let here = path(&self.here()).filter(|path| path.len() <= HEADER_BUDGET);
         here.or_else(|| path("")).unwrap_or_else(|| settings.path_to("login"))
+    }
+}
+
+impl Unusual {
+    #[cold]
+    fn of<B>(runtime: &Runtime, request: &Request<B>, asks_hook: bool) -> Arc<Self> {
+        let (method, headers) = (request.method(), request.headers());
+        let came_from = if is_safe(method) { None } else { came_from(runtime, method, headers) };
+        Arc::new(Self { came_from, asked: asks_hook.then(|| (method.clone(), shown(headers))) })
     }
 }
 
@@ -248,16 +247,32 @@ pub(crate) struct Head {
     /// There is a session cookie, whatever it holds.
     pub(crate) session_cookie: bool,
     pub(crate) was_silent: bool,
-    pub(crate) single_uses: Option<Arc<PendingSingleUses>>,
-    pub(crate) visitor: Option<Arc<Visitor>>,
+    /// What few requests show.
+    pub(crate) shown: Option<Arc<ShownCookies>>,
     /// A person's browser goes to a page, and can be sent on: GET or HEAD, `Sec-Fetch-Mode: navigate` where the
     /// browser says so, and an `Accept` that names HTML.
     pub(crate) navigation: bool,
+    /// A safe method, whose page can be come back to.
+    pub(crate) is_safe: bool,
     /// RFC 6455 section 4.1. (Over HTTP/2 it is a CONNECT, which is not safe anyway.)
     pub(crate) opens_websocket: bool,
 }
 
+/// What the cookies of a request name besides a session.
+pub(crate) struct ShownCookies {
+    pub(crate) single_uses: Option<Arc<PendingSingleUses>>,
+    visitor: Option<Visitor>,
+}
+
 impl Head {
+    pub(crate) fn visitor(&self) -> Option<Visitor> {
+        self.shown.as_ref()?.visitor
+    }
+
+    pub(crate) fn single_uses(&self) -> Option<&Arc<PendingSingleUses>> {
+        self.shown.as_ref()?.single_uses.as_ref()
+    }
+
     /// One pass: looking a header up by its name costs as much as passing by several. The second is the value of the
     /// session's cookie; all of ours are put into `own`, where they are wanted.
     pub(crate) fn read<'a>(
@@ -282,11 +297,16 @@ impl Head {
             }
         }
         let head = Self {
-            number: 0,
+            number: ours.session.map_or(0, |_| number()),
             session_cookie: ours.session.is_some(),
             was_silent: ours.silent,
-            single_uses: PendingSingleUses::read(&ours.once, headers, cookies),
-            visitor: ours.visitor.and_then(Visitor::from_cookie).map(Arc::new),
+            shown: (ours.visitor.is_some() || !ours.once.is_empty()).then(|| {
+                Arc::new(ShownCookies {
+                    single_uses: PendingSingleUses::read(&ours.once, headers, cookies),
+                    visitor: ours.visitor.and_then(Visitor::from_cookie),
+                })
+            }),
+            is_safe: is_safe(method),
             navigation: wants_html && navigates && matches!(*method, Method::GET | Method::HEAD),
             opens_websocket: upgrades && *method == Method::GET && headers.contains_key(CONNECTION),
         };
@@ -294,8 +314,18 @@ impl Head {
     }
 }
 
+/// A number for a request, which no other has in this process. Each thread counts for itself: a counter of all would be
+/// the one place where their requests wait for each other.
+fn number() -> u64 {
+    static THREADS: AtomicU64 = AtomicU64::new(0);
+    thread_local! {
+        static NEXT: Cell<u64> = Cell::new(THREADS.fetch_add(1, Ordering::Relaxed) << 40);
+    }
+    NEXT.with(|next| next.replace(next.get() + 1))
+}
+
 /// Methods that nobody minds being forged.
-pub(crate) fn is_safe(method: &Method) -> bool {
+fn is_safe(method: &Method) -> bool {
     // TRACE is safe too, and nothing that a browser sends.
     *method == Method::GET || *method == Method::HEAD || *method == Method::OPTIONS
 }

@@ -67,7 +67,7 @@ impl SingleUseToken {
     pub(crate) async fn take(state: &RequestState) -> Result<Self, Error> {
         let principal = state.principal().ok_or_else(|| state.unauthenticated())?;
         let runtime = Arc::clone(&state.runtime);
-        let Some(single_uses) = &state.head.single_uses else { return Err(state.single_use_token_gone()) };
+        let Some(single_uses) = state.head.single_uses() else { return Err(state.single_use_token_gone()) };
         let record = single_uses.take(&runtime, &principal, state.here.as_ref()).await?;
         let record = record.ok_or_else(|| state.single_use_token_gone())?;
         let access_token = AccessToken::new(record.access_token.clone());

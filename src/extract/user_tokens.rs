@@ -239,8 +239,8 @@ impl UserTokens {
     pub async fn adopt_visitor_grants(&self) -> Result<Vec<String>, Error> {
         let Some(session) = self.principal.session() else { return Err(self.state.unauthenticated()) };
         self.require_session().await?;
-        let Some(visitor) = &self.state.head.visitor else { return Ok(Vec::new()) };
-        claim(self.runtime(), **visitor, session, self.state.jar.as_ref()).await
+        let Some(visitor) = self.state.head.visitor() else { return Ok(Vec::new()) };
+        claim(self.runtime(), visitor, session, self.state.jar.as_ref()).await
     }
 
     /// Disconnects every connection except the login, which ends with the session. Returns the outcome for each

@@ -108,18 +108,15 @@ impl Finish {
             session: session.cloned(),
             request: head.number,
             jar: jar.cloned(),
-            private: head.session_cookie || head.visitor.is_some(),
-            single_uses: head.single_uses.clone(),
+            private: head.session_cookie || head.visitor().is_some(),
+            single_uses: head.single_uses().cloned(),
         }
     }
 
     fn apply(&self, headers: &mut HeaderMap) {
         let mut ours = self.jar.as_ref().is_some_and(|jar| jar.settle(headers));
-        let removals = self.single_uses.iter().flat_map(|single_uses| single_uses.removals());
-        let ended = self.session.iter().filter(|session| session.has_ended());
-        for cookie in removals.chain(ended.flat_map(|session| session.last_cookies(self.request))) {
-            cookie::append(headers, cookie);
-            ours = true;
+        if self.single_uses.is_some() || self.session.as_ref().is_some_and(|session| session.has_ended()) {
+            ours |= self.remove(headers);
         }
         if ours {
             forbid_sharing(headers);
@@ -127,6 +124,19 @@ impl Finish {
         if self.private || sets_cookie(headers) {
             keep_private(headers);
         }
+    }
+
+    /// Removes the cookies of what this request has used up or ended.
+    #[cold]
+    fn remove(&self, headers: &mut HeaderMap) -> bool {
+        let removals = self.single_uses.iter().flat_map(|single_uses| single_uses.removals());
+        let ended = self.session.iter().filter(|session| session.has_ended());
+        let mut removes = false;
+        for cookie in removals.chain(ended.flat_map(|session| session.last_cookies(self.request))) {
+            cookie::append(headers, cookie);
+            removes = true;
+        }
+        removes
     }
 }
 

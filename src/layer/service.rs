@@ -16,9 +16,9 @@ use crate::cookie::AppCookies;
 use crate::endpoints::{self, logout};
 use crate::error::Error;
 use crate::events::EventCode;
-use crate::extract::request::{Head, RequestState, is_safe};
+use crate::extract::request::{Head, RequestState};
 use crate::protocol::fetch_metadata::{Decision, Target};
-use crate::sessions::lookup::SessionLookup;
+use crate::sessions::lookup::{SessionLookup, SessionQuery};
 use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
@@ -76,7 +76,7 @@ where
             return ResponseFuture::answered(page::plain(status, LOOPBACK_ONLY));
         }
         if let Some(endpoint) = runtime.settings.endpoint(request.uri().path()) {
-            return ResponseFuture::boxed(own(Arc::clone(runtime), endpoint.to_owned(), request));
+            return own(Arc::clone(runtime), endpoint.to_owned(), request);
         }
         if request.uri().query().is_some()
             && let Some(answer) = logout::returned(runtime, request.uri(), request.headers())
@@ -85,9 +85,9 @@ where
         }
         let mut own = runtime.opened_grants.is_some().then(AppCookies::default);
         let (method, cookies) = (request.method(), &runtime.settings.cookies);
-        let (mut head, cookie) = Head::read(method, request.headers(), cookies, own.as_mut());
+        let (head, cookie) = Head::read(method, request.headers(), cookies, own.as_mut());
         // Before the session is looked for: what is forged does not even learn whether there is one.
-        let at_stake = head.session_cookie || head.visitor.is_some() || runtime.mode.account().is_some();
+        let at_stake = head.session_cookie || head.visitor().is_some() || runtime.mode.account().is_some();
         if at_stake && !is_ours(runtime, &request, &head) {
             runtime.events().emit(EventCode::CrossSiteRefused, None, request.method());
             return ResponseFuture::answered(page::plain(
@@ -96,7 +96,6 @@ where
             ));
         }
         let peeked = cookie.map(|cookie| {
-            head.number = runtime.next_request();
             let now = runtime.now();
             (runtime.sessions.peek(cookie, now), now)
         });
@@ -107,18 +106,7 @@ where
             Some((SessionLookup::Miss(asked), now)) => {
                 // The service that was polled ready is the one to call.
                 let ready = self.clone();
-                let mut ready = mem::replace(self, ready);
-                return ResponseFuture::boxed(async move {
-                    let runtime = &ready.runtime;
-                    let session = match runtime.sessions.ask(asked, now).await {
-                        Ok(session) => session,
-                        Err(error) => return Ok(store_away(runtime, &request, &head, error.into())),
-                    };
-                    let jar = jar(runtime, session.as_ref(), own, &head, Some(now));
-                    let finish = Finish::of(session.as_ref(), jar.as_ref(), &head);
-                    RequestState::insert(Arc::clone(runtime), session, jar, head, &mut request);
-                    ResponseFuture::finished(ready.inner.call(request), finish).await
-                });
+                return ask_first(mem::replace(self, ready), request, (head, own), (asked, now));
             }
         };
         let jar = jar(runtime, session.as_ref(), own, &head, now);
@@ -128,10 +116,37 @@ where
     }
 }
 
+/// Asks the store for the session, and then calls the inner service. (A function of its own: a request is large to move.)
+#[inline(never)]
+fn ask_first<S, B, R>(
+    mut ready: Oidc<S>,
+    mut request: Request<B>,
+    (head, own): (Head, Option<AppCookies>),
+    (asked, now): (SessionQuery, Timestamp),
+) -> ResponseFuture<S::Future, R, S::Error>
+where
+    S: Service<Request<B>, Response = Response<R>> + Send + 'static,
+    S::Future: Send + 'static,
+    B: Send + 'static,
+    R: From<Bytes> + 'static,
+{
+    ResponseFuture::boxed(async move {
+        let runtime = &ready.runtime;
+        let session = match runtime.sessions.ask(asked, now).await {
+            Ok(session) => session,
+            Err(error) => return Ok(store_away(runtime, &request, &head, error.into())),
+        };
+        let jar = jar(runtime, session.as_ref(), own, &head, Some(now));
+        let finish = Finish::of(session.as_ref(), jar.as_ref(), &head);
+        RequestState::insert(Arc::clone(runtime), session, jar, head, &mut request);
+        ResponseFuture::finished(ready.inner.call(request), finish).await
+    })
+}
+
 /// Whether a request that may change something, or opens a WebSocket, comes from a page that may.
 fn is_ours<B>(runtime: &Runtime, request: &Request<B>, head: &Head) -> bool {
-    let is_safe = is_safe(request.method()) && !head.opens_websocket;
-    let browser = head.session_cookie || head.visitor.is_some() || head.was_silent;
+    let is_safe = head.is_safe && !head.opens_websocket;
+    let browser = head.session_cookie || head.visitor().is_some() || head.was_silent;
     let target = Target::Application { browser };
     runtime.settings.decide(target, is_safe, request.headers()) == Decision::Act
 }
@@ -144,7 +159,7 @@ fn jar(
     head: &Head,
     now: Option<Timestamp>,
 ) -> Option<Arc<CookieJar>> {
-    if session.is_none() && head.visitor.is_none() {
+    if session.is_none() && head.visitor().is_none() {
         return None;
     }
     let now = now.unwrap_or_else(|| runtime.now());
@@ -189,19 +204,22 @@ fn store_away<B, R: From<Bytes>>(
 }
 
 /// One of the layer's own endpoints.
-async fn own<B, R, E>(runtime: Arc<Runtime>, endpoint: String, request: Request<B>) -> Result<Response<R>, E>
+#[inline(never)]
+fn own<B, F, R, E>(runtime: Arc<Runtime>, endpoint: String, request: Request<B>) -> ResponseFuture<F, R, E>
 where
     B: Body + Send + 'static,
     B::Data: Send,
     B::Error: Into<BoxError>,
     R: From<Bytes>,
 {
-    let (parts, body) = request.into_parts();
-    let mut answer = match Limited::new(body, MOST_BODY).collect().await {
-        Ok(body) => endpoints::endpoint(&runtime, &endpoint, parts, body.to_bytes()).await,
-        Err(_) => page::plain(StatusCode::PAYLOAD_TOO_LARGE, "This is more than can be read."),
-    };
-    // The end of a login sets the session: a cache that kept it would sign the next person in as this one.
-    keep_private(answer.headers_mut());
-    Ok(answer.map(R::from))
+    ResponseFuture::boxed(async move {
+        let (parts, body) = request.into_parts();
+        let mut answer = match Limited::new(body, MOST_BODY).collect().await {
+            Ok(body) => endpoints::endpoint(&runtime, &endpoint, parts, body.to_bytes()).await,
+            Err(_) => page::plain(StatusCode::PAYLOAD_TOO_LARGE, "This is more than can be read."),
+        };
+        // The end of a login sets the session: a cache that kept it would sign the next person in as this one.
+        keep_private(answer.headers_mut());
+        Ok(answer.map(R::from))
+    })
 }

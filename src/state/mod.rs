@@ -52,7 +52,6 @@ pub(crate) struct Runtime {
     pub(crate) development: Option<DevProvider>,
     /// Work that outlives the request that started it.
     pub(crate) tasks: TaskTracker,
-    requests: AtomicU64,
     sent_to_login: AtomicU32,
     swept_at: AtomicU64,
 }
@@ -111,7 +110,6 @@ impl Runtime {
             random,
             development,
             tasks: TaskTracker::new(),
-            requests: AtomicU64::new(0),
             sent_to_login: AtomicU32::new(0),
             swept_at: AtomicU64::new(0),
         }))
@@ -123,11 +121,6 @@ impl Runtime {
 
     pub(crate) fn events(&self) -> &Events {
         &self.hooks.events
-    }
-
-    /// A number for a request, which no other has in this process.
-    pub(crate) fn next_request(&self) -> u64 {
-        self.requests.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Where the person of a session signed in; `None` when people do not sign in there any more.
