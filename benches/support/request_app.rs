@@ -40,6 +40,8 @@ pub enum Kind {
     Stale,
     /// So many sessions, all known to the process.
     Known(usize),
+    /// The same, and the page asks for a token that the process has read before.
+    Token,
     /// One account for everybody, and a visitor who is not signed in.
     SingleUser,
     /// The session is in the store, and new to the process.
@@ -61,7 +63,7 @@ impl Kind {
         let known = [100, 10_000, 1_000_000].map(Self::Known);
         let mut all = vec![Self::Bare, Self::NoOp, Self::Extension, Self::Anonymous, Self::Junk];
         all.extend(known);
-        all.push(Self::SingleUser);
+        all.extend([Self::Token, Self::SingleUser]);
         all.extend([Self::Stateless, Self::StatelessToken, Self::StatelessFirst, Self::StatelessTokenFirst]);
         all.extend([Self::FirstSight, Self::Stale, Self::InsideAnonymous, Self::InsideKnown(10_000)]);
         all
@@ -76,6 +78,7 @@ impl Kind {
             Self::Junk => "junk".into(),
             Self::Stale => "stale".into(),
             Self::Known(count) => format!("known:{count}"),
+            Self::Token => "token".into(),
             Self::SingleUser => "single-user".into(),
             Self::FirstSight => "first-sight".into(),
             Self::Stateless => "stateless".into(),
@@ -150,6 +153,11 @@ fn config() -> Config {
     config
 }
 
+fn with_api(store: &Counting) -> OidcLayer {
+    let config = config().resource(Resource::new("api", API));
+    OidcLayer::per_user(config, store.clone()).expect("a valid configuration")
+}
+
 fn stateless() -> OidcLayer {
     let config = config().resource(Resource::new("api", API));
     OidcLayer::stateless(config, MemoryStore::new()).expect("a valid configuration")
@@ -203,6 +211,7 @@ impl Subject {
             Kind::Extension => router(app(get(extended)).layer(Extension(Arc::new(1_u64)))),
             Kind::Anonymous | Kind::Junk | Kind::Stale => around(auth, get(anybody)),
             Kind::Known(_) => around(auth, get(somebody)),
+            Kind::Token => around(&with_api(store), get(token)),
             Kind::SingleUser => around(&single_user(store), get(account)),
             Kind::Stateless | Kind::StatelessFirst => around(&stateless(), get(somebody)),
             Kind::StatelessToken | Kind::StatelessTokenFirst => around(&stateless(), get(token)),
@@ -217,6 +226,7 @@ impl Subject {
         let cookie = cookies[0].split_once('=').map_or("", |(name, _)| name);
         let cookies = match kind {
             Kind::Known(_) | Kind::InsideKnown(_) | Kind::FirstSight => Arc::clone(cookies),
+            Kind::Token => (0..100).map(|one| carried(&with_api(store), one)).collect(),
             Kind::Stateless | Kind::StatelessToken => {
                 (0..100).map(|one| carried(&stateless(), one)).collect()
             }

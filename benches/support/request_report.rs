@@ -15,6 +15,7 @@ const KNOWN: Budget = Budget { ratio: (1.7, 2.0), instructions: (3300.0, 4200.0)
 
 const SINGLE_USER: Budget = Budget { ratio: (1.6, 1.8), instructions: (1900.0, 2500.0), allocations: 4.0 };
 
+const TOKEN: Budget = Budget { ratio: (3.0, 3.5), instructions: (7000.0, 9000.0), allocations: 12.0 };
 const STATELESS: Budget = Budget { ratio: (2.3, 2.7), instructions: (6000.0, 7500.0), allocations: 7.0 };
 /// What a page adds that asks for 2 KiB of tokens. The goal is that of a prototype, which looked neither whether the
 /// session had ended nor where the token may go.
@@ -33,6 +34,7 @@ fn budget(kind: Kind) -> Option<(Kind, Budget)> {
     match kind {
         Kind::Anonymous => Some((Kind::Bare, ANONYMOUS)),
         Kind::Known(_) => Some((Kind::Bare, KNOWN)),
+        Kind::Token => Some((Kind::Bare, TOKEN)),
         Kind::SingleUser => Some((Kind::Bare, SINGLE_USER)),
         Kind::Stateless => Some((Kind::Bare, STATELESS)),
         Kind::StatelessToken => Some((Kind::Stateless, TOKENS)),

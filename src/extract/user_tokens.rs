@@ -279,7 +279,7 @@ impl UserTokens {
             scopes: source.scopes.clone(),
             rejected: rejected.map(|token| token.secret().clone()),
         };
-        if let Some(token) = place.shown(&want) {
+        if let Some(token) = place.known_token(&want) {
             return Ok(AccessToken::new(token));
         }
         // Boxed, as all that is awaited seldom: a future is moved as often as a handler's, and with the largest of its

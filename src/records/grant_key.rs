@@ -40,14 +40,21 @@ impl GrantKey {
 
 /// What was read of a row that lies beside what browsers carry, for as long as it may be believed.
 #[derive(Debug, Default)]
-pub(crate) struct NewestGeneration(Mutex<Option<Observation>>);
+pub(crate) struct NewestGeneration(Mutex<Option<Observed<u64>>>);
 
-/// There was nothing newer than this generation.
+/// What the store said, and how long it is believed.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Observation {
-    pub(crate) generation: u64,
+pub(crate) struct Observed<T> {
+    pub(crate) value: T,
     pub(crate) asked: ObservedAt,
     pub(crate) until: Timestamp,
+}
+
+impl<T> Observed<T> {
+    /// Whether it may be believed without asking again: `place` is its row's.
+    pub(crate) fn is_believed(&self, place: Slot, invalidations: &Invalidations, now: Timestamp) -> bool {
+        (self.asked.at..self.until).contains(&now) && !invalidations.changed_since(self.asked.heard, place)
+    }
 }
 
 /// When the store was asked: an answer is as old as its question.
@@ -59,7 +66,8 @@ pub(crate) struct ObservedAt {
 }
 
 impl NewestGeneration {
-    pub(crate) fn put(&self, read: Observation) {
+    /// There was nothing newer than this.
+    pub(crate) fn put(&self, read: Observed<u64>) {
         *self.0.lock() = Some(read);
     }
 
@@ -71,14 +79,12 @@ impl NewestGeneration {
         now: Timestamp,
     ) -> Option<u64> {
         let read = (*self.0.lock())?;
-        let is_believed = (read.asked.at..read.until).contains(&now)
-            && !invalidations.changed_since(read.asked.heard, place);
-        is_believed.then_some(read.generation)
+        read.is_believed(place, invalidations, now).then_some(read.value)
     }
 
     /// This generation was found: a process does not say one thing and do another.
     pub(crate) fn forget_below(&self, generation: u64) {
-        self.0.lock().take_if(|read| read.generation < generation);
+        self.0.lock().take_if(|read| read.value < generation);
     }
 }
 
@@ -131,7 +137,7 @@ mod tests {
         let known = |now| newest.generation(Slot::of(key), &invalidations, at(now));
         assert_eq!(known(10), None);
         let asked = ObservedAt { at: at(10), heard: invalidations.heard() };
-        let read = Observation { generation: 3, asked, until: at(12) };
+        let read = Observed { value: 3, asked, until: at(12) };
         newest.put(read);
         assert_eq!([9, 10, 11, 12].map(known), [None, Some(3), Some(3), None], "a clock may go back");
         invalidations.hear(Change::Row(Key([8; 32])));
@@ -140,7 +146,7 @@ mod tests {
         assert_eq!(known(10), None);
         newest.put(read);
         assert_eq!(known(10), None, "it was asked before");
-        newest.put(Observation { asked: ObservedAt { heard: invalidations.heard(), ..asked }, ..read });
+        newest.put(Observed { asked: ObservedAt { heard: invalidations.heard(), ..asked }, ..read });
         newest.forget_below(3);
         assert_eq!(known(10), Some(3));
         newest.forget_below(4);

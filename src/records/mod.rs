@@ -209,7 +209,10 @@ impl Records {
     }
 
     pub(crate) async fn delete(&self, key: Key, expected: Option<Version>) -> Result<bool, StoreError> {
-        self.store.delete(key, expected).await
+        let deleted = self.store.delete(key, expected).await;
+        // What failed may be deleted all the same.
+        self.invalidations.hear(Change::Row(key));
+        deleted
     }
 
     /// Deletes a row and returns what it held, expired or not, at its last writing: what somebody writes meanwhile is

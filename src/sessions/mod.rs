@@ -306,10 +306,8 @@ impl Sessions {
 
     /// Ends a session by its row, where nobody has shown its id.
     pub(crate) async fn end_row(&self, row: Key) -> Result<(), StoreError> {
-        self.records.delete(row, None).await?;
         // Whoever comes with it finds out from the store.
-        self.records.invalidations().hear(Change::Row(row));
-        Ok(())
+        self.records.delete(row, None).await.map(drop)
     }
 
     /// Notes that a provider ends the sessions that it means: whoever comes with one finds out.

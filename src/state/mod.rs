@@ -1,6 +1,7 @@
 //! What lives as long as the layer: the provider, the records, the sessions, the refreshes and their tasks.
 
 pub(crate) mod in_flight;
+pub(crate) mod known_grants;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tokio_util::task::TaskTracker;
 
 use self::in_flight::InFlight;
+use self::known_grants::KnownGrants;
 use crate::clock::{Clock, Random, Timestamp};
 use crate::config::Config;
 use crate::config::development::CLIENT;
@@ -42,6 +44,7 @@ pub(crate) struct Runtime {
     pub(crate) sessions: Sessions,
     /// Where browsers carry their sessions and grants themselves.
     pub(crate) opened_grants: Option<OpenedGrants>,
+    pub(crate) known_grants: KnownGrants,
     /// Where the account's grants lie, if everybody uses one.
     pub(crate) account_grant_keys: GrantKeyCache,
     pub(crate) in_flight: InFlight,
@@ -100,6 +103,7 @@ impl Runtime {
             opened_grants: stateless.then(|| OpenedGrants::new(settings.max_cookie_bytes)),
             records,
             providers,
+            known_grants: KnownGrants::new(max_staleness),
             account_grant_keys: GrantKeyCache::default(),
             in_flight: InFlight::default(),
             settings,

@@ -6,7 +6,7 @@ use super::locate::GrantRef;
 use super::refresh_protocol::{self, RowView, SpentToken, Usability};
 use crate::clock::Timestamp;
 use crate::records::grant::{Freshness, Grant, GrantStatus, Lease, TokenSet};
-use crate::records::grant_key::{Observation, ObservedAt};
+use crate::records::grant_key::{Observed, ObservedAt};
 use crate::records::invalidation::Slot;
 use crate::records::{FOREVER, Found, Loaded};
 use crate::secret::Secret;
@@ -166,7 +166,13 @@ impl GrantRef {
         match loaded {
             Loaded::Found(found) => {
                 let Found { value, version, expires_at, .. } = *found;
-                Ok(Some(StoredGrant { grant: Arc::new(value), version: Some(version), expires_at }))
+                let grant = Arc::new(value);
+                let until = self.runtime.sessions.believed_until(asked.at).min(expires_at);
+                self.runtime.records.listen();
+                self.runtime
+                    .known_grants
+                    .put(self.row.key, Observed { value: Arc::clone(&grant), asked, until });
+                Ok(Some(StoredGrant { grant, version: Some(version), expires_at }))
             }
             Loaded::Absent(_) => Ok(None),
             Loaded::Unreadable => Err(unreadable()),
@@ -186,7 +192,7 @@ impl GrantRef {
         };
         let nothing_above = |generation, until| {
             let until = self.runtime.sessions.believed_until(asked.at).min(until);
-            self.newest.put(Observation { generation, asked, until });
+            self.newest.put(Observed { value: generation, asked, until });
         };
         match (loaded, shown) {
             (Loaded::Unreadable, _) => Err(unreadable()),
@@ -219,17 +225,22 @@ impl GrantRef {
         }
     }
 
-    /// The token that the browser shows, where it is fresh and the store was asked a moment ago whether there is a newer
-    /// one. It asks nobody.
-    pub(crate) fn shown(&self, request: &TokenRequest) -> Option<Secret> {
-        let jar = self.jar.as_ref()?;
+    /// The token, where it is fresh and the store was asked a moment ago: the browser shows it, or this process has read
+    /// it. It asks nobody.
+    pub(crate) fn known_token(&self, request: &TokenRequest) -> Option<Secret> {
         let (changes, now) = (self.runtime.records.invalidations(), self.runtime.now());
-        let newest = self.newest.generation(Slot::of(self.row.key), changes, now)?;
-        let grant = jar.recalled(now).filter(|grant| grant.generation >= newest)?;
-        match next(&grant, request, now, self.spread()) {
-            TokenAction::Serve => Some(grant.token_set(request.indicator.as_deref())?.access_token.clone()),
-            TokenAction::ServeAndRenew | TokenAction::Refresh | TokenAction::Consent => None,
+        let grant = match &self.jar {
+            Some(jar) => {
+                let newest = self.newest.generation(Slot::of(self.row.key), changes, now)?;
+                jar.recalled(now).filter(|grant| grant.generation >= newest)?
+            }
+            None => self.runtime.known_grants.get(self.row.key, changes, now)?,
+        };
+        if next(&grant, request, now, self.spread()) != TokenAction::Serve {
+            return None;
         }
+        let set = grant.token_set(request.indicator.as_deref())?;
+        (set.freshness(now, 0) != Freshness::Expired).then(|| set.access_token.clone())
     }
 }
 

@@ -37,6 +37,8 @@ mod backchannel;
 mod provider_logout;
 // Several processes over one store.
 mod replicas;
+// Tokens that a process has read a moment ago.
+mod known_grants;
 // Several processes whose clocks differ.
 mod clocks;
 // What a readiness probe is told.
