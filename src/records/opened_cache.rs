@@ -5,19 +5,22 @@
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
-use quick_cache::UnitWeighter;
+use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use subtle::ConstantTimeEq;
 
 /// A part of the text that the seal's nonce makes another one at each sealing: where to look.
 const LABEL: std::ops::Range<usize> = 7..23;
 
-/// Opened texts, as many as it holds; those that are used least go first.
+/// What an entry takes besides its text and what was opened from it, which is about as long.
+const OVERHEAD: usize = 256;
+
+/// Opened texts, as many as fit; those that are used least go first.
 ///
 /// Not moka's: with it the lines `stateless-token` and `stateless-token-first` of the benchmark `request` exceed their
 /// limits.
 pub(crate) struct OpenedCache<T> {
-    opened: Cache<u128, Arc<CacheEntry<T>>, UnitWeighter, BuildHasherDefault<LowHalf>>,
+    opened: Cache<u128, Arc<CacheEntry<T>>, EntryBytes, BuildHasherDefault<LowHalf>>,
 }
 
 struct CacheEntry<T> {
@@ -25,10 +28,26 @@ struct CacheEntry<T> {
     value: T,
 }
 
+/// Weighs entries by the bytes that they take.
+#[derive(Clone, Copy)]
+struct EntryBytes;
+
+impl<T> Weighter<u128, Arc<CacheEntry<T>>> for EntryBytes {
+    fn weight(&self, _: &u128, entry: &Arc<CacheEntry<T>>) -> u64 {
+        (OVERHEAD + 2 * entry.text.len()) as u64
+    }
+}
+
 impl<T: Clone> OpenedCache<T> {
+    /// `most` is in bytes.
     pub(crate) fn new(most: u64) -> Self {
         let hasher = BuildHasherDefault::default();
-        Self { opened: Cache::with(256, most, UnitWeighter, hasher, DefaultLifecycle::default()) }
+        Self { opened: Cache::with(256, most, EntryBytes, hasher, DefaultLifecycle::default()) }
+    }
+
+    /// Lets go of what does not last any more.
+    pub(crate) fn retain(&self, lasts: impl Fn(&T) -> bool) {
+        self.opened.retain(|_, entry| lasts(&entry.value));
     }
 
     /// What was opened from a text of these parts.
@@ -92,7 +111,7 @@ mod tests {
             at: prop::sample::Index,
             more in "[a-z]{1,3}",
         ) {
-            let recall = OpenedCache::new(10);
+            let recall = OpenedCache::new(10_000);
             let text = text.into_bytes();
             // The first part of several is a whole cookie, and much longer than the label.
             let split = 23 + split.index(text.len() - 22);
@@ -111,8 +130,22 @@ mod tests {
     }
 
     #[test]
+    fn what_does_not_last_is_let_go_and_no_more_is_kept_than_fits() {
+        let recall = OpenedCache::new(400_000);
+        let text = |number: u32| format!("{number:023}{}", "x".repeat(1000)).into_bytes();
+        for number in 0..1000 {
+            recall.put(&[&text(number)], number);
+        }
+        assert!((1..=400_000 / 2023).contains(&recall.opened.len()), "{}", recall.opened.len());
+        let kept = (0..1000).filter(|number| recall.get(&[&text(*number)]).is_some()).collect::<Vec<_>>();
+        let lasting = kept[kept.len() / 2];
+        recall.retain(|number| *number == lasting);
+        assert_eq!((recall.opened.len(), recall.get(&[&text(lasting)])), (1, Some(lasting)));
+    }
+
+    #[test]
     fn what_is_too_short_is_no_text_of_ours() {
-        let recall = OpenedCache::new(10);
+        let recall = OpenedCache::new(10_000);
         recall.put(&[b"short"], 1);
         assert_eq!(recall.get(&[b"short"]), None);
     }

@@ -14,7 +14,7 @@ pub(crate) mod visitor_id;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quick_cache::UnitWeighter;
+use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use self::identity::SessionPayload;
@@ -27,14 +27,26 @@ use crate::protocol::logout_token::LogoutTarget;
 use crate::records::{Found, Loaded, Records};
 use crate::store::{Change, Key, StoreError};
 
-/// How many sessions this process remembers. Others are read from the store when they come.
-const REMEMBERED: u64 = 1_000_000;
+/// The most that this process remembers of sessions, in bytes. Others are read from the store when they come.
+const REMEMBERED: u64 = 1024 * 1024 * 1024;
+/// What a session takes besides its texts, roughly: itself, its place in the cache, and where its grants lie.
+const OVERHEAD: u64 = 640;
+
+/// Weighs sessions by the bytes that they take.
+#[derive(Clone, Copy)]
+struct SessionBytes;
+
+impl Weighter<SessionId, Arc<Session>> for SessionBytes {
+    fn weight(&self, _: &SessionId, session: &Arc<Session>) -> u64 {
+        OVERHEAD + (session.claims().len() + session.issuer.len() + session.subject.len()) as u64
+    }
+}
 
 /// The sessions.
 pub(crate) struct Sessions {
     /// Not moka's: with it a look-up takes about 750 instructions more, and the lines `known:100`, `known:10000` and
     /// `inside-known:10000` of the benchmark `request` exceed their limits.
-    remembered: Cache<SessionId, Arc<Session>, UnitWeighter, IdHasher>,
+    remembered: Cache<SessionId, Arc<Session>, SessionBytes, IdHasher>,
     idle_lifetime: Duration,
     max_staleness: Duration,
     /// Where people sign in.
@@ -53,7 +65,7 @@ impl Sessions {
         records: Arc<Records>,
     ) -> Self {
         let hasher = IdHasher::new(records.random().bytes());
-        let remembered = Cache::with(1024, REMEMBERED, UnitWeighter, hasher, DefaultLifecycle::default());
+        let remembered = Cache::with(1024, REMEMBERED, SessionBytes, hasher, DefaultLifecycle::default());
         Self { remembered, idle_lifetime, max_staleness, issuers, carried, records }
     }
 
@@ -318,6 +330,14 @@ impl Sessions {
         Ok(())
     }
 
+    /// Lets go of what is over. A session that is idle here and used elsewhere is read again when it comes.
+    pub(crate) fn forget_over(&self, now: Timestamp) {
+        self.remembered.retain(|_, session| now < session.expires_at(self.idle_lifetime));
+        if let Some(carried) = &self.carried {
+            carried.forget_over(now);
+        }
+    }
+
     /// Whether a session must be written again soon, by the store or the browser that keeps it.
     pub(crate) fn is_aging(&self, session: &Session, now: Timestamp) -> bool {
         session.is_aging(self.idle_lifetime, now)
@@ -435,6 +455,26 @@ mod tests {
         assert!(world.is_live(id).await);
         world.pass(800);
         assert!(!world.is_live(id).await, "idle for the whole idle lifetime");
+    }
+
+    #[tokio::test]
+    async fn what_is_over_is_let_go_and_what_lasts_stays() {
+        let world = World::new();
+        for name in 0..100 {
+            world.start(name).await;
+        }
+        world.pass(400);
+        let used = world.start(200).await;
+        assert!(world.is_live(used).await);
+        world.pass(400);
+        assert_eq!(world.sessions.remembered.len(), 101);
+        world.sessions.forget_over(world.now());
+        assert_eq!(world.sessions.remembered.len(), 1, "those that were idle for the idle lifetime");
+        assert!(world.is_live(used).await);
+        world.sessions.end(used, world.now()).await.unwrap();
+        world.pass(800);
+        world.sessions.forget_over(world.now());
+        assert_eq!(world.sessions.remembered.len(), 0);
     }
 
     #[tokio::test]

@@ -10,8 +10,8 @@ use crate::records::opened_cache::OpenedCache;
 use crate::records::seal::{Purpose, SealError};
 use crate::records::sealed_cookie::CookieBinding;
 
-/// So many cookies of sessions need not be opened again. What is forgotten costs an opening, a few microseconds.
-const RECALLED: u64 = 100_000;
+/// The most that is kept of opened cookies, in bytes. What is forgotten costs an opening, a few microseconds.
+const RECALLED: u64 = 64 * 1024 * 1024;
 
 /// What this process has opened.
 pub(crate) struct SessionCookies {
@@ -72,6 +72,10 @@ impl SessionCookies {
         }
         self.opened.put(cookie.parts(), shown);
         Some((shown, Session::carried(held, id.row(records.keys()).key, now)))
+    }
+
+    pub(crate) fn forget_over(&self, now: Timestamp) {
+        self.opened.retain(|opened| now < opened.expires_at);
     }
 
     fn place(&self) -> CookieBinding<'_> {

@@ -144,9 +144,19 @@ impl Runtime {
         if due && take().is_ok() {
             let runtime = Arc::clone(self);
             self.tasks.spawn(async move {
+                runtime.forget_over();
                 // A store that is away is told of elsewhere, and the next time is soon enough.
                 let _ = runtime.records.delete_expired().await;
             });
+        }
+    }
+
+    /// Lets go of what this process remembers and nobody can use any more.
+    fn forget_over(&self) {
+        let now = self.now();
+        self.sessions.forget_over(now);
+        if let Some(opened) = &self.opened_grants {
+            opened.grants.retain(|(_, expires_at, _)| now < *expires_at);
         }
     }
 
@@ -181,8 +191,8 @@ impl OpenedGrants {
     }
 }
 
-/// So many grants need not be opened again.
-const RECALLED: u64 = 20_000;
+/// The most that is kept of opened grants, in bytes.
+const RECALLED: u64 = 64 * 1024 * 1024;
 
 /// The way out: the client that the application gave or the default one, with the development provider behind it.
 fn connect(
