@@ -49,6 +49,8 @@ pub enum EventCode {
     KeySetFetched,
     /// The provider did not answer, or its response was invalid.
     ProviderFailed,
+    /// A part of what the provider sent cannot be used, and is not needed: the detail names it.
+    ProviderMemberIgnored,
     /// The store did not answer.
     StoreFailed,
     /// A record or cookie under one of the configured secrets did not open in its place: it was changed or moved.
@@ -94,6 +96,7 @@ impl EventCode {
             Self::MetadataFetched => "provider.metadata",
             Self::KeySetFetched => "provider.key_set",
             Self::ProviderFailed => "provider.failed",
+            Self::ProviderMemberIgnored => "provider.member_ignored",
             Self::StoreFailed => "store.failed",
             Self::Tampered => "seal.tampered",
             Self::UnknownKey => "seal.unknown_key",

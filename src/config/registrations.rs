@@ -62,6 +62,7 @@ impl RelyingParty {
             hosted_domain: provider.hosted_domain.clone(),
             fetch_user_info: provider.fetch_user_info,
             additional: provider.authorization_parameters.clone(),
+            decisive: Vec::new(),
             trusted_audiences: provider.trusted_audiences.clone(),
             revoke_at_logout: provider.revoke_at_logout,
             revocation_is_per_token: provider.revocation_is_per_token,

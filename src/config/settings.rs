@@ -47,6 +47,13 @@ pub(crate) struct Settings {
     pub(crate) local_only: bool,
 }
 
+/// The claims by which somebody is let in or is an admin.
+fn decisive_claims(config: &Config) -> Vec<String> {
+    let by_email = !config.admins.is_empty() || config.hooks.login.is_some();
+    let email = ["email", "email_verified"].into_iter().filter(|_| by_email).map(str::to_owned);
+    email.chain(config.admin_claim.iter().map(|rule| rule.name.clone())).collect()
+}
+
 impl Settings {
     /// Checks everything and reports every problem at once.
     pub(crate) fn check(config: &Config, durable: bool) -> Result<(Self, KeyRing, bool), ConfigError> {
@@ -61,7 +68,8 @@ impl Settings {
         let trusted = trusted_origins(config, &mut problems);
         let providers = written(config, &public_url, &mut problems);
         let callback = format!("{origin}{mount}{base}/callback");
-        let relying_parties = RelyingParty::check(&providers, &callback, &mut problems);
+        let mut relying_parties = RelyingParty::check(&providers, &callback, &mut problems);
+        relying_parties.iter_mut().for_each(|one| one.decisive = decisive_claims(config));
         let connections = CheckedConnections::check(&providers, config, &mut problems);
         let admins = Admins::check(config, &relying_parties, &mut problems);
         let (secrets, made_up) = secrets(config, &relying_parties, durable, &mut problems);

@@ -173,7 +173,10 @@ async fn end_session(
 
 fn refused(runtime: &Runtime, why: &str) -> Response<Bytes> {
     runtime.events().emit(EventCode::LogoutRefused, None, why);
-    failed(StatusCode::BAD_REQUEST, "invalid_request", why)
+    // Anybody may ask. What the token holds, and what was expected, is for the operator.
+    let (what, rest) = why.split_once(": ").unwrap_or((why, ""));
+    let brief = format!("{what}: {}", rest.split(' ').next().unwrap_or_default());
+    failed(StatusCode::BAD_REQUEST, "invalid_request", brief.trim_end_matches(": "))
 }
 
 fn later() -> Response<Bytes> {

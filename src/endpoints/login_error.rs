@@ -92,7 +92,7 @@ mod tests {
             SessionOver,
             SignedOut,
             TooLarge,
-            Provider(ProviderError::IdToken(IdTokenError::UnknownKey)),
+            Provider(ProviderError::IdToken(IdTokenError::UnknownKey("kid".into()))),
             Provider(ProviderError::FetchUserInfo(UserInfoError::AnotherSubject)),
         ];
         for failure in refused {

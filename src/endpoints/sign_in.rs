@@ -126,7 +126,13 @@ async fn user_info(
     let lacks = |scope: &str, claim: &str| {
         scopes.iter().any(|asked| asked == scope) && !verified.id_token.claims.contains_key(claim)
     };
-    let asked = match provider.relying_party.fetch_user_info {
+    let relying_party = &provider.relying_party;
+    let has = |claim: &String| verified.id_token.claims.contains_key(claim);
+    // Somebody is let in by what it says, or is an admin.
+    let is_needed = relying_party.fetch_user_info == FetchUserInfo::Always
+        || runtime.hooks.login.is_some()
+        || !relying_party.decisive.iter().all(has);
+    let asked = match relying_party.fetch_user_info {
         FetchUserInfo::Never => false,
         FetchUserInfo::WhenNeeded => lacks("email", "email") || lacks("profile", "name"),
         FetchUserInfo::Always => true,
@@ -135,7 +141,14 @@ async fn user_info(
         return Ok(None);
     }
     let subject = &verified.id_token.facts.subject;
-    Ok(Some(provider.user_info(endpoint, &verified.tokens.access_token, subject).await?))
+    match provider.user_info(endpoint, &verified.tokens.access_token, subject).await {
+        // The ID token is good, and nothing is decided by what is missing. Claims of somebody else are another matter.
+        Err(error) if !is_needed && !error.is_about_somebody_else() => {
+            provider.tell(&error);
+            Ok(None)
+        }
+        answer => Ok(Some(answer?)),
+    }
 }
 
 /// The session that begins, with the provider's sessions that the one in whose place it comes was known by.

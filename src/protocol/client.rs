@@ -184,7 +184,7 @@ pub(crate) mod tests {
         let metadata = crate::protocol::metadata::parse(document.to_string().as_bytes(), &endpoint(""));
         let secret = secret.map(Secret::from);
         ProviderClient::new(
-            &metadata.unwrap(),
+            &metadata.unwrap().0,
             client_id,
             secret.as_ref(),
             auth,

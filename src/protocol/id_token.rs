@@ -1,11 +1,12 @@
 //! ID tokens: OpenID Connect Core 1.0 sections 3.1.3.7 and 12.2.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::json;
-use super::jws::{self, Algorithm, JwsError, KeySet, VerifiedJws};
+use super::json::{self, Mismatch};
+use super::jws::{self, Algorithm, JwsError, JwsPolicy, KeySet, VerifiedJws};
 use crate::clock::Timestamp;
 use crate::secret::{Secret, packed_option};
 
@@ -22,6 +23,10 @@ pub(crate) struct TokenPolicy<'a> {
     pub(crate) client_id: &'a str,
     pub(crate) trusted_audiences: &'a [String],
     pub(crate) algorithms: &'a [Algorithm],
+    /// Claims that rules of the configuration decide by.
+    pub(crate) decisive: &'a [String],
+    /// The key set was read for this token.
+    pub(crate) keys_are_new: bool,
     pub(crate) now: Timestamp,
 }
 
@@ -47,6 +52,8 @@ pub(crate) struct IdToken {
     pub(crate) sid: Option<String>,
     pub(crate) acr: Option<String>,
     pub(crate) claims: Map<String, Value>,
+    /// Claims that are left out, because their values cannot be read.
+    pub(crate) unreadable: Vec<String>,
 }
 
 /// What later ID tokens of the same grant are compared with.
@@ -62,18 +69,54 @@ pub(crate) struct OriginalIdToken {
 }
 
 /// Why an ID token is refused. `UnknownKey` may be a key that was rotated in a moment ago.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum IdTokenError {
-    #[error("the ID token is signed with a key that the provider does not publish")]
-    UnknownKey,
+    #[error("the ID token is signed with a key that the provider does not publish: {0}")]
+    UnknownKey(Mismatch),
     #[error("the ID token is refused: {0}")]
-    Refused(&'static str),
+    Refused(Mismatch),
     /// Only in a refresh: the tokens belong to somebody else.
     #[error("the ID token names another owner: {0}")]
-    AnotherOwner(&'static str),
+    AnotherOwner(Mismatch),
 }
 
 use IdTokenError::{AnotherOwner, Refused};
+
+fn refused(claims: &Map<String, Value>, name: &str, expected: impl fmt::Display) -> IdTokenError {
+    Refused(Mismatch::new(name, claims.get(name), expected))
+}
+
+/// Claims by which something is decided here, whatever is configured.
+const DECISIVE: &[&str] = &[
+    "iss",
+    "sub",
+    "aud",
+    "azp",
+    "nonce",
+    "sid",
+    "tid",
+    "hd",
+    "acr",
+    "exp",
+    "iat",
+    "nbf",
+    "auth_time",
+    "at_hash",
+    "events",
+    "jti",
+];
+/// Some libraries write null for what is not there. Of these, null is neither there nor absent.
+const NEVER_NULL: &[&str] = &["iss", "sub", "aud", "exp", "iat", "nonce", "events"];
+
+/// Claims of a token whose signature holds. One that cannot be read is left out, unless something is decided by it.
+pub(super) fn readable(token: &mut VerifiedJws<'_>, decisive: &[String]) -> Result<(), IdTokenError> {
+    let decides = |name: &&String| DECISIVE.contains(&name.as_str()) || decisive.contains(name);
+    if let Some(name) = token.unreadable.iter().find(decides) {
+        return Err(Refused(format!("{name} cannot be read").as_str().into()));
+    }
+    token.claims.retain(|name, value| !value.is_null() || NEVER_NULL.contains(&name.as_str()));
+    Ok(())
+}
 
 /// Verifies an ID token, in the order of section 3.1.3.7.
 pub(crate) fn verify(
@@ -84,12 +127,13 @@ pub(crate) fn verify(
     expected: &TokenPolicy<'_>,
 ) -> Result<IdToken, IdTokenError> {
     // (6) to (8); the other rules follow once it is known whose words these are.
-    let token = jws::verify(compact, keys, expected.algorithms, &["jwt"]).map_err(refusal)?;
+    let mut token = jws::verify(compact, keys, &expected.jws(&["jwt", "jose"])).map_err(refusal)?;
+    readable(&mut token, expected.decisive)?;
     let claims = &token.claims;
     let facts = facts(claims)?;
     // 3.1.3.7 (2), and for a refresh 12.2: the same issuer.
     if facts.issuer != expected.issuer {
-        return Err(Refused("iss"));
+        return Err(refused(claims, "iss", format_args!("{:?}", expected.issuer)));
     }
     audience(claims, expected.client_id, expected.trusted_audiences)?;
     authorized_party(claims, &facts, expected.client_id)?;
@@ -99,47 +143,54 @@ pub(crate) fn verify(
         IdTokenUse::Login { nonce, max_age, acr_values } => {
             // (11)
             if facts.nonce.as_ref().map(Secret::expose_secret) != Some(*nonce) {
-                return Err(Refused("nonce"));
+                return Err(Refused("nonce is not the login's".into()));
             }
             // (10): `iat` may be used to refuse a token that was issued too far from now.
             if Timestamp::from_secs(facts.issued_at).saturating_add(OLDEST) < expected.now {
-                return Err(Refused("iat"));
+                let hour = "no more than an hour ago";
+                return Err(Refused(at_fault(claims, "iat", expected.now, hour)));
             }
             authenticated_recently(&facts, *max_age, expected.now)?;
             // (12): voluntary in the specification; whoever asks for it here relies on it.
             let acr = json::text(claims, "acr");
             if !acr_values.is_empty() && !acr_values.iter().any(|wanted| Some(wanted.as_str()) == acr) {
-                return Err(Refused("acr"));
+                return Err(refused(claims, "acr", acr_values.join(" or ")));
             }
         }
-        IdTokenUse::Refresh { original: Some(original) } => same_authentication(&facts, original)?,
+        IdTokenUse::Refresh { original: Some(original) } => same_authentication(claims, &facts, original)?,
         IdTokenUse::Refresh { original: None } => {}
     }
     Ok(IdToken {
         sid: json::text(claims, "sid").map(str::to_owned),
         acr: json::text(claims, "acr").map(str::to_owned),
         facts,
+        unreadable: token.unreadable,
         claims: token.claims,
     })
 }
 
+impl<'a> TokenPolicy<'a> {
+    pub(super) fn jws(&self, kinds: &'a [&'a str]) -> JwsPolicy<'a> {
+        JwsPolicy { algorithms: self.algorithms, kinds, keys_are_new: self.keys_are_new }
+    }
+}
+
 pub(super) fn refusal(error: JwsError) -> IdTokenError {
     match error {
-        JwsError::UnknownKey => IdTokenError::UnknownKey,
-        JwsError::Malformed => Refused("it is not a signed JWT"),
-        JwsError::Header => Refused("its header is not supported"),
-        JwsError::Algorithm => Refused("alg"),
-        JwsError::AmbiguousKey => Refused("kid"),
+        JwsError::UnknownKey(what) => IdTokenError::UnknownKey(what),
+        JwsError::Refused(what) => Refused(what),
     }
 }
 
 fn facts(claims: &Map<String, Value>) -> Result<OriginalIdToken, IdTokenError> {
     let text = |name| json::text(claims, name).map(str::to_owned);
     Ok(OriginalIdToken {
-        issuer: text("iss").ok_or(Refused("iss"))?,
+        issuer: text("iss").ok_or_else(|| refused(claims, "iss", "a text"))?,
         // Section 2: at most 255 ASCII characters; longer ones would also make rows and cookies grow.
-        subject: text("sub").filter(|sub| sub.len() <= 255).ok_or(Refused("sub"))?,
-        issued_at: json::numeric_date(claims, "iat").ok_or(Refused("iat"))?,
+        subject: text("sub")
+            .filter(|sub| sub.len() <= 255)
+            .ok_or_else(|| refused(claims, "sub", "a text of at most 255 characters"))?,
+        issued_at: json::numeric_date(claims, "iat").ok_or_else(|| refused(claims, "iat", "a date"))?,
         auth_time: json::numeric_date(claims, "auth_time"),
         authorized_party: text("azp"),
         nonce: json::text(claims, "nonce").map(Secret::from),
@@ -152,22 +203,22 @@ pub(super) fn audience(
     client_id: &str,
     trusted: &[String],
 ) -> Result<(), IdTokenError> {
-    let refused = Refused("aud");
-    let audiences = match claims.get("aud") {
+    let named = claims.get("aud");
+    let audiences = match named {
         Some(Value::Array(several)) => several.as_slice(),
-        Some(one) => std::slice::from_ref(one),
-        None => return Err(refused),
+        one => one.map_or(&[][..], std::slice::from_ref),
     };
-    let mut for_us = false;
-    for audience in audiences {
-        let audience = audience.as_str().ok_or(refused)?;
-        let us = audience == client_id;
-        for_us |= us;
-        if !us && !trusted.iter().any(|trusted| trusted == audience) {
-            return Err(refused);
+    let is_us = |audience: &Value| audience.as_str() == Some(client_id);
+    let is_trusted = |audience: &Value| trusted.iter().any(|trusted| audience.as_str() == Some(trusted));
+    match audiences.iter().any(is_us)
+        && audiences.iter().all(|audience| is_us(audience) || is_trusted(audience))
+    {
+        true => Ok(()),
+        false => {
+            let expected = format!("{client_id:?} alone, or with audiences that are in trusted_audiences");
+            Err(refused(claims, "aud", expected))
         }
     }
-    if for_us { Ok(()) } else { Err(refused) }
 }
 
 /// 3.1.3.7 (4) and (5): several audiences need an authorized party, and one that is named must be us.
@@ -180,25 +231,38 @@ fn authorized_party(
     match (&facts.authorized_party, claims.contains_key("azp")) {
         (Some(party), _) if party == client_id => Ok(()),
         (None, false) if !several => Ok(()),
-        _ => Err(Refused("azp")),
+        _ => Err(refused(claims, "azp", format_args!("{client_id:?}"))),
     }
+}
+
+/// A date, with how far it is from this clock, by which it must be as expected.
+fn at_fault(claims: &Map<String, Value>, name: &str, now: Timestamp, expected: &str) -> Mismatch {
+    let date = json::numeric_date(claims, name);
+    let distance = date.map(|date| i128::from(date) - i128::from(now.as_secs()));
+    let distance = match distance {
+        Some(seconds @ 0..) => format!(" ({seconds} s after this clock)"),
+        Some(seconds) => format!(" ({} s before this clock)", -seconds),
+        None => String::new(),
+    };
+    let leeway = LEEWAY.as_secs();
+    Mismatch::new(name, claims.get(name), format_args!("{expected}, with {leeway} s of leeway{distance}"))
 }
 
 /// 3.1.3.7 (9) and (10), and `nbf` (RFC 7519 section 4.1.5).
 pub(super) fn times(claims: &Map<String, Value>, issued_at: u64, now: Timestamp) -> Result<(), IdTokenError> {
-    let expires = json::numeric_date(claims, "exp").ok_or(Refused("exp"))?;
-    if Timestamp::from_secs(expires).saturating_add(LEEWAY) <= now {
-        return Err(Refused("exp"));
+    let at_fault = |name, expected| Err(Refused(at_fault(claims, name, now, expected)));
+    let has_passed = |end| Timestamp::from_secs(end).saturating_add(LEEWAY) <= now;
+    if json::numeric_date(claims, "exp").is_none_or(has_passed) {
+        return at_fault("exp", "a date to come");
     }
     let latest = now.saturating_add(LEEWAY);
     if Timestamp::from_secs(issued_at) > latest {
-        return Err(Refused("iat"));
+        return at_fault("iat", "a date that has passed");
     }
     // A `nbf` that cannot be read is not one that has passed.
-    if claims.contains_key("nbf")
-        && json::numeric_date(claims, "nbf").is_none_or(|nbf| Timestamp::from_secs(nbf) > latest)
-    {
-        return Err(Refused("nbf"));
+    let is_to_come = |nbf| Timestamp::from_secs(nbf) > latest;
+    if claims.contains_key("nbf") && json::numeric_date(claims, "nbf").is_none_or(is_to_come) {
+        return at_fault("nbf", "a date that has passed");
     }
     Ok(())
 }
@@ -206,8 +270,10 @@ pub(super) fn times(claims: &Map<String, Value>, issued_at: u64, now: Timestamp)
 /// 3.1.3.8: binds the access token to the ID token, where the provider says so.
 fn access_token_hash(token: &VerifiedJws<'_>, access_token: &str) -> Result<(), IdTokenError> {
     let Some(hash) = token.claims.get("at_hash") else { return Ok(()) };
-    let computed = token.access_token_hash(access_token);
-    if computed.is_some() && hash.as_str() == computed.as_deref() { Ok(()) } else { Err(Refused("at_hash")) }
+    match hash.as_str().is_some_and(|hash| token.is_hash_of(hash, access_token)) {
+        true => Ok(()),
+        false => Err(Refused("at_hash is not the access token's".into())),
+    }
 }
 
 /// 3.1.3.7 (13).
@@ -217,30 +283,38 @@ fn authenticated_recently(
     now: Timestamp,
 ) -> Result<(), IdTokenError> {
     let Some(max_age) = max_age else { return Ok(()) };
-    let auth_time = facts.auth_time.ok_or(Refused("auth_time"))?;
-    let latest = Timestamp::from_secs(auth_time).saturating_add(max_age).saturating_add(LEEWAY);
-    if latest < now { Err(Refused("auth_time")) } else { Ok(()) }
+    let expected = || format!("a date at most {} s ago", max_age.as_secs());
+    let latest = |auth_time| Timestamp::from_secs(auth_time).saturating_add(max_age).saturating_add(LEEWAY);
+    match facts.auth_time {
+        Some(auth_time) if latest(auth_time) >= now => Ok(()),
+        auth_time => {
+            Err(Refused(Mismatch::new("auth_time", auth_time.map(Value::from).as_ref(), expected())))
+        }
+    }
 }
 
-/// Section 12.2. Whoever differs in `iss` or `sub` is somebody else; the rest is an answer that is not to be used.
-fn same_authentication(facts: &OriginalIdToken, original: &OriginalIdToken) -> Result<(), IdTokenError> {
+/// Section 12.2. Whoever differs in `iss` or `sub` is somebody else; the rest is an answer that is not to be used. An `azp`
+/// that is ours may come and go, and another `auth_time` is a later authentication of the same person: some providers keep
+/// neither from one refresh to the next.
+fn same_authentication(
+    claims: &Map<String, Value>,
+    facts: &OriginalIdToken,
+    original: &OriginalIdToken,
+) -> Result<(), IdTokenError> {
+    let another = |name, expected: &str| {
+        Err(AnotherOwner(Mismatch::new(name, claims.get(name), format_args!("{expected:?}, as at first"))))
+    };
     if facts.subject != original.subject {
-        return Err(AnotherOwner("sub"));
+        return another("sub", &original.subject);
     }
     if facts.issuer != original.issuer {
-        return Err(AnotherOwner("iss"));
+        return another("iss", &original.issuer);
     }
     if facts.issued_at < original.issued_at.saturating_sub(LEEWAY.as_secs()) {
-        return Err(Refused("iat"));
+        return Err(refused(claims, "iat", format_args!("{} or later, as at first", original.issued_at)));
     }
-    if facts.auth_time.is_some() && original.auth_time.is_some() && facts.auth_time != original.auth_time {
-        return Err(Refused("auth_time"));
-    }
-    if facts.authorized_party != original.authorized_party {
-        return Err(Refused("azp"));
-    }
-    if facts.nonce.is_some() && facts.nonce != original.nonce {
-        return Err(Refused("nonce"));
+    if claims.contains_key("nonce") && facts.nonce != original.nonce {
+        return Err(Refused("nonce is not the login's".into()));
     }
     Ok(())
 }

@@ -1,35 +1,92 @@
 //! JSON objects that a provider asserts: duplicate names are refused, since two readers may choose differently.
 
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use std::fmt;
 
 /// The members of a JSON object in which no name stands twice (RFC 8725 section 2.4, RFC 7519 section 4).
 pub(crate) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    members(bytes).filter(|(_, unreadable)| unreadable.is_empty()).map(|(members, _)| members)
+}
+
+/// The same where one value may be odd: the members that can be read, and the names of those whose value cannot, such as a
+/// text with half of a surrogate pair.
+pub(crate) fn members(bytes: &[u8]) -> Option<(Map<String, Value>, Vec<String>)> {
+    let text = without_mark(bytes);
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
     let members = deserializer.deserialize_map(Members).ok()?;
     deserializer.end().ok()?;
     Some(members)
 }
 
+/// RFC 8259 section 8.1: a byte order mark must not be there, and may be skipped.
+pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
+    bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes)
+}
+
+/// A value as events and errors show it: at most 200 bytes, and nothing that a terminal would interpret.
+pub(crate) fn shown(value: Option<&Value>) -> String {
+    let Some(value) = value else { return "missing".to_owned() };
+    let is_plain = |character: char| character == ' ' || character.is_ascii_graphic();
+    let mut shown = String::new();
+    for character in value.to_string().chars() {
+        match is_plain(character) {
+            true => shown.push(character),
+            false => shown.extend(character.escape_unicode()),
+        }
+        if shown.len() > 197 {
+            shown.truncate(197);
+            return shown + "...";
+        }
+    }
+    shown
+}
+
+/// What a member is and should be, in words. Secrets are not shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mismatch(String);
+
+impl Mismatch {
+    pub(crate) fn new(name: &str, found: Option<&Value>, expected: impl fmt::Display) -> Self {
+        Self(format!("{name} is {}, expected {expected}", shown(found)))
+    }
+}
+
+impl From<&str> for Mismatch {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 struct Members;
 
 impl<'de> Visitor<'de> for Members {
-    type Value = Map<String, Value>;
+    type Value = (Map<String, Value>, Vec<String>);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Self::Value, A::Error> {
-        let mut members = Map::new();
-        while let Some((name, value)) = access.next_entry::<String, Value>()? {
-            if members.insert(name, value).is_some() {
+        let (mut members, mut unreadable) = (Map::new(), Vec::new());
+        while let Some((name, value)) = access.next_entry::<String, &RawValue>()? {
+            if members.contains_key(&name) || unreadable.contains(&name) {
                 return Err(A::Error::custom("a name stands twice"));
             }
+            match serde_json::from_str(value.get()) {
+                Ok(value) => drop(members.insert(name, value)),
+                Err(_) => unreadable.push(name),
+            }
         }
-        Ok(members)
+        Ok((members, unreadable))
     }
 }
 
@@ -64,6 +121,26 @@ mod tests {
         assert!(object(br#"["sub"]"#).is_none());
         assert!(object("[".repeat(10_000).as_bytes()).is_none());
         assert!(object(format!("{{\"a\":{}", "[".repeat(10_000)).as_bytes()).is_none());
+    }
+
+    #[test]
+    fn one_value_that_cannot_be_read_costs_that_member_alone() {
+        let (members, unreadable) =
+            members(br#"{"sub":"a","name":"Ann \ud83d","n":1e999,"x":null}"#).unwrap();
+        assert_eq!((members.len(), unreadable), (2, vec!["name".to_owned(), "n".to_owned()]));
+        assert!(object(br#"{"sub":"a","name":"\ud83d"}"#).is_none(), "where everything must be readable");
+        assert!(super::members(br#"{"name":"\ud83d","name":"b"}"#).is_none(), "a name stands twice");
+        assert!(object(b"\xef\xbb\xbf{}").is_some(), "a byte order mark");
+        assert!(object(b"\xef\xbb\xbf\xef\xbb\xbf{}").is_none());
+    }
+
+    #[test]
+    fn what_is_shown_is_short_and_plain() {
+        assert_eq!(shown(None), "missing");
+        assert_eq!(shown(Some(&serde_json::json!(["x", 1]))), r#"["x",1]"#);
+        let wild = serde_json::json!("a\u{1b}[31m\u{202e}\u{7f}");
+        assert!(shown(Some(&wild)).chars().all(|character| character == ' ' || character.is_ascii_graphic()));
+        assert_eq!(shown(Some(&"é".repeat(500).into())).len(), 200);
     }
 
     #[test]

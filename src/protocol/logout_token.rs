@@ -6,15 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::id_token::{self, IdTokenError, LEEWAY, OLDEST, TokenPolicy};
-use super::json;
+use super::json::{self, Mismatch};
 use super::jws::{self, KeySet};
 use crate::clock::Timestamp;
 
 /// The member of `events` that makes a token a logout token.
 const EVENT: &str = "http://schemas.openid.net/event/backchannel-logout";
-
-/// The claims that are refused where they are null.
-const NEVER_NULL: [&str; 7] = ["iss", "sub", "aud", "exp", "iat", "nonce", "events"];
 
 /// How long after its `iat` a token counts that says no `exp`: drafts of the specification had none, and to refuse such a
 /// token leaves people signed in. The skew of clocks is part of it.
@@ -40,21 +37,25 @@ pub(crate) struct LogoutToken {
 }
 
 /// Why a logout token is refused. `UnknownKey` may be a key that was rotated in a moment ago.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum LogoutTokenError {
-    #[error("the logout token is signed with a key that the provider does not publish")]
-    UnknownKey,
+    #[error("the logout token is signed with a key that the provider does not publish: {0}")]
+    UnknownKey(Mismatch),
     #[error("the logout token is refused: {0}")]
-    Refused(&'static str),
+    Refused(Mismatch),
 }
 
 use LogoutTokenError::Refused;
+
+fn refused(claims: &Map<String, Value>, name: &str, expected: &str) -> LogoutTokenError {
+    Refused(Mismatch::new(name, claims.get(name), expected))
+}
 
 /// For the rules that section 2.6 has in common with ID tokens.
 impl From<IdTokenError> for LogoutTokenError {
     fn from(error: IdTokenError) -> Self {
         match error {
-            IdTokenError::UnknownKey => Self::UnknownKey,
+            IdTokenError::UnknownKey(what) => Self::UnknownKey(what),
             IdTokenError::Refused(what) | IdTokenError::AnotherOwner(what) => Refused(what),
         }
     }
@@ -72,38 +73,40 @@ pub(crate) fn verify(
     expected: &TokenPolicy<'_>,
 ) -> Result<LogoutToken, LogoutTokenError> {
     // (2) and (3). `logout+jwt` is recommended and no more (section 2.4): other rules tell it from an ID token.
-    let token = jws::verify(compact, keys, expected.algorithms, &["logout+jwt", "jwt"]);
-    let mut claims = token.map_err(id_token::refusal)?.claims;
-    // Some libraries write what is not there as null. Of what decides, null is neither there nor absent.
-    claims.retain(|name, value| !value.is_null() || NEVER_NULL.contains(&name.as_str()));
+    let token = jws::verify(compact, keys, &expected.jws(&["logout+jwt", "jwt"]));
+    let mut token = token.map_err(id_token::refusal)?;
+    id_token::readable(&mut token, &[])?;
+    let mut claims = token.claims;
     // (4)
-    let issuer = text(&claims, "iss")?.filter(|issuer| issuer == expected.issuer).ok_or(Refused("iss"))?;
+    let issuer = text(&claims, "iss")?.filter(|issuer| issuer == expected.issuer);
+    let issuer = issuer.ok_or_else(|| refused(&claims, "iss", expected.issuer))?;
     id_token::audience(&claims, expected.client_id, expected.trusted_audiences)?;
-    let issued_at = json::numeric_date(&claims, "iat").ok_or(Refused("iat"))?;
+    let issued_at = json::numeric_date(&claims, "iat").ok_or_else(|| refused(&claims, "iat", "a date"))?;
     let without = issued_at.saturating_add(WITHOUT_EXP.saturating_sub(LEEWAY).as_secs());
     claims.entry("exp").or_insert_with(|| without.into());
     id_token::times(&claims, issued_at, expected.now)?;
     let oldest = Timestamp::from_secs(issued_at).saturating_add(OLDEST);
     if oldest < expected.now {
-        return Err(Refused("iat"));
+        return Err(refused(&claims, "iat", "a date at most an hour ago"));
     }
     // (5)
     let subject = text(&claims, "sub")?;
     let sid = text(&claims, "sid")?;
     if subject.is_none() && sid.is_none() {
-        return Err(Refused("sub"));
+        return Err(refused(&claims, "sub", "a text here or in sid"));
     }
     // (6)
     if !matches!(claims.get("events").and_then(|events| events.get(EVENT)), Some(Value::Object(_))) {
-        return Err(Refused("events"));
+        return Err(refused(&claims, "events", "an object with the member of back-channel logout"));
     }
     // (7): an ID token can never pass for a logout token.
     if claims.contains_key("nonce") {
-        return Err(Refused("nonce"));
+        return Err(Refused("nonce is there, as in an ID token".into()));
     }
     // (8)
-    let jti = text(&claims, "jti")?.ok_or(Refused("jti"))?;
-    let expires = Timestamp::from_secs(json::numeric_date(&claims, "exp").ok_or(Refused("exp"))?);
+    let jti = text(&claims, "jti")?.ok_or_else(|| refused(&claims, "jti", "a text"))?;
+    let expires = json::numeric_date(&claims, "exp").ok_or_else(|| refused(&claims, "exp", "a date"))?;
+    let expires = Timestamp::from_secs(expires);
     // One leeway for the rule itself, one for clocks of other processes.
     let spent_until = expires.min(oldest).saturating_add(LEEWAY * 2);
     Ok(LogoutToken { target: LogoutTarget { issuer, subject, sid, until: issued_at }, jti, spent_until })
@@ -113,7 +116,9 @@ pub(crate) fn verify(
 fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Option<String>, LogoutTokenError> {
     match (claims.get(name), json::text(claims, name)) {
         (None, _) => Ok(None),
-        (Some(_), text) => text.map(|text| Some(text.to_owned())).ok_or(Refused(name)),
+        (Some(_), text) => {
+            text.map(|text| Some(text.to_owned())).ok_or_else(|| refused(claims, name, "a text"))
+        }
     }
 }
 
@@ -160,11 +165,20 @@ mod tests {
             verify(
                 &token,
                 &keys,
-                &TokenPolicy { issuer, client_id, trusted_audiences, algorithms: &algorithms, now },
+                &TokenPolicy {
+                    issuer,
+                    client_id,
+                    trusted_audiences,
+                    algorithms: &algorithms,
+                    decisive: &[],
+                    keys_are_new: false,
+                    now,
+                },
             )
         };
         assert_eq!(verified_for("https://op.test").map(|token| token.jti), Ok("j".to_owned()));
-        assert_eq!(verified_for("https://other.test"), Err(Refused("iss")));
+        let refused = verified_for("https://other.test").unwrap_err().to_string();
+        assert!(refused.ends_with("expected https://other.test"), "{refused}");
         assert_eq!(claimed_issuer(&token).as_deref(), Some("https://op.test"));
     }
 

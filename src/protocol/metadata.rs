@@ -1,9 +1,10 @@
 //! What a provider says of itself (OpenID Connect Discovery 1.0, RFC 8414).
 
-use serde::Deserialize;
+use serde_json::{Map, Value};
 use url::{Host, Url};
 
-use super::jws::Algorithm;
+use super::json;
+use super::jws::{self, Algorithm};
 
 /// The metadata that we use, checked: every endpoint here may be called.
 #[derive(Clone, Debug)]
@@ -27,32 +28,23 @@ pub(crate) struct Metadata {
 /// Why a provider's metadata cannot be used. The operator must look.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum MetadataError {
-    #[error("the discovery document is not what OpenID Connect Discovery 1.0 section 3 says")]
+    #[error("the discovery document is not a JSON object (OpenID Connect Discovery 1.0 section 3)")]
     Malformed,
-    #[error("the discovery document names another issuer")]
-    Issuer,
-    #[error("{0} is not an https URL (http is for loopback only)")]
-    Endpoint(&'static str),
-    #[error("the provider announces no signature algorithm that is accepted")]
-    Algorithms,
+    #[error(
+        "the discovery document names the issuer {found}, expected {expected:?}: configure the issuer exactly so"
+    )]
+    Issuer { found: String, expected: String },
+    #[error("the discovery document's {name} is {found}, expected {EXPECTED_URL}")]
+    Endpoint { name: &'static str, found: String },
+    #[error("the discovery document's {ALGORITHMS} is {found}, expected one of {}", accepted())]
+    Algorithms { found: String },
 }
 
-#[derive(Deserialize)]
-struct Document {
-    issuer: String,
-    authorization_endpoint: String,
-    token_endpoint: String,
-    jwks_uri: String,
-    userinfo_endpoint: Option<String>,
-    revocation_endpoint: Option<String>,
-    end_session_endpoint: Option<String>,
-    pushed_authorization_request_endpoint: Option<String>,
-    #[serde(default)]
-    require_pushed_authorization_requests: bool,
-    #[serde(default)]
-    authorization_response_iss_parameter_supported: bool,
-    id_token_signing_alg_values_supported: Option<Vec<String>>,
-    token_endpoint_auth_methods_supported: Option<Vec<String>>,
+const EXPECTED_URL: &str = "an https URL (http where the issuer itself is http on loopback)";
+const ALGORITHMS: &str = "id_token_signing_alg_values_supported";
+
+fn accepted() -> String {
+    jws::ACCEPTED.map(|(name, _)| name).join(", ")
 }
 
 /// Where the discovery document of an issuer lies (OpenID Connect Discovery 1.0 section 4).
@@ -60,41 +52,121 @@ pub(crate) fn discovery_url(issuer: &str) -> String {
     format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))
 }
 
-/// Reads and checks a discovery document that was fetched for `issuer`.
-pub(crate) fn parse(document: &[u8], issuer: &str) -> Result<Metadata, MetadataError> {
-    let document: Document = serde_json::from_slice(document).map_err(|_| MetadataError::Malformed)?;
+/// Reads and checks a discovery document that was fetched for `issuer`. The second says which optional members are ignored
+/// because they cannot be used, and why.
+///
+/// | member | null, empty or missing | cannot be read or used |
+/// |---|---|---|
+/// | issuer, authorization, token and key set endpoint | refused | refused |
+/// | other endpoints, list of methods | absent | absent, ignored |
+/// | what adds a check (`iss` in responses, pushed requests required) | false | true: the check is made |
+/// | algorithms | RS256 | entries are skipped; if none is left, RS256 |
+pub(crate) fn parse(document: &[u8], issuer: &str) -> Result<(Metadata, Vec<String>), MetadataError> {
+    let (members, unreadable) = json::members(document).ok_or(MetadataError::Malformed)?;
+    let mut document = Document { members, unreadable, issuer, ignored: Vec::new() };
     // Section 4.3: exactly the URL that was asked, a trailing slash included. Anything else would let one
     // provider speak for another.
-    if document.issuer != issuer {
-        return Err(MetadataError::Issuer);
+    let named = document.members.get("issuer");
+    if named.and_then(Value::as_str) != Some(issuer) {
+        let (found, expected) = (json::shown(named), issuer.to_owned());
+        return Err(MetadataError::Issuer { found, expected });
     }
-    let named = document.id_token_signing_alg_values_supported.unwrap_or_else(|| vec!["RS256".to_owned()]);
-    let algorithms: Vec<_> = named.iter().filter_map(|name| Algorithm::from_name(name)).collect();
-    if algorithms.is_empty() {
-        return Err(MetadataError::Algorithms);
-    }
-    let optional = |name, given: Option<String>| given.map(|url| endpoint(name, &url)).transpose();
-    Ok(Metadata {
-        authorization_endpoint: endpoint("authorization_endpoint", &document.authorization_endpoint)?,
-        token_endpoint: endpoint("token_endpoint", &document.token_endpoint)?,
-        jwks_uri: endpoint("jwks_uri", &document.jwks_uri)?,
-        userinfo_endpoint: optional("userinfo_endpoint", document.userinfo_endpoint)?,
-        revocation_endpoint: optional("revocation_endpoint", document.revocation_endpoint)?,
-        end_session_endpoint: optional("end_session_endpoint", document.end_session_endpoint)?,
-        par_endpoint: optional(
-            "pushed_authorization_request_endpoint",
-            document.pushed_authorization_request_endpoint,
-        )?,
-        requires_par: document.require_pushed_authorization_requests,
-        sends_iss: document.authorization_response_iss_parameter_supported,
-        algorithms,
-        client_auth_methods: document.token_endpoint_auth_methods_supported.unwrap_or_default(),
-        issuer: document.issuer,
-    })
+    let metadata = Metadata {
+        issuer: issuer.to_owned(),
+        authorization_endpoint: document.required("authorization_endpoint")?,
+        token_endpoint: document.required("token_endpoint")?,
+        jwks_uri: document.required("jwks_uri")?,
+        userinfo_endpoint: document.optional("userinfo_endpoint"),
+        revocation_endpoint: document.optional("revocation_endpoint"),
+        end_session_endpoint: document.optional("end_session_endpoint"),
+        par_endpoint: document.optional("pushed_authorization_request_endpoint"),
+        requires_par: document.adds_check("require_pushed_authorization_requests"),
+        sends_iss: document.adds_check("authorization_response_iss_parameter_supported"),
+        algorithms: document.algorithms()?,
+        client_auth_methods: document.texts("token_endpoint_auth_methods_supported"),
+    };
+    let unread = document.unreadable.into_iter().map(|name| format!("{name} cannot be read"));
+    document.ignored.extend(unread);
+    Ok((metadata, document.ignored))
 }
 
-fn endpoint(name: &'static str, given: &str) -> Result<Url, MetadataError> {
-    Url::parse(given).ok().filter(is_secure).ok_or(MetadataError::Endpoint(name))
+/// A discovery document, as it is read.
+struct Document<'a> {
+    members: Map<String, Value>,
+    /// Members whose values are no JSON.
+    unreadable: Vec<String>,
+    issuer: &'a str,
+    ignored: Vec<String>,
+}
+
+impl Document<'_> {
+    fn is_absent(&self, name: &str) -> bool {
+        let empty = |value: &Value| value.is_null() || value.as_str() == Some("");
+        self.members.get(name).is_none_or(empty)
+            && !self.unreadable.iter().any(|unreadable| unreadable == name)
+    }
+
+    fn ignore(&mut self, name: &str, expected: &str) {
+        let found = json::shown(self.members.get(name));
+        self.ignored.push(format!("{name} is {found}, expected {expected}"));
+    }
+
+    fn url(&self, name: &str) -> Option<Url> {
+        let url = Url::parse(self.members.get(name)?.as_str()?).ok()?;
+        // A provider out there names no service of this machine.
+        let is_local =
+            || is_secure(&url) && Url::parse(self.issuer).is_ok_and(|issuer| issuer.scheme() == "http");
+        (url.scheme() == "https" || is_local()).then_some(url)
+    }
+
+    fn required(&self, name: &'static str) -> Result<Url, MetadataError> {
+        let found = || json::shown(self.members.get(name));
+        self.url(name).ok_or_else(|| MetadataError::Endpoint { name, found: found() })
+    }
+
+    fn optional(&mut self, name: &str) -> Option<Url> {
+        let url = self.url(name);
+        if url.is_none() && !self.is_absent(name) {
+            self.ignore(name, EXPECTED_URL);
+        }
+        url
+    }
+
+    fn adds_check(&mut self, name: &str) -> bool {
+        match self.members.get(name) {
+            Some(Value::Bool(value)) => *value,
+            Some(Value::String(text)) if text.eq_ignore_ascii_case("true") => true,
+            Some(Value::String(text)) if text.eq_ignore_ascii_case("false") => false,
+            _ if self.is_absent(name) => false,
+            _ => {
+                self.ignore(name, "true or false; it counts as true");
+                true
+            }
+        }
+    }
+
+    /// The texts of a list. What is no text in it is skipped.
+    fn texts(&mut self, name: &str) -> Vec<String> {
+        let list = self.members.get(name).and_then(Value::as_array);
+        let texts: Vec<_> =
+            list.into_iter().flatten().filter_map(|one| one.as_str().map(str::to_owned)).collect();
+        if !self.is_absent(name) && list.is_none_or(|list| list.len() > texts.len()) {
+            self.ignore(name, "a list of texts");
+        }
+        texts
+    }
+
+    fn algorithms(&mut self) -> Result<Vec<Algorithm>, MetadataError> {
+        let mut named = self.texts(ALGORITHMS);
+        if named.is_empty() {
+            named.push("RS256".to_owned());
+        }
+        let algorithms: Vec<_> = named.iter().filter_map(|name| Algorithm::from_name(name)).collect();
+        if algorithms.is_empty() {
+            return Err(MetadataError::Algorithms { found: json::shown(self.members.get(ALGORITHMS)) });
+        }
+        Ok(algorithms)
+    }
 }
 
 /// https, or http where that URL's own host is this machine.
@@ -115,7 +187,7 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     fn document(edit: impl FnOnce(&mut Value)) -> Result<Metadata, MetadataError> {
         let mut document = json!({
@@ -126,7 +198,18 @@ mod tests {
             "id_token_signing_alg_values_supported": ["none", "HS256", "ES256", "RS256"],
         });
         edit(&mut document);
-        parse(document.to_string().as_bytes(), "https://op.test/a")
+        parse(document.to_string().as_bytes(), "https://op.test/a").map(|(metadata, _)| metadata)
+    }
+
+    /// Which members are ignored.
+    fn ignored(edit: impl FnOnce(&mut Value)) -> Vec<String> {
+        let mut document = json!({
+            "issuer": "https://op.test/a", "authorization_endpoint": "https://op.test/authorize",
+            "token_endpoint": "https://op.test/token", "jwks_uri": "https://op.test/jwks",
+        });
+        edit(&mut document);
+        let (_, ignored) = parse(document.to_string().as_bytes(), "https://op.test/a").unwrap();
+        ignored.iter().map(|text| text.split(' ').next().unwrap().to_owned()).collect()
     }
 
     #[test]
@@ -142,33 +225,99 @@ mod tests {
     #[test]
     fn the_issuer_is_compared_exactly() {
         for other in ["https://op.test/a/", "https://op.test", "https://OP.test/a", "https://evil.test/a"] {
-            assert_eq!(document(|d| d["issuer"] = other.into()).unwrap_err(), MetadataError::Issuer);
+            let refused = document(|d| d["issuer"] = other.into()).unwrap_err();
+            let text = format!(
+                "the discovery document names the issuer {other:?}, expected \"https://op.test/a\": configure the issuer \
+                 exactly so"
+            );
+            assert_eq!(refused.to_string(), text);
         }
+        assert!(document(|d| d["issuer"] = Value::Null).is_err());
     }
 
     #[test]
-    fn missing_and_insecure_endpoints_are_refused() {
+    fn missing_and_insecure_endpoints_are_refused_where_they_are_needed() {
+        let odd = [
+            Value::Null,
+            json!(""),
+            json!("/x"),
+            json!(7),
+            json!("http://op.test/x"),
+            json!("http://127.0.0.1:9/x"),
+        ];
         for name in ["authorization_endpoint", "token_endpoint", "jwks_uri"] {
-            assert_eq!(document(|d| d[name] = Value::Null).unwrap_err(), MetadataError::Malformed);
+            for given in &odd {
+                let refused = document(|d| d[name] = given.clone()).unwrap_err();
+                assert_eq!(refused, MetadataError::Endpoint { name, found: given.to_string() });
+            }
         }
-        for name in [
-            "authorization_endpoint",
-            "token_endpoint",
-            "jwks_uri",
-            "userinfo_endpoint",
-            "end_session_endpoint",
+        for name in ["userinfo_endpoint", "revocation_endpoint", "end_session_endpoint"] {
+            for (at, given) in odd.iter().enumerate() {
+                let told = ignored(|d| d[name] = given.clone());
+                // Null and nothing say that there is none.
+                assert_eq!(told, if at < 2 { vec![] } else { vec![name.to_owned()] }, "{given}");
+            }
+            assert!(ignored(|d| d[name] = "https://op.test/x".into()).is_empty());
+        }
+        assert!(
+            document(|d| d["end_session_endpoint"] = "/x".into()).unwrap().end_session_endpoint.is_none()
+        );
+    }
+
+    /// Plain http is for a provider on this machine, and names nothing on this machine for one that is elsewhere.
+    #[test]
+    fn http_is_for_an_issuer_on_loopback() {
+        let local = |token_endpoint: &str| {
+            let document = json!({
+                "issuer": "http://127.0.0.1:9", "authorization_endpoint": "http://127.0.0.1:9/a",
+                "token_endpoint": token_endpoint, "jwks_uri": "http://127.0.0.1:9/jwks",
+            });
+            parse(document.to_string().as_bytes(), "http://127.0.0.1:9")
+        };
+        assert!(local("http://127.0.0.1:9/token").is_ok() && local("http://localhost:8/token").is_ok());
+        assert!(local("https://op.test/token").is_ok());
+        assert!(local("http://op.test/token").is_err());
+    }
+
+    #[test]
+    fn what_adds_a_check_counts_where_it_cannot_be_read() {
+        for (given, expected) in [
+            (Value::Null, false),
+            (json!(false), false),
+            (json!("false"), false),
+            (json!("False"), false),
+            (json!(true), true),
+            (json!("true"), true),
+            (json!("yes"), true),
+            (json!(1), true),
+            (json!([]), true),
         ] {
-            let refused = document(|d| d[name] = "http://op.test/x".into()).unwrap_err();
-            assert_eq!(refused, MetadataError::Endpoint(name));
-            assert!(document(|d| d[name] = "http://127.0.0.1:9/x".into()).is_ok());
+            let metadata = document(|d| {
+                d["require_pushed_authorization_requests"] = given.clone();
+                d["authorization_response_iss_parameter_supported"] = given.clone();
+            });
+            let metadata = metadata.unwrap();
+            assert_eq!((metadata.requires_par, metadata.sends_iss), (expected, expected), "{given}");
         }
     }
 
     #[test]
     fn no_accepted_algorithm_is_an_error_and_none_named_is_rs256() {
         let only = |names: Value| document(|d| d["id_token_signing_alg_values_supported"] = names);
-        assert_eq!(only(json!(["none", "HS256"])).unwrap_err(), MetadataError::Algorithms);
-        assert_eq!(only(Value::Null).unwrap().algorithms, [Algorithm::from_name("RS256").unwrap()]);
+        let refused = only(json!(["none", "HS256"])).unwrap_err();
+        assert_eq!(refused, MetadataError::Algorithms { found: r#"["none","HS256"]"#.into() });
+        for unsaid in [Value::Null, json!([]), json!("RS256"), json!([null, 7])] {
+            assert_eq!(only(unsaid).unwrap().algorithms, [Algorithm::from_name("RS256").unwrap()]);
+        }
+        let skipped = only(json!([null, "ES256", 7])).unwrap();
+        assert_eq!(skipped.algorithms, [Algorithm::from_name("ES256").unwrap()]);
+    }
+
+    #[test]
+    fn a_list_that_is_none_is_ignored() {
+        let name = "token_endpoint_auth_methods_supported";
+        assert_eq!(ignored(|d| d[name] = "client_secret_basic".into()), [name]);
+        assert!(ignored(|d| d[name] = json!(["client_secret_basic"])).is_empty());
     }
 
     #[test]
@@ -200,10 +349,10 @@ mod tests {
         #[test]
         fn any_document_is_read_without_panic(bytes: Vec<u8>, url in ".{0,40}", host in "[a-z0-9:@\\[\\]%._-]{0,20}") {
             let _ = parse(&bytes, "https://op.test/a");
-            // Whatever is accepted may be called: it is https, or this machine.
+            // Whatever is accepted may be called.
             for url in [url, format!("http://{host}/x"), format!("https://{host}")] {
                 if let Ok(metadata) = document(|d| d["token_endpoint"] = url.into()) {
-                    proptest::prop_assert!(is_secure(&metadata.token_endpoint));
+                    proptest::prop_assert_eq!(metadata.token_endpoint.scheme(), "https");
                 }
             }
         }

@@ -65,8 +65,9 @@ pub(crate) fn parse_response(status: u16, body: &[u8]) -> Result<TokenResponse, 
     if status >= 500 || status == 429 {
         return Err(TokenError::Temporary);
     }
-    let members = json::object(body);
-    if status != 200 {
+    // What cannot be read in a description must not cost the tokens beside it.
+    let (members, unreadable) = json::members(body).unzip();
+    if !matches!(status, 200 | 201) {
         return Err(members.as_ref().and_then(error_code).map_or(TokenError::Malformed("status"), refused));
     }
     let members = members.ok_or(TokenError::Malformed("not a JSON object"))?;
@@ -79,13 +80,16 @@ pub(crate) fn parse_response(status: u16, body: &[u8]) -> Result<TokenResponse, 
     if !access_token.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(TokenError::Malformed("access_token"));
     }
-    // Section 7.1: a type that is not understood must not be used; its name has no case.
-    let token_type = json::text(&members, "token_type").ok_or(TokenError::Malformed("token_type"))?;
-    if !token_type.eq_ignore_ascii_case("bearer") {
+    // Section 7.1: a type that is not understood must not be used; its name has no case. Where none is named it is the only
+    // one that this application asks for.
+    let is_bearer = |kind: &Value| kind.as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"));
+    if !members.get("token_type").is_none_or(|kind| kind.is_null() || is_bearer(kind)) {
         return Err(TokenError::Malformed("token_type"));
     }
     let secret = |name| json::text(&members, name).map(Secret::from);
-    if members.get("refresh_token").is_some_and(|token| !token.is_string() && !token.is_null()) {
+    let is_odd = |token: &Value| !token.is_string() && !token.is_null();
+    let is_lost = unreadable.iter().flatten().any(|name| name == "refresh_token");
+    if members.get("refresh_token").is_some_and(is_odd) || is_lost {
         return Err(TokenError::Malformed("refresh_token"));
     }
     Ok(TokenResponse {
@@ -156,13 +160,21 @@ mod tests {
                 TokenError::Malformed("access_token")
             );
         }
-        for wrong in [Value::Null, json!(""), json!("DPoP"), json!("mac")] {
+        for wrong in [json!(1), json!(""), json!("DPoP"), json!("mac")] {
             assert_eq!(
                 response(|b| b["token_type"] = wrong).unwrap_err(),
                 TokenError::Malformed("token_type")
             );
         }
-        assert!(response(|b| b["token_type"] = "bEaReR".into()).is_ok());
+        for right in [json!("bEaReR"), Value::Null] {
+            assert!(response(|b| b["token_type"] = right).is_ok());
+        }
+        let unnamed = br#"{"access_token":"at"}"#;
+        assert!(parse_response(201, unnamed).is_ok());
+        assert!(parse_response(202, unnamed).is_err());
+        let odd = br#"{"access_token":"at","refresh_token":"rt","note":"\ud83d"}"#;
+        assert!(parse_response(200, odd).unwrap().refresh_token.is_some());
+        assert!(parse_response(200, br#"{"access_token":"at","refresh_token":"\ud83d"}"#).is_err());
     }
 
     #[test]

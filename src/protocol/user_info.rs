@@ -7,22 +7,32 @@ use serde_json::{Map, Value};
 use super::json;
 
 /// Why a UserInfo response is not used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UserInfoError {
     #[error("the UserInfo response is not a JSON object")]
     Malformed,
+    #[error("the UserInfo response's {0} cannot be read")]
+    Unreadable(String),
     /// Section 5.3.4: the claims of somebody else MUST NOT be used.
     #[error("the UserInfo response is about somebody else")]
     AnotherSubject,
 }
 
-/// The claims about `subject`. Signed and encrypted responses are not asked for and not understood.
-pub(crate) fn parse(body: &[u8], subject: &str) -> Result<Map<String, Value>, UserInfoError> {
-    let claims = json::object(body).ok_or(UserInfoError::Malformed)?;
+/// The claims about `subject`, and the names of those that are left out because their values cannot be read. Signed and
+/// encrypted responses are not asked for and not understood.
+pub(crate) fn parse(
+    body: &[u8],
+    subject: &str,
+    decisive: &[String],
+) -> Result<(Map<String, Value>, Vec<String>), UserInfoError> {
+    let (claims, unreadable) = json::members(body).ok_or(UserInfoError::Malformed)?;
     if json::text(&claims, "sub") != Some(subject) {
         return Err(UserInfoError::AnotherSubject);
     }
-    Ok(claims)
+    match unreadable.iter().find(|name| decisive.contains(name)) {
+        Some(name) => Err(UserInfoError::Unreadable(name.clone())),
+        None => Ok((claims, unreadable)),
+    }
 }
 
 /// Claims that belong to the ID token as a token and say nothing about the person.
@@ -92,12 +102,21 @@ mod tests {
 
     #[test]
     fn only_the_same_subject_is_used() {
+        let parse = |body: &[u8], subject| super::parse(body, subject, &[]).map(|(claims, _)| claims);
         assert!(parse(br#"{"sub":"a1","name":"Alice"}"#, "a1").is_ok());
         for other in [r#"{"sub":"b1"}"#, r#"{"name":"Alice"}"#, r#"{"sub":""}"#, r#"{"sub":1}"#] {
             assert_eq!(parse(other.as_bytes(), "a1"), Err(UserInfoError::AnotherSubject), "{other}");
         }
         assert_eq!(parse(br#"{"sub":"b1","sub":"a1"}"#, "a1"), Err(UserInfoError::Malformed));
         assert_eq!(parse(b"eyJ.eyJ.sig", "a1"), Err(UserInfoError::Malformed));
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_left_out_unless_something_is_decided_by_it() {
+        let body = br#"{"sub":"a1","name":"\ud83d","email":"a@x.test"}"#;
+        let (claims, unreadable) = parse(body, "a1", &["email".into()]).unwrap();
+        assert_eq!((claims.contains_key("name"), unreadable), (false, vec!["name".to_owned()]));
+        assert_eq!(parse(body, "a1", &["name".into()]), Err(UserInfoError::Unreadable("name".into())));
     }
 
     #[test]

@@ -37,10 +37,15 @@ impl ProviderError {
         matches!(self, Self::Unavailable(_) | Self::Busy)
     }
 
+    /// OpenID Connect Core 1.0 section 5.3.4: UserInfo that names nobody, or somebody else.
+    pub(crate) fn is_about_somebody_else(&self) -> bool {
+        matches!(self, Self::FetchUserInfo(UserInfoError::AnotherSubject))
+    }
+
     /// Whether a token is signed with a key that the provider may have published a moment ago.
     pub(crate) fn is_unknown_key(&self) -> bool {
         use {IdTokenError as Id, LogoutTokenError as Logout};
-        matches!(self, Self::IdToken(Id::UnknownKey) | Self::LogoutToken(Logout::UnknownKey))
+        matches!(self, Self::IdToken(Id::UnknownKey(_)) | Self::LogoutToken(Logout::UnknownKey(_)))
     }
 }
 

@@ -4,7 +4,8 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::header::{ACCEPT_ENCODING, USER_AGENT};
+use http::{HeaderValue, Request, Response};
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
 
@@ -18,6 +19,9 @@ pub(crate) const PROVIDER_BODY: usize = 1024 * 1024;
 
 /// The largest body that is read from an API, in bytes.
 pub(crate) const API_BODY: usize = 16 * 1024 * 1024;
+
+/// What requests say that they come from, where the application says nothing else.
+const NAME: &str = concat!("tower-oidc/", env!("CARGO_PKG_VERSION"));
 
 /// How much of an answer's body is wanted at the most, in bytes. It stands in the extensions of each request that
 /// goes out, for a client of the application's own ([`Config::http_client`](crate::Config::http_client)): one that
@@ -80,7 +84,20 @@ impl Outbound {
             return Ok(provider.handle(request));
         }
         request.extensions_mut().insert(ResponseBodyLimit(limit));
-        let call = self.client.clone().oneshot(request);
+        // Firewalls refuse requests without the first, and no coding is understood here.
+        let headers = request.headers_mut();
+        headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(NAME));
+        headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static("identity"));
+        // A server may close a connection at the moment in which it is used again (RFC 9112 section 9.3.1). What only reads
+        // is asked once more, on another one.
+        let again = request.method().is_safe().then(|| request.clone());
+        let client = self.client.clone();
+        let call = async {
+            match (client.clone().oneshot(request).await, again) {
+                (Err(_), Some(again)) => client.oneshot(again).await,
+                (answer, _) => answer,
+            }
+        };
         let response = match tokio::time::timeout(deadline, call).await {
             Ok(Ok(response)) => response,
             Ok(Err(error)) => return Err(OutboundError::Connection(error)),

@@ -14,13 +14,14 @@ pub(crate) mod relying_party;
 
 pub(crate) use self::error::ProviderError;
 
+use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::{Map, Value};
 use url::Url;
 use zeroize::Zeroizing;
@@ -107,8 +108,9 @@ impl Provider {
         let RelyingParty { issuer, client_id, client_secret, client_auth, redirect_uri, .. } =
             &self.relying_party;
         let fetched = async {
-            let document = self.get(&metadata::discovery_url(issuer)).await?;
-            let metadata = metadata::parse(&document, issuer)?;
+            let document = self.get(&metadata::discovery_url(issuer), "application/json, */*;q=0.1").await?;
+            let (metadata, ignored) = metadata::parse(&document, issuer)?;
+            ignored.iter().for_each(|member| self.ignored(format_args!("the discovery document's {member}")));
             let client =
                 ProviderClient::new(&metadata, client_id, client_secret.as_ref(), *client_auth, redirect_uri)
                     .map_err(|error| ProviderError::Unavailable(error.into()))?;
@@ -119,7 +121,9 @@ impl Provider {
 
     async fn fetch_keys(&self, metadata: &Metadata) -> Result<KeySet, ProviderError> {
         let fetched = async {
-            let document = self.get(metadata.jwks_uri.as_str()).await?;
+            // RFC 7517 section 8.5.2.
+            let accept = "application/jwk-set+json, application/json, */*;q=0.1";
+            let document = self.get(metadata.jwks_uri.as_str(), accept).await?;
             KeySet::parse(&document)
                 .ok_or_else(|| ProviderError::Unavailable("there is no key in its key set".into()))
         };
@@ -129,12 +133,21 @@ impl Provider {
     fn told<T>(&self, fetched: Result<T, ProviderError>, code: EventCode) -> Result<T, ProviderError> {
         match &fetched {
             Ok(_) => self.events.emit(code, None, &self.relying_party.issuer),
-            Err(error) => {
-                let told = format!("{}: {}", self.relying_party.issuer, cause(error));
-                self.events.emit(EventCode::ProviderFailed, None, told);
-            }
+            Err(error) => self.tell(error),
         }
         fetched
+    }
+
+    /// It was of no use, and somebody goes on without it.
+    pub(crate) fn tell(&self, error: &ProviderError) {
+        let told = format!("{}: {}", self.relying_party.issuer, cause(error));
+        self.events.emit(EventCode::ProviderFailed, None, told);
+    }
+
+    /// A member of what it sent cannot be used, and is not needed.
+    fn ignored(&self, member: fmt::Arguments<'_>) {
+        let told = format!("{}: {member}", self.relying_party.issuer);
+        self.events.emit(EventCode::ProviderMemberIgnored, None, told);
     }
 
     /// Whether an answer of this provider can be verified: its metadata and keys are here.
@@ -156,10 +169,21 @@ impl Provider {
         token_use: IdTokenUse<'_>,
     ) -> Result<IdToken, ProviderError> {
         let (id_token, access_token) = (id_token.expose_secret(), access_token.expose_secret());
-        self.with_keys(&self.keys, |keys, expected| {
+        let verified = self.with_keys(&self.keys, |keys, expected| {
             Ok(verify(id_token, access_token, &token_use, keys, expected)?)
-        })
-        .await
+        });
+        let verified = verified.await?;
+        if let IdTokenUse::Refresh { original: Some(original) } = &token_use
+            && original.auth_time.is_some()
+            && verified.facts.auth_time.is_some_and(|auth_time| Some(auth_time) != original.auth_time)
+        {
+            self.ignored(format_args!("a refreshed ID token has another auth_time than the first"));
+        }
+        verified
+            .unreadable
+            .iter()
+            .for_each(|name| self.ignored(format_args!("the claim {name} cannot be read")));
+        Ok(verified)
     }
 
     /// Verifies with the provider's keys, which are read again once, as `again`, where a key is unknown.
@@ -169,11 +193,13 @@ impl Provider {
         verify: impl Fn(&KeySet, &TokenPolicy<'_>) -> Result<T, ProviderError>,
     ) -> Result<T, ProviderError> {
         let metadata = self.metadata().await?;
-        let expected = TokenPolicy {
+        let mut expected = TokenPolicy {
             issuer: &metadata.issuer,
             client_id: &self.relying_party.client_id,
             trusted_audiences: &self.relying_party.trusted_audiences,
             algorithms: &metadata.algorithms,
+            decisive: &self.relying_party.decisive,
+            keys_are_new: false,
             now: self.clock.now(),
         };
         let fetch = async || self.fetch_keys(&metadata).await;
@@ -182,7 +208,9 @@ impl Provider {
             return verified;
         }
         let fetch = async || self.fetch_keys(&metadata).await;
-        verify(&*again.refetch(KEY_SET_THROTTLE, fetch).await?, &expected)
+        let keys = again.refetch(KEY_SET_THROTTLE, fetch).await?;
+        expected.keys_are_new = true;
+        verify(&keys, &expected)
     }
 
     /// RFC 6749 section 4.1.3, RFC 7636 section 4.5.
@@ -257,18 +285,27 @@ impl Provider {
         subject: &str,
     ) -> Result<Map<String, Value>, ProviderError> {
         let authorization = bearer(access_token).ok_or(ProviderError::Malformed("access_token"))?;
-        let mut request = request(Method::GET, endpoint.as_str(), Bytes::new())?;
+        let mut request = request(endpoint.as_str(), "application/json, */*;q=0.1")?;
         request.headers_mut().insert(AUTHORIZATION, authorization);
         let answer = self.send(request).await?;
         match answer.status() {
-            StatusCode::OK => Ok(user_info::parse(answer.body(), subject)?),
-            status if status.is_server_error() => Err(ProviderError::Busy),
+            StatusCode::OK => {
+                let (claims, unreadable) =
+                    user_info::parse(answer.body(), subject, &self.relying_party.decisive)?;
+                unreadable
+                    .iter()
+                    .for_each(|name| self.ignored(format_args!("UserInfo's {name} cannot be read")));
+                Ok(claims)
+            }
+            status if status.is_server_error() || matches!(status.as_u16(), 408 | 429) => {
+                Err(ProviderError::Busy)
+            }
             _ => Err(ProviderError::Malformed("UserInfo response")),
         }
     }
 
-    async fn get(&self, url: &str) -> Result<Bytes, ProviderError> {
-        let answer = self.send(request(Method::GET, url, Bytes::new())?).await?;
+    async fn get(&self, url: &str, accept: &'static str) -> Result<Bytes, ProviderError> {
+        let answer = self.send(request(url, accept)?).await?;
         match answer.status() {
             StatusCode::OK => Ok(answer.into_body()),
             // Redirects too: another origin must not speak for this one.
@@ -290,12 +327,10 @@ impl Provider {
     }
 }
 
-fn request(method: Method, url: &str, body: Bytes) -> Result<Request<Bytes>, ProviderError> {
-    Request::builder()
-        .method(method)
-        .uri(url)
-        .header(ACCEPT, "application/json")
-        .body(body)
+fn request(url: &str, accept: &'static str) -> Result<Request<Bytes>, ProviderError> {
+    Request::get(url)
+        .header(ACCEPT, accept)
+        .body(Bytes::new())
         .map_err(|error| ProviderError::Unavailable(error.into()))
 }
 

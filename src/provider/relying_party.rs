@@ -33,6 +33,8 @@ pub(crate) struct RelyingParty {
     pub(crate) hosted_domain: Option<String>,
     pub(crate) fetch_user_info: FetchUserInfo,
     pub(crate) additional: Vec<(String, String)>,
+    /// Claims that rules of the configuration decide by, and the login hook.
+    pub(crate) decisive: Vec<String>,
     pub(crate) trusted_audiences: Vec<String>,
     pub(crate) revoke_at_logout: bool,
     pub(crate) revocation_is_per_token: bool,

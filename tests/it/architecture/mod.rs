@@ -249,14 +249,14 @@ const PRESCRIBED: &[Part] = &[
                 "src/protocol/client.rs",
                 &["exchange_code", "exchange_refresh_token", "exchange_client_credentials", "revoke_token"],
             ),
-            ("src/protocol/jws.rs", &["CoreJsonWebKeySet", "verify_signature", "AccessTokenHash"]),
+            ("src/protocol/jws.rs", &["CoreJsonWebKey", "verify_signature", "AccessTokenHash"]),
         ],
     ),
     ("moka", "the rows of the memory store", &[("src/store/memory.rs", &["moka::sync::Cache"])]),
     (
         "serde",
         "reads what comes, and writes what is kept",
-        &[("src/protocol/metadata.rs", &["Deserialize"]), ("src/records/grant.rs", &["Serialize"])],
+        &[("src/config/provider.rs", &["Deserialize"]), ("src/records/grant.rs", &["Serialize"])],
     ),
     (
         "thiserror",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
-use tower_oidc::EventCode;
+use tower_oidc::{EventCode, FetchUserInfo};
 
 use super::{Untouched, assert_refused, callback_of, login, login_with, who};
 use crate::support::app::{APP, OP, World};
@@ -80,7 +80,11 @@ async fn the_provider_fails_in_the_callback() {
             (Fault::Garbage, 502),
         ] {
             let why = format!("{path} {fault:?}");
-            let world = World::new();
+            // What is not needed fails without anybody's noticing.
+            let world = World::with(|mut config| {
+                config.provider.fetch_user_info = FetchUserInfo::Always;
+                config
+            });
             world.op.sign_in_as("alice");
             world.op.set(|s| s.claims_in_id_token = false);
             let browser = world.browser();

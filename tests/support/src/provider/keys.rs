@@ -19,21 +19,27 @@ pub enum Alg {
     Rs512,
     Ps256,
     Ps384,
+    Ps512,
     Es256,
     Es384,
+    Es512,
     EdDsa,
+    Ed25519,
 }
 
 impl Alg {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Rs256,
         Self::Rs384,
         Self::Rs512,
         Self::Ps256,
         Self::Ps384,
+        Self::Ps512,
         Self::Es256,
         Self::Es384,
+        Self::Es512,
         Self::EdDsa,
+        Self::Ed25519,
     ];
 
     pub fn name(self) -> &'static str {
@@ -43,9 +49,12 @@ impl Alg {
             Self::Rs512 => "RS512",
             Self::Ps256 => "PS256",
             Self::Ps384 => "PS384",
+            Self::Ps512 => "PS512",
             Self::Es256 => "ES256",
             Self::Es384 => "ES384",
+            Self::Es512 => "ES512",
             Self::EdDsa => "EdDSA",
+            Self::Ed25519 => "Ed25519",
         }
     }
 
@@ -54,7 +63,9 @@ impl Alg {
         let hash = match self {
             Self::Rs256 | Self::Ps256 | Self::Es256 => Sha256::digest(text).to_vec(),
             Self::Rs384 | Self::Ps384 | Self::Es384 => Sha384::digest(text).to_vec(),
-            Self::Rs512 | Self::EdDsa => Sha512::digest(text).to_vec(),
+            Self::Rs512 | Self::Ps512 | Self::Es512 | Self::EdDsa | Self::Ed25519 => {
+                Sha512::digest(text).to_vec()
+            }
         };
         URL_SAFE_NO_PAD.encode(&hash[..hash.len() / 2])
     }
@@ -93,6 +104,7 @@ impl Key {
             Alg::Rs512 => rsa(Jws::RsaSsaPkcs1V15Sha512),
             Alg::Ps256 => rsa(Jws::RsaSsaPssSha256),
             Alg::Ps384 => rsa(Jws::RsaSsaPssSha384),
+            Alg::Ps512 => rsa(Jws::RsaSsaPssSha512),
             Alg::Es256 => {
                 let signature: p256::ecdsa::Signature = self.p256().sign(message);
                 signature.to_bytes().to_vec()
@@ -101,19 +113,28 @@ impl Key {
                 let signature: p384::ecdsa::Signature = self.p384().sign(message);
                 signature.to_bytes().to_vec()
             }
-            Alg::EdDsa => self.ed25519().sign(&Jws::EdDsa, message).expect("Ed25519 signs"),
+            Alg::Es512 => {
+                use p521::ecdsa::signature::Signer as _;
+                let signature: p521::ecdsa::Signature = self.p521().sign(message);
+                signature.to_bytes().to_vec()
+            }
+            Alg::EdDsa | Alg::Ed25519 => self.ed25519().sign(&Jws::EdDsa, message).expect("Ed25519 signs"),
         }
     }
 
     /// The public key as a member of a JWK set.
     pub fn jwk(self) -> Value {
         let mut jwk = match self.alg {
-            Alg::Rs256 | Alg::Rs384 | Alg::Rs512 | Alg::Ps256 | Alg::Ps384 => {
+            Alg::Rs256 | Alg::Rs384 | Alg::Rs512 | Alg::Ps256 | Alg::Ps384 | Alg::Ps512 => {
                 json!(self.rsa().as_verification_key())
             }
             Alg::Es256 => ec_jwk("P-256", &self.p256().verifying_key().to_sec1_bytes()),
             Alg::Es384 => ec_jwk("P-384", &self.p384().verifying_key().to_sec1_bytes()),
-            Alg::EdDsa => json!(self.ed25519().as_verification_key()),
+            Alg::Es512 => {
+                let key = p521::ecdsa::VerifyingKey::from(&self.p521());
+                ec_jwk("P-521", key.to_encoded_point(false).as_bytes())
+            }
+            Alg::EdDsa | Alg::Ed25519 => json!(self.ed25519().as_verification_key()),
         };
         jwk["kid"] = json!(self.kid());
         jwk["use"] = json!("sig");
@@ -146,6 +167,12 @@ impl Key {
 
     fn p384(self) -> p384::ecdsa::SigningKey {
         p384::ecdsa::SigningKey::from_slice(&[self.generation + 1; 48]).expect("a scalar")
+    }
+
+    fn p521(self) -> p521::ecdsa::SigningKey {
+        let mut scalar = [self.generation + 1; 66];
+        scalar[0] = 0;
+        p521::ecdsa::SigningKey::from_slice(&scalar).expect("a scalar")
     }
 
     fn ed25519(self) -> CoreEdDsaPrivateSigningKey {

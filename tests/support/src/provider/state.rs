@@ -52,6 +52,8 @@ pub struct Settings {
     /// Refuses a refresh that names no resource (RFC 8707 section 2).
     pub require_resource: bool,
     pub id_token_on_refresh: bool,
+    /// With which status tokens come.
+    pub token_status: u16,
     pub claims_in_id_token: bool,
     pub revocation: bool,
     pub revocation_reach: RevocationReach,
@@ -94,6 +96,7 @@ impl Default for Settings {
             reuse_grace: 0,
             require_resource: false,
             id_token_on_refresh: true,
+            token_status: 200,
             claims_in_id_token: true,
             revocation: true,
             revocation_reach: RevocationReach::Grant,

@@ -94,7 +94,7 @@ impl State {
             Ok((_, mut tokens)) => {
                 let edit = if is_refresh { &self.edits.refreshed_tokens } else { &self.edits.tokens };
                 apply(edit, &mut tokens);
-                json_answer(200, &Value::Object(tokens))
+                json_answer(self.settings.token_status, &Value::Object(tokens))
             }
         }
     }

@@ -172,7 +172,7 @@ pub const LOGOUT_TOKEN: &[LogoutLie] = &[
     refused("no base64url", |jwt| jwt.reshape = Some(|token| token.replacen('e', "=", 1))),
     refused("payload no object", |jwt| jwt.payload_text = Some(json!([jwt.claims]).to_string())),
     refused("payload no JSON", |jwt| jwt.payload_text = Some("sub=a1".to_owned())),
-    refused("payload nested deep", |jwt| {
+    accepted("payload nested deep", |jwt| {
         append(jwt, &format!("\"x\":{}{}", "[".repeat(5000), "]".repeat(5000)));
     }),
     refused("two subs", |jwt| append(jwt, "\"sub\":\"b1\"")),

@@ -66,7 +66,7 @@ pub const DISCOVERY: &[Lie] = &[
     accepted("userinfo_endpoint missing", |op| without(op, "userinfo_endpoint")),
     depends("end_session_endpoint plain http", |op| set(op, "end_session_endpoint", plain_http)),
     depends("revocation_endpoint plain http", |op| set(op, "revocation_endpoint", plain_http)),
-    refused("discovery announces no algorithm", |op| {
+    accepted("discovery announces no algorithm", |op| {
         set(op, "id_token_signing_alg_values_supported", |_| json!([]))
     }),
     refused("discovery announces only none", |op| {
