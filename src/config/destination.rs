@@ -51,7 +51,7 @@ impl Destination {
 }
 
 /// `%00` to `%1f`, and `%7f`.
-fn has_encoded_control(path: &str) -> bool {
+pub(crate) fn has_encoded_control(path: &str) -> bool {
     path.as_bytes().windows(3).any(|encoded| match encoded {
         [b'%', b'0' | b'1', low] => low.is_ascii_hexdigit(),
         encoded => encoded.eq_ignore_ascii_case(b"%7f"),

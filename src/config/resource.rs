@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 ///
 /// A URL belongs to a resource if scheme, host and port are equal and its path is the prefix's path or below it, on a
 /// segment boundary: `https://api.test/cal` covers `/cal` and `/cal/x`, never `/calendar`. The longest prefix wins.
-/// Both are parsed by the WHATWG URL standard, which resolves `..`; URLs with a user part, a backslash, `%2f` or `%5c`
-/// belong to no resource.
+/// Both are parsed by the WHATWG URL standard, which resolves `..`. A URL that a server may read otherwise belongs to no
+/// resource: with a user part, a backslash, `%2f`, `%5c`, `..;`, an encoded control character, or what is encoded twice.
 ///
 /// ```
 /// use tower_oidc::{Config, ProviderConfig, Resource};

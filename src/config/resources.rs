@@ -2,6 +2,7 @@
 
 use url::Url;
 
+use super::destination::has_encoded_control;
 use super::resource::Resource;
 use crate::config::Arc;
 use crate::protocol::metadata::is_secure;
@@ -116,11 +117,27 @@ pub(crate) fn parse(given: &str) -> Option<Url> {
         return None;
     }
     let url = Url::parse(given).ok()?;
-    let ambiguous = url.path().as_bytes().windows(3).any(|encoded| {
-        encoded[0] == b'%' && (encoded.eq_ignore_ascii_case(b"%2f") || encoded.eq_ignore_ascii_case(b"%5c"))
-    });
     let plain = url.username().is_empty() && url.password().is_none() && !given_userinfo(given);
-    (is_secure(&url) && plain && !ambiguous).then_some(url)
+    (is_secure(&url) && plain && !is_ambiguous(url.path())).then_some(url)
+}
+
+/// Whether a server may find another path in this one: it decodes slashes, decodes twice, drops control characters, reads
+/// spellings of a dot that are too long for UTF-8, or drops what follows a semicolon.
+fn is_ambiguous(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    let mut encoded = lower.split('%').skip(1);
+    let is_hex = |text: &str| text.len() >= 2 && text.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    let mut after = lower.split("%25").skip(1);
+    let climbs = |segment: &str| {
+        let name = segment.replace("%2e", ".").replace("%3b", ";");
+        matches!(name.split_once(';'), Some(("." | "..", _)))
+    };
+    has_encoded_control(&lower)
+        || encoded
+            .any(|text| !is_hex(text) || ["2f", "5c", "c0", "c1"].iter().any(|byte| text.starts_with(byte)))
+        || ["%e0%8", "%e0%9", "%f0%8"].iter().any(|long| lower.contains(long))
+        || after.any(is_hex)
+        || lower.split('/').any(climbs)
 }
 
 /// Whether a parser would leave this as it is, below this prefix.
@@ -210,6 +227,53 @@ mod tests {
             "https://api.test%2fcal/",
         ] {
             assert_eq!(covering(&cal, outside), None, "{outside}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_a_server_may_read_otherwise_is_below_no_resource() {
+        let cal = resources(&["https://api.test/cal/"]).unwrap();
+        for climbing in [
+            "..;/mail",
+            "..;x=1/mail",
+            ".;/x",
+            "..%3b/mail",
+            "..%3B",
+            "%2e%2e;/mail",
+            ".%2E%3bx/mail",
+            "%252e%252e/mail",
+            "%252E%252e%252fmail",
+            "x%2500",
+            ".%00./mail",
+            "..%09/mail",
+            "..%0d%0a",
+            "..%7f/mail",
+            "%c0%ae%c0%ae/mail",
+            "%C0%AE/",
+            "%e0%80%ae%e0%80%ae/mail",
+            "%f0%80%80%ae/mail",
+            "%u002e%u002e/mail",
+            "100%/x",
+        ] {
+            assert_eq!(covering(&cal, &format!("https://api.test/cal/{climbing}")), None, "{climbing}");
+        }
+        for plain in [
+            "a;b",
+            "x;v=1/y",
+            "...;x",
+            ".well-known;x",
+            "v1..2;x",
+            "100%25",
+            "%25zz/x",
+            "a%20b",
+            "caf%C3%A9",
+            "%E2%82%AC",
+            "%F0%9F%98%80",
+            "a?u=..;/%252e%252e%00",
+            "%2eplain",
+            "x%3by",
+        ] {
+            assert!(covering(&cal, &format!("https://api.test/cal/{plain}")).is_some(), "{plain}");
         }
     }
 
