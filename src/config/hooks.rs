@@ -59,7 +59,8 @@ pub struct VerifiedLogin {
 pub enum LoginDecision {
     /// Sign the user in.
     Allow,
-    /// Sign the user in with these claims, which replace those of the provider with the same names.
+    /// Sign the user in with these claims, which replace those of the provider with the same names. An `email` is not
+    /// verified unless `email_verified` is among them; the same holds for `phone_number`.
     AllowWith(Map<String, Value>),
     /// Do not sign the user in. The page shows this text.
     Deny(String),

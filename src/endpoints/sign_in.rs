@@ -20,7 +20,7 @@ use crate::error::redirect;
 use crate::events::EventCode;
 use crate::protocol::id_token::IdToken;
 use crate::protocol::token::TokenResponse;
-use crate::protocol::user_info::{FetchUserInfo, about_person};
+use crate::protocol::user_info::{FetchUserInfo, about_person, replace};
 use crate::provider::Provider;
 use crate::sessions::identity::SessionPayload;
 use crate::sessions::provider_logout::add_sid;
@@ -88,7 +88,7 @@ async fn admit(
     let id_token = verified.id_token;
     is_of_domain(verified)?;
     let user_info = user_info(runtime, verified).await?;
-    let mut claims = about_person(id_token.claims.clone(), user_info);
+    let claims = about_person(id_token.claims.clone(), user_info);
     let Some(hook) = &runtime.hooks.login else { return Ok(claims) };
     let login = VerifiedLogin {
         issuer: id_token.facts.issuer.clone(),
@@ -97,10 +97,7 @@ async fn admit(
     };
     match hook(login).await {
         LoginDecision::Allow => Ok(claims),
-        LoginDecision::AllowWith(more) => {
-            claims.extend(more);
-            Ok(claims)
-        }
+        LoginDecision::AllowWith(more) => Ok(replace(claims, more)),
         LoginDecision::Deny(why) => Err(LoginError::Vetoed(why)),
     }
 }

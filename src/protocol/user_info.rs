@@ -66,15 +66,24 @@ pub(crate) fn about_person(
     id_token.retain(|name, _| !TOKEN_CLAIMS.contains(&name.as_str()));
     let Some(mut user_info) = user_info else { return id_token };
     user_info.retain(|name, _| !TOKEN_CLAIMS.contains(&name.as_str()));
-    for (claim, verified) in [("email", "email_verified"), ("phone_number", "phone_number_verified")] {
-        if user_info.contains_key(claim) {
-            id_token.remove(verified);
-        } else {
+    for (claim, verified) in VERIFIED {
+        if !user_info.contains_key(claim) {
             user_info.remove(verified);
         }
     }
-    id_token.extend(user_info);
-    id_token
+    replace(id_token, user_info)
+}
+
+/// The claims that say of another one that it was verified.
+const VERIFIED: [(&str, &str); 2] = [("email", "email_verified"), ("phone_number", "phone_number_verified")];
+
+/// These claims with others over them: one that is replaced is verified only where the others say so.
+pub(crate) fn replace(mut claims: Map<String, Value>, others: Map<String, Value>) -> Map<String, Value> {
+    for (_, verified) in VERIFIED.iter().filter(|(claim, _)| others.contains_key(*claim)) {
+        claims.remove(*verified);
+    }
+    claims.extend(others);
+    claims
 }
 
 /// When the UserInfo endpoint is asked at login.
@@ -98,6 +107,24 @@ mod tests {
 
     fn map(value: Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap()
+    }
+
+    /// An address is verified by whoever gives it.
+    #[test]
+    fn what_replaces_an_email_is_not_verified_by_what_it_replaces() {
+        let provider =
+            map(json!({ "email": "a@x.test", "email_verified": true, "phone_number_verified": true }));
+        for (hook, verified) in [
+            (json!({ "email": "root@x.test" }), Value::Null),
+            (json!({ "email": "root@x.test", "email_verified": true }), true.into()),
+            (json!({ "email": "root@x.test", "email_verified": false }), false.into()),
+            (json!({ "role": "boss" }), true.into()),
+            (json!({ "email_verified": false }), false.into()),
+        ] {
+            let claims = replace(provider.clone(), map(hook.clone()));
+            assert_eq!(claims.get("email_verified").cloned().unwrap_or_default(), verified, "{hook}");
+            assert_eq!(claims["phone_number_verified"], true, "{hook}");
+        }
     }
 
     #[test]
