@@ -218,16 +218,18 @@ impl Error {
     }
 }
 
-/// 303: whatever the method was, the browser follows with GET (RFC 9110 section 15.4.4).
+/// 303: whatever the method was, the browser follows with GET (RFC 9110 section 15.4.4). Every `Location` is made here: a
+/// path that browsers would take for another host is none.
 pub(crate) fn redirect(url: &str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::new());
+    let names_host = url.starts_with("//") || url.starts_with("/\\");
     match HeaderValue::try_from(url) {
-        Ok(location) => {
+        Ok(location) if !names_host => {
             *response.status_mut() = StatusCode::SEE_OTHER;
             response.headers_mut().insert(LOCATION, location);
         }
         // Every URL that comes here was checked or encoded before.
-        Err(_) => *response.status_mut() = StatusCode::BAD_REQUEST,
+        _ => *response.status_mut() = StatusCode::BAD_REQUEST,
     }
     response
 }
@@ -311,3 +313,19 @@ impl fmt::Display for ConfigError {
 }
 
 impl StdError for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_location_is_read_as_another_host() {
+        let location = |url: &str| redirect(url).headers().get(LOCATION).is_some();
+        for given in ["//evil.test", "/\\evil.test", "//", "/a\nb"] {
+            assert!(!location(given), "{given:?}");
+        }
+        for given in ["/", "/a//b", "https://op.test/authorize?x", "/?to=//evil.test"] {
+            assert!(location(given), "{given:?}");
+        }
+    }
+}

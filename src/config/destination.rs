@@ -20,9 +20,7 @@ impl Destination {
         if given.len() > MAX_DESTINATION {
             return Err(DestinationError::TooLong { length: given.len() });
         }
-        if given.is_empty() {
-            return Ok(Self(public_url.path().to_owned()));
-        }
+        let given = if given.is_empty() { public_url.path() } else { given };
         // Browsers drop tabs and line breaks and read a backslash as a slash: none of them may come near a
         // Location header. Spaces and other bytes that no URL holds are the caller's to encode.
         if given.bytes().any(|byte| byte <= b' ' || byte == b'\\' || byte >= 0x7f) {

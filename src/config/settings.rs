@@ -24,6 +24,8 @@ pub(crate) struct Settings {
     pub(crate) public_url: Url,
     /// The public URL's path without its last slash: empty, or `/mount`.
     mount: String,
+    /// The public URL, as a destination.
+    home: Destination,
     /// Where the layer answers, below the mount: `/auth`.
     base: String,
     /// The path of the endpoints with the mount: `/mount/auth`.
@@ -61,6 +63,7 @@ impl Settings {
         let public_url = public_url(&config.public_url, &mut problems);
         let origin = public_url.origin().ascii_serialization();
         let mount = public_url.path().trim_end_matches('/').to_owned();
+        let home = Destination::parse("", &public_url);
         let base = config.base_path.clone();
         names(config, &mut problems);
         lifetimes(config, &mut problems);
@@ -76,6 +79,10 @@ impl Settings {
         ConfigError::check(problems)?;
         let cookies = CookiePolicy::new(&config.cookie_name, public_url.scheme() == "https");
         let session_cookie = cookies.name("session");
+        let Ok(home) = home else {
+            problems.push(format!("public_url is {public_url}: its path is none that redirects can name"));
+            return Err(ConfigError::new(problems));
+        };
         let application = encode(&[format!("{origin}{mount}").as_bytes(), session_cookie.as_bytes()]);
         let settings = Self {
             session_cookie,
@@ -90,6 +97,7 @@ impl Settings {
             mounted_base: format!("{mount}{base}"),
             mount,
             base,
+            home,
             relying_parties,
             connections,
             cookies,
@@ -138,6 +146,11 @@ impl Settings {
     pub(crate) fn destination(&self, given: &str) -> Result<Destination, DestinationError> {
         Destination::parse(given, &self.public_url)
     }
+    /// The page of a request, to come back to; the public URL where its address is no destination.
+    pub(crate) fn page(&self, path_and_query: &str) -> Destination {
+        self.destination(&self.public_path(path_and_query)).unwrap_or_else(|_| self.home.clone())
+    }
+
 
     /// The path that starts a login and ends at a destination.
     pub(crate) fn login_path(&self, destination: &Destination) -> String {
@@ -164,11 +177,13 @@ fn public_url(given: &str, problems: &mut Vec<String>) -> Url {
     };
     match Url::parse(given) {
         Ok(url) if is_secure(&url) && plain(&url) => return url,
+            // Browsers take what begins with it for another host.
+            && !url.path().contains("//")
         Ok(url) if url.scheme() == "http" => problems.push(format!(
             "public_url is {given:?}: use https, because http would send cookies and codes unencrypted (http is for \
              loopback only)"
         )),
-        _ => problems.push(format!("public_url is {given:?}: use the https URL that browsers use, without a query")),
+        _ => problems.push(format!("public_url is {given:?}: use the https URL that browsers use, without a query and without // in its path")),
     }
     // Stands in until the problems are reported.
     Url::parse("http://localhost").unwrap_or_else(|_| unreachable!("it is a URL"))
@@ -292,7 +307,12 @@ mod tests {
     fn unusable_configurations_are_refused_by_name() {
         assert!(settings(|_| ()).is_ok());
         assert!(problem(|c| c.public_url = "http://app.test".into()).contains("public_url"));
-        assert!(problem(|c| c.public_url = "https://app.test/?x".into()).contains("public_url"));
+        for path in
+            ["/?x", "//evil.test", "//evil.test/", "/mount//evil.test", "//", "/x/..//evil.test", "/%00"]
+        {
+            let public_url = format!("https://app.test{path}");
+            assert!(problem(|c| c.public_url = public_url).contains("public_url"), "{path}");
+        }
         assert!(problem(|c| c.provider.issuer = "http://op.test".into()).contains("issuer"));
         assert!(problem(|c| c.provider.issuer.clear()).contains("OIDC_ISSUER"));
         assert!(problem(|c| c.provider.client_id = String::new()).contains("client_id"));

@@ -199,8 +199,8 @@ fn store_away<B, R: From<Bytes>>(
         return error.into_response();
     }
     let here = request.uri().path_and_query().map_or("/", |here| here.as_str());
-    let here = runtime.settings.public_path(here);
-    page::try_again("This page cannot be shown at the moment.", &here).map(R::from)
+    let here = runtime.settings.page(here);
+    page::try_again("This page cannot be shown at the moment.", here.as_str()).map(R::from)
 }
 
 /// One of the layer's own endpoints.
