@@ -166,18 +166,19 @@ impl PendingKind {
         Some(runtime.settings.cookies.remove(&name, removal(runtime)))
     }
 
-    /// The request's cookies that are named like ours of this kind.
+    /// The request's cookies that are named like ours of this kind; not all of more than browsers ever have of them.
     fn all<'a>(
         self,
         runtime: &Runtime,
         headers: &'a HeaderMap,
     ) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
         let prefix = self.prefix(runtime);
-        cookie::all(headers).filter_map(move |(name, value)| {
+        let found = cookie::all(headers).filter_map(move |(name, value)| {
             let name = std::str::from_utf8(name).ok()?;
             let id = name.strip_prefix(&prefix)?;
             (id.len() == ID && id.bytes().all(is_id)).then_some((name, value))
-        })
+        });
+        found.take(4 * MOST)
     }
 
     /// The removals of these cookies that fit: a request can bring any number of them, and an answer has room for few.

@@ -73,8 +73,7 @@ impl PendingSingleUses {
         if found.is_empty() {
             return None;
         }
-        let waiting: Vec<_> =
-            found.iter().filter_map(|cookie| PendingSingleUse::read(cookie, cookies)).collect();
+        let waiting = PendingSingleUse::newest(found, cookies);
         let referer = headers.get(REFERER).cloned();
         Some(Arc::new(Self { waiting, referer, handed: AtomicBool::new(false) }))
     }
@@ -130,6 +129,12 @@ impl PendingSingleUses {
 }
 
 impl PendingSingleUse {
+    /// As many as ever wait: a request can bring any number of others.
+    fn newest(found: &[&[u8]], cookies: &CookiePolicy) -> Vec<Self> {
+        let newest = found.iter().skip(found.len().saturating_sub(MOST));
+        newest.filter_map(|cookie| Self::read(cookie, cookies)).collect()
+    }
+
     fn read(cookie: &[u8], cookies: &CookiePolicy) -> Option<Self> {
         let (name, value) = cookie::pair(cookie)?;
         let name = str::from_utf8(name).ok().filter(|name| name.len() == IN_NAME)?;
@@ -185,10 +190,9 @@ pub(crate) async fn lay_down(
 fn make_room(headers: &HeaderMap, cookies: &CookiePolicy) -> Vec<HeaderValue> {
     let mut ours = KnownCookies::default();
     headers.get_all(COOKIE).iter().for_each(|header| cookies.read(header, &mut ours, None));
-    let waiting: Vec<_> =
-        ours.once.iter().filter_map(|cookie| PendingSingleUse::read(cookie, cookies)).collect();
+    let waiting = PendingSingleUse::newest(&ours.once, cookies);
     let too_many = (waiting.len() + 1).saturating_sub(MOST);
-    waiting.into_iter().take(too_many.min(MOST)).map(|waiting| waiting.removal).collect()
+    waiting.into_iter().take(too_many).map(|waiting| waiting.removal).collect()
 }
 
 /// Nobody may ask for it, and nobody sign in: it does not lie there until somebody does.
