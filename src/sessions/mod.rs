@@ -307,12 +307,16 @@ impl Sessions {
     /// Ends a session: in the store first, so that a store that is away is no half of a logout. What the browser
     /// keeps could come again: until `ends_at` it is noted that it counts no more.
     pub(crate) async fn end(&self, id: SessionId, ends_at: Timestamp) -> Result<(), StoreError> {
-        if self.carried.is_none() {
-            self.records.delete(id.row(self.records.keys()).key, None).await?;
-        } else {
-            ended::note(id, ends_at, &self.records).await?;
+        let was_one = match self.carried {
+            None => self.records.delete(id.row(self.records.keys()).key, None).await?,
+            Some(_) => ended::note(id, ends_at, &self.records).await.map(|()| true)?,
+        };
+        // What never was a session is not remembered: anybody can send any number of ids.
+        match self.remembered.get(&id) {
+            Some(session) => session.liveness.end(),
+            None if was_one => self.remember(id, || Arc::new(Session::ended(id))).liveness.end(),
+            None => {}
         }
-        self.remember(id, || Arc::new(Session::ended(id))).liveness.end();
         Ok(())
     }
 
@@ -455,6 +459,21 @@ mod tests {
         assert!(world.is_live(id).await);
         world.pass(800);
         assert!(!world.is_live(id).await, "idle for the whole idle lifetime");
+    }
+
+    /// Ids that were made up leave nothing behind; the end of a session does.
+    #[tokio::test]
+    async fn the_end_of_what_was_no_session_is_not_remembered() {
+        let world = World::new();
+        for made_up in 0..100 {
+            world.sessions.end(SessionId::new([made_up; 32]), world.now()).await.unwrap();
+        }
+        assert_eq!(world.sessions.remembered.len(), 0);
+        let id = world.start(1).await;
+        world.sessions.remembered.clear();
+        world.sessions.end(id, world.now()).await.unwrap();
+        assert_eq!(world.sessions.remembered.len(), 1);
+        assert!(world.sessions.find(id, world.now()).await.unwrap().is_none());
     }
 
     #[tokio::test]

@@ -159,6 +159,21 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    /// Ids that somebody chose to collide in one process do not in another, and each word counts.
+    #[test]
+    fn hashes_depend_on_a_secret_and_on_every_word() {
+        let keys = ["one", "another"].map(|secret| IdHashKey::new(&KeyRing::new(&[secret.into()], b"app")));
+        let ids = (0..32).map(|place| {
+            let mut id = [0; 32];
+            id[place] = 1;
+            SessionId::new(id)
+        });
+        let mut hashes: Vec<u64> = ids.flat_map(|id| keys.map(|key| key.hash_one(id))).collect();
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), 64);
+    }
+
     #[test]
     fn only_one_spelling_is_an_id() {
         let id = SessionId::new([255; 32]);
