@@ -1,4 +1,4 @@
-//! Whether a request comes from this machine.
+//! Whether a request comes from this machine, and is for it.
 
 use std::net::SocketAddr;
 
@@ -35,26 +35,41 @@ use crate::protocol::metadata::is_loopback;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 
-/// Why a request is not from this machine, if it is not.
-pub(crate) fn refusal<B>(request: &Request<B>) -> Option<(StatusCode, String)> {
+/// What an application answers whose public URL names this machine: a page of another site, whose own name leads here
+/// (DNS rebinding), would otherwise be taken for the application's.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct LocalOnly {
+    /// With the development provider: requests of other machines are refused, too.
+    pub(crate) peers: bool,
+    /// Names that are answered besides those of this machine.
+    pub(crate) hosts: Vec<String>,
+}
+
+impl LocalOnly {
+    /// Whether an authority names this machine, or is one of the names besides. Ports are not compared.
+    fn answers(&self, authority: &[u8]) -> bool {
+        let Ok(authority) = Authority::try_from(authority) else { return false };
+        let host = authority.host();
+        self.hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
+            || Url::parse(&format!("http://{authority}")).is_ok_and(|url| is_loopback(&url))
+    }
+}
+
+/// Why a request is not for this machine, or not from it, if that is so.
+pub(crate) fn refusal<B>(request: &Request<B>, local: &LocalOnly) -> Option<(StatusCode, String)> {
     if let Some(PeerAddr(peer)) = request.extensions().get()
+        && local.peers
         && !is_local(*peer)
     {
         return Some((StatusCode::FORBIDDEN, format!("it comes from {peer}")));
     }
     let uri = request.uri().authority().map(|authority| authority.as_str().as_bytes());
     let hosts = request.headers().get_all(HOST).iter().map(HeaderValue::as_bytes);
-    let elsewhere = uri.into_iter().chain(hosts).find(|authority| !names_this_machine(authority))?;
+    let elsewhere = uri.into_iter().chain(hosts).find(|authority| !local.answers(authority))?;
     let shown = String::from_utf8_lossy(&elsewhere[..elsewhere.len().min(200)]);
     Some((StatusCode::MISDIRECTED_REQUEST, format!("it is for {shown:?}")))
 }
 
 pub(crate) fn is_local(addr: SocketAddr) -> bool {
     addr.ip().to_canonical().is_loopback()
-}
-
-fn names_this_machine(authority: &[u8]) -> bool {
-    let authority = Authority::try_from(authority).ok();
-    let url = authority.and_then(|authority| Url::parse(&format!("http://{authority}")).ok());
-    url.is_some_and(|url| is_loopback(&url))
 }

@@ -21,8 +21,8 @@ impl Config {
     /// public URL is `http://localhost:PORT` unless another one is set.
     ///
     /// Anyone can sign in there under any name, also as an administrator. A layer cannot be made if the address is not
-    /// loopback, and it refuses requests whose `Host` is not loopback or that come from another machine
-    /// ([`PeerAddr`](crate::PeerAddr)).
+    /// loopback, and it refuses requests whose `Host` is neither loopback nor one of [`Config::development_hosts`], or
+    /// that come from another machine ([`PeerAddr`](crate::PeerAddr)).
     pub fn development(addr: impl Into<SocketAddr>) -> Self {
         Self::new(local_url(None), ProviderConfig::new(ISSUER, "")).bind(addr)
     }

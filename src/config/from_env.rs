@@ -69,6 +69,7 @@ impl Config {
     /// | `OIDC_PROVIDERS` | the names of more providers, separated by commas | none |
     /// | `PUBLIC_URL` | the URL that browsers use | `http://localhost:PORT`, with the port of `BIND` or 3000 |
     /// | `BIND` | the address on which the application listens ([`Config::bind`]) | none |
+    /// | `DEVELOPMENT_HOSTS` | host names besides loopback that are answered, separated by commas ([`Config::development_hosts`]) | none |
     /// | `MODE` | `per-user`, `stateless` or `single-user` (with the variables of [`SharedAccount::from_env`]) | `per-user` |
     /// | `SESSION_SECRET` | one or several session secrets, separated by commas | generated at start |
     /// | `ADMINS` | verified e-mail addresses of admins, separated by commas | none |
@@ -109,6 +110,8 @@ impl Config {
         config.provider.issuer = environment.value("OIDC_ISSUER").unwrap_or_default();
         // What is no address of a socket is the application's own affair, unless the development provider needs it.
         config.bind = environment.value("BIND").and_then(|bind| bind.parse().ok());
+        config.development_hosts =
+            environment.value("DEVELOPMENT_HOSTS").map(|list| listed(&list)).unwrap_or_default();
         config.ca_file = environment.value("OIDC_CA_FILE").map(PathBuf::from);
         config.admins = environment.value("ADMINS").map(|list| listed(&list)).unwrap_or_default();
         config.public_url = environment.value("PUBLIC_URL").unwrap_or_else(|| local_url(config.bind));

@@ -129,6 +129,10 @@ pub struct Config {
 
     /// Other origins whose pages may send unsafe requests with the cookies of this application.
     pub trusted_origins: Vec<String>,
+    /// Host names that are answered where the public URL is http on loopback, besides those of loopback itself: every
+    /// other `Host` gets 421, because another site's name may lead to this machine (DNS rebinding). Ports are not
+    /// compared. A request without an authority passes.
+    pub development_hosts: Vec<String>,
     /// The path of the layer's endpoints, below the public URL. By default `/auth`.
     pub base_path: String,
     /// The first part of the names of cookies (after `__Host-`). By default `tower-oidc`. Cookies ignore ports: two
@@ -200,6 +204,7 @@ impl Default for Config {
             admin_subjects: Vec::new(),
             admin_claim: None,
             trusted_origins: Vec::new(),
+            development_hosts: Vec::new(),
             base_path: "/auth".to_owned(),
             cookie_name: "tower-oidc".to_owned(),
             ca_file: None,
@@ -236,6 +241,7 @@ impl Config {
         list admin_subjects: String;
         some admin_claim: AdminClaim;
         list trusted_origins: String;
+        list development_hosts: String;
         into base_path: String;
         into cookie_name: String;
         some ca_file: PathBuf;

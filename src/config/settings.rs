@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use http::uri::Authority;
 use http::{HeaderMap, HeaderValue};
 use url::Url;
 
@@ -12,7 +13,8 @@ use super::destination::Destination;
 use super::registrations::written;
 use crate::cookie::CookiePolicy;
 use crate::error::{ConfigError, DestinationError};
-use crate::protocol::fetch_metadata::{Decision, Origins, Target};
+use crate::peer::LocalOnly;
+use crate::protocol::fetch_metadata::{Decision, Facts, Origins, Target};
 use crate::protocol::metadata::is_secure;
 use crate::provider::relying_party::{ProviderId, RelyingParty};
 use crate::records::grant::encode;
@@ -45,8 +47,8 @@ pub(crate) struct Settings {
     pub(crate) frontchannel_logout: bool,
     pub(crate) post_logout_url: Url,
     origins: Origins,
-    /// With the development provider: other machines are refused.
-    pub(crate) local_only: bool,
+    /// Where the public URL is this machine's: what is answered.
+    pub(crate) local: Option<LocalOnly>,
 }
 
 /// The claims by which somebody is let in or is an admin.
@@ -69,6 +71,7 @@ impl Settings {
         lifetimes(config, &mut problems);
         let post_logout_url = post_logout_url(config, &public_url, &mut problems);
         let trusted = trusted_origins(config, &mut problems);
+        let local = local_only(config, &public_url, &mut problems);
         let providers = written(config, &public_url, &mut problems);
         let callback = format!("{origin}{mount}{base}/callback");
         let mut relying_parties = RelyingParty::check(&providers, &callback, &mut problems);
@@ -104,7 +107,7 @@ impl Settings {
             admins,
             post_logout_url,
             origins: Origins { own: origin, trusted },
-            local_only: config.is_development() && !config.any_address,
+            local,
         };
         Ok((settings, KeyRing::new(&secrets, &application), made_up))
     }
@@ -223,6 +226,20 @@ fn trusted_origins(config: &Config, problems: &mut Vec<String>) -> Vec<String> {
     config.trusted_origins.iter().filter_map(origin).collect()
 }
 
+/// `None` where the application is reached under any name: browsers check that of an https URL.
+fn local_only(config: &Config, public_url: &Url, problems: &mut Vec<String>) -> Option<LocalOnly> {
+    let host = |given: &String| match Authority::try_from(given.as_str()) {
+        Ok(authority) if !given.contains('@') => Some(authority.host().to_owned()),
+        _ => {
+            problems.push(format!("development_hosts has {given:?}: use a host name such as laptop.example"));
+            None
+        }
+    };
+    let hosts = config.development_hosts.iter().filter_map(host).collect();
+    let is_local = config.is_development() || public_url.scheme() == "http";
+    (is_local && !config.any_address).then(|| LocalOnly { peers: config.is_development(), hosts })
+}
+
 fn lifetimes(config: &Config, problems: &mut Vec<String>) {
     if config.idle_lifetime.is_zero() || config.absolute_lifetime.is_zero() || config.login_lifetime.is_zero()
     {
@@ -333,6 +350,7 @@ mod tests {
         assert!(
             problem(|c| c.trusted_origins = vec!["https://x.test/path".into()]).contains("trusted_origins")
         );
+        assert!(problem(|c| c.development_hosts = vec!["a b".into()]).contains("development_hosts"));
         assert!(
             problem(|c| c.post_logout_url = Some("https://evil.test/".into())).contains("post_logout_url")
         );

@@ -72,7 +72,7 @@ use http::{Method, Request, Response, StatusCode};
 use parking_lot::Mutex;
 
 use crate::clock::{Clock, Random, Timestamp};
-use crate::peer;
+use crate::peer::{self, LocalOnly};
 
 /// What a request may bring along, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -198,7 +198,8 @@ impl DevProvider {
 
     /// Answers one request, without waiting. A request for a path that is not below the issuer's gets 404.
     pub fn handle(&self, request: Request<Bytes>) -> Response<Bytes> {
-        if let Some((status, why)) = peer::refusal(&request).filter(|_| self.settings.local_only) {
+        let local = LocalOnly { peers: true, hosts: Vec::new() };
+        if let Some((status, why)) = peer::refusal(&request, &local).filter(|_| self.settings.local_only) {
             tracing::warn!(why, "the development provider refused a request from elsewhere");
             return response::empty(status);
         }
@@ -324,7 +325,9 @@ impl DevProvider {
         random: Random,
     ) -> Result<Self, String> {
         let new = if any_host { Self::dangerously_allow_any_host } else { Self::new };
-        let provider = new(issuer).map_err(|error| error.to_string())?;
+        let mut provider = new(issuer).map_err(|error| error.to_string())?;
+        // The layer has looked at the request.
+        Arc::make_mut(&mut provider.settings).local_only = false;
         let provider = provider.clock(clock).random(random);
         Ok(provider.client(client_id, client_secret, &[redirect_uri], &[post_logout_redirect_uri]))
     }

@@ -27,9 +27,9 @@ use crate::{page, peer};
 /// The largest body of a request to one of the layer's endpoints, in bytes.
 const MOST_BODY: usize = 64 * 1024;
 
-/// What another machine is told.
-const LOOPBACK_ONLY: &str = "The development provider is for this machine only: open the application at its \
-                             loopback address.";
+/// What another machine is told, and whoever comes under another name.
+const LOOPBACK_ONLY: &str = "This application is for the machine that it runs on: open it at its loopback address, such \
+                             as localhost.";
 
 /// The service of [`OidcLayer`](crate::OidcLayer).
 #[derive(Clone)]
@@ -69,8 +69,8 @@ where
 
     fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let runtime = &self.runtime;
-        if runtime.settings.local_only
-            && let Some((status, why)) = peer::refusal(&request)
+        if let Some(local) = &runtime.settings.local
+            && let Some((status, why)) = peer::refusal(&request, local)
         {
             runtime.events().emit(EventCode::NotLoopback, None, why);
             return ResponseFuture::answered(page::plain(status, LOOPBACK_ONLY));

@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tower::ServiceExt;
 use tower_oidc::dev_provider::DevProvider;
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Config, EventCode, OidcLayer, PeerAddr, ProviderConfig, testing};
+use tower_oidc::{Config, EventCode, Mode, OidcLayer, PeerAddr, ProviderConfig, SharedAccount, testing};
 
 use crate::support::app::{Events, routes};
 
@@ -167,6 +167,66 @@ async fn without_the_development_provider_no_host_is_looked_at() {
     request.extensions_mut().unwrap().insert(PeerAddr(peer));
     let answer = app.oneshot(request.body(axum::body::Body::empty()).unwrap()).await.unwrap();
     assert_eq!(answer.status(), 200);
+}
+
+/// Where the public URL is http on loopback, a name of another site that leads here is not answered, in any mode.
+#[tokio::test]
+async fn another_name_of_this_machine_is_misdirected() {
+    let config = |public_url: &str| {
+        Config::new(public_url, ProviderConfig::new("https://op.test", "client").client_secret("secret"))
+            .admins(["root@example.test"])
+            .development_hosts(["laptop.example", "Phone.example:8080"])
+    };
+    let account = || Mode::SingleUser(SharedAccount::connected_by_admin().allow_volatile_store());
+    let development =
+        Config::development((LOOPBACK, 3000)).development_hosts(["laptop.example", "phone.example"]);
+    let layer = |config: Config| OidcLayer::from_config(config, MemoryStore::new()).unwrap();
+    let local = "http://localhost:3000";
+    let modes = [
+        layer(config(local)),
+        layer(config("http://127.0.0.1:3000").mode(Mode::Stateless)),
+        layer(config(local).mode(account())),
+        layer(development),
+    ];
+    let ask = async |layer: &OidcLayer, path: &str, host: Option<&str>| {
+        let mut request = http::Request::get(path);
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        layer.layer(routes()).oneshot(request).await.unwrap().status().as_u16()
+    };
+    for (mode, layer) in modes.iter().enumerate() {
+        for path in ["/who", "/auth/logout", "/auth/granted"] {
+            for host in ["evil.test", "evil.test:3000", "localhost.evil.test", "laptop.example.evil.test", ""]
+            {
+                assert_eq!(ask(layer, path, Some(host)).await, 421, "{mode} {path} {host}");
+            }
+            for host in [
+                "localhost",
+                "localhost:1",
+                "127.0.0.1:3000",
+                "[::1]",
+                "laptop.example:3000",
+                "PHONE.example",
+            ] {
+                assert_ne!(ask(layer, path, Some(host)).await, 421, "{mode} {path} {host}");
+            }
+            assert_ne!(ask(layer, path, None).await, 421, "{mode} {path} in process");
+        }
+    }
+    let page = "/auth/development/.well-known/openid-configuration";
+    assert_eq!(ask(&modes[3], page, Some("laptop.example:3000")).await, 200, "the development provider, too");
+    let public = layer(config("https://app.test"));
+    assert_eq!(ask(&public, "/who", Some("evil.test")).await, 200, "with https the browser checks the name");
+    let variables = |name: &str| match name {
+        "OIDC_ISSUER" => Some("https://op.test".to_owned()),
+        "OIDC_CLIENT_ID" => Some("client".to_owned()),
+        "DEVELOPMENT_HOSTS" => Some("laptop.example, phone.example".to_owned()),
+        _ => None,
+    };
+    let config = Config::from_env_with(variables).unwrap();
+    assert_eq!(config.development_hosts, ["laptop.example", "phone.example"]);
 }
 
 #[test]
