@@ -36,6 +36,13 @@ pub(crate) fn cross_site() -> Response<Bytes> {
     plain(StatusCode::FORBIDDEN, text)
 }
 
+/// The answer to a request that nobody sees: a prefetch, or a picture that is none.
+pub(crate) fn nothing() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
 /// The provider or the store is away: 503, and a link that tries again.
 pub(crate) fn try_again(text: &str, address: &str) -> Response<Bytes> {
     let mut response =

@@ -24,10 +24,10 @@ use crate::secret::Secret;
 /// A checked configuration.
 pub(crate) struct Settings {
     pub(crate) public_url: Url,
-    /// The public URL's path without its last slash: empty, or `/mount`.
-    mount: String,
     /// The public URL, as a destination.
     home: Destination,
+    /// The public URL's path without its last slash: empty, or `/mount`.
+    mount: String,
     /// Where the layer answers, below the mount: `/auth`.
     base: String,
     /// The path of the endpoints with the mount: `/mount/auth`.
@@ -63,9 +63,9 @@ impl Settings {
     pub(crate) fn check(config: &Config, durable: bool) -> Result<(Self, KeyRing, bool), ConfigError> {
         let mut problems = Vec::new();
         let public_url = public_url(&config.public_url, &mut problems);
+        let home = Destination::parse("", &public_url);
         let origin = public_url.origin().ascii_serialization();
         let mount = public_url.path().trim_end_matches('/').to_owned();
-        let home = Destination::parse("", &public_url);
         let base = config.base_path.clone();
         names(config, &mut problems);
         lifetimes(config, &mut problems);
@@ -79,13 +79,13 @@ impl Settings {
         let connections = CheckedConnections::check(&providers, config, &mut problems);
         let admins = Admins::check(config, &relying_parties, &mut problems);
         let (secrets, made_up) = secrets(config, &relying_parties, durable, &mut problems);
-        ConfigError::check(problems)?;
-        let cookies = CookiePolicy::new(&config.cookie_name, public_url.scheme() == "https");
-        let session_cookie = cookies.name("session");
         let Ok(home) = home else {
             problems.push(format!("public_url is {public_url}: its path is none that redirects can name"));
             return Err(ConfigError::new(problems));
         };
+        ConfigError::check(problems)?;
+        let cookies = CookiePolicy::new(&config.cookie_name, public_url.scheme() == "https");
+        let session_cookie = cookies.name("session");
         let application = encode(&[format!("{origin}{mount}").as_bytes(), session_cookie.as_bytes()]);
         let settings = Self {
             session_cookie,
@@ -97,10 +97,10 @@ impl Settings {
             max_cookie_bytes: config.max_cookie_bytes,
             frontchannel_logout: config.frontchannel_logout,
             public_url,
+            home,
             mounted_base: format!("{mount}{base}"),
             mount,
             base,
-            home,
             relying_parties,
             connections,
             cookies,
@@ -146,14 +146,14 @@ impl Settings {
         if mounted { path_and_query.to_owned() } else { format!("{}{path_and_query}", self.mount) }
     }
 
-    pub(crate) fn destination(&self, given: &str) -> Result<Destination, DestinationError> {
-        Destination::parse(given, &self.public_url)
-    }
     /// The page of a request, to come back to; the public URL where its address is no destination.
     pub(crate) fn page(&self, path_and_query: &str) -> Destination {
         self.destination(&self.public_path(path_and_query)).unwrap_or_else(|_| self.home.clone())
     }
 
+    pub(crate) fn destination(&self, given: &str) -> Result<Destination, DestinationError> {
+        Destination::parse(given, &self.public_url)
+    }
 
     /// The path that starts a login and ends at a destination.
     pub(crate) fn login_path(&self, destination: &Destination) -> String {
@@ -161,8 +161,8 @@ impl Settings {
     }
 
     /// Decides whether a request is forged.
-    pub(crate) fn decide(&self, target: Target, is_safe: bool, headers: &HeaderMap) -> Decision {
-        self.origins.decide(target, is_safe, |name| headers.get(name).map(HeaderValue::as_bytes))
+    pub(crate) fn decide(&self, target: Target, facts: Facts, headers: &HeaderMap) -> Decision {
+        self.origins.decide(target, facts, |name| headers.get(name).map(HeaderValue::as_bytes))
     }
 }
 
@@ -177,11 +177,11 @@ fn public_url(given: &str, problems: &mut Vec<String>) -> Url {
             && url.fragment().is_none()
             && url.username().is_empty()
             && url.password().is_none()
+            // Browsers take what begins with it for another host.
+            && !url.path().contains("//")
     };
     match Url::parse(given) {
         Ok(url) if is_secure(&url) && plain(&url) => return url,
-            // Browsers take what begins with it for another host.
-            && !url.path().contains("//")
         Ok(url) if url.scheme() == "http" => problems.push(format!(
             "public_url is {given:?}: use https, because http would send cookies and codes unencrypted (http is for \
              loopback only)"

@@ -13,7 +13,7 @@ use crate::config::connections::CheckedConnection;
 use crate::config::shared_account::SharedAccount;
 use crate::events::EventCode;
 use crate::page;
-use crate::protocol::fetch_metadata::{Decision, Target};
+use crate::protocol::fetch_metadata::Target;
 use crate::records::FOREVER;
 use crate::records::grant::Consent;
 use crate::sessions::session::Session;
@@ -41,21 +41,16 @@ pub(crate) fn confirmation(
 ) -> Option<Response<Bytes>> {
     let runtime = &context.runtime;
     runtime.mode.account()?;
-    match context.decide(Target::Change) {
-        Decision::Act => return None,
-        Decision::Ask => {}
-        Decision::Refuse => {
-            runtime.events().emit(EventCode::CrossSiteRefused, None, "a connection of the account");
-            return Some(page::cross_site());
-        }
-    }
-    let action = format!("{}?{}", runtime.settings.path_to("connect"), context.query());
-    let heading = format!(
-        "Connect an account for everybody? All users of this application will use “{}” with the account that you \
-         sign in with next.",
-        connection.name
-    );
-    Some(page::confirmation(&heading, &action, "Connect"))
+    let ask = || {
+        let action = format!("{}?{}", runtime.settings.path_to("connect"), context.query());
+        let heading = format!(
+            "Connect an account for everybody? All users of this application will use “{}” with the account that you \
+             sign in with next.",
+            connection.name
+        );
+        page::confirmation(&heading, &action, "Connect")
+    };
+    context.refusal(Target::ConnectAccount, None, ask)
 }
 
 /// Keeps what an admin granted for everybody, in the place of what was there.

@@ -21,6 +21,7 @@ use crate::events::EventCode;
 use crate::protocol::authorization::{
     AuthorizationOutcome, AuthorizationResponse, LoginOptions, MalformedResponse, ResponseMode,
 };
+use crate::protocol::fetch_metadata::Target;
 use crate::protocol::json;
 use crate::provider::error::ProviderError;
 use crate::provider::{Provider, cause};
@@ -43,6 +44,9 @@ struct CallbackError {
 /// `at` is the provider's name, where its redirect URI has one.
 pub(crate) async fn finish(context: &Arc<EndpointContext>, at: Option<&str>, body: Bytes) -> Response<Bytes> {
     let runtime = &context.runtime;
+    if let Some(answer) = context.refusal(Target::Callback, None, page::nothing) {
+        return answer;
+    }
     let Some(provider) = runtime.providers.at_callback(at).cloned() else {
         return page::plain(StatusCode::NOT_FOUND, "Not found.");
     };

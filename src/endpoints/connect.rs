@@ -44,6 +44,8 @@ struct ConnectRequest {
     /// Scopes besides those of the connection.
     more: Vec<String>,
     once: bool,
+    /// For more scopes than always, or for a token that is handed to one page.
+    extends: bool,
     /// The address of this request.
     here: String,
 }
@@ -59,18 +61,30 @@ impl ConnectRequest {
         let known = |connections: &CheckedConnections| {
             connections.named(&name).map(|connection| more.iter().all(|scope| connection.knows(scope)))
         };
-        let by_provider = runtime
-            .providers
-            .logins()
-            .map(|provider| runtime.settings.connections(provider.relying_party.id));
-        match by_provider.filter_map(known).max() {
+        let by_provider = || {
+            let logins = runtime.providers.logins();
+            logins.map(|provider| runtime.settings.connections(provider.relying_party.id))
+        };
+        match by_provider().filter_map(known).max() {
             None => return Err("There is no connection with that name.".to_owned()),
             Some(false) => return Err(NO_SUCH_SCOPE.to_owned()),
             Some(true) => {}
         }
         let once = given.get("once") == Some("1");
+        let single_use =
+            by_provider().filter_map(|connections| connections.named(&name)).any(|one| one.single_use);
+        let extends = once || single_use || !more.is_empty();
         let here = urls::connect_path_with(runtime, &name, &destination, &more, &options) + once_in(once);
-        Ok(Self { name, destination, options, more, once, here })
+        Ok(Self { name, destination, options, more, once, extends, here })
+    }
+
+    /// Another site leads somebody here.
+    fn ask(&self, runtime: &Runtime, key: Option<&[u8]>) -> Response<Bytes> {
+        let text =
+            "Another site sent you here. The service will ask you next, unless you have agreed before.";
+        let heading = format!("Do you want to give this application access to “{}”?", self.name);
+        let here = urls::with_proof(runtime, key, self.here.clone());
+        page::page(StatusCode::OK, &heading, text, &[(&here, "Continue")])
     }
 
     fn try_again(&self) -> Response<Bytes> {
@@ -86,15 +100,29 @@ fn bad_request(refusal: &str) -> Response<Bytes> {
 
 pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
     let runtime = &context.runtime;
-    if context.decide(Target::Login) == Decision::Refuse {
-        return page::cross_site();
-    }
     let request = match ConnectRequest::parse(context) {
         Ok(request) => request,
         Err(refusal) => return bad_request(&refusal),
     };
-    match context.signed_in().await {
-        Ok(Some(session)) => start_for(context, request, &session).await.unwrap_or_else(|answer| answer),
+    let signed_in = context.signed_in().await;
+    let session = signed_in.as_ref().ok().and_then(|session| session.as_deref());
+    let key = urls::proof_key(session, context.visitor());
+    // What connects an account for everybody is asked for below.
+    let target = Target::Connect { extends: request.extends };
+    let proof = context.is_proven(key.as_deref());
+    let decision = match context.decide(target, key.is_some(), proof) {
+        // A page of ours is no answer where nobody shall see a question.
+        Decision::Ask if request.extends && request.options.is_silent() => Decision::Refuse,
+        decision => decision,
+    };
+    if runtime.mode.account().is_none()
+        && let Some(answer) = context.refusal_of(target, decision, || request.ask(runtime, key.as_deref()))
+    {
+        return answer;
+    }
+    let own = context.is_own(proof);
+    match signed_in {
+        Ok(Some(session)) => start_for(context, request, &session, own).await.unwrap_or_else(|answer| answer),
         Ok(None)
             if !request.once
                 && let Some(connection) = visitor::connection(runtime, &request.name) =>
@@ -103,7 +131,7 @@ pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
             let ConnectRequest { destination, options, more, here, .. } = request;
             let provider = Arc::clone(runtime.providers.get(connection.provider));
             let intent = Intent::Login { replaces: None };
-            let ask = AuthorizationAttempt { provider, destination, options, intent };
+            let ask = AuthorizationAttempt { provider, destination, options, intent, own };
             visitor::start(context, connection, ask, &more, &here).await.unwrap_or(again)
         }
         // First the person, then what they grant.
@@ -120,6 +148,7 @@ async fn start_for(
     context: &EndpointContext,
     mut request: ConnectRequest,
     session: &Arc<Session>,
+    own: bool,
 ) -> Result<Response<Bytes>, Response<Bytes>> {
     let (runtime, more) = (&context.runtime, &request.more);
     let principal = Principal::granted_by(session, &runtime.mode);
@@ -153,7 +182,7 @@ async fn start_for(
     let (session, connection) = (session.id.bytes(), connection.name.clone());
     let intent = Intent::Connect { session, connection, more_scopes, usage };
     let ConnectRequest { destination, options, here, .. } = request;
-    Ok(begin(context, &AuthorizationAttempt { provider, destination, options, intent }, &here).await)
+    Ok(begin(context, &AuthorizationAttempt { provider, destination, options, intent, own }, &here).await)
 }
 
 /// The session in which a connection was started, if it still is the browser's; `None` for a login, and for the account

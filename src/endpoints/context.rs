@@ -2,14 +2,18 @@
 
 use std::sync::{Arc, OnceLock};
 
-use http::Method;
+use bytes::Bytes;
 use http::request::Parts;
+use http::{Method, Response};
+
+use super::urls;
 
 use crate::clock::Timestamp;
 use crate::config::connections::CheckedConnection;
-use crate::cookie;
-use crate::protocol::fetch_metadata::{Decision, Target};
+use crate::events::EventCode;
+use crate::protocol::fetch_metadata::{Decision, Facts, Target};
 use crate::records::grant::Grant;
+use crate::sessions::identity::SessionPayload;
 use crate::sessions::session::Session;
 use crate::sessions::session_id::SessionId;
 use crate::sessions::session_row;
@@ -19,6 +23,7 @@ use crate::stateless::CookieJar;
 use crate::store::StoreError;
 use crate::tokens::locate::GrantRef;
 use crate::tokens::principal::Principal;
+use crate::{cookie, page};
 
 /// One request to an endpoint: what it shares with all others, its head, and the cookies in which its browser keeps
 /// sessions and grants.
@@ -47,10 +52,48 @@ impl EndpointContext {
         self.jar.get()?.as_ref()
     }
 
-    /// Decides whether the request is forged.
-    pub(crate) fn decide(&self, target: Target) -> Decision {
-        let is_safe = self.head.method != Method::POST;
-        self.runtime.settings.decide(target, is_safe, &self.head.headers)
+    /// Decides whether the request is forged, for somebody who is there or not.
+    pub(crate) fn decide(&self, target: Target, present: bool, proof: bool) -> Decision {
+        let facts = Facts { is_safe: self.head.method != Method::POST, present, proof };
+        self.runtime.settings.decide(target, facts, &self.head.headers)
+    }
+
+    /// The answer to a request that does not act; `None` for one that does. `key` is the proof key of whoever is there.
+    pub(crate) fn refusal(
+        &self,
+        target: Target,
+        key: Option<&[u8]>,
+        ask: impl FnOnce() -> Response<Bytes>,
+    ) -> Option<Response<Bytes>> {
+        self.refusal_of(target, self.decide(target, key.is_some(), self.is_proven(key)), ask)
+    }
+
+    pub(crate) fn refusal_of(
+        &self,
+        target: Target,
+        decision: Decision,
+        ask: impl FnOnce() -> Response<Bytes>,
+    ) -> Option<Response<Bytes>> {
+        match decision {
+            Decision::Act => None,
+            Decision::Ask => Some(ask()),
+            Decision::Ignore => Some(page::nothing()),
+            Decision::Refuse => {
+                self.runtime.events().emit(EventCode::CrossSiteRefused, None, format_args!("{target:?}"));
+                Some(page::cross_site())
+            }
+        }
+    }
+
+    /// Whether the address has the proof that this key makes for it.
+    pub(crate) fn is_proven(&self, key: Option<&[u8]>) -> bool {
+        let endpoint = self.runtime.settings.endpoint(self.head.uri.path());
+        key.zip(endpoint).is_some_and(|(key, endpoint)| urls::is_proven(key, endpoint, self.query()))
+    }
+
+    /// Whether the application itself, or its user, began this: what it leads to may then have a proof, too.
+    pub(crate) fn is_own(&self, proof: bool) -> bool {
+        self.decide(Target::Connect { extends: true }, true, proof) == Decision::Act
     }
 
     pub(crate) fn query(&self) -> &str {
@@ -72,15 +115,18 @@ impl EndpointContext {
         self.runtime.sessions.of(self.session_cookie(), self.runtime.now()).await
     }
 
-    /// The provider's sessions that this session of this person names, where it lasts.
-    pub(crate) async fn sids(&self, id: SessionId, person: (&str, &str)) -> Result<Vec<String>, StoreError> {
+    /// What is known of a session that lasts, if it is this person's.
+    pub(crate) async fn session_of(
+        &self,
+        id: SessionId,
+        person: (&str, &str),
+    ) -> Result<Option<SessionPayload>, StoreError> {
         let runtime = &self.runtime;
         if runtime.opened_grants.is_none() {
-            return session_row::sids(&id.row(runtime.records.keys()), person, &runtime.records).await;
+            return session_row::of_person(&id.row(runtime.records.keys()), person, &runtime.records).await;
         }
         let session = runtime.sessions.find(id, runtime.now()).await?;
-        let session = session.filter(|session| session.user() == person);
-        Ok(session.and_then(|session| Some(session.provider_sessions()?.sids())).unwrap_or_default())
+        Ok(session.filter(|session| session.user() == person).and_then(|session| session.provider_session()))
     }
 
     /// The visitor that this browser is.

@@ -7,11 +7,10 @@ use http::{Response, StatusCode};
 
 use super::context::EndpointContext;
 use super::parameters::EndpointQuery;
-use super::{account, visitor};
+use super::{account, urls, visitor};
 use crate::error::redirect;
-use crate::events::EventCode;
 use crate::page;
-use crate::protocol::fetch_metadata::{Decision, Target};
+use crate::protocol::fetch_metadata::Target;
 use crate::provider::relying_party::ProviderId;
 use crate::sessions::session::Session;
 use crate::store::StoreError;
@@ -32,18 +31,16 @@ pub(crate) async fn end(context: &EndpointContext) -> Response<Bytes> {
     if runtime.settings.connections(ProviderId::FIRST).named(name).is_none() {
         return bad_request("There is no connection with that name.");
     }
-    match context.decide(Target::Change) {
-        Decision::Act => {}
-        Decision::Ask => {
-            let action = format!("{}?{}", runtime.settings.path_to("disconnect"), context.query());
-            return page::confirmation("Do you want to end this access?", &action, "Disconnect");
-        }
-        Decision::Refuse => {
-            runtime.events().emit(EventCode::CrossSiteRefused, None, "a disconnection");
-            return page::cross_site();
-        }
-    }
     let session = context.signed_in().await;
+    let key =
+        urls::proof_key(session.as_ref().ok().and_then(|session| session.as_deref()), context.visitor());
+    let ask = || {
+        let action = format!("{}?{}", runtime.settings.path_to("disconnect"), context.query());
+        page::confirmation("Do you want to end this access?", &action, "Disconnect")
+    };
+    if let Some(answer) = context.refusal(Target::Disconnect, key.as_deref(), ask) {
+        return answer;
+    }
     if let Ok(Some(session)) = &session
         && let Some(answer) = account::refusal(runtime, session)
     {

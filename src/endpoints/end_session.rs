@@ -11,7 +11,7 @@ use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
 use crate::store::{Key, StoreError};
-use crate::tokens::locate::GrantRef;
+use crate::tokens::locate::{GrantRef, SessionRows};
 use crate::tokens::principal::Principal;
 
 /// Ends a session and, where that is the session's own, its grant. Returns the ID token, for the provider.
@@ -65,7 +65,9 @@ pub(crate) async fn end_grants(
         signed_in_at.map(|provider| runtime.settings.connections(provider.relying_party.id).all());
     let connections = connections.into_iter().flatten();
     for connection in connections.filter(|connection| connection.grant_lifetime == GrantLifetime::Session) {
-        let place = runtime.grant_place(record.owner(), connection, Some(session)).await?;
+        let home = record.home.map_or(session, |home| runtime.session_row(SessionId::new(home)));
+        let rows = SessionRows { row: session, home };
+        let place = runtime.grant_place(record.owner(), connection, Some(rows)).await?;
         end_grant(&place).await;
     }
     Ok(())
@@ -73,11 +75,15 @@ pub(crate) async fn end_grants(
 
 /// Best effort: without its session the grant is out of reach, and it expires with it.
 async fn end_grant(place: &GrantRef) {
-    let taken = place.take().await;
+    if let Ok((Some(grant), _)) = place.take().await {
+        revoke(place, grant.refresh_token);
+    }
+}
+
+/// A refresh token of which nothing is kept any more is revoked, where a logout revokes.
+pub(crate) fn revoke(place: &GrantRef, refresh_token: Option<Secret>) {
     let provider = Arc::clone(place.provider());
-    if let (true, Ok((Some(grant), _))) = (provider.relying_party.revoke_at_logout, taken)
-        && let Some(refresh_token) = grant.refresh_token
-    {
+    if let (true, Some(refresh_token)) = (provider.relying_party.revoke_at_logout, refresh_token) {
         place.runtime.tasks.spawn(async move {
             let _ = provider.revoke(&refresh_token, "refresh_token").await;
         });

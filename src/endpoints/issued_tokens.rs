@@ -9,7 +9,7 @@ use super::context::EndpointContext;
 use super::login_error::LoginError;
 use super::pending::{Intent, KeepFor, PendingLogin};
 use super::sign_in::{CompletedLogin, sign_in};
-use super::{account, connect, visitor};
+use super::{account, connect, urls, visitor};
 use crate::config::connections::CheckedConnection;
 use crate::config::destination::Destination;
 use crate::cookie;
@@ -62,13 +62,14 @@ pub(crate) async fn keep(
             let asked = consent(runtime, login, scopes);
             let once = (*usage == KeepFor::OneRequest)
                 .then_some(ReturnContext { destination, headers: &context.head.headers });
+            let key = urls::proof_key(Some(&session), None).filter(|_| login.own);
             let kept = connect::keep(context, connection, asked, session, verified, once).await?;
-            let mut answer = redirect(destination.as_str());
+            let mut answer = redirect(&urls::onwards(runtime, key.as_deref(), destination));
             kept.into_iter().for_each(|set| cookie::append(answer.headers_mut(), set));
             Ok(answer)
         }
         (Intent::Connect { .. } | Intent::Visitor { .. }, _) => Err(LoginError::SessionOver),
-        (Intent::Login { replaces }, _) => sign_in(context, *replaces, verified, destination.as_str()).await,
+        (Intent::Login { replaces }, _) => sign_in(context, login, *replaces, verified, destination).await,
     }
 }
 

@@ -12,7 +12,7 @@ use super::context::EndpointContext;
 use super::parameters::EndpointQuery;
 use super::pending::{self, Intent, PendingLogin};
 use super::silent::{silence, was_silent};
-use super::urls::path;
+use super::urls::{path, proof_key};
 use crate::config::connections::CheckedConnection;
 use crate::config::destination::Destination;
 use crate::config::resource::push_new;
@@ -36,13 +36,24 @@ pub(crate) const HEADER_BUDGET: usize = 3584;
 
 pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
     let (runtime, headers) = (&context.runtime, &context.head.headers);
-    if context.decide(Target::Login) == Decision::Refuse {
-        return page::cross_site();
-    }
+    // The store is asked who is signed in only where that matters.
+    let session = match context.decide(Target::Login, true, false) {
+        Decision::Ask => context.signed_in().await,
+        _ => Ok(None),
+    };
     let (named, destination, options) = match parse(runtime, context.query()) {
         Ok(parsed) => parsed,
         Err(refusal) => return page::plain(StatusCode::BAD_REQUEST, &refusal),
     };
+    let Ok(session) = session else {
+        return page::try_again("You cannot be signed in at the moment.", destination.as_str());
+    };
+    let key = proof_key(session.as_deref(), None);
+    let ask = || ask(path(runtime, named.map(|named| &**named), &destination, &options), &destination);
+    if let Some(answer) = context.refusal(Target::Login, key.as_deref(), ask) {
+        return answer;
+    }
+    let own = context.is_own(context.is_proven(key.as_deref()));
     if options.is_silent() && was_silent(runtime, headers) {
         return redirect(destination.as_str());
     }
@@ -56,7 +67,7 @@ pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
     };
     let intent = Intent::Login { replaces: context.session_id().map(SessionId::bytes) };
     let again = path(runtime, Some(&provider), &destination, &options);
-    begin(context, &AuthorizationAttempt { provider, destination, options, intent }, &again).await
+    begin(context, &AuthorizationAttempt { provider, destination, options, intent, own }, &again).await
 }
 
 /// What the provider is asked, and for what.
@@ -65,6 +76,15 @@ pub(crate) struct AuthorizationAttempt {
     pub(crate) destination: Destination,
     pub(crate) options: LoginOptions,
     pub(crate) intent: Intent,
+    /// The application itself, or its user, began it.
+    pub(crate) own: bool,
+}
+
+/// Another site leads somebody to the login who is signed in: a login in its place is theirs to want.
+fn ask(again: String, destination: &Destination) -> Response<Bytes> {
+    let text = "You are signed in. Another site sent you here to sign in again.";
+    let links = [(destination.as_str(), "Continue"), (again.as_str(), "Sign in again")];
+    page::page(StatusCode::OK, "Do you want to sign in again?", text, &links)
 }
 
 /// Sends the browser to the provider; `again` is the address that tries once more.
@@ -136,6 +156,7 @@ fn pending_login(
         acr_values: ask.options.acr_values.clone(),
         started_at: runtime.now(),
         intent: ask.intent.clone(),
+        own: ask.own,
     }
 }
 

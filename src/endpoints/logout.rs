@@ -21,7 +21,7 @@ use crate::error::redirect;
 use crate::events::EventCode;
 use crate::page;
 use crate::protocol::authorization::{MAX_REDIRECT, ResponseMode, with_parameters};
-use crate::protocol::fetch_metadata::{Decision, Target};
+use crate::protocol::fetch_metadata::Target;
 use crate::protocol::logout::{ID_TOKEN_HINT, parameters};
 use crate::secret::Secret;
 use crate::sessions::session::Session;
@@ -60,16 +60,13 @@ pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Response<Bytes> {
         Err(_) => return store_away(&logout_path(runtime, None, &destination)),
     };
     let token = token.is_some_and(|token| token.ct_eq(&session.logout_token).into());
-    match context.decide(Target::Logout { token }) {
-        Decision::Act => {}
-        Decision::Ask => {
-            let action = logout_path(runtime, None, &destination);
-            return page::confirmation("Do you want to sign out?", &action, "Sign out");
-        }
-        Decision::Refuse => {
-            runtime.events().emit(EventCode::CrossSiteRefused, Some(session.user()), "a logout");
-            return page::cross_site();
-        }
+    let decision = context.decide(Target::Logout, true, token);
+    let ask = || {
+        let action = logout_path(runtime, None, &destination);
+        page::confirmation("Do you want to sign out?", &action, "Sign out")
+    };
+    if let Some(answer) = context.refusal_of(Target::Logout, decision, ask) {
+        return answer;
     }
     match end(runtime, &session, context.jar()).await {
         Ok(id_token) => {

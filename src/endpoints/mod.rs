@@ -16,7 +16,6 @@ pub(crate) mod login_error;
 pub(crate) mod logout;
 pub(crate) mod parameters;
 pub(crate) mod pending;
-pub(crate) mod replaced_session;
 pub(crate) mod sign_in;
 pub(crate) mod silent;
 pub(crate) mod urls;
@@ -31,6 +30,7 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use self::context::EndpointContext;
 use crate::page;
+use crate::protocol::fetch_metadata::Target;
 use crate::state::Runtime;
 
 /// Answers a request for one of the layer's endpoints.
@@ -60,7 +60,10 @@ pub(crate) async fn endpoint(
         ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => disconnect::end(&context).await,
         ("granted", &Method::GET | &Method::HEAD) => connect::resumed(&context),
         ("frontchannel-logout", &Method::GET) if runtime.settings.frontchannel_logout => {
-            frontchannel_logout::logout(runtime, context.query()).await
+            match context.refusal(Target::FrontchannelLogout, None, page::nothing) {
+                Some(refusal) => refusal,
+                None => frontchannel_logout::logout(runtime, context.query()).await,
+            }
         }
         ("backchannel-logout", _) => backchannel_logout::not_allowed(),
         ("login" | "logout" | "callback" | "connect" | "disconnect" | "granted", _) => not_allowed(endpoint),

@@ -48,6 +48,8 @@ pub(crate) struct PendingLogin {
     pub(crate) acr_values: Vec<String>,
     pub(crate) started_at: Timestamp,
     pub(crate) intent: Intent,
+    /// The application itself, or its user, began it.
+    pub(crate) own: bool,
 }
 
 /// What the tokens are for. Sessions are named by their ids, because the callback may come without the session's

@@ -7,13 +7,13 @@ use http::Response;
 use serde_json::{Map, Value};
 
 use super::context::EndpointContext;
-use super::end_session::end_session;
+use super::end_session::{end_session, revoke};
 use super::login_error::LoginError;
-use super::replaced_session::Replaced;
-use super::silent;
-use crate::clock::Timestamp;
+use super::pending::PendingLogin;
+use super::{silent, urls};
 use crate::config::connection::GrantLifetime;
 use crate::config::connections::CheckedConnection;
+use crate::config::destination::Destination;
 use crate::config::hooks::{LoginDecision, VerifiedLogin};
 use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
@@ -22,12 +22,18 @@ use crate::protocol::id_token::IdToken;
 use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::{FetchUserInfo, about_person, replace};
 use crate::provider::Provider;
+use crate::records::Loaded;
+use crate::records::grant::{Grant, LOGIN};
 use crate::sessions::identity::SessionPayload;
 use crate::sessions::provider_logout::add_sid;
-use crate::sessions::session::{MOST_CLAIMS, Session, SessionRecord};
+use crate::sessions::session::{MOST_CLAIMS, Session, SessionCookie, SessionRecord};
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
-use crate::tokens::save::{keep_grant, new_grant};
+use crate::stateless::CookieJar;
+use crate::store::StoreError;
+use crate::tokens::locate::{GrantRef, SessionRows};
+use crate::tokens::principal::Principal;
+use crate::tokens::save::{keep_grant, kept_until, new_grant};
 
 /// Tokens that hold, and whose they are.
 pub(crate) struct CompletedLogin<'a> {
@@ -36,33 +42,37 @@ pub(crate) struct CompletedLogin<'a> {
     pub(crate) tokens: &'a TokenResponse,
 }
 
-/// Begins the session, in the place of the one that the browser had.
+/// Begins the session, in the place of the one that the browser had, and goes on to the login's destination.
 pub(crate) async fn sign_in(
     context: &EndpointContext,
+    login: &PendingLogin,
     replaces: Option<[u8; 32]>,
     verified: CompletedLogin<'_>,
-    destination: &str,
+    destination: &Destination,
 ) -> Result<Response<Bytes>, LoginError> {
     let (runtime, settings) = (&context.runtime, &context.runtime.settings);
     let claims = admit(runtime, &verified).await?;
     // Where the browser shows it, whether it still lasts.
     let shown = context.signed_in().await.ok().flatten();
     let replaced = context.session_id().or(replaces.map(SessionId::new));
-    let (id, moved) = store(context, shown.as_ref(), replaced, &verified, &claims).await?;
+    let (id, record) = store(context, replaced, &verified, &claims).await?;
     runtime.sweep_in_time();
     let facts = &verified.id_token.facts;
     runtime.events().emit(EventCode::LoginSucceeded, Some((&facts.issuer, &facts.subject)), "a new session");
-    // What could not be moved wholly stays for as long as it lasts.
-    let is_moved = match &moved {
-        Some(moved) => moved.forget().await.is_ok(),
-        None => true,
-    };
-    if let Some(replaced) = replaced.filter(|_| is_moved) {
-        // The new session stands already: what is left of the old one expires by itself if this fails.
-        let shown = shown.filter(|session| session.id == replaced);
-        let _ = end_session(runtime, replaced, shown.as_ref(), context.jar()).await;
+    // The new session stands already: what is left of the old one expires by itself if this fails.
+    match replaced {
+        // The person goes on in the new one, and so does what they granted.
+        Some(replaced) if record.home.is_some() => {
+            let _ = runtime.sessions.end(replaced, record.ends_at).await;
+        }
+        Some(replaced) => {
+            let shown = shown.filter(|session| session.id == replaced);
+            let _ = end_session(runtime, replaced, shown.as_ref(), context.jar()).await;
+        }
+        None => {}
     }
-    let mut answer = redirect(destination);
+    let key = login.own.then_some(&record.logout_token[..]);
+    let mut answer = redirect(&urls::onwards(runtime, key, destination));
     // What the browser carries it is given by whoever answers.
     if context.jar().is_none() {
         let session = settings.cookies.set(
@@ -148,20 +158,22 @@ async fn user_info(
     }
 }
 
-/// The session that begins, with the provider's sessions that the one in whose place it comes was known by.
+/// The session that begins. In the place of another one of the same person it has the grants of that one, and the provider's
+/// sessions that it was known by.
 async fn session_record(
     context: &EndpointContext,
     replaced: Option<SessionId>,
     verified: &CompletedLogin<'_>,
     claims: &Map<String, Value>,
-    now: Timestamp,
 ) -> Result<SessionRecord, LoginError> {
     let (runtime, id_token) = (&context.runtime, verified.id_token);
     let facts = &id_token.facts;
-    let mut sids = match replaced {
-        Some(replaced) => context.sids(replaced, (&facts.issuer, &facts.subject)).await?,
-        None => Vec::new(),
+    let before = match replaced {
+        Some(replaced) => context.session_of(replaced, (&facts.issuer, &facts.subject)).await?,
+        None => None,
     };
+    let home = before.as_ref().zip(replaced).map(|(before, replaced)| before.home_of(replaced).bytes());
+    let mut sids = before.map(|before| before.sids).unwrap_or_default();
     id_token.sid.iter().for_each(|sid| add_sid(&mut sids, sid));
     let identity = SessionPayload {
         issuer: facts.issuer.as_str().into(),
@@ -171,7 +183,8 @@ async fn session_record(
         issued_at: facts.issued_at,
         acr: id_token.acr.as_deref().map(Into::into),
         logout_token: runtime.random.bytes(),
-        ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
+        ends_at: runtime.now().saturating_add(runtime.settings.absolute_lifetime),
+        home,
     };
     let claims = Value::Object(claims.clone()).to_string();
     let id_token = verified.tokens.id_token.clone().unwrap_or_default();
@@ -184,50 +197,108 @@ async fn session_record(
 /// Grant first, session last: a session that exists is complete.
 async fn store(
     context: &EndpointContext,
-    shown: Option<&Arc<Session>>,
     replaced: Option<SessionId>,
     verified: &CompletedLogin<'_>,
     claims: &Map<String, Value>,
-) -> Result<(SessionId, Option<Replaced>), LoginError> {
+) -> Result<(SessionId, SessionRecord), LoginError> {
     let runtime = &context.runtime;
     let now = runtime.now();
     let id = SessionId::new(runtime.random.bytes());
     let (id_token, tokens) = (verified.id_token, verified.tokens);
-    let record = session_record(context, replaced, verified, claims, now).await?;
+    let mut record = session_record(context, replaced, verified, claims).await?;
     // Of the same second as a logout it is taken for the login after it.
     let identity = &record.identity;
     let begun = SessionPayload { issued_at: identity.issued_at.saturating_add(1), ..identity.clone() };
-    let mut moved = None;
     // Elsewhere nobody uses them. They are not revoked: some providers would take the account's along, where the person
     // is the one who granted it.
     if runtime.mode.keeps_logins() {
         let login = sign_in_at(runtime, verified.provider)?;
-        let place = runtime.grant_place(record.owner(), login, Some(runtime.session_row(id))).await?;
-        let mut grant = new_grant(&place, login, &login.scopes, tokens, Some(id_token.facts.clone()), now);
-        if let (Some(replaced), GrantLifetime::Session, None) =
-            (replaced, login.grant_lifetime, &grant.refresh_token)
-        {
-            moved = Replaced::lease(context, &place.owner, login, replaced, shown, record.ends_at).await?;
-        }
-        if let Some(moved) = &moved {
-            grant = grant.consented_again(&moved.grant);
-            grant.lease = None;
-        }
+        let facts = || Some(id_token.facts.clone());
+        let new = |place: &GrantRef| new_grant(place, login, &login.scopes, tokens, facts(), now);
         if let Some(jar) = context.jar() {
-            // Nobody can have anything of this session yet: the answer is the only place that it is in.
-            let begun = jar.begin(id.bytes(), &record, Some(&grant), replaced.map(SessionId::bytes).as_ref());
-            begun.map_err(LoginError::TooLargeToCarry)?;
-            return Ok((id, moved));
+            let (place, former) = carry(context, jar, id, &mut record, login, replaced, new).await?;
+            revoke_former(&place, former.as_deref(), tokens);
+            return Ok((id, record));
         }
-        keep_grant(&place, login.grant_lifetime, grant, record.ends_at).await?;
+        let rows = runtime.session_rows(id, &record);
+        let place = runtime.grant_place(record.owner(), login, Some(rows)).await?;
+        let former = if record.home.is_some() { place.newest().await?.0 } else { None };
+        keep_grant(&place, login.grant_lifetime, new(&place), record.ends_at).await?;
+        revoke_former(&place, former.as_deref(), tokens);
+        keep_longer(runtime, rows, &record, verified.provider).await?;
     }
-    runtime.sessions.start(id, record, now).await?;
+    runtime.sessions.start(id, record.clone(), now).await?;
     // Only now: whoever signs them out from here on finds the session.
     if begun.is_signed_out(&runtime.records).await? {
         end_session(runtime, id, None, None).await?;
         return Err(LoginError::SignedOut);
     }
-    Ok((id, moved))
+    Ok((id, record))
+}
+
+/// Gives the browser the session and its grant to carry, and returns the one before it. Where the grants of the session
+/// before it have no room, they end with that one.
+async fn carry(
+    context: &EndpointContext,
+    jar: &CookieJar,
+    id: SessionId,
+    record: &mut SessionRecord,
+    login: &CheckedConnection,
+    replaced: Option<SessionId>,
+    new: impl Fn(&GrantRef) -> Grant,
+) -> Result<(GrantRef, Option<Arc<Grant>>), LoginError> {
+    let runtime = &context.runtime;
+    loop {
+        let cookie = SessionCookie::new(id.bytes(), record);
+        let session = Arc::new(Session::carried(cookie, runtime.session_row(id), runtime.now()));
+        let place = context.place_of(&Principal::Session(session), login).await?;
+        let mut grant = new(&place);
+        let (former, version) = if record.home.is_some() { place.newest().await? } else { (None, None) };
+        if let Some(former) = &former {
+            grant = grant.consented_again(former);
+        }
+        match jar.begun(id, record, Some(&grant), replaced) {
+            Err(_) if record.home.is_some() => record.identity.home = None,
+            Err(too_large) => return Err(LoginError::TooLargeToCarry(too_large)),
+            Ok(begun) => {
+                // A refresh of the grant before it may be under way. But nobody can have anything of a new session.
+                let until = kept_until(login.grant_lifetime, record.ends_at);
+                let kept =
+                    async || runtime.records.swap(&place.row, version, &grant, until, Vec::new()).await;
+                if record.home.is_none() || kept().await?.is_some() {
+                    jar.begin(begun);
+                    return Ok((place, former));
+                }
+            }
+        }
+    }
+}
+
+/// Where this login brought a refresh token, the one of the login before it is not kept.
+fn revoke_former(place: &GrantRef, former: Option<&Grant>, tokens: &TokenResponse) {
+    let former = former.and_then(|former| former.refresh_token.clone());
+    revoke(place, former.filter(|former| tokens.refresh_token.as_ref().is_some_and(|new| new != former)));
+}
+
+/// The other grants of the session before it last as long as this one.
+async fn keep_longer(
+    runtime: &Arc<Runtime>,
+    rows: SessionRows,
+    record: &SessionRecord,
+    provider: &Provider,
+) -> Result<(), StoreError> {
+    let connections = runtime.settings.connections(provider.relying_party.id).all().iter();
+    let own = |one: &&CheckedConnection| one.grant_lifetime == GrantLifetime::Session && one.name != LOGIN;
+    for connection in connections.filter(own).filter(|_| record.home.is_some()) {
+        let place = runtime.grant_place(record.owner(), connection, Some(rows)).await?;
+        while let Loaded::Found(found) = runtime.records.load::<Grant>(&place.row).await? {
+            let (version, until) = (Some(found.version), record.ends_at.max(found.expires_at));
+            if runtime.records.swap(&place.row, version, &found.value, until, Vec::new()).await?.is_some() {
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// What the login at a provider asks for.

@@ -2,12 +2,16 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
 
 use crate::config::destination::Destination;
 use crate::config::settings::encoded;
 use crate::protocol::authorization::LoginOptions;
 use crate::provider::Provider;
+use crate::records::grant::encode;
 use crate::sessions::session::Session;
+use crate::sessions::visitor_id::Visitor;
 use crate::state::Runtime;
 
 /// The address of a login; without a provider that of the choice, where there is one.
@@ -74,4 +78,73 @@ pub(crate) fn connect_path_with(
 /// What the address of a connection for one use has besides.
 pub(crate) const fn once_in(once: bool) -> &'static str {
     if once { "&once=1" } else { "" }
+}
+
+/// The parameter with the proof, which stands last.
+const PROOF: &str = "&proof=";
+
+/// The key of the proofs in addresses for the user of this session or, without one, for this visitor.
+pub(crate) fn proof_key(session: Option<&Session>, visitor: Option<Visitor>) -> Option<Vec<u8>> {
+    let session = session.map(|session| session.logout_token.to_vec());
+    session.or_else(|| visitor.map(|visitor| visitor.bytes().to_vec()))
+}
+
+/// The address of an endpoint with the proof that it was made here, for this user, as it stands: no other site can make
+/// one, and a part of it that is changed makes it void.
+pub(crate) fn with_proof(runtime: &Runtime, key: Option<&[u8]>, address: String) -> String {
+    let base = runtime.settings.path_to("");
+    match (key, address.strip_prefix(&base)) {
+        (Some(key), Some(asked)) => format!("{address}{PROOF}{}", proof(key, asked)),
+        _ => address,
+    }
+}
+
+/// Whether the query of a request for an endpoint ends with the proof that this key makes for the rest of it.
+pub(crate) fn is_proven(key: &[u8], endpoint: &str, query: &str) -> bool {
+    let Some((asked, given)) = query.rsplit_once(PROOF) else { return false };
+    proof(key, &format!("{endpoint}?{asked}")).as_bytes().ct_eq(given.as_bytes()).into()
+}
+
+/// Half of a hash is enough for a proof, and does not tell how the hash of a longer address begins.
+fn proof(key: &[u8], asked: &str) -> String {
+    let hash = Sha256::digest(encode(&[b"proof", key, asked.as_bytes()]));
+    URL_SAFE_NO_PAD.encode(&hash[..16])
+}
+
+/// Where a login or a consent goes on to. A further login or consent has a proof where the application itself began the
+/// one before it: `Sec-Fetch-Site` says `cross-site` since the provider.
+pub(crate) fn onwards(runtime: &Runtime, key: Option<&[u8]>, destination: &Destination) -> String {
+    let address = destination.as_str();
+    let asked = address.strip_prefix(&runtime.settings.path_to("")).unwrap_or_default();
+    if !asked.starts_with("login?") && !asked.starts_with("connect?") {
+        return address.to_owned();
+    }
+    let asked = address.rsplit_once(PROOF).map_or(address, |(asked, _)| asked);
+    with_proof(runtime, key, asked.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_is_for_one_key_and_one_address() {
+        let (key, asked) = (&[7; 16][..], "connect?connection=a&return_to=%2F");
+        let given = proof(key, asked);
+        let holds = |key: &[u8], endpoint: &str, query: &str| is_proven(key, endpoint, query);
+        let query = format!("connection=a&return_to=%2F&proof={given}");
+        assert!(holds(key, "connect", &query));
+        assert!(!holds(&[8; 16], "connect", &query) && !holds(key, "login", &query));
+        for other in [
+            "connection=a&return_to=%2F".to_owned(),
+            format!("connection=a&return_to=%2Fx&proof={given}"),
+            format!("connection=a&scope=b&return_to=%2F&proof={given}"),
+            format!("connection=a&return_to=%2F&proof={given}&once=1"),
+            format!("connection=a&return_to=%2F&proof={}", &given[..21]),
+            format!("proof={given}&connection=a&return_to=%2F"),
+            "connection=a&return_to=%2F&proof=".to_owned(),
+        ] {
+            assert!(!holds(key, "connect", &other), "{other}");
+        }
+    }
 }

@@ -16,6 +16,7 @@ use super::login::{self, AuthorizationAttempt, begin};
 use super::login_error::LoginError;
 use super::pending::{self, Intent, PendingLogin};
 use super::sign_in::{CompletedLogin, is_of_domain};
+use super::urls;
 use crate::config::connection::GrantLifetime;
 use crate::config::connections::CheckedConnection;
 use crate::config::destination::Destination;
@@ -123,7 +124,8 @@ pub(crate) async fn finish(
     let until = runtime.now().saturating_add(runtime.settings.visitor_lifetime);
     keep_grant(&place, GrantLifetime::Session, grant, until).await?;
     runtime.events().emit(EventCode::Connected, None, format_args!("{}, by a visitor", connection.name));
-    let mut answer = redirect(destination.as_str());
+    let key = urls::proof_key(None, Some(visitor)).filter(|_| login.own);
+    let mut answer = redirect(&urls::onwards(runtime, key.as_deref(), destination));
     let settings = &runtime.settings;
     let name = settings.cookies.name(COOKIE);
     let cookie =

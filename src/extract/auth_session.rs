@@ -69,6 +69,11 @@ impl AuthSession {
         self.login_url_with(destination, &LoginOptions::default())
     }
 
+    /// Of whoever is signed in: somebody who is not cannot lose a session by a login.
+    fn proof_key(&self) -> Option<Vec<u8>> {
+        urls::proof_key(self.session.as_deref(), None)
+    }
+
     /// Like [`AuthSession::login_url`], with options (`prompt`, `max_age`, …) for this one login.
     ///
     /// The user can change a link: a page that relies on a recent or strong authentication must also check
@@ -83,7 +88,8 @@ impl AuthSession {
         options: &LoginOptions,
     ) -> Result<String, DestinationError> {
         let destination = self.runtime.settings.destination(destination)?;
-        Ok(urls::path(&self.runtime, None, &destination, options))
+        let address = urls::path(&self.runtime, None, &destination, options);
+        Ok(urls::with_proof(&self.runtime, self.proof_key().as_deref(), address))
     }
 
     /// Every provider for logins, each with the address of a login there that then redirects to `destination`. With
@@ -98,7 +104,7 @@ impl AuthSession {
         options: &LoginOptions,
     ) -> Result<Vec<ProviderChoice>, DestinationError> {
         let destination = self.runtime.settings.destination(destination)?;
-        Ok(choose_provider::choices(&self.runtime, &destination, options))
+        Ok(choose_provider::choices(&self.runtime, self.proof_key().as_deref(), &destination, options))
     }
 
     /// The address of a silent login (`prompt=none`, OpenID Connect Core 1.0 section 3.1.2.1): it signs the user in if

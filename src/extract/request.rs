@@ -147,9 +147,11 @@ impl RequestState {
             Some(page) => format!("{}?return_to={}", settings.path_to("granted"), encoded(page)),
             None => self.here(),
         };
+        let key = urls::proof_key(self.session.as_deref(), self.head.visitor.as_deref().copied());
         let path = |to: &str| {
             let to = settings.destination(to).ok()?;
-            Some(urls::connect_path_with(&self.runtime, connection, &to, scopes, options))
+            let path = urls::connect_path_with(&self.runtime, connection, &to, scopes, options);
+            Some(urls::with_proof(&self.runtime, key.as_deref(), path))
         };
         let url = path(&here).filter(|path| path.len() <= HEADER_BUDGET).or_else(|| path(""));
         let now = self.runtime.now();

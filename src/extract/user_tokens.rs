@@ -144,15 +144,29 @@ impl UserTokens {
         }
     }
 
-    /// The address at which the user grants a connection; it then redirects to `destination`.
+    /// The address at which the user grants a connection; it then redirects to `destination`. It contains a proof for
+    /// this user: another site's link shows a page that asks first.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::NoSuchConnection`], or [`ErrorKind::InvalidDestination`].
     pub fn connect_url(&self, connection: &str, destination: &str) -> Result<String, Error> {
+        Ok(self.with_proof(self.connect_path(connection, destination)?))
+    }
+
+    fn connect_path(&self, connection: &str, destination: &str) -> Result<String, Error> {
         let connection = self.registered(connection)?;
         let destination = self.runtime().settings.destination(destination)?;
         Ok(urls::connect_path(self.runtime(), &connection.name, &destination))
+    }
+
+    fn with_proof(&self, address: String) -> String {
+        let key = match &self.principal {
+            Principal::Session(session) => urls::proof_key(Some(session), None),
+            Principal::Visitor(visitor) => urls::proof_key(None, Some(*visitor)),
+            Principal::Account(_) | Principal::Offline { .. } => None,
+        };
+        urls::with_proof(self.runtime(), key.as_deref(), address)
     }
 
     /// The address at which the user grants a connection for one use; it then redirects to `destination`, whose
@@ -163,17 +177,17 @@ impl UserTokens {
     ///
     /// [`ErrorKind::NoSuchConnection`], or [`ErrorKind::InvalidDestination`].
     pub fn connect_single_use_url(&self, connection: &str, destination: &str) -> Result<String, Error> {
-        Ok(self.connect_url(connection, destination)? + urls::once_in(true))
+        Ok(self.with_proof(self.connect_path(connection, destination)? + urls::once_in(true)))
     }
 
-    /// The address that disconnects a connection and then redirects to `destination`. A POST to it disconnects at
-    /// once; a link to it shows a page that asks for confirmation.
+    /// The address that disconnects a connection and then redirects to `destination`. A form or a link of the
+    /// application disconnects at once; another site's link shows a page that asks for confirmation.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::NoSuchConnection`], or [`ErrorKind::InvalidDestination`].
     pub fn disconnect_url(&self, connection: &str, destination: &str) -> Result<String, Error> {
-        let url = self.connect_url(connection, destination)?;
+        let url = self.connect_path(connection, destination)?;
         let [connect, disconnect] =
             ["connect", "disconnect"].map(|name| self.runtime().settings.path_to(name));
         Ok(url.replacen(&connect, &disconnect, 1))

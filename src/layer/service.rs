@@ -17,7 +17,7 @@ use crate::endpoints::{self, logout};
 use crate::error::Error;
 use crate::events::EventCode;
 use crate::extract::request::{Head, RequestState};
-use crate::protocol::fetch_metadata::{Decision, Target};
+use crate::protocol::fetch_metadata::{Decision, Facts, Target};
 use crate::sessions::lookup::{SessionLookup, SessionQuery};
 use crate::sessions::session::Session;
 use crate::state::Runtime;
@@ -148,7 +148,8 @@ fn is_ours<B>(runtime: &Runtime, request: &Request<B>, head: &Head) -> bool {
     let is_safe = head.is_safe && !head.opens_websocket;
     let browser = head.session_cookie || head.visitor().is_some() || head.was_silent;
     let target = Target::Application { browser };
-    runtime.settings.decide(target, is_safe, request.headers()) == Decision::Act
+    let facts = Facts { is_safe, ..Facts::default() };
+    runtime.settings.decide(target, facts, request.headers()) == Decision::Act
 }
 
 /// What the browser carries: for the person, whose session is kept from ending, or as a visitor.

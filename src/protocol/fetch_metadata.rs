@@ -1,31 +1,63 @@
 //! The decision against forged requests: what a page of another site can begin or end with this browser's cookies.
 //!
-//! 1. `Sec-Fetch-Site` names the sender where the browser sends it (Fetch Metadata section 2.4). `same-origin` is a page of
+//! For the application's own paths:
+//!
+//! 1. Safe requests reach the application. A WebSocket handshake is not safe: its page reads what comes.
+//! 2. `Sec-Fetch-Site` names the sender where the browser sends it (Fetch Metadata section 2.4). `same-origin` is a page of
 //!    the application; `none` is the person, by the address bar or a bookmark.
-//! 2. Otherwise `Origin` names it (RFC 6454 section 7). A trusted origin counts as the application's own. The origin of the
+//! 3. Otherwise `Origin` names it (RFC 6454 section 7). A trusted origin counts as the application's own. The origin of the
 //!    public URL does only where the browser sends no `Sec-Fetch-Site`: a browser that says `cross-site` does not come
 //!    from there.
-//! 3. Without both headers the sender is unknown. Browsers send one of them with every unsafe request, so that an unknown
+//! 4. Without both headers the sender is unknown. Browsers send one of them with every unsafe request, so that an unknown
 //!    sender counts as another site where a browser sent the request; other clients have no cookies to abuse.
-//! 4. Safe requests reach the application. A WebSocket handshake is not safe: its page reads what comes.
-//! 5. Another site cannot embed a login or a consent as a picture or a frame: it would fill the browser with cookies of
-//!    logins that are never finished.
-//! 6. What ends something (logout, disconnecting) and what connects an account for everybody is done by a form of the
-//!    application. A link to it shows a page that asks first.
-//! 7. A logout link acts at once where it has the session's logout token, which only a page of the application knows, and
-//!    the browser does not prefetch it.
+//!
+//! For the endpoints, where the first rule that fits decides:
+//!
+//! 5. `Sec-Purpose: prefetch` or `prerender`: ignored. Nobody is there yet, and nothing begins or ends.
+//! 6. `Sec-Fetch-Mode` says that it is no navigation: ignored, if it is a link or the callback. Some prefetchers call
+//!    `fetch()`, and pictures navigate nowhere. A script of the application may send a POST.
+//! 7. The callback acts: its state is the proof. The front-channel logout acts in an `iframe`, where the provider puts it,
+//!    and is refused elsewhere.
+//! 8. A proof acts: an address with a token of this session, or of this visitor, was made here. `Sec-Fetch-Site` is of the
+//!    whole chain of redirects, and `cross-site` for the rest of the chain after a login.
+//! 9. A link is refused in a frame or as a picture (`Sec-Fetch-Dest`), unless it is a login or a consent in a frame of the
+//!    application. `empty` counts as a document: service workers pass navigations on so.
+//! 10. The application and the person (rules 2 and 3) act. But a link that connects an account for everybody always shows
+//!     what that means.
+//! 11. Another site, or an unknown sender, is refused with a POST.
+//! 12. Another site's link to a login or a consent acts where nobody is there who could lose anything by it: nobody is
+//!     signed in (login), nor a visitor (consent). Otherwise, and at every other endpoint, a page asks.
+//! 13. An unknown sender's link acts at the login and at a consent for what the connection always has. Where somebody is
+//!     there, a page asks before a consent for more; at every other endpoint it always does.
 
 /// What a request wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Target {
     /// Something of the application. `browser`: whether it shows a cookie that browsers alone have.
-    Application { browser: bool },
-    /// The login, or the consent for a connection.
+    Application {
+        browser: bool,
+    },
     Login,
-    /// The end of the session. `token`: whether the link has the session's logout token.
-    Logout { token: bool },
-    /// The end of a connection, or an account that is connected for everybody.
-    Change,
+    /// The consent for a connection. `extends`: for more scopes than always, or for a token that is handed to one page.
+    Connect {
+        extends: bool,
+    },
+    /// The consent for an account that is connected for everybody.
+    ConnectAccount,
+    Disconnect,
+    Logout,
+    Callback,
+    FrontchannelLogout,
+}
+
+/// The facts of a request that its headers do not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Facts {
+    pub(crate) is_safe: bool,
+    /// Somebody is signed in, or is a visitor, who could lose something.
+    pub(crate) present: bool,
+    /// The address has a token of that session or visitor.
+    pub(crate) proof: bool,
 }
 
 /// What becomes of it.
@@ -34,6 +66,8 @@ pub(crate) enum Decision {
     Act,
     /// A page asks the person first.
     Ask,
+    /// Nothing happens: 204, and no cookie.
+    Ignore,
     Refuse,
 }
 
@@ -58,24 +92,34 @@ impl Origins {
     pub(crate) fn decide<'a>(
         &self,
         target: Target,
-        is_safe: bool,
+        facts: Facts,
         header: impl Fn(&str) -> Option<&'a [u8]>,
     ) -> Decision {
-        let act_if = |acts: bool| if acts { Decision::Act } else { Decision::Refuse };
-        match (target, is_safe) {
-            (Target::Application { .. }, true) => Decision::Act,
-            (Target::Application { browser }, false) => act_if(match self.sender(header) {
-                Sender::Own => true,
-                Sender::Other => false,
-                Sender::Unknown => !browser,
-            }),
-            (Target::Login, _) => {
-                let embedded = header("sec-fetch-dest").is_some_and(|dest| dest != b"document");
-                act_if(header("sec-fetch-site") != Some(b"cross-site") || !embedded)
-            }
-            (Target::Logout { token: true }, true) if !is_prefetch(&header) => Decision::Act,
-            (Target::Logout { .. } | Target::Change, true) => Decision::Ask,
-            (Target::Logout { .. } | Target::Change, false) => act_if(self.sender(header) == Sender::Own),
+        if let Target::Application { browser } = target {
+            let acts = facts.is_safe
+                || match self.sender(header) {
+                    Sender::Own => true,
+                    Sender::Other => false,
+                    Sender::Unknown => !browser,
+                };
+            return if acts { Decision::Act } else { Decision::Refuse };
+        }
+        let is_navigation = header("sec-fetch-mode").is_none_or(|mode| mode == b"navigate");
+        let is_link = facts.is_safe || target == Target::Callback;
+        if is_speculative(&header) || (is_link && !is_navigation) {
+            return Decision::Ignore;
+        }
+        let dest = header("sec-fetch-dest");
+        let sender = self.sender(&header);
+        let framed = facts.is_safe && dest.is_some_and(|dest| dest != b"document" && dest != b"empty");
+        match target {
+            Target::Callback => Decision::Act,
+            Target::FrontchannelLogout if dest.is_none_or(|dest| dest == b"iframe") => Decision::Act,
+            Target::FrontchannelLogout => Decision::Refuse,
+            _ if facts.proof => Decision::Act,
+            Target::Login | Target::Connect { .. } if framed && sender == Sender::Own => Decision::Act,
+            _ if framed => Decision::Refuse,
+            _ => decide_by(sender, target, facts),
         }
     }
 
@@ -95,24 +139,50 @@ impl Origins {
     }
 }
 
-fn is_prefetch<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> bool {
+/// Rules 10 to 13.
+fn decide_by(sender: Sender, target: Target, facts: Facts) -> Decision {
+    match (sender, target) {
+        (Sender::Own, Target::ConnectAccount) if facts.is_safe => Decision::Ask,
+        (Sender::Own, _) => Decision::Act,
+        _ if !facts.is_safe => Decision::Refuse,
+        (_, Target::Login | Target::Connect { .. }) if !facts.present => Decision::Act,
+        (Sender::Unknown, Target::Login | Target::Connect { extends: false }) => Decision::Act,
+        _ => Decision::Ask,
+    }
+}
+
+fn is_speculative<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> bool {
+    let is =
+        |value: &[u8], word: &[u8]| value.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
     ["sec-purpose", "purpose"]
         .into_iter()
         .filter_map(header)
-        .any(|value| value.windows(b"prefetch".len()).any(|window| window.eq_ignore_ascii_case(b"prefetch")))
+        .any(|value| is(value, b"prefetch") || is(value, b"prerender"))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Decision::{Act, Ask, Refuse};
+    use super::Decision::{Act, Ask, Ignore, Refuse};
     use super::*;
 
     const OWN: &str = "https://app.test";
     const TRUSTED: &str = "https://www.test";
+    const SITES: [Option<&str>; 5] =
+        [None, Some("same-origin"), Some("none"), Some("same-site"), Some("cross-site")];
+    const ENDPOINTS: [Target; 8] = [
+        Target::Login,
+        Target::Connect { extends: false },
+        Target::Connect { extends: true },
+        Target::ConnectAccount,
+        Target::Disconnect,
+        Target::Logout,
+        Target::Callback,
+        Target::FrontchannelLogout,
+    ];
 
-    fn decide(target: Target, is_safe: bool, headers: &[(&str, Option<&'static str>)]) -> Decision {
+    fn decide(target: Target, facts: Facts, headers: &[(&str, Option<&'static str>)]) -> Decision {
         let origins = Origins { own: OWN.to_owned(), trusted: vec![TRUSTED.to_owned()] };
-        origins.decide(target, is_safe, |name| {
+        origins.decide(target, facts, |name| {
             let found = headers.iter().find(|(known, _)| *known == name);
             found.and_then(|(_, value)| value.map(str::as_bytes))
         })
@@ -139,42 +209,198 @@ mod tests {
         ] {
             for (origin, cell) in origins.into_iter().zip(cells.chars()) {
                 let headers = [("sec-fetch-site", site), ("origin", origin)];
-                let of = |browser| decide(Target::Application { browser }, false, &headers);
+                let of = |browser| decide(Target::Application { browser }, Facts::default(), &headers);
                 let expected = match cell {
                     '+' => (Act, Act),
                     '-' => (Refuse, Refuse),
                     _ => (Refuse, Act),
                 };
                 assert_eq!((of(true), of(false)), expected, "{site:?} {origin:?}");
-                for target in
-                    [Target::Logout { token: true }, Target::Logout { token: false }, Target::Change]
-                {
+                for target in [Target::Logout, Target::Disconnect, Target::ConnectAccount] {
                     let expected = if cell == '+' { Act } else { Refuse };
-                    assert_eq!(decide(target, false, &headers), expected, "{target:?} {site:?} {origin:?}");
+                    let facts = Facts { present: true, ..Facts::default() };
+                    assert_eq!(decide(target, facts, &headers), expected, "{target:?} {site:?} {origin:?}");
                 }
             }
         }
     }
 
-    /// Each cell of target × `Sec-Fetch-Site` × `Sec-Fetch-Dest` × purpose, for links.
+    /// Safe requests reach the application, whoever sends them.
     #[test]
-    fn links_act_ask_or_are_refused() {
-        for site in [None, Some("same-origin"), Some("none"), Some("same-site"), Some("cross-site")] {
-            for dest in [None, Some("document"), Some("iframe"), Some("image"), Some("empty")] {
-                for purpose in [None, Some("Prefetch"), Some("prefetch;prerender"), Some("something else")] {
-                    for name in ["sec-purpose", "purpose"] {
-                        let headers = [("sec-fetch-site", site), ("sec-fetch-dest", dest), (name, purpose)];
-                        let of = |target| decide(target, true, &headers);
-                        let seen = format!("{site:?} {dest:?} {name} {purpose:?}");
-                        let embedded = !matches!(dest, None | Some("document"));
-                        let login = if site == Some("cross-site") && embedded { Refuse } else { Act };
-                        let fetched_early = purpose.is_some_and(|purpose| purpose != "something else");
-                        let logout = if fetched_early { Ask } else { Act };
-                        assert_eq!(of(Target::Application { browser: true }), Act, "{seen}");
-                        assert_eq!(of(Target::Login), login, "{seen}");
-                        assert_eq!(of(Target::Logout { token: true }), logout, "{seen}");
-                        assert_eq!(of(Target::Logout { token: false }), Ask, "{seen}");
-                        assert_eq!(of(Target::Change), Ask, "{seen}");
+    fn safe_requests_reach_the_application() {
+        for site in SITES {
+            for mode in [None, Some("navigate"), Some("cors"), Some("no-cors")] {
+                let headers = [("sec-fetch-site", site), ("sec-fetch-mode", mode)];
+                let facts = Facts { is_safe: true, ..Facts::default() };
+                assert_eq!(
+                    decide(Target::Application { browser: true }, facts, &headers),
+                    Act,
+                    "{headers:?}"
+                );
+            }
+        }
+    }
+
+    /// The navigations of a top-level page, as a table: endpoint, then one letter for each of `SITES` where nobody is
+    /// there, where somebody is, and with a proof: (A)ct, as(K), (R)efuse.
+    const NAVIGATIONS: [(Target, [&str; 3]); 8] = [
+        (Target::Login, ["AAAAA", "AAAKK", "AAAAA"]),
+        (Target::Connect { extends: false }, ["AAAAA", "AAAKK", "AAAAA"]),
+        (Target::Connect { extends: true }, ["AAAAA", "KAAKK", "AAAAA"]),
+        (Target::ConnectAccount, ["KKKKK", "KKKKK", "AAAAA"]),
+        (Target::Disconnect, ["KAAKK", "KAAKK", "AAAAA"]),
+        (Target::Logout, ["KAAKK", "KAAKK", "AAAAA"]),
+        (Target::Callback, ["AAAAA", "AAAAA", "AAAAA"]),
+        (Target::FrontchannelLogout, ["RRRRR", "RRRRR", "RRRRR"]),
+    ];
+
+    #[test]
+    fn each_cell_of_the_navigations() {
+        assert_eq!(NAVIGATIONS.map(|(target, _)| target), ENDPOINTS);
+        for (target, rows) in NAVIGATIONS {
+            for (present, proof, cells) in
+                [(false, false, rows[0]), (true, false, rows[1]), (true, true, rows[2])]
+            {
+                for (site, cell) in SITES.into_iter().zip(cells.chars()) {
+                    let facts = Facts { is_safe: true, present, proof };
+                    let expected = match cell {
+                        'A' => Act,
+                        'K' => Ask,
+                        _ => Refuse,
+                    };
+                    for mode in [None, Some("navigate")] {
+                        for dest in [Some("document"), Some("empty")] {
+                            let headers = [
+                                ("sec-fetch-site", site),
+                                ("sec-fetch-mode", mode),
+                                ("sec-fetch-dest", dest),
+                            ];
+                            assert_eq!(
+                                decide(target, facts, &headers),
+                                expected,
+                                "{target:?} {facts:?} {headers:?}"
+                            );
+                        }
+                    }
+                    // Without these headers the front channel cannot be told from a page.
+                    if target != Target::FrontchannelLogout {
+                        let headers = [("sec-fetch-site", site)];
+                        assert_eq!(
+                            decide(target, facts, &headers),
+                            expected,
+                            "{target:?} {facts:?} {headers:?}"
+                        );
+                    }
+                }
+            }
+        }
+        assert_eq!(decide(Target::FrontchannelLogout, Facts { is_safe: true, ..Facts::default() }, &[]), Act);
+    }
+
+    /// Frames and pictures, by endpoint × site × dest × proof.
+    #[test]
+    fn each_cell_of_what_is_embedded() {
+        for target in ENDPOINTS {
+            for site in SITES {
+                for dest in ["iframe", "frame", "image", "embed", "object"] {
+                    for proof in [false, true] {
+                        for present in [false, true] {
+                            let own = matches!(site, Some("same-origin" | "none"));
+                            let expected = match target {
+                                Target::Callback => Act,
+                                Target::FrontchannelLogout if dest == "iframe" => Act,
+                                Target::FrontchannelLogout => Refuse,
+                                Target::Login | Target::Connect { .. } if own => Act,
+                                _ if proof => Act,
+                                _ => Refuse,
+                            };
+                            let facts = Facts { is_safe: true, present, proof };
+                            let headers = [
+                                ("sec-fetch-site", site),
+                                ("sec-fetch-mode", Some("navigate")),
+                                ("sec-fetch-dest", Some(dest)),
+                            ];
+                            assert_eq!(
+                                decide(target, facts, &headers),
+                                expected,
+                                "{target:?} {facts:?} {headers:?}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// What is no navigation is ignored, but for a POST to what is not the callback; what is fetched early is ignored always.
+    #[test]
+    fn each_cell_of_what_no_person_sees() {
+        for target in ENDPOINTS {
+            for site in SITES {
+                for is_safe in [false, true] {
+                    for proof in [false, true] {
+                        let facts = Facts { is_safe, present: true, proof };
+                        for mode in ["cors", "no-cors", "same-origin", "websocket"] {
+                            for dest in ["empty", "image", "script", "document"] {
+                                let headers = [
+                                    ("sec-fetch-site", site),
+                                    ("sec-fetch-mode", Some(mode)),
+                                    ("sec-fetch-dest", Some(dest)),
+                                ];
+                                let ignored = is_safe || target == Target::Callback;
+                                let decision = decide(target, facts, &headers);
+                                assert_eq!(decision == Ignore, ignored, "{target:?} {facts:?} {headers:?}");
+                            }
+                        }
+                        for (name, purpose, early) in [
+                            ("sec-purpose", "prefetch", true),
+                            ("sec-purpose", "Prefetch;prerender", true),
+                            ("sec-purpose", "prerender", true),
+                            ("sec-purpose", "prefetch;anonymous-client-ip", true),
+                            ("purpose", "prefetch", true),
+                            ("sec-purpose", "something else", false),
+                        ] {
+                            let headers = [
+                                ("sec-fetch-site", site),
+                                ("sec-fetch-mode", Some("navigate")),
+                                (name, Some(purpose)),
+                            ];
+                            let decision = decide(target, facts, &headers);
+                            assert_eq!(decision == Ignore, early, "{target:?} {facts:?} {headers:?}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// A form or a script of the application acts; another site's is refused, unless it has a proof.
+    #[test]
+    fn each_cell_of_the_posts() {
+        for target in ENDPOINTS {
+            for site in SITES {
+                for (mode, dest) in [("navigate", "document"), ("navigate", "iframe"), ("cors", "empty")] {
+                    for proof in [false, true] {
+                        let own = matches!(site, Some("same-origin" | "none"));
+                        let expected = match target {
+                            Target::Callback if mode == "cors" => Ignore,
+                            Target::Callback => Act,
+                            Target::FrontchannelLogout if dest == "iframe" => Act,
+                            Target::FrontchannelLogout => Refuse,
+                            _ if own || proof => Act,
+                            _ => Refuse,
+                        };
+                        let facts = Facts { is_safe: false, present: true, proof };
+                        let headers = [
+                            ("sec-fetch-site", site),
+                            ("sec-fetch-mode", Some(mode)),
+                            ("sec-fetch-dest", Some(dest)),
+                        ];
+                        assert_eq!(
+                            decide(target, facts, &headers),
+                            expected,
+                            "{target:?} {facts:?} {headers:?}"
+                        );
                     }
                 }
             }

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::session_id::SessionId;
 use crate::clock::Timestamp;
 use crate::records::grant::Owner;
 
@@ -21,11 +22,19 @@ pub(crate) struct SessionPayload {
     /// What a logout link must carry.
     pub(crate) logout_token: [u8; 16],
     pub(crate) ends_at: Timestamp,
+    /// The first session of this person in this browser, after which the grants of all that replaced it are named; `None`
+    /// for that one itself.
+    pub(crate) home: Option<[u8; 32]>,
 }
 
 impl SessionPayload {
     pub(crate) fn user(&self) -> (&str, &str) {
         (&self.issuer, &self.subject)
+    }
+
+    /// The session after which the grants of this one are named.
+    pub(crate) fn home_of(&self, id: SessionId) -> SessionId {
+        self.home.map_or(id, SessionId::new)
     }
 
     /// Whose grants are this session's.

@@ -238,6 +238,11 @@ impl Session {
         session
     }
 
+    /// The session after which its grants are named.
+    pub(crate) fn home(&self) -> SessionId {
+        self.home_of(self.id)
+    }
+
     /// What logout tokens are compared with, where the browser keeps the session.
     pub(crate) fn provider_sessions(&self) -> Option<&ProviderSessions> {
         self.provider_sessions.as_deref()

@@ -1,5 +1,6 @@
 //! The row of a session that is kept: it is written again, and found by the tags that logouts look for.
 
+use super::identity::SessionPayload;
 use super::provider_logout::subject_tag;
 use super::session::SessionRecord;
 use crate::records::{BlindIndexKey, Found, Loaded, RecordKey, Records};
@@ -26,15 +27,15 @@ pub(crate) async fn rewrite(
     }
 }
 
-/// The sessions at the provider of this session, if it is this person's.
-pub(crate) async fn sids(
+/// A session, if it is this person's.
+pub(crate) async fn of_person(
     row: &RecordKey,
     person: (&str, &str),
     records: &Records,
-) -> Result<Vec<String>, StoreError> {
+) -> Result<Option<SessionPayload>, StoreError> {
     Ok(match records.load::<SessionRecord>(row).await? {
-        Loaded::Found(found) if found.value.user() == person => found.value.identity.sids,
-        _ => Vec::new(),
+        Loaded::Found(found) if found.value.user() == person => Some(found.value.identity),
+        _ => None,
     })
 }
 

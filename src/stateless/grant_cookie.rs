@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::payload::GrantPayload;
-use super::{CookieJar, TooLarge, bound_grant};
+use super::{CookieJar, Stays, TooLarge, bound_grant, tag};
 use crate::clock::Timestamp;
 use crate::events::EventCode;
 use crate::records::cookie_chunks::ChunkedValue;
@@ -56,8 +56,10 @@ impl GrantCookieKey {
         }
     }
 
-    pub(super) fn of_session(&self) -> bool {
-        self.session.is_some()
+    /// What stays of a browser's cookies beside those of a session's grant.
+    pub(super) fn stays(&self) -> Option<Stays> {
+        let session = self.session.as_ref()?;
+        Some(Stays { claims: tag(&session.id.bytes()), grants: tag(&self.id) })
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -74,7 +76,7 @@ impl GrantCookie {
     ) -> Self {
         let key = GrantCookieKey {
             grant_key: Arc::clone(grant_key),
-            id: session.id.bytes(),
+            id: session.home().bytes(),
             until: session.ends_at,
             session: Some(Arc::clone(session)),
         };

@@ -42,6 +42,7 @@ use crate::records::grant_key::GrantCookieNames;
 use crate::records::seal::{Opened, Purpose};
 use crate::records::sealed_cookie::{CookieBinding, SealedCookie};
 use crate::sessions::session::{Session, SessionCookie, SessionRecord};
+use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
 
 /// How long the rendezvous keeps a grant that its browser has shown: requests with older cookies may be under way.
@@ -68,7 +69,7 @@ pub(crate) fn left_behind(runtime: &Arc<Runtime>, headers: &HeaderMap) -> Vec<He
     // Whatever the session's cookie holds, there is one: another process may be able to read it.
     let session = runtime.settings.session_cookie.as_bytes();
     let over = !jar.cookies().any(|(name, _)| name == session);
-    if over { jar.strangers("", false) } else { Vec::new() }
+    if over { jar.strangers(None, false) } else { Vec::new() }
 }
 
 /// What the browser of one request carries, and what its answer gives it to carry.
@@ -78,6 +79,22 @@ pub(crate) struct CookieJar {
     came_at: Timestamp,
     /// Nothing changes with nearly every answer.
     answer: Mutex<Option<Box<ResponseCookies>>>,
+}
+
+/// The tags of the cookies of one session.
+#[derive(Clone)]
+struct Stays {
+    claims: String,
+    grants: String,
+}
+
+/// What a login begins with, as cookies.
+pub(crate) struct Begun {
+    cookies: Vec<SealedCookie>,
+    removed: Vec<HeaderValue>,
+    stays: Stays,
+    /// A visitor's grants have no room beside it.
+    crowded: bool,
 }
 
 /// What would be more cookies than browsers and proxies take, and by how much.
@@ -121,16 +138,18 @@ impl CookieJar {
         postcard::from_bytes(&self.opened(place)?.contents).ok()
     }
 
-    /// A login's session, claims and grant, if they fit. They come in the place of those of the session `replaced`.
-    pub(crate) fn begin(
+    /// A login's session, claims and grant, if they fit beside the grants that the session has of the one before it. They
+    /// come in the place of those of the session `replaced`.
+    pub(crate) fn begun(
         &self,
-        id: [u8; 32],
+        id: SessionId,
         record: &SessionRecord,
         grant: Option<&Grant>,
-        replaced: Option<&[u8; 32]>,
-    ) -> Result<(), TooLarge> {
+        replaced: Option<SessionId>,
+    ) -> Result<Begun, TooLarge> {
         let runtime = &self.runtime;
         let settings = &runtime.settings;
+        let (home, id) = (record.home_of(id).bytes(), id.bytes());
         let (cookie, owner) = (SessionCookie::new(id, record), record.owner());
         let idle_end = runtime.now().saturating_add(settings.idle_lifetime).min(record.ends_at);
         let session = self.seal(Purpose::CarriedSession, &settings.session_cookie, &[], idle_end, &cookie)?;
@@ -139,14 +158,15 @@ impl CookieJar {
         let claims = self.seal(Purpose::CarriedClaims, &name, &bound, record.ends_at, &claims)?;
         let grant = match grant {
             Some(grant) => {
-                let bound = bound_grant(&id, &owner, &grant.client);
-                let (name, grant) = (runtime.grant_name(&id, LOGIN), GrantPayload::new(grant));
+                let bound = bound_grant(&home, &owner, &grant.client);
+                let (name, grant) = (runtime.grant_name(&home, LOGIN), GrantPayload::new(grant));
                 self.seal(Purpose::GrantPayload, &name, &bound, record.ends_at, &grant)?
             }
             None => Vec::new(),
         };
         let [of_session, of_claims, of_grant] = [&session, &claims, &grant].map(|set| sent(set));
-        let (sum, most) = (of_session + of_claims + of_grant, runtime.most_carried());
+        let inherited = if record.home.is_some() { self.of_grants(&home) } else { 0 };
+        let (sum, most) = (of_session + of_claims + of_grant + inherited, runtime.most_carried());
         // A session is one cookie: it is opened before anything else is looked for.
         if session.len() > 1 || sum > most {
             return Err(TooLarge(format!(
@@ -160,13 +180,21 @@ impl CookieJar {
             let detail = "what was granted before the login has no room beside it";
             runtime.events().emit(EventCode::CookiesTooLarge, owner.user(), detail);
         }
+        let mut removed = self.surplus(&runtime.grant_name(&home, LOGIN), grant.len());
+        removed.extend(replaced.into_iter().flat_map(|replaced| self.unseen(&replaced.bytes())));
+        let cookies: Vec<_> = session.into_iter().chain(claims).chain(grant).collect();
+        // The grant of the session before it may have had the same name.
+        let name = |set: &HeaderValue| set.as_bytes().split(|byte| *byte == b'=').next().map(<[u8]>::to_vec);
+        removed.retain(|removal| cookies.iter().all(|cookie| name(&cookie.header) != name(removal)));
+        Ok(Begun { cookies, removed, stays: Stays { claims: tag(&id), grants: tag(&home) }, crowded })
+    }
+
+    /// The answer gives the browser what a login begins with.
+    pub(crate) fn begin(&self, begun: Begun) {
         let mut answer = self.answer.lock();
         let answer = answer.get_or_insert_default();
-        answer.removed = replaced.map(|replaced| self.unseen(replaced)).unwrap_or_default();
-        answer.begun = session.into_iter().chain(claims).chain(grant).collect();
-        answer.clears = Some(tag(&id).into());
-        answer.clears_visitor = crowded;
-        Ok(())
+        (answer.begun, answer.removed) = (begun.cookies, begun.removed);
+        (answer.clears, answer.clears_visitor) = (Some(Some(begun.stays)), begun.crowded);
     }
 
     /// The session's cookie is sealed anew, so that it does not expire.
@@ -182,8 +210,8 @@ impl CookieJar {
     /// The browser carries nothing any more. Returns how many bytes an answer takes to say so.
     pub(crate) fn leave(&self) -> usize {
         *self.answer.lock() =
-            Some(Box::new(ResponseCookies { clears: Some("".into()), ..ResponseCookies::default() }));
-        self.strangers("", false).iter().map(|removal| removal.len() + cookie::LINE).sum()
+            Some(Box::new(ResponseCookies { clears: Some(None), ..ResponseCookies::default() }));
+        self.strangers(None, false).iter().map(|removal| removal.len() + cookie::LINE).sum()
     }
 
     /// A grant's cookies, if they fit beside what the browser has besides, and will have `more` of.

@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::grant_cookie::{GrantCookieKey, PendingGrantCookie};
 use super::payload::ClaimsPayload;
-use super::{CLAIMS, CookieJar, GRANT, bound, bound_grant, sent, tag};
+use super::{CLAIMS, CookieJar, GRANT, Stays, bound, bound_grant, sent, tag};
 use crate::clock::Timestamp;
 use crate::config::connections::CheckedConnections;
 use crate::cookie::{self, SameSitePolicy};
@@ -37,8 +37,8 @@ pub(super) struct ResponseCookies {
     /// What it removes of the session in whose place it comes.
     pub(super) removed: Vec<HeaderValue>,
     pub(super) grants: Vec<PendingGrantCookie>,
-    /// The tag whose cookies stay; all others are removed...
-    pub(super) clears: Option<Box<str>>,
+    /// What stays, if anything; all others are removed...
+    pub(super) clears: Option<Option<Stays>>,
     /// ...but what the browser was granted without anybody signed in, unless there is no room for it.
     pub(super) clears_visitor: bool,
 }
@@ -71,16 +71,16 @@ impl CookieJar {
         {
             set.extend(self.with_hint(&session, &id_token).unwrap_or_default());
         }
-        let (mut tag_of_grant, mut more) = (None, 0);
+        let (mut beside_grant, mut more) = (None, 0);
         for PendingGrantCookie { key, grant, at } in answer.grants {
             if now.duration_since(at) <= SETS_WITHIN && !key.has_ended() {
                 // What a person left behind is not for a visitor to clear away.
-                tag_of_grant = tag_of_grant.or(key.of_session().then(|| tag(&key.id).into()));
+                beside_grant = beside_grant.or_else(|| key.stays());
                 set.extend(self.granted(&key, &grant, &mut more));
             }
         }
-        if let Some(stays) = answer.clears.or(tag_of_grant) {
-            set.extend(self.strangers(&stays, answer.clears_visitor));
+        if let Some(stays) = answer.clears.or(beside_grant.map(Some)) {
+            set.extend(self.strangers(stays.as_ref(), answer.clears_visitor));
         }
         let any = !set.is_empty();
         for cookie in set {
@@ -125,7 +125,7 @@ impl CookieJar {
     }
 
     /// Removals of cookies in which a text went on that needs no more than so many now.
-    fn surplus(&self, name: &str, kept: usize) -> Vec<HeaderValue> {
+    pub(super) fn surplus(&self, name: &str, kept: usize) -> Vec<HeaderValue> {
         let positions = self.cookies.iter().filter_map(|cookie| Some(cookie_chunks::chunk(name, cookie)?.0));
         let surplus = positions.filter(|position| *position >= kept);
         surplus.filter_map(|position| self.removal(cookie_chunks::name(name, position).as_bytes())).collect()
@@ -134,13 +134,13 @@ impl CookieJar {
     /// What belongs to the session, where only an older secret opens it.
     fn resealed(&self, session: &Arc<Session>) -> Vec<SealedCookie> {
         let runtime = &self.runtime;
-        let (id, owner) = (session.id.bytes(), session.owner());
+        let (id, home, owner) = (session.id.bytes(), session.home().bytes(), session.owner());
         let provider = runtime.signed_in_at(session);
         let connections = provider.map(|provider| runtime.settings.connections(provider.relying_party.id));
         let grants = connections.map(CheckedConnections::all).unwrap_or_default().iter().map(|connection| {
             let client = &runtime.providers.get(connection.provider).relying_party.client;
-            let name = runtime.grant_name(&id, &connection.name);
-            (Purpose::GrantPayload, name, bound_grant(&id, &owner, client))
+            let name = runtime.grant_name(&home, &connection.name);
+            (Purpose::GrantPayload, name, bound_grant(&home, &owner, client))
         });
         let claims = (Purpose::CarriedClaims, runtime.claims_name(&id), bound(&id, &owner));
         let mut set = Vec::new();
@@ -203,16 +203,27 @@ impl CookieJar {
         self.brought(|cookie| cookie.starts_with(grants.as_bytes()))
     }
 
-    /// Removals of what is tagged with another tag than this, and, with `visitors`, of what is the browser's own as a
+    /// How many bytes of a session's grants besides the login's a request brings.
+    pub(super) fn of_grants(&self, home: &[u8; 32]) -> usize {
+        let [grants, login] = ["", LOGIN].map(|name| self.runtime.grant_name(home, name));
+        let is_login = |cookie: &[u8]| cookie_chunks::chunk(&login, cookie).is_some();
+        self.brought(|cookie| cookie.starts_with(grants.as_bytes()) && !is_login(cookie))
+    }
+
+    /// Removals of what is tagged with other tags than these, and, with `visitors`, of what is the browser's own as a
     /// visitor.
-    pub(super) fn strangers(&self, stays: &str, visitors: bool) -> Vec<HeaderValue> {
+    pub(super) fn strangers(&self, stays: Option<&Stays>, visitors: bool) -> Vec<HeaderValue> {
         let cookies = &self.runtime.settings.cookies;
-        let kinds = [CLAIMS, GRANT].map(|kind| format!("{}.", cookies.name(kind)));
+        let (claims, grants) = stays.map_or(("", ""), |stays| (stays.claims.as_str(), stays.grants.as_str()));
+        let kinds =
+            [(CLAIMS, claims), (GRANT, grants)].map(|(kind, tag)| (format!("{}.", cookies.name(kind)), tag));
         let visitors = if visitors { String::new() } else { self.visitor_tag() };
+        let is = |name: &[u8], tag: &str| !tag.is_empty() && name.starts_with(tag.as_bytes());
         let strange = self.cookies().filter(|(name, _)| {
-            let tagged = kinds.iter().find_map(|kind| name.strip_prefix(kind.as_bytes()));
-            let is = |name: &[u8], tag: &str| !tag.is_empty() && name.starts_with(tag.as_bytes());
-            tagged.is_some_and(|name| !is(name, stays) && !is(name, &visitors))
+            kinds.iter().any(|(kind, stays)| {
+                let tagged = name.strip_prefix(kind.as_bytes());
+                tagged.is_some_and(|name| !is(name, stays) && !is(name, &visitors))
+            })
         });
         strange.filter_map(|(name, _)| self.removal(name)).take(MOST_REMOVED).collect()
     }

@@ -61,6 +61,7 @@ fn claims() -> String {
 /// Session, claims, grant: bytes in each request, and cookies.
 fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
     let identity = SessionPayload {
+        home: None,
         issuer: ISSUER.into(),
         subject: SUBJECT.into(),
         sids: vec![opaque(36)],
@@ -148,6 +149,7 @@ fn no_session_is_smaller_than_the_least() {
     let base64url = &base64::engine::general_purpose::URL_SAFE_NO_PAD;
     let (header, payload) = (base64url.encode(r#"{"alg":"ES256"}"#), base64url.encode(payload.to_string()));
     let identity = SessionPayload {
+        home: None,
         issuer: "https://a.b".into(),
         subject: "1".into(),
         sids: Vec::new(),

@@ -135,7 +135,9 @@ impl SignedInLayer {
     async fn grant(&self, runtime: &Arc<Runtime>, session: &Session) {
         let login = runtime.settings.connections(ProviderId::FIRST).named(LOGIN);
         let login = login.unwrap_or_else(|| panic!("people sign in"));
-        let place = runtime.grant_place(session.owner(), login, Some(runtime.session_row(session.id))).await;
+        let place = runtime
+            .grant_place(session.owner(), login, Some(runtime.session_rows(session.id, session)))
+            .await;
         let place = place.unwrap_or_else(|error| panic!("{error}"));
         let token_sets = self.tokens.iter().map(|(indicator, access_token)| TokenSet {
             indicator: Some(indicator.clone()),

@@ -75,16 +75,18 @@ async fn begin(
             let provider = runtime.providers.of_issuer(issuer);
             let login = provider.and_then(|one| runtime.settings.connections(one.relying_party.id).sign_in());
             let login = login.ok_or_else(|| Error::no_such_connection("nobody signs in there"))?;
-            let place =
-                runtime.grant_place(grant.owner.clone(), login, Some(runtime.session_row(id))).await?;
+            let place = runtime
+                .grant_place(grant.owner.clone(), login, Some(runtime.session_rows(id, &record)))
+                .await?;
             keep_grant(&place, login.grant_lifetime, grant, record.ends_at).await?;
         }
         runtime.sessions.start(id, record, now).await?;
         return Ok(format!("{}={}", runtime.settings.session_cookie, id.to_cookie()));
     };
-    let begun = carried.begin(id.bytes(), &record, grant.as_ref(), None);
-    begun
+    let begun = carried.begun(id, &record, grant.as_ref(), None);
+    let begun = begun
         .map_err(|too_large| Error::unavailable("it is more than cookies may hold", too_large.to_string()))?;
+    carried.begin(begun);
     let mut headers = HeaderMap::new();
     carried.settle(&mut headers);
     let pairs = headers.get_all(SET_COOKIE).iter().filter_map(|set| set.to_str().ok()?.split(';').next());

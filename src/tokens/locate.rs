@@ -13,6 +13,7 @@ use crate::records::grant::{Grant, LOGIN, Owner, encode};
 use crate::records::grant_key::{GrantKey, NewestGeneration};
 use crate::records::seal::Purpose;
 use crate::records::{BlindIndexKey, RecordKey};
+use crate::sessions::identity::SessionPayload;
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
@@ -60,13 +61,20 @@ impl GrantRef {
     }
 }
 
+/// A session's row, and that of the session after which its grants are named.
+#[derive(Clone, Copy)]
+pub(crate) struct SessionRows {
+    pub(crate) row: Key,
+    pub(crate) home: Key,
+}
+
 impl Runtime {
     /// Where an owner's grant at a connection lies: with the session, by the name of its row, or with the owner alone.
     pub(crate) async fn grant_place(
         self: &Arc<Self>,
         owner: Owner,
         connection: &CheckedConnection,
-        session: Option<Key>,
+        session: Option<SessionRows>,
     ) -> Result<GrantRef, StoreError> {
         let grant_key = self.grant_key(&self.records.index().await?, owner, connection, session);
         Ok(GrantRef { runtime: Arc::clone(self), grant_key: Arc::new(grant_key), jar: None })
@@ -77,15 +85,20 @@ impl Runtime {
         session.row(self.records.keys()).key
     }
 
+    /// The rows of a session.
+    pub(crate) fn session_rows(&self, id: SessionId, identity: &SessionPayload) -> SessionRows {
+        SessionRows { row: self.session_row(id), home: self.session_row(identity.home_of(id)) }
+    }
+
     fn grant_key(
         &self,
         index: &BlindIndexKey,
         owner: Owner,
         connection: &CheckedConnection,
-        session: Option<Key>,
+        session: Option<SessionRows>,
     ) -> GrantKey {
         let home: &[u8] = match (connection.grant_lifetime, &session) {
-            (GrantLifetime::Session, Some(Key(session))) => session,
+            (GrantLifetime::Session, Some(SessionRows { home: Key(home), .. })) => home,
             (GrantLifetime::Session, None) | (GrantLifetime::Persistent, _) => &[],
         };
         // What one provider has granted to one client is nothing at another, whatever the connection is called.
@@ -106,7 +119,8 @@ impl Runtime {
             provider: connection.provider,
             connection: connection.name.clone(),
             session: session
-                .filter(|_| connection.name == LOGIN && connection.grant_lifetime == GrantLifetime::Session),
+                .filter(|_| connection.name == LOGIN && connection.grant_lifetime == GrantLifetime::Session)
+                .map(|session| session.row),
             cookies: OnceLock::new(),
             newest: NewestGeneration::default(),
         }
@@ -126,8 +140,8 @@ impl Runtime {
             Some(index) => index,
             None => self.records.index().await?,
         };
-        let row = || session.map(|session| self.session_row(session.id));
-        let make = || self.grant_key(&index, principal.owner(), connection, row());
+        let rows = || session.map(|session| self.session_rows(session.id, session));
+        let make = || self.grant_key(&index, principal.owner(), connection, rows());
         let grant_key = match principal {
             Principal::Session(session) => session.grant_keys.get(&index, &connection.name, make),
             Principal::Account(_) => self.account_grant_keys.get(&index, &connection.name, make),

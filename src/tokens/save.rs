@@ -31,6 +31,14 @@ pub(crate) fn new_grant(
     }
 }
 
+/// Until when a grant is kept of a session that ends then.
+pub(crate) fn kept_until(grant_lifetime: GrantLifetime, session_ends_at: Timestamp) -> Timestamp {
+    match grant_lifetime {
+        GrantLifetime::Session => session_ends_at,
+        GrantLifetime::Persistent => FOREVER,
+    }
+}
+
 /// The newest consent wins over whatever lies there; where it brought no refresh token, the one there stays.
 pub(crate) async fn keep_grant(
     place: &GrantRef,
@@ -39,10 +47,7 @@ pub(crate) async fn keep_grant(
     session_ends_at: Timestamp,
 ) -> Result<(), StoreError> {
     let runtime = &place.runtime;
-    let expires_at = match grant_lifetime {
-        GrantLifetime::Session => session_ends_at,
-        GrantLifetime::Persistent => FOREVER,
-    };
+    let expires_at = kept_until(grant_lifetime, session_ends_at);
     loop {
         // A refresh that is under way for the old grant finds a newer generation, and adopts it. What the person grants
         // anew replaces what cannot be read here, too: their newest word counts.

@@ -12,7 +12,7 @@ use http_body_util::{BodyExt, StreamBody};
 use tower::{Layer, ServiceExt, service_fn};
 use tower_oidc::CurrentUser;
 
-use crate::support::app::{APP, World};
+use crate::support::app::{APP, EVIL, World};
 
 type Boxed = BoxBody<Bytes, Infallible>;
 
@@ -31,7 +31,7 @@ async fn a_boxed_body_passes_and_people_sign_in_and_out() {
         world.op.sign_in_as("alice");
         let page = browser.visit(&format!("{APP}/auth/login?return_to=/")).await;
         assert_eq!(page.text(), "this is a1");
-        let asked = browser.navigate(&format!("{APP}/auth/logout?return_to=/")).await;
+        let asked = browser.click_from(EVIL, &format!("{APP}/auth/logout?return_to=/")).await;
         assert!(asked.text().contains("sign out"), "the layer's own page: {}", asked.text());
     }
 }

@@ -31,7 +31,10 @@ fn refused(page: &Page) -> String {
     assert_eq!(page.status, 403, "{}", page.text());
     assert_eq!(page.header("content-type"), Some("application/problem+json"));
     assert_eq!(page.json()["code"], "consent_required");
-    page.json()["connect_url"].as_str().expect("an address").to_owned()
+    let url = page.json()["connect_url"].as_str().expect("an address").to_owned();
+    let (asked, proof) = url.rsplit_once("&proof=").expect("a proof");
+    assert_eq!(proof.len(), 22, "{url}");
+    asked.to_owned()
 }
 
 #[tokio::test]

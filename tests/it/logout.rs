@@ -58,10 +58,24 @@ async fn a_get_without_the_token_only_asks() {
         assert_eq!(page.header("x-frame-options"), Some("DENY"), "nobody puts the button under a finger");
         assert_eq!(world.who(&browser).await, "a1", "{address}");
     }
-    let page = browser.navigate(&format!("{APP}/auth/logout?return_to=/bye")).await;
+    let page = browser.click_from(EVIL, &format!("{APP}/auth/logout?return_to=/bye")).await;
     let out = browser.submit(&page.form().press("Sign out")).await;
     assert_eq!(out.url.as_str(), format!("{APP}/bye"));
     assert_eq!((world.who(&browser).await, world.who(&other).await), (Value::Null, "b1".into()));
+}
+
+/// A link of the application needs no token, and neither does the address bar.
+#[tokio::test]
+async fn the_application_and_the_person_sign_out_at_once() {
+    let address = format!("{APP}/auth/logout?return_to=/bye");
+    let world = World::new();
+    for own in [true, false] {
+        let browser = world.signed_in("alice").await;
+        let page =
+            if own { browser.click_from(APP, &address).await } else { browser.navigate(&address).await };
+        assert_eq!(page.path_and_query(), "/bye");
+        assert_eq!(world.who(&browser).await, Value::Null);
+    }
 }
 
 /// Images, frames, forms and scripts of other sites.
@@ -119,7 +133,7 @@ async fn a_prefetch_signs_nobody_out() {
     let link = logout_link(&browser, "/bye").await;
     for purpose in ["prefetch", "prefetch;prerender", "prefetch;anonymous-client-ip"] {
         let request = Request::get(&link).header("sec-purpose", purpose).body(Bytes::new()).unwrap();
-        assert_eq!(browser.raw_with_cookies(request).await.status(), 200);
+        assert_eq!(browser.raw_with_cookies(request).await.status(), 204);
     }
     browser.prefetch(&link).await;
     assert_eq!(world.who(&browser).await, "a1");

@@ -31,6 +31,8 @@ mod visitors;
 // A person signs out, here and at the provider.
 mod log_out;
 mod logout;
+// What a page of another site can begin or end.
+mod another_site;
 // The provider signs them out, by a logout token.
 mod backchannel;
 // The same in each mode, by all that a token may name.

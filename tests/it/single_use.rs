@@ -335,7 +335,7 @@ async fn an_ordinary_connection_once() {
     world.net.serve_service(APP, app.layer.layer(with_routes()));
     let alice = world.signed_in("alice").await;
     let url = script(&alice, "/once?c=files").await.text();
-    assert!(url.ends_with("&once=1"), "{url}");
+    assert!(url.contains("&once=1&proof="), "{url}");
     let page = alice
         .visit(&format!(
             "{APP}{}&x",

@@ -54,9 +54,9 @@ async fn reads(browser: Browser) -> String {
     reads_as(&browser).await
 }
 
-/// A refresh of the former session's grant is under way: the login waits for what it brings.
+/// A refresh of the former session's grant is under way: what it brings is the new session's.
 #[tokio::test]
-async fn a_login_waits_for_a_refresh_of_what_it_replaces() {
+async fn a_refresh_goes_on_beside_a_login() {
     for (world, _) in worlds(connections) {
         let browser = world.signed_in("alice").await;
         world.clock.advance(HOUR);
@@ -81,9 +81,9 @@ async fn a_login_waits_for_a_refresh_of_what_it_replaces() {
     }
 }
 
-/// It does not wait for ever. What was not taken over is not lost for the one who refreshes, and the person is signed in.
+/// A login waits for no refresh: the grant stays where it is.
 #[tokio::test(start_paused = true)]
-async fn a_login_waits_ten_seconds_for_a_refresh() {
+async fn a_login_waits_for_no_refresh() {
     for (world, _) in worlds(connections) {
         let browser = world.signed_in("alice").await;
         world.clock.advance(HOUR);
@@ -102,7 +102,7 @@ async fn a_login_waits_ten_seconds_for_a_refresh() {
         world.net.fault(OP, "/token", Fault::Hang);
         let browser = login.await.unwrap();
         let waited = began.elapsed();
-        assert!((Duration::from_secs(10)..Duration::from_secs(11)).contains(&waited), "{waited:?}");
+        assert!(waited < Duration::from_secs(1), "{waited:?}");
         asking.await.unwrap();
         world.net.heal(OP);
         assert_eq!(reads_as(&browser).await, "alice", "the login brought an access token");
@@ -130,9 +130,9 @@ async fn a_login_with_grants_of_the_person_waits_for_no_refresh() {
     assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (2, 0));
 }
 
-/// While a login takes a refresh token along, requests of the former session do not spend it.
+/// While a login writes the grant, requests of the former session do not spend its refresh token.
 #[tokio::test]
-async fn a_login_leases_what_it_takes_along() {
+async fn a_login_writes_the_grant_beside_requests_of_the_former_session() {
     for (world, watched) in worlds(connections) {
         let browser = world.signed_in("alice").await;
         world.clock.advance(HOUR);
@@ -199,10 +199,9 @@ async fn what_goes_on_is_not_revoked_with_the_former_session() {
     }
 }
 
-/// The store fails where the former grant is to be forgotten: the former session is not ended either, since its end
-/// would revoke what goes on.
+/// The store fails where the former session is to be ended: what goes on is not revoked.
 #[tokio::test]
-async fn a_former_session_whose_grant_cannot_be_moved_wholly_is_not_ended() {
+async fn a_former_session_that_cannot_be_ended_takes_nothing_along() {
     let [(world, watched), _] = worlds(revoking);
     let browser = world.signed_in("alice").await;
     watched.trouble(Verb::Delete, Trouble::FailOnce);

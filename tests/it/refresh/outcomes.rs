@@ -229,7 +229,11 @@ async fn pages_go_to_consent_scripts_get_its_address_and_an_outage_is_neither() 
     world.clock.advance(HOUR);
     world.op.answer_error(Endpoint::Refresh, 400, "invalid_grant");
     let step = alice.step(&format!("{APP}/tok?x=1")).await;
-    assert_eq!(step.location(), Some("/auth/connect?connection=login&return_to=%2Ftok%3Fx%3D1"));
+    let location = step.location().unwrap();
+    assert!(
+        location.starts_with("/auth/connect?connection=login&return_to=%2Ftok%3Fx%3D1&proof="),
+        "{location}"
+    );
     for _ in 0..20 {
         let answer = alice.fetch(Method::GET, &format!("{APP}/tok"), "", APP).await;
         assert_eq!(answer.status, 403);
