@@ -246,7 +246,7 @@ pub(crate) async fn keep(
     let facts = Some(verified.id_token.facts.clone());
     let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, now);
     grant.consent = Some(asked);
-    place.fits(&grant).map_err(LoginError::TooLargeToCarry)?;
+    place.fits(&grant, None).map_err(LoginError::TooLargeToCarry)?;
     keep_grant(&place, connection.grant_lifetime, grant, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, Some(session.user()), &connection.name);
     Ok(Vec::new())

@@ -41,10 +41,10 @@ pub(crate) async fn keep(
 ) -> Result<Response<Bytes>, LoginError> {
     let runtime = &context.runtime;
     let Issued { login, connection, scopes, session, tokens, destination } = issued;
-    if let Intent::Visitor { visitor, is_new, .. } = &login.intent {
+    if let Intent::Visitor { visitor, before, .. } = &login.intent {
         let asked = consent(runtime, login, scopes);
         let received = visitor::VisitorGrant { provider, connection, login, asked, tokens, destination };
-        let begun = (Visitor::new(*visitor), *is_new);
+        let begun = (*visitor, before.map(Visitor::new));
         return visitor::finish(context, begun, received).await;
     }
     let id_token = tokens.id_token.as_ref().ok_or(LoginError::NoIdToken)?;

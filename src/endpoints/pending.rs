@@ -60,8 +60,8 @@ pub(crate) enum Intent {
     Login { replaces: Option<[u8; 32]> },
     /// The person of this session grants a connection, with these scopes besides those it always asks for.
     Connect { session: [u8; 32], connection: String, more_scopes: Vec<String>, usage: KeepFor },
-    /// The same without a person: whoever uses the browser of this name, which is new where it had none.
-    Visitor { visitor: [u8; 32], is_new: bool, connection: String, more_scopes: Vec<String> },
+    /// The same without a person: whoever uses the browser, which gets this name with the grant, and had the one before it.
+    Visitor { visitor: [u8; 32], before: Option<[u8; 32]>, connection: String, more_scopes: Vec<String> },
 }
 
 /// What becomes of what is granted. The person is told before they grant it, and nothing else becomes of it.

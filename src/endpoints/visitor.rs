@@ -1,8 +1,10 @@
 //! Visitors: somebody grants access to their own data without signing in, and the browser owns what they granted.
 //!
-//! 1. The browser gets a random name of 256 bits with its first grant. What is kept is kept for that name's hash. First
-//!    grants under way in several tabs come to one name. (But for tabs that begin at the same moment and finish one after
-//!    the other with `form_post`, which brings no name along: the last one's counts.)
+//! 1. The browser gets a random name with each grant, and what it was granted before goes on under it: a name that somebody
+//!    put there is worth nothing after it. What is kept is kept for the name's hash. Grants under way in several tabs come
+//!    to one name. (But for tabs that begin at the same moment and finish one after the other with `form_post`, which
+//!    brings no name along: the last one's counts. Where the browser carries its grants, and a form brings none of them,
+//!    it keeps its name.)
 //! 2. A visitor's grant never answers for a person, nor a person's for a visitor; signing in hands nothing over.
 //! 3. Nobody is known by it. An ID token counts where `openid` was asked for, and then it must hold.
 
@@ -28,10 +30,12 @@ use crate::protocol::id_token::IdTokenUse;
 use crate::protocol::token::TokenResponse;
 use crate::provider::Provider;
 use crate::provider::relying_party::ProviderId;
-use crate::records::grant::Consent;
+use crate::records::BlindIndexKey;
+use crate::records::grant::{Consent, Grant};
 use crate::sessions::visitor_id::{COOKIE, Visitor};
 use crate::state::Runtime;
 use crate::store::StoreError;
+use crate::tokens::hand_over::{can_rename, rename};
 use crate::tokens::principal::Principal;
 use crate::tokens::save::{keep_grant, new_grant};
 
@@ -45,25 +49,35 @@ pub(crate) struct VisitorGrant<'a> {
     pub(crate) destination: &'a Destination,
 }
 
-/// The visitor that this browser is about to be, where first grants are under way in it. Their cookies are sealed, and no
-/// other browser has them. The smallest: whoever sees several that began at the same moment chooses the same.
-fn becoming(context: &EndpointContext) -> Option<Visitor> {
+/// The names that this browser is about to get, by the grants under way in it. Their cookies are sealed, and no other
+/// browser has them.
+fn becoming(context: &EndpointContext) -> impl Iterator<Item = [u8; 32]> {
     let under_way = pending::LOGIN.under_way::<PendingLogin>(&context.runtime, &context.head.headers);
-    let names = under_way.filter_map(|login| match login.intent {
-        Intent::Visitor { visitor, is_new: true, .. } => Some(visitor),
+    under_way.filter_map(|login| match login.intent {
+        Intent::Visitor { visitor, .. } => Some(visitor),
         _ => None,
-    });
-    names.min().map(Visitor::new)
+    })
 }
 
-/// Whose grant it is that was begun in this browser as `begun`; `None` where the browser is another visitor by now.
-fn grantee(context: &EndpointContext, begun: Visitor, is_new: bool) -> Option<Visitor> {
-    match context.visitor() {
-        // A name that was made up for it was nobody's, and another tab was granted something first.
-        Some(present) => (is_new || present == begun).then_some(present),
-        None if is_new => becoming(context).or(Some(begun)),
-        // A cross-site POST comes without the cookie.
-        None => Some(begun),
+/// The name that the browser has, and the one that it gets with a grant that was begun in it; `None` where the browser has
+/// become somebody else since.
+fn renamed(
+    context: &EndpointContext,
+    index: &BlindIndexKey,
+    name: [u8; 32],
+    before: Option<Visitor>,
+) -> Option<(Option<Visitor>, Visitor)> {
+    // The smallest: whoever sees several that began at the same moment chooses the same.
+    let new = Visitor::new(becoming(context).fold(name, Ord::min));
+    match (context.visitor(), before) {
+        // A cross-site POST comes without the cookie, and without the grants that the browser carries.
+        (None, Some(before)) if context.jar().is_some() => Some((None, before)),
+        (None, before) => Some((before, new)),
+        (Some(present), before) => {
+            // Another tab may have finished first.
+            let is_its_own = before.is_none_or(|before| before == present) || present.is_made(index);
+            is_its_own.then_some((Some(present), new))
+        }
     }
 }
 
@@ -82,9 +96,14 @@ pub(crate) async fn start(
     here: &str,
 ) -> Result<Response<Bytes>, StoreError> {
     let (runtime, present) = (&context.runtime, context.visitor());
-    let visitor = present.or_else(|| becoming(context));
-    let visitor = visitor.unwrap_or_else(|| Visitor::new(runtime.random.bytes()));
-    let granted = context.granted(&Principal::Visitor(visitor), connection).await?;
+    let before = present.map(Visitor::bytes);
+    let visitor = becoming(context).filter(|name| Some(*name) != before).min();
+    let index = runtime.records.index().await?;
+    let visitor = visitor.unwrap_or_else(|| Visitor::random(runtime.random.bytes(), &index).bytes());
+    let granted = match present {
+        Some(present) => context.granted(&Principal::Visitor(present), connection).await?,
+        None => None,
+    };
     // The union: what is asked for now must not take away what was granted before.
     let (always, mut more_scopes) = (connection.visitor_scopes(), Vec::new());
     let known = granted.iter().flat_map(|grant| grant.all_scopes()).filter(|scope| connection.knows(scope));
@@ -92,20 +111,21 @@ pub(crate) async fn start(
         push_new(&mut more_scopes, scope);
     }
     login::prompt_where_it_lapsed(runtime, granted.as_deref(), &always, &more_scopes, &mut ask.options);
-    let (is_new, connection) = (present.is_none(), connection.name.clone());
-    ask.intent = Intent::Visitor { visitor: visitor.bytes(), is_new, connection, more_scopes };
+    let connection = connection.name.clone();
+    ask.intent = Intent::Visitor { visitor, before, connection, more_scopes };
     Ok(begin(context, &ask, here).await)
 }
 
-/// Keeps what a visitor granted, for the browser in which they began, and had no name yet where it is new.
+/// Keeps what a visitor granted, for the browser in which they began.
 pub(crate) async fn finish(
     context: &EndpointContext,
-    (begun, is_new): (Visitor, bool),
+    (name, before): ([u8; 32], Option<Visitor>),
     received: VisitorGrant<'_>,
 ) -> Result<Response<Bytes>, LoginError> {
     let VisitorGrant { provider, connection, login, asked, tokens, destination } = received;
     let runtime = &context.runtime;
-    let visitor = grantee(context, begun, is_new).ok_or(LoginError::SessionOver)?;
+    let index = runtime.records.index().await?;
+    let (former, visitor) = renamed(context, &index, name, before).ok_or(LoginError::SessionOver)?;
     let token_use =
         IdTokenUse::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
     // One that nobody asked for says nothing.
@@ -117,12 +137,30 @@ pub(crate) async fn finish(
     } else {
         None
     };
+    let (former, visitor) = match former.filter(|former| *former != visitor) {
+        Some(former) if can_rename(runtime, former, context.jar()).await? => (Some(former), visitor),
+        Some(former) => (None, former),
+        None => (None, visitor),
+    };
     let place = context.place_of(&Principal::Visitor(visitor), connection).await?;
     let mut grant = new_grant(&place, connection, &asked.scopes, tokens, facts, runtime.now());
     grant.consent = Some(asked);
-    place.fits(&grant).map_err(LoginError::TooLargeToCarry)?;
+    let mut replaced = None;
+    if let Some(former) = former {
+        let former = context.place_of(&Principal::Visitor(former), connection).await?;
+        if let Some(newest) = former.newest().await?.0 {
+            let owner = place.owner.clone();
+            grant = grant.consented_again(&Grant { owner, ..Grant::clone(&newest) });
+        }
+        replaced = Some(former);
+    }
+    place.fits(&grant, replaced.as_ref()).map_err(LoginError::TooLargeToCarry)?;
     let until = runtime.now().saturating_add(runtime.settings.visitor_lifetime);
     keep_grant(&place, GrantLifetime::Session, grant, until).await?;
+    if let Some(former) = former {
+        // The browser has the new name from here on, whatever fails: what is left under the old one expires.
+        let _ = rename(runtime, former, visitor, context.jar()).await;
+    }
     runtime.events().emit(EventCode::Connected, None, format_args!("{}, by a visitor", connection.name));
     let key = urls::proof_key(None, Some(visitor)).filter(|_| login.own);
     let mut answer = redirect(&urls::onwards(runtime, key.as_deref(), destination));

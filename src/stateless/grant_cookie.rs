@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::payload::GrantPayload;
-use super::{CookieJar, Stays, TooLarge, bound_grant, tag};
+use super::{CookieJar, Room, Stays, TooLarge, bound_grant, tag};
 use crate::clock::Timestamp;
 use crate::events::EventCode;
 use crate::records::cookie_chunks::ChunkedValue;
@@ -190,9 +190,10 @@ impl GrantCookie {
         }
     }
 
-    /// Whether the browser can carry this beside what it has.
-    pub(crate) fn fits(&self, grant: &Grant) -> Result<(), TooLarge> {
-        self.jar.sealed_grant(&self.key, grant, 0).map(drop)
+    /// Whether the browser can carry this beside what it has, less what is replaced.
+    pub(crate) fn fits(&self, grant: &Grant, replaced: Option<&Self>) -> Result<(), TooLarge> {
+        let less = replaced.map_or(0, |replaced| self.jar.has_of(&replaced.key));
+        self.jar.sealed_grant(&self.key, grant, Room { less, ..Room::default() }).map(drop)
     }
 }
 

@@ -81,6 +81,13 @@ pub(crate) struct CookieJar {
     answer: Mutex<Option<Box<ResponseCookies>>>,
 }
 
+/// What the answer adds to the bytes that the browser has, and takes from them.
+#[derive(Clone, Copy, Default)]
+struct Room {
+    more: usize,
+    less: usize,
+}
+
 /// The tags of the cookies of one session.
 #[derive(Clone)]
 struct Stays {
@@ -214,19 +221,26 @@ impl CookieJar {
         self.strangers(None, false).iter().map(|removal| removal.len() + cookie::LINE).sum()
     }
 
-    /// A grant's cookies, if they fit beside what the browser has besides, and will have `more` of.
+    /// How many bytes of a grant's cookies the browser has.
+    fn has_of(&self, key: &GrantCookieKey) -> usize {
+        let GrantCookieNames { name, .. } = key.cookies(&self.runtime);
+        self.brought(|cookie| cookie_chunks::chunk(name, cookie).is_some())
+    }
+
+    /// A grant's cookies, if they fit beside what the browser has besides.
     fn sealed_grant(
         &self,
         key: &GrantCookieKey,
         grant: &Grant,
-        more: usize,
+        room: Room,
     ) -> Result<Vec<SealedCookie>, TooLarge> {
         let runtime = &self.runtime;
         let GrantCookieNames { name, bound } = key.cookies(runtime);
         let (until, grant) = (key.until(grant, runtime.settings.visitor_lifetime), GrantPayload::new(grant));
         let sealed = self.seal(Purpose::GrantPayload, name, bound, until, &grant)?;
         let others = self.brought(|cookie| cookie_chunks::chunk(name, cookie).is_none());
-        let (size, others, most) = (sent(&sealed), others + more, runtime.most_carried());
+        let others = (others + room.more).saturating_sub(room.less);
+        let (size, most) = (sent(&sealed), runtime.most_carried());
         if others + size <= most {
             return Ok(sealed);
         }

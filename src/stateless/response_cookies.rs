@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::grant_cookie::{GrantCookieKey, PendingGrantCookie};
 use super::payload::ClaimsPayload;
-use super::{CLAIMS, CookieJar, GRANT, Stays, bound, bound_grant, sent, tag};
+use super::{CLAIMS, CookieJar, GRANT, Room, Stays, bound, bound_grant, sent, tag};
 use crate::clock::Timestamp;
 use crate::config::connections::CheckedConnections;
 use crate::cookie::{self, SameSitePolicy};
@@ -71,12 +71,15 @@ impl CookieJar {
         {
             set.extend(self.with_hint(&session, &id_token).unwrap_or_default());
         }
-        let (mut beside_grant, mut more) = (None, 0);
-        for PendingGrantCookie { key, grant, at } in answer.grants {
+        let (mut beside_grant, mut room) = (None, Room::default());
+        let (gone, kept): (Vec<_>, Vec<_>) =
+            answer.grants.into_iter().partition(|noted| noted.grant.status == GrantStatus::Revoked);
+        // What goes makes room.
+        for PendingGrantCookie { key, grant, at } in gone.into_iter().chain(kept) {
             if now.duration_since(at) <= SETS_WITHIN && !key.has_ended() {
                 // What a person left behind is not for a visitor to clear away.
                 beside_grant = beside_grant.or_else(|| key.stays());
-                set.extend(self.granted(&key, &grant, &mut more));
+                set.extend(self.granted(&key, &grant, &mut room));
             }
         }
         if let Some(stays) = answer.clears.or(beside_grant.map(Some)) {
@@ -153,14 +156,13 @@ impl CookieJar {
         set
     }
 
-    /// The cookies of a grant, and the removal of those that it needs no more. `more` bytes than it has now does the
-    /// browser get in this answer.
-    fn granted(&self, key: &GrantCookieKey, grant: &Grant, more: &mut usize) -> Vec<HeaderValue> {
+    /// The cookies of a grant, and the removal of those that it needs no more.
+    fn granted(&self, key: &GrantCookieKey, grant: &Grant, room: &mut Room) -> Vec<HeaderValue> {
         let base = &key.cookies(&self.runtime).name;
         let set = match grant.status {
             // Nothing of it is left to be carried.
             GrantStatus::Revoked => Vec::new(),
-            _ => match self.sealed_grant(key, grant, *more) {
+            _ => match self.sealed_grant(key, grant, *room) {
                 Ok(set) => set,
                 Err(too_large) => {
                     let detail = format_args!("the coordination store keeps a refreshed grant: {too_large}");
@@ -173,8 +175,9 @@ impl CookieJar {
                 }
             },
         };
-        let had = self.brought(|cookie| cookie_chunks::chunk(base, cookie).is_some());
-        *more += sent(&set).saturating_sub(had);
+        let (has, had) = (sent(&set), self.has_of(key));
+        room.more += has.saturating_sub(had);
+        room.less += had.saturating_sub(has);
         let surplus = self.surplus(base, set.len());
         set.into_iter().map(|cookie| cookie.header).chain(surplus).collect()
     }

@@ -104,8 +104,9 @@ impl GrantRef {
         }
     }
 
-    /// Whether the browser that a grant is for can carry it.
-    pub(crate) fn fits(&self, grant: &Grant) -> Result<(), TooLarge> {
-        self.jar.as_ref().map_or(Ok(()), |jar| jar.fits(grant))
+    /// Whether the browser that a grant is for can carry it, where another one goes.
+    pub(crate) fn fits(&self, grant: &Grant, replaced: Option<&Self>) -> Result<(), TooLarge> {
+        let replaced = replaced.and_then(|replaced| replaced.jar.as_ref());
+        self.jar.as_ref().map_or(Ok(()), |jar| jar.fits(grant, replaced))
     }
 }

@@ -1,10 +1,11 @@
-//! What a visitor granted becomes the person's who signs in.
+//! What a visitor granted becomes the person's who signs in, or goes on under another name of the same browser.
 
 use super::locate::GrantRef;
 use super::principal::Principal;
 use super::save::keep_grant;
+use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
-use crate::config::connections::CheckedConnections;
+use crate::config::connections::{CheckedConnection, CheckedConnections};
 use crate::error::Error;
 use crate::events::EventCode;
 use crate::protocol::id_token::OriginalIdToken;
@@ -36,21 +37,98 @@ pub(crate) async fn claim(
         if !is_free(&own).await? {
             continue;
         }
-        let moving = hand_over(place, own, theirs.grant_lifetime, Arc::clone(session));
-        // In a task of its own: who hangs up, or meets a store that is away, leaves nothing half done.
-        let mut moving = runtime.tasks.spawn(moving);
-        let moved = match tokio::time::timeout(2 * PATIENCE, &mut moving).await {
-            Ok(moved) => moved
-                .unwrap_or_else(|_| Err(StoreError::outcome_unknown("it was given up", "its task ended")))?,
-            Err(_) => {
-                return Err(StoreError::outcome_unknown("it takes too long", "nobody waits any more").into());
-            }
-        };
-        if moved {
+        if hand_over(place, own, theirs.grant_lifetime, Heir::Person(Arc::clone(session))).await? {
             claimed.push(theirs.name.clone());
         }
     }
     Ok(claimed)
+}
+
+/// Whether a visitor's browser can be given another name: no refresh of what they granted is under way, whose answer would
+/// come to the one that they have.
+pub(crate) async fn can_rename(
+    runtime: &Arc<Runtime>,
+    visitor: Visitor,
+    jar: Option<&Arc<CookieJar>>,
+) -> Result<bool, StoreError> {
+    let settling = async {
+        for (_, place) in places(runtime, visitor, jar).await? {
+            while let (Some(grant), version) = place.newest().await?
+                && let Some(left) = under_way(&grant, runtime.now())
+            {
+                runtime.records.wait(place.row.key, version, left).await?;
+            }
+        }
+        Ok(true)
+    };
+    tokio::time::timeout(MOMENT, settling).await.unwrap_or(Ok(false))
+}
+
+/// What was granted under one name of a browser goes on under another.
+pub(crate) async fn rename(
+    runtime: &Arc<Runtime>,
+    from: Visitor,
+    to: Visitor,
+    jar: Option<&Arc<CookieJar>>,
+) -> Result<(), StoreError> {
+    for (connection, place) in places(runtime, from, jar).await? {
+        let own = runtime.place_of(&Principal::Visitor(to), connection, jar).await?;
+        if is_free(&own).await? {
+            hand_over(place, own, GrantLifetime::Session, Heir::Visitor).await?;
+        } else {
+            // It was granted anew.
+            place.take().await?;
+        }
+    }
+    Ok(())
+}
+
+/// Where a visitor's grants lie.
+async fn places<'a>(
+    runtime: &'a Arc<Runtime>,
+    visitor: Visitor,
+    jar: Option<&Arc<CookieJar>>,
+) -> Result<Vec<(&'a CheckedConnection, GrantRef)>, StoreError> {
+    let (visitor, mut places) = (Principal::Visitor(visitor), Vec::new());
+    let connections = runtime.connections_of(&visitor).map(CheckedConnections::all).unwrap_or_default();
+    for connection in connections.iter().filter(|connection| connection.visitors) {
+        places.push((connection, runtime.place_of(&visitor, connection, jar).await?));
+    }
+    Ok(places)
+}
+
+/// How long a refresh that is under way may take still.
+fn under_way(grant: &Grant, now: Timestamp) -> Option<Duration> {
+    let left = grant.lease.as_ref().map(|lease| lease.until.duration_since(now));
+    left.filter(|left| !left.is_zero())
+}
+
+/// Whose a grant becomes.
+enum Heir {
+    Person(Arc<Session>),
+    /// The same browser's, under another name.
+    Visitor,
+}
+
+impl Heir {
+    /// Whether a grant may be theirs: it is not known to be another account's.
+    fn may_have(&self, grant: &Grant) -> bool {
+        let Self::Person(session) = self else { return true };
+        let another =
+            |facts: &OriginalIdToken| facts.issuer == *session.issuer && facts.subject != *session.subject;
+        !grant.original.as_ref().is_some_and(another)
+    }
+
+    /// Until when it is kept.
+    fn until(&self, grant: &Grant, runtime: &Runtime) -> Timestamp {
+        match self {
+            Self::Person(session) => session.ends_at,
+            Self::Visitor => {
+                let granted_at = grant.consent.as_ref().map_or(runtime.now(), |consent| consent.at);
+                granted_at.saturating_add(runtime.settings.visitor_lifetime)
+            }
+        }
+    }
 }
 
 /// Whether the person has nothing there that could be lost.
@@ -59,27 +137,41 @@ async fn is_free(place: &GrantRef) -> Result<bool, StoreError> {
     Ok(own.is_none_or(|grant| grant.status != GrantStatus::Active))
 }
 
-/// Moves what is there, where it is not known to be another account's. A refresh of it that is under way is waited for:
-/// what it spends would be lost.
 async fn hand_over(
     from: GrantRef,
     to: GrantRef,
     grant_lifetime: GrantLifetime,
-    session: Arc<Session>,
+    heir: Heir,
+) -> Result<bool, StoreError> {
+    let tasks = from.runtime.tasks.clone();
+    // In a task of its own: who hangs up, or meets a store that is away, leaves nothing half done.
+    let moving = tasks.spawn(async move { move_grant(&from, &to, grant_lifetime, &heir).await });
+    match tokio::time::timeout(2 * PATIENCE, moving).await {
+        Ok(moved) => {
+            moved.unwrap_or_else(|_| Err(StoreError::outcome_unknown("it was given up", "its task ended")))
+        }
+        Err(_) => Err(StoreError::outcome_unknown("it takes too long", "nobody waits any more")),
+    }
+}
+
+/// Moves what is there, where its heir may have it. A refresh of it that is under way is waited for: what it spends would
+/// be lost.
+async fn move_grant(
+    from: &GrantRef,
+    to: &GrantRef,
+    grant_lifetime: GrantLifetime,
+    heir: &Heir,
 ) -> Result<bool, StoreError> {
     let runtime = &from.runtime;
     let began = runtime.now();
     let mut grant = loop {
         let (grant, version) = from.newest().await?;
         let Some(grant) = grant.filter(|grant| grant.status == GrantStatus::Active) else { return Ok(false) };
-        let another =
-            |facts: &OriginalIdToken| facts.issuer == *session.issuer && facts.subject != *session.subject;
-        if grant.original.as_ref().is_some_and(another) {
+        if !heir.may_have(&grant) {
             return Ok(false);
         }
         let now = runtime.now();
-        match grant.lease.as_ref().map(|lease| lease.until.duration_since(now)).filter(|left| !left.is_zero())
-        {
+        match under_way(&grant, now) {
             Some(_) if now.duration_since(began) >= PATIENCE => return Ok(false),
             Some(left) => runtime.records.wait(from.row.key, version, left.min(PATIENCE)).await?,
             // First away from there: it never has two owners.
@@ -90,24 +182,30 @@ async fn hand_over(
         }
     };
     (grant.owner, grant.client, grant.lease) = (to.owner.clone(), to.client, None);
-    // It is nowhere but here: until the store takes it, or the session is over.
-    while let Err(error) = keep_grant(&to, grant_lifetime, grant.clone(), session.ends_at).await {
+    let until = heir.until(&grant, runtime);
+    // It is nowhere but here: until the store takes it, or it is over.
+    while let Err(error) = keep_grant(to, grant_lifetime, grant.clone(), until).await {
         // It may be written, and refreshed since.
-        if is_free(&to).await.is_ok_and(|free| !free) {
+        if is_free(to).await.is_ok_and(|free| !free) {
             break;
         }
-        if error.kind() == StoreErrorKind::Refused || runtime.now() >= session.ends_at {
+        if error.kind() == StoreErrorKind::Refused || runtime.now() >= until {
             return Err(error);
         }
         tokio::time::sleep(PAUSE).await;
     }
-    let detail = format_args!("{}, taken over", to.connection);
-    runtime.events().emit(EventCode::Connected, Some(session.user()), detail);
+    if let Heir::Person(session) = heir {
+        let detail = format_args!("{}, taken over", to.connection);
+        runtime.events().emit(EventCode::Connected, Some(session.user()), detail);
+    }
     Ok(true)
 }
 
 /// Between attempts to write what is nowhere else.
 const PAUSE: Duration = Duration::from_secs(2);
+
+/// How long a callback waits for the same.
+const MOMENT: Duration = Duration::from_secs(2);
 
 /// How long somebody who takes a grant over waits for a refresh of it that is under way.
 const PATIENCE: Duration = Duration::from_secs(25);

@@ -474,6 +474,63 @@ async fn first_grants_that_begin_at_once_are_one_visitors() {
     }
 }
 
+/// A name that somebody put into the browser, of their own making or one that they have, gets nothing that is granted
+/// there.
+#[tokio::test]
+async fn a_planted_name_gets_no_grant() {
+    for world in worlds() {
+        for made_up in [true, false] {
+            world.op.sign_in_as("bob");
+            let (mallory, victim) = (world.browser(), world.browser());
+            if !made_up {
+                assert_eq!(connect(&mallory, "contacts").await.status, 200);
+            }
+            let planted = if made_up { "A".repeat(43) } else { mallory.cookie(VISITOR).unwrap().value };
+            let header = format!("{VISITOR}={planted}; Path=/; Secure; HttpOnly");
+            mallory.set_cookie(APP, &header);
+            victim.set_cookie(APP, &header);
+            world.op.sign_in_as("alice");
+            assert_eq!(connect(&victim, "photos").await.status, 200);
+            assert_ne!(victim.cookie(VISITOR).unwrap().value, planted);
+            assert_eq!(owner(&world, &token(&victim, "photos").await.unwrap()), "alice", "the control");
+            assert_eq!(token(&mallory, "photos").await, Err("consent_required".into()));
+            // Nor after a refresh, where processes meet.
+            world.clock.advance(HOUR + HOUR / 60);
+            assert_eq!(owner(&world, &token(&victim, "photos").await.unwrap()), "alice");
+            assert_eq!(token(&mallory, "photos").await, Err("consent_required".into()));
+        }
+    }
+}
+
+/// Each grant gives the browser another name, and what it had goes on under it.
+#[tokio::test]
+async fn a_visitor_has_another_name_after_each_grant() {
+    for world in worlds() {
+        world.op.sign_in_as("alice");
+        let browser = world.browser();
+        let (mut names, mut photos) = (Vec::new(), None);
+        for connection in ["photos", "contacts", "contacts", "contacts"] {
+            assert_eq!(connect(&browser, connection).await.status, 200);
+            names.push(browser.cookie(VISITOR).unwrap().value);
+            let held = token(&browser, "photos").await.unwrap();
+            assert_eq!(photos.get_or_insert(held.clone()), &held, "the same token");
+        }
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), 4);
+        grants_in_two_tabs(&browser, &world).await;
+        world.clock.advance(HOUR + HOUR / 60);
+        grants_in_two_tabs(&browser, &world).await;
+        assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (2, 0));
+        // Tabs that were on their way when it changed come to its name.
+        let callbacks = [begin(&browser, "photos").await, begin(&browser, "contacts").await];
+        for callback in callbacks {
+            assert_eq!(browser.new_tab().visit(&callback).await.status, 200);
+        }
+        grants_in_two_tabs(&browser, &world).await;
+    }
+}
+
 /// The provider's form comes without the visitor's cookie.
 #[tokio::test]
 async fn first_grants_that_are_posted_are_one_visitors() {
@@ -498,10 +555,10 @@ async fn first_grants_that_are_posted_are_one_visitors() {
             assert_eq!(tab.settle(post.clone()).await.status, 200);
         }
         grants_in_two_tabs(&browser, &world).await;
-        // And a visitor who has a name keeps it.
+        // And a visitor who has a name gets another one, with everything that was theirs.
         let name = browser.cookie(VISITOR).unwrap().value;
         assert_eq!(connect(&browser, "photos").await.status, 200);
-        assert_eq!(browser.cookie(VISITOR).unwrap().value, name);
+        assert_ne!(browser.cookie(VISITOR).unwrap().value, name);
         grants_in_two_tabs(&browser, &world).await;
     }
 }

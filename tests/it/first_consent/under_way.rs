@@ -49,7 +49,8 @@ async fn a_consent_during_a_refresh_loses_nothing() {
     }
 }
 
-#[tokio::test]
+/// The browser keeps its name then: the answer comes to it.
+#[tokio::test(start_paused = true)]
 async fn a_visitors_consent_during_a_refresh_loses_nothing() {
     for world in worlds() {
         let browser = world.browser();
