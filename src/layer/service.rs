@@ -110,6 +110,7 @@ where
             }
         };
         let jar = jar(runtime, session.as_ref(), own, &head, now);
+        let session = session.filter(|session| shows_claims(jar.as_ref(), session));
         let finish = Finish::of(session.as_ref(), jar.as_ref(), &head);
         RequestState::insert(Arc::clone(runtime), session, jar, head, &mut request);
         ResponseFuture::finished(self.inner.call(request), finish)
@@ -137,6 +138,7 @@ where
             Err(error) => return Ok(store_away(runtime, &request, &head, error.into())),
         };
         let jar = jar(runtime, session.as_ref(), own, &head, Some(now));
+        let session = session.filter(|session| shows_claims(jar.as_ref(), session));
         let finish = Finish::of(session.as_ref(), jar.as_ref(), &head);
         RequestState::insert(Arc::clone(runtime), session, jar, head, &mut request);
         ResponseFuture::finished(ready.inner.call(request), finish).await
@@ -169,6 +171,11 @@ fn jar(
         extend_in_time(runtime, session, jar.as_ref(), now);
     }
     jar
+}
+
+/// Whether a session is shown wholly, where the browser carries it.
+fn shows_claims(jar: Option<&Arc<CookieJar>>, session: &Session) -> bool {
+    jar.is_none_or(|jar| jar.shows_claims(session))
 }
 
 /// Keeps a session from ending unused, where it is kept.

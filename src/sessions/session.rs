@@ -9,6 +9,7 @@ use http::HeaderValue;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use sha2::{Digest, Sha256};
 
 use super::identity::SessionPayload;
 use super::provider_sessions::ProviderSessions;
@@ -49,11 +50,25 @@ pub(crate) struct SessionCookie {
     pub(crate) id: [u8; 32],
     pub(crate) identity: SessionPayload,
     pub(crate) profile: Profile,
+    /// The hash of the claims, which are in cookies of their own: without these the session does not count.
+    pub(crate) claims: ClaimsHash,
+}
+
+/// The beginning of a hash of a person's claims.
+pub(crate) type ClaimsHash = [u8; 16];
+
+/// The hash of a JSON object, however its members are ordered.
+pub(crate) fn claims_hash(claims: &str) -> ClaimsHash {
+    let mut claims: Value = serde_json::from_str(claims).unwrap_or_default();
+    claims.sort_all_objects();
+    let hash: [u8; 32] = Sha256::digest(claims.to_string()).into();
+    std::array::from_fn(|place| hash[place])
 }
 
 impl SessionCookie {
     pub(crate) fn new(id: [u8; 32], record: &SessionRecord) -> Self {
-        Self { id, identity: record.identity.clone(), profile: Profile::of(&record.claims) }
+        let profile = Profile::of(&record.claims);
+        Self { id, identity: record.identity.clone(), profile, claims: claims_hash(&record.claims) }
     }
 }
 
@@ -67,11 +82,19 @@ pub(crate) struct Session {
     all_claims: OnceLock<Box<Map<String, Value>>>,
     /// Where the browser keeps the session: what no record says.
     provider_sessions: Option<Box<ProviderSessions>>,
+    /// Where the browser keeps the session: what its claims' cookie is called, and must hold.
+    pub(crate) shown_claims: Option<Box<ShownClaims>>,
     /// Where its grants lie.
     pub(crate) grant_keys: GrantKeyCache,
     pub(crate) liveness: SessionLiveness,
     /// What the answers to requests set whose handlers have ended it, by the requests' numbers.
     last_cookies: Mutex<Option<Box<LastCookies>>>,
+}
+
+/// The cookie with the claims of a session that its browser keeps.
+pub(crate) struct ShownClaims {
+    pub(crate) hash: ClaimsHash,
+    pub(crate) name: OnceLock<Box<str>>,
 }
 
 /// Cookies for the answers to requests whose handlers have ended the session, by the requests' numbers.
@@ -197,6 +220,7 @@ impl Session {
             profile,
             all_claims,
             provider_sessions: None,
+            shown_claims: None,
             grant_keys: GrantKeyCache::default(),
             liveness,
             last_cookies: Mutex::default(),
@@ -216,12 +240,14 @@ impl Session {
 
     /// Of a browser that keeps its session itself, and which nobody has asked yet whether it ended.
     pub(crate) fn carried(cookie: SessionCookie, row: Key, now: Timestamp) -> Self {
-        let SessionCookie { id, identity, profile } = cookie;
+        let SessionCookie { id, identity, profile, claims } = cookie;
+        let shown_claims = Some(Box::new(ShownClaims { hash: claims, name: OnceLock::new() }));
         let provider_sessions = Some(Box::new(ProviderSessions::new(identity.sids.clone())));
         let profile = OnceLock::from(Box::new(profile));
         Self {
             profile,
             provider_sessions,
+            shown_claims,
             ..Self::with(SessionId::new(id), identity, SessionLiveness::new(row, NEVER, now, now))
         }
     }

@@ -33,6 +33,7 @@ use crate::secret::Secret;
 use crate::sessions::Sessions;
 use crate::sessions::session::Session;
 use crate::sessions::session_cookie::SessionCookies;
+use crate::sessions::session_id::SessionId;
 use crate::store::{Key, Store};
 
 /// Everything that requests share.
@@ -181,13 +182,15 @@ impl Runtime {
 /// What this process remembers of what browsers carry.
 pub(crate) struct OpenedGrants {
     pub(crate) grants: OpenedCache<(Key, Timestamp, Arc<Grant>)>,
+    /// The claims that are those of their session.
+    pub(crate) claims: OpenedCache<SessionId>,
     /// The most bytes of our cookies in one request.
     pub(crate) most: usize,
 }
 
 impl OpenedGrants {
     pub(crate) fn new(most: usize) -> Self {
-        Self { grants: OpenedCache::new(RECALLED), most }
+        Self { grants: OpenedCache::new(RECALLED), claims: OpenedCache::new(RECALLED), most }
     }
 }
 

@@ -41,7 +41,7 @@ use crate::records::grant::{Grant, LOGIN, Owner, encode};
 use crate::records::grant_key::GrantCookieNames;
 use crate::records::seal::{Opened, Purpose};
 use crate::records::sealed_cookie::{CookieBinding, SealedCookie};
-use crate::sessions::session::{Session, SessionCookie, SessionRecord};
+use crate::sessions::session::{Session, SessionCookie, SessionRecord, claims_hash};
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
 
@@ -143,6 +143,26 @@ impl CookieJar {
         let owner = bound(&id, &session.owner());
         let place = CookieBinding { purpose: Purpose::CarriedClaims, name: &name, owner: &owner };
         postcard::from_bytes(&self.opened(place)?.contents).ok()
+    }
+
+    /// Whether the browser shows the claims with which its session began: a request without them, or with others, is nobody's.
+    pub(crate) fn shows_claims(&self, session: &Session) -> bool {
+        let (Some(expected), Some(opened)) = (&session.shown_claims, &self.runtime.opened_grants) else {
+            return true;
+        };
+        let id = session.id.bytes();
+        let name = expected.name.get_or_init(|| self.runtime.claims_name(&id).into());
+        let place = CookieBinding { purpose: Purpose::CarriedClaims, name, owner: &[] };
+        let Some(text) = place.find(self.cookies.iter()) else { return false };
+        if opened.claims.get(text.parts()).is_some_and(|of| of == session.id) {
+            return true;
+        }
+        let claims = self.claims(session).and_then(ClaimsPayload::claims);
+        let shows = claims.is_some_and(|claims| claims_hash(&claims) == expected.hash);
+        if shows {
+            opened.claims.put(text.parts(), session.id);
+        }
+        shows
     }
 
     /// A login's session, claims and grant, if they fit beside the grants that the session has of the one before it. They

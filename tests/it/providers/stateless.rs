@@ -151,6 +151,12 @@ async fn a_grant_of_one_provider_is_none_beside_a_session_of_another() {
     // The other's whole set is the other: it is the cookies that say who it is.
     put(&theirs[0].0, &theirs[0].1);
     put(SESSION, &other.cookie(SESSION).expect("a session").value);
+    assert!(world.who(&one).await.is_null(), "nor is a session without its claims");
+    other
+        .cookies()
+        .iter()
+        .filter(|one| one.name.contains("-claims."))
+        .for_each(|one| put(&one.name, &one.value));
     assert_eq!(owner(&world, &one).await.0, "op2");
 }
 

@@ -4,7 +4,7 @@
 use http::header::SET_COOKIE;
 use tower_oidc::EventCode;
 
-use super::{HOUR, cookies_of, session_cookie};
+use super::{HOUR, cookies_of, session_cookie, with_claims};
 use crate::support::app::{APP, App, OP, SESSION, World, logout_link, routes};
 use crate::support::browser::Browser;
 use crate::support::cookies::Cookie;
@@ -42,6 +42,39 @@ fn refusal(text: &str) -> String {
     problem["code"].as_str().unwrap_or_default().to_owned()
 }
 
+/// The claims belong to the session: whoever leaves them at home, or brings others, is not signed in.
+#[tokio::test]
+async fn a_session_without_its_claims_is_none() {
+    let world = World::stateless();
+    let alice = world.signed_in("alice").await;
+    let session = session_cookie(&alice);
+    world.op.user("alice", |user| drop(user.claims.insert("suspended".into(), true.into())));
+    let another = world.signed_in("alice").await;
+    let theirs = cookies_of(&another, "claims.");
+    let name = cookies_of(&alice, "claims.")[0].name.clone();
+    let forged = with_claims(&session, &alice);
+    let flip = flipped(&forged, forged.len() - 20);
+    for (without, why) in [
+        (session.clone(), "none"),
+        (format!("{session}; {name}={}", theirs[0].value), "another session's"),
+        (with_claims(&session, &another), "another session's, under their name"),
+        (flip, "changed"),
+        (format!("{session}; {name}="), "empty"),
+        (format!("{session}; {name}x={}", cookies_of(&alice, "claims.")[0].value), "another name"),
+    ] {
+        for _ in 0..2 {
+            assert_eq!(world.who_is(&without).await, serde_json::Value::Null, "{why}");
+            assert_eq!(world.who_is(&with_claims(&session, &alice)).await, "a1", "the control");
+        }
+    }
+    assert_eq!(world.who(&alice).await, "a1");
+    assert_eq!(world.who(&another).await, "a1");
+    // Nobody is kept from signing in again.
+    alice.with_jar(|jar| jar.all_mut().retain(|cookie| !cookie.name.contains("-claims.")));
+    assert_eq!(world.who(&alice).await, serde_json::Value::Null);
+    world.sign_in(&alice, "alice").await;
+}
+
 #[tokio::test]
 async fn a_session_with_any_byte_changed_is_none() {
     let world = World::stateless();
@@ -49,6 +82,7 @@ async fn a_session_with_any_byte_changed_is_none() {
     let session = session_cookie(&alice);
     for at in 0..session.len() {
         let changed = flipped(&session, at);
+        let changed = with_claims(&changed, &alice);
         assert_eq!(world.who_is(&changed).await, serde_json::Value::Null, "{at}");
     }
     for junk in [
@@ -61,9 +95,10 @@ async fn a_session_with_any_byte_changed_is_none() {
         "not base64 at all!",
         &"1".repeat(60),
     ] {
-        assert_eq!(world.who_is(junk).await, serde_json::Value::Null, "{junk}");
+        let junk = with_claims(junk, &alice);
+        assert_eq!(world.who_is(&junk).await, serde_json::Value::Null, "{junk}");
     }
-    assert_eq!(world.who_is(&session).await, "a1", "the control");
+    assert_eq!(world.who_is(&with_claims(&session, &alice)).await, "a1", "the control");
     assert!(world.app.events.has(EventCode::Tampered));
 }
 

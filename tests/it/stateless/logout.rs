@@ -6,7 +6,7 @@ use serde_json::Value;
 use tower_oidc::EventCode;
 use tower_oidc::store::{MemoryStore, Store};
 
-use super::{HOUR, REPLICA, session_cookie, settle, two_processes};
+use super::{HOUR, REPLICA, session_cookie, settle, two_processes, with_claims};
 use crate::support::app::{APP, App, World, routes};
 use crate::support::browser::Browser;
 use crate::support::fault::{Fault, Gate};
@@ -33,7 +33,7 @@ fn token(world: &World, user: &str, sid: Option<&str>) -> String {
 async fn the_provider_signs_out_a_browser_that_carries_its_session() {
     let world = World::stateless();
     let (alice, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
-    let copied = session_cookie(&alice);
+    let copied = with_claims(&session_cookie(&alice), &alice);
     let told = world.logout_token("alice");
     let nonce = world.op.logout_token(CLIENT_ID, "alice", None, |jwt| jwt.claim("nonce", "n"));
     assert_eq!((status(&world, &nonce).await, world.who(&alice).await), (400, "a1".into()));
@@ -124,7 +124,7 @@ async fn a_process_that_is_started_later_knows_it_too() {
     };
     start(deaf);
     let (alice, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
-    let copied = [session_cookie(&alice), session_cookie(&bob)];
+    let copied = [&alice, &bob].map(|one| with_claims(&session_cookie(one), one));
     assert_eq!(status(&world, &world.logout_token("alice")).await, 200);
     assert_eq!(world.who(&alice).await, Value::Null);
     world.clock.advance(23 * HOUR);

@@ -41,6 +41,13 @@ fn two_processes() -> (World, App) {
 /// Where a second process of the application is reached. It believes in `APP`, as a replica does.
 const REPLICA: &str = "https://replica.test";
 
+/// A session as [`World::who_is`] sends it, with the claims that this browser shows beside it.
+fn with_claims(session: &str, browser: &Browser) -> String {
+    let claims = cookies_of(browser, "claims.");
+    let claims = claims.iter().map(|cookie| format!("; {}={}", cookie.name, cookie.value));
+    std::iter::once(session.to_owned()).chain(claims).collect()
+}
+
 fn session_cookie(browser: &Browser) -> String {
     browser.cookie(SESSION).unwrap_or_else(|| panic!("no session: {:?}", browser.cookies())).value
 }

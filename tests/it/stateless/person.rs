@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tower_oidc::store::MemoryStore;
 
-use super::{REPLICA, cookies_of, session_cookie, two_processes};
+use super::{REPLICA, cookies_of, session_cookie, two_processes, with_claims};
 use crate::support::app::{APP, App, World, logout_link, routes};
 use crate::support::random::assert_absent;
 
@@ -100,8 +100,8 @@ async fn a_session_lasts_as_long_as_it_is_used() {
         assert_ne!(session_cookie(&alice), first);
     }
     // The first cookie is over, whoever kept it.
-    assert_eq!(world.who_is(&first).await, Value::Null);
-    assert_ne!(world.who_is(&session_cookie(&alice)).await, Value::Null);
+    assert_eq!(world.who_is(&with_claims(&first, &alice)).await, Value::Null);
+    assert_ne!(world.who_is(&with_claims(&session_cookie(&alice), &alice)).await, Value::Null);
     world.clock.advance(Duration::from_secs(24 * 3600));
     assert_eq!(world.who(&alice).await, Value::Null, "seven days, or a day without a request");
 }
