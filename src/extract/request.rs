@@ -147,7 +147,7 @@ impl RequestState {
             Some(page) => format!("{}?return_to={}", settings.path_to("granted"), encoded(page)),
             None => self.here(),
         };
-        let key = urls::proof_key(self.session.as_deref(), self.head.visitor.as_deref().copied());
+        let key = urls::proof_key(self.session.as_deref(), self.head.visitor());
         let path = |to: &str| {
             let to = settings.destination(to).ok()?;
             let path = urls::connect_path_with(&self.runtime, connection, &to, scopes, options);
