@@ -275,7 +275,7 @@ const UNTRUSTED: &str = "The sign-in service's statement about you could not be 
 /// RFC 6749 section 5.2: a code that is over is the browser's; every other refusal is about this application.
 fn provider_failed(error: &ProviderError) -> (StatusCode, &'static str) {
     match error {
-        ProviderError::Refused(code) if code == "invalid_grant" => {
+        ProviderError::Refused(refusal) if refusal.code.as_deref() == Some("invalid_grant") => {
             (StatusCode::BAD_REQUEST, "This sign-in took too long, or was completed already.")
         }
         ProviderError::Refused(_) => {

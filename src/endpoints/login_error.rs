@@ -76,8 +76,13 @@ mod tests {
     use super::*;
     use crate::protocol::authorization::MalformedResponse;
     use crate::protocol::id_token::IdTokenError;
+    use crate::protocol::refusal::ProviderRefusal;
     use crate::protocol::user_info::UserInfoError;
     use crate::store::StoreError;
+
+    fn refusal(status: u16) -> ProviderError {
+        ProviderRefusal::new("https://op.test/token".into(), status, None, None).into()
+    }
 
     /// What may work in a moment says nothing against the tokens.
     #[test]
@@ -102,10 +107,10 @@ mod tests {
             Malformed(MalformedResponse("x")),
             Expired,
             Denied("access_denied".into()),
-            Provider(ProviderError::Refused("invalid_grant".into())),
+            Provider(refusal(400)),
             Provider(ProviderError::Malformed("x")),
             Provider(ProviderError::Unavailable("x".into())),
-            Provider(ProviderError::Busy),
+            Provider(refusal(503)),
             Store(StoreError::refused("x")),
             Deadline,
             Panicked,

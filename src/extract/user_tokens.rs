@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::Extensions;
+use http::{Extensions, StatusCode};
 use url::Url;
 
 use super::access_token::AccessToken;
@@ -14,6 +14,7 @@ use crate::config::connections::{CheckedConnection, CheckedConnections};
 use crate::config::resources::{ResourceRoute, parse};
 use crate::endpoints::urls;
 use crate::error::{Error, ErrorKind};
+use crate::page;
 use crate::protocol::authorization::LoginOptions;
 use crate::provider::Provider;
 use crate::records::grant::{Grant, GrantStatus, LOGIN};
@@ -295,6 +296,11 @@ impl UserTokens {
             Err(TokenUnavailable::Unavailable(cause)) => {
                 Err(Error::unavailable("no fresh token can be had now", cause))
             }
+            Err(TokenUnavailable::Operator(cause)) => {
+                let message =
+                    "the provider refuses this application: its operator must correct the registration";
+                Err(Error::new(ErrorKind::OperatorActionRequired, message).with_source(cause.to_string()))
+            }
         }
     }
 
@@ -337,10 +343,16 @@ impl UserTokens {
         if self.principal.is_absent() {
             return Error::new(ErrorKind::ConsentRequired, "the person must grant access (again)");
         }
-        let asked = match self.grant(&source.connection).await {
-            Ok((_, grant)) => grant.and_then(|grant| grant.consent.clone()),
+        let grant = match self.grant(&source.connection).await {
+            Ok((_, grant)) => grant,
             Err(error) => return error,
         };
+        if grant.as_ref().is_some_and(|grant| grant.is_refused_again(self.runtime().now())) {
+            let error = Error::new(ErrorKind::ConsentRequired, REFUSED_AGAIN);
+            let page = || page::plain(StatusCode::FORBIDDEN, REFUSED_AGAIN);
+            return if self.state.head.navigation { error.with_answer(page()) } else { error };
+        }
+        let asked = grant.and_then(|grant| grant.consent.clone());
         self.state.consent_required(&source.connection, scopes, options, asked.as_ref())
     }
 
@@ -362,7 +374,9 @@ impl UserTokens {
         let place = self.place(registered).await?;
         let grant = place.stored().await.map_err(|error| match error {
             TokenUnavailable::Unavailable(cause) => Error::unavailable("the grant cannot be read now", cause),
-            TokenUnavailable::Consent => Error::unavailable("the grant cannot be read now", "it is gone"),
+            TokenUnavailable::Consent | TokenUnavailable::Operator(_) => {
+                Error::unavailable("the grant cannot be read now", "it is gone")
+            }
         })?;
         Ok((place, grant))
     }
@@ -411,6 +425,10 @@ impl UserTokens {
         &self.state.runtime
     }
 }
+
+/// What a person is told whom another trip to the provider would not help.
+const REFUSED_AGAIN: &str = "The service refused this application's access again, right after you had granted it. Please try \
+     again in ten minutes, or ask the operator of this application.";
 
 impl fmt::Debug for UserTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

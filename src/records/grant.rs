@@ -78,7 +78,58 @@ pub(crate) struct Grant {
     pub(crate) consent: Option<Consent>,
     /// Where the newest consent brought no refresh token: of the one that the consent before it brought.
     pub(crate) earlier: Option<Earlier>,
+    /// Until when the provider is not asked again, after it refused the refresh token for an unclear reason.
+    pub(crate) hold: Option<RefreshHold>,
+    /// When the provider last refused the refresh token for good: this one, or the one before the newest consent.
+    pub(crate) refused_at: Option<Timestamp>,
 }
+
+/// The pause after refusals of a refresh that say nothing about the person or the registration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RefreshHold {
+    /// When the first of them came, since the last refresh that worked.
+    pub(crate) since: Timestamp,
+    pub(crate) times: u32,
+    pub(crate) until: Timestamp,
+}
+
+impl RefreshHold {
+    /// After one more refusal at `now`: `pause` is what the provider asked for. Of its own it doubles from one second to
+    /// five minutes.
+    pub(crate) fn after(before: Option<Self>, pause: Option<Duration>, now: Timestamp) -> Self {
+        let (since, times) = before.map_or((now, 0), |hold| (hold.since, hold.times));
+        let own = Duration::from_secs(1 << times.min(9)).min(LONGEST_PAUSE);
+        let until = now.saturating_add(pause.unwrap_or_default().max(own));
+        Self { since, times: times.saturating_add(1), until }
+    }
+
+    /// After an answer that only says when to come again.
+    pub(crate) fn pause(before: Option<Self>, pause: Duration, now: Timestamp) -> Self {
+        let before = before.unwrap_or(Self { since: now, times: 0, until: now });
+        Self { until: now.saturating_add(pause), ..before }
+    }
+
+    /// How long the provider is still left alone.
+    pub(crate) fn left(&self, now: Timestamp) -> Duration {
+        // One that is longer than any was set before a clock was put back.
+        let left = self.until.duration_since(now);
+        if left > LONGEST_HOLD { Duration::ZERO } else { left }
+    }
+
+    /// Whether the provider refuses for so long that only the person can help.
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
+        now.duration_since(self.since) >= UNCLEAR_LIMIT
+    }
+}
+
+/// The longest pause of our own between two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
+/// The longest pause that a provider can ask for, and some.
+const LONGEST_HOLD: Duration = Duration::from_secs(2 * 60 * 60);
+/// A refresh token that was refused for so long is taken for dead.
+const UNCLEAR_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// A refusal so soon after the one before, with a consent in between: another consent would not help either.
+const REFUSED_AGAIN: Duration = Duration::from_secs(10 * 60);
 
 /// A refresh token that is older than the newest consent: some providers send one with a person's first consent only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -149,6 +200,8 @@ pub(crate) enum GrantStatus {
     Active,
     /// The provider refused the refresh token for good.
     Refused,
+    /// The same, right after the consent that the refusal before it led to.
+    RefusedAgain,
     /// Somebody else appeared in a refresh. Nothing of it is used any more.
     OwnerMismatch,
     /// Its person took it back, or signed out. Noted where browsers could bring it again.
@@ -234,6 +287,8 @@ impl Grant {
             status: GrantStatus::Active,
             consent: None,
             earlier: None,
+            hold: None,
+            refused_at: None,
         }
     }
 
@@ -291,6 +346,7 @@ impl Grant {
     #[must_use]
     pub(crate) fn consented_again(mut self, former: &Self) -> Self {
         self.generation = former.generation + 1;
+        self.refused_at = former.refused_at;
         let account = |grant: &Self| {
             grant.original.as_ref().map(|original| (original.issuer.clone(), original.subject.clone()))
         };
@@ -359,7 +415,7 @@ impl Grant {
     ) -> Self {
         let mut next = self.clone();
         next.generation += 1;
-        next.lease = None;
+        (next.lease, next.hold) = (None, None);
         // RFC 6749 section 6: without a new refresh token the old one stays good. Section 4.4.3: what needed none to
         // begin with gets none.
         if let Some(rotated) = response.refresh_token.as_ref().filter(|_| self.refresh_token.is_some()) {
@@ -388,6 +444,21 @@ impl Grant {
     #[must_use]
     pub(crate) fn without_refresh_token(&self) -> Self {
         Self { generation: self.generation + 1, lease: None, refresh_token: None, ..self.clone() }
+    }
+
+    /// The end of a grant whose refresh token the provider refused for good. Whoever was asked for consent after such a
+    /// refusal is not asked a second time at once.
+    #[must_use]
+    pub(crate) fn refused(&self, now: Timestamp) -> Self {
+        let again = self.refused_at.is_some_and(|before| now.duration_since(before) < REFUSED_AGAIN);
+        let status = if again { GrantStatus::RefusedAgain } else { GrantStatus::Refused };
+        Self { refused_at: Some(now), ..self.tombstone(status) }
+    }
+
+    /// Whether consent was given a moment ago and did not help.
+    pub(crate) fn is_refused_again(&self, now: Timestamp) -> bool {
+        let lately = self.refused_at.is_some_and(|refused| now.duration_since(refused) < REFUSED_AGAIN);
+        self.status == GrantStatus::RefusedAgain && lately
     }
 
     /// A grant that can never be used again. It keeps no token.

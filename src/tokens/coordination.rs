@@ -23,8 +23,11 @@ impl GrantRef {
         // An answer with what was the newest a moment ago may still be on its way: what the browser shows once that has
         // come is what it has.
         let settled = newest.saturating_add(2 * SETS_WITHIN);
-        // Whoever holds a lease writes again.
-        if found.value.lease.is_some() || found.value.status == GrantStatus::Revoked {
+        // Whoever holds a lease writes again, and after a refusal the row says how long it lasts.
+        if found.value.lease.is_some()
+            || found.value.hold.is_some()
+            || found.value.status == GrantStatus::Revoked
+        {
             return now;
         }
         if now < settled {

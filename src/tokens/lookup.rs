@@ -1,6 +1,7 @@
 //! A grant as it is held: where it lies, and what to do about it at a moment.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::locate::GrantRef;
 use super::refresh_protocol::{self, RowView, SpentToken, Usability};
@@ -31,6 +32,8 @@ pub(crate) enum TokenUnavailable {
     Consent,
     /// It may work later.
     Unavailable(Box<dyn std::error::Error + Send + Sync>),
+    /// The provider refuses the application, and not the grant: the operator must act.
+    Operator(Arc<str>),
 }
 
 impl From<StoreError> for TokenUnavailable {
@@ -46,6 +49,8 @@ pub(crate) enum TokenAction {
     /// Serve, and refresh in the background.
     ServeAndRenew,
     Refresh,
+    /// The provider has refused, and is left alone for so long.
+    Wait(Duration),
     Consent,
 }
 
@@ -65,12 +70,15 @@ pub(crate) fn next(grant: &Grant, request: &TokenRequest, now: Timestamp, spread
         return TokenAction::Consent;
     }
     let can_refresh = grant.can_renew() && !wider;
+    let hold = grant.hold.map_or(Duration::ZERO, |hold| hold.left(now));
+    let may_ask = can_refresh && hold.is_zero();
     match set.map(|set| (set.freshness(now, spread), set.expires_at)) {
         Some((Freshness::Fresh, _)) => TokenAction::Serve,
-        Some((Freshness::Aging, _)) if can_refresh => TokenAction::ServeAndRenew,
+        Some((Freshness::Aging, _)) if may_ask => TokenAction::ServeAndRenew,
         // Nothing can replace it: it serves to its last moment.
-        Some((_, end)) if !can_refresh && end.is_none_or(|end| now < end) => TokenAction::Serve,
-        _ if can_refresh => TokenAction::Refresh,
+        Some((_, end)) if !may_ask && end.is_none_or(|end| now < end) => TokenAction::Serve,
+        _ if may_ask => TokenAction::Refresh,
+        _ if can_refresh => TokenAction::Wait(hold),
         _ => TokenAction::Consent,
     }
 }
@@ -107,6 +115,7 @@ impl StoredGrant {
             usability: match next(grant, request, now, spread) {
                 TokenAction::Serve => Usability::Good,
                 TokenAction::ServeAndRenew | TokenAction::Refresh => Usability::Stale,
+                TokenAction::Wait(_) => Usability::Held,
                 TokenAction::Consent => Usability::Over,
             },
             outlives: grant.outlives_refresh_token(now),
@@ -228,7 +237,10 @@ impl GrantRef {
         let grant = jar.recalled(now).filter(|grant| grant.generation >= newest)?;
         match next(&grant, request, now, self.spread()) {
             TokenAction::Serve => Some(grant.token_set(request.indicator.as_deref())?.access_token.clone()),
-            TokenAction::ServeAndRenew | TokenAction::Refresh | TokenAction::Consent => None,
+            TokenAction::ServeAndRenew
+            | TokenAction::Refresh
+            | TokenAction::Wait(_)
+            | TokenAction::Consent => None,
         }
     }
 }

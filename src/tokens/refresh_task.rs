@@ -13,7 +13,7 @@ use super::newer_id_token::adopt_refreshed;
 use super::refresh_protocol::{
     Action, Conclusion, EndReason, Input, LEASE, NextRow, ProviderReply, RENEW, RefreshMachine,
 };
-use super::refresh_request::{FIRST_RETRY, LAST_RETRY, ask, verify};
+use super::refresh_request::{FIRST_RETRY, LAST_RETRY, ask, refused, unavailable, verify};
 use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
 use crate::events::EventCode;
@@ -21,7 +21,7 @@ use crate::protocol::id_token::{IdToken, IdTokenError};
 use crate::protocol::token::TokenResponse;
 use crate::provider::cause;
 use crate::provider::error::ProviderError;
-use crate::records::grant::{Grant, GrantStatus, Lease};
+use crate::records::grant::{Grant, GrantStatus, Lease, RefreshHold};
 use crate::secret::Secret;
 use crate::store::{StoreErrorKind, Version};
 
@@ -46,6 +46,7 @@ pub(crate) async fn refresh(
         id_token: None,
         refused: false,
         never_written: false,
+        hold: None,
         why: None,
         pause: FIRST_RETRY,
     };
@@ -93,6 +94,8 @@ struct RefreshTask<'a> {
     refused: bool,
     /// The store refuses the row, and would again.
     never_written: bool,
+    /// How long the provider is left alone from now on.
+    hold: Option<RefreshHold>,
     why: Option<RequestFailure>,
     pause: Duration,
 }
@@ -112,7 +115,7 @@ impl<'a> RefreshTask<'a> {
                 self.found = Some(found);
                 Input::Read(Some(row))
             }
-            Ok(None) | Err(TokenUnavailable::Consent) => Input::Read(None),
+            Ok(None) | Err(TokenUnavailable::Consent | TokenUnavailable::Operator(_)) => Input::Read(None),
             Err(TokenUnavailable::Unavailable(why)) => self.fails(why),
         }
     }
@@ -150,13 +153,11 @@ impl<'a> RefreshTask<'a> {
                 next
             }
             (NextRow::Refreshed, None) | (NextRow::Released, _) => {
-                Grant { lease: None, ..Grant::clone(grant) }
+                Grant { lease: None, hold: self.hold.or(grant.hold), ..Grant::clone(grant) }
             }
             (NextRow::Stripped, _) => grant.without_refresh_token(),
             (NextRow::Ended(EndReason::AnotherOwner), _) => grant.tombstone(GrantStatus::OwnerMismatch),
-            (NextRow::Ended(EndReason::InvalidGrant | EndReason::Unverified), _) => {
-                grant.tombstone(GrantStatus::Refused)
-            }
+            (NextRow::Ended(EndReason::InvalidGrant | EndReason::Unverified), _) => grant.refused(now),
         };
         let row = &self.place.row;
         match self.place.runtime.records.swap(row, expected, &next, expires_at, vec![]).await {
@@ -207,20 +208,17 @@ impl<'a> RefreshTask<'a> {
             Err(error) => error,
         };
         let answer = match &error {
-            // RFC 6749 section 5.2: invalid, expired or revoked. Every other code is about us, not the grant, and so is
-            // this one where nothing was shown that could be over.
-            ProviderError::Refused(code) if code == "invalid_grant" && self.shows_token() => {
-                ProviderReply::InvalidGrant
+            ProviderError::Refused(refusal) | ProviderError::Busy(refusal) => {
+                let grant = self.found.as_ref().map(|found| &*found.grant);
+                let (reply, hold) = refused(refusal, grant, self.place.runtime.now());
+                self.hold = hold;
+                reply
             }
             ProviderError::Unavailable(_) | ProviderError::Malformed(_) => ProviderReply::Lost,
             _ => ProviderReply::Failed,
         };
         self.why = Some(RequestFailure::Provider(error));
         Input::Answered(answer)
-    }
-
-    fn shows_token(&self) -> bool {
-        self.found.as_ref().is_some_and(|found| found.grant.refresh_token.is_some())
     }
 
     fn verified(&self) -> impl Future<Output = Result<Option<IdToken>, ProviderError>> + use<'a> {
@@ -314,7 +312,7 @@ impl<'a> RefreshTask<'a> {
         match (conclusion, self.found, self.why) {
             (Conclusion::Written | Conclusion::Found, Some(found), _) => Ok(found.grant),
             (Conclusion::Unavailable, _, Some(RequestFailure::Provider(why))) => {
-                Err(TokenUnavailable::Unavailable(Box::new(why)))
+                Err(unavailable(why, self.hold, self.place.runtime.now()))
             }
             (Conclusion::Unavailable, _, Some(RequestFailure::Store(why))) => {
                 Err(TokenUnavailable::Unavailable(why))
