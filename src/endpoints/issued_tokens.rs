@@ -51,7 +51,7 @@ pub(crate) async fn keep(
     let token_use =
         IdTokenUse::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
     let id_token = provider.verify(id_token, &tokens.access_token, token_use).await?;
-    let verified = CompletedLogin { provider, id_token: &id_token, tokens };
+    let verified = CompletedLogin { provider, began_at: login.started_at, id_token: &id_token, tokens };
     match (&login.intent, session) {
         (Intent::Connect { usage: KeepFor::Everyone, .. }, session) => {
             let asked = consent(runtime, login, scopes);

@@ -22,6 +22,7 @@ use crate::protocol::id_token::IdToken;
 use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::{FetchUserInfo, about_person};
 use crate::provider::Provider;
+use crate::records::FOREVER;
 use crate::sessions::identity::SessionPayload;
 use crate::sessions::provider_logout::add_sid;
 use crate::sessions::session::{MOST_CLAIMS, Session, SessionRecord};
@@ -30,8 +31,11 @@ use crate::state::Runtime;
 use crate::tokens::save::{keep_grant, new_grant};
 
 /// Tokens that hold, and whose they are.
+#[derive(Clone, Copy)]
 pub(crate) struct CompletedLogin<'a> {
     pub(crate) provider: &'a Arc<Provider>,
+    /// When the login or the consent began, with its authorization request.
+    pub(crate) began_at: Timestamp,
     pub(crate) id_token: &'a IdToken,
     pub(crate) tokens: &'a TokenResponse,
 }
@@ -159,6 +163,9 @@ async fn session_record(
         sids,
         auth_time: facts.auth_time,
         issued_at: facts.issued_at,
+        began_at: verified.began_at,
+        stored_at: now,
+        algorithms: vec![id_token.algorithm.clone()],
         acr: id_token.acr.as_deref().map(Into::into),
         logout_token: runtime.random.bytes(),
         ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
@@ -183,10 +190,7 @@ async fn store(
     let now = runtime.now();
     let id = SessionId::new(runtime.random.bytes());
     let (id_token, tokens) = (verified.id_token, verified.tokens);
-    let record = session_record(context, replaced, verified, claims, now).await?;
-    // Of the same second as a logout it is taken for the login after it.
-    let identity = &record.identity;
-    let begun = SessionPayload { issued_at: identity.issued_at.saturating_add(1), ..identity.clone() };
+    let mut record = session_record(context, replaced, verified, claims, now).await?;
     let mut moved = None;
     // Elsewhere nobody uses them. They are not revoked: some providers would take the account's along, where the person
     // is the one who granted it.
@@ -205,12 +209,15 @@ async fn store(
         }
         if let Some(jar) = context.jar() {
             // Nobody can have anything of this session yet: the answer is the only place that it is in.
+            record.identity.stored_at = record.identity.after_notes(now, &runtime.records).await?;
             let begun = jar.begin(id.bytes(), &record, Some(&grant), replaced.map(SessionId::bytes).as_ref());
             begun.map_err(LoginError::TooLargeToCarry)?;
             return Ok((id, moved));
         }
         keep_grant(&place, login.grant_lifetime, grant, record.ends_at).await?;
     }
+    // Whatever is noted by then came before.
+    let begun = SessionPayload { stored_at: FOREVER, ..record.identity.clone() };
     runtime.sessions.start(id, record, now).await?;
     // Only now: whoever signs them out from here on finds the session.
     if begun.is_signed_out(&runtime.records).await? {

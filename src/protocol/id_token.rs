@@ -44,6 +44,8 @@ pub(crate) enum IdTokenUse<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct IdToken {
     pub(crate) facts: OriginalIdToken,
+    /// The algorithm of its signature.
+    pub(crate) algorithm: Algorithm,
     pub(crate) sid: Option<String>,
     pub(crate) acr: Option<String>,
     pub(crate) claims: Map<String, Value>,
@@ -119,6 +121,7 @@ pub(crate) fn verify(
         sid: json::text(claims, "sid").map(str::to_owned),
         acr: json::text(claims, "acr").map(str::to_owned),
         facts,
+        algorithm: token.algorithm,
         claims: token.claims,
     })
 }

@@ -5,12 +5,13 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use openidconnect::core::{CoreJsonWebKey, CoreJsonWebKeySet, CoreJwsSigningAlgorithm};
 use openidconnect::{AccessToken, AccessTokenHash, JsonWebKey, SignatureVerificationError};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::json;
 
 /// A signature algorithm that is accepted: asymmetric, and never `none` (RFC 8725 sections 3.1 and 3.2).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Algorithm(CoreJwsSigningAlgorithm);
 
 impl Algorithm {
@@ -73,7 +74,7 @@ pub(crate) enum JwsError {
 /// A JWT whose signature holds.
 pub(crate) struct VerifiedJws<'a> {
     pub(crate) claims: Map<String, Value>,
-    algorithm: Algorithm,
+    pub(crate) algorithm: Algorithm,
     key: &'a CoreJsonWebKey,
 }
 

@@ -174,7 +174,11 @@ impl Provider {
             issuer: &metadata.issuer,
             client_id: &self.relying_party.client_id,
             trusted_audiences: &self.relying_party.trusted_audiences,
-            algorithms: &metadata.algorithms,
+            algorithms: self
+                .relying_party
+                .algorithm
+                .as_ref()
+                .map_or(&metadata.algorithms[..], std::slice::from_ref),
             now: self.clock.now(),
         };
         let fetch = async || self.fetch_keys(&metadata).await;

@@ -2,9 +2,10 @@
 
 use super::locate::GrantRef;
 use crate::protocol::id_token::IdToken;
+use crate::protocol::jws::Algorithm;
 use crate::protocol::token::TokenResponse;
-use crate::records::RecordKey;
 use crate::records::seal::Purpose;
+use crate::records::{FOREVER, RecordKey};
 use crate::secret::Secret;
 use crate::sessions::identity::SessionPayload;
 use crate::sessions::provider_logout::add_sid;
@@ -36,7 +37,7 @@ pub(crate) struct NewIdToken {
     issuer: String,
     subject: String,
     sid: Option<String>,
-    issued_at: u64,
+    algorithm: Algorithm,
     text: Secret,
 }
 
@@ -46,7 +47,7 @@ impl NewIdToken {
             issuer: id_token.facts.issuer.clone(),
             subject: id_token.facts.subject.clone(),
             sid: id_token.sid.clone(),
-            issued_at: id_token.facts.issued_at,
+            algorithm: id_token.algorithm.clone(),
             text: response.id_token.clone().unwrap_or_default(),
         }
     }
@@ -77,17 +78,21 @@ impl NewIdToken {
                 return false;
             }
             self.sid.iter().for_each(|sid| add_sid(&mut record.identity.sids, sid));
+            if !record.identity.algorithms.contains(&self.algorithm) {
+                record.identity.algorithms.push(self.algorithm.clone());
+            }
             if record.claims.len() + self.text.expose_secret().len() <= MOST_CLAIMS {
                 record.id_token = self.text.clone();
             }
             true
         });
-        // Only now: a provider that signs them out from here on finds the session. See the same at a login.
+        // Only now: a provider that signs them out from here on finds the session. By the person's name it was found before.
         let provider_session = SessionPayload {
             issuer: self.issuer.as_str().into(),
             subject: self.subject.as_str().into(),
             sids: self.sid.iter().cloned().collect(),
-            issued_at: self.issued_at.saturating_add(1),
+            began_at: FOREVER,
+            stored_at: FOREVER,
             ..SessionPayload::default()
         };
         if written.await? && provider_session.is_signed_out(&runtime.records).await? {
