@@ -17,7 +17,7 @@ use crate::error::redirect;
 use crate::protocol::id_token::IdTokenUse;
 use crate::protocol::token::TokenResponse;
 use crate::provider::Provider;
-use crate::records::grant::Consent;
+use crate::records::grant::{Consent, LOGIN};
 use crate::sessions::session::Session;
 use crate::sessions::visitor_id::Visitor;
 use crate::state::Runtime;
@@ -58,17 +58,45 @@ pub(crate) async fn keep(
             account::keep(context, connection, asked, session.as_ref(), verified).await?;
             Ok(redirect(destination.as_str()))
         }
-        (Intent::Connect { usage, .. }, Some(session)) => {
+        (Intent::Connect { usage, signed_in, .. }, Some(session)) => {
             let asked = consent(runtime, login, scopes);
             let once = (*usage == KeepFor::OneRequest)
                 .then_some(ReturnContext { destination, headers: &context.head.headers });
-            let kept = connect::keep(context, connection, asked, session, verified, once).await?;
+            let kept = match connect::keep(context, connection, asked, session, verified, once).await {
+                Err(LoginError::SessionOver) if signed_in.is_signed_out(&runtime.records).await? => {
+                    return sign_in_again(context, &login.intent, connection, verified, destination).await;
+                }
+                kept => kept?,
+            };
             let mut answer = redirect(destination.as_str());
             kept.into_iter().for_each(|set| cookie::append(answer.headers_mut(), set));
             Ok(answer)
         }
-        (Intent::Connect { .. } | Intent::Visitor { .. }, _) => Err(LoginError::SessionOver),
+        (Intent::Connect { .. }, None) => {
+            sign_in_again(context, &login.intent, connection, verified, destination).await
+        }
+        (Intent::Visitor { .. }, _) => Err(LoginError::SessionOver),
         (Intent::Login { replaces }, _) => sign_in(context, *replaces, verified, destination.as_str()).await,
+    }
+}
+
+/// The provider ended the session while its person was there: what they granted with the login's own connection is a login,
+/// with all of its checks. Anything else is begun again with a login.
+async fn sign_in_again(
+    context: &EndpointContext,
+    intent: &Intent,
+    connection: &CheckedConnection,
+    verified: CompletedLogin<'_>,
+    destination: &Destination,
+) -> Result<Response<Bytes>, LoginError> {
+    let facts = &verified.id_token.facts;
+    match intent {
+        Intent::Connect { session, usage: KeepFor::User, signed_in, .. }
+            if connection.name == LOGIN && signed_in.user() == (&facts.issuer, &facts.subject) =>
+        {
+            sign_in(context, Some(*session), verified, destination.as_str()).await
+        }
+        _ => Err(LoginError::EndedByProvider),
     }
 }
 

@@ -42,6 +42,9 @@ pub(crate) enum LoginError {
     SignedOut,
     #[error("the session in which the connection was started is over")]
     SessionOver,
+    /// The login is begun again.
+    #[error("the provider signed the user out before access was granted")]
+    EndedByProvider,
     #[error("the account that granted access is not the user who is signed in")]
     AccountMismatch,
 }
@@ -56,6 +59,7 @@ impl LoginError {
             | Self::NoIdToken
             | Self::NotPending
             | Self::SessionOver
+            | Self::EndedByProvider
             | Self::SignedOut
             | Self::TooLarge
             | Self::TooLargeToCarry(_)
@@ -95,6 +99,7 @@ mod tests {
             NoIdToken,
             NotPending,
             SessionOver,
+            EndedByProvider,
             SignedOut,
             TooLarge,
             Provider(ProviderError::IdToken(IdTokenError::UnknownKey)),
