@@ -21,6 +21,9 @@ pub enum EventCode {
     LogoutIncomplete,
     /// A provider's logout named no stored session: the session has ended already, or was never known under that name.
     LogoutUnmatched,
+    /// A user signed out here and not at the provider, whose metadata could not be had in time. The next person at that
+    /// browser may be signed in as the same user without being asked.
+    LogoutNotAtProvider,
     /// A user granted a connection; the detail is its name.
     Connected,
     /// A user disconnected a connection; the detail is its name.
@@ -81,6 +84,7 @@ impl EventCode {
             Self::LogoutRefused => "logout.refused",
             Self::LogoutIncomplete => "logout.incomplete",
             Self::LogoutUnmatched => "logout.unmatched",
+            Self::LogoutNotAtProvider => "logout.not_at_provider",
             Self::Connected => "connection.granted",
             Self::Disconnected => "connection.disconnected",
             Self::RefreshSucceeded => "refresh.succeeded",

@@ -94,8 +94,8 @@ impl UserTokens {
         {
             return self.token_of(self.may_have(connection)?, source, None).await;
         }
-        let source = parse(url).and_then(|url| self.source(&url));
-        let source = source.ok_or_else(Error::no_token_for_url)?;
+        let url = parse(url).ok_or_else(Error::no_token_for_url)?;
+        let source = self.source(&url).await?;
         self.token(&source, None).await
     }
 
@@ -304,15 +304,21 @@ impl UserTokens {
         }
     }
 
-    /// Where the token for a URL comes from; `None` when it gets none.
-    pub(crate) fn source(&self, url: &Url) -> Option<Arc<ResourceRoute>> {
-        let connections = self.configured().ok()?;
+    /// Where the token for a URL comes from. The provider's metadata, which may not be here yet, say whether it is that of
+    /// UserInfo.
+    pub(crate) async fn source(&self, url: &Url) -> Result<Arc<ResourceRoute>, Error> {
+        let connections = self.configured()?;
         if let Some(source) = connections.resources().covering(url) {
-            return Self::kept(connections, source).map(|_| Arc::clone(source));
+            let kept = Self::kept(connections, source).map(|_| Arc::clone(source));
+            return kept.ok_or_else(Error::no_token_for_url);
         }
-        let metadata = self.provider().ok()?.known_metadata()?;
-        let user_info = metadata.userinfo_endpoint.as_ref()?;
-        (user_info == url).then(|| Arc::new(ResourceRoute::without_resource(LOGIN)))
+        let metadata = Box::pin(self.provider()?.metadata_soon()).await;
+        let metadata =
+            metadata.map_err(|error| Error::unavailable("the provider is not available", error))?;
+        match &metadata.userinfo_endpoint {
+            Some(user_info) if user_info == url => Ok(Arc::new(ResourceRoute::without_resource(LOGIN))),
+            _ => Err(Error::no_token_for_url()),
+        }
     }
 
     /// A source's connection. Tokens for one use are not there to be had again.

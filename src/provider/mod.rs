@@ -99,9 +99,11 @@ impl Provider {
         }
     }
 
-    /// What is known of the provider without asking it.
-    pub(crate) fn known_metadata(&self) -> Option<Arc<Discovered>> {
-        self.metadata.value()
+    /// The same, for an answer that somebody waits for: they wait no longer than this.
+    pub(crate) async fn metadata_soon(self: &Arc<Self>) -> Result<Arc<Discovered>, ProviderError> {
+        const SOON: Duration = Duration::from_secs(2);
+        let late = |_| ProviderError::Unavailable("its metadata did not come within 2 seconds".into());
+        tokio::time::timeout(SOON, self.metadata()).await.map_err(late)?
     }
 
     async fn fetch_metadata(&self) -> Result<Discovered, ProviderError> {
