@@ -1,13 +1,14 @@
 //! Where grants lie, worked out once for a session: names are keyed hashes, and a request is not the place for those.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::grant::{Grant, Owner};
 use super::invalidation::{Invalidations, Slot};
 use super::{BlindIndexKey, RecordKey};
-use crate::clock::Timestamp;
+use crate::clock::{ClockReading, Timestamp};
 use crate::provider::relying_party::ProviderId;
 use crate::store::Key;
 
@@ -47,13 +48,15 @@ pub(crate) struct NewestGeneration(Mutex<Option<Observation>>);
 pub(crate) struct Observation {
     pub(crate) generation: u64,
     pub(crate) asked: ObservedAt,
+    /// For how long it may be believed, and until when there is nothing to do about the row.
+    pub(crate) limit: Duration,
     pub(crate) until: Timestamp,
 }
 
 /// When the store was asked: an answer is as old as its question.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ObservedAt {
-    pub(crate) at: Timestamp,
+    pub(crate) at: ClockReading,
     /// What was known of changes.
     pub(crate) heard: u64,
 }
@@ -68,10 +71,11 @@ impl NewestGeneration {
         &self,
         place: Slot,
         invalidations: &Invalidations,
-        now: Timestamp,
+        now: ClockReading,
     ) -> Option<u64> {
         let read = (*self.0.lock())?;
-        let is_believed = (read.asked.at..read.until).contains(&now)
+        let is_believed = now.wall < read.until
+            && now.believes(read.asked.at, read.limit)
             && !invalidations.changed_since(read.asked.heard, place);
         is_believed.then_some(read.generation)
     }
@@ -127,13 +131,17 @@ mod tests {
     fn what_was_read_is_believed_for_a_while_and_until_something_is_heard() {
         let (newest, invalidations, key) =
             (NewestGeneration::default(), Invalidations::default(), Key([7; 32]));
-        let at = Timestamp::from_secs;
+        let at = |seconds| ClockReading {
+            wall: Timestamp::from_secs(seconds),
+            monotonic: Duration::from_secs(seconds),
+        };
         let known = |now| newest.generation(Slot::of(key), &invalidations, at(now));
         assert_eq!(known(10), None);
         let asked = ObservedAt { at: at(10), heard: invalidations.heard() };
-        let read = Observation { generation: 3, asked, until: at(12) };
+        let (limit, until) = (Duration::from_secs(2), Timestamp::from_secs(12));
+        let read = Observation { generation: 3, asked, limit, until };
         newest.put(read);
-        assert_eq!([9, 10, 11, 12].map(known), [None, Some(3), Some(3), None], "a clock may go back");
+        assert_eq!([7, 10, 11, 12].map(known), [None, Some(3), Some(3), None], "a clock may go back");
         invalidations.hear(Change::Row(Key([8; 32])));
         assert_eq!(known(10), Some(3), "another row's");
         invalidations.hear(Change::Row(key));

@@ -161,9 +161,11 @@ impl GrantRef {
 
     /// The grant with its row's version and expiry; `None` where none counts.
     pub(crate) async fn read(&self) -> Result<Option<StoredGrant>, TokenUnavailable> {
-        let asked =
-            ObservedAt { at: self.runtime.now(), heard: self.runtime.records.invalidations().heard() };
-        let shown = self.jar.as_ref().map(|jar| jar.grant(asked.at)).transpose();
+        let asked = ObservedAt {
+            at: self.runtime.clock.reading(),
+            heard: self.runtime.records.invalidations().heard(),
+        };
+        let shown = self.jar.as_ref().map(|jar| jar.grant(asked.at.wall)).transpose();
         let shown = shown.map_err(|Unreadable| unreadable())?.flatten();
         let loaded = match self.load(shown.as_ref()).await? {
             Loaded::Found(found) if !self.holds(&found.value) => Loaded::Absent(Some(found.version)),
@@ -194,8 +196,8 @@ impl GrantRef {
             Ok(Some(StoredGrant { expires_at: jar.until_of(&grant), grant, version }))
         };
         let nothing_above = |generation, until| {
-            let until = self.runtime.sessions.believed_until(asked.at).min(until);
-            self.newest.put(Observation { generation, asked, until });
+            let limit = self.runtime.settings.max_staleness;
+            self.newest.put(Observation { generation, asked, limit, until });
         };
         match (loaded, shown) {
             (Loaded::Unreadable, _) => Err(unreadable()),
@@ -232,8 +234,9 @@ impl GrantRef {
     /// one. It asks nobody.
     pub(crate) fn shown(&self, request: &TokenRequest) -> Option<Secret> {
         let jar = self.jar.as_ref()?;
-        let (changes, now) = (self.runtime.records.invalidations(), self.runtime.now());
-        let newest = self.newest.generation(Slot::of(self.row.key), changes, now)?;
+        let (changes, reading) = (self.runtime.records.invalidations(), self.runtime.clock.reading());
+        let newest = self.newest.generation(Slot::of(self.row.key), changes, reading)?;
+        let now = reading.wall;
         let grant = jar.recalled(now).filter(|grant| grant.generation >= newest)?;
         match next(&grant, request, now, self.spread()) {
             TokenAction::Serve => Some(grant.token_set(request.indicator.as_deref())?.access_token.clone()),
