@@ -1,7 +1,11 @@
 //! Events with stable codes, for operators and for the application.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 /// The kind of an event. Its text ([`EventCode::as_str`]) never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -159,9 +163,32 @@ impl Events {
             tracing::info!(target: "tower_oidc", code = code.as_str(), subject, "{}", event.detail);
         }
         if let Some(hook) = &self.hook {
-            hook(&event);
+            guarded("the hook for events", || hook(&event));
         }
     }
+}
+
+/// Calls code of the application; `None` where it panicked, which is logged. It never unwinds through this crate, because
+/// what a provider gave may be in our hands at that moment, such as a refresh token that has no other copy.
+pub(crate) fn guarded<T>(what: &str, call: impl FnOnce() -> T) -> Option<T> {
+    let called = catch_unwind(AssertUnwindSafe(call));
+    called
+        .inspect_err(|_| tracing::error!(target: "tower_oidc", code = "hook.panicked", "{what} panicked"))
+        .ok()
+}
+
+/// The same for code that is awaited.
+pub(crate) async fn guarded_future<T, F: Future<Output = T>>(
+    what: &str,
+    call: impl FnOnce() -> F,
+) -> Option<T> {
+    let mut future = pin!(guarded(what, call)?);
+    poll_fn(|cx| match guarded(what, || future.as_mut().poll(cx)) {
+        Some(Poll::Pending) => Poll::Pending,
+        Some(Poll::Ready(value)) => Poll::Ready(Some(value)),
+        None => Poll::Ready(None),
+    })
+    .await
 }
 
 impl fmt::Debug for Events {

@@ -17,7 +17,7 @@ use crate::config::connections::CheckedConnection;
 use crate::config::hooks::{LoginDecision, VerifiedLogin};
 use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
-use crate::events::EventCode;
+use crate::events::{EventCode, guarded_future};
 use crate::protocol::id_token::IdToken;
 use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::{FetchUserInfo, about_person};
@@ -99,7 +99,8 @@ async fn admit(
         subject: id_token.facts.subject.clone(),
         claims: claims.clone(),
     };
-    match hook(login).await {
+    let decided = guarded_future("the login hook", || hook(login)).await;
+    match decided.ok_or(LoginError::Panicked)? {
         LoginDecision::Allow => Ok(claims),
         LoginDecision::AllowWith(more) => {
             claims.extend(more);

@@ -9,6 +9,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
 
 use crate::dev_provider::DevProvider;
+use crate::events::guarded_future;
 
 /// The longest that one call to a provider may take.
 pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -80,10 +81,12 @@ impl Outbound {
             return Ok(provider.handle(request));
         }
         request.extensions_mut().insert(ResponseBodyLimit(limit));
-        let call = self.client.clone().oneshot(request);
+        // It may be the application's own.
+        let call = guarded_future("the HTTP client", || self.client.clone().oneshot(request));
         let response = match tokio::time::timeout(deadline, call).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(OutboundError::Connection(error)),
+            Ok(Some(Ok(response))) => response,
+            Ok(Some(Err(error))) => return Err(OutboundError::Connection(error)),
+            Ok(None) => return Err(OutboundError::Connection("the HTTP client panicked".into())),
             Err(_) => return Err(OutboundError::Deadline(deadline)),
         };
         // A client of the application's own may not know the limit.
