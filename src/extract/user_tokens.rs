@@ -418,7 +418,12 @@ impl UserTokens {
         })
     }
 
-    async fn require_session(&self) -> Result<(), Error> {
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The session still lasts.
+    pub(crate) async fn require_session(&self) -> Result<(), Error> {
         let Some(session) = self.principal.session() else { return Ok(()) };
         let runtime = self.runtime();
         match runtime.sessions.lasts(session, runtime.now()).await? {
