@@ -172,10 +172,12 @@ async fn session_record(
         ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
     };
     let claims = Value::Object(claims.clone()).to_string();
-    let id_token = verified.tokens.id_token.clone().unwrap_or_default();
-    if claims.len() + id_token.expose_secret().len() > MOST_CLAIMS {
+    if claims.len() > MOST_CLAIMS {
         return Err(LoginError::TooLarge);
     }
+    let room = MOST_CLAIMS - claims.len();
+    let hint = verified.tokens.id_token.clone().filter(|hint| hint.expose_secret().len() <= room);
+    let id_token = hint.filter(|_| verified.provider.takes_logout_hint()).unwrap_or_default();
     Ok(SessionRecord { identity, claims, id_token })
 }
 

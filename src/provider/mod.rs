@@ -99,7 +99,13 @@ impl Provider {
         }
     }
 
-    /// The same, for an answer that somebody waits for: they wait no longer than this.
+    /// Whether an ID token is of use at a logout, as far as is known.
+    pub(crate) fn takes_logout_hint(&self) -> bool {
+        let offered = self.metadata.value().is_none_or(|known| known.end_session_endpoint.is_some());
+        self.relying_party.logout_at_provider && offered
+    }
+
+    /// The provider's metadata, for an answer that somebody waits for: they wait no longer than this.
     pub(crate) async fn metadata_soon(self: &Arc<Self>) -> Result<Arc<Discovered>, ProviderError> {
         const SOON: Duration = Duration::from_secs(2);
         let late = |_| ProviderError::Unavailable("its metadata did not come within 2 seconds".into());

@@ -19,7 +19,7 @@ use crate::records::BlindIndexKey;
 use crate::records::grant_key::GrantKeyCache;
 use crate::records::invalidation::{Invalidations, Slot};
 use crate::secret::{Secret, packed};
-use crate::store::Key;
+use crate::store::{Key, MAX_RECORD};
 
 /// When a session was confirmed that nobody has asked about.
 const NEVER: Timestamp = Timestamp::from_millis(0);
@@ -30,7 +30,7 @@ pub(crate) struct SessionRecord {
     pub(crate) identity: SessionPayload,
     /// What the provider says about the person: a JSON object.
     pub(crate) claims: String,
-    /// The newest, for the provider's logout only.
+    /// The newest, for the provider's logout only: empty where that does not need it, or it is too large.
     #[serde(with = "packed")]
     pub(crate) id_token: Secret,
 }
@@ -349,5 +349,5 @@ impl Session {
     }
 }
 
-/// The most that a person's claims and ID token may have together, in bytes: a record holds 64 KiB.
-pub(crate) const MOST_CLAIMS: usize = 48 * 1024;
+/// The most that a person's claims and ID token may have together, in bytes: a record holds more.
+pub(crate) const MOST_CLAIMS: usize = MAX_RECORD - 16 * 1024;

@@ -81,7 +81,8 @@ impl NewIdToken {
             if !record.identity.algorithms.contains(&self.algorithm) {
                 record.identity.algorithms.push(self.algorithm.clone());
             }
-            if record.claims.len() + self.text.expose_secret().len() <= MOST_CLAIMS {
+            let is_kept = !record.id_token.expose_secret().is_empty();
+            if is_kept && record.claims.len() + self.text.expose_secret().len() <= MOST_CLAIMS {
                 record.id_token = self.text.clone();
             }
             true
