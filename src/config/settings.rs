@@ -200,6 +200,8 @@ fn trusted_origins(config: &Config, problems: &mut Vec<String>) -> Vec<String> {
     config.trusted_origins.iter().filter_map(origin).collect()
 }
 
+const LONGEST_LIFETIME: Duration = Duration::from_secs(400 * 24 * 60 * 60);
+
 fn lifetimes(config: &Config, problems: &mut Vec<String>) {
     if config.idle_lifetime.is_zero() || config.absolute_lifetime.is_zero() || config.login_lifetime.is_zero()
     {
@@ -216,6 +218,18 @@ fn lifetimes(config: &Config, problems: &mut Vec<String>) {
              days), or remove allow_visitors()",
             connection.name
         ));
+    }
+    for (name, lifetime) in [
+        ("idle_lifetime", config.idle_lifetime),
+        ("absolute_lifetime", config.absolute_lifetime),
+        ("visitor_lifetime", config.visitor_lifetime),
+        ("login_lifetime", config.login_lifetime),
+        ("max_staleness", config.max_staleness),
+    ] {
+        // Browsers keep no cookie for longer (RFC 6265bis section 5.5).
+        if lifetime > LONGEST_LIFETIME {
+            problems.push(format!("{name} is longer than 400 days: shorten it"));
+        }
     }
     if config.idle_lifetime > config.absolute_lifetime {
         problems.push("idle_lifetime is longer than absolute_lifetime: shorten it".to_owned());
