@@ -58,6 +58,10 @@ pub enum EventCode {
     ProviderFailed,
     /// The store did not answer.
     StoreFailed,
+    /// The store's server forgets at a restart what was written last.
+    StoreNotPersistent,
+    /// The store's server does not say whether it keeps what is written.
+    StoreUnchecked,
     /// A record or cookie under one of the configured secrets did not open in its place: it was changed or moved.
     Tampered,
     /// A record or cookie is sealed with a secret, or in a format, that this process does not know.
@@ -103,6 +107,8 @@ impl EventCode {
             Self::KeySetFetched => "provider.key_set",
             Self::ProviderFailed => "provider.failed",
             Self::StoreFailed => "store.failed",
+            Self::StoreNotPersistent => "store.not_persistent",
+            Self::StoreUnchecked => "store.unchecked",
             Self::Tampered => "seal.tampered",
             Self::UnknownKey => "seal.unknown_key",
             Self::CookiesTooLarge => "cookies.too_large",
@@ -189,6 +195,23 @@ pub(crate) async fn guarded_future<T, F: Future<Output = T>>(
         None => Poll::Ready(None),
     })
     .await
+}
+
+tokio::task_local! {
+    /// The receivers of the events of a store, while the layer calls it: a store knows no configuration.
+    static OBSERVER: Events;
+}
+
+impl Events {
+    /// Reports what the store says with [`tell_observer`] while it is called.
+    pub(crate) fn observe<T>(&self, call: impl Future<Output = T>) -> impl Future<Output = T> {
+        OBSERVER.scope(self.clone(), call)
+    }
+}
+
+/// Reports an event to the layer that calls. False where none does.
+pub(crate) fn tell_observer(code: EventCode, detail: &str) -> bool {
+    OBSERVER.try_with(|events| events.emit(code, None, detail)).is_ok()
 }
 
 impl fmt::Debug for Events {

@@ -80,7 +80,7 @@ impl TimedStore {
         call: impl Future<Output = Result<T, StoreError>>,
         late: fn(&'static str, &'static str) -> StoreError,
     ) -> Result<T, StoreError> {
-        let mut call = pin!(call);
+        let mut call = pin!(self.events.observe(call));
         // Memory answers at once, and needs no timer.
         let mut timer = None;
         let result = poll_fn(|cx| match guarded("the store", || call.as_mut().poll(cx)) {
