@@ -239,8 +239,12 @@ impl Store for PostgresStore {
 
     fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> StoreFuture<'a, ()> {
         Box::pin(async move {
+            let deaf = self.0.news.deaf();
             self.0.news.begin();
-            self.0.changes.relay(heard).await
+            tokio::select! {
+                ended = self.0.changes.relay(heard) => ended,
+                () = deaf => Err(StoreError::unavailable("changes of other processes are not heard", "no connection")),
+            }
         })
     }
 }
