@@ -80,6 +80,9 @@ pub(crate) struct Grant {
     pub(crate) earlier: Option<Earlier>,
     /// Until when the provider is not asked again, after it refused the refresh token for an unclear reason.
     pub(crate) hold: Option<RefreshHold>,
+    /// A consent made it in the place of another one. Cookies of that one are below the lowest generation that counts, for
+    /// as long as a browser could show them.
+    pub(crate) replaces: bool,
     /// When the provider last refused the refresh token for good: this one, or the one before the newest consent.
     pub(crate) refused_at: Option<Timestamp>,
 }
@@ -288,6 +291,7 @@ impl Grant {
             consent: None,
             earlier: None,
             hold: None,
+            replaces: false,
             refused_at: None,
         }
     }
@@ -346,7 +350,7 @@ impl Grant {
     #[must_use]
     pub(crate) fn consented_again(mut self, former: &Self) -> Self {
         self.generation = former.generation + 1;
-        self.refused_at = former.refused_at;
+        (self.replaces, self.refused_at) = (true, former.refused_at);
         let account = |grant: &Self| {
             grant.original.as_ref().map(|original| (original.issuer.clone(), original.subject.clone()))
         };

@@ -76,6 +76,7 @@ pub(crate) struct GrantPayload {
     status: GrantStatus,
     consent: Option<Consent>,
     earlier: Option<Earlier>,
+    replaces: bool,
     refused_at: Option<Timestamp>,
 }
 
@@ -96,6 +97,7 @@ impl GrantPayload {
             status: grant.status,
             consent: grant.consent.clone(),
             earlier: grant.earlier.clone(),
+            replaces: grant.replaces,
             refused_at: grant.refused_at,
         }
     }
@@ -118,6 +120,7 @@ impl GrantPayload {
             status: self.status,
             consent: self.consent,
             earlier: self.earlier,
+            replaces: self.replaces,
             refused_at: self.refused_at,
             // Nothing else is carried. Whoever refreshes says so where all processes look.
             ..Grant::new(owner.clone(), *client, connection, GrantSource::Consent)

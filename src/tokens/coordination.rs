@@ -33,7 +33,8 @@ impl GrantRef {
         if now < settled {
             return settled;
         }
-        if found.expires_at <= expires_at {
+        // What it replaced must never count again: the row says so until no cookie of that can be shown.
+        if found.expires_at <= expires_at || found.value.replaces {
             return FOREVER;
         }
         let (runtime, row) = (Arc::clone(&self.runtime), self.row.clone());
