@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -50,7 +51,12 @@ impl ConnectionPool {
         let task = tokio::task::spawn_blocking(move || {
             // What is written to a file that was replaced or deleted is lost with its last connection.
             let file = file_id(&connections.path)?;
-            let idle = connections.idle.lock().pop().filter(|(_, opened)| *opened == file);
+            let mut idle = connections.idle.lock().pop();
+            while let Some((old, _)) = idle.take_if(|(_, opened)| *opened != file) {
+                // The log by that name may be the new file's: closing must not delete it.
+                old.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
+                idle = connections.idle.lock().pop();
+            }
             let mut connection = match idle {
                 Some((connection, _)) => connection,
                 None => open(&connections.path)?,
