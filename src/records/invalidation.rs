@@ -114,3 +114,32 @@ async fn listen(store: Arc<dyn Store>, invalidations: Arc<Invalidations>, events
         tokio::time::sleep(pause).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::store::{MemoryStore, Record};
+
+    /// An application may be started on another runtime, and its layer live on.
+    #[test]
+    fn who_listened_on_a_runtime_that_ended_listens_again() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let (listener, invalidations) = (Listener::default(), Arc::new(Invalidations::default()));
+        for round in [1, 2] {
+            let key = Key([round; 32]);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let before = runtime.block_on(async {
+                listener.begin(&store, &invalidations, &Events::default());
+                tokio::task::yield_now().await;
+                let before = invalidations.heard();
+                let record =
+                    Record { bytes: b"x"[..].into(), expires_at: Timestamp::from_secs(9), tags: vec![] };
+                store.swap(key, None, record).await.unwrap();
+                tokio::task::yield_now().await;
+                before
+            });
+            assert!(invalidations.changed_since(before, Slot::of(key)), "round {round}");
+        }
+    }
+}

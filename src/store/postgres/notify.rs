@@ -62,7 +62,7 @@ impl NotifyListener {
         let _ = self.begin().try_send(key);
     }
 
-    /// Completes when nothing is heard any more, after this call.
+    /// Completes when nothing is heard any more, after this call; once, until something is heard again.
     pub(super) fn deaf(&self) -> Notified<'_> {
         self.deaf.notified()
     }
@@ -98,7 +98,7 @@ async fn exchange(
     mut written: Receiver<Key>,
     deaf: Arc<Notify>,
 ) {
-    let mut pause = FIRST_PAUSE;
+    let (mut pause, mut is_told) = (FIRST_PAUSE, false);
     loop {
         if let Ok(Ok((client, connection))) = timeout(STEP, config.connect(tls.clone())).await {
             let (this, beats) = (AtomicI32::new(0), AtomicU64::new(0));
@@ -108,10 +108,14 @@ async fn exchange(
             }
             if this.load(Ordering::Relaxed) != 0 {
                 // One on which nothing was ever heard is not mended by another one at once.
-                pause = if beats.load(Ordering::Relaxed) == 0 { DEAF_PAUSE } else { FIRST_PAUSE };
+                let has_heard = beats.load(Ordering::Relaxed) > 0;
+                pause = if has_heard { FIRST_PAUSE } else { DEAF_PAUSE };
+                is_told &= !has_heard;
             }
         }
-        deaf.notify_waiters();
+        if !std::mem::replace(&mut is_told, true) {
+            deaf.notify_waiters();
+        }
         tokio::time::sleep(pause).await;
         pause = LONGEST_PAUSE.min(pause * 2);
     }
