@@ -293,12 +293,36 @@ mod tests {
         settings(edit).err().expect("it is refused").to_string()
     }
 
+    /// A moment that is out of reach is no moment to compare with.
+    #[test]
+    fn no_lifetime_is_longer_than_400_days() {
+        let (longest, day) = (Duration::from_secs(400 * 24 * 60 * 60), Duration::from_secs(24 * 60 * 60));
+        let edits: [(&str, fn(&mut Config, Duration)); 4] = [
+            ("absolute_lifetime", |config, lifetime| config.absolute_lifetime = lifetime),
+            ("visitor_lifetime", |config, lifetime| config.visitor_lifetime = lifetime),
+            ("login_lifetime", |config, lifetime| config.login_lifetime = lifetime),
+            ("max_staleness", |config, lifetime| config.max_staleness = lifetime),
+        ];
+        for (name, set) in edits {
+            for too_long in [longest + Duration::from_secs(1), longest + day, Duration::MAX] {
+                assert!(problem(|config| set(config, too_long)).contains(name), "{name}");
+            }
+            assert!(settings(|config| set(config, longest)).is_ok(), "{name}");
+        }
+        let idle =
+            problem(|config| (config.idle_lifetime, config.absolute_lifetime) = (Duration::MAX, longest));
+        assert!(idle.contains("idle_lifetime is longer than 400 days"), "{idle}");
+    }
+
     /// Each is refused, by a message that names the field.
     #[test]
     fn unusable_configurations_are_refused_by_name() {
         assert!(settings(|_| ()).is_ok());
         assert!(problem(|c| c.public_url = "http://app.test".into()).contains("public_url"));
         assert!(problem(|c| c.public_url = "https://app.test/?x".into()).contains("public_url"));
+        assert!(
+            problem(|c| c.provider.id_token_signed_response_alg = Some("HS256".into())).contains("RS256")
+        );
         assert!(problem(|c| c.provider.issuer = "http://op.test".into()).contains("issuer"));
         assert!(problem(|c| c.provider.issuer.clear()).contains("OIDC_ISSUER"));
         assert!(problem(|c| c.provider.client_id = String::new()).contains("client_id"));
