@@ -103,14 +103,15 @@ async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), LogoutError>
     let seen = RecordKey { purpose: Purpose::LogoutToken, key, owner: Vec::new() };
     // When it first came, and whether all was done then.
     let (version, received_at) = match runtime.records.load::<(Timestamp, bool)>(&seen).await? {
-        Loaded::Absent(version) => (version, token.target.received_at),
-        Loaded::Found(found) if !found.value.1 => (Some(found.version), found.value.0),
+        Loaded::Absent(version) => (version, None),
+        Loaded::Found(found) if !found.value.1 => (Some(found.version), Some(found.value.0)),
         Loaded::Found(_) | Loaded::Unreadable => {
             return Err(LogoutError::Refused("the logout token came before: jti".to_owned()));
         }
     };
     // Whatever is here when it first comes stood then, whatever the clock of another process says.
-    let is_first = received_at == token.target.received_at;
+    let is_first = received_at.is_none();
+    let received_at = received_at.unwrap_or_else(|| runtime.next_moment());
     let ended = end_all(runtime, &LogoutTarget { received_at, ..token.target }, is_first).await;
     if !matches!(ended, Err(LogoutError::Refused(_))) {
         // Whoever was faster has ended the same.

@@ -201,7 +201,7 @@ pub(crate) async fn keep(
     }
     let principal = Principal::granted_by(&session, &runtime.mode);
     is_theirs(&principal, &verified)?;
-    NewIdToken::new(verified.id_token, verified.tokens).adopt(runtime, &session).await?;
+    NewIdToken::new(verified.id_token, verified.tokens, verified.began_at).adopt(runtime, &session).await?;
     context.jar().into_iter().for_each(|jar| jar.learned(&session));
     // The exchange took time: whoever signed out meanwhile gets nothing kept.
     if !runtime.sessions.lasts(&session, runtime.now()).await? {

@@ -212,7 +212,7 @@ async fn store(
         }
         if let Some(jar) = context.jar() {
             // Nobody can have anything of this session yet: the answer is the only place that it is in.
-            record.identity.stored_at = record.identity.after_notes(now, &runtime.records).await?;
+            record.identity.stored_at = record.identity.after_notes(&runtime.records).await?;
             let begun = jar.begin(id.bytes(), &record, Some(&grant), replaced.map(SessionId::bytes).as_ref());
             begun.map_err(LoginError::TooLargeToCarry)?;
             return Ok((id, moved));

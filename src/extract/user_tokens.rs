@@ -307,7 +307,7 @@ impl UserTokens {
     /// Where the token for a URL comes from. The provider's metadata, which may not be here yet, say whether it is that of
     /// UserInfo.
     pub(crate) async fn source(&self, url: &Url) -> Result<Arc<ResourceRoute>, Error> {
-        let connections = self.configured()?;
+        let connections = self.configured().map_err(|_| Error::no_token_for_url())?;
         if let Some(source) = connections.resources().covering(url) {
             let kept = Self::kept(connections, source).map(|_| Arc::clone(source));
             return kept.ok_or_else(Error::no_token_for_url);

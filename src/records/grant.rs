@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::refresh_hold::RefreshHold;
 use crate::clock::Timestamp;
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::id_token::OriginalIdToken;
@@ -86,53 +87,6 @@ pub(crate) struct Grant {
     /// When the provider last refused the refresh token for good: this one, or the one before the newest consent.
     pub(crate) refused_at: Option<Timestamp>,
 }
-
-/// The pause after refusals of a refresh that say nothing about the person or the registration.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RefreshHold {
-    /// When the first of them came, since the last refresh that worked.
-    pub(crate) since: Timestamp,
-    pub(crate) times: u32,
-    pub(crate) until: Timestamp,
-}
-
-impl RefreshHold {
-    /// After one more refusal at `now`: `pause` is what the provider asked for. Of its own it doubles from one second to
-    /// five minutes.
-    pub(crate) fn after(before: Option<Self>, pause: Option<Duration>, now: Timestamp) -> Self {
-        let (since, times) = before.map_or((now, 0), |hold| (hold.since, hold.times));
-        let own = Duration::from_secs(1 << times.min(9)).min(LONGEST_PAUSE);
-        let until = now.saturating_add(pause.unwrap_or_default().max(own));
-        Self { since, times: times.saturating_add(1), until }
-    }
-
-    /// After an answer that only says when to come again.
-    pub(crate) fn pause(before: Option<Self>, pause: Duration, now: Timestamp) -> Self {
-        let before = before.unwrap_or(Self { since: now, times: 0, until: now });
-        Self { until: now.saturating_add(pause), ..before }
-    }
-
-    /// How long the provider is still left alone.
-    pub(crate) fn left(&self, now: Timestamp) -> Duration {
-        // One that is longer than any was set before a clock was put back.
-        let left = self.until.duration_since(now);
-        if left > LONGEST_HOLD { Duration::ZERO } else { left }
-    }
-
-    /// Whether the provider refuses for so long that only the person can help.
-    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
-        now.duration_since(self.since) >= UNCLEAR_LIMIT
-    }
-}
-
-/// The longest pause of our own between two attempts.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
-/// The longest pause that a provider can ask for, and some.
-const LONGEST_HOLD: Duration = Duration::from_secs(2 * 60 * 60);
-/// A refresh token that was refused for so long is taken for dead.
-const UNCLEAR_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
-/// A refusal so soon after the one before, with a consent in between: another consent would not help either.
-const REFUSED_AGAIN: Duration = Duration::from_secs(10 * 60);
 
 /// A refresh token that is older than the newest consent: some providers send one with a person's first consent only.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -442,39 +396,6 @@ impl Grant {
         next.token_sets.retain(|set| set.indicator.as_deref() != indicator);
         next.token_sets.push(TokenSet::new(indicator.map(str::to_owned), response, now));
         next
-    }
-
-    /// This grant without its refresh token, which the provider has refused.
-    #[must_use]
-    pub(crate) fn without_refresh_token(&self) -> Self {
-        Self { generation: self.generation + 1, lease: None, refresh_token: None, ..self.clone() }
-    }
-
-    /// The end of a grant whose refresh token the provider refused for good. Whoever was asked for consent after such a
-    /// refusal is not asked a second time at once.
-    #[must_use]
-    pub(crate) fn refused(&self, now: Timestamp) -> Self {
-        let again = self.refused_at.is_some_and(|before| now.duration_since(before) < REFUSED_AGAIN);
-        let status = if again { GrantStatus::RefusedAgain } else { GrantStatus::Refused };
-        Self { refused_at: Some(now), ..self.tombstone(status) }
-    }
-
-    /// Whether consent was given a moment ago and did not help.
-    pub(crate) fn is_refused_again(&self, now: Timestamp) -> bool {
-        let lately = self.refused_at.is_some_and(|refused| now.duration_since(refused) < REFUSED_AGAIN);
-        self.status == GrantStatus::RefusedAgain && lately
-    }
-
-    /// A grant that can never be used again. It keeps no token.
-    #[must_use]
-    pub(crate) fn tombstone(&self, status: GrantStatus) -> Self {
-        let mut tombstone = self.clone();
-        tombstone.generation += 1;
-        tombstone.lease = None;
-        tombstone.status = status;
-        tombstone.refresh_token = None;
-        tombstone.token_sets.clear();
-        tombstone
     }
 }
 

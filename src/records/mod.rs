@@ -1,10 +1,12 @@
 //! Sealed records over a store: what goes in is typed, what lies there is opaque.
 
 pub(crate) mod cookie_chunks;
+pub(crate) mod ended_grant;
 pub(crate) mod grant;
 pub(crate) mod grant_key;
 pub(crate) mod invalidation;
 pub(crate) mod opened_cache;
+pub(crate) mod refresh_hold;
 pub(crate) mod seal;
 pub(crate) mod sealed_cookie;
 pub(crate) mod timed_store;

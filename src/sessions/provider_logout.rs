@@ -75,12 +75,8 @@ impl SessionPayload {
     }
 
     /// A moment after each logout that is noted: what is finished now was finished after them, whatever clocks say.
-    pub(crate) async fn after_notes(
-        &self,
-        now: Timestamp,
-        records: &Records,
-    ) -> Result<Timestamp, StoreError> {
-        let mut after = now;
+    pub(crate) async fn after_notes(&self, records: &Records) -> Result<Timestamp, StoreError> {
+        let mut after = self.stored_at;
         for note in self.notes(&records.index().await?) {
             if let Loaded::Found(found) = records.load::<Vec<LogoutTarget>>(&row(note)).await? {
                 let received = found.value.iter().map(|target| target.received_at);

@@ -1,6 +1,7 @@
 //! The ID tokens that come for a session after its login, with a refresh or a consent.
 
 use super::locate::GrantRef;
+use crate::clock::Timestamp;
 use crate::protocol::id_token::IdToken;
 use crate::protocol::jws::Algorithm;
 use crate::protocol::token::TokenResponse;
@@ -19,11 +20,11 @@ use crate::tokens::Arc;
 /// The session whose login alone yielded a grant makes what came with its refresh its own.
 pub(crate) fn adopt_refreshed(
     place: &GrantRef,
-    id_token: Option<&IdToken>,
-    response: Option<&TokenResponse>,
+    answer: Option<(&IdToken, &TokenResponse)>,
+    asked_at: Timestamp,
 ) {
-    let (Some(row), Some(id_token), Some(response)) = (place.session, id_token, response) else { return };
-    let newer = NewIdToken::new(id_token, response);
+    let (Some(row), Some((id_token, response))) = (place.session, answer) else { return };
+    let newer = NewIdToken::new(id_token, response, asked_at);
     if let Some(session) = place.jar.as_ref().and_then(GrantCookie::session) {
         return newer.seal_into(session);
     }
@@ -38,16 +39,21 @@ pub(crate) struct NewIdToken {
     subject: String,
     sid: Option<String>,
     algorithm: Algorithm,
+    issued_at: u64,
+    /// When it was asked for.
+    asked_at: Timestamp,
     text: Secret,
 }
 
 impl NewIdToken {
-    pub(crate) fn new(id_token: &IdToken, response: &TokenResponse) -> Self {
+    pub(crate) fn new(id_token: &IdToken, response: &TokenResponse, asked_at: Timestamp) -> Self {
         Self {
             issuer: id_token.facts.issuer.clone(),
             subject: id_token.facts.subject.clone(),
             sid: id_token.sid.clone(),
             algorithm: id_token.algorithm.clone(),
+            issued_at: id_token.facts.issued_at,
+            asked_at,
             text: response.id_token.clone().unwrap_or_default(),
         }
     }
@@ -87,12 +93,13 @@ impl NewIdToken {
             }
             true
         });
-        // Only now: a provider that signs them out from here on finds the session. By the person's name it was found before.
+        // Only now: a provider that signs them out from here on finds the session. See the same at a login.
         let provider_session = SessionPayload {
             issuer: self.issuer.as_str().into(),
             subject: self.subject.as_str().into(),
             sids: self.sid.iter().cloned().collect(),
-            began_at: FOREVER,
+            issued_at: self.issued_at,
+            began_at: self.asked_at,
             stored_at: FOREVER,
             ..SessionPayload::default()
         };

@@ -13,7 +13,8 @@ use crate::protocol::refusal::{ProviderRefusal, RefusalRemedy};
 use crate::protocol::token::TokenResponse;
 use crate::provider::error::ProviderError;
 use crate::provider::{KEY_SET_THROTTLE, Provider};
-use crate::records::grant::{Grant, GrantSource, Owner, RefreshHold};
+use crate::records::grant::{Grant, GrantSource, Owner};
+use crate::records::refresh_hold::RefreshHold;
 
 /// Between two attempts at what cannot be given up; doubling up to the second.
 pub(crate) const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -88,10 +89,23 @@ pub(crate) fn refused(
     }
 }
 
+/// What failed last.
+pub(crate) enum RequestFailure {
+    Provider(ProviderError),
+    Store(Box<dyn std::error::Error + Send + Sync>),
+}
+
 /// The error of a refresh that failed and left the grant as it was.
-pub(crate) fn unavailable(why: ProviderError, hold: Option<RefreshHold>, now: Timestamp) -> TokenUnavailable {
-    match hold.map(|hold| hold.left(now)).filter(|left| !left.is_zero()) {
-        Some(left) => TokenUnavailable::Unavailable(Box::new(RetryLater::new(why.to_string(), left))),
-        None => TokenUnavailable::Unavailable(Box::new(why)),
-    }
+pub(crate) fn unavailable(
+    why: Option<RequestFailure>,
+    hold: Option<RefreshHold>,
+    now: Timestamp,
+) -> TokenUnavailable {
+    let left = hold.map(|hold| hold.left(now)).filter(|left| !left.is_zero());
+    TokenUnavailable::Unavailable(match (why, left) {
+        (Some(RequestFailure::Provider(why)), Some(left)) => Box::new(RetryLater::new(why.to_string(), left)),
+        (Some(RequestFailure::Provider(why)), None) => Box::new(why),
+        (Some(RequestFailure::Store(why)), _) => why,
+        (None, _) => "the refresh was given up".into(),
+    })
 }

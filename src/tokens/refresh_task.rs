@@ -13,7 +13,7 @@ use super::newer_id_token::adopt_refreshed;
 use super::refresh_protocol::{
     Action, Conclusion, EndReason, Input, LEASE, NextRow, ProviderReply, RENEW, RefreshMachine,
 };
-use super::refresh_request::{FIRST_RETRY, LAST_RETRY, ask, refused, unavailable, verify};
+use super::refresh_request::{FIRST_RETRY, LAST_RETRY, RequestFailure, ask, refused, unavailable, verify};
 use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
 use crate::events::EventCode;
@@ -21,7 +21,8 @@ use crate::protocol::id_token::{IdToken, IdTokenError};
 use crate::protocol::token::TokenResponse;
 use crate::provider::cause;
 use crate::provider::error::ProviderError;
-use crate::records::grant::{Grant, GrantStatus, Lease, RefreshHold};
+use crate::records::grant::{Grant, GrantStatus, Lease};
+use crate::records::refresh_hold::RefreshHold;
 use crate::secret::Secret;
 use crate::store::{StoreErrorKind, Version};
 
@@ -42,6 +43,7 @@ pub(crate) async fn refresh(
         found: None,
         spent: None,
         response: None,
+        asked_at: Timestamp::default(),
         came_at: Timestamp::default(),
         id_token: None,
         refused: false,
@@ -84,7 +86,9 @@ struct RefreshTask<'a> {
     found: Option<lookup::StoredGrant>,
     /// The grant whose refresh token was spent.
     spent: Option<Arc<Grant>>,
-    /// What came for the refresh token...
+    /// When the refresh token was spent...
+    asked_at: Timestamp,
+    /// ...what came for it...
     response: Option<Arc<TokenResponse>>,
     /// ...when, from which its life is counted, however long the store is away...
     came_at: Timestamp,
@@ -98,12 +102,6 @@ struct RefreshTask<'a> {
     hold: Option<RefreshHold>,
     why: Option<RequestFailure>,
     pause: Duration,
-}
-
-/// What failed last.
-enum RequestFailure {
-    Provider(ProviderError),
-    Store(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl<'a> RefreshTask<'a> {
@@ -190,7 +188,7 @@ impl<'a> RefreshTask<'a> {
     fn asked(&mut self) -> impl Future<Output = Result<TokenResponse, ProviderError>> + use<'a> {
         let (place, request) = (self.place, self.request);
         let grant = self.found.as_ref().map(|found| found.grant.clone());
-        self.spent = grant.clone();
+        (self.spent, self.asked_at) = (grant.clone(), place.runtime.next_moment());
         async move {
             match &grant {
                 Some(grant) => ask(place, grant, request).await,
@@ -209,9 +207,8 @@ impl<'a> RefreshTask<'a> {
         };
         let answer = match &error {
             ProviderError::Refused(refusal) | ProviderError::Busy(refusal) => {
-                let grant = self.found.as_ref().map(|found| &*found.grant);
-                let (reply, hold) = refused(refusal, grant, self.place.runtime.now());
-                self.hold = hold;
+                let reply;
+                (reply, self.hold) = refused(refusal, self.spent.as_deref(), self.place.runtime.now());
                 reply
             }
             ProviderError::Unavailable(_) | ProviderError::Malformed(_) => ProviderReply::Lost,
@@ -285,7 +282,7 @@ impl<'a> RefreshTask<'a> {
 
     async fn finish(self, conclusion: Conclusion) -> Result<Arc<Grant>, TokenUnavailable> {
         if conclusion == Conclusion::Written {
-            adopt_refreshed(self.place, self.id_token.as_ref(), self.response.as_deref());
+            adopt_refreshed(self.place, self.id_token.as_ref().zip(self.response.as_deref()), self.asked_at);
         }
         match (conclusion, &self.why) {
             (Conclusion::Written, _) => self.tell(EventCode::RefreshSucceeded, "a new access token"),
@@ -311,15 +308,7 @@ impl<'a> RefreshTask<'a> {
         }
         match (conclusion, self.found, self.why) {
             (Conclusion::Written | Conclusion::Found, Some(found), _) => Ok(found.grant),
-            (Conclusion::Unavailable, _, Some(RequestFailure::Provider(why))) => {
-                Err(unavailable(why, self.hold, self.place.runtime.now()))
-            }
-            (Conclusion::Unavailable, _, Some(RequestFailure::Store(why))) => {
-                Err(TokenUnavailable::Unavailable(why))
-            }
-            (Conclusion::Unavailable, ..) => {
-                Err(TokenUnavailable::Unavailable("the refresh was given up".into()))
-            }
+            (Conclusion::Unavailable, _, why) => Err(unavailable(why, self.hold, self.place.runtime.now())),
             _ => Err(TokenUnavailable::Consent),
         }
     }
