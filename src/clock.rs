@@ -52,15 +52,16 @@ impl Timestamp {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ClockReading {
     pub(crate) wall: Timestamp,
-    pub(crate) monotonic: Duration,
+    /// In milliseconds.
+    pub(crate) monotonic: u64,
 }
 
 impl ClockReading {
     /// Whether what was learned at `learned` may be believed for so long. It may not when either clock says that more time
     /// has passed: a wall clock that is set back makes nothing younger, and one that jumps ahead is asked about.
     pub(crate) fn believes(self, learned: Self, limit: Duration) -> bool {
-        let wall = Duration::from_millis(self.wall.0.abs_diff(learned.wall.0));
-        !limit.is_zero() && wall <= limit && self.monotonic.saturating_sub(learned.monotonic) <= limit
+        let (wall, limit) = (self.wall.0.abs_diff(learned.wall.0), millis(limit));
+        limit > 0 && wall <= limit && self.monotonic.saturating_sub(learned.monotonic) <= limit
     }
 }
 
@@ -87,8 +88,8 @@ pub(crate) fn backoff(failures: u32) -> Duration {
     Duration::from_millis(50 << failures.clamp(1, 7)).min(Duration::from_secs(5))
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+pub(crate) const fn millis(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis() as u64)
 }
 
 /// Where the time comes from: a wall clock, which may be wrong and may be set, and a monotonic clock, which is not set.
@@ -142,7 +143,7 @@ impl Clock {
 
     /// Both readings. The wall clock was read a moment ago.
     pub(crate) fn reading_at(&self, wall: Timestamp) -> ClockReading {
-        ClockReading { wall, monotonic: self.monotonic() }
+        ClockReading { wall, monotonic: millis(self.monotonic()) }
     }
 
     pub(crate) fn reading(&self) -> ClockReading {
@@ -222,9 +223,9 @@ mod tests {
 
     #[test]
     fn either_clock_ends_a_belief() {
-        let at = |wall, monotonic| ClockReading {
+        let at = |wall, monotonic: u64| ClockReading {
             wall: Timestamp::from_secs(wall),
-            monotonic: Duration::from_secs(monotonic),
+            monotonic: monotonic * 1000,
         };
         let limit = Duration::from_secs(2);
         for (now, believed) in [

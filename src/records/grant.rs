@@ -467,6 +467,9 @@ mod tests {
             status: GrantStatus::Active,
             consent: None,
             earlier: None,
+            hold: None,
+            replaces: false,
+            refused_at: None,
         }
     }
 

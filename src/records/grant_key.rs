@@ -131,10 +131,7 @@ mod tests {
     fn what_was_read_is_believed_for_a_while_and_until_something_is_heard() {
         let (newest, invalidations, key) =
             (NewestGeneration::default(), Invalidations::default(), Key([7; 32]));
-        let at = |seconds| ClockReading {
-            wall: Timestamp::from_secs(seconds),
-            monotonic: Duration::from_secs(seconds),
-        };
+        let at = |seconds| ClockReading { wall: Timestamp::from_secs(seconds), monotonic: seconds * 1000 };
         let known = |now| newest.generation(Slot::of(key), &invalidations, at(now));
         assert_eq!(known(10), None);
         let asked = ObservedAt { at: at(10), heard: invalidations.heard() };

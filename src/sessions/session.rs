@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use super::identity::SessionPayload;
 use super::provider_sessions::ProviderSessions;
 use super::session_id::SessionId;
-use crate::clock::{ClockReading, Timestamp};
+use crate::clock::{ClockReading, Timestamp, millis};
 use crate::config::admins::Admins;
 use crate::records::BlindIndexKey;
 use crate::records::grant_key::GrantKeyCache;
@@ -143,8 +143,7 @@ impl SessionLiveness {
     /// The store has confirmed it; `heard` is what was known of changes before it was asked, and `asked_at` when that was.
     pub(crate) fn confirm(&self, heard: u64, asked_at: ClockReading) {
         self.heard.fetch_max(heard, Ordering::AcqRel);
-        let monotonic = Timestamp::default().saturating_add(asked_at.monotonic);
-        self.confirmed_monotonic.store(monotonic.as_millis(), Ordering::Relaxed);
+        self.confirmed_monotonic.store(asked_at.monotonic, Ordering::Relaxed);
         self.confirmed_at.store(asked_at.wall.as_millis(), Ordering::Relaxed);
         self.see(asked_at.wall);
     }
@@ -156,7 +155,7 @@ impl SessionLiveness {
     /// Whether it may be believed without asking: it was confirmed, and not longer ago than this.
     pub(crate) fn is_confirmed(&self, now: ClockReading, max_staleness: Duration) -> bool {
         let wall = Timestamp::from_millis(self.confirmed_at.load(Ordering::Relaxed));
-        let monotonic = Duration::from_millis(self.confirmed_monotonic.load(Ordering::Relaxed));
+        let monotonic = self.confirmed_monotonic.load(Ordering::Relaxed);
         wall != NEVER && now.believes(ClockReading { wall, monotonic }, max_staleness)
     }
 
@@ -339,7 +338,7 @@ impl Session {
     /// Whether it must be written again soon, or it expires unused: an eighth of the idle lifetime was used up.
     pub(crate) fn is_aging(&self, idle: Duration, now: Timestamp) -> bool {
         let wanted = now.saturating_add(idle).min(self.ends_at);
-        wanted.duration_since(self.liveness.kept_until()) > idle / 8
+        wanted.as_millis().saturating_sub(self.liveness.kept_until().as_millis()) > millis(idle) / 8
             || self.provider_sessions().is_some_and(ProviderSessions::is_unsealed)
     }
 

@@ -66,6 +66,9 @@ fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
         sids: vec![opaque(36)],
         auth_time: Some(1_799_999_990),
         issued_at: 1_800_000_000,
+        began_at: NOW,
+        stored_at: NOW,
+        algorithms: crate::protocol::jws::Algorithm::from_name("RS256").into_iter().collect(),
         acr: None,
         logout_token: [7; 16],
         ends_at: NOW.saturating_add(std::time::Duration::from_secs(7 * 86_400)),
@@ -98,6 +101,9 @@ fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
         status: GrantStatus::Active,
         consent: None,
         earlier: None,
+        hold: None,
+        replaces: false,
+        refused_at: None,
     };
     let style = CookiePolicy::new("tower-oidc", true);
     let keys = KeyRing::new(&["a secret for seals, of 32 bytes and more".into()], b"app");
@@ -153,6 +159,9 @@ fn no_session_is_smaller_than_the_least() {
         sids: Vec::new(),
         auth_time: None,
         issued_at: 1_800_000_000,
+        began_at: NOW,
+        stored_at: NOW,
+        algorithms: crate::protocol::jws::Algorithm::from_name("RS256").into_iter().collect(),
         acr: None,
         logout_token: [7; 16],
         ends_at: NOW.saturating_add(std::time::Duration::from_secs(1)),
