@@ -48,6 +48,23 @@ impl Timestamp {
     }
 }
 
+/// Both readings of a clock at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ClockReading {
+    pub(crate) wall: Timestamp,
+    /// In milliseconds.
+    pub(crate) monotonic: u64,
+}
+
+impl ClockReading {
+    /// Whether what was learned at `learned` may be believed for so long. It may not when either clock says that more time
+    /// has passed: a wall clock that is set back makes nothing younger, and one that jumps ahead is asked about.
+    pub(crate) fn believes(self, learned: Self, limit: Duration) -> bool {
+        let (wall, limit) = (self.wall.0.abs_diff(learned.wall.0), millis(limit));
+        limit > 0 && wall <= limit && self.monotonic.saturating_sub(learned.monotonic) <= limit
+    }
+}
+
 /// The last second of the year 9999.
 const YEAR_9999: Duration = Duration::from_secs(253_402_300_799);
 
@@ -71,8 +88,8 @@ pub(crate) fn backoff(failures: u32) -> Duration {
     Duration::from_millis(50 << failures.clamp(1, 7)).min(Duration::from_secs(5))
 }
 
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+pub(crate) const fn millis(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis() as u64)
 }
 
 /// Where the time comes from: a wall clock, which may be wrong and may be set, and a monotonic clock, which is not set.
@@ -122,6 +139,15 @@ impl Clock {
     /// The present moment, by the wall clock.
     pub fn now(&self) -> Timestamp {
         (self.wall)()
+    }
+
+    /// Both readings. The wall clock was read a moment ago.
+    pub(crate) fn reading_at(&self, wall: Timestamp) -> ClockReading {
+        ClockReading { wall, monotonic: millis(self.monotonic()) }
+    }
+
+    pub(crate) fn reading(&self) -> ClockReading {
+        self.reading_at(self.now())
     }
 
     /// How much time has passed since a moment that stays the same, by the monotonic clock.
@@ -193,6 +219,26 @@ mod tests {
             prop_assert_eq!(time.duration_since(UNIX_EPOCH).ok(), Some(Duration::from_millis(milliseconds)));
             prop_assert_eq!(Timestamp::from(time), at);
         }
+    }
+
+    #[test]
+    fn either_clock_ends_a_belief() {
+        let at = |wall, monotonic: u64| ClockReading {
+            wall: Timestamp::from_secs(wall),
+            monotonic: monotonic * 1000,
+        };
+        let limit = Duration::from_secs(2);
+        for (now, believed) in [
+            (at(1002, 12), true),
+            (at(1000, 10), true),
+            (at(998, 10), true),
+            (at(1003, 10), false),
+            (at(997, 10), false),
+            (at(1000, 13), false),
+        ] {
+            assert_eq!(now.believes(at(1000, 10), limit), believed, "{now:?}");
+        }
+        assert!(!at(1000, 10).believes(at(1000, 10), Duration::ZERO));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY};
@@ -12,6 +14,24 @@ use crate::store::StoreError;
 
 /// Seconds after which a client may come back when the provider or the store was away.
 pub(crate) const RETRY_AFTER_SECONDS: u32 = 2;
+
+/// Why there is nothing now, and after how long there may be.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}")]
+pub(crate) struct RetryLater {
+    reason: Arc<str>,
+    after: Duration,
+}
+
+impl RetryLater {
+    pub(crate) fn new(reason: impl Into<Arc<str>>, after: Duration) -> Self {
+        Self { reason: reason.into(), after }
+    }
+
+    fn seconds(&self) -> u64 {
+        self.after.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
+    }
+}
 
 /// The party that must act before the request can succeed, and the status of the response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,7 +52,8 @@ pub enum ErrorKind {
     NoSuchConnection,
     /// The developer must put the layer around this handler. 500.
     MissingLayer,
-    /// The operator must give the shared account its access (again). 503; visitors are not redirected.
+    /// The operator must give the shared account its access (again), or the provider refuses this application and not
+    /// the user: client id, secret or scopes are wrong. 503; visitors are not redirected.
     OperatorActionRequired,
     /// The provider or the store is unavailable; the request may succeed later. 503 with `Retry-After`.
     Unavailable,
@@ -188,9 +209,15 @@ impl Error {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
         headers.insert(VARY, HeaderValue::from_static("Cookie"));
         if self.0.kind == ErrorKind::Unavailable {
-            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
+            headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_after()));
         }
         response.map(B::from)
+    }
+
+    /// What the provider asked for, where it did.
+    fn retry_after(&self) -> u64 {
+        let later = self.0.source.as_ref().and_then(|source| source.downcast_ref::<RetryLater>());
+        later.map_or(0, RetryLater::seconds).max(RETRY_AFTER_SECONDS.into())
     }
 
     fn problem(&self) -> Response<Bytes> {

@@ -1,7 +1,11 @@
 //! Events with stable codes, for operators and for the application.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 /// The kind of an event. Its text ([`EventCode::as_str`]) never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +25,9 @@ pub enum EventCode {
     LogoutIncomplete,
     /// A provider's logout named no stored session: the session has ended already, or was never known under that name.
     LogoutUnmatched,
+    /// A user signed out here and not at the provider, whose metadata could not be had in time. The next person at that
+    /// browser may be signed in as the same user without being asked.
+    LogoutNotAtProvider,
     /// A user granted a connection; the detail is its name.
     Connected,
     /// A user disconnected a connection; the detail is its name.
@@ -53,6 +60,10 @@ pub enum EventCode {
     ProviderMemberIgnored,
     /// The store did not answer.
     StoreFailed,
+    /// The store's server forgets at a restart what was written last.
+    StoreNotPersistent,
+    /// The store's server does not say whether it keeps what is written.
+    StoreUnchecked,
     /// A record or cookie under one of the configured secrets did not open in its place: it was changed or moved.
     Tampered,
     /// A record or cookie is sealed with a secret, or in a format, that this process does not know.
@@ -83,6 +94,7 @@ impl EventCode {
             Self::LogoutRefused => "logout.refused",
             Self::LogoutIncomplete => "logout.incomplete",
             Self::LogoutUnmatched => "logout.unmatched",
+            Self::LogoutNotAtProvider => "logout.not_at_provider",
             Self::Connected => "connection.granted",
             Self::Disconnected => "connection.disconnected",
             Self::RefreshSucceeded => "refresh.succeeded",
@@ -98,6 +110,8 @@ impl EventCode {
             Self::ProviderFailed => "provider.failed",
             Self::ProviderMemberIgnored => "provider.member_ignored",
             Self::StoreFailed => "store.failed",
+            Self::StoreNotPersistent => "store.not_persistent",
+            Self::StoreUnchecked => "store.unchecked",
             Self::Tampered => "seal.tampered",
             Self::UnknownKey => "seal.unknown_key",
             Self::CookiesTooLarge => "cookies.too_large",
@@ -158,9 +172,49 @@ impl Events {
             tracing::info!(target: "tower_oidc", code = code.as_str(), subject, "{}", event.detail);
         }
         if let Some(hook) = &self.hook {
-            hook(&event);
+            guarded("the hook for events", || hook(&event));
         }
     }
+}
+
+/// Calls code of the application; `None` where it panicked, which is logged. It never unwinds through this crate, because
+/// what a provider gave may be in our hands at that moment, such as a refresh token that has no other copy.
+pub(crate) fn guarded<T>(what: &str, call: impl FnOnce() -> T) -> Option<T> {
+    let called = catch_unwind(AssertUnwindSafe(call));
+    called
+        .inspect_err(|_| tracing::error!(target: "tower_oidc", code = "hook.panicked", "{what} panicked"))
+        .ok()
+}
+
+/// The same for code that is awaited.
+pub(crate) async fn guarded_future<T, F: Future<Output = T>>(
+    what: &str,
+    call: impl FnOnce() -> F,
+) -> Option<T> {
+    let mut future = pin!(guarded(what, call)?);
+    poll_fn(|cx| match guarded(what, || future.as_mut().poll(cx)) {
+        Some(Poll::Pending) => Poll::Pending,
+        Some(Poll::Ready(value)) => Poll::Ready(Some(value)),
+        None => Poll::Ready(None),
+    })
+    .await
+}
+
+tokio::task_local! {
+    /// The receivers of the events of a store, while the layer calls it: a store knows no configuration.
+    static OBSERVER: Events;
+}
+
+impl Events {
+    /// Reports what the store says with [`tell_observer`] while it is called.
+    pub(crate) fn observe<T>(&self, call: impl Future<Output = T>) -> impl Future<Output = T> {
+        OBSERVER.scope(self.clone(), call)
+    }
+}
+
+/// Reports an event to the layer that calls. False where none does.
+pub(crate) fn tell_observer(code: EventCode, detail: &str) -> bool {
+    OBSERVER.try_with(|events| events.emit(code, None, detail)).is_ok()
 }
 
 impl fmt::Debug for Events {

@@ -64,6 +64,7 @@ impl Config {
     /// | `OIDC_CLIENT_ID`, `OIDC_CLIENT_SECRET` | the registration at the provider | none |
     /// | `OIDC_SCOPES` | scopes of a login, separated by spaces | `openid email profile` |
     /// | `OIDC_RESPONSE_MODE` | `query` or `form_post` | `query` |
+    /// | `OIDC_ID_TOKEN_SIGNED_RESPONSE_ALG` | the one algorithm of ID and logout tokens | those of the metadata |
     /// | `OIDC_DISPLAY_NAME` | the provider's name on the provider selection page | the issuer's host |
     /// | `OIDC_CA_FILE` | additional root certificates, PEM | none |
     /// | `OIDC_PROVIDERS` | the names of more providers, separated by commas | none |
@@ -79,7 +80,8 @@ impl Config {
     ///
     /// For each name in `OIDC_PROVIDERS`, such as `work`, there are `OIDC_WORK_ISSUER`, `OIDC_WORK_CLIENT_ID`,
     /// `OIDC_WORK_CLIENT_SECRET` (or `…_FILE`), `OIDC_WORK_SCOPES` and `OIDC_WORK_RESPONSE_MODE` (by default
-    /// `OIDC_SCOPES` and `OIDC_RESPONSE_MODE`), `OIDC_WORK_DISPLAY_NAME`, and `OIDC_WORK_LOGIN` (`false`: for
+    /// `OIDC_SCOPES` and `OIDC_RESPONSE_MODE`), `OIDC_WORK_DISPLAY_NAME`,
+    /// `OIDC_WORK_ID_TOKEN_SIGNED_RESPONSE_ALG`, and `OIDC_WORK_LOGIN` (`false`: for
     /// connections only). In the names of variables `-` becomes `_`: the provider `at-home` has `OIDC_AT_HOME_ISSUER`.
     /// Without `OIDC_ISSUER` the first of the list is the first provider; otherwise the provider of `OIDC_ISSUER` is
     /// the first, and is called `default`. With several providers for logins, each entry of `ADMINS` names its
@@ -123,6 +125,7 @@ impl Config {
             config.provider.response_mode = mode;
         }
         config.provider.display_name = environment.value("OIDC_DISPLAY_NAME");
+        config.provider.id_token_signed_response_alg = environment.value("OIDC_ID_TOKEN_SIGNED_RESPONSE_ALG");
         config.mode = mode(&environment, &mut problems);
         ProviderConfig::add_from(&environment, &mut config, &mut problems);
         if config.provider.issuer.is_empty() {
@@ -240,6 +243,7 @@ impl ProviderConfig {
             client_secret,
             login,
             display_name: environment.value(&variable("DISPLAY_NAME")),
+            id_token_signed_response_alg: environment.value(&variable("ID_TOKEN_SIGNED_RESPONSE_ALG")),
             scopes: scopes.map_or_else(
                 || config.provider.scopes.clone(),
                 |scopes| scopes.split_whitespace().map(str::to_owned).collect(),

@@ -59,6 +59,10 @@ pub struct ProviderConfig {
     /// Audiences in addition to `client_id` that an ID token may name. By default none: each of them could pass the
     /// tokens on (OpenID Connect Core 1.0 section 3.1.3.7).
     pub trusted_audiences: Vec<String>,
+    /// The one algorithm with which this provider signs ID tokens and logout tokens, such as `RS256` or `ES256`, as it is
+    /// registered there (OpenID Connect Dynamic Client Registration 1.0 section 2). By default each algorithm that the
+    /// metadata list is accepted, and a logout token must be signed like the ID tokens of the sessions that it ends.
+    pub id_token_signed_response_alg: Option<String>,
     /// The APIs to which the tokens of a login here may be sent. An API that accepts tokens of several providers is
     /// listed at each.
     pub resources: Vec<Resource>,
@@ -93,6 +97,7 @@ impl Default for ProviderConfig {
             fetch_user_info: FetchUserInfo::default(),
             authorization_parameters: Vec::new(),
             trusted_audiences: Vec::new(),
+            id_token_signed_response_alg: None,
             resources: Vec::new(),
             connections: Vec::new(),
             revoke_at_logout: false,
@@ -119,6 +124,7 @@ impl ProviderConfig {
         some hosted_domain: String;
         value fetch_user_info: FetchUserInfo;
         list trusted_audiences: String;
+        some id_token_signed_response_alg: String;
         value revoke_at_logout: bool;
         value revocation_is_per_token: bool;
         value logout_at_provider: bool;

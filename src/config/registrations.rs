@@ -6,6 +6,7 @@ use url::Url;
 use super::provider::{ProviderConfig, is_name};
 use super::{Config, development};
 use crate::protocol::authorization::RESERVED;
+use crate::protocol::jws::Algorithm;
 use crate::protocol::metadata::is_secure;
 use crate::protocol::token::ClientAuthMethod;
 use crate::provider::relying_party::{ProviderId, RelyingParty};
@@ -64,6 +65,7 @@ impl RelyingParty {
             additional: provider.authorization_parameters.clone(),
             decisive: Vec::new(),
             trusted_audiences: provider.trusted_audiences.clone(),
+            algorithm: provider.id_token_signed_response_alg.as_deref().and_then(Algorithm::from_name),
             revoke_at_logout: provider.revoke_at_logout,
             revocation_is_per_token: provider.revocation_is_per_token,
             logout_at_provider: provider.logout_at_provider,
@@ -122,6 +124,14 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
         problems.push(
             "scopes lack `openid`: add it, because without it the provider issues no ID token".to_owned(),
         );
+    }
+    if let Some(name) = &provider.id_token_signed_response_alg
+        && Algorithm::from_name(name).is_none()
+    {
+        problems.push(format!(
+            "id_token_signed_response_alg is {name:?} (OIDC_ID_TOKEN_SIGNED_RESPONSE_ALG): use an asymmetric algorithm, such as \
+             RS256 or ES256"
+        ));
     }
     for (name, _) in &provider.authorization_parameters {
         if RESERVED.contains(&name.as_str()) {

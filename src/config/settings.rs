@@ -239,6 +239,7 @@ fn local_only(config: &Config, public_url: &Url, problems: &mut Vec<String>) -> 
     let is_local = config.is_development() || public_url.scheme() == "http";
     (is_local && !config.any_address).then(|| LocalOnly { peers: config.is_development(), hosts })
 }
+const LONGEST_LIFETIME: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 fn lifetimes(config: &Config, problems: &mut Vec<String>) {
     if config.idle_lifetime.is_zero() || config.absolute_lifetime.is_zero() || config.login_lifetime.is_zero()
@@ -256,6 +257,18 @@ fn lifetimes(config: &Config, problems: &mut Vec<String>) {
              days), or remove allow_visitors()",
             connection.name
         ));
+    }
+    for (name, lifetime) in [
+        ("idle_lifetime", config.idle_lifetime),
+        ("absolute_lifetime", config.absolute_lifetime),
+        ("visitor_lifetime", config.visitor_lifetime),
+        ("login_lifetime", config.login_lifetime),
+        ("max_staleness", config.max_staleness),
+    ] {
+        // Browsers keep no cookie for longer (RFC 6265bis section 5.5).
+        if lifetime > LONGEST_LIFETIME {
+            problems.push(format!("{name} is longer than 400 days: shorten it"));
+        }
     }
     if config.idle_lifetime > config.absolute_lifetime {
         problems.push("idle_lifetime is longer than absolute_lifetime: shorten it".to_owned());
@@ -319,6 +332,27 @@ mod tests {
         settings(edit).err().expect("it is refused").to_string()
     }
 
+    /// A moment that is out of reach is no moment to compare with.
+    #[test]
+    fn no_lifetime_is_longer_than_400_days() {
+        let (longest, day) = (Duration::from_secs(400 * 24 * 60 * 60), Duration::from_secs(24 * 60 * 60));
+        let edits: [(&str, fn(&mut Config, Duration)); 4] = [
+            ("absolute_lifetime", |config, lifetime| config.absolute_lifetime = lifetime),
+            ("visitor_lifetime", |config, lifetime| config.visitor_lifetime = lifetime),
+            ("login_lifetime", |config, lifetime| config.login_lifetime = lifetime),
+            ("max_staleness", |config, lifetime| config.max_staleness = lifetime),
+        ];
+        for (name, set) in edits {
+            for too_long in [longest + Duration::from_secs(1), longest + day, Duration::MAX] {
+                assert!(problem(|config| set(config, too_long)).contains(name), "{name}");
+            }
+            assert!(settings(|config| set(config, longest)).is_ok(), "{name}");
+        }
+        let idle =
+            problem(|config| (config.idle_lifetime, config.absolute_lifetime) = (Duration::MAX, longest));
+        assert!(idle.contains("idle_lifetime is longer than 400 days"), "{idle}");
+    }
+
     /// Each is refused, by a message that names the field.
     #[test]
     fn unusable_configurations_are_refused_by_name() {
@@ -330,6 +364,9 @@ mod tests {
             let public_url = format!("https://app.test{path}");
             assert!(problem(|c| c.public_url = public_url).contains("public_url"), "{path}");
         }
+        assert!(
+            problem(|c| c.provider.id_token_signed_response_alg = Some("HS256".into())).contains("RS256")
+        );
         assert!(problem(|c| c.provider.issuer = "http://op.test".into()).contains("issuer"));
         assert!(problem(|c| c.provider.issuer.clear()).contains("OIDC_ISSUER"));
         assert!(problem(|c| c.provider.client_id = String::new()).contains("client_id"));

@@ -69,7 +69,9 @@ pub(crate) async fn keep(
     let account = runtime.mode.account().filter(still).ok_or(LoginError::NotPending)?;
     is_of_domain(&verified)?;
     if let Some(session) = session {
-        NewIdToken::new(verified.id_token, verified.tokens).adopt(runtime, session).await?;
+        NewIdToken::new(verified.id_token, verified.tokens, verified.began_at)
+            .adopt(runtime, session)
+            .await?;
     }
     let principal = Principal::Account(Arc::clone(account.name()));
     let place = context.place_of(&principal, connection).await?;

@@ -4,7 +4,7 @@
 //!
 //! 1. It ends the sessions that it names, at every process, and the grants that were theirs alone. A person's other
 //!    grants outlive it, as they outlive their own logout.
-//! 2. A session that began after it was issued lives on.
+//! 2. A session that began after it came lives on ([`LogoutTarget::effect`] has the whole rule).
 //! 3. 200 says that all of them have ended. 400 (section 2.8) says that the token is no good, or came before. 503 says
 //!    that some may still live, because the store or the provider's keys were out of reach: the provider repeats it, and
 //!    the same token works again, because its `jti` is noted last.
@@ -23,10 +23,11 @@ use serde_json::json;
 use super::context::EndpointContext;
 use super::end_session::end_grants;
 use super::parameters::is_form;
+use crate::clock::Timestamp;
 use crate::error::RETRY_AFTER_SECONDS;
 use crate::events::EventCode;
 use crate::protocol::id_token::LEEWAY;
-use crate::protocol::logout_token::{LogoutTarget, claimed_issuer};
+use crate::protocol::logout_token::{LogoutEffect, LogoutTarget, claimed_issuer};
 use crate::provider::cause;
 use crate::records::seal::Purpose;
 use crate::records::{Loaded, RecordKey};
@@ -100,26 +101,41 @@ async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), LogoutError>
     let index = runtime.records.agree_on_index().await?;
     let key = Key(index.hash(&[b"logout token", token.target.issuer.as_bytes(), token.jti.as_bytes()]));
     let seen = RecordKey { purpose: Purpose::LogoutToken, key, owner: Vec::new() };
-    let version = match runtime.records.load::<()>(&seen).await? {
-        Loaded::Absent(version) => version,
+    // When it first came, and whether all was done then.
+    let (version, received_at) = match runtime.records.load::<(Timestamp, bool)>(&seen).await? {
+        Loaded::Absent(version) => (version, None),
+        Loaded::Found(found) if !found.value.1 => (Some(found.version), Some(found.value.0)),
         Loaded::Found(_) | Loaded::Unreadable => {
             return Err(LogoutError::Refused("the logout token came before: jti".to_owned()));
         }
     };
-    end_all(runtime, &token.target).await?;
-    // Whoever was faster has ended the same.
-    runtime.records.swap(&seen, version, &(), token.spent_until, Vec::new()).await?;
-    runtime.sweep_in_time();
-    Ok(())
+    // Whatever is here when it first comes stood then, whatever the clock of another process says.
+    let is_first = received_at.is_none();
+    let received_at = received_at.unwrap_or_else(|| runtime.next_moment());
+    let ended = end_all(runtime, &LogoutTarget { received_at, ..token.target }, is_first).await;
+    if !matches!(ended, Err(LogoutError::Refused(_))) {
+        // Whoever was faster has ended the same.
+        let receipt = (received_at, ended.is_ok());
+        let noted = runtime.records.swap(&seen, version, &receipt, token.spent_until, Vec::new()).await;
+        ended?;
+        noted?;
+        runtime.sweep_in_time();
+        return Ok(());
+    }
+    ended
 }
 
 /// The longest that a login can be under way after its ID token was issued, and some.
 const LOGIN_UNDER_WAY: Duration = Duration::from_secs(5 * 60);
 
 /// Ends what a token means, and what is about to begin of it.
-async fn end_all(runtime: &Arc<Runtime>, target: &LogoutTarget) -> Result<(), StoreError> {
-    let jar = runtime.opened_grants.is_some();
-    let longest = if jar { runtime.settings.absolute_lifetime + LEEWAY } else { LOGIN_UNDER_WAY };
+async fn end_all(runtime: &Arc<Runtime>, target: &LogoutTarget, is_first: bool) -> Result<(), LogoutError> {
+    let (jar, settings) = (runtime.opened_grants.is_some(), &runtime.settings);
+    // A callback that comes later asks whether the provider has ended the session in which it was started.
+    let longest = match jar {
+        true => settings.absolute_lifetime.saturating_add(LEEWAY),
+        false => settings.login_lifetime.saturating_add(LOGIN_UNDER_WAY),
+    };
     // First: a login that is being finished finds the note, or its session is found.
     runtime.sessions.note_meant(target, runtime.now().saturating_add(longest)).await?;
     if jar {
@@ -127,7 +143,12 @@ async fn end_all(runtime: &Arc<Runtime>, target: &LogoutTarget) -> Result<(), St
         runtime.events().emit(EventCode::LoggedOut, user, "by the provider");
         return Ok(());
     }
-    if end_sessions(runtime, target).await? == 0 {
+    let SessionsEnded { ended, other_algorithm } = end_sessions(runtime, target, is_first).await?;
+    if ended == 0 && other_algorithm > 0 {
+        let why = "the logout token is not signed as the ID tokens of its sessions: alg";
+        return Err(LogoutError::Refused(why.to_owned()));
+    }
+    if ended == 0 {
         let detail = "its logout token names no session that is here";
         runtime.events().emit(
             EventCode::LogoutUnmatched,
@@ -138,37 +159,59 @@ async fn end_all(runtime: &Arc<Runtime>, target: &LogoutTarget) -> Result<(), St
     Ok(())
 }
 
-/// Ends the sessions that are kept, and tries all of them, whichever fails. Returns how many there were.
-pub(crate) async fn end_sessions(runtime: &Arc<Runtime>, target: &LogoutTarget) -> Result<usize, StoreError> {
-    let Some(tag) = target.tag(&runtime.records.agree_on_index().await?) else { return Ok(0) };
-    let mut ended = Ok(0);
+/// How many sessions a logout ended, and how many it did not because of its algorithm.
+#[derive(Default)]
+pub(crate) struct SessionsEnded {
+    ended: usize,
+    other_algorithm: usize,
+}
+
+/// Ends the sessions that are kept, and tries all of them, whichever fails. `is_first`: the logout comes now, and did not
+/// come before.
+pub(crate) async fn end_sessions(
+    runtime: &Arc<Runtime>,
+    target: &LogoutTarget,
+    is_first: bool,
+) -> Result<SessionsEnded, StoreError> {
+    let mut all = SessionsEnded::default();
+    let Some(tag) = target.tag(&runtime.records.agree_on_index().await?) else { return Ok(all) };
+    let mut failed = Ok(());
     for session in runtime.records.find(tag).await? {
-        let one = end_session(runtime, target, session).await;
-        ended = one.and_then(|one| ended.map(|all| all + usize::from(one)));
+        match end_session(runtime, (target, is_first), session).await {
+            Ok(LogoutEffect::Ends) => all.ended += 1,
+            Ok(LogoutEffect::OtherAlgorithm) => all.other_algorithm += 1,
+            Ok(LogoutEffect::None) => {}
+            Err(error) => failed = Err(error),
+        }
     }
-    ended
+    failed.map(|()| all)
 }
 
 async fn end_session(
     runtime: &Arc<Runtime>,
-    target: &LogoutTarget,
+    (target, is_first): (&LogoutTarget, bool),
     session: Key,
-) -> Result<bool, StoreError> {
+) -> Result<LogoutEffect, StoreError> {
     let row = RecordKey { purpose: Purpose::Session, key: session, owner: Vec::new() };
     let record = match runtime.records.load_expired_too::<SessionRecord>(&row).await? {
         Loaded::Found(found) => found.value,
         // It ended a moment ago, or is none.
-        Loaded::Absent(_) => return Ok(false),
+        Loaded::Absent(_) => return Ok(LogoutEffect::None),
         Loaded::Unreadable => {
             return Err(StoreError::refused("a session is sealed with a secret that is not configured"));
         }
     };
-    if !record.is_meant_by(target) {
-        return Ok(false);
+    let mut identity = record.identity.clone();
+    if is_first {
+        identity.stored_at = Timestamp::default();
+    }
+    let effect = identity.effect_of(target);
+    if effect != LogoutEffect::Ends {
+        return Ok(effect);
     }
     runtime.sessions.end_row(session).await?;
     runtime.events().emit(EventCode::LoggedOut, Some(record.user()), "by the provider");
-    end_grants(runtime, session, &record).await.map(|()| true)
+    end_grants(runtime, session, &record).await.map(|()| effect)
 }
 
 fn refused(runtime: &Runtime, why: &str) -> Response<Bytes> {

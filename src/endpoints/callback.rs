@@ -94,6 +94,10 @@ async fn callback(
     let received = tokio::time::timeout(DEADLINE, receiving).await;
     let mut answer = match received.unwrap_or(Err(LoginError::Deadline)) {
         Ok(answer) => answer,
+        Err(failure @ LoginError::EndedByProvider) => {
+            runtime.events().emit(EventCode::LoginRefused, None, cause(&failure));
+            redirect(&runtime.settings.login_path(&destination))
+        }
         // Nobody asked for it: the page that the person is on works without.
         Err(failure) if login.silent && matches!(login.intent, Intent::Login { .. }) => {
             runtime.events().emit(EventCode::LoginRefused, None, cause(&failure));
@@ -259,7 +263,7 @@ fn answer(runtime: &Runtime, refused: &CallbackError) -> Response<Bytes> {
             ),
         ),
         LoginError::Panicked => page(StatusCode::INTERNAL_SERVER_ERROR, "An internal error occurred."),
-        LoginError::SignedOut => page(StatusCode::BAD_REQUEST, SIGNED_OUT),
+        LoginError::SignedOut | LoginError::EndedByProvider => page(StatusCode::BAD_REQUEST, SIGNED_OUT),
         LoginError::SessionOver => page(
             StatusCode::BAD_REQUEST,
             "You signed out, or signed in as another user, before access was granted.",
@@ -279,7 +283,7 @@ const UNTRUSTED: &str = "The sign-in service's statement about you could not be 
 /// RFC 6749 section 5.2: a code that is over is the browser's; every other refusal is about this application.
 fn provider_failed(error: &ProviderError) -> (StatusCode, &'static str) {
     match error {
-        ProviderError::Refused(code) if code == "invalid_grant" => {
+        ProviderError::Refused(refusal) if refusal.code.as_deref() == Some("invalid_grant") => {
             (StatusCode::BAD_REQUEST, "This sign-in took too long, or was completed already.")
         }
         ProviderError::Refused(_) => {

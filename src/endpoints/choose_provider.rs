@@ -6,6 +6,7 @@ use http::Response;
 use super::urls::{path, with_proof};
 use crate::config::destination::Destination;
 use crate::config::hooks::ProviderChoice;
+use crate::events::guarded;
 use crate::protocol::authorization::LoginOptions;
 use crate::state::Runtime;
 
@@ -13,7 +14,8 @@ use crate::state::Runtime;
 pub(crate) fn page(runtime: &Runtime, destination: &Destination, options: &LoginOptions) -> Response<Bytes> {
     let choices = choices(runtime, None, destination, options);
     match &runtime.hooks.choose {
-        Some(hook) => hook(&choices),
+        Some(hook) => guarded("the hook for the provider selection page", || hook(&choices))
+            .unwrap_or_else(|| ProviderChoice::page(&choices)),
         None => ProviderChoice::page(&choices),
     }
 }

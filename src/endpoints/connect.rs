@@ -23,6 +23,7 @@ use crate::protocol::authorization::LoginOptions;
 use crate::protocol::fetch_metadata::{Decision, Target};
 use crate::protocol::token::scopes;
 use crate::records::grant::Consent;
+use crate::sessions::identity::SessionPayload;
 use crate::sessions::session::Session;
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
@@ -179,19 +180,22 @@ async fn start_for(
     login::prompt_where_it_lapsed(runtime, granted.as_deref(), &connection.scopes, &more_scopes, options);
     let usage = if once { KeepFor::OneRequest } else { kept_for(runtime) };
     let provider = Arc::clone(runtime.providers.get(connection.provider));
+    let begun = context.session_of(session.id, session.user()).await.map_err(|_| request.try_again())?;
+    let sids = begun.map(|begun| begun.sids).unwrap_or_default();
+    let signed_in = Box::new(SessionPayload { sids, acr: None, ..SessionPayload::clone(session) });
     let (session, connection) = (session.id.bytes(), connection.name.clone());
-    let intent = Intent::Connect { session, connection, more_scopes, usage };
+    let intent = Intent::Connect { session, connection, more_scopes, usage, signed_in };
     let ConnectRequest { destination, options, here, .. } = request;
     Ok(begin(context, &AuthorizationAttempt { provider, destination, options, intent, own }, &here).await)
 }
 
-/// The session in which a connection was started, if it still is the browser's; `None` for a login, and for the account
-/// of everybody where the session is over.
+/// The session in which a connection was started, if it still is the browser's; `None` for a login, for the account of
+/// everybody where the session is over, and where the provider's own logout has ended it.
 pub(crate) async fn session(
     context: &EndpointContext,
     intent: &Intent,
 ) -> Result<Option<Arc<Session>>, LoginError> {
-    let Intent::Connect { session, usage, .. } = intent else { return Ok(None) };
+    let Intent::Connect { session, usage, signed_in, .. } = intent else { return Ok(None) };
     let id = SessionId::new(*session);
     let found = match context.session_cookie() {
         Some(_) => context.signed_in().await?,
@@ -203,6 +207,8 @@ pub(crate) async fn session(
         // Whoever becomes another account at the provider is signed out of the first one there, and a provider with
         // back-channel logout says so at once. The admin has meant it in this browser, and nobody else has signed in.
         None if *usage == KeepFor::Everyone => Ok(None),
+        // The provider ended it while the person was there, perhaps because they signed in there again.
+        None if signed_in.is_signed_out(&context.runtime.records).await? => Ok(None),
         _ => Err(LoginError::SessionOver),
     }
 }
@@ -225,7 +231,7 @@ pub(crate) async fn keep(
     }
     let principal = Principal::granted_by(&session, &runtime.mode);
     is_theirs(&principal, &verified)?;
-    NewIdToken::new(verified.id_token, verified.tokens).adopt(runtime, &session).await?;
+    NewIdToken::new(verified.id_token, verified.tokens, verified.began_at).adopt(runtime, &session).await?;
     context.jar().into_iter().for_each(|jar| jar.learned(&session));
     // The exchange took time: whoever signed out meanwhile gets nothing kept.
     if !runtime.sessions.lasts(&session, runtime.now()).await? {

@@ -29,7 +29,7 @@ pub(crate) async fn logout(runtime: &Arc<Runtime>, query: &str) -> Response<Byte
     // In a task of its own: the frame may be gone before it is done.
     let ending = {
         let runtime = Arc::clone(runtime);
-        async move { end_sessions(&runtime, &target).await }
+        async move { end_sessions(&runtime, &target, true).await }
     };
     match runtime.tasks.spawn(ending).await {
         Ok(Ok(_)) => framed(StatusCode::OK),
@@ -49,7 +49,9 @@ fn target(runtime: &Runtime, query: &str) -> Option<LogoutTarget> {
     };
     let (issuer, sid) = (one("iss")?, one("sid")?);
     let ours = runtime.providers.of_issuer(&issuer).is_some();
-    ours.then_some(LogoutTarget { issuer, subject: None, sid: Some(sid), until: u64::MAX })
+    let (issued_at, received_at) = (u64::MAX, runtime.now());
+    let sid = Some(sid);
+    ours.then_some(LogoutTarget { issuer, subject: None, sid, issued_at, received_at, algorithm: None })
 }
 
 /// Nothing to see, and unlike our pages it may stand in a frame.

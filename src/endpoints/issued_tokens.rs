@@ -17,7 +17,7 @@ use crate::error::redirect;
 use crate::protocol::id_token::IdTokenUse;
 use crate::protocol::token::TokenResponse;
 use crate::provider::Provider;
-use crate::records::grant::Consent;
+use crate::records::grant::{Consent, LOGIN};
 use crate::sessions::session::Session;
 use crate::sessions::visitor_id::Visitor;
 use crate::state::Runtime;
@@ -51,25 +51,53 @@ pub(crate) async fn keep(
     let token_use =
         IdTokenUse::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
     let id_token = provider.verify(id_token, &tokens.access_token, token_use).await?;
-    let verified = CompletedLogin { provider, id_token: &id_token, tokens };
+    let verified = CompletedLogin { provider, began_at: login.started_at, id_token: &id_token, tokens };
     match (&login.intent, session) {
         (Intent::Connect { usage: KeepFor::Everyone, .. }, session) => {
             let asked = consent(runtime, login, scopes);
             account::keep(context, connection, asked, session.as_ref(), verified).await?;
             Ok(redirect(destination.as_str()))
         }
-        (Intent::Connect { usage, .. }, Some(session)) => {
+        (Intent::Connect { usage, signed_in, .. }, Some(session)) => {
             let asked = consent(runtime, login, scopes);
             let once = (*usage == KeepFor::OneRequest)
                 .then_some(ReturnContext { destination, headers: &context.head.headers });
             let key = urls::proof_key(Some(&session), None).filter(|_| login.own);
-            let kept = connect::keep(context, connection, asked, session, verified, once).await?;
+            let kept = match connect::keep(context, connection, asked, session, verified, once).await {
+                Err(LoginError::SessionOver) if signed_in.is_signed_out(&runtime.records).await? => {
+                    return sign_in_again(context, login, connection, verified, destination).await;
+                }
+                kept => kept?,
+            };
             let mut answer = redirect(&urls::onwards(runtime, key.as_deref(), destination));
             kept.into_iter().for_each(|set| cookie::append(answer.headers_mut(), set));
             Ok(answer)
         }
-        (Intent::Connect { .. } | Intent::Visitor { .. }, _) => Err(LoginError::SessionOver),
+        (Intent::Connect { .. }, None) => {
+            sign_in_again(context, login, connection, verified, destination).await
+        }
+        (Intent::Visitor { .. }, _) => Err(LoginError::SessionOver),
         (Intent::Login { replaces }, _) => sign_in(context, login, *replaces, verified, destination).await,
+    }
+}
+
+/// The provider ended the session while its person was there: what they granted with the login's own connection is a login,
+/// with all of its checks. Anything else is begun again with a login.
+async fn sign_in_again(
+    context: &EndpointContext,
+    login: &PendingLogin,
+    connection: &CheckedConnection,
+    verified: CompletedLogin<'_>,
+    destination: &Destination,
+) -> Result<Response<Bytes>, LoginError> {
+    let facts = &verified.id_token.facts;
+    match &login.intent {
+        Intent::Connect { session, usage: KeepFor::User, signed_in, .. }
+            if connection.name == LOGIN && signed_in.user() == (&facts.issuer, &facts.subject) =>
+        {
+            sign_in(context, login, Some(*session), verified, destination).await
+        }
+        _ => Err(LoginError::EndedByProvider),
     }
 }
 

@@ -154,7 +154,7 @@ fn pending_login(
         prompted: ask.options.prompt == Some(Prompt::Consent),
         max_age: ask.options.max_age,
         acr_values: ask.options.acr_values.clone(),
-        started_at: runtime.now(),
+        started_at: runtime.next_moment(),
         intent: ask.intent.clone(),
         own: ask.own,
     }

@@ -42,6 +42,9 @@ pub(crate) enum LoginError {
     SignedOut,
     #[error("the session in which the connection was started is over")]
     SessionOver,
+    /// The login is begun again.
+    #[error("the provider signed the user out before access was granted")]
+    EndedByProvider,
     #[error("the account that granted access is not the user who is signed in")]
     AccountMismatch,
 }
@@ -56,6 +59,7 @@ impl LoginError {
             | Self::NoIdToken
             | Self::NotPending
             | Self::SessionOver
+            | Self::EndedByProvider
             | Self::SignedOut
             | Self::TooLarge
             | Self::TooLargeToCarry(_)
@@ -76,8 +80,13 @@ mod tests {
     use super::*;
     use crate::protocol::authorization::MalformedResponse;
     use crate::protocol::id_token::IdTokenError;
+    use crate::protocol::refusal::ProviderRefusal;
     use crate::protocol::user_info::UserInfoError;
     use crate::store::StoreError;
+
+    fn refusal(status: u16) -> ProviderError {
+        ProviderRefusal::new("https://op.test/token".into(), status, None, None).into()
+    }
 
     /// What may work in a moment says nothing against the tokens.
     #[test]
@@ -90,6 +99,7 @@ mod tests {
             NoIdToken,
             NotPending,
             SessionOver,
+            EndedByProvider,
             SignedOut,
             TooLarge,
             Provider(ProviderError::IdToken(IdTokenError::UnknownKey("kid".into()))),
@@ -102,10 +112,10 @@ mod tests {
             Malformed(MalformedResponse("x")),
             Expired,
             Denied("access_denied".into()),
-            Provider(ProviderError::Refused("invalid_grant".into())),
+            Provider(refusal(400)),
             Provider(ProviderError::Malformed("x")),
             Provider(ProviderError::Unavailable("x".into())),
-            Provider(ProviderError::Busy),
+            Provider(refusal(503)),
             Store(StoreError::refused("x")),
             Deadline,
             Panicked,

@@ -23,6 +23,7 @@ use crate::page;
 use crate::protocol::authorization::{MAX_REDIRECT, ResponseMode, with_parameters};
 use crate::protocol::fetch_metadata::Target;
 use crate::protocol::logout::{ID_TOKEN_HINT, parameters};
+use crate::provider::cause;
 use crate::secret::Secret;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
@@ -72,7 +73,7 @@ pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Response<Bytes> {
         Ok(id_token) => {
             let removals = REMOVALS + context.jar().map_or(0, |jar| jar.leave());
             let answer = leave(runtime, &head.headers, &session, id_token.as_ref(), &destination, removals);
-            away(runtime, answer, true)
+            away(runtime, answer.await, true)
         }
         Err(_) => store_away(&logout_path(runtime, Some(&session), &destination)),
     }
@@ -107,7 +108,8 @@ pub(crate) async fn log_out(
     let id_token = end(runtime, session, jar).await?;
     let removals = REMOVALS + jar.map_or(0, |jar| jar.leave());
     let mut cookies = Vec::from(signed_out(runtime));
-    let Some(mut at_provider) = ProviderLogout::of(runtime, session, id_token.as_ref(), destination) else {
+    let at_provider = ProviderLogout::of(runtime, session, id_token.as_ref(), destination).await;
+    let Some(mut at_provider) = at_provider else {
         return Ok((destination.as_str().to_owned(), cookies));
     };
     if !at_provider.fits_redirect(removals) {
@@ -123,7 +125,7 @@ fn store_away(address: &str) -> Response<Bytes> {
     page::try_again("You cannot be signed out at the moment.", address)
 }
 
-/// A request to the logout of the provider where a person signed in. It is not waited for.
+/// A request to the logout of the provider where a person signed in.
 struct ProviderLogout {
     endpoint: Url,
     parameters: Vec<(&'static str, String)>,
@@ -133,14 +135,22 @@ struct ProviderLogout {
 
 impl ProviderLogout {
     /// `None` where the provider has no logout, or the configuration does not want it.
-    fn of(
+    async fn of(
         runtime: &Runtime,
         session: &Session,
         id_token: Option<&Secret>,
         destination: &Destination,
     ) -> Option<Self> {
         let provider = runtime.signed_in_at(session)?;
-        let metadata = Some(provider).filter(|at| at.relying_party.logout_at_provider)?.known_metadata()?;
+        if !provider.relying_party.logout_at_provider {
+            return None;
+        }
+        // The next person at this browser would otherwise be the last one, at the provider.
+        let skipped = |error| {
+            let why = format_args!("{}: {}", provider.relying_party.issuer, cause(&error));
+            runtime.events().emit(EventCode::LogoutNotAtProvider, Some(session.user()), why);
+        };
+        let metadata = provider.metadata_soon().await.map_err(skipped).ok()?;
         let endpoint = metadata.end_session_endpoint.clone()?;
         let state = runtime.random.token();
         let hint = id_token.map(Secret::expose_secret).filter(|hint| !hint.is_empty());
@@ -169,7 +179,7 @@ impl ProviderLogout {
 }
 
 /// To the logout of the provider, where it has one, else straight on.
-fn leave(
+async fn leave(
     runtime: &Runtime,
     headers: &HeaderMap,
     session: &Session,
@@ -177,7 +187,7 @@ fn leave(
     destination: &Destination,
     removals: usize,
 ) -> Response<Bytes> {
-    let Some(at_provider) = ProviderLogout::of(runtime, session, id_token, destination) else {
+    let Some(at_provider) = ProviderLogout::of(runtime, session, id_token, destination).await else {
         return redirect(destination.as_str());
     };
     let mut answer = if at_provider.fits_redirect(removals) {

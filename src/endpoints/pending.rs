@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::cookie::{self, SameSitePolicy};
 use crate::protocol::authorization::ResponseMode;
 use crate::records::seal::{AssociatedData, Purpose};
+use crate::sessions::identity::SessionPayload;
 use crate::state::Runtime;
 use crate::stateless;
 
@@ -59,7 +60,14 @@ pub(crate) enum Intent {
     /// Somebody signs in, in a browser that had this session.
     Login { replaces: Option<[u8; 32]> },
     /// The person of this session grants a connection, with these scopes besides those it always asks for.
-    Connect { session: [u8; 32], connection: String, more_scopes: Vec<String>, usage: KeepFor },
+    Connect {
+        session: [u8; 32],
+        connection: String,
+        more_scopes: Vec<String>,
+        usage: KeepFor,
+        /// Whose session it is, to find out whether the provider ends it meanwhile.
+        signed_in: Box<SessionPayload>,
+    },
     /// The same without a person: whoever uses the browser, which gets this name with the grant, and had the one before it.
     Visitor { visitor: [u8; 32], before: Option<[u8; 32]>, connection: String, more_scopes: Vec<String> },
 }

@@ -11,19 +11,20 @@ use super::end_session::{end_session, revoke};
 use super::login_error::LoginError;
 use super::pending::PendingLogin;
 use super::{silent, urls};
+use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
 use crate::config::connections::CheckedConnection;
 use crate::config::destination::Destination;
 use crate::config::hooks::{LoginDecision, VerifiedLogin};
 use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
-use crate::events::EventCode;
+use crate::events::{EventCode, guarded_future};
 use crate::protocol::id_token::IdToken;
 use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::{FetchUserInfo, about_person, replace};
 use crate::provider::Provider;
-use crate::records::Loaded;
 use crate::records::grant::{Grant, LOGIN};
+use crate::records::{FOREVER, Loaded};
 use crate::sessions::identity::SessionPayload;
 use crate::sessions::provider_logout::add_sid;
 use crate::sessions::session::{MOST_CLAIMS, Session, SessionCookie, SessionRecord};
@@ -36,8 +37,11 @@ use crate::tokens::principal::Principal;
 use crate::tokens::save::{keep_grant, kept_until, new_grant};
 
 /// Tokens that hold, and whose they are.
+#[derive(Clone, Copy)]
 pub(crate) struct CompletedLogin<'a> {
     pub(crate) provider: &'a Arc<Provider>,
+    /// When the login or the consent began, with its authorization request.
+    pub(crate) began_at: Timestamp,
     pub(crate) id_token: &'a IdToken,
     pub(crate) tokens: &'a TokenResponse,
 }
@@ -105,7 +109,8 @@ async fn admit(
         subject: id_token.facts.subject.clone(),
         claims: claims.clone(),
     };
-    match hook(login).await {
+    let decided = guarded_future("the login hook", || hook(login)).await;
+    match decided.ok_or(LoginError::Panicked)? {
         LoginDecision::Allow => Ok(claims),
         LoginDecision::AllowWith(more) => Ok(replace(claims, more)),
         LoginDecision::Deny(why) => Err(LoginError::Vetoed(why)),
@@ -165,6 +170,7 @@ async fn session_record(
     replaced: Option<SessionId>,
     verified: &CompletedLogin<'_>,
     claims: &Map<String, Value>,
+    now: Timestamp,
 ) -> Result<SessionRecord, LoginError> {
     let (runtime, id_token) = (&context.runtime, verified.id_token);
     let facts = &id_token.facts;
@@ -181,16 +187,21 @@ async fn session_record(
         sids,
         auth_time: facts.auth_time,
         issued_at: facts.issued_at,
+        began_at: verified.began_at,
+        stored_at: now,
+        algorithms: vec![id_token.algorithm],
         acr: id_token.acr.as_deref().map(Into::into),
         logout_token: runtime.random.bytes(),
-        ends_at: runtime.now().saturating_add(runtime.settings.absolute_lifetime),
+        ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
         home,
     };
     let claims = Value::Object(claims.clone()).to_string();
-    let id_token = verified.tokens.id_token.clone().unwrap_or_default();
-    if claims.len() + id_token.expose_secret().len() > MOST_CLAIMS {
+    if claims.len() > MOST_CLAIMS {
         return Err(LoginError::TooLarge);
     }
+    let room = MOST_CLAIMS - claims.len();
+    let hint = verified.tokens.id_token.clone().filter(|hint| hint.expose_secret().len() <= room);
+    let id_token = hint.filter(|_| verified.provider.takes_logout_hint()).unwrap_or_default();
     Ok(SessionRecord { identity, claims, id_token })
 }
 
@@ -205,10 +216,7 @@ async fn store(
     let now = runtime.now();
     let id = SessionId::new(runtime.random.bytes());
     let (id_token, tokens) = (verified.id_token, verified.tokens);
-    let mut record = session_record(context, replaced, verified, claims).await?;
-    // Of the same second as a logout it is taken for the login after it.
-    let identity = &record.identity;
-    let begun = SessionPayload { issued_at: identity.issued_at.saturating_add(1), ..identity.clone() };
+    let mut record = session_record(context, replaced, verified, claims, now).await?;
     // Elsewhere nobody uses them. They are not revoked: some providers would take the account's along, where the person
     // is the one who granted it.
     if runtime.mode.keeps_logins() {
@@ -216,6 +224,8 @@ async fn store(
         let facts = || Some(id_token.facts.clone());
         let new = |place: &GrantRef| new_grant(place, login, &login.scopes, tokens, facts(), now);
         if let Some(jar) = context.jar() {
+            // Nobody can have anything of this session yet: the answer is the only place that it is in.
+            record.identity.stored_at = record.identity.after_notes(&runtime.records).await?;
             let (place, former) = carry(context, jar, id, &mut record, login, replaced, new).await?;
             revoke_former(&place, former.as_deref(), tokens);
             return Ok((id, record));
@@ -227,6 +237,8 @@ async fn store(
         revoke_former(&place, former.as_deref(), tokens);
         keep_longer(runtime, rows, &record, verified.provider).await?;
     }
+    // Whatever is noted by then came before.
+    let begun = SessionPayload { stored_at: FOREVER, ..record.identity.clone() };
     runtime.sessions.start(id, record.clone(), now).await?;
     // Only now: whoever signs them out from here on finds the session.
     if begun.is_signed_out(&runtime.records).await? {

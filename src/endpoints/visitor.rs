@@ -132,7 +132,8 @@ pub(crate) async fn finish(
     let facts = if asked.scopes.iter().any(|scope| scope == "openid") {
         let id_token = tokens.id_token.as_ref().ok_or(LoginError::NoIdToken)?;
         let id_token = provider.verify(id_token, &tokens.access_token, token_use).await?;
-        is_of_domain(&CompletedLogin { provider, id_token: &id_token, tokens })?;
+        let began_at = login.started_at;
+        is_of_domain(&CompletedLogin { provider, began_at, id_token: &id_token, tokens })?;
         Some(id_token.facts)
     } else {
         None

@@ -139,7 +139,7 @@ impl<S> AddAccessToken<S> {
     {
         let tokens = &self.tokens;
         let mut request = Outgoing::new(request)?;
-        let source = tokens.source(&request.url).ok_or_else(Error::no_token_for_url)?;
+        let source = tokens.source(&request.url).await?;
         let mut token = Some(tokens.token(&source, None).await?);
         let (mut renewed, mut redirects) = (false, 0);
         loop {
@@ -174,7 +174,7 @@ impl<S> AddAccessToken<S> {
                 Error::new(ErrorKind::UpstreamError, "the API redirects to a URL that is not safe")
             })?;
             // Once outside, always outside: who was sent away does not get the token by sending back.
-            if tokens.source(&target).as_ref() != Some(&source) {
+            if tokens.source(&target).await.ok().as_ref() != Some(&source) {
                 token = None;
             }
             if redirects == MOST_REDIRECTS {

@@ -18,7 +18,7 @@ use crate::cookie::{AppCookies, CookiePolicy, KnownCookies};
 use crate::endpoints::login::HEADER_BUDGET;
 use crate::endpoints::urls;
 use crate::error::{Error, ErrorKind, NextStep};
-use crate::events::EventCode;
+use crate::events::{EventCode, guarded};
 use crate::page;
 use crate::protocol::authorization::LoginOptions;
 use crate::records::grant::Consent;
@@ -125,7 +125,11 @@ impl RequestState {
                     self.unusual.as_ref().and_then(|unusual| unusual.asked.clone()).unwrap_or_default();
                 let path = self.here.as_ref().map_or("/", PathAndQuery::as_str).to_owned();
                 let navigation = self.head.navigation;
-                error.with_answer(hook(&Unauthenticated { login_url, navigation, method, path, headers }))
+                let asked = Unauthenticated { login_url, navigation, method, path, headers };
+                match guarded("the hook for unauthenticated requests", || hook(&asked)) {
+                    Some(answer) => error.with_answer(answer),
+                    None => error,
+                }
             }
             None => error,
         }

@@ -7,6 +7,7 @@ use http::Extensions;
 
 use super::access_token::AccessToken;
 use super::request::RequestState;
+use super::user_tokens::UserTokens;
 use crate::config::resources::parse;
 use crate::error::Error;
 use crate::protocol::token::TokenResponse;
@@ -65,10 +66,14 @@ impl SingleUseToken {
     }
 
     pub(crate) async fn take(state: &RequestState) -> Result<Self, Error> {
-        let principal = state.principal().ok_or_else(|| state.unauthenticated())?;
+        let tokens = UserTokens::from_state(state)?;
+        let principal = tokens.principal().clone();
         let runtime = Arc::clone(&state.runtime);
         let Some(single_uses) = state.head.single_uses() else { return Err(state.single_use_token_gone()) };
+        // Before it is taken and after: a request that a logout overtook gets nothing of it.
+        tokens.require_session().await?;
         let record = single_uses.take(&runtime, &principal, state.here.as_ref()).await?;
+        tokens.require_session().await?;
         let record = record.ok_or_else(|| state.single_use_token_gone())?;
         let access_token = AccessToken::new(record.access_token.clone());
         Ok(Self { runtime, principal, record, access_token })

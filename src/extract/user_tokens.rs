@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::Extensions;
+use http::{Extensions, StatusCode};
 use url::Url;
 
 use super::access_token::AccessToken;
@@ -14,6 +14,7 @@ use crate::config::connections::{CheckedConnection, CheckedConnections};
 use crate::config::resources::{ResourceRoute, parse};
 use crate::endpoints::urls;
 use crate::error::{Error, ErrorKind};
+use crate::page;
 use crate::protocol::authorization::LoginOptions;
 use crate::provider::Provider;
 use crate::records::grant::{Grant, GrantStatus, LOGIN};
@@ -93,8 +94,8 @@ impl UserTokens {
         {
             return self.token_of(self.may_have(connection)?, source, None).await;
         }
-        let source = parse(url).and_then(|url| self.source(&url));
-        let source = source.ok_or_else(Error::no_token_for_url)?;
+        let url = parse(url).ok_or_else(Error::no_token_for_url)?;
+        let source = self.source(&url).await?;
         self.token(&source, None).await
     }
 
@@ -309,18 +310,29 @@ impl UserTokens {
             Err(TokenUnavailable::Unavailable(cause)) => {
                 Err(Error::unavailable("no fresh token can be had now", cause))
             }
+            Err(TokenUnavailable::Operator(cause)) => {
+                let message =
+                    "the provider refuses this application: its operator must correct the registration";
+                Err(Error::new(ErrorKind::OperatorActionRequired, message).with_source(cause.to_string()))
+            }
         }
     }
 
-    /// Where the token for a URL comes from; `None` when it gets none.
-    pub(crate) fn source(&self, url: &Url) -> Option<Arc<ResourceRoute>> {
-        let connections = self.configured().ok()?;
+    /// Where the token for a URL comes from. The provider's metadata, which may not be here yet, say whether it is that of
+    /// UserInfo.
+    pub(crate) async fn source(&self, url: &Url) -> Result<Arc<ResourceRoute>, Error> {
+        let connections = self.configured().map_err(|_| Error::no_token_for_url())?;
         if let Some(source) = connections.resources().covering(url) {
-            return Self::kept(connections, source).map(|_| Arc::clone(source));
+            let kept = Self::kept(connections, source).map(|_| Arc::clone(source));
+            return kept.ok_or_else(Error::no_token_for_url);
         }
-        let metadata = self.provider().ok()?.known_metadata()?;
-        let user_info = metadata.userinfo_endpoint.as_ref()?;
-        (user_info == url).then(|| Arc::new(ResourceRoute::without_resource(LOGIN)))
+        let metadata = Box::pin(self.provider()?.metadata_soon()).await;
+        let metadata =
+            metadata.map_err(|error| Error::unavailable("the provider is not available", error))?;
+        match &metadata.userinfo_endpoint {
+            Some(user_info) if user_info == url => Ok(Arc::new(ResourceRoute::without_resource(LOGIN))),
+            _ => Err(Error::no_token_for_url()),
+        }
     }
 
     /// A source's connection. Tokens for one use are not there to be had again.
@@ -351,10 +363,16 @@ impl UserTokens {
         if self.principal.is_absent() {
             return Error::new(ErrorKind::ConsentRequired, "the person must grant access (again)");
         }
-        let asked = match self.grant(&source.connection).await {
-            Ok((_, grant)) => grant.and_then(|grant| grant.consent.clone()),
+        let grant = match self.grant(&source.connection).await {
+            Ok((_, grant)) => grant,
             Err(error) => return error,
         };
+        if grant.as_ref().is_some_and(|grant| grant.is_refused_again(self.runtime().now())) {
+            let error = Error::new(ErrorKind::ConsentRequired, REFUSED_AGAIN);
+            let page = || page::plain(StatusCode::FORBIDDEN, REFUSED_AGAIN);
+            return if self.state.head.navigation { error.with_answer(page()) } else { error };
+        }
+        let asked = grant.and_then(|grant| grant.consent.clone());
         self.state.consent_required(&source.connection, scopes, options, asked.as_ref())
     }
 
@@ -376,7 +394,9 @@ impl UserTokens {
         let place = self.place(registered).await?;
         let grant = place.stored().await.map_err(|error| match error {
             TokenUnavailable::Unavailable(cause) => Error::unavailable("the grant cannot be read now", cause),
-            TokenUnavailable::Consent => Error::unavailable("the grant cannot be read now", "it is gone"),
+            TokenUnavailable::Consent | TokenUnavailable::Operator(_) => {
+                Error::unavailable("the grant cannot be read now", "it is gone")
+            }
         })?;
         Ok((place, grant))
     }
@@ -412,7 +432,12 @@ impl UserTokens {
         })
     }
 
-    async fn require_session(&self) -> Result<(), Error> {
+    pub(crate) fn principal(&self) -> &Principal {
+        &self.principal
+    }
+
+    /// The session still lasts.
+    pub(crate) async fn require_session(&self) -> Result<(), Error> {
         let Some(session) = self.principal.session() else { return Ok(()) };
         let runtime = self.runtime();
         match runtime.sessions.lasts(session, runtime.now()).await? {
@@ -425,6 +450,10 @@ impl UserTokens {
         &self.state.runtime
     }
 }
+
+/// What a person is told whom another trip to the provider would not help.
+const REFUSED_AGAIN: &str = "The service refused this application's access again, right after you had granted it. Please try \
+     again in ten minutes, or ask the operator of this application.";
 
 impl fmt::Debug for UserTokens {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

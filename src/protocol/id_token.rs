@@ -49,6 +49,8 @@ pub(crate) enum IdTokenUse<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct IdToken {
     pub(crate) facts: OriginalIdToken,
+    /// The algorithm of its signature.
+    pub(crate) algorithm: Algorithm,
     pub(crate) sid: Option<String>,
     pub(crate) acr: Option<String>,
     pub(crate) claims: Map<String, Value>,
@@ -165,6 +167,7 @@ pub(crate) fn verify(
         acr: json::text(claims, "acr").map(str::to_owned),
         facts,
         unreadable: token.unreadable,
+        algorithm: token.algorithm,
         claims: token.claims,
     })
 }

@@ -10,13 +10,14 @@ use openidconnect::{
 };
 use p521::ecdsa::signature::Verifier;
 use p521::ecdsa::{Signature, VerifyingKey};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::json::{self, Mismatch};
 
 /// A signature algorithm that is accepted: asymmetric, and never `none` (RFC 8725 sections 3.1 and 3.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Algorithm(usize);
 
 /// The algorithms of RFC 7518 section 3.1 and RFC 9864 that are accepted, by name, and what the library calls them. `Ed448`
@@ -41,7 +42,7 @@ impl Algorithm {
     }
 
     pub(crate) fn name(self) -> &'static str {
-        ACCEPTED[self.0].0
+        ACCEPTED.get(self.0).map_or("an algorithm of another version", |(name, _)| name)
     }
 
     fn of_library(self) -> &'static CoreJwsSigningAlgorithm {
@@ -175,7 +176,7 @@ pub(crate) struct VerifiedJws<'a> {
     pub(crate) claims: Map<String, Value>,
     /// Claims whose values cannot be read.
     pub(crate) unreadable: Vec<String>,
-    algorithm: Algorithm,
+    pub(crate) algorithm: Algorithm,
     key: &'a CoreJsonWebKey,
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use super::id_token::{self, IdTokenError, LEEWAY, OLDEST, TokenPolicy};
 use super::json::{self, Mismatch};
-use super::jws::{self, KeySet};
+use super::jws::{self, Algorithm, KeySet};
 use crate::clock::Timestamp;
 
 /// The member of `events` that makes a token a logout token.
@@ -23,9 +23,42 @@ pub(crate) struct LogoutTarget {
     pub(crate) issuer: String,
     pub(crate) subject: Option<String>,
     pub(crate) sid: Option<String>,
-    /// None that began later, by the provider's clock.
-    pub(crate) until: u64,
+    /// The token's `iat`, by the provider's clock.
+    pub(crate) issued_at: u64,
+    /// When this logout first came here.
+    pub(crate) received_at: Timestamp,
+    /// The algorithm of the token's signature, where sessions are compared with it.
+    pub(crate) algorithm: Option<Algorithm>,
 }
+
+/// A session, as a logout is compared with it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct LogoutCandidate<'a> {
+    pub(crate) issuer: &'a str,
+    pub(crate) subject: &'a str,
+    /// The provider's sessions that its ID tokens named.
+    pub(crate) sids: &'a [String],
+    /// The ID token's `iat`, by the provider's clock.
+    pub(crate) issued_at: u64,
+    /// When its login began here, and when that was finished.
+    pub(crate) began_at: Timestamp,
+    pub(crate) stored_at: Timestamp,
+    /// The algorithms of its ID tokens' signatures.
+    pub(crate) algorithms: &'a [Algorithm],
+}
+
+/// What a logout means for a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LogoutEffect {
+    Ends,
+    /// It is meant, and the token is signed by another algorithm than its ID tokens were.
+    OtherAlgorithm,
+    None,
+}
+
+/// How far the `iat` of an ID token may be ahead of a logout token's that was issued after it: some providers date logout
+/// tokens back.
+const BACKDATED: u64 = 5;
 
 /// A logout token that holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +109,7 @@ pub(crate) fn verify(
     let token = jws::verify(compact, keys, &expected.jws(&["logout+jwt", "jwt"]));
     let mut token = token.map_err(id_token::refusal)?;
     id_token::readable(&mut token, &[])?;
-    let mut claims = token.claims;
+    let (algorithm, mut claims) = (token.algorithm, token.claims);
     // (4)
     let issuer = text(&claims, "iss")?.filter(|issuer| issuer == expected.issuer);
     let issuer = issuer.ok_or_else(|| refused(&claims, "iss", expected.issuer))?;
@@ -109,7 +142,11 @@ pub(crate) fn verify(
     let expires = Timestamp::from_secs(expires);
     // One leeway for the rule itself, one for clocks of other processes.
     let spent_until = expires.min(oldest).saturating_add(LEEWAY * 2);
-    Ok(LogoutToken { target: LogoutTarget { issuer, subject, sid, until: issued_at }, jti, spent_until })
+    // Where one algorithm alone is accepted there is nothing to compare.
+    let algorithm = (expected.algorithms.len() > 1).then_some(algorithm);
+    let received_at = expected.now;
+    let target = LogoutTarget { issuer, subject, sid, issued_at, received_at, algorithm };
+    Ok(LogoutToken { target, jti, spent_until })
 }
 
 /// A claim that is a text where it is there at all.
@@ -123,13 +160,41 @@ fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Option<String
 }
 
 impl LogoutTarget {
-    /// Whether this session is meant: everything that is named must be the session's (section 2.7), which may have had
-    /// several at the provider. A login whose ID token is younger came after the logout, both by the provider's own clock.
-    pub(crate) fn ends(&self, issuer: &str, subject: &str, sids: &[String], issued_at: u64) -> bool {
-        issuer == self.issuer
-            && self.subject.as_ref().is_none_or(|named| named == subject)
-            && self.sid.as_ref().is_none_or(|named| sids.contains(named))
-            && issued_at <= self.until
+    /// The one rule of whom a logout ends, in every mode. Everything that is named must be the session's (section 2.7),
+    /// which may have had several sessions at the provider.
+    ///
+    /// - A session that stood when the logout first came ends: by `sid` always, by `sub` alone unless its ID token is clearly
+    ///   younger.
+    /// - A login that was under way at that moment ends: by `sid` always, by `sub` alone unless its ID token is younger than
+    ///   the logout token.
+    /// - A login that began after that moment is not meant.
+    pub(crate) fn effect(&self, session: &LogoutCandidate<'_>) -> LogoutEffect {
+        let is_named = session.issuer == self.issuer
+            && self.subject.as_ref().is_none_or(|named| named == session.subject)
+            && self.sid.as_ref().is_none_or(|named| session.sids.contains(named));
+        let stood = session.stored_at <= self.received_at;
+        let leeway = if stood { BACKDATED } else { 0 };
+        let is_older = (stood || session.began_at < self.received_at)
+            && (self.sid.is_some() || session.issued_at <= self.issued_at.saturating_add(leeway));
+        match (is_named && is_older, &self.algorithm) {
+            (false, _) => LogoutEffect::None,
+            // One whose ID tokens nobody noted the algorithm of ends.
+            (true, Some(algorithm))
+                if !session.algorithms.is_empty() && !session.algorithms.contains(algorithm) =>
+            {
+                LogoutEffect::OtherAlgorithm
+            }
+            (true, _) => LogoutEffect::Ends,
+        }
+    }
+
+    /// Whether a note of this logout says nothing that the note of the other one does not say.
+    pub(crate) fn is_covered_by(&self, other: &Self) -> bool {
+        self.subject == other.subject
+            && self.sid == other.sid
+            && self.algorithm == other.algorithm
+            && self.issued_at <= other.issued_at
+            && self.received_at <= other.received_at
     }
 }
 
@@ -182,30 +247,81 @@ mod tests {
         assert_eq!(claimed_issuer(&token).as_deref(), Some("https://op.test"));
     }
 
-    #[test]
-    fn a_token_ends_what_it_names_and_nothing_that_began_later() {
-        let token = |subject: Option<&str>, sid: Option<&str>| LogoutTarget {
+    fn target(subject: Option<&str>, sid: Option<&str>) -> LogoutTarget {
+        LogoutTarget {
             issuer: "https://op.test".into(),
             subject: subject.map(Into::into),
             sid: sid.map(Into::into),
-            until: 100,
-        };
-        let ends = |token: LogoutTarget| {
-            [
-                ("a1", &["r", "s"][..], 100),
-                ("a1", &["t"], 99),
-                ("b1", &["s"], 99),
-                ("a1", &[], 99),
-                ("a1", &["s"], 101),
-            ]
-            .map(|(subject, sids, issued_at)| {
-                let sids: Vec<_> = sids.iter().map(|sid| (*sid).to_owned()).collect();
-                token.ends("https://op.test", subject, &sids, issued_at)
-            })
-        };
-        assert_eq!(ends(token(Some("a1"), None)), [true, true, false, true, false]);
-        assert_eq!(ends(token(None, Some("s"))), [true, false, true, false, false]);
-        assert_eq!(ends(token(Some("a1"), Some("s"))), [true, false, false, false, false]);
-        assert!(!token(Some("a1"), None).ends("https://other.test", "a1", &[], 99));
+            issued_at: 100,
+            received_at: Timestamp::from_secs(1000),
+            algorithm: Algorithm::from_name("RS256"),
+        }
+    }
+
+    /// What a token means for a session of a1 with the provider's session `s`: its ID token's `iat`, when its login began,
+    /// and when that was finished.
+    fn effect(token: &LogoutTarget, issued_at: u64, began_at: u64, stored_at: u64) -> LogoutEffect {
+        let (issuer, subject) = ("https://op.test", "a1");
+        let (sids, algorithms) = (["s".to_owned()], [Algorithm::from_name("RS256").unwrap()]);
+        let [began_at, stored_at] = [began_at, stored_at].map(Timestamp::from_secs);
+        let (sids, algorithms) = (&sids[..], &algorithms[..]);
+        token.effect(&LogoutCandidate { issuer, subject, sids, issued_at, began_at, stored_at, algorithms })
+    }
+
+    #[test]
+    fn a_logout_ends_what_it_names() {
+        use LogoutEffect::{Ends, None as Nothing};
+        let by = |subject: Option<&str>, sid: Option<&str>| effect(&target(subject, sid), 99, 990, 995);
+        assert_eq!(by(Some("a1"), None), Ends);
+        assert_eq!(by(Some("b1"), None), Nothing);
+        assert_eq!(by(None, Some("s")), Ends);
+        assert_eq!(by(None, Some("t")), Nothing);
+        assert_eq!(by(Some("a1"), Some("s")), Ends);
+        assert_eq!(by(Some("b1"), Some("s")), Nothing, "somebody else's session of that name");
+        let other = LogoutTarget { issuer: "https://other.test".into(), ..target(Some("a1"), None) };
+        assert_eq!(effect(&other, 99, 990, 995), Nothing);
+    }
+
+    #[test]
+    fn a_logout_of_a_person_ends_what_began_before_it() {
+        use LogoutEffect::{Ends, None as Nothing};
+        let person = target(Some("a1"), None);
+        for (issued_at, began_at, stored_at, expected) in [
+            // It stood when the logout came: five seconds of leeway for the provider's two dates.
+            (99, 990, 995, Ends),
+            (105, 990, 1000, Ends),
+            (106, 990, 1000, Nothing),
+            // It was under way.
+            (100, 999, 1001, Ends),
+            (101, 999, 1001, Nothing),
+            // It began later, whatever the provider's clock says.
+            (99, 1000, 1001, Nothing),
+            (99, 1001, 1002, Nothing),
+        ] {
+            let got = effect(&person, issued_at, began_at, stored_at);
+            assert_eq!(got, expected, "{issued_at}, {began_at} to {stored_at}");
+            let named = target(None, Some("s"));
+            let later = if began_at < 1000 { Ends } else { Nothing };
+            assert_eq!(effect(&named, issued_at, began_at, stored_at), later, "a sid is that session");
+        }
+    }
+
+    #[test]
+    fn the_algorithm_is_that_of_the_sessions_id_tokens() {
+        let token =
+            |name: &str| LogoutTarget { algorithm: Algorithm::from_name(name), ..target(None, Some("s")) };
+        assert_eq!(effect(&token("RS256"), 99, 990, 995), LogoutEffect::Ends);
+        assert_eq!(effect(&token("ES256"), 99, 990, 995), LogoutEffect::OtherAlgorithm);
+        let any = LogoutTarget { algorithm: None, ..target(None, Some("s")) };
+        assert_eq!(effect(&any, 99, 990, 995), LogoutEffect::Ends, "where one alone is accepted");
+    }
+
+    #[test]
+    fn an_older_note_says_nothing_new() {
+        let older = LogoutTarget { issued_at: 90, ..target(Some("a1"), None) };
+        let late = LogoutTarget { received_at: Timestamp::from_secs(2000), ..older.clone() };
+        assert!(older.is_covered_by(&target(Some("a1"), None)));
+        assert!(!late.is_covered_by(&target(Some("a1"), None)), "it came later");
+        assert!(!target(Some("a1"), None).is_covered_by(&late));
     }
 }

@@ -31,5 +31,6 @@ pub(crate) mod jws;
 pub(crate) mod logout;
 pub(crate) mod logout_token;
 pub(crate) mod metadata;
+pub(crate) mod refusal;
 pub(crate) mod token;
 pub(crate) mod user_info;

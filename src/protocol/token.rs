@@ -48,12 +48,9 @@ pub(crate) struct TokenResponse {
 /// Why a token request brought no tokens.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum TokenError {
-    /// Section 5.2: the provider says no, and why.
-    #[error("the provider refused: {0}")]
-    Refused(String),
-    /// 5xx, 429, or an error that is said to pass.
-    #[error("the provider cannot answer now")]
-    Temporary,
+    /// Section 5.2: the provider says no, with the code that it gave.
+    #[error("the provider refused")]
+    Refused(Option<String>),
     #[error("the token response is malformed: {0}")]
     Malformed(&'static str),
 }
@@ -62,13 +59,13 @@ pub(crate) enum TokenError {
 const LONGEST: u64 = 365 * 24 * 60 * 60;
 
 pub(crate) fn parse_response(status: u16, body: &[u8]) -> Result<TokenResponse, TokenError> {
-    if status >= 500 || status == 429 {
-        return Err(TokenError::Temporary);
-    }
     // What cannot be read in a description must not cost the tokens beside it.
     let (members, unreadable) = json::members(body).unzip();
-    if !matches!(status, 200 | 201) {
-        return Err(members.as_ref().and_then(error_code).map_or(TokenError::Malformed("status"), refused));
+    match (status, members.as_ref().and_then(error_code)) {
+        (200 | 201, _) => {}
+        (_, Some(code)) => return Err(refused(code)),
+        (400.., None) => return Err(TokenError::Refused(None)),
+        (_, None) => return Err(TokenError::Malformed("status")),
     }
     let members = members.ok_or(TokenError::Malformed("not a JSON object"))?;
     // Some providers answer errors with 200.
@@ -111,10 +108,7 @@ fn error_code(members: &Map<String, Value>) -> Option<&str> {
 }
 
 fn refused(code: &str) -> TokenError {
-    match code {
-        "temporarily_unavailable" | "server_error" | "slow_down" => TokenError::Temporary,
-        _ => TokenError::Refused(json::printable(code)),
-    }
+    TokenError::Refused(Some(json::printable(code)))
 }
 
 /// Lenient on purpose: a rotated refresh token in the same response must not be lost over a lifetime that is
@@ -195,18 +189,18 @@ mod tests {
 
     #[test]
     fn failures_are_told_apart() {
-        let refused = |code: &str| TokenError::Refused(code.to_owned());
+        let refused = |code: &str| TokenError::Refused(Some(code.to_owned()));
         for (status, body, expected) in [
             (400, r#"{"error":"invalid_grant"}"#, refused("invalid_grant")),
             (401, r#"{"error":"invalid_client","error_description":"no"}"#, refused("invalid_client")),
             (200, r#"{"error":"bad_verification_code"}"#, refused("bad_verification_code")),
             (400, r#"{"error":"<script>\n"}"#, refused("<script>")),
-            (400, r#"{"error":"temporarily_unavailable"}"#, TokenError::Temporary),
-            (503, r#"{"error":"invalid_grant"}"#, TokenError::Temporary),
-            (500, "<html>", TokenError::Temporary),
-            (429, "", TokenError::Temporary),
-            (400, "invalid_grant", TokenError::Malformed("status")),
-            (404, "<html>invalid_grant</html>", TokenError::Malformed("status")),
+            (400, r#"{"error":"temporarily_unavailable"}"#, refused("temporarily_unavailable")),
+            (503, r#"{"error":"invalid_grant"}"#, refused("invalid_grant")),
+            (500, "<html>", TokenError::Refused(None)),
+            (429, "", TokenError::Refused(None)),
+            (400, "invalid_grant", TokenError::Refused(None)),
+            (404, "<html>invalid_grant</html>", TokenError::Refused(None)),
             (302, "", TokenError::Malformed("status")),
             (200, "", TokenError::Malformed("not a JSON object")),
             (200, "[]", TokenError::Malformed("not a JSON object")),

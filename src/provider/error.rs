@@ -7,7 +7,7 @@ use super::http_client::OutboundError;
 use crate::protocol::id_token::IdTokenError;
 use crate::protocol::logout_token::LogoutTokenError;
 use crate::protocol::metadata::MetadataError;
-use crate::protocol::token::TokenError;
+use crate::protocol::refusal::{ProviderRefusal, RefusalRemedy};
 use crate::protocol::user_info::UserInfoError;
 
 /// Why the provider was of no use.
@@ -17,10 +17,10 @@ pub(crate) enum ProviderError {
     #[error("the provider is not available: {0}")]
     Unavailable(#[source] BoxError),
     /// It said that it cannot answer now, and did nothing.
-    #[error("the provider cannot answer now")]
-    Busy,
+    #[error("the provider cannot answer now: {0}")]
+    Busy(ProviderRefusal),
     #[error("the provider refused: {0}")]
-    Refused(String),
+    Refused(ProviderRefusal),
     #[error("the provider's answer is malformed: {0}")]
     Malformed(&'static str),
     #[error(transparent)]
@@ -34,7 +34,7 @@ pub(crate) enum ProviderError {
 impl ProviderError {
     /// Whether trying again later may help, and nothing was said about the person.
     pub(crate) fn passes(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Busy)
+        matches!(self, Self::Unavailable(_) | Self::Busy(_))
     }
 
     /// OpenID Connect Core 1.0 section 5.3.4: UserInfo that names nobody, or somebody else.
@@ -68,12 +68,13 @@ impl From<MetadataError> for ProviderError {
     }
 }
 
-impl From<TokenError> for ProviderError {
-    fn from(error: TokenError) -> Self {
-        match error {
-            TokenError::Refused(code) => Self::Refused(code),
-            TokenError::Temporary => Self::Busy,
-            TokenError::Malformed(what) => Self::Malformed(what),
+impl From<ProviderRefusal> for ProviderError {
+    fn from(refusal: ProviderRefusal) -> Self {
+        match refusal.remedy() {
+            RefusalRemedy::Later => Self::Busy(refusal),
+            RefusalRemedy::Person | RefusalRemedy::Operator | RefusalRemedy::Unclear => {
+                Self::Refused(refusal)
+            }
         }
     }
 }

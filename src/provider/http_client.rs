@@ -10,6 +10,7 @@ use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
 
 use crate::dev_provider::DevProvider;
+use crate::events::guarded_future;
 
 /// The longest that one call to a provider may take.
 pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -92,15 +93,17 @@ impl Outbound {
         // is asked once more, on another one.
         let again = request.method().is_safe().then(|| request.clone());
         let client = self.client.clone();
-        let call = async {
+        // It may be the application's own.
+        let call = guarded_future("the HTTP client", || async move {
             match (client.clone().oneshot(request).await, again) {
                 (Err(_), Some(again)) => client.oneshot(again).await,
                 (answer, _) => answer,
             }
-        };
+        });
         let response = match tokio::time::timeout(deadline, call).await {
-            Ok(Ok(response)) => response,
-            Ok(Err(error)) => return Err(OutboundError::Connection(error)),
+            Ok(Some(Ok(response))) => response,
+            Ok(Some(Err(error))) => return Err(OutboundError::Connection(error)),
+            Ok(None) => return Err(OutboundError::Connection("the HTTP client panicked".into())),
             Err(_) => return Err(OutboundError::Deadline(deadline)),
         };
         // A client of the application's own may not know the limit.

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION};
+use http::header::{ACCEPT, AUTHORIZATION, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::{Map, Value};
 use url::Url;
@@ -35,7 +35,8 @@ use crate::protocol::client::{Built, ProviderClient};
 use crate::protocol::id_token::{IdToken, IdTokenUse, TokenPolicy, verify};
 use crate::protocol::jws::KeySet;
 use crate::protocol::metadata::{self, Metadata};
-use crate::protocol::token::{TokenResponse, parse_response};
+use crate::protocol::refusal::ProviderRefusal;
+use crate::protocol::token::{TokenError, TokenResponse, parse_response};
 use crate::protocol::{json, user_info};
 use crate::secret::Secret;
 
@@ -99,9 +100,17 @@ impl Provider {
         }
     }
 
-    /// What is known of the provider without asking it.
-    pub(crate) fn known_metadata(&self) -> Option<Arc<Discovered>> {
-        self.metadata.value()
+    /// Whether an ID token is of use at a logout, as far as is known.
+    pub(crate) fn takes_logout_hint(&self) -> bool {
+        let offered = self.metadata.value().is_none_or(|known| known.end_session_endpoint.is_some());
+        self.relying_party.logout_at_provider && offered
+    }
+
+    /// The provider's metadata, for an answer that somebody waits for: they wait no longer than this.
+    pub(crate) async fn metadata_soon(self: &Arc<Self>) -> Result<Arc<Discovered>, ProviderError> {
+        const SOON: Duration = Duration::from_secs(2);
+        let late = |_| ProviderError::Unavailable("its metadata did not come within 2 seconds".into());
+        tokio::time::timeout(SOON, self.metadata()).await.map_err(late)?
     }
 
     async fn fetch_metadata(&self) -> Result<Discovered, ProviderError> {
@@ -197,7 +206,11 @@ impl Provider {
             issuer: &metadata.issuer,
             client_id: &self.relying_party.client_id,
             trusted_audiences: &self.relying_party.trusted_audiences,
-            algorithms: &metadata.algorithms,
+            algorithms: self
+                .relying_party
+                .algorithm
+                .as_ref()
+                .map_or(&metadata.algorithms[..], std::slice::from_ref),
             decisive: &self.relying_party.decisive,
             keys_are_new: false,
             now: self.clock.now(),
@@ -240,19 +253,21 @@ impl Provider {
     }
 
     async fn token_request(&self, request: Built) -> Result<TokenResponse, ProviderError> {
-        let answer = self.post(request).await?;
-        Ok(parse_response(answer.status().as_u16(), answer.body())?)
+        let (url, answer) = self.post(request).await?;
+        parse_response(answer.status().as_u16(), answer.body()).map_err(|error| match error {
+            TokenError::Refused(code) => refusal(url, &answer, code),
+            TokenError::Malformed(what) => ProviderError::Malformed(what),
+        })
     }
 
     /// RFC 7009: revokes a token, where the provider offers that.
     pub(crate) async fn revoke(self: &Arc<Self>, token: &Secret, hint: &str) -> Result<(), ProviderError> {
         let known = self.metadata().await?;
         let Some(endpoint) = &known.revocation_endpoint else { return Ok(()) };
-        let answer = self.post(known.client.revocation(endpoint, token, hint)).await?;
+        let (url, answer) = self.post(known.client.revocation(endpoint, token, hint)).await?;
         match answer.status() {
             StatusCode::OK => Ok(()),
-            status if status.is_server_error() => Err(ProviderError::Busy),
-            _ => Err(ProviderError::Malformed("revocation response")),
+            _ => Err(refusal(url, &answer, None)),
         }
     }
 
@@ -262,17 +277,13 @@ impl Provider {
         parameters: &[(String, String)],
     ) -> Result<String, ProviderError> {
         let known = self.metadata().await?;
-        let answer = self.post(known.client.pushed(parameters)).await?;
-        let members = json::object(answer.body());
-        match (answer.status().as_u16(), members) {
-            (500.., _) | (429, _) => Err(ProviderError::Busy),
-            (200 | 201, Some(members)) => json::text(&members, "request_uri")
+        let (url, answer) = self.post(known.client.pushed(parameters)).await?;
+        let members = json::object(answer.body()).unwrap_or_default();
+        match (answer.status().as_u16(), json::text(&members, "error")) {
+            (200 | 201, _) => json::text(&members, "request_uri")
                 .map(str::to_owned)
                 .ok_or(ProviderError::Malformed("pushed authorization response")),
-            (_, Some(members)) if json::text(&members, "error").is_some() => {
-                let code = json::text(&members, "error").unwrap_or_default();
-                Err(ProviderError::Refused(json::printable(code)))
-            }
+            (400.., code) => Err(refusal(url, &answer, code.map(json::printable))),
             _ => Err(ProviderError::Malformed("pushed authorization response")),
         }
     }
@@ -298,7 +309,7 @@ impl Provider {
                 Ok(claims)
             }
             status if status.is_server_error() || matches!(status.as_u16(), 408 | 429) => {
-                Err(ProviderError::Busy)
+                Err(refusal(endpoint.to_string(), &answer, None))
             }
             _ => Err(ProviderError::Malformed("UserInfo response")),
         }
@@ -313,18 +324,27 @@ impl Provider {
         }
     }
 
-    /// Its body is wiped when it has been sent, and its credentials are marked, so that nothing prints them.
-    async fn post(&self, request: Built) -> Result<Response<Bytes>, ProviderError> {
+    /// Its body is wiped when it has been sent, and its credentials are marked, so that nothing prints them. The answer
+    /// comes with the endpoint's URL, for events.
+    async fn post(&self, request: Built) -> Result<(String, Response<Bytes>), ProviderError> {
         let mut request = request.map_err(ProviderError::Unavailable)?;
+        let url = request.uri().to_string();
+        let url = url.split('?').next().unwrap_or_default().to_owned();
         if let Some(credentials) = request.headers_mut().get_mut(AUTHORIZATION) {
             credentials.set_sensitive(true);
         }
-        self.send(request.map(|body| Bytes::from_owner(Zeroizing::new(body)))).await
+        let answer = self.send(request.map(|body| Bytes::from_owner(Zeroizing::new(body)))).await?;
+        Ok((url, answer))
     }
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ProviderError> {
         Ok(self.outbound.send(request, CALL_DEADLINE, PROVIDER_BODY).await?)
     }
+}
+
+fn refusal(url: String, answer: &Response<Bytes>, code: Option<String>) -> ProviderError {
+    let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+    ProviderRefusal::new(url, answer.status().as_u16(), code, retry_after).into()
 }
 
 fn request(url: &str, accept: &'static str) -> Result<Request<Bytes>, ProviderError> {

@@ -1,6 +1,7 @@
 //! This application as its providers know it.
 
 use crate::protocol::authorization::ResponseMode;
+use crate::protocol::jws::Algorithm;
 use crate::protocol::token::ClientAuthMethod;
 use crate::protocol::user_info::FetchUserInfo;
 use crate::secret::Secret;
@@ -36,6 +37,8 @@ pub(crate) struct RelyingParty {
     /// Claims that rules of the configuration decide by, and the login hook.
     pub(crate) decisive: Vec<String>,
     pub(crate) trusted_audiences: Vec<String>,
+    /// The one algorithm of ID and logout tokens, where it is configured.
+    pub(crate) algorithm: Option<Algorithm>,
     pub(crate) revoke_at_logout: bool,
     pub(crate) revocation_is_per_token: bool,
     pub(crate) logout_at_provider: bool,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::refresh_hold::RefreshHold;
 use crate::clock::Timestamp;
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::id_token::OriginalIdToken;
@@ -78,6 +79,13 @@ pub(crate) struct Grant {
     pub(crate) consent: Option<Consent>,
     /// Where the newest consent brought no refresh token: of the one that the consent before it brought.
     pub(crate) earlier: Option<Earlier>,
+    /// Until when the provider is not asked again, after it refused the refresh token for an unclear reason.
+    pub(crate) hold: Option<RefreshHold>,
+    /// A consent made it in the place of another one. Cookies of that one are below the lowest generation that counts, for
+    /// as long as a browser could show them.
+    pub(crate) replaces: bool,
+    /// When the provider last refused the refresh token for good: this one, or the one before the newest consent.
+    pub(crate) refused_at: Option<Timestamp>,
 }
 
 /// A refresh token that is older than the newest consent: some providers send one with a person's first consent only.
@@ -149,6 +157,8 @@ pub(crate) enum GrantStatus {
     Active,
     /// The provider refused the refresh token for good.
     Refused,
+    /// The same, right after the consent that the refusal before it led to.
+    RefusedAgain,
     /// Somebody else appeared in a refresh. Nothing of it is used any more.
     OwnerMismatch,
     /// Its person took it back, or signed out. Noted where browsers could bring it again.
@@ -234,6 +244,9 @@ impl Grant {
             status: GrantStatus::Active,
             consent: None,
             earlier: None,
+            hold: None,
+            replaces: false,
+            refused_at: None,
         }
     }
 
@@ -291,6 +304,7 @@ impl Grant {
     #[must_use]
     pub(crate) fn consented_again(mut self, former: &Self) -> Self {
         self.generation = former.generation + 1;
+        (self.replaces, self.refused_at) = (true, former.refused_at);
         let account = |grant: &Self| {
             grant.original.as_ref().map(|original| (original.issuer.clone(), original.subject.clone()))
         };
@@ -359,7 +373,7 @@ impl Grant {
     ) -> Self {
         let mut next = self.clone();
         next.generation += 1;
-        next.lease = None;
+        (next.lease, next.hold) = (None, None);
         // RFC 6749 section 6: without a new refresh token the old one stays good. Section 4.4.3: what needed none to
         // begin with gets none.
         if let Some(rotated) = response.refresh_token.as_ref().filter(|_| self.refresh_token.is_some()) {
@@ -382,24 +396,6 @@ impl Grant {
         next.token_sets.retain(|set| set.indicator.as_deref() != indicator);
         next.token_sets.push(TokenSet::new(indicator.map(str::to_owned), response, now));
         next
-    }
-
-    /// This grant without its refresh token, which the provider has refused.
-    #[must_use]
-    pub(crate) fn without_refresh_token(&self) -> Self {
-        Self { generation: self.generation + 1, lease: None, refresh_token: None, ..self.clone() }
-    }
-
-    /// A grant that can never be used again. It keeps no token.
-    #[must_use]
-    pub(crate) fn tombstone(&self, status: GrantStatus) -> Self {
-        let mut tombstone = self.clone();
-        tombstone.generation += 1;
-        tombstone.lease = None;
-        tombstone.status = status;
-        tombstone.refresh_token = None;
-        tombstone.token_sets.clear();
-        tombstone
     }
 }
 
@@ -471,6 +467,9 @@ mod tests {
             status: GrantStatus::Active,
             consent: None,
             earlier: None,
+            hold: None,
+            replaces: false,
+            refused_at: None,
         }
     }
 

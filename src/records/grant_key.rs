@@ -1,13 +1,14 @@
 //! Where grants lie, worked out once for a session: names are keyed hashes, and a request is not the place for those.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
 use super::grant::{Grant, Owner};
 use super::invalidation::{Invalidations, Slot};
 use super::{BlindIndexKey, RecordKey};
-use crate::clock::Timestamp;
+use crate::clock::{ClockReading, Timestamp};
 use crate::provider::relying_party::ProviderId;
 use crate::store::Key;
 
@@ -47,20 +48,24 @@ pub(crate) struct NewestGeneration(Mutex<Option<Observed<u64>>>);
 pub(crate) struct Observed<T> {
     pub(crate) value: T,
     pub(crate) asked: ObservedAt,
+    /// For how long it may be believed, and until when there is nothing to do about the row.
+    pub(crate) limit: Duration,
     pub(crate) until: Timestamp,
 }
 
 impl<T> Observed<T> {
     /// Whether it may be believed without asking again: `place` is its row's.
-    pub(crate) fn is_believed(&self, place: Slot, invalidations: &Invalidations, now: Timestamp) -> bool {
-        (self.asked.at..self.until).contains(&now) && !invalidations.changed_since(self.asked.heard, place)
+    pub(crate) fn is_believed(&self, place: Slot, invalidations: &Invalidations, now: ClockReading) -> bool {
+        now.wall < self.until
+            && now.believes(self.asked.at, self.limit)
+            && !invalidations.changed_since(self.asked.heard, place)
     }
 }
 
 /// When the store was asked: an answer is as old as its question.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ObservedAt {
-    pub(crate) at: Timestamp,
+    pub(crate) at: ClockReading,
     /// What was known of changes.
     pub(crate) heard: u64,
 }
@@ -76,7 +81,7 @@ impl NewestGeneration {
         &self,
         place: Slot,
         invalidations: &Invalidations,
-        now: Timestamp,
+        now: ClockReading,
     ) -> Option<u64> {
         let read = (*self.0.lock())?;
         read.is_believed(place, invalidations, now).then_some(read.value)
@@ -133,13 +138,14 @@ mod tests {
     fn what_was_read_is_believed_for_a_while_and_until_something_is_heard() {
         let (newest, invalidations, key) =
             (NewestGeneration::default(), Invalidations::default(), Key([7; 32]));
-        let at = Timestamp::from_secs;
+        let at = |seconds| ClockReading { wall: Timestamp::from_secs(seconds), monotonic: seconds * 1000 };
         let known = |now| newest.generation(Slot::of(key), &invalidations, at(now));
         assert_eq!(known(10), None);
         let asked = ObservedAt { at: at(10), heard: invalidations.heard() };
-        let read = Observed { value: 3, asked, until: at(12) };
+        let (limit, until) = (Duration::from_secs(2), Timestamp::from_secs(12));
+        let read = Observed { value: 3, asked, limit, until };
         newest.put(read);
-        assert_eq!([9, 10, 11, 12].map(known), [None, Some(3), Some(3), None], "a clock may go back");
+        assert_eq!([7, 10, 11, 12].map(known), [None, Some(3), Some(3), None], "a clock may go back");
         invalidations.hear(Change::Row(Key([8; 32])));
         assert_eq!(known(10), Some(3), "another row's");
         invalidations.hear(Change::Row(key));

@@ -1,9 +1,10 @@
 //! What other processes changed in the store, as far as it tells: what is remembered here is then asked for again.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 
 use crate::clock::backoff;
@@ -67,21 +68,31 @@ impl Slot {
 
 /// Listens to the store, from the first need until it is dropped.
 #[derive(Default)]
-pub(crate) struct Listener(OnceLock<AbortHandle>);
+pub(crate) struct Listener {
+    task: Mutex<Option<AbortHandle>>,
+    /// The store cannot notify.
+    is_mute: Arc<AtomicBool>,
+}
 
 impl Listener {
-    /// Begins, unless it has begun. Must be called inside of tokio.
+    /// Begins, unless it has begun and goes on: the runtime may have ended on which it did. Must be called inside of tokio.
     pub(crate) fn begin(&self, store: &Arc<dyn Store>, invalidations: &Arc<Invalidations>, events: &Events) {
-        self.0.get_or_init(|| {
+        let mut task = self.task.lock();
+        if task.as_ref().is_none_or(AbortHandle::is_finished) && !self.is_mute.load(Ordering::Relaxed) {
+            let (events, is_mute) = (events.clone(), Arc::clone(&self.is_mute));
             let listening = listen(Arc::clone(store), Arc::clone(invalidations), events.clone());
-            tokio::spawn(listening).abort_handle()
-        });
+            let listening = async move {
+                events.observe(listening).await;
+                is_mute.store(true, Ordering::Relaxed);
+            };
+            *task = Some(tokio::spawn(listening).abort_handle());
+        }
     }
 }
 
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Some(listening) = self.0.get() {
+        if let Some(listening) = self.task.get_mut() {
             listening.abort();
         }
     }
@@ -101,5 +112,34 @@ async fn listen(store: Arc<dyn Store>, invalidations: Arc<Invalidations>, events
         let pause = if error.kind() == StoreErrorKind::Refused { REFUSED_PAUSE } else { backoff(failures) };
         events.emit(EventCode::StoreFailed, None, error);
         tokio::time::sleep(pause).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::store::{MemoryStore, Record};
+
+    /// An application may be started on another runtime, and its layer live on.
+    #[test]
+    fn who_listened_on_a_runtime_that_ended_listens_again() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+        let (listener, invalidations) = (Listener::default(), Arc::new(Invalidations::default()));
+        for round in [1, 2] {
+            let key = Key([round; 32]);
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let before = runtime.block_on(async {
+                listener.begin(&store, &invalidations, &Events::default());
+                tokio::task::yield_now().await;
+                let before = invalidations.heard();
+                let record =
+                    Record { bytes: b"x"[..].into(), expires_at: Timestamp::from_secs(9), tags: vec![] };
+                store.swap(key, None, record).await.unwrap();
+                tokio::task::yield_now().await;
+                before
+            });
+            assert!(invalidations.changed_since(before, Slot::of(key)), "round {round}");
+        }
     }
 }

@@ -1,10 +1,12 @@
 //! Sealed records over a store: what goes in is typed, what lies there is opaque.
 
 pub(crate) mod cookie_chunks;
+pub(crate) mod ended_grant;
 pub(crate) mod grant;
 pub(crate) mod grant_key;
 pub(crate) mod invalidation;
 pub(crate) mod opened_cache;
+pub(crate) mod refresh_hold;
 pub(crate) mod seal;
 pub(crate) mod sealed_cookie;
 pub(crate) mod timed_store;
@@ -23,7 +25,7 @@ use self::grant::encode;
 use self::invalidation::{Invalidations, Listener};
 use self::seal::{AssociatedData, KeyRing, Purpose, SealError};
 use self::timed_store::TimedStore;
-use crate::clock::{Clock, Random, Timestamp};
+use crate::clock::{Clock, ClockReading, Random, Timestamp};
 use crate::events::{EventCode, Events};
 use crate::store::{Change, Key, Record, Store, StoreError, StoreErrorKind, Stored, Tag, Version};
 
@@ -45,7 +47,7 @@ pub(crate) struct Records {
     /// Of a store that keeps none.
     own_index: Option<BlindIndexKey>,
     /// The store's, and when it was read.
-    index: RwLock<Option<(BlindIndexKey, Timestamp)>>,
+    index: RwLock<Option<(BlindIndexKey, ClockReading)>>,
     clock: Clock,
     /// Both readings of the clock when this began.
     started: (Timestamp, Duration),
@@ -125,6 +127,10 @@ impl Records {
 
     pub(crate) fn random(&self) -> &Random {
         &self.random
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(crate) fn keys(&self) -> &KeyRing {
@@ -278,10 +284,8 @@ impl Records {
 
     /// The index key, which is read again once in a while: a store may have come back empty.
     pub(crate) async fn index(&self) -> Result<BlindIndexKey, StoreError> {
-        let (own, now) = (&self.own_index, self.clock.now());
-        let read = self.index.read().clone();
-        // A clock may go back.
-        let read = read.filter(|(_, at)| (*at..at.saturating_add(INDEX_BELIEVED)).contains(&now));
+        let (own, now) = (&self.own_index, self.clock.reading());
+        let read = self.index.read().clone().filter(|(_, at)| now.believes(*at, INDEX_BELIEVED));
         match own.clone().or(read.map(|(index, _)| index)) {
             Some(index) => Ok(index),
             None => Box::pin(self.agree_on_index()).await,
@@ -298,7 +302,7 @@ impl Records {
         let key = self.key(INDEX_KEY);
         let row = RecordKey { purpose: Purpose::BlindIndexKey, key, owner: Vec::new() };
         loop {
-            let (known, now) = (self.known_index(), self.clock.now());
+            let (known, now) = (self.known_index(), self.clock.reading());
             match (self.load::<[u8; 32]>(&row).await?, known) {
                 (Loaded::Found(found), _) => {
                     if found.outdated_seal {

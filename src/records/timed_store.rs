@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::events::{EventCode, Events};
+use crate::events::{EventCode, Events, guarded};
 use crate::store::{Key, Record, Store, StoreError, StoreErrorKind, Stored, Tag, Version};
 
 /// The longest that one call to the store may take.
@@ -80,12 +80,13 @@ impl TimedStore {
         call: impl Future<Output = Result<T, StoreError>>,
         late: fn(&'static str, &'static str) -> StoreError,
     ) -> Result<T, StoreError> {
-        let mut call = pin!(call);
+        let mut call = pin!(self.events.observe(call));
         // Memory answers at once, and needs no timer.
         let mut timer = None;
-        let result = poll_fn(|cx| match call.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(result),
-            Poll::Pending => {
+        let result = poll_fn(|cx| match guarded("the store", || call.as_mut().poll(cx)) {
+            Some(Poll::Ready(result)) => Poll::Ready(result),
+            None => Poll::Ready(Err(late("it panicked", "a panic of the store"))),
+            Some(Poll::Pending) => {
                 let timer = timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(DEADLINE)));
                 let late = || late("it did not answer in time", "5 seconds are over");
                 timer.as_mut().poll(cx).map(|()| Err(late()))

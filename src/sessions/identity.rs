@@ -4,11 +4,12 @@ use serde::{Deserialize, Serialize};
 
 use super::session_id::SessionId;
 use crate::clock::Timestamp;
+use crate::protocol::jws::Algorithm;
 use crate::records::grant::Owner;
 
 /// Who is signed in, where and until when: what a session's record and its cookie have in common. A cookie is opened at
 /// every request, and so this is no more than every request may need.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SessionPayload {
     pub(crate) issuer: Box<str>,
     pub(crate) subject: Box<str>,
@@ -18,6 +19,11 @@ pub(crate) struct SessionPayload {
     pub(crate) auth_time: Option<u64>,
     /// The ID token's `iat`: when it began, by the provider's clock.
     pub(crate) issued_at: u64,
+    /// When its login began here, with the authorization request, and when that was finished.
+    pub(crate) began_at: Timestamp,
+    pub(crate) stored_at: Timestamp,
+    /// The algorithms of its ID tokens' signatures.
+    pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) acr: Option<Box<str>>,
     /// What a logout link must carry.
     pub(crate) logout_token: [u8; 16],

@@ -22,7 +22,7 @@ use self::lookup::{SessionLookup, SessionQuery};
 use self::session::{Session, SessionRecord};
 use self::session_cookie::{OpenedSession, SessionCookies};
 use self::session_id::{IdHasher, SessionId, ShownId};
-use crate::clock::Timestamp;
+use crate::clock::{ClockReading, Timestamp};
 use crate::protocol::logout_token::LogoutTarget;
 use crate::records::{Found, Loaded, Records};
 use crate::store::{Change, Key, StoreError};
@@ -121,7 +121,8 @@ impl Sessions {
         }
         // Idle here may be busy elsewhere: only the store knows.
         let idle = now >= session.expires_at(self.idle_lifetime);
-        let confirmed = session.liveness.is_confirmed(now, self.max_staleness);
+        let reading = self.records.clock().reading_at(now);
+        let confirmed = session.liveness.is_confirmed(reading, self.max_staleness);
         if idle || !confirmed || session.has_news(self.records.invalidations()) {
             return SessionLookup::Miss(ask(session));
         }
@@ -200,12 +201,13 @@ impl Sessions {
 
     async fn ask_kept(&self, id: SessionId, now: Timestamp) -> Result<Option<Arc<Session>>, StoreError> {
         let (heard, row) = (self.listen(), id.row(self.records.keys()));
+        let asked_at = self.records.clock().reading_at(now);
         match self.records.load::<SessionRecord>(&row).await? {
             // The operator has taken the provider away, and with it what it said. It may come back.
             Loaded::Found(found) if !self.is_ours(&found.value) => Ok(None),
             Loaded::Found(found) => {
                 session_row::tag_anew(&row, &found, &self.records).await?;
-                Ok(self.confirm((id, row.key), *found, heard, now))
+                Ok(self.confirm((id, row.key), *found, heard, asked_at))
             }
             Loaded::Absent(None) => {
                 if let Some(session) = self.remembered.get(&id) {
@@ -223,7 +225,7 @@ impl Sessions {
         session: Arc<Session>,
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
-        let heard = self.listen();
+        let (heard, asked_at) = (self.listen(), self.records.clock().reading_at(now));
         if ended::has_ended(&session, &self.records).await? {
             session.liveness.end();
             return Ok(None);
@@ -233,7 +235,7 @@ impl Sessions {
         if session.has_ended() || now >= session.expires_at(self.idle_lifetime) || !is_ours {
             return Ok(None);
         }
-        session.liveness.confirm(heard, now);
+        session.liveness.confirm(heard, asked_at);
         Ok(Some(session))
     }
 
@@ -247,8 +249,9 @@ impl Sessions {
         (id, row): (SessionId, Key),
         found: Found<SessionRecord>,
         heard: u64,
-        now: Timestamp,
+        asked_at: ClockReading,
     ) -> Option<Arc<Session>> {
+        let now = asked_at.wall;
         let kept_until = if found.outdated_seal { now } else { found.expires_at };
         let session = self.remember(id, || Arc::new(Session::new(id, row, found.value, kept_until, now)));
         // The store was asked before: a session that ended meanwhile stays ended.
@@ -256,7 +259,7 @@ impl Sessions {
             return None;
         }
         session.liveness.keep_until(kept_until);
-        session.liveness.confirm(heard, now);
+        session.liveness.confirm(heard, asked_at);
         Some(session)
     }
 
@@ -267,11 +270,6 @@ impl Sessions {
             self.records.listen();
         }
         self.records.invalidations().heard()
-    }
-
-    /// Until when this process may believe what it reads now, unless it hears otherwise.
-    pub(crate) fn believed_until(&self, now: Timestamp) -> Timestamp {
-        now.saturating_add(self.max_staleness)
     }
 
     fn remember(&self, id: SessionId, session: impl FnOnce() -> Arc<Session>) -> Arc<Session> {
@@ -294,10 +292,11 @@ impl Sessions {
         let expires_at = now.saturating_add(self.idle_lifetime).min(record.ends_at);
         let tags = record.tags(&index);
         let (heard, row) = (self.listen(), id.row(self.records.keys()));
+        let asked_at = self.records.clock().reading_at(now);
         match self.records.swap(&row, None, &record, expires_at, tags).await? {
             Some(_) => {
                 let session = || Arc::new(Session::new(id, row.key, record, expires_at, now));
-                self.remember(id, session).liveness.hear(heard);
+                self.remember(id, session).liveness.confirm(heard, asked_at);
                 Ok(())
             }
             None => Err(StoreError::refused("session id collision")),
@@ -532,7 +531,12 @@ mod tests {
         assert!(
             world
                 .sessions
-                .confirm((id, id.row(world.records.keys()).key), *read_before, 0, world.now())
+                .confirm(
+                    (id, id.row(world.records.keys()).key),
+                    *read_before,
+                    0,
+                    world.records.clock().reading()
+                )
                 .is_none(),
             "a late reader brings nothing back"
         );

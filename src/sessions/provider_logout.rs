@@ -4,9 +4,11 @@
 //! A note lies under what it is about, a person or one of the provider's own sessions, and says until when, by the
 //! provider's clock. Whoever begins or confirms a session looks there.
 
+use std::time::Duration;
+
 use super::identity::SessionPayload;
 use crate::clock::Timestamp;
-use crate::protocol::logout_token::LogoutTarget;
+use crate::protocol::logout_token::{LogoutCandidate, LogoutEffect, LogoutTarget};
 use crate::records::seal::Purpose;
 use crate::records::{BlindIndexKey, Loaded, RecordKey, Records};
 use crate::store::{Key, MAX_TAGS, StoreError, Tag};
@@ -28,8 +30,17 @@ impl SessionPayload {
         std::iter::once(subject_tag(&self.issuer, &self.subject, index)).chain(sids).collect()
     }
 
-    pub(crate) fn is_meant_by(&self, target: &LogoutTarget) -> bool {
-        target.ends(&self.issuer, &self.subject, &self.sids, self.issued_at)
+    /// What a logout means for this session.
+    pub(crate) fn effect_of(&self, target: &LogoutTarget) -> LogoutEffect {
+        target.effect(&LogoutCandidate {
+            issuer: &self.issuer,
+            subject: &self.subject,
+            sids: &self.sids,
+            issued_at: self.issued_at,
+            began_at: self.began_at,
+            stored_at: self.stored_at,
+            algorithms: &self.algorithms,
+        })
     }
 
     /// Where notes that mean this session lie.
@@ -50,7 +61,9 @@ impl SessionPayload {
     ) -> Result<bool, StoreError> {
         for note in notes {
             match records.load::<Vec<LogoutTarget>>(&row(note)).await? {
-                Loaded::Found(found) if found.value.iter().any(|target| self.is_meant_by(target)) => {
+                Loaded::Found(found)
+                    if found.value.iter().any(|target| self.effect_of(target) == LogoutEffect::Ends) =>
+                {
                     return Ok(true);
                 }
                 // Written by somebody who ended something of theirs.
@@ -59,6 +72,18 @@ impl SessionPayload {
             }
         }
         Ok(false)
+    }
+
+    /// A moment after each logout that is noted: what is finished now was finished after them, whatever clocks say.
+    pub(crate) async fn after_notes(&self, records: &Records) -> Result<Timestamp, StoreError> {
+        let mut after = self.stored_at;
+        for note in self.notes(&records.index().await?) {
+            if let Loaded::Found(found) = records.load::<Vec<LogoutTarget>>(&row(note)).await? {
+                let received = found.value.iter().map(|target| target.received_at);
+                after = received.map(|at| at.saturating_add(Duration::from_millis(1))).fold(after, Ord::max);
+            }
+        }
+        Ok(after)
     }
 }
 
@@ -97,10 +122,10 @@ pub(crate) async fn note(
                     return Err(StoreError::refused("a note is sealed with a secret that is not configured"));
                 }
             };
-        let same = |other: &LogoutTarget| other.subject == target.subject;
-        let until = noted.iter().filter(|other| same(other)).map(|other| other.until).max().unwrap_or(0);
-        noted.retain(|other| !same(other));
-        noted.push(LogoutTarget { until: until.max(target.until), ..target.clone() });
+        noted.retain(|other| !other.is_covered_by(target));
+        if !noted.iter().any(|other| target.is_covered_by(other)) {
+            noted.push(target.clone());
+        }
         let expires_at = expires_at.max(kept_until);
         if records.swap(&row, version, &noted, expires_at, Vec::new()).await?.is_some() {
             return Ok(Some(row.key));

@@ -14,13 +14,13 @@ use sha2::{Digest, Sha256};
 use super::identity::SessionPayload;
 use super::provider_sessions::ProviderSessions;
 use super::session_id::SessionId;
-use crate::clock::Timestamp;
+use crate::clock::{ClockReading, Timestamp, millis};
 use crate::config::admins::Admins;
 use crate::records::BlindIndexKey;
 use crate::records::grant_key::GrantKeyCache;
 use crate::records::invalidation::{Invalidations, Slot};
 use crate::secret::{Secret, packed};
-use crate::store::Key;
+use crate::store::{Key, MAX_RECORD};
 
 /// When a session was confirmed that nobody has asked about.
 const NEVER: Timestamp = Timestamp::from_millis(0);
@@ -31,7 +31,7 @@ pub(crate) struct SessionRecord {
     pub(crate) identity: SessionPayload,
     /// What the provider says about the person: a JSON object.
     pub(crate) claims: String,
-    /// The newest, for the provider's logout only.
+    /// The newest, for the provider's logout only: empty where that does not need it, or it is too large.
     #[serde(with = "packed")]
     pub(crate) id_token: Secret,
 }
@@ -102,8 +102,9 @@ type LastCookies = Vec<(u64, Vec<HeaderValue>)>;
 
 /// What changes during a session's life in this process.
 pub(crate) struct SessionLiveness {
-    /// When the store last confirmed it.
+    /// When the store last confirmed it, by the wall clock and by the monotonic one.
     confirmed_at: AtomicU64,
+    confirmed_monotonic: AtomicU64,
     /// When a request last used it here.
     seen_at: AtomicU64,
     /// When the store's record, or the browser's cookie, expires unless it is written again.
@@ -145,9 +146,10 @@ impl Profile {
 }
 
 impl SessionLiveness {
-    fn new(row: Key, confirmed_at: Timestamp, seen_at: Timestamp, kept_until: Timestamp) -> Self {
+    fn new(row: Key, seen_at: Timestamp, kept_until: Timestamp) -> Self {
         Self {
-            confirmed_at: AtomicU64::new(confirmed_at.as_millis()),
+            confirmed_at: AtomicU64::new(NEVER.as_millis()),
+            confirmed_monotonic: AtomicU64::new(0),
             seen_at: AtomicU64::new(seen_at.as_millis()),
             kept_until: AtomicU64::new(kept_until.as_millis()),
             ended: AtomicBool::new(false),
@@ -161,15 +163,12 @@ impl SessionLiveness {
         self.ended.store(true, Ordering::Release);
     }
 
-    /// The store has confirmed it; `heard` is what was known of changes before it was asked.
-    pub(crate) fn confirm(&self, heard: u64, now: Timestamp) {
-        self.hear(heard);
-        self.confirmed_at.fetch_max(now.as_millis(), Ordering::Relaxed);
-        self.see(now);
-    }
-
-    pub(crate) fn hear(&self, heard: u64) {
+    /// The store has confirmed it; `heard` is what was known of changes before it was asked, and `asked_at` when that was.
+    pub(crate) fn confirm(&self, heard: u64, asked_at: ClockReading) {
         self.heard.fetch_max(heard, Ordering::AcqRel);
+        self.confirmed_monotonic.store(asked_at.monotonic, Ordering::Relaxed);
+        self.confirmed_at.store(asked_at.wall.as_millis(), Ordering::Relaxed);
+        self.see(asked_at.wall);
     }
 
     pub(crate) fn see(&self, now: Timestamp) {
@@ -177,9 +176,10 @@ impl SessionLiveness {
     }
 
     /// Whether it may be believed without asking: it was confirmed, and not longer ago than this.
-    pub(crate) fn is_confirmed(&self, now: Timestamp, max_staleness: Duration) -> bool {
-        let confirmed_at = Timestamp::from_millis(self.confirmed_at.load(Ordering::Relaxed));
-        confirmed_at != NEVER && !max_staleness.is_zero() && now.duration_since(confirmed_at) <= max_staleness
+    pub(crate) fn is_confirmed(&self, now: ClockReading, max_staleness: Duration) -> bool {
+        let wall = Timestamp::from_millis(self.confirmed_at.load(Ordering::Relaxed));
+        let monotonic = self.confirmed_monotonic.load(Ordering::Relaxed);
+        wall != NEVER && now.believes(ClockReading { wall, monotonic }, max_staleness)
     }
 
     pub(crate) fn keep_until(&self, kept_until: Timestamp) {
@@ -235,7 +235,7 @@ impl Session {
         now: Timestamp,
     ) -> Self {
         let claims = OnceLock::from(Box::from(record.claims));
-        Self { claims, ..Self::with(id, record.identity, SessionLiveness::new(row, now, now, kept_until)) }
+        Self { claims, ..Self::with(id, record.identity, SessionLiveness::new(row, now, kept_until)) }
     }
 
     /// Of a browser that keeps its session itself, and which nobody has asked yet whether it ended.
@@ -248,18 +248,15 @@ impl Session {
             profile,
             provider_sessions,
             shown_claims,
-            ..Self::with(SessionId::new(id), identity, SessionLiveness::new(row, NEVER, now, now))
+            ..Self::with(SessionId::new(id), identity, SessionLiveness::new(row, now, now))
         }
     }
 
     /// Stands for a session that ended, so that a late reader of the store cannot bring it back.
     pub(crate) fn ended(id: SessionId) -> Self {
         // Nothing is asked about it any more: no row is watched.
-        let session = Self::with(
-            id,
-            SessionPayload::default(),
-            SessionLiveness::new(Key([0; 32]), NEVER, NEVER, NEVER),
-        );
+        let session =
+            Self::with(id, SessionPayload::default(), SessionLiveness::new(Key([0; 32]), NEVER, NEVER));
         session.liveness.end();
         session
     }
@@ -372,7 +369,7 @@ impl Session {
     /// Whether it must be written again soon, or it expires unused: an eighth of the idle lifetime was used up.
     pub(crate) fn is_aging(&self, idle: Duration, now: Timestamp) -> bool {
         let wanted = now.saturating_add(idle).min(self.ends_at);
-        wanted.duration_since(self.liveness.kept_until()) > idle / 8
+        wanted.as_millis().saturating_sub(self.liveness.kept_until().as_millis()) > millis(idle) / 8
             || self.provider_sessions().is_some_and(ProviderSessions::is_unsealed)
     }
 
@@ -382,5 +379,5 @@ impl Session {
     }
 }
 
-/// The most that a person's claims and ID token may have together, in bytes: a record holds 64 KiB.
-pub(crate) const MOST_CLAIMS: usize = 48 * 1024;
+/// The most that a person's claims and ID token may have together, in bytes: a record holds more.
+pub(crate) const MOST_CLAIMS: usize = MAX_RECORD - 16 * 1024;

@@ -162,7 +162,7 @@ mod tests {
     /// Ids that somebody chose to collide in one process do not in another.
     #[test]
     fn hashes_depend_on_a_secret() {
-        let keys = [[1; 16], [2; 16]].map(IdHasher::new);
+        let keys = [*b"0123456789abcdef", *b"fedcba9876543210"].map(IdHasher::new);
         let ids = (0..12).map(|place| {
             let mut id = [0; 32];
             id[place] = 1;

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::clock::Timestamp;
+use crate::error::RetryLater;
 use crate::records::grant::Grant;
 use crate::store::Key;
 
@@ -40,7 +41,7 @@ pub(crate) enum RefreshOutcome {
         only: Option<String>,
         reason: Arc<str>,
     },
-    Unavailable(Arc<str>),
+    Unavailable(RetryLater),
 }
 
 /// What a request that needs a refresh does.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use moka::sync::Cache;
 
-use crate::clock::Timestamp;
+use crate::clock::ClockReading;
 use crate::records::grant::Grant;
 use crate::records::grant_key::Observed;
 use crate::records::invalidation::{Invalidations, Slot};
@@ -40,7 +40,12 @@ impl KnownGrants {
     }
 
     /// The grant; `None` where the store must be asked.
-    pub(crate) fn get(&self, row: Key, invalidations: &Invalidations, now: Timestamp) -> Option<Arc<Grant>> {
+    pub(crate) fn get(
+        &self,
+        row: Key,
+        invalidations: &Invalidations,
+        now: ClockReading,
+    ) -> Option<Arc<Grant>> {
         self.0
             .get(&row)
             .filter(|known| known.is_believed(Slot::of(row), invalidations, now))

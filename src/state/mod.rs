@@ -58,6 +58,7 @@ pub(crate) struct Runtime {
     pub(crate) tasks: TaskTracker,
     sent_to_login: AtomicU32,
     swept_at: AtomicU64,
+    last_moment: AtomicU64,
 }
 
 /// Expired records are deleted no more often than this.
@@ -117,11 +118,23 @@ impl Runtime {
             tasks: TaskTracker::new(),
             sent_to_login: AtomicU32::new(0),
             swept_at: AtomicU64::new(0),
+            last_moment: AtomicU64::new(0),
         }))
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// The present moment, and later than each one that this returned before, by a millisecond where need be: logins and
+    /// logouts of one process have an order, also within a millisecond.
+    pub(crate) fn next_moment(&self) -> Timestamp {
+        let now = self.now().as_millis();
+        // What is far ahead was given by a clock that has been put back since.
+        let next = |last: u64| if last < now || last - now > 1000 { now } else { last + 1 };
+        let update = |last| Some(next(last));
+        let last = self.last_moment.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
+        Timestamp::from_millis(next(last.unwrap_or_default()))
     }
 
     pub(crate) fn events(&self) -> &Events {

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::clock::Timestamp;
 use crate::protocol::id_token::OriginalIdToken;
 use crate::protocol::json;
 use crate::protocol::user_info::about_person;
@@ -75,6 +76,8 @@ pub(crate) struct GrantPayload {
     status: GrantStatus,
     consent: Option<Consent>,
     earlier: Option<Earlier>,
+    replaces: bool,
+    refused_at: Option<Timestamp>,
 }
 
 impl GrantPayload {
@@ -94,6 +97,8 @@ impl GrantPayload {
             status: grant.status,
             consent: grant.consent.clone(),
             earlier: grant.earlier.clone(),
+            replaces: grant.replaces,
+            refused_at: grant.refused_at,
         }
     }
 
@@ -115,6 +120,8 @@ impl GrantPayload {
             status: self.status,
             consent: self.consent,
             earlier: self.earlier,
+            replaces: self.replaces,
+            refused_at: self.refused_at,
             // Nothing else is carried. Whoever refreshes says so where all processes look.
             ..Grant::new(owner.clone(), *client, connection, GrantSource::Consent)
         }

@@ -58,8 +58,8 @@ fn claims() -> String {
     .to_string()
 }
 
-/// Session, claims, grant: bytes in each request, and cookies.
-fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
+/// A login's session.
+fn session() -> SessionRecord {
     let identity = SessionPayload {
         home: None,
         issuer: ISSUER.into(),
@@ -67,12 +67,19 @@ fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
         sids: vec![opaque(36)],
         auth_time: Some(1_799_999_990),
         issued_at: 1_800_000_000,
+        began_at: NOW,
+        stored_at: NOW,
+        algorithms: crate::protocol::jws::Algorithm::from_name("RS256").into_iter().collect(),
         acr: None,
         logout_token: [7; 16],
         ends_at: NOW.saturating_add(std::time::Duration::from_secs(7 * 86_400)),
     };
-    let record = SessionRecord { identity, claims: claims(), id_token: id_token().into() };
-    let grant = Grant {
+    SessionRecord { identity, claims: claims(), id_token: id_token().into() }
+}
+
+/// What the login yields.
+fn login_grant(access_token: &str, refresh_token: &str) -> Grant {
+    Grant {
         owner: Owner::User { issuer: ISSUER.into(), subject: SUBJECT.into() },
         client: [1; 32],
         connection: "login".into(),
@@ -99,7 +106,15 @@ fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
         status: GrantStatus::Active,
         consent: None,
         earlier: None,
-    };
+        hold: None,
+        replaces: false,
+        refused_at: None,
+    }
+}
+
+/// Session, claims, grant: bytes in each request, and cookies.
+fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
+    let (record, grant) = (session(), login_grant(access_token, refresh_token));
     let style = CookiePolicy::new("tower-oidc", true);
     let keys = KeyRing::new(&["a secret for seals, of 32 bytes and more".into()], b"app");
     let seal = |purpose, name: &str, contents: &[u8]| {
@@ -155,6 +170,9 @@ fn no_session_is_smaller_than_the_least() {
         sids: Vec::new(),
         auth_time: None,
         issued_at: 1_800_000_000,
+        began_at: NOW,
+        stored_at: NOW,
+        algorithms: crate::protocol::jws::Algorithm::from_name("RS256").into_iter().collect(),
         acr: None,
         logout_token: [7; 16],
         ends_at: NOW.saturating_add(std::time::Duration::from_secs(1)),

@@ -113,6 +113,8 @@ fn record(runtime: &Runtime, issuer: &str, subject: &str, claims: Map<String, Va
         subject: subject.into(),
         auth_time: Some(now.as_secs()),
         issued_at: now.as_secs(),
+        began_at: now,
+        stored_at: now,
         logout_token: runtime.random.bytes(),
         ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
         ..SessionPayload::default()

@@ -67,6 +67,7 @@ pub(crate) async fn status(runtime: &Arc<Runtime>) -> Vec<AccountStatus> {
             let (state, why) = match no_token {
                 TokenUnavailable::Consent => (AccountState::NeedsOperator, account.remedy().to_owned()),
                 TokenUnavailable::Unavailable(cause) => (AccountState::Unavailable, cause.to_string()),
+                TokenUnavailable::Operator(cause) => (AccountState::NeedsOperator, cause.to_string()),
             };
             let connection = connection.name.clone();
             AccountStatus { connection, state, expires_at: None, subject: None, why: Some(why) }

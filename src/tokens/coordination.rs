@@ -23,14 +23,18 @@ impl GrantRef {
         // An answer with what was the newest a moment ago may still be on its way: what the browser shows once that has
         // come is what it has.
         let settled = newest.saturating_add(2 * SETS_WITHIN);
-        // Whoever holds a lease writes again.
-        if found.value.lease.is_some() || found.value.status == GrantStatus::Revoked {
+        // Whoever holds a lease writes again, and after a refusal the row says how long it lasts.
+        if found.value.lease.is_some()
+            || found.value.hold.is_some()
+            || found.value.status == GrantStatus::Revoked
+        {
             return now;
         }
         if now < settled {
             return settled;
         }
-        if found.expires_at <= expires_at {
+        // What it replaced must never count again: the row says so until no cookie of that can be shown.
+        if found.expires_at <= expires_at || found.value.replaces {
             return FOREVER;
         }
         let (runtime, row) = (Arc::clone(&self.runtime), self.row.clone());

@@ -1,6 +1,7 @@
 //! A grant as it is held: where it lies, and what to do about it at a moment.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::locate::GrantRef;
 use super::refresh_protocol::{self, RowView, SpentToken, Usability};
@@ -31,6 +32,8 @@ pub(crate) enum TokenUnavailable {
     Consent,
     /// It may work later.
     Unavailable(Box<dyn std::error::Error + Send + Sync>),
+    /// The provider refuses the application, and not the grant: the operator must act.
+    Operator(Arc<str>),
 }
 
 impl From<StoreError> for TokenUnavailable {
@@ -46,6 +49,8 @@ pub(crate) enum TokenAction {
     /// Serve, and refresh in the background.
     ServeAndRenew,
     Refresh,
+    /// The provider has refused, and is left alone for so long.
+    Wait(Duration),
     Consent,
 }
 
@@ -65,12 +70,15 @@ pub(crate) fn next(grant: &Grant, request: &TokenRequest, now: Timestamp, spread
         return TokenAction::Consent;
     }
     let can_refresh = grant.can_renew() && !wider;
+    let hold = grant.hold.map_or(Duration::ZERO, |hold| hold.left(now));
+    let may_ask = can_refresh && hold.is_zero();
     match set.map(|set| (set.freshness(now, spread), set.expires_at)) {
         Some((Freshness::Fresh, _)) => TokenAction::Serve,
-        Some((Freshness::Aging, _)) if can_refresh => TokenAction::ServeAndRenew,
+        Some((Freshness::Aging, _)) if may_ask => TokenAction::ServeAndRenew,
         // Nothing can replace it: it serves to its last moment.
-        Some((_, end)) if !can_refresh && end.is_none_or(|end| now < end) => TokenAction::Serve,
-        _ if can_refresh => TokenAction::Refresh,
+        Some((_, end)) if !may_ask && end.is_none_or(|end| now < end) => TokenAction::Serve,
+        _ if may_ask => TokenAction::Refresh,
+        _ if can_refresh => TokenAction::Wait(hold),
         _ => TokenAction::Consent,
     }
 }
@@ -107,6 +115,7 @@ impl StoredGrant {
             usability: match next(grant, request, now, spread) {
                 TokenAction::Serve => Usability::Good,
                 TokenAction::ServeAndRenew | TokenAction::Refresh => Usability::Stale,
+                TokenAction::Wait(_) => Usability::Held,
                 TokenAction::Consent => Usability::Over,
             },
             outlives: grant.outlives_refresh_token(now),
@@ -152,9 +161,11 @@ impl GrantRef {
 
     /// The grant with its row's version and expiry; `None` where none counts.
     pub(crate) async fn read(&self) -> Result<Option<StoredGrant>, TokenUnavailable> {
-        let asked =
-            ObservedAt { at: self.runtime.now(), heard: self.runtime.records.invalidations().heard() };
-        let shown = self.jar.as_ref().map(|jar| jar.grant(asked.at)).transpose();
+        let asked = ObservedAt {
+            at: self.runtime.clock.reading(),
+            heard: self.runtime.records.invalidations().heard(),
+        };
+        let shown = self.jar.as_ref().map(|jar| jar.grant(asked.at.wall)).transpose();
         let shown = shown.map_err(|Unreadable| unreadable())?.flatten();
         let loaded = match self.load(shown.as_ref()).await? {
             Loaded::Found(found) if !self.holds(&found.value) => Loaded::Absent(Some(found.version)),
@@ -167,11 +178,12 @@ impl GrantRef {
             Loaded::Found(found) => {
                 let Found { value, version, expires_at, .. } = *found;
                 let grant = Arc::new(value);
-                let until = self.runtime.sessions.believed_until(asked.at).min(expires_at);
+                let limit = self.runtime.settings.max_staleness;
                 self.runtime.records.listen();
-                self.runtime
-                    .known_grants
-                    .put(self.row.key, Observed { value: Arc::clone(&grant), asked, until });
+                self.runtime.known_grants.put(
+                    self.row.key,
+                    Observed { value: Arc::clone(&grant), asked, limit, until: expires_at },
+                );
                 Ok(Some(StoredGrant { grant, version: Some(version), expires_at }))
             }
             Loaded::Absent(_) => Ok(None),
@@ -191,8 +203,8 @@ impl GrantRef {
             Ok(Some(StoredGrant { expires_at: jar.until_of(&grant), grant, version }))
         };
         let nothing_above = |generation, until| {
-            let until = self.runtime.sessions.believed_until(asked.at).min(until);
-            self.newest.put(Observed { value: generation, asked, until });
+            let limit = self.runtime.settings.max_staleness;
+            self.newest.put(Observed { value: generation, asked, limit, until });
         };
         match (loaded, shown) {
             (Loaded::Unreadable, _) => Err(unreadable()),
@@ -228,13 +240,14 @@ impl GrantRef {
     /// The token, where it is fresh and the store was asked a moment ago: the browser shows it, or this process has read
     /// it. It asks nobody.
     pub(crate) fn known_token(&self, request: &TokenRequest) -> Option<Secret> {
-        let (changes, now) = (self.runtime.records.invalidations(), self.runtime.now());
+        let (changes, reading) = (self.runtime.records.invalidations(), self.runtime.clock.reading());
+        let now = reading.wall;
         let grant = match &self.jar {
             Some(jar) => {
-                let newest = self.newest.generation(Slot::of(self.row.key), changes, now)?;
+                let newest = self.newest.generation(Slot::of(self.row.key), changes, reading)?;
                 jar.recalled(now).filter(|grant| grant.generation >= newest)?
             }
-            None => self.runtime.known_grants.get(self.row.key, changes, now)?,
+            None => self.runtime.known_grants.get(self.row.key, changes, reading)?,
         };
         if next(&grant, request, now, self.spread()) != TokenAction::Serve {
             return None;

@@ -30,6 +30,7 @@ use self::locate::GrantRef;
 use self::lookup::{TokenAction, TokenRequest, TokenUnavailable, is_rejected, next};
 use self::refresh_task::refresh;
 use crate::clock::Timestamp;
+use crate::error::RetryLater;
 use crate::provider::error::ProviderError;
 use crate::records::grant::{Grant, TokenSet};
 use crate::secret::Secret;
@@ -76,6 +77,10 @@ pub(crate) async fn access_token(
                 return Ok(set.clone());
             }
             (TokenAction::Consent, _) => return Err(TokenUnavailable::Consent),
+            (TokenAction::Wait(left), _) => {
+                let later = RetryLater::new("the provider refused a moment ago", left);
+                return Err(TokenUnavailable::Unavailable(Box::new(later)));
+            }
             // One call, one refresh: what was fetched for it is used, even if its provider says that it is over. One more
             // where it has aged on the way, because the store was away.
             (TokenAction::Refresh, Some(set))
@@ -114,9 +119,9 @@ fn no_token(runtime: &Runtime, outcome: &RefreshOutcome) -> TokenUnavailable {
         // What the application is refused is for its operator to mend, and then the grant works as it did. Where people
         // have their own, it is none of theirs.
         RefreshOutcome::Refused { reason, .. } if runtime.mode.account().is_none() => {
-            TokenUnavailable::Unavailable(reason.as_ref().into())
+            TokenUnavailable::Operator(Arc::clone(reason))
         }
-        RefreshOutcome::Unavailable(reason) => TokenUnavailable::Unavailable(reason.as_ref().into()),
+        RefreshOutcome::Unavailable(later) => TokenUnavailable::Unavailable(Box::new(later.clone())),
         RefreshOutcome::Refused { .. } | RefreshOutcome::Grant(_) | RefreshOutcome::Consent => {
             TokenUnavailable::Consent
         }
@@ -144,9 +149,13 @@ async fn wait(mut receiver: RefreshReceiver) -> RefreshOutcome {
     };
     match timeout(PATIENCE, outcome).await {
         Ok(Some(outcome)) => outcome,
-        Ok(None) => RefreshOutcome::Unavailable("the refresh was given up".into()),
-        Err(_) => RefreshOutcome::Unavailable("the provider or the store takes too long".into()),
+        Ok(None) => unavailable("the refresh was given up"),
+        Err(_) => unavailable("the provider or the store takes too long"),
     }
+}
+
+fn unavailable(reason: &str) -> RefreshOutcome {
+    RefreshOutcome::Unavailable(RetryLater::new(reason, Duration::ZERO))
 }
 
 /// Joins the refresh of this grant that is under way in this process, or starts one.
@@ -163,7 +172,7 @@ fn join(place: &GrantRef, request: &TokenRequest) -> RefreshReceiver {
         let outcome = match refresh(&place, &request).await {
             Ok(grant) => RefreshOutcome::Grant(grant),
             // The grant is over, or gone: whoever comes next reads so.
-            Err(TokenUnavailable::Consent) => RefreshOutcome::Consent,
+            Err(TokenUnavailable::Consent | TokenUnavailable::Operator(_)) => RefreshOutcome::Consent,
             Err(TokenUnavailable::Unavailable(why)) => {
                 let outcome = failed(&*why, request.indicator);
                 guard.runtime.in_flight.pause(key, outcome.clone(), guard.runtime.now());
@@ -179,13 +188,12 @@ fn join(place: &GrantRef, request: &TokenRequest) -> RefreshReceiver {
 
 /// The outcome of a refresh that failed and left the grant as it was.
 fn failed(why: &(dyn std::error::Error + 'static), indicator: Option<String>) -> RefreshOutcome {
-    let reason = why.to_string().into();
-    let Some(ProviderError::Refused(code)) = why.downcast_ref() else {
-        return RefreshOutcome::Unavailable(reason);
-    };
-    // RFC 8707 section 2 and RFC 6749 section 5.2: the resource or its scopes, and nothing else.
-    let is_about_what_was_asked = code == "invalid_target" || code == "invalid_scope";
-    RefreshOutcome::Refused { only: indicator.filter(|_| is_about_what_was_asked), reason }
+    if let Some(later) = why.downcast_ref::<RetryLater>() {
+        return RefreshOutcome::Unavailable(later.clone());
+    }
+    let reason = why.to_string();
+    let Some(ProviderError::Refused(refusal)) = why.downcast_ref() else { return unavailable(&reason) };
+    RefreshOutcome::Refused { only: indicator.filter(|_| refusal.is_about_resource()), reason: reason.into() }
 }
 
 /// Takes a refresh off the list when its task ends, also by a panic.

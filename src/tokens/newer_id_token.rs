@@ -1,10 +1,12 @@
 //! The ID tokens that come for a session after its login, with a refresh or a consent.
 
 use super::locate::GrantRef;
+use crate::clock::Timestamp;
 use crate::protocol::id_token::IdToken;
+use crate::protocol::jws::Algorithm;
 use crate::protocol::token::TokenResponse;
-use crate::records::RecordKey;
 use crate::records::seal::Purpose;
+use crate::records::{FOREVER, RecordKey};
 use crate::secret::Secret;
 use crate::sessions::identity::SessionPayload;
 use crate::sessions::provider_logout::add_sid;
@@ -18,11 +20,11 @@ use crate::tokens::Arc;
 /// The session whose login alone yielded a grant makes what came with its refresh its own.
 pub(crate) fn adopt_refreshed(
     place: &GrantRef,
-    id_token: Option<&IdToken>,
-    response: Option<&TokenResponse>,
+    answer: Option<(&IdToken, &TokenResponse)>,
+    asked_at: Timestamp,
 ) {
-    let (Some(row), Some(id_token), Some(response)) = (place.session, id_token, response) else { return };
-    let newer = NewIdToken::new(id_token, response);
+    let (Some(row), Some((id_token, response))) = (place.session, answer) else { return };
+    let newer = NewIdToken::new(id_token, response, asked_at);
     if let Some(session) = place.jar.as_ref().and_then(GrantCookie::session) {
         return newer.seal_into(session);
     }
@@ -36,17 +38,22 @@ pub(crate) struct NewIdToken {
     issuer: String,
     subject: String,
     sid: Option<String>,
+    algorithm: Algorithm,
     issued_at: u64,
+    /// When it was asked for.
+    asked_at: Timestamp,
     text: Secret,
 }
 
 impl NewIdToken {
-    pub(crate) fn new(id_token: &IdToken, response: &TokenResponse) -> Self {
+    pub(crate) fn new(id_token: &IdToken, response: &TokenResponse, asked_at: Timestamp) -> Self {
         Self {
             issuer: id_token.facts.issuer.clone(),
             subject: id_token.facts.subject.clone(),
             sid: id_token.sid.clone(),
+            algorithm: id_token.algorithm,
             issued_at: id_token.facts.issued_at,
+            asked_at,
             text: response.id_token.clone().unwrap_or_default(),
         }
     }
@@ -77,7 +84,11 @@ impl NewIdToken {
                 return false;
             }
             self.sid.iter().for_each(|sid| add_sid(&mut record.identity.sids, sid));
-            if record.claims.len() + self.text.expose_secret().len() <= MOST_CLAIMS {
+            if !record.identity.algorithms.contains(&self.algorithm) {
+                record.identity.algorithms.push(self.algorithm);
+            }
+            let is_kept = !record.id_token.expose_secret().is_empty();
+            if is_kept && record.claims.len() + self.text.expose_secret().len() <= MOST_CLAIMS {
                 record.id_token = self.text.clone();
             }
             true
@@ -87,7 +98,9 @@ impl NewIdToken {
             issuer: self.issuer.as_str().into(),
             subject: self.subject.as_str().into(),
             sids: self.sid.iter().cloned().collect(),
-            issued_at: self.issued_at.saturating_add(1),
+            issued_at: self.issued_at,
+            began_at: self.asked_at,
+            stored_at: FOREVER,
             ..SessionPayload::default()
         };
         if written.await? && provider_session.is_signed_out(&runtime.records).await? {

@@ -28,6 +28,7 @@
 //! |---|---|---|---|
 //! | `Reading` | read the row | a token that is fresh enough | `Finished(Found)` |
 //! | | | no row, or an ended grant | `Finished(Gone)` |
+//! | | | the provider refused it a moment ago | `Finished(Unavailable)` |
 //! | | | another's lease | `Waiting` until its deadline |
 //! | | | another's lease whose deadline is past | `Waiting` for `RENEW`; `Readying` if this is the fifth such read, and the row has not changed since the first |
 //! | | | no lease, or the own lease | `Readying`; `Asking` |
@@ -38,7 +39,7 @@
 //! | | | another process was first | `Reading` |
 //! | | | the store fails: the lease may be written | `Reading`, and `Finished(Unavailable)` if it is not written |
 //! | `Asking` | spend the refresh token | tokens | `Verifying` |
-//! | | | `invalid_grant` | `Ending` |
+//! | | | the person must consent (`invalid_grant` and the like), or the provider has refused for a day | `Ending` |
 //! | | | the response is lost | `Asking` once more; `Reading` if the lease is lost too |
 //! | | | lost again, or any other failure | `Releasing` |
 //! | `Verifying` | verify the ID token, if the response has one | valid; invalid; valid for another user | `Writing`; `Ending`; `Ending` |
@@ -137,6 +138,8 @@ pub(crate) enum Usability {
     Good,
     /// It can be refreshed, and should.
     Stale,
+    /// The same, but the provider refused it a moment ago: it is left alone for a while.
+    Held,
     /// Only the person can help.
     Over,
 }
@@ -163,6 +166,7 @@ pub(crate) enum Input<V, T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ProviderReply {
     Tokens,
+    /// The person must consent again.
     InvalidGrant,
     /// Nothing that can be understood: whether the token was spent is not known.
     Lost,
@@ -327,6 +331,7 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> RefreshMachine<V, T> {
         match row.usability {
             Usability::Good => return self.finish(Conclusion::Found),
             Usability::Over => return self.finish(Conclusion::Gone),
+            Usability::Held => return self.finish(Conclusion::Unavailable),
             Usability::Stale => {}
         }
         let version = row.version;

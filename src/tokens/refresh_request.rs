@@ -4,12 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::locate::GrantRef;
-use super::lookup::TokenRequest;
+use super::lookup::{TokenRequest, TokenUnavailable};
+use super::refresh_protocol::ProviderReply;
+use crate::clock::Timestamp;
+use crate::error::RetryLater;
 use crate::protocol::id_token::{IdToken, IdTokenUse};
+use crate::protocol::refusal::{ProviderRefusal, RefusalRemedy};
 use crate::protocol::token::TokenResponse;
 use crate::provider::error::ProviderError;
 use crate::provider::{KEY_SET_THROTTLE, Provider};
 use crate::records::grant::{Grant, GrantSource, Owner};
+use crate::records::refresh_hold::RefreshHold;
 
 /// Between two attempts at what cannot be given up; doubling up to the second.
 pub(crate) const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -57,4 +62,50 @@ pub(crate) async fn verify(
         waited += pause;
         pause = (pause * 2).min(LAST_RETRY);
     }
+}
+
+/// What a refusal means for a grant, and how long the provider is left alone after it.
+pub(crate) fn refused(
+    refusal: &ProviderRefusal,
+    grant: Option<&Grant>,
+    now: Timestamp,
+) -> (ProviderReply, Option<RefreshHold>) {
+    // Where no refresh token was sent, nothing of the person's could be over.
+    let sent_token = grant.is_some_and(|grant| grant.refresh_token.is_some());
+    let before = grant.and_then(|grant| grant.hold);
+    match (refusal.remedy(), refusal.retry_after) {
+        (RefusalRemedy::Person, _) if sent_token => (ProviderReply::InvalidGrant, None),
+        (RefusalRemedy::Unclear, pause) => {
+            let hold = RefreshHold::after(before, pause, now);
+            let is_over = sent_token && hold.is_over(now);
+            (if is_over { ProviderReply::InvalidGrant } else { ProviderReply::Failed }, Some(hold))
+        }
+        (RefusalRemedy::Later, Some(pause)) => {
+            (ProviderReply::Failed, Some(RefreshHold::pause(before, pause, now)))
+        }
+        (RefusalRemedy::Person | RefusalRemedy::Operator | RefusalRemedy::Later, _) => {
+            (ProviderReply::Failed, None)
+        }
+    }
+}
+
+/// What failed last.
+pub(crate) enum RequestFailure {
+    Provider(ProviderError),
+    Store(Box<dyn std::error::Error + Send + Sync>),
+}
+
+/// The error of a refresh that failed and left the grant as it was.
+pub(crate) fn unavailable(
+    why: Option<RequestFailure>,
+    hold: Option<RefreshHold>,
+    now: Timestamp,
+) -> TokenUnavailable {
+    let left = hold.map(|hold| hold.left(now)).filter(|left| !left.is_zero());
+    TokenUnavailable::Unavailable(match (why, left) {
+        (Some(RequestFailure::Provider(why)), Some(left)) => Box::new(RetryLater::new(why.to_string(), left)),
+        (Some(RequestFailure::Provider(why)), None) => Box::new(why),
+        (Some(RequestFailure::Store(why)), _) => why,
+        (None, _) => "the refresh was given up".into(),
+    })
 }

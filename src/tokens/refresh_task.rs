@@ -13,7 +13,7 @@ use super::newer_id_token::adopt_refreshed;
 use super::refresh_protocol::{
     Action, Conclusion, EndReason, Input, LEASE, NextRow, ProviderReply, RENEW, RefreshMachine,
 };
-use super::refresh_request::{FIRST_RETRY, LAST_RETRY, ask, verify};
+use super::refresh_request::{FIRST_RETRY, LAST_RETRY, RequestFailure, ask, refused, unavailable, verify};
 use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
 use crate::events::EventCode;
@@ -22,6 +22,7 @@ use crate::protocol::token::TokenResponse;
 use crate::provider::cause;
 use crate::provider::error::ProviderError;
 use crate::records::grant::{Grant, GrantStatus, Lease};
+use crate::records::refresh_hold::RefreshHold;
 use crate::secret::Secret;
 use crate::store::{StoreErrorKind, Version};
 
@@ -42,10 +43,12 @@ pub(crate) async fn refresh(
         found: None,
         spent: None,
         response: None,
+        asked_at: Timestamp::default(),
         came_at: Timestamp::default(),
         id_token: None,
         refused: false,
         never_written: false,
+        hold: None,
         why: None,
         pause: FIRST_RETRY,
     };
@@ -83,7 +86,9 @@ struct RefreshTask<'a> {
     found: Option<lookup::StoredGrant>,
     /// The grant whose refresh token was spent.
     spent: Option<Arc<Grant>>,
-    /// What came for the refresh token...
+    /// When the refresh token was spent...
+    asked_at: Timestamp,
+    /// ...what came for it...
     response: Option<Arc<TokenResponse>>,
     /// ...when, from which its life is counted, however long the store is away...
     came_at: Timestamp,
@@ -93,14 +98,10 @@ struct RefreshTask<'a> {
     refused: bool,
     /// The store refuses the row, and would again.
     never_written: bool,
+    /// How long the provider is left alone from now on.
+    hold: Option<RefreshHold>,
     why: Option<RequestFailure>,
     pause: Duration,
-}
-
-/// What failed last.
-enum RequestFailure {
-    Provider(ProviderError),
-    Store(Box<dyn std::error::Error + Send + Sync>),
 }
 
 impl<'a> RefreshTask<'a> {
@@ -112,7 +113,7 @@ impl<'a> RefreshTask<'a> {
                 self.found = Some(found);
                 Input::Read(Some(row))
             }
-            Ok(None) | Err(TokenUnavailable::Consent) => Input::Read(None),
+            Ok(None) | Err(TokenUnavailable::Consent | TokenUnavailable::Operator(_)) => Input::Read(None),
             Err(TokenUnavailable::Unavailable(why)) => self.fails(why),
         }
     }
@@ -150,13 +151,11 @@ impl<'a> RefreshTask<'a> {
                 next
             }
             (NextRow::Refreshed, None) | (NextRow::Released, _) => {
-                Grant { lease: None, ..Grant::clone(grant) }
+                Grant { lease: None, hold: self.hold.or(grant.hold), ..Grant::clone(grant) }
             }
             (NextRow::Stripped, _) => grant.without_refresh_token(),
             (NextRow::Ended(EndReason::AnotherOwner), _) => grant.tombstone(GrantStatus::OwnerMismatch),
-            (NextRow::Ended(EndReason::InvalidGrant | EndReason::Unverified), _) => {
-                grant.tombstone(GrantStatus::Refused)
-            }
+            (NextRow::Ended(EndReason::InvalidGrant | EndReason::Unverified), _) => grant.refused(now),
         };
         let row = &self.place.row;
         match self.place.runtime.records.swap(row, expected, &next, expires_at, vec![]).await {
@@ -189,7 +188,7 @@ impl<'a> RefreshTask<'a> {
     fn asked(&mut self) -> impl Future<Output = Result<TokenResponse, ProviderError>> + use<'a> {
         let (place, request) = (self.place, self.request);
         let grant = self.found.as_ref().map(|found| found.grant.clone());
-        self.spent = grant.clone();
+        (self.spent, self.asked_at) = (grant.clone(), place.runtime.next_moment());
         async move {
             match &grant {
                 Some(grant) => ask(place, grant, request).await,
@@ -207,20 +206,16 @@ impl<'a> RefreshTask<'a> {
             Err(error) => error,
         };
         let answer = match &error {
-            // RFC 6749 section 5.2: invalid, expired or revoked. Every other code is about us, not the grant, and so is
-            // this one where nothing was shown that could be over.
-            ProviderError::Refused(code) if code == "invalid_grant" && self.shows_token() => {
-                ProviderReply::InvalidGrant
+            ProviderError::Refused(refusal) | ProviderError::Busy(refusal) => {
+                let reply;
+                (reply, self.hold) = refused(refusal, self.spent.as_deref(), self.place.runtime.now());
+                reply
             }
             ProviderError::Unavailable(_) | ProviderError::Malformed(_) => ProviderReply::Lost,
             _ => ProviderReply::Failed,
         };
         self.why = Some(RequestFailure::Provider(error));
         Input::Answered(answer)
-    }
-
-    fn shows_token(&self) -> bool {
-        self.found.as_ref().is_some_and(|found| found.grant.refresh_token.is_some())
     }
 
     fn verified(&self) -> impl Future<Output = Result<Option<IdToken>, ProviderError>> + use<'a> {
@@ -287,7 +282,7 @@ impl<'a> RefreshTask<'a> {
 
     async fn finish(self, conclusion: Conclusion) -> Result<Arc<Grant>, TokenUnavailable> {
         if conclusion == Conclusion::Written {
-            adopt_refreshed(self.place, self.id_token.as_ref(), self.response.as_deref());
+            adopt_refreshed(self.place, self.id_token.as_ref().zip(self.response.as_deref()), self.asked_at);
         }
         match (conclusion, &self.why) {
             (Conclusion::Written, _) => self.tell(EventCode::RefreshSucceeded, "a new access token"),
@@ -313,15 +308,7 @@ impl<'a> RefreshTask<'a> {
         }
         match (conclusion, self.found, self.why) {
             (Conclusion::Written | Conclusion::Found, Some(found), _) => Ok(found.grant),
-            (Conclusion::Unavailable, _, Some(RequestFailure::Provider(why))) => {
-                Err(TokenUnavailable::Unavailable(Box::new(why)))
-            }
-            (Conclusion::Unavailable, _, Some(RequestFailure::Store(why))) => {
-                Err(TokenUnavailable::Unavailable(why))
-            }
-            (Conclusion::Unavailable, ..) => {
-                Err(TokenUnavailable::Unavailable("the refresh was given up".into()))
-            }
+            (Conclusion::Unavailable, _, why) => Err(unavailable(why, self.hold, self.place.runtime.now())),
             _ => Err(TokenUnavailable::Consent),
         }
     }

@@ -10,7 +10,7 @@ use http::{Method, Request};
 use serde_json::Value;
 use tower_oidc::{Config, EventCode, GrantLifetime};
 
-use crate::support::app::{APP, EVIL, OP, SESSION, World, logout_link, session_of};
+use crate::support::app::{APP, App, EVIL, OP, SESSION, World, logout_link, routes, session_of};
 use crate::support::browser::Browser;
 use crate::support::fault::Fault;
 use crate::support::html::Form;
@@ -374,4 +374,60 @@ async fn logout_in_one_browser_leaves_the_other_whole() {
     assert_eq!(world.who(&there).await, "a1");
     let token = there.navigate(&format!("{APP}/tok")).await.text();
     assert_eq!(world.op.owner_of(&token).as_deref(), Some("alice"));
+}
+
+/// A process that was started a moment ago knows nothing of its provider yet: the first logout goes there all the same.
+#[tokio::test]
+async fn the_first_logout_after_a_start_reaches_the_provider() {
+    for stateless in [false, true] {
+        let world = if stateless { World::stateless() } else { World::new() };
+        let browser = world.signed_in("alice").await;
+        let link = logout_link(&browser, "/bye").await;
+        let restarted = match stateless {
+            true => App::stateless_at(
+                &world.net,
+                &world.clock,
+                world.app.store.clone(),
+                world.app.store.clone(),
+                |c| c,
+            ),
+            false => world.another(|config| config),
+        };
+        world.net.serve_service(APP, restarted.layer.layer(routes()));
+        let page = browser.visit(&link).await;
+        assert_eq!(page.url.as_str(), format!("{APP}/bye"));
+        assert_eq!(world.op.logouts().len(), 1, "stateless: {stateless}");
+        assert!(!restarted.events.has(EventCode::LogoutNotAtProvider));
+    }
+}
+
+/// A provider that does not answer keeps nobody signed in here, and the operator learns what it means.
+#[tokio::test(start_paused = true)]
+async fn a_logout_that_cannot_reach_the_provider_is_an_event() {
+    for fault in [Fault::Refuse, Fault::Hang] {
+        let world = World::new();
+        let browser = world.signed_in("alice").await;
+        let link = logout_link(&browser, "/bye").await;
+        let restarted = world.another(|config| config);
+        world.net.fault(OP, "", fault);
+        let began = tokio::time::Instant::now();
+        let page = browser.step(&link).await;
+        assert!(began.elapsed() <= Duration::from_secs(3), "{:?}", began.elapsed());
+        assert_eq!(page.location(), Some("/bye"));
+        assert_eq!(world.who(&browser).await, Value::Null);
+        assert_eq!(restarted.events.count(EventCode::LogoutNotAtProvider), 1);
+    }
+}
+
+/// UserInfo is a resource of the login, also for a process that has not asked its provider anything yet.
+#[tokio::test]
+async fn user_info_gets_its_token_after_a_restart() {
+    let world = World::new();
+    let browser = world.signed_in("alice").await;
+    world.another(|config| config);
+    let page = browser.navigate(&format!("{APP}/fetch?u={OP}/userinfo")).await;
+    assert_eq!((page.status.as_u16(), &page.json()["sub"]), (200, &"a1".into()), "{}", page.text());
+    // The control: what is nobody's resource gets none.
+    let other = browser.navigate(&format!("{APP}/fetch?u={EVIL}/userinfo")).await;
+    assert_eq!(other.status, 500, "{}", other.text());
 }

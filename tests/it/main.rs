@@ -46,6 +46,7 @@ mod clocks;
 // What a readiness probe is told.
 mod first_consent;
 mod health;
+mod hooks_that_panic;
 // Who they are, and what they may.
 mod optional_extractors;
 mod unkept;

@@ -19,6 +19,7 @@ use tower_oidc::{CurrentUser, EventCode};
 
 use crate::support::app::{APP, App, OP, SESSION, World, logout_link, routes, session_of};
 use crate::support::browser::{Browser, Hop, Page};
+use crate::support::store::{Trouble, Verb, WatchedStore};
 use crate::support::test_store::TestStore;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -399,4 +400,67 @@ async fn a_kept_user_outlives_nothing() {
     let kept = kept.lock().unwrap().take().unwrap();
     assert_eq!((kept.subject(), kept.issuer()), ("a1", OP));
     assert_eq!(world.who(&browser).await, json!(null));
+}
+
+/// A clock that is set back makes no belief longer, by either of its readings; one that is ahead for a moment ends nothing.
+#[tokio::test]
+async fn a_wrong_clock_neither_prolongs_a_belief_nor_ends_a_session() {
+    for stateless in [false, true] {
+        let world = World::new();
+        let clock = world.clock.of_a_process();
+        let (here, there) = (world.app.store.clone(), world.app.store.clone());
+        let deaf = WatchedStore::new(here.clone());
+        deaf.trouble(Verb::Listen, Trouble::Hang);
+        let app = match stateless {
+            true => App::stateless_at(&world.net, &clock, deaf, here, |config| config),
+            false => App::over(&world.net, &clock, deaf, here, |config| config),
+        };
+        let other = match stateless {
+            true => App::stateless_at(&world.net, &world.clock, there.clone(), there, |config| config),
+            false => App::start(&world.net, &world.clock, there, |config| config),
+        };
+        let serve = |app: &App| world.net.serve_service(APP, app.layer.clone().layer(routes()));
+        serve(&app);
+        let alice = world.signed_in("alice").await;
+        let kept = session_of(&alice);
+        assert_eq!(world.who_is(&kept).await, "a1");
+        // Ahead for a moment: whatever is said meanwhile, the session is there afterwards.
+        clock.set_forward(Duration::from_secs(8 * 24 * 3600));
+        world.who_is(&kept).await;
+        clock.rewind(Duration::from_secs(8 * 24 * 3600));
+        assert_eq!(world.who_is(&kept).await, "a1", "stateless: {stateless}");
+        // An hour back, and she signs out elsewhere: this process may believe it for two seconds, and no longer.
+        clock.rewind(Duration::from_secs(3600));
+        assert_eq!(world.who_is(&kept).await, "a1", "stateless: {stateless}");
+        serve(&other);
+        let link = logout_link(&alice, "/bye").await;
+        alice.visit(&link).await;
+        serve(&app);
+        world.clock.advance(Duration::from_millis(2001));
+        assert_eq!(world.who_is(&kept).await, Value::Null, "stateless: {stateless}");
+    }
+}
+
+/// Monotonic time alone, with a wall clock that stands still or goes back at the pace of time.
+#[tokio::test]
+async fn a_wall_clock_that_does_not_move_suspends_nothing() {
+    let world = World::new();
+    let clock = world.clock.of_a_process();
+    let deaf = WatchedStore::new(world.app.store.clone());
+    deaf.trouble(Verb::Listen, Trouble::Hang);
+    let app = App::over(&world.net, &clock, deaf, world.app.store.clone(), |config| config);
+    let serve = |app: &App| world.net.serve_service(APP, app.layer.clone().layer(routes()));
+    serve(&app);
+    let alice = world.signed_in("alice").await;
+    let kept = session_of(&alice);
+    assert_eq!(world.who_is(&kept).await, "a1");
+    let other = world.another(|config| config);
+    alice.visit(&logout_link(&alice, "/bye").await).await;
+    drop(other);
+    serve(&app);
+    for _ in 0..3 {
+        world.clock.advance(Duration::from_secs(1));
+        clock.rewind(Duration::from_secs(1));
+    }
+    assert_eq!(world.who_is(&kept).await, Value::Null);
 }

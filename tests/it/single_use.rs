@@ -10,9 +10,10 @@ use http::Method;
 use tower_oidc::store::MemoryStore;
 use tower_oidc::{Connection, Error, OidcLayer, Resource, SharedAccount, SingleUseToken, UserTokens};
 
-use crate::support::app::{API, APP, App, EVIL, World, config, routes};
+use crate::support::app::{API, APP, App, EVIL, World, config, logout_link, routes};
 use crate::support::browser::{Browser, Page};
 use crate::support::cookies::Cookie;
+use crate::support::fault::Gate;
 use crate::support::store::{Trouble, Verb, WatchedStore};
 
 const ONCE: &str = "__Host-tower-oidc-once-";
@@ -387,4 +388,32 @@ async fn one_use_needs_somebody_who_is_signed_in() {
         MemoryStore::new(),
     );
     assert!(refused.expect_err("it is refused").to_string().contains("single_use"));
+}
+
+/// A logout that overtakes the request: the token is nobody's any more.
+#[tokio::test]
+async fn a_logout_that_overtakes_the_request_leaves_it_without_the_token() {
+    for verb in [Verb::Load, Verb::Delete] {
+        let (world, _app, store) = site();
+        let alice = world.signed_in("alice").await;
+        world.op.sign_in_as("alice");
+        let waiting = alice.step(&format!("{APP}/auth/connect?connection=mail&return_to=/export")).await;
+        let mut page = waiting;
+        while !page.location().is_some_and(|to| to.ends_with("/export")) {
+            page = alice.follow(&page).await;
+        }
+        let link = logout_link(&alice, "/bye").await;
+        let gate = Gate::new();
+        store.trouble(verb, Trouble::GateAnswer(gate.clone()));
+        let asking = tokio::spawn({
+            let tab = alice.new_tab();
+            async move { tab.fetch(Method::GET, &format!("{APP}/export"), "", APP).await }
+        });
+        gate.wait_for_arrivals(1).await;
+        store.heal();
+        alice.new_tab().step(&link).await;
+        gate.open();
+        let answer = asking.await.unwrap();
+        assert_eq!((answer.status.as_u16(), code(&answer).as_str()), (401, "unauthenticated"), "{verb:?}");
+    }
 }

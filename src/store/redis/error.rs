@@ -17,6 +17,11 @@ impl RedisFailure {
     pub(super) const UNANSWERED: Self =
         Self::new(StoreErrorKind::OutcomeUnknown, "an answer of Redis was lost");
     pub(super) const AWAY: Self = Self::new(StoreErrorKind::Unavailable, "Redis is away");
+    /// It may be a master again, or its name lead to one: it is asked as often as a server that is away.
+    pub(super) const REPLICA: Self = Self::new(
+        StoreErrorKind::Unavailable,
+        "this Redis is a replica, which may not know yet what was ended: use the address of its master",
+    );
     pub(super) const EVICTS: Self = Self::new(
         StoreErrorKind::Refused,
         "Redis may evict live records: set its maxmemory-policy to noeviction (or to a volatile one)",

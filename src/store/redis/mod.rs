@@ -224,7 +224,7 @@ impl Store for RedisStore {
         Box::pin(async move {
             // A caller's clock may be wrong: what has not expired by the server's stays.
             let (seconds, micros): (u64, u64) = self.ask(&cmd("TIME")).await?;
-            let server = Timestamp::from_millis(seconds * 1000 + micros / 1000);
+            let server = Timestamp::from_millis(seconds.saturating_mul(1000).saturating_add(micros / 1000));
             let now = older_than.min(server).as_millis().to_string();
             let mut total = 0;
             loop {

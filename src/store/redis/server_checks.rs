@@ -6,39 +6,47 @@ use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, cmd};
 
 use super::error::RedisFailure;
+use crate::events::{EventCode, tell_observer};
 
-/// Refuses a server that may evict live records, and warns, once, of one that forgets when it restarts.
+/// Refuses a server that may evict live records, and one that only repeats what another server holds; warns, once, of one
+/// that forgets when it restarts.
 pub(super) async fn check(
     connection: &mut MultiplexedConnection,
     warned: &AtomicBool,
 ) -> Result<(), RedisFailure> {
-    let (memory, persistence) =
-        match (info(connection, "memory").await, info(connection, "persistence").await) {
-            (Ok(memory), Ok(persistence)) => (memory, persistence),
-            (Err(error), _) | (_, Err(error)) if error.is_io_error() => {
-                return Err(RedisFailure::while_connecting(&error));
-            }
-            _ => {
+    let mut said = String::new();
+    for section in ["memory", "persistence", "replication"] {
+        match info(connection, section).await {
+            Ok(text) => said.push_str(&text),
+            Err(error) if error.is_io_error() => return Err(RedisFailure::while_connecting(&error)),
+            Err(_) => {
                 let text =
                     "Redis does not say what it persists and evicts: see to it that it keeps what is written";
-                warn(warned, "store.unchecked", text);
+                warn(warned, EventCode::StoreUnchecked, text);
                 return Ok(());
             }
-        };
-    let evicts = field(&memory, "maxmemory_policy").is_some_and(|policy| policy.starts_with("allkeys-"));
-    if evicts && field(&memory, "maxmemory") != Some("0") {
+        }
+        said.push('\n');
+    }
+    // What was deleted at its master may be here for as long as they are apart.
+    if field(&said, "role") == Some("slave") {
+        return Err(RedisFailure::REPLICA);
+    }
+    let evicts = field(&said, "maxmemory_policy").is_some_and(|policy| policy.starts_with("allkeys-"));
+    if evicts && field(&said, "maxmemory") != Some("0") {
         return Err(RedisFailure::EVICTS);
     }
-    if field(&persistence, "aof_enabled") != Some("1") {
+    if field(&said, "aof_enabled") != Some("1") {
         let text = "Redis forgets what was written last when it restarts: set appendonly to yes";
-        warn(warned, "store.not_persistent", text);
+        warn(warned, EventCode::StoreNotPersistent, text);
     }
     Ok(())
 }
 
-fn warn(warned: &AtomicBool, code: &str, text: &str) {
-    if !warned.swap(true, Ordering::Relaxed) {
-        tracing::warn!(target: "tower_oidc", code, "{text}");
+/// Once, as soon as there is a layer to tell it to.
+fn warn(warned: &AtomicBool, code: EventCode, text: &str) {
+    if !warned.load(Ordering::Relaxed) && tell_observer(code, text) {
+        warned.store(true, Ordering::Relaxed);
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -26,7 +27,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// A few connections. Nothing of SQLite runs on a thread of the runtime.
 pub(super) struct ConnectionPool {
     path: PathBuf,
-    idle: Mutex<Vec<Connection>>,
+    /// Each with the file that it opened.
+    idle: Mutex<Vec<(Connection, FileId)>>,
     permits: Arc<Semaphore>,
 }
 
@@ -47,15 +49,22 @@ impl ConnectionPool {
         };
         let connections = Arc::clone(self);
         let task = tokio::task::spawn_blocking(move || {
-            let idle = connections.idle.lock().pop();
+            // What is written to a file that was replaced or deleted is lost with its last connection.
+            let file = file_id(&connections.path)?;
+            let mut idle = connections.idle.lock().pop();
+            while let Some((old, _)) = idle.take_if(|(_, opened)| *opened != file) {
+                // The log by that name may be the new file's: closing must not delete it.
+                old.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).map_err(failed)?;
+                idle = connections.idle.lock().pop();
+            }
             let mut connection = match idle {
-                Some(connection) => connection,
+                Some((connection, _)) => connection,
                 None => open(&connections.path)?,
             };
             let done = work(&mut connection);
             // One that could not even take its work back is of no use to the next.
             if connection.is_autocommit() {
-                connections.idle.lock().push(connection);
+                connections.idle.lock().push((connection, file));
             }
             drop(permit);
             done
@@ -73,6 +82,18 @@ impl ConnectionPool {
     ) -> Result<T, StoreError> {
         self.run(work).await.map_err(StoreError::of_a_read)
     }
+}
+
+/// Device and inode: a path may lead to another file than it did.
+type FileId = (u64, u64);
+
+fn file_id(path: &Path) -> Result<FileId, StoreError> {
+    let file = std::fs::metadata(path);
+    let file = file.map_err(|error| StoreError::unavailable("the file of SQLite is gone", error))?;
+    #[cfg(unix)]
+    return Ok((std::os::unix::fs::MetadataExt::dev(&file), std::os::unix::fs::MetadataExt::ino(&file)));
+    #[cfg(not(unix))]
+    Ok((0, u64::from(file.is_dir())))
 }
 
 /// A connection to a file that exists.

@@ -166,3 +166,41 @@ async fn keys_are_rotated_between_two_logins() {
     assert!(world.op.jwks_fetches() <= fetched + 2, "{} fetches", world.op.jwks_fetches());
     assert_eq!(world.app.store.len(), rows + 50, "fifty spent logins, and no session");
 }
+
+/// Twenty kilobytes of groups, in the ID token: a store keeps them, and handlers see them.
+#[tokio::test]
+async fn a_person_of_many_groups_signs_in() {
+    for size in [20 * 1024, 150 * 1024] {
+        let world = World::new();
+        let groups: Vec<_> = (0..size / 32).map(|n| format!("group-{n:026}")).collect();
+        world.op.user("alice", |user| user.set("groups", groups.clone()));
+        let alice = world.signed_in("alice").await;
+        assert_eq!(world.who(&alice).await, "a1", "{size}");
+        assert_eq!(alice.navigate(&format!("{APP}/tok")).await.status, 200, "{size}");
+        // The logout reaches the provider, with the hint or without.
+        let link = crate::support::app::logout_link(&alice, "/bye").await;
+        alice.visit(&link).await;
+        assert_eq!(world.op.logouts().len(), 1, "{size}");
+    }
+    // The control: what no row holds is refused with a page that says so.
+    let world = World::new();
+    world.op.user("alice", |user| user.set("groups", "x".repeat(300 * 1024)));
+    world.op.sign_in_as("alice");
+    let page = world.browser().visit(&login("/who")).await;
+    assert_eq!(page.status, 502, "{}", page.text());
+}
+
+/// A provider without a logout needs no ID token: it is not kept.
+#[tokio::test]
+async fn an_id_token_is_kept_for_the_providers_logout_alone() {
+    let mut sizes = Vec::new();
+    for end_session in [true, false] {
+        let world = World::new();
+        let (store, _app) = world.watched();
+        world.op.set(|op| op.end_session = end_session);
+        world.op.user("alice", |user| user.set("groups", "x".repeat(10_000)));
+        world.signed_in("alice").await;
+        sizes.push(store.dump().await.iter().map(|(_, row)| row.record.bytes.len()).max().unwrap());
+    }
+    assert!(sizes[0] > sizes[1] + 10_000, "{sizes:?}");
+}

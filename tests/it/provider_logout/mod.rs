@@ -1,6 +1,7 @@
 //! A logout at the provider reaches the session: in each mode, by `sub` and by `sid`, by the back and the front channel.
 
 mod index_key;
+mod matching;
 mod renewed;
 mod without_exp;
 

@@ -10,6 +10,7 @@ mod crowd;
 mod model;
 mod outcomes;
 mod processes;
+mod refusals;
 mod stop;
 mod store;
 mod together;

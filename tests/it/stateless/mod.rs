@@ -7,6 +7,7 @@ mod integrity;
 mod logout;
 mod person;
 mod processes;
+mod replaced;
 mod room;
 mod tokens;
 

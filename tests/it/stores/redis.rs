@@ -448,3 +448,35 @@ async fn tls_checks_the_certificate() {
     assert!(plain.load(key(1)).await.is_err(), "no TLS where TLS is spoken");
     assert!(RedisStore::connect_lazy_with_roots(&redis.url(0), certificate.as_bytes()).is_err());
 }
+
+/// What was ended at its master may count at a replica for as long as they are apart.
+#[tokio::test]
+async fn a_replica_is_refused_until_it_is_a_master() {
+    let (Some(master), Some(replica)) = (Redis::start(), Redis::start()) else { return };
+    let mut own = connect(&replica.url(0)).await;
+    let port = master.port().to_string();
+    let () = cmd("REPLICAOF").arg("127.0.0.1").arg(&port).query_async(&mut own).await.unwrap();
+    let store = store(&replica.url(0));
+    let refused = store.load(key(1)).await.unwrap_err();
+    assert!(refused.to_string().contains("replica"), "{refused}");
+    let () = cmd("REPLICAOF").arg("NO").arg("ONE").query_async(&mut own).await.unwrap();
+    create(&store, 1).await;
+}
+
+/// An operator learns of it where they learn of everything else, once.
+#[tokio::test]
+async fn a_server_that_does_not_persist_is_an_event() {
+    use crate::support::app::{APP, App, World, routes};
+    use tower_oidc::EventCode;
+    for (persistent, told) in [("no", 1), ("yes", 0)] {
+        let Some(redis) = Redis::with(&["--appendonly", persistent]) else { return };
+        let world = World::new();
+        let store = RedisStore::connect_lazy(&redis.url(0)).unwrap();
+        let app = App::over(&world.net, &world.clock, store, world.app.store.clone(), |config| config);
+        world.net.serve_service(APP, app.layer.clone().layer(routes()));
+        for _ in 0..2 {
+            world.signed_in("alice").await;
+        }
+        assert_eq!(app.events.count(EventCode::StoreNotPersistent), told, "appendonly {persistent}");
+    }
+}

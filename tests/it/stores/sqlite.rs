@@ -224,3 +224,25 @@ async fn a_file_that_can_only_be_read_is_refused() {
     let error = SqliteStore::open(folder.file()).expect_err("it cannot be written");
     assert!(error.to_string().contains("only be read"), "{error}");
 }
+
+/// What is written to a file that another one took the place of is lost with its last connection: it is noticed.
+#[tokio::test]
+async fn a_file_that_is_replaced_is_opened_anew() {
+    let folder = Folder::new();
+    let store = SqliteStore::open(folder.file()).unwrap();
+    create(&store, Key([1; 32])).await;
+    let other = Folder::new();
+    drop(SqliteStore::open(other.file()).unwrap());
+    // As a backup is restored: the log of the former file goes with it.
+    for log in ["-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{log}", folder.file().display()));
+    }
+    fs::rename(other.file(), folder.file()).unwrap();
+    assert_eq!(store.load(Key([1; 32])).await.unwrap(), None, "it is another file");
+    create(&store, Key([2; 32])).await;
+    let again = SqliteStore::open(folder.file()).unwrap();
+    assert!(again.load(Key([2; 32])).await.unwrap().is_some(), "what was written since is there");
+    // A file that is gone is an error, and no place to write to.
+    fs::remove_file(folder.file()).unwrap();
+    assert!(store.swap(Key([3; 32]), None, record("x")).await.is_err());
+}

@@ -86,6 +86,8 @@ pub(super) struct Kept {
     pub(super) stale: bool,
     /// A tombstone.
     pub(super) over: bool,
+    /// The provider refused, and is left alone until the next request.
+    pub(super) held: bool,
     /// How many generations consents made without a refresh token.
     pub(super) consents: u64,
     /// Its access token is of a newer consent than its refresh token.
@@ -225,6 +227,7 @@ impl World {
             token: 1,
             stale: true,
             over: false,
+            held: false,
             consents: 0,
             outlives: false,
             lease: None,
@@ -476,6 +479,9 @@ impl World {
         let (refresher, action) = RefreshMachine::start();
         let replica = &mut self.replicas[usize::from(r)];
         replica.requests -= 1;
+        if let Some(row) = &mut self.row {
+            row.held = false;
+        }
         replica.flight = Some(Flying {
             refresher,
             action,
@@ -561,9 +567,11 @@ impl World {
         }
         let usability = match kept {
             Kept { over: true, .. } | Kept { stale: true, token: 0, .. } => Usability::Over,
+            Kept { stale: true, held: true, .. } => Usability::Held,
             Kept { stale: true, .. } => Usability::Stale,
             _ => Usability::Good,
         };
+        flight.trouble |= usability == Usability::Held;
         flight.found = Some(kept);
         let outlives = kept.outlives && rules.hold(Rule::Strips);
         Input::Read(Some(RowView { version, spent_token, lease, usability, outlives }))
@@ -578,11 +586,12 @@ impl World {
         let lease = Lease { holder: flight.holder, left: i8::try_from(ticks(LEASE)).unwrap() + skew };
         let next = match to {
             NextRow::Leased => Kept { lease: Some(lease), ..found },
-            NextRow::Released => found,
+            NextRow::Released => Kept { held: flight.trouble, ..found },
             NextRow::Refreshed => Kept {
                 generation: found.generation + 1,
                 token: flight.got.expect("a token"),
                 stale: false,
+                held: false,
                 ..found
             },
             NextRow::Stripped => Kept { generation: found.generation + 1, token: 0, ..found },
@@ -713,6 +722,7 @@ impl World {
             token: first,
             stale: false,
             over: false,
+            held: false,
             consents: 0,
             outlives: false,
             lease: None,
