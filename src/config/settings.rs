@@ -151,6 +151,14 @@ impl Settings {
         self.destination(&self.public_path(path_and_query)).unwrap_or_else(|_| self.home.clone())
     }
 
+    /// A destination for a link on a page of ours. Where another site led there, it is no endpoint: the link would count as
+    /// the application's own.
+    pub(crate) fn linked(&self, destination: &Destination, own: bool) -> Destination {
+        let resolved = self.public_url.join(destination.as_str());
+        let is_endpoint = resolved.is_ok_and(|url| self.endpoint(url.path()).is_some());
+        if is_endpoint && !own { self.home.clone() } else { destination.clone() }
+    }
+
     pub(crate) fn destination(&self, given: &str) -> Result<Destination, DestinationError> {
         Destination::parse(given, &self.public_url)
     }

@@ -81,7 +81,7 @@ async fn callback(
     let Ok(destination) = runtime.settings.destination(&login.return_to) else {
         return Err(unknown(LoginError::NotPending));
     };
-    let again = address_of(runtime, provider, &login, &destination);
+    let again = address_of(runtime, provider, &login, &runtime.settings.linked(&destination, login.own));
     let refused = |failure| CallbackError { failure, again: Some(again) };
     if expired {
         // Whoever is signed in by now only wants to go on.

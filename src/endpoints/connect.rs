@@ -79,12 +79,14 @@ impl ConnectRequest {
         Ok(Self { name, destination, options, more, once, extends, here })
     }
 
-    /// Another site leads somebody here.
+    /// Another site leads somebody here, who is asked about this alone and no further consent.
     fn ask(&self, runtime: &Runtime, key: Option<&[u8]>) -> Response<Bytes> {
+        let linked = runtime.settings.linked(&self.destination, false);
+        let here = urls::connect_path_with(runtime, &self.name, &linked, &self.more, &self.options);
         let text =
             "Another site sent you here. The service will ask you next, unless you have agreed before.";
         let heading = format!("Do you want to give this application access to “{}”?", self.name);
-        let here = urls::with_proof(runtime, key, self.here.clone());
+        let here = urls::with_proof(runtime, key, here + once_in(self.once));
         page::page(StatusCode::OK, &heading, text, &[(&here, "Continue")])
     }
 
@@ -276,7 +278,7 @@ pub(crate) fn resumed(context: &EndpointContext) -> Response<Bytes> {
             StatusCode::OK,
             "Access was granted",
             "The form that you sent needed this access and was not processed. Please go back and send it again.",
-            &[(destination.as_str(), "Go back")],
+            &[(context.runtime.settings.linked(&destination, false).as_str(), "Go back")],
         ),
         Err(refusal) => page::plain(StatusCode::BAD_REQUEST, &refusal),
     }

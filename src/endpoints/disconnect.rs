@@ -8,6 +8,7 @@ use http::{Response, StatusCode};
 use super::context::EndpointContext;
 use super::parameters::EndpointQuery;
 use super::{account, urls, visitor};
+use crate::config::settings::encoded;
 use crate::error::redirect;
 use crate::page;
 use crate::protocol::fetch_metadata::Target;
@@ -35,7 +36,13 @@ pub(crate) async fn end(context: &EndpointContext) -> Response<Bytes> {
     let key =
         urls::proof_key(session.as_ref().ok().and_then(|session| session.as_deref()), context.visitor());
     let ask = || {
-        let action = format!("{}?{}", runtime.settings.path_to("disconnect"), context.query());
+        let linked = runtime.settings.linked(&destination, false);
+        let action = format!(
+            "{}?connection={}&return_to={}",
+            runtime.settings.path_to("disconnect"),
+            encoded(name),
+            encoded(linked.as_str())
+        );
         page::confirmation("Do you want to end this access?", &action, "Disconnect")
     };
     if let Some(answer) = context.refusal(Target::Disconnect, key.as_deref(), ask) {

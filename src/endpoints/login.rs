@@ -45,15 +45,16 @@ pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
         Ok(parsed) => parsed,
         Err(refusal) => return page::plain(StatusCode::BAD_REQUEST, &refusal),
     };
-    let Ok(session) = session else {
-        return page::try_again("You cannot be signed in at the moment.", destination.as_str());
-    };
-    let key = proof_key(session.as_deref(), None);
-    let ask = || ask(path(runtime, named.map(|named| &**named), &destination, &options), &destination);
+    let key = proof_key(session.as_ref().ok().and_then(|session| session.as_deref()), None);
+    let own = context.is_own(context.is_proven(key.as_deref()));
+    let linked = runtime.settings.linked(&destination, own);
+    if session.is_err() {
+        return page::try_again("You cannot be signed in at the moment.", linked.as_str());
+    }
+    let ask = || ask(path(runtime, named.map(|named| &**named), &linked, &options), &linked);
     if let Some(answer) = context.refusal(Target::Login, key.as_deref(), ask) {
         return answer;
     }
-    let own = context.is_own(context.is_proven(key.as_deref()));
     if options.is_silent() && was_silent(runtime, headers) {
         return redirect(destination.as_str());
     }
@@ -63,10 +64,13 @@ pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
         runtime.providers.logins().next().filter(|_| silent || !runtime.providers.several_logins())
     }) {
         Some(provider) => Arc::clone(provider),
-        None => return choose_provider::page(runtime, &destination, &options),
+        None => return choose_provider::page(runtime, &linked, &options),
     };
-    let intent = Intent::Login { replaces: context.session_id().map(SessionId::bytes) };
-    let again = path(runtime, Some(&provider), &destination, &options);
+    // A GET brings the session's cookie along.
+    let is_posted = provider.relying_party.response_mode == ResponseMode::FormPost;
+    let replaces = context.session_id().filter(|_| is_posted).map(SessionId::bytes);
+    let intent = Intent::Login { replaces };
+    let again = path(runtime, Some(&provider), &linked, &options);
     begin(context, &AuthorizationAttempt { provider, destination, options, intent, own }, &again).await
 }
 

@@ -63,7 +63,7 @@ pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Response<Bytes> {
     let token = token.is_some_and(|token| token.ct_eq(&session.logout_token).into());
     let decision = context.decide(Target::Logout, true, token);
     let ask = || {
-        let action = logout_path(runtime, None, &destination);
+        let action = logout_path(runtime, None, &runtime.settings.linked(&destination, false));
         page::confirmation("Do you want to sign out?", &action, "Sign out")
     };
     if let Some(answer) = context.refusal_of(Target::Logout, decision, ask) {

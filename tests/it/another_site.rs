@@ -203,6 +203,32 @@ async fn a_link_to_a_consent_asks_first() {
     }
 }
 
+/// What another site leads to stays another site's: no page of ours has a link to a consent that it chose.
+#[tokio::test]
+async fn a_page_of_ours_launders_no_link() {
+    for world in worlds() {
+        let alice = world.signed_in("alice").await;
+        let consent = "/auth/connect?connection=once&return_to=/export?to=attacker";
+        let to = |path: &str, consent: &str| {
+            let to: String = form_urlencoded::byte_serialize(consent.as_bytes()).collect();
+            at(&format!("{path}return_to={to}"))
+        };
+        for consent in [consent, &format!("/x/..{consent}"), &format!("/%2e{consent}"), &at(consent)] {
+            for path in ["/auth/login?", "/auth/connect?connection=mail&", "/auth/logout?", "/auth/granted?"]
+            {
+                let page = alice.click_from(EVIL, &to(path, consent)).await;
+                assert_eq!(page.status, 200, "{path}");
+                assert!(!page.text().contains("export"), "{path} {consent}: {}", page.text());
+            }
+        }
+        // A login that another site began leads to the question.
+        let nobody = world.browser();
+        world.op.sign_in_as("alice");
+        let page = nobody.click_from(EVIL, &to("/auth/login?", consent)).await;
+        assert!(page.text().contains("Another site sent you here. The service"), "{}", page.text());
+    }
+}
+
 /// The application's own addresses act wherever they are followed from, as they stand and for their user alone.
 #[tokio::test]
 async fn a_proof_is_for_one_address_and_one_user() {
