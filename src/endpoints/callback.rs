@@ -105,12 +105,25 @@ async fn callback(
             cookie::append(answer.headers_mut(), silent::silence(runtime));
             answer
         }
+        // Whoever has signed in since in another tab only wants to go on.
+        Err(failure) if failure.is_of_this_try() && signed_in_since(context, &login).await => {
+            runtime.events().emit(EventCode::LoginRefused, None, cause(&failure));
+            redirect(destination.as_str())
+        }
         Err(failure) => return Err(refused(failure)),
     };
-    if let Some(removal) = pending::LOGIN.remove(runtime, &login.state) {
+    if let Some(removal) = pending::LOGIN.remove(runtime, &login.state()) {
         cookie::append(answer.headers_mut(), removal);
     }
     Ok(answer)
+}
+
+/// Whether the session of this browser began after a login that is under way in it.
+async fn signed_in_since(context: &EndpointContext, login: &PendingLogin) -> bool {
+    let Intent::Login { .. } = login.intent else { return false };
+    let session = context.signed_in().await.ok().flatten();
+    let as_old = login.started_at.saturating_add(context.runtime.settings.absolute_lifetime);
+    session.is_some_and(|session| session.ends_at > as_old)
 }
 
 /// The address that starts the same once more: nothing that something here needs is left out of it.
@@ -153,7 +166,7 @@ fn read(provider: &Provider, head: &Parts, body: &[u8]) -> Result<AuthorizationR
 /// Whether a response is that of a login, and came to the redirect URI of the provider at which it was started: what
 /// was started elsewhere is not its end, and its code goes nowhere (RFC 9700 section 4.4.2.2).
 fn is_of(login: &PendingLogin, response: &AuthorizationResponse, provider: &Provider) -> bool {
-    let state = bool::from(login.state.as_bytes().ct_eq(response.state.as_bytes()));
+    let state = bool::from(login.state().as_bytes().ct_eq(response.state.as_bytes()));
     state && login.registration == registration(&provider.relying_party)
 }
 
@@ -184,7 +197,7 @@ async fn receive(
         // The same callback again: what it was good for has happened, or failed and was answered.
         return Ok(redirect(destination.as_str()));
     }
-    let exchanged = provider.exchange(&code, &login.code_verifier, connection.single_indicator()).await;
+    let exchanged = provider.exchange(&code, &login.code_verifier(), connection.single_indicator()).await;
     if matches!(exchanged, Err(ProviderError::Refused(_))) {
         // A code that the provider does not know leaves nothing behind: anybody can bring any number of them.
         let _ = runtime.records.delete(spent(runtime, login).await?.key, None).await;
@@ -218,7 +231,7 @@ async fn spend(runtime: &Runtime, login: &PendingLogin) -> Result<bool, StoreErr
 /// Where it is noted that a login's callback was received.
 async fn spent(runtime: &Runtime, login: &PendingLogin) -> Result<RecordKey, StoreError> {
     let index = runtime.records.index().await?;
-    let key = Key(index.hash(&[b"spent login", login.state.as_bytes()]));
+    let key = Key(index.hash(&[b"spent login", login.state().as_bytes()]));
     Ok(RecordKey { purpose: Purpose::PendingLogin, key, owner: Vec::new() })
 }
 

@@ -49,7 +49,7 @@ pub(crate) async fn keep(
     }
     let id_token = tokens.id_token.as_ref().ok_or(LoginError::NoIdToken)?;
     let token_use =
-        IdTokenUse::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
+        IdTokenUse::Login { nonce: &login.nonce(), max_age: login.max_age, acr_values: &login.acr_values };
     let id_token = provider.verify(id_token, &tokens.access_token, token_use).await?;
     let verified = CompletedLogin { provider, began_at: login.started_at, id_token: &id_token, tokens };
     match (&login.intent, session) {

@@ -19,7 +19,7 @@ use crate::config::resource::push_new;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::protocol::authorization::{
-    AuthorizationRequest, LoginOptions, MAX_REDIRECT, Prompt, with_parameters,
+    AuthorizationRequest, LoginOptions, MAX_REDIRECT, Prompt, ResponseMode, with_parameters,
 };
 use crate::protocol::fetch_metadata::{Decision, Target};
 use crate::provider::error::ProviderError;
@@ -149,9 +149,7 @@ fn pending_login(
     ask: &AuthorizationAttempt,
 ) -> PendingLogin {
     PendingLogin {
-        state: runtime.random.token(),
-        nonce: runtime.random.token(),
-        code_verifier: runtime.random.token(),
+        seed: runtime.random.bytes(),
         return_to: ask.destination.as_str().to_owned(),
         registration: registration(relying_party),
         silent: ask.options.is_silent(),
@@ -172,34 +170,23 @@ async fn authorization(
     let provider = &ask.provider;
     let relying_party = &provider.relying_party;
     let metadata = provider.metadata().await?;
-    let mut login = pending_login(runtime, relying_party, ask);
+    let login = pending_login(runtime, relying_party, ask);
     let (connection, scopes) = asked(runtime, provider, &ask.intent)
         .ok_or(ProviderError::Malformed("there is no such connection"))?;
     let request = AuthorizationRequest {
         scopes: &scopes,
         resources: &connection.indicators,
         response_mode: relying_party.response_mode,
-        state: &login.state,
-        nonce: &login.nonce,
-        code_verifier: &login.code_verifier,
+        state: &login.state(),
+        nonce: &login.nonce(),
+        code_verifier: &login.code_verifier(),
         hosted_domain: relying_party.hosted_domain.as_deref(),
         options: &ask.options,
         additional: &relying_party.additional,
     };
-    let keep = |login: &PendingLogin| {
-        let kept = pending::LOGIN.keep(runtime, relying_party.response_mode, &login.state, login);
-        kept.ok_or(ProviderError::Malformed("the login under way cannot be kept"))
-    };
-    let mut kept = keep(&login)?;
-    if pending::is_too_much(runtime, headers, kept.len()) {
-        // A long destination beside long options, or beside what the browser carries: the person signs in all the same,
-        // and lands at home.
-        login.return_to = String::new();
-        kept = keep(&login)?;
-    }
-    let mut cookies = pending::make_room(runtime, headers, kept.len());
-    cookies.push(kept);
     let parameters = request.parameters(&metadata.client);
+    let cookies = pending::begin(runtime, headers, relying_party.response_mode, login)
+        .ok_or(ProviderError::Malformed("the login under way cannot be kept"))?;
     let set: usize = cookies.iter().map(|cookie| cookie.len() + cookie::LINE).sum();
     let mut response = transport(runtime, provider, &metadata, &parameters, set).await?;
     let headers = response.headers_mut();
@@ -263,9 +250,10 @@ pub(crate) fn asked<'a>(
 }
 
 /// For whom a login was started. A callback for another registration is not its end.
-pub(crate) fn registration(relying_party: &RelyingParty) -> [u8; 32] {
+pub(crate) fn registration(relying_party: &RelyingParty) -> [u8; 16] {
     let parts = [&relying_party.issuer, &relying_party.client_id, &relying_party.redirect_uri];
-    Sha256::digest(encode(&parts.map(|part| part.as_bytes()))).into()
+    let hash: [u8; 32] = Sha256::digest(encode(&parts.map(|part| part.as_bytes()))).into();
+    std::array::from_fn(|place| hash[place])
 }
 
 /// Adds `prompt=consent`, once, where scopes of a consent without a refresh token have lapsed: a refresh token comes with it.

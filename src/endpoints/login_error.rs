@@ -50,6 +50,15 @@ pub(crate) enum LoginError {
 }
 
 impl LoginError {
+    /// Whether it says nothing of the person, or of this application: another try may have succeeded.
+    pub(crate) fn is_of_this_try(&self) -> bool {
+        match self {
+            Self::Denied(_) => true,
+            Self::Provider(ProviderError::Refused(code)) => code == "invalid_grant",
+            _ => false,
+        }
+    }
+
     /// Why the tokens of a callback that failed in this way are not kept.
     pub(crate) fn unkept(&self) -> Unkept {
         match self {

@@ -8,40 +8,44 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderValue};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 use crate::cookie::{self, SameSitePolicy};
+use crate::events::EventCode;
 use crate::protocol::authorization::ResponseMode;
-use crate::records::seal::{AssociatedData, Purpose};
+use crate::records::grant::encode;
+use crate::records::seal::{AssociatedData, KeyRing, Purpose};
 use crate::sessions::identity::SessionPayload;
 use crate::state::Runtime;
 use crate::stateless;
 
 /// At most so many logins are under way in one browser; the oldest goes.
 const MOST: usize = 8;
-/// At most so many bytes do their cookies have together...
-const MOST_BYTES: usize = 6 * 1024;
-/// ...and so many with what else the browser carries for us. Proxies and servers take 8 KiB of one header.
+/// At most so many bytes do their pages' addresses have together...
+const MOST_ADDRESSES: usize = 4 * 1024;
+/// ...and so many their cookies, with what else the browser carries for us. Proxies and servers take 8 KiB of one header.
 const MOST_SENT: usize = 7 * 1024;
-/// What a login under way has beside the most that is carried, in bytes.
-const ROOM: usize = 1024;
+/// What logins under way have beside the most that is carried, in bytes: all of them, without addresses.
+const ROOM: usize = 1536;
 
 /// The largest cookie that is set: some browsers keep none above 4 KiB, and some proxies pass no header above that.
 const LARGEST: usize = 3584;
 /// What a response sets has at most so many bytes together: 4 KiB, less the other headers of the largest page.
 const MOST_SET: usize = 3648;
+/// What a `Set-Cookie` has besides, about.
+const ATTRIBUTES: usize = 100;
 /// So many characters of the state are in the cookie's name.
 const ID: usize = 8;
 
 /// A login under way. Everything that its callback is checked against travels with the browser that started it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PendingLogin {
-    pub(crate) state: String,
-    pub(crate) nonce: String,
-    pub(crate) code_verifier: String,
+    /// Of it the state, the nonce and the code verifier are made: eight cookies have room for no more.
+    pub(crate) seed: [u8; 32],
     pub(crate) return_to: String,
     /// The registration that it was started for: issuer, client and redirect URI.
-    pub(crate) registration: [u8; 32],
+    pub(crate) registration: [u8; 16],
     pub(crate) silent: bool,
     /// With `prompt=consent`.
     pub(crate) prompted: bool,
@@ -53,11 +57,30 @@ pub(crate) struct PendingLogin {
     pub(crate) own: bool,
 }
 
+impl PendingLogin {
+    pub(crate) fn state(&self) -> String {
+        self.random("state")
+    }
+
+    pub(crate) fn nonce(&self) -> String {
+        self.random("nonce")
+    }
+
+    pub(crate) fn code_verifier(&self) -> String {
+        self.random("code_verifier")
+    }
+
+    /// 43 characters of base64url, of which no other's can be told.
+    fn random(&self, what: &str) -> String {
+        URL_SAFE_NO_PAD.encode(Sha256::digest(encode(&[what.as_bytes(), &self.seed])))
+    }
+}
+
 /// What the tokens are for. Sessions are named by their ids, because the callback may come without the session's
 /// cookie (`form_post`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Intent {
-    /// Somebody signs in, in a browser that had this session.
+    /// Somebody signs in, in a browser that had this session, where the callback comes without its cookie.
     Login { replaces: Option<[u8; 32]> },
     /// The person of this session grants a connection, with these scopes besides those it always asks for.
     Connect {
@@ -135,9 +158,19 @@ impl PendingKind {
             ResponseMode::FormPost => SameSitePolicy::None,
             ResponseMode::Query => SameSitePolicy::Lax,
         };
+        let expires_at = runtime.now().saturating_add(runtime.settings.login_lifetime);
+        self.sealed(runtime, cross_site, (state, expires_at), value)
+    }
+
+    fn sealed<T: Serialize>(
+        self,
+        runtime: &Runtime,
+        cross_site: SameSitePolicy,
+        (state, expires_at): (&str, Timestamp),
+        value: &T,
+    ) -> Option<HeaderValue> {
         let name = self.cookie(runtime, state)?;
         let contents = postcard::to_allocvec(value).ok()?;
-        let expires_at = runtime.now().saturating_add(runtime.settings.login_lifetime);
         let place = AssociatedData::new(self.purpose, name.as_bytes());
         let sealed = runtime.records.keys().seal(place, expires_at, &contents, &runtime.random);
         // The browser keeps it twice as long: a late return still finds its destination.
@@ -228,43 +261,97 @@ fn removal(runtime: &Runtime) -> SameSitePolicy {
     if modes.any(|mode| mode == ResponseMode::FormPost) { SameSitePolicy::None } else { SameSitePolicy::Lax }
 }
 
-/// Whether a browser would have to send more than others take, with a new cookie of `size` bytes.
-pub(crate) fn is_too_much(runtime: &Runtime, headers: &HeaderMap, size: usize) -> bool {
-    size > LARGEST || size + stateless::bytes(runtime, headers) > most_sent(runtime)
-}
-
 /// Where more may be carried, proxies take more.
 fn most_sent(runtime: &Runtime) -> usize {
     MOST_SENT.max(runtime.most_carried() + ROOM)
 }
 
-/// The `Set-Cookie`s that make room for a cookie of `size` bytes: what does not open goes first, then the oldest, and
-/// then what sessions have left behind.
+/// A login under way, and whether its cookie is to be set.
+struct UnderWay {
+    login: PendingLogin,
+    expires_at: Timestamp,
+    changed: bool,
+}
+
+impl UnderWay {
+    /// What its cookie adds to each request, in bytes.
+    fn sent(&self, runtime: &Runtime) -> usize {
+        let contents = postcard::to_allocvec(&self.login).map_or(LARGEST, |contents| contents.len());
+        let name = LOGIN.prefix(runtime).len() + ID + "=; ".len();
+        name + (KeyRing::sealed_length(contents) * 4).div_ceil(3)
+    }
+
+    fn cookie(&self, runtime: &Runtime, cross_site: SameSitePolicy) -> Option<HeaderValue> {
+        LOGIN.sealed(runtime, cross_site, (&self.login.state(), self.expires_at), &self.login)
+    }
+}
+
+/// The `Set-Cookie`s with which a login is under way, `None` where it cannot be. What does not open goes, and the oldest
+/// where there are too many; then what sessions have left behind. Where their addresses have no room, the longest is
+/// given up: that login ends at home.
 ///
 /// A login that is over stays while there is room: its late callback still lands where it was going.
-pub(crate) fn make_room(runtime: &Arc<Runtime>, headers: &HeaderMap, size: usize) -> Vec<HeaderValue> {
-    let mut kept: Vec<(Timestamp, usize, &str)> = Vec::new();
-    let mut removed = Vec::new();
+pub(crate) fn begin(
+    runtime: &Arc<Runtime>,
+    headers: &HeaderMap,
+    response_mode: ResponseMode,
+    login: PendingLogin,
+) -> Option<Vec<HeaderValue>> {
+    let (mut under_way, mut removed) = (Vec::new(), Vec::new());
     for (name, value) in LOGIN.all(runtime, headers) {
         match LOGIN.open::<PendingLogin>(runtime, name, value) {
-            Some((_, login)) => kept.push((login.started_at, name.len() + value.len(), name)),
+            Some((expires_at, login)) => {
+                under_way.push((name, UnderWay { login, expires_at, changed: false }));
+            }
             None => removed.push(name),
         }
     }
-    kept.sort();
-    let mut bytes = size + kept.iter().map(|(_, size, _)| size).sum::<usize>();
-    let most = MOST_BYTES.min(most_sent(runtime).saturating_sub(stateless::bytes(runtime, headers)));
-    let mut oldest = kept.iter();
-    while (bytes > most || oldest.len() >= MOST)
-        && let Some((_, size, name)) = oldest.next()
-    {
-        bytes -= size;
-        removed.push(name);
+    under_way.sort_by_key(|(_, one)| one.login.started_at);
+    let expires_at = runtime.now().saturating_add(runtime.settings.login_lifetime);
+    under_way.push(("", UnderWay { login, expires_at, changed: true }));
+    let room = most_sent(runtime).saturating_sub(stateless::bytes(runtime, headers));
+    removed.extend(make_room(runtime, &mut under_way, room));
+    let (_, new) = under_way.pop()?;
+    let new = LOGIN.keep(runtime, response_mode, &new.login.state(), &new.login)?;
+    let changed = under_way.iter().filter(|(_, one)| one.changed);
+    let mut cookies: Vec<_> = changed.filter_map(|(_, one)| one.cookie(runtime, removal(runtime))).collect();
+    let size = |cookies: &[HeaderValue]| -> usize {
+        new.len() + cookies.iter().map(|cookie| cookie.len() + cookie::LINE).sum::<usize>()
+    };
+    cookies.extend(LOGIN.remove_all(runtime, removed, size(&cookies)));
+    cookies.extend(as_fit(stateless::left_behind(runtime, headers).into_iter(), size(&cookies)));
+    cookies.push(new);
+    Some(cookies)
+}
+
+/// Gives up addresses, and then the oldest logins, until all fit; returns the names of those that go. The last is new.
+fn make_room<'a>(runtime: &Runtime, under_way: &mut Vec<(&'a str, UnderWay)>, room: usize) -> Vec<&'a str> {
+    let too_many = under_way.len().saturating_sub(MOST);
+    let mut gone: Vec<_> = under_way.drain(..too_many).map(|(name, _)| name).collect();
+    while !fits(runtime, under_way, room) {
+        // Of two that are as long the newest, which is set anyway.
+        let addressed = under_way.iter_mut().filter(|(_, one)| !one.login.return_to.is_empty());
+        if let Some((_, longest)) = addressed.max_by_key(|(_, one)| one.login.return_to.len()) {
+            longest.login.return_to.clear();
+            longest.changed = true;
+            let detail = "the address of a login under way has no room beside others: it ends at home";
+            runtime.events().emit(EventCode::CookiesTooLarge, None, detail);
+        } else if under_way.len() > 1 {
+            gone.push(under_way.remove(0).0);
+        } else {
+            break;
+        }
     }
-    let mut removals = LOGIN.remove_all(runtime, removed, size);
-    let size = size + removals.iter().map(|removal| removal.len() + cookie::LINE).sum::<usize>();
-    removals.extend(as_fit(stateless::left_behind(runtime, headers).into_iter(), size));
-    removals
+    gone
+}
+
+/// Whether logins can be under way together, the last of which is new: in this browser, and in this answer.
+fn fits(runtime: &Runtime, under_way: &[(&str, UnderWay)], room: usize) -> bool {
+    let addresses: usize = under_way.iter().map(|(_, one)| one.login.return_to.len()).sum();
+    let sent: usize = under_way.iter().map(|(_, one)| one.sent(runtime)).sum();
+    let changed = under_way.iter().filter(|(_, one)| one.changed);
+    let set: usize = changed.map(|(_, one)| one.sent(runtime) + ATTRIBUTES).sum();
+    addresses <= MOST_ADDRESSES && sent <= room && set <= LARGEST
 }
 
 /// The `Set-Cookie`s that clear away earlier logouts from which the browser never came back.

@@ -127,7 +127,7 @@ pub(crate) async fn finish(
     let index = runtime.records.index().await?;
     let (former, visitor) = renamed(context, &index, name, before).ok_or(LoginError::SessionOver)?;
     let token_use =
-        IdTokenUse::Login { nonce: &login.nonce, max_age: login.max_age, acr_values: &login.acr_values };
+        IdTokenUse::Login { nonce: &login.nonce(), max_age: login.max_age, acr_values: &login.acr_values };
     // One that nobody asked for says nothing.
     let facts = if asked.scopes.iter().any(|scope| scope == "openid") {
         let id_token = tokens.id_token.as_ref().ok_or(LoginError::NoIdToken)?;
