@@ -217,3 +217,27 @@ async fn row(runtime: &Runtime, id: &[u8; 32], principal: &Principal) -> Result<
     let key = Key(runtime.records.index().await?.hash(&[b"one shot", id, &owner]));
     Ok(RecordKey { purpose: Purpose::SingleUse, key, owner })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A request can bring thousands, and each that is read is a removal made and a row looked for.
+    #[test]
+    fn no_more_are_read_than_ever_wait() {
+        let cookies: Vec<String> = (0..4000_u16)
+            .map(|number| {
+                let value = URL_SAFE_NO_PAD.encode([&number.to_le_bytes()[..], &[7; 36]].concat());
+                format!("{}={value}", &value[..IN_NAME])
+            })
+            .collect();
+        let found: Vec<_> = cookies.iter().map(String::as_bytes).collect();
+        let policy = CookiePolicy::new("app", true);
+        let read = PendingSingleUses::read(&found, &HeaderMap::new(), &policy).unwrap();
+        let numbers: Vec<_> =
+            read.waiting.iter().map(|one| u16::from_le_bytes([one.id[0], one.id[1]])).collect();
+        assert_eq!(numbers, [3996, 3997, 3998, 3999], "the newest");
+        let few = PendingSingleUses::read(&found[..2], &HeaderMap::new(), &policy).unwrap();
+        assert_eq!(few.waiting.len(), 2);
+    }
+}
