@@ -54,7 +54,7 @@ impl LoginError {
     pub(crate) fn is_of_this_try(&self) -> bool {
         match self {
             Self::Denied(_) => true,
-            Self::Provider(ProviderError::Refused(code)) => code == "invalid_grant",
+            Self::Provider(ProviderError::Refused(why)) => why.code.as_deref() == Some("invalid_grant"),
             _ => false,
         }
     }

@@ -8,7 +8,7 @@ pub(crate) mod default_client;
 pub(crate) mod default_client;
 pub(crate) mod error;
 pub(crate) mod http_client;
-pub(crate) mod logout_token;
+pub(crate) mod keys;
 pub(crate) mod providers;
 pub(crate) mod relying_party;
 
@@ -32,7 +32,6 @@ use self::relying_party::RelyingParty;
 use crate::clock::Clock;
 use crate::events::{EventCode, Events};
 use crate::protocol::client::{Built, ProviderClient};
-use crate::protocol::id_token::{IdToken, IdTokenUse, TokenPolicy, verify};
 use crate::protocol::jws::KeySet;
 use crate::protocol::metadata::{self, Metadata};
 use crate::protocol::refusal::ProviderRefusal;
@@ -42,9 +41,6 @@ use crate::secret::Secret;
 
 /// Metadata and keys are read again after this time, in the background.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
-/// An unknown key makes the key set be read again no more often than this.
-pub(crate) const KEY_SET_THROTTLE: Duration = Duration::from_secs(2);
-
 /// What is known of a provider: its metadata, and this application as its client.
 pub(crate) struct Discovered {
     metadata: Metadata,
@@ -128,17 +124,6 @@ impl Provider {
         self.told(fetched.await, EventCode::MetadataFetched)
     }
 
-    async fn fetch_keys(&self, metadata: &Metadata) -> Result<KeySet, ProviderError> {
-        let fetched = async {
-            // RFC 7517 section 8.5.2.
-            let accept = "application/jwk-set+json, application/json, */*;q=0.1";
-            let document = self.get(metadata.jwks_uri.as_str(), accept).await?;
-            KeySet::parse(&document)
-                .ok_or_else(|| ProviderError::Unavailable("there is no key in its key set".into()))
-        };
-        self.told(fetched.await, EventCode::KeySetFetched)
-    }
-
     fn told<T>(&self, fetched: Result<T, ProviderError>, code: EventCode) -> Result<T, ProviderError> {
         match &fetched {
             Ok(_) => self.events.emit(code, None, &self.relying_party.issuer),
@@ -159,71 +144,9 @@ impl Provider {
         self.events.emit(EventCode::ProviderMemberIgnored, None, told);
     }
 
-    /// Whether an answer of this provider can be verified: its metadata and keys are here.
-    pub(crate) async fn ready(self: &Arc<Self>) -> Result<(), ProviderError> {
-        let metadata = self.metadata().await?;
-        self.keys.get_or_fetch(async || self.fetch_keys(&metadata).await).await.map(drop)
-    }
-
     /// How its metadata and its keys stand here.
     pub(crate) fn readiness(&self) -> (Readiness, Readiness) {
         (self.metadata.readiness(), self.keys.readiness())
-    }
-
-    /// Verifies an ID token with the provider's keys.
-    pub(crate) async fn verify(
-        self: &Arc<Self>,
-        id_token: &Secret,
-        access_token: &Secret,
-        token_use: IdTokenUse<'_>,
-    ) -> Result<IdToken, ProviderError> {
-        let (id_token, access_token) = (id_token.expose_secret(), access_token.expose_secret());
-        let verified = self.with_keys(&self.keys, |keys, expected| {
-            Ok(verify(id_token, access_token, &token_use, keys, expected)?)
-        });
-        let verified = verified.await?;
-        if let IdTokenUse::Refresh { original: Some(original) } = &token_use
-            && original.auth_time.is_some()
-            && verified.facts.auth_time.is_some_and(|auth_time| Some(auth_time) != original.auth_time)
-        {
-            self.ignored(format_args!("a refreshed ID token has another auth_time than the first"));
-        }
-        verified
-            .unreadable
-            .iter()
-            .for_each(|name| self.ignored(format_args!("the claim {name} cannot be read")));
-        Ok(verified)
-    }
-
-    /// Verifies with the provider's keys, which are read again once, as `again`, where a key is unknown.
-    async fn with_keys<T>(
-        self: &Arc<Self>,
-        again: &Cached<KeySet>,
-        verify: impl Fn(&KeySet, &TokenPolicy<'_>) -> Result<T, ProviderError>,
-    ) -> Result<T, ProviderError> {
-        let metadata = self.metadata().await?;
-        let mut expected = TokenPolicy {
-            issuer: &metadata.issuer,
-            client_id: &self.relying_party.client_id,
-            trusted_audiences: &self.relying_party.trusted_audiences,
-            algorithms: self
-                .relying_party
-                .algorithm
-                .as_ref()
-                .map_or(&metadata.algorithms[..], std::slice::from_ref),
-            decisive: &self.relying_party.decisive,
-            keys_are_new: false,
-            now: self.clock.now(),
-        };
-        let fetch = async || self.fetch_keys(&metadata).await;
-        let verified = verify(&*self.keys.get_or_fetch(fetch).await?, &expected);
-        if !verified.as_ref().is_err_and(ProviderError::is_unknown_key) {
-            return verified;
-        }
-        let fetch = async || self.fetch_keys(&metadata).await;
-        let keys = again.refetch(KEY_SET_THROTTLE, fetch).await?;
-        expected.keys_are_new = true;
-        verify(&keys, &expected)
     }
 
     /// RFC 6749 section 4.1.3, RFC 7636 section 4.5.

@@ -11,8 +11,9 @@ use crate::error::RetryLater;
 use crate::protocol::id_token::{IdToken, IdTokenUse};
 use crate::protocol::refusal::{ProviderRefusal, RefusalRemedy};
 use crate::protocol::token::TokenResponse;
+use crate::provider::Provider;
 use crate::provider::error::ProviderError;
-use crate::provider::{KEY_SET_THROTTLE, Provider};
+use crate::provider::keys::KEY_SET_THROTTLE;
 use crate::records::grant::{Grant, GrantSource, Owner};
 use crate::records::refresh_hold::RefreshHold;
 

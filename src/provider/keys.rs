@@ -1,0 +1,106 @@
+//! The provider's keys, and what they verify.
+//!
+//! Logout tokens come from callers whom nobody knows: whatever they show, the provider is asked no more than it bears.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Provider;
+use super::cached::Cached;
+use super::error::ProviderError;
+use crate::events::EventCode;
+use crate::protocol::id_token::{IdToken, IdTokenUse, TokenPolicy, verify};
+use crate::protocol::jws::KeySet;
+use crate::protocol::logout_token::{self, LogoutToken};
+use crate::protocol::metadata::Metadata;
+use crate::secret::Secret;
+
+/// An unknown key makes the key set be read again no more often than this.
+pub(crate) const KEY_SET_THROTTLE: Duration = Duration::from_secs(2);
+
+impl Provider {
+    pub(super) async fn fetch_keys(&self, metadata: &Metadata) -> Result<KeySet, ProviderError> {
+        let fetched = async {
+            // RFC 7517 section 8.5.2.
+            let accept = "application/jwk-set+json, application/json, */*;q=0.1";
+            let document = self.get(metadata.jwks_uri.as_str(), accept).await?;
+            KeySet::parse(&document)
+                .ok_or_else(|| ProviderError::Unavailable("there is no key in its key set".into()))
+        };
+        self.told(fetched.await, EventCode::KeySetFetched)
+    }
+
+    /// Whether an answer of this provider can be verified: its metadata and keys are here.
+    pub(crate) async fn ready(self: &Arc<Self>) -> Result<(), ProviderError> {
+        let metadata = self.metadata().await?;
+        self.keys.get_or_fetch(async || self.fetch_keys(&metadata).await).await.map(drop)
+    }
+
+    /// Verifies an ID token with the provider's keys.
+    pub(crate) async fn verify(
+        self: &Arc<Self>,
+        id_token: &Secret,
+        access_token: &Secret,
+        token_use: IdTokenUse<'_>,
+    ) -> Result<IdToken, ProviderError> {
+        let (id_token, access_token) = (id_token.expose_secret(), access_token.expose_secret());
+        let verified = self.with_keys(&self.keys, |keys, expected| {
+            Ok(verify(id_token, access_token, &token_use, keys, expected)?)
+        });
+        let verified = verified.await?;
+        if let IdTokenUse::Refresh { original: Some(original) } = &token_use
+            && original.auth_time.is_some()
+            && verified.facts.auth_time.is_some_and(|auth_time| Some(auth_time) != original.auth_time)
+        {
+            self.ignored(format_args!("a refreshed ID token has another auth_time than the first"));
+        }
+        verified
+            .unreadable
+            .iter()
+            .for_each(|name| self.ignored(format_args!("the claim {name} cannot be read")));
+        Ok(verified)
+    }
+
+    /// Verifies with the provider's keys, which are read again once, as `again`, where a key is unknown.
+    async fn with_keys<T>(
+        self: &Arc<Self>,
+        again: &Cached<KeySet>,
+        verify: impl Fn(&KeySet, &TokenPolicy<'_>) -> Result<T, ProviderError>,
+    ) -> Result<T, ProviderError> {
+        let metadata = self.metadata().await?;
+        let mut expected = TokenPolicy {
+            issuer: &metadata.issuer,
+            client_id: &self.relying_party.client_id,
+            trusted_audiences: &self.relying_party.trusted_audiences,
+            algorithms: self
+                .relying_party
+                .algorithm
+                .as_ref()
+                .map_or(&metadata.algorithms[..], std::slice::from_ref),
+            decisive: &self.relying_party.decisive,
+            keys_are_new: false,
+            now: self.clock.now(),
+        };
+        let fetch = async || self.fetch_keys(&metadata).await;
+        let verified = verify(&*self.keys.get_or_fetch(fetch).await?, &expected);
+        if !verified.as_ref().is_err_and(ProviderError::is_unknown_key) {
+            return verified;
+        }
+        let fetch = async || self.fetch_keys(&metadata).await;
+        let keys = again.refetch(KEY_SET_THROTTLE, fetch).await?;
+        expected.keys_are_new = true;
+        verify(&keys, &expected)
+    }
+
+    /// Verifies a logout token with the provider's keys. Where a key is unknown they are read again, as often as for
+    /// logins, and apart from them: a login that meets a new key never waits because of what a stranger sent.
+    pub(crate) async fn verify_logout_token(
+        self: &Arc<Self>,
+        compact: &str,
+    ) -> Result<LogoutToken, ProviderError> {
+        self.with_keys(&self.keys_for_anybody, |keys, expected| {
+            Ok(logout_token::verify(compact, keys, expected)?)
+        })
+        .await
+    }
+}
