@@ -202,19 +202,14 @@ pub(crate) async fn guarded_future<T, F: Future<Output = T>>(
 
 tokio::task_local! {
     /// The receivers of the events of a store, while the layer calls it: a store knows no configuration.
-    static OBSERVER: Events;
+    pub(crate) static OBSERVER: Events;
 }
 
 impl Events {
-    /// Reports what the store says with [`tell_observer`] while it is called.
+    /// Reports what the store says while it is called.
     pub(crate) fn observe<T>(&self, call: impl Future<Output = T>) -> impl Future<Output = T> {
         OBSERVER.scope(self.clone(), call)
     }
-}
-
-/// Reports an event to the layer that calls. False where none does.
-pub(crate) fn tell_observer(code: EventCode, detail: &str) -> bool {
-    OBSERVER.try_with(|events| events.emit(code, None, detail)).is_ok()
 }
 
 impl fmt::Debug for Events {

@@ -107,6 +107,8 @@ pub use self::redis::RedisStore;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod columns;
 mod notifier;
+#[cfg(any(feature = "postgres", feature = "redis"))]
+mod observer;
 
 #[cfg(feature = "test-util")]
 pub mod contract;

@@ -23,7 +23,8 @@ use super::columns::{self, Columns};
 use super::notifier::Notifier;
 use super::{Change, Key, Record, Store, StoreError, StoreErrorKind, StoreFuture, Stored, Tag, Version};
 use crate::clock::Timestamp;
-use crate::events::{EventCode, tell_observer};
+use crate::events::EventCode;
+use crate::store::observer::tell_observer;
 
 /// How often those who wait look by themselves, for the case that a notification was lost.
 const LOOK: Duration = Duration::from_secs(1);

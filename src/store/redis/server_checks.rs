@@ -6,7 +6,8 @@ use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, cmd};
 
 use super::error::RedisFailure;
-use crate::events::{EventCode, tell_observer};
+use crate::events::EventCode;
+use crate::store::observer::tell_observer;
 
 /// Refuses a server that may evict live records, and one that only repeats what another server holds; warns, once, of one
 /// that forgets when it restarts.
