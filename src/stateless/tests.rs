@@ -7,7 +7,7 @@ use crate::clock::{Random, Timestamp};
 use crate::config::checks::LEAST;
 use crate::cookie::CookiePolicy;
 use crate::protocol::id_token::OriginalIdToken;
-use crate::records::grant::{Grant, GrantSource, Owner, TokenSet};
+use crate::records::grant::{Grant, GrantSource, GrantStatus, Owner, TokenSet};
 use crate::records::seal::{KeyRing, Purpose};
 use crate::records::sealed_cookie::{CookieBinding, SealedCookie};
 use crate::secret::Secret;
