@@ -7,6 +7,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use tokio::task::LocalKey;
+
 /// The kind of an event. Its text ([`EventCode::as_str`]) never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -202,13 +204,18 @@ pub(crate) async fn guarded_future<T, F: Future<Output = T>>(
 
 tokio::task_local! {
     /// The receivers of the events of a store, while the layer calls it: a store knows no configuration.
-    pub(crate) static OBSERVER: Events;
+    static OBSERVER: Events;
+}
+
+/// The receivers of the events of a store that is called.
+pub(crate) fn observer() -> &'static LocalKey<Events> {
+    &OBSERVER
 }
 
 impl Events {
     /// Reports what the store says while it is called.
     pub(crate) fn observe<T>(&self, call: impl Future<Output = T>) -> impl Future<Output = T> {
-        OBSERVER.scope(self.clone(), call)
+        observer().scope(self.clone(), call)
     }
 }
 
