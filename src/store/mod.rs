@@ -107,7 +107,7 @@ pub use self::redis::RedisStore;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod columns;
 mod notifier;
-#[cfg(any(feature = "postgres", feature = "redis"))]
+#[cfg(feature = "redis")]
 mod observer;
 
 #[cfg(feature = "test-util")]

@@ -23,8 +23,6 @@ use super::columns::{self, Columns};
 use super::notifier::Notifier;
 use super::{Change, Key, Record, Store, StoreError, StoreErrorKind, StoreFuture, Stored, Tag, Version};
 use crate::clock::Timestamp;
-use crate::events::EventCode;
-use crate::store::observer::tell_observer;
 
 /// How often those who wait look by themselves, for the case that a notification was lost.
 const LOOK: Duration = Duration::from_secs(1);
@@ -242,19 +240,7 @@ impl Store for PostgresStore {
     fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> StoreFuture<'a, ()> {
         Box::pin(async move {
             self.0.news.begin();
-            let deaf = async {
-                loop {
-                    self.0.news.deaf().await;
-                    tell_observer(
-                        EventCode::StoreFailed,
-                        "PostgreSQL does not tell what other processes change",
-                    );
-                }
-            };
-            tokio::select! {
-                ended = self.0.changes.relay(heard) => ended,
-                never = deaf => never,
-            }
+            self.0.changes.relay(heard).await
         })
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, NoTls};
-use tower_oidc::EventCode;
 use tower_oidc::store::{Change, Key, PostgresStore, Store, contract};
 
 use super::{collecting_leaves_nothing_and_nobody_behind, create, record};
@@ -294,29 +293,4 @@ async fn no_secret_of_a_url_is_printed() {
     for secret in [PASSWORD, ENCODED_PASSWORD, "p@ss", "w?rd", "p%40ss"] {
         assert!(!said.contains(secret), "{secret} in {said}");
     }
-}
-
-/// An operator learns that nothing is heard of other processes any more.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_listener_that_goes_deaf_is_an_event() {
-    use crate::support::app::{APP, App, World, routes};
-    let Some(server) = Postgres::shared() else { return };
-    let url = server.database().await;
-    let world = World::new();
-    let store = PostgresStore::connect_lazy(&url).unwrap();
-    let app = App::over(&world.net, &world.clock, store, world.app.store.clone(), |config| config);
-    world.net.serve_service(APP, app.layer.clone().layer(routes()));
-    let alice = world.signed_in("alice").await;
-    let beside = beside(&url).await;
-    // As soon as it listens, its connection is ended.
-    let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
-                 WHERE datname = current_database() AND pid <> pg_backend_pid() AND query LIKE '%pg_notify%'";
-    assert!(!app.events.has(EventCode::StoreFailed), "the control");
-    while !app.events.has(EventCode::StoreFailed) {
-        beside.query_one(ended, &[]).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    let told = app.events.all().into_iter().find(|event| event.code == EventCode::StoreFailed).unwrap();
-    assert!(told.detail.contains("other processes"), "{}", told.detail);
-    assert_eq!(world.who(&alice).await, "a1");
 }
