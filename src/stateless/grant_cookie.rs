@@ -27,7 +27,6 @@ pub(crate) struct GrantCookie {
 #[derive(Clone)]
 pub(super) struct GrantCookieKey {
     pub(super) grant_key: Arc<GrantKey>,
-    pub(super) id: [u8; 32],
     /// The session with which the grant ends.
     session: Option<Arc<Session>>,
     until: Timestamp,
@@ -40,11 +39,21 @@ pub(crate) struct Unreadable;
 impl GrantCookieKey {
     /// How its cookies are named, and what their seals are bound to.
     pub(super) fn cookies(&self, runtime: &Runtime) -> &GrantCookieNames {
-        let Self { grant_key, id, .. } = self;
-        grant_key.cookies.get_or_init(|| GrantCookieNames {
-            name: runtime.grant_name(id, &grant_key.connection),
-            bound: bound_grant(id, &grant_key.owner, &grant_key.client),
+        let grant_key = &self.grant_key;
+        grant_key.cookies.get_or_init(|| {
+            let id = self.id();
+            let name = runtime.grant_name(&id, &grant_key.connection);
+            GrantCookieNames { name, bound: bound_grant(&id, &grant_key.owner, &grant_key.client) }
         })
+    }
+
+    /// After whom its cookies are named: the session, or the visitor, whose owner is the name already.
+    fn id(&self) -> [u8; 32] {
+        match (&self.session, &self.grant_key.owner) {
+            (Some(session), _) => session.home().bytes(),
+            (None, Owner::Visitor { id }) => *id,
+            (None, Owner::User { .. } | Owner::Account { .. }) => [0; 32],
+        }
     }
 
     /// Until when a grant is kept: as long as its session, and a visitor's for so long after they granted it, however often
@@ -59,7 +68,7 @@ impl GrantCookieKey {
     /// What stays of a browser's cookies beside those of a session's grant.
     pub(super) fn stays(&self) -> Option<Stays> {
         let session = self.session.as_ref()?;
-        Some(Stays { claims: tag(&session.id.bytes()), grants: tag(&self.id) })
+        Some(Stays { claims: tag(&session.id.bytes()), grants: tag(&self.id()) })
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -76,7 +85,6 @@ impl GrantCookie {
     ) -> Self {
         let key = GrantCookieKey {
             grant_key: Arc::clone(grant_key),
-            id: session.home().bytes(),
             until: session.ends_at,
             session: Some(Arc::clone(session)),
         };
@@ -85,15 +93,8 @@ impl GrantCookie {
 
     /// Of a browser in which nobody is signed in.
     pub(crate) fn of_visitor(jar: &Arc<CookieJar>, grant_key: &Arc<GrantKey>, until: Timestamp) -> Self {
-        // Its owner is its name already.
-        let id = match &grant_key.owner {
-            Owner::Visitor { id } => *id,
-            Owner::User { .. } | Owner::Account { .. } => [0; 32],
-        };
-        Self {
-            jar: Arc::clone(jar),
-            key: GrantCookieKey { grant_key: Arc::clone(grant_key), id, until, session: None },
-        }
+        let key = GrantCookieKey { grant_key: Arc::clone(grant_key), until, session: None };
+        Self { jar: Arc::clone(jar), key }
     }
 
     /// The session with which the grant ends.

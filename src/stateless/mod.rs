@@ -150,8 +150,7 @@ impl CookieJar {
         let (Some(expected), Some(opened)) = (&session.shown_claims, &self.runtime.opened_grants) else {
             return true;
         };
-        let id = session.id.bytes();
-        let name = expected.name.get_or_init(|| self.runtime.claims_name(&id).into());
+        let name = expected.name.get_or_init(|| self.runtime.claims_name(&session.id.bytes()).into());
         let place = CookieBinding { purpose: Purpose::CarriedClaims, name, owner: &[] };
         let Some(text) = place.find(self.cookies.iter()) else { return false };
         if opened.claims.get(text.parts()).is_some_and(|of| of == session.id) {
