@@ -201,7 +201,7 @@ pub use error::{ConfigError, DestinationError, Error, ErrorKind};
 pub mod store;
 
 mod protocol;
-pub use protocol::authorization::{LoginOptions, Prompt, ResponseMode};
+pub use protocol::authorization::{LoginOptions, Prompt, PushedAuthorizationRequests, ResponseMode};
 pub use protocol::token::ClientAuthMethod;
 pub use protocol::user_info::FetchUserInfo;
 

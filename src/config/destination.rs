@@ -21,16 +21,18 @@ impl Destination {
             return Err(DestinationError::TooLong { length: given.len() });
         }
         let given = if given.is_empty() { public_url.path() } else { given };
-        // Browsers drop tabs and line breaks and read a backslash as a slash: none of them may come near a
-        // Location header. Spaces and other bytes that no URL holds are the caller's to encode.
-        if given.bytes().any(|byte| byte <= b' ' || byte == b'\\' || byte >= 0x7f) {
+        // Browsers drop tabs and line breaks, and read a backslash in a path as a slash: none of them may come near a
+        // Location header. (Behind `?` or `#` it is a backslash.) Spaces, and what is no ASCII in a path, are the caller's to
+        // encode.
+        let path = given.split(['?', '#']).next().unwrap_or_default();
+        if given.bytes().any(|byte| byte <= b' ' || byte == 0x7f) || path.contains('\\') || !path.is_ascii() {
             return Err(DestinationError::NotAllowed);
         }
         // Whoever decodes a path on the way, and there are proxies that do, would break a header with these.
-        let path = given.split(['?', '#']).next().unwrap_or_default();
         if has_encoded_control(path) {
             return Err(DestinationError::NotAllowed);
         }
+        let given = &encoded(given)?;
         let resolved = public_url.join(given).map_err(|_| DestinationError::NotAllowed)?;
         let path = if given.starts_with('/') { given } else { after_origin(given, &public_url.origin())? };
         let stays = resolved.origin() == public_url.origin()
@@ -45,6 +47,17 @@ impl Destination {
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// As browsers send what is no ASCII (WHATWG URL, percent-encode sets).
+fn encoded(given: &str) -> Result<String, DestinationError> {
+    let encode =
+        |byte: u8| if byte.is_ascii() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    let encoded: String = given.bytes().map(encode).collect();
+    match encoded.len() {
+        length if length > MAX_DESTINATION => Err(DestinationError::TooLong { length }),
+        _ => Ok(encoded),
     }
 }
 
@@ -84,6 +97,11 @@ mod tests {
         {
             assert_eq!(parse(given).as_deref(), Ok(given));
         }
+        for (given, kept) in
+            [("/a?p=c:\\dir", "/a?p=c:\\dir"), ("/s?q=ü", "/s?q=%C3%BC"), ("/a#ü", "/a#%C3%BC")]
+        {
+            assert_eq!(parse(given).as_deref(), Ok(kept));
+        }
         assert_eq!(parse("https://app.test/a?b").as_deref(), Ok("/a?b"));
         assert_eq!(parse("https://app.test").as_deref(), Ok("/"));
         assert_eq!(parse("").as_deref(), Ok("/"));
@@ -117,6 +135,8 @@ mod tests {
             "https:///evil.test",
             "//app.test/",
             "/\u{a0}/x",
+            "/\u{2215}evil",
+            "/ü",
             "https://user@app.test/",
             "https://app.test\\@evil.test/",
             "a",
@@ -125,7 +145,6 @@ mod tests {
             "HTTPS://app.test/",
             "data:text/html,x",
             "https://app.test:443@evil.test/",
-            "/\u{2215}evil",
             "https://app.test?x",
             "/%2e//x",
         ] {

@@ -4,13 +4,12 @@ use std::path::PathBuf;
 
 use super::Config;
 use super::development::local_url;
-use super::environment::Environment;
+use super::environment::{Environment, listed};
 use super::mode::Mode;
 use super::provider::ProviderConfig;
 use super::shared_account::SharedAccount;
 
 use crate::error::ConfigError;
-use crate::protocol::authorization::ResponseMode;
 use crate::secret::Secret;
 
 impl SharedAccount {
@@ -65,6 +64,10 @@ impl Config {
     /// | `OIDC_SCOPES` | scopes of a login, separated by spaces | `openid email profile` |
     /// | `OIDC_RESPONSE_MODE` | `query` or `form_post` | `query` |
     /// | `OIDC_ID_TOKEN_SIGNED_RESPONSE_ALG` | the one algorithm of ID and logout tokens | those of the metadata |
+    /// | `OIDC_CLIENT_AUTH_METHOD` | `client_secret_basic`, `client_secret_post` or `none` | from the metadata |
+    /// | `OIDC_FETCH_USER_INFO` | `never`, `when-needed` or `always` | `when-needed` |
+    /// | `OIDC_TRUSTED_AUDIENCES` | more audiences that ID tokens may name, separated by commas | none |
+    /// | `OIDC_PUSHED_AUTHORIZATION_REQUESTS` | `auto`, `always` or `never` | `auto` |
     /// | `OIDC_DISPLAY_NAME` | the provider's name on the provider selection page | the issuer's host |
     /// | `OIDC_CA_FILE` | additional root certificates, PEM | none |
     /// | `OIDC_PROVIDERS` | the names of more providers, separated by commas | none |
@@ -73,16 +76,17 @@ impl Config {
     /// | `DEVELOPMENT_HOSTS` | host names besides loopback that are answered, separated by commas ([`Config::development_hosts`]) | none |
     /// | `MODE` | `per-user`, `stateless` or `single-user` (with the variables of [`SharedAccount::from_env`]) | `per-user` |
     /// | `SESSION_SECRET` | one or several session secrets, separated by commas | generated at start |
+    /// | `SESSION_COOKIE_NAME` | with what the names of cookies begin | `tower-oidc` |
+    /// | `FRONTCHANNEL_LOGOUT` | `true`: the front-channel logout endpoint answers | `false` |
     /// | `ADMINS` | verified e-mail addresses of admins, separated by commas | none |
     ///
     /// `OIDC_CLIENT_SECRET_FILE` and `SESSION_SECRET_FILE` name files with these secrets. A secret together with its
     /// `…_FILE` is an error.
     ///
-    /// For each name in `OIDC_PROVIDERS`, such as `work`, there are `OIDC_WORK_ISSUER`, `OIDC_WORK_CLIENT_ID`,
-    /// `OIDC_WORK_CLIENT_SECRET` (or `…_FILE`), `OIDC_WORK_SCOPES` and `OIDC_WORK_RESPONSE_MODE` (by default
-    /// `OIDC_SCOPES` and `OIDC_RESPONSE_MODE`), `OIDC_WORK_DISPLAY_NAME`,
-    /// `OIDC_WORK_ID_TOKEN_SIGNED_RESPONSE_ALG`, and `OIDC_WORK_LOGIN` (`false`: for
-    /// connections only). In the names of variables `-` becomes `_`: the provider `at-home` has `OIDC_AT_HOME_ISSUER`.
+    /// For each name in `OIDC_PROVIDERS`, such as `work`, there are the same variables, as `OIDC_WORK_ISSUER`,
+    /// `OIDC_WORK_CLIENT_ID` and so on (by default its scopes and response mode are those of `OIDC_SCOPES` and
+    /// `OIDC_RESPONSE_MODE`), and `OIDC_WORK_LOGIN` (`false`: for connections only). In the names of variables `-` becomes
+    /// `_`: the provider `at-home` has `OIDC_AT_HOME_ISSUER`.
     /// Without `OIDC_ISSUER` the first of the list is the first provider; otherwise the provider of `OIDC_ISSUER` is
     /// the first, and is called `default`. With several providers for logins, each entry of `ADMINS` names its
     /// provider: `work:root@example.org`.
@@ -105,27 +109,18 @@ impl Config {
         let mut config = Self::default();
         let mut problems = Vec::new();
         let environment = Environment::new(variable);
-        config.provider.client_secret =
-            environment.secret("OIDC_CLIENT_SECRET", &mut problems).map(Secret::from);
-        config.session_secrets =
-            environment.secret("SESSION_SECRET", &mut problems).map(|list| listed(&list)).unwrap_or_default();
-        config.provider.issuer = environment.value("OIDC_ISSUER").unwrap_or_default();
+        config.provider = ProviderConfig::read(&environment, "OIDC_", &config.provider, &mut problems);
+        let secrets = environment.secret("SESSION_SECRET", &mut problems);
+        config.session_secrets = listed(&secrets.unwrap_or_default());
         // What is no address of a socket is the application's own affair, unless the development provider needs it.
         config.bind = environment.value("BIND").and_then(|bind| bind.parse().ok());
-        config.development_hosts =
-            environment.value("DEVELOPMENT_HOSTS").map(|list| listed(&list)).unwrap_or_default();
+        config.development_hosts = environment.list("DEVELOPMENT_HOSTS");
         config.ca_file = environment.value("OIDC_CA_FILE").map(PathBuf::from);
-        config.admins = environment.value("ADMINS").map(|list| listed(&list)).unwrap_or_default();
+        config.admins = environment.list("ADMINS");
         config.public_url = environment.value("PUBLIC_URL").unwrap_or_else(|| local_url(config.bind));
-        config.provider.client_id = environment.value("OIDC_CLIENT_ID").unwrap_or_default();
-        if let Some(scopes) = environment.value("OIDC_SCOPES") {
-            config.provider.scopes = scopes.split_whitespace().map(str::to_owned).collect();
-        }
-        if let Some(mode) = response_mode(&environment, "OIDC_RESPONSE_MODE", &mut problems) {
-            config.provider.response_mode = mode;
-        }
-        config.provider.display_name = environment.value("OIDC_DISPLAY_NAME");
-        config.provider.id_token_signed_response_alg = environment.value("OIDC_ID_TOKEN_SIGNED_RESPONSE_ALG");
+        config.cookie_name = environment.value("SESSION_COOKIE_NAME").unwrap_or(config.cookie_name);
+        let frontchannel_logout = &mut config.frontchannel_logout;
+        environment.set(frontchannel_logout, "FRONTCHANNEL_LOGOUT", "true or false", &mut problems);
         config.mode = mode(&environment, &mut problems);
         ProviderConfig::add_from(&environment, &mut config, &mut problems);
         if config.provider.issuer.is_empty() {
@@ -159,30 +154,6 @@ fn mode<F: Fn(&str) -> Option<String>>(environment: &Environment<F>, problems: &
     mode
 }
 
-pub(crate) fn response_mode<F: Fn(&str) -> Option<String>>(
-    environment: &Environment<F>,
-    name: &str,
-    problems: &mut Vec<String>,
-) -> Option<ResponseMode> {
-    match environment.value(name)?.as_str() {
-        "query" => Some(ResponseMode::Query),
-        "form_post" => Some(ResponseMode::FormPost),
-        other => {
-            problems.push(format!("{name} is {other:?}: use query or form_post"));
-            None
-        }
-    }
-}
-
-/// Comma-separated values without the blanks around them.
-pub(crate) fn listed<T: From<String>>(list: &str) -> Vec<T> {
-    list.split(',')
-        .map(str::trim)
-        .filter(|item| !item.is_empty())
-        .map(|item| T::from(item.to_owned()))
-        .collect()
-}
-
 impl ProviderConfig {
     /// Those that `OIDC_PROVIDERS` names, the first of which is the first of all where no other is configured.
     pub(crate) fn add_from<F: Fn(&str) -> Option<String>>(
@@ -190,9 +161,23 @@ impl ProviderConfig {
         config: &mut Config,
         problems: &mut Vec<String>,
     ) {
-        let names: Vec<String> =
-            environment.value("OIDC_PROVIDERS").map(|list| listed(&list)).unwrap_or_default();
-        let read: Vec<_> = names.iter().map(|name| Self::read(environment, name, config, problems)).collect();
+        let names: Vec<String> = environment.list("OIDC_PROVIDERS");
+        let defaults = Self {
+            scopes: config.provider.scopes.clone(),
+            response_mode: config.provider.response_mode,
+            ..Self::default()
+        };
+        let mut read = Vec::new();
+        for name in &names {
+            let prefix = format!("OIDC_{}_", name.to_ascii_uppercase().replace('-', "_"));
+            let provider = Self::read(environment, &prefix, &defaults, problems).name(name);
+            for (end, value) in [("ISSUER", &provider.issuer), ("CLIENT_ID", &provider.client_id)] {
+                if value.is_empty() {
+                    problems.push(format!("{prefix}{end} is missing: OIDC_PROVIDERS names {name}"));
+                }
+            }
+            read.push(provider);
+        }
         let mut providers = read.into_iter();
         if config.provider.issuer.is_empty()
             && let Some(first) = providers.next()
@@ -214,42 +199,39 @@ impl ProviderConfig {
         config.more_providers.extend(providers);
     }
 
+    /// The provider whose variables begin so. What is not set is as in `defaults`.
     fn read<F: Fn(&str) -> Option<String>>(
         environment: &Environment<F>,
-        name: &str,
-        config: &Config,
+        prefix: &str,
+        defaults: &Self,
         problems: &mut Vec<String>,
     ) -> Self {
-        let variable = |end: &str| format!("OIDC_{}_{end}", name.to_ascii_uppercase().replace('-', "_"));
-        let mut required = |end: &str| {
-            environment.value(&variable(end)).unwrap_or_else(|| {
-                problems.push(format!("{} is missing: OIDC_PROVIDERS names {name}", variable(end)));
-                String::new()
-            })
+        let name = |end: &str| format!("{prefix}{end}");
+        let text = |end: &str| environment.value(&name(end));
+        let mut provider = Self {
+            issuer: text("ISSUER").unwrap_or_default(),
+            client_id: text("CLIENT_ID").unwrap_or_default(),
+            client_secret: environment.secret(&name("CLIENT_SECRET"), problems).map(Secret::from),
+            display_name: text("DISPLAY_NAME"),
+            id_token_signed_response_alg: text("ID_TOKEN_SIGNED_RESPONSE_ALG"),
+            trusted_audiences: environment.list(&name("TRUSTED_AUDIENCES")),
+            ..defaults.clone()
         };
-        let (issuer, client_id) = (required("ISSUER"), required("CLIENT_ID"));
-        let client_secret = environment.secret(&variable("CLIENT_SECRET"), problems).map(Secret::from);
-        let mode = response_mode(environment, &variable("RESPONSE_MODE"), problems);
-        let scopes = environment.value(&variable("SCOPES"));
-        let login = match environment.value(&variable("LOGIN")).as_deref() {
-            None | Some("true") => true,
-            Some("false") => false,
-            Some(other) => {
-                problems.push(format!("{} is {other:?}: use true or false", variable("LOGIN")));
-                true
-            }
-        };
-        Self {
-            client_secret,
-            login,
-            display_name: environment.value(&variable("DISPLAY_NAME")),
-            id_token_signed_response_alg: environment.value(&variable("ID_TOKEN_SIGNED_RESPONSE_ALG")),
-            scopes: scopes.map_or_else(
-                || config.provider.scopes.clone(),
-                |scopes| scopes.split_whitespace().map(str::to_owned).collect(),
-            ),
-            response_mode: mode.unwrap_or(config.provider.response_mode),
-            ..Self::new(issuer, client_id).name(name)
+        if let Some(scopes) = text("SCOPES") {
+            provider.scopes = scopes.split_whitespace().map(str::to_owned).collect();
         }
+        environment.set(&mut provider.login, &name("LOGIN"), "true or false", problems);
+        environment.set(&mut provider.response_mode, &name("RESPONSE_MODE"), "query or form_post", problems);
+        let methods = "client_secret_basic, client_secret_post or none";
+        environment.set(&mut provider.client_auth, &name("CLIENT_AUTH_METHOD"), methods, problems);
+        environment.set(
+            &mut provider.fetch_user_info,
+            &name("FETCH_USER_INFO"),
+            "never, when-needed or always",
+            problems,
+        );
+        let (pushed, values) = (&mut provider.pushed_authorization_requests, "auto, always or never");
+        environment.set(pushed, &name("PUSHED_AUTHORIZATION_REQUESTS"), values, problems);
+        provider
     }
 }

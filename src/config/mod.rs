@@ -447,7 +447,9 @@ impl fmt::Debug for Hooks {
 mod tests {
     use super::*;
     use crate::error::ConfigError;
-    use crate::protocol::authorization::ResponseMode;
+    use crate::protocol::authorization::{PushedAuthorizationRequests, ResponseMode};
+    use crate::protocol::token::ClientAuthMethod;
+    use crate::protocol::user_info::FetchUserInfo;
 
     fn from(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
         Config::from_env_with(|name| {
@@ -476,6 +478,43 @@ mod tests {
         assert_eq!(config.bind(([127, 0, 0, 1], 4000)).public_url, "http://localhost:4000");
         let set = [("OIDC_ISSUER", "development"), ("PUBLIC_URL", "http://127.0.0.1:1/app")];
         assert_eq!(from(&set).unwrap().bind(([127, 0, 0, 1], 4000)).public_url, "http://127.0.0.1:1/app");
+    }
+
+    #[test]
+    fn each_setting_of_a_provider_has_a_variable() {
+        let set = |prefix: &str| {
+            let variable = |end: &str| format!("{prefix}_{end}");
+            [
+                ("ISSUER", if prefix == "OIDC" { "https://op.test" } else { "https://home.test" }),
+                ("CLIENT_ID", "app"),
+                ("CLIENT_AUTH_METHOD", "client_secret_post"),
+                ("FETCH_USER_INFO", "when-needed"),
+                ("TRUSTED_AUDIENCES", "a, b"),
+                ("PUSHED_AUTHORIZATION_REQUESTS", "always"),
+                ("ID_TOKEN_SIGNED_RESPONSE_ALG", "ES256"),
+            ]
+            .map(|(end, value)| (variable(end), value))
+        };
+        let variables: Vec<_> = set("OIDC").into_iter().chain(set("OIDC_AT_HOME")).collect();
+        let more =
+            [("OIDC_PROVIDERS", "at-home"), ("SESSION_COOKIE_NAME", "shop"), ("FRONTCHANNEL_LOGOUT", "true")];
+        let named = variables.iter().map(|(name, value)| (name.as_str(), *value));
+        let all: Vec<_> = named.chain(more).collect();
+        let config = from(&all).unwrap();
+        for provider in [&config.provider, &config.more_providers[0]] {
+            assert_eq!(provider.client_auth, Some(ClientAuthMethod::ClientSecretPost));
+            assert_eq!(provider.fetch_user_info, FetchUserInfo::WhenNeeded);
+            assert_eq!(provider.trusted_audiences, ["a", "b"]);
+            assert_eq!(provider.pushed_authorization_requests, PushedAuthorizationRequests::Always);
+            assert_eq!(provider.id_token_signed_response_alg.as_deref(), Some("ES256"));
+        }
+        assert_eq!((config.cookie_name.as_str(), config.frontchannel_logout), ("shop", true));
+        for (name, wrong) in
+            [("OIDC_FETCH_USER_INFO", "soon"), ("FRONTCHANNEL_LOGOUT", "1"), ("OIDC_LOGIN", "no")]
+        {
+            let refused = from(&[("OIDC_ISSUER", "https://op.test"), (name, wrong)]).unwrap_err().to_string();
+            assert!(refused.contains(&format!("{name} is {wrong:?}: use ")), "{refused}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::connection::Connection;
 use super::resource::Resource;
 use super::setters::setters;
-use crate::protocol::authorization::ResponseMode;
+use crate::protocol::authorization::{PushedAuthorizationRequests, ResponseMode};
 use crate::protocol::token::ClientAuthMethod;
 use crate::protocol::user_info::FetchUserInfo;
 use crate::secret::Secret;
@@ -48,6 +48,9 @@ pub struct ProviderConfig {
     pub scopes: Vec<String>,
     /// How the authorization response is sent. By default `query`, which works with the cookie rules of every browser.
     pub response_mode: ResponseMode,
+    /// Whether authorization requests are pushed to the provider (RFC 9126). By default when the metadata requires it, or a
+    /// request is too long for a redirect.
+    pub pushed_authorization_requests: PushedAuthorizationRequests,
     /// Only members of this Google Workspace or similar domain may sign in, or connect an account: sent as `hd`, and
     /// required in the ID token.
     pub hosted_domain: Option<String>,
@@ -93,6 +96,7 @@ impl Default for ProviderConfig {
             login: true,
             scopes: ["openid", "email", "profile"].map(str::to_owned).to_vec(),
             response_mode: ResponseMode::default(),
+            pushed_authorization_requests: PushedAuthorizationRequests::default(),
             hosted_domain: None,
             fetch_user_info: FetchUserInfo::default(),
             authorization_parameters: Vec::new(),
@@ -121,6 +125,7 @@ impl ProviderConfig {
         some client_auth: ClientAuthMethod;
         list scopes: String;
         value response_mode: ResponseMode;
+        value pushed_authorization_requests: PushedAuthorizationRequests;
         some hosted_domain: String;
         value fetch_user_info: FetchUserInfo;
         list trusted_audiences: String;

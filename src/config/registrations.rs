@@ -60,6 +60,7 @@ impl RelyingParty {
             client_auth: provider.client_auth,
             redirect_uri,
             response_mode: provider.response_mode,
+            pushed_requests: provider.pushed_authorization_requests,
             hosted_domain: provider.hosted_domain.clone(),
             fetch_user_info: provider.fetch_user_info,
             additional: provider.authorization_parameters.clone(),

@@ -82,7 +82,7 @@ async fn callback(
         return Err(unknown(LoginError::NotPending));
     };
     let again = address_of(runtime, provider, &login, &runtime.settings.linked(&destination, login.own));
-    let refused = |failure| CallbackError { failure, again: Some(again) };
+    let refused = |failure| CallbackError { failure, again: Some(again.clone()) };
     if expired {
         // Whoever is signed in by now only wants to go on.
         return match context.signed_in().await {
@@ -97,6 +97,11 @@ async fn callback(
         Err(failure @ LoginError::EndedByProvider) => {
             runtime.events().emit(EventCode::LoginRefused, None, cause(&failure));
             redirect(&runtime.settings.login_path(&destination))
+        }
+        // The person need not know that the provider could not go on with what was begun. They begin anew, once.
+        Err(LoginError::Denied(code)) if !login.is_again && is_given_up(&login, &code) => {
+            runtime.events().emit(EventCode::LoginRefused, None, LoginError::Denied(code));
+            redirect(&format!("{again}{}", urls::AGAIN))
         }
         // Nobody asked for it: the page that the person is on works without.
         Err(failure) if login.silent && matches!(login.intent, Intent::Login { .. }) => {
@@ -116,6 +121,13 @@ async fn callback(
         cookie::append(answer.headers_mut(), removal);
     }
     Ok(answer)
+}
+
+/// Whether the provider ended a login that nobody refused: its page was open for too long, or it wants what only a new
+/// request brings (OpenID Connect Core 1.0 section 3.1.2.6).
+fn is_given_up(login: &PendingLogin, code: &str) -> bool {
+    let given_up = matches!(code, "authentication_expired" | "interaction_required" | "login_required");
+    given_up && !login.silent && matches!(login.intent, Intent::Login { .. })
 }
 
 /// Whether the session of this browser began after a login that is under way in it.

@@ -12,14 +12,15 @@ use super::context::EndpointContext;
 use super::parameters::EndpointQuery;
 use super::pending::{self, Intent, PendingLogin};
 use super::silent::{silence, was_silent};
-use super::urls::{path, proof_key};
+use super::urls::{AGAIN, path, proof_key};
 use crate::config::connections::CheckedConnection;
 use crate::config::destination::Destination;
 use crate::config::resource::push_new;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::protocol::authorization::{
-    AuthorizationRequest, LoginOptions, MAX_REDIRECT, Prompt, ResponseMode, with_parameters,
+    AuthorizationRequest, LoginOptions, MAX_REDIRECT, Prompt, PushedAuthorizationRequests, ResponseMode,
+    with_parameters,
 };
 use crate::protocol::fetch_metadata::{Decision, Target};
 use crate::provider::error::ProviderError;
@@ -147,6 +148,7 @@ fn pending_login(
     runtime: &Runtime,
     relying_party: &RelyingParty,
     ask: &AuthorizationAttempt,
+    is_again: bool,
 ) -> PendingLogin {
     PendingLogin {
         seed: runtime.random.bytes(),
@@ -159,6 +161,7 @@ fn pending_login(
         started_at: runtime.next_moment(),
         intent: ask.intent.clone(),
         own: ask.own,
+        is_again,
     }
 }
 
@@ -170,7 +173,7 @@ async fn authorization(
     let provider = &ask.provider;
     let relying_party = &provider.relying_party;
     let metadata = provider.metadata().await?;
-    let login = pending_login(runtime, relying_party, ask);
+    let login = pending_login(runtime, relying_party, ask, context.query().ends_with(AGAIN));
     let (connection, scopes) = asked(runtime, provider, &ask.intent)
         .ok_or(ProviderError::Malformed("there is no such connection"))?;
     let request = AuthorizationRequest {
@@ -211,10 +214,15 @@ async fn transport(
     let named = parameters.iter().map(|(name, value)| (name.as_str(), value));
     let url = with_parameters(endpoint, named);
     let location = url.as_str().len();
-    if location <= MAX_REDIRECT && location + set <= HEADER_BUDGET && !metadata.requires_par {
+    let (may_push, must_push) = match provider.relying_party.pushed_requests {
+        PushedAuthorizationRequests::Auto => (metadata.par_endpoint.is_some(), metadata.requires_par),
+        PushedAuthorizationRequests::Always => (true, true),
+        PushedAuthorizationRequests::Never => (false, false),
+    };
+    if location <= MAX_REDIRECT && location + set <= HEADER_BUDGET && !must_push {
         return Ok(redirect(url.as_str()));
     }
-    if metadata.par_endpoint.is_some() {
+    if may_push {
         let request_uri = provider.push(parameters).await?;
         let pushed =
             [("client_id", provider.relying_party.client_id.as_str()), ("request_uri", &request_uri)];

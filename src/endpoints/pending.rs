@@ -55,6 +55,8 @@ pub(crate) struct PendingLogin {
     pub(crate) intent: Intent,
     /// The application itself, or its user, began it.
     pub(crate) own: bool,
+    /// It was begun in the place of one that the provider gave up.
+    pub(crate) is_again: bool,
 }
 
 impl PendingLogin {

@@ -80,6 +80,9 @@ pub(crate) const fn once_in(once: bool) -> &'static str {
     if once { "&once=1" } else { "" }
 }
 
+/// What the address of a login ends with that is begun in the place of one that the provider gave up.
+pub(crate) const AGAIN: &str = "&again=1";
+
 /// The parameter with the proof, which stands last.
 const PROOF: &str = "&proof=";
 

@@ -29,6 +29,20 @@ pub enum ResponseMode {
     FormPost,
 }
 
+/// Whether authorization requests are pushed to the provider before the browser goes there (RFC 9126).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum PushedAuthorizationRequests {
+    /// When the metadata requires it, or a request is too long for a redirect.
+    #[default]
+    Auto,
+    /// Each: some providers require it of a client, and their metadata do not say so.
+    Always,
+    /// None.
+    Never,
+}
+
 /// What the person is asked at the provider (OpenID Connect Core 1.0 section 3.1.2.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -276,6 +290,10 @@ impl AuthorizationResponse {
         let state = filled(parameters.state).ok_or(MalformedResponse("state is missing"))?;
         let outcome = match (filled(parameters.code), filled(parameters.error)) {
             (Some(code), None) => AuthorizationOutcome::Code(code),
+            // Keycloak: its login page was left open for too long, and nothing is wrong.
+            (None, Some(_)) if parameters.error_description.as_deref() == Some("authentication_expired") => {
+                AuthorizationOutcome::Error("authentication_expired".to_owned())
+            }
             (None, Some(code)) => AuthorizationOutcome::Error(code),
             (None, None) => return Err(MalformedResponse("code is missing")),
             (Some(_), Some(_)) => return Err(MalformedResponse("both code and error")),

@@ -1,6 +1,6 @@
 //! This application as its providers know it.
 
-use crate::protocol::authorization::ResponseMode;
+use crate::protocol::authorization::{PushedAuthorizationRequests, ResponseMode};
 use crate::protocol::jws::Algorithm;
 use crate::protocol::token::ClientAuthMethod;
 use crate::protocol::user_info::FetchUserInfo;
@@ -31,6 +31,7 @@ pub(crate) struct RelyingParty {
     pub(crate) client_auth: Option<ClientAuthMethod>,
     pub(crate) redirect_uri: String,
     pub(crate) response_mode: ResponseMode,
+    pub(crate) pushed_requests: PushedAuthorizationRequests,
     pub(crate) hosted_domain: Option<String>,
     pub(crate) fetch_user_info: FetchUserInfo,
     pub(crate) additional: Vec<(String, String)>,

@@ -66,6 +66,7 @@ fn public_types_are_shared_between_tasks() {
     shared::<ClientAuthMethod>();
     shared::<FetchUserInfo>();
     shared::<GrantLifetime>();
+    shared::<PushedAuthorizationRequests>();
     shared::<ResponseMode>();
     shared::<LoginOptions>();
     shared::<Prompt>();

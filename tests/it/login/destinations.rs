@@ -206,9 +206,14 @@ async fn the_login_link_lands_to_the_byte() {
         assert_eq!(browser.step(&callback).await.location(), Some(*to));
     }
     let browser = world.browser();
-    for (to, lands) in
-        [("", "/"), ("https://app.test", "/"), ("https://app.test/x?y#z", "/x?y#z"), ("/x#//y", "/x#//y")]
-    {
+    for (to, lands) in [
+        ("", "/"),
+        ("https://app.test", "/"),
+        ("https://app.test/x?y#z", "/x?y#z"),
+        ("/x#//y", "/x#//y"),
+        ("/a?é#é", "/a?%C3%A9#%C3%A9"),
+        ("/a?p=c:\\dir", "/a?p=c:\\dir"),
+    ] {
         let link = links(&browser, to).await["login"]["ok"].as_str().unwrap().to_owned();
         let callback = callback_of(&browser, &format!("{APP}{link}")).await;
         assert_eq!(browser.step(&callback).await.location(), Some(lands));

@@ -145,6 +145,31 @@ async fn a_long_request_is_pushed_where_that_is_offered() {
     assert!(world.op.pushes().is_empty());
 }
 
+/// A client may have to push what its provider's metadata do not demand, or be unable to.
+#[tokio::test]
+async fn the_configuration_decides_what_is_pushed() {
+    use tower_oidc::PushedAuthorizationRequests::{Always, Auto, Never};
+    for (setting, required, long, pushes) in [
+        (Auto, false, false, 0),
+        (Auto, true, false, 1),
+        (Always, false, false, 1),
+        (Never, true, false, 0),
+        (Never, false, true, 0),
+    ] {
+        let world = World::with(|mut config| {
+            config.provider.pushed_authorization_requests = setting;
+            parameter("claims", "x".repeat(if long { 3000 } else { 1 }))(config)
+        });
+        world.op.sign_in_as("alice");
+        world.op.set(|s| s.pushed_authorization = true);
+        world.op.edit_discovery(move |document| {
+            document.insert("require_pushed_authorization_requests".into(), required.into());
+        });
+        world.browser().visit(&login("/who")).await;
+        assert_eq!(world.op.pushes().len(), pushes, "{setting:?}, required: {required}, long: {long}");
+    }
+}
+
 /// An endpoint that is missing, fails, or answers nonsense. Never a redirect with half a request.
 #[tokio::test]
 async fn pushing_fails() {

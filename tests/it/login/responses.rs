@@ -24,7 +24,9 @@ async fn lies_of_the_authorization_response() {
             if !asks {
                 assert_eq!(Untouched::now(&world), before, "{}", lie.name);
             }
-            assert_eq!(world.app.events.count(EventCode::LoginRefused), 1, "{}", lie.name);
+            // What a provider gives up is begun once more.
+            let tries = 1 + usize::from(lie.name == "error login_required");
+            assert_eq!(world.app.events.count(EventCode::LoginRefused), tries, "{}", lie.name);
             assert!(!page.text().contains("<script"), "{}: {}", lie.name, page.text());
             world.op.honest();
             let page = browser.visit(&login("/who")).await;
@@ -116,6 +118,32 @@ async fn errors_become_pages() {
             details.iter().all(|detail| !detail.contains(['\r', '\n', '\u{202e}', '\u{0}'])),
             "{details:?}"
         );
+    }
+}
+
+/// The provider could not go on with what was begun, and nobody refused anything: it is begun once more, and no more.
+#[tokio::test]
+async fn a_login_that_the_provider_gives_up_is_begun_once_more() {
+    let expired = ("temporarily_unavailable", "authentication_expired");
+    for (code, description) in [expired, ("interaction_required", ""), ("login_required", "")] {
+        for lasting in [false, true] {
+            let world = World::new();
+            let answered = std::sync::atomic::AtomicBool::new(false);
+            world.op.edit_authorization_response(move |answer| {
+                if lasting || !answered.swap(true, std::sync::atomic::Ordering::SeqCst) {
+                    answer.params.remove("code");
+                    answer.params.set("error", code);
+                    answer.params.set("error_description", description);
+                }
+            });
+            world.op.sign_in_as("alice");
+            let page = world.browser().visit(&login("/private?x=1")).await;
+            assert_eq!(world.op.authorizations().len(), 2, "{code}");
+            match lasting {
+                true => assert_eq!(page.status, 400, "{code}: {}", page.text()),
+                false => assert_eq!(page.path_and_query(), "/private?x=1", "{code}"),
+            }
+        }
     }
 }
 
