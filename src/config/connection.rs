@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::resource::Resource;
+use super::setters::setters;
 
 /// An additional grant requested on demand: scopes, and the APIs its tokens may be sent to.
 ///
@@ -60,18 +61,13 @@ impl Connection {
         }
     }
 
-    /// Adds a scope to request.
-    #[must_use]
-    pub fn scope(mut self, scope: impl Into<String>) -> Self {
-        self.scopes.push(scope.into());
-        self
-    }
-
-    /// Adds an API to which its tokens may be sent.
-    #[must_use]
-    pub fn resource(mut self, resource: Resource) -> Self {
-        self.resources.push(resource);
-        self
+    setters! {
+        /// Adds a scope to request.
+        push scope to scopes: String;
+        /// Adds an API to which its tokens may be sent.
+        add resource to resources: Resource;
+        /// Sets the lifetime of its grant.
+        value grant_lifetime: GrantLifetime;
     }
 
     /// Makes its tokens single-use: one request gets them as a [`SingleUseToken`](crate::SingleUseToken), and they are
@@ -98,13 +94,6 @@ impl Connection {
     #[must_use]
     pub fn allow_visitors(mut self) -> Self {
         self.visitors = true;
-        self
-    }
-
-    /// Sets the lifetime of its grant.
-    #[must_use]
-    pub fn grant_lifetime(mut self, grant_lifetime: GrantLifetime) -> Self {
-        self.grant_lifetime = grant_lifetime;
         self
     }
 }

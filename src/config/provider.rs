@@ -133,6 +133,10 @@ impl ProviderConfig {
         value revoke_at_logout: bool;
         value revocation_is_per_token: bool;
         value logout_at_provider: bool;
+        /// Adds an API to which the tokens of a login here may be sent.
+        add resource to resources: Resource;
+        /// Adds a connection at this provider.
+        add connection to connections: Connection;
     }
 
     /// Makes the provider one for connections only.
@@ -146,20 +150,6 @@ impl ProviderConfig {
     #[must_use]
     pub fn authorization_parameter(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.authorization_parameters.push((name.into(), value.into()));
-        self
-    }
-
-    /// Adds an API to which the tokens of a login here may be sent.
-    #[must_use]
-    pub fn resource(mut self, resource: Resource) -> Self {
-        self.resources.push(resource);
-        self
-    }
-
-    /// Adds a connection at this provider.
-    #[must_use]
-    pub fn connection(mut self, connection: Connection) -> Self {
-        self.connections.push(connection);
         self
     }
 

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::setters::setters;
+
 /// An API: the URLs to which its tokens may be sent, and the scopes for calling it.
 ///
 /// A URL belongs to a resource if scheme, host and port are equal and its path is the prefix's path or below it, on a
@@ -50,32 +52,15 @@ impl Resource {
         }
     }
 
-    /// Adds another URL to which the same tokens may be sent.
-    #[must_use]
-    pub fn url_prefix(mut self, url_prefix: impl Into<String>) -> Self {
-        self.url_prefixes.push(url_prefix.into());
-        self
-    }
-
-    /// Adds a scope to request.
-    #[must_use]
-    pub fn scope(mut self, scope: impl Into<String>) -> Self {
-        self.scopes.push(scope.into());
-        self
-    }
-
-    /// Adds a scope to request later, when a handler requires it.
-    #[must_use]
-    pub fn optional_scope(mut self, scope: impl Into<String>) -> Self {
-        self.optional_scopes.push(scope.into());
-        self
-    }
-
-    /// Sets the resource indicator (RFC 8707 section 2).
-    #[must_use]
-    pub fn indicator(mut self, indicator: impl Into<String>) -> Self {
-        self.indicator = Some(indicator.into());
-        self
+    setters! {
+        /// Adds another URL to which the same tokens may be sent.
+        push url_prefix to url_prefixes: String;
+        /// Adds a scope to request.
+        push scope to scopes: String;
+        /// Adds a scope to request later, when a handler requires it.
+        push optional_scope to optional_scopes: String;
+        /// Sets the resource indicator (RFC 8707 section 2).
+        some indicator: String;
     }
 }
 

@@ -1,31 +1,48 @@
 //! Setters that chain: one for each field that an application sets.
 
 /// Writes a setter for each field: `value` takes the field's type, `into` what becomes it, `some` what becomes the value of
-/// an `Option`, and `list` what a list can be made of.
+/// an `Option`, and `list` what a list can be made of; `add` and `push` add one to a list. The method may have another
+/// name than the field, which then stands after `to`.
 macro_rules! setters {
-    ($($kind:ident $field:ident: $of:ty;)*) => {
-        $(setters!(@$kind $field $of);)*
+    ($($(#[$doc:meta])* $kind:ident $name:ident $(to $($field:ident).+)?: $of:tt;)*) => {
+        $(setters!(@$kind [$(#[$doc])*] $name [$($($field).+)?] $of);)*
     };
-    (@value $field:ident $of:ty) => {
-        setters!(@setter $field [value: $of] value);
-    };
-    (@into $field:ident $of:ty) => {
-        setters!(@setter $field [value: impl Into<$of>] value.into());
-    };
-    (@some $field:ident $of:ty) => {
-        setters!(@setter $field [value: impl Into<$of>] Some(value.into()));
-    };
-    (@list $field:ident $of:ty) => {
+    (@$kind:ident [] $name:ident [] $of:tt) => {
         setters!(
-            @setter $field [values: impl IntoIterator<Item = impl Into<$of>>]
-            values.into_iter().map(Into::into).collect()
+            @$kind [#[doc = concat!("Sets [`", stringify!($name), "`](#structfield.", stringify!($name), ").")]]
+            $name [$name] $of
         );
     };
-    (@setter $field:ident [$value:ident: $of:ty] $to:expr) => {
-        #[doc = concat!("Sets [`", stringify!($field), "`](#structfield.", stringify!($field), ").")]
+    (@$kind:ident [$($doc:tt)+] $name:ident [] $of:tt) => {
+        setters!(@$kind [$($doc)+] $name [$name] $of);
+    };
+    (@value $doc:tt $name:ident [$($field:tt)+] $of:tt) => {
+        setters!(@method $doc $name (value: $of) |it| it.$($field)+ = value);
+    };
+    (@into $doc:tt $name:ident [$($field:tt)+] $of:tt) => {
+        setters!(@method $doc $name (value: impl Into<$of>) |it| it.$($field)+ = value.into());
+    };
+    (@some $doc:tt $name:ident [$($field:tt)+] $of:tt) => {
+        setters!(@method $doc $name (value: impl Into<$of>) |it| it.$($field)+ = Some(value.into()));
+    };
+    (@list $doc:tt $name:ident [$($field:tt)+] $of:tt) => {
+        setters!(
+            @method $doc $name (values: impl IntoIterator<Item = impl Into<$of>>)
+            |it| it.$($field)+ = values.into_iter().map(Into::into).collect()
+        );
+    };
+    (@add $doc:tt $name:ident [$($field:tt)+] $of:tt) => {
+        setters!(@method $doc $name (one: $of) |it| it.$($field)+.push(one));
+    };
+    (@push $doc:tt $name:ident [$($field:tt)+] $of:tt) => {
+        setters!(@method $doc $name (one: impl Into<$of>) |it| it.$($field)+.push(one.into()));
+    };
+    (@method [$(#[$doc:meta])*] $name:ident ($value:ident: $of:ty) |$it:ident| $change:expr) => {
+        $(#[$doc])*
         #[must_use]
-        pub fn $field(mut self, $value: $of) -> Self {
-            self.$field = $to;
+        pub fn $name(mut self, $value: $of) -> Self {
+            let $it = &mut self;
+            $change;
             self
         }
     };
