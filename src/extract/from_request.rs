@@ -11,74 +11,35 @@ use super::single_use_token::SingleUseToken;
 use super::user_tokens::UserTokens;
 use crate::error::{DestinationError, Error};
 
-impl<S: Sync> FromRequestParts<S> for CurrentUser {
-    type Rejection = Error;
+/// Makes extractors of what the layer has left in a request.
+macro_rules! extractors {
+    ($($(#[$doc:meta])* $trait:ident for $type:ty: |$state:ident| $extract:expr => $extracted:ty;)*) => {$(
+        $(#[$doc])*
+        impl<S: Sync> $trait<S> for $type {
+            type Rejection = Error;
 
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        RequestState::of(&parts.extensions)?.require_user()
-    }
+            async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<$extracted, Error> {
+                let $state = RequestState::of(&parts.extensions)?;
+                $extract
+            }
+        }
+    )*};
 }
 
-/// `None` if no user is signed in. A missing layer is an error nevertheless.
-impl<S: Sync> OptionalFromRequestParts<S> for CurrentUser {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
-        RequestState::of(&parts.extensions).map(RequestState::user)
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Admin {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        RequestState::of(&parts.extensions)?.require_admin()
-    }
-}
-
-/// `None` when nobody is signed in. Somebody who is signed in and no admin gets 403 all the same: a page for both asks
-/// [`CurrentUser::is_admin`].
-impl<S: Sync> OptionalFromRequestParts<S> for Admin {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
-        let state = RequestState::of(&parts.extensions)?;
-        state.user().map(|_| state.require_admin()).transpose()
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for UserTokens {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        UserTokens::from_state(RequestState::of(&parts.extensions)?)
-    }
-}
-
-/// `None` when nobody is signed in; never in single-user mode, and never where
-/// [visitors](crate::Connection::allow_visitors) have tokens of their own. A layer that is missing is an error all the same.
-impl<S: Sync> OptionalFromRequestParts<S> for UserTokens {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Error> {
-        RequestState::of(&parts.extensions).map(UserTokens::if_any)
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for AuthSession {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        RequestState::of(&parts.extensions).map(AuthSession::from_state)
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for SingleUseToken {
-    type Rejection = Error;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Error> {
-        SingleUseToken::from_extensions(&parts.extensions).await
-    }
+extractors! {
+    FromRequestParts for CurrentUser: |state| state.require_user() => Self;
+    /// `None` if no user is signed in. A missing layer is an error nevertheless.
+    OptionalFromRequestParts for CurrentUser: |state| Ok(state.user()) => Option<Self>;
+    FromRequestParts for Admin: |state| state.require_admin() => Self;
+    /// `None` when nobody is signed in. Somebody who is signed in and no admin gets 403 all the same: a page for both asks
+    /// [`CurrentUser::is_admin`].
+    OptionalFromRequestParts for Admin: |state| state.user().map(|_| state.require_admin()).transpose() => Option<Self>;
+    FromRequestParts for UserTokens: |state| UserTokens::from_state(state) => Self;
+    /// `None` when nobody is signed in; never in single-user mode, and never where
+    /// [visitors](crate::Connection::allow_visitors) have tokens of their own. A layer that is missing is an error all the same.
+    OptionalFromRequestParts for UserTokens: |state| Ok(UserTokens::if_any(state)) => Option<Self>;
+    FromRequestParts for AuthSession: |state| Ok(AuthSession::from_state(state)) => Self;
+    FromRequestParts for SingleUseToken: |state| SingleUseToken::take(state).await => Self;
 }
 
 impl IntoResponse for Error {
