@@ -1,6 +1,5 @@
 //! The body of a response that is the application's or the layer's.
 
-use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -9,6 +8,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 use tower::BoxError;
+
+use crate::secret::opaque;
 
 pin_project! {
     /// The body of a response behind [`OidcLayer::any_body`](crate::OidcLayer::any_body): the inner service's, as it is, or
@@ -72,8 +73,4 @@ where
     }
 }
 
-impl<B> fmt::Debug for ResponseBody<B> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ResponseBody")
-    }
-}
+opaque!(ResponseBody<B>);

@@ -3,13 +3,14 @@
 //! Everything below takes [`Timestamp`]s and random bytes as parameters, so that tests move a clock
 //! instead of sleeping.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
+
+use crate::secret::opaque;
 
 /// A moment, in milliseconds since the Unix epoch: serialised as that number, converted from and into [`SystemTime`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -156,11 +157,7 @@ impl Clock {
     }
 }
 
-impl fmt::Debug for Clock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Clock")
-    }
-}
+opaque!(Clock);
 
 /// Where randomness comes from. It must be fit for keys.
 #[derive(Clone)]
@@ -200,11 +197,7 @@ impl Random {
     }
 }
 
-impl fmt::Debug for Random {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Random")
-    }
-}
+opaque!(Random);
 
 #[cfg(test)]
 mod tests {

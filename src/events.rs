@@ -9,6 +9,8 @@ use std::task::Poll;
 
 use tokio::task::LocalKey;
 
+use crate::secret::opaque;
+
 /// The kind of an event. Its text ([`EventCode::as_str`]) never changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -219,8 +221,4 @@ impl Events {
     }
 }
 
-impl fmt::Debug for Events {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Events").field("hook", &self.hook.is_some()).finish()
-    }
-}
+opaque!(Events, |events| hook = events.hook.is_some());

@@ -145,8 +145,8 @@
 //   tls_roots     the root certificates
 //   cookie        names and attributes of cookies
 //   events        the event codes, and the hook
-//   secret        a type for secrets
 //   clock         time and randomness
+//   secret        a type for secrets, and `Debug` that shows none
 mod layer;
 pub use layer::any_body::{AnyBody, AnyBodyFuture, AnyBodyLayer};
 pub use layer::future::ResponseFuture;

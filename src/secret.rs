@@ -28,6 +28,25 @@ use zeroize::{Zeroize, Zeroizing};
 #[serde(from = "String")]
 pub struct Secret(Arc<Text>);
 
+/// `Debug` that shows the name of a type, and of its contents only what is named here.
+macro_rules! opaque {
+    ($type:ident $(<$($parameter:ident),+>)?) => {
+        opaque!($type $(<$($parameter),+>)?, |_it| ; finish);
+    };
+    ($type:ident $(<$($parameter:ident),+>)?, |$it:ident| $($shown:ident = $value:expr),+) => {
+        opaque!($type $(<$($parameter),+>)?, |$it| $($shown = $value),+; finish_non_exhaustive);
+    };
+    ($type:ident $(<$($parameter:ident),+>)?, |$it:ident| $($shown:ident = $value:expr),*; $finish:ident) => {
+        impl $(<$($parameter),+>)? std::fmt::Debug for $type $(<$($parameter),+>)? {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let $it = self;
+                f.debug_struct(stringify!($type))$(.field(stringify!($shown), &$value))*.$finish()
+            }
+        }
+    };
+}
+pub(crate) use opaque;
+
 /// Wiped when dropped.
 #[derive(Default)]
 struct Text(String);

@@ -18,7 +18,6 @@ mod setters;
 pub(crate) mod settings;
 pub(crate) mod shared_account;
 
-use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -42,6 +41,7 @@ use crate::clock::{Clock, Random};
 use crate::events::Event;
 use crate::provider::http_client::Outbound;
 use crate::secret::Secret;
+use crate::secret::opaque;
 
 /// The configuration of a layer: the application, its providers, its mode, and its rules for users.
 ///
@@ -245,27 +245,16 @@ impl Config {
         into base_path: String;
         into cookie_name: String;
         some ca_file: PathBuf;
-    }
-
-    /// Adds a provider after the first one.
-    #[must_use]
-    pub fn add_provider(mut self, provider: ProviderConfig) -> Self {
-        self.more_providers.push(provider);
-        self
-    }
-
-    /// Adds an API for the tokens of a login at the first provider. See [`ProviderConfig::resource`].
-    #[must_use]
-    pub fn resource(mut self, resource: Resource) -> Self {
-        self.provider.resources.push(resource);
-        self
-    }
-
-    /// Adds a connection at the first provider. See [`ProviderConfig::connection`].
-    #[must_use]
-    pub fn connection(mut self, connection: Connection) -> Self {
-        self.provider.connections.push(connection);
-        self
+        /// Adds a provider after the first one.
+        add add_provider to more_providers: ProviderConfig;
+        /// Adds an API for the tokens of a login at the first provider. See [`ProviderConfig::resource`].
+        add resource to provider.resources: Resource;
+        /// Adds a connection at the first provider. See [`ProviderConfig::connection`].
+        add connection to provider.connections: Connection;
+        /// Sets another clock than the system's, for tests.
+        value clock: Clock;
+        /// Sets another source of randomness than the operating system, for tests.
+        value random: Random;
     }
 
     pub(crate) fn providers(&self) -> impl Iterator<Item = &ProviderConfig> {
@@ -417,31 +406,13 @@ impl Config {
         self.outbound = Some(Outbound::new(client));
         self
     }
-
-    /// Sets another clock than the system's, for tests.
-    #[must_use]
-    pub fn clock(mut self, clock: Clock) -> Self {
-        self.clock = clock;
-        self
-    }
-
-    /// Sets another source of randomness than the operating system, for tests.
-    #[must_use]
-    pub fn random(mut self, random: Random) -> Self {
-        self.random = random;
-        self
-    }
 }
 
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_secs)
 }
 
-impl fmt::Debug for Hooks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Hooks").field("login", &self.login.is_some()).finish_non_exhaustive()
-    }
-}
+opaque!(Hooks, |hooks| login = hooks.login.is_some());
 
 #[cfg(test)]
 mod tests {

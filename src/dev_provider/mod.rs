@@ -63,7 +63,6 @@ mod response;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -73,6 +72,7 @@ use parking_lot::Mutex;
 
 use crate::clock::{Clock, Random, Timestamp};
 use crate::peer::{self, LocalOnly};
+use crate::secret::opaque;
 
 /// What a request may bring along, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -208,11 +208,7 @@ impl DevProvider {
     }
 }
 
-impl fmt::Debug for DevProvider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DevProvider").field("issuer", &self.issuer()).finish_non_exhaustive()
-    }
-}
+opaque!(DevProvider, |provider| issuer = provider.issuer());
 
 /// The answer of a script in place of the user.
 #[derive(Clone, Debug, PartialEq, Eq)]

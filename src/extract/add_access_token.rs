@@ -1,6 +1,5 @@
 //! A layer for HTTP clients that adds an access token to requests for registered URLs, and to no others.
 
-use std::fmt;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use crate::config::resources::parse;
 use crate::error::{Error, ErrorKind};
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::challenge::{Demand, demand};
+use crate::secret::opaque;
 use crate::store::BoxFuture;
 
 /// The longest that a call may take, with renewed tokens and redirects.
@@ -65,7 +65,7 @@ const MOST_REDIRECTS: usize = 10;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct AddAccessTokenLayer {
     tokens: UserTokens,
 }
@@ -85,12 +85,6 @@ impl<S> Layer<S> for AddAccessTokenLayer {
     }
 }
 
-impl fmt::Debug for AddAccessTokenLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AddAccessTokenLayer").field("tokens", &self.tokens).finish()
-    }
-}
-
 /// The service of [`AddAccessTokenLayer`].
 #[derive(Clone)]
 pub struct AddAccessToken<S> {
@@ -98,11 +92,7 @@ pub struct AddAccessToken<S> {
     tokens: UserTokens,
 }
 
-impl<S> fmt::Debug for AddAccessToken<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AddAccessToken").field("tokens", &self.tokens).finish_non_exhaustive()
-    }
-}
+opaque!(AddAccessToken<S>, |service| tokens = service.tokens);
 
 impl<S, B, R> Service<Request<B>> for AddAccessToken<S>
 where

@@ -16,6 +16,7 @@ use super::user_tokens::UserTokens;
 use crate::config::resources::parse;
 use crate::error::{Error, ErrorKind};
 use crate::provider::http_client::{API_BODY, CALL_DEADLINE, Outbound, OutboundError};
+use crate::secret::opaque;
 use crate::store::BoxFuture;
 
 /// Calls APIs with the user's own tokens, by the rules of [`AddAccessTokenLayer`](crate::AddAccessTokenLayer). A
@@ -192,13 +193,8 @@ fn unsendable(message: &'static str, error: impl Into<BoxError>) -> Error {
     Error::new(ErrorKind::UpstreamError, message).with_source(error)
 }
 
-/// Without the URL's query, headers and body: they are between the API and the person.
-impl fmt::Debug for ApiRequest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let method = self.request.as_ref().map(Request::method);
-        f.debug_struct("ApiRequest").field("method", &method).finish_non_exhaustive()
-    }
-}
+// Without the URL's query, headers and body: they are between the API and the person.
+opaque!(ApiRequest, |it| method = it.request.as_ref().map(Request::method));
 
 /// The layer's own client, for APIs.
 #[derive(Clone)]
@@ -274,11 +270,4 @@ impl ApiResponse {
     }
 }
 
-impl fmt::Debug for ApiResponse {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ApiResponse")
-            .field("status", &self.status())
-            .field("length", &self.bytes().len())
-            .finish_non_exhaustive()
-    }
-}
+opaque!(ApiResponse, |response| status = response.status(), length = response.bytes().len());

@@ -1,6 +1,5 @@
 //! Login and logout addresses, in the manner of the App Engine Users API.
 
-use std::fmt;
 use std::sync::Arc;
 
 use http::Extensions;
@@ -10,6 +9,7 @@ use crate::config::hooks::ProviderChoice;
 use crate::endpoints::{choose_provider, logout, urls};
 use crate::error::{DestinationError, Error};
 use crate::protocol::authorization::{LoginOptions, Prompt};
+use crate::secret::opaque;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
@@ -177,8 +177,4 @@ impl AuthSession {
     }
 }
 
-impl fmt::Debug for AuthSession {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AuthSession")
-    }
-}
+opaque!(AuthSession);

@@ -1,6 +1,5 @@
 //! The tokens of users in work that runs without a request.
 
-use std::fmt;
 use std::sync::Arc;
 
 use super::access_token::AccessToken;
@@ -11,6 +10,7 @@ use super::user_tokens::UserTokens;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
+use crate::secret::opaque;
 use crate::state::Runtime;
 use crate::tokens::disconnect::DisconnectOutcome;
 use crate::tokens::principal::Principal;
@@ -49,7 +49,7 @@ pub struct BackgroundTokens(Arc<Runtime>);
 /// If a grant is missing, disconnected or refused, the error is [`ErrorKind::ConsentRequired`]: no browser can be
 /// redirected, and the user is asked at their next visit. For the shared account it is
 /// [`ErrorKind::OperatorActionRequired`].
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct OwnerTokens(UserTokens);
 
 impl BackgroundTokens {
@@ -111,14 +111,4 @@ impl OwnerTokens {
     }
 }
 
-impl fmt::Debug for BackgroundTokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("BackgroundTokens")
-    }
-}
-
-impl fmt::Debug for OwnerTokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("OwnerTokens").field(&self.0).finish()
-    }
-}
+opaque!(BackgroundTokens);

@@ -1,6 +1,5 @@
 //! The signed-in user, as handlers see them.
 
-use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
+use crate::secret::opaque;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
@@ -168,14 +168,7 @@ impl Hash for CurrentUser {
     }
 }
 
-impl fmt::Debug for CurrentUser {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CurrentUser")
-            .field("issuer", &self.issuer())
-            .field("subject", &self.subject())
-            .finish_non_exhaustive()
-    }
-}
+opaque!(CurrentUser, |user| issuer = user.issuer(), subject = user.subject());
 
 /// A signed-in user who is an admin. As an extractor it answers 403 to every other signed-in user.
 ///

@@ -1,6 +1,5 @@
 //! A single-use token, as handlers get it.
 
-use std::fmt;
 use std::sync::Arc;
 
 use http::Extensions;
@@ -11,6 +10,7 @@ use super::user_tokens::UserTokens;
 use crate::config::resources::parse;
 use crate::error::Error;
 use crate::protocol::token::TokenResponse;
+use crate::secret::opaque;
 use crate::state::Runtime;
 use crate::tokens::discard::{Unkept, discard};
 use crate::tokens::principal::Principal;
@@ -129,8 +129,4 @@ impl SingleUseToken {
     }
 }
 
-impl fmt::Debug for SingleUseToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SingleUseToken").field("connection", &self.connection()).finish_non_exhaustive()
-    }
-}
+opaque!(SingleUseToken, |token| connection = token.connection());

@@ -1,6 +1,5 @@
 //! The tokens of the user of this request.
 
-use std::fmt;
 use std::sync::Arc;
 
 use http::{Extensions, StatusCode};
@@ -18,6 +17,7 @@ use crate::page;
 use crate::protocol::authorization::LoginOptions;
 use crate::provider::Provider;
 use crate::records::grant::{Grant, GrantStatus, LOGIN};
+use crate::secret::opaque;
 use crate::state::Runtime;
 use crate::tokens::access_token;
 use crate::tokens::disconnect::{DisconnectOutcome, disconnect};
@@ -455,8 +455,4 @@ impl UserTokens {
 const REFUSED_AGAIN: &str = "The service refused this application's access again, right after you had granted it. Please try \
      again in ten minutes, or ask the operator of this application.";
 
-impl fmt::Debug for UserTokens {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UserTokens").field("owner", &self.principal.owner()).finish_non_exhaustive()
-    }
-}
+opaque!(UserTokens, |tokens| owner = tokens.principal.owner());

@@ -1,6 +1,5 @@
 //! The layer for services whose response body is not made of bytes.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -12,6 +11,7 @@ use tower::{Layer, Service};
 
 use super::service::Oidc;
 use crate::body::ResponseBody;
+use crate::secret::opaque;
 use crate::state::Runtime;
 
 /// [`OidcLayer::any_body`](crate::OidcLayer::any_body).
@@ -37,11 +37,7 @@ impl<S> Layer<S> for AnyBodyLayer {
     }
 }
 
-impl fmt::Debug for AnyBodyLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AnyBodyLayer")
-    }
-}
+opaque!(AnyBodyLayer);
 
 /// A service whose responses have a [`ResponseBody`].
 #[derive(Clone, Debug)]
@@ -84,8 +80,4 @@ where
     }
 }
 
-impl<F> fmt::Debug for AnyBodyFuture<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AnyBodyFuture")
-    }
-}
+opaque!(AnyBodyFuture<F>);

@@ -1,6 +1,5 @@
 //! The response future of the layer's services, and the headers that it adds.
 
-use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use pin_project_lite::pin_project;
 
 use crate::cookie;
 use crate::extract::request::Head;
+use crate::secret::opaque;
 use crate::sessions::session::Session;
 use crate::stateless::CookieJar;
 use crate::store::BoxFuture;
@@ -96,11 +96,7 @@ where
     }
 }
 
-impl<F, R, E> fmt::Debug for ResponseFuture<F, R, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ResponseFuture")
-    }
-}
+opaque!(ResponseFuture<F, R, E>);
 
 impl Finish {
     pub(super) fn of(session: Option<&Arc<Session>>, jar: Option<&Arc<CookieJar>>, head: &Head) -> Self {

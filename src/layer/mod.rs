@@ -7,7 +7,6 @@ pub(crate) mod require;
 pub(crate) mod service;
 
 use std::convert::Infallible;
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -25,6 +24,7 @@ use crate::config::shared_account::SharedAccount;
 use crate::error::{ConfigError, Error};
 use crate::extract::background_tokens::BackgroundTokens;
 use crate::page;
+use crate::secret::opaque;
 use crate::state::Runtime;
 use crate::store::Store;
 use crate::tokens::account_status::{AccountStatus, status};
@@ -200,11 +200,7 @@ impl<S> Layer<S> for OidcLayer {
     }
 }
 
-impl fmt::Debug for OidcLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OidcLayer").field("public_url", &self.runtime.settings.public_url.as_str()).finish()
-    }
-}
+opaque!(OidcLayer, |layer| public_url = layer.runtime.settings.public_url.as_str());
 
 /// The inner service of [`OidcLayer::endpoints`]: it answers 404.
 #[derive(Clone, Debug)]

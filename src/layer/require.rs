@@ -1,8 +1,8 @@
 //! Route layers that require a signed-in user, an admin, or a condition.
 
+use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::{fmt, mem};
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -13,6 +13,7 @@ use crate::error::Error;
 use crate::extract::current_user::CurrentUser;
 use crate::extract::request::RequestState;
 use crate::extract::user_tokens::UserTokens;
+use crate::secret::opaque;
 
 /// A layer for routes, inside [`OidcLayer`](crate::OidcLayer): only requests that meet its condition reach the
 /// handler. If no user is signed in, the response is a redirect to the login, or 401. If the signed-in user does not
@@ -68,11 +69,7 @@ impl RequireLayer {
     }
 }
 
-impl fmt::Debug for RequireLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("RequireLayer")
-    }
-}
+opaque!(RequireLayer);
 
 impl<S> Layer<S> for RequireLayer {
     type Service = Require<S>;

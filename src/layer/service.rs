@@ -1,8 +1,8 @@
 //! The service of the layer: it routes a request, loads its session, and calls the inner service.
 
+use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::{fmt, mem};
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -18,6 +18,7 @@ use crate::error::Error;
 use crate::events::EventCode;
 use crate::extract::request::{Head, RequestState};
 use crate::protocol::fetch_metadata::{Decision, Facts, Target};
+use crate::secret::opaque;
 use crate::sessions::lookup::{SessionLookup, SessionQuery};
 use crate::sessions::session::Session;
 use crate::state::Runtime;
@@ -44,11 +45,7 @@ impl<S> Oidc<S> {
     }
 }
 
-impl<S> fmt::Debug for Oidc<S> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Oidc")
-    }
-}
+opaque!(Oidc<S>);
 
 impl<S, B, R> Service<Request<B>> for Oidc<S>
 where

@@ -1,7 +1,6 @@
 //! This application as a client of a provider: each of its requests as data. `openidconnect` builds them and sends none.
 
 use std::error::Error;
-use std::fmt;
 
 use openidconnect::core::{CoreClient, CoreRevocableToken};
 use openidconnect::url::ParseError;
@@ -17,6 +16,7 @@ use zeroize::Zeroize;
 use super::metadata::Metadata;
 use super::token::ClientAuthMethod;
 use crate::secret::Secret;
+use crate::secret::opaque;
 
 /// The library's client, with each endpoint that it is asked for.
 type Library = CoreClient<EndpointSet, EndpointSet, EndpointNotSet, EndpointSet, EndpointSet>;
@@ -138,12 +138,8 @@ fn capture(request: HttpRequest) -> Result<HttpResponse, Captured> {
 #[error("nothing was sent")]
 struct Captured(Box<HttpRequest>);
 
-/// Without the request: it holds secrets.
-impl fmt::Debug for Captured {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Captured")
-    }
-}
+// Without the request: it holds secrets.
+opaque!(Captured);
 
 fn captured<T, E: ErrorResponse + 'static>(asked: Result<T, RequestTokenError<Captured, E>>) -> Built {
     match asked {

@@ -1,6 +1,5 @@
 //! The one place where HTTP is sent from: deadlines, bounded bodies, no redirects.
 
-use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +10,7 @@ use tower::{BoxError, Service, ServiceExt};
 
 use crate::dev_provider::DevProvider;
 use crate::events::guarded_future;
+use crate::secret::opaque;
 
 /// The longest that one call to a provider may take.
 pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -114,8 +114,4 @@ impl Outbound {
     }
 }
 
-impl fmt::Debug for Outbound {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Outbound")
-    }
-}
+opaque!(Outbound);

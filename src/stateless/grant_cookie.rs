@@ -1,6 +1,5 @@
 //! Where one grant lies in what a browser carries.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use crate::records::grant::{Grant, Owner};
 use crate::records::grant_key::{GrantCookieNames, GrantKey};
 use crate::records::seal::{Purpose, SealError};
 use crate::records::sealed_cookie::CookieBinding;
+use crate::secret::opaque;
 use crate::sessions::session::Session;
 use crate::state::{OpenedGrants, Runtime};
 
@@ -198,13 +198,7 @@ impl GrantCookie {
     }
 }
 
-impl fmt::Debug for GrantCookie {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GrantCookie")
-            .field("connection", &self.key.grant_key.connection)
-            .finish_non_exhaustive()
-    }
-}
+opaque!(GrantCookie, |cookie| connection = cookie.key.grant_key.connection);
 
 /// A grant that the browser shall carry from now on.
 pub(super) struct PendingGrantCookie {

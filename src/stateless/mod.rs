@@ -41,6 +41,7 @@ use crate::records::grant::{Grant, LOGIN, Owner, encode};
 use crate::records::grant_key::GrantCookieNames;
 use crate::records::seal::{Opened, Purpose};
 use crate::records::sealed_cookie::{CookieBinding, SealedCookie};
+use crate::secret::opaque;
 use crate::sessions::session::{Session, SessionCookie, SessionRecord, claims_hash};
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
@@ -297,11 +298,7 @@ impl CookieJar {
     }
 }
 
-impl fmt::Debug for CookieJar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("CookieJar")
-    }
-}
+opaque!(CookieJar);
 
 /// What cookies add to each request, in bytes.
 fn sent(cookies: &[SealedCookie]) -> usize {

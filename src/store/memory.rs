@@ -1,7 +1,6 @@
 //! A store in this process's memory, lost when the process ends.
 
 use std::collections::BTreeSet;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use parking_lot::Mutex;
 use super::notifier::Notifier;
 use super::{Change, Key, Record, Store, StoreError, StoreFuture, Stored, Tag, Version};
 use crate::clock::Timestamp;
+use crate::secret::opaque;
 
 /// A store in memory, for development, tests, and applications of one process that may lose their sessions at a
 /// restart. Clones share their rows.
@@ -168,8 +168,4 @@ impl Store for MemoryStore {
     }
 }
 
-impl fmt::Debug for MemoryStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryStore").field("len", &self.len()).finish_non_exhaustive()
-    }
-}
+opaque!(MemoryStore, |store| len = store.len());

@@ -4,7 +4,6 @@
 #![expect(clippy::panic, reason = "a test that cannot be set up fails")]
 
 use crate::Config;
-use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::{future, mem};
@@ -24,6 +23,7 @@ use crate::provider::relying_party::ProviderId;
 use crate::records::FOREVER;
 use crate::records::grant::{Grant, GrantSource, LOGIN, TokenSet};
 use crate::secret::Secret;
+use crate::secret::opaque;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::store::{BoxFuture, MemoryStore};
@@ -163,11 +163,7 @@ impl SignedInLayer {
     }
 }
 
-impl fmt::Debug for SignedInLayer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SignedInLayer").field("subject", &self.subject).finish_non_exhaustive()
-    }
-}
+opaque!(SignedInLayer, |layer| subject = layer.subject);
 
 impl<S> Layer<S> for SignedInLayer {
     type Service = SignedIn<S>;

@@ -7,7 +7,6 @@ mod schema;
 mod tls;
 mod url;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use super::columns::{self, Columns};
 use super::notifier::Notifier;
 use super::{Change, Key, Record, Store, StoreError, StoreErrorKind, StoreFuture, Stored, Tag, Version};
 use crate::clock::Timestamp;
+use crate::secret::opaque;
 
 /// How often those who wait look by themselves, for the case that a notification was lost.
 const LOOK: Duration = Duration::from_secs(1);
@@ -245,12 +245,7 @@ impl Store for PostgresStore {
     }
 }
 
-impl fmt::Debug for PostgresStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let status = self.0.pool.connections.status();
-        f.debug_struct("PostgresStore").field("connections", &status.size).finish_non_exhaustive()
-    }
-}
+opaque!(PostgresStore, |store| connections = store.0.pool.connections.status().size);
 
 /// The error of a statement that was sent.
 fn failed(error: Error) -> StoreError {

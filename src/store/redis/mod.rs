@@ -6,7 +6,6 @@ mod row;
 mod script;
 mod server_checks;
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use self::error::RedisFailure;
 use self::script::{DELETE, DELETE_EXPIRED, SWAP};
 use super::{Change, Key, Record, Store, StoreError, StoreFuture, Stored, Tag, Version};
 use crate::clock::{Random, Timestamp};
+use crate::secret::opaque;
 
 /// How many expired rows one step of [`Store::delete_expired`] deletes: a millisecond of the server's time.
 const STEP: usize = 100;
@@ -258,9 +258,4 @@ impl Store for RedisStore {
     }
 }
 
-impl fmt::Debug for RedisStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let rows = String::from_utf8_lossy(&self.names.rows);
-        f.debug_struct("RedisStore").field("rows", &rows).finish_non_exhaustive()
-    }
-}
+opaque!(RedisStore, |store| rows = String::from_utf8_lossy(&store.names.rows));

@@ -4,7 +4,6 @@ mod connections;
 mod rows;
 mod schema;
 
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +17,7 @@ use super::columns::Columns;
 use super::notifier::Notifier;
 use super::{Change, Key, Record, Store, StoreError, StoreFuture, Stored, Tag, Version};
 use crate::clock::{Clock, Random, Timestamp};
+use crate::secret::opaque;
 
 /// How many look-ups run at once. SQLite writes one at a time.
 const READERS: usize = 4;
@@ -232,11 +232,7 @@ impl Store for SqliteStore {
     }
 }
 
-impl fmt::Debug for SqliteStore {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SqliteStore").field("path", &self.0.path).finish_non_exhaustive()
-    }
-}
+opaque!(SqliteStore, |store| path = store.0.path);
 
 fn failed(error: rusqlite::Error) -> StoreError {
     const MESSAGE: &str = "SQLite did not do it";

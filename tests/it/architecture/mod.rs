@@ -15,8 +15,8 @@ use crate::support::folder::repository;
 
 /// The modules directly below `src`, lowest first. A file uses what stands before its own module, and its own module.
 const FLOORS: &[&str] = &[
-    "clock",
     "secret",
+    "clock",
     "events",
     "cookie",
     "tls_roots",
