@@ -46,37 +46,20 @@ pub(crate) enum Purpose {
     SingleUse,
 }
 
-impl Purpose {
-    pub(crate) const ALL: [Self; 11] = [
-        Self::Session,
-        Self::Grant,
-        Self::BlindIndexKey,
-        Self::PendingLogin,
-        Self::PendingLogout,
-        Self::LogoutToken,
-        Self::CarriedSession,
-        Self::CarriedClaims,
-        Self::GrantPayload,
-        Self::EndedSession,
-        Self::SingleUse,
-    ];
-
-    const fn label(self) -> &'static str {
-        match self {
-            Self::Session => "session",
-            Self::Grant => "grant",
-            Self::BlindIndexKey => "index key",
-            Self::PendingLogin => "pending login",
-            Self::PendingLogout => "pending logout",
-            Self::LogoutToken => "logout token",
-            Self::CarriedSession => "carried session",
-            Self::CarriedClaims => "carried claims",
-            Self::GrantPayload => "carried grant",
-            Self::EndedSession => "ended session",
-            Self::SingleUse => "single use",
-        }
-    }
-}
+/// Every purpose with its label, in the order of their declaration.
+const PURPOSES: [(Purpose, &str); 11] = [
+    (Purpose::Session, "session"),
+    (Purpose::Grant, "grant"),
+    (Purpose::BlindIndexKey, "index key"),
+    (Purpose::PendingLogin, "pending login"),
+    (Purpose::PendingLogout, "pending logout"),
+    (Purpose::LogoutToken, "logout token"),
+    (Purpose::CarriedSession, "carried session"),
+    (Purpose::CarriedClaims, "carried claims"),
+    (Purpose::GrantPayload, "carried grant"),
+    (Purpose::EndedSession, "ended session"),
+    (Purpose::SingleUse, "single use"),
+];
 
 /// Where a sealed thing lies and, for what belongs to somebody, whose it is. All of it is bound into the seal.
 #[derive(Clone, Copy)]
@@ -122,7 +105,7 @@ pub(crate) struct KeyRing {
 
 struct SealingKey {
     id: [u8; 4],
-    ciphers: [Aes256GcmSiv; Purpose::ALL.len()],
+    ciphers: [Aes256GcmSiv; PURPOSES.len()],
 }
 
 impl KeyRing {
@@ -134,8 +117,7 @@ impl KeyRing {
             let hkdf = Hkdf::<Sha256>::new(None, secret.expose_secret().as_bytes());
             SealingKey {
                 id: derive(&hkdf, "key id"),
-                ciphers: Purpose::ALL
-                    .map(|purpose| Aes256GcmSiv::new(&derive::<32>(&hkdf, purpose.label()).into())),
+                ciphers: PURPOSES.map(|(_, label)| Aes256GcmSiv::new(&derive::<32>(&hkdf, label).into())),
             }
         });
         let first = Hkdf::<Sha256>::new(Some(&application), secrets[0].expose_secret().as_bytes());
@@ -205,7 +187,7 @@ impl KeyRing {
     }
 
     fn bound(&self, place: AssociatedData<'_>, key_id: [u8; 4]) -> Vec<u8> {
-        let label = place.purpose.label().as_bytes();
+        let label = PURPOSES[place.purpose as usize].1.as_bytes();
         let mut data = Vec::with_capacity(label.len() + place.name.len() + place.owner.len() + 80);
         data.extend_from_slice(&self.application);
         // Each part carries its length: no two places may spell the same bytes.
@@ -254,9 +236,10 @@ mod tests {
     #[test]
     fn every_purpose_refuses_every_other_purpose() {
         let ring = ring(&["one"]);
-        for sealed_for in Purpose::ALL {
+        for (at, (sealed_for, _)) in PURPOSES.into_iter().enumerate() {
+            assert_eq!(sealed_for as usize, at, "{sealed_for:?} has its own label");
             let envelope = ring.seal(place(sealed_for, "here", ""), NOW, b"x", &Random::system());
-            for opened_as in Purpose::ALL {
+            for (opened_as, _) in PURPOSES {
                 let opened = ring.open(place(opened_as, "here", ""), &envelope);
                 assert_eq!(opened.is_ok(), sealed_for == opened_as, "{sealed_for:?} as {opened_as:?}");
             }
