@@ -140,16 +140,11 @@ impl Store for MemoryStore {
 
     fn delete_expired(&self, older_than: Timestamp) -> StoreFuture<'_, u64> {
         Box::pin(async move {
-            let expired: Vec<Key> = self
-                .0
-                .rows
-                .iter()
-                .filter(|(_, stored)| stored.record.expires_at <= older_than)
-                .map(|(key, _)| *key)
-                .collect();
-            // Each row by itself, so that nobody waits for the whole sweep.
             let is_due = |stored: &Stored| stored.record.expires_at <= older_than;
-            let deleted = expired.into_iter().filter(|key| self.delete_now(*key, is_due));
+            let due = self.0.rows.iter().filter(|(_, stored)| is_due(stored)).map(|(key, _)| *key);
+            let due: Vec<Key> = due.collect();
+            // Each row by itself, so that nobody waits for the whole sweep.
+            let deleted = due.into_iter().filter(|key| self.delete_now(*key, is_due));
             Ok(deleted.count() as u64)
         })
     }

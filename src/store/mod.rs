@@ -120,6 +120,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tower::BoxError;
 
 use crate::clock::Timestamp;
 
@@ -350,33 +351,24 @@ pub struct StoreError {
     kind: StoreErrorKind,
     message: &'static str,
     #[source]
-    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    source: Option<BoxError>,
 }
 
 impl StoreError {
     /// An error of the kind [`StoreErrorKind::Unavailable`], with its cause. `message` must not contain secrets of a
     /// URL.
-    pub fn unavailable(
-        message: &'static str,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub fn unavailable(message: &'static str, source: impl Into<BoxError>) -> Self {
         Self { kind: StoreErrorKind::Unavailable, message, source: Some(source.into()) }
     }
 
     /// An error of the kind [`StoreErrorKind::OutcomeUnknown`], with its cause. It is for [`Store::swap`] and
     /// [`Store::delete`] only: a failed read changes nothing.
-    pub fn outcome_unknown(
-        message: &'static str,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub fn outcome_unknown(message: &'static str, source: impl Into<BoxError>) -> Self {
         Self { kind: StoreErrorKind::OutcomeUnknown, message, source: Some(source.into()) }
     }
 
     /// An error of the kind [`StoreErrorKind::Refused`], with its cause.
-    pub fn refused_by(
-        message: &'static str,
-        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
-    ) -> Self {
+    pub fn refused_by(message: &'static str, source: impl Into<BoxError>) -> Self {
         Self { kind: StoreErrorKind::Refused, message, source: Some(source.into()) }
     }
 
