@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY};
 use http::{HeaderValue, Response, StatusCode};
+use tower::BoxError;
 
 use crate::store::StoreError;
 
@@ -112,7 +113,7 @@ pub struct Error(Box<ErrorDetails>);
 struct ErrorDetails {
     kind: ErrorKind,
     message: Cow<'static, str>,
-    source: Option<Box<dyn StdError + Send + Sync>>,
+    source: Option<BoxError>,
     next_step: Option<NextStep>,
     /// The application's own answer.
     answer: Option<Response<Bytes>>,
@@ -129,16 +130,11 @@ pub(crate) struct NextStep {
 
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
-        Self(Box::new(ErrorDetails {
-            kind,
-            message: message.into(),
-            source: None,
-            next_step: None,
-            answer: None,
-        }))
+        let message = message.into();
+        Self(Box::new(ErrorDetails { kind, message, source: None, next_step: None, answer: None }))
     }
 
-    pub(crate) fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+    pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
         self.0.source = Some(source.into());
         self
     }
@@ -172,11 +168,12 @@ impl Error {
         )
     }
 
-    pub(crate) fn unavailable(
-        message: &'static str,
-        source: impl Into<Box<dyn StdError + Send + Sync>>,
-    ) -> Self {
+    pub(crate) fn unavailable(message: &'static str, source: impl Into<BoxError>) -> Self {
         Self::new(ErrorKind::Unavailable, message).with_source(source)
+    }
+
+    pub(crate) fn upstream(message: impl Into<Cow<'static, str>>) -> Self {
+        Self::new(ErrorKind::UpstreamError, message)
     }
 
     /// The party that must act.

@@ -14,7 +14,9 @@ use url::Url;
 use super::access_token::AccessToken;
 use super::user_tokens::UserTokens;
 use crate::config::resources::parse;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
+#[cfg(doc)]
+use crate::error::ErrorKind;
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::challenge::{Demand, demand};
 use crate::secret::opaque;
@@ -115,7 +117,7 @@ where
         let this = self.clone();
         Box::pin(async move {
             let call = tokio::time::timeout(DEADLINE, this.run(request));
-            call.await.unwrap_or_else(|_| Err(Error::new(ErrorKind::UpstreamError, "the API takes too long")))
+            call.await.unwrap_or_else(|_| Err(Error::upstream("the API takes too long")))
         })
     }
 }
@@ -135,40 +137,37 @@ impl<S> AddAccessToken<S> {
         loop {
             let response = self.send(&request, token.as_ref()).await?;
             if let Some(released) = &token {
-                match (wanted(&response), response.status()) {
+                let missing = match (wanted(&response), response.status()) {
                     (Some(Demand::Authentication { acr_values, max_age }), StatusCode::UNAUTHORIZED) => {
-                        let options = LoginOptions { acr_values, max_age, ..LoginOptions::default() };
-                        return Err(tokens.consent_required(&source, &[], &options).await);
+                        Some((Vec::new(), LoginOptions { acr_values, max_age, ..LoginOptions::default() }))
                     }
                     (Some(Demand::Scopes(scopes)), StatusCode::FORBIDDEN)
                         if tokens.may_ask(&source, &scopes) =>
                     {
-                        return Err(tokens
-                            .consent_required(&source, &scopes, &LoginOptions::default())
-                            .await);
+                        Some((scopes, LoginOptions::default()))
                     }
-                    (_, StatusCode::UNAUTHORIZED) if renewed => {
-                        return Err(tokens.consent_required(&source, &[], &LoginOptions::default()).await);
-                    }
+                    (_, StatusCode::UNAUTHORIZED) if renewed => Some((Vec::new(), LoginOptions::default())),
                     (_, StatusCode::UNAUTHORIZED) => {
                         renewed = true;
                         token = Some(tokens.token(&source, Some(released)).await?);
                         continue;
                     }
-                    _ => {}
+                    _ => None,
+                };
+                if let Some((scopes, options)) = missing {
+                    return Err(tokens.consent_required(&source, &scopes, &options).await);
                 }
             }
             let Some(target) = redirect_target(&request.url, &response) else { return Ok(response) };
             let downgrade = request.url.scheme() == "https" && target.scheme() != "https";
-            let target = parse(target.as_str()).filter(|_| !downgrade).ok_or_else(|| {
-                Error::new(ErrorKind::UpstreamError, "the API redirects to a URL that is not safe")
-            })?;
+            let unsafe_target = || Error::upstream("the API redirects to a URL that is not safe");
+            let target = parse(target.as_str()).filter(|_| !downgrade).ok_or_else(unsafe_target)?;
             // Once outside, always outside: who was sent away does not get the token by sending back.
             if tokens.source(&target).await.ok().as_ref() != Some(&source) {
                 token = None;
             }
             if redirects == MOST_REDIRECTS {
-                return Err(Error::new(ErrorKind::UpstreamError, "the API redirects too often"));
+                return Err(Error::upstream("the API redirects too often"));
             }
             redirects += 1;
             request.follow(target, response.status());
@@ -187,18 +186,15 @@ impl<S> AddAccessToken<S> {
     {
         let mut request = Request::new(outgoing.body.clone());
         *request.method_mut() = outgoing.method.clone();
-        *request.uri_mut() = outgoing.url.as_str().parse::<Uri>().map_err(|error| {
-            Error::new(ErrorKind::UpstreamError, "the URL cannot be called").with_source(error)
-        })?;
+        let uncallable = |error| Error::upstream("the URL cannot be called").with_source(error);
+        *request.uri_mut() = outgoing.url.as_str().parse::<Uri>().map_err(uncallable)?;
         *request.headers_mut() = outgoing.headers.clone();
         *request.extensions_mut() = outgoing.extensions.clone();
         if let Some(authorization) = token.and_then(AccessToken::header) {
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
         let answer = self.inner.clone().oneshot(request).await;
-        answer.map_err(|error| {
-            Error::new(ErrorKind::UpstreamError, "the API does not answer").with_source(error)
-        })
+        answer.map_err(|error| Error::upstream("the API does not answer").with_source(error))
     }
 }
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tower::{BoxError, Layer, Service, ServiceExt};
@@ -14,7 +14,9 @@ use tower::{BoxError, Layer, Service, ServiceExt};
 use super::add_access_token::AddAccessToken;
 use super::user_tokens::UserTokens;
 use crate::config::resources::parse;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
+#[cfg(doc)]
+use crate::error::ErrorKind;
 use crate::provider::http_client::{API_BODY, CALL_DEADLINE, Outbound, OutboundError};
 use crate::secret::opaque;
 use crate::store::BoxFuture;
@@ -55,11 +57,8 @@ impl ApiClient {
     pub fn request(&self, method: Method, url: &str) -> ApiRequest {
         // The one parser first: what it reads is what is matched and called.
         let request = parse(url).ok_or_else(Error::no_token_for_url).and_then(|url| {
-            let uri: Uri =
-                url.as_str().parse().map_err(|error| unsendable("the URL cannot be called", error))?;
-            let mut request = Request::new(Bytes::new());
-            (*request.method_mut(), *request.uri_mut()) = (method, uri);
-            Ok(request)
+            let request = Request::builder().method(method).uri(url.as_str()).body(Bytes::new());
+            request.map_err(|error| failed("the URL cannot be called", error))
         });
         ApiRequest { client: self.clone(), request }
     }
@@ -132,7 +131,7 @@ impl ApiRequest {
         V: TryInto<HeaderValue, Error: Into<http::Error>>,
     {
         self.with(|request| {
-            let refuse = |error| unsendable("the header cannot be sent", error);
+            let refuse = |error| failed("the header cannot be sent", error);
             let name = name.try_into().map_err(|error| refuse(error.into()))?;
             let value = value.try_into().map_err(|error| refuse(error.into()))?;
             request.headers_mut().append(name, value);
@@ -152,7 +151,7 @@ impl ApiRequest {
     pub fn json(self, value: &impl Serialize) -> Self {
         self.with(|request| {
             let body = serde_json::to_vec(value)
-                .map_err(|error| unsendable("the value cannot be serialized as JSON", error))?;
+                .map_err(|error| failed("the value cannot be serialized as JSON", error))?;
             typed(request, "application/json", body);
             Ok(())
         })
@@ -189,8 +188,8 @@ fn typed(request: &mut Request<Bytes>, content_type: &'static str, body: impl In
     *request.body_mut() = body.into();
 }
 
-fn unsendable(message: &'static str, error: impl Into<BoxError>) -> Error {
-    Error::new(ErrorKind::UpstreamError, message).with_source(error)
+fn failed(message: &'static str, error: impl Into<BoxError>) -> Error {
+    Error::upstream(message).with_source(error)
 }
 
 // Without the URL's query, headers and body: they are between the API and the person.
@@ -247,9 +246,8 @@ impl ApiResponse {
     /// As [`ApiResponse::error_for_status`], and [`ErrorKind::UpstreamError`] when the body is not such JSON.
     pub fn json<T: DeserializeOwned>(self) -> Result<T, Error> {
         let success = self.error_for_status()?;
-        serde_json::from_slice(success.bytes()).map_err(|error| {
-            Error::new(ErrorKind::UpstreamError, "the API's answer is not as expected").with_source(error)
-        })
+        let unexpected = |error| failed("the API's answer is not as expected", error);
+        serde_json::from_slice(success.bytes()).map_err(unexpected)
     }
 
     /// The same response, if it says success.
@@ -261,7 +259,7 @@ impl ApiResponse {
         if self.status().is_success() {
             return Ok(self);
         }
-        Err(Error::new(ErrorKind::UpstreamError, format!("the API answered {}", self.status())))
+        Err(Error::upstream(format!("the API answered {}", self.status())))
     }
 
     /// The whole response.
