@@ -88,7 +88,7 @@ impl LoginError {
 mod tests {
     use super::*;
     use crate::protocol::authorization::MalformedResponse;
-    use crate::protocol::id_token::IdTokenError;
+    use crate::protocol::jws::JwtError;
     use crate::protocol::refusal::ProviderRefusal;
     use crate::protocol::user_info::UserInfoError;
     use crate::store::StoreError;
@@ -111,7 +111,7 @@ mod tests {
             EndedByProvider,
             SignedOut,
             TooLarge,
-            Provider(ProviderError::IdToken(IdTokenError::UnknownKey("kid".into()))),
+            Provider(ProviderError::IdToken(JwtError::UnknownKey("kid".into()))),
             Provider(ProviderError::FetchUserInfo(UserInfoError::AnotherSubject)),
         ];
         for failure in refused {

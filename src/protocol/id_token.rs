@@ -1,12 +1,12 @@
 //! ID tokens: OpenID Connect Core 1.0 sections 3.1.3.7 and 12.2.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::json::{self, Mismatch};
-use super::jws::{self, Algorithm, JwsError, JwsPolicy, KeySet, VerifiedJws};
+use super::jws::JwtError::{self, AnotherOwner, Refused};
+use super::jws::{self, Algorithm, JwsPolicy, KeySet, VerifiedJws, refused};
 use crate::clock::Timestamp;
 use crate::secret::{Secret, packed_option};
 
@@ -70,24 +70,6 @@ pub(crate) struct OriginalIdToken {
     pub(crate) nonce: Option<Secret>,
 }
 
-/// Why an ID token is refused. `UnknownKey` may be a key that was rotated in a moment ago.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum IdTokenError {
-    #[error("the ID token is signed with a key that the provider does not publish: {0}")]
-    UnknownKey(Mismatch),
-    #[error("the ID token is refused: {0}")]
-    Refused(Mismatch),
-    /// Only in a refresh: the tokens belong to somebody else.
-    #[error("the ID token names another owner: {0}")]
-    AnotherOwner(Mismatch),
-}
-
-use IdTokenError::{AnotherOwner, Refused};
-
-fn refused(claims: &Map<String, Value>, name: &str, expected: impl fmt::Display) -> IdTokenError {
-    Refused(Mismatch::new(name, claims.get(name), expected))
-}
-
 /// Claims by which something is decided here, whatever is configured.
 const DECISIVE: &[&str] = &[
     "iss",
@@ -111,7 +93,7 @@ const DECISIVE: &[&str] = &[
 const NEVER_NULL: &[&str] = &["iss", "sub", "aud", "exp", "iat", "nonce", "events"];
 
 /// Claims of a token whose signature holds. One that cannot be read is left out, unless something is decided by it.
-pub(super) fn readable(token: &mut VerifiedJws<'_>, decisive: &[String]) -> Result<(), IdTokenError> {
+pub(super) fn readable(token: &mut VerifiedJws<'_>, decisive: &[String]) -> Result<(), JwtError> {
     let decides = |name: &&String| DECISIVE.contains(&name.as_str()) || decisive.contains(name);
     if let Some(name) = token.unreadable.iter().find(decides) {
         return Err(Refused(format!("{name} cannot be read").as_str().into()));
@@ -127,9 +109,9 @@ pub(crate) fn verify(
     token_use: &IdTokenUse<'_>,
     keys: &KeySet,
     expected: &TokenPolicy<'_>,
-) -> Result<IdToken, IdTokenError> {
+) -> Result<IdToken, JwtError> {
     // (6) to (8); the other rules follow once it is known whose words these are.
-    let mut token = jws::verify(compact, keys, &expected.jws(&["jwt", "jose"])).map_err(refusal)?;
+    let mut token = jws::verify(compact, keys, &expected.jws(&["jwt", "jose"]))?;
     readable(&mut token, expected.decisive)?;
     let claims = &token.claims;
     let facts = facts(claims)?;
@@ -178,14 +160,7 @@ impl<'a> TokenPolicy<'a> {
     }
 }
 
-pub(super) fn refusal(error: JwsError) -> IdTokenError {
-    match error {
-        JwsError::UnknownKey(what) => IdTokenError::UnknownKey(what),
-        JwsError::Refused(what) => Refused(what),
-    }
-}
-
-fn facts(claims: &Map<String, Value>) -> Result<OriginalIdToken, IdTokenError> {
+fn facts(claims: &Map<String, Value>) -> Result<OriginalIdToken, JwtError> {
     let text = |name| json::text(claims, name).map(str::to_owned);
     Ok(OriginalIdToken {
         issuer: text("iss").ok_or_else(|| refused(claims, "iss", "a text"))?,
@@ -205,7 +180,7 @@ pub(super) fn audience(
     claims: &Map<String, Value>,
     client_id: &str,
     trusted: &[String],
-) -> Result<(), IdTokenError> {
+) -> Result<(), JwtError> {
     let named = claims.get("aud");
     let audiences = match named {
         Some(Value::Array(several)) => several.as_slice(),
@@ -229,7 +204,7 @@ fn authorized_party(
     claims: &Map<String, Value>,
     facts: &OriginalIdToken,
     client_id: &str,
-) -> Result<(), IdTokenError> {
+) -> Result<(), JwtError> {
     let several = claims.get("aud").and_then(Value::as_array).is_some_and(|audiences| audiences.len() > 1);
     match (&facts.authorized_party, claims.contains_key("azp")) {
         (Some(party), _) if party == client_id => Ok(()),
@@ -252,7 +227,7 @@ fn at_fault(claims: &Map<String, Value>, name: &str, now: Timestamp, expected: &
 }
 
 /// 3.1.3.7 (9) and (10), and `nbf` (RFC 7519 section 4.1.5).
-pub(super) fn times(claims: &Map<String, Value>, issued_at: u64, now: Timestamp) -> Result<(), IdTokenError> {
+pub(super) fn times(claims: &Map<String, Value>, issued_at: u64, now: Timestamp) -> Result<(), JwtError> {
     let at_fault = |name, expected| Err(Refused(at_fault(claims, name, now, expected)));
     let has_passed = |end| Timestamp::from_secs(end).saturating_add(LEEWAY) <= now;
     if json::numeric_date(claims, "exp").is_none_or(has_passed) {
@@ -271,7 +246,7 @@ pub(super) fn times(claims: &Map<String, Value>, issued_at: u64, now: Timestamp)
 }
 
 /// 3.1.3.8: binds the access token to the ID token, where the provider says so.
-fn access_token_hash(token: &VerifiedJws<'_>, access_token: &str) -> Result<(), IdTokenError> {
+fn access_token_hash(token: &VerifiedJws<'_>, access_token: &str) -> Result<(), JwtError> {
     let Some(hash) = token.claims.get("at_hash") else { return Ok(()) };
     match hash.as_str().is_some_and(|hash| token.is_hash_of(hash, access_token)) {
         true => Ok(()),
@@ -284,7 +259,7 @@ fn authenticated_recently(
     facts: &OriginalIdToken,
     max_age: Option<Duration>,
     now: Timestamp,
-) -> Result<(), IdTokenError> {
+) -> Result<(), JwtError> {
     let Some(max_age) = max_age else { return Ok(()) };
     let expected = || format!("a date at most {} s ago", max_age.as_secs());
     let latest = |auth_time| Timestamp::from_secs(auth_time).saturating_add(max_age).saturating_add(LEEWAY);
@@ -303,7 +278,7 @@ fn same_authentication(
     claims: &Map<String, Value>,
     facts: &OriginalIdToken,
     original: &OriginalIdToken,
-) -> Result<(), IdTokenError> {
+) -> Result<(), JwtError> {
     let another = |name, expected: &str| {
         Err(AnotherOwner(Mismatch::new(name, claims.get(name), format_args!("{expected:?}, as at first"))))
     };

@@ -1,6 +1,8 @@
 //! Signed JWTs (RFC 7515, RFC 7519) and the keys that verify them. The cryptography is `openidconnect`'s; its
 //! tokens are not used, because they refuse a person for any claim of an unusual type.
 
+use std::fmt;
+
 use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 use base64::{Engine, alphabet};
@@ -163,12 +165,22 @@ pub(crate) fn unverified(compact: &str) -> Option<Map<String, Value>> {
     parse(compact).map(|parts| parts.claims)
 }
 
-/// Why a text is no signed JWT of the provider's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum JwsError {
-    Refused(Mismatch),
-    /// None of the keys verifies it. The right one may have come a moment ago.
+/// Why a JWT is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum JwtError {
+    /// It may be a key that was rotated in a moment ago.
+    #[error("is signed with a key that the provider does not publish: {0}")]
     UnknownKey(Mismatch),
+    #[error("is refused: {0}")]
+    Refused(Mismatch),
+    /// All of it holds, and it is about somebody else.
+    #[error("names another owner: {0}")]
+    AnotherOwner(Mismatch),
+}
+
+/// A member is not as it must be.
+pub(super) fn refused(members: &Map<String, Value>, name: &str, expected: impl fmt::Display) -> JwtError {
+    JwtError::Refused(Mismatch::new(name, members.get(name), expected))
 }
 
 /// A JWT whose signature holds.
@@ -209,21 +221,21 @@ pub(crate) fn verify<'a>(
     compact: &str,
     keys: &'a KeySet,
     policy: &JwsPolicy<'_>,
-) -> Result<VerifiedJws<'a>, JwsError> {
+) -> Result<VerifiedJws<'a>, JwtError> {
     let Parts { header, claims, unreadable, message, signature } = parse(compact)
-        .ok_or(JwsError::Refused("it is no JWT with a signature (RFC 7515 section 7.1)".into()))?;
+        .ok_or(JwtError::Refused("it is no JWT with a signature (RFC 7515 section 7.1)".into()))?;
     check_header(&header, policy.kinds)?;
     let name = json::text(&header, "alg").and_then(Algorithm::from_name);
     let algorithm = name.filter(|algorithm| policy.algorithms.contains(algorithm)).ok_or_else(|| {
         let announced: Vec<_> = policy.algorithms.iter().map(|algorithm| algorithm.name()).collect();
         let expected =
             format!("one that the provider announces and that is accepted: {}", announced.join(", "));
-        JwsError::Refused(Mismatch::new("alg", header.get("alg"), expected))
+        refused(&header, "alg", expected)
     })?;
     let kid = match header.get("kid") {
         None | Some(Value::Null) => None,
         Some(Value::String(kid)) => Some(kid.as_str()),
-        other => return Err(JwsError::Refused(Mismatch::new("kid", other, "a text"))),
+        Some(_) => return Err(refused(&header, "kid", "a text")),
     };
     let kid = kid.filter(|_| !policy.keys_are_new || keys.0.iter().any(|key| key.jwk.key_id().is_some()));
     let is_named =
@@ -241,9 +253,9 @@ pub(crate) fn verify<'a>(
     // OpenID Connect Core 1.0 section 10.1.
     if kid.is_none() && candidates > 1 {
         let expected = format!("a name, because {candidates} keys fit");
-        return Err(JwsError::Refused(Mismatch::new("kid", header.get("kid"), expected)));
+        return Err(refused(&header, "kid", expected));
     }
-    let key = verifying.ok_or_else(|| JwsError::UnknownKey(unknown_key(keys, &header, candidates)))?;
+    let key = verifying.ok_or_else(|| JwtError::UnknownKey(unknown_key(keys, &header, candidates)))?;
     Ok(VerifiedJws { claims, unreadable, algorithm, key })
 }
 
@@ -285,7 +297,7 @@ fn parse(compact: &str) -> Option<Parts<'_>> {
 }
 
 /// What the header asks for must be understood (RFC 7515 section 4.1.11, RFC 7519 section 5).
-fn check_header(header: &Map<String, Value>, kinds: &[&str]) -> Result<(), JwsError> {
+fn check_header(header: &Map<String, Value>, kinds: &[&str]) -> Result<(), JwtError> {
     // An access token or a logout token is no ID token, whoever signed it.
     let kind = header.get("typ").filter(|kind| !kind.is_null());
     let is_meant = kind.is_none_or(|kind| {
@@ -295,10 +307,10 @@ fn check_header(header: &Map<String, Value>, kinds: &[&str]) -> Result<(), JwsEr
         })
     });
     if !is_meant {
-        return Err(JwsError::Refused(Mismatch::new("typ", kind, kinds.join(" or "))));
+        return Err(refused(header, "typ", kinds.join(" or ")));
     }
     match ["crit", "cty", "enc"].iter().find(|name| header.contains_key(**name)) {
-        Some(name) => Err(JwsError::Refused(Mismatch::new(name, header.get(*name), "none"))),
+        Some(name) => Err(refused(header, name, "none")),
         None => Ok(()),
     }
 }

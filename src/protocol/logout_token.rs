@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::id_token::{self, IdTokenError, LEEWAY, OLDEST, TokenPolicy};
-use super::json::{self, Mismatch};
-use super::jws::{self, Algorithm, KeySet};
+use super::id_token::{self, LEEWAY, OLDEST, TokenPolicy};
+use super::json;
+use super::jws::{self, Algorithm, JwtError, KeySet, refused};
 use crate::clock::Timestamp;
 
 /// The member of `events` that makes a token a logout token.
@@ -69,31 +69,6 @@ pub(crate) struct LogoutToken {
     pub(crate) spent_until: Timestamp,
 }
 
-/// Why a logout token is refused. `UnknownKey` may be a key that was rotated in a moment ago.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum LogoutTokenError {
-    #[error("the logout token is signed with a key that the provider does not publish: {0}")]
-    UnknownKey(Mismatch),
-    #[error("the logout token is refused: {0}")]
-    Refused(Mismatch),
-}
-
-use LogoutTokenError::Refused;
-
-fn refused(claims: &Map<String, Value>, name: &str, expected: &str) -> LogoutTokenError {
-    Refused(Mismatch::new(name, claims.get(name), expected))
-}
-
-/// For the rules that section 2.6 has in common with ID tokens.
-impl From<IdTokenError> for LogoutTokenError {
-    fn from(error: IdTokenError) -> Self {
-        match error {
-            IdTokenError::UnknownKey(what) => Self::UnknownKey(what),
-            IdTokenError::Refused(what) | IdTokenError::AnotherOwner(what) => Refused(what),
-        }
-    }
-}
-
 /// Who claims to have issued a token: nothing of it is verified yet.
 pub(crate) fn claimed_issuer(compact: &str) -> Option<String> {
     jws::unverified(compact).as_ref().and_then(|claims| json::text(claims, "iss")).map(str::to_owned)
@@ -104,10 +79,9 @@ pub(crate) fn verify(
     compact: &str,
     keys: &KeySet,
     expected: &TokenPolicy<'_>,
-) -> Result<LogoutToken, LogoutTokenError> {
+) -> Result<LogoutToken, JwtError> {
     // (2) and (3). `logout+jwt` is recommended and no more (section 2.4): other rules tell it from an ID token.
-    let token = jws::verify(compact, keys, &expected.jws(&["logout+jwt", "jwt"]));
-    let mut token = token.map_err(id_token::refusal)?;
+    let mut token = jws::verify(compact, keys, &expected.jws(&["logout+jwt", "jwt"]))?;
     id_token::readable(&mut token, &[])?;
     let (algorithm, mut claims) = (token.algorithm, token.claims);
     // (4)
@@ -134,7 +108,7 @@ pub(crate) fn verify(
     }
     // (7): an ID token can never pass for a logout token.
     if claims.contains_key("nonce") {
-        return Err(Refused("nonce is there, as in an ID token".into()));
+        return Err(JwtError::Refused("nonce is there, as in an ID token".into()));
     }
     // (8)
     let jti = text(&claims, "jti")?.ok_or_else(|| refused(&claims, "jti", "a text"))?;
@@ -150,7 +124,7 @@ pub(crate) fn verify(
 }
 
 /// A claim that is a text where it is there at all.
-fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Option<String>, LogoutTokenError> {
+fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Option<String>, JwtError> {
     match (claims.get(name), json::text(claims, name)) {
         (None, _) => Ok(None),
         (Some(_), text) => {

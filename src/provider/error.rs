@@ -3,10 +3,7 @@
 use tower::BoxError;
 
 use super::cached::BackingOff;
-use super::http_client::OutboundError;
-use crate::protocol::id_token::IdTokenError;
-use crate::protocol::logout_token::LogoutTokenError;
-use crate::protocol::metadata::MetadataError;
+use crate::protocol::jws::JwtError;
 use crate::protocol::refusal::{ProviderRefusal, RefusalRemedy};
 use crate::protocol::user_info::UserInfoError;
 
@@ -23,15 +20,19 @@ pub(crate) enum ProviderError {
     Refused(ProviderRefusal),
     #[error("the provider's answer is malformed: {0}")]
     Malformed(&'static str),
-    #[error(transparent)]
-    IdToken(#[from] IdTokenError),
-    #[error(transparent)]
-    LogoutToken(#[from] LogoutTokenError),
+    #[error("the ID token {0}")]
+    IdToken(JwtError),
+    #[error("the logout token {0}")]
+    LogoutToken(JwtError),
     #[error(transparent)]
     FetchUserInfo(#[from] UserInfoError),
 }
 
 impl ProviderError {
+    pub(crate) fn unavailable(why: impl Into<BoxError>) -> Self {
+        Self::Unavailable(why.into())
+    }
+
     /// Whether trying again later may help, and nothing was said about the person.
     pub(crate) fn passes(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Busy(_))
@@ -44,27 +45,13 @@ impl ProviderError {
 
     /// Whether a token is signed with a key that the provider may have published a moment ago.
     pub(crate) fn is_unknown_key(&self) -> bool {
-        use {IdTokenError as Id, LogoutTokenError as Logout};
-        matches!(self, Self::IdToken(Id::UnknownKey(_)) | Self::LogoutToken(Logout::UnknownKey(_)))
+        matches!(self, Self::IdToken(JwtError::UnknownKey(_)) | Self::LogoutToken(JwtError::UnknownKey(_)))
     }
 }
 
 impl From<BackingOff> for ProviderError {
     fn from(_: BackingOff) -> Self {
-        Self::Unavailable("it failed a moment ago".into())
-    }
-}
-
-impl From<OutboundError> for ProviderError {
-    fn from(error: OutboundError) -> Self {
-        Self::Unavailable(Box::new(error))
-    }
-}
-
-impl From<MetadataError> for ProviderError {
-    fn from(error: MetadataError) -> Self {
-        // Wrong metadata is a provider that cannot be used now: it may be mended without a restart here.
-        Self::Unavailable(Box::new(error))
+        Self::unavailable("it failed a moment ago")
     }
 }
 

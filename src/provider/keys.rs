@@ -25,7 +25,7 @@ impl Provider {
             let accept = "application/jwk-set+json, application/json, */*;q=0.1";
             let document = self.get(metadata.jwks_uri.as_str(), accept).await?;
             KeySet::parse(&document)
-                .ok_or_else(|| ProviderError::Unavailable("there is no key in its key set".into()))
+                .ok_or_else(|| ProviderError::unavailable("there is no key in its key set"))
         };
         self.told(fetched.await, EventCode::KeySetFetched)
     }
@@ -45,7 +45,7 @@ impl Provider {
     ) -> Result<IdToken, ProviderError> {
         let (id_token, access_token) = (id_token.expose_secret(), access_token.expose_secret());
         let verified = self.with_keys(&self.keys, |keys, expected| {
-            Ok(verify(id_token, access_token, &token_use, keys, expected)?)
+            verify(id_token, access_token, &token_use, keys, expected).map_err(ProviderError::IdToken)
         });
         let verified = verified.await?;
         if let IdTokenUse::Refresh { original: Some(original) } = &token_use
@@ -99,7 +99,7 @@ impl Provider {
         compact: &str,
     ) -> Result<LogoutToken, ProviderError> {
         self.with_keys(&self.keys_for_anybody, |keys, expected| {
-            Ok(logout_token::verify(compact, keys, expected)?)
+            logout_token::verify(compact, keys, expected).map_err(ProviderError::LogoutToken)
         })
         .await
     }

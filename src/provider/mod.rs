@@ -105,7 +105,7 @@ impl Provider {
     /// The provider's metadata, for an answer that somebody waits for: they wait no longer than this.
     pub(crate) async fn metadata_soon(self: &Arc<Self>) -> Result<Arc<Discovered>, ProviderError> {
         const SOON: Duration = Duration::from_secs(2);
-        let late = |_| ProviderError::Unavailable("its metadata did not come within 2 seconds".into());
+        let late = |_| ProviderError::unavailable("its metadata did not come within 2 seconds");
         tokio::time::timeout(SOON, self.metadata()).await.map_err(late)?
     }
 
@@ -114,11 +114,13 @@ impl Provider {
             &self.relying_party;
         let fetched = async {
             let document = self.get(&metadata::discovery_url(issuer), "application/json, */*;q=0.1").await?;
-            let (metadata, ignored) = metadata::parse(&document, issuer)?;
+            // Wrong metadata is a provider that cannot be used now: it may be mended without a restart here.
+            let (metadata, ignored) =
+                metadata::parse(&document, issuer).map_err(ProviderError::unavailable)?;
             ignored.iter().for_each(|member| self.ignored(format_args!("the discovery document's {member}")));
             let client =
                 ProviderClient::new(&metadata, client_id, client_secret.as_ref(), *client_auth, redirect_uri)
-                    .map_err(|error| ProviderError::Unavailable(error.into()))?;
+                    .map_err(ProviderError::unavailable)?;
             Ok::<_, ProviderError>(Discovered { metadata, client })
         };
         self.told(fetched.await, EventCode::MetadataFetched)
@@ -243,7 +245,7 @@ impl Provider {
         match answer.status() {
             StatusCode::OK => Ok(answer.into_body()),
             // Redirects too: another origin must not speak for this one.
-            status => Err(ProviderError::Unavailable(format!("it answered {status}").into())),
+            status => Err(ProviderError::unavailable(format!("it answered {status}"))),
         }
     }
 
@@ -261,7 +263,7 @@ impl Provider {
     }
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ProviderError> {
-        Ok(self.outbound.send(request, CALL_DEADLINE, PROVIDER_BODY).await?)
+        self.outbound.send(request, CALL_DEADLINE, PROVIDER_BODY).await.map_err(ProviderError::unavailable)
     }
 }
 
@@ -271,10 +273,7 @@ fn refusal(url: String, answer: &Response<Bytes>, code: Option<String>) -> Provi
 }
 
 fn request(url: &str, accept: &'static str) -> Result<Request<Bytes>, ProviderError> {
-    Request::get(url)
-        .header(ACCEPT, accept)
-        .body(Bytes::new())
-        .map_err(|error| ProviderError::Unavailable(error.into()))
+    Request::get(url).header(ACCEPT, accept).body(Bytes::new()).map_err(ProviderError::unavailable)
 }
 
 /// RFC 6750 section 2.1; marked so that nothing prints it.

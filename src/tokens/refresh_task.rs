@@ -17,7 +17,8 @@ use super::refresh_request::{FIRST_RETRY, LAST_RETRY, RequestFailure, ask, refus
 use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
 use crate::events::EventCode;
-use crate::protocol::id_token::{IdToken, IdTokenError};
+use crate::protocol::id_token::IdToken;
+use crate::protocol::jws::JwtError;
 use crate::protocol::token::TokenResponse;
 use crate::provider::cause;
 use crate::provider::error::ProviderError;
@@ -233,7 +234,7 @@ impl<'a> RefreshTask<'a> {
     fn judged(&mut self, verified: Result<Option<IdToken>, ProviderError>) -> TaskInput {
         Input::Verified(verified.map(|id_token| self.id_token = id_token).map_err(|error| {
             let end = match &error {
-                ProviderError::IdToken(IdTokenError::AnotherOwner(_)) => EndReason::AnotherOwner,
+                ProviderError::IdToken(JwtError::AnotherOwner(_)) => EndReason::AnotherOwner,
                 _ => EndReason::Unverified,
             };
             (self.refused, self.why) = (true, Some(RequestFailure::Provider(error)));
