@@ -3,7 +3,7 @@
 use super::Config;
 use super::connection::{Connection, GrantLifetime};
 use super::provider::{ProviderConfig, is_name};
-use super::resource::push_new;
+use super::resource::{Resource, distinct, push_new};
 use super::resources::Resources;
 use crate::provider::relying_party::ProviderId;
 use crate::records::grant::LOGIN;
@@ -90,9 +90,8 @@ impl CheckedConnections {
     /// same, with a login of their own.
     pub(crate) fn serve_account(&mut self, by_hand: bool) {
         if let Some(sign_in) = &mut self.sign_in {
-            sign_in.scopes = vec!["openid".to_owned()];
             let own = sign_in.own_scopes.iter().filter(|scope| *scope != "offline_access");
-            own.for_each(|scope| push_new(&mut sign_in.scopes, scope));
+            sign_in.scopes = distinct([&"openid".to_owned()].into_iter().chain(own));
             sign_in.optional_scopes.clear();
             sign_in.indicators.clear();
         }
@@ -144,24 +143,18 @@ impl CheckedConnection {
                 connection.name
             ));
         }
-        let mut scopes = Vec::new();
-        let asked = connection.resources.iter().flat_map(|resource| &resource.scopes);
-        for scope in std::iter::once(&"openid".to_owned()).chain(&connection.scopes).chain(asked) {
-            push_new(&mut scopes, scope);
-        }
-        let mut api_scopes = Vec::new();
-        for scope in connection.resources.iter().flat_map(|resource| &resource.scopes) {
-            push_new(&mut api_scopes, scope);
-        }
-        let mut optional_scopes = Vec::new();
-        for scope in connection.resources.iter().flat_map(|resource| &resource.optional_scopes) {
-            push_new(&mut optional_scopes, scope);
-        }
+        let of_resources =
+            |scopes: fn(&Resource) -> &Vec<String>| distinct(connection.resources.iter().flat_map(scopes));
+        let api_scopes = of_resources(|resource| &resource.scopes);
+        let optional_scopes = of_resources(|resource| &resource.optional_scopes);
+        let scopes =
+            distinct([&"openid".to_owned()].into_iter().chain(&connection.scopes).chain(&api_scopes));
         for scope in scopes.iter().chain(&optional_scopes) {
             if scope.is_empty() || !scope.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
                 problems.push(format!("{scope:?} is not a scope (RFC 6749 section 3.3)"));
             }
         }
+        let indicators = connection.resources.iter().filter_map(|resource| resource.indicator.clone());
         Self {
             name: connection.name.clone(),
             provider,
@@ -169,11 +162,7 @@ impl CheckedConnection {
             own_scopes: connection.scopes.clone(),
             api_scopes,
             optional_scopes,
-            indicators: connection
-                .resources
-                .iter()
-                .filter_map(|resource| resource.indicator.clone())
-                .collect(),
+            indicators: indicators.collect(),
             grant_lifetime: connection.grant_lifetime,
             single_use: connection.single_use,
             visitors: connection.visitors,
@@ -182,9 +171,7 @@ impl CheckedConnection {
 
     /// Everything that a visitor is asked for.
     pub(crate) fn visitor_scopes(&self) -> Vec<String> {
-        let mut scopes = self.own_scopes.clone();
-        self.api_scopes.iter().for_each(|scope| push_new(&mut scopes, scope));
-        scopes
+        distinct(self.own_scopes.iter().chain(&self.api_scopes))
     }
 
     /// The one API whose token comes with the code. Those of several come with the first refresh for each.
@@ -220,7 +207,6 @@ fn check_name(name: &str, problems: &mut Vec<String>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Resource;
 
     fn check(others: &[Connection]) -> Result<CheckedConnections, Vec<String>> {
         let mut problems = Vec::new();

@@ -3,60 +3,67 @@
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-/// Where variables come from.
-pub(crate) struct Environment<F>(F);
+use crate::error::ConfigError;
 
-impl<F: Fn(&str) -> Option<String>> Environment<F> {
-    pub(crate) fn new(variable: F) -> Self {
-        Self(variable)
+/// Where variables come from, and what is wrong with those that were read.
+pub(crate) struct Environment<'a> {
+    variable: &'a dyn Fn(&str) -> Option<String>,
+    problems: Vec<String>,
+}
+
+impl<'a> Environment<'a> {
+    pub(crate) fn new(variable: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self { variable, problems: Vec::new() }
     }
 
     pub(crate) fn value(&self, name: &str) -> Option<String> {
-        (self.0)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+        (self.variable)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
     }
 
-    /// Comma-separated values without the blanks around them.
-    pub(crate) fn list<T: From<String>>(&self, name: &str) -> Vec<T> {
-        listed(&self.value(name).unwrap_or_default())
+    pub(crate) fn list(&self, name: &str) -> Vec<String> {
+        self.value(name).map(|list| listed(&list)).unwrap_or_default()
+    }
+
+    pub(crate) fn scopes(&self, name: &str) -> Option<Vec<String>> {
+        self.value(name).map(|scopes| scopes.split_whitespace().map(str::to_owned).collect())
     }
 
     /// Sets one of several values, where the variable is there; `values` says which there are.
-    pub(crate) fn set<T: DeserializeOwned>(
-        &self,
-        slot: &mut T,
-        name: &str,
-        values: &str,
-        problems: &mut Vec<String>,
-    ) {
+    pub(crate) fn set<T: DeserializeOwned>(&mut self, slot: &mut T, name: &str, values: &str) {
         let Some(given) = self.value(name) else { return };
         let value = given.parse().map_or_else(|_| Value::String(given.replace('-', "_")), Value::Bool);
         match serde_json::from_value(value) {
             Ok(value) => *slot = value,
-            Err(_) => problems.push(format!("{name} is {given:?}: use {values}")),
+            Err(_) => drop(self.refuse::<()>(format!("{name} is {given:?}: use {values}"))),
         }
     }
 
     /// The value of a variable, or the contents of the file that `{name}_FILE` names.
-    pub(crate) fn secret(&self, name: &str, problems: &mut Vec<String>) -> Option<String> {
+    pub(crate) fn secret(&mut self, name: &str) -> Option<String> {
         match (self.value(name), self.value(&format!("{name}_FILE"))) {
-            (Some(_), Some(_)) => {
-                problems.push(format!("{name} and {name}_FILE are both set: remove one"));
-                None
-            }
+            (Some(_), Some(_)) => self.refuse(format!("{name} and {name}_FILE are both set: remove one")),
             (value, None) => value,
             (None, Some(path)) => match std::fs::read_to_string(&path) {
                 Ok(contents) => Some(contents.trim().to_owned()),
-                Err(error) => {
-                    problems.push(format!("{name}_FILE ({path}) cannot be read: {error}"));
-                    None
-                }
+                Err(error) => self.refuse(format!("{name}_FILE ({path}) cannot be read: {error}")),
             },
         }
+    }
+
+    /// Notes a problem; there is no value then.
+    pub(crate) fn refuse<T>(&mut self, problem: impl Into<String>) -> Option<T> {
+        self.problems.push(problem.into());
+        None
+    }
+
+    /// What was made of the variables, if nothing is wrong with them.
+    pub(crate) fn checked<T>(self, read: T) -> Result<T, ConfigError> {
+        ConfigError::check(self.problems).map(|()| read)
     }
 }
 
 /// Comma-separated values without the blanks around them.
 pub(crate) fn listed<T: From<String>>(list: &str) -> Vec<T> {
-    let values = list.split(',').map(str::trim).filter(|value| !value.is_empty());
-    values.map(|value| T::from(value.to_owned())).collect()
+    let items = list.split(',').map(str::trim).filter(|item| !item.is_empty());
+    items.map(|item| T::from(item.to_owned())).collect()
 }

@@ -30,27 +30,27 @@ impl SharedAccount {
     ///
     /// [`ConfigError`] with every variable that cannot be read.
     pub fn from_env_with(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let mut problems = Vec::new();
-        let account = Self::read(&Environment::new(variable), &mut problems);
-        ConfigError::check(problems)?;
-        Ok(account)
+        let mut environment = Environment::new(&variable);
+        let account = Self::read(&mut environment);
+        environment.checked(account)
     }
 
-    fn read<F: Fn(&str) -> Option<String>>(environment: &Environment<F>, problems: &mut Vec<String>) -> Self {
-        let token = environment.secret("ACCOUNT_REFRESH_TOKEN", problems);
-        match (environment.value("ACCOUNT").as_deref(), token) {
-            (Some("refresh-token"), Some(token)) => return Self::refresh_token(token),
-            (None | Some("client-credentials"), None) => return Self::client_credentials(),
-            (Some("operator"), None) => {}
+    fn read(environment: &mut Environment<'_>) -> Self {
+        let token = environment.secret("ACCOUNT_REFRESH_TOKEN");
+        let account = match (environment.value("ACCOUNT").as_deref(), token) {
+            (Some("refresh-token"), Some(token)) => Some(Self::refresh_token(token)),
+            (None | Some("client-credentials"), None) => Some(Self::client_credentials()),
+            (Some("operator"), None) => Some(Self::connected_by_admin()),
             (Some("refresh-token"), None) => {
-                problems.push("ACCOUNT is refresh-token: set ACCOUNT_REFRESH_TOKEN too".to_owned());
+                environment.refuse("ACCOUNT is refresh-token: set ACCOUNT_REFRESH_TOKEN too")
             }
-            (None | Some("client-credentials" | "operator"), Some(_)) => problems
-                .push("ACCOUNT_REFRESH_TOKEN is set: set ACCOUNT to refresh-token, or remove it".to_owned()),
-            (Some(other), _) => problems
-                .push(format!("ACCOUNT is {other:?}: use client-credentials, refresh-token or operator")),
-        }
-        Self::connected_by_admin()
+            (None | Some("client-credentials" | "operator"), Some(_)) => {
+                environment.refuse("ACCOUNT_REFRESH_TOKEN is set: set ACCOUNT to refresh-token, or remove it")
+            }
+            (Some(other), _) => environment
+                .refuse(format!("ACCOUNT is {other:?}: use client-credentials, refresh-token or operator")),
+        };
+        account.unwrap_or_else(Self::connected_by_admin)
     }
 }
 
@@ -106,11 +106,10 @@ impl Config {
     ///
     /// [`ConfigError`] with every variable that is missing or cannot be read.
     pub fn from_env_with(variable: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let mut environment = Environment::new(&variable);
         let mut config = Self::default();
-        let mut problems = Vec::new();
-        let environment = Environment::new(variable);
-        config.provider = ProviderConfig::read(&environment, "OIDC_", &config.provider, &mut problems);
-        let secrets = environment.secret("SESSION_SECRET", &mut problems);
+        config.provider = ProviderConfig::read(&mut environment, "OIDC_", &config.provider);
+        let secrets = environment.secret("SESSION_SECRET");
         config.session_secrets = listed(&secrets.unwrap_or_default());
         // What is no address of a socket is the application's own affair, unless the development provider needs it.
         config.bind = environment.value("BIND").and_then(|bind| bind.parse().ok());
@@ -119,49 +118,41 @@ impl Config {
         config.admins = environment.list("ADMINS");
         config.public_url = environment.value("PUBLIC_URL").unwrap_or_else(|| local_url(config.bind));
         config.cookie_name = environment.value("SESSION_COOKIE_NAME").unwrap_or(config.cookie_name);
-        let frontchannel_logout = &mut config.frontchannel_logout;
-        environment.set(frontchannel_logout, "FRONTCHANNEL_LOGOUT", "true or false", &mut problems);
-        config.mode = mode(&environment, &mut problems);
-        ProviderConfig::add_from(&environment, &mut config, &mut problems);
+        environment.set(&mut config.frontchannel_logout, "FRONTCHANNEL_LOGOUT", "true or false");
+        config.mode = mode(&mut environment);
+        ProviderConfig::add_from(&mut environment, &mut config);
         if config.provider.issuer.is_empty() {
-            problems.push(
+            environment.refuse::<()>(
                 "no issuer is set: set OIDC_ISSUER to the provider's issuer URL, with OIDC_CLIENT_ID and OIDC_CLIENT_SECRET; \
-                 or, to try the application on this machine alone, OIDC_ISSUER=development (feature `dev-provider`)"
-                    .to_owned(),
+                 or, to try the application on this machine alone, OIDC_ISSUER=development (feature `dev-provider`)",
             );
         }
-        ConfigError::check(problems)?;
-        Ok(config)
+        environment.checked(config)
     }
 }
 
 /// `MODE`, and what belongs to one mode alone.
-fn mode<F: Fn(&str) -> Option<String>>(environment: &Environment<F>, problems: &mut Vec<String>) -> Mode {
+fn mode(environment: &mut Environment<'_>) -> Mode {
     let mode = match environment.value("MODE").as_deref() {
-        Some("single-user") => return Mode::SingleUser(SharedAccount::read(environment, problems)),
-        None | Some("per-user") => Mode::PerUser,
-        Some("stateless") => Mode::Stateless,
+        Some("single-user") => return Mode::SingleUser(SharedAccount::read(environment)),
+        None | Some("per-user") => Some(Mode::PerUser),
+        Some("stateless") => Some(Mode::Stateless),
         Some(other) => {
-            problems.push(format!("MODE is {other:?}: use per-user, single-user or stateless"));
-            Mode::PerUser
+            environment.refuse(format!("MODE is {other:?}: use per-user, single-user or stateless"))
         }
     };
     for name in ["ACCOUNT", "ACCOUNT_REFRESH_TOKEN", "ACCOUNT_REFRESH_TOKEN_FILE"] {
         if environment.value(name).is_some() {
-            problems.push(format!("{name} is set: set MODE to single-user, or remove it"));
+            environment.refuse::<()>(format!("{name} is set: set MODE to single-user, or remove it"));
         }
     }
-    mode
+    mode.unwrap_or_default()
 }
 
 impl ProviderConfig {
     /// Those that `OIDC_PROVIDERS` names, the first of which is the first of all where no other is configured.
-    pub(crate) fn add_from<F: Fn(&str) -> Option<String>>(
-        environment: &Environment<F>,
-        config: &mut Config,
-        problems: &mut Vec<String>,
-    ) {
-        let names: Vec<String> = environment.list("OIDC_PROVIDERS");
+    fn add_from(environment: &mut Environment<'_>, config: &mut Config) {
+        let names = environment.list("OIDC_PROVIDERS");
         let defaults = Self {
             scopes: config.provider.scopes.clone(),
             response_mode: config.provider.response_mode,
@@ -170,10 +161,11 @@ impl ProviderConfig {
         let mut read = Vec::new();
         for name in &names {
             let prefix = format!("OIDC_{}_", name.to_ascii_uppercase().replace('-', "_"));
-            let provider = Self::read(environment, &prefix, &defaults, problems).name(name);
+            let provider = Self::read(environment, &prefix, &defaults).name(name);
             for (end, value) in [("ISSUER", &provider.issuer), ("CLIENT_ID", &provider.client_id)] {
                 if value.is_empty() {
-                    problems.push(format!("{prefix}{end} is missing: OIDC_PROVIDERS names {name}"));
+                    environment
+                        .refuse::<()>(format!("{prefix}{end} is missing: OIDC_PROVIDERS names {name}"));
                 }
             }
             read.push(provider);
@@ -183,13 +175,12 @@ impl ProviderConfig {
             && let Some(first) = providers.next()
         {
             if !config.provider.client_id.is_empty() || config.provider.client_secret.is_some() {
-                problems.push(
-                    "OIDC_CLIENT_ID or OIDC_CLIENT_SECRET is set without OIDC_ISSUER: set all or none"
-                        .to_owned(),
+                environment.refuse::<()>(
+                    "OIDC_CLIENT_ID or OIDC_CLIENT_SECRET is set without OIDC_ISSUER: set all or none",
                 );
             }
             if !first.login {
-                problems.push(format!(
+                environment.refuse::<()>(format!(
                     "OIDC_PROVIDERS begins with {:?}, which has no logins: begin with a provider for logins",
                     first.name
                 ));
@@ -200,38 +191,28 @@ impl ProviderConfig {
     }
 
     /// The provider whose variables begin so. What is not set is as in `defaults`.
-    fn read<F: Fn(&str) -> Option<String>>(
-        environment: &Environment<F>,
-        prefix: &str,
-        defaults: &Self,
-        problems: &mut Vec<String>,
-    ) -> Self {
+    fn read(environment: &mut Environment<'_>, prefix: &str, defaults: &Self) -> Self {
         let name = |end: &str| format!("{prefix}{end}");
+        let client_secret = environment.secret(&name("CLIENT_SECRET")).map(Secret::from);
         let text = |end: &str| environment.value(&name(end));
         let mut provider = Self {
             issuer: text("ISSUER").unwrap_or_default(),
             client_id: text("CLIENT_ID").unwrap_or_default(),
-            client_secret: environment.secret(&name("CLIENT_SECRET"), problems).map(Secret::from),
+            client_secret,
             display_name: text("DISPLAY_NAME"),
             id_token_signed_response_alg: text("ID_TOKEN_SIGNED_RESPONSE_ALG"),
             trusted_audiences: environment.list(&name("TRUSTED_AUDIENCES")),
+            scopes: environment.scopes(&name("SCOPES")).unwrap_or_else(|| defaults.scopes.clone()),
             ..defaults.clone()
         };
-        if let Some(scopes) = text("SCOPES") {
-            provider.scopes = scopes.split_whitespace().map(str::to_owned).collect();
-        }
-        environment.set(&mut provider.login, &name("LOGIN"), "true or false", problems);
-        environment.set(&mut provider.response_mode, &name("RESPONSE_MODE"), "query or form_post", problems);
+        environment.set(&mut provider.login, &name("LOGIN"), "true or false");
+        environment.set(&mut provider.response_mode, &name("RESPONSE_MODE"), "query or form_post");
         let methods = "client_secret_basic, client_secret_post or none";
-        environment.set(&mut provider.client_auth, &name("CLIENT_AUTH_METHOD"), methods, problems);
-        environment.set(
-            &mut provider.fetch_user_info,
-            &name("FETCH_USER_INFO"),
-            "never, when-needed or always",
-            problems,
-        );
+        environment.set(&mut provider.client_auth, &name("CLIENT_AUTH_METHOD"), methods);
+        let times = "never, when-needed or always";
+        environment.set(&mut provider.fetch_user_info, &name("FETCH_USER_INFO"), times);
         let (pushed, values) = (&mut provider.pushed_authorization_requests, "auto, always or never");
-        environment.set(pushed, &name("PUSHED_AUTHORIZATION_REQUESTS"), values, problems);
+        environment.set(pushed, &name("PUSHED_AUTHORIZATION_REQUESTS"), values);
         provider
     }
 }

@@ -70,3 +70,10 @@ pub(crate) fn push_new(scopes: &mut Vec<String>, scope: &str) {
         scopes.push(scope.to_owned());
     }
 }
+
+/// Each once, in the order in which they are first named.
+pub(crate) fn distinct<'a>(scopes: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+    let mut distinct = Vec::new();
+    scopes.into_iter().for_each(|scope| push_new(&mut distinct, scope));
+    distinct
+}

@@ -15,7 +15,6 @@ use super::urls::{self, once_in};
 use super::{account, visitor};
 use crate::config::connections::{CheckedConnection, CheckedConnections};
 use crate::config::destination::Destination;
-use crate::config::resource::push_new;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::page;
@@ -97,15 +96,11 @@ impl ConnectRequest {
 
 const NO_SUCH_SCOPE: &str = "This access cannot be requested here.";
 
-fn bad_request(refusal: &str) -> Response<Bytes> {
-    page::plain(StatusCode::BAD_REQUEST, refusal)
-}
-
 pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
     let runtime = &context.runtime;
     let request = match ConnectRequest::parse(context) {
         Ok(request) => request,
-        Err(refusal) => return bad_request(&refusal),
+        Err(refusal) => return page::bad_request(&refusal),
     };
     let signed_in = context.signed_in().await;
     let session = signed_in.as_ref().ok().and_then(|session| session.as_deref());
@@ -140,7 +135,7 @@ pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
         // First the person, then what they grant.
         Ok(None) => match runtime.settings.destination(&request.here) {
             Ok(here) => redirect(&runtime.settings.login_path(&here)),
-            Err(_) => bad_request("The return address is too long."),
+            Err(_) => page::bad_request("The return address is too long."),
         },
         Err(_) => request.try_again(),
     }
@@ -158,10 +153,10 @@ async fn start_for(
     let connections = runtime.connections_of(&principal);
     let connection = connections.and_then(|connections| connections.named(&request.name));
     let connection = connection.filter(|connection| more.iter().all(|scope| connection.knows(scope)));
-    let connection = connection.ok_or_else(|| bad_request(NO_SUCH_SCOPE))?;
+    let connection = connection.ok_or_else(|| page::bad_request(NO_SUCH_SCOPE))?;
     let once = request.once || connection.single_use;
     if once && kept_for(runtime) == KeepFor::Everyone {
-        return Err(bad_request("One-time access is not available here."));
+        return Err(page::bad_request("One-time access is not available here."));
     }
     if let Some(answer) =
         account::refusal(runtime, session).or_else(|| account::confirmation(context, connection))
@@ -171,15 +166,9 @@ async fn start_for(
     let granted = context.granted(&principal, connection).await.map_err(|_| request.try_again())?;
     // What is for one use does not add to what is kept.
     let granted = granted.filter(|_| !once);
-    // The union: what is asked for now must not take away what was granted before.
-    let mut more_scopes = Vec::new();
-    let before = granted.iter().flat_map(|grant| grant.all_scopes());
-    let before = before.filter(|scope| connection.knows(scope));
-    for scope in before.chain(more).filter(|scope| !connection.scopes.contains(scope)) {
-        push_new(&mut more_scopes, scope);
-    }
-    let options = &mut request.options;
-    login::prompt_where_it_lapsed(runtime, granted.as_deref(), &connection.scopes, &more_scopes, options);
+    let (granted, options) = (granted.as_deref(), &mut request.options);
+    let more_scopes =
+        login::scopes_besides(runtime, connection, granted, (&connection.scopes, more), options);
     let usage = if once { KeepFor::OneRequest } else { kept_for(runtime) };
     let provider = Arc::clone(runtime.providers.get(connection.provider));
     let begun = context.session_of(session.id, session.user()).await.map_err(|_| request.try_again())?;
@@ -280,6 +269,6 @@ pub(crate) fn resumed(context: &EndpointContext) -> Response<Bytes> {
             "The form that you sent needed this access and was not processed. Please go back and send it again.",
             &[(context.runtime.settings.linked(&destination, false).as_str(), "Go back")],
         ),
-        Err(refusal) => page::plain(StatusCode::BAD_REQUEST, &refusal),
+        Err(refusal) => page::bad_request(&refusal),
     }
 }

@@ -15,7 +15,7 @@ use super::silent::{silence, was_silent};
 use super::urls::{AGAIN, path, proof_key};
 use crate::config::connections::CheckedConnection;
 use crate::config::destination::Destination;
-use crate::config::resource::push_new;
+use crate::config::resource::distinct;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::protocol::authorization::{
@@ -44,7 +44,7 @@ pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
     };
     let (named, destination, options) = match parse(runtime, context.query()) {
         Ok(parsed) => parsed,
-        Err(refusal) => return page::plain(StatusCode::BAD_REQUEST, &refusal),
+        Err(refusal) => return page::bad_request(&refusal),
     };
     let key = proof_key(session.as_ref().ok().and_then(|session| session.as_deref()), None);
     let own = context.is_own(context.is_proven(key.as_deref()));
@@ -250,9 +250,8 @@ pub(crate) fn asked<'a>(
                 if is_visitor { runtime.settings.connections(ProviderId::FIRST) } else { connections };
             let connection = connections.named(connection).filter(|connection| connection.provider == id)?;
             let connection = Some(connection).filter(|connection| !is_visitor || connection.visitors)?;
-            let mut scopes = if is_visitor { connection.visitor_scopes() } else { connection.scopes.clone() };
-            more_scopes.iter().for_each(|scope| push_new(&mut scopes, scope));
-            Some((connection, scopes))
+            let always = if is_visitor { connection.visitor_scopes() } else { connection.scopes.clone() };
+            Some((connection, distinct(always.iter().chain(more_scopes))))
         }
     }
 }
@@ -264,17 +263,22 @@ pub(crate) fn registration(relying_party: &RelyingParty) -> [u8; 16] {
     std::array::from_fn(|place| hash[place])
 }
 
-/// Adds `prompt=consent`, once, where scopes of a consent without a refresh token have lapsed: a refresh token comes with it.
-pub(super) fn prompt_where_it_lapsed(
+/// The scopes besides those that are `always` asked for: what is asked for now must not take away what was granted before.
+/// Where scopes of a consent without a refresh token have lapsed, the options get `prompt=consent`, once: a refresh token
+/// comes with it.
+pub(super) fn scopes_besides(
     runtime: &Runtime,
+    connection: &CheckedConnection,
     granted: Option<&Grant>,
-    always: &[String],
-    more: &[String],
+    (always, more): (&[String], &[String]),
     options: &mut LoginOptions,
-) {
+) -> Vec<String> {
+    let before = granted.into_iter().flat_map(Grant::all_scopes).filter(|scope| connection.knows(scope));
+    let besides = distinct(before.chain(more).filter(|scope| !always.contains(scope)));
     let now = runtime.now();
-    let lapsed = |grant: &Grant| grant.needs_prompt(always, now) || grant.needs_prompt(more, now);
+    let lapsed = |grant: &Grant| grant.needs_prompt(always, now) || grant.needs_prompt(&besides, now);
     if options.prompt.is_none() && granted.is_some_and(lapsed) {
         options.prompt = Some(Prompt::Consent);
     }
+    besides
 }

@@ -22,7 +22,6 @@ use super::urls;
 use crate::config::connection::GrantLifetime;
 use crate::config::connections::CheckedConnection;
 use crate::config::destination::Destination;
-use crate::config::resource::push_new;
 use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::EventCode;
@@ -104,13 +103,8 @@ pub(crate) async fn start(
         Some(present) => context.granted(&Principal::Visitor(present), connection).await?,
         None => None,
     };
-    // The union: what is asked for now must not take away what was granted before.
-    let (always, mut more_scopes) = (connection.visitor_scopes(), Vec::new());
-    let known = granted.iter().flat_map(|grant| grant.all_scopes()).filter(|scope| connection.knows(scope));
-    for scope in known.chain(more).filter(|scope| !always.contains(scope)) {
-        push_new(&mut more_scopes, scope);
-    }
-    login::prompt_where_it_lapsed(runtime, granted.as_deref(), &always, &more_scopes, &mut ask.options);
+    let (granted, always) = (granted.as_deref(), connection.visitor_scopes());
+    let more_scopes = login::scopes_besides(runtime, connection, granted, (&always, more), &mut ask.options);
     let connection = connection.name.clone();
     ask.intent = Intent::Visitor { visitor, before, connection, more_scopes };
     Ok(begin(context, &ask, here).await)
