@@ -79,7 +79,7 @@ impl Sessions {
 
     fn peek_kept(&self, id: ShownId<'_>, now: Timestamp) -> SessionLookup {
         match self.remembered.get(&id) {
-            Some(session) => self.judge(session, now, |session| SessionQuery::ById(session.id)),
+            Some(session) => self.judge(session, now),
             None => {
                 id.decode().map_or(SessionLookup::Ended, |id| SessionLookup::Miss(SessionQuery::ById(id)))
             }
@@ -107,15 +107,10 @@ impl Sessions {
         session.liveness.keep_until(if shown.outdated_seal { now } else { shown.expires_at });
         // The cookie says itself until when it counts, wherever it was sealed last.
         session.liveness.see(now);
-        self.judge(session, now, SessionQuery::ByCookie)
+        self.judge(session, now)
     }
 
-    fn judge(
-        &self,
-        session: Arc<Session>,
-        now: Timestamp,
-        ask: impl FnOnce(Arc<Session>) -> SessionQuery,
-    ) -> SessionLookup {
+    fn judge(&self, session: Arc<Session>, now: Timestamp) -> SessionLookup {
         if session.has_ended() || now >= session.ends_at {
             return SessionLookup::Ended;
         }
@@ -124,7 +119,10 @@ impl Sessions {
         let reading = self.records.clock().reading_at(now);
         let confirmed = session.liveness.is_confirmed(reading, self.max_staleness);
         if idle || !confirmed || session.has_news(self.records.invalidations()) {
-            return SessionLookup::Miss(ask(session));
+            return SessionLookup::Miss(match self.carried {
+                None => SessionQuery::ById(session.id),
+                Some(_) => SessionQuery::ByCookie(session),
+            });
         }
         session.liveness.see(now);
         SessionLookup::Hit(session)
@@ -147,10 +145,9 @@ impl Sessions {
         cookie: Option<&[u8]>,
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
-        match cookie.map(|cookie| self.peek(cookie, now)) {
-            Some(SessionLookup::Hit(session)) => Ok(Some(session)),
-            Some(SessionLookup::Miss(asked)) => self.ask(asked, now).await,
-            Some(SessionLookup::Ended) | None => Ok(None),
+        match cookie {
+            Some(cookie) => self.settled(self.peek(cookie, now), now).await,
+            None => Ok(None),
         }
     }
 
@@ -160,30 +157,31 @@ impl Sessions {
         id: SessionId,
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
-        let peek = match (&self.carried, self.remembered.get(&id)) {
-            (None, Some(session)) => self.judge(session, now, |session| SessionQuery::ById(session.id)),
-            (None, None) => SessionLookup::Miss(SessionQuery::ById(id)),
-            (Some(_), Some(session)) => self.judge(session, now, SessionQuery::ByCookie),
-            (Some(_), None) => SessionLookup::Ended,
+        let known = match self.remembered.get(&id) {
+            Some(session) => self.judge(session, now),
+            None if self.carried.is_some() => SessionLookup::Ended,
+            None => SessionLookup::Miss(SessionQuery::ById(id)),
         };
-        match peek {
-            SessionLookup::Hit(session) => Ok(Some(session)),
-            SessionLookup::Ended => Ok(None),
-            SessionLookup::Miss(asked) => Box::pin(self.ask(asked, now)).await,
-        }
+        self.settled(known, now).await
     }
 
     /// Whether a session that was found before still lasts.
     pub(crate) async fn lasts(&self, session: &Arc<Session>, now: Timestamp) -> Result<bool, StoreError> {
-        if self.carried.is_none() {
-            return Ok(self.find(session.id, now).await?.is_some());
-        }
         // What ended is remembered under its id.
         let known = self.remember(session.id, || Arc::clone(session));
-        match self.judge(known, now, SessionQuery::ByCookie) {
-            SessionLookup::Hit(_) => Ok(true),
-            SessionLookup::Ended => Ok(false),
-            SessionLookup::Miss(asked) => Ok(Box::pin(self.ask(asked, now)).await?.is_some()),
+        Ok(self.settled(self.judge(known, now), now).await?.is_some())
+    }
+
+    /// What comes of a look, where the store must be asked, too.
+    async fn settled(
+        &self,
+        known: SessionLookup,
+        now: Timestamp,
+    ) -> Result<Option<Arc<Session>>, StoreError> {
+        match known {
+            SessionLookup::Hit(session) => Ok(Some(session)),
+            SessionLookup::Ended => Ok(None),
+            SessionLookup::Miss(asked) => Box::pin(self.ask(asked, now)).await,
         }
     }
 
