@@ -29,6 +29,10 @@ pub(crate) fn plain(status: StatusCode, text: &str) -> Response<Bytes> {
     page(status, status.canonical_reason().unwrap_or("Answer"), text, &[])
 }
 
+pub(crate) fn bad_request(text: &str) -> Response<Bytes> {
+    plain(StatusCode::BAD_REQUEST, text)
+}
+
 /// The refusal of a request that another site may have forged.
 pub(crate) fn cross_site() -> Response<Bytes> {
     let text =

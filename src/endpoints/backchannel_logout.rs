@@ -131,6 +131,7 @@ const LOGIN_UNDER_WAY: Duration = Duration::from_secs(5 * 60);
 /// Ends what a token means, and what is about to begin of it.
 async fn end_all(runtime: &Arc<Runtime>, target: &LogoutTarget, is_first: bool) -> Result<(), LogoutError> {
     let (jar, settings) = (runtime.opened_grants.is_some(), &runtime.settings);
+    let user = target.subject.as_deref().map(|subject| (target.issuer.as_str(), subject));
     // A callback that comes later asks whether the provider has ended the session in which it was started.
     let longest = match jar {
         true => settings.absolute_lifetime.saturating_add(LEEWAY),
@@ -139,7 +140,6 @@ async fn end_all(runtime: &Arc<Runtime>, target: &LogoutTarget, is_first: bool) 
     // First: a login that is being finished finds the note, or its session is found.
     runtime.sessions.note_meant(target, runtime.now().saturating_add(longest)).await?;
     if jar {
-        let user = target.subject.as_deref().map(|subject| (target.issuer.as_str(), subject));
         runtime.events().emit(EventCode::LoggedOut, user, "by the provider");
         return Ok(());
     }
@@ -150,11 +150,7 @@ async fn end_all(runtime: &Arc<Runtime>, target: &LogoutTarget, is_first: bool) 
     }
     if ended == 0 {
         let detail = "its logout token names no session that is here";
-        runtime.events().emit(
-            EventCode::LogoutUnmatched,
-            target.subject.as_deref().map(|subject| (target.issuer.as_str(), subject)),
-            detail,
-        );
+        runtime.events().emit(EventCode::LogoutUnmatched, user, detail);
     }
     Ok(())
 }

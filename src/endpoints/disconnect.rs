@@ -21,16 +21,15 @@ use crate::tokens::principal::Principal;
 /// `POST /auth/disconnect?connection=…&return_to=…`, for a form on a page.
 pub(crate) async fn end(context: &EndpointContext) -> Response<Bytes> {
     let runtime = &context.runtime;
-    let bad_request = |refusal: &str| page::plain(StatusCode::BAD_REQUEST, refusal);
     let parsed =
         EndpointQuery::parse(context.query()).and_then(|given| Ok((given.destination(runtime)?, given)));
     let (destination, given) = match parsed {
         Ok(parsed) => parsed,
-        Err(refusal) => return bad_request(&refusal),
+        Err(refusal) => return page::bad_request(&refusal),
     };
     let name = given.get("connection").unwrap_or_default();
     if runtime.settings.connections(ProviderId::FIRST).named(name).is_none() {
-        return bad_request("There is no connection with that name.");
+        return page::bad_request("There is no connection with that name.");
     }
     let session = context.signed_in().await;
     let key =

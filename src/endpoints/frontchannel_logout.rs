@@ -19,11 +19,8 @@ use crate::state::Runtime;
 
 pub(crate) async fn logout(runtime: &Arc<Runtime>, query: &str) -> Response<Bytes> {
     let Some(target) = target(runtime, query) else {
-        runtime.events().emit(
-            EventCode::LogoutRefused,
-            None,
-            "a frame without iss and sid, or of no provider of ours",
-        );
+        let why = "a frame without iss and sid, or of no provider of ours";
+        runtime.events().emit(EventCode::LogoutRefused, None, why);
         return framed(StatusCode::BAD_REQUEST);
     };
     // In a task of its own: the frame may be gone before it is done.

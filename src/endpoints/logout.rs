@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, REFERRER_POLICY};
-use http::{HeaderMap, HeaderValue, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Response, Uri};
 use subtle::ConstantTimeEq;
 use url::Url;
 
@@ -45,10 +45,7 @@ pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Response<Bytes> {
         }
     }
     let Ok(destination) = runtime.settings.destination(&return_to) else {
-        return page::plain(
-            StatusCode::BAD_REQUEST,
-            "The return address does not belong to this application.",
-        );
+        return page::bad_request("The return address does not belong to this application.");
     };
     let had_cookie = context.session_cookie().is_some();
     let session = match context.signed_in().await {

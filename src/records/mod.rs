@@ -157,19 +157,13 @@ impl Records {
         let opened = match self.keys.open(row.place(), &record.bytes) {
             Ok(opened) => opened,
             Err(SealError::Broken) => {
-                self.events.emit(
-                    EventCode::Tampered,
-                    None,
-                    "a record does not open in its place; it counts as missing",
-                );
+                let detail = "a record does not open in its place; it counts as missing";
+                self.events.emit(EventCode::Tampered, None, detail);
                 return Ok(Loaded::Absent(Some(version)));
             }
             Err(SealError::UnknownKey | SealError::NewerFormat) => {
-                self.events.emit(
-                    EventCode::UnknownKey,
-                    None,
-                    "a record needs a secret or a version that is not here",
-                );
+                let detail = "a record needs a secret or a version that is not here";
+                self.events.emit(EventCode::UnknownKey, None, detail);
                 return Ok(Loaded::Unreadable);
             }
         };

@@ -166,11 +166,8 @@ impl CookieJar {
                 Ok(set) => set,
                 Err(too_large) => {
                     let detail = format_args!("the coordination store keeps a refreshed grant: {too_large}");
-                    self.runtime.events().emit(
-                        EventCode::CookiesTooLarge,
-                        key.grant_key.owner.user(),
-                        detail,
-                    );
+                    let user = key.grant_key.owner.user();
+                    self.runtime.events().emit(EventCode::CookiesTooLarge, user, detail);
                     return Vec::new();
                 }
             },
