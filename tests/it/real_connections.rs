@@ -396,7 +396,9 @@ async fn less_was_granted_than_was_asked_for_at_the_real_provider() {
     assert_eq!((&mail["state"], &mail["scopes"]), (&json!("connected"), &json!(["openid", "mail"])));
     assert_eq!(world.fetch(&mut alice, "/mail/x").await.1["scope"], "openid mail");
     let again = page.json()["connect_url"].as_str().expect("an address").to_owned();
+    // The address is the application's as it stands: with something added, its person is asked first.
     let page = alice.visit(&world.at(&format!("{again}&prompt=consent"))).await;
+    let page = alice.visit(&world.at(&page.links()[0])).await;
     assert_eq!((page.url.as_str(), &*page.body), (&*send, "sent"));
     let asked = world.provider.events("authorization.success").await;
     assert_eq!(asked.last().unwrap()["scope"], "openid mail mail:send", "the union");

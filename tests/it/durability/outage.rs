@@ -190,6 +190,11 @@ async fn a_server_that_hangs_costs_five_seconds_and_nobody_their_session() {
         let demo = town.demo(SECRET, &[]).await;
         let mut ann = town.sign_in(&demo, "ann").await;
         freezer.frozen.send_replace(true);
+        // What it was told a moment ago it believes for two seconds.
+        eventually("what it knows is over", PATIENCE, async || {
+            (ann.api(demo.at("")).await == "away").then_some(())
+        })
+        .await;
         let asked_at = Instant::now();
         assert_eq!(ann.api(demo.at("")).await, "away", "{url}");
         // It looks at the session, and then at the grant.
