@@ -11,6 +11,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY};
 use http::{HeaderValue, Response, StatusCode};
 use tower::BoxError;
 
+use crate::html::response;
 use crate::store::StoreError;
 
 /// Seconds after which a client may come back when the provider or the store was away.
@@ -235,10 +236,7 @@ impl Error {
             let member = if self.0.kind == ErrorKind::Unauthenticated { "login_url" } else { "connect_url" };
             problem[member] = next_step.url.as_str().into();
         }
-        let mut response = Response::new(Bytes::from(problem.to_string()));
-        *response.status_mut() = self.status();
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        response
+        response(self.status(), problem.to_string(), &[(CONTENT_TYPE, "application/problem+json")])
     }
 }
 

@@ -2,7 +2,21 @@
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY, X_FRAME_OPTIONS};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderName, HeaderValue, Response, StatusCode};
+
+/// A response with these headers.
+pub(crate) fn response(
+    status: StatusCode,
+    body: impl Into<Bytes>,
+    headers: &[(HeaderName, &'static str)],
+) -> Response<Bytes> {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    for (name, value) in headers {
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    response
+}
 
 /// A page that is complete in itself, and is never cached and never framed. A script in it runs where it has this nonce.
 ///
@@ -24,17 +38,17 @@ pub(crate) fn document(
     let policy = format!(
         "default-src 'none'; style-src 'unsafe-inline'; script-src {scripts}; base-uri 'none'; frame-ancestors 'none'"
     );
-    let mut response = Response::new(Bytes::from(html));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    // Our addresses carry states, codes and destinations. `same-origin` keeps them here, and lets a form's own
-    // POST name its origin, which `no-referrer` would turn into `null`.
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
-    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    let headers = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CACHE_CONTROL, "no-store"),
+        // Our addresses carry states, codes and destinations. `same-origin` keeps them here, and lets a form's own
+        // POST name its origin, which `no-referrer` would turn into `null`.
+        (REFERRER_POLICY, "same-origin"),
+        (X_FRAME_OPTIONS, "DENY"),
+    ];
+    let mut response = response(status, html, &headers);
     if let Ok(policy) = HeaderValue::try_from(policy) {
-        headers.insert(CONTENT_SECURITY_POLICY, policy);
+        response.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
     }
     response
 }

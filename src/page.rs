@@ -5,7 +5,7 @@ use http::header::RETRY_AFTER;
 use http::{HeaderValue, Response, StatusCode};
 
 use crate::error::RETRY_AFTER_SECONDS;
-use crate::html::{self, document, escape};
+use crate::html::{self, document, escape, response};
 
 const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:15vh auto;padding:0 1.5rem;\
     color:#1c1c1e;background:#fff}h1{font-size:1.4rem}a,button{font:inherit;color:#0a58ca}button,.button{display:\
@@ -42,9 +42,7 @@ pub(crate) fn cross_site() -> Response<Bytes> {
 
 /// The answer to a request that nobody sees: a prefetch, or a picture that is none.
 pub(crate) fn nothing() -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = StatusCode::NO_CONTENT;
-    response
+    response(StatusCode::NO_CONTENT, Bytes::new(), &[])
 }
 
 /// The provider or the store is away: 503, and a link that tries again.

@@ -4,22 +4,18 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
+use crate::html::response;
+
 pub(super) fn empty(status: StatusCode) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = status;
-    response
+    response(status, Bytes::new(), &[])
 }
 
 pub(super) fn not_allowed(allow: &'static str) -> Response<Bytes> {
-    let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
-    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
-    response
+    response(StatusCode::METHOD_NOT_ALLOWED, Bytes::new(), &[(header::ALLOW, allow)])
 }
 
 pub(super) fn json(value: &Value) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(value.to_string()));
-    set(&mut response, header::CONTENT_TYPE, "application/json");
-    response
+    response(StatusCode::OK, value.to_string(), &[(header::CONTENT_TYPE, "application/json")])
 }
 
 /// JSON that is somebody's secret: RFC 6749 section 5.1 wants it in no cache.
@@ -31,10 +27,9 @@ pub(super) fn private_json(value: &Value) -> Response<Bytes> {
 
 /// 303, so that no browser repeats the form it came from (RFC 9700 section 4.12).
 pub(super) fn see_other(location: &str) -> Response<Bytes> {
-    let mut response = empty(StatusCode::SEE_OTHER);
+    let headers = [(header::CACHE_CONTROL, "no-store"), (header::REFERRER_POLICY, "no-referrer")];
+    let mut response = response(StatusCode::SEE_OTHER, Bytes::new(), &headers);
     set(&mut response, header::LOCATION, location);
-    set(&mut response, header::CACHE_CONTROL, "no-store");
-    set(&mut response, header::REFERRER_POLICY, "no-referrer");
     response
 }
 

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use super::context::EndpointContext;
@@ -26,6 +26,7 @@ use super::parameters::is_form;
 use crate::clock::Timestamp;
 use crate::error::RETRY_AFTER_SECONDS;
 use crate::events::EventCode;
+use crate::html::response;
 use crate::protocol::id_token::LEEWAY;
 use crate::protocol::logout_token::{LogoutEffect, LogoutTarget, claimed_issuer};
 use crate::provider::cause;
@@ -63,7 +64,7 @@ pub(crate) async fn logout(context: &EndpointContext, body: &[u8]) -> Response<B
         async move { receive(&runtime, &token).await }
     };
     match runtime.tasks.spawn(work).await {
-        Ok(Ok(())) => answer(StatusCode::OK, Bytes::new()),
+        Ok(Ok(())) => response(StatusCode::OK, Bytes::new(), &[UNCACHED]),
         Ok(Err(LogoutError::Refused(why))) => refused(runtime, &why),
         Ok(Err(LogoutError::Unverified)) => later(),
         Ok(Err(LogoutError::Incomplete(why))) => {
@@ -233,15 +234,8 @@ pub(crate) fn not_allowed() -> Response<Bytes> {
 
 fn failed(status: StatusCode, error: &str, why: &str) -> Response<Bytes> {
     let body = json!({ "error": error, "error_description": why }).to_string();
-    let mut answer = answer(status, body.into());
-    answer.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    answer
+    response(status, body, &[UNCACHED, (CONTENT_TYPE, "application/json")])
 }
 
 /// Section 2.8: nothing of this is cached.
-fn answer(status: StatusCode, body: Bytes) -> Response<Bytes> {
-    let mut answer = Response::new(body);
-    *answer.status_mut() = status;
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
-}
+const UNCACHED: (HeaderName, &str) = (CACHE_CONTROL, "no-store");

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use super::backchannel_logout::end_sessions;
 use crate::events::EventCode;
+use crate::html::response;
 use crate::protocol::logout_token::LogoutTarget;
 use crate::state::Runtime;
 
@@ -53,11 +54,10 @@ fn target(runtime: &Runtime, query: &str) -> Option<LogoutTarget> {
 
 /// Nothing to see, and unlike our pages it may stand in a frame.
 fn framed(status: StatusCode) -> Response<Bytes> {
-    let mut answer = Response::new(Bytes::from_static(b"<!doctype html><title></title>"));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'"));
-    answer
+    let headers = [
+        (CONTENT_TYPE, "text/html; charset=utf-8"),
+        (CACHE_CONTROL, "no-store"),
+        (CONTENT_SECURITY_POLICY, "default-src 'none'"),
+    ];
+    response(status, "<!doctype html><title></title>", &headers)
 }
