@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 use super::context::EndpointContext;
 use super::login_error::LoginError;
 use super::sign_in::{CompletedLogin, is_of_domain};
-use crate::config::connection::GrantLifetime;
+use crate::clock::Timestamp;
 use crate::config::connections::CheckedConnection;
 use crate::config::shared_account::SharedAccount;
 use crate::events::EventCode;
@@ -74,12 +74,25 @@ pub(crate) async fn keep(
             .await?;
     }
     let principal = Principal::Account(Arc::clone(account.name()));
-    let place = context.place_of(&principal, connection).await?;
-    let facts = Some(verified.id_token.facts.clone());
-    let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, runtime.now());
-    grant.consent = Some(asked);
-    keep_grant(&place, GrantLifetime::Persistent, grant, FOREVER).await?;
+    keep_consented(context, &principal, connection, asked, &verified, FOREVER).await?;
     let admin = session.map(|session| session.user());
     runtime.events().emit(EventCode::Connected, admin, &connection.name);
     Ok(())
+}
+
+/// Keeps what was granted for its owner, in the place of what was there; until a session ends, where it ends with one.
+pub(super) async fn keep_consented(
+    context: &EndpointContext,
+    principal: &Principal,
+    connection: &CheckedConnection,
+    asked: Consent,
+    verified: &CompletedLogin<'_>,
+    session_ends_at: Timestamp,
+) -> Result<(), LoginError> {
+    let place = context.place_of(principal, connection).await?;
+    let (facts, now) = (Some(verified.id_token.facts.clone()), context.runtime.now());
+    let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, now);
+    grant.consent = Some(asked);
+    place.fits(&grant, None).map_err(LoginError::TooLargeToCarry)?;
+    Ok(keep_grant(&place, connection.grant_lifetime, grant, session_ends_at).await?)
 }

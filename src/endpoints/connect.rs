@@ -28,7 +28,6 @@ use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
 use crate::tokens::newer_id_token::NewIdToken;
 use crate::tokens::principal::Principal;
-use crate::tokens::save::{keep_grant, new_grant};
 use crate::tokens::single_use::{ReturnContext, lay_down};
 
 /// For whom grants are kept here.
@@ -223,7 +222,7 @@ pub(crate) async fn keep(
     let principal = Principal::granted_by(&session, &runtime.mode);
     is_theirs(&principal, &verified)?;
     NewIdToken::new(verified.id_token, verified.tokens, verified.began_at).adopt(runtime, &session).await?;
-    context.jar().into_iter().for_each(|jar| jar.learned(&session));
+    context.jar().learned(&session);
     // The exchange took time: whoever signed out meanwhile gets nothing kept.
     if !runtime.sessions.lasts(&session, runtime.now()).await? {
         return Err(LoginError::SessionOver);
@@ -231,20 +230,11 @@ pub(crate) async fn keep(
     if let Some(arrival) = once {
         let (connection, tokens) = (&connection.name, verified.tokens);
         let cookies = lay_down(runtime, connection, &principal, &asked.scopes, tokens, arrival).await?;
-        runtime.events().emit(
-            EventCode::Connected,
-            Some(session.user()),
-            format_args!("{connection}, for one use"),
-        );
+        let detail = format_args!("{connection}, for one use");
+        runtime.events().emit(EventCode::Connected, Some(session.user()), detail);
         return Ok(cookies);
     }
-    let now = runtime.now();
-    let place = context.place_of(&principal, connection).await?;
-    let facts = Some(verified.id_token.facts.clone());
-    let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, now);
-    grant.consent = Some(asked);
-    place.fits(&grant, None).map_err(LoginError::TooLargeToCarry)?;
-    keep_grant(&place, connection.grant_lifetime, grant, session.ends_at).await?;
+    account::keep_consented(context, &principal, connection, asked, &verified, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, Some(session.user()), &connection.name);
     Ok(Vec::new())
 }
