@@ -40,8 +40,7 @@ use self::setters::setters;
 use crate::clock::{Clock, Random};
 use crate::events::Event;
 use crate::provider::http_client::Outbound;
-use crate::secret::Secret;
-use crate::secret::opaque;
+use crate::secret::{Secret, opaque};
 
 /// The configuration of a layer: the application, its providers, its mode, and its rules for users.
 ///

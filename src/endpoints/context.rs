@@ -32,7 +32,7 @@ pub(crate) struct EndpointContext {
     pub(crate) head: Parts,
     came_at: Timestamp,
     /// Read when they are first needed.
-    jar: OnceLock<Option<Arc<CookieJar>>>,
+    jar: OnceLock<CookieJar>,
 }
 
 impl EndpointContext {
@@ -41,15 +41,15 @@ impl EndpointContext {
         Self { runtime, head, came_at, jar: OnceLock::new() }
     }
 
-    /// What the browser carries; `None` where the server keeps everything.
-    pub(crate) fn jar(&self) -> Option<&Arc<CookieJar>> {
+    /// What the browser carries.
+    pub(crate) fn jar(&self) -> &CookieJar {
         let jar = || CookieJar::of(&self.runtime, &self.head.headers, self.came_at);
-        self.jar.get_or_init(jar).as_ref()
+        self.jar.get_or_init(jar)
     }
 
     /// The same, where an endpoint has asked for it.
-    pub(crate) fn used_carried(&self) -> Option<&Arc<CookieJar>> {
-        self.jar.get()?.as_ref()
+    pub(crate) fn used_jar(&self) -> Option<&CookieJar> {
+        self.jar.get()
     }
 
     /// Decides whether the request is forged, for somebody who is there or not.

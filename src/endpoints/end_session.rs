@@ -22,9 +22,11 @@ pub(crate) async fn end_session(
     runtime: &Arc<Runtime>,
     id: SessionId,
     session: Option<&Arc<Session>>,
-    jar: Option<&Arc<CookieJar>>,
+    jar: &CookieJar,
 ) -> Result<Option<Secret>, StoreError> {
-    let Some(jar) = jar else { return end_kept(runtime, id).await };
+    if jar.contents().is_none() {
+        return end_kept(runtime, id).await;
+    }
     let latest_end = runtime.now().saturating_add(runtime.settings.absolute_lifetime);
     let ends_at = session.map_or(latest_end, |session| session.ends_at);
     runtime.sessions.end(id, ends_at).await?;
@@ -32,7 +34,7 @@ pub(crate) async fn end_session(
     let principal = Principal::Session(Arc::clone(session));
     let connections = runtime.connections_of(&principal).map(CheckedConnections::all).unwrap_or_default();
     for connection in connections {
-        let place = runtime.place_of(&principal, connection, Some(jar)).await?;
+        let place = runtime.place_of(&principal, connection, jar).await?;
         end_grant(&place).await;
     }
     Ok(session

@@ -52,7 +52,9 @@ pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Response<Bytes> {
         Ok(Some(session)) => session,
         // Twice, or without a session: the person is where they wanted to be.
         Ok(None) => {
-            context.jar().filter(|_| had_cookie).map(|jar| jar.leave());
+            if had_cookie {
+                context.jar().leave();
+            }
             return away(runtime, redirect(destination.as_str()), had_cookie);
         }
         Err(_) => return store_away(&logout_path(runtime, None, &destination)),
@@ -68,7 +70,7 @@ pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Response<Bytes> {
     }
     match end(runtime, &session, context.jar()).await {
         Ok(id_token) => {
-            let removals = REMOVALS + context.jar().map_or(0, |jar| jar.leave());
+            let removals = REMOVALS + context.jar().leave();
             let answer = leave(runtime, &head.headers, &session, id_token.as_ref(), &destination, removals);
             away(runtime, answer.await, true)
         }
@@ -80,12 +82,12 @@ pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Response<Bytes> {
 async fn end(
     runtime: &Arc<Runtime>,
     session: &Arc<Session>,
-    jar: Option<&Arc<CookieJar>>,
+    jar: &CookieJar,
 ) -> Result<Option<Secret>, StoreError> {
     // In a task of its own: a browser that goes away has signed out all the same, wholly.
     let ending = {
-        let (runtime, session, jar) = (Arc::clone(runtime), Arc::clone(session), jar.cloned());
-        async move { end_session(&runtime, session.id, Some(&session), jar.as_ref()).await }
+        let (runtime, session, jar) = (Arc::clone(runtime), Arc::clone(session), jar.clone());
+        async move { end_session(&runtime, session.id, Some(&session), &jar).await }
     };
     let ended = runtime.tasks.spawn(ending).await;
     let id_token = ended
@@ -99,11 +101,11 @@ async fn end(
 pub(crate) async fn log_out(
     runtime: &Arc<Runtime>,
     session: &Arc<Session>,
-    jar: Option<&Arc<CookieJar>>,
+    jar: &CookieJar,
     destination: &Destination,
 ) -> Result<(String, Vec<HeaderValue>), StoreError> {
     let id_token = end(runtime, session, jar).await?;
-    let removals = REMOVALS + jar.map_or(0, |jar| jar.leave());
+    let removals = REMOVALS + jar.leave();
     let mut cookies = Vec::from(signed_out(runtime));
     let at_provider = ProviderLogout::of(runtime, session, id_token.as_ref(), destination).await;
     let Some(mut at_provider) = at_provider else {

@@ -69,7 +69,7 @@ pub(crate) async fn endpoint(
         ("login" | "logout" | "callback" | "connect" | "disconnect" | "granted", _) => not_allowed(endpoint),
         _ => page::plain(StatusCode::NOT_FOUND, "Not found."),
     };
-    if let Some(jar) = context.used_carried() {
+    if let Some(jar) = context.used_jar() {
         jar.settle(answer.headers_mut());
     }
     answer

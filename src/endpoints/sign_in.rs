@@ -30,7 +30,7 @@ use crate::sessions::provider_logout::add_sid;
 use crate::sessions::session::{MOST_CLAIMS, Session, SessionCookie, SessionRecord};
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
-use crate::stateless::CookieJar;
+use crate::stateless::JarContents;
 use crate::store::StoreError;
 use crate::tokens::locate::{GrantRef, SessionRows};
 use crate::tokens::principal::Principal;
@@ -78,7 +78,7 @@ pub(crate) async fn sign_in(
     let key = login.own.then_some(&record.logout_token[..]);
     let mut answer = redirect(&urls::onwards(runtime, key, destination));
     // What the browser carries it is given by whoever answers.
-    if context.jar().is_none() {
+    if context.jar().contents().is_none() {
         let session = settings.cookies.set(
             &settings.session_cookie,
             &id.to_cookie(),
@@ -223,7 +223,7 @@ async fn store(
         let login = sign_in_at(runtime, verified.provider)?;
         let facts = || Some(id_token.facts.clone());
         let new = |place: &GrantRef| new_grant(place, login, &login.scopes, tokens, facts(), now);
-        if let Some(jar) = context.jar() {
+        if let Some(jar) = context.jar().contents() {
             // Nobody can have anything of this session yet: the answer is the only place that it is in.
             record.identity.stored_at = record.identity.after_notes(&runtime.records).await?;
             let (place, former) = carry(context, jar, id, &mut record, login, replaced, new).await?;
@@ -242,7 +242,7 @@ async fn store(
     runtime.sessions.start(id, record.clone(), now).await?;
     // Only now: whoever signs them out from here on finds the session.
     if begun.is_signed_out(&runtime.records).await? {
-        end_session(runtime, id, None, None).await?;
+        end_session(runtime, id, None, context.jar()).await?;
         return Err(LoginError::SignedOut);
     }
     Ok((id, record))
@@ -252,7 +252,7 @@ async fn store(
 /// before it have no room, they end with that one.
 async fn carry(
     context: &EndpointContext,
-    jar: &CookieJar,
+    jar: &JarContents,
     id: SessionId,
     record: &mut SessionRecord,
     login: &CheckedConnection,

@@ -70,7 +70,7 @@ fn renamed(
     let new = Visitor::new(becoming(context).fold(name, Ord::min));
     match (context.visitor(), before) {
         // A cross-site POST comes without the cookie, and without the grants that the browser carries.
-        (None, Some(before)) if context.jar().is_some() => Some((None, before)),
+        (None, Some(before)) if context.jar().contents().is_some() => Some((None, before)),
         (None, before) => Some((before, new)),
         (Some(present), before) => {
             // Another tab may have finished first.

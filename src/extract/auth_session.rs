@@ -34,7 +34,7 @@ use crate::stateless::CookieJar;
 pub struct AuthSession {
     runtime: Arc<Runtime>,
     session: Option<Arc<Session>>,
-    jar: Option<Arc<CookieJar>>,
+    jar: CookieJar,
     /// The number of the request.
     request: u64,
     was_silent: bool,
@@ -170,7 +170,7 @@ impl AuthSession {
     pub async fn log_out(&self, destination: &str) -> Result<String, Error> {
         let destination = self.runtime.settings.destination(destination)?;
         let Some(session) = &self.session else { return Ok(destination.as_str().to_owned()) };
-        let ended = logout::log_out(&self.runtime, session, self.jar.as_ref(), &destination).await?;
+        let ended = logout::log_out(&self.runtime, session, &self.jar, &destination).await?;
         let (address, cookies) = ended;
         session.end_with(self.request, cookies);
         Ok(address)

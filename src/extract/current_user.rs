@@ -42,12 +42,12 @@ use crate::stateless::CookieJar;
 #[derive(Clone)]
 pub struct CurrentUser {
     session: Arc<Session>,
-    jar: Option<Arc<CookieJar>>,
+    jar: CookieJar,
     runtime: Arc<Runtime>,
 }
 
 impl CurrentUser {
-    pub(crate) fn new(session: Arc<Session>, jar: Option<Arc<CookieJar>>, runtime: Arc<Runtime>) -> Self {
+    pub(crate) fn new(session: Arc<Session>, jar: CookieJar, runtime: Arc<Runtime>) -> Self {
         Self { session, jar, runtime }
     }
 
@@ -116,7 +116,7 @@ impl CurrentUser {
 
     /// The claims in the browser's cookies, in stateless mode.
     fn shown_claims(&self) -> Option<String> {
-        self.jar.as_ref()?.claims(&self.session)?.claims()
+        self.jar.claims(&self.session)?.claims()
     }
 
     /// A pseudonym of the user, to be shown to others: the same at each login, another one for each `purpose`. It

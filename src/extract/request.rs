@@ -38,7 +38,7 @@ const ASK_AGAIN: Duration = Duration::from_secs(60);
 pub(crate) struct RequestState {
     pub(crate) runtime: Arc<Runtime>,
     pub(crate) session: Option<Arc<Session>>,
-    pub(crate) jar: Option<Arc<CookieJar>>,
+    pub(crate) jar: CookieJar,
     pub(crate) here: Option<PathAndQuery>,
     pub(crate) head: Head,
     unusual: Option<Arc<Unusual>>,
@@ -58,7 +58,7 @@ impl RequestState {
     pub(crate) fn insert<B>(
         runtime: Arc<Runtime>,
         session: Option<Arc<Session>>,
-        jar: Option<Arc<CookieJar>>,
+        jar: CookieJar,
         head: Head,
         request: &mut Request<B>,
     ) {
@@ -77,7 +77,14 @@ impl RequestState {
 
     /// Of no request: nobody can be sent anywhere.
     pub(crate) fn without_request(runtime: Arc<Runtime>) -> Self {
-        Self { runtime, session: None, jar: None, here: None, head: Head::default(), unusual: None }
+        Self {
+            runtime,
+            session: None,
+            jar: CookieJar::default(),
+            here: None,
+            head: Head::default(),
+            unusual: None,
+        }
     }
 
     pub(crate) fn of(extensions: &Extensions) -> Result<&Self, Error> {

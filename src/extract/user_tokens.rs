@@ -255,7 +255,7 @@ impl UserTokens {
         let Some(session) = self.principal.session() else { return Err(self.state.unauthenticated()) };
         self.require_session().await?;
         let Some(visitor) = self.state.head.visitor() else { return Ok(Vec::new()) };
-        claim(self.runtime(), visitor, session, self.state.jar.as_ref()).await
+        claim(self.runtime(), visitor, session, &self.state.jar).await
     }
 
     /// Disconnects every connection except the login, which ends with the session. Returns the outcome for each
@@ -407,7 +407,7 @@ impl UserTokens {
         if self.principal.is_absent() && !reachable {
             return Err(Error::no_such_connection(self.runtime().mode.out_of_reach()));
         }
-        Ok(self.runtime().place_of(&self.principal, connection, self.state.jar.as_ref()).await?)
+        Ok(self.runtime().place_of(&self.principal, connection, &self.state.jar).await?)
     }
 
     fn registered(&self, connection: &str) -> Result<&CheckedConnection, Error> {

@@ -47,7 +47,7 @@ pin_project! {
 pub(super) struct Finish {
     session: Option<Arc<Session>>,
     request: u64,
-    jar: Option<Arc<CookieJar>>,
+    jar: CookieJar,
     private: bool,
     single_uses: Option<Arc<PendingSingleUses>>,
 }
@@ -99,18 +99,18 @@ where
 opaque!(ResponseFuture<F, R, E>);
 
 impl Finish {
-    pub(super) fn of(session: Option<&Arc<Session>>, jar: Option<&Arc<CookieJar>>, head: &Head) -> Self {
+    pub(super) fn of(session: Option<&Arc<Session>>, jar: &CookieJar, head: &Head) -> Self {
         Self {
             session: session.cloned(),
             request: head.number,
-            jar: jar.cloned(),
+            jar: jar.clone(),
             private: head.session_cookie || head.visitor().is_some(),
             single_uses: head.single_uses().cloned(),
         }
     }
 
     fn apply(&self, headers: &mut HeaderMap) {
-        let mut ours = self.jar.as_ref().is_some_and(|jar| jar.settle(headers));
+        let mut ours = self.jar.settle(headers);
         if self.single_uses.is_some() || self.session.as_ref().is_some_and(|session| session.has_ended()) {
             ours |= self.remove(headers);
         }

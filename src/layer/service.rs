@@ -107,8 +107,8 @@ where
             }
         };
         let jar = jar(runtime, session.as_ref(), own, &head, now);
-        let session = session.filter(|session| shows_claims(jar.as_ref(), session));
-        let finish = Finish::of(session.as_ref(), jar.as_ref(), &head);
+        let session = session.filter(|session| jar.shows_claims(session));
+        let finish = Finish::of(session.as_ref(), &jar, &head);
         RequestState::insert(Arc::clone(runtime), session, jar, head, &mut request);
         ResponseFuture::finished(self.inner.call(request), finish)
     }
@@ -135,8 +135,8 @@ where
             Err(error) => return Ok(store_away(runtime, &request, &head, error.into())),
         };
         let jar = jar(runtime, session.as_ref(), own, &head, Some(now));
-        let session = session.filter(|session| shows_claims(jar.as_ref(), session));
-        let finish = Finish::of(session.as_ref(), jar.as_ref(), &head);
+        let session = session.filter(|session| jar.shows_claims(session));
+        let finish = Finish::of(session.as_ref(), &jar, &head);
         RequestState::insert(Arc::clone(runtime), session, jar, head, &mut request);
         ResponseFuture::finished(ready.inner.call(request), finish).await
     })
@@ -158,36 +158,21 @@ fn jar(
     own: Option<AppCookies>,
     head: &Head,
     now: Option<Timestamp>,
-) -> Option<Arc<CookieJar>> {
+) -> CookieJar {
     if session.is_none() && head.visitor().is_none() {
-        return None;
+        return CookieJar::default();
     }
     let now = now.unwrap_or_else(|| runtime.now());
-    let jar = own.map(|own| Arc::new(CookieJar::new(runtime, own, now)));
+    let jar = CookieJar::new(runtime, own, now);
     if let Some(session) = session {
-        extend_in_time(runtime, session, jar.as_ref(), now);
+        extend_in_time(runtime, session, &jar, now);
     }
     jar
 }
 
-/// Whether a session is shown wholly, where the browser carries it.
-fn shows_claims(jar: Option<&Arc<CookieJar>>, session: &Session) -> bool {
-    jar.is_none_or(|jar| jar.shows_claims(session))
-}
-
 /// Keeps a session from ending unused, where it is kept.
-fn extend_in_time(
-    runtime: &Arc<Runtime>,
-    session: &Arc<Session>,
-    jar: Option<&Arc<CookieJar>>,
-    now: Timestamp,
-) {
-    if !runtime.sessions.is_aging(session, now) {
-        return;
-    }
-    if let Some(jar) = jar {
-        jar.renew(session);
-    } else if session.liveness.extends() {
+fn extend_in_time(runtime: &Arc<Runtime>, session: &Arc<Session>, jar: &CookieJar, now: Timestamp) {
+    if runtime.sessions.is_aging(session, now) && !jar.renew(session) && session.liveness.extends() {
         let (runtime, session) = (Arc::clone(runtime), Arc::clone(session));
         let tasks = runtime.tasks.clone();
         tasks.spawn(async move { runtime.sessions.extend(&session, now).await });

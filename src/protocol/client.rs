@@ -15,8 +15,7 @@ use zeroize::Zeroize;
 
 use super::metadata::Metadata;
 use super::token::ClientAuthMethod;
-use crate::secret::Secret;
-use crate::secret::opaque;
+use crate::secret::{Secret, opaque};
 
 /// The library's client, with each endpoint that it is asked for.
 type Library = CoreClient<EndpointSet, EndpointSet, EndpointNotSet, EndpointSet, EndpointSet>;

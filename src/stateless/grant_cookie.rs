@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::payload::GrantPayload;
-use super::{CookieJar, Room, Stays, TooLarge, bound_grant, tag};
+use super::{JarContents, Room, Stays, TooLarge, bound_grant, tag};
 use crate::clock::Timestamp;
 use crate::events::EventCode;
 use crate::records::cookie_chunks::ChunkedValue;
@@ -19,7 +19,7 @@ use crate::state::{OpenedGrants, Runtime};
 /// A grant's cookies in one request, and in its answer.
 #[derive(Clone)]
 pub(crate) struct GrantCookie {
-    jar: Arc<CookieJar>,
+    jar: Arc<JarContents>,
     key: GrantCookieKey,
 }
 
@@ -79,7 +79,7 @@ impl GrantCookieKey {
 impl GrantCookie {
     /// Of a session's owner.
     pub(crate) fn of_session(
-        jar: &Arc<CookieJar>,
+        jar: &Arc<JarContents>,
         session: &Arc<Session>,
         grant_key: &Arc<GrantKey>,
     ) -> Self {
@@ -92,7 +92,7 @@ impl GrantCookie {
     }
 
     /// Of a browser in which nobody is signed in.
-    pub(crate) fn of_visitor(jar: &Arc<CookieJar>, grant_key: &Arc<GrantKey>, until: Timestamp) -> Self {
+    pub(crate) fn of_visitor(jar: &Arc<JarContents>, grant_key: &Arc<GrantKey>, until: Timestamp) -> Self {
         let key = GrantCookieKey { grant_key: Arc::clone(grant_key), until, session: None };
         Self { jar: Arc::clone(jar), key }
     }

@@ -66,15 +66,21 @@ pub(crate) fn bytes(runtime: &Runtime, headers: &HeaderMap) -> usize {
 
 /// The removals of what a session has left behind that is over: its own cookie goes earlier than the others.
 pub(crate) fn left_behind(runtime: &Arc<Runtime>, headers: &HeaderMap) -> Vec<HeaderValue> {
-    let Some(jar) = CookieJar::of(runtime, headers, runtime.now()) else { return Vec::new() };
+    let jar = CookieJar::of(runtime, headers, runtime.now());
+    let Some(jar) = jar.contents() else { return Vec::new() };
     // Whatever the session's cookie holds, there is one: another process may be able to read it.
     let session = runtime.settings.session_cookie.as_bytes();
     let over = !jar.cookies().any(|(name, _)| name == session);
     if over { jar.strangers(None, false) } else { Vec::new() }
 }
 
-/// What the browser of one request carries, and what its answer gives it to carry.
-pub(crate) struct CookieJar {
+/// What the browser of one request carries, and what its answer gives it to carry. Where the server keeps everything it
+/// is empty, and does nothing.
+#[derive(Clone, Default)]
+pub(crate) struct CookieJar(Option<Arc<JarContents>>);
+
+/// The cookies of a browser that carries what is its person's.
+pub(crate) struct JarContents {
     runtime: Arc<Runtime>,
     cookies: AppCookies,
     came_at: Timestamp,
@@ -96,15 +102,6 @@ struct Stays {
     grants: String,
 }
 
-/// What a login begins with, as cookies.
-pub(crate) struct Begun {
-    cookies: Vec<SealedCookie>,
-    removed: Vec<HeaderValue>,
-    stays: Stays,
-    /// A visitor's grants have no room beside it.
-    crowded: bool,
-}
-
 /// What would be more cookies than browsers and proxies take, and by how much.
 #[derive(Debug)]
 pub(crate) struct TooLarge(String);
@@ -116,16 +113,71 @@ impl fmt::Display for TooLarge {
 }
 
 impl CookieJar {
+    pub(crate) fn of(runtime: &Arc<Runtime>, headers: &HeaderMap, now: Timestamp) -> Self {
+        let cookies = || AppCookies::of(headers, &runtime.settings.cookies);
+        Self::new(runtime, runtime.opened_grants.as_ref().map(|_| cookies()), now)
+    }
+
+    /// `cookies` are this application's, where browsers carry anything.
+    pub(crate) fn new(runtime: &Arc<Runtime>, cookies: Option<AppCookies>, now: Timestamp) -> Self {
+        let runtime = || Arc::clone(runtime);
+        Self(cookies.map(|cookies| {
+            Arc::new(JarContents { cookies, came_at: now, answer: Mutex::default(), runtime: runtime() })
+        }))
+    }
+
     /// `None` where the server keeps everything.
-    pub(crate) fn of(runtime: &Arc<Runtime>, headers: &HeaderMap, now: Timestamp) -> Option<Arc<Self>> {
-        runtime.opened_grants.as_ref()?;
-        Some(Arc::new(Self::new(runtime, AppCookies::of(headers, &runtime.settings.cookies), now)))
+    pub(crate) fn contents(&self) -> Option<&Arc<JarContents>> {
+        self.0.as_ref()
     }
 
-    pub(crate) fn new(runtime: &Arc<Runtime>, cookies: AppCookies, now: Timestamp) -> Self {
-        Self { cookies, came_at: now, answer: Mutex::default(), runtime: Arc::clone(runtime) }
+    /// What is known of the person, from the cookie for it.
+    pub(crate) fn claims(&self, session: &Session) -> Option<ClaimsPayload> {
+        self.0.as_ref()?.claims(session)
     }
 
+    /// Whether the browser shows the claims with which its session began: a request without them, or with others, is nobody's.
+    pub(crate) fn shows_claims(&self, session: &Session) -> bool {
+        let Some(jar) = &self.0 else { return true };
+        let (Some(expected), Some(opened)) = (&session.shown_claims, &jar.runtime.opened_grants) else {
+            return true;
+        };
+        let name = expected.name.get_or_init(|| jar.runtime.claims_name(&session.id.bytes()).into());
+        let place = CookieBinding { purpose: Purpose::CarriedClaims, name, owner: &[] };
+        let Some(text) = place.find(jar.cookies.iter()) else { return false };
+        if opened.claims.get(text.parts()).is_some_and(|of| of == session.id) {
+            return true;
+        }
+        let claims = jar.claims(session).and_then(ClaimsPayload::claims);
+        let shows = claims.is_some_and(|claims| claims_hash(&claims) == expected.hash);
+        if shows {
+            opened.claims.put(text.parts(), session.id);
+        }
+        shows
+    }
+
+    /// The session's cookie is sealed anew, so that it does not expire. False where there is none to seal.
+    pub(crate) fn renew(&self, session: &Arc<Session>) -> bool {
+        let Some(jar) = &self.0 else { return false };
+        jar.answer.lock().get_or_insert_default().renewed = Some(Arc::clone(session));
+        true
+    }
+
+    /// The browser is given what came for the session.
+    pub(crate) fn learned(&self, session: &Arc<Session>) {
+        self.0.iter().for_each(|jar| jar.answer.lock().get_or_insert_default().learns(session));
+    }
+
+    /// The browser carries nothing any more. Returns how many bytes an answer takes to say so.
+    pub(crate) fn leave(&self) -> usize {
+        let Some(jar) = &self.0 else { return 0 };
+        *jar.answer.lock() =
+            Some(Box::new(ResponseCookies { clears: Some(None), ..ResponseCookies::default() }));
+        jar.strangers(None, false).iter().map(|removal| removal.len() + cookie::LINE).sum()
+    }
+}
+
+impl JarContents {
     /// This application's, name and value.
     fn cookies(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.cookies.iter().filter_map(cookie::pair)
@@ -137,32 +189,12 @@ impl CookieJar {
         such.map(|cookie| cookie.len() + "; ".len()).sum()
     }
 
-    /// What is known of the person, from the cookie for it.
-    pub(crate) fn claims(&self, session: &Session) -> Option<ClaimsPayload> {
+    fn claims(&self, session: &Session) -> Option<ClaimsPayload> {
         let id = session.id.bytes();
         let name = self.runtime.claims_name(&id);
         let owner = bound(&id, &session.owner());
         let place = CookieBinding { purpose: Purpose::CarriedClaims, name: &name, owner: &owner };
         postcard::from_bytes(&self.opened(place)?.contents).ok()
-    }
-
-    /// Whether the browser shows the claims with which its session began: a request without them, or with others, is nobody's.
-    pub(crate) fn shows_claims(&self, session: &Session) -> bool {
-        let (Some(expected), Some(opened)) = (&session.shown_claims, &self.runtime.opened_grants) else {
-            return true;
-        };
-        let name = expected.name.get_or_init(|| self.runtime.claims_name(&session.id.bytes()).into());
-        let place = CookieBinding { purpose: Purpose::CarriedClaims, name, owner: &[] };
-        let Some(text) = place.find(self.cookies.iter()) else { return false };
-        if opened.claims.get(text.parts()).is_some_and(|of| of == session.id) {
-            return true;
-        }
-        let claims = self.claims(session).and_then(ClaimsPayload::claims);
-        let shows = claims.is_some_and(|claims| claims_hash(&claims) == expected.hash);
-        if shows {
-            opened.claims.put(text.parts(), session.id);
-        }
-        shows
     }
 
     /// A login's session, claims and grant, if they fit beside the grants that the session has of the one before it. They
@@ -173,7 +205,7 @@ impl CookieJar {
         record: &SessionRecord,
         grant: Option<&Grant>,
         replaced: Option<SessionId>,
-    ) -> Result<Begun, TooLarge> {
+    ) -> Result<ResponseCookies, TooLarge> {
         let runtime = &self.runtime;
         let settings = &runtime.settings;
         let (home, id) = (record.home_of(id).bytes(), id.bytes());
@@ -202,43 +234,27 @@ impl CookieJar {
             )));
         }
         // Two may not be more than one may: whoever signs in can be granted again what they were granted without.
-        let crowded = sum + self.of_visitor() > most;
-        if crowded {
+        let clears_visitor = sum + self.of_visitor() > most;
+        if clears_visitor {
             let detail = "what was granted before the login has no room beside it";
             runtime.events().emit(EventCode::CookiesTooLarge, owner.user(), detail);
         }
         let mut removed = self.surplus(&runtime.grant_name(&home, LOGIN), grant.len());
         removed.extend(replaced.into_iter().flat_map(|replaced| self.unseen(&replaced.bytes())));
-        let cookies: Vec<_> = session.into_iter().chain(claims).chain(grant).collect();
+        let begun: Vec<_> = session.into_iter().chain(claims).chain(grant).collect();
         // The grant of the session before it may have had the same name.
         let name = |set: &HeaderValue| set.as_bytes().split(|byte| *byte == b'=').next().map(<[u8]>::to_vec);
-        removed.retain(|removal| cookies.iter().all(|cookie| name(&cookie.header) != name(removal)));
-        Ok(Begun { cookies, removed, stays: Stays { claims: tag(&id), grants: tag(&home) }, crowded })
+        removed.retain(|removal| begun.iter().all(|cookie| name(&cookie.header) != name(removal)));
+        let clears = Some(Some(Stays { claims: tag(&id), grants: tag(&home) }));
+        Ok(ResponseCookies { begun, removed, clears, clears_visitor, ..ResponseCookies::default() })
     }
 
     /// The answer gives the browser what a login begins with.
-    pub(crate) fn begin(&self, begun: Begun) {
+    pub(crate) fn begin(&self, begun: ResponseCookies) {
         let mut answer = self.answer.lock();
         let answer = answer.get_or_insert_default();
-        (answer.begun, answer.removed) = (begun.cookies, begun.removed);
-        (answer.clears, answer.clears_visitor) = (Some(Some(begun.stays)), begun.crowded);
-    }
-
-    /// The session's cookie is sealed anew, so that it does not expire.
-    pub(crate) fn renew(&self, session: &Arc<Session>) {
-        self.answer.lock().get_or_insert_default().renewed = Some(Arc::clone(session));
-    }
-
-    /// The browser is given what came for the session.
-    pub(crate) fn learned(&self, session: &Arc<Session>) {
-        self.answer.lock().get_or_insert_default().learns(session);
-    }
-
-    /// The browser carries nothing any more. Returns how many bytes an answer takes to say so.
-    pub(crate) fn leave(&self) -> usize {
-        *self.answer.lock() =
-            Some(Box::new(ResponseCookies { clears: Some(None), ..ResponseCookies::default() }));
-        self.strangers(None, false).iter().map(|removal| removal.len() + cookie::LINE).sum()
+        let ResponseCookies { renewed, learned, grants, .. } = std::mem::take(&mut **answer);
+        **answer = ResponseCookies { renewed, learned, grants, ..begun };
     }
 
     /// How many bytes of a grant's cookies the browser has.

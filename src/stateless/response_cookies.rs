@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::grant_cookie::{GrantCookieKey, PendingGrantCookie};
 use super::payload::ClaimsPayload;
-use super::{CLAIMS, CookieJar, GRANT, Room, Stays, bound, bound_grant, sent, tag};
+use super::{CLAIMS, CookieJar, GRANT, JarContents, Room, Stays, bound, bound_grant, sent, tag};
 use crate::clock::Timestamp;
 use crate::config::connections::CheckedConnections;
 use crate::cookie::{self, SameSitePolicy};
@@ -27,7 +27,7 @@ pub(crate) const SETS_WITHIN: Duration = Duration::from_secs(60);
 const MOST_REMOVED: usize = 8;
 
 #[derive(Default)]
-pub(super) struct ResponseCookies {
+pub(crate) struct ResponseCookies {
     /// The session whose cookie is sealed anew.
     pub(super) renewed: Option<Arc<Session>>,
     /// The session whose claims are sealed anew, if a newer ID token came with this answer.
@@ -56,20 +56,21 @@ impl ResponseCookies {
 impl CookieJar {
     /// Puts into an answer's head what its browser shall carry from now on. Returns whether there is anything.
     pub(crate) fn settle(&self, headers: &mut HeaderMap) -> bool {
-        let Some(answer) = self.answer.lock().take() else { return false };
-        let now = self.runtime.now();
+        let Some(jar) = self.contents() else { return false };
+        let Some(answer) = jar.answer.lock().take() else { return false };
+        let now = jar.runtime.now();
         let begun = answer.begun.into_iter().map(|cookie| cookie.header);
         let mut set: Vec<HeaderValue> = begun.chain(answer.removed).collect();
         if let Some(session) = answer.renewed
-            && now.duration_since(self.came_at) <= SETS_WITHIN
+            && now.duration_since(jar.came_at) <= SETS_WITHIN
             && !session.has_ended()
         {
-            set.extend(self.renewed(&session, now));
+            set.extend(jar.renewed(&session, now));
         }
         if let Some(session) = answer.learned.filter(|session| !session.has_ended())
             && let Some(id_token) = session.provider_sessions().and_then(ProviderSessions::take_id_token)
         {
-            set.extend(self.with_hint(&session, &id_token).unwrap_or_default());
+            set.extend(jar.with_hint(&session, &id_token).unwrap_or_default());
         }
         let (mut beside_grant, mut room) = (None, Room::default());
         let (gone, kept): (Vec<_>, Vec<_>) =
@@ -79,11 +80,11 @@ impl CookieJar {
             if now.duration_since(at) <= SETS_WITHIN && !key.has_ended() {
                 // What a person left behind is not for a visitor to clear away.
                 beside_grant = beside_grant.or_else(|| key.stays());
-                set.extend(self.granted(&key, &grant, &mut room));
+                set.extend(jar.granted(&key, &grant, &mut room));
             }
         }
         if let Some(stays) = answer.clears.or(beside_grant.map(Some)) {
-            set.extend(self.strangers(stays.as_ref(), answer.clears_visitor));
+            set.extend(jar.strangers(stays.as_ref(), answer.clears_visitor));
         }
         let any = !set.is_empty();
         for cookie in set {
@@ -91,7 +92,9 @@ impl CookieJar {
         }
         any
     }
+}
 
+impl JarContents {
     /// The session's cookie with a later expiry, and with what was learned of it since. Where a secret had sealed it that
     /// will be taken away, everything else is sealed anew with it.
     fn renewed(&self, session: &Arc<Session>, now: Timestamp) -> Vec<HeaderValue> {

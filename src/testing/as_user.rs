@@ -22,10 +22,10 @@ use crate::protocol::id_token::OriginalIdToken;
 use crate::provider::relying_party::ProviderId;
 use crate::records::FOREVER;
 use crate::records::grant::{Grant, GrantSource, LOGIN, TokenSet};
-use crate::secret::Secret;
-use crate::secret::opaque;
+use crate::secret::{Secret, opaque};
 use crate::sessions::session::Session;
 use crate::state::Runtime;
+use crate::stateless::CookieJar;
 use crate::store::{BoxFuture, MemoryStore};
 
 const ISSUER: &str = "https://provider.example";
@@ -201,7 +201,7 @@ where
         Box::pin(async move {
             let Prepared { runtime, session } = who.prepared.get_or_init(|| who.prepare()).await.clone();
             let (head, _) = Head::read(request.method(), request.headers(), &runtime.settings.cookies, None);
-            RequestState::insert(runtime, session, None, head, &mut request);
+            RequestState::insert(runtime, session, CookieJar::default(), head, &mut request);
             ready.call(request).await
         })
     }

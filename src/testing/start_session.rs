@@ -70,7 +70,8 @@ async fn begin(
     let record = record(runtime, issuer, subject, claims);
     let client = runtime.providers.of_issuer(issuer).map(|one| one.relying_party.client).unwrap_or_default();
     let grant = tokens.map(|tokens| grant(&record, client, tokens, now));
-    let Some(carried) = CookieJar::of(runtime, &HeaderMap::new(), now) else {
+    let jar = CookieJar::of(runtime, &HeaderMap::new(), now);
+    let Some(carried) = jar.contents() else {
         if let Some(grant) = grant {
             let provider = runtime.providers.of_issuer(issuer);
             let login = provider.and_then(|one| runtime.settings.connections(one.relying_party.id).sign_in());
@@ -88,7 +89,7 @@ async fn begin(
         .map_err(|too_large| Error::unavailable("it is more than cookies may hold", too_large.to_string()))?;
     carried.begin(begun);
     let mut headers = HeaderMap::new();
-    carried.settle(&mut headers);
+    jar.settle(&mut headers);
     let pairs = headers.get_all(SET_COOKIE).iter().filter_map(|set| set.to_str().ok()?.split(';').next());
     Ok(pairs.collect::<Vec<_>>().join("; "))
 }

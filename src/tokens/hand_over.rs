@@ -24,7 +24,7 @@ pub(crate) async fn claim(
     runtime: &Arc<Runtime>,
     visitor: Visitor,
     session: &Arc<Session>,
-    jar: Option<&Arc<CookieJar>>,
+    jar: &CookieJar,
 ) -> Result<Vec<String>, Error> {
     let (from, to) = (Principal::Visitor(visitor), Principal::Session(Arc::clone(session)));
     let connections = runtime.connections_of(&from).map(CheckedConnections::all).unwrap_or_default();
@@ -49,7 +49,7 @@ pub(crate) async fn claim(
 pub(crate) async fn can_rename(
     runtime: &Arc<Runtime>,
     visitor: Visitor,
-    jar: Option<&Arc<CookieJar>>,
+    jar: &CookieJar,
 ) -> Result<bool, StoreError> {
     let settling = async {
         for (_, place) in places(runtime, visitor, jar).await? {
@@ -69,7 +69,7 @@ pub(crate) async fn rename(
     runtime: &Arc<Runtime>,
     from: Visitor,
     to: Visitor,
-    jar: Option<&Arc<CookieJar>>,
+    jar: &CookieJar,
 ) -> Result<(), StoreError> {
     for (connection, place) in places(runtime, from, jar).await? {
         let own = runtime.place_of(&Principal::Visitor(to), connection, jar).await?;
@@ -87,7 +87,7 @@ pub(crate) async fn rename(
 async fn places<'a>(
     runtime: &'a Arc<Runtime>,
     visitor: Visitor,
-    jar: Option<&Arc<CookieJar>>,
+    jar: &CookieJar,
 ) -> Result<Vec<(&'a CheckedConnection, GrantRef)>, StoreError> {
     let (visitor, mut places) = (Principal::Visitor(visitor), Vec::new());
     let connections = runtime.connections_of(&visitor).map(CheckedConnections::all).unwrap_or_default();

@@ -131,7 +131,7 @@ impl Runtime {
         self: &Arc<Self>,
         principal: &Principal,
         connection: &CheckedConnection,
-        jar: Option<&Arc<CookieJar>>,
+        jar: &CookieJar,
     ) -> Result<GrantRef, StoreError> {
         let session = principal.session();
         // What confirmed the session has looked whether it is the store's.
@@ -147,7 +147,7 @@ impl Runtime {
             Principal::Account(_) => self.account_grant_keys.get(&index, &connection.name, make),
             Principal::Visitor(_) | Principal::Offline { .. } => Arc::new(make()),
         };
-        let jar = jar.and_then(|jar| match principal {
+        let jar = jar.contents().and_then(|jar| match principal {
             Principal::Session(session) => Some(GrantCookie::of_session(jar, session, &grant_key)),
             Principal::Visitor(_) => {
                 let until = self.now().saturating_add(self.settings.visitor_lifetime);
