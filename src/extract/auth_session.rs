@@ -1,7 +1,5 @@
 //! Login and logout addresses, in the manner of the App Engine Users API.
 
-use std::sync::Arc;
-
 use http::Extensions;
 
 use super::request::RequestState;
@@ -10,9 +8,6 @@ use crate::endpoints::{choose_provider, logout, urls};
 use crate::error::{DestinationError, Error};
 use crate::protocol::authorization::{LoginOptions, Prompt};
 use crate::secret::opaque;
-use crate::sessions::session::Session;
-use crate::state::Runtime;
-use crate::stateless::CookieJar;
 
 /// The request's sign-in handle: addresses that sign this browser's user in or out.
 ///
@@ -31,24 +26,11 @@ use crate::stateless::CookieJar;
 /// }
 /// ```
 #[derive(Clone)]
-pub struct AuthSession {
-    runtime: Arc<Runtime>,
-    session: Option<Arc<Session>>,
-    jar: CookieJar,
-    /// The number of the request.
-    request: u64,
-    was_silent: bool,
-}
+pub struct AuthSession(RequestState);
 
 impl AuthSession {
     pub(crate) fn from_state(state: &RequestState) -> Self {
-        Self {
-            runtime: Arc::clone(&state.runtime),
-            session: state.session.clone(),
-            jar: state.jar.clone(),
-            request: state.head.number,
-            was_silent: state.head.was_silent,
-        }
+        Self(state.clone())
     }
 
     /// Reads the handle from the extensions of a request that passed the layer, for services without axum.
@@ -71,7 +53,7 @@ impl AuthSession {
 
     /// Of whoever is signed in: somebody who is not cannot lose a session by a login.
     fn proof_key(&self) -> Option<Vec<u8>> {
-        urls::proof_key(self.session.as_deref(), None)
+        urls::proof_key(self.0.session.as_deref(), None)
     }
 
     /// Like [`AuthSession::login_url`], with options (`prompt`, `max_age`, …) for this one login.
@@ -87,9 +69,9 @@ impl AuthSession {
         destination: &str,
         options: &LoginOptions,
     ) -> Result<String, DestinationError> {
-        let destination = self.runtime.settings.destination(destination)?;
-        let address = urls::path(&self.runtime, None, &destination, options);
-        Ok(urls::with_proof(&self.runtime, self.proof_key().as_deref(), address))
+        let destination = self.0.runtime.settings.destination(destination)?;
+        let address = urls::path(&self.0.runtime, None, &destination, options);
+        Ok(urls::with_proof(&self.0.runtime, self.proof_key().as_deref(), address))
     }
 
     /// Every provider for logins, each with the address of a login there that then redirects to `destination`. With
@@ -103,8 +85,8 @@ impl AuthSession {
         destination: &str,
         options: &LoginOptions,
     ) -> Result<Vec<ProviderChoice>, DestinationError> {
-        let destination = self.runtime.settings.destination(destination)?;
-        Ok(choose_provider::choices(&self.runtime, self.proof_key().as_deref(), &destination, options))
+        let destination = self.0.runtime.settings.destination(destination)?;
+        Ok(choose_provider::choices(&self.0.runtime, self.proof_key().as_deref(), &destination, options))
     }
 
     /// The address of a silent login (`prompt=none`, OpenID Connect Core 1.0 section 3.1.2.1): it signs the user in if
@@ -122,7 +104,7 @@ impl AuthSession {
     pub fn silent_login_url(&self, destination: &str) -> Result<Option<String>, DestinationError> {
         let options = LoginOptions::new().prompt(Prompt::None);
         let url = self.login_url_with(destination, &options)?;
-        Ok(Some(url).filter(|_| self.session.is_none() && !self.was_silent))
+        Ok(Some(url).filter(|_| self.0.session.is_none() && !self.0.head.was_silent))
     }
 
     /// The address that signs this request's user out and then redirects to `destination`.
@@ -133,8 +115,8 @@ impl AuthSession {
     ///
     /// [`DestinationError`], if the destination is too long or not within this application.
     pub fn logout_url(&self, destination: &str) -> Result<String, DestinationError> {
-        let destination = self.runtime.settings.destination(destination)?;
-        Ok(urls::logout_path(&self.runtime, self.session.as_deref(), &destination))
+        let destination = self.0.runtime.settings.destination(destination)?;
+        Ok(urls::logout_path(&self.0.runtime, self.0.session.as_deref(), &destination))
     }
 
     /// Signs the person of this request out at once, and returns the address that their browser goes to next: the
@@ -168,11 +150,11 @@ impl AuthSession {
     /// [`ErrorKind::InvalidDestination`](crate::ErrorKind::InvalidDestination), and nothing happened;
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) when the store is away, and the person is not signed out.
     pub async fn log_out(&self, destination: &str) -> Result<String, Error> {
-        let destination = self.runtime.settings.destination(destination)?;
-        let Some(session) = &self.session else { return Ok(destination.as_str().to_owned()) };
-        let ended = logout::log_out(&self.runtime, session, &self.jar, &destination).await?;
+        let destination = self.0.runtime.settings.destination(destination)?;
+        let Some(session) = &self.0.session else { return Ok(destination.as_str().to_owned()) };
+        let ended = logout::log_out(&self.0.runtime, session, &self.0.jar, &destination).await?;
         let (address, cookies) = ended;
-        session.end_with(self.request, cookies);
+        session.end_with(self.0.head.number, cookies);
         Ok(address)
     }
 }
