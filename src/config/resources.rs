@@ -8,7 +8,7 @@ use crate::config::Arc;
 use crate::protocol::metadata::is_secure;
 
 /// Where the token of a URL comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ResourceRoute {
     /// The resource: a token for one is not for another, though it may be the same token.
     pub(crate) resource: String,
@@ -30,31 +30,26 @@ impl ResourceRoute {
 
     /// The tokens of a connection for what is not registered as a resource.
     pub(crate) fn without_resource(connection: &str) -> Self {
-        Self {
-            resource: String::new(),
-            connection: connection.to_owned(),
-            indicator: None,
-            scopes: Vec::new(),
-        }
+        Self { connection: connection.to_owned(), ..Self::default() }
     }
 }
 
 /// The registered resources, checked.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Resources {
-    /// With where the tokens of each come from.
-    resources: Vec<(Arc<ResourceRoute>, Resource)>,
+    /// Where the tokens of each come from.
+    routes: Vec<Arc<ResourceRoute>>,
     /// Longest path first, so that the first that covers a URL is the one.
-    prefixes: Vec<(Url, usize)>,
+    prefixes: Vec<(Url, Arc<ResourceRoute>)>,
 }
 
 impl Resources {
     /// Checks every prefix and says of each problem what it is.
     pub(crate) fn check(resources: &[(&str, &Resource)], problems: &mut Vec<String>) -> Self {
-        let mut prefixes: Vec<(Url, usize)> = Vec::new();
-        for (index, (_, resource)) in resources.iter().enumerate() {
-            let name = &resource.name;
-            if resources[..index].iter().any(|(_, other)| other.name == *name) {
+        let (mut routes, mut prefixes) = (Vec::<Arc<ResourceRoute>>::new(), Vec::<(Url, _)>::new());
+        for (connection, resource) in resources {
+            let (name, route) = (&resource.name, Arc::new(ResourceRoute::new(connection, resource)));
+            if routes.iter().any(|other| other.resource == *name) {
                 problems.push(format!("two resources have the name {name:?}: give each its own name"));
             }
             if resource.url_prefixes.is_empty() {
@@ -68,7 +63,7 @@ impl Resources {
                         if prefixes.iter().any(|(other, _)| same_prefix(other, &url)) {
                             problems.push(format!("two resources cover {prefix:?}: remove one, or make one longer"));
                         }
-                        prefixes.push((url, index));
+                        prefixes.push((url, Arc::clone(&route)));
                     }
                     _ => problems.push(format!(
                         "resource {name:?} has the prefix {prefix:?}: use an https URL (http on loopback) without \
@@ -76,37 +71,32 @@ impl Resources {
                     )),
                 }
             }
+            routes.push(route);
         }
         prefixes.sort_by_key(|(url, _)| std::cmp::Reverse(url.path().trim_end_matches('/').len()));
-        let resources = resources.iter().map(|(connection, resource)| {
-            (Arc::new(ResourceRoute::new(connection, resource)), (*resource).clone())
-        });
-        Self { resources: resources.collect(), prefixes }
+        Self { routes, prefixes }
     }
 
     /// Where the token comes from of the resource that covers this URL.
     pub(crate) fn covering(&self, url: &Url) -> Option<&Arc<ResourceRoute>> {
-        let (_, index) = self.prefixes.iter().find(|(prefix, _)| covers(prefix, url))?;
-        self.resources.get(*index).map(|(source, _)| source)
+        self.prefixes.iter().find(|(prefix, _)| covers(prefix, url)).map(|(_, source)| source)
     }
 
     /// The same for a URL that is spelled as its prefix is and goes on with nothing that parsers change: most do, and
     /// parsing costs more than all the rest. `None` where only [`covering`](Self::covering) knows.
     pub(crate) fn covering_plain(&self, given: &str) -> Option<&Arc<ResourceRoute>> {
-        let (_, index) = self.prefixes.iter().find(|(prefix, _)| is_plainly_below(prefix.as_str(), given))?;
-        self.resources.get(*index).map(|(source, _)| source)
+        let mut prefixes = self.prefixes.iter();
+        prefixes.find(|(prefix, _)| is_plainly_below(prefix.as_str(), given)).map(|(_, source)| source)
     }
 
     /// Where the tokens of each resource of a connection come from.
     pub(crate) fn of<'a>(&'a self, connection: &'a str) -> impl Iterator<Item = &'a ResourceRoute> {
-        let sources = self.resources.iter().map(|(source, _)| &**source);
-        sources.filter(move |source| source.connection == connection)
+        self.routes.iter().map(|source| &**source).filter(move |source| source.connection == connection)
     }
 
     /// The same of the resource of this name.
     pub(crate) fn named(&self, name: &str) -> Option<&Arc<ResourceRoute>> {
-        let (source, _) = self.resources.iter().find(|(_, resource)| resource.name == name)?;
-        Some(source)
+        self.routes.iter().find(|source| source.resource == name)
     }
 }
 
