@@ -43,17 +43,18 @@ const WRITE_PROBE: &str = "tower-oidc write probe";
 /// Reads and writes records.
 pub(crate) struct Records {
     store: TimedStore,
-    keys: KeyRing,
+    pub(crate) keys: KeyRing,
     /// Of a store that keeps none.
     own_index: Option<BlindIndexKey>,
     /// The store's, and when it was read.
     index: RwLock<Option<(BlindIndexKey, ClockReading)>>,
-    clock: Clock,
+    pub(crate) clock: Clock,
     /// Both readings of the clock when this began.
     started: (Timestamp, Duration),
-    random: Random,
+    pub(crate) random: Random,
     events: Events,
-    invalidations: Arc<Invalidations>,
+    /// What was heard of rows that changed.
+    pub(crate) invalidations: Arc<Invalidations>,
     listener: Listener,
 }
 
@@ -123,18 +124,6 @@ impl Records {
     #[must_use]
     pub(crate) fn with_own_index(self) -> Self {
         Self { own_index: Some(BlindIndexKey::new(self.keys.index_key())), ..self }
-    }
-
-    pub(crate) fn random(&self) -> &Random {
-        &self.random
-    }
-
-    pub(crate) fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
-    pub(crate) fn keys(&self) -> &KeyRing {
-        &self.keys
     }
 
     pub(crate) async fn load<T: DeserializeOwned>(&self, row: &RecordKey) -> Result<Loaded<T>, StoreError> {
@@ -256,11 +245,6 @@ impl Records {
     /// The rows that carry a tag. They may be gone when they are looked at.
     pub(crate) async fn find(&self, tag: Tag) -> Result<Vec<Key>, StoreError> {
         self.store.find(tag).await
-    }
-
-    /// What was heard of rows that changed.
-    pub(crate) fn invalidations(&self) -> &Arc<Invalidations> {
-        &self.invalidations
     }
 
     /// Notes what other processes change, from now on.
