@@ -101,10 +101,6 @@ impl SharedAccount {
         self
     }
 
-    pub(crate) fn name(&self) -> &Arc<str> {
-        &self.name
-    }
-
     /// Generates the application's client secret at the development provider.
     pub(crate) fn prepare(&self, config: &mut Config) {
         let proves = matches!(self.source, AccountSource::ClientCredentials);

@@ -73,7 +73,7 @@ pub(crate) async fn keep(
             .adopt(runtime, session)
             .await?;
     }
-    let principal = Principal::Account(Arc::clone(account.name()));
+    let principal = Principal::Account(Arc::clone(&account.name));
     keep_consented(context, &principal, connection, asked, &verified, FOREVER).await?;
     let admin = session.map(|session| session.user());
     runtime.events().emit(EventCode::Connected, admin, &connection.name);

@@ -131,7 +131,7 @@ const LOGIN_UNDER_WAY: Duration = Duration::from_secs(5 * 60);
 
 /// Ends what a token means, and what is about to begin of it.
 async fn end_all(runtime: &Arc<Runtime>, target: &LogoutTarget, is_first: bool) -> Result<(), LogoutError> {
-    let (jar, settings) = (runtime.opened_grants.is_some(), &runtime.settings);
+    let (jar, settings) = (runtime.mode.is_stateless(), &runtime.settings);
     let user = target.subject.as_deref().map(|subject| (target.issuer.as_str(), subject));
     // A callback that comes later asks whether the provider has ended the session in which it was started.
     let longest = match jar {

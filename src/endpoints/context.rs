@@ -122,8 +122,8 @@ impl EndpointContext {
         person: (&str, &str),
     ) -> Result<Option<SessionPayload>, StoreError> {
         let runtime = &self.runtime;
-        if runtime.opened_grants.is_none() {
-            return session_row::of_person(&id.row(runtime.records.keys()), person, &runtime.records).await;
+        if !runtime.mode.is_stateless() {
+            return session_row::of_person(&id.row(&runtime.records.keys), person, &runtime.records).await;
         }
         let session = runtime.sessions.find(id, runtime.now()).await?;
         Ok(session.filter(|session| session.user() == person).and_then(|session| session.provider_session()))

@@ -44,7 +44,7 @@ pub(crate) async fn end_session(
 }
 
 async fn end_kept(runtime: &Arc<Runtime>, id: SessionId) -> Result<Option<Secret>, StoreError> {
-    let row = id.row(runtime.records.keys());
+    let row = id.row(&runtime.records.keys);
     let record = match runtime.records.load_expired_too::<SessionRecord>(&row).await? {
         Loaded::Found(found) => Some(found.value),
         Loaded::Absent(_) | Loaded::Unreadable => None,

@@ -188,7 +188,7 @@ async fn authorization(
         additional: &relying_party.additional,
     };
     let parameters = request.parameters(&metadata.client);
-    let cookies = pending::begin(runtime, headers, relying_party.response_mode, login)
+    let cookies = pending::begin(runtime, headers, context.jar(), relying_party.response_mode, login)
         .ok_or(ProviderError::Malformed("the login under way cannot be kept"))?;
     let set: usize = cookies.iter().map(|cookie| cookie.len() + cookie::LINE).sum();
     let mut response = transport(runtime, provider, &metadata, &parameters, set).await?;

@@ -1,6 +1,5 @@
 //! Logins and logouts under way: each in a sealed cookie of its own, so that tabs do not disturb each other.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -18,7 +17,7 @@ use crate::records::grant::encode;
 use crate::records::seal::{AssociatedData, KeyRing, Purpose};
 use crate::sessions::identity::SessionPayload;
 use crate::state::Runtime;
-use crate::stateless;
+use crate::stateless::CookieJar;
 
 /// At most so many logins are under way in one browser; the oldest goes.
 const MOST: usize = 8;
@@ -174,7 +173,7 @@ impl PendingKind {
         let name = self.cookie(runtime, state)?;
         let contents = postcard::to_allocvec(value).ok()?;
         let place = AssociatedData::new(self.purpose, name.as_bytes());
-        let sealed = runtime.records.keys().seal(place, expires_at, &contents, &runtime.random);
+        let sealed = &runtime.records.keys.seal(place, expires_at, &contents, &runtime.random);
         // The browser keeps it twice as long: a late return still finds its destination.
         let max_age = runtime.settings.login_lifetime.saturating_mul(2);
         let value = URL_SAFE_NO_PAD.encode(sealed);
@@ -241,7 +240,7 @@ impl PendingKind {
     ) -> Option<(Timestamp, T)> {
         let sealed = URL_SAFE_NO_PAD.decode(value).ok()?;
         let opened =
-            runtime.records.keys().open(AssociatedData::new(self.purpose, name.as_bytes()), &sealed).ok()?;
+            &runtime.records.keys.open(AssociatedData::new(self.purpose, name.as_bytes()), &sealed).ok()?;
         Some((opened.expires_at, postcard::from_bytes(&opened.contents).ok()?))
     }
 }
@@ -294,8 +293,9 @@ impl UnderWay {
 ///
 /// A login that is over stays while there is room: its late callback still lands where it was going.
 pub(crate) fn begin(
-    runtime: &Arc<Runtime>,
+    runtime: &Runtime,
     headers: &HeaderMap,
+    jar: &CookieJar,
     response_mode: ResponseMode,
     login: PendingLogin,
 ) -> Option<Vec<HeaderValue>> {
@@ -311,7 +311,7 @@ pub(crate) fn begin(
     under_way.sort_by_key(|(_, one)| one.login.started_at);
     let expires_at = runtime.now().saturating_add(runtime.settings.login_lifetime);
     under_way.push(("", UnderWay { login, expires_at, changed: true }));
-    let room = most_sent(runtime).saturating_sub(stateless::bytes(runtime, headers));
+    let room = most_sent(runtime).saturating_sub(jar.size());
     removed.extend(make_room(runtime, &mut under_way, room));
     let (_, new) = under_way.pop()?;
     let new = LOGIN.keep(runtime, response_mode, &new.login.state(), &new.login)?;
@@ -321,7 +321,7 @@ pub(crate) fn begin(
         new.len() + cookies.iter().map(|cookie| cookie.len() + cookie::LINE).sum::<usize>()
     };
     cookies.extend(LOGIN.remove_all(runtime, removed, size(&cookies)));
-    cookies.extend(as_fit(stateless::left_behind(runtime, headers).into_iter(), size(&cookies)));
+    cookies.extend(as_fit(jar.left_behind().into_iter(), size(&cookies)));
     cookies.push(new);
     Some(cookies)
 }

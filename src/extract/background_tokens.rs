@@ -66,7 +66,7 @@ impl BackgroundTokens {
 
     /// The tokens of the shared account; `None` in the other modes.
     pub fn account(&self) -> Option<OwnerTokens> {
-        let account = Principal::Account(Arc::clone(self.0.mode.account()?.name()));
+        let account = Principal::Account(Arc::clone(&self.0.mode.account()?.name));
         Some(OwnerTokens(UserTokens::without_request(&self.0, account)))
     }
 }

@@ -110,7 +110,7 @@ impl RequestState {
     pub(crate) fn principal(&self) -> Option<Principal> {
         let runtime = &self.runtime;
         match (runtime.mode.account(), &self.session, self.head.visitor()) {
-            (Some(account), _, _) => Some(Principal::Account(Arc::clone(account.name()))),
+            (Some(account), _, _) => Some(Principal::Account(Arc::clone(&account.name))),
             (None, Some(session), _) => Some(Principal::Session(Arc::clone(session))),
             (None, None, _) if !runtime.settings.takes_visitors() => None,
             (None, None, Some(visitor)) => Some(Principal::Visitor(visitor)),

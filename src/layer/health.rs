@@ -50,7 +50,10 @@ impl Health {
 
 pub(crate) async fn health(runtime: &Runtime) -> Health {
     let probes: Vec<_> = runtime.providers.all().map(|each| tokio::spawn(probe(Arc::clone(each)))).collect();
-    let store = store(runtime).await;
+    let store = match tokio::time::timeout(PATIENCE, runtime.records.probe()).await {
+        Ok(Ok(())) => Readiness::Ready,
+        Ok(Err(_)) | Err(_) => Readiness::Unavailable,
+    };
     let mut providers = Vec::new();
     for (provider, probe) in runtime.providers.all().zip(probes) {
         let _ = probe.await;
@@ -58,13 +61,6 @@ pub(crate) async fn health(runtime: &Runtime) -> Health {
         providers.push(ProviderHealth { issuer: provider.relying_party.issuer.clone(), metadata, key_set });
     }
     Health { store, providers }
-}
-
-async fn store(runtime: &Runtime) -> Readiness {
-    match tokio::time::timeout(PATIENCE, runtime.records.probe()).await {
-        Ok(Ok(())) => Readiness::Ready,
-        Ok(Err(_)) | Err(_) => Readiness::Unavailable,
-    }
 }
 
 /// Asks a provider that was never reached, as seldom as logins would; of one that was, what is known counts.

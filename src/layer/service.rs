@@ -80,7 +80,7 @@ where
         {
             return ResponseFuture::answered(answer);
         }
-        let mut own = runtime.opened_grants.is_some().then(AppCookies::default);
+        let mut own = runtime.mode.is_stateless().then(AppCookies::default);
         let (method, cookies) = (request.method(), &runtime.settings.cookies);
         let (head, cookie) = Head::read(method, request.headers(), cookies, own.as_mut());
         // Before the session is looked for: what is forged does not even learn whether there is one.

@@ -265,14 +265,14 @@ pub(crate) struct MalformedResponse(pub(crate) &'static str);
 impl AuthorizationResponse {
     /// Reads a query or a form body.
     pub(crate) fn parse(encoded: &[u8]) -> Result<Self, MalformedResponse> {
-        let mut parameters = RequestParameters::default();
+        let [mut code, mut state, mut iss, mut error, mut error_description] = [const { None::<String> }; 5];
         for (name, value) in form_urlencoded::parse(encoded) {
             let slot = match &*name {
-                "code" => &mut parameters.code,
-                "state" => &mut parameters.state,
-                "iss" => &mut parameters.iss,
-                "error" => &mut parameters.error,
-                "error_description" => &mut parameters.error_description,
+                "code" => &mut code,
+                "state" => &mut state,
+                "iss" => &mut iss,
+                "error" => &mut error,
+                "error_description" => &mut error_description,
                 // Tokens in the front channel are another flow's: somebody mixes responses.
                 "id_token" | "access_token" | "token_type" => {
                     return Err(MalformedResponse("unexpected token"));
@@ -287,8 +287,8 @@ impl AuthorizationResponse {
             }
         }
         let filled = |value: Option<String>| value.filter(|value| !value.is_empty());
-        let state = filled(parameters.state).ok_or(MalformedResponse("state is missing"))?;
-        let outcome = match (filled(parameters.code), filled(parameters.error)) {
+        let state = filled(state).ok_or(MalformedResponse("state is missing"))?;
+        let outcome = match (filled(code), filled(error)) {
             (Some(code), None) => AuthorizationOutcome::Code(code),
             // Keycloak: its login page was left open for too long, and nothing is wrong.
             (None, Some(_)) if parameters.error_description.as_deref() == Some("authentication_expired") => {
@@ -298,7 +298,7 @@ impl AuthorizationResponse {
             (None, None) => return Err(MalformedResponse("code is missing")),
             (Some(_), Some(_)) => return Err(MalformedResponse("both code and error")),
         };
-        Ok(Self { state, iss: parameters.iss, outcome })
+        Ok(Self { state, iss, outcome })
     }
 
     /// RFC 9207 section 2.4: an `iss` that is there must be the provider's, and must be there if announced.
@@ -309,15 +309,6 @@ impl AuthorizationResponse {
             _ => Err(MalformedResponse("iss is not the provider's")),
         }
     }
-}
-
-#[derive(Default)]
-struct RequestParameters {
-    code: Option<String>,
-    state: Option<String>,
-    iss: Option<String>,
-    error: Option<String>,
-    error_description: Option<String>,
 }
 
 #[cfg(test)]

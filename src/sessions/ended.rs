@@ -9,13 +9,13 @@ use crate::store::StoreError;
 /// One session has ended, and counts no more.
 pub(crate) async fn note(id: SessionId, until: Timestamp, records: &Records) -> Result<(), StoreError> {
     // Whoever was first has ended it.
-    records.swap(&id.ended_row(records.keys()), None, &(), until, Vec::new()).await?;
+    records.swap(&id.ended_row(&records.keys), None, &(), until, Vec::new()).await?;
     Ok(())
 }
 
 /// Whether somebody has ended this session. What cannot be read here was written by somebody who did.
 pub(crate) async fn has_ended(session: &Session, records: &Records) -> Result<bool, StoreError> {
-    if !matches!(records.load::<()>(&session.id.ended_row(records.keys())).await?, Loaded::Absent(_)) {
+    if !matches!(records.load::<()>(&session.id.ended_row(&records.keys)).await?, Loaded::Absent(_)) {
         return Ok(true);
     }
     let Some(begun) = session.provider_session() else { return Ok(false) };

@@ -64,7 +64,7 @@ impl Sessions {
         carried: Option<SessionCookies>,
         records: Arc<Records>,
     ) -> Self {
-        let hasher = IdHasher::new(records.random().bytes());
+        let hasher = IdHasher::new(records.random.bytes());
         let remembered = Cache::with(1024, REMEMBERED, SessionBytes, hasher, DefaultLifecycle::default());
         Self { remembered, idle_lifetime, max_staleness, issuers, carried, records }
     }
@@ -116,9 +116,9 @@ impl Sessions {
         }
         // Idle here may be busy elsewhere: only the store knows.
         let idle = now >= session.expires_at(self.idle_lifetime);
-        let reading = self.records.clock().reading_at(now);
+        let reading = self.records.clock.reading_at(now);
         let confirmed = session.liveness.is_confirmed(reading, self.max_staleness);
-        if idle || !confirmed || session.has_news(self.records.invalidations()) {
+        if idle || !confirmed || session.has_news(&self.records.invalidations) {
             return SessionLookup::Miss(match self.carried {
                 None => SessionQuery::ById(session.id),
                 Some(_) => SessionQuery::ByCookie(session),
@@ -198,8 +198,8 @@ impl Sessions {
     }
 
     async fn ask_kept(&self, id: SessionId, now: Timestamp) -> Result<Option<Arc<Session>>, StoreError> {
-        let (heard, row) = (self.listen(), id.row(self.records.keys()));
-        let asked_at = self.records.clock().reading_at(now);
+        let (heard, row) = (self.listen(), id.row(&self.records.keys));
+        let asked_at = self.records.clock.reading_at(now);
         match self.records.load::<SessionRecord>(&row).await? {
             // The operator has taken the provider away, and with it what it said. It may come back.
             Loaded::Found(found) if !self.is_ours(&found.value) => Ok(None),
@@ -223,7 +223,7 @@ impl Sessions {
         session: Arc<Session>,
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
-        let (heard, asked_at) = (self.listen(), self.records.clock().reading_at(now));
+        let (heard, asked_at) = (self.listen(), self.records.clock.reading_at(now));
         if ended::has_ended(&session, &self.records).await? {
             session.liveness.end();
             return Ok(None);
@@ -267,7 +267,7 @@ impl Sessions {
         if !self.max_staleness.is_zero() {
             self.records.listen();
         }
-        self.records.invalidations().heard()
+        self.records.invalidations.heard()
     }
 
     fn remember(&self, id: SessionId, session: impl FnOnce() -> Arc<Session>) -> Arc<Session> {
@@ -289,8 +289,8 @@ impl Sessions {
         let index = self.records.agree_on_index().await?;
         let expires_at = now.saturating_add(self.idle_lifetime).min(record.ends_at);
         let tags = record.tags(&index);
-        let (heard, row) = (self.listen(), id.row(self.records.keys()));
-        let asked_at = self.records.clock().reading_at(now);
+        let (heard, row) = (self.listen(), id.row(&self.records.keys));
+        let asked_at = self.records.clock.reading_at(now);
         match self.records.swap(&row, None, &record, expires_at, tags).await? {
             Some(_) => {
                 let session = || Arc::new(Session::new(id, row.key, record, expires_at, now));
@@ -305,7 +305,7 @@ impl Sessions {
     /// keeps could come again: until `ends_at` it is noted that it counts no more.
     pub(crate) async fn end(&self, id: SessionId, ends_at: Timestamp) -> Result<(), StoreError> {
         let was_one = match self.carried {
-            None => self.records.delete(id.row(self.records.keys()).key, None).await?,
+            None => self.records.delete(id.row(&self.records.keys).key, None).await?,
             Some(_) => ended::note(id, ends_at, &self.records).await.map(|()| true)?,
         };
         // What never was a session is not remembered: anybody can send any number of ids.
@@ -326,7 +326,7 @@ impl Sessions {
     /// Notes that a provider ends the sessions that it means: whoever comes with one finds out.
     pub(crate) async fn note_meant(&self, target: &LogoutTarget, until: Timestamp) -> Result<(), StoreError> {
         if let Some(row) = provider_logout::note(target, until, &self.records).await? {
-            self.records.invalidations().hear(Change::Row(row));
+            self.records.invalidations.hear(Change::Row(row));
         }
         Ok(())
     }
@@ -346,7 +346,7 @@ impl Sessions {
 
     /// Writes the record with a later expiry. A session that ended meanwhile is not written.
     pub(crate) async fn extend(&self, session: &Session, now: Timestamp) {
-        let (row, mut until) = (session.id.row(self.records.keys()), now);
+        let (row, mut until) = (session.id.row(&self.records.keys), now);
         let extended = session_row::rewrite(&row, &self.records, |found| {
             // A clock that is behind takes nothing away.
             until = now.saturating_add(self.idle_lifetime).min(found.value.ends_at).max(found.expires_at);
@@ -497,17 +497,14 @@ mod tests {
     async fn an_ordinary_request_writes_nothing() {
         let world = World::new();
         let id = world.start(1).await;
-        let before = world.store.load(id.row(world.records.keys()).key).await.unwrap().unwrap().version;
+        let before = world.store.load(id.row(&world.records.keys).key).await.unwrap().unwrap().version;
         world.pass(90);
         assert!(world.is_live(id).await);
-        assert_eq!(
-            world.store.load(id.row(world.records.keys()).key).await.unwrap().unwrap().version,
-            before
-        );
+        assert_eq!(world.store.load(id.row(&world.records.keys).key).await.unwrap().unwrap().version, before);
         world.pass(20);
         assert!(world.is_live(id).await);
         assert_ne!(
-            world.store.load(id.row(world.records.keys()).key).await.unwrap().unwrap().version,
+            world.store.load(id.row(&world.records.keys).key).await.unwrap().unwrap().version,
             before,
             "an eighth is used up"
         );
@@ -519,7 +516,7 @@ mod tests {
         let world = World::new();
         let id = world.start(1).await;
         let read_before =
-            match world.records.load::<SessionRecord>(&id.row(world.records.keys())).await.unwrap() {
+            match world.records.load::<SessionRecord>(&id.row(&world.records.keys)).await.unwrap() {
                 Loaded::Found(found) => found,
                 _ => panic!("it is there"),
             };
@@ -530,17 +527,17 @@ mod tests {
             world
                 .sessions
                 .confirm(
-                    (id, id.row(world.records.keys()).key),
+                    (id, id.row(&world.records.keys).key),
                     *read_before,
                     0,
-                    world.records.clock().reading()
+                    world.records.clock.reading()
                 )
                 .is_none(),
             "a late reader brings nothing back"
         );
         world.sessions.extend(&held, world.now()).await;
         assert!(
-            world.store.load(id.row(world.records.keys()).key).await.unwrap().is_none(),
+            world.store.load(id.row(&world.records.keys).key).await.unwrap().is_none(),
             "nor does a late writer"
         );
     }

@@ -53,7 +53,7 @@ impl SessionCookies {
         records: &Records,
         now: Timestamp,
     ) -> Option<(OpenedSession, Session)> {
-        let opened = match self.place().open(records.keys(), cookie) {
+        let opened = match self.place().open(&records.keys, cookie) {
             Ok(opened) => opened,
             Err(SealError::Broken) => {
                 let detail = "a session's cookie does not open; it counts as missing";
@@ -71,7 +71,7 @@ impl SessionCookies {
             return None;
         }
         self.opened.put(cookie.parts(), shown);
-        Some((shown, Session::carried(held, id.row(records.keys()).key, now)))
+        Some((shown, Session::carried(held, id.row(&records.keys).key, now)))
     }
 
     pub(crate) fn forget_over(&self, now: Timestamp) {

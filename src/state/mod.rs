@@ -43,8 +43,8 @@ pub(crate) struct Runtime {
     pub(crate) providers: Providers,
     pub(crate) records: Arc<Records>,
     pub(crate) sessions: Sessions,
-    /// Where browsers carry their sessions and grants themselves.
-    pub(crate) opened_grants: Option<OpenedGrants>,
+    /// Of what browsers carry themselves; empty where the server keeps everything.
+    pub(crate) opened_grants: OpenedGrants,
     pub(crate) known_grants: KnownGrants,
     /// Where the account's grants lie, if everybody uses one.
     pub(crate) account_grant_keys: GrantKeyCache,
@@ -102,7 +102,7 @@ impl Runtime {
         let (lifetime, max_staleness) = (settings.idle_lifetime, settings.max_staleness);
         Ok(Arc::new(Self {
             sessions: Sessions::new(lifetime, max_staleness, issuers, carried, Arc::clone(&records)),
-            opened_grants: stateless.then(|| OpenedGrants::new(settings.max_cookie_bytes)),
+            opened_grants: OpenedGrants::default(),
             records,
             providers,
             known_grants: KnownGrants::new(max_staleness),
@@ -169,9 +169,7 @@ impl Runtime {
     fn forget_over(&self) {
         let now = self.now();
         self.sessions.forget_over(now);
-        if let Some(opened) = &self.opened_grants {
-            opened.grants.retain(|(_, expires_at, _)| now < *expires_at);
-        }
+        self.opened_grants.grants.retain(|(_, expires_at, _)| now < *expires_at);
     }
 
     /// Somebody was sent to the login.
@@ -197,13 +195,11 @@ pub(crate) struct OpenedGrants {
     pub(crate) grants: OpenedCache<(Key, Timestamp, Arc<Grant>)>,
     /// The claims that are those of their session.
     pub(crate) claims: OpenedCache<SessionId>,
-    /// The most bytes of our cookies in one request.
-    pub(crate) most: usize,
 }
 
-impl OpenedGrants {
-    pub(crate) fn new(most: usize) -> Self {
-        Self { grants: OpenedCache::new(RECALLED), claims: OpenedCache::new(RECALLED), most }
+impl Default for OpenedGrants {
+    fn default() -> Self {
+        Self { grants: OpenedCache::new(RECALLED), claims: OpenedCache::new(RECALLED) }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::records::seal::{Purpose, SealError};
 use crate::records::sealed_cookie::CookieBinding;
 use crate::secret::opaque;
 use crate::sessions::session::Session;
-use crate::state::{OpenedGrants, Runtime};
+use crate::state::Runtime;
 
 /// A grant's cookies in one request, and in its answer.
 #[derive(Clone)]
@@ -115,13 +115,12 @@ impl GrantCookie {
     /// What the browser has shown, and still counts.
     pub(crate) fn grant(&self, now: Timestamp) -> Result<Option<Arc<Grant>>, Unreadable> {
         let (runtime, key) = (&self.jar.runtime, &self.key);
-        let Some(opened_grants) = &runtime.opened_grants else { return Ok(None) };
         let place = self.text_place();
         let Some(text) = place.find(self.jar.cookies.iter()) else { return Ok(None) };
-        if let Some((expires_at, grant)) = self.recall(opened_grants, &text) {
+        if let Some((expires_at, grant)) = self.recall(&text) {
             return Ok(self.counts(expires_at, &grant, now).then_some(grant));
         }
-        let opened = match place.open(runtime.records.keys(), &text) {
+        let opened = match place.open(&runtime.records.keys, &text) {
             Ok(opened) => opened,
             Err(SealError::Broken) => {
                 let detail = "a grant's cookies do not open; they count as missing";
@@ -136,9 +135,8 @@ impl GrantCookie {
             return Ok(None);
         }
         if opened.by_first_secret {
-            opened_grants
-                .grants
-                .put(text.parts(), (key.grant_key.row.key, opened.expires_at, Arc::clone(&grant)));
+            let known = (key.grant_key.row.key, opened.expires_at, Arc::clone(&grant));
+            runtime.opened_grants.grants.put(text.parts(), known);
         } else {
             self.note(&grant);
         }
@@ -147,9 +145,8 @@ impl GrantCookie {
 
     /// The same, where it was opened before.
     pub(crate) fn recalled(&self, now: Timestamp) -> Option<Arc<Grant>> {
-        let opened_grants = self.jar.runtime.opened_grants.as_ref()?;
         let text = self.text_place().find(self.jar.cookies.iter())?;
-        let (expires_at, grant) = self.recall(opened_grants, &text)?;
+        let (expires_at, grant) = self.recall(&text)?;
         self.counts(expires_at, &grant, now).then_some(grant)
     }
 
@@ -159,12 +156,8 @@ impl GrantCookie {
         now < sealed_until.min(self.until_of(grant))
     }
 
-    fn recall(
-        &self,
-        opened_grants: &OpenedGrants,
-        text: &ChunkedValue<'_>,
-    ) -> Option<(Timestamp, Arc<Grant>)> {
-        let (row, expires_at, grant) = opened_grants.grants.get(text.parts())?;
+    fn recall(&self, text: &ChunkedValue<'_>) -> Option<(Timestamp, Arc<Grant>)> {
+        let (row, expires_at, grant) = self.jar.runtime.opened_grants.grants.get(text.parts())?;
         (row == self.key.grant_key.row.key).then_some((expires_at, grant))
     }
 

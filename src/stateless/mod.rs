@@ -49,31 +49,6 @@ use crate::state::Runtime;
 /// How long the rendezvous keeps a grant that its browser has shown: requests with older cookies may be under way.
 pub(crate) const GRACE: Duration = Duration::from_secs(10 * 60);
 
-/// What the browser has to send of what it carries, in bytes.
-pub(crate) fn bytes(runtime: &Runtime, headers: &HeaderMap) -> usize {
-    if runtime.opened_grants.is_none() {
-        return 0;
-    }
-    let cookies = &runtime.settings.cookies;
-    let kinds = [CLAIMS, GRANT].map(|kind| format!("{}.", cookies.name(kind)));
-    let is_carried = |name: &[u8]| {
-        name == runtime.settings.session_cookie.as_bytes()
-            || kinds.iter().any(|kind| name.starts_with(kind.as_bytes()))
-    };
-    let jar = cookie::all(headers).filter(|(name, _)| is_carried(name));
-    jar.map(|(name, value)| name.len() + value.len() + "=; ".len()).sum()
-}
-
-/// The removals of what a session has left behind that is over: its own cookie goes earlier than the others.
-pub(crate) fn left_behind(runtime: &Arc<Runtime>, headers: &HeaderMap) -> Vec<HeaderValue> {
-    let jar = CookieJar::of(runtime, headers, runtime.now());
-    let Some(jar) = jar.contents() else { return Vec::new() };
-    // Whatever the session's cookie holds, there is one: another process may be able to read it.
-    let session = runtime.settings.session_cookie.as_bytes();
-    let over = !jar.cookies().any(|(name, _)| name == session);
-    if over { jar.strangers(None, false) } else { Vec::new() }
-}
-
 /// What the browser of one request carries, and what its answer gives it to carry. Where the server keeps everything it
 /// is empty, and does nothing.
 #[derive(Clone, Default)]
@@ -115,7 +90,7 @@ impl fmt::Display for TooLarge {
 impl CookieJar {
     pub(crate) fn of(runtime: &Arc<Runtime>, headers: &HeaderMap, now: Timestamp) -> Self {
         let cookies = || AppCookies::of(headers, &runtime.settings.cookies);
-        Self::new(runtime, runtime.opened_grants.as_ref().map(|_| cookies()), now)
+        Self::new(runtime, runtime.mode.is_stateless().then(cookies), now)
     }
 
     /// `cookies` are this application's, where browsers carry anything.
@@ -139,9 +114,8 @@ impl CookieJar {
     /// Whether the browser shows the claims with which its session began: a request without them, or with others, is nobody's.
     pub(crate) fn shows_claims(&self, session: &Session) -> bool {
         let Some(jar) = &self.0 else { return true };
-        let (Some(expected), Some(opened)) = (&session.shown_claims, &jar.runtime.opened_grants) else {
-            return true;
-        };
+        let Some(expected) = &session.shown_claims else { return true };
+        let opened = &jar.runtime.opened_grants;
         let name = expected.name.get_or_init(|| jar.runtime.claims_name(&session.id.bytes()).into());
         let place = CookieBinding { purpose: Purpose::CarriedClaims, name, owner: &[] };
         let Some(text) = place.find(jar.cookies.iter()) else { return false };
@@ -166,6 +140,23 @@ impl CookieJar {
     /// The browser is given what came for the session.
     pub(crate) fn learned(&self, session: &Arc<Session>) {
         self.0.iter().for_each(|jar| jar.answer.lock().get_or_insert_default().learns(session));
+    }
+
+    /// What the browser has to send of what it carries, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let Some(jar) = &self.0 else { return 0 };
+        let kinds = ["session=", &format!("{CLAIMS}."), &format!("{GRANT}.")];
+        let kinds = kinds.map(|kind| jar.runtime.settings.cookies.name(kind));
+        jar.brought(|cookie| kinds.iter().any(|kind| cookie.starts_with(kind.as_bytes())))
+    }
+
+    /// The removals of what a session has left behind that is over: its own cookie goes earlier than the others.
+    pub(crate) fn left_behind(&self) -> Vec<HeaderValue> {
+        let Some(jar) = &self.0 else { return Vec::new() };
+        // Whatever the session's cookie holds, there is one: another process may be able to read it.
+        let session = jar.runtime.settings.session_cookie.as_bytes();
+        let over = !jar.cookies().any(|(name, _)| name == session);
+        if over { jar.strangers(None, false) } else { Vec::new() }
     }
 
     /// The browser carries nothing any more. Returns how many bytes an answer takes to say so.
@@ -286,7 +277,7 @@ impl JarContents {
     }
 
     fn opened(&self, place: CookieBinding<'_>) -> Option<Opened> {
-        place.open(self.runtime.records.keys(), &place.find(self.cookies.iter())?).ok()
+        place.open(&self.runtime.records.keys, &place.find(self.cookies.iter())?).ok()
     }
 
     fn seal<T: serde::Serialize>(
@@ -310,7 +301,7 @@ impl JarContents {
     ) -> Option<Vec<SealedCookie>> {
         let runtime = &self.runtime;
         let times = (runtime.now(), expires_at);
-        place.seal(runtime.records.keys(), &runtime.settings.cookies, &runtime.random, times, contents)
+        place.seal(&runtime.records.keys, &runtime.settings.cookies, &runtime.random, times, contents)
     }
 }
 
@@ -350,6 +341,6 @@ impl Runtime {
 
     /// The most bytes of what is carried; 0 where the server keeps everything.
     pub(crate) fn most_carried(&self) -> usize {
-        self.opened_grants.as_ref().map_or(0, |opened_grants| opened_grants.most)
+        if self.mode.is_stateless() { self.settings.max_cookie_bytes } else { 0 }
     }
 }

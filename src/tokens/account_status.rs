@@ -108,7 +108,7 @@ async fn check(
     connection: &CheckedConnection,
     wants: &[TokenRequest],
 ) -> Result<AccountStatus, TokenUnavailable> {
-    let owner = Owner::Account { name: account.name().to_string() };
+    let owner = Owner::Account { name: account.name.to_string() };
     let place = runtime.grant_place(owner, connection, None).await?;
     let mut expires_at: Option<Timestamp> = None;
     let mut away = Ok(());

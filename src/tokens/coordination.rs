@@ -85,7 +85,7 @@ impl GrantRef {
 
     /// The newest generation of what can be read, whatever its standing, and the version of the row.
     pub(crate) async fn newest(&self) -> Result<(Option<Arc<Grant>>, Option<Version>), StoreError> {
-        let shown = self.jar.as_ref().and_then(|jar| jar.grant(self.runtime.now()).ok().flatten());
+        let shown = self.shown(self.runtime.now()).ok().flatten();
         let (kept, version) = match self.load(shown.as_ref()).await? {
             Loaded::Found(found) => (Some(Arc::new(found.value)), Some(found.version)),
             Loaded::Absent(version) => (None, version),

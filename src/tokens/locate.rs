@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 
 use super::account_grant::asked;
 use super::principal::Principal;
+use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
 use crate::config::connections::{CheckedConnection, CheckedConnections};
 use crate::config::shared_account::SharedAccount;
@@ -17,7 +18,7 @@ use crate::sessions::identity::SessionPayload;
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
-use crate::stateless::grant_cookie::GrantCookie;
+use crate::stateless::grant_cookie::{GrantCookie, Unreadable};
 use crate::store::{Key, StoreError};
 use crate::tokens::Arc;
 
@@ -48,10 +49,20 @@ impl GrantRef {
         self.runtime.settings.connections(self.grant_key.provider).named(&self.connection)
     }
 
-    /// Where the browser carries the grant: it carries this one from now on, if it is newer than the one before.
+    /// What the browser has shown, where it carries the grant.
+    pub(crate) fn shown(&self, now: Timestamp) -> Result<Option<Arc<Grant>>, Unreadable> {
+        self.jar.as_ref().map_or(Ok(None), |jar| jar.grant(now))
+    }
+
+    /// Where the browser carries the grant: it carries this one from now on.
+    pub(crate) fn carry(&self, grant: &Arc<Grant>) {
+        self.jar.iter().for_each(|jar| jar.note(grant));
+    }
+
+    /// The same, if it is newer than the one before.
     pub(crate) fn note(&self, before: &Grant, grant: &Arc<Grant>) {
-        if let Some(jar) = self.jar.as_ref().filter(|_| grant.generation > before.generation) {
-            jar.note(grant);
+        if grant.generation > before.generation {
+            self.carry(grant);
         }
     }
 
@@ -82,7 +93,7 @@ impl Runtime {
 
     /// The name of a session's row.
     pub(crate) fn session_row(&self, session: SessionId) -> Key {
-        session.row(self.records.keys()).key
+        session.row(&self.records.keys).key
     }
 
     /// The rows of a session.

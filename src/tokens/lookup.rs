@@ -163,10 +163,9 @@ impl GrantRef {
     pub(crate) async fn read(&self) -> Result<Option<StoredGrant>, TokenUnavailable> {
         let asked = ObservedAt {
             at: self.runtime.clock.reading(),
-            heard: self.runtime.records.invalidations().heard(),
+            heard: self.runtime.records.invalidations.heard(),
         };
-        let shown = self.jar.as_ref().map(|jar| jar.grant(asked.at.wall)).transpose();
-        let shown = shown.map_err(|Unreadable| unreadable())?.flatten();
+        let shown = self.shown(asked.at.wall).map_err(|Unreadable| unreadable())?;
         let loaded = match self.load(shown.as_ref()).await? {
             Loaded::Found(found) if !self.holds(&found.value) => Loaded::Absent(Some(found.version)),
             loaded => loaded,
@@ -240,7 +239,7 @@ impl GrantRef {
     /// The token, where it is fresh and the store was asked a moment ago: the browser shows it, or this process has read
     /// it. It asks nobody.
     pub(crate) fn known_token(&self, request: &TokenRequest) -> Option<Secret> {
-        let (changes, reading) = (self.runtime.records.invalidations(), self.runtime.clock.reading());
+        let (changes, reading) = (&*self.runtime.records.invalidations, self.runtime.clock.reading());
         let now = reading.wall;
         let grant = match &self.jar {
             Some(jar) => {

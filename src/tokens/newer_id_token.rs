@@ -35,33 +35,31 @@ pub(crate) fn adopt_refreshed(
 
 /// An ID token that came after the login: a logout may name its `sid`, and it is the hint of our own.
 pub(crate) struct NewIdToken {
-    issuer: String,
-    subject: String,
-    sid: Option<String>,
+    /// The provider's session that it names, as if it began when the ID token was asked for.
+    named: SessionPayload,
     algorithm: Algorithm,
-    issued_at: u64,
-    /// When it was asked for.
-    asked_at: Timestamp,
     text: Secret,
 }
 
 impl NewIdToken {
     pub(crate) fn new(id_token: &IdToken, response: &TokenResponse, asked_at: Timestamp) -> Self {
-        Self {
-            issuer: id_token.facts.issuer.clone(),
-            subject: id_token.facts.subject.clone(),
-            sid: id_token.sid.clone(),
-            algorithm: id_token.algorithm,
+        let named = SessionPayload {
+            issuer: id_token.facts.issuer.as_str().into(),
+            subject: id_token.facts.subject.as_str().into(),
+            sids: id_token.sid.iter().cloned().collect(),
             issued_at: id_token.facts.issued_at,
-            asked_at,
-            text: response.id_token.clone().unwrap_or_default(),
-        }
+            began_at: asked_at,
+            stored_at: FOREVER,
+            ..SessionPayload::default()
+        };
+        let text = response.id_token.clone().unwrap_or_default();
+        Self { named, algorithm: id_token.algorithm, text }
     }
 
     /// Makes it the session's, if it is of the same person at the provider of the login. Where the provider has signed
     /// them out since, the session is over afterwards.
     pub(crate) async fn adopt(self, runtime: &Runtime, session: &Arc<Session>) -> Result<(), StoreError> {
-        if runtime.opened_grants.is_some() {
+        if session.provider_sessions().is_some() {
             self.seal_into(session);
             return Ok(());
         }
@@ -70,8 +68,8 @@ impl NewIdToken {
 
     /// Where the browser keeps the session.
     pub(crate) fn seal_into(&self, session: &Session) {
-        if session.user() == (&self.issuer, &self.subject) {
-            session.learn(self.sid.as_deref(), &self.text);
+        if session.user() == self.named.user() {
+            session.learn(self.named.sids.first().map(String::as_str), &self.text);
         }
     }
 
@@ -80,10 +78,10 @@ impl NewIdToken {
         let row = RecordKey { purpose: Purpose::Session, key: session, owner: Vec::new() };
         let written = session_row::rewrite(&row, &runtime.records, |found| {
             let record = &mut found.value;
-            if record.user() != (&self.issuer, &self.subject) {
+            if record.user() != self.named.user() {
                 return false;
             }
-            self.sid.iter().for_each(|sid| add_sid(&mut record.identity.sids, sid));
+            self.named.sids.iter().for_each(|sid| add_sid(&mut record.identity.sids, sid));
             if !record.identity.algorithms.contains(&self.algorithm) {
                 record.identity.algorithms.push(self.algorithm);
             }
@@ -94,16 +92,7 @@ impl NewIdToken {
             true
         });
         // Only now: a provider that signs them out from here on finds the session. See the same at a login.
-        let provider_session = SessionPayload {
-            issuer: self.issuer.as_str().into(),
-            subject: self.subject.as_str().into(),
-            sids: self.sid.iter().cloned().collect(),
-            issued_at: self.issued_at,
-            began_at: self.asked_at,
-            stored_at: FOREVER,
-            ..SessionPayload::default()
-        };
-        if written.await? && provider_session.is_signed_out(&runtime.records).await? {
+        if written.await? && self.named.is_signed_out(&runtime.records).await? {
             runtime.sessions.end_row(session).await?;
         }
         Ok(())

@@ -27,7 +27,7 @@ impl Principal {
     /// For whom the person of a session grants connections and takes them back.
     pub(crate) fn granted_by(session: &Arc<Session>, mode: &Mode) -> Self {
         match mode.account() {
-            Some(account) => Self::Account(Arc::clone(account.name())),
+            Some(account) => Self::Account(Arc::clone(&account.name)),
             None => Self::Session(Arc::clone(session)),
         }
     }

@@ -57,9 +57,7 @@ pub(crate) async fn keep_grant(
             None => grant.clone(),
         };
         if runtime.records.swap(&place.row, version, &grant, expires_at, Vec::new()).await?.is_some() {
-            if let Some(jar) = &place.jar {
-                jar.note(&Arc::new(grant));
-            }
+            place.carry(&Arc::new(grant));
             runtime.sweep_in_time();
             return Ok(());
         }

@@ -210,7 +210,7 @@ fn delete_in_time(runtime: &Arc<Runtime>, key: Key) {
 
 /// Another session, and an application that is registered as another client anywhere, finds no row at all.
 async fn row(runtime: &Runtime, id: &[u8; 32], principal: &Principal) -> Result<RecordKey, StoreError> {
-    let session = principal.session().map(|session| session.id.row(runtime.records.keys()).key.0);
+    let session = principal.session().map(|session| session.id.row(&runtime.records.keys).key.0);
     let clients: Vec<_> = runtime.settings.relying_parties.iter().flat_map(|one| one.client).collect();
     let session = session.as_ref().map_or(&[][..], |key| &key[..]);
     let owner = encode(&[&principal.owner().encoded(), session, &clients]);
