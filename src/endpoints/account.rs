@@ -67,7 +67,7 @@ pub(crate) async fn keep(
         account.is_granted_by_hand() && session.is_none_or(|session| refusal(runtime, session).is_none())
     };
     let account = runtime.mode.account().filter(still).ok_or(LoginError::NotPending)?;
-    is_of_domain(&verified)?;
+    is_of_domain(verified.provider, verified.id_token)?;
     if let Some(session) = session {
         NewIdToken::new(verified.id_token, verified.tokens, verified.began_at)
             .adopt(runtime, session)

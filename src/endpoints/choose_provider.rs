@@ -13,11 +13,9 @@ use crate::state::Runtime;
 /// The application's page, or the layer's own.
 pub(crate) fn page(runtime: &Runtime, destination: &Destination, options: &LoginOptions) -> Response<Bytes> {
     let choices = choices(runtime, None, destination, options);
-    match &runtime.hooks.choose {
-        Some(hook) => guarded("the hook for the provider selection page", || hook(&choices))
-            .unwrap_or_else(|| ProviderChoice::page(&choices)),
-        None => ProviderChoice::page(&choices),
-    }
+    let choose = runtime.hooks.choose.as_ref();
+    let page = choose.and_then(|hook| guarded("the hook for the provider selection page", || hook(&choices)));
+    page.unwrap_or_else(|| ProviderChoice::page(&choices))
 }
 
 /// Every provider to sign in at, in the order of the configuration; each address asks for the same otherwise, with the

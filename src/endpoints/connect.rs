@@ -247,7 +247,7 @@ fn is_theirs(principal: &Principal, verified: &CompletedLogin<'_>) -> Result<(),
     if principal.person().is_some_and(is_another) {
         return Err(LoginError::AccountMismatch);
     }
-    is_of_domain(verified)
+    is_of_domain(verified.provider, verified.id_token)
 }
 
 /// `GET /auth/granted?return_to=…`: where a form that needed more access comes back to.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Response;
+use http::{HeaderValue, Response};
 use serde_json::{Map, Value};
 
 use super::context::EndpointContext;
@@ -59,7 +59,7 @@ pub(crate) async fn sign_in(
     // Where the browser shows it, whether it still lasts.
     let shown = context.signed_in().await.ok().flatten();
     let replaced = context.session_id().or(replaces.map(SessionId::new));
-    let (id, record) = store(context, replaced, &verified, &claims).await?;
+    let (record, cookies) = store(context, replaced, &verified, &claims).await?;
     runtime.sweep_in_time();
     let facts = &verified.id_token.facts;
     runtime.events().emit(EventCode::LoginSucceeded, Some((&facts.issuer, &facts.subject)), "a new session");
@@ -77,16 +77,7 @@ pub(crate) async fn sign_in(
     }
     let key = login.own.then_some(&record.logout_token[..]);
     let mut answer = redirect(&urls::onwards(runtime, key, destination));
-    // What the browser carries it is given by whoever answers.
-    if context.jar().contents().is_none() {
-        let session = settings.cookies.set(
-            &settings.session_cookie,
-            &id.to_cookie(),
-            settings.absolute_lifetime,
-            SameSitePolicy::Lax,
-        );
-        cookie::append(answer.headers_mut(), session);
-    }
+    cookies.into_iter().for_each(|set| cookie::append(answer.headers_mut(), set));
     if silent::was_silent(runtime, &context.head.headers) {
         let name = settings.cookies.name("silent");
         cookie::append(answer.headers_mut(), settings.cookies.remove(&name, SameSitePolicy::Lax));
@@ -100,7 +91,7 @@ async fn admit(
     verified: &CompletedLogin<'_>,
 ) -> Result<Map<String, Value>, LoginError> {
     let id_token = verified.id_token;
-    is_of_domain(verified)?;
+    is_of_domain(verified.provider, id_token)?;
     let user_info = user_info(runtime, verified).await?;
     let claims = about_person(id_token.claims.clone(), user_info);
     let Some(hook) = &runtime.hooks.login else { return Ok(claims) };
@@ -118,9 +109,9 @@ async fn admit(
 }
 
 /// Whether the account is of the organisation that the provider is for.
-pub(crate) fn is_of_domain(verified: &CompletedLogin<'_>) -> Result<(), LoginError> {
-    match &verified.provider.relying_party.hosted_domain {
-        Some(domain) if verified.id_token.claims.get("hd").and_then(Value::as_str) != Some(domain) => {
+pub(crate) fn is_of_domain(provider: &Provider, id_token: &IdToken) -> Result<(), LoginError> {
+    match &provider.relying_party.hosted_domain {
+        Some(domain) if id_token.claims.get("hd").and_then(Value::as_str) != Some(domain) => {
             Err(LoginError::HostedDomain)
         }
         _ => Ok(()),
@@ -205,13 +196,13 @@ async fn session_record(
     Ok(SessionRecord { identity, claims, id_token })
 }
 
-/// Grant first, session last: a session that exists is complete.
+/// Grant first, session last: a session that exists is complete. Returns the cookie that names it.
 async fn store(
     context: &EndpointContext,
     replaced: Option<SessionId>,
     verified: &CompletedLogin<'_>,
     claims: &Map<String, Value>,
-) -> Result<(SessionId, SessionRecord), LoginError> {
+) -> Result<(SessionRecord, Option<HeaderValue>), LoginError> {
     let runtime = &context.runtime;
     let now = runtime.now();
     let id = SessionId::new(runtime.random.bytes());
@@ -228,7 +219,8 @@ async fn store(
             record.identity.stored_at = record.identity.after_notes(&runtime.records).await?;
             let (place, former) = carry(context, jar, id, &mut record, login, replaced, new).await?;
             revoke_former(&place, former.as_deref(), tokens);
-            return Ok((id, record));
+            // What the browser carries it is given by whoever answers.
+            return Ok((record, None));
         }
         let rows = runtime.session_rows(id, &record);
         let place = runtime.grant_place(record.owner(), login, Some(rows)).await?;
@@ -245,7 +237,9 @@ async fn store(
         end_session(runtime, id, None, context.jar()).await?;
         return Err(LoginError::SignedOut);
     }
-    Ok((id, record))
+    let (settings, cookie) = (&runtime.settings, id.to_cookie());
+    let (cookies, name, lifetime) = (&settings.cookies, &settings.session_cookie, settings.absolute_lifetime);
+    Ok((record, Some(cookies.set(name, &cookie, lifetime, SameSitePolicy::Lax))))
 }
 
 /// Gives the browser the session and its grant to carry, and returns the one before it. Where the grants of the session

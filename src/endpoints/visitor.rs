@@ -17,7 +17,7 @@ use super::context::EndpointContext;
 use super::login::{self, AuthorizationAttempt, begin};
 use super::login_error::LoginError;
 use super::pending::{self, Intent, PendingLogin};
-use super::sign_in::{CompletedLogin, is_of_domain};
+use super::sign_in::is_of_domain;
 use super::urls;
 use crate::config::connection::GrantLifetime;
 use crate::config::connections::CheckedConnection;
@@ -126,8 +126,7 @@ pub(crate) async fn finish(
     let facts = if asked.scopes.iter().any(|scope| scope == "openid") {
         let id_token = tokens.id_token.as_ref().ok_or(LoginError::NoIdToken)?;
         let id_token = provider.verify(id_token, &tokens.access_token, token_use).await?;
-        let began_at = login.started_at;
-        is_of_domain(&CompletedLogin { provider, began_at, id_token: &id_token, tokens })?;
+        is_of_domain(provider, &id_token)?;
         Some(id_token.facts)
     } else {
         None

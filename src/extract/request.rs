@@ -126,18 +126,13 @@ impl RequestState {
         }
         let error = Error::new(ErrorKind::Unauthenticated, "sign in first")
             .with_next_step(NextStep { url: login_url.clone(), redirect: self.head.navigation });
-        match &self.runtime.hooks.unauthenticated {
-            Some(hook) => {
-                let (method, headers) =
-                    self.unusual.as_ref().and_then(|unusual| unusual.asked.clone()).unwrap_or_default();
-                let path = self.here.as_ref().map_or("/", PathAndQuery::as_str).to_owned();
-                let navigation = self.head.navigation;
-                let asked = Unauthenticated { login_url, navigation, method, path, headers };
-                match guarded("the hook for unauthenticated requests", || hook(&asked)) {
-                    Some(answer) => error.with_answer(answer),
-                    None => error,
-                }
-            }
+        let Some(hook) = &self.runtime.hooks.unauthenticated else { return error };
+        let asked = self.unusual.as_ref().and_then(|unusual| unusual.asked.clone());
+        let (method, headers) = asked.unwrap_or_default();
+        let path = self.here.as_ref().map_or("/", PathAndQuery::as_str).to_owned();
+        let asked = Unauthenticated { login_url, navigation: self.head.navigation, method, path, headers };
+        match guarded("the hook for unauthenticated requests", || hook(&asked)) {
+            Some(answer) => error.with_answer(answer),
             None => error,
         }
     }

@@ -130,9 +130,7 @@ impl ProviderKey {
             }
         }
     }
-}
 
-impl ProviderKey {
     /// What the library looks at for the curves that it knows.
     fn may_sign(&self, algorithm: Algorithm) -> bool {
         let for_signatures =

@@ -252,8 +252,7 @@ fn failed(error: Error) -> StoreError {
     const MESSAGE: &str = "PostgreSQL did not do it";
     match error.code().map(SqlState::code) {
         // No answer, or one that ends the connection: the transaction may have been committed before.
-        None => StoreError::outcome_unknown(MESSAGE, error),
-        Some("40003") => StoreError::outcome_unknown(MESSAGE, error),
+        None | Some("40003") => StoreError::outcome_unknown(MESSAGE, error),
         Some(code) if code.starts_with("08") || code.starts_with("57P") => {
             StoreError::outcome_unknown(MESSAGE, error)
         }

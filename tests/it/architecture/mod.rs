@@ -204,6 +204,38 @@ fn features_are_named_on_module_lines_only() {
     }
 }
 
+/// How code asks which mode it is: for the account that everybody uses, or whether browsers carry what is theirs.
+const MODE_QUESTIONS: &[&str] = &[
+    "mode.account()",
+    "mode.is_stateless()",
+    "mode.keeps_logins()",
+    ".contents()",
+    "= &self.jar",
+    "match &self.jar",
+    "jar.is_none()",
+    "jar.is_some()",
+    "jar.as_ref()",
+    "self.carried",
+    "provider_sessions().is_some()",
+];
+
+/// Where it is answered: what the modes are, and what keeps sessions and grants in each of them.
+const MODE_ANSWERED: &[&str] = &["src/config/mode.rs", "src/sessions/", "src/state/", "src/stateless/"];
+
+/// So many other places ask today. Whoever takes one away lowers this; none is added.
+const MODE_QUESTIONS_ASKED: usize = 35;
+
+#[test]
+fn few_places_ask_for_the_mode() {
+    let mut asked = Vec::new();
+    let answers = |path: &Path| MODE_ANSWERED.iter().any(|part| path.to_str().unwrap().contains(part));
+    for source in src().iter().filter(|source| !answers(&source.path)) {
+        let asks = |line: &&str| MODE_QUESTIONS.iter().any(|question| line.contains(question));
+        asked.extend(source.code().filter(asks).map(|line| format!("{}: {line}", source.path.display())));
+    }
+    assert!(asked.len() <= MODE_QUESTIONS_ASKED, "{}: {asked:#?}", asked.len());
+}
+
 /// What a reader can hold: no file has more than 300 lines of code, its tests, comments and blank lines aside.
 #[test]
 fn files_stay_small() {
