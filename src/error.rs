@@ -67,35 +67,25 @@ pub enum ErrorKind {
 
 impl ErrorKind {
     /// The one table of answers.
-    const fn status(self) -> StatusCode {
+    const fn answer(self) -> (StatusCode, &'static str) {
         match self {
-            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::Forbidden | Self::ConsentRequired => StatusCode::FORBIDDEN,
-            Self::InvalidDestination => StatusCode::BAD_REQUEST,
-            Self::NoTokenForUrl | Self::NoSuchConnection | Self::MissingLayer => {
-                StatusCode::INTERNAL_SERVER_ERROR
-            }
-            Self::OperatorActionRequired | Self::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Self::SingleUseTokenGone => StatusCode::GONE,
-            Self::UpstreamError => StatusCode::BAD_GATEWAY,
+            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::ConsentRequired => (StatusCode::FORBIDDEN, "consent_required"),
+            Self::InvalidDestination => (StatusCode::BAD_REQUEST, "invalid_destination"),
+            Self::NoTokenForUrl => (StatusCode::INTERNAL_SERVER_ERROR, "no_token_for_url"),
+            Self::NoSuchConnection => (StatusCode::INTERNAL_SERVER_ERROR, "no_such_connection"),
+            Self::MissingLayer => (StatusCode::INTERNAL_SERVER_ERROR, "missing_layer"),
+            Self::OperatorActionRequired => (StatusCode::SERVICE_UNAVAILABLE, "operator_action_required"),
+            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+            Self::SingleUseTokenGone => (StatusCode::GONE, "single_use_token_gone"),
+            Self::UpstreamError => (StatusCode::BAD_GATEWAY, "upstream_error"),
         }
     }
 
     /// A stable code, as in the member `code` of problem documents.
     pub const fn code(self) -> &'static str {
-        match self {
-            Self::Unauthenticated => "unauthenticated",
-            Self::Forbidden => "forbidden",
-            Self::ConsentRequired => "consent_required",
-            Self::InvalidDestination => "invalid_destination",
-            Self::NoTokenForUrl => "no_token_for_url",
-            Self::NoSuchConnection => "no_such_connection",
-            Self::MissingLayer => "missing_layer",
-            Self::OperatorActionRequired => "operator_action_required",
-            Self::Unavailable => "unavailable",
-            Self::SingleUseTokenGone => "single_use_token_gone",
-            Self::UpstreamError => "upstream_error",
-        }
+        self.answer().1
     }
 }
 
@@ -184,7 +174,7 @@ impl Error {
 
     /// The status with which [`Error::into_response`] answers a script.
     pub fn status(&self) -> StatusCode {
-        self.0.kind.status()
+        self.0.kind.answer().0
     }
 
     /// The path at which the user signs in or grants access, for the two kinds that have one.

@@ -2,14 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tower::{BoxError, Layer, Service, ServiceExt};
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, Layer, ServiceExt, service_fn};
 
 use super::add_access_token::AddAccessToken;
 use super::user_tokens::UserTokens;
@@ -17,9 +17,8 @@ use crate::config::resources::parse;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
-use crate::provider::http_client::{API_BODY, CALL_DEADLINE, Outbound, OutboundError};
+use crate::provider::http_client::{API_BODY, CALL_DEADLINE, OutboundError};
 use crate::secret::opaque;
-use crate::store::BoxFuture;
 
 /// Calls APIs with the user's own tokens, by the rules of [`AddAccessTokenLayer`](crate::AddAccessTokenLayer). A
 /// response body has at most 16 MiB.
@@ -48,7 +47,13 @@ pub struct ApiClient(AddAccessToken<ApiOutbound>);
 impl UserTokens {
     /// An HTTP client that calls APIs as this user.
     pub fn client(&self) -> ApiClient {
-        ApiClient(self.layer().layer(ApiOutbound(self.runtime().outbound.clone())))
+        let outbound = self.runtime().outbound.clone();
+        let send = move |request| {
+            let outbound = outbound.clone();
+            // An API may take longer than a provider; the layer above has the last word.
+            async move { outbound.send(request, 3 * CALL_DEADLINE, API_BODY).await }
+        };
+        ApiClient(self.layer().layer(ApiOutbound::new(service_fn(send))))
     }
 }
 
@@ -196,24 +201,7 @@ fn failed(message: &'static str, error: impl Into<BoxError>) -> Error {
 opaque!(ApiRequest, |it| method = it.request.as_ref().map(Request::method));
 
 /// The layer's own client, for APIs.
-#[derive(Clone)]
-struct ApiOutbound(Outbound);
-
-impl Service<Request<Bytes>> for ApiOutbound {
-    type Response = Response<Bytes>;
-    type Error = OutboundError;
-    type Future = BoxFuture<'static, Result<Response<Bytes>, OutboundError>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), OutboundError>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
-        let outbound = self.0.clone();
-        // An API may take longer than a provider; the layer above has the last word.
-        Box::pin(async move { outbound.send(request, 3 * CALL_DEADLINE, API_BODY).await })
-    }
-}
+type ApiOutbound = BoxCloneSyncService<Request<Bytes>, Response<Bytes>, OutboundError>;
 
 /// The response of an API. `Debug` shows its status and size only, because the contents may be private.
 pub struct ApiResponse(Response<Bytes>);
