@@ -1,14 +1,19 @@
 //! Events with stable codes, for operators and for the application.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
+use std::mem::take;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::task::LocalKey;
 
+use crate::clock::Clock;
 use crate::secret::opaque;
 
 /// The kind of an event. Its text ([`EventCode::as_str`]) never changes.
@@ -142,6 +147,24 @@ impl EventCode {
                 | Self::KeySetFetched
         )
     }
+
+    /// Whether strangers, or an outage, can cause it as often as they like.
+    const fn is_throttled(self) -> bool {
+        matches!(
+            self,
+            Self::LoginRefused
+                | Self::LogoutRefused
+                | Self::RefreshFailed
+                | Self::ProviderFailed
+                | Self::ProviderMemberIgnored
+                | Self::StoreFailed
+                | Self::Tampered
+                | Self::UnknownKey
+                | Self::CookiesTooLarge
+                | Self::CrossSiteRefused
+                | Self::NotLoopback
+        )
+    }
 }
 
 /// An event. It contains no secret.
@@ -154,24 +177,76 @@ pub struct Event {
     pub user: Option<(String, String)>,
     /// Details in a few words, which may change.
     pub detail: String,
+    /// How many events of this kind were left out since the last one. Of a kind that strangers or an outage can cause as
+    /// often as they like, no more than 20 in ten seconds are reported.
+    pub suppressed: u64,
+}
+
+/// So many events of a kind are reported...
+const BURST: u32 = 20;
+/// ...within this time.
+const BURST_TIME: Duration = Duration::from_secs(10);
+
+/// The events of one kind within the last `BURST_TIME`.
+#[derive(Clone, Copy, Debug, Default)]
+struct EventRate {
+    since: Duration,
+    passed: u32,
+    suppressed: u64,
+}
+
+impl EventRate {
+    /// Whether one more is reported at `now`, and with how many that were not reported since the last.
+    fn admit(&mut self, now: Duration) -> Option<u64> {
+        if now.abs_diff(self.since) >= BURST_TIME {
+            (self.since, self.passed) = (now, 0);
+        }
+        if self.passed == BURST {
+            self.suppressed = self.suppressed.saturating_add(1);
+            return None;
+        }
+        self.passed += 1;
+        Some(take(&mut self.suppressed))
+    }
+}
+
+/// How often events of each kind happen.
+struct EventThrottle {
+    clock: Clock,
+    rates: Mutex<HashMap<EventCode, EventRate>>,
 }
 
 /// The receivers of events: `tracing`, under the target `tower_oidc`, and the application's hook.
 #[derive(Clone, Default)]
 pub(crate) struct Events {
     pub(crate) hook: Option<Arc<dyn Fn(&Event) + Send + Sync>>,
+    /// Clones share it.
+    throttle: Option<Arc<EventThrottle>>,
 }
 
 impl Events {
+    /// Reports no more than a few events of a kind in a moment.
+    pub(crate) fn throttled(self, clock: Clock) -> Self {
+        Self { throttle: Some(Arc::new(EventThrottle { clock, rates: Mutex::default() })), ..self }
+    }
+
+    fn admit(&self, code: EventCode) -> Option<u64> {
+        let Some(throttle) = self.throttle.as_ref().filter(|_| code.is_throttled()) else { return Some(0) };
+        throttle.rates.lock().entry(code).or_default().admit(throttle.clock.monotonic())
+    }
+
     pub(crate) fn emit(&self, code: EventCode, user: Option<(&str, &str)>, detail: impl fmt::Display) {
+        let Some(suppressed) = self.admit(code) else { return };
         let event = Event {
             code,
+            suppressed,
             user: user.map(|(issuer, subject)| (issuer.to_owned(), subject.to_owned())),
             detail: detail.to_string(),
         };
         let subject = user.map(|(_, subject)| subject);
+        let suppressed = (suppressed > 0).then_some(suppressed);
         if code.is_warning() {
-            tracing::warn!(target: "tower_oidc", code = code.as_str(), subject, "{}", event.detail);
+            tracing::warn!(target: "tower_oidc", code = code.as_str(), subject, suppressed, "{}", event.detail);
         } else {
             tracing::info!(target: "tower_oidc", code = code.as_str(), subject, "{}", event.detail);
         }
@@ -222,3 +297,54 @@ impl Events {
 }
 
 opaque!(Events, |events| hook = events.hook.is_some());
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// By an independent count: of each ten seconds the first twenty, and none is lost from the count.
+    #[test]
+    fn the_first_twenty_in_ten_seconds_pass_and_the_next_says_how_many_did_not() {
+        let mut rate = EventRate::default();
+        let mut admit = |at| rate.admit(Duration::from_millis(at));
+        for at in 100_000..100_020 {
+            assert_eq!(admit(at), Some(0), "{at}");
+        }
+        for at in 100_020..100_320 {
+            assert_eq!(admit(at), None, "{at}");
+        }
+        assert_eq!(admit(109_999), None);
+        assert_eq!(admit(110_000), Some(301), "the next that passes");
+        for at in 110_001..110_020 {
+            assert_eq!(admit(at), Some(0), "{at}");
+        }
+        assert_eq!(admit(110_020), None);
+        assert_eq!(admit(500_000), Some(1), "much later");
+        // A clock that a test puts back.
+        assert_eq!(admit(1), Some(0));
+    }
+
+    #[test]
+    fn each_kind_is_counted_by_itself_and_clones_count_together() {
+        let (time, heard) = (Arc::new(AtomicU64::new(0)), Arc::new(Mutex::new(Vec::new())));
+        let (shown, hears) = (Arc::clone(&time), Arc::clone(&heard));
+        let clock = Clock::from_fn(move || Timestamp::from_millis(shown.load(Ordering::SeqCst)));
+        let hook = move |event: &Event| hears.lock().push((event.code, event.suppressed));
+        let events = Events { hook: Some(Arc::new(hook)), throttle: None }.throttled(clock);
+        let count = |code| heard.lock().iter().filter(|(heard, _)| *heard == code).count();
+        for _ in 0..100 {
+            events.clone().emit(EventCode::StoreFailed, None, "it is away");
+            events.emit(EventCode::LoginSucceeded, None, "nobody can forge that");
+        }
+        events.emit(EventCode::Tampered, None, "another kind");
+        assert_eq!(
+            [EventCode::StoreFailed, EventCode::Tampered, EventCode::LoginSucceeded].map(count),
+            [20, 1, 100]
+        );
+        time.store(10_000, Ordering::SeqCst);
+        events.emit(EventCode::StoreFailed, None, "it is away");
+        assert_eq!(heard.lock().last(), Some(&(EventCode::StoreFailed, 80)));
+    }
+}

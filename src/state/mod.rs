@@ -76,7 +76,8 @@ impl Runtime {
         let (mut settings, keys, made_up) = ConfigError::join(checked, refused)?;
         settings.connections.iter_mut().for_each(|connections| mode.arrange(connections));
         let with_development = config.is_development();
-        let Config { hooks, outbound, clock, random, ca_file, .. } = config;
+        let Config { mut hooks, outbound, clock, random, ca_file, .. } = config;
+        hooks.events = hooks.events.throttled(clock.clone());
         let events = hooks.events.clone();
         let development = with_development.then(|| development_provider(&settings, &clock, &random));
         let (development, outbound) = connect(development.transpose(), outbound, ca_file.as_deref())?;

@@ -49,6 +49,7 @@ mod health;
 mod hooks_that_panic;
 // Who they are, and what they may.
 mod optional_extractors;
+mod throttled_events;
 mod unkept;
 mod user;
 // Who is sent to the login and who is told, forged requests, proxies.
