@@ -142,6 +142,8 @@ pub(crate) struct TokenSet {
     pub(crate) issued_at: Timestamp,
     /// `None`: usable until an API says 401.
     pub(crate) expires_at: Option<Timestamp>,
+    /// It came in the place of one that an API had refused.
+    pub(crate) after_rejection: bool,
 }
 
 /// Who refreshes a grant, and until when others leave it alone.
@@ -180,6 +182,8 @@ const EARLY_FRACTION: u32 = 10;
 const EARLY_LIMIT: Duration = Duration::from_secs(60);
 /// On the way to an API a token that ends this soon has ended. At most a quarter of a short life.
 const TRAVEL: Duration = Duration::from_secs(5);
+/// Where an API has refused a token and the one that came for it, there is no third before that is so old.
+const REJECTED_AGAIN: Duration = Duration::from_secs(60);
 
 impl TokenSet {
     pub(crate) fn new(indicator: Option<String>, response: &TokenResponse, now: Timestamp) -> Self {
@@ -189,7 +193,14 @@ impl TokenSet {
             access_token: response.access_token.clone(),
             issued_at: now,
             expires_at: response.expires_in.map(|life| now.saturating_add(life)),
+            after_rejection: false,
         }
+    }
+
+    /// Whether an API that refuses it would refuse the next one, too: it refused the one before it a moment ago.
+    pub(crate) fn is_rejected_for_good(&self, now: Timestamp) -> bool {
+        let young = self.issued_at <= now && now.duration_since(self.issued_at) < REJECTED_AGAIN;
+        self.after_rejection && young && self.freshness(now, 0) != Freshness::Expired
     }
 
     /// Whether it serves still, to its last moment.
@@ -362,7 +373,7 @@ impl Grant {
     }
 
     /// The next generation: what a successful refresh makes of this one. `asked` is the grant when its refresh token was
-    /// spent: an access token that a consent has brought since then stays.
+    /// spent: an access token that a consent has brought since then stays. `rejected` is the one that an API refused.
     #[must_use]
     pub(crate) fn refreshed(
         &self,
@@ -370,6 +381,7 @@ impl Grant {
         indicator: Option<&str>,
         now: Timestamp,
         asked: &Self,
+        rejected: Option<&Secret>,
     ) -> Self {
         let mut next = self.clone();
         next.generation += 1;
@@ -394,7 +406,8 @@ impl Grant {
             next.scopes = scopes.clone();
         }
         next.token_sets.retain(|set| set.indicator.as_deref() != indicator);
-        next.token_sets.push(TokenSet::new(indicator.map(str::to_owned), response, now));
+        let set = TokenSet::new(indicator.map(str::to_owned), response, now);
+        next.token_sets.push(TokenSet { after_rejection: rejected.is_some() && rejected == own, ..set });
         next
     }
 }
@@ -417,6 +430,7 @@ mod tests {
             access_token: "at".into(),
             issued_at: NOW,
             expires_at: life.map(|seconds| NOW.saturating_add(Duration::from_secs(seconds))),
+            after_rejection: false,
         }
     }
 
@@ -545,12 +559,12 @@ mod tests {
     fn a_refresh_keeps_the_access_token_of_a_newer_consent() {
         let first = consented(Some("rt"), "at1", &["a"]);
         let kept = consented(None, "at2", &["a"]).consented_again(&first);
-        let next = kept.refreshed(&response("at3", Some("rt2")), None, NOW, &first);
+        let next = kept.refreshed(&response("at3", Some("rt2")), None, NOW, &first, None);
         assert_eq!(next.token_sets[0].access_token, "at2".into());
         assert_eq!((next.refresh_token.clone(), next.refreshes()), (Some("rt2".into()), 2));
         assert!(next.outlives_refresh_token(NOW), "it is not the refresh token's");
         // What was asked for after the consent replaces it.
-        let next = kept.refreshed(&response("at3", None), None, NOW, &kept);
+        let next = kept.refreshed(&response("at3", None), None, NOW, &kept, None);
         assert_eq!(next.token_sets[0].access_token, "at3".into());
         assert!(!next.outlives_refresh_token(NOW), "it is the refresh token's");
         // So does one where the consent brought none: another resource's.
@@ -559,7 +573,7 @@ mod tests {
             token_sets: vec![TokenSet { indicator, access_token: "at0".into(), ..set(Some(60)) }],
             ..first.clone()
         };
-        let next = kept.refreshed(&response("at3", None), Some("api"), NOW, &asked);
+        let next = kept.refreshed(&response("at3", None), Some("api"), NOW, &asked, None);
         assert_eq!(next.token_set(Some("api")).map(|set| set.access_token.clone()), Some("at3".into()));
     }
 
@@ -640,6 +654,38 @@ mod tests {
             let position = owners.iter().position(|other| postcard::to_allocvec(other).unwrap() == sealed);
             assert_eq!(position, Some(index), "{owner:?}");
             assert_eq!(postcard::from_bytes::<Owner>(&sealed).unwrap(), *owner);
+        }
+    }
+
+    /// Only what came for a token that was refused, while it is young and would be good.
+    #[test]
+    fn an_api_that_refuses_two_tokens_within_a_minute_would_refuse_a_third() {
+        let response = |token: &str, life| TokenResponse {
+            access_token: token.into(),
+            expires_in: Some(Duration::from_secs(life)),
+            ..response(token, None)
+        };
+        let client = [0; 32];
+        let owner = Owner::Account { name: "a".to_owned() };
+        let grant = Grant {
+            token_sets: vec![TokenSet { access_token: "at0".into(), ..set(Some(3600)) }],
+            ..Grant::new(owner, client, LOGIN, GrantSource::ClientCredentials)
+        };
+        for (rejected, life, after, expected) in [
+            (Some("at0"), 3600, 0, true),
+            (Some("at0"), 3600, 59, true),
+            (Some("at0"), 3600, 60, false),
+            (Some("at0"), 10, 3, true),
+            // It has ended on the way to the API.
+            (Some("at0"), 10, 8, false),
+            (Some("another"), 3600, 0, false),
+            (None, 3600, 0, false),
+        ] {
+            let rejected: Option<Secret> = rejected.map(Into::into);
+            let next = grant.refreshed(&response("at1", life), None, NOW, &grant, rejected.as_ref());
+            let now = NOW.saturating_add(Duration::from_secs(after));
+            let set = next.token_set(None).unwrap();
+            assert_eq!(set.is_rejected_for_good(now), expected, "{rejected:?} {life} {after}");
         }
     }
 }

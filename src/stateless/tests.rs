@@ -101,6 +101,7 @@ fn login_grant(access_token: &str, refresh_token: &str) -> Grant {
             access_token: Secret::from(access_token),
             issued_at: NOW,
             expires_at: Some(NOW.saturating_add(std::time::Duration::from_secs(3600))),
+            after_rejection: true,
         }],
         lease: None,
         status: GrantStatus::Active,

@@ -145,6 +145,7 @@ impl SignedInLayer {
             access_token: access_token.clone(),
             issued_at: runtime.now(),
             expires_at: None,
+            after_rejection: false,
         });
         let facts = OriginalIdToken {
             issuer: ISSUER.to_owned(),

@@ -142,6 +142,7 @@ fn grant(
         access_token,
         issued_at: now,
         expires_at: Some(now.saturating_add(TOKEN_LIFE)),
+        after_rejection: false,
     };
     Grant {
         refresh_token: Some(refresh_token),

@@ -58,9 +58,15 @@ pub(crate) fn is_rejected(set: &TokenSet, request: &TokenRequest) -> bool {
     request.rejected.as_ref() == Some(&set.access_token)
 }
 
+/// Whether an API refuses what came a moment ago for a token that it had refused.
+pub(crate) fn is_rejected_again(grant: &Grant, request: &TokenRequest, now: Timestamp) -> bool {
+    let set = grant.token_set(request.indicator.as_deref());
+    set.is_some_and(|set| is_rejected(set, request) && set.is_rejected_for_good(now))
+}
+
 /// Decides from the grant alone.
 pub(crate) fn next(grant: &Grant, request: &TokenRequest, now: Timestamp, spread: u8) -> TokenAction {
-    if grant.status != GrantStatus::Active {
+    if grant.status != GrantStatus::Active || is_rejected_again(grant, request, now) {
         return TokenAction::Consent;
     }
     let set = grant.token_set(request.indicator.as_deref()).filter(|set| !is_rejected(set, request));

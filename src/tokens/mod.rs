@@ -27,13 +27,12 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use self::locate::GrantRef;
-use self::lookup::{TokenAction, TokenRequest, TokenUnavailable, is_rejected, next};
+use self::lookup::{TokenAction, TokenRequest, TokenUnavailable, is_rejected, is_rejected_again, next};
 use self::refresh_task::refresh;
-use crate::clock::Timestamp;
 use crate::error::RetryLater;
+use crate::events::EventCode;
 use crate::provider::error::ProviderError;
-use crate::records::grant::{Grant, TokenSet};
-use crate::secret::Secret;
+use crate::records::grant::TokenSet;
 use crate::state::Runtime;
 use crate::state::in_flight::{Join, RefreshOutcome, RefreshReceiver};
 use crate::store::Key;
@@ -53,8 +52,7 @@ pub(crate) async fn access_token(
     let runtime = &place.runtime;
     let mut grant = place.stored_or_begun().await?.ok_or(TokenUnavailable::Consent)?;
     let mut waited = 0;
-    let found =
-        grant.token_set(request.indicator.as_deref()).map(|set| (set.access_token.clone(), set.issued_at));
+    let found = grant.token_set(request.indicator.as_deref()).map(|set| set.access_token.clone());
     // Refreshes for other resources of the same grant may end first, in the worst case those of all the others.
     for _ in 0..MAX_REFRESHES {
         let now = runtime.now();
@@ -66,7 +64,7 @@ pub(crate) async fn access_token(
                 let receiver = join(place, request);
                 // The first may have been another resource's, which leaves ours as it is.
                 if waited < 2
-                    && found.as_ref().is_some_and(|(token, _)| *token == set.access_token)
+                    && found.as_ref() == Some(&set.access_token)
                     && is_kept_nowhere_else(place)
                     && let Ok(RefreshOutcome::Grant(outcome)) = timeout(SHORT_PATIENCE, wait(receiver)).await
                 {
@@ -76,7 +74,14 @@ pub(crate) async fn access_token(
                 }
                 return Ok(set.clone());
             }
-            (TokenAction::Consent, _) => return Err(TokenUnavailable::Consent),
+            (TokenAction::Consent, _) => {
+                if is_rejected_again(&grant, request, now) {
+                    let detail =
+                        "an API refuses the token that came a moment ago for one that it had refused";
+                    runtime.events().emit(EventCode::RefreshFailed, place.user(), detail);
+                }
+                return Err(TokenUnavailable::Consent);
+            }
             (TokenAction::Wait(left), _) => {
                 let later = RetryLater::new("the provider refused a moment ago", left);
                 return Err(TokenUnavailable::Unavailable(Box::new(later)));
@@ -84,14 +89,10 @@ pub(crate) async fn access_token(
             // One call, one refresh: what was fetched for it is used, even if its provider says that it is over. One more
             // where it has aged on the way, because the store was away.
             (TokenAction::Refresh, Some(set))
-                if found.as_ref().is_none_or(|(token, _)| *token != set.access_token)
+                if found.as_ref() != Some(&set.access_token)
                     && waited >= if set.has_aged(now) { 2 } else { 1 } =>
             {
                 return Ok(set.clone());
-            }
-            // The provider gives again what the API has refused: to ask it once more changes nothing.
-            (_, None) if gives_again(&grant, request, found.as_ref()) => {
-                return Err(TokenUnavailable::Consent);
             }
             (_, usable) => match wait(join(place, request)).await {
                 RefreshOutcome::Grant(outcome) => {
@@ -132,12 +133,6 @@ fn no_token(runtime: &Runtime, outcome: &RefreshOutcome) -> TokenUnavailable {
 /// what this one remembers.
 fn is_kept_nowhere_else(place: &GrantRef) -> bool {
     place.jar.is_some() && !place.runtime.records.is_durable()
-}
-
-/// Whether what was fetched since, by ourselves or by somebody else, is what the API has refused.
-fn gives_again(grant: &Grant, request: &TokenRequest, found: Option<&(Secret, Timestamp)>) -> bool {
-    let set = grant.token_set(request.indicator.as_deref());
-    set.is_some_and(|set| is_rejected(set, request) && found.is_none_or(|(_, at)| set.issued_at != *at))
 }
 
 async fn wait(mut receiver: RefreshReceiver) -> RefreshOutcome {

@@ -146,8 +146,9 @@ impl<'a> RefreshTask<'a> {
             (NextRow::Leased, _) => Grant { lease: Some(lease), ..Grant::clone(grant) },
             (NextRow::Refreshed, Some(response)) => {
                 let spent = self.spent.as_ref().unwrap_or(grant);
-                let mut next =
-                    grant.refreshed(response, self.request.indicator.as_deref(), self.came_at, spent);
+                let TokenRequest { indicator, rejected, .. } = self.request;
+                let (indicator, rejected) = (indicator.as_deref(), rejected.as_ref());
+                let mut next = grant.refreshed(response, indicator, self.came_at, spent, rejected);
                 next.original = next.original.or_else(|| Some(self.id_token.as_ref()?.facts.clone()));
                 next
             }

@@ -7,7 +7,7 @@ use axum::routing::post;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use serde_json::{Value, json};
-use tower_oidc::{Config, Error, ErrorKind, Resource, UserTokens};
+use tower_oidc::{Config, Error, ErrorKind, EventCode, Resource, UserTokens};
 
 use crate::support::app::{API, APP, EVIL, OP, World, routes};
 use crate::support::browser::Browser;
@@ -410,6 +410,33 @@ async fn an_api_that_always_says_401_is_called_twice_and_then_consent_is_needed(
     // Later the person may be asked again.
     world.clock.advance(Duration::from_secs(601));
     assert_eq!(alice.step(&format!("{APP}/fetch?u={API}/cal/x")).await.status, 303);
+}
+
+/// An API that refuses what came for the token that it had refused costs no refresh a call.
+#[tokio::test]
+async fn a_token_that_was_refreshed_and_is_refused_again_is_not_refreshed_for_a_minute() {
+    let (world, alice) = world(|config| config).await;
+    world.clock.advance(Duration::from_secs(3600));
+    assert_eq!(got(&alice, &format!("{API}/cal/x")).await["status"], 200);
+    assert_eq!(world.op.refreshes().len(), 1, "it was over");
+    world.api.refuse_always("/cal/", "Bearer error=\"invalid_token\"");
+    for _ in 0..10 {
+        let answer = alice.fetch(Method::GET, &format!("{APP}/fetch?u={API}/cal/x"), "", APP).await;
+        assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (403, Some("consent_required")));
+    }
+    assert_eq!(world.op.refreshes().len(), 2, "ten calls, and one refresh");
+    assert_eq!(world.app.events.count(EventCode::RefreshFailed), 9);
+    for minute in 1..=2 {
+        world.clock.advance(Duration::from_secs(60));
+        for _ in 0..10 {
+            let answer = alice.fetch(Method::GET, &format!("{APP}/fetch?u={API}/cal/x"), "", APP).await;
+            assert_eq!(answer.status, 403);
+        }
+        assert_eq!(world.op.refreshes().len(), 2 + minute, "one more try");
+    }
+    // The control: an API that takes the token again gets it.
+    world.api.behave();
+    assert_eq!(got(&alice, &format!("{API}/cal/x")).await["status"], 200);
 }
 
 /// Where nothing can renew the token, its refusal needs the person at once, and not for ever either.

@@ -130,6 +130,8 @@ async fn one_refusal_is_one_refresh_and_one_retry() {
         assert_eq!(site.op.refreshes().len(), 1);
 
         site.api.forget();
+        // What was refreshed within a minute is not refreshed again.
+        site.clock.advance(std::time::Duration::from_secs(60));
         site.api.refuse_always("/mail/x", "Bearer error=\"invalid_token\"");
         let page = script(&browser, &call(client, &format!("{API}/mail/x"))).await;
         assert_eq!(
