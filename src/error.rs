@@ -30,6 +30,11 @@ impl RetryLater {
         Self { reason: reason.into(), after }
     }
 
+    /// After how long it may be tried again, at most `limit`, which counts where nothing is known.
+    pub(crate) fn within(&self, limit: Duration) -> Duration {
+        if self.after.is_zero() { limit } else { self.after.min(limit) }
+    }
+
     fn seconds(&self) -> u64 {
         self.after.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)
     }

@@ -1,5 +1,7 @@
 //! Why a provider is of no use at a moment.
 
+use std::time::Duration;
+
 use tower::BoxError;
 
 use super::cached::BackingOff;
@@ -36,6 +38,15 @@ impl ProviderError {
     /// Whether trying again later may help, and nothing was said about the person.
     pub(crate) fn passes(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Busy(_))
+    }
+
+    /// Whether the provider is away, with how long it asks to be left alone.
+    pub(crate) fn away(&self) -> Option<Duration> {
+        match self {
+            Self::Unavailable(_) => Some(Duration::ZERO),
+            Self::Busy(refusal) => Some(refusal.retry_after.unwrap_or_default()),
+            _ => None,
+        }
     }
 
     /// OpenID Connect Core 1.0 section 5.3.4: UserInfo that names nobody, or somebody else.

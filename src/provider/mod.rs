@@ -1,5 +1,6 @@
 //! The OpenID Provider over HTTP: metadata, key set with rotation, and each request of the protocol.
 
+pub(crate) mod breaker;
 pub(crate) mod cached;
 #[cfg(feature = "http-client")]
 pub(crate) mod default_client;
@@ -22,10 +23,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
+use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use url::Url;
 use zeroize::Zeroizing;
 
+use self::breaker::Breaker;
 use self::cached::{Cached, Readiness};
 use self::http_client::{CALL_DEADLINE, Outbound, PROVIDER_BODY};
 use self::relying_party::RelyingParty;
@@ -34,10 +37,11 @@ use crate::events::{EventCode, Events};
 use crate::protocol::client::{Built, ProviderClient};
 use crate::protocol::jws::KeySet;
 use crate::protocol::metadata::{self, Metadata};
-use crate::protocol::refusal::ProviderRefusal;
+use crate::protocol::refusal::{ProviderRefusal, RefusalRemedy};
 use crate::protocol::token::{TokenError, TokenResponse, parse_response};
 use crate::protocol::{json, user_info};
 use crate::secret::Secret;
+use crate::store::Key;
 
 /// Metadata and keys are read again after this time, in the background.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
@@ -65,13 +69,16 @@ pub(crate) struct Provider {
     keys: Cached<KeySet>,
     /// For callers whom nobody knows: what they ask for takes nothing from those who sign in.
     keys_for_anybody: Cached<KeySet>,
+    /// Of refreshes, by the names of the grants' rows.
+    pub(crate) breaker: Mutex<Breaker<Key>>,
 }
 
 impl Provider {
     pub(crate) fn new(relying_party: RelyingParty, outbound: Outbound, events: Events, clock: Clock) -> Self {
         let (metadata, keys) = (Cached::new(clock.clone()), Cached::new(clock.clone()));
         let keys_for_anybody = Cached::new(clock.clone());
-        Self { relying_party, outbound, events, clock, metadata, keys, keys_for_anybody }
+        let breaker = Mutex::new(Breaker::new());
+        Self { relying_party, outbound, events, clock, metadata, keys, keys_for_anybody, breaker }
     }
 
     /// The provider's metadata: fetched at the first need, and served on while the provider is away.
@@ -179,10 +186,19 @@ impl Provider {
 
     async fn token_request(&self, request: Built) -> Result<TokenResponse, ProviderError> {
         let (url, answer) = self.post(request).await?;
-        parse_response(answer.status().as_u16(), answer.body()).map_err(|error| match error {
+        let tokens = parse_response(answer.status().as_u16(), answer.body()).map_err(|error| match error {
             TokenError::Refused(code) => refusal(url, &answer, code),
             TokenError::Malformed(what) => ProviderError::Malformed(what),
-        })
+        });
+        // A refusal in the words of the specification comes from itself, and from no machine before it.
+        let is_there = |error: &ProviderError| match error {
+            ProviderError::Refused(refusal) => refusal.remedy() != RefusalRemedy::Unclear,
+            _ => false,
+        };
+        if tokens.as_ref().err().is_none_or(is_there) {
+            *self.breaker.lock() = Breaker::new();
+        }
+        tokens
     }
 
     /// RFC 7009: revokes a token, where the provider offers that.

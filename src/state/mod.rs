@@ -108,7 +108,7 @@ impl Runtime {
             providers,
             known_grants: KnownGrants::new(max_staleness),
             account_grant_keys: GrantKeyCache::default(),
-            in_flight: InFlight::default(),
+            in_flight: InFlight::new(),
             settings,
             mode,
             outbound,

@@ -35,7 +35,6 @@ use crate::provider::error::ProviderError;
 use crate::records::grant::TokenSet;
 use crate::state::Runtime;
 use crate::state::in_flight::{Join, RefreshOutcome, RefreshReceiver};
-use crate::store::Key;
 
 /// How many refreshes a request waits for: one for each resource of the grant.
 const MAX_REFRESHES: usize = 64;
@@ -161,21 +160,22 @@ fn join(place: &GrantRef, request: &TokenRequest) -> RefreshReceiver {
         Join::BackOff(outcome) => return watch::channel(Some(outcome)).1,
         Join::Lead(sender, receiver) => (sender, receiver),
     };
-    let guard = InFlightGuard { runtime: Arc::clone(runtime), key };
     let (place, request) = (place.clone(), request.clone());
     runtime.tasks.spawn(async move {
-        let outcome = match refresh(&place, &request).await {
+        let (runtime, key) = (&place.runtime, place.row.key);
+        let Some(turn) = runtime.in_flight.turn(key, &sender).await else { return };
+        let outcome = match refresh(&place, &request, turn).await {
             Ok(grant) => RefreshOutcome::Grant(grant),
             // The grant is over, or gone: whoever comes next reads so.
             Err(TokenUnavailable::Consent | TokenUnavailable::Operator(_)) => RefreshOutcome::Consent,
             Err(TokenUnavailable::Unavailable(why)) => {
                 let outcome = failed(&*why, request.indicator);
-                guard.runtime.in_flight.pause(key, outcome.clone(), guard.runtime.now());
+                runtime.in_flight.pause(key, outcome.clone(), runtime.now());
                 outcome
             }
         };
         // Off the list first: a request that sees the outcome may start the next refresh.
-        drop(guard);
+        runtime.in_flight.leave(key);
         let _ = sender.send(Some(outcome));
     });
     receiver
@@ -189,16 +189,4 @@ fn failed(why: &(dyn std::error::Error + 'static), indicator: Option<String>) ->
     let reason = why.to_string();
     let Some(ProviderError::Refused(refusal)) = why.downcast_ref() else { return unavailable(&reason) };
     RefreshOutcome::Refused { only: indicator.filter(|_| refusal.is_about_resource()), reason: reason.into() }
-}
-
-/// Takes a refresh off the list when its task ends, also by a panic.
-struct InFlightGuard {
-    runtime: Arc<Runtime>,
-    key: Key,
-}
-
-impl Drop for InFlightGuard {
-    fn drop(&mut self) {
-        self.runtime.in_flight.leave(self.key);
-    }
 }

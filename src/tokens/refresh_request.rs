@@ -9,7 +9,7 @@ use super::refresh_protocol::ProviderReply;
 use crate::clock::Timestamp;
 use crate::error::RetryLater;
 use crate::protocol::id_token::{IdToken, IdTokenUse};
-use crate::protocol::refusal::{ProviderRefusal, RefusalRemedy};
+use crate::protocol::refusal::RefusalRemedy;
 use crate::protocol::token::TokenResponse;
 use crate::provider::Provider;
 use crate::provider::error::ProviderError;
@@ -65,12 +65,17 @@ pub(crate) async fn verify(
     }
 }
 
-/// What a refusal means for a grant, and how long the provider is left alone after it.
-pub(crate) fn refused(
-    refusal: &ProviderRefusal,
+/// What a failure means for a grant, and how long the provider is left alone after it.
+pub(crate) fn failed(
+    error: &ProviderError,
     grant: Option<&Grant>,
     now: Timestamp,
 ) -> (ProviderReply, Option<RefreshHold>) {
+    let refusal = match error {
+        ProviderError::Refused(refusal) | ProviderError::Busy(refusal) => refusal,
+        ProviderError::Unavailable(_) | ProviderError::Malformed(_) => return (ProviderReply::Lost, None),
+        _ => return (ProviderReply::Failed, None),
+    };
     // Where no refresh token was sent, nothing of the person's could be over.
     let sent_token = grant.is_some_and(|grant| grant.refresh_token.is_some());
     let before = grant.and_then(|grant| grant.hold);
@@ -90,8 +95,33 @@ pub(crate) fn refused(
     }
 }
 
+/// A refresh that its provider's breaker has admitted.
+pub(crate) struct Attempt<'a> {
+    place: &'a GrantRef,
+    /// The provider is away, and asks to be left alone for so long.
+    pub(crate) failed: Option<Duration>,
+}
+
+impl<'a> Attempt<'a> {
+    pub(crate) fn begin(place: &'a GrantRef) -> Result<Self, RequestFailure> {
+        let now = place.runtime.clock.monotonic();
+        let admitted = place.provider().breaker.lock().admit(place.row.key, now);
+        admitted.map(|()| Self { place, failed: None }).map_err(RequestFailure::HeldBack)
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let (Self { place, failed }, [spread]) = (&*self, self.place.runtime.random.bytes());
+        let now = place.runtime.clock.monotonic();
+        place.provider().breaker.lock().ended(place.row.key, *failed, now, spread);
+    }
+}
+
 /// What failed last.
 pub(crate) enum RequestFailure {
+    /// The provider is away, and is left alone for so long.
+    HeldBack(Duration),
     Provider(ProviderError),
     Store(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -107,6 +137,7 @@ pub(crate) fn unavailable(
         (Some(RequestFailure::Provider(why)), Some(left)) => Box::new(RetryLater::new(why.to_string(), left)),
         (Some(RequestFailure::Provider(why)), None) => Box::new(why),
         (Some(RequestFailure::Store(why)), _) => why,
+        (Some(RequestFailure::HeldBack(left)), _) => Box::new(RetryLater::new("the provider is away", left)),
         (None, _) => "the refresh was given up".into(),
     })
 }

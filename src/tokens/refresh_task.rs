@@ -5,6 +5,8 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::account_status::ROTATED;
 use super::discard::{Unkept, discard};
 use super::locate::GrantRef;
@@ -13,7 +15,9 @@ use super::newer_id_token::adopt_refreshed;
 use super::refresh_protocol::{
     Action, Conclusion, EndReason, Input, LEASE, NextRow, ProviderReply, RENEW, RefreshMachine,
 };
-use super::refresh_request::{FIRST_RETRY, LAST_RETRY, RequestFailure, ask, refused, unavailable, verify};
+use super::refresh_request::{
+    Attempt, FIRST_RETRY, LAST_RETRY, RequestFailure, ask, failed, unavailable, verify,
+};
 use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
 use crate::events::EventCode;
@@ -36,10 +40,13 @@ type TaskInput = Input<RowVersion, Option<Secret>>;
 pub(crate) async fn refresh(
     place: &GrantRef,
     request: &TokenRequest,
+    turn: OwnedSemaphorePermit,
 ) -> Result<Arc<Grant>, TokenUnavailable> {
     let mut task = RefreshTask {
         place,
         request,
+        turn: Some(turn),
+        attempt: None,
         holder: place.runtime.random.bytes(),
         found: None,
         spent: None,
@@ -81,6 +88,10 @@ pub(crate) async fn refresh(
 struct RefreshTask<'a> {
     place: &'a GrantRef,
     request: &'a TokenRequest,
+    /// At the store, until it waits for somebody else.
+    turn: Option<OwnedSemaphorePermit>,
+    /// At the provider, from before the lease on.
+    attempt: Option<Attempt<'a>>,
     /// Names this refresh in its leases.
     holder: [u8; 16],
     /// What was read or written last.
@@ -120,6 +131,7 @@ impl<'a> RefreshTask<'a> {
     }
 
     async fn wait(&mut self, version: RowVersion, within: Duration) -> TaskInput {
+        (self.turn, self.attempt) = (None, None);
         // A store may return too early: whether the time is over is not for it to say.
         let late = within + Duration::from_secs(1);
         let changed = self.place.runtime.records.wait(self.place.row.key, version, late);
@@ -130,8 +142,14 @@ impl<'a> RefreshTask<'a> {
         }
     }
 
-    /// First the keys: nothing is spent for an answer that could not be verified, and no lease runs out for them.
+    /// First the keys: nothing is spent for an answer that could not be verified, and no lease runs out for them. Nor is
+    /// one taken where the provider is away.
     async fn ready(&mut self) -> TaskInput {
+        self.attempt = None;
+        self.attempt = Attempt::begin(self.place).map_err(|why| self.why = Some(why)).ok();
+        if self.attempt.is_none() {
+            return Input::Ready(false);
+        }
         let ready = self.place.provider().ready().await;
         Input::Ready(ready.map_err(|error| self.why = Some(RequestFailure::Provider(error))).is_ok())
     }
@@ -190,7 +208,7 @@ impl<'a> RefreshTask<'a> {
     fn asked(&mut self) -> impl Future<Output = Result<TokenResponse, ProviderError>> + use<'a> {
         let (place, request) = (self.place, self.request);
         let grant = self.found.as_ref().map(|found| found.grant.clone());
-        (self.spent, self.asked_at) = (grant.clone(), place.runtime.next_moment());
+        (self.turn, self.spent, self.asked_at) = (None, grant.clone(), place.runtime.next_moment());
         async move {
             match &grant {
                 Some(grant) => ask(place, grant, request).await,
@@ -200,6 +218,9 @@ impl<'a> RefreshTask<'a> {
     }
 
     fn answered(&mut self, answer: Result<TokenResponse, ProviderError>) -> TaskInput {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.failed = answer.as_ref().err().and_then(ProviderError::away);
+        }
         let error = match answer {
             Ok(response) => {
                 (self.response, self.came_at) = (Some(Arc::new(response)), self.place.runtime.now());
@@ -207,15 +228,8 @@ impl<'a> RefreshTask<'a> {
             }
             Err(error) => error,
         };
-        let answer = match &error {
-            ProviderError::Refused(refusal) | ProviderError::Busy(refusal) => {
-                let reply;
-                (reply, self.hold) = refused(refusal, self.spent.as_deref(), self.place.runtime.now());
-                reply
-            }
-            ProviderError::Unavailable(_) | ProviderError::Malformed(_) => ProviderReply::Lost,
-            _ => ProviderReply::Failed,
-        };
+        let answer;
+        (answer, self.hold) = failed(&error, self.spent.as_deref(), self.place.runtime.now());
         self.why = Some(RequestFailure::Provider(error));
         Input::Answered(answer)
     }

@@ -3,6 +3,7 @@
 //! What does not apply: tokens live on the server, so that no response of a refresh sets a cookie (that none is set is
 //! asserted here); there is no DPoP, and no nonce of it. That a retry never refreshes twice is in `api_client`.
 
+mod away;
 mod cancellation;
 mod clock;
 mod cluster;
