@@ -210,8 +210,9 @@ async fn receive(
         return Ok(redirect(destination.as_str()));
     }
     let exchanged = provider.exchange(&code, &login.code_verifier(), connection.single_indicator()).await;
-    if matches!(exchanged, Err(ProviderError::Refused(_))) {
-        // A code that the provider does not know leaves nothing behind: anybody can bring any number of them.
+    if exchanged.as_ref().is_err_and(ProviderError::has_spent_nothing) {
+        // A code that the provider does not know, or did not look at, leaves nothing behind: anybody can bring any number
+        // of them.
         let _ = runtime.records.delete(spent(runtime, login).await?.key, None).await;
     }
     let tokens = exchanged?;
@@ -236,8 +237,14 @@ async fn spend(runtime: &Runtime, login: &PendingLogin) -> Result<bool, StoreErr
     // Before anything is written under a name: a store that was emptied may have got other names since.
     runtime.records.agree_on_index().await?;
     let row = spent(runtime, login).await?;
-    let expires_at = runtime.now().saturating_add(runtime.settings.login_lifetime.saturating_mul(2));
-    Ok(runtime.records.swap(&row, None, &(), expires_at, Vec::new()).await?.is_some())
+    let now = runtime.now();
+    let expires_at = now.saturating_add(runtime.settings.login_lifetime.saturating_mul(2));
+    let is_first = runtime.records.swap(&row, None, &(), expires_at, Vec::new()).await?.is_some();
+    if is_first && let Some(oldest) = runtime.received_callbacks.note(row.key, now) {
+        // A store that is away is told of elsewhere. Whoever sweeps finds it.
+        let _ = runtime.records.delete(oldest, None).await;
+    }
+    Ok(is_first)
 }
 
 /// Where it is noted that a login's callback was received.

@@ -291,7 +291,7 @@ impl AuthorizationResponse {
         let outcome = match (filled(code), filled(error)) {
             (Some(code), None) => AuthorizationOutcome::Code(code),
             // Keycloak: its login page was left open for too long, and nothing is wrong.
-            (None, Some(_)) if parameters.error_description.as_deref() == Some("authentication_expired") => {
+            (None, Some(_)) if error_description.as_deref() == Some("authentication_expired") => {
                 AuthorizationOutcome::Error("authentication_expired".to_owned())
             }
             (None, Some(code)) => AuthorizationOutcome::Error(code),

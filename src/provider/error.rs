@@ -5,6 +5,7 @@ use std::time::Duration;
 use tower::BoxError;
 
 use super::cached::BackingOff;
+use super::http_client::never_connected;
 use crate::protocol::jws::JwtError;
 use crate::protocol::refusal::{ProviderRefusal, RefusalRemedy};
 use crate::protocol::user_info::UserInfoError;
@@ -46,6 +47,16 @@ impl ProviderError {
             Self::Unavailable(_) => Some(Duration::ZERO),
             Self::Busy(refusal) => Some(refusal.retry_after.unwrap_or_default()),
             _ => None,
+        }
+    }
+
+    /// Whether a code that was sent is certainly not spent: it was refused, or nobody looked at it.
+    pub(crate) fn has_spent_nothing(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            Self::Busy(refusal) => matches!(refusal.status, 429 | 503),
+            Self::Unavailable(why) => never_connected(&**why),
+            _ => false,
         }
     }
 

@@ -1,6 +1,9 @@
 //! The one place where HTTP is sent from: deadlines, bounded bodies, no redirects.
 
+use std::error::Error;
+use std::io::ErrorKind;
 use std::time::Duration;
+use std::{io, iter};
 
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, USER_AGENT};
@@ -46,6 +49,16 @@ pub(crate) enum OutboundError {
     Connection(#[source] BoxError),
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
+}
+
+/// Whether no connection came about, as far as the cause of an error says: then nothing was sent.
+pub(crate) fn never_connected(error: &(dyn Error + 'static)) -> bool {
+    iter::successors(Some(error), |&error| error.source()).any(|cause| {
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        let refused =
+            [ErrorKind::ConnectionRefused, ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable];
+        kind.is_some_and(|kind| refused.contains(&kind))
+    })
 }
 
 /// An HTTP client behind one face.

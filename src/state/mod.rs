@@ -2,6 +2,7 @@
 
 pub(crate) mod in_flight;
 pub(crate) mod known_grants;
+pub(crate) mod received_callbacks;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use tokio_util::task::TaskTracker;
 
 use self::in_flight::InFlight;
 use self::known_grants::KnownGrants;
+use self::received_callbacks::ReceivedCallbacks;
 use crate::clock::{Clock, Random, Timestamp};
 use crate::config::Config;
 use crate::config::development::CLIENT;
@@ -49,6 +51,7 @@ pub(crate) struct Runtime {
     /// Where the account's grants lie, if everybody uses one.
     pub(crate) account_grant_keys: GrantKeyCache,
     pub(crate) in_flight: InFlight,
+    pub(crate) received_callbacks: ReceivedCallbacks,
     pub(crate) outbound: Outbound,
     pub(crate) hooks: Hooks,
     pub(crate) clock: Clock,
@@ -109,6 +112,7 @@ impl Runtime {
             known_grants: KnownGrants::new(max_staleness),
             account_grant_keys: GrantKeyCache::default(),
             in_flight: InFlight::new(),
+            received_callbacks: ReceivedCallbacks::default(),
             settings,
             mode,
             outbound,

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tower_oidc::store::MemoryStore;
 use tower_oidc::{EventCode, FetchUserInfo};
 
-use super::{Untouched, assert_refused, callback_of, login, login_with, who};
-use crate::support::app::{APP, OP, World};
+use super::{Untouched, assert_refused, callback_of, edited, login, login_with, who};
+use crate::support::app::{APP, App, OP, World};
 use crate::support::browser::Page;
 use crate::support::fault::Fault;
 use crate::support::provider::Endpoint;
@@ -70,14 +71,15 @@ async fn the_provider_is_down_at_start() {
 #[tokio::test(start_paused = true)]
 async fn the_provider_fails_in_the_callback() {
     for path in ["/token", "/jwks", "/userinfo"] {
-        for (fault, status) in [
-            (Fault::Refuse, 503),
-            (Fault::Hang, 503),
-            (Fault::SlowAnswer(Duration::from_secs(30)), 503),
-            (Fault::DropAnswer, 503),
-            (Fault::Status(500), 503),
-            (Fault::Status(503), 503),
-            (Fault::Garbage, 502),
+        for (fault, status, unseen) in [
+            (Fault::Refuse, 503, true),
+            (Fault::Hang, 503, false),
+            (Fault::SlowAnswer(Duration::from_secs(30)), 503, false),
+            (Fault::DropAnswer, 503, false),
+            (Fault::Status(500), 503, false),
+            (Fault::Status(429), 503, true),
+            (Fault::Status(503), 503, true),
+            (Fault::Garbage, 502, false),
         ] {
             let why = format!("{path} {fault:?}");
             // What is not needed fails without anybody's noticing.
@@ -102,7 +104,9 @@ async fn the_provider_fails_in_the_callback() {
             }
             assert_refused(&browser, &page, page.status.as_u16(), &why);
             assert_eq!(page.links(), [again], "{why}");
-            assert_eq!(world.app.store.len(), 2, "{why}: the index key and the spent login");
+            // The index key, and that the callback was received, unless nobody can have looked at the code.
+            let unseen = path == "/token" && unseen;
+            assert_eq!(world.app.store.len(), if unseen { 1 } else { 2 }, "{why}");
             world.net.heal(OP);
             world.clock.advance(Duration::from_secs(5));
             // Reloading spends nothing twice.
@@ -110,6 +114,27 @@ async fn the_provider_fails_in_the_callback() {
             assert_eq!(who(&browser).await.as_deref(), Some("a1"), "{why}");
             assert_eq!(world.op.code_reuse_detected(), 0, "{why}");
         }
+    }
+}
+
+/// Strangers bring any number of codes that nobody issued, while the token endpoint answers that it cannot.
+#[tokio::test]
+async fn junk_callbacks_do_not_fill_a_store_while_the_provider_cannot_answer() {
+    for fault in [Fault::Status(429), Fault::Status(503), Fault::Refuse] {
+        let why = format!("{fault:?}");
+        let world = World::new();
+        let app = App::start(&world.net, &world.clock, MemoryStore::with_capacity(7).into(), |config| config);
+        world.op.sign_in_as("alice");
+        world.net.fault(OP, "/token", fault);
+        for _ in 0..30 {
+            let browser = world.browser();
+            let callback = callback_of(&browser, &login("/who")).await;
+            let junk = edited(&callback, |p| p.set("code", "nobody-issued-this"));
+            assert_eq!(browser.navigate(&junk).await.status, 503, "{why}");
+        }
+        assert_eq!(app.store.len(), 1, "{why}: the index key");
+        world.net.heal(OP);
+        assert_eq!(who(&world.signed_in("alice").await).await.as_deref(), Some("a1"), "{why}: there is room");
     }
 }
 

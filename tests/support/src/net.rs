@@ -224,7 +224,10 @@ impl Net {
         let id = self.record(caller, &origin, &request);
         let fault = self.next_fault(&origin, &path);
         match &fault {
-            Some(Fault::Refuse) => return Err(format!("connection refused: {origin}").into()),
+            Some(Fault::Refuse) => {
+                let refused = format!("connection refused: {origin}");
+                return Err(std::io::Error::new(std::io::ErrorKind::ConnectionRefused, refused).into());
+            }
             Some(Fault::Hang) => std::future::pending().await,
             Some(Fault::Slow(delay)) => tokio::time::sleep(*delay).await,
             Some(Fault::Gate(gate)) => gate.wait().await,
