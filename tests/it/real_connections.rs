@@ -398,7 +398,7 @@ async fn less_was_granted_than_was_asked_for_at_the_real_provider() {
     let again = page.json()["connect_url"].as_str().expect("an address").to_owned();
     // The address is the application's as it stands: with something added, its person is asked first.
     let page = alice.visit(&world.at(&format!("{again}&prompt=consent"))).await;
-    let page = alice.visit(&world.at(&page.links()[0])).await;
+    let page = alice.visit(page.link("/auth/connect").as_str()).await;
     assert_eq!((page.url.as_str(), &*page.body), (&*send, "sent"));
     let asked = world.provider.events("authorization.success").await;
     assert_eq!(asked.last().unwrap()["scope"], "openid mail mail:send", "the union");
