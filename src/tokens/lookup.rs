@@ -60,8 +60,8 @@ pub(crate) fn is_rejected(set: &TokenSet, request: &TokenRequest) -> bool {
 
 /// Whether an API refuses what came a moment ago for a token that it had refused.
 pub(crate) fn is_rejected_again(grant: &Grant, request: &TokenRequest, now: Timestamp) -> bool {
-    let set = grant.token_set(request.indicator.as_deref());
-    set.is_some_and(|set| is_rejected(set, request) && set.is_rejected_for_good(now))
+    let again = |set: &TokenSet| is_rejected(set, request) && set.is_rejected_for_good(now);
+    request.rejected.is_some() && grant.token_set(request.indicator.as_deref()).is_some_and(again)
 }
 
 /// Decides from the grant alone.

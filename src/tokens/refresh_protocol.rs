@@ -34,7 +34,7 @@
 //! | | | no lease, or the own lease | `Readying`; `Asking` |
 //! | | | the store fails | `Finished(Unavailable)` |
 //! | `Waiting` | [`Store::wait`](crate::store::Store::wait) | the row changed, or the time is over | `Reading` |
-//! | `Readying` | fetch the provider's keys, if they are not known | fetched; not available | `Leasing`; `Finished(Unavailable)` |
+//! | `Readying` | fetch the provider's keys, if they are not known | fetched; not available, or the provider is left alone because it is away | `Leasing`; `Finished(Unavailable)` |
 //! | `Leasing` | swap the row for the same row with a lease | written | `Asking` |
 //! | | | another process was first | `Reading` |
 //! | | | the store fails: the lease may be written | `Reading`, and `Finished(Unavailable)` if it is not written |
