@@ -103,10 +103,9 @@ impl StoredGrant {
         &self,
         holder: &[u8; 16],
         request: &TokenRequest,
-        now: Timestamp,
-        spread: u8,
+        place: &GrantRef,
     ) -> RowView<Option<Version>, Option<Secret>> {
-        let grant = &self.grant;
+        let (grant, now, spread) = (&self.grant, place.runtime.now(), place.spread());
         let held = |lease: &Lease| refresh_protocol::LeaseView {
             mine: lease.holder == *holder,
             left: lease.until.duration_since(now),

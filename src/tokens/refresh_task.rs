@@ -120,8 +120,7 @@ impl<'a> RefreshTask<'a> {
     async fn read(&mut self) -> TaskInput {
         match self.place.read().await {
             Ok(Some(found)) => {
-                let (now, spread) = (self.place.runtime.now(), self.place.spread());
-                let row = found.row(&self.holder, self.request, now, spread);
+                let row = found.row(&self.holder, self.request, self.place);
                 self.found = Some(found);
                 Input::Read(Some(row))
             }
