@@ -152,6 +152,7 @@ fn is_ours<B>(runtime: &Runtime, request: &Request<B>, head: &Head) -> bool {
 }
 
 /// What the browser carries: for the person, whose session is kept from ending, or as a visitor.
+#[inline]
 fn jar(
     runtime: &Arc<Runtime>,
     session: Option<&Arc<Session>>,

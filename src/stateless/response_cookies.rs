@@ -55,8 +55,12 @@ impl ResponseCookies {
 
 impl CookieJar {
     /// Puts into an answer's head what its browser shall carry from now on. Returns whether there is anything.
+    #[inline]
     pub(crate) fn settle(&self, headers: &mut HeaderMap) -> bool {
-        let Some(jar) = self.contents() else { return false };
+        self.contents().is_some_and(|jar| Self::put(jar, headers))
+    }
+
+    fn put(jar: &JarContents, headers: &mut HeaderMap) -> bool {
         let Some(answer) = jar.answer.lock().take() else { return false };
         let now = jar.runtime.now();
         let begun = answer.begun.into_iter().map(|cookie| cookie.header);
