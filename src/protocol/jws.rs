@@ -24,7 +24,7 @@ pub(crate) struct Algorithm(usize);
 
 /// The algorithms of RFC 7518 section 3.1 and RFC 9864 that are accepted, by name, and what the library calls them. `Ed448`
 /// and `ES256K` are not: nothing here verifies them.
-pub(crate) const ACCEPTED: [(&str, CoreJwsSigningAlgorithm); 11] = [
+pub(crate) static ACCEPTED: [(&str, CoreJwsSigningAlgorithm); 11] = [
     ("RS256", CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256),
     ("RS384", CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384),
     ("RS512", CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha512),
@@ -48,8 +48,7 @@ impl Algorithm {
     }
 
     fn of_library(self) -> &'static CoreJwsSigningAlgorithm {
-        static LIBRARY: [(&str, CoreJwsSigningAlgorithm); 11] = ACCEPTED;
-        &LIBRARY[self.0].1
+        &ACCEPTED[self.0].1
     }
 }
 
@@ -389,7 +388,7 @@ mod tests {
             // What can be read can be tried, whatever its numbers are.
             let key = serde_json::json!({ "kty": kty, "crv": "P-256", "n": value, "e": value, "x": value, "y": value });
             let keys = KeySet::parse(serde_json::json!({ "keys": [key] }).to_string().as_bytes());
-            for (alg, _) in ACCEPTED {
+            for (alg, _) in &ACCEPTED {
                 let header = URL_SAFE_NO_PAD.encode(format!("{{\"alg\":\"{alg}\"}}"));
                 if let Some(keys) = &keys {
                     let compact = format!("{header}.e30.{value}");

@@ -44,7 +44,7 @@ const EXPECTED_URL: &str = "an https URL (http where the issuer itself is http o
 const ALGORITHMS: &str = "id_token_signing_alg_values_supported";
 
 fn accepted() -> String {
-    jws::ACCEPTED.map(|(name, _)| name).join(", ")
+    jws::ACCEPTED.each_ref().map(|(name, _)| *name).join(", ")
 }
 
 /// Where the discovery document of an issuer lies (OpenID Connect Discovery 1.0 section 4).
@@ -106,9 +106,11 @@ impl Document<'_> {
             && !self.unreadable.iter().any(|unreadable| unreadable == name)
     }
 
+    /// What is no JSON is told of once, at the end.
     fn ignore(&mut self, name: &str, expected: &str) {
-        let found = json::shown(self.members.get(name));
-        self.ignored.push(format!("{name} is {found}, expected {expected}"));
+        if let found @ Some(_) = self.members.get(name) {
+            self.ignored.push(format!("{name} is {}, expected {expected}", json::shown(found)));
+        }
     }
 
     fn url(&self, name: &str) -> Option<Url> {
@@ -311,6 +313,19 @@ mod tests {
         }
         let skipped = only(json!([null, "ES256", 7])).unwrap();
         assert_eq!(skipped.algorithms, [Algorithm::from_name("ES256").unwrap()]);
+    }
+
+    /// One event for one member, and no check less.
+    #[test]
+    fn a_value_that_is_no_json_is_told_of_once() {
+        let document =
+            br#"{"issuer":"https://op.test/a","authorization_endpoint":"https://op.test/authorize",
+            "token_endpoint":"https://op.test/token","jwks_uri":"https://op.test/jwks",
+            "end_session_endpoint":"\ud83d","authorization_response_iss_parameter_supported":"\ud83d"}"#;
+        let (metadata, ignored) = parse(document, "https://op.test/a").unwrap();
+        assert!(metadata.end_session_endpoint.is_none() && metadata.sends_iss);
+        let names = ["end_session_endpoint", "authorization_response_iss_parameter_supported"];
+        assert_eq!(ignored, names.map(|name| format!("{name} cannot be read")));
     }
 
     #[test]
