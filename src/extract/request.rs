@@ -44,8 +44,7 @@ pub(crate) struct RequestState {
     unusual: Option<Arc<Unusual>>,
 }
 
-/// Of a request that cannot be repeated, or that a hook answers.
-#[derive(Default)]
+/// Of a form that cannot be sent again, or of a request that a hook answers.
 struct Unusual {
     /// For a form that a browser submits: the page on which it stands.
     came_from: Option<String>,
@@ -63,7 +62,8 @@ impl RequestState {
         request: &mut Request<B>,
     ) {
         let asks_hook = runtime.hooks.unauthenticated.is_some() && session.is_none();
-        let unusual = (asks_hook || !head.is_safe).then(|| Unusual::of(&runtime, request, asks_hook));
+        let unusual =
+            if asks_hook || !head.is_safe { Unusual::of(&runtime, request, asks_hook) } else { None };
         let here = request.uri().path_and_query().cloned();
         let state = Self { runtime, session, jar, here, head, unusual };
         let extensions = request.extensions_mut();
@@ -217,10 +217,11 @@ impl RequestState {
 
 impl Unusual {
     #[cold]
-    fn of<B>(runtime: &Runtime, request: &Request<B>, asks_hook: bool) -> Arc<Self> {
+    fn of<B>(runtime: &Runtime, request: &Request<B>, asks_hook: bool) -> Option<Arc<Self>> {
         let (method, headers) = (request.method(), request.headers());
-        let came_from = if is_safe(method) { None } else { came_from(runtime, method, headers) };
-        Arc::new(Self { came_from, asked: asks_hook.then(|| (method.clone(), shown(headers))) })
+        let came_from = came_from(runtime, method, headers);
+        let asked = asks_hook.then(|| (method.clone(), shown(headers)));
+        (came_from.is_some() || asks_hook).then(|| Arc::new(Self { came_from, asked }))
     }
 }
 
@@ -255,7 +256,7 @@ pub(crate) struct Head {
     /// There is a session cookie, whatever it holds.
     pub(crate) session_cookie: bool,
     pub(crate) was_silent: bool,
-    /// What few requests show.
+    /// The cookies besides a session's; few requests have any.
     pub(crate) shown: Option<Arc<ShownCookies>>,
     /// A person's browser goes to a page, and can be sent on: GET or HEAD, `Sec-Fetch-Mode: navigate` where the
     /// browser says so, and an `Accept` that names HTML.

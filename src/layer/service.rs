@@ -114,7 +114,7 @@ where
     }
 }
 
-/// Asks the store for the session, and then calls the inner service. (A function of its own: a request is large to move.)
+/// Asks the store for the session, and then calls the inner service. It is kept out of what every request runs.
 #[inline(never)]
 fn ask_first<S, B, R>(
     mut ready: Oidc<S>,
