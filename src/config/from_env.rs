@@ -179,13 +179,13 @@ impl ProviderConfig {
                     "OIDC_CLIENT_ID or OIDC_CLIENT_SECRET is set without OIDC_ISSUER: set all or none",
                 );
             }
-            if !first.login {
-                environment.refuse::<()>(format!(
-                    "OIDC_PROVIDERS begins with {:?}, which has no logins: begin with a provider for logins",
-                    first.name
-                ));
-            }
             config.provider = first;
+        }
+        if !config.provider.login {
+            environment.refuse::<()>(format!(
+                "the first provider, {:?}, has no logins: begin with a provider for logins",
+                config.provider.name
+            ));
         }
         config.more_providers.extend(providers);
     }
