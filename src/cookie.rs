@@ -229,7 +229,7 @@ mod tests {
         assert_eq!(ours("x-session =no; x-silent"), (None, false));
     }
 
-    /// What the prefix demands is what we send.
+    /// The prefix `__Host-` demands `Secure`, `Path=/` and no `Domain`.
     #[test]
     fn attributes_are_those_of_a_host_cookie() {
         let style = CookiePolicy::new("tower-oidc", true);

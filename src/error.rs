@@ -207,7 +207,7 @@ impl Error {
         response.map(B::from)
     }
 
-    /// What the provider asked for, where it did.
+    /// Seconds for `Retry-After`: as the provider said, or the default.
     fn retry_after(&self) -> u64 {
         let later = self.0.source.as_ref().and_then(|source| source.downcast_ref::<RetryLater>());
         later.map_or(0, RetryLater::seconds).max(RETRY_AFTER_SECONDS.into())

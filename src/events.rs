@@ -265,7 +265,7 @@ pub(crate) fn guarded<T>(what: &str, call: impl FnOnce() -> T) -> Option<T> {
         .ok()
 }
 
-/// The same for code that is awaited.
+/// Awaits a future of the application; `None` where it panicked, as for [`guarded`].
 pub(crate) async fn guarded_future<T, F: Future<Output = T>>(
     what: &str,
     call: impl FnOnce() -> F,

@@ -56,7 +56,7 @@ impl<'a> Environment<'a> {
         None
     }
 
-    /// What was made of the variables, if nothing is wrong with them.
+    /// Returns the value that was read, or every problem of the variables.
     pub(crate) fn checked<T>(self, read: T) -> Result<T, ConfigError> {
         ConfigError::check(self.problems).map(|()| read)
     }

@@ -98,9 +98,8 @@ pub struct Config {
     /// A login must be finished within this time. By default 10 minutes: enough to look for a second factor.
     #[serde(deserialize_with = "seconds")]
     pub login_lifetime: Duration,
-    /// How long a process uses its copy of a session that another process may have ended, and in stateless mode its
-    /// knowledge that a cookie's grant is the newest one and was not disconnected. By default 2 seconds. With 0 the
-    /// store is read at every request.
+    /// How long a process uses its copy of a session that another process may have ended, and of a grant that another
+    /// process may have replaced or disconnected. By default 2 seconds. With 0 the store is read at every request.
     #[serde(deserialize_with = "seconds")]
     pub max_staleness: Duration,
     /// In stateless mode, the maximum size in bytes of the layer's cookies in a request. By default 6 KiB: with the

@@ -41,7 +41,7 @@ impl EndpointContext {
         Self { runtime, head, came_at, jar: OnceLock::new() }
     }
 
-    /// What the browser carries.
+    /// The session and grants in the cookies of this request, in stateless mode.
     pub(crate) fn jar(&self) -> &CookieJar {
         let jar = || CookieJar::of(&self.runtime, &self.head.headers, self.came_at);
         self.jar.get_or_init(jar)
@@ -115,7 +115,7 @@ impl EndpointContext {
         self.runtime.sessions.of(self.session_cookie(), self.runtime.now()).await
     }
 
-    /// What is known of a session that lasts, if it is this person's.
+    /// The contents of a session that lasts and belongs to this person.
     pub(crate) async fn session_of(
         &self,
         id: SessionId,

@@ -25,14 +25,14 @@ const MOST: usize = 8;
 const MOST_ADDRESSES: usize = 4 * 1024;
 /// ...and so many their cookies, with what else the browser carries for us. Proxies and servers take 8 KiB of one header.
 const MOST_SENT: usize = 7 * 1024;
-/// What logins under way have beside the most that is carried, in bytes: all of them, without addresses.
+/// The bytes for the cookies of all pending logins, without their addresses, beyond the limit for sessions and grants.
 const ROOM: usize = 1536;
 
 /// The largest cookie that is set: some browsers keep none above 4 KiB, and some proxies pass no header above that.
 const LARGEST: usize = 3584;
 /// What a response sets has at most so many bytes together: 4 KiB, less the other headers of the largest page.
 const MOST_SET: usize = 3648;
-/// What a `Set-Cookie` has besides, about.
+/// The attributes of a `Set-Cookie` line have about so many bytes.
 const ATTRIBUTES: usize = 100;
 /// So many characters of the state are in the cookie's name.
 const ID: usize = 8;
@@ -92,7 +92,8 @@ pub(crate) enum Intent {
         /// Whose session it is, to find out whether the provider ends it meanwhile.
         signed_in: Box<SessionPayload>,
     },
-    /// The same without a person: whoever uses the browser, which gets this name with the grant, and had the one before it.
+    /// A visitor grants a connection without a login. The browser gets the name `visitor` with the grant; until then it has
+    /// the name `before`, if any.
     Visitor { visitor: [u8; 32], before: Option<[u8; 32]>, connection: String, more_scopes: Vec<String> },
 }
 
@@ -275,7 +276,7 @@ struct UnderWay {
 }
 
 impl UnderWay {
-    /// What its cookie adds to each request, in bytes.
+    /// The bytes that the cookie of this login adds to each request.
     fn sent(&self, runtime: &Runtime) -> usize {
         let contents = postcard::to_allocvec(&self.login).map_or(LARGEST, |contents| contents.len());
         let name = LOGIN.prefix(runtime).len() + ID + "=; ".len();

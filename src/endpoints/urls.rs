@@ -80,7 +80,7 @@ pub(crate) const fn once_in(once: bool) -> &'static str {
     if once { "&once=1" } else { "" }
 }
 
-/// What the address of a login ends with that is begun in the place of one that the provider gave up.
+/// The end of the address of a login that is begun because the provider gave up the one before it.
 pub(crate) const AGAIN: &str = "&again=1";
 
 /// The parameter with the proof, which stands last.

@@ -1,4 +1,4 @@
-//! What a flight asks of the provider, and how it verifies what comes.
+//! The request of a refresh: what the provider is asked, how the response is verified, and what a failure means.
 
 use std::sync::Arc;
 use std::time::Duration;
