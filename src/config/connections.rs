@@ -88,9 +88,9 @@ impl CheckedConnections {
 
     /// The tokens are an account's: nobody who signs in is asked for them. `by_hand`: a person grants them all the
     /// same, with a login of their own.
-    pub(crate) fn serve_account(&mut self, by_hand: bool) {
+    pub(crate) fn serve_account(&mut self, by_hand: bool, revalidates: bool) {
         if let Some(sign_in) = &mut self.sign_in {
-            let own = sign_in.own_scopes.iter().filter(|scope| *scope != "offline_access");
+            let own = sign_in.own_scopes.iter().filter(|scope| revalidates || *scope != "offline_access");
             sign_in.scopes = distinct([&"openid".to_owned()].into_iter().chain(own));
             sign_in.optional_scopes.clear();
             sign_in.indicators.clear();

@@ -31,7 +31,8 @@ impl<'a> Environment<'a> {
     /// Sets one of several values, where the variable is there; `values` says which there are.
     pub(crate) fn set<T: DeserializeOwned>(&mut self, slot: &mut T, name: &str, values: &str) {
         let Some(given) = self.value(name) else { return };
-        let value = given.parse().map_or_else(|_| Value::String(given.replace('-', "_")), Value::Bool);
+        let text = |_| Value::String(given.replace('-', "_"));
+        let value = serde_json::from_str(&given).unwrap_or_else(text);
         match serde_json::from_value(value) {
             Ok(value) => *slot = value,
             Err(_) => drop(self.refuse::<()>(format!("{name} is {given:?}: use {values}"))),

@@ -1,6 +1,7 @@
 //! The configuration from environment variables.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use super::Config;
 use super::development::local_url;
@@ -78,6 +79,7 @@ impl Config {
     /// | `SESSION_SECRET` | one or several session secrets, separated by commas | generated at start |
     /// | `SESSION_COOKIE_NAME` | with what the names of cookies begin | `tower-oidc` |
     /// | `FRONTCHANNEL_LOGOUT` | `true`: the front-channel logout endpoint answers | `false` |
+    /// | `SESSION_REVALIDATE_EVERY` | seconds after which the provider is asked whether the user may stay ([`Config::revalidate_every`]) | never |
     /// | `ADMINS` | verified e-mail addresses of admins, separated by commas | none |
     ///
     /// `OIDC_CLIENT_SECRET_FILE` and `SESSION_SECRET_FILE` name files with these secrets. A secret together with its
@@ -119,6 +121,9 @@ impl Config {
         config.public_url = environment.value("PUBLIC_URL").unwrap_or_else(|| local_url(config.bind));
         config.cookie_name = environment.value("SESSION_COOKIE_NAME").unwrap_or(config.cookie_name);
         environment.set(&mut config.frontchannel_logout, "FRONTCHANNEL_LOGOUT", "true or false");
+        let mut revalidate_every: Option<u64> = None;
+        environment.set(&mut revalidate_every, "SESSION_REVALIDATE_EVERY", "a number of seconds");
+        config.revalidate_every = revalidate_every.map(Duration::from_secs);
         config.mode = mode(&mut environment);
         ProviderConfig::add_from(&mut environment, &mut config);
         if config.provider.issuer.is_empty() {

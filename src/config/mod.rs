@@ -102,6 +102,20 @@ pub struct Config {
     /// process may have replaced or disconnected. By default 2 seconds. With 0 the store is read at every request.
     #[serde(deserialize_with = "seconds")]
     pub max_staleness: Duration,
+    /// A session lasts only as long as its provider confirms its user, and the provider is asked after this time. By
+    /// default it is not asked: a user whom the provider disables stays signed in until the session ends.
+    ///
+    /// At the first request after this time the grant of the login is refreshed, in the background. A request that comes
+    /// after twice this time waits for that, for 2 seconds at most; in stateless mode each such request waits. If the
+    /// provider refuses the refresh for a reason that is the user's (such as `invalid_grant`), the session ends in every
+    /// process. A provider that is away ends nothing. The claims of the refreshed ID token, and of UserInfo where the
+    /// login asked for it, replace those of the login: a role that was withdrawn counts no more. Claims of the login hook
+    /// stay. (In stateless mode the claims do not change: the session ends if a claim of an admin rule has another value.)
+    ///
+    /// It needs a refresh token from each login. A login without one is begun again with `prompt=consent`, and then
+    /// refused. Many providers issue one for the scope `offline_access`. At least one minute.
+    #[serde(deserialize_with = "maybe_seconds")]
+    pub revalidate_every: Option<Duration>,
     /// In stateless mode, the maximum size in bytes of the layer's cookies in a request. By default 6 KiB: with the
     /// other cookies, a request stays below the 8 KiB that proxies and servers accept for one header. A login that
     /// would need more fails with a page and an event that list the sizes.
@@ -194,6 +208,7 @@ impl Default for Config {
             visitor_lifetime: Duration::from_secs(30 * 24 * 60 * 60),
             login_lifetime: Duration::from_secs(10 * 60),
             max_staleness: Duration::from_secs(2),
+            revalidate_every: None,
             max_cookie_bytes: 6 * 1024,
             login_grant_lifetime: GrantLifetime::default(),
             frontchannel_logout: false,
@@ -231,6 +246,7 @@ impl Config {
         value visitor_lifetime: Duration;
         value login_lifetime: Duration;
         value max_staleness: Duration;
+        some revalidate_every: Duration;
         value max_cookie_bytes: usize;
         value login_grant_lifetime: GrantLifetime;
         value frontchannel_logout: bool;
@@ -408,6 +424,10 @@ impl Config {
 
 fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     u64::deserialize(deserializer).map(Duration::from_secs)
+}
+
+fn maybe_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
+    Ok(Option::deserialize(deserializer)?.map(Duration::from_secs))
 }
 
 opaque!(Hooks, |hooks| login = hooks.login.is_some());

@@ -73,10 +73,10 @@ impl Mode {
     }
 
     /// Who grants what.
-    pub(crate) fn arrange(&self, connections: &mut CheckedConnections) {
+    pub(crate) fn arrange(&self, connections: &mut CheckedConnections, revalidates: bool) {
         match self {
             Self::PerUser | Self::Stateless => {}
-            Self::SingleUser(account) => connections.serve_account(account.is_granted_by_hand()),
+            Self::SingleUser(account) => connections.serve_account(account.is_granted_by_hand(), revalidates),
         }
     }
 

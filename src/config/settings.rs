@@ -43,6 +43,7 @@ pub(crate) struct Settings {
     pub(crate) visitor_lifetime: Duration,
     pub(crate) login_lifetime: Duration,
     pub(crate) max_staleness: Duration,
+    pub(crate) revalidate_every: Option<Duration>,
     pub(crate) max_cookie_bytes: usize,
     pub(crate) frontchannel_logout: bool,
     pub(crate) post_logout_url: Url,
@@ -94,6 +95,7 @@ impl Settings {
             visitor_lifetime: config.visitor_lifetime,
             login_lifetime: config.login_lifetime,
             max_staleness: config.max_staleness,
+            revalidate_every: config.revalidate_every,
             max_cookie_bytes: config.max_cookie_bytes,
             frontchannel_logout: config.frontchannel_logout,
             public_url,
@@ -272,11 +274,18 @@ fn lifetimes(config: &Config, problems: &mut Vec<String>) {
         ("visitor_lifetime", config.visitor_lifetime),
         ("login_lifetime", config.login_lifetime),
         ("max_staleness", config.max_staleness),
+        ("revalidate_every", config.revalidate_every.unwrap_or_default()),
     ] {
         // Browsers keep no cookie for longer (RFC 6265bis section 5.5).
         if lifetime > LONGEST_LIFETIME {
             problems.push(format!("{name} is longer than 400 days: shorten it"));
         }
+    }
+    if config.revalidate_every.is_some_and(|every| every < Duration::from_secs(60)) {
+        problems.push(
+            "revalidate_every is shorter than a minute: the provider would be asked at most requests"
+                .to_owned(),
+        );
     }
     if config.idle_lifetime > config.absolute_lifetime {
         problems.push("idle_lifetime is longer than absolute_lifetime: shorten it".to_owned());

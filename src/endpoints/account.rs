@@ -94,5 +94,6 @@ pub(super) async fn keep_consented(
     let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, now);
     grant.consent = Some(asked);
     place.fits(&grant, None).map_err(LoginError::TooLargeToCarry)?;
-    Ok(keep_grant(&place, connection.grant_lifetime, grant, session_ends_at).await?)
+    keep_grant(&place, connection.grant_lifetime, grant, session_ends_at).await?;
+    Ok(())
 }

@@ -103,6 +103,10 @@ async fn callback(
             runtime.events().emit(EventCode::LoginRefused, None, LoginError::Denied(code));
             redirect(&format!("{again}{}", urls::AGAIN))
         }
+        Err(failure @ LoginError::NoRefreshToken) if !login.is_again => {
+            runtime.events().emit(EventCode::LoginRefused, None, cause(&failure));
+            redirect(&format!("{again}&prompt=consent{}", urls::AGAIN))
+        }
         // Nobody asked for it: the page that the person is on works without.
         Err(failure) if login.silent && matches!(login.intent, Intent::Login { .. }) => {
             runtime.events().emit(EventCode::LoginRefused, None, cause(&failure));
@@ -284,6 +288,10 @@ fn answer(runtime: &Runtime, refused: &CallbackError) -> Response<Bytes> {
         LoginError::Denied(code) => {
             page(StatusCode::BAD_REQUEST, &format!("The sign-in service reported an error: {code}."))
         }
+        LoginError::NoRefreshToken => page(
+            StatusCode::BAD_GATEWAY,
+            "The sign-in service does not let this application look again whether you may stay signed in.",
+        ),
         LoginError::HostedDomain => page(StatusCode::FORBIDDEN, OTHER_ORGANISATION),
         LoginError::Vetoed(why) => page(StatusCode::FORBIDDEN, why),
         LoginError::TooLarge => page(StatusCode::BAD_GATEWAY, "Your profile is too large to store."),

@@ -36,6 +36,11 @@ pub(crate) enum LoginError {
          or keep them in a store (OidcLayer::per_user)"
     )]
     TooLargeToCarry(TooLarge),
+    #[error(
+        "the provider issued no refresh token, which revalidate_every needs: ask for the scope offline_access, or unset \
+         revalidate_every (SESSION_REVALIDATE_EVERY)"
+    )]
+    NoRefreshToken,
     #[error("the login hook panicked")]
     Panicked,
     #[error("the provider signed the user out during the login")]
@@ -79,6 +84,7 @@ impl LoginError {
             | Self::Provider(_)
             | Self::Store(_)
             | Self::Deadline
+            | Self::NoRefreshToken
             | Self::Panicked => Unkept::Failed,
         }
     }
@@ -127,6 +133,7 @@ mod tests {
             Provider(refusal(503)),
             Store(StoreError::refused("x")),
             Deadline,
+            NoRefreshToken,
             Panicked,
         ];
         for failure in passes {

@@ -21,13 +21,13 @@ use crate::error::redirect;
 use crate::events::{EventCode, guarded_future};
 use crate::protocol::id_token::IdToken;
 use crate::protocol::token::TokenResponse;
-use crate::protocol::user_info::{FetchUserInfo, about_person, replace};
+use crate::protocol::user_info::{about_person, replace};
 use crate::provider::Provider;
 use crate::records::grant::{Grant, LOGIN};
 use crate::records::{FOREVER, Loaded};
 use crate::sessions::identity::SessionPayload;
 use crate::sessions::provider_logout::add_sid;
-use crate::sessions::session::{MOST_CLAIMS, Session, SessionCookie, SessionRecord};
+use crate::sessions::session::{ClaimSources, MOST_CLAIMS, Session, SessionCookie, SessionRecord};
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
 use crate::stateless::JarContents;
@@ -35,6 +35,7 @@ use crate::store::StoreError;
 use crate::tokens::locate::{GrantRef, SessionRows};
 use crate::tokens::principal::Principal;
 use crate::tokens::save::{keep_grant, kept_until, new_grant};
+use crate::tokens::user_claims::user_info;
 
 /// Tokens that hold, and whose they are.
 #[derive(Clone, Copy)]
@@ -55,11 +56,11 @@ pub(crate) async fn sign_in(
     destination: &Destination,
 ) -> Result<Response<Bytes>, LoginError> {
     let (runtime, settings) = (&context.runtime, &context.runtime.settings);
-    let claims = admit(runtime, &verified).await?;
+    let (claims, sources) = admit(runtime, &verified).await?;
     // Where the browser shows it, whether it still lasts.
     let shown = context.signed_in().await.ok().flatten();
     let replaced = context.session_id().or(replaces.map(SessionId::new));
-    let (record, cookies) = store(context, replaced, &verified, &claims).await?;
+    let (record, cookies) = store(context, replaced, &verified, (&claims, sources)).await?;
     runtime.sweep_in_time();
     let facts = &verified.id_token.facts;
     runtime.events().emit(EventCode::LoginSucceeded, Some((&facts.issuer, &facts.subject)), "a new session");
@@ -89,12 +90,16 @@ pub(crate) async fn sign_in(
 async fn admit(
     runtime: &Arc<Runtime>,
     verified: &CompletedLogin<'_>,
-) -> Result<Map<String, Value>, LoginError> {
-    let id_token = verified.id_token;
-    is_of_domain(verified.provider, id_token)?;
-    let user_info = user_info(runtime, verified).await?;
+) -> Result<(Map<String, Value>, ClaimSources), LoginError> {
+    let (provider, id_token) = (verified.provider, verified.id_token);
+    is_of_domain(provider, id_token)?;
+    let scopes = &sign_in_at(runtime, provider)?.scopes;
+    let came = (id_token, &verified.tokens.access_token);
+    let user_info = user_info(runtime, provider, scopes, came).await?;
+    let mut sources = ClaimSources::default();
+    sources.user_info.extend(user_info.iter().flat_map(Map::keys).cloned());
     let claims = about_person(id_token.claims.clone(), user_info);
-    let Some(hook) = &runtime.hooks.login else { return Ok(claims) };
+    let Some(hook) = &runtime.hooks.login else { return Ok((claims, sources)) };
     let login = VerifiedLogin {
         issuer: id_token.facts.issuer.clone(),
         subject: id_token.facts.subject.clone(),
@@ -102,8 +107,11 @@ async fn admit(
     };
     let decided = guarded_future("the login hook", || hook(login)).await;
     match decided.ok_or(LoginError::Panicked)? {
-        LoginDecision::Allow => Ok(claims),
-        LoginDecision::AllowWith(more) => Ok(replace(claims, more)),
+        LoginDecision::Allow => Ok((claims, sources)),
+        LoginDecision::AllowWith(more) => {
+            sources.hook.extend(more.keys().cloned());
+            Ok((replace(claims, more), sources))
+        }
         LoginDecision::Deny(why) => Err(LoginError::Vetoed(why)),
     }
 }
@@ -115,42 +123,6 @@ pub(crate) fn is_of_domain(provider: &Provider, id_token: &IdToken) -> Result<()
             Err(LoginError::HostedDomain)
         }
         _ => Ok(()),
-    }
-}
-
-async fn user_info(
-    runtime: &Arc<Runtime>,
-    verified: &CompletedLogin<'_>,
-) -> Result<Option<Map<String, Value>>, LoginError> {
-    let provider = verified.provider;
-    let metadata = provider.metadata().await?;
-    let Some(endpoint) = &metadata.userinfo_endpoint else { return Ok(None) };
-    let scopes = &sign_in_at(runtime, provider)?.scopes;
-    let lacks = |scope: &str, claim: &str| {
-        scopes.iter().any(|asked| asked == scope) && !verified.id_token.claims.contains_key(claim)
-    };
-    let relying_party = &provider.relying_party;
-    let has = |claim: &String| verified.id_token.claims.contains_key(claim);
-    // Somebody is let in by what it says, or is an admin.
-    let is_needed = relying_party.fetch_user_info == FetchUserInfo::Always
-        || runtime.hooks.login.is_some()
-        || !relying_party.decisive.iter().all(has);
-    let asked = match relying_party.fetch_user_info {
-        FetchUserInfo::Never => false,
-        FetchUserInfo::WhenNeeded => lacks("email", "email") || lacks("profile", "name"),
-        FetchUserInfo::Always => true,
-    };
-    if !asked {
-        return Ok(None);
-    }
-    let subject = &verified.id_token.facts.subject;
-    match provider.user_info(endpoint, &verified.tokens.access_token, subject).await {
-        // The ID token is good, and nothing is decided by what is missing. Claims of somebody else are another matter.
-        Err(error) if !is_needed && !error.is_about_somebody_else() => {
-            provider.tell(&error);
-            Ok(None)
-        }
-        answer => Ok(Some(answer?)),
     }
 }
 
@@ -193,7 +165,7 @@ async fn session_record(
     let room = MOST_CLAIMS - claims.len();
     let hint = verified.tokens.id_token.clone().filter(|hint| hint.expose_secret().len() <= room);
     let id_token = hint.filter(|_| verified.provider.takes_logout_hint()).unwrap_or_default();
-    Ok(SessionRecord { identity, claims, id_token })
+    Ok(SessionRecord { identity, claims, id_token, sources: None })
 }
 
 /// Grant first, session last: a session that exists is complete. Returns the cookie that names it.
@@ -201,16 +173,18 @@ async fn store(
     context: &EndpointContext,
     replaced: Option<SessionId>,
     verified: &CompletedLogin<'_>,
-    claims: &Map<String, Value>,
+    (claims, sources): (&Map<String, Value>, ClaimSources),
 ) -> Result<(SessionRecord, Option<HeaderValue>), LoginError> {
     let runtime = &context.runtime;
     let now = runtime.now();
     let id = SessionId::new(runtime.random.bytes());
     let (id_token, tokens) = (verified.id_token, verified.tokens);
     let mut record = session_record(context, replaced, verified, claims, now).await?;
+    let revalidates = runtime.settings.revalidate_every.is_some();
+    record.sources = Some(sources).filter(|_| revalidates);
     // Elsewhere nobody uses them. They are not revoked: some providers would take the account's along, where the person
     // is the one who granted it.
-    if runtime.mode.keeps_logins() {
+    if runtime.mode.keeps_logins() || revalidates {
         let login = sign_in_at(runtime, verified.provider)?;
         let facts = || Some(id_token.facts.clone());
         let new = |place: &GrantRef| new_grant(place, login, &login.scopes, tokens, facts(), now);
@@ -225,7 +199,10 @@ async fn store(
         let rows = runtime.session_rows(id, &record);
         let place = runtime.grant_place(record.owner(), login, Some(rows)).await?;
         let former = if record.home.is_some() { place.newest().await?.0 } else { None };
-        keep_grant(&place, login.grant_lifetime, new(&place), record.ends_at).await?;
+        let kept = keep_grant(&place, login.grant_lifetime, new(&place), record.ends_at).await?;
+        if revalidates && kept.refresh_token.is_none() {
+            return Err(LoginError::NoRefreshToken);
+        }
         revoke_former(&place, former.as_deref(), tokens);
         keep_longer(runtime, rows, &record, verified.provider).await?;
     }
@@ -262,6 +239,9 @@ async fn carry(
         let (former, version) = if record.home.is_some() { place.newest().await? } else { (None, None) };
         if let Some(former) = &former {
             grant = grant.consented_again(former);
+        }
+        if runtime.settings.revalidate_every.is_some() && grant.refresh_token.is_none() {
+            return Err(LoginError::NoRefreshToken);
         }
         match jar.begun(id, record, Some(&grant), replaced) {
             Err(_) if record.home.is_some() => record.identity.home = None,

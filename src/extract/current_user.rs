@@ -101,6 +101,9 @@ impl CurrentUser {
     }
 
     /// Whether the user is an admin by the present configuration: by verified e-mail address, subject or claim.
+    ///
+    /// The claims are those of the login, or with [`Config::revalidate_every`](crate::Config::revalidate_every) those that
+    /// the provider sent last.
     pub fn is_admin(&self) -> bool {
         self.session.is_admin(&self.runtime.settings.admins, || self.shown_claims())
     }

@@ -290,9 +290,8 @@ impl UserTokens {
         self.require_session().await?;
         let place = self.place(connection).await?;
         let want = TokenRequest {
-            indicator: source.indicator.clone(),
-            scopes: source.scopes.clone(),
             rejected: rejected.map(|token| token.secret().clone()),
+            ..TokenRequest::new(source.indicator.clone(), source.scopes.clone())
         };
         if let Some(token) = place.known_token(&want) {
             return Ok(AccessToken::new(token));

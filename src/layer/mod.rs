@@ -4,6 +4,7 @@ pub(crate) mod any_body;
 pub(crate) mod future;
 pub(crate) mod health;
 pub(crate) mod require;
+mod revalidation;
 pub(crate) mod service;
 
 use std::convert::Infallible;

@@ -11,6 +11,7 @@ use http_body_util::{BodyExt, Limited};
 use tower::{BoxError, Service};
 
 use super::future::{Finish, ResponseFuture, keep_private};
+use super::revalidation::{self, Revalidation, revalidation};
 use crate::clock::Timestamp;
 use crate::cookie::AppCookies;
 use crate::endpoints::{self, logout};
@@ -19,7 +20,7 @@ use crate::events::EventCode;
 use crate::extract::request::{Head, RequestState};
 use crate::protocol::fetch_metadata::{Decision, Facts, Target};
 use crate::secret::opaque;
-use crate::sessions::lookup::{SessionLookup, SessionQuery};
+use crate::sessions::lookup::SessionLookup;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
@@ -99,8 +100,12 @@ where
         let (session, now) = match peeked {
             None => (None, None),
             Some((SessionLookup::Ended, now)) => (None, Some(now)),
-            Some((SessionLookup::Hit(session), now)) => (Some(session), Some(now)),
-            Some((SessionLookup::Miss(asked), now)) => {
+            Some((SessionLookup::Hit(session), now))
+                if revalidation(runtime, &session, now) != Revalidation::Overdue =>
+            {
+                (Some(session), Some(now))
+            }
+            Some((asked, now)) => {
                 // The service that was polled ready is the one to call.
                 let ready = self.clone();
                 return ask_first(mem::replace(self, ready), request, (head, own), (asked, now));
@@ -120,7 +125,7 @@ fn ask_first<S, B, R>(
     mut ready: Oidc<S>,
     mut request: Request<B>,
     (head, own): (Head, Option<AppCookies>),
-    (asked, now): (SessionQuery, Timestamp),
+    (asked, now): (SessionLookup, Timestamp),
 ) -> ResponseFuture<S::Future, R, S::Error>
 where
     S: Service<Request<B>, Response = Response<R>> + Send + 'static,
@@ -130,11 +135,12 @@ where
 {
     ResponseFuture::boxed(async move {
         let runtime = &ready.runtime;
-        let session = match runtime.sessions.ask(asked, now).await {
+        let session = match runtime.sessions.settled(asked, now).await {
             Ok(session) => session,
             Err(error) => return Ok(store_away(runtime, &request, &head, error.into())),
         };
         let jar = jar(runtime, session.as_ref(), own, &head, Some(now));
+        let session = revalidation::wait(runtime, session, &jar, now).await;
         let session = session.filter(|session| jar.shows_claims(session));
         let finish = Finish::of(session.as_ref(), &jar, &head);
         RequestState::insert(Arc::clone(runtime), session, jar, head, &mut request);
@@ -167,6 +173,9 @@ fn jar(
     let jar = CookieJar::new(runtime, own, now);
     if let Some(session) = session {
         extend_in_time(runtime, session, &jar, now);
+        if revalidation(runtime, session, now) == Revalidation::Due {
+            revalidation::begin(runtime, session, &jar);
+        }
     }
     jar
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod ended;
 pub(crate) mod identity;
+mod liveness;
 pub(crate) mod lookup;
 pub(crate) mod provider_logout;
 pub(crate) mod provider_sessions;
@@ -14,12 +15,11 @@ pub(crate) mod visitor_id;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use self::identity::SessionPayload;
 use self::lookup::{SessionLookup, SessionQuery};
-use self::session::{Session, SessionRecord};
+use self::session::{Session, SessionBytes, SessionRecord};
 use self::session_cookie::{OpenedSession, SessionCookies};
 use self::session_id::{IdHasher, SessionId, ShownId};
 use crate::clock::{ClockReading, Timestamp};
@@ -29,19 +29,6 @@ use crate::store::{Change, Key, StoreError};
 
 /// The most that this process remembers of sessions, in bytes. Others are read from the store when they come.
 const REMEMBERED: u64 = 1024 * 1024 * 1024;
-/// What a session takes besides its texts, roughly: itself, its place in the cache, and where its grants lie.
-const OVERHEAD: u64 = 640;
-
-/// Weighs sessions by the bytes that they take.
-#[derive(Clone, Copy)]
-struct SessionBytes;
-
-impl Weighter<SessionId, Arc<Session>> for SessionBytes {
-    fn weight(&self, _: &SessionId, session: &Arc<Session>) -> u64 {
-        OVERHEAD + (session.claims().len() + session.issuer.len() + session.subject.len()) as u64
-    }
-}
-
 /// The sessions.
 pub(crate) struct Sessions {
     /// Not moka's: with it a look-up takes about 750 instructions more, and the lines `known:100`, `known:10000` and
@@ -173,7 +160,7 @@ impl Sessions {
     }
 
     /// What comes of a look, where the store must be asked, too.
-    async fn settled(
+    pub(crate) async fn settled(
         &self,
         known: SessionLookup,
         now: Timestamp,
@@ -251,7 +238,21 @@ impl Sessions {
     ) -> Option<Arc<Session>> {
         let now = asked_at.wall;
         let kept_until = if found.outdated_seal { now } else { found.expires_at };
-        let session = self.remember(id, || Arc::new(Session::new(id, row, found.value, kept_until, now)));
+        let is_same = |known: &Session| known.has_ended() || known.claims() == found.value.claims;
+        let session = match self.remembered.get(&id) {
+            Some(known) if is_same(&known) => known,
+            Some(known) => {
+                let renewed = Arc::new(Session::new(id, row, found.value, kept_until, now));
+                renewed.liveness.validated(Some(known.liveness.validated_at()), now);
+                self.remembered.insert(id, Arc::clone(&renewed));
+                // A logout may have reached the one before it meanwhile.
+                if known.has_ended() {
+                    renewed.liveness.end();
+                }
+                renewed
+            }
+            None => self.remember(id, || Arc::new(Session::new(id, row, found.value, kept_until, now))),
+        };
         // The store was asked before: a session that ended meanwhile stays ended.
         if session.has_ended() {
             return None;
@@ -422,7 +423,7 @@ mod tests {
                 ..SessionPayload::default()
             };
             let claims = r#"{"email":"a@x.test"}"#.into();
-            let record = SessionRecord { identity, claims, id_token: "e.y.J".into() };
+            let record = SessionRecord { identity, claims, id_token: "e.y.J".into(), sources: None };
             self.sessions.start(id, record, self.now()).await.unwrap();
             id
         }

@@ -1,29 +1,27 @@
 //! A session: which browser is which person, as it is kept and as this process knows it.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use http::HeaderValue;
 use parking_lot::Mutex;
+use quick_cache::Weighter;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::identity::SessionPayload;
+use super::liveness::{NEVER, SessionLiveness};
 use super::provider_sessions::ProviderSessions;
 use super::session_id::SessionId;
-use crate::clock::{ClockReading, Timestamp, millis};
+use crate::clock::{Timestamp, millis};
 use crate::config::admins::Admins;
 use crate::records::BlindIndexKey;
 use crate::records::grant_key::GrantKeyCache;
 use crate::records::invalidation::{Invalidations, Slot};
 use crate::secret::{Secret, packed};
 use crate::store::{Key, MAX_RECORD};
-
-/// When a session was confirmed that nobody has asked about.
-const NEVER: Timestamp = Timestamp::from_millis(0);
 
 /// A session as it is kept.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -34,6 +32,15 @@ pub(crate) struct SessionRecord {
     /// The newest, for the provider's logout only: empty where that does not need it, or it is too large.
     #[serde(with = "packed")]
     pub(crate) id_token: Secret,
+    /// Where claims come from besides the ID token, if they are to be replaced later.
+    pub(crate) sources: Option<ClaimSources>,
+}
+
+/// The names of the claims that do not come from the ID token.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(crate) struct ClaimSources {
+    pub(crate) user_info: Vec<String>,
+    pub(crate) hook: Vec<String>,
 }
 
 impl Deref for SessionRecord {
@@ -100,23 +107,6 @@ pub(crate) struct ShownClaims {
 /// Cookies for the answers to requests whose handlers have ended the session, by the requests' numbers.
 type LastCookies = Vec<(u64, Vec<HeaderValue>)>;
 
-/// What changes during a session's life in this process.
-pub(crate) struct SessionLiveness {
-    /// When the store last confirmed it, by the wall clock and by the monotonic one.
-    confirmed_at: AtomicU64,
-    confirmed_monotonic: AtomicU64,
-    /// When a request last used it here.
-    seen_at: AtomicU64,
-    /// When the store's record, or the browser's cookie, expires unless it is written again.
-    kept_until: AtomicU64,
-    /// For good: ids are never used again.
-    ended: AtomicBool,
-    extending: AtomicBool,
-    /// Where changes of its row are noted, and what was known of them when the store last confirmed it.
-    place: Slot,
-    heard: AtomicU64,
-}
-
 /// The claims that have a method of their own.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Profile {
@@ -145,61 +135,6 @@ impl Profile {
     }
 }
 
-impl SessionLiveness {
-    fn new(row: Key, seen_at: Timestamp, kept_until: Timestamp) -> Self {
-        Self {
-            confirmed_at: AtomicU64::new(NEVER.as_millis()),
-            confirmed_monotonic: AtomicU64::new(0),
-            seen_at: AtomicU64::new(seen_at.as_millis()),
-            kept_until: AtomicU64::new(kept_until.as_millis()),
-            ended: AtomicBool::new(false),
-            extending: AtomicBool::new(false),
-            place: Slot::of(row),
-            heard: AtomicU64::new(0),
-        }
-    }
-
-    pub(crate) fn end(&self) {
-        self.ended.store(true, Ordering::Release);
-    }
-
-    /// The store has confirmed it; `heard` is what was known of changes before it was asked, and `asked_at` when that was.
-    pub(crate) fn confirm(&self, heard: u64, asked_at: ClockReading) {
-        self.heard.fetch_max(heard, Ordering::AcqRel);
-        self.confirmed_monotonic.store(asked_at.monotonic, Ordering::Relaxed);
-        self.confirmed_at.store(asked_at.wall.as_millis(), Ordering::Relaxed);
-        self.see(asked_at.wall);
-    }
-
-    pub(crate) fn see(&self, now: Timestamp) {
-        self.seen_at.fetch_max(now.as_millis(), Ordering::Relaxed);
-    }
-
-    /// Whether it may be believed without asking: it was confirmed, and not longer ago than this.
-    pub(crate) fn is_confirmed(&self, now: ClockReading, max_staleness: Duration) -> bool {
-        let wall = Timestamp::from_millis(self.confirmed_at.load(Ordering::Relaxed));
-        let monotonic = self.confirmed_monotonic.load(Ordering::Relaxed);
-        wall != NEVER && now.believes(ClockReading { wall, monotonic }, max_staleness)
-    }
-
-    pub(crate) fn keep_until(&self, kept_until: Timestamp) {
-        self.kept_until.store(kept_until.as_millis(), Ordering::Relaxed);
-    }
-
-    fn kept_until(&self) -> Timestamp {
-        Timestamp::from_millis(self.kept_until.load(Ordering::Relaxed))
-    }
-
-    /// True for one caller until it has [extended](SessionLiveness::extended) it.
-    pub(crate) fn extends(&self) -> bool {
-        !self.extending.swap(true, Ordering::AcqRel)
-    }
-
-    pub(crate) fn extended(&self) {
-        self.extending.store(false, Ordering::Release);
-    }
-}
-
 impl Deref for Session {
     type Target = SessionPayload;
 
@@ -213,6 +148,8 @@ impl Session {
         // They change with the record, which nobody looks for here, or with what the browser shows.
         identity.sids = Vec::new();
         let (claims, profile, all_claims) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        // A login, or where this process learns of it, is the first confirmation.
+        liveness.validated(Some(identity.stored_at), identity.stored_at);
         Self {
             id,
             identity,
@@ -266,6 +203,11 @@ impl Session {
         self.home_of(self.id)
     }
 
+    /// Whether its browser keeps it.
+    pub(crate) fn is_kept_by_browser(&self) -> bool {
+        self.shown_claims.is_some()
+    }
+
     /// What logout tokens are compared with, where the browser keeps the session.
     pub(crate) fn provider_sessions(&self) -> Option<&ProviderSessions> {
         self.provider_sessions.as_deref()
@@ -297,13 +239,13 @@ impl Session {
 
     fn doubt(&self, doubts: bool) {
         if doubts {
-            self.liveness.confirmed_at.store(NEVER.as_millis(), Ordering::Relaxed);
+            self.liveness.doubt();
         }
     }
 
     /// Whether something was heard since it was confirmed, of its row or of what its provider ended.
     pub(crate) fn has_news(&self, invalidations: &Invalidations) -> bool {
-        let heard = self.liveness.heard.load(Ordering::Acquire);
+        let heard = self.liveness.heard();
         invalidations.changed_since(heard, self.liveness.place)
             || self
                 .provider_sessions()
@@ -363,7 +305,7 @@ impl Session {
     }
 
     pub(crate) fn has_ended(&self) -> bool {
-        self.liveness.ended.load(Ordering::Acquire)
+        self.liveness.has_ended()
     }
 
     /// Whether it must be written again soon, or it expires unused: an eighth of the idle lifetime was used up.
@@ -374,8 +316,20 @@ impl Session {
     }
 
     pub(crate) fn expires_at(&self, idle: Duration) -> Timestamp {
-        let seen = Timestamp::from_millis(self.liveness.seen_at.load(Ordering::Relaxed)).saturating_add(idle);
-        seen.max(self.liveness.kept_until()).min(self.ends_at)
+        self.liveness.seen_at().saturating_add(idle).max(self.liveness.kept_until()).min(self.ends_at)
+    }
+}
+
+/// What a session takes besides its texts, roughly: itself, its place in the cache, and where its grants lie.
+const OVERHEAD: u64 = 640;
+
+/// Weighs sessions by the bytes that they take.
+#[derive(Clone, Copy)]
+pub(super) struct SessionBytes;
+
+impl Weighter<SessionId, Arc<Session>> for SessionBytes {
+    fn weight(&self, _: &SessionId, session: &Arc<Session>) -> u64 {
+        OVERHEAD + (session.claims().len() + session.issuer.len() + session.subject.len()) as u64
     }
 }
 

@@ -77,7 +77,8 @@ impl Runtime {
         let refused = mode.problems(&config, store.is_durable());
         let checked = Settings::check(&config, store.is_durable());
         let (mut settings, keys, made_up) = ConfigError::join(checked, refused)?;
-        settings.connections.iter_mut().for_each(|connections| mode.arrange(connections));
+        let revalidates = settings.revalidate_every.is_some();
+        settings.connections.iter_mut().for_each(|connections| mode.arrange(connections, revalidates));
         let with_development = config.is_development();
         let Config { mut hooks, outbound, clock, random, ca_file, .. } = config;
         hooks.events = hooks.events.throttled(clock.clone());

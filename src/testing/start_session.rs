@@ -120,7 +120,8 @@ fn record(runtime: &Runtime, issuer: &str, subject: &str, claims: Map<String, Va
         ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
         ..SessionPayload::default()
     };
-    SessionRecord { identity, claims: Value::Object(claims).to_string(), id_token: Secret::default() }
+    let claims = Value::Object(claims).to_string();
+    SessionRecord { identity, claims, id_token: Secret::default(), sources: None }
 }
 
 fn grant(

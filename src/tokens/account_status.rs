@@ -82,8 +82,7 @@ fn used(connections: &CheckedConnections) -> Vec<(&CheckedConnection, Vec<TokenR
     let mut used: Vec<_> = all.filter(|(_, wants)| !wants.is_empty()).collect();
     if used.is_empty() {
         // Without any API, the login's token still goes to where the provider says who it belongs to.
-        let whole =
-            |scopes: &[String]| TokenRequest { indicator: None, scopes: scopes.to_vec(), rejected: None };
+        let whole = |scopes: &[String]| TokenRequest::new(None, scopes.to_vec());
         used.extend(connections.all().first().map(|login| (login, vec![whole(&login.scopes)])));
     }
     used
@@ -95,7 +94,7 @@ fn wants(connections: &CheckedConnections, connection: &CheckedConnection) -> Ve
     for source in connections.resources().of(&connection.name) {
         if wants.iter().all(|request| request.indicator != source.indicator) {
             let (indicator, scopes) = (source.indicator.clone(), source.scopes.clone());
-            wants.push(TokenRequest { indicator, scopes, rejected: None });
+            wants.push(TokenRequest::new(indicator, scopes));
         }
     }
     wants

@@ -23,6 +23,15 @@ pub(crate) struct TokenRequest {
     pub(crate) scopes: Vec<String>,
     /// An access token that an API refused: it counts as expired.
     pub(crate) rejected: Option<Secret>,
+    /// A token that was issued before this counts as expired.
+    pub(crate) issued_since: Timestamp,
+}
+
+impl TokenRequest {
+    /// Any token that is fresh.
+    pub(crate) fn new(indicator: Option<String>, scopes: Vec<String>) -> Self {
+        Self { indicator, scopes, rejected: None, issued_since: Timestamp::default() }
+    }
 }
 
 /// Why there is no token.
@@ -55,7 +64,7 @@ pub(crate) enum TokenAction {
 }
 
 pub(crate) fn is_rejected(set: &TokenSet, request: &TokenRequest) -> bool {
-    request.rejected.as_ref() == Some(&set.access_token)
+    request.rejected.as_ref() == Some(&set.access_token) || set.issued_at < request.issued_since
 }
 
 /// Whether an API refuses what came a moment ago for a token that it had refused.

@@ -19,6 +19,7 @@ pub(crate) mod refresh_request;
 pub(crate) mod refresh_task;
 pub(crate) mod save;
 pub(crate) mod single_use;
+pub(crate) mod user_claims;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +34,6 @@ use crate::error::RetryLater;
 use crate::events::EventCode;
 use crate::provider::error::ProviderError;
 use crate::records::grant::TokenSet;
-use crate::state::Runtime;
 use crate::state::in_flight::{Join, RefreshOutcome, RefreshReceiver};
 
 /// How many refreshes a request waits for: one for each resource of the grant.
@@ -105,7 +105,7 @@ pub(crate) async fn access_token(
                 outcome @ (RefreshOutcome::Refused { .. } | RefreshOutcome::Unavailable(_)) => {
                     // What is not quite over is better than nothing.
                     let alive = usable.filter(|set| set.expires_at.is_none_or(|end| runtime.now() < end));
-                    return alive.cloned().ok_or_else(|| no_token(runtime, &outcome));
+                    return alive.cloned().ok_or_else(|| no_token(place, &outcome));
                 }
             },
         }
@@ -114,13 +114,12 @@ pub(crate) async fn access_token(
 }
 
 /// The error for a request whose refresh brought no token.
-fn no_token(runtime: &Runtime, outcome: &RefreshOutcome) -> TokenUnavailable {
+fn no_token(place: &GrantRef, outcome: &RefreshOutcome) -> TokenUnavailable {
+    let is_own = place.user().is_some() || place.runtime.mode.account().is_none();
     match outcome {
         // What the application is refused is for its operator to mend, and then the grant works as it did. Where people
         // have their own, it is none of theirs.
-        RefreshOutcome::Refused { reason, .. } if runtime.mode.account().is_none() => {
-            TokenUnavailable::Operator(Arc::clone(reason))
-        }
+        RefreshOutcome::Refused { reason, .. } if is_own => TokenUnavailable::Operator(Arc::clone(reason)),
         RefreshOutcome::Unavailable(later) => TokenUnavailable::Unavailable(Box::new(later.clone())),
         RefreshOutcome::Refused { .. } | RefreshOutcome::Grant(_) | RefreshOutcome::Consent => {
             TokenUnavailable::Consent

@@ -1,6 +1,7 @@
 //! The ID tokens that come for a session after its login, with a refresh or a consent.
 
 use super::locate::GrantRef;
+use super::user_claims;
 use crate::clock::Timestamp;
 use crate::protocol::id_token::IdToken;
 use crate::protocol::jws::Algorithm;
@@ -20,17 +21,34 @@ use crate::tokens::Arc;
 /// The session whose login alone yielded a grant makes what came with its refresh its own.
 pub(crate) fn adopt_refreshed(
     place: &GrantRef,
-    answer: Option<(&IdToken, &TokenResponse)>,
+    id_token: Option<&IdToken>,
+    response: &Arc<TokenResponse>,
     asked_at: Timestamp,
 ) {
-    let (Some(row), Some((id_token, response))) = (place.session, answer) else { return };
-    let newer = NewIdToken::new(id_token, response, asked_at);
-    if let Some(session) = place.jar.as_ref().and_then(GrantCookie::session) {
-        return newer.seal_into(session);
-    }
+    let Some(row) = place.session else { return };
+    let newer = id_token.map(|id_token| NewIdToken::new(id_token, response, asked_at));
     let runtime = Arc::clone(&place.runtime);
+    let revalidates = runtime.settings.revalidate_every.is_some();
+    let claims = id_token.map(|id_token| id_token.claims.clone()).filter(|_| revalidates);
+    if let Some(session) = place.jar.as_ref().and_then(GrantCookie::session) {
+        newer.iter().for_each(|newer| newer.seal_into(session));
+        if claims.is_some_and(|claims| user_claims::decide_otherwise(place, session, &claims)) {
+            let (id, ends_at) = (session.id, session.ends_at);
+            place.runtime.tasks.spawn(async move { runtime.sessions.end(id, ends_at).await });
+        }
+        return;
+    }
+    let (provider, response) = (Arc::clone(place.provider()), Arc::clone(response));
     // No request waits for it, and a store that is away was reported.
-    place.runtime.tasks.spawn(async move { newer.write_into(&runtime, row).await });
+    place.runtime.tasks.spawn(async move {
+        if revalidates {
+            let _ = user_claims::renew(&runtime, &provider, row, (claims, &response.access_token)).await;
+        }
+        match newer {
+            Some(newer) => newer.write_into(&runtime, row).await,
+            None => Ok(()),
+        }
+    });
 }
 
 /// An ID token that came after the login: a logout may name its `sid`, and it is the hint of our own.
@@ -59,7 +77,7 @@ impl NewIdToken {
     /// Makes it the session's, if it is of the same person at the provider of the login. Where the provider has signed
     /// them out since, the session is over afterwards.
     pub(crate) async fn adopt(self, runtime: &Runtime, session: &Arc<Session>) -> Result<(), StoreError> {
-        if session.provider_sessions().is_some() {
+        if session.is_kept_by_browser() {
             self.seal_into(session);
             return Ok(());
         }

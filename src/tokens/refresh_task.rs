@@ -296,8 +296,8 @@ impl<'a> RefreshTask<'a> {
     }
 
     async fn finish(self, conclusion: Conclusion) -> Result<Arc<Grant>, TokenUnavailable> {
-        if conclusion == Conclusion::Written {
-            adopt_refreshed(self.place, self.id_token.as_ref().zip(self.response.as_deref()), self.asked_at);
+        if let (Conclusion::Written, Some(response)) = (conclusion, &self.response) {
+            adopt_refreshed(self.place, self.id_token.as_ref(), response, self.asked_at);
         }
         match (conclusion, &self.why) {
             (Conclusion::Written, _) => self.tell(EventCode::RefreshSucceeded, "a new access token"),

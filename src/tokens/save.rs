@@ -45,7 +45,7 @@ pub(crate) async fn keep_grant(
     grant_lifetime: GrantLifetime,
     grant: Grant,
     session_ends_at: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<Arc<Grant>, StoreError> {
     let runtime = &place.runtime;
     let expires_at = kept_until(grant_lifetime, session_ends_at);
     loop {
@@ -57,9 +57,10 @@ pub(crate) async fn keep_grant(
             None => grant.clone(),
         };
         if runtime.records.swap(&place.row, version, &grant, expires_at, Vec::new()).await?.is_some() {
-            place.carry(&Arc::new(grant));
+            let grant = Arc::new(grant);
+            place.carry(&grant);
             runtime.sweep_in_time();
-            return Ok(());
+            return Ok(grant);
         }
     }
 }

@@ -3,6 +3,7 @@
 mod index_key;
 mod matching;
 mod renewed;
+mod revalidation;
 mod without_exp;
 
 use axum::routing::get;
