@@ -93,78 +93,59 @@ pub enum EventCode {
 }
 
 impl EventCode {
-    /// The stable code, such as `login.succeeded`.
-    pub const fn as_str(self) -> &'static str {
+    /// The one table: the code, and how it is reported.
+    const fn entry(self) -> (&'static str, Report) {
+        use Report::{Info, Throttled, Warning};
         match self {
-            Self::LoginStarted => "login.started",
-            Self::LoginSucceeded => "login.succeeded",
-            Self::LoginRefused => "login.refused",
-            Self::LoggedOut => "logout.succeeded",
-            Self::LogoutRefused => "logout.refused",
-            Self::LogoutIncomplete => "logout.incomplete",
-            Self::LogoutUnmatched => "logout.unmatched",
-            Self::LogoutNotAtProvider => "logout.not_at_provider",
-            Self::Connected => "connection.granted",
-            Self::Disconnected => "connection.disconnected",
-            Self::RefreshSucceeded => "refresh.succeeded",
-            Self::RefreshAdopted => "refresh.adopted",
-            Self::RefreshRefused => "refresh.refused",
-            Self::RefreshFailed => "refresh.failed",
-            Self::RefreshOwnerMismatch => "refresh.owner_mismatch",
-            Self::RefreshPersistFailed => "refresh.persist_failed",
-            Self::TokensDropped => "tokens.dropped",
-            Self::NeedsOperator => "account.needs_operator",
-            Self::MetadataFetched => "provider.metadata",
-            Self::KeySetFetched => "provider.key_set",
-            Self::ProviderFailed => "provider.failed",
-            Self::ProviderMemberIgnored => "provider.member_ignored",
-            Self::StoreFailed => "store.failed",
-            Self::StoreNotPersistent => "store.not_persistent",
-            Self::StoreUnchecked => "store.unchecked",
-            Self::Tampered => "seal.tampered",
-            Self::UnknownKey => "seal.unknown_key",
-            Self::CookiesTooLarge => "cookies.too_large",
-            Self::CrossSiteRefused => "request.cross_site",
-            Self::LayerMisplaced => "layer.misplaced",
-            Self::DevelopmentProvider => "provider.development",
-            Self::NotLoopback => "request.not_loopback",
-            Self::SecretGenerated => "secret.generated",
+            Self::LoginStarted => ("login.started", Info),
+            Self::LoginSucceeded => ("login.succeeded", Info),
+            Self::LoginRefused => ("login.refused", Throttled),
+            Self::LoggedOut => ("logout.succeeded", Info),
+            Self::LogoutRefused => ("logout.refused", Throttled),
+            Self::LogoutIncomplete => ("logout.incomplete", Warning),
+            Self::LogoutUnmatched => ("logout.unmatched", Info),
+            Self::LogoutNotAtProvider => ("logout.not_at_provider", Warning),
+            Self::Connected => ("connection.granted", Info),
+            Self::Disconnected => ("connection.disconnected", Info),
+            Self::RefreshSucceeded => ("refresh.succeeded", Info),
+            Self::RefreshAdopted => ("refresh.adopted", Info),
+            Self::RefreshRefused => ("refresh.refused", Warning),
+            Self::RefreshFailed => ("refresh.failed", Throttled),
+            Self::RefreshOwnerMismatch => ("refresh.owner_mismatch", Warning),
+            Self::RefreshPersistFailed => ("refresh.persist_failed", Warning),
+            Self::TokensDropped => ("tokens.dropped", Warning),
+            Self::NeedsOperator => ("account.needs_operator", Warning),
+            Self::MetadataFetched => ("provider.metadata", Info),
+            Self::KeySetFetched => ("provider.key_set", Info),
+            Self::ProviderFailed => ("provider.failed", Throttled),
+            Self::ProviderMemberIgnored => ("provider.member_ignored", Throttled),
+            Self::StoreFailed => ("store.failed", Throttled),
+            Self::StoreNotPersistent => ("store.not_persistent", Warning),
+            Self::StoreUnchecked => ("store.unchecked", Warning),
+            Self::Tampered => ("seal.tampered", Throttled),
+            Self::UnknownKey => ("seal.unknown_key", Throttled),
+            Self::CookiesTooLarge => ("cookies.too_large", Throttled),
+            Self::CrossSiteRefused => ("request.cross_site", Throttled),
+            Self::LayerMisplaced => ("layer.misplaced", Warning),
+            Self::DevelopmentProvider => ("provider.development", Warning),
+            Self::NotLoopback => ("request.not_loopback", Throttled),
+            Self::SecretGenerated => ("secret.generated", Warning),
         }
     }
 
-    const fn is_warning(self) -> bool {
-        !matches!(
-            self,
-            Self::LoginStarted
-                | Self::LoginSucceeded
-                | Self::LoggedOut
-                | Self::LogoutUnmatched
-                | Self::Connected
-                | Self::Disconnected
-                | Self::RefreshSucceeded
-                | Self::RefreshAdopted
-                | Self::MetadataFetched
-                | Self::KeySetFetched
-        )
+    /// The stable code, such as `login.succeeded`.
+    pub const fn as_str(self) -> &'static str {
+        self.entry().0
     }
+}
 
-    /// Whether strangers, or an outage, can cause it as often as they like.
-    const fn is_throttled(self) -> bool {
-        matches!(
-            self,
-            Self::LoginRefused
-                | Self::LogoutRefused
-                | Self::RefreshFailed
-                | Self::ProviderFailed
-                | Self::ProviderMemberIgnored
-                | Self::StoreFailed
-                | Self::Tampered
-                | Self::UnknownKey
-                | Self::CookiesTooLarge
-                | Self::CrossSiteRefused
-                | Self::NotLoopback
-        )
-    }
+/// How an event is reported.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Report {
+    Info,
+    Warning,
+    /// A warning that strangers, or an outage, can cause as often as they like.
+    Throttled,
 }
 
 /// An event. It contains no secret.
@@ -231,7 +212,9 @@ impl Events {
     }
 
     fn admit(&self, code: EventCode) -> Option<u64> {
-        let Some(throttle) = self.throttle.as_ref().filter(|_| code.is_throttled()) else { return Some(0) };
+        let Some(throttle) = self.throttle.as_ref().filter(|_| code.entry().1 == Report::Throttled) else {
+            return Some(0);
+        };
         throttle.rates.lock().entry(code).or_default().admit(throttle.clock.monotonic())
     }
 
@@ -245,10 +228,11 @@ impl Events {
         };
         let subject = user.map(|(_, subject)| subject);
         let suppressed = (suppressed > 0).then_some(suppressed);
-        if code.is_warning() {
-            tracing::warn!(target: "tower_oidc", code = code.as_str(), subject, suppressed, "{}", event.detail);
-        } else {
-            tracing::info!(target: "tower_oidc", code = code.as_str(), subject, "{}", event.detail);
+        match code.entry() {
+            (code, Report::Info) => tracing::info!(target: "tower_oidc", code, subject, "{}", event.detail),
+            (code, Report::Warning | Report::Throttled) => {
+                tracing::warn!(target: "tower_oidc", code, subject, suppressed, "{}", event.detail);
+            }
         }
         if let Some(hook) = &self.hook {
             guarded("the hook for events", || hook(&event));
