@@ -1,8 +1,6 @@
 //! Errors, by the party that must act: the user, the operator, or the developer.
 
 use std::borrow::Cow;
-use std::error::Error as StdError;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -102,10 +100,12 @@ impl ErrorKind {
 ///
 /// An application with its own error type keeps this behaviour with a `From<tower_oidc::Error>` and a call of
 /// [`Error::into_response`]. No error contains a secret.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
 pub struct Error(Box<ErrorDetails>);
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 struct ErrorDetails {
     kind: ErrorKind,
     message: Cow<'static, str>,
@@ -251,18 +251,6 @@ pub(crate) fn redirect(url: &str) -> Response<Bytes> {
     response
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0.message)
-    }
-}
-
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0.source.as_ref().map(|source| &**source as &(dyn StdError + 'static))
-    }
-}
-
 impl From<StoreError> for Error {
     fn from(error: StoreError) -> Self {
         Self::unavailable("the store is not available", error)
@@ -291,7 +279,8 @@ pub enum DestinationError {
 }
 
 /// All problems of a configuration, each with its remedy.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the configuration cannot be used:\n  - {}", problems.join("\n  - "))]
 pub struct ConfigError {
     problems: Vec<String>,
 }
@@ -318,18 +307,6 @@ impl ConfigError {
         &self.problems
     }
 }
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the configuration cannot be used:")?;
-        for problem in &self.problems {
-            write!(f, "\n  - {problem}")?;
-        }
-        Ok(())
-    }
-}
-
-impl StdError for ConfigError {}
 
 #[cfg(test)]
 mod tests {
