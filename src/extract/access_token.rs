@@ -1,7 +1,5 @@
 //! An access token, as handlers get it.
 
-use std::fmt;
-
 use http::HeaderValue;
 
 use crate::provider::bearer;
@@ -9,7 +7,7 @@ use crate::secret::Secret;
 
 /// An access token. `Debug` does not print it, it compares in constant time, it is wiped when it is dropped, and it is
 /// not `Clone`.
-#[derive(PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct AccessToken(Secret);
 
 impl AccessToken {
@@ -29,11 +27,5 @@ impl AccessToken {
     /// The value of an `Authorization` header (RFC 6750 section 2.1), marked as sensitive.
     pub(crate) fn header(&self) -> Option<HeaderValue> {
         bearer(&self.0)
-    }
-}
-
-impl fmt::Debug for AccessToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AccessToken([secret])")
     }
 }
