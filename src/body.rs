@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use pin_project_lite::pin_project;
 use tower::BoxError;
 
@@ -16,28 +16,20 @@ pin_project! {
     /// the layer's own bytes.
     pub struct ResponseBody<B> {
         #[pin]
-        kind: Kind<B>,
-    }
-}
-
-pin_project! {
-    #[project = Projected]
-    enum Kind<B> {
-        Inner { #[pin] body: B },
-        Layer { #[pin] body: Full<Bytes> },
+        body: Either<B, Full<Bytes>>,
     }
 }
 
 impl<B> ResponseBody<B> {
     /// The inner service's body.
     pub(crate) fn inner(body: B) -> Self {
-        Self { kind: Kind::Inner { body } }
+        Self { body: Either::Left(body) }
     }
 }
 
 impl<B> From<Bytes> for ResponseBody<B> {
     fn from(bytes: Bytes) -> Self {
-        Self { kind: Kind::Layer { body: Full::new(bytes) } }
+        Self { body: Either::Right(Full::new(bytes)) }
     }
 }
 
@@ -52,24 +44,15 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match self.project().kind.project() {
-            Projected::Inner { body } => body.poll_frame(cx).map_err(Into::into),
-            Projected::Layer { body } => body.poll_frame(cx).map_err(|never| match never {}),
-        }
+        self.project().body.poll_frame(cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Inner { body } => body.is_end_stream(),
-            Kind::Layer { body } => body.is_end_stream(),
-        }
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Inner { body } => body.size_hint(),
-            Kind::Layer { body } => body.size_hint(),
-        }
+        self.body.size_hint()
     }
 }
 
