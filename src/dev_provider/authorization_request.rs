@@ -14,6 +14,7 @@ const MAX_SCOPES: usize = 64;
 const MAX_RESOURCES: usize = 16;
 
 /// An authorization request that passed every check.
+#[derive(Clone)]
 pub(super) struct CheckedAuthorizationRequest {
     pub(super) client_id: String,
     pub(super) reply: Reply,

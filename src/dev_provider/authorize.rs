@@ -49,7 +49,7 @@ impl IncomingRequest<'_> {
             }
             Some(ScriptedLogin::SignIn { email, admin }) => {
                 let person = Person { email, admin };
-                return self.sign_in_and_grant(asked, browser.as_deref(), person, session);
+                return self.sign_in_and_grant(asked, browser.as_deref(), person, session.is_some());
             }
             None => {}
         }
@@ -139,7 +139,7 @@ impl IncomingRequest<'_> {
 
     /// The value of the browser's cookie, if it could be one of ours. It names a session or nothing.
     pub(super) fn browser(&self, request: &Request<Bytes>) -> Option<String> {
-        let value = cookie(request, self.settings.issuer.cookie_name())?;
+        let value = cookie(request, &self.settings.issuer.cookie_name())?;
         Some(value).filter(|value| value.len() == 43).map(str::to_owned)
     }
 

@@ -17,13 +17,16 @@ pub(super) struct Client {
     pub(super) post_logout_redirect_uris: Vec<String>,
 }
 
-/// The client that sends this request: RFC 6749 section 2.3, by `client_secret_basic`,
+/// The form of a request, and the client that sends it: RFC 6749 section 2.3, by `client_secret_basic`,
 /// `client_secret_post` or, where it has no secret, `none`.
 pub(super) fn authenticate<'c>(
     clients: &'c [Client],
     request: &Request<Bytes>,
-    form: &Form,
-) -> Result<&'c Client, OAuthError> {
+) -> Result<(Form, &'c Client), OAuthError> {
+    let form = Form::of_form(request)?;
+    if form.has_repeated() {
+        return Err(OAuthError::invalid_request("a parameter comes twice"));
+    }
     let (id, secret) = match header_of(request, &header::AUTHORIZATION) {
         Some(authorization) => {
             let (id, secret) = basic(authorization).ok_or_else(OAuthError::invalid_client)?;
@@ -43,7 +46,7 @@ pub(super) fn authenticate<'c>(
         (None, None) => true,
         _ => false,
     };
-    if proven { Ok(client) } else { Err(OAuthError::invalid_client()) }
+    if proven { Ok((form, client)) } else { Err(OAuthError::invalid_client()) }
 }
 
 /// RFC 6749 section 2.3.1: both halves are form-encoded before they are joined.

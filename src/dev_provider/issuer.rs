@@ -8,10 +8,6 @@ use crate::protocol::metadata::is_loopback;
 #[derive(Clone)]
 pub(super) struct Issuer {
     given: String,
-    origin: String,
-    path: String,
-    cookie: String,
-    secure: bool,
     url: Url,
 }
 
@@ -23,16 +19,8 @@ impl Issuer {
             && url.fragment().is_none()
             && url.username().is_empty()
             && url.password().is_none();
-        match (url.scheme(), url.host(), url.port_or_known_default()) {
-            ("http" | "https", Some(_), Some(port)) if plain => Ok(Self {
-                given: given.to_owned(),
-                origin: url.origin().ascii_serialization(),
-                path: url.path().trim_end_matches('/').to_owned(),
-                // Cookies ignore ports (RFC 6265 section 8.5): two providers on one machine need two names.
-                cookie: format!("tower-oidc-dev-{port}"),
-                secure: url.scheme() == "https",
-                url,
-            }),
+        match (url.scheme(), url.host()) {
+            ("http" | "https", Some(_)) if plain => Ok(Self { given: given.to_owned(), url }),
             _ => Err(DevProviderError::NotAnIssuer),
         }
     }
@@ -50,28 +38,33 @@ impl Issuer {
         &self.given
     }
 
-    pub(super) fn origin(&self) -> &str {
-        &self.origin
+    pub(super) fn origin(&self) -> String {
+        self.url.origin().ascii_serialization()
+    }
+
+    fn path(&self) -> &str {
+        self.url.path().trim_end_matches('/')
     }
 
     /// The absolute URL of an endpoint.
     pub(super) fn url(&self, endpoint: &str) -> String {
-        format!("{}{}{endpoint}", self.origin, self.path)
+        format!("{}{}{endpoint}", self.origin(), self.path())
     }
 
     /// What of a request's path lies below the issuer's.
     pub(super) fn endpoint<'p>(&self, path: &'p str) -> Option<&'p str> {
-        path.strip_prefix(self.path.as_str())
+        path.strip_prefix(self.path())
     }
 
-    pub(super) fn cookie_name(&self) -> &str {
-        &self.cookie
+    /// Cookies ignore ports (RFC 6265 section 8.5): two providers on one machine need two names.
+    pub(super) fn cookie_name(&self) -> String {
+        format!("tower-oidc-dev-{}", self.url.port_or_known_default().unwrap_or_default())
     }
 
     /// The attributes every cookie of the provider carries.
     pub(super) fn cookie_attributes(&self) -> String {
-        let path = if self.path.is_empty() { "/" } else { &self.path };
-        let secure = if self.secure { "; Secure" } else { "" };
+        let path = if self.path().is_empty() { "/" } else { self.path() };
+        let secure = if self.url.scheme() == "https" { "; Secure" } else { "" };
         format!("Path={path}; HttpOnly; SameSite=Lax{secure}")
     }
 }

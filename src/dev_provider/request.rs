@@ -59,9 +59,7 @@ pub(super) fn header_of<'r>(request: &'r Request<Bytes>, name: &HeaderName) -> O
 }
 
 pub(super) fn cookie<'r>(request: &'r Request<Bytes>, name: &str) -> Option<&'r str> {
-    let lines = request.headers().get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
-    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
-    pairs.find(|(other, _)| *other == name).map(|(_, value)| value)
+    crate::cookie::find(request.headers(), name).and_then(|value| std::str::from_utf8(value).ok())
 }
 
 /// Whether another site's page sent this form.

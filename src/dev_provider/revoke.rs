@@ -5,7 +5,6 @@ use http::{Request, Response, StatusCode};
 
 use super::IncomingRequest;
 use super::client::authenticate;
-use super::request::Form;
 use super::response::{self, OAuthError};
 
 impl IncomingRequest<'_> {
@@ -14,11 +13,7 @@ impl IncomingRequest<'_> {
     }
 
     fn try_revoke(&mut self, request: &Request<Bytes>) -> Result<(), OAuthError> {
-        let form = Form::of_form(request)?;
-        if form.has_repeated() {
-            return Err(OAuthError::invalid_request("a parameter comes twice"));
-        }
-        let client = authenticate(&self.settings.clients, request, &form)?;
+        let (form, client) = authenticate(&self.settings.clients, request)?;
         let token = form.required("token")?;
         let refresh = self.state.refresh_tokens.get(token, self.now).map(|token| token.grant.clone());
         let access = self.state.access_tokens.get(token, self.now).map(|token| token.grant.clone());

@@ -21,11 +21,6 @@ impl DevSession {
         Self { sid, person, auth_time, consents: HashMap::new() }
     }
 
-    /// The same session after another sign-in of the same person.
-    pub(super) fn renewed(self, person: Person, auth_time: Timestamp) -> Self {
-        Self { person, auth_time, ..self }
-    }
-
     pub(super) fn has_granted(&self, client_id: &str, scopes: &[String]) -> bool {
         let granted = self.consents.get(client_id);
         granted.is_some_and(|granted| scopes.iter().all(|scope| granted.contains(scope)))

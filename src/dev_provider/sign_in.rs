@@ -21,38 +21,40 @@ impl IncomingRequest<'_> {
             Ok(sent) => sent,
             Err((status, why)) => return self.message(status, "Not possible", why),
         };
-        let token = form.get("pending").unwrap_or_default();
+        let (token, now) = (form.get("pending").unwrap_or_default(), self.now);
         // Another browser's answer does not count, and does not use the page up either.
-        let pending = self.state.pages.get(token, self.now).filter(|pending| pending.browser == browser);
-        let Some(question) = pending.map(|pending| pending.question.clone()) else {
+        let pending = self.state.pages.get(token, now).filter(|pending| pending.browser == browser).cloned();
+        let Some(PendingSignIn { asked, question, .. }) = pending else {
             return self.message(StatusCode::BAD_REQUEST, "Too late", EXPIRED);
         };
         match (form.get("answer"), question) {
-            (Some("deny"), _) => match self.state.pages.remove(token, self.now) {
-                Some(PendingSignIn { asked, .. }) => {
-                    self.refuse(&asked.reply, "access_denied", "the request was denied")
-                }
-                None => response::empty(StatusCode::BAD_REQUEST),
-            },
-            (Some("sign-out"), _) => {
-                self.state.end_session(&browser, self.now);
-                self.ask_again(token, request, StatusCode::OK, None, "You are signed out.")
+            (Some("deny"), _) => {
+                self.state.pages.remove(token, now);
+                self.refuse(&asked.reply, "access_denied", "the request was denied")
             }
-            (Some("grant"), Question::Consent { sid }) => self.granted(token, request, &browser, &sid),
+            (Some("sign-out"), _) => {
+                self.state.end_session(&browser, now);
+                self.signed_out_of_page(token, &asked, request)
+            }
+            (Some("grant"), Question::Consent { sid }) => {
+                let session = self.state.sessions.get_mut(&browser, now).filter(|session| session.sid == sid);
+                let Some(session) = session else { return self.signed_out_of_page(token, &asked, request) };
+                session.grant(&asked.client_id, &asked.scopes);
+                let session = session.clone();
+                self.state.pages.remove(token, now);
+                self.reply_with_code(asked, &session)
+            }
             // A script that names no button means the first one, as the Enter key does.
             (Some("sign-in") | None, Question::SignIn) => {
                 let email = form.get("email").unwrap_or_default();
                 if !is_email(email) {
                     let why = "An e-mail address has one @ with text on both sides, and no spaces, quotes or angle brackets.";
-                    return self.ask_again(token, request, StatusCode::BAD_REQUEST, Some(email), why);
+                    let status = StatusCode::BAD_REQUEST;
+                    return self.question(status, token, &asked, &Question::SignIn, email, Some(why));
                 }
                 let person = Person { email: email.to_owned(), admin: form.get("admin").is_some() };
-                match self.state.pages.remove(token, self.now) {
-                    Some(PendingSignIn { asked, .. }) => {
-                        self.sign_in_and_grant(asked, Some(&browser), person, None)
-                    }
-                    None => response::empty(StatusCode::BAD_REQUEST),
-                }
+                self.state.pages.remove(token, now);
+                self.sign_in_and_grant(asked, Some(&browser), person, false)
             }
             _ => self.message(StatusCode::BAD_REQUEST, "Not possible", "The form has no such answer."),
         }
@@ -63,7 +65,7 @@ impl IncomingRequest<'_> {
         &self,
         request: &Request<Bytes>,
     ) -> Result<(Form, String), (StatusCode, &'static str)> {
-        if is_cross_site(request, self.settings.issuer.origin()) {
+        if is_cross_site(request, &self.settings.issuer.origin()) {
             return Err((StatusCode::FORBIDDEN, "Another site sent this form."));
         }
         match (Form::of_form(request), self.browser(request)) {
@@ -72,14 +74,14 @@ impl IncomingRequest<'_> {
         }
     }
 
-    /// Signs the person in, unless `session` already is theirs, and takes it as consent too: the page named
-    /// the scopes.
+    /// Signs the person in, unless the browser's session is theirs and `satisfies` the request, and takes it as consent
+    /// too: the page named the scopes.
     pub(super) fn sign_in_and_grant(
         &mut self,
         asked: CheckedAuthorizationRequest,
         browser: Option<&str>,
         person: Person,
-        session: Option<DevSession>,
+        satisfies: bool,
     ) -> Response<Bytes> {
         if !is_email(&person.email) {
             return self.refuse(&asked.reply, "access_denied", "the script's e-mail is not an e-mail");
@@ -88,18 +90,13 @@ impl IncomingRequest<'_> {
         if asked.hinted_subject.as_ref().is_some_and(|subject| *subject != person.subject()) {
             return self.refuse(&asked.reply, "login_required", "somebody else signed in");
         }
-        let same = |session: &DevSession| session.person.subject() == person.subject();
-        let kept = session.filter(|session| same(session) && session.person.admin == person.admin);
-        let mut session = match kept {
-            Some(session) => session,
-            None => {
-                let before = browser.and_then(|browser| self.state.sessions.get(browser, self.now)).cloned();
-                match before.filter(same) {
-                    Some(session) => session.renewed(person, self.now),
-                    None => DevSession::new(self.settings.random.token(), person, self.now),
-                }
-            }
-        };
+        let before = browser.and_then(|browser| self.state.sessions.get(browser, self.now)).cloned();
+        let before = before.filter(|session| session.person.subject() == person.subject());
+        let mut session =
+            before.unwrap_or_else(|| DevSession::new(self.settings.random.token(), person.clone(), self.now));
+        if !satisfies || session.person.admin != person.admin {
+            (session.person, session.auth_time) = (person, self.now);
+        }
         session.grant(&asked.client_id, &asked.scopes);
         let new_browser = self.settings.random.token();
         self.move_browser(browser, &new_browser, session.clone());
@@ -127,43 +124,18 @@ impl IncomingRequest<'_> {
         self.state.sessions.insert(new.to_owned(), session, expires_at, self.now);
     }
 
-    fn granted(
+    /// The sign-in page in the place of a page that was of a session, for the same request.
+    fn signed_out_of_page(
         &mut self,
         token: &str,
+        asked: &CheckedAuthorizationRequest,
         request: &Request<Bytes>,
-        browser: &str,
-        sid: &str,
-    ) -> Response<Bytes> {
-        let now = self.now;
-        let session = self.state.sessions.get_mut(browser, now).filter(|session| session.sid == sid);
-        let Some(session) = session else {
-            return self.ask_again(token, request, StatusCode::OK, None, "You are signed out.");
-        };
-        let Some(PendingSignIn { asked, .. }) = self.state.pages.remove(token, now) else {
-            return response::empty(StatusCode::BAD_REQUEST);
-        };
-        session.grant(&asked.client_id, &asked.scopes);
-        let session = session.clone();
-        self.reply_with_code(asked, &session)
-    }
-
-    /// The sign-in page once more, for the same request.
-    fn ask_again(
-        &mut self,
-        token: &str,
-        request: &Request<Bytes>,
-        status: StatusCode,
-        email: Option<&str>,
-        notice: &str,
     ) -> Response<Bytes> {
         if let Some(pending) = self.state.pages.get_mut(token, self.now) {
             pending.question = Question::SignIn;
         }
-        let Some(PendingSignIn { asked, .. }) = self.state.pages.get(token, self.now) else {
-            return self.message(StatusCode::BAD_REQUEST, "Too late", EXPIRED);
-        };
-        let email = email.map_or_else(|| self.suggested_email(asked, request), str::to_owned);
-        self.question(status, token, asked, &Question::SignIn, &email, Some(notice))
+        let (email, notice) = (self.suggested_email(asked, request), Some("You are signed out."));
+        self.question(StatusCode::OK, token, asked, &Question::SignIn, &email, notice)
     }
 
     /// What the page has filled in: the hint, else who signed in here last.

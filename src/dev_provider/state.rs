@@ -63,9 +63,14 @@ impl State {
         }
     }
 
+    /// An access token that counts, and its grant.
+    pub(super) fn live(&self, token: &str, now: Timestamp) -> Option<(&IssuedAccessToken, &ConsentedGrant)> {
+        let access = self.access_tokens.get(token, now)?;
+        Some((access, self.grants.get(&access.grant, now)?))
+    }
+
     pub(super) fn inspect(&self, access_token: &str, now: Timestamp) -> Option<AccessTokenDetails> {
-        let token = self.access_tokens.get(access_token, now)?;
-        let grant = self.grants.get(&token.grant, now)?;
+        let (token, grant) = self.live(access_token, now)?;
         Some(AccessTokenDetails {
             client_id: grant.client_id.clone(),
             subject: grant.person.as_ref().map_or_else(|| grant.client_id.clone(), Person::subject),
@@ -76,6 +81,7 @@ impl State {
 }
 
 /// A page on its way to a browser and back.
+#[derive(Clone)]
 pub(super) struct PendingSignIn {
     pub(super) asked: CheckedAuthorizationRequest,
     pub(super) question: Question,

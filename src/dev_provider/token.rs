@@ -24,11 +24,7 @@ impl IncomingRequest<'_> {
     }
 
     fn exchange(&mut self, request: &Request<Bytes>) -> Result<Value, OAuthError> {
-        let form = Form::of_form(request)?;
-        if form.has_repeated() {
-            return Err(OAuthError::invalid_request("a parameter comes twice"));
-        }
-        let client = authenticate(&self.settings.clients, request, &form)?;
+        let (form, client) = authenticate(&self.settings.clients, request)?;
         match form.required("grant_type")? {
             "authorization_code" => self.redeem(&client.id, &form),
             "refresh_token" => self.refresh(&client.id, &form),

@@ -21,10 +21,8 @@ impl IncomingRequest<'_> {
         if token.is_empty() {
             return challenge(StatusCode::BAD_REQUEST, Some("invalid_request"));
         }
-        let access = self.state.access_tokens.get(token, self.now);
-        let live = access.and_then(|access| Some((access, self.state.grants.get(&access.grant, self.now)?)));
-        let live = live.map(|(access, grant)| (access, grant.person.as_ref()));
-        match live {
+        let live = self.state.live(token, self.now);
+        match live.map(|(access, grant)| (access, grant.person.as_ref())) {
             None => challenge(StatusCode::UNAUTHORIZED, Some("invalid_token")),
             Some((access, Some(person))) if access.scopes.iter().any(|scope| scope == "openid") => {
                 response::private_json(&Value::Object(claims(person, &access.scopes)))
