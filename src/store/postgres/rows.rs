@@ -13,10 +13,6 @@ use crate::clock::Timestamp;
 /// How many expired rows go at once: few milliseconds each.
 pub(super) const BATCH: i64 = 1000;
 
-const LOAD: &str = "
-    SELECT version, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6
-    FROM tower_oidc_records WHERE key = $1";
-
 const CREATE: &str = "
     INSERT INTO tower_oidc_records (key, version, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6)
     VALUES ($1, nextval('tower_oidc_versions'), $2, $3, $4, $5, $6, $7, $8, $9)
@@ -26,16 +22,6 @@ const CHANGE: &str = "
     UPDATE tower_oidc_records SET version = nextval('tower_oidc_versions'),
         expires_at = $2, contents = $3, tag1 = $4, tag2 = $5, tag3 = $6, tag4 = $7, tag5 = $8, tag6 = $9
     WHERE key = $1 AND version = $10 RETURNING version";
-
-const DELETE: &str = "DELETE FROM tower_oidc_records WHERE key = $1 AND ($2::bigint IS NULL OR version = $2)";
-
-const FIND: &str = "
-    SELECT key FROM tower_oidc_records WHERE tag1 = $1
-    UNION SELECT key FROM tower_oidc_records WHERE tag2 = $1
-    UNION SELECT key FROM tower_oidc_records WHERE tag3 = $1
-    UNION SELECT key FROM tower_oidc_records WHERE tag4 = $1
-    UNION SELECT key FROM tower_oidc_records WHERE tag5 = $1
-    UNION SELECT key FROM tower_oidc_records WHERE tag6 = $1";
 
 /// What has expired by the caller's clock and by the server's. Rows that somebody else is changing or collecting are
 /// left to them.
@@ -47,7 +33,7 @@ const DELETE_EXPIRED: &str = "
     )";
 
 pub(super) async fn load(client: Arc<Client>, key: Key) -> Result<Option<Row>, Error> {
-    client.query_opt(&client.prepare_cached(LOAD).await?, &[&&key.0[..]]).await
+    client.query_opt(&client.prepare_cached(columns::LOAD).await?, &[&&key.0[..]]).await
 }
 
 pub(super) fn stored(row: &Row) -> Result<Stored, StoreError> {
@@ -76,12 +62,12 @@ pub(super) async fn swap(
 
 pub(super) async fn delete(client: Arc<Client>, key: Key, expected: Option<Version>) -> Result<bool, Error> {
     let expected = expected.map(columns::from_version);
-    let statement = client.prepare_cached(DELETE).await?;
+    let statement = client.prepare_cached(columns::DELETE).await?;
     Ok(client.execute(&statement, &[&&key.0[..], &expected]).await? > 0)
 }
 
 pub(super) async fn find(client: Arc<Client>, tag: Tag) -> Result<Vec<Row>, Error> {
-    client.query(&client.prepare_cached(FIND).await?, &[&&tag.0[..]]).await
+    client.query(&client.prepare_cached(columns::FIND).await?, &[&&tag.0[..]]).await
 }
 
 /// Deletes a batch of what expired, and returns how many rows that were.

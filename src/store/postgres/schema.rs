@@ -4,10 +4,12 @@ use deadpool_postgres::ClientWrapper;
 use tokio_postgres::GenericClient;
 
 use super::super::StoreError;
+use super::super::columns::INDEXES;
 use super::failed;
 
 /// Each brings the tables one version further, and may find its work done.
-const STEPS: [&str; 1] = ["
+const STEPS: [[&str; 2]; 1] = [[
+    "
     CREATE SEQUENCE IF NOT EXISTS tower_oidc_versions;
     CREATE TABLE IF NOT EXISTS tower_oidc_records (
         key bytea PRIMARY KEY,
@@ -18,14 +20,9 @@ const STEPS: [&str; 1] = ["
     );
     -- What is sealed cannot be compressed.
     ALTER TABLE tower_oidc_records ALTER COLUMN contents SET STORAGE EXTERNAL;
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_expires_at ON tower_oidc_records (expires_at);
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag1 ON tower_oidc_records (tag1) WHERE tag1 IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag2 ON tower_oidc_records (tag2) WHERE tag2 IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag3 ON tower_oidc_records (tag3) WHERE tag3 IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag4 ON tower_oidc_records (tag4) WHERE tag4 IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag5 ON tower_oidc_records (tag5) WHERE tag5 IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag6 ON tower_oidc_records (tag6) WHERE tag6 IS NOT NULL;
-"];
+",
+    INDEXES,
+]];
 
 const VERSION: usize = STEPS.len();
 
@@ -49,7 +46,7 @@ pub(super) async fn migrate(client: &mut ClientWrapper) -> Result<(), StoreError
     transaction.batch_execute(state).await.map_err(failed)?;
     // Read again: somebody else may have been first.
     let steps = STEPS.get(version(&*transaction).await?.unwrap_or(0)..).ok_or_else(newer)?;
-    for step in steps {
+    for step in steps.iter().flatten() {
         transaction.batch_execute(step).await.map_err(failed)?;
     }
     let done = format!("UPDATE tower_oidc_state SET schema_version = {VERSION}");

@@ -11,10 +11,7 @@ use crate::clock::{Clock, Timestamp};
 pub(super) const BATCH: u32 = 500;
 
 pub(super) fn load(connection: &mut Connection, key: Key) -> Result<Option<Stored>, StoreError> {
-    let mut select = prepare(
-        connection,
-        "SELECT version, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6 FROM tower_oidc_records WHERE key = ?1",
-    )?;
+    let mut select = prepare(connection, columns::LOAD)?;
     select.query_row([&key.0], |row| Ok(stored(row))).optional().map_err(failed)?.transpose()
 }
 
@@ -79,24 +76,12 @@ pub(super) fn delete(
     key: Key,
     expected: Option<Version>,
 ) -> Result<bool, StoreError> {
-    let mut delete = prepare(
-        connection,
-        "DELETE FROM tower_oidc_records WHERE key = ?1 AND (?2 IS NULL OR version = ?2)",
-    )?;
-    let deleted = delete.execute(params![key.0, expected.map(columns::from_version)]).map_err(failed)?;
-    Ok(deleted > 0)
+    let parameters = params![key.0, expected.map(columns::from_version)];
+    Ok(prepare(connection, columns::DELETE)?.execute(parameters).map_err(failed)? > 0)
 }
 
 pub(super) fn find(connection: &mut Connection, tag: Tag) -> Result<Vec<Key>, StoreError> {
-    let mut select = prepare(
-        connection,
-        "SELECT key FROM tower_oidc_records WHERE tag1 = ?1
-         UNION SELECT key FROM tower_oidc_records WHERE tag2 = ?1
-         UNION SELECT key FROM tower_oidc_records WHERE tag3 = ?1
-         UNION SELECT key FROM tower_oidc_records WHERE tag4 = ?1
-         UNION SELECT key FROM tower_oidc_records WHERE tag5 = ?1
-         UNION SELECT key FROM tower_oidc_records WHERE tag6 = ?1",
-    )?;
+    let mut select = prepare(connection, columns::FIND)?;
     let keys = select.query_map([&tag.0], |row| row.get::<_, Vec<u8>>(0)).map_err(failed)?;
     keys.map(|key| columns::key(&key.map_err(failed)?)).collect()
 }

@@ -3,10 +3,12 @@
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use super::super::StoreError;
+use super::super::columns::INDEXES;
 use super::failed;
 
 /// Each brings the tables one version further, and may find its work done.
-const STEPS: [&str; 1] = ["
+const STEPS: [[&str; 2]; 1] = [[
+    "
     CREATE TABLE IF NOT EXISTS tower_oidc_records (
         key BLOB NOT NULL PRIMARY KEY,
         version INTEGER NOT NULL,
@@ -14,14 +16,9 @@ const STEPS: [&str; 1] = ["
         tag1 BLOB, tag2 BLOB, tag3 BLOB, tag4 BLOB, tag5 BLOB, tag6 BLOB,
         contents BLOB NOT NULL
     ) STRICT;
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_expires_at ON tower_oidc_records (expires_at);
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag1 ON tower_oidc_records (tag1) WHERE tag1 IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag2 ON tower_oidc_records (tag2) WHERE tag2 IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag3 ON tower_oidc_records (tag3) WHERE tag3 IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag4 ON tower_oidc_records (tag4) WHERE tag4 IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag5 ON tower_oidc_records (tag5) WHERE tag5 IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag6 ON tower_oidc_records (tag6) WHERE tag6 IS NOT NULL;
-"];
+",
+    INDEXES,
+]];
 
 const VERSION: u32 = STEPS.len() as u32;
 
@@ -46,7 +43,7 @@ pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
     transaction.execute_batch(state).map_err(failed)?;
     // Read again: somebody else may have been first.
     let steps = STEPS.get(version(&transaction)?.unwrap_or(0) as usize..).ok_or_else(newer)?;
-    for step in steps {
+    for step in steps.iter().flatten() {
         transaction.execute_batch(step).map_err(failed)?;
     }
     transaction.execute("UPDATE tower_oidc_state SET schema_version = ?1", [VERSION]).map_err(failed)?;
