@@ -60,36 +60,6 @@ impl MemoryStore {
         self.len() == 0
     }
 
-    fn swap_now(
-        &self,
-        key: Key,
-        expected: Option<Version>,
-        record: Record,
-    ) -> Result<Option<Version>, StoreError> {
-        record.check()?;
-        let mut index = self.0.index.lock();
-        let present = self.0.rows.get(&key);
-        if present.as_ref().map(|stored| stored.version) != expected {
-            return Ok(None);
-        }
-        if present.is_none() && index.count >= self.0.capacity {
-            return Err(StoreError::refused("it holds as many records as it may"));
-        }
-        match &present {
-            Some(stored) => index.untag(key, &stored.record),
-            None => index.count += 1,
-        }
-        for tag in &record.tags {
-            index.tagged.insert((*tag, key));
-        }
-        index.last_version += 1;
-        let version = Version(index.last_version);
-        self.0.rows.insert(key, Stored { version, record });
-        drop(index);
-        self.0.changes.tell(Change::Row(key));
-        Ok(Some(version))
-    }
-
     fn delete_now(&self, key: Key, condition: impl Fn(&Stored) -> bool) -> bool {
         let mut index = self.0.index.lock();
         let Some(stored) = self.0.rows.get(&key).filter(condition) else { return false };
@@ -122,7 +92,30 @@ impl Store for MemoryStore {
     }
 
     fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
-        Box::pin(async move { self.swap_now(key, expected, record) })
+        Box::pin(async move {
+            record.check()?;
+            let mut index = self.0.index.lock();
+            let present = self.0.rows.get(&key);
+            if present.as_ref().map(|stored| stored.version) != expected {
+                return Ok(None);
+            }
+            if present.is_none() && index.count >= self.0.capacity {
+                return Err(StoreError::refused("it holds as many records as it may"));
+            }
+            match &present {
+                Some(stored) => index.untag(key, &stored.record),
+                None => index.count += 1,
+            }
+            for tag in &record.tags {
+                index.tagged.insert((*tag, key));
+            }
+            index.last_version += 1;
+            let version = Version(index.last_version);
+            self.0.rows.insert(key, Stored { version, record });
+            drop(index);
+            self.0.changes.tell(Change::Row(key));
+            Ok(Some(version))
+        })
     }
 
     fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool> {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::{Sender, error::RecvError};
-use tokio::sync::futures::OwnedNotified;
 
 use super::{Change, Key, Store, StoreError, Version};
 
@@ -50,7 +49,7 @@ impl Notifier {
             let waiter = self.register(key);
             loop {
                 // Registered before the look: no write slips in between.
-                let woken = waiter.woken();
+                let woken = waiter.row.notified();
                 if store.load(key).await?.map(|stored| stored.version) != after {
                     return Ok(());
                 }
@@ -88,12 +87,6 @@ struct Waiter<'a> {
     changes: &'a Notifier,
     key: Key,
     row: Arc<Notify>,
-}
-
-impl Waiter<'_> {
-    fn woken(&self) -> OwnedNotified {
-        Arc::clone(&self.row).notified_owned()
-    }
 }
 
 impl Drop for Waiter<'_> {

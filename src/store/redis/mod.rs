@@ -148,45 +148,6 @@ impl RedisStore {
         redis::from_redis_value(answer).map_err(|_| StoreError::from(RedisFailure::STRANGE).of_a_read())
     }
 
-    async fn read(&self, key: Key) -> Result<Option<Stored>, StoreError> {
-        let packed: Option<Vec<u8>> = self.ask(cmd("GET").arg(self.names.row(key))).await?;
-        Ok(packed.and_then(row::unpack))
-    }
-
-    async fn write(
-        &self,
-        key: Key,
-        expected: Option<Version>,
-        record: &Record,
-    ) -> Result<Option<Version>, StoreError> {
-        let version = Version(u64::from_be_bytes(self.random.bytes()));
-        let Names { tags, expiry, channel, .. } = &*self.names;
-        record.check()?;
-        let packed = row::pack(version, record)?;
-        let keys: [&[u8]; 3] = [&self.names.row(key), tags, expiry];
-        let expires_at = record.expires_at.as_millis().to_string();
-        let arguments: [&[u8]; 5] =
-            [&key.0, &row::expected(expected), &packed, expires_at.as_bytes(), channel];
-        let written = self.link.run(&SWAP, &keys, &arguments, expected.is_some()).await?;
-        Ok((written == 1).then_some(version))
-    }
-
-    async fn remove(&self, key: Key, expected: Option<Version>) -> Result<bool, StoreError> {
-        let Names { tags, expiry, channel, .. } = &*self.names;
-        let keys: [&[u8]; 3] = [&self.names.row(key), tags, expiry];
-        let arguments: [&[u8]; 3] = [&key.0, &row::expected(expected), channel];
-        let deleted = self.link.run(&DELETE, &keys, &arguments, expected.is_some()).await?;
-        Ok(deleted == 1)
-    }
-
-    async fn tagged(&self, tag: Tag) -> Result<Vec<Key>, StoreError> {
-        let first = [b"[", &tag.0[..]].concat();
-        let last = [b"[", &tag.0[..], &[u8::MAX; 32]].concat();
-        let found: Vec<Vec<u8>> =
-            self.ask(cmd("ZRANGEBYLEX").arg(&self.names.tags).arg(first).arg(last)).await?;
-        Ok(found.iter().filter_map(|member| member.get(32..)?.try_into().ok()).map(Key).collect())
-    }
-
     /// Deletes up to [`STEP`] rows and returns how many were due, and how many of them it deleted.
     async fn sweep(&self, now: &str) -> Result<(usize, u64), StoreError> {
         let Names { tags, expiry, channel, .. } = &*self.names;
@@ -205,19 +166,45 @@ impl RedisStore {
 
 impl Store for RedisStore {
     fn load(&self, key: Key) -> StoreFuture<'_, Option<Stored>> {
-        Box::pin(self.read(key))
+        Box::pin(async move {
+            let packed: Option<Vec<u8>> = self.ask(cmd("GET").arg(self.names.row(key))).await?;
+            Ok(packed.and_then(row::unpack))
+        })
     }
 
     fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
-        Box::pin(async move { self.write(key, expected, &record).await })
+        Box::pin(async move {
+            let version = Version(u64::from_be_bytes(self.random.bytes()));
+            let Names { tags, expiry, channel, .. } = &*self.names;
+            record.check()?;
+            let packed = row::pack(version, &record)?;
+            let keys: [&[u8]; 3] = [&self.names.row(key), tags, expiry];
+            let expires_at = record.expires_at.as_millis().to_string();
+            let arguments: [&[u8]; 5] =
+                [&key.0, &row::expected(expected), &packed, expires_at.as_bytes(), channel];
+            let written = self.link.run(&SWAP, &keys, &arguments, expected.is_some()).await?;
+            Ok((written == 1).then_some(version))
+        })
     }
 
     fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool> {
-        Box::pin(self.remove(key, expected))
+        Box::pin(async move {
+            let Names { tags, expiry, channel, .. } = &*self.names;
+            let keys: [&[u8]; 3] = [&self.names.row(key), tags, expiry];
+            let arguments: [&[u8]; 3] = [&key.0, &row::expected(expected), channel];
+            let deleted = self.link.run(&DELETE, &keys, &arguments, expected.is_some()).await?;
+            Ok(deleted == 1)
+        })
     }
 
     fn find(&self, tag: Tag) -> StoreFuture<'_, Vec<Key>> {
-        Box::pin(self.tagged(tag))
+        Box::pin(async move {
+            let first = [b"[", &tag.0[..]].concat();
+            let last = [b"[", &tag.0[..], &[u8::MAX; 32]].concat();
+            let found: Vec<Vec<u8>> =
+                self.ask(cmd("ZRANGEBYLEX").arg(&self.names.tags).arg(first).arg(last)).await?;
+            Ok(found.iter().filter_map(|member| member.get(32..)?.try_into().ok()).map(Key).collect())
+        })
     }
 
     fn delete_expired(&self, older_than: Timestamp) -> StoreFuture<'_, u64> {
