@@ -11,8 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::task::JoinHandle;
 
-use super::{Key, MAX_RECORD, MAX_TAGS, Record, Store, StoreErrorKind, Tag, Version};
+use super::{Key, MAX_RECORD, MAX_TAGS, Record, Store, StoreError, StoreErrorKind, Tag, Version};
 use crate::clock::Timestamp;
 
 /// Runs the whole suite over a store that holds nothing yet.
@@ -54,6 +55,28 @@ fn record(contents: &'static str, tags: &[Tag]) -> Record {
 
 async fn write<S: Store>(store: &S, key: Key, expected: Option<Version>, record: Record) -> Version {
     store.swap(key, expected, record).await.expect("swap works").expect("swap at the right version succeeds")
+}
+
+/// What sixteen calls at the same time return.
+async fn at_once<T, F>(call: impl Fn(u32) -> F) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = Result<T, StoreError>> + Send + 'static,
+{
+    let calls: Vec<_> = (0..16).map(|number| tokio::spawn(call(number))).collect();
+    let mut returned = Vec::new();
+    for call in calls {
+        returned.push(call.await.expect("no panic").expect("the store works"));
+    }
+    returned
+}
+
+/// Waits for a row in a task of its own.
+async fn waiting<S: Store>(store: &Arc<S>, key: Key, after: Version) -> JoinHandle<Result<(), StoreError>> {
+    let store = Arc::clone(store);
+    let waiter = tokio::spawn(async move { store.wait(key, Some(after), Duration::from_secs(60)).await });
+    tokio::task::yield_now().await;
+    waiter
 }
 
 async fn absent_rows_are_none<S: Store>(store: &S) {
@@ -195,27 +218,21 @@ async fn what_is_too_large_is_refused<S: Store>(store: &S) {
 
 async fn one_of_many_swaps_wins<S: Store>(store: &Arc<S>) {
     let first = write(&**store, key(21), None, record("start", &[])).await;
-    let attempts = (0..16).map(|_| {
+    let attempts = at_once(|_| {
         let store = Arc::clone(store);
-        tokio::spawn(async move { store.swap(key(21), Some(first), record("mine", &[])).await })
+        async move { store.swap(key(21), Some(first), record("mine", &[])).await }
     });
-    let mut winners = 0;
-    for attempt in attempts.collect::<Vec<_>>() {
-        winners += usize::from(attempt.await.expect("no panic").expect("swap works").is_some());
-    }
+    let winners = attempts.await.into_iter().flatten().count();
     assert_eq!(winners, 1, "of simultaneous swaps at one version exactly one succeeds");
     store.delete(key(21), None).await.expect("delete works");
 }
 
 async fn one_of_many_creations_wins<S: Store>(store: &Arc<S>) {
-    let attempts = (0..16).map(|_| {
+    let attempts = at_once(|_| {
         let store = Arc::clone(store);
-        tokio::spawn(async move { store.swap(key(27), None, record("mine", &[Tag([16; 32])])).await })
+        async move { store.swap(key(27), None, record("mine", &[Tag([16; 32])])).await }
     });
-    let mut winners = Vec::new();
-    for attempt in attempts.collect::<Vec<_>>() {
-        winners.extend(attempt.await.expect("no panic").expect("swap works"));
-    }
+    let winners: Vec<_> = attempts.await.into_iter().flatten().collect();
     assert_eq!(winners.len(), 1, "of simultaneous creations exactly one succeeds");
     let stored = store.load(key(27)).await.expect("load works").expect("the row is there");
     assert_eq!(stored.version, winners[0], "and its version is the row's");
@@ -225,14 +242,11 @@ async fn one_of_many_creations_wins<S: Store>(store: &Arc<S>) {
 
 async fn one_of_many_deletions_deletes<S: Store>(store: &Arc<S>) {
     write(&**store, key(13), None, record("x", &[])).await;
-    let attempts = (0..16).map(|_| {
+    let attempts = at_once(|_| {
         let store = Arc::clone(store);
-        tokio::spawn(async move { store.delete(key(13), None).await })
+        async move { store.delete(key(13), None).await }
     });
-    let mut deleted = 0;
-    for attempt in attempts.collect::<Vec<_>>() {
-        deleted += usize::from(attempt.await.expect("no panic").expect("delete works"));
-    }
+    let deleted = attempts.await.into_iter().filter(|deleted| *deleted).count();
     assert_eq!(deleted, 1, "of simultaneous deletions exactly one says that it deleted");
 }
 
@@ -261,18 +275,10 @@ async fn wait_returns_when_the_row_changes<S: Store>(store: &Arc<S>) {
     let long = Duration::from_secs(60);
     let first = write(&**store, key(22), None, record("1", &[])).await;
     store.wait(key(22), None, long).await.expect("a version that is past returns at once");
-    let waiter = {
-        let store = Arc::clone(store);
-        tokio::spawn(async move { store.wait(key(22), Some(first), long).await })
-    };
-    tokio::task::yield_now().await;
+    let waiter = waiting(store, key(22), first).await;
     let second = write(&**store, key(22), Some(first), record("2", &[])).await;
     waiter.await.expect("no panic").expect("a write wakes who waits");
-    let waiter = {
-        let store = Arc::clone(store);
-        tokio::spawn(async move { store.wait(key(22), Some(second), long).await })
-    };
-    tokio::task::yield_now().await;
+    let waiter = waiting(store, key(22), second).await;
     store.delete(key(22), None).await.expect("delete works");
     waiter.await.expect("no panic").expect("a deletion wakes too");
 }

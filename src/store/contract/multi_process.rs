@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::{Change, Key, Record, Store, Tag};
-use super::{key, record, write};
+use super::{at_once, key, record, waiting, write};
 use crate::clock::Timestamp;
 
 /// Runs what concerns several processes over two handles to the same, empty store, such as two connections.
@@ -40,11 +40,7 @@ async fn what_one_writes_the_other_reads<S: Store, T: Store>(one: &S, other: &T)
 
 async fn one_wakes_who_waits_at_the_other<S: Store, T: Store>(one: &Arc<S>, other: &T) {
     let version = write(other, key(26), None, record("1", &[])).await;
-    let waiter = {
-        let one = Arc::clone(one);
-        tokio::spawn(async move { one.wait(key(26), Some(version), Duration::from_secs(60)).await })
-    };
-    tokio::task::yield_now().await;
+    let waiter = waiting(one, key(26), version).await;
     write(other, key(26), Some(version), record("2", &[])).await;
     let woken = tokio::time::timeout(Duration::from_secs(30), waiter).await;
     woken.expect("a write at one handle wakes the other").expect("no panic").expect("wait works");
@@ -53,17 +49,12 @@ async fn one_wakes_who_waits_at_the_other<S: Store, T: Store>(one: &Arc<S>, othe
 
 async fn of_both_one_wins<S: Store, T: Store>(one: &Arc<S>, other: &Arc<T>) {
     let first = write(&**one, key(29), None, record("start", &[])).await;
-    let mut attempts = Vec::new();
-    for _ in 0..8 {
-        let (one, other) = (Arc::clone(one), Arc::clone(other));
-        attempts.push(tokio::spawn(async move { one.swap(key(29), Some(first), record("one", &[])).await }));
-        attempts
-            .push(tokio::spawn(async move { other.swap(key(29), Some(first), record("other", &[])).await }));
-    }
-    let mut winners = 0;
-    for attempt in attempts {
-        winners += usize::from(attempt.await.expect("no panic").expect("swap works").is_some());
-    }
+    let attempts = at_once(|number| {
+        let handle: Arc<dyn Store> =
+            if number % 2 == 0 { Arc::clone(one) as _ } else { Arc::clone(other) as _ };
+        async move { handle.swap(key(29), Some(first), record("mine", &[])).await }
+    });
+    let winners = attempts.await.into_iter().flatten().count();
     assert_eq!(winners, 1, "of simultaneous swaps at both handles exactly one succeeds");
     one.delete(key(29), None).await.expect("delete works");
 }
