@@ -18,10 +18,7 @@ use super::start_session::start;
 use crate::config::provider::ProviderConfig;
 use crate::config::resource::Resource;
 use crate::extract::request::{Head, RequestState};
-use crate::protocol::id_token::OriginalIdToken;
-use crate::provider::relying_party::ProviderId;
-use crate::records::FOREVER;
-use crate::records::grant::{Grant, GrantSource, LOGIN, TokenSet};
+use crate::records::grant::TokenSet;
 use crate::secret::{Secret, opaque};
 use crate::sessions::session::Session;
 use crate::state::Runtime;
@@ -120,47 +117,22 @@ impl SignedInLayer {
         let session = match &self.subject {
             None => None,
             Some(subject) => {
-                let id = start(&runtime, ISSUER, subject, self.claims.clone()).await;
+                let token_sets = self.tokens.iter().map(|(indicator, access_token)| TokenSet {
+                    indicator: Some(indicator.clone()),
+                    scopes: None,
+                    access_token: access_token.clone(),
+                    issued_at: runtime.now(),
+                    expires_at: None,
+                    after_rejection: false,
+                });
+                let tokens = Some((None, token_sets.collect()));
+                let id = start(&runtime, ISSUER, subject, self.claims.clone(), tokens).await;
                 let id = id.unwrap_or_else(|error| panic!("{error}"));
                 let found = runtime.sessions.find(id, runtime.now()).await;
                 found.unwrap_or_else(|error| panic!("{error}"))
             }
         };
-        if let Some(session) = &session {
-            self.grant(&runtime, session).await;
-        }
         Prepared { runtime, session }
-    }
-
-    async fn grant(&self, runtime: &Arc<Runtime>, session: &Session) {
-        let login = runtime.settings.connections(ProviderId::FIRST).named(LOGIN);
-        let login = login.unwrap_or_else(|| panic!("people sign in"));
-        let place = runtime
-            .grant_place(session.owner(), login, Some(runtime.session_rows(session.id, session)))
-            .await;
-        let place = place.unwrap_or_else(|error| panic!("{error}"));
-        let token_sets = self.tokens.iter().map(|(indicator, access_token)| TokenSet {
-            indicator: Some(indicator.clone()),
-            scopes: None,
-            access_token: access_token.clone(),
-            issued_at: runtime.now(),
-            expires_at: None,
-            after_rejection: false,
-        });
-        let facts = OriginalIdToken {
-            issuer: ISSUER.to_owned(),
-            subject: session.subject.to_string(),
-            issued_at: runtime.now().as_secs(),
-            ..OriginalIdToken::default()
-        };
-        let grant = Grant {
-            original: Some(facts),
-            scopes: login.scopes.clone(),
-            token_sets: token_sets.collect(),
-            ..Grant::new(place.owner.clone(), place.client, &login.name, GrantSource::Consent)
-        };
-        let written = runtime.records.swap(&place.row, None, &grant, FOREVER, Vec::new()).await;
-        written.unwrap_or_else(|error| panic!("{error}"));
     }
 }
 

@@ -7,7 +7,6 @@ use http::HeaderMap;
 use http::header::SET_COOKIE;
 use serde_json::{Map, Value};
 
-use crate::clock::Timestamp;
 use crate::error::Error;
 use crate::layer::OidcLayer;
 use crate::protocol::id_token::OriginalIdToken;
@@ -18,7 +17,6 @@ use crate::sessions::session::SessionRecord;
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
-use crate::store::StoreError;
 use crate::tokens::save::keep_grant;
 
 /// How long the access token of [`start_session_with_tokens`] is good for.
@@ -54,36 +52,35 @@ pub async fn start_session_with_tokens(
     access_token: impl Into<Secret>,
     refresh_token: impl Into<Secret>,
 ) -> Result<String, Error> {
-    let tokens = (access_token.into(), refresh_token.into());
-    begin(&layer.runtime, issuer, subject, claims, Some(tokens)).await
+    let now = layer.runtime.now();
+    let set = TokenSet {
+        indicator: None,
+        scopes: None,
+        access_token: access_token.into(),
+        issued_at: now,
+        expires_at: Some(now.saturating_add(TOKEN_LIFE)),
+        after_rejection: false,
+    };
+    begin(&layer.runtime, issuer, subject, claims, Some((Some(refresh_token.into()), vec![set]))).await
 }
+
+/// What a login yields: a refresh token, and access tokens.
+pub(super) type Tokens = (Option<Secret>, Vec<TokenSet>);
 
 async fn begin(
     runtime: &Arc<Runtime>,
     issuer: &str,
     subject: &str,
     claims: Map<String, Value>,
-    tokens: Option<(Secret, Secret)>,
+    tokens: Option<Tokens>,
 ) -> Result<String, Error> {
-    let now = runtime.now();
-    let id = SessionId::new(runtime.random.bytes());
-    let record = record(runtime, issuer, subject, claims);
-    let client = runtime.providers.of_issuer(issuer).map(|one| one.relying_party.client).unwrap_or_default();
-    let grant = tokens.map(|tokens| grant(&record, client, tokens, now));
-    let jar = CookieJar::of(runtime, &HeaderMap::new(), now);
+    let jar = CookieJar::of(runtime, &HeaderMap::new(), runtime.now());
     let Some(carried) = jar.contents() else {
-        if let Some(grant) = grant {
-            let provider = runtime.providers.of_issuer(issuer);
-            let login = provider.and_then(|one| runtime.settings.connections(one.relying_party.id).sign_in());
-            let login = login.ok_or_else(|| Error::no_such_connection("nobody signs in there"))?;
-            let place = runtime
-                .grant_place(grant.owner.clone(), login, Some(runtime.session_rows(id, &record)))
-                .await?;
-            keep_grant(&place, login.grant_lifetime, grant, record.ends_at).await?;
-        }
-        runtime.sessions.start(id, record, now).await?;
+        let id = start(runtime, issuer, subject, claims, tokens).await?;
         return Ok(format!("{}={}", runtime.settings.session_cookie, id.to_cookie()));
     };
+    let (id, record) = (SessionId::new(runtime.random.bytes()), record(runtime, issuer, subject, claims));
+    let grant = tokens.map(|tokens| grant(runtime, &record, tokens));
     let begun = carried.begun(id, &record, grant.as_ref(), None);
     let begun = begun
         .map_err(|too_large| Error::unavailable("it is more than cookies may hold", too_large.to_string()))?;
@@ -96,13 +93,22 @@ async fn begin(
 
 /// Starts a session that is kept in the store.
 pub(super) async fn start(
-    runtime: &Runtime,
+    runtime: &Arc<Runtime>,
     issuer: &str,
     subject: &str,
     claims: Map<String, Value>,
-) -> Result<SessionId, StoreError> {
-    let id = SessionId::new(runtime.random.bytes());
-    let record = record(runtime, issuer, subject, claims);
+    tokens: Option<Tokens>,
+) -> Result<SessionId, Error> {
+    let (id, record) = (SessionId::new(runtime.random.bytes()), record(runtime, issuer, subject, claims));
+    if let Some(tokens) = tokens {
+        let provider = runtime.providers.of_issuer(issuer);
+        let login = provider.and_then(|one| runtime.settings.connections(one.relying_party.id).sign_in());
+        let login = login.ok_or_else(|| Error::no_such_connection("nobody signs in there"))?;
+        let rows = runtime.session_rows(id, &record);
+        let place = runtime.grant_place(record.owner(), login, Some(rows)).await?;
+        let grant = Grant { scopes: login.scopes.clone(), ..grant(runtime, &record, tokens) };
+        keep_grant(&place, login.grant_lifetime, grant, record.ends_at).await?;
+    }
     runtime.sessions.start(id, record, runtime.now()).await?;
     Ok(id)
 }
@@ -124,12 +130,7 @@ fn record(runtime: &Runtime, issuer: &str, subject: &str, claims: Map<String, Va
     SessionRecord { identity, claims, id_token: Secret::default(), sources: None }
 }
 
-fn grant(
-    record: &SessionRecord,
-    client: [u8; 32],
-    (access_token, refresh_token): (Secret, Secret),
-    now: Timestamp,
-) -> Grant {
+fn grant(runtime: &Runtime, record: &SessionRecord, (refresh_token, token_sets): Tokens) -> Grant {
     let facts = OriginalIdToken {
         issuer: record.issuer.to_string(),
         subject: record.subject.to_string(),
@@ -137,18 +138,12 @@ fn grant(
         auth_time: record.auth_time,
         ..OriginalIdToken::default()
     };
-    let set = TokenSet {
-        indicator: None,
-        scopes: None,
-        access_token,
-        issued_at: now,
-        expires_at: Some(now.saturating_add(TOKEN_LIFE)),
-        after_rejection: false,
-    };
+    let provider = runtime.providers.of_issuer(&record.issuer);
+    let client = provider.map(|provider| provider.relying_party.client).unwrap_or_default();
     Grant {
-        refresh_token: Some(refresh_token),
+        refresh_token,
         original: Some(facts),
-        token_sets: vec![set],
+        token_sets,
         ..Grant::new(record.owner(), client, LOGIN, GrantSource::Consent)
     }
 }
