@@ -70,31 +70,19 @@ pub(crate) struct OriginalIdToken {
     pub(crate) nonce: Option<Secret>,
 }
 
-/// Claims by which something is decided here, whatever is configured.
-const DECISIVE: &[&str] = &[
-    "iss",
-    "sub",
-    "aud",
-    "azp",
-    "nonce",
-    "sid",
-    "tid",
-    "hd",
-    "acr",
-    "exp",
-    "iat",
-    "nbf",
-    "auth_time",
-    "at_hash",
-    "events",
-    "jti",
-];
+/// Claims of the token as a token, which say nothing about the person.
+pub(super) const OF_TOKEN: &[&str] =
+    &["iss", "sub", "aud", "azp", "nonce", "sid", "acr", "exp", "iat", "nbf", "auth_time", "at_hash", "jti"];
+/// Others by which something is decided here, whatever is configured. It is by those of the token, too.
+const DECISIVE: &[&str] = &["tid", "hd", "events"];
 /// Some libraries write null for what is not there. Of these, null is neither there nor absent.
 const NEVER_NULL: &[&str] = &["iss", "sub", "aud", "exp", "iat", "nonce", "events"];
 
 /// Claims of a token whose signature holds. One that cannot be read is left out, unless something is decided by it.
 pub(super) fn readable(token: &mut VerifiedJws<'_>, decisive: &[String]) -> Result<(), JwtError> {
-    let decides = |name: &&String| DECISIVE.contains(&name.as_str()) || decisive.contains(name);
+    let decides = |name: &&String| {
+        [OF_TOKEN, DECISIVE].iter().any(|known| known.contains(&name.as_str())) || decisive.contains(name)
+    };
     if let Some(name) = token.unreadable.iter().find(decides) {
         return Err(Refused(format!("{name} cannot be read").as_str().into()));
     }

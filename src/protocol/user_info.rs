@@ -4,6 +4,7 @@ use serde::Deserialize;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+use super::id_token::OF_TOKEN;
 use super::json;
 
 /// Why a UserInfo response is not used.
@@ -35,25 +36,8 @@ pub(crate) fn parse(
     }
 }
 
-/// Claims that belong to the ID token as a token and say nothing about the person.
-const TOKEN_CLAIMS: &[&str] = &[
-    "iss",
-    "sub",
-    "aud",
-    "exp",
-    "iat",
-    "nbf",
-    "jti",
-    "nonce",
-    "at_hash",
-    "c_hash",
-    "s_hash",
-    "azp",
-    "sid",
-    "auth_time",
-    "acr",
-    "amr",
-];
+/// Other claims of the ID token that say nothing about the person.
+const OF_RESPONSE: &[&str] = &["c_hash", "s_hash", "amr"];
 
 /// What is kept about the person: the ID token's claims, over which UserInfo's go.
 ///
@@ -63,9 +47,11 @@ pub(crate) fn about_person(
     mut id_token: Map<String, Value>,
     user_info: Option<Map<String, Value>>,
 ) -> Map<String, Value> {
-    id_token.retain(|name, _| !TOKEN_CLAIMS.contains(&name.as_str()));
+    let is_about_person =
+        |name: &String| ![OF_TOKEN, OF_RESPONSE].iter().any(|claims| claims.contains(&name.as_str()));
+    id_token.retain(|name, _| is_about_person(name));
     let Some(mut user_info) = user_info else { return id_token };
-    user_info.retain(|name, _| !TOKEN_CLAIMS.contains(&name.as_str()));
+    user_info.retain(|name, _| is_about_person(name));
     for (claim, verified) in VERIFIED {
         if !user_info.contains_key(claim) {
             user_info.remove(verified);
