@@ -63,6 +63,9 @@ pub enum EventCode {
     MetadataFetched,
     /// The provider's key set was fetched.
     KeySetFetched,
+    /// A provider is called over http at a named host ([`ProviderConfig::internal_url`](crate::ProviderConfig)): for
+    /// development only.
+    ProviderNotEncrypted,
     /// The provider did not answer, or its response was invalid.
     ProviderFailed,
     /// A part of what the provider sent cannot be used, and is not needed: the detail names it.
@@ -130,6 +133,7 @@ impl EventCode {
             Self::DevelopmentProvider => ("provider.development", Warning),
             Self::NotLoopback => ("request.not_loopback", Throttled),
             Self::SecretGenerated => ("secret.generated", Warning),
+            Self::ProviderNotEncrypted => ("provider.not_encrypted", Warning),
         }
     }
 

@@ -100,6 +100,7 @@ mod tests {
     use super::*;
     use crate::config::provider::ProviderConfig;
     use serde_json::json;
+    use url::Url;
 
     const OP: &str = "https://op.test";
 
@@ -113,7 +114,12 @@ mod tests {
 
     fn registered(config: &Config) -> Vec<RelyingParty> {
         let all: Vec<_> = config.providers().cloned().collect();
-        RelyingParty::check(&all, "https://app.test/auth/callback", &mut Vec::new())
+        RelyingParty::check(
+            &all,
+            &Url::parse("https://app.test").unwrap(),
+            "https://app.test/auth/callback",
+            &mut Vec::new(),
+        )
     }
 
     #[test]

@@ -62,6 +62,7 @@ impl Config {
     /// |---|---|---|
     /// | `OIDC_ISSUER` | the provider's issuer, or `development` ([`Config::development`]) | required |
     /// | `OIDC_CLIENT_ID`, `OIDC_CLIENT_SECRET` | the registration at the provider | none |
+    /// | `OIDC_INTERNAL_URL` | the provider's URL for the application itself ([`ProviderConfig::internal_url`]) | the issuer |
     /// | `OIDC_SCOPES` | scopes of a login, separated by spaces | `openid email profile` |
     /// | `OIDC_RESPONSE_MODE` | `query` or `form_post` | `query` |
     /// | `OIDC_ID_TOKEN_SIGNED_RESPONSE_ALG` | the one algorithm of ID and logout tokens | those of the metadata |
@@ -202,6 +203,7 @@ impl ProviderConfig {
         let text = |end: &str| environment.value(&name(end));
         let mut provider = Self {
             issuer: text("ISSUER").unwrap_or_default(),
+            internal_url: text("INTERNAL_URL"),
             client_id: text("CLIENT_ID").unwrap_or_default(),
             client_secret,
             display_name: text("DISPLAY_NAME"),

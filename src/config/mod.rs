@@ -476,6 +476,7 @@ mod tests {
             [
                 ("ISSUER", if prefix == "OIDC" { "https://op.test" } else { "https://home.test" }),
                 ("CLIENT_ID", "app"),
+                ("INTERNAL_URL", "https://op.internal"),
                 ("CLIENT_AUTH_METHOD", "client_secret_post"),
                 ("FETCH_USER_INFO", "when-needed"),
                 ("TRUSTED_AUDIENCES", "a, b"),
@@ -492,6 +493,7 @@ mod tests {
         let config = from(&all).unwrap();
         for provider in [&config.provider, &config.more_providers[0]] {
             assert_eq!(provider.client_auth, Some(ClientAuthMethod::ClientSecretPost));
+            assert_eq!(provider.internal_url.as_deref(), Some("https://op.internal"));
             assert_eq!(provider.fetch_user_info, FetchUserInfo::WhenNeeded);
             assert_eq!(provider.trusted_audiences, ["a", "b"]);
             assert_eq!(provider.pushed_authorization_requests, PushedAuthorizationRequests::Always);

@@ -35,6 +35,13 @@ pub struct ProviderConfig {
     /// development provider (feature `dev-provider`), for this machine only: see
     /// [`Config::development`](crate::Config::development).
     pub issuer: String,
+    /// The provider's URL for this application, where that is not the issuer's, such as
+    /// `http://keycloak:8080/realms/app` in a network of containers: the endpoints that the application calls itself
+    /// (metadata, keys, token, UserInfo, revocation, pushed requests) are called below this URL if they are below the
+    /// issuer. Browsers still go to the metadata's authorization and end-session endpoints. https; or http to
+    /// loopback; or, where the public URL is http on loopback, http to a host name without dots, with the event
+    /// [`EventCode::ProviderNotEncrypted`](crate::EventCode::ProviderNotEncrypted).
+    pub internal_url: Option<String>,
     /// The client id at the provider.
     pub client_id: String,
     /// The client secret; `None` for a public client, which only PKCE protects (RFC 7636).
@@ -90,6 +97,7 @@ impl Default for ProviderConfig {
             name: "default".to_owned(),
             display_name: None,
             issuer: String::new(),
+            internal_url: None,
             client_id: String::new(),
             client_secret: None,
             client_auth: None,
@@ -121,6 +129,7 @@ impl ProviderConfig {
     setters! {
         into name: String;
         some display_name: String;
+        some internal_url: String;
         some client_secret: Secret;
         some client_auth: ClientAuthMethod;
         list scopes: String;

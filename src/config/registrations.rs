@@ -1,7 +1,7 @@
 //! The registrations at providers, checked: what the layer works with.
 
 use sha2::{Digest, Sha256};
-use url::Url;
+use url::{Host, Url};
 
 use super::provider::{ProviderConfig, is_name};
 use super::{Config, development};
@@ -25,6 +25,7 @@ impl RelyingParty {
     /// Checks what was written of every provider; `callback` is the redirect URI where there is only one.
     pub(crate) fn check(
         providers: &[ProviderConfig],
+        public_url: &Url,
         callback: &str,
         problems: &mut Vec<String>,
     ) -> Vec<Self> {
@@ -33,13 +34,14 @@ impl RelyingParty {
             let mut found = Vec::new();
             names(provider, &providers[..index], &mut found);
             registration(provider, &mut found);
+            let internal_url = internal_url(provider, public_url, &mut found);
             let named =
                 |problem| if several { format!("provider {:?}: {problem}", provider.name) } else { problem };
             problems.extend(found.into_iter().map(named));
             // Where there are several, a response arrives where nobody else's does (RFC 9700 section 4.4.2.2).
             let redirect_uri =
                 if several { format!("{callback}/{}", provider.name) } else { callback.to_owned() };
-            Self::new(ProviderId(index), provider, redirect_uri)
+            Self { internal_url, ..Self::new(ProviderId(index), provider, redirect_uri) }
         });
         each.collect()
     }
@@ -53,6 +55,7 @@ impl RelyingParty {
             display_name: display_name.unwrap_or_else(|| provider.name.clone()),
             login: provider.login,
             issuer: provider.issuer.clone(),
+            internal_url: None,
             client_id: provider.client_id.clone(),
             client: Sha256::digest(encode(&[provider.issuer.as_bytes(), provider.client_id.as_bytes()]))
                 .into(),
@@ -99,13 +102,32 @@ fn names(provider: &ProviderConfig, before: &[ProviderConfig], problems: &mut Ve
     }
 }
 
+/// Unencrypted only to this machine, or, in development, to a name that no DNS outside of this network knows.
+fn internal_url(provider: &ProviderConfig, public_url: &Url, problems: &mut Vec<String>) -> Option<Url> {
+    let given = provider.internal_url.as_deref()?;
+    let is_named = |url: &Url| matches!(url.host(), Some(Host::Domain(name)) if !name.contains('.'));
+    let in_development = |url: &Url| url.scheme() == "http" && public_url.scheme() == "http" && is_named(url);
+    let url = Url::parse(given).ok().filter(|url| {
+        let is_plain = url.query().is_none() && url.fragment().is_none() && url.username().is_empty();
+        is_plain && (is_secure(url) || in_development(url))
+    });
+    if url.is_none() {
+        problems.push(format!(
+            "internal_url is {given:?} (OIDC_INTERNAL_URL): use an https URL; http is for loopback, and, where public_url is \
+             http on loopback, for a host name without dots"
+        ));
+    }
+    url
+}
+
 fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
     let issuer = &provider.issuer;
     let valid = Url::parse(issuer)
         .is_ok_and(|url| is_secure(&url) && url.query().is_none() && url.fragment().is_none());
     if !valid {
         problems.push(format!(
-            "issuer is {issuer:?} (OIDC_ISSUER): use the provider's https URL (http is for loopback only)"
+            "issuer is {issuer:?} (OIDC_ISSUER): use the provider's https URL (http is for loopback only); a URL \
+             that this application alone uses is internal_url (OIDC_INTERNAL_URL)"
         ));
     }
     if provider.client_id.is_empty() {

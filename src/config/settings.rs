@@ -75,7 +75,7 @@ impl Settings {
         let local = local_only(config, &public_url, &mut problems);
         let providers = written(config, &public_url, &mut problems);
         let callback = format!("{origin}{mount}{base}/callback");
-        let mut relying_parties = RelyingParty::check(&providers, &callback, &mut problems);
+        let mut relying_parties = RelyingParty::check(&providers, &public_url, &callback, &mut problems);
         relying_parties.iter_mut().for_each(|one| one.decisive = decisive_claims(config));
         let connections = CheckedConnections::check(&providers, config, &mut problems);
         let admins = Admins::check(config, &relying_parties, &mut problems);

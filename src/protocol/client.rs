@@ -176,7 +176,7 @@ pub(crate) mod tests {
             "revocation_endpoint": endpoint("revoke?own=1"),
             "pushed_authorization_request_endpoint": endpoint("par"),
         });
-        let metadata = crate::protocol::metadata::parse(document.to_string().as_bytes(), &endpoint(""));
+        let metadata = crate::protocol::metadata::parse(document.to_string().as_bytes(), &endpoint(""), None);
         let secret = secret.map(Secret::from);
         ProviderClient::new(
             &metadata.unwrap().0,

@@ -47,9 +47,19 @@ fn accepted() -> String {
     jws::ACCEPTED.each_ref().map(|(name, _)| *name).join(", ")
 }
 
-/// Where the discovery document of an issuer lies (OpenID Connect Discovery 1.0 section 4).
-pub(crate) fn discovery_url(issuer: &str) -> String {
-    format!("{}/.well-known/openid-configuration", issuer.trim_end_matches('/'))
+/// Where the discovery document lies below this URL (OpenID Connect Discovery 1.0 section 4).
+pub(crate) fn discovery_url(base: &str) -> String {
+    format!("{}/.well-known/openid-configuration", base.trim_end_matches('/'))
+}
+
+/// The same place below another base URL, for a URL that lies below `base`.
+fn moved(url: &Url, base: &Url, to: &Url) -> Option<Url> {
+    let path = url.path().strip_prefix(base.path().trim_end_matches('/'))?;
+    let is_below = url.origin() == base.origin() && (path.is_empty() || path.starts_with('/'));
+    let mut moved = to.clone();
+    moved.set_path(&format!("{}{path}", to.path().trim_end_matches('/')));
+    moved.set_query(url.query());
+    is_below.then_some(moved)
 }
 
 /// Reads and checks a discovery document that was fetched for `issuer`. The second says which optional members are ignored
@@ -61,9 +71,15 @@ pub(crate) fn discovery_url(issuer: &str) -> String {
 /// | other endpoints, list of methods | absent | absent, ignored |
 /// | what adds a check (`iss` in responses, pushed requests required) | false | true: the check is made |
 /// | algorithms | RS256 | entries are skipped; if none is left, RS256 |
-pub(crate) fn parse(document: &[u8], issuer: &str) -> Result<(Metadata, Vec<String>), MetadataError> {
+///
+/// `internal_url` stands for the issuer in the URLs of the endpoints that this application calls itself.
+pub(crate) fn parse(
+    document: &[u8],
+    issuer: &str,
+    internal_url: Option<&Url>,
+) -> Result<(Metadata, Vec<String>), MetadataError> {
     let (members, unreadable) = json::members(document).ok_or(MetadataError::Malformed)?;
-    let mut document = Document { members, unreadable, issuer, ignored: Vec::new() };
+    let mut document = Document { members, unreadable, issuer, internal_url, ignored: Vec::new() };
     // Section 4.3: exactly the URL that was asked, a trailing slash included. Anything else would let one
     // provider speak for another.
     let named = document.members.get("issuer");
@@ -73,13 +89,13 @@ pub(crate) fn parse(document: &[u8], issuer: &str) -> Result<(Metadata, Vec<Stri
     }
     let metadata = Metadata {
         issuer: issuer.to_owned(),
-        authorization_endpoint: document.required("authorization_endpoint")?,
-        token_endpoint: document.required("token_endpoint")?,
-        jwks_uri: document.required("jwks_uri")?,
-        userinfo_endpoint: document.optional("userinfo_endpoint"),
-        revocation_endpoint: document.optional("revocation_endpoint"),
-        end_session_endpoint: document.optional("end_session_endpoint"),
-        par_endpoint: document.optional("pushed_authorization_request_endpoint"),
+        authorization_endpoint: document.required("authorization_endpoint", Document::url)?,
+        token_endpoint: document.required("token_endpoint", Document::called)?,
+        jwks_uri: document.required("jwks_uri", Document::called)?,
+        userinfo_endpoint: document.optional("userinfo_endpoint", Document::called),
+        revocation_endpoint: document.optional("revocation_endpoint", Document::called),
+        end_session_endpoint: document.optional("end_session_endpoint", Document::url),
+        par_endpoint: document.optional("pushed_authorization_request_endpoint", Document::called),
         requires_par: document.adds_check("require_pushed_authorization_requests"),
         sends_iss: document.adds_check("authorization_response_iss_parameter_supported"),
         algorithms: document.algorithms()?,
@@ -96,6 +112,7 @@ struct Document<'a> {
     /// Members whose values are no JSON.
     unreadable: Vec<String>,
     issuer: &'a str,
+    internal_url: Option<&'a Url>,
     ignored: Vec<String>,
 }
 
@@ -121,13 +138,26 @@ impl Document<'_> {
         (url.scheme() == "https" || is_local()).then_some(url)
     }
 
-    fn required(&self, name: &'static str) -> Result<Url, MetadataError> {
-        let found = || json::shown(self.members.get(name));
-        self.url(name).ok_or_else(|| MetadataError::Endpoint { name, found: found() })
+    /// Where this application calls an endpoint. Some providers name the URL under which they were asked.
+    fn called(&self, name: &str) -> Option<Url> {
+        let Some(internal) = self.internal_url else { return self.url(name) };
+        let named = Url::parse(self.members.get(name)?.as_str()?).ok()?;
+        let public = Url::parse(self.issuer).ok();
+        let inside = public.and_then(|public| moved(&named, &public, internal));
+        inside.or_else(|| moved(&named, internal, internal)).or_else(|| self.url(name))
     }
 
-    fn optional(&mut self, name: &str) -> Option<Url> {
-        let url = self.url(name);
+    fn required(
+        &self,
+        name: &'static str,
+        read: fn(&Self, &str) -> Option<Url>,
+    ) -> Result<Url, MetadataError> {
+        let found = || json::shown(self.members.get(name));
+        read(self, name).ok_or_else(|| MetadataError::Endpoint { name, found: found() })
+    }
+
+    fn optional(&mut self, name: &str, read: fn(&Self, &str) -> Option<Url>) -> Option<Url> {
+        let url = read(self, name);
         if url.is_none() && !self.is_absent(name) {
             self.ignore(name, EXPECTED_URL);
         }
@@ -200,7 +230,7 @@ mod tests {
             "id_token_signing_alg_values_supported": ["none", "HS256", "ES256", "RS256"],
         });
         edit(&mut document);
-        parse(document.to_string().as_bytes(), "https://op.test/a").map(|(metadata, _)| metadata)
+        parse(document.to_string().as_bytes(), "https://op.test/a", None).map(|(metadata, _)| metadata)
     }
 
     /// Which members are ignored.
@@ -210,7 +240,7 @@ mod tests {
             "token_endpoint": "https://op.test/token", "jwks_uri": "https://op.test/jwks",
         });
         edit(&mut document);
-        let (_, ignored) = parse(document.to_string().as_bytes(), "https://op.test/a").unwrap();
+        let (_, ignored) = parse(document.to_string().as_bytes(), "https://op.test/a", None).unwrap();
         ignored.iter().map(|text| text.split(' ').next().unwrap().to_owned()).collect()
     }
 
@@ -274,11 +304,46 @@ mod tests {
                 "issuer": "http://127.0.0.1:9", "authorization_endpoint": "http://127.0.0.1:9/a",
                 "token_endpoint": token_endpoint, "jwks_uri": "http://127.0.0.1:9/jwks",
             });
-            parse(document.to_string().as_bytes(), "http://127.0.0.1:9")
+            parse(document.to_string().as_bytes(), "http://127.0.0.1:9", None)
         };
         assert!(local("http://127.0.0.1:9/token").is_ok() && local("http://localhost:8/token").is_ok());
         assert!(local("https://op.test/token").is_ok());
         assert!(local("http://op.test/token").is_err());
+    }
+
+    /// What lies below the issuer is called below the internal URL, or where the provider named that itself; what the browser
+    /// is sent to stays.
+    #[test]
+    fn endpoints_below_the_issuer_are_called_at_the_internal_url() {
+        let internal = Url::parse("http://keycloak:8080/auth/a").unwrap();
+        let token_at = |token_endpoint: &str| {
+            let document = json!({
+                "issuer": "https://op.test/a", "authorization_endpoint": "https://op.test/a/authorize",
+                "token_endpoint": token_endpoint, "jwks_uri": "https://op.test/a/jwks?v=1",
+                "end_session_endpoint": "https://op.test/a/logout",
+            });
+            parse(document.to_string().as_bytes(), "https://op.test/a", Some(&internal))
+                .map(|(found, _)| found)
+        };
+        let metadata = token_at("https://op.test/a/token").unwrap();
+        assert_eq!(metadata.token_endpoint.as_str(), "http://keycloak:8080/auth/a/token");
+        assert_eq!(metadata.jwks_uri.as_str(), "http://keycloak:8080/auth/a/jwks?v=1");
+        assert_eq!(metadata.authorization_endpoint.as_str(), "https://op.test/a/authorize");
+        assert_eq!(metadata.end_session_endpoint.unwrap().as_str(), "https://op.test/a/logout");
+        for stays in [
+            "https://tokens.test/a/token",
+            "https://op.test:8443/a/token",
+            "https://op.test/ab/token",
+            "https://op.test/token",
+            "http://keycloak:8080/auth/a/token",
+        ] {
+            assert_eq!(token_at(stays).unwrap().token_endpoint.as_str(), stays);
+        }
+        for refused in
+            ["http://op.test/a/token", "http://keycloak:8080/other", "http://keycloak/auth/a/token"]
+        {
+            assert!(token_at(refused).is_err(), "{refused}");
+        }
     }
 
     #[test]

@@ -117,13 +117,15 @@ impl Provider {
     }
 
     async fn fetch_metadata(&self) -> Result<Discovered, ProviderError> {
-        let RelyingParty { issuer, client_id, client_secret, client_auth, redirect_uri, .. } =
-            &self.relying_party;
+        let RelyingParty {
+            issuer, internal_url, client_id, client_secret, client_auth, redirect_uri, ..
+        } = &self.relying_party;
         let fetched = async {
-            let document = self.get(&metadata::discovery_url(issuer), "application/json, */*;q=0.1").await?;
+            let url = metadata::discovery_url(internal_url.as_ref().map_or(issuer, Url::as_str));
+            let document = self.get(&url, "application/json, */*;q=0.1").await?;
             // Wrong metadata is a provider that cannot be used now: it may be mended without a restart here.
-            let (metadata, ignored) =
-                metadata::parse(&document, issuer).map_err(ProviderError::unavailable)?;
+            let (metadata, ignored) = metadata::parse(&document, issuer, internal_url.as_ref())
+                .map_err(ProviderError::unavailable)?;
             ignored.iter().for_each(|member| self.ignored(format_args!("the discovery document's {member}")));
             let client =
                 ProviderClient::new(&metadata, client_id, client_secret.as_ref(), *client_auth, redirect_uri)
@@ -261,7 +263,7 @@ impl Provider {
         match answer.status() {
             StatusCode::OK => Ok(answer.into_body()),
             // Redirects too: another origin must not speak for this one.
-            status => Err(ProviderError::unavailable(format!("it answered {status}"))),
+            status => Err(ProviderError::unavailable(format!("{url} answered {status}"))),
         }
     }
 

@@ -1,5 +1,7 @@
 //! This application as its providers know it.
 
+use url::Url;
+
 use crate::protocol::authorization::{PushedAuthorizationRequests, ResponseMode};
 use crate::protocol::jws::Algorithm;
 use crate::protocol::token::ClientAuthMethod;
@@ -24,6 +26,8 @@ pub(crate) struct RelyingParty {
     /// Whether people sign in there.
     pub(crate) login: bool,
     pub(crate) issuer: String,
+    /// Stands for the issuer in the URLs that the application itself calls.
+    pub(crate) internal_url: Option<Url>,
     pub(crate) client_id: String,
     /// Issuer and client id, as one: what grants are bound to.
     pub(crate) client: [u8; 32],

@@ -23,6 +23,7 @@ use crate::config::settings::Settings;
 use crate::dev_provider::DevProvider;
 use crate::error::ConfigError;
 use crate::events::{EventCode, Events};
+use crate::protocol::metadata::is_secure;
 use crate::provider::Provider;
 use crate::provider::default_client::default_client;
 use crate::provider::http_client::Outbound;
@@ -92,6 +93,13 @@ impl Runtime {
         if made_up {
             let detail = "no SESSION_SECRET: everybody is signed out at the next start";
             events.emit(EventCode::SecretGenerated, None, detail);
+        }
+        for internal in settings.relying_parties.iter().filter_map(|one| one.internal_url.as_ref()) {
+            if !is_secure(internal) {
+                let detail =
+                    format_args!("{internal} is called over http: secrets and tokens are not encrypted");
+                events.emit(EventCode::ProviderNotEncrypted, None, detail);
+            }
         }
         let providers = Providers::new(settings.relying_parties.iter().map(|relying_party| {
             Provider::new(relying_party.clone(), outbound.clone(), events.clone(), clock.clone())

@@ -7,6 +7,7 @@
 mod admins;
 mod choosing;
 mod connections;
+mod internal_url;
 mod mix_up;
 pub(crate) mod real;
 mod sessions;

@@ -55,12 +55,17 @@ impl LyingProvider {
     pub fn with_clock(net: &Net, issuer: &str, now: Seconds) -> Self {
         let state = Arc::new(Mutex::new(State::new(issuer, now)));
         let op = Self { issuer: issuer.into(), state };
-        let served = op.clone();
-        net.serve(issuer, move |request| {
-            let op = served.clone();
+        op.also_at(net, issuer);
+        op
+    }
+
+    /// Is reached under this base URL, too, whose path is the issuer's.
+    pub fn also_at(&self, net: &Net, base: &str) {
+        let op = self.clone();
+        net.serve(base, move |request| {
+            let op = op.clone();
             async move { op.respond(request) }
         });
-        op
     }
 
     pub fn issuer(&self) -> &str {
