@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use http::header::HOST;
+use http::request::Parts;
 use http::uri::Authority;
 use http::{HeaderValue, Request, StatusCode};
 use url::Url;
@@ -68,6 +69,15 @@ pub(crate) fn refusal<B>(request: &Request<B>, local: &LocalOnly) -> Option<(Sta
     let elsewhere = uri.into_iter().chain(hosts).find(|authority| !local.answers(authority))?;
     let shown = String::from_utf8_lossy(&elsewhere[..elsewhere.len().min(200)]);
     Some((StatusCode::MISDIRECTED_REQUEST, format!("it is for {shown:?}")))
+}
+
+/// The URL of a request's host, where that is another host than the public URL's: browsers send the cookies of one to the
+/// other never (RFC 6265 section 5.1.3).
+pub(crate) fn other_host(public_url: &Url, head: &Parts) -> Option<Url> {
+    let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
+    let host = head.uri.authority().map(Authority::as_str).or(host)?;
+    let url = Url::parse(&format!("http://{host}")).ok()?;
+    (url.host() != public_url.host()).then_some(url)
 }
 
 pub(crate) fn is_local(addr: SocketAddr) -> bool {

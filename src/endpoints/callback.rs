@@ -30,7 +30,7 @@ use crate::records::seal::Purpose;
 use crate::state::Runtime;
 use crate::store::{Key, StoreError};
 use crate::tokens::discard::discard;
-use crate::{cookie, page};
+use crate::{cookie, page, peer};
 
 /// The longest that a callback may take.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -76,7 +76,14 @@ async fn callback(
     {
         PendingLookup::Valid(login) if is_of(&login, &response, provider) => (login, false),
         PendingLookup::Expired(login) if is_of(&login, &response, provider) => (login, true),
-        _ => return Err(unknown(LoginError::NotPending)),
+        _ => {
+            let expected = &runtime.settings.public_url;
+            let other = peer::other_host(expected, head).map(|other| LoginError::OtherHost {
+                found: json::printable(other.host_str().unwrap_or_default()),
+                expected: expected.clone(),
+            });
+            return Err(unknown(other.unwrap_or(LoginError::NotPending)));
+        }
     };
     let Ok(destination) = runtime.settings.destination(&login.return_to) else {
         return Err(unknown(LoginError::NotPending));
@@ -274,7 +281,7 @@ fn answer(runtime: &Runtime, refused: &CallbackError) -> Response<Bytes> {
             page(status, text)
         }
         LoginError::NoIdToken => page(StatusCode::BAD_REQUEST, UNTRUSTED),
-        LoginError::Malformed(_) | LoginError::NotPending => page(
+        LoginError::Malformed(_) | LoginError::NotPending | LoginError::OtherHost { .. } => page(
             StatusCode::BAD_REQUEST,
             "This sign-in was not started in this browser, or was completed already.",
         ),

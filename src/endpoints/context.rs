@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::config::connections::CheckedConnection;
 use crate::events::EventCode;
 use crate::protocol::fetch_metadata::{Decision, Facts, Target};
+use crate::protocol::metadata::is_loopback;
 use crate::records::grant::Grant;
 use crate::sessions::identity::SessionPayload;
 use crate::sessions::session::Session;
@@ -23,7 +24,7 @@ use crate::stateless::CookieJar;
 use crate::store::StoreError;
 use crate::tokens::locate::GrantRef;
 use crate::tokens::principal::Principal;
-use crate::{cookie, page};
+use crate::{cookie, page, peer};
 
 /// One request to an endpoint: what it shares with all others, its head, and the cookies in which its browser keeps
 /// sessions and grants.
@@ -97,7 +98,19 @@ impl EndpointContext {
     }
 
     pub(crate) fn query(&self) -> &str {
-        self.head.uri.query().unwrap_or_default()
+        let query = self.head.uri.query().unwrap_or_default();
+        query.strip_prefix(urls::LED).unwrap_or(query)
+    }
+
+    /// The address of this request at the public URL, where it came under another name of this machine, such as 127.0.0.1
+    /// for localhost, and was not led there before. Its login would end where its cookies are not sent.
+    pub(crate) fn at_public_name(&self) -> Option<String> {
+        let settings = &self.runtime.settings;
+        let other = peer::other_host(&settings.public_url, &self.head)?;
+        let query = self.head.uri.query().unwrap_or_default();
+        let led = query.starts_with(urls::LED) || !is_loopback(&settings.public_url) || !is_loopback(&other);
+        let origin = settings.public_url.origin().ascii_serialization();
+        (!led).then(|| format!("{origin}{}?{}{query}", settings.path_to("login"), urls::LED))
     }
 
     /// The session's cookie, whatever it holds.

@@ -36,6 +36,9 @@ use crate::{cookie, page};
 pub(crate) const HEADER_BUDGET: usize = 3584;
 
 pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
+    if let Some(address) = context.at_public_name() {
+        return redirect(&address);
+    }
     let (runtime, headers) = (&context.runtime, &context.head.headers);
     // The store is asked who is signed in only where that matters.
     let session = match context.decide(Target::Login, true, false) {

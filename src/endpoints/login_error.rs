@@ -1,5 +1,7 @@
 //! Why a login ended without a session, or a connection without a grant.
 
+use url::Url;
+
 use crate::protocol::authorization::MalformedResponse;
 use crate::provider::error::ProviderError;
 use crate::stateless::TooLarge;
@@ -13,6 +15,10 @@ pub(crate) enum LoginError {
     Malformed(#[from] MalformedResponse),
     #[error("this browser has no pending login with this state")]
     NotPending,
+    #[error(
+        "this browser has no pending login with this state: it is at {found}, and public_url is {expected}"
+    )]
+    OtherHost { found: String, expected: Url },
     #[error("the login took longer than login_lifetime")]
     Expired,
     #[error("the provider returned the error {0}")]
@@ -72,6 +78,7 @@ impl LoginError {
             | Self::AccountMismatch
             | Self::NoIdToken
             | Self::NotPending
+            | Self::OtherHost { .. }
             | Self::SessionOver
             | Self::EndedByProvider
             | Self::SignedOut

@@ -83,6 +83,10 @@ pub(crate) const fn once_in(once: bool) -> &'static str {
 /// The end of the address of a login that is begun because the provider gave up the one before it.
 pub(crate) const AGAIN: &str = "&again=1";
 
+/// The beginning of the query of a login that was led from another name of this machine to the public URL's. Where it comes
+/// under the other name all the same, a proxy changes it.
+pub(crate) const LED: &str = "at=public&";
+
 /// The parameter with the proof, which stands last.
 const PROOF: &str = "&proof=";
 

@@ -18,6 +18,7 @@ mod callback;
 mod destinations;
 mod hooks;
 mod load;
+mod names;
 mod options;
 mod outage;
 mod request;
