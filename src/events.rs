@@ -26,6 +26,9 @@ pub enum EventCode {
     LoginSucceeded,
     /// A login ended without a session; the detail is the reason.
     LoginRefused,
+    /// A login brought no refresh token, and `offline_access` was not asked for, which the provider has: users must grant
+    /// access again whenever an access token expires. Reported once for each provider after a start.
+    NoRefreshToken,
     /// A session was ended; the detail names the cause.
     LoggedOut,
     /// A provider's logout request was refused; the detail is the reason.
@@ -134,6 +137,7 @@ impl EventCode {
             Self::NotLoopback => ("request.not_loopback", Throttled),
             Self::SecretGenerated => ("secret.generated", Warning),
             Self::ProviderNotEncrypted => ("provider.not_encrypted", Warning),
+            Self::NoRefreshToken => ("login.no_refresh_token", Warning),
         }
     }
 

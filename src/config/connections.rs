@@ -34,6 +34,8 @@ pub(crate) struct CheckedConnection {
     pub(crate) grant_lifetime: GrantLifetime,
     pub(crate) single_use: bool,
     pub(crate) visitors: bool,
+    /// Whether any API is called with its tokens.
+    pub(crate) has_resources: bool,
 }
 
 impl CheckedConnections {
@@ -166,6 +168,7 @@ impl CheckedConnection {
             grant_lifetime: connection.grant_lifetime,
             single_use: connection.single_use,
             visitors: connection.visitors,
+            has_resources: !connection.resources.is_empty(),
         }
     }
 

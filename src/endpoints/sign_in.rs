@@ -186,6 +186,9 @@ async fn store(
     // is the one who granted it.
     if runtime.mode.keeps_logins() || revalidates {
         let login = sign_in_at(runtime, verified.provider)?;
+        if login.has_resources && tokens.refresh_token.is_none() && tokens.expires_in.is_some() {
+            verified.provider.lacks_refresh_token(&login.scopes);
+        }
         let facts = || Some(id_token.facts.clone());
         let new = |place: &GrantRef| new_grant(place, login, &login.scopes, tokens, facts(), now);
         if let Some(jar) = context.jar().contents() {

@@ -23,6 +23,7 @@ pub(crate) struct Metadata {
     pub(crate) sends_iss: bool,
     pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) client_auth_methods: Vec<String>,
+    pub(crate) scopes: Vec<String>,
 }
 
 /// Why a provider's metadata cannot be used. The operator must look.
@@ -100,6 +101,7 @@ pub(crate) fn parse(
         sends_iss: document.adds_check("authorization_response_iss_parameter_supported"),
         algorithms: document.algorithms()?,
         client_auth_methods: document.texts("token_endpoint_auth_methods_supported"),
+        scopes: document.texts("scopes_supported"),
     };
     let unread = document.unreadable.into_iter().map(|name| format!("{name} cannot be read"));
     document.ignored.extend(unread);

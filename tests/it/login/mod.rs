@@ -19,6 +19,7 @@ mod destinations;
 mod hooks;
 mod load;
 mod names;
+mod offline_access;
 mod options;
 mod outage;
 mod request;
