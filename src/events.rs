@@ -94,6 +94,8 @@ pub enum EventCode {
     /// The development provider is in use, and a request was refused: it came from another machine or was for another
     /// host.
     NotLoopback,
+    /// A root certificate of a file cannot be used and is skipped; the detail names the file.
+    CertificateSkipped,
     /// A session secret was generated at start: sessions end with this process.
     SecretGenerated,
 }
@@ -138,6 +140,7 @@ impl EventCode {
             Self::SecretGenerated => ("secret.generated", Warning),
             Self::ProviderNotEncrypted => ("provider.not_encrypted", Warning),
             Self::NoRefreshToken => ("login.no_refresh_token", Warning),
+            Self::CertificateSkipped => ("tls.certificate_skipped", Warning),
         }
     }
 

@@ -1,9 +1,13 @@
 //! Variables of the environment: trimmed, empty ones as if they were not there, secrets also from files.
 
+use std::path::PathBuf;
+
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::ConfigError;
+use crate::provider::http_client::Network;
+use crate::secret::Secret;
 
 /// Where variables come from, and what is wrong with those that were read.
 pub(crate) struct Environment<'a> {
@@ -60,6 +64,24 @@ impl<'a> Environment<'a> {
     /// Returns the value that was read, or every problem of the variables.
     pub(crate) fn checked<T>(self, read: T) -> Result<T, ConfigError> {
         ConfigError::check(self.problems).map(|()| read)
+    }
+}
+
+/// A variable of this process.
+pub(crate) fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+impl Network {
+    /// From the variables that other programs read, too. `HTTP_PROXY` is not read: plain http goes through no proxy, and a
+    /// client of a CGI program could set it by a header `Proxy`.
+    pub(crate) fn read(environment: &Environment<'_>) -> Self {
+        let either = |name: &str| environment.value(name).or_else(|| environment.value(&name.to_lowercase()));
+        Self {
+            bundle: environment.value("SSL_CERT_FILE").map(PathBuf::from),
+            https_proxy: either("HTTPS_PROXY").map(Secret::from),
+            no_proxy: either("NO_PROXY").unwrap_or_default(),
+        }
     }
 }
 

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use super::Config;
 use super::development::local_url;
-use super::environment::{Environment, listed};
+use super::environment::{Environment, listed, variable};
 use super::mode::Mode;
 use super::provider::ProviderConfig;
 use super::shared_account::SharedAccount;
 
 use crate::error::ConfigError;
+use crate::provider::http_client::Network;
 use crate::secret::Secret;
 
 impl SharedAccount {
@@ -22,7 +23,7 @@ impl SharedAccount {
     ///
     /// [`ConfigError`] with every variable that cannot be read.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_env_with(|name| std::env::var(name).ok())
+        Self::from_env_with(variable)
     }
 
     /// Like [`SharedAccount::from_env`], with variables from a function.
@@ -72,6 +73,8 @@ impl Config {
     /// | `OIDC_PUSHED_AUTHORIZATION_REQUESTS` | `auto`, `always` or `never` | `auto` |
     /// | `OIDC_DISPLAY_NAME` | the provider's name on the provider selection page | the issuer's host |
     /// | `OIDC_CA_FILE` | additional root certificates, PEM | none |
+    /// | `SSL_CERT_FILE` | root certificates in place of Mozilla's, PEM | none |
+    /// | `HTTPS_PROXY`, `NO_PROXY` | the proxy for https, and the hosts that are reached without it, separated by commas ([`Config::proxy`]) | none |
     /// | `OIDC_PROVIDERS` | the names of more providers, separated by commas | none |
     /// | `PUBLIC_URL` | the URL that browsers use | `http://localhost:PORT`, with the port of `BIND` or 3000 |
     /// | `BIND` | the address on which the application listens ([`Config::bind`]) | none |
@@ -100,7 +103,7 @@ impl Config {
     ///
     /// [`ConfigError`] with every variable that is missing or cannot be read.
     pub fn from_env() -> Result<Self, ConfigError> {
-        Self::from_env_with(|name| std::env::var(name).ok())
+        Self::from_env_with(variable)
     }
 
     /// Like [`Config::from_env`], with variables from a function.
@@ -117,6 +120,7 @@ impl Config {
         // What is no address of a socket is the application's own affair, unless the development provider needs it.
         config.bind = environment.value("BIND").and_then(|bind| bind.parse().ok());
         config.development_hosts = environment.list("DEVELOPMENT_HOSTS");
+        config.network = Network::read(&environment);
         config.ca_file = environment.value("OIDC_CA_FILE").map(PathBuf::from);
         config.admins = environment.list("ADMINS");
         config.public_url = environment.value("PUBLIC_URL").unwrap_or_else(|| local_url(config.bind));

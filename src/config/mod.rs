@@ -32,6 +32,7 @@ use tower::{BoxError, Service};
 
 use self::connection::{Connection, GrantLifetime};
 use self::development::local_url;
+use self::environment::{Environment, variable};
 use self::hooks::{Hooks, LoginDecision, ProviderChoice, Unauthenticated, VerifiedLogin};
 use self::mode::Mode;
 use self::provider::ProviderConfig;
@@ -39,7 +40,7 @@ use self::resource::Resource;
 use self::setters::setters;
 use crate::clock::{Clock, Random};
 use crate::events::Event;
-use crate::provider::http_client::Outbound;
+use crate::provider::http_client::{Network, Outbound};
 use crate::secret::{Secret, opaque};
 
 /// The configuration of a layer: the application, its providers, its mode, and its rules for users.
@@ -151,9 +152,12 @@ pub struct Config {
     /// applications on one host need two names. Another name is another application, as with [`Config::public_url`].
     pub cookie_name: String,
     /// A PEM file with additional root certificates for the provider and the APIs. Not used with
-    /// [`Config::http_client`].
+    /// [`Config::http_client`]. A certificate that cannot be used is skipped, with the event
+    /// [`EventCode::CertificateSkipped`](crate::EventCode::CertificateSkipped). `SSL_CERT_FILE` replaces the Mozilla roots.
     pub ca_file: Option<PathBuf>,
 
+    #[serde(skip)]
+    pub(crate) network: Network,
     #[serde(skip)]
     pub(crate) any_address: bool,
     #[serde(skip)]
@@ -221,6 +225,7 @@ impl Default for Config {
             base_path: "/auth".to_owned(),
             cookie_name: "tower-oidc".to_owned(),
             ca_file: None,
+            network: Network::read(&Environment::new(&variable)),
             any_address: false,
             hooks: Hooks::default(),
             outbound: None,
@@ -384,6 +389,17 @@ impl Config {
         hook: impl Fn(&[ProviderChoice]) -> Response<Bytes> + Send + Sync + 'static,
     ) -> Self {
         self.hooks.choose = Some(Arc::new(hook));
+        self
+    }
+
+    /// Sets the proxy for https requests to providers and APIs, such as `http://proxy.example.org:3128`, in place of
+    /// `HTTPS_PROXY`; `None` is no proxy. A tunnel leads through it (`CONNECT`), so that it reads nothing. Hosts of
+    /// `NO_PROXY` (names with their subdomains, addresses, networks), loopback and plain http are reached without it.
+    ///
+    /// The environment is read when the configuration is made. Not used with [`Config::http_client`].
+    #[must_use]
+    pub fn proxy(mut self, url: Option<&str>) -> Self {
+        self.network.https_proxy = url.map(Secret::from);
         self
     }
 

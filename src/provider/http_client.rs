@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::io::ErrorKind;
+use std::path::PathBuf;
 use std::time::Duration;
 use std::{io, iter};
 
@@ -13,7 +14,7 @@ use tower::{BoxError, Service, ServiceExt};
 
 use crate::dev_provider::DevProvider;
 use crate::events::guarded_future;
-use crate::secret::opaque;
+use crate::secret::{Secret, opaque};
 
 /// The longest that one call to a provider may take.
 pub(crate) const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -59,6 +60,17 @@ pub(crate) fn never_connected(error: &(dyn Error + 'static)) -> bool {
             [ErrorKind::ConnectionRefused, ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable];
         kind.is_some_and(|kind| refused.contains(&kind))
     })
+}
+
+/// What the default client finds between here and other machines.
+#[derive(Clone)]
+pub(crate) struct Network {
+    /// Root certificates in place of Mozilla's.
+    pub(crate) bundle: Option<PathBuf>,
+    /// For https, with its credentials.
+    pub(crate) https_proxy: Option<Secret>,
+    /// What is reached without it.
+    pub(crate) no_proxy: String,
 }
 
 /// An HTTP client behind one face.
@@ -128,3 +140,4 @@ impl Outbound {
 }
 
 opaque!(Outbound);
+opaque!(Network, |network| bundle = network.bundle, no_proxy = network.no_proxy);

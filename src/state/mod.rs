@@ -4,7 +4,6 @@ pub(crate) mod in_flight;
 pub(crate) mod known_grants;
 pub(crate) mod received_callbacks;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -81,11 +80,15 @@ impl Runtime {
         let revalidates = settings.revalidate_every.is_some();
         settings.connections.iter_mut().for_each(|connections| mode.arrange(connections, revalidates));
         let with_development = config.is_development();
-        let Config { mut hooks, outbound, clock, random, ca_file, .. } = config;
+        let Config { mut hooks, outbound, clock, random, ca_file, network, .. } = config;
         hooks.events = hooks.events.throttled(clock.clone());
         let events = hooks.events.clone();
         let development = with_development.then(|| development_provider(&settings, &clock, &random));
-        let (development, outbound) = connect(development.transpose(), outbound, ca_file.as_deref())?;
+        let client = match outbound {
+            Some(client) => Ok((client, Vec::new())),
+            None => default_client(ca_file.as_deref(), &network),
+        };
+        let (development, outbound) = connect(development.transpose(), client, &events)?;
         if development.is_some() {
             let detail = "anybody can sign in as anybody: for development only";
             events.emit(EventCode::DevelopmentProvider, None, detail);
@@ -223,12 +226,12 @@ const RECALLED: u64 = 64 * 1024 * 1024;
 /// The way out: the client that the application gave or the default one, with the development provider behind it.
 fn connect(
     development: Result<Option<DevProvider>, String>,
-    given: Option<Outbound>,
-    ca_file: Option<&Path>,
+    client: Result<(Outbound, Vec<String>), String>,
+    events: &Events,
 ) -> Result<(Option<DevProvider>, Outbound), ConfigError> {
-    let outbound = given.map_or_else(|| default_client(ca_file), Ok);
-    match (development, outbound) {
-        (Ok(development), Ok(outbound)) => {
+    match (development, client) {
+        (Ok(development), Ok((outbound, skipped))) => {
+            skipped.iter().for_each(|why| events.emit(EventCode::CertificateSkipped, None, why));
             let outbound = outbound.with_development(development.clone());
             Ok((development, outbound))
         }

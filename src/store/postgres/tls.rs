@@ -1,15 +1,17 @@
 //! TLS to the server: verified as the Web is, or, where plain text would do as well, not at all.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::super::StoreError;
 use super::url::Tls;
+use crate::events::EventCode;
 use crate::tls_roots::roots;
 
 pub(super) fn connector(tls: &Tls) -> Result<MakeRustlsConnect, StoreError> {
@@ -22,11 +24,19 @@ pub(super) fn connector(tls: &Tls) -> Result<MakeRustlsConnect, StoreError> {
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyCertificate(crypto)))
         }
         Tls::Verified { root_cert } => builder.with_root_certificates(
-            roots(root_cert.as_deref())
+            verified(root_cert.as_deref())
                 .map_err(|reason| StoreError::refused_by("PostgreSQL's sslrootcert is of no use", reason))?,
         ),
     };
     Ok(MakeRustlsConnect::new(builder.with_no_client_auth()))
+}
+
+/// A store is made before the layer whose events it has.
+fn verified(root_cert: Option<&Path>) -> Result<RootCertStore, String> {
+    let (roots, skipped) = roots(None, root_cert)?;
+    let code = EventCode::CertificateSkipped.as_str();
+    skipped.iter().for_each(|why| tracing::warn!(target: "tower_oidc", code, "{why}"));
+    Ok(roots)
 }
 
 /// `sslmode=prefer`: encrypted against those who listen. Whoever can put a certificate of his own here could as well

@@ -22,13 +22,15 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-use tower_oidc::{Config, OidcLayer, ProviderConfig};
+use tower_oidc::store::MemoryStore;
+use tower_oidc::{Config, EventCode, OidcLayer, ProviderConfig};
 
-use crate::support::app::{APP, routes};
+use crate::support::app::{APP, Events, routes};
 use crate::support::browser::{Browser, Page};
 use crate::support::clock::TestClock;
 use crate::support::net::{Caller, Net};
 use crate::support::provider::{CLIENT_ID, CLIENT_SECRET, LyingProvider};
+use crate::support::socket::ConnectProxy;
 use crate::support::test_store::TestStore;
 
 /// What the socket does to answers of the token endpoint.
@@ -87,10 +89,15 @@ impl Site {
 
     /// Alice signs in at an application that has the default client and these root certificates.
     async fn login(&self, ca_file: Option<PathBuf>) -> Page {
-        let mut config =
-            Config::new(APP, ProviderConfig::new(&*self.issuer, CLIENT_ID).client_secret(CLIENT_SECRET))
-                .clock(self.clock.readings());
+        let mut config = Config::new(APP, ProviderConfig::default());
         config.ca_file = ca_file;
+        self.login_with(config).await
+    }
+
+    /// The same with this configuration.
+    async fn login_with(&self, config: Config) -> Page {
+        let provider = ProviderConfig::new(&*self.issuer, CLIENT_ID).client_secret(CLIENT_SECRET);
+        let mut config = config.public_url(APP).provider(provider).clock(self.clock.readings());
         config.session_secrets = vec!["a sealing secret of the tests, 32 bytes+".into()];
         let layer = OidcLayer::per_user(config, TestStore::new()).unwrap();
         self.net.serve_service(APP, layer.layer(routes()));
@@ -185,9 +192,12 @@ async fn the_default_client_follows_no_redirect() {
     assert_eq!(site.login(None).await.status, 200);
 }
 
+/// A host that only a proxy finds.
+const FAR: &str = "op.far.test";
+
 /// A certificate that signs itself, the server that shows it, and the file where it lies.
 fn certificate(name: &str, edit: impl FnOnce(&mut CertificateParams)) -> (ServerConfig, PathBuf) {
-    let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let mut params = CertificateParams::new(["localhost", FAR].map(str::to_owned)).unwrap();
     edit(&mut params);
     let key = KeyPair::generate().unwrap();
     let certificate = params.self_signed(&key).unwrap();
@@ -217,4 +227,97 @@ async fn certificates_are_verified() {
     let (expired, ca_file) = certificate("expired", |params| params.not_after = date_time_ymd(2020, 1, 1));
     let site = Site::open("https", "localhost", Some(expired), Trick::None).await;
     assert_eq!(site.login(Some(ca_file)).await.status, 503, "expired");
+}
+
+/// A configuration from these variables alone.
+fn from(variables: &[(&str, &str)]) -> Config {
+    let issuer = [("OIDC_ISSUER", "https://op.test"), ("OIDC_CLIENT_ID", "app")];
+    let all: Vec<_> =
+        variables.iter().chain(&issuer).map(|(name, value)| (*name, (*value).to_owned())).collect();
+    let variable = |name: &str| all.iter().find(|(given, _)| *given == name).map(|(_, value)| value.clone());
+    Config::from_env_with(variable).unwrap()
+}
+
+/// A bundle in which one certificate is broken, and in another way a second.
+fn damaged(ca_file: &Path, rest: &str) -> PathBuf {
+    let broken = "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n";
+    let no_der = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    let file = ca_file.with_extension("bundle");
+    std::fs::write(&file, format!("# roots\n{broken}{no_der}{rest}")).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn a_broken_certificate_costs_only_itself() {
+    let (server, ca_file) = certificate("bundled", |_| ());
+    let site = Site::open("https", "localhost", Some(server), Trick::None).await;
+    let bundle = damaged(&ca_file, &std::fs::read_to_string(&ca_file).unwrap());
+    for variable in ["OIDC_CA_FILE", "SSL_CERT_FILE"] {
+        let events = Events::default();
+        let config = from(&[(variable, bundle.to_str().unwrap())]).on_event(events.hook());
+        assert_eq!(site.login_with(config).await.status, 200, "{variable}");
+        assert_eq!(events.count(EventCode::CertificateSkipped), 2, "{variable}");
+        let told = &events.all()[0].detail;
+        assert!(told.contains("bundle"), "{told}");
+    }
+    let whole = Events::default();
+    let config = from(&[("OIDC_CA_FILE", ca_file.to_str().unwrap())]).on_event(whole.hook());
+    assert_eq!(site.login_with(config).await.status, 200);
+    assert!(!whole.has(EventCode::CertificateSkipped));
+
+    let nothing = damaged(&ca_file, "");
+    for variable in ["OIDC_CA_FILE", "SSL_CERT_FILE"] {
+        let refused = OidcLayer::per_user(from(&[(variable, nothing.to_str().unwrap())]), MemoryStore::new());
+        let refused = refused.err().expect(variable).to_string();
+        assert!(refused.contains("no usable certificate") && refused.contains("bundle"), "{refused}");
+    }
+}
+
+/// A corporate network: a proxy on the way, and its own root, at the same time.
+#[tokio::test]
+async fn https_goes_through_the_proxy_and_nothing_else_does() {
+    let (server, ca_file) = certificate("far", |_| ());
+    let proxy = ConnectProxy::start().await;
+    let at = format!("http://ann:p%40ss@127.0.0.1:{}", proxy.port);
+    let roots = ("SSL_CERT_FILE", ca_file.to_str().unwrap());
+    let far = Site::open("https", FAR, Some(server.clone()), Trick::None).await;
+    for name in ["HTTPS_PROXY", "https_proxy"] {
+        assert_eq!(far.login_with(from(&[(name, &at), roots])).await.status, 200, "{name}");
+    }
+    let asked = proxy.asked();
+    let authority = far.issuer.strip_prefix("https://").unwrap();
+    assert!(asked[0].starts_with(&format!("CONNECT {authority} HTTP/1.1\r\n")), "{asked:?}");
+    // RFC 7617: `ann:p@ss`.
+    assert!(asked[0].to_lowercase().contains("proxy-authorization: basic yw5uonbac3m="), "{asked:?}");
+    assert_eq!(far.login_with(from(&[roots]).proxy(Some(&at))).await.status, 200);
+
+    // Nobody finds this host without it.
+    let so_far = proxy.asked().len();
+    for config in [
+        from(&[roots]),
+        from(&[("HTTPS_PROXY", &at), roots]).proxy(None),
+        from(&[("HTTPS_PROXY", &at), ("NO_PROXY", "elsewhere.test, far.test"), roots]),
+        from(&[("HTTP_PROXY", &at), ("http_proxy", &at), roots]),
+    ] {
+        assert_eq!(far.login_with(config).await.status, 503);
+    }
+    for (scheme, host, server) in [("https", "localhost", Some(server)), ("http", "127.0.0.1", None)] {
+        let near = Site::open(scheme, host, server, Trick::None).await;
+        let config = from(&[("HTTPS_PROXY", &at), ("HTTP_PROXY", &at), roots]);
+        assert_eq!(near.login_with(config).await.status, 200, "{scheme}");
+    }
+    assert_eq!(proxy.asked().len(), so_far);
+}
+
+#[test]
+fn a_proxy_that_cannot_be_used_is_refused() {
+    for wrong in ["socks5://127.0.0.1:1080", "https://proxy.test", "ftp://proxy.test", "http://a b"] {
+        let refused = OidcLayer::per_user(from(&[("HTTPS_PROXY", wrong)]), MemoryStore::new());
+        let refused = refused.err().expect(wrong).to_string();
+        assert!(refused.contains("HTTPS_PROXY") && !refused.contains(wrong), "{refused}");
+    }
+    let usable = from(&[("HTTPS_PROXY", "proxy.test:3128"), ("NO_PROXY", "*")]);
+    assert!(OidcLayer::per_user(usable.clone(), MemoryStore::new()).is_ok());
+    let shown = format!("{:?}", usable.proxy(Some("http://ann:secret@proxy.test")));
+    assert!(!shown.contains("ann:secret"), "{shown}");
 }

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
@@ -136,5 +136,44 @@ impl Processes {
             }
         }
         None
+    }
+}
+
+/// A proxy for tunnels (RFC 9110 section 9.3.6). Every host that it is asked for is this machine: no name is looked up.
+pub struct ConnectProxy {
+    pub port: u16,
+    asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl ConnectProxy {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let heads = Arc::clone(&asked);
+        tokio::spawn(async move {
+            while let Ok((mut from, _)) = listener.accept().await {
+                let heads = Arc::clone(&heads);
+                tokio::spawn(async move {
+                    let mut head = Vec::new();
+                    while !head.ends_with(b"\r\n\r\n") && head.len() < 4096 {
+                        head.push(from.read_u8().await?);
+                    }
+                    let head = String::from_utf8_lossy(&head).into_owned();
+                    lock(&heads).push(head.clone());
+                    let port = head.split(' ').nth(1).and_then(|authority| authority.rsplit(':').next());
+                    let port: u16 = port.and_then(|port| port.parse().ok()).unwrap_or_default();
+                    let mut to = TcpStream::connect(("127.0.0.1", port)).await?;
+                    from.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await?;
+                    copy_bidirectional(&mut from, &mut to).await
+                });
+            }
+        });
+        Self { port, asked }
+    }
+
+    /// The heads of the requests that came, oldest first.
+    pub fn asked(&self) -> Vec<String> {
+        lock(&self.asked).clone()
     }
 }
