@@ -24,10 +24,8 @@ impl Admins {
         // The provider whose people a rule is about, and what it says of them.
         let mut pinned = |rule: &str, field: &str| {
             let (name, rest) = rule.split_once(':').unzip();
-            if let Some(registered) = logins().find(|registered| Some(registered.name.as_str()) == name) {
-                return (registered.issuer.clone(), rest.unwrap_or_default().to_owned());
-            }
-            if logins().nth(1).is_some() {
+            let named = logins().find(|registered| Some(registered.name.as_str()) == name);
+            if named.is_none() && logins().nth(1).is_some() {
                 let names: Vec<_> =
                     logins().map(|registered| format!("{}:{rule}", registered.name)).collect();
                 problems.push(format!(
@@ -36,7 +34,16 @@ impl Admins {
                     names.join(" or ")
                 ));
             }
-            (relying_parties.first().map(|first| first.issuer.clone()).unwrap_or_default(), rule.to_owned())
+            let rule = named.and(rest).unwrap_or(rule);
+            let pinned = named.or(relying_parties.first()).map(|registered| registered.issuer.pinned(rule));
+            if let Some(Some((issuer, rule))) = pinned {
+                return (issuer, rule.to_owned());
+            }
+            problems.push(format!(
+                "{field} has {rule:?} without a tenant, and users of several tenants sign in, each of which could issue it: \
+                 name the tenant, as in TENANT:{rule}"
+            ));
+            (String::new(), rule.to_owned())
         };
         let emails: Vec<_> = config.admins.iter().map(|rule| pinned(rule, "admins")).collect();
         let subjects = config.admin_subjects.iter().map(|rule| pinned(rule, "admin_subjects")).collect();
@@ -58,7 +65,7 @@ impl Admins {
         if let (true, Some(first)) = (config.is_development(), relying_parties.first()) {
             // The development provider's "sign in as administrator". No other provider's claim counts so.
             let claim = AdminClaim::new("admin", true);
-            claims.push((first.issuer.clone(), claim));
+            claims.push((first.issuer.url.clone(), claim));
         }
         let emails = emails.into_iter().map(|(issuer, email)| (issuer, email.to_ascii_lowercase()));
         Self { emails: emails.collect(), subjects, claims }

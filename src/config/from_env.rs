@@ -62,6 +62,7 @@ impl Config {
     /// | variable | meaning | default |
     /// |---|---|---|
     /// | `OIDC_ISSUER` | the provider's issuer, or `development` ([`Config::development`]) | required |
+    /// | `OIDC_TENANTS` | the tenants whose users sign in, separated by commas; `*`: all ([`ProviderConfig::tenants`]) | none: one issuer |
     /// | `OIDC_CLIENT_ID`, `OIDC_CLIENT_SECRET` | the registration at the provider | none |
     /// | `OIDC_INTERNAL_URL` | the provider's URL for the application itself ([`ProviderConfig::internal_url`]) | the issuer |
     /// | `OIDC_SCOPES` | scopes of a login, separated by spaces | `openid email profile` |
@@ -212,10 +213,14 @@ impl ProviderConfig {
             client_secret,
             display_name: text("DISPLAY_NAME"),
             id_token_signed_response_alg: text("ID_TOKEN_SIGNED_RESPONSE_ALG"),
+            tenants: environment.list(&name("TENANTS")),
             trusted_audiences: environment.list(&name("TRUSTED_AUDIENCES")),
             scopes: environment.scopes(&name("SCOPES")).unwrap_or_else(|| defaults.scopes.clone()),
             ..defaults.clone()
         };
+        if provider.tenants == ["*"] {
+            (provider.tenants, provider.any_tenant) = (Vec::new(), true);
+        }
         environment.set(&mut provider.login, &name("LOGIN"), "true or false");
         environment.set(&mut provider.response_mode, &name("RESPONSE_MODE"), "query or form_post");
         let methods = "client_secret_basic, client_secret_post or none";

@@ -42,6 +42,14 @@ pub struct ProviderConfig {
     /// loopback; or, where the public URL is http on loopback, http to a host name without dots, with the event
     /// [`EventCode::ProviderNotEncrypted`](crate::EventCode::ProviderNotEncrypted).
     pub internal_url: Option<String>,
+    /// The tenants whose users may sign in, where one registration serves several, as at Microsoft Entra ID: the `tid` of
+    /// each. [`ProviderConfig::issuer`] is then the URL for many of them, such as
+    /// `https://login.microsoftonline.com/organizations/v2.0`. A user's issuer is that of their tenant: the same subject at
+    /// two tenants is two users. By default none: one issuer, exactly.
+    pub tenants: Vec<String>,
+    /// Accepts users of every tenant, in place of [`ProviderConfig::tenants`]. Off by default: anyone can create a tenant,
+    /// and its administrators decide what it says of its users, their e-mail addresses included.
+    pub any_tenant: bool,
     /// The client id at the provider.
     pub client_id: String,
     /// The client secret; `None` for a public client, which only PKCE protects (RFC 7636).
@@ -98,6 +106,8 @@ impl Default for ProviderConfig {
             display_name: None,
             issuer: String::new(),
             internal_url: None,
+            tenants: Vec::new(),
+            any_tenant: false,
             client_id: String::new(),
             client_secret: None,
             client_auth: None,
@@ -130,6 +140,8 @@ impl ProviderConfig {
         into name: String;
         some display_name: String;
         some internal_url: String;
+        list tenants: String;
+        value any_tenant: bool;
         some client_secret: Secret;
         some client_auth: ClientAuthMethod;
         list scopes: String;

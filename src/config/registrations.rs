@@ -6,6 +6,7 @@ use url::{Host, Url};
 use super::provider::{ProviderConfig, is_name};
 use super::{Config, development};
 use crate::protocol::authorization::RESERVED;
+use crate::protocol::issuer::ProviderIssuer;
 use crate::protocol::jws::Algorithm;
 use crate::protocol::metadata::is_secure;
 use crate::protocol::token::ClientAuthMethod;
@@ -54,7 +55,7 @@ impl RelyingParty {
             name: provider.name.clone(),
             display_name: display_name.unwrap_or_else(|| provider.name.clone()),
             login: provider.login,
-            issuer: provider.issuer.clone(),
+            issuer: issuer(provider),
             internal_url: None,
             client_id: provider.client_id.clone(),
             client: Sha256::digest(encode(&[provider.issuer.as_bytes(), provider.client_id.as_bytes()]))
@@ -77,6 +78,12 @@ impl RelyingParty {
     }
 }
 
+/// The provider's issuer, with its tenants. Without a place for them it has none, which is a problem of its own.
+fn issuer(provider: &ProviderConfig) -> ProviderIssuer {
+    let ProviderConfig { issuer: url, tenants, any_tenant, .. } = provider;
+    ProviderIssuer::new(url, tenants, *any_tenant).unwrap_or_else(|| ProviderIssuer::exact(url))
+}
+
 /// Checks that a provider's name and issuer differ from those of the providers before it.
 fn names(provider: &ProviderConfig, before: &[ProviderConfig], problems: &mut Vec<String>) {
     if !is_name(&provider.name) {
@@ -87,10 +94,11 @@ fn names(provider: &ProviderConfig, before: &[ProviderConfig], problems: &mut Ve
         problems.push("another provider has the same name: give each provider its own".to_owned());
     }
     // A person is issuer and subject: under one issuer nobody could tell at which registration they signed in.
-    if let Some(other) = before.iter().find(|other| other.issuer == provider.issuer) {
+    let own = issuer(provider);
+    if let Some(other) = before.iter().find(|other| issuer(other).overlaps(&own)) {
         problems.push(format!(
-            "the provider {:?} has the same issuer: register the application once at each provider, and use connections \
-             for additional grants",
+            "the provider {:?} has the same issuer, or a tenant of it: register the application once at each provider, and \
+             use connections for additional grants",
             other.name
         ));
     }
@@ -128,6 +136,15 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
         problems.push(format!(
             "issuer is {issuer:?} (OIDC_ISSUER): use the provider's https URL (http is for loopback only); a URL \
              that this application alone uses is internal_url (OIDC_INTERNAL_URL)"
+        ));
+    }
+    if provider.any_tenant && !provider.tenants.is_empty() {
+        problems.push("tenants are listed, and any_tenant is on: remove one (OIDC_TENANTS)".to_owned());
+    }
+    if ProviderIssuer::new(issuer, &provider.tenants, provider.any_tenant).is_none() {
+        problems.push(format!(
+            "issuer is {issuer:?}, which has no place for a tenant: use a URL such as \
+             https://login.microsoftonline.com/organizations/v2.0, or remove tenants and any_tenant (OIDC_TENANTS)"
         ));
     }
     if provider.client_id.is_empty() {

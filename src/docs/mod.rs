@@ -1,4 +1,5 @@
-//! Guides: the terms, how to run several processes, stateless mode, and the refresh protocol.
+//! Guides: the terms, how to run several processes, stateless mode, providers that are no plain OpenID Providers, and the
+//! refresh protocol.
 
 #[doc = include_str!("words.md")]
 pub mod words {}
@@ -8,5 +9,8 @@ pub mod deployment {}
 
 #[doc = include_str!("stateless.md")]
 pub mod stateless {}
+
+#[doc = include_str!("oauth2_providers.md")]
+pub mod oauth2_providers {}
 
 pub use crate::tokens::refresh_protocol;

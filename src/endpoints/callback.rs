@@ -203,7 +203,7 @@ async fn receive(
     let runtime = &context.runtime;
     // RFC 9207, before anything is sent anywhere.
     let metadata = provider.metadata().await?;
-    response.check_issuer(&metadata.issuer, metadata.sends_iss)?;
+    response.check_issuer(&provider.relying_party.issuer, metadata.sends_iss)?;
     let code = match response.outcome {
         AuthorizationOutcome::Code(code) => code,
         AuthorizationOutcome::Error(code) if login.silent && needs_a_person(&code) => {
@@ -227,10 +227,11 @@ async fn receive(
         let _ = runtime.records.delete(spent(runtime, login).await?.key, None).await;
     }
     let tokens = exchanged?;
-    let issued = Issued { login, connection, scopes, session, tokens: &tokens, destination };
+    let (tokens, iss) = (&tokens, response.iss);
+    let issued = Issued { login, connection, scopes, session, tokens, destination, iss };
     let kept = issued_tokens::keep(context, provider, issued).await;
     if let Err(failure) = &kept {
-        discard(runtime, provider, &tokens, None, failure.unkept()).await;
+        discard(runtime, provider, tokens, None, failure.unkept()).await;
     }
     kept
 }

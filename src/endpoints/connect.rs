@@ -242,8 +242,10 @@ pub(crate) async fn keep(
 /// Whether what was granted is the person's to keep. At the provider where they signed in it is, when it is that
 /// account's; at another one they link whichever account they can sign in to there.
 fn is_theirs(principal: &Principal, verified: &CompletedLogin<'_>) -> Result<(), LoginError> {
-    let facts = &verified.id_token.facts;
-    let is_another = |(issuer, subject)| facts.issuer == issuer && facts.subject != subject;
+    let (facts, provider) = (&verified.id_token.facts, &verified.provider.relying_party);
+    let is_another = |(issuer, subject)| {
+        provider.issuer.covers(issuer) && (facts.issuer.as_str(), facts.subject.as_str()) != (issuer, subject)
+    };
     if principal.person().is_some_and(is_another) {
         return Err(LoginError::AccountMismatch);
     }

@@ -14,6 +14,7 @@ use crate::config::connections::CheckedConnection;
 use crate::config::destination::Destination;
 use crate::cookie;
 use crate::error::redirect;
+use crate::protocol::authorization::MalformedResponse;
 use crate::protocol::id_token::IdTokenUse;
 use crate::protocol::token::TokenResponse;
 use crate::provider::Provider;
@@ -31,6 +32,8 @@ pub(crate) struct Issued<'a> {
     pub(crate) session: Option<Arc<Session>>,
     pub(crate) tokens: &'a TokenResponse,
     pub(crate) destination: &'a Destination,
+    /// The issuer that the authorization response named.
+    pub(crate) iss: Option<String>,
 }
 
 /// Verifies what came, and keeps it for whom it is. Where this fails the tokens are nowhere but in the caller's hands.
@@ -40,7 +43,7 @@ pub(crate) async fn keep(
     issued: Issued<'_>,
 ) -> Result<Response<Bytes>, LoginError> {
     let runtime = &context.runtime;
-    let Issued { login, connection, scopes, session, tokens, destination } = issued;
+    let Issued { login, connection, scopes, session, tokens, destination, iss } = issued;
     if let Intent::Visitor { visitor, before, .. } = &login.intent {
         let asked = consent(runtime, login, scopes);
         let received = visitor::VisitorGrant { provider, connection, login, asked, tokens, destination };
@@ -51,6 +54,10 @@ pub(crate) async fn keep(
     let token_use =
         IdTokenUse::Login { nonce: &login.nonce(), max_age: login.max_age, acr_values: &login.acr_values };
     let id_token = provider.verify(id_token, &tokens.access_token, token_use).await?;
+    // RFC 9207 section 2.4: of several tenants, the one whose person came back.
+    if iss.is_some_and(|iss| iss != id_token.facts.issuer) {
+        return Err(MalformedResponse("iss is another tenant's than the ID token's").into());
+    }
     let verified = CompletedLogin { provider, began_at: login.started_at, id_token: &id_token, tokens };
     match (&login.intent, session) {
         (Intent::Connect { usage: KeepFor::Everyone, .. }, session) => {

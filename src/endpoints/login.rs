@@ -261,7 +261,7 @@ pub(crate) fn asked<'a>(
 
 /// For whom a login was started. A callback for another registration is not its end.
 pub(crate) fn registration(relying_party: &RelyingParty) -> [u8; 16] {
-    let parts = [&relying_party.issuer, &relying_party.client_id, &relying_party.redirect_uri];
+    let parts = [&relying_party.issuer.url, &relying_party.client_id, &relying_party.redirect_uri];
     let hash: [u8; 32] = Sha256::digest(encode(&parts.map(|part| part.as_bytes()))).into();
     std::array::from_fn(|place| hash[place])
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use url::Url;
 
 use super::client::ProviderClient;
+use super::issuer::ProviderIssuer;
 
 /// The longest authorization request that is sent as a redirect, in bytes. Longer ones break in browsers,
 /// proxies and providers that nobody here controls.
@@ -302,9 +303,13 @@ impl AuthorizationResponse {
     }
 
     /// RFC 9207 section 2.4: an `iss` that is there must be the provider's, and must be there if announced.
-    pub(crate) fn check_issuer(&self, issuer: &str, announced: bool) -> Result<(), MalformedResponse> {
+    pub(crate) fn check_issuer(
+        &self,
+        issuer: &ProviderIssuer,
+        announced: bool,
+    ) -> Result<(), MalformedResponse> {
         match &self.iss {
-            Some(iss) if iss == issuer => Ok(()),
+            Some(iss) if issuer.covers(iss) => Ok(()),
             None if !announced => Ok(()),
             _ => Err(MalformedResponse("iss is not the provider's")),
         }
@@ -316,6 +321,10 @@ mod tests {
     use super::*;
     use crate::protocol::client::tests::client;
     use proptest::prelude::*;
+
+    fn issuer() -> ProviderIssuer {
+        ProviderIssuer::exact("https://op.test")
+    }
 
     /// That of RFC 7636 appendix B.
     const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
@@ -404,7 +413,7 @@ mod tests {
         let code =
             AuthorizationResponse::parse(b"code=a%2Bb&state=s&iss=https%3A%2F%2Fop.test&extra=1").unwrap();
         assert_eq!(code.outcome, AuthorizationOutcome::Code("a+b".to_owned()));
-        assert_eq!(code.check_issuer("https://op.test", true), Ok(()));
+        assert_eq!(code.check_issuer(&issuer(), true), Ok(()));
         let error = AuthorizationResponse::parse(b"error=access_denied&state=s").unwrap();
         assert_eq!(error.outcome, AuthorizationOutcome::Error("access_denied".to_owned()));
     }
@@ -433,15 +442,11 @@ mod tests {
     #[test]
     fn the_issuer_parameter_is_compared_exactly_and_required_where_announced() {
         let response = |query: &str| AuthorizationResponse::parse(query.as_bytes()).unwrap();
-        assert!(response("code=c&state=s").check_issuer("https://op.test", false).is_ok());
-        assert!(response("code=c&state=s").check_issuer("https://op.test", true).is_err());
-        assert!(response("code=c&state=s&iss=").check_issuer("https://op.test", false).is_err());
+        assert!(response("code=c&state=s").check_issuer(&issuer(), false).is_ok());
+        assert!(response("code=c&state=s").check_issuer(&issuer(), true).is_err());
+        assert!(response("code=c&state=s&iss=").check_issuer(&issuer(), false).is_err());
         for other in ["https://op.test/", "https://evil.test", "HTTPS://op.test"] {
-            assert!(
-                response(&format!("code=c&state=s&iss={other}"))
-                    .check_issuer("https://op.test", false)
-                    .is_err()
-            );
+            assert!(response(&format!("code=c&state=s&iss={other}")).check_issuer(&issuer(), false).is_err());
         }
     }
 

@@ -48,7 +48,8 @@ impl ProviderClient {
         // The library revokes at https alone (RFC 7009 section 2); `revocation` puts the endpoint's own URL back.
         let mut revocation = or_token(&metadata.revocation_endpoint);
         let _ = revocation.set_scheme("https");
-        let issuer = IssuerUrl::new(metadata.issuer.clone())?;
+        // The library verifies nothing here: who issues tokens is none of its affairs.
+        let issuer = IssuerUrl::from_url(metadata.token_endpoint.clone());
         let mut library =
             CoreClient::new(ClientId::new(client_id.to_owned()), issuer, JsonWebKeySet::default())
                 .disable_openid_scope()
@@ -176,7 +177,10 @@ pub(crate) mod tests {
             "revocation_endpoint": endpoint("revoke?own=1"),
             "pushed_authorization_request_endpoint": endpoint("par"),
         });
-        let metadata = crate::protocol::metadata::parse(document.to_string().as_bytes(), &endpoint(""), None);
+        let metadata = {
+            let issuer = crate::protocol::issuer::ProviderIssuer::exact(&endpoint(""));
+            crate::protocol::metadata::parse(document.to_string().as_bytes(), &issuer, None)
+        };
         let secret = secret.map(Secret::from);
         ProviderClient::new(
             &metadata.unwrap().0,

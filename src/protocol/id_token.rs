@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
+use super::issuer::ProviderIssuer;
 use super::json::{self, Mismatch};
 use super::jws::JwtError::{self, AnotherOwner, Refused};
 use super::jws::{self, Algorithm, JwsPolicy, KeySet, VerifiedJws, refused};
@@ -19,7 +20,7 @@ pub(super) const OLDEST: Duration = Duration::from_secs(60 * 60);
 /// What a token of the provider's must say.
 #[derive(Clone, Debug)]
 pub(crate) struct TokenPolicy<'a> {
-    pub(crate) issuer: &'a str,
+    pub(crate) issuer: &'a ProviderIssuer,
     pub(crate) client_id: &'a str,
     pub(crate) trusted_audiences: &'a [String],
     pub(crate) algorithms: &'a [Algorithm],
@@ -104,9 +105,7 @@ pub(crate) fn verify(
     let claims = &token.claims;
     let facts = facts(claims)?;
     // 3.1.3.7 (2), and for a refresh 12.2: the same issuer.
-    if facts.issuer != expected.issuer {
-        return Err(refused(claims, "iss", format_args!("{:?}", expected.issuer)));
-    }
+    expected.issuer.check(claims, token.key_issuer)?;
     audience(claims, expected.client_id, expected.trusted_audiences)?;
     authorized_party(claims, &facts, expected.client_id)?;
     times(claims, facts.issued_at, expected.now)?;

@@ -60,6 +60,8 @@ pub(crate) struct KeySet(Vec<ProviderKey>);
 #[derive(Clone)]
 struct ProviderKey {
     jwk: CoreJsonWebKey,
+    /// For which issuer it signs, where the key set serves several and the entry says so.
+    issuer: Option<String>,
     /// The library reads keys of this curve and verifies nothing with them.
     p521: Option<VerifyingKey>,
 }
@@ -109,7 +111,8 @@ impl ProviderKey {
         if let Some(name) = key.get_mut("alg").filter(|name| *name == "Ed25519") {
             *name = "EdDSA".into();
         }
-        Some(Self { jwk: serde_json::from_value(key).ok()?, p521 })
+        let issuer = key.get("issuer").and_then(Value::as_str).map(str::to_owned);
+        Some(Self { jwk: serde_json::from_value(key).ok()?, issuer, p521 })
     }
 
     /// False where the key verifies no such signature, whatever is signed.
@@ -186,6 +189,8 @@ pub(crate) struct VerifiedJws<'a> {
     /// Claims whose values cannot be read.
     pub(crate) unreadable: Vec<String>,
     pub(crate) algorithm: Algorithm,
+    /// The issuer for which the key signs, where its entry names one.
+    pub(crate) key_issuer: Option<&'a str>,
     key: &'a CoreJsonWebKey,
 }
 
@@ -241,7 +246,7 @@ pub(crate) fn verify<'a>(
     let mut candidates = 0;
     for key in keys.0.iter().filter(is_named) {
         match key.verify(algorithm, message, &signature) {
-            Ok(true) => verifying = Some(&key.jwk),
+            Ok(true) => verifying = Some(key),
             Ok(false) => {}
             Err(OtherKey) => continue,
         }
@@ -253,7 +258,8 @@ pub(crate) fn verify<'a>(
         return Err(refused(&header, "kid", expected));
     }
     let key = verifying.ok_or_else(|| JwtError::UnknownKey(unknown_key(keys, &header, candidates)))?;
-    Ok(VerifiedJws { claims, unreadable, algorithm, key })
+    let key_issuer = key.issuer.as_deref();
+    Ok(VerifiedJws { claims, unreadable, algorithm, key_issuer, key: &key.jwk })
 }
 
 fn unknown_key(keys: &KeySet, header: &Map<String, Value>, candidates: usize) -> Mismatch {

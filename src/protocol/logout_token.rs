@@ -85,8 +85,7 @@ pub(crate) fn verify(
     id_token::readable(&mut token, &[])?;
     let (algorithm, mut claims) = (token.algorithm, token.claims);
     // (4)
-    let issuer = text(&claims, "iss")?.filter(|issuer| issuer == expected.issuer);
-    let issuer = issuer.ok_or_else(|| refused(&claims, "iss", expected.issuer))?;
+    let issuer = expected.issuer.check(&claims, token.key_issuer)?.to_owned();
     id_token::audience(&claims, expected.client_id, expected.trusted_audiences)?;
     let issued_at = json::numeric_date(&claims, "iat").ok_or_else(|| refused(&claims, "iat", "a date"))?;
     let without = issued_at.saturating_add(WITHOUT_EXP.saturating_sub(LEEWAY).as_secs());
@@ -174,6 +173,7 @@ impl LogoutTarget {
 
 #[cfg(test)]
 mod tests {
+    use super::super::issuer::ProviderIssuer;
     use super::super::jws::Algorithm;
     use super::*;
     use base64::Engine;
@@ -205,7 +205,7 @@ mod tests {
                 &token,
                 &keys,
                 &TokenPolicy {
-                    issuer,
+                    issuer: &ProviderIssuer::exact(issuer),
                     client_id,
                     trusted_audiences,
                     algorithms: &algorithms,
@@ -217,7 +217,7 @@ mod tests {
         };
         assert_eq!(verified_for("https://op.test").map(|token| token.jti), Ok("j".to_owned()));
         let refused = verified_for("https://other.test").unwrap_err().to_string();
-        assert!(refused.ends_with("expected https://other.test"), "{refused}");
+        assert!(refused.ends_with(r#"expected "https://other.test""#), "{refused}");
         assert_eq!(claimed_issuer(&token).as_deref(), Some("https://op.test"));
     }
 

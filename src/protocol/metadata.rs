@@ -3,13 +3,13 @@
 use serde_json::{Map, Value};
 use url::{Host, Url};
 
+use super::issuer::ProviderIssuer;
 use super::json;
 use super::jws::{self, Algorithm};
 
 /// The metadata that we use, checked: every endpoint here may be called.
 #[derive(Clone, Debug)]
 pub(crate) struct Metadata {
-    pub(crate) issuer: String,
     pub(crate) authorization_endpoint: Url,
     pub(crate) token_endpoint: Url,
     pub(crate) jwks_uri: Url,
@@ -76,20 +76,20 @@ fn moved(url: &Url, base: &Url, to: &Url) -> Option<Url> {
 /// `internal_url` stands for the issuer in the URLs of the endpoints that this application calls itself.
 pub(crate) fn parse(
     document: &[u8],
-    issuer: &str,
+    issuer: &ProviderIssuer,
     internal_url: Option<&Url>,
 ) -> Result<(Metadata, Vec<String>), MetadataError> {
     let (members, unreadable) = json::members(document).ok_or(MetadataError::Malformed)?;
-    let mut document = Document { members, unreadable, issuer, internal_url, ignored: Vec::new() };
+    let mut document =
+        Document { members, unreadable, issuer: &issuer.url, internal_url, ignored: Vec::new() };
     // Section 4.3: exactly the URL that was asked, a trailing slash included. Anything else would let one
     // provider speak for another.
-    let named = document.members.get("issuer");
-    if named.and_then(Value::as_str) != Some(issuer) {
-        let (found, expected) = (json::shown(named), issuer.to_owned());
+    let (named, expected) = (document.members.get("issuer"), issuer.announced());
+    if named.and_then(Value::as_str) != Some(expected.as_str()) {
+        let found = json::shown(named);
         return Err(MetadataError::Issuer { found, expected });
     }
     let metadata = Metadata {
-        issuer: issuer.to_owned(),
         authorization_endpoint: document.required("authorization_endpoint", Document::url)?,
         token_endpoint: document.required("token_endpoint", Document::called)?,
         jwks_uri: document.required("jwks_uri", Document::called)?,
@@ -222,6 +222,10 @@ pub(crate) fn is_loopback(url: &Url) -> bool {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    fn parse(document: &[u8], issuer: &str) -> Result<(Metadata, Vec<String>), MetadataError> {
+        super::parse(document, &ProviderIssuer::exact(issuer))
+    }
 
     fn document(edit: impl FnOnce(&mut Value)) -> Result<Metadata, MetadataError> {
         let mut document = json!({

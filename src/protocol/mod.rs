@@ -26,6 +26,7 @@ pub(crate) mod challenge;
 pub(crate) mod client;
 pub(crate) mod fetch_metadata;
 pub(crate) mod id_token;
+pub(crate) mod issuer;
 pub(crate) mod json;
 pub(crate) mod jws;
 pub(crate) mod logout;

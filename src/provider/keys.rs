@@ -69,7 +69,7 @@ impl Provider {
     ) -> Result<T, ProviderError> {
         let metadata = self.metadata().await?;
         let mut expected = TokenPolicy {
-            issuer: &metadata.issuer,
+            issuer: &self.relying_party.issuer,
             client_id: &self.relying_party.client_id,
             trusted_audiences: &self.relying_party.trusted_audiences,
             algorithms: self

@@ -134,7 +134,7 @@ impl Provider {
             issuer, internal_url, client_id, client_secret, client_auth, redirect_uri, ..
         } = &self.relying_party;
         let fetched = async {
-            let url = metadata::discovery_url(internal_url.as_ref().map_or(issuer, Url::as_str));
+            let url = metadata::discovery_url(internal_url.as_ref().map_or(issuer.url.as_str(), Url::as_str));
             let document = self.get(&url, "application/json, */*;q=0.1").await?;
             // Wrong metadata is a provider that cannot be used now: it may be mended without a restart here.
             let (metadata, ignored) = metadata::parse(&document, issuer, internal_url.as_ref())

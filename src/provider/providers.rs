@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::Provider;
 use super::relying_party::ProviderId;
+use crate::protocol::issuer::ProviderIssuer;
 
 /// Every provider, in the order of the configuration. The first is always there.
 pub(crate) struct Providers(Vec<Arc<Provider>>);
@@ -23,7 +24,7 @@ impl Providers {
 
     /// Where the person of a session signed in; `None` when people do not sign in there any more.
     pub(crate) fn of_issuer(&self, issuer: &str) -> Option<&Arc<Provider>> {
-        self.logins().find(|provider| provider.relying_party.issuer == issuer)
+        self.logins().find(|provider| provider.relying_party.issuer.covers(issuer))
     }
 
     /// Where people sign in.
@@ -31,7 +32,7 @@ impl Providers {
         self.0.iter().filter(|provider| provider.relying_party.login)
     }
 
-    pub(crate) fn login_issuers(&self) -> Vec<String> {
+    pub(crate) fn login_issuers(&self) -> Vec<ProviderIssuer> {
         self.logins().map(|provider| provider.relying_party.issuer.clone()).collect()
     }
 

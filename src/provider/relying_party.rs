@@ -3,6 +3,7 @@
 use url::Url;
 
 use crate::protocol::authorization::{PushedAuthorizationRequests, ResponseMode};
+use crate::protocol::issuer::ProviderIssuer;
 use crate::protocol::jws::Algorithm;
 use crate::protocol::token::ClientAuthMethod;
 use crate::protocol::user_info::FetchUserInfo;
@@ -25,7 +26,7 @@ pub(crate) struct RelyingParty {
     pub(crate) display_name: String,
     /// Whether people sign in there.
     pub(crate) login: bool,
-    pub(crate) issuer: String,
+    pub(crate) issuer: ProviderIssuer,
     /// Stands for the issuer in the URLs that the application itself calls.
     pub(crate) internal_url: Option<Url>,
     pub(crate) client_id: String,

@@ -23,6 +23,7 @@ use self::session::{Session, SessionBytes, SessionRecord};
 use self::session_cookie::{OpenedSession, SessionCookies};
 use self::session_id::{IdHasher, SessionId, ShownId};
 use crate::clock::{ClockReading, Timestamp};
+use crate::protocol::issuer::ProviderIssuer;
 use crate::protocol::logout_token::LogoutTarget;
 use crate::records::{Found, Loaded, Records};
 use crate::store::{Change, Key, StoreError};
@@ -37,7 +38,7 @@ pub(crate) struct Sessions {
     idle_lifetime: Duration,
     max_staleness: Duration,
     /// Where people sign in.
-    issuers: Vec<String>,
+    issuers: Vec<ProviderIssuer>,
     /// Where browsers keep their sessions themselves.
     carried: Option<SessionCookies>,
     records: Arc<Records>,
@@ -47,7 +48,7 @@ impl Sessions {
     pub(crate) fn new(
         idle_lifetime: Duration,
         max_staleness: Duration,
-        issuers: Vec<String>,
+        issuers: Vec<ProviderIssuer>,
         carried: Option<SessionCookies>,
         records: Arc<Records>,
     ) -> Self {
@@ -225,7 +226,7 @@ impl Sessions {
     }
 
     fn is_ours(&self, identity: &SessionPayload) -> bool {
-        self.issuers.iter().any(|issuer| **issuer == *identity.issuer)
+        self.issuers.iter().any(|issuer| issuer.covers(&identity.issuer))
     }
 
     /// `heard` is what was known of changes before the store was asked.
@@ -394,7 +395,7 @@ mod tests {
             let records =
                 Records::new(Arc::new(store.clone()), ring, clock, Random::system(), Events::default());
             let (records, staleness) = (Arc::new(records), Duration::from_secs(2));
-            let issuers = vec!["https://op.test".into()];
+            let issuers = vec![ProviderIssuer::exact("https://op.test")];
             Self {
                 sessions: Sessions::new(IDLE, staleness, issuers, None, Arc::clone(&records)),
                 records,

@@ -246,7 +246,7 @@ fn connect(
 fn development_provider(settings: &Settings, clock: &Clock, random: &Random) -> Result<DevProvider, String> {
     let relying_party = &settings.relying_parties[0];
     DevProvider::embedded(
-        (&relying_party.issuer, settings.local.is_none()),
+        (&relying_party.issuer.url, settings.local.is_none()),
         (CLIENT, relying_party.client_secret.as_ref().map(Secret::expose_secret)),
         &relying_party.redirect_uri,
         settings.post_logout_url.as_str(),

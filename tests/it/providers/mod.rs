@@ -12,6 +12,7 @@ mod mix_up;
 pub(crate) mod real;
 mod sessions;
 mod stateless;
+mod tenants;
 
 use tower_oidc::{Config, ProviderConfig, Resource};
 use url::Url;
