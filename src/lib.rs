@@ -11,7 +11,14 @@
 //! ([`Config::from_env`] lists all variables). `OIDC_ISSUER=development` is the development provider (feature
 //! `dev-provider`): anyone signs in there under any name, from this machine only. An empty environment is an error.
 //!
-//! [`docs::words`] explains the terms of this documentation.
+//! # Guides
+//!
+//! | to | read |
+//! |---|---|
+//! | begin | [`docs::first_application`], step by step; [`docs::moving`] for those who come from axum-login, axum-oidc or tower-sessions |
+//! | build | [`docs::sign_up`] with a table of users; [`docs::pages_and_scripts`] with the order of layers, CORS and static files; [`docs::testing_your_application`] |
+//! | run | [`docs::providers`] with recipes; [`docs::production`] with a checklist; [`docs::deployment`]; [`docs::stateless`] |
+//! | look up | [`docs::words`], the terms of this documentation; [`docs::refresh_protocol`] |
 //!
 //! # How a request, a login and a refresh run
 //!
@@ -122,7 +129,7 @@
 // The folders of `src`, highest first. A file imports from its own folder and from folders below it; a test in
 // `tests/it/architecture` checks this order.
 //
-//   docs          the guides: deployment, stateless mode, the refresh protocol, the words
+//   docs          the guides, the words, the refresh protocol
 //   testing       for an application's tests: requests as a chosen user, a clock to move, the development provider
 //   layer         the tower layers: OidcLayer, which every request passes, RequireLayer; health
 //   extract       the arguments of handlers: CurrentUser, UserTokens, AuthSession, SingleUseToken; the API client

@@ -65,8 +65,8 @@ use crate::secret::{Secret, opaque};
 pub struct Config {
     /// The URL that browsers use, with the path where the application is mounted. Cookies, redirects and destinations
     /// use this URL only, never `Host` or a forwarded header. Register `{public_url}/auth/callback` at the provider as
-    /// redirect URI (`/auth/callback/{name}` with several providers: [`ProviderConfig`]), and the public URL as the
-    /// address after logout.
+    /// redirect URI (`/auth/callback/{name}` with several providers: [`ProviderConfig`]), and the public URL, with a slash
+    /// at its end if it has no path, as the address after logout.
     ///
     /// Together with [`Config::cookie_name`] it identifies the application: everything that is sealed or stored is
     /// bound to it. Another public URL, or another mount, is another application: every user is signed out, and every
