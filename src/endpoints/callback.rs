@@ -101,35 +101,42 @@ async fn callback(
     let received = tokio::time::timeout(DEADLINE, receiving).await;
     let mut answer = match received.unwrap_or(Err(LoginError::Deadline)) {
         Ok(answer) => answer,
-        Err(failure @ LoginError::EndedByProvider) => {
-            runtime.events().emit(EventCode::LoginRefused, None, cause(&failure));
-            redirect(&runtime.settings.login_path(&destination))
-        }
-        // The person need not know that the provider could not go on with what was begun. They begin anew, once.
-        Err(LoginError::Denied(code)) if !login.is_again && is_given_up(&login, &code) => {
-            runtime.events().emit(EventCode::LoginRefused, None, LoginError::Denied(code));
-            redirect(&format!("{again}{}", urls::AGAIN))
-        }
-        Err(failure @ LoginError::NoRefreshToken) if !login.is_again => {
-            runtime.events().emit(EventCode::LoginRefused, None, cause(&failure));
-            redirect(&format!("{again}&prompt=consent{}", urls::AGAIN))
-        }
-        // Nobody asked for it: the page that the person is on works without.
-        Err(failure) if login.silent && matches!(login.intent, Intent::Login { .. }) => {
-            runtime.events().emit(EventCode::LoginRefused, None, cause(&failure));
-            let mut answer = redirect(destination.as_str());
-            cookie::append(answer.headers_mut(), silent::silence(runtime));
-            answer
-        }
-        // Whoever has signed in since in another tab only wants to go on.
-        Err(failure) if failure.is_of_this_try() && signed_in_since(context, &login).await => {
-            runtime.events().emit(EventCode::LoginRefused, None, cause(&failure));
-            redirect(destination.as_str())
-        }
-        Err(failure) => return Err(refused(failure)),
+        Err(failure) => recover(context, &login, (&destination, &again), failure).await.map_err(refused)?,
     };
     if let Some(removal) = pending::LOGIN.remove(runtime, &login.state()) {
         cookie::append(answer.headers_mut(), removal);
+    }
+    Ok(answer)
+}
+
+/// The answer to a callback that failed where the person need not know: they go on, or begin anew at the address `again`.
+async fn recover(
+    context: &EndpointContext,
+    login: &PendingLogin,
+    (destination, again): (&Destination, &str),
+    failure: LoginError,
+) -> Result<Response<Bytes>, LoginError> {
+    let runtime = &context.runtime;
+    // Nobody asked for it: the page that the person is on works without.
+    let silent = login.silent && matches!(login.intent, Intent::Login { .. });
+    let address = match &failure {
+        _ if silent => destination.as_str().to_owned(),
+        LoginError::EndedByProvider => runtime.settings.login_path(destination),
+        // Once.
+        LoginError::Denied(code) if !login.is_again && is_given_up(login, code) => {
+            format!("{again}{}", urls::AGAIN)
+        }
+        LoginError::NoRefreshToken if !login.is_again => format!("{again}&prompt=consent{}", urls::AGAIN),
+        // Whoever has signed in since in another tab only wants to go on.
+        _ if failure.is_of_this_try() && signed_in_since(context, login).await => {
+            destination.as_str().to_owned()
+        }
+        _ => return Err(failure),
+    };
+    runtime.events().emit(EventCode::LoginRefused, None, cause(&failure));
+    let mut answer = redirect(&address);
+    if silent {
+        cookie::append(answer.headers_mut(), silent::silence(runtime));
     }
     Ok(answer)
 }

@@ -223,8 +223,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn parse(document: &[u8], issuer: &str) -> Result<(Metadata, Vec<String>), MetadataError> {
-        super::parse(document, &ProviderIssuer::exact(issuer))
+    fn parse(
+        document: &[u8],
+        issuer: &str,
+        internal: Option<&Url>,
+    ) -> Result<(Metadata, Vec<String>), MetadataError> {
+        super::parse(document, &ProviderIssuer::exact(issuer), internal)
     }
 
     fn document(edit: impl FnOnce(&mut Value)) -> Result<Metadata, MetadataError> {
@@ -393,7 +397,7 @@ mod tests {
             br#"{"issuer":"https://op.test/a","authorization_endpoint":"https://op.test/authorize",
             "token_endpoint":"https://op.test/token","jwks_uri":"https://op.test/jwks",
             "end_session_endpoint":"\ud83d","authorization_response_iss_parameter_supported":"\ud83d"}"#;
-        let (metadata, ignored) = parse(document, "https://op.test/a").unwrap();
+        let (metadata, ignored) = parse(document, "https://op.test/a", None).unwrap();
         assert!(metadata.end_session_endpoint.is_none() && metadata.sends_iss);
         let names = ["end_session_endpoint", "authorization_response_iss_parameter_supported"];
         assert_eq!(ignored, names.map(|name| format!("{name} cannot be read")));
@@ -434,7 +438,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn any_document_is_read_without_panic(bytes: Vec<u8>, url in ".{0,40}", host in "[a-z0-9:@\\[\\]%._-]{0,20}") {
-            let _ = parse(&bytes, "https://op.test/a");
+            let _ = parse(&bytes, "https://op.test/a", None);
             // Whatever is accepted may be called.
             for url in [url, format!("http://{host}/x"), format!("https://{host}")] {
                 if let Ok(metadata) = document(|d| d["token_endpoint"] = url.into()) {

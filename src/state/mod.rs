@@ -89,21 +89,7 @@ impl Runtime {
             None => default_client(ca_file.as_deref(), &network),
         };
         let (development, outbound) = connect(development.transpose(), client, &events)?;
-        if development.is_some() {
-            let detail = "anybody can sign in as anybody: for development only";
-            events.emit(EventCode::DevelopmentProvider, None, detail);
-        }
-        if made_up {
-            let detail = "no SESSION_SECRET: everybody is signed out at the next start";
-            events.emit(EventCode::SecretGenerated, None, detail);
-        }
-        for internal in settings.relying_parties.iter().filter_map(|one| one.internal_url.as_ref()) {
-            if !is_secure(internal) {
-                let detail =
-                    format_args!("{internal} is called over http: secrets and tokens are not encrypted");
-                events.emit(EventCode::ProviderNotEncrypted, None, detail);
-            }
-        }
+        warn(&events, &settings, development.is_some(), made_up);
         let providers = Providers::new(settings.relying_parties.iter().map(|relying_party| {
             Provider::new(relying_party.clone(), outbound.clone(), events.clone(), clock.clone())
         }));
@@ -204,6 +190,24 @@ impl Runtime {
     pub(crate) fn is_reached(&self) {
         // Far from wrapping, and past the one value that is reported.
         self.sent_to_login.store(u32::MAX / 2, Ordering::Relaxed);
+    }
+}
+
+/// Tells what is for development only, once at start.
+fn warn(events: &Events, settings: &Settings, development: bool, made_up: bool) {
+    if development {
+        let detail = "anybody can sign in as anybody: for development only";
+        events.emit(EventCode::DevelopmentProvider, None, detail);
+    }
+    if made_up {
+        let detail = "no SESSION_SECRET: everybody is signed out at the next start";
+        events.emit(EventCode::SecretGenerated, None, detail);
+    }
+    for internal in settings.relying_parties.iter().filter_map(|one| one.internal_url.as_ref()) {
+        if !is_secure(internal) {
+            let detail = format_args!("{internal} is called over http: secrets and tokens are not encrypted");
+            events.emit(EventCode::ProviderNotEncrypted, None, detail);
+        }
     }
 }
 

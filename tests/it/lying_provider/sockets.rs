@@ -268,7 +268,7 @@ async fn a_broken_certificate_costs_only_itself() {
     let nothing = damaged(&ca_file, "");
     for variable in ["OIDC_CA_FILE", "SSL_CERT_FILE"] {
         let refused = OidcLayer::per_user(from(&[(variable, nothing.to_str().unwrap())]), MemoryStore::new());
-        let refused = refused.err().expect(variable).to_string();
+        let refused = refused.expect_err(variable).to_string();
         assert!(refused.contains("no usable certificate") && refused.contains("bundle"), "{refused}");
     }
 }
@@ -313,7 +313,7 @@ async fn https_goes_through_the_proxy_and_nothing_else_does() {
 fn a_proxy_that_cannot_be_used_is_refused() {
     for wrong in ["socks5://127.0.0.1:1080", "https://proxy.test", "ftp://proxy.test", "http://a b"] {
         let refused = OidcLayer::per_user(from(&[("HTTPS_PROXY", wrong)]), MemoryStore::new());
-        let refused = refused.err().expect(wrong).to_string();
+        let refused = refused.expect_err(wrong).to_string();
         assert!(refused.contains("HTTPS_PROXY") && !refused.contains(wrong), "{refused}");
     }
     let usable = from(&[("HTTPS_PROXY", "proxy.test:3128"), ("NO_PROXY", "*")]);

@@ -34,7 +34,7 @@ fn of_tenant(op: &LyingProvider, tenant: &'static str) {
     op.edit_refreshed_id_token(claims);
     op.edit_authorization_response(move |response| {
         response.params.remove("iss");
-        response.params.add("iss", &issuer_of(tenant));
+        response.params.add("iss", issuer_of(tenant));
     });
 }
 
@@ -158,7 +158,7 @@ async fn a_response_of_one_tenant_brings_nobody_of_another() {
         of_tenant(&world.op, "t1");
         world.op.edit_authorization_response(move |response| {
             response.params.remove("iss");
-            response.params.add("iss", &issuer_of(named));
+            response.params.add("iss", issuer_of(named));
         });
         let browser = world.browser();
         assert_eq!(attempt(&world, &browser).await.status, 400, "{named}");
