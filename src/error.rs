@@ -46,6 +46,8 @@ pub enum ErrorKind {
     Unauthenticated,
     /// The signed-in user does not have the permission. 403.
     Forbidden,
+    /// Another site may have forged the request, or its origin is not trusted. 403.
+    CrossSite,
     /// The user must grant access (again). A navigation is redirected to the provider (303), every other request gets
     /// 403.
     ConsentRequired,
@@ -74,6 +76,7 @@ impl ErrorKind {
         match self {
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
+            Self::CrossSite => (StatusCode::FORBIDDEN, "cross_site"),
             Self::ConsentRequired => (StatusCode::FORBIDDEN, "consent_required"),
             Self::InvalidDestination => (StatusCode::BAD_REQUEST, "invalid_destination"),
             Self::NoTokenForUrl => (StatusCode::INTERNAL_SERVER_ERROR, "no_token_for_url"),

@@ -1,10 +1,11 @@
 //! The layer's own pages: small, escaped, self-contained, never cached and never framed.
 
 use bytes::Bytes;
-use http::header::RETRY_AFTER;
-use http::{HeaderValue, Response, StatusCode};
+use http::header::{ACCEPT, RETRY_AFTER};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use memchr::memmem;
 
-use crate::error::RETRY_AFTER_SECONDS;
+use crate::error::{Error, ErrorKind, RETRY_AFTER_SECONDS};
 use crate::html::{self, document, escape, response};
 
 const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:15vh auto;padding:0 1.5rem;\
@@ -33,11 +34,17 @@ pub(crate) fn bad_request(text: &str) -> Response<Bytes> {
     plain(StatusCode::BAD_REQUEST, text)
 }
 
-/// The refusal of a request that another site may have forged.
-pub(crate) fn cross_site() -> Response<Bytes> {
+/// The refusal of a request that another site may have forged: a page for a navigation, and the reason for a script.
+#[cold]
+pub(crate) fn cross_site(headers: &HeaderMap, reason: String) -> Response<Bytes> {
     let text =
         "This request came from another site, and nothing was changed. Please start from this application.";
-    plain(StatusCode::FORBIDDEN, text)
+    let accepts = headers.get(ACCEPT).map_or(&[][..], HeaderValue::as_bytes);
+    let navigates = headers.get("sec-fetch-mode").is_none_or(|mode| mode == "navigate");
+    match navigates && memmem::find(accepts, b"text/html").is_some() {
+        true => plain(StatusCode::FORBIDDEN, text),
+        false => Error::new(ErrorKind::CrossSite, reason).into_response(),
+    }
 }
 
 /// The answer to a request that nobody sees: a prefetch, or a picture that is none.

@@ -70,7 +70,8 @@ pub enum LoginDecision {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Unauthenticated {
-    /// The path that starts a login and returns to this page.
+    /// The path that starts a login and returns to this page; for a script, to the page on which it runs (same-origin
+    /// `Referer`), or to the public URL.
     pub login_url: String,
     /// Whether a browser navigates to the page and can be redirected; otherwise it is a request of a script or a form.
     pub navigation: bool,

@@ -174,6 +174,11 @@ impl Settings {
     pub(crate) fn decide(&self, target: Target, facts: Facts, headers: &HeaderMap) -> Decision {
         self.origins.decide(target, facts, |name| headers.get(name).map(HeaderValue::as_bytes))
     }
+
+    /// Why a request counts as forged.
+    pub(crate) fn reason(&self, headers: &HeaderMap) -> String {
+        self.origins.reason(|name| headers.get(name).map(HeaderValue::as_bytes))
+    }
 }
 
 /// A value for a query.

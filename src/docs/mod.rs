@@ -21,6 +21,9 @@ pub mod production {}
 #[doc = include_str!("deployment.md")]
 pub mod deployment {}
 
+#[doc = include_str!("cross_site.md")]
+pub mod cross_site {}
+
 #[doc = include_str!("stateless.md")]
 pub mod stateless {}
 

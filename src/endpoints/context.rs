@@ -80,8 +80,10 @@ impl EndpointContext {
             Decision::Ask => Some(ask()),
             Decision::Ignore => Some(page::nothing()),
             Decision::Refuse => {
-                self.runtime.events().emit(EventCode::CrossSiteRefused, None, format_args!("{target:?}"));
-                Some(page::cross_site())
+                let reason = self.runtime.settings.reason(&self.head.headers);
+                let told = format_args!("{target:?}: {reason}");
+                self.runtime.events().emit(EventCode::CrossSiteRefused, None, told);
+                Some(page::cross_site(&self.head.headers, reason))
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::endpoints::login::HEADER_BUDGET;
 use crate::endpoints::urls;
 use crate::error::{Error, ErrorKind, NextStep};
 use crate::events::{EventCode, guarded};
-use crate::page;
+use crate::page as pages;
 use crate::protocol::authorization::LoginOptions;
 use crate::records::grant::Consent;
 use crate::sessions::session::Session;
@@ -44,10 +44,12 @@ pub(crate) struct RequestState {
     unusual: Option<Arc<Unusual>>,
 }
 
-/// Of a form that cannot be sent again, or of a request that a hook answers.
+/// Of a form that cannot be sent again, of a script, or of a request that a hook answers.
 struct Unusual {
-    /// For a form that a browser submits: the page on which it stands.
-    came_from: Option<String>,
+    /// The page of the application that sends the request.
+    page: Option<String>,
+    /// A browser submits a form.
+    is_form: bool,
     /// For the hook that answers anonymous requests.
     asked: Option<(Method, HeaderMap)>,
 }
@@ -61,9 +63,10 @@ impl RequestState {
         head: Head,
         request: &mut Request<B>,
     ) {
-        let asks_hook = runtime.hooks.unauthenticated.is_some() && session.is_none();
-        let unusual =
-            if asks_hook || !head.is_safe { Unusual::of(&runtime, request, asks_hook) } else { None };
+        let is_anonymous = session.is_none();
+        let asks_hook = runtime.hooks.unauthenticated.is_some() && is_anonymous;
+        let is_unusual = asks_hook || !head.is_safe || (is_anonymous && !head.navigation);
+        let unusual = if is_unusual { Unusual::of(&runtime, request, is_anonymous, asks_hook) } else { None };
         let here = request.uri().path_and_query().cloned();
         let state = Self { runtime, session, jar, here, head, unusual };
         let extensions = request.extensions_mut();
@@ -147,10 +150,13 @@ impl RequestState {
         asked: Option<&Consent>,
     ) -> Error {
         let settings = &self.runtime.settings;
-        let came_from = self.unusual.as_ref().and_then(|unusual| unusual.came_from.as_ref());
-        let here = match came_from {
+        let form = self.unusual.as_ref().filter(|unusual| unusual.is_form);
+        let here = match form {
             // What was posted is gone: the person comes back to a page that says so.
-            Some(page) => format!("{}?return_to={}", settings.path_to("granted"), encoded(page)),
+            Some(form) => {
+                let page = form.page.as_deref().unwrap_or_default();
+                format!("{}?return_to={}", settings.path_to("granted"), encoded(page))
+            }
             None => self.here(),
         };
         let key = urls::proof_key(self.session.as_deref(), self.head.visitor());
@@ -163,7 +169,7 @@ impl RequestState {
         let now = self.runtime.now();
         let asked_lately = asked
             .is_some_and(|asked| now.duration_since(asked.at) < ASK_AGAIN && asked.covers(scopes, options));
-        let redirect = (self.head.navigation || came_from.is_some()) && !asked_lately;
+        let redirect = (self.head.navigation || form.is_some()) && !asked_lately;
         Error::new(ErrorKind::ConsentRequired, "access must be granted first")
             .with_next_step(NextStep { url: url.unwrap_or_else(|| settings.path_to("connect")), redirect })
     }
@@ -178,14 +184,14 @@ impl RequestState {
         }
         let text = "This page needs access that this application does not have at the moment. Its operator has to \
                     give it.";
-        error.with_answer(page::plain(StatusCode::SERVICE_UNAVAILABLE, text))
+        error.with_answer(pages::plain(StatusCode::SERVICE_UNAVAILABLE, text))
     }
 
     /// What was granted for one use is used, or was not in time: whoever wants more grants it once more.
     pub(crate) fn single_use_token_gone(&self) -> Error {
         let text = "What was granted for one use has been used, or was not used in time.";
         let error = Error::new(ErrorKind::SingleUseTokenGone, text);
-        if self.head.navigation { error.with_answer(page::plain(StatusCode::GONE, text)) } else { error }
+        if self.head.navigation { error.with_answer(pages::plain(StatusCode::GONE, text)) } else { error }
     }
 
     /// What is everybody's, an admin takes back, and the configuration's nobody.
@@ -209,19 +215,29 @@ impl RequestState {
     fn login_path(&self) -> String {
         let settings = &self.runtime.settings;
         let path = |to: &str| settings.destination(to).ok().map(|to| settings.login_path(&to));
+        // A script comes back to its page: nobody wants to look at what it asked for.
+        let page = || self.unusual.as_ref()?.page.clone();
+        let here = if self.head.navigation { self.here() } else { page().unwrap_or_default() };
         // A page with an address that grows beyond what a header holds is not there to come back to either.
-        let here = path(&self.here()).filter(|path| path.len() <= HEADER_BUDGET);
+        let here = path(&here).filter(|path| path.len() <= HEADER_BUDGET);
         here.or_else(|| path("")).unwrap_or_else(|| settings.path_to("login"))
     }
 }
 
 impl Unusual {
     #[cold]
-    fn of<B>(runtime: &Runtime, request: &Request<B>, asks_hook: bool) -> Option<Arc<Self>> {
+    fn of<B>(
+        runtime: &Runtime,
+        request: &Request<B>,
+        is_anonymous: bool,
+        asks_hook: bool,
+    ) -> Option<Arc<Self>> {
         let (method, headers) = (request.method(), request.headers());
-        let came_from = came_from(runtime, method, headers);
+        let navigates = || headers.get(&SEC_FETCH_MODE).is_some_and(|mode| mode == "navigate");
+        let is_form = *method == Method::POST && navigates();
+        let page = if is_form || is_anonymous { page(runtime, headers) } else { None };
         let asked = asks_hook.then(|| (method.clone(), shown(headers)));
-        (came_from.is_some() || asks_hook).then(|| Arc::new(Self { came_from, asked }))
+        (page.is_some() || is_form || asks_hook).then(|| Arc::new(Self { page, is_form, asked }))
     }
 }
 
@@ -236,13 +252,10 @@ fn shown(headers: &HeaderMap) -> HeaderMap {
     headers
 }
 
-/// The page whose form a browser submits: the way back for what cannot be repeated. `None` for scripts.
-fn came_from(runtime: &Runtime, method: &Method, headers: &HeaderMap) -> Option<String> {
-    if *method != Method::POST || headers.get(&SEC_FETCH_MODE).is_none_or(|mode| mode != "navigate") {
-        return None;
-    }
-    let page = headers.get(REFERER).and_then(|referer| referer.to_str().ok()).unwrap_or_default();
-    let page = runtime.settings.destination(page).or_else(|_| runtime.settings.destination("")).ok()?;
+/// The page that sends a request, where it is the application's own: the way back for a script, and for what cannot be
+/// repeated.
+fn page(runtime: &Runtime, headers: &HeaderMap) -> Option<String> {
+    let page = runtime.settings.destination(headers.get(REFERER)?.to_str().ok()?).ok()?;
     Some(page.as_str().to_owned())
 }
 

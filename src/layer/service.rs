@@ -87,11 +87,10 @@ where
         // Before the session is looked for: what is forged does not even learn whether there is one.
         let at_stake = head.session_cookie || head.visitor().is_some() || runtime.mode.account().is_some();
         if at_stake && !is_ours(runtime, &request, &head) {
-            runtime.events().emit(EventCode::CrossSiteRefused, None, request.method());
-            return ResponseFuture::answered(page::plain(
-                StatusCode::FORBIDDEN,
-                "Another site sent this request.",
-            ));
+            let reason = runtime.settings.reason(request.headers());
+            let told = format_args!("{}: {reason}", request.method());
+            runtime.events().emit(EventCode::CrossSiteRefused, None, told);
+            return ResponseFuture::answered(page::cross_site(request.headers(), reason));
         }
         let peeked = cookie.map(|cookie| {
             let now = runtime.now();

@@ -123,6 +123,23 @@ impl Origins {
         }
     }
 
+    /// Why the sender of a request counts as another site, for who develops it.
+    pub(crate) fn reason<'a>(&self, header: impl Fn(&str) -> Option<&'a [u8]>) -> String {
+        let shown = |value: &[u8]| String::from_utf8_lossy(&value[..value.len().min(200)]).into_owned();
+        match (header("origin"), header("sec-fetch-site").map(shown)) {
+            (Some(origin), site) => format!(
+                "its Origin is {:?} and its Sec-Fetch-Site {site:?}, expected same-origin, {:?} or one of trusted_origins",
+                shown(origin),
+                self.own
+            ),
+            (None, Some(site)) => format!("its Sec-Fetch-Site is {site:?}, and it has no Origin"),
+            (None, None) => {
+                "it has neither Origin nor Sec-Fetch-Site, which a client that sends this cookie must send"
+                    .to_owned()
+            }
+        }
+    }
+
     fn sender<'a>(&self, header: impl Fn(&str) -> Option<&'a [u8]>) -> Sender {
         let site = header("sec-fetch-site");
         if matches!(site, Some(b"same-origin" | b"none")) {

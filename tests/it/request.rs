@@ -15,7 +15,7 @@ use serde_json::json;
 use tower::ServiceExt;
 use tower_oidc::{CurrentUser, EventCode};
 
-use crate::support::app::{APP, App, EVIL, World, logout_link, routes, session_of};
+use crate::support::app::{APP, App, EVIL, SESSION, World, logout_link, routes, session_of};
 use crate::support::html::Form;
 use crate::support::test_store::TestStore;
 
@@ -92,12 +92,8 @@ async fn only_navigations_are_redirected() {
             continue;
         }
         let problem: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
-        // A page that was posted to is not there to come back to.
-        let back = if matches!(method, Method::GET | Method::HEAD | Method::OPTIONS) {
-            "%2Fp%3Fq%3D1"
-        } else {
-            "%2F"
-        };
+        // Nobody wants to come back to what a script asked for.
+        let back = "%2F";
         let expected = json!({
             "type": "about:blank", "title": "Unauthorized", "status": 401, "code": "unauthenticated",
             "detail": "sign in first", "login_url": format!("/auth/login?return_to={back}"),
@@ -361,4 +357,77 @@ async fn the_layers_own_paths_answer_for_themselves() {
     let big = Request::post(format!("{APP}/auth/callback")).body(Bytes::from(vec![b'a'; 70_000])).unwrap();
     assert_eq!(browser.raw(big).await.status(), 413);
     assert_eq!(browser.navigate(&logout_link(&browser, "/bye").await).await.url.path(), "/bye");
+}
+
+/// A script learns what it must send, or whose origin is refused; a person sees a page.
+#[tokio::test]
+async fn a_script_is_told_why_it_counts_as_another_site() {
+    let world = World::with(|config| config.trusted_origins(["https://www.test"]));
+    let cookie = format!("{SESSION}={}", session_of(&world.signed_in("alice").await));
+    let cookie = ("cookie", cookie.as_str());
+    let json = ("accept", "application/json");
+    let evil = ("origin", EVIL);
+    let from_evil = r#"its Origin is "https://evil.test""#;
+    let neither = "neither Origin nor Sec-Fetch-Site";
+    for (path, headers, detail) in [
+        ("/private", vec![cookie], neither),
+        ("/private", vec![cookie, ("accept", HTML), ("sec-fetch-mode", "cors"), evil], from_evil),
+        ("/private", vec![cookie, json, evil, ("sec-fetch-site", "cross-site")], from_evil),
+        (
+            "/private",
+            vec![cookie, json, ("sec-fetch-site", "cross-site")],
+            r#"its Sec-Fetch-Site is "cross-site""#,
+        ),
+        ("/auth/logout", vec![cookie, json], neither),
+        ("/auth/logout", vec![cookie, json, evil], from_evil),
+    ] {
+        let answer = send(&world, Method::POST, path, &headers).await;
+        assert_eq!(answer.status(), 403, "{path} {headers:?}");
+        assert_eq!(header(&answer, "content-type"), Some("application/problem+json"), "{path} {headers:?}");
+        let problem: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+        assert_eq!(problem["code"], "cross_site");
+        assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
+        let events = world.app.events.all();
+        let told = events.iter().rfind(|event| event.code == EventCode::CrossSiteRefused).unwrap();
+        assert!(told.detail.contains(detail), "{told:?}");
+    }
+    for path in ["/private", "/auth/logout"] {
+        let answer = send(&world, Method::POST, path, &[cookie, ("accept", HTML), evil]).await;
+        assert_eq!(
+            (answer.status().as_u16(), header(&answer, "content-type")),
+            (403, Some("text/html; charset=utf-8"))
+        );
+        assert!(!String::from_utf8_lossy(answer.body()).contains("evil"), "{path}");
+    }
+    for own in [("origin", APP), ("origin", "https://www.test"), ("sec-fetch-site", "same-origin")] {
+        assert_eq!(
+            send(&world, Method::POST, "/private", &[cookie, json, own]).await.status(),
+            200,
+            "{own:?}"
+        );
+    }
+}
+
+/// Whoever signs in because of a script wants to see its page again, and no raw answer of an API.
+#[tokio::test]
+async fn a_script_comes_back_to_its_page() {
+    let world = World::new();
+    let json = ("accept", "application/json");
+    let page = "https://app.test/page?x=1";
+    for (method, headers, back) in [
+        (Method::GET, vec![json, ("referer", page)], "%2Fpage%3Fx%3D1"),
+        (Method::POST, vec![json, ("referer", page), ("origin", APP)], "%2Fpage%3Fx%3D1"),
+        (Method::GET, vec![json], "%2F"),
+        (Method::GET, vec![json, ("referer", "https://evil.test/page")], "%2F"),
+        (Method::GET, vec![json, ("referer", "https://app.test//evil.test")], "%2F"),
+    ] {
+        for path in ["/private", "/required"] {
+            let answer = send(&world, method.clone(), path, &headers).await;
+            assert_eq!(answer.status(), 401);
+            let problem: serde_json::Value = serde_json::from_slice(answer.body()).unwrap();
+            assert_eq!(problem["login_url"], format!("/auth/login?return_to={back}"), "{headers:?}");
+        }
+    }
+    let navigation = send(&world, Method::GET, "/private", &[("accept", HTML), ("referer", page)]).await;
+    assert_eq!(header(&navigation, "location"), Some("/auth/login?return_to=%2Fprivate"));
 }
