@@ -29,6 +29,9 @@ pub enum EventCode {
     /// A login brought no refresh token, and `offline_access` was not asked for, which the provider has: users must grant
     /// access again whenever an access token expires. Reported once for each provider after a start.
     NoRefreshToken,
+    /// A user whose e-mail address is an admin's is no admin, because the provider does not say that it verified the address.
+    /// Reported once for each provider after a start.
+    AdminUnverified,
     /// A session was ended; the detail names the cause.
     LoggedOut,
     /// A provider's logout request was refused; the detail is the reason.
@@ -141,6 +144,7 @@ impl EventCode {
             Self::ProviderNotEncrypted => ("provider.not_encrypted", Warning),
             Self::NoRefreshToken => ("login.no_refresh_token", Warning),
             Self::CertificateSkipped => ("tls.certificate_skipped", Warning),
+            Self::AdminUnverified => ("login.admin_unverified", Warning),
         }
     }
 

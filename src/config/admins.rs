@@ -71,6 +71,11 @@ impl Admins {
         Self { emails: emails.collect(), subjects, claims }
     }
 
+    /// Whether an e-mail address of a provider's people is an admin's.
+    pub(crate) fn name(&self, issuer: &str, email: &str) -> bool {
+        self.emails.iter().any(|(of, admin)| of == issuer && email.eq_ignore_ascii_case(admin))
+    }
+
     /// `email` counts when the provider says that it verified it.
     pub(crate) fn include<'a>(
         &self,
@@ -78,13 +83,7 @@ impl Admins {
         email: Option<(&str, bool)>,
         claims: impl FnOnce() -> Option<&'a Map<String, Value>>,
     ) -> bool {
-        let by_email = || match email {
-            Some((email, true)) => {
-                let email = email.to_ascii_lowercase();
-                self.emails.iter().any(|(of, admin)| of == issuer && *admin == email)
-            }
-            _ => false,
-        };
+        let by_email = || email.is_some_and(|(email, verified)| verified && self.name(issuer, email));
         let holds = |claims: &Map<String, Value>, rule: &AdminClaim| match claims.get(&rule.name) {
             Some(Value::Array(values)) => values.contains(&rule.value),
             Some(value) => *value == rule.value,

@@ -27,7 +27,7 @@ use crate::records::grant::{Grant, LOGIN};
 use crate::records::{FOREVER, Loaded};
 use crate::sessions::identity::SessionPayload;
 use crate::sessions::provider_logout::add_sid;
-use crate::sessions::session::{ClaimSources, MOST_CLAIMS, Session, SessionCookie, SessionRecord};
+use crate::sessions::session::{ClaimSources, MOST_CLAIMS, Profile, Session, SessionCookie, SessionRecord};
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
 use crate::stateless::JarContents;
@@ -63,7 +63,13 @@ pub(crate) async fn sign_in(
     let (record, cookies) = store(context, replaced, &verified, (&claims, sources)).await?;
     runtime.sweep_in_time();
     let facts = &verified.id_token.facts;
-    runtime.events().emit(EventCode::LoginSucceeded, Some((&facts.issuer, &facts.subject)), "a new session");
+    let user = Some((facts.issuer.as_str(), facts.subject.as_str()));
+    runtime.events().emit(EventCode::LoginSucceeded, user, "a new session");
+    let profile = Profile::of(&record.claims);
+    let unverified = profile.email.filter(|_| !profile.email_verified);
+    if unverified.is_some_and(|email| settings.admins.name(&facts.issuer, &email)) {
+        verified.provider.tell_once(EventCode::AdminUnverified, user, NOT_ADMIN);
+    }
     // The new session stands already: what is left of the old one expires by itself if this fails.
     match replaced {
         // The person goes on in the new one, and so does what they granted.
@@ -85,6 +91,12 @@ pub(crate) async fn sign_in(
     }
     Ok(answer)
 }
+
+const NOT_ADMIN: &str = "the user is no admin, although admins (ADMINS) has their e-mail address: email_verified is not true. \
+                         Have the provider verify it, or use admin_subjects";
+
+const OFFLINE_ACCESS: &str = "no refresh token came with a login, and users must grant access again whenever an access token expires: add \
+     offline_access to the scopes (OIDC_SCOPES)";
 
 /// Who may come in, and what is known of them.
 async fn admit(
@@ -186,8 +198,9 @@ async fn store(
     // is the one who granted it.
     if runtime.mode.keeps_logins() || revalidates {
         let login = sign_in_at(runtime, verified.provider)?;
-        if login.has_resources && tokens.refresh_token.is_none() && tokens.expires_in.is_some() {
-            verified.provider.lacks_refresh_token(&login.scopes);
+        let is_short = tokens.refresh_token.is_none() && tokens.expires_in.is_some();
+        if login.has_resources && is_short && verified.provider.lacks_offline_access(&login.scopes) {
+            verified.provider.tell_once(EventCode::NoRefreshToken, None, OFFLINE_ACCESS);
         }
         let facts = || Some(id_token.facts.clone());
         let new = |place: &GrantRef| new_grant(place, login, &login.scopes, tokens, facts(), now);

@@ -100,6 +100,19 @@ impl CurrentUser {
         self.session.acr.as_deref()
     }
 
+    /// How the user authenticated at the login (`amr`, RFC 8176), such as `pwd` and `otp`. Empty if the provider does not say
+    /// it.
+    pub fn amr(&self) -> Vec<&str> {
+        let claims = self.session.all_claims_or(|| self.shown_claims());
+        let methods = claims.and_then(|claims| claims.get("amr")?.as_array());
+        methods.into_iter().flatten().filter_map(Value::as_str).collect()
+    }
+
+    /// The provider's session in which the user signed in (`sid`), if the provider names it.
+    pub fn sid(&self) -> Option<&str> {
+        self.session.all_claims_or(|| self.shown_claims())?.get("sid").and_then(Value::as_str)
+    }
+
     /// Whether the user is an admin by the present configuration: by verified e-mail address, subject or claim.
     ///
     /// The claims are those of the login, or with [`Config::revalidate_every`](crate::Config::revalidate_every) those that

@@ -37,7 +37,10 @@ pub(crate) fn parse(
 }
 
 /// Other claims of the ID token that say nothing about the person.
-const OF_RESPONSE: &[&str] = &["c_hash", "s_hash", "amr"];
+const OF_RESPONSE: &[&str] = &["c_hash", "s_hash"];
+
+/// Claims about the login, which the ID token alone makes.
+pub(crate) const LOGIN_CLAIMS: &[&str] = &["sid", "amr"];
 
 /// What is kept about the person: the ID token's claims, over which UserInfo's go.
 ///
@@ -47,11 +50,10 @@ pub(crate) fn about_person(
     mut id_token: Map<String, Value>,
     user_info: Option<Map<String, Value>>,
 ) -> Map<String, Value> {
-    let is_about_person =
-        |name: &String| ![OF_TOKEN, OF_RESPONSE].iter().any(|claims| claims.contains(&name.as_str()));
-    id_token.retain(|name, _| is_about_person(name));
+    let is_about_person = |name: &str| ![OF_TOKEN, OF_RESPONSE].iter().any(|claims| claims.contains(&name));
+    id_token.retain(|name, _| is_about_person(name) || LOGIN_CLAIMS.contains(&name.as_str()));
     let Some(mut user_info) = user_info else { return id_token };
-    user_info.retain(|name, _| is_about_person(name));
+    user_info.retain(|name, _| is_about_person(name) && !LOGIN_CLAIMS.contains(&name.as_str()));
     for (claim, verified) in VERIFIED {
         if !user_info.contains_key(claim) {
             user_info.remove(verified);

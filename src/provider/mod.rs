@@ -15,10 +15,10 @@ pub(crate) mod relying_party;
 
 pub(crate) use self::error::ProviderError;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -72,7 +72,8 @@ pub(crate) struct Provider {
     keys_for_anybody: Cached<KeySet>,
     /// Of refreshes, by the names of the grants' rows.
     pub(crate) breaker: Mutex<Breaker<Key>>,
-    told_of_offline_access: AtomicBool,
+    /// What was told once.
+    told: Mutex<HashSet<EventCode>>,
 }
 
 impl Provider {
@@ -80,18 +81,8 @@ impl Provider {
         let (metadata, keys) = (Cached::new(clock.clone()), Cached::new(clock.clone()));
         let keys_for_anybody = Cached::new(clock.clone());
         let breaker = Mutex::new(Breaker::new());
-        let told_of_offline_access = AtomicBool::new(false);
-        Self {
-            relying_party,
-            outbound,
-            events,
-            clock,
-            metadata,
-            keys,
-            keys_for_anybody,
-            breaker,
-            told_of_offline_access,
-        }
+        let told = Mutex::default();
+        Self { relying_party, outbound, events, clock, metadata, keys, keys_for_anybody, breaker, told }
     }
 
     /// The provider's metadata: fetched at the first need, and served on while the provider is away.
@@ -162,20 +153,17 @@ impl Provider {
         self.events.emit(EventCode::ProviderFailed, None, told);
     }
 
-    /// Once: a login brought no refresh token, and did not ask for one as this provider wants (OpenID Connect Core 1.0 section
-    /// 11).
-    pub(crate) fn lacks_refresh_token(&self, asked: &[String]) {
-        const OFFLINE: &str = "offline_access";
-        let has = |scopes: &[String]| scopes.iter().any(|scope| scope == OFFLINE);
-        let offered = self.metadata.value().is_some_and(|metadata| has(&metadata.scopes));
-        if offered && !has(asked) && !self.told_of_offline_access.swap(true, Ordering::Relaxed) {
-            let detail = format_args!(
-                "{}: no refresh token came with a login, so that users must grant access again whenever an access token \
-                 expires: add {OFFLINE} to the scopes (OIDC_SCOPES)",
-                self.relying_party.issuer
-            );
-            self.events.emit(EventCode::NoRefreshToken, None, detail);
+    /// Reports something for its operator to mend, once after a start.
+    pub(crate) fn tell_once(&self, code: EventCode, user: Option<(&str, &str)>, detail: &str) {
+        if self.told.lock().insert(code) {
+            self.events.emit(code, user, format_args!("{}: {detail}", self.relying_party.issuer));
         }
+    }
+
+    /// Whether it has the scope for refresh tokens (OpenID Connect Core 1.0 section 11), and is not `asked` for it.
+    pub(crate) fn lacks_offline_access(&self, asked: &[String]) -> bool {
+        let has = |scopes: &[String]| scopes.iter().any(|scope| scope == "offline_access");
+        !has(asked) && self.metadata.value().is_some_and(|metadata| has(&metadata.scopes))
     }
 
     /// A member of what it sent cannot be used, and is not needed.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::locate::GrantRef;
 use crate::protocol::id_token::IdToken;
-use crate::protocol::user_info::{FetchUserInfo, about_person, replace};
+use crate::protocol::user_info::{FetchUserInfo, LOGIN_CLAIMS, about_person, replace};
 use crate::provider::Provider;
 use crate::provider::error::ProviderError;
 use crate::records::seal::Purpose;
@@ -84,12 +84,14 @@ pub(crate) async fn renew(
         let record = &mut found.value;
         let Some(sources) = &mut record.sources else { return false };
         let known: Claims = serde_json::from_str(&record.claims).unwrap_or_default();
-        let (by_hook, others): (Claims, Claims) =
-            known.into_iter().partition(|(name, _)| sources.hook.contains(name));
+        // What is said of the login stays.
+        let stays = |name: &String| LOGIN_CLAIMS.contains(&name.as_str()) || sources.hook.contains(name);
+        let (kept, others): (Claims, Claims) = known.into_iter().partition(|(name, _)| stays(name));
         let of_id_token =
             || others.into_iter().filter(|(name, _)| !sources.user_info.contains(name)).collect();
-        let provided = about_person(id_token.clone().unwrap_or_else(of_id_token), user_info.clone());
-        let claims = Value::Object(replace(provided, by_hook)).to_string();
+        let mut provided = about_person(id_token.clone().unwrap_or_else(of_id_token), user_info.clone());
+        provided.retain(|name, _| !LOGIN_CLAIMS.contains(&name.as_str()));
+        let claims = Value::Object(replace(provided, kept)).to_string();
         sources.user_info.extend(user_info.iter().flat_map(Claims::keys).cloned());
         sources.user_info.sort_unstable();
         sources.user_info.dedup();

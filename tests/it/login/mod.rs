@@ -15,6 +15,7 @@
 //! | JARM | JARM is not asked for, so a `response` is refused. |
 
 mod callback;
+mod claims;
 mod destinations;
 mod hooks;
 mod load;
