@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::resource::Resource;
-use super::setters::setters;
+use crate::protocol::setters::setters;
 
 /// An additional grant requested on demand: scopes, and the APIs its tokens may be sent to.
 ///
@@ -68,33 +68,23 @@ impl Connection {
         add resource to resources: Resource;
         /// Sets the lifetime of its grant.
         value grant_lifetime: GrantLifetime;
-    }
-
-    /// Makes its tokens single-use: one request gets them as a [`SingleUseToken`](crate::SingleUseToken), and they are
-    /// not kept. [`UserTokens`](crate::UserTokens) never has a token for its resources.
-    #[must_use]
-    pub fn single_use(mut self) -> Self {
-        self.single_use = true;
-        self
-    }
-
-    /// Allows visitors to grant it without a login, for access to their own data. The grant belongs to that browser
-    /// only. [`UserTokens`](crate::UserTokens) of a request without a signed-in user are those of its browser.
-    ///
-    /// The provider is asked for the scopes of the connection and no others: without `openid` there is no ID token,
-    /// and the account is unknown. If then a second account grants access in the same browser, and the provider sends
-    /// no refresh token because that account has granted access before, the refresh token of the first account stays,
-    /// and returns the data of the first account after the new access token has expired. Request `openid` at providers
-    /// that send a refresh token with the first consent only.
-    ///
-    /// A login does not transfer the grant; see
-    /// [`UserTokens::adopt_visitor_grants`](crate::UserTokens::adopt_visitor_grants). It lives for
-    /// [`Config::visitor_lifetime`](crate::Config::visitor_lifetime). Only a cookie identifies the browser: a person
-    /// who used the browser before and kept that cookie can use later grants. On shared computers, let users sign in.
-    #[must_use]
-    pub fn allow_visitors(mut self) -> Self {
-        self.visitors = true;
-        self
+        /// Makes its tokens single-use: one request gets them as a [`SingleUseToken`](crate::SingleUseToken), and they are
+        /// not kept. [`UserTokens`](crate::UserTokens) never has a token for its resources.
+        set single_use: true;
+        /// Allows visitors to grant it without a login, for access to their own data. The grant belongs to that browser
+        /// only. [`UserTokens`](crate::UserTokens) of a request without a signed-in user are those of its browser.
+        ///
+        /// The provider is asked for the scopes of the connection and no others: without `openid` there is no ID token,
+        /// and the account is unknown. If then a second account grants access in the same browser, and the provider sends
+        /// no refresh token because that account has granted access before, the refresh token of the first account stays,
+        /// and returns the data of the first account after the new access token has expired. Request `openid` at providers
+        /// that send a refresh token with the first consent only.
+        ///
+        /// A login does not transfer the grant; see
+        /// [`UserTokens::adopt_visitor_grants`](crate::UserTokens::adopt_visitor_grants). It lives for
+        /// [`Config::visitor_lifetime`](crate::Config::visitor_lifetime). Only a cookie identifies the browser: a person
+        /// who used the browser before and kept that cookie can use later grants. On shared computers, let users sign in.
+        set allow_visitors to visitors: true;
     }
 }
 

@@ -9,6 +9,7 @@ use super::Config;
 use super::provider::ProviderConfig;
 use crate::peer::is_local;
 use crate::protocol::metadata::is_loopback;
+use crate::protocol::setters::setters;
 
 /// The issuer that stands for the development provider.
 const ISSUER: &str = "development";
@@ -38,12 +39,10 @@ impl Config {
         self
     }
 
-    /// Allows the development provider at any address and under any `Host`: anyone who can reach the application can
-    /// sign in as anyone, including administrators.
-    #[must_use]
-    pub fn dangerously_allow_any_address(mut self) -> Self {
-        self.any_address = true;
-        self
+    setters! {
+        /// Allows the development provider at any address and under any `Host`: anyone who can reach the application can
+        /// sign in as anyone, including administrators.
+        set dangerously_allow_any_address to any_address: true;
     }
 
     pub(crate) fn is_development(&self) -> bool {

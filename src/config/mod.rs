@@ -14,7 +14,6 @@ pub(crate) mod provider;
 pub(crate) mod registrations;
 pub(crate) mod resource;
 pub(crate) mod resources;
-mod setters;
 pub(crate) mod settings;
 pub(crate) mod shared_account;
 
@@ -37,9 +36,9 @@ use self::hooks::{Hooks, LoginDecision, ProviderChoice, Unauthenticated, Verifie
 use self::mode::Mode;
 use self::provider::ProviderConfig;
 use self::resource::Resource;
-use self::setters::setters;
 use crate::clock::{Clock, Random};
 use crate::events::Event;
+use crate::protocol::setters::setters;
 use crate::provider::http_client::{Network, Outbound};
 use crate::secret::{Secret, opaque};
 
@@ -190,11 +189,9 @@ impl AdminClaim {
         Self { name: name.into(), value: value.into(), provider: None }
     }
 
-    /// Limits the rule to users of the provider of this name.
-    #[must_use]
-    pub fn provider(mut self, provider: impl Into<String>) -> Self {
-        self.provider = Some(provider.into());
-        self
+    setters! {
+        /// Limits the rule to users of the provider of this name.
+        some provider: String;
     }
 }
 

@@ -4,8 +4,8 @@ use serde::Deserialize;
 
 use super::connection::Connection;
 use super::resource::Resource;
-use super::setters::setters;
 use crate::protocol::authorization::{PushedAuthorizationRequests, ResponseMode};
+use crate::protocol::setters::setters;
 use crate::protocol::token::ClientAuthMethod;
 use crate::protocol::user_info::FetchUserInfo;
 use crate::secret::Secret;
@@ -158,13 +158,8 @@ impl ProviderConfig {
         add resource to resources: Resource;
         /// Adds a connection at this provider.
         add connection to connections: Connection;
-    }
-
-    /// Makes the provider one for connections only.
-    #[must_use]
-    pub fn without_login(mut self) -> Self {
-        self.login = false;
-        self
+        /// Makes the provider one for connections only.
+        set without_login to login: false;
     }
 
     /// Adds a parameter to the authorization request.

@@ -1,8 +1,7 @@
 //! Resources: the APIs to which tokens may be sent.
 
+use crate::protocol::setters::setters;
 use serde::{Deserialize, Serialize};
-
-use super::setters::setters;
 
 /// An API: the URLs to which its tokens may be sent, and the scopes for calling it.
 ///

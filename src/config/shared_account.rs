@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer};
 
 use super::Config;
+use crate::protocol::setters::setters;
 use crate::secret::Secret;
 
 /// The one account whose tokens serve every request in single-user mode.
@@ -94,11 +95,9 @@ impl SharedAccount {
         self
     }
 
-    /// Allows a store that does not outlive the process: an operator connects the account again after each start.
-    #[must_use]
-    pub fn allow_volatile_store(mut self) -> Self {
-        self.allow_volatile_store = true;
-        self
+    setters! {
+        /// Allows a store that does not outlive the process: an operator connects the account again after each start.
+        set allow_volatile_store: true;
     }
 
     /// Generates the application's client secret at the development provider.

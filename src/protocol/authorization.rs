@@ -12,6 +12,7 @@ use url::Url;
 
 use super::client::ProviderClient;
 use super::issuer::ProviderIssuer;
+use super::setters::setters;
 
 /// The longest authorization request that is sent as a redirect, in bytes. Longer ones break in browsers,
 /// proxies and providers that nobody here controls.
@@ -118,32 +119,11 @@ impl LoginOptions {
         Self::default()
     }
 
-    /// Sets [`LoginOptions::prompt`].
-    #[must_use]
-    pub fn prompt(mut self, prompt: Prompt) -> Self {
-        self.prompt = Some(prompt);
-        self
-    }
-
-    /// Sets [`LoginOptions::max_age`].
-    #[must_use]
-    pub fn max_age(mut self, max_age: Duration) -> Self {
-        self.max_age = Some(max_age);
-        self
-    }
-
-    /// Sets [`LoginOptions::login_hint`].
-    #[must_use]
-    pub fn login_hint(mut self, login_hint: impl Into<String>) -> Self {
-        self.login_hint = Some(login_hint.into());
-        self
-    }
-
-    /// Sets [`LoginOptions::acr_values`].
-    #[must_use]
-    pub fn acr_values(mut self, acr_values: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        self.acr_values = acr_values.into_iter().map(Into::into).collect();
-        self
+    setters! {
+        some prompt: Prompt;
+        some max_age: Duration;
+        some login_hint: String;
+        list acr_values: String;
     }
 
     pub(crate) fn is_silent(&self) -> bool {

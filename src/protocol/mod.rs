@@ -33,5 +33,6 @@ pub(crate) mod logout;
 pub(crate) mod logout_token;
 pub(crate) mod metadata;
 pub(crate) mod refusal;
+pub(crate) mod setters;
 pub(crate) mod token;
 pub(crate) mod user_info;

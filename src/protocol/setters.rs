@@ -1,8 +1,8 @@
 //! Setters that chain: one for each field that an application sets.
 
 /// Writes a setter for each field: `value` takes the field's type, `into` what becomes it, `some` what becomes the value of
-/// an `Option`, and `list` what a list can be made of; `add` and `push` add one to a list. The method may have another
-/// name than the field, which then stands after `to`.
+/// an `Option`, and `list` what a list can be made of; `add` and `push` add one to a list; `set` takes nothing and sets
+/// this value. The method may have another name than the field, which then stands after `to`.
 macro_rules! setters {
     ($($(#[$doc:meta])* $kind:ident $name:ident $(to $($field:ident).+)?: $of:tt;)*) => {
         $(setters!(@$kind [$(#[$doc])*] $name [$($($field).+)?] $of);)*
@@ -37,10 +37,13 @@ macro_rules! setters {
     (@push $doc:tt $name:ident [$($field:tt)+] $of:tt) => {
         setters!(@method $doc $name (one: impl Into<$of>) |it| it.$($field)+.push(one.into()));
     };
-    (@method [$(#[$doc:meta])*] $name:ident ($value:ident: $of:ty) |$it:ident| $change:expr) => {
+    (@set $doc:tt $name:ident [$($field:tt)+] $of:tt) => {
+        setters!(@method $doc $name () |it| it.$($field)+ = $of);
+    };
+    (@method [$(#[$doc:meta])*] $name:ident ($($value:ident: $of:ty)?) |$it:ident| $change:expr) => {
         $(#[$doc])*
         #[must_use]
-        pub fn $name(mut self, $value: $of) -> Self {
+        pub fn $name(mut self $(, $value: $of)?) -> Self {
             let $it = &mut self;
             $change;
             self
@@ -48,4 +51,4 @@ macro_rules! setters {
     };
 }
 
-pub(super) use setters;
+pub(crate) use setters;
