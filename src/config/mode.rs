@@ -41,9 +41,8 @@ impl Mode {
 
     /// Fills in the values that the mode needs and the application does not set.
     pub(crate) fn prepare(&self, config: &mut Config) {
-        match self {
-            Self::PerUser | Self::Stateless => {}
-            Self::SingleUser(account) => account.prepare(config),
+        if let Some(account) = self.account() {
+            account.prepare(config);
         }
     }
 
@@ -74,18 +73,14 @@ impl Mode {
 
     /// Who grants what.
     pub(crate) fn arrange(&self, connections: &mut CheckedConnections, revalidates: bool) {
-        match self {
-            Self::PerUser | Self::Stateless => {}
-            Self::SingleUser(account) => connections.serve_account(account.is_granted_by_hand(), revalidates),
+        if let Some(account) = self.account() {
+            connections.serve_account(account.is_granted_by_hand(), revalidates);
         }
     }
 
     /// Whether a login's tokens are the person's to use later.
     pub(crate) fn keeps_logins(&self) -> bool {
-        match self {
-            Self::PerUser | Self::Stateless => true,
-            Self::SingleUser(_) => false,
-        }
+        self.account().is_none()
     }
 
     /// The error text for background work that asks for a user's grant and cannot reach it in this mode.
