@@ -5,8 +5,6 @@ use url::Url;
 
 use super::client::Client;
 use super::request::Form;
-use super::session::DevSession;
-use crate::clock::Timestamp;
 
 /// A waiting page keeps its request, so a request is bounded.
 const MAX_LENGTH: usize = 16 * 1024;
@@ -30,7 +28,7 @@ pub(super) struct CheckedAuthorizationRequest {
     pub(super) consent: bool,
     /// `prompt=login` or `select_account`.
     pub(super) sign_in: bool,
-    max_age: Option<u64>,
+    pub(super) max_age: Option<u64>,
 }
 
 /// Where and how the client hears the outcome.
@@ -111,17 +109,6 @@ impl CheckedAuthorizationRequest {
             sign_in: prompts.contains(&"login") || prompts.contains(&"select_account"),
             max_age,
         })
-    }
-
-    /// Whether this session answers "who is it" without asking the person.
-    pub(super) fn is_satisfied_by(&self, session: &DevSession, now: Timestamp) -> bool {
-        let recent = self.max_age.is_none_or(|max| now.duration_since(session.auth_time).as_secs() <= max);
-        let hinted = self.login_hint.as_deref().is_none_or(|hint| {
-            // A hint may be anything; only an e-mail says that somebody else is meant.
-            !hint.contains('@') || hint.eq_ignore_ascii_case(&session.person.email)
-        });
-        let subject = self.hinted_subject.as_ref().is_none_or(|hint| *hint == session.person.subject());
-        !self.sign_in && recent && hinted && subject
     }
 }
 

@@ -1,13 +1,14 @@
 //! The authorization endpoint: who is it, did they consent, and what the client hears.
 
-use super::session::{DevSession, Person};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use url::Url;
 
 use super::authorization_request::{CheckedAuthorizationRequest, Refusal, Reply};
 use super::request::{Form, cookie};
-use super::state::{CODE_LIFETIME, Code, ConsentedGrant, PAGE_LIFETIME, PendingSignIn, Question};
+use super::state::{
+    CODE_LIFETIME, Code, ConsentedGrant, DevSession, PAGE_LIFETIME, PendingSignIn, Person, Question,
+};
 use super::{IncomingRequest, ScriptedLogin, response};
 
 impl IncomingRequest<'_> {
@@ -42,7 +43,7 @@ impl IncomingRequest<'_> {
     fn decide(&mut self, asked: CheckedAuthorizationRequest, request: &Request<Bytes>) -> Response<Bytes> {
         let browser = self.browser(request);
         let session = browser.as_deref().and_then(|browser| self.state.sessions.get(browser, self.now));
-        let session = session.filter(|session| asked.is_satisfied_by(session, self.now)).cloned();
+        let session = session.filter(|session| session.satisfies(&asked, self.now)).cloned();
         match self.state.script.clone().filter(|_| !asked.silent) {
             Some(ScriptedLogin::Deny) => {
                 return self.refuse(&asked.reply, "access_denied", "the script denied the request");

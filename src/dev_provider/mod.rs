@@ -43,7 +43,6 @@ mod page;
 mod sign_in;
 
 mod end_session;
-mod revoke;
 mod token;
 mod user_info;
 
@@ -52,7 +51,6 @@ use client::Client;
 mod issuer;
 use issuer::Issuer;
 mod keys;
-mod session;
 mod state;
 use state::State;
 mod bounded_map;

@@ -1,6 +1,5 @@
 //! What the page's form says: sign in, sign out, deny, or grant.
 
-use super::session::{DevSession, Person};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +7,7 @@ use http::{Request, Response, StatusCode, header};
 
 use super::authorization_request::CheckedAuthorizationRequest;
 use super::request::{Form, cookie, is_cross_site};
-use super::state::{PendingSignIn, Question, SESSION_LIFETIME};
+use super::state::{DevSession, PendingSignIn, Person, Question, SESSION_LIFETIME};
 use super::{IncomingRequest, response};
 
 const DEFAULT_EMAIL: &str = "test@example.com";

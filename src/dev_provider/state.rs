@@ -1,8 +1,11 @@
 //! What the provider remembers between two requests. It knows nothing of HTTP.
 
-use super::session::Person;
-use crate::dev_provider::session::DevSession;
+use std::collections::HashMap;
 use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
 
 use super::authorization_request::CheckedAuthorizationRequest;
 use super::bounded_map::Bounded;
@@ -21,6 +24,7 @@ const MAX_PAGES: usize = 1024;
 const MAX_CODES: usize = 1024;
 const MAX_SESSIONS: usize = 16_384;
 const MAX_TOKENS: usize = 32_768;
+const MAX_REMEMBERED_SCOPES: usize = 64;
 
 pub(super) struct State {
     pub(super) keys: Keys,
@@ -77,6 +81,64 @@ impl State {
             scopes: token.scopes.clone(),
             resources: token.resources.clone(),
         })
+    }
+}
+
+/// A browser's session.
+#[derive(Clone)]
+pub(super) struct DevSession {
+    pub(super) sid: String,
+    pub(super) person: Person,
+    pub(super) auth_time: Timestamp,
+    consents: HashMap<String, Vec<String>>,
+}
+
+impl DevSession {
+    pub(super) fn new(sid: String, person: Person, auth_time: Timestamp) -> Self {
+        Self { sid, person, auth_time, consents: HashMap::new() }
+    }
+
+    /// Whether it answers "who is it" without asking the person.
+    pub(super) fn satisfies(&self, asked: &CheckedAuthorizationRequest, now: Timestamp) -> bool {
+        let recent = asked.max_age.is_none_or(|max| now.duration_since(self.auth_time).as_secs() <= max);
+        let hinted = asked.login_hint.as_deref().is_none_or(|hint| {
+            // A hint may be anything; only an e-mail says that somebody else is meant.
+            !hint.contains('@') || hint.eq_ignore_ascii_case(&self.person.email)
+        });
+        let subject = asked.hinted_subject.as_ref().is_none_or(|hint| *hint == self.person.subject());
+        !asked.sign_in && recent && hinted && subject
+    }
+
+    pub(super) fn has_granted(&self, client_id: &str, scopes: &[String]) -> bool {
+        let granted = self.consents.get(client_id);
+        granted.is_some_and(|granted| scopes.iter().all(|scope| granted.contains(scope)))
+    }
+
+    pub(super) fn grant(&mut self, client_id: &str, scopes: &[String]) {
+        let granted = self.consents.entry(client_id.to_owned()).or_default();
+        granted.retain(|scope| !scopes.contains(scope));
+        // Clients are few and a request's scopes are counted, so this is all that could grow without end.
+        granted.truncate(MAX_REMEMBERED_SCOPES);
+        granted.extend_from_slice(scopes);
+    }
+}
+
+/// Who signed in, by their own account.
+#[derive(Clone)]
+pub(super) struct Person {
+    pub(super) email: String,
+    pub(super) admin: bool,
+}
+
+impl Person {
+    /// The same for an e-mail in any case, and after every restart.
+    pub(super) fn subject(&self) -> String {
+        URL_SAFE_NO_PAD.encode(Sha256::digest(self.email.to_lowercase()))
+    }
+
+    /// The part before the `@`.
+    pub(super) fn name(&self) -> &str {
+        self.email.split('@').next().unwrap_or_default()
     }
 }
 

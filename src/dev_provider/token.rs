@@ -1,9 +1,9 @@
-//! The token endpoint (RFC 6749 section 3.2): codes and refresh tokens become tokens.
+//! The token endpoint (RFC 6749 section 3.2): codes and refresh tokens become tokens. And their revocation.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -11,9 +11,8 @@ use subtle::ConstantTimeEq;
 use super::authorization_request::parse_scopes;
 use super::client::authenticate;
 use super::request::Form;
-use super::response::{OAuthError, private_json};
-use super::session::Person;
-use super::state::{ConsentedGrant, GRANT_LIFETIME, IssuedAccessToken, RefreshToken};
+use super::response::{OAuthError, empty, private_json};
+use super::state::{ConsentedGrant, GRANT_LIFETIME, IssuedAccessToken, Person, RefreshToken};
 use super::{IncomingRequest, user_info};
 
 const ID_TOKEN_LIFETIME_SECONDS: u64 = 3600;
@@ -175,6 +174,32 @@ impl IncomingRequest<'_> {
         claims.extend(user_info::claims(person, scopes));
         claims.extend(nonce.map(|nonce| ("nonce".to_owned(), nonce.into())));
         self.state.keys.sign(&Value::Object(claims))
+    }
+
+    /// Revocation (RFC 7009).
+    pub(super) fn revoke(&mut self, request: &Request<Bytes>) -> Response<Bytes> {
+        self.try_revoke(request).map_or_else(OAuthError::into_response, |()| empty(StatusCode::OK))
+    }
+
+    fn try_revoke(&mut self, request: &Request<Bytes>) -> Result<(), OAuthError> {
+        let (form, client) = authenticate(&self.settings.clients, request)?;
+        let token = form.required("token")?;
+        let refresh = self.state.refresh_tokens.get(token, self.now).map(|token| token.grant.clone());
+        let access = self.state.access_tokens.get(token, self.now).map(|token| token.grant.clone());
+        let is_refresh = refresh.is_some();
+        // Section 2.2: a token that is not there, or no more, is revoked already.
+        let Some(id) = refresh.or(access) else { return Ok(()) };
+        match self.state.grants.get(&id, self.now) {
+            None => {}
+            // Section 2.1: another client's token is refused, and that client hears of it.
+            Some(grant) if grant.client_id != client.id => {
+                return Err(OAuthError::new("unauthorized_client", "the token belongs to another client"));
+            }
+            // A refresh token takes its access tokens along, spent or not; an access token goes alone.
+            Some(_) if is_refresh => drop(self.state.grants.remove(&id, self.now)),
+            Some(_) => drop(self.state.access_tokens.remove(token, self.now)),
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@ use http::{Request, Response, StatusCode, header};
 use serde_json::{Map, Value};
 
 use super::request::header_of;
-use super::session::Person;
+use super::state::Person;
 use super::{IncomingRequest, response};
 
 impl IncomingRequest<'_> {
