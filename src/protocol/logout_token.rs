@@ -31,22 +31,6 @@ pub(crate) struct LogoutTarget {
     pub(crate) algorithm: Option<Algorithm>,
 }
 
-/// A session, as a logout is compared with it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct LogoutCandidate<'a> {
-    pub(crate) issuer: &'a str,
-    pub(crate) subject: &'a str,
-    /// The provider's sessions that its ID tokens named.
-    pub(crate) sids: &'a [String],
-    /// The ID token's `iat`, by the provider's clock.
-    pub(crate) issued_at: u64,
-    /// When its login began here, and when that was finished.
-    pub(crate) began_at: Timestamp,
-    pub(crate) stored_at: Timestamp,
-    /// The algorithms of its ID tokens' signatures.
-    pub(crate) algorithms: &'a [Algorithm],
-}
-
 /// What a logout means for a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LogoutEffect {
@@ -55,10 +39,6 @@ pub(crate) enum LogoutEffect {
     OtherAlgorithm,
     None,
 }
-
-/// How far the `iat` of an ID token may be ahead of a logout token's that was issued after it: some providers date logout
-/// tokens back.
-const BACKDATED: u64 = 5;
 
 /// A logout token that holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,34 +113,6 @@ fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Option<String
 }
 
 impl LogoutTarget {
-    /// The one rule of whom a logout ends, in every mode. Everything that is named must be the session's (section 2.7),
-    /// which may have had several sessions at the provider.
-    ///
-    /// - A session that stood when the logout first came ends: by `sid` always, by `sub` alone unless its ID token is clearly
-    ///   younger.
-    /// - A login that was under way at that moment ends: by `sid` always, by `sub` alone unless its ID token is younger than
-    ///   the logout token.
-    /// - A login that began after that moment is not meant.
-    pub(crate) fn effect(&self, session: &LogoutCandidate<'_>) -> LogoutEffect {
-        let is_named = session.issuer == self.issuer
-            && self.subject.as_ref().is_none_or(|named| named == session.subject)
-            && self.sid.as_ref().is_none_or(|named| session.sids.contains(named));
-        let stood = session.stored_at <= self.received_at;
-        let leeway = if stood { BACKDATED } else { 0 };
-        let is_older = (stood || session.began_at < self.received_at)
-            && (self.sid.is_some() || session.issued_at <= self.issued_at.saturating_add(leeway));
-        match (is_named && is_older, &self.algorithm) {
-            (false, _) => LogoutEffect::None,
-            // One whose ID tokens nobody noted the algorithm of ends.
-            (true, Some(algorithm))
-                if !session.algorithms.is_empty() && !session.algorithms.contains(algorithm) =>
-            {
-                LogoutEffect::OtherAlgorithm
-            }
-            (true, _) => LogoutEffect::Ends,
-        }
-    }
-
     /// Whether a note of this logout says nothing that the note of the other one does not say.
     pub(crate) fn is_covered_by(&self, other: &Self) -> bool {
         self.subject == other.subject
@@ -230,64 +182,6 @@ mod tests {
             received_at: Timestamp::from_secs(1000),
             algorithm: Algorithm::from_name("RS256"),
         }
-    }
-
-    /// What a token means for a session of a1 with the provider's session `s`: its ID token's `iat`, when its login began,
-    /// and when that was finished.
-    fn effect(token: &LogoutTarget, issued_at: u64, began_at: u64, stored_at: u64) -> LogoutEffect {
-        let (issuer, subject) = ("https://op.test", "a1");
-        let (sids, algorithms) = (["s".to_owned()], [Algorithm::from_name("RS256").unwrap()]);
-        let [began_at, stored_at] = [began_at, stored_at].map(Timestamp::from_secs);
-        let (sids, algorithms) = (&sids[..], &algorithms[..]);
-        token.effect(&LogoutCandidate { issuer, subject, sids, issued_at, began_at, stored_at, algorithms })
-    }
-
-    #[test]
-    fn a_logout_ends_what_it_names() {
-        use LogoutEffect::{Ends, None as Nothing};
-        let by = |subject: Option<&str>, sid: Option<&str>| effect(&target(subject, sid), 99, 990, 995);
-        assert_eq!(by(Some("a1"), None), Ends);
-        assert_eq!(by(Some("b1"), None), Nothing);
-        assert_eq!(by(None, Some("s")), Ends);
-        assert_eq!(by(None, Some("t")), Nothing);
-        assert_eq!(by(Some("a1"), Some("s")), Ends);
-        assert_eq!(by(Some("b1"), Some("s")), Nothing, "somebody else's session of that name");
-        let other = LogoutTarget { issuer: "https://other.test".into(), ..target(Some("a1"), None) };
-        assert_eq!(effect(&other, 99, 990, 995), Nothing);
-    }
-
-    #[test]
-    fn a_logout_of_a_person_ends_what_began_before_it() {
-        use LogoutEffect::{Ends, None as Nothing};
-        let person = target(Some("a1"), None);
-        for (issued_at, began_at, stored_at, expected) in [
-            // It stood when the logout came: five seconds of leeway for the provider's two dates.
-            (99, 990, 995, Ends),
-            (105, 990, 1000, Ends),
-            (106, 990, 1000, Nothing),
-            // It was under way.
-            (100, 999, 1001, Ends),
-            (101, 999, 1001, Nothing),
-            // It began later, whatever the provider's clock says.
-            (99, 1000, 1001, Nothing),
-            (99, 1001, 1002, Nothing),
-        ] {
-            let got = effect(&person, issued_at, began_at, stored_at);
-            assert_eq!(got, expected, "{issued_at}, {began_at} to {stored_at}");
-            let named = target(None, Some("s"));
-            let later = if began_at < 1000 { Ends } else { Nothing };
-            assert_eq!(effect(&named, issued_at, began_at, stored_at), later, "a sid is that session");
-        }
-    }
-
-    #[test]
-    fn the_algorithm_is_that_of_the_sessions_id_tokens() {
-        let token =
-            |name: &str| LogoutTarget { algorithm: Algorithm::from_name(name), ..target(None, Some("s")) };
-        assert_eq!(effect(&token("RS256"), 99, 990, 995), LogoutEffect::Ends);
-        assert_eq!(effect(&token("ES256"), 99, 990, 995), LogoutEffect::OtherAlgorithm);
-        let any = LogoutTarget { algorithm: None, ..target(None, Some("s")) };
-        assert_eq!(effect(&any, 99, 990, 995), LogoutEffect::Ends, "where one alone is accepted");
     }
 
     #[test]

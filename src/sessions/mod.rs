@@ -1,6 +1,5 @@
 //! The sessions: kept in the store or by the browsers themselves, and remembered in this process.
 
-pub(crate) mod ended;
 pub(crate) mod identity;
 mod liveness;
 pub(crate) mod lookup;
@@ -212,7 +211,7 @@ impl Sessions {
         now: Timestamp,
     ) -> Result<Option<Arc<Session>>, StoreError> {
         let (heard, asked_at) = (self.listen(), self.records.clock.reading_at(now));
-        if ended::has_ended(&session, &self.records).await? {
+        if session_row::has_ended(&session, &self.records).await? {
             session.liveness.end();
             return Ok(None);
         }
@@ -308,7 +307,11 @@ impl Sessions {
     pub(crate) async fn end(&self, id: SessionId, ends_at: Timestamp) -> Result<(), StoreError> {
         let was_one = match self.carried {
             None => self.records.delete(id.row(&self.records.keys).key, None).await?,
-            Some(_) => ended::note(id, ends_at, &self.records).await.map(|()| true)?,
+            // Whoever was first has ended it.
+            Some(_) => {
+                let note = id.ended_row(&self.records.keys);
+                self.records.swap(&note, None, &(), ends_at, Vec::new()).await.map(|_| true)?
+            }
         };
         // What never was a session is not remembered: anybody can send any number of ids.
         match self.remembered.get(&id) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::identity::SessionPayload;
 use crate::clock::Timestamp;
-use crate::protocol::logout_token::{LogoutCandidate, LogoutEffect, LogoutTarget};
+use crate::protocol::logout_token::{LogoutEffect, LogoutTarget};
 use crate::records::seal::Purpose;
 use crate::records::{BlindIndexKey, Loaded, RecordKey, Records};
 use crate::store::{Key, MAX_TAGS, StoreError, Tag};
@@ -28,19 +28,6 @@ impl SessionPayload {
     pub(crate) fn tags(&self, index: &BlindIndexKey) -> Vec<Tag> {
         let sids = self.sids.iter().map(|sid| sid_tag(&self.issuer, sid, index));
         std::iter::once(subject_tag(&self.issuer, &self.subject, index)).chain(sids).collect()
-    }
-
-    /// What a logout means for this session.
-    pub(crate) fn effect_of(&self, target: &LogoutTarget) -> LogoutEffect {
-        target.effect(&LogoutCandidate {
-            issuer: &self.issuer,
-            subject: &self.subject,
-            sids: &self.sids,
-            issued_at: self.issued_at,
-            began_at: self.began_at,
-            stored_at: self.stored_at,
-            algorithms: &self.algorithms,
-        })
     }
 
     /// Where notes that mean this session lie.

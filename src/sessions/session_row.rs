@@ -2,7 +2,7 @@
 
 use super::identity::SessionPayload;
 use super::provider_logout::subject_tag;
-use super::session::SessionRecord;
+use super::session::{Session, SessionRecord};
 use crate::records::{BlindIndexKey, Found, Loaded, RecordKey, Records};
 use crate::store::StoreError;
 
@@ -54,4 +54,16 @@ pub(crate) async fn tag_anew(
         return Ok(());
     }
     rewrite(row, records, |_| true).await.map(drop)
+}
+
+/// Whether somebody has ended this session. What cannot be read here was written by somebody who did.
+pub(crate) async fn has_ended(session: &Session, records: &Records) -> Result<bool, StoreError> {
+    if !matches!(records.load::<()>(&session.id.ended_row(&records.keys)).await?, Loaded::Absent(_)) {
+        return Ok(true);
+    }
+    let Some(begun) = session.provider_session() else { return Ok(false) };
+    let index = records.index().await?;
+    // From now on it is heard of, and what came before is found.
+    let notes = session.watch(&index);
+    begun.is_meant_in(notes.iter().map(|(note, _)| *note), records).await
 }
