@@ -22,25 +22,27 @@ use crate::tokens::newer_id_token::NewIdToken;
 use crate::tokens::principal::Principal;
 use crate::tokens::save::{keep_grant, new_grant};
 
-/// Why the person of a session may not connect or disconnect; `None` where they may. What is one's own is anybody's
-/// to grant, what is the account's is an admin's.
-pub(crate) fn refusal(runtime: &Arc<Runtime>, session: &Arc<Session>) -> Option<Response<Bytes>> {
-    let account = runtime.mode.account()?;
+/// Whether the person of a session may connect or disconnect; else the answer. What is one's own is anybody's to grant,
+/// what is the account's is an admin's.
+pub(crate) fn admit(runtime: &Arc<Runtime>, session: &Arc<Session>) -> Result<(), Response<Bytes>> {
+    let Some(account) = runtime.mode.account() else { return Ok(()) };
     if !session.is_admin(&runtime.settings.admins, || None) {
-        return Some(page::plain(StatusCode::FORBIDDEN, "Only admins may do this."));
+        return Err(page::plain(StatusCode::FORBIDDEN, "Only admins may do this."));
     }
     let configured = "This application's account is set in its configuration and cannot be changed here.";
-    (!account.is_granted_by_hand()).then(|| page::plain(StatusCode::NOT_FOUND, configured))
+    account.is_granted_by_hand().then_some(()).ok_or_else(|| page::plain(StatusCode::NOT_FOUND, configured))
 }
 
 /// What stands between an admin and the provider: they must mean it. A link of another site would otherwise put the
-/// account they happen to be signed in with at the provider in the place of the right one. `None` to go on.
-pub(crate) fn confirmation(
+/// account they happen to be signed in with at the provider in the place of the right one.
+pub(crate) fn confirm(
     context: &EndpointContext,
     connection: &CheckedConnection,
-) -> Option<Response<Bytes>> {
+) -> Result<(), Response<Bytes>> {
     let runtime = &context.runtime;
-    runtime.mode.account()?;
+    if runtime.mode.account().is_none() {
+        return Ok(());
+    }
     let ask = || {
         let action = format!("{}?{}", runtime.settings.path_to("connect"), context.query());
         let heading = format!(
@@ -50,7 +52,7 @@ pub(crate) fn confirmation(
         );
         page::confirmation(&heading, &action, "Connect")
     };
-    context.refusal(Target::ConnectAccount, None, ask)
+    context.admit(Target::ConnectAccount, None, ask)
 }
 
 /// Keeps what an admin granted for everybody, in the place of what was there.
@@ -64,7 +66,7 @@ pub(crate) async fn keep(
     let runtime = &context.runtime;
     // The application may be configured otherwise since the admin was sent away, and the account and the admins with it.
     let still = |account: &&SharedAccount| {
-        account.is_granted_by_hand() && session.is_none_or(|session| refusal(runtime, session).is_none())
+        account.is_granted_by_hand() && session.is_none_or(|session| admit(runtime, session).is_ok())
     };
     let account = runtime.mode.account().filter(still).ok_or(LoginError::NotPending)?;
     is_of_domain(verified.provider, verified.id_token)?;

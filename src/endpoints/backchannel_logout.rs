@@ -4,7 +4,7 @@
 //!
 //! 1. It ends the sessions that it names, at every process, and the grants that were theirs alone. A person's other
 //!    grants outlive it, as they outlive their own logout.
-//! 2. A session that began after it came lives on ([`LogoutTarget::effect`] has the whole rule).
+//! 2. A session that began after it came lives on ([`SessionPayload::effect_of`](crate::sessions::identity::SessionPayload::effect_of) has the whole rule).
 //! 3. 200 says that all of them have ended. 400 (section 2.8) says that the token is no good, or came before. 503 says
 //!    that some may still live, because the store or the provider's keys were out of reach: the provider repeats it, and
 //!    the same token works again, because its `jti` is noted last.

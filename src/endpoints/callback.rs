@@ -13,7 +13,7 @@ use super::issued_tokens::{self, Issued};
 use super::login::{asked, registration, unavailable};
 use super::login_error::LoginError;
 use super::parameters::is_form;
-use super::pending::{self, Intent, KeepFor, PendingLogin, PendingLookup};
+use super::pending::{self, Intent, KeepFor, PendingLogin};
 use super::{connect, silent, urls};
 use crate::config::destination::Destination;
 use crate::error::redirect;
@@ -44,7 +44,7 @@ struct CallbackError {
 /// `at` is the provider's name, where its redirect URI has one.
 pub(crate) async fn finish(context: &Arc<EndpointContext>, at: Option<&str>, body: Bytes) -> Response<Bytes> {
     let runtime = &context.runtime;
-    if let Some(answer) = context.refusal(Target::Callback, None, page::nothing) {
+    if let Err(answer) = context.admit(Target::Callback, None, page::nothing) {
         return answer;
     }
     let Some(provider) = runtime.providers.at_callback(at).cloned() else {
@@ -72,19 +72,16 @@ async fn callback(
     let (runtime, head) = (&context.runtime, &context.head);
     let unknown = |failure: LoginError| CallbackError { failure, again: None };
     let response = read(provider, head, body).map_err(|malformed| unknown(malformed.into()))?;
-    let (login, expired) = match pending::LOGIN.find::<PendingLogin>(runtime, &head.headers, &response.state)
-    {
-        PendingLookup::Valid(login) if is_of(&login, &response, provider) => (login, false),
-        PendingLookup::Expired(login) if is_of(&login, &response, provider) => (login, true),
-        _ => {
-            let expected = &runtime.settings.public_url;
-            let other = peer::other_host(expected, head).map(|other| LoginError::OtherHost {
-                found: json::printable(other.host_str().unwrap_or_default()),
-                expected: expected.clone(),
-            });
-            return Err(unknown(other.unwrap_or(LoginError::NotPending)));
-        }
-    };
+    let found = pending::LOGIN.find::<PendingLogin>(runtime, &head.headers, &response.state);
+    let found = found.filter(|(login, _)| is_of(login, &response, provider));
+    let (login, expired) = found.ok_or_else(|| {
+        let expected = &runtime.settings.public_url;
+        let other = peer::other_host(expected, head).map(|other| LoginError::OtherHost {
+            found: json::printable(other.host_str().unwrap_or_default()),
+            expected: expected.clone(),
+        });
+        unknown(other.unwrap_or(LoginError::NotPending))
+    })?;
     let Ok(destination) = runtime.settings.destination(&login.return_to) else {
         return Err(unknown(LoginError::NotPending));
     };

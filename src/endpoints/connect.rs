@@ -50,10 +50,10 @@ struct ConnectRequest {
 }
 
 impl ConnectRequest {
-    fn parse(context: &EndpointContext) -> Result<Self, String> {
+    fn parse(context: &EndpointContext) -> Result<Self, Response<Bytes>> {
         let runtime = &context.runtime;
-        let given = EndpointQuery::parse(context.query())?;
-        let (destination, options) = (given.destination(runtime)?, given.options()?);
+        let (given, destination) = EndpointQuery::with_destination(context)?;
+        let options = given.options()?;
         let name = given.get("connection").unwrap_or_default().to_owned();
         let more = given.bounded("scope")?.map(scopes).unwrap_or_default();
         // A link must not talk people into granting what the application never asks for.
@@ -65,8 +65,8 @@ impl ConnectRequest {
             logins.map(|provider| runtime.settings.connections(provider.relying_party.id))
         };
         match by_provider().filter_map(known).max() {
-            None => return Err("There is no connection with that name.".to_owned()),
-            Some(false) => return Err(NO_SUCH_SCOPE.to_owned()),
+            None => return Err(page::bad_request("There is no connection with that name.")),
+            Some(false) => return Err(page::bad_request(NO_SUCH_SCOPE)),
             Some(true) => {}
         }
         let once = given.get("once") == Some("1");
@@ -95,12 +95,9 @@ impl ConnectRequest {
 
 const NO_SUCH_SCOPE: &str = "This access cannot be requested here.";
 
-pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
+pub(crate) async fn start(context: &EndpointContext) -> Result<Response<Bytes>, Response<Bytes>> {
     let runtime = &context.runtime;
-    let request = match ConnectRequest::parse(context) {
-        Ok(request) => request,
-        Err(refusal) => return page::bad_request(&refusal),
-    };
+    let request = ConnectRequest::parse(context)?;
     let signed_in = context.signed_in().await;
     let session = signed_in.as_ref().ok().and_then(|session| session.as_deref());
     let key = urls::proof_key(session, context.visitor());
@@ -112,14 +109,12 @@ pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
         Decision::Ask if request.extends && request.options.is_silent() => Decision::Refuse,
         decision => decision,
     };
-    if runtime.mode.account().is_none()
-        && let Some(answer) = context.refusal_of(target, decision, || request.ask(runtime, key.as_deref()))
-    {
-        return answer;
+    if runtime.mode.account().is_none() {
+        context.admit_by(target, decision, || request.ask(runtime, key.as_deref()))?;
     }
     let own = context.is_own(proof);
-    match signed_in {
-        Ok(Some(session)) => start_for(context, request, &session, own).await.unwrap_or_else(|answer| answer),
+    Ok(match signed_in {
+        Ok(Some(session)) => start_for(context, request, &session, own).await?,
         Ok(None)
             if !request.once
                 && let Some(connection) = visitor::connection(runtime, &request.name) =>
@@ -137,7 +132,7 @@ pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
             Err(_) => page::bad_request("The return address is too long."),
         },
         Err(_) => request.try_again(),
-    }
+    })
 }
 
 /// Sends a person who is signed in to the provider; `Err` with the answer where they are not sent.
@@ -157,11 +152,8 @@ async fn start_for(
     if once && kept_for(runtime) == KeepFor::Everyone {
         return Err(page::bad_request("One-time access is not available here."));
     }
-    if let Some(answer) =
-        account::refusal(runtime, session).or_else(|| account::confirmation(context, connection))
-    {
-        return Err(answer);
-    }
+    account::admit(runtime, session)?;
+    account::confirm(context, connection)?;
     let granted = context.granted(&principal, connection).await.map_err(|_| request.try_again())?;
     // What is for one use does not add to what is kept.
     let granted = granted.filter(|_| !once);
@@ -253,14 +245,10 @@ fn is_theirs(principal: &Principal, verified: &CompletedLogin<'_>) -> Result<(),
 }
 
 /// `GET /auth/granted?return_to=…`: where a form that needed more access comes back to.
-pub(crate) fn resumed(context: &EndpointContext) -> Response<Bytes> {
-    match EndpointQuery::parse(context.query()).and_then(|given| given.destination(&context.runtime)) {
-        Ok(destination) => page::page(
-            StatusCode::OK,
-            "Access was granted",
-            "The form that you sent needed this access and was not processed. Please go back and send it again.",
-            &[(context.runtime.settings.linked(&destination, false).as_str(), "Go back")],
-        ),
-        Err(refusal) => page::bad_request(&refusal),
-    }
+pub(crate) fn resumed(context: &EndpointContext) -> Result<Response<Bytes>, Response<Bytes>> {
+    let (_, destination) = EndpointQuery::with_destination(context)?;
+    let text =
+        "The form that you sent needed this access and was not processed. Please go back and send it again.";
+    let back = context.runtime.settings.linked(&destination, false);
+    Ok(page::page(StatusCode::OK, "Access was granted", text, &[(back.as_str(), "Go back")]))
 }

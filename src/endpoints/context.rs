@@ -59,31 +59,31 @@ impl EndpointContext {
         self.runtime.settings.decide(target, facts, &self.head.headers)
     }
 
-    /// The answer to a request that does not act; `None` for one that does. `key` is the proof key of whoever is there.
-    pub(crate) fn refusal(
+    /// Whether the request acts; else the answer to it. `key` is the proof key of whoever is there.
+    pub(crate) fn admit(
         &self,
         target: Target,
         key: Option<&[u8]>,
         ask: impl FnOnce() -> Response<Bytes>,
-    ) -> Option<Response<Bytes>> {
-        self.refusal_of(target, self.decide(target, key.is_some(), self.is_proven(key)), ask)
+    ) -> Result<(), Response<Bytes>> {
+        self.admit_by(target, self.decide(target, key.is_some(), self.is_proven(key)), ask)
     }
 
-    pub(crate) fn refusal_of(
+    pub(crate) fn admit_by(
         &self,
         target: Target,
         decision: Decision,
         ask: impl FnOnce() -> Response<Bytes>,
-    ) -> Option<Response<Bytes>> {
+    ) -> Result<(), Response<Bytes>> {
         match decision {
-            Decision::Act => None,
-            Decision::Ask => Some(ask()),
-            Decision::Ignore => Some(page::nothing()),
+            Decision::Act => Ok(()),
+            Decision::Ask => Err(ask()),
+            Decision::Ignore => Err(page::nothing()),
             Decision::Refuse => {
                 let reason = self.runtime.settings.reason(&self.head.headers);
                 let told = format_args!("{target:?}: {reason}");
                 self.runtime.events().emit(EventCode::CrossSiteRefused, None, told);
-                Some(page::cross_site(&self.head.headers, reason))
+                Err(page::cross_site(&self.head.headers, reason))
             }
         }
     }

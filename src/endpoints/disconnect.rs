@@ -19,17 +19,12 @@ use crate::tokens::disconnect::{DisconnectOutcome, disconnect};
 use crate::tokens::principal::Principal;
 
 /// `POST /auth/disconnect?connection=…&return_to=…`, for a form on a page.
-pub(crate) async fn end(context: &EndpointContext) -> Response<Bytes> {
+pub(crate) async fn end(context: &EndpointContext) -> Result<Response<Bytes>, Response<Bytes>> {
     let runtime = &context.runtime;
-    let parsed =
-        EndpointQuery::parse(context.query()).and_then(|given| Ok((given.destination(runtime)?, given)));
-    let (destination, given) = match parsed {
-        Ok(parsed) => parsed,
-        Err(refusal) => return page::bad_request(&refusal),
-    };
+    let (given, destination) = EndpointQuery::with_destination(context)?;
     let name = given.get("connection").unwrap_or_default();
     if runtime.settings.connections(ProviderId::FIRST).named(name).is_none() {
-        return page::bad_request("There is no connection with that name.");
+        return Err(page::bad_request("There is no connection with that name."));
     }
     let session = context.signed_in().await;
     let key =
@@ -44,16 +39,11 @@ pub(crate) async fn end(context: &EndpointContext) -> Response<Bytes> {
         );
         page::confirmation("Do you want to end this access?", &action, "Disconnect")
     };
-    if let Some(answer) = context.refusal(Target::Disconnect, key.as_deref(), ask) {
-        return answer;
+    context.admit(Target::Disconnect, key.as_deref(), ask)?;
+    if let Ok(Some(session)) = &session {
+        account::admit(runtime, session)?;
     }
-    if let Ok(Some(session)) = &session
-        && let Some(answer) = account::refusal(runtime, session)
-    {
-        return answer;
-    }
-    let ended = disconnect_named(context, session, name);
-    match ended.await {
+    Ok(match disconnect_named(context, session, name).await {
         Ok(Some(DisconnectOutcome::NotRevoked)) => page::page(
             StatusCode::OK,
             "Disconnected",
@@ -64,7 +54,7 @@ pub(crate) async fn end(context: &EndpointContext) -> Response<Bytes> {
         Ok(Some(_)) => redirect(destination.as_str()),
         Ok(None) => redirect(&runtime.settings.login_path(&destination)),
         Err(_) => page::try_again("This access cannot be ended at the moment.", destination.as_str()),
-    }
+    })
 }
 
 /// Ends the connection of this name; `None` where nobody is there to end it.

@@ -13,30 +13,32 @@ use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::{Response, StatusCode};
 
 use super::backchannel_logout::end_sessions;
+use super::context::EndpointContext;
 use crate::events::EventCode;
 use crate::html::response;
+use crate::page;
+use crate::protocol::fetch_metadata::Target;
 use crate::protocol::logout_token::LogoutTarget;
 use crate::state::Runtime;
 
-pub(crate) async fn logout(runtime: &Arc<Runtime>, query: &str) -> Response<Bytes> {
-    let Some(target) = target(runtime, query) else {
+pub(crate) async fn logout(context: &EndpointContext) -> Result<Response<Bytes>, Response<Bytes>> {
+    context.admit(Target::FrontchannelLogout, None, page::nothing)?;
+    let runtime = &context.runtime;
+    let Some(target) = target(runtime, context.query()) else {
         let why = "a frame without iss and sid, or of no provider of ours";
         runtime.events().emit(EventCode::LogoutRefused, None, why);
-        return framed(StatusCode::BAD_REQUEST);
+        return Err(framed(StatusCode::BAD_REQUEST));
     };
     // In a task of its own: the frame may be gone before it is done.
     let ending = {
         let runtime = Arc::clone(runtime);
         async move { end_sessions(&runtime, &target, true).await }
     };
-    match runtime.tasks.spawn(ending).await {
-        Ok(Ok(_)) => framed(StatusCode::OK),
-        Ok(Err(error)) => {
-            runtime.events().emit(EventCode::LogoutIncomplete, None, error);
-            framed(StatusCode::SERVICE_UNAVAILABLE)
-        }
-        Err(_) => framed(StatusCode::SERVICE_UNAVAILABLE),
+    let ended = runtime.tasks.spawn(ending).await;
+    if let Ok(Err(error)) = &ended {
+        runtime.events().emit(EventCode::LogoutIncomplete, None, error);
     }
+    Ok(framed(if matches!(ended, Ok(Ok(_))) { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }))
 }
 
 fn target(runtime: &Runtime, query: &str) -> Option<LogoutTarget> {

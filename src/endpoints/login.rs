@@ -35,9 +35,9 @@ use crate::{cookie, page};
 /// more than 4 KiB by default.
 pub(crate) const HEADER_BUDGET: usize = 3584;
 
-pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
+pub(crate) async fn start(context: &EndpointContext) -> Result<Response<Bytes>, Response<Bytes>> {
     if let Some(address) = context.at_public_name() {
-        return redirect(&address);
+        return Ok(redirect(&address));
     }
     let (runtime, headers) = (&context.runtime, &context.head.headers);
     // The store is asked who is signed in only where that matters.
@@ -45,22 +45,17 @@ pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
         Decision::Ask => context.signed_in().await,
         _ => Ok(None),
     };
-    let (named, destination, options) = match parse(runtime, context.query()) {
-        Ok(parsed) => parsed,
-        Err(refusal) => return page::bad_request(&refusal),
-    };
+    let (named, destination, options) = parse(runtime, context.query())?;
     let key = proof_key(session.as_ref().ok().and_then(|session| session.as_deref()), None);
     let own = context.is_own(context.is_proven(key.as_deref()));
     let linked = runtime.settings.linked(&destination, own);
     if session.is_err() {
-        return page::try_again("You cannot be signed in at the moment.", linked.as_str());
+        return Err(page::try_again("You cannot be signed in at the moment.", linked.as_str()));
     }
     let ask = || ask(path(runtime, named.map(|named| &**named), &linked, &options), &linked);
-    if let Some(answer) = context.refusal(Target::Login, key.as_deref(), ask) {
-        return answer;
-    }
+    context.admit(Target::Login, key.as_deref(), ask)?;
     if options.is_silent() && was_silent(runtime, headers) {
-        return redirect(destination.as_str());
+        return Ok(redirect(destination.as_str()));
     }
     // Nobody is asked anything in a silent login, the choice included: it is the first provider's.
     let silent = named.is_none() && options.is_silent();
@@ -68,14 +63,14 @@ pub(crate) async fn start(context: &EndpointContext) -> Response<Bytes> {
         runtime.providers.logins().next().filter(|_| silent || !runtime.providers.several_logins())
     }) {
         Some(provider) => Arc::clone(provider),
-        None => return choose_provider::page(runtime, &linked, &options),
+        None => return Ok(choose_provider::page(runtime, &linked, &options)),
     };
     // A GET brings the session's cookie along.
     let is_posted = provider.relying_party.response_mode == ResponseMode::FormPost;
     let replaces = context.session_id().filter(|_| is_posted).map(SessionId::bytes);
     let intent = Intent::Login { replaces };
     let again = path(runtime, Some(&provider), &linked, &options);
-    begin(context, &AuthorizationAttempt { provider, destination, options, intent, own }, &again).await
+    Ok(begin(context, &AuthorizationAttempt { provider, destination, options, intent, own }, &again).await)
 }
 
 /// What the provider is asked, and for what.
@@ -135,13 +130,13 @@ pub(crate) fn unavailable(address: &str) -> Response<Bytes> {
 fn parse<'a>(
     runtime: &'a Runtime,
     query: &str,
-) -> Result<(Option<&'a Arc<Provider>>, Destination, LoginOptions), String> {
+) -> Result<(Option<&'a Arc<Provider>>, Destination, LoginOptions), Response<Bytes>> {
     let parameters = EndpointQuery::parse(query)?;
     let named = match parameters.get("provider") {
         None => None,
         Some(name) => {
             let provider = runtime.providers.login_named(name);
-            Some(provider.ok_or("There is no sign-in service with that name.")?)
+            Some(provider.ok_or_else(|| page::bad_request("There is no sign-in service with that name."))?)
         }
     };
     Ok((named, parameters.destination(runtime)?, parameters.options()?))

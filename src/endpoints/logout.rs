@@ -12,7 +12,8 @@ use url::Url;
 
 use super::context::EndpointContext;
 use super::end_session::end_session;
-use super::pending::{self, PendingLogout, PendingLookup};
+use super::parameters::EndpointQuery;
+use super::pending::{self, PendingLogout};
 use super::urls::logout_path;
 use super::{login, silent};
 use crate::config::destination::Destination;
@@ -20,7 +21,7 @@ use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::page;
-use crate::protocol::authorization::{MAX_REDIRECT, ResponseMode, with_parameters};
+use crate::protocol::authorization::{MAX_REDIRECT, with_parameters};
 use crate::protocol::fetch_metadata::Target;
 use crate::protocol::logout::{ID_TOKEN_HINT, parameters};
 use crate::provider::cause;
@@ -33,20 +34,9 @@ use crate::store::StoreError;
 /// What [`signed_out`] sets, in bytes.
 const REMOVALS: usize = 256;
 
-pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Response<Bytes> {
+pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Result<Response<Bytes>, Response<Bytes>> {
     let (runtime, head) = (&context.runtime, &context.head);
-    let mut return_to = String::new();
-    let mut token = None;
-    for (name, value) in form_urlencoded::parse(context.query().as_bytes()) {
-        match &*name {
-            "return_to" => return_to = value.into_owned(),
-            "token" => token = URL_SAFE_NO_PAD.decode(value.as_bytes()).ok(),
-            _ => {}
-        }
-    }
-    let Ok(destination) = runtime.settings.destination(&return_to) else {
-        return page::bad_request("The return address does not belong to this application.");
-    };
+    let (given, destination) = EndpointQuery::with_destination(context)?;
     let had_cookie = context.session_cookie().is_some();
     let session = match context.signed_in().await {
         Ok(Some(session)) => session,
@@ -55,27 +45,26 @@ pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Response<Bytes> {
             if had_cookie {
                 context.jar().leave();
             }
-            return away(runtime, redirect(destination.as_str()), had_cookie);
+            return Ok(away(runtime, redirect(destination.as_str()), had_cookie));
         }
-        Err(_) => return store_away(&logout_path(runtime, None, &destination)),
+        Err(_) => return Ok(store_away(&logout_path(runtime, None, &destination))),
     };
+    let token = given.get("token").and_then(|token| URL_SAFE_NO_PAD.decode(token).ok());
     let token = token.is_some_and(|token| token.ct_eq(&session.logout_token).into());
     let decision = context.decide(Target::Logout, true, token);
     let ask = || {
         let action = logout_path(runtime, None, &runtime.settings.linked(&destination, false));
         page::confirmation("Do you want to sign out?", &action, "Sign out")
     };
-    if let Some(answer) = context.refusal_of(Target::Logout, decision, ask) {
-        return answer;
-    }
-    match end(runtime, &session, context.jar()).await {
+    context.admit_by(Target::Logout, decision, ask)?;
+    Ok(match end(runtime, &session, context.jar()).await {
         Ok(id_token) => {
             let removals = REMOVALS + context.jar().leave();
             let answer = leave(runtime, &head.headers, &session, id_token.as_ref(), &destination, removals);
             away(runtime, answer.await, true)
         }
         Err(_) => store_away(&logout_path(runtime, Some(&session), &destination)),
-    }
+    })
 }
 
 /// Ends a session, with what ends with it, because its person wants that. Returns the ID token.
@@ -157,7 +146,8 @@ impl ProviderLogout {
         let parameters = parameters(hint, client_id, runtime.settings.post_logout_url.as_str(), &state);
         let return_to = destination.as_str().to_owned();
         let pending = PendingLogout { state: state.clone(), return_to };
-        let pending = pending::LOGOUT.keep(runtime, ResponseMode::Query, &state, &pending);
+        let until = runtime.now().saturating_add(runtime.settings.login_lifetime);
+        let pending = pending::LOGOUT.sealed(runtime, SameSitePolicy::Lax, (&state, until), &pending);
         Some(Self { endpoint, parameters, pending })
     }
 
@@ -236,11 +226,8 @@ pub(crate) fn returned(runtime: &Runtime, uri: &Uri, headers: &HeaderMap) -> Opt
     if public.trim_end_matches('/') != expected.trim_end_matches('/') {
         return None;
     }
-    let PendingLookup::Valid(pending) = pending::LOGOUT.find::<PendingLogout>(runtime, headers, &state)
-    else {
-        return None;
-    };
-    if !bool::from(pending.state.as_bytes().ct_eq(state.as_bytes())) {
+    let (pending, is_over) = pending::LOGOUT.find::<PendingLogout>(runtime, headers, &state)?;
+    if is_over || !bool::from(pending.state.as_bytes().ct_eq(state.as_bytes())) {
         return None;
     }
     let destination = runtime.settings.destination(&pending.return_to).ok()?;

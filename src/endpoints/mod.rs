@@ -1,6 +1,8 @@
 //! The layer's endpoints, one file for each path below `/auth`. They do the I/O; the rules are in `protocol` and
 //! `config`.
 
+#![expect(clippy::result_large_err, reason = "what refuses a request is its answer, and is moved once")]
+
 pub(crate) mod account;
 pub(crate) mod backchannel_logout;
 pub(crate) mod callback;
@@ -30,7 +32,6 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 
 use self::context::EndpointContext;
 use crate::page;
-use crate::protocol::fetch_metadata::Target;
 use crate::state::Runtime;
 
 /// Answers a request for one of the layer's endpoints.
@@ -50,25 +51,25 @@ pub(crate) async fn endpoint(
         None => (endpoint, None),
     };
     let context = Arc::new(EndpointContext::new(runtime, parts));
-    let mut answer = match (endpoint, &context.head.method) {
+    let answered = match (endpoint, &context.head.method) {
         ("login", &Method::GET | &Method::HEAD) => login::start(&context).await,
-        ("callback", &Method::GET | &Method::POST) => callback::finish(&context, at, body).await,
+        ("callback", &Method::GET | &Method::POST) => Ok(callback::finish(&context, at, body).await),
         ("logout", &Method::GET | &Method::HEAD | &Method::POST) => logout::logout(&context).await,
-        ("backchannel-logout", &Method::POST) => backchannel_logout::logout(&context, &body).await,
+        ("backchannel-logout", &Method::POST) => Ok(backchannel_logout::logout(&context, &body).await),
         ("connect", &Method::GET | &Method::HEAD) => connect::start(&context).await,
         ("connect", &Method::POST) if runtime.mode.account().is_some() => connect::start(&context).await,
         ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => disconnect::end(&context).await,
         ("granted", &Method::GET | &Method::HEAD) => connect::resumed(&context),
         ("frontchannel-logout", &Method::GET) if runtime.settings.frontchannel_logout => {
-            match context.refusal(Target::FrontchannelLogout, None, page::nothing) {
-                Some(refusal) => refusal,
-                None => frontchannel_logout::logout(runtime, context.query()).await,
-            }
+            frontchannel_logout::logout(&context).await
         }
-        ("backchannel-logout", _) => backchannel_logout::not_allowed(),
-        ("login" | "logout" | "callback" | "connect" | "disconnect" | "granted", _) => not_allowed(endpoint),
-        _ => page::plain(StatusCode::NOT_FOUND, "Not found."),
+        ("backchannel-logout", _) => Err(backchannel_logout::not_allowed()),
+        ("login" | "logout" | "callback" | "connect" | "disconnect" | "granted", _) => {
+            Err(not_allowed(endpoint))
+        }
+        _ => Err(page::plain(StatusCode::NOT_FOUND, "Not found.")),
     };
+    let mut answer = answered.unwrap_or_else(|refusal| refusal);
     if let Some(jar) = context.used_jar() {
         jar.settle(answer.headers_mut());
     }

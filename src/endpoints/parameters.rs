@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use http::HeaderMap;
+use bytes::Bytes;
 use http::header::CONTENT_TYPE;
+use http::{HeaderMap, Response};
 
+use super::context::EndpointContext;
 use crate::config::destination::Destination;
 use crate::error::DestinationError;
+use crate::page;
 use crate::protocol::authorization::{LoginOptions, Prompt};
 use crate::protocol::token::scopes;
 use crate::state::Runtime;
@@ -15,18 +18,27 @@ use crate::state::Runtime;
 pub(crate) struct EndpointQuery(Vec<(String, String)>);
 
 impl EndpointQuery {
-    pub(crate) fn parse(query: &str) -> Result<Self, String> {
+    pub(crate) fn parse(query: &str) -> Result<Self, Response<Bytes>> {
         let mut parameters: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
             if parameters.len() == MOST_PARAMETERS {
-                return Err("The address has too many parameters.".to_owned());
+                return Err(page::bad_request("The address has too many parameters."));
             }
             if parameters.iter().any(|(seen, _)| *seen == name) {
-                return Err("A parameter of the address occurs twice.".to_owned());
+                return Err(page::bad_request("A parameter of the address occurs twice."));
             }
             parameters.push((name, value));
         }
         Ok(Self(parameters))
+    }
+
+    /// The parameters of a request, and where it goes on to.
+    pub(crate) fn with_destination(
+        context: &EndpointContext,
+    ) -> Result<(Self, Destination), Response<Bytes>> {
+        let given = Self::parse(context.query())?;
+        let destination = given.destination(&context.runtime)?;
+        Ok((given, destination))
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
@@ -34,30 +46,34 @@ impl EndpointQuery {
     }
 
     /// The same, where it is not too long to travel on.
-    pub(crate) fn bounded(&self, name: &str) -> Result<Option<&str>, String> {
+    pub(crate) fn bounded(&self, name: &str) -> Result<Option<&str>, Response<Bytes>> {
         match self.get(name) {
-            Some(value) if value.len() > LONGEST_OPTION => Err(format!("{name} is too long.")),
+            Some(value) if value.len() > LONGEST_OPTION => {
+                Err(page::bad_request(&format!("{name} is too long.")))
+            }
             value => Ok(value),
         }
     }
 
-    pub(crate) fn destination(&self, runtime: &Runtime) -> Result<Destination, String> {
+    pub(crate) fn destination(&self, runtime: &Runtime) -> Result<Destination, Response<Bytes>> {
         let return_to = self.get("return_to").unwrap_or_default();
         runtime.settings.destination(return_to).map_err(|error| match error {
-            DestinationError::TooLong { .. } => "The return address is too long.".to_owned(),
-            _ => "The return address does not belong to this application.".to_owned(),
+            DestinationError::TooLong { .. } => page::bad_request("The return address is too long."),
+            _ => page::bad_request("The return address does not belong to this application."),
         })
     }
 
-    pub(crate) fn options(&self) -> Result<LoginOptions, String> {
+    pub(crate) fn options(&self) -> Result<LoginOptions, Response<Bytes>> {
+        let refused = |text| move || page::bad_request(text);
         let mut options = LoginOptions::default();
         if let Some(prompt) = self.get("prompt") {
-            options.prompt = Some(Prompt::from_name(prompt).ok_or("The value of prompt is unknown.")?);
+            options.prompt =
+                Some(Prompt::from_name(prompt).ok_or_else(refused("The value of prompt is unknown."))?);
         }
         if let Some(max_age) = self.get("max_age") {
             let digits = Some(max_age).filter(|max_age| max_age.bytes().all(|byte| byte.is_ascii_digit()));
             let seconds = digits.and_then(|digits| digits.parse().ok());
-            let seconds = seconds.ok_or("max_age must be a number of seconds.")?;
+            let seconds = seconds.ok_or_else(refused("max_age must be a number of seconds."))?;
             options.max_age = Some(Duration::from_secs(seconds));
         }
         options.login_hint = self.bounded("login_hint")?.map(str::to_owned);

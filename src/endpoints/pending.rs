@@ -115,14 +115,6 @@ pub(crate) struct PendingLogout {
     pub(crate) return_to: String,
 }
 
-/// What a pending cookie turned out to be.
-pub(crate) enum PendingLookup<T> {
-    Valid(T),
-    /// Ours, and its time is over: good for nothing but its destination.
-    Expired(T),
-    None,
-}
-
 fn is_id(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_".contains(&byte)
 }
@@ -148,23 +140,8 @@ impl PendingKind {
         runtime.settings.cookies.name(&format!("{}-", self.name))
     }
 
-    /// The `Set-Cookie` of something new under way, which must come back with whatever request `response_mode` makes.
-    pub(crate) fn keep<T: Serialize>(
-        self,
-        runtime: &Runtime,
-        response_mode: ResponseMode,
-        state: &str,
-        value: &T,
-    ) -> Option<HeaderValue> {
-        let cross_site = match response_mode {
-            ResponseMode::FormPost => SameSitePolicy::None,
-            ResponseMode::Query => SameSitePolicy::Lax,
-        };
-        let expires_at = runtime.now().saturating_add(runtime.settings.login_lifetime);
-        self.sealed(runtime, cross_site, (state, expires_at), value)
-    }
-
-    fn sealed<T: Serialize>(
+    /// The `Set-Cookie` of something under way until then.
+    pub(crate) fn sealed<T: Serialize>(
         self,
         runtime: &Runtime,
         cross_site: SameSitePolicy,
@@ -181,20 +158,17 @@ impl PendingKind {
         Some(runtime.settings.cookies.set(&name, &value, max_age, cross_site))
     }
 
-    /// What the browser has under this state.
+    /// What the browser has under this state, and whether its time is over: then it is good for nothing but its
+    /// destination.
     pub(crate) fn find<T: DeserializeOwned>(
         self,
         runtime: &Runtime,
         headers: &HeaderMap,
         state: &str,
-    ) -> PendingLookup<T> {
-        let Some(name) = self.cookie(runtime, state) else { return PendingLookup::None };
-        let Some((expires_at, value)) =
-            cookie::find(headers, &name).and_then(|value| self.open(runtime, &name, value))
-        else {
-            return PendingLookup::None;
-        };
-        if runtime.now() < expires_at { PendingLookup::Valid(value) } else { PendingLookup::Expired(value) }
+    ) -> Option<(T, bool)> {
+        let name = self.cookie(runtime, state)?;
+        let (expires_at, value) = self.open(runtime, &name, cookie::find(headers, &name)?)?;
+        Some((value, runtime.now() >= expires_at))
     }
 
     /// All that the browser has of this kind.
@@ -259,8 +233,16 @@ fn as_fit(removals: impl Iterator<Item = HeaderValue>, size: usize) -> Vec<Heade
 
 /// A cookie that came with a cross-site POST must be removable in its answer.
 fn removal(runtime: &Runtime) -> SameSitePolicy {
-    let mut modes = runtime.settings.relying_parties.iter().map(|registered| registered.response_mode);
-    if modes.any(|mode| mode == ResponseMode::FormPost) { SameSitePolicy::None } else { SameSitePolicy::Lax }
+    let modes = runtime.settings.relying_parties.iter().map(|registered| registered.response_mode);
+    modes.map(comes_back).find(|policy| *policy == SameSitePolicy::None).unwrap_or(SameSitePolicy::Lax)
+}
+
+/// What a cookie needs to come back with whatever request a response makes.
+fn comes_back(response_mode: ResponseMode) -> SameSitePolicy {
+    match response_mode {
+        ResponseMode::FormPost => SameSitePolicy::None,
+        ResponseMode::Query => SameSitePolicy::Lax,
+    }
 }
 
 /// Where more may be carried, proxies take more.
@@ -314,8 +296,7 @@ pub(crate) fn begin(
     under_way.push(("", UnderWay { login, expires_at, changed: true }));
     let room = most_sent(runtime).saturating_sub(jar.size());
     removed.extend(make_room(runtime, &mut under_way, room));
-    let (_, new) = under_way.pop()?;
-    let new = LOGIN.keep(runtime, response_mode, &new.login.state(), &new.login)?;
+    let new = under_way.pop()?.1.cookie(runtime, comes_back(response_mode))?;
     let changed = under_way.iter().filter(|(_, one)| one.changed);
     let mut cookies: Vec<_> = changed.filter_map(|(_, one)| one.cookie(runtime, removal(runtime))).collect();
     let size = |cookies: &[HeaderValue]| -> usize {

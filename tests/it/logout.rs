@@ -147,9 +147,14 @@ async fn a_destination_elsewhere_is_400() {
     let world = World::new();
     let browser = world.signed_in("alice").await;
     let token = logout_link(&browser, "/").await.split_once("&token=").unwrap().1.to_owned();
-    for to in
-        ["https://evil.test/", "//evil.test", "/%5Cevil.test", "javascript:1", "https://app.test.evil.test/"]
-    {
+    for to in [
+        "https://evil.test/",
+        "//evil.test",
+        "/%5Cevil.test",
+        "javascript:1",
+        "https://app.test.evil.test/",
+        "/&return_to=/",
+    ] {
         let page = browser.navigate(&format!("{APP}/auth/logout?return_to={to}&token={token}")).await;
         assert_eq!((page.status.as_u16(), page.location()), (400, None), "{to}");
         let form = Form::post(&format!("{APP}/auth/logout?return_to={to}"), &[]);
