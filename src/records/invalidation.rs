@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::task::AbortHandle;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::clock::backoff;
 use crate::events::{EventCode, Events};
@@ -69,7 +69,7 @@ impl Slot {
 /// Listens to the store, from the first need until it is dropped.
 #[derive(Default)]
 pub(crate) struct Listener {
-    task: Mutex<Option<AbortHandle>>,
+    task: Mutex<Option<AbortOnDropHandle<()>>>,
     /// The store cannot notify.
     is_mute: Arc<AtomicBool>,
 }
@@ -78,22 +78,14 @@ impl Listener {
     /// Begins, unless it has begun and goes on: the runtime may have ended on which it did. Must be called inside of tokio.
     pub(crate) fn begin(&self, store: &Arc<dyn Store>, invalidations: &Arc<Invalidations>, events: &Events) {
         let mut task = self.task.lock();
-        if task.as_ref().is_none_or(AbortHandle::is_finished) && !self.is_mute.load(Ordering::Relaxed) {
+        if task.as_ref().is_none_or(AbortOnDropHandle::is_finished) && !self.is_mute.load(Ordering::Relaxed) {
             let (events, is_mute) = (events.clone(), Arc::clone(&self.is_mute));
             let listening = listen(Arc::clone(store), Arc::clone(invalidations), events.clone());
             let listening = async move {
                 events.observe(listening).await;
                 is_mute.store(true, Ordering::Relaxed);
             };
-            *task = Some(tokio::spawn(listening).abort_handle());
-        }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        if let Some(listening) = self.task.get_mut() {
-            listening.abort();
+            *task = Some(AbortOnDropHandle::new(tokio::spawn(listening)));
         }
     }
 }
