@@ -107,8 +107,6 @@ pub use self::redis::RedisStore;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod columns;
 mod notifier;
-#[cfg(feature = "redis")]
-mod observer;
 
 #[cfg(feature = "test-util")]
 pub mod contract;
