@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// A string that must not be shown: a client secret, a sealing secret, a refresh token.
 ///
@@ -26,7 +26,7 @@ use zeroize::{Zeroize, Zeroizing};
 /// ```
 #[derive(Clone, Default, Deserialize)]
 #[serde(from = "String")]
-pub struct Secret(Arc<Text>);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 /// `Debug` that shows the name of a type, and of its contents only what is named here.
 macro_rules! opaque {
@@ -47,19 +47,15 @@ macro_rules! opaque {
 }
 pub(crate) use opaque;
 
-/// Wiped when dropped.
-#[derive(Default)]
-struct Text(String);
-
 impl Secret {
     /// Takes a secret over.
     pub fn new(secret: impl Into<String>) -> Self {
-        Self(Arc::new(Text(secret.into())))
+        Self(Arc::new(Zeroizing::new(secret.into())))
     }
 
     /// The secret itself. Whoever calls this answers for where it goes.
     pub fn expose_secret(&self) -> &str {
-        &self.0.0
+        &self.0
     }
 }
 
@@ -86,12 +82,6 @@ impl From<String> for Secret {
 impl From<&str> for Secret {
     fn from(secret: &str) -> Self {
         Self::new(secret)
-    }
-}
-
-impl Drop for Text {
-    fn drop(&mut self) {
-        self.0.zeroize();
     }
 }
 
