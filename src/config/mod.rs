@@ -644,7 +644,7 @@ mod tests {
         assert!(matches!(read(r#""stateless""#).unwrap().mode, Mode::Stateless));
         assert!(shown(read(account).unwrap()).contains("robot"));
         assert!(!shown(read(account).unwrap()).contains("rt-secret"));
-        assert!(shown(read(r#"{"single_user":{"source":"admin"}}"#).unwrap()).contains("admin"));
+        assert!(shown(read(r#"{"single_user":{"source":"admin"}}"#).unwrap()).contains("Admin"));
         for wrong in [r#""single_user""#, r#"{"single_user":{}}"#, r#""many""#] {
             assert!(read(wrong).is_err(), "{wrong}");
         }

@@ -1,6 +1,5 @@
 //! The account whose tokens serve the whole application, in [`OidcLayer::single_user`](crate::OidcLayer::single_user).
 
-use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer};
@@ -34,7 +33,7 @@ use crate::secret::Secret;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SharedAccount {
     #[serde(default = "default_name", deserialize_with = "name")]
@@ -44,7 +43,7 @@ pub struct SharedAccount {
     pub(crate) allow_volatile_store: bool,
 }
 
-#[derive(Clone, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum AccountSource {
     ClientCredentials,
@@ -111,17 +110,6 @@ impl SharedAccount {
     /// Whether a person signs in at the provider to grant it.
     pub(crate) fn is_granted_by_hand(&self) -> bool {
         matches!(self.source, AccountSource::Admin)
-    }
-}
-
-impl fmt::Debug for SharedAccount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let source = match self.source {
-            AccountSource::ClientCredentials => "client credentials",
-            AccountSource::RefreshToken(_) => "refresh token",
-            AccountSource::Admin => "admin",
-        };
-        f.debug_struct("SharedAccount").field("name", &self.name).field("source", &source).finish()
     }
 }
 

@@ -1,7 +1,6 @@
 //! An HTTP client that calls APIs as the user of a request.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -41,7 +40,7 @@ use crate::secret::opaque;
 ///     request.send().await?.json()
 /// }
 /// ```
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct ApiClient(AddAccessToken<ApiOutbound>);
 
 impl UserTokens {
@@ -111,12 +110,6 @@ impl ApiClient {
     /// As [`ApiRequest::send`].
     pub async fn patch_json(&self, url: &str, value: &(impl Serialize + Sync)) -> Result<ApiResponse, Error> {
         self.request(Method::PATCH, url).json(value).send().await
-    }
-}
-
-impl fmt::Debug for ApiClient {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 
