@@ -7,7 +7,7 @@ use http::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION,
     PROXY_AUTHORIZATION, WWW_AUTHENTICATE,
 };
-use http::{Extensions, HeaderMap, Method, Request, Response, StatusCode, Uri};
+use http::{Method, Request, Response, StatusCode, Uri};
 use tower::{BoxError, Layer, Service, ServiceExt};
 use url::Url;
 
@@ -184,12 +184,9 @@ impl<S> AddAccessToken<S> {
         S::Error: Into<BoxError>,
         B: Clone,
     {
-        let mut request = Request::new(outgoing.body.clone());
-        *request.method_mut() = outgoing.method.clone();
+        let mut request = outgoing.request.clone();
         let uncallable = |error| Error::upstream("the URL cannot be called").with_source(error);
         *request.uri_mut() = outgoing.url.as_str().parse::<Uri>().map_err(uncallable)?;
-        *request.headers_mut() = outgoing.headers.clone();
-        *request.extensions_mut() = outgoing.extensions.clone();
         if let Some(authorization) = token.and_then(AccessToken::header) {
             request.headers_mut().insert(AUTHORIZATION, authorization);
         }
@@ -198,40 +195,35 @@ impl<S> AddAccessToken<S> {
     }
 }
 
-/// A request that may be sent more than once.
+/// A request that may be sent more than once. Its extensions are what the caller tells its own client, such as a span.
 struct Outgoing<B> {
-    method: Method,
+    request: Request<B>,
     url: Url,
-    headers: HeaderMap,
-    /// What the caller tells its own client, such as a span.
-    extensions: Extensions,
-    body: B,
 }
 
 impl<B: Default> Outgoing<B> {
-    fn new(request: Request<B>) -> Result<Self, Error> {
-        let (mut parts, body) = request.into_parts();
-        let url = parse(&parts.uri.to_string()).ok_or_else(Error::no_token_for_url)?;
-        parts.headers.remove(AUTHORIZATION);
+    fn new(mut request: Request<B>) -> Result<Self, Error> {
+        let url = parse(&request.uri().to_string()).ok_or_else(Error::no_token_for_url)?;
+        request.headers_mut().remove(AUTHORIZATION);
         // The URL says it, and a redirect changes it.
-        parts.headers.remove(HOST);
-        Ok(Self { method: parts.method, url, headers: parts.headers, extensions: parts.extensions, body })
+        request.headers_mut().remove(HOST);
+        Ok(Self { request, url })
     }
 
     /// The next request of a redirect (RFC 9110 section 15.4): all but 307 and 308 become a GET without a body.
     fn follow(&mut self, target: Url, status: StatusCode) {
         let keeps_body = matches!(status, StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT);
-        if !keeps_body && self.method != Method::HEAD {
-            self.method = Method::GET;
-            self.body = B::default();
+        if !keeps_body && self.request.method() != Method::HEAD {
+            *self.request.method_mut() = Method::GET;
+            *self.request.body_mut() = B::default();
             for name in [CONTENT_TYPE, CONTENT_LENGTH, CONTENT_ENCODING] {
-                self.headers.remove(name);
+                self.request.headers_mut().remove(name);
             }
         }
         if target.origin() != self.url.origin() {
             // What was meant for one server is none of the next one's business.
             for name in [COOKIE, PROXY_AUTHORIZATION] {
-                self.headers.remove(name);
+                self.request.headers_mut().remove(name);
             }
         }
         self.url = target;
