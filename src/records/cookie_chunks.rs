@@ -24,15 +24,8 @@ pub(crate) fn count(text: usize, room: usize) -> Option<usize> {
 /// The values of the cookies, the first one's count included.
 pub(crate) fn split(text: &str, count: usize, room: usize) -> Vec<String> {
     let text = format!("{count}{text}");
-    let mut values: Vec<String> = Vec::with_capacity(count);
-    let mut rest = text.as_str();
-    while rest.len() > room {
-        let (value, more) = rest.split_at(room);
-        values.push(value.to_owned());
-        rest = more;
-    }
-    values.push(rest.to_owned());
-    values
+    let values = text.as_bytes().chunks(room);
+    values.map(|value| String::from_utf8_lossy(value).into_owned()).collect()
 }
 
 /// The name of a text's cookie at this position.

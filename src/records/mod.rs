@@ -123,7 +123,7 @@ impl Records {
     /// For a store that is gone with the process: names are the same after it, and nobody waits for them.
     #[must_use]
     pub(crate) fn with_own_index(self) -> Self {
-        Self { own_index: Some(BlindIndexKey::new(self.keys.index_key())), ..self }
+        Self { own_index: Some(BlindIndexKey::new(self.keys.index_key)), ..self }
     }
 
     pub(crate) async fn load<T: DeserializeOwned>(&self, row: &RecordKey) -> Result<Loaded<T>, StoreError> {

@@ -97,7 +97,8 @@ pub(crate) enum SealError {
 /// The secrets: the first seals, all open.
 pub(crate) struct KeyRing {
     keys: Vec<SealingKey>,
-    index_key: [u8; 32],
+    /// A key for names, of the first secret: it changes with it.
+    pub(crate) index_key: [u8; 32],
     application: [u8; 32],
     /// A whole block of the hash says which application: a name costs no more than without it.
     names: Sha256,
@@ -130,11 +131,6 @@ impl KeyRing {
         self.names.clone().chain_update(of).finalize().into()
     }
 
-    /// A key for names, of the first secret: it changes with it.
-    pub(crate) fn index_key(&self) -> [u8; 32] {
-        self.index_key
-    }
-
     pub(crate) fn seal(
         &self,
         place: AssociatedData<'_>,
@@ -144,19 +140,12 @@ impl KeyRing {
     ) -> Vec<u8> {
         let key = &self.keys[0];
         let nonce = random.bytes::<12>();
-        let mut plain = Vec::with_capacity(8 + contents.len());
-        plain.extend_from_slice(&expires_at.as_millis().to_le_bytes());
-        plain.extend_from_slice(contents);
+        let plain = [&expires_at.as_millis().to_le_bytes(), contents].concat();
         let payload = Payload { msg: &plain, aad: &self.bound(place, key.id) };
         let sealed = key.ciphers[place.purpose as usize]
             .encrypt(&Nonce::from(nonce), payload)
             .unwrap_or_else(|_| unreachable!("AES-GCM-SIV seals up to 64 GiB"));
-        let mut envelope = Vec::with_capacity(HEADER + sealed.len());
-        envelope.push(FORMAT);
-        envelope.extend_from_slice(&key.id);
-        envelope.extend_from_slice(&nonce);
-        envelope.extend_from_slice(&sealed);
-        envelope
+        [&[FORMAT][..], &key.id, &nonce, &sealed].concat()
     }
 
     /// The length of the envelope around contents of this length.

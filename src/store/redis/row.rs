@@ -11,16 +11,10 @@ const TAG: usize = 32;
 const HEAD: usize = VERSION + 8 + 1;
 
 pub(super) fn pack(version: Version, record: &Record) -> Result<Vec<u8>, StoreError> {
-    let tags = u8::try_from(record.tags.len()).map_err(|_| StoreError::refused("too many tags"))?;
-    let mut packed = Vec::with_capacity(HEAD + TAG * record.tags.len() + record.bytes.len());
-    packed.extend(version.0.to_be_bytes());
-    packed.extend(record.expires_at.as_millis().to_be_bytes());
-    packed.push(tags);
-    for tag in &record.tags {
-        packed.extend(tag.0);
-    }
-    packed.extend_from_slice(&record.bytes);
-    Ok(packed)
+    let count = u8::try_from(record.tags.len()).map_err(|_| StoreError::refused("too many tags"))?;
+    let (version, expires_at) = (version.0.to_be_bytes(), record.expires_at.as_millis().to_be_bytes());
+    let tags: Vec<u8> = record.tags.iter().flat_map(|tag| tag.0).collect();
+    Ok([&version[..], &expires_at, &[count], &tags, &record.bytes].concat())
 }
 
 /// `None` for what no store of ours wrote. The scripts see the same: such a row is absent, and is written over.
