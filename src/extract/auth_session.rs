@@ -26,20 +26,16 @@ use crate::secret::opaque;
 /// }
 /// ```
 #[derive(Clone)]
-pub struct AuthSession(RequestState);
+pub struct AuthSession(pub(super) RequestState);
 
 impl AuthSession {
-    pub(crate) fn from_state(state: &RequestState) -> Self {
-        Self(state.clone())
-    }
-
     /// Reads the handle from the extensions of a request that passed the layer, for services without axum.
     ///
     /// # Errors
     ///
     /// [`ErrorKind::MissingLayer`](crate::ErrorKind::MissingLayer) if the request did not pass the layer.
     pub fn from_extensions(extensions: &Extensions) -> Result<Self, Error> {
-        RequestState::of(extensions).map(Self::from_state)
+        RequestState::of(extensions).cloned().map(Self)
     }
 
     /// The address of a login that then redirects to `destination`.

@@ -42,7 +42,7 @@ use crate::tokens::principal::Principal;
 /// }
 /// ```
 #[derive(Clone)]
-pub struct BackgroundTokens(Arc<Runtime>);
+pub struct BackgroundTokens(pub(crate) Arc<Runtime>);
 
 /// The tokens of one user, or of the shared account, without a request.
 ///
@@ -53,10 +53,6 @@ pub struct BackgroundTokens(Arc<Runtime>);
 pub struct OwnerTokens(UserTokens);
 
 impl BackgroundTokens {
-    pub(crate) fn new(runtime: Arc<Runtime>) -> Self {
-        Self(runtime)
-    }
-
     /// The tokens of the user with this issuer and subject. Take both from [`CurrentUser`](crate::CurrentUser) when
     /// the user requests the work.
     pub fn for_user(&self, issuer: &str, subject: &str) -> OwnerTokens {

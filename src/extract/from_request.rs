@@ -38,7 +38,7 @@ extractors! {
     /// `None` when nobody is signed in; never in single-user mode, and never where
     /// [visitors](crate::Connection::allow_visitors) have tokens of their own. A layer that is missing is an error all the same.
     OptionalFromRequestParts for UserTokens: |state| Ok(UserTokens::if_any(state)) => Option<Self>;
-    FromRequestParts for AuthSession: |state| Ok(AuthSession::from_state(state)) => Self;
+    FromRequestParts for AuthSession: |state| Ok(AuthSession(state.clone())) => Self;
     FromRequestParts for SingleUseToken: |state| SingleUseToken::take(state).await => Self;
 }
 

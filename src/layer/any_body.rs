@@ -16,13 +16,9 @@ use crate::state::Runtime;
 
 /// [`OidcLayer::any_body`](crate::OidcLayer::any_body).
 #[derive(Clone)]
-pub struct AnyBodyLayer(Arc<Runtime>);
+pub struct AnyBodyLayer(pub(super) Arc<Runtime>);
 
 impl AnyBodyLayer {
-    pub(crate) fn new(runtime: Arc<Runtime>) -> Self {
-        Self(runtime)
-    }
-
     /// Puts the layer around a service.
     pub fn layer<S>(&self, inner: S) -> Oidc<AnyBody<S>> {
         Oidc::new(AnyBody(inner), Arc::clone(&self.0))

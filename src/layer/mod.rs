@@ -115,7 +115,7 @@ impl OidcLayer {
     /// Creates the capability to use users' grants in work that runs without a request. Call it in `main`, for the
     /// worker; handlers have no access to it.
     pub fn background_tokens(&self) -> BackgroundTokens {
-        BackgroundTokens::new(Arc::clone(&self.runtime))
+        BackgroundTokens(Arc::clone(&self.runtime))
     }
 
     /// Wraps a service, such as a whole router. This is the outermost place, and the fastest.
@@ -141,7 +141,7 @@ impl OidcLayer {
     /// # }
     /// ```
     pub fn any_body(&self) -> AnyBodyLayer {
-        AnyBodyLayer::new(Arc::clone(&self.runtime))
+        AnyBodyLayer(Arc::clone(&self.runtime))
     }
 
     /// The layer's endpoints alone, for an application in which the layer cannot be outermost: mount the service so
