@@ -26,12 +26,8 @@ impl Issuer {
     }
 
     pub(super) fn require_loopback(&self) -> Result<(), DevProviderError> {
-        match is_loopback(&self.url) {
-            true => Ok(()),
-            false => Err(DevProviderError::NotLoopback {
-                host: self.url.host_str().unwrap_or_default().to_owned(),
-            }),
-        }
+        let host = || self.url.host_str().unwrap_or_default().to_owned();
+        is_loopback(&self.url).then_some(()).ok_or_else(|| DevProviderError::NotLoopback { host: host() })
     }
 
     pub(super) fn as_str(&self) -> &str {

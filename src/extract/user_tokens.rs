@@ -439,10 +439,8 @@ impl UserTokens {
     pub(crate) async fn require_session(&self) -> Result<(), Error> {
         let Some(session) = self.principal.session() else { return Ok(()) };
         let runtime = self.runtime();
-        match runtime.sessions.lasts(session, runtime.now()).await? {
-            true => Ok(()),
-            false => Err(self.state.unauthenticated()),
-        }
+        let lasts = runtime.sessions.lasts(session, runtime.now()).await?;
+        lasts.then_some(()).ok_or_else(|| self.state.unauthenticated())
     }
 
     pub(crate) fn runtime(&self) -> &Arc<Runtime> {

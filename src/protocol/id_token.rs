@@ -175,15 +175,12 @@ pub(super) fn audience(
     };
     let is_us = |audience: &Value| audience.as_str() == Some(client_id);
     let is_trusted = |audience: &Value| trusted.iter().any(|trusted| audience.as_str() == Some(trusted));
-    match audiences.iter().any(is_us)
-        && audiences.iter().all(|audience| is_us(audience) || is_trusted(audience))
-    {
-        true => Ok(()),
-        false => {
-            let expected = format!("{client_id:?} alone, or with audiences that are in trusted_audiences");
-            Err(refused(claims, "aud", expected))
-        }
+    let are_known = audiences.iter().all(|audience| is_us(audience) || is_trusted(audience));
+    if are_known && audiences.iter().any(is_us) {
+        return Ok(());
     }
+    let expected = format!("{client_id:?} alone, or with audiences that are in trusted_audiences");
+    Err(refused(claims, "aud", expected))
 }
 
 /// 3.1.3.7 (4) and (5): several audiences need an authorized party, and one that is named must be us.
@@ -235,10 +232,8 @@ pub(super) fn times(claims: &Map<String, Value>, issued_at: u64, now: Timestamp)
 /// 3.1.3.8: binds the access token to the ID token, where the provider says so.
 fn access_token_hash(token: &VerifiedJws<'_>, access_token: &str) -> Result<(), JwtError> {
     let Some(hash) = token.claims.get("at_hash") else { return Ok(()) };
-    match hash.as_str().is_some_and(|hash| token.is_hash_of(hash, access_token)) {
-        true => Ok(()),
-        false => Err(Refused("at_hash is not the access token's".into())),
-    }
+    let holds = hash.as_str().is_some_and(|hash| token.is_hash_of(hash, access_token));
+    holds.then_some(()).ok_or_else(|| Refused("at_hash is not the access token's".into()))
 }
 
 /// 3.1.3.7 (13).

@@ -42,24 +42,18 @@ impl ProviderRefusal {
     /// The one table of what a refusal means (RFC 6749 section 5.2, OpenID Connect Core 1.0 section 3.1.2.6, RFC 8707
     /// section 2).
     pub(crate) fn remedy(&self) -> RefusalRemedy {
-        match (self.status, self.code.as_deref()) {
-            (408 | 429 | 500.., _) | (_, Some("temporarily_unavailable" | "server_error" | "slow_down")) => {
-                RefusalRemedy::Later
-            }
-            (_, Some("invalid_grant" | "interaction_required" | "login_required" | "consent_required")) => {
+        match self.code.as_deref().unwrap_or_default() {
+            _ if matches!(self.status, 408 | 429 | 500..) => RefusalRemedy::Later,
+            "temporarily_unavailable" | "server_error" | "slow_down" => RefusalRemedy::Later,
+            "invalid_grant" | "interaction_required" | "login_required" | "consent_required" => {
                 RefusalRemedy::Person
             }
-            (
-                _,
-                Some(
-                    "invalid_client"
-                    | "unauthorized_client"
-                    | "invalid_scope"
-                    | "invalid_target"
-                    | "unsupported_grant_type"
-                    | "invalid_request",
-                ),
-            ) => RefusalRemedy::Operator,
+            "invalid_client"
+            | "unauthorized_client"
+            | "invalid_scope"
+            | "invalid_target"
+            | "unsupported_grant_type"
+            | "invalid_request" => RefusalRemedy::Operator,
             // `access_denied`, `invalid_token`, unknown codes, and no code at all.
             _ => RefusalRemedy::Unclear,
         }

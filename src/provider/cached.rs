@@ -77,11 +77,10 @@ impl<T> Cached<T> {
         if let Some(value) = self.value() {
             return Ok(value);
         }
-        let (failures, asked_at) = {
-            let state = self.state.lock();
-            (state.failures, state.asked_at)
+        let is_backing_off = |state: &CacheState<T>| {
+            state.failures > 0 && asked_within(backoff(state.failures), state.asked_at, self.clock.now())
         };
-        if failures > 0 && asked_within(backoff(failures), asked_at, self.clock.now()) {
+        if is_backing_off(&self.state.lock()) {
             return Err(BackingOff.into());
         }
         self.fetch(fetch).await

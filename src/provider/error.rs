@@ -79,11 +79,7 @@ impl From<BackingOff> for ProviderError {
 
 impl From<ProviderRefusal> for ProviderError {
     fn from(refusal: ProviderRefusal) -> Self {
-        match refusal.remedy() {
-            RefusalRemedy::Later => Self::Busy(refusal),
-            RefusalRemedy::Person | RefusalRemedy::Operator | RefusalRemedy::Unclear => {
-                Self::Refused(refusal)
-            }
-        }
+        let is_later = refusal.remedy() == RefusalRemedy::Later;
+        if is_later { Self::Busy(refusal) } else { Self::Refused(refusal) }
     }
 }

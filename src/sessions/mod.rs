@@ -11,6 +11,7 @@ pub(crate) mod session_id;
 pub(crate) mod session_row;
 pub(crate) mod visitor_id;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -272,12 +273,8 @@ impl Sessions {
     }
 
     fn remember(&self, id: SessionId, session: impl FnOnce() -> Arc<Session>) -> Arc<Session> {
-        let remembered: Result<_, std::convert::Infallible> =
-            self.remembered.get_or_insert_with(&id, || Ok(session()));
-        match remembered {
-            Ok(session) => session,
-            Err(never) => match never {},
-        }
+        let Ok(session) = self.remembered.get_or_insert_with(&id, || Ok::<_, Infallible>(session()));
+        session
     }
 
     /// Writes a new session, which ends by itself at `record.ends_at` at the latest.

@@ -54,18 +54,11 @@ pub(super) fn parse(url: &str) -> Result<Address, StoreError> {
     if config.get_hosts().is_empty() {
         return Err(StoreError::refused("PostgreSQL's URL names no host"));
     }
-    let tls = match mode.unwrap_or("prefer") {
-        "disable" => {
-            config.ssl_mode(SslMode::Disable);
-            Tls::Unverified
-        }
-        "prefer" => {
-            config.ssl_mode(SslMode::Prefer);
-            Tls::Unverified
-        }
+    let (mode, tls) = match mode.unwrap_or("prefer") {
+        "disable" => (SslMode::Disable, Tls::Unverified),
+        "prefer" => (SslMode::Prefer, Tls::Unverified),
         "require" | "verify-ca" | "verify-full" => {
-            config.ssl_mode(SslMode::Require);
-            Tls::Verified { root_cert: root_cert.take() }
+            (SslMode::Require, Tls::Verified { root_cert: root_cert.take() })
         }
         _ => {
             return Err(StoreError::refused(
@@ -73,6 +66,7 @@ pub(super) fn parse(url: &str) -> Result<Address, StoreError> {
             ));
         }
     };
+    config.ssl_mode(mode);
     if root_cert.is_some() {
         return Err(StoreError::refused("PostgreSQL's sslrootcert needs sslmode=verify-full"));
     }

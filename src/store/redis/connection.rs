@@ -156,10 +156,9 @@ impl ConnectionManager {
         let mut first: Option<RedisError> = None;
         loop {
             let unknown = first.as_ref().filter(|first| first.code().is_none()).map(RedisFailure::from);
-            let (attempt, mut connection) = match self.connection().await {
-                Ok(connected) => connected,
-                Err(failure) => return Err(unknown.unwrap_or(failure)),
-            };
+            let connected = self.connection().await;
+            let (attempt, mut connection) =
+                connected.map_err(|failure| unknown.clone().unwrap_or(failure))?;
             let error =
                 match connection.requests.send_packed_command(command).await.and_then(Value::extract_error) {
                     Ok(answer) => return Ok((answer, unknown.is_some())),
