@@ -30,16 +30,13 @@ pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
 pub(crate) fn shown(value: Option<&Value>) -> String {
     let Some(value) = value else { return "missing".to_owned() };
     let is_plain = |character: char| character == ' ' || character.is_ascii_graphic();
-    let mut shown = String::new();
-    for character in value.to_string().chars() {
-        match is_plain(character) {
-            true => shown.push(character),
-            false => shown.extend(character.escape_unicode()),
-        }
-        if shown.len() > 197 {
-            shown.truncate(197);
-            return shown + "...";
-        }
+    let show = |character: char| {
+        if is_plain(character) { character.to_string() } else { character.escape_unicode().to_string() }
+    };
+    let mut shown: String = value.to_string().chars().take(198).map(show).collect();
+    if shown.len() > 197 {
+        shown.truncate(197);
+        shown.push_str("...");
     }
     shown
 }
