@@ -141,14 +141,15 @@ fn parse<'a>(
     };
     Ok((named, parameters.destination(runtime)?, parameters.options()?))
 }
-
-fn pending_login(
-    runtime: &Runtime,
-    relying_party: &RelyingParty,
+async fn authorization(
+    context: &EndpointContext,
     ask: &AuthorizationAttempt,
-    is_again: bool,
-) -> PendingLogin {
-    PendingLogin {
+) -> Result<Response<Bytes>, ProviderError> {
+    let (runtime, headers) = (&context.runtime, &context.head.headers);
+    let provider = &ask.provider;
+    let relying_party = &provider.relying_party;
+    let metadata = provider.metadata().await?;
+    let login = PendingLogin {
         seed: runtime.random.bytes(),
         return_to: ask.destination.as_str().to_owned(),
         registration: registration(relying_party),
@@ -159,19 +160,8 @@ fn pending_login(
         started_at: runtime.next_moment(),
         intent: ask.intent.clone(),
         own: ask.own,
-        is_again,
-    }
-}
-
-async fn authorization(
-    context: &EndpointContext,
-    ask: &AuthorizationAttempt,
-) -> Result<Response<Bytes>, ProviderError> {
-    let (runtime, headers) = (&context.runtime, &context.head.headers);
-    let provider = &ask.provider;
-    let relying_party = &provider.relying_party;
-    let metadata = provider.metadata().await?;
-    let login = pending_login(runtime, relying_party, ask, context.query().ends_with(AGAIN));
+        is_again: context.query().ends_with(AGAIN),
+    };
     let (connection, scopes) = asked(runtime, provider, &ask.intent)
         .ok_or(ProviderError::Malformed("there is no such connection"))?;
     let request = AuthorizationRequest {
