@@ -125,19 +125,15 @@ impl Origins {
 
     /// Why the sender of a request counts as another site, for who develops it.
     pub(crate) fn reason<'a>(&self, header: impl Fn(&str) -> Option<&'a [u8]>) -> String {
-        let shown = |value: &[u8]| String::from_utf8_lossy(&value[..value.len().min(200)]).into_owned();
-        match (header("origin"), header("sec-fetch-site").map(shown)) {
-            (Some(origin), site) => format!(
-                "its Origin is {:?} and its Sec-Fetch-Site {site:?}, expected same-origin, {:?} or one of trusted_origins",
-                shown(origin),
-                self.own
-            ),
-            (None, Some(site)) => format!("its Sec-Fetch-Site is {site:?}, and it has no Origin"),
-            (None, None) => {
-                "it has neither Origin nor Sec-Fetch-Site, which a client that sends this cookie must send"
-                    .to_owned()
-            }
-        }
+        let shown = |name| match header(name) {
+            Some(value) => format!("{:?}", String::from_utf8_lossy(&value[..value.len().min(200)])),
+            None => "missing".to_owned(),
+        };
+        let (origin, site, own) = (shown("origin"), shown("sec-fetch-site"), &self.own);
+        format!(
+            "its Origin is {origin} and its Sec-Fetch-Site is {site}, expected the Origin {own:?} or one of trusted_origins, or \
+             the Sec-Fetch-Site same-origin"
+        )
     }
 
     fn sender<'a>(&self, header: impl Fn(&str) -> Option<&'a [u8]>) -> Sender {

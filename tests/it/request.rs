@@ -368,7 +368,7 @@ async fn a_script_is_told_why_it_counts_as_another_site() {
     let json = ("accept", "application/json");
     let evil = ("origin", EVIL);
     let from_evil = r#"its Origin is "https://evil.test""#;
-    let neither = "neither Origin nor Sec-Fetch-Site";
+    let neither = "its Origin is missing and its Sec-Fetch-Site is missing";
     for (path, headers, detail) in [
         ("/private", vec![cookie], neither),
         ("/private", vec![cookie, ("accept", HTML), ("sec-fetch-mode", "cors"), evil], from_evil),
@@ -376,7 +376,7 @@ async fn a_script_is_told_why_it_counts_as_another_site() {
         (
             "/private",
             vec![cookie, json, ("sec-fetch-site", "cross-site")],
-            r#"its Sec-Fetch-Site is "cross-site""#,
+            r#"its Origin is missing and its Sec-Fetch-Site is "cross-site""#,
         ),
         ("/auth/logout", vec![cookie, json], neither),
         ("/auth/logout", vec![cookie, json, evil], from_evil),
