@@ -17,8 +17,9 @@ pub(crate) struct Cached<T> {
 
 struct CacheState<T> {
     value: Option<Arc<T>>,
-    /// When the source was last asked, whatever it answered.
+    /// When the source was last asked, whatever it answered, and how often before.
     asked_at: Timestamp,
+    asked: u64,
     failures: u32,
 }
 
@@ -41,7 +42,7 @@ pub(crate) struct BackingOff;
 
 impl<T> Cached<T> {
     pub(crate) fn new(clock: Clock) -> Self {
-        let state = CacheState { value: None, asked_at: Timestamp::default(), failures: 0 };
+        let state = CacheState { value: None, asked_at: Timestamp::default(), asked: 0, failures: 0 };
         Self { clock, state: Mutex::new(state), fetching: tokio::sync::Mutex::new(()) }
     }
 
@@ -86,28 +87,41 @@ impl<T> Cached<T> {
         self.fetch(fetch).await
     }
 
-    /// Asks the source again, unless it was asked within `at_least`: then the value as it is.
+    /// How often the source was asked, for [`Cached::refetch`].
+    pub(crate) fn asked(&self) -> u64 {
+        self.state.lock().asked
+    }
+
+    /// Asks the source again, unless it was asked since `seen` was read: then the value as it is. Where it was asked within
+    /// `at_least` before, it is asked when that time is over.
     ///
     /// Whoever waits while another asks gets what that one brought.
     pub(crate) async fn refetch<E: From<BackingOff>>(
         &self,
         at_least: Duration,
+        seen: u64,
         fetch: impl AsyncFnOnce() -> Result<T, E>,
     ) -> Result<Arc<T>, E> {
         let _fetching = self.fetching.lock().await;
-        let (value, failures, asked_at) = {
+        let (value, failures, asked_at, asked) = {
             let state = self.state.lock();
-            (state.value.clone(), state.failures, state.asked_at)
+            (state.value.clone(), state.failures, state.asked_at, state.asked)
         };
-        if asked_within(at_least, asked_at, self.clock.now()) {
+        let now = self.clock.now();
+        let is_early = asked_within(at_least, asked_at, now);
+        if is_early && (failures > 0 || asked > seen) {
             // After a failure the old value is no answer: whoever asks again has found it wanting.
             return value.filter(|_| failures == 0).ok_or_else(|| BackingOff.into());
+        }
+        if is_early {
+            tokio::time::sleep(at_least.saturating_sub(now.duration_since(asked_at))).await;
         }
         self.fetch(fetch).await
     }
 
     async fn fetch<E>(&self, fetch: impl AsyncFnOnce() -> Result<T, E>) -> Result<Arc<T>, E> {
         // Before the call: a failure, and a caller who goes away, count as having asked.
+        self.state.lock().asked += 1;
         self.state.lock().asked_at = self.clock.now();
         let fetched = fetch().await;
         let mut state = self.state.lock();
@@ -176,7 +190,7 @@ mod tests {
         };
         assert_eq!(fetched.get_or_fetch(slow).await, Err(Failed(false)));
         assert_eq!(fetched.get_or_fetch(async || Ok(1)).await, Err(Failed(true)));
-        let again = fetched.refetch(Duration::from_secs(1), async || Ok(1)).await;
+        let again = fetched.refetch(Duration::from_secs(1), fetched.asked(), async || Ok(1)).await;
         assert_eq!(again, Err(Failed(true)));
     }
 
@@ -186,11 +200,25 @@ mod tests {
         let (now, fetched) = clocked();
         let throttle = Duration::from_secs(2);
         assert!(fetched.get_or_fetch(async || Ok::<_, Failed>(1)).await.is_ok());
-        assert_eq!(fetched.refetch(throttle, async || Ok::<_, Failed>(2)).await, Ok(Arc::new(1)));
+        assert_eq!(fetched.refetch(throttle, 0, async || Ok::<_, Failed>(2)).await, Ok(Arc::new(1)));
         now.fetch_add(2000, Ordering::SeqCst);
-        assert_eq!(fetched.refetch(throttle, async || Err(Failed(false))).await, Err(Failed(false)));
-        let again = fetched.refetch(throttle, async || Ok::<_, Failed>(3)).await;
+        assert_eq!(fetched.refetch(throttle, 0, async || Err(Failed(false))).await, Err(Failed(false)));
+        let again = fetched.refetch(throttle, 2, async || Ok::<_, Failed>(3)).await;
         assert_eq!(again, Err(Failed(true)), "who asks again found the old value wanting");
         assert_eq!(fetched.value(), Some(Arc::new(1)));
+    }
+
+    /// Whoever needs what is newer than the last answer waits for the next turn, and for no longer.
+    #[tokio::test(start_paused = true)]
+    async fn a_refetch_waits_for_its_turn() {
+        let (now, fetched) = clocked();
+        let throttle = Duration::from_secs(2);
+        assert!(fetched.get_or_fetch(async || Ok::<_, Failed>(1)).await.is_ok());
+        now.fetch_add(500, Ordering::SeqCst);
+        let (seen, began) = (fetched.asked(), tokio::time::Instant::now());
+        let first = fetched.refetch(throttle, seen, async || Ok::<_, Failed>(2));
+        let second = fetched.refetch(throttle, seen, async || Ok::<_, Failed>(3));
+        assert_eq!(tokio::join!(first, second), (Ok(Arc::new(2)), Ok(Arc::new(2))));
+        assert_eq!(began.elapsed(), Duration::from_millis(1_500));
     }
 }

@@ -5,6 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
+
 use super::Provider;
 use super::cached::Cached;
 use super::error::ProviderError;
@@ -15,8 +17,11 @@ use crate::protocol::logout_token::{self, LogoutToken};
 use crate::protocol::metadata::Metadata;
 use crate::secret::Secret;
 
+/// So many logout tokens wait for keys at a time.
+pub(super) const MOST_WAITING: usize = 16;
+
 /// An unknown key makes the key set be read again no more often than this.
-pub(crate) const KEY_SET_THROTTLE: Duration = Duration::from_secs(2);
+const KEY_SET_THROTTLE: Duration = Duration::from_secs(2);
 
 impl Provider {
     pub(super) async fn fetch_keys(&self, metadata: &Metadata) -> Result<KeySet, ProviderError> {
@@ -44,7 +49,7 @@ impl Provider {
         token_use: IdTokenUse<'_>,
     ) -> Result<IdToken, ProviderError> {
         let (id_token, access_token) = (id_token.expose_secret(), access_token.expose_secret());
-        let verified = self.with_keys(&self.keys, |keys, expected| {
+        let verified = self.with_keys(&self.keys, None, |keys, expected| {
             verify(id_token, access_token, &token_use, keys, expected).map_err(ProviderError::IdToken)
         });
         let verified = verified.await?;
@@ -61,13 +66,15 @@ impl Provider {
         Ok(verified)
     }
 
-    /// Verifies with the provider's keys, which are read again once, as `again`, where a key is unknown.
+    /// Verifies with the provider's keys, which are read again once, as `again`, where a key is unknown. For that its turn is
+    /// waited for, with one of `places` where they are limited.
     async fn with_keys<T>(
         self: &Arc<Self>,
         again: &Cached<KeySet>,
+        places: Option<&Semaphore>,
         verify: impl Fn(&KeySet, &TokenPolicy<'_>) -> Result<T, ProviderError>,
     ) -> Result<T, ProviderError> {
-        let metadata = self.metadata().await?;
+        let (metadata, seen) = (self.metadata().await?, again.asked());
         let mut expected = TokenPolicy {
             issuer: &self.relying_party.issuer,
             client_id: &self.relying_party.client_id,
@@ -86,8 +93,10 @@ impl Provider {
         if !verified.as_ref().is_err_and(ProviderError::is_unknown_key) {
             return verified;
         }
+        let full = |_| ProviderError::unavailable("too many logout tokens wait for its keys");
+        let _place = places.map(Semaphore::try_acquire).transpose().map_err(full)?;
         let fetch = async || self.fetch_keys(&metadata).await;
-        let keys = again.refetch(KEY_SET_THROTTLE, fetch).await?;
+        let keys = again.refetch(KEY_SET_THROTTLE, seen, fetch).await?;
         expected.keys_are_new = true;
         verify(&keys, &expected)
     }
@@ -98,7 +107,7 @@ impl Provider {
         self: &Arc<Self>,
         compact: &str,
     ) -> Result<LogoutToken, ProviderError> {
-        self.with_keys(&self.keys_for_anybody, |keys, expected| {
+        self.with_keys(&self.keys_for_anybody, Some(&self.waiting), |keys, expected| {
             logout_token::verify(compact, keys, expected).map_err(ProviderError::LogoutToken)
         })
         .await

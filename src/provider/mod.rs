@@ -26,12 +26,14 @@ use http::header::{ACCEPT, AUTHORIZATION, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
+use tokio::sync::Semaphore;
 use url::Url;
 use zeroize::Zeroizing;
 
 use self::breaker::Breaker;
 use self::cached::{Cached, Readiness};
 use self::http_client::{CALL_DEADLINE, Outbound, PROVIDER_BODY};
+use self::keys::MOST_WAITING;
 use self::relying_party::RelyingParty;
 use crate::clock::Clock;
 use crate::events::{EventCode, Events};
@@ -70,6 +72,8 @@ pub(crate) struct Provider {
     keys: Cached<KeySet>,
     /// For callers whom nobody knows: what they ask for takes nothing from those who sign in.
     keys_for_anybody: Cached<KeySet>,
+    /// So many of them wait for keys.
+    waiting: Semaphore,
     /// Of refreshes, by the names of the grants' rows.
     pub(crate) breaker: Mutex<Breaker<Key>>,
     /// What was told once.
@@ -81,8 +85,19 @@ impl Provider {
         let (metadata, keys) = (Cached::new(clock.clone()), Cached::new(clock.clone()));
         let keys_for_anybody = Cached::new(clock.clone());
         let breaker = Mutex::new(Breaker::new());
-        let told = Mutex::default();
-        Self { relying_party, outbound, events, clock, metadata, keys, keys_for_anybody, breaker, told }
+        let (told, waiting) = (Mutex::default(), Semaphore::new(MOST_WAITING));
+        Self {
+            relying_party,
+            outbound,
+            events,
+            clock,
+            metadata,
+            keys,
+            keys_for_anybody,
+            waiting,
+            breaker,
+            told,
+        }
     }
 
     /// The provider's metadata: fetched at the first need, and served on while the provider is away.
@@ -97,13 +112,14 @@ impl Provider {
     /// What is old is read again. A key that the provider withdrew is not believed for ever.
     async fn read_again(self: Arc<Self>) {
         const AT_LEAST: Duration = Duration::from_secs(1);
+        let (metadata, keys) = (self.metadata.asked(), self.keys.asked());
         if self.metadata.is_older_than(MAX_AGE) {
-            let _ = self.metadata.refetch(AT_LEAST, async || self.fetch_metadata().await).await;
+            let _ = self.metadata.refetch(AT_LEAST, metadata, async || self.fetch_metadata().await).await;
         }
         if let Some(metadata) = self.metadata.value()
             && self.keys.is_older_than(MAX_AGE)
         {
-            let _ = self.keys.refetch(AT_LEAST, async || self.fetch_keys(&metadata).await).await;
+            let _ = self.keys.refetch(AT_LEAST, keys, async || self.fetch_keys(&metadata).await).await;
         }
     }
 

@@ -13,7 +13,6 @@ use crate::protocol::refusal::RefusalRemedy;
 use crate::protocol::token::TokenResponse;
 use crate::provider::Provider;
 use crate::provider::error::ProviderError;
-use crate::provider::keys::KEY_SET_THROTTLE;
 use crate::records::grant::{Grant, GrantSource, Owner};
 use crate::records::refresh_hold::RefreshHold;
 
@@ -49,18 +48,15 @@ pub(crate) async fn verify(
         // RFC 6749 section 4.4: nobody signed in, and whoever it names is not asked about. No more is it of a visitor.
         return Ok(None);
     }
-    let (mut pause, mut waited) = (FIRST_RETRY, Duration::ZERO);
+    let mut pause = FIRST_RETRY;
     loop {
         let token_use = IdTokenUse::Refresh { original: grant.original.as_ref() };
         match provider.verify(id_token, &response.access_token, token_use).await {
             // The keys cannot be read now. The tokens are kept in memory, as while the store fails.
             Err(error) if error.passes() => {}
-            // The keys were read a moment ago, and are not read again so soon.
-            Err(error) if error.is_unknown_key() && waited <= KEY_SET_THROTTLE => {}
             verified => return verified.map(Some),
         }
         tokio::time::sleep(pause).await;
-        waited += pause;
         pause = (pause * 2).min(LAST_RETRY);
     }
 }

@@ -565,15 +565,17 @@ async fn logout_tokens_of_unknown_keys() {
     world.op.forget();
     let forged =
         || world.op.logout_token(CLIENT_ID, "alice", None, |jwt| jwt.sign_with(Key::stranger(jwt.key().alg)));
-    for answer in join_all((0..50).map(|_| async { world.back_channel(&forged()).await })).await {
-        assert_refused(&answer, "a stranger's");
-    }
-    assert_eq!(world.op.jwks_fetches(), 1);
+    let answers = join_all((0..50).map(|_| async { world.back_channel(&forged()).await })).await;
+    let (later, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status() == 503);
+    refused.iter().for_each(|answer| assert_refused(answer, "a stranger's"));
+    assert_eq!((refused.len(), later.len()), (16, 34), "no more of them wait for keys");
+    let fetched = world.op.jwks_fetches();
+    assert!(fetched <= 2, "{fetched} for those who came first, and for those who came a moment later");
     world.op.rotate_keys();
     world.sign_in(&alice, "alice").await;
     assert_eq!(
         world.op.jwks_fetches(),
-        2,
+        fetched + 1,
         "a login that needs the new key does not wait for the strangers' turn"
     );
 
@@ -587,6 +589,24 @@ async fn logout_tokens_of_unknown_keys() {
         assert_refused(&world.back_channel(&token).await, claimed);
     }
     assert_eq!(world.op.jwks_fetches(), 0, "whose provider it is not is not looked for");
+}
+
+/// A logout token under keys that changed twice in a moment waits for them, as a login does.
+#[tokio::test(start_paused = true)]
+async fn a_logout_token_waits_for_keys() {
+    let world = World::new();
+    let alice = world.signed_in("alice").await;
+    world.clock.advance(Duration::from_secs(3));
+    for _ in 0..2 {
+        world.op.rotate_keys();
+        assert_done(&world.back_channel(&world.logout_token("bob")).await);
+        world.clock.advance(Duration::from_millis(500));
+    }
+    world.op.rotate_keys();
+    let began = tokio::time::Instant::now();
+    assert_done(&world.back_channel(&world.logout_token("alice")).await);
+    assert!(began.elapsed() <= Duration::from_secs(2), "{:?}", began.elapsed());
+    assert_eq!(world.who(&alice).await, Value::Null);
 }
 
 /// The provider's keys are out of reach: nobody can know whether the token is good, and it may come again.
