@@ -14,6 +14,7 @@ use super::login::{asked, registration, unavailable};
 use super::login_error::LoginError;
 use super::parameters::is_form;
 use super::pending::{self, Intent, KeepFor, PendingLogin};
+use super::sign_in::session_cookie;
 use super::{connect, silent, urls};
 use crate::config::destination::Destination;
 use crate::error::redirect;
@@ -221,8 +222,13 @@ async fn receive(
     // Before the code is worth anything: is it still the same person's?
     let session = connect::session(context, &login.intent).await?;
     if !spend(runtime, login).await? {
-        // The same callback again: what it was good for has happened, or failed and was answered.
-        return Ok(redirect(destination.as_str()));
+        // The same callback again: what it was good for has happened, or failed and was answered. Where the answer was lost,
+        // its session was never shown, and the browser gets it now.
+        let (mut answer, id) = (redirect(destination.as_str()), login.session());
+        if runtime.sessions.is_unshown(id, runtime.now()).await? {
+            cookie::append(answer.headers_mut(), session_cookie(runtime, id));
+        }
+        return Ok(answer);
     }
     let exchanged = provider.exchange(&code, &login.code_verifier(), connection.single_indicator()).await;
     if exchanged.as_ref().is_err_and(ProviderError::has_spent_nothing) {

@@ -16,6 +16,7 @@ use crate::protocol::authorization::ResponseMode;
 use crate::records::grant::encode;
 use crate::records::seal::{AssociatedData, KeyRing, Purpose};
 use crate::sessions::identity::SessionPayload;
+use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
 
@@ -40,7 +41,7 @@ const ID: usize = 8;
 /// A login under way. Everything that its callback is checked against travels with the browser that started it.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PendingLogin {
-    /// Of it the state, the nonce and the code verifier are made: eight cookies have room for no more.
+    /// Of it the state, the nonce, the code verifier and the session's id are made: eight cookies have room for no more.
     pub(crate) seed: [u8; 32],
     pub(crate) return_to: String,
     /// The registration that it was started for: issuer, client and redirect URI.
@@ -71,9 +72,18 @@ impl PendingLogin {
         self.random("code_verifier")
     }
 
+    /// The session that it begins.
+    pub(crate) fn session(&self) -> SessionId {
+        SessionId::new(self.derived("session"))
+    }
+
     /// 43 characters of base64url, of which no other's can be told.
     fn random(&self, what: &str) -> String {
-        URL_SAFE_NO_PAD.encode(Sha256::digest(encode(&[what.as_bytes(), &self.seed])))
+        URL_SAFE_NO_PAD.encode(self.derived(what))
+    }
+
+    fn derived(&self, what: &str) -> [u8; 32] {
+        Sha256::digest(encode(&[what.as_bytes(), &self.seed])).into()
     }
 }
 

@@ -60,7 +60,7 @@ pub(crate) async fn sign_in(
     // Where the browser shows it, whether it still lasts.
     let shown = context.signed_in().await.ok().flatten();
     let replaced = context.session_id().or(replaces.map(SessionId::new));
-    let (record, cookies) = store(context, replaced, &verified, (&claims, sources)).await?;
+    let (record, cookies) = store(context, login.session(), replaced, &verified, (&claims, sources)).await?;
     runtime.sweep_in_time();
     let facts = &verified.id_token.facts;
     let user = Some((facts.issuer.as_str(), facts.subject.as_str()));
@@ -183,13 +183,13 @@ async fn session_record(
 /// Grant first, session last: a session that exists is complete. Returns the cookie that names it.
 async fn store(
     context: &EndpointContext,
+    id: SessionId,
     replaced: Option<SessionId>,
     verified: &CompletedLogin<'_>,
     (claims, sources): (&Map<String, Value>, ClaimSources),
 ) -> Result<(SessionRecord, Option<HeaderValue>), LoginError> {
     let runtime = &context.runtime;
     let now = runtime.now();
-    let id = SessionId::new(runtime.random.bytes());
     let (id_token, tokens) = (verified.id_token, verified.tokens);
     let mut record = session_record(context, replaced, verified, claims, now).await?;
     let revalidates = runtime.settings.revalidate_every.is_some();
@@ -230,9 +230,14 @@ async fn store(
         end_session(runtime, id, None, context.jar()).await?;
         return Err(LoginError::SignedOut);
     }
-    let (settings, cookie) = (&runtime.settings, id.to_cookie());
-    let (cookies, name, lifetime) = (&settings.cookies, &settings.session_cookie, settings.absolute_lifetime);
-    Ok((record, Some(cookies.set(name, &cookie, lifetime, SameSitePolicy::Lax))))
+    Ok((record, Some(session_cookie(runtime, id))))
+}
+
+/// The cookie that names a session which is kept in the store.
+pub(crate) fn session_cookie(runtime: &Runtime, id: SessionId) -> HeaderValue {
+    let settings = &runtime.settings;
+    let (name, lifetime) = (&settings.session_cookie, settings.absolute_lifetime);
+    settings.cookies.set(name, &id.to_cookie(), lifetime, SameSitePolicy::Lax)
 }
 
 /// Gives the browser the session and its grant to carry, and returns the one before it. Where the grants of the session

@@ -292,7 +292,9 @@ impl Sessions {
         match self.records.swap(&row, None, &record, expires_at, tags).await? {
             Some(_) => {
                 let session = || Arc::new(Session::new(id, row.key, record, expires_at, now));
-                self.remember(id, session).liveness.confirm(heard, asked_at);
+                let session = self.remember(id, session);
+                session.liveness.confirm(heard, asked_at);
+                session.liveness.begin(now);
                 Ok(())
             }
             None => Err(StoreError::refused("session id collision")),

@@ -7,7 +7,7 @@ use http::Request;
 use tower_oidc::EventCode;
 
 use super::{PENDING, SESSION, Untouched, assert_refused, callback_of, edited, login, pending, session, who};
-use crate::support::app::{APP, App, OP, World, routes};
+use crate::support::app::{APP, App, OP, World, logout_link, routes};
 use crate::support::fault::{Fault, Gate};
 use crate::support::params::Params;
 
@@ -223,6 +223,48 @@ async fn the_same_callback_twice() {
     assert_eq!((again.path_and_query(), again.text().as_str()), ("/who", "null"));
     assert!(browser.cookie(SESSION).is_none());
     assert_eq!((world.op.code_exchanges().len(), world.op.code_reuse_detected()), (1, 0));
+}
+
+/// The connection breaks before the answer comes, and the browser sends the callback once more.
+#[tokio::test]
+async fn a_callback_whose_answer_was_lost_is_repeated() {
+    /// What happens between the two.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Between {
+        Nothing,
+        AMinute,
+        TheSessionIsShown,
+        ALogout,
+    }
+    use Between::*;
+    for between in [Nothing, AMinute, TheSessionIsShown, ALogout] {
+        let world = World::new();
+        world.op.sign_in_as("alice");
+        let browser = world.browser();
+        let callback = callback_of(&browser, &login("/who")).await;
+        let jar = browser.clone_jar();
+        let lost = browser.step(&callback).await;
+        assert_eq!(lost.status, 303);
+        match between {
+            Nothing => world.clock.advance(Duration::from_secs(59)),
+            AMinute => world.clock.advance(Duration::from_secs(60)),
+            TheSessionIsShown => assert_eq!(who(&browser).await.as_deref(), Some("a1")),
+            ALogout => {
+                let link = logout_link(&browser, "/").await;
+                browser.visit(&link).await;
+            }
+        }
+        browser.replace_jar(jar);
+        let again = browser.step(&callback).await;
+        assert_eq!((again.status.as_u16(), again.location()), (303, Some("/who")), "{between:?}");
+        let expected = (between == Nothing).then_some("a1");
+        assert_eq!(who(&browser).await.as_deref(), expected, "{between:?}");
+        assert_eq!((world.op.code_exchanges().len(), world.op.code_reuse_detected()), (1, 0));
+        if between == Nothing {
+            assert!(pending(&browser).is_empty(), "its cookie is gone");
+            assert_eq!(world.app.events.count(EventCode::LoginSucceeded), 1);
+        }
+    }
 }
 
 #[tokio::test]
