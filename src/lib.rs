@@ -209,6 +209,7 @@ pub mod store;
 
 mod protocol;
 pub use protocol::authorization::{LoginOptions, Prompt, PushedAuthorizationRequests, ResponseMode};
+pub use protocol::oauth2::{EmailAddresses, OAuth2};
 pub use protocol::token::ClientAuthMethod;
 pub use protocol::user_info::FetchUserInfo;
 

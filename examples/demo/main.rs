@@ -67,7 +67,9 @@ async fn main() -> Result<(), Box<dyn StdError>> {
 
 async fn run() -> Result<(), Box<dyn StdError>> {
     let api_url = variable("API_URL");
-    let development = variable("OIDC_ISSUER").or_else(|| variable("OIDC_PROVIDERS")).is_none();
+    let provider =
+        ["OIDC_ISSUER", "OIDC_PROVIDERS", "OIDC_PRESET", "OIDC_PRESET_FILE", "OIDC_IDENTITY_ENDPOINT"];
+    let development = provider.iter().all(|name| variable(name).is_none());
     let bind = variable("BIND").unwrap_or_else(|| "127.0.0.1:3000".to_owned());
     // The layer refuses the development provider where BIND is not loopback.
     let mut config = Config::from_env_with(|name| match name {

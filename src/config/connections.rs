@@ -64,7 +64,7 @@ impl CheckedConnections {
         for (index, provider) in providers.iter().enumerate() {
             let login =
                 provider.login.then(|| (ProviderId(index), login(provider, config.login_grant_lifetime)));
-            all.push(Self::seen(login.iter().chain(&others), &mut found));
+            all.push(Self::seen(login.iter().chain(&others), providers, &mut found));
         }
         for problem in found {
             push_new(problems, &problem);
@@ -74,12 +74,14 @@ impl CheckedConnections {
 
     fn seen<'a>(
         connections: impl Iterator<Item = &'a (ProviderId, Connection)>,
+        providers: &[ProviderConfig],
         problems: &mut Vec<String>,
     ) -> Self {
         let mut all = Vec::new();
         let mut resources = Vec::new();
         for (provider, connection) in connections {
-            all.push(CheckedConnection::new(*provider, connection, problems));
+            let issues_id_tokens = providers[provider.0].oauth2.is_none();
+            all.push(CheckedConnection::new(*provider, connection, issues_id_tokens, problems));
             resources
                 .extend(connection.resources.iter().map(|resource| (connection.name.as_str(), resource)));
         }
@@ -92,8 +94,10 @@ impl CheckedConnections {
     /// same, with a login of their own.
     pub(crate) fn serve_account(&mut self, by_hand: bool, revalidates: bool) {
         if let Some(sign_in) = &mut self.sign_in {
-            let own = sign_in.own_scopes.iter().filter(|scope| revalidates || *scope != "offline_access");
-            sign_in.scopes = distinct([&"openid".to_owned()].into_iter().chain(own));
+            let own = |scope: &String| {
+                (revalidates || scope != "offline_access") && sign_in.own_scopes.contains(scope)
+            };
+            sign_in.scopes.retain(|scope| scope == "openid" || own(scope));
             sign_in.optional_scopes.clear();
             sign_in.indicators.clear();
         }
@@ -137,7 +141,12 @@ impl CheckedConnections {
 }
 
 impl CheckedConnection {
-    fn new(provider: ProviderId, connection: &Connection, problems: &mut Vec<String>) -> Self {
+    fn new(
+        provider: ProviderId,
+        connection: &Connection,
+        issues_id_tokens: bool,
+        problems: &mut Vec<String>,
+    ) -> Self {
         if connection.single_use && connection.visitors {
             problems.push(format!(
                 "connection {:?} is for one use, which needs a signed-in user: remove allow_visitors() or \
@@ -149,8 +158,8 @@ impl CheckedConnection {
             |scopes: fn(&Resource) -> &Vec<String>| distinct(connection.resources.iter().flat_map(scopes));
         let api_scopes = of_resources(|resource| &resource.scopes);
         let optional_scopes = of_resources(|resource| &resource.optional_scopes);
-        let scopes =
-            distinct([&"openid".to_owned()].into_iter().chain(&connection.scopes).chain(&api_scopes));
+        let openid = issues_id_tokens.then(|| "openid".to_owned());
+        let scopes = distinct(openid.iter().chain(&connection.scopes).chain(&api_scopes));
         for scope in scopes.iter().chain(&optional_scopes) {
             if scope.is_empty() || !scope.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
                 problems.push(format!("{scope:?} is not a scope (RFC 6749 section 3.3)"));

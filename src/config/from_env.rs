@@ -62,6 +62,9 @@ impl Config {
     /// | variable | meaning | default |
     /// |---|---|---|
     /// | `OIDC_ISSUER` | the provider's issuer, or `development` ([`Config::development`]) | required |
+    /// | `OIDC_PRESET` | a provider by name, such as `github`, in place of its issuer and endpoints ([`ProviderConfig::presets`]); `OIDC_PRESET_FILE`: a JSON file of the same form | none |
+    /// | `OIDC_{AUTHORIZATION,TOKEN,USERINFO,REVOCATION,END_SESSION,JWKS}_ENDPOINT` | endpoints in place of those of the metadata ([`ProviderConfig::metadata`]) | the metadata's |
+    /// | `OIDC_IDENTITY_ENDPOINT` | where a provider without ID tokens says who signed in ([`OAuth2`](crate::OAuth2)) | none |
     /// | `OIDC_TENANTS` | the tenants whose users sign in, separated by commas; `*`: all ([`ProviderConfig::tenants`]) | none: one issuer |
     /// | `OIDC_CLIENT_ID`, `OIDC_CLIENT_SECRET` | the registration at the provider | none |
     /// | `OIDC_INTERNAL_URL` | the provider's URL for the application itself ([`ProviderConfig::internal_url`]) | the issuer |
@@ -132,10 +135,11 @@ impl Config {
         config.revalidate_every = revalidate_every.map(Duration::from_secs);
         config.mode = mode(&mut environment);
         ProviderConfig::add_from(&mut environment, &mut config);
-        if config.provider.issuer.is_empty() {
+        if !config.provider.is_named() {
             environment.refuse::<()>(
                 "no issuer is set: set OIDC_ISSUER to the provider's issuer URL, with OIDC_CLIENT_ID and OIDC_CLIENT_SECRET; \
-                 or, to try the application on this machine alone, OIDC_ISSUER=development (feature `dev-provider`)",
+                 or, to try the application on this machine alone, OIDC_ISSUER=development (feature `dev-provider`). For a provider \
+                 without OpenID Connect set OIDC_PRESET, such as github",
             );
         }
         environment.checked(config)
@@ -174,7 +178,7 @@ impl ProviderConfig {
             let prefix = format!("OIDC_{}_", name.to_ascii_uppercase().replace('-', "_"));
             let provider = Self::read(environment, &prefix, &defaults).name(name);
             for (end, value) in [("ISSUER", &provider.issuer), ("CLIENT_ID", &provider.client_id)] {
-                if value.is_empty() {
+                if value.is_empty() && !(end == "ISSUER" && provider.is_named()) {
                     environment
                         .refuse::<()>(format!("{prefix}{end} is missing: OIDC_PROVIDERS names {name}"));
                 }
@@ -182,7 +186,7 @@ impl ProviderConfig {
             read.push(provider);
         }
         let mut providers = read.into_iter();
-        if config.provider.issuer.is_empty()
+        if !config.provider.is_named()
             && let Some(first) = providers.next()
         {
             if !config.provider.client_id.is_empty() || config.provider.client_secret.is_some() {
@@ -204,14 +208,16 @@ impl ProviderConfig {
     /// The provider whose variables begin so. What is not set is as in `defaults`.
     fn read(environment: &mut Environment<'_>, prefix: &str, defaults: &Self) -> Self {
         let name = |end: &str| format!("{prefix}{end}");
+        let preset = Self::preset(environment, &name("PRESET"));
+        let defaults = preset.as_ref().unwrap_or(defaults);
         let client_secret = environment.secret(&name("CLIENT_SECRET")).map(Secret::from);
         let text = |end: &str| environment.value(&name(end));
         let mut provider = Self {
-            issuer: text("ISSUER").unwrap_or_default(),
+            issuer: text("ISSUER").unwrap_or_else(|| defaults.issuer.clone()),
             internal_url: text("INTERNAL_URL"),
             client_id: text("CLIENT_ID").unwrap_or_default(),
             client_secret,
-            display_name: text("DISPLAY_NAME"),
+            display_name: text("DISPLAY_NAME").or_else(|| defaults.display_name.clone()),
             id_token_signed_response_alg: text("ID_TOKEN_SIGNED_RESPONSE_ALG"),
             tenants: environment.list(&name("TENANTS")),
             trusted_audiences: environment.list(&name("TRUSTED_AUDIENCES")),
@@ -221,6 +227,7 @@ impl ProviderConfig {
         if provider.tenants == ["*"] {
             (provider.tenants, provider.any_tenant) = (Vec::new(), true);
         }
+        provider.set_endpoints(environment, prefix);
         environment.set(&mut provider.login, &name("LOGIN"), "true or false");
         environment.set(&mut provider.response_mode, &name("RESPONSE_MODE"), "query or form_post");
         let methods = "client_secret_basic, client_secret_post or none";

@@ -10,6 +10,7 @@ pub(crate) mod environment;
 mod from_env;
 pub(crate) mod hooks;
 pub(crate) mod mode;
+mod presets;
 pub(crate) mod provider;
 pub(crate) mod registrations;
 pub(crate) mod resource;

@@ -1,10 +1,12 @@
 //! A provider, as the application configures it.
 
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use super::connection::Connection;
 use super::resource::Resource;
 use crate::protocol::authorization::{PushedAuthorizationRequests, ResponseMode};
+use crate::protocol::oauth2::OAuth2;
 use crate::protocol::setters::setters;
 use crate::protocol::token::ClientAuthMethod;
 use crate::protocol::user_info::FetchUserInfo;
@@ -50,6 +52,11 @@ pub struct ProviderConfig {
     /// Accepts users of every tenant, in place of [`ProviderConfig::tenants`]. Off by default: anyone can create a tenant,
     /// and its administrators decide what it says of its users, their e-mail addresses included.
     pub any_tenant: bool,
+    /// Members of the provider's metadata (RFC 8414 section 2) that count in place of those that it publishes, such as
+    /// `token_endpoint`. With authorization endpoint, token endpoint and `jwks_uri`, nothing is fetched.
+    pub metadata: Map<String, Value>,
+    /// How a provider without ID tokens says who signed in. Its issuer is then [made up](ProviderConfig::oauth2).
+    pub oauth2: Option<OAuth2>,
     /// The client id at the provider.
     pub client_id: String,
     /// The client secret; `None` for a public client, which only PKCE protects (RFC 7636).
@@ -108,6 +115,8 @@ impl Default for ProviderConfig {
             internal_url: None,
             tenants: Vec::new(),
             any_tenant: false,
+            metadata: Map::new(),
+            oauth2: None,
             client_id: String::new(),
             client_secret: None,
             client_auth: None,
@@ -162,11 +171,35 @@ impl ProviderConfig {
         set without_login to login: false;
     }
 
+    /// Makes the provider one of OAuth 2.0 without ID tokens. The scopes of a login are then those that are set after this
+    /// call.
+    ///
+    /// With an empty [`ProviderConfig::issuer`] the issuer is `oauth2:` with the token endpoint's host and path, such as
+    /// `oauth2:acme.test/oauth/token`. One that is set must begin so, and stays when the endpoint moves.
+    #[must_use]
+    pub fn oauth2(mut self, oauth2: OAuth2) -> Self {
+        self.scopes.clear();
+        self.oauth2 = Some(oauth2);
+        self
+    }
+
+    /// Sets an endpoint by its name in the [metadata](ProviderConfig::metadata), such as `token_endpoint`.
+    #[must_use]
+    pub fn endpoint(mut self, name: impl Into<String>, url: impl Into<String>) -> Self {
+        self.metadata.insert(name.into(), Value::String(url.into()));
+        self
+    }
+
     /// Adds a parameter to the authorization request.
     #[must_use]
     pub fn authorization_parameter(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.authorization_parameters.push((name.into(), value.into()));
         self
+    }
+
+    /// Whether it says which provider it is.
+    pub(crate) fn is_named(&self) -> bool {
+        !self.issuer.is_empty() || self.oauth2.is_some()
     }
 
     /// Whether the client proves itself with a secret.

@@ -1,14 +1,16 @@
 //! The registrations at providers, checked: what the layer works with.
 
+use serde_json::Value;
 use sha2::{Digest, Sha256};
-use url::{Host, Url};
+use url::{Host, Position, Url};
 
 use super::provider::{ProviderConfig, is_name};
 use super::{Config, development};
 use crate::protocol::authorization::RESERVED;
-use crate::protocol::issuer::ProviderIssuer;
+use crate::protocol::issuer::{PSEUDO, ProviderIssuer};
 use crate::protocol::jws::Algorithm;
 use crate::protocol::metadata::is_secure;
+use crate::protocol::oauth2::OAuth2;
 use crate::protocol::token::ClientAuthMethod;
 use crate::provider::relying_party::{ProviderId, RelyingParty};
 use crate::records::grant::encode;
@@ -19,7 +21,18 @@ pub(crate) fn written(config: &Config, public_url: &Url, problems: &mut Vec<Stri
     if config.is_development() {
         development::register(&mut providers[0], config, public_url, problems);
     }
+    for provider in providers.iter_mut().filter(|provider| provider.oauth2.is_some()) {
+        if provider.issuer.is_empty() {
+            provider.issuer = pseudo_issuer(provider).unwrap_or_default();
+        }
+    }
     providers
+}
+
+/// The name of whoever issues tokens at an endpoint: people are theirs.
+fn pseudo_issuer(provider: &ProviderConfig) -> Option<String> {
+    let endpoint = Url::parse(provider.metadata.get("token_endpoint")?.as_str()?).ok()?;
+    Some(format!("{PSEUDO}{}", &endpoint[Position::BeforeHost..Position::AfterPath]))
 }
 
 impl RelyingParty {
@@ -48,7 +61,11 @@ impl RelyingParty {
     }
 
     fn new(id: ProviderId, provider: &ProviderConfig, redirect_uri: String) -> Self {
-        let host = || Url::parse(&provider.issuer).ok().and_then(|url| url.host_str().map(str::to_owned));
+        let host = || {
+            let endpoint = provider.oauth2.as_ref().and_then(|_| provider.metadata.get("token_endpoint"));
+            let url = Url::parse(endpoint.and_then(Value::as_str).unwrap_or(&provider.issuer)).ok()?;
+            url.host_str().map(str::to_owned)
+        };
         let display_name = provider.display_name.clone().or_else(host);
         Self {
             id,
@@ -57,6 +74,12 @@ impl RelyingParty {
             login: provider.login,
             issuer: issuer(provider),
             internal_url: None,
+            response_issuer: match &provider.oauth2 {
+                Some(OAuth2 { response_issuer: Some(named), .. }) => ProviderIssuer::exact(named),
+                _ => issuer(provider),
+            },
+            metadata: provider.metadata.clone(),
+            oauth2: provider.oauth2.clone(),
             client_id: provider.client_id.clone(),
             client: Sha256::digest(encode(&[provider.issuer.as_bytes(), provider.client_id.as_bytes()]))
                 .into(),
@@ -130,8 +153,19 @@ fn internal_url(provider: &ProviderConfig, public_url: &Url, problems: &mut Vec<
 
 fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
     let issuer = &provider.issuer;
-    let valid = Url::parse(issuer)
-        .is_ok_and(|url| is_secure(&url) && url.query().is_none() && url.fragment().is_none());
+    let secure = |url: &str| Url::parse(url).is_ok_and(|url| is_secure(&url));
+    for (name, value) in &provider.metadata {
+        let is_place = name.ends_with("_endpoint") || name.ends_with("_uri");
+        if is_place && !value.as_str().is_some_and(secure) {
+            problems.push(format!("{name} is {value}: use an https URL (http is for loopback only)"));
+        }
+    }
+    if let Some(oauth2) = &provider.oauth2 {
+        without_id_tokens(provider, oauth2, problems);
+    }
+    let valid = provider.oauth2.is_some()
+        || Url::parse(issuer)
+            .is_ok_and(|url| is_secure(&url) && url.query().is_none() && url.fragment().is_none());
     if !valid {
         problems.push(format!(
             "issuer is {issuer:?} (OIDC_ISSUER): use the provider's https URL (http is for loopback only); a URL \
@@ -160,7 +194,7 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
     {
         problems.push("client_auth needs a client_secret".to_owned());
     }
-    if provider.login && !provider.scopes.iter().any(|scope| scope == "openid") {
+    if provider.oauth2.is_none() && provider.login && !provider.scopes.iter().any(|scope| scope == "openid") {
         problems.push(
             "scopes lack `openid`: add it, because without it the provider issues no ID token".to_owned(),
         );
@@ -177,5 +211,32 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
         if RESERVED.contains(&name.as_str()) {
             problems.push(format!("authorization_parameters has {name:?}, which the layer sets: remove it"));
         }
+    }
+}
+
+/// What an OAuth 2 provider needs, and what it cannot do.
+fn without_id_tokens(provider: &ProviderConfig, oauth2: &OAuth2, problems: &mut Vec<String>) {
+    for name in ["authorization_endpoint", "token_endpoint"] {
+        if !provider.metadata.contains_key(name) {
+            problems.push(format!("{name} is missing: a provider without ID tokens publishes no metadata"));
+        }
+    }
+    let urls = oauth2.urls();
+    if !urls.is_ok_and(|(identity, list)| is_secure(&identity) && list.as_ref().is_none_or(is_secure)) {
+        problems.push(format!(
+            "identity_endpoint is {:?}: use an https URL (http is for loopback only), also for the e-mail addresses",
+            oauth2.identity_endpoint
+        ));
+    }
+    if !provider.issuer.starts_with(PSEUDO) {
+        problems.push(format!(
+            "issuer is {:?}, but a provider without ID tokens has none: leave it out, or begin it with {PSEUDO:?}",
+            provider.issuer
+        ));
+    }
+    if provider.hosted_domain.is_some() || provider.scopes.iter().any(|scope| scope == "openid") {
+        problems.push(
+            "hosted_domain and the scope openid need ID tokens, and oauth2 says that there are none".into(),
+        );
     }
 }

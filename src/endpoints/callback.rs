@@ -208,7 +208,7 @@ async fn receive(
     let runtime = &context.runtime;
     // RFC 9207, before anything is sent anywhere.
     let metadata = provider.metadata().await?;
-    response.check_issuer(&provider.relying_party.issuer, metadata.sends_iss)?;
+    response.check_issuer(&provider.relying_party.response_issuer, metadata.sends_iss)?;
     let code = match response.outcome {
         AuthorizationOutcome::Code(code) => code,
         AuthorizationOutcome::Error(code) if login.silent && needs_a_person(&code) => {
@@ -237,7 +237,9 @@ async fn receive(
         let _ = runtime.records.delete(spent(runtime, login).await?.key, None).await;
     }
     let tokens = exchanged?;
-    let (tokens, iss) = (&tokens, response.iss);
+    // The pseudo-issuer is ours, and no response names it.
+    let iss = response.iss.filter(|_| provider.relying_party.issuer.issues_id_tokens());
+    let tokens = &tokens;
     let issued = Issued { login, connection, scopes, session, tokens, destination, iss };
     let kept = issued_tokens::keep(context, provider, issued).await;
     if let Err(failure) = &kept {

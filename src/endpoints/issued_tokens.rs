@@ -50,10 +50,9 @@ pub(crate) async fn keep(
         let begun = (*visitor, before.map(Visitor::new));
         return visitor::finish(context, begun, received).await;
     }
-    let id_token = tokens.id_token.as_ref().ok_or(LoginError::NoIdToken)?;
     let token_use =
         IdTokenUse::Login { nonce: &login.nonce(), max_age: login.max_age, acr_values: &login.acr_values };
-    let id_token = provider.verify(id_token, &tokens.access_token, token_use).await?;
+    let id_token = provider.identify(tokens, token_use).await?.ok_or(LoginError::NoIdToken)?;
     // RFC 9207 section 2.4: of several tenants, the one whose person came back.
     if iss.is_some_and(|iss| iss != id_token.facts.issuer) {
         return Err(MalformedResponse("iss is another tenant's than the ID token's").into());

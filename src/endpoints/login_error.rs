@@ -84,7 +84,9 @@ impl LoginError {
             | Self::SignedOut
             | Self::TooLarge
             | Self::TooLargeToCarry(_)
-            | Self::Provider(ProviderError::IdToken(_) | ProviderError::FetchUserInfo(_)) => Unkept::Refused,
+            | Self::Provider(
+                ProviderError::IdToken(_) | ProviderError::Identity(_) | ProviderError::FetchUserInfo(_),
+            ) => Unkept::Refused,
             Self::Malformed(_)
             | Self::Expired
             | Self::Denied(_)

@@ -164,7 +164,7 @@ async fn session_record(
         issued_at: facts.issued_at,
         began_at: verified.began_at,
         stored_at: now,
-        algorithms: vec![id_token.algorithm],
+        algorithms: id_token.algorithm.into_iter().collect(),
         acr: id_token.acr.as_deref().map(Into::into),
         logout_token: runtime.random.bytes(),
         ends_at: now.saturating_add(runtime.settings.absolute_lifetime),

@@ -124,8 +124,7 @@ pub(crate) async fn finish(
         IdTokenUse::Login { nonce: &login.nonce(), max_age: login.max_age, acr_values: &login.acr_values };
     // One that nobody asked for says nothing.
     let facts = if asked.scopes.iter().any(|scope| scope == "openid") {
-        let id_token = tokens.id_token.as_ref().ok_or(LoginError::NoIdToken)?;
-        let id_token = provider.verify(id_token, &tokens.access_token, token_use).await?;
+        let id_token = provider.identify(tokens, token_use).await?.ok_or(LoginError::NoIdToken)?;
         is_of_domain(provider, &id_token)?;
         Some(id_token.facts)
     } else {

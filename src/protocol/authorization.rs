@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use openidconnect::core::{CoreAuthPrompt, CoreAuthenticationFlow};
 use openidconnect::{
-    AuthenticationContextClass, CsrfToken, LoginHint, Nonce, PkceCodeChallenge, PkceCodeVerifier, Scope,
+    AuthenticationContextClass, CsrfToken, LoginHint, Nonce, PkceCodeChallenge, PkceCodeVerifier,
 };
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -175,7 +175,7 @@ impl AuthorizationRequest<'_> {
         let mut request = client
             .library
             .authorize_url(CoreAuthenticationFlow::AuthorizationCode, || state, || nonce)
-            .add_scopes(self.scopes.iter().cloned().map(Scope::new))
+            .add_scopes(client.joined(self.scopes))
             .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&code_verifier));
         if self.response_mode == ResponseMode::FormPost {
             request = request.add_extra_param("response_mode", "form_post");

@@ -26,6 +26,7 @@ pub(crate) type Built = Result<HttpRequest, Box<dyn Error + Send + Sync>>;
 /// This application as a client of one provider, with the endpoints of the provider's metadata.
 pub(crate) struct ProviderClient {
     pub(super) library: Library,
+    scope_separator: String,
 }
 
 impl ProviderClient {
@@ -36,6 +37,7 @@ impl ProviderClient {
         client_secret: Option<&Secret>,
         auth: Option<ClientAuthMethod>,
         redirect_uri: &str,
+        scope_separator: &str,
     ) -> Result<Self, ParseError> {
         let announced =
             || ClientAuthMethod::announced(&metadata.client_auth_methods, client_secret.is_some());
@@ -66,7 +68,12 @@ impl ProviderClient {
         if let Some(secret) = client_secret.filter(|_| auth != ClientAuthMethod::None) {
             library = library.set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()));
         }
-        Ok(Self { library })
+        Ok(Self { library, scope_separator: scope_separator.to_owned() })
+    }
+
+    /// Scopes as this provider wants them, as if they were one.
+    pub(super) fn joined(&self, scopes: &[String]) -> Option<Scope> {
+        (!scopes.is_empty()).then(|| Scope::new(scopes.join(&self.scope_separator)))
     }
 
     /// RFC 6749 section 4.1.3, RFC 7636 section 4.5.
@@ -88,7 +95,7 @@ impl ProviderClient {
         let request = indicator
             .into_iter()
             .fold(request, |request, indicator| request.add_extra_param("resource", indicator));
-        let built = captured(request.add_scopes(scopes.iter().cloned().map(Scope::new)).request(&capture));
+        let built = captured(request.add_scopes(self.joined(scopes)).request(&capture));
         token.into_secret().zeroize();
         built
     }
@@ -99,7 +106,7 @@ impl ProviderClient {
         let request = indicator
             .into_iter()
             .fold(request, |request, indicator| request.add_extra_param("resource", indicator));
-        captured(request.add_scopes(scopes.iter().cloned().map(Scope::new)).request(&capture))
+        captured(request.add_scopes(self.joined(scopes)).request(&capture))
     }
 
     /// RFC 7009 section 2.1, for the provider's revocation endpoint.
@@ -179,7 +186,11 @@ pub(crate) mod tests {
         });
         let metadata = {
             let issuer = crate::protocol::issuer::ProviderIssuer::exact(&endpoint(""));
-            crate::protocol::metadata::parse(document.to_string().as_bytes(), &issuer, None)
+            crate::protocol::metadata::parse(
+                document.to_string().as_bytes(),
+                &issuer,
+                (&serde_json::Map::new(), None),
+            )
         };
         let secret = secret.map(Secret::from);
         ProviderClient::new(
@@ -188,6 +199,7 @@ pub(crate) mod tests {
             secret.as_ref(),
             auth,
             "https://app.test/auth/callback",
+            " ",
         )
         .unwrap()
     }

@@ -46,12 +46,12 @@ pub(crate) enum IdTokenUse<'a> {
     },
 }
 
-/// An ID token that holds.
+/// An ID token that holds, or what an identity endpoint said in its place.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct IdToken {
     pub(crate) facts: OriginalIdToken,
-    /// The algorithm of its signature.
-    pub(crate) algorithm: Algorithm,
+    /// The algorithm of its signature; `None` of an identity endpoint's answer in its place.
+    pub(crate) algorithm: Option<Algorithm>,
     pub(crate) sid: Option<String>,
     pub(crate) acr: Option<String>,
     pub(crate) claims: Map<String, Value>,
@@ -136,7 +136,7 @@ pub(crate) fn verify(
         acr: json::text(claims, "acr").map(str::to_owned),
         facts,
         unreadable: token.unreadable,
-        algorithm: token.algorithm,
+        algorithm: Some(token.algorithm),
         claims: token.claims,
     })
 }

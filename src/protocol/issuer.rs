@@ -11,6 +11,10 @@ use super::jws::{JwtError, refused};
 /// tokens in the Microsoft identity platform", "Validate the issuer").
 const PLACE: &str = "{tenantid}";
 
+/// What the pseudo-issuer of a provider without ID tokens begins with. No OpenID Provider has such an issuer: theirs is a URL with https
+/// (OpenID Connect Discovery 1.0 section 3).
+pub(crate) const PSEUDO: &str = "oauth2:";
+
 /// A provider's issuer. Where tenants are configured, each of them is an issuer of its own.
 #[derive(Clone, Debug)]
 pub(crate) struct ProviderIssuer {
@@ -65,6 +69,11 @@ impl ProviderIssuer {
             return Some(Self::exact(url));
         }
         Some(Self { template: Some(Template::of(url, tenants)?), ..Self::exact(url) })
+    }
+
+    /// Whether it issues ID tokens.
+    pub(crate) fn issues_id_tokens(&self) -> bool {
+        !self.url.starts_with(PSEUDO)
     }
 
     /// What the discovery document must name: the URL that was asked, or the same with a place for the tenant.

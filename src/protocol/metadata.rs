@@ -12,7 +12,8 @@ use super::jws::{self, Algorithm};
 pub(crate) struct Metadata {
     pub(crate) authorization_endpoint: Url,
     pub(crate) token_endpoint: Url,
-    pub(crate) jwks_uri: Url,
+    /// `None` where no ID tokens are issued.
+    pub(crate) jwks_uri: Option<Url>,
     pub(crate) userinfo_endpoint: Option<Url>,
     pub(crate) revocation_endpoint: Option<Url>,
     pub(crate) end_session_endpoint: Option<Url>,
@@ -63,8 +64,16 @@ fn moved(url: &Url, base: &Url, to: &Url) -> Option<Url> {
     is_below.then_some(moved)
 }
 
-/// Reads and checks a discovery document that was fetched for `issuer`. The second says which optional members are ignored
-/// because they cannot be used, and why.
+/// The document of a provider of which nothing needs to be fetched, because the configuration says where it is asked.
+pub(crate) fn by_hand(issuer: &ProviderIssuer, configured: &Map<String, Value>) -> Option<Vec<u8>> {
+    let needed = ["authorization_endpoint", "token_endpoint", "jwks_uri"];
+    let needed = &needed[..if issuer.issues_id_tokens() { 3 } else { 2 }];
+    let document = || serde_json::json!({ "issuer": issuer.announced() }).to_string().into_bytes();
+    needed.iter().all(|name| configured.contains_key(*name)).then(document)
+}
+
+/// Reads and checks a discovery document that was fetched for `issuer`, with the `configured` members in place of its own.
+/// The second says which optional members are ignored because they cannot be used, and why.
 ///
 /// | member | null, empty or missing | cannot be read or used |
 /// |---|---|---|
@@ -77,11 +86,14 @@ fn moved(url: &Url, base: &Url, to: &Url) -> Option<Url> {
 pub(crate) fn parse(
     document: &[u8],
     issuer: &ProviderIssuer,
-    internal_url: Option<&Url>,
+    (configured, internal_url): (&Map<String, Value>, Option<&Url>),
 ) -> Result<(Metadata, Vec<String>), MetadataError> {
-    let (members, unreadable) = json::members(document).ok_or(MetadataError::Malformed)?;
+    let (mut members, mut unreadable) = json::members(document).ok_or(MetadataError::Malformed)?;
+    unreadable.retain(|name| !configured.contains_key(name));
+    members.extend(configured.clone());
+    let (issuer_url, ignored) = (&issuer.url, Vec::new());
     let mut document =
-        Document { members, unreadable, issuer: &issuer.url, internal_url, ignored: Vec::new() };
+        Document { members, unreadable, issuer: issuer_url, configured, internal_url, ignored };
     // Section 4.3: exactly the URL that was asked, a trailing slash included. Anything else would let one
     // provider speak for another.
     let (named, expected) = (document.members.get("issuer"), issuer.announced());
@@ -92,7 +104,10 @@ pub(crate) fn parse(
     let metadata = Metadata {
         authorization_endpoint: document.required("authorization_endpoint", Document::url)?,
         token_endpoint: document.required("token_endpoint", Document::called)?,
-        jwks_uri: document.required("jwks_uri", Document::called)?,
+        jwks_uri: issuer
+            .issues_id_tokens()
+            .then(|| document.required("jwks_uri", Document::called))
+            .transpose()?,
         userinfo_endpoint: document.optional("userinfo_endpoint", Document::called),
         revocation_endpoint: document.optional("revocation_endpoint", Document::called),
         end_session_endpoint: document.optional("end_session_endpoint", Document::url),
@@ -115,6 +130,7 @@ struct Document<'a> {
     unreadable: Vec<String>,
     issuer: &'a str,
     internal_url: Option<&'a Url>,
+    configured: &'a Map<String, Value>,
     ignored: Vec<String>,
 }
 
@@ -134,15 +150,20 @@ impl Document<'_> {
 
     fn url(&self, name: &str) -> Option<Url> {
         let url = Url::parse(self.members.get(name)?.as_str()?).ok()?;
-        // A provider out there names no service of this machine.
-        let is_local =
-            || is_secure(&url) && Url::parse(self.issuer).is_ok_and(|issuer| issuer.scheme() == "http");
+        // A provider out there names no service of this machine. Whoever configures the application may.
+        let may_be_local = || {
+            self.configured.contains_key(name)
+                || Url::parse(self.issuer).is_ok_and(|issuer| issuer.scheme() == "http")
+        };
+        let is_local = || is_secure(&url) && may_be_local();
         (url.scheme() == "https" || is_local()).then_some(url)
     }
 
     /// Where this application calls an endpoint. Some providers name the URL under which they were asked.
     fn called(&self, name: &str) -> Option<Url> {
-        let Some(internal) = self.internal_url else { return self.url(name) };
+        let Some(internal) = self.internal_url.filter(|_| !self.configured.contains_key(name)) else {
+            return self.url(name);
+        };
         let named = Url::parse(self.members.get(name)?.as_str()?).ok()?;
         let public = Url::parse(self.issuer).ok();
         let inside = public.and_then(|public| moved(&named, &public, internal));
@@ -228,7 +249,7 @@ mod tests {
         issuer: &str,
         internal: Option<&Url>,
     ) -> Result<(Metadata, Vec<String>), MetadataError> {
-        super::parse(document, &ProviderIssuer::exact(issuer), internal)
+        super::parse(document, &ProviderIssuer::exact(issuer), (&Map::new(), internal))
     }
 
     fn document(edit: impl FnOnce(&mut Value)) -> Result<Metadata, MetadataError> {
@@ -337,7 +358,7 @@ mod tests {
         };
         let metadata = token_at("https://op.test/a/token").unwrap();
         assert_eq!(metadata.token_endpoint.as_str(), "http://keycloak:8080/auth/a/token");
-        assert_eq!(metadata.jwks_uri.as_str(), "http://keycloak:8080/auth/a/jwks?v=1");
+        assert_eq!(metadata.jwks_uri.unwrap().as_str(), "http://keycloak:8080/auth/a/jwks?v=1");
         assert_eq!(metadata.authorization_endpoint.as_str(), "https://op.test/a/authorize");
         assert_eq!(metadata.end_session_endpoint.unwrap().as_str(), "https://op.test/a/logout");
         for stays in [
@@ -354,6 +375,36 @@ mod tests {
         {
             assert!(token_at(refused).is_err(), "{refused}");
         }
+    }
+
+    /// Nothing is fetched where everything is configured; a provider without ID tokens has no keys.
+    #[test]
+    fn a_document_by_hand_needs_all_that_a_login_needs() {
+        let members = |names: &[&str]| -> Map<String, Value> {
+            names.iter().map(|name| ((*name).to_owned(), json!("http://127.0.0.1:9/x"))).collect()
+        };
+        let [two, three] = [
+            &["authorization_endpoint", "token_endpoint"][..],
+            &["authorization_endpoint", "token_endpoint", "jwks_uri"],
+        ]
+        .map(members);
+        let (op, pseudo) =
+            (ProviderIssuer::exact("https://op.test"), ProviderIssuer::exact("oauth2:op.test/token"));
+        assert!(by_hand(&op, &two).is_none() && by_hand(&pseudo, &members(&["token_endpoint"])).is_none());
+        for (issuer, configured) in [(&op, &three), (&pseudo, &two)] {
+            let document = by_hand(issuer, configured).unwrap();
+            let (metadata, ignored) = super::parse(&document, issuer, (configured, None)).unwrap();
+            assert_eq!(metadata.jwks_uri.is_some(), issuer.issues_id_tokens());
+            assert!(ignored.is_empty(), "{ignored:?}");
+        }
+        // What is configured goes over what was published, and only that may be of this machine.
+        let document = json!({ "issuer": "https://op.test", "authorization_endpoint": 7, "token_endpoint": "http://127.0.0.1:9/x",
+            "jwks_uri": "https://op.test/jwks" });
+        let read = |configured: &Map<String, Value>| {
+            super::parse(document.to_string().as_bytes(), &op, (configured, None))
+        };
+        assert_eq!(read(&two).unwrap().0.token_endpoint.as_str(), "http://127.0.0.1:9/x");
+        assert!(read(&members(&["authorization_endpoint"])).is_err());
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! | claims of the ID token | [`id_token`] | it refuses a person for any claim of an unusual type |
 //! | metadata | [`metadata`] | it refuses a provider for any member of an unusual type, or one that this application does not use |
 //! | UserInfo | [`user_info`] | as the claims of the ID token |
+//! | ID tokens that there are none of | [`oauth2`] | it knows OpenID Providers only |
 //! | logout request, logout token | [`logout`], [`logout_token`] | it has no logout token; the request has four parameters |
 //!
 //! The tests of [`token`] and [`client`] show the limits: they fail when the library learns to do otherwise.
@@ -32,6 +33,7 @@ pub(crate) mod jws;
 pub(crate) mod logout;
 pub(crate) mod logout_token;
 pub(crate) mod metadata;
+pub(crate) mod oauth2;
 pub(crate) mod refusal;
 pub(crate) mod setters;
 pub(crate) mod token;

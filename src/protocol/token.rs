@@ -58,9 +58,11 @@ pub(crate) enum TokenError {
 /// A response that promises longer is believed for a year.
 const LONGEST: u64 = 365 * 24 * 60 * 60;
 
-pub(crate) fn parse_response(status: u16, body: &[u8]) -> Result<TokenResponse, TokenError> {
+/// `is_form` says that the response is one: some providers send no JSON.
+pub(crate) fn parse_response(status: u16, body: &[u8], is_form: bool) -> Result<TokenResponse, TokenError> {
     // What cannot be read in a description must not cost the tokens beside it.
-    let (members, unreadable) = json::members(body).unzip();
+    let form = || Some((form_members(body)?, Vec::new()));
+    let (members, unreadable) = if is_form { form() } else { json::members(body) }.unzip();
     match (status, members.as_ref().and_then(error_code)) {
         (200 | 201, _) => {}
         (_, Some(code)) => return Err(refused(code)),
@@ -98,6 +100,14 @@ pub(crate) fn parse_response(status: u16, body: &[u8]) -> Result<TokenResponse, 
     })
 }
 
+/// The fields of a form in which no name stands twice.
+fn form_members(body: &[u8]) -> Option<Map<String, Value>> {
+    let mut members = Map::new();
+    form_urlencoded::parse(body)
+        .all(|(name, value)| members.insert(name.into_owned(), value.into_owned().into()).is_none())
+        .then_some(members)
+}
+
 /// Space-separated (section 3.3). An empty value grants nothing, which is not the same as a missing one.
 pub(crate) fn scopes(value: &str) -> Vec<String> {
     value.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
@@ -132,7 +142,7 @@ mod tests {
     fn response(edit: impl FnOnce(&mut Value)) -> Result<TokenResponse, TokenError> {
         let mut body = json!({ "access_token": "at", "token_type": "Bearer", "expires_in": 60 });
         edit(&mut body);
-        parse_response(200, body.to_string().as_bytes())
+        parse_response(200, body.to_string().as_bytes(), false)
     }
 
     #[test]
@@ -164,11 +174,27 @@ mod tests {
             assert!(response(|b| b["token_type"] = right).is_ok());
         }
         let unnamed = br#"{"access_token":"at"}"#;
-        assert!(parse_response(201, unnamed).is_ok());
-        assert!(parse_response(202, unnamed).is_err());
+        assert!(parse_response(201, unnamed, false).is_ok());
+        assert!(parse_response(202, unnamed, false).is_err());
         let odd = br#"{"access_token":"at","refresh_token":"rt","note":"\ud83d"}"#;
-        assert!(parse_response(200, odd).unwrap().refresh_token.is_some());
-        assert!(parse_response(200, br#"{"access_token":"at","refresh_token":"\ud83d"}"#).is_err());
+        assert!(parse_response(200, odd, false).unwrap().refresh_token.is_some());
+        assert!(parse_response(200, br#"{"access_token":"at","refresh_token":"\ud83d"}"#, false).is_err());
+    }
+
+    /// A form is read where the provider says that it sends one, and nowhere else.
+    #[test]
+    fn a_form_is_read_as_a_form() {
+        let tokens = parse_response(200, b"access_token=at%2B&expires_in=60&scope=a+b", true).unwrap();
+        assert_eq!(
+            (tokens.access_token.expose_secret(), tokens.expires_in),
+            ("at+", Some(Duration::from_secs(60)))
+        );
+        assert_eq!(tokens.scopes, Some(vec!["a".into(), "b".into()]));
+        let refused = |body: &[u8]| parse_response(200, body, true).unwrap_err();
+        assert_eq!(refused(b"error=bad_code&access_token=at"), TokenError::Refused(Some("bad_code".into())));
+        assert_eq!(refused(b"access_token=a&access_token=b"), TokenError::Malformed("not a JSON object"));
+        assert!(parse_response(200, b"access_token=at", false).is_err());
+        assert!(parse_response(200, br#"{"access_token":"at"}"#, true).is_err());
     }
 
     #[test]
@@ -210,7 +236,11 @@ mod tests {
                 TokenError::Malformed("not a JSON object"),
             ),
         ] {
-            assert_eq!(parse_response(status, body.as_bytes()).unwrap_err(), expected, "{status} {body}");
+            assert_eq!(
+                parse_response(status, body.as_bytes(), false).unwrap_err(),
+                expected,
+                "{status} {body}"
+            );
         }
         assert_eq!(response(|b| b["scope"] = "".into()).unwrap().scopes, Some(vec![]));
     }
@@ -232,7 +262,7 @@ mod tests {
         ] {
             let mut body = usual.clone();
             body[member] = odd;
-            let tokens = parse_response(200, body.to_string().as_bytes()).unwrap();
+            let tokens = parse_response(200, body.to_string().as_bytes(), false).unwrap();
             assert_eq!(tokens.refresh_token.unwrap().expose_secret(), "rt", "{body}");
             assert!(
                 serde_json::from_value::<CoreTokenResponse>(body).is_err(),
@@ -259,7 +289,8 @@ mod tests {
     proptest! {
         #[test]
         fn any_body_is_read_without_panic(status in 100_u16..600, body: Vec<u8>) {
-            let _ = parse_response(status, &body);
+            let _ = parse_response(status, &body, false);
+            let _ = parse_response(status, &body, true);
         }
     }
 }

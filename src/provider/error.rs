@@ -25,6 +25,8 @@ pub(crate) enum ProviderError {
     Malformed(&'static str),
     #[error("the ID token {0}")]
     IdToken(JwtError),
+    #[error("the identity endpoint's answer {0}")]
+    Identity(JwtError),
     #[error("the logout token {0}")]
     LogoutToken(JwtError),
     #[error(transparent)]
@@ -63,6 +65,11 @@ impl ProviderError {
     /// OpenID Connect Core 1.0 section 5.3.4: UserInfo that names nobody, or somebody else.
     pub(crate) fn is_about_somebody_else(&self) -> bool {
         matches!(self, Self::FetchUserInfo(UserInfoError::AnotherSubject))
+    }
+
+    /// OpenID Connect Core 1.0 section 12.2: what came with a refresh is another person's.
+    pub(crate) fn names_another_owner(&self) -> bool {
+        matches!(self, Self::IdToken(JwtError::AnotherOwner(_)) | Self::Identity(JwtError::AnotherOwner(_)))
     }
 
     /// Whether a token is signed with a key that the provider may have published a moment ago.

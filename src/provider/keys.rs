@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use url::Url;
 
 use super::Provider;
 use super::cached::Cached;
@@ -14,7 +15,6 @@ use crate::events::EventCode;
 use crate::protocol::id_token::{IdToken, IdTokenUse, TokenPolicy, verify};
 use crate::protocol::jws::KeySet;
 use crate::protocol::logout_token::{self, LogoutToken};
-use crate::protocol::metadata::Metadata;
 use crate::secret::Secret;
 
 /// So many logout tokens wait for keys at a time.
@@ -24,11 +24,11 @@ pub(super) const MOST_WAITING: usize = 16;
 const KEY_SET_THROTTLE: Duration = Duration::from_secs(2);
 
 impl Provider {
-    pub(super) async fn fetch_keys(&self, metadata: &Metadata) -> Result<KeySet, ProviderError> {
+    pub(super) async fn fetch_keys(&self, jwks_uri: &Url) -> Result<KeySet, ProviderError> {
         let fetched = async {
             // RFC 7517 section 8.5.2.
             let accept = "application/jwk-set+json, application/json, */*;q=0.1";
-            let document = self.get(metadata.jwks_uri.as_str(), accept).await?;
+            let document = self.get(jwks_uri.as_str(), accept).await?;
             KeySet::parse(&document)
                 .ok_or_else(|| ProviderError::unavailable("there is no key in its key set"))
         };
@@ -38,7 +38,8 @@ impl Provider {
     /// Whether an answer of this provider can be verified: its metadata and keys are here.
     pub(crate) async fn ready(self: &Arc<Self>) -> Result<(), ProviderError> {
         let metadata = self.metadata().await?;
-        self.keys.get_or_fetch(async || self.fetch_keys(&metadata).await).await.map(drop)
+        let Some(jwks_uri) = &metadata.jwks_uri else { return Ok(()) };
+        self.keys.get_or_fetch(async || self.fetch_keys(jwks_uri).await).await.map(drop)
     }
 
     /// Verifies an ID token with the provider's keys.
@@ -75,6 +76,8 @@ impl Provider {
         verify: impl Fn(&KeySet, &TokenPolicy<'_>) -> Result<T, ProviderError>,
     ) -> Result<T, ProviderError> {
         let (metadata, seen) = (self.metadata().await?, again.asked());
+        // Without ID tokens there are no keys, and nothing that is signed comes from there.
+        let jwks_uri = metadata.jwks_uri.as_ref().ok_or(ProviderError::Malformed("key set"))?;
         let mut expected = TokenPolicy {
             issuer: &self.relying_party.issuer,
             client_id: &self.relying_party.client_id,
@@ -88,14 +91,14 @@ impl Provider {
             keys_are_new: false,
             now: self.clock.now(),
         };
-        let fetch = async || self.fetch_keys(&metadata).await;
+        let fetch = async || self.fetch_keys(jwks_uri).await;
         let verified = verify(&*self.keys.get_or_fetch(fetch).await?, &expected);
         if !verified.as_ref().is_err_and(ProviderError::is_unknown_key) {
             return verified;
         }
         let full = |_| ProviderError::unavailable("too many logout tokens wait for its keys");
         let _place = places.map(Semaphore::try_acquire).transpose().map_err(full)?;
-        let fetch = async || self.fetch_keys(&metadata).await;
+        let fetch = async || self.fetch_keys(jwks_uri).await;
         let keys = again.refetch(KEY_SET_THROTTLE, seen, fetch).await?;
         expected.keys_are_new = true;
         verify(&keys, &expected)

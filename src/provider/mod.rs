@@ -9,6 +9,7 @@ pub(crate) mod default_client;
 pub(crate) mod default_client;
 pub(crate) mod error;
 pub(crate) mod http_client;
+pub(crate) mod identity;
 pub(crate) mod keys;
 pub(crate) mod providers;
 pub(crate) mod relying_party;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, AUTHORIZATION, RETRY_AFTER};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
@@ -42,12 +43,15 @@ use crate::protocol::jws::KeySet;
 use crate::protocol::metadata::{self, Metadata};
 use crate::protocol::refusal::{ProviderRefusal, RefusalRemedy};
 use crate::protocol::token::{TokenError, TokenResponse, parse_response};
-use crate::protocol::{json, user_info};
+use crate::protocol::{json, token, user_info};
 use crate::secret::Secret;
 use crate::store::Key;
 
 /// Metadata and keys are read again after this time, in the background.
 const MAX_AGE: Duration = Duration::from_secs(60 * 60);
+/// The media type of a form, in which some providers send tokens.
+const FORM: &[u8] = b"application/x-www-form-urlencoded";
+
 /// What is known of a provider: its metadata, and this application as its client.
 pub(crate) struct Discovered {
     metadata: Metadata,
@@ -117,9 +121,9 @@ impl Provider {
             let _ = self.metadata.refetch(AT_LEAST, metadata, async || self.fetch_metadata().await).await;
         }
         if let Some(metadata) = self.metadata.value()
-            && self.keys.is_older_than(MAX_AGE)
+            && let Some(jwks_uri) = metadata.jwks_uri.as_ref().filter(|_| self.keys.is_older_than(MAX_AGE))
         {
-            let _ = self.keys.refetch(AT_LEAST, keys, async || self.fetch_keys(&metadata).await).await;
+            let _ = self.keys.refetch(AT_LEAST, keys, async || self.fetch_keys(jwks_uri).await).await;
         }
     }
 
@@ -138,20 +142,38 @@ impl Provider {
 
     async fn fetch_metadata(&self) -> Result<Discovered, ProviderError> {
         let RelyingParty {
-            issuer, internal_url, client_id, client_secret, client_auth, redirect_uri, ..
+            issuer,
+            internal_url,
+            client_id,
+            client_secret,
+            client_auth,
+            redirect_uri,
+            oauth2,
+            metadata: configured,
+            ..
         } = &self.relying_party;
+        let by_hand = metadata::by_hand(issuer, configured);
+        let is_by_hand = by_hand.is_some();
         let fetched = async {
             let url = metadata::discovery_url(internal_url.as_ref().map_or(issuer.url.as_str(), Url::as_str));
-            let document = self.get(&url, "application/json, */*;q=0.1").await?;
+            let document = match by_hand {
+                Some(document) => document.into(),
+                None => self.get(&url, "application/json, */*;q=0.1").await?,
+            };
             // Wrong metadata is a provider that cannot be used now: it may be mended without a restart here.
-            let (metadata, ignored) = metadata::parse(&document, issuer, internal_url.as_ref())
+            let (metadata, ignored) = metadata::parse(&document, issuer, (configured, internal_url.as_ref()))
                 .map_err(ProviderError::unavailable)?;
             ignored.iter().for_each(|member| self.ignored(format_args!("the discovery document's {member}")));
+            let separator = oauth2.as_ref().map_or(" ", |oauth2| &oauth2.scope_separator);
+            let secret = client_secret.as_ref();
             let client =
-                ProviderClient::new(&metadata, client_id, client_secret.as_ref(), *client_auth, redirect_uri)
+                ProviderClient::new(&metadata, client_id, secret, *client_auth, redirect_uri, separator)
                     .map_err(ProviderError::unavailable)?;
             Ok::<_, ProviderError>(Discovered { metadata, client })
         };
+        if is_by_hand {
+            return fetched.await;
+        }
         self.told(fetched.await, EventCode::MetadataFetched)
     }
 
@@ -190,7 +212,9 @@ impl Provider {
 
     /// How its metadata and its keys stand here.
     pub(crate) fn readiness(&self) -> (Readiness, Readiness) {
-        (self.metadata.readiness(), self.keys.readiness())
+        let metadata = self.metadata.readiness();
+        let has_keys = self.relying_party.issuer.issues_id_tokens();
+        (metadata, if has_keys { self.keys.readiness() } else { metadata })
     }
 
     /// RFC 6749 section 4.1.3, RFC 7636 section 4.5.
@@ -221,10 +245,20 @@ impl Provider {
 
     async fn token_request(&self, request: Built) -> Result<TokenResponse, ProviderError> {
         let (url, answer) = self.post(request).await?;
-        let tokens = parse_response(answer.status().as_u16(), answer.body()).map_err(|error| match error {
-            TokenError::Refused(code) => refusal(url, &answer, code),
+        let oauth2 = self.relying_party.oauth2.as_ref();
+        let is_form = oauth2.is_some()
+            && answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(FORM));
+        let parsed = parse_response(answer.status().as_u16(), answer.body(), is_form);
+        let mut tokens = parsed.map_err(|error| match error {
+            TokenError::Refused(code) => {
+                let known = |code: &String| oauth2?.error_codes.get(code).cloned();
+                refusal(url, &answer, code.map(|code| known(&code).unwrap_or(code)))
+            }
             TokenError::Malformed(what) => ProviderError::Malformed(what),
         });
+        if let (Some(_), Ok(TokenResponse { scopes: Some(scopes), .. })) = (oauth2, &mut tokens) {
+            *scopes = scopes.iter().flat_map(|scope| token::scopes(&scope.replace(',', " "))).collect();
+        }
         // A refusal in the words of the specification comes from itself, and from no machine before it.
         let is_there = |error: &ProviderError| match error {
             ProviderError::Refused(refusal) => refusal.remedy() != RefusalRemedy::Unclear,
@@ -271,24 +305,10 @@ impl Provider {
         access_token: &Secret,
         subject: &str,
     ) -> Result<Map<String, Value>, ProviderError> {
-        let authorization = bearer(access_token).ok_or(ProviderError::Malformed("access_token"))?;
-        let mut request = request(endpoint.as_str(), "application/json, */*;q=0.1")?;
-        request.headers_mut().insert(AUTHORIZATION, authorization);
-        let answer = self.send(request).await?;
-        match answer.status() {
-            StatusCode::OK => {
-                let (claims, unreadable) =
-                    user_info::parse(answer.body(), subject, &self.relying_party.decisive)?;
-                unreadable
-                    .iter()
-                    .for_each(|name| self.ignored(format_args!("UserInfo's {name} cannot be read")));
-                Ok(claims)
-            }
-            status if status.is_server_error() || matches!(status.as_u16(), 408 | 429) => {
-                Err(refusal(endpoint.to_string(), &answer, None))
-            }
-            _ => Err(ProviderError::Malformed("UserInfo response")),
-        }
+        let answer = self.get_as_owner(endpoint, access_token).await?;
+        let (claims, unreadable) = user_info::parse(&answer, subject, &self.relying_party.decisive)?;
+        unreadable.iter().for_each(|name| self.ignored(format_args!("UserInfo's {name} cannot be read")));
+        Ok(claims)
     }
 
     async fn get(&self, url: &str, accept: &'static str) -> Result<Bytes, ProviderError> {

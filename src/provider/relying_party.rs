@@ -1,10 +1,12 @@
 //! This application as its providers know it.
 
+use serde_json::{Map, Value};
 use url::Url;
 
 use crate::protocol::authorization::{PushedAuthorizationRequests, ResponseMode};
 use crate::protocol::issuer::ProviderIssuer;
 use crate::protocol::jws::Algorithm;
+use crate::protocol::oauth2::OAuth2;
 use crate::protocol::token::ClientAuthMethod;
 use crate::protocol::user_info::FetchUserInfo;
 use crate::secret::Secret;
@@ -29,6 +31,12 @@ pub(crate) struct RelyingParty {
     pub(crate) issuer: ProviderIssuer,
     /// Stands for the issuer in the URLs that the application itself calls.
     pub(crate) internal_url: Option<Url>,
+    /// The `iss` of its authorization responses.
+    pub(crate) response_issuer: ProviderIssuer,
+    /// Members of its metadata that count in place of those that it publishes.
+    pub(crate) metadata: Map<String, Value>,
+    /// How it says who signed in, where it issues no ID tokens.
+    pub(crate) oauth2: Option<OAuth2>,
     pub(crate) client_id: String,
     /// Issuer and client id, as one: what grants are bound to.
     pub(crate) client: [u8; 32],

@@ -55,7 +55,7 @@ pub(crate) fn adopt_refreshed(
 pub(crate) struct NewIdToken {
     /// The provider's session that it names, as if it began when the ID token was asked for.
     named: SessionPayload,
-    algorithm: Algorithm,
+    algorithm: Option<Algorithm>,
     text: Secret,
 }
 
@@ -100,8 +100,8 @@ impl NewIdToken {
                 return false;
             }
             self.named.sids.iter().for_each(|sid| add_sid(&mut record.identity.sids, sid));
-            if !record.identity.algorithms.contains(&self.algorithm) {
-                record.identity.algorithms.push(self.algorithm);
+            if let Some(new) = self.algorithm.filter(|new| !record.identity.algorithms.contains(new)) {
+                record.identity.algorithms.push(new);
             }
             let is_kept = !record.id_token.expose_secret().is_empty();
             if is_kept && record.claims.len() + self.text.expose_secret().len() <= MOST_CLAIMS {

@@ -42,7 +42,6 @@ pub(crate) async fn verify(
     grant: &Grant,
     response: &TokenResponse,
 ) -> Result<Option<IdToken>, ProviderError> {
-    let Some(id_token) = &response.id_token else { return Ok(None) };
     let nobody = matches!(grant.owner, Owner::Visitor { .. }) && grant.original.is_none();
     if nobody || grant.origin == GrantSource::ClientCredentials {
         // RFC 6749 section 4.4: nobody signed in, and whoever it names is not asked about. No more is it of a visitor.
@@ -51,10 +50,10 @@ pub(crate) async fn verify(
     let mut pause = FIRST_RETRY;
     loop {
         let token_use = IdTokenUse::Refresh { original: grant.original.as_ref() };
-        match provider.verify(id_token, &response.access_token, token_use).await {
+        match provider.identify(response, token_use).await {
             // The keys cannot be read now. The tokens are kept in memory, as while the store fails.
             Err(error) if error.passes() => {}
-            verified => return verified.map(Some),
+            verified => return verified,
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LAST_RETRY);

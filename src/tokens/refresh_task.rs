@@ -22,7 +22,6 @@ use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
 use crate::events::EventCode;
 use crate::protocol::id_token::IdToken;
-use crate::protocol::jws::JwtError;
 use crate::protocol::token::TokenResponse;
 use crate::provider::cause;
 use crate::provider::error::ProviderError;
@@ -247,10 +246,8 @@ impl<'a> RefreshTask<'a> {
 
     fn judged(&mut self, verified: Result<Option<IdToken>, ProviderError>) -> TaskInput {
         Input::Verified(verified.map(|id_token| self.id_token = id_token).map_err(|error| {
-            let end = match &error {
-                ProviderError::IdToken(JwtError::AnotherOwner(_)) => EndReason::AnotherOwner,
-                _ => EndReason::Unverified,
-            };
+            let is_another = error.names_another_owner();
+            let end = if is_another { EndReason::AnotherOwner } else { EndReason::Unverified };
             (self.refused, self.why) = (true, Some(RequestFailure::Provider(error)));
             end
         }))

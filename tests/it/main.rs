@@ -89,6 +89,9 @@ mod single_use;
 // Work in the background, for people who are not there.
 mod background;
 
+// Providers without OpenID Connect.
+mod oauth2;
+
 // One account's tokens for everybody: where they come from, and whose they never are.
 mod single_user;
 

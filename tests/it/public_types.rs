@@ -61,6 +61,8 @@ fn public_types_are_shared_between_tasks() {
     shared::<ProviderConfig>();
     shared::<Connection>();
     shared::<Resource>();
+    shared::<OAuth2>();
+    shared::<EmailAddresses>();
     shared::<SharedAccount>();
     shared::<AdminClaim>();
     shared::<ClientAuthMethod>();

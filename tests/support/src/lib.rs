@@ -6,6 +6,7 @@
 //! - [`net`]: who serves which origin, what was sent, what breaks ([`fault`])
 //! - [`browser`]: a person's browser, with [`cookies`] kept by the rules, reading [`html`]
 //! - [`provider`]: an OpenID Provider, honest until told a [`provider::lies`]
+//! - [`oauth2`]: a provider without OpenID Connect, in the shape of a real one
 //! - [`resource`]: an API that records which token came
 //! - [`test_store`]: the store of a world, in memory or in a [`database`]
 //! - [`store`]: a store that watches, and breaks when told
@@ -30,6 +31,7 @@ pub mod html;
 pub mod http;
 pub mod net;
 pub mod nginx;
+pub mod oauth2;
 pub mod params;
 pub mod postgres;
 pub mod process;

@@ -1,0 +1,90 @@
+//! Whose tokens are: what the ID token says, or the identity endpoint of a provider that issues none.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http::header::AUTHORIZATION;
+use serde_json::Value;
+use url::Url;
+
+use super::error::ProviderError;
+use super::{Provider, bearer, refusal, request};
+use crate::protocol::id_token::{IdToken, IdTokenUse};
+use crate::protocol::json::{self, Mismatch};
+use crate::protocol::jws::JwtError;
+use crate::protocol::oauth2::OAuth2;
+use crate::protocol::token::TokenResponse;
+use crate::secret::Secret;
+
+impl Provider {
+    /// `None` where the provider issues ID tokens, and none came.
+    pub(crate) async fn identify(
+        self: &Arc<Self>,
+        tokens: &TokenResponse,
+        token_use: IdTokenUse<'_>,
+    ) -> Result<Option<IdToken>, ProviderError> {
+        match (&self.relying_party.oauth2, &tokens.id_token) {
+            (Some(oauth2), _) => self.ask_identity(oauth2, &tokens.access_token, token_use).await.map(Some),
+            (None, Some(id_token)) => self.verify(id_token, &tokens.access_token, token_use).await.map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    async fn ask_identity(
+        &self,
+        oauth2: &OAuth2,
+        access_token: &Secret,
+        token_use: IdTokenUse<'_>,
+    ) -> Result<IdToken, ProviderError> {
+        let (endpoint, list) = oauth2.urls().map_err(ProviderError::unavailable)?;
+        let answer = self.json_of(&endpoint, access_token).await?;
+        let list = match list {
+            Some(list) => Some(self.json_of(&list, access_token).await?),
+            None => None,
+        };
+        let (issuer, answers) = (&self.relying_party.issuer.url, (&answer, list.as_ref()));
+        let identity = oauth2.identity(issuer, answers, self.clock.now()).map_err(ProviderError::Identity)?;
+        let refused = match token_use {
+            // Only an ID token could say when and how somebody was authenticated.
+            IdTokenUse::Login { max_age, acr_values, .. } if max_age.is_some() || !acr_values.is_empty() => {
+                JwtError::Refused("it says nothing of the authentication that was asked for".into())
+            }
+            IdTokenUse::Refresh { original: Some(original) }
+                if (&original.issuer, &original.subject)
+                    != (&identity.facts.issuer, &identity.facts.subject) =>
+            {
+                let (found, expected) = (Value::from(identity.facts.subject), &original.subject);
+                let expected = format_args!("{expected:?}, as at first");
+                JwtError::AnotherOwner(Mismatch::new(&oauth2.subject, Some(&found), expected))
+            }
+            _ => return Ok(identity),
+        };
+        Err(ProviderError::Identity(refused))
+    }
+
+    async fn json_of(&self, endpoint: &Url, access_token: &Secret) -> Result<Value, ProviderError> {
+        let answer = self.get_as_owner(endpoint, access_token).await?;
+        let value = serde_json::from_slice(json::without_mark(&answer));
+        value.map_err(|_| ProviderError::Malformed("the identity endpoint's answer is no JSON"))
+    }
+
+    /// What an endpoint says to an access token (RFC 6750 section 2.1).
+    pub(super) async fn get_as_owner(
+        &self,
+        endpoint: &Url,
+        access_token: &Secret,
+    ) -> Result<Bytes, ProviderError> {
+        let authorization = bearer(access_token).ok_or(ProviderError::Malformed("access_token"))?;
+        let mut request = request(endpoint.as_str(), "application/json, */*;q=0.1")?;
+        request.headers_mut().insert(AUTHORIZATION, authorization);
+        let answer = self.send(request).await?;
+        match answer.status() {
+            StatusCode::OK => Ok(answer.into_body()),
+            status if status.is_server_error() || matches!(status.as_u16(), 408 | 429) => {
+                Err(refusal(endpoint.to_string(), &answer, None))
+            }
+            _ => Err(ProviderError::Malformed("response of the endpoint that says who signed in")),
+        }
+    }
+}
