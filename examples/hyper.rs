@@ -13,13 +13,16 @@ use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
 use tower_oidc::store::MemoryStore;
 use tower_oidc::{AuthSession, Config, CurrentUser, Error, OidcLayer, UserTokens};
+use tracing_subscriber::filter::LevelFilter;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_max_level(LevelFilter::WARN).init();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    let auth = OidcLayer::per_user(Config::from_env()?.bind(listener.local_addr()?), MemoryStore::new())?;
+    let config = Config::from_env()?.bind(listener.local_addr()?);
+    println!("open {0}/ (at the provider, the redirect URI is {0}/auth/callback)", config.public_url);
+    let auth = OidcLayer::per_user(config, MemoryStore::new())?;
     let app = auth.layer(tower::service_fn(answer));
-    println!("open http://localhost:3000/");
     let mut stopped = std::pin::pin!(tokio::signal::ctrl_c());
     loop {
         let (stream, _) = tokio::select! {

@@ -7,11 +7,13 @@
 use axum::{Router, routing::get};
 use tower_oidc::store::MemoryStore;
 use tower_oidc::{Config, Error, OidcLayer, Resource, SharedAccount, UserTokens};
+use tracing_subscriber::filter::LevelFilter;
 
 const WEATHER: &str = "https://weather.example/today";
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_max_level(LevelFilter::WARN).init();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
     let config = Config::from_env()?
         .bind(listener.local_addr()?)
@@ -21,6 +23,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("the account: {:?} {}", account.state, account.why.unwrap_or_default());
     }
     let app = Router::new().route("/", get(weather)).layer(auth.clone());
+    println!("open http://localhost:3000/");
     let stopped = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
     axum::serve(listener, app).with_graceful_shutdown(stopped).await?;
     auth.drain().await;

@@ -6,11 +6,15 @@
 use axum::{Router, response::Html, routing::get};
 use tower_oidc::store::MemoryStore;
 use tower_oidc::{AuthSession, Config, CurrentUser, Error, OidcLayer, UserTokens};
+use tracing_subscriber::filter::LevelFilter;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    tracing_subscriber::fmt().with_max_level(LevelFilter::WARN).init();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
-    let auth = OidcLayer::stateless(Config::from_env()?.bind(listener.local_addr()?), MemoryStore::new())?;
+    let config = Config::from_env()?.bind(listener.local_addr()?);
+    println!("open {0}/ (at the provider, the redirect URI is {0}/auth/callback)", config.public_url);
+    let auth = OidcLayer::stateless(config, MemoryStore::new())?;
     let app = Router::new().route("/", get(home)).route("/me", get(me)).layer(auth.clone());
     let stopped = async { tokio::signal::ctrl_c().await.unwrap_or_default() };
     axum::serve(listener, app).with_graceful_shutdown(stopped).await?;

@@ -245,6 +245,23 @@ fn files_stay_small() {
     }
 }
 
+/// Somebody who runs an example learns where it listens, and what is wrong with their settings.
+#[test]
+fn examples_print_their_address_and_what_goes_wrong() {
+    let mut shortest = usize::MAX;
+    let programs: Vec<_> =
+        files("examples").into_iter().filter(|(_, text)| text.contains("async fn main()")).collect();
+    assert!(programs.len() >= 5, "{}", programs.len());
+    for (path, text) in programs {
+        let shown = path.display();
+        assert!(text.contains("tracing_subscriber::"), "{shown} has no subscriber for warnings");
+        assert!(text.contains("println!(\"open "), "{shown} does not print its address");
+        let code = text.lines().filter(|line| !line.trim().is_empty() && !line.trim().starts_with("//"));
+        shortest = shortest.min(code.count());
+    }
+    assert!(shortest <= 30, "the shortest example has {shortest} lines of code");
+}
+
 /// A package, what it is there for, the files that this is in, and what of the package each of them uses.
 type Part = (&'static str, &'static str, &'static [(&'static str, &'static [&'static str])]);
 
