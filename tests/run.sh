@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 
 default_parts=(format clippy features documentation examples tests sqlite postgres redis)
 # Run by name only: they count, or take long.
-other_parts=(lines docsrs benches)
+other_parts=(lines docsrs benches example_packages)
 
 parts=() arguments=()
 while [ $# -gt 0 ]; do
@@ -111,6 +111,17 @@ features() {
 documentation() { RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --all-features; }
 
 examples() { cargo build --examples --all-features; }
+
+# The examples that are packages of their own: beside sqlx with SQLite, and tonic. Each has its lock file.
+example_packages() {
+  local package
+  for package in examples/*/Cargo.toml; do
+    cargo fmt --check --manifest-path "$package"
+    cargo test --target-dir target/example_packages --manifest-path "$package" -- "${arguments[@]}"
+  done
+  # A build that lacks a feature says so.
+  cargo test --target-dir target/example_packages --manifest-path examples/grpc/Cargo.toml --no-default-features
+}
 
 # Everything, with the memory store.
 tests() {

@@ -1,0 +1,127 @@
+//! The application, by requests: as a chosen user, and by whole logins at the development provider.
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::header::{COOKIE, LOCATION, SET_COOKIE};
+use axum::http::{Method, Request, Response, StatusCode};
+use notes::{Database, app, with_sign_up};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+use tower_oidc::dev_provider::{DevProvider, ScriptedLogin};
+use tower_oidc::store::SqliteStore;
+use tower_oidc::{OidcLayer, testing};
+
+const APP: &str = "http://localhost:3000";
+
+async fn text(response: Response<Body>) -> String {
+    String::from_utf8(to_bytes(response.into_body(), 64 * 1024).await.unwrap().to_vec()).unwrap()
+}
+
+fn request(method: Method, path: &str) -> axum::http::request::Builder {
+    Request::builder().method(method).uri(path)
+}
+
+#[tokio::test]
+async fn the_api_is_for_people_with_a_row() {
+    let database = Database::in_memory().await.unwrap();
+    let send = |app: Router, request: Request<Body>| async move { app.oneshot(request).await.unwrap() };
+    let anonymous = app(database.clone()).layer(testing::as_anonymous());
+    let list = || request(Method::GET, "/api/notes").body(Body::empty()).unwrap();
+    assert_eq!(send(anonymous, list()).await.status(), StatusCode::UNAUTHORIZED);
+    // Without a row of the login hook.
+    let stranger = app(database).layer(testing::as_user("eve"));
+    assert_eq!(send(stranger, list()).await.status(), StatusCode::FORBIDDEN);
+}
+
+/// A browser: it keeps cookies, follows redirects, and says that it is on a page of the application.
+struct Browser {
+    app: Router,
+    cookies: Vec<(String, String)>,
+}
+
+impl Browser {
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        site: &str,
+        kind: &str,
+        body: String,
+    ) -> Response<Body> {
+        let (mut method, mut path, mut body) = (method, path.to_owned(), body);
+        loop {
+            let cookies: Vec<_> =
+                self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let request = request(method, &path)
+                .header("accept", "text/html")
+                .header("sec-fetch-site", site)
+                .header("content-type", kind)
+                .header(COOKIE, cookies.join("; "));
+            let response = self.app.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+            for set in response.headers().get_all(SET_COOKIE) {
+                let pair = set.to_str().unwrap().split(';').next().unwrap();
+                let (name, value) = pair.split_once('=').unwrap();
+                self.cookies.retain(|(known, _)| known != name);
+                self.cookies.push((name.to_owned(), value.to_owned()));
+            }
+            let Some(location) = response.headers().get(LOCATION) else { return response };
+            let location = location.to_str().unwrap();
+            (method, body) = (Method::GET, String::new());
+            path = location.strip_prefix(APP).unwrap_or(location).to_owned();
+        }
+    }
+
+    async fn open(&mut self, path: &str) -> String {
+        text(self.send(Method::GET, path, "none", "text/plain", String::new()).await).await
+    }
+
+    async fn post(&mut self, path: &str, form: &str) -> Response<Body> {
+        let kind = "application/x-www-form-urlencoded";
+        self.send(Method::POST, path, "same-origin", kind, form.to_owned()).await
+    }
+
+    async fn sign_in(app: &Router, provider: &DevProvider, email: &str) -> Self {
+        provider.script(Some(ScriptedLogin::SignIn { email: email.to_owned(), admin: false }));
+        let mut browser = Self { app: app.clone(), cookies: Vec::new() };
+        let home = browser.open("/auth/login?return_to=/").await;
+        assert!(home.contains("Sign out"), "{home}");
+        browser
+    }
+}
+
+#[tokio::test]
+async fn people_sign_up_and_keep_notes_for_themselves() {
+    let folder = std::env::temp_dir().join(format!("notes-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    // The layer's SQLite and the application's, in one process: this is what `rusqlite` and sqlx must agree on.
+    let store = SqliteStore::open(folder.join("sessions.db")).unwrap();
+    let database = Database::open(&folder.join("notes.db")).await.unwrap();
+    let config = testing::development_config(APP).session_secrets(["a sealing secret of 32 bytes and more"]);
+    let auth = OidcLayer::per_user(with_sign_up(config, database.clone()), store).unwrap();
+    let provider = testing::development_provider(&auth).unwrap();
+    let app = app(database.clone()).layer(auth);
+
+    let mut ann = Browser::sign_in(&app, &provider, "ann@example.org").await;
+    let mut bob = Browser::sign_in(&app, &provider, "bob@example.org").await;
+    let mut ann_again = Browser::sign_in(&app, &provider, "ann@example.org").await;
+    assert_eq!(database.users().await.unwrap(), 2, "one row for each person");
+
+    let home = text(ann.post("/notes", "text=buy+%3Cmilk%3E").await).await;
+    assert!(home.contains("buy &lt;milk&gt;"), "{home}");
+    assert!(ann_again.open("/").await.contains("milk"), "in another browser, too");
+    assert!(!bob.open("/").await.contains("milk"));
+
+    // A script of the same page.
+    let note = json!({ "text": "by the API" }).to_string();
+    let added = bob.send(Method::POST, "/api/notes", "same-origin", "application/json", note.clone()).await;
+    assert_eq!(added.status(), StatusCode::CREATED);
+    let id = serde_json::from_str::<Value>(&text(added).await).unwrap()["id"].clone();
+    let delete = format!("/api/notes/{id}");
+    let by_ann = ann.send(Method::DELETE, &delete, "same-origin", "text/plain", String::new()).await;
+    assert_eq!(by_ann.status(), StatusCode::NOT_FOUND, "somebody else's note");
+    let forged = bob.send(Method::DELETE, &delete, "cross-site", "text/plain", String::new()).await;
+    assert_eq!(forged.status(), StatusCode::FORBIDDEN, "another site's page");
+    let by_bob = bob.send(Method::DELETE, &delete, "same-origin", "text/plain", String::new()).await;
+    assert_eq!(by_bob.status(), StatusCode::NO_CONTENT, "the control");
+    std::fs::remove_dir_all(&folder).unwrap();
+}
