@@ -1,6 +1,7 @@
 //! Errors, by the party that must act: the user, the operator, or the developer.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -282,7 +283,9 @@ pub enum DestinationError {
 }
 
 /// All problems of a configuration, each with its remedy.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+///
+/// `Debug` is like `Display`, a line for each problem, because a `main` that returns the error prints it with `Debug`.
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the configuration cannot be used:\n  - {}", problems.join("\n  - "))]
 pub struct ConfigError {
     problems: Vec<String>,
@@ -308,6 +311,12 @@ impl ConfigError {
     /// One sentence per problem.
     pub fn problems(&self) -> &[String] {
         &self.problems
+    }
+}
+
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

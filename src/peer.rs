@@ -62,13 +62,15 @@ pub(crate) fn refusal<B>(request: &Request<B>, local: &LocalOnly) -> Option<(Sta
         && local.peers
         && !is_local(*peer)
     {
-        return Some((StatusCode::FORBIDDEN, format!("it comes from {peer}")));
+        return Some((StatusCode::FORBIDDEN, format!("it comes from {peer}, expected this machine")));
     }
     let uri = request.uri().authority().map(|authority| authority.as_str().as_bytes());
     let hosts = request.headers().get_all(HOST).iter().map(HeaderValue::as_bytes);
     let elsewhere = uri.into_iter().chain(hosts).find(|authority| !local.answers(authority))?;
     let shown = String::from_utf8_lossy(&elsewhere[..elsewhere.len().min(200)]);
-    Some((StatusCode::MISDIRECTED_REQUEST, format!("it is for {shown:?}")))
+    let why =
+        format!("it is for {shown:?}, expected a loopback name or one of development_hosts (PUBLIC_URL)");
+    Some((StatusCode::MISDIRECTED_REQUEST, why))
 }
 
 /// The URL of a request's host, where that is another host than the public URL's: browsers send the cookies of one to the

@@ -99,7 +99,9 @@ pub(crate) async fn begin(
     let runtime = &context.runtime;
     match authorization(context, ask).await {
         Ok(response) => {
-            runtime.events().emit(EventCode::LoginStarted, None, &ask.provider.relying_party.issuer);
+            let RelyingParty { issuer, redirect_uri, .. } = &ask.provider.relying_party;
+            let told = format_args!("{issuer}, which must have the redirect URI {redirect_uri}");
+            runtime.events().emit(EventCode::LoginStarted, None, told);
             response
         }
         Err(error) => {

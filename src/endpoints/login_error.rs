@@ -13,7 +13,7 @@ use crate::tokens::discard::Unkept;
 pub(crate) enum LoginError {
     #[error(transparent)]
     Malformed(#[from] MalformedResponse),
-    #[error("this browser has no pending login with this state")]
+    #[error("this browser has no pending login with this state: it is over, or began outside of PUBLIC_URL")]
     NotPending,
     #[error(
         "this browser has no pending login with this state: it is at {found}, and public_url is {expected}"

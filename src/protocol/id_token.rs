@@ -202,8 +202,8 @@ fn at_fault(claims: &Map<String, Value>, name: &str, now: Timestamp, expected: &
     let date = json::numeric_date(claims, name);
     let distance = date.map(|date| i128::from(date) - i128::from(now.as_secs()));
     let distance = match distance {
-        Some(seconds @ 0..) => format!(" ({seconds} s after this clock)"),
-        Some(seconds) => format!(" ({} s before this clock)", -seconds),
+        Some(seconds @ 0..) => format!(" ({seconds} s after this clock): set the clock that is wrong"),
+        Some(seconds) => format!(" ({} s before this clock): set the clock that is wrong", -seconds),
         None => String::new(),
     };
     let leeway = LEEWAY.as_secs();

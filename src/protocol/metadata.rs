@@ -33,7 +33,7 @@ pub(crate) enum MetadataError {
     #[error("the discovery document is not a JSON object (OpenID Connect Discovery 1.0 section 3)")]
     Malformed,
     #[error(
-        "the discovery document names the issuer {found}, expected {expected:?}: configure the issuer exactly so"
+        "the discovery document names the issuer {found}, expected {expected:?}: configure the issuer exactly so (OIDC_ISSUER)"
     )]
     Issuer { found: String, expected: String },
     #[error("the discovery document's {name} is {found}, expected {EXPECTED_URL}")]
@@ -291,7 +291,7 @@ mod tests {
             let refused = document(|d| d["issuer"] = other.into()).unwrap_err();
             let text = format!(
                 "the discovery document names the issuer {other:?}, expected \"https://op.test/a\": configure the issuer \
-                 exactly so"
+                 exactly so (OIDC_ISSUER)"
             );
             assert_eq!(refused.to_string(), text);
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 /// The provider answered a request, and did not do what it was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ProviderRefusal {
-    /// The endpoint, without a query.
+    /// The endpoint, without a query, and how this application authenticated there.
     pub(crate) url: String,
     pub(crate) status: u16,
     /// The member `error` (RFC 6749 section 5.2), if there was one.
@@ -72,7 +72,8 @@ impl fmt::Display for ProviderRefusal {
         write!(f, "{} answered {}, {code}", self.url, self.status)?;
         if self.remedy() == RefusalRemedy::Operator {
             f.write_str(
-                ": the operator must correct the client id, secret, scopes or grant types of the registration",
+                ": the operator must correct the client id, secret, authentication method, scopes or grant types of the \
+                 registration (OIDC_CLIENT_ID, OIDC_CLIENT_SECRET, OIDC_CLIENT_AUTH_METHOD, OIDC_SCOPES)",
             )?;
         }
         Ok(())

@@ -25,6 +25,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
+use memchr::memmem;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
@@ -316,16 +317,25 @@ impl Provider {
         match answer.status() {
             StatusCode::OK => Ok(answer.into_body()),
             // Redirects too: another origin must not speak for this one.
-            status => Err(ProviderError::unavailable(format!("{url} answered {status}"))),
+            status => {
+                let why =
+                    format!("{url} answered {status}, expected 200: is the issuer correct (OIDC_ISSUER)?");
+                Err(ProviderError::unavailable(why))
+            }
         }
     }
 
     /// Its body is wiped when it has been sent, and its credentials are marked, so that nothing prints them. The answer
-    /// comes with the endpoint's URL, for events.
+    /// comes with the endpoint's URL and how this application authenticated there, for events.
     async fn post(&self, request: Built) -> Result<(String, Response<Bytes>), ProviderError> {
         let mut request = request.map_err(ProviderError::Unavailable)?;
+        let method = match memmem::find(request.body(), b"client_secret=") {
+            Some(_) => "client_secret_post",
+            None if request.headers().contains_key(AUTHORIZATION) => "client_secret_basic",
+            None => "no client secret",
+        };
         let url = request.uri().to_string();
-        let url = url.split('?').next().unwrap_or_default().to_owned();
+        let url = format!("{} ({method})", url.split('?').next().unwrap_or_default());
         if let Some(credentials) = request.headers_mut().get_mut(AUTHORIZATION) {
             credentials.set_sensitive(true);
         }
@@ -356,8 +366,11 @@ pub(crate) fn bearer(access_token: &Secret) -> Option<HeaderValue> {
 
 /// An error with the error beneath it, for events: there the operator learns which of the two to look at.
 pub(crate) fn cause(error: &dyn std::error::Error) -> String {
-    match error.source() {
-        Some(source) => format!("{error} ({})", cause(source)),
-        None => error.to_string(),
+    let text = error.to_string();
+    let Some(source) = error.source() else { return text };
+    // Some errors end with the text of the one beneath them.
+    match text.strip_suffix(&source.to_string()) {
+        Some(before) => format!("{before}{}", cause(source)),
+        None => format!("{text} ({})", cause(source)),
     }
 }

@@ -200,7 +200,7 @@ fn warn(events: &Events, settings: &Settings, development: bool, made_up: bool) 
         events.emit(EventCode::DevelopmentProvider, None, detail);
     }
     if made_up {
-        let detail = "no SESSION_SECRET: everybody is signed out at the next start";
+        let detail = "no SESSION_SECRET (32 random bytes or more): everybody is signed out at the next start";
         events.emit(EventCode::SecretGenerated, None, detail);
     }
     for internal in settings.relying_parties.iter().filter_map(|one| one.internal_url.as_ref()) {

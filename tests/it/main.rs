@@ -58,6 +58,8 @@ mod request;
 mod any_body;
 // Where the layer stands, and what the mistakes look like.
 mod placement;
+// What the terminal says of a newcomer's mistakes.
+mod mistakes;
 // Cookies of the application's own beside the layer's.
 mod cookie_layers;
 // Many people at once, and a database whose rows were moved.

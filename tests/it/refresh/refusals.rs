@@ -117,7 +117,7 @@ async fn an_unclear_refusal_counts_as_an_outage_and_after_a_day_as_the_persons()
         let told = world.app.events.all().into_iter().find(|event| event.code == EventCode::RefreshFailed);
         let told = told.unwrap().detail;
         assert!(
-            told.contains("https://op.test/token answered") && told.contains(&status.to_string()),
+            told.contains(&format!("https://op.test/token (client_secret_basic) answered {status}")),
             "{told}"
         );
         // Asked every second for an hour: 1, 2, 4, … 256 s of pause, then 300 s each.
