@@ -4,7 +4,9 @@ use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
 use memchr::{memchr, memmem};
 use tower_cookies::Cookie;
-use tower_cookies::cookie::SameSite;
+/// How a cookie travels with requests that other sites start: `Lax` with top-level navigations by GET only, `None` with
+/// every request, which a `form_post` callback needs.
+pub(crate) use tower_cookies::cookie::SameSite as SameSitePolicy;
 use tower_cookies::cookie::time::Duration as CookieDuration;
 
 use std::ops::Range;
@@ -30,15 +32,6 @@ pub(crate) struct KnownCookies<'a> {
     pub(crate) once: Vec<&'a [u8]>,
     /// Somebody granted something here without signing in.
     pub(crate) visitor: Option<&'a [u8]>,
-}
-
-/// How a cookie travels with requests that other sites start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SameSitePolicy {
-    /// Sent with top-level navigations by GET only.
-    Lax,
-    /// Sent with every request: what a `form_post` callback needs.
-    None,
 }
 
 impl CookiePolicy {
@@ -106,11 +99,9 @@ impl CookiePolicy {
     ) -> HeaderValue {
         let max_age = CookieDuration::seconds(i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX));
         let cookie = Cookie::build((name, value)).path("/").http_only(true).max_age(max_age);
-        let cookie = match cross_site {
-            SameSitePolicy::Lax => cookie.same_site(SameSite::Lax).secure(self.secure),
-            // Browsers take `SameSite=None` with `Secure` only, also on loopback.
-            SameSitePolicy::None => cookie.same_site(SameSite::None).secure(true),
-        };
+        // Browsers take `SameSite=None` with `Secure` only, also on loopback.
+        let secure = self.secure || cross_site == SameSitePolicy::None;
+        let cookie = cookie.same_site(cross_site).secure(secure);
         // Names are ours and values are base64url or empty: always a valid header.
         HeaderValue::try_from(cookie.build().to_string()).unwrap_or(HeaderValue::from_static(""))
     }
