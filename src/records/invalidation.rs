@@ -55,7 +55,7 @@ impl Invalidations {
 }
 
 /// Where it is noted that a row changed.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(crate) struct Slot(u16);
 
 impl Slot {

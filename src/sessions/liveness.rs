@@ -11,6 +11,7 @@ use crate::store::Key;
 pub(super) const NEVER: Timestamp = Timestamp::from_millis(0);
 
 /// What changes during a session's life in this process.
+#[derive(Default)]
 pub(crate) struct SessionLiveness {
     /// When the store last confirmed it, by the wall clock and by the monotonic one.
     confirmed_at: AtomicU64,
@@ -34,17 +35,10 @@ pub(crate) struct SessionLiveness {
 impl SessionLiveness {
     pub(super) fn new(row: Key, seen_at: Timestamp, kept_until: Timestamp) -> Self {
         Self {
-            confirmed_at: AtomicU64::new(NEVER.as_millis()),
-            confirmed_monotonic: AtomicU64::new(0),
-            validated_at: AtomicU64::new(NEVER.as_millis()),
-            unanswered_at: AtomicU64::new(NEVER.as_millis()),
-            validating: AtomicBool::new(false),
             seen_at: AtomicU64::new(seen_at.as_millis()),
             kept_until: AtomicU64::new(kept_until.as_millis()),
-            ended: AtomicBool::new(false),
-            extending: AtomicBool::new(false),
             place: Slot::of(row),
-            heard: AtomicU64::new(0),
+            ..Self::default()
         }
     }
 
