@@ -13,11 +13,11 @@ use crate::config::connections::CheckedConnection;
 use crate::events::EventCode;
 use crate::protocol::fetch_metadata::{Decision, Facts, Target};
 use crate::protocol::metadata::is_loopback;
+use crate::records::Loaded;
 use crate::records::grant::Grant;
 use crate::sessions::identity::SessionPayload;
-use crate::sessions::session::Session;
+use crate::sessions::session::{Session, SessionRecord};
 use crate::sessions::session_id::SessionId;
-use crate::sessions::session_row;
 use crate::sessions::visitor_id::{COOKIE, Visitor};
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
@@ -33,7 +33,7 @@ pub(crate) struct EndpointContext {
     pub(crate) head: Parts,
     came_at: Timestamp,
     /// Read when they are first needed.
-    jar: OnceLock<CookieJar>,
+    pub(super) jar: OnceLock<CookieJar>,
 }
 
 impl EndpointContext {
@@ -46,11 +46,6 @@ impl EndpointContext {
     pub(crate) fn jar(&self) -> &CookieJar {
         let jar = || CookieJar::of(&self.runtime, &self.head.headers, self.came_at);
         self.jar.get_or_init(jar)
-    }
-
-    /// The same, where an endpoint has asked for it.
-    pub(crate) fn used_jar(&self) -> Option<&CookieJar> {
-        self.jar.get()
     }
 
     /// Decides whether the request is forged, for somebody who is there or not.
@@ -138,7 +133,9 @@ impl EndpointContext {
     ) -> Result<Option<SessionPayload>, StoreError> {
         let runtime = &self.runtime;
         if !runtime.mode.is_stateless() {
-            return session_row::of_person(&id.row(&runtime.records.keys), person, &runtime.records).await;
+            let loaded = runtime.records.load::<SessionRecord>(&id.row(&runtime.records.keys)).await?;
+            let Loaded::Found(found) = loaded else { return Ok(None) };
+            return Ok(Some(found.value.identity).filter(|identity| identity.user() == person));
         }
         let session = runtime.sessions.find(id, runtime.now()).await?;
         Ok(session.filter(|session| session.user() == person).and_then(|session| session.provider_session()))

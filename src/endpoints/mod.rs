@@ -70,7 +70,7 @@ pub(crate) async fn endpoint(
         _ => Err(page::plain(StatusCode::NOT_FOUND, "Not found.")),
     };
     let mut answer = answered.unwrap_or_else(|refusal| refusal);
-    if let Some(jar) = context.used_jar() {
+    if let Some(jar) = context.jar.get() {
         jar.settle(answer.headers_mut());
     }
     answer

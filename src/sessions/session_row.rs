@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Sessions;
-use super::identity::SessionPayload;
 use super::provider_logout::subject_tag;
 use super::session::{Session, SessionRecord};
 use super::session_id::SessionId;
@@ -31,18 +30,6 @@ pub(crate) async fn rewrite(
             return Ok(true);
         }
     }
-}
-
-/// A session, if it is this person's.
-pub(crate) async fn of_person(
-    row: &RecordKey,
-    person: (&str, &str),
-    records: &Records,
-) -> Result<Option<SessionPayload>, StoreError> {
-    Ok(match records.load::<SessionRecord>(row).await? {
-        Loaded::Found(found) if found.value.user() == person => Some(found.value.identity),
-        _ => None,
-    })
 }
 
 /// Sees to it that a session is found by its tags, and that this process names rows as the store says: grants lie, and
