@@ -42,7 +42,8 @@ pub(crate) fn shown(value: Option<&Value>) -> String {
 }
 
 /// What a member is and should be, in words. Secrets are not shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
 pub(crate) struct Mismatch(String);
 
 impl Mismatch {
@@ -54,12 +55,6 @@ impl Mismatch {
 impl From<&str> for Mismatch {
     fn from(text: &str) -> Self {
         Self(text.to_owned())
-    }
-}
-
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
     }
 }
 
