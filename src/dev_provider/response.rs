@@ -56,10 +56,6 @@ impl OAuthError {
         Self::new("invalid_request", description)
     }
 
-    pub(super) fn invalid_grant(description: &'static str) -> Self {
-        Self::new("invalid_grant", description)
-    }
-
     pub(super) fn invalid_client() -> Self {
         let description = "the client is unknown or did not authenticate";
         Self { status: StatusCode::UNAUTHORIZED, code: "invalid_client", description }

@@ -39,8 +39,8 @@ impl IncomingRequest<'_> {
 
     /// RFC 6749 section 4.1.3, RFC 7636 section 4.6.
     fn redeem(&mut self, client_id: &str, form: &Form) -> Result<Value, OAuthError> {
-        let invalid =
-            || OAuthError::invalid_grant("the code is unknown, expired, spent or not for this request");
+        let why = "the code is unknown, expired, spent or not for this request";
+        let invalid = || OAuthError::new("invalid_grant", why);
         let (sent, verifier) = (form.required("code")?, form.required("code_verifier")?);
         let code = self.state.codes.get(sent, self.now).ok_or_else(invalid)?;
         if code.grant.client_id != client_id {
@@ -72,7 +72,8 @@ impl IncomingRequest<'_> {
 
     /// RFC 6749 section 6, with rotation (RFC 9700 section 4.14.2).
     fn refresh(&mut self, client_id: &str, form: &Form) -> Result<Value, OAuthError> {
-        let invalid = || OAuthError::invalid_grant("the refresh token is unknown, expired, spent or revoked");
+        let why = "the refresh token is unknown, expired, spent or revoked";
+        let invalid = || OAuthError::new("invalid_grant", why);
         let sent = form.required("refresh_token")?;
         let token = self.state.refresh_tokens.get(sent, self.now).ok_or_else(invalid)?;
         let (id, spent) = (token.grant.clone(), token.spent);
