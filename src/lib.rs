@@ -77,6 +77,12 @@
 //! - around the router as a service, which is also the fastest: `auth.layer(app)`; or, where neither is possible,
 //! - inside, with [`OidcLayer::endpoints`] mounted so that it receives every request below `/auth/`.
 //!
+//! # Static files
+//!
+//! The answer to a request with a session is `private, no-store` unless the handler says otherwise, because nobody can tell
+//! whether the handler looked at the user. Style sheets and scripts would then be loaded again with each page.
+//! [`Config::shared_paths`](crate::Config) names paths whose answers are the same for everybody.
+//!
 //! # Errors that find their way
 //!
 //! With `?`, [`Error`] sends a user's browser to the login or to consent and back to the same page, and answers a script with

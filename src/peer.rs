@@ -78,7 +78,7 @@ pub(crate) fn refusal<B>(request: &Request<B>, local: &LocalOnly) -> Option<(Sta
 pub(crate) fn other_host(public_url: &Url, head: &Parts) -> Option<Url> {
     let host = head.headers.get(HOST).and_then(|host| host.to_str().ok());
     let host = head.uri.authority().map(Authority::as_str).or(host)?;
-    let url = Url::parse(&format!("http://{host}")).ok()?;
+    let url = Url::parse(&format!("http://{}", host.get(..200).unwrap_or(host))).ok()?;
     (url.host() != public_url.host()).then_some(url)
 }
 

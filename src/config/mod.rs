@@ -146,6 +146,10 @@ pub struct Config {
     /// other `Host` gets 421, because another site's name may lead to this machine (DNS rebinding). Ports are not
     /// compared. A request without an authority passes.
     pub development_hosts: Vec<String>,
+    /// Paths whose answers are the same for everybody, such as `/static`, with everything below them: no session is looked
+    /// for there, and what caches may do is the handler's to say. Elsewhere every answer to a request with a session is
+    /// `private, no-store` unless the handler says otherwise. An extractor below such a path is an error.
+    pub shared_paths: Vec<String>,
     /// The path of the layer's endpoints, below the public URL. By default `/auth`.
     pub base_path: String,
     /// The first part of the names of cookies (after `__Host-`). By default `tower-oidc`. Cookies ignore ports: two
@@ -220,6 +224,7 @@ impl Default for Config {
             admin_claim: None,
             trusted_origins: Vec::new(),
             development_hosts: Vec::new(),
+            shared_paths: Vec::new(),
             base_path: "/auth".to_owned(),
             cookie_name: "tower-oidc".to_owned(),
             ca_file: None,
@@ -259,6 +264,7 @@ impl Config {
         some admin_claim: AdminClaim;
         list trusted_origins: String;
         list development_hosts: String;
+        list shared_paths: String;
         into base_path: String;
         into cookie_name: String;
         some ca_file: PathBuf;

@@ -32,6 +32,7 @@ pub(crate) struct Settings {
     base: String,
     /// The path of the endpoints with the mount: `/mount/auth`.
     mounted_base: String,
+    shared_paths: Vec<String>,
     pub(crate) relying_parties: Vec<RelyingParty>,
     /// The connections that users may grant, by the provider at which they signed in.
     pub(crate) connections: Vec<CheckedConnections>,
@@ -103,6 +104,7 @@ impl Settings {
             mounted_base: format!("{mount}{base}"),
             mount,
             base,
+            shared_paths: config.shared_paths.clone(),
             relying_parties,
             connections,
             cookies,
@@ -133,6 +135,13 @@ impl Settings {
             rest => rest?,
         };
         rest.strip_prefix('/').or_else(|| rest.is_empty().then_some(""))
+    }
+
+    /// Whether the answer at a path is the same for everybody.
+    pub(crate) fn is_shared(&self, path: &str) -> bool {
+        let path = path.strip_prefix(self.mount.as_str()).unwrap_or(path);
+        let rest = |shared: &String| path.strip_prefix(shared.as_str());
+        self.shared_paths.iter().filter_map(rest).any(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
     /// The path of one of the layer's endpoints, as browsers use it.
@@ -213,6 +222,9 @@ fn names(config: &Config, problems: &mut Vec<String>) {
     if !valid || !base.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_".contains(&b)) {
         problems
             .push(format!("base_path is {base:?}: use a path such as /auth, of letters, digits, - and _"));
+    }
+    for path in config.shared_paths.iter().filter(|path| !path.starts_with('/') || path.ends_with('/')) {
+        problems.push(format!("shared_paths has {path:?}: use a path such as /static"));
     }
     if cookie.is_empty() || !cookie.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
         problems.push(format!("cookie_name is {cookie:?}: use letters, digits, -, _ and ."));

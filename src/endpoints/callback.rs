@@ -77,10 +77,8 @@ async fn callback(
     let found = found.filter(|(login, _)| is_of(login, &response, provider));
     let (login, expired) = found.ok_or_else(|| {
         let expected = &runtime.settings.public_url;
-        let other = peer::other_host(expected, head).map(|other| LoginError::OtherHost {
-            found: json::printable(other.host_str().unwrap_or_default()),
-            expected: expected.clone(),
-        });
+        let other = peer::other_host(expected, head);
+        let other = other.map(|found| LoginError::OtherHost(found, expected.clone()));
         unknown(other.unwrap_or(LoginError::NotPending))
     })?;
     let Ok(destination) = runtime.settings.destination(&login.return_to) else {
@@ -294,7 +292,7 @@ fn answer(runtime: &Runtime, refused: &CallbackError) -> Response<Bytes> {
             page(status, text)
         }
         LoginError::NoIdToken => page(StatusCode::BAD_REQUEST, UNTRUSTED),
-        LoginError::Malformed(_) | LoginError::NotPending | LoginError::OtherHost { .. } => page(
+        LoginError::Malformed(_) | LoginError::NotPending | LoginError::OtherHost(..) => page(
             StatusCode::BAD_REQUEST,
             "This sign-in was not started in this browser, or was completed already.",
         ),

@@ -15,10 +15,8 @@ pub(crate) enum LoginError {
     Malformed(#[from] MalformedResponse),
     #[error("this browser has no pending login with this state: it is over, or began outside of PUBLIC_URL")]
     NotPending,
-    #[error(
-        "this browser has no pending login with this state: it is at {found}, and public_url is {expected}"
-    )]
-    OtherHost { found: String, expected: Url },
+    #[error("no pending login with this state: it is at {0}, and public_url is {1}")]
+    OtherHost(Url, Url),
     #[error("the login took longer than login_lifetime")]
     Expired,
     #[error("the provider returned the error {0}")]
@@ -78,7 +76,7 @@ impl LoginError {
             | Self::AccountMismatch
             | Self::NoIdToken
             | Self::NotPending
-            | Self::OtherHost { .. }
+            | Self::OtherHost(..)
             | Self::SessionOver
             | Self::EndedByProvider
             | Self::SignedOut

@@ -92,11 +92,11 @@ pub(crate) async fn sign_in(
     Ok(answer)
 }
 
-const NOT_ADMIN: &str = "the user is no admin, although admins (ADMINS) has their e-mail address: email_verified is not true. \
-                         Have the provider verify it, or use admin_subjects";
+const NOT_ADMIN: &str =
+    "an address of admins (ADMINS) counts for nothing: email_verified is not true; use admin_subjects";
 
-const OFFLINE_ACCESS: &str = "no refresh token came with a login, and users must grant access again whenever an access token expires: add \
-     offline_access to the scopes (OIDC_SCOPES)";
+const OFFLINE_ACCESS: &str = "no refresh token came with a login, and users must grant access again whenever a token expires: \
+                              add offline_access to the scopes (OIDC_SCOPES)";
 
 /// Who may come in, and what is known of them.
 async fn admit(

@@ -64,9 +64,9 @@ impl RequestState {
         request: &mut Request<B>,
     ) {
         let is_anonymous = session.is_none();
-        let asks_hook = runtime.hooks.unauthenticated.is_some() && is_anonymous;
-        let is_unusual = asks_hook || !head.is_safe || (is_anonymous && !head.navigation);
-        let unusual = if is_unusual { Unusual::of(&runtime, request, is_anonymous, asks_hook) } else { None };
+        let has_hook = runtime.hooks.unauthenticated.is_some();
+        let is_unusual = !head.is_safe || (is_anonymous && (has_hook || !head.navigation));
+        let unusual = if is_unusual { Unusual::of(&runtime, request, is_anonymous) } else { None };
         let here = request.uri().path_and_query().cloned();
         let state = Self { runtime, session, jar, here, head, unusual };
         let extensions = request.extensions_mut();
@@ -226,12 +226,8 @@ impl RequestState {
 
 impl Unusual {
     #[cold]
-    fn of<B>(
-        runtime: &Runtime,
-        request: &Request<B>,
-        is_anonymous: bool,
-        asks_hook: bool,
-    ) -> Option<Arc<Self>> {
+    fn of<B>(runtime: &Runtime, request: &Request<B>, is_anonymous: bool) -> Option<Arc<Self>> {
+        let asks_hook = is_anonymous && runtime.hooks.unauthenticated.is_some();
         let (method, headers) = (request.method(), request.headers());
         let navigates = || headers.get(&SEC_FETCH_MODE).is_some_and(|mode| mode == "navigate");
         let is_form = *method == Method::POST && navigates();

@@ -76,6 +76,9 @@ where
         if let Some(endpoint) = runtime.settings.endpoint(request.uri().path()) {
             return own(Arc::clone(runtime), endpoint.to_owned(), request);
         }
+        if runtime.settings.is_shared(request.uri().path()) {
+            return ResponseFuture::passed(self.inner.call(request));
+        }
         if request.uri().query().is_some()
             && let Some(answer) = logout::returned(runtime, request.uri(), request.headers())
         {

@@ -44,10 +44,7 @@ pub(crate) fn default_client(
         async move {
             let Some(proxy) = proxy else { return direct.oneshot(to).await.map_err(BoxError::from) };
             let tunnel = Tunnel::new(proxy.uri().clone(), direct);
-            let tunnel = match proxy.basic_auth() {
-                Some(credentials) => tunnel.with_auth(credentials.clone()),
-                None => tunnel,
-            };
+            let tunnel = proxy.basic_auth().cloned().into_iter().fold(tunnel, Tunnel::with_auth);
             tunnel.oneshot(to).await.map_err(BoxError::from)
         }
     }));
@@ -73,11 +70,7 @@ fn proxies(network: &Network) -> Result<Arc<Matcher>, String> {
     let usable = |proxy: Intercept| proxy.uri().scheme_str() == Some("http");
     let any = Uri::from_static("https://op.example");
     if !proxy.is_empty() && !matcher("").intercept(&any).is_some_and(usable) {
-        return Err(
-            "the proxy for https cannot be used (HTTPS_PROXY, Config::proxy): use its http URL, such as \
-                    http://proxy.example:3128"
-                .to_owned(),
-        );
+        return Err("HTTPS_PROXY is of no use: set an http URL such as http://proxy.example:3128".to_owned());
     }
     Ok(Arc::new(matcher(&network.no_proxy)))
 }

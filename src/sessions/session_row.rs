@@ -1,7 +1,6 @@
 //! The row of a session that is kept: it is written again, and found by the tags that logouts look for.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::Sessions;
 use super::provider_logout::subject_tag;
@@ -61,15 +60,12 @@ pub(crate) async fn has_ended(session: &Session, records: &Records) -> Result<bo
     begun.is_meant_in(notes.iter().map(|(note, _)| *note), records).await
 }
 
-/// How long a callback whose answer was lost gets the session that its login began.
-const REPEATED: Duration = Duration::from_secs(60);
-
 impl Sessions {
-    /// Whether a session began here a moment ago, nobody has shown it here, and it has not ended.
+    /// Whether a session began here within the last minute, nobody has shown it here, and it has not ended.
     pub(crate) async fn is_unshown(&self, id: SessionId, now: Timestamp) -> Result<bool, StoreError> {
         let began = |session: &Arc<Session>| session.liveness.is_unseen(session.stored_at);
         let known = self.remembered.get(&id).filter(began);
-        let is_new = known.is_some_and(|session| now.duration_since(session.stored_at) < REPEATED);
+        let is_new = known.is_some_and(|session| now.duration_since(session.stored_at).as_secs() < 60);
         let row = id.row(&self.records.keys);
         Ok(is_new && matches!(self.records.load::<SessionRecord>(&row).await?, Loaded::Found(_)))
     }

@@ -84,10 +84,8 @@ impl Runtime {
         hooks.events = hooks.events.throttled(clock.clone());
         let events = hooks.events.clone();
         let development = with_development.then(|| development_provider(&settings, &clock, &random));
-        let client = match outbound {
-            Some(client) => Ok((client, Vec::new())),
-            None => default_client(ca_file.as_deref(), &network),
-        };
+        let given = outbound.map(|client| Ok((client, Vec::new())));
+        let client = given.unwrap_or_else(|| default_client(ca_file.as_deref(), &network));
         let (development, outbound) = connect(development.transpose(), client, &events)?;
         warn(&events, &settings, development.is_some(), made_up);
         let providers = Providers::new(settings.relying_parties.iter().map(|relying_party| {

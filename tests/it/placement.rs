@@ -9,10 +9,13 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use tower::ServiceExt;
-use tower_oidc::{AuthSession, CurrentUser, ErrorKind, EventCode, UserTokens};
+use tower_oidc::store::MemoryStore;
+use tower_oidc::{AuthSession, CurrentUser, ErrorKind, EventCode, OidcLayer, UserTokens};
 
-use crate::support::app::{APP, World, logout_link, routes};
+use crate::support::app::{APP, World, config, logout_link, routes};
 use crate::support::browser::Browser;
+use crate::support::clock::TestClock;
+use crate::support::net::Net;
 
 async fn assert_works(world: &World, what: &str) {
     let browser = world.signed_in("alice").await;
@@ -171,4 +174,43 @@ async fn a_plain_tower_service_finds_everything_in_the_extensions() {
     assert!(words[3].contains("&token="), "{known}");
     let unknown = world.browser().navigate(&format!("{APP}/any")).await.text();
     assert_eq!(unknown, "nobody Unauthenticated /auth/login?return_to=%2F /auth/logout?return_to=%2F");
+}
+
+/// What is the same for everybody is cached as its handler says, and knows nobody.
+#[tokio::test]
+async fn paths_that_are_the_same_for_everybody() {
+    let cached = || async { ([("cache-control", "public, max-age=60")], "body{}") };
+    let app = routes()
+        .route("/static/a.css", get(cached))
+        .route("/static/plain", get(|| async { "plain" }))
+        .route("/statics", get(|| async { "plain" }))
+        .route("/static/who", get(|_: Option<CurrentUser>| async {}));
+    let world = World::with(|config| config.shared_paths(["/static"]));
+    world.serve(app);
+    let browser = world.signed_in("alice").await;
+    for (path, cache_control) in [
+        ("/static/a.css", Some("public, max-age=60")),
+        ("/static/plain", None),
+        ("/statics", Some("private, no-store")),
+    ] {
+        let page = browser.navigate(&format!("{APP}{path}")).await;
+        assert_eq!(page.header("cache-control"), cache_control, "{path}");
+    }
+    let page = browser.navigate(&format!("{APP}/static/who")).await;
+    assert_eq!((page.status.as_u16(), page.json()["code"].as_str()), (500, Some("missing_layer")));
+    let error = AuthSession::from_extensions(&http::Extensions::new()).err().unwrap();
+    assert!(error.to_string().contains("shared_paths"), "{error}");
+    assert_eq!(world.who(&browser).await, "a1", "elsewhere everything is as it was");
+}
+
+#[test]
+fn a_shared_path_is_a_path() {
+    for (path, allowed) in
+        [("/static", true), ("/a/b", true), ("/", false), ("static", false), ("/static/", false), ("", false)]
+    {
+        let config = config(&Net::new(), &TestClock::new()).shared_paths([path]);
+        let refused = OidcLayer::per_user(config, MemoryStore::new()).err();
+        assert_eq!(refused.is_none(), allowed, "{path:?}");
+        assert!(refused.is_none_or(|error| error.to_string().contains("shared_paths")), "{path:?}");
+    }
 }

@@ -64,7 +64,10 @@ async fn the_event_of_a_lost_login_names_both_names() {
     world.op.sign_in_as("alice");
     world.net.serve_service("https://alias.test", world.app.layer.layer(routes()));
     for (name, told) in [
-        ("https://alias.test", "state: it is at alias.test, and public_url is https://app.test/"),
+        (
+            "https://alias.test",
+            "no pending login with this state: it is at http://alias.test/, and public_url is https://app.test/",
+        ),
         (APP, "this browser has no pending login with this state"),
     ] {
         let page = world.browser().visit(&format!("{name}/auth/callback?code=c&state=s")).await;
