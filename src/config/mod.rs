@@ -146,6 +146,10 @@ pub struct Config {
     /// other `Host` gets 421, because another site's name may lead to this machine (DNS rebinding). Ports are not
     /// compared. A request without an authority passes.
     pub development_hosts: Vec<String>,
+    /// The path at which the application's router nests the layer, such as `/app` for axum's `nest("/app", …)`: the layer
+    /// sees paths without it, and users come back to pages with it. The endpoints stay at [`Config::base_path`] below the
+    /// public URL, where [`OidcLayer::endpoints`](crate::OidcLayer::endpoints) must be mounted.
+    pub mounted_at: Option<String>,
     /// Paths whose answers are the same for everybody, such as `/static`, with everything below them: no session is looked
     /// for there, and what caches may do is the handler's to say. Elsewhere every answer to a request with a session is
     /// `private, no-store` unless the handler says otherwise. An extractor below such a path is an error.
@@ -224,6 +228,7 @@ impl Default for Config {
             admin_claim: None,
             trusted_origins: Vec::new(),
             development_hosts: Vec::new(),
+            mounted_at: None,
             shared_paths: Vec::new(),
             base_path: "/auth".to_owned(),
             cookie_name: "tower-oidc".to_owned(),
@@ -264,6 +269,7 @@ impl Config {
         some admin_claim: AdminClaim;
         list trusted_origins: String;
         list development_hosts: String;
+        some mounted_at: String;
         list shared_paths: String;
         into base_path: String;
         into cookie_name: String;

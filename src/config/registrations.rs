@@ -144,8 +144,7 @@ fn internal_url(provider: &ProviderConfig, public_url: &Url, problems: &mut Vec<
     });
     if url.is_none() {
         problems.push(format!(
-            "internal_url is {given:?} (OIDC_INTERNAL_URL): use an https URL; http is for loopback, and, where public_url is \
-             http on loopback, for a host name without dots"
+            "internal_url is {given:?} (OIDC_INTERNAL_URL): use https; http is for loopback, in development also for a bare name"
         ));
     }
     url

@@ -28,6 +28,8 @@ pub(crate) struct Settings {
     home: Destination,
     /// The public URL's path without its last slash: empty, or `/mount`.
     mount: String,
+    /// The same, and where a router nests the layer below it: the beginning of the paths of pages.
+    pages: String,
     /// Where the layer answers, below the mount: `/auth`.
     base: String,
     /// The path of the endpoints with the mount: `/mount/auth`.
@@ -102,6 +104,7 @@ impl Settings {
             public_url,
             home,
             mounted_base: format!("{mount}{base}"),
+            pages: format!("{mount}{}", config.mounted_at.as_deref().unwrap_or_default()),
             mount,
             base,
             shared_paths: config.shared_paths.clone(),
@@ -152,9 +155,9 @@ impl Settings {
     /// A request's path and query as browsers see it.
     pub(crate) fn public_path(&self, path_and_query: &str) -> String {
         let mounted = path_and_query
-            .strip_prefix(self.mount.as_str())
+            .strip_prefix(self.pages.as_str())
             .is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']));
-        if mounted { path_and_query.to_owned() } else { format!("{}{path_and_query}", self.mount) }
+        if mounted { path_and_query.to_owned() } else { format!("{}{path_and_query}", self.pages) }
     }
 
     /// The page of a request, to come back to; the public URL where its address is no destination.
@@ -223,8 +226,9 @@ fn names(config: &Config, problems: &mut Vec<String>) {
         problems
             .push(format!("base_path is {base:?}: use a path such as /auth, of letters, digits, - and _"));
     }
-    for path in config.shared_paths.iter().filter(|path| !path.starts_with('/') || path.ends_with('/')) {
-        problems.push(format!("shared_paths has {path:?}: use a path such as /static"));
+    let is_none = |path: &&String| !path.starts_with('/') || path.ends_with('/');
+    for path in config.shared_paths.iter().chain(&config.mounted_at).filter(is_none) {
+        problems.push(format!("shared_paths or mounted_at is {path:?}: use a path such as /static"));
     }
     if cookie.is_empty() || !cookie.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
         problems.push(format!("cookie_name is {cookie:?}: use letters, digits, -, _ and ."));

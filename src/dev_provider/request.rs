@@ -4,7 +4,6 @@ use bytes::Bytes;
 use http::{HeaderName, Request, header};
 
 use super::response::OAuthError;
-use crate::cookie;
 
 /// Parameters in the `application/x-www-form-urlencoded` format, from a query or a form.
 pub(super) struct Form(Vec<(String, String)>);

@@ -78,7 +78,7 @@ async fn callback(
     let (login, expired) = found.ok_or_else(|| {
         let expected = &runtime.settings.public_url;
         let other = peer::other_host(expected, head);
-        let other = other.map(|found| LoginError::OtherHost(found, expected.clone()));
+        let other = other.map(|found| LoginError::OtherHost(found.into(), expected.to_string()));
         unknown(other.unwrap_or(LoginError::NotPending))
     })?;
     let Ok(destination) = runtime.settings.destination(&login.return_to) else {

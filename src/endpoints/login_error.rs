@@ -1,7 +1,5 @@
 //! Why a login ended without a session, or a connection without a grant.
 
-use url::Url;
-
 use crate::protocol::authorization::MalformedResponse;
 use crate::provider::error::ProviderError;
 use crate::stateless::TooLarge;
@@ -16,7 +14,7 @@ pub(crate) enum LoginError {
     #[error("this browser has no pending login with this state: it is over, or began outside of PUBLIC_URL")]
     NotPending,
     #[error("no pending login with this state: it is at {0}, and public_url is {1}")]
-    OtherHost(Url, Url),
+    OtherHost(String, String),
     #[error("the login took longer than login_lifetime")]
     Expired,
     #[error("the provider returned the error {0}")]

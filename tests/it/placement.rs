@@ -63,6 +63,25 @@ async fn inside_with_the_endpoints_mounted_outside() {
     assert_eq!(direct.await.unwrap().status(), 404);
 }
 
+/// A nested router takes its path away before the layer sees it.
+#[tokio::test]
+async fn inside_a_nested_router_with_its_path() {
+    for (mounted_at, lands) in [(Some("/app"), "/app/private?x=1"), (None, "/private?x=1")] {
+        let world = World::with(|mut config| {
+            config.mounted_at = mounted_at.map(str::to_owned);
+            config
+        });
+        let app = Router::new()
+            .route_service("/auth/{*path}", world.app.layer.endpoints())
+            .nest("/app", routes().layer(world.app.layer.clone()));
+        world.net.serve_service(APP, app);
+        world.op.sign_in_as("alice");
+        let page = world.browser().visit(&format!("{APP}/app/private?x=1")).await;
+        assert_eq!(page.path_and_query(), lands);
+        assert_eq!(page.status.as_u16(), if mounted_at.is_some() { 200 } else { 404 });
+    }
+}
+
 async fn ask_for_a_page_three_times(browser: &Browser, path: &str) -> u16 {
     let mut last = 0;
     for _ in 0..3 {
@@ -208,9 +227,11 @@ fn a_shared_path_is_a_path() {
     for (path, allowed) in
         [("/static", true), ("/a/b", true), ("/", false), ("static", false), ("/static/", false), ("", false)]
     {
-        let config = config(&Net::new(), &TestClock::new()).shared_paths([path]);
-        let refused = OidcLayer::per_user(config, MemoryStore::new()).err();
-        assert_eq!(refused.is_none(), allowed, "{path:?}");
-        assert!(refused.is_none_or(|error| error.to_string().contains("shared_paths")), "{path:?}");
+        let new = || config(&Net::new(), &TestClock::new());
+        for config in [new().shared_paths([path]), new().mounted_at(path)] {
+            let refused = OidcLayer::per_user(config, MemoryStore::new()).err();
+            assert_eq!(refused.is_none(), allowed, "{path:?}");
+            assert!(refused.is_none_or(|error| error.to_string().contains("shared_paths")), "{path:?}");
+        }
     }
 }
