@@ -262,6 +262,39 @@ fn examples_print_their_address_and_what_goes_wrong() {
     assert!(shortest <= 30, "the shortest example has {shortest} lines of code");
 }
 
+/// What the guides say of events is about those that there are, and each warning is in one of them.
+#[test]
+fn the_guides_know_the_events() {
+    let read = |file: &str| fs::read_to_string(repository().join(file)).unwrap();
+    let source = read("src/events.rs");
+    let named = |part: &str| {
+        let codes = part.split("=> \"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned);
+        codes.collect::<BTreeSet<_>>()
+    };
+    let (_, codes) = source.split_once("const fn as_str").unwrap();
+    let (codes, rest) = codes.split_once("const fn is_warning").unwrap();
+    let (silent, _) = rest.split_once("const fn is_throttled").unwrap();
+    let is_silent = |line: &str| {
+        let variant = line.split("=>").next().unwrap_or_default().trim();
+        silent.split(|c: char| !c.is_alphanumeric()).any(|word| Some(word) == variant.strip_prefix("Self::"))
+    };
+    let warnings: BTreeSet<_> = codes.lines().filter(|line| !is_silent(line)).flat_map(named).collect();
+    let mut told = BTreeSet::new();
+    for guide in ["deployment", "production"] {
+        let text = read(&format!("src/docs/{guide}.md"));
+        let rows = text.lines().filter(|line| line.starts_with("| `"));
+        let cells =
+            rows.filter_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split('`').skip(1).step_by(2));
+        told.extend(cells.map(str::to_owned));
+    }
+    assert!(warnings.len() > 15 && told.len() > 15, "{warnings:?} {told:?}");
+    let codes = named(codes);
+    let unknown: Vec<_> = told.difference(&codes).collect();
+    assert!(unknown.is_empty(), "no such events: {unknown:?}");
+    let untold: Vec<_> = warnings.difference(&told).collect();
+    assert!(untold.is_empty(), "in no guide: {untold:?}");
+}
+
 /// A package, what it is there for, the files that this is in, and what of the package each of them uses.
 type Part = (&'static str, &'static str, &'static [(&'static str, &'static [&'static str])]);
 
