@@ -58,12 +58,12 @@ async fn write<S: Store>(store: &S, key: Key, expected: Option<Version>, record:
 }
 
 /// What sixteen calls at the same time return.
-async fn at_once<T, F>(call: impl Fn(u32) -> F) -> Vec<T>
+async fn at_once<S: Store, T, F>(store: &Arc<S>, call: impl Fn(Arc<S>, u32) -> F) -> Vec<T>
 where
     T: Send + 'static,
     F: Future<Output = Result<T, StoreError>> + Send + 'static,
 {
-    let calls: Vec<_> = (0..16).map(|number| tokio::spawn(call(number))).collect();
+    let calls: Vec<_> = (0..16).map(|number| tokio::spawn(call(Arc::clone(store), number))).collect();
     let mut returned = Vec::new();
     for call in calls {
         returned.push(call.await.expect("no panic").expect("the store works"));
@@ -218,19 +218,16 @@ async fn what_is_too_large_is_refused<S: Store>(store: &S) {
 
 async fn one_of_many_swaps_wins<S: Store>(store: &Arc<S>) {
     let first = write(&**store, key(21), None, record("start", &[])).await;
-    let attempts = at_once(|_| {
-        let store = Arc::clone(store);
-        async move { store.swap(key(21), Some(first), record("mine", &[])).await }
-    });
+    let attempts =
+        at_once(store, |store, _| async move { store.swap(key(21), Some(first), record("mine", &[])).await });
     let winners = attempts.await.into_iter().flatten().count();
     assert_eq!(winners, 1, "of simultaneous swaps at one version exactly one succeeds");
     store.delete(key(21), None).await.expect("delete works");
 }
 
 async fn one_of_many_creations_wins<S: Store>(store: &Arc<S>) {
-    let attempts = at_once(|_| {
-        let store = Arc::clone(store);
-        async move { store.swap(key(27), None, record("mine", &[Tag([16; 32])])).await }
+    let attempts = at_once(store, |store, _| async move {
+        store.swap(key(27), None, record("mine", &[Tag([16; 32])])).await
     });
     let winners: Vec<_> = attempts.await.into_iter().flatten().collect();
     assert_eq!(winners.len(), 1, "of simultaneous creations exactly one succeeds");
@@ -242,10 +239,7 @@ async fn one_of_many_creations_wins<S: Store>(store: &Arc<S>) {
 
 async fn one_of_many_deletions_deletes<S: Store>(store: &Arc<S>) {
     write(&**store, key(13), None, record("x", &[])).await;
-    let attempts = at_once(|_| {
-        let store = Arc::clone(store);
-        async move { store.delete(key(13), None).await }
-    });
+    let attempts = at_once(store, |store, _| async move { store.delete(key(13), None).await });
     let deleted = attempts.await.into_iter().filter(|deleted| *deleted).count();
     assert_eq!(deleted, 1, "of simultaneous deletions exactly one says that it deleted");
 }

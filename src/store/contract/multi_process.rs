@@ -49,9 +49,8 @@ async fn one_wakes_who_waits_at_the_other<S: Store, T: Store>(one: &Arc<S>, othe
 
 async fn of_both_one_wins<S: Store, T: Store>(one: &Arc<S>, other: &Arc<T>) {
     let first = write(&**one, key(29), None, record("start", &[])).await;
-    let attempts = at_once(|number| {
-        let handle: Arc<dyn Store> =
-            if number % 2 == 0 { Arc::clone(one) as _ } else { Arc::clone(other) as _ };
+    let attempts = at_once(one, |one, number| {
+        let handle: Arc<dyn Store> = if number % 2 == 0 { one } else { Arc::clone(other) as _ };
         async move { handle.swap(key(29), Some(first), record("mine", &[])).await }
     });
     let winners = attempts.await.into_iter().flatten().count();
