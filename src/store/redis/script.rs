@@ -29,9 +29,8 @@ end
 ";
 
 /// Keys: row, tags, expiry. Arguments: key, expected version, packed record, expiry, channel.
-pub(super) static SWAP: LazyLock<Script> = LazyLock::new(|| {
-    script(
-        r"
+pub(super) static SWAP: LazyLock<Script> = LazyLock::new(|| script(SWAP_SOURCE));
+const SWAP_SOURCE: &str = r"
 local key, expected, new = ARGV[1], ARGV[2], ARGV[3]
 local old = row_at(KEYS[1])
 local version = old and string.sub(old, 1, 8) or ''
@@ -46,14 +45,11 @@ end
 redis.call('ZADD', KEYS[3], ARGV[4], key)
 tell(ARGV[5], key)
 return 1
-",
-    )
-});
+";
 
 /// Keys: row, tags, expiry. Arguments: key, expected version or empty, channel.
-pub(super) static DELETE: LazyLock<Script> = LazyLock::new(|| {
-    script(
-        r"
+pub(super) static DELETE: LazyLock<Script> = LazyLock::new(|| script(DELETE_SOURCE));
+const DELETE_SOURCE: &str = r"
 local key, expected = ARGV[1], ARGV[2]
 local old = row_at(KEYS[1])
 if not old then return 0 end
@@ -63,14 +59,11 @@ redis.call('DEL', KEYS[1])
 redis.call('ZREM', KEYS[3], key)
 tell(ARGV[3], key)
 return 1
-",
-    )
-});
+";
 
 /// Keys: tags, expiry, then rows. Arguments: now, channel, then the rows' keys.
-pub(super) static DELETE_EXPIRED: LazyLock<Script> = LazyLock::new(|| {
-    script(
-        r"
+pub(super) static DELETE_EXPIRED: LazyLock<Script> = LazyLock::new(|| script(DELETE_EXPIRED_SOURCE));
+const DELETE_EXPIRED_SOURCE: &str = r"
 local deleted = 0
 for i = 3, #KEYS do
   local key = ARGV[i]
@@ -88,9 +81,7 @@ for i = 3, #KEYS do
   end
 end
 return deleted
-",
-    )
-});
+";
 
 fn script(body: &str) -> Script {
     let source = [COMMON, body].concat();
