@@ -77,24 +77,15 @@ impl GrantCookieKey {
 }
 
 impl GrantCookie {
-    /// Of a session's owner.
-    pub(crate) fn of_session(
+    /// Of a session's owner, or of a browser in which nobody is signed in.
+    pub(crate) fn new(
         jar: &Arc<JarContents>,
-        session: &Arc<Session>,
         grant_key: &Arc<GrantKey>,
+        session: Option<&Arc<Session>>,
+        until: Timestamp,
     ) -> Self {
-        let key = GrantCookieKey {
-            grant_key: Arc::clone(grant_key),
-            until: session.ends_at,
-            session: Some(Arc::clone(session)),
-        };
-        Self { jar: Arc::clone(jar), key }
-    }
-
-    /// Of a browser in which nobody is signed in.
-    pub(crate) fn of_visitor(jar: &Arc<JarContents>, grant_key: &Arc<GrantKey>, until: Timestamp) -> Self {
-        let key = GrantCookieKey { grant_key: Arc::clone(grant_key), until, session: None };
-        Self { jar: Arc::clone(jar), key }
+        let (grant_key, session) = (Arc::clone(grant_key), session.cloned());
+        Self { jar: Arc::clone(jar), key: GrantCookieKey { grant_key, session, until } }
     }
 
     /// The session with which the grant ends.

@@ -159,10 +159,12 @@ impl Runtime {
             Principal::Visitor(_) | Principal::Offline { .. } => Arc::new(make()),
         };
         let jar = jar.contents().and_then(|jar| match principal {
-            Principal::Session(session) => Some(GrantCookie::of_session(jar, session, &grant_key)),
+            Principal::Session(session) => {
+                Some(GrantCookie::new(jar, &grant_key, Some(session), session.ends_at))
+            }
             Principal::Visitor(_) => {
                 let until = self.now().saturating_add(self.settings.visitor_lifetime);
-                Some(GrantCookie::of_visitor(jar, &grant_key, until))
+                Some(GrantCookie::new(jar, &grant_key, None, until))
             }
             Principal::Account(_) | Principal::Offline { .. } => None,
         });
