@@ -1,10 +1,13 @@
 //! What an authorization request may say (RFC 6749 section 4.1.1, OpenID Connect Core 1.0 section 3.1.2.1),
 //! and how it is replied to. Pure: no clock, no state.
 
+use std::collections::HashSet;
+
 use url::Url;
 
 use super::client::Client;
 use super::request::Form;
+use crate::protocol::token::scopes;
 
 /// A waiting page keeps its request, so a request is bounded.
 const MAX_LENGTH: usize = 16 * 1024;
@@ -155,15 +158,10 @@ fn is_resource(text: &str) -> bool {
 
 /// RFC 6749 section 3.3. Each scope once, in the order asked for; none at all is refused.
 pub(super) fn parse_scopes(text: &str) -> Option<Vec<String>> {
-    let mut scopes: Vec<String> = Vec::new();
-    for scope in text.split(' ').filter(|scope| !scope.is_empty()) {
-        let printable = scope.bytes().all(|byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e));
-        if !printable || scopes.len() == MAX_SCOPES {
-            return None;
-        }
-        if !scopes.iter().any(|other| other == scope) {
-            scopes.push(scope.to_owned());
-        }
-    }
-    Some(scopes).filter(|scopes| !scopes.is_empty())
+    let mut scopes = scopes(text);
+    let is_known = |byte| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+    let are_valid = scopes.iter().all(|scope| scope.bytes().all(is_known));
+    let mut named = HashSet::new();
+    scopes.retain(|scope| named.insert(scope.clone()));
+    (are_valid && (1..=MAX_SCOPES).contains(&scopes.len())).then_some(scopes)
 }
