@@ -11,7 +11,6 @@ use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::task::LocalKey;
 
 use crate::clock::Clock;
 use crate::secret::opaque;
@@ -280,18 +279,13 @@ pub(crate) async fn guarded_future<T, F: Future<Output = T>>(
 
 tokio::task_local! {
     /// The receivers of the events of a store, while the layer calls it: a store knows no configuration.
-    static OBSERVER: Events;
-}
-
-/// The receivers of the events of a store that is called.
-pub(crate) fn observer() -> &'static LocalKey<Events> {
-    &OBSERVER
+    pub(crate) static OBSERVER: Events;
 }
 
 impl Events {
     /// Reports what the store says while it is called.
     pub(crate) fn observe<T>(&self, call: impl Future<Output = T>) -> impl Future<Output = T> {
-        observer().scope(self.clone(), call)
+        OBSERVER.scope(self.clone(), call)
     }
 }
 
