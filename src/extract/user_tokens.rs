@@ -133,16 +133,14 @@ impl UserTokens {
                 "a scope that is required is not among those of the connection",
             ));
         }
-        let (_, grant) = self.grant(&source.connection).await?;
-        match grant {
-            Some(grant)
-                if grant.status == GrantStatus::Active
-                    && grant.covers_scopes(source.indicator.as_deref(), &scopes, self.runtime().now()) =>
-            {
-                Ok(())
-            }
-            _ => Err(self.consent_required(source, &scopes, &LoginOptions::default()).await),
+        let (indicator, now) = (source.indicator.as_deref(), self.runtime().now());
+        let covers = |grant: Arc<Grant>| {
+            grant.status == GrantStatus::Active && grant.covers_scopes(indicator, &scopes, now)
+        };
+        if self.grant(&source.connection).await?.is_some_and(covers) {
+            return Ok(());
         }
+        Err(self.consent_required(source, &scopes, &LoginOptions::default()).await)
     }
 
     /// The address at which the user grants a connection; it then redirects to `destination`. It contains a proof for
@@ -202,7 +200,7 @@ impl UserTokens {
     /// [`ErrorKind::Unavailable`].
     pub async fn connection_status(&self, connection: &str) -> Result<ConnectionStatus, Error> {
         let registered = self.registered(connection)?.clone();
-        let (_, grant) = self.grant(connection).await?;
+        let grant = self.grant(connection).await?;
         let provider = &self.runtime().providers.get(registered.provider).relying_party.name;
         Ok(ConnectionStatus::of(&registered, provider, grant, self.runtime().now()))
     }
@@ -363,7 +361,7 @@ impl UserTokens {
             return Error::new(ErrorKind::ConsentRequired, "the person must grant access (again)");
         }
         let grant = match self.grant(&source.connection).await {
-            Ok((_, grant)) => grant,
+            Ok(grant) => grant,
             Err(error) => return error,
         };
         if grant.as_ref().is_some_and(|grant| grant.is_refused_again(self.runtime().now())) {
@@ -387,17 +385,16 @@ impl UserTokens {
         }
     }
 
-    async fn grant(&self, connection: &str) -> Result<(GrantRef, Option<Arc<Grant>>), Error> {
+    async fn grant(&self, connection: &str) -> Result<Option<Arc<Grant>>, Error> {
         let registered = self.registered(connection)?;
         self.require_session().await?;
         let place = self.place(registered).await?;
-        let grant = place.stored().await.map_err(|error| match error {
+        place.stored().await.map_err(|error| match error {
             TokenUnavailable::Unavailable(cause) => Error::unavailable("the grant cannot be read now", cause),
             TokenUnavailable::Consent | TokenUnavailable::Operator(_) => {
                 Error::unavailable("the grant cannot be read now", "it is gone")
             }
-        })?;
-        Ok((place, grant))
+        })
     }
 
     async fn place(&self, connection: &CheckedConnection) -> Result<GrantRef, Error> {
@@ -425,9 +422,9 @@ impl UserTokens {
     }
 
     fn provider(&self) -> Result<&Arc<Provider>, Error> {
-        self.principal.provider(self.runtime()).ok_or_else(|| match self.principal.is_absent() {
-            true => Error::no_such_connection("nobody signs in at this issuer"),
-            false => self.state.unauthenticated(),
+        self.principal.provider(self.runtime()).ok_or_else(|| {
+            let absent = || Error::no_such_connection("nobody signs in at this issuer");
+            if self.principal.is_absent() { absent() } else { self.state.unauthenticated() }
         })
     }
 
