@@ -147,21 +147,6 @@ impl RedisStore {
         let answer: Value = self.link.ask(command).await?;
         redis::from_redis_value(answer).map_err(|_| StoreError::from(RedisFailure::STRANGE).of_a_read())
     }
-
-    /// Deletes up to [`STEP`] rows and returns how many were due, and how many of them it deleted.
-    async fn sweep(&self, now: &str) -> Result<(usize, u64), StoreError> {
-        let Names { tags, expiry, channel, .. } = &*self.names;
-        let mut due = cmd("ZRANGEBYSCORE");
-        due.arg(expiry).arg("-inf").arg(now).arg("LIMIT").arg(0).arg(STEP);
-        let due: Vec<Vec<u8>> = self.ask(&due).await?;
-        let rows: Vec<Vec<u8>> = due.iter().map(|key| [&self.names.rows[..], key].concat()).collect();
-        let keys: Vec<&[u8]> =
-            [&tags[..], expiry].into_iter().chain(rows.iter().map(Vec::as_slice)).collect();
-        let arguments: Vec<&[u8]> =
-            [now.as_bytes(), channel].into_iter().chain(due.iter().map(Vec::as_slice)).collect();
-        let deleted = self.link.run(&DELETE_EXPIRED, &keys, &arguments, false).await?;
-        Ok((due.len(), u64::try_from(deleted).unwrap_or_default()))
-    }
 }
 
 impl Store for RedisStore {
@@ -213,11 +198,20 @@ impl Store for RedisStore {
             let (seconds, micros): (u64, u64) = self.ask(&cmd("TIME")).await?;
             let server = Timestamp::from_millis(seconds.saturating_mul(1000).saturating_add(micros / 1000));
             let now = older_than.min(server).as_millis().to_string();
+            let Names { tags, expiry, channel, .. } = &*self.names;
             let mut total = 0;
             loop {
-                let (due, deleted) = self.sweep(&now).await?;
-                total += deleted;
-                if due < STEP {
+                let mut due = cmd("ZRANGEBYSCORE");
+                due.arg(expiry).arg("-inf").arg(&now).arg("LIMIT").arg(0).arg(STEP);
+                let due: Vec<Vec<u8>> = self.ask(&due).await?;
+                let rows: Vec<_> = due.iter().map(|key| [&self.names.rows[..], key].concat()).collect();
+                let keys: Vec<_> =
+                    [&tags[..], expiry].into_iter().chain(rows.iter().map(Vec::as_slice)).collect();
+                let arguments: Vec<_> =
+                    [now.as_bytes(), channel].into_iter().chain(due.iter().map(Vec::as_slice)).collect();
+                let deleted = self.link.run(&DELETE_EXPIRED, &keys, &arguments, false).await?;
+                total += u64::try_from(deleted).unwrap_or_default();
+                if due.len() < STEP {
                     return Ok(total);
                 }
             }
