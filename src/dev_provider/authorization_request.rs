@@ -88,8 +88,9 @@ impl CheckedAuthorizationRequest {
         };
         let scopes = parse_scopes(sent.get("scope").unwrap_or_default())
             .ok_or(("invalid_scope", "scope must name up to 64 scopes in RFC 6749's characters"))?;
+        let is_resource = |text: &String| Url::parse(text).is_ok_and(|uri| uri.fragment().is_none());
         let resources: Vec<String> = sent.all("resource").map(str::to_owned).collect();
-        if resources.len() > MAX_RESOURCES || !resources.iter().all(|resource| is_resource(resource)) {
+        if resources.len() > MAX_RESOURCES || !resources.iter().all(is_resource) {
             return Err(("invalid_target", "a resource must be an absolute URI without a fragment"));
         }
         let prompts = prompts(sent)?;
@@ -150,10 +151,6 @@ impl Reply {
 
 fn is_challenge(text: &str) -> bool {
     text.len() == 43 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-}
-
-fn is_resource(text: &str) -> bool {
-    Url::parse(text).is_ok_and(|uri| uri.fragment().is_none())
 }
 
 /// RFC 6749 section 3.3. Each scope once, in the order asked for; none at all is refused.

@@ -114,16 +114,16 @@ async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), LogoutError>
     let is_first = received_at.is_none();
     let received_at = received_at.unwrap_or_else(|| runtime.next_moment());
     let ended = end_all(runtime, &LogoutTarget { received_at, ..token.target }, is_first).await;
-    if !matches!(ended, Err(LogoutError::Refused(_))) {
-        // Whoever was faster has ended the same.
-        let receipt = (received_at, ended.is_ok());
-        let noted = runtime.records.swap(&seen, version, &receipt, token.spent_until, Vec::new()).await;
-        ended?;
-        noted?;
-        runtime.sweep_in_time();
-        return Ok(());
+    if let Err(LogoutError::Refused(_)) = ended {
+        return ended;
     }
-    ended
+    // Whoever was faster has ended the same.
+    let receipt = (received_at, ended.is_ok());
+    let noted = runtime.records.swap(&seen, version, &receipt, token.spent_until, Vec::new()).await;
+    ended?;
+    noted?;
+    runtime.sweep_in_time();
+    Ok(())
 }
 
 /// The longest that a login can be under way after its ID token was issued, and some.

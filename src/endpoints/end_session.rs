@@ -45,14 +45,11 @@ pub(crate) async fn end_session(
 
 async fn end_kept(runtime: &Arc<Runtime>, id: SessionId) -> Result<Option<Secret>, StoreError> {
     let row = id.row(&runtime.records.keys);
-    let record = match runtime.records.load_expired_too::<SessionRecord>(&row).await? {
-        Loaded::Found(found) => Some(found.value),
-        Loaded::Absent(_) | Loaded::Unreadable => None,
-    };
+    let loaded = runtime.records.load_expired_too::<SessionRecord>(&row).await?;
     runtime.sessions.end(id, runtime.now()).await?;
-    let Some(record) = record else { return Ok(None) };
-    end_grants(runtime, row.key, &record).await?;
-    Ok(Some(record.id_token))
+    let Loaded::Found(found) = loaded else { return Ok(None) };
+    end_grants(runtime, row.key, &found.value).await?;
+    Ok(Some(found.value.id_token))
 }
 
 /// Ends the grants that were a session's own.

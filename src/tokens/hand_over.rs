@@ -26,13 +26,10 @@ pub(crate) async fn claim(
     session: &Arc<Session>,
     jar: &CookieJar,
 ) -> Result<Vec<String>, Error> {
-    let (from, to) = (Principal::Visitor(visitor), Principal::Session(Arc::clone(session)));
-    let connections = runtime.connections_of(&from).map(CheckedConnections::all).unwrap_or_default();
-    let mut claimed = Vec::new();
-    for connection in connections.iter().filter(|connection| connection.visitors) {
+    let (to, mut claimed) = (Principal::Session(Arc::clone(session)), Vec::new());
+    for (connection, place) in places(runtime, visitor, jar).await? {
         let theirs = runtime.connections_of(&to).and_then(|connections| connections.named(&connection.name));
         let Some(theirs) = theirs.filter(|theirs| theirs.provider == connection.provider) else { continue };
-        let place = runtime.place_of(&from, connection, jar).await?;
         let own = runtime.place_of(&to, theirs, jar).await?;
         if !is_free(&own).await? {
             continue;

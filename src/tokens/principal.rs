@@ -55,10 +55,7 @@ impl Principal {
 
     /// The session with which what is kept for it ends, and which must still last.
     pub(crate) fn session(&self) -> Option<&Arc<Session>> {
-        match self {
-            Self::Session(session) => Some(session),
-            Self::Account(_) | Self::Visitor(_) | Self::Offline { .. } => None,
-        }
+        if let Self::Session(session) = self { Some(session) } else { None }
     }
 
     /// The person who alone may grant it something.
