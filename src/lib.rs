@@ -74,7 +74,8 @@
 //! the event `layer.misplaced` reports this.) So:
 //!
 //! - last on the outermost router: `.route(..).fallback(..).layer(auth)`; or
-//! - around the router as a service, which is also the fastest: `auth.layer(app)`; or, where neither is possible,
+//! - around the router as a service, which is also the fastest: `auth.layer(app)`, which axum serves as
+//!   `axum::serve(listener, tower::make::Shared::new(auth.layer(app)))`; or, where neither is possible,
 //! - inside, with [`OidcLayer::endpoints`] mounted so that it receives every request below `/auth/`; below `nest("/app", …)`
 //!   [`Config::mounted_at`] gives the path that the layer does not see.
 //!

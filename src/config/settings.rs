@@ -142,8 +142,8 @@ impl Settings {
 
     /// Whether the answer at a path is the same for everybody.
     pub(crate) fn is_shared(&self, path: &str) -> bool {
-        let path = path.strip_prefix(self.mount.as_str()).unwrap_or(path);
-        let rest = |shared: &String| path.strip_prefix(shared.as_str());
+        let path = || path.strip_prefix(self.mount.as_str()).unwrap_or(path);
+        let rest = |shared: &String| path().strip_prefix(shared.as_str());
         self.shared_paths.iter().filter_map(rest).any(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
