@@ -15,6 +15,7 @@ pub(crate) mod lookup;
 pub(crate) mod newer_id_token;
 pub(crate) mod principal;
 pub mod refresh_protocol;
+pub(crate) mod refresh_renewal;
 pub(crate) mod refresh_request;
 pub(crate) mod refresh_task;
 pub(crate) mod save;

@@ -26,7 +26,9 @@ pub(crate) fn adopt_refreshed(
     asked_at: Timestamp,
 ) {
     let Some(row) = place.session else { return };
-    let newer = id_token.map(|id_token| NewIdToken::new(id_token, response, asked_at));
+    // Without a signature it is what an identity endpoint said, and no ID token.
+    let signed = id_token.filter(|id_token| id_token.algorithm.is_some());
+    let newer = signed.map(|id_token| NewIdToken::new(id_token, response, asked_at));
     let runtime = Arc::clone(&place.runtime);
     let revalidates = runtime.settings.revalidate_every.is_some();
     let claims = id_token.map(|id_token| id_token.claims.clone()).filter(|_| revalidates);

@@ -43,6 +43,7 @@
 //! | | | the response is lost | `Asking` once more; `Reading` if the lease is lost too |
 //! | | | lost again, or any other failure | `Releasing` |
 //! | `Verifying` | verify the ID token, if the response has one | valid; invalid; valid for another user | `Writing`; `Ending`; `Ending` |
+//! | | at a provider without ID tokens: write the rotated refresh token, then ask the identity endpoint | the same owner; another; a failure | `Writing`; `Ending`; `Releasing` |
 //! | `Writing` | swap the row for the next generation | written | `Finished(Written)` |
 //! | | | another process was first: read the row | the spent generation: swap again; newer: `Finished(Found)`; no row: `Finished(Gone)` |
 //! | | | the store fails | again after a pause of at most 2 seconds |
@@ -64,7 +65,9 @@
 //! 2. **A lease is stolen only after its deadline,** and only by a process that has seen the row unchanged for a grace (16 s)
 //!    after that, reading it every `RENEW`: a running holder renews or writes within that time. The holder also has that time
 //!    after an outage of the store: a failed read ends the watch.
-//! 3. **Written before used.** No request gets a token of a generation that the store has not acknowledged.
+//! 3. **Written before used.** No request gets a token of a generation that the store has not acknowledged. Where an identity
+//!    endpoint must say whose an access token is, the rotated refresh token is written before it is asked, under the lease:
+//!    an endpoint that fails costs that access token and no more.
 //! 4. **Read again after every loss**: a process that loses a swap, a lease or a response reads the row before it decides.
 //! 5. **Only the spent generation is ended.** `invalid_grant` ends the generation whose refresh token was refused, and no
 //!    other, and not while another process holds the lease: its response may be the valid one.
@@ -298,6 +301,9 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> RefreshMachine<V, T> {
                 self.swap(RefreshState::Writing, NextRow::Refreshed)
             }
             (RefreshState::Verifying, Verified(Err(end))) => self.end(end),
+            (RefreshState::Verifying, Answered(ProviderReply::Failed)) => {
+                self.swap(RefreshState::Releasing, NextRow::Released)
+            }
             (RefreshState::Writing, event) => self.write(event),
             (RefreshState::Releasing, Swapped(None)) => Action::Read,
             // Ours after all: a renewal was written and did not say so.

@@ -52,7 +52,7 @@ pub(crate) async fn verify(
         let token_use = IdTokenUse::Refresh { original: grant.original.as_ref() };
         match provider.identify(response, token_use).await {
             // The keys cannot be read now. The tokens are kept in memory, as while the store fails.
-            Err(error) if error.passes() => {}
+            Err(error) if error.passes() && provider.relying_party.oauth2.is_none() => {}
             verified => return verified,
         }
         tokio::time::sleep(pause).await;

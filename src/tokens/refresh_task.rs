@@ -1,7 +1,6 @@
 //! One refresh: the refresh token is spent, and the response is verified, written, and only then used. The
 //! [refresh protocol](crate::tokens::refresh_protocol) decides each step; this module carries it out.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use super::locate::GrantRef;
 use super::lookup::{self, TokenRequest, TokenUnavailable};
 use super::newer_id_token::adopt_refreshed;
 use super::refresh_protocol::{
-    Action, Conclusion, EndReason, Input, LEASE, NextRow, ProviderReply, RENEW, RefreshMachine,
+    Action, Conclusion, EndReason, Input, LEASE, NextRow, ProviderReply, RefreshMachine, SpentToken,
 };
 use super::refresh_request::{
     Attempt, FIRST_RETRY, LAST_RETRY, RequestFailure, ask, failed, unavailable, verify,
@@ -31,9 +30,9 @@ use crate::secret::Secret;
 use crate::store::{StoreErrorKind, Version};
 
 /// `None` is the version of a row that is not there: only the browser has the grant.
-type RowVersion = Option<Version>;
+pub(super) type RowVersion = Option<Version>;
 
-type TaskInput = Input<RowVersion, Option<Secret>>;
+pub(super) type TaskInput = Input<RowVersion, Option<Secret>>;
 
 /// To the newest generation of the grant.
 pub(crate) async fn refresh(
@@ -72,6 +71,7 @@ pub(crate) async fn refresh(
                 task.answered(answer)
             }
             Action::Verify => {
+                task.write_rotated(&mut machine).await;
                 let verified = task.verified();
                 let verified = task.while_renewing(&mut machine, verified).await;
                 task.judged(verified)
@@ -84,7 +84,7 @@ pub(crate) async fn refresh(
     }
 }
 
-struct RefreshTask<'a> {
+pub(super) struct RefreshTask<'a> {
     place: &'a GrantRef,
     request: &'a TokenRequest,
     /// At the store, until it waits for somebody else.
@@ -108,7 +108,7 @@ struct RefreshTask<'a> {
     /// ...and must not be used.
     refused: bool,
     /// The store refuses the row, and would again.
-    never_written: bool,
+    pub(super) never_written: bool,
     /// How long the provider is left alone from now on.
     hold: Option<RefreshHold>,
     why: Option<RequestFailure>,
@@ -116,7 +116,7 @@ struct RefreshTask<'a> {
 }
 
 impl<'a> RefreshTask<'a> {
-    async fn read(&mut self) -> TaskInput {
+    pub(super) async fn read(&mut self) -> TaskInput {
         match self.place.read().await {
             Ok(Some(found)) => {
                 let row = found.row(&self.holder, self.request, self.place);
@@ -152,14 +152,19 @@ impl<'a> RefreshTask<'a> {
         Input::Ready(ready.map_err(|error| self.why = Some(RequestFailure::Provider(error))).is_ok())
     }
 
-    async fn swap(&mut self, expected: RowVersion, to: NextRow) -> TaskInput {
+    pub(super) async fn swap(&mut self, expected: RowVersion, to: NextRow) -> TaskInput {
         let Some(lookup::StoredGrant { grant, expires_at, .. }) = &self.found else {
             return Input::Swapped(None);
         };
         let (now, expires_at) = (self.place.runtime.now(), *expires_at);
         let lease = Lease { holder: self.holder, until: now.saturating_add(LEASE) };
         let next = match (to, &self.response) {
-            (NextRow::Leased, _) => Grant { lease: Some(lease), ..Grant::clone(grant) },
+            (NextRow::Leased, _) => {
+                let refresh_token = self.rotated_unverified().or_else(|| grant.refresh_token.clone());
+                // A generation of its own: a browser that shows the one before it is given this one.
+                let generation = grant.generation + u64::from(refresh_token != grant.refresh_token);
+                Grant { lease: Some(lease), generation, refresh_token, ..Grant::clone(grant) }
+            }
             (NextRow::Refreshed, Some(response)) => {
                 let spent = self.spent.as_ref().unwrap_or(grant);
                 let TokenRequest { indicator, rejected, .. } = self.request;
@@ -245,48 +250,40 @@ impl<'a> RefreshTask<'a> {
     }
 
     fn judged(&mut self, verified: Result<Option<IdToken>, ProviderError>) -> TaskInput {
-        Input::Verified(verified.map(|id_token| self.id_token = id_token).map_err(|error| {
-            let is_another = error.names_another_owner();
-            let end = if is_another { EndReason::AnotherOwner } else { EndReason::Unverified };
-            (self.refused, self.why) = (true, Some(RequestFailure::Provider(error)));
-            end
-        }))
-    }
-
-    /// However slow the provider is, nobody else spends what is being spent.
-    async fn while_renewing<T>(
-        &mut self,
-        machine: &mut RefreshMachine<RowVersion, Option<Secret>>,
-        work: impl Future<Output = T>,
-    ) -> T {
-        // What is dropped in the middle of a renewal is found out at the next swap.
-        tokio::select! {
-            biased;
-            done = work => done,
-            never = self.renew(machine) => match never {},
-        }
-    }
-
-    async fn renew(&mut self, machine: &mut RefreshMachine<RowVersion, Option<Secret>>) -> Infallible {
-        let mut pause = RENEW;
-        loop {
-            tokio::time::sleep(pause).await;
-            pause = RENEW;
-            let mut action = machine.renew();
-            while let Some(next) = action {
-                let event = match next {
-                    Action::Swap { expected, to } => self.swap(expected, to).await,
-                    _ => self.read().await,
-                };
-                if matches!(event, Input::StoreFailed) {
-                    pause = FIRST_RETRY;
-                }
-                action = machine.renewed(&event);
+        let error = match verified {
+            Ok(id_token) => {
+                self.id_token = id_token;
+                return Input::Verified(Ok(()));
             }
+            Err(error) => error,
+        };
+        let is_another = error.names_another_owner();
+        // An identity endpoint that fails says nothing against the tokens, and the refresh token is written.
+        let may_pass = !is_another && self.place.provider().relying_party.oauth2.is_some();
+        if may_pass {
+            self.hold = failed(&error, self.spent.as_deref(), self.place.runtime.now()).1;
+        }
+        (self.refused, self.why) = (!may_pass, Some(RequestFailure::Provider(error)));
+        match (may_pass, is_another) {
+            (true, _) => Input::Answered(ProviderReply::Failed),
+            (_, true) => Input::Verified(Err(EndReason::AnotherOwner)),
+            (_, false) => Input::Verified(Err(EndReason::Unverified)),
         }
     }
 
-    async fn pause(&mut self) -> TaskInput {
+    /// The refresh token that came, where the identity endpoint is still to say whose it is.
+    pub(super) fn rotated_unverified(&self) -> Option<Secret> {
+        self.place.provider().relying_party.oauth2.as_ref()?;
+        self.spent.as_ref()?.refresh_token.as_ref()?;
+        self.response.as_ref()?.refresh_token.clone()
+    }
+
+    /// What the row that was read or written last would spend.
+    pub(super) fn written_token(&self) -> Option<SpentToken<Option<Secret>>> {
+        Some(self.found.as_ref()?.row(&self.holder, self.request, self.place).spent_token)
+    }
+
+    pub(super) async fn pause(&mut self) -> TaskInput {
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(LAST_RETRY);
         Input::Paused

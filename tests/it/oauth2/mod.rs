@@ -3,6 +3,7 @@
 mod login;
 mod mix_up;
 mod presets;
+mod refresh;
 mod shapes;
 
 use serde_json::Value;

@@ -22,7 +22,7 @@ const THIRD: &str = "https://third.test";
 
 impl World {
     /// From now on this clock goes with tokio's.
-    fn ticking(&self, clock: &TestClock) {
+    pub(crate) fn ticking(&self, clock: &TestClock) {
         let clock = clock.clone();
         tokio::spawn(async move {
             loop {

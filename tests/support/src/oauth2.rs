@@ -130,6 +130,10 @@ impl OAuth2Provider {
         lock(&self.0).reuse
     }
 
+    pub fn forget_refresh_tokens(&self) {
+        lock(&self.0).refresh.clear();
+    }
+
     /// Whose a token is, while it lives.
     pub fn owner_of(&self, token: &str) -> Option<String> {
         lock(&self.0).owner(token)

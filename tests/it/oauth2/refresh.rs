@@ -1,0 +1,155 @@
+//! A refresh at a provider without ID tokens: the rotated refresh token is written first, then the identity endpoint says
+//! whose the access token is, and only then anybody gets it.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tower_oidc::{EventCode, Mode};
+
+use super::{Without, preset, shapes};
+use crate::support::app::{APP, App, routes};
+use crate::support::browser::Browser;
+use crate::support::fault::{Fault, Gate};
+
+const HUB: &str = "https://api.github.com";
+const HOURS: Duration = Duration::from_secs(9 * 3600);
+/// Where a second process of the application is reached.
+const REPLICA: &str = "https://replica.test";
+/// After a failure that passes, a grant's provider is left alone for one second.
+const PAUSE: Duration = Duration::from_millis(1001);
+
+/// At a GitHub App, alice is signed in, and her token is over.
+async fn expired(mode: Mode) -> (Without, Browser) {
+    let without = Without::of(mode, shapes::github_app(), preset("github"), |config| config);
+    let alice = without.signed_in("alice").await;
+    without.world.clock.advance(HOURS);
+    (without, alice)
+}
+
+fn refreshes(without: &Without) -> usize {
+    let requests = without.provider.token_requests();
+    requests.iter().filter(|request| request.get("grant_type") == Some("refresh_token")).count()
+}
+
+impl Without {
+    /// A browser asks, so that it gets what answers bring it.
+    async fn token(&self, browser: &Browser) -> (u16, String) {
+        let page = browser.fetch(http::Method::GET, &format!("{APP}/tok"), "", APP).await;
+        (page.status.as_u16(), page.text())
+    }
+}
+
+#[tokio::test]
+async fn many_requests_are_one_refresh_and_one_question() {
+    for mode in [Mode::PerUser, Mode::Stateless] {
+        let (without, alice) = expired(mode).await;
+        without.world.net.forget();
+        let asked: Vec<_> = (0..20).map(|_| tokio::spawn(without.world.ask(APP, &alice, "/tok"))).collect();
+        for answer in asked {
+            let answer = answer.await.unwrap().unwrap();
+            let token = String::from_utf8_lossy(answer.body()).into_owned();
+            assert_eq!(answer.status(), 200, "{token}");
+            assert_eq!(without.provider.owner_of(&token).as_deref(), Some("alice"));
+        }
+        assert_eq!((refreshes(&without), without.provider.reuse()), (1, 0));
+        assert_eq!(without.world.net.count(HUB, "/user"), 1);
+        // And the next one spends what came.
+        assert_eq!(without.token(&alice).await.0, 200);
+        without.world.clock.advance(HOURS);
+        assert_eq!(without.token(&alice).await.0, 200);
+        assert_eq!((refreshes(&without), without.provider.reuse()), (2, 0));
+    }
+}
+
+/// Whatever the endpoint answers that is no answer, the grant stays, and no refresh token is spent twice.
+#[tokio::test]
+async fn an_identity_endpoint_that_fails_is_unavailable_and_costs_no_refresh_token() {
+    for mode in [Mode::PerUser, Mode::Stateless] {
+        let (without, alice) = expired(mode).await;
+        for fault in
+            [Fault::Status(500), Fault::Status(403), Fault::Refuse, Fault::Garbage, Fault::Status(401)]
+        {
+            without.world.net.fault(HUB, "/user", fault.clone());
+            let (status, problem) = without.token(&alice).await;
+            assert_eq!(status, 503, "{fault:?}: {problem}");
+            without.world.net.heal(HUB);
+            without.world.clock.advance(PAUSE);
+        }
+        assert_eq!((refreshes(&without), without.provider.reuse()), (5, 0));
+        let (status, token) = without.token(&alice).await;
+        assert_eq!((status, without.provider.owner_of(&token).as_deref()), (200, Some("alice")), "{token}");
+        assert_eq!(without.provider.reuse(), 0);
+        assert_eq!(without.world.who(&alice).await, "583231");
+    }
+}
+
+/// What came is in the row before the endpoint is asked: who dies there loses the access token alone.
+#[tokio::test(start_paused = true)]
+async fn a_process_that_dies_at_the_endpoint_loses_no_refresh_token() {
+    let (without, alice) = expired(Mode::PerUser).await;
+    let world = &without.world;
+    world.ticking(&world.clock);
+    let store = world.app.store.clone();
+    let replica = App::unserved(&world.net, &world.clock, store, |config| config.provider(preset("github")));
+    world.net.serve_service(REPLICA, replica.layer.layer(routes()));
+    let gate = Gate::new();
+    world.net.fault(HUB, "/user", Fault::Gate(gate.clone()));
+    let asking = world.ask(REPLICA, &alice, "/tok");
+    let process = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            tokio::spawn(asking);
+            gate.wait_for_arrivals(1).await;
+        });
+    });
+    process.join().unwrap();
+    world.net.heal(HUB);
+    let (status, token) = without.token(&alice).await;
+    assert_eq!((status, without.provider.owner_of(&token).as_deref()), (200, Some("alice")), "{token}");
+    assert_eq!((refreshes(&without), without.provider.reuse()), (2, 0));
+}
+
+#[tokio::test]
+async fn another_subject_ends_the_grant() {
+    for mode in [Mode::PerUser, Mode::Stateless] {
+        let (without, alice) = expired(mode).await;
+        without.provider.edit(|answer| {
+            if answer.is_object() {
+                answer["id"] = json!(583_232);
+            }
+        });
+        let (status, problem) = without.token(&alice).await;
+        assert_eq!(status, 403, "{problem}");
+        assert!(without.world.app.events.has(EventCode::RefreshOwnerMismatch));
+        // It is over, whatever the endpoint says from now on.
+        without.provider.honest();
+        without.world.clock.advance(PAUSE);
+        assert_eq!(without.token(&alice).await.0, 403);
+        assert_eq!(refreshes(&without), 1);
+        let again = without.signed_in("alice").await;
+        assert_eq!(without.token(&again).await.0, 200, "the control");
+    }
+}
+
+/// A refused refresh token is the person's to renew, under GitHub's own name for it.
+#[tokio::test]
+async fn a_refresh_token_that_is_over_needs_consent() {
+    let (without, alice) = expired(Mode::PerUser).await;
+    without.provider.forget_refresh_tokens();
+    assert_eq!(without.token(&alice).await.0, 403);
+    let (unknown, alice) = expired(Mode::PerUser).await;
+    unknown.provider.forget_refresh_tokens();
+    unknown.provider.set(|shape| shape.refusal = (200, "odd"));
+    assert_eq!(unknown.token(&alice).await.0, 503, "what is not known ends nothing");
+}
+
+/// A token without an end is used until an API refuses it, and nothing is asked.
+#[tokio::test]
+async fn a_token_without_an_end_is_not_refreshed() {
+    let without = Without::github();
+    let alice = without.signed_in("alice").await;
+    let (_, token) = without.token(&alice).await;
+    without.world.clock.advance(HOURS * 2);
+    assert_eq!(without.token(&alice).await, (200, token));
+    assert_eq!(refreshes(&without), 0);
+}
