@@ -137,8 +137,7 @@ impl OAuth2 {
 
 impl EmailAddresses {
     fn replace(&self, claims: &mut Map<String, Value>, answer: &Value) -> Result<(), JwtError> {
-        let found = answer.pointer(&self.list);
-        let list = found.and_then(Value::as_array);
+        let list = answer.pointer(&self.list).and_then(Value::as_array);
         let list = list.ok_or_else(|| Refused("the e-mail addresses are no list".into()))?;
         let is = |entry: &Value, at: &str| entry.pointer(at) == Some(&Value::Bool(true));
         claims.retain(|name, _| !["email", "email_verified"].contains(&name.as_str()));

@@ -65,8 +65,10 @@ impl Provider {
 
     async fn json_of(&self, endpoint: &Url, access_token: &Secret) -> Result<Value, ProviderError> {
         let answer = self.get_as_owner(endpoint, access_token).await?;
-        let value = serde_json::from_slice(json::without_mark(&answer));
-        value.map_err(|_| ProviderError::Malformed("the identity endpoint's answer is no JSON"))
+        // One value that cannot be read costs nobody their login; a name that stands twice says two things.
+        let object = json::members(&answer).map(|(members, _)| Value::Object(members));
+        let list = || serde_json::from_slice(json::without_mark(&answer)).ok().map(Value::Array);
+        object.or_else(list).ok_or(ProviderError::Malformed("the identity endpoint's answer is no JSON"))
     }
 
     /// What an endpoint says to an access token (RFC 6750 section 2.1).

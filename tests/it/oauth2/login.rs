@@ -9,6 +9,7 @@ use tower_oidc::{Config, EventCode, Mode, OAuth2, OidcLayer, ProviderConfig, Rea
 use super::{Without, modes, preset, registered, shapes};
 use crate::support::app::{APP, config};
 use crate::support::fault::Fault;
+use crate::support::net::answer;
 
 const HUB: &str = "https://api.github.com";
 
@@ -83,10 +84,11 @@ async fn an_identity_endpoint_that_lies_signs_nobody_in() {
             without.refused(&told, 400).await;
             assert!(without.last_refusal().contains("/id is"), "{}", without.last_refusal());
         }
-        for odd in [json!([]), json!("alice"), json!({ "message": "Not Found" })] {
+        let odd = [(json!([]), 400), (json!({ "message": "Not Found" }), 400), (json!("alice"), 502)];
+        for (odd, status) in odd {
             let told = odd.to_string();
             without.provider.edit(move |answer| *answer = odd.clone());
-            without.refused(&told, 400).await;
+            without.refused(&told, status).await;
         }
         without.provider.honest();
         for (path, fault, status) in [
@@ -108,6 +110,24 @@ async fn an_identity_endpoint_that_lies_signs_nobody_in() {
         assert!(!without.world.app.events.has(EventCode::LoginSucceeded));
         assert!(without.world.net.requests("https://evil.test").is_empty());
         without.signed_in("alice").await;
+    }
+}
+
+/// A value that cannot be read costs that member alone. A name that stands twice says two things, and neither counts.
+#[tokio::test]
+async fn an_answer_is_read_once_and_as_far_as_it_can_be() {
+    let without = Without::github();
+    for (body, status) in [
+        (r#"{"id":1,"name":"Ann \ud83d"}"#, 200),
+        (r#"{"id":1,"id":583231}"#, 502),
+        (r#"{"id":1} {"id":2}"#, 502),
+        (r#"[{"id":1}]"#, 400),
+        ("\u{feff}{\"id\":1}", 200),
+    ] {
+        without.world.net.serve(&format!("{HUB}/user"), move |_| async move { answer(200, body) });
+        without.world.net.serve(&format!("{HUB}/user/emails"), |_| async { answer(200, "[]") });
+        let (_, page) = without.attempt("alice").await;
+        assert_eq!(page.status.as_u16(), status, "{body}: {}", page.text());
     }
 }
 
