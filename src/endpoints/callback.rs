@@ -10,7 +10,7 @@ use subtle::ConstantTimeEq;
 
 use super::context::EndpointContext;
 use super::issued_tokens::{self, Issued};
-use super::login::{asked, registration, unavailable};
+use super::login::{asked, registration};
 use super::login_error::LoginError;
 use super::parameters::is_form;
 use super::pending::{self, Intent, KeepFor, PendingLogin};
@@ -280,76 +280,5 @@ async fn spent(runtime: &Runtime, login: &PendingLogin) -> Result<RecordKey, Sto
 fn answer(runtime: &Runtime, refused: &CallbackError) -> Response<Bytes> {
     runtime.events().emit(EventCode::LoginRefused, None, cause(&refused.failure));
     let home = || runtime.settings.destination("").map(|home| runtime.settings.login_path(&home));
-    let again = refused.again.clone().or_else(|| home().ok()).unwrap_or_default();
-    let links = [(again.as_str(), "Try again")];
-    let page = |status, text: &str| page::page(status, "Sign-in failed", text, &links);
-    match &refused.failure {
-        LoginError::Deadline => unavailable(&again),
-        LoginError::Store(_) => page::try_again("Sign-in is not possible at the moment.", &again),
-        LoginError::Provider(error) if error.passes() => unavailable(&again),
-        LoginError::Provider(error) => {
-            let (status, text) = provider_failed(error);
-            page(status, text)
-        }
-        LoginError::NoIdToken => page(StatusCode::BAD_REQUEST, UNTRUSTED),
-        LoginError::Malformed(_) | LoginError::NotPending | LoginError::OtherHost(..) => page(
-            StatusCode::BAD_REQUEST,
-            "This sign-in was not started in this browser, or was completed already.",
-        ),
-        LoginError::Expired => page(StatusCode::BAD_REQUEST, "This sign-in took too long."),
-        LoginError::Denied(code) if matches!(&**code, "temporarily_unavailable" | "server_error") => {
-            unavailable(&again)
-        }
-        LoginError::Denied(code) if code == "access_denied" => {
-            page(StatusCode::FORBIDDEN, "Access was denied.")
-        }
-        LoginError::Denied(code) => {
-            page(StatusCode::BAD_REQUEST, &format!("The sign-in service reported an error: {code}."))
-        }
-        LoginError::NoRefreshToken => page(
-            StatusCode::BAD_GATEWAY,
-            "The sign-in service does not let this application look again whether you may stay signed in.",
-        ),
-        LoginError::HostedDomain => page(StatusCode::FORBIDDEN, OTHER_ORGANISATION),
-        LoginError::Vetoed(why) => page(StatusCode::FORBIDDEN, why),
-        LoginError::TooLarge => page(StatusCode::BAD_GATEWAY, "Your profile is too large to store."),
-        LoginError::TooLargeToCarry(too_large) => page(
-            StatusCode::BAD_GATEWAY,
-            &format!(
-                "This application cannot keep your sign-in in cookies: {too_large}. Its operator can request fewer \
-                 scopes or smaller tokens, or use a store."
-            ),
-        ),
-        LoginError::Panicked => page(StatusCode::INTERNAL_SERVER_ERROR, "An internal error occurred."),
-        LoginError::SignedOut | LoginError::EndedByProvider => page(StatusCode::BAD_REQUEST, SIGNED_OUT),
-        LoginError::SessionOver => page(
-            StatusCode::BAD_REQUEST,
-            "You signed out, or signed in as another user, before access was granted.",
-        ),
-        LoginError::AccountMismatch => page(
-            StatusCode::FORBIDDEN,
-            "Access was granted by another account than the one you are signed in with (AccountMismatch). It was \
-             not saved.",
-        ),
-    }
-}
-
-const SIGNED_OUT: &str = "You were signed out while you were signing in.";
-const OTHER_ORGANISATION: &str = "Your account does not belong to the required organisation.";
-const UNTRUSTED: &str = "The sign-in service's statement about you could not be verified.";
-
-/// RFC 6749 section 5.2: a code that is over is the browser's; every other refusal is about this application.
-fn provider_failed(error: &ProviderError) -> (StatusCode, &'static str) {
-    match error {
-        ProviderError::Refused(refusal) if refusal.code.as_deref() == Some("invalid_grant") => {
-            (StatusCode::BAD_REQUEST, "This sign-in took too long, or was completed already.")
-        }
-        ProviderError::Refused(_) => {
-            (StatusCode::BAD_GATEWAY, "The sign-in service refused this application.")
-        }
-        ProviderError::Malformed(_) => {
-            (StatusCode::BAD_GATEWAY, "The sign-in service sent an invalid response.")
-        }
-        _ => (StatusCode::BAD_REQUEST, UNTRUSTED),
-    }
+    refused.failure.page(&refused.again.clone().or_else(|| home().ok()).unwrap_or_default())
 }

@@ -1,5 +1,12 @@
 //! Why a login ended without a session, or a connection without a grant.
 
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+
+use super::login::unavailable;
+use crate::page;
 use crate::protocol::authorization::MalformedResponse;
 use crate::provider::error::ProviderError;
 use crate::stateless::TooLarge;
@@ -64,6 +71,79 @@ impl LoginError {
             Self::Provider(ProviderError::Refused(why)) => why.code.as_deref() == Some("invalid_grant"),
             _ => false,
         }
+    }
+
+    /// The page for the user, with the address that tries once more.
+    pub(super) fn page(&self, again: &str) -> Response<Bytes> {
+        match self {
+            Self::Store(_) => page::try_again("Sign-in is not possible at the moment.", again),
+            Self::Deadline => unavailable(again),
+            Self::Provider(error) if error.passes() => unavailable(again),
+            Self::Denied(code) if matches!(&**code, "temporarily_unavailable" | "server_error") => {
+                unavailable(again)
+            }
+            _ => page::page(self.status(), "Sign-in failed", &self.text(), &[(again, "Try again")]),
+        }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::HostedDomain | Self::Vetoed(_) | Self::AccountMismatch => StatusCode::FORBIDDEN,
+            Self::Denied(code) if code == "access_denied" => StatusCode::FORBIDDEN,
+            Self::Provider(ProviderError::Refused(_)) if self.is_over() => StatusCode::BAD_REQUEST,
+            Self::Provider(ProviderError::Refused(_) | ProviderError::Malformed(_))
+            | Self::NoRefreshToken
+            | Self::TooLarge
+            | Self::TooLargeToCarry(_) => StatusCode::BAD_GATEWAY,
+            Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// RFC 6749 section 5.2: a code that is over is the browser's; every other refusal is about this application.
+    fn is_over(&self) -> bool {
+        let Self::Provider(ProviderError::Refused(why)) = self else { return false };
+        why.code.as_deref() == Some("invalid_grant")
+    }
+
+    fn text(&self) -> Cow<'_, str> {
+        let text = match self {
+            Self::Vetoed(why) => why,
+            Self::Denied(code) if code != "access_denied" => {
+                return format!("The sign-in service reported an error: {code}.").into();
+            }
+            Self::TooLargeToCarry(too_large) => {
+                return format!(
+                    "This application cannot keep your sign-in in cookies: {too_large}. Its operator can request fewer \
+                     scopes or smaller tokens, or use a store."
+                )
+                .into();
+            }
+            Self::Denied(_) => "Access was denied.",
+            Self::Provider(_) if self.is_over() => "This sign-in took too long, or was completed already.",
+            Self::Provider(ProviderError::Refused(_)) => "The sign-in service refused this application.",
+            Self::Provider(ProviderError::Malformed(_)) => "The sign-in service sent an invalid response.",
+            Self::Malformed(_) | Self::NotPending | Self::OtherHost(..) => {
+                "This sign-in was not started in this browser, or was completed already."
+            }
+            Self::Expired | Self::Deadline => "This sign-in took too long.",
+            Self::NoRefreshToken => {
+                "The sign-in service does not let this application look again whether you may stay signed in."
+            }
+            Self::HostedDomain => "Your account does not belong to the required organisation.",
+            Self::TooLarge => "Your profile is too large to store.",
+            Self::Panicked | Self::Store(_) => "An internal error occurred.",
+            Self::SignedOut | Self::EndedByProvider => "You were signed out while you were signing in.",
+            Self::SessionOver => "You signed out, or signed in as another user, before access was granted.",
+            Self::AccountMismatch => {
+                "Access was granted by another account than the one you are signed in with (AccountMismatch). It was not \
+                 saved."
+            }
+            Self::Provider(_) | Self::NoIdToken => {
+                "The sign-in service's statement about you could not be verified."
+            }
+        };
+        text.into()
     }
 
     /// Why the tokens of a callback that failed in this way are not kept.

@@ -13,11 +13,11 @@ pub(crate) mod identity;
 pub(crate) mod keys;
 pub(crate) mod providers;
 pub(crate) mod relying_party;
+mod reports;
 
 pub(crate) use self::error::ProviderError;
 
 use std::collections::HashSet;
-use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
@@ -178,37 +178,10 @@ impl Provider {
         self.told(fetched.await, EventCode::MetadataFetched)
     }
 
-    fn told<T>(&self, fetched: Result<T, ProviderError>, code: EventCode) -> Result<T, ProviderError> {
-        match &fetched {
-            Ok(_) => self.events.emit(code, None, &self.relying_party.issuer),
-            Err(error) => self.tell(error),
-        }
-        fetched
-    }
-
-    /// It was of no use, and somebody goes on without it.
-    pub(crate) fn tell(&self, error: &ProviderError) {
-        let told = format!("{}: {}", self.relying_party.issuer, cause(error));
-        self.events.emit(EventCode::ProviderFailed, None, told);
-    }
-
-    /// Reports something for its operator to mend, once after a start.
-    pub(crate) fn tell_once(&self, code: EventCode, user: Option<(&str, &str)>, detail: &str) {
-        if self.told.lock().insert(code) {
-            self.events.emit(code, user, format_args!("{}: {detail}", self.relying_party.issuer));
-        }
-    }
-
     /// Whether it has the scope for refresh tokens (OpenID Connect Core 1.0 section 11), and is not `asked` for it.
     pub(crate) fn lacks_offline_access(&self, asked: &[String]) -> bool {
         let has = |scopes: &[String]| scopes.iter().any(|scope| scope == "offline_access");
         !has(asked) && self.metadata.value().is_some_and(|metadata| has(&metadata.scopes))
-    }
-
-    /// A member of what it sent cannot be used, and is not needed.
-    fn ignored(&self, member: fmt::Arguments<'_>) {
-        let told = format!("{}: {member}", self.relying_party.issuer);
-        self.events.emit(EventCode::ProviderMemberIgnored, None, told);
     }
 
     /// How its metadata and its keys stand here.
