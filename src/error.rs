@@ -47,7 +47,8 @@ pub enum ErrorKind {
     Unauthenticated,
     /// The signed-in user does not have the permission. 403.
     Forbidden,
-    /// Another site may have forged the request, or its origin is not trusted. 403.
+    /// Another site may have forged the request, or its origin is not trusted
+    /// ([`docs::cross_site`](crate::docs::cross_site)). 403.
     CrossSite,
     /// The user must grant access (again). A navigation is redirected to the provider (303), every other request gets
     /// 403.

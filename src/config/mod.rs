@@ -140,7 +140,8 @@ pub struct Config {
     /// A claim that makes a user an admin.
     pub admin_claim: Option<AdminClaim>,
 
-    /// Other origins whose pages may send unsafe requests with the cookies of this application.
+    /// Other origins whose pages may send unsafe requests with the cookies of this application:
+    /// [`docs::cross_site`](crate::docs::cross_site).
     pub trusted_origins: Vec<String>,
     /// Host names that are answered where the public URL is http on loopback, besides those of loopback itself: every
     /// other `Host` gets 421, because another site's name may lead to this machine (DNS rebinding). Ports are not
