@@ -1,6 +1,5 @@
 //! The registrations at providers, checked: what the layer works with.
 
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 use url::{Host, Position, Url};
 
@@ -61,11 +60,8 @@ impl RelyingParty {
     }
 
     fn new(id: ProviderId, provider: &ProviderConfig, redirect_uri: String) -> Self {
-        let host = || {
-            let endpoint = provider.oauth2.as_ref().and_then(|_| provider.metadata.get("token_endpoint"));
-            let url = Url::parse(endpoint.and_then(Value::as_str).unwrap_or(&provider.issuer)).ok()?;
-            url.host_str().map(str::to_owned)
-        };
+        let url = provider.issuer.replacen(PSEUDO, "https://", 1);
+        let host = || Url::parse(&url).ok().and_then(|url| url.host_str().map(str::to_owned));
         let display_name = provider.display_name.clone().or_else(host);
         Self {
             id,

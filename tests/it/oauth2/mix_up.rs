@@ -1,12 +1,15 @@
 //! Beside an OpenID Provider: no answer of one is taken for the other's, and no person.
 
-use serde_json::{Value, json};
+use std::time::Duration;
+
+use axum::routing::get;
+use serde_json::json;
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{OidcLayer, ProviderConfig};
+use tower_oidc::{Connection, Error, GrantLifetime, Mode, OidcLayer, ProviderConfig, Resource, UserTokens};
 use url::Url;
 
 use super::{preset, shapes};
-use crate::support::app::{APP, World, config};
+use crate::support::app::{API, APP, World, config, routes};
 use crate::support::browser::Browser;
 use crate::support::oauth2::OAuth2Provider;
 
@@ -94,8 +97,41 @@ async fn one_subject_at_both_is_two_people() {
         (&json!("alice@example.com"), &json!("alice@example.com"))
     );
     assert_eq!((&at_op["admin"], &at_hub["admin"]), (&json!(true), &json!(false)));
-    // Each can be linked by the other's person, and is refused as their own.
-    assert_ne!(world.who(&one).await, Value::Null);
+}
+
+/// Whoever signed in elsewhere links an account here: what is granted is asked for by its own scopes, and is theirs.
+#[tokio::test]
+async fn an_account_is_linked_by_a_person_of_the_openid_provider() {
+    for mode in [Mode::PerUser, Mode::Stateless] {
+        let world = World::new();
+        let hub = OAuth2Provider::start(&world.net, &world.clock, shapes::github_app());
+        let api = Resource::new("code", format!("{API}/code/"));
+        let code = Connection::new("code").scope("repo").resource(api).grant_lifetime(GrantLifetime::Session);
+        let mut linked = preset("github").name("hub").without_login().connection(code);
+        linked.resources.clear();
+        let config = config(&world.net, &world.clock).add_provider(linked).mode(mode);
+        let layer = OidcLayer::from_config(config, MemoryStore::new()).unwrap();
+        let token = get(|tokens: UserTokens| async move {
+            let token = tokens.access_token(&format!("{API}/code/")).await?;
+            Ok::<_, Error>(token.expose_secret().to_owned())
+        });
+        world.net.serve_service(APP, layer.layer(routes().route("/code", token)));
+        let alice = world.signed_in("alice").await;
+        hub.sign_in_as("bob");
+        let page = alice.visit(&format!("{APP}/code")).await;
+        assert_eq!(hub.owner_of(&page.text()).as_deref(), Some("bob"), "{}", page.text());
+        assert_eq!(hub.authorizations().pop().unwrap().get("scope"), Some("repo"));
+        assert_eq!(world.who(&alice).await, "a1", "who they are is another matter");
+        // Somebody else at the other end of a refresh ends it, as everywhere.
+        world.clock.advance(Duration::from_secs(9 * 3600));
+        let refreshed = alice.visit(&format!("{APP}/code")).await;
+        assert_eq!(hub.owner_of(&refreshed.text()).as_deref(), Some("bob"));
+        assert_eq!(hub.reuse(), 0);
+        assert_eq!(
+            world.browser().fetch(http::Method::GET, &format!("{APP}/code"), "", APP).await.status,
+            401
+        );
+    }
 }
 
 #[test]
