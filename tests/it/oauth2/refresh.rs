@@ -83,6 +83,25 @@ async fn an_identity_endpoint_that_fails_is_unavailable_and_costs_no_refresh_tok
     }
 }
 
+/// Where browsers carry grants, what came before the endpoint failed lasts longer than the memory of processes.
+#[tokio::test]
+async fn what_came_before_a_failure_reaches_the_browser() {
+    let (without, alice) = expired(Mode::Stateless).await;
+    without.world.net.fault(HUB, "/user", Fault::Status(500));
+    assert_eq!(without.token(&alice).await.0, 503);
+    // Held back: it is read again, and nobody is asked.
+    assert_eq!(without.token(&alice).await.0, 503);
+    without.world.app.layer.drain().await;
+    without.world.net.heal(HUB);
+    without.world.clock.advance(HOURS);
+    // What has expired is swept.
+    without.signed_in("bob").await;
+    without.world.app.layer.drain().await;
+    let (status, token) = without.token(&alice).await;
+    assert_eq!((status, without.provider.reuse()), (200, 0), "{token}");
+    assert_eq!(refreshes(&without), 2);
+}
+
 /// What came is in the row before the endpoint is asked: who dies there loses the access token alone.
 #[tokio::test(start_paused = true)]
 async fn a_process_that_dies_at_the_endpoint_loses_no_refresh_token() {
