@@ -11,6 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::task::LocalKey;
 
 use crate::clock::Clock;
 use crate::secret::opaque;
@@ -279,13 +280,18 @@ pub(crate) async fn guarded_future<T, F: Future<Output = T>>(
 
 tokio::task_local! {
     /// The receivers of the events of a store, while the layer calls it: a store knows no configuration.
-    pub(crate) static OBSERVER: Events;
+    static OBSERVER: Events;
+}
+
+/// The receivers of the events of a store that is called.
+pub(crate) fn observer() -> &'static LocalKey<Events> {
+    &OBSERVER
 }
 
 impl Events {
     /// Reports what the store says while it is called.
     pub(crate) fn observe<T>(&self, call: impl Future<Output = T>) -> impl Future<Output = T> {
-        OBSERVER.scope(self.clone(), call)
+        observer().scope(self.clone(), call)
     }
 }
 

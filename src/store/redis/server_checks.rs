@@ -6,7 +6,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, cmd};
 
 use super::error::RedisFailure;
-use crate::events::{EventCode, OBSERVER};
+use crate::events::{EventCode, observer};
 
 /// Refuses a server that may evict live records, and one that only repeats what another server holds; warns, once, of one
 /// that forgets when it restarts.
@@ -45,7 +45,7 @@ pub(super) async fn check(
 
 /// Once, as soon as there is a layer to tell it to.
 fn warn(warned: &AtomicBool, code: EventCode, text: &str) {
-    let told = || OBSERVER.try_with(|events| events.emit(code, None, text)).is_ok();
+    let told = || observer().try_with(|events| events.emit(code, None, text)).is_ok();
     if !warned.load(Ordering::Relaxed) && told() {
         warned.store(true, Ordering::Relaxed);
     }
