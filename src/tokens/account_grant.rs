@@ -1,6 +1,7 @@
 //! The grant of the account that serves the whole application: where it comes from, and whether it still counts.
 
 use crate::config::connections::CheckedConnection;
+use crate::config::mode::Mode;
 use crate::config::resources::Resources;
 use crate::config::shared_account::{AccountSource, SharedAccount};
 use crate::records::grant::{Grant, GrantSource, Owner, encode, seed};
@@ -72,6 +73,13 @@ pub(crate) fn asked(connection: &CheckedConnection, resources: &Resources) -> Ve
     });
     let own: Vec<_> = own.collect();
     encode(&[&scopes(&connection.scopes), &set(own.iter().map(Vec::as_slice).collect())])
+}
+
+impl Mode {
+    /// The grant that its owner has without anybody's doing.
+    pub(crate) fn beginning(&self, connection: &CheckedConnection, client: [u8; 32]) -> Option<Grant> {
+        self.account()?.beginning(connection, client)
+    }
 }
 
 #[cfg(test)]

@@ -169,7 +169,7 @@ impl GrantRef {
     }
 
     fn beginning(&self) -> Option<Grant> {
-        let beginning = self.runtime.mode.account()?.beginning(self.registered()?, self.client);
+        let beginning = self.runtime.mode.beginning(self.registered()?, self.client);
         beginning.filter(|grant| self.holds(grant))
     }
 
