@@ -3,10 +3,8 @@
 
 use std::time::Duration;
 
-use openidconnect::core::{CoreAuthPrompt, CoreAuthenticationFlow};
-use openidconnect::{
-    AuthenticationContextClass, CsrfToken, LoginHint, Nonce, PkceCodeChallenge, PkceCodeVerifier,
-};
+use openidconnect::core::CoreAuthenticationFlow;
+use openidconnect::{CsrfToken, Nonce, PkceCodeChallenge, PkceCodeVerifier};
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -73,17 +71,6 @@ impl Prompt {
     pub(crate) fn from_name(name: &str) -> Option<Self> {
         let all = [Self::None, Self::Login, Self::Consent, Self::SelectAccount];
         all.into_iter().find(|prompt| prompt.as_str() == name)
-    }
-}
-
-impl From<Prompt> for CoreAuthPrompt {
-    fn from(prompt: Prompt) -> Self {
-        match prompt {
-            Prompt::None => Self::None,
-            Prompt::Login => Self::Login,
-            Prompt::Consent => Self::Consent,
-            Prompt::SelectAccount => Self::SelectAccount,
-        }
     }
 }
 
@@ -172,44 +159,33 @@ impl AuthorizationRequest<'_> {
     pub(crate) fn parameters(&self, client: &ProviderClient) -> Vec<(String, String)> {
         let (state, nonce) = (CsrfToken::new(self.state.to_owned()), Nonce::new(self.nonce.to_owned()));
         let code_verifier = PkceCodeVerifier::new(self.code_verifier.to_owned());
-        let mut request = client
+        let request = client
             .library
             .authorize_url(CoreAuthenticationFlow::AuthorizationCode, || state, || nonce)
             .add_scopes(client.joined(self.scopes))
             .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&code_verifier));
-        if self.response_mode == ResponseMode::FormPost {
-            request = request.add_extra_param("response_mode", "form_post");
-        }
-        for resource in self.resources {
-            request = request.add_extra_param("resource", resource);
-        }
-        if let Some(domain) = self.hosted_domain {
-            request = request.add_extra_param("hd", domain);
-        }
-        let options = self.options;
-        if let Some(prompt) = options.prompt {
-            request = request.add_prompt(prompt.into());
-        }
-        if let Some(hint) = &options.login_hint {
-            request = request.set_login_hint(LoginHint::new(hint.clone()));
-        }
+        let (url, ..) = request.url();
         // OpenID Connect Core 1.0 section 3.1.2.1: what only an ID token can answer. Where none is asked for there are
         // providers that refuse a request which says so; the library always says the nonce.
         let asks_for_id_token = self.scopes.iter().any(|scope| scope == "openid");
+        let asked = url.query_pairs().into_owned().filter(|(name, _)| asks_for_id_token || name != "nonce");
+        let mut parameters: Vec<_> = asked.chain(self.additional.iter().cloned()).collect();
+        let mut add = |name: &str, value: &str| parameters.push((name.to_owned(), value.to_owned()));
+        let LoginOptions { prompt, max_age, login_hint, acr_values } = self.options;
+        if self.response_mode == ResponseMode::FormPost {
+            add("response_mode", "form_post");
+        }
+        self.resources.iter().for_each(|resource| add("resource", resource));
+        self.hosted_domain.iter().for_each(|domain| add("hd", domain));
+        prompt.iter().for_each(|prompt| add("prompt", prompt.as_str()));
+        login_hint.iter().for_each(|hint| add("login_hint", hint));
         if asks_for_id_token {
-            if let Some(max_age) = options.max_age {
-                request = request.set_max_age(max_age);
-            }
-            for class in &options.acr_values {
-                request = request.add_auth_context_value(AuthenticationContextClass::new(class.clone()));
+            max_age.iter().for_each(|max_age| add("max_age", &max_age.as_secs().to_string()));
+            if !acr_values.is_empty() {
+                add("acr_values", &acr_values.join(" "));
             }
         }
-        for (name, value) in self.additional {
-            request = request.add_extra_param(name, value);
-        }
-        let (url, ..) = request.url();
-        let parameters = url.query_pairs().into_owned();
-        parameters.filter(|(name, _)| asks_for_id_token || name != "nonce").collect()
+        parameters
     }
 }
 

@@ -104,12 +104,8 @@ pub(crate) fn verify(
 
 /// A claim that is a text where it is there at all.
 fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Option<String>, JwtError> {
-    match (claims.get(name), json::text(claims, name)) {
-        (None, _) => Ok(None),
-        (Some(_), text) => {
-            text.map(|text| Some(text.to_owned())).ok_or_else(|| refused(claims, name, "a text"))
-        }
-    }
+    let text = || json::text(claims, name).map(str::to_owned).ok_or_else(|| refused(claims, name, "a text"));
+    claims.contains_key(name).then(text).transpose()
 }
 
 impl LogoutTarget {

@@ -63,22 +63,21 @@ pub(crate) fn parse_response(status: u16, body: &[u8], is_form: bool) -> Result<
     // What cannot be read in a description must not cost the tokens beside it.
     let form = || Some((form_members(body)?, Vec::new()));
     let (members, unreadable) = if is_form { form() } else { json::members(body) }.unzip();
-    match (status, members.as_ref().and_then(error_code)) {
+    match (status, members.as_ref().and_then(refusal)) {
         (200 | 201, _) => {}
-        (_, Some(code)) => return Err(refused(code)),
+        (_, Some(refusal)) => return Err(refusal),
         (400.., None) => return Err(TokenError::Refused(None)),
         (_, None) => return Err(TokenError::Malformed("status")),
     }
     let members = members.ok_or(TokenError::Malformed("not a JSON object"))?;
     // Some providers answer errors with 200.
-    if let Some(code) = error_code(&members) {
-        return Err(refused(code));
+    if let Some(refusal) = refusal(&members) {
+        return Err(refusal);
     }
-    let access_token = json::text(&members, "access_token").ok_or(TokenError::Malformed("access_token"))?;
     // It becomes a header value: only what RFC 6750 section 2.1 lets into one.
-    if !access_token.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(TokenError::Malformed("access_token"));
-    }
+    let access_token = json::text(&members, "access_token")
+        .filter(|token| token.bytes().all(|byte| byte.is_ascii_graphic()))
+        .ok_or(TokenError::Malformed("access_token"))?;
     // Section 7.1: a type that is not understood must not be used; its name has no case. Where none is named it is the only
     // one that this application asks for.
     let is_bearer = |kind: &Value| kind.as_str().is_some_and(|kind| kind.eq_ignore_ascii_case("bearer"));
@@ -113,12 +112,8 @@ pub(crate) fn scopes(value: &str) -> Vec<String> {
     value.split(' ').filter(|scope| !scope.is_empty()).map(str::to_owned).collect()
 }
 
-fn error_code(members: &Map<String, Value>) -> Option<&str> {
-    json::text(members, "error")
-}
-
-fn refused(code: &str) -> TokenError {
-    TokenError::Refused(Some(json::printable(code)))
+fn refusal(members: &Map<String, Value>) -> Option<TokenError> {
+    json::text(members, "error").map(|code| TokenError::Refused(Some(json::printable(code))))
 }
 
 /// Lenient on purpose: a rotated refresh token in the same response must not be lost over a lifetime that is
