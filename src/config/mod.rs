@@ -285,6 +285,61 @@ impl Config {
         value clock: Clock;
         /// Sets another source of randomness than the operating system, for tests.
         value random: Random;
+        /// Sets a hook that is called at every event, in the task where the event happens: it must not block.
+        ///
+        /// ```
+        /// use tower_oidc::{Config, EventCode};
+        ///
+        /// # fn alert(_: &tower_oidc::Event) {}
+        /// # fn configured(config: Config) -> Config {
+        /// config.on_event(|event| match event.code {
+        ///     EventCode::NeedsOperator | EventCode::StoreFailed => alert(event),
+        ///     _ => {}
+        /// })
+        /// # }
+        /// ```
+        hook on_event to hooks.events.hook: (Fn(&Event));
+        /// Sets the response to a request that needs a signed-in user and has none. The default is
+        /// [`Unauthenticated::answer`].
+        ///
+        /// ```
+        /// use bytes::Bytes;
+        /// use http::{Response, StatusCode};
+        /// use tower_oidc::Config;
+        ///
+        /// # fn configured(config: Config) -> Config {
+        /// config.on_unauthenticated(|request| {
+        ///     if request.navigation {
+        ///         return request.answer();
+        ///     }
+        ///     // Scripts get what the application's own ones expect.
+        ///     let mut answer = Response::new(Bytes::from(format!("{{\"login\": {:?}}}", request.login_url)));
+        ///     *answer.status_mut() = StatusCode::UNAUTHORIZED;
+        ///     answer
+        /// })
+        /// # }
+        /// ```
+        hook on_unauthenticated to hooks.unauthenticated: (Fn(&Unauthenticated) -> Response<Bytes>);
+        /// Sets the page on which a user chooses one of several providers. The default is [`ProviderChoice::page`].
+        ///
+        /// ```
+        /// use bytes::Bytes;
+        /// use http::Response;
+        /// use tower_oidc::Config;
+        ///
+        /// # fn escape(text: &str) -> String { text.to_owned() }
+        /// # fn configured(config: Config) -> Config {
+        /// config.on_choose_provider(|choices| {
+        ///     let link = |(url, name)| format!("<a href=\"{url}\">{name}</a>");
+        ///     let links = choices.iter().map(|choice| link((escape(&choice.login_url), escape(&choice.display_name))));
+        ///     let page = format!("<h1>Sign in</h1>{}", links.collect::<String>());
+        ///     let mut answer = Response::new(Bytes::from(page));
+        ///     answer.headers_mut().insert("content-type", http::HeaderValue::from_static("text/html; charset=utf-8"));
+        ///     answer
+        /// })
+        /// # }
+        /// ```
+        hook on_choose_provider to hooks.choose: (Fn(&[ProviderChoice]) -> Response<Bytes>);
     }
 
     pub(crate) fn providers(&self) -> impl Iterator<Item = &ProviderConfig> {
@@ -324,82 +379,6 @@ impl Config {
         Fut: Future<Output = LoginDecision> + Send + 'static,
     {
         self.hooks.login = Some(Arc::new(move |login| Box::pin(hook(login))));
-        self
-    }
-
-    /// Sets a hook that is called at every event, in the task where the event happens: it must not block.
-    ///
-    /// ```
-    /// use tower_oidc::{Config, EventCode};
-    ///
-    /// # fn alert(_: &tower_oidc::Event) {}
-    /// # fn configured(config: Config) -> Config {
-    /// config.on_event(|event| match event.code {
-    ///     EventCode::NeedsOperator | EventCode::StoreFailed => alert(event),
-    ///     _ => {}
-    /// })
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn on_event(mut self, hook: impl Fn(&Event) + Send + Sync + 'static) -> Self {
-        self.hooks.events.hook = Some(Arc::new(hook));
-        self
-    }
-
-    /// Sets the response to a request that needs a signed-in user and has none. The default is
-    /// [`Unauthenticated::answer`].
-    ///
-    /// ```
-    /// use bytes::Bytes;
-    /// use http::{Response, StatusCode};
-    /// use tower_oidc::Config;
-    ///
-    /// # fn configured(config: Config) -> Config {
-    /// config.on_unauthenticated(|request| {
-    ///     if request.navigation {
-    ///         return request.answer();
-    ///     }
-    ///     // Scripts get what the application's own ones expect.
-    ///     let mut answer = Response::new(Bytes::from(format!("{{\"login\": {:?}}}", request.login_url)));
-    ///     *answer.status_mut() = StatusCode::UNAUTHORIZED;
-    ///     answer
-    /// })
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn on_unauthenticated(
-        mut self,
-        hook: impl Fn(&Unauthenticated) -> Response<Bytes> + Send + Sync + 'static,
-    ) -> Self {
-        self.hooks.unauthenticated = Some(Arc::new(hook));
-        self
-    }
-
-    /// Sets the page on which a user chooses one of several providers. The default is [`ProviderChoice::page`].
-    ///
-    /// ```
-    /// use bytes::Bytes;
-    /// use http::Response;
-    /// use tower_oidc::Config;
-    ///
-    /// # fn escape(text: &str) -> String { text.to_owned() }
-    /// # fn configured(config: Config) -> Config {
-    /// config.on_choose_provider(|choices| {
-    ///     let link = |(url, name)| format!("<a href=\"{url}\">{name}</a>");
-    ///     let links = choices.iter().map(|choice| link((escape(&choice.login_url), escape(&choice.display_name))));
-    ///     let page = format!("<h1>Sign in</h1>{}", links.collect::<String>());
-    ///     let mut answer = Response::new(Bytes::from(page));
-    ///     answer.headers_mut().insert("content-type", http::HeaderValue::from_static("text/html; charset=utf-8"));
-    ///     answer
-    /// })
-    /// # }
-    /// ```
-    #[must_use]
-    pub fn on_choose_provider(
-        mut self,
-        hook: impl Fn(&[ProviderChoice]) -> Response<Bytes> + Send + Sync + 'static,
-    ) -> Self {
-        self.hooks.choose = Some(Arc::new(hook));
         self
     }
 

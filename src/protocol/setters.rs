@@ -1,8 +1,9 @@
 //! Setters that chain: one for each field that an application sets.
 
 /// Writes a setter for each field: `value` takes the field's type, `into` what becomes it, `some` what becomes the value of
-/// an `Option`, and `list` what a list can be made of; `add` and `push` add one to a list; `set` takes nothing and sets
-/// this value. The method may have another name than the field, which then stands after `to`.
+/// an `Option`, and `list` what a list can be made of; `add` and `push` add one to a list; `hook` takes a function of this
+/// kind; `set` takes nothing and sets this value. The method may have another name than the field, which then stands after
+/// `to`.
 macro_rules! setters {
     ($($(#[$doc:meta])* $kind:ident $name:ident $(to $($field:ident).+)?: $of:tt;)*) => {
         $(setters!(@$kind [$(#[$doc])*] $name [$($($field).+)?] $of);)*
@@ -36,6 +37,12 @@ macro_rules! setters {
     };
     (@push $doc:tt $name:ident [$($field:tt)+] $of:tt) => {
         setters!(@method $doc $name (one: impl Into<$of>) |it| it.$($field)+.push(one.into()));
+    };
+    (@hook $doc:tt $name:ident [$($field:tt)+] ($($of:tt)+)) => {
+        setters!(
+            @method $doc $name (hook: impl $($of)+ + Send + Sync + 'static)
+            |it| it.$($field)+ = Some(std::sync::Arc::new(hook))
+        );
     };
     (@set $doc:tt $name:ident [$($field:tt)+] $of:tt) => {
         setters!(@method $doc $name () |it| it.$($field)+ = $of);
