@@ -290,24 +290,12 @@ pub enum DestinationError {
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the configuration cannot be used:\n  - {}", problems.join("\n  - "))]
 pub struct ConfigError {
-    problems: Vec<String>,
+    pub(crate) problems: Vec<String>,
 }
 
 impl ConfigError {
-    pub(crate) fn new(problems: Vec<String>) -> Self {
-        Self { problems }
-    }
-
     pub(crate) fn check(problems: Vec<String>) -> Result<(), Self> {
         if problems.is_empty() { Ok(()) } else { Err(Self { problems }) }
-    }
-
-    /// More problems to those that were found already.
-    pub(crate) fn join<T>(checked: Result<T, Self>, more: Vec<String>) -> Result<T, Self> {
-        match checked {
-            Err(Self { problems }) => Err(Self { problems: [problems, more].concat() }),
-            Ok(checked) => Self::check(more).map(|()| checked),
-        }
     }
 
     /// One sentence per problem.

@@ -64,8 +64,7 @@ impl Admins {
         }
         if let (true, Some(first)) = (config.is_development(), relying_parties.first()) {
             // The development provider's "sign in as administrator". No other provider's claim counts so.
-            let claim = AdminClaim::new("admin", true);
-            claims.push((first.issuer.url.clone(), claim));
+            claims.push((first.issuer.url.clone(), AdminClaim::new("admin", true)));
         }
         let emails = emails.into_iter().map(|(issuer, email)| (issuer, email.to_ascii_lowercase()));
         Self { emails: emails.collect(), subjects, claims }
@@ -90,11 +89,10 @@ impl Admins {
             None => false,
         };
         // Last, because what is known of the person may have to be opened first.
+        let mut rules = self.claims.iter().filter(|(of, _)| of == issuer).peekable();
         let by_claim = || {
-            let claims = Some(claims).filter(|_| !self.claims.is_empty()).and_then(|claims| claims());
-            claims.is_some_and(|claims| {
-                self.claims.iter().any(|(of, rule)| of == issuer && holds(claims, rule))
-            })
+            rules.peek().is_some()
+                && claims().is_some_and(|claims| rules.any(|(_, rule)| holds(claims, rule)))
         };
         let by_subject = || self.subjects.iter().any(|(of, admin)| of == issuer && admin == subject);
         by_email() || by_subject() || by_claim()

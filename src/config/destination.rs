@@ -72,10 +72,9 @@ pub(crate) fn has_encoded_control(path: &str) -> bool {
 /// The part after the origin of an absolute URL that spells the origin exactly.
 fn after_origin<'a>(given: &'a str, origin: &Origin) -> Result<&'a str, DestinationError> {
     let spelled = origin.ascii_serialization();
-    let rest = given.strip_prefix(&spelled).ok_or(DestinationError::NotAllowed)?;
-    match rest.bytes().next() {
-        Some(b'/') => Ok(rest),
-        None => Ok("/"),
+    match given.strip_prefix(&spelled) {
+        Some("") => Ok("/"),
+        Some(rest) if rest.starts_with('/') => Ok(rest),
         _ => Err(DestinationError::NotAllowed),
     }
 }

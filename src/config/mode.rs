@@ -103,9 +103,6 @@ impl Mode {
 
     /// The account that everybody uses, a request without any cookie too.
     pub(crate) fn account(&self) -> Option<&SharedAccount> {
-        match self {
-            Self::PerUser | Self::Stateless => None,
-            Self::SingleUser(account) => Some(account),
-        }
+        if let Self::SingleUser(account) = self { Some(account) } else { None }
     }
 }

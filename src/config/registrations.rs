@@ -182,11 +182,8 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
     if provider.client_secret.as_ref().is_some_and(|secret| secret.expose_secret().is_empty()) {
         problems.push("client_secret is empty: leave it out for a public client".to_owned());
     }
-    if matches!(
-        provider.client_auth,
-        Some(ClientAuthMethod::ClientSecretBasic | ClientAuthMethod::ClientSecretPost)
-    ) && provider.client_secret.is_none()
-    {
+    let sends_secret = provider.client_auth.is_some_and(|auth| auth != ClientAuthMethod::None);
+    if sends_secret && provider.client_secret.is_none() {
         problems.push("client_auth needs a client_secret".to_owned());
     }
     if provider.oauth2.is_none() && provider.login && !provider.scopes.iter().any(|scope| scope == "openid") {

@@ -83,9 +83,10 @@ impl Settings {
         let connections = CheckedConnections::check(&providers, config, &mut problems);
         let admins = Admins::check(config, &relying_parties, &mut problems);
         let (secrets, made_up) = secrets(config, &relying_parties, durable, &mut problems);
+        problems.extend(config.mode.problems(config, durable));
         let Ok(home) = home else {
             problems.push(format!("public_url is {public_url}: its path is none that redirects can name"));
-            return Err(ConfigError::new(problems));
+            return Err(ConfigError { problems });
         };
         ConfigError::check(problems)?;
         let cookies = CookiePolicy::new(&config.cookie_name, public_url.scheme() == "https");
@@ -202,8 +203,7 @@ fn public_url(given: &str, problems: &mut Vec<String>) -> Url {
     let plain = |url: &Url| {
         url.query().is_none()
             && url.fragment().is_none()
-            && url.username().is_empty()
-            && url.password().is_none()
+            && !url.authority().contains('@')
             // Browsers take what begins with it for another host.
             && !url.path().contains("//")
     };

@@ -60,10 +60,9 @@ impl Provider {
         {
             self.ignored(format_args!("a refreshed ID token has another auth_time than the first"));
         }
-        verified
-            .unreadable
-            .iter()
-            .for_each(|name| self.ignored(format_args!("the claim {name} cannot be read")));
+        for name in &verified.unreadable {
+            self.ignored(format_args!("the claim {name} cannot be read"));
+        }
         Ok(verified)
     }
 
@@ -78,16 +77,13 @@ impl Provider {
         let (metadata, seen) = (self.metadata().await?, again.asked());
         // Without ID tokens there are no keys, and nothing that is signed comes from there.
         let jwks_uri = metadata.jwks_uri.as_ref().ok_or(ProviderError::Malformed("key set"))?;
+        let registered = &self.relying_party;
         let mut expected = TokenPolicy {
-            issuer: &self.relying_party.issuer,
-            client_id: &self.relying_party.client_id,
-            trusted_audiences: &self.relying_party.trusted_audiences,
-            algorithms: self
-                .relying_party
-                .algorithm
-                .as_ref()
-                .map_or(&metadata.algorithms[..], std::slice::from_ref),
-            decisive: &self.relying_party.decisive,
+            issuer: &registered.issuer,
+            client_id: &registered.client_id,
+            trusted_audiences: &registered.trusted_audiences,
+            algorithms: registered.algorithm.as_ref().map_or(&metadata.algorithms, std::slice::from_ref),
+            decisive: &registered.decisive,
             keys_are_new: false,
             now: self.clock.now(),
         };

@@ -87,21 +87,17 @@ pub(crate) struct Provider {
 
 impl Provider {
     pub(crate) fn new(relying_party: RelyingParty, outbound: Outbound, events: Events, clock: Clock) -> Self {
-        let (metadata, keys) = (Cached::new(clock.clone()), Cached::new(clock.clone()));
-        let keys_for_anybody = Cached::new(clock.clone());
-        let breaker = Mutex::new(Breaker::new());
-        let (told, waiting) = (Mutex::default(), Semaphore::new(MOST_WAITING));
         Self {
             relying_party,
             outbound,
             events,
+            metadata: Cached::new(clock.clone()),
+            keys: Cached::new(clock.clone()),
+            keys_for_anybody: Cached::new(clock.clone()),
             clock,
-            metadata,
-            keys,
-            keys_for_anybody,
-            waiting,
-            breaker,
-            told,
+            waiting: Semaphore::new(MOST_WAITING),
+            breaker: Mutex::new(Breaker::new()),
+            told: Mutex::default(),
         }
     }
 

@@ -74,9 +74,7 @@ impl Runtime {
     pub(crate) fn new(mut config: Config, store: Arc<dyn Store>) -> Result<Arc<Self>, ConfigError> {
         let mode = config.mode.clone();
         mode.prepare(&mut config);
-        let refused = mode.problems(&config, store.is_durable());
-        let checked = Settings::check(&config, store.is_durable());
-        let (mut settings, keys, made_up) = ConfigError::join(checked, refused)?;
+        let (mut settings, keys, made_up) = Settings::check(&config, store.is_durable())?;
         let revalidates = settings.revalidate_every.is_some();
         settings.connections.iter_mut().for_each(|connections| mode.arrange(connections, revalidates));
         let with_development = config.is_development();
@@ -239,7 +237,7 @@ fn connect(
         }
         (development, outbound) => {
             let problems = development.err().into_iter().chain(outbound.err()).collect();
-            Err(ConfigError::new(problems))
+            Err(ConfigError { problems })
         }
     }
 }
