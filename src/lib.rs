@@ -182,12 +182,8 @@ pub use extract::single_use_token::SingleUseToken;
 pub use extract::user_tokens::UserTokens;
 
 mod config;
-pub use config::connection::{Connection, GrantLifetime};
-
 pub use config::hooks::{LoginDecision, ProviderChoice, Unauthenticated, VerifiedLogin};
 pub use config::mode::Mode;
-pub use config::provider::ProviderConfig;
-pub use config::resource::Resource;
 pub use config::shared_account::SharedAccount;
 pub use config::{AdminClaim, Config};
 
@@ -208,7 +204,10 @@ mod page;
 mod records;
 
 mod provider;
+pub use provider::connection::{Connection, GrantLifetime};
 pub use provider::http_client::ResponseBodyLimit;
+pub use provider::provider_config::ProviderConfig;
+pub use provider::resource::Resource;
 
 mod error;
 pub use error::{ConfigError, DestinationError, Error, ErrorKind};

@@ -102,7 +102,7 @@ impl Admins {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::provider::ProviderConfig;
+    use crate::provider::provider_config::ProviderConfig;
     use serde_json::json;
     use url::Url;
 

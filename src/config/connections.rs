@@ -2,9 +2,9 @@
 
 use super::Config;
 use super::connection::{Connection, GrantLifetime};
-use super::provider::{ProviderConfig, is_name};
 use super::resource::{Resource, distinct, push_new};
 use super::resources::Resources;
+use crate::provider::provider_config::{ProviderConfig, is_name};
 use crate::provider::relying_party::ProviderId;
 use crate::records::grant::LOGIN;
 

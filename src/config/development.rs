@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use url::Url;
 
 use super::Config;
-use super::provider::ProviderConfig;
 use crate::peer::is_local;
 use crate::protocol::metadata::is_loopback;
 use crate::protocol::setters::setters;
+use crate::provider::provider_config::ProviderConfig;
 
 /// The issuer that stands for the development provider.
 const ISSUER: &str = "development";

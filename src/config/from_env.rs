@@ -7,8 +7,8 @@ use super::Config;
 use super::development::local_url;
 use super::environment::{Environment, listed, variable};
 use super::mode::Mode;
-use super::provider::ProviderConfig;
 use super::shared_account::SharedAccount;
+use crate::provider::provider_config::ProviderConfig;
 
 use crate::error::ConfigError;
 use crate::provider::http_client::Network;

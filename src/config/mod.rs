@@ -2,7 +2,6 @@
 
 pub(crate) mod admins;
 pub(crate) mod checks;
-pub(crate) mod connection;
 pub(crate) mod connections;
 pub(crate) mod destination;
 pub(crate) mod development;
@@ -11,12 +10,12 @@ mod from_env;
 pub(crate) mod hooks;
 pub(crate) mod mode;
 mod presets;
-pub(crate) mod provider;
 pub(crate) mod registrations;
-pub(crate) mod resource;
 pub(crate) mod resources;
 pub(crate) mod settings;
 pub(crate) mod shared_account;
+
+pub(crate) use crate::provider::{connection, resource};
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -35,12 +34,12 @@ use self::development::local_url;
 use self::environment::{Environment, variable};
 use self::hooks::{Hooks, LoginDecision, ProviderChoice, Unauthenticated, VerifiedLogin};
 use self::mode::Mode;
-use self::provider::ProviderConfig;
 use self::resource::Resource;
 use crate::clock::{Clock, Random};
 use crate::events::Event;
 use crate::protocol::setters::setters;
 use crate::provider::http_client::{Network, Outbound};
+use crate::provider::provider_config::ProviderConfig;
 use crate::secret::{Secret, opaque};
 
 /// The configuration of a layer: the application, its providers, its mode, and its rules for users.

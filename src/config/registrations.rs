@@ -3,7 +3,6 @@
 use sha2::{Digest, Sha256};
 use url::{Host, Position, Url};
 
-use super::provider::{ProviderConfig, is_name};
 use super::{Config, development};
 use crate::protocol::authorization::RESERVED;
 use crate::protocol::issuer::{PSEUDO, ProviderIssuer};
@@ -11,6 +10,7 @@ use crate::protocol::jws::Algorithm;
 use crate::protocol::metadata::is_secure;
 use crate::protocol::oauth2::OAuth2;
 use crate::protocol::token::ClientAuthMethod;
+use crate::provider::provider_config::{ProviderConfig, is_name};
 use crate::provider::relying_party::{ProviderId, RelyingParty};
 use crate::records::grant::encode;
 
@@ -65,34 +65,19 @@ impl RelyingParty {
         let display_name = provider.display_name.clone().or_else(host);
         Self {
             id,
-            name: provider.name.clone(),
             display_name: display_name.unwrap_or_else(|| provider.name.clone()),
-            login: provider.login,
             issuer: issuer(provider),
             internal_url: None,
             response_issuer: match &provider.oauth2 {
                 Some(OAuth2 { response_issuer: Some(named), .. }) => ProviderIssuer::exact(named),
                 _ => issuer(provider),
             },
-            metadata: provider.metadata.clone(),
-            oauth2: provider.oauth2.clone(),
-            client_id: provider.client_id.clone(),
             client: Sha256::digest(encode(&[provider.issuer.as_bytes(), provider.client_id.as_bytes()]))
                 .into(),
-            client_secret: provider.client_secret.clone(),
-            client_auth: provider.client_auth,
             redirect_uri,
-            response_mode: provider.response_mode,
-            pushed_requests: provider.pushed_authorization_requests,
-            hosted_domain: provider.hosted_domain.clone(),
-            fetch_user_info: provider.fetch_user_info,
-            additional: provider.authorization_parameters.clone(),
             decisive: Vec::new(),
-            trusted_audiences: provider.trusted_audiences.clone(),
             algorithm: provider.id_token_signed_response_alg.as_deref().and_then(Algorithm::from_name),
-            revoke_at_logout: provider.revoke_at_logout,
-            revocation_is_per_token: provider.revocation_is_per_token,
-            logout_at_provider: provider.logout_at_provider,
+            written: provider.clone(),
         }
     }
 }

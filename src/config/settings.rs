@@ -354,8 +354,8 @@ fn secrets(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::provider::ProviderConfig;
     use crate::protocol::token::ClientAuthMethod;
+    use crate::provider::provider_config::ProviderConfig;
 
     fn settings(edit: impl FnOnce(&mut Config)) -> Result<Settings, ConfigError> {
         let mut config = Config::new(

@@ -175,7 +175,7 @@ async fn authorization(
         code_verifier: &login.code_verifier(),
         hosted_domain: relying_party.hosted_domain.as_deref(),
         options: &ask.options,
-        additional: &relying_party.additional,
+        additional: &relying_party.authorization_parameters,
     };
     let parameters = request.parameters(&metadata.client);
     let cookies = pending::begin(runtime, headers, context.jar(), relying_party.response_mode, login)
@@ -204,7 +204,7 @@ async fn transport(
     let named = parameters.iter().map(|(name, value)| (name.as_str(), value));
     let url = with_parameters(endpoint, named);
     let location = url.as_str().len();
-    let (may_push, must_push) = match provider.relying_party.pushed_requests {
+    let (may_push, must_push) = match provider.relying_party.pushed_authorization_requests {
         PushedAuthorizationRequests::Auto => (metadata.par_endpoint.is_some(), metadata.requires_par),
         PushedAuthorizationRequests::Always => (true, true),
         PushedAuthorizationRequests::Never => (false, false),

@@ -2,6 +2,7 @@
 
 pub(crate) mod breaker;
 pub(crate) mod cached;
+pub(crate) mod connection;
 #[cfg(feature = "http-client")]
 pub(crate) mod default_client;
 #[cfg(not(feature = "http-client"))]
@@ -11,9 +12,11 @@ pub(crate) mod error;
 pub(crate) mod http_client;
 pub(crate) mod identity;
 pub(crate) mod keys;
+pub(crate) mod provider_config;
 pub(crate) mod providers;
 pub(crate) mod relying_party;
 mod reports;
+pub(crate) mod resource;
 
 pub(crate) use self::error::ProviderError;
 
@@ -138,34 +141,30 @@ impl Provider {
     }
 
     async fn fetch_metadata(&self) -> Result<Discovered, ProviderError> {
-        let RelyingParty {
-            issuer,
-            internal_url,
-            client_id,
-            client_secret,
-            client_auth,
-            redirect_uri,
-            oauth2,
-            metadata: configured,
-            ..
-        } = &self.relying_party;
-        let by_hand = metadata::by_hand(issuer, configured);
+        let registered = &self.relying_party;
+        let (issuer, internal_url) = (&registered.issuer, registered.internal_url.as_ref());
+        let by_hand = metadata::by_hand(issuer, &registered.metadata);
         let is_by_hand = by_hand.is_some();
         let fetched = async {
-            let url = metadata::discovery_url(internal_url.as_ref().map_or(issuer.url.as_str(), Url::as_str));
+            let url = metadata::discovery_url(internal_url.map_or(issuer.url.as_str(), Url::as_str));
             let document = match by_hand {
                 Some(document) => document.into(),
                 None => self.get(&url, "application/json, */*;q=0.1").await?,
             };
             // Wrong metadata is a provider that cannot be used now: it may be mended without a restart here.
-            let (metadata, ignored) = metadata::parse(&document, issuer, (configured, internal_url.as_ref()))
-                .map_err(ProviderError::unavailable)?;
-            ignored.iter().for_each(|member| self.ignored(format_args!("the discovery document's {member}")));
-            let separator = oauth2.as_ref().map_or(" ", |oauth2| &oauth2.scope_separator);
-            let secret = client_secret.as_ref();
-            let client =
-                ProviderClient::new(&metadata, client_id, secret, *client_auth, redirect_uri, separator)
+            let (metadata, ignored) =
+                metadata::parse(&document, issuer, (&registered.metadata, internal_url))
                     .map_err(ProviderError::unavailable)?;
+            ignored.iter().for_each(|member| self.ignored(format_args!("the discovery document's {member}")));
+            let client = ProviderClient::new(
+                &metadata,
+                &registered.client_id,
+                registered.client_secret.as_ref(),
+                registered.client_auth,
+                &registered.redirect_uri,
+                registered.oauth2.as_ref().map_or(" ", |oauth2| &oauth2.scope_separator),
+            );
+            let client = client.map_err(ProviderError::unavailable)?;
             Ok::<_, ProviderError>(Discovered { metadata, client })
         };
         if is_by_hand {

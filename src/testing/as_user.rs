@@ -15,9 +15,9 @@ use tokio::sync::OnceCell;
 use tower::{BoxError, Layer, Service, service_fn};
 
 use super::start_session::start;
-use crate::config::provider::ProviderConfig;
 use crate::config::resource::Resource;
 use crate::extract::request::{Head, RequestState};
+use crate::provider::provider_config::ProviderConfig;
 use crate::records::grant::TokenSet;
 use crate::secret::{Secret, opaque};
 use crate::sessions::session::Session;

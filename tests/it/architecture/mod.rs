@@ -331,7 +331,7 @@ const PRESCRIBED: &[Part] = &[
     (
         "serde",
         "reads what comes, and writes what is kept",
-        &[("src/config/provider.rs", &["Deserialize"]), ("src/records/grant.rs", &["Serialize"])],
+        &[("src/provider/provider_config.rs", &["Deserialize"]), ("src/records/grant.rs", &["Serialize"])],
     ),
     (
         "thiserror",
