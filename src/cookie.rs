@@ -1,7 +1,7 @@
 //! Cookies: their names, their attributes, and finding one in a request.
 
-use http::HeaderMap;
 use http::header::{COOKIE, HeaderValue, SET_COOKIE};
+use http::{HeaderMap, Response};
 use memchr::{memchr, memmem};
 use tower_cookies::Cookie;
 /// How a cookie travels with requests that other sites start: `Lax` with top-level navigations by GET only, `None` with
@@ -177,6 +177,12 @@ pub(crate) const LINE: usize = "set-cookie: \r\n".len();
 
 pub(crate) fn append(headers: &mut HeaderMap, cookie: HeaderValue) {
     headers.append(SET_COOKIE, cookie);
+}
+
+/// The answer that sets these cookies, too.
+pub(crate) fn with<B>(mut answer: Response<B>, set: impl IntoIterator<Item = HeaderValue>) -> Response<B> {
+    set.into_iter().for_each(|cookie| append(answer.headers_mut(), cookie));
+    answer
 }
 
 #[cfg(test)]

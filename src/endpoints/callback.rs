@@ -36,42 +36,31 @@ use crate::{cookie, page, peer};
 /// The longest that a callback may take.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// What went wrong, and the address that tries once more.
-struct CallbackError {
-    failure: LoginError,
-    again: Option<String>,
-}
-
 /// `at` is the provider's name, where its redirect URI has one.
-pub(crate) async fn finish(context: &Arc<EndpointContext>, at: Option<&str>, body: Bytes) -> Response<Bytes> {
-    let runtime = &context.runtime;
-    if let Err(answer) = context.admit(Target::Callback, None, page::nothing) {
-        return answer;
-    }
-    let Some(provider) = runtime.providers.at_callback(at).cloned() else {
-        return page::plain(StatusCode::NOT_FOUND, "Not found.");
-    };
+pub(crate) async fn finish(
+    context: &Arc<EndpointContext>,
+    at: Option<&str>,
+    body: Bytes,
+) -> Result<Response<Bytes>, Response<Bytes>> {
+    context.admit(Target::Callback, None, page::nothing)?;
+    let provider = context.runtime.providers.at_callback(at).cloned();
+    let provider = provider.ok_or_else(|| page::plain(StatusCode::NOT_FOUND, "Not found."))?;
     // In a task of its own: a browser that goes away must not lose what the provider has issued.
     let work = {
         let context = Arc::clone(context);
-        async move {
-            let finished = callback(&context, &provider, &body).await;
-            finished.unwrap_or_else(|refused| answer(&context.runtime, &refused))
-        }
+        async move { callback(&context, &provider, &body).await }
     };
-    match runtime.tasks.spawn(work).await {
-        Ok(response) => response,
-        Err(_) => answer(runtime, &CallbackError { failure: LoginError::Panicked, again: None }),
-    }
+    let finished = context.runtime.tasks.spawn(work).await;
+    finished.unwrap_or_else(|_| Err(failed(&context.runtime, &LoginError::Panicked, None)))
 }
 
 async fn callback(
     context: &EndpointContext,
     provider: &Arc<Provider>,
     body: &[u8],
-) -> Result<Response<Bytes>, CallbackError> {
+) -> Result<Response<Bytes>, Response<Bytes>> {
     let (runtime, head) = (&context.runtime, &context.head);
-    let unknown = |failure: LoginError| CallbackError { failure, again: None };
+    let unknown = |failure| failed(runtime, &failure, None);
     let response = read(provider, head, body).map_err(|malformed| unknown(malformed.into()))?;
     let found = pending::LOGIN.find::<PendingLogin>(runtime, &head.headers, &response.state);
     let found = found.filter(|(login, _)| is_of(login, &response, provider));
@@ -81,11 +70,10 @@ async fn callback(
         let other = other.map(|found| LoginError::OtherHost(found.into(), expected.to_string()));
         unknown(other.unwrap_or(LoginError::NotPending))
     })?;
-    let Ok(destination) = runtime.settings.destination(&login.return_to) else {
-        return Err(unknown(LoginError::NotPending));
-    };
+    let destination = runtime.settings.destination(&login.return_to);
+    let destination = destination.map_err(|_| unknown(LoginError::NotPending))?;
     let again = address_of(runtime, provider, &login, &runtime.settings.linked(&destination, login.own));
-    let refused = |failure| CallbackError { failure, again: Some(again.clone()) };
+    let refused = |failure| failed(runtime, &failure, Some(&again));
     if expired {
         // Whoever is signed in by now only wants to go on.
         return match context.signed_in().await {
@@ -95,14 +83,11 @@ async fn callback(
     }
     let receiving = receive(context, provider, &login, response, &destination);
     let received = tokio::time::timeout(DEADLINE, receiving).await;
-    let mut answer = match received.unwrap_or(Err(LoginError::Deadline)) {
+    let answer = match received.unwrap_or(Err(LoginError::Deadline)) {
         Ok(answer) => answer,
         Err(failure) => recover(context, &login, (&destination, &again), failure).await.map_err(refused)?,
     };
-    if let Some(removal) = pending::LOGIN.remove(runtime, &login.state()) {
-        cookie::append(answer.headers_mut(), removal);
-    }
-    Ok(answer)
+    Ok(cookie::with(answer, pending::LOGIN.remove(runtime, &login.state())))
 }
 
 /// The answer to a callback that failed where the person need not know: they go on, or begin anew at the address `again`.
@@ -130,11 +115,7 @@ async fn recover(
         _ => return Err(failure),
     };
     runtime.events().emit(EventCode::LoginRefused, None, cause(&failure));
-    let mut answer = redirect(&address);
-    if silent {
-        cookie::append(answer.headers_mut(), silent::silence(runtime));
-    }
-    Ok(answer)
+    Ok(cookie::with(redirect(&address), silent.then(|| silent::silence(runtime))))
 }
 
 /// Whether the provider ended a login that nobody refused: its page was open for too long, or it wants what only a new
@@ -210,9 +191,7 @@ async fn receive(
     let code = match response.outcome {
         AuthorizationOutcome::Code(code) => code,
         AuthorizationOutcome::Error(code) if login.silent && needs_a_person(&code) => {
-            let mut answer = redirect(destination.as_str());
-            cookie::append(answer.headers_mut(), silent::silence(runtime));
-            return Ok(answer);
+            return Ok(cookie::with(redirect(destination.as_str()), [silent::silence(runtime)]));
         }
         AuthorizationOutcome::Error(code) => return Err(LoginError::Denied(json::printable(&code))),
     };
@@ -222,11 +201,10 @@ async fn receive(
     if !spend(runtime, login).await? {
         // The same callback again: what it was good for has happened, or failed and was answered. Where the answer was lost,
         // its session was never shown, and the browser gets it now.
-        let (mut answer, id) = (redirect(destination.as_str()), login.session());
-        if runtime.sessions.is_unshown(id, runtime.now()).await? {
-            cookie::append(answer.headers_mut(), session_cookie(runtime, id));
-        }
-        return Ok(answer);
+        let id = login.session();
+        let is_unshown = runtime.sessions.is_unshown(id, runtime.now()).await?;
+        let shown = is_unshown.then(|| session_cookie(runtime, id));
+        return Ok(cookie::with(redirect(destination.as_str()), shown));
     }
     let exchanged = provider.exchange(&code, &login.code_verifier(), connection.single_indicator()).await;
     if exchanged.as_ref().is_err_and(ProviderError::has_spent_nothing) {
@@ -276,9 +254,9 @@ async fn spent(runtime: &Runtime, login: &PendingLogin) -> Result<RecordKey, Sto
     Ok(RecordKey { purpose: Purpose::PendingLogin, key, owner: Vec::new() })
 }
 
-/// The page for what ended without a session or a grant.
-fn answer(runtime: &Runtime, refused: &CallbackError) -> Response<Bytes> {
-    runtime.events().emit(EventCode::LoginRefused, None, cause(&refused.failure));
+/// The page for what ended without a session or a grant; `again` is the address that tries once more, where it is known.
+fn failed(runtime: &Runtime, failure: &LoginError, again: Option<&str>) -> Response<Bytes> {
+    runtime.events().emit(EventCode::LoginRefused, None, cause(failure));
     let home = || runtime.settings.destination("").map(|home| runtime.settings.login_path(&home));
-    refused.failure.page(&refused.again.clone().or_else(|| home().ok()).unwrap_or_default())
+    failure.page(&again.map_or_else(|| home().unwrap_or_default(), str::to_owned))
 }

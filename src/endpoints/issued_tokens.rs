@@ -75,9 +75,7 @@ pub(crate) async fn keep(
                 }
                 kept => kept?,
             };
-            let mut answer = redirect(&urls::onwards(runtime, key.as_deref(), destination));
-            kept.into_iter().for_each(|set| cookie::append(answer.headers_mut(), set));
-            Ok(answer)
+            Ok(cookie::with(redirect(&urls::onwards(runtime, key.as_deref(), destination)), kept))
         }
         (Intent::Connect { .. }, None) => {
             sign_in_again(context, login, connection, verified, destination).await

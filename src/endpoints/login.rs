@@ -109,9 +109,7 @@ pub(crate) async fn begin(
             match error {
                 // Nobody asked for it: the page that the person is on works without.
                 _ if ask.options.is_silent() => {
-                    let mut answer = redirect(ask.destination.as_str());
-                    cookie::append(answer.headers_mut(), silence(runtime));
-                    answer
+                    cookie::with(redirect(ask.destination.as_str()), [silence(runtime)])
                 }
                 ProviderError::Refused(_) | ProviderError::Malformed(_) => page::plain(
                     StatusCode::BAD_GATEWAY,
@@ -185,10 +183,7 @@ async fn authorization(
     let headers = response.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    for set in cookies {
-        cookie::append(headers, set);
-    }
-    Ok(response)
+    Ok(cookie::with(response, cookies))
 }
 
 /// The way of an authorization request to the provider: in the address where it fits beside `set` bytes of cookies, pushed

@@ -66,11 +66,7 @@ pub(crate) enum LoginError {
 impl LoginError {
     /// Whether it says nothing of the person, or of this application: another try may have succeeded.
     pub(crate) fn is_of_this_try(&self) -> bool {
-        match self {
-            Self::Denied(_) => true,
-            Self::Provider(ProviderError::Refused(why)) => why.code.as_deref() == Some("invalid_grant"),
-            _ => false,
-        }
+        matches!(self, Self::Denied(_)) || self.is_over()
     }
 
     /// The page for the user, with the address that tries once more.

@@ -179,7 +179,7 @@ async fn leave(
     let Some(at_provider) = ProviderLogout::of(runtime, session, id_token, destination).await else {
         return redirect(destination.as_str());
     };
-    let mut answer = if at_provider.fits_redirect(removals) {
+    let answer = if at_provider.fits_redirect(removals) {
         redirect(at_provider.url().as_str())
     } else {
         // RP-Initiated Logout 1.0 section 2: providers must support POST.
@@ -188,22 +188,14 @@ async fn leave(
     };
     let size = at_provider.set(removals);
     let cleared = pending::only_this_logout(runtime, headers, size);
-    for set in cleared.into_iter().chain(at_provider.pending) {
-        cookie::append(answer.headers_mut(), set);
-    }
-    answer
+    cookie::with(answer, cleared.into_iter().chain(at_provider.pending))
 }
 
 fn away(runtime: &Runtime, mut answer: Response<Bytes>, had_cookie: bool) -> Response<Bytes> {
     let headers = answer.headers_mut();
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    if had_cookie {
-        for set in signed_out(runtime) {
-            cookie::append(headers, set);
-        }
-    }
-    answer
+    cookie::with(answer, had_cookie.then(|| signed_out(runtime)).into_iter().flatten())
 }
 
 /// What the browser of somebody who signed out is told to keep.
@@ -233,8 +225,5 @@ pub(crate) fn returned(runtime: &Runtime, uri: &Uri, headers: &HeaderMap) -> Opt
     let destination = runtime.settings.destination(&pending.return_to).ok()?;
     let mut answer = redirect(destination.as_str());
     answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    if let Some(removal) = pending::LOGOUT.remove(runtime, &state) {
-        cookie::append(answer.headers_mut(), removal);
-    }
-    Some(answer)
+    Some(cookie::with(answer, pending::LOGOUT.remove(runtime, &state)))
 }

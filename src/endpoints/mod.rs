@@ -53,7 +53,7 @@ pub(crate) async fn endpoint(
     let context = Arc::new(EndpointContext::new(runtime, parts));
     let answered = match (endpoint, &context.head.method) {
         ("login", &Method::GET | &Method::HEAD) => login::start(&context).await,
-        ("callback", &Method::GET | &Method::POST) => Ok(callback::finish(&context, at, body).await),
+        ("callback", &Method::GET | &Method::POST) => callback::finish(&context, at, body).await,
         ("logout", &Method::GET | &Method::HEAD | &Method::POST) => logout::logout(&context).await,
         ("backchannel-logout", &Method::POST) => Ok(backchannel_logout::logout(&context, &body).await),
         ("connect", &Method::GET | &Method::HEAD) => connect::start(&context).await,

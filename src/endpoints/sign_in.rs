@@ -60,7 +60,7 @@ pub(crate) async fn sign_in(
     // Where the browser shows it, whether it still lasts.
     let shown = context.signed_in().await.ok().flatten();
     let replaced = context.session_id().or(replaces.map(SessionId::new));
-    let (record, cookies) = store(context, login.session(), replaced, &verified, (&claims, sources)).await?;
+    let (record, cookie) = store(context, login.session(), replaced, &verified, (&claims, sources)).await?;
     runtime.sweep_in_time();
     let facts = &verified.id_token.facts;
     let user = Some((facts.issuer.as_str(), facts.subject.as_str()));
@@ -83,13 +83,9 @@ pub(crate) async fn sign_in(
         None => {}
     }
     let key = login.own.then_some(&record.logout_token[..]);
-    let mut answer = redirect(&urls::onwards(runtime, key, destination));
-    cookies.into_iter().for_each(|set| cookie::append(answer.headers_mut(), set));
-    if silent::was_silent(runtime, &context.head.headers) {
-        let name = settings.cookies.name("silent");
-        cookie::append(answer.headers_mut(), settings.cookies.remove(&name, SameSitePolicy::Lax));
-    }
-    Ok(answer)
+    let answer = redirect(&urls::onwards(runtime, key, destination));
+    let was_silent = silent::was_silent(runtime, &context.head.headers);
+    Ok(cookie::with(answer, cookie.into_iter().chain(was_silent.then(|| silent::removal(runtime)))))
 }
 
 const NOT_ADMIN: &str =

@@ -20,3 +20,9 @@ pub(crate) fn silence(runtime: &Runtime) -> HeaderValue {
     let cookies = &runtime.settings.cookies;
     cookies.set(&cookies.name("silent"), "1", SILENCE, SameSitePolicy::Lax)
 }
+
+/// Lets it be asked again.
+pub(crate) fn removal(runtime: &Runtime) -> HeaderValue {
+    let cookies = &runtime.settings.cookies;
+    cookies.remove(&cookies.name("silent"), SameSitePolicy::Lax)
+}

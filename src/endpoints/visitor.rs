@@ -156,11 +156,8 @@ pub(crate) async fn finish(
     }
     runtime.events().emit(EventCode::Connected, None, format_args!("{}, by a visitor", connection.name));
     let key = urls::proof_key(None, Some(visitor)).filter(|_| login.own);
-    let mut answer = redirect(&urls::onwards(runtime, key.as_deref(), destination));
-    let settings = &runtime.settings;
-    let name = settings.cookies.name(COOKIE);
-    let cookie =
-        settings.cookies.set(&name, &visitor.to_cookie(), settings.visitor_lifetime, SameSitePolicy::Lax);
-    cookie::append(answer.headers_mut(), cookie);
-    Ok(answer)
+    let answer = redirect(&urls::onwards(runtime, key.as_deref(), destination));
+    let (cookies, lifetime) = (&runtime.settings.cookies, runtime.settings.visitor_lifetime);
+    let name = cookies.name(COOKIE);
+    Ok(cookie::with(answer, [cookies.set(&name, &visitor.to_cookie(), lifetime, SameSitePolicy::Lax)]))
 }
