@@ -7,15 +7,15 @@ use http::{Response, StatusCode};
 
 use super::context::EndpointContext;
 use super::login_error::LoginError;
-use super::sign_in::{CompletedLogin, is_of_domain};
+use super::sign_in::{Issued, is_of_domain};
 use crate::clock::Timestamp;
 use crate::config::connections::CheckedConnection;
 use crate::config::shared_account::SharedAccount;
 use crate::events::EventCode;
 use crate::page;
 use crate::protocol::fetch_metadata::Target;
+use crate::protocol::id_token::IdToken;
 use crate::records::FOREVER;
-use crate::records::grant::Consent;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::tokens::newer_id_token::NewIdToken;
@@ -58,10 +58,9 @@ pub(crate) fn confirm(
 /// Keeps what an admin granted for everybody, in the place of what was there.
 pub(crate) async fn keep(
     context: &EndpointContext,
-    connection: &CheckedConnection,
-    asked: Consent,
+    issued: &Issued<'_>,
+    id_token: &IdToken,
     session: Option<&Arc<Session>>,
-    verified: CompletedLogin<'_>,
 ) -> Result<(), LoginError> {
     let runtime = &context.runtime;
     // The application may be configured otherwise since the admin was sent away, and the account and the admins with it.
@@ -69,16 +68,14 @@ pub(crate) async fn keep(
         account.is_granted_by_hand() && session.is_none_or(|session| admit(runtime, session).is_ok())
     };
     let account = runtime.mode.account().filter(still).ok_or(LoginError::NotPending)?;
-    is_of_domain(verified.provider, verified.id_token)?;
+    is_of_domain(issued.provider, id_token)?;
     if let Some(session) = session {
-        NewIdToken::new(verified.id_token, verified.tokens, verified.began_at)
-            .adopt(runtime, session)
-            .await?;
+        NewIdToken::new(id_token, issued.tokens, issued.login.started_at).adopt(runtime, session).await?;
     }
     let principal = Principal::Account(Arc::clone(&account.name));
-    keep_consented(context, &principal, connection, asked, &verified, FOREVER).await?;
+    keep_consented(context, &principal, issued, id_token, FOREVER).await?;
     let admin = session.map(|session| session.user());
-    runtime.events().emit(EventCode::Connected, admin, &connection.name);
+    runtime.events().emit(EventCode::Connected, admin, &issued.connection.name);
     Ok(())
 }
 
@@ -86,15 +83,15 @@ pub(crate) async fn keep(
 pub(super) async fn keep_consented(
     context: &EndpointContext,
     principal: &Principal,
-    connection: &CheckedConnection,
-    asked: Consent,
-    verified: &CompletedLogin<'_>,
+    issued: &Issued<'_>,
+    id_token: &IdToken,
     session_ends_at: Timestamp,
 ) -> Result<(), LoginError> {
+    let Issued { connection, scopes, tokens, .. } = issued;
     let place = context.place_of(principal, connection).await?;
-    let (facts, now) = (Some(verified.id_token.facts.clone()), context.runtime.now());
-    let mut grant = new_grant(&place, connection, &asked.scopes, verified.tokens, facts, now);
-    grant.consent = Some(asked);
+    let (facts, now) = (Some(id_token.facts.clone()), context.runtime.now());
+    let mut grant = new_grant(&place, connection, scopes, tokens, facts, now);
+    grant.consent = Some(issued.consent(now));
     place.fits(&grant, None).map_err(LoginError::TooLargeToCarry)?;
     keep_grant(&place, connection.grant_lifetime, grant, session_ends_at).await?;
     Ok(())

@@ -32,6 +32,7 @@ use crate::protocol::logout_token::{LogoutEffect, LogoutTarget, claimed_issuer};
 use crate::provider::cause;
 use crate::records::seal::Purpose;
 use crate::records::{Loaded, RecordKey};
+use crate::sessions::provider_logout::note;
 use crate::sessions::session::SessionRecord;
 use crate::state::Runtime;
 use crate::store::{Key, StoreError};
@@ -139,49 +140,41 @@ async fn end_all(runtime: &Arc<Runtime>, target: &LogoutTarget, is_first: bool) 
         false => settings.login_lifetime.saturating_add(LOGIN_UNDER_WAY),
     };
     // First: a login that is being finished finds the note, or its session is found.
-    runtime.sessions.note_meant(target, runtime.now().saturating_add(longest)).await?;
+    note(target, runtime.now().saturating_add(longest), &runtime.records).await?;
     if jar {
         runtime.events().emit(EventCode::LoggedOut, user, "by the provider");
         return Ok(());
     }
-    let SessionsEnded { ended, other_algorithm } = end_sessions(runtime, target, is_first).await?;
-    if ended == 0 && other_algorithm > 0 {
-        let why = "the logout token is not signed as the ID tokens of its sessions: alg";
-        return Err(LogoutError::Refused(why.to_owned()));
-    }
-    if ended == 0 {
-        let detail = "its logout token names no session that is here";
-        runtime.events().emit(EventCode::LogoutUnmatched, user, detail);
+    match end_sessions(runtime, target, is_first).await? {
+        LogoutEffect::Ends => {}
+        LogoutEffect::OtherAlgorithm => {
+            let why = "the logout token is not signed as the ID tokens of its sessions: alg";
+            return Err(LogoutError::Refused(why.to_owned()));
+        }
+        LogoutEffect::None => {
+            let detail = "its logout token names no session that is here";
+            runtime.events().emit(EventCode::LogoutUnmatched, user, detail);
+        }
     }
     Ok(())
 }
 
-/// How many sessions a logout ended, and how many it did not because of its algorithm.
-#[derive(Default)]
-pub(crate) struct SessionsEnded {
-    ended: usize,
-    other_algorithm: usize,
-}
-
 /// Ends the sessions that are kept, and tries all of them, whichever fails. `is_first`: the logout comes now, and did not
-/// come before.
+/// come before. Returns the most that it meant for any of them.
 pub(crate) async fn end_sessions(
     runtime: &Arc<Runtime>,
     target: &LogoutTarget,
     is_first: bool,
-) -> Result<SessionsEnded, StoreError> {
-    let mut all = SessionsEnded::default();
-    let Some(tag) = target.tag(&runtime.records.agree_on_index().await?) else { return Ok(all) };
-    let mut failed = Ok(());
+) -> Result<LogoutEffect, StoreError> {
+    let (mut most, mut failed) = (LogoutEffect::None, Ok(()));
+    let Some(tag) = target.tag(&runtime.records.agree_on_index().await?) else { return Ok(most) };
     for session in runtime.records.find(tag).await? {
         match end_session(runtime, (target, is_first), session).await {
-            Ok(LogoutEffect::Ends) => all.ended += 1,
-            Ok(LogoutEffect::OtherAlgorithm) => all.other_algorithm += 1,
-            Ok(LogoutEffect::None) => {}
+            Ok(effect) => most = most.min(effect),
             Err(error) => failed = Err(error),
         }
     }
-    failed.map(|()| all)
+    failed.map(|()| most)
 }
 
 async fn end_session(
@@ -206,7 +199,8 @@ async fn end_session(
     if effect != LogoutEffect::Ends {
         return Ok(effect);
     }
-    runtime.sessions.end_row(session).await?;
+    // Whoever comes with it finds out from the store.
+    runtime.records.delete(session, None).await?;
     runtime.events().emit(EventCode::LoggedOut, Some(record.user()), "by the provider");
     end_grants(runtime, session, &record).await.map(|()| effect)
 }

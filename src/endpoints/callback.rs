@@ -9,13 +9,12 @@ use http::{Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
 use super::context::EndpointContext;
-use super::issued_tokens::{self, Issued};
 use super::login::{asked, registration};
 use super::login_error::LoginError;
 use super::parameters::is_form;
 use super::pending::{self, Intent, KeepFor, PendingLogin};
-use super::sign_in::session_cookie;
-use super::{connect, silent, urls};
+use super::sign_in::{Issued, session_cookie};
+use super::{connect, issued_tokens, silent, urls};
 use crate::config::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
@@ -216,8 +215,8 @@ async fn receive(
     // The pseudo-issuer is ours, and no response names it.
     let iss = response.iss.filter(|_| provider.relying_party.issuer.issues_id_tokens());
     let tokens = &tokens;
-    let issued = Issued { login, connection, scopes, session, tokens, destination, iss };
-    let kept = issued_tokens::keep(context, provider, issued).await;
+    let issued = Issued { provider, login, connection, scopes, tokens, destination, iss };
+    let kept = issued_tokens::keep(context, &issued, session).await;
     if let Err(failure) = &kept {
         discard(runtime, provider, tokens, None, failure.unkept()).await;
     }

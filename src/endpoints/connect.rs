@@ -10,18 +10,19 @@ use super::login::{self, AuthorizationAttempt, begin};
 use super::login_error::LoginError;
 use super::parameters::EndpointQuery;
 use super::pending::{Intent, KeepFor};
-use super::sign_in::{CompletedLogin, is_of_domain};
+use super::sign_in::{Issued, is_of_domain};
 use super::urls::{self, once_in};
 use super::{account, visitor};
-use crate::config::connections::{CheckedConnection, CheckedConnections};
+use crate::config::connections::CheckedConnections;
 use crate::config::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
 use crate::page;
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::fetch_metadata::{Decision, Target};
+use crate::protocol::id_token::IdToken;
 use crate::protocol::token::scopes;
-use crate::records::grant::Consent;
+use crate::provider::Provider;
 use crate::sessions::identity::SessionPayload;
 use crate::sessions::session::Session;
 use crate::sessions::session_id::SessionId;
@@ -199,49 +200,50 @@ pub(crate) async fn session(
 /// comes with cookies.
 pub(crate) async fn keep(
     context: &EndpointContext,
-    connection: &CheckedConnection,
-    asked: Consent,
-    session: Arc<Session>,
-    verified: CompletedLogin<'_>,
-    once: Option<ReturnContext<'_>>,
+    issued: &Issued<'_>,
+    id_token: &IdToken,
+    session: &Arc<Session>,
+    once: bool,
 ) -> Result<Vec<HeaderValue>, LoginError> {
-    let runtime = &context.runtime;
+    let (runtime, Issued { connection, tokens, .. }) = (&context.runtime, issued);
     // The application may be configured otherwise since the person was sent away: what they granted for themselves is
     // not for everybody.
     if kept_for(runtime) == KeepFor::Everyone {
         return Err(LoginError::NotPending);
     }
-    let principal = Principal::granted_by(&session, &runtime.mode);
-    is_theirs(&principal, &verified)?;
-    NewIdToken::new(verified.id_token, verified.tokens, verified.began_at).adopt(runtime, &session).await?;
-    context.jar().learned(&session);
+    let principal = Principal::granted_by(session, &runtime.mode);
+    is_theirs(&principal, issued.provider, id_token)?;
+    NewIdToken::new(id_token, tokens, issued.login.started_at).adopt(runtime, session).await?;
+    context.jar().learned(session);
     // The exchange took time: whoever signed out meanwhile gets nothing kept.
-    if !runtime.sessions.lasts(&session, runtime.now()).await? {
+    if !runtime.sessions.lasts(session, runtime.now()).await? {
         return Err(LoginError::SessionOver);
     }
-    if let Some(arrival) = once {
-        let (connection, tokens) = (&connection.name, verified.tokens);
-        let cookies = lay_down(runtime, connection, &principal, &asked.scopes, tokens, arrival).await?;
-        let detail = format_args!("{connection}, for one use");
+    if once {
+        let arrival = ReturnContext { destination: issued.destination, headers: &context.head.headers };
+        let cookies =
+            lay_down(runtime, &connection.name, &principal, &issued.scopes, tokens, arrival).await?;
+        let detail = format_args!("{}, for one use", connection.name);
         runtime.events().emit(EventCode::Connected, Some(session.user()), detail);
         return Ok(cookies);
     }
-    account::keep_consented(context, &principal, connection, asked, &verified, session.ends_at).await?;
+    account::keep_consented(context, &principal, issued, id_token, session.ends_at).await?;
     runtime.events().emit(EventCode::Connected, Some(session.user()), &connection.name);
     Ok(Vec::new())
 }
 
 /// Whether what was granted is the person's to keep. At the provider where they signed in it is, when it is that
 /// account's; at another one they link whichever account they can sign in to there.
-fn is_theirs(principal: &Principal, verified: &CompletedLogin<'_>) -> Result<(), LoginError> {
-    let (facts, provider) = (&verified.id_token.facts, &verified.provider.relying_party);
+fn is_theirs(principal: &Principal, provider: &Provider, id_token: &IdToken) -> Result<(), LoginError> {
+    let facts = &id_token.facts;
     let is_another = |(issuer, subject)| {
-        provider.issuer.covers(issuer) && (facts.issuer.as_str(), facts.subject.as_str()) != (issuer, subject)
+        provider.relying_party.issuer.covers(issuer)
+            && (facts.issuer.as_str(), facts.subject.as_str()) != (issuer, subject)
     };
     if principal.person().is_some_and(is_another) {
         return Err(LoginError::AccountMismatch);
     }
-    is_of_domain(verified.provider, verified.id_token)
+    is_of_domain(provider, id_token)
 }
 
 /// `GET /auth/granted?return_to=…`: where a form that needed more access comes back to.

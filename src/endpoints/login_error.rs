@@ -98,8 +98,7 @@ impl LoginError {
 
     /// RFC 6749 section 5.2: a code that is over is the browser's; every other refusal is about this application.
     fn is_over(&self) -> bool {
-        let Self::Provider(ProviderError::Refused(why)) = self else { return false };
-        why.code.as_deref() == Some("invalid_grant")
+        matches!(self, Self::Provider(ProviderError::Refused(why)) if why.code.as_deref() == Some("invalid_grant"))
     }
 
     fn text(&self) -> Cow<'_, str> {
@@ -159,14 +158,8 @@ impl LoginError {
             | Self::Provider(
                 ProviderError::IdToken(_) | ProviderError::Identity(_) | ProviderError::FetchUserInfo(_),
             ) => Unkept::Refused,
-            Self::Malformed(_)
-            | Self::Expired
-            | Self::Denied(_)
-            | Self::Provider(_)
-            | Self::Store(_)
-            | Self::Deadline
-            | Self::NoRefreshToken
-            | Self::Panicked => Unkept::Failed,
+            // Whatever it is, no revocation takes anything away for it.
+            _ => Unkept::Failed,
         }
     }
 }

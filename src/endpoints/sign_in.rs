@@ -19,11 +19,11 @@ use crate::config::hooks::{LoginDecision, VerifiedLogin};
 use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::{EventCode, guarded_future};
-use crate::protocol::id_token::IdToken;
+use crate::protocol::id_token::{IdToken, IdTokenUse};
 use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::{about_person, replace};
 use crate::provider::Provider;
-use crate::records::grant::{Grant, LOGIN};
+use crate::records::grant::{Consent, Grant, LOGIN};
 use crate::records::{FOREVER, Loaded};
 use crate::sessions::identity::SessionPayload;
 use crate::sessions::provider_logout::add_sid;
@@ -37,38 +37,56 @@ use crate::tokens::principal::Principal;
 use crate::tokens::save::{keep_grant, kept_until, new_grant};
 use crate::tokens::user_claims::user_info;
 
-/// Tokens that hold, and whose they are.
-#[derive(Clone, Copy)]
-pub(crate) struct CompletedLogin<'a> {
+/// The tokens that came for a code, and the login or consent that they belong to.
+pub(crate) struct Issued<'a> {
     pub(crate) provider: &'a Arc<Provider>,
-    /// When the login or the consent began, with its authorization request.
-    pub(crate) began_at: Timestamp,
-    pub(crate) id_token: &'a IdToken,
+    pub(crate) login: &'a PendingLogin,
+    pub(crate) connection: &'a CheckedConnection,
+    /// The scopes that were asked for.
+    pub(crate) scopes: Vec<String>,
     pub(crate) tokens: &'a TokenResponse,
+    pub(crate) destination: &'a Destination,
+    /// The issuer that the authorization response named.
+    pub(crate) iss: Option<String>,
+}
+
+impl Issued<'_> {
+    /// The ID token among them, verified.
+    pub(crate) async fn id_token(&self) -> Result<IdToken, LoginError> {
+        let (nonce, PendingLogin { max_age, acr_values, .. }) = (&self.login.nonce(), self.login);
+        let token_use = IdTokenUse::Login { nonce, max_age: *max_age, acr_values };
+        self.provider.identify(self.tokens, token_use).await?.ok_or(LoginError::NoIdToken)
+    }
+
+    /// What the person was asked, and has granted now.
+    pub(crate) fn consent(&self, now: Timestamp) -> Consent {
+        let PendingLogin { max_age, acr_values, prompted, .. } = self.login;
+        let (scopes, acr_values) = (self.scopes.clone(), acr_values.clone());
+        Consent { at: now, scopes, acr_values, max_age: *max_age, prompted: *prompted }
+    }
 }
 
 /// Begins the session, in the place of the one that the browser had, and goes on to the login's destination.
 pub(crate) async fn sign_in(
     context: &EndpointContext,
-    login: &PendingLogin,
+    issued: &Issued<'_>,
+    id_token: &IdToken,
     replaces: Option<[u8; 32]>,
-    verified: CompletedLogin<'_>,
-    destination: &Destination,
 ) -> Result<Response<Bytes>, LoginError> {
-    let (runtime, settings) = (&context.runtime, &context.runtime.settings);
-    let (claims, sources) = admit(runtime, &verified).await?;
+    let runtime = &context.runtime;
+    let known = admit(runtime, issued, id_token).await?;
     // Where the browser shows it, whether it still lasts.
     let shown = context.signed_in().await.ok().flatten();
     let replaced = context.session_id().or(replaces.map(SessionId::new));
-    let (record, cookie) = store(context, login.session(), replaced, &verified, (&claims, sources)).await?;
+    let (record, cookie) = store(context, issued, id_token, replaced, known).await?;
     runtime.sweep_in_time();
-    let facts = &verified.id_token.facts;
+    let facts = &id_token.facts;
     let user = Some((facts.issuer.as_str(), facts.subject.as_str()));
     runtime.events().emit(EventCode::LoginSucceeded, user, "a new session");
     let profile = Profile::of(&record.claims);
     let unverified = profile.email.filter(|_| !profile.email_verified);
-    if unverified.is_some_and(|email| settings.admins.name(&facts.issuer, &email)) {
-        verified.provider.tell_once(EventCode::AdminUnverified, user, NOT_ADMIN);
+    if unverified.is_some_and(|email| runtime.settings.admins.name(&facts.issuer, &email)) {
+        issued.provider.tell_once(EventCode::AdminUnverified, user, NOT_ADMIN);
     }
     // The new session stands already: what is left of the old one expires by itself if this fails.
     match replaced {
@@ -82,8 +100,8 @@ pub(crate) async fn sign_in(
         }
         None => {}
     }
-    let key = login.own.then_some(&record.logout_token[..]);
-    let answer = redirect(&urls::onwards(runtime, key, destination));
+    let key = issued.login.own.then_some(&record.logout_token[..]);
+    let answer = redirect(&urls::onwards(runtime, key, issued.destination));
     let was_silent = silent::was_silent(runtime, &context.head.headers);
     Ok(cookie::with(answer, cookie.into_iter().chain(was_silent.then(|| silent::removal(runtime)))))
 }
@@ -97,13 +115,13 @@ const OFFLINE_ACCESS: &str = "no refresh token came with a login, and users must
 /// Who may come in, and what is known of them.
 async fn admit(
     runtime: &Arc<Runtime>,
-    verified: &CompletedLogin<'_>,
+    issued: &Issued<'_>,
+    id_token: &IdToken,
 ) -> Result<(Map<String, Value>, ClaimSources), LoginError> {
-    let (provider, id_token) = (verified.provider, verified.id_token);
-    is_of_domain(provider, id_token)?;
-    let scopes = &sign_in_at(runtime, provider)?.scopes;
-    let came = (id_token, &verified.tokens.access_token);
-    let user_info = user_info(runtime, provider, scopes, came).await?;
+    is_of_domain(issued.provider, id_token)?;
+    let scopes = &sign_in_at(runtime, issued.provider)?.scopes;
+    let came = (id_token, &issued.tokens.access_token);
+    let user_info = user_info(runtime, issued.provider, scopes, came).await?;
     let mut sources = ClaimSources::default();
     sources.user_info.extend(user_info.iter().flat_map(Map::keys).cloned());
     let claims = about_person(id_token.claims.clone(), user_info);
@@ -138,12 +156,12 @@ pub(crate) fn is_of_domain(provider: &Provider, id_token: &IdToken) -> Result<()
 /// sessions that it was known by.
 async fn session_record(
     context: &EndpointContext,
+    issued: &Issued<'_>,
+    id_token: &IdToken,
     replaced: Option<SessionId>,
-    verified: &CompletedLogin<'_>,
-    claims: &Map<String, Value>,
-    now: Timestamp,
+    (claims, sources): (Map<String, Value>, ClaimSources),
 ) -> Result<SessionRecord, LoginError> {
-    let (runtime, id_token) = (&context.runtime, verified.id_token);
+    let (runtime, now) = (&context.runtime, context.runtime.now());
     let facts = &id_token.facts;
     let before = match replaced {
         Some(replaced) => context.session_of(replaced, (&facts.issuer, &facts.subject)).await?,
@@ -153,50 +171,45 @@ async fn session_record(
     let mut sids = before.map(|before| before.sids).unwrap_or_default();
     id_token.sid.iter().for_each(|sid| add_sid(&mut sids, sid));
     let identity = SessionPayload {
-        issuer: facts.issuer.as_str().into(),
-        subject: facts.subject.as_str().into(),
         sids,
-        auth_time: facts.auth_time,
-        issued_at: facts.issued_at,
-        began_at: verified.began_at,
         stored_at: now,
         algorithms: id_token.algorithm.into_iter().collect(),
-        acr: id_token.acr.as_deref().map(Into::into),
         logout_token: runtime.random.bytes(),
         ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
         home,
+        ..SessionPayload::of(id_token, issued.login.started_at)
     };
-    let claims = Value::Object(claims.clone()).to_string();
+    let claims = Value::Object(claims).to_string();
     if claims.len() > MOST_CLAIMS {
         return Err(LoginError::TooLarge);
     }
     let room = MOST_CLAIMS - claims.len();
-    let hint = verified.tokens.id_token.clone().filter(|hint| hint.expose_secret().len() <= room);
-    let id_token = hint.filter(|_| verified.provider.takes_logout_hint()).unwrap_or_default();
-    Ok(SessionRecord { identity, claims, id_token, sources: None })
+    let hint = issued.tokens.id_token.clone().filter(|hint| hint.expose_secret().len() <= room);
+    let id_token = hint.filter(|_| issued.provider.takes_logout_hint()).unwrap_or_default();
+    let sources = Some(sources).filter(|_| runtime.settings.revalidate_every.is_some());
+    Ok(SessionRecord { identity, claims, id_token, sources })
 }
 
 /// Grant first, session last: a session that exists is complete. Returns the cookie that names it.
 async fn store(
     context: &EndpointContext,
-    id: SessionId,
+    issued: &Issued<'_>,
+    id_token: &IdToken,
     replaced: Option<SessionId>,
-    verified: &CompletedLogin<'_>,
-    (claims, sources): (&Map<String, Value>, ClaimSources),
+    known: (Map<String, Value>, ClaimSources),
 ) -> Result<(SessionRecord, Option<HeaderValue>), LoginError> {
-    let runtime = &context.runtime;
-    let now = runtime.now();
-    let (id_token, tokens) = (verified.id_token, verified.tokens);
-    let mut record = session_record(context, replaced, verified, claims, now).await?;
+    let (runtime, id) = (&context.runtime, issued.login.session());
+    let Issued { provider, tokens, .. } = issued;
+    let mut record = session_record(context, issued, id_token, replaced, known).await?;
+    let now = record.stored_at;
     let revalidates = runtime.settings.revalidate_every.is_some();
-    record.sources = Some(sources).filter(|_| revalidates);
     // Elsewhere nobody uses them. They are not revoked: some providers would take the account's along, where the person
     // is the one who granted it.
     if runtime.mode.keeps_logins() || revalidates {
-        let login = sign_in_at(runtime, verified.provider)?;
+        let login = sign_in_at(runtime, provider)?;
         let is_short = tokens.refresh_token.is_none() && tokens.expires_in.is_some();
-        if login.has_resources && is_short && verified.provider.lacks_offline_access(&login.scopes) {
-            verified.provider.tell_once(EventCode::NoRefreshToken, None, OFFLINE_ACCESS);
+        if login.has_resources && is_short && provider.lacks_offline_access(&login.scopes) {
+            provider.tell_once(EventCode::NoRefreshToken, None, OFFLINE_ACCESS);
         }
         let facts = || Some(id_token.facts.clone());
         let new = |place: &GrantRef| new_grant(place, login, &login.scopes, tokens, facts(), now);
@@ -216,7 +229,7 @@ async fn store(
             return Err(LoginError::NoRefreshToken);
         }
         revoke_former(&place, former.as_deref(), tokens);
-        keep_longer(runtime, rows, &record, verified.provider).await?;
+        keep_longer(runtime, rows, &record, provider).await?;
     }
     // Whatever is noted by then came before.
     let begun = SessionPayload { stored_at: FOREVER, ..record.identity.clone() };

@@ -8,8 +8,6 @@
 //! 2. A visitor's grant never answers for a person, nor a person's for a visitor; signing in hands nothing over.
 //! 3. Nobody is known by it. An ID token counts where `openid` was asked for, and then it must hold.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::Response;
 
@@ -17,36 +15,22 @@ use super::context::EndpointContext;
 use super::login::{self, AuthorizationAttempt, begin};
 use super::login_error::LoginError;
 use super::pending::{self, Intent, PendingLogin};
-use super::sign_in::is_of_domain;
+use super::sign_in::{Issued, is_of_domain};
 use super::urls;
 use crate::config::connection::GrantLifetime;
 use crate::config::connections::CheckedConnection;
-use crate::config::destination::Destination;
 use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::protocol::id_token::IdTokenUse;
-use crate::protocol::token::TokenResponse;
-use crate::provider::Provider;
 use crate::provider::relying_party::ProviderId;
 use crate::records::BlindIndexKey;
-use crate::records::grant::{Consent, Grant};
+use crate::records::grant::Grant;
 use crate::sessions::visitor_id::{COOKIE, Visitor};
 use crate::state::Runtime;
 use crate::store::StoreError;
 use crate::tokens::hand_over::{can_rename, rename};
 use crate::tokens::principal::Principal;
 use crate::tokens::save::{keep_grant, new_grant};
-
-/// What came for a code, and what had been asked for.
-pub(crate) struct VisitorGrant<'a> {
-    pub(crate) provider: &'a Arc<Provider>,
-    pub(crate) connection: &'a CheckedConnection,
-    pub(crate) login: &'a PendingLogin,
-    pub(crate) asked: Consent,
-    pub(crate) tokens: &'a TokenResponse,
-    pub(crate) destination: &'a Destination,
-}
 
 /// The names that this browser is about to get, by the grants under way in it. Their cookies are sealed, and no other
 /// browser has them.
@@ -114,18 +98,16 @@ pub(crate) async fn start(
 pub(crate) async fn finish(
     context: &EndpointContext,
     (name, before): ([u8; 32], Option<Visitor>),
-    received: VisitorGrant<'_>,
+    issued: &Issued<'_>,
 ) -> Result<Response<Bytes>, LoginError> {
-    let VisitorGrant { provider, connection, login, asked, tokens, destination } = received;
-    let runtime = &context.runtime;
+    let (runtime, connection) = (&context.runtime, issued.connection);
+    let asked = issued.consent(runtime.now());
     let index = runtime.records.index().await?;
     let (former, visitor) = renamed(context, &index, name, before).ok_or(LoginError::SessionOver)?;
-    let token_use =
-        IdTokenUse::Login { nonce: &login.nonce(), max_age: login.max_age, acr_values: &login.acr_values };
     // One that nobody asked for says nothing.
     let facts = if asked.scopes.iter().any(|scope| scope == "openid") {
-        let id_token = provider.identify(tokens, token_use).await?.ok_or(LoginError::NoIdToken)?;
-        is_of_domain(provider, &id_token)?;
+        let id_token = issued.id_token().await?;
+        is_of_domain(issued.provider, &id_token)?;
         Some(id_token.facts)
     } else {
         None
@@ -136,7 +118,7 @@ pub(crate) async fn finish(
         None => (None, visitor),
     };
     let place = context.place_of(&Principal::Visitor(visitor), connection).await?;
-    let mut grant = new_grant(&place, connection, &asked.scopes, tokens, facts, runtime.now());
+    let mut grant = new_grant(&place, connection, &asked.scopes, issued.tokens, facts, runtime.now());
     grant.consent = Some(asked);
     let mut replaced = None;
     if let Some(former) = former {
@@ -155,8 +137,8 @@ pub(crate) async fn finish(
         let _ = rename(runtime, former, visitor, context.jar()).await;
     }
     runtime.events().emit(EventCode::Connected, None, format_args!("{}, by a visitor", connection.name));
-    let key = urls::proof_key(None, Some(visitor)).filter(|_| login.own);
-    let answer = redirect(&urls::onwards(runtime, key.as_deref(), destination));
+    let key = urls::proof_key(None, Some(visitor)).filter(|_| issued.login.own);
+    let answer = redirect(&urls::onwards(runtime, key.as_deref(), issued.destination));
     let (cookies, lifetime) = (&runtime.settings.cookies, runtime.settings.visitor_lifetime);
     let name = cookies.name(COOKIE);
     Ok(cookie::with(answer, [cookies.set(&name, &visitor.to_cookie(), lifetime, SameSitePolicy::Lax)]))

@@ -31,8 +31,8 @@ pub(crate) struct LogoutTarget {
     pub(crate) algorithm: Option<Algorithm>,
 }
 
-/// What a logout means for a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What a logout means for a session, the most first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum LogoutEffect {
     Ends,
     /// It is meant, and the token is signed by another algorithm than its ID tokens were.

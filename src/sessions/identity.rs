@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::session_id::SessionId;
 use crate::clock::Timestamp;
+use crate::protocol::id_token::IdToken;
 use crate::protocol::jws::Algorithm;
 use crate::protocol::logout_token::{LogoutEffect, LogoutTarget};
 use crate::records::grant::Owner;
@@ -35,6 +36,21 @@ pub(crate) struct SessionPayload {
 }
 
 impl SessionPayload {
+    /// What an ID token says of a session; `began_at` is when it was asked for.
+    pub(crate) fn of(id_token: &IdToken, began_at: Timestamp) -> Self {
+        let facts = &id_token.facts;
+        Self {
+            issuer: facts.issuer.as_str().into(),
+            subject: facts.subject.as_str().into(),
+            sids: id_token.sid.iter().cloned().collect(),
+            auth_time: facts.auth_time,
+            issued_at: facts.issued_at,
+            began_at,
+            acr: id_token.acr.as_deref().map(Into::into),
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn user(&self) -> (&str, &str) {
         (&self.issuer, &self.subject)
     }

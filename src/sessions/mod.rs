@@ -24,9 +24,8 @@ use self::session_cookie::{OpenedSession, SessionCookies};
 use self::session_id::{IdHasher, SessionId, ShownId};
 use crate::clock::{ClockReading, Timestamp};
 use crate::protocol::issuer::ProviderIssuer;
-use crate::protocol::logout_token::LogoutTarget;
 use crate::records::{Found, Loaded, Records};
-use crate::store::{Change, Key, StoreError};
+use crate::store::{Key, StoreError};
 
 /// The most that this process remembers of sessions, in bytes. Others are read from the store when they come.
 const REMEMBERED: u64 = 1024 * 1024 * 1024;
@@ -169,19 +168,10 @@ impl Sessions {
         match known {
             SessionLookup::Hit(session) => Ok(Some(session)),
             SessionLookup::Ended => Ok(None),
-            SessionLookup::Miss(asked) => Box::pin(self.ask(asked, now)).await,
-        }
-    }
-
-    /// Asks the store.
-    pub(crate) async fn ask(
-        &self,
-        asked: SessionQuery,
-        now: Timestamp,
-    ) -> Result<Option<Arc<Session>>, StoreError> {
-        match asked {
-            SessionQuery::ById(id) => self.ask_kept(id, now).await,
-            SessionQuery::ByCookie(session) => self.ask_carried(session, now).await,
+            SessionLookup::Miss(SessionQuery::ById(id)) => Box::pin(self.ask_kept(id, now)).await,
+            SessionLookup::Miss(SessionQuery::ByCookie(session)) => {
+                Box::pin(self.ask_carried(session, now)).await
+            }
         }
     }
 
@@ -289,16 +279,12 @@ impl Sessions {
         let tags = record.tags(&index);
         let (heard, row) = (self.listen(), id.row(&self.records.keys));
         let asked_at = self.records.clock.reading_at(now);
-        match self.records.swap(&row, None, &record, expires_at, tags).await? {
-            Some(_) => {
-                let session = || Arc::new(Session::new(id, row.key, record, expires_at, now));
-                let session = self.remember(id, session);
-                session.liveness.confirm(heard, asked_at);
-                session.liveness.begin(now);
-                Ok(())
-            }
-            None => Err(StoreError::refused("session id collision")),
-        }
+        let written = self.records.swap(&row, None, &record, expires_at, tags).await?;
+        written.ok_or_else(|| StoreError::refused("session id collision"))?;
+        let session = self.remember(id, || Arc::new(Session::new(id, row.key, record, expires_at, now)));
+        session.liveness.confirm(heard, asked_at);
+        session.liveness.begin(now);
+        Ok(())
     }
 
     /// Ends a session: in the store first, so that a store that is away is no half of a logout. What the browser
@@ -317,20 +303,6 @@ impl Sessions {
             Some(session) => session.liveness.end(),
             None if was_one => self.remember(id, || Arc::new(Session::ended(id))).liveness.end(),
             None => {}
-        }
-        Ok(())
-    }
-
-    /// Ends a session by its row, where nobody has shown its id.
-    pub(crate) async fn end_row(&self, row: Key) -> Result<(), StoreError> {
-        // Whoever comes with it finds out from the store.
-        self.records.delete(row, None).await.map(drop)
-    }
-
-    /// Notes that a provider ends the sessions that it means: whoever comes with one finds out.
-    pub(crate) async fn note_meant(&self, target: &LogoutTarget, until: Timestamp) -> Result<(), StoreError> {
-        if let Some(row) = provider_logout::note(target, until, &self.records).await? {
-            self.records.invalidations.hear(Change::Row(row));
         }
         Ok(())
     }

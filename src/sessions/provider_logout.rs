@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::protocol::logout_token::{LogoutEffect, LogoutTarget};
 use crate::records::seal::Purpose;
 use crate::records::{BlindIndexKey, Loaded, RecordKey, Records};
-use crate::store::{Key, MAX_TAGS, StoreError, Tag};
+use crate::store::{Change, Key, MAX_TAGS, StoreError, Tag};
 
 /// How many of the provider's sessions one of ours may name: each has a tag, beside the subject's.
 const MOST_SIDS: usize = MAX_TAGS - 1;
@@ -92,13 +92,13 @@ impl LogoutTarget {
     }
 }
 
-/// Notes it until `expires_at`, and returns where.
+/// Notes until `expires_at` that a provider ends the sessions that it means: whoever comes with one finds out.
 pub(crate) async fn note(
     target: &LogoutTarget,
     expires_at: Timestamp,
     records: &Records,
-) -> Result<Option<Key>, StoreError> {
-    let Some(tag) = target.tag(&records.index().await?) else { return Ok(None) };
+) -> Result<(), StoreError> {
+    let Some(tag) = target.tag(&records.index().await?) else { return Ok(()) };
     let row = row(Key(tag.0));
     loop {
         let (mut noted, version, kept_until) =
@@ -115,7 +115,8 @@ pub(crate) async fn note(
         }
         let expires_at = expires_at.max(kept_until);
         if records.swap(&row, version, &noted, expires_at, Vec::new()).await?.is_some() {
-            return Ok(Some(row.key));
+            records.invalidations.hear(Change::Row(row.key));
+            return Ok(());
         }
     }
 }

@@ -227,18 +227,14 @@ impl Session {
 
     /// A newer ID token came for it, where the browser keeps it.
     pub(crate) fn learn(&self, sid: Option<&str>, id_token: &Secret) {
-        self.doubt(
-            self.provider_sessions().is_some_and(|provider_sessions| provider_sessions.learn(sid, id_token)),
-        );
+        if self.provider_sessions().is_some_and(|known| known.learn(sid, id_token)) {
+            self.liveness.doubt();
+        }
     }
 
     /// The browser has shown a cookie with these.
     pub(crate) fn shows(&self, sids: &[String]) {
-        self.doubt(self.provider_sessions().is_some_and(|provider_sessions| provider_sessions.shows(sids)));
-    }
-
-    fn doubt(&self, doubts: bool) {
-        if doubts {
+        if self.provider_sessions().is_some_and(|known| known.shows(sids)) {
             self.liveness.doubt();
         }
     }
@@ -247,9 +243,7 @@ impl Session {
     pub(crate) fn has_news(&self, invalidations: &Invalidations) -> bool {
         let heard = self.liveness.heard();
         invalidations.changed_since(heard, self.liveness.place)
-            || self
-                .provider_sessions()
-                .is_some_and(|provider_sessions| provider_sessions.has_news(heard, invalidations))
+            || self.provider_sessions().is_some_and(|known| known.has_news(heard, invalidations))
     }
 
     pub(crate) fn profile(&self) -> &Profile {

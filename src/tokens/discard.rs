@@ -27,21 +27,17 @@ pub(crate) async fn discard(
     user: Option<(&str, &str)>,
     why: Unkept,
 ) {
-    let revokes = match why {
-        Unkept::TakenBack => true,
-        Unkept::Refused => provider.relying_party.revocation_is_per_token,
-        Unkept::Failed => false,
+    let dropped = match why {
+        Unkept::Failed => {
+            Some("something failed for a moment: the tokens that came are dropped and not revoked")
+        }
+        Unkept::Refused if !provider.relying_party.revocation_is_per_token => Some(
+            "the tokens that came are refused, and dropped without revocation: revocation_is_per_token is not set for \
+             this provider",
+        ),
+        Unkept::Refused | Unkept::TakenBack => None,
     };
-    if !revokes {
-        let detail = match why {
-            Unkept::Failed => {
-                "something failed for a moment: the tokens that came are dropped and not revoked"
-            }
-            _ => {
-                "the tokens that came are refused, and dropped without revocation: revocation_is_per_token is not set for \
-                 this provider"
-            }
-        };
+    if let Some(detail) = dropped {
         runtime.events().emit(EventCode::TokensDropped, user, detail);
         return;
     }

@@ -158,16 +158,13 @@ impl Runtime {
             Principal::Account(_) => self.account_grant_keys.get(&index, &connection.name, make),
             Principal::Visitor(_) | Principal::Offline { .. } => Arc::new(make()),
         };
-        let jar = jar.contents().and_then(|jar| match principal {
-            Principal::Session(session) => {
-                Some(GrantCookie::new(jar, &grant_key, Some(session), session.ends_at))
-            }
-            Principal::Visitor(_) => {
-                let until = self.now().saturating_add(self.settings.visitor_lifetime);
-                Some(GrantCookie::new(jar, &grant_key, None, until))
-            }
+        let until = match principal {
+            Principal::Session(session) => Some(session.ends_at),
+            Principal::Visitor(_) => Some(self.now().saturating_add(self.settings.visitor_lifetime)),
             Principal::Account(_) | Principal::Offline { .. } => None,
-        });
+        };
+        let carried = jar.contents().zip(until);
+        let jar = carried.map(|(jar, until)| GrantCookie::new(jar, &grant_key, session, until));
         Ok(GrantRef { runtime: Arc::clone(self), grant_key, jar })
     }
 

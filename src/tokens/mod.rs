@@ -33,7 +33,6 @@ use self::lookup::{TokenAction, TokenRequest, TokenUnavailable, is_rejected, is_
 use self::refresh_task::refresh;
 use crate::error::RetryLater;
 use crate::events::EventCode;
-use crate::provider::error::ProviderError;
 use crate::records::grant::TokenSet;
 use crate::state::in_flight::{Join, RefreshOutcome, RefreshReceiver};
 
@@ -135,20 +134,12 @@ fn is_kept_nowhere_else(place: &GrantRef) -> bool {
 }
 
 async fn wait(mut receiver: RefreshReceiver) -> RefreshOutcome {
-    let outcome = async {
-        match receiver.wait_for(Option::is_some).await {
-            Ok(outcome) => outcome.clone(),
-            Err(_) => None,
-        }
+    let outcome = async { receiver.wait_for(Option::is_some).await.ok()?.clone() };
+    let reason = match timeout(PATIENCE, outcome).await {
+        Ok(Some(outcome)) => return outcome,
+        Ok(None) => "the refresh was given up",
+        Err(_) => "the provider or the store takes too long",
     };
-    match timeout(PATIENCE, outcome).await {
-        Ok(Some(outcome)) => outcome,
-        Ok(None) => unavailable("the refresh was given up"),
-        Err(_) => unavailable("the provider or the store takes too long"),
-    }
-}
-
-fn unavailable(reason: &str) -> RefreshOutcome {
     RefreshOutcome::Unavailable(RetryLater::new(reason, Duration::ZERO))
 }
 
@@ -164,29 +155,13 @@ fn join(place: &GrantRef, request: &TokenRequest) -> RefreshReceiver {
     runtime.tasks.spawn(async move {
         let (runtime, key) = (&place.runtime, place.row.key);
         let Some(turn) = runtime.in_flight.turn(key, &sender).await else { return };
-        let outcome = match refresh(&place, &request, turn).await {
-            Ok(grant) => RefreshOutcome::Grant(grant),
-            // The grant is over, or gone: whoever comes next reads so.
-            Err(TokenUnavailable::Consent | TokenUnavailable::Operator(_)) => RefreshOutcome::Consent,
-            Err(TokenUnavailable::Unavailable(why)) => {
-                let outcome = failed(&*why, request.indicator);
-                runtime.in_flight.pause(key, outcome.clone(), runtime.now());
-                outcome
-            }
-        };
+        let outcome = refresh(&place, &request, turn).await;
+        if let RefreshOutcome::Refused { .. } | RefreshOutcome::Unavailable(_) = outcome {
+            runtime.in_flight.pause(key, outcome.clone(), runtime.now());
+        }
         // Off the list first: a request that sees the outcome may start the next refresh.
         runtime.in_flight.leave(key);
         let _ = sender.send(Some(outcome));
     });
     receiver
-}
-
-/// The outcome of a refresh that failed and left the grant as it was.
-fn failed(why: &(dyn std::error::Error + 'static), indicator: Option<String>) -> RefreshOutcome {
-    if let Some(later) = why.downcast_ref::<RetryLater>() {
-        return RefreshOutcome::Unavailable(later.clone());
-    }
-    let reason = why.to_string();
-    let Some(ProviderError::Refused(refusal)) = why.downcast_ref() else { return unavailable(&reason) };
-    RefreshOutcome::Refused { only: indicator.filter(|_| refusal.is_about_resource()), reason: reason.into() }
 }

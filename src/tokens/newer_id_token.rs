@@ -63,15 +63,7 @@ pub(crate) struct NewIdToken {
 
 impl NewIdToken {
     pub(crate) fn new(id_token: &IdToken, response: &TokenResponse, asked_at: Timestamp) -> Self {
-        let named = SessionPayload {
-            issuer: id_token.facts.issuer.as_str().into(),
-            subject: id_token.facts.subject.as_str().into(),
-            sids: id_token.sid.iter().cloned().collect(),
-            issued_at: id_token.facts.issued_at,
-            began_at: asked_at,
-            stored_at: FOREVER,
-            ..SessionPayload::default()
-        };
+        let named = SessionPayload { stored_at: FOREVER, ..SessionPayload::of(id_token, asked_at) };
         let text = response.id_token.clone().unwrap_or_default();
         Self { named, algorithm: id_token.algorithm, text }
     }
@@ -113,7 +105,7 @@ impl NewIdToken {
         });
         // Only now: a provider that signs them out from here on finds the session. See the same at a login.
         if written.await? && self.named.is_signed_out(&runtime.records).await? {
-            runtime.sessions.end_row(session).await?;
+            runtime.records.delete(session, None).await?;
         }
         Ok(())
     }

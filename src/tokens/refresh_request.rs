@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::locate::GrantRef;
-use super::lookup::{TokenRequest, TokenUnavailable};
+use super::lookup::TokenRequest;
 use super::refresh_protocol::ProviderReply;
 use crate::clock::Timestamp;
 use crate::error::RetryLater;
@@ -15,6 +15,7 @@ use crate::provider::Provider;
 use crate::provider::error::ProviderError;
 use crate::records::grant::{Grant, GrantSource, Owner};
 use crate::records::refresh_hold::RefreshHold;
+use crate::state::in_flight::RefreshOutcome;
 
 /// Between two attempts at what cannot be given up; doubling up to the second.
 pub(crate) const FIRST_RETRY: Duration = Duration::from_millis(50);
@@ -118,21 +119,29 @@ pub(crate) enum RequestFailure {
     /// The provider is away, and is left alone for so long.
     HeldBack(Duration),
     Provider(ProviderError),
-    Store(Box<dyn std::error::Error + Send + Sync>),
+    Store(String),
 }
 
-/// The error of a refresh that failed and left the grant as it was.
-pub(crate) fn unavailable(
+/// The outcome of a refresh that failed and left the grant as it was.
+pub(crate) fn outcome_of(
     why: Option<RequestFailure>,
+    request: &TokenRequest,
     hold: Option<RefreshHold>,
     now: Timestamp,
-) -> TokenUnavailable {
-    let left = hold.map(|hold| hold.left(now)).filter(|left| !left.is_zero());
-    TokenUnavailable::Unavailable(match (why, left) {
-        (Some(RequestFailure::Provider(why)), Some(left)) => Box::new(RetryLater::new(why.to_string(), left)),
-        (Some(RequestFailure::Provider(why)), None) => Box::new(why),
-        (Some(RequestFailure::Store(why)), _) => why,
-        (Some(RequestFailure::HeldBack(left)), _) => Box::new(RetryLater::new("the provider is away", left)),
-        (None, _) => "the refresh was given up".into(),
-    })
+) -> RefreshOutcome {
+    let left = hold.map_or(Duration::ZERO, |hold| hold.left(now));
+    let later = match why {
+        Some(RequestFailure::Provider(why)) => {
+            let reason = why.to_string();
+            if let (ProviderError::Refused(refusal), true) = (&why, left.is_zero()) {
+                let only = request.indicator.clone().filter(|_| refusal.is_about_resource());
+                return RefreshOutcome::Refused { only, reason: reason.into() };
+            }
+            RetryLater::new(reason, left)
+        }
+        Some(RequestFailure::Store(why)) => RetryLater::new(why, Duration::ZERO),
+        Some(RequestFailure::HeldBack(left)) => RetryLater::new("the provider is away", left),
+        None => RetryLater::new("the refresh was given up", Duration::ZERO),
+    };
+    RefreshOutcome::Unavailable(later)
 }

@@ -1,6 +1,7 @@
 //! One refresh: the refresh token is spent, and the response is verified, written, and only then used. The
 //! [refresh protocol](crate::tokens::refresh_protocol) decides each step; this module carries it out.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::refresh_protocol::{
     Action, Conclusion, EndReason, Input, LEASE, NextRow, ProviderReply, RefreshMachine, SpentToken,
 };
 use super::refresh_request::{
-    Attempt, FIRST_RETRY, LAST_RETRY, RequestFailure, ask, failed, unavailable, verify,
+    Attempt, FIRST_RETRY, LAST_RETRY, RequestFailure, ask, failed, outcome_of, verify,
 };
 use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
@@ -27,6 +28,7 @@ use crate::provider::error::ProviderError;
 use crate::records::grant::{Grant, GrantStatus, Lease};
 use crate::records::refresh_hold::RefreshHold;
 use crate::secret::Secret;
+use crate::state::in_flight::RefreshOutcome;
 use crate::store::{StoreErrorKind, Version};
 
 /// `None` is the version of a row that is not there: only the browser has the grant.
@@ -34,12 +36,12 @@ pub(super) type RowVersion = Option<Version>;
 
 pub(super) type TaskInput = Input<RowVersion, Option<Secret>>;
 
-/// To the newest generation of the grant.
+/// Refreshes to the newest generation of the grant.
 pub(crate) async fn refresh(
     place: &GrantRef,
     request: &TokenRequest,
     turn: OwnedSemaphorePermit,
-) -> Result<Arc<Grant>, TokenUnavailable> {
+) -> RefreshOutcome {
     let mut task = RefreshTask {
         place,
         request,
@@ -289,7 +291,7 @@ impl<'a> RefreshTask<'a> {
         Input::Paused
     }
 
-    async fn finish(self, conclusion: Conclusion) -> Result<Arc<Grant>, TokenUnavailable> {
+    async fn finish(self, conclusion: Conclusion) -> RefreshOutcome {
         if let (Conclusion::Written, Some(response)) = (conclusion, &self.response) {
             adopt_refreshed(self.place, self.id_token.as_ref(), response, self.asked_at);
         }
@@ -316,9 +318,12 @@ impl<'a> RefreshTask<'a> {
             discard(&self.place.runtime, self.place.provider(), response, self.place.user(), why).await;
         }
         match (conclusion, self.found, self.why) {
-            (Conclusion::Written | Conclusion::Found, Some(found), _) => Ok(found.grant),
-            (Conclusion::Unavailable, _, why) => Err(unavailable(why, self.hold, self.place.runtime.now())),
-            _ => Err(TokenUnavailable::Consent),
+            (Conclusion::Written | Conclusion::Found, Some(found), _) => RefreshOutcome::Grant(found.grant),
+            (Conclusion::Unavailable, _, why) => {
+                outcome_of(why, self.request, self.hold, self.place.runtime.now())
+            }
+            // The grant is over, or gone: whoever comes next reads so.
+            _ => RefreshOutcome::Consent,
         }
     }
 
@@ -330,8 +335,8 @@ impl<'a> RefreshTask<'a> {
             || connection.is_some_and(|connection| connection.grant_lifetime == GrantLifetime::Persistent)
     }
 
-    fn fails(&mut self, why: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> TaskInput {
-        self.why = Some(RequestFailure::Store(why.into()));
+    fn fails(&mut self, why: impl Display) -> TaskInput {
+        self.why = Some(RequestFailure::Store(why.to_string()));
         Input::StoreFailed
     }
 
