@@ -1,7 +1,7 @@
 //! The layer's own pages: small, escaped, self-contained, never cached and never framed.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, RETRY_AFTER};
+use http::header::{ACCEPT, CACHE_CONTROL, REFERRER_POLICY, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use memchr::memmem;
 
@@ -50,6 +50,14 @@ pub(crate) fn cross_site(headers: &HeaderMap, reason: String) -> Response<Bytes>
 /// The answer to a request that nobody sees: a prefetch, or a picture that is none.
 pub(crate) fn nothing() -> Response<Bytes> {
     response(StatusCode::NO_CONTENT, Bytes::new(), &[])
+}
+
+/// An answer for this browser alone, and one that the next site is not told the address of.
+pub(crate) fn unshared(mut answer: Response<Bytes>) -> Response<Bytes> {
+    let headers = answer.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    answer
 }
 
 /// The provider or the store is away: 503, and a link that tries again.

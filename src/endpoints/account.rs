@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 
 use super::context::EndpointContext;
 use super::login_error::LoginError;
-use super::sign_in::{Issued, is_of_domain};
+use super::sign_in::Issued;
 use crate::clock::Timestamp;
 use crate::config::connections::CheckedConnection;
 use crate::config::shared_account::SharedAccount;
@@ -20,7 +20,7 @@ use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::tokens::newer_id_token::NewIdToken;
 use crate::tokens::principal::Principal;
-use crate::tokens::save::{keep_grant, new_grant};
+use crate::tokens::save::keep_grant;
 
 /// Whether the person of a session may connect or disconnect; else the answer. What is one's own is anybody's to grant,
 /// what is the account's is an admin's.
@@ -68,7 +68,6 @@ pub(crate) async fn keep(
         account.is_granted_by_hand() && session.is_none_or(|session| admit(runtime, session).is_ok())
     };
     let account = runtime.mode.account().filter(still).ok_or(LoginError::NotPending)?;
-    is_of_domain(issued.provider, id_token)?;
     if let Some(session) = session {
         NewIdToken::new(id_token, issued.tokens, issued.login.started_at).adopt(runtime, session).await?;
     }
@@ -87,12 +86,9 @@ pub(super) async fn keep_consented(
     id_token: &IdToken,
     session_ends_at: Timestamp,
 ) -> Result<(), LoginError> {
-    let Issued { connection, scopes, tokens, .. } = issued;
-    let place = context.place_of(principal, connection).await?;
-    let (facts, now) = (Some(id_token.facts.clone()), context.runtime.now());
-    let mut grant = new_grant(&place, connection, scopes, tokens, facts, now);
-    grant.consent = Some(issued.consent(now));
+    let place = context.place_of(principal, issued.connection).await?;
+    let grant = issued.grant(&place, Some(id_token.facts.clone()));
     place.fits(&grant, None).map_err(LoginError::TooLargeToCarry)?;
-    keep_grant(&place, connection.grant_lifetime, grant, session_ends_at).await?;
+    keep_grant(&place, issued.connection.grant_lifetime, grant, session_ends_at).await?;
     Ok(())
 }

@@ -67,12 +67,11 @@ pub(crate) async fn logout(context: &EndpointContext, body: &[u8]) -> Response<B
     match runtime.tasks.spawn(work).await {
         Ok(Ok(())) => response(StatusCode::OK, Bytes::new(), &[UNCACHED]),
         Ok(Err(LogoutError::Refused(why))) => refused(runtime, &why),
-        Ok(Err(LogoutError::Unverified)) => later(),
         Ok(Err(LogoutError::Incomplete(why))) => {
             runtime.events().emit(EventCode::LogoutIncomplete, None, why);
             later()
         }
-        Err(_) => later(),
+        Ok(Err(LogoutError::Unverified)) | Err(_) => later(),
     }
 }
 

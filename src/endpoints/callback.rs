@@ -145,13 +145,11 @@ fn address_of(
         ..LoginOptions::default()
     };
     match &login.intent {
-        Intent::Visitor { connection, more_scopes, .. } => {
-            urls::connect_path_with(runtime, connection, destination, more_scopes, &options)
-        }
         Intent::Login { .. } => urls::path(runtime, Some(provider), destination, &options),
-        Intent::Connect { connection, more_scopes, usage, .. } => {
+        Intent::Visitor { connection, more_scopes, .. } | Intent::Connect { connection, more_scopes, .. } => {
+            let once = matches!(login.intent, Intent::Connect { usage: KeepFor::OneRequest, .. });
             urls::connect_path_with(runtime, connection, destination, more_scopes, &options)
-                + urls::once_in(*usage == KeepFor::OneRequest)
+                + urls::once_in(once)
         }
     }
 }

@@ -10,7 +10,7 @@ use super::login::{self, AuthorizationAttempt, begin};
 use super::login_error::LoginError;
 use super::parameters::EndpointQuery;
 use super::pending::{Intent, KeepFor};
-use super::sign_in::{Issued, is_of_domain};
+use super::sign_in::Issued;
 use super::urls::{self, once_in};
 use super::{account, visitor};
 use crate::config::connections::CheckedConnections;
@@ -240,10 +240,10 @@ fn is_theirs(principal: &Principal, provider: &Provider, id_token: &IdToken) -> 
         provider.relying_party.issuer.covers(issuer)
             && (facts.issuer.as_str(), facts.subject.as_str()) != (issuer, subject)
     };
-    if principal.person().is_some_and(is_another) {
-        return Err(LoginError::AccountMismatch);
+    match principal.person() {
+        Some(person) if is_another(person) => Err(LoginError::AccountMismatch),
+        _ => Ok(()),
     }
-    is_of_domain(provider, id_token)
 }
 
 /// `GET /auth/granted?return_to=…`: where a form that needed more access comes back to.

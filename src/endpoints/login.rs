@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, REFERRER_POLICY};
-use http::{HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 use sha2::{Digest, Sha256};
 
 use super::choose_provider;
@@ -179,11 +178,8 @@ async fn authorization(
     let cookies = pending::begin(runtime, headers, context.jar(), relying_party.response_mode, login)
         .ok_or(ProviderError::Malformed("the login under way cannot be kept"))?;
     let set: usize = cookies.iter().map(|cookie| cookie.len() + cookie::LINE).sum();
-    let mut response = transport(runtime, provider, &metadata, &parameters, set).await?;
-    let headers = response.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    Ok(cookie::with(response, cookies))
+    let response = transport(runtime, provider, &metadata, &parameters, set).await?;
+    Ok(cookie::with(page::unshared(response), cookies))
 }
 
 /// The way of an authorization request to the provider: in the address where it fits beside `set` bytes of cookies, pushed

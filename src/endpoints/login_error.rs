@@ -98,7 +98,8 @@ impl LoginError {
 
     /// RFC 6749 section 5.2: a code that is over is the browser's; every other refusal is about this application.
     fn is_over(&self) -> bool {
-        matches!(self, Self::Provider(ProviderError::Refused(why)) if why.code.as_deref() == Some("invalid_grant"))
+        let Self::Provider(ProviderError::Refused(why)) = self else { return false };
+        why.code.as_deref() == Some("invalid_grant")
     }
 
     fn text(&self) -> Cow<'_, str> {

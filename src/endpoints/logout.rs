@@ -5,7 +5,6 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, REFERRER_POLICY};
 use http::{HeaderMap, HeaderValue, Response, Uri};
 use subtle::ConstantTimeEq;
 use url::Url;
@@ -191,11 +190,8 @@ async fn leave(
     cookie::with(answer, cleared.into_iter().chain(at_provider.pending))
 }
 
-fn away(runtime: &Runtime, mut answer: Response<Bytes>, had_cookie: bool) -> Response<Bytes> {
-    let headers = answer.headers_mut();
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    cookie::with(answer, had_cookie.then(|| signed_out(runtime)).into_iter().flatten())
+fn away(runtime: &Runtime, answer: Response<Bytes>, had_cookie: bool) -> Response<Bytes> {
+    cookie::with(page::unshared(answer), had_cookie.then(|| signed_out(runtime)).into_iter().flatten())
 }
 
 /// What the browser of somebody who signed out is told to keep.
@@ -223,7 +219,6 @@ pub(crate) fn returned(runtime: &Runtime, uri: &Uri, headers: &HeaderMap) -> Opt
         return None;
     }
     let destination = runtime.settings.destination(&pending.return_to).ok()?;
-    let mut answer = redirect(destination.as_str());
-    answer.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let answer = page::unshared(redirect(destination.as_str()));
     Some(cookie::with(answer, pending::LOGOUT.remove(runtime, &state)))
 }

@@ -65,20 +65,18 @@ impl EndpointQuery {
 
     pub(crate) fn options(&self) -> Result<LoginOptions, Response<Bytes>> {
         let refused = |text| move || page::bad_request(text);
-        let mut options = LoginOptions::default();
-        if let Some(prompt) = self.get("prompt") {
-            options.prompt =
-                Some(Prompt::from_name(prompt).ok_or_else(refused("The value of prompt is unknown."))?);
-        }
-        if let Some(max_age) = self.get("max_age") {
+        let known = |prompt| Prompt::from_name(prompt).ok_or_else(refused("The value of prompt is unknown."));
+        let seconds = |max_age: &str| {
             let digits = Some(max_age).filter(|max_age| max_age.bytes().all(|byte| byte.is_ascii_digit()));
-            let seconds = digits.and_then(|digits| digits.parse().ok());
-            let seconds = seconds.ok_or_else(refused("max_age must be a number of seconds."))?;
-            options.max_age = Some(Duration::from_secs(seconds));
-        }
-        options.login_hint = self.bounded("login_hint")?.map(str::to_owned);
-        options.acr_values = self.bounded("acr_values")?.map(scopes).unwrap_or_default();
-        Ok(options)
+            let seconds = digits.and_then(|digits| digits.parse().ok()).map(Duration::from_secs);
+            seconds.ok_or_else(refused("max_age must be a number of seconds."))
+        };
+        Ok(LoginOptions {
+            prompt: self.get("prompt").map(known).transpose()?,
+            max_age: self.get("max_age").map(seconds).transpose()?,
+            login_hint: self.bounded("login_hint")?.map(str::to_owned),
+            acr_values: self.bounded("acr_values")?.map(scopes).unwrap_or_default(),
+        })
     }
 }
 

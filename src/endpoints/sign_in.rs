@@ -11,7 +11,6 @@ use super::end_session::{end_session, revoke};
 use super::login_error::LoginError;
 use super::pending::PendingLogin;
 use super::{silent, urls};
-use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
 use crate::config::connections::CheckedConnection;
 use crate::config::destination::Destination;
@@ -19,7 +18,7 @@ use crate::config::hooks::{LoginDecision, VerifiedLogin};
 use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::{EventCode, guarded_future};
-use crate::protocol::id_token::{IdToken, IdTokenUse};
+use crate::protocol::id_token::{IdToken, IdTokenUse, OriginalIdToken};
 use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::{about_person, replace};
 use crate::provider::Provider;
@@ -51,18 +50,24 @@ pub(crate) struct Issued<'a> {
 }
 
 impl Issued<'_> {
-    /// The ID token among them, verified.
+    /// The ID token among them, verified: its account is of the organisation that the provider is for.
     pub(crate) async fn id_token(&self) -> Result<IdToken, LoginError> {
         let (nonce, PendingLogin { max_age, acr_values, .. }) = (&self.login.nonce(), self.login);
         let token_use = IdTokenUse::Login { nonce, max_age: *max_age, acr_values };
-        self.provider.identify(self.tokens, token_use).await?.ok_or(LoginError::NoIdToken)
+        let id_token = self.provider.identify(self.tokens, token_use).await?.ok_or(LoginError::NoIdToken)?;
+        let domain = self.provider.relying_party.hosted_domain.as_deref();
+        if domain.is_some() && id_token.claims.get("hd").and_then(Value::as_str) != domain {
+            return Err(LoginError::HostedDomain);
+        }
+        Ok(id_token)
     }
 
-    /// What the person was asked, and has granted now.
-    pub(crate) fn consent(&self, now: Timestamp) -> Consent {
-        let PendingLogin { max_age, acr_values, prompted, .. } = self.login;
-        let (scopes, acr_values) = (self.scopes.clone(), acr_values.clone());
-        Consent { at: now, scopes, acr_values, max_age: *max_age, prompted: *prompted }
+    /// What the person has granted, and what they were asked.
+    pub(crate) fn grant(&self, place: &GrantRef, facts: Option<OriginalIdToken>) -> Grant {
+        let (at, scopes) = (place.runtime.now(), self.scopes.clone());
+        let PendingLogin { max_age, acr_values, prompted, .. } = self.login.clone();
+        let granted = new_grant(place, self.connection, &scopes, self.tokens, facts, at);
+        Grant { consent: Some(Consent { at, scopes, acr_values, max_age, prompted }), ..granted }
     }
 }
 
@@ -118,12 +123,11 @@ async fn admit(
     issued: &Issued<'_>,
     id_token: &IdToken,
 ) -> Result<(Map<String, Value>, ClaimSources), LoginError> {
-    is_of_domain(issued.provider, id_token)?;
     let scopes = &sign_in_at(runtime, issued.provider)?.scopes;
     let came = (id_token, &issued.tokens.access_token);
     let user_info = user_info(runtime, issued.provider, scopes, came).await?;
-    let mut sources = ClaimSources::default();
-    sources.user_info.extend(user_info.iter().flat_map(Map::keys).cloned());
+    let of_user_info = user_info.iter().flat_map(Map::keys).cloned().collect();
+    let mut sources = ClaimSources { user_info: of_user_info, ..ClaimSources::default() };
     let claims = about_person(id_token.claims.clone(), user_info);
     let Some(hook) = &runtime.hooks.login else { return Ok((claims, sources)) };
     let login = VerifiedLogin {
@@ -139,16 +143,6 @@ async fn admit(
             Ok((replace(claims, more), sources))
         }
         LoginDecision::Deny(why) => Err(LoginError::Vetoed(why)),
-    }
-}
-
-/// Whether the account is of the organisation that the provider is for.
-pub(crate) fn is_of_domain(provider: &Provider, id_token: &IdToken) -> Result<(), LoginError> {
-    match &provider.relying_party.hosted_domain {
-        Some(domain) if id_token.claims.get("hd").and_then(Value::as_str) != Some(domain) => {
-            Err(LoginError::HostedDomain)
-        }
-        _ => Ok(()),
     }
 }
 

@@ -15,7 +15,7 @@ use super::context::EndpointContext;
 use super::login::{self, AuthorizationAttempt, begin};
 use super::login_error::LoginError;
 use super::pending::{self, Intent, PendingLogin};
-use super::sign_in::{Issued, is_of_domain};
+use super::sign_in::Issued;
 use super::urls;
 use crate::config::connection::GrantLifetime;
 use crate::config::connections::CheckedConnection;
@@ -30,7 +30,7 @@ use crate::state::Runtime;
 use crate::store::StoreError;
 use crate::tokens::hand_over::{can_rename, rename};
 use crate::tokens::principal::Principal;
-use crate::tokens::save::{keep_grant, new_grant};
+use crate::tokens::save::keep_grant;
 
 /// The names that this browser is about to get, by the grants under way in it. Their cookies are sealed, and no other
 /// browser has them.
@@ -101,16 +101,12 @@ pub(crate) async fn finish(
     issued: &Issued<'_>,
 ) -> Result<Response<Bytes>, LoginError> {
     let (runtime, connection) = (&context.runtime, issued.connection);
-    let asked = issued.consent(runtime.now());
     let index = runtime.records.index().await?;
     let (former, visitor) = renamed(context, &index, name, before).ok_or(LoginError::SessionOver)?;
     // One that nobody asked for says nothing.
-    let facts = if asked.scopes.iter().any(|scope| scope == "openid") {
-        let id_token = issued.id_token().await?;
-        is_of_domain(issued.provider, &id_token)?;
-        Some(id_token.facts)
-    } else {
-        None
+    let facts = match issued.scopes.iter().any(|scope| scope == "openid") {
+        true => Some(issued.id_token().await?.facts),
+        false => None,
     };
     let (former, visitor) = match former.filter(|former| *former != visitor) {
         Some(former) if can_rename(runtime, former, context.jar()).await? => (Some(former), visitor),
@@ -118,8 +114,7 @@ pub(crate) async fn finish(
         None => (None, visitor),
     };
     let place = context.place_of(&Principal::Visitor(visitor), connection).await?;
-    let mut grant = new_grant(&place, connection, &asked.scopes, issued.tokens, facts, runtime.now());
-    grant.consent = Some(asked);
+    let mut grant = issued.grant(&place, facts);
     let mut replaced = None;
     if let Some(former) = former {
         let former = context.place_of(&Principal::Visitor(former), connection).await?;

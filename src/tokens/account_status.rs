@@ -82,8 +82,8 @@ fn used(connections: &CheckedConnections) -> Vec<(&CheckedConnection, Vec<TokenR
     let mut used: Vec<_> = all.filter(|(_, wants)| !wants.is_empty()).collect();
     if used.is_empty() {
         // Without any API, the login's token still goes to where the provider says who it belongs to.
-        let whole = |scopes: &[String]| TokenRequest::new(None, scopes.to_vec());
-        used.extend(connections.all().first().map(|login| (login, vec![whole(&login.scopes)])));
+        let whole = |login: &CheckedConnection| vec![TokenRequest::new(None, login.scopes.clone())];
+        used.extend(connections.all().first().map(|login| (login, whole(login))));
     }
     used
 }
