@@ -147,13 +147,6 @@ impl CheckedConnection {
         issues_id_tokens: bool,
         problems: &mut Vec<String>,
     ) -> Self {
-        if connection.single_use && connection.visitors {
-            problems.push(format!(
-                "connection {:?} is for one use, which needs a signed-in user: remove allow_visitors() or \
-                 single_use()",
-                connection.name
-            ));
-        }
         let of_resources =
             |scopes: fn(&Resource) -> &Vec<String>| distinct(connection.resources.iter().flat_map(scopes));
         let api_scopes = of_resources(|resource| &resource.scopes);

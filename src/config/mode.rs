@@ -2,7 +2,6 @@
 
 use serde::Deserialize;
 
-use super::connections::CheckedConnections;
 use super::shared_account::SharedAccount;
 use super::{Config, checks};
 
@@ -39,13 +38,6 @@ impl Mode {
         matches!(self, Self::Stateless)
     }
 
-    /// Fills in the values that the mode needs and the application does not set.
-    pub(crate) fn prepare(&self, config: &mut Config) {
-        if let Some(account) = self.account() {
-            account.prepare(config);
-        }
-    }
-
     /// Problems of a configuration in this mode, each with its remedy.
     pub(crate) fn problems(&self, config: &Config, durable: bool) -> Vec<String> {
         let mut problems = match self {
@@ -57,8 +49,8 @@ impl Mode {
             let name = &connection.name;
             if connection.single_use {
                 problems.push(format!(
-                    "connection {name:?} is for visitors and for one use, but a visitor's grant is kept: remove \
-                     allow_visitors() or single_use()"
+                    "connection {name:?} is for visitors and for one use, which needs a signed-in user, because a visitor's grant \
+                     is kept: remove allow_visitors() or single_use()"
                 ));
             }
             if self.account().is_some() {
@@ -69,13 +61,6 @@ impl Mode {
             }
         }
         problems
-    }
-
-    /// Who grants what.
-    pub(crate) fn arrange(&self, connections: &mut CheckedConnections, revalidates: bool) {
-        if let Some(account) = self.account() {
-            connections.serve_account(account.is_granted_by_hand(), revalidates);
-        }
     }
 
     /// Whether a login's tokens are the person's to use later.

@@ -1,5 +1,6 @@
 //! The checked [`Config`], with which the layer works.
 
+use std::ops::Deref;
 use std::time::Duration;
 
 use http::uri::Authority;
@@ -21,8 +22,9 @@ use crate::records::grant::encode;
 use crate::records::seal::{KeyRing, MIN_SECRET};
 use crate::secret::Secret;
 
-/// A checked configuration.
+/// A checked configuration. What needs no other form is read as it was written.
 pub(crate) struct Settings {
+    written: Config,
     pub(crate) public_url: Url,
     /// The public URL, as a destination.
     home: Destination,
@@ -30,29 +32,26 @@ pub(crate) struct Settings {
     mount: String,
     /// The same, and where a router nests the layer below it: the beginning of the paths of pages.
     pages: String,
-    /// Where the layer answers, below the mount: `/auth`.
-    base: String,
     /// The path of the endpoints with the mount: `/mount/auth`.
     mounted_base: String,
-    shared_paths: Vec<String>,
     pub(crate) relying_parties: Vec<RelyingParty>,
     /// The connections that users may grant, by the provider at which they signed in.
     pub(crate) connections: Vec<CheckedConnections>,
     pub(crate) cookies: CookiePolicy,
     pub(crate) session_cookie: String,
     pub(crate) admins: Admins,
-    pub(crate) idle_lifetime: Duration,
-    pub(crate) absolute_lifetime: Duration,
-    pub(crate) visitor_lifetime: Duration,
-    pub(crate) login_lifetime: Duration,
-    pub(crate) max_staleness: Duration,
-    pub(crate) revalidate_every: Option<Duration>,
-    pub(crate) max_cookie_bytes: usize,
-    pub(crate) frontchannel_logout: bool,
     pub(crate) post_logout_url: Url,
     origins: Origins,
     /// Where the public URL is this machine's: what is answered.
     pub(crate) local: Option<LocalOnly>,
+}
+
+impl Deref for Settings {
+    type Target = Config;
+
+    fn deref(&self) -> &Config {
+        &self.written
+    }
 }
 
 /// The claims by which somebody is let in or is an admin.
@@ -70,7 +69,7 @@ impl Settings {
         let home = Destination::parse("", &public_url);
         let origin = public_url.origin().ascii_serialization();
         let mount = public_url.path().trim_end_matches('/').to_owned();
-        let base = config.base_path.clone();
+        let base = &config.base_path;
         names(config, &mut problems);
         lifetimes(config, &mut problems);
         let post_logout_url = post_logout_url(config, &public_url, &mut problems);
@@ -80,7 +79,11 @@ impl Settings {
         let callback = format!("{origin}{mount}{base}/callback");
         let mut relying_parties = RelyingParty::check(&providers, &public_url, &callback, &mut problems);
         relying_parties.iter_mut().for_each(|one| one.decisive = decisive_claims(config));
-        let connections = CheckedConnections::check(&providers, config, &mut problems);
+        let mut connections = CheckedConnections::check(&providers, config, &mut problems);
+        if let Some(account) = config.mode.account() {
+            let (by_hand, revalidates) = (account.is_granted_by_hand(), config.revalidate_every.is_some());
+            connections.iter_mut().for_each(|each| each.serve_account(by_hand, revalidates));
+        }
         let admins = Admins::check(config, &relying_parties, &mut problems);
         let (secrets, made_up) = secrets(config, &relying_parties, durable, &mut problems);
         problems.extend(config.mode.problems(config, durable));
@@ -92,23 +95,16 @@ impl Settings {
         let cookies = CookiePolicy::new(&config.cookie_name, public_url.scheme() == "https");
         let session_cookie = cookies.name("session");
         let application = encode(&[format!("{origin}{mount}").as_bytes(), session_cookie.as_bytes()]);
+        let mut written = config.clone();
+        written.session_secrets.clear();
         let settings = Self {
             session_cookie,
-            idle_lifetime: config.idle_lifetime,
-            absolute_lifetime: config.absolute_lifetime,
-            visitor_lifetime: config.visitor_lifetime,
-            login_lifetime: config.login_lifetime,
-            max_staleness: config.max_staleness,
-            revalidate_every: config.revalidate_every,
-            max_cookie_bytes: config.max_cookie_bytes,
-            frontchannel_logout: config.frontchannel_logout,
             public_url,
             home,
             mounted_base: format!("{mount}{base}"),
             pages: format!("{mount}{}", config.mounted_at.as_deref().unwrap_or_default()),
             mount,
-            base,
-            shared_paths: config.shared_paths.clone(),
+            written,
             relying_parties,
             connections,
             cookies,
@@ -135,7 +131,7 @@ impl Settings {
     /// A proxy may strip the mount or leave it.
     pub(crate) fn endpoint<'a>(&self, path: &'a str) -> Option<&'a str> {
         let rest = match path.strip_prefix(self.mounted_base.as_str()) {
-            None if !self.mount.is_empty() => path.strip_prefix(self.base.as_str())?,
+            None if !self.mount.is_empty() => path.strip_prefix(self.base_path.as_str())?,
             rest => rest?,
         };
         rest.strip_prefix('/').or_else(|| rest.is_empty().then_some(""))

@@ -99,7 +99,7 @@ pub(crate) async fn begin(
     match authorization(context, ask).await {
         Ok(response) => {
             let RelyingParty { issuer, redirect_uri, .. } = &ask.provider.relying_party;
-            let told = format_args!("{issuer}, which must have the redirect URI {redirect_uri}");
+            let told = format_args!("{}, which must have the redirect URI {redirect_uri}", issuer.url);
             runtime.events().emit(EventCode::LoginStarted, None, told);
             response
         }

@@ -134,7 +134,7 @@ impl ProviderLogout {
         }
         // The next person at this browser would otherwise be the last one, at the provider.
         let skipped = |error| {
-            let why = format_args!("{}: {}", provider.relying_party.issuer, cause(&error));
+            let why = format_args!("{}: {}", provider.relying_party.issuer.url, cause(&error));
             runtime.events().emit(EventCode::LogoutNotAtProvider, Some(session.user()), why);
         };
         let metadata = provider.metadata_soon().await.map_err(skipped).ok()?;

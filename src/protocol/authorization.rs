@@ -245,13 +245,11 @@ impl AuthorizationResponse {
         }
         let filled = |value: Option<String>| value.filter(|value| !value.is_empty());
         let state = filled(state).ok_or(MalformedResponse("state is missing"))?;
+        // Keycloak: its login page was left open for too long, and nothing is wrong.
+        let expired = error_description.filter(|description| description == "authentication_expired");
         let outcome = match (filled(code), filled(error)) {
             (Some(code), None) => AuthorizationOutcome::Code(code),
-            // Keycloak: its login page was left open for too long, and nothing is wrong.
-            (None, Some(_)) if error_description.as_deref() == Some("authentication_expired") => {
-                AuthorizationOutcome::Error("authentication_expired".to_owned())
-            }
-            (None, Some(code)) => AuthorizationOutcome::Error(code),
+            (None, Some(code)) => AuthorizationOutcome::Error(expired.unwrap_or(code)),
             (None, None) => return Err(MalformedResponse("code is missing")),
             (Some(_), Some(_)) => return Err(MalformedResponse("both code and error")),
         };

@@ -23,11 +23,9 @@ pub(crate) struct TokenPolicy<'a> {
     pub(crate) issuer: &'a ProviderIssuer,
     pub(crate) client_id: &'a str,
     pub(crate) trusted_audiences: &'a [String],
-    pub(crate) algorithms: &'a [Algorithm],
+    pub(crate) jws: JwsPolicy<'a>,
     /// Claims that rules of the configuration decide by.
     pub(crate) decisive: &'a [String],
-    /// The key set was read for this token.
-    pub(crate) keys_are_new: bool,
     pub(crate) now: Timestamp,
 }
 
@@ -100,7 +98,7 @@ pub(crate) fn verify(
     expected: &TokenPolicy<'_>,
 ) -> Result<IdToken, JwtError> {
     // (6) to (8); the other rules follow once it is known whose words these are.
-    let mut token = jws::verify(compact, keys, &expected.jws(&["jwt", "jose"]))?;
+    let mut token = jws::verify(compact, keys, &["jwt", "jose"], &expected.jws)?;
     readable(&mut token, expected.decisive)?;
     let claims = &token.claims;
     let facts = facts(claims)?;
@@ -139,12 +137,6 @@ pub(crate) fn verify(
         algorithm: Some(token.algorithm),
         claims: token.claims,
     })
-}
-
-impl<'a> TokenPolicy<'a> {
-    pub(super) fn jws(&self, kinds: &'a [&'a str]) -> JwsPolicy<'a> {
-        JwsPolicy { algorithms: self.algorithms, kinds, keys_are_new: self.keys_are_new }
-    }
 }
 
 fn facts(claims: &Map<String, Value>) -> Result<OriginalIdToken, JwtError> {

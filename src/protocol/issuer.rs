@@ -1,7 +1,5 @@
 //! What a provider calls itself in what it issues: one name, or one for each of its tenants.
 
-use std::fmt;
-
 use serde_json::{Map, Value};
 
 use super::json;
@@ -134,12 +132,6 @@ impl ProviderIssuer {
             _ if named == expected && self.covers(named) => Ok(named),
             _ => Err(refused(claims, "iss", format_args!("{expected:?}"))),
         }
-    }
-}
-
-impl fmt::Display for ProviderIssuer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.url)
     }
 }
 

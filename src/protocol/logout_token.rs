@@ -61,7 +61,7 @@ pub(crate) fn verify(
     expected: &TokenPolicy<'_>,
 ) -> Result<LogoutToken, JwtError> {
     // (2) and (3). `logout+jwt` is recommended and no more (section 2.4): other rules tell it from an ID token.
-    let mut token = jws::verify(compact, keys, &expected.jws(&["logout+jwt", "jwt"]))?;
+    let mut token = jws::verify(compact, keys, &["logout+jwt", "jwt"], &expected.jws)?;
     id_token::readable(&mut token, &[])?;
     let (algorithm, mut claims) = (token.algorithm, token.claims);
     // (4)
@@ -96,7 +96,7 @@ pub(crate) fn verify(
     // One leeway for the rule itself, one for clocks of other processes.
     let spent_until = expires.min(oldest).saturating_add(LEEWAY * 2);
     // Where one algorithm alone is accepted there is nothing to compare.
-    let algorithm = (expected.algorithms.len() > 1).then_some(algorithm);
+    let algorithm = (expected.jws.algorithms.len() > 1).then_some(algorithm);
     let received_at = expected.now;
     let target = LogoutTarget { issuer, subject, sid, issued_at, received_at, algorithm };
     Ok(LogoutToken { target, jti, spent_until })
@@ -122,7 +122,7 @@ impl LogoutTarget {
 #[cfg(test)]
 mod tests {
     use super::super::issuer::ProviderIssuer;
-    use super::super::jws::Algorithm;
+    use super::super::jws::JwsPolicy;
     use super::*;
     use base64::Engine;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -156,9 +156,8 @@ mod tests {
                     issuer: &ProviderIssuer::exact(issuer),
                     client_id,
                     trusted_audiences,
-                    algorithms: &algorithms,
+                    jws: JwsPolicy { algorithms: &algorithms, keys_are_new: false },
                     decisive: &[],
-                    keys_are_new: false,
                     now,
                 },
             )

@@ -13,7 +13,7 @@ use super::cached::Cached;
 use super::error::ProviderError;
 use crate::events::EventCode;
 use crate::protocol::id_token::{IdToken, IdTokenUse, TokenPolicy, verify};
-use crate::protocol::jws::KeySet;
+use crate::protocol::jws::{JwsPolicy, KeySet};
 use crate::protocol::logout_token::{self, LogoutToken};
 use crate::secret::Secret;
 
@@ -78,13 +78,13 @@ impl Provider {
         // Without ID tokens there are no keys, and nothing that is signed comes from there.
         let jwks_uri = metadata.jwks_uri.as_ref().ok_or(ProviderError::Malformed("key set"))?;
         let registered = &self.relying_party;
+        let algorithms = registered.algorithm.as_ref().map_or(&metadata.algorithms[..], std::slice::from_ref);
         let mut expected = TokenPolicy {
             issuer: &registered.issuer,
             client_id: &registered.client_id,
             trusted_audiences: &registered.trusted_audiences,
-            algorithms: registered.algorithm.as_ref().map_or(&metadata.algorithms, std::slice::from_ref),
+            jws: JwsPolicy { algorithms, keys_are_new: false },
             decisive: &registered.decisive,
-            keys_are_new: false,
             now: self.clock.now(),
         };
         let fetch = async || self.fetch_keys(jwks_uri).await;
@@ -96,7 +96,7 @@ impl Provider {
         let _place = places.map(Semaphore::try_acquire).transpose().map_err(full)?;
         let fetch = async || self.fetch_keys(jwks_uri).await;
         let keys = again.refetch(KEY_SET_THROTTLE, seen, fetch).await?;
-        expected.keys_are_new = true;
+        expected.jws.keys_are_new = true;
         verify(&keys, &expected)
     }
 

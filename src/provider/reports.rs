@@ -13,7 +13,7 @@ impl Provider {
         code: EventCode,
     ) -> Result<T, ProviderError> {
         match &fetched {
-            Ok(_) => self.events.emit(code, None, &self.relying_party.issuer),
+            Ok(_) => self.events.emit(code, None, &self.relying_party.issuer.url),
             Err(error) => self.tell(error),
         }
         fetched
@@ -21,20 +21,20 @@ impl Provider {
 
     /// It was of no use, and somebody goes on without it.
     pub(crate) fn tell(&self, error: &ProviderError) {
-        let told = format!("{}: {}", self.relying_party.issuer, cause(error));
+        let told = format!("{}: {}", self.relying_party.issuer.url, cause(error));
         self.events.emit(EventCode::ProviderFailed, None, told);
     }
 
     /// Reports something for its operator to mend, once after a start.
     pub(crate) fn tell_once(&self, code: EventCode, user: Option<(&str, &str)>, detail: &str) {
         if self.told.lock().insert(code) {
-            self.events.emit(code, user, format_args!("{}: {detail}", self.relying_party.issuer));
+            self.events.emit(code, user, format_args!("{}: {detail}", self.relying_party.issuer.url));
         }
     }
 
     /// A member of what it sent cannot be used, and is not needed.
     pub(super) fn ignored(&self, member: fmt::Arguments<'_>) {
-        let told = format!("{}: {member}", self.relying_party.issuer);
+        let told = format!("{}: {member}", self.relying_party.issuer.url);
         self.events.emit(EventCode::ProviderMemberIgnored, None, told);
     }
 }

@@ -73,14 +73,14 @@ const UNANSWERED: u32 = 3;
 impl Runtime {
     pub(crate) fn new(mut config: Config, store: Arc<dyn Store>) -> Result<Arc<Self>, ConfigError> {
         let mode = config.mode.clone();
-        mode.prepare(&mut config);
-        let (mut settings, keys, made_up) = Settings::check(&config, store.is_durable())?;
-        let revalidates = settings.revalidate_every.is_some();
-        settings.connections.iter_mut().for_each(|connections| mode.arrange(connections, revalidates));
+        if let Some(account) = mode.account() {
+            account.prepare(&mut config);
+        }
+        let events = config.hooks.events.clone().throttled(config.clock.clone());
+        config.hooks.events = events.clone();
+        let (settings, keys, made_up) = Settings::check(&config, store.is_durable())?;
         let with_development = config.is_development();
-        let Config { mut hooks, outbound, clock, random, ca_file, network, .. } = config;
-        hooks.events = hooks.events.throttled(clock.clone());
-        let events = hooks.events.clone();
+        let Config { hooks, outbound, clock, random, ca_file, network, .. } = config;
         let development = with_development.then(|| development_provider(&settings, &clock, &random));
         let given = outbound.map(|client| Ok((client, Vec::new())));
         let client = given.unwrap_or_else(|| default_client(ca_file.as_deref(), &network));
@@ -100,7 +100,10 @@ impl Runtime {
         let (lifetime, max_staleness) = (settings.idle_lifetime, settings.max_staleness);
         Ok(Arc::new(Self {
             sessions: Sessions::new(lifetime, max_staleness, issuers, carried, Arc::clone(&records)),
-            opened_grants: OpenedGrants::default(),
+            opened_grants: OpenedGrants {
+                grants: OpenedCache::new(RECALLED),
+                claims: OpenedCache::new(RECALLED),
+            },
             records,
             providers,
             known_grants: KnownGrants::new(max_staleness),
@@ -212,12 +215,6 @@ pub(crate) struct OpenedGrants {
     pub(crate) grants: OpenedCache<(Key, Timestamp, Arc<Grant>)>,
     /// The claims that are those of their session.
     pub(crate) claims: OpenedCache<SessionId>,
-}
-
-impl Default for OpenedGrants {
-    fn default() -> Self {
-        Self { grants: OpenedCache::new(RECALLED), claims: OpenedCache::new(RECALLED) }
-    }
 }
 
 /// The most that is kept of opened grants, in bytes.
