@@ -209,10 +209,9 @@ async fn receive(
         // of them.
         let _ = runtime.records.delete(spent(runtime, login).await?.key, None).await;
     }
-    let tokens = exchanged?;
+    let tokens = &exchanged?;
     // The pseudo-issuer is ours, and no response names it.
     let iss = response.iss.filter(|_| provider.relying_party.issuer.issues_id_tokens());
-    let tokens = &tokens;
     let issued = Issued { provider, login, connection, scopes, tokens, destination, iss };
     let kept = issued_tokens::keep(context, &issued, session).await;
     if let Err(failure) = &kept {

@@ -13,7 +13,6 @@ use super::pending::{Intent, KeepFor};
 use super::sign_in::Issued;
 use super::urls::{self, once_in};
 use super::{account, visitor};
-use crate::config::connections::CheckedConnections;
 use crate::config::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
@@ -29,7 +28,7 @@ use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
 use crate::tokens::newer_id_token::NewIdToken;
 use crate::tokens::principal::Principal;
-use crate::tokens::single_use::{ReturnContext, lay_down};
+use crate::tokens::single_use::lay_down;
 
 /// For whom grants are kept here.
 fn kept_for(runtime: &Runtime) -> KeepFor {
@@ -57,23 +56,18 @@ impl ConnectRequest {
         let options = given.options()?;
         let name = given.get("connection").unwrap_or_default().to_owned();
         let more = given.bounded("scope")?.map(scopes).unwrap_or_default();
+        let by_provider = runtime.providers.logins().map(|provider| provider.relying_party.id);
+        let named: Vec<_> =
+            by_provider.filter_map(|id| runtime.settings.connections(id).named(&name)).collect();
+        if named.is_empty() {
+            return Err(page::bad_request("There is no connection with that name."));
+        }
         // A link must not talk people into granting what the application never asks for.
-        let known = |connections: &CheckedConnections| {
-            connections.named(&name).map(|connection| more.iter().all(|scope| connection.knows(scope)))
-        };
-        let by_provider = || {
-            let logins = runtime.providers.logins();
-            logins.map(|provider| runtime.settings.connections(provider.relying_party.id))
-        };
-        match by_provider().filter_map(known).max() {
-            None => return Err(page::bad_request("There is no connection with that name.")),
-            Some(false) => return Err(page::bad_request(NO_SUCH_SCOPE)),
-            Some(true) => {}
+        if !named.iter().any(|connection| more.iter().all(|scope| connection.knows(scope))) {
+            return Err(page::bad_request(NO_SUCH_SCOPE));
         }
         let once = given.get("once") == Some("1");
-        let single_use =
-            by_provider().filter_map(|connections| connections.named(&name)).any(|one| one.single_use);
-        let extends = once || single_use || !more.is_empty();
+        let extends = once || named.iter().any(|one| one.single_use) || !more.is_empty();
         let here = urls::connect_path_with(runtime, &name, &destination, &more, &options) + once_in(once);
         Ok(Self { name, destination, options, more, once, extends, here })
     }
@@ -220,9 +214,8 @@ pub(crate) async fn keep(
         return Err(LoginError::SessionOver);
     }
     if once {
-        let arrival = ReturnContext { destination: issued.destination, headers: &context.head.headers };
-        let cookies =
-            lay_down(runtime, &connection.name, &principal, &issued.scopes, tokens, arrival).await?;
+        let lands = (issued.destination, &context.head.headers);
+        let cookies = lay_down(runtime, &connection.name, &principal, &issued.scopes, tokens, lands).await?;
         let detail = format_args!("{}, for one use", connection.name);
         runtime.events().emit(EventCode::Connected, Some(session.user()), detail);
         return Ok(cookies);

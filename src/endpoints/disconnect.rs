@@ -8,7 +8,6 @@ use http::{Response, StatusCode};
 use super::context::EndpointContext;
 use super::parameters::EndpointQuery;
 use super::{account, urls, visitor};
-use crate::config::settings::encoded;
 use crate::error::redirect;
 use crate::page;
 use crate::protocol::fetch_metadata::Target;
@@ -31,12 +30,7 @@ pub(crate) async fn end(context: &EndpointContext) -> Result<Response<Bytes>, Re
         urls::proof_key(session.as_ref().ok().and_then(|session| session.as_deref()), context.visitor());
     let ask = || {
         let linked = runtime.settings.linked(&destination, false);
-        let action = format!(
-            "{}?connection={}&return_to={}",
-            runtime.settings.path_to("disconnect"),
-            encoded(name),
-            encoded(linked.as_str())
-        );
+        let action = urls::path_for(runtime, "disconnect", name, &linked);
         page::confirmation("Do you want to end this access?", &action, "Disconnect")
     };
     context.admit(Target::Disconnect, key.as_deref(), ask)?;

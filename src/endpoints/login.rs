@@ -57,12 +57,10 @@ pub(crate) async fn start(context: &EndpointContext) -> Result<Response<Bytes>, 
         return Ok(redirect(destination.as_str()));
     }
     // Nobody is asked anything in a silent login, the choice included: it is the first provider's.
-    let silent = named.is_none() && options.is_silent();
-    let provider = match named.or_else(|| {
-        runtime.providers.logins().next().filter(|_| silent || !runtime.providers.several_logins())
-    }) {
-        Some(provider) => Arc::clone(provider),
-        None => return Ok(choose_provider::page(runtime, &linked, &options)),
+    let is_chosen = named.is_some() || options.is_silent() || !runtime.providers.several_logins();
+    let provider = named.or_else(|| runtime.providers.logins().next()).filter(|_| is_chosen).cloned();
+    let Some(provider) = provider else {
+        return Ok(choose_provider::page(runtime, &linked, &options));
     };
     // A GET brings the session's cookie along.
     let is_posted = provider.relying_party.response_mode == ResponseMode::FormPost;

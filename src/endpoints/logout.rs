@@ -34,7 +34,7 @@ use crate::store::StoreError;
 const REMOVALS: usize = 256;
 
 pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Result<Response<Bytes>, Response<Bytes>> {
-    let (runtime, head) = (&context.runtime, &context.head);
+    let runtime = &context.runtime;
     let (given, destination) = EndpointQuery::with_destination(context)?;
     let had_cookie = context.session_cookie().is_some();
     let session = match context.signed_in().await {
@@ -57,11 +57,7 @@ pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Result<Response<By
     };
     context.admit_by(Target::Logout, decision, ask)?;
     Ok(match end(runtime, &session, context.jar()).await {
-        Ok(id_token) => {
-            let removals = REMOVALS + context.jar().leave();
-            let answer = leave(runtime, &head.headers, &session, id_token.as_ref(), &destination, removals);
-            away(runtime, answer.await, true)
-        }
+        Ok(id_token) => away(runtime, leave(context, &session, id_token.as_ref(), &destination).await, true),
         Err(_) => store_away(&logout_path(runtime, Some(&session), &destination)),
     })
 }
@@ -168,13 +164,12 @@ impl ProviderLogout {
 
 /// To the logout of the provider, where it has one, else straight on.
 async fn leave(
-    runtime: &Runtime,
-    headers: &HeaderMap,
+    context: &EndpointContext,
     session: &Session,
     id_token: Option<&Secret>,
     destination: &Destination,
-    removals: usize,
 ) -> Response<Bytes> {
+    let (runtime, removals) = (&context.runtime, REMOVALS + context.jar().leave());
     let Some(at_provider) = ProviderLogout::of(runtime, session, id_token, destination).await else {
         return redirect(destination.as_str());
     };
@@ -185,8 +180,9 @@ async fn leave(
         let ProviderLogout { endpoint, parameters, .. } = &at_provider;
         page::self_submitting(endpoint.as_str(), parameters, &runtime.random.token())
     };
-    let size = at_provider.set(removals);
-    let cleared = pending::only_this_logout(runtime, headers, size);
+    // Earlier logouts from which the browser never came back.
+    let former = pending::LOGOUT.all(runtime, &context.head.headers).map(|(name, _)| name);
+    let cleared = pending::LOGOUT.remove_all(runtime, former, at_provider.set(removals));
     cookie::with(answer, cleared.into_iter().chain(at_provider.pending))
 }
 

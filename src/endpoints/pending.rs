@@ -196,7 +196,7 @@ impl PendingKind {
     }
 
     /// The request's cookies that are named like ours of this kind; not all of more than browsers ever have of them.
-    fn all<'a>(
+    pub(crate) fn all<'a>(
         self,
         runtime: &Runtime,
         headers: &'a HeaderMap,
@@ -211,7 +211,12 @@ impl PendingKind {
     }
 
     /// The removals of these cookies that fit: a request can bring any number of them, and an answer has room for few.
-    fn remove_all(self, runtime: &Runtime, names: Vec<&str>, size: usize) -> Vec<HeaderValue> {
+    pub(crate) fn remove_all<'a>(
+        self,
+        runtime: &Runtime,
+        names: impl IntoIterator<Item = &'a str>,
+        size: usize,
+    ) -> Vec<HeaderValue> {
         let cross_site = removal(runtime);
         let removals = names.into_iter().map(|name| runtime.settings.cookies.remove(name, cross_site));
         as_fit(removals.take(MOST), size)
@@ -260,14 +265,15 @@ fn most_sent(runtime: &Runtime) -> usize {
     MOST_SENT.max(runtime.most_carried() + ROOM)
 }
 
-/// A login under way, and whether its cookie is to be set.
-struct UnderWay {
+/// A login under way, by the name of its cookie, and whether that is to be set.
+struct UnderWay<'a> {
+    name: &'a str,
     login: PendingLogin,
     expires_at: Timestamp,
     changed: bool,
 }
 
-impl UnderWay {
+impl UnderWay<'_> {
     /// The bytes that the cookie of this login adds to each request.
     fn sent(&self, runtime: &Runtime) -> usize {
         let contents = postcard::to_allocvec(&self.login).map_or(LARGEST, |contents| contents.len());
@@ -295,20 +301,18 @@ pub(crate) fn begin(
     let (mut under_way, mut removed) = (Vec::new(), Vec::new());
     for (name, value) in LOGIN.all(runtime, headers) {
         match LOGIN.open::<PendingLogin>(runtime, name, value) {
-            Some((expires_at, login)) => {
-                under_way.push((name, UnderWay { login, expires_at, changed: false }));
-            }
+            Some((expires_at, login)) => under_way.push(UnderWay { name, login, expires_at, changed: false }),
             None => removed.push(name),
         }
     }
-    under_way.sort_by_key(|(_, one)| one.login.started_at);
+    under_way.sort_by_key(|one| one.login.started_at);
     let expires_at = runtime.now().saturating_add(runtime.settings.login_lifetime);
-    under_way.push(("", UnderWay { login, expires_at, changed: true }));
+    under_way.push(UnderWay { name: "", login, expires_at, changed: true });
     let room = most_sent(runtime).saturating_sub(jar.size());
     removed.extend(make_room(runtime, &mut under_way, room));
-    let new = under_way.pop()?.1.cookie(runtime, comes_back(response_mode))?;
-    let changed = under_way.iter().filter(|(_, one)| one.changed);
-    let mut cookies: Vec<_> = changed.filter_map(|(_, one)| one.cookie(runtime, removal(runtime))).collect();
+    let new = under_way.pop()?.cookie(runtime, comes_back(response_mode))?;
+    let changed = under_way.iter().filter(|one| one.changed);
+    let mut cookies: Vec<_> = changed.filter_map(|one| one.cookie(runtime, removal(runtime))).collect();
     let size = |cookies: &[HeaderValue]| -> usize {
         new.len() + cookies.iter().map(|cookie| cookie.len() + cookie::LINE).sum::<usize>()
     };
@@ -319,19 +323,19 @@ pub(crate) fn begin(
 }
 
 /// Gives up addresses, and then the oldest logins, until all fit; returns the names of those that go. The last is new.
-fn make_room<'a>(runtime: &Runtime, under_way: &mut Vec<(&'a str, UnderWay)>, room: usize) -> Vec<&'a str> {
+fn make_room<'a>(runtime: &Runtime, under_way: &mut Vec<UnderWay<'a>>, room: usize) -> Vec<&'a str> {
     let too_many = under_way.len().saturating_sub(MOST);
-    let mut gone: Vec<_> = under_way.drain(..too_many).map(|(name, _)| name).collect();
+    let mut gone: Vec<_> = under_way.drain(..too_many).map(|one| one.name).collect();
     while !fits(runtime, under_way, room) {
         // Of two that are as long the newest, which is set anyway.
-        let addressed = under_way.iter_mut().filter(|(_, one)| !one.login.return_to.is_empty());
-        if let Some((_, longest)) = addressed.max_by_key(|(_, one)| one.login.return_to.len()) {
+        let addressed = under_way.iter_mut().filter(|one| !one.login.return_to.is_empty());
+        if let Some(longest) = addressed.max_by_key(|one| one.login.return_to.len()) {
             longest.login.return_to.clear();
             longest.changed = true;
             let detail = "the address of a login under way has no room beside others: it ends at home";
             runtime.events().emit(EventCode::CookiesTooLarge, None, detail);
         } else if under_way.len() > 1 {
-            gone.push(under_way.remove(0).0);
+            gone.push(under_way.remove(0).name);
         } else {
             break;
         }
@@ -340,16 +344,10 @@ fn make_room<'a>(runtime: &Runtime, under_way: &mut Vec<(&'a str, UnderWay)>, ro
 }
 
 /// Whether logins can be under way together, the last of which is new: in this browser, and in this answer.
-fn fits(runtime: &Runtime, under_way: &[(&str, UnderWay)], room: usize) -> bool {
-    let addresses: usize = under_way.iter().map(|(_, one)| one.login.return_to.len()).sum();
-    let sent: usize = under_way.iter().map(|(_, one)| one.sent(runtime)).sum();
-    let changed = under_way.iter().filter(|(_, one)| one.changed);
-    let set: usize = changed.map(|(_, one)| one.sent(runtime) + ATTRIBUTES).sum();
+fn fits(runtime: &Runtime, under_way: &[UnderWay<'_>], room: usize) -> bool {
+    let addresses: usize = under_way.iter().map(|one| one.login.return_to.len()).sum();
+    let sent: usize = under_way.iter().map(|one| one.sent(runtime)).sum();
+    let changed = under_way.iter().filter(|one| one.changed);
+    let set: usize = changed.map(|one| one.sent(runtime) + ATTRIBUTES).sum();
     addresses <= MOST_ADDRESSES && sent <= room && set <= LARGEST
-}
-
-/// The `Set-Cookie`s that clear away earlier logouts from which the browser never came back.
-pub(crate) fn only_this_logout(runtime: &Runtime, headers: &HeaderMap, size: usize) -> Vec<HeaderValue> {
-    let others = LOGOUT.all(runtime, headers).map(|(name, _)| name).collect();
-    LOGOUT.remove_all(runtime, others, size)
 }

@@ -56,8 +56,13 @@ pub(crate) fn logout_path(runtime: &Runtime, session: Option<&Session>, destinat
 
 /// The address that asks the person to grant a connection.
 pub(crate) fn connect_path(runtime: &Runtime, connection: &str, destination: &Destination) -> String {
-    let connect = runtime.settings.path_to("connect");
-    format!("{connect}?connection={}&return_to={}", encoded(connection), encoded(destination.as_str()))
+    path_for(runtime, "connect", connection, destination)
+}
+
+/// The address of an endpoint that does something about a connection.
+pub(crate) fn path_for(runtime: &Runtime, endpoint: &str, connection: &str, to: &Destination) -> String {
+    let path = runtime.settings.path_to(endpoint);
+    format!("{path}?connection={}&return_to={}", encoded(connection), encoded(to.as_str()))
 }
 
 /// The same, with what is needed besides.

@@ -97,11 +97,8 @@ impl ProviderSessions {
     /// Whether something was heard of what the provider ended.
     pub(crate) fn has_news(&self, heard: u64, invalidations: &Invalidations) -> bool {
         let known = self.known.lock();
-        known
-            .notes
-            .iter()
-            .flat_map(|(_, notes)| &**notes)
-            .any(|(_, note)| invalidations.changed_since(heard, *note))
+        let mut notes = known.notes.iter().flat_map(|(_, notes)| &**notes);
+        notes.any(|(_, note)| invalidations.changed_since(heard, *note))
     }
 }
 

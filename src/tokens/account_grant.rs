@@ -71,7 +71,7 @@ pub(crate) fn asked(connection: &CheckedConnection, resources: &Resources) -> Ve
         let indicator = source.indicator.as_ref()?;
         Some(encode(&[indicator.as_bytes(), &scopes(&source.scopes)]))
     });
-    let own: Vec<_> = own.collect();
+    let own = own.collect::<Vec<_>>();
     encode(&[&scopes(&connection.scopes), &set(own.iter().map(Vec::as_slice).collect())])
 }
 

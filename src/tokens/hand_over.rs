@@ -31,10 +31,8 @@ pub(crate) async fn claim(
         let theirs = runtime.connections_of(&to).and_then(|connections| connections.named(&connection.name));
         let Some(theirs) = theirs.filter(|theirs| theirs.provider == connection.provider) else { continue };
         let own = runtime.place_of(&to, theirs, jar).await?;
-        if !is_free(&own).await? {
-            continue;
-        }
-        if hand_over(place, own, theirs.grant_lifetime, Heir::Person(Arc::clone(session))).await? {
+        let heir = Heir::Person(Arc::clone(session));
+        if is_free(&own).await? && hand_over(place, own, theirs.grant_lifetime, heir).await? {
             claimed.push(theirs.name.clone());
         }
     }
@@ -172,9 +170,7 @@ async fn move_grant(
             Some(_) if now.duration_since(began) >= PATIENCE => return Ok(false),
             Some(left) => runtime.records.wait(from.row.key, version, left.min(PATIENCE)).await?,
             // First away from there: it never has two owners.
-            None if from.take_found(&grant, version).await? => {
-                break Grant::clone(&grant);
-            }
+            None if from.take_found(&grant, version).await? => break Grant::clone(&grant),
             None => {}
         }
     };

@@ -61,12 +61,6 @@ struct PendingSingleUse {
 /// name.
 type PageHash = [u8; 6];
 
-/// Where a grant for one use lands, in the browser that sent these headers.
-pub(crate) struct ReturnContext<'a> {
-    pub(crate) destination: &'a Destination,
-    pub(crate) headers: &'a HeaderMap,
-}
-
 impl PendingSingleUses {
     /// `found` is what the cookies hold, from after [`NAME`].
     pub(crate) fn read(found: &[&[u8]], headers: &HeaderMap, cookies: &CookiePolicy) -> Option<Arc<Self>> {
@@ -158,14 +152,15 @@ fn page(address: &str) -> PageHash {
     [a, b, c, d, e, f]
 }
 
-/// Lays down what was granted for one use, and returns the cookie that names it, with those that make room for it.
+/// Lays down what was granted for one use, which lands there in the browser that sent these headers. Returns the cookie that
+/// names it, with those that make room for it.
 pub(crate) async fn lay_down(
     runtime: &Arc<Runtime>,
     connection: &str,
     principal: &Principal,
     asked: &[String],
     tokens: &TokenResponse,
-    arrival: ReturnContext<'_>,
+    (destination, headers): (&Destination, &HeaderMap),
 ) -> Result<Vec<HeaderValue>, StoreError> {
     let id = runtime.random.bytes::<32>();
     let row = row(runtime, &id, principal).await?;
@@ -179,9 +174,9 @@ pub(crate) async fn lay_down(
     runtime.records.swap(&row, None, &record, expires_at, Vec::new()).await?;
     delete_in_time(runtime, row.key);
     let cookies = &runtime.settings.cookies;
-    let value = URL_SAFE_NO_PAD.encode([&id[..], &page(arrival.destination.as_str())].concat());
+    let value = URL_SAFE_NO_PAD.encode([&id[..], &page(destination.as_str())].concat());
     let name = cookies.name(&format!("{NAME}{}", &value[..IN_NAME]));
-    let mut set = make_room(arrival.headers, cookies);
+    let mut set = make_room(headers, cookies);
     set.push(cookies.set(&name, &value, LIFETIME, SameSitePolicy::Lax));
     Ok(set)
 }
