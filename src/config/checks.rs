@@ -61,14 +61,13 @@ fn check_client_credentials(config: &Config, problems: &mut Vec<String>) {
                 .to_owned(),
         );
     }
-    for provider in config.more_providers.iter().filter(|provider| !provider.is_confidential()) {
-        for connection in &provider.connections {
-            problems.push(format!(
-                "connection {:?} is at a provider without a client_secret: set it, because \
-                 SharedAccount::client_credentials() needs one",
-                connection.name
-            ));
-        }
+    let public = config.more_providers.iter().filter(|provider| !provider.is_confidential());
+    for connection in public.flat_map(|provider| &provider.connections) {
+        problems.push(format!(
+            "connection {:?} is at a provider without a client_secret: set it, because \
+             SharedAccount::client_credentials() needs one",
+            connection.name
+        ));
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::connection::{Connection, GrantLifetime};
-use super::resource::{Resource, distinct, push_new};
+use super::resource::{Resource, distinct};
 use super::resources::Resources;
 use crate::provider::provider_config::{ProviderConfig, is_name};
 use crate::provider::relying_party::ProviderId;
@@ -50,25 +50,21 @@ impl CheckedConnections {
         let mut others: Vec<(ProviderId, Connection)> = Vec::new();
         for (index, provider) in providers.iter().enumerate() {
             for connection in &provider.connections {
-                if others.iter().any(|(_, other)| other.name == connection.name) {
-                    found.push(format!(
-                        "two connections have the name {:?}: give each its own name",
-                        connection.name
-                    ));
+                let name = &connection.name;
+                if others.iter().any(|(_, other)| other.name == *name) {
+                    found.push(format!("two connections have the name {name:?}: give each its own name"));
                 }
-                check_name(&connection.name, &mut found);
+                check_name(name, &mut found);
                 others.push((ProviderId(index), connection.clone()));
             }
         }
-        let mut all = Vec::new();
-        for (index, provider) in providers.iter().enumerate() {
+        let all = providers.iter().enumerate().map(|(index, provider)| {
             let login =
                 provider.login.then(|| (ProviderId(index), login(provider, config.login_grant_lifetime)));
-            all.push(Self::seen(login.iter().chain(&others), providers, &mut found));
-        }
-        for problem in found {
-            push_new(problems, &problem);
-        }
+            Self::seen(login.iter().chain(&others), providers, &mut found)
+        });
+        let all = all.collect();
+        problems.extend(distinct(&found));
         all
     }
 

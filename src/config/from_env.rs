@@ -173,8 +173,7 @@ impl ProviderConfig {
             response_mode: config.provider.response_mode,
             ..Self::default()
         };
-        let mut read = Vec::new();
-        for name in &names {
+        let read = names.iter().map(|name| {
             let prefix = format!("OIDC_{}_", name.to_ascii_uppercase().replace('-', "_"));
             let provider = Self::read(environment, &prefix, &defaults).name(name);
             for (end, value) in [("ISSUER", &provider.issuer), ("CLIENT_ID", &provider.client_id)] {
@@ -183,9 +182,9 @@ impl ProviderConfig {
                         .refuse::<()>(format!("{prefix}{end} is missing: OIDC_PROVIDERS names {name}"));
                 }
             }
-            read.push(provider);
-        }
-        let mut providers = read.into_iter();
+            provider
+        });
+        let mut providers = read.collect::<Vec<_>>().into_iter();
         if !config.provider.is_named()
             && let Some(first) = providers.next()
         {

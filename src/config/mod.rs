@@ -27,7 +27,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
-use tower::{BoxError, Service};
+use tower::util::BoxCloneSyncService;
+use tower::{BoxError, Service, ServiceExt};
 
 use self::connection::{Connection, GrantLifetime};
 use self::development::local_url;
@@ -422,7 +423,7 @@ impl Config {
         S::Error: Into<BoxError>,
         S::Future: Send + 'static,
     {
-        self.outbound = Some(Outbound::new(client));
+        self.outbound = Some(Outbound::new(BoxCloneSyncService::new(client.map_err(Into::into))));
         self
     }
 }

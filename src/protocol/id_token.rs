@@ -160,8 +160,7 @@ pub(super) fn audience(
     client_id: &str,
     trusted: &[String],
 ) -> Result<(), JwtError> {
-    let named = claims.get("aud");
-    let audiences = match named {
+    let audiences = match claims.get("aud") {
         Some(Value::Array(several)) => several.as_slice(),
         one => one.map_or(&[][..], std::slice::from_ref),
     };

@@ -152,10 +152,8 @@ fn is_for_verifying(key: &Value) -> bool {
     let verify = |operations: &Vec<Value>| {
         operations.is_empty() || operations.iter().any(|operation| operation == "verify")
     };
-    match key.get("key_ops") {
-        None | Some(Value::Null) => true,
-        Some(operations) => operations.as_array().is_some_and(verify),
-    }
+    let operations = key.get("key_ops").filter(|operations| !operations.is_null());
+    operations.is_none_or(|operations| operations.as_array().is_some_and(verify))
 }
 
 /// What a JWT says before anything of it was verified: good for choosing whose keys are asked, and for nothing else.

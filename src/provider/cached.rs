@@ -123,22 +123,20 @@ impl<T> Cached<T> {
         // Before the call: a failure, and a caller who goes away, count as having asked.
         self.state.lock().asked += 1;
         self.state.lock().asked_at = self.clock.now();
-        let fetched = fetch().await;
+        let fetched = fetch().await.map(Arc::new);
         let mut state = self.state.lock();
-        match fetched {
+        match &fetched {
             Ok(value) => {
-                let value = Arc::new(value);
-                state.value = Some(Arc::clone(&value));
+                state.value = Some(Arc::clone(value));
                 state.failures = 0;
-                Ok(value)
             }
-            Err(error) => {
+            Err(_) => {
                 // From here on: a call that ran into its deadline took longer than any pause.
                 state.asked_at = self.clock.now();
                 state.failures += 1;
-                Err(error)
             }
         }
+        fetched
     }
 }
 

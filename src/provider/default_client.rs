@@ -13,6 +13,7 @@ use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use hyper_util::rt::TokioExecutor;
 use rustls::ClientConfig;
+use tower::util::BoxCloneSyncService;
 use tower::{BoxError, ServiceExt};
 use url::Url;
 
@@ -49,7 +50,7 @@ pub(crate) fn default_client(
         }
     }));
     let client = Client::builder(TokioExecutor::new()).build::<_, Full<Bytes>>(connector);
-    let client = Outbound::new(tower::service_fn(move |request: Request<Bytes>| {
+    let client = BoxCloneSyncService::new(tower::service_fn(move |request: Request<Bytes>| {
         let client = client.clone();
         async move {
             let limit =
@@ -59,7 +60,7 @@ pub(crate) fn default_client(
             Ok::<_, BoxError>(Response::from_parts(head, body))
         }
     }));
-    Ok((client, skipped))
+    Ok((Outbound::new(client), skipped))
 }
 
 /// Which URLs are reached through the proxy, by CONNECT (RFC 9110 section 9.3.6). A proxy would read what is not encrypted:

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, USER_AGENT};
 use http::{HeaderValue, Request, Response};
 use tower::util::BoxCloneSyncService;
-use tower::{BoxError, Service, ServiceExt};
+use tower::{BoxError, ServiceExt};
 
 use crate::dev_provider::DevProvider;
 use crate::events::guarded_future;
@@ -82,13 +82,8 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    pub(crate) fn new<S>(client: S) -> Self
-    where
-        S: Service<Request<Bytes>, Response = Response<Bytes>> + Clone + Send + Sync + 'static,
-        S::Error: Into<BoxError>,
-        S::Future: Send + 'static,
-    {
-        Self { client: BoxCloneSyncService::new(client.map_err(Into::into)), development: None }
+    pub(crate) fn new(client: BoxCloneSyncService<Request<Bytes>, Response<Bytes>, BoxError>) -> Self {
+        Self { client, development: None }
     }
 
     #[must_use]

@@ -1,7 +1,10 @@
 //! Resources: the APIs to which tokens may be sent.
 
-use crate::protocol::setters::setters;
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
+
+use crate::protocol::setters::setters;
 
 /// An API: the URLs to which its tokens may be sent, and the scopes for calling it.
 ///
@@ -63,16 +66,8 @@ impl Resource {
     }
 }
 
-/// Adds what is not there yet.
-pub(crate) fn push_new(scopes: &mut Vec<String>, scope: &str) {
-    if !scopes.iter().any(|known| known == scope) {
-        scopes.push(scope.to_owned());
-    }
-}
-
 /// Each once, in the order in which they are first named.
-pub(crate) fn distinct<'a>(scopes: impl IntoIterator<Item = &'a String>) -> Vec<String> {
-    let mut distinct = Vec::new();
-    scopes.into_iter().for_each(|scope| push_new(&mut distinct, scope));
-    distinct
+pub(crate) fn distinct<'a>(texts: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+    let mut known = HashSet::new();
+    texts.into_iter().filter(|text| known.insert(*text)).cloned().collect()
 }
