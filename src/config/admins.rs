@@ -8,7 +8,7 @@ use crate::provider::relying_party::RelyingParty;
 /// The rules, checked. Each counts for the people of one provider: what another one says of its own is nothing here.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Admins {
-    /// With the issuer, in lower case.
+    /// Each with the issuer whose people it is about, as the other rules are.
     emails: Vec<(String, String)>,
     subjects: Vec<(String, String)>,
     claims: Vec<(String, AdminClaim)>,
@@ -66,8 +66,7 @@ impl Admins {
             // The development provider's "sign in as administrator". No other provider's claim counts so.
             claims.push((first.issuer.url.clone(), AdminClaim::new("admin", true)));
         }
-        let emails = emails.into_iter().map(|(issuer, email)| (issuer, email.to_ascii_lowercase()));
-        Self { emails: emails.collect(), subjects, claims }
+        Self { emails, subjects, claims }
     }
 
     /// Whether an e-mail address of a provider's people is an admin's.

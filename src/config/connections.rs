@@ -177,10 +177,7 @@ impl CheckedConnection {
 
     /// The one API whose token comes with the code. Those of several come with the first refresh for each.
     pub(crate) fn single_indicator(&self) -> Option<&str> {
-        match self.indicators.as_slice() {
-            [indicator] => Some(indicator),
-            _ => None,
-        }
+        if let [indicator] = self.indicators.as_slice() { Some(indicator) } else { None }
     }
 
     /// Whether a scope may be asked for here at all.

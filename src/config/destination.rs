@@ -35,9 +35,7 @@ impl Destination {
         let given = &encoded(given)?;
         let resolved = public_url.join(given).map_err(|_| DestinationError::NotAllowed)?;
         let path = if given.starts_with('/') { given } else { after_origin(given, &public_url.origin())? };
-        let stays = resolved.origin() == public_url.origin()
-            && resolved.username().is_empty()
-            && resolved.password().is_none();
+        let stays = resolved.origin() == public_url.origin() && !resolved.authority().contains('@');
         // `//host` is another origin, and `/x/..//host` becomes it in whatever resolves a second time.
         if !stays || path.starts_with("//") || resolved.path().starts_with("//") {
             return Err(DestinationError::NotAllowed);

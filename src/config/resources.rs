@@ -19,15 +19,6 @@ pub(crate) struct ResourceRoute {
 }
 
 impl ResourceRoute {
-    pub(crate) fn new(connection: &str, resource: &Resource) -> Self {
-        Self {
-            resource: resource.name.clone(),
-            connection: connection.to_owned(),
-            indicator: resource.indicator.clone(),
-            scopes: resource.scopes.clone(),
-        }
-    }
-
     /// The tokens of a connection for what is not registered as a resource.
     pub(crate) fn without_resource(connection: &str) -> Self {
         Self { connection: connection.to_owned(), ..Self::default() }
@@ -48,7 +39,13 @@ impl Resources {
     pub(crate) fn check(resources: &[(&str, &Resource)], problems: &mut Vec<String>) -> Self {
         let (mut routes, mut prefixes) = (Vec::<Arc<ResourceRoute>>::new(), Vec::<(Url, _)>::new());
         for (connection, resource) in resources {
-            let (name, route) = (&resource.name, Arc::new(ResourceRoute::new(connection, resource)));
+            let name = &resource.name;
+            let route = Arc::new(ResourceRoute {
+                resource: name.clone(),
+                connection: (*connection).to_owned(),
+                indicator: resource.indicator.clone(),
+                scopes: resource.scopes.clone(),
+            });
             if routes.iter().any(|other| other.resource == *name) {
                 problems.push(format!("two resources have the name {name:?}: give each its own name"));
             }

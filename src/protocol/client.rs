@@ -47,6 +47,7 @@ impl ProviderClient {
         authorization.set_query(None);
         // Where the provider has no such endpoint, nothing is asked for there.
         let or_token = |endpoint: &Option<Url>| endpoint.as_ref().unwrap_or(&metadata.token_endpoint).clone();
+        let par = or_token(&metadata.par_endpoint);
         // The library revokes at https alone (RFC 7009 section 2); `revocation` puts the endpoint's own URL back.
         let mut revocation = or_token(&metadata.revocation_endpoint);
         let _ = revocation.set_scheme("https");
@@ -59,9 +60,7 @@ impl ProviderClient {
                 .set_auth_uri(AuthUrl::from_url(authorization))
                 .set_token_uri(TokenUrl::from_url(metadata.token_endpoint.clone()))
                 .set_revocation_url(RevocationUrl::from_url(revocation))
-                .set_device_authorization_url(DeviceAuthorizationUrl::from_url(or_token(
-                    &metadata.par_endpoint,
-                )));
+                .set_device_authorization_url(DeviceAuthorizationUrl::from_url(par));
         if auth != ClientAuthMethod::ClientSecretBasic {
             library = library.set_auth_type(AuthType::RequestBody);
         }

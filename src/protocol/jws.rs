@@ -308,10 +308,8 @@ fn check_header(header: &Map<String, Value>, kinds: &[&str]) -> Result<(), JwtEr
     if !is_meant {
         return Err(refused(header, "typ", kinds.join(" or ")));
     }
-    match ["crit", "cty", "enc"].iter().find(|name| header.contains_key(**name)) {
-        Some(name) => Err(refused(header, name, "none")),
-        None => Ok(()),
-    }
+    let other = ["crit", "cty", "enc"].iter().find(|name| header.contains_key(**name));
+    other.map_or(Ok(()), |name| Err(refused(header, name, "none")))
 }
 
 #[cfg(test)]

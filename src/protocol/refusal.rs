@@ -1,10 +1,10 @@
 //! What a provider's refusal of a refresh means: who must act, and when the provider may be asked again.
 
-use std::fmt;
 use std::time::Duration;
 
 /// The provider answered a request, and did not do what it was asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{url} answered {status}, {}{}", .code.as_deref().unwrap_or("without an error code"), self.advice())]
 pub(crate) struct ProviderRefusal {
     /// The endpoint, without a query, and how this application authenticated there.
     pub(crate) url: String,
@@ -63,22 +63,18 @@ impl ProviderRefusal {
     pub(crate) fn is_about_resource(&self) -> bool {
         matches!(self.code.as_deref(), Some("invalid_target" | "invalid_scope"))
     }
+
+    /// What solves it, where it is the operator who can.
+    fn advice(&self) -> &'static str {
+        if self.remedy() != RefusalRemedy::Operator {
+            return "";
+        }
+        ": the operator must correct the client id, secret, authentication method, scopes or grant types of the \
+         registration (OIDC_CLIENT_ID, OIDC_CLIENT_SECRET, OIDC_CLIENT_AUTH_METHOD, OIDC_SCOPES)"
+    }
 }
 
 /// For events: never for pages.
-impl fmt::Display for ProviderRefusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let code = self.code.as_deref().unwrap_or("without an error code");
-        write!(f, "{} answered {}, {code}", self.url, self.status)?;
-        if self.remedy() == RefusalRemedy::Operator {
-            f.write_str(
-                ": the operator must correct the client id, secret, authentication method, scopes or grant types of the \
-                 registration (OIDC_CLIENT_ID, OIDC_CLIENT_SECRET, OIDC_CLIENT_AUTH_METHOD, OIDC_SCOPES)",
-            )?;
-        }
-        Ok(())
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -244,10 +244,7 @@ impl Provider {
         let known = self.metadata().await?;
         let Some(endpoint) = &known.revocation_endpoint else { return Ok(()) };
         let (url, answer) = self.post(known.client.revocation(endpoint, token, hint)).await?;
-        match answer.status() {
-            StatusCode::OK => Ok(()),
-            _ => Err(refusal(url, &answer, None)),
-        }
+        if answer.status() == StatusCode::OK { Ok(()) } else { Err(refusal(url, &answer, None)) }
     }
 
     /// RFC 9126: hands the authorization request over and returns its `request_uri`.
@@ -282,15 +279,13 @@ impl Provider {
 
     async fn get(&self, url: &str, accept: &'static str) -> Result<Bytes, ProviderError> {
         let answer = self.send(request(url, accept)?).await?;
-        match answer.status() {
-            StatusCode::OK => Ok(answer.into_body()),
-            // Redirects too: another origin must not speak for this one.
-            status => {
-                let why =
-                    format!("{url} answered {status}, expected 200: is the issuer correct (OIDC_ISSUER)?");
-                Err(ProviderError::unavailable(why))
-            }
+        let status = answer.status();
+        if status == StatusCode::OK {
+            return Ok(answer.into_body());
         }
+        // Redirects too: another origin must not speak for this one.
+        let why = format!("{url} answered {status}, expected 200: is the issuer correct (OIDC_ISSUER)?");
+        Err(ProviderError::unavailable(why))
     }
 
     /// Its body is wiped when it has been sent, and its credentials are marked, so that nothing prints them. The answer

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::Provider;
 use super::relying_party::ProviderId;
-use crate::protocol::issuer::ProviderIssuer;
 
 /// Every provider, in the order of the configuration. The first is always there.
 pub(crate) struct Providers(Vec<Arc<Provider>>);
@@ -30,10 +29,6 @@ impl Providers {
     /// Where people sign in.
     pub(crate) fn logins(&self) -> impl Iterator<Item = &Arc<Provider>> {
         self.0.iter().filter(|provider| provider.relying_party.login)
-    }
-
-    pub(crate) fn login_issuers(&self) -> Vec<ProviderIssuer> {
-        self.logins().map(|provider| provider.relying_party.issuer.clone()).collect()
     }
 
     /// The provider that a login's address names. It is a name of the configuration, never an address.

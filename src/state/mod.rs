@@ -96,7 +96,8 @@ impl Runtime {
             records = records.with_own_index();
         }
         let carried = stateless.then(|| SessionCookies::new(&settings.session_cookie, events));
-        let (issuers, records) = (providers.login_issuers(), Arc::new(records));
+        let issuers = providers.logins().map(|provider| provider.relying_party.issuer.clone()).collect();
+        let records = Arc::new(records);
         let (lifetime, max_staleness) = (settings.idle_lifetime, settings.max_staleness);
         Ok(Arc::new(Self {
             sessions: Sessions::new(lifetime, max_staleness, issuers, carried, Arc::clone(&records)),
@@ -202,11 +203,10 @@ fn warn(events: &Events, settings: &Settings, development: bool, made_up: bool) 
         let detail = "no SESSION_SECRET (32 random bytes or more): everybody is signed out at the next start";
         events.emit(EventCode::SecretGenerated, None, detail);
     }
-    for internal in settings.relying_parties.iter().filter_map(|one| one.internal_url.as_ref()) {
-        if !is_secure(internal) {
-            let detail = format_args!("{internal} is called over http: secrets and tokens are not encrypted");
-            events.emit(EventCode::ProviderNotEncrypted, None, detail);
-        }
+    let internal = settings.relying_parties.iter().filter_map(|one| one.internal_url.as_ref());
+    for url in internal.filter(|url| !is_secure(url)) {
+        let detail = format_args!("{url} is called over http: secrets and tokens are not encrypted");
+        events.emit(EventCode::ProviderNotEncrypted, None, detail);
     }
 }
 
