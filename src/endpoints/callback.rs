@@ -8,7 +8,7 @@ use http::request::Parts;
 use http::{Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
-use super::context::EndpointContext;
+use super::context::{EndpointAnswer, EndpointContext};
 use super::login::{asked, registration};
 use super::login_error::LoginError;
 use super::parameters::is_form;
@@ -36,11 +36,7 @@ use crate::{cookie, page, peer};
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// `at` is the provider's name, where its redirect URI has one.
-pub(crate) async fn finish(
-    context: &Arc<EndpointContext>,
-    at: Option<&str>,
-    body: Bytes,
-) -> Result<Response<Bytes>, Response<Bytes>> {
+pub(crate) async fn finish(context: &Arc<EndpointContext>, at: Option<&str>, body: Bytes) -> EndpointAnswer {
     context.admit(Target::Callback, None, page::nothing)?;
     let provider = context.runtime.providers.at_callback(at).cloned();
     let provider = provider.ok_or_else(|| page::plain(StatusCode::NOT_FOUND, "Not found."))?;
@@ -53,11 +49,7 @@ pub(crate) async fn finish(
     finished.unwrap_or_else(|_| Err(failed(&context.runtime, &LoginError::Panicked, None)))
 }
 
-async fn callback(
-    context: &EndpointContext,
-    provider: &Arc<Provider>,
-    body: &[u8],
-) -> Result<Response<Bytes>, Response<Bytes>> {
+async fn callback(context: &EndpointContext, provider: &Arc<Provider>, body: &[u8]) -> EndpointAnswer {
     let (runtime, head) = (&context.runtime, &context.head);
     let unknown = |failure| failed(runtime, &failure, None);
     let response = read(provider, head, body).map_err(|malformed| unknown(malformed.into()))?;
@@ -139,11 +131,8 @@ fn address_of(
     login: &PendingLogin,
     destination: &Destination,
 ) -> String {
-    let options = LoginOptions {
-        max_age: login.max_age,
-        acr_values: login.acr_values.clone(),
-        ..LoginOptions::default()
-    };
+    let (max_age, acr_values) = (login.max_age, login.acr_values.clone());
+    let options = LoginOptions { max_age, acr_values, ..LoginOptions::default() };
     match &login.intent {
         Intent::Login { .. } => urls::path(runtime, Some(provider), destination, &options),
         Intent::Visitor { connection, more_scopes, .. } | Intent::Connect { connection, more_scopes, .. } => {

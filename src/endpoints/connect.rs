@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode};
 
-use super::context::EndpointContext;
+use super::context::{EndpointAnswer, EndpointContext};
 use super::login::{self, AuthorizationAttempt, begin};
 use super::login_error::LoginError;
 use super::parameters::EndpointQuery;
@@ -90,7 +90,7 @@ impl ConnectRequest {
 
 const NO_SUCH_SCOPE: &str = "This access cannot be requested here.";
 
-pub(crate) async fn start(context: &EndpointContext) -> Result<Response<Bytes>, Response<Bytes>> {
+pub(crate) async fn start(context: &EndpointContext) -> EndpointAnswer {
     let runtime = &context.runtime;
     let request = ConnectRequest::parse(context)?;
     let signed_in = context.signed_in().await;
@@ -136,7 +136,7 @@ async fn start_for(
     mut request: ConnectRequest,
     session: &Arc<Session>,
     own: bool,
-) -> Result<Response<Bytes>, Response<Bytes>> {
+) -> EndpointAnswer {
     let (runtime, more) = (&context.runtime, &request.more);
     let principal = Principal::granted_by(session, &runtime.mode);
     let connections = runtime.connections_of(&principal);
@@ -240,7 +240,7 @@ fn is_theirs(principal: &Principal, provider: &Provider, id_token: &IdToken) -> 
 }
 
 /// `GET /auth/granted?return_to=…`: where a form that needed more access comes back to.
-pub(crate) fn resumed(context: &EndpointContext) -> Result<Response<Bytes>, Response<Bytes>> {
+pub(crate) fn resumed(context: &EndpointContext) -> EndpointAnswer {
     let (_, destination) = EndpointQuery::with_destination(context)?;
     let text =
         "The form that you sent needed this access and was not processed. Please go back and send it again.";

@@ -26,6 +26,9 @@ use crate::tokens::locate::GrantRef;
 use crate::tokens::principal::Principal;
 use crate::{cookie, page, peer};
 
+/// What an endpoint answers, or refuses with.
+pub(crate) type EndpointAnswer = Result<Response<Bytes>, Response<Bytes>>;
+
 /// One request to an endpoint: what it shares with all others, its head, and the cookies in which its browser keeps
 /// sessions and grants.
 pub(crate) struct EndpointContext {

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::StatusCode;
 
-use super::context::EndpointContext;
+use super::context::{EndpointAnswer, EndpointContext};
 use super::parameters::EndpointQuery;
 use super::{account, urls, visitor};
 use crate::error::redirect;
@@ -18,7 +17,7 @@ use crate::tokens::disconnect::{DisconnectOutcome, disconnect};
 use crate::tokens::principal::Principal;
 
 /// `POST /auth/disconnect?connection=…&return_to=…`, for a form on a page.
-pub(crate) async fn end(context: &EndpointContext) -> Result<Response<Bytes>, Response<Bytes>> {
+pub(crate) async fn end(context: &EndpointContext) -> EndpointAnswer {
     let runtime = &context.runtime;
     let (given, destination) = EndpointQuery::with_destination(context)?;
     let name = given.get("connection").unwrap_or_default();

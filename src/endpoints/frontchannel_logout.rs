@@ -13,7 +13,7 @@ use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use http::{Response, StatusCode};
 
 use super::backchannel_logout::end_sessions;
-use super::context::EndpointContext;
+use super::context::{EndpointAnswer, EndpointContext};
 use crate::events::EventCode;
 use crate::html::response;
 use crate::page;
@@ -21,7 +21,7 @@ use crate::protocol::fetch_metadata::Target;
 use crate::protocol::logout_token::LogoutTarget;
 use crate::state::Runtime;
 
-pub(crate) async fn logout(context: &EndpointContext) -> Result<Response<Bytes>, Response<Bytes>> {
+pub(crate) async fn logout(context: &EndpointContext) -> EndpointAnswer {
     context.admit(Target::FrontchannelLogout, None, page::nothing)?;
     let runtime = &context.runtime;
     let Some(target) = target(runtime, context.query()) else {

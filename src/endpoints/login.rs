@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use sha2::{Digest, Sha256};
 
 use super::choose_provider;
-use super::context::EndpointContext;
+use super::context::{EndpointAnswer, EndpointContext};
 use super::parameters::EndpointQuery;
 use super::pending::{self, Intent, PendingLogin};
 use super::silent::{silence, was_silent};
@@ -34,7 +34,7 @@ use crate::{cookie, page};
 /// more than 4 KiB by default.
 pub(crate) const HEADER_BUDGET: usize = 3584;
 
-pub(crate) async fn start(context: &EndpointContext) -> Result<Response<Bytes>, Response<Bytes>> {
+pub(crate) async fn start(context: &EndpointContext) -> EndpointAnswer {
     if let Some(address) = context.at_public_name() {
         return Ok(redirect(&address));
     }

@@ -9,7 +9,7 @@ use http::{HeaderMap, HeaderValue, Response, Uri};
 use subtle::ConstantTimeEq;
 use url::Url;
 
-use super::context::EndpointContext;
+use super::context::{EndpointAnswer, EndpointContext};
 use super::end_session::end_session;
 use super::parameters::EndpointQuery;
 use super::pending::{self, PendingLogout};
@@ -33,7 +33,7 @@ use crate::store::StoreError;
 /// What [`signed_out`] sets, in bytes.
 const REMOVALS: usize = 256;
 
-pub(crate) async fn logout(context: &Arc<EndpointContext>) -> Result<Response<Bytes>, Response<Bytes>> {
+pub(crate) async fn logout(context: &Arc<EndpointContext>) -> EndpointAnswer {
     let runtime = &context.runtime;
     let (given, destination) = EndpointQuery::with_destination(context)?;
     let had_cookie = context.session_cookie().is_some();

@@ -64,9 +64,9 @@ pub(crate) async fn endpoint(
             frontchannel_logout::logout(&context).await
         }
         ("backchannel-logout", _) => Err(backchannel_logout::not_allowed()),
-        ("login" | "logout" | "callback" | "connect" | "disconnect" | "granted", _) => {
-            Err(not_allowed(endpoint))
-        }
+        ("login" | "connect" | "granted", _) => Err(not_allowed("GET, HEAD")),
+        ("callback", _) => Err(not_allowed("GET, POST")),
+        ("logout" | "disconnect", _) => Err(not_allowed("GET, HEAD, POST")),
         _ => Err(page::plain(StatusCode::NOT_FOUND, "Not found.")),
     };
     let mut answer = answered.unwrap_or_else(|refusal| refusal);
@@ -80,12 +80,7 @@ fn is_development(endpoint: &str) -> bool {
     endpoint.strip_prefix("development").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-fn not_allowed(endpoint: &str) -> Response<Bytes> {
-    let allowed = match endpoint {
-        "login" | "connect" | "granted" => "GET, HEAD",
-        "callback" => "GET, POST",
-        _ => "GET, HEAD, POST",
-    };
+fn not_allowed(allowed: &'static str) -> Response<Bytes> {
     let mut response = page::plain(StatusCode::METHOD_NOT_ALLOWED, "Method not allowed.");
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
     response

@@ -260,11 +260,6 @@ fn comes_back(response_mode: ResponseMode) -> SameSitePolicy {
     }
 }
 
-/// Where more may be carried, proxies take more.
-fn most_sent(runtime: &Runtime) -> usize {
-    MOST_SENT.max(runtime.most_carried() + ROOM)
-}
-
 /// A login under way, by the name of its cookie, and whether that is to be set.
 struct UnderWay<'a> {
     name: &'a str,
@@ -308,7 +303,8 @@ pub(crate) fn begin(
     under_way.sort_by_key(|one| one.login.started_at);
     let expires_at = runtime.now().saturating_add(runtime.settings.login_lifetime);
     under_way.push(UnderWay { name: "", login, expires_at, changed: true });
-    let room = most_sent(runtime).saturating_sub(jar.size());
+    // Where more may be carried, proxies take more.
+    let room = MOST_SENT.max(runtime.most_carried() + ROOM).saturating_sub(jar.size());
     removed.extend(make_room(runtime, &mut under_way, room));
     let new = under_way.pop()?.cookie(runtime, comes_back(response_mode))?;
     let changed = under_way.iter().filter(|one| one.changed);

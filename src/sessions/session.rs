@@ -147,15 +147,14 @@ impl Session {
     fn with(id: SessionId, mut identity: SessionPayload, liveness: SessionLiveness) -> Self {
         // They change with the record, which nobody looks for here, or with what the browser shows.
         identity.sids = Vec::new();
-        let (claims, profile, all_claims) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
         // A login, or where this process learns of it, is the first confirmation.
         liveness.validated(Some(identity.stored_at), identity.stored_at);
         Self {
             id,
             identity,
-            claims,
-            profile,
-            all_claims,
+            claims: OnceLock::new(),
+            profile: OnceLock::new(),
+            all_claims: OnceLock::new(),
             provider_sessions: None,
             shown_claims: None,
             grant_keys: GrantKeyCache::default(),

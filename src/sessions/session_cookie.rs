@@ -53,7 +53,8 @@ impl SessionCookies {
         records: &Records,
         now: Timestamp,
     ) -> Option<(OpenedSession, Session)> {
-        let opened = match self.place().open(&records.keys, cookie) {
+        let place = CookieBinding { purpose: Purpose::CarriedSession, name: &self.cookie, owner: &[] };
+        let opened = match place.open(&records.keys, cookie) {
             Ok(opened) => opened,
             Err(SealError::Broken) => {
                 let detail = "a session's cookie does not open; it counts as missing";
@@ -76,9 +77,5 @@ impl SessionCookies {
 
     pub(crate) fn forget_over(&self, now: Timestamp) {
         self.opened.retain(|opened| now < opened.expires_at);
-    }
-
-    fn place(&self) -> CookieBinding<'_> {
-        CookieBinding { purpose: Purpose::CarriedSession, name: &self.cookie, owner: &[] }
     }
 }

@@ -93,8 +93,7 @@ fn wants(connections: &CheckedConnections, connection: &CheckedConnection) -> Ve
     let mut wants: Vec<TokenRequest> = Vec::new();
     for source in connections.resources().of(&connection.name) {
         if wants.iter().all(|request| request.indicator != source.indicator) {
-            let (indicator, scopes) = (source.indicator.clone(), source.scopes.clone());
-            wants.push(TokenRequest::new(indicator, scopes));
+            wants.push(TokenRequest::new(source.indicator.clone(), source.scopes.clone()));
         }
     }
     wants

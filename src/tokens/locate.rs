@@ -108,10 +108,8 @@ impl Runtime {
         connection: &CheckedConnection,
         session: Option<SessionRows>,
     ) -> GrantKey {
-        let home: &[u8] = match (connection.grant_lifetime, &session) {
-            (GrantLifetime::Session, Some(SessionRows { home: Key(home), .. })) => home,
-            (GrantLifetime::Session, None) | (GrantLifetime::Persistent, _) => &[],
-        };
+        let session = session.filter(|_| connection.grant_lifetime == GrantLifetime::Session);
+        let home = session.as_ref().map_or(&[][..], |rows| &rows.home.0);
         // What one provider has granted to one client is nothing at another, whatever the connection is called.
         let relying_party = &self.providers.get(connection.provider).relying_party;
         let encoded = encode(&[&owner.encoded(), &relying_party.client]);
@@ -129,9 +127,7 @@ impl Runtime {
             client: relying_party.client,
             provider: connection.provider,
             connection: connection.name.clone(),
-            session: session
-                .filter(|_| connection.name == LOGIN && connection.grant_lifetime == GrantLifetime::Session)
-                .map(|session| session.row),
+            session: session.filter(|_| connection.name == LOGIN).map(|rows| rows.row),
             cookies: OnceLock::new(),
             newest: NewestGeneration::default(),
         }
