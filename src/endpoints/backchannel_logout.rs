@@ -102,17 +102,15 @@ async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), LogoutError>
     let index = runtime.records.agree_on_index().await?;
     let key = Key(index.hash(&[b"logout token", token.target.issuer.as_bytes(), token.jti.as_bytes()]));
     let seen = RecordKey { purpose: Purpose::LogoutToken, key, owner: Vec::new() };
-    // When it first came, and whether all was done then.
-    let (version, received_at) = match runtime.records.load::<(Timestamp, bool)>(&seen).await? {
-        Loaded::Absent(version) => (version, None),
-        Loaded::Found(found) if !found.value.1 => (Some(found.version), Some(found.value.0)),
+    // When it first came, and whether that is now: then whatever is here stood, whatever the clock of another process says.
+    let (version, received_at, is_first) = match runtime.records.load::<(Timestamp, bool)>(&seen).await? {
+        Loaded::Absent(version) => (version, runtime.next_moment(), true),
+        // Not all was done then.
+        Loaded::Found(found) if !found.value.1 => (Some(found.version), found.value.0, false),
         Loaded::Found(_) | Loaded::Unreadable => {
             return Err(LogoutError::Refused("the logout token came before: jti".to_owned()));
         }
     };
-    // Whatever is here when it first comes stood then, whatever the clock of another process says.
-    let is_first = received_at.is_none();
-    let received_at = received_at.unwrap_or_else(|| runtime.next_moment());
     let ended = end_all(runtime, &LogoutTarget { received_at, ..token.target }, is_first).await;
     if let Err(LogoutError::Refused(_)) = ended {
         return ended;

@@ -129,14 +129,10 @@ fn parse<'a>(
     query: &str,
 ) -> Result<(Option<&'a Arc<Provider>>, Destination, LoginOptions), Response<Bytes>> {
     let parameters = EndpointQuery::parse(query)?;
-    let named = match parameters.get("provider") {
-        None => None,
-        Some(name) => {
-            let provider = runtime.providers.login_named(name);
-            Some(provider.ok_or_else(|| page::bad_request("There is no sign-in service with that name."))?)
-        }
-    };
-    Ok((named, parameters.destination(runtime)?, parameters.options()?))
+    let unknown = || page::bad_request("There is no sign-in service with that name.");
+    let named =
+        parameters.get("provider").map(|name| runtime.providers.login_named(name).ok_or_else(unknown));
+    Ok((named.transpose()?, parameters.destination(runtime)?, parameters.options()?))
 }
 async fn authorization(
     context: &EndpointContext,

@@ -18,27 +18,24 @@ impl GrantRef {
     /// The browser has shown what lies there: the row is kept for late requests only, and not for long. Returns until
     /// when there is nothing to do about it, unless it changes.
     pub(crate) fn let_go(&self, found: &Found<Grant>, now: Timestamp) -> Timestamp {
-        let expires_at = now.saturating_add(GRACE);
-        let newest = found.value.token_sets.iter().map(|set| set.issued_at).max().unwrap_or_default();
+        let (grant, expires_at) = (&found.value, now.saturating_add(GRACE));
+        let newest = grant.token_sets.iter().map(|set| set.issued_at).max().unwrap_or_default();
         // An answer with what was the newest a moment ago may still be on its way: what the browser shows once that has
         // come is what it has.
         let settled = newest.saturating_add(2 * SETS_WITHIN);
         // Whoever holds a lease writes again, and after a refusal the row says how long it lasts.
-        if found.value.lease.is_some()
-            || found.value.hold.is_some()
-            || found.value.status == GrantStatus::Revoked
-        {
+        if grant.lease.is_some() || grant.hold.is_some() || grant.status == GrantStatus::Revoked {
             return now;
         }
         if now < settled {
             return settled;
         }
         // What it replaced must never count again: the row says so until no cookie of that can be shown.
-        if found.expires_at <= expires_at || found.value.replaces {
+        if found.expires_at <= expires_at || grant.replaces {
             return FOREVER;
         }
         let (runtime, row) = (Arc::clone(&self.runtime), self.row.clone());
-        let (grant, version) = (found.value.clone(), found.version);
+        let (grant, version) = (grant.clone(), found.version);
         self.runtime.tasks.spawn(async move {
             // If somebody was faster, or the store is away, the next request sees to it.
             let written = runtime.records.swap(&row, Some(version), &grant, expires_at, Vec::new()).await;

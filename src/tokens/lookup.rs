@@ -175,10 +175,8 @@ impl GrantRef {
 
     /// The grant with its row's version and expiry; `None` where none counts.
     pub(crate) async fn read(&self) -> Result<Option<StoredGrant>, TokenUnavailable> {
-        let asked = ObservedAt {
-            at: self.runtime.clock.reading(),
-            heard: self.runtime.records.invalidations.heard(),
-        };
+        let (at, heard) = (self.runtime.clock.reading(), self.runtime.records.invalidations.heard());
+        let asked = ObservedAt { at, heard };
         let shown = self.shown(asked.at.wall).map_err(|Unreadable| unreadable())?;
         let loaded = match self.load(shown.as_ref()).await? {
             Loaded::Found(found) if !self.holds(&found.value) => Loaded::Absent(Some(found.version)),

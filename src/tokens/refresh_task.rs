@@ -189,8 +189,8 @@ impl<'a> RefreshTask<'a> {
                 if to == NextRow::Refreshed && rotated && !self.place.runtime.records.is_durable() {
                     self.tell(EventCode::NeedsOperator, ROTATED);
                 }
-                if let (NextRow::Stripped, Some(RequestFailure::Provider(why))) = (to, &self.why) {
-                    self.tell(EventCode::RefreshRefused, &cause(why));
+                if to == NextRow::Stripped {
+                    self.tell_why(EventCode::RefreshRefused);
                 }
                 let (grant, version) = (Arc::new(next), Some(version));
                 self.found = Some(lookup::StoredGrant { grant, version, expires_at });
@@ -295,19 +295,13 @@ impl<'a> RefreshTask<'a> {
         if let (Conclusion::Written, Some(response)) = (conclusion, &self.response) {
             adopt_refreshed(self.place, self.id_token.as_ref(), response, self.asked_at);
         }
-        match (conclusion, &self.why) {
-            (Conclusion::Written, _) => self.tell(EventCode::RefreshSucceeded, "a new access token"),
-            (Conclusion::Found, _) => self.tell(EventCode::RefreshAdopted, "somebody else refreshed it"),
-            (Conclusion::Ended(EndReason::AnotherOwner), Some(RequestFailure::Provider(why))) => {
-                self.tell(EventCode::RefreshOwnerMismatch, &cause(why));
-            }
-            (Conclusion::Ended(_), Some(RequestFailure::Provider(why))) => {
-                self.tell(EventCode::RefreshRefused, &cause(why));
-            }
-            (Conclusion::Unavailable, Some(RequestFailure::Provider(why))) => {
-                self.tell(EventCode::RefreshFailed, &cause(why));
-            }
-            _ => {}
+        match conclusion {
+            Conclusion::Written => self.tell(EventCode::RefreshSucceeded, "a new access token"),
+            Conclusion::Found => self.tell(EventCode::RefreshAdopted, "somebody else refreshed it"),
+            Conclusion::Ended(EndReason::AnotherOwner) => self.tell_why(EventCode::RefreshOwnerMismatch),
+            Conclusion::Ended(_) => self.tell_why(EventCode::RefreshRefused),
+            Conclusion::Unavailable => self.tell_why(EventCode::RefreshFailed),
+            Conclusion::Gone => {}
         }
         // Only now: a provider that is slow to revoke must not keep the grant usable.
         if let Some(response) =
@@ -338,6 +332,13 @@ impl<'a> RefreshTask<'a> {
     fn fails(&mut self, why: impl Display) -> TaskInput {
         self.why = Some(RequestFailure::Store(why.to_string()));
         Input::StoreFailed
+    }
+
+    /// Tells what the provider said, if it was the provider that failed.
+    fn tell_why(&self, code: EventCode) {
+        if let Some(RequestFailure::Provider(why)) = &self.why {
+            self.tell(code, &cause(why));
+        }
     }
 
     fn tell(&self, code: EventCode, detail: &str) {
