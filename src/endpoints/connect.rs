@@ -112,7 +112,7 @@ pub(crate) async fn start(context: &EndpointContext) -> EndpointAnswer {
         Ok(Some(session)) => start_for(context, request, &session, own).await?,
         Ok(None)
             if !request.once
-                && let Some(connection) = visitor::connection(runtime, &request.name) =>
+                && let Some(connection) = login::of_visitors(runtime, &request.name) =>
         {
             let again = request.try_again();
             let ConnectRequest { destination, options, more, here, .. } = request;

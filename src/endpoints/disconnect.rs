@@ -5,8 +5,9 @@ use std::sync::Arc;
 use http::StatusCode;
 
 use super::context::{EndpointAnswer, EndpointContext};
+use super::login::of_visitors;
 use super::parameters::EndpointQuery;
-use super::{account, urls, visitor};
+use super::{account, urls};
 use crate::error::redirect;
 use crate::page;
 use crate::protocol::fetch_metadata::Target;
@@ -60,7 +61,7 @@ async fn disconnect_named(
     runtime.records.agree_on_index().await?;
     let principal = match (session?, context.visitor()) {
         (Some(session), _) => Principal::granted_by(&session, &runtime.mode),
-        (None, Some(visitor)) if visitor::connection(runtime, name).is_some() => Principal::Visitor(visitor),
+        (None, Some(visitor)) if of_visitors(runtime, name).is_some() => Principal::Visitor(visitor),
         (None, _) => return Ok(None),
     };
     let connections = runtime.connections_of(&principal);

@@ -44,7 +44,11 @@ pub(crate) async fn start(context: &EndpointContext) -> EndpointAnswer {
         Decision::Ask => context.signed_in().await,
         _ => Ok(None),
     };
-    let (named, destination, options) = parse(runtime, context.query())?;
+    // A parameter that is not known is nobody's: it never reaches the provider.
+    let (given, destination) = EndpointQuery::with_destination(context)?;
+    let unknown = || page::bad_request("There is no sign-in service with that name.");
+    let named = given.get("provider").map(|name| runtime.providers.login_named(name).ok_or_else(unknown));
+    let (named, options) = (named.transpose()?, given.options()?);
     let key = proof_key(session.as_ref().ok().and_then(|session| session.as_deref()), None);
     let own = context.is_own(context.is_proven(key.as_deref()));
     let linked = runtime.settings.linked(&destination, own);
@@ -123,17 +127,6 @@ pub(crate) fn unavailable(address: &str) -> Response<Bytes> {
     page::try_again("The sign-in service does not answer at the moment.", address)
 }
 
-/// What a login's address asks for. A parameter that is not known is nobody's: it never reaches the provider.
-fn parse<'a>(
-    runtime: &'a Runtime,
-    query: &str,
-) -> Result<(Option<&'a Arc<Provider>>, Destination, LoginOptions), Response<Bytes>> {
-    let parameters = EndpointQuery::parse(query)?;
-    let unknown = || page::bad_request("There is no sign-in service with that name.");
-    let named =
-        parameters.get("provider").map(|name| runtime.providers.login_named(name).ok_or_else(unknown));
-    Ok((named.transpose()?, parameters.destination(runtime)?, parameters.options()?))
-}
 async fn authorization(
     context: &EndpointContext,
     ask: &AuthorizationAttempt,
@@ -218,17 +211,22 @@ pub(crate) fn asked<'a>(
     let connections = runtime.settings.connections(id);
     match intent {
         Intent::Login { .. } => connections.sign_in().map(|login| (login, login.scopes.clone())),
-        Intent::Connect { connection, more_scopes, .. } | Intent::Visitor { connection, more_scopes, .. } => {
-            let is_visitor = matches!(intent, Intent::Visitor { .. });
-            // What visitors may grant is what they may grant at the first provider.
-            let connections =
-                if is_visitor { runtime.settings.connections(ProviderId::FIRST) } else { connections };
+        Intent::Connect { connection, more_scopes, .. } => {
             let connection = connections.named(connection).filter(|connection| connection.provider == id)?;
-            let connection = Some(connection).filter(|connection| !is_visitor || connection.visitors)?;
-            let always = if is_visitor { connection.visitor_scopes() } else { connection.scopes.clone() };
-            Some((connection, distinct(always.iter().chain(more_scopes))))
+            Some((connection, distinct(connection.scopes.iter().chain(more_scopes))))
+        }
+        Intent::Visitor { connection, more_scopes, .. } => {
+            let connection =
+                of_visitors(runtime, connection).filter(|connection| connection.provider == id)?;
+            Some((connection, distinct(connection.visitor_scopes().iter().chain(more_scopes))))
         }
     }
+}
+
+/// The connection of this name, if visitors may grant it: what they may grant at the first provider.
+pub(crate) fn of_visitors<'a>(runtime: &'a Runtime, name: &str) -> Option<&'a CheckedConnection> {
+    let connections = runtime.settings.connections(ProviderId::FIRST);
+    connections.named(name).filter(|connection| connection.visitors)
 }
 
 /// For whom a login was started. A callback for another registration is not its end.

@@ -12,13 +12,12 @@ use crate::error::DestinationError;
 use crate::page;
 use crate::protocol::authorization::{LoginOptions, Prompt};
 use crate::protocol::token::scopes;
-use crate::state::Runtime;
 
 /// The parameters of an address of ours, each at most once.
 pub(crate) struct EndpointQuery(Vec<(String, String)>);
 
 impl EndpointQuery {
-    pub(crate) fn parse(query: &str) -> Result<Self, Response<Bytes>> {
+    fn parse(query: &str) -> Result<Self, Response<Bytes>> {
         let mut parameters: Vec<(String, String)> = Vec::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
             if parameters.len() == MOST_PARAMETERS {
@@ -37,7 +36,11 @@ impl EndpointQuery {
         context: &EndpointContext,
     ) -> Result<(Self, Destination), Response<Bytes>> {
         let given = Self::parse(context.query())?;
-        let destination = given.destination(&context.runtime)?;
+        let return_to = given.get("return_to").unwrap_or_default();
+        let destination = context.runtime.settings.destination(return_to).map_err(|error| match error {
+            DestinationError::TooLong { .. } => page::bad_request("The return address is too long."),
+            _ => page::bad_request("The return address does not belong to this application."),
+        })?;
         Ok((given, destination))
     }
 
@@ -53,14 +56,6 @@ impl EndpointQuery {
             }
             value => Ok(value),
         }
-    }
-
-    pub(crate) fn destination(&self, runtime: &Runtime) -> Result<Destination, Response<Bytes>> {
-        let return_to = self.get("return_to").unwrap_or_default();
-        runtime.settings.destination(return_to).map_err(|error| match error {
-            DestinationError::TooLong { .. } => page::bad_request("The return address is too long."),
-            _ => page::bad_request("The return address does not belong to this application."),
-        })
     }
 
     pub(crate) fn options(&self) -> Result<LoginOptions, Response<Bytes>> {

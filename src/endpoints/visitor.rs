@@ -22,11 +22,9 @@ use crate::config::connections::CheckedConnection;
 use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::provider::relying_party::ProviderId;
 use crate::records::BlindIndexKey;
 use crate::records::grant::Grant;
 use crate::sessions::visitor_id::{COOKIE, Visitor};
-use crate::state::Runtime;
 use crate::store::StoreError;
 use crate::tokens::hand_over::{can_rename, rename};
 use crate::tokens::principal::Principal;
@@ -62,12 +60,6 @@ fn renamed(
             is_its_own.then_some((Some(present), new))
         }
     }
-}
-
-/// The connection of this name, if visitors may grant it.
-pub(crate) fn connection<'a>(runtime: &'a Runtime, name: &str) -> Option<&'a CheckedConnection> {
-    let connections = runtime.settings.connections(ProviderId::FIRST);
-    connections.named(name).filter(|connection| connection.visitors)
 }
 
 /// Sends a visitor to the provider, `asked` for more scopes than always.
