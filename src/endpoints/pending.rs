@@ -61,15 +61,15 @@ pub(crate) struct PendingLogin {
 
 impl PendingLogin {
     pub(crate) fn state(&self) -> String {
-        self.random("state")
+        URL_SAFE_NO_PAD.encode(self.derived("state"))
     }
 
     pub(crate) fn nonce(&self) -> String {
-        self.random("nonce")
+        URL_SAFE_NO_PAD.encode(self.derived("nonce"))
     }
 
     pub(crate) fn code_verifier(&self) -> String {
-        self.random("code_verifier")
+        URL_SAFE_NO_PAD.encode(self.derived("code_verifier"))
     }
 
     /// The session that it begins.
@@ -77,11 +77,7 @@ impl PendingLogin {
         SessionId::new(self.derived("session"))
     }
 
-    /// 43 characters of base64url, of which no other's can be told.
-    fn random(&self, what: &str) -> String {
-        URL_SAFE_NO_PAD.encode(self.derived(what))
-    }
-
+    /// 256 bits, of which no other's can be told.
     fn derived(&self, what: &str) -> [u8; 32] {
         Sha256::digest(encode(&[what.as_bytes(), &self.seed])).into()
     }

@@ -142,9 +142,8 @@ async fn hand_over(
     // In a task of its own: who hangs up, or meets a store that is away, leaves nothing half done.
     let moving = tasks.spawn(async move { move_grant(&from, &to, grant_lifetime, &heir).await });
     match tokio::time::timeout(2 * PATIENCE, moving).await {
-        Ok(moved) => {
-            moved.unwrap_or_else(|_| Err(StoreError::outcome_unknown("it was given up", "its task ended")))
-        }
+        Ok(Ok(moved)) => moved,
+        Ok(Err(_)) => Err(StoreError::outcome_unknown("it was given up", "its task ended")),
         Err(_) => Err(StoreError::outcome_unknown("it takes too long", "nobody waits any more")),
     }
 }

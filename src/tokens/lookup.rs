@@ -115,16 +115,14 @@ impl StoredGrant {
         place: &GrantRef,
     ) -> RowView<Option<Version>, Option<Secret>> {
         let (grant, now, spread) = (&self.grant, place.runtime.now(), place.spread());
+        let (refreshes, refresh_token) = (grant.refreshes(), grant.refresh_token.clone());
         let held = |lease: &Lease| refresh_protocol::LeaseView {
             mine: lease.holder == *holder,
             left: lease.until.duration_since(now),
         };
         RowView {
             version: self.version,
-            spent_token: SpentToken {
-                refreshes: grant.refreshes(),
-                refresh_token: grant.refresh_token.clone(),
-            },
+            spent_token: SpentToken { refreshes, refresh_token },
             lease: grant.lease.as_ref().map(held),
             usability: match next(grant, request, now, spread) {
                 TokenAction::Serve => Usability::Good,

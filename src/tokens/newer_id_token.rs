@@ -46,9 +46,8 @@ pub(crate) fn adopt_refreshed(
         if revalidates {
             let _ = user_claims::renew(&runtime, &provider, row, (claims, &response.access_token)).await;
         }
-        match newer {
-            Some(newer) => newer.write_into(&runtime, row).await,
-            None => Ok(()),
+        if let Some(newer) = newer {
+            let _ = newer.write_into(&runtime, row).await;
         }
     });
 }

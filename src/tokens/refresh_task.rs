@@ -215,10 +215,8 @@ impl<'a> RefreshTask<'a> {
         let grant = self.found.as_ref().map(|found| found.grant.clone());
         (self.turn, self.spent, self.asked_at) = (None, grant.clone(), place.runtime.next_moment());
         async move {
-            match &grant {
-                Some(grant) => ask(place, grant, request).await,
-                None => Err(ProviderError::Malformed("there is no grant")),
-            }
+            let grant = grant.ok_or(ProviderError::Malformed("there is no grant"))?;
+            ask(place, &grant, request).await
         }
     }
 
@@ -240,14 +238,10 @@ impl<'a> RefreshTask<'a> {
     }
 
     fn verified(&self) -> impl Future<Output = Result<Option<IdToken>, ProviderError>> + use<'a> {
-        let provider = self.place.provider();
-        let grant = self.spent.clone();
-        let response = self.response.clone();
+        let (provider, came) = (self.place.provider(), self.spent.clone().zip(self.response.clone()));
         async move {
-            match (&grant, &response) {
-                (Some(grant), Some(response)) => verify(provider, grant, response).await,
-                _ => Ok(None),
-            }
+            let Some((grant, response)) = came else { return Ok(None) };
+            verify(provider, &grant, &response).await
         }
     }
 
