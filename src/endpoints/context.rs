@@ -16,7 +16,8 @@ use crate::protocol::metadata::is_loopback;
 use crate::records::Loaded;
 use crate::records::grant::Grant;
 use crate::sessions::identity::SessionPayload;
-use crate::sessions::session::{Session, SessionRecord};
+use crate::sessions::lookup::SessionFound;
+use crate::sessions::session::SessionRecord;
 use crate::sessions::session_id::SessionId;
 use crate::sessions::visitor_id::{COOKIE, Visitor};
 use crate::state::Runtime;
@@ -124,7 +125,7 @@ impl EndpointContext {
     }
 
     /// The session that lasts in this browser.
-    pub(crate) async fn signed_in(&self) -> Result<Option<Arc<Session>>, StoreError> {
+    pub(crate) async fn signed_in(&self) -> SessionFound {
         self.runtime.sessions.of(self.session_cookie(), self.runtime.now()).await
     }
 

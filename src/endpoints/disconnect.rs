@@ -1,7 +1,5 @@
 //! A connection is taken back: here first, then at the provider.
 
-use std::sync::Arc;
-
 use http::StatusCode;
 
 use super::context::{EndpointAnswer, EndpointContext};
@@ -12,7 +10,7 @@ use crate::error::redirect;
 use crate::page;
 use crate::protocol::fetch_metadata::Target;
 use crate::provider::relying_party::ProviderId;
-use crate::sessions::session::Session;
+use crate::sessions::lookup::SessionFound;
 use crate::store::StoreError;
 use crate::tokens::disconnect::{DisconnectOutcome, disconnect};
 use crate::tokens::principal::Principal;
@@ -54,7 +52,7 @@ pub(crate) async fn end(context: &EndpointContext) -> EndpointAnswer {
 /// Ends the connection of this name; `None` where nobody is there to end it.
 async fn disconnect_named(
     context: &EndpointContext,
-    session: Result<Option<Arc<Session>>, StoreError>,
+    session: SessionFound,
     name: &str,
 ) -> Result<Option<DisconnectOutcome>, StoreError> {
     let runtime = &context.runtime;

@@ -3,6 +3,10 @@
 use super::session::Session;
 use super::session_id::SessionId;
 use crate::sessions::Arc;
+use crate::store::StoreError;
+
+/// The session that lasts, if one does, from this process or the store.
+pub(crate) type SessionFound = Result<Option<Arc<Session>>, StoreError>;
 
 /// What this process knows of a session without asking the store.
 pub(crate) enum SessionLookup {

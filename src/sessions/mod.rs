@@ -18,7 +18,7 @@ use std::time::Duration;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use self::identity::SessionPayload;
-use self::lookup::{SessionLookup, SessionQuery};
+use self::lookup::{SessionFound, SessionLookup, SessionQuery};
 use self::session::{Session, SessionBytes, SessionRecord};
 use self::session_cookie::{OpenedSession, SessionCookies};
 use self::session_id::{IdHasher, SessionId, ShownId};
@@ -127,11 +127,7 @@ impl Sessions {
     }
 
     /// The session that a cookie's value stands for, from this process or the store.
-    pub(crate) async fn of(
-        &self,
-        cookie: Option<&[u8]>,
-        now: Timestamp,
-    ) -> Result<Option<Arc<Session>>, StoreError> {
+    pub(crate) async fn of(&self, cookie: Option<&[u8]>, now: Timestamp) -> SessionFound {
         match cookie {
             Some(cookie) => self.settled(self.peek(cookie, now), now).await,
             None => Ok(None),
@@ -139,11 +135,7 @@ impl Sessions {
     }
 
     /// The session of this id, without its cookie. What browsers keep themselves cannot be had so, unless it is known.
-    pub(crate) async fn find(
-        &self,
-        id: SessionId,
-        now: Timestamp,
-    ) -> Result<Option<Arc<Session>>, StoreError> {
+    pub(crate) async fn find(&self, id: SessionId, now: Timestamp) -> SessionFound {
         let known = match self.remembered.get(&id) {
             Some(session) => self.judge(session, now),
             None if self.carried.is_some() => SessionLookup::Ended,
@@ -160,11 +152,7 @@ impl Sessions {
     }
 
     /// What comes of a look, where the store must be asked, too.
-    pub(crate) async fn settled(
-        &self,
-        known: SessionLookup,
-        now: Timestamp,
-    ) -> Result<Option<Arc<Session>>, StoreError> {
+    pub(crate) async fn settled(&self, known: SessionLookup, now: Timestamp) -> SessionFound {
         match known {
             SessionLookup::Hit(session) => Ok(Some(session)),
             SessionLookup::Ended => Ok(None),
@@ -175,7 +163,7 @@ impl Sessions {
         }
     }
 
-    async fn ask_kept(&self, id: SessionId, now: Timestamp) -> Result<Option<Arc<Session>>, StoreError> {
+    async fn ask_kept(&self, id: SessionId, now: Timestamp) -> SessionFound {
         let (heard, row) = (self.listen(), id.row(&self.records.keys));
         let asked_at = self.records.clock.reading_at(now);
         match self.records.load::<SessionRecord>(&row).await? {
@@ -196,11 +184,7 @@ impl Sessions {
         }
     }
 
-    async fn ask_carried(
-        &self,
-        session: Arc<Session>,
-        now: Timestamp,
-    ) -> Result<Option<Arc<Session>>, StoreError> {
+    async fn ask_carried(&self, session: Arc<Session>, now: Timestamp) -> SessionFound {
         let (heard, asked_at) = (self.listen(), self.records.clock.reading_at(now));
         if session_row::has_ended(&session, &self.records).await? {
             session.liveness.end();
