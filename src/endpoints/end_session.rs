@@ -25,7 +25,12 @@ pub(crate) async fn end_session(
     jar: &CookieJar,
 ) -> Result<Option<Secret>, StoreError> {
     if jar.contents().is_none() {
-        return end_kept(runtime, id).await;
+        let row = id.row(&runtime.records.keys);
+        let loaded = runtime.records.load_expired_too::<SessionRecord>(&row).await?;
+        runtime.sessions.end(id, runtime.now()).await?;
+        let Loaded::Found(found) = loaded else { return Ok(None) };
+        end_grants(runtime, row.key, &found.value).await?;
+        return Ok(Some(found.value.id_token));
     }
     let latest_end = runtime.now().saturating_add(runtime.settings.absolute_lifetime);
     let ends_at = session.map_or(latest_end, |session| session.ends_at);
@@ -41,15 +46,6 @@ pub(crate) async fn end_session(
         .provider_sessions()
         .and_then(ProviderSessions::take_id_token)
         .or_else(|| Some(jar.claims(session)?.id_token)))
-}
-
-async fn end_kept(runtime: &Arc<Runtime>, id: SessionId) -> Result<Option<Secret>, StoreError> {
-    let row = id.row(&runtime.records.keys);
-    let loaded = runtime.records.load_expired_too::<SessionRecord>(&row).await?;
-    runtime.sessions.end(id, runtime.now()).await?;
-    let Loaded::Found(found) = loaded else { return Ok(None) };
-    end_grants(runtime, row.key, &found.value).await?;
-    Ok(Some(found.value.id_token))
 }
 
 /// Ends the grants that were a session's own.
