@@ -253,6 +253,11 @@ impl Events {
             guarded("the hook for events", || hook(&event));
         }
     }
+
+    /// Reports what the store says while it is called.
+    pub(crate) fn observe<T>(&self, call: impl Future<Output = T>) -> impl Future<Output = T> {
+        observer().scope(self.clone(), call)
+    }
 }
 
 /// Calls code of the application; `None` where it panicked, which is logged. It never unwinds through this crate, because
@@ -286,13 +291,6 @@ tokio::task_local! {
 /// The receivers of the events of a store that is called.
 pub(crate) fn observer() -> &'static LocalKey<Events> {
     &OBSERVER
-}
-
-impl Events {
-    /// Reports what the store says while it is called.
-    pub(crate) fn observe<T>(&self, call: impl Future<Output = T>) -> impl Future<Output = T> {
-        observer().scope(self.clone(), call)
-    }
 }
 
 opaque!(Events, |events| hook = events.hook.is_some());

@@ -14,7 +14,7 @@ pub(crate) struct CheckedConnections {
     all: Vec<CheckedConnection>,
     /// The scopes and resources of a login.
     sign_in: Option<CheckedConnection>,
-    resources: Resources,
+    pub(crate) resources: Resources,
 }
 
 /// One connection as it is used.
@@ -129,10 +129,6 @@ impl CheckedConnections {
 
     pub(crate) fn named(&self, name: &str) -> Option<&CheckedConnection> {
         self.all.iter().find(|connection| connection.name == name)
-    }
-
-    pub(crate) fn resources(&self) -> &Resources {
-        &self.resources
     }
 }
 

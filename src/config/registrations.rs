@@ -20,10 +20,10 @@ pub(crate) fn written(config: &Config, public_url: &Url, problems: &mut Vec<Stri
     if config.is_development() {
         development::register(&mut providers[0], config, public_url, problems);
     }
-    for provider in providers.iter_mut().filter(|provider| provider.oauth2.is_some()) {
-        if provider.issuer.is_empty() {
-            provider.issuer = pseudo_issuer(provider).unwrap_or_default();
-        }
+    let is_nameless =
+        |provider: &&mut ProviderConfig| provider.oauth2.is_some() && provider.issuer.is_empty();
+    for provider in providers.iter_mut().filter(is_nameless) {
+        provider.issuer = pseudo_issuer(provider).unwrap_or_default();
     }
     providers
 }
@@ -184,10 +184,9 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
              RS256 or ES256"
         ));
     }
-    for (name, _) in &provider.authorization_parameters {
-        if RESERVED.contains(&name.as_str()) {
-            problems.push(format!("authorization_parameters has {name:?}, which the layer sets: remove it"));
-        }
+    let names = provider.authorization_parameters.iter().map(|(name, _)| name.as_str());
+    for name in names.filter(|name| RESERVED.contains(name)) {
+        problems.push(format!("authorization_parameters has {name:?}, which the layer sets: remove it"));
     }
 }
 

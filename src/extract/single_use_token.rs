@@ -97,7 +97,7 @@ impl SingleUseToken {
     /// [`ErrorKind::NoTokenForUrl`](crate::ErrorKind::NoTokenForUrl) for any other URL.
     pub fn access_token(&self, url: &str) -> Result<&AccessToken, Error> {
         let connections = self.runtime.connections_of(&self.principal);
-        let covering = |url| connections?.resources().covering(&url);
+        let covering = |url| connections?.resources.covering(&url);
         let covering = parse(url).and_then(covering);
         if covering.is_some_and(|source| source.connection == self.connection()) {
             Ok(&self.access_token)

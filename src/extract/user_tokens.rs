@@ -89,7 +89,7 @@ impl UserTokens {
     /// provider or the store is unavailable.
     pub async fn access_token(&self, url: &str) -> Result<AccessToken, Error> {
         if let Ok(connections) = self.configured()
-            && let Some(source) = connections.resources().covering_plain(url)
+            && let Some(source) = connections.resources.covering_plain(url)
             && let Some(connection) = Self::kept(connections, source)
         {
             return self.token_of(self.may_have(connection)?, source, None).await;
@@ -122,7 +122,7 @@ impl UserTokens {
     /// [`ErrorKind::ConsentRequired`] if a scope is missing, [`ErrorKind::NoSuchConnection`] if the resource or a
     /// scope is not registered, and those of [`UserTokens::access_token`].
     pub async fn require_scopes(&self, resource: &str, scopes: &[&str]) -> Result<(), Error> {
-        let named = self.configured()?.resources().named(resource);
+        let named = self.configured()?.resources.named(resource);
         let source = named.ok_or_else(|| Error::no_such_connection("there is no resource of this name"))?;
         if self.registered(&source.connection)?.single_use {
             return Err(Error::no_such_connection("this resource's connection is for one use"));
@@ -319,7 +319,7 @@ impl UserTokens {
     /// UserInfo.
     pub(crate) async fn source(&self, url: &Url) -> Result<Arc<ResourceRoute>, Error> {
         let connections = self.configured().map_err(|_| Error::no_token_for_url())?;
-        if let Some(source) = connections.resources().covering(url) {
+        if let Some(source) = connections.resources.covering(url) {
             let kept = Self::kept(connections, source).map(|_| Arc::clone(source));
             return kept.ok_or_else(Error::no_token_for_url);
         }

@@ -74,8 +74,6 @@ impl ProviderRefusal {
     }
 }
 
-/// For events: never for pages.
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -78,18 +78,12 @@ pub(crate) struct Network {
 pub(crate) struct Outbound {
     client: BoxCloneSyncService<Request<Bytes>, Response<Bytes>, BoxError>,
     /// Answers for its own URLs in process: the application need not listen before it can sign people in.
-    development: Option<DevProvider>,
+    pub(crate) development: Option<DevProvider>,
 }
 
 impl Outbound {
     pub(crate) fn new(client: BoxCloneSyncService<Request<Bytes>, Response<Bytes>, BoxError>) -> Self {
         Self { client, development: None }
-    }
-
-    #[must_use]
-    pub(crate) fn with_development(mut self, provider: Option<DevProvider>) -> Self {
-        self.development = provider;
-        self
     }
 
     /// One request, one response. Redirects come back as they are.

@@ -227,9 +227,9 @@ fn connect(
     events: &Events,
 ) -> Result<(Option<DevProvider>, Outbound), ConfigError> {
     match (development, client) {
-        (Ok(development), Ok((outbound, skipped))) => {
+        (Ok(development), Ok((mut outbound, skipped))) => {
             skipped.iter().for_each(|why| events.emit(EventCode::CertificateSkipped, None, why));
-            let outbound = outbound.with_development(development.clone());
+            outbound.development.clone_from(&development);
             Ok((development, outbound))
         }
         (development, outbound) => {

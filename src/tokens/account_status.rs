@@ -91,7 +91,7 @@ fn used(connections: &CheckedConnections) -> Vec<(&CheckedConnection, Vec<TokenR
 /// What requests want of a connection: a token for all that has no indicator, and one for each that has.
 fn wants(connections: &CheckedConnections, connection: &CheckedConnection) -> Vec<TokenRequest> {
     let mut wants: Vec<TokenRequest> = Vec::new();
-    for source in connections.resources().of(&connection.name) {
+    for source in connections.resources.of(&connection.name) {
         if wants.iter().all(|request| request.indicator != source.indicator) {
             wants.push(TokenRequest::new(source.indicator.clone(), source.scopes.clone()));
         }

@@ -114,7 +114,7 @@ impl Runtime {
         let relying_party = &self.providers.get(connection.provider).relying_party;
         let encoded = encode(&[&owner.encoded(), &relying_party.client]);
         // Processes with another configuration of the account keep to a row of their own.
-        let resources = self.settings.connections(connection.provider).resources();
+        let resources = &self.settings.connections(connection.provider).resources;
         let variant = |account: &SharedAccount| account.variant(|| asked(connection, resources));
         let account = match &owner {
             Owner::Account { .. } => self.mode.account().map(variant).unwrap_or_default(),
