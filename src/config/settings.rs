@@ -79,11 +79,7 @@ impl Settings {
         let callback = format!("{origin}{mount}{base}/callback");
         let mut relying_parties = RelyingParty::check(&providers, &public_url, &callback, &mut problems);
         relying_parties.iter_mut().for_each(|one| one.decisive = decisive_claims(config));
-        let mut connections = CheckedConnections::check(&providers, config, &mut problems);
-        if let Some(account) = config.mode.account() {
-            let (by_hand, revalidates) = (account.is_granted_by_hand(), config.revalidate_every.is_some());
-            connections.iter_mut().for_each(|each| each.serve_account(by_hand, revalidates));
-        }
+        let connections = CheckedConnections::check(&providers, config, &mut problems);
         let admins = Admins::check(config, &relying_parties, &mut problems);
         let (secrets, made_up) = secrets(config, &relying_parties, durable, &mut problems);
         problems.extend(config.mode.problems(config, durable));

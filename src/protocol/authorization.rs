@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use openidconnect::core::CoreAuthenticationFlow;
+use openidconnect::core::{CoreAuthPrompt, CoreAuthenticationFlow};
 use openidconnect::{CsrfToken, Nonce, PkceCodeChallenge, PkceCodeVerifier};
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -159,31 +159,34 @@ impl AuthorizationRequest<'_> {
     pub(crate) fn parameters(&self, client: &ProviderClient) -> Vec<(String, String)> {
         let (state, nonce) = (CsrfToken::new(self.state.to_owned()), Nonce::new(self.nonce.to_owned()));
         let code_verifier = PkceCodeVerifier::new(self.code_verifier.to_owned());
-        let request = client
+        let LoginOptions { prompt, max_age, login_hint, acr_values } = self.options;
+        let mut request = client
             .library
             .authorize_url(CoreAuthenticationFlow::AuthorizationCode, || state, || nonce)
             .add_scopes(client.joined(self.scopes))
             .set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&code_verifier));
-        let (url, ..) = request.url();
+        if let Some(prompt) = prompt {
+            // The library writes its own values as these texts.
+            request = request.add_prompt(CoreAuthPrompt::Extension(prompt.as_str().to_owned()));
+        }
         // OpenID Connect Core 1.0 section 3.1.2.1: what only an ID token can answer. Where none is asked for there are
         // providers that refuse a request which says so; the library always says the nonce.
         let asks_for_id_token = self.scopes.iter().any(|scope| scope == "openid");
+        if let Some(max_age) = max_age.filter(|_| asks_for_id_token) {
+            request = request.set_max_age(max_age);
+        }
+        let (url, ..) = request.url();
         let asked = url.query_pairs().into_owned().filter(|(name, _)| asks_for_id_token || name != "nonce");
         let mut parameters: Vec<_> = asked.chain(self.additional.iter().cloned()).collect();
         let mut add = |name: &str, value: &str| parameters.push((name.to_owned(), value.to_owned()));
-        let LoginOptions { prompt, max_age, login_hint, acr_values } = self.options;
         if self.response_mode == ResponseMode::FormPost {
             add("response_mode", "form_post");
         }
         self.resources.iter().for_each(|resource| add("resource", resource));
         self.hosted_domain.iter().for_each(|domain| add("hd", domain));
-        prompt.iter().for_each(|prompt| add("prompt", prompt.as_str()));
         login_hint.iter().for_each(|hint| add("login_hint", hint));
-        if asks_for_id_token {
-            max_age.iter().for_each(|max_age| add("max_age", &max_age.as_secs().to_string()));
-            if !acr_values.is_empty() {
-                add("acr_values", &acr_values.join(" "));
-            }
+        if asks_for_id_token && !acr_values.is_empty() {
+            add("acr_values", &acr_values.join(" "));
         }
         parameters
     }

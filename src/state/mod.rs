@@ -78,10 +78,13 @@ impl Runtime {
         }
         let events = config.hooks.events.clone().throttled(config.clock.clone());
         config.hooks.events = events.clone();
-        let (settings, keys, made_up) = Settings::check(&config, store.is_durable())?;
-        let with_development = config.is_development();
+        let (mut settings, keys, made_up) = Settings::check(&config, store.is_durable())?;
+        if let Some(account) = mode.account() {
+            let (by_hand, revalidates) = (account.is_granted_by_hand(), config.revalidate_every.is_some());
+            settings.connections.iter_mut().for_each(|each| each.serve_account(by_hand, revalidates));
+        }
         let Config { hooks, outbound, clock, random, ca_file, network, .. } = config;
-        let development = with_development.then(|| development_provider(&settings, &clock, &random));
+        let development = settings.is_development().then(|| development_provider(&settings, &clock, &random));
         let given = outbound.map(|client| Ok((client, Vec::new())));
         let client = given.unwrap_or_else(|| default_client(ca_file.as_deref(), &network));
         let (development, outbound) = connect(development.transpose(), client, &events)?;
