@@ -27,23 +27,23 @@
 //!
 //! | | × bare | instructions | allocations | store reads |
 //! |---|---|---|---|---|
-//! | any layer that does nothing | 1.17 | +848 | +2 | 0 |
-//! | one extension and its extractor | 1.33 | +1,852 | +4 | 0 |
-//! | **anonymous** | 1.49 | +2,102 (2,000) | +2 (2) | 0 |
-//! | **signed in**, 100 sessions | 1.97 | +3,917 (4,200) | +3 (5) | 0 |
-//! | signed in, 10,000 sessions | 2.27 | +4,061 (4,200) | +3 (5) | 0 |
-//! | the same, and the handler asks for a token that the process knows | 3.26 | +7,617 (9,000) | +3 (12) | 0 |
-//! | first request of a session in this process | 7.0 | +30,967 | +16 | 1 |
-//! | single-user, a visitor | 1.62 | +2,541 (2,500) | +2 (4) | 0 |
-//! | stateless: session and 2 KiB of tokens in the cookies | 2.78 | +7,117 (7,500) | +7 (7) | 0 |
-//! | the same cookies, and the handler asks for the token | 4.11 | +11,455 (11,217) | +7 (8) | 0 |
-//! | the first request with these cookies: both are opened | 31 | +171,527 (170,016) | +110 (118) | 0 |
+//! | any layer that does nothing | 1.17 | +852 | +2 | 0 |
+//! | one extension and its extractor | 1.38 | +1,836 | +4 | 0 |
+//! | **anonymous** | 1.46 | +2,104 (2,000) | +2 (2) | 0 |
+//! | **signed in**, 100 sessions | 2.04 | +3,929 (4,200) | +3 (5) | 0 |
+//! | signed in, 10,000 sessions | 2.31 | +4,307 (4,200) | +3 (5) | 0 |
+//! | the same, and the handler asks for a token that the process knows | 3.37 | +7,785 (9,000) | +3 (12) | 0 |
+//! | first request of a session in this process | 7.6 | +31,965 | +17 | 1 |
+//! | single-user, a visitor | 1.62 | +2,566 (2,500) | +2 (4) | 0 |
+//! | stateless: session and 2 KiB of tokens in the cookies | 2.86 | +7,191 (7,500) | +7 (7) | 0 |
+//! | the same cookies, and the handler asks for the token | 4.33 | +11,487 (11,291) | +7 (8) | 0 |
+//! | the first request with these cookies: both are opened | 33 | +171,816 (170,348) | +111 (119) | 0 |
 //!
 //! Instructions do not grow with the number of sessions, up to a million. Time grows by cache misses, because each request
 //! of this benchmark belongs to another session than the one before. In stateless mode, a process opens each cookie once and
 //! computes the names of the rows where a revocation or refresh of it would be noted: 14 µs here (callgrind counts SHA-256
-//! without the processor's own instructions for it). A session takes about 1,560 bytes besides its tokens: 730 in the store,
-//! and 835 for the copy that avoids store reads. Around the router, `auth.layer(app)`, the layer takes about 850 instructions
+//! without the processor's own instructions for it). A session takes about 1,590 bytes besides its tokens: 730 in the store,
+//! and 860 for the copy that avoids store reads. Around the router, `auth.layer(app)`, the layer takes about 850 instructions
 //! less than as `app.layer(auth)`.
 
 #![expect(unreachable_pub, reason = "a program of several files")]

@@ -1,5 +1,6 @@
 //! A session: which browser is which person, as it is kept and as this process knows it.
 
+use std::collections::BTreeSet;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -39,8 +40,8 @@ pub(crate) struct SessionRecord {
 /// The names of the claims that do not come from the ID token.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct ClaimSources {
-    pub(crate) user_info: Vec<String>,
-    pub(crate) hook: Vec<String>,
+    pub(crate) user_info: BTreeSet<String>,
+    pub(crate) hook: BTreeSet<String>,
 }
 
 impl Deref for SessionRecord {

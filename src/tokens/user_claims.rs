@@ -13,7 +13,7 @@ use crate::secret::Secret;
 use crate::sessions::session::{MOST_CLAIMS, Session, SessionRecord};
 use crate::sessions::session_row;
 use crate::state::Runtime;
-use crate::store::{Key, StoreError};
+use crate::store::Key;
 use crate::tokens::Arc;
 
 type Claims = Map<String, Value>;
@@ -54,31 +54,25 @@ pub(crate) async fn user_info(
 }
 
 /// Replaces the claims of a session that is kept by those that came with a refresh. A claim that is gone from where it came
-/// from is gone; those of the login hook stay.
+/// from is gone; those of the login hook stay. `None`: nothing came, or not all that is needed.
 pub(crate) async fn renew(
     runtime: &Runtime,
     provider: &Arc<Provider>,
     session: Key,
     (id_token, access_token): (Option<Claims>, &Secret),
-) -> Result<(), StoreError> {
+) -> Option<bool> {
     let row = RecordKey { purpose: Purpose::Session, key: session, owner: Vec::new() };
-    let Loaded::Found(found) = runtime.records.load::<SessionRecord>(&row).await? else { return Ok(()) };
-    let subject = &found.value.subject;
-    let asks = found.value.sources.as_ref().is_some_and(|sources| !sources.user_info.is_empty());
-    let metadata = if asks { provider.metadata().await.ok() } else { None };
-    let user_info = match metadata.as_ref().and_then(|metadata| metadata.userinfo_endpoint.as_ref()) {
-        Some(endpoint) => match provider.user_info(endpoint, access_token, subject).await {
-            Ok(claims) => Some(claims),
-            // What cannot be had now withdraws nothing.
-            Err(error) => {
-                provider.tell(&error);
-                return Ok(());
-            }
-        },
-        None => None,
-    };
+    let Ok(Loaded::Found(found)) = runtime.records.load::<SessionRecord>(&row).await else { return None };
+    let mut user_info = None;
+    if !found.value.sources.as_ref()?.user_info.is_empty()
+        && let Some(endpoint) = &provider.metadata().await.ok()?.userinfo_endpoint
+    {
+        let asked = provider.user_info(endpoint, access_token, &found.value.subject).await;
+        // What cannot be had now withdraws nothing.
+        user_info = Some(asked.inspect_err(|error| provider.tell(error)).ok()?);
+    }
     if id_token.is_none() && user_info.is_none() {
-        return Ok(());
+        return None;
     }
     let renewed = session_row::rewrite(&row, &runtime.records, |found| {
         let record = &mut found.value;
@@ -93,8 +87,6 @@ pub(crate) async fn renew(
         provided.retain(|name, _| !LOGIN_CLAIMS.contains(&name.as_str()));
         let claims = Value::Object(replace(provided, kept)).to_string();
         sources.user_info.extend(user_info.iter().flat_map(Claims::keys).cloned());
-        sources.user_info.sort_unstable();
-        sources.user_info.dedup();
         let fits = claims.len() + record.id_token.expose_secret().len() <= MOST_CLAIMS;
         let is_new = fits && record.claims != claims;
         if is_new {
@@ -102,7 +94,8 @@ pub(crate) async fn renew(
         }
         is_new
     });
-    renewed.await.map(drop)
+    // A store that is away is told of elsewhere.
+    renewed.await.ok()
 }
 
 /// Whether a refreshed ID token has another value of a claim by which somebody is an admin than the session, which its

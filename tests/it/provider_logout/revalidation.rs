@@ -210,6 +210,22 @@ async fn what_a_refresh_does_not_bring_stays() {
     assert_eq!(world.op.refreshes().len(), 1, "it was asked");
 }
 
+/// UserInfo that cannot be had now withdraws nothing, and is asked again with the next refresh.
+#[tokio::test]
+async fn user_info_that_is_away_withdraws_nothing() {
+    let world = Mode::PerUser.world(|config| revalidating(config).admins(["alice@example.com"]));
+    world.op.set(|op| op.claims_in_id_token = false);
+    let alice = world.signed_in("alice").await;
+    assert!(is_admin(&world, &alice).await);
+    world.op.user("alice", |user| user.set("email_verified", false));
+    world.op.answer_error(Endpoint::FetchUserInfo, 503, "temporarily_unavailable");
+    world.clock.advance(EVERY);
+    assert!(is_admin(&world, &alice).await);
+    world.op.honest();
+    world.clock.advance(EVERY);
+    assert!(!is_admin(&world, &alice).await, "the control");
+}
+
 /// The browser keeps the claims: whoever would be another one by them signs in again.
 #[tokio::test]
 async fn in_stateless_mode_a_changed_role_ends_the_session() {
