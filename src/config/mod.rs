@@ -111,10 +111,12 @@ pub struct Config {
     /// provider refuses the refresh for a reason that is the user's (such as `invalid_grant`), the session ends in every
     /// process. A provider that is away ends nothing. The claims of the refreshed ID token, and of UserInfo where the
     /// login asked for it, replace those of the login: a role that was withdrawn counts no more. Claims of the login hook
-    /// stay. (In stateless mode the claims do not change: the session ends if a claim of an admin rule has another value.)
+    /// stay. (In stateless mode the claims do not change: the session ends if the ID token has another value for a claim
+    /// of an admin rule. A value that is missing there is not noticed, nor anything with a login hook.)
     ///
     /// It needs a refresh token from each login. A login without one is begun again with `prompt=consent`, and then
-    /// refused. Many providers issue one for the scope `offline_access`. At least one minute.
+    /// refused. Many providers issue one for the scope `offline_access`. At least one minute. The grant of the login must
+    /// last as long as its session ([`Config::login_grant_lifetime`]).
     #[serde(deserialize_with = "maybe_seconds")]
     pub revalidate_every: Option<Duration>,
     /// In stateless mode, the maximum size in bytes of the layer's cookies in a request. By default 6 KiB: with the

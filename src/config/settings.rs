@@ -9,6 +9,7 @@ use url::Url;
 
 use super::Config;
 use super::admins::Admins;
+use super::connection::GrantLifetime;
 use super::connections::CheckedConnections;
 use super::destination::Destination;
 use super::registrations::written;
@@ -295,10 +296,11 @@ fn lifetimes(config: &Config, problems: &mut Vec<String>) {
         }
     }
     if config.revalidate_every.is_some_and(|every| every < Duration::from_secs(60)) {
-        problems.push(
-            "revalidate_every is shorter than a minute: the provider would be asked at most requests"
-                .to_owned(),
-        );
+        problems.push("revalidate_every is shorter than a minute: raise it".to_owned());
+    }
+    // A grant that several sessions share renews the claims of none.
+    if config.revalidate_every.is_some() && config.login_grant_lifetime == GrantLifetime::Persistent {
+        problems.push("revalidate_every needs GrantLifetime::Session as login_grant_lifetime".to_owned());
     }
     if config.idle_lifetime > config.absolute_lifetime {
         problems.push("idle_lifetime is longer than absolute_lifetime: shorten it".to_owned());

@@ -55,11 +55,10 @@ pub(crate) async fn end_grants(
     record: &SessionRecord,
 ) -> Result<(), StoreError> {
     // Where people do not sign in any more, nothing of the session's can be found. It expires with it.
-    let signed_in_at = runtime.providers.of_issuer(&record.issuer);
-    let connections =
-        signed_in_at.map(|provider| runtime.settings.connections(provider.relying_party.id).all());
-    let connections = connections.into_iter().flatten();
-    for connection in connections.filter(|connection| connection.grant_lifetime == GrantLifetime::Session) {
+    let Some(provider) = runtime.providers.of_issuer(&record.issuer) else { return Ok(()) };
+    let connections = runtime.settings.connections(provider.relying_party.id);
+    let all = connections.others().chain(connections.sign_in());
+    for connection in all.filter(|connection| connection.grant_lifetime == GrantLifetime::Session) {
         let home = record.home.map_or(session, |home| runtime.session_row(SessionId::new(home)));
         let rows = SessionRows { row: session, home };
         let place = runtime.grant_place(record.owner(), connection, Some(rows)).await?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use crate::clock::{Timestamp, millis};
@@ -42,13 +43,11 @@ pub(super) fn revalidation(runtime: &Runtime, session: &Session, now: Timestamp)
     }
 }
 
-/// Asks in the background, once at a time.
+/// Asks in a task of its own: a client that hangs up ends nothing by half.
 #[cold]
-pub(super) fn begin(runtime: &Arc<Runtime>, session: &Arc<Session>, jar: &CookieJar) {
-    if session.liveness.validates() {
-        let (asked, session, jar) = (Arc::clone(runtime), Arc::clone(session), jar.clone());
-        runtime.tasks.spawn(async move { revalidate(&asked, &session, &jar).await });
-    }
+pub(super) fn begin(runtime: &Arc<Runtime>, session: &Arc<Session>, jar: &CookieJar) -> JoinHandle<()> {
+    let (asked, session, jar) = (Arc::clone(runtime), Arc::clone(session), jar.clone());
+    runtime.tasks.spawn(async move { revalidate(&asked, &session, &jar).await })
 }
 
 /// Asks before the request goes on, and returns the session if it lasts.
@@ -59,27 +58,28 @@ pub(super) async fn wait(
     now: Timestamp,
 ) -> Option<Arc<Session>> {
     let session = session?;
-    if revalidation(runtime, &session, now) == Revalidation::Overdue {
-        // Who does not answer in time ends nothing.
-        let _ = timeout(PATIENCE, revalidate(runtime, &session, jar)).await;
+    if revalidation(runtime, &session, now) != Revalidation::Overdue {
+        return Some(session);
     }
-    Some(session).filter(|session| !session.has_ended())
+    // Who does not answer in time ends nothing.
+    let _ = timeout(PATIENCE, begin(runtime, &session, jar)).await;
+    session.liveness.doubt();
+    let found = runtime.sessions.find(session.id, now).await;
+    found.unwrap_or(Some(session)).filter(|session| !session.has_ended())
 }
 
 async fn revalidate(runtime: &Arc<Runtime>, session: &Arc<Session>, jar: &CookieJar) {
     match confirmation(runtime, session, jar).await {
         Ok(at) => session.liveness.validated(Some(at), runtime.now()),
-        Err(TokenUnavailable::Consent) => {
-            // A store that is away is told of elsewhere, and the next request tries again.
-            if end_session(runtime, session.id, Some(session), jar).await.is_ok() {
-                session.liveness.end();
-                let detail = "the provider did not renew the grant of the login";
-                runtime.events().emit(EventCode::LoggedOut, Some(session.user()), detail);
-            }
+        Err(TokenUnavailable::Consent)
+            if end_session(runtime, session.id, Some(session), jar).await.is_ok() =>
+        {
+            session.liveness.end();
+            let detail = "the provider did not renew the grant of the login";
+            runtime.events().emit(EventCode::LoggedOut, Some(session.user()), detail);
         }
-        Err(TokenUnavailable::Unavailable(_) | TokenUnavailable::Operator(_)) => {
-            session.liveness.validated(None, runtime.now());
-        }
+        // A store that is away is told of elsewhere.
+        Err(_) => session.liveness.validated(None, runtime.now()),
     }
 }
 

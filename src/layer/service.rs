@@ -175,7 +175,8 @@ fn jar(
     let jar = CookieJar::new(runtime, own, now);
     if let Some(session) = session {
         extend_in_time(runtime, session, &jar, now);
-        if revalidation(runtime, session, now) == Revalidation::Due {
+        // Once at a time.
+        if revalidation(runtime, session, now) == Revalidation::Due && session.liveness.validates() {
             revalidation::begin(runtime, session, &jar);
         }
     }

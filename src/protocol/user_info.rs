@@ -63,7 +63,8 @@ pub(crate) fn about_person(
 }
 
 /// The claims that say of another one that it was verified.
-const VERIFIED: [(&str, &str); 2] = [("email", "email_verified"), ("phone_number", "phone_number_verified")];
+pub(crate) const VERIFIED: [(&str, &str); 2] =
+    [("email", "email_verified"), ("phone_number", "phone_number_verified")];
 
 /// These claims with others over them: one that is replaced is verified only where the others say so.
 pub(crate) fn replace(mut claims: Map<String, Value>, others: Map<String, Value>) -> Map<String, Value> {

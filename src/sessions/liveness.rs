@@ -59,7 +59,7 @@ impl SessionLiveness {
     }
 
     /// The store is asked before it is believed again.
-    pub(super) fn doubt(&self) {
+    pub(crate) fn doubt(&self) {
         self.confirmed_at.store(NEVER.as_millis(), Ordering::Relaxed);
     }
 

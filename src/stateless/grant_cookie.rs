@@ -89,6 +89,11 @@ impl GrantCookie {
     }
 
     /// The session with which the grant ends.
+    /// The claims that the browser shows beside it.
+    pub(crate) fn claims(&self) -> Option<String> {
+        self.jar.claims(self.session()?)?.claims()
+    }
+
     pub(crate) fn session(&self) -> Option<&Arc<Session>> {
         self.key.session.as_ref()
     }

@@ -19,7 +19,7 @@ use crate::store::{Key, StoreError};
 use crate::tokens::Arc;
 
 /// The session whose login alone yielded a grant makes what came with its refresh its own.
-pub(crate) fn adopt_refreshed(
+pub(crate) async fn adopt_refreshed(
     place: &GrantRef,
     id_token: Option<&IdToken>,
     response: &Arc<TokenResponse>,
@@ -35,21 +35,25 @@ pub(crate) fn adopt_refreshed(
     if let Some(session) = place.jar.as_ref().and_then(GrantCookie::session) {
         newer.iter().for_each(|newer| newer.seal_into(session));
         if claims.is_some_and(|claims| user_claims::decide_otherwise(place, session, &claims)) {
-            let (id, ends_at) = (session.id, session.ends_at);
-            place.runtime.tasks.spawn(async move { runtime.sessions.end(id, ends_at).await });
+            // A store that is away is told of elsewhere.
+            let _ = runtime.sessions.end(session.id, session.ends_at).await;
         }
         return;
     }
     let (provider, response) = (Arc::clone(place.provider()), Arc::clone(response));
-    // No request waits for it, and a store that is away was reported.
-    place.runtime.tasks.spawn(async move {
+    let adopted = async move {
         if revalidates {
             let _ = user_claims::renew(&runtime, &provider, row, (claims, &response.access_token)).await;
         }
         if let Some(newer) = newer {
             let _ = newer.write_into(&runtime, row).await;
         }
-    });
+    };
+    // A request may wait for the claims, and for nothing else. A store that is away was reported.
+    match revalidates {
+        true => adopted.await,
+        false => drop(place.runtime.tasks.spawn(adopted)),
+    }
 }
 
 /// An ID token that came after the login: a logout may name its `sid`, and it is the hint of our own.

@@ -287,7 +287,7 @@ impl<'a> RefreshTask<'a> {
 
     async fn finish(self, conclusion: Conclusion) -> RefreshOutcome {
         if let (Conclusion::Written, Some(response)) = (conclusion, &self.response) {
-            adopt_refreshed(self.place, self.id_token.as_ref(), response, self.asked_at);
+            adopt_refreshed(self.place, self.id_token.as_ref(), response, self.asked_at).await;
         }
         match conclusion {
             Conclusion::Written => self.tell(EventCode::RefreshSucceeded, "a new access token"),
@@ -304,6 +304,10 @@ impl<'a> RefreshTask<'a> {
             let taken_back = !self.refused && self.is_taken_back();
             let why = if taken_back { Unkept::TakenBack } else { Unkept::Refused };
             discard(&self.place.runtime, self.place.provider(), response, self.place.user(), why).await;
+        }
+        // The refresh token may have been rotated all the same.
+        if let (Some(spent), Some(found)) = (&self.spent, &self.found) {
+            self.place.note(spent, &found.grant);
         }
         match (conclusion, self.found, self.why) {
             (Conclusion::Written | Conclusion::Found, Some(found), _) => RefreshOutcome::Grant(found.grant),

@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::locate::GrantRef;
 use crate::protocol::id_token::IdToken;
-use crate::protocol::user_info::{FetchUserInfo, LOGIN_CLAIMS, about_person, replace};
+use crate::protocol::user_info::{FetchUserInfo, LOGIN_CLAIMS, VERIFIED, about_person, replace};
 use crate::provider::Provider;
 use crate::provider::error::ProviderError;
 use crate::records::seal::Purpose;
@@ -79,7 +79,12 @@ pub(crate) async fn renew(
         let Some(sources) = &mut record.sources else { return false };
         let known: Claims = serde_json::from_str(&record.claims).unwrap_or_default();
         // What is said of the login stays.
-        let stays = |name: &String| LOGIN_CLAIMS.contains(&name.as_str()) || sources.hook.contains(name);
+        let verified_by_hook = |name: &str| {
+            VERIFIED.iter().any(|(claim, verified)| name == *claim && sources.hook.contains(*verified))
+        };
+        let stays = |name: &String| {
+            LOGIN_CLAIMS.contains(&name.as_str()) || sources.hook.contains(name) || verified_by_hook(name)
+        };
         let (kept, others): (Claims, Claims) = known.into_iter().partition(|(name, _)| stays(name));
         let of_id_token =
             || others.into_iter().filter(|(name, _)| !sources.user_info.contains(name)).collect();
@@ -101,9 +106,12 @@ pub(crate) async fn renew(
 /// Whether a refreshed ID token has another value of a claim by which somebody is an admin than the session, which its
 /// browser keeps. What a login hook has set is compared with nothing.
 pub(crate) fn decide_otherwise(place: &GrantRef, session: &Session, id_token: &Claims) -> bool {
-    let known = session.all_claims_or(|| None);
+    let known = session.all_claims_or(|| place.jar.as_ref()?.claims());
+    // Some providers spell booleans as strings.
+    let spelled = |claim: &Value| claim.to_string().trim_matches('"').to_owned();
     let differs = |name: &String| {
-        id_token.get(name).is_some_and(|claim| known.is_some_and(|known| known.get(name) != Some(claim)))
+        let (new, before) = (id_token.get(name), known.and_then(|known| known.get(name)));
+        new.is_some() && new.map(spelled) != before.map(spelled)
     };
     place.runtime.hooks.login.is_none() && place.provider().relying_party.decisive.iter().any(differs)
 }

@@ -240,6 +240,92 @@ async fn in_stateless_mode_a_changed_role_ends_the_session() {
     assert_eq!(who_in_the_end(&world, &alice).await, Value::Null);
 }
 
+/// The same by an address, and where no handler has looked at the claims.
+#[tokio::test]
+async fn in_stateless_mode_a_changed_address_ends_the_session() {
+    for (claim, value) in [("email_verified", json!(false)), ("email", json!("ann@example.com"))] {
+        let world = Mode::Stateless.world(|config| revalidating(config).admins(["alice@example.com"]));
+        let alice = world.signed_in("alice").await;
+        // Another spelling of the same is no change.
+        world.op.user("alice", |user| user.set("email_verified", "true"));
+        world.clock.advance(EVERY);
+        assert_eq!(who_in_the_end(&world, &alice).await, "a1", "{claim}");
+        world.op.user("alice", |user| user.set(claim, value.clone()));
+        world.clock.advance(EVERY);
+        assert_eq!(world.who(&alice).await, Value::Null, "{claim}: also for the request that waited");
+    }
+}
+
+/// The request that waits for the provider sees what it says.
+#[tokio::test]
+async fn a_request_that_waits_is_answered_with_the_new_claims() {
+    for mode in [Mode::PerUser, Mode::SingleUser] {
+        let world = mode.world(|config| revalidating(config).admins(["alice@example.com"]));
+        let alice = world.signed_in("alice").await;
+        assert!(is_admin(&world, &alice).await, "{mode:?}");
+        world.op.user("alice", |user| user.set("email_verified", false));
+        world.clock.advance(2 * EVERY);
+        assert_eq!(alice.navigate(&format!("{APP}/admin")).await.status, 403, "{mode:?}");
+        assert_eq!(world.who(&alice).await, "a1", "{mode:?}");
+    }
+}
+
+/// An address that the hook has verified is not exchanged for another one.
+#[tokio::test]
+async fn what_the_hook_verified_lends_nothing_to_another_address() {
+    let hook = |config: Config| {
+        revalidating(config).admins(["root@example.com"]).on_login(|_| async {
+            LoginDecision::AllowWith(
+                json!({ "email_verified": true }).as_object().cloned().unwrap_or_default(),
+            )
+        })
+    };
+    let world = Mode::PerUser.world(hook);
+    let alice = world.signed_in("alice").await;
+    world.op.user("alice", |user| user.set("email", "root@example.com"));
+    world.clock.advance(EVERY);
+    assert!(!is_admin(&world, &alice).await);
+    let page = alice.navigate(&format!("{APP}/who")).await;
+    assert_eq!(
+        (&page.json()["email"], &page.json()["email_verified"]),
+        (&json!("alice@example.com"), &json!(true))
+    );
+}
+
+/// In single-user mode the login's own grant is kept for this alone, and ends with the session.
+#[tokio::test]
+async fn a_logout_ends_the_grant_of_the_login() {
+    for mode in [Mode::PerUser, Mode::SingleUser] {
+        let world = mode.world(|mut config| {
+            config.provider.revoke_at_logout = true;
+            revalidating(config)
+        });
+        let alice = world.signed_in("alice").await;
+        let link = crate::support::app::logout_link(&alice, "/who").await;
+        alice.visit(&link).await;
+        world.app.layer.drain().await;
+        assert!(world.op.live_refresh_tokens().iter().all(|(_, user)| user != "alice"), "{mode:?}");
+    }
+}
+
+#[test]
+fn what_could_not_work_is_refused() {
+    let refused = |edit: fn(&mut Config)| {
+        let (net, clock) = (crate::support::net::Net::new(), crate::support::clock::TestClock::new());
+        let mut config = crate::support::app::config(&net, &clock);
+        edit(&mut config);
+        let layer = tower_oidc::OidcLayer::per_user(config, tower_oidc::store::MemoryStore::new());
+        layer.err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    assert_eq!(refused(|config| config.revalidate_every = Some(MINUTE)), "");
+    assert!(refused(|config| config.revalidate_every = Some(MINUTE / 2)).contains("shorter than a minute"));
+    let persistent = refused(|config| {
+        config.revalidate_every = Some(MINUTE);
+        config.login_grant_lifetime = tower_oidc::GrantLifetime::Persistent;
+    });
+    assert!(persistent.contains("login_grant_lifetime"), "{persistent}");
+}
+
 #[tokio::test]
 async fn a_login_without_a_refresh_token_is_asked_for_consent_once_and_then_refused() {
     for mode in MODES {
