@@ -211,15 +211,19 @@ impl ProviderConfig {
         let defaults = preset.as_ref().unwrap_or(defaults);
         let client_secret = environment.secret(&name("CLIENT_SECRET")).map(Secret::from);
         let text = |end: &str| environment.value(&name(end));
+        let listed = |end: &str| Some(environment.list(&name(end))).filter(|list| !list.is_empty());
         let mut provider = Self {
             issuer: text("ISSUER").unwrap_or_else(|| defaults.issuer.clone()),
-            internal_url: text("INTERNAL_URL"),
+            internal_url: text("INTERNAL_URL").or_else(|| defaults.internal_url.clone()),
             client_id: text("CLIENT_ID").unwrap_or_default(),
             client_secret,
             display_name: text("DISPLAY_NAME").or_else(|| defaults.display_name.clone()),
-            id_token_signed_response_alg: text("ID_TOKEN_SIGNED_RESPONSE_ALG"),
-            tenants: environment.list(&name("TENANTS")),
-            trusted_audiences: environment.list(&name("TRUSTED_AUDIENCES")),
+            id_token_signed_response_alg: text("ID_TOKEN_SIGNED_RESPONSE_ALG")
+                .or_else(|| defaults.id_token_signed_response_alg.clone()),
+            tenants: listed("TENANTS").unwrap_or_else(|| defaults.tenants.clone()),
+            any_tenant: defaults.any_tenant && listed("TENANTS").is_none(),
+            trusted_audiences: listed("TRUSTED_AUDIENCES")
+                .unwrap_or_else(|| defaults.trusted_audiences.clone()),
             scopes: environment.scopes(&name("SCOPES")).unwrap_or_else(|| defaults.scopes.clone()),
             ..defaults.clone()
         };

@@ -109,7 +109,7 @@ impl<T> Cached<T> {
         };
         let now = self.clock.now();
         let is_early = asked_within(at_least, asked_at, now);
-        if is_early && (failures > 0 || asked > seen) {
+        if (failures == 0 && asked > seen) || (is_early && failures > 0) {
             // After a failure the old value is no answer: whoever asks again has found it wanting.
             return value.filter(|_| failures == 0).ok_or_else(|| BackingOff.into());
         }
@@ -200,7 +200,8 @@ mod tests {
         assert!(fetched.get_or_fetch(async || Ok::<_, Failed>(1)).await.is_ok());
         assert_eq!(fetched.refetch(throttle, 0, async || Ok::<_, Failed>(2)).await, Ok(Arc::new(1)));
         now.fetch_add(2000, Ordering::SeqCst);
-        assert_eq!(fetched.refetch(throttle, 0, async || Err(Failed(false))).await, Err(Failed(false)));
+        let failed = fetched.refetch(throttle, fetched.asked(), async || Err(Failed(false))).await;
+        assert_eq!(failed, Err(Failed(false)));
         let again = fetched.refetch(throttle, 2, async || Ok::<_, Failed>(3)).await;
         assert_eq!(again, Err(Failed(true)), "who asks again found the old value wanting");
         assert_eq!(fetched.value(), Some(Arc::new(1)));
@@ -218,5 +219,14 @@ mod tests {
         let second = fetched.refetch(throttle, seen, async || Ok::<_, Failed>(3));
         assert_eq!(tokio::join!(first, second), (Ok(Arc::new(2)), Ok(Arc::new(2))));
         assert_eq!(began.elapsed(), Duration::from_millis(1_500));
+        // However long the first takes.
+        let seen = fetched.asked();
+        now.fetch_add(2_000, Ordering::SeqCst);
+        let slow = fetched.refetch(throttle, seen, async || {
+            now.fetch_add(5_000, Ordering::SeqCst);
+            Ok::<_, Failed>(4)
+        });
+        let second = fetched.refetch(throttle, seen, async || Ok::<_, Failed>(5));
+        assert_eq!(tokio::join!(slow, second), (Ok(Arc::new(4)), Ok(Arc::new(4))));
     }
 }

@@ -40,7 +40,14 @@ impl Provider {
         let (endpoint, list) = oauth2.urls().map_err(ProviderError::unavailable)?;
         let answer = self.json_of(&endpoint, access_token).await?;
         let list = match list {
-            Some(list) => Some(self.json_of(&list, access_token).await?),
+            Some(list) => match self.json_of(&list, access_token).await {
+                // This token may not read it: no address counts then.
+                Err(error) if !error.passes() => {
+                    self.ignored(format_args!("{list} cannot be read: {error}"));
+                    Some(Value::Array(Vec::new()))
+                }
+                list => Some(list?),
+            },
             None => None,
         };
         let (issuer, answers) = (&self.relying_party.issuer.url, (&answer, list.as_ref()));

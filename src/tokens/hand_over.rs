@@ -9,6 +9,7 @@ use crate::config::connections::{CheckedConnection, CheckedConnections};
 use crate::error::Error;
 use crate::events::EventCode;
 use crate::protocol::id_token::OriginalIdToken;
+use crate::provider::Provider;
 use crate::records::grant::{Grant, GrantStatus};
 use crate::sessions::session::Session;
 use crate::sessions::visitor_id::Visitor;
@@ -107,10 +108,12 @@ enum Heir {
 
 impl Heir {
     /// Whether a grant may be theirs: it is not known to be another account's.
-    fn may_have(&self, grant: &Grant) -> bool {
+    fn may_have(&self, grant: &Grant, provider: &Provider) -> bool {
         let Self::Person(session) = self else { return true };
-        let another =
-            |facts: &OriginalIdToken| facts.issuer == *session.issuer && facts.subject != *session.subject;
+        let another = |facts: &OriginalIdToken| {
+            provider.relying_party.issuer.covers(&session.issuer)
+                && (&*facts.issuer, &*facts.subject) != session.user()
+        };
         !grant.original.as_ref().is_some_and(another)
     }
 
@@ -161,7 +164,7 @@ async fn move_grant(
     let mut grant = loop {
         let (grant, version) = from.newest().await?;
         let Some(grant) = grant.filter(|grant| grant.status == GrantStatus::Active) else { return Ok(false) };
-        if !heir.may_have(&grant) {
+        if !heir.may_have(&grant, to.provider()) {
             return Ok(false);
         }
         let now = runtime.now();

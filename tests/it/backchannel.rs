@@ -592,6 +592,21 @@ async fn logout_tokens_of_unknown_keys() {
 }
 
 /// A logout token under keys that changed twice in a moment waits for them, as a login does.
+/// Keys that one logout token was fetched for serve all that follow, however many come at once.
+#[tokio::test]
+async fn logout_tokens_of_a_new_key_do_not_wait_for_each_other() {
+    let world = World::new();
+    let alice = world.signed_in("alice").await;
+    world.clock.advance(Duration::from_secs(3));
+    world.op.rotate_keys();
+    world.op.forget();
+    assert_done(&world.back_channel(&world.logout_token("bob")).await);
+    let answers =
+        join_all((0..50).map(|_| async { world.back_channel(&world.logout_token("alice")).await })).await;
+    answers.iter().for_each(assert_done);
+    assert_eq!((world.who(&alice).await, world.op.jwks_fetches()), (Value::Null, 1));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_logout_token_waits_for_keys() {
     let world = World::new();

@@ -99,7 +99,6 @@ async fn an_identity_endpoint_that_lies_signs_nobody_in() {
             ("/user", Fault::Status(403), 502),
             ("/user", Fault::Garbage, 502),
             ("/user", Fault::Redirect("https://evil.test".to_owned()), 502),
-            ("/user/emails", Fault::Status(404), 502),
             ("/user/emails", Fault::Status(502), 503),
         ] {
             let told = format!("{path} {fault:?}");
@@ -129,6 +128,24 @@ async fn an_answer_is_read_once_and_as_far_as_it_can_be() {
         let (_, page) = without.attempt("alice").await;
         assert_eq!(page.status.as_u16(), status, "{body}: {}", page.text());
     }
+}
+
+/// A token without the scope for it may not read the list: the account is who it is, without an address.
+#[tokio::test]
+async fn without_the_list_of_addresses_none_counts() {
+    let without = Without::of(Mode::PerUser, shapes::github(), preset("github"), |config| {
+        config.admins(["alice@example.com"])
+    });
+    for status in [403, 404] {
+        without.world.net.fault(HUB, "/user/emails", Fault::Status(status));
+        let page = without.attempt("alice").await.1.json();
+        assert_eq!(
+            (&page["sub"], &page["email"], &page["admin"]),
+            (&json!("583231"), &Value::Null, &json!(false))
+        );
+        without.world.net.heal(HUB);
+    }
+    assert_eq!(without.attempt("alice").await.1.json()["admin"], true, "the control");
 }
 
 /// Errors come with status 200, under names of GitHub's own.

@@ -181,6 +181,17 @@ fn a_file_is_a_preset() {
     };
     let provider = read(path.display().to_string()).unwrap().provider;
     assert_eq!(provider.oauth2.unwrap().subject, "/uuid");
+    // Nothing in it is lost because a variable could say it, too.
+    let strict = r#"{ "issuer": "https://op.test/organizations/v2.0", "id_token_signed_response_alg": "ES256",
+        "tenants": ["t1"], "trusted_audiences": ["api"], "internal_url": "https://inside.test" }"#;
+    std::fs::write(&path, strict).unwrap();
+    let provider = read(path.display().to_string()).unwrap().provider;
+    assert_eq!(provider.id_token_signed_response_alg.as_deref(), Some("ES256"));
+    assert_eq!(provider.internal_url.as_deref(), Some("https://inside.test"));
+    assert_eq!(
+        (&provider.tenants[..], &provider.trusted_audiences[..]),
+        (&["t1".into()][..], &["api".into()][..])
+    );
     std::fs::write(&path, r#"{ "oauth": {} }"#).unwrap();
     assert!(read(path.display().to_string()).unwrap_err().to_string().contains("unknown field `oauth`"));
     assert!(read(format!("{OP}/nowhere")).unwrap_err().to_string().contains("OIDC_PRESET_FILE"));

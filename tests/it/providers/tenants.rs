@@ -10,9 +10,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Config, Connection, EventCode, Mode, OidcLayer, ProviderConfig, SharedAccount};
+use tower_oidc::{
+    Config, Connection, EventCode, GrantLifetime, Mode, OidcLayer, ProviderConfig, Resource, SharedAccount,
+    UserTokens,
+};
 
-use crate::support::app::{APP, App, Events, World, config, routes};
+use crate::support::app::{API, APP, App, Events, World, config, routes};
 use crate::support::browser::{Browser, Page};
 use crate::support::provider::jwt::Draft;
 use crate::support::provider::{CLIENT_ID, LyingProvider};
@@ -105,6 +108,32 @@ async fn two_tenants_with_one_subject_are_two_people() {
         config
     });
     signed_in(&world, "t9").await;
+}
+
+/// What a visitor of one tenant granted is not taken over by somebody of another, though both have one subject.
+#[tokio::test]
+async fn a_grant_of_another_tenants_account_is_not_taken_over() {
+    let contacts = |config: Config| {
+        let contacts = Connection::new("contacts")
+            .resource(Resource::new("contacts", format!("{API}/contacts/")).scope("contacts"))
+            .scope("openid")
+            .grant_lifetime(GrantLifetime::Session)
+            .allow_visitors();
+        listed(config).connection(contacts)
+    };
+    for (granted_by, taken) in [("t2", json!([])), ("t1", json!(["contacts"]))] {
+        let world = world_in(Mode::PerUser, contacts);
+        let adopt = |tokens: UserTokens| async move { tokens.adopt_visitor_grants().await.map(axum::Json) };
+        world.serve(routes().route("/claim", axum::routing::post(adopt)));
+        of_tenant(&world.op, granted_by);
+        world.op.sign_in_as("alice");
+        let browser = world.browser();
+        browser.visit(&format!("{APP}/auth/connect?connection=contacts&return_to=/who")).await;
+        of_tenant(&world.op, "t1");
+        attempt(&world, &browser).await;
+        let claimed = browser.fetch(http::Method::POST, &format!("{APP}/claim"), "", APP).await;
+        assert_eq!(claimed.json(), taken, "{granted_by}");
+    }
 }
 
 #[tokio::test]
