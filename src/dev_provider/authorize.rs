@@ -86,7 +86,7 @@ impl IncomingRequest<'_> {
         let mut response = self.question(StatusCode::OK, &token, &asked, &question, email, None);
         self.set_browser(&mut response, &browser);
         let expires_at = self.now.saturating_add(PAGE_LIFETIME);
-        self.state.pages.insert(token, PendingSignIn { asked, question, browser }, expires_at, self.now);
+        self.state.pages.insert(token, PendingSignIn { asked, question, browser }, expires_at);
         response
     }
 
@@ -112,7 +112,7 @@ impl IncomingRequest<'_> {
             nonce: asked.nonce,
             spent: None,
         };
-        self.state.codes.insert(code.clone(), record, self.now.saturating_add(CODE_LIFETIME), self.now);
+        self.state.codes.insert(code.clone(), record, self.now.saturating_add(CODE_LIFETIME));
         self.reply(&asked.reply, &[("code", &code)])
     }
 

@@ -50,7 +50,7 @@ impl IncomingRequest<'_> {
                 let token = self.settings.random.token();
                 let pending = PendingSignOut { browser: browser.to_owned(), destination };
                 let expires_at = self.now.saturating_add(PAGE_LIFETIME);
-                self.state.logouts.insert(token.clone(), pending, expires_at, self.now);
+                self.state.logouts.insert(token.clone(), pending, expires_at);
                 self.confirm_sign_out(&token, &email)
             }
             _ => self.signed_out(destination),

@@ -120,7 +120,7 @@ impl IncomingRequest<'_> {
             }
         }
         let expires_at = self.now.saturating_add(SESSION_LIFETIME);
-        self.state.sessions.insert(new.to_owned(), session, expires_at, self.now);
+        self.state.sessions.insert(new.to_owned(), session, expires_at);
     }
 
     /// The sign-in page in the place of a page that was of a session, for the same request.

@@ -20,10 +20,9 @@ pub(super) const CODE_LIFETIME: Duration = Duration::from_secs(60);
 pub(super) const SESSION_LIFETIME: Duration = Duration::from_secs(12 * 3600);
 pub(super) const GRANT_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
-const MAX_PAGES: usize = 1024;
-const MAX_CODES: usize = 1024;
-const MAX_SESSIONS: usize = 16_384;
-const MAX_TOKENS: usize = 32_768;
+/// The most that is under way, and the most of what came of it.
+const MOST_PENDING: usize = 1024;
+const MOST: usize = 32_768;
 const MAX_REMEMBERED_SCOPES: usize = 64;
 
 pub(super) struct State {
@@ -47,13 +46,13 @@ impl State {
         Self {
             keys: Keys::generate(random),
             script: None,
-            pages: Bounded::new(MAX_PAGES),
-            logouts: Bounded::new(MAX_PAGES),
-            sessions: Bounded::new(MAX_SESSIONS),
-            codes: Bounded::new(MAX_CODES),
-            grants: Bounded::new(MAX_TOKENS),
-            access_tokens: Bounded::new(MAX_TOKENS),
-            refresh_tokens: Bounded::new(MAX_TOKENS),
+            pages: Bounded::new(MOST_PENDING),
+            logouts: Bounded::new(MOST_PENDING),
+            sessions: Bounded::new(MOST),
+            codes: Bounded::new(MOST_PENDING),
+            grants: Bounded::new(MOST),
+            access_tokens: Bounded::new(MOST),
+            refresh_tokens: Bounded::new(MOST),
         }
     }
 

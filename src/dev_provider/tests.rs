@@ -871,13 +871,13 @@ fn memory_is_bounded() {
     for _ in 0..1100 {
         world.authorize(&[]);
     }
-    assert_eq!(world.provider.state.lock().pages.len(), 1024);
+    assert_eq!(world.provider.state.lock().pages.entries.len(), 1024);
     world.script("ann@example.com", false);
     for _ in 0..1100 {
         world.cookies.clear();
         world.authorize(&[]);
     }
-    assert_eq!(world.provider.state.lock().codes.len(), 1024);
+    assert_eq!(world.provider.state.lock().codes.entries.len(), 1024);
     assert_eq!(world.authorize(&[("state", &"x".repeat(20_000))]).status(), StatusCode::BAD_REQUEST);
 }
 

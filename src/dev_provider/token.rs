@@ -61,11 +61,11 @@ impl IncomingRequest<'_> {
         let resources = chosen_resources(form, &code.grant)?;
         let (grant, id) = (code.grant.clone(), self.settings.random.token());
         let expires_at = self.now.saturating_add(GRANT_LIFETIME);
-        self.state.grants.insert(id.clone(), grant.clone(), expires_at, self.now);
+        self.state.grants.insert(id.clone(), grant.clone(), expires_at);
         let nonce = code.nonce.take();
         // The spent code is kept as long as its tokens: it may come again.
         code.spent = Some(id.clone());
-        self.state.codes.insert(sent.to_owned(), code, expires_at, self.now);
+        self.state.codes.insert(sent.to_owned(), code, expires_at);
         let scopes = grant.scopes.clone();
         Ok(self.issue(id, &grant, scopes, resources, nonce))
     }
@@ -119,7 +119,7 @@ impl IncomingRequest<'_> {
             resources: resources.clone(),
         };
         let expires_at = now.saturating_add(self.settings.access_token_lifetime);
-        self.state.grants.insert(id.clone(), grant.clone(), expires_at, now);
+        self.state.grants.insert(id.clone(), grant.clone(), expires_at);
         Ok(self.issue(id, &grant, scopes, resources, None))
     }
 
@@ -147,10 +147,10 @@ impl IncomingRequest<'_> {
                 answer["id_token"] = self.id_token((grant, person), &scopes, &access_token, nonce).into();
             }
             let refresh = RefreshToken { grant: id.clone(), spent: false };
-            self.state.refresh_tokens.insert(refresh_token, refresh, now.saturating_add(GRANT_LIFETIME), now);
+            self.state.refresh_tokens.insert(refresh_token, refresh, now.saturating_add(GRANT_LIFETIME));
         }
         let access = IssuedAccessToken { grant: id, scopes, resources };
-        self.state.access_tokens.insert(access_token, access, now.saturating_add(lifetime), now);
+        self.state.access_tokens.insert(access_token, access, now.saturating_add(lifetime));
         answer
     }
 
