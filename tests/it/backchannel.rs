@@ -544,7 +544,8 @@ async fn a_logout_during_a_refresh_is_final() {
     let answer = asking.await.unwrap().unwrap();
     assert_ne!(answer.status(), 200, "{:?}", answer.body());
     world.app.layer.drain().await;
-    assert_eq!(world.app.store.len(), rows, "nothing was written back");
+    // A sweep that had begun before may have taken more away meanwhile.
+    assert!(world.app.store.len() <= rows, "nothing was written back");
     assert_eq!(world.who(&alice).await, Value::Null);
     assert!(world.op.live_refresh_tokens().is_empty(), "what came is revoked");
 }
