@@ -190,7 +190,7 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
     }
 }
 
-/// What an OAuth 2 provider needs, and what it cannot do.
+/// Checks the configuration of a provider without ID tokens: its endpoints, and settings that only ID tokens allow.
 fn without_id_tokens(provider: &ProviderConfig, oauth2: &OAuth2, problems: &mut Vec<String>) {
     for name in ["authorization_endpoint", "token_endpoint"] {
         if !provider.metadata.contains_key(name) {

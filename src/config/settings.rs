@@ -31,7 +31,7 @@ pub(crate) struct Settings {
     home: Destination,
     /// The public URL's path without its last slash: empty, or `/mount`.
     mount: String,
-    /// The same, and where a router nests the layer below it: the beginning of the paths of pages.
+    /// The path with which the paths of pages begin: the mount, and the path of a router that nests the layer.
     pages: String,
     /// The path of the endpoints with the mount: `/mount/auth`.
     mounted_base: String,

@@ -122,7 +122,7 @@ impl DevSession {
     }
 }
 
-/// Who signed in, by their own account.
+/// The user who signed in, as the form or the script named them.
 #[derive(Clone)]
 pub(super) struct Person {
     pub(super) email: String,
@@ -130,7 +130,7 @@ pub(super) struct Person {
 }
 
 impl Person {
-    /// The same for an e-mail in any case, and after every restart.
+    /// The subject: it depends on the e-mail address alone, without case, and is the same after every restart.
     pub(super) fn subject(&self) -> String {
         URL_SAFE_NO_PAD.encode(Sha256::digest(self.email.to_lowercase()))
     }

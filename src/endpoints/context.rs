@@ -27,7 +27,7 @@ use crate::tokens::locate::GrantRef;
 use crate::tokens::principal::Principal;
 use crate::{cookie, page, peer};
 
-/// What an endpoint answers, or refuses with.
+/// The response of an endpoint; an error is the response that refuses the request.
 pub(crate) type EndpointAnswer = Result<Response<Bytes>, Response<Bytes>>;
 
 /// One request to an endpoint: what it shares with all others, its head, and the cookies in which its browser keeps

@@ -164,8 +164,8 @@ impl PendingKind {
         Some(runtime.settings.cookies.set(&name, &value, max_age, cross_site))
     }
 
-    /// What the browser has under this state, and whether its time is over: then it is good for nothing but its
-    /// destination.
+    /// Finds what is pending in this browser under a state, and says whether it has expired. Of what has expired only the
+    /// destination is used.
     pub(crate) fn find<T: DeserializeOwned>(
         self,
         runtime: &Runtime,
@@ -248,7 +248,7 @@ fn removal(runtime: &Runtime) -> SameSitePolicy {
     modes.map(comes_back).find(|policy| *policy == SameSitePolicy::None).unwrap_or(SameSitePolicy::Lax)
 }
 
-/// What a cookie needs to come back with whatever request a response makes.
+/// The `SameSite` attribute with which the cookie comes back with the response, by the response mode.
 fn comes_back(response_mode: ResponseMode) -> SameSitePolicy {
     match response_mode {
         ResponseMode::FormPost => SameSitePolicy::None,

@@ -62,7 +62,7 @@ impl Issued<'_> {
         Ok(id_token)
     }
 
-    /// What the person has granted, and what they were asked.
+    /// The grant that these tokens make, with the consent that the user was asked for.
     pub(crate) fn grant(&self, place: &GrantRef, facts: Option<OriginalIdToken>) -> Grant {
         let (at, scopes) = (place.runtime.now(), self.scopes.clone());
         let PendingLogin { max_age, acr_values, prompted, .. } = self.login.clone();

@@ -1,4 +1,4 @@
-//! What a provider calls itself in what it issues: one name, or one for each of its tenants.
+//! The issuer of a provider: one URL, or one for each of its tenants.
 
 use serde_json::{Map, Value};
 
@@ -9,8 +9,8 @@ use super::jws::{JwtError, refused};
 /// tokens in the Microsoft identity platform", "Validate the issuer").
 const PLACE: &str = "{tenantid}";
 
-/// What the pseudo-issuer of a provider without ID tokens begins with. No OpenID Provider has such an issuer: theirs is a URL with https
-/// (OpenID Connect Discovery 1.0 section 3).
+/// The scheme of the pseudo-issuer of a provider without ID tokens. No OpenID Provider has such an issuer: theirs is an
+/// https URL (OpenID Connect Discovery 1.0 section 3).
 pub(crate) const PSEUDO: &str = "oauth2:";
 
 /// A provider's issuer. Where tenants are configured, each of them is an issuer of its own.

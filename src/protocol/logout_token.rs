@@ -120,7 +120,7 @@ impl LogoutTarget {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::super::issuer::ProviderIssuer;
     use super::super::jws::JwsPolicy;
     use super::*;
@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(claimed_issuer(&token).as_deref(), Some("https://op.test"));
     }
 
-    fn target(subject: Option<&str>, sid: Option<&str>) -> LogoutTarget {
+    pub(crate) fn target(subject: Option<&str>, sid: Option<&str>) -> LogoutTarget {
         LogoutTarget {
             issuer: "https://op.test".into(),
             subject: subject.map(Into::into),

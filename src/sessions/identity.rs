@@ -101,17 +101,7 @@ const BACKDATED: u64 = 5;
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn target(subject: Option<&str>, sid: Option<&str>) -> LogoutTarget {
-        LogoutTarget {
-            issuer: "https://op.test".into(),
-            subject: subject.map(Into::into),
-            sid: sid.map(Into::into),
-            issued_at: 100,
-            received_at: Timestamp::from_secs(1000),
-            algorithm: Algorithm::from_name("RS256"),
-        }
-    }
+    use crate::protocol::logout_token::tests::target;
 
     /// What a token means for a session of a1 with the provider's session `s`: its ID token's `iat`, when its login began,
     /// and when that was finished.
