@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY, WWW_AUTHENTICATE};
 use http::{HeaderValue, Response, StatusCode};
 use tower::BoxError;
 
@@ -45,6 +45,10 @@ impl RetryLater {
 pub enum ErrorKind {
     /// The user must sign in. A navigation is redirected to the login (303), every other request gets 401.
     Unauthenticated,
+    /// The request shows its access token in two ways, or in a form that is none. 400.
+    InvalidRequest,
+    /// The access token of the request is not accepted. 401.
+    InvalidToken,
     /// The signed-in user does not have the permission. 403.
     Forbidden,
     /// Another site may have forged the request, or its origin is not trusted
@@ -77,6 +81,8 @@ impl ErrorKind {
     const fn answer(self) -> (StatusCode, &'static str) {
         match self {
             Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated"),
+            Self::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid_request"),
+            Self::InvalidToken => (StatusCode::UNAUTHORIZED, "invalid_token"),
             Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
             Self::CrossSite => (StatusCode::FORBIDDEN, "cross_site"),
             Self::ConsentRequired => (StatusCode::FORBIDDEN, "consent_required"),
@@ -116,6 +122,8 @@ struct ErrorDetails {
     message: Cow<'static, str>,
     source: Option<BoxError>,
     next_step: Option<NextStep>,
+    /// The challenge for a client (RFC 6750 section 3).
+    challenge: Option<String>,
     /// The application's own answer.
     answer: Option<Response<Bytes>>,
 }
@@ -132,7 +140,19 @@ pub(crate) struct NextStep {
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
-        Self(Box::new(ErrorDetails { kind, message, source: None, next_step: None, answer: None }))
+        Self(Box::new(ErrorDetails {
+            kind,
+            message,
+            source: None,
+            next_step: None,
+            challenge: None,
+            answer: None,
+        }))
+    }
+
+    pub(crate) fn with_challenge(mut self, challenge: String) -> Self {
+        self.0.challenge = Some(challenge);
+        self
     }
 
     pub(crate) fn with_source(mut self, source: impl Into<BoxError>) -> Self {
@@ -209,6 +229,9 @@ impl Error {
         headers.insert(VARY, HeaderValue::from_static("Cookie"));
         if self.0.kind == ErrorKind::Unavailable {
             headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_after()));
+        }
+        if let Some(Ok(challenge)) = self.0.challenge.map(HeaderValue::try_from) {
+            headers.insert(WWW_AUTHENTICATE, challenge);
         }
         response.map(B::from)
     }

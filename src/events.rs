@@ -90,6 +90,8 @@ pub enum EventCode {
     CookiesTooLarge,
     /// A request was refused because another site may have forged it.
     CrossSiteRefused,
+    /// An access token that a client sent was refused; the detail is the reason.
+    BearerRefused,
     /// Browsers are redirected to the login, and no request for it arrives: the layer is not outermost.
     LayerMisplaced,
     /// The development provider is in use.
@@ -137,6 +139,7 @@ impl EventCode {
             Self::UnknownKey => ("seal.unknown_key", Throttled),
             Self::CookiesTooLarge => ("cookies.too_large", Throttled),
             Self::CrossSiteRefused => ("request.cross_site", Throttled),
+            Self::BearerRefused => ("request.bearer_refused", Throttled),
             Self::LayerMisplaced => ("layer.misplaced", Warning),
             Self::DevelopmentProvider => ("provider.development", Warning),
             Self::NotLoopback => ("request.not_loopback", Throttled),

@@ -177,11 +177,13 @@ pub use extract::api_client::{ApiClient, ApiRequest, ApiResponse};
 pub use extract::auth_session::AuthSession;
 pub use extract::background_tokens::{BackgroundTokens, OwnerTokens};
 pub use extract::connection_status::{ConnectionState, ConnectionStatus};
+pub use extract::current_client::CurrentClient;
 pub use extract::current_user::{Admin, CurrentUser};
 pub use extract::single_use_token::SingleUseToken;
 pub use extract::user_tokens::UserTokens;
 
 mod config;
+pub use config::api::Api;
 pub use config::hooks::{LoginDecision, ProviderChoice, Unauthenticated, VerifiedLogin};
 pub use config::mode::Mode;
 pub use config::shared_account::SharedAccount;

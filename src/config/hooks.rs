@@ -11,10 +11,14 @@ use crate::events::Events;
 use crate::page;
 use crate::store::BoxFuture;
 
+/// Decides about somebody who is verified.
+type Decide = Arc<dyn Fn(VerifiedLogin) -> BoxFuture<'static, LoginDecision> + Send + Sync>;
+
 /// The application's hooks.
 #[derive(Clone, Default)]
 pub(crate) struct Hooks {
-    pub(crate) login: Option<Arc<dyn Fn(VerifiedLogin) -> BoxFuture<'static, LoginDecision> + Send + Sync>>,
+    pub(crate) login: Option<Decide>,
+    pub(crate) bearer: Option<Decide>,
     pub(crate) unauthenticated: Option<Arc<dyn Fn(&Unauthenticated) -> Response<Bytes> + Send + Sync>>,
     pub(crate) choose: Option<Arc<dyn Fn(&[ProviderChoice]) -> Response<Bytes> + Send + Sync>>,
     pub(crate) events: Events,

@@ -1,6 +1,7 @@
 //! The configuration as the application writes it. It is checked when a layer is made of it.
 
 pub(crate) mod admins;
+pub(crate) mod api;
 pub(crate) mod checks;
 pub(crate) mod connections;
 pub(crate) mod destination;
@@ -30,6 +31,7 @@ use serde_json::Value;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
 
+use self::api::Api;
 use self::connection::{Connection, GrantLifetime};
 use self::development::local_url;
 use self::environment::{Environment, variable};
@@ -142,6 +144,9 @@ pub struct Config {
     /// A claim that makes a user an admin.
     pub admin_claim: Option<AdminClaim>,
 
+    /// Requests with access tokens, besides sessions ([`Api`]). By default none: `Authorization` is the application's own.
+    pub api: Option<Api>,
+
     /// Other origins whose pages may send unsafe requests with the cookies of this application:
     /// [`docs::cross_site`](crate::docs::cross_site).
     pub trusted_origins: Vec<String>,
@@ -229,6 +234,7 @@ impl Default for Config {
             admins: Vec::new(),
             admin_subjects: Vec::new(),
             admin_claim: None,
+            api: None,
             trusted_origins: Vec::new(),
             development_hosts: Vec::new(),
             mounted_at: None,
@@ -270,6 +276,7 @@ impl Config {
         list admins: String;
         list admin_subjects: String;
         some admin_claim: AdminClaim;
+        some api: Api;
         list trusted_origins: String;
         list development_hosts: String;
         some mounted_at: String;
@@ -381,6 +388,19 @@ impl Config {
         Fut: Future<Output = LoginDecision> + Send + 'static,
     {
         self.hooks.login = Some(Arc::new(move |login| Box::pin(hook(login))));
+        self
+    }
+
+    /// Sets a hook that runs before a user's access token is accepted, with the token's claims: the decision that
+    /// [`Config::on_login`] makes for logins, which then must be made for tokens too. It counts for the token for up to five
+    /// minutes.
+    #[must_use]
+    pub fn on_bearer<F, Fut>(mut self, hook: F) -> Self
+    where
+        F: Fn(VerifiedLogin) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = LoginDecision> + Send + 'static,
+    {
+        self.hooks.bearer = Some(Arc::new(move |login| Box::pin(hook(login))));
         self
     }
 

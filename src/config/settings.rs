@@ -9,6 +9,7 @@ use url::Url;
 
 use super::Config;
 use super::admins::Admins;
+use super::api::CheckedApi;
 use super::connection::GrantLifetime;
 use super::connections::CheckedConnections;
 use super::destination::Destination;
@@ -41,6 +42,7 @@ pub(crate) struct Settings {
     pub(crate) cookies: CookiePolicy,
     pub(crate) session_cookie: String,
     pub(crate) admins: Admins,
+    pub(crate) api: Option<CheckedApi>,
     pub(crate) post_logout_url: Url,
     origins: Origins,
     /// Where the public URL is this machine's: what is answered.
@@ -82,6 +84,7 @@ impl Settings {
         relying_parties.iter_mut().for_each(|one| one.decisive = decisive_claims(config));
         let connections = CheckedConnections::check(&providers, config, &mut problems);
         let admins = Admins::check(config, &relying_parties, &mut problems);
+        let api = CheckedApi::check(config, &public_url, &relying_parties, &mut problems);
         let (secrets, made_up) = secrets(config, &relying_parties, durable, &mut problems);
         problems.extend(config.mode.problems(config, durable));
         let Ok(home) = home else {
@@ -106,6 +109,7 @@ impl Settings {
             connections,
             cookies,
             admins,
+            api,
             post_logout_url,
             origins: Origins { own: origin, trusted },
             local,

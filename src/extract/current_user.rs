@@ -16,7 +16,8 @@ use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
 
-/// The user who is signed in in the browser that sent this request.
+/// The user who is signed in in the browser that sent this request, or whose access token came with it
+/// ([`Config::api`](crate::Config::api)).
 ///
 /// It is in the request's extensions, for any tower service (`request.extensions().get::<CurrentUser>()`), and an axum
 /// extractor: `CurrentUser` if the handler needs a signed-in user, `Option<CurrentUser>` if it does not. It can be
@@ -111,6 +112,17 @@ impl CurrentUser {
     /// The provider's session in which the user signed in (`sid`), if the provider names it.
     pub fn sid(&self) -> Option<&str> {
         self.session.all_claims_or(|| self.shown_claims())?.get("sid").and_then(Value::as_str)
+    }
+
+    /// The scopes of the access token, of a request that came with one ([`Config::api`](crate::Config::api)). Empty for a
+    /// user of a session.
+    pub fn scopes(&self) -> Vec<&str> {
+        self.session.token().unwrap_or_default().0
+    }
+
+    /// The client that sent the access token (`client_id`), if the token names it. `None` for a user of a session.
+    pub fn client_id(&self) -> Option<&str> {
+        self.session.token()?.1
     }
 
     /// Whether the user is an admin by the present configuration: by verified e-mail address, subject or claim.

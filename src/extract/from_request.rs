@@ -5,6 +5,7 @@ use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
 
 use super::auth_session::AuthSession;
+use super::current_client::CurrentClient;
 use super::current_user::{Admin, CurrentUser};
 use super::request::RequestState;
 use super::single_use_token::SingleUseToken;
@@ -30,6 +31,8 @@ extractors! {
     FromRequestParts for CurrentUser: |state| state.require_user() => Self;
     /// `None` if no user is signed in. A missing layer is an error nevertheless.
     OptionalFromRequestParts for CurrentUser: |state| Ok(state.user()) => Option<Self>;
+    FromRequestParts for CurrentClient: |state| CurrentClient::of(state).ok_or_else(|| state.unauthenticated()) => Self;
+    OptionalFromRequestParts for CurrentClient: |state| Ok(CurrentClient::of(state)) => Option<Self>;
     FromRequestParts for Admin: |state| state.require_admin() => Self;
     /// `None` when nobody is signed in. Somebody who is signed in and no admin gets 403 all the same: a page for both asks
     /// [`CurrentUser::is_admin`].

@@ -6,6 +6,7 @@ pub(crate) mod api_client;
 pub(crate) mod auth_session;
 pub(crate) mod background_tokens;
 pub(crate) mod connection_status;
+pub(crate) mod current_client;
 pub(crate) mod current_user;
 #[cfg(feature = "axum")]
 mod from_request;

@@ -52,6 +52,8 @@ struct Unusual {
     is_form: bool,
     /// For the hook that answers anonymous requests.
     asked: Option<(Method, HeaderMap)>,
+    /// The access token that a client sent, in place of a session.
+    bearer: Option<Arc<Session>>,
 }
 
 impl RequestState {
@@ -68,7 +70,19 @@ impl RequestState {
         let is_unusual = !head.is_safe || (is_anonymous && (has_hook || !head.navigation));
         let unusual = if is_unusual { Unusual::of(&runtime, request, is_anonymous) } else { None };
         let here = request.uri().path_and_query().cloned();
-        let state = Self { runtime, session, jar, here, head, unusual };
+        Self { runtime, session, jar, here, head, unusual }.put(request);
+    }
+
+    /// Puts this into a request with an access token: no cookie of it counts, and it is redirected nowhere.
+    pub(crate) fn insert_bearer<B>(runtime: Arc<Runtime>, bearer: Arc<Session>, request: &mut Request<B>) {
+        let head = Head { is_safe: is_safe(request.method()), ..Head::default() };
+        let unusual = Unusual { page: None, is_form: false, asked: None, bearer: Some(bearer) };
+        let here = request.uri().path_and_query().cloned();
+        Self { head, here, unusual: Some(Arc::new(unusual)), ..Self::without_request(runtime) }.put(request);
+    }
+
+    fn put<B>(self, request: &mut Request<B>) {
+        let state = self;
         let extensions = request.extensions_mut();
         match state.user() {
             Some(user) => drop(extensions.insert(user)),
@@ -94,8 +108,15 @@ impl RequestState {
         extensions.get::<Self>().ok_or_else(Error::layer_missing)
     }
 
+    /// The access token of a request that shows one in place of a session.
+    pub(crate) fn bearer(&self) -> Option<&Arc<Session>> {
+        self.unusual.as_ref()?.bearer.as_ref()
+    }
+
     pub(crate) fn user(&self) -> Option<CurrentUser> {
-        let session = self.session.clone()?;
+        // A client that got a token for itself is no person.
+        let person = || self.bearer().filter(|bearer| !bearer.subject.is_empty());
+        let session = self.session.as_ref().or_else(person)?.clone();
         Some(CurrentUser::new(session, self.jar.clone(), Arc::clone(&self.runtime)))
     }
 
@@ -113,6 +134,7 @@ impl RequestState {
     pub(crate) fn principal(&self) -> Option<Principal> {
         let runtime = &self.runtime;
         match (runtime.mode.account(), &self.session, self.head.visitor()) {
+            (None, _, _) if self.bearer().is_some() => None,
             (Some(account), _, _) => Some(Principal::Account(Arc::clone(&account.name))),
             (None, Some(session), _) => Some(Principal::Session(Arc::clone(session))),
             (None, None, _) if !runtime.settings.takes_visitors() => None,
@@ -127,8 +149,11 @@ impl RequestState {
         if self.head.navigation {
             self.runtime.sends_to_login();
         }
-        let error = Error::new(ErrorKind::Unauthenticated, "sign in first")
+        let mut error = Error::new(ErrorKind::Unauthenticated, "sign in first")
             .with_next_step(NextStep { url: login_url.clone(), redirect: self.head.navigation });
+        if let Some(api) = &self.runtime.settings.api {
+            error = error.with_challenge(api.challenge(""));
+        }
         let Some(hook) = &self.runtime.hooks.unauthenticated else { return error };
         let asked = self.unusual.as_ref().and_then(|unusual| unusual.asked.clone());
         let (method, headers) = asked.unwrap_or_default();
@@ -138,6 +163,17 @@ impl RequestState {
             Some(answer) => error.with_answer(answer),
             None => error,
         }
+    }
+
+    /// The error of an access token without this scope (RFC 6750 section 3.1).
+    pub(crate) fn insufficient_scope(&self, scope: &str) -> Error {
+        let challenge = format!("error=\"insufficient_scope\", scope=\"{scope}\"");
+        let error = Error::new(ErrorKind::Forbidden, format!("the access token lacks the scope {scope}"));
+        self.runtime
+            .settings
+            .api
+            .iter()
+            .fold(error, |error, api| error.with_challenge(api.challenge(&challenge)))
     }
 
     /// The error that sends the person to the provider for more. `asked` is what they were last sent for: whoever did
@@ -233,7 +269,8 @@ impl Unusual {
         let is_form = *method == Method::POST && navigates();
         let page = if is_form || is_anonymous { page(runtime, headers) } else { None };
         let asked = asks_hook.then(|| (method.clone(), shown(headers)));
-        (page.is_some() || is_form || asks_hook).then(|| Arc::new(Self { page, is_form, asked }))
+        let unusual = Self { page, is_form, asked, bearer: None };
+        (unusual.page.is_some() || is_form || asks_hook).then(|| Arc::new(unusual))
     }
 }
 

@@ -55,7 +55,9 @@ pub struct UserTokens {
 
 impl UserTokens {
     pub(crate) fn from_state(state: &RequestState) -> Result<Self, Error> {
-        Self::if_any(state).ok_or_else(|| state.unauthenticated())
+        let no_grant = || Error::forbidden("a request with an access token carries no grant of its user");
+        let absent = || if state.bearer().is_some() { no_grant() } else { state.unauthenticated() };
+        Self::if_any(state).ok_or_else(absent)
     }
 
     /// `None` when nobody is signed in whose tokens they could be.

@@ -109,6 +109,12 @@ impl Finish {
         }
     }
 
+    /// Of a request with an access token, which has no cookie of ours.
+    pub(super) fn of_token() -> Self {
+        let (session, single_uses) = (None, None);
+        Self { session, request: 0, jar: CookieJar::default(), private: true, single_uses }
+    }
+
     fn apply(&self, headers: &mut HeaderMap) {
         let mut ours = self.jar.settle(headers);
         if self.single_uses.is_some() || self.session.as_ref().is_some_and(|session| session.has_ended()) {

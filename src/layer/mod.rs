@@ -1,6 +1,7 @@
 //! The layer, with one constructor for each mode.
 
 pub(crate) mod any_body;
+mod bearer;
 pub(crate) mod future;
 pub(crate) mod health;
 pub(crate) mod require;

@@ -33,6 +33,7 @@ enum Condition {
     Admin,
     User(Arc<dyn Fn(&CurrentUser) -> bool + Send + Sync>),
     Connection(Arc<str>),
+    Scope(Arc<str>),
 }
 
 impl RequireLayer {
@@ -57,6 +58,13 @@ impl RequireLayer {
         Self(Condition::Connection(name.into().into()))
     }
 
+    /// Requires a signed-in user, and this scope of a request with an access token ([`Config::api`](crate::Config::api)): its
+    /// user, or the client itself where [`Api::allow_clients`](crate::Api) is on. A session passes, because scopes limit
+    /// what clients may do, and not users. Without the scope the response is 403 `insufficient_scope` (RFC 6750 section 3.1).
+    pub fn scope(name: impl Into<String>) -> Self {
+        Self(Condition::Scope(name.into().into()))
+    }
+
     /// The connection that must be looked up in the store before the request may continue, if any.
     fn check(&self, state: &RequestState) -> Result<Option<(UserTokens, Arc<str>)>, Error> {
         match &self.0 {
@@ -64,6 +72,11 @@ impl RequireLayer {
             Condition::Admin => state.require_admin().map(|_| None),
             Condition::User(condition) if condition(&state.require_user()?) => Ok(None),
             Condition::User(_) => Err(Error::forbidden("you may not do this")),
+            Condition::Scope(name) => match state.bearer().and_then(|bearer| bearer.token()) {
+                None => state.require_user().map(|_| None),
+                Some((scopes, _)) if scopes.contains(&&**name) => Ok(None),
+                Some(_) => Err(state.insufficient_scope(name)),
+            },
             Condition::Connection(name) => Ok(Some((UserTokens::from_state(state)?, Arc::clone(name)))),
         }
     }

@@ -10,6 +10,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use tower::{BoxError, Service};
 
+use super::bearer::{self, Presented};
 use super::future::{Finish, ResponseFuture, keep_private};
 use super::revalidation::{self, Revalidation, revalidation};
 use crate::clock::Timestamp;
@@ -84,16 +85,18 @@ where
         {
             return ResponseFuture::answered(answer);
         }
+        if let Some(api) = &runtime.settings.api
+            && let Some(presented) = bearer::presented(runtime, api, &request)
+        {
+            return self.call_with_token(request, presented);
+        }
         let mut own = runtime.mode.is_stateless().then(AppCookies::default);
         let (method, cookies) = (request.method(), &runtime.settings.cookies);
         let (head, cookie) = Head::read(method, request.headers(), cookies, own.as_mut());
         // Before the session is looked for: what is forged does not even learn whether there is one.
         let at_stake = head.session_cookie || head.visitor().is_some() || runtime.mode.account().is_some();
-        if at_stake && !is_ours(runtime, &request, &head) {
-            let reason = runtime.settings.reason(request.headers());
-            let told = format_args!("{}: {reason}", request.method());
-            runtime.events().emit(EventCode::CrossSiteRefused, None, told);
-            return ResponseFuture::answered(page::cross_site(request.headers(), reason));
+        if at_stake && let Some(refusal) = forged(runtime, &request, &head) {
+            return ResponseFuture::answered(refusal);
         }
         let peeked = cookie.map(|cookie| {
             let now = runtime.now();
@@ -118,6 +121,53 @@ where
         let finish = Finish::of(session.as_ref(), &jar, &head);
         RequestState::insert(Arc::clone(runtime), session, jar, head, &mut request);
         ResponseFuture::finished(self.inner.call(request), finish)
+    }
+}
+
+impl<S> Oidc<S> {
+    /// Calls the inner service for the user of an access token, in place of any session's.
+    #[inline(never)]
+    fn call_with_token<B, R>(
+        &mut self,
+        mut request: Request<B>,
+        presented: Presented,
+    ) -> ResponseFuture<S::Future, R, S::Error>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: Send + 'static,
+        R: From<Bytes> + 'static,
+    {
+        let runtime = &self.runtime;
+        let (head, _) = Head::read(request.method(), request.headers(), &runtime.settings.cookies, None);
+        // Without a cookie there is nothing that another site could use.
+        if (head.session_cookie || head.visitor().is_some())
+            && let Some(refusal) = forged(runtime, &request, &head)
+        {
+            return ResponseFuture::answered(refusal);
+        }
+        match presented {
+            Presented::Answer(answer) => ResponseFuture::answered(answer),
+            Presented::Known(session) => {
+                RequestState::insert_bearer(Arc::clone(runtime), session, &mut request);
+                ResponseFuture::finished(self.inner.call(request), Finish::of_token())
+            }
+            Presented::Unknown(token) => {
+                // The service that was polled ready is the one to call.
+                let ready = self.clone();
+                let mut ready = mem::replace(self, ready);
+                ResponseFuture::boxed(async move {
+                    let runtime = &ready.runtime;
+                    match bearer::accept(runtime, &token).await {
+                        Err(error) => Ok(error.into_response()),
+                        Ok(session) => {
+                            RequestState::insert_bearer(Arc::clone(runtime), session, &mut request);
+                            ResponseFuture::finished(ready.inner.call(request), Finish::of_token()).await
+                        }
+                    }
+                })
+            }
+        }
     }
 }
 
@@ -150,13 +200,19 @@ where
     })
 }
 
-/// Whether a request that may change something, or opens a WebSocket, comes from a page that may.
-fn is_ours<B>(runtime: &Runtime, request: &Request<B>, head: &Head) -> bool {
+/// The refusal of a request that may change something, or opens a WebSocket, and comes from a page that may not.
+fn forged<B>(runtime: &Runtime, request: &Request<B>, head: &Head) -> Option<Response<Bytes>> {
     let is_safe = head.is_safe && !head.opens_websocket;
     let browser = head.session_cookie || head.visitor().is_some() || head.was_silent;
     let target = Target::Application { browser };
     let facts = Facts { is_safe, ..Facts::default() };
-    runtime.settings.decide(target, facts, request.headers()) == Decision::Act
+    let headers = request.headers();
+    if runtime.settings.decide(target, facts, headers) == Decision::Act {
+        return None;
+    }
+    let reason = runtime.settings.reason(headers);
+    runtime.events().emit(EventCode::CrossSiteRefused, None, format_args!("{}: {reason}", request.method()));
+    Some(page::cross_site(headers, reason))
 }
 
 /// What the browser carries: for the person, whose session is kept from ending, or as a visitor.

@@ -98,7 +98,7 @@ pub(crate) fn verify(
     expected: &TokenPolicy<'_>,
 ) -> Result<IdToken, JwtError> {
     // (6) to (8); the other rules follow once it is known whose words these are.
-    let mut token = jws::verify(compact, keys, &["jwt", "jose"], &expected.jws)?;
+    let mut token = jws::verify(compact, keys, &["", "jwt", "jose"], &expected.jws)?;
     readable(&mut token, expected.decisive)?;
     let claims = &token.claims;
     let facts = facts(claims)?;

@@ -212,8 +212,8 @@ pub(crate) struct JwsPolicy<'a> {
     pub(crate) keys_are_new: bool,
 }
 
-/// Verifies a JWT in its compact form, of these kinds where it names one: `typ` (RFC 8725 section 3.11). Nothing of it is to
-/// be believed before.
+/// Verifies a JWT in its compact form, of one of these kinds: `typ` (RFC 8725 section 3.11), where the first may be empty for a
+/// token that names none. Nothing of it is to be believed before.
 pub(crate) fn verify<'a>(
     compact: &str,
     keys: &'a KeySet,
@@ -298,15 +298,14 @@ fn parse(compact: &str) -> Option<Parts<'_>> {
 /// What the header asks for must be understood (RFC 7515 section 4.1.11, RFC 7519 section 5).
 fn check_header(header: &Map<String, Value>, kinds: &[&str]) -> Result<(), JwtError> {
     // An access token or a logout token is no ID token, whoever signed it.
-    let kind = header.get("typ").filter(|kind| !kind.is_null());
-    let is_meant = kind.is_none_or(|kind| {
-        kind.as_str().is_some_and(|kind| {
-            let kind = kind.to_ascii_lowercase();
-            kinds.contains(&kind.strip_prefix("application/").unwrap_or(&kind))
-        })
-    });
-    if !is_meant {
-        return Err(refused(header, "typ", kinds.join(" or ")));
+    let kind = match header.get("typ") {
+        None | Some(Value::Null) => Some(""),
+        Some(kind) => kind.as_str().filter(|kind| !kind.is_empty()),
+    };
+    let kind = kind.map(str::to_ascii_lowercase);
+    let is_meant = |kind: &str| kinds.contains(&kind.strip_prefix("application/").unwrap_or(kind));
+    if !kind.as_deref().is_some_and(is_meant) {
+        return Err(refused(header, "typ", kinds.join(" or ").trim_start_matches(" or ")));
     }
     let other = ["crit", "cty", "enc"].iter().find(|name| header.contains_key(**name));
     other.map_or(Ok(()), |name| Err(refused(header, name, "none")))

@@ -61,7 +61,7 @@ pub(crate) fn verify(
     expected: &TokenPolicy<'_>,
 ) -> Result<LogoutToken, JwtError> {
     // (2) and (3). `logout+jwt` is recommended and no more (section 2.4): other rules tell it from an ID token.
-    let mut token = jws::verify(compact, keys, &["logout+jwt", "jwt"], &expected.jws)?;
+    let mut token = jws::verify(compact, keys, &["", "logout+jwt", "jwt"], &expected.jws)?;
     id_token::readable(&mut token, &[])?;
     let (algorithm, mut claims) = (token.algorithm, token.claims);
     // (4)

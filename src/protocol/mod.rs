@@ -22,6 +22,7 @@
 //!
 //! The tests of [`token`] and [`client`] show the limits: they fail when the library learns to do otherwise.
 
+pub(crate) mod access_token;
 pub(crate) mod authorization;
 pub(crate) mod challenge;
 pub(crate) mod client;

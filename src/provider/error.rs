@@ -29,6 +29,8 @@ pub(crate) enum ProviderError {
     Identity(JwtError),
     #[error("the logout token {0}")]
     LogoutToken(JwtError),
+    #[error("the access token {0}")]
+    AccessToken(JwtError),
     #[error(transparent)]
     FetchUserInfo(#[from] UserInfoError),
 }
@@ -74,7 +76,10 @@ impl ProviderError {
 
     /// Whether a token is signed with a key that the provider may have published a moment ago.
     pub(crate) fn is_unknown_key(&self) -> bool {
-        matches!(self, Self::IdToken(JwtError::UnknownKey(_)) | Self::LogoutToken(JwtError::UnknownKey(_)))
+        let (Self::IdToken(error) | Self::LogoutToken(error) | Self::AccessToken(error)) = self else {
+            return false;
+        };
+        matches!(error, JwtError::UnknownKey(_))
     }
 }
 

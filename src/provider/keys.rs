@@ -1,6 +1,6 @@
 //! The provider's keys, and what they verify.
 //!
-//! Logout tokens come from callers whom nobody knows: whatever they show, the provider is asked no more than it bears.
+//! Logout and access tokens come from callers whom nobody knows: whatever they show, the provider is asked no more than it bears.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,12 +12,13 @@ use super::Provider;
 use super::cached::Cached;
 use super::error::ProviderError;
 use crate::events::EventCode;
+use crate::protocol::access_token::{self, BearerToken};
 use crate::protocol::id_token::{IdToken, IdTokenUse, TokenPolicy, verify};
 use crate::protocol::jws::{JwsPolicy, KeySet};
 use crate::protocol::logout_token::{self, LogoutToken};
 use crate::secret::Secret;
 
-/// So many logout tokens wait for keys at a time.
+/// So many logout and access tokens wait for keys at a time.
 pub(super) const MOST_WAITING: usize = 16;
 
 /// An unknown key makes the key set be read again no more often than this.
@@ -88,7 +89,7 @@ impl Provider {
             now: self.clock.now(),
         };
         let fetch = async || self.fetch_keys(jwks_uri).await;
-        // What was fetched for logout tokens is known to them, and to nobody else.
+        // What was fetched for tokens of unknown callers is known to them, and to nobody else.
         let known = [Some(self.keys.get_or_fetch(fetch).await?), again.value().filter(|_| places.is_some())];
         for keys in known.iter().flatten() {
             let verified = verify(keys, &expected);
@@ -96,7 +97,7 @@ impl Provider {
                 return verified;
             }
         }
-        let full = |_| ProviderError::unavailable("too many logout tokens wait for its keys");
+        let full = |_| ProviderError::unavailable("too many tokens wait for its keys");
         let _place = places.map(Semaphore::try_acquire).transpose().map_err(full)?;
         let fetch = async || self.fetch_keys(jwks_uri).await;
         let keys = again.refetch(KEY_SET_THROTTLE, seen, fetch).await?;
@@ -112,6 +113,19 @@ impl Provider {
     ) -> Result<LogoutToken, ProviderError> {
         self.with_keys(&self.keys_for_anybody, Some(&self.waiting), |keys, expected| {
             logout_token::verify(compact, keys, expected).map_err(ProviderError::LogoutToken)
+        })
+        .await
+    }
+
+    /// Verifies an access token for this application as an API, with the keys that logout tokens are verified with.
+    pub(crate) async fn verify_access_token(
+        self: &Arc<Self>,
+        compact: &str,
+        audience: &str,
+    ) -> Result<BearerToken, ProviderError> {
+        let accepted = (audience, self.relying_party.plain_jwt_access_tokens);
+        self.with_keys(&self.keys_for_anybody, Some(&self.waiting), |keys, expected| {
+            access_token::verify(compact, accepted, keys, expected).map_err(ProviderError::AccessToken)
         })
         .await
     }

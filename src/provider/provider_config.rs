@@ -84,6 +84,10 @@ pub struct ProviderConfig {
     /// Audiences in addition to `client_id` that an ID token may name. By default none: each of them could pass the
     /// tokens on (OpenID Connect Core 1.0 section 3.1.3.7).
     pub trusted_audiences: Vec<String>,
+    /// Whether this provider's access tokens have no type of their own: their `typ` is `JWT`, or there is none, as at Keycloak,
+    /// Auth0 and Microsoft Entra ID. Off by default: `typ` must be `at+jwt` (RFC 9068 section 4), so that no other token of
+    /// the provider passes for an access token. If it is on, the audience and the claims alone tell them apart.
+    pub plain_jwt_access_tokens: bool,
     /// The one algorithm with which this provider signs ID tokens and logout tokens, such as `RS256` or `ES256`, as it is
     /// registered there (OpenID Connect Dynamic Client Registration 1.0 section 2). By default each algorithm that the
     /// metadata list is accepted, and a logout token must be signed like the ID tokens of the sessions that it ends.
@@ -128,6 +132,7 @@ impl Default for ProviderConfig {
             fetch_user_info: FetchUserInfo::default(),
             authorization_parameters: Vec::new(),
             trusted_audiences: Vec::new(),
+            plain_jwt_access_tokens: false,
             id_token_signed_response_alg: None,
             resources: Vec::new(),
             connections: Vec::new(),
@@ -159,6 +164,7 @@ impl ProviderConfig {
         some hosted_domain: String;
         value fetch_user_info: FetchUserInfo;
         list trusted_audiences: String;
+        value plain_jwt_access_tokens: bool;
         some id_token_signed_response_alg: String;
         value revoke_at_logout: bool;
         value revocation_is_per_token: bool;

@@ -18,6 +18,8 @@ use super::provider_sessions::ProviderSessions;
 use super::session_id::SessionId;
 use crate::clock::{Timestamp, millis};
 use crate::config::admins::Admins;
+use crate::protocol::access_token::BearerToken;
+use crate::protocol::json::{numeric_date, text};
 use crate::records::BlindIndexKey;
 use crate::records::grant_key::GrantKeyCache;
 use crate::records::invalidation::{Invalidations, Slot};
@@ -95,6 +97,8 @@ pub(crate) struct Session {
     /// Where its grants lie.
     pub(crate) grant_keys: GrantKeyCache,
     pub(crate) liveness: SessionLiveness,
+    /// It is none: it stands for an access token.
+    is_token: bool,
     /// What the answers to requests set whose handlers have ended it, by the requests' numbers.
     last_cookies: Mutex<Option<Box<LastCookies>>>,
 }
@@ -104,6 +108,10 @@ pub(crate) struct ShownClaims {
     pub(crate) hash: ClaimsHash,
     pub(crate) name: OnceLock<Box<str>>,
 }
+
+/// The claims of an access token that say what its client may do, and which client it is (RFC 9068 section 2.2).
+const SCOPE: &str = "scope";
+const CLIENT_ID: &str = "client_id";
 
 /// Cookies for the answers to requests whose handlers have ended the session, by the requests' numbers.
 type LastCookies = Vec<(u64, Vec<HeaderValue>)>;
@@ -160,6 +168,7 @@ impl Session {
             shown_claims: None,
             grant_keys: GrantKeyCache::default(),
             liveness,
+            is_token: false,
             last_cookies: Mutex::default(),
         }
     }
@@ -187,6 +196,31 @@ impl Session {
             shown_claims,
             ..Self::with(SessionId::new(id), identity, SessionLiveness::new(row, now, now))
         }
+    }
+
+    /// Stands for an access token that a client sent: its user in place of a session's, with the claims of the token.
+    pub(crate) fn of_token(token: &BearerToken, claims: &Map<String, Value>) -> Self {
+        let number = |name| numeric_date(&token.claims, name);
+        let identity = SessionPayload {
+            issuer: token.issuer.as_str().into(),
+            subject: token.subject.as_deref().unwrap_or_default().into(),
+            auth_time: number("auth_time"),
+            acr: text(&token.claims, "acr").map(Into::into),
+            ..SessionPayload::default()
+        };
+        let mut claims = claims.clone();
+        claims.insert(SCOPE.to_owned(), token.scopes.clone().into());
+        claims.insert(CLIENT_ID.to_owned(), token.client_id.clone().into());
+        let liveness = SessionLiveness::new(Key([0; 32]), NEVER, NEVER);
+        let claims = OnceLock::from(Box::from(Value::Object(claims).to_string()));
+        Self { claims, is_token: true, ..Self::with(SessionId::new([0; 32]), identity, liveness) }
+    }
+
+    /// Scopes and client of the access token that this stands for.
+    pub(crate) fn token(&self) -> Option<(Vec<&str>, Option<&str>)> {
+        let claims = self.all_claims_or(|| None).filter(|_| self.is_token)?;
+        let scopes = claims.get(SCOPE)?.as_array()?.iter().filter_map(Value::as_str);
+        Some((scopes.collect(), text(claims, CLIENT_ID)))
     }
 
     /// Stands for a session that ended, so that a late reader of the store cannot bring it back.

@@ -1,5 +1,6 @@
 //! What lives as long as the layer: the provider, the records, the sessions, the refreshes and their tasks.
 
+pub(crate) mod bearer_tokens;
 pub(crate) mod in_flight;
 pub(crate) mod known_grants;
 pub(crate) mod received_callbacks;
@@ -10,6 +11,7 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
+use self::bearer_tokens::BearerTokens;
 use self::in_flight::InFlight;
 use self::known_grants::KnownGrants;
 use self::received_callbacks::ReceivedCallbacks;
@@ -51,6 +53,7 @@ pub(crate) struct Runtime {
     /// Where the account's grants lie, if everybody uses one.
     pub(crate) account_grant_keys: GrantKeyCache,
     pub(crate) in_flight: InFlight,
+    pub(crate) bearer_tokens: BearerTokens,
     pub(crate) received_callbacks: ReceivedCallbacks,
     pub(crate) outbound: Outbound,
     pub(crate) hooks: Hooks,
@@ -113,6 +116,7 @@ impl Runtime {
             known_grants: KnownGrants::new(max_staleness),
             account_grant_keys: GrantKeyCache::default(),
             in_flight: InFlight::new(),
+            bearer_tokens: BearerTokens::new(),
             received_callbacks: ReceivedCallbacks::default(),
             settings,
             mode,

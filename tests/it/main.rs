@@ -64,6 +64,8 @@ mod mistakes;
 mod cookie_layers;
 // Many people at once, and a database whose rows were moved.
 mod isolation;
+// A client calls the application as an API, with an access token.
+mod bearer;
 // Two applications beside each other: nothing of one counts at the other.
 mod applications;
 // What the public types are as values.

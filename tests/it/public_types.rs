@@ -40,6 +40,7 @@ fn public_types_are_shared_between_tasks() {
     // What handlers ask for.
     shared::<CurrentUser>();
     shared::<Admin>();
+    shared::<CurrentClient>();
     shared::<AuthSession>();
     shared::<UserTokens>();
     shared::<ApiClient>();
@@ -57,6 +58,7 @@ fn public_types_are_shared_between_tasks() {
     sent::<SingleUseToken>();
     // The configuration.
     shared::<Config>();
+    shared::<Api>();
     shared::<Mode>();
     shared::<ProviderConfig>();
     shared::<Connection>();

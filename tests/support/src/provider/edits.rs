@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::jwt::Draft;
 use super::lies::Lie;
-use super::state::State;
+use super::state::{State, User};
 use super::{LyingProvider, typed_answer};
 use crate::net::lock;
 use crate::params::Params;
@@ -159,6 +159,25 @@ impl LyingProvider {
         if let Some(sid) = sid {
             draft.claim("sid", sid);
         }
+        edit(&mut draft);
+        draft.encode()
+    }
+
+    /// A JWT access token (RFC 9068) of a user for an API, or of the client `cli` for itself.
+    pub fn access_jwt(&self, user: Option<&str>, audience: &str, edit: impl Fn(&mut Draft)) -> String {
+        let mut state = lock(&self.state);
+        let (jti, now) = (state.draw("jti"), state.now());
+        let subject = user.map_or("cli".to_owned(), |user| {
+            state.users.entry(user.to_owned()).or_insert_with(|| User::new(user)).sub.clone()
+        });
+        let mut draft = Draft::new(
+            state.key(),
+            json!({
+                "iss": state.issuer, "aud": audience, "iat": now, "exp": now + 600, "jti": jti, "sub": subject,
+                "client_id": "cli", "scope": "notes.read notes.write",
+            }),
+        );
+        draft.head("typ", "at+jwt");
         edit(&mut draft);
         draft.encode()
     }

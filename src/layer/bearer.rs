@@ -1,0 +1,175 @@
+//! Requests with an access token (RFC 6750): a client calls this application as an API.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONTENT_TYPE};
+use http::{Method, Request, Response, StatusCode};
+use serde_json::Value;
+
+use crate::config::api::CheckedApi;
+use crate::config::hooks::{LoginDecision, VerifiedLogin};
+use crate::error::{Error, ErrorKind, RetryLater};
+use crate::events::{EventCode, guarded_future};
+use crate::html::response;
+use crate::protocol::access_token::BearerToken;
+use crate::protocol::logout_token::claimed_issuer;
+use crate::protocol::user_info::{about_person, replace};
+use crate::provider::Provider;
+use crate::provider::error::ProviderError;
+use crate::secret::Secret;
+use crate::sessions::session::Session;
+use crate::state::Runtime;
+use crate::state::bearer_tokens::BearerRefusal;
+
+/// An accepted token is looked at again after this time: keys are withdrawn, and the hook decides anew.
+const LOOK_AGAIN: Duration = Duration::from_secs(5 * 60);
+
+/// What a request has to do with this application as an API.
+pub(super) enum Presented {
+    /// It is answered without the application.
+    Answer(Response<Bytes>),
+    /// It has a token that is remembered.
+    Known(Arc<Session>),
+    Unknown(Secret),
+}
+
+/// What a request shows; `None` where it shows no access token.
+pub(super) fn presented<B>(runtime: &Runtime, api: &CheckedApi, request: &Request<B>) -> Option<Presented> {
+    let (uri, is_read) = (request.uri(), matches!(*request.method(), Method::GET | Method::HEAD));
+    if is_read && api.is_metadata(uri.path()) {
+        let headers = [(CONTENT_TYPE, "application/json"), (ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
+        return Some(Presented::Answer(response(StatusCode::OK, api.metadata.clone(), &headers)));
+    }
+    let values = request.headers().get_all(AUTHORIZATION);
+    let token = values.iter().find_map(|value| bearer(value.as_bytes()))?;
+    let in_query = || {
+        form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
+            .any(|(name, _)| name == "access_token")
+    };
+    // RFC 6750 section 2: one way in each request. Another reader of it may choose the other token.
+    let text = std::str::from_utf8(token).ok().filter(|token| is_token(token));
+    let text = text.filter(|_| values.iter().nth(1).is_none() && !(uri.query().is_some() && in_query()));
+    Some(match text {
+        None => Presented::Answer(
+            refused(api, ErrorKind::InvalidRequest, "expected one access token, in one Authorization header")
+                .into_response(),
+        ),
+        Some(text) => match runtime.bearer_tokens.get(token, runtime.clock.reading()) {
+            Some(session) => Presented::Known(session),
+            None => Presented::Unknown(text.into()),
+        },
+    })
+}
+
+/// What follows the scheme, whose name has no case (RFC 9110 section 11.1).
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, rest) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii())
+}
+
+/// RFC 6750 section 2.1, `b64token`.
+fn is_token(token: &str) -> bool {
+    let end = token.trim_end_matches('=');
+    !end.is_empty() && end.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte))
+}
+
+/// Verifies a token that is not remembered, and remembers what came of it.
+pub(super) async fn accept(runtime: &Arc<Runtime>, token: &Secret) -> Result<Arc<Session>, Error> {
+    let Some(api) = &runtime.settings.api else { return Err(Error::layer_missing()) };
+    let (tokens, bytes) = (&runtime.bearer_tokens, token.expose_secret().as_bytes());
+    let refusal = match tokens.refusal(bytes, runtime.clock.reading()) {
+        Some(refusal) => refusal,
+        None => {
+            let busy = |_| RetryLater::new("too many unknown access tokens are looked at", Duration::ZERO);
+            let _place = tokens.unknown.try_acquire().map_err(busy).map_err(away)?;
+            // Pseudonyms are made with it.
+            runtime.records.index().await?;
+            let now = runtime.clock.reading();
+            match check(runtime, api, token).await? {
+                Ok((session, lasts)) => {
+                    let session = Arc::new(session);
+                    tokens.put(bytes, Arc::clone(&session), now, lasts);
+                    return Ok(session);
+                }
+                Err(refusal) => {
+                    tokens.refuse(bytes, refusal.clone(), now);
+                    refusal
+                }
+            }
+        }
+    };
+    let (BearerRefusal::Invalid(why) | BearerRefusal::Denied(why)) = &refusal;
+    runtime.events().emit(EventCode::BearerRefused, None, why);
+    Err(match &refusal {
+        BearerRefusal::Invalid(why) => refused(api, ErrorKind::InvalidToken, why),
+        BearerRefusal::Denied(why) => Error::new(ErrorKind::Forbidden, why.to_string()),
+    })
+}
+
+fn away(error: impl Into<tower::BoxError>) -> Error {
+    Error::unavailable("the access token cannot be verified now", error)
+}
+
+/// A refusal with its challenge (RFC 6750 section 3, RFC 9728 section 5.1).
+fn refused(api: &CheckedApi, kind: ErrorKind, why: &str) -> Error {
+    // RFC 6750 section 3: neither quotation marks nor backslashes.
+    let plain =
+        |character: char| if character.is_ascii_graphic() && character != '\\' { character } else { ' ' };
+    let description: String = why.replace('"', "'").chars().map(plain).collect();
+    let error = kind.code();
+    let parameters = format!("error=\"{error}\", error_description=\"{description}\"");
+    Error::new(kind, why.to_owned()).with_challenge(api.challenge(&parameters))
+}
+
+/// Verifies a token, and asks the application. The outer error is one that passes.
+async fn check(
+    runtime: &Arc<Runtime>,
+    api: &CheckedApi,
+    token: &Secret,
+) -> Result<Result<(Session, Duration), BearerRefusal>, Error> {
+    let invalid = |why: &str| Ok(Err(BearerRefusal::Invalid(why.into())));
+    let issuer = claimed_issuer(token.expose_secret());
+    let Some(provider) = issuer.and_then(|issuer| runtime.providers.of_issuer(&issuer)) else {
+        return invalid("it is no JWT of a provider for logins");
+    };
+    let verified = match provider.verify_access_token(token.expose_secret(), &api.api.audience).await {
+        Ok(verified) => verified,
+        Err(error @ ProviderError::AccessToken(_)) => return invalid(&error.to_string()),
+        Err(error) => return Err(away(error)),
+    };
+    let lasts = verified.expires_at.duration_since(runtime.now()).min(LOOK_AGAIN);
+    Ok(match (&verified.subject, api.api.allow_clients) {
+        (Some(_), _) => admit(runtime, provider, &verified).await.map(|session| (session, lasts)),
+        (None, true) => Ok((Session::of_token(&verified, &verified.claims), lasts)),
+        (None, false) => return invalid("it is a client's own, expected one with a user (sub)"),
+    })
+}
+
+/// Who may come in with a token, as at a login.
+async fn admit(
+    runtime: &Runtime,
+    provider: &Provider,
+    token: &BearerToken,
+) -> Result<Session, BearerRefusal> {
+    let domain = provider.relying_party.hosted_domain.as_deref();
+    if domain.is_some() && token.claims.get("hd").and_then(Value::as_str) != domain {
+        return Err(BearerRefusal::Denied(
+            "the access token's hd is not the configured hosted_domain".into(),
+        ));
+    }
+    let claims = about_person(token.claims.clone(), None);
+    let Some(hook) = &runtime.hooks.bearer else { return Ok(Session::of_token(token, &claims)) };
+    let login = VerifiedLogin {
+        issuer: token.issuer.clone(),
+        subject: token.subject.clone().unwrap_or_default(),
+        claims: claims.clone(),
+    };
+    match guarded_future("the hook for access tokens", || hook(login)).await {
+        Some(LoginDecision::Allow) => Ok(Session::of_token(token, &claims)),
+        Some(LoginDecision::AllowWith(more)) => Ok(Session::of_token(token, &replace(claims, more))),
+        Some(LoginDecision::Deny(why)) => Err(BearerRefusal::Denied(why.into())),
+        None => Err(BearerRefusal::Denied("the hook for access tokens panicked".into())),
+    }
+}

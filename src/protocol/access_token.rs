@@ -1,0 +1,101 @@
+//! Access tokens that clients send to this application (RFC 6750): JWTs (RFC 9068).
+
+use serde_json::{Map, Value};
+
+use super::id_token::{self, TokenPolicy};
+use super::json;
+use super::jws::{self, JwtError, KeySet, refused};
+use super::token::scopes;
+use crate::clock::Timestamp;
+
+/// The type of an access token (RFC 9068 section 2.1).
+const TYPE: &[&str] = &["at+jwt"];
+/// The types where the provider gives its access tokens none of their own.
+const PLAIN_TYPES: &[&str] = &["", "jwt", "at+jwt"];
+
+/// Claims of other tokens: of ID tokens, of logout tokens, and of access tokens that need a proof besides (RFC 7800).
+const OF_OTHERS: &[&str] = &["nonce", "at_hash", "c_hash", "events", "cnf"];
+
+/// How some providers name the kind of a token in its claims, and the kind that is an access token: Keycloak, Amazon
+/// Cognito, and RFC 7662 section 2.2.
+const KINDS: &[(&str, &str)] = &[("typ", "bearer"), ("token_use", "access"), ("token_type", "bearer")];
+
+/// The names of the client's id: RFC 9068 section 2.2, OpenID Connect Core 1.0 section 2, and Microsoft Entra ID before 2.0.
+const CLIENTS: &[&str] = &["client_id", "azp", "appid"];
+
+/// How some providers mark a token that a client got for itself (RFC 6749 section 4.4): Microsoft Entra ID ("Access token
+/// claims reference", `idtyp`), Auth0 (`gty`).
+const OF_CLIENTS: &[(&str, &str)] = &[("idtyp", "app"), ("gty", "client-credentials")];
+
+/// An access token that holds, for this application.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct BearerToken {
+    pub(crate) issuer: String,
+    /// `None` of a token that a client got for itself.
+    pub(crate) subject: Option<String>,
+    pub(crate) client_id: Option<String>,
+    pub(crate) scopes: Vec<String>,
+    pub(crate) expires_at: Timestamp,
+    pub(crate) claims: Map<String, Value>,
+}
+
+/// Verifies an access token for `audience`, in the order of RFC 9068 section 4. `plain`: the provider gives access tokens no
+/// type of their own.
+pub(crate) fn verify(
+    compact: &str,
+    (audience, plain): (&str, bool),
+    keys: &KeySet,
+    expected: &TokenPolicy<'_>,
+) -> Result<BearerToken, JwtError> {
+    let kinds = if plain { PLAIN_TYPES } else { TYPE };
+    let mut token = jws::verify(compact, keys, kinds, &expected.jws)?;
+    id_token::readable(&mut token, expected.decisive)?;
+    let issuer = expected.issuer.check(&token.claims, token.key_issuer)?.to_owned();
+    let issued_at = json::numeric_date(&token.claims, "iat");
+    let issued_at = issued_at.ok_or_else(|| refused(&token.claims, "iat", "a date"))?;
+    id_token::times(&token.claims, issued_at, expected.now)?;
+    BearerToken::new(issuer, token.claims, audience)
+}
+
+impl BearerToken {
+    /// From the claims of a token of this issuer, wherever they were verified.
+    fn new(issuer: String, claims: Map<String, Value>, audience: &str) -> Result<Self, JwtError> {
+        let audiences = claims.get("aud").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        if json::text(&claims, "aud") != Some(audience) && !audiences.iter().any(|one| one == audience) {
+            return Err(refused(&claims, "aud", format_args!("{audience:?}")));
+        }
+        if let Some(name) = OF_OTHERS.iter().find(|name| claims.contains_key(**name)) {
+            return Err(refused(&claims, name, "none, as in an access token that needs no other proof"));
+        }
+        let is_other = |(name, kind): &&(&str, &str)| {
+            claims
+                .get(*name)
+                .is_some_and(|named| !named.as_str().is_some_and(|named| named.eq_ignore_ascii_case(kind)))
+        };
+        if let Some((name, kind)) = KINDS.iter().find(is_other) {
+            return Err(refused(&claims, name, format_args!("{kind:?}")));
+        }
+        let clients = || CLIENTS.iter().filter_map(|name| json::text(&claims, name));
+        let is_client = OF_CLIENTS.iter().any(|(name, value)| json::text(&claims, name) == Some(value));
+        let subject = json::text(&claims, "sub").filter(|sub| !is_client && clients().all(|id| id != *sub));
+        if subject.is_some_and(|sub| sub.len() > 255) {
+            return Err(refused(&claims, "sub", "a text of at most 255 characters"));
+        }
+        let expires_at = json::numeric_date(&claims, "exp").map(Timestamp::from_secs);
+        Ok(Self {
+            subject: subject.map(str::to_owned),
+            client_id: clients().next().map(str::to_owned),
+            scopes: granted(&claims),
+            expires_at: expires_at.unwrap_or(Timestamp::from_millis(u64::MAX)),
+            issuer,
+            claims,
+        })
+    }
+}
+
+/// The scopes of a token: `scope` (RFC 8693 section 4.2), or `scp` at Microsoft Entra ID and Okta; a text or a list.
+fn granted(claims: &Map<String, Value>) -> Vec<String> {
+    let named = ["scope", "scp"].iter().find_map(|name| claims.get(*name));
+    let list = named.and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    named.into_iter().chain(list).filter_map(Value::as_str).flat_map(scopes).collect()
+}

@@ -1,0 +1,74 @@
+//! The access tokens that clients sent, as this process remembers them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::sync::Cache;
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+
+use crate::clock::ClockReading;
+use crate::records::opened_cache::OpenedCache;
+use crate::sessions::session::Session;
+
+/// The most that is kept of accepted tokens, in bytes.
+const KNOWN: u64 = 64 * 1024 * 1024;
+/// So many refused tokens are remembered...
+const MOST_REFUSED: u64 = 10_000;
+/// ...for so long.
+const REFUSED: Duration = Duration::from_secs(10);
+/// So many unknown tokens are looked at at a time: whoever sends them takes nothing from those who sign in.
+const MOST_UNKNOWN: usize = 64;
+/// The end of a token, which its signature makes another one for each: where to look.
+const END: usize = 64;
+
+/// Why an access token is refused.
+#[derive(Clone, Debug)]
+pub(crate) enum BearerRefusal {
+    /// It does not hold.
+    Invalid(Arc<str>),
+    /// It holds, and its user may not come in.
+    Denied(Arc<str>),
+}
+
+/// The accepted tokens, each with its user, since when and for how long; the refused ones by their hashes, with the reason.
+pub(crate) struct BearerTokens {
+    known: OpenedCache<(Arc<Session>, ClockReading, Duration)>,
+    refused: Cache<[u8; 32], (BearerRefusal, ClockReading)>,
+    pub(crate) unknown: Semaphore,
+}
+
+impl BearerTokens {
+    pub(crate) fn new() -> Self {
+        Self {
+            known: OpenedCache::new(KNOWN),
+            refused: Cache::builder().max_capacity(MOST_REFUSED).time_to_live(REFUSED).build(),
+            unknown: Semaphore::new(MOST_UNKNOWN),
+        }
+    }
+
+    /// The user of an accepted token.
+    pub(crate) fn get(&self, token: &[u8], now: ClockReading) -> Option<Arc<Session>> {
+        let (session, at, lasts) = self.known.get(&parts(token))?;
+        now.believes(at, lasts).then_some(session)
+    }
+
+    pub(crate) fn put(&self, token: &[u8], session: Arc<Session>, at: ClockReading, lasts: Duration) {
+        self.known.put(&parts(token), (session, at, lasts));
+    }
+
+    pub(crate) fn refusal(&self, token: &[u8], now: ClockReading) -> Option<BearerRefusal> {
+        let (refusal, at) = self.refused.get::<[u8; 32]>(&Sha256::digest(token).into())?;
+        now.believes(at, REFUSED).then_some(refusal)
+    }
+
+    pub(crate) fn refuse(&self, token: &[u8], refusal: BearerRefusal, at: ClockReading) {
+        self.refused.insert(Sha256::digest(token).into(), (refusal, at));
+    }
+}
+
+/// A token, its end first.
+fn parts(token: &[u8]) -> [&[u8]; 2] {
+    let (start, end) = token.split_at(token.len().saturating_sub(END));
+    [end, start]
+}
