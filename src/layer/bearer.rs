@@ -8,7 +8,7 @@ use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, Response, StatusCode};
 use serde_json::Value;
 
-use crate::config::api::CheckedApi;
+use crate::config::api::{Api, CheckedApi};
 use crate::config::hooks::{LoginDecision, VerifiedLogin};
 use crate::error::{Error, ErrorKind, RetryLater};
 use crate::events::{EventCode, guarded_future};
@@ -130,16 +130,27 @@ async fn check(
     token: &Secret,
 ) -> Result<Result<(Session, Duration), BearerRefusal>, Error> {
     let invalid = |why: &str| Ok(Err(BearerRefusal::Invalid(why.into())));
+    let Api { audience, introspect_at, introspection_age, .. } = &api.api;
     let issuer = claimed_issuer(token.expose_secret());
-    let Some(provider) = issuer.and_then(|issuer| runtime.providers.of_issuer(&issuer)) else {
-        return invalid("it is no JWT of a provider for logins");
+    let issuer = issuer.and_then(|issuer| runtime.providers.of_issuer(&issuer));
+    let asked = introspect_at.as_ref().and_then(|name| runtime.providers.login_named(name));
+    let (provider, verified, longest) = match (issuer, asked) {
+        (Some(provider), _) => {
+            let verified = provider.verify_access_token(token.expose_secret(), audience).await;
+            (provider, verified, LOOK_AGAIN)
+        }
+        (None, Some(provider)) => (provider, provider.introspect(token, audience).await, *introspection_age),
+        (None, None) => return invalid("it is no JWT of a provider for logins"),
     };
-    let verified = match provider.verify_access_token(token.expose_secret(), &api.api.audience).await {
+    let verified = match verified {
         Ok(verified) => verified,
         Err(error @ ProviderError::AccessToken(_)) => return invalid(&error.to_string()),
-        Err(error) => return Err(away(error)),
+        Err(error) => {
+            provider.tell(&error);
+            return Err(away(error));
+        }
     };
-    let lasts = verified.expires_at.duration_since(runtime.now()).min(LOOK_AGAIN);
+    let lasts = verified.expires_at.duration_since(runtime.now()).min(longest);
     Ok(match (&verified.subject, api.api.allow_clients) {
         (Some(_), _) => admit(runtime, provider, &verified).await.map(|session| (session, lasts)),
         (None, true) => Ok((Session::of_token(&verified, &verified.claims), lasts)),

@@ -1,8 +1,9 @@
-//! Access tokens that clients send to this application (RFC 6750): JWTs (RFC 9068).
+//! Access tokens that clients send to this application (RFC 6750): JWTs (RFC 9068), and opaque ones (RFC 7662).
 
 use serde_json::{Map, Value};
 
 use super::id_token::{self, TokenPolicy};
+use super::issuer::ProviderIssuer;
 use super::json;
 use super::jws::{self, JwtError, KeySet, refused};
 use super::token::scopes;
@@ -55,6 +56,27 @@ pub(crate) fn verify(
     let issued_at = issued_at.ok_or_else(|| refused(&token.claims, "iat", "a date"))?;
     id_token::times(&token.claims, issued_at, expected.now)?;
     BearerToken::new(issuer, token.claims, audience)
+}
+
+/// Reads what the provider says about an opaque access token (RFC 7662 section 2.2).
+pub(crate) fn introspected(
+    mut claims: Map<String, Value>,
+    audience: &str,
+    issuer: &ProviderIssuer,
+    now: Timestamp,
+) -> Result<BearerToken, JwtError> {
+    if claims.remove("active") != Some(Value::Bool(true)) {
+        return Err(JwtError::Refused("it is not active, as its provider says".into()));
+    }
+    claims.entry("iss").or_insert_with(|| issuer.url.as_str().into());
+    let named = issuer.check(&claims, None)?.to_owned();
+    for (name, is_over) in [("exp", true), ("nbf", false)] {
+        let date = json::numeric_date(&claims, name).map(Timestamp::from_secs);
+        if date.is_some_and(|date| (date <= now) == is_over) {
+            return Err(refused(&claims, name, "a date on the other side of now"));
+        }
+    }
+    BearerToken::new(named, claims, audience)
 }
 
 impl BearerToken {

@@ -6,9 +6,9 @@ use openidconnect::core::{CoreClient, CoreRevocableToken};
 use openidconnect::url::ParseError;
 use openidconnect::{
     AccessToken, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, DeviceAuthorizationUrl,
-    EmptyExtraDeviceAuthorizationFields, EndpointNotSet, EndpointSet, ErrorResponse, HttpRequest,
-    HttpResponse, IssuerUrl, JsonWebKeySet, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError,
-    RevocationUrl, Scope, TokenUrl,
+    EmptyExtraDeviceAuthorizationFields, EndpointSet, ErrorResponse, HttpRequest, HttpResponse,
+    IntrospectionUrl, IssuerUrl, JsonWebKeySet, PkceCodeVerifier, RedirectUrl, RefreshToken,
+    RequestTokenError, RevocationUrl, Scope, TokenUrl,
 };
 use url::Url;
 use zeroize::Zeroize;
@@ -18,7 +18,7 @@ use super::token::ClientAuthMethod;
 use crate::secret::{Secret, opaque};
 
 /// The library's client, with each endpoint that it is asked for.
-type Library = CoreClient<EndpointSet, EndpointSet, EndpointNotSet, EndpointSet, EndpointSet>;
+type Library = CoreClient<EndpointSet, EndpointSet, EndpointSet, EndpointSet, EndpointSet>;
 
 /// A request to be sent. It holds secrets: its body is to be wiped, and its credentials are not to be printed.
 pub(crate) type Built = Result<HttpRequest, Box<dyn Error + Send + Sync>>;
@@ -51,6 +51,7 @@ impl ProviderClient {
         // The library revokes at https alone (RFC 7009 section 2); `revocation` puts the endpoint's own URL back.
         let mut revocation = or_token(&metadata.revocation_endpoint);
         let _ = revocation.set_scheme("https");
+        let introspection = or_token(&metadata.introspection_endpoint);
         // The library verifies nothing here: who issues tokens is none of its affairs.
         let issuer = IssuerUrl::from_url(metadata.token_endpoint.clone());
         let mut library =
@@ -59,6 +60,7 @@ impl ProviderClient {
                 .set_redirect_uri(RedirectUrl::new(redirect_uri.to_owned())?)
                 .set_auth_uri(AuthUrl::from_url(authorization))
                 .set_token_uri(TokenUrl::from_url(metadata.token_endpoint.clone()))
+                .set_introspection_url(IntrospectionUrl::from_url(introspection))
                 .set_revocation_url(RevocationUrl::from_url(revocation))
                 .set_device_authorization_url(DeviceAuthorizationUrl::from_url(par));
         if auth != ClientAuthMethod::ClientSecretBasic {
@@ -118,6 +120,12 @@ impl ProviderClient {
         let mut request = captured(self.library.revoke_token(token)?.request(&capture))?;
         *request.uri_mut() = endpoint.as_str().parse()?;
         Ok(request)
+    }
+
+    /// RFC 7662 section 2.1.
+    pub(crate) fn introspection(&self, token: &Secret) -> Built {
+        let token = AccessToken::new(token.expose_secret().to_owned());
+        captured(self.library.introspect(&token).set_token_type_hint("access_token").request(&capture))
     }
 
     /// RFC 9126 section 2.1: the parameters of an authorization request, with the client's authentication. The library

@@ -16,6 +16,7 @@ pub(crate) struct Metadata {
     pub(crate) jwks_uri: Option<Url>,
     pub(crate) userinfo_endpoint: Option<Url>,
     pub(crate) revocation_endpoint: Option<Url>,
+    pub(crate) introspection_endpoint: Option<Url>,
     pub(crate) end_session_endpoint: Option<Url>,
     pub(crate) par_endpoint: Option<Url>,
     /// RFC 9126 section 5: every authorization request is pushed.
@@ -110,6 +111,7 @@ pub(crate) fn parse(
             .transpose()?,
         userinfo_endpoint: document.optional("userinfo_endpoint", Document::called),
         revocation_endpoint: document.optional("revocation_endpoint", Document::called),
+        introspection_endpoint: document.optional("introspection_endpoint", Document::called),
         end_session_endpoint: document.optional("end_session_endpoint", Document::url),
         par_endpoint: document.optional("pushed_authorization_request_endpoint", Document::called),
         requires_par: document.adds_check("require_pushed_authorization_requests"),

@@ -11,6 +11,7 @@ pub(crate) mod default_client;
 pub(crate) mod error;
 pub(crate) mod http_client;
 pub(crate) mod identity;
+mod introspection;
 pub(crate) mod keys;
 pub(crate) mod provider_config;
 pub(crate) mod providers;

@@ -1,6 +1,7 @@
 //! A client calls the application as an API: which access tokens are accepted, and what each of the others is answered.
 
 mod accepted;
+mod introspection;
 mod refused;
 
 use axum::routing::{get, post};
