@@ -90,11 +90,9 @@ async fn settled<S: Store>(store: &S, record: Record) -> super::Version {
 async fn polled<T>(times: usize, mut future: BoxFuture<'_, T>) {
     let mut left = times;
     poll_fn(|context| {
-        if left == 0 || future.as_mut().poll(context).is_ready() {
-            return Poll::Ready(());
-        }
-        left -= 1;
-        if left == 0 { Poll::Ready(()) } else { Poll::Pending }
+        let is_ready = left == 0 || future.as_mut().poll(context).is_ready();
+        left = left.saturating_sub(1);
+        if is_ready || left == 0 { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
 }

@@ -34,10 +34,16 @@ const BATCH: usize = 256;
 const NOTIFY: &str = "SELECT pg_notify('tower_oidc', encode(key, 'base64')) FROM unnest($1::bytea[]) AS key";
 
 pub(super) struct NotifyListener {
+    exchange: Exchange,
+    task: Mutex<Option<NotifyTask>>,
+}
+
+/// With which server, and for whom.
+#[derive(Clone)]
+struct Exchange {
     config: Config,
     tls: MakeRustlsConnect,
     changes: Arc<Notifier>,
-    task: Mutex<Option<NotifyTask>>,
 }
 
 struct NotifyTask {
@@ -47,12 +53,12 @@ struct NotifyTask {
 
 impl NotifyListener {
     pub(super) fn new(config: Config, tls: MakeRustlsConnect, changes: Arc<Notifier>) -> Self {
-        Self { config, tls, changes, task: Mutex::default() }
+        Self { exchange: Exchange { config, tls, changes }, task: Mutex::default() }
     }
 
     /// Tells this process at once and the others soon.
     pub(super) fn tell(&self, key: Key) {
-        self.changes.tell(Change::Row(key));
+        self.exchange.changes.tell(Change::Row(key));
         let _ = self.begin().try_send(key);
     }
 
@@ -64,9 +70,7 @@ impl NotifyListener {
             // Nobody asked yet, or the runtime has ended that it ran on.
             _ => {
                 let (written, told) = channel(BACKLOG);
-                let exchange =
-                    exchange(self.config.clone(), self.tls.clone(), Arc::clone(&self.changes), told);
-                let running = AbortOnDropHandle::new(tokio::spawn(exchange));
+                let running = AbortOnDropHandle::new(tokio::spawn(self.exchange.clone().run(told)));
                 *task = Some(NotifyTask { running, written: written.clone() });
                 written
             }
@@ -74,68 +78,60 @@ impl NotifyListener {
     }
 }
 
-/// Connects again and again. Meanwhile those who wait look by themselves, and say what is wrong.
-async fn exchange(
-    config: Config,
-    tls: MakeRustlsConnect,
-    changes: Arc<Notifier>,
-    mut written: Receiver<Key>,
-) {
-    let mut pause = FIRST_PAUSE;
-    loop {
-        if let Ok(Ok((client, connection))) = timeout(STEP, config.connect(tls.clone())).await {
-            let this = AtomicI32::new(0);
-            tokio::select! {
-                () = hear(connection, &changes, &this) => {}
-                _ = speak(&client, &changes, &this, &mut written) => {}
+impl Exchange {
+    /// Connects again and again. Meanwhile those who wait look by themselves, and say what is wrong.
+    async fn run(self, mut written: Receiver<Key>) {
+        let mut pause = FIRST_PAUSE;
+        loop {
+            if let Ok(Ok((client, connection))) = timeout(STEP, self.config.connect(self.tls.clone())).await {
+                let this = AtomicI32::new(0);
+                tokio::select! {
+                    () = self.hear(connection, &this) => {}
+                    _ = self.speak(&client, &this, &mut written) => {}
+                }
+                if this.load(Ordering::Relaxed) != 0 {
+                    pause = FIRST_PAUSE;
+                }
             }
-            if this.load(Ordering::Relaxed) != 0 {
-                pause = FIRST_PAUSE;
-            }
-        }
-        tokio::time::sleep(pause).await;
-        pause = LONGEST_PAUSE.min(pause * 2);
-    }
-}
-
-/// Passes on what other connections than this one said, until the connection ends.
-async fn hear<S>(mut connection: Connection<Socket, S>, changes: &Notifier, this: &AtomicI32)
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-{
-    while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-        if let AsyncMessage::Notification(notification) = message
-            && notification.process_id() != this.load(Ordering::Relaxed)
-        {
-            changes.tell(row(notification.payload()).map_or(Change::Any, Change::Row));
+            tokio::time::sleep(pause).await;
+            pause = LONGEST_PAUSE.min(pause * 2);
         }
     }
-}
 
-/// `None` when the server is away or does not answer.
-async fn speak(
-    client: &Client,
-    changes: &Notifier,
-    this: &AtomicI32,
-    written: &mut Receiver<Key>,
-) -> Option<()> {
-    let begun = async {
-        let process = client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
-        client.batch_execute("LISTEN tower_oidc").await?;
-        this.store(process, Ordering::Relaxed);
-        // What was said before is lost: everybody looks again.
-        changes.tell(Change::Any);
-        client.prepare(NOTIFY).await
-    };
-    let notify = timeout(STEP, begun).await.ok()?.ok()?;
-    let mut keys = Vec::with_capacity(BATCH);
-    // Where there is nothing to tell, telling nothing shows that the connection works.
-    while timeout(BEAT, written.recv_many(&mut keys, BATCH)).await != Ok(0) {
-        let rows: Vec<&[u8]> = keys.iter().map(|key| &key.0[..]).collect();
-        timeout(STEP, client.execute(&notify, &[&rows])).await.ok()?.ok()?;
-        keys.clear();
+    /// Passes on what other connections than this one said, until the connection ends.
+    async fn hear<S>(&self, mut connection: Connection<Socket, S>, this: &AtomicI32)
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    {
+        while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
+            if let AsyncMessage::Notification(notification) = message
+                && notification.process_id() != this.load(Ordering::Relaxed)
+            {
+                self.changes.tell(row(notification.payload()).map_or(Change::Any, Change::Row));
+            }
+        }
     }
-    Some(())
+
+    /// `None` when the server is away or does not answer.
+    async fn speak(&self, client: &Client, this: &AtomicI32, written: &mut Receiver<Key>) -> Option<()> {
+        let begun = async {
+            let process = client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0);
+            client.batch_execute("LISTEN tower_oidc").await?;
+            this.store(process, Ordering::Relaxed);
+            // What was said before is lost: everybody looks again.
+            self.changes.tell(Change::Any);
+            client.prepare(NOTIFY).await
+        };
+        let notify = timeout(STEP, begun).await.ok()?.ok()?;
+        let mut keys = Vec::with_capacity(BATCH);
+        // Where there is nothing to tell, telling nothing shows that the connection works.
+        while timeout(BEAT, written.recv_many(&mut keys, BATCH)).await != Ok(0) {
+            let rows: Vec<&[u8]> = keys.iter().map(|key| &key.0[..]).collect();
+            timeout(STEP, client.execute(&notify, &[&rows])).await.ok()?.ok()?;
+            keys.clear();
+        }
+        Some(())
+    }
 }
 
 /// The row that a notification names.
