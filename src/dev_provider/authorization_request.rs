@@ -7,10 +7,9 @@ use url::Url;
 
 use super::client::Client;
 use super::request::Form;
+use super::response::Refusal;
 use crate::protocol::token::scopes;
 
-/// A waiting page keeps its request, so a request is bounded.
-const MAX_LENGTH: usize = 16 * 1024;
 const MAX_SCOPES: usize = 64;
 const MAX_RESOURCES: usize = 16;
 
@@ -38,29 +37,16 @@ pub(super) struct CheckedAuthorizationRequest {
 #[derive(Clone)]
 pub(super) struct Reply {
     pub(super) redirect_uri: String,
+    pub(super) url: Url,
     pub(super) form_post: bool,
     pub(super) state: Option<String>,
 }
 
-/// A request that goes no further.
-pub(super) enum Refusal {
-    /// Told to the person: sending the browser on would make an open redirector (RFC 6749 section 4.1.2.1).
-    ToPerson(&'static str),
-    /// Told to the client, as `error` and `error_description`.
-    ToClient(Reply, &'static str, &'static str),
-}
+/// What the client is told of a request that goes no further: `error` and `error_description`.
+type ReplyError = (&'static str, &'static str);
 
 impl CheckedAuthorizationRequest {
-    pub(super) fn parse(sent: &Form, length: usize, clients: &[Client]) -> Result<Self, Refusal> {
-        if length > MAX_LENGTH {
-            return Err(Refusal::ToPerson("The request is too long."));
-        }
-        let (client, reply) = Reply::parse(sent, clients)?;
-        Self::parse_rest(sent, client, reply.clone())
-            .map_err(|(code, description)| Refusal::ToClient(reply, code, description))
-    }
-
-    fn parse_rest(sent: &Form, client: &Client, reply: Reply) -> Result<Self, (&'static str, &'static str)> {
+    pub(super) fn parse(sent: &Form, client: &Client, reply: &Reply) -> Result<Self, ReplyError> {
         let invalid = |description| Err(("invalid_request", description));
         if sent.has_repeated() {
             return invalid("a parameter comes twice");
@@ -89,24 +75,28 @@ impl CheckedAuthorizationRequest {
         let scopes = parse_scopes(sent.get("scope").unwrap_or_default())
             .ok_or(("invalid_scope", "scope must name up to 64 scopes in RFC 6749's characters"))?;
         let is_resource = |text: &String| Url::parse(text).is_ok_and(|uri| uri.fragment().is_none());
-        let resources: Vec<String> = sent.all("resource").map(str::to_owned).collect();
+        let resources = sent.resources();
         if resources.len() > MAX_RESOURCES || !resources.iter().all(is_resource) {
             return Err(("invalid_target", "a resource must be an absolute URI without a fragment"));
         }
-        let prompts = prompts(sent)?;
-        let max_age = match sent.get("max_age").map(str::parse) {
-            None => None,
-            Some(Ok(seconds)) => Some(seconds),
-            Some(Err(_)) => return invalid("max_age must be a number of seconds"),
+        let prompts: Vec<&str> = sent.get("prompt").unwrap_or_default().split_ascii_whitespace().collect();
+        if !prompts.iter().all(|prompt| matches!(*prompt, "none" | "login" | "consent" | "select_account")) {
+            return invalid("prompt has an unknown value");
+        }
+        if prompts.contains(&"none") && prompts.len() > 1 {
+            return invalid("prompt=none stands alone");
+        }
+        let Ok(max_age) = sent.get("max_age").map(str::parse).transpose() else {
+            return invalid("max_age must be a number of seconds");
         };
         Ok(Self {
             client_id: client.id.clone(),
-            reply,
+            reply: reply.clone(),
             scopes,
             resources,
             code_challenge,
-            nonce: sent.get("nonce").map(str::to_owned),
-            login_hint: sent.get("login_hint").map(str::to_owned),
+            nonce: sent.owned("nonce"),
+            login_hint: sent.owned("login_hint"),
             hinted_subject: None,
             silent: prompts.contains(&"none"),
             consent: prompts.contains(&"consent"),
@@ -116,36 +106,24 @@ impl CheckedAuthorizationRequest {
     }
 }
 
-fn prompts(sent: &Form) -> Result<Vec<&str>, (&'static str, &'static str)> {
-    let prompts: Vec<&str> = sent.get("prompt").unwrap_or_default().split_ascii_whitespace().collect();
-    if !prompts.iter().all(|prompt| matches!(*prompt, "none" | "login" | "consent" | "select_account")) {
-        return Err(("invalid_request", "prompt has an unknown value"));
-    }
-    if prompts.contains(&"none") && prompts.len() > 1 {
-        return Err(("invalid_request", "prompt=none stands alone"));
-    }
-    Ok(prompts)
-}
-
 impl Reply {
-    fn parse<'c>(sent: &Form, clients: &'c [Client]) -> Result<(&'c Client, Self), Refusal> {
+    /// Whatever is wrong here is told to the person: sending the browser on would make an open redirector (RFC 6749 section
+    /// 4.1.2.1).
+    pub(super) fn parse<'c>(sent: &Form, clients: &'c [Client]) -> Result<(&'c Client, Self), Refusal> {
         if sent.is_repeated("client_id") || sent.is_repeated("redirect_uri") {
-            return Err(Refusal::ToPerson("A parameter comes twice."));
+            return Err(Refusal::page("A parameter comes twice."));
         }
         let client = clients.iter().find(|client| Some(client.id.as_str()) == sent.get("client_id"));
-        let client = client.ok_or(Refusal::ToPerson("The application is not registered here."))?;
+        let client = client.ok_or(Refusal::page("The application is not registered here."))?;
         // OpenID Connect Core 1.0 section 3.1.2.1: required, and compared as strings.
-        let redirect_uri = sent
-            .get("redirect_uri")
-            .filter(|uri| client.redirect_uris.iter().any(|registered| registered == uri))
-            .filter(|uri| Url::parse(uri).is_ok_and(|uri| matches!(uri.scheme(), "http" | "https")))
-            .ok_or(Refusal::ToPerson("The application did not register this redirect URI."))?;
-        let reply = Self {
-            redirect_uri: redirect_uri.to_owned(),
-            form_post: sent.get("response_mode") == Some("form_post"),
-            state: sent.get("state").map(str::to_owned),
-        };
-        Ok((client, reply))
+        let (redirect_uri, url) = sent
+            .owned("redirect_uri")
+            .filter(|uri| client.redirect_uris.contains(uri))
+            .and_then(|uri| Url::parse(&uri).ok().map(|url| (uri, url)))
+            .filter(|(_, url)| matches!(url.scheme(), "http" | "https"))
+            .ok_or(Refusal::page("The application did not register this redirect URI."))?;
+        let form_post = sent.get("response_mode") == Some("form_post");
+        Ok((client, Self { redirect_uri, url, form_post, state: sent.owned("state") }))
     }
 }
 

@@ -1,43 +1,39 @@
 //! The authorization endpoint: who is it, did they consent, and what the client hears.
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
-use url::Url;
+use http::{Request, Response};
 
-use super::authorization_request::{CheckedAuthorizationRequest, Refusal, Reply};
-use super::request::{Form, cookie};
-use super::state::{
-    CODE_LIFETIME, Code, ConsentedGrant, DevSession, PAGE_LIFETIME, PendingSignIn, Person, Question,
-};
-use super::{IncomingRequest, ScriptedLogin, response};
+use super::authorization_request::{CheckedAuthorizationRequest, Reply};
+use super::request::Form;
+use super::response::{Answer, Refusal, see_other};
+use super::state::{CODE_LIFETIME, Code, DevSession, PAGE_LIFETIME, PendingSignIn, Person};
+use super::{IncomingRequest, ScriptedLogin};
+
+/// A waiting page keeps its request, so a request is bounded.
+const MAX_LENGTH: usize = 16 * 1024;
 
 impl IncomingRequest<'_> {
     /// OpenID Connect Core 1.0 section 3.1.2.
-    pub(super) fn authorize(&mut self, request: &Request<Bytes>) -> Response<Bytes> {
+    pub(super) fn authorize(&mut self, request: &Request<Bytes>) -> Answer {
+        if request.uri().query().unwrap_or_default().len() > MAX_LENGTH {
+            return Err(Refusal::page("The request is too long."));
+        }
         let sent = Form::of_query(request);
-        let length = request.uri().query().unwrap_or_default().len();
-        let mut asked = match CheckedAuthorizationRequest::parse(&sent, length, &self.settings.clients) {
+        let (client, reply) = Reply::parse(&sent, &self.settings.clients)?;
+        let mut asked = match CheckedAuthorizationRequest::parse(&sent, client, &reply) {
             Ok(asked) => asked,
-            Err(Refusal::ToPerson(why)) => return self.message(StatusCode::BAD_REQUEST, "Not possible", why),
-            Err(Refusal::ToClient(reply, code, description)) => {
-                return self.refuse(&reply, code, description);
-            }
+            Err((code, description)) => return Ok(self.refuse(&reply, code, description)),
         };
         let hint = sent.get("id_token_hint").and_then(|hint| self.open_hint(hint));
         asked.hinted_subject = hint.map(|hint| hint.sub);
-        self.decide(asked, request)
+        Ok(self.decide(asked, request))
     }
 
     /// A form that another site posted arrives without our `SameSite=Lax` cookie; the GET that follows
     /// carries it. Only our own endpoint is redirected to, and it judges the parameters.
-    pub(super) fn again_as_get(&self, endpoint: &str, request: &Request<Bytes>) -> Response<Bytes> {
-        match Form::of_form(request) {
-            Ok(form) => {
-                let url = self.settings.issuer.url(endpoint);
-                response::see_other(&format!("{url}?{}", form.to_query()))
-            }
-            Err(_) => self.message(StatusCode::BAD_REQUEST, "Not possible", "This is not a form."),
-        }
+    pub(super) fn again_as_get(&self, endpoint: &str, request: &Request<Bytes>) -> Answer {
+        let form = Form::of_form(request).ok_or(Refusal::page("This is not a form."))?;
+        Ok(see_other(&format!("{}?{}", self.settings.issuer.url(endpoint), form.to_query())))
     }
 
     fn decide(&mut self, asked: CheckedAuthorizationRequest, request: &Request<Bytes>) -> Response<Bytes> {
@@ -54,39 +50,25 @@ impl IncomingRequest<'_> {
             }
             None => {}
         }
-        let Some(session) = session else {
-            return if asked.silent {
-                self.refuse(&asked.reply, "login_required", "nobody suitable is signed in")
-            } else {
-                let email = self.suggested_email(&asked, request);
-                self.ask(asked, Question::SignIn, browser, &email)
-            };
+        let (consent, email) = match session {
+            Some(session) if !asked.consent && session.has_granted(&asked.client_id, &asked.scopes) => {
+                return self.reply_with_code(asked, session);
+            }
+            Some(session) => (Some(session.sid), session.person.email),
+            None => (None, self.suggested_email(&asked, request)),
         };
-        if asked.consent || !session.has_granted(&asked.client_id, &asked.scopes) {
-            return if asked.silent {
-                self.refuse(&asked.reply, "consent_required", "a scope has not been granted yet")
-            } else {
-                let question = Question::Consent { sid: session.sid };
-                self.ask(asked, question, browser, &session.person.email)
+        if asked.silent {
+            let (code, why) = match consent {
+                Some(_) => ("consent_required", "a scope has not been granted yet"),
+                None => ("login_required", "nobody suitable is signed in"),
             };
+            return self.refuse(&asked.reply, code, why);
         }
-        self.reply_with_code(asked, &session)
-    }
-
-    /// Shows a page and waits for its form.
-    fn ask(
-        &mut self,
-        asked: CheckedAuthorizationRequest,
-        question: Question,
-        browser: Option<String>,
-        email: &str,
-    ) -> Response<Bytes> {
         let browser = browser.unwrap_or_else(|| self.settings.random.token());
-        let token = self.settings.random.token();
-        let mut response = self.question(StatusCode::OK, &token, &asked, &question, email, None);
-        self.set_browser(&mut response, &browser);
-        let expires_at = self.now.saturating_add(PAGE_LIFETIME);
-        self.state.pages.insert(token, PendingSignIn { asked, question, browser }, expires_at);
+        let (token, page) = (self.settings.random.token(), PendingSignIn { asked, consent, browser });
+        let mut response = self.question(&token, &page, &email, "");
+        self.set_browser(&mut response, &page.browser);
+        self.state.pages.insert(token, page, self.until(PAGE_LIFETIME));
         response
     }
 
@@ -94,26 +76,12 @@ impl IncomingRequest<'_> {
     pub(super) fn reply_with_code(
         &mut self,
         asked: CheckedAuthorizationRequest,
-        session: &DevSession,
+        session: DevSession,
     ) -> Response<Bytes> {
-        let code = self.settings.random.token();
-        let grant = ConsentedGrant {
-            client_id: asked.client_id,
-            person: Some(session.person.clone()),
-            sid: session.sid.clone(),
-            auth_time: session.auth_time,
-            scopes: asked.scopes,
-            resources: asked.resources,
-        };
-        let record = Code {
-            grant,
-            redirect_uri: asked.reply.redirect_uri.clone(),
-            code_challenge: asked.code_challenge,
-            nonce: asked.nonce,
-            spent: None,
-        };
-        self.state.codes.insert(code.clone(), record, self.now.saturating_add(CODE_LIFETIME));
-        self.reply(&asked.reply, &[("code", &code)])
+        let (code, reply) = (self.settings.random.token(), asked.reply.clone());
+        let record = Code { asked, session, spent: None };
+        self.state.codes.insert(code.clone(), record, self.until(CODE_LIFETIME));
+        self.reply(&reply, &[("code", &code)])
     }
 
     /// RFC 6749 section 4.1.2.1.
@@ -129,24 +97,18 @@ impl IncomingRequest<'_> {
         if reply.form_post {
             return self.form_post(&reply.redirect_uri, &fields);
         }
-        match Url::parse(&reply.redirect_uri) {
-            Ok(mut url) => {
-                url.query_pairs_mut().extend_pairs(fields);
-                response::see_other(url.as_str())
-            }
-            Err(_) => response::empty(StatusCode::BAD_REQUEST),
-        }
+        let mut url = reply.url.clone();
+        url.query_pairs_mut().extend_pairs(fields);
+        see_other(url.as_str())
     }
 
     /// The value of the browser's cookie, if it could be one of ours. It names a session or nothing.
     pub(super) fn browser(&self, request: &Request<Bytes>) -> Option<String> {
-        let value = cookie(request, &self.settings.issuer.cookie_name())?;
+        let value = self.settings.issuer.cookie(request, "")?;
         Some(value).filter(|value| value.len() == 43).map(str::to_owned)
     }
 
     pub(super) fn set_browser(&self, response: &mut Response<Bytes>, browser: &str) {
-        let issuer = &self.settings.issuer;
-        let cookie = format!("{}={browser}; {}", issuer.cookie_name(), issuer.cookie_attributes());
-        response::set(response, header::SET_COOKIE, &cookie);
+        self.settings.issuer.set_cookie(response, "", browser, "");
     }
 }

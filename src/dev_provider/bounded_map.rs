@@ -42,13 +42,9 @@ impl<T> Bounded<T> {
         self.entries.retain(|_, (value, _)| keep(value));
     }
 
-    pub(super) fn key_of(&self, now: Timestamp, mut wanted: impl FnMut(&T) -> bool) -> Option<String> {
-        let mut live = self.entries.iter().filter(|(_, (_, end))| *end > now);
-        live.find(|(_, (value, _))| wanted(value)).map(|(key, _)| key.clone())
-    }
-
-    pub(super) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
-        self.entries.values_mut().map(|(value, _)| value)
+    pub(super) fn live(&mut self, now: Timestamp) -> impl Iterator<Item = (&String, &mut T)> {
+        let live = self.entries.iter_mut().filter(move |(_, (_, end))| *end > now);
+        live.map(|(key, (value, _))| (key, value))
     }
 }
 

@@ -7,7 +7,7 @@ use http::{Request, header};
 use subtle::ConstantTimeEq;
 
 use super::request::{Form, header_of};
-use super::response::OAuthError;
+use super::response::Refusal;
 
 #[derive(Clone)]
 pub(super) struct Client {
@@ -22,41 +22,38 @@ pub(super) struct Client {
 pub(super) fn authenticate<'c>(
     clients: &'c [Client],
     request: &Request<Bytes>,
-) -> Result<(Form, &'c Client), OAuthError> {
-    let form = Form::of_form(request)?;
+) -> Result<(Form, &'c Client), Refusal> {
+    let invalid = |description| Refusal::oauth("invalid_request", description);
+    let form = Form::of_form(request);
+    let form = form.ok_or(invalid("the body must be application/x-www-form-urlencoded"))?;
     if form.has_repeated() {
-        return Err(OAuthError::invalid_request("a parameter comes twice"));
+        return Err(invalid("a parameter comes twice"));
     }
     let (id, secret) = match header_of(request, &header::AUTHORIZATION) {
         Some(authorization) => {
-            let (id, secret) = basic(authorization).ok_or_else(OAuthError::invalid_client)?;
+            let (id, secret) = basic(authorization).ok_or(Refusal::INVALID_CLIENT)?;
             if form.get("client_secret").is_some() || form.get("client_id").is_some_and(|other| other != id) {
-                return Err(OAuthError::invalid_request("the client authenticates in more than one way"));
+                return Err(invalid("the client authenticates in more than one way"));
             }
             (id, Some(secret).filter(|secret| !secret.is_empty()))
         }
-        None => {
-            let id = form.get("client_id").ok_or_else(OAuthError::invalid_client)?;
-            (id.to_owned(), form.get("client_secret").map(str::to_owned))
-        }
+        None => (form.owned("client_id").ok_or(Refusal::INVALID_CLIENT)?, form.owned("client_secret")),
     };
-    let client = clients.iter().find(|client| client.id == id).ok_or_else(OAuthError::invalid_client)?;
+    let client = clients.iter().find(|client| client.id == id).ok_or(Refusal::INVALID_CLIENT)?;
     let proven = match (&client.secret, secret) {
         (Some(expected), Some(given)) => bool::from(expected.as_bytes().ct_eq(given.as_bytes())),
         (None, None) => true,
         _ => false,
     };
-    if proven { Ok((form, client)) } else { Err(OAuthError::invalid_client()) }
+    if proven { Ok((form, client)) } else { Err(Refusal::INVALID_CLIENT) }
 }
 
 /// RFC 6749 section 2.3.1: both halves are form-encoded before they are joined.
 fn basic(authorization: &str) -> Option<(String, String)> {
     let (scheme, encoded) = authorization.split_once(' ')?;
-    if !scheme.eq_ignore_ascii_case("Basic") {
-        return None;
-    }
+    let is_basic = scheme.eq_ignore_ascii_case("Basic");
     let pair = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
-    let (id, secret) = pair.split_once(':')?;
+    let (id, secret) = pair.split_once(':').filter(|_| is_basic)?;
     Some((form_decoded(id), form_decoded(secret)))
 }
 

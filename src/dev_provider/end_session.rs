@@ -5,9 +5,12 @@ use http::{Request, Response, StatusCode};
 use serde::Deserialize;
 use url::Url;
 
+use super::IncomingRequest;
+use super::page::message;
 use super::request::Form;
+use super::response::{Answer, Refusal, see_other};
+use super::sign_in::EXPIRED;
 use super::state::{PAGE_LIFETIME, PendingSignOut};
-use super::{IncomingRequest, response};
 
 const MAX_DESTINATION: usize = 16 * 1024;
 
@@ -21,91 +24,67 @@ pub(super) struct Hint {
 }
 
 impl IncomingRequest<'_> {
-    pub(super) fn end_session(&mut self, request: &Request<Bytes>) -> Response<Bytes> {
+    pub(super) fn end_session(&mut self, request: &Request<Bytes>) -> Answer {
         let sent = Form::of_query(request);
         let hint = sent.get("id_token_hint").and_then(|hint| self.open_hint(hint));
-        let destination = match self.destination(&sent, hint.as_ref()) {
-            Ok(destination) => destination,
-            Err(why) => return self.message(StatusCode::BAD_REQUEST, "Not possible", why),
+        let destination = self.destination(&sent, hint.as_ref())?;
+        let named = hint.map(|hint| hint.sid);
+        let here = self.browser(request).and_then(|browser| {
+            let session = self.state.sessions.get(&browser, self.now)?;
+            Some((browser, session))
+        });
+        let ends = match here {
+            Some((browser, session)) if named.as_ref() != Some(&session.sid) => {
+                // Section 2: without a hint that names this very session, the person is asked. Any page can send a browser
+                // here.
+                let (token, email) = (self.settings.random.token(), session.person.email.clone());
+                let pending = PendingSignOut { browser, destination };
+                self.state.logouts.insert(token.clone(), pending, self.until(PAGE_LIFETIME));
+                return Ok(self.confirm_sign_out(&token, &email));
+            }
+            Some((browser, _)) => Some(browser),
+            // The cookie may be gone or withheld; whoever holds the ID token may end its session.
+            None => {
+                let mut sessions = self.state.sessions.live(self.now);
+                let found = sessions.find(|(_, session)| Some(&session.sid) == named.as_ref());
+                found.map(|(browser, _)| browser.clone())
+            }
         };
-        let browser = self.browser(request);
-        let here = browser.as_deref().and_then(|browser| self.state.sessions.get(browser, self.now));
-        match (here, &hint, browser.as_deref()) {
-            (None, Some(hint), _) => {
-                // The cookie may be gone or withheld; whoever holds the ID token may end its session.
-                if let Some(browser) = self.state.sessions.key_of(self.now, |session| session.sid == hint.sid)
-                {
-                    self.state.end_session(&browser, self.now);
-                }
-                self.signed_out(destination)
-            }
-            (Some(session), Some(hint), Some(browser)) if session.sid == hint.sid => {
-                self.state.end_session(browser, self.now);
-                self.signed_out(destination)
-            }
-            (Some(session), _, Some(browser)) => {
-                // Section 2: without a hint that names this very session, the person is asked. Any page
-                // can send a browser here.
-                let email = session.person.email.clone();
-                let token = self.settings.random.token();
-                let pending = PendingSignOut { browser: browser.to_owned(), destination };
-                let expires_at = self.now.saturating_add(PAGE_LIFETIME);
-                self.state.logouts.insert(token.clone(), pending, expires_at);
-                self.confirm_sign_out(&token, &email)
-            }
-            _ => self.signed_out(destination),
-        }
+        ends.iter().for_each(|browser| self.state.end_session(browser, self.now));
+        Ok(signed_out(destination))
     }
 
     /// The confirmation's form.
-    pub(super) fn sign_out(&mut self, request: &Request<Bytes>) -> Response<Bytes> {
-        let (form, browser) = match self.own_form(request) {
-            Ok(sent) => sent,
-            Err((status, why)) => return self.message(status, "Not possible", why),
-        };
+    pub(super) fn sign_out(&mut self, request: &Request<Bytes>) -> Answer {
+        let (form, browser) = self.own_form(request)?;
         let token = form.get("pending").unwrap_or_default();
         let ours = self.state.logouts.get(token, self.now).is_some_and(|logout| logout.browser == browser);
-        match self.state.logouts.remove(token, self.now).filter(|_| ours) {
-            Some(logout) => {
-                self.state.end_session(&browser, self.now);
-                self.signed_out(logout.destination)
-            }
-            None => self.message(StatusCode::BAD_REQUEST, "Too late", "This page has expired."),
-        }
-    }
-
-    fn signed_out(&self, destination: Option<String>) -> Response<Bytes> {
-        match destination {
-            Some(destination) => response::see_other(&destination),
-            None => self.message(StatusCode::OK, "Signed out", "You are signed out."),
-        }
+        let logout = self.state.logouts.remove(token, self.now).filter(|_| ours).ok_or(EXPIRED)?;
+        self.state.end_session(&browser, self.now);
+        Ok(signed_out(logout.destination))
     }
 
     /// Section 3: where the browser goes then, if the client registered it. Its `state` goes along.
-    fn destination(&self, sent: &Form, hint: Option<&Hint>) -> Result<Option<String>, &'static str> {
+    fn destination(&self, sent: &Form, hint: Option<&Hint>) -> Result<Option<String>, Refusal> {
         if sent.has_repeated() {
-            return Err("A parameter comes twice.");
+            return Err(Refusal::page("A parameter comes twice."));
         }
         let client_id = match (sent.get("client_id"), hint.map(|hint| hint.aud.as_str())) {
             (Some(sent), Some(hinted)) if sent != hinted => {
-                return Err("The ID token was issued to another application.");
+                return Err(Refusal::page("The ID token was issued to another application."));
             }
             (sent, hinted) => sent.or(hinted),
         };
         let client = self.settings.clients.iter().find(|client| Some(client.id.as_str()) == client_id);
-        let registered = sent.get("post_logout_redirect_uri").filter(|uri| {
-            client.is_some_and(|client| client.post_logout_redirect_uris.iter().any(|other| other == uri))
-        });
-        let Some(mut url) = registered.and_then(|uri| Url::parse(uri).ok()) else { return Ok(None) };
+        let registered = sent
+            .owned("post_logout_redirect_uri")
+            .filter(|uri| client.is_some_and(|client| client.post_logout_redirect_uris.contains(uri)));
+        let Some(mut url) = registered.and_then(|uri| Url::parse(&uri).ok()) else { return Ok(None) };
         if let Some(state) = sent.get("state") {
             url.query_pairs_mut().append_pair("state", state);
         }
-        let destination = String::from(url);
-        if destination.len() > MAX_DESTINATION {
-            Err("The request is too long.")
-        } else {
-            Ok(Some(destination))
-        }
+        let destination = Some(String::from(url)).filter(|url| url.len() <= MAX_DESTINATION);
+        destination.map(Some).ok_or(Refusal::page("The request is too long."))
     }
 
     /// An ID token of ours, expired or not (section 4). One that a key before the last restart signed
@@ -114,4 +93,9 @@ impl IncomingRequest<'_> {
         let hint: Hint = self.state.keys.open(id_token)?;
         Some(hint).filter(|hint| hint.iss == self.settings.issuer.as_str())
     }
+}
+
+fn signed_out(destination: Option<String>) -> Response<Bytes> {
+    let stays = || message(StatusCode::OK, "Signed out", "You are signed out.");
+    destination.map_or_else(stays, |destination| see_other(&destination))
 }

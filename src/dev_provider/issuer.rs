@@ -1,33 +1,28 @@
-//! The issuer: the one URL from which every endpoint, the cookies' path and the own origin follow.
+//! The issuer: the one URL from which every endpoint, the cookies and the own origin follow.
 
+use bytes::Bytes;
+use http::{Request, Response, header};
+use serde_json::{Value, json};
 use url::Url;
 
-use super::DevProviderError;
-use crate::protocol::metadata::is_loopback;
+use super::{DevProviderError, response};
 
 #[derive(Clone)]
 pub(super) struct Issuer {
     given: String,
-    url: Url,
+    pub(super) url: Url,
 }
 
 impl Issuer {
     /// OpenID Connect Discovery 1.0 section 3: a URL with no query or fragment. Plain http is for loopback.
     pub(super) fn parse(given: &str) -> Result<Self, DevProviderError> {
         let url = Url::parse(given)?;
-        let plain = url.query().is_none()
-            && url.fragment().is_none()
-            && url.username().is_empty()
-            && url.password().is_none();
+        let has_user = !url.username().is_empty() || url.password().is_some();
+        let plain = !has_user && url.query().is_none() && url.fragment().is_none();
         match (url.scheme(), url.host()) {
             ("http" | "https", Some(_)) if plain => Ok(Self { given: given.to_owned(), url }),
             _ => Err(DevProviderError::NotAnIssuer),
         }
-    }
-
-    pub(super) fn require_loopback(&self) -> Result<(), DevProviderError> {
-        let host = || self.url.host_str().unwrap_or_default().to_owned();
-        is_loopback(&self.url).then_some(()).ok_or_else(|| DevProviderError::NotLoopback { host: host() })
     }
 
     pub(super) fn as_str(&self) -> &str {
@@ -53,14 +48,51 @@ impl Issuer {
     }
 
     /// Cookies ignore ports (RFC 6265 section 8.5): two providers on one machine need two names.
-    pub(super) fn cookie_name(&self) -> String {
-        format!("tower-oidc-dev-{}", self.url.port_or_known_default().unwrap_or_default())
+    fn cookie_name(&self, kind: &str) -> String {
+        format!("tower-oidc-dev-{}{kind}", self.url.port_or_known_default().unwrap_or_default())
     }
 
-    /// The attributes every cookie of the provider carries.
-    pub(super) fn cookie_attributes(&self) -> String {
-        let path = if self.path().is_empty() { "/" } else { self.path() };
+    pub(super) fn cookie<'r>(&self, request: &'r Request<Bytes>, kind: &str) -> Option<&'r str> {
+        std::str::from_utf8(crate::cookie::find(request.headers(), &self.cookie_name(kind))?).ok()
+    }
+
+    /// `lifetime` is an attribute; empty for a cookie that ends with the browser.
+    pub(super) fn set_cookie(&self, response: &mut Response<Bytes>, kind: &str, value: &str, lifetime: &str) {
+        let (name, path) = (self.cookie_name(kind), if self.path().is_empty() { "/" } else { self.path() });
         let secure = if self.url.scheme() == "https" { "; Secure" } else { "" };
-        format!("Path={path}; HttpOnly; SameSite=Lax{secure}")
+        let cookie = format!("{name}={value}{lifetime}; Path={path}; HttpOnly; SameSite=Lax{secure}");
+        response::set(response, header::SET_COOKIE, &cookie);
+    }
+
+    /// What the provider says about itself: OpenID Connect Discovery 1.0 section 3, RFC 8414, RFC 9207 section 3.
+    pub(super) fn metadata(&self) -> Value {
+        let client_authentication = ["client_secret_basic", "client_secret_post", "none"];
+        json!({
+            "issuer": self.as_str(),
+            "authorization_endpoint": self.url("/authorize"),
+            "token_endpoint": self.url("/token"),
+            "userinfo_endpoint": self.url("/userinfo"),
+            "revocation_endpoint": self.url("/revoke"),
+            "end_session_endpoint": self.url("/end_session"),
+            "jwks_uri": self.url("/jwks"),
+            "scopes_supported": ["openid", "email", "profile", "offline_access"],
+            "response_types_supported": ["code"],
+            "response_modes_supported": ["query", "form_post"],
+            "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
+            "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+            "token_endpoint_auth_methods_supported": client_authentication,
+            "revocation_endpoint_auth_methods_supported": client_authentication,
+            "code_challenge_methods_supported": ["S256"],
+            "prompt_values_supported": ["none", "login", "consent", "select_account"],
+            "claims_supported": [
+                "iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "sid", "at_hash",
+                "email", "email_verified", "name", "admin",
+            ],
+            "authorization_response_iss_parameter_supported": true,
+            "claims_parameter_supported": false,
+            "request_parameter_supported": false,
+            "request_uri_parameter_supported": false,
+        })
     }
 }

@@ -2,13 +2,14 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use p256::ecdsa::signature::{Signer, Verifier};
+use p256::ecdsa::signature::Signer;
 use p256::ecdsa::{Signature, SigningKey};
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::clock::Random;
+use crate::protocol::jws::{Algorithm, JwsPolicy, KeySet, verify};
 
 /// How many keys are remembered: the one that signs, and those whose ID tokens still serve as hints.
 const KEPT: usize = 4;
@@ -36,7 +37,11 @@ impl Keys {
 
     /// The key set (RFC 7517 section 5).
     pub(super) fn public(&self) -> Value {
-        json!({ "keys": self.0.iter().take(PUBLISHED).map(|key| &key.public).collect::<Vec<_>>() })
+        self.newest(PUBLISHED)
+    }
+
+    fn newest(&self, count: usize) -> Value {
+        json!({ "keys": self.0.iter().take(count).map(|key| &key.public).collect::<Vec<_>>() })
     }
 
     /// The claims as a JWT, signed with the newest key.
@@ -50,22 +55,12 @@ impl Keys {
     }
 
     /// The claims of a JWT that one of these keys signed.
-    pub(super) fn open<T: for<'de> Deserialize<'de>>(&self, jwt: &str) -> Option<T> {
-        let (signed, signature) = jwt.rsplit_once('.')?;
-        let (header, claims) = signed.split_once('.')?;
-        let header: Header = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
-        // RFC 8725 section 3.1: the algorithm is ours to choose, not the header's.
-        let key = self.0.iter().find(|key| header.alg == "ES256" && key.id == header.kid)?;
-        let signature = Signature::from_slice(&URL_SAFE_NO_PAD.decode(signature).ok()?).ok()?;
-        key.private.verifying_key().verify(signed.as_bytes(), &signature).ok()?;
-        serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).ok()?).ok()
+    pub(super) fn open<T: DeserializeOwned>(&self, jwt: &str) -> Option<T> {
+        let keys = KeySet::parse(self.newest(KEPT).to_string().as_bytes())?;
+        let policy = JwsPolicy { algorithms: &[Algorithm::from_name("ES256")?], keys_are_new: false };
+        let verified = verify(jwt, &keys, &["jwt"], &policy).ok()?;
+        serde_json::from_value(Value::Object(verified.claims)).ok()
     }
-}
-
-#[derive(Deserialize)]
-struct Header {
-    alg: String,
-    kid: String,
 }
 
 impl KeyPair {

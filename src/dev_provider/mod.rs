@@ -33,10 +33,6 @@
 //! # Ok::<(), tower_oidc::dev_provider::DevProviderError>(())
 //! ```
 
-mod service;
-
-mod discovery;
-
 mod authorization_request;
 mod authorize;
 mod page;
@@ -61,16 +57,25 @@ mod response;
 #[cfg(test)]
 mod tests;
 
+use std::convert::Infallible;
+use std::error::Error;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
+use http_body::Body;
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use parking_lot::Mutex;
+use tower::Service;
 
+use self::response::{Answer, Refusal};
 use crate::clock::{Clock, Random, Timestamp};
 use crate::peer::{self, LocalOnly};
+use crate::protocol::metadata::is_loopback;
 use crate::secret::opaque;
+use crate::store::BoxFuture;
 
 /// What a request may bring along, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -94,7 +99,10 @@ impl DevProvider {
     /// loopback: `localhost`, a name below it, 127.0.0.0/8 or `::1`.
     pub fn new(issuer: &str) -> Result<Self, DevProviderError> {
         let issuer = Issuer::parse(issuer)?;
-        issuer.require_loopback()?;
+        if !is_loopback(&issuer.url) {
+            let host = issuer.url.host_str().unwrap_or_default().to_owned();
+            return Err(DevProviderError::NotLoopback { host });
+        }
         Ok(Self::with_issuer(issuer, true))
     }
 
@@ -202,7 +210,36 @@ impl DevProvider {
             return response::empty(status);
         }
         let now = self.settings.clock.now();
-        IncomingRequest { settings: &self.settings, state: &mut self.state.lock(), now }.answer(&request)
+        let incoming = IncomingRequest { settings: &self.settings, state: &mut self.state.lock(), now };
+        incoming.answer(&request).unwrap_or_else(Refusal::into_response)
+    }
+}
+
+impl<B> Service<Request<B>> for DevProvider
+where
+    B: Body<Data: Send, Error: Into<Box<dyn Error + Send + Sync>>> + Send + 'static,
+{
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let provider = self.clone();
+        Box::pin(async move {
+            let (parts, body) = request.into_parts();
+            let response = match Limited::new(body, MAX_BODY).collect().await {
+                Ok(body) => provider.handle(Request::from_parts(parts, body.to_bytes())),
+                Err(error) if error.is::<LengthLimitError>() => {
+                    response::empty(StatusCode::PAYLOAD_TOO_LARGE)
+                }
+                Err(_) => response::empty(StatusCode::BAD_REQUEST),
+            };
+            Ok(response.map(Full::new))
+        })
     }
 }
 
@@ -280,31 +317,39 @@ struct IncomingRequest<'a> {
 }
 
 impl IncomingRequest<'_> {
-    fn answer(mut self, request: &Request<Bytes>) -> Response<Bytes> {
+    fn answer(mut self, request: &Request<Bytes>) -> Answer {
         if request.body().len() > MAX_BODY {
-            return response::empty(StatusCode::PAYLOAD_TOO_LARGE);
+            return Ok(response::empty(StatusCode::PAYLOAD_TOO_LARGE));
         }
         let method = request.method();
         let (get, post) = (method == Method::GET, method == Method::POST);
         let read = get || method == Method::HEAD;
         match self.settings.issuer.endpoint(request.uri().path()) {
-            Some("/.well-known/openid-configuration") if read => self.metadata(),
-            Some("/jwks") if read => self.key_set(),
-            Some("/.well-known/openid-configuration" | "/jwks") => response::not_allowed("GET, HEAD"),
+            Some("/.well-known/openid-configuration") if read => {
+                Ok(response::json(&self.settings.issuer.metadata()))
+            }
+            Some("/jwks") if read => Ok(response::json(&self.state.keys.public())),
+            Some("/.well-known/openid-configuration" | "/jwks") => Ok(response::not_allowed("GET, HEAD")),
             Some("/authorize") if get => self.authorize(request),
             Some("/end_session") if get => self.end_session(request),
             Some(endpoint @ ("/authorize" | "/end_session")) if post => self.again_as_get(endpoint, request),
-            Some("/userinfo") if get || post => self.user_info(request),
-            Some("/authorize" | "/end_session" | "/userinfo") => response::not_allowed("GET, POST"),
+            Some("/userinfo") if get || post => Ok(self.user_info(request)),
+            Some("/authorize" | "/end_session" | "/userinfo") => Ok(response::not_allowed("GET, POST")),
             Some("/sign-in") if post => self.sign_in(request),
             Some("/sign-out") if post => self.sign_out(request),
             Some("/token") if post => self.token(request),
             Some("/revoke") if post => self.revoke(request),
-            Some("/sign-in" | "/sign-out" | "/token" | "/revoke") => response::not_allowed("POST"),
+            Some("/sign-in" | "/sign-out" | "/token" | "/revoke") => Ok(response::not_allowed("POST")),
             _ => {
-                self.message(StatusCode::NOT_FOUND, "Not found", "The development provider has no such page.")
+                let why = "The development provider has no such page.";
+                Err(Refusal::Page(StatusCode::NOT_FOUND, "Not found", why))
             }
         }
+    }
+
+    /// When something ends that begins now.
+    fn until(&self, lifetime: Duration) -> Timestamp {
+        self.now.saturating_add(lifetime)
     }
 }
 

@@ -4,35 +4,30 @@ use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 
 use super::IncomingRequest;
-use super::authorization_request::CheckedAuthorizationRequest;
-use super::state::Question;
+use super::state::PendingSignIn;
 use crate::html::{document, escape, self_submitting};
 
 const STYLE: &str = include_str!("page.css");
 
 impl IncomingRequest<'_> {
-    /// A page that only says something.
-    pub(super) fn message(&self, status: StatusCode, title: &str, text: &str) -> Response<Bytes> {
-        page(status, title, &format!("<p>{}</p>", escape(text)))
-    }
-
-    /// The sign-in page or the consent page, for one authorization request.
+    /// The sign-in page or the consent page, for one authorization request, with a notice where there is one to give.
     pub(super) fn question(
         &self,
-        status: StatusCode,
         token: &str,
-        asked: &CheckedAuthorizationRequest,
-        question: &Question,
+        asks: &PendingSignIn,
         email: &str,
-        notice: Option<&str>,
+        notice: &str,
     ) -> Response<Bytes> {
+        let PendingSignIn { asked, consent, .. } = asks;
         let (client, email) = (escape(&asked.client_id), escape(email));
-        let scopes: String =
-            asked.scopes.iter().map(|scope| format!("<li><code>{}</code></li>", escape(scope))).collect();
-        let notice = notice.map(|text| format!(r#"<p class="notice" role="alert">{}</p>"#, escape(text)));
-        let notice = notice.unwrap_or_default();
-        let (title, fields, first) = match question {
-            Question::SignIn => (
+        let scopes = asked.scopes.iter().map(|scope| format!("<li><code>{}</code></li>", escape(scope)));
+        let scopes = scopes.collect::<String>();
+        let notice = match notice {
+            "" => String::new(),
+            notice => format!(r#"<p class="notice" role="alert">{}</p>"#, escape(notice)),
+        };
+        let (title, fields, first) = match consent {
+            None => (
                 "Sign in",
                 format!(
                     r#"<label for="email">E-mail</label>
@@ -42,7 +37,7 @@ impl IncomingRequest<'_> {
                 ),
                 button("sign-in", "Sign in"),
             ),
-            Question::Consent { .. } => (
+            Some(_) => (
                 "Grant access",
                 format!(r#"<p>You are signed in as <strong>{email}</strong>.</p>"#),
                 button("grant", "Grant access"),
@@ -61,7 +56,7 @@ impl IncomingRequest<'_> {
 </form>
 <footer>Development provider: no password, no safety.</footer>"#
         );
-        page(status, title, &body)
+        page(StatusCode::OK, title, &body)
     }
 
     /// Asks before a logout that anybody could have caused (RP-Initiated Logout 1.0 section 2).
@@ -85,6 +80,11 @@ impl IncomingRequest<'_> {
         let nonce = self.settings.random.token();
         private(self_submitting("Back to the application", STYLE, action, fields, &nonce))
     }
+}
+
+/// A page that only says something.
+pub(super) fn message(status: StatusCode, title: &str, text: &str) -> Response<Bytes> {
+    page(status, title, &format!("<p>{}</p>", escape(text)))
 }
 
 fn page(status: StatusCode, title: &str, body: &str) -> Response<Bytes> {

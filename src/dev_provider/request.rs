@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use http::{HeaderName, Request, header};
 
-use super::response::OAuthError;
+use super::response::Refusal;
 
 /// Parameters in the `application/x-www-form-urlencoded` format, from a query or a form.
 pub(super) struct Form(Vec<(String, String)>);
@@ -13,14 +13,10 @@ impl Form {
         Self::parse(request.uri().query().unwrap_or_default().as_bytes())
     }
 
-    pub(super) fn of_form(request: &Request<Bytes>) -> Result<Self, OAuthError> {
-        let media_type = header_of(request, &header::CONTENT_TYPE).unwrap_or_default();
-        let media_type = media_type.split(';').next().unwrap_or_default().trim();
-        if media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-            Ok(Self::parse(request.body()))
-        } else {
-            Err(OAuthError::invalid_request("the body must be application/x-www-form-urlencoded"))
-        }
+    pub(super) fn of_form(request: &Request<Bytes>) -> Option<Self> {
+        let media_type = header_of(request, &header::CONTENT_TYPE)?.split(';').next()?.trim();
+        let is_form = media_type.eq_ignore_ascii_case("application/x-www-form-urlencoded");
+        is_form.then(|| Self::parse(request.body()))
     }
 
     fn parse(encoded: &[u8]) -> Self {
@@ -32,12 +28,21 @@ impl Form {
         self.all(name).next()
     }
 
-    pub(super) fn required(&self, name: &'static str) -> Result<&str, OAuthError> {
-        self.get(name).ok_or_else(|| OAuthError::invalid_request("a required parameter is missing"))
+    pub(super) fn owned(&self, name: &str) -> Option<String> {
+        self.get(name).map(str::to_owned)
     }
 
-    pub(super) fn all<'p>(&'p self, name: &str) -> impl Iterator<Item = &'p str> {
+    pub(super) fn required(&self, name: &str) -> Result<&str, Refusal> {
+        self.get(name).ok_or(Refusal::oauth("invalid_request", "a required parameter is missing"))
+    }
+
+    fn all<'p>(&'p self, name: &str) -> impl Iterator<Item = &'p str> {
         self.0.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.as_str())
+    }
+
+    /// RFC 8707 section 2: any number of them.
+    pub(super) fn resources(&self) -> Vec<String> {
+        self.all("resource").map(str::to_owned).collect()
     }
 
     /// RFC 6749 section 3.1: no parameter comes twice, but for `resource` (RFC 8707 section 2).
@@ -56,10 +61,6 @@ impl Form {
 
 pub(super) fn header_of<'r>(request: &'r Request<Bytes>, name: &HeaderName) -> Option<&'r str> {
     request.headers().get(name)?.to_str().ok()
-}
-
-pub(super) fn cookie<'r>(request: &'r Request<Bytes>, name: &str) -> Option<&'r str> {
-    crate::cookie::find(request.headers(), name).and_then(|value| std::str::from_utf8(value).ok())
 }
 
 /// Whether another site's page sent this form.

@@ -1,10 +1,14 @@
-//! The shapes of answers that are not pages.
+//! The shapes of answers that are not pages, and of refusals.
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header};
 use serde_json::{Value, json};
 
+use super::page;
 use crate::html::response;
+
+/// What a handler says, or why the request goes no further.
+pub(super) type Answer = Result<Response<Bytes>, Refusal>;
 
 pub(super) fn empty(status: StatusCode) -> Response<Bytes> {
     response(status, Bytes::new(), &[])
@@ -40,32 +44,37 @@ pub(super) fn set(response: &mut Response<Bytes>, name: HeaderName, value: &str)
     }
 }
 
-/// What goes wrong at an endpoint that no browser visits (RFC 6749 section 5.2).
-pub(super) struct OAuthError {
-    pub(super) status: StatusCode,
-    pub(super) code: &'static str,
-    pub(super) description: &'static str,
+/// Why a request goes no further, for whoever is told.
+pub(super) enum Refusal {
+    /// The person reads it on a page: its heading and its text.
+    Page(StatusCode, &'static str, &'static str),
+    /// The client reads it, at an endpoint that no browser visits: `error` and `error_description` (RFC 6749 section 5.2).
+    OAuth(StatusCode, &'static str, &'static str),
 }
 
-impl OAuthError {
-    pub(super) fn new(code: &'static str, description: &'static str) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, code, description }
+impl Refusal {
+    pub(super) const INVALID_CLIENT: Self = Self::OAuth(
+        StatusCode::UNAUTHORIZED,
+        "invalid_client",
+        "the client is unknown or did not authenticate",
+    );
+
+    pub(super) const fn page(text: &'static str) -> Self {
+        Self::Page(StatusCode::BAD_REQUEST, "Not possible", text)
     }
 
-    pub(super) fn invalid_request(description: &'static str) -> Self {
-        Self::new("invalid_request", description)
-    }
-
-    pub(super) fn invalid_client() -> Self {
-        let description = "the client is unknown or did not authenticate";
-        Self { status: StatusCode::UNAUTHORIZED, code: "invalid_client", description }
+    pub(super) const fn oauth(code: &'static str, description: &'static str) -> Self {
+        Self::OAuth(StatusCode::BAD_REQUEST, code, description)
     }
 
     pub(super) fn into_response(self) -> Response<Bytes> {
-        let mut response =
-            private_json(&json!({ "error": self.code, "error_description": self.description }));
-        *response.status_mut() = self.status;
-        if self.status == StatusCode::UNAUTHORIZED {
+        let (status, code, description) = match self {
+            Self::Page(status, title, text) => return page::message(status, title, text),
+            Self::OAuth(status, code, description) => (status, code, description),
+        };
+        let mut response = private_json(&json!({ "error": code, "error_description": description }));
+        *response.status_mut() = status;
+        if status == StatusCode::UNAUTHORIZED {
             set(&mut response, header::WWW_AUTHENTICATE, "Basic realm=\"development provider\"");
         }
         response

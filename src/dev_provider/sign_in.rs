@@ -1,76 +1,74 @@
 //! What the page's form says: sign in, sign out, deny, or grant.
 
-use std::time::Duration;
-
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{Request, Response, StatusCode};
 
+use super::IncomingRequest;
 use super::authorization_request::CheckedAuthorizationRequest;
-use super::request::{Form, cookie, is_cross_site};
-use super::state::{DevSession, PendingSignIn, Person, Question, SESSION_LIFETIME};
-use super::{IncomingRequest, response};
+use super::request::{Form, is_cross_site};
+use super::response::{Answer, Refusal};
+use super::state::{DevSession, PendingSignIn, Person, SESSION_LIFETIME};
 
 const DEFAULT_EMAIL: &str = "test@example.com";
-const EMAIL_REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3600);
-const EXPIRED: &str = "This page has expired. Go back to the application and start again.";
+/// The cookie that remembers the e-mail address, and its lifetime of 30 days.
+const EMAIL: &str = "-email";
+const EMAIL_REMEMBERED: &str = "; Max-Age=2592000";
+
+pub(super) const EXPIRED: Refusal = Refusal::Page(
+    StatusCode::BAD_REQUEST,
+    "Too late",
+    "This page has expired. Go back to the application and start again.",
+);
 
 impl IncomingRequest<'_> {
-    pub(super) fn sign_in(&mut self, request: &Request<Bytes>) -> Response<Bytes> {
-        let (form, browser) = match self.own_form(request) {
-            Ok(sent) => sent,
-            Err((status, why)) => return self.message(status, "Not possible", why),
-        };
+    pub(super) fn sign_in(&mut self, request: &Request<Bytes>) -> Answer {
+        let (form, browser) = self.own_form(request)?;
         let (token, now) = (form.get("pending").unwrap_or_default(), self.now);
         // Another browser's answer does not count, and does not use the page up either.
-        let pending = self.state.pages.get(token, now).filter(|pending| pending.browser == browser).cloned();
-        let Some(PendingSignIn { asked, question, .. }) = pending else {
-            return self.message(StatusCode::BAD_REQUEST, "Too late", EXPIRED);
-        };
-        match (form.get("answer"), question) {
+        let page = self.state.pages.get(token, now).filter(|page| page.browser == browser);
+        let page = page.cloned().ok_or(EXPIRED)?;
+        match (form.get("answer"), &page.consent) {
             (Some("deny"), _) => {
                 self.state.pages.remove(token, now);
-                self.refuse(&asked.reply, "access_denied", "the request was denied")
+                Ok(self.refuse(&page.asked.reply, "access_denied", "the request was denied"))
             }
             (Some("sign-out"), _) => {
                 self.state.end_session(&browser, now);
-                self.signed_out_of_page(token, &asked, request)
+                Ok(self.signed_out_of_page(token, page, request))
             }
-            (Some("grant"), Question::Consent { sid }) => {
-                let session = self.state.sessions.get_mut(&browser, now).filter(|session| session.sid == sid);
-                let Some(session) = session else { return self.signed_out_of_page(token, &asked, request) };
-                session.grant(&asked.client_id, &asked.scopes);
+            (Some("grant"), Some(sid)) => {
+                let session =
+                    self.state.sessions.get_mut(&browser, now).filter(|session| session.sid == *sid);
+                let Some(session) = session else { return Ok(self.signed_out_of_page(token, page, request)) };
+                session.grant(&page.asked.client_id, &page.asked.scopes);
                 let session = session.clone();
                 self.state.pages.remove(token, now);
-                self.reply_with_code(asked, &session)
+                Ok(self.reply_with_code(page.asked, session))
             }
             // A script that names no button means the first one, as the Enter key does.
-            (Some("sign-in") | None, Question::SignIn) => {
+            (Some("sign-in") | None, None) => {
                 let email = form.get("email").unwrap_or_default();
                 if !is_email(email) {
                     let why = "An e-mail address has one @ with text on both sides, and no spaces, quotes or angle brackets.";
-                    let status = StatusCode::BAD_REQUEST;
-                    return self.question(status, token, &asked, &Question::SignIn, email, Some(why));
+                    let mut again = self.question(token, &page, email, why);
+                    *again.status_mut() = StatusCode::BAD_REQUEST;
+                    return Ok(again);
                 }
                 let person = Person { email: email.to_owned(), admin: form.get("admin").is_some() };
                 self.state.pages.remove(token, now);
-                self.sign_in_and_grant(asked, Some(&browser), person, false)
+                Ok(self.sign_in_and_grant(page.asked, Some(&browser), person, false))
             }
-            _ => self.message(StatusCode::BAD_REQUEST, "Not possible", "The form has no such answer."),
+            _ => Err(Refusal::page("The form has no such answer.")),
         }
     }
 
     /// A form that one of our own pages sent, and the browser it was shown to; else what is wrong with it.
-    pub(super) fn own_form(
-        &self,
-        request: &Request<Bytes>,
-    ) -> Result<(Form, String), (StatusCode, &'static str)> {
+    pub(super) fn own_form(&self, request: &Request<Bytes>) -> Result<(Form, String), Refusal> {
         if is_cross_site(request, &self.settings.issuer.origin()) {
-            return Err((StatusCode::FORBIDDEN, "Another site sent this form."));
+            let why = "Another site sent this form.";
+            return Err(Refusal::Page(StatusCode::FORBIDDEN, "Not possible", why));
         }
-        match (Form::of_form(request), self.browser(request)) {
-            (Ok(form), Some(browser)) => Ok((form, browser)),
-            _ => Err((StatusCode::BAD_REQUEST, EXPIRED)),
-        }
+        Form::of_form(request).zip(self.browser(request)).ok_or(EXPIRED)
     }
 
     /// Signs the person in, unless the browser's session is theirs and `satisfies` the request, and takes it as consent
@@ -99,9 +97,10 @@ impl IncomingRequest<'_> {
         session.grant(&asked.client_id, &asked.scopes);
         let new_browser = self.settings.random.token();
         self.move_browser(browser, &new_browser, session.clone());
-        let mut response = self.reply_with_code(asked, &session);
+        let email: String = form_urlencoded::byte_serialize(session.person.email.as_bytes()).collect();
+        let mut response = self.reply_with_code(asked, session);
         self.set_browser(&mut response, &new_browser);
-        self.remember_email(&mut response, &session.person.email);
+        self.settings.issuer.set_cookie(&mut response, EMAIL, &email, EMAIL_REMEMBERED);
         response
     }
 
@@ -115,26 +114,25 @@ impl IncomingRequest<'_> {
             } else {
                 self.state.end_session(old, self.now);
             }
-            for pending in self.state.pages.values_mut().filter(|pending| pending.browser == old) {
-                new.clone_into(&mut pending.browser);
+            for (_, page) in self.state.pages.live(self.now).filter(|(_, page)| page.browser == old) {
+                new.clone_into(&mut page.browser);
             }
         }
-        let expires_at = self.now.saturating_add(SESSION_LIFETIME);
-        self.state.sessions.insert(new.to_owned(), session, expires_at);
+        self.state.sessions.insert(new.to_owned(), session, self.until(SESSION_LIFETIME));
     }
 
     /// The sign-in page in the place of a page that was of a session, for the same request.
     fn signed_out_of_page(
         &mut self,
         token: &str,
-        asked: &CheckedAuthorizationRequest,
+        page: PendingSignIn,
         request: &Request<Bytes>,
     ) -> Response<Bytes> {
+        let page = PendingSignIn { consent: None, ..page };
         if let Some(pending) = self.state.pages.get_mut(token, self.now) {
-            pending.question = Question::SignIn;
+            *pending = page.clone();
         }
-        let (email, notice) = (self.suggested_email(asked, request), Some("You are signed out."));
-        self.question(StatusCode::OK, token, asked, &Question::SignIn, &email, notice)
+        self.question(token, &page, &self.suggested_email(&page.asked, request), "You are signed out.")
     }
 
     /// What the page has filled in: the hint, else who signed in here last.
@@ -143,23 +141,11 @@ impl IncomingRequest<'_> {
         asked: &CheckedAuthorizationRequest,
         request: &Request<Bytes>,
     ) -> String {
-        let remembered = cookie(request, &self.email_cookie()).unwrap_or_default();
-        let remembered = form_urlencoded::parse(remembered.as_bytes()).next().map(|(email, _)| email);
-        let hint = asked.login_hint.as_deref().filter(|hint| is_email(hint)).map(str::to_owned);
-        hint.or_else(|| remembered.filter(|email| is_email(email)).map(String::from))
-            .unwrap_or_else(|| DEFAULT_EMAIL.to_owned())
-    }
-
-    fn remember_email(&self, response: &mut Response<Bytes>, email: &str) {
-        let encoded: String = form_urlencoded::byte_serialize(email.as_bytes()).collect();
-        let attributes = self.settings.issuer.cookie_attributes();
-        let max_age = EMAIL_REMEMBERED.as_secs();
-        let cookie = format!("{}={encoded}; Max-Age={max_age}; {attributes}", self.email_cookie());
-        response::set(response, header::SET_COOKIE, &cookie);
-    }
-
-    fn email_cookie(&self) -> String {
-        format!("{}-email", self.settings.issuer.cookie_name())
+        let remembered = self.settings.issuer.cookie(request, EMAIL).unwrap_or_default();
+        let remembered = form_urlencoded::parse(remembered.as_bytes()).next();
+        let remembered = remembered.map(|(email, _)| email.into_owned());
+        let emails = asked.login_hint.clone().into_iter().chain(remembered);
+        emails.chain([DEFAULT_EMAIL.to_owned()]).find(|email| is_email(email)).unwrap_or_default()
     }
 }
 

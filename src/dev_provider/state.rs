@@ -60,9 +60,9 @@ impl State {
     /// Logout 1.0 section 2.7 revokes refresh tokens that were granted without `offline_access`.
     pub(super) fn end_session(&mut self, browser: &str, now: Timestamp) {
         if let Some(session) = self.sessions.remove(browser, now) {
-            self.grants.retain(|grant| {
-                grant.sid != session.sid || grant.scopes.iter().any(|scope| scope == "offline_access")
-            });
+            let is_its =
+                |grant: &ConsentedGrant| grant.session.as_ref().is_some_and(|it| it.sid == session.sid);
+            self.grants.retain(|grant| !is_its(grant) || has(&grant.scopes, "offline_access"));
         }
     }
 
@@ -74,9 +74,10 @@ impl State {
 
     pub(super) fn inspect(&self, access_token: &str, now: Timestamp) -> Option<AccessTokenDetails> {
         let (token, grant) = self.live(access_token, now)?;
+        let client_id = grant.client_id.clone();
         Some(AccessTokenDetails {
-            client_id: grant.client_id.clone(),
-            subject: grant.person.as_ref().map_or_else(|| grant.client_id.clone(), Person::subject),
+            subject: grant.session.as_ref().map_or(client_id.clone(), |session| session.person.subject()),
+            client_id,
             scopes: token.scopes.clone(),
             resources: token.resources.clone(),
         })
@@ -134,29 +135,16 @@ impl Person {
     pub(super) fn subject(&self) -> String {
         URL_SAFE_NO_PAD.encode(Sha256::digest(self.email.to_lowercase()))
     }
-
-    /// The part before the `@`.
-    pub(super) fn name(&self) -> &str {
-        self.email.split('@').next().unwrap_or_default()
-    }
 }
 
 /// A page on its way to a browser and back.
 #[derive(Clone)]
 pub(super) struct PendingSignIn {
     pub(super) asked: CheckedAuthorizationRequest,
-    pub(super) question: Question,
+    /// The session whose consent is asked for: another person's "yes" is not this one's. `None`: the page asks who it is.
+    pub(super) consent: Option<String>,
     /// The browser's cookie: nobody else's answer counts.
     pub(super) browser: String,
-}
-
-#[derive(Clone)]
-pub(super) enum Question {
-    SignIn,
-    /// With the session it was shown to: another person's "yes" is not this one's.
-    Consent {
-        sid: String,
-    },
 }
 
 pub(super) struct PendingSignOut {
@@ -166,10 +154,8 @@ pub(super) struct PendingSignOut {
 }
 
 pub(super) struct Code {
-    pub(super) grant: ConsentedGrant,
-    pub(super) redirect_uri: String,
-    pub(super) code_challenge: String,
-    pub(super) nonce: Option<String>,
+    pub(super) asked: CheckedAuthorizationRequest,
+    pub(super) session: DevSession,
     /// The key of the grant it was exchanged for.
     pub(super) spent: Option<String>,
 }
@@ -178,10 +164,8 @@ pub(super) struct Code {
 #[derive(Clone)]
 pub(super) struct ConsentedGrant {
     pub(super) client_id: String,
-    /// Nobody where the client was granted what is its own.
-    pub(super) person: Option<Person>,
-    pub(super) sid: String,
-    pub(super) auth_time: Timestamp,
+    /// The session as it was then; `None` where the client was granted what is its own.
+    pub(super) session: Option<DevSession>,
     pub(super) scopes: Vec<String>,
     pub(super) resources: Vec<String>,
 }
@@ -195,4 +179,8 @@ pub(super) struct IssuedAccessToken {
 pub(super) struct RefreshToken {
     pub(super) grant: String,
     pub(super) spent: bool,
+}
+
+pub(super) fn has(scopes: &[String], name: &str) -> bool {
+    scopes.iter().any(|scope| scope == name)
 }

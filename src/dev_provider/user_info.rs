@@ -2,56 +2,49 @@
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
 use super::request::header_of;
-use super::state::Person;
+use super::state::{Person, has};
 use super::{IncomingRequest, response};
 
 impl IncomingRequest<'_> {
     pub(super) fn user_info(&self, request: &Request<Bytes>) -> Response<Bytes> {
-        let Some(authorization) = header_of(request, &header::AUTHORIZATION) else {
-            // RFC 6750 section 3.1: who shows nothing is told no error.
-            return challenge(StatusCode::UNAUTHORIZED, None);
-        };
+        let authorization = header_of(request, &header::AUTHORIZATION).unwrap_or_default();
         let (scheme, token) = authorization.split_once(' ').unwrap_or((authorization, ""));
         if !scheme.eq_ignore_ascii_case("Bearer") {
-            return challenge(StatusCode::UNAUTHORIZED, None);
+            // RFC 6750 section 3.1: who shows nothing is told no error.
+            return challenge(StatusCode::UNAUTHORIZED, "");
         }
         if token.is_empty() {
-            return challenge(StatusCode::BAD_REQUEST, Some("invalid_request"));
+            return challenge(StatusCode::BAD_REQUEST, ", error=\"invalid_request\"");
         }
-        let live = self.state.live(token, self.now);
-        match live.map(|(access, grant)| (access, grant.person.as_ref())) {
-            None => challenge(StatusCode::UNAUTHORIZED, Some("invalid_token")),
-            Some((access, Some(person))) if access.scopes.iter().any(|scope| scope == "openid") => {
-                response::private_json(&Value::Object(claims(person, &access.scopes)))
+        match self.state.live(token, self.now).map(|(access, grant)| (access, &grant.session)) {
+            None => challenge(StatusCode::UNAUTHORIZED, ", error=\"invalid_token\""),
+            Some((access, Some(session))) if has(&access.scopes, "openid") => {
+                response::private_json(&claims(&session.person, &access.scopes))
             }
-            Some(_) => challenge(StatusCode::FORBIDDEN, Some("insufficient_scope")),
+            Some(_) => challenge(StatusCode::FORBIDDEN, ", error=\"insufficient_scope\""),
         }
     }
 }
 
 /// What the scopes tell of a person (OpenID Connect Core 1.0 section 5.4). `admin` comes with every one of
 /// them: it is this provider's own.
-pub(super) fn claims(person: &Person, scopes: &[String]) -> Map<String, Value> {
-    let has = |name: &str| scopes.iter().any(|scope| scope == name);
-    let mut claims = Map::from_iter([
-        ("sub".to_owned(), person.subject().into()),
-        ("admin".to_owned(), person.admin.into()),
-    ]);
-    if has("email") {
-        claims.insert("email".to_owned(), person.email.as_str().into());
-        claims.insert("email_verified".to_owned(), true.into());
+pub(super) fn claims(person: &Person, scopes: &[String]) -> Value {
+    let mut claims = json!({ "sub": person.subject(), "admin": person.admin });
+    if has(scopes, "email") {
+        claims["email"] = person.email.as_str().into();
+        claims["email_verified"] = true.into();
     }
-    if has("profile") {
-        claims.insert("name".to_owned(), person.name().into());
+    if has(scopes, "profile") {
+        // The part before the `@`.
+        claims["name"] = person.email.split('@').next().into();
     }
     claims
 }
 
-fn challenge(status: StatusCode, error: Option<&str>) -> Response<Bytes> {
-    let error = error.map(|code| format!(", error=\"{code}\"")).unwrap_or_default();
+fn challenge(status: StatusCode, error: &str) -> Response<Bytes> {
     let mut response = response::empty(status);
     let value = format!("Bearer realm=\"development provider\"{error}");
     response::set(&mut response, header::WWW_AUTHENTICATE, &value);
