@@ -21,6 +21,9 @@ pub(super) const FIND: &str = "
     UNION SELECT key FROM tower_oidc_records WHERE tag5 = $1
     UNION SELECT key FROM tower_oidc_records WHERE tag6 = $1";
 
+/// The version of the tables.
+const SCHEMA: i32 = 1;
+
 pub(super) const INDEXES: &str = "
     CREATE INDEX IF NOT EXISTS tower_oidc_records_expires_at ON tower_oidc_records (expires_at);
     CREATE INDEX IF NOT EXISTS tower_oidc_records_tag1 ON tower_oidc_records (tag1) WHERE tag1 IS NOT NULL;
@@ -30,6 +33,12 @@ pub(super) const INDEXES: &str = "
     CREATE INDEX IF NOT EXISTS tower_oidc_records_tag5 ON tower_oidc_records (tag5) WHERE tag5 IS NOT NULL;
     CREATE INDEX IF NOT EXISTS tower_oidc_records_tag6 ON tower_oidc_records (tag6) WHERE tag6 IS NOT NULL;
 ";
+
+/// Whether tables of this version were found. Those of a newer one are not for this program.
+pub(super) fn is_current(found: Option<i32>) -> Result<bool, StoreError> {
+    let newer = "its tables are of a newer version of tower-oidc than this one: update it";
+    if found > Some(SCHEMA) { Err(StoreError::refused(newer)) } else { Ok(found == Some(SCHEMA)) }
+}
 
 /// A record on its way into a row.
 #[derive(Clone)]
