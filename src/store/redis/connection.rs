@@ -41,15 +41,6 @@ pub(super) struct ConnectionManager {
     warned: AtomicBool,
 }
 
-/// What the server tells over a connection without being asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Subscription {
-    /// Every change.
-    Notifier,
-    /// Nothing: this user may not hear it.
-    Nothing,
-}
-
 #[derive(Default)]
 struct LinkState {
     current: Mutex<OpenConnection>,
@@ -57,18 +48,20 @@ struct LinkState {
     lost: Notify,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct OpenConnection {
     /// How many attempts there were to connect. The connection's name, too.
     attempts: u64,
-    connection: Option<RedisConnection>,
-    failure: Option<RedisFailure>,
+    /// What came of the last one, unless it was lost since.
+    outcome: Option<Result<RedisConnection, RedisFailure>>,
 }
 
 #[derive(Clone)]
 struct RedisConnection {
+    attempt: u64,
     requests: MultiplexedConnection,
-    hearing: Subscription,
+    /// Whether the server tells every change without being asked: this user may hear it.
+    hears: bool,
 }
 
 impl LinkState {
@@ -76,7 +69,7 @@ impl LinkState {
     fn forget(&self, attempt: u64) {
         let mut current = self.current.lock();
         if current.attempts == attempt {
-            current.connection = None;
+            current.outcome = None;
         }
     }
 }
@@ -157,15 +150,14 @@ impl ConnectionManager {
         loop {
             let unknown = first.as_ref().filter(|first| first.code().is_none()).map(RedisFailure::from);
             let connected = self.connection().await;
-            let (attempt, mut connection) =
-                connected.map_err(|failure| unknown.clone().unwrap_or(failure))?;
+            let mut connection = connected.map_err(|failure| unknown.clone().unwrap_or(failure))?;
             let error =
                 match connection.requests.send_packed_command(command).await.and_then(Value::extract_error) {
                     Ok(answer) => return Ok((answer, unknown.is_some())),
                     Err(error) => error,
                 };
             if is_lost(&error) {
-                self.state.forget(attempt);
+                self.state.forget(connection.attempt);
                 if first.is_none() && !error.is_timeout() && (repeatable || error.code().is_some()) {
                     first = Some(error);
                     continue;
@@ -185,9 +177,9 @@ impl ConnectionManager {
         }
     }
 
-    /// Connects, unless it is connected, and says what will be heard.
-    pub(super) async fn ready(&self) -> Result<Subscription, StoreError> {
-        Ok(self.connection().await?.1.hearing)
+    /// Connects, unless it is connected, and says whether changes will be heard.
+    pub(super) async fn ready(&self) -> Result<bool, StoreError> {
+        Ok(self.connection().await?.hears)
     }
 
     pub(super) fn changes(&self) -> &Notifier {
@@ -201,41 +193,29 @@ impl ConnectionManager {
 
     /// How long whoever waits for word looks at nothing.
     pub(super) fn patience(&self) -> Duration {
-        let hearing = self.state.current.lock().connection.as_ref().map(|connection| connection.hearing);
-        if hearing == Some(Subscription::Notifier) { HEARING } else { DEAF }
+        let hears = matches!(&self.state.current.lock().outcome, Some(Ok(connection)) if connection.hears);
+        if hears { HEARING } else { DEAF }
     }
 
-    async fn connection(&self) -> Result<(u64, RedisConnection), RedisFailure> {
-        let before = match self.present() {
-            Ok(present) => return Ok(present),
-            Err(attempts) => attempts,
-        };
-        let _connecting = self.connecting.lock().await;
-        match self.present() {
-            Ok(present) => return Ok(present),
-            // Somebody tried while we waited for our turn.
-            Err(attempts) if attempts != before => {
-                if let Some(failure) = self.state.current.lock().failure.clone() {
-                    return Err(failure);
-                }
-            }
-            Err(_) => {}
+    async fn connection(&self) -> Result<RedisConnection, RedisFailure> {
+        let last = || self.state.current.lock().clone();
+        let before = last();
+        if let Some(Ok(connection)) = before.outcome {
+            return Ok(connection);
         }
-        let attempt = self.state.current.lock().attempts + 1;
-        let connected = timeout(CONNECTING, self.connect(attempt)).await;
+        let _connecting = self.connecting.lock().await;
+        let OpenConnection { attempts, outcome } = last();
+        match outcome {
+            Some(Ok(connection)) => return Ok(connection),
+            // Somebody tried while we waited for our turn.
+            Some(Err(failure)) if attempts != before.attempts => return Err(failure),
+            _ => {}
+        }
+        let connected = timeout(CONNECTING, self.connect(attempts + 1)).await;
         let connected = connected.unwrap_or(Err(RedisFailure::AWAY));
-        let mut current = self.state.current.lock();
-        current.attempts = attempt;
-        current.failure = connected.as_ref().err().cloned();
-        current.connection = connected.as_ref().ok().cloned();
-        connected.map(|connection| (attempt, connection))
-    }
-
-    /// The connection that stands, or how many attempts there were.
-    fn present(&self) -> Result<(u64, RedisConnection), u64> {
-        let current = self.state.current.lock();
-        let connection = current.connection.clone();
-        connection.map(|connection| (current.attempts, connection)).ok_or(current.attempts)
+        let outcome = Some(connected.clone());
+        *self.state.current.lock() = OpenConnection { attempts: attempts + 1, outcome };
+        connected
     }
 
     async fn connect(&self, attempt: u64) -> Result<RedisConnection, RedisFailure> {
@@ -250,14 +230,14 @@ impl ConnectionManager {
         let connecting = self.client.get_multiplexed_async_connection_with_config(&config);
         let mut requests = connecting.await.map_err(|error| RedisFailure::while_connecting(&error))?;
         server_checks::check(&mut requests, &self.warned).await?;
-        let hearing = match requests.subscribe(&self.channel[..]).await {
-            Ok(()) => Subscription::Notifier,
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => Subscription::Nothing,
+        let hears = match requests.subscribe(&self.channel[..]).await {
+            Ok(()) => true,
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm) => false,
             Err(error) => return Err(RedisFailure::while_connecting(&error)),
         };
         // What was changed before this moment was not told.
         self.state.changes.tell(Change::Any);
-        Ok(RedisConnection { requests, hearing })
+        Ok(RedisConnection { attempt, requests, hears })
     }
 }
 

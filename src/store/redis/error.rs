@@ -1,7 +1,9 @@
 //! What went wrong, in words that are safe to print.
 
-use redis::{ErrorKind, RedisError, ServerErrorKind};
+use redis::ServerErrorKind::{Ask, BusyLoading, Moved, NoPerm, ReadOnly};
+use redis::{ErrorKind, RedisError};
 
+use crate::store::StoreErrorKind::{OutcomeUnknown, Refused, Unavailable};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Why something did not work, in words that hold nothing the server or the URL said.
@@ -13,17 +15,16 @@ pub(super) struct RedisFailure {
 }
 
 impl RedisFailure {
-    pub(super) const STRANGE: Self = Self::new(StoreErrorKind::OutcomeUnknown, "unexpected reply from Redis");
-    pub(super) const UNANSWERED: Self =
-        Self::new(StoreErrorKind::OutcomeUnknown, "an answer of Redis was lost");
-    pub(super) const AWAY: Self = Self::new(StoreErrorKind::Unavailable, "Redis is away");
+    pub(super) const STRANGE: Self = Self::new(OutcomeUnknown, "unexpected reply from Redis");
+    pub(super) const UNANSWERED: Self = Self::new(OutcomeUnknown, "an answer of Redis was lost");
+    pub(super) const AWAY: Self = Self::new(Unavailable, "Redis is away");
     /// It may be a master again, or its name lead to one: it is asked as often as a server that is away.
     pub(super) const REPLICA: Self = Self::new(
-        StoreErrorKind::Unavailable,
+        Unavailable,
         "this Redis is a replica, which may not know yet what was ended: use the address of its master",
     );
     pub(super) const EVICTS: Self = Self::new(
-        StoreErrorKind::Refused,
+        Refused,
         "Redis may evict live records: set its maxmemory-policy to noeviction (or to a volatile one)",
     );
 
@@ -35,8 +36,8 @@ impl RedisFailure {
     pub(super) fn while_connecting(error: &RedisError) -> Self {
         let failure = Self::from(error);
         match failure.kind {
-            StoreErrorKind::OutcomeUnknown => Self { kind: StoreErrorKind::Unavailable, ..failure },
-            StoreErrorKind::Unavailable | StoreErrorKind::Refused => failure,
+            OutcomeUnknown => Self { kind: Unavailable, ..failure },
+            Unavailable | Refused => failure,
         }
     }
 }
@@ -51,36 +52,32 @@ impl From<RedisFailure> for StoreError {
 /// connection holds the password.
 impl From<&RedisError> for RedisFailure {
     fn from(error: &RedisError) -> Self {
-        let message = match error.kind() {
-            _ if error.is_timeout() => "Redis did not answer in time",
-            ErrorKind::Io => "Redis is away",
-            ErrorKind::AuthenticationFailed => "Redis refuses the user or password",
-            ErrorKind::Server(ServerErrorKind::BusyLoading) => "Redis is loading its data",
-            ErrorKind::Server(ServerErrorKind::ReadOnly) => {
-                "this Redis is a replica, which cannot be written to"
+        let (kind, message) = match error.kind() {
+            // No answer came to what may have been done.
+            ErrorKind::Io if error.is_timeout() => (OutcomeUnknown, "Redis did not answer in time"),
+            ErrorKind::Io => (OutcomeUnknown, "Redis is away"),
+            ErrorKind::Parse => (OutcomeUnknown, "Redis failed"),
+            ErrorKind::AuthenticationFailed => (Unavailable, "Redis refuses the user or password"),
+            ErrorKind::Server(BusyLoading) => (Unavailable, "Redis is loading its data"),
+            ErrorKind::Server(ReadOnly) => {
+                (Unavailable, "this Redis is a replica, which cannot be written to")
             }
-            ErrorKind::Server(ServerErrorKind::NoPerm) => "Redis does not let this user do what is needed",
-            ErrorKind::Server(ServerErrorKind::Moved | ServerErrorKind::Ask) => {
-                "this Redis is a node of a cluster, which is not supported"
+            ErrorKind::Server(NoPerm) => (Refused, "Redis does not let this user do what is needed"),
+            ErrorKind::Server(Moved | Ask) => {
+                (Refused, "this Redis is a node of a cluster, which is not supported")
             }
-            ErrorKind::RESP3NotSupported => "this Redis does not speak RESP3: it is older than version 6",
-            ErrorKind::InvalidClientConfig => "the URL of Redis is not one",
+            ErrorKind::RESP3NotSupported => {
+                (Refused, "this Redis does not speak RESP3: it is older than version 6")
+            }
+            ErrorKind::InvalidClientConfig => (Refused, "the URL of Redis is not one"),
             _ => match error.code() {
-                Some("OOM") => "Redis is full",
-                Some("WRONGPASS" | "NOAUTH") => "Redis refuses the user or password",
-                Some("MISCONF") => "Redis cannot persist what is written, and takes nothing",
-                _ => "Redis failed",
+                Some("OOM") => (Unavailable, "Redis is full"),
+                Some("WRONGPASS" | "NOAUTH") => (Unavailable, "Redis refuses the user or password"),
+                Some("MISCONF") => (Unavailable, "Redis cannot persist what is written, and takes nothing"),
+                _ => (Unavailable, "Redis failed"),
             },
         };
         let code = error.code().map_or_else(|| format!("{:?}", error.kind()), str::to_owned);
-        let kind = match error.kind() {
-            // No answer came to what may have been done.
-            ErrorKind::Io | ErrorKind::Parse => StoreErrorKind::OutcomeUnknown,
-            ErrorKind::Server(ServerErrorKind::NoPerm | ServerErrorKind::Moved | ServerErrorKind::Ask)
-            | ErrorKind::RESP3NotSupported
-            | ErrorKind::InvalidClientConfig => StoreErrorKind::Refused,
-            _ => StoreErrorKind::Unavailable,
-        };
         Self { kind, message, code: Some(code) }
     }
 }

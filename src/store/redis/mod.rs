@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use redis::{FromRedisValue, Value, cmd};
 
-use self::connection::{ConnectionManager, Subscription};
+use self::connection::ConnectionManager;
 use self::error::RedisFailure;
 use self::script::{DELETE, DELETE_EXPIRED, SWAP};
 use super::{Change, Key, Record, Store, StoreError, StoreFuture, Stored, Tag, Version};
@@ -227,13 +227,13 @@ impl Store for RedisStore {
     fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> StoreFuture<'a, ()> {
         let lost = self.link.lost();
         Box::pin(async move {
-            match self.link.ready().await? {
-                Subscription::Notifier => tokio::select! {
-                    ended = self.link.changes().relay(heard) => ended,
-                    () = lost => Err(RedisFailure::AWAY.into()),
-                    error = self.link.beat() => Err(error),
-                },
-                Subscription::Nothing => Ok(()),
+            if !self.link.ready().await? {
+                return Ok(());
+            }
+            tokio::select! {
+                ended = self.link.changes().relay(heard) => ended,
+                () = lost => Err(RedisFailure::AWAY.into()),
+                error = self.link.beat() => Err(error),
             }
         })
     }

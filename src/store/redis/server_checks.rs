@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, cmd};
+use redis::{InfoDict, cmd};
 
 use super::error::RedisFailure;
 use crate::events::{EventCode, observer};
@@ -14,29 +14,25 @@ pub(super) async fn check(
     connection: &mut MultiplexedConnection,
     warned: &AtomicBool,
 ) -> Result<(), RedisFailure> {
-    let mut said = String::new();
-    for section in ["memory", "persistence", "replication"] {
-        match info(connection, section).await {
-            Ok(text) => said.push_str(&text),
-            Err(error) if error.is_io_error() => return Err(RedisFailure::while_connecting(&error)),
-            Err(_) => {
-                let text =
-                    "Redis does not say what it persists and evicts: see to it that it keeps what is written";
-                warn(warned, EventCode::StoreUnchecked, text);
-                return Ok(());
-            }
+    let info: InfoDict = match cmd("INFO").query_async(connection).await {
+        Ok(info) => info,
+        Err(error) if error.is_io_error() => return Err(RedisFailure::while_connecting(&error)),
+        Err(_) => {
+            let text =
+                "Redis does not say what it persists and evicts: see to it that it keeps what is written";
+            warn(warned, EventCode::StoreUnchecked, text);
+            return Ok(());
         }
-        said.push('\n');
-    }
+    };
+    let says = |name: &str| info.get::<String>(name).unwrap_or_default();
     // What was deleted at its master may be here for as long as they are apart.
-    if field(&said, "role") == Some("slave") {
+    if says("role") == "slave" {
         return Err(RedisFailure::REPLICA);
     }
-    let evicts = field(&said, "maxmemory_policy").is_some_and(|policy| policy.starts_with("allkeys-"));
-    if evicts && field(&said, "maxmemory") != Some("0") {
+    if says("maxmemory_policy").starts_with("allkeys-") && says("maxmemory") != "0" {
         return Err(RedisFailure::EVICTS);
     }
-    if field(&said, "aof_enabled") != Some("1") {
+    if says("aof_enabled") != "1" {
         let text = "Redis forgets what was written last when it restarts: set appendonly to yes";
         warn(warned, EventCode::StoreNotPersistent, text);
     }
@@ -51,15 +47,6 @@ fn warn(warned: &AtomicBool, code: EventCode, text: &str) {
     }
 }
 
-async fn info(connection: &mut MultiplexedConnection, section: &str) -> RedisResult<String> {
-    cmd("INFO").arg(section).query_async(connection).await
-}
-
-/// A line of `INFO`: `name:value`.
-fn field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
-    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -68,8 +55,9 @@ mod tests {
     fn fields_are_found_by_their_whole_name() {
         let info = "# Memory\r\nused_memory:9\r\nmaxmemory_human:0B\r\nmaxmemory_policy:noeviction\r\n\
                     maxmemory:100\r\n";
-        assert_eq!(field(info, "maxmemory"), Some("100"));
-        assert_eq!(field(info, "maxmemory_policy"), Some("noeviction"));
-        assert_eq!(field(info, "memory"), None);
+        let field = |name: &str| InfoDict::new(info).get::<String>(name);
+        assert_eq!(field("maxmemory").as_deref(), Some("100"));
+        assert_eq!(field("maxmemory_policy").as_deref(), Some("noeviction"));
+        assert_eq!(field("memory"), None);
     }
 }
