@@ -4,21 +4,26 @@ use std::convert::Infallible;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::response::Response;
 use axum::routing::{MethodRouter, get};
 use axum::{Extension, Router};
 use futures_util::FutureExt;
-use http::header::{ACCEPT, ACCEPT_LANGUAGE, COOKIE, HOST, HeaderName, HeaderValue, USER_AGENT};
+use http::header::{
+    ACCEPT, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue, USER_AGENT,
+};
 use http::{Request, Uri};
 use tower::Service;
 use tower::layer::util::Identity;
 use tower_oidc::store::{BoxFuture, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version};
 use tower_oidc::{
-    Config, CurrentUser, OidcLayer, ProviderConfig, Resource, SharedAccount, UserTokens, testing,
+    Api, Config, CurrentUser, OidcLayer, ProviderConfig, Resource, SharedAccount, UserTokens, testing,
 };
+
+use tower_oidc_test_support::net::Net;
+use tower_oidc_test_support::provider::LyingProvider;
 
 const APP: &str = "https://app.test";
 const ISSUER: &str = "https://op.test";
@@ -42,6 +47,8 @@ pub enum Kind {
     Known(usize),
     /// The same, and the page asks for a token that the process has read before.
     Token,
+    /// A client shows one of a hundred access tokens (RFC 6750), all known to the process.
+    Bearer,
     /// One account for everybody, and a visitor who is not signed in.
     SingleUser,
     /// The session is in the store, and new to the process.
@@ -63,7 +70,7 @@ impl Kind {
         let known = [100, 10_000, 1_000_000].map(Self::Known);
         let mut all = vec![Self::Bare, Self::NoOp, Self::Extension, Self::Anonymous, Self::Junk];
         all.extend(known);
-        all.extend([Self::Token, Self::SingleUser]);
+        all.extend([Self::Token, Self::Bearer, Self::SingleUser]);
         all.extend([Self::Stateless, Self::StatelessToken, Self::StatelessFirst, Self::StatelessTokenFirst]);
         all.extend([Self::FirstSight, Self::Stale, Self::InsideAnonymous, Self::InsideKnown(10_000)]);
         all
@@ -79,6 +86,7 @@ impl Kind {
             Self::Stale => "stale".into(),
             Self::Known(count) => format!("known:{count}"),
             Self::Token => "token".into(),
+            Self::Bearer => "bearer".into(),
             Self::SingleUser => "single-user".into(),
             Self::FirstSight => "first-sight".into(),
             Self::Stateless => "stateless".into(),
@@ -163,6 +171,33 @@ fn stateless() -> OidcLayer {
     OidcLayer::stateless(config, MemoryStore::new()).expect("a valid configuration")
 }
 
+const AUDIENCE: &str = "https://app.test/api";
+
+/// An application that accepts access tokens, and a provider that has issued a hundred.
+fn with_clients(page: MethodRouter) -> (Box<dyn FnMut(Batch)>, Arc<[String]>) {
+    let net = Net::new();
+    let provider = LyingProvider::with_clock(
+        &net,
+        ISSUER,
+        Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_secs()),
+    );
+    let config = config().api(Api::new(AUDIENCE)).http_client(net.client());
+    let auth = OidcLayer::per_user(config, MemoryStore::new()).expect("a valid configuration");
+    let tokens = (0..100).map(|number| {
+        let token = provider.access_jwt(Some(&format!("person{number}")), AUDIENCE, |jwt| {
+            jwt.claim("exp", jwt.now() + 100_000);
+        });
+        format!("{BEARER}{token}")
+    });
+    let tokens: Arc<[String]> = tokens.collect();
+    for token in &*tokens {
+        let answer = auth.layer(app(page.clone()).with_state(())).call(request(token));
+        let answer = tokio::runtime::Handle::current().block_on(answer);
+        assert!(answer.is_ok_and(|answer| answer.status().is_success()), "it is accepted");
+    }
+    (around(&auth, page), tokens)
+}
+
 /// The claims that most providers send for `openid email profile`.
 fn claims(number: usize) -> serde_json::Map<String, serde_json::Value> {
     let mut claims = serde_json::Map::new();
@@ -205,6 +240,10 @@ pub struct Subject {
 impl Subject {
     pub fn new(kind: Kind, population: &Population, requests: usize) -> Self {
         let Population { layer: auth, store, cookies } = population;
+        if kind == Kind::Bearer {
+            let (serve, cookies) = with_clients(get(somebody));
+            return Self { serve, store: store.clone(), cookies, next: 0 };
+        }
         let serve = match kind {
             Kind::Bare => router(app(get(nobody))),
             Kind::NoOp => router(app(get(nobody)).layer(Identity::new())),
@@ -213,6 +252,7 @@ impl Subject {
             Kind::Known(_) => around(auth, get(somebody)),
             Kind::Token => around(&with_api(store), get(token)),
             Kind::SingleUser => around(&single_user(store), get(account)),
+            Kind::Bearer => unreachable!("it has a provider of its own"),
             Kind::Stateless | Kind::StatelessFirst => around(&stateless(), get(somebody)),
             Kind::StatelessToken | Kind::StatelessTokenFirst => around(&stateless(), get(token)),
             Kind::FirstSight => {
@@ -286,7 +326,15 @@ fn app(page: MethodRouter) -> Router {
     Router::new().route("/", get(nobody)).route("/page", page).route("/other/{id}", get(nobody))
 }
 
+const BEARER: &str = "Bearer ";
+
+/// A browser's request with a cookie, or a client's with an access token.
 fn request(cookie: &str) -> Request<Body> {
+    if cookie.starts_with(BEARER) {
+        let mut request = request("theme=light");
+        request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_str(cookie).expect("a valid header"));
+        return request;
+    }
     let cookies = format!("theme=dark; _ga=GA1.1.1234567890.1700000000; {cookie}");
     let mut request = Request::new(Body::empty());
     *request.uri_mut() = Uri::from_static("/page");

@@ -13,6 +13,9 @@ struct Budget {
 const ANONYMOUS: Budget = Budget { ratio: (1.25, 1.4), instructions: (1400.0, 2000.0), allocations: 2.0 };
 const KNOWN: Budget = Budget { ratio: (1.7, 2.0), instructions: (3300.0, 4200.0), allocations: 5.0 };
 
+/// A token of some 700 bytes, compared whole.
+const BEARER: Budget = Budget { ratio: (2.0, 2.4), instructions: (4000.0, 4500.0), allocations: 6.0 };
+
 const SINGLE_USER: Budget = Budget { ratio: (1.6, 1.8), instructions: (1900.0, 2500.0), allocations: 4.0 };
 
 const TOKEN: Budget = Budget { ratio: (3.0, 3.5), instructions: (7000.0, 9000.0), allocations: 12.0 };
@@ -35,6 +38,7 @@ fn budget(kind: Kind) -> Option<(Kind, Budget)> {
         Kind::Anonymous => Some((Kind::Bare, ANONYMOUS)),
         Kind::Known(_) => Some((Kind::Bare, KNOWN)),
         Kind::Token => Some((Kind::Bare, TOKEN)),
+        Kind::Bearer => Some((Kind::Bare, BEARER)),
         Kind::SingleUser => Some((Kind::Bare, SINGLE_USER)),
         Kind::Stateless => Some((Kind::Bare, STATELESS)),
         Kind::StatelessToken => Some((Kind::Stateless, TOKENS)),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Config;
+use super::api::Api;
 use super::development::local_url;
 use super::environment::{Environment, listed, variable};
 use super::mode::Mode;
@@ -74,6 +75,7 @@ impl Config {
     /// | `OIDC_CLIENT_AUTH_METHOD` | `client_secret_basic`, `client_secret_post` or `none` | from the metadata |
     /// | `OIDC_FETCH_USER_INFO` | `never`, `when-needed` or `always` | `when-needed` |
     /// | `OIDC_TRUSTED_AUDIENCES` | more audiences that ID tokens may name, separated by commas | none |
+    /// | `OIDC_PLAIN_JWT_ACCESS_TOKENS` | `true`: its access tokens have no type of their own ([`ProviderConfig::plain_jwt_access_tokens`]) | `false` |
     /// | `OIDC_PUSHED_AUTHORIZATION_REQUESTS` | `auto`, `always` or `never` | `auto` |
     /// | `OIDC_DISPLAY_NAME` | the provider's name on the provider selection page | the issuer's host |
     /// | `OIDC_CA_FILE` | additional root certificates, PEM | none |
@@ -88,6 +90,7 @@ impl Config {
     /// | `SESSION_COOKIE_NAME` | with what the names of cookies begin | `tower-oidc` |
     /// | `FRONTCHANNEL_LOGOUT` | `true`: the front-channel logout endpoint answers | `false` |
     /// | `SESSION_REVALIDATE_EVERY` | seconds after which the provider is asked whether the user may stay ([`Config::revalidate_every`]) | never |
+    /// | `API_AUDIENCE` | access tokens for this audience are accepted ([`Config::api`]); `API_INTROSPECT_AT`: the provider that is asked about opaque ones | none |
     /// | `ADMINS` | verified e-mail addresses of admins, separated by commas | none |
     ///
     /// `OIDC_CLIENT_SECRET_FILE` and `SESSION_SECRET_FILE` name files with these secrets. A secret together with its
@@ -133,6 +136,10 @@ impl Config {
         let mut revalidate_every: Option<u64> = None;
         environment.set(&mut revalidate_every, "SESSION_REVALIDATE_EVERY", "a number of seconds");
         config.revalidate_every = revalidate_every.map(Duration::from_secs);
+        config.api = environment.value("API_AUDIENCE").map(Api::new);
+        if let Some(api) = &mut config.api {
+            api.introspect_at = environment.value("API_INTROSPECT_AT");
+        }
         config.mode = mode(&mut environment);
         ProviderConfig::add_from(&mut environment, &mut config);
         if !config.provider.is_named() {
@@ -235,6 +242,8 @@ impl ProviderConfig {
         environment.set(&mut provider.response_mode, &name("RESPONSE_MODE"), "query or form_post");
         let methods = "client_secret_basic, client_secret_post or none";
         environment.set(&mut provider.client_auth, &name("CLIENT_AUTH_METHOD"), methods);
+        let plain = &mut provider.plain_jwt_access_tokens;
+        environment.set(plain, &name("PLAIN_JWT_ACCESS_TOKENS"), "true or false");
         let times = "never, when-needed or always";
         environment.set(&mut provider.fetch_user_info, &name("FETCH_USER_INFO"), times);
         let (pushed, values) = (&mut provider.pushed_authorization_requests, "auto, always or never");
