@@ -190,9 +190,10 @@ fn with_clients(page: MethodRouter) -> (Box<dyn FnMut(Batch)>, Arc<[String]>) {
         format!("{BEARER}{token}")
     });
     let tokens: Arc<[String]> = tokens.collect();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     for token in &*tokens {
         let answer = auth.layer(app(page.clone()).with_state(())).call(request(token));
-        let answer = tokio::runtime::Handle::current().block_on(answer);
+        let answer = runtime.block_on(answer);
         assert!(answer.is_ok_and(|answer| answer.status().is_success()), "it is accepted");
     }
     (around(&auth, page), tokens)

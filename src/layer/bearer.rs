@@ -44,23 +44,25 @@ pub(super) fn presented<B>(runtime: &Runtime, api: &CheckedApi, request: &Reques
     }
     let values = request.headers().get_all(AUTHORIZATION);
     let token = values.iter().find_map(|value| bearer(value.as_bytes()))?;
-    let in_query = || {
-        form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes())
-            .any(|(name, _)| name == "access_token")
-    };
     // RFC 6750 section 2: one way in each request. Another reader of it may choose the other token.
-    let text = std::str::from_utf8(token).ok().filter(|token| is_token(token));
-    let text = text.filter(|_| values.iter().nth(1).is_none() && !(uri.query().is_some() && in_query()));
+    let is_single = values.iter().nth(1).is_none() && !uri.query().is_some_and(names_token);
+    // A token that is known was looked at.
+    if is_single && let Some(session) = runtime.bearer_tokens.get(token, runtime.clock.reading()) {
+        return Some(Presented::Known(session));
+    }
+    let text = std::str::from_utf8(token).ok().filter(|token| is_single && is_token(token));
     Some(match text {
-        None => Presented::Answer(
-            refused(api, ErrorKind::InvalidRequest, "expected one access token, in one Authorization header")
-                .into_response(),
-        ),
-        Some(text) => match runtime.bearer_tokens.get(token, runtime.clock.reading()) {
-            Some(session) => Presented::Known(session),
-            None => Presented::Unknown(text.into()),
-        },
+        Some(text) => Presented::Unknown(text.into()),
+        None => {
+            let why = "expected one access token, in one Authorization header";
+            Presented::Answer(refused(api, ErrorKind::InvalidRequest, why).into_response())
+        }
     })
+}
+
+/// Whether a query has an access token, too (RFC 6750 section 2.3).
+fn names_token(query: &str) -> bool {
+    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "access_token")
 }
 
 /// What follows the scheme, whose name has no case (RFC 9110 section 11.1).

@@ -6,12 +6,10 @@ use serde_json::{Value, json};
 use tower_oidc::store::MemoryStore;
 use tower_oidc::{Config, EventCode, Mode, OAuth2, OidcLayer, ProviderConfig, Readiness};
 
-use super::{Without, modes, preset, registered, shapes};
+use super::{HUB, Without, modes, preset, registered, shapes};
 use crate::support::app::{APP, config};
 use crate::support::fault::Fault;
 use crate::support::net::answer;
-
-const HUB: &str = "https://api.github.com";
 
 /// GitHub names itself in its responses since 2026; what else comes there is a response of somebody else (RFC 9207).
 #[tokio::test]

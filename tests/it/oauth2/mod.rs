@@ -1,5 +1,6 @@
 //! Providers without OpenID Connect: who signed in is what their identity endpoint says, before anything is stored.
 
+mod cluster;
 mod login;
 mod mix_up;
 mod presets;
@@ -13,6 +14,9 @@ use tower_oidc::{Config, Mode, OidcLayer, ProviderConfig, Resource, SharedAccoun
 use crate::support::app::{API, APP, App, Events, World, config, routes};
 use crate::support::browser::{Browser, Page};
 use crate::support::oauth2::{OAuth2Provider, Shape};
+
+/// Where GitHub's API is.
+const HUB: &str = "https://api.github.com";
 
 /// The world of the scenarios, whose one provider is of this shape.
 struct Without {

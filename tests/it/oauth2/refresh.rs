@@ -6,15 +6,14 @@ use std::time::Duration;
 use serde_json::json;
 use tower_oidc::{EventCode, Mode};
 
-use super::{Without, preset, shapes};
+use super::{HUB, Without, preset, shapes};
 use crate::support::app::{APP, App, routes};
 use crate::support::browser::Browser;
 use crate::support::fault::{Fault, Gate};
 
-const HUB: &str = "https://api.github.com";
-const HOURS: Duration = Duration::from_secs(9 * 3600);
+pub(super) const HOURS: Duration = Duration::from_secs(9 * 3600);
 /// Where a second process of the application is reached.
-const REPLICA: &str = "https://replica.test";
+pub(super) const REPLICA: &str = "https://replica.test";
 /// After a failure that passes, a grant's provider is left alone for one second.
 const PAUSE: Duration = Duration::from_millis(1001);
 
@@ -26,7 +25,7 @@ async fn expired(mode: Mode) -> (Without, Browser) {
     (without, alice)
 }
 
-fn refreshes(without: &Without) -> usize {
+pub(super) fn refreshes(without: &Without) -> usize {
     let requests = without.provider.token_requests();
     requests.iter().filter(|request| request.get("grant_type") == Some("refresh_token")).count()
 }

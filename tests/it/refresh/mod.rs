@@ -13,7 +13,7 @@ mod outcomes;
 mod processes;
 mod refusals;
 mod stop;
-mod store;
+pub(crate) mod store;
 mod together;
 mod writing;
 

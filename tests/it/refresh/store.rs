@@ -11,7 +11,7 @@ use crate::support::test_store::TestStore;
 
 /// What a verb does.
 #[derive(Clone, Default)]
-pub(super) enum Mode {
+pub(crate) enum Mode {
     #[default]
     Works,
     Fails,
@@ -27,36 +27,36 @@ pub(super) enum Mode {
 }
 
 #[derive(Clone, Default)]
-pub(super) struct FaultyStore {
-    pub(super) inner: TestStore,
+pub(crate) struct FaultyStore {
+    pub(crate) inner: TestStore,
     loads: Arc<Mutex<Mode>>,
     swaps: Arc<Mutex<Mode>>,
     /// What happens to one call, and how many work before it.
     once: Arc<Mutex<Option<(usize, Mode)>>>,
     /// Every verb gives the others a turn first, so that each await is a place to be cancelled at.
-    pub(super) yields: bool,
+    pub(crate) yields: bool,
 }
 
 impl FaultyStore {
-    pub(super) fn over(inner: TestStore) -> Self {
+    pub(crate) fn over(inner: TestStore) -> Self {
         Self { inner, ..Self::default() }
     }
 
-    pub(super) fn loads(&self, mode: Mode) {
+    pub(crate) fn loads(&self, mode: Mode) {
         *self.loads.lock().unwrap() = mode;
     }
 
-    pub(super) fn swaps(&self, mode: Mode) {
+    pub(crate) fn swaps(&self, mode: Mode) {
         *self.swaps.lock().unwrap() = mode;
     }
 
     /// One call, after so many that work.
-    pub(super) fn once(&self, after: usize, mode: Mode) {
+    pub(crate) fn once(&self, after: usize, mode: Mode) {
         *self.once.lock().unwrap() = Some((after, mode));
     }
 
     /// Whether that call has come.
-    pub(super) fn has_happened(&self) -> bool {
+    pub(crate) fn has_happened(&self) -> bool {
         self.once.lock().unwrap().is_none()
     }
 
