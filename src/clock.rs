@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ring::rand::SystemRandom;
 use serde::{Deserialize, Serialize};
 
 use crate::secret::opaque;
@@ -198,6 +199,12 @@ impl Random {
 }
 
 opaque!(Random);
+
+/// Randomness for the signatures of private keys. `ring` draws it from the operating system and takes no other, because a
+/// signature that repeats it gives the key away.
+pub(crate) fn random_of_signatures() -> SystemRandom {
+    SystemRandom::new()
+}
 
 #[cfg(test)]
 mod tests {

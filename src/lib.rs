@@ -24,7 +24,7 @@
 //!
 //! ```text
 //! A REQUEST    path below /auth? ── login · callback · logout · connect · granted · disconnect · backchannel-logout ·
-//!              │                    frontchannel-logout (if configured)
+//!              │                    jwks.json · frontchannel-logout (if configured)
 //!              else: session cookie
 //!                    ├─ per-user, single-user: id of the session ─► this process's copy, or the store
 //!                    └─ stateless: the session itself, sealed ─► opened here; the store knows whether it has ended
@@ -208,6 +208,7 @@ mod records;
 mod provider;
 pub use provider::connection::{Connection, GrantLifetime};
 pub use provider::http_client::ResponseBodyLimit;
+pub use provider::private_key::PrivateKey;
 pub use provider::provider_config::ProviderConfig;
 pub use provider::resource::Resource;
 

@@ -9,6 +9,7 @@ use super::development::local_url;
 use super::environment::{Environment, listed, variable};
 use super::mode::Mode;
 use super::shared_account::SharedAccount;
+use crate::provider::private_key::PrivateKey;
 use crate::provider::provider_config::ProviderConfig;
 
 use crate::error::ConfigError;
@@ -72,7 +73,11 @@ impl Config {
     /// | `OIDC_SCOPES` | scopes of a login, separated by spaces | `openid email profile` |
     /// | `OIDC_RESPONSE_MODE` | `query` or `form_post` | `query` |
     /// | `OIDC_ID_TOKEN_SIGNED_RESPONSE_ALG` | the one algorithm of ID and logout tokens | those of the metadata |
-    /// | `OIDC_CLIENT_AUTH_METHOD` | `client_secret_basic`, `client_secret_post` or `none` | from the metadata |
+    /// | `OIDC_PRIVATE_KEY_FILE` | in place of a secret: one or two files with [private keys](crate::PrivateKey), separated by commas; the first signs | none |
+    /// | `OIDC_TOKEN_ENDPOINT_AUTH_SIGNING_ALG` | the algorithm of the assertions that an RSA key signs: `RS256` or `PS256` | `RS256` |
+    /// | `OIDC_CLIENT_ASSERTION_FILE` | in place of a secret: a file into which the platform writes assertions ([`ProviderConfig::client_assertion_file`]) | none |
+    /// | `OIDC_CLIENT_ASSERTION_AUDIENCE` | the audience of the application's own assertions | the issuer |
+    /// | `OIDC_CLIENT_AUTH_METHOD` | `client_secret_basic`, `client_secret_post`, `client_secret_jwt`, `private_key_jwt`, `assertion_file` or `none` | from the metadata |
     /// | `OIDC_FETCH_USER_INFO` | `never`, `when-needed` or `always` | `when-needed` |
     /// | `OIDC_TRUSTED_AUDIENCES` | more audiences that ID tokens may name, separated by commas | none |
     /// | `OIDC_PLAIN_JWT_ACCESS_TOKENS` | `true`: its access tokens have no type of their own ([`ProviderConfig::plain_jwt_access_tokens`]) | `false` |
@@ -224,6 +229,16 @@ impl ProviderConfig {
             internal_url: text("INTERNAL_URL").or_else(|| defaults.internal_url.clone()),
             client_id: text("CLIENT_ID").unwrap_or_default(),
             client_secret,
+            private_keys: environment
+                .list(&name("PRIVATE_KEY_FILE"))
+                .into_iter()
+                .map(|path: String| PrivateKey::File(path.into()))
+                .collect(),
+            client_assertion_file: text("CLIENT_ASSERTION_FILE").map(PathBuf::from),
+            client_assertion_audience: text("CLIENT_ASSERTION_AUDIENCE")
+                .or_else(|| defaults.client_assertion_audience.clone()),
+            token_endpoint_auth_signing_alg: text("TOKEN_ENDPOINT_AUTH_SIGNING_ALG")
+                .or_else(|| defaults.token_endpoint_auth_signing_alg.clone()),
             display_name: text("DISPLAY_NAME").or_else(|| defaults.display_name.clone()),
             id_token_signed_response_alg: text("ID_TOKEN_SIGNED_RESPONSE_ALG")
                 .or_else(|| defaults.id_token_signed_response_alg.clone()),
@@ -240,7 +255,7 @@ impl ProviderConfig {
         provider.set_endpoints(environment, prefix);
         environment.set(&mut provider.login, &name("LOGIN"), "true or false");
         environment.set(&mut provider.response_mode, &name("RESPONSE_MODE"), "query or form_post");
-        let methods = "client_secret_basic, client_secret_post or none";
+        let methods = "client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt, assertion_file or none";
         environment.set(&mut provider.client_auth, &name("CLIENT_AUTH_METHOD"), methods);
         let plain = &mut provider.plain_jwt_access_tokens;
         environment.set(plain, &name("PLAIN_JWT_ACCESS_TOKENS"), "true or false");

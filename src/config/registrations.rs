@@ -1,5 +1,7 @@
 //! The registrations at providers, checked: what the layer works with.
 
+use std::sync::Arc;
+
 use sha2::{Digest, Sha256};
 use url::{Host, Position, Url};
 
@@ -10,9 +12,11 @@ use crate::protocol::jws::Algorithm;
 use crate::protocol::metadata::is_secure;
 use crate::protocol::oauth2::OAuth2;
 use crate::protocol::token::ClientAuthMethod;
+use crate::provider::private_key::{ClientKeys, PUBLISHED};
 use crate::provider::provider_config::{ProviderConfig, is_name};
 use crate::provider::relying_party::{ProviderId, RelyingParty};
 use crate::records::grant::encode;
+use crate::secret::Secret;
 
 /// Every provider as it was written, the first first.
 pub(crate) fn written(config: &Config, public_url: &Url, problems: &mut Vec<String>) -> Vec<ProviderConfig> {
@@ -47,6 +51,7 @@ impl RelyingParty {
             let mut found = Vec::new();
             names(provider, &providers[..index], &mut found);
             registration(provider, &mut found);
+            let keys = client_authentication(provider, &mut found);
             let internal_url = internal_url(provider, public_url, &mut found);
             let named =
                 |problem| if several { format!("provider {:?}: {problem}", provider.name) } else { problem };
@@ -54,7 +59,11 @@ impl RelyingParty {
             // Where there are several, a response arrives where nobody else's does (RFC 9700 section 4.4.2.2).
             let redirect_uri =
                 if several { format!("{callback}/{}", provider.name) } else { callback.to_owned() };
-            Self { internal_url, ..Self::new(ProviderId(index), provider, redirect_uri) }
+            Self {
+                internal_url,
+                keys: Arc::new(keys),
+                ..Self::new(ProviderId(index), provider, redirect_uri)
+            }
         });
         each.collect()
     }
@@ -77,6 +86,7 @@ impl RelyingParty {
             redirect_uri,
             decisive: Vec::new(),
             algorithm: provider.id_token_signed_response_alg.as_deref().and_then(Algorithm::from_name),
+            keys: Arc::default(),
             written: provider.clone(),
         }
     }
@@ -164,13 +174,6 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
     if provider.client_id.is_empty() {
         problems.push("client_id is missing: set the provider's client id (OIDC_CLIENT_ID)".to_owned());
     }
-    if provider.client_secret.as_ref().is_some_and(|secret| secret.expose_secret().is_empty()) {
-        problems.push("client_secret is empty: leave it out for a public client".to_owned());
-    }
-    let sends_secret = provider.client_auth.is_some_and(|auth| auth != ClientAuthMethod::None);
-    if sends_secret && provider.client_secret.is_none() {
-        problems.push("client_auth needs a client_secret".to_owned());
-    }
     if provider.oauth2.is_none() && provider.login && !provider.scopes.iter().any(|scope| scope == "openid") {
         problems.push(
             "scopes lack `openid`: add it, because without it the provider issues no ID token".to_owned(),
@@ -188,6 +191,60 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
     for name in names.filter(|name| RESERVED.contains(name)) {
         problems.push(format!("authorization_parameters has {name:?}, which the layer sets: remove it"));
     }
+}
+
+/// Checks with what the application proves itself, and reads the keys for it.
+fn client_authentication(provider: &ProviderConfig, problems: &mut Vec<String>) -> ClientKeys {
+    if provider.client_secret.as_ref().is_some_and(|secret| secret.expose_secret().is_empty()) {
+        problems.push("client_secret is empty: leave it out for a public client".to_owned());
+    }
+    let needed = match provider.client_auth {
+        None | Some(ClientAuthMethod::None) => None,
+        Some(ClientAuthMethod::PrivateKeyJwt) => {
+            provider.private_keys.is_empty().then_some("private key (OIDC_PRIVATE_KEY_FILE)")
+        }
+        Some(ClientAuthMethod::AssertionFile) => provider
+            .client_assertion_file
+            .is_none()
+            .then_some("client_assertion_file (OIDC_CLIENT_ASSERTION_FILE)"),
+        Some(_) => provider.client_secret.is_none().then_some("client_secret"),
+    };
+    if let Some(needed) = needed {
+        problems.push(format!("client_auth needs a {needed}"));
+    }
+    if provider.private_keys.len() > PUBLISHED {
+        problems.push(format!(
+            "private_keys are {}: use the one that signs, and one more",
+            provider.private_keys.len()
+        ));
+    }
+    // RFC 7518 section 3.2: a key as long as the hash.
+    let is_short = |secret: &Secret| secret.expose_secret().len() < 32;
+    if provider.client_auth == Some(ClientAuthMethod::ClientSecretJwt)
+        && provider.client_secret.as_ref().is_some_and(is_short)
+    {
+        problems.push(
+            "client_secret_jwt needs a client_secret of at least 32 bytes: have the provider make one"
+                .to_owned(),
+        );
+    }
+    let is_template = provider.any_tenant || !provider.tenants.is_empty();
+    let names_no_issuer =
+        provider.oauth2.as_ref().map_or(is_template, |oauth2| oauth2.response_issuer.is_none());
+    let asserts = matches!(provider.client_auth, Some(ClientAuthMethod::ClientSecretJwt))
+        || !provider.private_keys.is_empty();
+    if asserts && names_no_issuer && provider.client_assertion_audience.is_none() {
+        problems.push(
+            "client_assertion_audience is missing, and this provider has no issuer of its own: set it to the URL of the token \
+             endpoint (OIDC_CLIENT_ASSERTION_AUDIENCE)"
+                .to_owned(),
+        );
+    }
+    let keys = ClientKeys::new(&provider.private_keys, provider.token_endpoint_auth_signing_alg.as_deref());
+    if let Err(error) = keys.read() {
+        problems.push(error.to_string());
+    }
+    keys
 }
 
 /// Checks the configuration of a provider without ID tokens: its endpoints, and settings that only ID tokens allow.

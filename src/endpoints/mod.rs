@@ -13,6 +13,7 @@ pub(crate) mod disconnect;
 pub(crate) mod end_session;
 pub(crate) mod frontchannel_logout;
 pub(crate) mod issued_tokens;
+pub(crate) mod key_set;
 pub(crate) mod login;
 pub(crate) mod login_error;
 pub(crate) mod logout;
@@ -60,11 +61,12 @@ pub(crate) async fn endpoint(
         ("connect", &Method::POST) if runtime.mode.account().is_some() => connect::start(&context).await,
         ("disconnect", &Method::GET | &Method::HEAD | &Method::POST) => disconnect::end(&context).await,
         ("granted", &Method::GET | &Method::HEAD) => connect::resumed(&context),
+        ("jwks.json", &Method::GET | &Method::HEAD) => key_set::show(&context).await,
         ("frontchannel-logout", &Method::GET) if runtime.settings.frontchannel_logout => {
             frontchannel_logout::logout(&context).await
         }
         ("backchannel-logout", _) => Err(backchannel_logout::not_allowed()),
-        ("login" | "connect" | "granted", _) => Err(not_allowed("GET, HEAD")),
+        ("login" | "connect" | "granted" | "jwks.json", _) => Err(not_allowed("GET, HEAD")),
         ("callback", _) => Err(not_allowed("GET, POST")),
         ("logout" | "disconnect", _) => Err(not_allowed("GET, HEAD, POST")),
         _ => Err(page::plain(StatusCode::NOT_FOUND, "Not found.")),

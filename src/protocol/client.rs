@@ -27,21 +27,18 @@ pub(crate) type Built = Result<HttpRequest, Box<dyn Error + Send + Sync>>;
 pub(crate) struct ProviderClient {
     pub(super) library: Library,
     scope_separator: String,
+    pub(crate) auth: ClientAuthMethod,
 }
 
 impl ProviderClient {
-    /// `auth` is the method that the configuration names; the provider announces it where that names none.
     pub(crate) fn new(
         metadata: &Metadata,
         client_id: &str,
         client_secret: Option<&Secret>,
-        auth: Option<ClientAuthMethod>,
+        auth: ClientAuthMethod,
         redirect_uri: &str,
         scope_separator: &str,
     ) -> Result<Self, ParseError> {
-        let announced =
-            || ClientAuthMethod::announced(&metadata.client_auth_methods, client_secret.is_some());
-        let auth = auth.unwrap_or_else(announced);
         // The authorization endpoint's own query is no parameter of ours.
         let mut authorization = metadata.authorization_endpoint.clone();
         authorization.set_query(None);
@@ -66,10 +63,10 @@ impl ProviderClient {
         if auth != ClientAuthMethod::ClientSecretBasic {
             library = library.set_auth_type(AuthType::RequestBody);
         }
-        if let Some(secret) = client_secret.filter(|_| auth != ClientAuthMethod::None) {
+        if let Some(secret) = client_secret.filter(|_| auth.sends_secret()) {
             library = library.set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()));
         }
-        Ok(Self { library, scope_separator: scope_separator.to_owned() })
+        Ok(Self { library, scope_separator: scope_separator.to_owned(), auth })
     }
 
     /// Scopes as this provider wants them, as if they were one.
@@ -200,11 +197,13 @@ pub(crate) mod tests {
             )
         };
         let secret = secret.map(Secret::from);
+        let secrets =
+            if secret.is_some() { ClientAuthMethod::ClientSecretBasic } else { ClientAuthMethod::None };
         ProviderClient::new(
             &metadata.unwrap().0,
             client_id,
             secret.as_ref(),
-            auth,
+            auth.unwrap_or(secrets),
             "https://app.test/auth/callback",
             " ",
         )

@@ -10,6 +10,7 @@
 //! | authorization request (state, nonce, PKCE, prompt, `max_age`, `acr_values`) | `openidconnect`, in [`authorization`] | `nonce` is left out where no ID token is asked for |
 //! | token request by code, by refresh token, by the client's credentials | `openidconnect`, in [`client`] | each is captured as data and sent by the provider's HTTP client, with its limits |
 //! | client authentication | `openidconnect`, in [`client`] | which method counts is decided in [`token`] |
+//! | client assertions | this application, in [`provider`](crate::provider) | it has none; the request is built as a public client's, and the assertion added |
 //! | revocation request | `openidconnect`, in [`client`] | it gets the https form of the URL, since it refuses http on loopback too; the request goes to the URL itself |
 //! | pushed authorization request | `openidconnect`, in [`client`] | it has none; its device authorization request is the same form |
 //! | signatures, key sets, `at_hash` | `openidconnect`, in [`jws`] | entries of a key set that cannot be read are skipped before, and `key_ops` is looked at |

@@ -17,19 +17,40 @@ pub enum ClientAuthMethod {
     ClientSecretBasic,
     /// `client_secret_post`.
     ClientSecretPost,
+    /// `client_secret_jwt`: an assertion with a keyed hash (HS256) of the client secret, which is not sent.
+    ClientSecretJwt,
+    /// `private_key_jwt`: an assertion that one of the [private keys](crate::ProviderConfig::private_keys) signs.
+    PrivateKeyJwt,
+    /// `private_key_jwt` with an assertion that the platform writes into a
+    /// [file](crate::ProviderConfig::client_assertion_file), such as Kubernetes with workload identity.
+    AssertionFile,
     /// No secret: PKCE alone protects the code.
     None,
 }
 
 impl ClientAuthMethod {
-    /// What the provider announces; basic where it says nothing (OpenID Connect Discovery 1.0 section 3).
-    pub(crate) fn announced(methods: &[String], has_secret: bool) -> Self {
-        let offers = |method: &str| methods.iter().any(|offered| offered == method);
-        match has_secret {
-            false => Self::None,
-            true if !offers("client_secret_basic") && offers("client_secret_post") => Self::ClientSecretPost,
-            true => Self::ClientSecretBasic,
+    /// The name at the provider.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::ClientSecretBasic => "client_secret_basic",
+            Self::ClientSecretPost => "client_secret_post",
+            Self::ClientSecretJwt => "client_secret_jwt",
+            Self::PrivateKeyJwt | Self::AssertionFile => "private_key_jwt",
+            Self::None => "none",
         }
+    }
+
+    /// Whether the secret itself goes to the provider.
+    pub(crate) const fn sends_secret(self) -> bool {
+        matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)
+    }
+
+    /// The first of the `possible` methods that the provider announces; the first of all where it announces none (OpenID
+    /// Connect Discovery 1.0 section 3). A public client proves nothing, whatever is announced.
+    pub(crate) fn announced(announced: &[String], possible: &[Self]) -> Option<Self> {
+        let is_announced = |method: &&Self| announced.iter().any(|name| name == method.name());
+        let any = announced.is_empty() || possible == [Self::None];
+        if any { possible.first().copied() } else { possible.iter().find(is_announced).copied() }
     }
 }
 
@@ -267,18 +288,26 @@ mod tests {
     }
 
     #[test]
-    fn the_announced_method_is_used_and_basic_where_none_is() {
-        let announced = |methods: &[&str], secret| {
-            ClientAuthMethod::announced(&methods.iter().map(|m| (*m).to_owned()).collect::<Vec<_>>(), secret)
+    fn the_announced_method_is_used_and_the_first_where_none_is() {
+        use ClientAuthMethod::{
+            AssertionFile, ClientSecretBasic, ClientSecretJwt, ClientSecretPost, None, PrivateKeyJwt,
         };
-        assert_eq!(announced(&[], true), ClientAuthMethod::ClientSecretBasic);
-        assert_eq!(announced(&["client_secret_post"], true), ClientAuthMethod::ClientSecretPost);
+        let announced = |names: &[&str], possible: &[ClientAuthMethod]| {
+            ClientAuthMethod::announced(&names.iter().map(|m| (*m).to_owned()).collect::<Vec<_>>(), possible)
+        };
+        let secret = [ClientSecretBasic, ClientSecretPost, ClientSecretJwt];
+        assert_eq!(announced(&[], &secret), Some(ClientSecretBasic));
+        assert_eq!(announced(&["client_secret_post"], &secret), Some(ClientSecretPost));
         assert_eq!(
-            announced(&["client_secret_post", "client_secret_basic"], true),
-            ClientAuthMethod::ClientSecretBasic
+            announced(&["client_secret_post", "client_secret_basic"], &secret),
+            Some(ClientSecretBasic)
         );
-        assert_eq!(announced(&["private_key_jwt"], true), ClientAuthMethod::ClientSecretBasic);
-        assert_eq!(announced(&["client_secret_basic"], false), ClientAuthMethod::None);
+        assert_eq!(announced(&["client_secret_jwt"], &secret), Some(ClientSecretJwt));
+        assert_eq!(announced(&["private_key_jwt", "none"], &secret), Option::None);
+        assert_eq!(announced(&["private_key_jwt"], &[PrivateKeyJwt]), Some(PrivateKeyJwt));
+        assert_eq!(announced(&["private_key_jwt"], &[AssertionFile]), Some(AssertionFile));
+        assert_eq!(announced(&["client_secret_basic"], &[PrivateKeyJwt]), Option::None);
+        assert_eq!(announced(&["client_secret_basic"], &[None]), Some(None));
     }
 
     proptest! {

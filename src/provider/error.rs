@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinError;
 use tower::BoxError;
 
 use super::cached::BackingOff;
@@ -9,6 +10,22 @@ use super::http_client::never_connected;
 use crate::protocol::jws::JwtError;
 use crate::protocol::refusal::{ProviderRefusal, RefusalRemedy};
 use crate::protocol::user_info::UserInfoError;
+
+/// Why this application cannot prove itself at a moment. Nothing was sent then.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AssertionError {
+    #[error(
+        "the client assertion file {path} {found}, expected one JWT, which the platform writes (client_assertion_file, \
+         OIDC_CLIENT_ASSERTION_FILE)"
+    )]
+    File { path: String, found: String },
+    #[error("there is no key for a client assertion (private_keys, client_secret)")]
+    NoKey,
+    #[error("the client assertion cannot be signed: the operating system gives no randomness")]
+    Signature,
+    #[error("the client assertion cannot be made: the process is stopping")]
+    Stopping(#[from] JoinError),
+}
 
 /// Why the provider was of no use.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +36,8 @@ pub(crate) enum ProviderError {
     /// It said that it cannot answer now, and did nothing.
     #[error("the provider cannot answer now: {0}")]
     Busy(ProviderRefusal),
+    #[error(transparent)]
+    Assertion(#[from] AssertionError),
     #[error("the provider refused: {0}")]
     Refused(ProviderRefusal),
     #[error("the provider's answer is malformed: {0}")]
@@ -42,7 +61,7 @@ impl ProviderError {
 
     /// Whether trying again later may help, and nothing was said about the person.
     pub(crate) fn passes(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Busy(_))
+        matches!(self, Self::Unavailable(_) | Self::Busy(_) | Self::Assertion(_))
     }
 
     /// Whether the provider is away, with how long it asks to be left alone.
@@ -57,7 +76,7 @@ impl ProviderError {
     /// Whether a code that was sent is certainly not spent: it was refused, or nobody looked at it.
     pub(crate) fn has_spent_nothing(&self) -> bool {
         match self {
-            Self::Refused(_) => true,
+            Self::Refused(_) | Self::Assertion(_) => true,
             Self::Busy(refusal) => matches!(refusal.status, 429 | 503),
             Self::Unavailable(why) => never_connected(&**why),
             _ => false,

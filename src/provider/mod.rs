@@ -2,6 +2,7 @@
 
 pub(crate) mod breaker;
 pub(crate) mod cached;
+mod client_assertion;
 pub(crate) mod connection;
 #[cfg(feature = "http-client")]
 pub(crate) mod default_client;
@@ -13,6 +14,7 @@ pub(crate) mod http_client;
 pub(crate) mod identity;
 mod introspection;
 pub(crate) mod keys;
+pub(crate) mod private_key;
 pub(crate) mod provider_config;
 pub(crate) mod providers;
 pub(crate) mod relying_party;
@@ -29,7 +31,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
-use memchr::memmem;
 use parking_lot::Mutex;
 use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
@@ -41,13 +42,13 @@ use self::cached::{Cached, Readiness};
 use self::http_client::{CALL_DEADLINE, Outbound, PROVIDER_BODY};
 use self::keys::MOST_WAITING;
 use self::relying_party::RelyingParty;
-use crate::clock::Clock;
+use crate::clock::{Clock, Random};
 use crate::events::{EventCode, Events};
 use crate::protocol::client::{Built, ProviderClient};
 use crate::protocol::jws::KeySet;
 use crate::protocol::metadata::{self, Metadata};
 use crate::protocol::refusal::{ProviderRefusal, RefusalRemedy};
-use crate::protocol::token::{TokenError, TokenResponse, parse_response};
+use crate::protocol::token::{ClientAuthMethod, TokenError, TokenResponse, parse_response};
 use crate::protocol::{json, token, user_info};
 use crate::secret::Secret;
 use crate::store::Key;
@@ -77,6 +78,7 @@ pub(crate) struct Provider {
     outbound: Outbound,
     events: Events,
     clock: Clock,
+    random: Random,
     metadata: Cached<Discovered>,
     keys: Cached<KeySet>,
     /// For callers whom nobody knows: what they ask for takes nothing from those who sign in.
@@ -90,7 +92,13 @@ pub(crate) struct Provider {
 }
 
 impl Provider {
-    pub(crate) fn new(relying_party: RelyingParty, outbound: Outbound, events: Events, clock: Clock) -> Self {
+    pub(crate) fn new(
+        relying_party: RelyingParty,
+        outbound: Outbound,
+        events: Events,
+        clock: Clock,
+        random: Random,
+    ) -> Self {
         Self {
             relying_party,
             outbound,
@@ -99,6 +107,7 @@ impl Provider {
             keys: Cached::new(clock.clone()),
             keys_for_anybody: Cached::new(clock.clone()),
             clock,
+            random,
             waiting: Semaphore::new(MOST_WAITING),
             breaker: Mutex::new(Breaker::new()),
             told: Mutex::default(),
@@ -157,11 +166,12 @@ impl Provider {
                 metadata::parse(&document, issuer, (&registered.metadata, internal_url))
                     .map_err(ProviderError::unavailable)?;
             ignored.iter().for_each(|member| self.ignored(format_args!("the discovery document's {member}")));
+            let auth = registered.client_auth_method(&metadata).map_err(ProviderError::unavailable)?;
             let client = ProviderClient::new(
                 &metadata,
                 &registered.client_id,
                 registered.client_secret.as_ref(),
-                registered.client_auth,
+                auth,
                 &registered.redirect_uri,
                 registered.oauth2.as_ref().map_or(" ", |oauth2| &oauth2.scope_separator),
             );
@@ -195,7 +205,7 @@ impl Provider {
         indicator: Option<&str>,
     ) -> Result<TokenResponse, ProviderError> {
         let known = self.metadata().await?;
-        self.token_request(known.client.exchange(code, code_verifier, indicator)).await
+        self.token_request(&known, known.client.exchange(code, code_verifier, indicator)).await
     }
 
     /// RFC 6749 sections 4.4.2 and 6: by a refresh token, or by nothing but the application's own credentials.
@@ -210,11 +220,15 @@ impl Provider {
             Some(token) => known.client.refresh(token, indicator, scopes),
             None => known.client.client_credentials(indicator, scopes),
         };
-        self.token_request(request).await
+        self.token_request(&known, request).await
     }
 
-    async fn token_request(&self, request: Built) -> Result<TokenResponse, ProviderError> {
-        let (url, answer) = self.post(request).await?;
+    async fn token_request(
+        &self,
+        known: &Discovered,
+        request: Built,
+    ) -> Result<TokenResponse, ProviderError> {
+        let (url, answer) = self.post(known, request).await?;
         let oauth2 = self.relying_party.oauth2.as_ref();
         let is_form = oauth2.is_some()
             && answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(FORM));
@@ -244,7 +258,7 @@ impl Provider {
     pub(crate) async fn revoke(self: &Arc<Self>, token: &Secret, hint: &str) -> Result<(), ProviderError> {
         let known = self.metadata().await?;
         let Some(endpoint) = &known.revocation_endpoint else { return Ok(()) };
-        let (url, answer) = self.post(known.client.revocation(endpoint, token, hint)).await?;
+        let (url, answer) = self.post(&known, known.client.revocation(endpoint, token, hint)).await?;
         if answer.status() == StatusCode::OK { Ok(()) } else { Err(refusal(url, &answer, None)) }
     }
 
@@ -254,7 +268,7 @@ impl Provider {
         parameters: &[(String, String)],
     ) -> Result<String, ProviderError> {
         let known = self.metadata().await?;
-        let (url, answer) = self.post(known.client.pushed(parameters)).await?;
+        let (url, answer) = self.post(&known, known.client.pushed(parameters)).await?;
         let members = json::object(answer.body()).unwrap_or_default();
         match (answer.status().as_u16(), json::text(&members, "error")) {
             (200 | 201, _) => json::text(&members, "request_uri")
@@ -289,21 +303,25 @@ impl Provider {
         Err(ProviderError::unavailable(why))
     }
 
-    /// Its body is wiped when it has been sent, and its credentials are marked, so that nothing prints them. The answer
-    /// comes with the endpoint's URL and how this application authenticated there, for events.
-    async fn post(&self, request: Built) -> Result<(String, Response<Bytes>), ProviderError> {
-        let mut request = request.map_err(ProviderError::Unavailable)?;
-        let method = match memmem::find(request.body(), b"client_secret=") {
-            Some(_) => "client_secret_post",
-            None if request.headers().contains_key(AUTHORIZATION) => "client_secret_basic",
-            None => "no client secret",
-        };
+    /// Adds what proves this application. The body is wiped when it has been sent, and credentials are marked, so that
+    /// nothing prints them. The answer comes with the endpoint's URL and how this application authenticated there, for
+    /// events.
+    async fn post(
+        &self,
+        known: &Discovered,
+        request: Built,
+    ) -> Result<(String, Response<Bytes>), ProviderError> {
+        let request = request.map_err(ProviderError::Unavailable)?.map(Zeroizing::new);
+        let auth = known.client.auth;
+        let proof = self.proof(auth).await?;
+        let mut request = request.map(|body| Zeroizing::new([body.as_slice(), proof.as_bytes()].concat()));
+        let method = if auth == ClientAuthMethod::None { "no client secret" } else { auth.name() };
         let url = request.uri().to_string();
         let url = format!("{} ({method})", url.split('?').next().unwrap_or_default());
         if let Some(credentials) = request.headers_mut().get_mut(AUTHORIZATION) {
             credentials.set_sensitive(true);
         }
-        let answer = self.send(request.map(|body| Bytes::from_owner(Zeroizing::new(body)))).await?;
+        let answer = self.send(request.map(Bytes::from_owner)).await?;
         Ok((url, answer))
     }
 

@@ -1,9 +1,12 @@
 //! A provider, as the application configures it.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::connection::Connection;
+use super::private_key::PrivateKey;
 use super::resource::Resource;
 use crate::protocol::authorization::{PushedAuthorizationRequests, ResponseMode};
 use crate::protocol::oauth2::OAuth2;
@@ -61,7 +64,21 @@ pub struct ProviderConfig {
     pub client_id: String,
     /// The client secret; `None` for a public client, which only PKCE protects (RFC 7636).
     pub client_secret: Option<Secret>,
-    /// Client authentication method. Defaults to the provider's metadata, or `client_secret_basic` if it lists none.
+    /// The private keys with which the application proves itself in place of a secret (`private_key_jwt`, OpenID Connect
+    /// Core 1.0 section 9): at most two. The first signs. The public keys of both are at `/auth/jwks.json`, where the
+    /// provider reads them.
+    pub private_keys: Vec<PrivateKey>,
+    /// The algorithm of the assertions: `RS256` (the default of an RSA key) or `PS256`. A key of another kind has one.
+    pub token_endpoint_auth_signing_alg: Option<String>,
+    /// The path of a file into which the platform writes assertions about this application, in place of a secret or a
+    /// private key: Kubernetes with workload identity, for example. It is read for each request.
+    pub client_assertion_file: Option<PathBuf>,
+    /// The audience of the assertions that the application makes. By default the issuer. Some providers want the URL of
+    /// their token endpoint.
+    pub client_assertion_audience: Option<String>,
+    /// Client authentication method. By default the first that is configured and that the provider's metadata list:
+    /// `private_key_jwt` with a private key or an assertion file; `client_secret_basic`, `client_secret_post` or
+    /// `client_secret_jwt` with a secret. Where they list none it is the first of these.
     pub client_auth: Option<ClientAuthMethod>,
     /// Whether users sign in here; otherwise the provider is for connections only. On by default.
     pub login: bool,
@@ -123,6 +140,10 @@ impl Default for ProviderConfig {
             oauth2: None,
             client_id: String::new(),
             client_secret: None,
+            private_keys: Vec::new(),
+            token_endpoint_auth_signing_alg: None,
+            client_assertion_file: None,
+            client_assertion_audience: None,
             client_auth: None,
             login: true,
             scopes: ["openid", "email", "profile"].map(str::to_owned).to_vec(),
@@ -157,6 +178,11 @@ impl ProviderConfig {
         list tenants: String;
         value any_tenant: bool;
         some client_secret: Secret;
+        /// Adds a private key. The first signs.
+        add private_key to private_keys: PrivateKey;
+        some token_endpoint_auth_signing_alg: String;
+        some client_assertion_file: PathBuf;
+        some client_assertion_audience: String;
         some client_auth: ClientAuthMethod;
         list scopes: String;
         value response_mode: ResponseMode;
@@ -208,9 +234,29 @@ impl ProviderConfig {
         !self.issuer.is_empty() || self.oauth2.is_some()
     }
 
-    /// Whether the client proves itself with a secret.
+    /// How the client can prove itself with what is configured, the best way first.
+    pub(crate) fn client_auth_methods(&self) -> &'static [ClientAuthMethod] {
+        use ClientAuthMethod::{
+            AssertionFile, ClientSecretBasic, ClientSecretJwt, ClientSecretPost, None, PrivateKeyJwt,
+        };
+        const WITH_KEY: &[ClientAuthMethod] =
+            &[PrivateKeyJwt, ClientSecretBasic, ClientSecretPost, ClientSecretJwt];
+        match (
+            !self.private_keys.is_empty(),
+            self.client_assertion_file.is_some(),
+            self.client_secret.is_some(),
+        ) {
+            (true, _, true) => WITH_KEY,
+            (true, _, false) => &WITH_KEY[..1],
+            (false, true, _) => &[AssertionFile],
+            (false, false, true) => &WITH_KEY[1..],
+            (false, false, false) => &[None],
+        }
+    }
+
+    /// Whether the client proves itself.
     pub(crate) fn is_confidential(&self) -> bool {
-        self.client_secret.is_some() && self.client_auth != Some(ClientAuthMethod::None)
+        self.client_auth.or(self.client_auth_methods().first().copied()) != Some(ClientAuthMethod::None)
     }
 }
 

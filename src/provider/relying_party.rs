@@ -1,12 +1,16 @@
 //! This application as its providers know it.
 
 use std::ops::Deref;
+use std::sync::Arc;
 
 use url::Url;
 
+use super::private_key::ClientKeys;
 use super::provider_config::ProviderConfig;
 use crate::protocol::issuer::ProviderIssuer;
 use crate::protocol::jws::Algorithm;
+use crate::protocol::metadata::{Metadata, MetadataError};
+use crate::protocol::token::ClientAuthMethod;
 
 /// Which provider, by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +39,40 @@ pub(crate) struct RelyingParty {
     pub(crate) decisive: Vec<String>,
     /// The one algorithm of ID and logout tokens, where it is configured.
     pub(crate) algorithm: Option<Algorithm>,
+    pub(crate) keys: Arc<ClientKeys>,
+}
+
+impl RelyingParty {
+    /// How the application authenticates at a provider with this metadata. What is configured counts, whatever is announced.
+    pub(crate) fn client_auth_method(&self, metadata: &Metadata) -> Result<ClientAuthMethod, MetadataError> {
+        let refused = |name, found: &[String], possible| {
+            Err(MetadataError::ClientAuth { name, found: found.to_vec(), possible })
+        };
+        if let Some(configured) = self.client_auth {
+            return Ok(configured);
+        }
+        let (announced, possible) = (&metadata.client_auth_methods, self.client_auth_methods());
+        let Some(method) = ClientAuthMethod::announced(announced, possible) else {
+            let possible = possible.iter().map(|method| method.name()).collect();
+            return refused("token_endpoint_auth_methods_supported", announced, possible);
+        };
+        let algorithms = &metadata.client_auth_algorithms;
+        let own = match method {
+            ClientAuthMethod::PrivateKeyJwt => self.keys.algorithm(),
+            ClientAuthMethod::ClientSecretJwt => Some("HS256"),
+            _ => None,
+        };
+        match own.filter(|own| !algorithms.is_empty() && !algorithms.iter().any(|name| name == own)) {
+            Some(own) => refused("token_endpoint_auth_signing_alg_values_supported", algorithms, vec![own]),
+            None => Ok(method),
+        }
+    }
+
+    /// The `aud` of client assertions: the issuer, because no other provider can make this application send it an assertion
+    /// that counts here (draft-ietf-oauth-rfc7523bis).
+    pub(crate) fn assertion_audience(&self) -> &str {
+        self.client_assertion_audience.as_deref().unwrap_or(&self.response_issuer.url)
+    }
 }
 
 impl Deref for RelyingParty {

@@ -93,7 +93,13 @@ impl Runtime {
         let (development, outbound) = connect(development.transpose(), client, &events)?;
         warn(&events, &settings, development.is_some(), made_up);
         let providers = Providers::new(settings.relying_parties.iter().map(|relying_party| {
-            Provider::new(relying_party.clone(), outbound.clone(), events.clone(), clock.clone())
+            Provider::new(
+                relying_party.clone(),
+                outbound.clone(),
+                events.clone(),
+                clock.clone(),
+                random.clone(),
+            )
         }));
         let stateless = mode.is_stateless();
         let durable = store.is_durable();

@@ -13,6 +13,8 @@ mod login;
 mod refresh;
 // Calls to APIs: where the token goes, what redirects and refusals do.
 mod api_client;
+// How the application proves itself without sending a secret.
+mod client_authentication;
 // A provider that lies, in every listed way: what must be refused, and what must work all the same.
 mod lying_provider;
 

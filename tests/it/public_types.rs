@@ -68,6 +68,7 @@ fn public_types_are_shared_between_tasks() {
     shared::<SharedAccount>();
     shared::<AdminClaim>();
     shared::<ClientAuthMethod>();
+    shared::<PrivateKey>();
     shared::<FetchUserInfo>();
     shared::<GrantLifetime>();
     shared::<PushedAuthorizationRequests>();

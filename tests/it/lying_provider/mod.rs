@@ -35,7 +35,7 @@
 //! | encrypted tokens | not registered for; every one is refused (`id_token encrypted by its header`) |
 //! | a name that does not resolve | the same as a connection that is refused: the client fails |
 //! | DPoP | not offered; a token of type DPoP is refused (`token_type DPoP`) |
-//! | keys and certificates as client authentication | not offered: basic, post and none are |
+//! | certificates as client authentication | not offered |
 //! | signed and encrypted UserInfo | not registered for, and refused |
 //! | UserInfo 401, refresh, once more | UserInfo is asked at login only, with a token of that moment |
 

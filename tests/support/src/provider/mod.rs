@@ -9,6 +9,7 @@
 //! Paths below the issuer: `/authorize`, `/par`, `/token`, `/userinfo`, `/jwks`, `/revoke`, `/introspect`,
 //! `/end_session`, and `/signin?user=alice`, which signs a browser in as if it had been there before.
 
+mod assertion;
 mod authorize;
 mod edits;
 mod endpoints;
@@ -26,6 +27,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Method, Request, Response};
 use serde_json::Value;
 
+pub use assertion::Assertion;
 pub use edits::{AuthorizationResponse, Endpoint};
 pub use observe::{AuthorizationRequest, Issued, Revocation, TokenRequest};
 use state::State;

@@ -3,6 +3,7 @@
 use http::Method;
 
 use super::LyingProvider;
+use super::assertion::Assertion;
 use crate::net::lock;
 use crate::params::Params;
 
@@ -22,7 +23,7 @@ pub struct TokenRequest {
     pub code: Option<String>,
     pub refresh_token: Option<String>,
     pub client_id: String,
-    /// `client_secret_basic`, `client_secret_post` or `none`.
+    /// A name of OpenID Connect Core section 9.
     pub auth_method: &'static str,
     pub params: Params,
     /// The owner of the tokens issued, or the error code.
@@ -56,6 +57,7 @@ pub(super) struct Log {
     pub revocations: Vec<Revocation>,
     pub logouts: Vec<Params>,
     pub introspections: Vec<Params>,
+    pub assertions: Vec<Assertion>,
     pub userinfo: usize,
     pub discovery: usize,
     pub key_sets: usize,

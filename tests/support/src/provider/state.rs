@@ -34,6 +34,10 @@ pub struct Settings {
     /// Ways of client authentication accepted; `announce_auth_methods` says so in the metadata.
     pub auth_methods: Vec<&'static str>,
     pub announce_auth_methods: bool,
+    /// The audience of client assertions; `None`: the issuer.
+    pub assertion_audience: Option<String>,
+    /// Takes an assertion again, as providers do that trust those of a platform.
+    pub reusable_assertions: bool,
     pub access_token_lifetime: u64,
     /// For how many seconds an access token works beyond what is said of it, as APIs allow for clocks that differ.
     pub leeway: u64,
@@ -85,6 +89,8 @@ impl Default for Settings {
             ask: false,
             auth_methods: vec!["client_secret_basic", "client_secret_post"],
             announce_auth_methods: true,
+            assertion_audience: None,
+            reusable_assertions: false,
             access_token_lifetime: 3600,
             leeway: 0,
             id_token_lifetime: 3600,
@@ -190,6 +196,9 @@ pub(super) struct State {
     pub log: Log,
     pub users: BTreeMap<String, User>,
     pub clients: HashMap<String, Option<String>>,
+    /// With which their assertions are verified.
+    pub client_keys: HashMap<String, Vec<Value>>,
+    pub seen_assertions: HashSet<String>,
     pub signed_in: Option<String>,
     /// Those who have consented before.
     pub consented: HashSet<String>,
@@ -213,6 +222,8 @@ impl State {
             log: Log::default(),
             users: ["alice", "bob"].map(|name| (name.to_owned(), User::new(name))).into(),
             clients: [(CLIENT_ID.to_owned(), Some(CLIENT_SECRET.to_owned()))].into(),
+            client_keys: HashMap::new(),
+            seen_assertions: HashSet::new(),
             signed_in: None,
             consented: HashSet::new(),
             sessions: HashMap::new(),

@@ -24,7 +24,7 @@ type Outcome = Result<(String, Map<String, Value>), &'static str>;
 impl State {
     /// Client authentication as RFC 6749 section 2.3 has it. A public client names itself.
     pub(super) fn authenticate(
-        &self,
+        &mut self,
         request: &Request<Bytes>,
         params: &Params,
     ) -> Result<Client, Box<Response<Bytes>>> {
@@ -36,6 +36,16 @@ impl State {
         let basic =
             request.headers().get(AUTHORIZATION).and_then(|header| basic_credentials(header.to_str().ok()?));
         let in_body = params.get("client_secret").map(str::to_owned);
+        if let Some(assertion) = params.get("client_assertion") {
+            let asserted = self.asserted(request.uri().path(), params, assertion);
+            let asserted = if basic.is_some() { Err("two ways of client authentication") } else { asserted };
+            let asserted =
+                asserted.and_then(|(id, method)| match self.settings.auth_methods.contains(&method) {
+                    true => Ok((id, method)),
+                    false => Err("this way of client authentication is not registered"),
+                });
+            return asserted.map_err(refuse);
+        }
         let (client_id, secret, method) = match (basic, in_body) {
             (Some(_), Some(_)) => return Err(refuse("two ways of client authentication")),
             (Some((id, secret)), None) => (id, Some(secret), "client_secret_basic"),
