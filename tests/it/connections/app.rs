@@ -18,6 +18,7 @@ use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Value, json};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
+use tower_oidc::store::Store;
 use tower_oidc::{Config, Connection, Error, RequireLayer, Resource, UserTokens};
 
 use crate::support::app::{API, APP, App, World};
@@ -79,6 +80,13 @@ impl Site {
         self.world.app = App::over(&self.world.net, &self.world.clock, watched.clone(), rows, configured);
         self.open();
         watched
+    }
+
+    /// The process again, over the rows of this store.
+    pub(crate) fn behind(&mut self, store: impl Store) {
+        let rows = self.world.app.store.clone();
+        self.world.app = App::over(&self.world.net, &self.world.clock, store, rows, configured);
+        self.open();
     }
 
     fn open(&self) {

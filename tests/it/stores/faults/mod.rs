@@ -1,6 +1,7 @@
 //! Each store, behind each fault of its network, at each operation. Every call ends in time: with the right value, with
 //! `Unavailable`, or with `OutcomeUnknown`, which the next read settles. Nothing stays broken.
 
+mod flows;
 mod postgres;
 mod redis;
 mod sqlite;
