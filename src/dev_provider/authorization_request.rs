@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use url::Url;
 
-use super::client::Client;
+use super::Client;
 use super::request::Form;
 use super::response::Refusal;
 use crate::protocol::token::scopes;

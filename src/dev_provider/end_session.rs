@@ -6,10 +6,10 @@ use serde::Deserialize;
 use url::Url;
 
 use super::IncomingRequest;
+use super::authorize::EXPIRED;
 use super::page::message;
 use super::request::Form;
 use super::response::{Answer, Refusal, see_other};
-use super::sign_in::EXPIRED;
 use super::state::{PAGE_LIFETIME, PendingSignOut};
 
 const MAX_DESTINATION: usize = 16 * 1024;

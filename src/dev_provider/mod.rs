@@ -36,14 +36,11 @@
 mod authorization_request;
 mod authorize;
 mod page;
-mod sign_in;
 
 mod end_session;
 mod token;
 mod user_info;
 
-mod client;
-use client::Client;
 mod issuer;
 use issuer::Issuer;
 mod keys;
@@ -307,6 +304,15 @@ struct DevSettings {
     clock: Clock,
     random: Random,
     access_token_lifetime: Duration,
+}
+
+/// An application that is registered here.
+#[derive(Clone)]
+struct Client {
+    id: String,
+    secret: Option<String>,
+    redirect_uris: Vec<String>,
+    post_logout_redirect_uris: Vec<String>,
 }
 
 /// One request being answered, under the lock and at one moment.

@@ -1,19 +1,19 @@
-//! The token endpoint (RFC 6749 section 3.2): codes and refresh tokens become tokens. And their revocation.
+//! The token endpoint (RFC 6749 section 3.2): codes and refresh tokens become tokens. And their revocation. Clients prove here
+//! who they are.
 
 use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Request, Response, StatusCode, header};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use super::authorization_request::parse_scopes;
-use super::client::authenticate;
-use super::request::Form;
+use super::request::{Form, header_of};
 use super::response::{Answer, Refusal, empty, private_json};
 use super::state::{ConsentedGrant, GRANT_LIFETIME, IssuedAccessToken, RefreshToken, has};
-use super::{IncomingRequest, user_info};
+use super::{Client, IncomingRequest, user_info};
 
 const ID_TOKEN_LIFETIME_SECONDS: u64 = 3600;
 
@@ -180,4 +180,47 @@ fn chosen_resources(form: &Form, grant: &ConsentedGrant) -> Result<Vec<String>, 
     } else {
         Err(Refusal::oauth("invalid_target", "a resource was not granted"))
     }
+}
+
+/// The form of a request, and the client that sends it: RFC 6749 section 2.3, by `client_secret_basic`,
+/// `client_secret_post` or, where it has no secret, `none`.
+fn authenticate<'c>(clients: &'c [Client], request: &Request<Bytes>) -> Result<(Form, &'c Client), Refusal> {
+    let invalid = |description| Refusal::oauth("invalid_request", description);
+    let form = Form::of_form(request);
+    let form = form.ok_or(invalid("the body must be application/x-www-form-urlencoded"))?;
+    if form.has_repeated() {
+        return Err(invalid("a parameter comes twice"));
+    }
+    let (id, secret) = match header_of(request, &header::AUTHORIZATION) {
+        Some(authorization) => {
+            let (id, secret) = basic(authorization).ok_or(Refusal::INVALID_CLIENT)?;
+            if form.get("client_secret").is_some() || form.get("client_id").is_some_and(|other| other != id) {
+                return Err(invalid("the client authenticates in more than one way"));
+            }
+            (id, Some(secret).filter(|secret| !secret.is_empty()))
+        }
+        None => (form.owned("client_id").ok_or(Refusal::INVALID_CLIENT)?, form.owned("client_secret")),
+    };
+    let client = clients.iter().find(|client| client.id == id).ok_or(Refusal::INVALID_CLIENT)?;
+    let proven = match (&client.secret, secret) {
+        (Some(expected), Some(given)) => bool::from(expected.as_bytes().ct_eq(given.as_bytes())),
+        (None, None) => true,
+        _ => false,
+    };
+    if proven { Ok((form, client)) } else { Err(Refusal::INVALID_CLIENT) }
+}
+
+/// RFC 6749 section 2.3.1: both halves are form-encoded before they are joined.
+fn basic(authorization: &str) -> Option<(String, String)> {
+    let (scheme, encoded) = authorization.split_once(' ')?;
+    let is_basic = scheme.eq_ignore_ascii_case("Basic");
+    let pair = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (id, secret) = pair.split_once(':').filter(|_| is_basic)?;
+    Some((form_decoded(id), form_decoded(secret)))
+}
+
+fn form_decoded(text: &str) -> String {
+    // Left alone, `&` would end the value and `=` would begin one; neither is form-encoded text.
+    let text = text.replace('&', "%26").replace('=', "%3D");
+    form_urlencoded::parse(text.as_bytes()).next().map(|(text, _)| text.into_owned()).unwrap_or_default()
 }
