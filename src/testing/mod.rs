@@ -30,7 +30,9 @@
 //! ```
 
 mod as_user;
-pub use self::as_user::{SignedIn, SignedInLayer, as_anonymous, as_user};
+pub use self::as_user::{
+    SignedIn, SignedInLayer, as_anonymous, as_user, start_session, start_session_with_tokens,
+};
 
 mod clock;
 pub use self::clock::ManualClock;
@@ -39,6 +41,3 @@ pub use self::clock::ManualClock;
 mod provider;
 #[cfg(feature = "dev-provider")]
 pub use self::provider::{development_config, development_provider};
-
-mod start_session;
-pub use self::start_session::{start_session, start_session_with_tokens};
