@@ -18,9 +18,9 @@ use crate::protocol::id_token::IdToken;
 use crate::records::FOREVER;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
-use crate::tokens::newer_id_token::NewIdToken;
 use crate::tokens::principal::Principal;
 use crate::tokens::save::keep_grant;
+use crate::tokens::user_claims::NewIdToken;
 
 /// Whether the person of a session may connect or disconnect; else the answer. What is one's own is anybody's to grant,
 /// what is the account's is an admin's.

@@ -26,9 +26,9 @@ use crate::sessions::identity::SessionPayload;
 use crate::sessions::session::Session;
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
-use crate::tokens::newer_id_token::NewIdToken;
 use crate::tokens::principal::Principal;
 use crate::tokens::single_use::lay_down;
+use crate::tokens::user_claims::NewIdToken;
 
 /// For whom grants are kept here.
 fn kept_for(runtime: &Runtime) -> KeepFor {

@@ -12,7 +12,6 @@ pub(crate) mod disconnect;
 pub(crate) mod hand_over;
 pub(crate) mod locate;
 pub(crate) mod lookup;
-pub(crate) mod newer_id_token;
 pub(crate) mod principal;
 pub mod refresh_protocol;
 pub(crate) mod refresh_renewal;

@@ -11,13 +11,13 @@ use super::account_status::ROTATED;
 use super::discard::{Unkept, discard};
 use super::locate::GrantRef;
 use super::lookup::{self, TokenRequest, TokenUnavailable};
-use super::newer_id_token::adopt_refreshed;
 use super::refresh_protocol::{
     Action, Conclusion, EndReason, Input, LEASE, NextRow, ProviderReply, RefreshMachine, SpentToken,
 };
 use super::refresh_request::{
     Attempt, FIRST_RETRY, LAST_RETRY, RequestFailure, ask, failed, outcome_of, verify,
 };
+use super::user_claims::adopt_refreshed;
 use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
 use crate::events::EventCode;
