@@ -9,7 +9,6 @@ use crate::config::connections::{CheckedConnection, CheckedConnections};
 use crate::error::Error;
 use crate::events::EventCode;
 use crate::protocol::id_token::OriginalIdToken;
-use crate::provider::Provider;
 use crate::records::grant::{Grant, GrantStatus};
 use crate::sessions::session::Session;
 use crate::sessions::visitor_id::Visitor;
@@ -32,8 +31,8 @@ pub(crate) async fn claim(
         let theirs = runtime.connections_of(&to).and_then(|connections| connections.named(&connection.name));
         let Some(theirs) = theirs.filter(|theirs| theirs.provider == connection.provider) else { continue };
         let own = runtime.place_of(&to, theirs, jar).await?;
-        let heir = Heir::Person(Arc::clone(session));
-        if is_free(&own).await? && hand_over(place, own, theirs.grant_lifetime, heir).await? {
+        let (grant_lifetime, heir) = (theirs.grant_lifetime, Some(Arc::clone(session)));
+        if is_free(&own).await? && (HandOver { from: place, to: own, grant_lifetime, heir }).run().await? {
             claimed.push(theirs.name.clone());
         }
     }
@@ -70,7 +69,8 @@ pub(crate) async fn rename(
     for (connection, place) in places(runtime, from, jar).await? {
         let own = runtime.place_of(&Principal::Visitor(to), connection, jar).await?;
         if is_free(&own).await? {
-            hand_over(place, own, GrantLifetime::Session, Heir::Visitor).await?;
+            let grant_lifetime = GrantLifetime::Session;
+            HandOver { from: place, to: own, grant_lifetime, heir: None }.run().await?;
         } else {
             // It was granted anew.
             place.take().await?;
@@ -99,101 +99,89 @@ fn under_way(grant: &Grant, now: Timestamp) -> Option<Duration> {
     left.filter(|left| !left.is_zero())
 }
 
-/// Whose a grant becomes.
-enum Heir {
-    Person(Arc<Session>),
-    /// The same browser's, under another name.
-    Visitor,
-}
-
-impl Heir {
-    /// Whether a grant may be theirs: it is not known to be another account's.
-    fn may_have(&self, grant: &Grant, provider: &Provider) -> bool {
-        let Self::Person(session) = self else { return true };
-        let another = |facts: &OriginalIdToken| {
-            provider.relying_party.issuer.covers(&session.issuer)
-                && (&*facts.issuer, &*facts.subject) != session.user()
-        };
-        !grant.original.as_ref().is_some_and(another)
-    }
-
-    /// Until when it is kept.
-    fn until(&self, grant: &Grant, runtime: &Runtime) -> Timestamp {
-        match self {
-            Self::Person(session) => session.ends_at,
-            Self::Visitor => {
-                let granted_at = grant.consent.as_ref().map_or(runtime.now(), |consent| consent.at);
-                granted_at.saturating_add(runtime.settings.visitor_lifetime)
-            }
-        }
-    }
-}
-
 /// Whether the person has nothing there that could be lost.
 async fn is_free(place: &GrantRef) -> Result<bool, StoreError> {
     let (own, _) = place.newest().await?;
     Ok(own.is_none_or(|grant| grant.status != GrantStatus::Active))
 }
 
-async fn hand_over(
+/// A visitor's grant that becomes somebody else's.
+struct HandOver {
     from: GrantRef,
     to: GrantRef,
     grant_lifetime: GrantLifetime,
-    heir: Heir,
-) -> Result<bool, StoreError> {
-    let tasks = from.runtime.tasks.clone();
-    // In a task of its own: who hangs up, or meets a store that is away, leaves nothing half done.
-    let moving = tasks.spawn(async move { move_grant(&from, &to, grant_lifetime, &heir).await });
-    match tokio::time::timeout(2 * PATIENCE, moving).await {
-        Ok(Ok(moved)) => moved,
-        Ok(Err(_)) => Err(StoreError::outcome_unknown("it was given up", "its task ended")),
-        Err(_) => Err(StoreError::outcome_unknown("it takes too long", "nobody waits any more")),
-    }
+    /// Whose it becomes; `None` where it stays the same browser's, under another name.
+    heir: Option<Arc<Session>>,
 }
 
-/// Moves what is there, where its heir may have it. A refresh of it that is under way is waited for: what it spends would
-/// be lost.
-async fn move_grant(
-    from: &GrantRef,
-    to: &GrantRef,
-    grant_lifetime: GrantLifetime,
-    heir: &Heir,
-) -> Result<bool, StoreError> {
-    let runtime = &from.runtime;
-    let began = runtime.now();
-    let mut grant = loop {
-        let (grant, version) = from.newest().await?;
-        let Some(grant) = grant.filter(|grant| grant.status == GrantStatus::Active) else { return Ok(false) };
-        if !heir.may_have(&grant, to.provider()) {
-            return Ok(false);
+impl HandOver {
+    async fn run(self) -> Result<bool, StoreError> {
+        let tasks = self.from.runtime.tasks.clone();
+        // In a task of its own: who hangs up, or meets a store that is away, leaves nothing half done.
+        let moving = tasks.spawn(async move { self.move_grant().await });
+        match tokio::time::timeout(2 * PATIENCE, moving).await {
+            Ok(Ok(moved)) => moved,
+            Ok(Err(_)) => Err(StoreError::outcome_unknown("it was given up", "its task ended")),
+            Err(_) => Err(StoreError::outcome_unknown("it takes too long", "nobody waits any more")),
         }
-        let now = runtime.now();
-        match under_way(&grant, now) {
-            Some(_) if now.duration_since(began) >= PATIENCE => return Ok(false),
-            Some(left) => runtime.records.wait(from.row.key, version, left.min(PATIENCE)).await?,
-            // First away from there: it never has two owners.
-            None if from.take_found(&grant, version).await? => break Grant::clone(&grant),
-            None => {}
-        }
-    };
-    (grant.owner, grant.client, grant.lease) = (to.owner.clone(), to.client, None);
-    let until = heir.until(&grant, runtime);
-    // It is nowhere but here: until the store takes it, or it is over.
-    while let Err(error) = keep_grant(to, grant_lifetime, grant.clone(), until).await {
-        // It may be written, and refreshed since.
-        if is_free(to).await.is_ok_and(|free| !free) {
-            break;
-        }
-        if error.kind() == StoreErrorKind::Refused || runtime.now() >= until {
-            return Err(error);
-        }
-        tokio::time::sleep(PAUSE).await;
     }
-    if let Heir::Person(session) = heir {
-        let detail = format_args!("{}, taken over", to.connection);
-        runtime.events().emit(EventCode::Connected, Some(session.user()), detail);
+
+    /// Moves what is there, where its heir may have it. A refresh of it that is under way is waited for: what it spends
+    /// would be lost.
+    async fn move_grant(&self) -> Result<bool, StoreError> {
+        let Self { from, to, grant_lifetime, heir } = self;
+        let runtime = &from.runtime;
+        let began = runtime.now();
+        let mut grant = loop {
+            let (grant, version) = from.newest().await?;
+            let active = grant.filter(|grant| grant.status == GrantStatus::Active && self.may_have(grant));
+            let Some(grant) = active else { return Ok(false) };
+            let now = runtime.now();
+            match under_way(&grant, now) {
+                Some(_) if now.duration_since(began) >= PATIENCE => return Ok(false),
+                Some(left) => runtime.records.wait(from.row.key, version, left.min(PATIENCE)).await?,
+                // First away from there: it never has two owners.
+                None if from.take_found(&grant, version).await? => break Grant::clone(&grant),
+                None => {}
+            }
+        };
+        (grant.owner, grant.client, grant.lease) = (to.owner.clone(), to.client, None);
+        let until = self.until(&grant);
+        // It is nowhere but here: until the store takes it, or it is over.
+        while let Err(error) = keep_grant(to, *grant_lifetime, grant.clone(), until).await {
+            // It may be written, and refreshed since.
+            if is_free(to).await.is_ok_and(|free| !free) {
+                break;
+            }
+            if error.kind() == StoreErrorKind::Refused || runtime.now() >= until {
+                return Err(error);
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+        if let Some(session) = heir {
+            let detail = format_args!("{}, taken over", to.connection);
+            runtime.events().emit(EventCode::Connected, Some(session.user()), detail);
+        }
+        Ok(true)
     }
-    Ok(true)
+
+    /// Whether a grant may be the heir's: it is not known to be another account's.
+    fn may_have(&self, grant: &Grant) -> bool {
+        let Some(session) = &self.heir else { return true };
+        let another = |facts: &OriginalIdToken| {
+            self.to.provider().relying_party.issuer.covers(&session.issuer)
+                && (&*facts.issuer, &*facts.subject) != session.user()
+        };
+        !grant.original.as_ref().is_some_and(another)
+    }
+
+    /// Until when it is kept: a person's with their session, a visitor's for so long after they granted it.
+    fn until(&self, grant: &Grant) -> Timestamp {
+        let runtime = &self.to.runtime;
+        let granted_at = grant.consent.as_ref().map_or(runtime.now(), |consent| consent.at);
+        let visitors = granted_at.saturating_add(runtime.settings.visitor_lifetime);
+        self.heir.as_ref().map_or(visitors, |session| session.ends_at)
+    }
 }
 
 /// Between attempts to write what is nowhere else.
