@@ -10,7 +10,7 @@ use crate::error::redirect;
 use crate::page;
 use crate::protocol::fetch_metadata::Target;
 use crate::provider::relying_party::ProviderId;
-use crate::sessions::lookup::SessionFound;
+use crate::sessions::SessionFound;
 use crate::store::StoreError;
 use crate::tokens::disconnect::{DisconnectOutcome, disconnect};
 use crate::tokens::principal::Principal;

@@ -21,7 +21,7 @@ use crate::events::EventCode;
 use crate::extract::request::{Head, RequestState};
 use crate::protocol::fetch_metadata::{Decision, Facts, Target};
 use crate::secret::opaque;
-use crate::sessions::lookup::SessionLookup;
+use crate::sessions::SessionLookup;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;

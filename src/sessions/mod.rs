@@ -2,7 +2,6 @@
 
 pub(crate) mod identity;
 mod liveness;
-pub(crate) mod lookup;
 pub(crate) mod provider_logout;
 pub(crate) mod provider_sessions;
 pub(crate) mod session;
@@ -18,7 +17,6 @@ use std::time::Duration;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use self::identity::SessionPayload;
-use self::lookup::{SessionFound, SessionLookup, SessionQuery};
 use self::session::{Session, SessionBytes, SessionRecord};
 use self::session_cookie::{OpenedSession, SessionCookies};
 use self::session_id::{IdHasher, SessionId, ShownId};
@@ -29,6 +27,19 @@ use crate::store::{Key, StoreError};
 
 /// The most that this process remembers of sessions, in bytes. Others are read from the store when they come.
 const REMEMBERED: u64 = 1024 * 1024 * 1024;
+/// The session that lasts, if one does, from this process or the store.
+pub(crate) type SessionFound = Result<Option<Arc<Session>>, StoreError>;
+
+/// What this process knows of a session without asking the store.
+pub(crate) enum SessionLookup {
+    Hit(Arc<Session>),
+    Ended,
+    /// The store is asked for it, if it keeps it: it is new here, or was not confirmed for too long.
+    Unknown(SessionId),
+    /// The browser keeps it: the store is asked whether it has ended all the same.
+    Unconfirmed(Arc<Session>),
+}
+
 /// The sessions.
 pub(crate) struct Sessions {
     /// Not moka's: with it a look-up takes about 750 instructions more, and the lines `known:100`, `known:10000` and
@@ -67,9 +78,7 @@ impl Sessions {
     fn peek_kept(&self, id: ShownId<'_>, now: Timestamp) -> SessionLookup {
         match self.remembered.get(&id) {
             Some(session) => self.judge(session, now),
-            None => {
-                id.decode().map_or(SessionLookup::Ended, |id| SessionLookup::Miss(SessionQuery::ById(id)))
-            }
+            None => id.decode().map_or(SessionLookup::Ended, SessionLookup::Unknown),
         }
     }
 
@@ -106,10 +115,10 @@ impl Sessions {
         let reading = self.records.clock.reading_at(now);
         let confirmed = session.liveness.is_confirmed(reading, self.max_staleness);
         if idle || !confirmed || session.has_news(&self.records.invalidations) {
-            return SessionLookup::Miss(match self.carried {
-                None => SessionQuery::ById(session.id),
-                Some(_) => SessionQuery::ByCookie(session),
-            });
+            return match self.carried {
+                None => SessionLookup::Unknown(session.id),
+                Some(_) => SessionLookup::Unconfirmed(session),
+            };
         }
         session.liveness.see(now);
         SessionLookup::Hit(session)
@@ -139,7 +148,7 @@ impl Sessions {
         let known = match self.remembered.get(&id) {
             Some(session) => self.judge(session, now),
             None if self.carried.is_some() => SessionLookup::Ended,
-            None => SessionLookup::Miss(SessionQuery::ById(id)),
+            None => SessionLookup::Unknown(id),
         };
         self.settled(known, now).await
     }
@@ -156,10 +165,8 @@ impl Sessions {
         match known {
             SessionLookup::Hit(session) => Ok(Some(session)),
             SessionLookup::Ended => Ok(None),
-            SessionLookup::Miss(SessionQuery::ById(id)) => Box::pin(self.ask_kept(id, now)).await,
-            SessionLookup::Miss(SessionQuery::ByCookie(session)) => {
-                Box::pin(self.ask_carried(session, now)).await
-            }
+            SessionLookup::Unknown(id) => Box::pin(self.ask_kept(id, now)).await,
+            SessionLookup::Unconfirmed(session) => Box::pin(self.ask_carried(session, now)).await,
         }
     }
 
