@@ -42,29 +42,21 @@ pub(crate) fn chunk<'a>(base: &str, cookie: &'a [u8]) -> Option<(usize, &'a [u8]
     }
 }
 
-/// The chunks of one text, as they are found.
-#[derive(Default)]
-pub(crate) struct Chunks<'a>([Option<&'a [u8]>; MOST]);
-
-impl<'a> Chunks<'a> {
-    /// The first of a name counts, as everywhere.
-    pub(crate) fn put(&mut self, position: usize, value: &'a [u8]) {
-        if let Some(chunk) = self.0.get_mut(position) {
-            chunk.get_or_insert(value);
-        }
+/// The text of as many of these chunks, each with its position, as the first one says; `None` where one is missing. Of several
+/// at one position the first counts, as everywhere.
+pub(crate) fn join<'a>(found: impl Iterator<Item = (usize, &'a [u8])>) -> Option<ChunkedValue<'a>> {
+    let mut chunks = [None; MOST];
+    for (position, value) in found {
+        chunks.get_mut(position)?.get_or_insert(value);
     }
-
-    /// The text of as many chunks as the first one says; `None` where one is missing.
-    pub(crate) fn join(&self) -> Option<ChunkedValue<'a>> {
-        let (digit, first) = self.0[0]?.split_first()?;
-        let count = usize::from(digit.checked_sub(b'0')?);
-        let mut parts = [&[][..]; MOST];
-        for (part, chunk) in parts.iter_mut().skip(1).zip(self.0.get(1..count)?) {
-            *part = (*chunk)?;
-        }
-        parts[0] = first;
-        Some(ChunkedValue { parts, count })
+    let (digit, first) = chunks[0]?.split_first()?;
+    let count = usize::from(digit.checked_sub(b'0')?);
+    let mut parts = [&[][..]; MOST];
+    for (part, chunk) in parts.iter_mut().skip(1).zip(chunks.get(1..count)?) {
+        *part = (*chunk)?;
     }
+    parts[0] = first;
+    Some(ChunkedValue { parts, count })
 }
 
 /// A text that came in so many chunks.
@@ -97,11 +89,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn joined(values: &[String]) -> Option<(usize, Vec<u8>)> {
-        let mut chunks = Chunks::default();
-        for (position, value) in values.iter().enumerate() {
-            chunks.put(position, value.as_bytes());
-        }
-        chunks.join().map(|text| (text.count(), text.whole().into_owned()))
+        let chunks = values.iter().map(String::as_bytes).enumerate();
+        join(chunks.take(MOST)).map(|text| (text.count(), text.whole().into_owned()))
     }
 
     #[test]

@@ -33,12 +33,6 @@ impl Grant {
     /// A grant that can never be used again. It keeps no token.
     #[must_use]
     pub(crate) fn tombstone(&self, status: GrantStatus) -> Self {
-        let mut tombstone = self.clone();
-        tombstone.generation += 1;
-        tombstone.lease = None;
-        tombstone.status = status;
-        tombstone.refresh_token = None;
-        tombstone.token_sets.clear();
-        tombstone
+        Self { status, token_sets: Vec::new(), ..self.without_refresh_token() }
     }
 }

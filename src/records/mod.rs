@@ -27,7 +27,9 @@ use self::seal::{AssociatedData, KeyRing, Purpose, SealError};
 use self::timed_store::TimedStore;
 use crate::clock::{Clock, ClockReading, Random, Timestamp};
 use crate::events::{EventCode, Events};
-use crate::store::{Change, Key, Record, Store, StoreError, StoreErrorKind, Stored, Tag, Version};
+use crate::store::{
+    Change, Key, Record, Store, StoreError, StoreErrorKind, StoreFuture, Stored, Tag, Version,
+};
 
 /// The last moment that databases with signed integers can hold.
 pub(crate) const FOREVER: Timestamp = Timestamp::from_millis(i64::MAX as u64);
@@ -233,13 +235,8 @@ impl Records {
     }
 
     /// Until the row is not at this version any more, or the time is over.
-    pub(crate) async fn wait(
-        &self,
-        key: Key,
-        version: Option<Version>,
-        within: Duration,
-    ) -> Result<(), StoreError> {
-        self.store.store.wait(key, version, within).await
+    pub(crate) fn wait(&self, key: Key, version: Option<Version>, within: Duration) -> StoreFuture<'_, ()> {
+        self.store.store.wait(key, version, within)
     }
 
     /// The rows that carry a tag. They may be gone when they are looked at.

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::HeaderValue;
 
-use super::cookie_chunks::{self, ChunkedValue, Chunks, LARGEST};
+use super::cookie_chunks::{self, ChunkedValue, LARGEST};
 use super::seal::{AssociatedData, KeyRing, Opened, Purpose, SealError};
 use crate::clock::{Random, Timestamp};
 use crate::cookie::{CookiePolicy, SameSitePolicy};
@@ -25,11 +25,7 @@ pub(crate) struct CookieBinding<'a> {
 impl CookieBinding<'_> {
     /// The text from a request's cookies, each with its name and value.
     pub(crate) fn find<'c>(&self, cookies: impl Iterator<Item = &'c [u8]>) -> Option<ChunkedValue<'c>> {
-        let mut found = Chunks::default();
-        for (position, value) in cookies.filter_map(|cookie| cookie_chunks::chunk(self.name, cookie)) {
-            found.put(position, value);
-        }
-        found.join()
+        cookie_chunks::join(cookies.filter_map(|cookie| cookie_chunks::chunk(self.name, cookie)))
     }
 
     pub(crate) fn open(&self, keys: &KeyRing, text: &ChunkedValue<'_>) -> Result<Opened, SealError> {

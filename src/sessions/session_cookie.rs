@@ -5,7 +5,7 @@ use super::session_id::SessionId;
 use crate::clock::Timestamp;
 use crate::events::{EventCode, Events};
 use crate::records::Records;
-use crate::records::cookie_chunks::{ChunkedValue, Chunks};
+use crate::records::cookie_chunks::{ChunkedValue, join};
 use crate::records::opened_cache::OpenedCache;
 use crate::records::seal::{Purpose, SealError};
 use crate::records::sealed_cookie::CookieBinding;
@@ -36,9 +36,7 @@ impl SessionCookies {
 
     /// A cookie's value. A session is one cookie.
     pub(crate) fn text(value: &[u8]) -> Option<ChunkedValue<'_>> {
-        let mut chunks = Chunks::default();
-        chunks.put(0, value);
-        chunks.join()
+        join(std::iter::once((0, value)))
     }
 
     /// What a cookie was found to be before, if it was opened before.

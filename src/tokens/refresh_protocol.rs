@@ -282,7 +282,7 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> RefreshMachine<V, T> {
 
     /// The transition: what to do after this.
     pub(crate) fn next(&mut self, event: Input<V, T>) -> Action<V> {
-        use Input::{Answered, Paused, Read, Ready, StoreFailed, Swapped, Verified, Waited};
+        use Input::{Answered, Read, Ready, StoreFailed, Swapped, Verified, Waited};
         match (self.state, event) {
             (RefreshState::Reading(look), Read(row)) => self.look(look, row),
             (RefreshState::Waiting { version, watched: Some(times) }, Waited { whole: true }) => {
@@ -318,17 +318,7 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> RefreshMachine<V, T> {
             (RefreshState::Stripping(_), Swapped(Some(_))) => self.read(ReadContext::First),
             (RefreshState::Stripping(end), Swapped(None)) => self.end(end),
             // The store or the provider fails. Whatever lease there is runs out.
-            (
-                _,
-                Read(_)
-                | Swapped(_)
-                | StoreFailed
-                | Waited { .. }
-                | Ready(_)
-                | Answered(_)
-                | Verified(_)
-                | Paused,
-            ) => self.finish(Conclusion::Unavailable),
+            _ => self.finish(Conclusion::Unavailable),
         }
     }
 
