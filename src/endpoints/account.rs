@@ -7,19 +7,18 @@ use http::{Response, StatusCode};
 
 use super::context::EndpointContext;
 use super::login_error::LoginError;
-use super::sign_in::Issued;
+use super::sign_in::VerifiedTokens;
 use crate::clock::Timestamp;
 use crate::config::connections::CheckedConnection;
 use crate::config::shared_account::SharedAccount;
 use crate::events::EventCode;
 use crate::page;
 use crate::protocol::fetch_metadata::Target;
-use crate::protocol::id_token::IdToken;
 use crate::records::FOREVER;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
+use crate::tokens::coordination::kept_until;
 use crate::tokens::principal::Principal;
-use crate::tokens::save::keep_grant;
 use crate::tokens::user_claims::NewIdToken;
 
 /// Whether the person of a session may connect or disconnect; else the answer. What is one's own is anybody's to grant,
@@ -55,40 +54,36 @@ pub(crate) fn confirm(
     context.admit(Target::ConnectAccount, None, ask)
 }
 
-/// Keeps what an admin granted for everybody, in the place of what was there.
-pub(crate) async fn keep(
-    context: &EndpointContext,
-    issued: &Issued<'_>,
-    id_token: &IdToken,
-    session: Option<&Arc<Session>>,
-) -> Result<(), LoginError> {
-    let runtime = &context.runtime;
-    // The application may be configured otherwise since the admin was sent away, and the account and the admins with it.
-    let still = |account: &&SharedAccount| {
-        account.is_granted_by_hand() && session.is_none_or(|session| admit(runtime, session).is_ok())
-    };
-    let account = runtime.mode.account().filter(still).ok_or(LoginError::NotPending)?;
-    if let Some(session) = session {
-        NewIdToken::new(id_token, issued.tokens, issued.login.started_at).adopt(runtime, session).await?;
+impl VerifiedTokens<'_> {
+    /// Keeps what an admin granted for everybody, in the place of what was there.
+    pub(crate) async fn keep_for_everybody(&self, session: Option<&Arc<Session>>) -> Result<(), LoginError> {
+        let Self { issued, id_token } = self;
+        let runtime = &issued.context.runtime;
+        // The application may be configured otherwise since the admin was sent away, and the account and the admins with it.
+        let still = |account: &&SharedAccount| {
+            account.is_granted_by_hand() && session.is_none_or(|session| admit(runtime, session).is_ok())
+        };
+        let account = runtime.mode.account().filter(still).ok_or(LoginError::NotPending)?;
+        if let Some(session) = session {
+            NewIdToken::new(id_token, issued.tokens, issued.login.started_at).adopt(runtime, session).await?;
+        }
+        self.keep_for(&Principal::Account(Arc::clone(&account.name)), FOREVER).await?;
+        let admin = session.map(|session| session.user());
+        runtime.events().emit(EventCode::Connected, admin, &issued.connection.name);
+        Ok(())
     }
-    let principal = Principal::Account(Arc::clone(&account.name));
-    keep_consented(context, &principal, issued, id_token, FOREVER).await?;
-    let admin = session.map(|session| session.user());
-    runtime.events().emit(EventCode::Connected, admin, &issued.connection.name);
-    Ok(())
-}
 
-/// Keeps what was granted for its owner, in the place of what was there; until a session ends, where it ends with one.
-pub(super) async fn keep_consented(
-    context: &EndpointContext,
-    principal: &Principal,
-    issued: &Issued<'_>,
-    id_token: &IdToken,
-    session_ends_at: Timestamp,
-) -> Result<(), LoginError> {
-    let place = context.place_of(principal, issued.connection).await?;
-    let grant = issued.grant(&place, Some(id_token.facts.clone()));
-    place.fits(&grant, None).map_err(LoginError::TooLargeToCarry)?;
-    keep_grant(&place, issued.connection.grant_lifetime, grant, session_ends_at).await?;
-    Ok(())
+    /// Keeps what was granted for its owner, in the place of what was there; until a session ends, where it ends with one.
+    pub(super) async fn keep_for(
+        &self,
+        owner: &Principal,
+        session_ends: Timestamp,
+    ) -> Result<(), LoginError> {
+        let Self { issued, id_token } = self;
+        let place = issued.context.place_of(owner, issued.connection).await?;
+        let grant = issued.grant(&place, Some(id_token.facts.clone()));
+        place.fits(&grant, None).map_err(LoginError::TooLargeToCarry)?;
+        place.keep(grant, kept_until(issued.connection.grant_lifetime, session_ends)).await?;
+        Ok(())
+    }
 }

@@ -10,11 +10,11 @@ use subtle::ConstantTimeEq;
 
 use super::context::{EndpointAnswer, EndpointContext};
 use super::login::{asked, registration};
-use super::login_error::LoginError;
+use super::login_error::{LoginAnswer, LoginError};
 use super::parameters::is_form;
 use super::pending::{self, Intent, KeepFor, PendingLogin};
-use super::sign_in::{Issued, session_cookie};
-use super::{connect, issued_tokens, silent, urls};
+use super::sign_in::{Issued, VerifiedTokens, session_cookie};
+use super::{connect, silent, urls, visitor};
 use crate::config::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
@@ -26,7 +26,10 @@ use crate::protocol::json;
 use crate::provider::error::ProviderError;
 use crate::provider::{Provider, cause};
 use crate::records::RecordKey;
+use crate::records::grant::LOGIN;
 use crate::records::seal::Purpose;
+use crate::sessions::session::Session;
+use crate::sessions::visitor_id::Visitor;
 use crate::state::Runtime;
 use crate::store::{Key, StoreError};
 use crate::tokens::discard::discard;
@@ -63,7 +66,8 @@ async fn callback(context: &EndpointContext, provider: &Arc<Provider>, body: &[u
     })?;
     let destination = runtime.settings.destination(&login.return_to);
     let destination = destination.map_err(|_| unknown(LoginError::NotPending))?;
-    let again = address_of(runtime, provider, &login, &runtime.settings.linked(&destination, login.own));
+    let callback = Callback { context, provider, login: &login, destination: &destination };
+    let again = callback.address();
     let refused = |failure| failed(runtime, &failure, Some(&again));
     if expired {
         // Whoever is signed in by now only wants to go on.
@@ -72,41 +76,187 @@ async fn callback(context: &EndpointContext, provider: &Arc<Provider>, body: &[u
             Ok(None) | Err(_) => Err(refused(LoginError::Expired)),
         };
     }
-    let receiving = receive(context, provider, &login, response, &destination);
-    let received = tokio::time::timeout(DEADLINE, receiving).await;
+    let received = tokio::time::timeout(DEADLINE, callback.receive(response)).await;
     let answer = match received.unwrap_or(Err(LoginError::Deadline)) {
         Ok(answer) => answer,
-        Err(failure) => recover(context, &login, (&destination, &again), failure).await.map_err(refused)?,
+        Err(failure) => callback.recover(&again, failure).await.map_err(refused)?,
     };
     Ok(cookie::with(answer, pending::LOGIN.remove(runtime, &login.state())))
 }
 
-/// The answer to a callback that failed where the person need not know: they go on, or begin anew at the address `again`.
-async fn recover(
-    context: &EndpointContext,
-    login: &PendingLogin,
-    (destination, again): (&Destination, &str),
-    failure: LoginError,
-) -> Result<Response<Bytes>, LoginError> {
-    let runtime = &context.runtime;
-    // Nobody asked for it: the page that the person is on works without.
-    let silent = login.silent && matches!(login.intent, Intent::Login { .. });
-    let address = match &failure {
-        _ if silent => destination.as_str().to_owned(),
-        LoginError::EndedByProvider => runtime.settings.login_path(destination),
-        // Once.
-        LoginError::Denied(code) if !login.is_again && is_given_up(login, code) => {
-            format!("{again}{}", urls::AGAIN)
+/// A response, with the login that it ends.
+struct Callback<'a> {
+    context: &'a EndpointContext,
+    provider: &'a Arc<Provider>,
+    login: &'a PendingLogin,
+    destination: &'a Destination,
+}
+
+impl Callback<'_> {
+    async fn receive(&self, response: AuthorizationResponse) -> LoginAnswer {
+        let Self { context, provider, login, destination } = *self;
+        let runtime = &context.runtime;
+        // RFC 9207, before anything is sent anywhere.
+        let metadata = provider.metadata().await?;
+        response.check_issuer(&provider.relying_party.response_issuer, metadata.sends_iss)?;
+        let code = match response.outcome {
+            AuthorizationOutcome::Code(code) => code,
+            AuthorizationOutcome::Error(code) if login.silent && needs_a_person(&code) => {
+                return Ok(cookie::with(redirect(destination.as_str()), [silent::silence(runtime)]));
+            }
+            AuthorizationOutcome::Error(code) => return Err(LoginError::Denied(json::printable(&code))),
+        };
+        let (connection, scopes) = asked(runtime, provider, &login.intent).ok_or(LoginError::NotPending)?;
+        // Before the code is worth anything: is it still the same person's?
+        let session = connect::session(context, &login.intent).await?;
+        if !self.spend().await? {
+            // The same callback again: what it was good for has happened, or failed and was answered. Where the answer was
+            // lost, its session was never shown, and the browser gets it now.
+            let id = login.session();
+            let is_unshown = runtime.sessions.is_unshown(id, runtime.now()).await?;
+            let shown = is_unshown.then(|| session_cookie(runtime, id));
+            return Ok(cookie::with(redirect(destination.as_str()), shown));
         }
-        LoginError::NoRefreshToken if !login.is_again => format!("{again}&prompt=consent{}", urls::AGAIN),
-        // Whoever has signed in since in another tab only wants to go on.
-        _ if failure.is_of_this_try() && signed_in_since(context, login).await => {
-            destination.as_str().to_owned()
+        let indicator = connection.single_indicator();
+        let exchanged = provider.exchange(&code, &login.code_verifier(), indicator).await;
+        if exchanged.as_ref().is_err_and(ProviderError::has_spent_nothing) {
+            // A code that the provider does not know, or did not look at, leaves nothing behind: anybody can bring any
+            // number of them.
+            let _ = runtime.records.delete(self.spent().await?.key, None).await;
         }
-        _ => return Err(failure),
-    };
-    runtime.events().emit(EventCode::LoginRefused, None, cause(&failure));
-    Ok(cookie::with(redirect(&address), silent.then(|| silent::silence(runtime))))
+        let tokens = &exchanged?;
+        // The pseudo-issuer is ours, and no response names it.
+        let iss = response.iss.filter(|_| provider.relying_party.issuer.issues_id_tokens());
+        let issued = Issued { context, provider, login, connection, scopes, tokens, destination, iss };
+        let kept = issued.keep(session).await;
+        if let Err(failure) = &kept {
+            discard(runtime, provider, tokens, None, failure.unkept()).await;
+        }
+        kept
+    }
+
+    /// True once for each login, in all processes that share the store.
+    async fn spend(&self) -> Result<bool, StoreError> {
+        let runtime = &self.context.runtime;
+        // Before anything is written under a name: a store that was emptied may have got other names since.
+        runtime.records.agree_on_index().await?;
+        let (row, now) = (self.spent().await?, runtime.now());
+        let expires_at = now.saturating_add(runtime.settings.login_lifetime.saturating_mul(2));
+        let is_first = runtime.records.swap(&row, None, &(), expires_at, Vec::new()).await?.is_some();
+        if is_first && let Some(oldest) = runtime.received_callbacks.note(row.key, now) {
+            // A store that is away is told of elsewhere. Whoever sweeps finds it.
+            let _ = runtime.records.delete(oldest, None).await;
+        }
+        Ok(is_first)
+    }
+
+    /// Where it is noted that a login's callback was received.
+    async fn spent(&self) -> Result<RecordKey, StoreError> {
+        let index = self.context.runtime.records.index().await?;
+        let key = Key(index.hash(&[b"spent login", self.login.state().as_bytes()]));
+        Ok(RecordKey { purpose: Purpose::PendingLogin, key, owner: Vec::new() })
+    }
+
+    /// The answer to a callback that failed where the person need not know: they go on, or begin anew at the address `again`.
+    async fn recover(&self, again: &str, failure: LoginError) -> LoginAnswer {
+        let Self { context, login, destination, .. } = self;
+        let runtime = &context.runtime;
+        // Nobody asked for it: the page that the person is on works without.
+        let silent = login.silent && matches!(login.intent, Intent::Login { .. });
+        let address = match &failure {
+            _ if silent => destination.as_str().to_owned(),
+            LoginError::EndedByProvider => runtime.settings.login_path(destination),
+            // Once.
+            LoginError::Denied(code) if !login.is_again && is_given_up(login, code) => {
+                format!("{again}{}", urls::AGAIN)
+            }
+            LoginError::NoRefreshToken if !login.is_again => {
+                format!("{again}&prompt=consent{}", urls::AGAIN)
+            }
+            // Whoever has signed in since in another tab only wants to go on.
+            _ if failure.is_of_this_try() && self.signed_in_since().await => destination.as_str().to_owned(),
+            _ => return Err(failure),
+        };
+        runtime.events().emit(EventCode::LoginRefused, None, cause(&failure));
+        Ok(cookie::with(redirect(&address), silent.then(|| silent::silence(runtime))))
+    }
+
+    /// Whether the session of this browser began after a login that is under way in it.
+    async fn signed_in_since(&self) -> bool {
+        let Intent::Login { .. } = self.login.intent else { return false };
+        let session = self.context.signed_in().await.ok().flatten();
+        let lifetime = self.context.runtime.settings.absolute_lifetime;
+        session.is_some_and(|session| session.ends_at > self.login.started_at.saturating_add(lifetime))
+    }
+
+    /// The address that starts the same once more: nothing that something here needs is left out of it.
+    fn address(&self) -> String {
+        let Self { context, provider, login, destination } = self;
+        let runtime = &context.runtime;
+        let destination = &runtime.settings.linked(destination, login.own);
+        let (max_age, acr_values) = (login.max_age, login.acr_values.clone());
+        let options = LoginOptions { max_age, acr_values, ..LoginOptions::default() };
+        match &login.intent {
+            Intent::Login { .. } => urls::path(runtime, Some(provider), destination, &options),
+            Intent::Visitor { connection, more_scopes, .. }
+            | Intent::Connect { connection, more_scopes, .. } => {
+                let once = matches!(login.intent, Intent::Connect { usage: KeepFor::OneRequest, .. });
+                urls::connect_path_with(runtime, connection, destination, more_scopes, &options)
+                    + urls::once_in(once)
+            }
+        }
+    }
+}
+
+impl Issued<'_> {
+    /// Verifies what came, and keeps it for whom it is. Where this fails the tokens are nowhere but in the caller's hands.
+    async fn keep(&self, session: Option<Arc<Session>>) -> LoginAnswer {
+        let Issued { context, login, destination, .. } = self;
+        if let Intent::Visitor { visitor, before, .. } = login.intent {
+            return visitor::finish(self, visitor, before.map(Visitor::new)).await;
+        }
+        let verified = VerifiedTokens { issued: self, id_token: self.id_token().await? };
+        // RFC 9207 section 2.4: of several tenants, the one whose person came back.
+        if self.iss.as_ref().is_some_and(|iss| *iss != verified.id_token.facts.issuer) {
+            return Err(MalformedResponse("iss is another tenant's than the ID token's").into());
+        }
+        match (&login.intent, session) {
+            (Intent::Connect { usage: KeepFor::Everyone, .. }, session) => {
+                verified.keep_for_everybody(session.as_ref()).await?;
+                Ok(redirect(destination.as_str()))
+            }
+            (Intent::Connect { signed_in, .. }, Some(session)) => {
+                match connect::keep(&verified, &session).await {
+                    Err(LoginError::SessionOver)
+                        if signed_in.is_signed_out(&context.runtime.records).await? =>
+                    {
+                        verified.sign_in_again().await
+                    }
+                    kept => kept,
+                }
+            }
+            (Intent::Connect { .. }, None) => verified.sign_in_again().await,
+            (Intent::Visitor { .. }, _) => Err(LoginError::SessionOver),
+            (Intent::Login { replaces }, _) => verified.sign_in(*replaces).await,
+        }
+    }
+}
+
+impl VerifiedTokens<'_> {
+    /// The provider ended the session while its person was there: what they granted with the login's own connection is a
+    /// login, with all of its checks. Anything else is begun again with a login.
+    async fn sign_in_again(&self) -> LoginAnswer {
+        let facts = &self.id_token.facts;
+        match &self.issued.login.intent {
+            Intent::Connect { session, usage: KeepFor::User, signed_in, .. }
+                if self.issued.connection.name == LOGIN
+                    && signed_in.user() == (&facts.issuer, &facts.subject) =>
+            {
+                self.sign_in(Some(*session)).await
+            }
+            _ => Err(LoginError::EndedByProvider),
+        }
+    }
 }
 
 /// Whether the provider ended a login that nobody refused: its page was open for too long, or it wants what only a new
@@ -114,33 +264,6 @@ async fn recover(
 fn is_given_up(login: &PendingLogin, code: &str) -> bool {
     let given_up = matches!(code, "authentication_expired" | "interaction_required" | "login_required");
     given_up && !login.silent && matches!(login.intent, Intent::Login { .. })
-}
-
-/// Whether the session of this browser began after a login that is under way in it.
-async fn signed_in_since(context: &EndpointContext, login: &PendingLogin) -> bool {
-    let Intent::Login { .. } = login.intent else { return false };
-    let session = context.signed_in().await.ok().flatten();
-    let as_old = login.started_at.saturating_add(context.runtime.settings.absolute_lifetime);
-    session.is_some_and(|session| session.ends_at > as_old)
-}
-
-/// The address that starts the same once more: nothing that something here needs is left out of it.
-fn address_of(
-    runtime: &Runtime,
-    provider: &Arc<Provider>,
-    login: &PendingLogin,
-    destination: &Destination,
-) -> String {
-    let (max_age, acr_values) = (login.max_age, login.acr_values.clone());
-    let options = LoginOptions { max_age, acr_values, ..LoginOptions::default() };
-    match &login.intent {
-        Intent::Login { .. } => urls::path(runtime, Some(provider), destination, &options),
-        Intent::Visitor { connection, more_scopes, .. } | Intent::Connect { connection, more_scopes, .. } => {
-            let once = matches!(login.intent, Intent::Connect { usage: KeepFor::OneRequest, .. });
-            urls::connect_path_with(runtime, connection, destination, more_scopes, &options)
-                + urls::once_in(once)
-        }
-    }
 }
 
 /// The response, from where the response mode puts it and from nowhere else.
@@ -163,80 +286,12 @@ fn is_of(login: &PendingLogin, response: &AuthorizationResponse, provider: &Prov
     state && login.registration == registration(&provider.relying_party)
 }
 
-async fn receive(
-    context: &EndpointContext,
-    provider: &Arc<Provider>,
-    login: &PendingLogin,
-    response: AuthorizationResponse,
-    destination: &Destination,
-) -> Result<Response<Bytes>, LoginError> {
-    let runtime = &context.runtime;
-    // RFC 9207, before anything is sent anywhere.
-    let metadata = provider.metadata().await?;
-    response.check_issuer(&provider.relying_party.response_issuer, metadata.sends_iss)?;
-    let code = match response.outcome {
-        AuthorizationOutcome::Code(code) => code,
-        AuthorizationOutcome::Error(code) if login.silent && needs_a_person(&code) => {
-            return Ok(cookie::with(redirect(destination.as_str()), [silent::silence(runtime)]));
-        }
-        AuthorizationOutcome::Error(code) => return Err(LoginError::Denied(json::printable(&code))),
-    };
-    let (connection, scopes) = asked(runtime, provider, &login.intent).ok_or(LoginError::NotPending)?;
-    // Before the code is worth anything: is it still the same person's?
-    let session = connect::session(context, &login.intent).await?;
-    if !spend(runtime, login).await? {
-        // The same callback again: what it was good for has happened, or failed and was answered. Where the answer was lost,
-        // its session was never shown, and the browser gets it now.
-        let id = login.session();
-        let is_unshown = runtime.sessions.is_unshown(id, runtime.now()).await?;
-        let shown = is_unshown.then(|| session_cookie(runtime, id));
-        return Ok(cookie::with(redirect(destination.as_str()), shown));
-    }
-    let exchanged = provider.exchange(&code, &login.code_verifier(), connection.single_indicator()).await;
-    if exchanged.as_ref().is_err_and(ProviderError::has_spent_nothing) {
-        // A code that the provider does not know, or did not look at, leaves nothing behind: anybody can bring any number
-        // of them.
-        let _ = runtime.records.delete(spent(runtime, login).await?.key, None).await;
-    }
-    let tokens = &exchanged?;
-    // The pseudo-issuer is ours, and no response names it.
-    let iss = response.iss.filter(|_| provider.relying_party.issuer.issues_id_tokens());
-    let issued = Issued { provider, login, connection, scopes, tokens, destination, iss };
-    let kept = issued_tokens::keep(context, &issued, session).await;
-    if let Err(failure) = &kept {
-        discard(runtime, provider, tokens, None, failure.unkept()).await;
-    }
-    kept
-}
-
 /// OpenID Connect Core 1.0 section 3.1.2.6: a login without a person needs one.
 fn needs_a_person(code: &str) -> bool {
     matches!(
         code,
         "login_required" | "interaction_required" | "consent_required" | "account_selection_required"
     )
-}
-
-/// True once for each login, in all processes that share the store.
-async fn spend(runtime: &Runtime, login: &PendingLogin) -> Result<bool, StoreError> {
-    // Before anything is written under a name: a store that was emptied may have got other names since.
-    runtime.records.agree_on_index().await?;
-    let row = spent(runtime, login).await?;
-    let now = runtime.now();
-    let expires_at = now.saturating_add(runtime.settings.login_lifetime.saturating_mul(2));
-    let is_first = runtime.records.swap(&row, None, &(), expires_at, Vec::new()).await?.is_some();
-    if is_first && let Some(oldest) = runtime.received_callbacks.note(row.key, now) {
-        // A store that is away is told of elsewhere. Whoever sweeps finds it.
-        let _ = runtime.records.delete(oldest, None).await;
-    }
-    Ok(is_first)
-}
-
-/// Where it is noted that a login's callback was received.
-async fn spent(runtime: &Runtime, login: &PendingLogin) -> Result<RecordKey, StoreError> {
-    let index = runtime.records.index().await?;
-    let key = Key(index.hash(&[b"spent login", login.state().as_bytes()]));
-    Ok(RecordKey { purpose: Purpose::PendingLogin, key, owner: Vec::new() })
 }
 
 /// The page for what ended without a session or a grant; `again` is the address that tries once more, where it is known.

@@ -3,32 +3,30 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode};
+use http::{Response, StatusCode};
 
 use super::context::{EndpointAnswer, EndpointContext};
 use super::login::{self, AuthorizationAttempt, begin};
-use super::login_error::LoginError;
+use super::login_error::{LoginAnswer, LoginError};
 use super::parameters::EndpointQuery;
 use super::pending::{Intent, KeepFor};
-use super::sign_in::Issued;
+use super::sign_in::{Issued, VerifiedTokens};
 use super::urls::{self, once_in};
 use super::{account, visitor};
 use crate::config::destination::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::page;
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::fetch_metadata::{Decision, Target};
-use crate::protocol::id_token::IdToken;
 use crate::protocol::token::scopes;
-use crate::provider::Provider;
 use crate::sessions::identity::SessionPayload;
 use crate::sessions::session::Session;
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
-use crate::tokens::principal::Principal;
+use crate::tokens::principal::{Principal, is_another};
 use crate::tokens::single_use::lay_down;
 use crate::tokens::user_claims::NewIdToken;
+use crate::{cookie, page};
 
 /// For whom grants are kept here.
 fn kept_for(runtime: &Runtime) -> KeepFor {
@@ -190,53 +188,38 @@ pub(crate) async fn session(
     }
 }
 
-/// Keeps what the person granted, if it was that person; what is `once` waits for the one request that uses it, and
-/// comes with cookies.
-pub(crate) async fn keep(
-    context: &EndpointContext,
-    issued: &Issued<'_>,
-    id_token: &IdToken,
-    session: &Arc<Session>,
-    once: bool,
-) -> Result<Vec<HeaderValue>, LoginError> {
-    let (runtime, Issued { connection, tokens, .. }) = (&context.runtime, issued);
+/// Keeps what the person granted, if it was that person; what is for one use waits for the one request that uses it.
+pub(crate) async fn keep(verified: &VerifiedTokens<'_>, session: &Arc<Session>) -> LoginAnswer {
+    let VerifiedTokens { issued, id_token } = verified;
+    let Issued { context, connection, tokens, login, .. } = issued;
+    let (runtime, user) = (&context.runtime, Some(session.user()));
     // The application may be configured otherwise since the person was sent away: what they granted for themselves is
     // not for everybody.
     if kept_for(runtime) == KeepFor::Everyone {
         return Err(LoginError::NotPending);
     }
-    let principal = Principal::granted_by(session, &runtime.mode);
-    is_theirs(&principal, issued.provider, id_token)?;
-    NewIdToken::new(id_token, tokens, issued.login.started_at).adopt(runtime, session).await?;
+    if is_another(user, issued.provider, &id_token.facts) {
+        return Err(LoginError::AccountMismatch);
+    }
+    NewIdToken::new(id_token, tokens, login.started_at).adopt(runtime, session).await?;
     context.jar().learned(session);
     // The exchange took time: whoever signed out meanwhile gets nothing kept.
     if !runtime.sessions.lasts(session, runtime.now()).await? {
         return Err(LoginError::SessionOver);
     }
-    if once {
+    let principal = Principal::Session(Arc::clone(session));
+    let mut cookies = Vec::new();
+    if matches!(login.intent, Intent::Connect { usage: KeepFor::OneRequest, .. }) {
         let lands = (issued.destination, &context.head.headers);
-        let cookies = lay_down(runtime, &connection.name, &principal, &issued.scopes, tokens, lands).await?;
+        cookies = lay_down(runtime, &connection.name, &principal, &issued.scopes, tokens, lands).await?;
         let detail = format_args!("{}, for one use", connection.name);
-        runtime.events().emit(EventCode::Connected, Some(session.user()), detail);
-        return Ok(cookies);
+        runtime.events().emit(EventCode::Connected, user, detail);
+    } else {
+        verified.keep_for(&principal, session.ends_at).await?;
+        runtime.events().emit(EventCode::Connected, user, &connection.name);
     }
-    account::keep_consented(context, &principal, issued, id_token, session.ends_at).await?;
-    runtime.events().emit(EventCode::Connected, Some(session.user()), &connection.name);
-    Ok(Vec::new())
-}
-
-/// Whether what was granted is the person's to keep. At the provider where they signed in it is, when it is that
-/// account's; at another one they link whichever account they can sign in to there.
-fn is_theirs(principal: &Principal, provider: &Provider, id_token: &IdToken) -> Result<(), LoginError> {
-    let facts = &id_token.facts;
-    let is_another = |(issuer, subject)| {
-        provider.relying_party.issuer.covers(issuer)
-            && (facts.issuer.as_str(), facts.subject.as_str()) != (issuer, subject)
-    };
-    match principal.person() {
-        Some(person) if is_another(person) => Err(LoginError::AccountMismatch),
-        _ => Ok(()),
-    }
+    let key = urls::proof_key(Some(session), None).filter(|_| login.own);
+    Ok(cookie::with(redirect(&urls::onwards(runtime, key.as_deref(), issued.destination)), cookies))
 }
 
 /// `GET /auth/granted?return_to=…`: where a form that needed more access comes back to.

@@ -13,6 +13,9 @@ use crate::stateless::TooLarge;
 use crate::store::StoreError;
 use crate::tokens::discard::Unkept;
 
+/// The answer to a callback, or why there is none.
+pub(crate) type LoginAnswer = Result<Response<Bytes>, LoginError>;
+
 /// One cause each; the callback makes a page of it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoginError {

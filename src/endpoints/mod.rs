@@ -12,7 +12,6 @@ pub(crate) mod context;
 pub(crate) mod disconnect;
 pub(crate) mod end_session;
 pub(crate) mod frontchannel_logout;
-pub(crate) mod issued_tokens;
 pub(crate) mod key_set;
 pub(crate) mod login;
 pub(crate) mod login_error;

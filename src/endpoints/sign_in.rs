@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderValue, Response};
+use http::HeaderValue;
 use serde_json::{Map, Value};
 
 use super::context::EndpointContext;
 use super::end_session::{end_session, revoke};
-use super::login_error::LoginError;
+use super::login_error::{LoginAnswer, LoginError};
 use super::pending::PendingLogin;
 use super::{silent, urls};
 use crate::config::connection::GrantLifetime;
@@ -22,7 +21,7 @@ use crate::protocol::id_token::{IdToken, IdTokenUse, OriginalIdToken};
 use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::{about_person, replace};
 use crate::provider::Provider;
-use crate::records::grant::{Consent, Grant, LOGIN};
+use crate::records::grant::{Consent, Grant, GrantSource, LOGIN, TokenSet};
 use crate::records::{FOREVER, Loaded};
 use crate::sessions::identity::SessionPayload;
 use crate::sessions::provider_logout::add_sid;
@@ -31,13 +30,14 @@ use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
 use crate::stateless::JarContents;
 use crate::store::StoreError;
+use crate::tokens::coordination::kept_until;
 use crate::tokens::locate::{GrantRef, SessionRows};
 use crate::tokens::principal::Principal;
-use crate::tokens::save::{keep_grant, kept_until, new_grant};
 use crate::tokens::user_claims::user_info;
 
 /// The tokens that came for a code, and the login or consent that they belong to.
 pub(crate) struct Issued<'a> {
+    pub(crate) context: &'a EndpointContext,
     pub(crate) provider: &'a Arc<Provider>,
     pub(crate) login: &'a PendingLogin,
     pub(crate) connection: &'a CheckedConnection,
@@ -47,6 +47,12 @@ pub(crate) struct Issued<'a> {
     pub(crate) destination: &'a Destination,
     /// The issuer that the authorization response named.
     pub(crate) iss: Option<String>,
+}
+
+/// The same, once it is verified whose they are.
+pub(crate) struct VerifiedTokens<'a> {
+    pub(crate) issued: &'a Issued<'a>,
+    pub(crate) id_token: IdToken,
 }
 
 impl Issued<'_> {
@@ -63,52 +69,66 @@ impl Issued<'_> {
     }
 
     /// The grant that these tokens make, with the consent that the user was asked for.
-    pub(crate) fn grant(&self, place: &GrantRef, facts: Option<OriginalIdToken>) -> Grant {
+    pub(crate) fn grant(&self, place: &GrantRef, original: Option<OriginalIdToken>) -> Grant {
         let (at, scopes) = (place.runtime.now(), self.scopes.clone());
         let PendingLogin { max_age, acr_values, prompted, .. } = self.login.clone();
-        let granted = new_grant(place, self.connection, &scopes, self.tokens, facts, at);
-        Grant { consent: Some(Consent { at, scopes, acr_values, max_age, prompted }), ..granted }
+        let granted = self.new_grant(place, self.connection, &scopes);
+        Grant { original, consent: Some(Consent { at, scopes, acr_values, max_age, prompted }), ..granted }
+    }
+
+    /// What they yield at a connection; `asked` are the scopes that were asked for.
+    fn new_grant(&self, place: &GrantRef, connection: &CheckedConnection, asked: &[String]) -> Grant {
+        let indicator = connection.single_indicator().map(str::to_owned);
+        Grant {
+            refresh_token: self.tokens.refresh_token.clone(),
+            // RFC 6749 section 5.1: a response that names no scopes grants those that were asked for.
+            scopes: self.tokens.scopes.clone().unwrap_or_else(|| asked.to_vec()),
+            token_sets: vec![TokenSet::new(indicator, self.tokens, place.runtime.now())],
+            ..Grant::new(place.owner.clone(), place.client, &connection.name, GrantSource::Consent)
+        }
     }
 }
 
-/// Begins the session, in the place of the one that the browser had, and goes on to the login's destination.
-pub(crate) async fn sign_in(
-    context: &EndpointContext,
-    issued: &Issued<'_>,
-    id_token: &IdToken,
-    replaces: Option<[u8; 32]>,
-) -> Result<Response<Bytes>, LoginError> {
-    let runtime = &context.runtime;
-    let known = admit(runtime, issued, id_token).await?;
-    // Where the browser shows it, whether it still lasts.
-    let shown = context.signed_in().await.ok().flatten();
-    let replaced = context.session_id().or(replaces.map(SessionId::new));
-    let (record, cookie) = store(context, issued, id_token, replaced, known).await?;
-    runtime.sweep_in_time();
-    let facts = &id_token.facts;
-    let user = Some((facts.issuer.as_str(), facts.subject.as_str()));
-    runtime.events().emit(EventCode::LoginSucceeded, user, "a new session");
-    let profile = Profile::of(&record.claims);
-    let unverified = profile.email.filter(|_| !profile.email_verified);
-    if unverified.is_some_and(|email| runtime.settings.admins.name(&facts.issuer, &email)) {
-        issued.provider.tell_once(EventCode::AdminUnverified, user, NOT_ADMIN);
-    }
-    // The new session stands already: what is left of the old one expires by itself if this fails.
-    match replaced {
-        // The person goes on in the new one, and so does what they granted.
-        Some(replaced) if record.home.is_some() => {
-            let _ = runtime.sessions.end(replaced, record.ends_at).await;
+impl VerifiedTokens<'_> {
+    /// Begins the session, in the place of the one that the browser had, and goes on to the login's destination.
+    pub(crate) async fn sign_in(&self, replaces: Option<[u8; 32]>) -> LoginAnswer {
+        let Self { issued, id_token } = self;
+        let Issued { context, provider, .. } = issued;
+        let runtime = &context.runtime;
+        let login = runtime.settings.connections(provider.relying_party.id).sign_in();
+        let login = login.ok_or(LoginError::NotPending)?;
+        let replaced = context.session_id().or(replaces.map(SessionId::new));
+        let sign_in = SignIn { issued, id_token, login, replaced };
+        let mut record = sign_in.record(sign_in.admit().await?).await?;
+        // Where the browser shows it, whether it still lasts.
+        let shown = context.signed_in().await.ok().flatten();
+        let cookie = sign_in.store(&mut record).await?;
+        runtime.sweep_in_time();
+        let facts = &id_token.facts;
+        let user = Some((facts.issuer.as_str(), facts.subject.as_str()));
+        runtime.events().emit(EventCode::LoginSucceeded, user, "a new session");
+        let profile = Profile::of(&record.claims);
+        let unverified = profile.email.filter(|_| !profile.email_verified);
+        if unverified.is_some_and(|email| runtime.settings.admins.name(&facts.issuer, &email)) {
+            provider.tell_once(EventCode::AdminUnverified, user, NOT_ADMIN);
         }
-        Some(replaced) => {
-            let shown = shown.filter(|session| session.id == replaced);
-            let _ = end_session(runtime, replaced, shown.as_ref(), context.jar()).await;
+        // The new session stands already: what is left of the old one expires by itself if this fails.
+        match replaced {
+            // The person goes on in the new one, and so does what they granted.
+            Some(replaced) if record.home.is_some() => {
+                let _ = runtime.sessions.end(replaced, record.ends_at).await;
+            }
+            Some(replaced) => {
+                let shown = shown.filter(|session| session.id == replaced);
+                let _ = end_session(runtime, replaced, shown.as_ref(), context.jar()).await;
+            }
+            None => {}
         }
-        None => {}
+        let key = issued.login.own.then_some(&record.logout_token[..]);
+        let answer = redirect(&urls::onwards(runtime, key, issued.destination));
+        let was_silent = silent::was_silent(runtime, &context.head.headers);
+        Ok(cookie::with(answer, cookie.into_iter().chain(was_silent.then(|| silent::removal(runtime)))))
     }
-    let key = issued.login.own.then_some(&record.logout_token[..]);
-    let answer = redirect(&urls::onwards(runtime, key, issued.destination));
-    let was_silent = silent::was_silent(runtime, &context.head.headers);
-    Ok(cookie::with(answer, cookie.into_iter().chain(was_silent.then(|| silent::removal(runtime)))))
 }
 
 const NOT_ADMIN: &str =
@@ -117,123 +137,183 @@ const NOT_ADMIN: &str =
 const OFFLINE_ACCESS: &str = "no refresh token came with a login, and users must grant access again whenever a token expires: \
                               add offline_access to the scopes (OIDC_SCOPES)";
 
-/// Who may come in, and what is known of them.
-async fn admit(
-    runtime: &Arc<Runtime>,
-    issued: &Issued<'_>,
-    id_token: &IdToken,
-) -> Result<(Map<String, Value>, ClaimSources), LoginError> {
-    let scopes = &sign_in_at(runtime, issued.provider)?.scopes;
-    let came = (id_token, &issued.tokens.access_token);
-    let user_info = user_info(runtime, issued.provider, scopes, came).await?;
-    let of_user_info = user_info.iter().flat_map(Map::keys).cloned().collect();
-    let mut sources = ClaimSources { user_info: of_user_info, ..ClaimSources::default() };
-    let claims = about_person(id_token.claims.clone(), user_info);
-    let Some(hook) = &runtime.hooks.login else { return Ok((claims, sources)) };
-    let login = VerifiedLogin {
-        issuer: id_token.facts.issuer.clone(),
-        subject: id_token.facts.subject.clone(),
-        claims: claims.clone(),
-    };
-    let decided = guarded_future("the login hook", || hook(login)).await;
-    match decided.ok_or(LoginError::Panicked)? {
-        LoginDecision::Allow => Ok((claims, sources)),
-        LoginDecision::AllowWith(more) => {
-            sources.hook.extend(more.keys().cloned());
-            Ok((replace(claims, more), sources))
-        }
-        LoginDecision::Deny(why) => Err(LoginError::Vetoed(why)),
-    }
+/// A login that ends with a session.
+struct SignIn<'a> {
+    issued: &'a Issued<'a>,
+    id_token: &'a IdToken,
+    /// What the login at this provider asks for.
+    login: &'a CheckedConnection,
+    /// The session that the browser had.
+    replaced: Option<SessionId>,
 }
 
-/// The session that begins. In the place of another one of the same person it has the grants of that one, and the provider's
-/// sessions that it was known by.
-async fn session_record(
-    context: &EndpointContext,
-    issued: &Issued<'_>,
-    id_token: &IdToken,
-    replaced: Option<SessionId>,
-    (claims, sources): (Map<String, Value>, ClaimSources),
-) -> Result<SessionRecord, LoginError> {
-    let (runtime, now) = (&context.runtime, context.runtime.now());
-    let facts = &id_token.facts;
-    let before = match replaced {
-        Some(replaced) => context.session_of(replaced, (&facts.issuer, &facts.subject)).await?,
-        None => None,
-    };
-    let home = before.as_ref().zip(replaced).map(|(before, replaced)| before.home_of(replaced).bytes());
-    let mut sids = before.map(|before| before.sids).unwrap_or_default();
-    id_token.sid.iter().for_each(|sid| add_sid(&mut sids, sid));
-    let identity = SessionPayload {
-        sids,
-        stored_at: now,
-        algorithms: id_token.algorithm.into_iter().collect(),
-        logout_token: runtime.random.bytes(),
-        ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
-        home,
-        ..SessionPayload::of(id_token, issued.login.started_at)
-    };
-    let claims = Value::Object(claims).to_string();
-    if claims.len() > MOST_CLAIMS {
-        return Err(LoginError::TooLarge);
+impl SignIn<'_> {
+    /// Who may come in, and what is known of them.
+    async fn admit(&self) -> Result<(Map<String, Value>, ClaimSources), LoginError> {
+        let Self { issued, id_token, login, .. } = self;
+        let runtime = &issued.context.runtime;
+        let came = (*id_token, &issued.tokens.access_token);
+        let user_info = user_info(runtime, issued.provider, &login.scopes, came).await?;
+        let of_user_info = user_info.iter().flat_map(Map::keys).cloned().collect();
+        let mut sources = ClaimSources { user_info: of_user_info, ..ClaimSources::default() };
+        let claims = about_person(id_token.claims.clone(), user_info);
+        let Some(hook) = &runtime.hooks.login else { return Ok((claims, sources)) };
+        let (issuer, subject) = (id_token.facts.issuer.clone(), id_token.facts.subject.clone());
+        let login = VerifiedLogin { issuer, subject, claims: claims.clone() };
+        let decided = guarded_future("the login hook", || hook(login)).await;
+        match decided.ok_or(LoginError::Panicked)? {
+            LoginDecision::Allow => Ok((claims, sources)),
+            LoginDecision::AllowWith(more) => {
+                sources.hook.extend(more.keys().cloned());
+                Ok((replace(claims, more), sources))
+            }
+            LoginDecision::Deny(why) => Err(LoginError::Vetoed(why)),
+        }
     }
-    let room = MOST_CLAIMS - claims.len();
-    let hint = issued.tokens.id_token.clone().filter(|hint| hint.expose_secret().len() <= room);
-    let id_token = hint.filter(|_| issued.provider.takes_logout_hint()).unwrap_or_default();
-    let sources = Some(sources).filter(|_| runtime.settings.revalidate_every.is_some());
-    Ok(SessionRecord { identity, claims, id_token, sources })
-}
 
-/// Grant first, session last: a session that exists is complete. Returns the cookie that names it.
-async fn store(
-    context: &EndpointContext,
-    issued: &Issued<'_>,
-    id_token: &IdToken,
-    replaced: Option<SessionId>,
-    known: (Map<String, Value>, ClaimSources),
-) -> Result<(SessionRecord, Option<HeaderValue>), LoginError> {
-    let (runtime, id) = (&context.runtime, issued.login.session());
-    let Issued { provider, tokens, .. } = issued;
-    let mut record = session_record(context, issued, id_token, replaced, known).await?;
-    let now = record.stored_at;
-    let revalidates = runtime.settings.revalidate_every.is_some();
-    // Elsewhere nobody uses them. They are not revoked: some providers would take the account's along, where the person
-    // is the one who granted it.
-    if runtime.mode.keeps_logins() || revalidates {
-        let login = sign_in_at(runtime, provider)?;
-        let is_short = tokens.refresh_token.is_none() && tokens.expires_in.is_some();
-        if login.has_resources && is_short && provider.lacks_offline_access(&login.scopes) {
-            provider.tell_once(EventCode::NoRefreshToken, None, OFFLINE_ACCESS);
+    /// The session that begins. In the place of another one of the same person it has the grants of that one, and the
+    /// provider's sessions that it was known by.
+    async fn record(
+        &self,
+        (claims, sources): (Map<String, Value>, ClaimSources),
+    ) -> Result<SessionRecord, LoginError> {
+        let Self { issued, id_token, replaced, .. } = self;
+        let (runtime, now) = (&issued.context.runtime, issued.context.runtime.now());
+        let facts = &id_token.facts;
+        let before = match replaced {
+            Some(replaced) => issued.context.session_of(*replaced, (&facts.issuer, &facts.subject)).await?,
+            None => None,
+        };
+        let home = before.as_ref().zip(*replaced).map(|(before, replaced)| before.home_of(replaced).bytes());
+        let mut sids = before.map(|before| before.sids).unwrap_or_default();
+        id_token.sid.iter().for_each(|sid| add_sid(&mut sids, sid));
+        let identity = SessionPayload {
+            sids,
+            stored_at: now,
+            algorithms: id_token.algorithm.into_iter().collect(),
+            logout_token: runtime.random.bytes(),
+            ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
+            home,
+            ..SessionPayload::of(id_token, issued.login.started_at)
+        };
+        let claims = Value::Object(claims).to_string();
+        if claims.len() > MOST_CLAIMS {
+            return Err(LoginError::TooLarge);
         }
-        let facts = || Some(id_token.facts.clone());
-        let new = |place: &GrantRef| new_grant(place, login, &login.scopes, tokens, facts(), now);
-        if let Some(jar) = context.jar().contents() {
-            // Nobody can have anything of this session yet: the answer is the only place that it is in.
-            record.identity.stored_at = record.identity.after_notes(&runtime.records).await?;
-            let (place, former) = carry(context, jar, id, &mut record, login, replaced, new).await?;
-            revoke_former(&place, former.as_deref(), tokens);
-            // What the browser carries it is given by whoever answers.
-            return Ok((record, None));
-        }
-        let rows = runtime.session_rows(id, &record);
-        let place = runtime.grant_place(record.owner(), login, Some(rows)).await?;
-        let former = if record.home.is_some() { place.newest().await?.0 } else { None };
-        let kept = keep_grant(&place, login.grant_lifetime, new(&place), record.ends_at).await?;
-        if revalidates && kept.refresh_token.is_none() {
-            return Err(LoginError::NoRefreshToken);
-        }
-        revoke_former(&place, former.as_deref(), tokens);
-        keep_longer(runtime, rows, &record, provider).await?;
+        let room = MOST_CLAIMS - claims.len();
+        let hint = issued.tokens.id_token.clone().filter(|hint| hint.expose_secret().len() <= room);
+        let id_token = hint.filter(|_| issued.provider.takes_logout_hint()).unwrap_or_default();
+        let sources = Some(sources).filter(|_| runtime.settings.revalidate_every.is_some());
+        Ok(SessionRecord { identity, claims, id_token, sources })
     }
-    // Whatever is noted by then came before.
-    let begun = SessionPayload { stored_at: FOREVER, ..record.identity.clone() };
-    runtime.sessions.start(id, record.clone(), now).await?;
-    // Only now: whoever signs them out from here on finds the session.
-    if begun.is_signed_out(&runtime.records).await? {
-        end_session(runtime, id, None, context.jar()).await?;
-        return Err(LoginError::SignedOut);
+
+    /// Grant first, session last: a session that exists is complete. Returns the cookie that names it.
+    async fn store(&self, record: &mut SessionRecord) -> Result<Option<HeaderValue>, LoginError> {
+        let Self { issued, login, .. } = self;
+        let Issued { context, provider, tokens, .. } = issued;
+        let (runtime, id) = (&context.runtime, issued.login.session());
+        let revalidates = runtime.settings.revalidate_every.is_some();
+        // Elsewhere nobody uses them. They are not revoked: some providers would take the account's along, where the person
+        // is the one who granted it.
+        if runtime.mode.keeps_logins() || revalidates {
+            let is_short = tokens.refresh_token.is_none() && tokens.expires_in.is_some();
+            if login.has_resources && is_short && provider.lacks_offline_access(&login.scopes) {
+                provider.tell_once(EventCode::NoRefreshToken, None, OFFLINE_ACCESS);
+            }
+            if let Some(jar) = context.jar().contents() {
+                // Nobody can have anything of this session yet: the answer is the only place that it is in.
+                record.identity.stored_at = record.identity.after_notes(&runtime.records).await?;
+                self.carry(jar, record).await?;
+                // What the browser carries it is given by whoever answers.
+                return Ok(None);
+            }
+            let rows = runtime.session_rows(id, record);
+            let place = runtime.grant_place(record.owner(), login, Some(rows)).await?;
+            let former = if record.home.is_some() { place.newest().await?.0 } else { None };
+            let until = kept_until(login.grant_lifetime, record.ends_at);
+            let kept = place.keep(self.new_grant(&place), until).await?;
+            if revalidates && kept.refresh_token.is_none() {
+                return Err(LoginError::NoRefreshToken);
+            }
+            self.revoke_former(&place, former.as_deref());
+            self.keep_longer(rows, record).await?;
+        }
+        // Whatever is noted by then came before.
+        let begun = SessionPayload { stored_at: FOREVER, ..record.identity.clone() };
+        runtime.sessions.start(id, record.clone(), record.stored_at).await?;
+        // Only now: whoever signs them out from here on finds the session.
+        if begun.is_signed_out(&runtime.records).await? {
+            end_session(runtime, id, None, context.jar()).await?;
+            return Err(LoginError::SignedOut);
+        }
+        Ok(Some(session_cookie(runtime, id)))
     }
-    Ok((record, Some(session_cookie(runtime, id))))
+
+    fn new_grant(&self, place: &GrantRef) -> Grant {
+        let original = Some(self.id_token.facts.clone());
+        Grant { original, ..self.issued.new_grant(place, self.login, &self.login.scopes) }
+    }
+
+    /// Gives the browser the session and its grant to carry. Where the grants of the session before it have no room, they end
+    /// with that one.
+    async fn carry(&self, jar: &JarContents, record: &mut SessionRecord) -> Result<(), LoginError> {
+        let (context, id) = (self.issued.context, self.issued.login.session());
+        let runtime = &context.runtime;
+        loop {
+            let cookie = SessionCookie::new(id.bytes(), record);
+            let session = Arc::new(Session::carried(cookie, runtime.session_row(id), runtime.now()));
+            let place = context.place_of(&Principal::Session(session), self.login).await?;
+            let mut grant = self.new_grant(&place);
+            let (former, version) = if record.home.is_some() { place.newest().await? } else { (None, None) };
+            if let Some(former) = &former {
+                grant = grant.consented_again(former);
+            }
+            if runtime.settings.revalidate_every.is_some() && grant.refresh_token.is_none() {
+                return Err(LoginError::NoRefreshToken);
+            }
+            match jar.begun(id, record, Some(&grant), self.replaced) {
+                Err(_) if record.home.is_some() => record.identity.home = None,
+                Err(too_large) => return Err(LoginError::TooLargeToCarry(too_large)),
+                Ok(begun) => {
+                    // A refresh of the grant before it may be under way. But nobody can have anything of a new session.
+                    let until = kept_until(self.login.grant_lifetime, record.ends_at);
+                    let kept =
+                        async || runtime.records.swap(&place.row, version, &grant, until, Vec::new()).await;
+                    if record.home.is_none() || kept().await?.is_some() {
+                        jar.begin(begun);
+                        self.revoke_former(&place, former.as_deref());
+                        return Ok(());
+                    }
+                }
+            }
+        }
+    }
+
+    /// Where this login brought a refresh token, the one of the login before it is not kept.
+    fn revoke_former(&self, place: &GrantRef, former: Option<&Grant>) {
+        let former = former.and_then(|former| former.refresh_token.clone());
+        let new = self.issued.tokens.refresh_token.as_ref();
+        revoke(place, former.filter(|former| new.is_some_and(|new| new != former)));
+    }
+
+    /// The other grants of the session before it last as long as this one.
+    async fn keep_longer(&self, rows: SessionRows, record: &SessionRecord) -> Result<(), StoreError> {
+        let runtime = &self.issued.context.runtime;
+        let connections = runtime.settings.connections(self.issued.provider.relying_party.id).all().iter();
+        let own =
+            |one: &&CheckedConnection| one.grant_lifetime == GrantLifetime::Session && one.name != LOGIN;
+        for connection in connections.filter(own).filter(|_| record.home.is_some()) {
+            let place = runtime.grant_place(record.owner(), connection, Some(rows)).await?;
+            while let Loaded::Found(found) = runtime.records.load::<Grant>(&place.row).await? {
+                let (version, until) = (Some(found.version), record.ends_at.max(found.expires_at));
+                let kept = runtime.records.swap(&place.row, version, &found.value, until, Vec::new()).await?;
+                if kept.is_some() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The cookie that names a session which is kept in the store.
@@ -241,77 +321,4 @@ pub(crate) fn session_cookie(runtime: &Runtime, id: SessionId) -> HeaderValue {
     let settings = &runtime.settings;
     let (name, lifetime) = (&settings.session_cookie, settings.absolute_lifetime);
     settings.cookies.set(name, &id.to_cookie(), lifetime, SameSitePolicy::Lax)
-}
-
-/// Gives the browser the session and its grant to carry, and returns the one before it. Where the grants of the session
-/// before it have no room, they end with that one.
-async fn carry(
-    context: &EndpointContext,
-    jar: &JarContents,
-    id: SessionId,
-    record: &mut SessionRecord,
-    login: &CheckedConnection,
-    replaced: Option<SessionId>,
-    new: impl Fn(&GrantRef) -> Grant,
-) -> Result<(GrantRef, Option<Arc<Grant>>), LoginError> {
-    let runtime = &context.runtime;
-    loop {
-        let cookie = SessionCookie::new(id.bytes(), record);
-        let session = Arc::new(Session::carried(cookie, runtime.session_row(id), runtime.now()));
-        let place = context.place_of(&Principal::Session(session), login).await?;
-        let mut grant = new(&place);
-        let (former, version) = if record.home.is_some() { place.newest().await? } else { (None, None) };
-        if let Some(former) = &former {
-            grant = grant.consented_again(former);
-        }
-        if runtime.settings.revalidate_every.is_some() && grant.refresh_token.is_none() {
-            return Err(LoginError::NoRefreshToken);
-        }
-        match jar.begun(id, record, Some(&grant), replaced) {
-            Err(_) if record.home.is_some() => record.identity.home = None,
-            Err(too_large) => return Err(LoginError::TooLargeToCarry(too_large)),
-            Ok(begun) => {
-                // A refresh of the grant before it may be under way. But nobody can have anything of a new session.
-                let until = kept_until(login.grant_lifetime, record.ends_at);
-                let kept =
-                    async || runtime.records.swap(&place.row, version, &grant, until, Vec::new()).await;
-                if record.home.is_none() || kept().await?.is_some() {
-                    jar.begin(begun);
-                    return Ok((place, former));
-                }
-            }
-        }
-    }
-}
-
-/// Where this login brought a refresh token, the one of the login before it is not kept.
-fn revoke_former(place: &GrantRef, former: Option<&Grant>, tokens: &TokenResponse) {
-    let former = former.and_then(|former| former.refresh_token.clone());
-    revoke(place, former.filter(|former| tokens.refresh_token.as_ref().is_some_and(|new| new != former)));
-}
-
-/// The other grants of the session before it last as long as this one.
-async fn keep_longer(
-    runtime: &Arc<Runtime>,
-    rows: SessionRows,
-    record: &SessionRecord,
-    provider: &Provider,
-) -> Result<(), StoreError> {
-    let connections = runtime.settings.connections(provider.relying_party.id).all().iter();
-    let own = |one: &&CheckedConnection| one.grant_lifetime == GrantLifetime::Session && one.name != LOGIN;
-    for connection in connections.filter(own).filter(|_| record.home.is_some()) {
-        let place = runtime.grant_place(record.owner(), connection, Some(rows)).await?;
-        while let Loaded::Found(found) = runtime.records.load::<Grant>(&place.row).await? {
-            let (version, until) = (Some(found.version), record.ends_at.max(found.expires_at));
-            if runtime.records.swap(&place.row, version, &found.value, until, Vec::new()).await?.is_some() {
-                break;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// What the login at a provider asks for.
-fn sign_in_at<'a>(runtime: &'a Runtime, provider: &Provider) -> Result<&'a CheckedConnection, LoginError> {
-    runtime.settings.connections(provider.relying_party.id).sign_in().ok_or(LoginError::NotPending)
 }

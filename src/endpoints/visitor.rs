@@ -13,11 +13,10 @@ use http::Response;
 
 use super::context::EndpointContext;
 use super::login::{self, AuthorizationAttempt, begin};
-use super::login_error::LoginError;
+use super::login_error::{LoginAnswer, LoginError};
 use super::pending::{self, Intent, PendingLogin};
 use super::sign_in::Issued;
 use super::urls;
-use crate::config::connection::GrantLifetime;
 use crate::config::connections::CheckedConnection;
 use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
@@ -28,7 +27,6 @@ use crate::sessions::visitor_id::{COOKIE, Visitor};
 use crate::store::StoreError;
 use crate::tokens::hand_over::{can_rename, rename};
 use crate::tokens::principal::Principal;
-use crate::tokens::save::keep_grant;
 
 /// The names that this browser is about to get, by the grants under way in it. Their cookies are sealed, and no other
 /// browser has them.
@@ -87,12 +85,9 @@ pub(crate) async fn start(
 }
 
 /// Keeps what a visitor granted, for the browser in which they began.
-pub(crate) async fn finish(
-    context: &EndpointContext,
-    (name, before): ([u8; 32], Option<Visitor>),
-    issued: &Issued<'_>,
-) -> Result<Response<Bytes>, LoginError> {
-    let (runtime, connection) = (&context.runtime, issued.connection);
+pub(crate) async fn finish(issued: &Issued<'_>, name: [u8; 32], before: Option<Visitor>) -> LoginAnswer {
+    let Issued { context, connection, .. } = issued;
+    let runtime = &context.runtime;
     let index = runtime.records.index().await?;
     let (former, visitor) = renamed(context, &index, name, before).ok_or(LoginError::SessionOver)?;
     // One that nobody asked for says nothing.
@@ -118,7 +113,7 @@ pub(crate) async fn finish(
     }
     place.fits(&grant, replaced.as_ref()).map_err(LoginError::TooLargeToCarry)?;
     let until = runtime.now().saturating_add(runtime.settings.visitor_lifetime);
-    keep_grant(&place, GrantLifetime::Session, grant, until).await?;
+    place.keep(grant, until).await?;
     if let Some(former) = former {
         // The browser has the new name from here on, whatever fails: what is left under the old one expires.
         let _ = rename(runtime, former, visitor, context.jar()).await;

@@ -30,7 +30,7 @@ use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
 use crate::store::{BoxFuture, MemoryStore};
-use crate::tokens::save::keep_grant;
+use crate::tokens::coordination::kept_until;
 
 const ISSUER: &str = "https://provider.example";
 
@@ -273,7 +273,7 @@ async fn start(
         let rows = runtime.session_rows(id, &record);
         let place = runtime.grant_place(record.owner(), login, Some(rows)).await?;
         let grant = Grant { scopes: login.scopes.clone(), ..grant(runtime, &record, tokens) };
-        keep_grant(&place, login.grant_lifetime, grant, record.ends_at).await?;
+        place.keep(grant, kept_until(login.grant_lifetime, record.ends_at)).await?;
     }
     runtime.sessions.start(id, record, runtime.now()).await?;
     Ok(id)

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::locate::GrantRef;
 use crate::clock::Timestamp;
+use crate::config::connection::GrantLifetime;
 use crate::records::grant::{Grant, GrantStatus};
 use crate::records::{FOREVER, Found, Loaded};
 use crate::stateless::response_cookies::SETS_WITHIN;
@@ -96,6 +97,27 @@ impl GrantRef {
         Ok((shown.into_iter().chain(kept).max_by_key(|grant| grant.generation), version))
     }
 
+    /// Keeps what its owner has granted now, until then. The newest consent wins over whatever lies there; where it brought no
+    /// refresh token, the one there stays.
+    pub(crate) async fn keep(&self, grant: Grant, until: Timestamp) -> Result<Arc<Grant>, StoreError> {
+        let runtime = &self.runtime;
+        loop {
+            // A refresh that is under way for the old grant finds a newer generation, and adopts it. What the person grants
+            // anew replaces what cannot be read here, too: their newest word counts.
+            let (newest, version) = self.newest().await?;
+            let grant = match &newest {
+                Some(newest) => grant.clone().consented_again(newest),
+                None => grant.clone(),
+            };
+            if runtime.records.swap(&self.row, version, &grant, until, Vec::new()).await?.is_some() {
+                let grant = Arc::new(grant);
+                self.carry(&grant);
+                runtime.sweep_in_time();
+                return Ok(grant);
+            }
+        }
+    }
+
     /// What lies in the row. Where the browser shows the grant as good still, a row that looks expired counts: this clock
     /// may be wrong, and what others have refreshed or taken back is neither spent again nor served.
     pub(crate) async fn load(&self, shown: Option<&Arc<Grant>>) -> Result<Loaded<Grant>, StoreError> {
@@ -109,5 +131,13 @@ impl GrantRef {
     pub(crate) fn fits(&self, grant: &Grant, replaced: Option<&Self>) -> Result<(), TooLarge> {
         let replaced = replaced.and_then(|replaced| replaced.jar.as_ref());
         self.jar.as_ref().map_or(Ok(()), |jar| jar.fits(grant, replaced))
+    }
+}
+
+/// Until when a grant is kept of a session that ends then.
+pub(crate) fn kept_until(grant_lifetime: GrantLifetime, session_ends_at: Timestamp) -> Timestamp {
+    match grant_lifetime {
+        GrantLifetime::Session => session_ends_at,
+        GrantLifetime::Persistent => FOREVER,
     }
 }

@@ -1,14 +1,13 @@
 //! What a visitor granted becomes the person's who signs in, or goes on under another name of the same browser.
 
+use super::coordination::kept_until;
 use super::locate::GrantRef;
-use super::principal::Principal;
-use super::save::keep_grant;
+use super::principal::{Principal, is_another};
 use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
 use crate::config::connections::{CheckedConnection, CheckedConnections};
 use crate::error::Error;
 use crate::events::EventCode;
-use crate::protocol::id_token::OriginalIdToken;
 use crate::records::grant::{Grant, GrantStatus};
 use crate::sessions::session::Session;
 use crate::sessions::visitor_id::Visitor;
@@ -31,8 +30,8 @@ pub(crate) async fn claim(
         let theirs = runtime.connections_of(&to).and_then(|connections| connections.named(&connection.name));
         let Some(theirs) = theirs.filter(|theirs| theirs.provider == connection.provider) else { continue };
         let own = runtime.place_of(&to, theirs, jar).await?;
-        let (grant_lifetime, heir) = (theirs.grant_lifetime, Some(Arc::clone(session)));
-        if is_free(&own).await? && (HandOver { from: place, to: own, grant_lifetime, heir }).run().await? {
+        let ends = Some((theirs.grant_lifetime, session.ends_at));
+        if is_free(&own).await? && hand_over(place, own, ends).await? {
             claimed.push(theirs.name.clone());
         }
     }
@@ -69,8 +68,7 @@ pub(crate) async fn rename(
     for (connection, place) in places(runtime, from, jar).await? {
         let own = runtime.place_of(&Principal::Visitor(to), connection, jar).await?;
         if is_free(&own).await? {
-            let grant_lifetime = GrantLifetime::Session;
-            HandOver { from: place, to: own, grant_lifetime, heir: None }.run().await?;
+            hand_over(place, own, None).await?;
         } else {
             // It was granted anew.
             place.take().await?;
@@ -99,89 +97,68 @@ fn under_way(grant: &Grant, now: Timestamp) -> Option<Duration> {
     left.filter(|left| !left.is_zero())
 }
 
+/// With what session a person's grant ends, and whether it outlives that; `None` for a visitor, whose grant lasts as long as
+/// the name of the browser.
+type Ends = Option<(GrantLifetime, Timestamp)>;
+
 /// Whether the person has nothing there that could be lost.
 async fn is_free(place: &GrantRef) -> Result<bool, StoreError> {
     let (own, _) = place.newest().await?;
     Ok(own.is_none_or(|grant| grant.status != GrantStatus::Active))
 }
 
-/// A visitor's grant that becomes somebody else's.
-struct HandOver {
-    from: GrantRef,
-    to: GrantRef,
-    grant_lifetime: GrantLifetime,
-    /// Whose it becomes; `None` where it stays the same browser's, under another name.
-    heir: Option<Arc<Session>>,
+async fn hand_over(from: GrantRef, to: GrantRef, ends: Ends) -> Result<bool, StoreError> {
+    let tasks = from.runtime.tasks.clone();
+    // In a task of its own: who hangs up, or meets a store that is away, leaves nothing half done.
+    let moving = tasks.spawn(async move { move_grant(&from, &to, ends).await });
+    match tokio::time::timeout(2 * PATIENCE, moving).await {
+        Ok(Ok(moved)) => moved,
+        Ok(Err(_)) => Err(StoreError::outcome_unknown("it was given up", "its task ended")),
+        Err(_) => Err(StoreError::outcome_unknown("it takes too long", "nobody waits any more")),
+    }
 }
 
-impl HandOver {
-    async fn run(self) -> Result<bool, StoreError> {
-        let tasks = self.from.runtime.tasks.clone();
-        // In a task of its own: who hangs up, or meets a store that is away, leaves nothing half done.
-        let moving = tasks.spawn(async move { self.move_grant().await });
-        match tokio::time::timeout(2 * PATIENCE, moving).await {
-            Ok(Ok(moved)) => moved,
-            Ok(Err(_)) => Err(StoreError::outcome_unknown("it was given up", "its task ended")),
-            Err(_) => Err(StoreError::outcome_unknown("it takes too long", "nobody waits any more")),
+/// Moves what is there, where it is not known to be another account's than its new owner's. A refresh of it that is under
+/// way is waited for: what it spends would be lost.
+async fn move_grant(from: &GrantRef, to: &GrantRef, ends: Ends) -> Result<bool, StoreError> {
+    let runtime = &from.runtime;
+    let began = runtime.now();
+    let mut grant = loop {
+        let (grant, version) = from.newest().await?;
+        let Some(grant) = grant.filter(|grant| grant.status == GrantStatus::Active) else { return Ok(false) };
+        if grant.original.as_ref().is_some_and(|facts| is_another(to.user(), to.provider(), facts)) {
+            return Ok(false);
         }
-    }
-
-    /// Moves what is there, where its heir may have it. A refresh of it that is under way is waited for: what it spends
-    /// would be lost.
-    async fn move_grant(&self) -> Result<bool, StoreError> {
-        let Self { from, to, grant_lifetime, heir } = self;
-        let runtime = &from.runtime;
-        let began = runtime.now();
-        let mut grant = loop {
-            let (grant, version) = from.newest().await?;
-            let active = grant.filter(|grant| grant.status == GrantStatus::Active && self.may_have(grant));
-            let Some(grant) = active else { return Ok(false) };
-            let now = runtime.now();
-            match under_way(&grant, now) {
-                Some(_) if now.duration_since(began) >= PATIENCE => return Ok(false),
-                Some(left) => runtime.records.wait(from.row.key, version, left.min(PATIENCE)).await?,
-                // First away from there: it never has two owners.
-                None if from.take_found(&grant, version).await? => break Grant::clone(&grant),
-                None => {}
-            }
-        };
-        (grant.owner, grant.client, grant.lease) = (to.owner.clone(), to.client, None);
-        let until = self.until(&grant);
-        // It is nowhere but here: until the store takes it, or it is over.
-        while let Err(error) = keep_grant(to, *grant_lifetime, grant.clone(), until).await {
-            // It may be written, and refreshed since.
-            if is_free(to).await.is_ok_and(|free| !free) {
-                break;
-            }
-            if error.kind() == StoreErrorKind::Refused || runtime.now() >= until {
-                return Err(error);
-            }
-            tokio::time::sleep(PAUSE).await;
+        let now = runtime.now();
+        match under_way(&grant, now) {
+            Some(_) if now.duration_since(began) >= PATIENCE => return Ok(false),
+            Some(left) => runtime.records.wait(from.row.key, version, left.min(PATIENCE)).await?,
+            // First away from there: it never has two owners.
+            None if from.take_found(&grant, version).await? => break Grant::clone(&grant),
+            None => {}
         }
-        if let Some(session) = heir {
-            let detail = format_args!("{}, taken over", to.connection);
-            runtime.events().emit(EventCode::Connected, Some(session.user()), detail);
-        }
-        Ok(true)
-    }
-
-    /// Whether a grant may be the heir's: it is not known to be another account's.
-    fn may_have(&self, grant: &Grant) -> bool {
-        let Some(session) = &self.heir else { return true };
-        let another = |facts: &OriginalIdToken| {
-            self.to.provider().relying_party.issuer.covers(&session.issuer)
-                && (&*facts.issuer, &*facts.subject) != session.user()
-        };
-        !grant.original.as_ref().is_some_and(another)
-    }
-
-    /// Until when it is kept: a person's with their session, a visitor's for so long after they granted it.
-    fn until(&self, grant: &Grant) -> Timestamp {
-        let runtime = &self.to.runtime;
+    };
+    (grant.owner, grant.client, grant.lease) = (to.owner.clone(), to.client, None);
+    let (grant_lifetime, until) = ends.unwrap_or_else(|| {
         let granted_at = grant.consent.as_ref().map_or(runtime.now(), |consent| consent.at);
-        let visitors = granted_at.saturating_add(runtime.settings.visitor_lifetime);
-        self.heir.as_ref().map_or(visitors, |session| session.ends_at)
+        (GrantLifetime::Session, granted_at.saturating_add(runtime.settings.visitor_lifetime))
+    });
+    // It is nowhere but here: until the store takes it, or it is over.
+    while let Err(error) = to.keep(grant.clone(), kept_until(grant_lifetime, until)).await {
+        // It may be written, and refreshed since.
+        if is_free(to).await.is_ok_and(|free| !free) {
+            break;
+        }
+        if error.kind() == StoreErrorKind::Refused || runtime.now() >= until {
+            return Err(error);
+        }
+        tokio::time::sleep(PAUSE).await;
     }
+    if let Some(user) = to.user() {
+        let detail = format_args!("{}, taken over", to.connection);
+        runtime.events().emit(EventCode::Connected, Some(user), detail);
+    }
+    Ok(true)
 }
 
 /// Between attempts to write what is nowhere else.

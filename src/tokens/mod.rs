@@ -17,7 +17,6 @@ pub mod refresh_protocol;
 pub(crate) mod refresh_renewal;
 pub(crate) mod refresh_request;
 pub(crate) mod refresh_task;
-pub(crate) mod save;
 pub(crate) mod single_use;
 pub(crate) mod user_claims;
 

@@ -2,6 +2,7 @@
 
 use crate::config::connections::CheckedConnection;
 use crate::config::mode::Mode;
+use crate::protocol::id_token::OriginalIdToken;
 use crate::provider::Provider;
 use crate::provider::relying_party::ProviderId;
 use crate::records::grant::Owner;
@@ -58,15 +59,6 @@ impl Principal {
         if let Self::Session(session) = self { Some(session) } else { None }
     }
 
-    /// The person who alone may grant it something.
-    pub(crate) fn person(&self) -> Option<(&str, &str)> {
-        match self {
-            Self::Session(session) => Some((&session.issuer, &session.subject)),
-            Self::Offline { issuer, subject } => Some((issuer, subject)),
-            Self::Account(_) | Self::Visitor(_) => None,
-        }
-    }
-
     /// Whether this may be granted to them at all.
     pub(crate) fn may_have(&self, connection: &CheckedConnection) -> bool {
         !matches!(self, Self::Visitor(_)) || connection.visitors
@@ -80,4 +72,11 @@ impl Principal {
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self, Self::Offline { .. })
     }
+}
+
+/// Whether what a provider says is about another account there than this person's. Where they did not sign in, they link
+/// whichever account they have.
+pub(crate) fn is_another(person: Option<(&str, &str)>, provider: &Provider, facts: &OriginalIdToken) -> bool {
+    let differs = |person: (&str, &str)| person != (&facts.issuer, &facts.subject);
+    person.is_some_and(|person| provider.relying_party.issuer.covers(person.0) && differs(person))
 }
