@@ -65,13 +65,6 @@ pub(crate) fn register(
     if !config.provider.client_id.is_empty() {
         problems.push("the development provider takes no client_id: remove it (OIDC_CLIENT_ID)".to_owned());
     }
-    if !first.private_keys.is_empty() || first.client_assertion_file.is_some() {
-        problems.push(
-            "the development provider takes no private key and no assertion: remove them (OIDC_PRIVATE_KEY_FILE, \
-             OIDC_CLIENT_ASSERTION_FILE)"
-                .to_owned(),
-        );
-    }
     if !config.any_address && !is_loopback(public_url) {
         problems.push(format!("public_url is {public_url}: the development provider is for loopback only"));
     }

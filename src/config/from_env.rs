@@ -73,7 +73,7 @@ impl Config {
     /// | `OIDC_SCOPES` | scopes of a login, separated by spaces | `openid email profile` |
     /// | `OIDC_RESPONSE_MODE` | `query` or `form_post` | `query` |
     /// | `OIDC_ID_TOKEN_SIGNED_RESPONSE_ALG` | the one algorithm of ID and logout tokens | those of the metadata |
-    /// | `OIDC_PRIVATE_KEY_FILE` | in place of a secret: one or two files with [private keys](crate::PrivateKey), separated by commas; the first signs | none |
+    /// | `OIDC_PRIVATE_KEY_FILE` | in place of a secret: files with [private keys](crate::PrivateKey), separated by commas; the first signs | none |
     /// | `OIDC_TOKEN_ENDPOINT_AUTH_SIGNING_ALG` | the algorithm of the assertions that an RSA key signs: `RS256` or `PS256` | `RS256` |
     /// | `OIDC_CLIENT_ASSERTION_FILE` | in place of a secret: a file into which the platform writes assertions ([`ProviderConfig::client_assertion_file`]) | none |
     /// | `OIDC_CLIENT_ASSERTION_AUDIENCE` | the audience of the application's own assertions | the issuer |
@@ -223,17 +223,14 @@ impl ProviderConfig {
         let defaults = preset.as_ref().unwrap_or(defaults);
         let client_secret = environment.secret(&name("CLIENT_SECRET")).map(Secret::from);
         let text = |end: &str| environment.value(&name(end));
+        let key_file = |path: String| PrivateKey::File(path.into());
         let listed = |end: &str| Some(environment.list(&name(end))).filter(|list| !list.is_empty());
         let mut provider = Self {
             issuer: text("ISSUER").unwrap_or_else(|| defaults.issuer.clone()),
             internal_url: text("INTERNAL_URL").or_else(|| defaults.internal_url.clone()),
             client_id: text("CLIENT_ID").unwrap_or_default(),
             client_secret,
-            private_keys: environment
-                .list(&name("PRIVATE_KEY_FILE"))
-                .into_iter()
-                .map(|path: String| PrivateKey::File(path.into()))
-                .collect(),
+            private_keys: environment.list(&name("PRIVATE_KEY_FILE")).into_iter().map(key_file).collect(),
             client_assertion_file: text("CLIENT_ASSERTION_FILE").map(PathBuf::from),
             client_assertion_audience: text("CLIENT_ASSERTION_AUDIENCE")
                 .or_else(|| defaults.client_assertion_audience.clone()),

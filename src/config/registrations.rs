@@ -12,11 +12,10 @@ use crate::protocol::jws::Algorithm;
 use crate::protocol::metadata::is_secure;
 use crate::protocol::oauth2::OAuth2;
 use crate::protocol::token::ClientAuthMethod;
-use crate::provider::private_key::{ClientKeys, PUBLISHED};
+use crate::provider::private_key::ClientKeys;
 use crate::provider::provider_config::{ProviderConfig, is_name};
 use crate::provider::relying_party::{ProviderId, RelyingParty};
 use crate::records::grant::encode;
-use crate::secret::Secret;
 
 /// Every provider as it was written, the first first.
 pub(crate) fn written(config: &Config, public_url: &Url, problems: &mut Vec<String>) -> Vec<ProviderConfig> {
@@ -198,41 +197,19 @@ fn client_authentication(provider: &ProviderConfig, problems: &mut Vec<String>) 
     if provider.client_secret.as_ref().is_some_and(|secret| secret.expose_secret().is_empty()) {
         problems.push("client_secret is empty: leave it out for a public client".to_owned());
     }
-    let needed = match provider.client_auth {
-        None | Some(ClientAuthMethod::None) => None,
-        Some(ClientAuthMethod::PrivateKeyJwt) => {
-            provider.private_keys.is_empty().then_some("private key (OIDC_PRIVATE_KEY_FILE)")
-        }
-        Some(ClientAuthMethod::AssertionFile) => provider
-            .client_assertion_file
-            .is_none()
-            .then_some("client_assertion_file (OIDC_CLIENT_ASSERTION_FILE)"),
-        Some(_) => provider.client_secret.is_none().then_some("client_secret"),
-    };
-    if let Some(needed) = needed {
-        problems.push(format!("client_auth needs a {needed}"));
-    }
-    if provider.private_keys.len() > PUBLISHED {
-        problems.push(format!(
-            "private_keys are {}: use the one that signs, and one more",
-            provider.private_keys.len()
-        ));
-    }
-    // RFC 7518 section 3.2: a key as long as the hash.
-    let is_short = |secret: &Secret| secret.expose_secret().len() < 32;
-    if provider.client_auth == Some(ClientAuthMethod::ClientSecretJwt)
-        && provider.client_secret.as_ref().is_some_and(is_short)
+    if let Some(method) = provider.client_auth.filter(|method| *method != ClientAuthMethod::None)
+        && !provider.client_auth_methods().contains(&method)
     {
-        problems.push(
-            "client_secret_jwt needs a client_secret of at least 32 bytes: have the provider make one"
-                .to_owned(),
-        );
+        problems.push(format!(
+            "client_auth is {method:?}, and what it needs is not set: a client_secret, a private key (OIDC_PRIVATE_KEY_FILE) or a \
+             client_assertion_file (OIDC_CLIENT_ASSERTION_FILE)"
+        ));
     }
     let is_template = provider.any_tenant || !provider.tenants.is_empty();
     let names_no_issuer =
         provider.oauth2.as_ref().map_or(is_template, |oauth2| oauth2.response_issuer.is_none());
-    let asserts = matches!(provider.client_auth, Some(ClientAuthMethod::ClientSecretJwt))
-        || !provider.private_keys.is_empty();
+    let asserts =
+        !provider.private_keys.is_empty() || provider.client_auth == Some(ClientAuthMethod::ClientSecretJwt);
     if asserts && names_no_issuer && provider.client_assertion_audience.is_none() {
         problems.push(
             "client_assertion_audience is missing, and this provider has no issuer of its own: set it to the URL of the token \
@@ -240,7 +217,9 @@ fn client_authentication(provider: &ProviderConfig, problems: &mut Vec<String>) 
                 .to_owned(),
         );
     }
-    let keys = ClientKeys::new(&provider.private_keys, provider.token_endpoint_auth_signing_alg.as_deref());
+    let (written, algorithm) =
+        (provider.private_keys.clone(), provider.token_endpoint_auth_signing_alg.clone());
+    let keys = ClientKeys { written, algorithm, ..ClientKeys::default() };
     if let Err(error) = keys.read() {
         problems.push(error.to_string());
     }

@@ -25,8 +25,6 @@ pub(crate) struct Metadata {
     pub(crate) sends_iss: bool,
     pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) client_auth_methods: Vec<String>,
-    /// The algorithms of client assertions.
-    pub(crate) client_auth_algorithms: Vec<String>,
     pub(crate) scopes: Vec<String>,
 }
 
@@ -44,11 +42,11 @@ pub(crate) enum MetadataError {
     #[error("the discovery document's {ALGORITHMS} is {found}, expected one of {}", accepted())]
     Algorithms { found: String },
     #[error(
-        "the discovery document's {name} is {found:?}, and this application can do {possible:?} alone: configure what the provider \
-         takes (OIDC_CLIENT_SECRET, OIDC_PRIVATE_KEY_FILE, OIDC_CLIENT_ASSERTION_FILE, OIDC_TOKEN_ENDPOINT_AUTH_SIGNING_ALG), or \
-         name the method that it takes and does not announce (OIDC_CLIENT_AUTH_METHOD)"
+        "the discovery document's token_endpoint_auth_methods_supported is {0:?}, and this application can do {1:?} alone: configure \
+         what the provider takes (OIDC_CLIENT_SECRET, OIDC_PRIVATE_KEY_FILE, OIDC_CLIENT_ASSERTION_FILE), or name the method that it \
+         takes and does not announce (OIDC_CLIENT_AUTH_METHOD)"
     )]
-    ClientAuth { name: &'static str, found: Vec<String>, possible: Vec<&'static str> },
+    ClientAuth(Vec<String>, Vec<&'static str>),
 }
 
 const EXPECTED_URL: &str = "an https URL (http where the issuer itself is http on loopback)";
@@ -126,7 +124,6 @@ pub(crate) fn parse(
         sends_iss: document.adds_check("authorization_response_iss_parameter_supported"),
         algorithms: document.algorithms()?,
         client_auth_methods: document.texts("token_endpoint_auth_methods_supported"),
-        client_auth_algorithms: document.texts("token_endpoint_auth_signing_alg_values_supported"),
         scopes: document.texts("scopes_supported"),
     };
     let unread = document.unreadable.into_iter().map(|name| format!("{name} cannot be read"));

@@ -48,9 +48,9 @@ impl ClientAuthMethod {
     /// The first of the `possible` methods that the provider announces; the first of all where it announces none (OpenID
     /// Connect Discovery 1.0 section 3). A public client proves nothing, whatever is announced.
     pub(crate) fn announced(announced: &[String], possible: &[Self]) -> Option<Self> {
-        let is_announced = |method: &&Self| announced.iter().any(|name| name == method.name());
-        let any = announced.is_empty() || possible == [Self::None];
-        if any { possible.first().copied() } else { possible.iter().find(is_announced).copied() }
+        let is_announced =
+            |method: &&Self| announced.is_empty() || announced.iter().any(|name| name == method.name());
+        if possible.is_empty() { Some(Self::None) } else { possible.iter().find(is_announced).copied() }
     }
 }
 
@@ -290,7 +290,7 @@ mod tests {
     #[test]
     fn the_announced_method_is_used_and_the_first_where_none_is() {
         use ClientAuthMethod::{
-            AssertionFile, ClientSecretBasic, ClientSecretJwt, ClientSecretPost, None, PrivateKeyJwt,
+            AssertionFile, ClientSecretBasic, ClientSecretJwt, ClientSecretPost, PrivateKeyJwt,
         };
         let announced = |names: &[&str], possible: &[ClientAuthMethod]| {
             ClientAuthMethod::announced(&names.iter().map(|m| (*m).to_owned()).collect::<Vec<_>>(), possible)
@@ -303,11 +303,11 @@ mod tests {
             Some(ClientSecretBasic)
         );
         assert_eq!(announced(&["client_secret_jwt"], &secret), Some(ClientSecretJwt));
-        assert_eq!(announced(&["private_key_jwt", "none"], &secret), Option::None);
+        assert_eq!(announced(&["private_key_jwt", "none"], &secret), None);
         assert_eq!(announced(&["private_key_jwt"], &[PrivateKeyJwt]), Some(PrivateKeyJwt));
         assert_eq!(announced(&["private_key_jwt"], &[AssertionFile]), Some(AssertionFile));
-        assert_eq!(announced(&["client_secret_basic"], &[PrivateKeyJwt]), Option::None);
-        assert_eq!(announced(&["client_secret_basic"], &[None]), Some(None));
+        assert_eq!(announced(&["client_secret_basic"], &[PrivateKeyJwt]), None);
+        assert_eq!(announced(&["client_secret_basic"], &[]), Some(ClientAuthMethod::None));
     }
 
     proptest! {

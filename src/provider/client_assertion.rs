@@ -23,20 +23,18 @@ impl Provider {
     pub(super) async fn proof(&self, method: ClientAuthMethod) -> Result<Zeroizing<String>, AssertionError> {
         let assertion = match method {
             ClientAuthMethod::PrivateKeyJwt => {
-                let keys = self.client_keys().await?;
-                let key = keys.first().ok_or(AssertionError::NoKey)?;
-                key.jwt(&self.claims()).map_err(|_| AssertionError::Signature)?
+                let keys = self.client_keys().await;
+                keys.first().and_then(|key| key.jwt(&self.claims()).ok())
             }
             ClientAuthMethod::ClientSecretJwt => {
-                let secret = self.relying_party.client_secret.as_ref().ok_or(AssertionError::NoKey)?;
+                let secret = self.relying_party.client_secret.clone().unwrap_or_default();
                 let sign = |message: &[u8]| Ok(hs256(secret.expose_secret().as_bytes(), message));
-                let signed = compact(&json!({ "alg": "HS256" }), &self.claims(), sign);
-                signed.map_err(|_| AssertionError::Signature)?
+                compact(&json!({ "alg": "HS256" }), &self.claims(), sign).ok()
             }
-            ClientAuthMethod::AssertionFile => self.written_assertion().await?,
+            ClientAuthMethod::AssertionFile => Some(self.written_assertion().await?),
             _ => return Ok(Zeroizing::default()),
         };
-        let assertion = Zeroizing::new(assertion);
+        let assertion = Zeroizing::new(assertion.ok_or(AssertionError::NoKey)?);
         // RFC 7521 section 4.2. A JWT has no character that a form encodes.
         let kind = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
         Ok(Zeroizing::new(format!("&client_assertion_type={kind}&client_assertion={}", *assertion)))
@@ -53,32 +51,25 @@ impl Provider {
 
     /// The private keys as they are now, the one that signs first. Where a file is being replaced, those that were there
     /// before go on.
-    pub(crate) async fn client_keys(&self) -> Result<Vec<Arc<SigningKey>>, AssertionError> {
+    pub(crate) async fn client_keys(&self) -> Vec<Arc<SigningKey>> {
         let keys = Arc::clone(&self.relying_party.keys);
-        let (keys, problem) = spawn_blocking(move || keys.newest()).await?;
-        if let Some(problem) = problem {
-            self.ignored(format_args!("{problem}"));
-        }
-        Ok(keys)
+        let (keys, problem) = spawn_blocking(move || keys.newest()).await.unwrap_or_default();
+        problem.into_iter().for_each(|problem| self.ignored(format_args!("{problem}")));
+        keys
     }
 
     /// The assertion that the platform keeps in a file. It is read for each request: a file that was replaced counts at once.
     async fn written_assertion(&self) -> Result<String, AssertionError> {
         let path = self.relying_party.client_assertion_file.clone().unwrap_or_default();
-        let shown = path.display().to_string();
-        let wrong = |found| AssertionError::File { path: shown, found };
-        let read = spawn_blocking(move || fs::read_to_string(path)).await?;
-        let text = match read {
-            Ok(text) => Zeroizing::new(text),
-            Err(error) => return Err(wrong(format!("cannot be read: {error}"))),
-        };
-        let is_jwt = |text: &str| {
-            let part = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
-            text.split('.').count() == 3 && text.bytes().all(|byte| byte == b'.' || part(byte))
-        };
+        let wrong = |found| AssertionError::File(path.display().to_string(), found);
+        let file = path.clone();
+        let read =
+            spawn_blocking(move || fs::read_to_string(file)).await.unwrap_or_else(|end| Err(end.into()));
+        let text = read.map(Zeroizing::new).map_err(|error| wrong(format!("cannot be read: {error}")))?;
+        let is_in_jwt = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         match text.trim() {
             "" => Err(wrong("is empty".to_owned())),
-            text if is_jwt(text) => Ok(text.to_owned()),
+            jwt if jwt.split('.').count() == 3 && jwt.bytes().all(is_in_jwt) => Ok(jwt.to_owned()),
             _ => Err(wrong("holds no JWT".to_owned())),
         }
     }

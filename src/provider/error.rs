@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use tokio::task::JoinError;
 use tower::BoxError;
 
 use super::cached::BackingOff;
@@ -15,16 +14,12 @@ use crate::protocol::user_info::UserInfoError;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AssertionError {
     #[error(
-        "the client assertion file {path} {found}, expected one JWT, which the platform writes (client_assertion_file, \
+        "the client assertion file {0} {1}, expected one JWT, which the platform writes (client_assertion_file, \
          OIDC_CLIENT_ASSERTION_FILE)"
     )]
-    File { path: String, found: String },
-    #[error("there is no key for a client assertion (private_keys, client_secret)")]
+    File(String, String),
+    #[error("no key signs the client assertion (private_keys, OIDC_PRIVATE_KEY_FILE)")]
     NoKey,
-    #[error("the client assertion cannot be signed: the operating system gives no randomness")]
-    Signature,
-    #[error("the client assertion cannot be made: the process is stopping")]
-    Stopping(#[from] JoinError),
 }
 
 /// Why the provider was of no use.

@@ -9,26 +9,24 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use parking_lot::Mutex;
-use ring::error::Unspecified;
+use ring::error::{KeyRejected, Unspecified};
 use ring::hmac;
 use ring::rsa::{KeyPairComponents, PublicKeyComponents};
-use ring::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PSS_SHA256,
-    RsaEncoding, RsaKeyPair,
-};
+use ring::signature::{self, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RsaEncoding, RsaKeyPair};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
 use crate::clock::random_of_signatures;
+use crate::protocol::json;
 use crate::secret::{Secret, opaque};
 
 /// A private key of this application: RSA with 2,048 to 4,096 bits, P-256 or Ed25519.
 ///
-/// It is PEM (PKCS#8; RSA also as PKCS#1, P-256 also as SEC1) or a JWK (RFC 7517). A JWK may name its `kid` and its `alg`.
-/// Otherwise its name is its thumbprint (RFC 7638). Where a certificate stands beside the key in PEM, assertions name it, too
-/// (`x5t#S256`, RFC 7515 section 4.1.8), as Microsoft Entra ID wants it.
+/// It is PEM (PKCS#8; RSA also as PKCS#1) or a JWK (RFC 7517). A JWK may name its `kid` and its `alg`. Otherwise its name is
+/// its thumbprint (RFC 7638). Where a certificate stands beside the key in PEM, assertions name it, too (`x5t#S256`, RFC 7515
+/// section 4.1.8), as Microsoft Entra ID wants it.
 ///
 /// ```
 /// use tower_oidc::{PrivateKey, ProviderConfig};
@@ -50,106 +48,121 @@ pub enum PrivateKey {
 /// Why there is no key. It never says what was read.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "{place} {found}, expected a private key (RSA with 2048 to 4096 bits, P-256 or Ed25519) as PEM (PKCS#8, PKCS#1 or SEC1, not \
-     encrypted) or as a JWK: correct it (private_keys, OIDC_PRIVATE_KEY_FILE)"
+    "the private key {0}, expected RSA with 2048 to 4096 bits, P-256 or Ed25519, as PEM (PKCS#8 without a password: openssl pkcs8 \
+     -topk8 -nocrypt) or as a JWK: correct it (private_keys, OIDC_PRIVATE_KEY_FILE)"
 )]
-pub(crate) struct KeyError {
-    place: String,
-    found: String,
-}
+pub(crate) struct KeyError(String);
 
 impl PrivateKey {
-    fn read(&self) -> Result<Zeroizing<String>, KeyError> {
+    fn read(&self) -> Result<Secret, KeyError> {
         match self {
-            Self::Text(text) => Ok(Zeroizing::new(text.expose_secret().to_owned())),
-            Self::File(path) => fs::read_to_string(path)
-                .map(Zeroizing::new)
-                .map_err(|error| KeyError { place: self.place(), found: format!("cannot be read: {error}") }),
+            Self::Text(text) => Ok(text.clone()),
+            Self::File(path) => fs::read_to_string(path).map(Secret::from).map_err(|error| self.wrong(error)),
         }
     }
 
-    fn place(&self) -> String {
+    fn wrong(&self, found: impl ToString) -> KeyError {
         match self {
-            Self::Text(_) => "the private key".to_owned(),
-            Self::File(path) => format!("the private key file {}", path.display()),
+            Self::Text(_) => KeyError(found.to_string()),
+            Self::File(path) => KeyError(format!("file {}: {}", path.display(), found.to_string())),
         }
     }
 }
 
-/// So many keys are published: the one that signs, and one that signed before or will sign next.
-pub(crate) const PUBLISHED: usize = 2;
-
-/// The private keys of one registration.
+/// The private keys of one registration, the one that signs first.
 #[derive(Default)]
 pub(crate) struct ClientKeys {
-    written: Vec<PrivateKey>,
+    pub(crate) written: Vec<PrivateKey>,
     /// The algorithm that the configuration names.
-    algorithm: Option<String>,
-    known: Mutex<KnownKeys>,
+    pub(crate) algorithm: Option<String>,
+    /// Hashes of the texts that were read last, and what is published since.
+    pub(crate) known: Mutex<(Vec<[u8; 32]>, Vec<Arc<SigningKey>>)>,
 }
 
 opaque!(ClientKeys);
 
-#[derive(Default)]
-struct KnownKeys {
-    /// Hashes of the texts that were read last.
-    read: Vec<[u8; 32]>,
-    /// The first signs. Never empty once one was read.
-    keys: Vec<Arc<SigningKey>>,
-}
-
 impl ClientKeys {
-    pub(crate) fn new(written: &[PrivateKey], algorithm: Option<&str>) -> Self {
-        Self { written: written.to_vec(), algorithm: algorithm.map(str::to_owned), known: Mutex::default() }
-    }
-
-    /// The keys as they stand in their files at this moment, the one that signs first.
+    /// The keys as they stand in their files at this moment.
     pub(crate) fn read(&self) -> Result<Vec<Arc<SigningKey>>, KeyError> {
         let texts = self.written.iter().map(PrivateKey::read).collect::<Result<Vec<_>, _>>()?;
-        let read: Vec<[u8; 32]> = texts.iter().map(|text| Sha256::digest(text.as_bytes()).into()).collect();
+        let hashes: Vec<_> = texts.iter().map(|text| Sha256::digest(text.expose_secret()).into()).collect();
         let mut known = self.known.lock();
-        if known.read != read {
-            let algorithm = self.algorithm.as_deref();
-            let parse = |(written, text): (&PrivateKey, &Zeroizing<String>)| {
-                let wrong = |found| KeyError { place: written.place(), found };
-                SigningKey::parse(text, algorithm).map(Arc::new).map_err(wrong)
+        if known.0 != hashes {
+            let parse = |(written, text): (&PrivateKey, &Secret)| {
+                let key = SigningKey::parse(text.expose_secret(), self.algorithm.as_deref());
+                key.map(Arc::new).map_err(|found| written.wrong(found))
             };
             let mut keys = self.written.iter().zip(&texts).map(parse).collect::<Result<Vec<_>, _>>()?;
             // What was signed a moment ago with the key before is still to be verified.
-            let before = known.keys.first().filter(|before| keys.iter().all(|key| key.id != before.id));
+            let before = known.1.first().filter(|before| keys.iter().all(|key| key.id != before.id));
             before.into_iter().for_each(|before| keys.insert(1, Arc::clone(before)));
-            keys.truncate(PUBLISHED);
-            *known = KnownKeys { read, keys };
+            *known = (hashes, keys);
         }
-        Ok(known.keys.clone())
+        Ok(known.1.clone())
     }
 
     /// The same, where a file that cannot be read now leaves the keys as they were, with the reason.
     pub(crate) fn newest(&self) -> (Vec<Arc<SigningKey>>, Option<KeyError>) {
         match self.read() {
             Ok(keys) => (keys, None),
-            Err(error) => (self.known.lock().keys.clone(), Some(error)),
+            Err(error) => (self.known.lock().1.clone(), Some(error)),
         }
-    }
-
-    /// The algorithm of the key that signs.
-    pub(crate) fn algorithm(&self) -> Option<&'static str> {
-        self.known.lock().keys.first().map(|key| key.algorithm)
     }
 }
 
-/// A key pair that signs with one algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1).
+/// A key that signs with one algorithm (RFC 7518 section 3.1, RFC 8037 section 3.1).
 pub(crate) struct SigningKey {
     pair: Pair,
-    algorithm: &'static str,
-    pub(crate) id: String,
-    /// The thumbprint of its certificate, where it has one.
-    certificate: Option<String>,
+    id: String,
+    /// Of each JWT (RFC 7515 section 4).
+    header: Value,
     /// RFC 7517 section 4.
     pub(crate) public: Value,
 }
 
 opaque!(SigningKey, |key| id = key.id);
+
+impl SigningKey {
+    fn parse(text: &str, algorithm: Option<&str>) -> Result<Self, String> {
+        let rejected = |why: KeyRejected| format!("is not accepted ({why})");
+        let mut jwk = Map::new();
+        let (mut pair, mut certificate) = (None, None);
+        if text.trim_start().starts_with('{') {
+            jwk = json::object(text.as_bytes()).ok_or("is no JWK")?;
+            pair = Some(Pair::of_jwk(&jwk).map_err(rejected)?);
+        }
+        for (label, der) in pem(text) {
+            match label {
+                "CERTIFICATE" => certificate = Some(URL_SAFE_NO_PAD.encode(Sha256::digest(der))),
+                "PRIVATE KEY" => pair = Some(Pair::of_pkcs8(&der).map_err(rejected)?),
+                "RSA PRIVATE KEY" => {
+                    pair = Some(RsaKeyPair::from_der(&der).map(Pair::Rsa).map_err(rejected)?)
+                }
+                other => return Err(format!("begins with {other:?}")),
+            }
+        }
+        let pair = pair.ok_or("is missing")?;
+        let (known, mut public) = pair.public();
+        let named = algorithm.or(json::text(&jwk, "alg")).unwrap_or(known[0]);
+        if !known.contains(&named) {
+            return Err(format!("is one for {}, and the algorithm is {named:?}", known.join(" or ")));
+        }
+        // RFC 7638 section 3.2: the required members in this order, and nothing between them.
+        let thumbprint = || URL_SAFE_NO_PAD.encode(Sha256::digest(public.to_string()));
+        let id = json::text(&jwk, "kid").map_or_else(thumbprint, str::to_owned);
+        let mut header = json!({ "alg": named, "kid": id });
+        for (name, value) in [("alg", named), ("use", "sig"), ("kid", &id)] {
+            public[name] = value.into();
+        }
+        certificate.into_iter().for_each(|thumbprint| header["x5t#S256"] = thumbprint.into());
+        Ok(Self { pair, id, header, public })
+    }
+
+    /// A JWT with these claims.
+    pub(crate) fn jwt(&self, claims: &Value) -> Result<String, Unspecified> {
+        compact(&self.header, claims, |message| self.pair.sign(self.header["alg"] == "PS256", message))
+    }
+}
 
 enum Pair {
     Rsa(RsaKeyPair),
@@ -157,154 +170,67 @@ enum Pair {
     Ed25519(Ed25519KeyPair),
 }
 
-/// A private JWK.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Jwk {
-    kty: String,
-    crv: String,
-    alg: Option<String>,
-    kid: Option<String>,
-    n: String,
-    e: String,
-    x: String,
-    y: String,
-    d: Secret,
-    p: Secret,
-    q: Secret,
-    dp: Secret,
-    dq: Secret,
-    qi: Secret,
-}
-
-impl SigningKey {
-    fn parse(text: &str, algorithm: Option<&str>) -> Result<Self, String> {
-        if text.trim_start().starts_with('{') {
-            // The error could quote the key.
-            let jwk: Jwk = serde_json::from_str(text).map_err(|_| "is no JWK".to_owned())?;
-            let pair = Pair::of_jwk(&jwk)?;
-            return Self::new(pair, algorithm.or(jwk.alg.as_deref()), jwk.kid, None);
-        }
-        let blocks = pem(text);
-        let certificate = blocks.iter().find(|(label, _)| *label == "CERTIFICATE");
-        let certificate = certificate.map(|(_, der)| URL_SAFE_NO_PAD.encode(Sha256::digest(der)));
-        let key = blocks.iter().find(|(label, _)| label.ends_with("PRIVATE KEY"));
-        let (label, der) = key.ok_or("holds no private key")?;
-        Self::new(Pair::of_pem(label, der)?, algorithm, None, certificate)
-    }
-
-    fn new(
-        pair: Pair,
-        algorithm: Option<&str>,
-        id: Option<String>,
-        certificate: Option<String>,
-    ) -> Result<Self, String> {
-        let known = pair.algorithms();
-        let algorithm = match algorithm {
-            None => known[0],
-            Some(name) => known.iter().find(|known| **known == name).copied().ok_or_else(|| {
-                format!("holds a key for {}, and the algorithm is {name:?}", known.join(" or "))
-            })?,
-        };
-        let mut public = pair.public();
-        // RFC 7638 section 3.2: the required members in this order, and nothing between them.
-        let id = id.unwrap_or_else(|| URL_SAFE_NO_PAD.encode(Sha256::digest(public.to_string())));
-        for (name, value) in [("alg", algorithm), ("use", "sig"), ("kid", &id)] {
-            public[name] = value.into();
-        }
-        Ok(Self { pair, algorithm, id, certificate, public })
-    }
-
-    /// A JWT with these claims.
-    pub(crate) fn jwt(&self, claims: &Value) -> Result<String, Unspecified> {
-        let mut header = json!({ "alg": self.algorithm, "kid": self.id });
-        if let Some(thumbprint) = &self.certificate {
-            header["x5t#S256"] = thumbprint.as_str().into();
-        }
-        compact(&header, claims, |message| self.pair.sign(self.algorithm, message))
-    }
-}
-
 impl Pair {
-    fn of_pem(label: &str, der: &[u8]) -> Result<Self, String> {
-        let read = match label {
-            "PRIVATE KEY" => Self::of_pkcs8(der),
-            "EC PRIVATE KEY" => Self::of_pkcs8(&pkcs8_of_sec1(der)),
-            "RSA PRIVATE KEY" => RsaKeyPair::from_der(der).map(Self::Rsa),
-            other => return Err(format!("holds a key that begins with {other:?}")),
-        };
-        read.map_err(|why| format!("holds a key that is not accepted ({why})"))
-    }
-
-    fn of_pkcs8(der: &[u8]) -> Result<Self, ring::error::KeyRejected> {
-        let p256 =
-            || EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der, &random_of_signatures());
+    fn of_pkcs8(der: &[u8]) -> Result<Self, KeyRejected> {
+        let kind = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
+        let p256 = EcdsaKeyPair::from_pkcs8(kind, der, &random_of_signatures()).map(Self::P256);
         // Version 1 of PKCS#8, which OpenSSL writes, has no public key beside the private one.
         let ed25519 = |_| Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map(Self::Ed25519);
-        p256().map(Self::P256).or_else(ed25519).or_else(|_| RsaKeyPair::from_pkcs8(der).map(Self::Rsa))
+        p256.or_else(ed25519).or_else(|_| RsaKeyPair::from_pkcs8(der).map(Self::Rsa))
     }
 
-    fn of_jwk(jwk: &Jwk) -> Result<Self, String> {
-        let number = |text: &str| Zeroizing::new(URL_SAFE_NO_PAD.decode(text).unwrap_or_default());
-        let secret = |secret: &Secret| number(secret.expose_secret());
-        let read = match (jwk.kty.as_str(), jwk.crv.as_str()) {
-            ("RSA", _) => RsaKeyPair::from_components(&KeyPairComponents {
-                public_key: PublicKeyComponents { n: &*number(&jwk.n), e: &*number(&jwk.e) },
-                d: &*secret(&jwk.d),
-                p: &*secret(&jwk.p),
-                q: &*secret(&jwk.q),
-                dP: &*secret(&jwk.dp),
-                dQ: &*secret(&jwk.dq),
-                qInv: &*secret(&jwk.qi),
-            })
-            .map(Self::Rsa),
-            ("EC", "P-256") => {
+    /// RFC 7518 section 6, RFC 8037 section 2. What is missing is as none, which no kind of key accepts.
+    fn of_jwk(jwk: &Map<String, Value>) -> Result<Self, KeyRejected> {
+        let number = |name| {
+            let text = json::text(jwk, name).unwrap_or_default();
+            Zeroizing::new(URL_SAFE_NO_PAD.decode(text).unwrap_or_default())
+        };
+        match json::text(jwk, "crv") {
+            Some("P-256") => {
                 // SEC 1 section 2.3.3.
-                let point = [&[4], &**number(&jwk.x), &**number(&jwk.y)].concat();
-                let (kind, random) = (&ECDSA_P256_SHA256_FIXED_SIGNING, random_of_signatures());
-                EcdsaKeyPair::from_private_key_and_public_key(kind, &secret(&jwk.d), &point, &random)
+                let point = [&[4], number("x").as_slice(), &number("y")].concat();
+                let (kind, random) = (&signature::ECDSA_P256_SHA256_FIXED_SIGNING, random_of_signatures());
+                EcdsaKeyPair::from_private_key_and_public_key(kind, &number("d"), &point, &random)
                     .map(Self::P256)
             }
-            ("OKP", "Ed25519") => {
-                Ed25519KeyPair::from_seed_and_public_key(&secret(&jwk.d), &number(&jwk.x)).map(Self::Ed25519)
+            Some("Ed25519") => {
+                Ed25519KeyPair::from_seed_and_public_key(&number("d"), &number("x")).map(Self::Ed25519)
             }
-            (kty, crv) => return Err(format!("holds a JWK with kty {kty:?} and crv {crv:?}")),
-        };
-        read.map_err(|why| format!("holds a JWK that is not accepted ({why})"))
-    }
-
-    /// The first is the one that signs where no other is named.
-    const fn algorithms(&self) -> &'static [&'static str] {
-        match self {
-            Self::Rsa(_) => &["RS256", "PS256"],
-            Self::P256(_) => &["ES256"],
-            Self::Ed25519(_) => &["EdDSA", "Ed25519"],
+            _ => {
+                let numbers = ["n", "e", "d", "p", "q", "dp", "dq", "qi"].map(number);
+                let [n, e, d, p, q, dp, dq, qi] = numbers.each_ref().map(|number| number.as_slice());
+                let public_key = PublicKeyComponents { n, e };
+                let components = KeyPairComponents { public_key, d, p, q, dP: dp, dQ: dq, qInv: qi };
+                RsaKeyPair::from_components(&components).map(Self::Rsa)
+            }
         }
     }
 
-    fn public(&self) -> Value {
+    /// The algorithms, of which the first is used where none is named, and the members that make up the public key.
+    fn public(&self) -> (&'static [&'static str], Value) {
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         match self {
             Self::Rsa(pair) => {
                 let PublicKeyComponents::<Vec<u8>> { n, e } = pair.public().into();
-                json!({ "e": text(&e), "kty": "RSA", "n": text(&n) })
+                (&["RS256", "PS256"], json!({ "e": text(&e), "kty": "RSA", "n": text(&n) }))
             }
             Self::P256(pair) => {
                 let (x, y) = pair.public_key().as_ref()[1..].split_at(32);
-                json!({ "crv": "P-256", "kty": "EC", "x": text(x), "y": text(y) })
+                (&["ES256"], json!({ "crv": "P-256", "kty": "EC", "x": text(x), "y": text(y) }))
             }
             Self::Ed25519(pair) => {
-                json!({ "crv": "Ed25519", "kty": "OKP", "x": text(pair.public_key().as_ref()) })
+                let x = text(pair.public_key().as_ref());
+                (&["EdDSA", "Ed25519"], json!({ "crv": "Ed25519", "kty": "OKP", "x": x }))
             }
         }
     }
 
-    fn sign(&self, algorithm: &str, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
+    fn sign(&self, pss: bool, message: &[u8]) -> Result<Vec<u8>, Unspecified> {
         let random = random_of_signatures();
         match self {
             Self::Rsa(pair) => {
-                let encoding: &dyn RsaEncoding =
-                    if algorithm == "PS256" { &RSA_PSS_SHA256 } else { &RSA_PKCS1_SHA256 };
+                let (pkcs1, pss_sha256) = (&signature::RSA_PKCS1_SHA256, &signature::RSA_PSS_SHA256);
+                let encoding: &dyn RsaEncoding = if pss { pss_sha256 } else { pkcs1 };
                 let mut signature = vec![0; pair.public().modulus_len()];
                 pair.sign(encoding, &random, message, &mut signature).map(|()| signature)
             }
@@ -320,10 +246,10 @@ pub(crate) fn compact(
     claims: &Value,
     sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, Unspecified>,
 ) -> Result<String, Unspecified> {
-    let encoded = |part: &Value| URL_SAFE_NO_PAD.encode(part.to_string());
-    let message = format!("{}.{}", encoded(header), encoded(claims));
-    let signature = sign(message.as_bytes())?;
-    Ok(format!("{message}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+    let message = format!("{header}.{claims}");
+    let signature = URL_SAFE_NO_PAD.encode(sign(message.as_bytes())?);
+    Ok(format!("{message}.{signature}"))
 }
 
 /// RFC 7518 section 3.2.
@@ -332,26 +258,12 @@ pub(crate) fn hs256(secret: &[u8], message: &[u8]) -> Vec<u8> {
 }
 
 /// The blocks of a PEM file (RFC 7468) with their labels.
-fn pem(text: &str) -> Vec<(&str, Zeroizing<Vec<u8>>)> {
-    let block = |block| -> Option<_> {
-        let (label, rest) = str::split_once(block, "-----")?;
-        let (body, _) = rest.split_once("-----END ")?;
-        let body: Zeroizing<String> = Zeroizing::new(body.split_whitespace().collect());
-        Some((label, Zeroizing::new(STANDARD.decode(&*body).ok()?)))
-    };
-    text.split("-----BEGIN ").skip(1).filter_map(block).collect()
-}
-
-/// A key of P-256 as PKCS#8 (RFC 5958 section 2) around SEC1 (RFC 5915 section 3). Of another curve comes what no key is.
-fn pkcs8_of_sec1(sec1: &[u8]) -> Zeroizing<Vec<u8>> {
-    // Version 0; the algorithm id-ecPublicKey with the curve prime256v1 (RFC 5480 section 2.1.1).
-    const HEAD: &[u8] = &[
-        0x02, 0x01, 0x00, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
-        0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x04,
-    ];
-    // A length of up to 255 bytes in two bytes, and of up to 127 in one.
-    let (inner, outer) = (sec1.len() as u8, (HEAD.len() + 1 + sec1.len()) as u8);
-    Zeroizing::new([&[0x30, 0x81, outer], HEAD, &[inner], sec1].concat())
+fn pem(text: &str) -> impl Iterator<Item = (&str, Zeroizing<Vec<u8>>)> {
+    text.split("-----BEGIN ").skip(1).filter_map(|block| {
+        let (label, rest) = block.split_once("-----")?;
+        let body = rest.split_once("-----END ")?.0.split_whitespace().collect::<String>();
+        Some((label, Zeroizing::new(STANDARD.decode(&*Zeroizing::new(body)).ok()?)))
+    })
 }
 
 #[cfg(test)]
@@ -376,13 +288,7 @@ mod tests {
     const ED25519: &str = r#"{"kty":"OKP","crv":"Ed25519","d":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A",
         "x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
     /// Keys as OpenSSL writes them.
-    const SEC1: &str = "-----BEGIN EC PRIVATE KEY-----
-MHcCAQEEIAjCsJNgtZRhuEca/TIf8MpRm2E21+tFqvHMKXJA/8QfoAoGCCqGSM49
-AwEHoUQDQgAECxTzUpgn/Mtgib1Jy87u4Jo/42fNs/l6Y5XG802vsusYckOe8cJ7
-/+st/6GpgRP3QtZu44xrHg3qwkbzIhLEkg==
------END EC PRIVATE KEY-----
-";
-    const PKCS8_OF_SEC1: &str = "-----BEGIN PRIVATE KEY-----
+    const PKCS8_OF_P256: &str = "-----BEGIN PRIVATE KEY-----
 MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgCMKwk2C1lGG4Rxr9
 Mh/wylGbYTbX60Wq8cwpckD/xB+hRANCAAQLFPNSmCf8y2CJvUnLzu7gmj/jZ82z
 +XpjlcbzTa+y6xhyQ57xwnv/6y3/oamBE/dC1m7jjGseDerCRvMiEsSS
@@ -408,7 +314,7 @@ WeUuOAixzdUubh2KxSeL1Fvp5G9KgpnRXc7LXOAYenex/DHElmH/bd0=
     }
 
     fn signed(key: &SigningKey, message: &str) -> String {
-        URL_SAFE_NO_PAD.encode(key.pair.sign(key.algorithm, message.as_bytes()).unwrap())
+        URL_SAFE_NO_PAD.encode(key.pair.sign(false, message.as_bytes()).unwrap())
     }
 
     #[test]
@@ -457,61 +363,63 @@ WeUuOAixzdUubh2KxSeL1Fvp5G9KgpnRXc7LXOAYenex/DHElmH/bd0=
     #[test]
     fn the_published_half_verifies() {
         let pss = SigningKey::parse(RSA, Some("PS256")).unwrap();
-        let keys = [key(RSA), pss, key(P256), key(ED25519), key(SEC1), key(PKCS8_OF_ED25519)];
+        let keys = [key(RSA), pss, key(P256), key(ED25519), key(PKCS8_OF_P256), key(PKCS8_OF_ED25519)];
         let claims = json!({ "iss": "joe" });
         for (at, signing) in keys.iter().enumerate() {
             let jwt = signing.jwt(&claims).unwrap();
-            let algorithms = [Algorithm::from_name(signing.algorithm).unwrap()];
+            let name = signing.header["alg"].as_str().unwrap();
+            let algorithms = [Algorithm::from_name(name).unwrap()];
             let policy = JwsPolicy { algorithms: &algorithms, keys_are_new: true };
             for (published_at, published) in keys.iter().enumerate() {
                 let set = json!({ "keys": [published.public] }).to_string();
                 assert!(!set.contains("\"d\""));
                 let set = KeySet::parse(set.as_bytes()).unwrap();
                 let verified = jws::verify(&jwt, &set, &[], &policy).is_ok();
-                assert_eq!(verified, at == published_at, "{} {}", signing.algorithm, published.algorithm);
+                assert_eq!(verified, at == published_at, "{} {}", signing.header, published.header);
             }
         }
     }
 
     #[test]
-    fn a_key_is_the_same_in_every_form() {
-        assert_eq!(key(SEC1).public, key(PKCS8_OF_SEC1).public);
+    fn a_key_has_a_name_and_may_have_a_certificate() {
         let named = P256.replace("\"kty\"", "\"kid\":\"mine\",\"alg\":\"ES256\",\"kty\"");
         assert_eq!((key(&named).id.as_str(), &key(&named).public["kid"]), ("mine", &json!("mine")));
         // A certificate may stand before or after its key. These four bytes are none, and are not looked into.
         let certificate = "-----BEGIN CERTIFICATE-----\nAQIDBA==\n-----END CERTIFICATE-----\n";
-        let jwt = key(&format!("{certificate}{SEC1}")).jwt(&json!({})).unwrap();
+        let jwt = key(&format!("{certificate}{PKCS8_OF_P256}")).jwt(&json!({})).unwrap();
         let header = URL_SAFE_NO_PAD.decode(jwt.split('.').next().unwrap()).unwrap();
         let header: Value = serde_json::from_slice(&header).unwrap();
         assert_eq!(header["x5t#S256"], json!(URL_SAFE_NO_PAD.encode(Sha256::digest([1, 2, 3, 4]))));
-        assert!(!key(SEC1).jwt(&json!({})).unwrap().is_empty());
+        assert!(key(&format!("{PKCS8_OF_P256}{certificate}")).header == header);
+        assert!(key(PKCS8_OF_P256).header.get("x5t#S256").is_none());
     }
 
     /// What is no key is refused in words that do not repeat it.
     #[test]
     fn other_keys_are_refused_and_not_shown() {
         for (text, algorithm, found) in [
-            ("", None, "holds no private key"),
-            ("secret", None, "holds no private key"),
+            ("", None, "is missing"),
+            ("secret", None, "is missing"),
             ("{\"kty\":\"RSA\",\"d\":\"secret", None, "is no JWK"),
-            (r#"{"kty":"RSA","d":"secret"}"#, None, "holds a JWK that is not accepted"),
-            (r#"{"kty":"oct","k":"secret"}"#, None, "holds a JWK with kty \"oct\" and crv \"\""),
-            (PKCS8_OF_P384, None, "holds a key that is not accepted (WrongAlgorithm)"),
+            (r#"{"kty":"RSA","d":"secret"}"#, None, "is not accepted"),
+            (r#"{"kty":"oct","k":"secret"}"#, None, "is not accepted"),
+            (PKCS8_OF_P384, None, "is not accepted (WrongAlgorithm)"),
             (
-                &PKCS8_OF_SEC1.replace("PRIVATE", "ENCRYPTED PRIVATE"),
+                &PKCS8_OF_P256.replace("PRIVATE", "ENCRYPTED PRIVATE"),
                 None,
                 "begins with \"ENCRYPTED PRIVATE KEY\"",
             ),
-            (&SEC1.replace("EC ", "RSA "), None, "holds a key that is not accepted"),
-            (P256, Some("RS256"), "holds a key for ES256, and the algorithm is \"RS256\""),
+            (&PKCS8_OF_P256.replace("PRIVATE", "EC PRIVATE"), None, "begins with \"EC PRIVATE KEY\""),
+            (&PKCS8_OF_P256.replace("PRIVATE", "RSA PRIVATE"), None, "is not accepted"),
+            (P256, Some("RS256"), "is one for ES256, and the algorithm is \"RS256\""),
         ] {
             let refused = SigningKey::parse(text, algorithm).unwrap_err();
             assert!(refused.contains(found), "{refused}");
-            let error = KeyError { place: PrivateKey::Text(text.into()).place(), found: refused }.to_string();
+            let error = PrivateKey::Text(text.into()).wrong(refused).to_string();
             assert!(error.contains("OIDC_PRIVATE_KEY_FILE") && !error.contains("secret"), "{error}");
         }
         let written = PrivateKey::Text(P256.into());
-        let read = ClientKeys::new(std::slice::from_ref(&written), None);
+        let read = ClientKeys { written: vec![written.clone()], ..ClientKeys::default() };
         let shown = format!("{written:?} {:?} {read:?}", read.read().unwrap());
         assert!(!shown.contains("jpsQnnGQ"), "{shown}");
     }

@@ -65,8 +65,7 @@ pub struct ProviderConfig {
     /// The client secret; `None` for a public client, which only PKCE protects (RFC 7636).
     pub client_secret: Option<Secret>,
     /// The private keys with which the application proves itself in place of a secret (`private_key_jwt`, OpenID Connect
-    /// Core 1.0 section 9): at most two. The first signs. The public keys of both are at `/auth/jwks.json`, where the
-    /// provider reads them.
+    /// Core 1.0 section 9). The first signs. The public keys of all are at `/auth/jwks.json`, where the provider reads them.
     pub private_keys: Vec<PrivateKey>,
     /// The algorithm of the assertions: `RS256` (the default of an RSA key) or `PS256`. A key of another kind has one.
     pub token_endpoint_auth_signing_alg: Option<String>,
@@ -235,28 +234,21 @@ impl ProviderConfig {
     }
 
     /// How the client can prove itself with what is configured, the best way first.
-    pub(crate) fn client_auth_methods(&self) -> &'static [ClientAuthMethod] {
+    pub(crate) fn client_auth_methods(&self) -> Vec<ClientAuthMethod> {
         use ClientAuthMethod::{
-            AssertionFile, ClientSecretBasic, ClientSecretJwt, ClientSecretPost, None, PrivateKeyJwt,
+            AssertionFile, ClientSecretBasic, ClientSecretJwt, ClientSecretPost, PrivateKeyJwt,
         };
-        const WITH_KEY: &[ClientAuthMethod] =
-            &[PrivateKeyJwt, ClientSecretBasic, ClientSecretPost, ClientSecretJwt];
-        match (
-            !self.private_keys.is_empty(),
-            self.client_assertion_file.is_some(),
-            self.client_secret.is_some(),
-        ) {
-            (true, _, true) => WITH_KEY,
-            (true, _, false) => &WITH_KEY[..1],
-            (false, true, _) => &[AssertionFile],
-            (false, false, true) => &WITH_KEY[1..],
-            (false, false, false) => &[None],
-        }
+        let methods: [(bool, &[ClientAuthMethod]); 3] = [
+            (!self.private_keys.is_empty(), &[PrivateKeyJwt]),
+            (self.client_assertion_file.is_some(), &[AssertionFile]),
+            (self.client_secret.is_some(), &[ClientSecretBasic, ClientSecretPost, ClientSecretJwt]),
+        ];
+        methods.iter().filter(|(is_set, _)| *is_set).flat_map(|(_, methods)| *methods).copied().collect()
     }
 
     /// Whether the client proves itself.
     pub(crate) fn is_confidential(&self) -> bool {
-        self.client_auth.or(self.client_auth_methods().first().copied()) != Some(ClientAuthMethod::None)
+        !self.client_auth_methods().is_empty() && self.client_auth != Some(ClientAuthMethod::None)
     }
 }
 

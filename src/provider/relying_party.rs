@@ -45,27 +45,10 @@ pub(crate) struct RelyingParty {
 impl RelyingParty {
     /// How the application authenticates at a provider with this metadata. What is configured counts, whatever is announced.
     pub(crate) fn client_auth_method(&self, metadata: &Metadata) -> Result<ClientAuthMethod, MetadataError> {
-        let refused = |name, found: &[String], possible| {
-            Err(MetadataError::ClientAuth { name, found: found.to_vec(), possible })
-        };
-        if let Some(configured) = self.client_auth {
-            return Ok(configured);
-        }
         let (announced, possible) = (&metadata.client_auth_methods, self.client_auth_methods());
-        let Some(method) = ClientAuthMethod::announced(announced, possible) else {
-            let possible = possible.iter().map(|method| method.name()).collect();
-            return refused("token_endpoint_auth_methods_supported", announced, possible);
-        };
-        let algorithms = &metadata.client_auth_algorithms;
-        let own = match method {
-            ClientAuthMethod::PrivateKeyJwt => self.keys.algorithm(),
-            ClientAuthMethod::ClientSecretJwt => Some("HS256"),
-            _ => None,
-        };
-        match own.filter(|own| !algorithms.is_empty() && !algorithms.iter().any(|name| name == own)) {
-            Some(own) => refused("token_endpoint_auth_signing_alg_values_supported", algorithms, vec![own]),
-            None => Ok(method),
-        }
+        let method = self.client_auth.or_else(|| ClientAuthMethod::announced(announced, &possible));
+        let names = || possible.iter().map(|method| method.name()).collect();
+        method.ok_or_else(|| MetadataError::ClientAuth(announced.clone(), names()))
     }
 
     /// The `aud` of client assertions: the issuer, because no other provider can make this application send it an assertion

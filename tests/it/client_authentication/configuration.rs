@@ -24,37 +24,26 @@ fn mistakes_are_named_with_their_remedy() {
     let mistakes: Vec<(Edit, &[&str])> = vec![
         (
             Box::new(|provider| provider.private_keys = vec![PrivateKey::File("/does/not/exist.pem".into())]),
-            &["/does/not/exist.pem cannot be read", "OIDC_PRIVATE_KEY_FILE"],
+            &["/does/not/exist.pem: No such file", "OIDC_PRIVATE_KEY_FILE"],
         ),
         (
             Box::new(move |provider| provider.private_keys = vec![PrivateKey::File(file)]),
-            &["key.pem holds a key that is not accepted", "P-256"],
+            &["key.pem: is not accepted", "P-256"],
         ),
         (
             Box::new(|provider| {
                 provider.private_keys = vec![text(&p256())];
                 provider.token_endpoint_auth_signing_alg = Some("PS256".to_owned());
             }),
-            &["holds a key for ES256, and the algorithm is \"PS256\""],
-        ),
-        (
-            Box::new(|provider| provider.private_keys = vec![text(RSA), text(&p256()), text(&p256())]),
-            &["private_keys are 3"],
+            &["is one for ES256, and the algorithm is \"PS256\""],
         ),
         (
             Box::new(|provider| provider.client_auth = Some(ClientAuthMethod::PrivateKeyJwt)),
-            &["client_auth needs a private key (OIDC_PRIVATE_KEY_FILE)"],
+            &["client_auth is PrivateKeyJwt", "OIDC_PRIVATE_KEY_FILE"],
         ),
         (
             Box::new(|provider| provider.client_auth = Some(ClientAuthMethod::AssertionFile)),
-            &["client_auth needs a client_assertion_file (OIDC_CLIENT_ASSERTION_FILE)"],
-        ),
-        (
-            Box::new(|provider| {
-                provider.client_auth = Some(ClientAuthMethod::ClientSecretJwt);
-                provider.client_secret = Some("short".into());
-            }),
-            &["client_secret_jwt needs a client_secret of at least 32 bytes"],
+            &["client_auth is AssertionFile", "OIDC_CLIENT_ASSERTION_FILE"],
         ),
         (
             Box::new(|provider| {
@@ -70,14 +59,8 @@ fn mistakes_are_named_with_their_remedy() {
         for word in words {
             assert!(error.contains(word), "{word}: {error}");
         }
-        assert!(!error.contains("c2VjcmV0") && !error.contains("short\""), "{error}");
+        assert!(!error.contains("c2VjcmV0"), "{error}");
     }
-    let error = made(|config| {
-        *config = Config::development(([127, 0, 0, 1], 3000));
-        config.provider.private_keys.push(text(RSA));
-    });
-    let error = error.unwrap_err();
-    assert!(error.contains("the development provider takes no private key"), "{error}");
 }
 
 /// The control: keys in each form, and a file that the platform has not written yet. A key is as good as a secret for the
@@ -136,5 +119,5 @@ fn the_environment_names_files() {
     assert_eq!(work.client_assertion_audience.as_deref(), Some("https://work.test/token"));
     assert_eq!(work.client_auth, Some(ClientAuthMethod::AssertionFile));
     let error = OidcLayer::from_config(config, MemoryStore::new()).unwrap_err().to_string();
-    assert!(error.contains("/keys/new.pem cannot be read"), "{error}");
+    assert!(error.contains("/keys/new.pem: No such file"), "{error}");
 }
