@@ -163,7 +163,7 @@
 //   clock         time and randomness
 //   secret        a type for secrets, and `Debug` that shows none
 mod layer;
-pub use layer::any_body::{AnyBody, AnyBodyFuture, AnyBodyLayer};
+pub use layer::any_body::{AnyBody, AnyBodyLayer};
 pub use layer::future::ResponseFuture;
 pub use layer::health::{Health, ProviderHealth, Readiness};
 pub use layer::require::{Require, RequireLayer};

@@ -165,17 +165,6 @@ impl RequestState {
         }
     }
 
-    /// The error of an access token without this scope (RFC 6750 section 3.1).
-    pub(crate) fn insufficient_scope(&self, scope: &str) -> Error {
-        let challenge = format!("error=\"insufficient_scope\", scope=\"{scope}\"");
-        let error = Error::new(ErrorKind::Forbidden, format!("the access token lacks the scope {scope}"));
-        self.runtime
-            .settings
-            .api
-            .iter()
-            .fold(error, |error, api| error.with_challenge(api.challenge(&challenge)))
-    }
-
     /// The error that sends the person to the provider for more. `asked` is what they were last sent for: whoever did
     /// not grant it a moment ago is not sent round in circles, and the application says what is missing.
     pub(crate) fn consent_required(

@@ -1,12 +1,10 @@
 //! The layer for services whose response body is not made of bytes.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use http::{Request, Response};
-use pin_project_lite::pin_project;
+use tower::util::MapResponse;
 use tower::{Layer, Service};
 
 use super::service::Oidc;
@@ -39,41 +37,23 @@ opaque!(AnyBodyLayer);
 #[derive(Clone, Debug)]
 pub struct AnyBody<S>(S);
 
+/// Puts the inner service's body into the layer's.
+type Wrap<R> = fn(Response<R>) -> Response<ResponseBody<R>>;
+
 impl<S, B, R> Service<Request<B>> for AnyBody<S>
 where
     S: Service<Request<B>, Response = Response<R>>,
 {
     type Response = Response<ResponseBody<R>>;
     type Error = S::Error;
-    type Future = AnyBodyFuture<S::Future>;
+    type Future = <MapResponse<S, Wrap<R>> as Service<Request<B>>>::Future;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
         self.0.poll_ready(cx)
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        AnyBodyFuture { inner: self.0.call(request) }
+        let wrap: Wrap<R> = |response| response.map(ResponseBody::inner);
+        MapResponse::new(&mut self.0, wrap).call(request)
     }
 }
-
-pin_project! {
-    /// The future of [`AnyBody`].
-    pub struct AnyBodyFuture<F> {
-        #[pin]
-        inner: F,
-    }
-}
-
-impl<F, R, E> Future for AnyBodyFuture<F>
-where
-    F: Future<Output = Result<Response<R>, E>>,
-{
-    type Output = Result<Response<ResponseBody<R>>, E>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let response = ready!(self.project().inner.poll(cx));
-        Poll::Ready(response.map(|response| response.map(ResponseBody::inner)))
-    }
-}
-
-opaque!(AnyBodyFuture<F>);

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::config::api::{Api, CheckedApi};
 use crate::config::hooks::{LoginDecision, VerifiedLogin};
-use crate::error::{Error, ErrorKind, RetryLater};
+use crate::error::{Error, ErrorKind};
 use crate::events::{EventCode, guarded_future};
 use crate::html::response;
 use crate::protocol::access_token::BearerToken;
@@ -81,14 +81,14 @@ fn is_token(token: &str) -> bool {
 pub(super) async fn accept(runtime: &Arc<Runtime>, token: &Secret) -> Result<Arc<Session>, Error> {
     let Some(api) = &runtime.settings.api else { return Err(Error::layer_missing()) };
     let (tokens, bytes) = (&runtime.bearer_tokens, token.expose_secret().as_bytes());
-    let refusal = match tokens.refusal(bytes, runtime.clock.reading()) {
+    let now = runtime.clock.reading();
+    let (kind, why) = match tokens.refusal(bytes, now) {
         Some(refusal) => refusal,
         None => {
-            let busy = |_| RetryLater::new("too many unknown access tokens are looked at", Duration::ZERO);
-            let _place = tokens.unknown.try_acquire().map_err(busy).map_err(away)?;
+            let busy = |_| away("too many unknown access tokens are looked at");
+            let _place = tokens.unknown.try_acquire().map_err(busy)?;
             // Pseudonyms are made with it.
             runtime.records.index().await?;
-            let now = runtime.clock.reading();
             match check(runtime, api, token).await? {
                 Ok((session, lasts)) => {
                     let session = Arc::new(session);
@@ -102,27 +102,27 @@ pub(super) async fn accept(runtime: &Arc<Runtime>, token: &Secret) -> Result<Arc
             }
         }
     };
-    let (BearerRefusal::Invalid(why) | BearerRefusal::Denied(why)) = &refusal;
-    runtime.events().emit(EventCode::BearerRefused, None, why);
-    Err(match &refusal {
-        BearerRefusal::Invalid(why) => refused(api, ErrorKind::InvalidToken, why),
-        BearerRefusal::Denied(why) => Error::new(ErrorKind::Forbidden, why.to_string()),
-    })
+    runtime.events().emit(EventCode::BearerRefused, None, &why);
+    Err(refused(api, kind, &why))
 }
 
 fn away(error: impl Into<tower::BoxError>) -> Error {
     Error::unavailable("the access token cannot be verified now", error)
 }
 
-/// A refusal with its challenge (RFC 6750 section 3, RFC 9728 section 5.1).
+/// A refusal with its challenge (RFC 6750 section 3), unless it is the user who is refused.
 fn refused(api: &CheckedApi, kind: ErrorKind, why: &str) -> Error {
+    let error = Error::new(kind, why.to_owned());
+    if kind == ErrorKind::Forbidden {
+        return error;
+    }
     // RFC 6750 section 3: neither quotation marks nor backslashes.
     let plain =
         |character: char| if character.is_ascii_graphic() && character != '\\' { character } else { ' ' };
     let description: String = why.replace('"', "'").chars().map(plain).collect();
-    let error = kind.code();
-    let parameters = format!("error=\"{error}\", error_description=\"{description}\"");
-    Error::new(kind, why.to_owned()).with_challenge(api.challenge(&parameters))
+    error.with_challenge(
+        api.challenge(&format!("error=\"{}\", error_description=\"{description}\"", kind.code())),
+    )
 }
 
 /// Verifies a token, and asks the application. The outer error is one that passes.
@@ -131,7 +131,7 @@ async fn check(
     api: &CheckedApi,
     token: &Secret,
 ) -> Result<Result<(Session, Duration), BearerRefusal>, Error> {
-    let invalid = |why: &str| Ok(Err(BearerRefusal::Invalid(why.into())));
+    let invalid = |why: &str| Ok(Err((ErrorKind::InvalidToken, why.into())));
     let Api { audience, introspect_at, introspection_age, .. } = &api.api;
     let issuer = claimed_issuer(token.expose_secret());
     let issuer = issuer.and_then(|issuer| runtime.providers.of_issuer(&issuer));
@@ -166,11 +166,10 @@ async fn admit(
     provider: &Provider,
     token: &BearerToken,
 ) -> Result<Session, BearerRefusal> {
+    let denied = |why: &str| Err((ErrorKind::Forbidden, why.into()));
     let domain = provider.relying_party.hosted_domain.as_deref();
     if domain.is_some() && token.claims.get("hd").and_then(Value::as_str) != domain {
-        return Err(BearerRefusal::Denied(
-            "the access token's hd is not the configured hosted_domain".into(),
-        ));
+        return denied("the access token's hd is not the configured hosted_domain");
     }
     let claims = about_person(token.claims.clone(), None);
     let Some(hook) = &runtime.hooks.bearer else { return Ok(Session::of_token(token, &claims)) };
@@ -182,7 +181,7 @@ async fn admit(
     match guarded_future("the hook for access tokens", || hook(login)).await {
         Some(LoginDecision::Allow) => Ok(Session::of_token(token, &claims)),
         Some(LoginDecision::AllowWith(more)) => Ok(Session::of_token(token, &replace(claims, more))),
-        Some(LoginDecision::Deny(why)) => Err(BearerRefusal::Denied(why.into())),
-        None => Err(BearerRefusal::Denied("the hook for access tokens panicked".into())),
+        Some(LoginDecision::Deny(why)) => denied(&why),
+        None => denied("the hook for access tokens panicked"),
     }
 }

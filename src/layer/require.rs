@@ -9,7 +9,7 @@ use http::{Request, Response};
 use tower::{Layer, Service};
 
 use super::future::ResponseFuture;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::extract::current_user::CurrentUser;
 use crate::extract::request::RequestState;
 use crate::extract::user_tokens::UserTokens;
@@ -75,7 +75,7 @@ impl RequireLayer {
             Condition::Scope(name) => match state.bearer().and_then(|bearer| bearer.token()) {
                 None => state.require_user().map(|_| None),
                 Some((scopes, _)) if scopes.contains(&&**name) => Ok(None),
-                Some(_) => Err(state.insufficient_scope(name)),
+                Some(_) => Err(insufficient_scope(state, name)),
             },
             Condition::Connection(name) => Ok(Some((UserTokens::from_state(state)?, Arc::clone(name)))),
         }
@@ -83,6 +83,13 @@ impl RequireLayer {
 }
 
 opaque!(RequireLayer);
+
+/// The error of an access token without this scope (RFC 6750 section 3.1).
+fn insufficient_scope(state: &RequestState, scope: &str) -> Error {
+    let error = Error::new(ErrorKind::Forbidden, format!("the access token lacks the scope {scope}"));
+    let Some(api) = &state.runtime.settings.api else { return error };
+    error.with_challenge(api.challenge(&format!("error=\"insufficient_scope\", scope=\"{scope}\"")))
+}
 
 impl<S> Layer<S> for RequireLayer {
     type Service = Require<S>;

@@ -111,9 +111,8 @@ where
                 (Some(session), Some(now))
             }
             Some((asked, now)) => {
-                // The service that was polled ready is the one to call.
-                let ready = self.clone();
-                return ask_first(mem::replace(self, ready), request, (head, own), (asked, now));
+                let asked = ask_first(Arc::clone(runtime), request, (head, own), (asked, now));
+                return self.call_after(asked);
             }
         };
         let jar = jar(runtime, session.as_ref(), own, &head, now);
@@ -153,51 +152,57 @@ impl<S> Oidc<S> {
                 ResponseFuture::finished(self.inner.call(request), Finish::of_token())
             }
             Presented::Unknown(token) => {
-                // The service that was polled ready is the one to call.
-                let ready = self.clone();
-                let mut ready = mem::replace(self, ready);
-                ResponseFuture::boxed(async move {
-                    let runtime = &ready.runtime;
-                    match bearer::accept(runtime, &token).await {
-                        Err(error) => Ok(error.into_response()),
-                        Ok(session) => {
-                            RequestState::insert_bearer(Arc::clone(runtime), session, &mut request);
-                            ResponseFuture::finished(ready.inner.call(request), Finish::of_token()).await
-                        }
-                    }
+                let runtime = Arc::clone(runtime);
+                self.call_after(async move {
+                    let session = bearer::accept(&runtime, &token).await.map_err(Error::into_response)?;
+                    RequestState::insert_bearer(runtime, session, &mut request);
+                    Ok((request, Finish::of_token()))
                 })
             }
         }
     }
+
+    /// Calls the inner service with the request that is prepared first, or answers in its place. It is kept out of what every
+    /// request runs.
+    #[inline(never)]
+    fn call_after<B, R>(
+        &mut self,
+        prepared: impl Future<Output = Result<(Request<B>, Finish), Response<R>>> + Send + 'static,
+    ) -> ResponseFuture<S::Future, R, S::Error>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+        S::Future: Send + 'static,
+        B: Send + 'static,
+        R: From<Bytes> + 'static,
+    {
+        // The service that was polled ready is the one to call.
+        let ready = self.inner.clone();
+        let mut ready = mem::replace(&mut self.inner, ready);
+        ResponseFuture::boxed(async move {
+            let (request, finish) = match prepared.await {
+                Ok(prepared) => prepared,
+                Err(answer) => return Ok(answer),
+            };
+            ResponseFuture::finished(ready.call(request), finish).await
+        })
+    }
 }
 
-/// Asks the store for the session, and then calls the inner service. It is kept out of what every request runs.
-#[inline(never)]
-fn ask_first<S, B, R>(
-    mut ready: Oidc<S>,
+/// Asks the store for the session, for the request that then reaches the inner service.
+async fn ask_first<B, R: From<Bytes>>(
+    runtime: Arc<Runtime>,
     mut request: Request<B>,
     (head, own): (Head, Option<AppCookies>),
     (asked, now): (SessionLookup, Timestamp),
-) -> ResponseFuture<S::Future, R, S::Error>
-where
-    S: Service<Request<B>, Response = Response<R>> + Send + 'static,
-    S::Future: Send + 'static,
-    B: Send + 'static,
-    R: From<Bytes> + 'static,
-{
-    ResponseFuture::boxed(async move {
-        let runtime = &ready.runtime;
-        let session = match runtime.sessions.settled(asked, now).await {
-            Ok(session) => session,
-            Err(error) => return Ok(store_away(runtime, &request, &head, error.into())),
-        };
-        let jar = jar(runtime, session.as_ref(), own, &head, Some(now));
-        let session = revalidation::wait(runtime, session, &jar, now).await;
-        let session = session.filter(|session| jar.shows_claims(session));
-        let finish = Finish::of(session.as_ref(), &jar, &head);
-        RequestState::insert(Arc::clone(runtime), session, jar, head, &mut request);
-        ResponseFuture::finished(ready.inner.call(request), finish).await
-    })
+) -> Result<(Request<B>, Finish), Response<R>> {
+    let settled = runtime.sessions.settled(asked, now).await;
+    let session = settled.map_err(|error| store_away(&runtime, &request, &head, error.into()))?;
+    let jar = jar(&runtime, session.as_ref(), own, &head, Some(now));
+    let session = revalidation::wait(&runtime, session, &jar, now).await;
+    let session = session.filter(|session| jar.shows_claims(session));
+    let finish = Finish::of(session.as_ref(), &jar, &head);
+    RequestState::insert(runtime, session, jar, head, &mut request);
+    Ok((request, finish))
 }
 
 /// The refusal of a request that may change something, or opens a WebSocket, and comes from a page that may not.

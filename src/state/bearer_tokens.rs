@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use crate::clock::ClockReading;
+use crate::error::ErrorKind;
 use crate::records::opened_cache::OpenedCache;
 use crate::sessions::session::Session;
 
@@ -22,14 +23,8 @@ const MOST_UNKNOWN: usize = 64;
 /// The end of a token, which its signature makes another one for each: where to look.
 const END: usize = 64;
 
-/// Why an access token is refused.
-#[derive(Clone, Debug)]
-pub(crate) enum BearerRefusal {
-    /// It does not hold.
-    Invalid(Arc<str>),
-    /// It holds, and its user may not come in.
-    Denied(Arc<str>),
-}
+/// Why an access token is refused: it does not hold (`InvalidToken`), or its user may not come in (`Forbidden`).
+pub(crate) type BearerRefusal = (ErrorKind, Arc<str>);
 
 /// The accepted tokens, each with its user, since when and for how long; the refused ones by their hashes, with the reason.
 pub(crate) struct BearerTokens {

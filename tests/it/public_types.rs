@@ -27,7 +27,6 @@ fn public_types_are_shared_between_tasks() {
     shared::<NotFound>();
     shared::<AnyBodyLayer>();
     shared::<AnyBody<()>>();
-    awaited::<AnyBodyFuture<()>>();
     sent::<ResponseBody<()>>();
     shared::<RequireLayer>();
     shared::<Require<()>>();
