@@ -74,6 +74,7 @@ impl Config {
     /// | `OIDC_RESPONSE_MODE` | `query` or `form_post` | `query` |
     /// | `OIDC_ID_TOKEN_SIGNED_RESPONSE_ALG` | the one algorithm of ID and logout tokens | those of the metadata |
     /// | `OIDC_PRIVATE_KEY_FILE` | in place of a secret: files with [private keys](crate::PrivateKey), separated by commas; the first signs | none |
+    /// | `OIDC_PRIVATE_KEY_ID`, `OIDC_CLIENT_ASSERTION_ISSUER` | at Apple: the key id, and the team id | the key's thumbprint, the client id |
     /// | `OIDC_TOKEN_ENDPOINT_AUTH_SIGNING_ALG` | the algorithm of the assertions that an RSA key signs: `RS256` or `PS256` | `RS256` |
     /// | `OIDC_CLIENT_ASSERTION_FILE` | in place of a secret: a file into which the platform writes assertions ([`ProviderConfig::client_assertion_file`]) | none |
     /// | `OIDC_CLIENT_ASSERTION_AUDIENCE` | the audience of the application's own assertions | the issuer |
@@ -231,6 +232,8 @@ impl ProviderConfig {
             client_id: text("CLIENT_ID").unwrap_or_default(),
             client_secret,
             private_keys: environment.list(&name("PRIVATE_KEY_FILE")).into_iter().map(key_file).collect(),
+            private_key_id: text("PRIVATE_KEY_ID"),
+            client_assertion_issuer: text("CLIENT_ASSERTION_ISSUER"),
             client_assertion_file: text("CLIENT_ASSERTION_FILE").map(PathBuf::from),
             client_assertion_audience: text("CLIENT_ASSERTION_AUDIENCE")
                 .or_else(|| defaults.client_assertion_audience.clone()),

@@ -197,13 +197,25 @@ fn client_authentication(provider: &ProviderConfig, problems: &mut Vec<String>) 
     if provider.client_secret.as_ref().is_some_and(|secret| secret.expose_secret().is_empty()) {
         problems.push("client_secret is empty: leave it out for a public client".to_owned());
     }
-    if let Some(method) = provider.client_auth.filter(|method| *method != ClientAuthMethod::None)
-        && !provider.client_auth_methods().contains(&method)
-    {
+    let ProviderConfig { private_key_id: id, token_endpoint_auth_signing_alg: algorithm, .. } = provider;
+    let can_do = |method: ClientAuthMethod| match method {
+        ClientAuthMethod::None => true,
+        ClientAuthMethod::SignedClientSecret => !provider.private_keys.is_empty(),
+        other => provider.client_auth_methods().contains(&other),
+    };
+    if let Some(method) = provider.client_auth.filter(|method| !can_do(*method)) {
         problems.push(format!(
             "client_auth is {method:?}, and what it needs is not set: a client_secret, a private key (OIDC_PRIVATE_KEY_FILE) or a \
              client_assertion_file (OIDC_CLIENT_ASSERTION_FILE)"
         ));
+    }
+    let is_signed = provider.client_auth == Some(ClientAuthMethod::SignedClientSecret);
+    if is_signed && (id.is_none() || provider.client_assertion_issuer.is_none()) {
+        problems.push(
+            "client_auth is SignedClientSecret, which names key and team: set private_key_id (OIDC_PRIVATE_KEY_ID) and \
+             client_assertion_issuer (OIDC_CLIENT_ASSERTION_ISSUER)"
+                .to_owned(),
+        );
     }
     let is_template = provider.any_tenant || !provider.tenants.is_empty();
     let names_no_issuer =
@@ -217,9 +229,8 @@ fn client_authentication(provider: &ProviderConfig, problems: &mut Vec<String>) 
                 .to_owned(),
         );
     }
-    let (written, algorithm) =
-        (provider.private_keys.clone(), provider.token_endpoint_auth_signing_alg.clone());
-    let keys = ClientKeys { written, algorithm, ..ClientKeys::default() };
+    let (written, id, algorithm) = (provider.private_keys.clone(), id.clone(), algorithm.clone());
+    let keys = ClientKeys { written, id, algorithm, ..ClientKeys::default() };
     if let Err(error) = keys.read() {
         problems.push(error.to_string());
     }

@@ -99,6 +99,7 @@ impl Callback<'_> {
         // RFC 9207, before anything is sent anywhere.
         let metadata = provider.metadata().await?;
         response.check_issuer(&provider.relying_party.response_issuer, metadata.sends_iss)?;
+        let name = response.name(&provider.relying_party.name_in_response);
         let code = match response.outcome {
             AuthorizationOutcome::Code(code) => code,
             AuthorizationOutcome::Error(code) if login.silent && needs_a_person(&code) => {
@@ -127,7 +128,7 @@ impl Callback<'_> {
         let tokens = &exchanged?;
         // The pseudo-issuer is ours, and no response names it.
         let iss = response.iss.filter(|_| provider.relying_party.issuer.issues_id_tokens());
-        let issued = Issued { context, provider, login, connection, scopes, tokens, destination, iss };
+        let issued = Issued { context, provider, login, connection, scopes, tokens, destination, iss, name };
         let kept = issued.keep(session).await;
         if let Err(failure) = &kept {
             discard(runtime, provider, tokens, None, failure.unkept()).await;

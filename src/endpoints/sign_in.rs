@@ -47,6 +47,8 @@ pub(crate) struct Issued<'a> {
     pub(crate) destination: &'a Destination,
     /// The issuer that the authorization response named.
     pub(crate) iss: Option<String>,
+    /// The name that it gave the user.
+    pub(crate) name: Option<String>,
 }
 
 /// The same, once it is verified whose they are.
@@ -156,7 +158,13 @@ impl SignIn<'_> {
         let user_info = user_info(runtime, issued.provider, &login.scopes, came).await?;
         let of_user_info = user_info.iter().flat_map(Map::keys).cloned().collect();
         let mut sources = ClaimSources { user_info: of_user_info, ..ClaimSources::default() };
-        let claims = about_person(id_token.claims.clone(), user_info);
+        let mut claims = about_person(id_token.claims.clone(), user_info);
+        // Nobody signed it: nothing is decided by it.
+        let decides = issued.provider.relying_party.decisive.iter().any(|claim| claim == "name");
+        if let Some(name) = issued.name.clone().filter(|_| !decides && !claims.contains_key("name")) {
+            claims.insert("name".to_owned(), name.into());
+            sources.hook.insert("name".to_owned());
+        }
         let Some(hook) = &runtime.hooks.login else { return Ok((claims, sources)) };
         let (issuer, subject) = (id_token.facts.issuer.clone(), id_token.facts.subject.clone());
         let login = VerifiedLogin { issuer, subject, claims: claims.clone() };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use openidconnect::core::{CoreAuthPrompt, CoreAuthenticationFlow};
 use openidconnect::{CsrfToken, Nonce, PkceCodeChallenge, PkceCodeVerifier};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use url::Url;
 
 use super::client::ProviderClient;
@@ -207,6 +208,8 @@ pub(crate) fn with_parameters<'a>(
 pub(crate) struct AuthorizationResponse {
     pub(crate) state: String,
     pub(crate) iss: Option<String>,
+    /// JSON about the user, which nobody signed.
+    pub(crate) user: Option<String>,
     pub(crate) outcome: AuthorizationOutcome,
 }
 
@@ -225,12 +228,14 @@ pub(crate) struct MalformedResponse(pub(crate) &'static str);
 impl AuthorizationResponse {
     /// Reads a query or a form body.
     pub(crate) fn parse(encoded: &[u8]) -> Result<Self, MalformedResponse> {
-        let [mut code, mut state, mut iss, mut error, mut error_description] = [const { None::<String> }; 5];
+        let [mut code, mut state, mut iss, mut user, mut error, mut error_description] =
+            [const { None::<String> }; 6];
         for (name, value) in form_urlencoded::parse(encoded) {
             let slot = match &*name {
                 "code" => &mut code,
                 "state" => &mut state,
                 "iss" => &mut iss,
+                "user" => &mut user,
                 "error" => &mut error,
                 "error_description" => &mut error_description,
                 // Tokens in the front channel are another flow's: somebody mixes responses.
@@ -256,7 +261,15 @@ impl AuthorizationResponse {
             (None, None) => return Err(MalformedResponse("code is missing")),
             (Some(_), Some(_)) => return Err(MalformedResponse("both code and error")),
         };
-        Ok(Self { state, iss, outcome })
+        Ok(Self { state, iss, user, outcome })
+    }
+
+    /// The texts at these places of what it says about the user, as one.
+    pub(crate) fn name(&self, places: &[String]) -> Option<String> {
+        let user: Value = serde_json::from_str(self.user.as_deref()?).ok()?;
+        let texts: Vec<_> = places.iter().filter_map(|place| user.pointer(place)?.as_str()).collect();
+        let name: String = texts.join(" ").chars().filter(|one| !one.is_control()).take(200).collect();
+        Some(name.trim().to_owned()).filter(|name| !name.is_empty())
     }
 
     /// RFC 9207 section 2.4: an `iss` that is there must be the provider's, and must be there if announced.

@@ -24,6 +24,9 @@ pub enum ClientAuthMethod {
     /// `private_key_jwt` with an assertion that the platform writes into a
     /// [file](crate::ProviderConfig::client_assertion_file), such as Kubernetes with workload identity.
     AssertionFile,
+    /// `client_secret_post` with a secret that one of the [private keys](crate::ProviderConfig::private_keys) signs for each
+    /// request, as at Apple.
+    SignedClientSecret,
     /// No secret: PKCE alone protects the code.
     None,
 }
@@ -33,7 +36,7 @@ impl ClientAuthMethod {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::ClientSecretBasic => "client_secret_basic",
-            Self::ClientSecretPost => "client_secret_post",
+            Self::ClientSecretPost | Self::SignedClientSecret => "client_secret_post",
             Self::ClientSecretJwt => "client_secret_jwt",
             Self::PrivateKeyJwt | Self::AssertionFile => "private_key_jwt",
             Self::None => "none",

@@ -22,7 +22,7 @@ impl Provider {
     /// and its secret do. Each request has its own.
     pub(super) async fn proof(&self, method: ClientAuthMethod) -> Result<Zeroizing<String>, AssertionError> {
         let assertion = match method {
-            ClientAuthMethod::PrivateKeyJwt => {
+            ClientAuthMethod::PrivateKeyJwt | ClientAuthMethod::SignedClientSecret => {
                 let keys = self.client_keys().await;
                 keys.first().and_then(|key| key.jwt(&self.claims()).ok())
             }
@@ -35,6 +35,9 @@ impl Provider {
             _ => return Ok(Zeroizing::default()),
         };
         let assertion = Zeroizing::new(assertion.ok_or(AssertionError::NoKey)?);
+        if method == ClientAuthMethod::SignedClientSecret {
+            return Ok(Zeroizing::new(format!("&client_secret={}", *assertion)));
+        }
         // RFC 7521 section 4.2. A JWT has no character that a form encodes.
         let kind = "urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
         Ok(Zeroizing::new(format!("&client_assertion_type={kind}&client_assertion={}", *assertion)))
@@ -43,8 +46,9 @@ impl Provider {
     /// RFC 7523 section 3.
     fn claims(&self) -> Value {
         let (client_id, now) = (&self.relying_party.client_id, self.clock.now());
+        let issuer = self.relying_party.client_assertion_issuer.as_ref().unwrap_or(client_id);
         json!({
-            "iss": client_id, "sub": client_id, "aud": self.relying_party.assertion_audience(),
+            "iss": issuer, "sub": client_id, "aud": self.relying_party.assertion_audience(),
             "jti": self.random.token(), "iat": now.as_secs(), "exp": now.saturating_add(LIFETIME).as_secs(),
         })
     }

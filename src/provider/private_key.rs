@@ -73,7 +73,8 @@ impl PrivateKey {
 #[derive(Default)]
 pub(crate) struct ClientKeys {
     pub(crate) written: Vec<PrivateKey>,
-    /// The algorithm that the configuration names.
+    /// The name of the first, and the algorithm of all, where the configuration has them.
+    pub(crate) id: Option<String>,
     pub(crate) algorithm: Option<String>,
     /// Hashes of the texts that were read last, and what is published since.
     pub(crate) known: Mutex<(Vec<[u8; 32]>, Vec<Arc<SigningKey>>)>,
@@ -88,11 +89,13 @@ impl ClientKeys {
         let hashes: Vec<_> = texts.iter().map(|text| Sha256::digest(text.expose_secret()).into()).collect();
         let mut known = self.known.lock();
         if known.0 != hashes {
-            let parse = |(written, text): (&PrivateKey, &Secret)| {
-                let key = SigningKey::parse(text.expose_secret(), self.algorithm.as_deref());
+            let parse = |(at, (written, text)): (usize, (&PrivateKey, &Secret))| {
+                let id = self.id.as_deref().filter(|_| at == 0);
+                let key = SigningKey::parse(text.expose_secret(), self.algorithm.as_deref(), id);
                 key.map(Arc::new).map_err(|found| written.wrong(found))
             };
-            let mut keys = self.written.iter().zip(&texts).map(parse).collect::<Result<Vec<_>, _>>()?;
+            let written = self.written.iter().zip(&texts).enumerate();
+            let mut keys = written.map(parse).collect::<Result<Vec<_>, _>>()?;
             // What was signed a moment ago with the key before is still to be verified.
             let before = known.1.first().filter(|before| keys.iter().all(|key| key.id != before.id));
             before.into_iter().for_each(|before| keys.insert(1, Arc::clone(before)));
@@ -123,7 +126,7 @@ pub(crate) struct SigningKey {
 opaque!(SigningKey, |key| id = key.id);
 
 impl SigningKey {
-    fn parse(text: &str, algorithm: Option<&str>) -> Result<Self, String> {
+    fn parse(text: &str, algorithm: Option<&str>, id: Option<&str>) -> Result<Self, String> {
         let rejected = |why: KeyRejected| format!("is not accepted ({why})");
         let mut jwk = Map::new();
         let (mut pair, mut certificate) = (None, None);
@@ -149,7 +152,7 @@ impl SigningKey {
         }
         // RFC 7638 section 3.2: the required members in this order, and nothing between them.
         let thumbprint = || URL_SAFE_NO_PAD.encode(Sha256::digest(public.to_string()));
-        let id = json::text(&jwk, "kid").map_or_else(thumbprint, str::to_owned);
+        let id = id.or(json::text(&jwk, "kid")).map_or_else(thumbprint, str::to_owned);
         let mut header = json!({ "alg": named, "kid": id });
         for (name, value) in [("alg", named), ("use", "sig"), ("kid", &id)] {
             public[name] = value.into();
@@ -310,7 +313,7 @@ WeUuOAixzdUubh2KxSeL1Fvp5G9KgpnRXc7LXOAYenex/DHElmH/bd0=
         "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
 
     fn key(text: &str) -> SigningKey {
-        SigningKey::parse(text, None).unwrap_or_else(|found| panic!("{found}"))
+        SigningKey::parse(text, None, None).unwrap_or_else(|found| panic!("{found}"))
     }
 
     fn signed(key: &SigningKey, message: &str) -> String {
@@ -362,7 +365,7 @@ WeUuOAixzdUubh2KxSeL1Fvp5G9KgpnRXc7LXOAYenex/DHElmH/bd0=
     /// Each kind of key signs what its published half verifies, and no other.
     #[test]
     fn the_published_half_verifies() {
-        let pss = SigningKey::parse(RSA, Some("PS256")).unwrap();
+        let pss = SigningKey::parse(RSA, Some("PS256"), None).unwrap();
         let keys = [key(RSA), pss, key(P256), key(ED25519), key(PKCS8_OF_P256), key(PKCS8_OF_ED25519)];
         let claims = json!({ "iss": "joe" });
         for (at, signing) in keys.iter().enumerate() {
@@ -413,7 +416,7 @@ WeUuOAixzdUubh2KxSeL1Fvp5G9KgpnRXc7LXOAYenex/DHElmH/bd0=
             (&PKCS8_OF_P256.replace("PRIVATE", "RSA PRIVATE"), None, "is not accepted"),
             (P256, Some("RS256"), "is one for ES256, and the algorithm is \"RS256\""),
         ] {
-            let refused = SigningKey::parse(text, algorithm).unwrap_err();
+            let refused = SigningKey::parse(text, algorithm, None).unwrap_err();
             assert!(refused.contains(found), "{refused}");
             let error = PrivateKey::Text(text.into()).wrong(refused).to_string();
             assert!(error.contains("OIDC_PRIVATE_KEY_FILE") && !error.contains("secret"), "{error}");

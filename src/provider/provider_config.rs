@@ -67,6 +67,10 @@ pub struct ProviderConfig {
     /// The private keys with which the application proves itself in place of a secret (`private_key_jwt`, OpenID Connect
     /// Core 1.0 section 9). The first signs. The public keys of all are at `/auth/jwks.json`, where the provider reads them.
     pub private_keys: Vec<PrivateKey>,
+    /// The name of the key that signs, where the provider gave it one, as Apple does. By default its `kid`, or its thumbprint.
+    pub private_key_id: Option<String>,
+    /// Who makes the assertions, where that is not the client: at Apple the team.
+    pub client_assertion_issuer: Option<String>,
     /// The algorithm of the assertions: `RS256` (the default of an RSA key) or `PS256`. A key of another kind has one.
     pub token_endpoint_auth_signing_alg: Option<String>,
     /// The path of a file into which the platform writes assertions about this application, in place of a secret or a
@@ -108,6 +112,12 @@ pub struct ProviderConfig {
     /// registered there (OpenID Connect Dynamic Client Registration 1.0 section 2). By default each algorithm that the
     /// metadata list is accepted, and a logout token must be signed like the ID tokens of the sessions that it ends.
     pub id_token_signed_response_alg: Option<String>,
+    /// JSON pointers (RFC 6901) into the parameter `user` of an authorization response, such as `/name/firstName`. The texts
+    /// there, joined by blanks, are the claim `name` of a login whose ID token has none. By default none.
+    ///
+    /// Apple sends a name so, with the first login only: keep it in a [login hook](crate::Config::on_login). It is not
+    /// signed: it is what the user calls themselves.
+    pub name_in_response: Vec<String>,
     /// The APIs to which the tokens of a login here may be sent. An API that accepts tokens of several providers is
     /// listed at each.
     pub resources: Vec<Resource>,
@@ -140,6 +150,8 @@ impl Default for ProviderConfig {
             client_id: String::new(),
             client_secret: None,
             private_keys: Vec::new(),
+            private_key_id: None,
+            client_assertion_issuer: None,
             token_endpoint_auth_signing_alg: None,
             client_assertion_file: None,
             client_assertion_audience: None,
@@ -154,6 +166,7 @@ impl Default for ProviderConfig {
             trusted_audiences: Vec::new(),
             plain_jwt_access_tokens: false,
             id_token_signed_response_alg: None,
+            name_in_response: Vec::new(),
             resources: Vec::new(),
             connections: Vec::new(),
             revoke_at_logout: false,
@@ -179,6 +192,8 @@ impl ProviderConfig {
         some client_secret: Secret;
         /// Adds a private key. The first signs.
         add private_key to private_keys: PrivateKey;
+        some private_key_id: String;
+        some client_assertion_issuer: String;
         some token_endpoint_auth_signing_alg: String;
         some client_assertion_file: PathBuf;
         some client_assertion_audience: String;

@@ -1,5 +1,6 @@
 //! How the application proves itself without sending a secret: by assertions that it signs, or that its platform writes.
 
+mod apple;
 mod configuration;
 mod files;
 mod private_keys;

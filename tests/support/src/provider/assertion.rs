@@ -32,14 +32,35 @@ impl State {
         params: &Params,
         compact: &str,
     ) -> Result<(String, &'static str), &'static str> {
-        let part = |index| -> Option<Value> {
-            serde_json::from_slice(&URL_SAFE_NO_PAD.decode(compact.split('.').nth(index)?).ok()?).ok()
-        };
-        let (header, claims) = (part(0).unwrap_or_default(), part(1).unwrap_or_default());
+        let (header, claims) = (part(compact, 0), part(compact, 1));
         let checked = self.check(params, compact, &header, &claims);
         let (at, compact, refused) = (at.to_owned(), compact.to_owned(), checked.as_ref().err().copied());
         self.log.assertions.push(Assertion { at, compact, header, claims, refused });
         checked
+    }
+
+    /// The client that a secret proves which a key of its team has signed ("Creating a client secret", in the documentation
+    /// of Sign in with Apple).
+    pub(super) fn signed_secret(
+        &mut self,
+        team: &str,
+        params: &Params,
+        compact: &str,
+    ) -> Result<(String, &'static str), &'static str> {
+        const SIX_MONTHS: u64 = 15_777_000;
+        let (header, claims) = (part(compact, 0), part(compact, 1));
+        let client_id = params.get("client_id").unwrap_or_default();
+        if [&claims["iss"], &claims["sub"], &claims["aud"]] != [team, client_id, &self.issuer] {
+            return Err("another team, client or audience");
+        }
+        let (now, expires_at) = (self.now(), claims["exp"].as_u64().unwrap_or_default());
+        if expires_at <= now || expires_at > now + SIX_MONTHS || !claims["iat"].is_u64() {
+            return Err("not valid now, or for too long");
+        }
+        self.verify(client_id, compact, &header)?;
+        let (at, compact) = ("/auth/token".to_owned(), compact.to_owned());
+        self.log.assertions.push(Assertion { at, compact, header, claims, refused: None });
+        Ok((client_id.to_owned(), "client_secret_post"))
     }
 
     fn check(
@@ -64,10 +85,7 @@ impl State {
         if number("exp")? <= now || number("exp")? > now + 60 || number("iat")? > now {
             return Err("not valid now, or for too long");
         }
-        let (message, signature) = compact.rsplit_once('.').ok_or("no JWT")?;
-        let signature = URL_SAFE_NO_PAD.decode(signature).map_err(|_| "no signature")?;
-        let algorithm = serde_json::from_value(header["alg"].clone()).map_err(|_| "an unknown algorithm")?;
-        let method = self.check_signature(client_id, header, &algorithm, message, &signature)?;
+        let method = self.verify(client_id, compact, header)?;
         let jti = claims["jti"].as_str().ok_or("no jti")?.to_owned();
         if jti.len() < 16 || !(self.seen_assertions.insert(jti) || self.settings.reusable_assertions) {
             return Err("seen before");
@@ -75,14 +93,11 @@ impl State {
         Ok((client_id.to_owned(), method))
     }
 
-    fn check_signature(
-        &self,
-        client_id: &str,
-        header: &Value,
-        algorithm: &CoreJwsSigningAlgorithm,
-        message: &str,
-        signature: &[u8],
-    ) -> Result<&'static str, &'static str> {
+    fn verify(&self, client_id: &str, compact: &str, header: &Value) -> Result<&'static str, &'static str> {
+        let (message, signature) = compact.rsplit_once('.').ok_or("no JWT")?;
+        let signature = &URL_SAFE_NO_PAD.decode(signature).map_err(|_| "no signature")?;
+        let algorithm: &CoreJwsSigningAlgorithm =
+            &serde_json::from_value(header["alg"].clone()).map_err(|_| "an unknown algorithm")?;
         if *algorithm == CoreJwsSigningAlgorithm::HmacSha256 {
             let secret = self.clients.get(client_id).cloned().flatten().ok_or("no secret is known")?;
             let key = CoreHmacKey::new(secret.into_bytes()).as_verification_key();
@@ -99,6 +114,12 @@ impl State {
         let holds = key.verify_signature(algorithm, message.as_bytes(), signature);
         holds.map(|()| "private_key_jwt").map_err(|_| "the signature does not hold")
     }
+}
+
+/// A part of a JWT; null where it is none.
+fn part(compact: &str, index: usize) -> Value {
+    let decoded = compact.split('.').nth(index).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
+    decoded.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default()
 }
 
 impl LyingProvider {

@@ -7,7 +7,8 @@
 //! under test.
 //!
 //! Paths below the issuer: `/authorize`, `/par`, `/token`, `/userinfo`, `/jwks`, `/revoke`, `/introspect`,
-//! `/end_session`, and `/signin?user=alice`, which signs a browser in as if it had been there before.
+//! `/end_session`, and `/signin?user=alice`, which signs a browser in as if it had been there before. They are below
+//! `/auth`, too, with the keys at `/auth/keys`, as at Apple.
 
 mod assertion;
 mod authorize;
@@ -125,9 +126,10 @@ impl LyingProvider {
         let mut state = lock(&self.state);
         let prefix = state.base_path().len();
         let path = request.uri().path()[prefix..].to_owned();
+        let path = path.strip_prefix("/auth/").map(|rest| format!("/{rest}")).unwrap_or(path);
         match (request.method(), path.as_str()) {
             (&Method::GET, "/.well-known/openid-configuration") => state.discovery(),
-            (&Method::GET, "/jwks") => state.key_set(),
+            (&Method::GET, "/jwks" | "/keys") => state.key_set(),
             (&Method::GET | &Method::POST, "/authorize") => state.authorize(&request),
             (&Method::POST, "/par") => state.pushed_authorization(&request),
             (&Method::POST, "/token") => state.token(&request),

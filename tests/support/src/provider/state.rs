@@ -36,6 +36,8 @@ pub struct Settings {
     pub announce_auth_methods: bool,
     /// The audience of client assertions; `None`: the issuer.
     pub assertion_audience: Option<String>,
+    /// The team whose keys sign client secrets, as at Apple.
+    pub team: Option<String>,
     /// Takes an assertion again, as providers do that trust those of a platform.
     pub reusable_assertions: bool,
     pub access_token_lifetime: u64,
@@ -90,6 +92,7 @@ impl Default for Settings {
             auth_methods: vec!["client_secret_basic", "client_secret_post"],
             announce_auth_methods: true,
             assertion_audience: None,
+            team: None,
             reusable_assertions: false,
             access_token_lifetime: 3600,
             leeway: 0,

@@ -36,6 +36,9 @@ impl State {
         let basic =
             request.headers().get(AUTHORIZATION).and_then(|header| basic_credentials(header.to_str().ok()?));
         let in_body = params.get("client_secret").map(str::to_owned);
+        if let Some((team, secret)) = self.settings.team.clone().zip(in_body.as_ref()) {
+            return self.signed_secret(&team, params, secret).map_err(refuse);
+        }
         if let Some(assertion) = params.get("client_assertion") {
             let asserted = self.asserted(request.uri().path(), params, assertion);
             let asserted = if basic.is_some() { Err("two ways of client authentication") } else { asserted };
