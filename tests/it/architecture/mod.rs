@@ -266,7 +266,7 @@ fn examples_print_their_address_and_what_goes_wrong() {
 #[test]
 fn the_guides_know_the_events() {
     let read = |file: &str| fs::read_to_string(repository().join(file)).unwrap();
-    let source = read("src/events.rs");
+    let source = read("src/events/mod.rs");
     // A line of the table: `Self::LoginStarted => ("login.started", Info),`.
     let entries = source.lines().filter_map(|line| line.trim().split_once(" => (\"")?.1.split_once("\", "));
     let entries: Vec<_> = entries.map(|(code, report)| (code.to_owned(), report)).collect();
