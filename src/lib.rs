@@ -124,6 +124,7 @@
 //! | `http-client` | the outbound HTTP client: hyper, rustls with ring, the Mozilla roots | yes |
 //! | `dev-provider` | an OpenID Provider in the process, for development and tests | no |
 //! | `sqlite`, `postgres`, `redis` | stores that outlive the process | no |
+//! | `metrics` | counters, durations and levels, through the facade `metrics`: [`docs::production`] has their names | no |
 //! | `test-util` | the module `testing`: requests as a chosen user, a clock to move; and the contract suite for stores | no |
 //!
 //! tokio is required.
@@ -159,7 +160,7 @@
 //   body          the body of a response: the application's or the layer's
 //   tls_roots     the root certificates
 //   cookie        names and attributes of cookies
-//   events        the event codes, and the hook
+//   events        the event codes, and the hook; metrics, where the feature is on
 //   clock         time and randomness
 //   secret        a type for secrets, and `Debug` that shows none
 mod layer;

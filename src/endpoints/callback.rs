@@ -17,7 +17,7 @@ use super::sign_in::{Issued, VerifiedTokens, session_cookie};
 use super::{connect, silent, urls, visitor};
 use crate::config::destination::Destination;
 use crate::error::redirect;
-use crate::events::EventCode;
+use crate::events::{EventCode, metrics};
 use crate::protocol::authorization::{
     AuthorizationOutcome, AuthorizationResponse, LoginOptions, MalformedResponse, ResponseMode,
 };
@@ -76,7 +76,8 @@ async fn callback(context: &EndpointContext, provider: &Arc<Provider>, body: &[u
             Ok(None) | Err(_) => Err(refused(LoginError::Expired)),
         };
     }
-    let received = tokio::time::timeout(DEADLINE, callback.receive(response)).await;
+    let received = tokio::time::timeout(DEADLINE, callback.receive(response));
+    let received = metrics::timed(&runtime.clock, "callback", received).await;
     let answer = match received.unwrap_or(Err(LoginError::Deadline)) {
         Ok(answer) => answer,
         Err(failure) => callback.recover(&again, failure).await.map_err(refused)?,

@@ -1,5 +1,11 @@
 //! Events with stable codes, for operators and for the application.
 
+#[cfg(feature = "metrics")]
+pub(crate) mod metrics;
+#[cfg(not(feature = "metrics"))]
+#[path = "no_metrics.rs"]
+pub(crate) mod metrics;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::future::poll_fn;
@@ -237,6 +243,7 @@ impl Events {
     }
 
     pub(crate) fn emit(&self, code: EventCode, user: Option<(&str, &str)>, detail: impl fmt::Display) {
+        metrics::count(code.as_str());
         let Some(suppressed) = self.admit(code) else { return };
         let event = Event {
             code,

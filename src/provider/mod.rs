@@ -43,7 +43,7 @@ use self::http_client::{CALL_DEADLINE, Outbound, PROVIDER_BODY};
 use self::keys::MOST_WAITING;
 use self::relying_party::RelyingParty;
 use crate::clock::{Clock, Random};
-use crate::events::{EventCode, Events};
+use crate::events::{EventCode, Events, metrics};
 use crate::protocol::client::{Built, ProviderClient};
 use crate::protocol::jws::KeySet;
 use crate::protocol::metadata::{self, Metadata};
@@ -326,7 +326,8 @@ impl Provider {
     }
 
     async fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, ProviderError> {
-        self.outbound.send(request, CALL_DEADLINE, PROVIDER_BODY).await.map_err(ProviderError::unavailable)
+        let answer = self.outbound.send(request, CALL_DEADLINE, PROVIDER_BODY);
+        metrics::timed(&self.clock, "provider", answer).await.map_err(ProviderError::unavailable)
     }
 }
 

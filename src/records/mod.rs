@@ -113,7 +113,8 @@ impl Records {
         events: Events,
     ) -> Self {
         let (index, invalidations, listener) = (RwLock::default(), Arc::default(), Listener::default());
-        let (started, store) = ((clock.now(), clock.monotonic()), TimedStore::new(store, events.clone()));
+        let started = (clock.now(), clock.monotonic());
+        let store = TimedStore::new(store, clock.clone(), events.clone());
         Self { store, keys, own_index: None, index, clock, started, random, events, invalidations, listener }
     }
 

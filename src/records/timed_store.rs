@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 use std::time::Duration;
 
-use crate::events::{EventCode, Events, guarded};
+use crate::clock::Clock;
+use crate::events::{EventCode, Events, guarded, metrics};
 use crate::store::{Key, Record, Store, StoreError, StoreErrorKind, Stored, Tag, Version};
 
 /// The longest that one call to the store may take.
@@ -16,14 +17,15 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// A store whose calls return in time.
 pub(crate) struct TimedStore {
     pub(crate) store: Arc<dyn Store>,
+    clock: Clock,
     events: Events,
     /// How the last write ended, whichever caller asked for it.
     write_failed: AtomicBool,
 }
 
 impl TimedStore {
-    pub(crate) fn new(store: Arc<dyn Store>, events: Events) -> Self {
-        Self { store, events, write_failed: AtomicBool::new(false) }
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Clock, events: Events) -> Self {
+        Self { store, clock, events, write_failed: AtomicBool::new(false) }
     }
 
     /// Whether the last write did not succeed, as far as is known.
@@ -66,11 +68,13 @@ impl TimedStore {
     }
 
     async fn read<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        self.timed(call, StoreError::unavailable).await.map_err(StoreError::of_a_read)
+        let read = metrics::timed(&self.clock, "store_read", self.timed(call, StoreError::unavailable));
+        read.await.map_err(StoreError::of_a_read)
     }
 
     async fn write<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-        let written = self.timed(call, StoreError::outcome_unknown).await;
+        let written = self.timed(call, StoreError::outcome_unknown);
+        let written = metrics::timed(&self.clock, "store_write", written).await;
         self.write_failed.store(written.is_err(), Ordering::Relaxed);
         written
     }

@@ -21,6 +21,7 @@ use self::session::{Session, SessionBytes, SessionRecord};
 use self::session_cookie::{OpenedSession, SessionCookies};
 use self::session_id::{IdHasher, SessionId, ShownId};
 use crate::clock::{ClockReading, Timestamp};
+use crate::events::metrics;
 use crate::protocol::issuer::ProviderIssuer;
 use crate::records::{Found, Loaded, Records};
 use crate::store::{Key, StoreError};
@@ -255,6 +256,7 @@ impl Sessions {
 
     fn remember(&self, id: SessionId, session: impl FnOnce() -> Arc<Session>) -> Arc<Session> {
         let Ok(session) = self.remembered.get_or_insert_with(&id, || Ok::<_, Infallible>(session()));
+        metrics::level("tower_oidc_sessions_known", || self.remembered.len());
         session
     }
 

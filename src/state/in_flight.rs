@@ -10,6 +10,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::clock::Timestamp;
 use crate::error::RetryLater;
+use crate::events::metrics;
 use crate::records::grant::Grant;
 use crate::store::Key;
 
@@ -21,6 +22,9 @@ const MOST_PAUSES: u64 = 10_000;
 /// So many refreshes read and lease their grants at once. The others wait in line: a store that is given more than it
 /// carries answers nobody in time.
 const TURNS: usize = 64;
+
+/// The name of the gauge of refreshes under way.
+const UNDER_WAY: &str = "tower_oidc_refreshes_under_way";
 
 /// The refreshes under way, and the grants whose next refresh must wait. No call does work that grows with their number.
 pub(crate) struct InFlight {
@@ -80,6 +84,7 @@ impl InFlight {
         }
         let (sender, receiver) = watch::channel(None);
         under_way.insert(key, receiver.clone());
+        metrics::level(UNDER_WAY, || under_way.len());
         Join::Lead(sender, receiver)
     }
 
@@ -115,7 +120,9 @@ impl InFlight {
 
     /// Takes the refresh off the list: later requests start from the store.
     pub(crate) fn leave(&self, key: Key) {
-        self.under_way.lock().remove(&key);
+        let mut under_way = self.under_way.lock();
+        under_way.remove(&key);
+        metrics::level(UNDER_WAY, || under_way.len());
     }
 }
 

@@ -30,7 +30,7 @@ use self::locate::GrantRef;
 use self::lookup::{TokenAction, TokenRequest, TokenUnavailable, is_rejected, is_rejected_again, next};
 use self::refresh_task::refresh;
 use crate::error::RetryLater;
-use crate::events::EventCode;
+use crate::events::{EventCode, metrics};
 use crate::records::grant::TokenSet;
 use crate::state::in_flight::{Join, RefreshOutcome, RefreshReceiver};
 
@@ -150,7 +150,7 @@ fn join(place: &GrantRef, request: &TokenRequest) -> RefreshReceiver {
     runtime.tasks.spawn(async move {
         let (runtime, key) = (&place.runtime, place.row.key);
         let Some(turn) = runtime.in_flight.turn(key, &sender).await else { return };
-        let outcome = refresh(&place, &request, turn).await;
+        let outcome = metrics::timed(&runtime.clock, "refresh", refresh(&place, &request, turn)).await;
         if let RefreshOutcome::Refused { .. } | RefreshOutcome::Unavailable(_) = outcome {
             runtime.in_flight.pause(key, outcome.clone(), runtime.now());
         }

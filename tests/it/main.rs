@@ -52,6 +52,8 @@ mod hooks_that_panic;
 // Who they are, and what they may.
 mod optional_extractors;
 mod throttled_events;
+// What is counted and timed for operators.
+mod metrics;
 mod unkept;
 mod user;
 // Who is sent to the login and who is told, forged requests, proxies.
