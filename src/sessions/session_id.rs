@@ -118,7 +118,7 @@ pub(crate) struct IdHasher {
 impl IdHasher {
     pub(crate) fn new(random: [u8; 16]) -> Self {
         let secret = u128::from_le_bytes(random);
-        Self { key: low(secret), state: high(secret) }
+        Self { key: secret as u64, state: (secret >> 64) as u64 }
     }
 }
 
@@ -137,21 +137,12 @@ impl Hasher for IdHasher {
 
     fn write_u64(&mut self, word: u64) {
         let product = u128::from(self.state ^ word) * u128::from(self.key | 1);
-        self.state = low(product) ^ high(product);
+        self.state = product as u64 ^ (product >> 64) as u64;
     }
 
     fn finish(&self) -> u64 {
         self.state
     }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the upper half is the other function's")]
-const fn low(number: u128) -> u64 {
-    number as u64
-}
-
-const fn high(number: u128) -> u64 {
-    low(number >> 64)
 }
 
 #[cfg(test)]
