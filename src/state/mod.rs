@@ -48,7 +48,9 @@ pub(crate) struct Runtime {
     pub(crate) records: Arc<Records>,
     pub(crate) sessions: Sessions,
     /// Of what browsers carry themselves; empty where the server keeps everything.
-    pub(crate) opened_grants: OpenedGrants,
+    pub(crate) opened_grants: OpenedCache<(Key, Timestamp, Arc<Grant>)>,
+    /// The claims that are those of their session.
+    pub(crate) opened_claims: OpenedCache<SessionId>,
     pub(crate) known_grants: KnownGrants,
     /// Where the account's grants lie, if everybody uses one.
     pub(crate) account_grant_keys: GrantKeyCache,
@@ -113,10 +115,8 @@ impl Runtime {
         let (lifetime, max_staleness) = (settings.idle_lifetime, settings.max_staleness);
         Ok(Arc::new(Self {
             sessions: Sessions::new(lifetime, max_staleness, issuers, carried, Arc::clone(&records)),
-            opened_grants: OpenedGrants {
-                grants: OpenedCache::new(RECALLED),
-                claims: OpenedCache::new(RECALLED),
-            },
+            opened_grants: OpenedCache::new(RECALLED),
+            opened_claims: OpenedCache::new(RECALLED),
             records,
             providers,
             known_grants: KnownGrants::new(max_staleness),
@@ -185,7 +185,7 @@ impl Runtime {
     fn forget_over(&self) {
         let now = self.now();
         self.sessions.forget_over(now);
-        self.opened_grants.grants.retain(|(_, expires_at, _)| now < *expires_at);
+        self.opened_grants.retain(|(_, expires_at, _)| now < *expires_at);
     }
 
     /// Somebody was sent to the login.
@@ -221,13 +221,6 @@ fn warn(events: &Events, settings: &Settings, development: bool, made_up: bool) 
         let detail = format_args!("{url} is called over http: secrets and tokens are not encrypted");
         events.emit(EventCode::ProviderNotEncrypted, None, detail);
     }
-}
-
-/// What this process remembers of what browsers carry.
-pub(crate) struct OpenedGrants {
-    pub(crate) grants: OpenedCache<(Key, Timestamp, Arc<Grant>)>,
-    /// The claims that are those of their session.
-    pub(crate) claims: OpenedCache<SessionId>,
 }
 
 /// The most that is kept of opened grants, in bytes.

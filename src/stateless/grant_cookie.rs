@@ -132,7 +132,7 @@ impl GrantCookie {
         }
         if opened.by_first_secret {
             let known = (key.grant_key.row.key, opened.expires_at, Arc::clone(&grant));
-            runtime.opened_grants.grants.put(text.parts(), known);
+            runtime.opened_grants.put(text.parts(), known);
         } else {
             self.note(&grant);
         }
@@ -153,7 +153,7 @@ impl GrantCookie {
     }
 
     fn recall(&self, text: &ChunkedValue<'_>) -> Option<(Timestamp, Arc<Grant>)> {
-        let (row, expires_at, grant) = self.jar.runtime.opened_grants.grants.get(text.parts())?;
+        let (row, expires_at, grant) = self.jar.runtime.opened_grants.get(text.parts())?;
         (row == self.key.grant_key.row.key).then_some((expires_at, grant))
     }
 

@@ -109,17 +109,17 @@ impl CookieJar {
     pub(crate) fn shows_claims(&self, session: &Session) -> bool {
         let Some(jar) = &self.0 else { return true };
         let Some(expected) = &session.shown_claims else { return true };
-        let opened = &jar.runtime.opened_grants;
+        let opened = &jar.runtime.opened_claims;
         let name = expected.name.get_or_init(|| jar.runtime.claims_name(&session.id.bytes()).into());
         let place = CookieBinding { purpose: Purpose::CarriedClaims, name, owner: &[] };
         let Some(text) = place.find(jar.cookies.iter()) else { return false };
-        if opened.claims.get(text.parts()).is_some_and(|of| of == session.id) {
+        if opened.get(text.parts()).is_some_and(|of| of == session.id) {
             return true;
         }
         let claims = jar.claims(session).and_then(ClaimsPayload::claims);
         let shows = claims.is_some_and(|claims| claims_hash(&claims) == expected.hash);
         if shows {
-            opened.claims.put(text.parts(), session.id);
+            opened.put(text.parts(), session.id);
         }
         shows
     }
