@@ -2,8 +2,7 @@
 
 mod notify;
 mod pool;
-mod rows;
-mod schema;
+mod tables;
 mod tls;
 mod url;
 
@@ -118,11 +117,11 @@ impl PostgresStore {
     /// The URL cannot be read, or the file it names in `sslrootcert`. A server that is away or that refuses, and
     /// tables of a newer version, are the error of each later call.
     pub fn connect_lazy(url: &str) -> Result<Self, StoreError> {
-        let address = url::parse(url)?;
-        let tls = tls::connector(&address.tls)?;
+        let (config, tls) = url::parse(url)?;
+        let tls = tls::connector(&tls)?;
         let changes = Arc::default();
-        let news = NotifyListener::new(address.config.clone(), tls.clone(), Arc::clone(&changes));
-        let pool = Pool::new(address.config, tls, LIMITS)?;
+        let news = NotifyListener::new(config.clone(), tls.clone(), Arc::clone(&changes));
+        let pool = Pool::new(config, tls, LIMITS)?;
         Ok(Self(Arc::new(PostgresShared { pool, migrated: OnceCell::new(), changes, news })))
     }
 
@@ -134,7 +133,7 @@ impl PostgresStore {
     /// for which [`migrate`](Self::migrate) is there.
     pub async fn connect_migrated(url: &str) -> Result<Self, StoreError> {
         let store = Self::connect_lazy(url)?;
-        step(async { schema::check(&store.0.pool.lease(false).await?.0).await }).await?;
+        step(async { tables::check(&store.0.pool.lease(false).await?.0).await }).await?;
         store.0.migrated.get_or_init(async || {}).await;
         Ok(store)
     }
@@ -151,7 +150,7 @@ impl PostgresStore {
 
     async fn lease(&self, writes: bool) -> Result<PooledConnection, StoreError> {
         let pool = &self.0.pool;
-        let migrated = async || schema::migrate(&mut Object::take(pool.lease(false).await?.0)).await;
+        let migrated = async || tables::migrate(&mut Object::take(pool.lease(false).await?.0)).await;
         step(async {
             self.0.migrated.get_or_try_init(migrated).await?;
             pool.lease(writes).await
@@ -181,16 +180,17 @@ impl PostgresStore {
 impl Store for PostgresStore {
     fn load(&self, key: Key) -> StoreFuture<'_, Option<Stored>> {
         Box::pin(async move {
-            let row = self.run(false, |client| Box::pin(rows::load(client, key))).await?;
-            row.as_ref().map(rows::stored).transpose()
+            let row = self.run(false, |client| Box::pin(tables::load(client, key))).await?;
+            row.as_ref().map(tables::stored).transpose()
         })
     }
 
     fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
         Box::pin(async move {
             let record = Columns::try_from(record)?;
-            let row =
-                self.run(true, |client| Box::pin(rows::swap(client, key, expected, record.clone()))).await?;
+            let row = self
+                .run(true, |client| Box::pin(tables::swap(client, key, expected, record.clone())))
+                .await?;
             let Some(row) = row else { return Ok(None) };
             self.0.news.tell(key);
             columns::to_version(row.get(0)).map(Some)
@@ -199,7 +199,7 @@ impl Store for PostgresStore {
 
     fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool> {
         Box::pin(async move {
-            let deleted = self.run(true, |client| Box::pin(rows::delete(client, key, expected))).await?;
+            let deleted = self.run(true, |client| Box::pin(tables::delete(client, key, expected))).await?;
             if deleted {
                 self.0.news.tell(key);
             }
@@ -209,7 +209,7 @@ impl Store for PostgresStore {
 
     fn find(&self, tag: Tag) -> StoreFuture<'_, Vec<Key>> {
         Box::pin(async move {
-            let found = self.run(false, |client| Box::pin(rows::find(client, tag))).await?;
+            let found = self.run(false, |client| Box::pin(tables::find(client, tag))).await?;
             found.iter().map(|row| columns::key(row.get(0))).collect()
         })
     }
@@ -219,9 +219,9 @@ impl Store for PostgresStore {
             let mut deleted = 0;
             loop {
                 let batch =
-                    self.run(true, |client| Box::pin(rows::delete_expired(client, older_than))).await?;
+                    self.run(true, |client| Box::pin(tables::delete_expired(client, older_than))).await?;
                 deleted += batch;
-                if batch < rows::BATCH.unsigned_abs() {
+                if batch < tables::BATCH.unsigned_abs() {
                     return Ok(deleted);
                 }
             }

@@ -13,13 +13,6 @@ use super::pool::STEP;
 const SILENCE: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(30);
 
-/// How the server is reached.
-#[derive(Debug)]
-pub(super) struct Address {
-    pub(super) config: Config,
-    pub(super) tls: Tls,
-}
-
 /// Whether the server's certificate counts, and whose signature.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Tls {
@@ -29,7 +22,8 @@ pub(super) enum Tls {
     Verified { root_cert: Option<PathBuf> },
 }
 
-pub(super) fn parse(url: &str) -> Result<Address, StoreError> {
+/// How the server is reached.
+pub(super) fn parse(url: &str) -> Result<(Config, Tls), StoreError> {
     if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
         return Err(StoreError::refused("PostgreSQL's URL must begin with postgres://"));
     }
@@ -74,7 +68,7 @@ pub(super) fn parse(url: &str) -> Result<Address, StoreError> {
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
     }
     complete(&mut config);
-    Ok(Address { config, tls })
+    Ok((config, tls))
 }
 
 fn complete(config: &mut Config) {
@@ -115,14 +109,15 @@ mod tests {
 
     #[test]
     fn what_a_url_says() {
-        let address = parse("postgres://ann:a%20p%40ss%2F%3F@db.test:6432/app?sslmode=disable").unwrap();
-        assert_eq!(address.config.get_user(), Some("ann"));
-        assert_eq!(address.config.get_password(), Some(&b"a p@ss/?"[..]));
-        assert_eq!(address.config.get_dbname(), Some("app"));
-        assert_eq!(address.config.get_ports(), [6432]);
-        assert_eq!(address.config.get_ssl_mode(), SslMode::Disable);
+        let (config, tls) =
+            parse("postgres://ann:a%20p%40ss%2F%3F@db.test:6432/app?sslmode=disable").unwrap();
+        assert_eq!(config.get_user(), Some("ann"));
+        assert_eq!(config.get_password(), Some(&b"a p@ss/?"[..]));
+        assert_eq!(config.get_dbname(), Some("app"));
+        assert_eq!(config.get_ports(), [6432]);
+        assert_eq!(config.get_ssl_mode(), SslMode::Disable);
         let verified = |path: &str| Tls::Verified { root_cert: Some(PathBuf::from(path)) };
-        for (url, mode, tls) in [
+        for (url, mode, expected) in [
             ("postgresql://db.test/app", SslMode::Prefer, Tls::Unverified),
             ("postgres://db.test/app?sslmode=prefer", SslMode::Prefer, Tls::Unverified),
             ("postgres://db.test?sslmode=require", SslMode::Require, Tls::Verified { root_cert: None }),
@@ -133,12 +128,12 @@ mod tests {
                 verified("/etc/a+b c.pem"),
             ),
         ] {
-            let address = parse(url).unwrap();
-            assert_eq!((address.config.get_ssl_mode(), address.tls), (mode, tls), "{url}");
+            let (config, tls) = parse(url).unwrap();
+            assert_eq!((config.get_ssl_mode(), tls), (mode, expected), "{url}");
         }
-        let address = parse("postgres://u:what?@db.test/app?connect_timeout=7").unwrap();
-        assert_eq!(address.config.get_password(), Some(&b"what?"[..]), "as libpq reads it");
-        assert_eq!(address.config.get_connect_timeout(), Some(&Duration::from_secs(7)), "the author's");
+        let (config, tls) = parse("postgres://u:what?@db.test/app?connect_timeout=7").unwrap();
+        assert_eq!(config.get_password(), Some(&b"what?"[..]), "as libpq reads it");
+        assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(7)), "the author's");
     }
 
     #[test]
@@ -149,8 +144,8 @@ mod tests {
             ("?target_session_attrs=any", TargetSessionAttrs::Any),
             ("?sslmode=disable&target_session_attrs=read-only", TargetSessionAttrs::ReadOnly),
         ] {
-            let address = parse(&format!("postgres://db.test/app{query}")).unwrap();
-            assert_eq!(address.config.get_target_session_attrs(), wanted, "{query}");
+            let (config, tls) = parse(&format!("postgres://db.test/app{query}")).unwrap();
+            assert_eq!(config.get_target_session_attrs(), wanted, "{query}");
         }
     }
 
@@ -158,8 +153,8 @@ mod tests {
     #[test]
     fn hosts_share_the_time_in_which_a_connection_is_made() {
         for (hosts, part) in [("db.test", 1000), ("db.test,db2.test", 666), ("a.test,b.test,c.test", 500)] {
-            let address = parse(&format!("postgres://{hosts}/app")).unwrap();
-            assert_eq!(address.config.get_connect_timeout().unwrap().as_millis(), part, "{hosts}");
+            let (config, tls) = parse(&format!("postgres://{hosts}/app")).unwrap();
+            assert_eq!(config.get_connect_timeout().unwrap().as_millis(), part, "{hosts}");
         }
     }
 

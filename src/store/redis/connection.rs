@@ -83,12 +83,7 @@ fn is_lost(error: &RedisError) -> bool {
 }
 
 impl ConnectionManager {
-    pub(super) fn to(url: &str, roots: Option<&[u8]>, channel: &[u8]) -> Result<Self, StoreError> {
-        let client = open(url, roots).map_err(|error| RedisFailure::while_connecting(&error))?;
-        Ok(Self::with(client, channel))
-    }
-
-    fn with(client: Client, channel: &[u8]) -> Self {
+    pub(super) fn with(client: Client, channel: &[u8]) -> Self {
         Self {
             client,
             channel: channel.to_vec(),
@@ -241,7 +236,7 @@ impl ConnectionManager {
     }
 }
 
-fn open(url: &str, roots: Option<&[u8]>) -> RedisResult<Client> {
+pub(super) fn open(url: &str, roots: Option<&[u8]>) -> RedisResult<Client> {
     let info = url.into_connection_info()?;
     // Notifications arrive on the connection that asks: RESP3, whatever the URL says.
     let settings = info.redis_settings().clone().set_protocol(ProtocolVersion::RESP3);

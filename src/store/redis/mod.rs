@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use redis::{FromRedisValue, Value, cmd};
 
-use self::connection::ConnectionManager;
+use self::connection::{ConnectionManager, open};
 use self::error::RedisFailure;
 use self::script::{DELETE, DELETE_EXPIRED, SWAP};
 use super::{Change, Key, Record, Store, StoreError, StoreFuture, Stored, Tag, Version};
@@ -131,7 +131,8 @@ impl RedisStore {
 
     fn at(url: &str, roots: Option<&[u8]>) -> Result<Self, StoreError> {
         let names = Arc::new(Names::under("tower-oidc"));
-        let link = Arc::new(ConnectionManager::to(url, roots, &names.channel)?);
+        let client = open(url, roots).map_err(|error| RedisFailure::while_connecting(&error))?;
+        let link = Arc::new(ConnectionManager::with(client, &names.channel));
         Ok(Self { link, names, random: Random::system() })
     }
 

@@ -26,7 +26,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// A few connections. Nothing of SQLite runs on a thread of the runtime.
 pub(super) struct ConnectionPool {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     /// Each with the file that it opened.
     idle: Mutex<Vec<(Connection, FileId)>>,
     permits: Arc<Semaphore>,

@@ -1,10 +1,9 @@
 //! Records in a file.
 
 mod connections;
-mod rows;
-mod schema;
+mod tables;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use rusqlite::ErrorCode;
 use tokio::sync::Mutex;
 
 use self::connections::ConnectionPool;
-use self::rows::Writer;
+use self::tables::Writer;
 use super::columns::Columns;
 use super::notifier::Notifier;
 use super::{Change, Key, Record, Store, StoreError, StoreFuture, Stored, Tag, Version};
@@ -79,7 +78,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub struct SqliteStore(Arc<SqliteShared>, Writer);
 
 struct SqliteShared {
-    path: PathBuf,
     readers: Arc<ConnectionPool>,
     writer: Arc<ConnectionPool>,
     changes: Notifier,
@@ -108,7 +106,7 @@ impl SqliteStore {
     pub fn open_migrated(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         let path = path.as_ref();
         connections::check_path(path)?;
-        schema::check(&connections::open(path)?)?;
+        tables::check(&connections::open(path)?)?;
         Ok(Self::at(path))
     }
 
@@ -122,13 +120,12 @@ impl SqliteStore {
         let path = path.as_ref();
         connections::check_path(path)?;
         connections::create(path)?;
-        schema::migrate(&mut connections::open(path)?)
+        tables::migrate(&mut connections::open(path)?)
     }
 
     fn at(path: &Path) -> Self {
         let writer = Writer { id: i64::from_be_bytes(Random::system().bytes()), clock: Clock::system() };
         let inner = SqliteShared {
-            path: path.to_owned(),
             readers: ConnectionPool::new(path, READERS),
             writer: ConnectionPool::new(path, 1),
             changes: Notifier::default(),
@@ -149,7 +146,7 @@ impl SqliteStore {
         let mut seen = self.0.seen.lock().await;
         loop {
             tokio::time::sleep(LOOK).await;
-            match self.0.writer.run(rows::data_version).await {
+            match self.0.writer.run(tables::data_version).await {
                 Ok(version) if version == *seen => {}
                 Ok(version) => {
                     *seen = version;
@@ -164,7 +161,7 @@ impl SqliteStore {
 
 impl Store for SqliteStore {
     fn load(&self, key: Key) -> StoreFuture<'_, Option<Stored>> {
-        Box::pin(self.0.readers.read(move |connection| rows::load(connection, key)))
+        Box::pin(self.0.readers.read(move |connection| tables::load(connection, key)))
     }
 
     fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
@@ -173,7 +170,7 @@ impl Store for SqliteStore {
             let written = self
                 .0
                 .writer
-                .run(move |connection| rows::swap(connection, &writer, key, expected, &record))
+                .run(move |connection| tables::swap(connection, &writer, key, expected, &record))
                 .await?;
             if written.is_some() {
                 self.0.changes.tell(Change::Row(key));
@@ -185,7 +182,7 @@ impl Store for SqliteStore {
     fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool> {
         Box::pin(async move {
             let deleted =
-                self.0.writer.run(move |connection| rows::delete(connection, key, expected)).await?;
+                self.0.writer.run(move |connection| tables::delete(connection, key, expected)).await?;
             if deleted {
                 self.0.changes.tell(Change::Row(key));
             }
@@ -194,7 +191,7 @@ impl Store for SqliteStore {
     }
 
     fn find(&self, tag: Tag) -> StoreFuture<'_, Vec<Key>> {
-        Box::pin(self.0.readers.read(move |connection| rows::find(connection, tag)))
+        Box::pin(self.0.readers.read(move |connection| tables::find(connection, tag)))
     }
 
     fn delete_expired(&self, older_than: Timestamp) -> StoreFuture<'_, u64> {
@@ -202,10 +199,11 @@ impl Store for SqliteStore {
             let mut deleted = 0;
             loop {
                 let writer = self.1.clone();
-                let delete = move |connection: &mut _| rows::delete_expired(connection, &writer, older_than);
+                let delete =
+                    move |connection: &mut _| tables::delete_expired(connection, &writer, older_than);
                 let batch = self.0.writer.run(delete).await?;
                 deleted += batch;
-                if batch < u64::from(rows::BATCH) {
+                if batch < u64::from(tables::BATCH) {
                     return Ok(deleted);
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -232,7 +230,7 @@ impl Store for SqliteStore {
     }
 }
 
-opaque!(SqliteStore, |store| path = store.0.path);
+opaque!(SqliteStore, |store| path = store.0.writer.path);
 
 fn failed(error: rusqlite::Error) -> StoreError {
     const MESSAGE: &str = "SQLite did not do it";
