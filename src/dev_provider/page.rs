@@ -26,34 +26,30 @@ impl IncomingRequest<'_> {
             "" => String::new(),
             notice => format!(r#"<p class="notice" role="alert">{}</p>"#, escape(notice)),
         };
-        let (title, fields, first) = match consent {
+        let (title, first, fields) = match consent {
             None => (
                 "Sign in",
+                ("sign-in", "Sign in"),
                 format!(
                     r#"<label for="email">E-mail</label>
 <input id="email" name="email" value="{email}" inputmode="email" autocomplete="username" autofocus>
 <div class="check"><input id="admin" name="admin" type="checkbox" value="on">
 <label for="admin">Sign in as Administrator</label></div>"#
                 ),
-                button("sign-in", "Sign in"),
             ),
             Some(_) => (
                 "Grant access",
+                ("grant", "Grant access"),
                 format!(r#"<p>You are signed in as <strong>{email}</strong>.</p>"#),
-                button("grant", "Grant access"),
             ),
         };
-        let (sign_out, deny) = (button("sign-out", "Sign out"), button("deny", "Deny"));
-        let (action, token) = (escape(&self.settings.issuer.url("/sign-in")), escape(token));
+        let buttons = [first, ("sign-out", "Sign out"), ("deny", "Deny")];
+        let form = self.form("/sign-in", token, &fields, &buttons);
         let body = format!(
             r#"{notice}
 <p>The application <strong>{client}</strong> asks for:</p>
 <ul>{scopes}</ul>
-<form method="post" action="{action}">
-<input type="hidden" name="pending" value="{token}">
-{fields}
-<div class="buttons">{first}{sign_out}{deny}</div>
-</form>
+{form}
 <footer>Development provider: no password, no safety.</footer>"#
         );
         page(StatusCode::OK, title, &body)
@@ -61,18 +57,25 @@ impl IncomingRequest<'_> {
 
     /// Asks before a logout that anybody could have caused (RP-Initiated Logout 1.0 section 2).
     pub(super) fn confirm_sign_out(&self, token: &str, email: &str) -> Response<Bytes> {
-        let body = format!(
-            r#"<p>You are signed in as <strong>{email}</strong>. Sign out?</p>
-<form method="post" action="{action}">
+        let text = format!("<p>You are signed in as <strong>{}</strong>. Sign out?</p>", escape(email));
+        let form = self.form("/sign-out", token, &text, &[("sign-out", "Sign out")]);
+        page(StatusCode::OK, "Sign out", &form)
+    }
+
+    /// A form with the token of what it answers, and a button for each answer.
+    fn form(&self, endpoint: &str, token: &str, fields: &str, buttons: &[(&str, &str)]) -> String {
+        let (action, token) = (escape(&self.settings.issuer.url(endpoint)), escape(token));
+        let buttons = buttons.iter().map(|(answer, label)| {
+            format!(r#"<button id="{answer}" name="answer" value="{answer}">{label}</button>"#)
+        });
+        let buttons = buttons.collect::<String>();
+        format!(
+            r#"<form method="post" action="{action}">
 <input type="hidden" name="pending" value="{token}">
-<div class="buttons">{sign_out}</div>
-</form>"#,
-            email = escape(email),
-            action = escape(&self.settings.issuer.url("/sign-out")),
-            token = escape(token),
-            sign_out = button("sign-out", "Sign out"),
-        );
-        page(StatusCode::OK, "Sign out", &body)
+{fields}
+<div class="buttons">{buttons}</div>
+</form>"#
+        )
     }
 
     /// OAuth 2.0 Form Post Response Mode section 2.
@@ -96,8 +99,4 @@ fn private(mut page: Response<Bytes>) -> Response<Bytes> {
     page.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     page.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     page
-}
-
-fn button(answer: &str, label: &str) -> String {
-    format!(r#"<button id="{answer}" name="answer" value="{answer}">{label}</button>"#)
 }
