@@ -12,7 +12,7 @@ use super::context::{EndpointAnswer, EndpointContext};
 use super::login::{asked, registration};
 use super::login_error::{LoginAnswer, LoginError};
 use super::parameters::is_form;
-use super::pending::{self, Intent, KeepFor, PendingLogin};
+use super::pending::{Intent, KeepFor, PendingCookies, PendingLogin};
 use super::sign_in::{Issued, VerifiedTokens, session_cookie};
 use super::{connect, silent, urls, visitor};
 use crate::config::destination::Destination;
@@ -56,7 +56,7 @@ async fn callback(context: &EndpointContext, provider: &Arc<Provider>, body: &[u
     let (runtime, head) = (&context.runtime, &context.head);
     let unknown = |failure| failed(runtime, &failure, None);
     let response = read(provider, head, body).map_err(|malformed| unknown(malformed.into()))?;
-    let found = pending::LOGIN.find::<PendingLogin>(runtime, &head.headers, &response.state);
+    let found = PendingCookies::logins(runtime).find::<PendingLogin>(&head.headers, &response.state);
     let found = found.filter(|(login, _)| is_of(login, &response, provider));
     let (login, expired) = found.ok_or_else(|| {
         let expected = &runtime.settings.public_url;
@@ -82,7 +82,7 @@ async fn callback(context: &EndpointContext, provider: &Arc<Provider>, body: &[u
         Ok(answer) => answer,
         Err(failure) => callback.recover(&again, failure).await.map_err(refused)?,
     };
-    Ok(cookie::with(answer, pending::LOGIN.remove(runtime, &login.state())))
+    Ok(cookie::with(answer, PendingCookies::logins(runtime).remove(&login.state())))
 }
 
 /// A response, with the login that it ends.

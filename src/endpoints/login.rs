@@ -131,8 +131,7 @@ async fn authorization(
     context: &EndpointContext,
     ask: &AuthorizationAttempt,
 ) -> Result<Response<Bytes>, ProviderError> {
-    let (runtime, headers) = (&context.runtime, &context.head.headers);
-    let provider = &ask.provider;
+    let (runtime, provider) = (&context.runtime, &ask.provider);
     let relying_party = &provider.relying_party;
     let metadata = provider.metadata().await?;
     let login = PendingLogin {
@@ -162,7 +161,7 @@ async fn authorization(
         additional: &relying_party.authorization_parameters,
     };
     let parameters = request.parameters(&metadata.client);
-    let cookies = pending::begin(runtime, headers, context.jar(), relying_party.response_mode, login)
+    let cookies = pending::begin(context, relying_party.response_mode, login)
         .ok_or(ProviderError::Malformed("the login under way cannot be kept"))?;
     let set: usize = cookies.iter().map(|cookie| cookie.len() + cookie::LINE).sum();
     let response = transport(runtime, provider, &metadata, &parameters, set).await?;

@@ -12,7 +12,7 @@ use url::Url;
 use super::context::{EndpointAnswer, EndpointContext};
 use super::end_session::end_session;
 use super::parameters::EndpointQuery;
-use super::pending::{self, PendingLogout};
+use super::pending::{PendingCookies, PendingLogout};
 use super::urls::logout_path;
 use super::{login, silent};
 use crate::config::destination::Destination;
@@ -142,7 +142,7 @@ impl ProviderLogout {
         let return_to = destination.as_str().to_owned();
         let pending = PendingLogout { state: state.clone(), return_to };
         let until = runtime.now().saturating_add(runtime.settings.login_lifetime);
-        let pending = pending::LOGOUT.sealed(runtime, SameSitePolicy::Lax, (&state, until), &pending);
+        let pending = PendingCookies::logouts(runtime).sealed(SameSitePolicy::Lax, (&state, until), &pending);
         Some(Self { endpoint, parameters, pending })
     }
 
@@ -181,8 +181,9 @@ async fn leave(
         page::self_submitting(endpoint.as_str(), parameters, &runtime.random.token())
     };
     // Earlier logouts from which the browser never came back.
-    let former = pending::LOGOUT.all(runtime, &context.head.headers).map(|(name, _)| name);
-    let cleared = pending::LOGOUT.remove_all(runtime, former, at_provider.set(removals));
+    let logouts = PendingCookies::logouts(runtime);
+    let former = logouts.all(&context.head.headers).map(|(name, _)| name);
+    let cleared = logouts.remove_all(former, at_provider.set(removals));
     cookie::with(answer, cleared.into_iter().chain(at_provider.pending))
 }
 
@@ -210,11 +211,12 @@ pub(crate) fn returned(runtime: &Runtime, uri: &Uri, headers: &HeaderMap) -> Opt
     if public.trim_end_matches('/') != expected.trim_end_matches('/') {
         return None;
     }
-    let (pending, is_over) = pending::LOGOUT.find::<PendingLogout>(runtime, headers, &state)?;
+    let logouts = PendingCookies::logouts(runtime);
+    let (pending, is_over) = logouts.find::<PendingLogout>(headers, &state)?;
     if is_over || !bool::from(pending.state.as_bytes().ct_eq(state.as_bytes())) {
         return None;
     }
     let destination = runtime.settings.destination(&pending.return_to).ok()?;
     let answer = page::unshared(redirect(destination.as_str()));
-    Some(cookie::with(answer, pending::LOGOUT.remove(runtime, &state)))
+    Some(cookie::with(answer, logouts.remove(&state)))
 }

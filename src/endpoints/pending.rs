@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::context::EndpointContext;
 use crate::clock::Timestamp;
 use crate::cookie::{self, SameSitePolicy};
 use crate::events::EventCode;
@@ -18,7 +19,6 @@ use crate::records::seal::{AssociatedData, KeyRing, Purpose};
 use crate::sessions::identity::SessionPayload;
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
-use crate::stateless::CookieJar;
 
 /// At most so many logins are under way in one browser; the oldest goes.
 const MOST: usize = 8;
@@ -125,36 +125,41 @@ fn is_id(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_".contains(&byte)
 }
 
-/// A kind of pending cookie.
+/// The cookies of one kind of what is under way.
 #[derive(Clone, Copy)]
-pub(crate) struct PendingKind {
+pub(crate) struct PendingCookies<'r> {
+    runtime: &'r Runtime,
     name: &'static str,
     purpose: Purpose,
 }
 
-pub(crate) const LOGIN: PendingKind = PendingKind { name: "login", purpose: Purpose::PendingLogin };
-pub(crate) const LOGOUT: PendingKind = PendingKind { name: "logout", purpose: Purpose::PendingLogout };
-
-impl PendingKind {
-    /// The cookie's name, from the beginning of the state that the provider sends back.
-    fn cookie(self, runtime: &Runtime, state: &str) -> Option<String> {
-        let id = state.get(..ID).filter(|id| id.bytes().all(is_id))?;
-        Some(runtime.settings.cookies.name(&format!("{}-{id}", self.name)))
+impl<'r> PendingCookies<'r> {
+    pub(crate) fn logins(runtime: &'r Runtime) -> Self {
+        Self { runtime, name: "login", purpose: Purpose::PendingLogin }
     }
 
-    fn prefix(self, runtime: &Runtime) -> String {
-        runtime.settings.cookies.name(&format!("{}-", self.name))
+    pub(crate) fn logouts(runtime: &'r Runtime) -> Self {
+        Self { runtime, name: "logout", purpose: Purpose::PendingLogout }
+    }
+
+    /// The cookie's name, from the beginning of the state that the provider sends back.
+    fn cookie(self, state: &str) -> Option<String> {
+        let id = state.get(..ID).filter(|id| id.bytes().all(is_id))?;
+        Some(self.prefix() + id)
+    }
+
+    fn prefix(self) -> String {
+        self.runtime.settings.cookies.name(&format!("{}-", self.name))
     }
 
     /// The `Set-Cookie` of something under way until then.
     pub(crate) fn sealed<T: Serialize>(
         self,
-        runtime: &Runtime,
         cross_site: SameSitePolicy,
         (state, expires_at): (&str, Timestamp),
         value: &T,
     ) -> Option<HeaderValue> {
-        let name = self.cookie(runtime, state)?;
+        let (runtime, name) = (self.runtime, self.cookie(state)?);
         let contents = postcard::to_allocvec(value).ok()?;
         let place = AssociatedData::new(self.purpose, name.as_bytes());
         let sealed = &runtime.records.keys.seal(place, expires_at, &contents, &runtime.random);
@@ -166,38 +171,24 @@ impl PendingKind {
 
     /// Finds what is pending in this browser under a state, and says whether it has expired. Of what has expired only the
     /// destination is used.
-    pub(crate) fn find<T: DeserializeOwned>(
-        self,
-        runtime: &Runtime,
-        headers: &HeaderMap,
-        state: &str,
-    ) -> Option<(T, bool)> {
-        let name = self.cookie(runtime, state)?;
-        let (expires_at, value) = self.open(runtime, &name, cookie::find(headers, &name)?)?;
-        Some((value, runtime.now() >= expires_at))
+    pub(crate) fn find<T: DeserializeOwned>(self, headers: &HeaderMap, state: &str) -> Option<(T, bool)> {
+        let name = self.cookie(state)?;
+        let (expires_at, value) = self.open(&name, cookie::find(headers, &name)?)?;
+        Some((value, self.runtime.now() >= expires_at))
     }
 
     /// All that the browser has of this kind.
-    pub(crate) fn under_way<T: DeserializeOwned>(
-        self,
-        runtime: &Runtime,
-        headers: &HeaderMap,
-    ) -> impl Iterator<Item = T> {
-        self.all(runtime, headers).filter_map(move |(name, value)| Some(self.open(runtime, name, value)?.1))
+    pub(crate) fn under_way<T: DeserializeOwned>(self, headers: &HeaderMap) -> impl Iterator<Item = T> {
+        self.all(headers).filter_map(move |(name, value)| Some(self.open(name, value)?.1))
     }
 
-    pub(crate) fn remove(self, runtime: &Runtime, state: &str) -> Option<HeaderValue> {
-        let name = self.cookie(runtime, state)?;
-        Some(runtime.settings.cookies.remove(&name, removal(runtime)))
+    pub(crate) fn remove(self, state: &str) -> Option<HeaderValue> {
+        Some(self.runtime.settings.cookies.remove(&self.cookie(state)?, removal(self.runtime)))
     }
 
     /// The request's cookies that are named like ours of this kind; not all of more than browsers ever have of them.
-    pub(crate) fn all<'a>(
-        self,
-        runtime: &Runtime,
-        headers: &'a HeaderMap,
-    ) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
-        let prefix = self.prefix(runtime);
+    pub(crate) fn all(self, headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
+        let prefix = self.prefix();
         let found = cookie::all(headers).filter_map(move |(name, value)| {
             let name = std::str::from_utf8(name).ok()?;
             let id = name.strip_prefix(&prefix)?;
@@ -207,26 +198,20 @@ impl PendingKind {
     }
 
     /// The removals of these cookies that fit: a request can bring any number of them, and an answer has room for few.
-    pub(crate) fn remove_all<'a>(
+    pub(crate) fn remove_all<'h>(
         self,
-        runtime: &Runtime,
-        names: impl IntoIterator<Item = &'a str>,
+        names: impl Iterator<Item = &'h str>,
         size: usize,
     ) -> Vec<HeaderValue> {
-        let cross_site = removal(runtime);
-        let removals = names.into_iter().map(|name| runtime.settings.cookies.remove(name, cross_site));
+        let cross_site = removal(self.runtime);
+        let removals = names.map(|name| self.runtime.settings.cookies.remove(name, cross_site));
         as_fit(removals.take(MOST), size)
     }
 
-    fn open<T: DeserializeOwned>(
-        self,
-        runtime: &Runtime,
-        name: &str,
-        value: &[u8],
-    ) -> Option<(Timestamp, T)> {
-        let sealed = URL_SAFE_NO_PAD.decode(value).ok()?;
-        let opened =
-            &runtime.records.keys.open(AssociatedData::new(self.purpose, name.as_bytes()), &sealed).ok()?;
+    fn open<T: DeserializeOwned>(self, name: &str, value: &[u8]) -> Option<(Timestamp, T)> {
+        let (place, sealed) =
+            (AssociatedData::new(self.purpose, name.as_bytes()), URL_SAFE_NO_PAD.decode(value).ok()?);
+        let opened = self.runtime.records.keys.open(place, &sealed).ok()?;
         Some((opened.expires_at, postcard::from_bytes(&opened.contents).ok()?))
     }
 }
@@ -268,12 +253,13 @@ impl UnderWay<'_> {
     /// The bytes that the cookie of this login adds to each request.
     fn sent(&self, runtime: &Runtime) -> usize {
         let contents = postcard::to_allocvec(&self.login).map_or(LARGEST, |contents| contents.len());
-        let name = LOGIN.prefix(runtime).len() + ID + "=; ".len();
+        let name = PendingCookies::logins(runtime).prefix().len() + ID + "=; ".len();
         name + (KeyRing::sealed_length(contents) * 4).div_ceil(3)
     }
 
     fn cookie(&self, runtime: &Runtime, cross_site: SameSitePolicy) -> Option<HeaderValue> {
-        LOGIN.sealed(runtime, cross_site, (&self.login.state(), self.expires_at), &self.login)
+        let value = (&*self.login.state(), self.expires_at);
+        PendingCookies::logins(runtime).sealed(cross_site, value, &self.login)
     }
 }
 
@@ -283,15 +269,15 @@ impl UnderWay<'_> {
 ///
 /// A login that is over stays while there is room: its late callback still lands where it was going.
 pub(crate) fn begin(
-    runtime: &Runtime,
-    headers: &HeaderMap,
-    jar: &CookieJar,
+    context: &EndpointContext,
     response_mode: ResponseMode,
     login: PendingLogin,
 ) -> Option<Vec<HeaderValue>> {
+    let (runtime, jar) = (&*context.runtime, context.jar());
+    let logins = PendingCookies::logins(runtime);
     let (mut under_way, mut removed) = (Vec::new(), Vec::new());
-    for (name, value) in LOGIN.all(runtime, headers) {
-        match LOGIN.open::<PendingLogin>(runtime, name, value) {
+    for (name, value) in logins.all(&context.head.headers) {
+        match logins.open::<PendingLogin>(name, value) {
             Some((expires_at, login)) => under_way.push(UnderWay { name, login, expires_at, changed: false }),
             None => removed.push(name),
         }
@@ -308,7 +294,7 @@ pub(crate) fn begin(
     let size = |cookies: &[HeaderValue]| -> usize {
         new.len() + cookies.iter().map(|cookie| cookie.len() + cookie::LINE).sum::<usize>()
     };
-    cookies.extend(LOGIN.remove_all(runtime, removed, size(&cookies)));
+    cookies.extend(logins.remove_all(removed.into_iter(), size(&cookies)));
     cookies.extend(as_fit(jar.left_behind().into_iter(), size(&cookies)));
     cookies.push(new);
     Some(cookies)

@@ -14,7 +14,7 @@ use http::Response;
 use super::context::EndpointContext;
 use super::login::{self, AuthorizationAttempt, begin};
 use super::login_error::{LoginAnswer, LoginError};
-use super::pending::{self, Intent, PendingLogin};
+use super::pending::{Intent, PendingCookies, PendingLogin};
 use super::sign_in::Issued;
 use super::urls;
 use crate::config::connections::CheckedConnection;
@@ -31,8 +31,8 @@ use crate::tokens::principal::Principal;
 /// The names that this browser is about to get, by the grants under way in it. Their cookies are sealed, and no other
 /// browser has them.
 fn becoming(context: &EndpointContext) -> impl Iterator<Item = [u8; 32]> {
-    let under_way = pending::LOGIN.under_way::<PendingLogin>(&context.runtime, &context.head.headers);
-    under_way.filter_map(|login| match login.intent {
+    let logins = PendingCookies::logins(&context.runtime);
+    logins.under_way::<PendingLogin>(&context.head.headers).filter_map(|login| match login.intent {
         Intent::Visitor { visitor, .. } => Some(visitor),
         _ => None,
     })
