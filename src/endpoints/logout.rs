@@ -22,13 +22,15 @@ use crate::events::EventCode;
 use crate::page;
 use crate::protocol::authorization::{MAX_REDIRECT, with_parameters};
 use crate::protocol::fetch_metadata::Target;
-use crate::protocol::logout::{ID_TOKEN_HINT, parameters};
 use crate::provider::cause;
 use crate::secret::Secret;
 use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
 use crate::store::StoreError;
+
+/// The parameter of a logout request that says who signs out: their ID token.
+const ID_TOKEN_HINT: &str = "id_token_hint";
 
 /// What [`signed_out`] sets, in bytes.
 const REMOVALS: usize = 256;
@@ -137,8 +139,13 @@ impl ProviderLogout {
         let endpoint = metadata.end_session_endpoint.clone()?;
         let state = runtime.random.token();
         let hint = id_token.map(Secret::expose_secret).filter(|hint| !hint.is_empty());
-        let client_id = &provider.relying_party.client_id;
-        let parameters = parameters(hint, client_id, runtime.settings.post_logout_url.as_str(), &state);
+        // RP-Initiated Logout 1.0 section 2.
+        let mut parameters = vec![
+            ("client_id", provider.relying_party.client_id.clone()),
+            ("post_logout_redirect_uri", runtime.settings.post_logout_url.to_string()),
+            ("state", state.clone()),
+        ];
+        parameters.extend(hint.map(|hint| (ID_TOKEN_HINT, hint.to_owned())));
         let return_to = destination.as_str().to_owned();
         let pending = PendingLogout { state: state.clone(), return_to };
         let until = runtime.now().saturating_add(runtime.settings.login_lifetime);

@@ -19,7 +19,7 @@
 //! | metadata | [`metadata`] | it refuses a provider for any member of an unusual type, or one that this application does not use |
 //! | UserInfo | [`user_info`] | as the claims of the ID token |
 //! | ID tokens that there are none of | [`oauth2`] | it knows OpenID Providers only |
-//! | logout request, logout token | [`logout`], [`logout_token`] | it has no logout token; the request has four parameters |
+//! | logout token | [`logout_token`] | it has none; the logout request is four parameters of a URL |
 //!
 //! The tests of [`token`] and [`client`] show the limits: they fail when the library learns to do otherwise.
 
@@ -32,7 +32,6 @@ pub(crate) mod id_token;
 pub(crate) mod issuer;
 pub(crate) mod json;
 pub(crate) mod jws;
-pub(crate) mod logout;
 pub(crate) mod logout_token;
 pub(crate) mod metadata;
 pub(crate) mod oauth2;
