@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 
 use super::context::{EndpointAnswer, EndpointContext};
-use super::login::{self, AuthorizationAttempt, begin};
+use super::login::{self, AuthorizationAttempt};
 use super::login_error::{LoginAnswer, LoginError};
 use super::parameters::EndpointQuery;
 use super::pending::{Intent, KeepFor};
@@ -102,7 +102,7 @@ pub(crate) async fn start(context: &EndpointContext) -> EndpointAnswer {
         Decision::Ask if request.extends && request.options.is_silent() => Decision::Refuse,
         decision => decision,
     };
-    if runtime.mode.account().is_none() {
+    if kept_for(runtime) == KeepFor::User {
         context.admit_by(target, decision, || request.ask(runtime, key.as_deref()))?;
     }
     let own = context.is_own(proof);
@@ -112,12 +112,12 @@ pub(crate) async fn start(context: &EndpointContext) -> EndpointAnswer {
             if !request.once
                 && let Some(connection) = login::of_visitors(runtime, &request.name) =>
         {
-            let again = request.try_again();
-            let ConnectRequest { destination, options, more, here, .. } = request;
+            let away = request.try_again();
+            let ConnectRequest { destination, options, more, here: again, .. } = request;
             let provider = Arc::clone(runtime.providers.get(connection.provider));
             let intent = Intent::Login { replaces: None };
-            let ask = AuthorizationAttempt { provider, destination, options, intent, own };
-            visitor::start(context, connection, ask, &more, &here).await.unwrap_or(again)
+            let ask = AuthorizationAttempt { provider, destination, options, intent, own, again };
+            visitor::start(context, connection, ask, &more).await.unwrap_or(away)
         }
         // First the person, then what they grant.
         Ok(None) => match runtime.settings.destination(&request.here) {
@@ -160,8 +160,8 @@ async fn start_for(
     let signed_in = Box::new(SessionPayload { sids, acr: None, ..SessionPayload::clone(session) });
     let (session, connection) = (session.id.bytes(), connection.name.clone());
     let intent = Intent::Connect { session, connection, more_scopes, usage, signed_in };
-    let ConnectRequest { destination, options, here, .. } = request;
-    Ok(begin(context, &AuthorizationAttempt { provider, destination, options, intent, own }, &here).await)
+    let ConnectRequest { destination, options, here: again, .. } = request;
+    Ok(AuthorizationAttempt { provider, destination, options, intent, own, again }.begin(context).await)
 }
 
 /// The session in which a connection was started, if it still is the browser's; `None` for a login, for the account of

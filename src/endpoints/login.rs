@@ -6,17 +6,17 @@ use bytes::Bytes;
 use http::{Response, StatusCode};
 use sha2::{Digest, Sha256};
 
-use super::choose_provider;
 use super::context::{EndpointAnswer, EndpointContext};
 use super::parameters::EndpointQuery;
 use super::pending::{self, Intent, PendingLogin};
 use super::silent::{silence, was_silent};
-use super::urls::{AGAIN, path, proof_key};
+use super::urls::{AGAIN, path, proof_key, with_proof};
 use crate::config::connections::CheckedConnection;
 use crate::config::destination::Destination;
+use crate::config::hooks::ProviderChoice;
 use crate::config::resource::distinct;
 use crate::error::redirect;
-use crate::events::EventCode;
+use crate::events::{EventCode, guarded};
 use crate::protocol::authorization::{
     AuthorizationRequest, LoginOptions, MAX_REDIRECT, Prompt, PushedAuthorizationRequests, ResponseMode,
     with_parameters,
@@ -64,14 +64,38 @@ pub(crate) async fn start(context: &EndpointContext) -> EndpointAnswer {
     let is_chosen = named.is_some() || options.is_silent() || !runtime.providers.several_logins();
     let provider = named.or_else(|| runtime.providers.logins().next()).filter(|_| is_chosen).cloned();
     let Some(provider) = provider else {
-        return Ok(choose_provider::page(runtime, &linked, &options));
+        return Ok(choice(runtime, &linked, &options));
     };
     // A GET brings the session's cookie along.
     let is_posted = provider.relying_party.response_mode == ResponseMode::FormPost;
     let replaces = context.session_id().filter(|_| is_posted).map(SessionId::bytes);
     let intent = Intent::Login { replaces };
     let again = path(runtime, Some(&provider), &linked, &options);
-    Ok(begin(context, &AuthorizationAttempt { provider, destination, options, intent, own }, &again).await)
+    Ok(AuthorizationAttempt { provider, destination, options, intent, own, again }.begin(context).await)
+}
+
+/// Several providers to sign in at, and none chosen: the application's page, or the layer's own, where a person chooses.
+fn choice(runtime: &Runtime, destination: &Destination, options: &LoginOptions) -> Response<Bytes> {
+    let choices = choices(runtime, None, destination, options);
+    let choose = runtime.hooks.choose.as_ref();
+    let page = choose.and_then(|hook| guarded("the hook for the provider selection page", || hook(&choices)));
+    page.unwrap_or_else(|| ProviderChoice::page(&choices))
+}
+
+/// Every provider to sign in at, in the order of the configuration; each address asks for the same otherwise, with the
+/// proof that this key makes.
+pub(crate) fn choices(
+    runtime: &Runtime,
+    key: Option<&[u8]>,
+    destination: &Destination,
+    options: &LoginOptions,
+) -> Vec<ProviderChoice> {
+    let choice = |provider: &Arc<Provider>| ProviderChoice {
+        provider: provider.relying_party.name.clone(),
+        display_name: provider.relying_party.display_name.clone(),
+        login_url: with_proof(runtime, key, path(runtime, Some(provider), destination, options)),
+    };
+    runtime.providers.logins().map(choice).collect()
 }
 
 /// What the provider is asked, and for what.
@@ -82,6 +106,8 @@ pub(crate) struct AuthorizationAttempt {
     pub(crate) intent: Intent,
     /// The application itself, or its user, began it.
     pub(crate) own: bool,
+    /// The address that starts the same once more.
+    pub(crate) again: String,
 }
 
 /// Another site leads somebody to the login who is signed in: a login in its place is theirs to want.
@@ -91,81 +117,77 @@ fn ask(again: String, destination: &Destination) -> Response<Bytes> {
     page::page(StatusCode::OK, "Do you want to sign in again?", text, &links)
 }
 
-/// Sends the browser to the provider; `again` is the address that tries once more.
-pub(crate) async fn begin(
-    context: &EndpointContext,
-    ask: &AuthorizationAttempt,
-    again: &str,
-) -> Response<Bytes> {
-    let runtime = &context.runtime;
-    match authorization(context, ask).await {
-        Ok(response) => {
-            let RelyingParty { issuer, redirect_uri, .. } = &ask.provider.relying_party;
-            let told = format_args!("{}, which must have the redirect URI {redirect_uri}", issuer.url);
-            runtime.events().emit(EventCode::LoginStarted, None, told);
-            response
-        }
-        Err(error) => {
-            runtime.events().emit(EventCode::LoginRefused, None, cause(&error));
-            match error {
-                // Nobody asked for it: the page that the person is on works without.
-                _ if ask.options.is_silent() => {
-                    cookie::with(redirect(ask.destination.as_str()), [silence(runtime)])
+impl AuthorizationAttempt {
+    /// Sends the browser to the provider.
+    pub(crate) async fn begin(&self, context: &EndpointContext) -> Response<Bytes> {
+        let events = context.runtime.events();
+        match self.request(context).await {
+            Ok(response) => {
+                let RelyingParty { issuer, redirect_uri, .. } = &self.provider.relying_party;
+                let told = format_args!("{}, which must have the redirect URI {redirect_uri}", issuer.url);
+                events.emit(EventCode::LoginStarted, None, told);
+                response
+            }
+            Err(error) => {
+                events.emit(EventCode::LoginRefused, None, cause(&error));
+                match error {
+                    // Nobody asked for it: the page that the person is on works without.
+                    _ if self.options.is_silent() => {
+                        cookie::with(redirect(self.destination.as_str()), [silence(&context.runtime)])
+                    }
+                    ProviderError::Refused(_) | ProviderError::Malformed(_) => page::plain(
+                        StatusCode::BAD_GATEWAY,
+                        "The sign-in service refused this application's request.",
+                    ),
+                    _ => unavailable(&self.again),
                 }
-                ProviderError::Refused(_) | ProviderError::Malformed(_) => page::plain(
-                    StatusCode::BAD_GATEWAY,
-                    "The sign-in service refused this application's request.",
-                ),
-                _ => unavailable(again),
             }
         }
+    }
+
+    /// The authorization request, on its way, and what the browser keeps of it.
+    async fn request(&self, context: &EndpointContext) -> Result<Response<Bytes>, ProviderError> {
+        let (runtime, provider) = (&context.runtime, &self.provider);
+        let relying_party = &provider.relying_party;
+        let metadata = provider.metadata().await?;
+        let login = PendingLogin {
+            seed: runtime.random.bytes(),
+            return_to: self.destination.as_str().to_owned(),
+            registration: registration(relying_party),
+            silent: self.options.is_silent(),
+            prompted: self.options.prompt == Some(Prompt::Consent),
+            max_age: self.options.max_age,
+            acr_values: self.options.acr_values.clone(),
+            started_at: runtime.next_moment(),
+            intent: self.intent.clone(),
+            own: self.own,
+            is_again: context.query().ends_with(AGAIN),
+        };
+        let (connection, scopes) = asked(runtime, provider, &self.intent)
+            .ok_or(ProviderError::Malformed("there is no such connection"))?;
+        let request = AuthorizationRequest {
+            scopes: &scopes,
+            resources: &connection.indicators,
+            response_mode: relying_party.response_mode,
+            state: &login.state(),
+            nonce: &login.nonce(),
+            code_verifier: &login.code_verifier(),
+            hosted_domain: relying_party.hosted_domain.as_deref(),
+            options: &self.options,
+            additional: &relying_party.authorization_parameters,
+        };
+        let parameters = request.parameters(&metadata.client);
+        let cookies = pending::begin(context, relying_party.response_mode, login)
+            .ok_or(ProviderError::Malformed("the login under way cannot be kept"))?;
+        let set: usize = cookies.iter().map(|cookie| cookie.len() + cookie::LINE).sum();
+        let response = transport(runtime, provider, &metadata, &parameters, set).await?;
+        Ok(cookie::with(page::unshared(response), cookies))
     }
 }
 
 /// The page for a provider that is away; `address` starts the same login once more.
 pub(crate) fn unavailable(address: &str) -> Response<Bytes> {
     page::try_again("The sign-in service does not answer at the moment.", address)
-}
-
-async fn authorization(
-    context: &EndpointContext,
-    ask: &AuthorizationAttempt,
-) -> Result<Response<Bytes>, ProviderError> {
-    let (runtime, provider) = (&context.runtime, &ask.provider);
-    let relying_party = &provider.relying_party;
-    let metadata = provider.metadata().await?;
-    let login = PendingLogin {
-        seed: runtime.random.bytes(),
-        return_to: ask.destination.as_str().to_owned(),
-        registration: registration(relying_party),
-        silent: ask.options.is_silent(),
-        prompted: ask.options.prompt == Some(Prompt::Consent),
-        max_age: ask.options.max_age,
-        acr_values: ask.options.acr_values.clone(),
-        started_at: runtime.next_moment(),
-        intent: ask.intent.clone(),
-        own: ask.own,
-        is_again: context.query().ends_with(AGAIN),
-    };
-    let (connection, scopes) = asked(runtime, provider, &ask.intent)
-        .ok_or(ProviderError::Malformed("there is no such connection"))?;
-    let request = AuthorizationRequest {
-        scopes: &scopes,
-        resources: &connection.indicators,
-        response_mode: relying_party.response_mode,
-        state: &login.state(),
-        nonce: &login.nonce(),
-        code_verifier: &login.code_verifier(),
-        hosted_domain: relying_party.hosted_domain.as_deref(),
-        options: &ask.options,
-        additional: &relying_party.authorization_parameters,
-    };
-    let parameters = request.parameters(&metadata.client);
-    let cookies = pending::begin(context, relying_party.response_mode, login)
-        .ok_or(ProviderError::Malformed("the login under way cannot be kept"))?;
-    let set: usize = cookies.iter().map(|cookie| cookie.len() + cookie::LINE).sum();
-    let response = transport(runtime, provider, &metadata, &parameters, set).await?;
-    Ok(cookie::with(page::unshared(response), cookies))
 }
 
 /// The way of an authorization request to the provider: in the address where it fits beside `set` bytes of cookies, pushed

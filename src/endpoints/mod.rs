@@ -6,7 +6,6 @@
 pub(crate) mod account;
 pub(crate) mod backchannel_logout;
 pub(crate) mod callback;
-pub(crate) mod choose_provider;
 pub(crate) mod connect;
 pub(crate) mod context;
 pub(crate) mod disconnect;

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http::Response;
 
 use super::context::EndpointContext;
-use super::login::{self, AuthorizationAttempt, begin};
+use super::login::{self, AuthorizationAttempt};
 use super::login_error::{LoginAnswer, LoginError};
 use super::pending::{Intent, PendingCookies, PendingLogin};
 use super::sign_in::Issued;
@@ -66,7 +66,6 @@ pub(crate) async fn start(
     connection: &CheckedConnection,
     mut ask: AuthorizationAttempt,
     more: &[String],
-    here: &str,
 ) -> Result<Response<Bytes>, StoreError> {
     let (runtime, present) = (&context.runtime, context.visitor());
     let before = present.map(Visitor::bytes);
@@ -81,7 +80,7 @@ pub(crate) async fn start(
     let more_scopes = login::scopes_besides(runtime, connection, granted, (&always, more), &mut ask.options);
     let connection = connection.name.clone();
     ask.intent = Intent::Visitor { visitor, before, connection, more_scopes };
-    Ok(begin(context, &ask, here).await)
+    Ok(ask.begin(context).await)
 }
 
 /// Keeps what a visitor granted, for the browser in which they began.

@@ -4,7 +4,7 @@ use http::Extensions;
 
 use super::request::RequestState;
 use crate::config::hooks::ProviderChoice;
-use crate::endpoints::{choose_provider, logout, urls};
+use crate::endpoints::{login, logout, urls};
 use crate::error::{DestinationError, Error};
 use crate::protocol::authorization::{LoginOptions, Prompt};
 use crate::secret::opaque;
@@ -82,7 +82,7 @@ impl AuthSession {
         options: &LoginOptions,
     ) -> Result<Vec<ProviderChoice>, DestinationError> {
         let destination = self.0.runtime.settings.destination(destination)?;
-        Ok(choose_provider::choices(&self.0.runtime, self.proof_key().as_deref(), &destination, options))
+        Ok(login::choices(&self.0.runtime, self.proof_key().as_deref(), &destination, options))
     }
 
     /// The address of a silent login (`prompt=none`, OpenID Connect Core 1.0 section 3.1.2.1): it signs the user in if
