@@ -30,21 +30,16 @@ pub(crate) fn path(
 
 /// Options as they stand in a login's address.
 pub(crate) fn query(options: &LoginOptions) -> String {
-    let mut query = String::new();
-    let mut push = |name: &str, value: &str| query.push_str(&format!("&{name}={}", encoded(value)));
-    if let Some(prompt) = options.prompt {
-        push("prompt", prompt.as_str());
-    }
-    if let Some(max_age) = options.max_age {
-        push("max_age", &max_age.as_secs().to_string());
-    }
-    if let Some(hint) = &options.login_hint {
-        push("login_hint", hint);
-    }
-    if !options.acr_values.is_empty() {
-        push("acr_values", &options.acr_values.join(" "));
-    }
-    query
+    let LoginOptions { prompt, max_age, login_hint, acr_values } = options;
+    let acr_values = (!acr_values.is_empty()).then(|| acr_values.join(" "));
+    let given = [
+        ("prompt", prompt.map(|prompt| prompt.as_str().to_owned())),
+        ("max_age", max_age.map(|max_age| max_age.as_secs().to_string())),
+        ("login_hint", login_hint.clone()),
+        ("acr_values", acr_values),
+    ];
+    let parameter = |(name, value): (&str, Option<String>)| Some(format!("&{name}={}", encoded(&value?)));
+    given.into_iter().filter_map(parameter).collect()
 }
 
 /// The path that ends this session and then goes to the destination.
@@ -54,18 +49,13 @@ pub(crate) fn logout_path(runtime: &Runtime, session: Option<&Session>, destinat
     format!("{path}?return_to={}{}", encoded(destination.as_str()), token.unwrap_or_default())
 }
 
-/// The address that asks the person to grant a connection.
-pub(crate) fn connect_path(runtime: &Runtime, connection: &str, destination: &Destination) -> String {
-    path_for(runtime, "connect", connection, destination)
-}
-
 /// The address of an endpoint that does something about a connection.
 pub(crate) fn path_for(runtime: &Runtime, endpoint: &str, connection: &str, to: &Destination) -> String {
     let path = runtime.settings.path_to(endpoint);
     format!("{path}?connection={}&return_to={}", encoded(connection), encoded(to.as_str()))
 }
 
-/// The same, with what is needed besides.
+/// The address that asks the person to grant a connection, with what is needed besides.
 pub(crate) fn connect_path_with(
     runtime: &Runtime,
     connection: &str,
@@ -73,7 +63,7 @@ pub(crate) fn connect_path_with(
     more_scopes: &[String],
     options: &LoginOptions,
 ) -> String {
-    let mut address = connect_path(runtime, connection, destination);
+    let mut address = path_for(runtime, "connect", connection, destination);
     if !more_scopes.is_empty() {
         address.push_str(&format!("&scope={}", encoded(&more_scopes.join(" "))));
     }

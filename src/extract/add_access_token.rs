@@ -19,6 +19,7 @@ use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::protocol::authorization::LoginOptions;
 use crate::protocol::challenge::{Demand, demand};
+use crate::provider::bearer;
 use crate::secret::opaque;
 use crate::store::BoxFuture;
 
@@ -135,7 +136,9 @@ impl<S> AddAccessToken<S> {
         let mut token = Some(tokens.token(&source, None).await?);
         let (mut renewed, mut redirects) = (false, 0);
         loop {
-            let response = self.send(&request, token.as_ref()).await?;
+            let response = self.inner.clone().oneshot(request.with(token.as_ref())?).await;
+            let response =
+                response.map_err(|error| Error::upstream("the API does not answer").with_source(error))?;
             if let Some(released) = &token {
                 let missing = match (wanted(&response), response.status()) {
                     (Some(Demand::Authentication { acr_values, max_age }), StatusCode::UNAUTHORIZED) => {
@@ -173,26 +176,6 @@ impl<S> AddAccessToken<S> {
             request.follow(target, response.status());
         }
     }
-
-    async fn send<B, R>(
-        &self,
-        outgoing: &Outgoing<B>,
-        token: Option<&AccessToken>,
-    ) -> Result<Response<R>, Error>
-    where
-        S: Service<Request<B>, Response = Response<R>> + Clone,
-        S::Error: Into<BoxError>,
-        B: Clone,
-    {
-        let mut request = outgoing.request.clone();
-        let uncallable = |error| Error::upstream("the URL cannot be called").with_source(error);
-        *request.uri_mut() = outgoing.url.as_str().parse::<Uri>().map_err(uncallable)?;
-        if let Some(authorization) = token.and_then(AccessToken::header) {
-            request.headers_mut().insert(AUTHORIZATION, authorization);
-        }
-        let answer = self.inner.clone().oneshot(request).await;
-        answer.map_err(|error| Error::upstream("the API does not answer").with_source(error))
-    }
 }
 
 /// A request that may be sent more than once. Its extensions are what the caller tells its own client, such as a span.
@@ -201,13 +184,24 @@ struct Outgoing<B> {
     url: Url,
 }
 
-impl<B: Default> Outgoing<B> {
+impl<B: Clone + Default> Outgoing<B> {
     fn new(mut request: Request<B>) -> Result<Self, Error> {
         let url = parse(&request.uri().to_string()).ok_or_else(Error::no_token_for_url)?;
         request.headers_mut().remove(AUTHORIZATION);
         // The URL says it, and a redirect changes it.
         request.headers_mut().remove(HOST);
         Ok(Self { request, url })
+    }
+
+    /// The request, as it is sent with this token (RFC 6750 section 2.1).
+    fn with(&self, token: Option<&AccessToken>) -> Result<Request<B>, Error> {
+        let mut request = self.request.clone();
+        let uncallable = |error| Error::upstream("the URL cannot be called").with_source(error);
+        *request.uri_mut() = self.url.as_str().parse::<Uri>().map_err(uncallable)?;
+        if let Some(authorization) = token.and_then(|token| bearer(&token.0)) {
+            request.headers_mut().insert(AUTHORIZATION, authorization);
+        }
+        Ok(request)
     }
 
     /// The next request of a redirect (RFC 9110 section 15.4): all but 307 and 308 become a GET without a body.

@@ -75,7 +75,7 @@ impl SingleUseToken {
         let record = single_uses.take(&runtime, &principal, state.here.as_ref()).await?;
         tokens.require_session().await?;
         let record = record.ok_or_else(|| state.single_use_token_gone())?;
-        let access_token = AccessToken::new(record.access_token.clone());
+        let access_token = AccessToken(record.access_token.clone());
         Ok(Self { runtime, principal, record, access_token })
     }
 

@@ -16,6 +16,7 @@ use crate::error::{Error, ErrorKind};
 use crate::page;
 use crate::protocol::authorization::LoginOptions;
 use crate::provider::Provider;
+use crate::provider::error::ProviderError;
 use crate::records::grant::{Grant, GrantStatus, LOGIN};
 use crate::secret::opaque;
 use crate::state::Runtime;
@@ -109,9 +110,7 @@ impl UserTokens {
     /// [`ErrorKind::Unavailable`] while the provider is unavailable, [`ErrorKind::NoTokenForUrl`] if it has no
     /// UserInfo endpoint.
     pub async fn user_info_url(&self) -> Result<String, Error> {
-        let metadata = self.provider()?.metadata().await;
-        let metadata =
-            metadata.map_err(|error| Error::unavailable("the provider is not available", error))?;
+        let metadata = self.provider()?.metadata().await.map_err(provider_away)?;
         metadata.userinfo_endpoint.as_ref().map(Url::to_string).ok_or_else(Error::no_token_for_url)
     }
 
@@ -152,13 +151,13 @@ impl UserTokens {
     ///
     /// [`ErrorKind::NoSuchConnection`], or [`ErrorKind::InvalidDestination`].
     pub fn connect_url(&self, connection: &str, destination: &str) -> Result<String, Error> {
-        Ok(self.with_proof(self.connect_path(connection, destination)?))
+        Ok(self.with_proof(self.path_for("connect", connection, destination)?))
     }
 
-    fn connect_path(&self, connection: &str, destination: &str) -> Result<String, Error> {
+    fn path_for(&self, endpoint: &str, connection: &str, destination: &str) -> Result<String, Error> {
         let connection = self.registered(connection)?;
         let destination = self.runtime().settings.destination(destination)?;
-        Ok(urls::connect_path(self.runtime(), &connection.name, &destination))
+        Ok(urls::path_for(self.runtime(), endpoint, &connection.name, &destination))
     }
 
     fn with_proof(&self, address: String) -> String {
@@ -178,7 +177,8 @@ impl UserTokens {
     ///
     /// [`ErrorKind::NoSuchConnection`], or [`ErrorKind::InvalidDestination`].
     pub fn connect_single_use_url(&self, connection: &str, destination: &str) -> Result<String, Error> {
-        Ok(self.with_proof(self.connect_path(connection, destination)? + urls::once_in(true)))
+        let address = self.path_for("connect", connection, destination)?;
+        Ok(self.with_proof(address + urls::once_in(true)))
     }
 
     /// The address that disconnects a connection and then redirects to `destination`. A form or a link of the
@@ -188,10 +188,7 @@ impl UserTokens {
     ///
     /// [`ErrorKind::NoSuchConnection`], or [`ErrorKind::InvalidDestination`].
     pub fn disconnect_url(&self, connection: &str, destination: &str) -> Result<String, Error> {
-        let url = self.connect_path(connection, destination)?;
-        let [connect, disconnect] =
-            ["connect", "disconnect"].map(|name| self.runtime().settings.path_to(name));
-        Ok(url.replacen(&connect, &disconnect, 1))
+        self.path_for("disconnect", connection, destination)
     }
 
     /// Returns the connection's status. Reads the store only; makes no request to the provider.
@@ -290,11 +287,11 @@ impl UserTokens {
         self.require_session().await?;
         let place = self.place(connection).await?;
         let want = TokenRequest {
-            rejected: rejected.map(|token| token.secret().clone()),
+            rejected: rejected.map(|token| token.0.clone()),
             ..TokenRequest::new(source.indicator.clone(), source.scopes.clone())
         };
         if let Some(token) = place.known_token(&want) {
-            return Ok(AccessToken::new(token));
+            return Ok(AccessToken(token));
         }
         // Boxed, as all that is awaited seldom: a future is moved as often as a handler's, and with the largest of its
         // ways.
@@ -302,7 +299,7 @@ impl UserTokens {
         // Whoever signed out while the provider or the store was asked gets nothing of it.
         self.require_session().await?;
         match token {
-            Ok(set) => Ok(AccessToken::new(set.access_token)),
+            Ok(set) => Ok(AccessToken(set.access_token)),
             Err(TokenUnavailable::Consent) => {
                 Err(Box::pin(self.consent_required(source, &[], &LoginOptions::default())).await)
             }
@@ -325,9 +322,7 @@ impl UserTokens {
             let kept = Self::kept(connections, source).map(|_| Arc::clone(source));
             return kept.ok_or_else(Error::no_token_for_url);
         }
-        let metadata = Box::pin(self.provider()?.metadata_soon()).await;
-        let metadata =
-            metadata.map_err(|error| Error::unavailable("the provider is not available", error))?;
+        let metadata = Box::pin(self.provider()?.metadata_soon()).await.map_err(provider_away)?;
         match &metadata.userinfo_endpoint {
             Some(user_info) if user_info == url => Ok(Arc::new(ResourceRoute::without_resource(LOGIN))),
             _ => Err(Error::no_token_for_url()),
@@ -391,12 +386,7 @@ impl UserTokens {
         let registered = self.registered(connection)?;
         self.require_session().await?;
         let place = self.place(registered).await?;
-        place.stored().await.map_err(|error| match error {
-            TokenUnavailable::Unavailable(cause) => Error::unavailable("the grant cannot be read now", cause),
-            TokenUnavailable::Consent | TokenUnavailable::Operator(_) => {
-                Error::unavailable("the grant cannot be read now", "it is gone")
-            }
-        })
+        Ok(place.stored().await?)
     }
 
     async fn place(&self, connection: &CheckedConnection) -> Result<GrantRef, Error> {
@@ -445,6 +435,10 @@ impl UserTokens {
     pub(crate) fn runtime(&self) -> &Arc<Runtime> {
         &self.state.runtime
     }
+}
+
+fn provider_away(error: ProviderError) -> Error {
+    Error::unavailable("the provider is not available", error)
 }
 
 /// What a person is told whom another trip to the provider would not help.

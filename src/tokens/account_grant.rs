@@ -1,7 +1,6 @@
 //! The grant of the account that serves the whole application: where it comes from, and whether it still counts.
 
 use crate::config::connections::CheckedConnection;
-use crate::config::mode::Mode;
 use crate::config::resources::Resources;
 use crate::config::shared_account::{AccountSource, SharedAccount};
 use crate::records::grant::{Grant, GrantSource, Owner, encode, seed};
@@ -10,33 +9,27 @@ impl SharedAccount {
     /// What its grants come from, in bytes for the names of their rows: a grant that came from elsewhere lies in another
     /// row. `asked` says what a connection's tokens are asked with.
     pub(crate) fn variant(&self, asked: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
-        match self.origin() {
-            GrantSource::Consent => encode(&[b"consent"]),
-            // Nothing but the configuration says what these are good for, and new ones are there for the asking.
-            GrantSource::ClientCredentials => encode(&[b"client credentials", &asked()]),
-            GrantSource::Configured { seed } => encode(&[b"configured", &seed[..]]),
-        }
-    }
-
-    fn origin(&self) -> GrantSource {
         match &self.source {
-            AccountSource::ClientCredentials => GrantSource::ClientCredentials,
-            AccountSource::RefreshToken(token) => GrantSource::Configured { seed: seed(token) },
-            AccountSource::Admin => GrantSource::Consent,
+            AccountSource::Admin => encode(&[b"consent"]),
+            // Nothing but the configuration says what these are good for, and new ones are there for the asking.
+            AccountSource::ClientCredentials => encode(&[b"client credentials", &asked()]),
+            AccountSource::RefreshToken(token) => encode(&[b"configured", &seed(token)]),
         }
     }
 
     /// What the account has without anybody's doing.
     pub(crate) fn beginning(&self, connection: &CheckedConnection, client: [u8; 32]) -> Option<Grant> {
-        let refresh_token = match &self.source {
-            AccountSource::ClientCredentials => None,
-            AccountSource::RefreshToken(token) => Some(token.clone()),
+        let (refresh_token, origin) = match &self.source {
+            AccountSource::ClientCredentials => (None, GrantSource::ClientCredentials),
+            AccountSource::RefreshToken(token) => {
+                (Some(token.clone()), GrantSource::Configured { seed: seed(token) })
+            }
             AccountSource::Admin => return None,
         };
         let owner = Owner::Account { name: self.name.to_string() };
         // As configured, until the provider says what it is.
         let scopes = connection.scopes.clone();
-        Some(Grant { refresh_token, scopes, ..Grant::new(owner, client, &connection.name, self.origin()) })
+        Some(Grant { refresh_token, scopes, ..Grant::new(owner, client, &connection.name, origin) })
     }
 
     /// What an operator does where there is no token.
@@ -73,13 +66,6 @@ pub(crate) fn asked(connection: &CheckedConnection, resources: &Resources) -> Ve
     });
     let own = own.collect::<Vec<_>>();
     encode(&[&scopes(&connection.scopes), &set(own.iter().map(Vec::as_slice).collect())])
-}
-
-impl Mode {
-    /// The grant that its owner has without anybody's doing.
-    pub(crate) fn beginning(&self, connection: &CheckedConnection, client: [u8; 32]) -> Option<Grant> {
-        self.account()?.beginning(connection, client)
-    }
 }
 
 #[cfg(test)]

@@ -137,13 +137,13 @@ impl StoredGrant {
 
 impl GrantRef {
     /// The grant as it is kept, fresh or not, or as it would begin.
-    pub(crate) async fn stored(&self) -> Result<Option<Arc<Grant>>, TokenUnavailable> {
+    pub(crate) async fn stored(&self) -> Result<Option<Arc<Grant>>, StoreError> {
         let kept = self.read().await?.map(|held| held.grant);
         Ok(kept.or_else(|| self.beginning().map(Arc::new)))
     }
 
     /// The same; what begins is written, unless somebody else was first.
-    pub(crate) async fn stored_or_begun(&self) -> Result<Option<Arc<Grant>>, TokenUnavailable> {
+    pub(crate) async fn stored_or_begun(&self) -> Result<Option<Arc<Grant>>, StoreError> {
         let records = &self.runtime.records;
         loop {
             if let Some(held) = self.read().await? {
@@ -167,12 +167,12 @@ impl GrantRef {
     }
 
     fn beginning(&self) -> Option<Grant> {
-        let beginning = self.runtime.mode.beginning(self.registered()?, self.client);
+        let beginning = self.runtime.mode.account()?.beginning(self.registered()?, self.client);
         beginning.filter(|grant| self.holds(grant))
     }
 
     /// The grant with its row's version and expiry; `None` where none counts.
-    pub(crate) async fn read(&self) -> Result<Option<StoredGrant>, TokenUnavailable> {
+    pub(crate) async fn read(&self) -> Result<Option<StoredGrant>, StoreError> {
         let (at, heard) = (self.runtime.clock.reading(), self.runtime.records.invalidations.heard());
         let asked = ObservedAt { at, heard };
         let shown = self.shown(asked.at.wall).map_err(|Unreadable| unreadable())?;
@@ -206,7 +206,7 @@ impl GrantRef {
         (jar, shown): (&GrantCookie, Option<Arc<Grant>>),
         loaded: Loaded<Grant>,
         asked: ObservedAt,
-    ) -> Result<Option<StoredGrant>, TokenUnavailable> {
+    ) -> Result<Option<StoredGrant>, StoreError> {
         let now = self.runtime.now();
         let held = |grant: Arc<Grant>, version| {
             Ok(Some(StoredGrant { expires_at: jar.until_of(&grant), grant, version }))
@@ -266,6 +266,6 @@ impl GrantRef {
     }
 }
 
-fn unreadable() -> TokenUnavailable {
-    TokenUnavailable::Unavailable("the grant is sealed with a secret that is not configured".into())
+fn unreadable() -> StoreError {
+    StoreError::refused("the grant is sealed with a secret that is not configured")
 }

@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::account_status::ROTATED;
 use super::discard::{Unkept, discard};
 use super::locate::GrantRef;
-use super::lookup::{self, TokenRequest, TokenUnavailable};
+use super::lookup::{self, TokenRequest};
 use super::refresh_protocol::{
     Action, Conclusion, EndReason, Input, LEASE, NextRow, ProviderReply, RefreshMachine, SpentToken,
 };
@@ -125,8 +125,8 @@ impl<'a> RefreshTask<'a> {
                 self.found = Some(found);
                 Input::Read(Some(row))
             }
-            Ok(None) | Err(TokenUnavailable::Consent | TokenUnavailable::Operator(_)) => Input::Read(None),
-            Err(TokenUnavailable::Unavailable(why)) => self.fails(why),
+            Ok(None) => Input::Read(None),
+            Err(error) => self.fails(error),
         }
     }
 
