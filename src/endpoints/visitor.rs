@@ -25,7 +25,7 @@ use crate::records::BlindIndexKey;
 use crate::records::grant::Grant;
 use crate::sessions::visitor_id::{COOKIE, Visitor};
 use crate::store::StoreError;
-use crate::tokens::hand_over::{can_rename, rename};
+use crate::tokens::hand_over::VisitorGrants;
 use crate::tokens::principal::Principal;
 
 /// The names that this browser is about to get, by the grants under way in it. Their cookies are sealed, and no other
@@ -94,8 +94,9 @@ pub(crate) async fn finish(issued: &Issued<'_>, name: [u8; 32], before: Option<V
         true => Some(issued.id_token().await?.facts),
         false => None,
     };
+    let granted_by = |visitor| VisitorGrants { runtime, visitor, jar: context.jar() };
     let (former, visitor) = match former.filter(|former| *former != visitor) {
-        Some(former) if can_rename(runtime, former, context.jar()).await? => (Some(former), visitor),
+        Some(former) if granted_by(former).can_rename().await? => (Some(former), visitor),
         Some(former) => (None, former),
         None => (None, visitor),
     };
@@ -115,7 +116,7 @@ pub(crate) async fn finish(issued: &Issued<'_>, name: [u8; 32], before: Option<V
     place.keep(grant, until).await?;
     if let Some(former) = former {
         // The browser has the new name from here on, whatever fails: what is left under the old one expires.
-        let _ = rename(runtime, former, visitor, context.jar()).await;
+        let _ = granted_by(former).rename(visitor).await;
     }
     runtime.events().emit(EventCode::Connected, None, format_args!("{}, by a visitor", connection.name));
     let key = urls::proof_key(None, Some(visitor)).filter(|_| issued.login.own);

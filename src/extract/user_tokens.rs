@@ -22,7 +22,7 @@ use crate::secret::opaque;
 use crate::state::Runtime;
 use crate::tokens::access_token;
 use crate::tokens::disconnect::{DisconnectOutcome, disconnect};
-use crate::tokens::hand_over::claim;
+use crate::tokens::hand_over::VisitorGrants;
 use crate::tokens::locate::GrantRef;
 use crate::tokens::lookup::{TokenRequest, TokenUnavailable};
 use crate::tokens::principal::Principal;
@@ -252,7 +252,8 @@ impl UserTokens {
         let Some(session) = self.principal.session() else { return Err(self.state.unauthenticated()) };
         self.require_session().await?;
         let Some(visitor) = self.state.head.visitor() else { return Ok(Vec::new()) };
-        claim(self.runtime(), visitor, session, &self.state.jar).await
+        let granted = VisitorGrants { runtime: self.runtime(), visitor, jar: &self.state.jar };
+        Ok(granted.claim(session).await?)
     }
 
     /// Disconnects every connection except the login, which ends with the session. Returns the outcome for each

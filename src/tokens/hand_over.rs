@@ -6,7 +6,6 @@ use super::principal::{Principal, is_another};
 use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
 use crate::config::connections::{CheckedConnection, CheckedConnections};
-use crate::error::Error;
 use crate::events::EventCode;
 use crate::records::grant::{Grant, GrantStatus};
 use crate::sessions::session::Session;
@@ -17,78 +16,70 @@ use crate::store::{StoreError, StoreErrorKind};
 use crate::tokens::Arc;
 use crate::tokens::Duration;
 
-/// Hands what this browser's visitor granted to the person who has signed in there, where they have nothing of their
-/// own. Returns the names of the connections that are theirs now.
-pub(crate) async fn claim(
-    runtime: &Arc<Runtime>,
-    visitor: Visitor,
-    session: &Arc<Session>,
-    jar: &CookieJar,
-) -> Result<Vec<String>, Error> {
-    let (to, mut claimed) = (Principal::Session(Arc::clone(session)), Vec::new());
-    for (connection, place) in places(runtime, visitor, jar).await? {
-        let theirs = runtime.connections_of(&to).and_then(|connections| connections.named(&connection.name));
-        let Some(theirs) = theirs.filter(|theirs| theirs.provider == connection.provider) else { continue };
-        let own = runtime.place_of(&to, theirs, jar).await?;
-        let ends = Some((theirs.grant_lifetime, session.ends_at));
-        if is_free(&own).await? && hand_over(place, own, ends).await? {
-            claimed.push(theirs.name.clone());
-        }
-    }
-    Ok(claimed)
+/// What a visitor granted, in the browser that shows these cookies.
+pub(crate) struct VisitorGrants<'a> {
+    pub(crate) runtime: &'a Arc<Runtime>,
+    pub(crate) visitor: Visitor,
+    pub(crate) jar: &'a CookieJar,
 }
 
-/// Whether a visitor's browser can be given another name: no refresh of what they granted is under way, whose answer would
-/// come to the one that they have.
-pub(crate) async fn can_rename(
-    runtime: &Arc<Runtime>,
-    visitor: Visitor,
-    jar: &CookieJar,
-) -> Result<bool, StoreError> {
-    let settling = async {
-        for (_, place) in places(runtime, visitor, jar).await? {
-            while let (Some(grant), version) = place.newest().await?
-                && let Some(left) = under_way(&grant, runtime.now())
-            {
-                runtime.records.wait(place.row.key, version, left).await?;
+impl VisitorGrants<'_> {
+    /// Hands them to the person who has signed in there, where they have nothing of their own. Returns the names of the
+    /// connections that are theirs now.
+    pub(crate) async fn claim(&self, session: &Arc<Session>) -> Result<Vec<String>, StoreError> {
+        let (to, mut claimed) = (Principal::Session(Arc::clone(session)), Vec::new());
+        for (connection, place) in self.places().await? {
+            let theirs = self.runtime.connections_of(&to).and_then(|all| all.named(&connection.name));
+            let theirs = theirs.filter(|theirs| theirs.provider == connection.provider);
+            let Some(theirs) = theirs else { continue };
+            let own = self.runtime.place_of(&to, theirs, self.jar).await?;
+            let ends = Some((theirs.grant_lifetime, session.ends_at));
+            if is_free(&own).await? && hand_over(place, own, ends).await? {
+                claimed.push(theirs.name.clone());
             }
         }
-        Ok(true)
-    };
-    tokio::time::timeout(MOMENT, settling).await.unwrap_or(Ok(false))
-}
+        Ok(claimed)
+    }
 
-/// What was granted under one name of a browser goes on under another.
-pub(crate) async fn rename(
-    runtime: &Arc<Runtime>,
-    from: Visitor,
-    to: Visitor,
-    jar: &CookieJar,
-) -> Result<(), StoreError> {
-    for (connection, place) in places(runtime, from, jar).await? {
-        let own = runtime.place_of(&Principal::Visitor(to), connection, jar).await?;
-        if is_free(&own).await? {
-            hand_over(place, own, None).await?;
-        } else {
-            // It was granted anew.
-            place.take().await?;
+    /// Whether the browser can be given another name: no refresh of what was granted is under way, whose answer would come to
+    /// the one that it has.
+    pub(crate) async fn can_rename(&self) -> Result<bool, StoreError> {
+        let settling = async {
+            for (_, place) in self.places().await? {
+                while let (Some(grant), version) = place.newest().await?
+                    && let Some(left) = under_way(&grant, self.runtime.now())
+                {
+                    self.runtime.records.wait(place.row.key, version, left).await?;
+                }
+            }
+            Ok(true)
+        };
+        tokio::time::timeout(MOMENT, settling).await.unwrap_or(Ok(false))
+    }
+
+    /// What was granted under one name of a browser goes on under another.
+    pub(crate) async fn rename(&self, to: Visitor) -> Result<(), StoreError> {
+        for (connection, place) in self.places().await? {
+            let own = self.runtime.place_of(&Principal::Visitor(to), connection, self.jar).await?;
+            if is_free(&own).await? {
+                hand_over(place, own, None).await?;
+            } else {
+                // It was granted anew.
+                place.take().await?;
+            }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Where a visitor's grants lie.
-async fn places<'a>(
-    runtime: &'a Arc<Runtime>,
-    visitor: Visitor,
-    jar: &CookieJar,
-) -> Result<Vec<(&'a CheckedConnection, GrantRef)>, StoreError> {
-    let (visitor, mut places) = (Principal::Visitor(visitor), Vec::new());
-    let connections = runtime.connections_of(&visitor).map(CheckedConnections::all).unwrap_or_default();
-    for connection in connections.iter().filter(|connection| connection.visitors) {
-        places.push((connection, runtime.place_of(&visitor, connection, jar).await?));
+    /// Where they lie.
+    async fn places(&self) -> Result<Vec<(&CheckedConnection, GrantRef)>, StoreError> {
+        let (visitor, mut places) = (Principal::Visitor(self.visitor), Vec::new());
+        let connections = self.runtime.connections_of(&visitor).map(CheckedConnections::all);
+        for connection in connections.unwrap_or_default().iter().filter(|one| one.visitors) {
+            places.push((connection, self.runtime.place_of(&visitor, connection, self.jar).await?));
+        }
+        Ok(places)
     }
-    Ok(places)
 }
 
 /// How long a refresh that is under way may take still.
