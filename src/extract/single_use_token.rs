@@ -9,10 +9,9 @@ use super::request::RequestState;
 use super::user_tokens::UserTokens;
 use crate::config::resources::parse;
 use crate::error::Error;
-use crate::protocol::token::TokenResponse;
 use crate::secret::opaque;
 use crate::state::Runtime;
-use crate::tokens::discard::{Unkept, discard};
+use crate::tokens::discard::revoke;
 use crate::tokens::principal::Principal;
 use crate::tokens::single_use::SingleUseRecord;
 
@@ -113,19 +112,11 @@ impl SingleUseToken {
         let connections = runtime.connections_of(&principal);
         let Some(connection) = connections.and_then(|all| all.named(&record.connection)) else { return };
         let provider = Arc::clone(runtime.providers.get(connection.provider));
-        let tokens = TokenResponse {
-            access_token: record.access_token,
-            refresh_token: record.refresh_token,
-            expires_in: None,
-            id_token: None,
-            scopes: None,
-        };
-        let revoking = {
-            let runtime = Arc::clone(&runtime);
-            async move { discard(&runtime, &provider, &tokens, None, Unkept::TakenBack).await }
-        };
         // In a task of its own: a browser that goes away does not keep it alive.
-        let _ = runtime.tasks.spawn(revoking).await;
+        let revoking = runtime.tasks.spawn(async move {
+            revoke(&provider, record.refresh_token.as_ref(), Some(&record.access_token)).await
+        });
+        let _ = revoking.await;
     }
 }
 

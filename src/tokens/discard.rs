@@ -3,6 +3,8 @@
 use crate::events::EventCode;
 use crate::protocol::token::TokenResponse;
 use crate::provider::Provider;
+use crate::provider::error::ProviderError;
+use crate::secret::Secret;
 use crate::state::Runtime;
 use crate::tokens::Arc;
 
@@ -41,9 +43,17 @@ pub(crate) async fn discard(
         runtime.events().emit(EventCode::TokensDropped, user, detail);
         return;
     }
-    let (token, hint) = match &tokens.refresh_token {
-        Some(token) => (token, "refresh_token"),
-        None => (&tokens.access_token, "access_token"),
-    };
-    let _ = provider.revoke(token, hint).await;
+    let _ = revoke(provider, tokens.refresh_token.as_ref(), Some(&tokens.access_token)).await;
+}
+
+/// Revokes the refresh token (RFC 7009), with which the provider should end the access tokens too; where there is none, the
+/// access token. `None` where there is neither.
+pub(crate) async fn revoke(
+    provider: &Arc<Provider>,
+    refresh_token: Option<&Secret>,
+    access_token: Option<&Secret>,
+) -> Option<Result<(), ProviderError>> {
+    let refresh_token = refresh_token.map(|token| (token, "refresh_token"));
+    let (token, hint) = refresh_token.or(access_token.map(|token| (token, "access_token")))?;
+    Some(provider.revoke(token, hint).await)
 }

@@ -1,5 +1,6 @@
 //! Taking a grant back: here first, then at the provider.
 
+use super::discard::revoke;
 use super::locate::GrantRef;
 use crate::events::EventCode;
 use crate::store::StoreError;
@@ -18,8 +19,7 @@ pub enum DisconnectOutcome {
     NotRevoked,
 }
 
-/// Deletes the grant, then has its token revoked (RFC 7009): the refresh token first, with which the provider should
-/// end the access tokens too.
+/// Deletes the grant, then has its token revoked.
 pub(crate) async fn disconnect(place: GrantRef) -> Result<DisconnectOutcome, StoreError> {
     // In a task of its own: a browser that goes away does not keep the token alive.
     let tasks = place.runtime.tasks.clone();
@@ -35,16 +35,12 @@ async fn disconnect_now(place: &GrantRef) -> Result<DisconnectOutcome, StoreErro
     let Some(grant) = grant.filter(|grant| place.holds(grant)) else {
         return Ok(if deleted { DisconnectOutcome::Forgotten } else { DisconnectOutcome::NotConnected });
     };
-    let refresh_token = grant.refresh_token.map(|token| (token, "refresh_token"));
-    let access_token = || grant.token_sets.into_iter().next().map(|set| (set.access_token, "access_token"));
-    let Some((token, hint)) = refresh_token.or_else(access_token) else {
-        return Ok(DisconnectOutcome::Forgotten);
-    };
     let provider = place.provider();
     let offered = provider.metadata().await.is_ok_and(|metadata| metadata.revocation_endpoint.is_some());
-    Ok(match provider.revoke(&token, hint).await {
-        Ok(()) if offered => DisconnectOutcome::Revoked,
-        Ok(()) => DisconnectOutcome::Forgotten,
-        Err(_) => DisconnectOutcome::NotRevoked,
+    let access_token = grant.token_sets.first().map(|set| &set.access_token);
+    Ok(match revoke(provider, grant.refresh_token.as_ref(), access_token).await {
+        Some(Ok(())) if offered => DisconnectOutcome::Revoked,
+        Some(Ok(())) | None => DisconnectOutcome::Forgotten,
+        Some(Err(_)) => DisconnectOutcome::NotRevoked,
     })
 }
