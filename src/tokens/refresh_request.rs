@@ -122,26 +122,21 @@ pub(crate) enum RequestFailure {
     Store(String),
 }
 
-/// The outcome of a refresh that failed and left the grant as it was.
-pub(crate) fn outcome_of(
-    why: Option<RequestFailure>,
-    request: &TokenRequest,
-    hold: Option<RefreshHold>,
-    now: Timestamp,
-) -> RefreshOutcome {
-    let left = hold.map_or(Duration::ZERO, |hold| hold.left(now));
-    let later = match why {
-        Some(RequestFailure::Provider(why)) => {
-            let reason = why.to_string();
-            if let (ProviderError::Refused(refusal), true) = (&why, left.is_zero()) {
-                let only = request.indicator.clone().filter(|_| refusal.is_about_resource());
-                return RefreshOutcome::Refused { only, reason: reason.into() };
+impl RequestFailure {
+    /// The outcome of a refresh that failed so and left the grant as it was; the provider is left alone for so long.
+    pub(crate) fn outcome(self, request: &TokenRequest, left: Duration) -> RefreshOutcome {
+        let later = match self {
+            Self::Provider(why) => {
+                let reason = why.to_string();
+                if let (ProviderError::Refused(refusal), true) = (&why, left.is_zero()) {
+                    let only = request.indicator.clone().filter(|_| refusal.is_about_resource());
+                    return RefreshOutcome::Refused { only, reason: reason.into() };
+                }
+                RetryLater::new(reason, left)
             }
-            RetryLater::new(reason, left)
-        }
-        Some(RequestFailure::Store(why)) => RetryLater::new(why, Duration::ZERO),
-        Some(RequestFailure::HeldBack(left)) => RetryLater::new("the provider is away", left),
-        None => RetryLater::new("the refresh was given up", Duration::ZERO),
-    };
-    RefreshOutcome::Unavailable(later)
+            Self::Store(why) => RetryLater::new(why, Duration::ZERO),
+            Self::HeldBack(left) => RetryLater::new("the provider is away", left),
+        };
+        RefreshOutcome::Unavailable(later)
+    }
 }

@@ -14,9 +14,7 @@ use super::lookup::{self, TokenRequest};
 use super::refresh_protocol::{
     Action, Conclusion, EndReason, Input, LEASE, NextRow, ProviderReply, RefreshMachine, SpentToken,
 };
-use super::refresh_request::{
-    Attempt, FIRST_RETRY, LAST_RETRY, RequestFailure, ask, failed, outcome_of, verify,
-};
+use super::refresh_request::{Attempt, FIRST_RETRY, LAST_RETRY, RequestFailure, ask, failed, verify};
 use super::user_claims::adopt_refreshed;
 use crate::clock::Timestamp;
 use crate::config::connection::GrantLifetime;
@@ -312,7 +310,9 @@ impl<'a> RefreshTask<'a> {
         match (conclusion, self.found, self.why) {
             (Conclusion::Written | Conclusion::Found, Some(found), _) => RefreshOutcome::Grant(found.grant),
             (Conclusion::Unavailable, _, why) => {
-                outcome_of(why, self.request, self.hold, self.place.runtime.now())
+                let left = self.hold.map_or(Duration::ZERO, |hold| hold.left(self.place.runtime.now()));
+                let given_up = || RequestFailure::Store("the refresh was given up".to_owned());
+                why.unwrap_or_else(given_up).outcome(self.request, left)
             }
             // The grant is over, or gone: whoever comes next reads so.
             _ => RefreshOutcome::Consent,
