@@ -14,6 +14,7 @@ use http::{Response, StatusCode};
 
 use super::backchannel_logout::end_sessions;
 use super::context::{EndpointAnswer, EndpointContext};
+use super::parameters::EndpointQuery;
 use crate::events::EventCode;
 use crate::html::response;
 use crate::page;
@@ -42,12 +43,9 @@ pub(crate) async fn logout(context: &EndpointContext) -> EndpointAnswer {
 }
 
 fn target(runtime: &Runtime, query: &str) -> Option<LogoutTarget> {
-    let one = |wanted: &str| {
-        let mut values = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == wanted);
-        let value = values.next()?.1.into_owned();
-        (values.next().is_none() && !value.is_empty()).then_some(value)
-    };
-    let (issuer, sid) = (one("iss")?, one("sid")?);
+    let given = EndpointQuery::parse(query).ok()?;
+    let filled = |name| given.get(name).filter(|value| !value.is_empty()).map(str::to_owned);
+    let (issuer, sid) = (filled("iss")?, filled("sid")?);
     let ours = runtime.providers.of_issuer(&issuer).is_some();
     let (issued_at, received_at) = (u64::MAX, runtime.now());
     let sid = Some(sid);

@@ -1,5 +1,6 @@
 //! The query of an endpoint, parsed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,19 +15,18 @@ use crate::protocol::authorization::{LoginOptions, Prompt};
 use crate::protocol::token::scopes;
 
 /// The parameters of an address of ours, each at most once.
-pub(crate) struct EndpointQuery(Vec<(String, String)>);
+pub(crate) struct EndpointQuery(BTreeMap<String, String>);
 
 impl EndpointQuery {
-    fn parse(query: &str) -> Result<Self, Response<Bytes>> {
-        let mut parameters: Vec<(String, String)> = Vec::new();
+    pub(crate) fn parse(query: &str) -> Result<Self, Response<Bytes>> {
+        let mut parameters = BTreeMap::new();
         for (name, value) in form_urlencoded::parse(query.as_bytes()).into_owned() {
             if parameters.len() == MOST_PARAMETERS {
                 return Err(page::bad_request("The address has too many parameters."));
             }
-            if parameters.iter().any(|(seen, _)| *seen == name) {
+            if parameters.insert(name, value).is_some() {
                 return Err(page::bad_request("A parameter of the address occurs twice."));
             }
-            parameters.push((name, value));
         }
         Ok(Self(parameters))
     }
@@ -45,7 +45,7 @@ impl EndpointQuery {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(found, _)| found == name).map(|(_, value)| value.as_str())
+        self.0.get(name).map(String::as_str)
     }
 
     /// The same, where it is not too long to travel on.
@@ -82,7 +82,7 @@ pub(crate) fn is_form(headers: &HeaderMap) -> bool {
     kind.is_some_and(|kind| kind.eq_ignore_ascii_case(form))
 }
 
-/// So many parameters are looked at: each is compared with those before it.
+/// So many parameters are looked at.
 const MOST_PARAMETERS: usize = 64;
 
 /// The longest `login_hint` and `acr_values`, in bytes: they travel on, and one of them in a cookie.
