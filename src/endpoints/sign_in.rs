@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::context::EndpointContext;
 use super::end_session::{end_session, revoke};
@@ -18,6 +18,7 @@ use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::{EventCode, guarded_future};
 use crate::protocol::id_token::{IdToken, IdTokenUse, OriginalIdToken};
+use crate::protocol::json::Claims;
 use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::{about_person, replace};
 use crate::provider::Provider;
@@ -151,12 +152,12 @@ struct SignIn<'a> {
 
 impl SignIn<'_> {
     /// Who may come in, and what is known of them.
-    async fn admit(&self) -> Result<(Map<String, Value>, ClaimSources), LoginError> {
+    async fn admit(&self) -> Result<(Claims, ClaimSources), LoginError> {
         let Self { issued, id_token, login, .. } = self;
         let runtime = &issued.context.runtime;
         let came = (*id_token, &issued.tokens.access_token);
         let user_info = user_info(runtime, issued.provider, &login.scopes, came).await?;
-        let of_user_info = user_info.iter().flat_map(Map::keys).cloned().collect();
+        let of_user_info = user_info.iter().flat_map(Claims::keys).cloned().collect();
         let mut sources = ClaimSources { user_info: of_user_info, ..ClaimSources::default() };
         let mut claims = about_person(id_token.claims.clone(), user_info);
         // Nobody signed it: nothing is decided by it.
@@ -181,10 +182,7 @@ impl SignIn<'_> {
 
     /// The session that begins. In the place of another one of the same person it has the grants of that one, and the
     /// provider's sessions that it was known by.
-    async fn record(
-        &self,
-        (claims, sources): (Map<String, Value>, ClaimSources),
-    ) -> Result<SessionRecord, LoginError> {
+    async fn record(&self, (claims, sources): (Claims, ClaimSources)) -> Result<SessionRecord, LoginError> {
         let Self { issued, id_token, replaced, .. } = self;
         let (runtime, now) = (&issued.context.runtime, issued.context.runtime.now());
         let facts = &id_token.facts;

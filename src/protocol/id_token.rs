@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::issuer::ProviderIssuer;
-use super::json::{self, Mismatch};
+use super::json::{self, Claims, Mismatch};
 use super::jws::JwtError::{self, AnotherOwner, Refused};
 use super::jws::{self, Algorithm, JwsPolicy, KeySet, VerifiedJws, refused};
 use crate::clock::Timestamp;
@@ -52,7 +52,7 @@ pub(crate) struct IdToken {
     pub(crate) algorithm: Option<Algorithm>,
     pub(crate) sid: Option<String>,
     pub(crate) acr: Option<String>,
-    pub(crate) claims: Map<String, Value>,
+    pub(crate) claims: Claims,
     /// Claims that are left out, because their values cannot be read.
     pub(crate) unreadable: Vec<String>,
 }
@@ -104,7 +104,7 @@ pub(crate) fn verify(
     let facts = facts(claims)?;
     // 3.1.3.7 (2), and for a refresh 12.2: the same issuer.
     expected.issuer.check(claims, token.key_issuer)?;
-    audience(claims, expected.client_id, expected.trusted_audiences)?;
+    audience(claims, expected)?;
     authorized_party(claims, &facts, expected.client_id)?;
     times(claims, facts.issued_at, expected.now)?;
     access_token_hash(&token, access_token)?;
@@ -119,7 +119,7 @@ pub(crate) fn verify(
                 let hour = "no more than an hour ago";
                 return Err(Refused(at_fault(claims, "iat", expected.now, hour)));
             }
-            authenticated_recently(claims, &facts, *max_age, expected.now)?;
+            authenticated_recently(claims, *max_age, expected.now)?;
             // (12): voluntary in the specification; whoever asks for it here relies on it.
             let acr = json::text(claims, "acr");
             if !acr_values.is_empty() && !acr_values.iter().any(|wanted| Some(wanted.as_str()) == acr) {
@@ -139,7 +139,7 @@ pub(crate) fn verify(
     })
 }
 
-fn facts(claims: &Map<String, Value>) -> Result<OriginalIdToken, JwtError> {
+fn facts(claims: &Claims) -> Result<OriginalIdToken, JwtError> {
     let text = |name| json::text(claims, name).map(str::to_owned);
     Ok(OriginalIdToken {
         issuer: text("iss").ok_or_else(|| refused(claims, "iss", "a text"))?,
@@ -147,19 +147,21 @@ fn facts(claims: &Map<String, Value>) -> Result<OriginalIdToken, JwtError> {
         subject: text("sub")
             .filter(|sub| sub.len() <= 255)
             .ok_or_else(|| refused(claims, "sub", "a text of at most 255 characters"))?,
-        issued_at: json::numeric_date(claims, "iat").ok_or_else(|| refused(claims, "iat", "a date"))?,
+        issued_at: date(claims, "iat")?,
         auth_time: json::numeric_date(claims, "auth_time"),
         authorized_party: text("azp"),
         nonce: json::text(claims, "nonce").map(Secret::from),
     })
 }
 
+/// A date that must be there.
+pub(super) fn date(claims: &Claims, name: &str) -> Result<u64, JwtError> {
+    json::numeric_date(claims, name).ok_or_else(|| refused(claims, name, "a date"))
+}
+
 /// 3.1.3.7 (3): it is for us, and for nobody besides whom the operator does not trust.
-pub(super) fn audience(
-    claims: &Map<String, Value>,
-    client_id: &str,
-    trusted: &[String],
-) -> Result<(), JwtError> {
+pub(super) fn audience(claims: &Claims, expected: &TokenPolicy<'_>) -> Result<(), JwtError> {
+    let TokenPolicy { client_id, trusted_audiences: trusted, .. } = *expected;
     let audiences = match claims.get("aud") {
         Some(Value::Array(several)) => several.as_slice(),
         one => one.map_or(&[][..], std::slice::from_ref),
@@ -175,11 +177,7 @@ pub(super) fn audience(
 }
 
 /// 3.1.3.7 (4) and (5): several audiences need an authorized party, and one that is named must be us.
-fn authorized_party(
-    claims: &Map<String, Value>,
-    facts: &OriginalIdToken,
-    client_id: &str,
-) -> Result<(), JwtError> {
+fn authorized_party(claims: &Claims, facts: &OriginalIdToken, client_id: &str) -> Result<(), JwtError> {
     let several = claims.get("aud").and_then(Value::as_array).is_some_and(|audiences| audiences.len() > 1);
     match (&facts.authorized_party, claims.contains_key("azp")) {
         (Some(party), _) if party == client_id => Ok(()),
@@ -189,7 +187,7 @@ fn authorized_party(
 }
 
 /// A date, with how far it is from this clock, by which it must be as expected.
-fn at_fault(claims: &Map<String, Value>, name: &str, now: Timestamp, expected: &str) -> Mismatch {
+fn at_fault(claims: &Claims, name: &str, now: Timestamp, expected: &str) -> Mismatch {
     let date = json::numeric_date(claims, name);
     let distance = date.map(|date| i128::from(date) - i128::from(now.as_secs()));
     let distance = match distance {
@@ -202,7 +200,7 @@ fn at_fault(claims: &Map<String, Value>, name: &str, now: Timestamp, expected: &
 }
 
 /// 3.1.3.7 (9) and (10), and `nbf` (RFC 7519 section 4.1.5).
-pub(super) fn times(claims: &Map<String, Value>, issued_at: u64, now: Timestamp) -> Result<(), JwtError> {
+pub(super) fn times(claims: &Claims, issued_at: u64, now: Timestamp) -> Result<(), JwtError> {
     let at_fault = |name, expected| Err(Refused(at_fault(claims, name, now, expected)));
     let has_passed = |end| Timestamp::from_secs(end).saturating_add(LEEWAY) <= now;
     if json::numeric_date(claims, "exp").is_none_or(has_passed) {
@@ -229,14 +227,13 @@ fn access_token_hash(token: &VerifiedJws<'_>, access_token: &str) -> Result<(), 
 
 /// 3.1.3.7 (13).
 fn authenticated_recently(
-    claims: &Map<String, Value>,
-    facts: &OriginalIdToken,
+    claims: &Claims,
     max_age: Option<Duration>,
     now: Timestamp,
 ) -> Result<(), JwtError> {
     let Some(max_age) = max_age else { return Ok(()) };
     let latest = |auth_time| Timestamp::from_secs(auth_time).saturating_add(max_age).saturating_add(LEEWAY);
-    if facts.auth_time.is_some_and(|auth_time| latest(auth_time) >= now) {
+    if json::numeric_date(claims, "auth_time").is_some_and(|auth_time| latest(auth_time) >= now) {
         return Ok(());
     }
     Err(refused(claims, "auth_time", format_args!("a date at most {} s ago", max_age.as_secs())))
@@ -246,7 +243,7 @@ fn authenticated_recently(
 /// that is ours may come and go, and another `auth_time` is a later authentication of the same person: some providers keep
 /// neither from one refresh to the next.
 fn same_authentication(
-    claims: &Map<String, Value>,
+    claims: &Claims,
     facts: &OriginalIdToken,
     original: &OriginalIdToken,
 ) -> Result<(), JwtError> {

@@ -1,8 +1,6 @@
 //! The issuer of a provider: one URL, or one for each of its tenants.
 
-use serde_json::{Map, Value};
-
-use super::json;
+use super::json::{self, Claims};
 use super::jws::{JwtError, refused};
 
 /// Stands for the tenant in the issuer of a discovery document that serves several (Microsoft identity platform, "Access
@@ -110,11 +108,7 @@ impl ProviderIssuer {
 
     /// The issuer of verified claims, if it is this one: with tenants, the one that `tid` names, whose key signed them
     /// where the key says whose it is ("Validate the signing key issuer").
-    pub(crate) fn check<'a>(
-        &self,
-        claims: &'a Map<String, Value>,
-        of_key: Option<&str>,
-    ) -> Result<&'a str, JwtError> {
+    pub(crate) fn check<'a>(&self, claims: &'a Claims, of_key: Option<&str>) -> Result<&'a str, JwtError> {
         let named = json::text(claims, "iss").ok_or_else(|| refused(claims, "iss", "a text"))?;
         let tenant = json::text(claims, "tid");
         let expected = match &self.template {
@@ -138,7 +132,7 @@ impl ProviderIssuer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     const COMMON: &str = "https://login.test/common/v2.0";
 

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::id_token::{self, LEEWAY, OLDEST, TokenPolicy};
-use super::json;
+use super::json::{self, Claims};
 use super::jws::{self, Algorithm, JwtError, KeySet, refused};
 use crate::clock::Timestamp;
 
@@ -66,8 +66,8 @@ pub(crate) fn verify(
     let (algorithm, mut claims) = (token.algorithm, token.claims);
     // (4)
     let issuer = expected.issuer.check(&claims, token.key_issuer)?.to_owned();
-    id_token::audience(&claims, expected.client_id, expected.trusted_audiences)?;
-    let issued_at = json::numeric_date(&claims, "iat").ok_or_else(|| refused(&claims, "iat", "a date"))?;
+    id_token::audience(&claims, expected)?;
+    let issued_at = id_token::date(&claims, "iat")?;
     let without = issued_at.saturating_add(WITHOUT_EXP.saturating_sub(LEEWAY).as_secs());
     claims.entry("exp").or_insert_with(|| without.into());
     id_token::times(&claims, issued_at, expected.now)?;
@@ -91,8 +91,7 @@ pub(crate) fn verify(
     }
     // (8)
     let jti = text(&claims, "jti")?.ok_or_else(|| refused(&claims, "jti", "a text"))?;
-    let expires = json::numeric_date(&claims, "exp").ok_or_else(|| refused(&claims, "exp", "a date"))?;
-    let expires = Timestamp::from_secs(expires);
+    let expires = Timestamp::from_secs(id_token::date(&claims, "exp")?);
     // One leeway for the rule itself, one for clocks of other processes.
     let spent_until = expires.min(oldest).saturating_add(LEEWAY * 2);
     // Where one algorithm alone is accepted there is nothing to compare.
@@ -103,7 +102,7 @@ pub(crate) fn verify(
 }
 
 /// A claim that is a text where it is there at all.
-fn text(claims: &Map<String, Value>, name: &'static str) -> Result<Option<String>, JwtError> {
+fn text(claims: &Claims, name: &'static str) -> Result<Option<String>, JwtError> {
     let text = || json::text(claims, name).map(str::to_owned).ok_or_else(|| refused(claims, name, "a text"));
     claims.contains_key(name).then(text).transpose()
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use url::{ParseError, Url};
 
 use super::id_token::{IdToken, OriginalIdToken};
-use super::json::Mismatch;
+use super::json::{Claims, Mismatch};
 use super::jws::JwtError::{self, Refused};
 use crate::clock::Timestamp;
 
@@ -136,7 +136,7 @@ impl OAuth2 {
 }
 
 impl EmailAddresses {
-    fn replace(&self, claims: &mut Map<String, Value>, answer: &Value) -> Result<(), JwtError> {
+    fn replace(&self, claims: &mut Claims, answer: &Value) -> Result<(), JwtError> {
         let list = answer.pointer(&self.list).and_then(Value::as_array);
         let list = list.ok_or_else(|| Refused("the e-mail addresses are no list".into()))?;
         let is = |entry: &Value, at: &str| entry.pointer(at) == Some(&Value::Bool(true));

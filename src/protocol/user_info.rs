@@ -1,11 +1,9 @@
 //! UserInfo responses (OpenID Connect Core 1.0 section 5.3).
 
-use serde::Deserialize;
-use serde::Serialize;
-use serde_json::{Map, Value};
+use serde::{Deserialize, Serialize};
 
 use super::id_token::OF_TOKEN;
-use super::json;
+use super::json::{self, Claims};
 
 /// Why a UserInfo response is not used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -25,7 +23,7 @@ pub(crate) fn parse(
     body: &[u8],
     subject: &str,
     decisive: &[String],
-) -> Result<(Map<String, Value>, Vec<String>), UserInfoError> {
+) -> Result<(Claims, Vec<String>), UserInfoError> {
     let (claims, unreadable) = json::members(body).ok_or(UserInfoError::Malformed)?;
     if json::text(&claims, "sub") != Some(subject) {
         return Err(UserInfoError::AnotherSubject);
@@ -46,10 +44,7 @@ pub(crate) const LOGIN_CLAIMS: &[&str] = &["sid", "amr"];
 ///
 /// An e-mail and its `email_verified` come from the same place: one that is verified must not lend that to
 /// another.
-pub(crate) fn about_person(
-    mut id_token: Map<String, Value>,
-    user_info: Option<Map<String, Value>>,
-) -> Map<String, Value> {
+pub(crate) fn about_person(mut id_token: Claims, user_info: Option<Claims>) -> Claims {
     let is_about_person = |name: &str| ![OF_TOKEN, OF_RESPONSE].iter().any(|claims| claims.contains(&name));
     id_token.retain(|name, _| is_about_person(name) || LOGIN_CLAIMS.contains(&name.as_str()));
     let Some(mut user_info) = user_info else { return id_token };
@@ -67,7 +62,7 @@ pub(crate) const VERIFIED: [(&str, &str); 2] =
     [("email", "email_verified"), ("phone_number", "phone_number_verified")];
 
 /// These claims with others over them: one that is replaced is verified only where the others say so.
-pub(crate) fn replace(mut claims: Map<String, Value>, others: Map<String, Value>) -> Map<String, Value> {
+pub(crate) fn replace(mut claims: Claims, others: Claims) -> Claims {
     for (_, verified) in VERIFIED.iter().filter(|(claim, _)| others.contains_key(*claim)) {
         claims.remove(*verified);
     }
@@ -92,7 +87,7 @@ pub enum FetchUserInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Map, Value, json};
 
     fn map(value: Value) -> Map<String, Value> {
         value.as_object().cloned().unwrap()

@@ -1,11 +1,12 @@
 //! What is known of a user: the claims of the ID token and of UserInfo, at a login and later, and the ID tokens that come for a
 //! session after its login, with a refresh or a consent.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::locate::GrantRef;
 use crate::clock::Timestamp;
 use crate::protocol::id_token::IdToken;
+use crate::protocol::json::Claims;
 use crate::protocol::jws::Algorithm;
 use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::{FetchUserInfo, LOGIN_CLAIMS, VERIFIED, about_person, replace};
@@ -22,8 +23,6 @@ use crate::state::Runtime;
 use crate::stateless::grant_cookie::GrantCookie;
 use crate::store::{Key, StoreError};
 use crate::tokens::Arc;
-
-type Claims = Map<String, Value>;
 
 /// UserInfo's claims for a login that asks for `scopes`; `None` where they are not asked for, or are not needed and cannot
 /// be had.
