@@ -4,9 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::locate::GrantRef;
-use super::refresh_protocol::{self, RowView, SpentToken, Usability};
 use crate::clock::Timestamp;
-use crate::records::grant::{Freshness, Grant, GrantStatus, Lease, TokenSet};
+use crate::records::grant::{Freshness, Grant, GrantStatus, TokenSet};
 use crate::records::grant_key::{Observed, ObservedAt};
 use crate::records::invalidation::Slot;
 use crate::records::{FOREVER, Found, Loaded};
@@ -104,35 +103,6 @@ pub(crate) struct StoredGrant {
     /// Of its row; `None` where only the browser has it.
     pub(crate) version: Option<Version>,
     pub(crate) expires_at: Timestamp,
-}
-
-impl StoredGrant {
-    /// The row as the refresh protocol sees it. `holder` names this attempt in its leases.
-    pub(crate) fn row(
-        &self,
-        holder: &[u8; 16],
-        request: &TokenRequest,
-        place: &GrantRef,
-    ) -> RowView<Option<Version>, Option<Secret>> {
-        let (grant, now, spread) = (&self.grant, place.runtime.now(), place.spread());
-        let (refreshes, refresh_token) = (grant.refreshes(), grant.refresh_token.clone());
-        let held = |lease: &Lease| refresh_protocol::LeaseView {
-            mine: lease.holder == *holder,
-            left: lease.until.duration_since(now),
-        };
-        RowView {
-            version: self.version,
-            spent_token: SpentToken { refreshes, refresh_token },
-            lease: grant.lease.as_ref().map(held),
-            usability: match next(grant, request, now, spread) {
-                TokenAction::Serve => Usability::Good,
-                TokenAction::ServeAndRenew | TokenAction::Refresh => Usability::Stale,
-                TokenAction::Wait(_) => Usability::Held,
-                TokenAction::Consent => Usability::Over,
-            },
-            outlives: grant.outlives_refresh_token(now),
-        }
-    }
 }
 
 impl GrantRef {

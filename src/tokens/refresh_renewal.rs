@@ -2,14 +2,42 @@
 
 use std::convert::Infallible;
 
-use super::refresh_protocol::{Action, Input, RENEW, RefreshMachine};
+use super::lookup::{StoredGrant, TokenAction, next};
+use super::refresh_protocol::{
+    Action, Input, LeaseView, RENEW, RefreshMachine, RowView, SpentToken, Usability,
+};
 use super::refresh_request::FIRST_RETRY;
 use super::refresh_task::{RefreshTask, RowVersion};
+use crate::records::grant::Lease;
 use crate::secret::Secret;
 
 type Machine = RefreshMachine<RowVersion, Option<Secret>>;
 
 impl RefreshTask<'_> {
+    /// The row as the refresh protocol sees it.
+    pub(super) fn row(&self, found: &StoredGrant) -> RowView<RowVersion, Option<Secret>> {
+        let (grant, now, spread) = (&found.grant, self.place.runtime.now(), self.place.spread());
+        let held = |lease: &Lease| LeaseView {
+            mine: lease.holder == self.holder,
+            left: lease.until.duration_since(now),
+        };
+        RowView {
+            version: found.version,
+            spent_token: SpentToken {
+                refreshes: grant.refreshes(),
+                refresh_token: grant.refresh_token.clone(),
+            },
+            lease: grant.lease.as_ref().map(held),
+            usability: match next(grant, self.request, now, spread) {
+                TokenAction::Serve => Usability::Good,
+                TokenAction::ServeAndRenew | TokenAction::Refresh => Usability::Stale,
+                TokenAction::Wait(_) => Usability::Held,
+                TokenAction::Consent => Usability::Over,
+            },
+            outlives: grant.outlives_refresh_token(now),
+        }
+    }
+
     /// However slow the provider is, nobody else spends what is being spent.
     pub(super) async fn while_renewing<T>(
         &mut self,

@@ -85,14 +85,14 @@ pub(crate) async fn refresh(
 }
 
 pub(super) struct RefreshTask<'a> {
-    place: &'a GrantRef,
-    request: &'a TokenRequest,
+    pub(super) place: &'a GrantRef,
+    pub(super) request: &'a TokenRequest,
     /// At the store, until it waits for somebody else.
     turn: Option<OwnedSemaphorePermit>,
     /// At the provider, from before the lease on.
     attempt: Option<Attempt<'a>>,
     /// Names this refresh in its leases.
-    holder: [u8; 16],
+    pub(super) holder: [u8; 16],
     /// What was read or written last.
     found: Option<lookup::StoredGrant>,
     /// The grant whose refresh token was spent.
@@ -119,7 +119,7 @@ impl<'a> RefreshTask<'a> {
     pub(super) async fn read(&mut self) -> TaskInput {
         match self.place.read().await {
             Ok(Some(found)) => {
-                let row = found.row(&self.holder, self.request, self.place);
+                let row = self.row(&found);
                 self.found = Some(found);
                 Input::Read(Some(row))
             }
@@ -274,7 +274,7 @@ impl<'a> RefreshTask<'a> {
 
     /// What the row that was read or written last would spend.
     pub(super) fn written_token(&self) -> Option<SpentToken<Option<Secret>>> {
-        Some(self.found.as_ref()?.row(&self.holder, self.request, self.place).spent_token)
+        Some(self.row(self.found.as_ref()?).spent_token)
     }
 
     pub(super) async fn pause(&mut self) -> TaskInput {
