@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 use url::{Host, Position, Url};
 
 use super::{Config, development};
+use crate::clock::Timestamp;
 use crate::protocol::authorization::RESERVED;
 use crate::protocol::issuer::{PSEUDO, ProviderIssuer};
 use crate::protocol::jws::Algorithm;
@@ -231,7 +232,7 @@ fn client_authentication(provider: &ProviderConfig, problems: &mut Vec<String>) 
     }
     let (written, id, algorithm) = (provider.private_keys.clone(), id.clone(), algorithm.clone());
     let keys = ClientKeys { written, id, algorithm, ..ClientKeys::default() };
-    if let Err(error) = keys.read() {
+    if let Err(error) = keys.read(Timestamp::default()) {
         problems.push(error.to_string());
     }
     keys

@@ -56,8 +56,8 @@ impl Provider {
     /// The private keys as they are now, the one that signs first. Where a file is being replaced, those that were there
     /// before go on.
     pub(crate) async fn client_keys(&self) -> Vec<Arc<SigningKey>> {
-        let keys = Arc::clone(&self.relying_party.keys);
-        let (keys, problem) = spawn_blocking(move || keys.newest()).await.unwrap_or_default();
+        let (keys, now) = (Arc::clone(&self.relying_party.keys), self.clock.now());
+        let (keys, problem) = spawn_blocking(move || keys.newest(now)).await.unwrap_or_default();
         problem.into_iter().for_each(|problem| self.ignored(format_args!("{problem}")));
         keys
     }

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -18,7 +19,7 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use crate::clock::random_of_signatures;
+use crate::clock::{Timestamp, random_of_signatures};
 use crate::protocol::json;
 use crate::secret::{Secret, opaque};
 
@@ -40,8 +41,9 @@ use crate::secret::{Secret, opaque};
 pub enum PrivateKey {
     /// The key itself.
     Text(Secret),
-    /// The path of a file with the key. The file is looked at whenever the key is needed: a new key signs at once, and the
-    /// key before it is still published.
+    /// The path of a file with the key. The file is looked at whenever the key is needed. A new key is published at once, and
+    /// signs after five minutes, when the provider knows it; until then, the key before it does, which is still published
+    /// afterwards.
     File(PathBuf),
 }
 
@@ -76,19 +78,32 @@ pub(crate) struct ClientKeys {
     /// The name of the first, and the algorithm of all, where the configuration has them.
     pub(crate) id: Option<String>,
     pub(crate) algorithm: Option<String>,
-    /// Hashes of the texts that were read last, and what is published since.
-    pub(crate) known: Mutex<(Vec<[u8; 32]>, Vec<Arc<SigningKey>>)>,
+    pub(crate) known: Mutex<KnownKeys>,
 }
+
+/// What the files held when they were read last.
+#[derive(Default)]
+pub(crate) struct KnownKeys {
+    hashes: Vec<[u8; 32]>,
+    /// Those that are published, the one that signs first.
+    keys: Vec<Arc<SigningKey>>,
+    /// When the second takes the place of the first.
+    takes_over: Option<Timestamp>,
+}
+
+/// So long a new key is published before it signs. Some providers do not read the key set again for an unknown key, but only
+/// when the one that they have is old.
+const KNOWN_BY_THEN: Duration = Duration::from_secs(5 * 60);
 
 opaque!(ClientKeys);
 
 impl ClientKeys {
     /// The keys as they stand in their files at this moment.
-    pub(crate) fn read(&self) -> Result<Vec<Arc<SigningKey>>, KeyError> {
+    pub(crate) fn read(&self, now: Timestamp) -> Result<Vec<Arc<SigningKey>>, KeyError> {
         let texts = self.written.iter().map(PrivateKey::read).collect::<Result<Vec<_>, _>>()?;
         let hashes: Vec<_> = texts.iter().map(|text| Sha256::digest(text.expose_secret()).into()).collect();
         let mut known = self.known.lock();
-        if known.0 != hashes {
+        if known.hashes != hashes {
             let parse = |(at, (written, text)): (usize, (&PrivateKey, &Secret))| {
                 let id = self.id.as_deref().filter(|_| at == 0);
                 let key = SigningKey::parse(text.expose_secret(), self.algorithm.as_deref(), id);
@@ -96,19 +111,23 @@ impl ClientKeys {
             };
             let written = self.written.iter().zip(&texts).enumerate();
             let mut keys = written.map(parse).collect::<Result<Vec<_>, _>>()?;
-            // What was signed a moment ago with the key before is still to be verified.
-            let before = known.1.first().filter(|before| keys.iter().all(|key| key.id != before.id));
-            before.into_iter().for_each(|before| keys.insert(1, Arc::clone(before)));
-            *known = (hashes, keys);
+            let before = known.keys.first().filter(|before| keys.iter().all(|key| key.id != before.id));
+            let takes_over = before.map(|_| now.saturating_add(KNOWN_BY_THEN));
+            before.into_iter().for_each(|before| keys.insert(0, Arc::clone(before)));
+            *known = KnownKeys { hashes, keys, takes_over };
         }
-        Ok(known.1.clone())
+        if known.takes_over.is_some_and(|at| now >= at) {
+            known.takes_over = None;
+            known.keys.swap(0, 1);
+        }
+        Ok(known.keys.clone())
     }
 
     /// The same, where a file that cannot be read now leaves the keys as they were, with the reason.
-    pub(crate) fn newest(&self) -> (Vec<Arc<SigningKey>>, Option<KeyError>) {
-        match self.read() {
+    pub(crate) fn newest(&self, now: Timestamp) -> (Vec<Arc<SigningKey>>, Option<KeyError>) {
+        match self.read(now) {
             Ok(keys) => (keys, None),
-            Err(error) => (self.known.lock().1.clone(), Some(error)),
+            Err(error) => (self.known.lock().keys.clone(), Some(error)),
         }
     }
 }
@@ -423,7 +442,7 @@ WeUuOAixzdUubh2KxSeL1Fvp5G9KgpnRXc7LXOAYenex/DHElmH/bd0=
         }
         let written = PrivateKey::Text(P256.into());
         let read = ClientKeys { written: vec![written.clone()], ..ClientKeys::default() };
-        let shown = format!("{written:?} {:?} {read:?}", read.read().unwrap());
+        let shown = format!("{written:?} {:?} {read:?}", read.read(Timestamp::default()).unwrap());
         assert!(!shown.contains("jpsQnnGQ"), "{shown}");
     }
 }

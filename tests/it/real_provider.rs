@@ -3,6 +3,7 @@
 //!
 //! Everything happens over real sockets; the provider's list of events says what it was asked.
 
+mod assertions;
 mod connections;
 mod stateless;
 

@@ -21,14 +21,14 @@ use crate::support::provider::CLIENT_ID;
 const TOKENS: &str = "/tok";
 
 /// RSA as PKCS#1.
-const RSA: &str = include_str!("../../support/src/keys/rsa-3.pem");
+pub(crate) const RSA: &str = include_str!("../../support/src/keys/rsa-3.pem");
 
 /// A new key of P-256 as PKCS#8.
-fn p256() -> String {
+pub(crate) fn p256() -> String {
     rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap().serialize_pem()
 }
 
-fn ed25519() -> String {
+pub(crate) fn ed25519() -> String {
     rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap().serialize_pem()
 }
 
@@ -79,7 +79,7 @@ async fn callback_of(world: &World, browser: &Browser) -> String {
 }
 
 /// Replaces a file at once, as platforms do.
-fn replace(path: &Path, text: &str) {
+pub(crate) fn replace(path: &Path, text: &str) {
     let new = path.with_extension("new");
     fs::write(&new, text).unwrap();
     fs::rename(&new, path).unwrap();

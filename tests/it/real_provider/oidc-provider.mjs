@@ -8,7 +8,8 @@
 //   PORT             where to listen (an ephemeral port)
 //   TOKEN_SECONDS    how long an access token lives (60)
 //   AUTH_METHODS     what discovery offers for client authentication (client_secret_basic, client_secret_post);
-//                    confidential clients are registered with the first, and no other is accepted
+//                    confidential clients are registered with the first, and no other is accepted;
+//                    for private_key_jwt it reads the keys at APP_URL/auth/jwks.json
 //   REQUIRE_PAR      `1`: authorization requests must be pushed, and discovery says so (RFC 9126 section 5)
 //   GRANTS           `separate`: each consent is a grant of its own (one grant for a person and a client)
 //   LOGOUT_BY        `sub`: logout tokens name no `sid` (both)
@@ -42,7 +43,9 @@ const signingKey = (header, type, options) =>
 
 const client = (client_id, more = {}) => ({
   client_id,
-  client_secret: `${client_id} secret`,
+  // HS256 needs a secret as long as the hash.
+  client_secret: `${client_id} secret`.padEnd(authMethods[0] === 'client_secret_jwt' ? 32 : 0, '.'),
+  ...(authMethods[0] === 'private_key_jwt' && { jwks_uri: `${env.APP_URL}/auth/jwks.json` }),
   token_endpoint_auth_method: authMethods[0],
   // With several providers the application has a redirect URI for each.
   redirect_uris: ['', '/default', '/work'].map((name) => `${env.APP_URL}/auth/callback${name}`),
@@ -152,7 +155,8 @@ observe('authorization.success', (_ctx, params) =>
 observe('pushed_authorization_request.success', () => ({}));
 observe('grant.success', (ctx, params) => ({
   grant_type: params.grant_type,
-  authenticated_by: ctx.headers.authorization ? 'basic' : params.client_secret ? 'post' : 'none',
+  authenticated_by: ctx.headers.authorization ? 'basic' : params.client_secret ? 'post'
+    : params.client_assertion ? 'assertion' : 'none',
 }));
 observe('end_session.success', () => ({}));
 provider.on('backchannel.success', (_ctx, client, user, sid) =>
