@@ -35,8 +35,8 @@ pub struct Api {
     /// none: such tokens are refused.
     #[serde(default)]
     pub introspect_at: Option<String>,
-    /// For how long the answer about a token counts. By default 30 seconds: a token that was revoked is accepted for that
-    /// long.
+    /// For how long the answer about a token counts. By default 30 seconds, at most five minutes: a token that was
+    /// revoked is accepted for that long.
     #[serde(default = "introspection_age", deserialize_with = "seconds")]
     pub introspection_age: Duration,
     /// Whether tokens that a client got for itself are accepted (RFC 6749 section 4.4). Off by default. A client is no
@@ -70,6 +70,9 @@ impl Api {
     }
 }
 
+/// An accepted token is looked at again after this time: keys are withdrawn, and the hook decides anew.
+pub(crate) const LOOK_AGAIN: Duration = Duration::from_secs(5 * 60);
+
 /// Where metadata of protected resources lie (RFC 9728 section 3).
 const WELL_KNOWN: &str = "/.well-known/oauth-protected-resource";
 
@@ -92,10 +95,12 @@ impl CheckedApi {
     ) -> Option<Self> {
         let api = config.api.clone()?;
         let audience = &api.audience;
-        if audience.is_empty() || relying_parties.iter().any(|one| one.client_id == *audience) {
+        let names_ours =
+            |one: &RelyingParty| one.client_id == *audience || one.trusted_audiences.contains(audience);
+        if audience.is_empty() || relying_parties.iter().any(names_ours) {
             problems.push(format!(
-                "the API's audience is {audience:?}: use the name that the provider has for this API, and no client id, which \
-                 is the audience of ID tokens"
+                "the API's audience is {audience:?}: use the name that the provider has for this API, and no client id or \
+                 trusted audience, which ID tokens have"
             ));
         }
         if config.hooks.login.is_some() && config.hooks.bearer.is_none() {
@@ -103,13 +108,19 @@ impl CheckedApi {
                 .push("on_login decides who may sign in: set on_bearer too, for access tokens".to_owned());
         }
         let named = |name: &String| {
-            relying_parties.iter().any(|one| one.login && one.name == *name && one.is_confidential())
+            relying_parties.iter().any(|one| {
+                one.login && one.name == *name && one.is_confidential() && one.issuer.issues_id_tokens()
+            })
         };
         if api.introspect_at.as_ref().is_some_and(|name| !named(name)) {
             problems.push(format!(
-                "introspect_at is {:?}: use the name of a provider for logins with a client_secret",
+                "introspect_at is {:?}: use the name of an OpenID Provider for logins at which this application proves \
+                 itself",
                 api.introspect_at
             ));
+        }
+        if api.introspection_age > LOOK_AGAIN {
+            problems.push("introspection_age is longer than five minutes: shorten it".to_owned());
         }
         // RFC 9728 section 1.2: the resource is an https URL. An audience that is none stands for the whole application.
         let own = Url::parse(audience).ok().filter(|url| url.origin() == public_url.origin());

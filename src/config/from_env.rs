@@ -143,9 +143,11 @@ impl Config {
         environment.set(&mut revalidate_every, "SESSION_REVALIDATE_EVERY", "a number of seconds");
         config.revalidate_every = revalidate_every.map(Duration::from_secs);
         config.api = environment.value("API_AUDIENCE").map(Api::new);
-        if let Some(api) = &mut config.api {
-            api.introspect_at = environment.value("API_INTROSPECT_AT");
+        let introspect_at = environment.value("API_INTROSPECT_AT");
+        if introspect_at.is_some() && config.api.is_none() {
+            environment.refuse::<()>("API_INTROSPECT_AT is set: set API_AUDIENCE too");
         }
+        config.api.iter_mut().for_each(|api| api.introspect_at.clone_from(&introspect_at));
         config.mode = mode(&mut environment);
         ProviderConfig::add_from(&mut environment, &mut config);
         if !config.provider.is_named() {

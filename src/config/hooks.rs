@@ -53,7 +53,7 @@ pub struct VerifiedLogin {
     pub issuer: String,
     /// The user's identifier there. Issuer and subject identify the user; an e-mail address does not.
     pub subject: String,
-    /// The user's claims, from ID token and UserInfo.
+    /// The user's claims, from ID token and UserInfo, or from the access token.
     pub claims: Map<String, Value>,
 }
 
@@ -66,7 +66,7 @@ pub enum LoginDecision {
     /// Sign the user in with these claims, which replace those of the provider with the same names. An `email` is not
     /// verified unless `email_verified` is among them; the same holds for `phone_number`.
     AllowWith(Map<String, Value>),
-    /// Do not sign the user in. The page shows this text.
+    /// Do not sign the user in. The page shows this text; for an access token it is the `detail` of the response.
     Deny(String),
 }
 

@@ -7,8 +7,9 @@ use bytes::Bytes;
 use http::header::{ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION, CONTENT_TYPE};
 use http::{Method, Request, Response, StatusCode};
 use serde_json::Value;
+use tokio::time::timeout;
 
-use crate::config::api::{Api, CheckedApi};
+use crate::config::api::{Api, CheckedApi, LOOK_AGAIN};
 use crate::config::hooks::{LoginDecision, VerifiedLogin};
 use crate::error::{Error, ErrorKind};
 use crate::events::{EventCode, guarded_future};
@@ -23,8 +24,8 @@ use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::state::bearer_tokens::BearerRefusal;
 
-/// An accepted token is looked at again after this time: keys are withdrawn, and the hook decides anew.
-const LOOK_AGAIN: Duration = Duration::from_secs(5 * 60);
+/// So long a token waits for its turn to be asked about.
+const TURN: Duration = Duration::from_secs(2);
 
 /// What a request has to do with this application as an API.
 pub(super) enum Presented {
@@ -67,8 +68,9 @@ fn names_token(query: &str) -> bool {
 
 /// What follows the scheme, whose name has no case (RFC 9110 section 11.1).
 fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, rest) = value.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| rest.trim_ascii())
+    let (scheme, rest) = value.split_at_checked(6)?;
+    let is_bearer = scheme.eq_ignore_ascii_case(b"bearer") && matches!(rest.first(), None | Some(b' '));
+    is_bearer.then(|| rest.trim_ascii())
 }
 
 /// RFC 6750 section 2.1, `b64token`.
@@ -85,8 +87,6 @@ pub(super) async fn accept(runtime: &Arc<Runtime>, token: &Secret) -> Result<Arc
     let (kind, why) = match tokens.refusal(bytes, now) {
         Some(refusal) => refusal,
         None => {
-            let busy = |_| away("too many unknown access tokens are looked at");
-            let _place = tokens.unknown.try_acquire().map_err(busy)?;
             // Pseudonyms are made with it.
             runtime.records.index().await?;
             match check(runtime, api, token).await? {
@@ -135,13 +135,18 @@ async fn check(
     let Api { audience, introspect_at, introspection_age, .. } = &api.api;
     let issuer = claimed_issuer(token.expose_secret());
     let issuer = issuer.and_then(|issuer| runtime.providers.of_issuer(&issuer));
+    let issuer = issuer.filter(|provider| provider.relying_party.issuer.issues_id_tokens());
     let asked = introspect_at.as_ref().and_then(|name| runtime.providers.login_named(name));
     let (provider, verified, longest) = match (issuer, asked) {
         (Some(provider), _) => {
             let verified = provider.verify_access_token(token.expose_secret(), audience).await;
             (provider, verified, LOOK_AGAIN)
         }
-        (None, Some(provider)) => (provider, provider.introspect(token, audience).await, *introspection_age),
+        (None, Some(provider)) => {
+            let turn = timeout(TURN, runtime.bearer_tokens.turns.acquire()).await;
+            let _turn = turn.map_err(|_| away("too many unknown access tokens are asked about"))?;
+            (provider, provider.introspect(token, audience).await, *introspection_age)
+        }
         (None, None) => return invalid("it is no JWT of a provider for logins"),
     };
     let verified = match verified {

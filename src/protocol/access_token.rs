@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::id_token::{self, TokenPolicy};
+use super::id_token::{self, LEEWAY, TokenPolicy};
 use super::issuer::ProviderIssuer;
 use super::json;
 use super::jws::{self, JwtError, KeySet, refused};
@@ -17,12 +17,14 @@ const PLAIN_TYPES: &[&str] = &["", "jwt", "at+jwt"];
 /// Claims of other tokens: of ID tokens, of logout tokens, and of access tokens that need a proof besides (RFC 7800).
 const OF_OTHERS: &[&str] = &["nonce", "at_hash", "c_hash", "events", "cnf"];
 
-/// How some providers name the kind of a token in its claims, and the kind that is an access token: Keycloak, Amazon
-/// Cognito, and RFC 7662 section 2.2.
-const KINDS: &[(&str, &str)] = &[("typ", "bearer"), ("token_use", "access"), ("token_type", "bearer")];
+/// How some providers name the kind of a token in its claims, and the kinds that are an access token: Keycloak, Amazon
+/// Cognito and Ory Hydra, and RFC 7662 section 2.2.
+const KINDS: &[(&str, &[&str])] =
+    &[("typ", &["bearer"]), ("token_use", &["access", "access_token"]), ("token_type", &["bearer"])];
 
-/// The names of the client's id: RFC 9068 section 2.2, OpenID Connect Core 1.0 section 2, and Microsoft Entra ID before 2.0.
-const CLIENTS: &[&str] = &["client_id", "azp", "appid"];
+/// The names of the client's id: RFC 9068 section 2.2, OpenID Connect Core 1.0 section 2, Okta, and Microsoft Entra ID
+/// before 2.0.
+const CLIENTS: &[&str] = &["client_id", "azp", "cid", "appid"];
 
 /// How some providers mark a token that a client got for itself (RFC 6749 section 4.4): Microsoft Entra ID ("Access token
 /// claims reference", `idtyp`), Auth0 (`gty`).
@@ -68,13 +70,15 @@ pub(crate) fn introspected(
     if claims.remove("active") != Some(Value::Bool(true)) {
         return Err(JwtError::Refused("it is not active, as its provider says".into()));
     }
+    claims.retain(|_, value| !value.is_null());
     claims.entry("iss").or_insert_with(|| issuer.url.as_str().into());
     let named = issuer.check(&claims, None)?.to_owned();
-    for (name, is_over) in [("exp", true), ("nbf", false)] {
-        let date = json::numeric_date(&claims, name).map(Timestamp::from_secs);
-        if date.is_some_and(|date| (date <= now) == is_over) {
-            return Err(refused(&claims, name, "a date on the other side of now"));
-        }
+    let date = |name| json::numeric_date(&claims, name).map(Timestamp::from_secs);
+    if date("exp").is_some_and(|exp| exp.saturating_add(LEEWAY) <= now) {
+        return Err(refused(&claims, "exp", "a date to come"));
+    }
+    if date("nbf").is_some_and(|nbf| nbf > now.saturating_add(LEEWAY)) {
+        return Err(refused(&claims, "nbf", "a date that has passed"));
     }
     BearerToken::new(named, claims, audience)
 }
@@ -89,17 +93,24 @@ impl BearerToken {
         if let Some(name) = OF_OTHERS.iter().find(|name| claims.contains_key(**name)) {
             return Err(refused(&claims, name, "none, as in an access token that needs no other proof"));
         }
-        let is_other = |(name, kind): &&(&str, &str)| {
-            claims
-                .get(*name)
-                .is_some_and(|named| !named.as_str().is_some_and(|named| named.eq_ignore_ascii_case(kind)))
+        let is_other = |(name, kinds): &&(&str, &[&str])| {
+            let named =
+                claims.get(*name).map(|named| named.as_str().unwrap_or_default().to_ascii_lowercase());
+            named.is_some_and(|named| !kinds.contains(&named.as_str()))
         };
-        if let Some((name, kind)) = KINDS.iter().find(is_other) {
-            return Err(refused(&claims, name, format_args!("{kind:?}")));
+        if let Some((name, kinds)) = KINDS.iter().find(is_other) {
+            return Err(refused(&claims, name, format_args!("{:?}", kinds[0])));
         }
         let clients = || CLIENTS.iter().filter_map(|name| json::text(&claims, name));
-        let is_client = OF_CLIENTS.iter().any(|(name, value)| json::text(&claims, name) == Some(value));
-        let subject = json::text(&claims, "sub").filter(|sub| !is_client && clients().all(|id| id != *sub));
+        let sub = json::text(&claims, "sub");
+        // Microsoft Entra ID: the subject of a user is another than its object.
+        let is_object = sub.is_some() && json::text(&claims, "oid") == sub;
+        let is_marked = OF_CLIENTS.iter().any(|(name, value)| json::text(&claims, name) == Some(value));
+        let is_clients = is_object || is_marked || sub.is_some_and(|sub| clients().any(|id| id == sub));
+        if sub.is_none() && !is_clients {
+            return Err(refused(&claims, "sub", "a text"));
+        }
+        let subject = sub.filter(|_| !is_clients);
         if subject.is_some_and(|sub| sub.len() > 255) {
             return Err(refused(&claims, "sub", "a text of at most 255 characters"));
         }

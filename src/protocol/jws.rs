@@ -298,13 +298,10 @@ fn parse(compact: &str) -> Option<Parts<'_>> {
 /// What the header asks for must be understood (RFC 7515 section 4.1.11, RFC 7519 section 5).
 fn check_header(header: &Map<String, Value>, kinds: &[&str]) -> Result<(), JwtError> {
     // An access token or a logout token is no ID token, whoever signed it.
-    let kind = match header.get("typ") {
-        None | Some(Value::Null) => Some(""),
-        Some(kind) => kind.as_str().filter(|kind| !kind.is_empty()),
-    };
-    let kind = kind.map(str::to_ascii_lowercase);
-    let is_meant = |kind: &str| kinds.contains(&kind.strip_prefix("application/").unwrap_or(kind));
-    if !kind.as_deref().is_some_and(is_meant) {
+    let kind = header.get("typ").filter(|kind| !kind.is_null());
+    let kind = kind.map(|kind| kind.as_str().unwrap_or_default().to_ascii_lowercase());
+    let named = kind.as_deref().map(|kind| kind.strip_prefix("application/").unwrap_or(kind));
+    if named == Some("") || !kinds.contains(&named.unwrap_or_default()) {
         return Err(refused(header, "typ", kinds.join(" or ").trim_start_matches(" or ")));
     }
     let other = ["crit", "cty", "enc"].iter().find(|name| header.contains_key(**name));

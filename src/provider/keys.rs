@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use url::Url;
 
-use super::Provider;
 use super::cached::Cached;
 use super::error::ProviderError;
+use super::{MAX_AGE, Provider};
 use crate::events::EventCode;
 use crate::protocol::access_token::{self, BearerToken};
 use crate::protocol::id_token::{IdToken, IdTokenUse, TokenPolicy, verify};
@@ -89,8 +89,10 @@ impl Provider {
             now: self.clock.now(),
         };
         let fetch = async || self.fetch_keys(jwks_uri).await;
+        // What they do not have read again by its age is believed no longer than what is.
+        let is_current = places.is_some() && !again.is_older_than(MAX_AGE);
         // What was fetched for tokens of unknown callers is known to them, and to nobody else.
-        let known = [Some(self.keys.get_or_fetch(fetch).await?), again.value().filter(|_| places.is_some())];
+        let known = [Some(self.keys.get_or_fetch(fetch).await?), again.value().filter(|_| is_current)];
         for keys in known.iter().flatten() {
             let verified = verify(keys, &expected);
             if !verified.as_ref().is_err_and(ProviderError::is_unknown_key) {

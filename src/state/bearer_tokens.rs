@@ -13,13 +13,13 @@ use crate::records::opened_cache::OpenedCache;
 use crate::sessions::session::Session;
 
 /// The most that is kept of accepted tokens, in bytes.
-const KNOWN: u64 = 64 * 1024 * 1024;
-/// So many refused tokens are remembered...
+const KNOWN: u64 = 16 * 1024 * 1024;
+/// The most refused tokens that are remembered.
 const MOST_REFUSED: u64 = 10_000;
-/// ...for so long.
+/// A refused token is looked at again after this time.
 const REFUSED: Duration = Duration::from_secs(10);
-/// So many unknown tokens are looked at at a time: whoever sends them takes nothing from those who sign in.
-const MOST_UNKNOWN: usize = 64;
+/// So many tokens are asked about at a time: whoever sends unknown ones takes nothing from those who sign in.
+const TURNS: usize = 32;
 /// The end of a token, which its signature makes another one for each: where to look.
 const END: usize = 64;
 
@@ -30,7 +30,7 @@ pub(crate) type BearerRefusal = (ErrorKind, Arc<str>);
 pub(crate) struct BearerTokens {
     known: OpenedCache<(Arc<Session>, ClockReading, Duration)>,
     refused: Cache<[u8; 32], (BearerRefusal, ClockReading)>,
-    pub(crate) unknown: Semaphore,
+    pub(crate) turns: Semaphore,
 }
 
 impl BearerTokens {
@@ -38,7 +38,7 @@ impl BearerTokens {
         Self {
             known: OpenedCache::new(KNOWN),
             refused: Cache::builder().max_capacity(MOST_REFUSED).time_to_live(REFUSED).build(),
-            unknown: Semaphore::new(MOST_UNKNOWN),
+            turns: Semaphore::new(TURNS),
         }
     }
 
@@ -50,6 +50,11 @@ impl BearerTokens {
 
     pub(crate) fn put(&self, token: &[u8], session: Arc<Session>, at: ClockReading, lasts: Duration) {
         self.known.put(&parts(token), (session, at, lasts));
+    }
+
+    /// Lets go of tokens that are looked at again anyway.
+    pub(crate) fn forget_over(&self, now: ClockReading) {
+        self.known.retain(|(_, at, lasts)| now.believes(*at, *lasts));
     }
 
     pub(crate) fn refusal(&self, token: &[u8], now: ClockReading) -> Option<BearerRefusal> {

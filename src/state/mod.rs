@@ -185,6 +185,7 @@ impl Runtime {
     fn forget_over(&self) {
         let now = self.now();
         self.sessions.forget_over(now);
+        self.bearer_tokens.forget_over(self.clock.reading());
         self.opened_grants.retain(|(_, expires_at, _)| now < *expires_at);
     }
 

@@ -8,6 +8,7 @@ use tower_oidc::{Api, Config, LoginDecision, Mode, OidcLayer, SharedAccount};
 use super::*;
 use crate::support::app::OP;
 use crate::support::fault::Fault;
+use crate::support::provider::keys::{Alg, Key};
 
 /// The user of a token is the user of a session: the same fields, rules and route layers.
 #[tokio::test]
@@ -104,7 +105,7 @@ async fn other_credentials_are_the_applications_own() {
     let answer = without.api("/who", "anything").await;
     assert_eq!((answer.status().as_u16(), answer.body().as_ref()), (200, &b"null"[..]));
     let world = world(|config| config);
-    for value in ["Basic YTpi", "bearer", "Bearers x", "DPoP x"] {
+    for value in ["Basic YTpi", "Bearers x", "BearerX", "DPoP x"] {
         let answer = world.asks(Request::get(format!("{APP}/who")).header(AUTHORIZATION, value)).await;
         assert_eq!((answer.status().as_u16(), answer.body().as_ref()), (200, &b"null"[..]), "{value}");
     }
@@ -163,9 +164,16 @@ async fn a_token_has_no_grant() {
 /// A token that a client got for itself is nobody's: it is a client, where the API takes clients.
 #[tokio::test]
 async fn a_clients_own_token_is_no_user() {
-    let marks: [fn(&mut Draft); 5] = [
+    let marks: [fn(&mut Draft); 6] = [
         |_| (),
-        |jwt| jwt.without("sub"),
+        |jwt| {
+            jwt.claim("sub", "x");
+            jwt.claim("oid", "x")
+        },
+        |jwt| {
+            jwt.without("client_id");
+            jwt.claim("cid", "cli")
+        },
         |jwt| {
             jwt.claim("sub", "x");
             jwt.claim("azp", "x")
@@ -240,6 +248,9 @@ async fn an_accepted_token_ends() {
         jwt.claim("exp", exp);
     });
     assert_eq!(world.api("/private", &long).await.status(), 200);
+    // Keys that were read again for what a stranger sent are believed no longer.
+    let junk = world.token("alice", |jwt| jwt.sign_with(Key::stranger(Alg::Rs256)));
+    assert_eq!(world.api("/private", &junk).await.status(), 401);
     world.op.rotate_keys();
     world.op.edit_key_set(|keys| {
         let newest = keys["keys"].as_array().unwrap().last().cloned();
@@ -248,7 +259,7 @@ async fn an_accepted_token_ends() {
     // The keys are read again once in an hour, in the background.
     world.clock.advance(Duration::from_secs(3_601));
     assert_eq!(world.api("/private", &long).await.status(), 200);
-    while world.op.jwks_fetches() < 2 {
+    while world.op.jwks_fetches() < 3 {
         tokio::task::yield_now().await;
     }
     world.clock.advance(Duration::from_secs(301));

@@ -60,7 +60,7 @@ async fn an_opaque_token_is_asked_about_and_remembered_for_a_while() {
 /// What the provider says must be about an access token for this API.
 #[tokio::test]
 async fn an_answer_about_another_token_is_refused() {
-    let edits: [(&str, fn(&mut Value)); 13] = [
+    let edits: [(&str, fn(&mut Value)); 14] = [
         ("not active", |answer| answer["active"] = json!(false)),
         ("active in words", |answer| answer["active"] = json!("true")),
         ("nothing said", |answer| drop(answer.as_object_mut().unwrap().remove("active"))),
@@ -74,6 +74,7 @@ async fn an_answer_about_another_token_is_refused() {
         ("a bound token", |answer| answer["cnf"] = json!({ "jkt": "x" })),
         ("another type", |answer| answer["token_type"] = json!("DPoP")),
         ("a client's own", |answer| answer["sub"] = json!("cli")),
+        ("nobody's", |answer| drop(answer.as_object_mut().unwrap().remove("sub"))),
     ];
     for (at, (what, edit)) in edits.into_iter().enumerate() {
         let world = asking();
@@ -92,6 +93,8 @@ async fn an_answer_about_another_token_is_refused() {
         answer["iss"] = json!(OP);
         answer["aud"] = json!(["x", AUDIENCE]);
         answer["token_type"] = json!("bearer");
+        answer["token_use"] = json!("access_token");
+        answer["cnf"] = Value::Null;
         answer.as_object_mut().unwrap().remove("exp");
     });
     assert_eq!(world.api("/private", TOKEN).await.status(), 200);

@@ -76,6 +76,7 @@ const LIES: &[(&str, Edit, &str)] = &[
         "signature",
     ),
     ("a critical header", |jwt| jwt.head("crit", json!(["x"])), "crit is"),
+    ("without a subject", |jwt| jwt.without("sub"), "sub is missing"),
     ("a subject that is too long", |jwt| jwt.claim("sub", "x".repeat(256)), "sub is"),
 ];
 
@@ -165,6 +166,7 @@ async fn two_tokens_in_one_request_are_400() {
         request("/private", "a,b"),
         request("/private", "=="),
         Request::get(format!("{APP}/private")).header(AUTHORIZATION, &b"Bearer \xff"[..]),
+        Request::get(format!("{APP}/private")).header(AUTHORIZATION, "bearer"),
     ] {
         let answer = world.asks(request).await;
         assert_eq!(answer.status(), 400, "{:?}", answer.body());
