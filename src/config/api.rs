@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use smart_default::SmartDefault;
 use url::{Position, Url};
 
 use super::{Config, seconds};
@@ -22,44 +23,32 @@ use crate::provider::relying_party::RelyingParty;
 ///
 /// Tokens are JWTs (RFC 9068) of a provider for logins, whose keys verify them, or opaque ones that the provider of
 /// [`Api::introspect_at`] vouches for. [`docs::apis`](crate::docs::apis) says what is refused, and with which answer.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, SmartDefault)]
+#[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Api {
     /// The audience that each token must name (`aud`): as the provider calls this API, never a client id of this application.
     pub audience: String,
     /// Scopes that clients can ask for, for the metadata of this API (RFC 9728 section 2, `scopes_supported`).
-    #[serde(default)]
     pub scopes: Vec<String>,
     /// The name of the provider that is asked about tokens that are no JWTs of a provider for logins (RFC 7662). By default
     /// none: such tokens are refused.
-    #[serde(default)]
     pub introspect_at: Option<String>,
     /// For how long the answer about a token counts. By default 30 seconds, at most five minutes: a token that was
     /// revoked is accepted for that long.
-    #[serde(default = "introspection_age", deserialize_with = "seconds")]
+    #[default(Duration::from_secs(30))]
+    #[serde(deserialize_with = "seconds")]
     pub introspection_age: Duration,
     /// Whether tokens that a client got for itself are accepted (RFC 6749 section 4.4). Off by default. A client is no
     /// [`CurrentUser`](crate::CurrentUser) and matches no rule for admins; handlers get it as
     /// [`CurrentClient`](crate::CurrentClient).
-    #[serde(default)]
     pub allow_clients: bool,
-}
-
-fn introspection_age() -> Duration {
-    Duration::from_secs(30)
 }
 
 impl Api {
     /// An API with this audience.
     pub fn new(audience: impl Into<String>) -> Self {
-        Self {
-            audience: audience.into(),
-            scopes: Vec::new(),
-            introspect_at: None,
-            introspection_age: introspection_age(),
-            allow_clients: false,
-        }
+        Self { audience: audience.into(), ..Self::default() }
     }
 
     setters! {

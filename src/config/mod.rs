@@ -28,6 +28,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
+use smart_default::SmartDefault;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
 
@@ -61,7 +62,7 @@ use crate::secret::{Secret, opaque};
 /// It is plain data: write it with [`Config::new`], read it with serde (unknown fields are refused), or from the
 /// environment with [`Config::from_env`]. It is checked when a layer is made of it, and every problem is reported at
 /// once (certificates and the development provider are checked after that). Durations are whole seconds in serde.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, SmartDefault)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Config {
@@ -73,6 +74,7 @@ pub struct Config {
     /// Together with [`Config::cookie_name`] it identifies the application: everything that is sealed or stored is
     /// bound to it. Another public URL, or another mount, is another application: every user is signed out, and every
     /// grant is out of reach, including those of the shared account.
+    #[default(local_url(None))]
     pub public_url: String,
     /// The address on which the application listens. The layer opens no socket. Only the development provider needs
     /// the address, which must then be loopback.
@@ -88,21 +90,26 @@ pub struct Config {
     /// at start; with a durable store that is an error.
     pub session_secrets: Vec<Secret>,
     /// A session ends after this time without a request. By default 24 hours: a working day and the night after it.
+    #[default(Duration::from_secs(24 * 60 * 60))]
     #[serde(deserialize_with = "seconds")]
     pub idle_lifetime: Duration,
     /// A session ends this long after its login, even with requests. By default 7 days: a weekly visitor signs in once
     /// a week.
+    #[default(Duration::from_secs(7 * 24 * 60 * 60))]
     #[serde(deserialize_with = "seconds")]
     pub absolute_lifetime: Duration,
     /// A visitor's grant is kept for this time after the visitor granted it. By default 30 days: a visitor who returns
     /// within a month finds it.
+    #[default(Duration::from_secs(30 * 24 * 60 * 60))]
     #[serde(deserialize_with = "seconds")]
     pub visitor_lifetime: Duration,
     /// A login must be finished within this time. By default 10 minutes: enough to look for a second factor.
+    #[default(Duration::from_secs(10 * 60))]
     #[serde(deserialize_with = "seconds")]
     pub login_lifetime: Duration,
     /// How long a process uses its copy of a session that another process may have ended, and of a grant that another
     /// process may have replaced or disconnected. By default 2 seconds. With 0 the store is read at every request.
+    #[default(Duration::from_secs(2))]
     #[serde(deserialize_with = "seconds")]
     pub max_staleness: Duration,
     /// A session lasts only as long as its provider confirms its user, and the provider is asked after this time. By
@@ -124,6 +131,7 @@ pub struct Config {
     /// In stateless mode, the maximum size in bytes of the layer's cookies in a request. By default 6 KiB: with the
     /// other cookies, a request stays below the 8 KiB that proxies and servers accept for one header. A login that
     /// would need more fails with a page and an event that list the sizes.
+    #[default(6 * 1024)]
     pub max_cookie_bytes: usize,
     /// The lifetime of the grant of a login. By default that of the session.
     pub login_grant_lifetime: GrantLifetime,
@@ -163,9 +171,11 @@ pub struct Config {
     /// `private, no-store` unless the handler says otherwise. An extractor below such a path is an error.
     pub shared_paths: Vec<String>,
     /// The path of the layer's endpoints, below the public URL. By default `/auth`.
+    #[default("/auth")]
     pub base_path: String,
     /// The first part of the names of cookies (after `__Host-`). By default `tower-oidc`. Cookies ignore ports: two
     /// applications on one host need two names. Another name is another application, as with [`Config::public_url`].
+    #[default("tower-oidc")]
     pub cookie_name: String,
     /// A PEM file with additional root certificates for the provider and the APIs. Not used with
     /// [`Config::http_client`]. A certificate that cannot be used is skipped, with the event
@@ -173,6 +183,7 @@ pub struct Config {
     pub ca_file: Option<PathBuf>,
 
     #[serde(skip)]
+    #[default(Network::read(&Environment::new(&variable)))]
     pub(crate) network: Network,
     #[serde(skip)]
     pub(crate) any_address: bool,
@@ -181,8 +192,10 @@ pub struct Config {
     #[serde(skip)]
     pub(crate) outbound: Option<Outbound>,
     #[serde(skip, default = "Clock::system")]
+    #[default(Clock::system())]
     pub(crate) clock: Clock,
     #[serde(skip, default = "Random::system")]
+    #[default(Random::system())]
     pub(crate) random: Random,
 }
 
@@ -209,46 +222,6 @@ impl AdminClaim {
     setters! {
         /// Limits the rule to users of the provider of this name.
         some provider: String;
-    }
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            public_url: local_url(None),
-            bind: None,
-            mode: Mode::default(),
-            provider: ProviderConfig::default(),
-            more_providers: Vec::new(),
-            session_secrets: Vec::new(),
-            idle_lifetime: Duration::from_secs(24 * 60 * 60),
-            absolute_lifetime: Duration::from_secs(7 * 24 * 60 * 60),
-            visitor_lifetime: Duration::from_secs(30 * 24 * 60 * 60),
-            login_lifetime: Duration::from_secs(10 * 60),
-            max_staleness: Duration::from_secs(2),
-            revalidate_every: None,
-            max_cookie_bytes: 6 * 1024,
-            login_grant_lifetime: GrantLifetime::default(),
-            frontchannel_logout: false,
-            post_logout_url: None,
-            admins: Vec::new(),
-            admin_subjects: Vec::new(),
-            admin_claim: None,
-            api: None,
-            trusted_origins: Vec::new(),
-            development_hosts: Vec::new(),
-            mounted_at: None,
-            shared_paths: Vec::new(),
-            base_path: "/auth".to_owned(),
-            cookie_name: "tower-oidc".to_owned(),
-            ca_file: None,
-            network: Network::read(&Environment::new(&variable)),
-            any_address: false,
-            hooks: Hooks::default(),
-            outbound: None,
-            clock: Clock::system(),
-            random: Random::system(),
-        }
     }
 }
 

@@ -4,12 +4,16 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use smart_default::SmartDefault;
 use url::{ParseError, Url};
 
 use super::id_token::{IdToken, OriginalIdToken};
 use super::json::{Claims, Mismatch};
 use super::jws::JwtError::{self, Refused};
 use crate::clock::Timestamp;
+
+/// The claims of OpenID Connect that are looked for.
+const CLAIMS: [&str; 6] = ["name", "nickname", "preferred_username", "email", "email_verified", "picture"];
 
 /// How a provider without ID tokens (OAuth 2.0, and not OpenID Connect) says who signed in.
 ///
@@ -28,7 +32,7 @@ use crate::clock::Timestamp;
 ///     .endpoint("token_endpoint", "https://acme.test/oauth/token")
 ///     .scopes(["profile"]);
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, SmartDefault)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct OAuth2 {
@@ -36,15 +40,18 @@ pub struct OAuth2 {
     pub identity_endpoint: String,
     /// Where the subject is: what never changes and is given to nobody else, a text or a whole number. Never a name or an
     /// e-mail address. By default `/sub`.
+    #[default("/sub")]
     pub subject: String,
     /// Where claims are, by their names. `email_verified` counts only where it is `true`: name no member that says less. By
     /// default the claims of OpenID Connect, under their names.
+    #[default(CLAIMS.map(|name| (name.to_owned(), format!("/{name}"))).into())]
     pub claims: BTreeMap<String, String>,
     /// A list of the user's e-mail addresses, which then gives `email` and `email_verified` in place of
     /// [`OAuth2::claims`].
     pub email_addresses: Option<EmailAddresses>,
     /// What stands between scopes in a request. By default a space (RFC 6749 section 3.3). Commas separate them in every
     /// answer of such a provider.
+    #[default(" ")]
     pub scope_separator: String,
     /// The `iss` of its authorization responses (RFC 9207). By default one with an `iss` is refused.
     pub response_issuer: Option<String>,
@@ -53,7 +60,7 @@ pub struct OAuth2 {
 }
 
 /// A list of a user's e-mail addresses: the primary one counts, and only if it is verified.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, SmartDefault)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct EmailAddresses {
@@ -62,33 +69,14 @@ pub struct EmailAddresses {
     /// Where the list is in its answer. By default the answer is the list.
     pub list: String,
     /// Where the address is in an entry. By default `/email`.
+    #[default("/email")]
     pub address: String,
     /// What is `true` of the primary one. By default `/primary`.
+    #[default("/primary")]
     pub primary: String,
     /// What is `true` of a verified one. By default `/verified`.
+    #[default("/verified")]
     pub verified: String,
-}
-
-impl Default for OAuth2 {
-    fn default() -> Self {
-        let claims = ["name", "nickname", "preferred_username", "email", "email_verified", "picture"];
-        Self {
-            identity_endpoint: String::new(),
-            subject: "/sub".to_owned(),
-            claims: claims.map(|name| (name.to_owned(), format!("/{name}"))).into(),
-            email_addresses: None,
-            scope_separator: " ".to_owned(),
-            response_issuer: None,
-            error_codes: BTreeMap::new(),
-        }
-    }
-}
-
-impl Default for EmailAddresses {
-    fn default() -> Self {
-        let [address, primary, verified] = ["/email", "/primary", "/verified"].map(str::to_owned);
-        Self { endpoint: String::new(), list: String::new(), address, primary, verified }
-    }
 }
 
 impl OAuth2 {

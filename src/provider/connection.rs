@@ -1,6 +1,7 @@
 //! Connections: named grants in addition to the login.
 
 use serde::{Deserialize, Serialize};
+use smart_default::SmartDefault;
 
 use super::resource::Resource;
 use crate::protocol::setters::setters;
@@ -21,44 +22,29 @@ use crate::protocol::setters::setters;
 ///
 /// Each connection has a grant of its own: connecting or disconnecting it does not change the login or other
 /// connections.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, SmartDefault)]
+#[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct Connection {
     /// The name of the connection in the application. `login` is reserved for the login.
     pub name: String,
     /// Scopes to request in addition to `openid` and those of the resources, such as `offline_access`.
-    #[serde(default)]
     pub scopes: Vec<String>,
     /// The APIs to which its tokens may be sent.
-    #[serde(default)]
     pub resources: Vec<Resource>,
     /// The lifetime of its grant. By default until it is disconnected.
-    #[serde(default = "persistent")]
+    #[default(GrantLifetime::Persistent)]
     pub grant_lifetime: GrantLifetime,
     /// Whether its tokens are for one use and not kept: see [`Connection::single_use`].
-    #[serde(default)]
     pub single_use: bool,
     /// Whether a visitor may grant it without a login: see [`Connection::allow_visitors`].
-    #[serde(default)]
     pub visitors: bool,
-}
-
-fn persistent() -> GrantLifetime {
-    GrantLifetime::Persistent
 }
 
 impl Connection {
     /// A connection with this name.
     pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            scopes: Vec::new(),
-            resources: Vec::new(),
-            grant_lifetime: persistent(),
-            single_use: false,
-            visitors: false,
-        }
+        Self { name: name.into(), ..Self::default() }
     }
 
     setters! {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use smart_default::SmartDefault;
 
 use super::connection::Connection;
 use super::private_key::PrivateKey;
@@ -27,12 +28,13 @@ use crate::secret::Secret;
 /// Users sign in at each provider with `login`, and choose one by its name. With several providers, each has its own
 /// redirect URI, which must be registered there: `{public_url}/auth/callback/{name}`, also for the first (RFC 9700
 /// section 2.1). The same subject at two providers is two users.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, SmartDefault)]
 #[serde(deny_unknown_fields, default)]
 #[non_exhaustive]
 pub struct ProviderConfig {
     /// The provider's name in addresses, such as `/auth/login?provider=work`: letters, digits, `-` and `_`. By default
     /// `default`.
+    #[default("default")]
     pub name: String,
     /// Display name on the provider selection page. By default the issuer's host.
     pub display_name: Option<String>,
@@ -84,9 +86,11 @@ pub struct ProviderConfig {
     /// `client_secret_jwt` with a secret. Where they list none it is the first of these.
     pub client_auth: Option<ClientAuthMethod>,
     /// Whether users sign in here; otherwise the provider is for connections only. On by default.
+    #[default(true)]
     pub login: bool,
     /// Scopes of a login, in addition to those of the resources. By default `openid email profile`. Many providers
     /// issue a refresh token only for `offline_access`. Connections have their own scopes.
+    #[default(["openid", "email", "profile"].map(str::to_owned).to_vec())]
     pub scopes: Vec<String>,
     /// How the authorization response is sent. By default `query`, which works with the cookie rules of every browser.
     pub response_mode: ResponseMode,
@@ -133,47 +137,8 @@ pub struct ProviderConfig {
     pub revocation_is_per_token: bool,
     /// Whether logout also ends the session at the provider, if it supports that (OpenID Connect RP-Initiated Logout
     /// 1.0). On by default.
+    #[default(true)]
     pub logout_at_provider: bool,
-}
-
-impl Default for ProviderConfig {
-    fn default() -> Self {
-        Self {
-            name: "default".to_owned(),
-            display_name: None,
-            issuer: String::new(),
-            internal_url: None,
-            tenants: Vec::new(),
-            any_tenant: false,
-            metadata: Map::new(),
-            oauth2: None,
-            client_id: String::new(),
-            client_secret: None,
-            private_keys: Vec::new(),
-            private_key_id: None,
-            client_assertion_issuer: None,
-            token_endpoint_auth_signing_alg: None,
-            client_assertion_file: None,
-            client_assertion_audience: None,
-            client_auth: None,
-            login: true,
-            scopes: ["openid", "email", "profile"].map(str::to_owned).to_vec(),
-            response_mode: ResponseMode::default(),
-            pushed_authorization_requests: PushedAuthorizationRequests::default(),
-            hosted_domain: None,
-            fetch_user_info: FetchUserInfo::default(),
-            authorization_parameters: Vec::new(),
-            trusted_audiences: Vec::new(),
-            plain_jwt_access_tokens: false,
-            id_token_signed_response_alg: None,
-            name_in_response: Vec::new(),
-            resources: Vec::new(),
-            connections: Vec::new(),
-            revoke_at_logout: false,
-            revocation_is_per_token: false,
-            logout_at_provider: true,
-        }
-    }
 }
 
 impl ProviderConfig {

@@ -7,6 +7,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
+use smart_default::SmartDefault;
+
 use crate::clock::backoff;
 use crate::events::{EventCode, Events};
 use crate::store::{Change, Key, Store, StoreErrorKind};
@@ -17,15 +19,11 @@ const PLACES: usize = 4096;
 const REFUSED_PAUSE: Duration = Duration::from_secs(5 * 60);
 
 /// When something was last heard of each row. Changes are counted, because clocks of processes differ.
+#[derive(SmartDefault)]
 pub(crate) struct Invalidations {
     heard: AtomicU64,
+    #[default((0..PLACES).map(|_| AtomicU64::new(0)).collect())]
     places: Box<[AtomicU64]>,
-}
-
-impl Default for Invalidations {
-    fn default() -> Self {
-        Self { heard: AtomicU64::new(0), places: (0..PLACES).map(|_| AtomicU64::new(0)).collect() }
-    }
 }
 
 impl Invalidations {

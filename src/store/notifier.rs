@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use smart_default::SmartDefault;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::{Sender, error::RecvError};
 
@@ -13,15 +14,11 @@ use super::{Change, Key, Store, StoreError, Version};
 /// Who is further behind than this hears that anything may have changed.
 const BACKLOG: usize = 1024;
 
+#[derive(SmartDefault)]
 pub(super) struct Notifier {
     waiting: Mutex<HashMap<Key, Arc<Notify>>>,
+    #[default(Sender::new(BACKLOG))]
     told: Sender<Change>,
-}
-
-impl Default for Notifier {
-    fn default() -> Self {
-        Self { waiting: Mutex::default(), told: Sender::new(BACKLOG) }
-    }
 }
 
 impl Notifier {
