@@ -125,7 +125,7 @@
 //! | `dev-provider` | an OpenID Provider in the process, for development and tests | no |
 //! | `sqlite`, `postgres`, `redis` | stores that outlive the process | no |
 //! | `metrics` | counters, durations and levels, through the facade `metrics`: [`docs::production`] has their names | no |
-//! | `test-util` | the module `testing`: requests as a chosen user, a clock to move; and the contract suite for stores | no |
+//! | `test-util` | the module `testing`: requests as a chosen user, a clock to move | no |
 //!
 //! tokio is required.
 //!

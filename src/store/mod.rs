@@ -22,7 +22,8 @@
 //!    at once, for a store that cannot notify.
 //!
 //! Keys, tags and bytes are opaque: names are hashed and contents sealed before they reach the store.
-//! `store::contract` (feature `test-util`) is the suite of tests that every store passes; run it with a store of your own.
+//! A suite of tests checks each of these sentences on the stores of this crate. It is in the repository,
+//! `tests/support/src/store_contract`: copy it, and run it with a store of your own.
 //!
 //! # A store of your own
 //!
@@ -80,9 +81,9 @@
 //!     }
 //! }
 //!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() {
-//! tower_oidc::store::contract::check(std::sync::Arc::new(Map::default())).await;
+//! # fn f(config: tower_oidc::Config) -> Result<(), tower_oidc::ConfigError> {
+//! let auth = tower_oidc::OidcLayer::per_user(config, Map::default())?;
+//! # Ok(())
 //! # }
 //! ```
 
@@ -107,9 +108,6 @@ pub use self::redis::RedisStore;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod columns;
 mod notifier;
-
-#[cfg(feature = "test-util")]
-pub mod contract;
 
 use std::fmt;
 use std::future::Future;

@@ -1,5 +1,5 @@
 //! For the tests and benchmarks of an application: requests as a chosen user without a login, a clock to move, and
-//! (feature `dev-provider`) the development provider. The suite for stores is [`store::contract`](crate::store::contract).
+//! (feature `dev-provider`) the development provider.
 //!
 //! Enable the feature `test-util` in `[dev-dependencies]` only: it is not for production.
 //!

@@ -11,15 +11,15 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tower_oidc::Timestamp;
-use tower_oidc::store::{
-    BoxFuture, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version, contract,
-};
+use tower_oidc::store::{BoxFuture, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version};
+
+use crate::support::store_contract;
 
 #[tokio::test]
 async fn memory_keeps_the_contract() {
-    contract::check(Arc::new(MemoryStore::new())).await;
+    store_contract::check(Arc::new(MemoryStore::new())).await;
     let one = MemoryStore::new();
-    contract::check_two(Arc::new(one.clone()), Arc::new(one)).await;
+    store_contract::check_two(Arc::new(one.clone()), Arc::new(one)).await;
 }
 
 /// A store that loses one of its ten connections with each call of this kind that is dropped.
@@ -90,7 +90,7 @@ async fn a_store_that_loses_what_a_dropped_call_held_fails_the_suite() {
     for at in ["none", "load", "find", "wait", "delete_expired"] {
         let connections = tokio::sync::Semaphore::new(10);
         let store = Arc::new(Leaking { rows: MemoryStore::new(), connections, at });
-        let checked = tokio::spawn(contract::check(store)).await;
+        let checked = tokio::spawn(store_contract::check(store)).await;
         let failed = checked.map_err(|error| *error.into_panic().downcast::<String>().expect("a text"));
         match (at, failed) {
             ("none", checked) => checked.expect("the control"),

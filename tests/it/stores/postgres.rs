@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::{Client, NoTls};
-use tower_oidc::store::{Change, Key, PostgresStore, Store, contract};
+use tower_oidc::store::{Change, Key, PostgresStore, Store};
 
 use super::{collecting_leaves_nothing_and_nobody_behind, create, record};
 use crate::leaks::Log;
 use crate::support::postgres::{ENCODED_PASSWORD, PASSWORD, Postgres};
+use crate::support::store_contract;
 
 /// A connection beside the store's.
 pub(super) async fn beside(url: &str) -> Client {
@@ -22,7 +23,7 @@ pub(super) async fn beside(url: &str) -> Client {
 async fn postgres_keeps_the_contract() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database().await;
-    contract::check(Arc::new(PostgresStore::connect_lazy(&url).unwrap())).await;
+    store_contract::check(Arc::new(PostgresStore::connect_lazy(&url).unwrap())).await;
 }
 
 #[tokio::test]
@@ -30,7 +31,7 @@ async fn postgres_keeps_the_contract_over_two_that_connected() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database().await;
     let connect = || Arc::new(PostgresStore::connect_lazy(&url).unwrap());
-    contract::check_two(connect(), connect()).await;
+    store_contract::check_two(connect(), connect()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,11 +9,12 @@ use redis::cmd;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tower_oidc::Timestamp;
-use tower_oidc::store::{Change, Key, Record, RedisStore, Store, StoreError, Tag, Version, contract};
+use tower_oidc::store::{Change, Key, Record, RedisStore, Store, StoreError, Tag, Version};
 
 use crate::support::folder::Folder;
 use crate::support::process::free_port;
 use crate::support::redis::{ENCODED_PASSWORD, PASSWORD, Redis, connect};
+use crate::support::store_contract;
 
 const LONG: Duration = Duration::from_secs(60);
 
@@ -48,9 +49,9 @@ fn said(error: &StoreError) -> String {
 #[tokio::test]
 async fn it_keeps_the_contract() {
     let Some(redis) = Redis::shared() else { return };
-    contract::check(Arc::new(store(&redis.database()))).await;
+    store_contract::check(Arc::new(store(&redis.database()))).await;
     let url = redis.database();
-    contract::check_two(Arc::new(store(&url)), Arc::new(store(&url))).await;
+    store_contract::check_two(Arc::new(store(&url)), Arc::new(store(&url))).await;
 }
 
 #[tokio::test]
@@ -423,7 +424,7 @@ async fn a_user_with_few_rights_is_enough() {
         });
         let () = rule.query_async(&mut own).await.unwrap();
         let url = format!("redis://{user}:pass%20word@127.0.0.1:{}/0", redis.port());
-        contract::check(Arc::new(store(&url))).await;
+        store_contract::check(Arc::new(store(&url))).await;
         let () = cmd("FLUSHDB").query_async(&mut own).await.unwrap();
         let elsewhere = store(&url).prefix("another");
         let refused = elsewhere.load(key(1)).await.unwrap_err();

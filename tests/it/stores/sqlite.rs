@@ -7,24 +7,25 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
-use tower_oidc::store::{Key, Record, SqliteStore, Store, StoreError, contract};
+use tower_oidc::store::{Key, Record, SqliteStore, Store, StoreError};
 use tower_oidc::{Clock, Timestamp};
 
 use crate::support::folder::Folder;
+use crate::support::store_contract;
 
 use super::{collecting_leaves_nothing_and_nobody_behind, create, record};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sqlite_keeps_the_contract() {
     let folder = Folder::new();
-    contract::check(Arc::new(SqliteStore::open(folder.file()).unwrap())).await;
+    store_contract::check(Arc::new(SqliteStore::open(folder.file()).unwrap())).await;
 }
 
 #[tokio::test]
 async fn sqlite_keeps_the_contract_over_two_that_opened_one_file() {
     let folder = Folder::new();
     let open = || Arc::new(SqliteStore::open(folder.file()).unwrap());
-    contract::check_two(open(), open()).await;
+    store_contract::check_two(open(), open()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -42,6 +42,7 @@ pub mod redis;
 pub mod resource;
 pub mod socket;
 pub mod store;
+pub mod store_contract;
 pub mod test_store;
 
 #[cfg(test)]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use super::super::{BoxFuture, Record, Store, Tag};
 use super::{key, record, write};
-use crate::clock::Timestamp;
+use tower_oidc::Timestamp;
+use tower_oidc::store::{BoxFuture, Record, Store, Tag, Version};
 
 /// How often a future is polled before it is dropped.
 const POLLS: usize = 12;
@@ -76,7 +76,7 @@ async fn is_absent_or<S: Store>(store: &S, record: &Record) {
 }
 
 /// Writes the record after whoever was dropped: a store may finish their work later, but not on top of this.
-async fn settled<S: Store>(store: &S, record: Record) -> super::Version {
+async fn settled<S: Store>(store: &S, record: Record) -> Version {
     for _ in 0..100 {
         let expected = store.load(key(30)).await.expect("load works").map(|stored| stored.version);
         if let Some(version) = store.swap(key(30), expected, record.clone()).await.expect("swap works") {

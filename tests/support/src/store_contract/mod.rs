@@ -1,6 +1,4 @@
-//! The suite that every [`Store`] passes: each rule of the [contract](super), run over an empty store.
-
-#![expect(clippy::expect_used, reason = "a suite fails by panicking")]
+//! The suite that every [`Store`] passes: each rule of the [contract](tower_oidc::store), run over an empty store.
 
 mod multi_process;
 pub use multi_process::check_two;
@@ -13,8 +11,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::task::JoinHandle;
 
-use super::{Key, MAX_RECORD, MAX_TAGS, Record, Store, StoreError, StoreErrorKind, Tag, Version};
-use crate::clock::Timestamp;
+use tower_oidc::Timestamp;
+use tower_oidc::store::{Key, MAX_RECORD, MAX_TAGS, Record, Store, StoreError, StoreErrorKind, Tag, Version};
 
 /// Runs the whole suite over a store that holds nothing yet.
 ///

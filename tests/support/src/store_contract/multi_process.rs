@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::{Change, Key, Record, Store, Tag};
 use super::{at_once, key, record, waiting, write};
-use crate::clock::Timestamp;
+use tower_oidc::Timestamp;
+use tower_oidc::store::{Change, Key, Record, Store, Tag};
 
 /// Runs what concerns several processes over two handles to the same, empty store, such as two connections.
 ///
