@@ -46,9 +46,7 @@ impl KnownGrants {
         invalidations: &Invalidations,
         now: ClockReading,
     ) -> Option<Arc<Grant>> {
-        self.0
-            .get(&row)
-            .filter(|known| known.is_believed(Slot::of(row), invalidations, now))
-            .map(|known| known.value)
+        let known = self.0.get(&row)?;
+        known.is_believed(Slot::of(row), invalidations, now).then_some(known.value)
     }
 }

@@ -33,7 +33,7 @@ const DEAF: Duration = Duration::from_millis(100);
 
 /// A server, and the one connection to it.
 pub(super) struct ConnectionManager {
-    client: Client,
+    pub(super) client: Client,
     channel: Vec<u8>,
     state: Arc<LinkState>,
     /// Held by whoever connects, so that the others wait for that attempt instead of making their own.
@@ -91,11 +91,6 @@ impl ConnectionManager {
             connecting: tokio::sync::Mutex::default(),
             warned: AtomicBool::new(false),
         }
-    }
-
-    /// The same server, by a connection of its own.
-    pub(super) fn on(&self, channel: &[u8]) -> Self {
-        Self::with(self.client.clone(), channel)
     }
 
     /// Runs a script, which the server may or may not know already.

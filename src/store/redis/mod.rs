@@ -140,7 +140,7 @@ impl RedisStore {
     #[must_use]
     pub fn prefix(self, prefix: &str) -> Self {
         let names = Arc::new(Names::under(prefix));
-        let link = Arc::new(self.link.on(&names.channel));
+        let link = Arc::new(ConnectionManager::with(self.link.client.clone(), &names.channel));
         Self { names, link, ..self }
     }
 

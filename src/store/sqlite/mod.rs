@@ -167,11 +167,8 @@ impl Store for SqliteStore {
     fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
         Box::pin(async move {
             let (record, writer) = (Columns::try_from(record)?, self.1.clone());
-            let written = self
-                .0
-                .writer
-                .run(move |connection| tables::swap(connection, &writer, key, expected, &record))
-                .await?;
+            let swap = move |connection: &mut _| tables::swap(connection, &writer, key, expected, &record);
+            let written = self.0.writer.run(swap).await?;
             if written.is_some() {
                 self.0.changes.tell(Change::Row(key));
             }
