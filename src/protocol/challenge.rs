@@ -29,34 +29,30 @@ pub(crate) fn demand(header: &[u8]) -> Option<Demand> {
     }
 }
 
-/// The parameters of the first Bearer challenge (RFC 9110 section 11.6.1).
-fn bearer(header: &str) -> Option<Vec<(String, String)>> {
-    let mut rest = header;
-    let mut found: Option<Vec<(String, String)>> = None;
-    loop {
+/// The parameters of the first Bearer challenge (RFC 9110 section 11.6.1). A name without a value begins a challenge.
+fn bearer(header: &str) -> Option<Vec<(&str, String)>> {
+    let mut named =
+        names(header).skip_while(|(name, value)| value.is_some() || !name.eq_ignore_ascii_case("bearer"));
+    named.next()?;
+    Some(named.map_while(|(name, value)| Some((name, value?))).collect())
+}
+
+/// The names of a header, each with its value if it has one, up to what cannot be read.
+fn names(mut rest: &str) -> impl Iterator<Item = (&str, Option<String>)> {
+    std::iter::from_fn(move || {
         rest = rest.trim_start_matches([' ', '\t', ',']);
-        let end = rest.find([' ', '\t', ',', '=']).unwrap_or(rest.len());
-        if end == 0 {
-            return found;
-        }
-        let (name, after) = rest.split_at(end);
-        let after = after.trim_start_matches([' ', '\t']);
-        match after.strip_prefix('=') {
+        let (name, after) = rest.split_at(rest.find([' ', '\t', ',', '=']).unwrap_or(rest.len()));
+        rest = after.trim_start_matches([' ', '\t']);
+        let value = match rest.strip_prefix('=') {
             Some(value) => {
                 let (value, after) = parameter_value(value.trim_start_matches([' ', '\t']))?;
-                if let Some(parameters) = &mut found {
-                    parameters.push((name.to_owned(), value));
-                }
                 rest = after;
+                Some(value)
             }
-            // A name without a value begins a challenge.
-            None if found.is_some() => return found,
-            None => {
-                found = name.eq_ignore_ascii_case("bearer").then(Vec::new);
-                rest = after;
-            }
-        }
-    }
+            None => None,
+        };
+        (!name.is_empty()).then_some((name, value))
+    })
 }
 
 /// A token or a quoted string, and what follows.
