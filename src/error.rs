@@ -10,6 +10,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, RETRY_AFTER, VARY, WWW
 use http::{HeaderValue, Response, StatusCode};
 use tower::BoxError;
 
+use crate::events::entries;
 use crate::html::response;
 use crate::store::StoreError;
 
@@ -39,67 +40,50 @@ impl RetryLater {
     }
 }
 
-/// The party that must act before the request can succeed, and the status of the response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The user must sign in. A navigation is redirected to the login (303), every other request gets 401.
-    Unauthenticated,
-    /// The request shows its access token in two ways, or in a form that is none. 400.
-    InvalidRequest,
-    /// The access token of the request is not accepted. 401.
-    InvalidToken,
-    /// The signed-in user does not have the permission. 403.
-    Forbidden,
-    /// Another site may have forged the request, or its origin is not trusted
-    /// ([`docs::cross_site`](crate::docs::cross_site)). 403.
-    CrossSite,
-    /// The user must grant access (again). A navigation is redirected to the provider (303), every other request gets
-    /// 403.
-    ConsentRequired,
-    /// The link has a destination outside this application. 400.
-    InvalidDestination,
-    /// The developer must register a resource for this URL; no request was sent. 500.
-    NoTokenForUrl,
-    /// The developer must register a connection, resource or scope of this name. 500.
-    NoSuchConnection,
-    /// The developer must put the layer around this handler. 500.
-    MissingLayer,
-    /// The operator must give the shared account its access (again), or the provider refuses this application and not
-    /// the user: client id, secret or scopes are wrong. 503; visitors are not redirected.
-    OperatorActionRequired,
-    /// The provider or the store is unavailable; the request may succeed later. 503 with `Retry-After`.
-    Unavailable,
-    /// The user must grant a single-use token again: it was used, or not used in time. 410.
-    SingleUseTokenGone,
-    /// The API that was called did not answer, or not with valid HTTP. 502.
-    UpstreamError,
+entries! {
+    (StatusCode, &'static str) =>
+    /// The party that must act before the request can succeed, and the status of the response.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum ErrorKind {
+        /// The user must sign in. A navigation is redirected to the login (303), every other request gets 401.
+        Unauthenticated = (StatusCode::UNAUTHORIZED, "unauthenticated"),
+        /// The request shows its access token in two ways, or in a form that is none. 400.
+        InvalidRequest = (StatusCode::BAD_REQUEST, "invalid_request"),
+        /// The access token of the request is not accepted. 401.
+        InvalidToken = (StatusCode::UNAUTHORIZED, "invalid_token"),
+        /// The signed-in user does not have the permission. 403.
+        Forbidden = (StatusCode::FORBIDDEN, "forbidden"),
+        /// Another site may have forged the request, or its origin is not trusted
+        /// ([`docs::cross_site`](crate::docs::cross_site)). 403.
+        CrossSite = (StatusCode::FORBIDDEN, "cross_site"),
+        /// The user must grant access (again). A navigation is redirected to the provider (303), every other request gets
+        /// 403.
+        ConsentRequired = (StatusCode::FORBIDDEN, "consent_required"),
+        /// The link has a destination outside this application. 400.
+        InvalidDestination = (StatusCode::BAD_REQUEST, "invalid_destination"),
+        /// The developer must register a resource for this URL; no request was sent. 500.
+        NoTokenForUrl = (StatusCode::INTERNAL_SERVER_ERROR, "no_token_for_url"),
+        /// The developer must register a connection, resource or scope of this name. 500.
+        NoSuchConnection = (StatusCode::INTERNAL_SERVER_ERROR, "no_such_connection"),
+        /// The developer must put the layer around this handler. 500.
+        MissingLayer = (StatusCode::INTERNAL_SERVER_ERROR, "missing_layer"),
+        /// The operator must give the shared account its access (again), or the provider refuses this application and not
+        /// the user: client id, secret or scopes are wrong. 503; visitors are not redirected.
+        OperatorActionRequired = (StatusCode::SERVICE_UNAVAILABLE, "operator_action_required"),
+        /// The provider or the store is unavailable; the request may succeed later. 503 with `Retry-After`.
+        Unavailable = (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+        /// The user must grant a single-use token again: it was used, or not used in time. 410.
+        SingleUseTokenGone = (StatusCode::GONE, "single_use_token_gone"),
+        /// The API that was called did not answer, or not with valid HTTP. 502.
+        UpstreamError = (StatusCode::BAD_GATEWAY, "upstream_error"),
+    }
 }
 
 impl ErrorKind {
-    /// The one table of answers.
-    const fn answer(self) -> (StatusCode, &'static str) {
-        match self {
-            Self::Unauthenticated => (StatusCode::UNAUTHORIZED, "unauthenticated"),
-            Self::InvalidRequest => (StatusCode::BAD_REQUEST, "invalid_request"),
-            Self::InvalidToken => (StatusCode::UNAUTHORIZED, "invalid_token"),
-            Self::Forbidden => (StatusCode::FORBIDDEN, "forbidden"),
-            Self::CrossSite => (StatusCode::FORBIDDEN, "cross_site"),
-            Self::ConsentRequired => (StatusCode::FORBIDDEN, "consent_required"),
-            Self::InvalidDestination => (StatusCode::BAD_REQUEST, "invalid_destination"),
-            Self::NoTokenForUrl => (StatusCode::INTERNAL_SERVER_ERROR, "no_token_for_url"),
-            Self::NoSuchConnection => (StatusCode::INTERNAL_SERVER_ERROR, "no_such_connection"),
-            Self::MissingLayer => (StatusCode::INTERNAL_SERVER_ERROR, "missing_layer"),
-            Self::OperatorActionRequired => (StatusCode::SERVICE_UNAVAILABLE, "operator_action_required"),
-            Self::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
-            Self::SingleUseTokenGone => (StatusCode::GONE, "single_use_token_gone"),
-            Self::UpstreamError => (StatusCode::BAD_GATEWAY, "upstream_error"),
-        }
-    }
-
     /// A stable code, as in the member `code` of problem documents.
     pub const fn code(self) -> &'static str {
-        self.answer().1
+        self.entry().1
     }
 }
 
@@ -205,7 +189,7 @@ impl Error {
 
     /// The status with which [`Error::into_response`] answers a script.
     pub fn status(&self) -> StatusCode {
-        self.0.kind.answer().0
+        self.0.kind.entry().0
     }
 
     /// The path at which the user signs in or grants access, for the two kinds that have one.

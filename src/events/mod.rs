@@ -19,144 +19,122 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::task::LocalKey;
 
+use self::Report::{Info, Throttled, Warning};
 use crate::clock::Clock;
 use crate::secret::opaque;
 
-/// The kind of an event. Its text ([`EventCode::as_str`]) never changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum EventCode {
-    /// A login was started: the browser was redirected to the provider.
-    LoginStarted,
-    /// A user signed in.
-    LoginSucceeded,
-    /// A login ended without a session; the detail is the reason.
-    LoginRefused,
-    /// A login brought no refresh token, and `offline_access` was not asked for, which the provider has: users must grant
-    /// access again whenever an access token expires. Reported once for each provider after a start.
-    NoRefreshToken,
-    /// A user whose e-mail address is an admin's is no admin, because the provider does not say that it verified the address.
-    /// Reported once for each provider after a start.
-    AdminUnverified,
-    /// A session was ended; the detail names the cause.
-    LoggedOut,
-    /// A provider's logout request was refused; the detail is the reason.
-    LogoutRefused,
-    /// A provider's logout ended only a part of its sessions. The response reported the failure to the provider.
-    LogoutIncomplete,
-    /// A provider's logout named no stored session: the session has ended already, or was never known under that name.
-    LogoutUnmatched,
-    /// A user signed out here and not at the provider, whose metadata could not be had in time. The next person at that
-    /// browser may be signed in as the same user without being asked.
-    LogoutNotAtProvider,
-    /// A user granted a connection; the detail is its name.
-    Connected,
-    /// A user disconnected a connection; the detail is its name.
-    Disconnected,
-    /// A token was refreshed.
-    RefreshSucceeded,
-    /// Another process had refreshed the token already; its result is used.
-    RefreshAdopted,
-    /// The provider refused the refresh token for good (`invalid_grant`): the user must grant access again.
-    RefreshRefused,
-    /// A refresh failed for now; the grant is kept.
-    RefreshFailed,
-    /// A refresh returned another user's tokens. The tokens and the grant were discarded.
-    RefreshOwnerMismatch,
-    /// A refreshed grant could not be written. It stays in memory and is written again, unless the store refuses it
-    /// for good.
-    RefreshPersistFailed,
-    /// Tokens that the provider issued are discarded without revocation; the detail is the reason.
-    TokensDropped,
-    /// The shared account cannot be used, or will not be after the next start; the detail is the remedy for the
-    /// operator.
-    NeedsOperator,
-    /// The provider's metadata was fetched.
-    MetadataFetched,
-    /// The provider's key set was fetched.
-    KeySetFetched,
-    /// A provider is called over http at a named host ([`ProviderConfig::internal_url`](crate::ProviderConfig)): for
-    /// development only.
-    ProviderNotEncrypted,
-    /// The provider did not answer, or its response was invalid.
-    ProviderFailed,
-    /// A part of what the provider sent cannot be used, and is not needed: the detail names it.
-    ProviderMemberIgnored,
-    /// The store did not answer.
-    StoreFailed,
-    /// The store's server forgets at a restart what was written last.
-    StoreNotPersistent,
-    /// The store's server does not say whether it keeps what is written.
-    StoreUnchecked,
-    /// A record or cookie under one of the configured secrets did not open in its place: it was changed or moved.
-    Tampered,
-    /// A record or cookie is sealed with a secret, or in a format, that this process does not know.
-    UnknownKey,
-    /// A grant has become too large for cookies (stateless mode): it stays in the coordination store.
-    CookiesTooLarge,
-    /// A request was refused because another site may have forged it.
-    CrossSiteRefused,
-    /// An access token that a client sent was refused; the detail is the reason.
-    BearerRefused,
-    /// Browsers are redirected to the login, and no request for it arrives: the layer is not outermost.
-    LayerMisplaced,
-    /// The development provider is in use.
-    DevelopmentProvider,
-    /// The development provider is in use, and a request was refused: it came from another machine or was for another
-    /// host.
-    NotLoopback,
-    /// A root certificate of a file cannot be used and is skipped; the detail names the file.
-    CertificateSkipped,
-    /// A session secret was generated at start: sessions end with this process.
-    SecretGenerated,
+/// Declares an enum, each of whose variants stands beside its entry.
+macro_rules! entries {
+    ($entry:ty => $(#[$meta:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $value:expr,)+ }) => {
+        $(#[$meta])*
+        pub enum $name {
+            $($(#[$doc])* $variant,)+
+        }
+
+        impl $name {
+            const fn entry(self) -> $entry {
+                match self {
+                    $(Self::$variant => $value,)+
+                }
+            }
+        }
+    };
+}
+pub(crate) use entries;
+
+entries! {
+    (&'static str, Report) =>
+    /// The kind of an event. Its text ([`EventCode::as_str`]) never changes.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    #[non_exhaustive]
+    pub enum EventCode {
+        /// A login was started: the browser was redirected to the provider.
+        LoginStarted = ("login.started", Info),
+        /// A user signed in.
+        LoginSucceeded = ("login.succeeded", Info),
+        /// A login ended without a session; the detail is the reason.
+        LoginRefused = ("login.refused", Throttled),
+        /// A login brought no refresh token, and `offline_access` was not asked for, which the provider has: users must grant
+        /// access again whenever an access token expires. Reported once for each provider after a start.
+        NoRefreshToken = ("login.no_refresh_token", Warning),
+        /// A user whose e-mail address is an admin's is no admin, because the provider does not say that it verified the address.
+        /// Reported once for each provider after a start.
+        AdminUnverified = ("login.admin_unverified", Warning),
+        /// A session was ended; the detail names the cause.
+        LoggedOut = ("logout.succeeded", Info),
+        /// A provider's logout request was refused; the detail is the reason.
+        LogoutRefused = ("logout.refused", Throttled),
+        /// A provider's logout ended only a part of its sessions. The response reported the failure to the provider.
+        LogoutIncomplete = ("logout.incomplete", Warning),
+        /// A provider's logout named no stored session: the session has ended already, or was never known under that name.
+        LogoutUnmatched = ("logout.unmatched", Info),
+        /// A user signed out here and not at the provider, whose metadata could not be had in time. The next person at that
+        /// browser may be signed in as the same user without being asked.
+        LogoutNotAtProvider = ("logout.not_at_provider", Warning),
+        /// A user granted a connection; the detail is its name.
+        Connected = ("connection.granted", Info),
+        /// A user disconnected a connection; the detail is its name.
+        Disconnected = ("connection.disconnected", Info),
+        /// A token was refreshed.
+        RefreshSucceeded = ("refresh.succeeded", Info),
+        /// Another process had refreshed the token already; its result is used.
+        RefreshAdopted = ("refresh.adopted", Info),
+        /// The provider refused the refresh token for good (`invalid_grant`): the user must grant access again.
+        RefreshRefused = ("refresh.refused", Warning),
+        /// A refresh failed for now; the grant is kept.
+        RefreshFailed = ("refresh.failed", Throttled),
+        /// A refresh returned another user's tokens. The tokens and the grant were discarded.
+        RefreshOwnerMismatch = ("refresh.owner_mismatch", Warning),
+        /// A refreshed grant could not be written. It stays in memory and is written again, unless the store refuses it
+        /// for good.
+        RefreshPersistFailed = ("refresh.persist_failed", Warning),
+        /// Tokens that the provider issued are discarded without revocation; the detail is the reason.
+        TokensDropped = ("tokens.dropped", Warning),
+        /// The shared account cannot be used, or will not be after the next start; the detail is the remedy for the
+        /// operator.
+        NeedsOperator = ("account.needs_operator", Warning),
+        /// The provider's metadata was fetched.
+        MetadataFetched = ("provider.metadata", Info),
+        /// The provider's key set was fetched.
+        KeySetFetched = ("provider.key_set", Info),
+        /// A provider is called over http at a named host ([`ProviderConfig::internal_url`](crate::ProviderConfig)): for
+        /// development only.
+        ProviderNotEncrypted = ("provider.not_encrypted", Warning),
+        /// The provider did not answer, or its response was invalid.
+        ProviderFailed = ("provider.failed", Throttled),
+        /// A part of what the provider sent cannot be used, and is not needed: the detail names it.
+        ProviderMemberIgnored = ("provider.member_ignored", Throttled),
+        /// The store did not answer.
+        StoreFailed = ("store.failed", Throttled),
+        /// The store's server forgets at a restart what was written last.
+        StoreNotPersistent = ("store.not_persistent", Warning),
+        /// The store's server does not say whether it keeps what is written.
+        StoreUnchecked = ("store.unchecked", Warning),
+        /// A record or cookie under one of the configured secrets did not open in its place: it was changed or moved.
+        Tampered = ("seal.tampered", Throttled),
+        /// A record or cookie is sealed with a secret, or in a format, that this process does not know.
+        UnknownKey = ("seal.unknown_key", Throttled),
+        /// A grant has become too large for cookies (stateless mode): it stays in the coordination store.
+        CookiesTooLarge = ("cookies.too_large", Throttled),
+        /// A request was refused because another site may have forged it.
+        CrossSiteRefused = ("request.cross_site", Throttled),
+        /// An access token that a client sent was refused; the detail is the reason.
+        BearerRefused = ("request.bearer_refused", Throttled),
+        /// Browsers are redirected to the login, and no request for it arrives: the layer is not outermost.
+        LayerMisplaced = ("layer.misplaced", Warning),
+        /// The development provider is in use.
+        DevelopmentProvider = ("provider.development", Warning),
+        /// The development provider is in use, and a request was refused: it came from another machine or was for another
+        /// host.
+        NotLoopback = ("request.not_loopback", Throttled),
+        /// A root certificate of a file cannot be used and is skipped; the detail names the file.
+        CertificateSkipped = ("tls.certificate_skipped", Warning),
+        /// A session secret was generated at start: sessions end with this process.
+        SecretGenerated = ("secret.generated", Warning),
+    }
 }
 
 impl EventCode {
-    /// The one table: the code, and how it is reported.
-    const fn entry(self) -> (&'static str, Report) {
-        use Report::{Info, Throttled, Warning};
-        match self {
-            Self::LoginStarted => ("login.started", Info),
-            Self::LoginSucceeded => ("login.succeeded", Info),
-            Self::LoginRefused => ("login.refused", Throttled),
-            Self::LoggedOut => ("logout.succeeded", Info),
-            Self::LogoutRefused => ("logout.refused", Throttled),
-            Self::LogoutIncomplete => ("logout.incomplete", Warning),
-            Self::LogoutUnmatched => ("logout.unmatched", Info),
-            Self::LogoutNotAtProvider => ("logout.not_at_provider", Warning),
-            Self::Connected => ("connection.granted", Info),
-            Self::Disconnected => ("connection.disconnected", Info),
-            Self::RefreshSucceeded => ("refresh.succeeded", Info),
-            Self::RefreshAdopted => ("refresh.adopted", Info),
-            Self::RefreshRefused => ("refresh.refused", Warning),
-            Self::RefreshFailed => ("refresh.failed", Throttled),
-            Self::RefreshOwnerMismatch => ("refresh.owner_mismatch", Warning),
-            Self::RefreshPersistFailed => ("refresh.persist_failed", Warning),
-            Self::TokensDropped => ("tokens.dropped", Warning),
-            Self::NeedsOperator => ("account.needs_operator", Warning),
-            Self::MetadataFetched => ("provider.metadata", Info),
-            Self::KeySetFetched => ("provider.key_set", Info),
-            Self::ProviderFailed => ("provider.failed", Throttled),
-            Self::ProviderMemberIgnored => ("provider.member_ignored", Throttled),
-            Self::StoreFailed => ("store.failed", Throttled),
-            Self::StoreNotPersistent => ("store.not_persistent", Warning),
-            Self::StoreUnchecked => ("store.unchecked", Warning),
-            Self::Tampered => ("seal.tampered", Throttled),
-            Self::UnknownKey => ("seal.unknown_key", Throttled),
-            Self::CookiesTooLarge => ("cookies.too_large", Throttled),
-            Self::CrossSiteRefused => ("request.cross_site", Throttled),
-            Self::BearerRefused => ("request.bearer_refused", Throttled),
-            Self::LayerMisplaced => ("layer.misplaced", Warning),
-            Self::DevelopmentProvider => ("provider.development", Warning),
-            Self::NotLoopback => ("request.not_loopback", Throttled),
-            Self::SecretGenerated => ("secret.generated", Warning),
-            Self::ProviderNotEncrypted => ("provider.not_encrypted", Warning),
-            Self::NoRefreshToken => ("login.no_refresh_token", Warning),
-            Self::CertificateSkipped => ("tls.certificate_skipped", Warning),
-            Self::AdminUnverified => ("login.admin_unverified", Warning),
-        }
-    }
-
     /// The stable code, such as `login.succeeded`.
     pub const fn as_str(self) -> &'static str {
         self.entry().0

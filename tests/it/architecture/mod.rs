@@ -267,8 +267,8 @@ fn examples_print_their_address_and_what_goes_wrong() {
 fn the_guides_know_the_events() {
     let read = |file: &str| fs::read_to_string(repository().join(file)).unwrap();
     let source = read("src/events/mod.rs");
-    // A line of the table: `Self::LoginStarted => ("login.started", Info),`.
-    let entries = source.lines().filter_map(|line| line.trim().split_once(" => (\"")?.1.split_once("\", "));
+    // A line of the table: `LoginStarted = ("login.started", Info),`.
+    let entries = source.lines().filter_map(|line| line.trim().split_once(" = (\"")?.1.split_once("\", "));
     let entries: Vec<_> = entries.map(|(code, report)| (code.to_owned(), report)).collect();
     let warns = |entry: &&(String, &str)| !entry.1.starts_with("Info");
     let warnings: BTreeSet<_> = entries.iter().filter(warns).map(|(code, _)| code.clone()).collect();

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use proc_macro2::{LineColumn, Span};
+use syn::parse::ParseStream;
 use syn::spanned::Spanned;
 use syn::visit_mut::{VisitMut, visit_item_mut};
-use syn::{Attribute, File, Item, Meta};
+use syn::{Attribute, File, Item, ItemEnum, Meta, Token, Type};
 
 /// The path of a module from the crate's root, which is empty.
 pub(super) type ModulePath = Vec<String>;
@@ -46,6 +47,7 @@ fn add(
 ) {
     let text = read(&path).unwrap_or_else(|| panic!("there is no file {}", path.display()));
     let mut syntax = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    syntax.items.iter_mut().for_each(expand);
     let mut tests = RemoveTests::default();
     tests.visit_file_mut(&mut syntax);
     let children: Vec<_> = syntax.items.iter().filter_map(child).collect();
@@ -68,6 +70,19 @@ fn add(
         let mut path = module.clone();
         path.push(name.clone());
         add(file, path, folder.join(&name), read, found);
+    }
+}
+
+/// An enum that the macro `entries` declares is one like any other.
+fn expand(item: &mut Item) {
+    let Item::Macro(declared) = item else { return };
+    if declared.mac.path.is_ident("entries") {
+        let body = |input: ParseStream| {
+            input.parse::<Type>()?;
+            input.parse::<Token![=>]>()?;
+            input.parse::<ItemEnum>()
+        };
+        *item = Item::Enum(declared.mac.parse_body_with(body).unwrap());
     }
 }
 
