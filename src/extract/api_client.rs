@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
+use http::request::Builder;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -60,11 +61,9 @@ impl ApiClient {
     /// A request with this method to this URL, which [`ApiRequest::send`] sends.
     pub fn request(&self, method: Method, url: &str) -> ApiRequest {
         // The one parser first: what it reads is what is matched and called.
-        let request = parse(url).ok_or_else(Error::no_token_for_url).and_then(|url| {
-            let request = Request::builder().method(method).uri(url.as_str()).body(Bytes::new());
-            request.map_err(|error| failed("the URL cannot be called", error))
-        });
-        ApiRequest { client: self.clone(), request }
+        let url = parse(url).ok_or_else(Error::no_token_for_url);
+        let request = url.map(|url| Request::builder().method(method).uri(url.as_str()));
+        ApiRequest { client: self.clone(), request, body: Bytes::new() }
     }
 
     /// GETs a URL.
@@ -117,57 +116,52 @@ impl ApiClient {
 #[must_use = "`send` sends it"]
 pub struct ApiRequest {
     client: ApiClient,
-    request: Result<Request<Bytes>, Error>,
+    request: Result<Builder, Error>,
+    body: Bytes,
 }
 
 impl ApiRequest {
     /// With a header, beside those of the same name. The token's own header is the client's: an `Authorization` header
     /// is replaced.
-    pub fn header<N, V>(self, name: N, value: V) -> Self
+    pub fn header<N, V>(mut self, name: N, value: V) -> Self
     where
-        N: TryInto<HeaderName, Error: Into<http::Error>>,
-        V: TryInto<HeaderValue, Error: Into<http::Error>>,
+        HeaderName: TryFrom<N, Error: Into<http::Error>>,
+        HeaderValue: TryFrom<V, Error: Into<http::Error>>,
     {
-        self.with(|request| {
-            let refuse = |error| failed("the header cannot be sent", error);
-            let name = name.try_into().map_err(|error| refuse(error.into()))?;
-            let value = value.try_into().map_err(|error| refuse(error.into()))?;
-            request.headers_mut().append(name, value);
-            Ok(())
-        })
+        self.request = self.request.map(|request| request.header(name, value));
+        self
     }
 
     /// With a body of any kind. Its `Content-Type` is a [header](ApiRequest::header).
-    pub fn body(self, body: impl Into<Bytes>) -> Self {
-        self.with(|request| {
-            *request.body_mut() = body.into();
-            Ok(())
-        })
+    pub fn body(mut self, body: impl Into<Bytes>) -> Self {
+        self.body = body.into();
+        self
     }
 
     /// With a JSON body.
-    pub fn json(self, value: &impl Serialize) -> Self {
-        self.with(|request| {
-            let body = serde_json::to_vec(value)
-                .map_err(|error| failed("the value cannot be serialized as JSON", error))?;
-            typed(request, "application/json", body);
-            Ok(())
-        })
+    pub fn json(mut self, value: &impl Serialize) -> Self {
+        match serde_json::to_vec(value) {
+            Ok(body) => return self.typed("application/json", body),
+            // What was wrong first is what is said.
+            Err(error) => {
+                let error = failed("the value cannot be serialized as JSON", error);
+                self.request = self.request.and(Err(error));
+            }
+        }
+        self
     }
 
     /// With a form body (`application/x-www-form-urlencoded`) of these names and values.
     pub fn form(self, pairs: impl IntoIterator<Item = (impl AsRef<str>, impl AsRef<str>)>) -> Self {
-        self.with(|request| {
-            let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-            typed(request, "application/x-www-form-urlencoded", body);
-            Ok(())
-        })
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+        self.typed("application/x-www-form-urlencoded", body)
     }
 
-    fn with(mut self, edit: impl FnOnce(&mut Request<Bytes>) -> Result<(), Error>) -> Self {
-        // What was wrong first is what is said.
-        self.request = self.request.and_then(|mut request| edit(&mut request).map(|()| request));
-        self
+    fn typed(mut self, content_type: &'static str, body: impl Into<Bytes>) -> Self {
+        if let Some(headers) = self.request.as_mut().ok().and_then(Builder::headers_mut) {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+        }
+        self.body(body)
     }
 
     /// Sends it. A response of any status is no error.
@@ -177,13 +171,10 @@ impl ApiRequest {
     /// As [`UserTokens::access_token`], and [`ErrorKind::UpstreamError`] when the request cannot be sent or the API does
     /// not answer.
     pub async fn send(self) -> Result<ApiResponse, Error> {
-        self.client.0.oneshot(self.request?).await.map(ApiResponse)
+        let request = self.request?.body(self.body);
+        let request = request.map_err(|error| failed("the request cannot be sent", error))?;
+        self.client.0.oneshot(request).await.map(ApiResponse)
     }
-}
-
-fn typed(request: &mut Request<Bytes>, content_type: &'static str, body: impl Into<Bytes>) {
-    request.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    *request.body_mut() = body.into();
 }
 
 fn failed(message: &'static str, error: impl Into<BoxError>) -> Error {
@@ -191,7 +182,7 @@ fn failed(message: &'static str, error: impl Into<BoxError>) -> Error {
 }
 
 // Without the URL's query, headers and body: they are between the API and the person.
-opaque!(ApiRequest, |it| method = it.request.as_ref().map(Request::method));
+opaque!(ApiRequest, |it| method = it.request.as_ref().map(Builder::method_ref));
 
 /// The layer's own client, for APIs.
 type ApiOutbound = BoxCloneSyncService<Request<Bytes>, Response<Bytes>, OutboundError>;

@@ -50,31 +50,29 @@ impl ConnectionStatus {
         grant: Option<Arc<Grant>>,
         now: Timestamp,
     ) -> Self {
-        let missing = Self {
-            name: connection.name.clone(),
-            state: ConnectionState::NotConnected,
-            provider: provider.to_owned(),
-            scopes: Vec::new(),
-            account: None,
-            issuer: None,
-        };
-        match grant {
-            _ if connection.single_use => Self { state: ConnectionState::SingleUse, ..missing },
-            None => missing,
+        let grant = grant.filter(|_| !connection.single_use);
+        let state = match &grant {
+            _ if connection.single_use => ConnectionState::SingleUse,
+            None => ConnectionState::NotConnected,
             Some(grant) => {
                 let said: Vec<_> =
                     connection.scopes.iter().filter(|scope| !is_silent(scope)).cloned().collect();
                 // What lapses counts until it has.
                 let whole = grant.covers_scopes(connection.single_indicator(), &said, now);
-                let state = match grant.status {
+                match grant.status {
                     GrantStatus::Active if whole && grant.can_serve(now) => ConnectionState::Connected,
                     _ => ConnectionState::NeedsConsent,
-                };
-                let facts =
-                    grant.original.as_ref().map(|facts| (facts.subject.clone(), facts.issuer.clone()));
-                let (account, issuer) = facts.unzip();
-                Self { state, scopes: grant.all_scopes().cloned().collect(), account, issuer, ..missing }
+                }
             }
+        };
+        let facts = grant.as_ref().and_then(|grant| grant.original.as_ref());
+        Self {
+            name: connection.name.clone(),
+            state,
+            provider: provider.to_owned(),
+            scopes: grant.iter().flat_map(|grant| grant.all_scopes()).cloned().collect(),
+            account: facts.map(|facts| facts.subject.clone()),
+            issuer: facts.map(|facts| facts.issuer.clone()),
         }
     }
 }
