@@ -60,11 +60,7 @@ pub(crate) async fn logout(context: &EndpointContext, body: &[u8]) -> Response<B
         Err(what) => return refused(runtime, what),
     };
     // In a task of its own: a provider that hangs up has signed them out all the same, wholly.
-    let work = {
-        let runtime = Arc::clone(runtime);
-        async move { receive(&runtime, &token).await }
-    };
-    match runtime.tasks.spawn(work).await {
+    match runtime.tasks.spawn(receive(Arc::clone(runtime), token)).await {
         Ok(Ok(())) => response(StatusCode::OK, Bytes::new(), &[UNCACHED]),
         Ok(Err(LogoutError::Refused(why))) => refused(runtime, &why),
         Ok(Err(LogoutError::Incomplete(why))) => {
@@ -88,13 +84,13 @@ fn token(headers: &HeaderMap, body: &[u8]) -> Result<String, &'static str> {
     }
 }
 
-async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), LogoutError> {
-    let claimed = claimed_issuer(token);
+async fn receive(runtime: Arc<Runtime>, token: String) -> Result<(), LogoutError> {
+    let claimed = claimed_issuer(&token);
     // The token only says whose keys to try: those decide whose it is.
     let provider = claimed.and_then(|issuer| runtime.providers.of_issuer(&issuer)).ok_or_else(|| {
         LogoutError::Refused("the logout token is not of a provider of ours: iss".to_owned())
     })?;
-    let token = match provider.verify_logout_token(token).await {
+    let token = match provider.verify_logout_token(&token).await {
         Ok(token) => token,
         Err(error) if error.passes() => return Err(LogoutError::Unverified),
         Err(error) => return Err(LogoutError::Refused(error.to_string())),
@@ -111,7 +107,7 @@ async fn receive(runtime: &Arc<Runtime>, token: &str) -> Result<(), LogoutError>
             return Err(LogoutError::Refused("the logout token came before: jti".to_owned()));
         }
     };
-    let ended = end_all(runtime, &LogoutTarget { received_at, ..token.target }, is_first).await;
+    let ended = end_all(&runtime, &LogoutTarget { received_at, ..token.target }, is_first).await;
     if let Err(LogoutError::Refused(_)) = ended {
         return ended;
     }

@@ -9,12 +9,12 @@ use http::{Method, Response, StatusCode};
 use subtle::ConstantTimeEq;
 
 use super::context::{EndpointAnswer, EndpointContext};
-use super::login::{asked, registration};
+use super::login::{self, asked, registration};
 use super::login_error::{LoginAnswer, LoginError};
 use super::parameters::is_form;
 use super::pending::{Intent, KeepFor, PendingCookies, PendingLogin};
 use super::sign_in::{Issued, VerifiedTokens, session_cookie};
-use super::{connect, silent, urls, visitor};
+use super::{connect, urls, visitor};
 use crate::config::destination::Destination;
 use crate::error::redirect;
 use crate::events::{EventCode, metrics};
@@ -44,18 +44,15 @@ pub(crate) async fn finish(context: &Arc<EndpointContext>, at: Option<&str>, bod
     let provider = context.runtime.providers.at_callback(at).cloned();
     let provider = provider.ok_or_else(|| page::plain(StatusCode::NOT_FOUND, "Not found."))?;
     // In a task of its own: a browser that goes away must not lose what the provider has issued.
-    let work = {
-        let context = Arc::clone(context);
-        async move { callback(&context, &provider, &body).await }
-    };
-    let finished = context.runtime.tasks.spawn(work).await;
+    let finished = context.runtime.tasks.spawn(callback(Arc::clone(context), provider, body)).await;
     finished.unwrap_or_else(|_| Err(failed(&context.runtime, &LoginError::Panicked, None)))
 }
 
-async fn callback(context: &EndpointContext, provider: &Arc<Provider>, body: &[u8]) -> EndpointAnswer {
+async fn callback(context: Arc<EndpointContext>, provider: Arc<Provider>, body: Bytes) -> EndpointAnswer {
+    let (context, provider) = (&*context, &provider);
     let (runtime, head) = (&context.runtime, &context.head);
     let unknown = |failure| failed(runtime, &failure, None);
-    let response = read(provider, head, body).map_err(|malformed| unknown(malformed.into()))?;
+    let response = read(provider, head, &body).map_err(|malformed| unknown(malformed.into()))?;
     let found = PendingCookies::logins(runtime).find::<PendingLogin>(&head.headers, &response.state);
     let found = found.filter(|(login, _)| is_of(login, &response, provider));
     let (login, expired) = found.ok_or_else(|| {
@@ -104,7 +101,7 @@ impl Callback<'_> {
         let code = match response.outcome {
             AuthorizationOutcome::Code(code) => code,
             AuthorizationOutcome::Error(code) if login.silent && needs_a_person(&code) => {
-                return Ok(cookie::with(redirect(destination.as_str()), [silent::silence(runtime)]));
+                return Ok(cookie::with(redirect(destination.as_str()), [login::silence(runtime)]));
             }
             AuthorizationOutcome::Error(code) => return Err(LoginError::Denied(json::printable(&code))),
         };
@@ -180,7 +177,7 @@ impl Callback<'_> {
             _ => return Err(failure),
         };
         runtime.events().emit(EventCode::LoginRefused, None, cause(&failure));
-        Ok(cookie::with(redirect(&address), silent.then(|| silent::silence(runtime))))
+        Ok(cookie::with(redirect(&address), silent.then(|| login::silence(runtime))))
     }
 
     /// Whether the session of this browser began after a login that is under way in it.

@@ -1,22 +1,24 @@
 //! A login begins: the browser goes to the provider with what only this browser can bring back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use sha2::{Digest, Sha256};
 
 use super::context::{EndpointAnswer, EndpointContext};
 use super::parameters::EndpointQuery;
 use super::pending::{self, Intent, PendingLogin};
-use super::silent::{silence, was_silent};
 use super::urls::{AGAIN, path, proof_key, with_proof};
 use crate::config::connections::CheckedConnection;
 use crate::config::destination::Destination;
 use crate::config::hooks::ProviderChoice;
 use crate::config::resource::distinct;
+use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::{EventCode, guarded};
+use crate::page;
 use crate::protocol::authorization::{
     AuthorizationRequest, LoginOptions, MAX_REDIRECT, Prompt, PushedAuthorizationRequests, ResponseMode,
     with_parameters,
@@ -28,7 +30,6 @@ use crate::provider::{Discovered, Provider, cause};
 use crate::records::grant::{Grant, encode};
 use crate::sessions::session_id::SessionId;
 use crate::state::Runtime;
-use crate::{cookie, page};
 
 /// What a response's headers may have together, in bytes, with room for what the application adds: proxies refuse
 /// more than 4 KiB by default.
@@ -183,6 +184,26 @@ impl AuthorizationAttempt {
         let response = transport(runtime, provider, &metadata, &parameters, set).await?;
         Ok(cookie::with(page::unshared(response), cookies))
     }
+}
+
+/// How long a browser that could not be signed in silently is not asked again.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// Whether this browser could not be signed in silently a moment ago, or has signed out.
+pub(crate) fn was_silent(runtime: &Runtime, headers: &HeaderMap) -> bool {
+    cookie::find(headers, &runtime.settings.cookies.name("silent")).is_some()
+}
+
+/// Keeps a browser from being asked silently again and again.
+pub(crate) fn silence(runtime: &Runtime) -> HeaderValue {
+    let cookies = &runtime.settings.cookies;
+    cookies.set(&cookies.name("silent"), "1", SILENCE, SameSitePolicy::Lax)
+}
+
+/// Lets it be asked again.
+pub(crate) fn end_silence(runtime: &Runtime) -> HeaderValue {
+    let cookies = &runtime.settings.cookies;
+    cookies.remove(&cookies.name("silent"), SameSitePolicy::Lax)
 }
 
 /// The page for a provider that is away; `address` starts the same login once more.

@@ -11,10 +11,10 @@ use url::Url;
 
 use super::context::{EndpointAnswer, EndpointContext};
 use super::end_session::end_session;
+use super::login;
 use super::parameters::EndpointQuery;
 use super::pending::{PendingCookies, PendingLogout};
 use super::urls::logout_path;
-use super::{login, silent};
 use crate::config::destination::Destination;
 use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
@@ -203,7 +203,7 @@ fn signed_out(runtime: &Runtime) -> [HeaderValue; 2] {
     let settings = &runtime.settings;
     let removal = settings.cookies.remove(&settings.session_cookie, SameSitePolicy::Lax);
     // Who signs out wants to be out: a silent login would bring them straight back.
-    [removal, silent::silence(runtime)]
+    [removal, login::silence(runtime)]
 }
 
 /// The browser comes back from the provider's logout: on to where it wanted to go.

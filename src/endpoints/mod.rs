@@ -18,7 +18,6 @@ pub(crate) mod logout;
 pub(crate) mod parameters;
 pub(crate) mod pending;
 pub(crate) mod sign_in;
-pub(crate) mod silent;
 pub(crate) mod urls;
 pub(crate) mod visitor;
 

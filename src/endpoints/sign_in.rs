@@ -9,7 +9,7 @@ use super::context::EndpointContext;
 use super::end_session::{end_session, revoke};
 use super::login_error::{LoginAnswer, LoginError};
 use super::pending::PendingLogin;
-use super::{silent, urls};
+use super::{login, urls};
 use crate::config::connection::GrantLifetime;
 use crate::config::connections::CheckedConnection;
 use crate::config::destination::Destination;
@@ -129,8 +129,8 @@ impl VerifiedTokens<'_> {
         }
         let key = issued.login.own.then_some(&record.logout_token[..]);
         let answer = redirect(&urls::onwards(runtime, key, issued.destination));
-        let was_silent = silent::was_silent(runtime, &context.head.headers);
-        Ok(cookie::with(answer, cookie.into_iter().chain(was_silent.then(|| silent::removal(runtime)))))
+        let was_silent = login::was_silent(runtime, &context.head.headers);
+        Ok(cookie::with(answer, cookie.into_iter().chain(was_silent.then(|| login::end_silence(runtime)))))
     }
 }
 
