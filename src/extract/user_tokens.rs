@@ -352,7 +352,7 @@ impl UserTokens {
         scopes: &[String],
         options: &LoginOptions,
     ) -> Error {
-        if self.principal.is_account() {
+        if let Principal::Account(_) = self.principal {
             return self.state.needs_operator(&source.connection);
         }
         if self.principal.is_absent() {

@@ -31,7 +31,7 @@ pub(crate) async fn disconnect(place: GrantRef) -> Result<DisconnectOutcome, Sto
 async fn disconnect_now(place: &GrantRef) -> Result<DisconnectOutcome, StoreError> {
     // First here: whatever the provider does, nobody gets a token of it any more.
     let (grant, deleted) = place.take().await?;
-    place.runtime.events().emit(EventCode::Disconnected, place.user(), &place.connection);
+    place.runtime.events().emit(EventCode::Disconnected, place.owner.user(), &place.connection);
     let Some(grant) = grant.filter(|grant| place.holds(grant)) else {
         return Ok(if deleted { DisconnectOutcome::Forgotten } else { DisconnectOutcome::NotConnected });
     };

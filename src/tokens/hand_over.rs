@@ -117,7 +117,7 @@ async fn move_grant(from: &GrantRef, to: &GrantRef, ends: Ends) -> Result<bool, 
     let mut grant = loop {
         let (grant, version) = from.newest().await?;
         let Some(grant) = grant.filter(|grant| grant.status == GrantStatus::Active) else { return Ok(false) };
-        if grant.original.as_ref().is_some_and(|facts| is_another(to.user(), to.provider(), facts)) {
+        if grant.original.as_ref().is_some_and(|facts| is_another(to.owner.user(), to.provider(), facts)) {
             return Ok(false);
         }
         let now = runtime.now();
@@ -145,7 +145,7 @@ async fn move_grant(from: &GrantRef, to: &GrantRef, ends: Ends) -> Result<bool, 
         }
         tokio::time::sleep(PAUSE).await;
     }
-    if let Some(user) = to.user() {
+    if let Some(user) = to.owner.user() {
         let detail = format_args!("{}, taken over", to.connection);
         runtime.events().emit(EventCode::Connected, Some(user), detail);
     }

@@ -65,11 +65,6 @@ impl GrantRef {
             self.carry(grant);
         }
     }
-
-    /// For events.
-    pub(crate) fn user(&self) -> Option<(&str, &str)> {
-        self.owner.user()
-    }
 }
 
 /// A session's row, and that of the session after which its grants are named.

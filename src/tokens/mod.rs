@@ -78,7 +78,7 @@ pub(crate) async fn access_token(
                 if is_rejected_again(&grant, request, now) {
                     let detail =
                         "an API refuses the token that came a moment ago for one that it had refused";
-                    runtime.events().emit(EventCode::RefreshFailed, place.user(), detail);
+                    runtime.events().emit(EventCode::RefreshFailed, place.owner.user(), detail);
                 }
                 return Err(TokenUnavailable::Consent);
             }
@@ -116,7 +116,7 @@ pub(crate) async fn access_token(
 
 /// The error for a request whose refresh brought no token.
 fn no_token(place: &GrantRef, outcome: &RefreshOutcome) -> TokenUnavailable {
-    let is_own = place.user().is_some() || place.runtime.mode.account().is_none();
+    let is_own = place.owner.user().is_some() || place.runtime.mode.account().is_none();
     match outcome {
         // What the application is refused is for its operator to mend, and then the grant works as it did. Where people
         // have their own, it is none of theirs.

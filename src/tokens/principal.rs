@@ -64,10 +64,6 @@ impl Principal {
         !matches!(self, Self::Visitor(_)) || connection.visitors
     }
 
-    pub(crate) fn is_account(&self) -> bool {
-        matches!(self, Self::Account(_))
-    }
-
     /// Whether it is a person, and no browser of theirs.
     pub(crate) fn is_absent(&self) -> bool {
         matches!(self, Self::Offline { .. })

@@ -70,8 +70,8 @@ impl RefreshTask<'_> {
                 _ => self.read().await,
             };
             // From now on the row has the refresh token that came.
-            if let (Input::Swapped(Some(_)), Some(spent)) = (&event, self.written_token()) {
-                machine.spent = Some(spent);
+            if let (Input::Swapped(Some(_)), Some(written)) = (&event, &self.found) {
+                machine.spent = Some(self.row(written).spent_token);
             }
             reached = !matches!(event, Input::StoreFailed);
             action = machine.renewed(&event);

@@ -12,7 +12,7 @@ use super::discard::{Unkept, discard};
 use super::locate::GrantRef;
 use super::lookup::{self, TokenRequest};
 use super::refresh_protocol::{
-    Action, Conclusion, EndReason, Input, LEASE, NextRow, ProviderReply, RefreshMachine, SpentToken,
+    Action, Conclusion, EndReason, Input, LEASE, NextRow, ProviderReply, RefreshMachine,
 };
 use super::refresh_request::{Attempt, FIRST_RETRY, LAST_RETRY, RequestFailure, ask, failed, verify};
 use super::user_claims::adopt_refreshed;
@@ -94,7 +94,7 @@ pub(super) struct RefreshTask<'a> {
     /// Names this refresh in its leases.
     pub(super) holder: [u8; 16],
     /// What was read or written last.
-    found: Option<lookup::StoredGrant>,
+    pub(super) found: Option<lookup::StoredGrant>,
     /// The grant whose refresh token was spent.
     spent: Option<Arc<Grant>>,
     /// When the refresh token was spent...
@@ -272,11 +272,6 @@ impl<'a> RefreshTask<'a> {
         self.response.as_ref()?.refresh_token.clone()
     }
 
-    /// What the row that was read or written last would spend.
-    pub(super) fn written_token(&self) -> Option<SpentToken<Option<Secret>>> {
-        Some(self.row(self.found.as_ref()?).spent_token)
-    }
-
     pub(super) async fn pause(&mut self) -> TaskInput {
         tokio::time::sleep(self.pause).await;
         self.pause = (self.pause * 2).min(LAST_RETRY);
@@ -301,7 +296,7 @@ impl<'a> RefreshTask<'a> {
         {
             let taken_back = !self.refused && self.is_taken_back();
             let why = if taken_back { Unkept::TakenBack } else { Unkept::Refused };
-            discard(&self.place.runtime, self.place.provider(), response, self.place.user(), why).await;
+            discard(&self.place.runtime, self.place.provider(), response, self.place.owner.user(), why).await;
         }
         // The refresh token may have been rotated all the same.
         if let (Some(spent), Some(found)) = (&self.spent, &self.found) {
@@ -340,6 +335,6 @@ impl<'a> RefreshTask<'a> {
     }
 
     fn tell(&self, code: EventCode, detail: &str) {
-        self.place.runtime.events().emit(code, self.place.user(), detail);
+        self.place.runtime.events().emit(code, self.place.owner.user(), detail);
     }
 }
