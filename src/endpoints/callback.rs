@@ -32,7 +32,7 @@ use crate::sessions::session::Session;
 use crate::sessions::visitor_id::Visitor;
 use crate::state::Runtime;
 use crate::store::{Key, StoreError};
-use crate::tokens::discard::discard;
+use crate::tokens::disconnect::discard;
 use crate::{cookie, page, peer};
 
 /// The longest that a callback may take.

@@ -11,7 +11,7 @@ use crate::protocol::authorization::MalformedResponse;
 use crate::provider::error::ProviderError;
 use crate::stateless::TooLarge;
 use crate::store::StoreError;
-use crate::tokens::discard::Unkept;
+use crate::tokens::disconnect::Unkept;
 
 /// The answer to a callback, or why there is none.
 pub(crate) type LoginAnswer = Result<Response<Bytes>, LoginError>;

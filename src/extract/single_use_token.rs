@@ -11,7 +11,7 @@ use crate::config::resources::parse;
 use crate::error::Error;
 use crate::secret::opaque;
 use crate::state::Runtime;
-use crate::tokens::discard::revoke;
+use crate::tokens::disconnect::revoke;
 use crate::tokens::principal::Principal;
 use crate::tokens::single_use::SingleUseRecord;
 

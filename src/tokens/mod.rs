@@ -7,7 +7,6 @@
 pub(crate) mod account_grant;
 pub(crate) mod account_status;
 pub(crate) mod coordination;
-pub(crate) mod discard;
 pub(crate) mod disconnect;
 pub(crate) mod hand_over;
 pub(crate) mod locate;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::account_status::ROTATED;
-use super::discard::{Unkept, discard};
+use super::disconnect::{Unkept, discard};
 use super::locate::GrantRef;
 use super::lookup::{self, TokenRequest};
 use super::refresh_protocol::{
