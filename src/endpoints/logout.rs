@@ -58,74 +58,59 @@ pub(crate) async fn logout(context: &Arc<EndpointContext>) -> EndpointAnswer {
         page::confirmation("Do you want to sign out?", &action, "Sign out")
     };
     context.admit_by(Target::Logout, decision, ask)?;
-    Ok(match end(runtime, &session, context.jar()).await {
-        Ok(id_token) => away(runtime, leave(context, &session, id_token.as_ref(), &destination).await, true),
+    let ending = Logout { runtime, session: &session, jar: context.jar(), destination: &destination };
+    Ok(match ending.end().await {
+        Ok(Some(at_provider)) => away(runtime, at_provider.answer(context), true),
+        Ok(None) => away(runtime, redirect(destination.as_str()), true),
         Err(_) => store_away(&logout_path(runtime, Some(&session), &destination)),
     })
 }
 
-/// Ends a session, with what ends with it, because its person wants that. Returns the ID token.
-async fn end(
-    runtime: &Arc<Runtime>,
-    session: &Arc<Session>,
-    jar: &CookieJar,
-) -> Result<Option<Secret>, StoreError> {
-    // In a task of its own: a browser that goes away has signed out all the same, wholly.
-    let ending = {
-        let (runtime, session, jar) = (Arc::clone(runtime), Arc::clone(session), jar.clone());
-        async move { end_session(&runtime, session.id, Some(&session), &jar).await }
-    };
-    let ended = runtime.tasks.spawn(ending).await;
-    let id_token = ended
-        .unwrap_or_else(|error| Err(StoreError::outcome_unknown("the task that asked it ended", error)))?;
-    runtime.events().emit(EventCode::LoggedOut, Some(session.user()), "by the person");
-    Ok(id_token)
+/// The end of a session that its person wants, and where they go then.
+pub(crate) struct Logout<'a> {
+    pub(crate) runtime: &'a Arc<Runtime>,
+    pub(crate) session: &'a Arc<Session>,
+    pub(crate) jar: &'a CookieJar,
+    pub(crate) destination: &'a Destination,
 }
 
-/// Signs a person out for a handler. Returns where their browser goes then, and what the handler's answer sets beside
-/// what the browser carries no more.
-pub(crate) async fn log_out(
-    runtime: &Arc<Runtime>,
-    session: &Arc<Session>,
-    jar: &CookieJar,
-    destination: &Destination,
-) -> Result<(String, Vec<HeaderValue>), StoreError> {
-    let id_token = end(runtime, session, jar).await?;
-    let removals = REMOVALS + jar.leave();
-    let mut cookies = Vec::from(signed_out(runtime));
-    let at_provider = ProviderLogout::of(runtime, session, id_token.as_ref(), destination).await;
-    let Some(mut at_provider) = at_provider else {
-        return Ok((destination.as_str().to_owned(), cookies));
-    };
-    if !at_provider.fits_redirect(removals) {
-        // A handler answers with an address, and no form. Without the hint the provider asks the person.
-        at_provider.parameters.retain(|(name, _)| *name != ID_TOKEN_HINT);
+impl Logout<'_> {
+    /// Signs a person out for a handler. Returns where their browser goes then, and what the handler's answer sets beside
+    /// what the browser carries no more.
+    pub(crate) async fn log_out(&self) -> Result<(String, Vec<HeaderValue>), StoreError> {
+        let at_provider = self.end().await?;
+        let mut cookies = Vec::from(signed_out(self.runtime));
+        let Some(mut at_provider) = at_provider else {
+            return Ok((self.destination.as_str().to_owned(), cookies));
+        };
+        if !at_provider.fits_redirect() {
+            // A handler answers with an address, and no form. Without the hint the provider asks the person.
+            at_provider.parameters.retain(|(name, _)| *name != ID_TOKEN_HINT);
+        }
+        let url = at_provider.url();
+        cookies.extend(at_provider.pending);
+        Ok((url.into(), cookies))
     }
-    let url = at_provider.url();
-    cookies.extend(at_provider.pending);
-    Ok((url.into(), cookies))
-}
 
-fn store_away(address: &str) -> Response<Bytes> {
-    page::try_again("You cannot be signed out at the moment.", address)
-}
+    /// Ends the session, with what ends with it. Returns what the provider is asked then.
+    async fn end(&self) -> Result<Option<ProviderLogout>, StoreError> {
+        let Self { runtime, session, jar, .. } = *self;
+        // In a task of its own: a browser that goes away has signed out all the same, wholly.
+        let ending = {
+            let (runtime, session, jar) = (Arc::clone(runtime), Arc::clone(session), jar.clone());
+            async move { end_session(&runtime, session.id, Some(&session), &jar).await }
+        };
+        let ended = runtime.tasks.spawn(ending).await;
+        let id_token = ended.unwrap_or_else(|error| {
+            Err(StoreError::outcome_unknown("the task that asked it ended", error))
+        })?;
+        runtime.events().emit(EventCode::LoggedOut, Some(session.user()), "by the person");
+        Ok(self.at_provider(id_token, REMOVALS + jar.leave()).await)
+    }
 
-/// A request to the logout of the provider where a person signed in.
-struct ProviderLogout {
-    endpoint: Url,
-    parameters: Vec<(&'static str, String)>,
-    /// The cookie that knows the browser when it comes back.
-    pending: Option<HeaderValue>,
-}
-
-impl ProviderLogout {
-    /// `None` where the provider has no logout, or the configuration does not want it.
-    async fn of(
-        runtime: &Runtime,
-        session: &Session,
-        id_token: Option<&Secret>,
-        destination: &Destination,
-    ) -> Option<Self> {
+    /// `None` where the provider has no logout, or the configuration does not want it. The answer removes so many bytes.
+    async fn at_provider(&self, id_token: Option<Secret>, removals: usize) -> Option<ProviderLogout> {
+        let Self { runtime, session, destination, .. } = *self;
         let provider = runtime.signed_in_at(session)?;
         if !provider.relying_party.logout_at_provider {
             return None;
@@ -138,7 +123,7 @@ impl ProviderLogout {
         let metadata = provider.metadata_soon().await.map_err(skipped).ok()?;
         let endpoint = metadata.end_session_endpoint.clone()?;
         let state = runtime.random.token();
-        let hint = id_token.map(Secret::expose_secret).filter(|hint| !hint.is_empty());
+        let hint = id_token.as_ref().map(Secret::expose_secret).filter(|hint| !hint.is_empty());
         // RP-Initiated Logout 1.0 section 2.
         let mut parameters = vec![
             ("client_id", provider.relying_party.client_id.clone()),
@@ -150,48 +135,50 @@ impl ProviderLogout {
         let pending = PendingLogout { state: state.clone(), return_to };
         let until = runtime.now().saturating_add(runtime.settings.login_lifetime);
         let pending = PendingCookies::logouts(runtime).sealed(SameSitePolicy::Lax, (&state, until), &pending);
-        Some(Self { endpoint, parameters, pending })
+        let set = pending.as_ref().map_or(0, HeaderValue::len) + removals;
+        Some(ProviderLogout { endpoint, parameters, pending, set })
     }
+}
 
+fn store_away(address: &str) -> Response<Bytes> {
+    page::try_again("You cannot be signed out at the moment.", address)
+}
+
+/// A request to the logout of the provider where a person signed in.
+struct ProviderLogout {
+    endpoint: Url,
+    parameters: Vec<(&'static str, String)>,
+    /// The cookie that knows the browser when it comes back.
+    pending: Option<HeaderValue>,
+    /// How many bytes the answer sets, with that cookie.
+    set: usize,
+}
+
+impl ProviderLogout {
     fn url(&self) -> Url {
         with_parameters(&self.endpoint, self.parameters.iter().map(|(name, value)| (*name, value)))
     }
 
-    /// How many bytes an answer sets that removes so many.
-    fn set(&self, removals: usize) -> usize {
-        self.pending.as_ref().map_or(0, HeaderValue::len) + removals
-    }
-
-    /// Whether a redirect with these removals is short enough for everybody on its way.
-    fn fits_redirect(&self, removals: usize) -> bool {
+    /// Whether a redirect is short enough for everybody on its way.
+    fn fits_redirect(&self) -> bool {
         let length = self.url().as_str().len();
-        length <= MAX_REDIRECT && length + self.set(removals) <= login::HEADER_BUDGET
+        length <= MAX_REDIRECT && length + self.set <= login::HEADER_BUDGET
     }
-}
 
-/// To the logout of the provider, where it has one, else straight on.
-async fn leave(
-    context: &EndpointContext,
-    session: &Session,
-    id_token: Option<&Secret>,
-    destination: &Destination,
-) -> Response<Bytes> {
-    let (runtime, removals) = (&context.runtime, REMOVALS + context.jar().leave());
-    let Some(at_provider) = ProviderLogout::of(runtime, session, id_token, destination).await else {
-        return redirect(destination.as_str());
-    };
-    let answer = if at_provider.fits_redirect(removals) {
-        redirect(at_provider.url().as_str())
-    } else {
-        // RP-Initiated Logout 1.0 section 2: providers must support POST.
-        let ProviderLogout { endpoint, parameters, .. } = &at_provider;
-        page::self_submitting(endpoint.as_str(), parameters, &runtime.random.token())
-    };
-    // Earlier logouts from which the browser never came back.
-    let logouts = PendingCookies::logouts(runtime);
-    let former = logouts.all(&context.head.headers).map(|(name, _)| name);
-    let cleared = logouts.remove_all(former, at_provider.set(removals));
-    cookie::with(answer, cleared.into_iter().chain(at_provider.pending))
+    fn answer(self, context: &EndpointContext) -> Response<Bytes> {
+        let runtime = &context.runtime;
+        let answer = if self.fits_redirect() {
+            redirect(self.url().as_str())
+        } else {
+            // RP-Initiated Logout 1.0 section 2: providers must support POST.
+            page::self_submitting(self.endpoint.as_str(), &self.parameters, &runtime.random.token())
+        };
+        // Earlier logouts from which the browser never came back.
+        let logouts = PendingCookies::logouts(runtime);
+        let former = logouts.all(&context.head.headers).map(|(name, _)| name);
+        let cleared = logouts.remove_all(former, self.set);
+        cookie::with(answer, cleared.into_iter().chain(self.pending))
+    }
 }
 
 fn away(runtime: &Runtime, answer: Response<Bytes>, had_cookie: bool) -> Response<Bytes> {

@@ -4,7 +4,8 @@ use http::Extensions;
 
 use super::request::RequestState;
 use crate::config::hooks::ProviderChoice;
-use crate::endpoints::{login, logout, urls};
+use crate::endpoints::logout::Logout;
+use crate::endpoints::{login, urls};
 use crate::error::{DestinationError, Error};
 use crate::protocol::authorization::{LoginOptions, Prompt};
 use crate::secret::opaque;
@@ -148,8 +149,9 @@ impl AuthSession {
     pub async fn log_out(&self, destination: &str) -> Result<String, Error> {
         let destination = self.0.runtime.settings.destination(destination)?;
         let Some(session) = &self.0.session else { return Ok(destination.as_str().to_owned()) };
-        let ended = logout::log_out(&self.0.runtime, session, &self.0.jar, &destination).await?;
-        let (address, cookies) = ended;
+        let RequestState { runtime, jar, .. } = &self.0;
+        let (address, cookies) =
+            Logout { runtime, session, jar, destination: &destination }.log_out().await?;
         session.end_with(self.0.head.number, cookies);
         Ok(address)
     }
