@@ -41,12 +41,15 @@ async fn disconnect_now(place: &GrantRef) -> Result<DisconnectOutcome, StoreErro
         return Ok(if deleted { DisconnectOutcome::Forgotten } else { DisconnectOutcome::NotConnected });
     };
     let provider = place.provider();
-    let offered = provider.metadata().await.is_ok_and(|metadata| metadata.revocation_endpoint.is_some());
     let access_token = grant.token_sets.first().map(|set| &set.access_token);
-    Ok(match revoke(provider, grant.refresh_token.as_ref(), access_token).await {
-        Some(Ok(())) if offered => DisconnectOutcome::Revoked,
-        Some(Ok(())) | None => DisconnectOutcome::Forgotten,
-        Some(Err(_)) => DisconnectOutcome::NotRevoked,
+    let Some(revoked) = revoke(provider, grant.refresh_token.as_ref(), access_token).await else {
+        return Ok(DisconnectOutcome::Forgotten);
+    };
+    let offered = provider.metadata().await.is_ok_and(|metadata| metadata.revocation_endpoint.is_some());
+    Ok(match revoked {
+        Ok(()) if offered => DisconnectOutcome::Revoked,
+        Ok(()) => DisconnectOutcome::Forgotten,
+        Err(_) => DisconnectOutcome::NotRevoked,
     })
 }
 
