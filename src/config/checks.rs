@@ -55,13 +55,14 @@ impl SharedAccount {
 }
 
 fn check_client_credentials(config: &Config, problems: &mut Vec<String>) {
-    if !config.provider.is_confidential() && !config.is_development() {
+    if !config.provider.has_client_credentials() && !config.is_development() {
         problems.push(
-            "SharedAccount::client_credentials() needs a client_secret: set it (OIDC_CLIENT_SECRET)"
+            "SharedAccount::client_credentials() needs a client_secret or a private key: set it (OIDC_CLIENT_SECRET, \
+             OIDC_PRIVATE_KEY_FILE)"
                 .to_owned(),
         );
     }
-    let public = config.more_providers.iter().filter(|provider| !provider.is_confidential());
+    let public = config.more_providers.iter().filter(|provider| !provider.has_client_credentials());
     for connection in public.flat_map(|provider| &provider.connections) {
         problems.push(format!(
             "connection {:?} is at a provider without a client_secret: set it, because \

@@ -51,7 +51,7 @@ impl RelyingParty {
             let mut found = Vec::new();
             names(provider, &providers[..index], &mut found);
             registration(provider, &mut found);
-            let keys = client_authentication(provider, &mut found);
+            let keys = Arc::new(client_authentication(provider, &mut found));
             let internal_url = internal_url(provider, public_url, &mut found);
             let named =
                 |problem| if several { format!("provider {:?}: {problem}", provider.name) } else { problem };
@@ -59,11 +59,7 @@ impl RelyingParty {
             // Where there are several, a response arrives where nobody else's does (RFC 9700 section 4.4.2.2).
             let redirect_uri =
                 if several { format!("{callback}/{}", provider.name) } else { callback.to_owned() };
-            Self {
-                internal_url,
-                keys: Arc::new(keys),
-                ..Self::new(ProviderId(index), provider, redirect_uri)
-            }
+            Self { internal_url, keys, ..Self::new(ProviderId(index), provider, redirect_uri) }
         });
         each.collect()
     }
@@ -199,24 +195,19 @@ fn client_authentication(provider: &ProviderConfig, problems: &mut Vec<String>) 
         problems.push("client_secret is empty: leave it out for a public client".to_owned());
     }
     let ProviderConfig { private_key_id: id, token_endpoint_auth_signing_alg: algorithm, .. } = provider;
+    let is_signed = !provider.private_keys.is_empty()
+        && provider.client_assertion_issuer.as_ref().and(id.as_ref()).is_some();
     let can_do = |method: ClientAuthMethod| match method {
         ClientAuthMethod::None => true,
-        ClientAuthMethod::SignedClientSecret => !provider.private_keys.is_empty(),
+        ClientAuthMethod::SignedClientSecret => is_signed,
         other => provider.client_auth_methods().contains(&other),
     };
     if let Some(method) = provider.client_auth.filter(|method| !can_do(*method)) {
         problems.push(format!(
-            "client_auth is {method:?}, and what it needs is not set: a client_secret, a private key (OIDC_PRIVATE_KEY_FILE) or a \
-             client_assertion_file (OIDC_CLIENT_ASSERTION_FILE)"
+            "client_auth is {method:?}, and what it needs is not set: a client_secret, a private key (OIDC_PRIVATE_KEY_FILE; for \
+             SignedClientSecret also OIDC_PRIVATE_KEY_ID and OIDC_CLIENT_ASSERTION_ISSUER) or a client_assertion_file \
+             (OIDC_CLIENT_ASSERTION_FILE)"
         ));
-    }
-    let is_signed = provider.client_auth == Some(ClientAuthMethod::SignedClientSecret);
-    if is_signed && (id.is_none() || provider.client_assertion_issuer.is_none()) {
-        problems.push(
-            "client_auth is SignedClientSecret, which names key and team: set private_key_id (OIDC_PRIVATE_KEY_ID) and \
-             client_assertion_issuer (OIDC_CLIENT_ASSERTION_ISSUER)"
-                .to_owned(),
-        );
     }
     let is_template = provider.any_tenant || !provider.tenants.is_empty();
     let names_no_issuer =

@@ -69,7 +69,7 @@ impl ProviderRefusal {
         if self.remedy() != RefusalRemedy::Operator {
             return "";
         }
-        ": the operator must correct the client id, secret, authentication method, scopes or grant types of the \
+        ": the operator must correct the client id, secret or key, authentication method, scopes or grant types of the \
          registration (OIDC_CLIENT_ID, OIDC_CLIENT_SECRET, OIDC_CLIENT_AUTH_METHOD, OIDC_SCOPES)"
     }
 }

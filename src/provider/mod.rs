@@ -223,12 +223,8 @@ impl Provider {
         self.token_request(&known, request).await
     }
 
-    async fn token_request(
-        &self,
-        known: &Discovered,
-        request: Built,
-    ) -> Result<TokenResponse, ProviderError> {
-        let (url, answer) = self.post(known, request).await?;
+    async fn token_request(&self, at: &Discovered, built: Built) -> Result<TokenResponse, ProviderError> {
+        let (url, answer) = self.post(at, built).await?;
         let oauth2 = self.relying_party.oauth2.as_ref();
         let is_form = oauth2.is_some()
             && answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(FORM));
@@ -306,13 +302,9 @@ impl Provider {
     /// Adds what proves this application. The body is wiped when it has been sent, and credentials are marked, so that
     /// nothing prints them. The answer comes with the endpoint's URL and how this application authenticated there, for
     /// events.
-    async fn post(
-        &self,
-        known: &Discovered,
-        request: Built,
-    ) -> Result<(String, Response<Bytes>), ProviderError> {
-        let request = request.map_err(ProviderError::Unavailable)?.map(Zeroizing::new);
-        let auth = known.client.auth;
+    async fn post(&self, at: &Discovered, built: Built) -> Result<(String, Response<Bytes>), ProviderError> {
+        let request = built.map_err(ProviderError::Unavailable)?.map(Zeroizing::new);
+        let auth = at.client.auth;
         let proof = self.proof(auth).await?;
         let mut request = request.map(|body| Zeroizing::new([body.as_slice(), proof.as_bytes()].concat()));
         let method = if auth == ClientAuthMethod::None { "no client secret" } else { auth.name() };

@@ -226,9 +226,12 @@ impl ProviderConfig {
         methods.iter().filter(|(is_set, _)| *is_set).flat_map(|(_, methods)| *methods).copied().collect()
     }
 
-    /// Whether the client proves itself.
-    pub(crate) fn is_confidential(&self) -> bool {
-        !self.client_auth_methods().is_empty() && self.client_auth != Some(ClientAuthMethod::None)
+    /// Whether the client credentials grant may work: the client proves itself. Where its secret is signed, which is at Apple,
+    /// there is no such grant.
+    pub(crate) fn has_client_credentials(&self) -> bool {
+        let has_no_grant =
+            matches!(self.client_auth, Some(ClientAuthMethod::None | ClientAuthMethod::SignedClientSecret));
+        !self.client_auth_methods().is_empty() && !has_no_grant
     }
 }
 

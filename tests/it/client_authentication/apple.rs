@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Config, OidcLayer, ProviderConfig};
+use tower_oidc::{
+    AdminClaim, Config, Connection, GrantLifetime, Mode, OidcLayer, ProviderConfig, Resource, SharedAccount,
+};
 
-use super::{key_set, p256, text, token};
+use super::{RSA, key_set, p256, text, token};
 use crate::support::app::{API, APP, World};
 use crate::support::provider::{CLIENT_ID, LyingProvider};
 
@@ -23,7 +25,7 @@ fn registered() -> ProviderConfig {
 async fn at_apple(edit: impl FnOnce(&mut Config)) -> (World, LyingProvider) {
     let world = World::with(|mut config| {
         config.provider = registered();
-        config = config.resource(tower_oidc::Resource::new("cal", format!("{API}/cal/")));
+        config = config.resource(Resource::new("cal", format!("{API}/cal/")));
         edit(&mut config);
         config
     });
@@ -117,7 +119,7 @@ async fn the_name_comes_with_the_first_login() {
 #[tokio::test]
 async fn no_rule_is_met_by_a_name_that_nobody_signed() {
     for (asks, admin) in [(true, false), (false, true)] {
-        let rule = tower_oidc::AdminClaim::new("name", "Alice Able");
+        let rule = AdminClaim::new("name", "Alice Able");
         let (world, apple) = at_apple(|config| *config = config.clone().admin_claim(rule)).await;
         says(&apple, NAME);
         if !asks {
@@ -140,7 +142,11 @@ async fn elsewhere_the_parameter_is_not_looked_at() {
 #[test]
 fn what_apple_needs_is_named() {
     type Edit = fn(&mut ProviderConfig);
-    let mistakes: [(Edit, &str); 4] = [
+    let mistakes: [(Edit, &str); 5] = [
+        (
+            |apple| apple.private_keys = vec![text(RSA)],
+            "is one for RS256 or PS256, and the algorithm is \"ES256\"",
+        ),
         (|apple| apple.private_keys.clear(), "OIDC_PRIVATE_KEY_FILE"),
         (|apple| apple.private_key_id = None, "OIDC_PRIVATE_KEY_ID"),
         (|apple| apple.client_assertion_issuer = None, "OIDC_CLIENT_ASSERTION_ISSUER"),
@@ -153,4 +159,16 @@ fn what_apple_needs_is_named() {
         let error = made.map_or_else(|error| error.to_string(), |_| String::new());
         assert!(error.contains(named) && error.is_empty() == named.is_empty(), "{error}");
     }
+    let connection = || Connection::new("more").resource(Resource::new("cal", format!("{API}/cal/")));
+    let connected = || registered().connection(connection().grant_lifetime(GrantLifetime::Session));
+    let refused = |provider: ProviderConfig, mode: Mode| {
+        let mut config = Config::new(APP, provider);
+        config.mode = mode;
+        let made = OidcLayer::from_config(config, MemoryStore::new());
+        made.map_or_else(|error| error.to_string(), |_| String::new())
+    };
+    assert_eq!(refused(registered(), Mode::Stateless), "");
+    assert!(refused(connected(), Mode::Stateless).contains("response_mode is form_post"));
+    let account = Mode::SingleUser(SharedAccount::client_credentials());
+    assert!(refused(registered(), account).contains("SharedAccount::client_credentials() needs"));
 }
