@@ -98,7 +98,10 @@ impl CheckedApi {
         }
         let named = |name: &String| {
             relying_parties.iter().any(|one| {
-                one.login && one.name == *name && one.is_confidential() && one.issuer.issues_id_tokens()
+                one.login
+                    && one.name == *name
+                    && one.has_client_credentials()
+                    && one.issuer.issues_id_tokens()
             })
         };
         if api.introspect_at.as_ref().is_some_and(|name| !named(name)) {
