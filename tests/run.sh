@@ -11,9 +11,9 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-default_parts=(format clippy features documentation examples tests sqlite postgres redis)
+default_parts=(format clippy features documentation package examples tests sqlite postgres redis)
 # Run by name only: they count, or take long.
-other_parts=(lines docsrs benches example_packages)
+other_parts=(lines docsrs benches example_packages minimum_rust minimal_versions licences advisories semver publish)
 
 parts=() arguments=()
 while [ $# -gt 0 ]; do
@@ -168,6 +168,89 @@ docsrs() {
 
 # The gates on instructions and allocations.
 benches() { cargo bench -p tower-oidc-benches --all-features --bench request -- --quick; }
+
+# The package as it is published, without what is only for tests.
+unpack() {
+  local into=$1 version
+  version=$(awk -F'"' '/^version = / { print $2; exit }' Cargo.toml)
+  cargo package --quiet --allow-dirty --no-verify
+  rm -rf "$into"
+  mkdir -p "$into"
+  tar -xzf "target/package/tower-oidc-$version.crate" -C "$into" --strip-components 1
+  awk '/^\[/ { skip = /^\[dev-dependencies/ } !skip' "$into/Cargo.toml" >"$into/published.toml"
+  # It lies below the workspace, and is none of its members.
+  printf '\n[workspace]\n' >>"$into/published.toml"
+  mv "$into/published.toml" "$into/Cargo.toml"
+}
+
+# What is published can be built by itself. (What it stands on was built for other parts, with the same settings.)
+package() {
+  unpack target/published
+  CARGO_PROFILE_DEV_DEBUG=0 cargo check --all-features --manifest-path target/published/Cargo.toml --target-dir target
+}
+
+# All that crates.io would refuse. It asks the registry.
+publish() { cargo publish --dry-run --allow-dirty; }
+
+# The oldest Rust that the manifest names builds it. In README and CHANGELOG it is a promise.
+minimum_rust() {
+  local version
+  version=$(awk -F'"' '/^rust-version/ { print $2 }' Cargo.toml)
+  grep -q "^Rust $version or newer" README.md
+  has_toolchain "$version" || return 0
+  cargo "+$version" check --all-features --target-dir "target/rust-$version"
+  cargo "+$version" check --no-default-features --target-dir "target/rust-$version"
+}
+
+# The oldest version of each direct dependency that the manifest allows is enough. With a lock file of its own.
+minimal_versions() {
+  has_toolchain nightly || return 0
+  unpack target/minimal_versions
+  (
+    cd target/minimal_versions
+    rm Cargo.lock
+    cargo +nightly update --quiet -Z direct-minimal-versions
+    cargo check --locked --all-features
+    cargo check --locked --no-default-features
+  )
+}
+
+has_toolchain() {
+  cargo "+$1" --version >/dev/null 2>&1 && return
+  echo "SKIPPED: needs a toolchain (rustup toolchain install $1 --profile minimal)"
+  return 1
+}
+
+has_tool() {
+  cargo "$1" --version >/dev/null 2>&1 && return
+  echo "SKIPPED: needs a tool (cargo install --locked cargo-$1)"
+  return 1
+}
+
+# The licences of what is published and what it stands on; where it comes from.
+licences() {
+  has_tool deny || return 0
+  unpack target/published
+  cargo deny --manifest-path target/published/Cargo.toml --all-features --config tests/deny.toml check licenses sources bans
+}
+
+# What is known of weaknesses in it. It fetches the database of RustSec with git, whose settings name a mirror where there is one.
+advisories() {
+  has_tool deny || return 0
+  unpack target/published
+  cargo deny --manifest-path target/published/Cargo.toml --all-features --config tests/deny.toml check advisories
+}
+
+# What of the public API changed without a new version: since the revision in the arguments, or the last published version.
+semver() {
+  has_tool semver-checks || return 0
+  local since=${arguments[0]:-$(git describe --tags --abbrev=0 --match 'v*' 2>/dev/null || true)}
+  if [ -z "$since" ]; then
+    echo 'SKIPPED: nothing is published yet (tests/run.sh semver -- REVISION compares with a revision)'
+    return
+  fi
+  cargo semver-checks --package tower-oidc --baseline-rev "$since" --all-features
+}
 
 case " ${parts[*]} " in
   *' tests '* | *' sqlite '* | *' postgres '* | *' redis '*)

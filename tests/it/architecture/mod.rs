@@ -2,6 +2,7 @@
 
 mod fixtures;
 mod imports;
+mod packages;
 mod public_api;
 mod sources;
 
@@ -286,98 +287,6 @@ fn the_guides_know_the_events() {
     assert!(unknown.is_empty(), "no such events: {unknown:?}");
     let untold: Vec<_> = warnings.difference(&told).collect();
     assert!(untold.is_empty(), "in no guide: {untold:?}");
-}
-
-/// A package, what it is there for, the files that this is in, and what of the package each of them uses.
-type Part = (&'static str, &'static str, &'static [(&'static str, &'static [&'static str])]);
-
-/// Each package that the crate is to be built on does the part that its name says.
-const PRESCRIBED: &[Part] = &[
-    (
-        "tower",
-        "the layer is a tower service, and HTTP goes out through one",
-        &[
-            ("src/layer/mod.rs", &["Layer<"]),
-            ("src/layer/service.rs", &["Service<"]),
-            ("src/layer/require.rs", &["Layer<", "Service<"]),
-            ("src/provider/http_client.rs", &["BoxCloneSyncService"]),
-        ],
-    ),
-    (
-        "http",
-        "the types of requests and responses",
-        &[
-            ("src/layer/service.rs", &["Request", "Response"]),
-            ("src/provider/http_client.rs", &["Request<Bytes>"]),
-        ],
-    ),
-    ("tower-cookies", "builds each `Set-Cookie`", &[("src/cookie.rs", &["Cookie::build", "SameSite"])]),
-    (
-        "openidconnect",
-        "builds the requests to the provider, verifies keys and signatures",
-        &[
-            (
-                "src/protocol/authorization.rs",
-                &["authorize_url", "CsrfToken", "Nonce", "set_pkce_challenge", "add_prompt", "set_max_age"],
-            ),
-            (
-                "src/protocol/client.rs",
-                &["exchange_code", "exchange_refresh_token", "exchange_client_credentials", "revoke_token"],
-            ),
-            ("src/protocol/jws.rs", &["CoreJsonWebKey", "verify_signature", "AccessTokenHash"]),
-        ],
-    ),
-    ("moka", "the rows of the memory store", &[("src/store/memory.rs", &["moka::sync::Cache"])]),
-    (
-        "serde",
-        "reads what comes, and writes what is kept",
-        &[("src/provider/provider_config.rs", &["Deserialize"]), ("src/records/grant.rs", &["Serialize"])],
-    ),
-    (
-        "thiserror",
-        "the errors",
-        &[("src/error.rs", &["thiserror::Error"]), ("src/provider/error.rs", &["thiserror::Error"])],
-    ),
-];
-
-/// The manifest and `src` say where each of them is used; with `--nocapture`, this says it, too.
-#[test]
-fn prescribed_packages_do_what_they_are_there_for() {
-    let manifest = fs::read_to_string(repository().join("Cargo.toml")).unwrap();
-    let (_, dependencies) = manifest.split_once("\n[dependencies]\n").unwrap();
-    let (dependencies, _) = dependencies.split_once("\n[").unwrap();
-    let sources = src();
-    for (package, purpose, parts) in PRESCRIBED {
-        let line = dependencies.lines().find(|line| line.split(' ').next() == Some(package));
-        let line = line.unwrap_or_else(|| panic!("Cargo.toml does not name {package}"));
-        assert!(!line.contains("optional"), "{package} is there with some features only: {line}");
-        let name = package.replace('-', "_");
-        let names = |line: &str| {
-            let before = |at: usize| line[..at].chars().next_back();
-            let apart = |at: usize| {
-                !before(at).is_some_and(|before| before.is_alphanumeric() || "_:".contains(before))
-            };
-            line.match_indices(&format!("{name}::")).any(|(at, _)| apart(at))
-        };
-        let mut used: Vec<String> = Vec::new();
-        for source in &sources {
-            if source.code().any(names) {
-                used.push(source.path.strip_prefix(repository()).unwrap().display().to_string());
-            }
-        }
-        used.sort();
-        println!("{package} ({purpose}): {}", used.join(", "));
-        for (file, uses) in *parts {
-            assert!(used.iter().any(|used| used == file), "{file} does not use {package}: {purpose}");
-            let source = sources.iter().find(|source| source.path == repository().join(file)).unwrap();
-            for item in *uses {
-                assert!(
-                    source.code().any(|line| line.contains(item)),
-                    "{file} has no {item}: {package} {purpose}"
-                );
-            }
-        }
-    }
 }
 
 /// `tests/run.sh` repeats the tests on every store, where it brings no provider, browser or proxy: what needs one is not
