@@ -13,7 +13,8 @@ cd "$(dirname "$0")/.."
 
 default_parts=(format clippy features documentation package examples tests sqlite postgres redis)
 # Run by name only: they count, or take long.
-other_parts=(lines docsrs benches example_packages minimum_rust minimal_versions licences advisories semver publish)
+other_parts=(lines docsrs benches example_packages minimum_rust minimal_versions licences advisories semver publish
+  fuzz)
 
 parts=() arguments=()
 while [ $# -gt 0 ]; do
@@ -226,6 +227,9 @@ has_tool() {
   echo "SKIPPED: needs a tool (cargo install --locked cargo-$1)"
   return 1
 }
+
+# Made-up input from the network and from browsers, ten minutes of it.
+fuzz() { cargo test -p tower-oidc-tests --all-features --test fuzz -- "${arguments[@]}"; }
 
 # The licences of what is published and what it stands on; where it comes from.
 licences() {
