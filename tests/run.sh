@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 default_parts=(format clippy features documentation package examples tests sqlite postgres redis)
 # Run by name only: they count, or take long.
 other_parts=(lines docsrs benches example_packages minimum_rust minimal_versions licences advisories semver publish
-  fuzz)
+  fuzz scale)
 
 parts=() arguments=()
 while [ $# -gt 0 ]; do
@@ -230,6 +230,9 @@ has_tool() {
 
 # Made-up input from the network and from browsers, ten minutes of it.
 fuzz() { cargo test -p tower-oidc-tests --all-features --test fuzz -- "${arguments[@]}"; }
+
+# How cost grows with sessions and replicas.
+scale() { cargo bench -p tower-oidc-benches --all-features --bench scale -- "${arguments[@]}"; }
 
 # The licences of what is published and what it stands on; where it comes from.
 licences() {

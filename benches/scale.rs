@@ -1,0 +1,251 @@
+//! How cost grows: sessions from 100 to 1,000,000 on each store, and replicas from 1 to 8.
+//!
+//! ```text
+//! cargo bench -p tower-oidc-benches --bench scale -- [--most 1000000] [store ...]     memory, SQLite, PostgreSQL, Redis
+//! ```
+//!
+//! Sessions are started as a login starts them. Then, in rounds: a request of a session that the process knows; a request of
+//! a session that is new to the process, which reads the store once; a whole login at the development provider in process,
+//! which writes the session and its grant. Requests run one after the other, logins and those of replicas 16 at once. Replicas
+//! are layers of their own over one store, in this process: what they share beside the store is the processor.
+
+#![expect(unreachable_pub, reason = "a program of several files")]
+
+#[expect(dead_code, reason = "another benchmark compares with its round trips")]
+#[path = "support/store_subjects.rs"]
+mod subjects;
+
+use std::alloc::System;
+use std::env;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::routing::get;
+use axum::{Router, response::Response};
+use bytes::Bytes;
+use futures_util::stream::{self, StreamExt};
+use http::header::{COOKIE, HOST, LOCATION, SET_COOKIE};
+use http::{HeaderMap, Request, StatusCode};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use tower::ServiceExt;
+use tower_oidc::dev_provider::{DevProvider, ScriptedLogin};
+use tower_oidc::store::Store;
+use tower_oidc::{Config, CurrentUser, Oidc, OidcLayer, ProviderConfig, testing};
+
+use subjects::Subject;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+const APP: &str = "http://localhost:3000";
+const PROVIDER: &str = "http://localhost:4000";
+/// Requests and logins of one measurement.
+const KNOWN: usize = 2_000;
+const NEW: usize = 500;
+const LOGINS: usize = 100;
+const AT_ONCE: usize = 16;
+const REPLICAS: [usize; 4] = [1, 2, 4, 8];
+
+fn main() {
+    let arguments: Vec<String> = env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let at = arguments.iter().position(|argument| argument == "--most");
+    let most = at.map_or(1_000_000, |at| arguments[at + 1].parse().expect("--most takes a number"));
+    let named = |name: &str| arguments.iter().any(|argument| argument.eq_ignore_ascii_case(name));
+    let all = !["memory", "SQLite", "PostgreSQL", "Redis"].into_iter().any(named);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    runtime.expect("a tokio runtime").block_on(async {
+        println!("| store | sessions | known, µs | new to the process, µs | started a second | logins a second | bytes each |");
+        println!("|---|---|---|---|---|---|---|");
+        for start in subjects::ALL {
+            let Some(subject) = start(ALLOCATOR).await else { continue };
+            if all || named(subject.name) {
+                sessions(&subject, most).await;
+            }
+        }
+        println!("\n| store | replicas | new to the process, a second | logins a second |\n|---|---|---|---|");
+        for start in subjects::ALL {
+            let Some(subject) = start(ALLOCATOR).await else { continue };
+            if all || named(subject.name) {
+                replicas(&subject).await;
+            }
+        }
+    });
+}
+
+/// One process of the application.
+#[derive(Clone)]
+struct Replica {
+    layer: OidcLayer,
+    app: Oidc<Router>,
+    provider: DevProvider,
+}
+
+impl Replica {
+    fn new(store: Arc<dyn Store>, provider: &DevProvider) -> Self {
+        let asked = provider.clone();
+        let outbound = tower::service_fn(move |request: Request<Bytes>| {
+            let response = asked.handle(request);
+            async move { Ok::<_, std::convert::Infallible>(response) }
+        });
+        let mut config = Config::new(APP, ProviderConfig::new(PROVIDER, "app").client_secret("secret"));
+        config.session_secrets = vec!["a sealing secret of the benchmark".into()];
+        // What is known stays known for as long as is measured.
+        config.max_staleness = Duration::from_secs(24 * 60 * 60);
+        let layer = OidcLayer::per_user(config.http_client(outbound), store).expect("a valid configuration");
+        let app = layer.layer(Router::new().route("/", get(page)).with_state(()));
+        Self { layer, app, provider: provider.clone() }
+    }
+
+    async fn start_session(&self, number: usize) -> String {
+        let claims =
+            serde_json::json!({ "email": format!("person{number}@example.com"), "name": "Ada Lovelace" });
+        let serde_json::Value::Object(claims) = claims else { unreachable!() };
+        testing::start_session(&self.layer, PROVIDER, &format!("{number:021}"), claims)
+            .await
+            .expect("a session")
+    }
+
+    async fn get(&self, path: &str, cookie: &str) -> Response {
+        let request = Request::get(path).header(HOST, "localhost:3000").header(COOKIE, cookie);
+        let response = self.app.clone().oneshot(request.body(Body::empty()).expect("a valid request")).await;
+        response.unwrap_or_else(|never| match never {})
+    }
+
+    async fn is_known(&self, cookie: &str) {
+        assert_eq!(self.get("/", cookie).await.status(), StatusCode::OK, "a session");
+    }
+
+    async fn log_in(&self) {
+        let started = self.get("/auth/login", "").await;
+        let authorization = Request::get(location(&started)).header(HOST, "localhost:4000");
+        let back = self.provider.handle(authorization.body(Bytes::new()).expect("a valid request"));
+        let back = location(&back);
+        let path = back.strip_prefix(APP).expect("the way back to the application");
+        let finished = self.get(path, &cookies(started.headers())).await;
+        assert_eq!(finished.status(), StatusCode::SEE_OTHER, "somebody signs in");
+    }
+}
+
+async fn page(user: CurrentUser) -> String {
+    user.subject().to_owned()
+}
+
+fn provider() -> DevProvider {
+    let callback = format!("{APP}/auth/callback");
+    let provider = DevProvider::new(PROVIDER).expect("a loopback issuer");
+    let provider = provider.client("app", Some("secret"), &[&callback], &[APP]);
+    provider.script(Some(ScriptedLogin::SignIn { email: "ada@example.com".into(), admin: false }));
+    provider
+}
+
+async fn sessions(subject: &Subject, most: usize) {
+    let provider = provider();
+    let replica = Replica::new(Arc::clone(&subject.store), &provider);
+    let empty = subject.client.bytes().await;
+    let (mut cookies, mut count, mut size) = (Vec::new(), 0, 100);
+    while size <= most {
+        let added = size - count;
+        let every = size.div_ceil(10_000);
+        let began = now();
+        let mut started =
+            stream::iter((count..size).map(|number| replica.start_session(number))).buffer_unordered(AT_ONCE);
+        let mut number = 0;
+        while let Some(cookie) = started.next().await {
+            // Of some, from the whole population.
+            if number % every == 0 {
+                cookies.push(cookie);
+            }
+            number += 1;
+        }
+        drop(started);
+        let started = added as f64 / began.elapsed().as_secs_f64();
+        count = size;
+        let bytes = (subject.client.bytes().await.saturating_sub(empty)) as f64 / count as f64;
+        let recent = cookies.len().saturating_sub(NEW);
+        for cookie in &cookies[recent..] {
+            replica.is_known(cookie).await;
+        }
+        let known = one_by_one(&replica, cookies[recent..].iter().cycle().take(KNOWN)).await;
+        let other = Replica::new(Arc::clone(&subject.store), &provider);
+        let step = cookies.len().div_ceil(NEW);
+        let new = one_by_one(&other, cookies.iter().step_by(step).take(NEW)).await;
+        let logins = logins(std::slice::from_ref(&replica)).await;
+        println!(
+            "| {} | {size} | {known:.1} | {new:.1} | {started:.0} | {logins:.0} | {bytes:.0} |",
+            subject.name
+        );
+        size *= 10;
+    }
+}
+
+/// Microseconds of a request.
+async fn one_by_one(replica: &Replica, cookies: impl Iterator<Item = &String>) -> f64 {
+    let (began, mut count) = (now(), 0);
+    for cookie in cookies {
+        replica.is_known(cookie).await;
+        count += 1;
+    }
+    began.elapsed().as_secs_f64() * 1e6 / f64::from(count)
+}
+
+/// Logins a second, by turns at each replica.
+async fn logins(replicas: &[Replica]) -> f64 {
+    each(replicas, LOGINS, |replica, _| async move { replica.log_in().await }).await
+}
+
+async fn each<F: Future<Output = ()> + Send + 'static>(
+    replicas: &[Replica],
+    count: usize,
+    run: impl Fn(Replica, usize) -> F,
+) -> f64 {
+    let (began, done) = (now(), AtomicUsize::new(0));
+    let tasks = (0..count).map(|number| {
+        let task = tokio::spawn(run(replicas[number % replicas.len()].clone(), number));
+        async { task.await.expect("no panic") }
+    });
+    stream::iter(tasks)
+        .buffer_unordered(AT_ONCE)
+        .for_each(|()| {
+            done.fetch_add(1, Ordering::Relaxed);
+            std::future::ready(())
+        })
+        .await;
+    done.into_inner() as f64 / began.elapsed().as_secs_f64()
+}
+
+async fn replicas(subject: &Subject) {
+    let provider = provider();
+    for count in REPLICAS {
+        let first = Replica::new(Arc::clone(&subject.store), &provider);
+        let mut cookies = Vec::new();
+        for number in 0..NEW {
+            cookies.push(first.start_session(number).await);
+        }
+        let replicas: Vec<_> =
+            (0..count).map(|_| Replica::new(Arc::clone(&subject.store), &provider)).collect();
+        let cookies: Arc<[String]> = cookies.into();
+        let new = each(&replicas, NEW, |replica, number| {
+            let cookies = Arc::clone(&cookies);
+            async move { replica.is_known(&cookies[number]).await }
+        });
+        println!("| {} | {count} | {:.0} | {:.0} |", subject.name, new.await, logins(&replicas).await);
+    }
+}
+
+fn location<B>(response: &http::Response<B>) -> String {
+    let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+    location.unwrap_or_else(|| panic!("a redirect instead of {}", response.status())).to_owned()
+}
+
+/// What a browser would send back: every cookie that is set and not removed.
+fn cookies(headers: &HeaderMap) -> String {
+    let set = headers.get_all(SET_COOKIE).iter().filter_map(|set| set.to_str().ok()?.split(';').next());
+    set.filter(|pair| !pair.ends_with('=')).collect::<Vec<_>>().join("; ")
+}
+
+#[expect(clippy::disallowed_methods, reason = "what is measured is the time")]
+fn now() -> Instant {
+    Instant::now()
+}
