@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::header::{ACCEPT, CONNECTION, CONTENT_TYPE, COOKIE, HOST, LOCATION, ORIGIN, SET_COOKIE};
+use hyper::http::request;
 use hyper::{HeaderMap, Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -18,6 +19,9 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tower_cookies::cookie::{Cookie, SameSite};
 use url::Url;
+
+/// The type of a submitted form.
+pub const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A browser: its cookies, where it is, and where it has been.
 #[derive(Clone, Default)]
@@ -149,11 +153,7 @@ impl Client {
         body: Option<String>,
     ) -> io::Result<Page> {
         let host = url.host_str().expect("a host").to_owned();
-        let port = url.port_or_known_default().expect("a port");
-        let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
-        let mut request =
-            Request::builder().method(&method).uri(target).header(HOST, format!("{host}:{port}"));
-        request = request.header(CONNECTION, "close").header(ACCEPT, accept);
+        let mut request = Request::builder().method(&method).header(ACCEPT, accept);
         let cross_site = from.is_some_and(|from| from.host_str() != Some(&host));
         let cookies = self.cookies_for(&host, url.path(), cross_site, &method);
         if !cookies.is_empty() {
@@ -161,22 +161,9 @@ impl Client {
         }
         if let Some(from) = from.filter(|_| method != Method::GET) {
             request = request.header(ORIGIN, from.origin().ascii_serialization());
-            request = request.header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+            request = request.header(CONTENT_TYPE, FORM);
         }
-        let request = request.body(Full::new(Bytes::from(body.unwrap_or_default()))).expect("a request");
-
-        let (parts, body) = timeout(Duration::from_secs(30), async {
-            let stream = TcpStream::connect((host.as_str(), port)).await?;
-            let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
-                .await
-                .map_err(io::Error::other)?;
-            tokio::spawn(connection);
-            let (parts, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
-            io::Result::Ok((parts, body.collect().await.map_err(io::Error::other)?.to_bytes()))
-        })
-        .await??;
-        let body = String::from_utf8_lossy(&body).into_owned();
-        let page = Page { url, status: parts.status, headers: parts.headers, body };
+        let page = send(url, request, body.unwrap_or_default()).await?;
         self.receive(&page);
         Ok(page)
     }
@@ -231,6 +218,25 @@ impl Client {
             jar.push(cookie);
         }
     }
+}
+
+/// Sends one request to a URL, over a connection of its own.
+pub async fn send(url: Url, request: request::Builder, body: String) -> io::Result<Page> {
+    let (host, port) = (url.host_str().expect("a host"), url.port_or_known_default().expect("a port"));
+    let target = &url[url::Position::BeforePath..url::Position::AfterQuery];
+    let request = request.uri(target).header(HOST, format!("{host}:{port}")).header(CONNECTION, "close");
+    let request = request.body(Full::new(Bytes::from(body))).expect("a request");
+    let (parts, body) = timeout(Duration::from_secs(30), async {
+        let stream = TcpStream::connect((host, port)).await?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(io::Error::other)?;
+        tokio::spawn(connection);
+        let (parts, body) = sender.send_request(request).await.map_err(io::Error::other)?.into_parts();
+        io::Result::Ok((parts, body.collect().await.map_err(io::Error::other)?.to_bytes()))
+    })
+    .await??;
+    let body = String::from_utf8_lossy(&body).into_owned();
+    Ok(Page { url, status: parts.status, headers: parts.headers, body })
 }
 
 impl Page {

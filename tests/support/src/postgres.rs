@@ -1,18 +1,15 @@
 //! PostgreSQL servers of one's own: a private cluster on an ephemeral port, gone with the test run.
-//!
-//! A shell owns the server. It reads commands from a pipe, and when the pipe closes, however this process ended,
-//! it stops the server and removes its files.
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
 
 use tokio_postgres::NoTls;
 
+use super::keeper::Keeper;
 use super::process::{free_port, missing};
 
 /// What the server asks everybody for, with everything that a URL must percent-encode.
@@ -57,14 +54,8 @@ rm -rf "$dir"
 /// A running server. It ends when this is dropped.
 pub struct Postgres {
     port: u16,
-    keeper: Mutex<Keeper>,
+    keeper: Keeper,
     databases: AtomicU32,
-}
-
-struct Keeper {
-    child: Child,
-    commands: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
 }
 
 impl Postgres {
@@ -100,19 +91,7 @@ impl Postgres {
             .args([&port.to_string(), PASSWORD])
             .args(tls)
             .arg(fsync);
-        let mut child = shell
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap_or_else(|error| panic!("PostgreSQL does not start: {error}"));
-        let keeper = Keeper {
-            commands: child.stdin.take(),
-            answers: BufReader::new(child.stdout.take().expect("piped")),
-            child,
-        };
-        let server = Self { port, keeper: Mutex::new(keeper), databases: AtomicU32::new(0) };
-        server.resume();
-        server
+        Self { port, keeper: Keeper::start("PostgreSQL", &mut shell), databases: AtomicU32::new(0) }
     }
 
     /// A new, empty database, by its URL.
@@ -138,33 +117,17 @@ impl Postgres {
 
     /// Stops it as an operator does: connections are told, transactions rolled back. Its data stays.
     pub fn stop(&self) {
-        self.tell("stop");
+        self.keeper.tell("stop");
     }
 
     /// Stops it as a crash does. What was committed stays.
     pub fn crash(&self) {
-        self.tell("crash");
+        self.keeper.tell("crash");
     }
 
     /// Starts it again after [`stop`](Self::stop) or [`crash`](Self::crash), and returns when it answers.
     pub fn resume(&self) {
-        self.tell("start");
-    }
-
-    fn tell(&self, command: &str) {
-        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = keeper.commands.as_mut().is_some_and(|commands| writeln!(commands, "{command}").is_ok());
-        let mut answer = String::new();
-        let heard = keeper.answers.read_line(&mut answer).is_ok();
-        assert!(told && heard && answer == "done\n", "PostgreSQL did not {command}: {answer}");
-    }
-}
-
-impl Drop for Postgres {
-    fn drop(&mut self) {
-        let keeper = self.keeper.get_mut().unwrap_or_else(PoisonError::into_inner);
-        drop(keeper.commands.take());
-        let _ = keeper.child.wait();
+        self.keeper.tell("start");
     }
 }
 
@@ -194,8 +157,6 @@ fn as_ordinary_user() -> Command {
         command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]);
     }
     command.env_remove("PGOPTIONS").env("LC_ALL", "C");
-    // Its own group: Ctrl-C reaches the tests only, and the keeper cleans up after them.
-    std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command
 }
 

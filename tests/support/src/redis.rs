@@ -1,16 +1,12 @@
 //! Redis servers of one's own: on an ephemeral port, gone with the test run.
-//!
-//! A shell owns the server. It reads commands from a pipe, and when the pipe closes, however this process ended,
-//! it stops the server and removes its files.
 
-use std::io::{BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::Command;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
 
 use redis::aio::MultiplexedConnection;
 
+use super::keeper::Keeper;
 use super::process::{free_port, missing};
 
 /// What the server asks everybody for, with everything that a URL must percent-encode.
@@ -55,14 +51,8 @@ rm -rf "$dir"
 /// A running server that writes everything to its append-only file. It ends when this is dropped.
 pub struct Redis {
     port: u16,
-    keeper: Mutex<Keeper>,
+    keeper: Keeper,
     databases: AtomicU32,
-}
-
-struct Keeper {
-    child: Child,
-    commands: Option<ChildStdin>,
-    answers: BufReader<ChildStdout>,
 }
 
 impl Redis {
@@ -90,24 +80,9 @@ impl Redis {
 
     fn begin(tls: [&str; 2], options: &[&str]) -> Self {
         let port = free_port();
-        let mut child = Command::new("sh")
-            .args(["-c", KEEPER, "redis", &port.to_string(), PASSWORD])
-            .args(tls)
-            .args(options)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            // Its own group: Ctrl-C reaches the tests only, and the keeper cleans up after them.
-            .process_group(0)
-            .spawn()
-            .expect("a shell");
-        let keeper = Keeper {
-            commands: child.stdin.take(),
-            answers: BufReader::new(child.stdout.take().expect("piped")),
-            child,
-        };
-        let server = Self { port, keeper: Mutex::new(keeper), databases: AtomicU32::new(0) };
-        server.resume();
-        server
+        let mut shell = Command::new("sh");
+        shell.args(["-c", KEEPER, "redis", &port.to_string(), PASSWORD]).args(tls).args(options);
+        Self { port, keeper: Keeper::start("Redis", &mut shell), databases: AtomicU32::new(0) }
     }
 
     /// A new, empty database, by its URL.
@@ -126,33 +101,17 @@ impl Redis {
 
     /// Stops it as an operator does.
     pub fn stop(&self) {
-        self.tell("stop");
+        self.keeper.tell("stop");
     }
 
     /// Stops it as a crash does.
     pub fn crash(&self) {
-        self.tell("crash");
+        self.keeper.tell("crash");
     }
 
     /// Starts it again after [`stop`](Self::stop) or [`crash`](Self::crash), and returns when it answers.
     pub fn resume(&self) {
-        self.tell("start");
-    }
-
-    fn tell(&self, command: &str) {
-        let mut keeper = self.keeper.lock().unwrap_or_else(PoisonError::into_inner);
-        let told = keeper.commands.as_mut().is_some_and(|commands| writeln!(commands, "{command}").is_ok());
-        let mut answer = String::new();
-        let heard = keeper.answers.read_line(&mut answer).is_ok();
-        assert!(told && heard && answer == "done\n", "Redis did not {command}: {answer}");
-    }
-}
-
-impl Drop for Redis {
-    fn drop(&mut self) {
-        let keeper = self.keeper.get_mut().unwrap_or_else(PoisonError::into_inner);
-        drop(keeper.commands.take());
-        let _ = keeper.child.wait();
+        self.keeper.tell("start");
     }
 }
 
