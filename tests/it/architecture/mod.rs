@@ -303,7 +303,9 @@ fn tests_that_need_other_programs_are_not_repeated_on_each_store() {
     for (path, text) in files("tests/it") {
         let module = path.strip_prefix(&root).unwrap().with_extension("");
         let module: String = module.iter().map(|part| format!("{}::", part.to_str().unwrap())).collect();
-        let needs = ["RealProvider::start", "requirement("].iter().any(|need| text.contains(need));
+        let needs = ["RealProvider::start", "Keycloak::shared", "requirement("]
+            .iter()
+            .any(|need| text.contains(need));
         if !needs || ["architecture::", "support::"].iter().any(|apart| module.starts_with(apart)) {
             continue;
         }

@@ -13,7 +13,7 @@
 //! - [`random`]: searches in bytes that are random
 //! - [`socket`]: that network for other processes, and a balancer before them
 //! - [`proxy`]: what spoils the way to a real server
-//! - [`postgres`], [`redis`]: servers of its own, each in the hands of a `keeper`
+//! - [`postgres`], [`redis`], [`keycloak`]: servers of its own, each in the hands of a `keeper`
 //! - [`process`] and [`http`]: the demo and other programs as processes, over real sockets
 
 #![allow(missing_docs, reason = "the names say it; this is never published")]
@@ -29,6 +29,7 @@ pub mod folder;
 pub mod html;
 pub mod http;
 mod keeper;
+pub mod keycloak;
 pub mod net;
 pub mod nginx;
 pub mod oauth2;
