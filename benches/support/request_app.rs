@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
@@ -19,7 +19,7 @@ use tower::Service;
 use tower::layer::util::Identity;
 use tower_oidc::store::{BoxFuture, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version};
 use tower_oidc::{
-    Api, Config, CurrentUser, OidcLayer, ProviderConfig, Resource, SharedAccount, UserTokens, testing,
+    Api, Clock, Config, CurrentUser, OidcLayer, ProviderConfig, Resource, SharedAccount, UserTokens, testing,
 };
 
 use tower_oidc_test_support::net::Net;
@@ -176,11 +176,7 @@ const AUDIENCE: &str = "https://app.test/api";
 /// An application that accepts access tokens, and a provider that has issued a hundred.
 fn with_clients(page: MethodRouter) -> (Box<dyn FnMut(Batch)>, Arc<[String]>) {
     let net = Net::new();
-    let provider = LyingProvider::with_clock(
-        &net,
-        ISSUER,
-        Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock after 1970").as_secs()),
-    );
+    let provider = LyingProvider::with_clock(&net, ISSUER, Arc::new(|| Clock::system().now().as_secs()));
     let config = config().api(Api::new(AUDIENCE)).http_client(net.client());
     let auth = OidcLayer::per_user(config, MemoryStore::new()).expect("a valid configuration");
     let tokens = (0..100).map(|number| {

@@ -109,8 +109,7 @@ mod tests {
 
     #[test]
     fn what_a_url_says() {
-        let (config, tls) =
-            parse("postgres://ann:a%20p%40ss%2F%3F@db.test:6432/app?sslmode=disable").unwrap();
+        let (config, _) = parse("postgres://ann:a%20p%40ss%2F%3F@db.test:6432/app?sslmode=disable").unwrap();
         assert_eq!(config.get_user(), Some("ann"));
         assert_eq!(config.get_password(), Some(&b"a p@ss/?"[..]));
         assert_eq!(config.get_dbname(), Some("app"));
@@ -131,7 +130,7 @@ mod tests {
             let (config, tls) = parse(url).unwrap();
             assert_eq!((config.get_ssl_mode(), tls), (mode, expected), "{url}");
         }
-        let (config, tls) = parse("postgres://u:what?@db.test/app?connect_timeout=7").unwrap();
+        let (config, _) = parse("postgres://u:what?@db.test/app?connect_timeout=7").unwrap();
         assert_eq!(config.get_password(), Some(&b"what?"[..]), "as libpq reads it");
         assert_eq!(config.get_connect_timeout(), Some(&Duration::from_secs(7)), "the author's");
     }
@@ -144,7 +143,7 @@ mod tests {
             ("?target_session_attrs=any", TargetSessionAttrs::Any),
             ("?sslmode=disable&target_session_attrs=read-only", TargetSessionAttrs::ReadOnly),
         ] {
-            let (config, tls) = parse(&format!("postgres://db.test/app{query}")).unwrap();
+            let (config, _) = parse(&format!("postgres://db.test/app{query}")).unwrap();
             assert_eq!(config.get_target_session_attrs(), wanted, "{query}");
         }
     }
@@ -153,7 +152,7 @@ mod tests {
     #[test]
     fn hosts_share_the_time_in_which_a_connection_is_made() {
         for (hosts, part) in [("db.test", 1000), ("db.test,db2.test", 666), ("a.test,b.test,c.test", 500)] {
-            let (config, tls) = parse(&format!("postgres://{hosts}/app")).unwrap();
+            let (config, _) = parse(&format!("postgres://{hosts}/app")).unwrap();
             assert_eq!(config.get_connect_timeout().unwrap().as_millis(), part, "{hosts}");
         }
     }
