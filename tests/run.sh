@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 default_parts=(format clippy features documentation package examples tests keycloak sqlite postgres redis)
 # Run by name only: they count, or take long.
 other_parts=(lines docsrs benches example_packages minimum_rust minimal_versions licences advisories semver publish
-  fuzz scale)
+  fuzz scale peers)
 
 parts=() arguments=()
 while [ $# -gt 0 ]; do
@@ -273,6 +273,12 @@ fuzz() { cargo test -p tower-oidc-tests --all-features --test fuzz -- "${argumen
 
 # How cost grows with sessions and replicas.
 scale() { cargo bench -p tower-oidc-benches --all-features --bench scale -- "${arguments[@]}"; }
+
+# tower-oidc beside other crates, and the build from nothing of the same small application.
+peers() {
+  cargo run --release --target-dir target/peers --manifest-path benches/peers/Cargo.toml -- "${arguments[@]}"
+  bash benches/peers/build.sh
+}
 
 # The licences of what is published and what it stands on; where it comes from.
 licences() {
