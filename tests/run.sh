@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 default_parts=(format clippy features documentation package examples tests keycloak sqlite postgres redis)
 # Run by name only: they count, or take long.
 other_parts=(lines docsrs benches example_packages minimum_rust minimal_versions licences advisories semver publish
-  fuzz scale peers)
+  fuzz scale peers mutants)
 
 parts=() arguments=()
 while [ $# -gt 0 ]; do
@@ -278,6 +278,22 @@ scale() { cargo bench -p tower-oidc-benches --all-features --bench scale -- "${a
 peers() {
   cargo run --release --target-dir target/peers --manifest-path benches/peers/Cargo.toml -- "${arguments[@]}"
   bash benches/peers/build.sh
+}
+
+# Whether a test fails when a line of `src` does something else. Hours: a folder and a shard can be named.
+#
+#   tests/run.sh mutants -- protocol 0/16
+mutants() {
+  has_tool mutants || return 0
+  local folder=${arguments[0]:-protocol} shard=${arguments[1]:-0/1} filters=()
+  case $folder in
+    protocol) filters=(lying_provider oauth2 backchannel login::) ;;
+    records) filters=(session_store stateless durability::rows connections) ;;
+    tokens) filters=(refresh:: connections consent single_use) ;;
+    sessions) filters=(session isolation provider_logout) ;;
+  esac
+  cargo mutants --file "src/$folder/**" --shard "$shard" --timeout 300 --output "target/mutants-$folder" \
+    --test-package tower-oidc,tower-oidc-tests -- --all-features --lib --test it -- "$folder::" "${filters[@]}"
 }
 
 # The licences of what is published and what it stands on; where it comes from.
