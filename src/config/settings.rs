@@ -130,6 +130,7 @@ impl Settings {
     /// The path below the base path, for a request to one of the layer's endpoints: `login`, `callback`, ….
     ///
     /// A proxy may strip the mount or leave it.
+    #[inline]
     pub(crate) fn endpoint<'a>(&self, path: &'a str) -> Option<&'a str> {
         let rest = match path.strip_prefix(self.mounted_base.as_str()) {
             None if !self.mount.is_empty() => path.strip_prefix(self.base_path.as_str())?,
@@ -139,6 +140,7 @@ impl Settings {
     }
 
     /// Whether the answer at a path is the same for everybody.
+    #[inline]
     pub(crate) fn is_shared(&self, path: &str) -> bool {
         let path = || path.strip_prefix(self.mount.as_str()).unwrap_or(path);
         let rest = |shared: &String| path().strip_prefix(shared.as_str());

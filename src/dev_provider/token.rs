@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 use super::authorization_request::parse_scopes;
 use super::request::{Form, header_of};
 use super::response::{Answer, Refusal, empty, private_json};
-use super::state::{ConsentedGrant, GRANT_LIFETIME, IssuedAccessToken, RefreshToken, has};
+use super::state::{CODE_LIFETIME, ConsentedGrant, GRANT_LIFETIME, IssuedAccessToken, RefreshToken, has};
 use super::{Client, IncomingRequest, user_info};
 
 const ID_TOKEN_LIFETIME_SECONDS: u64 = 3600;
@@ -56,9 +56,9 @@ impl IncomingRequest<'_> {
         let grant = ConsentedGrant { client_id: asked.client_id, session, scopes, resources };
         let resources = chosen_resources(form, &grant)?;
         let (id, expires_at) = (self.settings.random.token(), self.until(GRANT_LIFETIME));
-        // The spent code is kept as long as its tokens: it may come again.
+        // It may come again, and is kept no longer than one that is not spent: those would have no room.
         code.spent = Some(id.clone());
-        self.state.codes.insert(sent.to_owned(), code, expires_at);
+        self.state.codes.insert(sent.to_owned(), code, self.until(CODE_LIFETIME));
         self.state.grants.insert(id.clone(), grant.clone(), expires_at);
         let access = IssuedAccessToken { grant: id, scopes: grant.scopes.clone(), resources };
         Ok(self.issue(&grant, access, asked.nonce))

@@ -106,12 +106,10 @@ pub(crate) async fn start(context: &EndpointContext) -> EndpointAnswer {
         context.admit_by(target, decision, || request.ask(runtime, key.as_deref()))?;
     }
     let own = context.is_own(proof);
-    Ok(match signed_in {
-        Ok(Some(session)) => start_for(context, request, &session, own).await?,
-        Ok(None)
-            if !request.once
-                && let Some(connection) = login::of_visitors(runtime, &request.name) =>
-        {
+    let visitors = login::of_visitors(runtime, &request.name).filter(|_| !request.once);
+    Ok(match (signed_in, visitors) {
+        (Ok(Some(session)), _) => start_for(context, request, &session, own).await?,
+        (Ok(None), Some(connection)) => {
             let away = request.try_again();
             let ConnectRequest { destination, options, more, here: again, .. } = request;
             let provider = Arc::clone(runtime.providers.get(connection.provider));
@@ -120,11 +118,11 @@ pub(crate) async fn start(context: &EndpointContext) -> EndpointAnswer {
             visitor::start(context, connection, ask, &more).await.unwrap_or(away)
         }
         // First the person, then what they grant.
-        Ok(None) => match runtime.settings.destination(&request.here) {
+        (Ok(None), None) => match runtime.settings.destination(&request.here) {
             Ok(here) => redirect(&runtime.settings.login_path(&here)),
             Err(_) => page::bad_request("The return address is too long."),
         },
-        Err(_) => request.try_again(),
+        (Err(_), _) => request.try_again(),
     })
 }
 

@@ -81,6 +81,7 @@ impl RequestState {
         Self { head, here, unusual: Some(Arc::new(unusual)), ..Self::without_request(runtime) }.put(request);
     }
 
+    #[inline(always)]
     fn put<B>(self, request: &mut Request<B>) {
         let state = self;
         let extensions = request.extensions_mut();
@@ -113,6 +114,7 @@ impl RequestState {
         self.unusual.as_ref()?.bearer.as_ref()
     }
 
+    #[inline(always)]
     pub(crate) fn user(&self) -> Option<CurrentUser> {
         // A client that got a token for itself is no person.
         let person = || self.bearer().filter(|bearer| !bearer.subject.is_empty());

@@ -221,7 +221,7 @@ fn forged<B>(runtime: &Runtime, request: &Request<B>, head: &Head) -> Option<Res
 }
 
 /// What the browser carries: for the person, whose session is kept from ending, or as a visitor.
-#[inline]
+#[inline(always)]
 fn jar(
     runtime: &Arc<Runtime>,
     session: Option<&Arc<Session>>,
@@ -229,9 +229,16 @@ fn jar(
     head: &Head,
     now: Option<Timestamp>,
 ) -> CookieJar {
-    if session.is_none() && head.visitor().is_none() {
-        return CookieJar::default();
-    }
+    let is_nobody = session.is_none() && head.visitor().is_none();
+    if is_nobody { CookieJar::default() } else { jar_of(runtime, session, own, now) }
+}
+
+fn jar_of(
+    runtime: &Arc<Runtime>,
+    session: Option<&Arc<Session>>,
+    own: Option<AppCookies>,
+    now: Option<Timestamp>,
+) -> CookieJar {
     let now = now.unwrap_or_else(|| runtime.now());
     let jar = CookieJar::new(runtime, own, now);
     if let Some(session) = session {
