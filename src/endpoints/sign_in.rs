@@ -48,11 +48,11 @@ pub(crate) struct Issued<'a> {
     pub(crate) destination: &'a Destination,
     /// The issuer that the authorization response named.
     pub(crate) iss: Option<String>,
-    /// The name that it gave the user.
+    /// The user's name in the authorization response, as Apple sends it.
     pub(crate) name: Option<String>,
 }
 
-/// The same, once it is verified whose they are.
+/// Tokens that came for a code, once it is verified whose they are.
 pub(crate) struct VerifiedTokens<'a> {
     pub(crate) issued: &'a Issued<'a>,
     pub(crate) id_token: IdToken,

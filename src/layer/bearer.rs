@@ -27,8 +27,8 @@ use crate::state::bearer_tokens::BearerRefusal;
 /// So long a token waits for its turn to be asked about.
 const TURN: Duration = Duration::from_secs(2);
 
-/// What a request has to do with this application as an API.
-pub(super) enum Presented {
+/// A request to this application as an API.
+pub(super) enum BearerRequest {
     /// It is answered without the application.
     Answer(Response<Bytes>),
     /// It has a token that is remembered.
@@ -37,11 +37,11 @@ pub(super) enum Presented {
 }
 
 /// What a request shows; `None` where it shows no access token.
-pub(super) fn presented<B>(runtime: &Runtime, api: &CheckedApi, request: &Request<B>) -> Option<Presented> {
+pub(super) fn read<B>(runtime: &Runtime, api: &CheckedApi, request: &Request<B>) -> Option<BearerRequest> {
     let (uri, is_read) = (request.uri(), matches!(*request.method(), Method::GET | Method::HEAD));
     if is_read && api.is_metadata(uri.path()) {
         let headers = [(CONTENT_TYPE, "application/json"), (ACCESS_CONTROL_ALLOW_ORIGIN, "*")];
-        return Some(Presented::Answer(response(StatusCode::OK, api.metadata.clone(), &headers)));
+        return Some(BearerRequest::Answer(response(StatusCode::OK, api.metadata.clone(), &headers)));
     }
     let values = request.headers().get_all(AUTHORIZATION);
     let token = values.iter().find_map(|value| bearer(value.as_bytes()))?;
@@ -49,14 +49,14 @@ pub(super) fn presented<B>(runtime: &Runtime, api: &CheckedApi, request: &Reques
     let is_single = values.iter().nth(1).is_none() && !uri.query().is_some_and(names_token);
     // A token that is known was looked at.
     if is_single && let Some(session) = runtime.bearer_tokens.get(token, runtime.clock.reading()) {
-        return Some(Presented::Known(session));
+        return Some(BearerRequest::Known(session));
     }
     let text = std::str::from_utf8(token).ok().filter(|token| is_single && is_token(token));
     Some(match text {
-        Some(text) => Presented::Unknown(text.into()),
+        Some(text) => BearerRequest::Unknown(text.into()),
         None => {
             let why = "expected one access token, in one Authorization header";
-            Presented::Answer(refused(api, ErrorKind::InvalidRequest, why).into_response())
+            BearerRequest::Answer(refused(api, ErrorKind::InvalidRequest, why).into_response())
         }
     })
 }

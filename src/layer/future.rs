@@ -109,7 +109,7 @@ impl Finish {
         }
     }
 
-    /// Of a request with an access token, which has no cookie of ours.
+    /// The end of a request with an access token: its answer sets no cookie, and no cache keeps it.
     pub(super) fn of_token() -> Self {
         let (session, single_uses) = (None, None);
         Self { session, request: 0, jar: CookieJar::default(), private: true, single_uses }

@@ -10,7 +10,7 @@ use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use tower::{BoxError, Service};
 
-use super::bearer::{self, Presented};
+use super::bearer::{self, BearerRequest};
 use super::future::{Finish, ResponseFuture, keep_private};
 use super::revalidation::{self, Revalidation, revalidation};
 use crate::clock::Timestamp;
@@ -86,9 +86,9 @@ where
             return ResponseFuture::answered(answer);
         }
         if let Some(api) = &runtime.settings.api
-            && let Some(presented) = bearer::presented(runtime, api, &request)
+            && let Some(bearer) = bearer::read(runtime, api, &request)
         {
-            return self.call_with_token(request, presented);
+            return self.call_with_token(request, bearer);
         }
         let mut own = runtime.mode.is_stateless().then(AppCookies::default);
         let (method, cookies) = (request.method(), &runtime.settings.cookies);
@@ -129,7 +129,7 @@ impl<S> Oidc<S> {
     fn call_with_token<B, R>(
         &mut self,
         mut request: Request<B>,
-        presented: Presented,
+        bearer: BearerRequest,
     ) -> ResponseFuture<S::Future, R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
@@ -145,13 +145,13 @@ impl<S> Oidc<S> {
         {
             return ResponseFuture::answered(refusal);
         }
-        match presented {
-            Presented::Answer(answer) => ResponseFuture::answered(answer),
-            Presented::Known(session) => {
+        match bearer {
+            BearerRequest::Answer(answer) => ResponseFuture::answered(answer),
+            BearerRequest::Known(session) => {
                 RequestState::insert_bearer(Arc::clone(runtime), session, &mut request);
                 ResponseFuture::finished(self.inner.call(request), Finish::of_token())
             }
-            Presented::Unknown(token) => {
+            BearerRequest::Unknown(token) => {
                 let runtime = Arc::clone(runtime);
                 self.call_after(async move {
                     let session = bearer::accept(&runtime, &token).await.map_err(Error::into_response)?;

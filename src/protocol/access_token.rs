@@ -61,7 +61,7 @@ pub(crate) fn verify(
 }
 
 /// Reads what the provider says about an opaque access token (RFC 7662 section 2.2).
-pub(crate) fn introspected(
+pub(crate) fn from_introspection(
     mut claims: Map<String, Value>,
     audience: &str,
     issuer: &ProviderIssuer,

@@ -27,6 +27,6 @@ impl Provider {
         }
         let claims = json::object(answer.body()).ok_or(ProviderError::Malformed("introspection response"))?;
         let (issuer, now) = (&self.relying_party.issuer, self.clock.now());
-        access_token::introspected(claims, audience, issuer, now).map_err(ProviderError::AccessToken)
+        access_token::from_introspection(claims, audience, issuer, now).map_err(ProviderError::AccessToken)
     }
 }
