@@ -42,7 +42,7 @@ pub(super) struct Reply {
     pub(super) state: Option<String>,
 }
 
-/// What the client is told of a request that goes no further: `error` and `error_description`.
+/// The refusal of a request, as the client reads it: `error` and `error_description` (RFC 6749 section 5.2).
 type ReplyError = (&'static str, &'static str);
 
 impl CheckedAuthorizationRequest {

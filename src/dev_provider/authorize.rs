@@ -237,7 +237,7 @@ impl IncomingRequest<'_> {
         self.question(token, &page, &self.suggested_email(&page.asked, request), "You are signed out.")
     }
 
-    /// What the page has filled in: the hint, else who signed in here last.
+    /// The e-mail address that the sign-in page shows at first: the hint, otherwise that of the last sign-in here.
     fn suggested_email(&self, asked: &CheckedAuthorizationRequest, request: &Request<Bytes>) -> String {
         let remembered = self.settings.issuer.cookie(request, EMAIL).unwrap_or_default();
         let remembered = form_urlencoded::parse(remembered.as_bytes()).next();

@@ -64,7 +64,7 @@ impl Issuer {
         response::set(response, header::SET_COOKIE, &cookie);
     }
 
-    /// What the provider says about itself: OpenID Connect Discovery 1.0 section 3, RFC 8414, RFC 9207 section 3.
+    /// The provider's metadata: OpenID Connect Discovery 1.0 section 3, RFC 8414, RFC 9207 section 3.
     pub(super) fn metadata(&self) -> Value {
         let client_authentication = ["client_secret_basic", "client_secret_post", "none"];
         json!({

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::page;
 use crate::html::response;
 
-/// What a handler says, or why the request goes no further.
+/// The answer of a handler, or the refusal of its request.
 pub(super) type Answer = Result<Response<Bytes>, Refusal>;
 
 pub(super) fn empty(status: StatusCode) -> Response<Bytes> {

@@ -79,7 +79,7 @@ impl Issued<'_> {
         Grant { original, consent: Some(Consent { at, scopes, acr_values, max_age, prompted }), ..granted }
     }
 
-    /// What they yield at a connection; `asked` are the scopes that were asked for.
+    /// The tokens as a grant keeps them for a connection; `asked` are the scopes that were asked for.
     fn new_grant(&self, place: &GrantRef, connection: &CheckedConnection, asked: &[String]) -> Grant {
         let indicator = connection.single_indicator().map(str::to_owned);
         Grant {
@@ -144,14 +144,14 @@ const OFFLINE_ACCESS: &str = "no refresh token came with a login, and users must
 struct SignIn<'a> {
     issued: &'a Issued<'a>,
     id_token: &'a IdToken,
-    /// What the login at this provider asks for.
+    /// The scopes and resources that a login at this provider asks for.
     login: &'a CheckedConnection,
     /// The session that the browser had.
     replaced: Option<SessionId>,
 }
 
 impl SignIn<'_> {
-    /// Who may come in, and what is known of them.
+    /// Decides whether the user may sign in, and returns the user's claims with their sources.
     async fn admit(&self) -> Result<(Claims, ClaimSources), LoginError> {
         let Self { issued, id_token, login, .. } = self;
         let runtime = &issued.context.runtime;

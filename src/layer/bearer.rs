@@ -24,7 +24,7 @@ use crate::sessions::session::Session;
 use crate::state::Runtime;
 use crate::state::bearer_tokens::BearerRefusal;
 
-/// So long a token waits for its turn to be asked about.
+/// The longest time that a token waits for its turn at introspection.
 const TURN: Duration = Duration::from_secs(2);
 
 /// A request to this application as an API.
@@ -36,7 +36,7 @@ pub(super) enum BearerRequest {
     Unknown(Secret),
 }
 
-/// What a request shows; `None` where it shows no access token.
+/// Reads the access token of a request, or answers a request for the metadata; `None` where there is no token.
 pub(super) fn read<B>(runtime: &Runtime, api: &CheckedApi, request: &Request<B>) -> Option<BearerRequest> {
     let (uri, is_read) = (request.uri(), matches!(*request.method(), Method::GET | Method::HEAD));
     if is_read && api.is_metadata(uri.path()) {
@@ -66,7 +66,7 @@ fn names_token(query: &str) -> bool {
     form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "access_token")
 }
 
-/// What follows the scheme, whose name has no case (RFC 9110 section 11.1).
+/// The credentials behind the scheme `Bearer`, whose name has no case (RFC 9110 section 11.1).
 fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, rest) = value.split_at_checked(6)?;
     let is_bearer = scheme.eq_ignore_ascii_case(b"bearer") && matches!(rest.first(), None | Some(b' '));
@@ -165,7 +165,7 @@ async fn check(
     })
 }
 
-/// Who may come in with a token, as at a login.
+/// Decides whether the user of a token may come in, by the rules of a login.
 async fn admit(
     runtime: &Runtime,
     provider: &Provider,

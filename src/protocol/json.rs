@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use std::fmt;
 
-/// What a provider asserts, by name.
+/// The claims that a provider asserts, by name.
 pub(crate) type Claims = Map<String, Value>;
 
 /// The members of a JSON object in which no name stands twice (RFC 8725 section 2.4, RFC 7519 section 4).

@@ -18,7 +18,7 @@ use crate::protocol::token::ClientAuthMethod;
 const LIFETIME: Duration = Duration::from_secs(60);
 
 impl Provider {
-    /// What proves this application at one request, as parameters of a form, each with `&` before it. Nothing where its id
+    /// The client assertion of one request (RFC 7521 section 4.2), as parameters of a form, each with `&` before it. Nothing where its id
     /// and its secret do. Each request has its own.
     pub(super) async fn proof(&self, method: ClientAuthMethod) -> Result<Zeroizing<String>, AssertionError> {
         let assertion = match method {

@@ -31,7 +31,7 @@ const REMEMBERED: u64 = 1024 * 1024 * 1024;
 /// The session that lasts, if one does, from this process or the store.
 pub(crate) type SessionFound = Result<Option<Arc<Session>>, StoreError>;
 
-/// What this process knows of a session without asking the store.
+/// A session as this process knows it without asking the store.
 pub(crate) enum SessionLookup {
     Hit(Arc<Session>),
     Ended,

@@ -18,7 +18,7 @@ const KNOWN: u64 = 16 * 1024 * 1024;
 const MOST_REFUSED: u64 = 10_000;
 /// A refused token is looked at again after this time.
 const REFUSED: Duration = Duration::from_secs(10);
-/// So many tokens are asked about at a time: whoever sends unknown ones takes nothing from those who sign in.
+/// The most introspections at a time: callers with unknown tokens take nothing from users who sign in.
 const TURNS: usize = 32;
 /// The end of a token, which its signature makes another one for each: where to look.
 const END: usize = 64;
