@@ -18,8 +18,8 @@ use crate::protocol::token::ClientAuthMethod;
 const LIFETIME: Duration = Duration::from_secs(60);
 
 impl Provider {
-    /// The client assertion of one request (RFC 7521 section 4.2), as parameters of a form, each with `&` before it. Nothing where its id
-    /// and its secret do. Each request has its own.
+    /// The client assertion of one request (RFC 7521 section 4.2), as parameters of a form, each with `&` before it. Empty for a
+    /// method without one. Each request has its own.
     pub(super) async fn proof(&self, method: ClientAuthMethod) -> Result<Zeroizing<String>, AssertionError> {
         let assertion = match method {
             ClientAuthMethod::PrivateKeyJwt | ClientAuthMethod::SignedClientSecret => {
