@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{AdminClaim, Config};
-use crate::provider::relying_party::RelyingParty;
+use crate::provider::RelyingParty;
 
 /// The rules, checked. Each counts for the people of one provider: what another one says of its own is nothing here.
 #[derive(Clone, Debug, Default)]

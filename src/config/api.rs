@@ -9,7 +9,7 @@ use url::{Position, Url};
 
 use super::{Config, seconds};
 use crate::protocol::setters::setters;
-use crate::provider::relying_party::RelyingParty;
+use crate::provider::RelyingParty;
 
 /// This application as an API (a protected resource, RFC 6749 section 1.1): which access tokens it accepts in
 /// `Authorization: Bearer` (RFC 6750), besides the sessions of browsers.

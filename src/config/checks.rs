@@ -3,7 +3,7 @@
 use super::Config;
 use super::connection::{Connection, GrantLifetime};
 use super::shared_account::{AccountSource, SharedAccount};
-use crate::protocol::authorization::ResponseMode;
+use crate::protocol::ResponseMode;
 
 impl SharedAccount {
     /// Problems of a configuration with this account, each with its remedy.

@@ -4,9 +4,9 @@ use super::Config;
 use super::connection::{Connection, GrantLifetime};
 use super::resource::{Resource, distinct};
 use super::resources::Resources;
-use crate::provider::provider_config::{ProviderConfig, is_name};
-use crate::provider::relying_party::ProviderId;
-use crate::records::grant::LOGIN;
+use crate::provider::provider_config::is_name;
+use crate::provider::{ProviderConfig, ProviderId};
+use crate::records::LOGIN;
 
 /// The checked connections for users who signed in at one provider; the login itself is the first.
 #[derive(Clone, Debug)]

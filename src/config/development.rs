@@ -9,7 +9,7 @@ use super::Config;
 use crate::peer::is_local;
 use crate::protocol::metadata::is_loopback;
 use crate::protocol::setters::setters;
-use crate::provider::provider_config::ProviderConfig;
+use crate::provider::ProviderConfig;
 
 /// The issuer that stands for the development provider.
 const ISSUER: &str = "development";

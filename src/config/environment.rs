@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::error::ConfigError;
-use crate::provider::http_client::Network;
+use crate::provider::Network;
 use crate::secret::Secret;
 
 /// Where variables come from, and what is wrong with those that were read.

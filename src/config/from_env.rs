@@ -9,11 +9,9 @@ use super::development::local_url;
 use super::environment::{Environment, listed, variable};
 use super::mode::Mode;
 use super::shared_account::SharedAccount;
-use crate::provider::private_key::PrivateKey;
-use crate::provider::provider_config::ProviderConfig;
+use crate::provider::{Network, PrivateKey, ProviderConfig};
 
 use crate::error::ConfigError;
-use crate::provider::http_client::Network;
 use crate::secret::Secret;
 
 impl SharedAccount {

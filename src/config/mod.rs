@@ -16,6 +16,19 @@ pub(crate) mod resources;
 pub(crate) mod settings;
 pub(crate) mod shared_account;
 
+pub(crate) use self::admins::Admins;
+pub(crate) use self::api::{Api, CheckedApi, LOOK_AGAIN};
+pub(crate) use self::connection::GrantLifetime;
+pub(crate) use self::connections::{CheckedConnection, CheckedConnections};
+pub(crate) use self::destination::Destination;
+pub(crate) use self::development::CLIENT;
+pub(crate) use self::hooks::{Hooks, LoginDecision, ProviderChoice, Unauthenticated, VerifiedLogin};
+pub(crate) use self::mode::Mode;
+pub(crate) use self::resource::Resource;
+pub(crate) use self::resources::{ResourceRoute, Resources};
+pub(crate) use self::settings::Settings;
+pub(crate) use self::shared_account::{AccountSource, SharedAccount};
+
 pub(crate) use crate::provider::{connection, resource};
 
 use std::future::Future;
@@ -32,18 +45,13 @@ use smart_default::SmartDefault;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
 
-use self::api::Api;
-use self::connection::{Connection, GrantLifetime};
+use self::connection::Connection;
 use self::development::local_url;
 use self::environment::{Environment, variable};
-use self::hooks::{Hooks, LoginDecision, ProviderChoice, Unauthenticated, VerifiedLogin};
-use self::mode::Mode;
-use self::resource::Resource;
 use crate::clock::{Clock, Random};
 use crate::events::Event;
 use crate::protocol::setters::setters;
-use crate::provider::http_client::{Network, Outbound};
-use crate::provider::provider_config::ProviderConfig;
+use crate::provider::{Network, Outbound, ProviderConfig};
 use crate::secret::{Secret, opaque};
 
 /// The configuration of a layer: the application, its providers, its mode, and its rules for users.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::environment::Environment;
-use crate::provider::provider_config::ProviderConfig;
+use crate::provider::ProviderConfig;
 
 /// A provider is an entry here, and a fixture in the tests.
 const TABLE: &str = include_str!("presets.json");

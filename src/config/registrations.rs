@@ -7,15 +7,10 @@ use url::{Host, Position, Url};
 
 use super::{Config, development};
 use crate::clock::Timestamp;
-use crate::protocol::authorization::RESERVED;
-use crate::protocol::issuer::{PSEUDO, ProviderIssuer};
-use crate::protocol::jws::Algorithm;
 use crate::protocol::metadata::is_secure;
-use crate::protocol::oauth2::OAuth2;
-use crate::protocol::token::ClientAuthMethod;
-use crate::provider::private_key::ClientKeys;
-use crate::provider::provider_config::{ProviderConfig, is_name};
-use crate::provider::relying_party::{ProviderId, RelyingParty};
+use crate::protocol::{Algorithm, ClientAuthMethod, OAuth2, PSEUDO, ProviderIssuer, RESERVED};
+use crate::provider::provider_config::is_name;
+use crate::provider::{ClientKeys, ProviderConfig, ProviderId, RelyingParty};
 use crate::records::grant::encode;
 
 /// Every provider as it was written, the first first.

@@ -17,11 +17,11 @@ use super::registrations::written;
 use crate::cookie::CookiePolicy;
 use crate::error::{ConfigError, DestinationError};
 use crate::peer::LocalOnly;
-use crate::protocol::fetch_metadata::{Decision, Facts, Origins, Target};
 use crate::protocol::metadata::is_secure;
-use crate::provider::relying_party::{ProviderId, RelyingParty};
+use crate::protocol::{Decision, Facts, Origins, Target};
+use crate::provider::{ProviderId, RelyingParty};
 use crate::records::grant::encode;
-use crate::records::seal::{KeyRing, MIN_SECRET};
+use crate::records::{KeyRing, MIN_SECRET};
 use crate::secret::Secret;
 
 /// A checked configuration. What needs no other form is read as it was written.

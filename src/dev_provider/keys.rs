@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::clock::Random;
-use crate::protocol::jws::{Algorithm, JwsPolicy, KeySet, verify};
+use crate::protocol::jws::verify;
+use crate::protocol::{Algorithm, JwsPolicy, KeySet};
 
 /// How many keys are remembered: the one that signs, and those whose ID tokens still serve as hints.
 const KEPT: usize = 4;

@@ -9,17 +9,15 @@ use super::context::EndpointContext;
 use super::login_error::LoginError;
 use super::sign_in::VerifiedTokens;
 use crate::clock::Timestamp;
-use crate::config::connections::CheckedConnection;
-use crate::config::shared_account::SharedAccount;
+use crate::config::{CheckedConnection, SharedAccount};
 use crate::events::EventCode;
 use crate::page;
-use crate::protocol::fetch_metadata::Target;
+use crate::protocol::Target;
 use crate::records::FOREVER;
-use crate::sessions::session::Session;
+use crate::sessions::Session;
 use crate::state::Runtime;
 use crate::tokens::coordination::kept_until;
-use crate::tokens::principal::Principal;
-use crate::tokens::user_claims::NewIdToken;
+use crate::tokens::{NewIdToken, Principal};
 
 /// Whether the person of a session may connect or disconnect; else the answer. What is one's own is anybody's to grant,
 /// what is the account's is an admin's.

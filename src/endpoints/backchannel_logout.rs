@@ -27,13 +27,12 @@ use crate::clock::Timestamp;
 use crate::error::RETRY_AFTER_SECONDS;
 use crate::events::EventCode;
 use crate::html::response;
-use crate::protocol::id_token::LEEWAY;
-use crate::protocol::logout_token::{LogoutEffect, LogoutTarget, claimed_issuer};
+use crate::protocol::logout_token::claimed_issuer;
+use crate::protocol::{LEEWAY, LogoutEffect, LogoutTarget};
 use crate::provider::cause;
-use crate::records::seal::Purpose;
-use crate::records::{Loaded, RecordKey};
+use crate::records::{Loaded, Purpose, RecordKey};
+use crate::sessions::SessionRecord;
 use crate::sessions::provider_logout::note;
-use crate::sessions::session::SessionRecord;
 use crate::state::Runtime;
 use crate::store::{Key, StoreError};
 

@@ -15,21 +15,15 @@ use super::parameters::is_form;
 use super::pending::{Intent, KeepFor, PendingCookies, PendingLogin};
 use super::sign_in::{Issued, VerifiedTokens, session_cookie};
 use super::{connect, urls, visitor};
-use crate::config::destination::Destination;
+use crate::config::Destination;
 use crate::error::redirect;
 use crate::events::{EventCode, metrics};
-use crate::protocol::authorization::{
-    AuthorizationOutcome, AuthorizationResponse, LoginOptions, MalformedResponse, ResponseMode,
+use crate::protocol::{
+    AuthorizationOutcome, AuthorizationResponse, LoginOptions, MalformedResponse, ResponseMode, Target, json,
 };
-use crate::protocol::fetch_metadata::Target;
-use crate::protocol::json;
-use crate::provider::error::ProviderError;
-use crate::provider::{Provider, cause};
-use crate::records::RecordKey;
-use crate::records::grant::LOGIN;
-use crate::records::seal::Purpose;
-use crate::sessions::session::Session;
-use crate::sessions::visitor_id::Visitor;
+use crate::provider::{Provider, ProviderError, cause};
+use crate::records::{LOGIN, Purpose, RecordKey};
+use crate::sessions::{Session, Visitor};
 use crate::state::Runtime;
 use crate::store::{Key, StoreError};
 use crate::tokens::disconnect::discard;

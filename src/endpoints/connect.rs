@@ -13,19 +13,16 @@ use super::pending::{Intent, KeepFor};
 use super::sign_in::{Issued, VerifiedTokens};
 use super::urls::{self, once_in};
 use super::{account, visitor};
-use crate::config::destination::Destination;
+use crate::config::Destination;
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::protocol::authorization::LoginOptions;
-use crate::protocol::fetch_metadata::{Decision, Target};
 use crate::protocol::token::scopes;
-use crate::sessions::identity::SessionPayload;
-use crate::sessions::session::Session;
-use crate::sessions::session_id::SessionId;
+use crate::protocol::{Decision, LoginOptions, Target};
+use crate::sessions::{Session, SessionId, SessionPayload};
 use crate::state::Runtime;
-use crate::tokens::principal::{Principal, is_another};
+use crate::tokens::principal::is_another;
 use crate::tokens::single_use::lay_down;
-use crate::tokens::user_claims::NewIdToken;
+use crate::tokens::{NewIdToken, Principal};
 use crate::{cookie, page};
 
 /// For whom grants are kept here.

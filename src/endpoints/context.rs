@@ -9,22 +9,16 @@ use http::{Method, Response};
 use super::urls;
 
 use crate::clock::Timestamp;
-use crate::config::connections::CheckedConnection;
+use crate::config::CheckedConnection;
 use crate::events::EventCode;
-use crate::protocol::fetch_metadata::{Decision, Facts, Target};
 use crate::protocol::metadata::is_loopback;
-use crate::records::Loaded;
-use crate::records::grant::Grant;
-use crate::sessions::SessionFound;
-use crate::sessions::identity::SessionPayload;
-use crate::sessions::session::SessionRecord;
-use crate::sessions::session_id::SessionId;
-use crate::sessions::visitor_id::{COOKIE, Visitor};
+use crate::protocol::{Decision, Facts, Target};
+use crate::records::{Grant, Loaded};
+use crate::sessions::{COOKIE, SessionFound, SessionId, SessionPayload, SessionRecord, Visitor};
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
 use crate::store::StoreError;
-use crate::tokens::locate::GrantRef;
-use crate::tokens::principal::Principal;
+use crate::tokens::{GrantRef, Principal};
 use crate::{cookie, page, peer};
 
 /// The response of an endpoint; an error is the response that refuses the request.

@@ -8,12 +8,12 @@ use super::parameters::EndpointQuery;
 use super::{account, urls};
 use crate::error::redirect;
 use crate::page;
-use crate::protocol::fetch_metadata::Target;
-use crate::provider::relying_party::ProviderId;
+use crate::protocol::Target;
+use crate::provider::ProviderId;
 use crate::sessions::SessionFound;
 use crate::store::StoreError;
-use crate::tokens::disconnect::{DisconnectOutcome, disconnect};
-use crate::tokens::principal::Principal;
+use crate::tokens::disconnect::disconnect;
+use crate::tokens::{DisconnectOutcome, Principal};
 
 /// `POST /auth/disconnect?connection=…&return_to=…`, for a form on a page.
 pub(crate) async fn end(context: &EndpointContext) -> EndpointAnswer {

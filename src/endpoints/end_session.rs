@@ -1,18 +1,14 @@
 //! Ending a session with what ends with it.
 
-use crate::config::connection::GrantLifetime;
-use crate::config::connections::CheckedConnections;
+use crate::config::{CheckedConnections, GrantLifetime};
 use crate::endpoints::Arc;
 use crate::records::Loaded;
 use crate::secret::Secret;
-use crate::sessions::provider_sessions::ProviderSessions;
-use crate::sessions::session::{Session, SessionRecord};
-use crate::sessions::session_id::SessionId;
+use crate::sessions::{ProviderSessions, Session, SessionId, SessionRecord};
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
 use crate::store::{Key, StoreError};
-use crate::tokens::locate::{GrantRef, SessionRows};
-use crate::tokens::principal::Principal;
+use crate::tokens::{GrantRef, Principal, SessionRows};
 
 /// Ends a session and, where that is the session's own, its grant. Returns the ID token, for the provider.
 ///

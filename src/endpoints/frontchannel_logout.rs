@@ -18,8 +18,7 @@ use super::parameters::EndpointQuery;
 use crate::events::EventCode;
 use crate::html::response;
 use crate::page;
-use crate::protocol::fetch_metadata::Target;
-use crate::protocol::logout_token::LogoutTarget;
+use crate::protocol::{LogoutTarget, Target};
 use crate::state::Runtime;
 
 pub(crate) async fn logout(context: &EndpointContext) -> EndpointAnswer {

@@ -11,24 +11,21 @@ use super::context::{EndpointAnswer, EndpointContext};
 use super::parameters::EndpointQuery;
 use super::pending::{self, Intent, PendingLogin};
 use super::urls::{AGAIN, path, proof_key, with_proof};
-use crate::config::connections::CheckedConnection;
-use crate::config::destination::Destination;
-use crate::config::hooks::ProviderChoice;
 use crate::config::resource::distinct;
+use crate::config::{CheckedConnection, Destination, ProviderChoice};
 use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::{EventCode, guarded};
 use crate::page;
-use crate::protocol::authorization::{
-    AuthorizationRequest, LoginOptions, MAX_REDIRECT, Prompt, PushedAuthorizationRequests, ResponseMode,
-    with_parameters,
+use crate::protocol::authorization::with_parameters;
+use crate::protocol::{
+    AuthorizationRequest, Decision, LoginOptions, MAX_REDIRECT, Prompt, PushedAuthorizationRequests,
+    ResponseMode, Target,
 };
-use crate::protocol::fetch_metadata::{Decision, Target};
-use crate::provider::error::ProviderError;
-use crate::provider::relying_party::{ProviderId, RelyingParty};
-use crate::provider::{Discovered, Provider, cause};
-use crate::records::grant::{Grant, encode};
-use crate::sessions::session_id::SessionId;
+use crate::provider::{Discovered, Provider, ProviderError, ProviderId, RelyingParty, cause};
+use crate::records::Grant;
+use crate::records::grant::encode;
+use crate::sessions::SessionId;
 use crate::state::Runtime;
 
 /// What a response's headers may have together, in bytes, with room for what the application adds: proxies refuse

@@ -7,11 +7,11 @@ use http::{Response, StatusCode};
 
 use super::login::unavailable;
 use crate::page;
-use crate::protocol::authorization::MalformedResponse;
-use crate::provider::error::ProviderError;
+use crate::protocol::MalformedResponse;
+use crate::provider::ProviderError;
 use crate::stateless::TooLarge;
 use crate::store::StoreError;
-use crate::tokens::disconnect::Unkept;
+use crate::tokens::Unkept;
 
 /// The answer to a callback, or why there is none.
 pub(crate) type LoginAnswer = Result<Response<Bytes>, LoginError>;

@@ -8,11 +8,11 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, Response};
 
 use super::context::EndpointContext;
-use crate::config::destination::Destination;
+use crate::config::Destination;
 use crate::error::DestinationError;
 use crate::page;
-use crate::protocol::authorization::{LoginOptions, Prompt};
 use crate::protocol::token::scopes;
+use crate::protocol::{LoginOptions, Prompt};
 
 /// The parameters of an address of ours, each at most once.
 pub(crate) struct EndpointQuery(BTreeMap<String, String>);

@@ -13,11 +13,10 @@ use super::context::EndpointContext;
 use crate::clock::Timestamp;
 use crate::cookie::{self, SameSitePolicy};
 use crate::events::EventCode;
-use crate::protocol::authorization::ResponseMode;
+use crate::protocol::ResponseMode;
 use crate::records::grant::encode;
-use crate::records::seal::{AssociatedData, KeyRing, Purpose};
-use crate::sessions::identity::SessionPayload;
-use crate::sessions::session_id::SessionId;
+use crate::records::{AssociatedData, KeyRing, Purpose};
+use crate::sessions::{SessionId, SessionPayload};
 use crate::state::Runtime;
 
 /// At most so many logins are under way in one browser; the oldest goes.

@@ -10,31 +10,24 @@ use super::end_session::{end_session, revoke};
 use super::login_error::{LoginAnswer, LoginError};
 use super::pending::PendingLogin;
 use super::{login, urls};
-use crate::config::connection::GrantLifetime;
-use crate::config::connections::CheckedConnection;
-use crate::config::destination::Destination;
-use crate::config::hooks::{LoginDecision, VerifiedLogin};
+use crate::config::{CheckedConnection, Destination, GrantLifetime, LoginDecision, VerifiedLogin};
 use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::{EventCode, guarded_future};
-use crate::protocol::id_token::{IdToken, IdTokenUse, OriginalIdToken};
-use crate::protocol::json::Claims;
-use crate::protocol::token::TokenResponse;
 use crate::protocol::user_info::{about_person, replace};
+use crate::protocol::{Claims, IdToken, IdTokenUse, OriginalIdToken, TokenResponse};
 use crate::provider::Provider;
-use crate::records::grant::{Consent, Grant, GrantSource, LOGIN, TokenSet};
-use crate::records::{FOREVER, Loaded};
-use crate::sessions::identity::SessionPayload;
+use crate::records::{Consent, FOREVER, Grant, GrantSource, LOGIN, Loaded, TokenSet};
 use crate::sessions::provider_logout::add_sid;
-use crate::sessions::session::{ClaimSources, MOST_CLAIMS, Profile, Session, SessionCookie, SessionRecord};
-use crate::sessions::session_id::SessionId;
+use crate::sessions::{
+    ClaimSources, MOST_CLAIMS, Profile, Session, SessionCookie, SessionId, SessionPayload, SessionRecord,
+};
 use crate::state::Runtime;
 use crate::stateless::JarContents;
 use crate::store::StoreError;
 use crate::tokens::coordination::kept_until;
-use crate::tokens::locate::{GrantRef, SessionRows};
-use crate::tokens::principal::Principal;
 use crate::tokens::user_claims::user_info;
+use crate::tokens::{GrantRef, Principal, SessionRows};
 
 /// The tokens that came for a code, and the login or consent that they belong to.
 pub(crate) struct Issued<'a> {

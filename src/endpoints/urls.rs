@@ -5,13 +5,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::config::destination::Destination;
+use crate::config::Destination;
 use crate::config::settings::encoded;
-use crate::protocol::authorization::LoginOptions;
+use crate::protocol::LoginOptions;
 use crate::provider::Provider;
 use crate::records::grant::encode;
-use crate::sessions::session::Session;
-use crate::sessions::visitor_id::Visitor;
+use crate::sessions::{Session, Visitor};
 use crate::state::Runtime;
 
 /// The address of a login; without a provider that of the choice, where there is one.

@@ -17,16 +17,14 @@ use super::login_error::{LoginAnswer, LoginError};
 use super::pending::{Intent, PendingCookies, PendingLogin};
 use super::sign_in::Issued;
 use super::urls;
-use crate::config::connections::CheckedConnection;
+use crate::config::CheckedConnection;
 use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::EventCode;
-use crate::records::BlindIndexKey;
-use crate::records::grant::Grant;
-use crate::sessions::visitor_id::{COOKIE, Visitor};
+use crate::records::{BlindIndexKey, Grant};
+use crate::sessions::{COOKIE, Visitor};
 use crate::store::StoreError;
-use crate::tokens::hand_over::VisitorGrants;
-use crate::tokens::principal::Principal;
+use crate::tokens::{Principal, VisitorGrants};
 
 /// The names that this browser is about to get, by the grants under way in it. Their cookies are sealed, and no other
 /// browser has them.

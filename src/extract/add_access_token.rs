@@ -17,8 +17,8 @@ use crate::config::resources::parse;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
-use crate::protocol::authorization::LoginOptions;
-use crate::protocol::challenge::{Demand, demand};
+use crate::protocol::challenge::demand;
+use crate::protocol::{Demand, LoginOptions};
 use crate::provider::bearer;
 use crate::secret::opaque;
 use crate::store::BoxFuture;

@@ -17,7 +17,7 @@ use crate::config::resources::parse;
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
-use crate::provider::http_client::{API_BODY, CALL_DEADLINE, OutboundError};
+use crate::provider::{API_BODY, CALL_DEADLINE, OutboundError};
 use crate::secret::opaque;
 
 /// Calls APIs with the user's own tokens, by the rules of [`AddAccessTokenLayer`](crate::AddAccessTokenLayer). A

@@ -3,11 +3,11 @@
 use http::Extensions;
 
 use super::request::RequestState;
-use crate::config::hooks::ProviderChoice;
+use crate::config::ProviderChoice;
 use crate::endpoints::logout::Logout;
 use crate::endpoints::{login, urls};
 use crate::error::{DestinationError, Error};
-use crate::protocol::authorization::{LoginOptions, Prompt};
+use crate::protocol::{LoginOptions, Prompt};
 use crate::secret::opaque;
 
 /// The request's sign-in handle: addresses that sign this browser's user in or out.

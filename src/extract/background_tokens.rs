@@ -12,8 +12,7 @@ use crate::error::Error;
 use crate::error::ErrorKind;
 use crate::secret::opaque;
 use crate::state::Runtime;
-use crate::tokens::disconnect::DisconnectOutcome;
-use crate::tokens::principal::Principal;
+use crate::tokens::{DisconnectOutcome, Principal};
 
 /// The capability to use any user's grants in work that runs without a request: nightly imports, reminders, queues.
 ///

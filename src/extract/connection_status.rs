@@ -5,8 +5,9 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::config::connections::CheckedConnection;
-use crate::records::grant::{Grant, GrantStatus, is_silent};
+use crate::config::CheckedConnection;
+use crate::records::grant::is_silent;
+use crate::records::{Grant, GrantStatus};
 
 /// The status of a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

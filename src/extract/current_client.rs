@@ -7,7 +7,7 @@ use http::Extensions;
 use super::request::RequestState;
 use crate::error::Error;
 use crate::secret::opaque;
-use crate::sessions::session::Session;
+use crate::sessions::Session;
 
 /// The client (RFC 6749 section 1.1) that sent an access token with this request: for its user, who is then the
 /// [`CurrentUser`](crate::CurrentUser), or for itself ([`Api::allow_clients`](crate::Api)).

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::clock::Timestamp;
 use crate::secret::opaque;
-use crate::sessions::session::Session;
+use crate::sessions::Session;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
 

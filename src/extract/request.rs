@@ -11,23 +11,20 @@ use http::{Extensions, HeaderMap, HeaderName, Method, Request, StatusCode};
 use memchr::memmem;
 
 use super::current_user::{Admin, CurrentUser};
-use crate::config::hooks::Unauthenticated;
 use crate::config::settings::encoded;
-use crate::config::shared_account::SharedAccount;
+use crate::config::{SharedAccount, Unauthenticated};
 use crate::cookie::{AppCookies, CookiePolicy, KnownCookies};
 use crate::endpoints::login::HEADER_BUDGET;
 use crate::endpoints::urls;
 use crate::error::{Error, ErrorKind, NextStep};
 use crate::events::{EventCode, guarded};
 use crate::page as pages;
-use crate::protocol::authorization::LoginOptions;
-use crate::records::grant::Consent;
-use crate::sessions::session::Session;
-use crate::sessions::visitor_id::Visitor;
+use crate::protocol::LoginOptions;
+use crate::records::Consent;
+use crate::sessions::{Session, Visitor};
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
-use crate::tokens::principal::Principal;
-use crate::tokens::single_use::PendingSingleUses;
+use crate::tokens::{PendingSingleUses, Principal};
 
 /// How long after they were asked a person is not sent to be asked for the same again.
 const ASK_AGAIN: Duration = Duration::from_secs(60);

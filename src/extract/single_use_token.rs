@@ -12,8 +12,7 @@ use crate::error::Error;
 use crate::secret::opaque;
 use crate::state::Runtime;
 use crate::tokens::disconnect::revoke;
-use crate::tokens::principal::Principal;
-use crate::tokens::single_use::SingleUseRecord;
+use crate::tokens::{Principal, SingleUseRecord};
 
 /// The token of a connection that was granted for one use, at the address of
 /// [`UserTokens::connect_single_use_url`](crate::UserTokens::connect_single_use_url).

@@ -8,24 +8,20 @@ use url::Url;
 use super::access_token::AccessToken;
 use super::connection_status::{ConnectionState, ConnectionStatus};
 use super::request::RequestState;
-use crate::config::connection::GrantLifetime;
-use crate::config::connections::{CheckedConnection, CheckedConnections};
-use crate::config::resources::{ResourceRoute, parse};
+use crate::config::resources::parse;
+use crate::config::{CheckedConnection, CheckedConnections, GrantLifetime, ResourceRoute};
 use crate::endpoints::urls;
 use crate::error::{Error, ErrorKind};
 use crate::page;
-use crate::protocol::authorization::LoginOptions;
-use crate::provider::Provider;
-use crate::provider::error::ProviderError;
-use crate::records::grant::{Grant, GrantStatus, LOGIN};
+use crate::protocol::LoginOptions;
+use crate::provider::{Provider, ProviderError};
+use crate::records::{Grant, GrantStatus, LOGIN};
 use crate::secret::opaque;
 use crate::state::Runtime;
-use crate::tokens::access_token;
-use crate::tokens::disconnect::{DisconnectOutcome, disconnect};
-use crate::tokens::hand_over::VisitorGrants;
-use crate::tokens::locate::GrantRef;
-use crate::tokens::lookup::{TokenRequest, TokenUnavailable};
-use crate::tokens::principal::Principal;
+use crate::tokens::disconnect::disconnect;
+use crate::tokens::{
+    DisconnectOutcome, GrantRef, Principal, TokenRequest, TokenUnavailable, VisitorGrants, access_token,
+};
 
 /// The access tokens of the user who is signed in at this request: fresh, and for registered URLs only. In single-user
 /// mode they are the shared account's; if no user is signed in, those of the

@@ -9,18 +9,16 @@ use http::{Method, Request, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::config::api::{Api, CheckedApi, LOOK_AGAIN};
-use crate::config::hooks::{LoginDecision, VerifiedLogin};
+use crate::config::{Api, CheckedApi, LOOK_AGAIN, LoginDecision, VerifiedLogin};
 use crate::error::{Error, ErrorKind};
 use crate::events::{EventCode, guarded_future};
 use crate::html::response;
-use crate::protocol::access_token::BearerToken;
+use crate::protocol::BearerToken;
 use crate::protocol::logout_token::claimed_issuer;
 use crate::protocol::user_info::{about_person, replace};
-use crate::provider::Provider;
-use crate::provider::error::ProviderError;
+use crate::provider::{Provider, ProviderError};
 use crate::secret::Secret;
-use crate::sessions::session::Session;
+use crate::sessions::Session;
 use crate::state::Runtime;
 use crate::state::bearer_tokens::BearerRefusal;
 

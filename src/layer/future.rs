@@ -13,10 +13,10 @@ use pin_project_lite::pin_project;
 use crate::cookie;
 use crate::extract::request::Head;
 use crate::secret::opaque;
-use crate::sessions::session::Session;
+use crate::sessions::Session;
 use crate::stateless::CookieJar;
 use crate::store::BoxFuture;
-use crate::tokens::single_use::PendingSingleUses;
+use crate::tokens::PendingSingleUses;
 
 pin_project! {
     /// The future of [`Oidc`](crate::Oidc) and [`Require`](crate::Require). It is the inner service's future, without a box,

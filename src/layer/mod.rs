@@ -20,16 +20,15 @@ use tower::{Layer, Service};
 use self::any_body::AnyBodyLayer;
 use self::health::{Health, health};
 use self::service::Oidc;
-use crate::config::Config;
-use crate::config::mode::Mode;
-use crate::config::shared_account::SharedAccount;
+use crate::config::{Config, Mode, SharedAccount};
 use crate::error::{ConfigError, Error};
 use crate::extract::background_tokens::BackgroundTokens;
 use crate::page;
 use crate::secret::opaque;
 use crate::state::Runtime;
 use crate::store::Store;
-use crate::tokens::account_status::{AccountStatus, status};
+use crate::tokens::AccountStatus;
+use crate::tokens::account_status::status;
 
 /// The tower layer: it signs users in, answers the paths below `/auth`, and adds [`CurrentUser`](crate::CurrentUser)
 /// and [`UserTokens`](crate::UserTokens) to requests. Clones are cheap and share everything.

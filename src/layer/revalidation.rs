@@ -9,12 +9,10 @@ use tokio::time::timeout;
 use crate::clock::{Timestamp, millis};
 use crate::endpoints::end_session::end_session;
 use crate::events::EventCode;
-use crate::sessions::session::Session;
+use crate::sessions::Session;
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
-use crate::tokens::access_token;
-use crate::tokens::lookup::{TokenRequest, TokenUnavailable};
-use crate::tokens::principal::Principal;
+use crate::tokens::{Principal, TokenRequest, TokenUnavailable, access_token};
 
 /// How long a request waits for the provider. What it began goes on.
 const PATIENCE: Duration = Duration::from_secs(2);

@@ -39,3 +39,22 @@ pub(crate) mod refusal;
 pub(crate) mod setters;
 pub(crate) mod token;
 pub(crate) mod user_info;
+
+pub(crate) use self::access_token::BearerToken;
+pub(crate) use self::authorization::{
+    AuthorizationOutcome, AuthorizationRequest, AuthorizationResponse, LoginOptions, MAX_REDIRECT,
+    MalformedResponse, Prompt, PushedAuthorizationRequests, RESERVED, ResponseMode,
+};
+pub(crate) use self::challenge::Demand;
+pub(crate) use self::client::{Built, ProviderClient};
+pub(crate) use self::fetch_metadata::{Decision, Facts, Origins, Target};
+pub(crate) use self::id_token::{IdToken, IdTokenUse, LEEWAY, OriginalIdToken, TokenPolicy};
+pub(crate) use self::issuer::{PSEUDO, ProviderIssuer};
+pub(crate) use self::json::{Claims, Mismatch};
+pub(crate) use self::jws::{Algorithm, JwsPolicy, JwtError, KeySet};
+pub(crate) use self::logout_token::{LogoutEffect, LogoutTarget, LogoutToken};
+pub(crate) use self::metadata::{Metadata, MetadataError};
+pub(crate) use self::oauth2::OAuth2;
+pub(crate) use self::refusal::{ProviderRefusal, RefusalRemedy};
+pub(crate) use self::token::{ClientAuthMethod, TokenError, TokenResponse};
+pub(crate) use self::user_info::{FetchUserInfo, LOGIN_CLAIMS, UserInfoError, VERIFIED};

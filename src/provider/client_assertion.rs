@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::Provider;
 use super::error::AssertionError;
 use super::private_key::{SigningKey, compact, hs256};
-use crate::protocol::token::ClientAuthMethod;
+use crate::protocol::ClientAuthMethod;
 
 /// So long an assertion may be used: while it is under way.
 const LIFETIME: Duration = Duration::from_secs(60);

@@ -6,9 +6,7 @@ use tower::BoxError;
 
 use super::cached::BackingOff;
 use super::http_client::never_connected;
-use crate::protocol::jws::JwtError;
-use crate::protocol::refusal::{ProviderRefusal, RefusalRemedy};
-use crate::protocol::user_info::UserInfoError;
+use crate::protocol::{JwtError, ProviderRefusal, RefusalRemedy, UserInfoError};
 
 /// Why this application cannot prove itself at a moment. Nothing was sent then.
 #[derive(Debug, thiserror::Error)]

@@ -10,11 +10,8 @@ use url::Url;
 
 use super::error::ProviderError;
 use super::{Provider, bearer, refusal, request};
-use crate::protocol::id_token::{IdToken, IdTokenUse};
-use crate::protocol::json::{self, Mismatch};
-use crate::protocol::jws::JwtError;
-use crate::protocol::oauth2::OAuth2;
-use crate::protocol::token::TokenResponse;
+use crate::protocol::json::{self};
+use crate::protocol::{IdToken, IdTokenUse, JwtError, Mismatch, OAuth2, TokenResponse};
 use crate::secret::Secret;
 
 impl Provider {

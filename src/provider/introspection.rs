@@ -6,8 +6,8 @@ use http::StatusCode;
 
 use super::error::ProviderError;
 use super::{Provider, refusal};
-use crate::protocol::access_token::{self, BearerToken};
-use crate::protocol::json;
+use crate::protocol::access_token::{self};
+use crate::protocol::{BearerToken, json};
 use crate::secret::Secret;
 
 impl Provider {

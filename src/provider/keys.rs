@@ -12,10 +12,10 @@ use super::cached::Cached;
 use super::error::ProviderError;
 use super::{MAX_AGE, Provider};
 use crate::events::EventCode;
-use crate::protocol::access_token::{self, BearerToken};
-use crate::protocol::id_token::{IdToken, IdTokenUse, TokenPolicy, verify};
-use crate::protocol::jws::{JwsPolicy, KeySet};
-use crate::protocol::logout_token::{self, LogoutToken};
+use crate::protocol::access_token::{self};
+use crate::protocol::id_token::verify;
+use crate::protocol::logout_token::{self};
+use crate::protocol::{BearerToken, IdToken, IdTokenUse, JwsPolicy, KeySet, LogoutToken, TokenPolicy};
 use crate::secret::Secret;
 
 /// So many logout and access tokens wait for keys at a time.

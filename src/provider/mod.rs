@@ -22,6 +22,11 @@ mod reports;
 pub(crate) mod resource;
 
 pub(crate) use self::error::ProviderError;
+pub(crate) use self::http_client::{API_BODY, CALL_DEADLINE, Network, Outbound, OutboundError};
+pub(crate) use self::private_key::{ClientKeys, PrivateKey};
+pub(crate) use self::provider_config::ProviderConfig;
+pub(crate) use self::providers::Providers;
+pub(crate) use self::relying_party::{ProviderId, RelyingParty};
 
 use std::collections::HashSet;
 use std::ops::Deref;
@@ -39,17 +44,16 @@ use zeroize::Zeroizing;
 
 use self::breaker::Breaker;
 use self::cached::{Cached, Readiness};
-use self::http_client::{CALL_DEADLINE, Outbound, PROVIDER_BODY};
+use self::http_client::PROVIDER_BODY;
 use self::keys::MOST_WAITING;
-use self::relying_party::RelyingParty;
 use crate::clock::{Clock, Random};
 use crate::events::{EventCode, Events, metrics};
-use crate::protocol::client::{Built, ProviderClient};
-use crate::protocol::jws::KeySet;
-use crate::protocol::metadata::{self, Metadata};
-use crate::protocol::refusal::{ProviderRefusal, RefusalRemedy};
-use crate::protocol::token::{ClientAuthMethod, TokenError, TokenResponse, parse_response};
-use crate::protocol::{json, token, user_info};
+use crate::protocol::metadata::{self};
+use crate::protocol::token::parse_response;
+use crate::protocol::{
+    Built, ClientAuthMethod, KeySet, Metadata, ProviderClient, ProviderRefusal, RefusalRemedy, TokenError,
+    TokenResponse, json, token, user_info,
+};
 use crate::secret::Secret;
 use crate::store::Key;
 

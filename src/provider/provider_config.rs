@@ -9,11 +9,8 @@ use smart_default::SmartDefault;
 use super::connection::Connection;
 use super::private_key::PrivateKey;
 use super::resource::Resource;
-use crate::protocol::authorization::{PushedAuthorizationRequests, ResponseMode};
-use crate::protocol::oauth2::OAuth2;
 use crate::protocol::setters::setters;
-use crate::protocol::token::ClientAuthMethod;
-use crate::protocol::user_info::FetchUserInfo;
+use crate::protocol::{ClientAuthMethod, FetchUserInfo, OAuth2, PushedAuthorizationRequests, ResponseMode};
 use crate::secret::Secret;
 
 /// The registration of this application at a provider.

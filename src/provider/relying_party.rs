@@ -7,10 +7,7 @@ use url::Url;
 
 use super::private_key::ClientKeys;
 use super::provider_config::ProviderConfig;
-use crate::protocol::issuer::ProviderIssuer;
-use crate::protocol::jws::Algorithm;
-use crate::protocol::metadata::{Metadata, MetadataError};
-use crate::protocol::token::ClientAuthMethod;
+use crate::protocol::{Algorithm, ClientAuthMethod, Metadata, MetadataError, ProviderIssuer};
 
 /// Which provider, by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

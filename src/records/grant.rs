@@ -7,9 +7,7 @@ use sha2::{Digest, Sha256};
 
 use super::refresh_hold::RefreshHold;
 use crate::clock::Timestamp;
-use crate::protocol::authorization::LoginOptions;
-use crate::protocol::id_token::OriginalIdToken;
-use crate::protocol::token::TokenResponse;
+use crate::protocol::{LoginOptions, OriginalIdToken, TokenResponse};
 use crate::secret::{Secret, packed, packed_option};
 
 /// The connection that a login itself yields.

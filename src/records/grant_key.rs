@@ -9,7 +9,7 @@ use super::grant::{Grant, Owner};
 use super::invalidation::{Invalidations, Slot};
 use super::{BlindIndexKey, RecordKey};
 use crate::clock::{ClockReading, Timestamp};
-use crate::provider::relying_party::ProviderId;
+use crate::provider::ProviderId;
 use crate::store::Key;
 
 /// A grant's row, and whose it must be.

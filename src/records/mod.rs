@@ -11,6 +11,19 @@ pub(crate) mod seal;
 pub(crate) mod sealed_cookie;
 pub(crate) mod timed_store;
 
+pub(crate) use self::cookie_chunks::ChunkedValue;
+pub(crate) use self::grant::{
+    Consent, Earlier, Freshness, Grant, GrantSource, GrantStatus, LOGIN, Lease, Owner, TokenSet,
+};
+pub(crate) use self::grant_key::{
+    GrantCookieNames, GrantKey, GrantKeyCache, NewestGeneration, Observed, ObservedAt,
+};
+pub(crate) use self::invalidation::{Invalidations, Slot};
+pub(crate) use self::opened_cache::OpenedCache;
+pub(crate) use self::refresh_hold::RefreshHold;
+pub(crate) use self::seal::{AssociatedData, KeyRing, MIN_SECRET, Purpose, SealError};
+pub(crate) use self::sealed_cookie::{CookieBinding, SealedCookie};
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,8 +35,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use self::grant::encode;
-use self::invalidation::{Invalidations, Listener};
-use self::seal::{AssociatedData, KeyRing, Purpose, SealError};
+use self::invalidation::Listener;
 use self::timed_store::TimedStore;
 use crate::clock::{Clock, ClockReading, Random, Timestamp};
 use crate::events::{EventCode, Events};

@@ -4,10 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::session_id::SessionId;
 use crate::clock::Timestamp;
-use crate::protocol::id_token::IdToken;
-use crate::protocol::jws::Algorithm;
-use crate::protocol::logout_token::{LogoutEffect, LogoutTarget};
-use crate::records::grant::Owner;
+use crate::protocol::{Algorithm, IdToken, LogoutEffect, LogoutTarget};
+use crate::records::Owner;
 
 /// Who is signed in, where and until when: what a session's record and its cookie have in common. A cookie is opened at
 /// every request, and so this is no more than every request may need.

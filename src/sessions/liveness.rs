@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::{ClockReading, Timestamp};
-use crate::records::invalidation::Slot;
+use crate::records::Slot;
 use crate::store::Key;
 
 /// When a session was confirmed that nobody has asked about.

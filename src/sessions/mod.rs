@@ -10,19 +10,25 @@ pub(crate) mod session_id;
 pub(crate) mod session_row;
 pub(crate) mod visitor_id;
 
+pub(crate) use self::identity::SessionPayload;
+pub(crate) use self::provider_sessions::ProviderSessions;
+pub(crate) use self::session::{ClaimSources, MOST_CLAIMS, Profile, Session, SessionCookie, SessionRecord};
+pub(crate) use self::session_cookie::SessionCookies;
+pub(crate) use self::session_id::SessionId;
+pub(crate) use self::visitor_id::{COOKIE, Visitor};
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
-use self::identity::SessionPayload;
-use self::session::{Session, SessionBytes, SessionRecord};
-use self::session_cookie::{OpenedSession, SessionCookies};
-use self::session_id::{IdHasher, SessionId, ShownId};
+use self::session::SessionBytes;
+use self::session_cookie::OpenedSession;
+use self::session_id::{IdHasher, ShownId};
 use crate::clock::{ClockReading, Timestamp};
 use crate::events::metrics;
-use crate::protocol::issuer::ProviderIssuer;
+use crate::protocol::ProviderIssuer;
 use crate::records::{Found, Loaded, Records};
 use crate::store::{Key, StoreError};
 

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use super::identity::SessionPayload;
 use crate::clock::Timestamp;
-use crate::protocol::logout_token::{LogoutEffect, LogoutTarget};
-use crate::records::seal::Purpose;
-use crate::records::{BlindIndexKey, Loaded, RecordKey, Records};
+use crate::protocol::{LogoutEffect, LogoutTarget};
+use crate::records::{BlindIndexKey, Loaded, Purpose, RecordKey, Records};
 use crate::store::{Change, Key, MAX_TAGS, StoreError, Tag};
 
 /// How many of the provider's sessions one of ours may name: each has a tag, beside the subject's.

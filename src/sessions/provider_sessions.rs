@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use parking_lot::Mutex;
 
 use super::provider_logout::add_sid;
-use crate::records::BlindIndexKey;
-use crate::records::invalidation::{Invalidations, Slot};
+use crate::records::{BlindIndexKey, Invalidations, Slot};
 use crate::secret::Secret;
 use crate::store::Key;
 

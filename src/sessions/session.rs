@@ -17,12 +17,10 @@ use super::liveness::{NEVER, SessionLiveness};
 use super::provider_sessions::ProviderSessions;
 use super::session_id::SessionId;
 use crate::clock::{Timestamp, millis};
-use crate::config::admins::Admins;
-use crate::protocol::access_token::BearerToken;
+use crate::config::Admins;
+use crate::protocol::BearerToken;
 use crate::protocol::json::{numeric_date, text};
-use crate::records::BlindIndexKey;
-use crate::records::grant_key::GrantKeyCache;
-use crate::records::invalidation::{Invalidations, Slot};
+use crate::records::{BlindIndexKey, GrantKeyCache, Invalidations, Slot};
 use crate::secret::{Secret, packed};
 use crate::store::{Key, MAX_RECORD};
 

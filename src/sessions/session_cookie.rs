@@ -4,11 +4,8 @@ use super::session::{Session, SessionCookie};
 use super::session_id::SessionId;
 use crate::clock::Timestamp;
 use crate::events::{EventCode, Events};
-use crate::records::Records;
-use crate::records::cookie_chunks::{ChunkedValue, join};
-use crate::records::opened_cache::OpenedCache;
-use crate::records::seal::{Purpose, SealError};
-use crate::records::sealed_cookie::CookieBinding;
+use crate::records::cookie_chunks::join;
+use crate::records::{ChunkedValue, CookieBinding, OpenedCache, Purpose, Records, SealError};
 
 /// The most that is kept of opened cookies, in bytes. What is forgotten costs an opening, a few microseconds.
 const RECALLED: u64 = 64 * 1024 * 1024;

@@ -7,8 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use quick_cache::Equivalent;
 use subtle::ConstantTimeEq;
 
-use crate::records::RecordKey;
-use crate::records::seal::{KeyRing, Purpose};
+use crate::records::{KeyRing, Purpose, RecordKey};
 use crate::store::Key;
 
 /// So many characters of base64url are 256 bits.

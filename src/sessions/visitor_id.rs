@@ -4,8 +4,7 @@
 use sha2::{Digest, Sha256};
 
 use super::session_id::SessionId;
-use crate::records::BlindIndexKey;
-use crate::records::grant::Owner;
+use crate::records::{BlindIndexKey, Owner};
 
 /// The cookie's name.
 pub(crate) const COOKIE: &str = "visitor";

@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 
 use crate::clock::ClockReading;
 use crate::error::ErrorKind;
-use crate::records::opened_cache::OpenedCache;
-use crate::sessions::session::Session;
+use crate::records::OpenedCache;
+use crate::sessions::Session;
 
 /// The most that is kept of accepted tokens, in bytes.
 const KNOWN: u64 = 16 * 1024 * 1024;

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use crate::clock::Timestamp;
 use crate::error::RetryLater;
 use crate::events::metrics;
-use crate::records::grant::Grant;
+use crate::records::Grant;
 use crate::store::Key;
 
 /// After a failure that passes, a grant's provider is left alone for so long.

@@ -6,9 +6,7 @@ use std::time::Duration;
 use moka::sync::Cache;
 
 use crate::clock::ClockReading;
-use crate::records::grant::Grant;
-use crate::records::grant_key::Observed;
-use crate::records::invalidation::{Invalidations, Slot};
+use crate::records::{Grant, Invalidations, Observed, Slot};
 use crate::store::Key;
 
 /// The most that they take, in bytes. Beyond it, those that are used least are forgotten, and read again.

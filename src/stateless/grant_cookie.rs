@@ -7,13 +7,11 @@ use super::payload::GrantPayload;
 use super::{JarContents, Room, Stays, TooLarge, bound_grant, tag};
 use crate::clock::Timestamp;
 use crate::events::EventCode;
-use crate::records::cookie_chunks::ChunkedValue;
-use crate::records::grant::{Grant, Owner};
-use crate::records::grant_key::{GrantCookieNames, GrantKey};
-use crate::records::seal::{Purpose, SealError};
-use crate::records::sealed_cookie::CookieBinding;
+use crate::records::{
+    ChunkedValue, CookieBinding, Grant, GrantCookieNames, GrantKey, Owner, Purpose, SealError,
+};
 use crate::secret::opaque;
-use crate::sessions::session::Session;
+use crate::sessions::Session;
 use crate::state::Runtime;
 
 /// A grant's cookies in one request, and in its answer.

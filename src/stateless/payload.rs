@@ -6,11 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
-use crate::protocol::id_token::OriginalIdToken;
-use crate::protocol::json;
 use crate::protocol::user_info::about_person;
-use crate::records::grant::{Consent, Earlier, Grant, GrantSource, GrantStatus, TokenSet};
-use crate::records::grant_key::GrantKey;
+use crate::protocol::{OriginalIdToken, json};
+use crate::records::{Consent, Earlier, Grant, GrantKey, GrantSource, GrantStatus, TokenSet};
 use crate::secret::{Secret, packed, packed_option};
 
 /// Everything that the provider and the login hook said about the person, and the ID token for the provider's logout.

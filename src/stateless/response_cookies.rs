@@ -9,17 +9,13 @@ use super::grant_cookie::{GrantCookieKey, PendingGrantCookie};
 use super::payload::ClaimsPayload;
 use super::{CLAIMS, CookieJar, GRANT, JarContents, Room, Stays, bound, bound_grant, sent, tag};
 use crate::clock::Timestamp;
-use crate::config::connections::CheckedConnections;
+use crate::config::CheckedConnections;
 use crate::cookie::{self, SameSitePolicy};
 use crate::events::EventCode;
-use crate::records::cookie_chunks;
-use crate::records::grant::{Grant, GrantStatus, LOGIN, Owner};
-use crate::records::seal::Purpose;
-use crate::records::sealed_cookie::{CookieBinding, SealedCookie};
+use crate::records::{CookieBinding, Grant, GrantStatus, LOGIN, Owner, Purpose, SealedCookie, cookie_chunks};
 use crate::secret::Secret;
-use crate::sessions::provider_sessions::ProviderSessions;
-use crate::sessions::session::{Session, SessionCookie};
-use crate::sessions::visitor_id::{self, Visitor};
+use crate::sessions::visitor_id::{self};
+use crate::sessions::{ProviderSessions, Session, SessionCookie, Visitor};
 
 /// The longest that an answer with a grant may take to leave.
 pub(crate) const SETS_WITHIN: Duration = Duration::from_secs(60);

@@ -1,9 +1,8 @@
 //! The grant of the account that serves the whole application: where it comes from, and whether it still counts.
 
-use crate::config::connections::CheckedConnection;
-use crate::config::resources::Resources;
-use crate::config::shared_account::{AccountSource, SharedAccount};
-use crate::records::grant::{Grant, GrantSource, Owner, encode, seed};
+use crate::config::{AccountSource, CheckedConnection, Resources, SharedAccount};
+use crate::records::grant::{encode, seed};
+use crate::records::{Grant, GrantSource, Owner};
 
 impl SharedAccount {
     /// What its grants come from, in bytes for the names of their rows: a grant that came from elsewhere lies in another

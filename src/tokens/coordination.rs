@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use super::locate::GrantRef;
 use crate::clock::Timestamp;
-use crate::config::connection::GrantLifetime;
-use crate::records::grant::{Grant, GrantStatus};
-use crate::records::{FOREVER, Found, Loaded};
+use crate::config::GrantLifetime;
+use crate::records::{FOREVER, Found, Grant, GrantStatus, Loaded};
 use crate::stateless::response_cookies::SETS_WITHIN;
 use crate::stateless::{GRACE, TooLarge};
 use crate::store::{StoreError, Version};

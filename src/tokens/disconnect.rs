@@ -2,9 +2,8 @@
 
 use super::locate::GrantRef;
 use crate::events::EventCode;
-use crate::protocol::token::TokenResponse;
-use crate::provider::Provider;
-use crate::provider::error::ProviderError;
+use crate::protocol::TokenResponse;
+use crate::provider::{Provider, ProviderError};
 use crate::secret::Secret;
 use crate::state::Runtime;
 use crate::store::StoreError;

@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use super::locate::GrantRef;
 use crate::clock::Timestamp;
-use crate::records::grant::{Freshness, Grant, GrantStatus, TokenSet};
-use crate::records::grant_key::{Observed, ObservedAt};
-use crate::records::invalidation::Slot;
-use crate::records::{FOREVER, Found, Loaded};
+use crate::records::{
+    FOREVER, Found, Freshness, Grant, GrantStatus, Loaded, Observed, ObservedAt, Slot, TokenSet,
+};
 use crate::secret::Secret;
 use crate::stateless::grant_cookie::{GrantCookie, Unreadable};
 use crate::store::{StoreError, Version};

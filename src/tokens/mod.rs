@@ -19,18 +19,26 @@ pub(crate) mod refresh_task;
 pub(crate) mod single_use;
 pub(crate) mod user_claims;
 
+pub(crate) use self::account_status::AccountStatus;
+pub(crate) use self::disconnect::{DisconnectOutcome, Unkept};
+pub(crate) use self::hand_over::VisitorGrants;
+pub(crate) use self::locate::{GrantRef, SessionRows};
+pub(crate) use self::lookup::{TokenRequest, TokenUnavailable};
+pub(crate) use self::principal::Principal;
+pub(crate) use self::single_use::{PendingSingleUses, SingleUseRecord};
+pub(crate) use self::user_claims::NewIdToken;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use self::locate::GrantRef;
-use self::lookup::{TokenAction, TokenRequest, TokenUnavailable, is_rejected, is_rejected_again, next};
+use self::lookup::{TokenAction, is_rejected, is_rejected_again, next};
 use self::refresh_task::refresh;
 use crate::error::RetryLater;
 use crate::events::{EventCode, metrics};
-use crate::records::grant::TokenSet;
+use crate::records::TokenSet;
 use crate::state::in_flight::{Join, RefreshOutcome, RefreshReceiver};
 
 /// How many refreshes a request waits for: one for each resource of the grant.

@@ -1,13 +1,10 @@
 //! Whom the tokens of a request belong to.
 
-use crate::config::connections::CheckedConnection;
-use crate::config::mode::Mode;
-use crate::protocol::id_token::OriginalIdToken;
-use crate::provider::Provider;
-use crate::provider::relying_party::ProviderId;
-use crate::records::grant::Owner;
-use crate::sessions::session::Session;
-use crate::sessions::visitor_id::Visitor;
+use crate::config::{CheckedConnection, Mode};
+use crate::protocol::OriginalIdToken;
+use crate::provider::{Provider, ProviderId};
+use crate::records::Owner;
+use crate::sessions::{Session, Visitor};
 use crate::state::Runtime;
 use crate::tokens::Arc;
 

@@ -8,7 +8,7 @@ use super::refresh_protocol::{
 };
 use super::refresh_request::FIRST_RETRY;
 use super::refresh_task::{RefreshTask, RowVersion};
-use crate::records::grant::Lease;
+use crate::records::Lease;
 use crate::secret::Secret;
 
 type Machine = RefreshMachine<RowVersion, Option<Secret>>;

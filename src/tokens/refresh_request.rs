@@ -8,13 +8,9 @@ use super::lookup::TokenRequest;
 use super::refresh_protocol::ProviderReply;
 use crate::clock::Timestamp;
 use crate::error::RetryLater;
-use crate::protocol::id_token::{IdToken, IdTokenUse};
-use crate::protocol::refusal::RefusalRemedy;
-use crate::protocol::token::TokenResponse;
-use crate::provider::Provider;
-use crate::provider::error::ProviderError;
-use crate::records::grant::{Grant, GrantSource, Owner};
-use crate::records::refresh_hold::RefreshHold;
+use crate::protocol::{IdToken, IdTokenUse, RefusalRemedy, TokenResponse};
+use crate::provider::{Provider, ProviderError};
+use crate::records::{Grant, GrantSource, Owner, RefreshHold};
 use crate::state::in_flight::RefreshOutcome;
 
 /// Between two attempts at what cannot be given up; doubling up to the second.

@@ -17,14 +17,11 @@ use super::refresh_protocol::{
 use super::refresh_request::{Attempt, FIRST_RETRY, LAST_RETRY, RequestFailure, ask, failed, verify};
 use super::user_claims::adopt_refreshed;
 use crate::clock::Timestamp;
-use crate::config::connection::GrantLifetime;
+use crate::config::GrantLifetime;
 use crate::events::EventCode;
-use crate::protocol::id_token::IdToken;
-use crate::protocol::token::TokenResponse;
-use crate::provider::cause;
-use crate::provider::error::ProviderError;
-use crate::records::grant::{Grant, GrantStatus, Lease};
-use crate::records::refresh_hold::RefreshHold;
+use crate::protocol::{IdToken, TokenResponse};
+use crate::provider::{ProviderError, cause};
+use crate::records::{Grant, GrantStatus, Lease, RefreshHold};
 use crate::secret::Secret;
 use crate::state::in_flight::RefreshOutcome;
 use crate::store::{StoreErrorKind, Version};

@@ -13,13 +13,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::principal::Principal;
-use crate::config::destination::Destination;
-use crate::config::settings::Settings;
+use crate::config::{Destination, Settings};
 use crate::cookie::{self, CookiePolicy, KnownCookies, SameSitePolicy};
-use crate::protocol::token::TokenResponse;
-use crate::records::RecordKey;
+use crate::protocol::TokenResponse;
 use crate::records::grant::encode;
-use crate::records::seal::Purpose;
+use crate::records::{Purpose, RecordKey};
 use crate::secret::{Secret, packed, packed_option};
 use crate::state::Runtime;
 use crate::store::{Key, StoreError};
