@@ -74,6 +74,13 @@ impl Database {
 
 /// With the database's own means, past the store.
 impl Database {
+    /// Lets the next test have it. Whoever still uses it loses the connection.
+    pub fn give_back(&self) {
+        if let (Kind::Postgres, Some(server)) = (self.kind, Postgres::shared()) {
+            server.give_back(&self.url);
+        }
+    }
+
     /// One that is there already.
     pub fn at(kind: Kind, url: String) -> Self {
         Self { kind, url, _folder: None }

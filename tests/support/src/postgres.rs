@@ -4,12 +4,13 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use tokio_postgres::NoTls;
 
 use super::keeper::Keeper;
+use super::net::lock;
 use super::process::{free_port, missing};
 
 /// What the server asks everybody for, with everything that a URL must percent-encode.
@@ -56,6 +57,8 @@ pub struct Postgres {
     port: u16,
     keeper: Keeper,
     databases: AtomicU32,
+    /// The names of those that a test has done with.
+    free: Mutex<Vec<String>>,
 }
 
 impl Postgres {
@@ -91,19 +94,44 @@ impl Postgres {
             .args([&port.to_string(), PASSWORD])
             .args(tls)
             .arg(fsync);
-        Self { port, keeper: Keeper::start("PostgreSQL", &mut shell), databases: AtomicU32::new(0) }
+        Self {
+            port,
+            keeper: Keeper::start("PostgreSQL", &mut shell),
+            databases: AtomicU32::new(0),
+            free: Mutex::default(),
+        }
     }
 
-    /// A new, empty database, by its URL.
+    /// An empty database, by its URL: one that a test has given back, or a new one. A new one is ten megabytes on the disk, and
+    /// a disk that is busy with those of a thousand tests answers some of them too late.
     pub async fn database(&self) -> String {
+        let given_back = lock(&self.free).pop();
+        if let Some(name) = given_back {
+            let others = format!(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
+            );
+            self.execute("postgres", &others).await;
+            self.execute(&name, "DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
+            return self.url(&name);
+        }
         let name = format!("test{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.execute("postgres", &format!("CREATE DATABASE {name}")).await;
+        self.url(&name)
+    }
+
+    /// Takes back a database of [`database`](Self::database), for the next test.
+    pub fn give_back(&self, url: &str) {
+        let name = url.rsplit('/').next().expect("a URL names its database");
+        lock(&self.free).push(name.to_owned());
+    }
+
+    async fn execute(&self, database: &str, statements: &str) {
         let (client, connection) =
-            tokio_postgres::connect(&self.url("postgres"), NoTls).await.expect("the server is there");
+            tokio_postgres::connect(&self.url(database), NoTls).await.expect("the server is there");
         let connection = tokio::spawn(connection);
-        client.batch_execute(&format!("CREATE DATABASE {name}")).await.expect("a new database");
+        client.batch_execute(statements).await.expect("the statements are right");
         drop(client);
         connection.await.expect("no panic").expect("a clean end");
-        self.url(&name)
     }
 
     /// The URL of the named database.

@@ -67,13 +67,17 @@ thread_local! {
     static OPENED: RefCell<Opened> = RefCell::default();
 }
 
+/// The stores that this thread has opened, and the databases that were made for them.
 #[derive(Default)]
-struct Opened(Vec<Handle>);
+struct Opened(Vec<Handle>, Vec<Arc<Database>>);
 
 impl Drop for Opened {
     fn drop(&mut self) {
         for handle in &self.0 {
             lock(handle).take();
+        }
+        for database in &self.1 {
+            database.give_back();
         }
     }
 }
@@ -87,12 +91,18 @@ impl TestStore {
             Ok("redis") => Kind::Redis,
             Ok(other) => panic!("TOWER_OIDC_TEST_STORE={other}: memory, sqlite, postgres or redis"),
         };
-        Self::on(kind.database().unwrap_or_else(|| panic!("{kind:?} is not installed")))
+        let database = Arc::new(kind.database().unwrap_or_else(|| panic!("{kind:?} is not installed")));
+        OPENED.with_borrow_mut(|opened| opened.1.push(Arc::clone(&database)));
+        Self::on_shared(database)
     }
 
     /// One in this database.
     pub fn on(database: Database) -> Self {
-        let opened = Self::opened(Arc::new(database), Arc::default());
+        Self::on_shared(Arc::new(database))
+    }
+
+    fn on_shared(database: Arc<Database>) -> Self {
+        let opened = Self::opened(database, Arc::default());
         opened.connect();
         opened
     }
