@@ -78,7 +78,8 @@
 //!
 //! A rotated refresh token is spent a second time only if, in between, the process that had spent it died, or the
 //! provider's response was lost, or that process alone was cut off from the store, or was suspended, for longer than
-//! a grace (`LEASE` and a grace if clocks agree), while others were not. An outage of the store for all processes is no
+//! a grace (`LEASE` and a grace if clocks agree), while others were not, or the store lost a write that it had acknowledged
+//! (a replica took over that did not have it yet). An outage of the store for all processes is no
 //! such case, however long it lasts: the holder of new tokens tries every two seconds to write them, and a process that finds
 //! the lease first watches it for a grace. A process that is cut off for longer, while others are not, may return with tokens
 //! that the provider has revoked together with those of the others: the user signs in again.
@@ -94,8 +95,10 @@
 //!
 //! The decisions below are a function of the row and the event, without I/O, clock or randomness. A model checker in the
 //! crate's tests (`tests/it/refresh/model`) explores the same code: two and three processes, crashes at every step, lost and
-//! late requests and responses, writes that fail, are reported as failed, or arrive late, outages, clocks that differ, and the
-//! protocol without each one of these rules in turn.
+//! late requests and responses, writes that fail, are reported as failed, arrive late, or are lost after they were
+//! acknowledged, outages, processes that stand still, clocks that differ or step, several resources of one grant, and the
+//! protocol without each one of these rules in turn. A token that is spent twice must have an excuse of its own: one of the
+//! cases above that befell the attempt which had spent this very token.
 
 use std::time::Duration;
 

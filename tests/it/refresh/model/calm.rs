@@ -25,7 +25,7 @@ impl Calm {
         (calm.outage, calm.cut) = (false, None);
         calm.late_swaps.clear();
         calm.late_asks.clear();
-        calm.replicas.iter_mut().for_each(|replica| replica.requests = 1);
+        calm.replicas.iter_mut().for_each(|replica| (replica.requests, replica.frozen) = (1, false));
         [false, true].into_iter().all(|reversed| self.goes_well(calm.clone(), rules, reversed))
     }
 
@@ -44,7 +44,7 @@ impl Calm {
             let step = if reversed { of_processes.next_back() } else { of_processes.next() };
             let Some(step) = step.or(steps.last()) else {
                 // Everybody has landed.
-                let served = world.row.is_none_or(|row| row.over || !row.stale || row.token == 0);
+                let served = world.row.is_none_or(|row| row.over || row.stale & 1 == 0 || row.token == 0);
                 if !served || world.flights().next().is_some() {
                     return false;
                 }

@@ -19,7 +19,7 @@ use self::calm::Calm;
 use self::refresh_protocol::{Action, EndReason, ReadContext, RefreshState};
 use self::world::{Faults, Rule, Rules, Step, World};
 
-const ONCE: &str = "no refresh token is spent twice without a crash, a lost answer or a process cut off";
+const ONCE: &str = "no refresh token is spent twice unless what befell this very token excuses it";
 const NEWEST: &str = "no newer generation is overwritten by an older one";
 const ENDED: &str = "no grant is ended because of a stale answer";
 const WRITTEN: &str = "no token is used before it is written";
@@ -45,12 +45,17 @@ struct Cluster {
 
 impl Cluster {
     fn new(name: &'static str, skews: &'static [i8], requests: u8, faults: Faults) -> Self {
-        let rules = Rules { without: None, detection: true, slow: 2 };
+        let rules = Rules { without: None, detection: true, slow: 2, resources: 1 };
         Self { name, skews, requests, faults, rules, calm: Calm::default() }
     }
 
     fn slow(mut self, ticks: u8) -> Self {
         self.rules.slow = ticks;
+        self
+    }
+
+    fn resources(mut self, resources: u8) -> Self {
+        self.rules.resources = resources;
         self
     }
 
@@ -70,7 +75,7 @@ impl Model for Cluster {
     type Action = Step;
 
     fn init_states(&self) -> Vec<World> {
-        vec![World::new(self.skews, self.requests, self.faults)]
+        vec![World::new(self.skews, self.requests, self.faults, self.rules)]
     }
 
     fn actions(&self, world: &World, steps: &mut Vec<Step>) {
@@ -83,7 +88,7 @@ impl Model for Cluster {
 
     fn properties(&self) -> Vec<Property<Self>> {
         let mut properties = vec![
-            Property::always(ONCE, |_, world: &World| world.reused <= world.excuses),
+            Property::always(ONCE, |_, world: &World| !world.broken.spent_twice),
             Property::always(NEWEST, |_, world: &World| !world.broken.overwritten),
             Property::always(ENDED, |_, world: &World| !world.broken.ended),
             Property::always(WRITTEN, |_, world: &World| !world.broken.unwritten),
@@ -105,6 +110,12 @@ fn situations() -> Vec<Property<Cluster>> {
     vec![
         Property::sometimes("a lease is stolen from one that lives", |_, world: &World| {
             world.flights().filter(|f| matches!(f.action, Action::Ask | Action::Verify)).count() > 1
+        }),
+        Property::sometimes("a lease is stolen from a process that stands still", |_, world: &World| {
+            let frozen = world.replicas.iter().filter(|replica| replica.frozen);
+            frozen
+                .filter_map(|replica| replica.flight.as_ref())
+                .any(|f| f.has_spent() && world.is_anothers(f))
         }),
         Property::sometimes("somebody finds that the lease is lost", |_, world: &World| {
             world.flights().any(|flight| flight.refresher.lost)
@@ -134,7 +145,7 @@ fn situations() -> Vec<Property<Cluster>> {
             "a refresh token is refused beside what a consent brought",
             |_, world: &World| world.row.is_some_and(|row| !row.over && row.token == 0),
         ),
-        Property::sometimes("a token is spent twice", |_, world: &World| world.reused > 0),
+        Property::sometimes("a token is spent twice", |_, world: &World| world.reused),
         Property::sometimes("a grant ends", |_, world: &World| world.row.is_some_and(|row| row.over)),
     ]
 }
@@ -173,6 +184,9 @@ const NONE: Faults = Faults {
     consents: 0,
     reconsents: 0,
     expiries: 0,
+    freezes: 0,
+    clock_steps: 0,
+    failovers: 0,
 };
 
 /// Clocks that differ by a tick, four seconds, in either direction; and by sixteen, twice a lease.
@@ -206,6 +220,23 @@ fn small() -> Vec<Cluster> {
         one("the same, and a store that errs", Faults { reconsents: 1, store: 1, ..NONE }),
         one("the same, and a crash", Faults { reconsents: 1, crashes: 1, ..NONE }),
         one("what does not hold", Faults { failures: 2, store: 1, ..NONE }),
+        one("a process that stands still", Faults { freezes: 1, ..NONE }),
+        one("the same, where reuse is forgiven", Faults { freezes: 1, lost: 1, ..NONE }).forgiving(),
+        one("a process that stands still, and an outage", Faults { freezes: 1, outages: 1, ..NONE }),
+        one("a clock that steps", Faults { clock_steps: 1, ..NONE }),
+        one("a clock that steps, and a store that errs", Faults { clock_steps: 1, store: 1, ..NONE }),
+        one("a write that is lost after it was acknowledged", Faults { failovers: 1, ..NONE }),
+        one("the same, where reuse is forgiven", Faults { failovers: 1, lost: 1, ..NONE }).forgiving(),
+        Cluster::new("two resources", APART, 2, NONE).resources(2),
+        Cluster::new("two resources, and an answer lost", APART, 2, Faults { lost: 1, ..NONE }).resources(2),
+        Cluster::new("two resources, and a consent", APART, 2, Faults { consents: 1, ..NONE }).resources(2),
+        Cluster::new(
+            "two resources, a consent without a refresh token",
+            APART,
+            2,
+            Faults { reconsents: 1, ..NONE },
+        )
+        .resources(2),
     ]
 }
 
@@ -227,6 +258,12 @@ fn large() -> Vec<Cluster> {
         two("cut off", Faults { cuts: 1, lost: 1, ..NONE }).forgiving(),
         two("cut off twice", Faults { cuts: 2, lost: 1, ..NONE }),
         two("taken away", Faults { deletions: 1, consents: 1, crashes: 1, lost: 1, ..NONE }),
+        two("processes that stand still", Faults { freezes: 2, ..NONE }),
+        two("a process that stands still, and a crash", Faults { freezes: 1, crashes: 1, ..NONE }),
+        two("clocks that step", Faults { clock_steps: 2, outages: 1, ..NONE }),
+        two("a write that is lost, and a crash", Faults { failovers: 1, crashes: 1, ..NONE }),
+        Cluster::new("two resources, and a crash", APART, 2, Faults { crashes: 1, ..NONE }).resources(2),
+        Cluster::new("two resources, and an outage", APART, 2, Faults { outages: 1, ..NONE }).resources(2),
         two("everything once", Faults { crashes: 1, lost: 1, store: 1, outages: 1, ..NONE }),
     ]
 }

@@ -13,6 +13,10 @@ use super::refresh_protocol::{
 
 /// The longest that a call to the provider takes: ten seconds and a bit.
 const CALL: u8 = 3;
+/// No call and no wait takes more ticks, and no verification either.
+const LONGEST: u8 = 8;
+/// How far a clock steps, in ticks: sixteen seconds, twice a lease.
+const STEP: i8 = 4;
 /// Tokens of one family stand together.
 const FAMILY: u8 = 16;
 
@@ -41,8 +45,14 @@ pub(super) struct Faults {
     pub(super) consents: u8,
     /// The same, and the provider sends no refresh token.
     pub(super) reconsents: u8,
-    /// The access token ends (once more).
+    /// The access tokens end (once more).
     pub(super) expiries: u8,
+    /// A process stands still, and goes on later where it stood.
+    pub(super) freezes: u8,
+    /// A clock steps, by four ticks, one way or the other.
+    pub(super) clock_steps: u8,
+    /// The store loses the last write that it had acknowledged, as one does whose replica takes over.
+    pub(super) failovers: u8,
 }
 
 /// A rule of the protocol that can be left out.
@@ -82,8 +92,8 @@ pub(super) struct Kept {
     pub(super) version: Version,
     pub(super) generation: u64,
     pub(super) token: Token,
-    /// Whether its access token has ended.
-    pub(super) stale: bool,
+    /// Of which resources the access token has ended, a bit for each.
+    pub(super) stale: u8,
     /// A tombstone.
     pub(super) over: bool,
     /// The provider refused, and is left alone until the next request.
@@ -115,8 +125,10 @@ pub(super) struct Family {
 pub(super) struct Replica {
     /// By how many ticks its clock is ahead.
     pub(super) skew: i8,
-    /// How many requests are still to come.
+    /// How many requests are still to come. They ask for the resources in turn.
     pub(super) requests: u8,
+    /// Whether it stands still.
+    pub(super) frozen: bool,
     pub(super) flight: Option<Flying>,
 }
 
@@ -124,6 +136,8 @@ pub(super) struct Replica {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Flying {
     pub(super) refresher: RefreshMachine<Version, Token>,
+    /// The bit of the resource that it is for.
+    pub(super) resource: u8,
     /// What is under way, and for how many ticks.
     pub(super) action: Action<Version>,
     pub(super) elapsed: u8,
@@ -149,6 +163,8 @@ pub(super) struct Broken {
     pub(super) unwritten: bool,
     /// A grant that was taken away came back.
     pub(super) resurrected: bool,
+    /// A token was spent after it had been rotated, and nothing had befallen that token which excuses it.
+    pub(super) spent_twice: bool,
     /// What a consent had brought was ended with an older refresh token, though no other owner appeared.
     pub(super) dropped: bool,
     /// Somebody was told what is not so.
@@ -172,10 +188,13 @@ pub(super) struct World {
     pub(super) written: u64,
     /// The tokens that this application has had revoked, at a provider where that reaches those tokens alone.
     pub(super) revoked: u64,
-    /// What excuses that a token is spent twice: crashes of who had spent it, answers lost, processes cut off.
-    pub(super) excuses: u8,
-    /// How often a token was spent after it had been rotated, while its family was alive.
-    pub(super) reused: u8,
+    /// The tokens that may be spent twice: who spent them crashed, was cut off or stood still before the successor was
+    /// written, or the answer was lost, or the write.
+    pub(super) excused: u64,
+    /// Whether a token was spent after it had been rotated, while its family was alive.
+    pub(super) reused: bool,
+    /// The row before the last write, where that may be lost.
+    pub(super) before: Option<Kept>,
     pub(super) broken: Broken,
 }
 
@@ -207,6 +226,10 @@ pub(super) enum Step {
     /// What came does not hold, or names somebody else.
     NotVerified(u8, EndReason),
     Outage,
+    Freeze(u8),
+    Thaw(u8),
+    ClockStep(u8, i8),
+    Failover,
     Cut(u8),
     StoreBack,
     Deletion,
@@ -219,13 +242,14 @@ fn ticks(time: Duration) -> u8 {
 }
 
 impl World {
-    pub(super) fn new(skews: &[i8], requests: u8, faults: Faults) -> Self {
-        let replicas = skews.iter().map(|skew| Replica { skew: *skew, requests, flight: None }).collect();
+    pub(super) fn new(skews: &[i8], requests: u8, faults: Faults, rules: Rules) -> Self {
+        let replica = |skew: &i8| Replica { skew: *skew, requests, frozen: false, flight: None };
+        let replicas = skews.iter().map(replica).collect();
         let row = Kept {
             version: 0,
             generation: 1,
             token: 1,
-            stale: true,
+            stale: rules.all_resources(),
             over: false,
             held: false,
             consents: 0,
@@ -243,8 +267,9 @@ impl World {
             faults,
             written: 1 << 1,
             revoked: 0,
-            excuses: 0,
-            reused: 0,
+            excused: 0,
+            reused: false,
+            before: None,
             broken: Broken::default(),
         }
     }
@@ -265,11 +290,12 @@ impl World {
             }
         };
         let good = self.row.is_some_and(|row| !row.over);
-        may(faults.expiries > 0 && self.row.is_some_and(|row| !row.stale && !row.over), Step::Expiry);
+        may(faults.expiries > 0 && self.row.is_some_and(|row| row.stale == 0 && !row.over), Step::Expiry);
         may(!self.late_swaps.is_empty() && !self.outage, Step::LateSwap);
         may(!self.late_asks.is_empty(), Step::LateAsk);
         may(faults.outages > 0 && any && !self.outage, Step::Outage);
         may(self.outage || self.cut.is_some(), Step::StoreBack);
+        may(faults.failovers > 0 && any && self.row.is_some() && self.before.is_some(), Step::Failover);
         may(faults.deletions > 0 && good && any, Step::Deletion);
         may(faults.consents > 0 && any, Step::Consent);
         may(faults.reconsents > 0 && any && self.row.is_some_and(|row| row.token != 0), Step::Reconsent);
@@ -291,6 +317,13 @@ impl World {
             }
         };
         may(faults.crashes > 0, Step::Crash(r));
+        if replica.frozen {
+            steps.push(Step::Thaw(r));
+            return;
+        }
+        may(faults.freezes > 0, Step::Freeze(r));
+        may(faults.clock_steps > 0, Step::ClockStep(r, STEP));
+        may(faults.clock_steps > 0, Step::ClockStep(r, -STEP));
         match flight.action {
             Action::Wait { version, within } => {
                 may(flight.elapsed >= ticks(within), Step::Done(r));
@@ -344,7 +377,8 @@ impl World {
     /// Whether something happens before the next tick: processes are quick, the store answers within a tick or fails,
     /// and the provider's calls have a deadline.
     pub(super) fn is_urgent(&self, rules: Rules) -> bool {
-        self.flights().any(|flight| {
+        let awake = self.replicas.iter().filter(|replica| !replica.frozen);
+        awake.filter_map(|replica| replica.flight.as_ref()).any(|flight| {
             let limit = match flight.action {
                 Action::Read | Action::Ready | Action::Swap { .. } | Action::Finish(_) => 0,
                 Action::Wait { within, .. } => ticks(within),
@@ -373,20 +407,22 @@ impl World {
     pub(super) fn after(&self, step: Step, rules: Rules) -> Self {
         let mut next = self.clone();
         next.take(step, rules);
+        next.excuse();
         next.renumber();
         next
     }
 
     fn take(&mut self, step: Step, rules: Rules) {
         match step {
-            Step::Request(r) => self.request(r),
+            Step::Request(r) => self.request(r, rules),
             Step::Done(r) => self.done(r, rules),
             Step::Woken(r) => self.tell(r, Input::Waited { whole: false }, rules),
             Step::Renewed(r) => self.renew(r, rules),
             Step::Tick => self.tick(),
             Step::Expiry => {
                 self.faults.expiries -= 1;
-                self.row.iter_mut().for_each(|row| (row.stale, row.outlives) = (true, false));
+                let all = rules.all_resources();
+                self.row.iter_mut().for_each(|row| (row.stale, row.outlives) = (all, false));
             }
             Step::Crash(r) => self.crash(r),
             Step::StoreFails(r) => {
@@ -431,15 +467,24 @@ impl World {
             }
             Step::NotVerified(r, end) => {
                 // What came is thrown away: where the tombstone cannot be written, the old one is spent again.
-                self.excuses += 1;
+                self.excuse_spent(r);
                 self.revoke(r);
                 self.provider_fails(r, Input::Verified(Err(end)), rules);
             }
             Step::Outage => (self.outage, self.faults.outages) = (true, self.faults.outages - 1),
             Step::Cut(r) => {
                 (self.cut, self.faults.cuts) = (Some(r), self.faults.cuts - 1);
-                self.excuses += 1;
             }
+            Step::Freeze(r) => {
+                self.faults.freezes -= 1;
+                self.replicas[usize::from(r)].frozen = true;
+            }
+            Step::Thaw(r) => self.replicas[usize::from(r)].frozen = false,
+            Step::ClockStep(r, ticks) => {
+                self.faults.clock_steps -= 1;
+                self.replicas[usize::from(r)].skew += ticks;
+            }
+            Step::Failover => self.fail_over(),
             Step::StoreBack => (self.outage, self.cut) = (false, None),
             Step::Deletion => {
                 self.faults.deletions -= 1;
@@ -470,7 +515,7 @@ impl World {
         self.replicas[usize::from(r)].flight.as_mut().expect("a flight")
     }
 
-    fn request(&mut self, r: u8) {
+    fn request(&mut self, r: u8, rules: Rules) {
         let late = self.late_swaps.iter().map(|(_, kept)| kept);
         let leases = self.row.iter().chain(late).filter_map(|kept| kept.lease);
         let flights = self.flights().map(|flight| flight.holder);
@@ -479,11 +524,13 @@ impl World {
         let (refresher, action) = RefreshMachine::start();
         let replica = &mut self.replicas[usize::from(r)];
         replica.requests -= 1;
+        let resource = 1 << (replica.requests % rules.resources);
         if let Some(row) = &mut self.row {
             row.held = false;
         }
         replica.flight = Some(Flying {
             refresher,
+            resource,
             action,
             elapsed: 0,
             unrenewed: 0,
@@ -506,8 +553,33 @@ impl World {
             (Action::Ask, Some(spent)) => self.late_asks.push(spent.refresh_token),
             _ => {}
         }
-        self.excuses += u8::from(flight.action == Action::Ask || flight.got.is_some());
-        self.replicas[usize::from(r)].flight = None;
+        if flight.has_spent() {
+            self.excuse_spent(r);
+        }
+        let replica = &mut self.replicas[usize::from(r)];
+        (replica.flight, replica.frozen) = (None, false);
+    }
+
+    /// The token that this process has spent, or is about to, may be spent again by another.
+    fn excuse_spent(&mut self, r: u8) {
+        let spent = self.flight(r).refresher.spent.expect("the token that is spent");
+        self.excused |= 1 << spent.refresh_token;
+    }
+
+    /// Whoever cannot reach the store, or stands still, cannot write the successor of the token that it has spent.
+    fn excuse(&mut self) {
+        let unable = |r: &u8| self.cut == Some(*r) || self.replica(*r).frozen;
+        let spending = |r: &u8| self.replica(*r).flight.as_ref().is_some_and(Flying::has_spent);
+        let excused: Vec<u8> = self.numbers().filter(|r| unable(r) && spending(r)).collect();
+        excused.into_iter().for_each(|r| self.excuse_spent(r));
+    }
+
+    /// The last write was acknowledged, and is gone: the lease, or the successor of the token that is in the row again.
+    fn fail_over(&mut self) {
+        self.faults.failovers -= 1;
+        let Some(row) = self.before.take() else { return };
+        self.excused |= 1 << row.token;
+        self.row = Some(row);
     }
 
     fn done(&mut self, r: u8, rules: Rules) {
@@ -561,15 +633,17 @@ impl World {
             lease = None;
         }
         let consents = if rules.hold(Rule::Refreshes) { kept.consents } else { 0 };
+        let resource = flight.resource;
         let mut spent_token = SpentToken { refreshes: kept.generation - consents, refresh_token: kept.token };
         if let (true, false, Some(spent)) = (ending, rules.hold(Rule::Generations), flight.refresher.spent) {
             spent_token = spent;
         }
         let usability = match kept {
-            Kept { over: true, .. } | Kept { stale: true, token: 0, .. } => Usability::Over,
-            Kept { stale: true, held: true, .. } => Usability::Held,
-            Kept { stale: true, .. } => Usability::Stale,
-            _ => Usability::Good,
+            Kept { over: true, .. } => Usability::Over,
+            Kept { stale, .. } if stale & resource == 0 => Usability::Good,
+            Kept { token: 0, .. } => Usability::Over,
+            Kept { held: true, .. } => Usability::Held,
+            _ => Usability::Stale,
         };
         flight.trouble |= usability == Usability::Held;
         flight.found = Some(kept);
@@ -590,7 +664,7 @@ impl World {
             NextRow::Refreshed => Kept {
                 generation: found.generation + 1,
                 token: flight.got.expect("a token"),
-                stale: false,
+                stale: found.stale & !flight.resource,
                 held: false,
                 ..found
             },
@@ -628,6 +702,7 @@ impl World {
             self.broken.ended |= refused && self.is_good(&row, by);
         }
         let version = self.fresh_version();
+        self.before = self.row.filter(|_| self.faults.failovers > 0);
         if !next.over {
             self.written |= 1 << next.token;
         }
@@ -680,8 +755,9 @@ impl World {
             family.current += 1;
             return Some(family.current);
         }
-        self.reused += 1;
         family.alive = !rules.detection;
+        self.reused = true;
+        self.broken.spent_twice |= self.excused & 1 << token == 0;
         None
     }
 
@@ -690,12 +766,12 @@ impl World {
         match step {
             Step::AnswerLost(_) => {
                 self.faults.lost -= 1;
-                self.excuses += 1;
                 self.spend(token, rules);
+                self.excused |= 1 << token;
             }
             Step::RequestLate(_) => {
                 self.faults.late -= 1;
-                self.excuses += 1;
+                self.excused |= 1 << token;
                 self.late_asks.push(token);
             }
             _ => self.faults.lost -= 1,
@@ -720,7 +796,7 @@ impl World {
             version,
             generation,
             token: first,
-            stale: false,
+            stale: 0,
             over: false,
             held: false,
             consents: 0,
@@ -737,7 +813,7 @@ impl World {
         let version = self.fresh_version();
         let Some(row) = &mut self.row else { return };
         (row.version, row.generation, row.consents) = (version, row.generation + 1, row.consents + 1);
-        (row.stale, row.outlives) = (false, true);
+        (row.stale, row.outlives) = (0, true);
         row.lease = row.lease.filter(|_| rules.hold(Rule::LeaseStays));
     }
 
@@ -746,7 +822,8 @@ impl World {
         let Some(row) = self.row.filter(|row| !row.over && row.token != 0) else { return false };
         let family = &self.families[family(row.token)];
         let held = self.flights().any(|flight| flight.got == Some(family.current));
-        family.alive && !family.deleted && family.current != row.token && !held && self.excuses == 0
+        let excused = self.excused & 1 << row.token != 0;
+        family.alive && !family.deleted && family.current != row.token && !held && !excused
     }
 
     fn renewal(&mut self, r: u8) -> (Version, Kept) {
@@ -804,7 +881,7 @@ impl World {
     }
 
     fn land(&mut self, r: u8, conclusion: Conclusion) {
-        let over = self.row.is_none_or(|row| row.over || row.stale && row.token == 0);
+        let over = self.row.is_none_or(|row| row.over || row.stale != 0 && row.token == 0);
         let trouble = self.flight(r).trouble;
         match conclusion {
             Conclusion::Written => self.uses(r),
@@ -838,14 +915,16 @@ impl World {
     fn tick(&mut self) {
         // Past every clock's deadline, how long ago no longer matters.
         let floor = self.replicas.iter().map(|replica| replica.skew).min().unwrap_or(0).min(0);
+        let floor = if self.faults.clock_steps > 0 { floor - STEP } else { floor };
         let late = self.late_swaps.iter_mut().map(|(_, kept)| kept);
         for lease in self.row.iter_mut().chain(late).filter_map(|kept| kept.lease.as_mut()) {
             lease.left = (lease.left - 1).max(floor);
         }
         for flight in self.replicas.iter_mut().filter_map(|replica| replica.flight.as_mut()) {
-            flight.elapsed += 1;
+            // Past every deadline, how long ago no longer matters.
+            flight.elapsed = (flight.elapsed + 1).min(LONGEST);
             if matches!(flight.action, Action::Ask | Action::Verify) {
-                flight.unrenewed += 1;
+                flight.unrenewed = (flight.unrenewed + 1).min(ticks(RENEW));
             }
         }
     }
@@ -862,7 +941,7 @@ impl World {
     }
 
     fn each_version(&mut self, f: &mut impl FnMut(&mut Version)) {
-        self.row.iter_mut().for_each(|row| f(&mut row.version));
+        self.row.iter_mut().chain(&mut self.before).for_each(|row| f(&mut row.version));
         for (expected, kept) in &mut self.late_swaps {
             f(expected);
             kept.version = 0;
@@ -895,9 +974,22 @@ pub(super) struct Rules {
     pub(super) detection: bool,
     /// The most ticks that a verification takes.
     pub(super) slow: u8,
+    /// Of how many resources access tokens are asked for, each by a refresh of its own.
+    pub(super) resources: u8,
+}
+
+impl Flying {
+    /// Whether the refresh token may be spent and its successor is not written.
+    pub(super) fn has_spent(&self) -> bool {
+        self.action == Action::Ask || self.got.is_some()
+    }
 }
 
 impl Rules {
+    pub(super) fn all_resources(self) -> u8 {
+        (1 << self.resources) - 1
+    }
+
     fn hold(self, rule: Rule) -> bool {
         self.without != Some(rule)
     }
