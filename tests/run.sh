@@ -15,7 +15,7 @@ cd "$(dirname "$0")/.."
 default_parts=(format clippy features documentation package examples tests keycloak sqlite postgres redis)
 # Run by name only: they count, or take long.
 other_parts=(lines docsrs benches example_packages minimum_rust minimal_versions licences advisories semver publish
-  fuzz scale peers mutants)
+  load fuzz scale peers mutants)
 
 parts=() arguments=()
 while [ $# -gt 0 ]; do
@@ -176,7 +176,7 @@ keycloak() {
 on_store() {
   local without_a_world=()
   for module in architecture chromium demo durability deployment keycloak providers::real real_connections \
-    real_provider refresh::model stateless::processes stores support ui; do
+    real_provider refresh::expiring_together refresh::model stateless::processes stores support ui; do
     without_a_world+=(--skip "$module::")
   done
   TOWER_OIDC_TEST_STORE=$1 TOWER_OIDC_REQUIRE_ALL=1 \
@@ -185,6 +185,12 @@ on_store() {
 sqlite() { on_store sqlite; }
 postgres() { on_store postgres; }
 redis() { on_store redis; }
+
+# Six hundred grants that expire in one moment, on two replicas over stores that take their time.
+load() {
+  TOWER_OIDC_GRANTS=600 TOWER_OIDC_REQUIRE_ALL=1 cargo test -p tower-oidc-tests --release --all-features --test it \
+    refresh::expiring_together -- --nocapture --test-threads 1
+}
 
 # The lines of code of `src`: no comments, no blanks, no unit tests.
 lines() {

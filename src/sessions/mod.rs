@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quick_cache::sync::{Cache, DefaultLifecycle};
+use tokio::sync::Semaphore;
 
 use self::session::SessionBytes;
 use self::session_cookie::OpenedSession;
@@ -34,6 +35,9 @@ use crate::store::{Key, StoreError};
 
 /// The most that this process remembers of sessions, in bytes. Others are read from the store when they come.
 const REMEMBERED: u64 = 1024 * 1024 * 1024;
+/// So many sessions are written at once to last longer. No request waits for it, and it takes no connection from requests
+/// that wait for one.
+const EXTENDING: usize = 4;
 /// The session that lasts, if one does, from this process or the store.
 pub(crate) type SessionFound = Result<Option<Arc<Session>>, StoreError>;
 
@@ -52,6 +56,7 @@ pub(crate) struct Sessions {
     /// Not moka's: with it a look-up takes about 750 instructions more, and the lines `known:100`, `known:10000` and
     /// `inside-known:10000` of the benchmark `request` exceed their limits.
     remembered: Cache<SessionId, Arc<Session>, SessionBytes, IdHasher>,
+    extending: Semaphore,
     idle_lifetime: Duration,
     max_staleness: Duration,
     /// Where people sign in.
@@ -71,7 +76,8 @@ impl Sessions {
     ) -> Self {
         let hasher = IdHasher::new(records.random.bytes());
         let remembered = Cache::with(1024, REMEMBERED, SessionBytes, hasher, DefaultLifecycle::default());
-        Self { remembered, idle_lifetime, max_staleness, issuers, carried, records }
+        let extending = Semaphore::new(EXTENDING);
+        Self { remembered, extending, idle_lifetime, max_staleness, issuers, carried, records }
     }
 
     /// The session that a cookie's value stands for, as far as this process knows.
@@ -321,6 +327,7 @@ impl Sessions {
 
     /// Writes the record with a later expiry. A session that ended meanwhile is not written.
     pub(crate) async fn extend(&self, session: &Session, now: Timestamp) {
+        let _turn = self.extending.acquire().await;
         let (row, mut until) = (session.id.row(&self.records.keys), now);
         let extended = session_row::rewrite(&row, &self.records, |found| {
             // A clock that is behind takes nothing away.

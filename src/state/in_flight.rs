@@ -21,7 +21,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 const MOST_PAUSES: u64 = 10_000;
 /// So many refreshes read and lease their grants at once. The others wait in line: a store that is given more than it
 /// carries answers nobody in time.
-const TURNS: usize = 64;
+const TURNS: usize = 32;
 
 /// The name of the gauge of refreshes under way.
 const UNDER_WAY: &str = "tower_oidc_refreshes_under_way";

@@ -8,6 +8,7 @@ mod cancellation;
 mod clock;
 mod cluster;
 mod crowd;
+mod expiring_together;
 mod model;
 mod outcomes;
 mod processes;
