@@ -133,7 +133,7 @@ impl PostgresStore {
     /// for which [`migrate`](Self::migrate) is there.
     pub async fn connect_migrated(url: &str) -> Result<Self, StoreError> {
         let store = Self::connect_lazy(url)?;
-        step(async { tables::check(&store.0.pool.lease(false).await?.0).await }).await?;
+        step(async { tables::check(&*store.0.pool.own().await?).await }).await?;
         store.0.migrated.get_or_init(async || {}).await;
         Ok(store)
     }
@@ -150,7 +150,7 @@ impl PostgresStore {
 
     async fn lease(&self, writes: bool) -> Result<PooledConnection, StoreError> {
         let pool = &self.0.pool;
-        let migrated = async || tables::migrate(&mut Object::take(pool.lease(false).await?.0)).await;
+        let migrated = async || tables::migrate(&mut Object::take(pool.own().await?)).await;
         step(async {
             self.0.migrated.get_or_try_init(migrated).await?;
             pool.lease(writes).await

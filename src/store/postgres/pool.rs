@@ -1,14 +1,14 @@
 //! Connections: made when they are needed, and given up together with an answer that does not come.
 
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use deadpool_postgres::{
     Client, ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, RecyclingMethod,
 };
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Config, Error};
@@ -38,16 +38,21 @@ const SETUP: &str = "
     SELECT set_config(name, CASE name WHEN 'lock_timeout' THEN '2000' ELSE '2500' END, false)
     FROM pg_settings WHERE name IN ('lock_timeout', 'statement_timeout') AND source <> 'client'";
 
-/// Connections, and the part of them that writes may have.
+/// Connections: a write has one of its own, and reads share theirs. Statements on a connection are sent without waiting for
+/// the answers before them, so that a thousand reads at once take a round trip or two and not a hundred.
 pub(super) struct Pool {
     pub(super) connections: deadpool_postgres::Pool,
+    limits: Limits,
     writing: Arc<Semaphore>,
+    reading: Arc<[Mutex<Weak<Client>>; CONNECTIONS - WRITING]>,
+    /// Which of them is next.
+    next: AtomicUsize,
     /// A connection was lost: those that are idle go before the next one is made.
     suspect: Arc<AtomicBool>,
 }
 
 /// A connection in use, and the leave to write.
-pub(super) type PooledConnection = (Client, Option<OwnedSemaphorePermit>);
+pub(super) type PooledConnection = (Arc<Client>, Option<OwnedSemaphorePermit>);
 
 /// What comes of a statement.
 pub(super) type PoolAnswer<T> = BoxFuture<'static, Result<T, Error>>;
@@ -84,18 +89,38 @@ impl Pool {
             }))
             .build()
             .map_err(|error| StoreError::refused_by("the pool cannot be set up", error))?;
-        Ok(Self { connections, writing: Arc::new(Semaphore::new(WRITING)), suspect })
+        let (writing, reading, next) =
+            (Arc::new(Semaphore::new(WRITING)), Arc::default(), AtomicUsize::new(0));
+        Ok(Self { connections, limits, writing, reading, next, suspect })
     }
 
-    pub(super) async fn lease(&self, writes: bool) -> Result<PooledConnection, StoreError> {
-        let writing = if writes { Arc::clone(&self.writing).acquire_owned().await.ok() } else { None };
+    /// A connection that nobody shares.
+    pub(super) async fn own(&self) -> Result<Client, StoreError> {
         let client = self.connections.get().await;
         let client =
             client.map_err(|error| StoreError::unavailable("PostgreSQL cannot be reached", error))?;
         if Object::metrics(&client).recycled.is_none() {
             self.suspect.store(false, Relaxed);
         }
-        Ok((client, writing))
+        Ok(client)
+    }
+
+    pub(super) async fn lease(&self, writes: bool) -> Result<PooledConnection, StoreError> {
+        if writes {
+            let writing = Arc::clone(&self.writing).acquire_owned().await.ok();
+            return Ok((Arc::new(self.own().await?), writing));
+        }
+        let mut shared = self.reading[self.next.fetch_add(1, Relaxed) % self.reading.len()].lock().await;
+        let young = |client: &Arc<Client>| {
+            let metrics = Object::metrics(client);
+            metrics.age() <= self.limits.1(metrics.created)
+        };
+        if let Some(client) = shared.upgrade().filter(young) {
+            return Ok((client, None));
+        }
+        let client = Arc::new(self.own().await?);
+        *shared = Arc::downgrade(&client);
+        Ok((client, None))
     }
 
     /// Runs a statement to its end, also where its caller has gone: the connection is free when the answer has come. When
@@ -105,7 +130,7 @@ impl Pool {
         (client, writing): PooledConnection,
         statement: impl FnOnce(Arc<Client>) -> PoolAnswer<T>,
     ) -> Result<T, StoreError> {
-        let (client, suspect) = (Arc::new(client), Arc::clone(&self.suspect));
+        let (suspect, reading) = (Arc::clone(&self.suspect), Arc::clone(&self.reading));
         let answer = statement(Arc::clone(&client));
         let running = tokio::spawn(async move {
             let _writing = writing;
@@ -115,11 +140,14 @@ impl Pool {
                     Err((true, StoreError::outcome_unknown("PostgreSQL did not answer in time", late)))
                 }
             };
-            if matches!(heard, Err((true, _)))
-                && let Some(client) = Arc::into_inner(client)
-            {
+            if matches!(heard, Err((true, _))) {
                 suspect.store(true, Relaxed);
-                drop(Object::take(client));
+                // What others read over it ends with it, or in its own time. One that is being made is good.
+                reading
+                    .iter()
+                    .filter_map(|shared| shared.try_lock().ok())
+                    .for_each(|mut shared| *shared = Weak::new());
+                Arc::into_inner(client).map(Object::take);
             }
             heard.map_err(|(_, error)| error)
         });
@@ -203,6 +231,9 @@ mod tests {
             stream.read_u8().await?;
             let mut statement = vec![0; stream.read_u32().await? as usize - 4];
             stream.read_exact(&mut statement).await?;
+            if statement == *b"end\0" {
+                return Ok(());
+            }
             if statement != [0] || !silent.load(Relaxed) {
                 stream.write_all(b"C\0\0\0\x08SET\0Z\0\0\0\x05I").await?;
             }
@@ -219,6 +250,49 @@ mod tests {
                 drop(pool.lease(false).await.unwrap());
             }
             assert_eq!(server.made(), made);
+        }
+    }
+
+    #[tokio::test]
+    async fn reads_share_connections_and_a_write_has_one_of_its_own() {
+        let server = Server::start().await;
+        let pool = server.pool(LIMITS);
+        let mut reads = Vec::new();
+        for _ in 0..100 {
+            reads.push(pool.lease(false).await.unwrap().0);
+        }
+        assert_eq!(server.made(), CONNECTIONS - WRITING);
+        let mut writes = Vec::new();
+        for _ in 0..WRITING {
+            let write = timeout(CHECK, pool.lease(true)).await.expect("reads leave it a connection").unwrap();
+            assert!(!reads.iter().any(|read| Arc::ptr_eq(read, &write.0)));
+            writes.push(write);
+        }
+        assert_eq!(server.made(), CONNECTIONS);
+        assert!(timeout(CHECK, pool.lease(true)).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_is_lost_or_old_is_not_shared() {
+        let server = Server::start().await;
+        let pool = server.pool(LIMITS);
+        let mut reads = Vec::new();
+        for _ in 0..CONNECTIONS - WRITING {
+            reads.push(pool.lease(false).await.unwrap().0);
+        }
+        let end = |client: Arc<Client>| -> PoolAnswer<()> {
+            Box::pin(async move { client.batch_execute("end").await })
+        };
+        assert!(pool.run((Arc::clone(&reads[0]), None), end).await.is_err());
+        let next = pool.lease(false).await.unwrap().0;
+        assert!(!reads.iter().any(|read| Arc::ptr_eq(read, &next)), "all are suspect");
+
+        let pool = server.pool((LIMITS.0, |_| Duration::ZERO));
+        let mut reads: Vec<Arc<Client>> = Vec::new();
+        for _ in 0..CONNECTIONS {
+            let read = pool.lease(false).await.unwrap().0;
+            assert!(!reads.iter().any(|other| Arc::ptr_eq(other, &read)), "each is old at once");
+            reads.push(read);
         }
     }
 
