@@ -41,7 +41,7 @@ impl RetryLater {
 }
 
 entries! {
-    (StatusCode, &'static str) =>
+    entry: (StatusCode, &'static str) =>
     /// The party that must act before the request can succeed, and the status of the response.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     #[non_exhaustive]

@@ -23,16 +23,21 @@ use self::Report::{Info, Throttled, Warning};
 use crate::clock::Clock;
 use crate::secret::opaque;
 
-/// Declares an enum, each of whose variants stands beside its entry.
+/// Declares an enum, each of whose variants stands beside its entry, and the method that returns the entry.
 macro_rules! entries {
-    ($entry:ty => $(#[$meta:meta])* pub enum $name:ident { $($(#[$doc:meta])* $variant:ident = $value:expr,)+ }) => {
+    ($entry:ident: $type:ty => $(#[$meta:meta])* $vis:vis enum $name:ident {
+        $($(#[$doc:meta])* $variant:ident = $value:expr,)+
+    }) => {
         $(#[$meta])*
-        pub enum $name {
+        $vis enum $name {
             $($(#[$doc])* $variant,)+
         }
 
         impl $name {
-            const fn entry(self) -> $entry {
+            #[allow(dead_code, reason = "not every enum is gone through")]
+            const ALL: &[Self] = &[$(Self::$variant,)+];
+
+            pub(crate) const fn $entry(self) -> $type {
                 match self {
                     $(Self::$variant => $value,)+
                 }
@@ -43,7 +48,7 @@ macro_rules! entries {
 pub(crate) use entries;
 
 entries! {
-    (&'static str, Report) =>
+    entry: (&'static str, Report) =>
     /// The kind of an event. Its text ([`EventCode::as_str`]) never changes.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
     #[non_exhaustive]
@@ -143,7 +148,7 @@ impl EventCode {
 
 /// How an event is reported.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Report {
+pub(crate) enum Report {
     Info,
     Warning,
     /// A warning that strangers, or an outage, can cause as often as they like.

@@ -12,6 +12,7 @@ use url::Url;
 use super::client::ProviderClient;
 use super::issuer::ProviderIssuer;
 use super::setters::setters;
+use crate::events::entries;
 
 /// The longest authorization request that is sent as a redirect, in bytes. Longer ones break in browsers,
 /// proxies and providers that nobody here controls.
@@ -44,34 +45,27 @@ pub enum PushedAuthorizationRequests {
     Never,
 }
 
-/// What the person is asked at the provider (OpenID Connect Core 1.0 section 3.1.2.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum Prompt {
-    /// Nothing: whoever is not signed in at the provider comes back anonymous.
-    None,
-    /// To authenticate again.
-    Login,
-    /// To consent again.
-    Consent,
-    /// Which of their accounts to use.
-    SelectAccount,
+entries! {
+    as_str: &'static str =>
+    /// What the person is asked at the provider (OpenID Connect Core 1.0 section 3.1.2.1).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    #[non_exhaustive]
+    pub enum Prompt {
+        /// Nothing: whoever is not signed in at the provider comes back anonymous.
+        None = "none",
+        /// To authenticate again.
+        Login = "login",
+        /// To consent again.
+        Consent = "consent",
+        /// Which of their accounts to use.
+        SelectAccount = "select_account",
+    }
 }
 
 impl Prompt {
-    pub(crate) const fn as_str(self) -> &'static str {
-        match self {
-            Self::None => "none",
-            Self::Login => "login",
-            Self::Consent => "consent",
-            Self::SelectAccount => "select_account",
-        }
-    }
-
     pub(crate) fn from_name(name: &str) -> Option<Self> {
-        let all = [Self::None, Self::Login, Self::Consent, Self::SelectAccount];
-        all.into_iter().find(|prompt| prompt.as_str() == name)
+        Self::ALL.iter().copied().find(|prompt| prompt.as_str() == name)
     }
 }
 

@@ -6,43 +6,36 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::json;
+use crate::events::entries;
 use crate::secret::Secret;
 
-/// How the application authenticates at the token endpoint (OpenID Connect Core 1.0 section 9).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ClientAuthMethod {
-    /// `client_secret_basic`.
-    ClientSecretBasic,
-    /// `client_secret_post`.
-    ClientSecretPost,
-    /// `client_secret_jwt`: an assertion with a keyed hash (HS256) of the client secret, which is not sent.
-    ClientSecretJwt,
-    /// `private_key_jwt`: an assertion that one of the [private keys](crate::ProviderConfig::private_keys) signs.
-    PrivateKeyJwt,
-    /// `private_key_jwt` with an assertion that the platform writes into a
-    /// [file](crate::ProviderConfig::client_assertion_file), such as Kubernetes with workload identity.
-    AssertionFile,
-    /// `client_secret_post` with a secret that one of the [private keys](crate::ProviderConfig::private_keys) signs for each
-    /// request, as at Apple.
-    SignedClientSecret,
-    /// No secret: PKCE alone protects the code.
-    None,
+entries! {
+    name: &'static str =>
+    /// How the application authenticates at the token endpoint (OpenID Connect Core 1.0 section 9). Each has its name there.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    #[non_exhaustive]
+    pub enum ClientAuthMethod {
+        /// `client_secret_basic`.
+        ClientSecretBasic = "client_secret_basic",
+        /// `client_secret_post`.
+        ClientSecretPost = "client_secret_post",
+        /// `client_secret_jwt`: an assertion with a keyed hash (HS256) of the client secret, which is not sent.
+        ClientSecretJwt = "client_secret_jwt",
+        /// `private_key_jwt`: an assertion that one of the [private keys](crate::ProviderConfig::private_keys) signs.
+        PrivateKeyJwt = "private_key_jwt",
+        /// `private_key_jwt` with an assertion that the platform writes into a
+        /// [file](crate::ProviderConfig::client_assertion_file), such as Kubernetes with workload identity.
+        AssertionFile = "private_key_jwt",
+        /// `client_secret_post` with a secret that one of the [private keys](crate::ProviderConfig::private_keys) signs for each
+        /// request, as at Apple.
+        SignedClientSecret = "client_secret_post",
+        /// No secret: PKCE alone protects the code.
+        None = "none",
+    }
 }
 
 impl ClientAuthMethod {
-    /// The name at the provider.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::ClientSecretBasic => "client_secret_basic",
-            Self::ClientSecretPost | Self::SignedClientSecret => "client_secret_post",
-            Self::ClientSecretJwt => "client_secret_jwt",
-            Self::PrivateKeyJwt | Self::AssertionFile => "private_key_jwt",
-            Self::None => "none",
-        }
-    }
-
     /// Whether the secret itself goes to the provider.
     pub(crate) const fn sends_secret(self) -> bool {
         matches!(self, Self::ClientSecretBasic | Self::ClientSecretPost)

@@ -18,6 +18,7 @@ use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
 
 use crate::clock::{Random, Timestamp};
+use crate::events::entries;
 use crate::secret::Secret;
 
 const FORMAT: u8 = 2;
@@ -27,39 +28,27 @@ const TAG: usize = 16;
 /// The least length of a sealing secret, in bytes.
 pub(crate) const MIN_SECRET: usize = 32;
 
-/// What a seal is for. Its label is part of the key and of the bound data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    Session,
-    Grant,
-    BlindIndexKey,
-    PendingLogin,
-    PendingLogout,
-    LogoutToken,
-    /// Of a browser that keeps its session itself.
-    CarriedSession,
-    CarriedClaims,
-    GrantPayload,
-    /// That such a session ended before its time.
-    EndedSession,
-    /// What one request has, and nobody after it.
-    SingleUse,
+entries! {
+    label: &'static str =>
+    /// What a seal is for. Its label is part of the key and of the bound data.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Purpose {
+        Session = "session",
+        Grant = "grant",
+        BlindIndexKey = "index key",
+        PendingLogin = "pending login",
+        PendingLogout = "pending logout",
+        LogoutToken = "logout token",
+        /// Of a browser that keeps its session itself.
+        CarriedSession = "carried session",
+        CarriedClaims = "carried claims",
+        GrantPayload = "carried grant",
+        /// That such a session ended before its time.
+        EndedSession = "ended session",
+        /// What one request has, and nobody after it.
+        SingleUse = "single use",
+    }
 }
-
-/// Every purpose with its label, in the order of their declaration.
-const PURPOSES: [(Purpose, &str); 11] = [
-    (Purpose::Session, "session"),
-    (Purpose::Grant, "grant"),
-    (Purpose::BlindIndexKey, "index key"),
-    (Purpose::PendingLogin, "pending login"),
-    (Purpose::PendingLogout, "pending logout"),
-    (Purpose::LogoutToken, "logout token"),
-    (Purpose::CarriedSession, "carried session"),
-    (Purpose::CarriedClaims, "carried claims"),
-    (Purpose::GrantPayload, "carried grant"),
-    (Purpose::EndedSession, "ended session"),
-    (Purpose::SingleUse, "single use"),
-];
 
 /// Where a sealed thing lies and, for what belongs to somebody, whose it is. All of it is bound into the seal.
 #[derive(Clone, Copy)]
@@ -106,7 +95,7 @@ pub(crate) struct KeyRing {
 
 struct SealingKey {
     id: [u8; 4],
-    ciphers: [Aes256GcmSiv; PURPOSES.len()],
+    ciphers: [Aes256GcmSiv; Purpose::ALL.len()],
 }
 
 impl KeyRing {
@@ -116,10 +105,9 @@ impl KeyRing {
         let application: [u8; 32] = Sha256::digest(application).into();
         let keys = secrets.iter().map(|secret| {
             let hkdf = Hkdf::<Sha256>::new(None, secret.expose_secret().as_bytes());
-            SealingKey {
-                id: derive(&hkdf, "key id"),
-                ciphers: PURPOSES.map(|(_, label)| Aes256GcmSiv::new(&derive::<32>(&hkdf, label).into())),
-            }
+            let key = |purpose: Purpose| derive::<32>(&hkdf, purpose.label());
+            let ciphers = std::array::from_fn(|at| Aes256GcmSiv::new(&key(Purpose::ALL[at]).into()));
+            SealingKey { id: derive(&hkdf, "key id"), ciphers }
         });
         let first = Hkdf::<Sha256>::new(Some(&application), secrets[0].expose_secret().as_bytes());
         let names = Sha256::new().chain_update(application).chain_update([0; 32]);
@@ -176,7 +164,7 @@ impl KeyRing {
     }
 
     fn bound(&self, place: AssociatedData<'_>, key_id: [u8; 4]) -> Vec<u8> {
-        let label = PURPOSES[place.purpose as usize].1.as_bytes();
+        let label = place.purpose.label().as_bytes();
         let mut data = Vec::with_capacity(label.len() + place.name.len() + place.owner.len() + 80);
         data.extend_from_slice(&self.application);
         // Each part carries its length: no two places may spell the same bytes.
@@ -225,10 +213,10 @@ mod tests {
     #[test]
     fn every_purpose_refuses_every_other_purpose() {
         let ring = ring(&["one"]);
-        for (at, (sealed_for, _)) in PURPOSES.into_iter().enumerate() {
+        for (at, sealed_for) in Purpose::ALL.iter().copied().enumerate() {
             assert_eq!(sealed_for as usize, at, "{sealed_for:?} has its own label");
             let envelope = ring.seal(place(sealed_for, "here", ""), NOW, b"x", &Random::system());
-            for (opened_as, _) in PURPOSES {
+            for opened_as in Purpose::ALL.iter().copied() {
                 let opened = ring.open(place(opened_as, "here", ""), &envelope);
                 assert_eq!(opened.is_ok(), sealed_for == opened_as, "{sealed_for:?} as {opened_as:?}");
             }
