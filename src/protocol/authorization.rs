@@ -1,6 +1,7 @@
 //! The authorization request and its response (OpenID Connect Core 1.0 section 3.1.2, RFC 6749 section 4.1,
 //! RFC 7636, RFC 9207).
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use openidconnect::core::{CoreAuthPrompt, CoreAuthenticationFlow};
@@ -222,16 +223,10 @@ pub(crate) struct MalformedResponse(pub(crate) &'static str);
 impl AuthorizationResponse {
     /// Reads a query or a form body.
     pub(crate) fn parse(encoded: &[u8]) -> Result<Self, MalformedResponse> {
-        let [mut code, mut state, mut iss, mut user, mut error, mut error_description] =
-            [const { None::<String> }; 6];
+        let mut found = HashMap::new();
         for (name, value) in form_urlencoded::parse(encoded) {
-            let slot = match &*name {
-                "code" => &mut code,
-                "state" => &mut state,
-                "iss" => &mut iss,
-                "user" => &mut user,
-                "error" => &mut error,
-                "error_description" => &mut error_description,
+            match &*name {
+                "code" | "state" | "iss" | "user" | "error" | "error_description" => {}
                 // Tokens in the front channel are another flow's: somebody mixes responses.
                 "id_token" | "access_token" | "token_type" => {
                     return Err(MalformedResponse("unexpected token"));
@@ -239,17 +234,18 @@ impl AuthorizationResponse {
                 // JARM wraps everything; what was not asked for is not unpacked.
                 "response" => return Err(MalformedResponse("unexpected response")),
                 _ => continue,
-            };
+            }
             // RFC 6749 section 3.1: parameters MUST NOT be included more than once.
-            if slot.replace(value.into_owned()).is_some() {
+            if found.insert(name, value.into_owned()).is_some() {
                 return Err(MalformedResponse("a parameter stands twice"));
             }
         }
-        let filled = |value: Option<String>| value.filter(|value| !value.is_empty());
-        let state = filled(state).ok_or(MalformedResponse("state is missing"))?;
+        let (iss, user) = (found.remove("iss"), found.remove("user"));
+        let mut filled = |name| found.remove(name).filter(|value| !value.is_empty());
+        let state = filled("state").ok_or(MalformedResponse("state is missing"))?;
         // Keycloak: its login page was left open for too long, and nothing is wrong.
-        let expired = error_description.filter(|description| description == "authentication_expired");
-        let outcome = match (filled(code), filled(error)) {
+        let expired = filled("error_description").filter(|text| text == "authentication_expired");
+        let outcome = match (filled("code"), filled("error")) {
             (Some(code), None) => AuthorizationOutcome::Code(code),
             (None, Some(code)) => AuthorizationOutcome::Error(expired.unwrap_or(code)),
             (None, None) => return Err(MalformedResponse("code is missing")),
