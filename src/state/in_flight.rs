@@ -54,12 +54,10 @@ pub(crate) enum RefreshOutcome {
 
 /// What a request that needs a refresh does.
 pub(crate) enum Join {
-    /// Another request has started it: wait for the outcome.
+    /// Wait for the outcome of the refresh that is under way. That of one which failed less than `PAUSE` ago is there already.
     Follow(RefreshReceiver),
     /// None is under way: the caller refreshes, and sends the outcome.
     Lead(watch::Sender<Option<RefreshOutcome>>, RefreshReceiver),
-    /// The last refresh failed less than `PAUSE` ago: its outcome serves.
-    BackOff(RefreshOutcome),
 }
 
 impl InFlight {
@@ -80,7 +78,7 @@ impl InFlight {
             (now < until && until.duration_since(now) <= PAUSE).then_some(outcome)
         };
         if let Some(outcome) = paused(None).or_else(|| paused(indicator)) {
-            return Join::BackOff(outcome);
+            return Join::Follow(watch::channel(Some(outcome)).1);
         }
         let (sender, receiver) = watch::channel(None);
         under_way.insert(key, receiver.clone());
@@ -165,12 +163,11 @@ mod tests {
     fn a_pause_is_of_its_grant_alone_and_ends() {
         let in_flight = InFlight::new();
         let joins = |number: u64, indicator, now| match in_flight.join(key(number), indicator, now) {
-            Join::BackOff(_) => false,
+            Join::Follow(_) => false,
             Join::Lead(..) => {
                 in_flight.leave(key(number));
                 true
             }
-            Join::Follow(_) => panic!("nothing is under way"),
         };
         in_flight.pause(key(1), failed(), NOW);
         let only = RefreshOutcome::Refused { only: Some("a".to_owned()), reason: "no".into() };
@@ -194,7 +191,7 @@ mod tests {
     fn lead(in_flight: &InFlight, number: u64) -> (watch::Sender<Option<RefreshOutcome>>, RefreshReceiver) {
         match in_flight.join(key(number), None, NOW) {
             Join::Lead(sender, receiver) => (sender, receiver),
-            Join::Follow(_) | Join::BackOff(_) => panic!("{number} is not under way"),
+            Join::Follow(_) => panic!("{number} is not under way"),
         }
     }
 

@@ -31,7 +31,6 @@ pub(crate) use self::user_claims::NewIdToken;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::timeout;
 
 use self::lookup::{TokenAction, is_rejected, is_rejected_again, next};
@@ -150,7 +149,6 @@ fn join(place: &GrantRef, request: &TokenRequest) -> RefreshReceiver {
     let (runtime, key) = (&place.runtime, place.row.key);
     let (sender, receiver) = match runtime.in_flight.join(key, request.indicator.as_deref(), runtime.now()) {
         Join::Follow(receiver) => return receiver,
-        Join::BackOff(outcome) => return watch::channel(Some(outcome)).1,
         Join::Lead(sender, receiver) => (sender, receiver),
     };
     let (place, request) = (place.clone(), request.clone());
