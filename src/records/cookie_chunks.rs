@@ -42,6 +42,11 @@ pub(crate) fn chunk<'a>(base: &str, cookie: &'a [u8]) -> Option<(usize, &'a [u8]
     }
 }
 
+/// The text of this name from a request's cookies, each with its name and value.
+pub(crate) fn find<'a>(base: &str, cookies: impl Iterator<Item = &'a [u8]>) -> Option<ChunkedValue<'a>> {
+    join(cookies.filter_map(|cookie| chunk(base, cookie)))
+}
+
 /// The text of as many of these chunks, each with its position, as the first one says; `None` where one is missing. Of several
 /// at one position the first counts, as everywhere.
 pub(crate) fn join<'a>(found: impl Iterator<Item = (usize, &'a [u8])>) -> Option<ChunkedValue<'a>> {

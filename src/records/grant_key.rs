@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 
 use super::grant::{Grant, Owner};
 use super::invalidation::{Invalidations, Slot};
-use super::{BlindIndexKey, RecordKey};
+use super::{BlindIndexKey, CookieBinding, RecordKey};
 use crate::clock::{ClockReading, Timestamp};
 use crate::provider::ProviderId;
 use crate::store::Key;
@@ -23,7 +23,7 @@ pub(crate) struct GrantKey {
     /// The session whose login alone yielded it.
     pub(crate) session: Option<Key>,
     /// Its cookies, where browsers carry their grants.
-    pub(crate) cookies: OnceLock<GrantCookieNames>,
+    pub(crate) cookies: OnceLock<CookieBinding>,
     pub(crate) newest: NewestGeneration,
 }
 
@@ -91,13 +91,6 @@ impl NewestGeneration {
     pub(crate) fn forget_below(&self, generation: u64) {
         self.0.lock().take_if(|read| read.value < generation);
     }
-}
-
-/// How a grant's cookies are named, and what their seals are bound to.
-#[derive(Debug)]
-pub(crate) struct GrantCookieNames {
-    pub(crate) name: String,
-    pub(crate) bound: Vec<u8>,
 }
 
 /// The spots of one session, or of the account, as they come to be asked for: one for each connection. Without

@@ -15,9 +15,7 @@ pub(crate) use self::cookie_chunks::ChunkedValue;
 pub(crate) use self::grant::{
     Consent, Earlier, Freshness, Grant, GrantSource, GrantStatus, LOGIN, Lease, Owner, TokenSet,
 };
-pub(crate) use self::grant_key::{
-    GrantCookieNames, GrantKey, GrantKeyCache, NewestGeneration, Observed, ObservedAt,
-};
+pub(crate) use self::grant_key::{GrantKey, GrantKeyCache, NewestGeneration, Observed, ObservedAt};
 pub(crate) use self::invalidation::{Invalidations, Slot};
 pub(crate) use self::opened_cache::OpenedCache;
 pub(crate) use self::refresh_hold::RefreshHold;

@@ -15,19 +15,15 @@ use crate::cookie::{CookiePolicy, SameSitePolicy};
 const LONGEST: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 /// A text's place: what it is for, its first cookie's name, and whose it is.
-#[derive(Clone, Copy)]
-pub(crate) struct CookieBinding<'a> {
+#[derive(Debug)]
+pub(crate) struct CookieBinding {
     pub(crate) purpose: Purpose,
-    pub(crate) name: &'a str,
-    pub(crate) owner: &'a [u8],
+    pub(crate) name: String,
+    /// Empty where the name says enough.
+    pub(crate) owner: Vec<u8>,
 }
 
-impl CookieBinding<'_> {
-    /// The text from a request's cookies, each with its name and value.
-    pub(crate) fn find<'c>(&self, cookies: impl Iterator<Item = &'c [u8]>) -> Option<ChunkedValue<'c>> {
-        cookie_chunks::join(cookies.filter_map(|cookie| cookie_chunks::chunk(self.name, cookie)))
-    }
-
+impl CookieBinding {
     pub(crate) fn open(&self, keys: &KeyRing, text: &ChunkedValue<'_>) -> Result<Opened, SealError> {
         let sealed = URL_SAFE_NO_PAD.decode(text.whole()).map_err(|_| SealError::Broken)?;
         keys.open(self.bound(&self.counted(text.count())), &sealed)
@@ -45,13 +41,13 @@ impl CookieBinding<'_> {
         let max_age = expires_at.duration_since(now).min(LONGEST);
         let set = |name: &str, value: &str| style.set(name, value, max_age, SameSitePolicy::Lax);
         // The last one's name is the longest.
-        let room = LARGEST.checked_sub(set(&cookie_chunks::name(self.name, 1), "").len())?;
+        let room = LARGEST.checked_sub(set(&cookie_chunks::name(&self.name, 1), "").len())?;
         let length = (KeyRing::sealed_length(contents.len()) * 4).div_ceil(3);
         let count = cookie_chunks::count(length, room)?;
         let sealed = keys.seal(self.bound(&self.counted(count)), expires_at, contents, random);
         let values = cookie_chunks::split(&URL_SAFE_NO_PAD.encode(sealed), count, room);
         let cookies = values.iter().enumerate().map(|(position, value)| {
-            let name = cookie_chunks::name(self.name, position);
+            let name = cookie_chunks::name(&self.name, position);
             SealedCookie { header: set(&name, value), sent: name.len() + value.len() + "=; ".len() }
         });
         Some(cookies.collect())
@@ -62,7 +58,7 @@ impl CookieBinding<'_> {
     }
 
     fn bound<'b>(&'b self, name: &'b str) -> AssociatedData<'b> {
-        AssociatedData { purpose: self.purpose, name: name.as_bytes(), owner: self.owner }
+        AssociatedData { purpose: self.purpose, name: name.as_bytes(), owner: &self.owner }
     }
 }
 
@@ -81,8 +77,8 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-    fn place<'a>(name: &'a str, owner: &'a [u8]) -> CookieBinding<'a> {
-        CookieBinding { purpose: Purpose::GrantPayload, name, owner }
+    fn place(name: &str, owner: &[u8]) -> CookieBinding {
+        CookieBinding { purpose: Purpose::GrantPayload, name: name.to_owned(), owner: owner.to_vec() }
     }
 
     fn ring() -> KeyRing {
@@ -90,7 +86,7 @@ mod tests {
     }
 
     /// Name and value of each cookie.
-    fn seal(place: CookieBinding<'_>, contents: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn seal(place: &CookieBinding, contents: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
         let until = NOW.saturating_add(Duration::from_secs(60));
         let style = CookiePolicy::new("x", true);
         let sealed = place.seal(&ring(), &style, &Random::system(), (NOW, until), contents).unwrap();
@@ -105,22 +101,22 @@ mod tests {
         pairs.collect()
     }
 
-    fn open(place: CookieBinding<'_>, cookies: &[(Vec<u8>, Vec<u8>)]) -> Option<Vec<u8>> {
+    fn open(place: &CookieBinding, cookies: &[(Vec<u8>, Vec<u8>)]) -> Option<Vec<u8>> {
         let whole: Vec<Vec<u8>> =
             cookies.iter().map(|(name, value)| [name, &b"="[..], value].concat()).collect();
-        let text = place.find(whole.iter().map(Vec::as_slice))?;
+        let text = cookie_chunks::find(&place.name, whole.iter().map(Vec::as_slice))?;
         Some(place.open(&ring(), &text).ok()?.contents)
     }
 
     #[test]
     fn what_was_sealed_opens_under_its_name_for_its_owner() {
         for length in [0, 1, 2_900, 3_000, 9_000, 20_000] {
-            let here = place("x-grant.tag.login", b"alice");
+            let here = &place("x-grant.tag.login", b"alice");
             let contents = vec![7; length];
             let cookies = seal(here, &contents);
             assert_eq!(open(here, &cookies), Some(contents), "{length}");
-            assert_eq!(open(place("x-grant.tag.login", b"bob"), &cookies), None);
-            assert_eq!(open(place("x-grant.tag.mail", b"alice"), &cookies), None);
+            assert_eq!(open(&place("x-grant.tag.login", b"bob"), &cookies), None);
+            assert_eq!(open(&place("x-grant.tag.mail", b"alice"), &cookies), None);
         }
     }
 
@@ -135,7 +131,7 @@ mod tests {
     /// Chunks of two texts of one place never open together.
     #[test]
     fn chunks_of_another_generation_do_not_mix() {
-        let here = place("x-grant.tag.login", b"alice");
+        let here = &place("x-grant.tag.login", b"alice");
         let (old, new) = (seal(here, &[1; 11_000]), seal(here, &[2; 11_000]));
         let shorter = seal(here, &[3; 4_000]);
         assert_eq!((old.len(), shorter.len()), (4, 2));
@@ -154,7 +150,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_changed_byte_closes_it(contents in prop::collection::vec(any::<u8>(), 0..4_000), chunk: prop::sample::Index, at: prop::sample::Index, flip in 1..128_u8) {
-            let here = place("x-grant.tag.login", b"alice");
+            let here = &place("x-grant.tag.login", b"alice");
             let mut cookies = seal(here, &contents);
             let chunk = chunk.index(cookies.len());
             let value = &mut cookies[chunk].1;
@@ -165,9 +161,9 @@ mod tests {
 
         #[test]
         fn any_cookies_are_read_without_panic(cookies: Vec<(Vec<u8>, Vec<u8>)>, values in prop::collection::vec("[0-9A-Za-z_-]{0,60}", 0..4)) {
-            prop_assert_eq!(open(place("x", b""), &cookies), None);
+            prop_assert_eq!(open(&place("x", b""), &cookies), None);
             let named: Vec<_> = values.iter().enumerate().map(|(at, value)| (cookie_chunks::name("x", at).into_bytes(), value.clone().into_bytes())).collect();
-            prop_assert_eq!(open(place("x", b""), &named), None);
+            prop_assert_eq!(open(&place("x", b""), &named), None);
         }
     }
 }

@@ -12,7 +12,7 @@ const RECALLED: u64 = 64 * 1024 * 1024;
 
 /// What this process has opened.
 pub(crate) struct SessionCookies {
-    cookie: String,
+    place: CookieBinding,
     opened: OpenedCache<OpenedSession>,
     events: Events,
 }
@@ -28,7 +28,9 @@ pub(crate) struct OpenedSession {
 
 impl SessionCookies {
     pub(crate) fn new(cookie: &str, events: Events) -> Self {
-        Self { cookie: cookie.to_owned(), opened: OpenedCache::new(RECALLED), events }
+        let place =
+            CookieBinding { purpose: Purpose::CarriedSession, name: cookie.to_owned(), owner: Vec::new() };
+        Self { place, opened: OpenedCache::new(RECALLED), events }
     }
 
     /// A cookie's value. A session is one cookie.
@@ -48,8 +50,7 @@ impl SessionCookies {
         records: &Records,
         now: Timestamp,
     ) -> Option<(OpenedSession, Session)> {
-        let place = CookieBinding { purpose: Purpose::CarriedSession, name: &self.cookie, owner: &[] };
-        let opened = match place.open(&records.keys, cookie) {
+        let opened = match self.place.open(&records.keys, cookie) {
             Ok(opened) => opened,
             Err(SealError::Broken) => {
                 let detail = "a session's cookie does not open; it counts as missing";

@@ -4,12 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::payload::GrantPayload;
-use super::{JarContents, Room, Stays, TooLarge, bound_grant, tag};
+use super::{JarContents, Room, Stays, TooLarge, tag};
 use crate::clock::Timestamp;
 use crate::events::EventCode;
-use crate::records::{
-    ChunkedValue, CookieBinding, Grant, GrantCookieNames, GrantKey, Owner, Purpose, SealError,
-};
+use crate::records::{ChunkedValue, CookieBinding, Grant, GrantKey, Owner, SealError, cookie_chunks};
 use crate::secret::opaque;
 use crate::sessions::Session;
 use crate::state::Runtime;
@@ -36,13 +34,9 @@ pub(crate) struct Unreadable;
 
 impl GrantCookieKey {
     /// How its cookies are named, and what their seals are bound to.
-    pub(super) fn cookies(&self, runtime: &Runtime) -> &GrantCookieNames {
-        let grant_key = &self.grant_key;
-        grant_key.cookies.get_or_init(|| {
-            let id = self.id();
-            let name = runtime.grant_name(&id, &grant_key.connection);
-            GrantCookieNames { name, bound: bound_grant(&id, &grant_key.owner, &grant_key.client) }
-        })
+    pub(super) fn cookies(&self, runtime: &Runtime) -> &CookieBinding {
+        let GrantKey { owner, client, connection, cookies, .. } = &*self.grant_key;
+        cookies.get_or_init(|| runtime.grant_cookies(&self.id(), connection, owner, client))
     }
 
     /// After whom its cookies are named: the session, or the visitor, whose owner is the name already.
@@ -109,12 +103,11 @@ impl GrantCookie {
     /// What the browser has shown, and still counts.
     pub(crate) fn grant(&self, now: Timestamp) -> Result<Option<Arc<Grant>>, Unreadable> {
         let (runtime, key) = (&self.jar.runtime, &self.key);
-        let place = self.text_place();
-        let Some(text) = place.find(self.jar.cookies.iter()) else { return Ok(None) };
+        let Some(text) = self.text() else { return Ok(None) };
         if let Some((expires_at, grant)) = self.recall(&text) {
             return Ok(self.counts(expires_at, &grant, now).then_some(grant));
         }
-        let opened = match place.open(&runtime.records.keys, &text) {
+        let opened = match key.cookies(runtime).open(&runtime.records.keys, &text) {
             Ok(opened) => opened,
             Err(SealError::Broken) => {
                 let detail = "a grant's cookies do not open; they count as missing";
@@ -139,8 +132,7 @@ impl GrantCookie {
 
     /// The same, where it was opened before.
     pub(crate) fn recalled(&self, now: Timestamp) -> Option<Arc<Grant>> {
-        let text = self.text_place().find(self.jar.cookies.iter())?;
-        let (expires_at, grant) = self.recall(&text)?;
+        let (expires_at, grant) = self.recall(&self.text()?)?;
         self.counts(expires_at, &grant, now).then_some(grant)
     }
 
@@ -155,9 +147,8 @@ impl GrantCookie {
         (row == self.key.grant_key.row.key).then_some((expires_at, grant))
     }
 
-    fn text_place(&self) -> CookieBinding<'_> {
-        let GrantCookieNames { name, bound } = self.key.cookies(&self.jar.runtime);
-        CookieBinding { purpose: Purpose::GrantPayload, name, owner: bound }
+    fn text(&self) -> Option<ChunkedValue<'_>> {
+        cookie_chunks::find(&self.key.cookies(&self.jar.runtime).name, self.jar.cookies.iter())
     }
 
     /// The browser shall carry this from now on.

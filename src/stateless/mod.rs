@@ -37,7 +37,6 @@ use crate::cookie::{self, AppCookies};
 use crate::events::EventCode;
 use crate::records::cookie_chunks;
 use crate::records::grant::{Grant, LOGIN, Owner, encode};
-use crate::records::grant_key::GrantCookieNames;
 use crate::records::seal::{Opened, Purpose};
 use crate::records::sealed_cookie::{CookieBinding, SealedCookie};
 use crate::secret::opaque;
@@ -111,8 +110,7 @@ impl CookieJar {
         let Some(expected) = &session.shown_claims else { return true };
         let opened = &jar.runtime.opened_claims;
         let name = expected.name.get_or_init(|| jar.runtime.claims_name(&session.id.bytes()).into());
-        let place = CookieBinding { purpose: Purpose::CarriedClaims, name, owner: &[] };
-        let Some(text) = place.find(jar.cookies.iter()) else { return false };
+        let Some(text) = cookie_chunks::find(name, jar.cookies.iter()) else { return false };
         if opened.get(text.parts()).is_some_and(|of| of == session.id) {
             return true;
         }
@@ -175,11 +173,8 @@ impl JarContents {
     }
 
     fn claims(&self, session: &Session) -> Option<ClaimsPayload> {
-        let id = session.id.bytes();
-        let name = self.runtime.claims_name(&id);
-        let owner = bound(&id, &session.owner());
-        let place = CookieBinding { purpose: Purpose::CarriedClaims, name: &name, owner: &owner };
-        postcard::from_bytes(&self.opened(place)?.contents).ok()
+        let place = self.runtime.claims_cookies(&session.id.bytes(), &session.owner());
+        postcard::from_bytes(&self.opened(&place)?.contents).ok()
     }
 
     /// A login's session, claims and grant, if they fit beside the grants that the session has of the one before it. They
@@ -196,15 +191,13 @@ impl JarContents {
         let (home, id) = (record.home_of(id).bytes(), id.bytes());
         let (cookie, owner) = (SessionCookie::new(id, record), record.owner());
         let idle_end = runtime.now().saturating_add(settings.idle_lifetime).min(record.ends_at);
-        let session = self.seal(Purpose::CarriedSession, &settings.session_cookie, &[], idle_end, &cookie)?;
-        let (bound, name) = (bound(&id, &owner), runtime.claims_name(&id));
+        let session = self.seal(&runtime.session_cookies(), idle_end, &cookie)?;
         let claims = ClaimsPayload::new(&record.claims, &record.id_token);
-        let claims = self.seal(Purpose::CarriedClaims, &name, &bound, record.ends_at, &claims)?;
+        let claims = self.seal(&runtime.claims_cookies(&id, &owner), record.ends_at, &claims)?;
         let grant = match grant {
             Some(grant) => {
-                let bound = bound_grant(&home, &owner, &grant.client);
-                let (name, grant) = (runtime.grant_name(&home, LOGIN), GrantPayload::new(grant));
-                self.seal(Purpose::GrantPayload, &name, &bound, record.ends_at, &grant)?
+                let place = runtime.grant_cookies(&home, LOGIN, &owner, &grant.client);
+                self.seal(&place, record.ends_at, &GrantPayload::new(grant))?
             }
             None => Vec::new(),
         };
@@ -244,7 +237,7 @@ impl JarContents {
 
     /// How many bytes of a grant's cookies the browser has.
     fn has_of(&self, key: &GrantCookieKey) -> usize {
-        let GrantCookieNames { name, .. } = key.cookies(&self.runtime);
+        let name = &key.cookies(&self.runtime).name;
         self.brought(|cookie| cookie_chunks::chunk(name, cookie).is_some())
     }
 
@@ -256,10 +249,10 @@ impl JarContents {
         room: Room,
     ) -> Result<Vec<SealedCookie>, TooLarge> {
         let runtime = &self.runtime;
-        let GrantCookieNames { name, bound } = key.cookies(runtime);
-        let (until, grant) = (key.until(grant, runtime.settings.visitor_lifetime), GrantPayload::new(grant));
-        let sealed = self.seal(Purpose::GrantPayload, name, bound, until, &grant)?;
-        let others = self.brought(|cookie| cookie_chunks::chunk(name, cookie).is_none());
+        let place = key.cookies(runtime);
+        let until = key.until(grant, runtime.settings.visitor_lifetime);
+        let sealed = self.seal(place, until, &GrantPayload::new(grant))?;
+        let others = self.brought(|cookie| cookie_chunks::chunk(&place.name, cookie).is_none());
         let others = (others + room.more).saturating_sub(room.less);
         let (size, most) = (sent(&sealed), runtime.most_carried());
         if others + size <= most {
@@ -270,26 +263,24 @@ impl JarContents {
         )))
     }
 
-    fn opened(&self, place: CookieBinding<'_>) -> Option<Opened> {
-        place.open(&self.runtime.records.keys, &place.find(self.cookies.iter())?).ok()
+    fn opened(&self, place: &CookieBinding) -> Option<Opened> {
+        place.open(&self.runtime.records.keys, &cookie_chunks::find(&place.name, self.cookies.iter())?).ok()
     }
 
     fn seal<T: serde::Serialize>(
         &self,
-        purpose: Purpose,
-        name: &str,
-        owner: &[u8],
+        place: &CookieBinding,
         expires_at: Timestamp,
         contents: &T,
     ) -> Result<Vec<SealedCookie>, TooLarge> {
         let contents = postcard::to_allocvec(contents).map_err(|error| TooLarge(error.to_string()))?;
-        let sealed = self.sealed(CookieBinding { purpose, name, owner }, expires_at, &contents);
+        let sealed = self.sealed(place, expires_at, &contents);
         sealed.ok_or_else(|| TooLarge(format!("{} bytes are more than cookies can be", contents.len())))
     }
 
     fn sealed(
         &self,
-        place: CookieBinding<'_>,
+        place: &CookieBinding,
         expires_at: Timestamp,
         contents: &[u8],
     ) -> Option<Vec<SealedCookie>> {
@@ -314,17 +305,31 @@ fn tag(id: &[u8; 32]) -> String {
     URL_SAFE_NO_PAD.encode(&id[..4])
 }
 
-/// What seals are bound to besides their name: the session, and whose it is.
-fn bound(id: &[u8; 32], owner: &Owner) -> Vec<u8> {
-    encode(&[b"carried", id, &owner.encoded()])
-}
-
-/// The bytes that bind a grant's cookie to its session, owner and client: a grant to one client is nothing at another.
-fn bound_grant(id: &[u8; 32], owner: &Owner, client: &[u8; 32]) -> Vec<u8> {
-    encode(&[b"carried", id, &owner.encoded(), client])
-}
-
 impl Runtime {
+    fn session_cookies(&self) -> CookieBinding {
+        let name = self.settings.session_cookie.clone();
+        CookieBinding { purpose: Purpose::CarriedSession, name, owner: Vec::new() }
+    }
+
+    /// The seal of the claims is bound to the session, and whose it is.
+    fn claims_cookies(&self, id: &[u8; 32], owner: &Owner) -> CookieBinding {
+        let (name, owner) = (self.claims_name(id), encode(&[b"carried", id, &owner.encoded()]));
+        CookieBinding { purpose: Purpose::CarriedClaims, name, owner }
+    }
+
+    /// The seal of a grant is bound to its session, owner and client: a grant to one client is nothing at another.
+    fn grant_cookies(
+        &self,
+        id: &[u8; 32],
+        connection: &str,
+        owner: &Owner,
+        client: &[u8; 32],
+    ) -> CookieBinding {
+        let (name, owner) =
+            (self.grant_name(id, connection), encode(&[b"carried", id, &owner.encoded(), client]));
+        CookieBinding { purpose: Purpose::GrantPayload, name, owner }
+    }
+
     fn claims_name(&self, id: &[u8; 32]) -> String {
         self.settings.cookies.name(&format!("{CLAIMS}.{}", tag(id)))
     }

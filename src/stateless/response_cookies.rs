@@ -7,12 +7,12 @@ use http::{HeaderMap, HeaderValue};
 
 use super::grant_cookie::{GrantCookieKey, PendingGrantCookie};
 use super::payload::ClaimsPayload;
-use super::{CLAIMS, CookieJar, GRANT, JarContents, Room, Stays, bound, bound_grant, sent, tag};
+use super::{CLAIMS, CookieJar, GRANT, JarContents, Room, Stays, sent, tag};
 use crate::clock::Timestamp;
 use crate::config::CheckedConnections;
 use crate::cookie::{self, SameSitePolicy};
 use crate::events::EventCode;
-use crate::records::{CookieBinding, Grant, GrantStatus, LOGIN, Owner, Purpose, SealedCookie, cookie_chunks};
+use crate::records::{Grant, GrantStatus, LOGIN, Owner, SealedCookie, cookie_chunks};
 use crate::secret::Secret;
 use crate::sessions::visitor_id::{self};
 use crate::sessions::{ProviderSessions, Session, SessionCookie, Visitor};
@@ -99,13 +99,12 @@ impl JarContents {
     /// will be taken away, everything else is sealed anew with it.
     fn renewed(&self, session: &Arc<Session>, now: Timestamp) -> Vec<HeaderValue> {
         let settings = &self.runtime.settings;
-        let name = &settings.session_cookie;
-        let place = CookieBinding { purpose: Purpose::CarriedSession, name, owner: &[] };
-        let Some(opened) = self.opened(place) else { return Vec::new() };
+        let place = self.runtime.session_cookies();
+        let Some(opened) = self.opened(&place) else { return Vec::new() };
         let expires_at = now.saturating_add(settings.idle_lifetime).min(session.ends_at);
         let Ok(mut held) = postcard::from_bytes::<SessionCookie>(&opened.contents) else { return Vec::new() };
         held.identity.sids = session.provider_sessions().map(ProviderSessions::sids).unwrap_or_default();
-        let seal = |held: &SessionCookie| self.seal(place.purpose, name, &[], expires_at, held);
+        let seal = |held: &SessionCookie| self.seal(&place, expires_at, held);
         let mut set = seal(&held).unwrap_or_default();
         // A session is one cookie: the oldest of the provider's sessions go where all have no room.
         while set.len() > 1 && !held.identity.sids.is_empty() {
@@ -120,13 +119,12 @@ impl JarContents {
 
     /// The claims' cookies with a newer ID token, where that has room.
     fn with_hint(&self, session: &Session, id_token: &Secret) -> Option<Vec<HeaderValue>> {
-        let (id, claims) = (session.id.bytes(), self.claims(session)?.claims()?);
-        let (name, owner) = (self.runtime.claims_name(&id), bound(&id, &session.owner()));
-        let claims = ClaimsPayload::new(&claims, id_token);
-        let set = self.seal(Purpose::CarriedClaims, &name, &owner, session.ends_at, &claims).ok()?;
-        let others = self.brought(|cookie| cookie_chunks::chunk(&name, cookie).is_none());
+        let place = self.runtime.claims_cookies(&session.id.bytes(), &session.owner());
+        let claims = ClaimsPayload::new(&self.claims(session)?.claims()?, id_token);
+        let set = self.seal(&place, session.ends_at, &claims).ok()?;
+        let others = self.brought(|cookie| cookie_chunks::chunk(&place.name, cookie).is_none());
         let fits = others + sent(&set) <= self.runtime.most_carried();
-        let surplus = self.surplus(&name, set.len());
+        let surplus = self.surplus(&place.name, set.len());
         fits.then(|| set.into_iter().map(|cookie| cookie.header).chain(surplus).collect())
     }
 
@@ -145,15 +143,12 @@ impl JarContents {
         let connections = provider.map(|provider| runtime.settings.connections(provider.relying_party.id));
         let grants = connections.map(CheckedConnections::all).unwrap_or_default().iter().map(|connection| {
             let client = &runtime.providers.get(connection.provider).relying_party.client;
-            let name = runtime.grant_name(&home, &connection.name);
-            (Purpose::GrantPayload, name, bound_grant(&home, &owner, client))
+            runtime.grant_cookies(&home, &connection.name, &owner, client)
         });
-        let claims = (Purpose::CarriedClaims, runtime.claims_name(&id), bound(&id, &owner));
         let mut set = Vec::new();
-        for (purpose, name, owner) in grants.chain([claims]) {
-            let place = CookieBinding { purpose, name: &name, owner: &owner };
-            if let Some(opened) = self.opened(place).filter(|opened| !opened.by_first_secret) {
-                set.extend(self.sealed(place, opened.expires_at, &opened.contents).unwrap_or_default());
+        for place in grants.chain([runtime.claims_cookies(&id, &owner)]) {
+            if let Some(opened) = self.opened(&place).filter(|opened| !opened.by_first_secret) {
+                set.extend(self.sealed(&place, opened.expires_at, &opened.contents).unwrap_or_default());
             }
         }
         set

@@ -119,7 +119,7 @@ fn cookies(access_token: &str, refresh_token: &str) -> [(usize, usize); 3] {
     let style = CookiePolicy::new("tower-oidc", true);
     let keys = KeyRing::new(&["a secret for seals, of 32 bytes and more".into()], b"app");
     let seal = |purpose, name: &str, contents: &[u8]| {
-        let place = CookieBinding { purpose, name, owner: &[] };
+        let place = CookieBinding { purpose, name: name.to_owned(), owner: Vec::new() };
         let set = place.seal(&keys, &style, &Random::system(), (NOW, record.ends_at), contents).unwrap();
         (set.iter().map(|one: &SealedCookie| one.sent).sum::<usize>(), set.len())
     };
@@ -190,7 +190,8 @@ fn no_session_is_smaller_than_the_least() {
         ("claims.q8Zk1A", postcard::to_allocvec(&ClaimsPayload::new(&record.claims, &record.id_token))),
     ]
     .map(|(name, contents)| {
-        let place = CookieBinding { purpose: Purpose::CarriedSession, name: &style.name(name), owner: &[] };
+        let (purpose, name) = (Purpose::CarriedSession, style.name(name));
+        let place = CookieBinding { purpose, name, owner: Vec::new() };
         let keys = KeyRing::new(&["a secret for seals, of 32 bytes and more".into()], b"app");
         let times = (NOW, record.ends_at);
         let set = place.seal(&keys, &style, &Random::system(), times, &contents.unwrap()).unwrap();
