@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::{Request, Response, header};
-use serde_json::{Value, json};
+use serde_json::Value;
 use url::Url;
 
 use super::{DevProviderError, response};
@@ -64,35 +64,16 @@ impl Issuer {
         response::set(response, header::SET_COOKIE, &cookie);
     }
 
-    /// The provider's metadata: OpenID Connect Discovery 1.0 section 3, RFC 8414, RFC 9207 section 3.
+    /// The provider's metadata: OpenID Connect Discovery 1.0 section 3, RFC 8414, RFC 9207 section 3. The file has a path
+    /// where the document has a URL.
     pub(super) fn metadata(&self) -> Value {
-        let client_authentication = ["client_secret_basic", "client_secret_post", "none"];
-        json!({
-            "issuer": self.as_str(),
-            "authorization_endpoint": self.url("/authorize"),
-            "token_endpoint": self.url("/token"),
-            "userinfo_endpoint": self.url("/userinfo"),
-            "revocation_endpoint": self.url("/revoke"),
-            "end_session_endpoint": self.url("/end_session"),
-            "jwks_uri": self.url("/jwks"),
-            "scopes_supported": ["openid", "email", "profile", "offline_access"],
-            "response_types_supported": ["code"],
-            "response_modes_supported": ["query", "form_post"],
-            "grant_types_supported": ["authorization_code", "refresh_token", "client_credentials"],
-            "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["ES256"],
-            "token_endpoint_auth_methods_supported": client_authentication,
-            "revocation_endpoint_auth_methods_supported": client_authentication,
-            "code_challenge_methods_supported": ["S256"],
-            "prompt_values_supported": ["none", "login", "consent", "select_account"],
-            "claims_supported": [
-                "iss", "sub", "aud", "exp", "iat", "auth_time", "nonce", "sid", "at_hash",
-                "email", "email_verified", "name", "admin",
-            ],
-            "authorization_response_iss_parameter_supported": true,
-            "claims_parameter_supported": false,
-            "request_parameter_supported": false,
-            "request_uri_parameter_supported": false,
-        })
+        let mut metadata: Value = serde_json::from_str(include_str!("metadata.json")).unwrap_or_default();
+        for member in metadata.as_object_mut().into_iter().flat_map(|metadata| metadata.values_mut()) {
+            if let Some(endpoint) = member.as_str() {
+                *member = self.url(endpoint).into();
+            }
+        }
+        metadata["issuer"] = self.as_str().into();
+        metadata
     }
 }

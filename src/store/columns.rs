@@ -6,33 +6,17 @@ use super::{Key, MAX_TAGS, Record, StoreError, Stored, Tag, Version};
 use crate::clock::Timestamp;
 
 /// The statements that are the same in each database. (SQLite numbers parameters in the order in which they come.)
-pub(super) const LOAD: &str = "
-    SELECT version, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6
-    FROM tower_oidc_records WHERE key = $1";
+pub(super) const LOAD: &str = include_str!("load.sql");
 
 pub(super) const DELETE: &str =
     "DELETE FROM tower_oidc_records WHERE key = $1 AND (CAST($2 AS bigint) IS NULL OR version = $2)";
 
-pub(super) const FIND: &str = "
-    SELECT key FROM tower_oidc_records WHERE tag1 = $1
-    UNION SELECT key FROM tower_oidc_records WHERE tag2 = $1
-    UNION SELECT key FROM tower_oidc_records WHERE tag3 = $1
-    UNION SELECT key FROM tower_oidc_records WHERE tag4 = $1
-    UNION SELECT key FROM tower_oidc_records WHERE tag5 = $1
-    UNION SELECT key FROM tower_oidc_records WHERE tag6 = $1";
+pub(super) const FIND: &str = include_str!("find.sql");
 
 /// The version of the tables.
 const SCHEMA: i32 = 1;
 
-pub(super) const INDEXES: &str = "
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_expires_at ON tower_oidc_records (expires_at);
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag1 ON tower_oidc_records (tag1) WHERE tag1 IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag2 ON tower_oidc_records (tag2) WHERE tag2 IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag3 ON tower_oidc_records (tag3) WHERE tag3 IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag4 ON tower_oidc_records (tag4) WHERE tag4 IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag5 ON tower_oidc_records (tag5) WHERE tag5 IS NOT NULL;
-    CREATE INDEX IF NOT EXISTS tower_oidc_records_tag6 ON tower_oidc_records (tag6) WHERE tag6 IS NOT NULL;
-";
+pub(super) const INDEXES: &str = include_str!("indexes.sql");
 
 /// Whether tables of this version were found. Those of a newer one are not for this program.
 pub(super) fn is_current(found: Option<i32>) -> Result<bool, StoreError> {

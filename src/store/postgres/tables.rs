@@ -12,30 +12,11 @@ use super::failed;
 use crate::clock::Timestamp;
 
 /// Version 1. What is there already stays: a version that is added finds these tables.
-const TABLES: &str = "
-    CREATE SEQUENCE IF NOT EXISTS tower_oidc_versions;
-    CREATE TABLE IF NOT EXISTS tower_oidc_records (
-        key bytea PRIMARY KEY,
-        version bigint NOT NULL,
-        expires_at bigint NOT NULL,
-        tag1 bytea, tag2 bytea, tag3 bytea, tag4 bytea, tag5 bytea, tag6 bytea,
-        contents bytea NOT NULL
-    );
-    -- What is sealed cannot be compressed.
-    ALTER TABLE tower_oidc_records ALTER COLUMN contents SET STORAGE EXTERNAL;
-    CREATE TABLE IF NOT EXISTS tower_oidc_state (
-        id integer PRIMARY KEY CHECK (id = 1),
-        schema_version integer NOT NULL
-    );
-    INSERT INTO tower_oidc_state VALUES (1, 1) ON CONFLICT (id) DO UPDATE SET schema_version = 1;
-";
+const TABLES: &str = include_str!("tables.sql");
 
 /// `IF NOT EXISTS` is no protection from somebody who creates the same at the same time; this lock is. Its number is the
 /// beginning of this crate's name. A process that stands still half-way keeps nobody waiting for long.
-const LOCK: &str = "
-    SET LOCAL idle_in_transaction_session_timeout = '5s';
-    SELECT pg_advisory_xact_lock(x'746f7765726f6964'::bigint);
-";
+const LOCK: &str = include_str!("lock.sql");
 
 /// Creates the tables, or brings them to this version. Any number of processes may do so at once.
 pub(super) async fn migrate(client: &mut ClientWrapper) -> Result<(), StoreError> {
@@ -69,24 +50,13 @@ async fn version(client: &impl GenericClient) -> Result<Option<i32>, StoreError>
 /// How many expired rows go at once: few milliseconds each.
 pub(super) const BATCH: i64 = 1000;
 
-const CREATE: &str = "
-    INSERT INTO tower_oidc_records (key, version, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6)
-    VALUES ($1, nextval('tower_oidc_versions'), $2, $3, $4, $5, $6, $7, $8, $9)
-    ON CONFLICT (key) DO NOTHING RETURNING version";
+const CREATE: &str = include_str!("create.sql");
 
-const CHANGE: &str = "
-    UPDATE tower_oidc_records SET version = nextval('tower_oidc_versions'),
-        expires_at = $2, contents = $3, tag1 = $4, tag2 = $5, tag3 = $6, tag4 = $7, tag5 = $8, tag6 = $9
-    WHERE key = $1 AND version = $10 RETURNING version";
+const CHANGE: &str = include_str!("change.sql");
 
 /// What has expired by the caller's clock and by the server's. Rows that somebody else is changing or collecting are
 /// left to them.
-const DELETE_EXPIRED: &str = "
-    DELETE FROM tower_oidc_records WHERE key IN (
-        SELECT key FROM tower_oidc_records
-        WHERE expires_at <= least($1, floor(extract(epoch FROM now()) * 1000)::bigint)
-        LIMIT $2 FOR UPDATE SKIP LOCKED
-    )";
+const DELETE_EXPIRED: &str = include_str!("delete_expired.sql");
 
 pub(super) async fn load(client: Arc<Client>, key: Key) -> Result<Option<Row>, Error> {
     client.query_opt(&client.prepare_cached(columns::LOAD).await?, &[&&key.0[..]]).await

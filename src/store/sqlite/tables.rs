@@ -8,25 +8,7 @@ use super::failed;
 use crate::clock::{Clock, Timestamp};
 
 /// Version 1. What is there already stays: a version that is added finds these tables.
-const TABLES: &str = "
-    CREATE TABLE IF NOT EXISTS tower_oidc_records (
-        key BLOB NOT NULL PRIMARY KEY,
-        version INTEGER NOT NULL,
-        expires_at INTEGER NOT NULL,
-        tag1 BLOB, tag2 BLOB, tag3 BLOB, tag4 BLOB, tag5 BLOB, tag6 BLOB,
-        contents BLOB NOT NULL
-    ) STRICT;
-    -- One row that outlives every record: a version is never given twice.
-    CREATE TABLE IF NOT EXISTS tower_oidc_state (
-        id INTEGER PRIMARY KEY CHECK (id = 1),
-        schema_version INTEGER NOT NULL,
-        last_version INTEGER NOT NULL,
-        last_writer INTEGER NOT NULL,
-        last_written_at INTEGER NOT NULL,
-        previous_written_at INTEGER NOT NULL
-    ) STRICT;
-    INSERT INTO tower_oidc_state VALUES (1, 1, 0, 0, 0, 0) ON CONFLICT (id) DO UPDATE SET schema_version = 1;
-";
+const TABLES: &str = include_str!("tables.sql");
 
 /// Creates the tables, or brings them to this version. Any number of processes may do so at once.
 pub(super) fn migrate(connection: &mut Connection) -> Result<(), StoreError> {
@@ -87,31 +69,17 @@ pub(super) fn swap(
 ) -> Result<Option<Version>, StoreError> {
     // The lock is taken before anything is read, so that no other process writes in between.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
-    let next: i64 = prepare(
-        &transaction,
-        "UPDATE tower_oidc_state SET last_version = last_version + 1,
-             previous_written_at = CASE last_writer WHEN ?1 THEN previous_written_at ELSE last_written_at END,
-             last_writer = ?1, last_written_at = ?2 RETURNING last_version",
-    )?
-    .query_row([writer.id, columns::from_timestamp(writer.clock.now())], |row| row.get(0))
-    .map_err(failed)?;
+    let next: i64 = prepare(&transaction, include_str!("next_version.sql"))?
+        .query_row([writer.id, columns::from_timestamp(writer.clock.now())], |row| row.get(0))
+        .map_err(failed)?;
     let [tag1, tag2, tag3, tag4, tag5, tag6] = record.tags;
     let (expires_at, contents) = (record.expires_at, &record.contents[..]);
     let written = match expected.map(columns::from_version) {
-        None => prepare(
-            &transaction,
-            "INSERT INTO tower_oidc_records
-                 (key, version, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (key) DO NOTHING",
-        )?
-        .execute(params![key.0, next, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6]),
-        Some(expected) => prepare(
-            &transaction,
-            "UPDATE tower_oidc_records SET version = ?2, expires_at = ?3, contents = ?4,
-                 tag1 = ?5, tag2 = ?6, tag3 = ?7, tag4 = ?8, tag5 = ?9, tag6 = ?10
-             WHERE key = ?1 AND version = ?11",
-        )?
-        .execute(params![key.0, next, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6, expected]),
+        None => prepare(&transaction, include_str!("create.sql"))?
+            .execute(params![key.0, next, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6]),
+        Some(expected) => prepare(&transaction, include_str!("change.sql"))?.execute(params![
+            key.0, next, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6, expected
+        ]),
     };
     if written.map_err(failed)? == 0 {
         return Ok(None);
@@ -142,14 +110,7 @@ pub(super) fn delete_expired(
     writer: &Writer,
     older_than: Timestamp,
 ) -> Result<u64, StoreError> {
-    let mut delete = prepare(
-        connection,
-        "DELETE FROM tower_oidc_records WHERE key IN
-         (SELECT key FROM tower_oidc_records WHERE expires_at <= (
-             SELECT ?1 - CASE WHEN abs(?1 - CASE last_writer WHEN ?3 THEN previous_written_at
-                 ELSE last_written_at END) <= 60000 THEN 0 ELSE 30 * 86400000 END
-             FROM tower_oidc_state) LIMIT ?2)",
-    )?;
+    let mut delete = prepare(connection, include_str!("delete_expired.sql"))?;
     let deleted =
         delete.execute(params![columns::from_timestamp(older_than), BATCH, writer.id]).map_err(failed)?;
     Ok(deleted as u64)

@@ -1,0 +1,3 @@
+INSERT INTO tower_oidc_records (key, version, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6)
+VALUES ($1, nextval('tower_oidc_versions'), $2, $3, $4, $5, $6, $7, $8, $9)
+ON CONFLICT (key) DO NOTHING RETURNING version
