@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::payload::GrantPayload;
-use super::{JarContents, Room, Stays, TooLarge, tag};
+use super::{JarContents, Stays, TooLarge, tag};
 use crate::clock::Timestamp;
 use crate::events::EventCode;
 use crate::records::{ChunkedValue, CookieBinding, Grant, GrantKey, Owner, SealError, cookie_chunks};
@@ -171,8 +171,8 @@ impl GrantCookie {
 
     /// Whether the browser can carry this beside what it has, less what is replaced.
     pub(crate) fn fits(&self, grant: &Grant, replaced: Option<&Self>) -> Result<(), TooLarge> {
-        let less = replaced.map_or(0, |replaced| self.jar.has_of(&replaced.key));
-        self.jar.sealed_grant(&self.key, grant, Room { less, ..Room::default() }).map(drop)
+        let less = replaced.map_or(0, |replaced| self.jar.has_of(&replaced.key)).cast_signed();
+        self.jar.sealed_grant(&self.key, grant, -less).map(drop)
     }
 }
 

@@ -61,13 +61,6 @@ pub(crate) struct JarContents {
     answer: Mutex<Option<Box<ResponseCookies>>>,
 }
 
-/// What the answer adds to the bytes that the browser has, and takes from them.
-#[derive(Clone, Copy, Default)]
-struct Room {
-    more: usize,
-    less: usize,
-}
-
 /// The tags of the cookies of one session.
 #[derive(Clone)]
 struct Stays {
@@ -241,19 +234,19 @@ impl JarContents {
         self.brought(|cookie| cookie_chunks::chunk(name, cookie).is_some())
     }
 
-    /// A grant's cookies, if they fit beside what the browser has besides.
+    /// A grant's cookies, if they fit beside what the browser has besides, which the answer makes so many bytes `more`.
     fn sealed_grant(
         &self,
         key: &GrantCookieKey,
         grant: &Grant,
-        room: Room,
+        more: isize,
     ) -> Result<Vec<SealedCookie>, TooLarge> {
         let runtime = &self.runtime;
         let place = key.cookies(runtime);
         let until = key.until(grant, runtime.settings.visitor_lifetime);
         let sealed = self.seal(place, until, &GrantPayload::new(grant))?;
         let others = self.brought(|cookie| cookie_chunks::chunk(&place.name, cookie).is_none());
-        let others = (others + room.more).saturating_sub(room.less);
+        let others = others.saturating_add_signed(more);
         let (size, most) = (sent(&sealed), runtime.most_carried());
         if others + size <= most {
             return Ok(sealed);

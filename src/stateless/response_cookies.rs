@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderValue};
 
 use super::grant_cookie::{GrantCookieKey, PendingGrantCookie};
 use super::payload::ClaimsPayload;
-use super::{CLAIMS, CookieJar, GRANT, JarContents, Room, Stays, sent, tag};
+use super::{CLAIMS, CookieJar, GRANT, JarContents, Stays, sent, tag};
 use crate::clock::Timestamp;
 use crate::config::CheckedConnections;
 use crate::cookie::{self, SameSitePolicy};
@@ -72,7 +72,7 @@ impl CookieJar {
         {
             set.extend(jar.with_hint(&session, &id_token).unwrap_or_default());
         }
-        let (mut beside_grant, mut room) = (None, Room::default());
+        let (mut beside_grant, mut more) = (None, 0);
         let (gone, kept): (Vec<_>, Vec<_>) =
             answer.grants.into_iter().partition(|noted| noted.grant.status == GrantStatus::Revoked);
         // What goes makes room.
@@ -80,7 +80,7 @@ impl CookieJar {
             if now.duration_since(at) <= SETS_WITHIN && !key.has_ended() {
                 // What a person left behind is not for a visitor to clear away.
                 beside_grant = beside_grant.or_else(|| key.stays());
-                set.extend(jar.granted(&key, &grant, &mut room));
+                set.extend(jar.granted(&key, &grant, &mut more));
             }
         }
         if let Some(stays) = answer.clears.or(beside_grant.map(Some)) {
@@ -155,12 +155,12 @@ impl JarContents {
     }
 
     /// The cookies of a grant, and the removal of those that it needs no more.
-    fn granted(&self, key: &GrantCookieKey, grant: &Grant, room: &mut Room) -> Vec<HeaderValue> {
+    fn granted(&self, key: &GrantCookieKey, grant: &Grant, more: &mut isize) -> Vec<HeaderValue> {
         let base = &key.cookies(&self.runtime).name;
         let set = match grant.status {
             // Nothing of it is left to be carried.
             GrantStatus::Revoked => Vec::new(),
-            _ => match self.sealed_grant(key, grant, *room) {
+            _ => match self.sealed_grant(key, grant, *more) {
                 Ok(set) => set,
                 Err(too_large) => {
                     let detail = format_args!("the coordination store keeps a refreshed grant: {too_large}");
@@ -170,9 +170,7 @@ impl JarContents {
                 }
             },
         };
-        let (has, had) = (sent(&set), self.has_of(key));
-        room.more += has.saturating_sub(had);
-        room.less += had.saturating_sub(has);
+        *more += sent(&set).cast_signed() - self.has_of(key).cast_signed();
         let surplus = self.surplus(base, set.len());
         set.into_iter().map(|cookie| cookie.header).chain(surplus).collect()
     }
