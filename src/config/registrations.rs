@@ -54,33 +54,32 @@ impl RelyingParty {
             // Where there are several, a response arrives where nobody else's does (RFC 9700 section 4.4.2.2).
             let redirect_uri =
                 if several { format!("{callback}/{}", provider.name) } else { callback.to_owned() };
-            Self { internal_url, keys, ..Self::new(ProviderId(index), provider, redirect_uri) }
+            let client = encode(&[provider.issuer.as_bytes(), provider.client_id.as_bytes()]);
+            Self {
+                id: ProviderId(index),
+                display_name: display_name(provider),
+                issuer: issuer(provider),
+                internal_url,
+                response_issuer: match &provider.oauth2 {
+                    Some(OAuth2 { response_issuer: Some(named), .. }) => ProviderIssuer::exact(named),
+                    _ => issuer(provider),
+                },
+                client: Sha256::digest(client).into(),
+                redirect_uri,
+                decisive: Vec::new(),
+                algorithm: provider.id_token_signed_response_alg.as_deref().and_then(Algorithm::from_name),
+                keys,
+                written: provider.clone(),
+            }
         });
         each.collect()
     }
+}
 
-    fn new(id: ProviderId, provider: &ProviderConfig, redirect_uri: String) -> Self {
-        let url = provider.issuer.replacen(PSEUDO, "https://", 1);
-        let host = || Url::parse(&url).ok().and_then(|url| url.host_str().map(str::to_owned));
-        let display_name = provider.display_name.clone().or_else(host);
-        Self {
-            id,
-            display_name: display_name.unwrap_or_else(|| provider.name.clone()),
-            issuer: issuer(provider),
-            internal_url: None,
-            response_issuer: match &provider.oauth2 {
-                Some(OAuth2 { response_issuer: Some(named), .. }) => ProviderIssuer::exact(named),
-                _ => issuer(provider),
-            },
-            client: Sha256::digest(encode(&[provider.issuer.as_bytes(), provider.client_id.as_bytes()]))
-                .into(),
-            redirect_uri,
-            decisive: Vec::new(),
-            algorithm: provider.id_token_signed_response_alg.as_deref().and_then(Algorithm::from_name),
-            keys: Arc::default(),
-            written: provider.clone(),
-        }
-    }
+fn display_name(provider: &ProviderConfig) -> String {
+    let url = Url::parse(&provider.issuer.replacen(PSEUDO, "https://", 1)).ok();
+    let host = || url?.host_str().map(str::to_owned);
+    provider.display_name.clone().or_else(host).unwrap_or_else(|| provider.name.clone())
 }
 
 /// The provider's issuer, with its tenants. Without a place for them it has none, which is a problem of its own.
