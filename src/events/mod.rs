@@ -25,7 +25,7 @@ use crate::secret::opaque;
 
 /// Declares an enum, each of whose variants stands beside its entry, and the method that returns the entry.
 macro_rules! entries {
-    ($entry:ident: $type:ty => $(#[$meta:meta])* $vis:vis enum $name:ident {
+    ($entry_vis:vis $entry:ident: $type:ty => $(#[$meta:meta])* $vis:vis enum $name:ident {
         $($(#[$doc:meta])* $variant:ident = $value:expr,)+
     }) => {
         $(#[$meta])*
@@ -37,7 +37,7 @@ macro_rules! entries {
             #[allow(dead_code, reason = "not every enum is gone through")]
             const ALL: &[Self] = &[$(Self::$variant,)+];
 
-            pub(crate) const fn $entry(self) -> $type {
+            $entry_vis const fn $entry(self) -> $type {
                 match self {
                     $(Self::$variant => $value,)+
                 }
@@ -148,7 +148,7 @@ impl EventCode {
 
 /// How an event is reported.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Report {
+enum Report {
     Info,
     Warning,
     /// A warning that strangers, or an outage, can cause as often as they like.

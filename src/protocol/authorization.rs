@@ -19,17 +19,20 @@ use crate::events::entries;
 /// proxies and providers that nobody here controls.
 pub(crate) const MAX_REDIRECT: usize = 2048;
 
-/// How the provider sends its response back (OAuth 2.0 Multiple Response Types, Form Post Response Mode).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ResponseMode {
-    /// In the query of a redirect. Works with `SameSite=Lax` cookies.
-    #[default]
-    Query,
-    /// In the body of a cross-site POST: nothing in the address bar, the history or a log. The login's cookie
-    /// is then `SameSite=None; Secure`.
-    FormPost,
+entries! {
+    pub(crate) name: &'static str =>
+    /// How the provider sends its response back (OAuth 2.0 Multiple Response Types, Form Post Response Mode).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    #[non_exhaustive]
+    pub enum ResponseMode {
+        /// In the query of a redirect. Works with `SameSite=Lax` cookies.
+        #[default]
+        Query = "query",
+        /// In the body of a cross-site POST: nothing in the address bar, the history or a log. The login's cookie
+        /// is then `SameSite=None; Secure`.
+        FormPost = "form_post",
+    }
 }
 
 /// Whether authorization requests are pushed to the provider before the browser goes there (RFC 9126).
@@ -47,7 +50,7 @@ pub enum PushedAuthorizationRequests {
 }
 
 entries! {
-    as_str: &'static str =>
+    pub(crate) as_str: &'static str =>
     /// What the person is asked at the provider (OpenID Connect Core 1.0 section 3.1.2.1).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
@@ -176,7 +179,7 @@ impl AuthorizationRequest<'_> {
         let mut parameters: Vec<_> = asked.chain(self.additional.iter().cloned()).collect();
         let mut add = |name: &str, value: &str| parameters.push((name.to_owned(), value.to_owned()));
         if self.response_mode == ResponseMode::FormPost {
-            add("response_mode", "form_post");
+            add("response_mode", self.response_mode.name());
         }
         self.resources.iter().for_each(|resource| add("resource", resource));
         self.hosted_domain.iter().for_each(|domain| add("hd", domain));

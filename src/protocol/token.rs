@@ -10,7 +10,7 @@ use crate::events::entries;
 use crate::secret::Secret;
 
 entries! {
-    name: &'static str =>
+    pub(crate) name: &'static str =>
     /// How the application authenticates at the token endpoint (OpenID Connect Core 1.0 section 9). Each has its name there.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]

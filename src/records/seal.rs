@@ -29,7 +29,7 @@ const TAG: usize = 16;
 pub(crate) const MIN_SECRET: usize = 32;
 
 entries! {
-    label: &'static str =>
+    pub(crate) label: &'static str =>
     /// What a seal is for. Its label is part of the key and of the bound data.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(crate) enum Purpose {

@@ -7,7 +7,7 @@ use proc_macro2::{LineColumn, Span};
 use syn::parse::ParseStream;
 use syn::spanned::Spanned;
 use syn::visit_mut::{VisitMut, visit_item_mut};
-use syn::{Attribute, File, Item, ItemEnum, Meta, Token, Type};
+use syn::{Attribute, File, Ident, Item, ItemEnum, Meta, Token, Type, Visibility};
 
 /// The path of a module from the crate's root, which is empty.
 pub(super) type ModulePath = Vec<String>;
@@ -78,6 +78,9 @@ fn expand(item: &mut Item) {
     let Item::Macro(declared) = item else { return };
     if declared.mac.path.is_ident("entries") {
         let body = |input: ParseStream| {
+            input.parse::<Visibility>()?;
+            input.parse::<Ident>()?;
+            input.parse::<Token![:]>()?;
             input.parse::<Type>()?;
             input.parse::<Token![=>]>()?;
             input.parse::<ItemEnum>()
