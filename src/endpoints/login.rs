@@ -19,10 +19,9 @@ use crate::events::{EventCode, guarded};
 use crate::page;
 use crate::protocol::authorization::with_parameters;
 use crate::protocol::{
-    AuthorizationRequest, Decision, LoginOptions, MAX_REDIRECT, Prompt, PushedAuthorizationRequests,
-    ResponseMode, Target,
+    AuthorizationRequest, Decision, LoginOptions, MAX_REDIRECT, Prompt, ProviderClient, ResponseMode, Target,
 };
-use crate::provider::{Discovered, Provider, ProviderError, ProviderId, RelyingParty, cause};
+use crate::provider::{Provider, ProviderError, ProviderId, RelyingParty, cause};
 use crate::records::Grant;
 use crate::records::grant::encode;
 use crate::sessions::SessionId;
@@ -174,7 +173,7 @@ impl AuthorizationAttempt {
             options: &self.options,
             additional: &relying_party.authorization_parameters,
         };
-        let parameters = request.parameters(&metadata.client);
+        let parameters = request.parameters(&metadata);
         let cookies = pending::begin(context, relying_party.response_mode, login)
             .ok_or(ProviderError::Malformed("the login under way cannot be kept"))?;
         let set: usize = cookies.iter().map(|cookie| cookie.len() + cookie::LINE).sum();
@@ -213,7 +212,7 @@ pub(crate) fn unavailable(address: &str) -> Response<Bytes> {
 async fn transport(
     runtime: &Runtime,
     provider: &Arc<Provider>,
-    metadata: &Discovered,
+    metadata: &ProviderClient,
     parameters: &[(String, String)],
     set: usize,
 ) -> Result<Response<Bytes>, ProviderError> {
@@ -221,16 +220,12 @@ async fn transport(
     let named = parameters.iter().map(|(name, value)| (name.as_str(), value));
     let url = with_parameters(endpoint, named);
     let location = url.as_str().len();
-    let (may_push, must_push) = match provider.relying_party.pushed_authorization_requests {
-        PushedAuthorizationRequests::Auto => (metadata.par_endpoint.is_some(), metadata.requires_par),
-        PushedAuthorizationRequests::Always => (true, true),
-        PushedAuthorizationRequests::Never => (false, false),
-    };
+    let (may_push, must_push) = provider.pushes(metadata);
     if location <= MAX_REDIRECT && location + set <= HEADER_BUDGET && !must_push {
         return Ok(redirect(url.as_str()));
     }
     if may_push {
-        let request_uri = provider.push(parameters).await?;
+        let request_uri = provider.push(metadata, parameters).await?;
         let pushed =
             [("client_id", provider.relying_party.client_id.as_str()), ("request_uri", &request_uri)];
         return Ok(redirect(with_parameters(endpoint, pushed).as_str()));

@@ -1,6 +1,7 @@
 //! This application as a client of a provider: each of its requests as data. `openidconnect` builds them and sends none.
 
 use std::error::Error;
+use std::ops::Deref;
 
 use openidconnect::core::{CoreClient, CoreRevocableToken};
 use openidconnect::url::ParseError;
@@ -23,16 +24,25 @@ type Library = CoreClient<EndpointSet, EndpointSet, EndpointSet, EndpointSet, En
 /// A request to be sent. It holds secrets: its body is to be wiped, and its credentials are not to be printed.
 pub(crate) type Built = Result<HttpRequest, Box<dyn Error + Send + Sync>>;
 
-/// This application as a client of one provider, with the endpoints of the provider's metadata.
+/// This application as a client of one provider, and the provider's metadata.
 pub(crate) struct ProviderClient {
+    metadata: Metadata,
     pub(super) library: Library,
     scope_separator: String,
     pub(crate) auth: ClientAuthMethod,
 }
 
+impl Deref for ProviderClient {
+    type Target = Metadata;
+
+    fn deref(&self) -> &Metadata {
+        &self.metadata
+    }
+}
+
 impl ProviderClient {
     pub(crate) fn new(
-        metadata: &Metadata,
+        metadata: Metadata,
         client_id: &str,
         client_secret: Option<&Secret>,
         auth: ClientAuthMethod,
@@ -66,7 +76,7 @@ impl ProviderClient {
         if let Some(secret) = client_secret.filter(|_| auth.sends_secret()) {
             library = library.set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()));
         }
-        Ok(Self { library, scope_separator: scope_separator.to_owned(), auth })
+        Ok(Self { metadata, library, scope_separator: scope_separator.to_owned(), auth })
     }
 
     /// Scopes as this provider wants them, as if they were one.
@@ -200,7 +210,7 @@ pub(crate) mod tests {
         let secrets =
             if secret.is_some() { ClientAuthMethod::ClientSecretBasic } else { ClientAuthMethod::None };
         ProviderClient::new(
-            &metadata.unwrap().0,
+            metadata.unwrap().0,
             client_id,
             secret.as_ref(),
             auth.unwrap_or(secrets),

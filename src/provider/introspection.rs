@@ -21,7 +21,7 @@ impl Provider {
         if known.introspection_endpoint.is_none() {
             return Err(ProviderError::unavailable("its metadata name no introspection_endpoint"));
         }
-        let (url, answer) = self.post(&known, known.client.introspection(token)).await?;
+        let (url, answer) = self.post(&known, known.introspection(token)).await?;
         if answer.status() != StatusCode::OK {
             return Err(refusal(url, &answer, None));
         }

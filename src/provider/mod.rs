@@ -29,7 +29,6 @@ pub(crate) use self::providers::Providers;
 pub(crate) use self::relying_party::{ProviderId, RelyingParty};
 
 use std::collections::HashSet;
-use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,8 +50,8 @@ use crate::events::{EventCode, Events, metrics};
 use crate::protocol::metadata::{self};
 use crate::protocol::token::parse_response;
 use crate::protocol::{
-    Built, ClientAuthMethod, KeySet, Metadata, ProviderClient, ProviderRefusal, RefusalRemedy, TokenError,
-    TokenResponse, json, token, user_info,
+    Built, ClientAuthMethod, KeySet, Metadata, ProviderClient, ProviderRefusal, PushedAuthorizationRequests,
+    RefusalRemedy, TokenError, TokenResponse, json, token, user_info,
 };
 use crate::secret::Secret;
 use crate::store::Key;
@@ -62,20 +61,6 @@ const MAX_AGE: Duration = Duration::from_secs(60 * 60);
 /// The media type of a form, in which some providers send tokens.
 const FORM: &[u8] = b"application/x-www-form-urlencoded";
 
-/// What is known of a provider: its metadata, and this application as its client.
-pub(crate) struct Discovered {
-    metadata: Metadata,
-    pub(crate) client: ProviderClient,
-}
-
-impl Deref for Discovered {
-    type Target = Metadata;
-
-    fn deref(&self) -> &Metadata {
-        &self.metadata
-    }
-}
-
 /// A provider at which this application is registered.
 pub(crate) struct Provider {
     pub(crate) relying_party: RelyingParty,
@@ -83,7 +68,7 @@ pub(crate) struct Provider {
     events: Events,
     clock: Clock,
     random: Random,
-    metadata: Cached<Discovered>,
+    metadata: Cached<ProviderClient>,
     keys: Cached<KeySet>,
     /// For callers whom nobody knows: what they ask for takes nothing from those who sign in.
     keys_for_anybody: Cached<KeySet>,
@@ -119,7 +104,7 @@ impl Provider {
     }
 
     /// The provider's metadata: fetched at the first need, and served on while the provider is away.
-    pub(crate) async fn metadata(self: &Arc<Self>) -> Result<Arc<Discovered>, ProviderError> {
+    pub(crate) async fn metadata(self: &Arc<Self>) -> Result<Arc<ProviderClient>, ProviderError> {
         if self.metadata.is_older_than(MAX_AGE) || self.keys.is_older_than(MAX_AGE) {
             // Every login begins here: it is done when the person comes back from the provider.
             tokio::spawn(Arc::clone(self).read_again());
@@ -148,44 +133,45 @@ impl Provider {
     }
 
     /// The provider's metadata, for an answer that somebody waits for: they wait no longer than this.
-    pub(crate) async fn metadata_soon(self: &Arc<Self>) -> Result<Arc<Discovered>, ProviderError> {
+    pub(crate) async fn metadata_soon(self: &Arc<Self>) -> Result<Arc<ProviderClient>, ProviderError> {
         const SOON: Duration = Duration::from_secs(2);
         let late = |_| ProviderError::unavailable("its metadata did not come within 2 seconds");
         tokio::time::timeout(SOON, self.metadata()).await.map_err(late)?
     }
 
-    async fn fetch_metadata(&self) -> Result<Discovered, ProviderError> {
-        let registered = &self.relying_party;
-        let (issuer, internal_url) = (&registered.issuer, registered.internal_url.as_ref());
-        let by_hand = metadata::by_hand(issuer, &registered.metadata);
-        let is_by_hand = by_hand.is_some();
-        let fetched = async {
-            let url = metadata::discovery_url(internal_url.map_or(issuer.url.as_str(), Url::as_str));
-            let document = match by_hand {
-                Some(document) => document.into(),
-                None => self.get(&url, "application/json, */*;q=0.1").await?,
-            };
-            // Wrong metadata is a provider that cannot be used now: it may be mended without a restart here.
-            let (metadata, ignored) =
-                metadata::parse(&document, issuer, (&registered.metadata, internal_url))
-                    .map_err(ProviderError::unavailable)?;
-            ignored.iter().for_each(|member| self.ignored(format_args!("the discovery document's {member}")));
-            let auth = registered.client_auth_method(&metadata).map_err(ProviderError::unavailable)?;
-            let client = ProviderClient::new(
-                &metadata,
-                &registered.client_id,
-                registered.client_secret.as_ref(),
-                auth,
-                &registered.redirect_uri,
-                registered.oauth2.as_ref().map_or(" ", |oauth2| &oauth2.scope_separator),
-            );
-            let client = client.map_err(ProviderError::unavailable)?;
-            Ok::<_, ProviderError>(Discovered { metadata, client })
-        };
-        if is_by_hand {
-            return fetched.await;
+    async fn fetch_metadata(&self) -> Result<ProviderClient, ProviderError> {
+        let (document, is_fetched) = self.document().await;
+        let known = document.and_then(|document| self.discovered(&document));
+        if is_fetched { self.told(known, EventCode::MetadataFetched) } else { known }
+    }
+
+    /// The discovery document, and whether it was fetched: the configuration may say all that is needed.
+    async fn document(&self) -> (Result<Bytes, ProviderError>, bool) {
+        let RelyingParty { issuer, internal_url, written, .. } = &self.relying_party;
+        if let Some(document) = metadata::by_hand(issuer, &written.metadata) {
+            return (Ok(document.into()), false);
         }
-        self.told(fetched.await, EventCode::MetadataFetched)
+        let url = metadata::discovery_url(internal_url.as_ref().map_or(issuer.url.as_str(), Url::as_str));
+        (self.get(&url, "application/json, */*;q=0.1").await, true)
+    }
+
+    /// Wrong metadata is a provider that cannot be used now: it may be mended without a restart here.
+    fn discovered(&self, document: &[u8]) -> Result<ProviderClient, ProviderError> {
+        let registered = &self.relying_party;
+        let configured = (&registered.metadata, registered.internal_url.as_ref());
+        let (metadata, ignored) =
+            metadata::parse(document, &registered.issuer, configured).map_err(ProviderError::unavailable)?;
+        ignored.iter().for_each(|member| self.ignored(format_args!("the discovery document's {member}")));
+        let auth = registered.client_auth_method(&metadata).map_err(ProviderError::unavailable)?;
+        let client = ProviderClient::new(
+            metadata,
+            &registered.client_id,
+            registered.client_secret.as_ref(),
+            auth,
+            &registered.redirect_uri,
+            registered.oauth2.as_ref().map_or(" ", |oauth2| &oauth2.scope_separator),
+        );
+        client.map_err(ProviderError::unavailable)
     }
 
     /// Whether it has the scope for refresh tokens (OpenID Connect Core 1.0 section 11), and is not `asked` for it.
@@ -209,7 +195,7 @@ impl Provider {
         indicator: Option<&str>,
     ) -> Result<TokenResponse, ProviderError> {
         let known = self.metadata().await?;
-        self.token_request(&known, known.client.exchange(code, code_verifier, indicator)).await
+        self.token_request(&known, known.exchange(code, code_verifier, indicator)).await
     }
 
     /// RFC 6749 sections 4.4.2 and 6: by a refresh token, or by nothing but the application's own credentials.
@@ -221,14 +207,19 @@ impl Provider {
     ) -> Result<TokenResponse, ProviderError> {
         let known = self.metadata().await?;
         let request = match refresh_token {
-            Some(token) => known.client.refresh(token, indicator, scopes),
-            None => known.client.client_credentials(indicator, scopes),
+            Some(token) => known.refresh(token, indicator, scopes),
+            None => known.client_credentials(indicator, scopes),
         };
         self.token_request(&known, request).await
     }
 
-    async fn token_request(&self, at: &Discovered, built: Built) -> Result<TokenResponse, ProviderError> {
+    async fn token_request(&self, at: &ProviderClient, built: Built) -> Result<TokenResponse, ProviderError> {
         let (url, answer) = self.post(at, built).await?;
+        self.tokens(url, &answer)
+    }
+
+    /// What the token endpoint at this URL has answered.
+    fn tokens(&self, url: String, answer: &Response<Bytes>) -> Result<TokenResponse, ProviderError> {
         let oauth2 = self.relying_party.oauth2.as_ref();
         let is_form = oauth2.is_some()
             && answer.headers().get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(FORM));
@@ -236,7 +227,7 @@ impl Provider {
         let mut tokens = parsed.map_err(|error| match error {
             TokenError::Refused(code) => {
                 let known = |code: &String| oauth2?.error_codes.get(code).cloned();
-                refusal(url, &answer, code.map(|code| known(&code).unwrap_or(code)))
+                refusal(url, answer, code.map(|code| known(&code).unwrap_or(code)))
             }
             TokenError::Malformed(what) => ProviderError::Malformed(what),
         });
@@ -258,17 +249,26 @@ impl Provider {
     pub(crate) async fn revoke(self: &Arc<Self>, token: &Secret, hint: &str) -> Result<(), ProviderError> {
         let known = self.metadata().await?;
         let Some(endpoint) = &known.revocation_endpoint else { return Ok(()) };
-        let (url, answer) = self.post(&known, known.client.revocation(endpoint, token, hint)).await?;
+        let (url, answer) = self.post(&known, known.revocation(endpoint, token, hint)).await?;
         if answer.status() == StatusCode::OK { Ok(()) } else { Err(refusal(url, &answer, None)) }
+    }
+
+    /// Whether an authorization request may be pushed, and whether it must be.
+    pub(crate) fn pushes(&self, metadata: &Metadata) -> (bool, bool) {
+        match self.relying_party.pushed_authorization_requests {
+            PushedAuthorizationRequests::Auto => (metadata.par_endpoint.is_some(), metadata.requires_par),
+            PushedAuthorizationRequests::Always => (true, true),
+            PushedAuthorizationRequests::Never => (false, false),
+        }
     }
 
     /// RFC 9126: hands the authorization request over and returns its `request_uri`.
     pub(crate) async fn push(
-        self: &Arc<Self>,
+        &self,
+        known: &ProviderClient,
         parameters: &[(String, String)],
     ) -> Result<String, ProviderError> {
-        let known = self.metadata().await?;
-        let (url, answer) = self.post(&known, known.client.pushed(parameters)).await?;
+        let (url, answer) = self.post(known, known.pushed(parameters)).await?;
         let members = json::object(answer.body()).unwrap_or_default();
         match (answer.status().as_u16(), json::text(&members, "error")) {
             (200 | 201, _) => json::text(&members, "request_uri")
@@ -306,9 +306,13 @@ impl Provider {
     /// Adds what proves this application. The body is wiped when it has been sent, and credentials are marked, so that
     /// nothing prints them. The answer comes with the endpoint's URL and how this application authenticated there, for
     /// events.
-    async fn post(&self, at: &Discovered, built: Built) -> Result<(String, Response<Bytes>), ProviderError> {
+    async fn post(
+        &self,
+        at: &ProviderClient,
+        built: Built,
+    ) -> Result<(String, Response<Bytes>), ProviderError> {
         let request = built.map_err(ProviderError::Unavailable)?.map(Zeroizing::new);
-        let auth = at.client.auth;
+        let auth = at.auth;
         let proof = self.proof(auth).await?;
         let mut request = request.map(|body| Zeroizing::new([body.as_slice(), proof.as_bytes()].concat()));
         let method = if auth == ClientAuthMethod::None { "no client secret" } else { auth.name() };
