@@ -11,6 +11,7 @@ pub(crate) struct Admins {
     /// Each with the issuer whose people it is about, as the other rules are.
     emails: Vec<(String, String)>,
     subjects: Vec<(String, String)>,
+    roles: Vec<(String, String)>,
     claims: Vec<(String, AdminClaim)>,
 }
 
@@ -47,6 +48,7 @@ impl Admins {
         };
         let emails: Vec<_> = config.admins.iter().map(|rule| pinned(rule, "admins")).collect();
         let subjects = config.admin_subjects.iter().map(|rule| pinned(rule, "admin_subjects")).collect();
+        let roles = config.admin_roles.iter().map(|rule| pinned(rule, "admin_roles")).collect();
         let mut claims = Vec::new();
         if let Some(rule) = &config.admin_claim {
             let name = rule.provider.iter().map(|name| format!("{name}:")).collect::<String>();
@@ -66,12 +68,17 @@ impl Admins {
             // The development provider's "sign in as administrator". No other provider's claim counts so.
             claims.push((first.issuer.url.clone(), AdminClaim::new("admin", true)));
         }
-        Self { emails, subjects, claims }
+        Self { emails, subjects, roles, claims }
     }
 
     /// Whether an e-mail address of a provider's people is an admin's.
     pub(crate) fn name(&self, issuer: &str, email: &str) -> bool {
         self.emails.iter().any(|(of, admin)| of == issuer && email.eq_ignore_ascii_case(admin))
+    }
+
+    /// Whether a role of a provider's people is an admin's.
+    pub(crate) fn name_role(&self, issuer: &str, role: &str) -> bool {
+        self.roles.iter().any(|(of, admin)| of == issuer && role == admin)
     }
 
     /// `email` counts when the provider says that it verified it.

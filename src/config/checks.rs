@@ -73,7 +73,8 @@ fn check_client_credentials(config: &Config, problems: &mut Vec<String>) {
 }
 
 fn check_admins(config: &Config, problems: &mut Vec<String>) {
-    let admins = !config.admins.is_empty() || !config.admin_subjects.is_empty();
+    let admins =
+        [&config.admins, &config.admin_subjects, &config.admin_roles].iter().any(|rules| !rules.is_empty());
     // The development provider's people say themselves whether they are admins.
     if !admins && config.admin_claim.is_none() && !config.is_development() {
         problems.push(

@@ -9,6 +9,7 @@ use super::Config;
 use crate::peer::is_local;
 use crate::protocol::metadata::is_loopback;
 use crate::protocol::setters::setters;
+use crate::protocol::{ClaimSource, RoleClaim};
 use crate::provider::ProviderConfig;
 
 /// The issuer that stands for the development provider.
@@ -80,4 +81,5 @@ pub(crate) fn register(
     let mount = public_url.path().trim_end_matches('/');
     first.issuer = format!("{origin}{mount}{}/development", config.base_path);
     first.client_id = CLIENT.to_owned();
+    first.roles.push(RoleClaim::new(ClaimSource::IdToken, "/roles"));
 }

@@ -9,6 +9,7 @@ use super::development::local_url;
 use super::environment::{Environment, listed, variable};
 use super::mode::Mode;
 use super::shared_account::SharedAccount;
+use crate::protocol::RoleClaim;
 use crate::provider::{Network, PrivateKey, ProviderConfig};
 
 use crate::error::ConfigError;
@@ -80,6 +81,7 @@ impl Config {
     /// | `OIDC_FETCH_USER_INFO` | `never`, `when-needed` or `always` | `when-needed` |
     /// | `OIDC_TRUSTED_AUDIENCES` | more audiences that ID tokens may name, separated by commas | none |
     /// | `OIDC_PLAIN_JWT_ACCESS_TOKENS` | `true`: its access tokens have no type of their own ([`ProviderConfig::plain_jwt_access_tokens`]) | `false` |
+    /// | `OIDC_ROLES` | where roles are, such as `id_token:/realm_access/roles,user_info:/groups` ([`ProviderConfig::roles`]); `OIDC_ACCESS_TOKEN_AUDIENCE`: the `aud` of the access token that holds some ([`ProviderConfig::access_token_audience`]) | none |
     /// | `OIDC_PUSHED_AUTHORIZATION_REQUESTS` | `auto`, `always` or `never` | `auto` |
     /// | `OIDC_DISPLAY_NAME` | the provider's name on the provider selection page | the issuer's host |
     /// | `OIDC_CA_FILE` | additional root certificates, PEM | none |
@@ -95,7 +97,7 @@ impl Config {
     /// | `FRONTCHANNEL_LOGOUT` | `true`: the front-channel logout endpoint answers | `false` |
     /// | `SESSION_REVALIDATE_EVERY` | seconds after which the provider is asked whether the user may stay ([`Config::revalidate_every`]) | never |
     /// | `API_AUDIENCE` | access tokens for this audience are accepted ([`Config::api`]); `API_INTROSPECT_AT`: the provider that is asked about opaque ones | none |
-    /// | `ADMINS` | verified e-mail addresses of admins, separated by commas | none |
+    /// | `ADMINS` | verified e-mail addresses of admins, separated by commas; `ADMIN_ROLES`: roles of admins ([`Config::admin_roles`]) | none |
     ///
     /// `OIDC_CLIENT_SECRET_FILE` and `SESSION_SECRET_FILE` name files with these secrets. A secret together with its
     /// `…_FILE` is an error.
@@ -105,7 +107,7 @@ impl Config {
     /// `OIDC_RESPONSE_MODE`), and `OIDC_WORK_LOGIN` (`false`: for connections only). In the names of variables `-` becomes
     /// `_`: the provider `at-home` has `OIDC_AT_HOME_ISSUER`.
     /// Without `OIDC_ISSUER` the first of the list is the first provider; otherwise the provider of `OIDC_ISSUER` is
-    /// the first, and is called `default`. With several providers for logins, each entry of `ADMINS` names its
+    /// the first, and is called `default`. With several providers for logins, each entry of `ADMINS` and `ADMIN_ROLES` names its
     /// provider: `work:root@example.org`.
     ///
     /// Other fields are set on the result.
@@ -134,6 +136,7 @@ impl Config {
         config.network = Network::read(&environment);
         config.ca_file = environment.value("OIDC_CA_FILE").map(PathBuf::from);
         config.admins = environment.list("ADMINS");
+        config.admin_roles = environment.list("ADMIN_ROLES");
         config.public_url = environment.value("PUBLIC_URL").unwrap_or_else(|| local_url(config.bind));
         config.cookie_name = environment.value("SESSION_COOKIE_NAME").unwrap_or(config.cookie_name);
         environment.set(&mut config.frontchannel_logout, "FRONTCHANNEL_LOGOUT", "true or false");
@@ -247,8 +250,16 @@ impl ProviderConfig {
             trusted_audiences: listed("TRUSTED_AUDIENCES")
                 .unwrap_or_else(|| defaults.trusted_audiences.clone()),
             scopes: environment.scopes(&name("SCOPES")).unwrap_or_else(|| defaults.scopes.clone()),
+            access_token_audience: text("ACCESS_TOKEN_AUDIENCE")
+                .or_else(|| defaults.access_token_audience.clone()),
             ..defaults.clone()
         };
+        if let Some(roles) = listed("ROLES") {
+            let read = roles.iter().map(|rule| RoleClaim::parse(rule)).collect::<Option<_>>();
+            let (name, example) = (name("ROLES"), "id_token:/groups,user_info:/groups,access_token:/groups");
+            let refuse = || environment.refuse(format!("{name} is {roles:?}: use rules such as {example}"));
+            provider.roles = read.or_else(refuse).unwrap_or_default();
+        }
         if provider.tenants == ["*"] {
             (provider.tenants, provider.any_tenant) = (Vec::new(), true);
         }

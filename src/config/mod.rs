@@ -157,6 +157,9 @@ pub struct Config {
     pub admins: Vec<String>,
     /// Subjects of admins. With several providers for logins, each entry names its provider: `work:248289761001`.
     pub admin_subjects: Vec<String>,
+    /// Roles that make a user an admin ([`ProviderConfig::roles`]). With several providers for logins, each entry names its
+    /// provider: `work:admin`.
+    pub admin_roles: Vec<String>,
     /// A claim that makes a user an admin.
     pub admin_claim: Option<AdminClaim>,
 
@@ -256,6 +259,7 @@ impl Config {
         some post_logout_url: String;
         list admins: String;
         list admin_subjects: String;
+        list admin_roles: String;
         some admin_claim: AdminClaim;
         some api: Api;
         list trusted_origins: String;

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use url::{Host, Position, Url};
 
+use super::resource::distinct;
 use super::{Config, development};
 use crate::clock::Timestamp;
 use crate::protocol::metadata::is_secure;
-use crate::protocol::{Algorithm, ClientAuthMethod, OAuth2, PSEUDO, ProviderIssuer, RESERVED};
+use crate::protocol::{
+    Algorithm, ClaimSource, ClientAuthMethod, FetchUserInfo, OAuth2, PSEUDO, ProviderIssuer, RESERVED,
+    RoleClaim,
+};
 use crate::provider::provider_config::is_name;
 use crate::provider::{ClientKeys, ProviderConfig, ProviderId, RelyingParty};
 use crate::records::grant::encode;
@@ -18,6 +22,10 @@ pub(crate) fn written(config: &Config, public_url: &Url, problems: &mut Vec<Stri
     let mut providers: Vec<_> = config.providers().cloned().collect();
     if config.is_development() {
         development::register(&mut providers[0], config, public_url, problems);
+    }
+    for provider in &mut providers {
+        let api = || config.api.as_ref().map(|api| api.audience.clone());
+        provider.access_token_audience = provider.access_token_audience.take().or_else(api);
     }
     let is_nameless =
         |provider: &&mut ProviderConfig| provider.oauth2.is_some() && provider.issuer.is_empty();
@@ -177,9 +185,33 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
              RS256 or ES256"
         ));
     }
+    roles(provider, problems);
     let names = provider.authorization_parameters.iter().map(|(name, _)| name.as_str());
     for name in names.filter(|name| RESERVED.contains(name)) {
         problems.push(format!("authorization_parameters has {name:?}, which the layer sets: remove it"));
+    }
+}
+
+/// Checks where roles are.
+fn roles(provider: &ProviderConfig, problems: &mut Vec<String>) {
+    let from = |source| provider.takes_roles_from(source);
+    let of_access_token = from(ClaimSource::AccessToken);
+    let without_id_token = provider.oauth2.is_some() && (of_access_token || from(ClaimSource::IdToken));
+    let unasked = from(ClaimSource::UserInfo) && provider.fetch_user_info == FetchUserInfo::Never;
+    let unknown = of_access_token && provider.access_token_audience.is_none();
+    let indicators = provider.resources.iter().filter_map(|resource| resource.indicator.as_ref());
+    for (is_wrong, problem) in [
+        (!provider.roles.iter().all(RoleClaim::is_readable), "at no JSON pointer: use one such as /groups"),
+        (!provider.roles.is_empty() && !provider.login, "of a provider without logins: remove them"),
+        (without_id_token, "in tokens, and the provider's say nothing of users: use user_info"),
+        (unasked, "in user_info, and fetch_user_info is never: remove one"),
+        (unknown, "in access tokens: set access_token_audience (OIDC_ACCESS_TOKEN_AUDIENCE)"),
+        (
+            of_access_token && distinct(indicators).len() > 1,
+            "in access tokens, and each API has others: use user_info",
+        ),
+    ] {
+        problems.extend(is_wrong.then(|| format!("roles (OIDC_ROLES) are {problem}")));
     }
 }
 

@@ -7,7 +7,9 @@ use http::{Request, Response, StatusCode};
 use super::authorization_request::{CheckedAuthorizationRequest, Reply};
 use super::request::{Form, is_cross_site};
 use super::response::{Answer, Refusal, see_other};
-use super::state::{CODE_LIFETIME, Code, DevSession, PAGE_LIFETIME, PendingSignIn, Person, SESSION_LIFETIME};
+use super::state::{
+    CODE_LIFETIME, Code, DevSession, GRANT_LIFETIME, PAGE_LIFETIME, PendingSignIn, Person, SESSION_LIFETIME,
+};
 use super::{IncomingRequest, ScriptedLogin};
 
 /// A waiting page keeps its request, so a request is bounded.
@@ -157,6 +159,9 @@ impl IncomingRequest<'_> {
                     return Ok(again);
                 }
                 let person = Person { email: email.to_owned(), admin: form.get("admin").is_some() };
+                let roles = form.get("roles").unwrap_or_default().split(',').map(str::trim);
+                let roles = roles.filter(|role| !role.is_empty()).map(str::to_owned).collect();
+                self.state.roles.insert(person.subject(), roles, self.until(GRANT_LIFETIME));
                 self.state.pages.remove(token, now);
                 Ok(self.sign_in_and_grant(page.asked, Some(&browser), person, false))
             }

@@ -13,7 +13,7 @@
 //! 5. All of its state is bounded and expires.
 //!
 //! It asks for no password, keeps nothing across a restart (its signing key included), and must not be
-//! trusted in production. The claim `admin` is a checkbox on its sign-in page.
+//! trusted in production. The claim `admin` is a checkbox on its sign-in page, and the claim `roles` a field.
 //!
 //! It is a tower service: serve it on a port of its own. (The layer's own development provider is below the layer's
 //! path.) It expects whole paths: if the issuer is `http://localhost:4000/op`, requests must have the path `/op/authorize`,
@@ -45,7 +45,7 @@ mod issuer;
 use issuer::Issuer;
 mod keys;
 mod state;
-use state::State;
+use state::{GRANT_LIFETIME, Person, State};
 mod bounded_map;
 
 mod request;
@@ -181,6 +181,21 @@ impl DevProvider {
     /// An invalid request is refused nevertheless, and `prompt=none` is answered from the session alone.
     pub fn script(&self, answer: Option<ScriptedLogin>) {
         self.state.lock().script = answer;
+    }
+
+    /// Gives the user of this e-mail address these roles, in the claim `roles` of each token and UserInfo response from now on.
+    /// A sign-in with the page gives them what its field says.
+    ///
+    /// ```
+    /// # use tower_oidc::dev_provider::DevProvider;
+    /// # fn a_test(provider: &DevProvider) {
+    /// provider.roles("ann@example.com", ["editor", "reader"]);
+    /// # }
+    /// ```
+    pub fn roles(&self, email: &str, roles: impl IntoIterator<Item = impl Into<String>>) {
+        let subject = Person { email: email.to_owned(), admin: false }.subject();
+        let until = self.settings.clock.now().saturating_add(GRANT_LIFETIME);
+        self.state.lock().roles.insert(subject, roles.into_iter().map(Into::into).collect(), until);
     }
 
     /// Signs with a new key from now on. The key set also keeps the previous key.

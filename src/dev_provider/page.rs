@@ -33,6 +33,8 @@ impl IncomingRequest<'_> {
                 format!(
                     r#"<label for="email">E-mail</label>
 <input id="email" name="email" value="{email}" inputmode="email" autocomplete="username" autofocus>
+<label for="roles">Roles, separated by commas</label>
+<input id="roles" name="roles" autocomplete="off">
 <div class="check"><input id="admin" name="admin" type="checkbox" value="on">
 <label for="admin">Sign in as Administrator</label></div>"#
                 ),

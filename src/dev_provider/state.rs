@@ -28,6 +28,8 @@ const MAX_REMEMBERED_SCOPES: usize = 64;
 pub(super) struct State {
     pub(super) keys: Keys,
     pub(super) script: Option<ScriptedLogin>,
+    /// The roles of users, by their subjects.
+    pub(super) roles: Bounded<Vec<String>>,
     /// Sign-in and consent pages under way, by the token in their form.
     pub(super) pages: Bounded<PendingSignIn>,
     /// Logout confirmations under way, likewise.
@@ -46,6 +48,7 @@ impl State {
         Self {
             keys: Keys::generate(random),
             script: None,
+            roles: Bounded::new(MOST_PENDING),
             pages: Bounded::new(MOST_PENDING),
             logouts: Bounded::new(MOST_PENDING),
             sessions: Bounded::new(MOST),

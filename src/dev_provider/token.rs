@@ -13,7 +13,7 @@ use super::authorization_request::parse_scopes;
 use super::request::{Form, header_of};
 use super::response::{Answer, Refusal, empty, private_json};
 use super::state::{CODE_LIFETIME, ConsentedGrant, GRANT_LIFETIME, IssuedAccessToken, RefreshToken, has};
-use super::{Client, IncomingRequest, user_info};
+use super::{Client, IncomingRequest};
 
 const ID_TOKEN_LIFETIME_SECONDS: u64 = 3600;
 
@@ -126,7 +126,7 @@ impl IncomingRequest<'_> {
             self.state.refresh_tokens.insert(refresh_token, refresh, self.until(GRANT_LIFETIME));
             if has(&access.scopes, "openid") {
                 let now = self.now.as_secs();
-                let mut claims = user_info::claims(&session.person, &access.scopes);
+                let mut claims = self.claims(&session.person, &access.scopes);
                 claims["iss"] = self.settings.issuer.as_str().into();
                 claims["aud"] = grant.client_id.as_str().into();
                 claims["iat"] = now.into();

@@ -22,26 +22,29 @@ impl IncomingRequest<'_> {
         match self.state.live(token, self.now).map(|(access, grant)| (access, &grant.session)) {
             None => challenge(StatusCode::UNAUTHORIZED, ", error=\"invalid_token\""),
             Some((access, Some(session))) if has(&access.scopes, "openid") => {
-                response::private_json(&claims(&session.person, &access.scopes))
+                response::private_json(&self.claims(&session.person, &access.scopes))
             }
             Some(_) => challenge(StatusCode::FORBIDDEN, ", error=\"insufficient_scope\""),
         }
     }
-}
 
-/// What the scopes tell of a person (OpenID Connect Core 1.0 section 5.4). `admin` comes with every one of
-/// them: it is this provider's own.
-pub(super) fn claims(person: &Person, scopes: &[String]) -> Value {
-    let mut claims = json!({ "sub": person.subject(), "admin": person.admin });
-    if has(scopes, "email") {
-        claims["email"] = person.email.as_str().into();
-        claims["email_verified"] = true.into();
+    /// What the scopes tell of a person (OpenID Connect Core 1.0 section 5.4). `admin` and `roles` come with every one of
+    /// them: they are this provider's own.
+    pub(super) fn claims(&self, person: &Person, scopes: &[String]) -> Value {
+        let mut claims = json!({ "sub": person.subject(), "admin": person.admin });
+        if let Some(roles) = self.state.roles.get(&person.subject(), self.now) {
+            claims["roles"] = roles.clone().into();
+        }
+        if has(scopes, "email") {
+            claims["email"] = person.email.as_str().into();
+            claims["email_verified"] = true.into();
+        }
+        if has(scopes, "profile") {
+            // The part before the `@`.
+            claims["name"] = person.email.split('@').next().into();
+        }
+        claims
     }
-    if has(scopes, "profile") {
-        // The part before the `@`.
-        claims["name"] = person.email.split('@').next().into();
-    }
-    claims
 }
 
 fn challenge(status: StatusCode, error: &str) -> Response<Bytes> {

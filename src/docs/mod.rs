@@ -8,7 +8,7 @@ macro_rules! guides {
 }
 
 guides! {
-    first_application sign_up pages_and_scripts apis testing_your_application providers production deployment cross_site
+    first_application sign_up pages_and_scripts roles apis testing_your_application providers production deployment cross_site
     stateless oauth2_providers client_authentication moving words
 }
 

@@ -152,7 +152,8 @@ async fn start_for(
     let provider = Arc::clone(runtime.providers.get(connection.provider));
     let begun = context.session_of(session.id, session.user()).await.map_err(|_| request.try_again())?;
     let sids = begun.map(|begun| begun.sids).unwrap_or_default();
-    let signed_in = Box::new(SessionPayload { sids, acr: None, ..SessionPayload::clone(session) });
+    let signed_in =
+        Box::new(SessionPayload { sids, acr: None, roles: Box::default(), ..SessionPayload::clone(session) });
     let (session, connection) = (session.id.bytes(), connection.name.clone());
     let intent = Intent::Connect { session, connection, more_scopes, usage, signed_in };
     let ConnectRequest { destination, options, here: again, .. } = request;

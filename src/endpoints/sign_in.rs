@@ -15,18 +15,19 @@ use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::{EventCode, guarded_future};
 use crate::protocol::user_info::{about_person, replace};
-use crate::protocol::{Claims, IdToken, IdTokenUse, OriginalIdToken, TokenResponse};
+use crate::protocol::{Claims, IdToken, IdTokenUse, OriginalIdToken, RolesByRule, TokenResponse};
 use crate::provider::Provider;
 use crate::records::{Consent, FOREVER, Grant, GrantSource, LOGIN, Loaded, TokenSet};
 use crate::sessions::provider_logout::add_sid;
 use crate::sessions::{
     ClaimSources, MOST_CLAIMS, Profile, Session, SessionCookie, SessionId, SessionPayload, SessionRecord,
+    bytes_of,
 };
 use crate::state::Runtime;
 use crate::stateless::JarContents;
 use crate::store::StoreError;
 use crate::tokens::coordination::kept_until;
-use crate::tokens::user_claims::user_info;
+use crate::tokens::user_claims::{roles, user_info};
 use crate::tokens::{GrantRef, Principal, SessionRows};
 
 /// The tokens that came for a code, and the login or consent that they belong to.
@@ -144,12 +145,14 @@ struct SignIn<'a> {
 }
 
 impl SignIn<'_> {
-    /// Decides whether the user may sign in, and returns the user's claims with their sources.
-    async fn admit(&self) -> Result<(Claims, ClaimSources), LoginError> {
+    /// Decides whether the user may sign in, and returns the user's claims with their sources, and the roles.
+    async fn admit(&self) -> Result<(Claims, ClaimSources, RolesByRule), LoginError> {
         let Self { issued, id_token, login, .. } = self;
         let runtime = &issued.context.runtime;
         let came = (*id_token, &issued.tokens.access_token);
         let user_info = user_info(runtime, issued.provider, &login.scopes, came).await?;
+        let came = (Some(&id_token.claims), user_info.as_ref(), came.1);
+        let roles = roles(issued.provider, &id_token.facts.subject, came, &RolesByRule::default()).await?;
         let of_user_info = user_info.iter().flat_map(Claims::keys).cloned().collect();
         let mut sources = ClaimSources { user_info: of_user_info, ..ClaimSources::default() };
         let mut claims = about_person(id_token.claims.clone(), user_info);
@@ -159,15 +162,15 @@ impl SignIn<'_> {
             claims.insert("name".to_owned(), name.into());
             sources.hook.insert("name".to_owned());
         }
-        let Some(hook) = &runtime.hooks.login else { return Ok((claims, sources)) };
+        let Some(hook) = &runtime.hooks.login else { return Ok((claims, sources, roles)) };
         let (issuer, subject) = (id_token.facts.issuer.clone(), id_token.facts.subject.clone());
         let login = VerifiedLogin { issuer, subject, claims: claims.clone() };
         let decided = guarded_future("the login hook", || hook(login)).await;
         match decided.ok_or(LoginError::Panicked)? {
-            LoginDecision::Allow => Ok((claims, sources)),
+            LoginDecision::Allow => Ok((claims, sources, roles)),
             LoginDecision::AllowWith(more) => {
                 sources.hook.extend(more.keys().cloned());
-                Ok((replace(claims, more), sources))
+                Ok((replace(claims, more), sources, roles))
             }
             LoginDecision::Deny(why) => Err(LoginError::Vetoed(why)),
         }
@@ -175,7 +178,10 @@ impl SignIn<'_> {
 
     /// The session that begins. In the place of another one of the same person it has the grants of that one, and the
     /// provider's sessions that it was known by.
-    async fn record(&self, (claims, sources): (Claims, ClaimSources)) -> Result<SessionRecord, LoginError> {
+    async fn record(
+        &self,
+        (claims, sources, roles): (Claims, ClaimSources, RolesByRule),
+    ) -> Result<SessionRecord, LoginError> {
         let Self { issued, id_token, replaced, .. } = self;
         let (runtime, now) = (&issued.context.runtime, issued.context.runtime.now());
         let facts = &id_token.facts;
@@ -193,13 +199,12 @@ impl SignIn<'_> {
             logout_token: runtime.random.bytes(),
             ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
             home,
+            roles,
             ..SessionPayload::of(id_token, issued.login.started_at)
         };
         let claims = Value::Object(claims).to_string();
-        if claims.len() > MOST_CLAIMS {
-            return Err(LoginError::TooLarge);
-        }
-        let room = MOST_CLAIMS - claims.len();
+        let room = MOST_CLAIMS.checked_sub(claims.len() + bytes_of(&identity.roles));
+        let room = room.ok_or(LoginError::TooLarge)?;
         let hint = issued.tokens.id_token.clone().filter(|hint| hint.expose_secret().len() <= room);
         let id_token = hint.filter(|_| issued.provider.takes_logout_hint()).unwrap_or_default();
         let sources = Some(sources).filter(|_| runtime.settings.revalidate_every.is_some());

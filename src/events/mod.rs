@@ -65,6 +65,9 @@ entries! {
         /// A user whose e-mail address is an admin's is no admin, because the provider does not say that it verified the address.
         /// Reported once for each provider after a start.
         AdminUnverified = ("login.admin_unverified", Warning),
+        /// A claim that must name roles has no text and no list of texts, or the access token that must hold it does not count:
+        /// it gives no roles. Reported once for each provider after a start.
+        RolesUnreadable = ("login.roles_unreadable", Warning),
         /// A session was ended; the detail names the cause.
         LoggedOut = ("logout.succeeded", Info),
         /// A provider's logout request was refused; the detail is the reason.

@@ -1,5 +1,6 @@
 //! The signed-in user, as handlers see them.
 
+use std::collections::BTreeSet;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
@@ -125,12 +126,27 @@ impl CurrentUser {
         self.session.token()?.1
     }
 
-    /// Whether the user is an admin by the present configuration: by verified e-mail address, subject or claim.
+    /// The user's roles, each once, by the rules of the provider at which they signed in
+    /// ([`ProviderConfig::roles`](crate::ProviderConfig)), or of the one that issued the access token. A role of another provider
+    /// with the same name is another role, and not among them.
+    ///
+    /// They are those of the login, or with [`Config::revalidate_every`](crate::Config::revalidate_every) those that the
+    /// provider sent last. A rule that the configuration has no more gives none.
+    pub fn roles(&self) -> Vec<&str> {
+        self.runtime.roles(&self.session).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    /// Whether the user has this role.
+    pub fn has_role(&self, name: &str) -> bool {
+        self.runtime.roles(&self.session).any(|role| role == name)
+    }
+
+    /// Whether the user is an admin by the present configuration: by verified e-mail address, subject, claim or role.
     ///
     /// The claims are those of the login, or with [`Config::revalidate_every`](crate::Config::revalidate_every) those that
     /// the provider sent last.
     pub fn is_admin(&self) -> bool {
-        self.session.is_admin(&self.runtime.settings.admins, || self.shown_claims())
+        self.runtime.is_admin(&self.session, || self.shown_claims())
     }
 
     /// All claims of the provider and of the login hook, decoded into a type of your own.
@@ -163,11 +179,12 @@ impl CurrentUser {
 }
 
 /// What the methods say that an application's own pages and scripts want: `issuer`, `subject`, `email`,
-/// `email_verified`, `name`, `nickname`, `picture`, `auth_time` in milliseconds since the Unix epoch, `acr` and `is_admin`.
+/// `email_verified`, `name`, `nickname`, `picture`, `auth_time` in milliseconds since the Unix epoch, `acr`, `roles` and
+/// `is_admin`.
 /// What the provider does not say is `null`. Other claims, the session and its tokens are not in it.
 impl Serialize for CurrentUser {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut user = serializer.serialize_struct("CurrentUser", 10)?;
+        let mut user = serializer.serialize_struct("CurrentUser", 11)?;
         user.serialize_field("issuer", self.issuer())?;
         user.serialize_field("subject", self.subject())?;
         user.serialize_field("email", &self.email())?;
@@ -177,6 +194,7 @@ impl Serialize for CurrentUser {
         user.serialize_field("picture", &self.picture())?;
         user.serialize_field("auth_time", &self.auth_time())?;
         user.serialize_field("acr", &self.acr())?;
+        user.serialize_field("roles", &self.roles())?;
         user.serialize_field("is_admin", &self.is_admin())?;
         user.end()
     }

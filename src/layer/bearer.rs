@@ -13,9 +13,9 @@ use crate::config::{Api, CheckedApi, LOOK_AGAIN, LoginDecision, VerifiedLogin};
 use crate::error::{Error, ErrorKind};
 use crate::events::{EventCode, guarded_future};
 use crate::html::response;
-use crate::protocol::BearerToken;
 use crate::protocol::logout_token::claimed_issuer;
 use crate::protocol::user_info::{about_person, replace};
+use crate::protocol::{BearerToken, RolesByRule};
 use crate::provider::{Provider, ProviderError};
 use crate::secret::Secret;
 use crate::sessions::Session;
@@ -158,7 +158,7 @@ async fn check(
     let lasts = verified.expires_at.duration_since(runtime.now()).min(longest);
     Ok(match (&verified.subject, api.api.allow_clients) {
         (Some(_), _) => admit(runtime, provider, &verified).await.map(|session| (session, lasts)),
-        (None, true) => Ok((Session::of_token(&verified, &verified.claims), lasts)),
+        (None, true) => Ok((Session::of_token(&verified, &verified.claims, RolesByRule::default()), lasts)),
         (None, false) => return invalid("it is a client's own, expected one with a user (sub)"),
     })
 }
@@ -175,15 +175,19 @@ async fn admit(
         return denied("the access token's hd is not the configured hosted_domain");
     }
     let claims = about_person(token.claims.clone(), None);
-    let Some(hook) = &runtime.hooks.bearer else { return Ok(Session::of_token(token, &claims)) };
+    let session = |claims| {
+        let roles = provider.roles([None, None, Some(&token.claims)], &RolesByRule::default());
+        Ok(Session::of_token(token, &claims, roles))
+    };
+    let Some(hook) = &runtime.hooks.bearer else { return session(claims) };
     let login = VerifiedLogin {
         issuer: token.issuer.clone(),
         subject: token.subject.clone().unwrap_or_default(),
         claims: claims.clone(),
     };
     match guarded_future("the hook for access tokens", || hook(login)).await {
-        Some(LoginDecision::Allow) => Ok(Session::of_token(token, &claims)),
-        Some(LoginDecision::AllowWith(more)) => Ok(Session::of_token(token, &replace(claims, more))),
+        Some(LoginDecision::Allow) => session(claims),
+        Some(LoginDecision::AllowWith(more)) => session(replace(claims, more)),
         Some(LoginDecision::Deny(why)) => denied(&why),
         None => denied("the hook for access tokens panicked"),
     }

@@ -1,5 +1,6 @@
 //! Route layers that require a signed-in user, an admin, or a condition.
 
+use std::borrow::Cow;
 use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -31,7 +32,8 @@ pub struct RequireLayer(Condition);
 enum Condition {
     Login,
     Admin,
-    User(Arc<dyn Fn(&CurrentUser) -> bool + Send + Sync>),
+    /// With what others are told.
+    User(Arc<dyn Fn(&CurrentUser) -> bool + Send + Sync>, Cow<'static, str>),
     Connection(Arc<str>),
     Scope(Arc<str>),
 }
@@ -49,7 +51,27 @@ impl RequireLayer {
 
     /// Requires a signed-in user for whom the condition is true: a claim, an e-mail domain, a recent authentication.
     pub fn user(condition: impl Fn(&CurrentUser) -> bool + Send + Sync + 'static) -> Self {
-        Self(Condition::User(Arc::new(condition)))
+        Self(Condition::User(Arc::new(condition), "you may not do this".into()))
+    }
+
+    /// Requires a signed-in user with this role ([`CurrentUser::roles`]). Without it the response is 403.
+    pub fn role(name: impl Into<String>) -> Self {
+        Self::any_role([name])
+    }
+
+    /// Requires a signed-in user with one of these roles. Nobody has one of none.
+    pub fn any_role(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let names: Vec<String> = names.into_iter().map(Into::into).collect();
+        let needed = format!("this needs the role {}", names.join(" or ")).into();
+        Self(Condition::User(Arc::new(move |user| names.iter().any(|name| user.has_role(name))), needed))
+    }
+
+    /// Requires a signed-in user with all of these roles. An empty list is a mistake, and lets nobody in.
+    pub fn all_roles(names: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        let names: Vec<String> = names.into_iter().map(Into::into).collect();
+        let needed = format!("this needs the roles {}", names.join(" and ")).into();
+        let has = move |user: &CurrentUser| !names.is_empty() && names.iter().all(|name| user.has_role(name));
+        Self(Condition::User(Arc::new(has), needed))
     }
 
     /// Requires a signed-in user who has granted this connection. A user who has not is redirected to the provider, or
@@ -70,8 +92,8 @@ impl RequireLayer {
         match &self.0 {
             Condition::Login => state.require_user().map(|_| None),
             Condition::Admin => state.require_admin().map(|_| None),
-            Condition::User(condition) if condition(&state.require_user()?) => Ok(None),
-            Condition::User(_) => Err(Error::forbidden("you may not do this")),
+            Condition::User(condition, _) if condition(&state.require_user()?) => Ok(None),
+            Condition::User(_, needed) => Err(Error::new(ErrorKind::Forbidden, needed.clone())),
             Condition::Scope(name) => match state.bearer().and_then(|bearer| bearer.token()) {
                 None => state.require_user().map(|_| None),
                 Some((scopes, _)) if scopes.contains(&&**name) => Ok(None),

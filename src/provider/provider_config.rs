@@ -10,7 +10,10 @@ use super::connection::Connection;
 use super::private_key::PrivateKey;
 use super::resource::Resource;
 use crate::protocol::setters::setters;
-use crate::protocol::{ClientAuthMethod, FetchUserInfo, OAuth2, PushedAuthorizationRequests, ResponseMode};
+use crate::protocol::{
+    ClaimSource, ClientAuthMethod, FetchUserInfo, OAuth2, PushedAuthorizationRequests, ResponseMode,
+    RoleClaim,
+};
 use crate::secret::Secret;
 
 /// The registration of this application at a provider.
@@ -109,6 +112,12 @@ pub struct ProviderConfig {
     /// Auth0 and Microsoft Entra ID. Off by default: `typ` must be `at+jwt` (RFC 9068 section 4), so that no other token of
     /// the provider passes for an access token. If it is on, the audience and the claims alone tell them apart.
     pub plain_jwt_access_tokens: bool,
+    /// Where this provider says the roles of its users ([`CurrentUser::roles`](crate::CurrentUser::roles)). By default nowhere.
+    /// The guide is [`docs::roles`](crate::docs::roles).
+    pub roles: Vec<RoleClaim>,
+    /// The audience (`aud`) of the access token of a login, where roles come from it. By default that of
+    /// [`Config::api`](crate::Config::api). At Keycloak it is `account`, unless a mapper adds others.
+    pub access_token_audience: Option<String>,
     /// The one algorithm with which this provider signs ID tokens and logout tokens, such as `RS256` or `ES256`, as it is
     /// registered there (OpenID Connect Dynamic Client Registration 1.0 section 2). By default each algorithm that the
     /// metadata list is accepted, and a logout token must be signed like the ID tokens of the sessions that it ends.
@@ -167,6 +176,7 @@ impl ProviderConfig {
         value fetch_user_info: FetchUserInfo;
         list trusted_audiences: String;
         value plain_jwt_access_tokens: bool;
+        some access_token_audience: String;
         some id_token_signed_response_alg: String;
         value revoke_at_logout: bool;
         value revocation_is_per_token: bool;
@@ -198,6 +208,20 @@ impl ProviderConfig {
         self
     }
 
+    /// Adds a claim that names [roles](ProviderConfig#structfield.roles), by its source and its place there.
+    ///
+    /// ```
+    /// # use tower_oidc::{ClaimSource, ProviderConfig};
+    /// let keycloak = ProviderConfig::new("https://id.example.org/realms/app", "app")
+    ///     .roles(ClaimSource::IdToken, "/realm_access/roles")
+    ///     .roles(ClaimSource::IdToken, "/resource_access/app/roles");
+    /// ```
+    #[must_use]
+    pub fn roles(mut self, from: ClaimSource, at: impl Into<String>) -> Self {
+        self.roles.push(RoleClaim::new(from, at));
+        self
+    }
+
     /// Adds a parameter to the authorization request.
     #[must_use]
     pub fn authorization_parameter(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
@@ -221,6 +245,11 @@ impl ProviderConfig {
             (self.client_secret.is_some(), &[ClientSecretBasic, ClientSecretPost, ClientSecretJwt]),
         ];
         methods.iter().filter(|(is_set, _)| *is_set).flat_map(|(_, methods)| *methods).copied().collect()
+    }
+
+    /// Whether a rule for roles has this source.
+    pub(crate) fn takes_roles_from(&self, source: ClaimSource) -> bool {
+        self.roles.iter().any(|rule| rule.from == source)
     }
 
     /// Whether the client credentials grant may work: the client proves itself. Where its secret is signed, which is at Apple,

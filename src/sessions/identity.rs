@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::session_id::SessionId;
 use crate::clock::Timestamp;
-use crate::protocol::{Algorithm, IdToken, LogoutEffect, LogoutTarget};
+use crate::protocol::{Algorithm, IdToken, LogoutEffect, LogoutTarget, RolesByRule};
 use crate::records::Owner;
 
 /// Who is signed in, where and until when: what a session's record and its cookie have in common. A cookie is opened at
@@ -25,6 +25,7 @@ pub(crate) struct SessionPayload {
     /// The algorithms of its ID tokens' signatures.
     pub(crate) algorithms: Vec<Algorithm>,
     pub(crate) acr: Option<Box<str>>,
+    pub(crate) roles: RolesByRule,
     /// What a logout link must carry.
     pub(crate) logout_token: [u8; 16],
     pub(crate) ends_at: Timestamp,

@@ -12,7 +12,9 @@ pub(crate) mod visitor_id;
 
 pub(crate) use self::identity::SessionPayload;
 pub(crate) use self::provider_sessions::ProviderSessions;
-pub(crate) use self::session::{ClaimSources, MOST_CLAIMS, Profile, Session, SessionCookie, SessionRecord};
+pub(crate) use self::session::{
+    ClaimSources, MOST_CLAIMS, Profile, Session, SessionCookie, SessionRecord, bytes_of,
+};
 pub(crate) use self::session_cookie::SessionCookies;
 pub(crate) use self::session_id::SessionId;
 pub(crate) use self::visitor_id::{COOKIE, Visitor};
@@ -233,7 +235,9 @@ impl Sessions {
     ) -> Option<Arc<Session>> {
         let now = asked_at.wall;
         let kept_until = if found.outdated_seal { now } else { found.expires_at };
-        let is_same = |known: &Session| known.has_ended() || known.claims() == found.value.claims;
+        let is_same = |known: &Session| {
+            known.has_ended() || (known.claims() == found.value.claims && known.roles == found.value.roles)
+        };
         let session = match self.remembered.get(&id) {
             Some(known) if is_same(&known) => known,
             Some(known) => {

@@ -18,8 +18,8 @@ use super::provider_sessions::ProviderSessions;
 use super::session_id::SessionId;
 use crate::clock::{Timestamp, millis};
 use crate::config::Admins;
-use crate::protocol::BearerToken;
 use crate::protocol::json::{numeric_date, text};
+use crate::protocol::{BearerToken, RolesByRule};
 use crate::records::{BlindIndexKey, GrantKeyCache, Invalidations, Slot};
 use crate::secret::{Secret, packed};
 use crate::store::{Key, MAX_RECORD};
@@ -197,13 +197,14 @@ impl Session {
     }
 
     /// Stands for an access token that a client sent: its user in place of a session's, with the claims of the token.
-    pub(crate) fn of_token(token: &BearerToken, claims: &Map<String, Value>) -> Self {
+    pub(crate) fn of_token(token: &BearerToken, claims: &Map<String, Value>, roles: RolesByRule) -> Self {
         let number = |name| numeric_date(&token.claims, name);
         let identity = SessionPayload {
             issuer: token.issuer.as_str().into(),
             subject: token.subject.as_deref().unwrap_or_default().into(),
             auth_time: number("auth_time"),
             acr: text(&token.claims, "acr").map(Into::into),
+            roles,
             ..SessionPayload::default()
         };
         let mut claims = claims.clone();
@@ -349,13 +350,19 @@ impl Session {
 /// What a session takes besides its texts, roughly: itself, its place in the cache, and where its grants lie.
 const OVERHEAD: u64 = 640;
 
+/// What roles take, roughly.
+pub(crate) fn bytes_of(roles: &RolesByRule) -> usize {
+    roles.iter().flat_map(|(_, roles)| roles).map(|role| 32 + role.len()).sum()
+}
+
 /// Weighs sessions by the bytes that they take.
 #[derive(Clone, Copy)]
 pub(super) struct SessionBytes;
 
 impl Weighter<SessionId, Arc<Session>> for SessionBytes {
     fn weight(&self, _: &SessionId, session: &Arc<Session>) -> u64 {
-        OVERHEAD + (session.claims().len() + session.issuer.len() + session.subject.len()) as u64
+        let texts = session.claims().len() + session.issuer.len() + session.subject.len();
+        OVERHEAD + (texts + bytes_of(&session.roles)) as u64
     }
 }
 

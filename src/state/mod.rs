@@ -150,6 +150,21 @@ impl Runtime {
         self.providers.of_issuer(&session.issuer)
     }
 
+    /// The roles of a session's user, by the rules that the provider has now where they signed in.
+    pub(crate) fn roles<'a>(&self, session: &'a Session) -> impl Iterator<Item = &'a str> {
+        let counts =
+            |rule| self.signed_in_at(session).is_some_and(|one| one.relying_party.roles.contains(rule));
+        let counting = session.roles.iter().filter(move |(rule, _)| counts(rule));
+        counting.flat_map(|(_, roles)| roles).map(String::as_str)
+    }
+
+    /// Whether the user of a session is an admin; `shown` are the claims where the browser keeps them.
+    pub(crate) fn is_admin(&self, session: &Session, shown: impl Fn() -> Option<String>) -> bool {
+        let admins = &self.settings.admins;
+        self.roles(session).any(|role| admins.name_role(&session.issuer, role))
+            || session.is_admin(admins, shown)
+    }
+
     /// Deletes what has expired, now and then. Called after something was stored, and never for a request that nothing
     /// vouches for: what nobody fills needs no emptying.
     pub(crate) fn sweep_in_time(self: &Arc<Self>) {

@@ -71,6 +71,7 @@ fn session() -> SessionRecord {
         stored_at: NOW,
         algorithms: crate::protocol::jws::Algorithm::from_name("RS256").into_iter().collect(),
         acr: None,
+        roles: Box::default(),
         logout_token: [7; 16],
         ends_at: NOW.saturating_add(std::time::Duration::from_secs(7 * 86_400)),
     };
@@ -175,6 +176,7 @@ fn no_session_is_smaller_than_the_least() {
         stored_at: NOW,
         algorithms: crate::protocol::jws::Algorithm::from_name("RS256").into_iter().collect(),
         acr: None,
+        roles: Box::default(),
         logout_token: [7; 16],
         ends_at: NOW.saturating_add(std::time::Duration::from_secs(1)),
     };

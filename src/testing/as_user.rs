@@ -19,7 +19,7 @@ use crate::config::{Config, Resource};
 use crate::error::Error;
 use crate::extract::request::{Head, RequestState};
 use crate::layer::OidcLayer;
-use crate::protocol::OriginalIdToken;
+use crate::protocol::{ClaimSource, OriginalIdToken, RoleClaim};
 use crate::provider::ProviderConfig;
 use crate::records::{Grant, GrantSource, LOGIN, TokenSet};
 use crate::secret::{Secret, opaque};
@@ -83,6 +83,13 @@ impl SignedInLayer {
     pub fn claim(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.claims.insert(name.into(), value.into());
         self
+    }
+
+    /// Gives the user these roles.
+    #[must_use]
+    pub fn roles(mut self, roles: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        self.config.provider.roles = vec![RoleClaim::new(ClaimSource::IdToken, "/roles")];
+        self.claim("roles", roles.into_iter().map(Into::into).collect::<Vec<String>>())
     }
 
     /// Makes the user an admin.
@@ -189,7 +196,7 @@ where
 const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
 
 /// Starts a session as a login does, without a browser and without a provider. Returns the value of the `Cookie`
-/// header that the browser would send. There is no grant, so the user has no tokens.
+/// header that the browser would send. The user's roles are read from the claims, whatever source the configuration names. There is no grant, so the user has no tokens.
 ///
 /// # Errors
 ///
@@ -278,7 +285,7 @@ async fn start(
 
 /// What a login keeps of somebody.
 fn record(runtime: &Runtime, user: (&str, &str), claims: Map<String, Value>) -> SessionRecord {
-    let now = runtime.now();
+    let (now, provider) = (runtime.now(), runtime.providers.of_issuer(user.0));
     let identity = SessionPayload {
         issuer: user.0.into(),
         subject: user.1.into(),
@@ -288,6 +295,9 @@ fn record(runtime: &Runtime, user: (&str, &str), claims: Map<String, Value>) -> 
         stored_at: now,
         logout_token: runtime.random.bytes(),
         ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
+        roles: provider
+            .map(|provider| provider.roles([Some(&claims); 3], &Box::default()))
+            .unwrap_or_default(),
         ..SessionPayload::default()
     };
     let claims = Value::Object(claims).to_string();

@@ -5,13 +5,17 @@ use serde_json::Value;
 
 use super::locate::GrantRef;
 use crate::clock::Timestamp;
+use crate::events::EventCode;
 use crate::protocol::user_info::{about_person, replace};
-use crate::protocol::{Algorithm, Claims, FetchUserInfo, IdToken, LOGIN_CLAIMS, TokenResponse, VERIFIED};
+use crate::protocol::{
+    Algorithm, ClaimSource, Claims, FetchUserInfo, IdToken, LOGIN_CLAIMS, RolesByRule, TokenResponse,
+    VERIFIED,
+};
 use crate::provider::{Provider, ProviderError};
 use crate::records::{FOREVER, Loaded, Purpose, RecordKey};
 use crate::secret::Secret;
 use crate::sessions::provider_logout::add_sid;
-use crate::sessions::{MOST_CLAIMS, Session, SessionPayload, SessionRecord, session_row};
+use crate::sessions::{MOST_CLAIMS, Session, SessionPayload, SessionRecord, bytes_of, session_row};
 use crate::state::Runtime;
 use crate::stateless::grant_cookie::GrantCookie;
 use crate::store::{Key, StoreError};
@@ -31,12 +35,14 @@ pub(crate) async fn user_info(
     let lacks = |scope: &str, claim: &str| scopes.iter().any(|asked| asked == scope) && !has(claim);
     let relying_party = &provider.relying_party;
     // Somebody is let in by what it says, or is an admin.
+    let has_roles = relying_party.takes_roles_from(ClaimSource::UserInfo);
     let is_needed = relying_party.fetch_user_info == FetchUserInfo::Always
+        || has_roles
         || runtime.hooks.login.is_some()
         || !relying_party.decisive.iter().all(|claim| has(claim));
     let asked = match relying_party.fetch_user_info {
         FetchUserInfo::Never => false,
-        FetchUserInfo::WhenNeeded => lacks("email", "email") || lacks("profile", "name"),
+        FetchUserInfo::WhenNeeded => has_roles || lacks("email", "email") || lacks("profile", "name"),
         FetchUserInfo::Always => true,
     };
     if !asked {
@@ -52,6 +58,57 @@ pub(crate) async fn user_info(
     }
 }
 
+/// The roles of a user by what came at a login, or with a refresh.
+pub(crate) async fn roles(
+    provider: &Arc<Provider>,
+    subject: &str,
+    (id_token, user_info, access_token): (Option<&Claims>, Option<&Claims>, &Secret),
+    before: &RolesByRule,
+) -> Result<RolesByRule, ProviderError> {
+    let written = &provider.relying_party.written;
+    // An identity endpoint's answer stands for an ID token elsewhere.
+    if written.oauth2.is_some() {
+        return Ok(provider.roles([None, id_token, None], before));
+    }
+    let audience = written.access_token_audience.as_ref();
+    let mut of_access_token = None;
+    if let Some(audience) = audience.filter(|_| written.takes_roles_from(ClaimSource::AccessToken)) {
+        let verified = provider.verify_access_token(access_token.expose_secret(), audience).await;
+        // What does not hold names no roles, not even those of before.
+        of_access_token = Some(match verified {
+            Ok(token) if token.subject.as_deref() == Some(subject) => token.claims,
+            Err(error) if !matches!(error, ProviderError::AccessToken(_)) => return Err(error),
+            other => {
+                let why =
+                    other.err().map_or("its sub is not the ID token's".to_owned(), |error| error.to_string());
+                provider.tell_once(EventCode::RolesUnreadable, None, &format!("an access token: {why}"));
+                Claims::new()
+            }
+        });
+    }
+    Ok(provider.roles([id_token, user_info, of_access_token.as_ref()], before))
+}
+
+/// What UserInfo says by now, where it is asked for the claims or the roles of somebody who is known, and the roles. `None`:
+/// something cannot be had now, which withdraws nothing.
+async fn by_now(
+    provider: &Arc<Provider>,
+    known: &SessionPayload,
+    (id_token, access_token): (Option<&Claims>, &Secret),
+    asks: bool,
+) -> Option<(Option<Claims>, RolesByRule)> {
+    let mut user_info = None;
+    if (asks || provider.relying_party.takes_roles_from(ClaimSource::UserInfo))
+        && let Some(endpoint) = &provider.metadata().await.ok()?.userinfo_endpoint
+    {
+        let asked = provider.user_info(endpoint, access_token, &known.subject).await;
+        user_info = Some(asked.inspect_err(|error| provider.tell(error)).ok()?);
+    }
+    let came = (id_token, user_info.as_ref(), access_token);
+    let roles = roles(provider, &known.subject, came, &known.roles).await.ok()?;
+    Some((user_info, roles))
+}
+
 /// Replaces the claims of a session that is kept by those that came with a refresh. A claim that is gone from where it came
 /// from is gone; those of the login hook stay. `None`: nothing came, or not all that is needed.
 async fn renew(
@@ -62,15 +119,10 @@ async fn renew(
 ) -> Option<bool> {
     let row = RecordKey { purpose: Purpose::Session, key: session, owner: Vec::new() };
     let Ok(Loaded::Found(found)) = runtime.records.load::<SessionRecord>(&row).await else { return None };
-    let mut user_info = None;
-    if !found.value.sources.as_ref()?.user_info.is_empty()
-        && let Some(endpoint) = &provider.metadata().await.ok()?.userinfo_endpoint
-    {
-        let asked = provider.user_info(endpoint, access_token, &found.value.subject).await;
-        // What cannot be had now withdraws nothing.
-        user_info = Some(asked.inspect_err(|error| provider.tell(error)).ok()?);
-    }
-    if id_token.is_none() && user_info.is_none() {
+    let asks = !found.value.sources.as_ref()?.user_info.is_empty();
+    let came = (id_token.as_ref(), access_token);
+    let (user_info, roles) = by_now(provider, &found.value.identity, came, asks).await?;
+    if id_token.is_none() && user_info.is_none() && roles == found.value.roles {
         return None;
     }
     let renewed = session_row::rewrite(&row, &runtime.records, |found| {
@@ -91,10 +143,10 @@ async fn renew(
         provided.retain(|name, _| !LOGIN_CLAIMS.contains(&name.as_str()));
         let claims = Value::Object(replace(provided, kept)).to_string();
         sources.user_info.extend(user_info.iter().flat_map(Claims::keys).cloned());
-        let fits = claims.len() + record.id_token.expose_secret().len() <= MOST_CLAIMS;
-        let is_new = fits && record.claims != claims;
+        let fits = claims.len() + bytes_of(&roles) + record.id_token.expose_secret().len() <= MOST_CLAIMS;
+        let is_new = fits && (record.claims != claims || record.identity.roles != roles);
         if is_new {
-            record.claims = claims;
+            (record.claims, record.identity.roles) = (claims, roles.clone());
         }
         is_new
     });
@@ -131,7 +183,9 @@ pub(crate) async fn adopt_refreshed(
     let claims = id_token.map(|id_token| id_token.claims.clone()).filter(|_| revalidates);
     if let Some(session) = place.jar.as_ref().and_then(GrantCookie::session) {
         newer.iter().for_each(|newer| newer.seal_into(session));
-        if claims.is_some_and(|claims| decide_otherwise(place, session, &claims)) {
+        let now = by_now(place.provider(), session, (claims.as_ref(), &response.access_token), false);
+        let has_other_roles = revalidates && now.await.is_some_and(|(_, roles)| roles != session.roles);
+        if has_other_roles || claims.as_ref().is_some_and(|claims| decide_otherwise(place, session, claims)) {
             // A store that is away is told of elsewhere.
             let _ = runtime.sessions.end(session.id, session.ends_at).await;
         }

@@ -70,6 +70,8 @@ mod cookie_layers;
 mod isolation;
 // A client calls the application as an API, with an access token.
 mod bearer;
+// Roles: in what a provider says them, and what they open.
+mod roles;
 // Two applications beside each other: nothing of one counts at the other.
 mod applications;
 // What the public types are as values.

@@ -60,6 +60,8 @@ fn public_types_are_shared_between_tasks() {
     shared::<Api>();
     shared::<Mode>();
     shared::<ProviderConfig>();
+    shared::<RoleClaim>();
+    shared::<ClaimSource>();
     shared::<Connection>();
     shared::<Resource>();
     shared::<OAuth2>();

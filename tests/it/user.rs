@@ -107,7 +107,7 @@ async fn a_person_is_serialised_as_the_methods_say() {
         let expected = json!({
             "issuer": OP, "subject": "a1", "email": "alice@example.com", "email_verified": true, "name": "Alice",
             "nickname": "Al", "picture": "https://op.test/alice.png", "auth_time": world.clock.now() * 1000,
-            "acr": "gold", "is_admin": true,
+            "acr": "gold", "roles": [], "is_admin": true,
         });
         for path in ["/me", "/me/admin"] {
             assert_eq!(alice.navigate(&format!("{APP}{path}")).await.json(), expected, "{path}");

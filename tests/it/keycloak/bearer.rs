@@ -2,10 +2,10 @@
 
 use http::Request;
 use serde_json::{Value, json};
-use tower_oidc::{Api, LoginDecision, VerifiedLogin};
+use tower_oidc::{Api, ClaimSource, LoginDecision, VerifiedLogin};
 use url::Url;
 
-use super::{World, step, tokens_of};
+use super::{World, step, tokens_of, with_roles};
 use crate::support::http::{Page, send};
 use crate::support::keycloak::mapper;
 
@@ -36,7 +36,8 @@ impl World {
         let world = Self::start(
             |_| (),
             |mut config, _| {
-                config.provider = config.provider.plain_jwt_access_tokens(plain);
+                config.provider =
+                    with_roles(config.provider, ClaimSource::AccessToken).plain_jwt_access_tokens(plain);
                 let config = config.api(edit_api(Api::new(AUDIENCE).scopes(["notes.read"])));
                 if refuse_machines { config.on_bearer(no_machines) } else { config }
             },

@@ -17,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::time::Instant;
 use tower_oidc::store::MemoryStore;
 use tower_oidc::{
-    AuthSession, Config, CurrentUser, Error, OidcLayer, ProviderConfig, RequireLayer, UserTokens,
+    AuthSession, ClaimSource, Config, CurrentUser, Error, OidcLayer, ProviderConfig, RequireLayer, UserTokens,
 };
 
 use crate::support::app::{Events, about};
@@ -108,25 +108,21 @@ impl World {
 }
 
 fn routes() -> Router {
-    let in_realm = |user: &CurrentUser| has_role(user, "/realm_access/roles", "staff");
-    let in_client = |user: &CurrentUser| has_role(user, "/resource_access/app/roles", "editor");
     Router::new()
         .route("/", get(home))
         .route("/me", get(me))
         .route("/admins", get(|| async { "in" }).layer(RequireLayer::admin()))
-        .route("/staff", get(|| async { "in" }).layer(RequireLayer::user(in_realm)))
-        .route("/editors", get(|| async { "in" }).layer(RequireLayer::user(in_client)))
+        .route("/staff", get(|| async { "in" }).layer(RequireLayer::role("staff")))
+        .route("/editors", get(|| async { "in" }).layer(RequireLayer::role("editor")))
         .route("/notes", get(|| async { "in" }).layer(RequireLayer::scope("notes.read")))
         .route("/all-notes", get(|| async { "in" }).layer(RequireLayer::scope("notes.all")))
         .route("/userinfo", get(userinfo))
         .with_state(())
 }
 
-/// Where Keycloak puts the roles of a realm, and those of a client.
-fn has_role(user: &CurrentUser, roles: &str, role: &str) -> bool {
-    let claims: Value = user.claims().expect("JSON");
-    let roles = claims.pointer(roles).and_then(Value::as_array);
-    roles.is_some_and(|roles| roles.iter().any(|one| one == role))
+/// Where Keycloak puts the roles of a realm, and those of a client: what the guide configures.
+fn with_roles(provider: ProviderConfig, source: ClaimSource) -> ProviderConfig {
+    provider.roles(source, "/realm_access/roles").roles(source, "/resource_access/app/roles")
 }
 
 async fn home(users: AuthSession, State(()): State<()>) -> Result<Html<String>, Error> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{Config, EventCode, Mode, OAuth2, OidcLayer, ProviderConfig, Readiness};
+use tower_oidc::{ClaimSource, Config, EventCode, Mode, OAuth2, OidcLayer, ProviderConfig, Readiness};
 
 use super::{HUB, Without, modes, preset, registered, shapes};
 use crate::support::app::{APP, config};
@@ -288,4 +288,25 @@ async fn endpoints_by_hand_count_in_place_of_the_metadata() {
     by_hand.op.sign_in_as("alice");
     let page = by_hand.browser().visit(&format!("{APP}/auth/login?return_to=/who")).await;
     assert_eq!(page.status, 400);
+}
+
+/// Roles are among the claims that are read from the identity endpoint.
+#[tokio::test]
+async fn roles_are_in_the_identity_endpoints_answer() {
+    for mode in modes() {
+        let mut github = preset("github").roles(ClaimSource::UserInfo, "/groups");
+        github.oauth2.as_mut().unwrap().claims.insert("groups".into(), "/groups".into());
+        let without =
+            Without::of(mode.clone(), shapes::github(), github, |config| config.admin_roles(["boss"]));
+        for (groups, is_admin) in [(json!(["boss"]), true), (json!(["Boss"]), false)] {
+            without.provider.edit(move |answer| {
+                if answer.is_object() {
+                    answer["groups"] = groups.clone();
+                }
+            });
+            let alice = without.signed_in("alice").await;
+            let who = alice.navigate(&format!("{APP}/who")).await.json();
+            assert_eq!(who["admin"], is_admin, "{mode:?}: {who}");
+        }
+    }
 }

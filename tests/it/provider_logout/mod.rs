@@ -17,14 +17,14 @@ use crate::support::provider::jwt::Draft;
 
 /// Where an application keeps its sessions, and whose tokens it uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+pub(crate) enum Mode {
     PerUser,
     /// Processes meet at the store of the test.
     Stateless,
     SingleUser,
 }
 
-const MODES: [Mode; 3] = [Mode::PerUser, Mode::Stateless, Mode::SingleUser];
+pub(crate) const MODES: [Mode; 3] = [Mode::PerUser, Mode::Stateless, Mode::SingleUser];
 
 impl Mode {
     /// Stateless mode has none.
@@ -33,7 +33,7 @@ impl Mode {
         config
     }
 
-    fn world(self, edit: impl FnOnce(Config) -> Config) -> World {
+    pub(crate) fn world(self, edit: impl FnOnce(Config) -> Config) -> World {
         let world = World::new();
         let app = self.app(&world, edit);
         World { app, ..world }

@@ -1,0 +1,95 @@
+//! A role that the provider withdraws counts no more, where a session is looked at again.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tower_oidc::{ClaimSource, Config};
+
+use super::{SOURCES, roles_in, rules, say, say_in_access_tokens, status, world};
+use crate::provider_logout::{MODES, Mode};
+use crate::support::app::World;
+use crate::support::browser::Browser;
+use crate::support::provider::Endpoint;
+
+const EVERY: Duration = Duration::from_secs(600);
+
+fn looked_at_again(config: Config, source: ClaimSource) -> Config {
+    rules(config, &[(source, "/groups")]).revalidate_every(EVERY)
+}
+
+/// What is said after the provider was asked again.
+async fn later(world: &World, browser: &Browser) -> Value {
+    world.clock.advance(EVERY);
+    roles_in(browser).await;
+    world.app.layer.drain().await;
+    world.clock.advance(Duration::from_secs(3));
+    roles_in(browser).await
+}
+
+#[tokio::test]
+async fn a_withdrawn_role_counts_no_more() {
+    for mode in MODES {
+        for source in SOURCES {
+            for gone in [Some(json!(["reader"])), Some(json!([])), None] {
+                let world = world(mode, |config| looked_at_again(config, source));
+                say(&world.op, source, Some(json!(["editor", "reader"])));
+                let alice = world.signed_in("alice").await;
+                assert_eq!(roles_in(&alice).await, json!(["editor", "reader"]), "{mode:?} {source:?}");
+                // The control: in another order they are the same, and nobody is signed out.
+                say(&world.op, source, Some(json!(["reader", "editor"])));
+                assert_eq!(later(&world, &alice).await, json!(["editor", "reader"]), "{mode:?} {source:?}");
+                say(&world.op, source, gone.clone());
+                let rest = later(&world, &alice).await;
+                // What the browser keeps is not written anew: the session ends.
+                let expected = match mode {
+                    Mode::Stateless => Value::Null,
+                    _ => gone.clone().unwrap_or_else(|| json!([])),
+                };
+                assert_eq!(rest, expected, "{mode:?} {source:?} {gone:?}");
+                if mode != Mode::Stateless {
+                    assert_eq!(status(&alice, "/editors").await, 403, "{mode:?} {source:?}");
+                    say(&world.op, source, Some(json!(["editor"])));
+                    assert_eq!(later(&world, &alice).await, json!(["editor"]), "it is given again");
+                }
+            }
+        }
+    }
+}
+
+/// An access token that does not hold any more names no roles: some providers leave the audience out with the last role.
+#[tokio::test]
+async fn an_access_token_for_nobody_here_withdraws() {
+    for mode in MODES {
+        let world = world(mode, |config| looked_at_again(config, ClaimSource::AccessToken));
+        say(&world.op, ClaimSource::AccessToken, Some(json!(["editor"])));
+        let alice = world.signed_in("alice").await;
+        world.op.honest();
+        say_in_access_tokens(&world.op, "https://other.test", "alice", Some(json!(["editor"])));
+        let rest = later(&world, &alice).await;
+        assert_eq!(rest, if mode == Mode::Stateless { Value::Null } else { json!([]) }, "{mode:?}");
+    }
+}
+
+/// What cannot be had withdraws nothing.
+#[tokio::test]
+async fn userinfo_that_is_away_withdraws_nothing() {
+    for mode in MODES {
+        let world = world(mode, |config| looked_at_again(config, ClaimSource::UserInfo));
+        say(&world.op, ClaimSource::UserInfo, Some(json!(["editor"])));
+        let alice = world.signed_in("alice").await;
+        world.op.answer_error(Endpoint::FetchUserInfo, 503, "temporarily_unavailable");
+        assert_eq!(later(&world, &alice).await, json!(["editor"]), "{mode:?}");
+    }
+}
+
+/// Without the setting, roles are those of the login.
+#[tokio::test]
+async fn without_the_setting_roles_stay() {
+    for mode in MODES {
+        let world = world(mode, |config| rules(config, &[(ClaimSource::IdToken, "/groups")]));
+        say(&world.op, ClaimSource::IdToken, Some(json!(["editor"])));
+        let alice = world.signed_in("alice").await;
+        say(&world.op, ClaimSource::IdToken, None);
+        assert_eq!(later(&world, &alice).await, json!(["editor"]), "{mode:?}");
+    }
+}
