@@ -66,6 +66,8 @@ entries! {
         NoTokenForUrl = (StatusCode::INTERNAL_SERVER_ERROR, "no_token_for_url"),
         /// The developer must register a connection, resource or scope of this name. 500.
         NoSuchConnection = (StatusCode::INTERNAL_SERVER_ERROR, "no_such_connection"),
+        /// The mode of the layer cannot do this, as the message says why: the developer must not ask for it. 500.
+        NotInThisMode = (StatusCode::INTERNAL_SERVER_ERROR, "not_in_this_mode"),
         /// The developer must put the layer around this handler. 500.
         MissingLayer = (StatusCode::INTERNAL_SERVER_ERROR, "missing_layer"),
         /// The operator must give the shared account its access (again), or the provider refuses this application and not

@@ -180,6 +180,7 @@ pub use extract::background_tokens::{BackgroundTokens, OwnerTokens};
 pub use extract::connection_status::{ConnectionState, ConnectionStatus};
 pub use extract::current_client::CurrentClient;
 pub use extract::current_user::{Admin, CurrentUser};
+pub use extract::session_admin::SessionAdmin;
 pub use extract::single_use_token::SingleUseToken;
 pub use extract::user_tokens::UserTokens;
 
@@ -191,6 +192,7 @@ pub use config::shared_account::SharedAccount;
 pub use config::{AdminClaim, Config};
 
 mod endpoints;
+pub use endpoints::user_sessions::UserSession;
 
 mod tokens;
 pub use tokens::account_status::{AccountState, AccountStatus};

@@ -102,6 +102,11 @@ pub(crate) fn stateless_problems(config: &Config) -> Vec<String> {
     for connection in config.connections().filter(lasting) {
         kept(&format!("connection {:?}", connection.name));
     }
+    if config.max_sessions_per_user.is_some() {
+        let why = "max_sessions_per_user is set, but in stateless mode nobody can count sessions: remove it, or use \
+                   OidcLayer::per_user with a store";
+        problems.push(why.to_owned());
+    }
     if config.max_cookie_bytes < LEAST {
         problems.push(format!(
             "max_cookie_bytes is {}, which is too small for any session: use the default of {}, or a size from the table \

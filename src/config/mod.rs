@@ -136,6 +136,9 @@ pub struct Config {
     /// last as long as its session ([`Config::login_grant_lifetime`]).
     #[serde(deserialize_with = "maybe_seconds")]
     pub revalidate_every: Option<Duration>,
+    /// The maximum number of sessions of a user. With more, a login ends the oldest ones. By default there is none. In
+    /// stateless mode, where browsers keep the sessions and nobody can count them, it is an error.
+    pub max_sessions_per_user: Option<usize>,
     /// In stateless mode, the maximum size in bytes of the layer's cookies in a request. By default 6 KiB: with the
     /// other cookies, a request stays below the 8 KiB that proxies and servers accept for one header. A login that
     /// would need more fails with a page and an event that list the sizes.
@@ -253,6 +256,7 @@ impl Config {
         value login_lifetime: Duration;
         value max_staleness: Duration;
         some revalidate_every: Duration;
+        number max_sessions_per_user: usize;
         value max_cookie_bytes: usize;
         value login_grant_lifetime: GrantLifetime;
         value frontchannel_logout: bool;

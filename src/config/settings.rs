@@ -301,6 +301,9 @@ fn lifetimes(config: &Config, problems: &mut Vec<String>) {
             problems.push(format!("{name} is longer than 400 days: shorten it"));
         }
     }
+    if config.max_sessions_per_user == Some(0) {
+        problems.push("max_sessions_per_user is 0, with which nobody stays signed in: raise it".to_owned());
+    }
     if config.revalidate_every.is_some_and(|every| every < Duration::from_secs(60)) {
         problems.push("revalidate_every is shorter than a minute: raise it".to_owned());
     }

@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use super::context::EndpointContext;
-use super::end_session::end_grants;
+use super::end_session::{UNREADABLE, end_kept};
 use super::parameters::is_form;
 use crate::clock::Timestamp;
 use crate::error::RETRY_AFTER_SECONDS;
@@ -124,16 +124,10 @@ const LOGIN_UNDER_WAY: Duration = Duration::from_secs(5 * 60);
 
 /// Ends what a token means, and what is about to begin of it.
 async fn end_all(runtime: &Arc<Runtime>, target: &LogoutTarget, is_first: bool) -> Result<(), LogoutError> {
-    let (jar, settings) = (runtime.mode.is_stateless(), &runtime.settings);
     let user = target.subject.as_deref().map(|subject| (target.issuer.as_str(), subject));
-    // A callback that comes later asks whether the provider has ended the session in which it was started.
-    let longest = match jar {
-        true => settings.absolute_lifetime.saturating_add(LEEWAY),
-        false => settings.login_lifetime.saturating_add(LOGIN_UNDER_WAY),
-    };
     // First: a login that is being finished finds the note, or its session is found.
-    note(target, runtime.now().saturating_add(longest), &runtime.records).await?;
-    if jar {
+    note_end(runtime, target).await?;
+    if runtime.mode.is_stateless() {
         runtime.events().emit(EventCode::LoggedOut, user, "by the provider");
         return Ok(());
     }
@@ -149,6 +143,17 @@ async fn end_all(runtime: &Arc<Runtime>, target: &LogoutTarget, is_first: bool) 
         }
     }
     Ok(())
+}
+
+/// Notes the end of sessions for what logins under way are about to begin, and for what browsers keep.
+pub(crate) async fn note_end(runtime: &Runtime, target: &LogoutTarget) -> Result<(), StoreError> {
+    let settings = &runtime.settings;
+    // A callback that comes later asks whether the provider has ended the session in which it was started.
+    let longest = match runtime.mode.is_stateless() {
+        true => settings.absolute_lifetime.saturating_add(LEEWAY),
+        false => settings.login_lifetime.saturating_add(LOGIN_UNDER_WAY),
+    };
+    note(target, runtime.now().saturating_add(longest), &runtime.records).await
 }
 
 /// Ends the sessions that are kept, and tries all of them, whichever fails. `is_first`: the logout comes now, and did not
@@ -179,9 +184,7 @@ async fn end_session(
         Loaded::Found(found) => found.value,
         // It ended a moment ago, or is none.
         Loaded::Absent(_) => return Ok(LogoutEffect::None),
-        Loaded::Unreadable => {
-            return Err(StoreError::refused("a session is sealed with a secret that is not configured"));
-        }
+        Loaded::Unreadable => return Err(StoreError::refused(UNREADABLE)),
     };
     let mut identity = record.identity.clone();
     if is_first {
@@ -191,10 +194,7 @@ async fn end_session(
     if effect != LogoutEffect::Ends {
         return Ok(effect);
     }
-    // Whoever comes with it finds out from the store.
-    runtime.records.delete(session, None).await?;
-    runtime.events().emit(EventCode::LoggedOut, Some(record.user()), "by the provider");
-    end_grants(runtime, session, &record).await.map(|()| effect)
+    end_kept(runtime, session, &record, "by the provider").await.map(|()| effect)
 }
 
 fn refused(runtime: &Runtime, why: &str) -> Response<Bytes> {

@@ -2,6 +2,7 @@
 
 use crate::config::{CheckedConnections, GrantLifetime};
 use crate::endpoints::Arc;
+use crate::events::EventCode;
 use crate::records::Loaded;
 use crate::secret::Secret;
 use crate::sessions::{ProviderSessions, Session, SessionId, SessionRecord};
@@ -44,12 +45,23 @@ pub(crate) async fn end_session(
         .or_else(|| Some(jar.claims(session)?.id_token)))
 }
 
-/// Ends the grants that were a session's own.
-pub(crate) async fn end_grants(
+/// Why a session that is named cannot be ended.
+pub(crate) const UNREADABLE: &str = "a session is sealed with a secret that is not configured";
+
+/// Ends a session that is kept in a row, with the grants that were its own. Whoever comes with it finds out from the store.
+pub(crate) async fn end_kept(
     runtime: &Arc<Runtime>,
     session: Key,
     record: &SessionRecord,
+    by: &str,
 ) -> Result<(), StoreError> {
+    runtime.records.delete(session, None).await?;
+    runtime.events().emit(EventCode::LoggedOut, Some(record.user()), by);
+    end_grants(runtime, session, record).await
+}
+
+/// Ends the grants that were a session's own.
+async fn end_grants(runtime: &Arc<Runtime>, session: Key, record: &SessionRecord) -> Result<(), StoreError> {
     // Where people do not sign in any more, nothing of the session's can be found. It expires with it.
     let Some(provider) = runtime.providers.of_issuer(&record.issuer) else { return Ok(()) };
     let connections = runtime.settings.connections(provider.relying_party.id);

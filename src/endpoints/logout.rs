@@ -186,7 +186,7 @@ fn away(runtime: &Runtime, answer: Response<Bytes>, had_cookie: bool) -> Respons
 }
 
 /// What the browser of somebody who signed out is told to keep.
-fn signed_out(runtime: &Runtime) -> [HeaderValue; 2] {
+pub(crate) fn signed_out(runtime: &Runtime) -> [HeaderValue; 2] {
     let settings = &runtime.settings;
     let removal = settings.cookies.remove(&settings.session_cookie, SameSitePolicy::Lax);
     // Who signs out wants to be out: a silent login would bring them straight back.

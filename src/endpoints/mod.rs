@@ -19,6 +19,7 @@ pub(crate) mod parameters;
 pub(crate) mod pending;
 pub(crate) mod sign_in;
 pub(crate) mod urls;
+pub(crate) mod user_sessions;
 pub(crate) mod visitor;
 
 use std::sync::Arc;

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 
 use http::HeaderValue;
+use http::header::USER_AGENT;
 use serde_json::Value;
 
 use super::context::EndpointContext;
 use super::end_session::{end_session, revoke};
 use super::login_error::{LoginAnswer, LoginError};
 use super::pending::PendingLogin;
+use super::user_sessions::{Ending, UserSessions};
 use super::{login, urls};
 use crate::config::{CheckedConnection, Destination, GrantLifetime, LoginDecision, VerifiedLogin};
 use crate::cookie::{self, SameSitePolicy};
@@ -19,6 +21,7 @@ use crate::protocol::{Claims, IdToken, IdTokenUse, OriginalIdToken, RolesByRule,
 use crate::provider::Provider;
 use crate::records::{Consent, FOREVER, Grant, GrantSource, LOGIN, Loaded, TokenSet};
 use crate::sessions::provider_logout::add_sid;
+use crate::sessions::user_agent::family;
 use crate::sessions::{
     ClaimSources, MOST_CLAIMS, Profile, Session, SessionCookie, SessionId, SessionPayload, SessionRecord,
     bytes_of,
@@ -121,6 +124,11 @@ impl VerifiedTokens<'_> {
             }
             None => {}
         }
+        if let Some(most) = runtime.settings.max_sessions_per_user {
+            let surplus = Ending::Surplus(most, runtime.session_row(issued.login.session()));
+            // The next login ends what a store that is away keeps.
+            let _ = UserSessions::new(runtime, record.user()).end(surplus, "max_sessions_per_user").await;
+        }
         let key = issued.login.own.then_some(&record.logout_token[..]);
         let answer = redirect(&urls::onwards(runtime, key, issued.destination));
         let was_silent = login::was_silent(runtime, &context.head.headers);
@@ -208,7 +216,9 @@ impl SignIn<'_> {
         let hint = issued.tokens.id_token.clone().filter(|hint| hint.expose_secret().len() <= room);
         let id_token = hint.filter(|_| issued.provider.takes_logout_hint()).unwrap_or_default();
         let sources = Some(sources).filter(|_| runtime.settings.revalidate_every.is_some());
-        Ok(SessionRecord { identity, claims, id_token, sources })
+        let user_agent = issued.context.head.headers.get(USER_AGENT).and_then(|header| header.to_str().ok());
+        let user_agent = family(user_agent.unwrap_or_default());
+        Ok(SessionRecord { identity, claims, id_token, sources, user_agent })
     }
 
     /// Grant first, session last: a session that exists is complete. Returns the cookie that names it.

@@ -1,14 +1,19 @@
 //! Login and logout addresses, in the manner of the App Engine Users API.
 
+use std::sync::Arc;
+
 use http::Extensions;
 
 use super::request::RequestState;
 use crate::config::ProviderChoice;
-use crate::endpoints::logout::Logout;
+use crate::endpoints::logout::{Logout, signed_out};
+use crate::endpoints::user_sessions::{Ending, UserSession, UserSessions};
 use crate::endpoints::{login, urls};
 use crate::error::{DestinationError, Error};
 use crate::protocol::{LoginOptions, Prompt};
 use crate::secret::opaque;
+use crate::sessions::Session;
+use crate::store::Key;
 
 /// The request's sign-in handle: addresses that sign this browser's user in or out.
 ///
@@ -154,6 +159,94 @@ impl AuthSession {
             Logout { runtime, session, jar, destination: &destination }.log_out().await?;
         session.end_with(self.0.head.number, cookies);
         Ok(address)
+    }
+
+    /// Lists the sessions of this request's user, the newest login first: for a page on which people see where they are
+    /// signed in. It writes nothing.
+    ///
+    /// ```
+    /// # #[cfg(feature = "axum")] {
+    /// use axum::Json;
+    /// use axum::extract::Path;
+    /// use tower_oidc::{AuthSession, Error, UserSession};
+    ///
+    /// async fn sessions(auth: AuthSession) -> Result<Json<Vec<UserSession>>, Error> {
+    ///     Ok(Json(auth.sessions().await?))
+    /// }
+    ///
+    /// // POST: the layer refuses requests of other sites.
+    /// async fn end(auth: AuthSession, Path(id): Path<String>) -> Result<String, Error> {
+    ///     Ok(if auth.end_session(&id).await? { "ended" } else { "it has ended before" }.to_owned())
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unauthenticated`](crate::ErrorKind::Unauthenticated) if nobody is signed in or the session has ended,
+    /// [`ErrorKind::Forbidden`](crate::ErrorKind::Forbidden) for a request with an access token,
+    /// [`ErrorKind::NotInThisMode`](crate::ErrorKind::NotInThisMode) in stateless mode, and
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) while the store is unavailable.
+    pub async fn sessions(&self) -> Result<Vec<UserSession>, Error> {
+        let (runtime, session) = (&self.0.runtime, self.lasting().await?);
+        UserSessions::new(runtime, session.user()).list(Some(runtime.session_row(session.id))).await
+    }
+
+    /// Ends the session of this [id](UserSession::id), with the grants that last as long as the session; in every process
+    /// within [`Config::max_staleness`](crate::Config::max_staleness), or at once if the store notifies. False if the user has
+    /// no such session, whoever else may have it. If it is the request's own, its answer removes the cookies.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AuthSession::sessions`].
+    pub async fn end_session(&self, id: &str) -> Result<bool, Error> {
+        Ok(self.end(|_| Ending::One(id.to_owned())).await? > 0)
+    }
+
+    /// Ends all sessions of this request's user except the request's own, and returns their number. Logins that are under way
+    /// go on: [`AuthSession::end_all_sessions`] ends those, too.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AuthSession::sessions`]. While the store is unavailable some sessions may last: repeat the call.
+    pub async fn end_other_sessions(&self) -> Result<usize, Error> {
+        self.end(Ending::Others).await
+    }
+
+    /// Ends all sessions of this request's user, this one too, and logins that are under way. The answer removes this
+    /// browser's cookies. To sign out at the provider as well, use [`AuthSession::end_other_sessions`] and then
+    /// [`AuthSession::log_out`].
+    ///
+    /// In stateless mode it ends them in each process that shares the store.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`AuthSession::sessions`] except [`ErrorKind::NotInThisMode`](crate::ErrorKind::NotInThisMode). While the
+    /// store is unavailable some sessions may last: repeat the call.
+    pub async fn end_all_sessions(&self) -> Result<(), Error> {
+        self.end(|_| Ending::All).await.map(drop)
+    }
+
+    /// `ending` is made with the row of the request's own session.
+    async fn end(&self, ending: impl FnOnce(Key) -> Ending) -> Result<usize, Error> {
+        let (RequestState { runtime, jar, head, .. }, session) = (&self.0, self.lasting().await?);
+        let sessions = UserSessions::new(runtime, session.user());
+        let ended = sessions.end(ending(runtime.session_row(session.id)), "by the person").await?;
+        if runtime.sessions.lasts(session, runtime.now()).await.is_ok_and(|lasts| !lasts) {
+            jar.leave();
+            session.end_with(head.number, signed_out(runtime).into());
+        }
+        Ok(ended)
+    }
+
+    /// The session of this request, which must still last.
+    async fn lasting(&self) -> Result<&Arc<Session>, Error> {
+        if self.0.bearer().is_some() {
+            return Err(Error::forbidden("a request with an access token has no session"));
+        }
+        let session = self.0.session.as_ref().ok_or_else(|| self.0.unauthenticated())?;
+        let lasts = self.0.runtime.sessions.lasts(session, self.0.runtime.now()).await?;
+        lasts.then_some(session).ok_or_else(|| self.0.unauthenticated())
     }
 }
 

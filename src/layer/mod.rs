@@ -23,6 +23,7 @@ use self::service::Oidc;
 use crate::config::{Config, Mode, SharedAccount};
 use crate::error::{ConfigError, Error};
 use crate::extract::background_tokens::BackgroundTokens;
+use crate::extract::session_admin::SessionAdmin;
 use crate::page;
 use crate::secret::opaque;
 use crate::state::Runtime;
@@ -116,6 +117,11 @@ impl OidcLayer {
     /// worker; handlers have no access to it.
     pub fn background_tokens(&self) -> BackgroundTokens {
         BackgroundTokens(Arc::clone(&self.runtime))
+    }
+
+    /// Creates the capability to list and end users' sessions. Call it in `main`; handlers have no access to it.
+    pub fn session_admin(&self) -> SessionAdmin {
+        SessionAdmin(Arc::clone(&self.runtime))
     }
 
     /// Wraps a service, such as a whole router. This is the outermost place, and the fastest.

@@ -108,6 +108,12 @@ fn text(claims: &Claims, name: &'static str) -> Result<Option<String>, JwtError>
 }
 
 impl LogoutTarget {
+    /// All sessions of a user, which end here and not at the provider.
+    pub(crate) fn all_of(issuer: &str, subject: &str, received_at: Timestamp) -> Self {
+        let (issuer, subject) = (issuer.to_owned(), Some(subject.to_owned()));
+        Self { issuer, subject, sid: None, issued_at: u64::MAX, received_at, algorithm: None }
+    }
+
     /// Whether a note of this logout says nothing that the note of the other one does not say.
     pub(crate) fn is_covered_by(&self, other: &Self) -> bool {
         self.subject == other.subject

@@ -1,7 +1,7 @@
 //! Setters that chain: one for each field that an application sets.
 
 /// Writes a setter for each field: `value` takes the field's type, `into` what becomes it, `some` what becomes the value of
-/// an `Option`, and `list` what a list can be made of; `add` and `push` add one to a list; `hook` takes a function of this
+/// an `Option` (`number` takes no other type than that), and `list` what a list can be made of; `add` and `push` add one to a list; `hook` takes a function of this
 /// kind; `set` takes nothing and sets this value. The method may have another name than the field, which then stands after
 /// `to`.
 macro_rules! setters {
@@ -25,6 +25,9 @@ macro_rules! setters {
     };
     (@some $doc:tt $name:ident [$($field:tt)+] $of:tt) => {
         setters!(@method $doc $name (value: impl Into<$of>) |it| it.$($field)+ = Some(value.into()));
+    };
+    (@number $doc:tt $name:ident [$($field:tt)+] $of:tt) => {
+        setters!(@method $doc $name (value: $of) |it| it.$($field)+ = Some(value));
     };
     (@list $doc:tt $name:ident [$($field:tt)+] $of:tt) => {
         setters!(

@@ -8,6 +8,7 @@ pub(crate) mod session;
 pub(crate) mod session_cookie;
 pub(crate) mod session_id;
 pub(crate) mod session_row;
+pub(crate) mod user_agent;
 pub(crate) mod visitor_id;
 
 pub(crate) use self::identity::SessionPayload;
@@ -408,7 +409,8 @@ mod tests {
                 ..SessionPayload::default()
             };
             let claims = r#"{"email":"a@x.test"}"#.into();
-            let record = SessionRecord { identity, claims, id_token: "e.y.J".into(), sources: None };
+            let id_token = "e.y.J".into();
+            let record = SessionRecord { identity, claims, id_token, ..SessionRecord::default() };
             self.sessions.start(id, record, self.now()).await.unwrap();
             id
         }

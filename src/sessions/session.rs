@@ -25,7 +25,7 @@ use crate::secret::{Secret, packed};
 use crate::store::{Key, MAX_RECORD};
 
 /// A session as it is kept.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct SessionRecord {
     pub(crate) identity: SessionPayload,
     /// What the provider says about the person: a JSON object.
@@ -35,6 +35,8 @@ pub(crate) struct SessionRecord {
     pub(crate) id_token: Secret,
     /// Where claims come from besides the ID token, if they are to be replaced later.
     pub(crate) sources: Option<ClaimSources>,
+    /// The family of the browser, for whoever looks through their sessions.
+    pub(crate) user_agent: String,
 }
 
 /// The names of the claims that do not come from the ID token.

@@ -75,7 +75,7 @@ fn session() -> SessionRecord {
         logout_token: [7; 16],
         ends_at: NOW.saturating_add(std::time::Duration::from_secs(7 * 86_400)),
     };
-    SessionRecord { identity, claims: claims(), id_token: id_token().into(), sources: None }
+    SessionRecord { identity, claims: claims(), id_token: id_token().into(), ..SessionRecord::default() }
 }
 
 /// What the login yields.

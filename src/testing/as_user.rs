@@ -301,7 +301,7 @@ fn record(runtime: &Runtime, user: (&str, &str), claims: Map<String, Value>) -> 
         ..SessionPayload::default()
     };
     let claims = Value::Object(claims).to_string();
-    SessionRecord { identity, claims, id_token: Secret::default(), sources: None }
+    SessionRecord { identity, claims, ..SessionRecord::default() }
 }
 
 fn grant(runtime: &Runtime, record: &SessionRecord, (refresh_token, token_sets): Tokens) -> Grant {

@@ -33,6 +33,8 @@ mod visitors;
 // A person signs out, here and at the provider.
 mod log_out;
 mod logout;
+// The sessions of one user, seen and ended; work that waits for the end.
+mod user_sessions;
 // What a page of another site can begin or end.
 mod another_site;
 // The provider signs them out, by a logout token.

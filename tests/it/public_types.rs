@@ -47,6 +47,8 @@ fn public_types_are_shared_between_tasks() {
     sent::<ApiResponse>();
     shared::<BackgroundTokens>();
     shared::<OwnerTokens>();
+    shared::<SessionAdmin>();
+    shared::<UserSession>();
     shared::<ConnectionStatus>();
     shared::<ConnectionState>();
     shared::<AccountStatus>();
