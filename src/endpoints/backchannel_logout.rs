@@ -21,7 +21,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use serde_json::json;
 
 use super::context::EndpointContext;
-use super::end_session::{UNREADABLE, end_kept};
+use super::end_session::end_kept;
 use super::parameters::is_form;
 use crate::clock::Timestamp;
 use crate::error::RETRY_AFTER_SECONDS;
@@ -33,6 +33,7 @@ use crate::provider::cause;
 use crate::records::{Loaded, Purpose, RecordKey};
 use crate::sessions::SessionRecord;
 use crate::sessions::provider_logout::note;
+use crate::sessions::session_row::UNREADABLE;
 use crate::state::Runtime;
 use crate::store::{Key, StoreError};
 
@@ -126,8 +127,7 @@ const LOGIN_UNDER_WAY: Duration = Duration::from_secs(5 * 60);
 async fn end_all(runtime: &Arc<Runtime>, target: &LogoutTarget, is_first: bool) -> Result<(), LogoutError> {
     let user = target.subject.as_deref().map(|subject| (target.issuer.as_str(), subject));
     // First: a login that is being finished finds the note, or its session is found.
-    note_end(runtime, target).await?;
-    if runtime.mode.is_stateless() {
+    if note_end(runtime, target).await? {
         runtime.events().emit(EventCode::LoggedOut, user, "by the provider");
         return Ok(());
     }
@@ -145,15 +145,16 @@ async fn end_all(runtime: &Arc<Runtime>, target: &LogoutTarget, is_first: bool) 
     Ok(())
 }
 
-/// Notes the end of sessions for what logins under way are about to begin, and for what browsers keep.
-pub(crate) async fn note_end(runtime: &Runtime, target: &LogoutTarget) -> Result<(), StoreError> {
-    let settings = &runtime.settings;
+/// Notes the end of sessions for what logins under way are about to begin, and for what browsers keep. True where browsers
+/// keep all: then nothing else is to be done.
+pub(crate) async fn note_end(runtime: &Runtime, target: &LogoutTarget) -> Result<bool, StoreError> {
+    let (is_all, settings) = (runtime.mode.is_stateless(), &runtime.settings);
     // A callback that comes later asks whether the provider has ended the session in which it was started.
-    let longest = match runtime.mode.is_stateless() {
+    let longest = match is_all {
         true => settings.absolute_lifetime.saturating_add(LEEWAY),
         false => settings.login_lifetime.saturating_add(LOGIN_UNDER_WAY),
     };
-    note(target, runtime.now().saturating_add(longest), &runtime.records).await
+    note(target, runtime.now().saturating_add(longest), &runtime.records).await.map(|()| is_all)
 }
 
 /// Ends the sessions that are kept, and tries all of them, whichever fails. `is_first`: the logout comes now, and did not

@@ -45,9 +45,6 @@ pub(crate) async fn end_session(
         .or_else(|| Some(jar.claims(session)?.id_token)))
 }
 
-/// Why a session that is named cannot be ended.
-pub(crate) const UNREADABLE: &str = "a session is sealed with a secret that is not configured";
-
 /// Ends a session that is kept in a row, with the grants that were its own. Whoever comes with it finds out from the store.
 pub(crate) async fn end_kept(
     runtime: &Arc<Runtime>,

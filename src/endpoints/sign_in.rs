@@ -10,7 +10,7 @@ use super::context::EndpointContext;
 use super::end_session::{end_session, revoke};
 use super::login_error::{LoginAnswer, LoginError};
 use super::pending::PendingLogin;
-use super::user_sessions::{Ending, UserSessions};
+use super::user_sessions::Ending;
 use super::{login, urls};
 use crate::config::{CheckedConnection, Destination, GrantLifetime, LoginDecision, VerifiedLogin};
 use crate::cookie::{self, SameSitePolicy};
@@ -127,7 +127,7 @@ impl VerifiedTokens<'_> {
         if let Some(most) = runtime.settings.max_sessions_per_user {
             let surplus = Ending::Surplus(most, runtime.session_row(issued.login.session()));
             // The next login ends what a store that is away keeps.
-            let _ = UserSessions::new(runtime, record.user()).end(surplus, "max_sessions_per_user").await;
+            let _ = runtime.end_sessions_of(record.user(), surplus, "max_sessions_per_user").await;
         }
         let key = issued.login.own.then_some(&record.logout_token[..]);
         let answer = redirect(&urls::onwards(runtime, key, issued.destination));

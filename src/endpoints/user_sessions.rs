@@ -7,16 +7,15 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Serialize;
 
 use super::backchannel_logout::note_end;
-use super::end_session::{UNREADABLE, end_kept};
+use super::end_session::end_kept;
 use crate::clock::{Timestamp, millis};
 use crate::error::{Error, ErrorKind};
 use crate::events::EventCode;
 use crate::protocol::LogoutTarget;
-use crate::records::{BlindIndexKey, Found, Loaded, Purpose, RecordKey};
-use crate::sessions::SessionRecord;
-use crate::sessions::provider_logout::subject_tag;
+use crate::records::BlindIndexKey;
+use crate::sessions::session_row::KeptSession;
 use crate::state::Runtime;
-use crate::store::{Key, StoreError};
+use crate::store::Key;
 
 /// A session, as [`AuthSession::sessions`](crate::AuthSession::sessions) lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -49,25 +48,20 @@ pub(crate) enum Ending {
     All,
 }
 
-/// The sessions of one user.
-#[derive(Clone)]
-pub(crate) struct UserSessions {
-    runtime: Arc<Runtime>,
-    issuer: String,
-    subject: String,
-}
+/// A user, by issuer and subject.
+type User<'a> = (&'a str, &'a str);
 
-impl UserSessions {
-    pub(crate) fn new(runtime: &Arc<Runtime>, (issuer, subject): (&str, &str)) -> Self {
-        Self { runtime: Arc::clone(runtime), issuer: issuer.to_owned(), subject: subject.to_owned() }
-    }
-
-    /// Lists them, the newest login first; `current` is the row of the one that asks.
-    pub(crate) async fn list(&self, current: Option<Key>) -> Result<Vec<UserSession>, Error> {
-        let (index, now) = (self.runtime.records.index().await?, self.runtime.now());
-        let idle = millis(self.runtime.settings.idle_lifetime);
-        let provider = self.runtime.providers.of_issuer(&self.issuer);
-        let shown = |(session, found): (Key, Box<Found<SessionRecord>>)| {
+impl Runtime {
+    /// Lists a user's sessions, the newest login first; `current` is the row of the one that asks.
+    pub(crate) async fn sessions_of(
+        &self,
+        user: User<'_>,
+        current: Option<Key>,
+    ) -> Result<Vec<UserSession>, Error> {
+        let (index, now) = (self.records.index().await?, self.now());
+        let idle = millis(self.settings.idle_lifetime);
+        let provider = self.providers.of_issuer(user.0);
+        let shown = |(session, found): KeptSession| {
             let used_at = Timestamp::from_millis(found.expires_at.as_millis().saturating_sub(idle));
             UserSession {
                 id: public_id(session, &index),
@@ -78,31 +72,42 @@ impl UserSessions {
                 current: current == Some(session),
             }
         };
-        let kept = self.kept(false).await?.into_iter().filter(|(_, found)| now < found.expires_at);
+        let kept = self
+            .sessions
+            .of_user(user, false)
+            .await?
+            .ok_or_else(not_kept)?
+            .into_iter()
+            .filter(|(_, found)| now < found.expires_at);
         Ok(kept.rev().map(shown).collect())
     }
 
     /// Ends those, and returns how many there were. Work that a client has begun goes on when it hangs up.
-    pub(crate) async fn end(&self, ending: Ending, by: &'static str) -> Result<usize, Error> {
-        let this = self.clone();
-        let ended = self.runtime.tasks.spawn(async move { this.end_each(&ending, by).await }).await;
+    pub(crate) async fn end_sessions_of(
+        self: &Arc<Self>,
+        (issuer, subject): User<'_>,
+        ending: Ending,
+        by: &'static str,
+    ) -> Result<usize, Error> {
+        let (this, issuer, subject) = (Arc::clone(self), issuer.to_owned(), subject.to_owned());
+        let ending = async move { this.end_each((&issuer, &subject), &ending, by).await };
+        let ended = self.tasks.spawn(ending).await;
         ended.unwrap_or_else(|error| Err(Error::unavailable("the sessions are not all ended", error)))
     }
 
-    async fn end_each(&self, ending: &Ending, by: &'static str) -> Result<usize, Error> {
-        let Self { runtime, issuer, subject } = self;
+    async fn end_each(self: &Arc<Self>, user: User<'_>, ending: &Ending, by: &str) -> Result<usize, Error> {
         if let Ending::All = ending {
             // First: a login that is being finished finds the note, or its session is found.
-            note_end(runtime, &LogoutTarget::all_of(issuer, subject, runtime.next_moment())).await?;
-            if runtime.mode.is_stateless() {
-                runtime.events().emit(EventCode::LoggedOut, Some((issuer, subject)), by);
+            if note_end(self, &LogoutTarget::all_of(user, self.next_moment())).await? {
+                self.events().emit(EventCode::LoggedOut, Some(user), by);
                 return Ok(0);
             }
         }
-        let index = runtime.records.agree_on_index().await?;
-        let kept = self.kept(matches!(ending, Ending::Others(_) | Ending::All)).await?;
+        let index = self.records.agree_on_index().await?;
+        let kept = self.sessions.of_user(user, matches!(ending, Ending::Others(_) | Ending::All)).await?;
+        let kept = kept.ok_or_else(not_kept)?;
         let most =
-            if let Ending::Surplus(left, _) = ending { kept.len().saturating_sub(*left) } else { usize::MAX };
+            if let Ending::Surplus(left, _) = ending { kept.len().saturating_sub(*left) } else { kept.len() };
         let is_meant = |session: Key| match ending {
             Ending::One(id) => *id == public_id(session, &index),
             Ending::Others(spared) | Ending::Surplus(_, spared) => session != *spared,
@@ -110,37 +115,18 @@ impl UserSessions {
         };
         let mut ended = 0;
         for (session, found) in kept.iter().filter(|(session, _)| is_meant(*session)).take(most) {
-            end_kept(runtime, *session, &found.value, by).await?;
+            end_kept(self, *session, &found.value, by).await?;
             ended += 1;
         }
         Ok(ended)
     }
-
-    /// Those that the store keeps, the oldest first. `all`: one that cannot be read is an error.
-    async fn kept(&self, all: bool) -> Result<Vec<(Key, Box<Found<SessionRecord>>)>, Error> {
-        let records = &self.runtime.records;
-        if self.runtime.mode.is_stateless() {
-            return Err(Error::new(ErrorKind::NotInThisMode, NOT_KEPT));
-        }
-        let mut kept = Vec::new();
-        for key in records.find(subject_tag(&self.issuer, &self.subject, &records.index().await?)).await? {
-            let row = RecordKey { purpose: Purpose::Session, key, owner: Vec::new() };
-            match records.load_expired_too::<SessionRecord>(&row).await? {
-                // The tag lies beside the seal: what is sealed decides whose it is.
-                Loaded::Found(found) if found.value.user() == (&self.issuer, &self.subject) => {
-                    kept.push((key, found));
-                }
-                Loaded::Unreadable if all => return Err(StoreError::refused(UNREADABLE).into()),
-                Loaded::Found(_) | Loaded::Absent(_) | Loaded::Unreadable => {}
-            }
-        }
-        kept.sort_by_key(|(key, found)| (found.value.stored_at, *key));
-        Ok(kept)
-    }
 }
 
-const NOT_KEPT: &str = "in stateless mode browsers keep the sessions and nobody can list them: end all of a user, or use \
-                        OidcLayer::per_user with a store";
+fn not_kept() -> Error {
+    let why = "in stateless mode browsers keep the sessions and nobody can list them: end all of a user, or use \
+               OidcLayer::per_user with a store";
+    Error::new(ErrorKind::NotInThisMode, why)
+}
 
 /// The pseudonym of the session in a row.
 fn public_id(session: Key, index: &BlindIndexKey) -> String {

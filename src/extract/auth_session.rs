@@ -7,7 +7,7 @@ use http::Extensions;
 use super::request::RequestState;
 use crate::config::ProviderChoice;
 use crate::endpoints::logout::{Logout, signed_out};
-use crate::endpoints::user_sessions::{Ending, UserSession, UserSessions};
+use crate::endpoints::user_sessions::{Ending, UserSession};
 use crate::endpoints::{login, urls};
 use crate::error::{DestinationError, Error};
 use crate::protocol::{LoginOptions, Prompt};
@@ -189,7 +189,7 @@ impl AuthSession {
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) while the store is unavailable.
     pub async fn sessions(&self) -> Result<Vec<UserSession>, Error> {
         let (runtime, session) = (&self.0.runtime, self.lasting().await?);
-        UserSessions::new(runtime, session.user()).list(Some(runtime.session_row(session.id))).await
+        runtime.sessions_of(session.user(), Some(runtime.session_row(session.id))).await
     }
 
     /// Ends the session of this [id](UserSession::id), with the grants that last as long as the session; in every process
@@ -230,8 +230,8 @@ impl AuthSession {
     /// `ending` is made with the row of the request's own session.
     async fn end(&self, ending: impl FnOnce(Key) -> Ending) -> Result<usize, Error> {
         let (RequestState { runtime, jar, head, .. }, session) = (&self.0, self.lasting().await?);
-        let sessions = UserSessions::new(runtime, session.user());
-        let ended = sessions.end(ending(runtime.session_row(session.id)), "by the person").await?;
+        let ending = ending(runtime.session_row(session.id));
+        let ended = runtime.end_sessions_of(session.user(), ending, "by the person").await?;
         if runtime.sessions.lasts(session, runtime.now()).await.is_ok_and(|lasts| !lasts) {
             jar.leave();
             session.end_with(head.number, signed_out(runtime).into());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::endpoints::user_sessions::{Ending, UserSession, UserSessions};
+use crate::endpoints::user_sessions::{Ending, UserSession};
 use crate::error::Error;
 #[cfg(doc)]
 use crate::error::ErrorKind;
@@ -44,7 +44,7 @@ impl SessionAdmin {
     ///
     /// [`ErrorKind::NotInThisMode`] in stateless mode, [`ErrorKind::Unavailable`] while the store is unavailable.
     pub async fn sessions(&self, issuer: &str, subject: &str) -> Result<Vec<UserSession>, Error> {
-        UserSessions::new(&self.0, (issuer, subject)).list(None).await
+        self.0.sessions_of((issuer, subject), None).await
     }
 
     /// Ends the session of this [id](UserSession::id). False if the user has no such session.
@@ -54,7 +54,7 @@ impl SessionAdmin {
     /// Those of [`SessionAdmin::sessions`].
     pub async fn end_session(&self, issuer: &str, subject: &str, id: &str) -> Result<bool, Error> {
         let ending = Ending::One(id.to_owned());
-        Ok(UserSessions::new(&self.0, (issuer, subject)).end(ending, BY).await? > 0)
+        Ok(self.0.end_sessions_of((issuer, subject), ending, BY).await? > 0)
     }
 
     /// Ends all sessions of the user, and logins that are under way. In stateless mode, too, in each process that shares the
@@ -64,7 +64,7 @@ impl SessionAdmin {
     ///
     /// [`ErrorKind::Unavailable`] while the store is unavailable: some sessions may last, so repeat the call.
     pub async fn end_all_sessions(&self, issuer: &str, subject: &str) -> Result<(), Error> {
-        UserSessions::new(&self.0, (issuer, subject)).end(Ending::All, BY).await.map(drop)
+        self.0.end_sessions_of((issuer, subject), Ending::All, BY).await.map(drop)
     }
 }
 

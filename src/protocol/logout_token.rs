@@ -109,7 +109,7 @@ fn text(claims: &Claims, name: &'static str) -> Result<Option<String>, JwtError>
 
 impl LogoutTarget {
     /// All sessions of a user, which end here and not at the provider.
-    pub(crate) fn all_of(issuer: &str, subject: &str, received_at: Timestamp) -> Self {
+    pub(crate) fn all_of((issuer, subject): (&str, &str), received_at: Timestamp) -> Self {
         let (issuer, subject) = (issuer.to_owned(), Some(subject.to_owned()));
         Self { issuer, subject, sid: None, issued_at: u64::MAX, received_at, algorithm: None }
     }

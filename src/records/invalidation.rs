@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio_util::task::AbortOnDropHandle;
 
 use smart_default::SmartDefault;
 
 use crate::clock::backoff;
 use crate::events::{EventCode, Events};
-use crate::store::{Change, Key, Store, StoreErrorKind};
+use crate::store::{Change, Key, Notifier, Store, StoreErrorKind};
 
 /// Rows share this many places. Who shares one with a row that changed is asked for once more than needed.
 const PLACES: usize = 4096;
@@ -24,6 +25,11 @@ pub(crate) struct Invalidations {
     heard: AtomicU64,
     #[default((0..PLACES).map(|_| AtomicU64::new(0)).collect())]
     places: Box<[AtomicU64]>,
+    /// Wakes those who wait for a row.
+    pub(crate) rows: Notifier,
+    /// Wakes all of them: any row may have changed.
+    pub(crate) any: Notify,
+    is_told: AtomicBool,
 }
 
 impl Invalidations {
@@ -42,13 +48,20 @@ impl Invalidations {
         match change {
             Change::Row(key) => {
                 self.places[usize::from(Slot::of(key).0)].fetch_max(now, Ordering::AcqRel);
+                self.rows.tell(change);
             }
             Change::Any => {
                 for place in &self.places {
                     place.fetch_max(now, Ordering::AcqRel);
                 }
+                self.any.notify_waiters();
             }
         }
+    }
+
+    /// Whether the store tells of what other processes change, at the moment.
+    pub(crate) fn is_told(&self) -> bool {
+        self.is_told.load(Ordering::Acquire)
     }
 }
 
@@ -94,10 +107,16 @@ async fn listen(store: Arc<dyn Store>, invalidations: Arc<Invalidations>, events
         let has_begun = AtomicBool::new(false);
         let hear = |change| {
             has_begun.store(true, Ordering::Relaxed);
+            invalidations.is_told.store(true, Ordering::Release);
             invalidations.hear(change);
         };
+        let ended = store.subscribe(&hear).await;
+        if invalidations.is_told.swap(false, Ordering::AcqRel) {
+            // From now on those who wait look themselves.
+            invalidations.hear(Change::Any);
+        }
         // It cannot notify.
-        let Err(error) = store.subscribe(&hear).await else { return };
+        let Err(error) = ended else { return };
         failures = if has_begun.into_inner() { 0 } else { failures + 1 };
         let pause = if error.kind() == StoreErrorKind::Refused { REFUSED_PAUSE } else { backoff(failures) };
         events.emit(EventCode::StoreFailed, None, error);

@@ -10,6 +10,7 @@ pub(crate) mod session_id;
 pub(crate) mod session_row;
 pub(crate) mod user_agent;
 pub(crate) mod visitor_id;
+mod waiting;
 
 pub(crate) use self::identity::SessionPayload;
 pub(crate) use self::provider_sessions::ProviderSessions;
@@ -30,11 +31,12 @@ use tokio::sync::Semaphore;
 use self::session::SessionBytes;
 use self::session_cookie::OpenedSession;
 use self::session_id::{IdHasher, ShownId};
+use self::waiting::Waiting;
 use crate::clock::{ClockReading, Timestamp};
 use crate::events::metrics;
 use crate::protocol::ProviderIssuer;
 use crate::records::{Found, Loaded, Records};
-use crate::store::{Key, StoreError};
+use crate::store::{Change, Key, StoreError};
 
 /// The most that this process remembers of sessions, in bytes. Others are read from the store when they come.
 const REMEMBERED: u64 = 1024 * 1024 * 1024;
@@ -67,6 +69,7 @@ pub(crate) struct Sessions {
     /// Where browsers keep their sessions themselves.
     carried: Option<SessionCookies>,
     records: Arc<Records>,
+    waiting: Arc<Waiting>,
 }
 
 impl Sessions {
@@ -79,8 +82,14 @@ impl Sessions {
     ) -> Self {
         let hasher = IdHasher::new(records.random.bytes());
         let remembered = Cache::with(1024, REMEMBERED, SessionBytes, hasher, DefaultLifecycle::default());
+        let waiting = Waiting::new(Arc::clone(&records), idle_lifetime, max_staleness);
         let extending = Semaphore::new(EXTENDING);
-        Self { remembered, extending, idle_lifetime, max_staleness, issuers, carried, records }
+        Self { remembered, extending, idle_lifetime, max_staleness, issuers, carried, records, waiting }
+    }
+
+    /// Returns when the session has ended, or the time of the access token for which it stands.
+    pub(crate) fn ended(&self, session: &Arc<Session>) -> impl Future<Output = ()> + Send + use<> {
+        Arc::clone(&self.waiting).ended(Arc::clone(session))
     }
 
     /// The session that a cookie's value stands for, as far as this process knows.
@@ -305,7 +314,9 @@ impl Sessions {
             // Whoever was first has ended it.
             Some(_) => {
                 let note = id.ended_row(&self.records.keys);
-                self.records.swap(&note, None, &(), ends_at, Vec::new()).await.map(|_| true)?
+                self.records.swap(&note, None, &(), ends_at, Vec::new()).await?;
+                self.records.invalidations.hear(Change::Row(note.key));
+                true
             }
         };
         // What never was a session is not remembered: anybody can send any number of ids.
@@ -409,8 +420,8 @@ mod tests {
                 ..SessionPayload::default()
             };
             let claims = r#"{"email":"a@x.test"}"#.into();
-            let id_token = "e.y.J".into();
-            let record = SessionRecord { identity, claims, id_token, ..SessionRecord::default() };
+            let record =
+                SessionRecord { identity, claims, id_token: "e.y.J".into(), ..SessionRecord::default() };
             self.sessions.start(id, record, self.now()).await.unwrap();
             id
         }

@@ -98,7 +98,7 @@ pub(crate) struct Session {
     pub(crate) grant_keys: GrantKeyCache,
     pub(crate) liveness: SessionLiveness,
     /// It is none: it stands for an access token.
-    is_token: bool,
+    pub(super) is_token: bool,
     /// What the answers to requests set whose handlers have ended it, by the requests' numbers.
     last_cookies: Mutex<Option<Box<LastCookies>>>,
 }
@@ -207,6 +207,7 @@ impl Session {
             auth_time: number("auth_time"),
             acr: text(&token.claims, "acr").map(Into::into),
             roles,
+            ends_at: token.expires_at,
             ..SessionPayload::default()
         };
         let mut claims = claims.clone();

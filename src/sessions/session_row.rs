@@ -7,8 +7,8 @@ use super::provider_logout::subject_tag;
 use super::session::{Session, SessionRecord};
 use super::session_id::SessionId;
 use crate::clock::Timestamp;
-use crate::records::{BlindIndexKey, Found, Loaded, RecordKey, Records};
-use crate::store::StoreError;
+use crate::records::{BlindIndexKey, Found, Loaded, Purpose, RecordKey, Records};
+use crate::store::{Key, StoreError};
 
 /// Writes a session again as `change` makes it, with the tags of the store's index key. False where it is gone, or `change`
 /// says that there is nothing to write.
@@ -60,7 +60,37 @@ pub(crate) async fn has_ended(session: &Session, records: &Records) -> Result<bo
     begun.is_meant_in(notes.iter().map(|(note, _)| *note), records).await
 }
 
+/// Why a session that is named cannot be ended.
+pub(crate) const UNREADABLE: &str = "a session is sealed with a secret that is not configured";
+
+/// A session that the store keeps, and its row.
+pub(crate) type KeptSession = (Key, Box<Found<SessionRecord>>);
+
 impl Sessions {
+    /// A user's sessions that the store keeps, the oldest first; `None` where browsers keep them. `all`: one that cannot be read
+    /// is an error.
+    pub(crate) async fn of_user(
+        &self,
+        user: (&str, &str),
+        all: bool,
+    ) -> Result<Option<Vec<KeptSession>>, StoreError> {
+        let (records, mut kept) = (&self.records, Vec::new());
+        if self.carried.is_some() {
+            return Ok(None);
+        }
+        for key in records.find(subject_tag(user.0, user.1, &records.index().await?)).await? {
+            let row = RecordKey { purpose: Purpose::Session, key, owner: Vec::new() };
+            match records.load_expired_too::<SessionRecord>(&row).await? {
+                // The tag lies beside the seal: what is sealed decides whose it is.
+                Loaded::Found(found) if found.value.user() == user => kept.push((key, found)),
+                Loaded::Unreadable if all => return Err(StoreError::refused(UNREADABLE)),
+                Loaded::Found(_) | Loaded::Absent(_) | Loaded::Unreadable => {}
+            }
+        }
+        kept.sort_by_key(|(key, found)| (found.value.stored_at, *key));
+        Ok(Some(kept))
+    }
+
     /// Whether a session began here within the last minute, nobody has shown it here, and it has not ended.
     pub(crate) async fn is_unshown(&self, id: SessionId, now: Timestamp) -> Result<bool, StoreError> {
         let began = |session: &Arc<Session>| session.liveness.is_unseen(session.stored_at);

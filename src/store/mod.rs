@@ -108,6 +108,7 @@ pub use self::redis::RedisStore;
 #[cfg(any(feature = "sqlite", feature = "postgres"))]
 mod columns;
 mod notifier;
+pub(crate) use self::notifier::Notifier;
 
 use std::fmt;
 use std::future::Future;

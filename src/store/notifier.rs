@@ -1,35 +1,35 @@
 //! Who in this process is told of changes: those who wait for a row, and those who listen to all of them.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use smart_default::SmartDefault;
 use tokio::sync::Notify;
 use tokio::sync::broadcast::{Sender, error::RecvError};
+use tokio::sync::futures::Notified;
 
 use super::{Change, Key, Store, StoreError, Version};
 
 /// Who is further behind than this hears that anything may have changed.
 const BACKLOG: usize = 1024;
 
-#[derive(SmartDefault)]
-pub(super) struct Notifier {
+#[derive(Default)]
+pub(crate) struct Notifier {
     waiting: Mutex<HashMap<Key, Arc<Notify>>>,
-    #[default(Sender::new(BACKLOG))]
-    told: Sender<Change>,
+    /// Made when somebody listens to all.
+    told: OnceLock<Sender<Change>>,
 }
 
 impl Notifier {
-    pub(super) fn tell(&self, change: Change) {
+    pub(crate) fn tell(&self, change: Change) {
         let waiting = self.waiting.lock();
         match change {
             Change::Row(key) => waiting.get(&key).into_iter().for_each(|row| row.notify_waiters()),
             Change::Any => waiting.values().for_each(|row| row.notify_waiters()),
         }
         // Where nobody listens nobody has to hear it.
-        let _ = self.told.send(change);
+        self.told.get().map(|told| told.send(change));
     }
 
     /// What [`Store::wait`] promises, for a store whose changes are told here. `elsewhere` ends when it is time to
@@ -46,7 +46,7 @@ impl Notifier {
             let waiter = self.register(key);
             loop {
                 // Registered before the look: no write slips in between.
-                let woken = waiter.row.notified();
+                let woken = waiter.changed();
                 if store.load(key).await?.map(|stored| stored.version) != after {
                     return Ok(());
                 }
@@ -61,7 +61,7 @@ impl Notifier {
 
     /// Tells `heard` what is told here from now on.
     pub(super) async fn relay(&self, heard: &(dyn Fn(Change) + Send + Sync)) -> Result<(), StoreError> {
-        let mut told = self.told.subscribe();
+        let mut told = self.told.get_or_init(|| Sender::new(BACKLOG)).subscribe();
         heard(Change::Any);
         loop {
             match told.recv().await {
@@ -74,16 +74,24 @@ impl Notifier {
         }
     }
 
-    fn register(&self, key: Key) -> Waiter<'_> {
+    pub(crate) fn register(&self, key: Key) -> Waiter<'_> {
         let row = Arc::clone(self.waiting.lock().entry(key).or_default());
         Waiter { changes: self, key, row }
     }
 }
 
-struct Waiter<'a> {
+/// One who waits for a change of a row, until this is dropped.
+pub(crate) struct Waiter<'a> {
     changes: &'a Notifier,
     key: Key,
     row: Arc<Notify>,
+}
+
+impl Waiter<'_> {
+    /// Returns when the row changes, from this call on.
+    pub(crate) fn changed(&self) -> Notified<'_> {
+        self.row.notified()
+    }
 }
 
 impl Drop for Waiter<'_> {

@@ -2,6 +2,7 @@
 //! anybody else's.
 
 mod by_administrator;
+mod ended;
 mod most;
 mod own;
 mod stateless;
