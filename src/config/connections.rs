@@ -96,6 +96,7 @@ impl CheckedConnections {
             sign_in.scopes.retain(|scope| scope == "openid" || own(scope));
             sign_in.optional_scopes.clear();
             sign_in.indicators.clear();
+            sign_in.has_resources = false;
         }
         for connection in &mut self.all {
             // An account has no session that its grants could end with.

@@ -1,11 +1,14 @@
 //! The hooks of the application: for logins, for unauthenticated requests, for the provider selection page.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Response, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::{Map, Value};
 
+use super::login_api::LoginApi;
 use crate::error::{Error, ErrorKind, NextStep};
 use crate::events::Events;
 use crate::page;
@@ -45,8 +48,9 @@ impl ProviderChoice {
     }
 }
 
-/// A user who is about to be signed in: verified, and not stored yet.
-#[derive(Clone, Debug)]
+/// A user who is about to be signed in: verified, and not stored yet. For [`Config::on_bearer`](crate::Config::on_bearer) the
+/// user of an access token, without address and headers.
+#[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct VerifiedLogin {
     /// The provider's issuer.
@@ -55,6 +59,58 @@ pub struct VerifiedLogin {
     pub subject: String,
     /// The user's claims, from ID token and UserInfo, or from the access token.
     pub claims: Map<String, Value>,
+    /// The name of the provider in the configuration.
+    pub provider: String,
+    /// The authentication context class (`acr`), if the provider says it.
+    pub acr: Option<String>,
+    /// How the user authenticated (`amr`, RFC 8176), such as `pwd` and `otp`.
+    pub amr: Vec<String>,
+    /// The scopes that were granted.
+    pub scopes: Vec<String>,
+    /// The address of the machine at the other end of the callback's connection, where the server gives it
+    /// ([`PeerAddr`](crate::PeerAddr)). Behind a proxy it is the proxy's.
+    pub peer: Option<SocketAddr>,
+    /// The headers of the callback's request, such as `User-Agent` and `Accept-Language`, without `Cookie` and
+    /// `Authorization`.
+    pub headers: HeaderMap,
+    pub(crate) api: Option<Arc<LoginApi>>,
+}
+
+impl VerifiedLogin {
+    /// Without what only a login has.
+    pub(crate) fn new(
+        provider: &str,
+        (issuer, subject): (&str, &str),
+        (acr, scopes): (Option<&str>, &[String]),
+        claims: &Map<String, Value>,
+    ) -> Self {
+        let methods = claims.get("amr").and_then(Value::as_array);
+        let text = |method: &Value| method.as_str().map(str::to_owned);
+        Self {
+            issuer: issuer.to_owned(),
+            subject: subject.to_owned(),
+            provider: provider.to_owned(),
+            acr: acr.map(str::to_owned),
+            amr: methods.into_iter().flatten().filter_map(text).collect(),
+            scopes: scopes.to_vec(),
+            claims: claims.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// Calls an API with the access token of this login, before anything is kept. A resource of the login must cover the URL
+    /// ([`ProviderConfig::resource`](crate::ProviderConfig::resource)); otherwise nothing is sent. With several
+    /// [indicators](crate::Resource::indicator) the login has no token for them yet. A redirect is returned and not followed.
+    /// The response of any status is no error; its body has at most 16 MiB. All calls of the hook together must leave time in
+    /// the 20 seconds of the callback.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::NoTokenForUrl`] if no resource of the login covers the URL, in single-user mode, and for an access token
+    /// that a client sent; [`ErrorKind::UpstreamError`] if the API does not answer within ten seconds.
+    pub async fn call(&self, request: Request<Bytes>) -> Result<Response<Bytes>, Error> {
+        self.api.as_ref().ok_or_else(Error::no_token_for_url)?.call(request).await
+    }
 }
 
 /// The decision of the login hook.
@@ -66,8 +122,44 @@ pub enum LoginDecision {
     /// Sign the user in with these claims, which replace those of the provider with the same names. An `email` is not
     /// verified unless `email_verified` is among them; the same holds for `phone_number`.
     AllowWith(Map<String, Value>),
+    /// The same, for this time at most. [`LoginDecision::lifetime`] makes it.
+    AllowFor(Duration, Map<String, Value>),
     /// Do not sign the user in. The page shows this text; for an access token it is the `detail` of the response.
     Deny(String),
+}
+
+impl LoginDecision {
+    /// The session ends this long after its login, even with requests: shorter for a shared computer, longer where somebody
+    /// wants to be remembered. It is never longer than [`Config::absolute_lifetime`](crate::Config::absolute_lifetime), and it
+    /// still ends after [`Config::idle_lifetime`](crate::Config::idle_lifetime) without a request. It says
+    /// nothing of an access token.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_oidc::{LoginDecision, VerifiedLogin};
+    ///
+    /// /// An hour for those who authenticated with a password alone.
+    /// fn by_strength(login: &VerifiedLogin) -> LoginDecision {
+    ///     match login.amr.iter().any(|method| method == "otp" || method == "hwk") {
+    ///         true => LoginDecision::Allow,
+    ///         false => LoginDecision::Allow.lifetime(Duration::from_secs(60 * 60)),
+    ///     }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn lifetime(self, lifetime: Duration) -> Self {
+        self.granted().map_or_else(Self::Deny, |(claims, _)| Self::AllowFor(lifetime, claims))
+    }
+
+    /// The claims that are added and the longest lifetime, or why there is no login.
+    pub(crate) fn granted(self) -> Result<(Map<String, Value>, Duration), String> {
+        match self {
+            Self::Allow => Ok((Map::new(), Duration::MAX)),
+            Self::AllowWith(claims) => Ok((claims, Duration::MAX)),
+            Self::AllowFor(lifetime, claims) => Ok((claims, lifetime)),
+            Self::Deny(why) => Err(why),
+        }
+    }
 }
 
 /// A request that needs a signed-in user and has none.

@@ -9,6 +9,7 @@ pub(crate) mod development;
 pub(crate) mod environment;
 mod from_env;
 pub(crate) mod hooks;
+pub(crate) mod login_api;
 pub(crate) mod mode;
 mod presets;
 pub(crate) mod registrations;
@@ -23,6 +24,7 @@ pub(crate) use self::connections::{CheckedConnection, CheckedConnections};
 pub(crate) use self::destination::Destination;
 pub(crate) use self::development::CLIENT;
 pub(crate) use self::hooks::{Hooks, LoginDecision, ProviderChoice, Unauthenticated, VerifiedLogin};
+pub(crate) use self::login_api::LoginApi;
 pub(crate) use self::mode::Mode;
 pub(crate) use self::resource::Resource;
 pub(crate) use self::resources::{ResourceRoute, Resources};
@@ -349,7 +351,8 @@ impl Config {
         self.providers().flat_map(|provider| &provider.connections)
     }
 
-    /// Sets a hook that runs before a user is signed in: it can deny the login, or add claims.
+    /// Sets a hook that runs before a user is signed in: it can deny the login, add claims, limit the lifetime of the session,
+    /// and call APIs as the user ([`VerifiedLogin::call`]).
     ///
     /// It runs after the tokens were verified and before anything is stored. If it panics, or the whole callback takes
     /// longer than 20 seconds, the login fails.

@@ -106,8 +106,8 @@ impl Callback<'_> {
             // The same callback again: what it was good for has happened, or failed and was answered. Where the answer was
             // lost, its session was never shown, and the browser gets it now.
             let id = login.session();
-            let is_unshown = runtime.sessions.is_unshown(id, runtime.now()).await?;
-            let shown = is_unshown.then(|| session_cookie(runtime, id));
+            let unshown = runtime.sessions.unshown(id, runtime.now()).await?;
+            let shown = unshown.map(|ends_at| session_cookie(runtime, id, ends_at));
             return Ok(cookie::with(redirect(destination.as_str()), shown));
         }
         let indicator = connection.single_indicator();
@@ -178,8 +178,7 @@ impl Callback<'_> {
     async fn signed_in_since(&self) -> bool {
         let Intent::Login { .. } = self.login.intent else { return false };
         let session = self.context.signed_in().await.ok().flatten();
-        let lifetime = self.context.runtime.settings.absolute_lifetime;
-        session.is_some_and(|session| session.ends_at > self.login.started_at.saturating_add(lifetime))
+        session.is_some_and(|session| session.stored_at > self.login.started_at)
     }
 
     /// The address that starts the same once more: nothing that something here needs is left out of it.

@@ -1,9 +1,10 @@
 //! A login's end: who may come in, and the session that begins.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
-use http::header::USER_AGENT;
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, USER_AGENT};
 use serde_json::Value;
 
 use super::context::EndpointContext;
@@ -12,10 +13,12 @@ use super::login_error::{LoginAnswer, LoginError};
 use super::pending::PendingLogin;
 use super::user_sessions::Ending;
 use super::{login, urls};
-use crate::config::{CheckedConnection, Destination, GrantLifetime, LoginDecision, VerifiedLogin};
+use crate::clock::Timestamp;
+use crate::config::{CheckedConnection, Destination, GrantLifetime, LoginApi, VerifiedLogin};
 use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;
 use crate::events::{EventCode, guarded_future};
+use crate::peer::PeerAddr;
 use crate::protocol::user_info::{about_person, replace};
 use crate::protocol::{Claims, IdToken, IdTokenUse, OriginalIdToken, RolesByRule, TokenResponse};
 use crate::provider::Provider;
@@ -152,9 +155,12 @@ struct SignIn<'a> {
     replaced: Option<SessionId>,
 }
 
+/// A user's claims with their sources, their roles, and how long they may stay.
+type Admitted = (Claims, ClaimSources, RolesByRule, Duration);
+
 impl SignIn<'_> {
-    /// Decides whether the user may sign in, and returns the user's claims with their sources, and the roles.
-    async fn admit(&self) -> Result<(Claims, ClaimSources, RolesByRule), LoginError> {
+    /// Decides whether the user may sign in.
+    async fn admit(&self) -> Result<Admitted, LoginError> {
         let Self { issued, id_token, login, .. } = self;
         let runtime = &issued.context.runtime;
         let came = (*id_token, &issued.tokens.access_token);
@@ -170,17 +176,33 @@ impl SignIn<'_> {
             claims.insert("name".to_owned(), name.into());
             sources.hook.insert("name".to_owned());
         }
-        let Some(hook) = &runtime.hooks.login else { return Ok((claims, sources, roles)) };
-        let (issuer, subject) = (id_token.facts.issuer.clone(), id_token.facts.subject.clone());
-        let login = VerifiedLogin { issuer, subject, claims: claims.clone() };
-        let decided = guarded_future("the login hook", || hook(login)).await;
-        match decided.ok_or(LoginError::Panicked)? {
-            LoginDecision::Allow => Ok((claims, sources, roles)),
-            LoginDecision::AllowWith(more) => {
-                sources.hook.extend(more.keys().cloned());
-                Ok((replace(claims, more), sources, roles))
-            }
-            LoginDecision::Deny(why) => Err(LoginError::Vetoed(why)),
+        let Some(hook) = &runtime.hooks.login else { return Ok((claims, sources, roles, Duration::MAX)) };
+        let asked = self.asked(&claims);
+        let decided = guarded_future("the login hook", || hook(asked)).await;
+        let (more, lifetime) = decided.ok_or(LoginError::Panicked)?.granted().map_err(LoginError::Vetoed)?;
+        sources.hook.extend(more.keys().cloned());
+        Ok((replace(claims, more), sources, roles, lifetime))
+    }
+
+    /// The login, as the hook sees it.
+    fn asked(&self, claims: &Claims) -> VerifiedLogin {
+        let Self { issued, id_token: IdToken { facts, acr, .. }, login, .. } = self;
+        let Issued { context, provider, tokens, .. } = issued;
+        let (runtime, relying_party) = (&context.runtime, &provider.relying_party);
+        let mut headers = context.head.headers.clone();
+        let _ = [COOKIE, AUTHORIZATION, PROXY_AUTHORIZATION].map(|name| headers.remove(name));
+        let api = || LoginApi {
+            access_token: tokens.access_token.clone(),
+            indicator: login.single_indicator().map(str::to_owned),
+            resources: runtime.settings.connections(relying_party.id).resources.clone(),
+            outbound: runtime.outbound.clone(),
+        };
+        let granted = (acr.as_deref(), &tokens.scopes.as_ref().unwrap_or(&issued.scopes)[..]);
+        VerifiedLogin {
+            peer: context.head.extensions.get().map(|PeerAddr(peer)| *peer),
+            headers,
+            api: login.has_resources.then(|| Arc::new(api())),
+            ..VerifiedLogin::new(&relying_party.name, (&facts.issuer, &facts.subject), granted, claims)
         }
     }
 
@@ -188,7 +210,7 @@ impl SignIn<'_> {
     /// provider's sessions that it was known by.
     async fn record(
         &self,
-        (claims, sources, roles): (Claims, ClaimSources, RolesByRule),
+        (claims, sources, roles, lifetime): Admitted,
     ) -> Result<SessionRecord, LoginError> {
         let Self { issued, id_token, replaced, .. } = self;
         let (runtime, now) = (&issued.context.runtime, issued.context.runtime.now());
@@ -205,7 +227,7 @@ impl SignIn<'_> {
             stored_at: now,
             algorithms: id_token.algorithm.into_iter().collect(),
             logout_token: runtime.random.bytes(),
-            ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
+            ends_at: now.saturating_add(runtime.settings.absolute_lifetime.min(lifetime)),
             home,
             roles,
             ..SessionPayload::of(id_token, issued.login.started_at)
@@ -260,7 +282,7 @@ impl SignIn<'_> {
             end_session(runtime, id, None, context.jar()).await?;
             return Err(LoginError::SignedOut);
         }
-        Ok(Some(session_cookie(runtime, id)))
+        Ok(Some(session_cookie(runtime, id, record.ends_at)))
     }
 
     fn new_grant(&self, place: &GrantRef) -> Grant {
@@ -331,8 +353,8 @@ impl SignIn<'_> {
 }
 
 /// The cookie that names a session which is kept in the store.
-pub(crate) fn session_cookie(runtime: &Runtime, id: SessionId) -> HeaderValue {
+pub(crate) fn session_cookie(runtime: &Runtime, id: SessionId, ends_at: Timestamp) -> HeaderValue {
     let settings = &runtime.settings;
-    let (name, lifetime) = (&settings.session_cookie, settings.absolute_lifetime);
+    let (name, lifetime) = (&settings.session_cookie, ends_at.duration_since(runtime.now()));
     settings.cookies.set(name, &id.to_cookie(), lifetime, SameSitePolicy::Lax)
 }

@@ -180,15 +180,12 @@ async fn admit(
         Ok(Session::of_token(token, &claims, roles))
     };
     let Some(hook) = &runtime.hooks.bearer else { return session(claims) };
-    let login = VerifiedLogin {
-        issuer: token.issuer.clone(),
-        subject: token.subject.clone().unwrap_or_default(),
-        claims: claims.clone(),
-    };
-    match guarded_future("the hook for access tokens", || hook(login)).await {
-        Some(LoginDecision::Allow) => session(claims),
-        Some(LoginDecision::AllowWith(more)) => session(replace(claims, more)),
-        Some(LoginDecision::Deny(why)) => denied(&why),
+    let user = (token.issuer.as_str(), token.subject.as_deref().unwrap_or_default());
+    let acr = token.claims.get("acr").and_then(Value::as_str);
+    let login = VerifiedLogin::new(&provider.relying_party.name, user, (acr, &token.scopes), &claims);
+    match guarded_future("the hook for access tokens", || hook(login)).await.map(LoginDecision::granted) {
+        Some(Ok((more, _))) => session(replace(claims, more)),
+        Some(Err(why)) => denied(&why),
         None => denied("the hook for access tokens panicked"),
     }
 }

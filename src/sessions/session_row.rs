@@ -91,12 +91,17 @@ impl Sessions {
         Ok(Some(kept))
     }
 
-    /// Whether a session began here within the last minute, nobody has shown it here, and it has not ended.
-    pub(crate) async fn is_unshown(&self, id: SessionId, now: Timestamp) -> Result<bool, StoreError> {
+    /// When a session ends that began here within the last minute, and nobody has shown here; if it has not ended.
+    pub(crate) async fn unshown(
+        &self,
+        id: SessionId,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
         let began = |session: &Arc<Session>| session.liveness.is_unseen(session.stored_at);
         let known = self.remembered.get(&id).filter(began);
-        let is_new = known.is_some_and(|session| now.duration_since(session.stored_at).as_secs() < 60);
+        let new = known.filter(|session| now.duration_since(session.stored_at).as_secs() < 60);
         let row = id.row(&self.records.keys);
-        Ok(is_new && matches!(self.records.load::<SessionRecord>(&row).await?, Loaded::Found(_)))
+        let lasts = matches!(self.records.load::<SessionRecord>(&row).await?, Loaded::Found(_));
+        Ok(new.filter(|_| lasts).map(|session| session.ends_at))
     }
 }

@@ -25,6 +25,7 @@ mod options;
 mod outage;
 mod request;
 mod responses;
+mod sign_up;
 mod tabs;
 
 use url::{Position, Url};
