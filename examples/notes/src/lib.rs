@@ -19,6 +19,9 @@ pub use database::Database;
 pub fn app(database: Database) -> Router {
     Router::new()
         .route("/", get(pages::home))
+        .route("/account", get(pages::account))
+        .route("/account/sessions/{id}/end", post(pages::end_session))
+        .route("/account/sessions/end-others", post(pages::end_other_sessions))
         .route("/notes", post(pages::add))
         .route("/notes/{id}/delete", post(pages::delete))
         .route("/api/notes", get(list).post(add))

@@ -1,5 +1,7 @@
 //! The HTML pages. Forms need no token against forged requests: the layer refuses what other sites send.
 
+use std::time::SystemTime;
+
 use axum::Form;
 use axum::extract::{Path, State};
 use axum::response::{Html, Redirect};
@@ -17,7 +19,7 @@ pub(crate) async fn home(
         return Ok(page(&format!("<a href=\"{}\">Sign in</a>", escape(&auth.login_url("/")?))));
     };
     let mut body = format!(
-        "<p>{} <a href=\"{}\">Sign out</a></p><ul>",
+        "<p>{} <a href=\"/account\">Account</a> <a href=\"{}\">Sign out</a></p><ul>",
         escape(user.nickname()),
         escape(&auth.logout_url("/")?)
     );
@@ -50,6 +52,36 @@ pub(crate) async fn delete(
         true => Ok(Redirect::to("/")),
         false => Err(AppError::NotFound),
     }
+}
+
+/// Where somebody is signed in.
+pub(crate) async fn account(auth: AuthSession) -> Result<Html<String>, AppError> {
+    let mut body = "<p><a href=\"/\">Notes</a></p><h2>Where you are signed in</h2><ul>".to_owned();
+    for session in auth.sessions().await? {
+        let browser = session.user_agent.as_deref().unwrap_or("An unknown browser");
+        let used = SystemTime::from(session.last_seen_at).elapsed().unwrap_or_default().as_secs() / 3600;
+        let which = if session.current { "this one".to_owned() } else { format!("used {used} hours ago") };
+        body += &format!(
+            "<li>{}, {which} <form method=post action=\"/account/sessions/{}/end\"><button>Sign out</button></form></li>",
+            escape(browser),
+            escape(&session.id)
+        );
+    }
+    body += "</ul><form method=post action=\"/account/sessions/end-others\"><button>Sign out everywhere else</button></form>";
+    Ok(page(&body))
+}
+
+pub(crate) async fn end_session(auth: AuthSession, Path(id): Path<String>) -> Result<Redirect, AppError> {
+    match auth.end_session(&id).await? {
+        true => Ok(Redirect::to("/account")),
+        // Somebody else's session is not there either.
+        false => Err(AppError::NotFound),
+    }
+}
+
+pub(crate) async fn end_other_sessions(auth: AuthSession) -> Result<Redirect, AppError> {
+    auth.end_other_sessions().await?;
+    Ok(Redirect::to("/account"))
 }
 
 fn page(body: &str) -> Html<String> {

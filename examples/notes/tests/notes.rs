@@ -123,5 +123,17 @@ async fn people_sign_up_and_keep_notes_for_themselves() {
     assert_eq!(forged.status(), StatusCode::FORBIDDEN, "another site's page");
     let by_bob = bob.send(Method::DELETE, &delete, "same-origin", "text/plain", String::new()).await;
     assert_eq!(by_bob.status(), StatusCode::NO_CONTENT, "the control");
+
+    // Where they are signed in, and nobody else.
+    let account = ann.open("/account").await;
+    assert_eq!(account.matches("<li>").count(), 2, "{account}");
+    let of_bob = bob.open("/account").await;
+    let id = of_bob.split("/account/sessions/").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    let by_ann = ann.post(&format!("/account/sessions/{id}/end"), "").await;
+    assert_eq!(by_ann.status(), StatusCode::NOT_FOUND, "somebody else's session");
+    let account = text(ann.post("/account/sessions/end-others", "").await).await;
+    assert_eq!(account.matches("<li>").count(), 1, "{account}");
+    assert!(ann_again.open("/").await.contains("Sign in"), "signed out elsewhere");
+    assert!(bob.open("/").await.contains("Sign out"));
     std::fs::remove_dir_all(&folder).unwrap();
 }
