@@ -353,6 +353,9 @@ impl Session {
 /// What a session takes besides its texts, roughly: itself, its place in the cache, and where its grants lie.
 const OVERHEAD: u64 = 640;
 
+/// What the claims take that a browser keeps, roughly: most cookies hold no more.
+const CARRIED_CLAIMS: usize = 2048;
+
 /// What roles take, roughly.
 pub(crate) fn bytes_of(roles: &RolesByRule) -> usize {
     roles.iter().flat_map(|(_, roles)| roles).map(|role| 32 + role.len()).sum()
@@ -364,7 +367,9 @@ pub(super) struct SessionBytes;
 
 impl Weighter<SessionId, Arc<Session>> for SessionBytes {
     fn weight(&self, _: &SessionId, session: &Arc<Session>) -> u64 {
-        let texts = session.claims().len() + session.issuer.len() + session.subject.len();
+        // What a browser has not shown yet may come later, and a weight never changes: the cache subtracts what it added.
+        let claims = if session.is_kept_by_browser() { CARRIED_CLAIMS } else { session.claims().len() };
+        let texts = claims + session.issuer.len() + session.subject.len();
         OVERHEAD + (texts + bytes_of(&session.roles)) as u64
     }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use axum::routing::get;
 use serde_json::Value;
+use tower_oidc::CurrentUser;
 use tower_oidc::store::MemoryStore;
 
 use super::{REPLICA, cookies_of, session_cookie, two_processes, with_claims};
@@ -213,4 +215,24 @@ async fn secrets_rotate_under_what_browsers_carry() {
     world.token_of(&alice, "alice").await;
     start(&[old]);
     assert_eq!(world.who(&alice).await, Value::Null);
+}
+
+/// What is shown of a person after their session began to be remembered changes nothing of what it takes: the memory of
+/// sessions subtracts what it added.
+#[tokio::test]
+async fn claims_that_a_browser_shows_later_weigh_nothing() {
+    let world = World::stateless();
+    world.serve(
+        routes()
+            .route("/picture", get(|user: CurrentUser| async move { user.picture().is_some().to_string() })),
+    );
+    for _ in 0..3 {
+        let alice = world.signed_in("alice").await;
+        assert_eq!(alice.navigate(&format!("{APP}/picture")).await.text(), "false");
+        // It is over, and forgotten at the next login.
+        world.clock.advance(Duration::from_secs(8 * 24 * 60 * 60));
+        world.signed_in("bob").await;
+        world.app.layer.drain().await;
+        assert_eq!(world.who(&alice).await, Value::Null);
+    }
 }
