@@ -48,6 +48,9 @@ entries! {
     pub enum ErrorKind {
         /// The user must sign in. A navigation is redirected to the login (303), every other request gets 401.
         Unauthenticated = (StatusCode::UNAUTHORIZED, "unauthenticated"),
+        /// The user must authenticate (again) in a way that this route demands ([`RequireLayer::acr`](crate::RequireLayer::acr)). A
+        /// navigation is redirected to the login (303), every other request gets 401 (RFC 9470).
+        InsufficientAuthentication = (StatusCode::UNAUTHORIZED, "insufficient_user_authentication"),
         /// The request shows its access token in two ways, or in a form that is none. 400.
         InvalidRequest = (StatusCode::BAD_REQUEST, "invalid_request"),
         /// The access token of the request is not accepted. 401.
@@ -194,7 +197,7 @@ impl Error {
         self.0.kind.entry().0
     }
 
-    /// The path at which the user signs in or grants access, for the two kinds that have one.
+    /// The path at which the user signs in or grants access, for the kinds that have one.
     pub fn url(&self) -> Option<&str> {
         self.0.next_step.as_ref().map(|next_step| next_step.url.as_str())
     }
@@ -243,7 +246,8 @@ impl Error {
             problem["detail"] = self.0.message.as_ref().into();
         }
         if let Some(next_step) = &self.0.next_step {
-            let member = if self.0.kind == ErrorKind::Unauthenticated { "login_url" } else { "connect_url" };
+            let is_login = self.status() == StatusCode::UNAUTHORIZED;
+            let member = if is_login { "login_url" } else { "connect_url" };
             problem[member] = next_step.url.as_str().into();
         }
         response(self.status(), problem.to_string(), &[(CONTENT_TYPE, "application/problem+json")])

@@ -221,8 +221,7 @@ pub(crate) async fn keep(verified: &VerifiedTokens<'_>, session: &Arc<Session>) 
 /// `GET /auth/granted?return_to=…`: where a form that needed more access comes back to.
 pub(crate) fn resumed(context: &EndpointContext) -> EndpointAnswer {
     let (_, destination) = EndpointQuery::with_destination(context)?;
-    let text =
-        "The form that you sent needed this access and was not processed. Please go back and send it again.";
+    let text = "The form that you sent was not processed before this. Please go back and send it again.";
     let back = context.runtime.settings.linked(&destination, false);
-    Ok(page::page(StatusCode::OK, "Access was granted", text, &[(back.as_str(), "Go back")]))
+    Ok(page::page(StatusCode::OK, "You can go on now", text, &[(back.as_str(), "Go back")]))
 }

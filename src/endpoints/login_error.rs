@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 
 use super::login::unavailable;
 use crate::page;
-use crate::protocol::MalformedResponse;
+use crate::protocol::{JwtError, MalformedResponse};
 use crate::provider::ProviderError;
 use crate::stateless::TooLarge;
 use crate::store::StoreError;
@@ -89,6 +89,7 @@ impl LoginError {
         match self {
             Self::HostedDomain | Self::Vetoed(_) | Self::AccountMismatch => StatusCode::FORBIDDEN,
             Self::Denied(code) if code == "access_denied" => StatusCode::FORBIDDEN,
+            _ if self.is_other_authentication() => StatusCode::FORBIDDEN,
             Self::Provider(ProviderError::Refused(_)) if self.is_over() => StatusCode::BAD_REQUEST,
             Self::Provider(ProviderError::Refused(_) | ProviderError::Malformed(_))
             | Self::NoRefreshToken
@@ -105,9 +106,21 @@ impl LoginError {
         why.code.as_deref() == Some("invalid_grant")
     }
 
+    /// The provider authenticated the user in another way than was asked for, or says that it cannot (OpenID Connect Core
+    /// Error Code unmet_authentication_requirements 1.0).
+    fn is_other_authentication(&self) -> bool {
+        use JwtError::OtherAuthentication as Other;
+        use ProviderError::{IdToken, Identity};
+        matches!(self, Self::Provider(IdToken(Other(_)) | Identity(Other(_))))
+            || matches!(self, Self::Denied(code) if code == "unmet_authentication_requirements")
+    }
+
     fn text(&self) -> Cow<'_, str> {
         let text = match self {
             Self::Vetoed(why) => why,
+            _ if self.is_other_authentication() => {
+                "The sign-in service did not authenticate you in the way that this page needs."
+            }
             Self::Denied(code) if code != "access_denied" => {
                 return format!("The sign-in service reported an error: {code}.").into();
             }

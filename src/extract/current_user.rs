@@ -12,6 +12,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
+use crate::protocol::{LEEWAY, LoginOptions};
 use crate::secret::opaque;
 use crate::sessions::Session;
 use crate::state::Runtime;
@@ -113,6 +114,15 @@ impl CurrentUser {
     /// The provider's session in which the user signed in (`sid`), if the provider names it.
     pub fn sid(&self) -> Option<&str> {
         self.session.all_claims_or(|| self.shown_claims())?.get("sid").and_then(Value::as_str)
+    }
+
+    /// Whether the user was authenticated so, with the leeway for clocks that a login has. Nobody meets no demand at all.
+    pub(crate) fn is_authenticated(&self, options: &LoginOptions) -> bool {
+        let LoginOptions { acr_values, max_age, .. } = options;
+        let until = |max_age| Some(self.auth_time()?.saturating_add(max_age).saturating_add(LEEWAY));
+        let is_recent = |max_age| until(max_age).is_some_and(|until| until >= self.runtime.now());
+        let is_of_class = acr_values.iter().any(|acr| Some(acr.as_str()) == self.acr());
+        max_age.map_or(is_of_class, |max_age| is_recent(max_age) && (is_of_class || acr_values.is_empty()))
     }
 
     /// The scopes of the access token, of a request that came with one ([`Config::api`](crate::Config::api)). Empty for a

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::mem;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -14,6 +15,7 @@ use crate::error::{Error, ErrorKind};
 use crate::extract::current_user::CurrentUser;
 use crate::extract::request::RequestState;
 use crate::extract::user_tokens::UserTokens;
+use crate::protocol::LoginOptions;
 use crate::secret::opaque;
 
 /// A layer for routes, inside [`OidcLayer`](crate::OidcLayer): only requests that meet its condition reach the
@@ -34,6 +36,7 @@ enum Condition {
     Admin,
     /// With what others are told.
     User(Arc<dyn Fn(&CurrentUser) -> bool + Send + Sync>, Cow<'static, str>),
+    Authentication(Arc<LoginOptions>),
     Connection(Arc<str>),
     Scope(Arc<str>),
 }
@@ -74,6 +77,35 @@ impl RequireLayer {
         Self(Condition::User(Arc::new(has), needed))
     }
 
+    /// Requires a signed-in user whose authentication context class (`acr`) is one of these. Whoever was authenticated otherwise is
+    /// sent to the provider and back, or gets 401 with `login_url`; a client with an access token gets 401
+    /// `insufficient_user_authentication` (RFC 9470). Where the provider authenticates them otherwise again, a page says so (403).
+    ///
+    /// List every class that suffices, because nothing says which of two is the better one.
+    pub fn acr(values: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self::authentication(LoginOptions::new().acr_values(values))
+    }
+
+    /// Requires a signed-in user who was authenticated at the provider within this time (`auth_time`), with a minute of leeway.
+    /// Others are sent to the provider and back, as by [`RequireLayer::acr`].
+    pub fn recent(max_age: Duration) -> Self {
+        Self::authentication(LoginOptions::new().max_age(max_age))
+    }
+
+    /// Requires an authentication of one of these classes and within this time, which one login then asks for. Two layers, each
+    /// for one of them, would ask one after the other. A `prompt` of the options is not used.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_oidc::{LoginOptions, RequireLayer};
+    /// let strong = LoginOptions::new().acr_values(["phr", "phrh"]).max_age(Duration::from_secs(300));
+    /// let layer = RequireLayer::authentication(strong);
+    /// ```
+    pub fn authentication(options: LoginOptions) -> Self {
+        // Without a question the provider could not do what is demanded.
+        Self(Condition::Authentication(Arc::new(LoginOptions { prompt: None, ..options })))
+    }
+
     /// Requires a signed-in user who has granted this connection. A user who has not is redirected to the provider, or
     /// gets 403 with `connect_url`.
     pub fn connection(name: impl Into<String>) -> Self {
@@ -94,6 +126,11 @@ impl RequireLayer {
             Condition::Admin => state.require_admin().map(|_| None),
             Condition::User(condition, _) if condition(&state.require_user()?) => Ok(None),
             Condition::User(_, needed) => Err(Error::new(ErrorKind::Forbidden, needed.clone())),
+            Condition::Authentication(options) => match state.user() {
+                Some(user) if user.is_authenticated(options) => Ok(None),
+                Some(_) => Err(state.authentication_required(options)),
+                None => Err(state.unauthenticated_for(options)),
+            },
             Condition::Scope(name) => match state.bearer().and_then(|bearer| bearer.token()) {
                 None => state.require_user().map(|_| None),
                 Some((scopes, _)) if scopes.contains(&&**name) => Ok(None),

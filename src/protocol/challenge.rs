@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::authorization::LoginOptions;
 use super::token::scopes;
 
 /// A Bearer challenge that a person can meet.
@@ -27,6 +28,16 @@ pub(crate) fn demand(header: &[u8]) -> Option<Demand> {
         }),
         _ => None,
     }
+}
+
+/// The parameters of the challenge that demands such an authentication (RFC 9470 section 3).
+pub(crate) fn authentication(options: &LoginOptions) -> String {
+    let mut parameters = "error=\"insufficient_user_authentication\"".to_owned();
+    if !options.acr_values.is_empty() {
+        parameters += &format!(", acr_values=\"{}\"", options.acr_values.join(" "));
+    }
+    options.max_age.iter().for_each(|age| parameters += &format!(", max_age=\"{}\"", age.as_secs()));
+    parameters
 }
 
 /// The parameters of the first Bearer challenge (RFC 9110 section 11.6.1). A name without a value begins a challenge.
@@ -93,6 +104,20 @@ mod tests {
                 max_age: Some(Duration::from_secs(5))
             })
         );
+    }
+
+    #[test]
+    fn a_demand_is_read_as_it_was_written() {
+        for (acr_values, max_age) in
+            [(vec![], Some(0)), (vec!["gold"], None), (vec!["gold", "urn:x"], Some(300))]
+        {
+            let mut options = LoginOptions::new().acr_values(acr_values);
+            options.max_age = max_age.map(Duration::from_secs);
+            let LoginOptions { acr_values, max_age, .. } = options.clone();
+            let written =
+                format!("Bearer {}, resource_metadata=\"https://a.test\"", authentication(&options));
+            assert_eq!(demand(written.as_bytes()), Some(Demand::Authentication { acr_values, max_age }));
+        }
     }
 
     #[test]

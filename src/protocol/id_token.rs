@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::issuer::ProviderIssuer;
 use super::json::{self, Claims, Mismatch};
-use super::jws::JwtError::{self, AnotherOwner, Refused};
+use super::jws::JwtError::{self, AnotherOwner, OtherAuthentication, Refused};
 use super::jws::{self, Algorithm, JwsPolicy, KeySet, VerifiedJws, refused};
 use crate::clock::Timestamp;
 use crate::secret::{Secret, packed_option};
@@ -123,7 +123,8 @@ pub(crate) fn verify(
             // (12): voluntary in the specification; whoever asks for it here relies on it.
             let acr = json::text(claims, "acr");
             if !acr_values.is_empty() && !acr_values.iter().any(|wanted| Some(wanted.as_str()) == acr) {
-                return Err(refused(claims, "acr", acr_values.join(" or ")));
+                let expected = acr_values.join(" or ");
+                return Err(OtherAuthentication(Mismatch::new("acr", claims.get("acr"), expected)));
             }
         }
         IdTokenUse::Refresh { original: Some(original) } => same_authentication(claims, &facts, original)?,
@@ -236,7 +237,8 @@ fn authenticated_recently(
     if json::numeric_date(claims, "auth_time").is_some_and(|auth_time| latest(auth_time) >= now) {
         return Ok(());
     }
-    Err(refused(claims, "auth_time", format_args!("a date at most {} s ago", max_age.as_secs())))
+    let expected = format_args!("a date at most {} s ago", max_age.as_secs());
+    Err(OtherAuthentication(Mismatch::new("auth_time", claims.get("auth_time"), expected)))
 }
 
 /// Section 12.2. Whoever differs in `iss` or `sub` is somebody else; the rest is an answer that is not to be used. An `azp`

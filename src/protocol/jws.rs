@@ -169,6 +169,9 @@ pub(crate) enum JwtError {
     UnknownKey(Mismatch),
     #[error("is refused: {0}")]
     Refused(Mismatch),
+    /// All of it holds, and it is of another authentication than was asked for.
+    #[error("does not say the authentication that was asked for: {0}")]
+    OtherAuthentication(Mismatch),
     /// All of it holds, and it is about somebody else.
     #[error("names another owner: {0}")]
     AnotherOwner(Mismatch),

@@ -52,7 +52,9 @@ impl Provider {
         let refused = match token_use {
             // Only an ID token could say when and how somebody was authenticated.
             IdTokenUse::Login { max_age, acr_values, .. } if max_age.is_some() || !acr_values.is_empty() => {
-                JwtError::Refused("it says nothing of the authentication that was asked for".into())
+                JwtError::OtherAuthentication(
+                    "it says nothing of the authentication that was asked for".into(),
+                )
             }
             IdTokenUse::Refresh { original: Some(original) }
                 if (&original.issuer, &original.subject)

@@ -244,7 +244,7 @@ async fn what_an_api_asked_for_is_enforced_on_the_way_back() {
         site.api.refuse("/mail/high", 1, STEP_UP);
         lie(&site);
         let page = browser.visit(&at(&api("fetch", "/mail/high"))).await;
-        assert_eq!((page.status.as_u16(), page.url.path()), (400, "/auth/callback"), "{}", page.text());
+        assert_eq!((page.status.as_u16(), page.url.path()), (403, "/auth/callback"), "{}", page.text());
         assert_eq!(token(&browser, "mail").await, before, "nothing was kept");
         // Trying again asks for the same.
         site.op.honest();

@@ -74,6 +74,8 @@ mod isolation;
 mod bearer;
 // Roles: in what a provider says them, and what they open.
 mod roles;
+// Another authentication than that of the login: one way to the provider and back.
+mod step_up;
 // Two applications beside each other: nothing of one counts at the other.
 mod applications;
 // What the public types are as values.

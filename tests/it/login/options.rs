@@ -101,7 +101,7 @@ async fn max_age_is_enforced_on_return() {
         if accepted {
             assert_eq!(page.json()["sub"], "a1", "{since:?} of {max_age}");
         } else {
-            assert_refused(&browser, &page, 400, &format!("{since:?} of {max_age}"));
+            assert_refused(&browser, &page, 403, &format!("{since:?} of {max_age}"));
         }
         assert_eq!(go(&world.browser(), &[]).await.json()["sub"], "a1", "not asked for, not looked at");
     }
@@ -127,7 +127,7 @@ async fn acr_values_are_enforced_on_return() {
         let page = go(&browser, &[("acr_values", "urn:a urn:b")]).await;
         match accepted {
             true => assert_eq!(page.json()["sub"], "a1", "{acr:?}"),
-            false => assert_refused(&browser, &page, 400, &format!("{acr:?}")),
+            false => assert_refused(&browser, &page, 403, &format!("{acr:?}")),
         }
         assert_eq!(go(&world.browser(), &[]).await.json()["sub"], "a1", "not asked for, not looked at");
     }

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use axum::routing::get;
 use serde_json::{Value, json};
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{ClaimSource, Config, EventCode, Mode, OAuth2, OidcLayer, ProviderConfig, Readiness};
+use tower_oidc::{
+    ClaimSource, Config, EventCode, Mode, OAuth2, OidcLayer, ProviderConfig, Readiness, RequireLayer,
+};
 
 use super::{HUB, Without, modes, preset, registered, shapes};
-use crate::support::app::{APP, config};
+use crate::support::app::{APP, config, routes};
 use crate::support::fault::Fault;
 use crate::support::net::answer;
 
@@ -173,7 +176,7 @@ async fn a_login_that_needs_an_id_token_is_refused() {
     for asked in ["max_age=60", "acr_values=high"] {
         let browser = without.world.browser();
         let page = browser.visit(&format!("{APP}/auth/login?return_to=/who&{asked}")).await;
-        assert_eq!(page.status, 400, "{asked}: {}", page.text());
+        assert_eq!(page.status, 403, "{asked}: {}", page.text());
         assert_eq!(without.world.who(&browser).await, Value::Null, "{asked}");
     }
     without.signed_in("alice").await;
@@ -308,5 +311,28 @@ async fn roles_are_in_the_identity_endpoints_answer() {
             let who = alice.navigate(&format!("{APP}/who")).await.json();
             assert_eq!(who["admin"], is_admin, "{mode:?}: {who}");
         }
+    }
+}
+
+/// Nothing says there how somebody was authenticated, and nobody is sent for it.
+#[tokio::test]
+async fn no_other_authentication_can_be_asked_for() {
+    for mode in modes() {
+        let without = Without::of(mode.clone(), shapes::github(), preset("github"), |config| config);
+        let route = |layer: RequireLayer| get(|| async { "in" }).layer(layer);
+        without.world.serve(
+            routes()
+                .route("/gold", route(RequireLayer::acr(["gold"])))
+                .route("/recent", route(RequireLayer::recent(Duration::from_secs(300)))),
+        );
+        let alice = without.signed_in("alice").await;
+        for path in ["/gold", "/recent"] {
+            let page = alice.navigate(&format!("{APP}{path}")).await;
+            assert_eq!((page.status.as_u16(), page.path_and_query()), (403, path), "{mode:?}");
+            assert_eq!(page.json()["code"], "forbidden", "{mode:?}");
+        }
+        without.provider.sign_in_as("alice");
+        let page = without.world.browser().visit(&format!("{APP}/gold")).await;
+        assert_eq!(page.status, 403, "{mode:?}: after a login, {}", page.text());
     }
 }
