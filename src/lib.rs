@@ -23,8 +23,8 @@
 //! # How a request, a login and a refresh run
 //!
 //! ```text
-//! A REQUEST    path below /auth? ── login · callback · logout · connect · granted · disconnect · backchannel-logout ·
-//!              │                    jwks.json · frontchannel-logout (if configured)
+//! A REQUEST    path below /auth? ── login · callback · logout · session · connect · granted · disconnect ·
+//!              │                    backchannel-logout · jwks.json · frontchannel-logout (if configured)
 //!              else: session cookie
 //!                    ├─ per-user, single-user: id of the session ─► this process's copy, or the store
 //!                    └─ stateless: the session itself, sealed ─► opened here; the store knows whether it has ended

@@ -64,7 +64,7 @@ pub(crate) async fn endpoint(
             frontchannel_logout::logout(&context).await
         }
         ("backchannel-logout", _) => Err(backchannel_logout::not_allowed()),
-        ("login" | "connect" | "granted" | "jwks.json", _) => Err(not_allowed("GET, HEAD")),
+        ("login" | "connect" | "granted" | "jwks.json" | "session", _) => Err(not_allowed("GET, HEAD")),
         ("callback", _) => Err(not_allowed("GET, POST")),
         ("logout" | "disconnect", _) => Err(not_allowed("GET, HEAD, POST")),
         _ => Err(page::plain(StatusCode::NOT_FOUND, "Not found.")),

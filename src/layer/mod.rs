@@ -7,6 +7,7 @@ pub(crate) mod health;
 pub(crate) mod require;
 mod revalidation;
 pub(crate) mod service;
+mod session_endpoint;
 
 use std::convert::Infallible;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Limited};
 use tower::{BoxError, Service};
@@ -13,6 +13,7 @@ use tower::{BoxError, Service};
 use super::bearer::{self, BearerRequest};
 use super::future::{Finish, ResponseFuture, keep_private};
 use super::revalidation::{self, Revalidation, revalidation};
+use super::session_endpoint;
 use crate::clock::Timestamp;
 use crate::cookie::AppCookies;
 use crate::endpoints::{self, logout};
@@ -286,6 +287,9 @@ where
     ResponseFuture::boxed(async move {
         let (parts, body) = request.into_parts();
         let mut answer = match Limited::new(body, MOST_BODY).collect().await {
+            Ok(_) if endpoint == "session" && matches!(parts.method, Method::GET | Method::HEAD) => {
+                session_endpoint::show(&runtime, parts).await.unwrap_or_else(|refusal| refusal)
+            }
             Ok(body) => endpoints::endpoint(&runtime, &endpoint, parts, body.to_bytes()).await,
             Err(_) => page::plain(StatusCode::PAYLOAD_TOO_LARGE, "This is more than can be read."),
         };

@@ -16,8 +16,9 @@
 //! 5. `Sec-Purpose: prefetch` or `prerender`: ignored. Nobody is there yet, and nothing begins or ends.
 //! 6. `Sec-Fetch-Mode` says that it is no navigation: ignored, if it is a link or the callback. Some prefetchers call
 //!    `fetch()`, and pictures navigate nowhere. A script of the application may send a POST.
-//! 7. The callback acts: its state is the proof. The front-channel logout acts in an `iframe`, where the provider puts it,
-//!    and is refused elsewhere.
+//!    A script may ask who is signed in.
+//! 7. Who is signed in is told to every sender but another site: nothing begins or ends by it. The callback acts: its state
+//!    is the proof. The front-channel logout acts in an `iframe`, where the provider puts it, and is refused elsewhere.
 //! 8. A proof acts: an address with a token of this session, or of this visitor, was made here. `Sec-Fetch-Site` is of the
 //!    whole chain of redirects, and `cross-site` for the rest of the chain after a login.
 //! 9. A link is refused in a frame or as a picture (`Sec-Fetch-Dest`), unless it is a login or a consent in a frame of the
@@ -38,6 +39,8 @@ pub(crate) enum Target {
         browser: bool,
     },
     Login,
+    /// Who is signed in.
+    Session,
     /// The consent for a connection. `extends`: for more scopes than always, or for a token that is handed to one page.
     Connect {
         extends: bool,
@@ -105,7 +108,7 @@ impl Origins {
             return if acts { Decision::Act } else { Decision::Refuse };
         }
         let is_navigation = header("sec-fetch-mode").is_none_or(|mode| mode == b"navigate");
-        let is_link = facts.is_safe || target == Target::Callback;
+        let is_link = target != Target::Session && (facts.is_safe || target == Target::Callback);
         if is_speculative(&header) || (is_link && !is_navigation) {
             return Decision::Ignore;
         }
@@ -113,7 +116,8 @@ impl Origins {
         let sender = self.sender(&header);
         let framed = facts.is_safe && dest.is_some_and(|dest| dest != b"document" && dest != b"empty");
         match target {
-            Target::Callback => Decision::Act,
+            Target::Session if sender == Sender::Other => Decision::Refuse,
+            Target::Callback | Target::Session => Decision::Act,
             Target::FrontchannelLogout if dest.is_none_or(|dest| dest == b"iframe") => Decision::Act,
             Target::FrontchannelLogout => Decision::Refuse,
             _ if facts.proof => Decision::Act,
@@ -385,6 +389,34 @@ mod tests {
                 }
             }
         }
+    }
+
+    /// The session, by site × mode × dest: what another site's page could read is refused.
+    #[test]
+    fn each_cell_of_the_session() {
+        let facts = Facts { is_safe: true, ..Facts::default() };
+        for site in SITES {
+            for mode in [None, Some("cors"), Some("same-origin"), Some("no-cors"), Some("navigate")] {
+                for dest in [Some("empty"), Some("script"), Some("document"), Some("iframe")] {
+                    let expected = match site {
+                        Some("same-site" | "cross-site") => Refuse,
+                        _ => Act,
+                    };
+                    let headers =
+                        [("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)];
+                    assert_eq!(decide(Target::Session, facts, &headers), expected, "{headers:?}");
+                }
+            }
+        }
+        for (origin, expected) in
+            [(OWN, Act), (TRUSTED, Act), ("https://evil.test", Refuse), ("null", Refuse)]
+        {
+            assert_eq!(decide(Target::Session, facts, &[("origin", Some(origin))]), expected, "{origin}");
+        }
+        let trusted = [("sec-fetch-site", Some("same-site")), ("origin", Some(TRUSTED))];
+        assert_eq!(decide(Target::Session, facts, &trusted), Act);
+        let early = [("sec-fetch-site", Some("same-origin")), ("sec-purpose", Some("prefetch"))];
+        assert_eq!(decide(Target::Session, facts, &early), Ignore);
     }
 
     /// A form or a script of the application acts; another site's is refused, unless it has a proof.

@@ -22,6 +22,8 @@ mod lying_provider;
 mod session;
 // The same while the store is away, slow or full, and while somebody signs out.
 mod session_store;
+// Who is signed in, as scripts ask.
+mod session_endpoint;
 // Records that survive: every store under the contract's suite, and what is particular to each.
 mod stores;
 // What survives restarts, kills, other secrets, and databases that stop, hang, are read, changed or lost.
