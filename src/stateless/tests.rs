@@ -184,7 +184,7 @@ fn no_session_is_smaller_than_the_least() {
         identity,
         claims: "{}".into(),
         id_token: format!("{header}.{payload}.{}AA", opaque(84)).into(),
-        sources: None,
+        ..SessionRecord::default()
     };
     let style = CookiePolicy::new("a", false);
     let [session, claims] = [
