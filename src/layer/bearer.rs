@@ -20,7 +20,7 @@ use crate::provider::{Provider, ProviderError};
 use crate::secret::Secret;
 use crate::sessions::Session;
 use crate::state::Runtime;
-use crate::state::bearer_tokens::BearerRefusal;
+use crate::state::memory::BearerRefusal;
 
 /// The longest time that a token waits for its turn at introspection.
 const TURN: Duration = Duration::from_secs(2);

@@ -1,9 +1,7 @@
 //! What lives as long as the layer: the provider, the records, the sessions, the refreshes and their tasks.
 
-pub(crate) mod bearer_tokens;
 pub(crate) mod in_flight;
-pub(crate) mod known_grants;
-pub(crate) mod received_callbacks;
+pub(crate) mod memory;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -11,10 +9,8 @@ use std::time::Duration;
 
 use tokio_util::task::TaskTracker;
 
-use self::bearer_tokens::BearerTokens;
 use self::in_flight::InFlight;
-use self::known_grants::KnownGrants;
-use self::received_callbacks::ReceivedCallbacks;
+use self::memory::{BearerTokens, KnownGrants, ReceivedCallbacks};
 use crate::clock::{Clock, Random, Timestamp};
 use crate::config::{CLIENT, Config, Hooks, Mode, Settings};
 use crate::dev_provider::DevProvider;
