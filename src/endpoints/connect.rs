@@ -20,7 +20,7 @@ use crate::protocol::token::scopes;
 use crate::protocol::{Decision, LoginOptions, Target};
 use crate::sessions::{Session, SessionId, SessionPayload};
 use crate::state::Runtime;
-use crate::tokens::principal::is_another;
+use crate::tokens::locate::is_another;
 use crate::tokens::single_use::lay_down;
 use crate::tokens::{NewIdToken, Principal};
 use crate::{cookie, page};

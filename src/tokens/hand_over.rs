@@ -1,8 +1,7 @@
 //! What a visitor granted becomes the person's who signs in, or goes on under another name of the same browser.
 
 use super::coordination::kept_until;
-use super::locate::GrantRef;
-use super::principal::{Principal, is_another};
+use super::locate::{GrantRef, Principal, is_another};
 use crate::clock::Timestamp;
 use crate::config::{CheckedConnection, CheckedConnections, GrantLifetime};
 use crate::events::EventCode;

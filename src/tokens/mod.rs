@@ -11,7 +11,6 @@ pub(crate) mod disconnect;
 pub(crate) mod hand_over;
 pub(crate) mod locate;
 pub(crate) mod lookup;
-pub(crate) mod principal;
 pub mod refresh_protocol;
 pub(crate) mod refresh_renewal;
 pub(crate) mod refresh_request;
@@ -22,9 +21,8 @@ pub(crate) mod user_claims;
 pub(crate) use self::account_status::AccountStatus;
 pub(crate) use self::disconnect::{DisconnectOutcome, Unkept};
 pub(crate) use self::hand_over::VisitorGrants;
-pub(crate) use self::locate::{GrantRef, SessionRows};
+pub(crate) use self::locate::{GrantRef, Principal, SessionRows};
 pub(crate) use self::lookup::{TokenRequest, TokenUnavailable};
-pub(crate) use self::principal::Principal;
 pub(crate) use self::single_use::{PendingSingleUses, SingleUseRecord};
 pub(crate) use self::user_claims::NewIdToken;
 

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::principal::Principal;
+use super::locate::Principal;
 use crate::config::{Destination, Settings};
 use crate::cookie::{self, CookiePolicy, KnownCookies, SameSitePolicy};
 use crate::protocol::TokenResponse;
