@@ -27,29 +27,27 @@ pub enum DisconnectOutcome {
 pub(crate) async fn disconnect(place: GrantRef) -> Result<DisconnectOutcome, StoreError> {
     // In a task of its own: a browser that goes away does not keep the token alive.
     let tasks = place.runtime.tasks.clone();
-    let disconnected = tasks.spawn(async move { disconnect_now(&place).await }).await;
-    disconnected
-        .unwrap_or_else(|error| Err(StoreError::outcome_unknown("the task that asked it ended", error)))
-}
-
-async fn disconnect_now(place: &GrantRef) -> Result<DisconnectOutcome, StoreError> {
-    // First here: whatever the provider does, nobody gets a token of it any more.
-    let (grant, deleted) = place.take().await?;
-    place.runtime.events().emit(EventCode::Disconnected, place.owner.user(), &place.connection);
-    let Some(grant) = grant.filter(|grant| place.holds(grant)) else {
-        return Ok(if deleted { DisconnectOutcome::Forgotten } else { DisconnectOutcome::NotConnected });
-    };
-    let provider = place.provider();
-    let access_token = grant.token_sets.first().map(|set| &set.access_token);
-    let Some(revoked) = revoke(provider, grant.refresh_token.as_ref(), access_token).await else {
-        return Ok(DisconnectOutcome::Forgotten);
-    };
-    let offered = provider.metadata().await.is_ok_and(|metadata| metadata.revocation_endpoint.is_some());
-    Ok(match revoked {
-        Ok(()) if offered => DisconnectOutcome::Revoked,
-        Ok(()) => DisconnectOutcome::Forgotten,
-        Err(_) => DisconnectOutcome::NotRevoked,
-    })
+    let disconnecting = tasks.spawn(async move {
+        // First here: whatever the provider does, nobody gets a token of it any more.
+        let (grant, deleted) = place.take().await?;
+        place.runtime.events().emit(EventCode::Disconnected, place.owner.user(), &place.connection);
+        let Some(grant) = grant.filter(|grant| place.holds(grant)) else {
+            return Ok(if deleted { DisconnectOutcome::Forgotten } else { DisconnectOutcome::NotConnected });
+        };
+        let provider = place.provider();
+        let access_token = grant.token_sets.first().map(|set| &set.access_token);
+        let Some(revoked) = revoke(provider, grant.refresh_token.as_ref(), access_token).await else {
+            return Ok(DisconnectOutcome::Forgotten);
+        };
+        let offered = provider.metadata().await.is_ok_and(|metadata| metadata.revocation_endpoint.is_some());
+        Ok(match revoked {
+            Ok(()) if offered => DisconnectOutcome::Revoked,
+            Ok(()) => DisconnectOutcome::Forgotten,
+            Err(_) => DisconnectOutcome::NotRevoked,
+        })
+    });
+    let ended = |error| Err(StoreError::outcome_unknown("the task that asked it ended", error));
+    disconnecting.await.unwrap_or_else(ended)
 }
 
 /// Why tokens are not kept.
