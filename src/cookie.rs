@@ -7,7 +7,8 @@ use tower_cookies::Cookie;
 /// How a cookie travels with requests that other sites start: `Lax` with top-level navigations by GET only, `None` with
 /// every request, which a `form_post` callback needs.
 pub(crate) use tower_cookies::cookie::SameSite as SameSitePolicy;
-use tower_cookies::cookie::time::Duration as CookieDuration;
+use tower_cookies::cookie::time::format_description::well_known::Rfc2822;
+use tower_cookies::cookie::time::{Duration as CookieDuration, OffsetDateTime};
 
 use std::ops::Range;
 use std::time::Duration;
@@ -170,6 +171,11 @@ pub(crate) fn pair(cookie: &[u8]) -> Option<(&[u8], &[u8])> {
 /// The cookies of one `Cookie` header.
 pub(crate) fn pairs(header: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
     header.split(|byte| *byte == b';').filter_map(|cookie| pair(cookie.trim_ascii()))
+}
+
+/// A date of HTTP (RFC 9110 section 5.6.7), in seconds since the Unix epoch.
+pub(crate) fn http_date(text: &str) -> Option<u64> {
+    OffsetDateTime::parse(text, &Rfc2822).ok()?.unix_timestamp().try_into().ok()
 }
 
 /// What a `Set-Cookie` line has besides its value.

@@ -165,6 +165,7 @@
 //   secret        a type for secrets, and `Debug` that shows none
 mod layer;
 pub use layer::any_body::{AnyBody, AnyBodyLayer};
+pub use layer::check::{CheckReport, Finding, Severity};
 pub use layer::future::ResponseFuture;
 pub use layer::health::{Health, ProviderHealth, Readiness};
 pub use layer::require::{Require, RequireLayer};

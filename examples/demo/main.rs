@@ -1,6 +1,7 @@
 //! The reference application: everything that the layer gives an application, on one page.
 //!
 //! `cargo run --example demo` needs nothing else: without an issuer it takes the development provider, on loopback only.
+//! `cargo run --example demo -- check` (or `check --json`) says what would fail, and serves nothing.
 //! With an environment it is a real relying party:
 //!
 //! | variable | meaning (default) |
@@ -83,6 +84,10 @@ async fn run() -> Result<(), Box<dyn StdError>> {
     let public_url = config.public_url.clone();
     let (config, connected) = connections::from_env(config)?;
     let auth = layer(config)?;
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if arguments.first().is_some_and(|first| first == "check") {
+        return check(&auth, arguments.iter().any(|argument| argument == "--json")).await;
+    }
     let app = Router::new()
         .route("/", get(home))
         .route("/me", get(me))
@@ -114,6 +119,17 @@ fn layer(mut config: Config) -> Result<OidcLayer, Box<dyn StdError>> {
         config.mode = Mode::SingleUser(account.allow_volatile_store());
     }
     Ok(OidcLayer::from_config(config, store()?)?)
+}
+
+/// What an operator runs before users come: status 1 where something is wrong.
+async fn check(auth: &OidcLayer, as_json: bool) -> Result<(), Box<dyn StdError>> {
+    let report = auth.check().await;
+    if as_json {
+        println!("{}", serde_json::to_string_pretty(&report)?);
+    } else {
+        print!("{report}");
+    }
+    if report.is_ok() { Ok(()) } else { Err("something is wrong".into()) }
 }
 
 /// What handlers know besides their request.

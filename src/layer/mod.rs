@@ -2,6 +2,7 @@
 
 pub(crate) mod any_body;
 mod bearer;
+pub(crate) mod check;
 pub(crate) mod future;
 pub(crate) mod health;
 pub(crate) mod require;
@@ -19,6 +20,7 @@ use http_body_util::Full;
 use tower::{Layer, Service};
 
 use self::any_body::AnyBodyLayer;
+use self::check::{CheckReport, check};
 use self::health::{Health, health};
 use self::service::Oidc;
 use crate::config::{Config, Mode, SharedAccount};
@@ -185,6 +187,24 @@ impl OidcLayer {
     /// waits for the store before it reaches any handler.
     pub async fn health(&self) -> Health {
         health(&self.runtime).await
+    }
+
+    /// Checks before users come what would fail with them: each provider (metadata, keys, support of what is configured, client
+    /// authentication, clock, redirect URI), the store, and the size of cookies.
+    ///
+    /// It sends each provider a token request with a made-up code and an authorization request of nobody, as a first login
+    /// would, and writes one row, which it deletes. Call it in a deployment or a command of the application, not in a
+    /// readiness route, which [`OidcLayer::health`] is for.
+    ///
+    /// ```
+    /// # async fn f(auth: tower_oidc::OidcLayer) {
+    /// let report = auth.check().await;
+    /// print!("{report}");
+    /// std::process::exit(if report.is_ok() { 0 } else { 1 });
+    /// # }
+    /// ```
+    pub async fn check(&self) -> CheckReport {
+        check(&self.runtime).await
     }
 
     /// Deletes expired records, and returns their number. Expired records have no effect; this frees space.

@@ -2,6 +2,7 @@
 
 pub(crate) mod breaker;
 pub(crate) mod cached;
+pub(crate) mod check;
 mod client_assertion;
 pub(crate) mod connection;
 #[cfg(feature = "http-client")]

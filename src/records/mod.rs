@@ -333,6 +333,24 @@ impl Records {
         Ok(())
     }
 
+    /// Writes a row of its own, reads it, writes it again at its version, fails to do so at the version before, and deletes it.
+    /// False where one of these has another outcome.
+    pub(crate) async fn try_out(&self) -> Result<bool, StoreError> {
+        self.index().await?;
+        let key = self.key(&self.random.token());
+        let row = RecordKey { purpose: Purpose::BlindIndexKey, key, owner: Vec::new() };
+        let until = self.clock.now().saturating_add(Duration::from_secs(60));
+        let first = self.swap(&row, None, &1_u8, until, Vec::new()).await?;
+        let is_read = match self.load::<u8>(&row).await? {
+            Loaded::Found(found) => found.value == 1 && first == Some(found.version),
+            Loaded::Absent(_) | Loaded::Unreadable => false,
+        };
+        let second = self.swap(&row, first, &2_u8, until, Vec::new()).await?;
+        let over = self.swap(&row, first, &3_u8, until, Vec::new()).await?;
+        let is_deleted = self.delete(key, second).await?;
+        Ok(is_read && second.is_some() && over.is_none() && is_deleted)
+    }
+
     /// The index key, where [`Records::index`] was asked before. A session that is known was found under it.
     pub(crate) fn known_index(&self) -> Option<BlindIndexKey> {
         let agreed = || self.index.read().clone();

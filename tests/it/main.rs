@@ -50,6 +50,7 @@ mod known_grants;
 // Several processes whose clocks differ.
 mod clocks;
 // What a readiness probe is told.
+mod check;
 mod first_consent;
 mod health;
 mod hooks_that_panic;

@@ -34,6 +34,9 @@ fn public_types_are_shared_between_tasks() {
     shared::<AddAccessToken<()>>();
     awaited::<ResponseFuture<(), (), Infallible>>();
     shared::<Health>();
+    shared::<CheckReport>();
+    shared::<Finding>();
+    shared::<Severity>();
     shared::<ProviderHealth>();
     shared::<Readiness>();
     // What handlers ask for.

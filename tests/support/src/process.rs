@@ -219,6 +219,14 @@ pub async fn demo_refuses(env: &[(&str, &str)]) -> String {
     says
 }
 
+/// The status with which the demo ends after it was called so, and what it says on the standard output.
+pub async fn demo_checks(arguments: &[&str], env: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut command = demo_command(free_port(), env);
+    let output = timeout(PATIENCE, command.args(arguments).kill_on_drop(true).output());
+    let output = output.await.expect("it ends").expect("it starts");
+    (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
 fn demo_command(port: u16, env: &[(&str, &str)]) -> Command {
     const INHERITED: [&str; 5] = ["HOME", "LLVM_PROFILE_FILE", "PATH", "RUST_BACKTRACE", "TMPDIR"];
     let mut command = Command::new(example("demo"));

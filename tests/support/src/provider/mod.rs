@@ -127,7 +127,8 @@ impl LyingProvider {
         let prefix = state.base_path().len();
         let path = request.uri().path()[prefix..].to_owned();
         let path = path.strip_prefix("/auth/").map(|rest| format!("/{rest}")).unwrap_or(path);
-        match (request.method(), path.as_str()) {
+        let date = state.settings.date;
+        let mut response = match (request.method(), path.as_str()) {
             (&Method::GET, "/.well-known/openid-configuration") => state.discovery(),
             (&Method::GET, "/jwks" | "/keys") => state.key_set(),
             (&Method::GET | &Method::POST, "/authorize") => state.authorize(&request),
@@ -139,7 +140,11 @@ impl LyingProvider {
             (&Method::GET | &Method::POST, "/end_session") => state.end_session(&request),
             (&Method::GET, "/signin") => state.sign_in(&request),
             _ => answer(404, "no such page at the provider"),
+        };
+        if let Some(date) = date {
+            response.headers_mut().insert(http::header::DATE, HeaderValue::from_static(date));
         }
+        response
     }
 }
 

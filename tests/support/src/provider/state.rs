@@ -64,6 +64,8 @@ pub struct Settings {
     pub revocation: bool,
     pub revocation_reach: RevocationReach,
     pub end_session: bool,
+    /// The `Date` of its answers.
+    pub date: Option<&'static str>,
 }
 
 /// What else dies with a revoked token.
@@ -110,6 +112,7 @@ impl Default for Settings {
             revocation: true,
             revocation_reach: RevocationReach::Grant,
             end_session: true,
+            date: None,
         }
     }
 }

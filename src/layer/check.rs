@@ -1,0 +1,76 @@
+//! What an operator finds out before users come.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::provider::cause;
+use crate::provider::resource::distinct;
+use crate::state::Runtime;
+
+pub use crate::provider::check::{Finding, Severity};
+
+/// The result of [`OidcLayer::check`](crate::OidcLayer::check): a line for each finding with `Display`, an object with
+/// `Serialize`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct CheckReport {
+    /// What was found: of each provider, of the store, and of the cookies.
+    pub findings: Vec<Finding>,
+}
+
+impl CheckReport {
+    /// Whether no finding is an [`Error`](Severity::Error).
+    pub fn is_ok(&self) -> bool {
+        self.findings.iter().all(|finding| finding.severity != Severity::Error)
+    }
+}
+
+impl fmt::Display for CheckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.findings.iter().try_for_each(|Finding { severity, subject, message }| {
+            writeln!(f, "{:<8} {subject}: {message}", severity.name())
+        })
+    }
+}
+
+pub(crate) async fn check(runtime: &Runtime) -> CheckReport {
+    let mut findings = Vec::new();
+    for provider in runtime.providers.all() {
+        let (id, name) = (provider.relying_party.id, &provider.relying_party.name);
+        let connections = runtime.settings.connections(id);
+        let own = connections.all().iter().filter(|connection| connection.provider == id);
+        let asked = own.chain(connections.sign_in()).flat_map(|connection| &connection.scopes);
+        let found = provider.check(&distinct(asked)).await;
+        let found =
+            found.unwrap_or_else(|error| vec![Severity::Error.says("metadata and keys", cause(&error))]);
+        findings.extend(
+            found.into_iter().map(|one| Finding { subject: format!("{name}: {}", one.subject), ..one }),
+        );
+    }
+    findings.extend([store(runtime).await, cookies(runtime)]);
+    CheckReport { findings }
+}
+
+async fn store(runtime: &Runtime) -> Finding {
+    match runtime.records.try_out().await {
+        Ok(true) if runtime.records.is_durable() => {
+            Severity::Ok.says("store", "a row was written and deleted")
+        }
+        Ok(true) => Severity::Warning.says("store", "it ends with this process, expected a durable store"),
+        Ok(false) => Severity::Error.says("store", "it does not keep the contract of tower_oidc::store"),
+        Err(error) => Severity::Error.says("store", cause(&error)),
+    }
+}
+
+/// What most servers and proxies take of one header.
+const HEADER: usize = 8 * 1024;
+
+fn cookies(runtime: &Runtime) -> Finding {
+    // Where the server keeps sessions, browsers have a session's id.
+    let bytes = runtime.most_carried().max(runtime.settings.session_cookie.len() + "=".len() + 43);
+    let severity = if bytes < HEADER { Severity::Ok } else { Severity::Warning };
+    let limit =
+        format!("servers and proxies take {HEADER} unless they are told otherwise (max_cookie_bytes)");
+    severity.says("cookies", format!("at most {bytes} bytes in a request: {limit}"))
+}
