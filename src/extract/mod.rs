@@ -10,7 +10,6 @@ pub(crate) mod current_client;
 pub(crate) mod current_user;
 #[cfg(feature = "axum")]
 mod from_request;
-pub(crate) mod head;
 pub(crate) mod request;
 pub(crate) mod session_admin;
 pub(crate) mod single_use_token;

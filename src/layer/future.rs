@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Response};
 use pin_project_lite::pin_project;
 
 use crate::cookie;
-use crate::extract::head::Head;
+use crate::extract::request::Head;
 use crate::secret::opaque;
 use crate::sessions::Session;
 use crate::stateless::CookieJar;

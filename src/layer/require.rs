@@ -11,11 +11,12 @@ use http::{Request, Response};
 use tower::{Layer, Service};
 
 use super::future::ResponseFuture;
+use crate::endpoints::urls;
 use crate::error::{Error, ErrorKind};
 use crate::extract::current_user::CurrentUser;
 use crate::extract::request::RequestState;
 use crate::extract::user_tokens::UserTokens;
-use crate::protocol::LoginOptions;
+use crate::protocol::{LoginOptions, challenge};
 use crate::secret::opaque;
 
 /// A layer for routes, inside [`OidcLayer`](crate::OidcLayer): only requests that meet its condition reach the
@@ -128,7 +129,7 @@ impl RequireLayer {
             Condition::User(_, needed) => Err(Error::new(ErrorKind::Forbidden, needed.clone())),
             Condition::Authentication(options) => match state.user() {
                 Some(user) if user.is_authenticated(options) => Ok(None),
-                Some(_) => Err(state.authentication_required(options)),
+                Some(_) => Err(authentication_required(state, options)),
                 None => Err(state.unauthenticated_for(options)),
             },
             Condition::Scope(name) => match state.bearer().and_then(|bearer| bearer.token()) {
@@ -142,6 +143,27 @@ impl RequireLayer {
 }
 
 opaque!(RequireLayer);
+
+/// The error that sends a user to the provider for another authentication. The callback looks at what came of it as
+/// [`CurrentUser::is_authenticated`] does: whoever comes back passes, and whom the provider authenticates otherwise gets a page
+/// that says so.
+fn authentication_required(state: &RequestState, options: &LoginOptions) -> Error {
+    let (runtime, bearer) = (&state.runtime, state.bearer());
+    let provider = state.session.as_ref().or(bearer).and_then(|session| runtime.signed_in_at(session));
+    // Elsewhere nothing says how users were authenticated.
+    let provider = provider.filter(|one| one.relying_party.issuer.issues_id_tokens());
+    if provider.is_none() || (options.acr_values.is_empty() && options.max_age.is_none()) {
+        return Error::forbidden("this needs an authentication that nothing here can ask for");
+    }
+    let error = Error::new(ErrorKind::InsufficientAuthentication, "another authentication is needed");
+    match runtime.settings.api.as_ref().filter(|_| bearer.is_some()) {
+        Some(api) => error.with_challenge(api.challenge(&challenge::authentication(options))),
+        None => {
+            let path = |to: &_| urls::path(runtime, provider.map(|one| &**one), to, options);
+            error.with_next_step(state.next_step(path, "login"))
+        }
+    }
+}
 
 /// The error of an access token without this scope (RFC 6750 section 3.1).
 fn insufficient_scope(state: &RequestState, scope: &str) -> Error {

@@ -85,12 +85,6 @@ impl SessionLiveness {
         self.seen_at.fetch_max(now.as_millis(), Ordering::Relaxed);
     }
 
-    /// The look at this moment was no use of it: it was used before. (A use at the very same moment is overlooked.)
-    pub(super) fn overlook(&self, now: Timestamp, before: Timestamp) {
-        let (now, before) = (now.as_millis(), before.as_millis());
-        let _ = self.seen_at.compare_exchange(now, before, Ordering::Relaxed, Ordering::Relaxed);
-    }
-
     /// Whether it may be believed without asking: it was confirmed, and not longer ago than this.
     pub(crate) fn is_confirmed(&self, now: ClockReading, max_staleness: Duration) -> bool {
         let wall = Timestamp::from_millis(self.confirmed_at.load(Ordering::Relaxed));
@@ -130,7 +124,7 @@ impl SessionLiveness {
         self.kept_until.store(kept_until.as_millis(), Ordering::Relaxed);
     }
 
-    pub(super) fn kept_until(&self) -> Timestamp {
+    pub(crate) fn kept_until(&self) -> Timestamp {
         Timestamp::from_millis(self.kept_until.load(Ordering::Relaxed))
     }
 

@@ -28,7 +28,6 @@ use std::time::Duration;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 use tokio::sync::Semaphore;
 
-use self::liveness::NEVER;
 use self::session::SessionBytes;
 use self::session_cookie::OpenedSession;
 use self::session_id::{IdHasher, ShownId};
@@ -167,15 +166,6 @@ impl Sessions {
             Some(cookie) => self.settled(self.peek(cookie, now), now).await,
             None => Ok(None),
         }
-    }
-
-    /// The same for a look that is no use of the session: it ends when it would have ended without.
-    pub(crate) async fn glance(&self, cookie: Option<&[u8]>, now: Timestamp) -> SessionFound {
-        let known = cookie.and_then(|cookie| self.remembered.get(&self.id(cookie, now)?));
-        let seen_at = known.map_or(NEVER, |session| session.liveness.seen_at());
-        let found = self.of(cookie, now).await?;
-        found.iter().for_each(|session| session.liveness.overlook(now, seen_at));
-        Ok(found)
     }
 
     /// The session of this id, without its cookie. What browsers keep themselves cannot be had so, unless it is known.

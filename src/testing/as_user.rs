@@ -17,8 +17,7 @@ use tower::{BoxError, Layer, Service, service_fn};
 
 use crate::config::{Config, Resource};
 use crate::error::Error;
-use crate::extract::head::Head;
-use crate::extract::request::RequestState;
+use crate::extract::request::{Head, RequestState};
 use crate::layer::OidcLayer;
 use crate::protocol::{ClaimSource, OriginalIdToken, RoleClaim};
 use crate::provider::ProviderConfig;
