@@ -131,7 +131,7 @@ pub struct Config {
     /// process. A provider that is away ends nothing. The claims of the refreshed ID token, and of UserInfo where the
     /// login asked for it, replace those of the login: a role that was withdrawn counts no more. Claims of the login hook
     /// stay. (In stateless mode the claims do not change: the session ends if the ID token has another value for a claim
-    /// of an admin rule. A value that is missing there is not noticed, nor anything with a login hook.)
+    /// of an admin rule, or if the user's roles are others. A value that is missing there is not noticed, nor anything with a login hook.)
     ///
     /// It needs a refresh token from each login. A login without one is begun again with `prompt=consent`, and then
     /// refused. Many providers issue one for the scope `offline_access`. At least one minute. The grant of the login must

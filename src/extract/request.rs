@@ -147,7 +147,7 @@ impl RequestState {
         self.unauthenticated_for(&LoginOptions::default())
     }
 
-    /// The same, with what the login must bring.
+    /// The error that sends somebody to a login with these demands.
     pub(crate) fn unauthenticated_for(&self, options: &LoginOptions) -> Error {
         let login_url = self.login_path() + &urls::query(options);
         if self.head.navigation {

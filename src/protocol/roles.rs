@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::json::Claims;
 
-/// What a provider's claims about a user come in.
+/// The parts of a provider's answers that hold claims about a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]

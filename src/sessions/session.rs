@@ -353,10 +353,10 @@ impl Session {
 /// What a session takes besides its texts, roughly: itself, its place in the cache, and where its grants lie.
 const OVERHEAD: u64 = 640;
 
-/// What the claims take that a browser keeps, roughly: most cookies hold no more.
+/// The bytes of claims that a browser keeps, roughly: most cookies hold no more.
 const CARRIED_CLAIMS: usize = 2048;
 
-/// What roles take, roughly.
+/// The bytes that roles take, roughly.
 pub(crate) fn bytes_of(roles: &RolesByRule) -> usize {
     roles.iter().flat_map(|(_, roles)| roles).map(|role| 32 + role.len()).sum()
 }

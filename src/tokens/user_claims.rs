@@ -89,7 +89,7 @@ pub(crate) async fn roles(
     Ok(provider.roles([id_token, user_info, of_access_token.as_ref()], before))
 }
 
-/// What UserInfo says by now, where it is asked for the claims or the roles of somebody who is known, and the roles. `None`:
+/// UserInfo's claims about a known user as they are now, where claims or roles need them, and the roles as they are now. `None`:
 /// something cannot be had now, which withdraws nothing.
 async fn by_now(
     provider: &Arc<Provider>,

@@ -127,7 +127,7 @@ async fn asking_is_no_use_of_the_session() {
     }
 }
 
-/// Nor where a process learns of the session by it.
+/// Nor where a process first learns of the session by it.
 #[tokio::test]
 async fn asking_another_process_is_no_use_either() {
     let world = World::new();
