@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::provider::cause;
 use crate::provider::resource::distinct;
+use crate::provider::{RelyingParty, cause};
 use crate::state::Runtime;
 
 pub use crate::provider::check::{Finding, Severity};
@@ -37,16 +37,15 @@ impl fmt::Display for CheckReport {
 pub(crate) async fn check(runtime: &Runtime) -> CheckReport {
     let mut findings = Vec::new();
     for provider in runtime.providers.all() {
-        let (id, name) = (provider.relying_party.id, &provider.relying_party.name);
-        let connections = runtime.settings.connections(id);
-        let own = connections.all().iter().filter(|connection| connection.provider == id);
+        let RelyingParty { id, issuer, written, .. } = &provider.relying_party;
+        let connections = runtime.settings.connections(*id);
+        let own = connections.all().iter().filter(|connection| connection.provider == *id);
         let asked = own.chain(connections.sign_in()).flat_map(|connection| &connection.scopes);
-        let found = provider.check(&distinct(asked)).await;
-        let found =
-            found.unwrap_or_else(|error| vec![Severity::Error.says("metadata and keys", cause(&error))]);
-        findings.extend(
-            found.into_iter().map(|one| Finding { subject: format!("{name}: {}", one.subject), ..one }),
-        );
+        let failed = |error| format!("{}: {}", issuer.url, cause(&error));
+        let failed = |error| vec![Severity::Error.says("metadata and keys", failed(error))];
+        let mut found = provider.check(&distinct(asked)).await.unwrap_or_else(failed);
+        found.iter_mut().for_each(|one| one.subject = format!("{}: {}", written.name, one.subject));
+        findings.extend(found);
     }
     findings.extend([store(runtime).await, cookies(runtime)]);
     CheckReport { findings }

@@ -93,8 +93,9 @@ impl Provider {
                 Some(Value::Array(list)) if lacks(list) => Severity::Warning,
                 Some(_) => Severity::Ok,
             };
-            let (found, needed) = (json::shown(found), needed.join(" "));
-            severity.says(member, format!("{found}, and the configuration needs {needed:?} there"))
+            let expected = if needed.is_empty() { "a URL".to_owned() } else { format!("{needed:?} in it") };
+            let remedy = if severity == Severity::Ok { "" } else { ": configure what the provider has" };
+            severity.says(member, format!("is {}, expected {expected}{remedy}", json::shown(found)))
         };
         needs.into_iter().map(check).collect()
     }

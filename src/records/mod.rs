@@ -347,7 +347,7 @@ impl Records {
         };
         let second = self.swap(&row, first, &2_u8, until, Vec::new()).await?;
         let over = self.swap(&row, first, &3_u8, until, Vec::new()).await?;
-        let is_deleted = self.delete(key, second).await?;
+        let is_deleted = self.delete(key, None).await?;
         Ok(is_read && second.is_some() && over.is_none() && is_deleted)
     }
 

@@ -264,9 +264,14 @@ async fn a_store_is_tried_and_left_as_it_was() {
     assert_eq!(store.len(), 1);
     check(&memory).await;
     assert_eq!(store.len(), 1, "every row of a check is deleted");
-    let careless = layer(Arc::new(Careless(store)));
-    let report = check(&careless).await;
-    assert_eq!((severity(&report, "store"), report.is_ok()), (Severity::Error, false), "{report}");
+    for verb in [Verb::Swap, Verb::Delete] {
+        let report = check(&layer(Arc::new(Careless(store.clone(), verb)))).await;
+        assert_eq!(
+            (severity(&report, "store"), report.is_ok()),
+            (Severity::Error, false),
+            "{verb:?}\n{report}"
+        );
+    }
 
     let (watched, app) = world.watched();
     for verb in [Verb::Load, Verb::Swap, Verb::Delete] {
@@ -282,23 +287,23 @@ async fn a_store_is_tried_and_left_as_it_was() {
     }
 }
 
-/// A store that writes whatever version a row has.
-struct Careless(MemoryStore);
+/// A store that writes whatever version a row has, or deletes nothing.
+struct Careless(MemoryStore, Verb);
 
 impl Store for Careless {
     fn load(&self, key: Key) -> StoreFuture<'_, Option<Stored>> {
         self.0.load(key)
     }
 
-    fn swap(&self, key: Key, _: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
+    fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
         Box::pin(async move {
-            let version = self.0.load(key).await?.map(|stored| stored.version);
-            self.0.swap(key, version, record).await
+            let found = self.0.load(key).await?.map(|stored| stored.version);
+            self.0.swap(key, if self.1 == Verb::Swap { found } else { expected }, record).await
         })
     }
 
     fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool> {
-        self.0.delete(key, expected)
+        if self.1 == Verb::Delete { Box::pin(async { Ok(false) }) } else { self.0.delete(key, expected) }
     }
 
     fn find(&self, tag: Tag) -> StoreFuture<'_, Vec<Key>> {
