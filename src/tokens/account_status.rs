@@ -5,12 +5,11 @@ use serde::Serialize;
 use super::access_token;
 use super::lookup::{TokenRequest, TokenUnavailable};
 use crate::clock::Timestamp;
-use crate::config::{CheckedConnection, CheckedConnections, SharedAccount};
+use crate::config::{AccountSource, CheckedConnection, CheckedConnections, SharedAccount};
 use crate::provider::ProviderId;
 use crate::records::Owner;
 use crate::state::Runtime;
-use crate::tokens::Arc;
-use crate::tokens::Duration;
+use crate::tokens::{Arc, Duration};
 
 /// How the account stands at one connection. See [`OidcLayer::account_status`](crate::OidcLayer::account_status).
 ///
@@ -73,6 +72,27 @@ pub(crate) async fn status(runtime: &Arc<Runtime>) -> Vec<AccountStatus> {
         }));
     }
     statuses
+}
+
+impl SharedAccount {
+    /// What an operator does where there is no token.
+    pub(crate) fn remedy(&self) -> &'static str {
+        match self.source {
+            AccountSource::ClientCredentials => {
+                "the provider refuses the application's own credentials: look at its registration there, and at the \
+                 scopes"
+            }
+            AccountSource::RefreshToken(_) => {
+                "the provider refuses the account's refresh token, or did not grant what is asked for: configure \
+                 another one (ACCOUNT_REFRESH_TOKEN); where the events say that it refuses the application itself, \
+                 mend its registration there"
+            }
+            AccountSource::Admin => {
+                "an admin connects the account at /auth/connect, below the public URL; where the events say that the \
+                 provider refuses the application itself, first mend its registration there"
+            }
+        }
+    }
 }
 
 /// The connections with whose tokens APIs are called, and what is wanted of each.

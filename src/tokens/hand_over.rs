@@ -10,8 +10,7 @@ use crate::sessions::{Session, Visitor};
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
 use crate::store::{StoreError, StoreErrorKind};
-use crate::tokens::Arc;
-use crate::tokens::Duration;
+use crate::tokens::{Arc, Duration};
 
 /// What a visitor granted, in the browser that shows these cookies.
 pub(crate) struct VisitorGrants<'a> {

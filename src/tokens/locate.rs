@@ -3,13 +3,16 @@
 use std::ops::Deref;
 use std::sync::OnceLock;
 
-use super::account_grant::asked;
 use crate::clock::Timestamp;
-use crate::config::{CheckedConnection, CheckedConnections, GrantLifetime, Mode, SharedAccount};
+use crate::config::{
+    AccountSource, CheckedConnection, CheckedConnections, GrantLifetime, Mode, Resources, SharedAccount,
+};
 use crate::protocol::OriginalIdToken;
 use crate::provider::{Provider, ProviderId};
-use crate::records::grant::encode;
-use crate::records::{BlindIndexKey, Grant, GrantKey, LOGIN, NewestGeneration, Owner, Purpose, RecordKey};
+use crate::records::grant::{encode, seed};
+use crate::records::{
+    BlindIndexKey, Grant, GrantKey, GrantSource, LOGIN, NewestGeneration, Owner, Purpose, RecordKey,
+};
 use crate::sessions::{Session, SessionId, SessionPayload, Visitor};
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
@@ -223,5 +226,74 @@ impl Runtime {
     /// What a holder may be granted.
     pub(crate) fn connections_of(&self, principal: &Principal) -> Option<&CheckedConnections> {
         Some(self.settings.connections(principal.provider(self)?.relying_party.id))
+    }
+}
+
+impl SharedAccount {
+    /// What its grants come from, in bytes for the names of their rows: a grant that came from elsewhere lies in another
+    /// row. `asked` says what a connection's tokens are asked with.
+    fn variant(&self, asked: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
+        match &self.source {
+            AccountSource::Admin => encode(&[b"consent"]),
+            // Nothing but the configuration says what these are good for, and new ones are there for the asking.
+            AccountSource::ClientCredentials => encode(&[b"client credentials", &asked()]),
+            AccountSource::RefreshToken(token) => encode(&[b"configured", &seed(token)]),
+        }
+    }
+
+    /// What the account has without anybody's doing.
+    pub(crate) fn beginning(&self, connection: &CheckedConnection, client: [u8; 32]) -> Option<Grant> {
+        let (refresh_token, origin) = match &self.source {
+            AccountSource::ClientCredentials => (None, GrantSource::ClientCredentials),
+            AccountSource::RefreshToken(token) => {
+                (Some(token.clone()), GrantSource::Configured { seed: seed(token) })
+            }
+            AccountSource::Admin => return None,
+        };
+        let owner = Owner::Account { name: self.name.to_string() };
+        // As configured, until the provider says what it is.
+        let scopes = connection.scopes.clone();
+        Some(Grant { refresh_token, scopes, ..Grant::new(owner, client, &connection.name, origin) })
+    }
+}
+
+/// What a connection's tokens are asked with, in whatever order that is configured.
+fn asked(connection: &CheckedConnection, resources: &Resources) -> Vec<u8> {
+    let set = |mut parts: Vec<&[u8]>| {
+        parts.sort_unstable();
+        parts.dedup();
+        encode(&parts)
+    };
+    let scopes = |scopes: &[String]| set(scopes.iter().map(String::as_bytes).collect());
+    let own = resources.of(&connection.name).filter_map(|source| {
+        let indicator = source.indicator.as_ref()?;
+        Some(encode(&[indicator.as_bytes(), &scopes(&source.scopes)]))
+    });
+    let own = own.collect::<Vec<_>>();
+    encode(&[&scopes(&connection.scopes), &set(own.iter().map(Vec::as_slice).collect())])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A grant lies in a row of the account that it came from: another source, another configured token, and what is asked
+    /// for otherwise by the application's own credentials, begin anew.
+    #[test]
+    fn a_grant_of_another_origin_is_not_this_accounts() {
+        let accounts = [
+            SharedAccount::client_credentials(),
+            SharedAccount::refresh_token("one"),
+            SharedAccount::refresh_token("two"),
+            SharedAccount::connected_by_admin(),
+        ];
+        for (at, account) in accounts.iter().enumerate() {
+            for (other_at, other) in accounts.iter().enumerate() {
+                let [own, others] = [account, other].map(|account| account.variant(|| vec![1]));
+                assert_eq!(own == others, at == other_at, "{account:?} {other:?}");
+            }
+            let asked_otherwise = account.variant(|| vec![2]);
+            assert_eq!(asked_otherwise != account.variant(|| vec![1]), at == 0, "{account:?}");
+        }
     }
 }

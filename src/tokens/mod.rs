@@ -4,7 +4,6 @@
 //! runs in a task of its own, so that a client that hangs up cancels nothing. Processes coordinate by the
 //! [refresh protocol](crate::tokens::refresh_protocol).
 
-pub(crate) mod account_grant;
 pub(crate) mod account_status;
 pub(crate) mod coordination;
 pub(crate) mod disconnect;
