@@ -11,7 +11,6 @@ pub(crate) mod hand_over;
 pub(crate) mod locate;
 pub(crate) mod lookup;
 pub mod refresh_protocol;
-pub(crate) mod refresh_renewal;
 pub(crate) mod refresh_request;
 pub(crate) mod refresh_task;
 pub(crate) mod single_use;

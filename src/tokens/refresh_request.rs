@@ -1,64 +1,191 @@
-//! The request of a refresh: what the provider is asked, how the response is verified, and what a failure means.
+//! The request of a refresh: what the provider is asked, how the response is verified, and what a failure means. The lease
+//! is renewed meanwhile, and what came is written under it before the refresh is done.
 
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::locate::GrantRef;
-use super::lookup::TokenRequest;
-use super::refresh_protocol::ProviderReply;
+use super::lookup::{StoredGrant, TokenAction, next};
+use super::refresh_protocol::{
+    Action, EndReason, Input, LeaseView, ProviderReply, RENEW, RefreshMachine, RowView, SpentToken, Usability,
+};
+use super::refresh_task::{FIRST_RETRY, LAST_RETRY, RefreshTask, RequestFailure, RowVersion, TaskInput};
 use crate::clock::Timestamp;
-use crate::error::RetryLater;
 use crate::protocol::{IdToken, IdTokenUse, RefusalRemedy, TokenResponse};
-use crate::provider::{Provider, ProviderError};
-use crate::records::{Grant, GrantSource, Owner, RefreshHold};
-use crate::state::in_flight::RefreshOutcome;
+use crate::provider::ProviderError;
+use crate::records::{Grant, GrantSource, Lease, Owner, RefreshHold};
+use crate::secret::Secret;
 
-/// Between two attempts at what cannot be given up; doubling up to the second.
-pub(crate) const FIRST_RETRY: Duration = Duration::from_millis(50);
-pub(crate) const LAST_RETRY: Duration = Duration::from_secs(2);
+type Machine = RefreshMachine<RowVersion, Option<Secret>>;
 
-/// Spends the refresh token, once.
-pub(crate) async fn ask(
-    place: &GrantRef,
-    grant: &Grant,
-    request: &TokenRequest,
-) -> Result<TokenResponse, ProviderError> {
-    let (connection, narrowed) = (place.registered(), grant.narrowed());
-    let scopes = match (&request.indicator, connection) {
-        (None, _) if grant.refresh_token.is_some() => &narrowed,
-        // One token for all APIs that have none of their own.
-        (None, Some(connection)) => &connection.scopes,
-        _ => &request.scopes,
-    };
-    place.provider().renew(grant.refresh_token.as_ref(), request.indicator.as_deref(), scopes).await
-}
-
-/// OpenID Connect Core 1.0 section 12.2. An ID token need not come; one that comes must hold.
-pub(crate) async fn verify(
-    provider: &Arc<Provider>,
-    grant: &Grant,
-    response: &TokenResponse,
-) -> Result<Option<IdToken>, ProviderError> {
-    let nobody = matches!(grant.owner, Owner::Visitor { .. }) && grant.original.is_none();
-    if nobody || grant.origin == GrantSource::ClientCredentials {
-        // RFC 6749 section 4.4: nobody signed in, and whoever it names is not asked about. No more is it of a visitor.
-        return Ok(None);
-    }
-    let mut pause = FIRST_RETRY;
-    loop {
-        let token_use = IdTokenUse::Refresh { original: grant.original.as_ref() };
-        match provider.identify(response, token_use).await {
-            // The keys cannot be read now. The tokens are kept in memory, as while the store fails.
-            Err(error) if error.passes() && provider.relying_party.oauth2.is_none() => {}
-            verified => return verified,
+impl<'a> RefreshTask<'a> {
+    /// Spends the refresh token, once.
+    pub(super) fn asked(&mut self) -> impl Future<Output = Result<TokenResponse, ProviderError>> + use<'a> {
+        let (place, request) = (self.place, self.request);
+        let grant = self.found.as_ref().map(|found| found.grant.clone());
+        (self.turn, self.spent, self.asked_at) = (None, grant.clone(), place.runtime.next_moment());
+        async move {
+            let grant = grant.ok_or(ProviderError::Malformed("there is no grant"))?;
+            let narrowed = grant.narrowed();
+            let scopes = match (&request.indicator, place.registered()) {
+                (None, _) if grant.refresh_token.is_some() => &narrowed,
+                // One token for all APIs that have none of their own.
+                (None, Some(connection)) => &connection.scopes,
+                _ => &request.scopes,
+            };
+            place.provider().renew(grant.refresh_token.as_ref(), request.indicator.as_deref(), scopes).await
         }
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(LAST_RETRY);
+    }
+
+    pub(super) fn answered(&mut self, answer: Result<TokenResponse, ProviderError>) -> TaskInput {
+        if let Some(attempt) = &mut self.attempt {
+            attempt.failed = answer.as_ref().err().and_then(ProviderError::away);
+        }
+        let error = match answer {
+            Ok(response) => {
+                (self.response, self.came_at) = (Some(Arc::new(response)), self.place.runtime.now());
+                return Input::Answered(ProviderReply::Tokens);
+            }
+            Err(error) => error,
+        };
+        let answer;
+        (answer, self.hold) = failed(&error, self.spent.as_deref(), self.place.runtime.now());
+        self.why = Some(RequestFailure::Provider(error));
+        Input::Answered(answer)
+    }
+
+    /// OpenID Connect Core 1.0 section 12.2. An ID token need not come; one that comes must hold.
+    pub(super) fn verified(&self) -> impl Future<Output = Result<Option<IdToken>, ProviderError>> + use<'a> {
+        let (provider, came) = (self.place.provider(), self.spent.clone().zip(self.response.clone()));
+        async move {
+            let Some((grant, response)) = came else { return Ok(None) };
+            let nobody = matches!(grant.owner, Owner::Visitor { .. }) && grant.original.is_none();
+            if nobody || grant.origin == GrantSource::ClientCredentials {
+                // RFC 6749 section 4.4: nobody signed in, and whoever it names is not asked about. No more is it of a visitor.
+                return Ok(None);
+            }
+            let mut pause = FIRST_RETRY;
+            loop {
+                let token_use = IdTokenUse::Refresh { original: grant.original.as_ref() };
+                match provider.identify(&response, token_use).await {
+                    // The keys cannot be read now. The tokens are kept in memory, as while the store fails.
+                    Err(error) if error.passes() && provider.relying_party.oauth2.is_none() => {}
+                    verified => return verified,
+                }
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(LAST_RETRY);
+            }
+        }
+    }
+
+    pub(super) fn judged(&mut self, verified: Result<Option<IdToken>, ProviderError>) -> TaskInput {
+        let error = match verified {
+            Ok(id_token) => {
+                self.id_token = id_token;
+                return Input::Verified(Ok(()));
+            }
+            Err(error) => error,
+        };
+        let is_another = error.names_another_owner();
+        // An identity endpoint that fails says nothing against the tokens, and the refresh token is written.
+        let may_pass = !is_another && self.place.provider().relying_party.oauth2.is_some();
+        if may_pass {
+            self.hold = failed(&error, self.spent.as_deref(), self.place.runtime.now()).1;
+        }
+        (self.refused, self.why) = (!may_pass, Some(RequestFailure::Provider(error)));
+        match (may_pass, is_another) {
+            (true, _) => Input::Answered(ProviderReply::Failed),
+            (_, true) => Input::Verified(Err(EndReason::AnotherOwner)),
+            (_, false) => Input::Verified(Err(EndReason::Unverified)),
+        }
+    }
+
+    /// The refresh token that came, where the identity endpoint is still to say whose it is.
+    pub(super) fn rotated_unverified(&self) -> Option<Secret> {
+        self.place.provider().relying_party.oauth2.as_ref()?;
+        self.spent.as_ref()?.refresh_token.as_ref()?;
+        self.response.as_ref()?.refresh_token.clone()
+    }
+
+    /// The row as the refresh protocol sees it.
+    pub(super) fn row(&self, found: &StoredGrant) -> RowView<RowVersion, Option<Secret>> {
+        let (grant, now, spread) = (&found.grant, self.place.runtime.now(), self.place.spread());
+        let held = |lease: &Lease| LeaseView {
+            mine: lease.holder == self.holder,
+            left: lease.until.duration_since(now),
+        };
+        RowView {
+            version: found.version,
+            spent_token: SpentToken {
+                refreshes: grant.refreshes(),
+                refresh_token: grant.refresh_token.clone(),
+            },
+            lease: grant.lease.as_ref().map(held),
+            usability: match next(grant, self.request, now, spread) {
+                TokenAction::Serve => Usability::Good,
+                TokenAction::ServeAndRenew | TokenAction::Refresh => Usability::Stale,
+                TokenAction::Wait(_) => Usability::Held,
+                TokenAction::Consent => Usability::Over,
+            },
+            outlives: grant.outlives_refresh_token(now),
+        }
+    }
+
+    /// However slow the provider is, nobody else spends what is being spent.
+    pub(super) async fn while_renewing<T>(
+        &mut self,
+        machine: &mut Machine,
+        work: impl Future<Output = T>,
+    ) -> T {
+        // What is dropped in the middle of a renewal is found out at the next swap.
+        tokio::select! {
+            biased;
+            done = work => done,
+            never = self.renew(machine) => match never {},
+        }
+    }
+
+    async fn renew(&mut self, machine: &mut Machine) -> Infallible {
+        let mut pause = RENEW;
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = if self.renew_once(machine).await { RENEW } else { FIRST_RETRY };
+        }
+    }
+
+    /// False where the store failed.
+    async fn renew_once(&mut self, machine: &mut Machine) -> bool {
+        let mut action = machine.renew();
+        let mut reached = true;
+        while let Some(next) = action {
+            let event = match next {
+                Action::Swap { expected, to } => self.swap(expected, to).await,
+                _ => self.read().await,
+            };
+            // From now on the row has the refresh token that came.
+            if let (Input::Swapped(Some(_)), Some(written)) = (&event, &self.found) {
+                machine.spent = Some(self.row(written).spent_token);
+            }
+            reached = !matches!(event, Input::StoreFailed);
+            action = machine.renewed(&event);
+        }
+        reached
+    }
+
+    /// A rotated refresh token is written before anybody is asked whose the access token is: that may take long, and fail.
+    pub(super) async fn write_rotated(&mut self, machine: &mut Machine) {
+        let rotated = self.rotated_unverified();
+        let is_written =
+            |machine: &Machine| machine.spent.as_ref().map(|spent| &spent.refresh_token) == Some(&rotated);
+        while rotated.is_some() && !machine.lost && !self.never_written && !is_written(machine) {
+            if !self.renew_once(machine).await {
+                self.pause().await;
+            }
+        }
     }
 }
 
 /// What a failure means for a grant, and how long the provider is left alone after it.
-pub(crate) fn failed(
+fn failed(
     error: &ProviderError,
     grant: Option<&Grant>,
     now: Timestamp,
@@ -84,55 +211,5 @@ pub(crate) fn failed(
         (RefusalRemedy::Person | RefusalRemedy::Operator | RefusalRemedy::Later, _) => {
             (ProviderReply::Failed, None)
         }
-    }
-}
-
-/// A refresh that its provider's breaker has admitted.
-pub(crate) struct Attempt<'a> {
-    place: &'a GrantRef,
-    /// The provider is away, and asks to be left alone for so long.
-    pub(crate) failed: Option<Duration>,
-}
-
-impl<'a> Attempt<'a> {
-    pub(crate) fn begin(place: &'a GrantRef) -> Result<Self, RequestFailure> {
-        let now = place.runtime.clock.monotonic();
-        let admitted = place.provider().breaker.lock().admit(place.row.key, now);
-        admitted.map(|()| Self { place, failed: None }).map_err(RequestFailure::HeldBack)
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        let (Self { place, failed }, [spread]) = (&*self, self.place.runtime.random.bytes());
-        let now = place.runtime.clock.monotonic();
-        place.provider().breaker.lock().ended(place.row.key, *failed, now, spread);
-    }
-}
-
-/// What failed last.
-pub(crate) enum RequestFailure {
-    /// The provider is away, and is left alone for so long.
-    HeldBack(Duration),
-    Provider(ProviderError),
-    Store(String),
-}
-
-impl RequestFailure {
-    /// The outcome of a refresh that failed so and left the grant as it was; the provider is left alone for so long.
-    pub(crate) fn outcome(self, request: &TokenRequest, left: Duration) -> RefreshOutcome {
-        let later = match self {
-            Self::Provider(why) => {
-                let reason = why.to_string();
-                if let (ProviderError::Refused(refusal), true) = (&why, left.is_zero()) {
-                    let only = request.indicator.clone().filter(|_| refusal.is_about_resource());
-                    return RefreshOutcome::Refused { only, reason: reason.into() };
-                }
-                RetryLater::new(reason, left)
-            }
-            Self::Store(why) => RetryLater::new(why, Duration::ZERO),
-            Self::HeldBack(left) => RetryLater::new("the provider is away", left),
-        };
-        RefreshOutcome::Unavailable(later)
     }
 }

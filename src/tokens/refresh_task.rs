@@ -11,13 +11,11 @@ use super::account_status::ROTATED;
 use super::disconnect::{Unkept, discard};
 use super::locate::GrantRef;
 use super::lookup::{self, TokenRequest};
-use super::refresh_protocol::{
-    Action, Conclusion, EndReason, Input, LEASE, NextRow, ProviderReply, RefreshMachine,
-};
-use super::refresh_request::{Attempt, FIRST_RETRY, LAST_RETRY, RequestFailure, ask, failed, verify};
+use super::refresh_protocol::{Action, Conclusion, EndReason, Input, LEASE, NextRow, RefreshMachine};
 use super::user_claims::adopt_refreshed;
 use crate::clock::Timestamp;
 use crate::config::GrantLifetime;
+use crate::error::RetryLater;
 use crate::events::EventCode;
 use crate::protocol::{IdToken, TokenResponse};
 use crate::provider::{ProviderError, cause};
@@ -25,6 +23,10 @@ use crate::records::{Grant, GrantStatus, Lease, RefreshHold};
 use crate::secret::Secret;
 use crate::state::in_flight::RefreshOutcome;
 use crate::store::{StoreErrorKind, Version};
+
+/// Between two attempts at what cannot be given up; doubling up to the second.
+pub(super) const FIRST_RETRY: Duration = Duration::from_millis(50);
+pub(super) const LAST_RETRY: Duration = Duration::from_secs(2);
 
 /// `None` is the version of a row that is not there: only the browser has the grant.
 pub(super) type RowVersion = Option<Version>;
@@ -85,31 +87,31 @@ pub(super) struct RefreshTask<'a> {
     pub(super) place: &'a GrantRef,
     pub(super) request: &'a TokenRequest,
     /// At the store, until it waits for somebody else.
-    turn: Option<OwnedSemaphorePermit>,
+    pub(super) turn: Option<OwnedSemaphorePermit>,
     /// At the provider, from before the lease on.
-    attempt: Option<Attempt<'a>>,
+    pub(super) attempt: Option<Attempt<'a>>,
     /// Names this refresh in its leases.
     pub(super) holder: [u8; 16],
     /// What was read or written last.
     pub(super) found: Option<lookup::StoredGrant>,
     /// The grant whose refresh token was spent.
-    spent: Option<Arc<Grant>>,
+    pub(super) spent: Option<Arc<Grant>>,
     /// When the refresh token was spent...
-    asked_at: Timestamp,
+    pub(super) asked_at: Timestamp,
     /// ...what came for it...
-    response: Option<Arc<TokenResponse>>,
+    pub(super) response: Option<Arc<TokenResponse>>,
     /// ...when, from which its life is counted, however long the store is away...
-    came_at: Timestamp,
+    pub(super) came_at: Timestamp,
     /// ...whom it names...
-    id_token: Option<IdToken>,
+    pub(super) id_token: Option<IdToken>,
     /// ...and must not be used.
-    refused: bool,
+    pub(super) refused: bool,
     /// The store refuses the row, and would again.
     pub(super) never_written: bool,
     /// How long the provider is left alone from now on.
-    hold: Option<RefreshHold>,
-    why: Option<RequestFailure>,
-    pause: Duration,
+    pub(super) hold: Option<RefreshHold>,
+    pub(super) why: Option<RequestFailure>,
+    pub(super) pause: Duration,
 }
 
 impl<'a> RefreshTask<'a> {
@@ -141,11 +143,14 @@ impl<'a> RefreshTask<'a> {
     /// one taken where the provider is away.
     async fn ready(&mut self) -> TaskInput {
         self.attempt = None;
-        self.attempt = Attempt::begin(self.place).map_err(|why| self.why = Some(why)).ok();
-        if self.attempt.is_none() {
+        let (place, now) = (self.place, self.place.runtime.clock.monotonic());
+        let admitted = place.provider().breaker.lock().admit(place.row.key, now);
+        if let Err(left) = admitted {
+            self.why = Some(RequestFailure::HeldBack(left));
             return Input::Ready(false);
         }
-        let ready = self.place.provider().ready().await;
+        self.attempt = Some(Attempt { place, failed: None });
+        let ready = place.provider().ready().await;
         Input::Ready(ready.map_err(|error| self.why = Some(RequestFailure::Provider(error))).is_ok())
     }
 
@@ -203,70 +208,6 @@ impl<'a> RefreshTask<'a> {
                 self.fails(error)
             }
         }
-    }
-
-    fn asked(&mut self) -> impl Future<Output = Result<TokenResponse, ProviderError>> + use<'a> {
-        let (place, request) = (self.place, self.request);
-        let grant = self.found.as_ref().map(|found| found.grant.clone());
-        (self.turn, self.spent, self.asked_at) = (None, grant.clone(), place.runtime.next_moment());
-        async move {
-            let grant = grant.ok_or(ProviderError::Malformed("there is no grant"))?;
-            ask(place, &grant, request).await
-        }
-    }
-
-    fn answered(&mut self, answer: Result<TokenResponse, ProviderError>) -> TaskInput {
-        if let Some(attempt) = &mut self.attempt {
-            attempt.failed = answer.as_ref().err().and_then(ProviderError::away);
-        }
-        let error = match answer {
-            Ok(response) => {
-                (self.response, self.came_at) = (Some(Arc::new(response)), self.place.runtime.now());
-                return Input::Answered(ProviderReply::Tokens);
-            }
-            Err(error) => error,
-        };
-        let answer;
-        (answer, self.hold) = failed(&error, self.spent.as_deref(), self.place.runtime.now());
-        self.why = Some(RequestFailure::Provider(error));
-        Input::Answered(answer)
-    }
-
-    fn verified(&self) -> impl Future<Output = Result<Option<IdToken>, ProviderError>> + use<'a> {
-        let (provider, came) = (self.place.provider(), self.spent.clone().zip(self.response.clone()));
-        async move {
-            let Some((grant, response)) = came else { return Ok(None) };
-            verify(provider, &grant, &response).await
-        }
-    }
-
-    fn judged(&mut self, verified: Result<Option<IdToken>, ProviderError>) -> TaskInput {
-        let error = match verified {
-            Ok(id_token) => {
-                self.id_token = id_token;
-                return Input::Verified(Ok(()));
-            }
-            Err(error) => error,
-        };
-        let is_another = error.names_another_owner();
-        // An identity endpoint that fails says nothing against the tokens, and the refresh token is written.
-        let may_pass = !is_another && self.place.provider().relying_party.oauth2.is_some();
-        if may_pass {
-            self.hold = failed(&error, self.spent.as_deref(), self.place.runtime.now()).1;
-        }
-        (self.refused, self.why) = (!may_pass, Some(RequestFailure::Provider(error)));
-        match (may_pass, is_another) {
-            (true, _) => Input::Answered(ProviderReply::Failed),
-            (_, true) => Input::Verified(Err(EndReason::AnotherOwner)),
-            (_, false) => Input::Verified(Err(EndReason::Unverified)),
-        }
-    }
-
-    /// The refresh token that came, where the identity endpoint is still to say whose it is.
-    pub(super) fn rotated_unverified(&self) -> Option<Secret> {
-        self.place.provider().relying_party.oauth2.as_ref()?;
-        self.spent.as_ref()?.refresh_token.as_ref()?;
-        self.response.as_ref()?.refresh_token.clone()
     }
 
     pub(super) async fn pause(&mut self) -> TaskInput {
@@ -333,5 +274,47 @@ impl<'a> RefreshTask<'a> {
 
     fn tell(&self, code: EventCode, detail: &str) {
         self.place.runtime.events().emit(code, self.place.owner.user(), detail);
+    }
+}
+
+/// A refresh that its provider's breaker has admitted.
+pub(super) struct Attempt<'a> {
+    place: &'a GrantRef,
+    /// The provider is away, and asks to be left alone for so long.
+    pub(super) failed: Option<Duration>,
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        let (Self { place, failed }, [spread]) = (&*self, self.place.runtime.random.bytes());
+        let now = place.runtime.clock.monotonic();
+        place.provider().breaker.lock().ended(place.row.key, *failed, now, spread);
+    }
+}
+
+/// What failed last.
+pub(super) enum RequestFailure {
+    /// The provider is away, and is left alone for so long.
+    HeldBack(Duration),
+    Provider(ProviderError),
+    Store(String),
+}
+
+impl RequestFailure {
+    /// The outcome of a refresh that failed so and left the grant as it was; the provider is left alone for so long.
+    fn outcome(self, request: &TokenRequest, left: Duration) -> RefreshOutcome {
+        let later = match self {
+            Self::Provider(why) => {
+                let reason = why.to_string();
+                if let (ProviderError::Refused(refusal), true) = (&why, left.is_zero()) {
+                    let only = request.indicator.clone().filter(|_| refusal.is_about_resource());
+                    return RefreshOutcome::Refused { only, reason: reason.into() };
+                }
+                RetryLater::new(reason, left)
+            }
+            Self::Store(why) => RetryLater::new(why, Duration::ZERO),
+            Self::HeldBack(left) => RetryLater::new("the provider is away", left),
+        };
+        RefreshOutcome::Unavailable(later)
     }
 }
