@@ -9,7 +9,7 @@ pub(crate) mod opened_cache;
 pub(crate) mod refresh_hold;
 pub(crate) mod seal;
 pub(crate) mod sealed_cookie;
-pub(crate) mod timed_store;
+mod timed_store;
 
 pub(crate) use self::cookie_chunks::ChunkedValue;
 pub(crate) use self::grant::{
@@ -23,6 +23,7 @@ pub(crate) use self::seal::{AssociatedData, KeyRing, MIN_SECRET, Purpose, SealEr
 pub(crate) use self::sealed_cookie::{CookieBinding, SealedCookie};
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use hmac::{Hmac, KeyInit, Mac};
@@ -34,7 +35,6 @@ use subtle::ConstantTimeEq;
 
 use self::grant::encode;
 use self::invalidation::Listener;
-use self::timed_store::TimedStore;
 use crate::clock::{Clock, ClockReading, Random, Timestamp};
 use crate::events::{EventCode, Events};
 use crate::store::{
@@ -54,7 +54,9 @@ const WRITE_PROBE: &str = "tower-oidc write probe";
 
 /// Reads and writes records.
 pub(crate) struct Records {
-    store: TimedStore,
+    store: Arc<dyn Store>,
+    /// How the last write ended, whichever caller asked for it.
+    write_failed: AtomicBool,
     pub(crate) keys: KeyRing,
     /// Of a store that keeps none.
     own_index: Option<BlindIndexKey>,
@@ -122,15 +124,24 @@ impl Records {
         random: Random,
         events: Events,
     ) -> Self {
-        let (index, invalidations, listener) = (RwLock::default(), Arc::default(), Listener::default());
-        let started = (clock.now(), clock.monotonic());
-        let store = TimedStore::new(store, clock.clone(), events.clone());
-        Self { store, keys, own_index: None, index, clock, started, random, events, invalidations, listener }
+        Self {
+            store,
+            write_failed: AtomicBool::new(false),
+            keys,
+            own_index: None,
+            index: RwLock::default(),
+            started: (clock.now(), clock.monotonic()),
+            clock,
+            random,
+            events,
+            invalidations: Arc::default(),
+            listener: Listener::default(),
+        }
     }
 
     /// Whether records outlive this process.
     pub(crate) fn is_durable(&self) -> bool {
-        self.store.store.is_durable()
+        self.store.is_durable()
     }
 
     /// For a store that is gone with the process: names are the same after it, and nobody waits for them.
@@ -153,7 +164,7 @@ impl Records {
         &self,
         row: &RecordKey,
     ) -> Result<Loaded<T>, StoreError> {
-        let Some(Stored { version, record }) = self.store.load(row.key).await? else {
+        let Some(Stored { version, record }) = self.stored(row.key).await? else {
             return Ok(Loaded::Absent(None));
         };
         let opened = match self.keys.open(row.place(), &record.bytes) {
@@ -196,7 +207,7 @@ impl Records {
         let contents =
             contents.map_err(|error| StoreError::refused_by("a record cannot be encoded", error))?;
         let bytes = self.keys.seal(row.place(), expires_at, &contents, &self.random).into();
-        let written = self.store.swap(row.key, expected, Record { bytes, expires_at, tags }).await;
+        let written = self.swap_stored(row.key, expected, Record { bytes, expires_at, tags }).await;
         if row.purpose == Purpose::Grant {
             // Before whoever writes goes on: the store may tell of it a moment later, or not at all. Who was not the first
             // was overtaken, and what failed may be written all the same.
@@ -207,11 +218,11 @@ impl Records {
 
     /// The version of what lies in a row, whether it can be read or not.
     pub(crate) async fn version(&self, key: Key) -> Result<Option<Version>, StoreError> {
-        Ok(self.store.load(key).await?.map(|stored| stored.version))
+        Ok(self.stored(key).await?.map(|stored| stored.version))
     }
 
     pub(crate) async fn delete(&self, key: Key, expected: Option<Version>) -> Result<bool, StoreError> {
-        let deleted = self.store.delete(key, expected).await;
+        let deleted = self.write(self.store.delete(key, expected)).await;
         // What failed may be deleted all the same.
         self.invalidations.hear(Change::Row(key));
         deleted
@@ -247,17 +258,17 @@ impl Records {
 
     /// Until the row is not at this version any more, or the time is over.
     pub(crate) fn wait(&self, key: Key, version: Option<Version>, within: Duration) -> StoreFuture<'_, ()> {
-        self.store.store.wait(key, version, within)
+        self.store.wait(key, version, within)
     }
 
     /// The rows that carry a tag. They may be gone when they are looked at.
     pub(crate) async fn find(&self, tag: Tag) -> Result<Vec<Key>, StoreError> {
-        self.store.find(tag).await
+        self.read(self.store.find(tag)).await
     }
 
     /// Notes what other processes change, from now on.
     pub(crate) fn listen(&self) {
-        self.listener.begin(&self.store.store, &self.invalidations, &self.events);
+        self.listener.begin(&self.store, &self.invalidations, &self.events);
     }
 
     /// Deletes what has expired by the wall clock, and by the time that has passed since the start: a clock that is set
@@ -265,7 +276,7 @@ impl Records {
     pub(crate) async fn delete_expired(&self) -> Result<u64, StoreError> {
         let (wall, monotonic) = self.started;
         let passed = self.clock.monotonic().saturating_sub(monotonic);
-        self.store.store.delete_expired(self.clock.now().min(wall.saturating_add(passed))).await
+        self.store.delete_expired(self.clock.now().min(wall.saturating_add(passed))).await
     }
 
     /// The index key, which is read again once in a while: a store may have come back empty.
@@ -324,7 +335,7 @@ impl Records {
     pub(crate) async fn probe(&self) -> Result<(), StoreError> {
         self.index().await?;
         self.version(self.key(INDEX_KEY)).await?;
-        if self.store.write_failed() {
+        if self.write_failed.load(Ordering::Relaxed) {
             let key = self.key(WRITE_PROBE);
             let row = RecordKey { purpose: Purpose::BlindIndexKey, key, owner: Vec::new() };
             let version = self.version(key).await?;
