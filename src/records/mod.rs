@@ -120,6 +120,7 @@ impl Records {
     pub(crate) fn new(
         store: Arc<dyn Store>,
         keys: KeyRing,
+        own_index: Option<[u8; 32]>,
         clock: Clock,
         random: Random,
         events: Events,
@@ -128,7 +129,7 @@ impl Records {
             store,
             write_failed: AtomicBool::new(false),
             keys,
-            own_index: None,
+            own_index: own_index.map(BlindIndexKey::new),
             index: RwLock::default(),
             started: (clock.now(), clock.monotonic()),
             clock,
@@ -142,12 +143,6 @@ impl Records {
     /// Whether records outlive this process.
     pub(crate) fn is_durable(&self) -> bool {
         self.store.is_durable()
-    }
-
-    /// For a store that is gone with the process: names are the same after it, and nobody waits for them.
-    #[must_use]
-    pub(crate) fn with_own_index(self) -> Self {
-        Self { own_index: Some(BlindIndexKey::new(self.keys.index_key)), ..self }
     }
 
     pub(crate) async fn load<T: DeserializeOwned>(&self, row: &RecordKey) -> Result<Loaded<T>, StoreError> {

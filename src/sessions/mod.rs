@@ -389,7 +389,7 @@ mod tests {
             let clock = Clock::from_fn(move || Timestamp::from_millis(read.load(Ordering::SeqCst)));
             let ring = KeyRing::new(&["secret".into()], b"app");
             let records =
-                Records::new(Arc::new(store.clone()), ring, clock, Random::system(), Events::default());
+                Records::new(Arc::new(store.clone()), ring, None, clock, Random::system(), Events::default());
             let (records, staleness) = (Arc::new(records), Duration::from_secs(2));
             let issuers = vec![ProviderIssuer::exact("https://op.test")];
             Self {

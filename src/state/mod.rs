@@ -88,14 +88,12 @@ impl Runtime {
             )
         }));
         let stateless = mode.is_stateless();
-        let durable = store.is_durable();
-        let mut records = Records::new(store, keys, clock.clone(), random.clone(), events.clone());
-        if stateless && !durable {
-            records = records.with_own_index();
-        }
+        // Of a store that is gone with the process: names are the same after it, and nobody waits for them.
+        let own_index = (stateless && !store.is_durable()).then_some(keys.index_key);
+        let records =
+            Arc::new(Records::new(store, keys, own_index, clock.clone(), random.clone(), events.clone()));
         let carried = stateless.then(|| SessionCookies::new(&settings.session_cookie, events));
         let issuers = providers.logins().map(|provider| provider.relying_party.issuer.clone()).collect();
-        let records = Arc::new(records);
         let (lifetime, max_staleness) = (settings.idle_lifetime, settings.max_staleness);
         Ok(Arc::new(Self {
             sessions: Sessions::new(lifetime, max_staleness, issuers, carried, Arc::clone(&records)),
@@ -173,19 +171,15 @@ impl Runtime {
         if due && take().is_ok() {
             let runtime = Arc::clone(self);
             self.tasks.spawn(async move {
-                runtime.forget_over();
+                // What this process remembers, and nobody can use any more.
+                let now = runtime.now();
+                runtime.sessions.forget_over(now);
+                runtime.bearer_tokens.forget_over(runtime.clock.reading());
+                runtime.opened_grants.retain(|(_, expires_at, _)| now < *expires_at);
                 // A store that is away is told of elsewhere, and the next time is soon enough.
                 let _ = runtime.records.delete_expired().await;
             });
         }
-    }
-
-    /// Lets go of what this process remembers and nobody can use any more.
-    fn forget_over(&self) {
-        let now = self.now();
-        self.sessions.forget_over(now);
-        self.bearer_tokens.forget_over(self.clock.reading());
-        self.opened_grants.retain(|(_, expires_at, _)| now < *expires_at);
     }
 
     /// Somebody was sent to the login.
