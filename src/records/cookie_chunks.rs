@@ -67,14 +67,10 @@ pub(crate) fn join<'a>(found: impl Iterator<Item = (usize, &'a [u8])>) -> Option
 /// A text that came in so many chunks.
 pub(crate) struct ChunkedValue<'a> {
     parts: [&'a [u8]; MOST],
-    count: usize,
+    pub(crate) count: usize,
 }
 
 impl<'a> ChunkedValue<'a> {
-    pub(crate) fn count(&self) -> usize {
-        self.count
-    }
-
     /// The chunks, without the first one's count.
     pub(crate) fn parts(&self) -> &[&'a [u8]] {
         &self.parts[..self.count]
@@ -95,7 +91,7 @@ mod tests {
 
     fn joined(values: &[String]) -> Option<(usize, Vec<u8>)> {
         let chunks = values.iter().map(String::as_bytes).enumerate();
-        join(chunks.take(MOST)).map(|text| (text.count(), text.whole().into_owned()))
+        join(chunks.take(MOST)).map(|text| (text.count, text.whole().into_owned()))
     }
 
     #[test]

@@ -17,6 +17,7 @@ use aes_gcm_siv::{Aes256GcmSiv, Nonce};
 use hkdf::Hkdf;
 use sha2::{Digest, Sha256};
 
+use super::grant::encode;
 use crate::clock::{Random, Timestamp};
 use crate::events::entries;
 use crate::secret::Secret;
@@ -164,15 +165,10 @@ impl KeyRing {
     }
 
     fn bound(&self, place: AssociatedData<'_>, key_id: [u8; 4]) -> Vec<u8> {
-        let label = place.purpose.label().as_bytes();
-        let mut data = Vec::with_capacity(label.len() + place.name.len() + place.owner.len() + 80);
-        data.extend_from_slice(&self.application);
+        let AssociatedData { purpose, name, owner } = place;
         // Each part carries its length: no two places may spell the same bytes.
-        for part in [label, &[FORMAT], &key_id, place.name, place.owner] {
-            data.extend_from_slice(&(part.len() as u64).to_le_bytes());
-            data.extend_from_slice(part);
-        }
-        data
+        let parts = encode(&[purpose.label().as_bytes(), &[FORMAT], &key_id, name, owner]);
+        [&self.application[..], &parts].concat()
     }
 }
 

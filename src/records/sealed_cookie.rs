@@ -26,7 +26,7 @@ pub(crate) struct CookieBinding {
 impl CookieBinding {
     pub(crate) fn open(&self, keys: &KeyRing, text: &ChunkedValue<'_>) -> Result<Opened, SealError> {
         let sealed = URL_SAFE_NO_PAD.decode(text.whole()).map_err(|_| SealError::Broken)?;
-        keys.open(self.bound(&self.counted(text.count())), &sealed)
+        keys.open(self.bound(&self.counted(text.count)), &sealed)
     }
 
     /// The cookies that carry these contents until then; `None` where they are too many.
