@@ -47,9 +47,13 @@ impl Provider {
     fn claims(&self) -> Value {
         let (client_id, now) = (&self.relying_party.client_id, self.clock.now());
         let issuer = self.relying_party.client_assertion_issuer.as_ref().unwrap_or(client_id);
+        // The issuer, because no other provider can make this application send it an assertion that counts here
+        // (draft-ietf-oauth-rfc7523bis).
+        let audience = self.relying_party.client_assertion_audience.as_ref();
+        let audience = audience.unwrap_or(&self.relying_party.response_issuer.url);
         json!({
-            "iss": issuer, "sub": client_id, "aud": self.relying_party.assertion_audience(),
-            "jti": self.random.token(), "iat": now.as_secs(), "exp": now.saturating_add(LIFETIME).as_secs(),
+            "iss": issuer, "sub": client_id, "aud": audience, "jti": self.random.token(),
+            "iat": now.as_secs(), "exp": now.saturating_add(LIFETIME).as_secs(),
         })
     }
 

@@ -76,11 +76,6 @@ impl ProviderError {
         }
     }
 
-    /// OpenID Connect Core 1.0 section 5.3.4: UserInfo that names nobody, or somebody else.
-    pub(crate) fn is_about_somebody_else(&self) -> bool {
-        matches!(self, Self::FetchUserInfo(UserInfoError::AnotherSubject))
-    }
-
     /// OpenID Connect Core 1.0 section 12.2: what came with a refresh is another person's.
     pub(crate) fn names_another_owner(&self) -> bool {
         matches!(self, Self::IdToken(JwtError::AnotherOwner(_)) | Self::Identity(JwtError::AnotherOwner(_)))

@@ -17,7 +17,6 @@ mod introspection;
 pub(crate) mod keys;
 pub(crate) mod private_key;
 pub(crate) mod provider_config;
-pub(crate) mod providers;
 pub(crate) mod relying_party;
 mod reports;
 pub(crate) mod resource;
@@ -26,8 +25,7 @@ pub(crate) use self::error::ProviderError;
 pub(crate) use self::http_client::{API_BODY, CALL_DEADLINE, Network, Outbound, OutboundError};
 pub(crate) use self::private_key::{ClientKeys, PrivateKey};
 pub(crate) use self::provider_config::ProviderConfig;
-pub(crate) use self::providers::Providers;
-pub(crate) use self::relying_party::{ProviderId, RelyingParty};
+pub(crate) use self::relying_party::{ProviderId, Providers, RelyingParty};
 
 use std::collections::HashSet;
 use std::sync::Arc;

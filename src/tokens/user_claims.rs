@@ -9,7 +9,7 @@ use crate::events::EventCode;
 use crate::protocol::user_info::{about_person, replace};
 use crate::protocol::{
     Algorithm, ClaimSource, Claims, FetchUserInfo, IdToken, LOGIN_CLAIMS, RolesByRule, TokenResponse,
-    VERIFIED,
+    UserInfoError, VERIFIED,
 };
 use crate::provider::{Provider, ProviderError};
 use crate::records::{FOREVER, Loaded, Purpose, RecordKey};
@@ -50,7 +50,10 @@ pub(crate) async fn user_info(
     }
     match provider.user_info(endpoint, access_token, &id_token.facts.subject).await {
         // The ID token is good, and nothing is decided by what is missing. Claims of somebody else are another matter.
-        Err(error) if !is_needed && !error.is_about_somebody_else() => {
+        Err(error)
+            if !is_needed
+                && !matches!(error, ProviderError::FetchUserInfo(UserInfoError::AnotherSubject)) =>
+        {
             provider.tell(&error);
             Ok(None)
         }
