@@ -27,7 +27,7 @@ use crate::clock::Timestamp;
 use crate::error::RETRY_AFTER_SECONDS;
 use crate::events::EventCode;
 use crate::html::response;
-use crate::protocol::logout_token::claimed_issuer;
+use crate::protocol::jws::claimed_issuer;
 use crate::protocol::{LEEWAY, LogoutEffect, LogoutTarget};
 use crate::provider::cause;
 use crate::records::{Loaded, Purpose, RecordKey};

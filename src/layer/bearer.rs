@@ -13,7 +13,7 @@ use crate::config::{Api, CheckedApi, LOOK_AGAIN, LoginDecision, VerifiedLogin};
 use crate::error::{Error, ErrorKind};
 use crate::events::{EventCode, guarded_future};
 use crate::html::response;
-use crate::protocol::logout_token::claimed_issuer;
+use crate::protocol::jws::claimed_issuer;
 use crate::protocol::user_info::{about_person, replace};
 use crate::protocol::{BearerToken, RolesByRule};
 use crate::provider::{Provider, ProviderError};

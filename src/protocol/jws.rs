@@ -156,9 +156,10 @@ fn is_for_verifying(key: &Value) -> bool {
     operations.is_none_or(|operations| operations.as_array().is_some_and(verify))
 }
 
-/// What a JWT says before anything of it was verified: good for choosing whose keys are asked, and for nothing else.
-pub(crate) fn unverified(compact: &str) -> Option<Map<String, Value>> {
-    parse(compact).map(|parts| parts.claims)
+/// Who claims to have issued a JWT: nothing of it is verified yet. Good for choosing whose keys are asked, and for nothing
+/// else.
+pub(crate) fn claimed_issuer(compact: &str) -> Option<String> {
+    json::text(&parse(compact)?.claims, "iss").map(str::to_owned)
 }
 
 /// Why a JWT is refused.

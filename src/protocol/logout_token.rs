@@ -49,11 +49,6 @@ pub(crate) struct LogoutToken {
     pub(crate) spent_until: Timestamp,
 }
 
-/// Who claims to have issued a token: nothing of it is verified yet.
-pub(crate) fn claimed_issuer(compact: &str) -> Option<String> {
-    jws::unverified(compact).as_ref().and_then(|claims| json::text(claims, "iss")).map(str::to_owned)
-}
-
 /// Verifies a logout token, in the order of section 2.6. Whether its `jti` came before is for the caller to know.
 pub(crate) fn verify(
     compact: &str,
@@ -170,7 +165,7 @@ pub(crate) mod tests {
         assert_eq!(verified_for("https://op.test").map(|token| token.jti), Ok("j".to_owned()));
         let refused = verified_for("https://other.test").unwrap_err().to_string();
         assert!(refused.ends_with(r#"expected "https://other.test""#), "{refused}");
-        assert_eq!(claimed_issuer(&token).as_deref(), Some("https://op.test"));
+        assert_eq!(jws::claimed_issuer(&token).as_deref(), Some("https://op.test"));
     }
 
     pub(crate) fn target(subject: Option<&str>, sid: Option<&str>) -> LogoutTarget {

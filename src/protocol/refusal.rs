@@ -48,12 +48,8 @@ impl ProviderRefusal {
             "invalid_grant" | "interaction_required" | "login_required" | "consent_required" => {
                 RefusalRemedy::Person
             }
-            "invalid_client"
-            | "unauthorized_client"
-            | "invalid_scope"
-            | "invalid_target"
-            | "unsupported_grant_type"
-            | "invalid_request" => RefusalRemedy::Operator,
+            "invalid_client" | "unauthorized_client" | "unsupported_grant_type" => RefusalRemedy::Operator,
+            "invalid_scope" | "invalid_target" | "invalid_request" => RefusalRemedy::Operator,
             // `access_denied`, `invalid_token`, unknown codes, and no code at all.
             _ => RefusalRemedy::Unclear,
         }

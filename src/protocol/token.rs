@@ -63,12 +63,10 @@ pub(crate) struct TokenResponse {
 }
 
 /// Why a token request brought no tokens.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum TokenError {
     /// Section 5.2: the provider says no, with the code that it gave.
-    #[error("the provider refused")]
     Refused(Option<String>),
-    #[error("the token response is malformed: {0}")]
     Malformed(&'static str),
 }
 
