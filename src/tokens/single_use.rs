@@ -174,18 +174,14 @@ pub(crate) async fn lay_down(
     let cookies = &runtime.settings.cookies;
     let value = URL_SAFE_NO_PAD.encode([&id[..], &page(destination.as_str())].concat());
     let name = cookies.name(&format!("{NAME}{}", &value[..IN_NAME]));
-    let mut set = make_room(headers, cookies);
-    set.push(cookies.set(&name, &value, LIFETIME, SameSitePolicy::Lax));
-    Ok(set)
-}
-
-/// Removes the oldest where as many wait as may.
-fn make_room(headers: &HeaderMap, cookies: &CookiePolicy) -> Vec<HeaderValue> {
+    // The oldest of too many make room.
     let mut ours = KnownCookies::default();
     headers.get_all(COOKIE).iter().for_each(|header| cookies.read(header, &mut ours, None));
     let waiting = PendingSingleUse::newest(&ours.once, cookies);
     let too_many = (waiting.len() + 1).saturating_sub(MOST);
-    waiting.into_iter().take(too_many).map(|waiting| waiting.removal).collect()
+    let mut set: Vec<_> = waiting.into_iter().take(too_many).map(|waiting| waiting.removal).collect();
+    set.push(cookies.set(&name, &value, LIFETIME, SameSitePolicy::Lax));
+    Ok(set)
 }
 
 /// Nobody may ask for it, and nobody sign in: it does not lie there until somebody does.
