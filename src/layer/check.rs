@@ -37,12 +37,15 @@ impl fmt::Display for CheckReport {
 pub(crate) async fn check(runtime: &Runtime) -> CheckReport {
     let mut findings = Vec::new();
     for provider in runtime.providers.all() {
-        let RelyingParty { id, issuer, written, .. } = &provider.relying_party;
+        let RelyingParty { id, issuer, redirect_uri, written, .. } = &provider.relying_party;
         let connections = runtime.settings.connections(*id);
         let own = connections.all().iter().filter(|connection| connection.provider == *id);
         let asked = own.chain(connections.sign_in()).flat_map(|connection| &connection.scopes);
-        let failed = |error| format!("{}: {}", issuer.url, cause(&error));
-        let failed = |error| vec![Severity::Error.says("metadata and keys", failed(error))];
+        let failed = |error| {
+            let (why, uri) = (cause(&error), format!("expected {redirect_uri} to be registered, exactly so"));
+            let metadata = Severity::Error.says("metadata and keys", format!("{}: {why}", issuer.url));
+            vec![metadata, Severity::Unknown.says("redirect URI", uri)]
+        };
         let mut found = provider.check(&distinct(asked)).await.unwrap_or_else(failed);
         found.iter_mut().for_each(|one| one.subject = format!("{}: {}", written.name, one.subject));
         findings.extend(found);

@@ -356,5 +356,6 @@ async fn the_demo_checks_and_ends() {
     let away = [("OIDC_ISSUER", "http://localhost:9"), ("OIDC_CLIENT_ID", "app")];
     let (status, says) = demo_checks(&["check"], &away).await;
     assert_eq!(status, Some(1), "{says}");
-    assert!(says.contains("error    default: metadata and keys: "), "{says}");
+    assert!(says.contains("error    default: metadata and keys: http://localhost:9: "), "{says}");
+    assert!(says.contains("/auth/callback to be registered"), "{says}");
 }
