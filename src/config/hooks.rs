@@ -77,7 +77,7 @@ pub struct VerifiedLogin {
 }
 
 impl VerifiedLogin {
-    /// Without what only a login has.
+    /// The user, as a login and an access token name one.
     pub(crate) fn new(
         provider: &str,
         (issuer, subject): (&str, &str),
@@ -122,7 +122,7 @@ pub enum LoginDecision {
     /// Sign the user in with these claims, which replace those of the provider with the same names. An `email` is not
     /// verified unless `email_verified` is among them; the same holds for `phone_number`.
     AllowWith(Map<String, Value>),
-    /// The same, for this time at most. [`LoginDecision::lifetime`] makes it.
+    /// Sign the user in with these claims, and for this time at most. [`LoginDecision::lifetime`] makes it.
     AllowFor(Duration, Map<String, Value>),
     /// Do not sign the user in. The page shows this text; for an access token it is the `detail` of the response.
     Deny(String),

@@ -82,7 +82,7 @@ impl Runtime {
         Ok(kept.rev().map(shown).collect())
     }
 
-    /// Ends those, and returns how many there were. Work that a client has begun goes on when it hangs up.
+    /// Ends sessions of a user, and returns how many there were. Work that a client has begun goes on when it hangs up.
     pub(crate) async fn end_sessions_of(
         self: &Arc<Self>,
         (issuer, subject): User<'_>,

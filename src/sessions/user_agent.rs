@@ -4,7 +4,7 @@
 /// also name those that they are like.
 const BROWSERS: &str = "Edg=Edge OPR/=Opera SamsungBrowser/=Samsung Firefox/=Firefox FxiOS/=Firefox CriOS/=Chrome \
                         Chrome/=Chrome Safari/=Safari";
-/// The same for operating systems.
+/// Marks of operating systems, each with the name of the system.
 const SYSTEMS: &str =
     "iPhone=iPhone iPad=iPad Android=Android Windows=Windows CrOS=ChromeOS Macintosh=macOS Linux=Linux";
 

@@ -4,6 +4,7 @@
 //! how long sessions last, is moved by hand.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -79,7 +80,7 @@ enum Mode {
     SingleUser,
 }
 
-/// A process at `APP`, and one at `TWO` that hears nothing if `deaf`; the second one's view of the store.
+/// A process at `APP` and one at `TWO`, which hear nothing of each other if `deaf`; the second one's view of the store.
 struct Processes {
     world: World,
     kept: Kept,
@@ -95,9 +96,9 @@ impl Mode {
     fn processes_with(self, deaf: bool, edit: impl Fn(Config) -> Config) -> Processes {
         let (world, kept) = (World::new(), Kept::default());
         let (net, clock, store) = (&world.net, &world.clock, world.app.store.clone());
-        let seen_by_two = WatchedStore::new(store.clone());
+        let (seen_by_one, seen_by_two) = (WatchedStore::new(store.clone()), WatchedStore::new(store.clone()));
         if deaf {
-            seen_by_two.trouble(Verb::Listen, Trouble::Hang);
+            [&seen_by_one, &seen_by_two].map(|seen| seen.trouble(Verb::Listen, Trouble::Hang));
         }
         let app = |before: WatchedStore| match self {
             Self::PerUser => App::over(net, clock, before, store.clone(), &edit),
@@ -107,7 +108,7 @@ impl Mode {
                 App { store: store.clone(), ..app }
             }
         };
-        let (two, one) = (app(seen_by_two.clone()), app(WatchedStore::new(store.clone())));
+        let (two, one) = (app(seen_by_two.clone()), app(seen_by_one));
         net.serve_service(APP, one.layer.layer(kept.routes()));
         net.serve_service(TWO, two.layer.layer(kept.routes()));
         Processes { world: World { app: one, ..world }, kept, _two: two, seen_by_two }
@@ -162,6 +163,9 @@ async fn an_end_in_this_process_is_told_at_once() {
                 let mut waiting = kept.waits(&world, APP, &alice).await;
                 end.of(&world, &alice).await;
                 assert!(ends_within(&mut waiting, AT_ONCE).await, "{mode:?} {end:?} deaf: {deaf}");
+                // Nothing is left to be heard.
+                world.told().await;
+                tokio::time::sleep(AT_ONCE).await;
                 let mut late: Waiting = Box::pin(user.ended());
                 assert!(ends_within(&mut late, STALE).await, "who asks afterwards: {mode:?} {end:?}");
             }
@@ -227,7 +231,7 @@ async fn a_session_that_is_used_elsewhere_lasts() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_stops_telling_is_noticed() {
     let (world, kept, gate) = (World::new(), Kept::default(), Gate::new());
-    let store = Telling { rows: world.app.store.clone(), until: gate.clone() };
+    let store = Telling { rows: world.app.store.clone(), until: gate.clone(), is_mute: Arc::default() };
     let two = App::over(&world.net, &world.clock, store, world.app.store.clone(), |config| config);
     world.serve(kept.routes());
     world.net.serve_service(TWO, two.layer.layer(kept.routes()));
@@ -277,11 +281,12 @@ fn resident() -> usize {
     pages.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap_or_default() * 4096
 }
 
-/// A store that tells of changes until a gate opens.
+/// A store that tells of changes until a gate opens, and never again.
 #[derive(Clone)]
 struct Telling {
     rows: TestStore,
     until: Gate,
+    is_mute: Arc<AtomicBool>,
 }
 
 impl Store for Telling {
@@ -307,10 +312,13 @@ impl Store for Telling {
 
     fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> StoreFuture<'a, ()> {
         Box::pin(async move {
-            tokio::select! {
-                ended = self.rows.subscribe(heard) => ended,
-                () = self.until.wait() => Err(StoreError::unavailable("the test closed it", "on purpose")),
+            if !self.is_mute.load(Ordering::SeqCst) {
+                tokio::select! {
+                    ended = self.rows.subscribe(heard) => return ended,
+                    () = self.until.wait() => self.is_mute.store(true, Ordering::SeqCst),
+                }
             }
+            Err(StoreError::unavailable("the test closed it", "on purpose"))
         })
     }
 }
