@@ -210,11 +210,10 @@ mod page;
 mod records;
 
 mod provider;
-pub use provider::connection::{Connection, GrantLifetime};
+pub use provider::connection::{Connection, GrantLifetime, Resource};
 pub use provider::http_client::ResponseBodyLimit;
 pub use provider::private_key::PrivateKey;
 pub use provider::provider_config::ProviderConfig;
-pub use provider::resource::Resource;
 
 mod error;
 pub use error::{ConfigError, DestinationError, Error, ErrorKind};

@@ -1,8 +1,7 @@
 //! The connections at one provider, checked.
 
 use super::Config;
-use super::connection::{Connection, GrantLifetime};
-use super::resource::{Resource, distinct};
+use super::connection::{Connection, GrantLifetime, Resource, distinct};
 use super::resources::Resources;
 use crate::provider::provider_config::is_name;
 use crate::provider::{ProviderConfig, ProviderId};

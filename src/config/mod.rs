@@ -19,19 +19,18 @@ pub(crate) mod shared_account;
 
 pub(crate) use self::admins::Admins;
 pub(crate) use self::api::{Api, CheckedApi, LOOK_AGAIN};
-pub(crate) use self::connection::GrantLifetime;
+pub(crate) use self::connection::{GrantLifetime, Resource};
 pub(crate) use self::connections::{CheckedConnection, CheckedConnections};
 pub(crate) use self::destination::Destination;
 pub(crate) use self::development::CLIENT;
 pub(crate) use self::hooks::{Hooks, LoginDecision, ProviderChoice, Unauthenticated, VerifiedLogin};
 pub(crate) use self::login_api::LoginApi;
 pub(crate) use self::mode::Mode;
-pub(crate) use self::resource::Resource;
 pub(crate) use self::resources::{ResourceRoute, Resources};
 pub(crate) use self::settings::Settings;
 pub(crate) use self::shared_account::{AccountSource, SharedAccount};
 
-pub(crate) use crate::provider::{connection, resource};
+pub(crate) use crate::provider::connection;
 
 use std::future::Future;
 use std::net::SocketAddr;

@@ -2,8 +2,8 @@
 
 use url::Url;
 
+use super::connection::Resource;
 use super::destination::has_encoded_control;
-use super::resource::Resource;
 use crate::config::Arc;
 use crate::protocol::metadata::is_secure;
 

@@ -11,7 +11,7 @@ use super::context::{EndpointAnswer, EndpointContext};
 use super::parameters::EndpointQuery;
 use super::pending::{self, Intent, PendingLogin};
 use super::urls::{AGAIN, path, proof_key, with_proof};
-use crate::config::resource::distinct;
+use crate::config::connection::distinct;
 use crate::config::{CheckedConnection, Destination, ProviderChoice};
 use crate::cookie::{self, SameSitePolicy};
 use crate::error::redirect;

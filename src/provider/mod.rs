@@ -19,7 +19,6 @@ pub(crate) mod private_key;
 pub(crate) mod provider_config;
 pub(crate) mod relying_party;
 mod reports;
-pub(crate) mod resource;
 
 pub(crate) use self::error::ProviderError;
 pub(crate) use self::http_client::{API_BODY, CALL_DEADLINE, Network, Outbound, OutboundError};

@@ -6,9 +6,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 use smart_default::SmartDefault;
 
-use super::connection::Connection;
+use super::connection::{Connection, Resource};
 use super::private_key::PrivateKey;
-use super::resource::Resource;
 use crate::protocol::setters::setters;
 use crate::protocol::{
     ClaimSource, ClientAuthMethod, FetchUserInfo, OAuth2, PushedAuthorizationRequests, ResponseMode,
