@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use url::{Host, Position, Url};
 
-use super::resource::distinct;
+use super::connection::distinct;
 use super::{Config, development};
 use crate::clock::Timestamp;
 use crate::protocol::metadata::is_secure;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::provider::resource::distinct;
+use crate::provider::connection::distinct;
 use crate::provider::{RelyingParty, cause};
 use crate::state::Runtime;
 
