@@ -98,7 +98,7 @@ impl Mode {
         let (net, clock, store) = (&world.net, &world.clock, world.app.store.clone());
         let (seen_by_one, seen_by_two) = (WatchedStore::new(store.clone()), WatchedStore::new(store.clone()));
         if deaf {
-            [&seen_by_one, &seen_by_two].map(|seen| seen.trouble(Verb::Listen, Trouble::Hang));
+            [&seen_by_one, &seen_by_two].iter().for_each(|seen| seen.trouble(Verb::Listen, Trouble::Hang));
         }
         let app = |before: WatchedStore| match self {
             Self::PerUser => App::over(net, clock, before, store.clone(), &edit),
