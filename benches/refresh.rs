@@ -31,9 +31,7 @@ use tokio::sync::Barrier;
 use tower::ServiceExt;
 use tower_oidc::dev_provider::{DevProvider, ScriptedLogin};
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{
-    Clock, Config, CurrentUser, Error, Oidc, OidcLayer, ProviderConfig, Resource, Timestamp, UserTokens,
-};
+use tower_oidc::{Clock, Config, CurrentUser, Error, Oidc, OidcLayer, ProviderConfig, Resource, Timestamp, UserTokens};
 
 const APP: &str = "http://localhost:3000";
 const PROVIDER: &str = "http://localhost:4000";
@@ -46,9 +44,7 @@ const DELAY: Duration = Duration::from_millis(50);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    println!(
-        "| people × requests | token requests (expected) | good answers | threads | ms |\n|---|---|---|---|---|"
-    );
+    println!("| people × requests | token requests (expected) | good answers | threads | ms |\n|---|---|---|---|---|");
     let mut passed = true;
     for (people, requests) in [(1, 1_000), (20, 15)] {
         passed &= World::new().crowd(people, requests).await;

@@ -99,12 +99,9 @@ impl Replica {
     }
 
     async fn start_session(&self, number: usize) -> String {
-        let claims =
-            serde_json::json!({ "email": format!("person{number}@example.com"), "name": "Ada Lovelace" });
+        let claims = serde_json::json!({ "email": format!("person{number}@example.com"), "name": "Ada Lovelace" });
         let serde_json::Value::Object(claims) = claims else { unreachable!() };
-        testing::start_session(&self.layer, PROVIDER, &format!("{number:021}"), claims)
-            .await
-            .expect("a session")
+        testing::start_session(&self.layer, PROVIDER, &format!("{number:021}"), claims).await.expect("a session")
     }
 
     async fn get(&self, path: &str, cookie: &str) -> Response {
@@ -172,10 +169,7 @@ async fn sessions(subject: &Subject, most: usize) {
         let step = cookies.len().div_ceil(NEW);
         let new = one_by_one(&other, cookies.iter().step_by(step).take(NEW)).await;
         let logins = logins(std::slice::from_ref(&replica)).await;
-        println!(
-            "| {} | {size} | {known:.1} | {new:.1} | {started:.0} | {logins:.0} | {bytes:.0} |",
-            subject.name
-        );
+        println!("| {} | {size} | {known:.1} | {new:.1} | {started:.0} | {logins:.0} | {bytes:.0} |", subject.name);
         size *= 10;
     }
 }
@@ -196,9 +190,7 @@ async fn logins(replicas: &[Replica]) -> f64 {
 }
 
 async fn each<F: Future<Output = ()> + Send + 'static>(
-    replicas: &[Replica],
-    count: usize,
-    run: impl Fn(Replica, usize) -> F,
+    replicas: &[Replica], count: usize, run: impl Fn(Replica, usize) -> F,
 ) -> f64 {
     let (began, done) = (now(), AtomicUsize::new(0));
     let tasks = (0..count).map(|number| {
@@ -223,8 +215,7 @@ async fn replicas(subject: &Subject) {
         for number in 0..NEW {
             cookies.push(first.start_session(number).await);
         }
-        let replicas: Vec<_> =
-            (0..count).map(|_| Replica::new(Arc::clone(&subject.store), &provider)).collect();
+        let replicas: Vec<_> = (0..count).map(|_| Replica::new(Arc::clone(&subject.store), &provider)).collect();
         let cookies: Arc<[String]> = cookies.into();
         let new = each(&replicas, NEW, |replica, number| {
             let cookies = Arc::clone(&cookies);

@@ -52,9 +52,7 @@ fn main() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     runtime.expect("a tokio runtime").block_on(async {
         println!("{count} sessions of {SESSION} bytes and grants of {GRANT} bytes\n");
-        println!(
-            "| store | round trip | look-up | smallest write | write | bytes a session | bytes a grant |"
-        );
+        println!("| store | round trip | look-up | smallest write | write | bytes a session | bytes a grant |");
         println!("|---|---|---|---|---|---|---|");
         for start in subjects::ALL {
             if let Some(subject) = start(ALLOCATOR).await {

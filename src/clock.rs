@@ -132,8 +132,7 @@ impl Clock {
     /// A clock of one's own whose readings differ, for tests: `wall` says what time it is, `monotonic` how much time has
     /// passed since any moment before.
     pub fn from_readings(
-        wall: impl Fn() -> Timestamp + Send + Sync + 'static,
-        monotonic: impl Fn() -> Duration + Send + Sync + 'static,
+        wall: impl Fn() -> Timestamp + Send + Sync + 'static, monotonic: impl Fn() -> Duration + Send + Sync + 'static,
     ) -> Self {
         Self { wall: Arc::new(wall), monotonic: Arc::new(monotonic) }
     }
@@ -223,10 +222,7 @@ mod tests {
 
     #[test]
     fn either_clock_ends_a_belief() {
-        let at = |wall, monotonic: u64| ClockReading {
-            wall: Timestamp::from_secs(wall),
-            monotonic: monotonic * 1000,
-        };
+        let at = |wall, monotonic: u64| ClockReading { wall: Timestamp::from_secs(wall), monotonic: monotonic * 1000 };
         let limit = Duration::from_secs(2);
         for (now, believed) in [
             (at(1002, 12), true),

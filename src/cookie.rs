@@ -45,10 +45,7 @@ impl CookiePolicy {
     /// Looks for this application's cookies in a `Cookie` header, without looking at others. All of them are put into
     /// `own`, where they are wanted.
     pub(crate) fn read<'a>(
-        &self,
-        header: &'a HeaderValue,
-        ours: &mut KnownCookies<'a>,
-        mut own: Option<&mut AppCookies>,
+        &self, header: &'a HeaderValue, ours: &mut KnownCookies<'a>, mut own: Option<&mut AppCookies>,
     ) {
         let (mut rest, length) = (header.as_bytes(), header.len());
         while let Some(at) = self.next(rest) {
@@ -91,13 +88,7 @@ impl CookiePolicy {
         format!("{}-{kind}", self.prefix)
     }
 
-    pub(crate) fn set(
-        &self,
-        name: &str,
-        value: &str,
-        max_age: Duration,
-        cross_site: SameSitePolicy,
-    ) -> HeaderValue {
+    pub(crate) fn set(&self, name: &str, value: &str, max_age: Duration, cross_site: SameSitePolicy) -> HeaderValue {
         let max_age = CookieDuration::seconds(i64::try_from(max_age.as_secs()).unwrap_or(i64::MAX));
         let cookie = Cookie::build((name, value)).path("/").http_only(true).max_age(max_age);
         // Browsers take `SameSite=None` with `Secure` only, also on loopback.

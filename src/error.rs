@@ -129,14 +129,7 @@ pub(crate) struct NextStep {
 impl Error {
     pub(crate) fn new(kind: ErrorKind, message: impl Into<Cow<'static, str>>) -> Self {
         let message = message.into();
-        Self(Box::new(ErrorDetails {
-            kind,
-            message,
-            source: None,
-            next_step: None,
-            challenge: None,
-            answer: None,
-        }))
+        Self(Box::new(ErrorDetails { kind, message, source: None, next_step: None, challenge: None, answer: None }))
     }
 
     pub(crate) fn with_challenge(mut self, challenge: String) -> Self {

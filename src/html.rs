@@ -6,9 +6,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 /// A response with these headers.
 pub(crate) fn response(
-    status: StatusCode,
-    body: impl Into<Bytes>,
-    headers: &[(HeaderName, &'static str)],
+    status: StatusCode, body: impl Into<Bytes>, headers: &[(HeaderName, &'static str)],
 ) -> Response<Bytes> {
     let mut response = Response::new(body.into());
     *response.status_mut() = status;
@@ -23,11 +21,7 @@ pub(crate) fn response(
 /// There is no `form-action`: browsers apply it to the redirects that follow a form as well, and those may lead to
 /// another site.
 pub(crate) fn document(
-    status: StatusCode,
-    heading: &str,
-    style: &str,
-    body: &str,
-    script_nonce: Option<&str>,
+    status: StatusCode, heading: &str, style: &str, body: &str, script_nonce: Option<&str>,
 ) -> Response<Bytes> {
     let heading = escape(heading);
     let html = format!(
@@ -55,11 +49,7 @@ pub(crate) fn document(
 
 /// A form that submits itself, and has a button for browsers without scripts. `nonce` allows its script and no other.
 pub(crate) fn self_submitting(
-    heading: &str,
-    style: &str,
-    action: &str,
-    fields: &[(impl AsRef<str>, impl AsRef<str>)],
-    nonce: &str,
+    heading: &str, style: &str, action: &str, fields: &[(impl AsRef<str>, impl AsRef<str>)], nonce: &str,
 ) -> Response<Bytes> {
     let fields = fields.iter().map(|(name, value)| {
         format!("<input type=hidden name=\"{}\" value=\"{}\">", escape(name.as_ref()), escape(value.as_ref()))

@@ -18,9 +18,7 @@ const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:32rem;mar
 pub(crate) fn page(status: StatusCode, heading: &str, text: &str, links: &[(&str, &str)]) -> Response<Bytes> {
     let links: String = links
         .iter()
-        .map(|(address, label)| {
-            format!("<p><a class=button href=\"{}\">{}</a></p>", escape(address), escape(label))
-        })
+        .map(|(address, label)| format!("<p><a class=button href=\"{}\">{}</a></p>", escape(address), escape(label)))
         .collect();
     document(status, heading, STYLE, &format!("<p>{}</p>{links}", escape(text)), None)
 }
@@ -37,8 +35,7 @@ pub(crate) fn bad_request(text: &str) -> Response<Bytes> {
 /// The refusal of a request that another site may have forged: a page for a navigation, and the reason for a script.
 #[cold]
 pub(crate) fn cross_site(headers: &HeaderMap, reason: String) -> Response<Bytes> {
-    let text =
-        "This request came from another site, and nothing was changed. Please start from this application.";
+    let text = "This request came from another site, and nothing was changed. Please start from this application.";
     let accepts = headers.get(ACCEPT).map_or(&[][..], HeaderValue::as_bytes);
     let navigates = headers.get("sec-fetch-mode").is_none_or(|mode| mode == "navigate");
     match navigates && memmem::find(accepts, b"text/html").is_some() {
@@ -62,25 +59,19 @@ pub(crate) fn unshared(mut answer: Response<Bytes>) -> Response<Bytes> {
 
 /// The provider or the store is away: 503, and a link that tries again.
 pub(crate) fn try_again(text: &str, address: &str) -> Response<Bytes> {
-    let mut response =
-        page(StatusCode::SERVICE_UNAVAILABLE, "Please try again", text, &[(address, "Try again")]);
+    let mut response = page(StatusCode::SERVICE_UNAVAILABLE, "Please try again", text, &[(address, "Try again")]);
     response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_SECONDS));
     response
 }
 
 /// A form that submits itself.
-pub(crate) fn self_submitting(
-    action: &str,
-    fields: &[(impl AsRef<str>, String)],
-    nonce: &str,
-) -> Response<Bytes> {
+pub(crate) fn self_submitting(action: &str, fields: &[(impl AsRef<str>, String)], nonce: &str) -> Response<Bytes> {
     html::self_submitting("One moment…", STYLE, action, fields, nonce)
 }
 
 /// Asks before something is done: a button that POSTs to `action`.
 pub(crate) fn confirmation(heading: &str, action: &str, label: &str) -> Response<Bytes> {
-    let body =
-        format!("<form method=post action=\"{}\"><button>{}</button></form>", escape(action), escape(label));
+    let body = format!("<form method=post action=\"{}\"><button>{}</button></form>", escape(action), escape(label));
     document(StatusCode::OK, heading, STYLE, &body, None)
 }
 

@@ -68,8 +68,7 @@ pub(crate) fn refusal<B>(request: &Request<B>, local: &LocalOnly) -> Option<(Sta
     let hosts = request.headers().get_all(HOST).iter().map(HeaderValue::as_bytes);
     let elsewhere = uri.into_iter().chain(hosts).find(|authority| !local.answers(authority))?;
     let shown = String::from_utf8_lossy(&elsewhere[..elsewhere.len().min(200)]);
-    let why =
-        format!("it is for {shown:?}, expected a loopback name or one of development_hosts (PUBLIC_URL)");
+    let why = format!("it is for {shown:?}, expected a loopback name or one of development_hosts (PUBLIC_URL)");
     Some((StatusCode::MISDIRECTED_REQUEST, why))
 }
 

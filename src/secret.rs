@@ -111,17 +111,12 @@ pub(crate) mod packed_option {
 
     use super::{Secret, pack, unpack};
 
-    pub(crate) fn serialize<S: Serializer>(
-        secret: &Option<Secret>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(crate) fn serialize<S: Serializer>(secret: &Option<Secret>, serializer: S) -> Result<S::Ok, S::Error> {
         let packed = secret.as_ref().map(|secret| pack(secret.expose_secret())).unwrap_or_default();
         serializer.serialize_bytes(&packed)
     }
 
-    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Option<Secret>, D::Error> {
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
         match <&[u8]>::deserialize(deserializer)? {
             [] => Ok(None),
             packed => unpack(packed).ok_or_else(|| D::Error::custom("it is no token")).map(Some),

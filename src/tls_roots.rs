@@ -11,10 +11,7 @@ const END: &str = "-----END CERTIFICATE-----";
 
 /// The roots of `bundle`, in place of Mozilla's, and those of `ca_file` besides. The second says which certificates are
 /// skipped: one that cannot be used in a bundle of hundreds must not stop a start. The error is a message for the operator.
-pub(crate) fn roots(
-    bundle: Option<&Path>,
-    ca_file: Option<&Path>,
-) -> Result<(RootCertStore, Vec<String>), String> {
+pub(crate) fn roots(bundle: Option<&Path>, ca_file: Option<&Path>) -> Result<(RootCertStore, Vec<String>), String> {
     let mut roots = RootCertStore { roots: bundle.map_or(webpki_roots::TLS_SERVER_ROOTS, |_| &[]).to_vec() };
     let mut skipped = Vec::new();
     for path in bundle.into_iter().chain(ca_file) {

@@ -11,9 +11,7 @@ use axum::response::Response;
 use axum::routing::{MethodRouter, get};
 use axum::{Extension, Router};
 use futures_util::FutureExt;
-use http::header::{
-    ACCEPT, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue, USER_AGENT,
-};
+use http::header::{ACCEPT, ACCEPT_LANGUAGE, AUTHORIZATION, COOKIE, HOST, HeaderName, HeaderValue, USER_AGENT};
 use http::{Request, Uri};
 use tower::Service;
 use tower::layer::util::Identity;
@@ -218,8 +216,7 @@ fn carried(layer: &OidcLayer, number: usize) -> String {
     let subject = format!("{number:021}");
     let part = |length: usize| format!("{number:08}").repeat(length / 8);
     let access_token = format!("{}.{}.{}", part(64), part(1128), part(344));
-    let started =
-        testing::start_session_with_tokens(layer, ISSUER, &subject, claims(number), access_token, part(512));
+    let started = testing::start_session_with_tokens(layer, ISSUER, &subject, claims(number), access_token, part(512));
     started.now_or_never().expect("nothing waits").expect("a session")
 }
 
@@ -264,18 +261,14 @@ impl Subject {
         let cookies = match kind {
             Kind::Known(_) | Kind::InsideKnown(_) | Kind::FirstSight => Arc::clone(cookies),
             Kind::Token => (0..100).map(|one| carried(&with_api(store), one)).collect(),
-            Kind::Stateless | Kind::StatelessToken => {
-                (0..100).map(|one| carried(&stateless(), one)).collect()
-            }
+            Kind::Stateless | Kind::StatelessToken => (0..100).map(|one| carried(&stateless(), one)).collect(),
             Kind::StatelessFirst | Kind::StatelessTokenFirst => {
                 let layer = stateless();
                 (0..requests).map(|number| carried(&layer, number)).collect()
             }
             Kind::Junk => Arc::new([format!("{cookie}=not-what-a-session-looks-like-000000000000")]),
             Kind::Stale => Arc::new([format!("{cookie}={}", "A".repeat(43))]),
-            _ => {
-                Arc::new(["sidebar=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8".to_owned()]) as Arc<[String]>
-            }
+            _ => Arc::new(["sidebar=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8".to_owned()]) as Arc<[String]>,
         };
         Self { serve, store: store.clone(), cookies, next: 0 }
     }
@@ -393,10 +386,7 @@ impl Store for Counting {
     }
 
     fn swap(
-        &self,
-        key: Key,
-        expected: Option<Version>,
-        record: Record,
+        &self, key: Key, expected: Option<Version>, record: Record,
     ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
         self.store.swap(key, expected, record)
     }

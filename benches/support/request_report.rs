@@ -24,8 +24,7 @@ const STATELESS: Budget = Budget { ratio: (2.3, 2.7), instructions: (6000.0, 750
 /// session had ended nor where the token may go.
 const TOKENS: Budget = Budget { ratio: (1.7, 2.7), instructions: (3100.0, 4100.0), allocations: 1.0 };
 /// The same where they are opened. Instructions count SHA-256 at its dearest: callgrind's processor has none of its own.
-const TOKENS_FIRST: Budget =
-    Budget { ratio: (3.8, 22.0), instructions: (17_000.0, 84_000.0), allocations: 46.0 };
+const TOKENS_FIRST: Budget = Budget { ratio: (3.8, 22.0), instructions: (17_000.0, 84_000.0), allocations: 46.0 };
 
 /// Callgrind's counts hold to 2 % from one build and machine to the next.
 const TOLERANCE: f64 = 1.02;

@@ -71,8 +71,7 @@ fn sqlite(_: &'static StatsAlloc<System>) -> BoxFuture<'static, Option<Subject>>
     impl File {
         /// Off the runtime's threads, as any asynchronous application has to.
         fn run<T: Send + 'static>(
-            &self,
-            work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+            &self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
         ) -> BoxFuture<'_, T> {
             let connection = Arc::clone(&self.connection);
             let task = tokio::task::spawn_blocking(move || work(&mut connection.lock().unwrap()));
@@ -150,8 +149,7 @@ fn postgres(_: &'static StatsAlloc<System>) -> BoxFuture<'static, Option<Subject
         fn fill(&self, rows: Vec<(Key, Record)>) -> BoxFuture<'_, ()> {
             Box::pin(async move {
                 let keys: Vec<_> = rows.iter().map(|(key, _)| &key.0[..]).collect();
-                let expire: Vec<_> =
-                    rows.iter().map(|(_, record)| record.expires_at.as_millis() as i64).collect();
+                let expire: Vec<_> = rows.iter().map(|(_, record)| record.expires_at.as_millis() as i64).collect();
                 let tags = [0, 1].map(|tag| {
                     let tags = rows.iter().map(|(_, record)| record.tags.get(tag).map(|tag| &tag.0[..]));
                     tags.collect::<Vec<_>>()
@@ -161,8 +159,7 @@ fn postgres(_: &'static StatsAlloc<System>) -> BoxFuture<'static, Option<Subject
                     SELECT key, nextval('tower_oidc_versions'), expires_at, tag1, tag2, contents
                     FROM unnest($1::bytea[], $2::bigint[], $3::bytea[], $4::bytea[], $5::bytea[])
                     AS row (key, expires_at, tag1, tag2, contents)";
-                let inserted =
-                    self.client.execute(insert, &[&keys, &expire, &tags[0], &tags[1], &contents]).await;
+                let inserted = self.client.execute(insert, &[&keys, &expire, &tags[0], &tags[1], &contents]).await;
                 inserted.expect("it works");
             })
         }

@@ -32,8 +32,7 @@ pub(crate) fn from_env(mut config: Config) -> Result<(Config, Vec<Connected>), B
     for name in words(variable("CONNECTIONS"), ',') {
         let prefix = format!("CONNECTION_{}", name.to_ascii_uppercase().replace('-', "_"));
         let of = |end: &str| variable(&format!("{prefix}_{end}"));
-        let api_url =
-            of("API_URL").ok_or_else(|| format!("{prefix}_API_URL is missing: CONNECTIONS names {name}"))?;
+        let api_url = of("API_URL").ok_or_else(|| format!("{prefix}_API_URL is missing: CONNECTIONS names {name}"))?;
         let mut connection = Connection::new(&name);
         let provider = of("PROVIDER");
         connection = match of("FOR").as_deref() {
@@ -70,10 +69,7 @@ pub(crate) fn from_env(mut config: Config) -> Result<(Config, Vec<Connected>), B
         };
         let mut named = config.more_providers.iter_mut().chain([&mut config.provider]);
         let found = named.find(|provider| provider.name == *name);
-        found
-            .ok_or_else(|| format!("there is no provider {name}: OIDC_PROVIDERS"))?
-            .connections
-            .push(connection);
+        found.ok_or_else(|| format!("there is no provider {name}: OIDC_PROVIDERS"))?.connections.push(connection);
     }
     Ok((config, all.into_iter().map(|(.., connected)| connected).collect()))
 }
@@ -92,10 +88,7 @@ pub(crate) struct Asked {
 /// `/api/NAME`: calls the connection's API with the person's token. Where they have not granted it, or not a scope, `?`
 /// sends them to grant it and back to this page; a script gets the address.
 pub(crate) async fn call(
-    tokens: UserTokens,
-    Path(name): Path<String>,
-    Query(asked): Query<Asked>,
-    State(demo): State<Demo>,
+    tokens: UserTokens, Path(name): Path<String>, Query(asked): Query<Asked>, State(demo): State<Demo>,
 ) -> Result<Response, Error> {
     let scopes = words(asked.scope, ' ');
     let knows = |connected: &&Connected| {
@@ -113,9 +106,7 @@ pub(crate) async fn call(
 
 /// `/once/NAME`: the same with a token that was granted for this one page, which is revoked when it has served.
 pub(crate) async fn once(
-    token: SingleUseToken,
-    Path(name): Path<String>,
-    State(demo): State<Demo>,
+    token: SingleUseToken, Path(name): Path<String>, State(demo): State<Demo>,
 ) -> Result<Response, Error> {
     let Some(connected) = demo.connected(&name) else { return Ok(StatusCode::NOT_FOUND.into_response()) };
     let secret = token.access_token(&connected.api_url)?.expose_secret();
@@ -132,8 +123,7 @@ const READ: &str = "calendar.read";
 
 /// The API of the connection that needs no configuration. It asks the development provider what the token stands for.
 pub(crate) async fn calendar(State(demo): State<Demo>, headers: HeaderMap) -> Response {
-    let shown =
-        headers.get(header::AUTHORIZATION).and_then(|shown| shown.to_str().ok()?.strip_prefix("Bearer "));
+    let shown = headers.get(header::AUTHORIZATION).and_then(|shown| shown.to_str().ok()?.strip_prefix("Bearer "));
     let known = shown.and_then(|token| development_provider(&demo.auth)?.inspect(token));
     match known.filter(|known| known.scopes.iter().any(|scope| scope == READ)) {
         Some(known) => Json(json!({ "calendar_of": known.subject, "scopes": known.scopes })).into_response(),
@@ -162,8 +152,7 @@ async fn own_rows(demo: &Demo, tokens: &UserTokens) -> Result<String, Error> {
         let call = format!("/api/{name}");
         let optional = demo.connected(name).into_iter().flat_map(|connected| &connected.optional_scopes);
         let missing: Vec<_> = optional.filter(|scope| !status.scopes.contains(scope)).cloned().collect();
-        let more =
-            (format!("Use it with {}", missing.join(", ")), format!("{call}?scope={}", missing.join("+")));
+        let more = (format!("Use it with {}", missing.join(", ")), format!("{call}?scope={}", missing.join("+")));
         let (connect, disconnect) = (tokens.connect_url(name, "/")?, tokens.disconnect_url(name, "/")?);
         let (state, class) = match status.state {
             ConnectionState::Connected => ("connected", "good"),
@@ -192,11 +181,7 @@ fn about(status: &ConnectionStatus) -> String {
         [] => String::new(),
         scopes => format!(" · {}", scopes.join(", ")),
     };
-    format!(
-        "{}at {}{scopes}",
-        account.unwrap_or_default(),
-        status.issuer.as_ref().unwrap_or(&status.provider)
-    )
+    format!("{}at {}{scopes}", account.unwrap_or_default(), status.issuer.as_ref().unwrap_or(&status.provider))
 }
 
 /// In single-user mode, for everybody; what an operator connects, admins may connect and take back.

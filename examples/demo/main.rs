@@ -41,8 +41,8 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tower_oidc::{
-    Admin, ApiResponse, AuthSession, Config, CurrentUser, Error, LoginOptions, Mode, OidcLayer,
-    ProviderChoice, Resource, UserTokens,
+    Admin, ApiResponse, AuthSession, Config, CurrentUser, Error, LoginOptions, Mode, OidcLayer, ProviderChoice,
+    Resource, UserTokens,
 };
 use tracing::Level;
 use tracing_subscriber::filter::Targets;
@@ -68,8 +68,7 @@ async fn main() -> Result<(), Box<dyn StdError>> {
 
 async fn run() -> Result<(), Box<dyn StdError>> {
     let api_url = variable("API_URL");
-    let provider =
-        ["OIDC_ISSUER", "OIDC_PROVIDERS", "OIDC_PRESET", "OIDC_PRESET_FILE", "OIDC_IDENTITY_ENDPOINT"];
+    let provider = ["OIDC_ISSUER", "OIDC_PROVIDERS", "OIDC_PRESET", "OIDC_PRESET_FILE", "OIDC_IDENTITY_ENDPOINT"];
     let development = provider.iter().all(|name| variable(name).is_none());
     let bind = variable("BIND").unwrap_or_else(|| "127.0.0.1:3000".to_owned());
     // The layer refuses the development provider where BIND is not loopback.
@@ -102,9 +101,7 @@ async fn run() -> Result<(), Box<dyn StdError>> {
     let listener = TcpListener::bind(&bind).await.map_err(|error| format!("BIND={bind}: {error}"))?;
     println!("open {public_url}");
     if development {
-        println!(
-            "anybody can sign in as anybody: this is the development provider (set OIDC_ISSUER for another)"
-        );
+        println!("anybody can sign in as anybody: this is the development provider (set OIDC_ISSUER for another)");
     }
     // Around the whole router: nothing is outside the layer, and it is the quickest place.
     let app = axum::ServiceExt::<axum::extract::Request>::into_make_service(auth.layer(app));
@@ -159,10 +156,7 @@ async fn told_to_stop() {
 }
 
 async fn home(
-    user: Option<CurrentUser>,
-    users: AuthSession,
-    tokens: Option<UserTokens>,
-    State(demo): State<Demo>,
+    user: Option<CurrentUser>, users: AuthSession, tokens: Option<UserTokens>, State(demo): State<Demo>,
 ) -> Result<Html<String>, Error> {
     let mut content = match &user {
         Some(user) => signed_in(user, &users)?,

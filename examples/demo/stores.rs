@@ -15,9 +15,7 @@ pub(crate) fn store() -> Result<Arc<dyn Store>, Box<dyn StdError>> {
         #[cfg(feature = "sqlite")]
         Some(("sqlite", path)) => Ok(Arc::new(tower_oidc::store::SqliteStore::open(path)?)),
         #[cfg(feature = "postgres")]
-        Some(("postgres" | "postgresql", _)) => {
-            Ok(Arc::new(tower_oidc::store::PostgresStore::connect_lazy(&wanted)?))
-        }
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(tower_oidc::store::PostgresStore::connect_lazy(&wanted)?)),
         #[cfg(feature = "redis")]
         Some(("redis" | "rediss", _)) => Ok(Arc::new(tower_oidc::store::RedisStore::connect_lazy(&wanted)?)),
         // It may hold a password, and is not repeated.

@@ -16,19 +16,14 @@ pub(crate) struct Admins {
 }
 
 impl Admins {
-    pub(crate) fn check(
-        config: &Config,
-        relying_parties: &[RelyingParty],
-        problems: &mut Vec<String>,
-    ) -> Self {
+    pub(crate) fn check(config: &Config, relying_parties: &[RelyingParty], problems: &mut Vec<String>) -> Self {
         let logins = || relying_parties.iter().filter(|registered| registered.login);
         // The provider whose people a rule is about, and what it says of them.
         let mut pinned = |rule: &str, field: &str| {
             let (name, rest) = rule.split_once(':').unzip();
             let named = logins().find(|registered| Some(registered.name.as_str()) == name);
             if named.is_none() && logins().nth(1).is_some() {
-                let names: Vec<_> =
-                    logins().map(|registered| format!("{}:{rule}", registered.name)).collect();
+                let names: Vec<_> = logins().map(|registered| format!("{}:{rule}", registered.name)).collect();
                 problems.push(format!(
                     "{field} has {rule:?} without a provider, and users sign in at several providers, each of which could issue \
                      it: name the provider, as in {}",
@@ -83,9 +78,7 @@ impl Admins {
 
     /// `email` counts when the provider says that it verified it.
     pub(crate) fn include<'a>(
-        &self,
-        (issuer, subject): (&str, &str),
-        email: Option<(&str, bool)>,
+        &self, (issuer, subject): (&str, &str), email: Option<(&str, bool)>,
         claims: impl FnOnce() -> Option<&'a Map<String, Value>>,
     ) -> bool {
         let by_email = || email.is_some_and(|(email, verified)| verified && self.name(issuer, email));
@@ -96,10 +89,8 @@ impl Admins {
         };
         // Last, because what is known of the person may have to be opened first.
         let mut rules = self.claims.iter().filter(|(of, _)| of == issuer).peekable();
-        let by_claim = || {
-            rules.peek().is_some()
-                && claims().is_some_and(|claims| rules.any(|(_, rule)| holds(claims, rule)))
-        };
+        let by_claim =
+            || rules.peek().is_some() && claims().is_some_and(|claims| rules.any(|(_, rule)| holds(claims, rule)));
         let by_subject = || self.subjects.iter().any(|(of, admin)| of == issuer && admin == subject);
         by_email() || by_subject() || by_claim()
     }
@@ -139,13 +130,9 @@ mod tests {
         assert!(include(Some(("root@x.test", true))));
         assert!(!include(Some(("root@x.test", false))));
         assert!(!include(None));
-        for other in [
-            "root@x.test,evil@y.test",
-            "root@evil@x.test",
-            "root\u{ff20}x.test",
-            "\"root\"@x.test",
-            "root@x.test.",
-        ] {
+        for other in
+            ["root@x.test,evil@y.test", "root@evil@x.test", "root\u{ff20}x.test", "\"root\"@x.test", "root@x.test."]
+        {
             assert!(!include(Some((other, true))), "{other}");
         }
     }

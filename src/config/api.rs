@@ -77,15 +77,11 @@ pub(crate) struct CheckedApi {
 
 impl CheckedApi {
     pub(super) fn check(
-        config: &Config,
-        public_url: &Url,
-        relying_parties: &[RelyingParty],
-        problems: &mut Vec<String>,
+        config: &Config, public_url: &Url, relying_parties: &[RelyingParty], problems: &mut Vec<String>,
     ) -> Option<Self> {
         let api = config.api.clone()?;
         let audience = &api.audience;
-        let names_ours =
-            |one: &RelyingParty| one.client_id == *audience || one.trusted_audiences.contains(audience);
+        let names_ours = |one: &RelyingParty| one.client_id == *audience || one.trusted_audiences.contains(audience);
         if audience.is_empty() || relying_parties.iter().any(names_ours) {
             problems.push(format!(
                 "the API's audience is {audience:?}: use the name that the provider has for this API, and no client id or \
@@ -93,15 +89,11 @@ impl CheckedApi {
             ));
         }
         if config.hooks.login.is_some() && config.hooks.bearer.is_none() {
-            problems
-                .push("on_login decides who may sign in: set on_bearer too, for access tokens".to_owned());
+            problems.push("on_login decides who may sign in: set on_bearer too, for access tokens".to_owned());
         }
         let named = |name: &String| {
             relying_parties.iter().any(|one| {
-                one.login
-                    && one.name == *name
-                    && one.has_client_credentials()
-                    && one.issuer.issues_id_tokens()
+                one.login && one.name == *name && one.has_client_credentials() && one.issuer.issues_id_tokens()
             })
         };
         if api.introspect_at.as_ref().is_some_and(|name| !named(name)) {

@@ -10,10 +10,7 @@ impl SharedAccount {
     pub(crate) fn problems(&self, config: &Config, durable: bool) -> Vec<String> {
         let mut problems = Vec::new();
         let name = self.name.as_bytes();
-        if name.is_empty()
-            || name.len() > 64
-            || !name.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b))
-        {
+        if name.is_empty() || name.len() > 64 || !name.iter().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(b)) {
             problems.push(format!(
                 "the account's name {:?} is invalid: use up to 64 letters, digits, -, _ and .",
                 self.name
@@ -73,8 +70,7 @@ fn check_client_credentials(config: &Config, problems: &mut Vec<String>) {
 }
 
 fn check_admins(config: &Config, problems: &mut Vec<String>) {
-    let admins =
-        [&config.admins, &config.admin_subjects, &config.admin_roles].iter().any(|rules| !rules.is_empty());
+    let admins = [&config.admins, &config.admin_subjects, &config.admin_roles].iter().any(|rules| !rules.is_empty());
     // The development provider's people say themselves whether they are admins.
     if !admins && config.admin_claim.is_none() && !config.is_development() {
         problems.push(

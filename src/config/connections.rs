@@ -39,11 +39,7 @@ pub(crate) struct CheckedConnection {
 
 impl CheckedConnections {
     /// For each provider, what people may grant who sign in there: the login itself, and every connection.
-    pub(crate) fn check(
-        providers: &[ProviderConfig],
-        config: &Config,
-        problems: &mut Vec<String>,
-    ) -> Vec<Self> {
+    pub(crate) fn check(providers: &[ProviderConfig], config: &Config, problems: &mut Vec<String>) -> Vec<Self> {
         // What is wrong with a connection is wrong wherever people sign in, and is told once.
         let mut found = Vec::new();
         let mut others: Vec<(ProviderId, Connection)> = Vec::new();
@@ -58,8 +54,7 @@ impl CheckedConnections {
             }
         }
         let all = providers.iter().enumerate().map(|(index, provider)| {
-            let login =
-                provider.login.then(|| (ProviderId(index), login(provider, config.login_grant_lifetime)));
+            let login = provider.login.then(|| (ProviderId(index), login(provider, config.login_grant_lifetime)));
             Self::seen(login.iter().chain(&others), providers, &mut found)
         });
         let all = all.collect();
@@ -68,8 +63,7 @@ impl CheckedConnections {
     }
 
     fn seen<'a>(
-        connections: impl Iterator<Item = &'a (ProviderId, Connection)>,
-        providers: &[ProviderConfig],
+        connections: impl Iterator<Item = &'a (ProviderId, Connection)>, providers: &[ProviderConfig],
         problems: &mut Vec<String>,
     ) -> Self {
         let mut all = Vec::new();
@@ -77,8 +71,7 @@ impl CheckedConnections {
         for (provider, connection) in connections {
             let issues_id_tokens = providers[provider.0].oauth2.is_none();
             all.push(CheckedConnection::new(*provider, connection, issues_id_tokens, problems));
-            resources
-                .extend(connection.resources.iter().map(|resource| (connection.name.as_str(), resource)));
+            resources.extend(connection.resources.iter().map(|resource| (connection.name.as_str(), resource)));
         }
         let resources = Resources::check(&resources, problems);
         let sign_in = all.iter().find(|connection| connection.name == LOGIN).cloned();
@@ -89,9 +82,7 @@ impl CheckedConnections {
     /// same, with a login of their own.
     pub(crate) fn serve_account(&mut self, by_hand: bool, revalidates: bool) {
         if let Some(sign_in) = &mut self.sign_in {
-            let own = |scope: &String| {
-                (revalidates || scope != "offline_access") && sign_in.own_scopes.contains(scope)
-            };
+            let own = |scope: &String| (revalidates || scope != "offline_access") && sign_in.own_scopes.contains(scope);
             sign_in.scopes.retain(|scope| scope == "openid" || own(scope));
             sign_in.optional_scopes.clear();
             sign_in.indicators.clear();
@@ -133,12 +124,7 @@ impl CheckedConnections {
 }
 
 impl CheckedConnection {
-    fn new(
-        provider: ProviderId,
-        connection: &Connection,
-        issues_id_tokens: bool,
-        problems: &mut Vec<String>,
-    ) -> Self {
+    fn new(provider: ProviderId, connection: &Connection, issues_id_tokens: bool, problems: &mut Vec<String>) -> Self {
         let of_resources =
             |scopes: fn(&Resource) -> &Vec<String>| distinct(connection.resources.iter().flat_map(scopes));
         let api_scopes = of_resources(|resource| &resource.scopes);
@@ -190,8 +176,7 @@ fn login(provider: &ProviderConfig, grant_lifetime: GrantLifetime) -> Connection
 
 fn check_name(name: &str, problems: &mut Vec<String>) {
     if !is_name(name) {
-        problems
-            .push(format!("connection name {name:?} is invalid: use up to 64 letters, digits, `-` and `_`"));
+        problems.push(format!("connection name {name:?} is invalid: use up to 64 letters, digits, `-` and `_`"));
     }
     if name == LOGIN {
         problems.push("connection name `login` is reserved".to_owned());

@@ -57,12 +57,7 @@ pub(crate) fn local_url(addr: Option<SocketAddr>) -> String {
 }
 
 /// Puts the development provider where its word stands, on this machine alone.
-pub(crate) fn register(
-    first: &mut ProviderConfig,
-    config: &Config,
-    public_url: &Url,
-    problems: &mut Vec<String>,
-) {
+pub(crate) fn register(first: &mut ProviderConfig, config: &Config, public_url: &Url, problems: &mut Vec<String>) {
     if !config.provider.client_id.is_empty() {
         problems.push("the development provider takes no client_id: remove it (OIDC_CLIENT_ID)".to_owned());
     }

@@ -50,8 +50,9 @@ impl SharedAccount {
             (None | Some("client-credentials" | "operator"), Some(_)) => {
                 environment.refuse("ACCOUNT_REFRESH_TOKEN is set: set ACCOUNT to refresh-token, or remove it")
             }
-            (Some(other), _) => environment
-                .refuse(format!("ACCOUNT is {other:?}: use client-credentials, refresh-token or operator")),
+            (Some(other), _) => {
+                environment.refuse(format!("ACCOUNT is {other:?}: use client-credentials, refresh-token or operator"))
+            }
         };
         account.unwrap_or_else(Self::connected_by_admin)
     }
@@ -168,9 +169,7 @@ fn mode(environment: &mut Environment<'_>) -> Mode {
         Some("single-user") => return Mode::SingleUser(SharedAccount::read(environment)),
         None | Some("per-user") => Some(Mode::PerUser),
         Some("stateless") => Some(Mode::Stateless),
-        Some(other) => {
-            environment.refuse(format!("MODE is {other:?}: use per-user, single-user or stateless"))
-        }
+        Some(other) => environment.refuse(format!("MODE is {other:?}: use per-user, single-user or stateless")),
     };
     for name in ["ACCOUNT", "ACCOUNT_REFRESH_TOKEN", "ACCOUNT_REFRESH_TOKEN_FILE"] {
         if environment.value(name).is_some() {
@@ -194,8 +193,7 @@ impl ProviderConfig {
             let provider = Self::read(environment, &prefix, &defaults).name(name);
             for (end, value) in [("ISSUER", &provider.issuer), ("CLIENT_ID", &provider.client_id)] {
                 if value.is_empty() && !(end == "ISSUER" && provider.is_named()) {
-                    environment
-                        .refuse::<()>(format!("{prefix}{end} is missing: OIDC_PROVIDERS names {name}"));
+                    environment.refuse::<()>(format!("{prefix}{end} is missing: OIDC_PROVIDERS names {name}"));
                 }
             }
             provider
@@ -205,9 +203,8 @@ impl ProviderConfig {
             && let Some(first) = providers.next()
         {
             if !config.provider.client_id.is_empty() || config.provider.client_secret.is_some() {
-                environment.refuse::<()>(
-                    "OIDC_CLIENT_ID or OIDC_CLIENT_SECRET is set without OIDC_ISSUER: set all or none",
-                );
+                environment
+                    .refuse::<()>("OIDC_CLIENT_ID or OIDC_CLIENT_SECRET is set without OIDC_ISSUER: set all or none");
             }
             config.provider = first;
         }
@@ -247,11 +244,9 @@ impl ProviderConfig {
                 .or_else(|| defaults.id_token_signed_response_alg.clone()),
             tenants: listed("TENANTS").unwrap_or_else(|| defaults.tenants.clone()),
             any_tenant: defaults.any_tenant && listed("TENANTS").is_none(),
-            trusted_audiences: listed("TRUSTED_AUDIENCES")
-                .unwrap_or_else(|| defaults.trusted_audiences.clone()),
+            trusted_audiences: listed("TRUSTED_AUDIENCES").unwrap_or_else(|| defaults.trusted_audiences.clone()),
             scopes: environment.scopes(&name("SCOPES")).unwrap_or_else(|| defaults.scopes.clone()),
-            access_token_audience: text("ACCESS_TOKEN_AUDIENCE")
-                .or_else(|| defaults.access_token_audience.clone()),
+            access_token_audience: text("ACCESS_TOKEN_AUDIENCE").or_else(|| defaults.access_token_audience.clone()),
             ..defaults.clone()
         };
         if let Some(roles) = listed("ROLES") {
@@ -266,7 +261,8 @@ impl ProviderConfig {
         provider.set_endpoints(environment, prefix);
         environment.set(&mut provider.login, &name("LOGIN"), "true or false");
         environment.set(&mut provider.response_mode, &name("RESPONSE_MODE"), "query or form_post");
-        let methods = "client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt, assertion_file or none";
+        let methods =
+            "client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt, assertion_file or none";
         environment.set(&mut provider.client_auth, &name("CLIENT_AUTH_METHOD"), methods);
         let plain = &mut provider.plain_jwt_access_tokens;
         environment.set(plain, &name("PLAIN_JWT_ACCESS_TOKENS"), "true or false");

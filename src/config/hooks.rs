@@ -79,9 +79,7 @@ pub struct VerifiedLogin {
 impl VerifiedLogin {
     /// The user, as a login and an access token name one.
     pub(crate) fn new(
-        provider: &str,
-        (issuer, subject): (&str, &str),
-        (acr, scopes): (Option<&str>, &[String]),
+        provider: &str, (issuer, subject): (&str, &str), (acr, scopes): (Option<&str>, &[String]),
         claims: &Map<String, Value>,
     ) -> Self {
         let methods = claims.get("amr").and_then(Value::as_array);

@@ -505,8 +505,7 @@ mod tests {
             .map(|(end, value)| (variable(end), value))
         };
         let variables: Vec<_> = set("OIDC").into_iter().chain(set("OIDC_AT_HOME")).collect();
-        let more =
-            [("OIDC_PROVIDERS", "at-home"), ("SESSION_COOKIE_NAME", "shop"), ("FRONTCHANNEL_LOGOUT", "true")];
+        let more = [("OIDC_PROVIDERS", "at-home"), ("SESSION_COOKIE_NAME", "shop"), ("FRONTCHANNEL_LOGOUT", "true")];
         let named = variables.iter().map(|(name, value)| (name.as_str(), *value));
         let all: Vec<_> = named.chain(more).collect();
         let config = from(&all).unwrap();
@@ -519,9 +518,7 @@ mod tests {
             assert_eq!(provider.id_token_signed_response_alg.as_deref(), Some("ES256"));
         }
         assert_eq!((config.cookie_name.as_str(), config.frontchannel_logout), ("shop", true));
-        for (name, wrong) in
-            [("OIDC_FETCH_USER_INFO", "soon"), ("FRONTCHANNEL_LOGOUT", "1"), ("OIDC_LOGIN", "no")]
-        {
+        for (name, wrong) in [("OIDC_FETCH_USER_INFO", "soon"), ("FRONTCHANNEL_LOGOUT", "1"), ("OIDC_LOGIN", "no")] {
             let refused = from(&[("OIDC_ISSUER", "https://op.test"), (name, wrong)]).unwrap_err().to_string();
             assert!(refused.contains(&format!("{name} is {wrong:?}: use ")), "{refused}");
         }
@@ -572,8 +569,7 @@ mod tests {
         assert_eq!((home.name.as_str(), home.login, home.client_secret.is_none()), ("at-home", false, true));
         assert_eq!((home.response_mode, &home.scopes), (ResponseMode::FormPost, &first.scopes));
 
-        let beside =
-            from(&[&work[..], &[("OIDC_ISSUER", "https://op.test"), ("OIDC_CLIENT_ID", "c")]].concat());
+        let beside = from(&[&work[..], &[("OIDC_ISSUER", "https://op.test"), ("OIDC_CLIENT_ID", "c")]].concat());
         let beside = beside.unwrap();
         let names: Vec<_> = beside.more_providers.iter().map(|provider| provider.name.as_str()).collect();
         assert_eq!((beside.provider.name.as_str(), names), ("default", vec!["work", "at-home"]));
@@ -584,11 +580,7 @@ mod tests {
         let refused = |variables: &[(&str, &str)]| from(variables).unwrap_err().problems().join("\n");
         let nothing = refused(&[("OIDC_PROVIDERS", "work")]);
         assert!(nothing.contains("OIDC_WORK_ISSUER") && nothing.contains("OIDC_WORK_CLIENT_ID"), "{nothing}");
-        let whole = [
-            ("OIDC_PROVIDERS", "work"),
-            ("OIDC_WORK_ISSUER", "https://w.test"),
-            ("OIDC_WORK_CLIENT_ID", "w"),
-        ];
+        let whole = [("OIDC_PROVIDERS", "work"), ("OIDC_WORK_ISSUER", "https://w.test"), ("OIDC_WORK_CLIENT_ID", "w")];
         let with = |more: (&'static str, &'static str)| refused(&[&whole[..], &[more]].concat());
         assert!(from(&whole).is_ok());
         assert!(with(("OIDC_WORK_LOGIN", "no")).contains("OIDC_WORK_LOGIN"));
@@ -636,9 +628,7 @@ mod tests {
         let plain = |config: &Config| format!("{:?} {:?}", config.provider, config.more_providers);
         assert_eq!(plain(&config), plain(&written));
         assert!(serde_json::from_str::<Connection>(r#"{"name":"mail"}"#).is_ok());
-        assert!(
-            serde_json::from_str::<Resource>(r#"{"name":"mail","url_prefixes":["https://a.test"]}"#).is_ok()
-        );
+        assert!(serde_json::from_str::<Resource>(r#"{"name":"mail","url_prefixes":["https://a.test"]}"#).is_ok());
     }
 
     #[test]
@@ -654,8 +644,7 @@ mod tests {
         for wrong in [r#""single_user""#, r#"{"single_user":{}}"#, r#""many""#] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
-        let from =
-            |variables: &[(&str, &str)]| from(&[&[("OIDC_ISSUER", "development")], variables].concat());
+        let from = |variables: &[(&str, &str)]| from(&[&[("OIDC_ISSUER", "development")], variables].concat());
         assert!(matches!(from(&[]).unwrap().mode, Mode::PerUser));
         assert!(matches!(from(&[("MODE", "per-user")]).unwrap().mode, Mode::PerUser));
         assert!(matches!(from(&[("MODE", "stateless")]).unwrap().mode, Mode::Stateless));

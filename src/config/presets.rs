@@ -9,8 +9,7 @@ use crate::provider::ProviderConfig;
 const TABLE: &str = include_str!("presets.json");
 
 /// Of the metadata, and what says who signed in. Those that come first belong together.
-const ENDPOINTS: [&str; 7] =
-    ["authorization", "token", "identity", "userinfo", "revocation", "end_session", "jwks"];
+const ENDPOINTS: [&str; 7] = ["authorization", "token", "identity", "userinfo", "revocation", "end_session", "jwks"];
 
 impl ProviderConfig {
     /// The providers that are known by name, such as `github`, without a client id and secret.

@@ -10,8 +10,7 @@ use super::{Config, development};
 use crate::clock::Timestamp;
 use crate::protocol::metadata::is_secure;
 use crate::protocol::{
-    Algorithm, ClaimSource, ClientAuthMethod, FetchUserInfo, OAuth2, PSEUDO, ProviderIssuer, RESERVED,
-    RoleClaim,
+    Algorithm, ClaimSource, ClientAuthMethod, FetchUserInfo, OAuth2, PSEUDO, ProviderIssuer, RESERVED, RoleClaim,
 };
 use crate::provider::provider_config::is_name;
 use crate::provider::{ClientKeys, ProviderConfig, ProviderId, RelyingParty};
@@ -27,8 +26,7 @@ pub(crate) fn written(config: &Config, public_url: &Url, problems: &mut Vec<Stri
         let api = || config.api.as_ref().map(|api| api.audience.clone());
         provider.access_token_audience = provider.access_token_audience.take().or_else(api);
     }
-    let is_nameless =
-        |provider: &&mut ProviderConfig| provider.oauth2.is_some() && provider.issuer.is_empty();
+    let is_nameless = |provider: &&mut ProviderConfig| provider.oauth2.is_some() && provider.issuer.is_empty();
     for provider in providers.iter_mut().filter(is_nameless) {
         provider.issuer = pseudo_issuer(provider).unwrap_or_default();
     }
@@ -44,10 +42,7 @@ fn pseudo_issuer(provider: &ProviderConfig) -> Option<String> {
 impl RelyingParty {
     /// Checks what was written of every provider; `callback` is the redirect URI where there is only one.
     pub(crate) fn check(
-        providers: &[ProviderConfig],
-        public_url: &Url,
-        callback: &str,
-        problems: &mut Vec<String>,
+        providers: &[ProviderConfig], public_url: &Url, callback: &str, problems: &mut Vec<String>,
     ) -> Vec<Self> {
         let several = providers.len() > 1;
         let each = providers.iter().enumerate().map(|(index, provider)| {
@@ -56,12 +51,10 @@ impl RelyingParty {
             registration(provider, &mut found);
             let keys = Arc::new(client_authentication(provider, &mut found));
             let internal_url = internal_url(provider, public_url, &mut found);
-            let named =
-                |problem| if several { format!("provider {:?}: {problem}", provider.name) } else { problem };
+            let named = |problem| if several { format!("provider {:?}: {problem}", provider.name) } else { problem };
             problems.extend(found.into_iter().map(named));
             // Where there are several, a response arrives where nobody else's does (RFC 9700 section 4.4.2.2).
-            let redirect_uri =
-                if several { format!("{callback}/{}", provider.name) } else { callback.to_owned() };
+            let redirect_uri = if several { format!("{callback}/{}", provider.name) } else { callback.to_owned() };
             let client = encode(&[provider.issuer.as_bytes(), provider.client_id.as_bytes()]);
             Self {
                 id: ProviderId(index),
@@ -116,8 +109,7 @@ fn names(provider: &ProviderConfig, before: &[ProviderConfig], problems: &mut Ve
     }
     if !provider.login && !provider.resources.is_empty() {
         problems.push(
-            "it has resources, but no logins (`login` is false): move them to a connection at this provider"
-                .to_owned(),
+            "it has resources, but no logins (`login` is false): move them to a connection at this provider".to_owned(),
         );
     }
 }
@@ -152,8 +144,7 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
         without_id_tokens(provider, oauth2, problems);
     }
     let valid = provider.oauth2.is_some()
-        || Url::parse(issuer)
-            .is_ok_and(|url| is_secure(&url) && url.query().is_none() && url.fragment().is_none());
+        || Url::parse(issuer).is_ok_and(|url| is_secure(&url) && url.query().is_none() && url.fragment().is_none());
     if !valid {
         problems.push(format!(
             "issuer is {issuer:?} (OIDC_ISSUER): use the provider's https URL (http is for loopback only); a URL \
@@ -173,9 +164,7 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
         problems.push("client_id is missing: set the provider's client id (OIDC_CLIENT_ID)".to_owned());
     }
     if provider.oauth2.is_none() && provider.login && !provider.scopes.iter().any(|scope| scope == "openid") {
-        problems.push(
-            "scopes lack `openid`: add it, because without it the provider issues no ID token".to_owned(),
-        );
+        problems.push("scopes lack `openid`: add it, because without it the provider issues no ID token".to_owned());
     }
     if let Some(name) = &provider.id_token_signed_response_alg
         && Algorithm::from_name(name).is_none()
@@ -206,10 +195,7 @@ fn roles(provider: &ProviderConfig, problems: &mut Vec<String>) {
         (without_id_token, "in tokens, and the provider's say nothing of users: use user_info"),
         (unasked, "in user_info, and fetch_user_info is never: remove one"),
         (unknown, "in access tokens: set access_token_audience (OIDC_ACCESS_TOKEN_AUDIENCE)"),
-        (
-            of_access_token && distinct(indicators).len() > 1,
-            "in access tokens, and each API has others: use user_info",
-        ),
+        (of_access_token && distinct(indicators).len() > 1, "in access tokens, and each API has others: use user_info"),
     ] {
         problems.extend(is_wrong.then(|| format!("roles (OIDC_ROLES) are {problem}")));
     }
@@ -221,8 +207,8 @@ fn client_authentication(provider: &ProviderConfig, problems: &mut Vec<String>) 
         problems.push("client_secret is empty: leave it out for a public client".to_owned());
     }
     let ProviderConfig { private_key_id: id, token_endpoint_auth_signing_alg: algorithm, .. } = provider;
-    let is_signed = !provider.private_keys.is_empty()
-        && provider.client_assertion_issuer.as_ref().and(id.as_ref()).is_some();
+    let is_signed =
+        !provider.private_keys.is_empty() && provider.client_assertion_issuer.as_ref().and(id.as_ref()).is_some();
     let can_do = |method: ClientAuthMethod| match method {
         ClientAuthMethod::None => true,
         ClientAuthMethod::SignedClientSecret => is_signed,
@@ -236,10 +222,8 @@ fn client_authentication(provider: &ProviderConfig, problems: &mut Vec<String>) 
         ));
     }
     let is_template = provider.any_tenant || !provider.tenants.is_empty();
-    let names_no_issuer =
-        provider.oauth2.as_ref().map_or(is_template, |oauth2| oauth2.response_issuer.is_none());
-    let asserts =
-        !provider.private_keys.is_empty() || provider.client_auth == Some(ClientAuthMethod::ClientSecretJwt);
+    let names_no_issuer = provider.oauth2.as_ref().map_or(is_template, |oauth2| oauth2.response_issuer.is_none());
+    let asserts = !provider.private_keys.is_empty() || provider.client_auth == Some(ClientAuthMethod::ClientSecretJwt);
     if asserts && names_no_issuer && provider.client_assertion_audience.is_none() {
         problems.push(
             "client_assertion_audience is missing, and this provider has no issuer of its own: set it to the URL of the token \
@@ -276,8 +260,6 @@ fn without_id_tokens(provider: &ProviderConfig, oauth2: &OAuth2, problems: &mut 
         ));
     }
     if provider.hosted_domain.is_some() || provider.scopes.iter().any(|scope| scope == "openid") {
-        problems.push(
-            "hosted_domain and the scope openid need ID tokens, and oauth2 says that there are none".into(),
-        );
+        problems.push("hosted_domain and the scope openid need ID tokens, and oauth2 says that there are none".into());
     }
 }

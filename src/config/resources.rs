@@ -120,8 +120,7 @@ fn is_ambiguous(path: &str) -> bool {
         matches!(name.split_once(';'), Some(("." | "..", _)))
     };
     has_encoded_control(&lower)
-        || encoded
-            .any(|text| !is_hex(text) || ["2f", "5c", "c0", "c1"].iter().any(|byte| text.starts_with(byte)))
+        || encoded.any(|text| !is_hex(text) || ["2f", "5c", "c0", "c1"].iter().any(|byte| text.starts_with(byte)))
         || ["%e0%8", "%e0%9", "%f0%8"].iter().any(|long| lower.contains(long))
         || after.any(is_hex)
         || lower.split('/').any(climbs)
@@ -136,10 +135,7 @@ fn is_plainly_below(prefix: &str, given: &str) -> bool {
     // A segment that begins with a dot may mean the one above.
     let climbs = path.contains("/.") || (at_segment && path.starts_with('.'));
     let query_is_plain = query.bytes().all(|byte| plain(byte) || b"%&=+:,;@".contains(&byte));
-    (at_segment || path.is_empty() || path.starts_with('/'))
-        && path.bytes().all(plain)
-        && !climbs
-        && query_is_plain
+    (at_segment || path.is_empty() || path.starts_with('/')) && path.bytes().all(plain) && !climbs && query_is_plain
 }
 
 /// `https://@host/`: an empty user part, which the parser drops.
@@ -267,9 +263,7 @@ mod tests {
     #[test]
     fn a_prefix_without_a_slash_covers_itself() {
         let cal = resources(&["https://api.test/cal"]).unwrap();
-        for (url, inside) in
-            [("/cal", true), ("/cal?x", true), ("/cal/x", true), ("/calx", false), ("/ca", false)]
-        {
+        for (url, inside) in [("/cal", true), ("/cal?x", true), ("/cal/x", true), ("/calx", false), ("/ca", false)] {
             assert_eq!(covering(&cal, &format!("https://api.test{url}")).is_some(), inside, "{url}");
         }
     }
@@ -287,13 +281,9 @@ mod tests {
     #[test]
     fn the_same_prefix_twice_and_unusable_prefixes_are_problems() {
         assert!(resources(&["https://api.test/cal", "https://api.test:443/cal/"]).is_err());
-        for unusable in [
-            "http://api.test/",
-            "api.test",
-            "https://u@api.test/",
-            "https://api.test/?q",
-            "https://api.test/#f",
-        ] {
+        for unusable in
+            ["http://api.test/", "api.test", "https://u@api.test/", "https://api.test/?q", "https://api.test/#f"]
+        {
             assert!(resources(&[unusable]).is_err(), "{unusable}");
         }
         assert!(resources(&["http://127.0.0.1:9/x"]).is_ok());

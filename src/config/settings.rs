@@ -212,7 +212,9 @@ fn public_url(given: &str, problems: &mut Vec<String>) -> Url {
             "public_url is {given:?}: use https, because http would send cookies and codes unencrypted (http is for \
              loopback only)"
         )),
-        _ => problems.push(format!("public_url is {given:?}: use the https URL that browsers use, without a query and without // in its path")),
+        _ => problems.push(format!(
+            "public_url is {given:?}: use the https URL that browsers use, without a query and without // in its path"
+        )),
     }
     // Stands in until the problems are reported.
     Url::parse("http://localhost").unwrap_or_else(|_| unreachable!("it is a URL"))
@@ -222,8 +224,7 @@ fn names(config: &Config, problems: &mut Vec<String>) {
     let (base, cookie) = (&config.base_path, &config.cookie_name);
     let valid = base.starts_with('/') && base.len() > 1 && !base.ends_with('/') && !base.contains("//");
     if !valid || !base.bytes().all(|b| b.is_ascii_alphanumeric() || b"/-_".contains(&b)) {
-        problems
-            .push(format!("base_path is {base:?}: use a path such as /auth, of letters, digits, - and _"));
+        problems.push(format!("base_path is {base:?}: use a path such as /auth, of letters, digits, - and _"));
     }
     let is_none = |path: &&String| !path.starts_with('/') || path.ends_with('/');
     for path in config.shared_paths.iter().chain(&config.mounted_at).filter(is_none) {
@@ -247,9 +248,7 @@ fn trusted_origins(config: &Config, problems: &mut Vec<String>) -> Vec<String> {
     let origin = |given: &String| match Url::parse(given) {
         Ok(url) if url.origin().is_tuple() && url.path() == "/" => Some(url.origin().ascii_serialization()),
         _ => {
-            problems.push(format!(
-                "trusted_origins has {given:?}: use an origin such as https://www.example.org"
-            ));
+            problems.push(format!("trusted_origins has {given:?}: use an origin such as https://www.example.org"));
             None
         }
     };
@@ -272,8 +271,7 @@ fn local_only(config: &Config, public_url: &Url, problems: &mut Vec<String>) -> 
 const LONGEST_LIFETIME: Duration = Duration::from_secs(400 * 24 * 60 * 60);
 
 fn lifetimes(config: &Config, problems: &mut Vec<String>) {
-    if config.idle_lifetime.is_zero() || config.absolute_lifetime.is_zero() || config.login_lifetime.is_zero()
-    {
+    if config.idle_lifetime.is_zero() || config.absolute_lifetime.is_zero() || config.login_lifetime.is_zero() {
         problems.push("a lifetime is zero: raise idle_, absolute_ or login_lifetime".to_owned());
     }
     let mut granted = config.connections().filter(|connection| connection.visitors);
@@ -318,10 +316,7 @@ fn lifetimes(config: &Config, problems: &mut Vec<String>) {
 
 /// The sealing secrets, and whether one was made up.
 fn secrets(
-    config: &Config,
-    relying_parties: &[RelyingParty],
-    durable: bool,
-    problems: &mut Vec<String>,
+    config: &Config, relying_parties: &[RelyingParty], durable: bool, problems: &mut Vec<String>,
 ) -> (Vec<Secret>, bool) {
     let secrets = &config.session_secrets;
     if secrets.is_empty() {
@@ -361,10 +356,8 @@ mod tests {
     use crate::provider::provider_config::ProviderConfig;
 
     fn settings(edit: impl FnOnce(&mut Config)) -> Result<Settings, ConfigError> {
-        let mut config = Config::new(
-            "https://app.test",
-            ProviderConfig::new("https://op.test", "client").client_secret("secret"),
-        );
+        let mut config =
+            Config::new("https://app.test", ProviderConfig::new("https://op.test", "client").client_secret("secret"));
         edit(&mut config);
         Settings::check(&config, false).map(|(settings, _, _)| settings)
     }
@@ -389,8 +382,7 @@ mod tests {
             }
             assert!(settings(|config| set(config, longest)).is_ok(), "{name}");
         }
-        let idle =
-            problem(|config| (config.idle_lifetime, config.absolute_lifetime) = (Duration::MAX, longest));
+        let idle = problem(|config| (config.idle_lifetime, config.absolute_lifetime) = (Duration::MAX, longest));
         assert!(idle.contains("idle_lifetime is longer than 400 days"), "{idle}");
     }
 
@@ -399,15 +391,11 @@ mod tests {
     fn unusable_configurations_are_refused_by_name() {
         assert!(settings(|_| ()).is_ok());
         assert!(problem(|c| c.public_url = "http://app.test".into()).contains("public_url"));
-        for path in
-            ["/?x", "//evil.test", "//evil.test/", "/mount//evil.test", "//", "/x/..//evil.test", "/%00"]
-        {
+        for path in ["/?x", "//evil.test", "//evil.test/", "/mount//evil.test", "//", "/x/..//evil.test", "/%00"] {
             let public_url = format!("https://app.test{path}");
             assert!(problem(|c| c.public_url = public_url).contains("public_url"), "{path}");
         }
-        assert!(
-            problem(|c| c.provider.id_token_signed_response_alg = Some("HS256".into())).contains("RS256")
-        );
+        assert!(problem(|c| c.provider.id_token_signed_response_alg = Some("HS256".into())).contains("RS256"));
         assert!(problem(|c| c.provider.issuer = "http://op.test".into()).contains("issuer"));
         assert!(problem(|c| c.provider.issuer.clear()).contains("OIDC_ISSUER"));
         assert!(problem(|c| c.provider.client_id = String::new()).contains("client_id"));
@@ -425,13 +413,9 @@ mod tests {
         assert!(problem(|c| c.cookie_name = "a;b".into()).contains("cookie_name"));
         assert!(problem(|c| c.idle_lifetime = Duration::ZERO).contains("lifetime"));
         assert!(problem(|c| c.idle_lifetime = Duration::from_secs(u64::MAX)).contains("idle_lifetime"));
-        assert!(
-            problem(|c| c.trusted_origins = vec!["https://x.test/path".into()]).contains("trusted_origins")
-        );
+        assert!(problem(|c| c.trusted_origins = vec!["https://x.test/path".into()]).contains("trusted_origins"));
         assert!(problem(|c| c.development_hosts = vec!["a b".into()]).contains("development_hosts"));
-        assert!(
-            problem(|c| c.post_logout_url = Some("https://evil.test/".into())).contains("post_logout_url")
-        );
+        assert!(problem(|c| c.post_logout_url = Some("https://evil.test/".into())).contains("post_logout_url"));
         assert!(problem(|c| c.admins = vec!["root".into()]).contains("admins"));
         for reserved in ["state", "nonce", "redirect_uri", "code_challenge", "scope"] {
             assert!(
@@ -455,10 +439,8 @@ mod tests {
             })
             .contains("client")
         );
-        let config = Config::new(
-            "https://app.test",
-            ProviderConfig::new("https://op.test", "client").client_secret("secret"),
-        );
+        let config =
+            Config::new("https://app.test", ProviderConfig::new("https://op.test", "client").client_secret("secret"));
         let refused = Settings::check(&config, true).err().expect("a durable store needs a secret");
         assert!(refused.to_string().contains("SESSION_SECRET"));
         assert!(!refused.to_string().contains("secret\""));
@@ -477,8 +459,7 @@ mod tests {
     #[test]
     fn endpoints_are_found_with_and_without_the_mount() {
         let root = settings(|_| ()).unwrap_or_else(|e| panic!("{e}"));
-        let mounted =
-            settings(|c| c.public_url = "https://app.test/app/".into()).unwrap_or_else(|e| panic!("{e}"));
+        let mounted = settings(|c| c.public_url = "https://app.test/app/".into()).unwrap_or_else(|e| panic!("{e}"));
         assert_eq!(root.endpoint("/auth/login"), Some("login"));
         assert_eq!(root.endpoint("/auth"), Some(""));
         assert_eq!(root.endpoint("/authx/login"), None);

@@ -128,11 +128,8 @@ mod tests {
     fn the_environment_says_which_account() {
         assert!(matches!(from(&[]).unwrap().source, AccountSource::ClientCredentials));
         assert!(matches!(from(&[("ACCOUNT", "operator")]).unwrap().source, AccountSource::Admin));
-        let account =
-            from(&[("ACCOUNT", "refresh-token"), ("ACCOUNT_REFRESH_TOKEN", " rt-secret ")]).unwrap();
-        assert!(
-            matches!(&account.source, AccountSource::RefreshToken(token) if token.expose_secret() == "rt-secret")
-        );
+        let account = from(&[("ACCOUNT", "refresh-token"), ("ACCOUNT_REFRESH_TOKEN", " rt-secret ")]).unwrap();
+        assert!(matches!(&account.source, AccountSource::RefreshToken(token) if token.expose_secret() == "rt-secret"));
         assert!(!format!("{account:?}").contains("rt-secret"));
         for (variables, named) in [
             (&[("ACCOUNT", "robot")][..], "ACCOUNT"),

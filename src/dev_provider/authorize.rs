@@ -86,11 +86,7 @@ impl IncomingRequest<'_> {
     }
 
     /// The person said yes: a code for the client (RFC 6749 section 4.1.2).
-    fn reply_with_code(
-        &mut self,
-        asked: CheckedAuthorizationRequest,
-        session: DevSession,
-    ) -> Response<Bytes> {
+    fn reply_with_code(&mut self, asked: CheckedAuthorizationRequest, session: DevSession) -> Response<Bytes> {
         let (code, reply) = (self.settings.random.token(), asked.reply.clone());
         let record = Code { asked, session, spent: None };
         self.state.codes.insert(code.clone(), record, self.until(CODE_LIFETIME));
@@ -141,8 +137,7 @@ impl IncomingRequest<'_> {
                 Ok(self.signed_out_of_page(token, page, request))
             }
             (Some("grant"), Some(sid)) => {
-                let session =
-                    self.state.sessions.get_mut(&browser, now).filter(|session| session.sid == *sid);
+                let session = self.state.sessions.get_mut(&browser, now).filter(|session| session.sid == *sid);
                 let Some(session) = session else { return Ok(self.signed_out_of_page(token, page, request)) };
                 session.grant(&page.asked.client_id, &page.asked.scopes);
                 let session = session.clone();
@@ -153,7 +148,8 @@ impl IncomingRequest<'_> {
             (Some("sign-in") | None, None) => {
                 let email = form.get("email").unwrap_or_default();
                 if !is_email(email) {
-                    let why = "An e-mail address has one @ with text on both sides, and no spaces, quotes or angle brackets.";
+                    let why =
+                        "An e-mail address has one @ with text on both sides, and no spaces, quotes or angle brackets.";
                     let mut again = self.question(token, &page, email, why);
                     *again.status_mut() = StatusCode::BAD_REQUEST;
                     return Ok(again);
@@ -181,11 +177,7 @@ impl IncomingRequest<'_> {
     /// Signs the person in, unless the browser's session is theirs and `satisfies` the request, and takes it as consent
     /// too: the page named the scopes.
     fn sign_in_and_grant(
-        &mut self,
-        asked: CheckedAuthorizationRequest,
-        browser: Option<&str>,
-        person: Person,
-        satisfies: bool,
+        &mut self, asked: CheckedAuthorizationRequest, browser: Option<&str>, person: Person, satisfies: bool,
     ) -> Response<Bytes> {
         if !is_email(&person.email) {
             return self.refuse(&asked.reply, "access_denied", "the script's e-mail is not an e-mail");
@@ -229,12 +221,7 @@ impl IncomingRequest<'_> {
     }
 
     /// The sign-in page in the place of a page that was of a session, for the same request.
-    fn signed_out_of_page(
-        &mut self,
-        token: &str,
-        page: PendingSignIn,
-        request: &Request<Bytes>,
-    ) -> Response<Bytes> {
+    fn signed_out_of_page(&mut self, token: &str, page: PendingSignIn, request: &Request<Bytes>) -> Response<Bytes> {
         let page = PendingSignIn { consent: None, ..page };
         if let Some(pending) = self.state.pages.get_mut(token, self.now) {
             *pending = page.clone();

@@ -18,8 +18,7 @@ impl<T> Bounded<T> {
     pub(super) fn insert(&mut self, key: String, value: T, expires_at: Timestamp) {
         // Looking through everything is cheap enough for the rare moment when the map is full.
         if self.entries.len() >= self.capacity
-            && let Some(first) =
-                self.entries.iter().min_by_key(|(_, (_, end))| *end).map(|(key, _)| key.clone())
+            && let Some(first) = self.entries.iter().min_by_key(|(_, (_, end))| *end).map(|(key, _)| key.clone())
         {
             self.entries.remove(&first);
         }

@@ -11,12 +11,7 @@ pub(crate) enum DevProvider {}
 
 impl DevProvider {
     pub(crate) fn embedded(
-        _: (&str, bool),
-        _: (&str, Option<&str>),
-        _: &str,
-        _: &str,
-        _: Clock,
-        _: Random,
+        _: (&str, bool), _: (&str, Option<&str>), _: &str, _: &str, _: Clock, _: Random,
     ) -> Result<Self, String> {
         Err("the issuer is `development`: enable the feature `dev-provider`, or set the issuer (OIDC_ISSUER) of a real \
              provider"

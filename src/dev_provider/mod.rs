@@ -135,10 +135,7 @@ impl DevProvider {
     /// section 2.1). URIs are compared byte for byte (RFC 9700 section 2.1).
     #[must_use]
     pub fn client(
-        mut self,
-        client_id: &str,
-        client_secret: Option<&str>,
-        redirect_uris: &[&str],
+        mut self, client_id: &str, client_secret: Option<&str>, redirect_uris: &[&str],
         post_logout_redirect_uris: &[&str],
     ) -> Self {
         let owned = |uris: &[&str]| uris.iter().map(|uri| (*uri).to_owned()).collect();
@@ -245,9 +242,7 @@ where
             let (parts, body) = request.into_parts();
             let response = match Limited::new(body, MAX_BODY).collect().await {
                 Ok(body) => provider.handle(Request::from_parts(parts, body.to_bytes())),
-                Err(error) if error.is::<LengthLimitError>() => {
-                    response::empty(StatusCode::PAYLOAD_TOO_LARGE)
-                }
+                Err(error) if error.is::<LengthLimitError>() => response::empty(StatusCode::PAYLOAD_TOO_LARGE),
                 Err(_) => response::empty(StatusCode::BAD_REQUEST),
             };
             Ok(response.map(Full::new))
@@ -295,9 +290,7 @@ pub enum DevProviderError {
     NotAUrl(#[from] url::ParseError),
     /// The issuer is a URL, but not one an issuer may have: http or https, with no user, query or fragment
     /// (OpenID Connect Discovery 1.0 section 3).
-    #[error(
-        "the development provider's issuer must be an http or https URL without user, query and fragment"
-    )]
+    #[error("the development provider's issuer must be an http or https URL without user, query and fragment")]
     NotAnIssuer,
     /// The issuer's host is not loopback.
     #[error(
@@ -346,9 +339,7 @@ impl IncomingRequest<'_> {
         let (get, post) = (method == Method::GET, method == Method::POST);
         let read = get || method == Method::HEAD;
         match self.settings.issuer.endpoint(request.uri().path()) {
-            Some("/.well-known/openid-configuration") if read => {
-                Ok(response::json(&self.settings.issuer.metadata()))
-            }
+            Some("/.well-known/openid-configuration") if read => Ok(response::json(&self.settings.issuer.metadata())),
             Some("/jwks") if read => Ok(response::json(&self.state.keys.public())),
             Some("/.well-known/openid-configuration" | "/jwks") => Ok(response::not_allowed("GET, HEAD")),
             Some("/authorize") if get => self.authorize(request),
@@ -377,12 +368,8 @@ impl IncomingRequest<'_> {
 /// The provider that a layer brings along.
 impl DevProvider {
     pub(crate) fn embedded(
-        (issuer, any_host): (&str, bool),
-        (client_id, client_secret): (&str, Option<&str>),
-        redirect_uri: &str,
-        post_logout_redirect_uri: &str,
-        clock: Clock,
-        random: Random,
+        (issuer, any_host): (&str, bool), (client_id, client_secret): (&str, Option<&str>), redirect_uri: &str,
+        post_logout_redirect_uri: &str, clock: Clock, random: Random,
     ) -> Result<Self, String> {
         let new = if any_host { Self::dangerously_allow_any_host } else { Self::new };
         let mut provider = new(issuer).map_err(|error| error.to_string())?;

@@ -11,13 +11,7 @@ const STYLE: &str = include_str!("page.css");
 
 impl IncomingRequest<'_> {
     /// The sign-in page or the consent page, for one authorization request, with a notice where there is one to give.
-    pub(super) fn question(
-        &self,
-        token: &str,
-        asks: &PendingSignIn,
-        email: &str,
-        notice: &str,
-    ) -> Response<Bytes> {
+    pub(super) fn question(&self, token: &str, asks: &PendingSignIn, email: &str, notice: &str) -> Response<Bytes> {
         let PendingSignIn { asked, consent, .. } = asks;
         let (client, email) = (escape(&asked.client_id), escape(email));
         let scopes = asked.scopes.iter().map(|scope| format!("<li><code>{}</code></li>", escape(scope)));
@@ -67,9 +61,9 @@ impl IncomingRequest<'_> {
     /// A form with the token of what it answers, and a button for each answer.
     fn form(&self, endpoint: &str, token: &str, fields: &str, buttons: &[(&str, &str)]) -> String {
         let (action, token) = (escape(&self.settings.issuer.url(endpoint)), escape(token));
-        let buttons = buttons.iter().map(|(answer, label)| {
-            format!(r#"<button id="{answer}" name="answer" value="{answer}">{label}</button>"#)
-        });
+        let buttons = buttons
+            .iter()
+            .map(|(answer, label)| format!(r#"<button id="{answer}" name="answer" value="{answer}">{label}</button>"#));
         let buttons = buttons.collect::<String>();
         format!(
             r#"<form method="post" action="{action}">

@@ -53,11 +53,8 @@ pub(super) enum Refusal {
 }
 
 impl Refusal {
-    pub(super) const INVALID_CLIENT: Self = Self::OAuth(
-        StatusCode::UNAUTHORIZED,
-        "invalid_client",
-        "the client is unknown or did not authenticate",
-    );
+    pub(super) const INVALID_CLIENT: Self =
+        Self::OAuth(StatusCode::UNAUTHORIZED, "invalid_client", "the client is unknown or did not authenticate");
 
     pub(super) const fn page(text: &'static str) -> Self {
         Self::Page(StatusCode::BAD_REQUEST, "Not possible", text)

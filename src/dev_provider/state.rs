@@ -63,8 +63,7 @@ impl State {
     /// Logout 1.0 section 2.7 revokes refresh tokens that were granted without `offline_access`.
     pub(super) fn end_session(&mut self, browser: &str, now: Timestamp) {
         if let Some(session) = self.sessions.remove(browser, now) {
-            let is_its =
-                |grant: &ConsentedGrant| grant.session.as_ref().is_some_and(|it| it.sid == session.sid);
+            let is_its = |grant: &ConsentedGrant| grant.session.as_ref().is_some_and(|it| it.sid == session.sid);
             self.grants.retain(|grant| !is_its(grant) || has(&grant.scopes, "offline_access"));
         }
     }

@@ -76,8 +76,7 @@ impl World {
 
     fn answer(&mut self, page: &Response<Bytes>, fields: &[(&str, &str)]) -> Response<Bytes> {
         let pending = pending_of(page);
-        let fields: Vec<_> =
-            [("pending", pending.as_str())].into_iter().chain(fields.iter().copied()).collect();
+        let fields: Vec<_> = [("pending", pending.as_str())].into_iter().chain(fields.iter().copied()).collect();
         self.browse(post("/sign-in", &fields))
     }
 
@@ -214,8 +213,7 @@ fn the_page_signs_in_and_the_code_becomes_tokens() {
     let mut world = World::new();
     let page = world.authorize(&[]);
     assert_eq!(page.status(), StatusCode::OK);
-    for part in ["test@example.com", r#"id="email""#, r#"id="admin""#, r#"id="sign-in""#, r#"id="sign-out""#]
-    {
+    for part in ["test@example.com", r#"id="email""#, r#"id="admin""#, r#"id="sign-in""#, r#"id="sign-out""#] {
         assert!(text(&page).contains(part), "{part}");
     }
     let policy = page.headers()[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
@@ -350,8 +348,7 @@ fn refresh_rotates_keeps_auth_time_and_drops_the_nonce() {
 #[test]
 fn a_confidential_client_gets_tokens_of_its_own() {
     let world = World::new();
-    let own =
-        |extra: &[(&str, &str)]| world.token(&[&[("grant_type", "client_credentials")], extra].concat());
+    let own = |extra: &[(&str, &str)]| world.token(&[&[("grant_type", "client_credentials")], extra].concat());
     let tokens = json(&own(&[("scope", "calendar mail"), ("resource", "https://api.test/")]));
     assert_eq!((&tokens["scope"], &tokens["expires_in"]), (&"calendar mail".into(), &300.into()));
     assert!(tokens.get("refresh_token").is_none() && tokens.get("id_token").is_none());
@@ -412,12 +409,9 @@ fn clients_authenticate_one_way_at_a_time() {
     assert!(is_refused(&handle(with(&[("client_id", "app"), secret])), "invalid_grant"));
     assert!(is_refused(&handle(with(&[("client_id", "public")])), "invalid_grant"));
     assert!(is_refused(&handle(with_basic(with(&[secret]))), "invalid_request"));
-    for extra in [
-        &[][..],
-        &[("client_id", "app")],
-        &[("client_id", "app"), ("client_secret", "no")],
-        &[("client_id", "nobody")],
-    ] {
+    for extra in
+        [&[][..], &[("client_id", "app")], &[("client_id", "app"), ("client_secret", "no")], &[("client_id", "nobody")]]
+    {
         let refused = handle(with(extra));
         assert_eq!(refused.status(), StatusCode::UNAUTHORIZED);
         assert!(refused.headers().contains_key(header::WWW_AUTHENTICATE));
@@ -527,8 +521,7 @@ fn an_id_token_hint_means_one_person() {
 #[test]
 fn a_posted_request_comes_back_as_get_with_the_cookie() {
     let mut world = World::scripted();
-    let fields: Vec<(String, String)> =
-        form_urlencoded::parse(authorization(&[]).as_bytes()).into_owned().collect();
+    let fields: Vec<(String, String)> = form_urlencoded::parse(authorization(&[]).as_bytes()).into_owned().collect();
     let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let response = world.browse(post("/authorize", &fields));
     let to = response.headers()[header::LOCATION].to_str().unwrap().to_owned();
@@ -539,8 +532,7 @@ fn a_posted_request_comes_back_as_get_with_the_cookie() {
 #[test]
 fn form_post_posts_itself_and_escapes() {
     let mut world = World::scripted();
-    let page =
-        world.authorize(&[("response_mode", "form_post"), ("state", r#""><script>alert(1)</script>"#)]);
+    let page = world.authorize(&[("response_mode", "form_post"), ("state", r#""><script>alert(1)</script>"#)]);
     assert_eq!(page.status(), StatusCode::OK);
     let html = text(&page);
     assert!(html.contains(&format!(r#"<form method="post" action="{CALLBACK}">"#)));
@@ -596,8 +588,7 @@ fn a_form_from_elsewhere_is_refused() {
         assert_eq!(world.browse(request).status(), StatusCode::FORBIDDEN, "{name}: {value}");
     }
     // Another browser, with a cookie of its own and with none.
-    let mut other =
-        World { cookies: HashMap::new(), provider: world.provider.clone(), clock: world.clock.clone() };
+    let mut other = World { cookies: HashMap::new(), provider: world.provider.clone(), clock: world.clock.clone() };
     assert_eq!(other.browse(post("/sign-in", &fields)).status(), StatusCode::BAD_REQUEST);
     other.authorize(&[]);
     assert_eq!(other.browse(post("/sign-in", &fields)).status(), StatusCode::BAD_REQUEST);
@@ -725,8 +716,7 @@ fn end_session_asks_where_the_hint_proves_nothing() {
     let mut forged = tokens["id_token"].as_str().unwrap().to_owned();
     forged.truncate(forged.len() - 4);
     forged.push_str("AAAA");
-    let fields =
-        [("id_token_hint", forged.as_str()), ("post_logout_redirect_uri", HOME), ("client_id", "app")];
+    let fields = [("id_token_hint", forged.as_str()), ("post_logout_redirect_uri", HOME), ("client_id", "app")];
     let page = world.browse(get(&format!("/end_session?{}", form(&fields))));
     assert!(page.status() == StatusCode::OK && text(&page).contains(r#"id="sign-out""#));
     code_of(&world.authorize(&[("prompt", "none")]));
@@ -811,19 +801,13 @@ fn the_issuer_is_loopback_unless_overridden() {
     for issuer in ["http://localhost:1/", "http://app.localhost", "https://127.1.2.3/x", "http://[::1]:8"] {
         assert!(DevProvider::new(issuer).is_ok(), "{issuer}");
     }
-    for issuer in
-        ["https://example.com", "http://localhost.example.com", "http://192.168.0.1", "http://[::2]"]
-    {
+    for issuer in ["https://example.com", "http://localhost.example.com", "http://192.168.0.1", "http://[::2]"] {
         assert!(matches!(DevProvider::new(issuer), Err(DevProviderError::NotLoopback { .. })), "{issuer}");
         assert!(DevProvider::dangerously_allow_any_host(issuer).is_ok());
     }
-    for issuer in
-        ["", "localhost", "ftp://localhost", "http://localhost?x", "http://me@localhost", "http://localhost#"]
+    for issuer in ["", "localhost", "ftp://localhost", "http://localhost?x", "http://me@localhost", "http://localhost#"]
     {
-        assert!(
-            !matches!(DevProvider::new(issuer), Ok(_) | Err(DevProviderError::NotLoopback { .. })),
-            "{issuer}"
-        );
+        assert!(!matches!(DevProvider::new(issuer), Ok(_) | Err(DevProviderError::NotLoopback { .. })), "{issuer}");
     }
 }
 
@@ -893,8 +877,7 @@ async fn it_is_a_service_with_bounded_bodies() {
 
     let provider = World::new().provider;
     let (parts, _) = get("/jwks").into_parts();
-    let response =
-        provider.clone().oneshot(Request::from_parts(parts, Full::new(Bytes::new()))).await.unwrap();
+    let response = provider.clone().oneshot(Request::from_parts(parts, Full::new(Bytes::new()))).await.unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert!(!response.into_body().collect().await.unwrap().to_bytes().is_empty());
     let (parts, _) = post("/token", &[]).into_parts();

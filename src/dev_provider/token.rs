@@ -106,12 +106,7 @@ impl IncomingRequest<'_> {
     }
 
     /// RFC 6749 section 5.1, OpenID Connect Core 1.0 sections 2, 3.1.3.3 and 3.1.3.6.
-    fn issue(
-        &mut self,
-        grant: &ConsentedGrant,
-        access: IssuedAccessToken,
-        nonce: Option<String>,
-    ) -> Response<Bytes> {
+    fn issue(&mut self, grant: &ConsentedGrant, access: IssuedAccessToken, nonce: Option<String>) -> Response<Bytes> {
         let (access_token, lifetime) = (self.settings.random.token(), self.settings.access_token_lifetime);
         let mut answer = json!({
             "access_token": access_token,

@@ -32,10 +32,7 @@ pub(crate) fn admit(runtime: &Arc<Runtime>, session: &Arc<Session>) -> Result<()
 
 /// What stands between an admin and the provider: they must mean it. A link of another site would otherwise put the
 /// account they happen to be signed in with at the provider in the place of the right one.
-pub(crate) fn confirm(
-    context: &EndpointContext,
-    connection: &CheckedConnection,
-) -> Result<(), Response<Bytes>> {
+pub(crate) fn confirm(context: &EndpointContext, connection: &CheckedConnection) -> Result<(), Response<Bytes>> {
     let runtime = &context.runtime;
     if runtime.mode.account().is_none() {
         return Ok(());
@@ -72,11 +69,7 @@ impl VerifiedTokens<'_> {
     }
 
     /// Keeps what was granted for its owner, in the place of what was there; until a session ends, where it ends with one.
-    pub(super) async fn keep_for(
-        &self,
-        owner: &Principal,
-        session_ends: Timestamp,
-    ) -> Result<(), LoginError> {
+    pub(super) async fn keep_for(&self, owner: &Principal, session_ends: Timestamp) -> Result<(), LoginError> {
         let Self { issued, id_token } = self;
         let place = issued.context.place_of(owner, issued.connection).await?;
         let grant = issued.grant(&place, Some(id_token.facts.clone()));

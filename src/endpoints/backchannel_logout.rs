@@ -87,9 +87,9 @@ fn token(headers: &HeaderMap, body: &[u8]) -> Result<String, &'static str> {
 async fn receive(runtime: Arc<Runtime>, token: String) -> Result<(), LogoutError> {
     let claimed = claimed_issuer(&token);
     // The token only says whose keys to try: those decide whose it is.
-    let provider = claimed.and_then(|issuer| runtime.providers.of_issuer(&issuer)).ok_or_else(|| {
-        LogoutError::Refused("the logout token is not of a provider of ours: iss".to_owned())
-    })?;
+    let provider = claimed
+        .and_then(|issuer| runtime.providers.of_issuer(&issuer))
+        .ok_or_else(|| LogoutError::Refused("the logout token is not of a provider of ours: iss".to_owned()))?;
     let token = match provider.verify_logout_token(&token).await {
         Ok(token) => token,
         Err(error) if error.passes() => return Err(LogoutError::Unverified),
@@ -160,9 +160,7 @@ pub(crate) async fn note_end(runtime: &Runtime, target: &LogoutTarget) -> Result
 /// Ends the sessions that are kept, and tries all of them, whichever fails. `is_first`: the logout comes now, and did not
 /// come before. Returns the most that it meant for any of them.
 pub(crate) async fn end_sessions(
-    runtime: &Arc<Runtime>,
-    target: &LogoutTarget,
-    is_first: bool,
+    runtime: &Arc<Runtime>, target: &LogoutTarget, is_first: bool,
 ) -> Result<LogoutEffect, StoreError> {
     let (mut most, mut failed) = (LogoutEffect::None, Ok(()));
     let Some(tag) = target.tag(&runtime.records.agree_on_index().await?) else { return Ok(most) };
@@ -176,9 +174,7 @@ pub(crate) async fn end_sessions(
 }
 
 async fn end_session(
-    runtime: &Arc<Runtime>,
-    (target, is_first): (&LogoutTarget, bool),
-    session: Key,
+    runtime: &Arc<Runtime>, (target, is_first): (&LogoutTarget, bool), session: Key,
 ) -> Result<LogoutEffect, StoreError> {
     let row = RecordKey { purpose: Purpose::Session, key: session, owner: Vec::new() };
     let record = match runtime.records.load_expired_too::<SessionRecord>(&row).await? {

@@ -190,11 +190,9 @@ impl Callback<'_> {
         let options = LoginOptions { max_age, acr_values, ..LoginOptions::default() };
         match &login.intent {
             Intent::Login { .. } => urls::path(runtime, Some(provider), destination, &options),
-            Intent::Visitor { connection, more_scopes, .. }
-            | Intent::Connect { connection, more_scopes, .. } => {
+            Intent::Visitor { connection, more_scopes, .. } | Intent::Connect { connection, more_scopes, .. } => {
                 let once = matches!(login.intent, Intent::Connect { usage: KeepFor::OneRequest, .. });
-                urls::connect_path_with(runtime, connection, destination, more_scopes, &options)
-                    + urls::once_in(once)
+                urls::connect_path_with(runtime, connection, destination, more_scopes, &options) + urls::once_in(once)
             }
         }
     }
@@ -217,16 +215,12 @@ impl Issued<'_> {
                 verified.keep_for_everybody(session.as_ref()).await?;
                 Ok(redirect(destination.as_str()))
             }
-            (Intent::Connect { signed_in, .. }, Some(session)) => {
-                match connect::keep(&verified, &session).await {
-                    Err(LoginError::SessionOver)
-                        if signed_in.is_signed_out(&context.runtime.records).await? =>
-                    {
-                        verified.sign_in_again().await
-                    }
-                    kept => kept,
+            (Intent::Connect { signed_in, .. }, Some(session)) => match connect::keep(&verified, &session).await {
+                Err(LoginError::SessionOver) if signed_in.is_signed_out(&context.runtime.records).await? => {
+                    verified.sign_in_again().await
                 }
-            }
+                kept => kept,
+            },
             (Intent::Connect { .. }, None) => verified.sign_in_again().await,
             (Intent::Visitor { .. }, _) => Err(LoginError::SessionOver),
             (Intent::Login { replaces }, _) => verified.sign_in(*replaces).await,
@@ -241,8 +235,7 @@ impl VerifiedTokens<'_> {
         let facts = &self.id_token.facts;
         match &self.issued.login.intent {
             Intent::Connect { session, usage: KeepFor::User, signed_in, .. }
-                if self.issued.connection.name == LOGIN
-                    && signed_in.user() == (&facts.issuer, &facts.subject) =>
+                if self.issued.connection.name == LOGIN && signed_in.user() == (&facts.issuer, &facts.subject) =>
             {
                 self.sign_in(Some(*session)).await
             }
@@ -264,9 +257,7 @@ fn read(provider: &Provider, head: &Parts, body: &[u8]) -> Result<AuthorizationR
         (ResponseMode::Query, &Method::GET) => {
             AuthorizationResponse::parse(head.uri.query().unwrap_or_default().as_bytes())
         }
-        (ResponseMode::FormPost, &Method::POST) if is_form(&head.headers) => {
-            AuthorizationResponse::parse(body)
-        }
+        (ResponseMode::FormPost, &Method::POST) if is_form(&head.headers) => AuthorizationResponse::parse(body),
         _ => Err(MalformedResponse("another response mode than was asked for")),
     }
 }
@@ -280,10 +271,7 @@ fn is_of(login: &PendingLogin, response: &AuthorizationResponse, provider: &Prov
 
 /// OpenID Connect Core 1.0 section 3.1.2.6: a login without a person needs one.
 fn needs_a_person(code: &str) -> bool {
-    matches!(
-        code,
-        "login_required" | "interaction_required" | "consent_required" | "account_selection_required"
-    )
+    matches!(code, "login_required" | "interaction_required" | "consent_required" | "account_selection_required")
 }
 
 /// The page for what ended without a session or a grant; `again` is the address that tries once more, where it is known.

@@ -52,8 +52,7 @@ impl ConnectRequest {
         let name = given.get("connection").unwrap_or_default().to_owned();
         let more = given.bounded("scope")?.map(scopes).unwrap_or_default();
         let by_provider = runtime.providers.logins().map(|provider| provider.relying_party.id);
-        let named: Vec<_> =
-            by_provider.filter_map(|id| runtime.settings.connections(id).named(&name)).collect();
+        let named: Vec<_> = by_provider.filter_map(|id| runtime.settings.connections(id).named(&name)).collect();
         if named.is_empty() {
             return Err(page::bad_request("There is no connection with that name."));
         }
@@ -71,8 +70,7 @@ impl ConnectRequest {
     fn ask(&self, runtime: &Runtime, key: Option<&[u8]>) -> Response<Bytes> {
         let linked = runtime.settings.linked(&self.destination, false);
         let here = urls::connect_path_with(runtime, &self.name, &linked, &self.more, &self.options);
-        let text =
-            "Another site sent you here. The service will ask you next, unless you have agreed before.";
+        let text = "Another site sent you here. The service will ask you next, unless you have agreed before.";
         let heading = format!("Do you want to give this application access to “{}”?", self.name);
         let here = urls::with_proof(runtime, key, here + once_in(self.once));
         page::page(StatusCode::OK, &heading, text, &[(&here, "Continue")])
@@ -125,10 +123,7 @@ pub(crate) async fn start(context: &EndpointContext) -> EndpointAnswer {
 
 /// Sends a person who is signed in to the provider; `Err` with the answer where they are not sent.
 async fn start_for(
-    context: &EndpointContext,
-    mut request: ConnectRequest,
-    session: &Arc<Session>,
-    own: bool,
+    context: &EndpointContext, mut request: ConnectRequest, session: &Arc<Session>, own: bool,
 ) -> EndpointAnswer {
     let (runtime, more) = (&context.runtime, &request.more);
     let principal = Principal::granted_by(session, &runtime.mode);
@@ -146,8 +141,7 @@ async fn start_for(
     // What is for one use does not add to what is kept.
     let granted = granted.filter(|_| !once);
     let (granted, options) = (granted.as_deref(), &mut request.options);
-    let more_scopes =
-        login::scopes_besides(runtime, connection, granted, (&connection.scopes, more), options);
+    let more_scopes = login::scopes_besides(runtime, connection, granted, (&connection.scopes, more), options);
     let usage = if once { KeepFor::OneRequest } else { kept_for(runtime) };
     let provider = Arc::clone(runtime.providers.get(connection.provider));
     let begun = context.session_of(session.id, session.user()).await.map_err(|_| request.try_again())?;
@@ -162,10 +156,7 @@ async fn start_for(
 
 /// The session in which a connection was started, if it still is the browser's; `None` for a login, for the account of
 /// everybody where the session is over, and where the provider's own logout has ended it.
-pub(crate) async fn session(
-    context: &EndpointContext,
-    intent: &Intent,
-) -> Result<Option<Arc<Session>>, LoginError> {
+pub(crate) async fn session(context: &EndpointContext, intent: &Intent) -> Result<Option<Arc<Session>>, LoginError> {
     let Intent::Connect { session, usage, signed_in, .. } = intent else { return Ok(None) };
     let id = SessionId::new(*session);
     let found = match context.session_cookie() {

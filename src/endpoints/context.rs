@@ -54,19 +54,13 @@ impl EndpointContext {
 
     /// Whether the request acts; else the answer to it. `key` is the proof key of whoever is there.
     pub(crate) fn admit(
-        &self,
-        target: Target,
-        key: Option<&[u8]>,
-        ask: impl FnOnce() -> Response<Bytes>,
+        &self, target: Target, key: Option<&[u8]>, ask: impl FnOnce() -> Response<Bytes>,
     ) -> Result<(), Response<Bytes>> {
         self.admit_by(target, self.decide(target, key.is_some(), self.is_proven(key)), ask)
     }
 
     pub(crate) fn admit_by(
-        &self,
-        target: Target,
-        decision: Decision,
-        ask: impl FnOnce() -> Response<Bytes>,
+        &self, target: Target, decision: Decision, ask: impl FnOnce() -> Response<Bytes>,
     ) -> Result<(), Response<Bytes>> {
         match decision {
             Decision::Act => Ok(()),
@@ -125,9 +119,7 @@ impl EndpointContext {
 
     /// The contents of a session that lasts and belongs to this person.
     pub(crate) async fn session_of(
-        &self,
-        id: SessionId,
-        person: (&str, &str),
+        &self, id: SessionId, person: (&str, &str),
     ) -> Result<Option<SessionPayload>, StoreError> {
         let runtime = &self.runtime;
         if !runtime.mode.is_stateless() {
@@ -147,18 +139,14 @@ impl EndpointContext {
 
     /// Where a holder's grant at a connection lies.
     pub(crate) async fn place_of(
-        &self,
-        principal: &Principal,
-        connection: &CheckedConnection,
+        &self, principal: &Principal, connection: &CheckedConnection,
     ) -> Result<GrantRef, StoreError> {
         self.runtime.place_of(principal, connection, self.jar()).await
     }
 
     /// What a holder has granted at a connection. What cannot be read is granted anew.
     pub(crate) async fn granted(
-        &self,
-        principal: &Principal,
-        connection: &CheckedConnection,
+        &self, principal: &Principal, connection: &CheckedConnection,
     ) -> Result<Option<Arc<Grant>>, StoreError> {
         Ok(self.place_of(principal, connection).await?.newest().await?.0)
     }

@@ -24,8 +24,7 @@ pub(crate) async fn end(context: &EndpointContext) -> EndpointAnswer {
         return Err(page::bad_request("There is no connection with that name."));
     }
     let session = context.signed_in().await;
-    let key =
-        urls::proof_key(session.as_ref().ok().and_then(|session| session.as_deref()), context.visitor());
+    let key = urls::proof_key(session.as_ref().ok().and_then(|session| session.as_deref()), context.visitor());
     let ask = || {
         let linked = runtime.settings.linked(&destination, false);
         let action = urls::path_for(runtime, "disconnect", name, &linked);
@@ -51,9 +50,7 @@ pub(crate) async fn end(context: &EndpointContext) -> EndpointAnswer {
 
 /// Ends the connection of this name; `None` where nobody is there to end it.
 async fn disconnect_named(
-    context: &EndpointContext,
-    session: SessionFound,
-    name: &str,
+    context: &EndpointContext, session: SessionFound, name: &str,
 ) -> Result<Option<DisconnectOutcome>, StoreError> {
     let runtime = &context.runtime;
     runtime.records.agree_on_index().await?;

@@ -16,10 +16,7 @@ use crate::tokens::{GrantRef, Principal, SessionRows};
 /// `session` is what the browser shows of it, where browsers carry their sessions: `None` when all that is known is
 /// the id.
 pub(crate) async fn end_session(
-    runtime: &Arc<Runtime>,
-    id: SessionId,
-    session: Option<&Arc<Session>>,
-    jar: &CookieJar,
+    runtime: &Arc<Runtime>, id: SessionId, session: Option<&Arc<Session>>, jar: &CookieJar,
 ) -> Result<Option<Secret>, StoreError> {
     if jar.contents().is_none() {
         let row = id.row(&runtime.records.keys);
@@ -47,10 +44,7 @@ pub(crate) async fn end_session(
 
 /// Ends a session that is kept in a row, with the grants that were its own. Whoever comes with it finds out from the store.
 pub(crate) async fn end_kept(
-    runtime: &Arc<Runtime>,
-    session: Key,
-    record: &SessionRecord,
-    by: &str,
+    runtime: &Arc<Runtime>, session: Key, record: &SessionRecord, by: &str,
 ) -> Result<(), StoreError> {
     runtime.records.delete(session, None).await?;
     runtime.events().emit(EventCode::LoggedOut, Some(record.user()), by);

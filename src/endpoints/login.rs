@@ -82,10 +82,7 @@ fn choice(runtime: &Runtime, destination: &Destination, options: &LoginOptions) 
 /// Every provider to sign in at, in the order of the configuration; each address asks for the same otherwise, with the
 /// proof that this key makes.
 pub(crate) fn choices(
-    runtime: &Runtime,
-    key: Option<&[u8]>,
-    destination: &Destination,
-    options: &LoginOptions,
+    runtime: &Runtime, key: Option<&[u8]>, destination: &Destination, options: &LoginOptions,
 ) -> Vec<ProviderChoice> {
     let choice = |provider: &Arc<Provider>| ProviderChoice {
         provider: provider.relying_party.name.clone(),
@@ -132,10 +129,9 @@ impl AuthorizationAttempt {
                     _ if self.options.is_silent() => {
                         cookie::with(redirect(self.destination.as_str()), [silence(&context.runtime)])
                     }
-                    ProviderError::Refused(_) | ProviderError::Malformed(_) => page::plain(
-                        StatusCode::BAD_GATEWAY,
-                        "The sign-in service refused this application's request.",
-                    ),
+                    ProviderError::Refused(_) | ProviderError::Malformed(_) => {
+                        page::plain(StatusCode::BAD_GATEWAY, "The sign-in service refused this application's request.")
+                    }
                     _ => unavailable(&self.again),
                 }
             }
@@ -160,8 +156,8 @@ impl AuthorizationAttempt {
             own: self.own,
             is_again: context.query().ends_with(AGAIN),
         };
-        let (connection, scopes) = asked(runtime, provider, &self.intent)
-            .ok_or(ProviderError::Malformed("there is no such connection"))?;
+        let (connection, scopes) =
+            asked(runtime, provider, &self.intent).ok_or(ProviderError::Malformed("there is no such connection"))?;
         let request = AuthorizationRequest {
             scopes: &scopes,
             resources: &connection.indicators,
@@ -210,11 +206,7 @@ pub(crate) fn unavailable(address: &str) -> Response<Bytes> {
 /// The way of an authorization request to the provider: in the address where it fits beside `set` bytes of cookies, pushed
 /// (RFC 9126) where the provider takes that, or by a form.
 async fn transport(
-    runtime: &Runtime,
-    provider: &Arc<Provider>,
-    metadata: &ProviderClient,
-    parameters: &[(String, String)],
-    set: usize,
+    runtime: &Runtime, provider: &Arc<Provider>, metadata: &ProviderClient, parameters: &[(String, String)], set: usize,
 ) -> Result<Response<Bytes>, ProviderError> {
     let endpoint = &metadata.authorization_endpoint;
     let named = parameters.iter().map(|(name, value)| (name.as_str(), value));
@@ -226,8 +218,7 @@ async fn transport(
     }
     if may_push {
         let request_uri = provider.push(metadata, parameters).await?;
-        let pushed =
-            [("client_id", provider.relying_party.client_id.as_str()), ("request_uri", &request_uri)];
+        let pushed = [("client_id", provider.relying_party.client_id.as_str()), ("request_uri", &request_uri)];
         return Ok(redirect(with_parameters(endpoint, pushed).as_str()));
     }
     // OpenID Connect Core 1.0 section 3.1.2.1: providers must support POST.
@@ -237,9 +228,7 @@ async fn transport(
 /// The connection that an intent is about, and every scope that is asked for; `None` where that is nothing for this
 /// provider.
 pub(crate) fn asked<'a>(
-    runtime: &'a Runtime,
-    provider: &Provider,
-    intent: &Intent,
+    runtime: &'a Runtime, provider: &Provider, intent: &Intent,
 ) -> Option<(&'a CheckedConnection, Vec<String>)> {
     let id = provider.relying_party.id;
     let connections = runtime.settings.connections(id);
@@ -250,8 +239,7 @@ pub(crate) fn asked<'a>(
             Some((connection, distinct(connection.scopes.iter().chain(more_scopes))))
         }
         Intent::Visitor { connection, more_scopes, .. } => {
-            let connection =
-                of_visitors(runtime, connection).filter(|connection| connection.provider == id)?;
+            let connection = of_visitors(runtime, connection).filter(|connection| connection.provider == id)?;
             Some((connection, distinct(connection.visitor_scopes().iter().chain(more_scopes))))
         }
     }
@@ -274,10 +262,7 @@ pub(crate) fn registration(relying_party: &RelyingParty) -> [u8; 16] {
 /// Where scopes of a consent without a refresh token have lapsed, the options get `prompt=consent`, once: a refresh token
 /// comes with it.
 pub(super) fn scopes_besides(
-    runtime: &Runtime,
-    connection: &CheckedConnection,
-    granted: Option<&Grant>,
-    (always, more): (&[String], &[String]),
+    runtime: &Runtime, connection: &CheckedConnection, granted: Option<&Grant>, (always, more): (&[String], &[String]),
     options: &mut LoginOptions,
 ) -> Vec<String> {
     let before = granted.into_iter().flat_map(Grant::all_scopes).filter(|scope| connection.knows(scope));

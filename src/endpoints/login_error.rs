@@ -78,9 +78,7 @@ impl LoginError {
             Self::Store(_) => page::try_again("Sign-in is not possible at the moment.", again),
             Self::Deadline => unavailable(again),
             Self::Provider(error) if error.passes() => unavailable(again),
-            Self::Denied(code) if matches!(&**code, "temporarily_unavailable" | "server_error") => {
-                unavailable(again)
-            }
+            Self::Denied(code) if matches!(&**code, "temporarily_unavailable" | "server_error") => unavailable(again),
             _ => page::page(self.status(), "Sign-in failed", &self.text(), &[(again, "Try again")]),
         }
     }
@@ -151,9 +149,7 @@ impl LoginError {
                 "Access was granted by another account than the one you are signed in with (AccountMismatch). It was not \
                  saved."
             }
-            Self::Provider(_) | Self::NoIdToken => {
-                "The sign-in service's statement about you could not be verified."
-            }
+            Self::Provider(_) | Self::NoIdToken => "The sign-in service's statement about you could not be verified.",
         };
         text.into()
     }

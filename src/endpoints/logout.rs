@@ -101,9 +101,8 @@ impl Logout<'_> {
             async move { end_session(&runtime, session.id, Some(&session), &jar).await }
         };
         let ended = runtime.tasks.spawn(ending).await;
-        let id_token = ended.unwrap_or_else(|error| {
-            Err(StoreError::outcome_unknown("the task that asked it ended", error))
-        })?;
+        let id_token =
+            ended.unwrap_or_else(|error| Err(StoreError::outcome_unknown("the task that asked it ended", error)))?;
         runtime.events().emit(EventCode::LoggedOut, Some(session.user()), "by the person");
         Ok(self.at_provider(id_token, REMOVALS + jar.leave()).await)
     }

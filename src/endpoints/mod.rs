@@ -34,12 +34,7 @@ use crate::page;
 use crate::state::Runtime;
 
 /// Answers a request for one of the layer's endpoints.
-pub(crate) async fn endpoint(
-    runtime: &Arc<Runtime>,
-    endpoint: &str,
-    parts: Parts,
-    body: Bytes,
-) -> Response<Bytes> {
+pub(crate) async fn endpoint(runtime: &Arc<Runtime>, endpoint: &str, parts: Parts, body: Bytes) -> Response<Bytes> {
     runtime.is_reached();
     if let (Some(provider), true) = (&runtime.development, is_development(endpoint)) {
         return provider.handle(Request::from_parts(parts, body));

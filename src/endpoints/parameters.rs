@@ -32,9 +32,7 @@ impl EndpointQuery {
     }
 
     /// The parameters of a request, and where it goes on to.
-    pub(crate) fn with_destination(
-        context: &EndpointContext,
-    ) -> Result<(Self, Destination), Response<Bytes>> {
+    pub(crate) fn with_destination(context: &EndpointContext) -> Result<(Self, Destination), Response<Bytes>> {
         let given = Self::parse(context.query())?;
         let return_to = given.get("return_to").unwrap_or_default();
         let destination = context.runtime.settings.destination(return_to).map_err(|error| match error {
@@ -51,9 +49,7 @@ impl EndpointQuery {
     /// The same, where it is not too long to travel on.
     pub(crate) fn bounded(&self, name: &str) -> Result<Option<&str>, Response<Bytes>> {
         match self.get(name) {
-            Some(value) if value.len() > LONGEST_OPTION => {
-                Err(page::bad_request(&format!("{name} is too long.")))
-            }
+            Some(value) if value.len() > LONGEST_OPTION => Err(page::bad_request(&format!("{name} is too long."))),
             value => Ok(value),
         }
     }

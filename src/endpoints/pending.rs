@@ -153,10 +153,7 @@ impl<'r> PendingCookies<'r> {
 
     /// The `Set-Cookie` of something under way until then.
     pub(crate) fn sealed<T: Serialize>(
-        self,
-        cross_site: SameSitePolicy,
-        (state, expires_at): (&str, Timestamp),
-        value: &T,
+        self, cross_site: SameSitePolicy, (state, expires_at): (&str, Timestamp), value: &T,
     ) -> Option<HeaderValue> {
         let (runtime, name) = (self.runtime, self.cookie(state)?);
         let contents = postcard::to_allocvec(value).ok()?;
@@ -197,19 +194,14 @@ impl<'r> PendingCookies<'r> {
     }
 
     /// The removals of these cookies that fit: a request can bring any number of them, and an answer has room for few.
-    pub(crate) fn remove_all<'h>(
-        self,
-        names: impl Iterator<Item = &'h str>,
-        size: usize,
-    ) -> Vec<HeaderValue> {
+    pub(crate) fn remove_all<'h>(self, names: impl Iterator<Item = &'h str>, size: usize) -> Vec<HeaderValue> {
         let cross_site = removal(self.runtime);
         let removals = names.map(|name| self.runtime.settings.cookies.remove(name, cross_site));
         as_fit(removals.take(MOST), size)
     }
 
     fn open<T: DeserializeOwned>(self, name: &str, value: &[u8]) -> Option<(Timestamp, T)> {
-        let (place, sealed) =
-            (AssociatedData::new(self.purpose, name.as_bytes()), URL_SAFE_NO_PAD.decode(value).ok()?);
+        let (place, sealed) = (AssociatedData::new(self.purpose, name.as_bytes()), URL_SAFE_NO_PAD.decode(value).ok()?);
         let opened = self.runtime.records.keys.open(place, &sealed).ok()?;
         Some((opened.expires_at, postcard::from_bytes(&opened.contents).ok()?))
     }
@@ -268,9 +260,7 @@ impl UnderWay<'_> {
 ///
 /// A login that is over stays while there is room: its late callback still lands where it was going.
 pub(crate) fn begin(
-    context: &EndpointContext,
-    response_mode: ResponseMode,
-    login: PendingLogin,
+    context: &EndpointContext, response_mode: ResponseMode, login: PendingLogin,
 ) -> Option<Vec<HeaderValue>> {
     let (runtime, jar) = (&*context.runtime, context.jar());
     let logins = PendingCookies::logins(runtime);

@@ -26,8 +26,7 @@ use crate::records::{Consent, FOREVER, Grant, GrantSource, LOGIN, Loaded, TokenS
 use crate::sessions::provider_logout::add_sid;
 use crate::sessions::user_agent::family;
 use crate::sessions::{
-    ClaimSources, MOST_CLAIMS, Profile, Session, SessionCookie, SessionId, SessionPayload, SessionRecord,
-    bytes_of,
+    ClaimSources, MOST_CLAIMS, Profile, Session, SessionCookie, SessionId, SessionPayload, SessionRecord, bytes_of,
 };
 use crate::state::Runtime;
 use crate::stateless::JarContents;
@@ -208,10 +207,7 @@ impl SignIn<'_> {
 
     /// The session that begins. In the place of another one of the same person it has the grants of that one, and the
     /// provider's sessions that it was known by.
-    async fn record(
-        &self,
-        (claims, sources, roles, lifetime): Admitted,
-    ) -> Result<SessionRecord, LoginError> {
+    async fn record(&self, (claims, sources, roles, lifetime): Admitted) -> Result<SessionRecord, LoginError> {
         let Self { issued, id_token, replaced, .. } = self;
         let (runtime, now) = (&issued.context.runtime, issued.context.runtime.now());
         let facts = &id_token.facts;
@@ -313,8 +309,7 @@ impl SignIn<'_> {
                 Ok(begun) => {
                     // A refresh of the grant before it may be under way. But nobody can have anything of a new session.
                     let until = kept_until(self.login.grant_lifetime, record.ends_at);
-                    let kept =
-                        async || runtime.records.swap(&place.row, version, &grant, until, Vec::new()).await;
+                    let kept = async || runtime.records.swap(&place.row, version, &grant, until, Vec::new()).await;
                     if record.home.is_none() || kept().await?.is_some() {
                         jar.begin(begun);
                         self.revoke_former(&place, former.as_deref());
@@ -336,8 +331,7 @@ impl SignIn<'_> {
     async fn keep_longer(&self, rows: SessionRows, record: &SessionRecord) -> Result<(), StoreError> {
         let runtime = &self.issued.context.runtime;
         let connections = runtime.settings.connections(self.issued.provider.relying_party.id).all().iter();
-        let own =
-            |one: &&CheckedConnection| one.grant_lifetime == GrantLifetime::Session && one.name != LOGIN;
+        let own = |one: &&CheckedConnection| one.grant_lifetime == GrantLifetime::Session && one.name != LOGIN;
         for connection in connections.filter(own).filter(|_| record.home.is_some()) {
             let place = runtime.grant_place(record.owner(), connection, Some(rows)).await?;
             while let Loaded::Found(found) = runtime.records.load::<Grant>(&place.row).await? {

@@ -15,10 +15,7 @@ use crate::state::Runtime;
 
 /// The address of a login; without a provider that of the choice, where there is one.
 pub(crate) fn path(
-    runtime: &Runtime,
-    provider: Option<&Provider>,
-    destination: &Destination,
-    options: &LoginOptions,
+    runtime: &Runtime, provider: Option<&Provider>, destination: &Destination, options: &LoginOptions,
 ) -> String {
     let mut path = runtime.settings.login_path(destination);
     if let Some(provider) = provider.filter(|_| runtime.providers.several_logins()) {
@@ -56,11 +53,7 @@ pub(crate) fn path_for(runtime: &Runtime, endpoint: &str, connection: &str, to: 
 
 /// The address that asks the person to grant a connection, with what is needed besides.
 pub(crate) fn connect_path_with(
-    runtime: &Runtime,
-    connection: &str,
-    destination: &Destination,
-    more_scopes: &[String],
-    options: &LoginOptions,
+    runtime: &Runtime, connection: &str, destination: &Destination, more_scopes: &[String], options: &LoginOptions,
 ) -> String {
     let mut address = path_for(runtime, "connect", connection, destination);
     if !more_scopes.is_empty() {

@@ -53,11 +53,7 @@ type User<'a> = (&'a str, &'a str);
 
 impl Runtime {
     /// Lists a user's sessions, the newest login first; `current` is the row of the one that asks.
-    pub(crate) async fn sessions_of(
-        &self,
-        user: User<'_>,
-        current: Option<Key>,
-    ) -> Result<Vec<UserSession>, Error> {
+    pub(crate) async fn sessions_of(&self, user: User<'_>, current: Option<Key>) -> Result<Vec<UserSession>, Error> {
         let (index, now) = (self.records.index().await?, self.now());
         let idle = millis(self.settings.idle_lifetime);
         let provider = self.providers.of_issuer(user.0);
@@ -84,10 +80,7 @@ impl Runtime {
 
     /// Ends sessions of a user, and returns how many there were. Work that a client has begun goes on when it hangs up.
     pub(crate) async fn end_sessions_of(
-        self: &Arc<Self>,
-        (issuer, subject): User<'_>,
-        ending: Ending,
-        by: &'static str,
+        self: &Arc<Self>, (issuer, subject): User<'_>, ending: Ending, by: &'static str,
     ) -> Result<usize, Error> {
         let (this, issuer, subject) = (Arc::clone(self), issuer.to_owned(), subject.to_owned());
         let ending = async move { this.end_each((&issuer, &subject), &ending, by).await };
@@ -106,8 +99,7 @@ impl Runtime {
         let index = self.records.agree_on_index().await?;
         let kept = self.sessions.of_user(user, matches!(ending, Ending::Others(_) | Ending::All)).await?;
         let kept = kept.ok_or_else(not_kept)?;
-        let most =
-            if let Ending::Surplus(left, _) = ending { kept.len().saturating_sub(*left) } else { kept.len() };
+        let most = if let Ending::Surplus(left, _) = ending { kept.len().saturating_sub(*left) } else { kept.len() };
         let is_meant = |session: Key| match ending {
             Ending::One(id) => *id == public_id(session, &index),
             Ending::Others(spared) | Ending::Surplus(_, spared) => session != *spared,

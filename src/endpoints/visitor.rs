@@ -39,10 +39,7 @@ fn becoming(context: &EndpointContext) -> impl Iterator<Item = [u8; 32]> {
 /// The name that the browser has, and the one that it gets with a grant that was begun in it; `None` where the browser has
 /// become somebody else since.
 fn renamed(
-    context: &EndpointContext,
-    index: &BlindIndexKey,
-    name: [u8; 32],
-    before: Option<Visitor>,
+    context: &EndpointContext, index: &BlindIndexKey, name: [u8; 32], before: Option<Visitor>,
 ) -> Option<(Option<Visitor>, Visitor)> {
     // The smallest: whoever sees several that began at the same moment chooses the same.
     let new = Visitor::new(becoming(context).fold(name, Ord::min));
@@ -60,10 +57,7 @@ fn renamed(
 
 /// Sends a visitor to the provider, `asked` for more scopes than always.
 pub(crate) async fn start(
-    context: &EndpointContext,
-    connection: &CheckedConnection,
-    mut ask: AuthorizationAttempt,
-    more: &[String],
+    context: &EndpointContext, connection: &CheckedConnection, mut ask: AuthorizationAttempt, more: &[String],
 ) -> Result<Response<Bytes>, StoreError> {
     let (runtime, present) = (&context.runtime, context.visitor());
     let before = present.map(Visitor::bytes);

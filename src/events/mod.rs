@@ -260,16 +260,11 @@ impl Events {
 /// what a provider gave may be in our hands at that moment, such as a refresh token that has no other copy.
 pub(crate) fn guarded<T>(what: &str, call: impl FnOnce() -> T) -> Option<T> {
     let called = catch_unwind(AssertUnwindSafe(call));
-    called
-        .inspect_err(|_| tracing::error!(target: "tower_oidc", code = "hook.panicked", "{what} panicked"))
-        .ok()
+    called.inspect_err(|_| tracing::error!(target: "tower_oidc", code = "hook.panicked", "{what} panicked")).ok()
 }
 
 /// Awaits a future of the application; `None` where it panicked, as for [`guarded`].
-pub(crate) async fn guarded_future<T, F: Future<Output = T>>(
-    what: &str,
-    call: impl FnOnce() -> F,
-) -> Option<T> {
+pub(crate) async fn guarded_future<T, F: Future<Output = T>>(what: &str, call: impl FnOnce() -> F) -> Option<T> {
     let mut future = pin!(guarded(what, call)?);
     poll_fn(|cx| match guarded(what, || future.as_mut().poll(cx)) {
         Some(Poll::Pending) => Poll::Pending,
@@ -332,10 +327,7 @@ mod tests {
             events.emit(EventCode::LoginSucceeded, None, "nobody can forge that");
         }
         events.emit(EventCode::Tampered, None, "another kind");
-        assert_eq!(
-            [EventCode::StoreFailed, EventCode::Tampered, EventCode::LoginSucceeded].map(count),
-            [20, 1, 100]
-        );
+        assert_eq!([EventCode::StoreFailed, EventCode::Tampered, EventCode::LoginSucceeded].map(count), [20, 1, 100]);
         time.store(10_000, Ordering::SeqCst);
         events.emit(EventCode::StoreFailed, None, "it is away");
         assert_eq!(heard.lock().last(), Some(&(EventCode::StoreFailed, 80)));

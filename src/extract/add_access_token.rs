@@ -4,8 +4,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use http::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION,
-    PROXY_AUTHORIZATION, WWW_AUTHENTICATE,
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION, PROXY_AUTHORIZATION,
+    WWW_AUTHENTICATE,
 };
 use http::{Method, Request, Response, StatusCode, Uri};
 use tower::{BoxError, Layer, Service, ServiceExt};
@@ -137,16 +137,13 @@ impl<S> AddAccessToken<S> {
         let (mut renewed, mut redirects) = (false, 0);
         loop {
             let response = self.inner.clone().oneshot(request.with(token.as_ref())?).await;
-            let response =
-                response.map_err(|error| Error::upstream("the API does not answer").with_source(error))?;
+            let response = response.map_err(|error| Error::upstream("the API does not answer").with_source(error))?;
             if let Some(released) = &token {
                 let missing = match (wanted(&response), response.status()) {
                     (Some(Demand::Authentication { acr_values, max_age }), StatusCode::UNAUTHORIZED) => {
                         Some((Vec::new(), LoginOptions { acr_values, max_age, ..LoginOptions::default() }))
                     }
-                    (Some(Demand::Scopes(scopes)), StatusCode::FORBIDDEN)
-                        if tokens.may_ask(&source, &scopes) =>
-                    {
+                    (Some(Demand::Scopes(scopes)), StatusCode::FORBIDDEN) if tokens.may_ask(&source, &scopes) => {
                         Some((scopes, LoginOptions::default()))
                     }
                     (_, StatusCode::UNAUTHORIZED) if renewed => Some((Vec::new(), LoginOptions::default())),

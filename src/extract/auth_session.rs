@@ -66,11 +66,7 @@ impl AuthSession {
     /// # Errors
     ///
     /// [`DestinationError`], if the destination is too long or not within this application.
-    pub fn login_url_with(
-        &self,
-        destination: &str,
-        options: &LoginOptions,
-    ) -> Result<String, DestinationError> {
+    pub fn login_url_with(&self, destination: &str, options: &LoginOptions) -> Result<String, DestinationError> {
         let destination = self.0.runtime.settings.destination(destination)?;
         let address = urls::path(&self.0.runtime, None, &destination, options);
         Ok(urls::with_proof(&self.0.runtime, self.proof_key().as_deref(), address))
@@ -83,9 +79,7 @@ impl AuthSession {
     ///
     /// [`DestinationError`], if the destination is too long or not within this application.
     pub fn login_choices(
-        &self,
-        destination: &str,
-        options: &LoginOptions,
+        &self, destination: &str, options: &LoginOptions,
     ) -> Result<Vec<ProviderChoice>, DestinationError> {
         let destination = self.0.runtime.settings.destination(destination)?;
         Ok(login::choices(&self.0.runtime, self.proof_key().as_deref(), &destination, options))
@@ -155,8 +149,7 @@ impl AuthSession {
         let destination = self.0.runtime.settings.destination(destination)?;
         let Some(session) = &self.0.session else { return Ok(destination.as_str().to_owned()) };
         let RequestState { runtime, jar, .. } = &self.0;
-        let (address, cookies) =
-            Logout { runtime, session, jar, destination: &destination }.log_out().await?;
+        let (address, cookies) = Logout { runtime, session, jar, destination: &destination }.log_out().await?;
         session.end_with(self.0.head.number, cookies);
         Ok(address)
     }

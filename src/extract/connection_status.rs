@@ -46,18 +46,14 @@ pub enum ConnectionState {
 
 impl ConnectionStatus {
     pub(crate) fn of(
-        connection: &CheckedConnection,
-        provider: &str,
-        grant: Option<Arc<Grant>>,
-        now: Timestamp,
+        connection: &CheckedConnection, provider: &str, grant: Option<Arc<Grant>>, now: Timestamp,
     ) -> Self {
         let grant = grant.filter(|_| !connection.single_use);
         let state = match &grant {
             _ if connection.single_use => ConnectionState::SingleUse,
             None => ConnectionState::NotConnected,
             Some(grant) => {
-                let said: Vec<_> =
-                    connection.scopes.iter().filter(|scope| !is_silent(scope)).cloned().collect();
+                let said: Vec<_> = connection.scopes.iter().filter(|scope| !is_silent(scope)).cloned().collect();
                 // What lapses counts until it has.
                 let whole = grant.covers_scopes(connection.single_indicator(), &said, now);
                 match grant.status {

@@ -218,8 +218,7 @@ impl CurrentUser {
     /// the store; in [stateless mode](crate::OidcLayer::stateless) the key is derived from the first session secret.
     /// If the public URL changes, all pseudonyms change.
     pub fn pseudonym(&self, purpose: &str) -> String {
-        let parts: [&[u8]; 4] =
-            [b"public id", purpose.as_bytes(), self.issuer().as_bytes(), self.subject().as_bytes()];
+        let parts: [&[u8]; 4] = [b"public id", purpose.as_bytes(), self.issuer().as_bytes(), self.subject().as_bytes()];
         // No session is known before the index key is.
         let hash = self.runtime.records.known_index().map(|index| index.hash(&parts)).unwrap_or_default();
         URL_SAFE_NO_PAD.encode(&hash[..16])

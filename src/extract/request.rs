@@ -56,11 +56,7 @@ struct Unusual {
 impl RequestState {
     /// Puts the person, if there is one, and this into a request.
     pub(crate) fn insert<B>(
-        runtime: Arc<Runtime>,
-        session: Option<Arc<Session>>,
-        jar: CookieJar,
-        head: Head,
-        request: &mut Request<B>,
+        runtime: Arc<Runtime>, session: Option<Arc<Session>>, jar: CookieJar, head: Head, request: &mut Request<B>,
     ) {
         let is_anonymous = session.is_none();
         let has_hook = runtime.hooks.unauthenticated.is_some();
@@ -92,14 +88,7 @@ impl RequestState {
 
     /// Of no request: nobody can be sent anywhere.
     pub(crate) fn without_request(runtime: Arc<Runtime>) -> Self {
-        Self {
-            runtime,
-            session: None,
-            jar: CookieJar::default(),
-            here: None,
-            head: Head::default(),
-            unusual: None,
-        }
+        Self { runtime, session: None, jar: CookieJar::default(), here: None, head: Head::default(), unusual: None }
     }
 
     pub(crate) fn of(extensions: &Extensions) -> Result<&Self, Error> {
@@ -172,17 +161,13 @@ impl RequestState {
     /// The error that sends the person to the provider for more. `asked` is what they were last sent for: whoever did
     /// not grant it a moment ago is not sent round in circles, and the application says what is missing.
     pub(crate) fn consent_required(
-        &self,
-        connection: &str,
-        scopes: &[String],
-        options: &LoginOptions,
-        asked: Option<&Consent>,
+        &self, connection: &str, scopes: &[String], options: &LoginOptions, asked: Option<&Consent>,
     ) -> Error {
         let path = |to: &_| urls::connect_path_with(&self.runtime, connection, to, scopes, options);
         let mut next_step = self.next_step(path, "connect");
         let now = self.runtime.now();
-        let asked_lately = asked
-            .is_some_and(|asked| now.duration_since(asked.at) < ASK_AGAIN && asked.covers(scopes, options));
+        let asked_lately =
+            asked.is_some_and(|asked| now.duration_since(asked.at) < ASK_AGAIN && asked.covers(scopes, options));
         next_step.redirect &= !asked_lately;
         Error::new(ErrorKind::ConsentRequired, "access must be granted first").with_next_step(next_step)
     }
@@ -235,9 +220,7 @@ impl RequestState {
         self.require_admin()?;
         match account.is_granted_by_hand() {
             true => Ok(()),
-            false => {
-                Err(Error::forbidden("the account stands in the configuration: it is not disconnected here"))
-            }
+            false => Err(Error::forbidden("the account stands in the configuration: it is not disconnected here")),
         }
     }
 
@@ -330,10 +313,7 @@ impl Head {
     /// One pass: looking a header up by its name costs as much as passing by several. The second is the value of the
     /// session's cookie; all of ours are put into `own`, where they are wanted.
     pub(crate) fn read<'a>(
-        method: &Method,
-        headers: &'a HeaderMap,
-        cookies: &CookiePolicy,
-        mut own: Option<&mut AppCookies>,
+        method: &Method, headers: &'a HeaderMap, cookies: &CookiePolicy, mut own: Option<&mut AppCookies>,
     ) -> (Self, Option<&'a [u8]>) {
         let mut ours = KnownCookies::default();
         let (mut wants_html, mut navigates, mut upgrades) = (false, true, false);

@@ -112,9 +112,9 @@ impl SingleUseToken {
         let Some(connection) = connections.and_then(|all| all.named(&record.connection)) else { return };
         let provider = Arc::clone(runtime.providers.get(connection.provider));
         // In a task of its own: a browser that goes away does not keep it alive.
-        let revoking = runtime.tasks.spawn(async move {
-            revoke(&provider, record.refresh_token.as_ref(), Some(&record.access_token)).await
-        });
+        let revoking = runtime
+            .tasks
+            .spawn(async move { revoke(&provider, record.refresh_token.as_ref(), Some(&record.access_token)).await });
         let _ = revoking.await;
     }
 }

@@ -126,14 +126,11 @@ impl UserTokens {
         }
         let scopes: Vec<String> = scopes.iter().map(|scope| (*scope).to_owned()).collect();
         if !self.may_ask(source, &scopes) {
-            return Err(Error::no_such_connection(
-                "a scope that is required is not among those of the connection",
-            ));
+            return Err(Error::no_such_connection("a scope that is required is not among those of the connection"));
         }
         let (indicator, now) = (source.indicator.as_deref(), self.runtime().now());
-        let covers = |grant: Arc<Grant>| {
-            grant.status == GrantStatus::Active && grant.covers_scopes(indicator, &scopes, now)
-        };
+        let covers =
+            |grant: Arc<Grant>| grant.status == GrantStatus::Active && grant.covers_scopes(indicator, &scopes, now);
         if self.grant(&source.connection).await?.is_some_and(covers) {
             return Ok(());
         }
@@ -268,18 +265,13 @@ impl UserTokens {
 
     /// A fresh token from its source. `rejected` is one that the API refused: it is not given out again.
     pub(crate) async fn token(
-        &self,
-        source: &ResourceRoute,
-        rejected: Option<&AccessToken>,
+        &self, source: &ResourceRoute, rejected: Option<&AccessToken>,
     ) -> Result<AccessToken, Error> {
         self.token_of(self.registered(&source.connection)?, source, rejected).await
     }
 
     async fn token_of(
-        &self,
-        connection: &CheckedConnection,
-        source: &ResourceRoute,
-        rejected: Option<&AccessToken>,
+        &self, connection: &CheckedConnection, source: &ResourceRoute, rejected: Option<&AccessToken>,
     ) -> Result<AccessToken, Error> {
         self.require_session().await?;
         let place = self.place(connection).await?;
@@ -304,8 +296,7 @@ impl UserTokens {
                 Err(Error::unavailable("no fresh token can be had now", cause))
             }
             Err(TokenUnavailable::Operator(cause)) => {
-                let message =
-                    "the provider refuses this application: its operator must correct the registration";
+                let message = "the provider refuses this application: its operator must correct the registration";
                 Err(Error::new(ErrorKind::OperatorActionRequired, message).with_source(cause.to_string()))
             }
         }
@@ -327,10 +318,7 @@ impl UserTokens {
     }
 
     /// A source's connection. Tokens for one use are not there to be had again.
-    fn kept<'a>(
-        connections: &'a CheckedConnections,
-        source: &ResourceRoute,
-    ) -> Option<&'a CheckedConnection> {
+    fn kept<'a>(connections: &'a CheckedConnections, source: &ResourceRoute) -> Option<&'a CheckedConnection> {
         connections.named(&source.connection).filter(|connection| !connection.single_use)
     }
 
@@ -343,10 +331,7 @@ impl UserTokens {
     /// The error that asks the person for what is missing. A person who was asked for all
     /// of it a moment ago is not sent again.
     pub(crate) async fn consent_required(
-        &self,
-        source: &ResourceRoute,
-        scopes: &[String],
-        options: &LoginOptions,
+        &self, source: &ResourceRoute, scopes: &[String], options: &LoginOptions,
     ) -> Error {
         if let Principal::Account(_) = self.principal {
             return self.state.needs_operator(&source.connection);
@@ -387,8 +372,7 @@ impl UserTokens {
     }
 
     async fn place(&self, connection: &CheckedConnection) -> Result<GrantRef, Error> {
-        let reachable =
-            connection.grant_lifetime == GrantLifetime::Persistent && self.runtime().mode.keeps_logins();
+        let reachable = connection.grant_lifetime == GrantLifetime::Persistent && self.runtime().mode.keeps_logins();
         if self.principal.is_absent() && !reachable {
             return Err(Error::no_such_connection(self.runtime().mode.out_of_reach()));
         }

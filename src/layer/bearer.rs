@@ -115,19 +115,14 @@ fn refused(api: &CheckedApi, kind: ErrorKind, why: &str) -> Error {
         return error;
     }
     // RFC 6750 section 3: neither quotation marks nor backslashes.
-    let plain =
-        |character: char| if character.is_ascii_graphic() && character != '\\' { character } else { ' ' };
+    let plain = |character: char| if character.is_ascii_graphic() && character != '\\' { character } else { ' ' };
     let description: String = why.replace('"', "'").chars().map(plain).collect();
-    error.with_challenge(
-        api.challenge(&format!("error=\"{}\", error_description=\"{description}\"", kind.code())),
-    )
+    error.with_challenge(api.challenge(&format!("error=\"{}\", error_description=\"{description}\"", kind.code())))
 }
 
 /// Verifies a token, and asks the application. The outer error is one that passes.
 async fn check(
-    runtime: &Arc<Runtime>,
-    api: &CheckedApi,
-    token: &Secret,
+    runtime: &Arc<Runtime>, api: &CheckedApi, token: &Secret,
 ) -> Result<Result<(Session, Duration), BearerRefusal>, Error> {
     let invalid = |why: &str| Ok(Err((ErrorKind::InvalidToken, why.into())));
     let Api { audience, introspect_at, introspection_age, .. } = &api.api;
@@ -164,11 +159,7 @@ async fn check(
 }
 
 /// Decides whether the user of a token may come in, by the rules of a login.
-async fn admit(
-    runtime: &Runtime,
-    provider: &Provider,
-    token: &BearerToken,
-) -> Result<Session, BearerRefusal> {
+async fn admit(runtime: &Runtime, provider: &Provider, token: &BearerToken) -> Result<Session, BearerRefusal> {
     let denied = |why: &str| Err((ErrorKind::Forbidden, why.into()));
     let domain = provider.relying_party.hosted_domain.as_deref();
     if domain.is_some() && token.claims.get("hd").and_then(Value::as_str) != domain {

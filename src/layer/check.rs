@@ -56,9 +56,7 @@ pub(crate) async fn check(runtime: &Runtime) -> CheckReport {
 
 async fn store(runtime: &Runtime) -> Finding {
     match runtime.records.try_out().await {
-        Ok(true) if runtime.records.is_durable() => {
-            Severity::Ok.says("store", "a row was written and deleted")
-        }
+        Ok(true) if runtime.records.is_durable() => Severity::Ok.says("store", "a row was written and deleted"),
         Ok(true) => Severity::Warning.says("store", "it ends with this process, expected a durable store"),
         Ok(false) => Severity::Error.says("store", "it does not keep the contract of tower_oidc::store"),
         Err(error) => Severity::Error.says("store", cause(&error)),
@@ -72,7 +70,6 @@ fn cookies(runtime: &Runtime) -> Finding {
     // Where the server keeps sessions, browsers have a session's id.
     let bytes = runtime.most_carried().max(runtime.settings.session_cookie.len() + "=".len() + 43);
     let severity = if bytes < HEADER { Severity::Ok } else { Severity::Warning };
-    let limit =
-        format!("servers and proxies take {HEADER} unless they are told otherwise (max_cookie_bytes)");
+    let limit = format!("servers and proxies take {HEADER} unless they are told otherwise (max_cookie_bytes)");
     severity.says("cookies", format!("at most {bytes} bytes in a request: {limit}"))
 }

@@ -58,11 +58,7 @@ pub(crate) async fn health(runtime: &Runtime) -> Health {
     for (provider, probe) in runtime.providers.all().zip(probes) {
         let _ = probe.await;
         let (metadata, key_set) = provider.readiness();
-        providers.push(ProviderHealth {
-            issuer: provider.relying_party.issuer.url.clone(),
-            metadata,
-            key_set,
-        });
+        providers.push(ProviderHealth { issuer: provider.relying_party.issuer.url.clone(), metadata, key_set });
     }
     Health { store, providers }
 }

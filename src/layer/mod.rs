@@ -99,11 +99,7 @@ impl OidcLayer {
     /// # Errors
     ///
     /// [`ConfigError`] with every problem of the configuration.
-    pub fn single_user(
-        config: Config,
-        account: SharedAccount,
-        store: impl Store,
-    ) -> Result<Self, ConfigError> {
+    pub fn single_user(config: Config, account: SharedAccount, store: impl Store) -> Result<Self, ConfigError> {
         Self::from_config(config.mode(Mode::SingleUser(account)), store)
     }
 

@@ -50,10 +50,7 @@ pub(super) fn begin(runtime: &Arc<Runtime>, session: &Arc<Session>, jar: &Cookie
 
 /// Asks before the request goes on, and returns the session if it lasts.
 pub(super) async fn wait(
-    runtime: &Arc<Runtime>,
-    session: Option<Arc<Session>>,
-    jar: &CookieJar,
-    now: Timestamp,
+    runtime: &Arc<Runtime>, session: Option<Arc<Session>>, jar: &CookieJar, now: Timestamp,
 ) -> Option<Arc<Session>> {
     let session = session?;
     if revalidation(runtime, &session, now) != Revalidation::Overdue {
@@ -69,9 +66,7 @@ pub(super) async fn wait(
 async fn revalidate(runtime: &Arc<Runtime>, session: &Arc<Session>, jar: &CookieJar) {
     match confirmation(runtime, session, jar).await {
         Ok(at) => session.liveness.validated(Some(at), runtime.now()),
-        Err(TokenUnavailable::Consent)
-            if end_session(runtime, session.id, Some(session), jar).await.is_ok() =>
-        {
+        Err(TokenUnavailable::Consent) if end_session(runtime, session.id, Some(session), jar).await.is_ok() => {
             session.liveness.end();
             let detail = "the provider did not renew the grant of the login";
             runtime.events().emit(EventCode::LoggedOut, Some(session.user()), detail);
@@ -83,9 +78,7 @@ async fn revalidate(runtime: &Arc<Runtime>, session: &Arc<Session>, jar: &Cookie
 
 /// When the provider last issued a token of the login's own grant: not longer ago than `revalidate_every`.
 async fn confirmation(
-    runtime: &Arc<Runtime>,
-    session: &Arc<Session>,
-    jar: &CookieJar,
+    runtime: &Arc<Runtime>, session: &Arc<Session>, jar: &CookieJar,
 ) -> Result<Timestamp, TokenUnavailable> {
     let now = runtime.now();
     let provider = runtime.signed_in_at(session);

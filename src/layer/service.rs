@@ -127,9 +127,7 @@ impl<S> Oidc<S> {
     /// Calls the inner service for the user of an access token, in place of any session's.
     #[inline(never)]
     fn call_with_token<B, R>(
-        &mut self,
-        mut request: Request<B>,
-        bearer: BearerRequest,
+        &mut self, mut request: Request<B>, bearer: BearerRequest,
     ) -> ResponseFuture<S::Future, R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
@@ -166,8 +164,7 @@ impl<S> Oidc<S> {
     /// request runs.
     #[inline(never)]
     fn call_after<B, R>(
-        &mut self,
-        prepared: impl Future<Output = Result<(Request<B>, Finish), Response<R>>> + Send + 'static,
+        &mut self, prepared: impl Future<Output = Result<(Request<B>, Finish), Response<R>>> + Send + 'static,
     ) -> ResponseFuture<S::Future, R, S::Error>
     where
         S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
@@ -190,9 +187,7 @@ impl<S> Oidc<S> {
 
 /// Asks the store for the session, for the request that then reaches the inner service.
 async fn ask_first<B, R: From<Bytes>>(
-    runtime: Arc<Runtime>,
-    mut request: Request<B>,
-    (head, own): (Head, Option<AppCookies>),
+    runtime: Arc<Runtime>, mut request: Request<B>, (head, own): (Head, Option<AppCookies>),
     (asked, now): (SessionLookup, Timestamp),
 ) -> Result<(Request<B>, Finish), Response<R>> {
     let settled = runtime.sessions.settled(asked, now).await;
@@ -223,10 +218,7 @@ fn forged<B>(runtime: &Runtime, request: &Request<B>, head: &Head) -> Option<Res
 /// What the browser carries: for the person, whose session is kept from ending, or as a visitor.
 #[inline(always)]
 fn jar(
-    runtime: &Arc<Runtime>,
-    session: Option<&Arc<Session>>,
-    own: Option<AppCookies>,
-    head: &Head,
+    runtime: &Arc<Runtime>, session: Option<&Arc<Session>>, own: Option<AppCookies>, head: &Head,
     now: Option<Timestamp>,
 ) -> CookieJar {
     let is_nobody = session.is_none() && head.visitor().is_none();
@@ -234,10 +226,7 @@ fn jar(
 }
 
 fn jar_of(
-    runtime: &Arc<Runtime>,
-    session: Option<&Arc<Session>>,
-    own: Option<AppCookies>,
-    now: Option<Timestamp>,
+    runtime: &Arc<Runtime>, session: Option<&Arc<Session>>, own: Option<AppCookies>, now: Option<Timestamp>,
 ) -> CookieJar {
     let now = now.unwrap_or_else(|| runtime.now());
     let jar = CookieJar::new(runtime, own, now);
@@ -260,12 +249,7 @@ fn extend_in_time(runtime: &Arc<Runtime>, session: &Arc<Session>, jar: &CookieJa
     }
 }
 
-fn store_away<B, R: From<Bytes>>(
-    runtime: &Runtime,
-    request: &Request<B>,
-    head: &Head,
-    error: Error,
-) -> Response<R> {
+fn store_away<B, R: From<Bytes>>(runtime: &Runtime, request: &Request<B>, head: &Head, error: Error) -> Response<R> {
     if !head.navigation {
         return error.into_response();
     }

@@ -45,10 +45,7 @@ pub(crate) struct BearerToken {
 /// Verifies an access token for `audience`, in the order of RFC 9068 section 4. `plain`: the provider gives access tokens no
 /// type of their own.
 pub(crate) fn verify(
-    compact: &str,
-    (audience, plain): (&str, bool),
-    keys: &KeySet,
-    expected: &TokenPolicy<'_>,
+    compact: &str, (audience, plain): (&str, bool), keys: &KeySet, expected: &TokenPolicy<'_>,
 ) -> Result<BearerToken, JwtError> {
     let kinds = if plain { PLAIN_TYPES } else { TYPE };
     let mut token = jws::verify(compact, keys, kinds, &expected.jws)?;
@@ -62,10 +59,7 @@ pub(crate) fn verify(
 
 /// Reads what the provider says about an opaque access token (RFC 7662 section 2.2).
 pub(crate) fn from_introspection(
-    mut claims: Map<String, Value>,
-    audience: &str,
-    issuer: &ProviderIssuer,
-    now: Timestamp,
+    mut claims: Map<String, Value>, audience: &str, issuer: &ProviderIssuer, now: Timestamp,
 ) -> Result<BearerToken, JwtError> {
     if claims.remove("active") != Some(Value::Bool(true)) {
         return Err(JwtError::Refused("it is not active, as its provider says".into()));
@@ -94,8 +88,7 @@ impl BearerToken {
             return Err(refused(&claims, name, "none, as in an access token that needs no other proof"));
         }
         let is_other = |(name, kinds): &&(&str, &[&str])| {
-            let named =
-                claims.get(*name).map(|named| named.as_str().unwrap_or_default().to_ascii_lowercase());
+            let named = claims.get(*name).map(|named| named.as_str().unwrap_or_default().to_ascii_lowercase());
             named.is_some_and(|named| !kinds.contains(&named.as_str()))
         };
         if let Some((name, kinds)) = KINDS.iter().find(is_other) {

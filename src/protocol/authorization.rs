@@ -193,8 +193,7 @@ impl AuthorizationRequest<'_> {
 
 /// The endpoint's own query is kept (RFC 6749 section 3.1).
 pub(crate) fn with_parameters<'a>(
-    endpoint: &Url,
-    parameters: impl IntoIterator<Item = (&'a str, impl AsRef<str>)>,
+    endpoint: &Url, parameters: impl IntoIterator<Item = (&'a str, impl AsRef<str>)>,
 ) -> Url {
     let mut url = endpoint.clone();
     url.query_pairs_mut().extend_pairs(parameters);
@@ -266,11 +265,7 @@ impl AuthorizationResponse {
     }
 
     /// RFC 9207 section 2.4: an `iss` that is there must be the provider's, and must be there if announced.
-    pub(crate) fn check_issuer(
-        &self,
-        issuer: &ProviderIssuer,
-        announced: bool,
-    ) -> Result<(), MalformedResponse> {
+    pub(crate) fn check_issuer(&self, issuer: &ProviderIssuer, announced: bool) -> Result<(), MalformedResponse> {
         match &self.iss {
             Some(iss) if issuer.covers(iss) => Ok(()),
             None if !announced => Ok(()),
@@ -373,8 +368,7 @@ mod tests {
 
     #[test]
     fn a_code_and_an_error_are_read() {
-        let code =
-            AuthorizationResponse::parse(b"code=a%2Bb&state=s&iss=https%3A%2F%2Fop.test&extra=1").unwrap();
+        let code = AuthorizationResponse::parse(b"code=a%2Bb&state=s&iss=https%3A%2F%2Fop.test&extra=1").unwrap();
         assert_eq!(code.outcome, AuthorizationOutcome::Code("a+b".to_owned()));
         assert_eq!(code.check_issuer(&issuer(), true), Ok(()));
         let error = AuthorizationResponse::parse(b"error=access_denied&state=s").unwrap();

@@ -18,8 +18,7 @@ pub(crate) enum Demand {
 pub(crate) fn demand(header: &[u8]) -> Option<Demand> {
     let header = std::str::from_utf8(header).ok()?;
     let parameters = bearer(header)?;
-    let value =
-        |name: &str| parameters.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, v)| v);
+    let value = |name: &str| parameters.iter().find(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, v)| v);
     match value("error")?.as_str() {
         "insufficient_scope" => Some(Demand::Scopes(scopes(value("scope")?))),
         "insufficient_user_authentication" => Some(Demand::Authentication {
@@ -42,8 +41,7 @@ pub(crate) fn authentication(options: &LoginOptions) -> String {
 
 /// The parameters of the first Bearer challenge (RFC 9110 section 11.6.1). A name without a value begins a challenge.
 fn bearer(header: &str) -> Option<Vec<(&str, String)>> {
-    let mut named =
-        names(header).skip_while(|(name, value)| value.is_some() || !name.eq_ignore_ascii_case("bearer"));
+    let mut named = names(header).skip_while(|(name, value)| value.is_some() || !name.eq_ignore_ascii_case("bearer"));
     named.next()?;
     Some(named.map_while(|(name, value)| Some((name, value?))).collect())
 }
@@ -99,23 +97,17 @@ mod tests {
         assert_eq!(read(r#"Bearer error="insufficient_scope", scope="a", Basic scope="b""#), needed(&["a"]));
         assert_eq!(
             read(r#"Bearer error="insufficient_user_authentication", acr_values="gold", max_age="5""#),
-            Some(Demand::Authentication {
-                acr_values: vec!["gold".into()],
-                max_age: Some(Duration::from_secs(5))
-            })
+            Some(Demand::Authentication { acr_values: vec!["gold".into()], max_age: Some(Duration::from_secs(5)) })
         );
     }
 
     #[test]
     fn a_demand_is_read_as_it_was_written() {
-        for (acr_values, max_age) in
-            [(vec![], Some(0)), (vec!["gold"], None), (vec!["gold", "urn:x"], Some(300))]
-        {
+        for (acr_values, max_age) in [(vec![], Some(0)), (vec!["gold"], None), (vec!["gold", "urn:x"], Some(300))] {
             let mut options = LoginOptions::new().acr_values(acr_values);
             options.max_age = max_age.map(Duration::from_secs);
             let LoginOptions { acr_values, max_age, .. } = options.clone();
-            let written =
-                format!("Bearer {}, resource_metadata=\"https://a.test\"", authentication(&options));
+            let written = format!("Bearer {}, resource_metadata=\"https://a.test\"", authentication(&options));
             assert_eq!(demand(written.as_bytes()), Some(Demand::Authentication { acr_values, max_age }));
         }
     }

@@ -7,9 +7,9 @@ use openidconnect::core::{CoreClient, CoreRevocableToken};
 use openidconnect::url::ParseError;
 use openidconnect::{
     AccessToken, AuthType, AuthUrl, AuthorizationCode, ClientId, ClientSecret, DeviceAuthorizationUrl,
-    EmptyExtraDeviceAuthorizationFields, EndpointSet, ErrorResponse, HttpRequest, HttpResponse,
-    IntrospectionUrl, IssuerUrl, JsonWebKeySet, PkceCodeVerifier, RedirectUrl, RefreshToken,
-    RequestTokenError, RevocationUrl, Scope, TokenUrl,
+    EmptyExtraDeviceAuthorizationFields, EndpointSet, ErrorResponse, HttpRequest, HttpResponse, IntrospectionUrl,
+    IssuerUrl, JsonWebKeySet, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError, RevocationUrl, Scope,
+    TokenUrl,
 };
 use url::Url;
 use zeroize::Zeroize;
@@ -42,12 +42,8 @@ impl Deref for ProviderClient {
 
 impl ProviderClient {
     pub(crate) fn new(
-        metadata: Metadata,
-        client_id: &str,
-        client_secret: Option<&Secret>,
-        auth: ClientAuthMethod,
-        redirect_uri: &str,
-        scope_separator: &str,
+        metadata: Metadata, client_id: &str, client_secret: Option<&Secret>, auth: ClientAuthMethod,
+        redirect_uri: &str, scope_separator: &str,
     ) -> Result<Self, ParseError> {
         // The authorization endpoint's own query is no parameter of ours.
         let mut authorization = metadata.authorization_endpoint.clone();
@@ -61,15 +57,14 @@ impl ProviderClient {
         let introspection = or_token(&metadata.introspection_endpoint);
         // The library verifies nothing here: who issues tokens is none of its affairs.
         let issuer = IssuerUrl::from_url(metadata.token_endpoint.clone());
-        let mut library =
-            CoreClient::new(ClientId::new(client_id.to_owned()), issuer, JsonWebKeySet::default())
-                .disable_openid_scope()
-                .set_redirect_uri(RedirectUrl::new(redirect_uri.to_owned())?)
-                .set_auth_uri(AuthUrl::from_url(authorization))
-                .set_token_uri(TokenUrl::from_url(metadata.token_endpoint.clone()))
-                .set_introspection_url(IntrospectionUrl::from_url(introspection))
-                .set_revocation_url(RevocationUrl::from_url(revocation))
-                .set_device_authorization_url(DeviceAuthorizationUrl::from_url(par));
+        let mut library = CoreClient::new(ClientId::new(client_id.to_owned()), issuer, JsonWebKeySet::default())
+            .disable_openid_scope()
+            .set_redirect_uri(RedirectUrl::new(redirect_uri.to_owned())?)
+            .set_auth_uri(AuthUrl::from_url(authorization))
+            .set_token_uri(TokenUrl::from_url(metadata.token_endpoint.clone()))
+            .set_introspection_url(IntrospectionUrl::from_url(introspection))
+            .set_revocation_url(RevocationUrl::from_url(revocation))
+            .set_device_authorization_url(DeviceAuthorizationUrl::from_url(par));
         if auth != ClientAuthMethod::ClientSecretBasic {
             library = library.set_auth_type(AuthType::RequestBody);
         }
@@ -90,9 +85,8 @@ impl ProviderClient {
             .library
             .exchange_code(AuthorizationCode::new(code.to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(code_verifier.to_owned()));
-        let request = indicator
-            .into_iter()
-            .fold(request, |request, indicator| request.add_extra_param("resource", indicator));
+        let request =
+            indicator.into_iter().fold(request, |request, indicator| request.add_extra_param("resource", indicator));
         captured(request.request(&capture))
     }
 
@@ -100,9 +94,8 @@ impl ProviderClient {
     pub(crate) fn refresh(&self, token: &Secret, indicator: Option<&str>, scopes: &[String]) -> Built {
         let token = RefreshToken::new(token.expose_secret().to_owned());
         let request = self.library.exchange_refresh_token(&token);
-        let request = indicator
-            .into_iter()
-            .fold(request, |request, indicator| request.add_extra_param("resource", indicator));
+        let request =
+            indicator.into_iter().fold(request, |request, indicator| request.add_extra_param("resource", indicator));
         let built = captured(request.add_scopes(self.joined(scopes)).request(&capture));
         token.into_secret().zeroize();
         built
@@ -111,9 +104,8 @@ impl ProviderClient {
     /// RFC 6749 section 4.4.2: by nothing but the application's own credentials.
     pub(crate) fn client_credentials(&self, indicator: Option<&str>, scopes: &[String]) -> Built {
         let request = self.library.exchange_client_credentials();
-        let request = indicator
-            .into_iter()
-            .fold(request, |request, indicator| request.add_extra_param("resource", indicator));
+        let request =
+            indicator.into_iter().fold(request, |request, indicator| request.add_extra_param("resource", indicator));
         captured(request.add_scopes(self.joined(scopes)).request(&capture))
     }
 
@@ -143,9 +135,7 @@ impl ProviderClient {
         let request = parameters
             .iter()
             .filter(|(name, _)| !in_body || name != "client_id")
-            .fold(self.library.exchange_device_code(), |request, (name, value)| {
-                request.add_extra_param(name, value)
-            });
+            .fold(self.library.exchange_device_code(), |request, (name, value)| request.add_extra_param(name, value));
         captured(request.request::<_, EmptyExtraDeviceAuthorizationFields>(&capture))
     }
 }
@@ -183,12 +173,7 @@ pub(crate) mod tests {
         at("https", client_id, None, None)
     }
 
-    fn at(
-        scheme: &str,
-        client_id: &str,
-        secret: Option<&str>,
-        auth: Option<ClientAuthMethod>,
-    ) -> ProviderClient {
+    fn at(scheme: &str, client_id: &str, secret: Option<&str>, auth: Option<ClientAuthMethod>) -> ProviderClient {
         let endpoint = |path: &str| format!("{scheme}://127.0.0.1:7000/{path}");
         let document = json!({
             "issuer": endpoint(""),
@@ -200,15 +185,10 @@ pub(crate) mod tests {
         });
         let metadata = {
             let issuer = crate::protocol::issuer::ProviderIssuer::exact(&endpoint(""));
-            crate::protocol::metadata::parse(
-                document.to_string().as_bytes(),
-                &issuer,
-                (&serde_json::Map::new(), None),
-            )
+            crate::protocol::metadata::parse(document.to_string().as_bytes(), &issuer, (&serde_json::Map::new(), None))
         };
         let secret = secret.map(Secret::from);
-        let secrets =
-            if secret.is_some() { ClientAuthMethod::ClientSecretBasic } else { ClientAuthMethod::None };
+        let secrets = if secret.is_some() { ClientAuthMethod::ClientSecretBasic } else { ClientAuthMethod::None };
         ProviderClient::new(
             metadata.unwrap().0,
             client_id,
@@ -241,8 +221,7 @@ pub(crate) mod tests {
     #[test]
     fn each_request_is_as_specified() {
         let client = at("http", "c", None, None);
-        let (url, authorization, parameters) =
-            sent(client.exchange("code", "verifier", Some("https://a.test")));
+        let (url, authorization, parameters) = sent(client.exchange("code", "verifier", Some("https://a.test")));
         assert_eq!((url.as_str(), authorization), ("http://127.0.0.1:7000/token", None));
         let expected = [
             "client_id=c",
@@ -271,8 +250,7 @@ pub(crate) mod tests {
             let endpoint = format!("{scheme}://127.0.0.1:7000/revoke?own=1");
             for hint in ["access_token", "refresh_token"] {
                 let client = at(scheme, "c", None, None);
-                let (url, _, parameters) =
-                    sent(client.revocation(&endpoint.parse().unwrap(), &"token".into(), hint));
+                let (url, _, parameters) = sent(client.revocation(&endpoint.parse().unwrap(), &"token".into(), hint));
                 assert_eq!(url, endpoint);
                 assert_eq!(parameters, ["client_id=c", "token=token", &format!("token_type_hint={hint}")]);
             }
@@ -282,29 +260,23 @@ pub(crate) mod tests {
             let client = client.set_revocation_url(RevocationUrl::new(url.to_owned()).unwrap());
             client.revoke_token(AccessToken::new("token".to_owned()).into()).is_ok()
         };
-        assert_eq!(
-            [direct("http://127.0.0.1/"), direct("https://127.0.0.1/")],
-            [false, true],
-            "why it is so"
-        );
+        assert_eq!([direct("http://127.0.0.1/"), direct("https://127.0.0.1/")], [false, true], "why it is so");
     }
 
     /// What is pushed is what was asked, and the client is named once by each method.
     #[test]
     fn a_pushed_request_has_the_parameters_and_the_authentication() {
-        let parameters = [("client_id", "c"), ("state", "s"), ("scope", "openid a")]
-            .map(|(n, v)| (n.to_owned(), v.to_owned()));
+        let parameters =
+            [("client_id", "c"), ("state", "s"), ("scope", "openid a")].map(|(n, v)| (n.to_owned(), v.to_owned()));
         let mut expected = strings(&["client_id=c", "scope=openid a", "state=s"]);
         for auth in [ClientAuthMethod::ClientSecretBasic, ClientAuthMethod::None] {
-            let (url, authorization, sent) =
-                sent(at("http", "c", Some("secret"), Some(auth)).pushed(&parameters));
+            let (url, authorization, sent) = sent(at("http", "c", Some("secret"), Some(auth)).pushed(&parameters));
             assert_eq!((url.as_str(), sent), ("http://127.0.0.1:7000/par", expected.clone()), "{auth:?}");
             assert_eq!(authorization.is_some(), auth == ClientAuthMethod::ClientSecretBasic);
         }
         expected.insert(1, "client_secret=secret".to_owned());
-        let (_, authorization, sent) = sent(
-            at("http", "c", Some("secret"), Some(ClientAuthMethod::ClientSecretPost)).pushed(&parameters),
-        );
+        let (_, authorization, sent) =
+            sent(at("http", "c", Some("secret"), Some(ClientAuthMethod::ClientSecretPost)).pushed(&parameters));
         assert_eq!((authorization, sent), (None, expected));
     }
 

@@ -93,10 +93,7 @@ pub(crate) struct Origins {
 impl Origins {
     /// Decides about a request. `header` gives the value of a header by its name in lower case.
     pub(crate) fn decide<'a>(
-        &self,
-        target: Target,
-        facts: Facts,
-        header: impl Fn(&str) -> Option<&'a [u8]>,
+        &self, target: Target, facts: Facts, header: impl Fn(&str) -> Option<&'a [u8]>,
     ) -> Decision {
         if let Target::Application { browser } = target {
             let acts = facts.is_safe
@@ -169,8 +166,7 @@ fn decide_by(sender: Sender, target: Target, facts: Facts) -> Decision {
 }
 
 fn is_speculative<'a>(header: impl Fn(&str) -> Option<&'a [u8]>) -> bool {
-    let is =
-        |value: &[u8], word: &[u8]| value.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+    let is = |value: &[u8], word: &[u8]| value.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
     ["sec-purpose", "purpose"]
         .into_iter()
         .filter_map(header)
@@ -184,8 +180,7 @@ mod tests {
 
     const OWN: &str = "https://app.test";
     const TRUSTED: &str = "https://www.test";
-    const SITES: [Option<&str>; 5] =
-        [None, Some("same-origin"), Some("none"), Some("same-site"), Some("cross-site")];
+    const SITES: [Option<&str>; 5] = [None, Some("same-origin"), Some("none"), Some("same-site"), Some("cross-site")];
     const ENDPOINTS: [Target; 8] = [
         Target::Login,
         Target::Connect { extends: false },
@@ -208,14 +203,8 @@ mod tests {
     /// Each cell of `Sec-Fetch-Site` × `Origin`: whether the sender is our own page (`+`), another (`-`) or unknown (`?`).
     #[test]
     fn fetch_metadata_names_the_sender_and_origin_where_there_is_none() {
-        let origins = [
-            None,
-            Some(OWN),
-            Some(TRUSTED),
-            Some("https://app.test.evil.test"),
-            Some("http://app.test"),
-            Some("null"),
-        ];
+        let origins =
+            [None, Some(OWN), Some(TRUSTED), Some("https://app.test.evil.test"), Some("http://app.test"), Some("null")];
         for (site, cells) in [
             (None, "?++---"),
             (Some("same-origin"), "++++++"),
@@ -249,11 +238,7 @@ mod tests {
             for mode in [None, Some("navigate"), Some("cors"), Some("no-cors")] {
                 let headers = [("sec-fetch-site", site), ("sec-fetch-mode", mode)];
                 let facts = Facts { is_safe: true, ..Facts::default() };
-                assert_eq!(
-                    decide(Target::Application { browser: true }, facts, &headers),
-                    Act,
-                    "{headers:?}"
-                );
+                assert_eq!(decide(Target::Application { browser: true }, facts, &headers), Act, "{headers:?}");
             }
         }
     }
@@ -275,9 +260,7 @@ mod tests {
     fn each_cell_of_the_navigations() {
         assert_eq!(NAVIGATIONS.map(|(target, _)| target), ENDPOINTS);
         for (target, rows) in NAVIGATIONS {
-            for (present, proof, cells) in
-                [(false, false, rows[0]), (true, false, rows[1]), (true, true, rows[2])]
-            {
+            for (present, proof, cells) in [(false, false, rows[0]), (true, false, rows[1]), (true, true, rows[2])] {
                 for (site, cell) in SITES.into_iter().zip(cells.chars()) {
                     let facts = Facts { is_safe: true, present, proof };
                     let expected = match cell {
@@ -287,26 +270,15 @@ mod tests {
                     };
                     for mode in [None, Some("navigate")] {
                         for dest in [Some("document"), Some("empty")] {
-                            let headers = [
-                                ("sec-fetch-site", site),
-                                ("sec-fetch-mode", mode),
-                                ("sec-fetch-dest", dest),
-                            ];
-                            assert_eq!(
-                                decide(target, facts, &headers),
-                                expected,
-                                "{target:?} {facts:?} {headers:?}"
-                            );
+                            let headers =
+                                [("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)];
+                            assert_eq!(decide(target, facts, &headers), expected, "{target:?} {facts:?} {headers:?}");
                         }
                     }
                     // Without these headers the front channel cannot be told from a page.
                     if target != Target::FrontchannelLogout {
                         let headers = [("sec-fetch-site", site)];
-                        assert_eq!(
-                            decide(target, facts, &headers),
-                            expected,
-                            "{target:?} {facts:?} {headers:?}"
-                        );
+                        assert_eq!(decide(target, facts, &headers), expected, "{target:?} {facts:?} {headers:?}");
                     }
                 }
             }
@@ -337,11 +309,7 @@ mod tests {
                                 ("sec-fetch-mode", Some("navigate")),
                                 ("sec-fetch-dest", Some(dest)),
                             ];
-                            assert_eq!(
-                                decide(target, facts, &headers),
-                                expected,
-                                "{target:?} {facts:?} {headers:?}"
-                            );
+                            assert_eq!(decide(target, facts, &headers), expected, "{target:?} {facts:?} {headers:?}");
                         }
                     }
                 }
@@ -377,11 +345,8 @@ mod tests {
                             ("purpose", "prefetch", true),
                             ("sec-purpose", "something else", false),
                         ] {
-                            let headers = [
-                                ("sec-fetch-site", site),
-                                ("sec-fetch-mode", Some("navigate")),
-                                (name, Some(purpose)),
-                            ];
+                            let headers =
+                                [("sec-fetch-site", site), ("sec-fetch-mode", Some("navigate")), (name, Some(purpose))];
                             let decision = decide(target, facts, &headers);
                             assert_eq!(decision == Ignore, early, "{target:?} {facts:?} {headers:?}");
                         }
@@ -402,15 +367,12 @@ mod tests {
                         Some("same-site" | "cross-site") => Refuse,
                         _ => Act,
                     };
-                    let headers =
-                        [("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)];
+                    let headers = [("sec-fetch-site", site), ("sec-fetch-mode", mode), ("sec-fetch-dest", dest)];
                     assert_eq!(decide(Target::Session, facts, &headers), expected, "{headers:?}");
                 }
             }
         }
-        for (origin, expected) in
-            [(OWN, Act), (TRUSTED, Act), ("https://evil.test", Refuse), ("null", Refuse)]
-        {
+        for (origin, expected) in [(OWN, Act), (TRUSTED, Act), ("https://evil.test", Refuse), ("null", Refuse)] {
             assert_eq!(decide(Target::Session, facts, &[("origin", Some(origin))]), expected, "{origin}");
         }
         let trusted = [("sec-fetch-site", Some("same-site")), ("origin", Some(TRUSTED))];
@@ -436,16 +398,9 @@ mod tests {
                             _ => Refuse,
                         };
                         let facts = Facts { is_safe: false, present: true, proof };
-                        let headers = [
-                            ("sec-fetch-site", site),
-                            ("sec-fetch-mode", Some(mode)),
-                            ("sec-fetch-dest", Some(dest)),
-                        ];
-                        assert_eq!(
-                            decide(target, facts, &headers),
-                            expected,
-                            "{target:?} {facts:?} {headers:?}"
-                        );
+                        let headers =
+                            [("sec-fetch-site", site), ("sec-fetch-mode", Some(mode)), ("sec-fetch-dest", Some(dest))];
+                        assert_eq!(decide(target, facts, &headers), expected, "{target:?} {facts:?} {headers:?}");
                     }
                 }
             }

@@ -91,11 +91,7 @@ pub(super) fn readable(token: &mut VerifiedJws<'_>, decisive: &[String]) -> Resu
 
 /// Verifies an ID token, in the order of section 3.1.3.7.
 pub(crate) fn verify(
-    compact: &str,
-    access_token: &str,
-    token_use: &IdTokenUse<'_>,
-    keys: &KeySet,
-    expected: &TokenPolicy<'_>,
+    compact: &str, access_token: &str, token_use: &IdTokenUse<'_>, keys: &KeySet, expected: &TokenPolicy<'_>,
 ) -> Result<IdToken, JwtError> {
     // (6) to (8); the other rules follow once it is known whose words these are.
     let mut token = jws::verify(compact, keys, &["", "jwt", "jose"], &expected.jws)?;
@@ -227,11 +223,7 @@ fn access_token_hash(token: &VerifiedJws<'_>, access_token: &str) -> Result<(), 
 }
 
 /// 3.1.3.7 (13).
-fn authenticated_recently(
-    claims: &Claims,
-    max_age: Option<Duration>,
-    now: Timestamp,
-) -> Result<(), JwtError> {
+fn authenticated_recently(claims: &Claims, max_age: Option<Duration>, now: Timestamp) -> Result<(), JwtError> {
     let Some(max_age) = max_age else { return Ok(()) };
     let latest = |auth_time| Timestamp::from_secs(auth_time).saturating_add(max_age).saturating_add(LEEWAY);
     if json::numeric_date(claims, "auth_time").is_some_and(|auth_time| latest(auth_time) >= now) {
@@ -244,11 +236,7 @@ fn authenticated_recently(
 /// Section 12.2. Whoever differs in `iss` or `sub` is somebody else; the rest is an answer that is not to be used. An `azp`
 /// that is ours may come and go, and another `auth_time` is a later authentication of the same person: some providers keep
 /// neither from one refresh to the next.
-fn same_authentication(
-    claims: &Claims,
-    facts: &OriginalIdToken,
-    original: &OriginalIdToken,
-) -> Result<(), JwtError> {
+fn same_authentication(claims: &Claims, facts: &OriginalIdToken, original: &OriginalIdToken) -> Result<(), JwtError> {
     let another = |name, expected: &str| {
         Err(AnotherOwner(Mismatch::new(name, claims.get(name), format_args!("{expected:?}, as at first"))))
     };

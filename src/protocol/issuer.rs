@@ -141,12 +141,7 @@ mod tests {
         ProviderIssuer::new(COMMON, &tenants, any).unwrap()
     }
 
-    fn check(
-        issuer: &ProviderIssuer,
-        iss: Value,
-        tid: Value,
-        of_key: Option<&str>,
-    ) -> Result<String, String> {
+    fn check(issuer: &ProviderIssuer, iss: Value, tid: Value, of_key: Option<&str>) -> Result<String, String> {
         let claims = json!({ "iss": iss, "tid": tid });
         let checked = issuer.check(claims.as_object().unwrap(), of_key);
         checked.map(str::to_owned).map_err(|error| error.to_string())
@@ -222,9 +217,7 @@ mod tests {
     /// One tenant's administrator is nobody at another one.
     #[test]
     fn a_rule_is_about_one_tenant() {
-        let of = |issuer: &ProviderIssuer, rule: &str| {
-            issuer.pinned(rule).map(|(name, rest)| format!("{name} {rest}"))
-        };
+        let of = |issuer: &ProviderIssuer, rule: &str| issuer.pinned(rule).map(|(name, rest)| format!("{name} {rest}"));
         let two = issuer(&["t1", "t2"], false);
         assert_eq!(of(&two, "t2:a@x.test").unwrap(), "https://login.test/t2/v2.0 a@x.test");
         assert_eq!(of(&two, "a@x.test"), None);

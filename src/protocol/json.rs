@@ -120,8 +120,7 @@ mod tests {
 
     #[test]
     fn one_value_that_cannot_be_read_costs_that_member_alone() {
-        let (members, unreadable) =
-            members(br#"{"sub":"a","name":"Ann \ud83d","n":1e999,"x":null}"#).unwrap();
+        let (members, unreadable) = members(br#"{"sub":"a","name":"Ann \ud83d","n":1e999,"x":null}"#).unwrap();
         assert_eq!((members.len(), unreadable), (2, vec!["name".to_owned(), "n".to_owned()]));
         assert!(object(br#"{"sub":"a","name":"\ud83d"}"#).is_none(), "where everything must be readable");
         assert!(super::members(br#"{"name":"\ud83d","name":"b"}"#).is_none(), "a name stands twice");

@@ -7,9 +7,7 @@ use base64::engine::DecodePaddingMode;
 use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, URL_SAFE_NO_PAD};
 use base64::{Engine, alphabet};
 use openidconnect::core::{CoreJsonWebKey, CoreJsonWebKeyUse, CoreJwsSigningAlgorithm};
-use openidconnect::{
-    AccessToken, AccessTokenHash, JsonWebKey, JsonWebKeyAlgorithm, SignatureVerificationError,
-};
+use openidconnect::{AccessToken, AccessTokenHash, JsonWebKey, JsonWebKeyAlgorithm, SignatureVerificationError};
 use p521::ecdsa::signature::Verifier;
 use p521::ecdsa::{Signature, VerifyingKey};
 use serde::{Deserialize, Serialize};
@@ -74,8 +72,7 @@ impl KeySet {
     pub(crate) fn parse(document: &[u8]) -> Option<Self> {
         let document: Value = serde_json::from_slice(json::without_mark(document)).ok()?;
         let keys = document.get("keys")?.as_array()?;
-        let keys: Vec<_> =
-            keys.iter().filter(|key| is_for_verifying(key)).filter_map(ProviderKey::read).collect();
+        let keys: Vec<_> = keys.iter().filter(|key| is_for_verifying(key)).filter_map(ProviderKey::read).collect();
         (!keys.is_empty()).then_some(Self(keys))
     }
 }
@@ -121,20 +118,17 @@ impl ProviderKey {
                 Ok(signature.is_ok_and(|signature| key.verify(message.as_bytes(), &signature).is_ok()))
             }
             (Some(_), _) | (None, "ES512") => Err(OtherKey),
-            (None, _) => {
-                match self.jwk.verify_signature(algorithm.of_library(), message.as_bytes(), signature) {
-                    Ok(()) => Ok(true),
-                    Err(SignatureVerificationError::InvalidKey(_)) => Err(OtherKey),
-                    Err(_) => Ok(false),
-                }
-            }
+            (None, _) => match self.jwk.verify_signature(algorithm.of_library(), message.as_bytes(), signature) {
+                Ok(()) => Ok(true),
+                Err(SignatureVerificationError::InvalidKey(_)) => Err(OtherKey),
+                Err(_) => Ok(false),
+            },
         }
     }
 
     /// What the library looks at for the curves that it knows.
     fn may_sign(&self, algorithm: Algorithm) -> bool {
-        let for_signatures =
-            self.jwk.key_use().is_none_or(|key_use| *key_use == CoreJsonWebKeyUse::Signature);
+        let for_signatures = self.jwk.key_use().is_none_or(|key_use| *key_use == CoreJsonWebKeyUse::Signature);
         for_signatures
             && match self.jwk.signing_alg() {
                 JsonWebKeyAlgorithm::Unspecified => true,
@@ -149,9 +143,8 @@ struct OtherKey;
 
 /// RFC 7517 section 4.3: a key that names its operations is used for no other. The library reads `use` alone.
 fn is_for_verifying(key: &Value) -> bool {
-    let verify = |operations: &Vec<Value>| {
-        operations.is_empty() || operations.iter().any(|operation| operation == "verify")
-    };
+    let verify =
+        |operations: &Vec<Value>| operations.is_empty() || operations.iter().any(|operation| operation == "verify");
     let operations = key.get("key_ops").filter(|operations| !operations.is_null());
     operations.is_none_or(|operations| operations.as_array().is_some_and(verify))
 }
@@ -219,19 +212,15 @@ pub(crate) struct JwsPolicy<'a> {
 /// Verifies a JWT in its compact form, of one of these kinds: `typ` (RFC 8725 section 3.11), where the first may be empty for a
 /// token that names none. Nothing of it is to be believed before.
 pub(crate) fn verify<'a>(
-    compact: &str,
-    keys: &'a KeySet,
-    kinds: &[&str],
-    policy: &JwsPolicy<'_>,
+    compact: &str, keys: &'a KeySet, kinds: &[&str], policy: &JwsPolicy<'_>,
 ) -> Result<VerifiedJws<'a>, JwtError> {
-    let Parts { header, claims, unreadable, message, signature } = parse(compact)
-        .ok_or(JwtError::Refused("it is no JWT with a signature (RFC 7515 section 7.1)".into()))?;
+    let Parts { header, claims, unreadable, message, signature } =
+        parse(compact).ok_or(JwtError::Refused("it is no JWT with a signature (RFC 7515 section 7.1)".into()))?;
     check_header(&header, kinds)?;
     let name = json::text(&header, "alg").and_then(Algorithm::from_name);
     let algorithm = name.filter(|algorithm| policy.algorithms.contains(algorithm)).ok_or_else(|| {
         let announced: Vec<_> = policy.algorithms.iter().map(|algorithm| algorithm.name()).collect();
-        let expected =
-            format!("one that the provider announces and that is accepted: {}", announced.join(", "));
+        let expected = format!("one that the provider announces and that is accepted: {}", announced.join(", "));
         refused(&header, "alg", expected)
     })?;
     let kid = match header.get("kid") {
@@ -240,8 +229,7 @@ pub(crate) fn verify<'a>(
         Some(_) => return Err(refused(&header, "kid", "a text")),
     };
     let kid = kid.filter(|_| !policy.keys_are_new || keys.0.iter().any(|key| key.jwk.key_id().is_some()));
-    let is_named =
-        |key: &&ProviderKey| kid.is_none_or(|kid| key.jwk.key_id().is_some_and(|id| id.as_str() == kid));
+    let is_named = |key: &&ProviderKey| kid.is_none_or(|kid| key.jwk.key_id().is_some_and(|id| id.as_str() == kid));
     let mut verifying = None;
     let mut candidates = 0;
     for key in keys.0.iter().filter(is_named) {
@@ -290,13 +278,7 @@ fn parse(compact: &str) -> Option<Parts<'_>> {
     let (header, claims) = message.split_once('.')?;
     let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).ok();
     let (claims, unreadable) = json::members(&decode(claims)?)?;
-    Some(Parts {
-        header: json::object(&decode(header)?)?,
-        claims,
-        unreadable,
-        message,
-        signature: decode(signature)?,
-    })
+    Some(Parts { header: json::object(&decode(header)?)?, claims, unreadable, message, signature: decode(signature)? })
 }
 
 /// What the header asks for must be understood (RFC 7515 section 4.1.11, RFC 7519 section 5).
@@ -318,8 +300,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn keys() -> KeySet {
-        let key =
-            r#"{"kty":"OKP","crv":"Ed25519","kid":"k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+        let key = r#"{"kty":"OKP","crv":"Ed25519","kid":"k","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
         KeySet::parse(format!("{{\"keys\":[{key}]}}").as_bytes()).unwrap()
     }
 

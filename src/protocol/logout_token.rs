@@ -50,11 +50,7 @@ pub(crate) struct LogoutToken {
 }
 
 /// Verifies a logout token, in the order of section 2.6. Whether its `jti` came before is for the caller to know.
-pub(crate) fn verify(
-    compact: &str,
-    keys: &KeySet,
-    expected: &TokenPolicy<'_>,
-) -> Result<LogoutToken, JwtError> {
+pub(crate) fn verify(compact: &str, keys: &KeySet, expected: &TokenPolicy<'_>) -> Result<LogoutToken, JwtError> {
     // (2) and (3). `logout+jwt` is recommended and no more (section 2.4): other rules tell it from an ID token.
     let mut token = jws::verify(compact, keys, &["", "logout+jwt", "jwt"], &expected.jws)?;
     id_token::readable(&mut token, &[])?;

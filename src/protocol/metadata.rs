@@ -91,16 +91,13 @@ pub(crate) fn by_hand(issuer: &ProviderIssuer, configured: &Map<String, Value>) 
 ///
 /// `internal_url` stands for the issuer in the URLs of the endpoints that this application calls itself.
 pub(crate) fn parse(
-    document: &[u8],
-    issuer: &ProviderIssuer,
-    (configured, internal_url): (&Map<String, Value>, Option<&Url>),
+    document: &[u8], issuer: &ProviderIssuer, (configured, internal_url): (&Map<String, Value>, Option<&Url>),
 ) -> Result<(Metadata, Vec<String>), MetadataError> {
     let (mut members, mut unreadable) = json::members(document).ok_or(MetadataError::Malformed)?;
     unreadable.retain(|name| !configured.contains_key(name));
     members.extend(configured.clone());
     let (issuer_url, ignored) = (&issuer.url, Vec::new());
-    let mut document =
-        Document { members, unreadable, issuer: issuer_url, configured, internal_url, ignored };
+    let mut document = Document { members, unreadable, issuer: issuer_url, configured, internal_url, ignored };
     // Section 4.3: exactly the URL that was asked, a trailing slash included. Anything else would let one
     // provider speak for another.
     let (named, expected) = (document.members.get("issuer"), issuer.announced());
@@ -111,10 +108,7 @@ pub(crate) fn parse(
     let metadata = Metadata {
         authorization_endpoint: document.required("authorization_endpoint", Document::url)?,
         token_endpoint: document.required("token_endpoint", Document::called)?,
-        jwks_uri: issuer
-            .issues_id_tokens()
-            .then(|| document.required("jwks_uri", Document::called))
-            .transpose()?,
+        jwks_uri: issuer.issues_id_tokens().then(|| document.required("jwks_uri", Document::called)).transpose()?,
         userinfo_endpoint: document.optional("userinfo_endpoint", Document::called),
         revocation_endpoint: document.optional("revocation_endpoint", Document::called),
         introspection_endpoint: document.optional("introspection_endpoint", Document::called),
@@ -145,8 +139,7 @@ struct Document<'a> {
 impl Document<'_> {
     fn is_absent(&self, name: &str) -> bool {
         let empty = |value: &Value| value.is_null() || value.as_str() == Some("");
-        self.members.get(name).is_none_or(empty)
-            && !self.unreadable.iter().any(|unreadable| unreadable == name)
+        self.members.get(name).is_none_or(empty) && !self.unreadable.iter().any(|unreadable| unreadable == name)
     }
 
     /// What is no JSON is told of once, at the end.
@@ -160,8 +153,7 @@ impl Document<'_> {
         let url = Url::parse(self.members.get(name)?.as_str()?).ok()?;
         // A provider out there names no service of this machine. Whoever configures the application may.
         let may_be_local = || {
-            self.configured.contains_key(name)
-                || Url::parse(self.issuer).is_ok_and(|issuer| issuer.scheme() == "http")
+            self.configured.contains_key(name) || Url::parse(self.issuer).is_ok_and(|issuer| issuer.scheme() == "http")
         };
         let is_local = || is_secure(&url) && may_be_local();
         (url.scheme() == "https" || is_local()).then_some(url)
@@ -178,11 +170,7 @@ impl Document<'_> {
         inside.or_else(|| moved(&named, internal, internal)).or_else(|| self.url(name))
     }
 
-    fn required(
-        &self,
-        name: &'static str,
-        read: fn(&Self, &str) -> Option<Url>,
-    ) -> Result<Url, MetadataError> {
+    fn required(&self, name: &'static str, read: fn(&Self, &str) -> Option<Url>) -> Result<Url, MetadataError> {
         let found = || json::shown(self.members.get(name));
         read(self, name).ok_or_else(|| MetadataError::Endpoint { name, found: found() })
     }
@@ -211,8 +199,7 @@ impl Document<'_> {
     /// The texts of a list. What is no text in it is skipped.
     fn texts(&mut self, name: &str) -> Vec<String> {
         let list = self.members.get(name).and_then(Value::as_array);
-        let texts: Vec<_> =
-            list.into_iter().flatten().filter_map(|one| one.as_str().map(str::to_owned)).collect();
+        let texts: Vec<_> = list.into_iter().flatten().filter_map(|one| one.as_str().map(str::to_owned)).collect();
         if !self.is_absent(name) && list.is_none_or(|list| list.len() > texts.len()) {
             self.ignore(name, "a list of texts");
         }
@@ -252,11 +239,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn parse(
-        document: &[u8],
-        issuer: &str,
-        internal: Option<&Url>,
-    ) -> Result<(Metadata, Vec<String>), MetadataError> {
+    fn parse(document: &[u8], issuer: &str, internal: Option<&Url>) -> Result<(Metadata, Vec<String>), MetadataError> {
         super::parse(document, &ProviderIssuer::exact(issuer), (&Map::new(), internal))
     }
 
@@ -308,14 +291,8 @@ mod tests {
 
     #[test]
     fn missing_and_insecure_endpoints_are_refused_where_they_are_needed() {
-        let odd = [
-            Value::Null,
-            json!(""),
-            json!("/x"),
-            json!(7),
-            json!("http://op.test/x"),
-            json!("http://127.0.0.1:9/x"),
-        ];
+        let odd =
+            [Value::Null, json!(""), json!("/x"), json!(7), json!("http://op.test/x"), json!("http://127.0.0.1:9/x")];
         for name in ["authorization_endpoint", "token_endpoint", "jwks_uri"] {
             for given in &odd {
                 let refused = document(|d| d[name] = given.clone()).unwrap_err();
@@ -330,9 +307,7 @@ mod tests {
             }
             assert!(ignored(|d| d[name] = "https://op.test/x".into()).is_empty());
         }
-        assert!(
-            document(|d| d["end_session_endpoint"] = "/x".into()).unwrap().end_session_endpoint.is_none()
-        );
+        assert!(document(|d| d["end_session_endpoint"] = "/x".into()).unwrap().end_session_endpoint.is_none());
     }
 
     /// Plain http is for a provider on this machine, and names nothing on this machine for one that is elsewhere.
@@ -361,8 +336,7 @@ mod tests {
                 "token_endpoint": token_endpoint, "jwks_uri": "https://op.test/a/jwks?v=1",
                 "end_session_endpoint": "https://op.test/a/logout",
             });
-            parse(document.to_string().as_bytes(), "https://op.test/a", Some(&internal))
-                .map(|(found, _)| found)
+            parse(document.to_string().as_bytes(), "https://op.test/a", Some(&internal)).map(|(found, _)| found)
         };
         let metadata = token_at("https://op.test/a/token").unwrap();
         assert_eq!(metadata.token_endpoint.as_str(), "http://keycloak:8080/auth/a/token");
@@ -378,9 +352,7 @@ mod tests {
         ] {
             assert_eq!(token_at(stays).unwrap().token_endpoint.as_str(), stays);
         }
-        for refused in
-            ["http://op.test/a/token", "http://keycloak:8080/other", "http://keycloak/auth/a/token"]
-        {
+        for refused in ["http://op.test/a/token", "http://keycloak:8080/other", "http://keycloak/auth/a/token"] {
             assert!(token_at(refused).is_err(), "{refused}");
         }
     }
@@ -396,8 +368,7 @@ mod tests {
             &["authorization_endpoint", "token_endpoint", "jwks_uri"],
         ]
         .map(members);
-        let (op, pseudo) =
-            (ProviderIssuer::exact("https://op.test"), ProviderIssuer::exact("oauth2:op.test/token"));
+        let (op, pseudo) = (ProviderIssuer::exact("https://op.test"), ProviderIssuer::exact("oauth2:op.test/token"));
         assert!(by_hand(&op, &two).is_none() && by_hand(&pseudo, &members(&["token_endpoint"])).is_none());
         for (issuer, configured) in [(&op, &three), (&pseudo, &two)] {
             let document = by_hand(issuer, configured).unwrap();
@@ -408,9 +379,8 @@ mod tests {
         // What is configured goes over what was published, and only that may be of this machine.
         let document = json!({ "issuer": "https://op.test", "authorization_endpoint": 7, "token_endpoint": "http://127.0.0.1:9/x",
             "jwks_uri": "https://op.test/jwks" });
-        let read = |configured: &Map<String, Value>| {
-            super::parse(document.to_string().as_bytes(), &op, (configured, None))
-        };
+        let read =
+            |configured: &Map<String, Value>| super::parse(document.to_string().as_bytes(), &op, (configured, None));
         assert_eq!(read(&two).unwrap().0.token_endpoint.as_str(), "http://127.0.0.1:9/x");
         assert!(read(&members(&["authorization_endpoint"])).is_err());
     }
@@ -452,8 +422,7 @@ mod tests {
     /// One event for one member, and no check less.
     #[test]
     fn a_value_that_is_no_json_is_told_of_once() {
-        let document =
-            br#"{"issuer":"https://op.test/a","authorization_endpoint":"https://op.test/authorize",
+        let document = br#"{"issuer":"https://op.test/a","authorization_endpoint":"https://op.test/authorize",
             "token_endpoint":"https://op.test/token","jwks_uri":"https://op.test/jwks",
             "end_session_endpoint":"\ud83d","authorization_response_iss_parameter_supported":"\ud83d"}"#;
         let (metadata, ignored) = parse(document, "https://op.test/a", None).unwrap();
@@ -479,9 +448,7 @@ mod tests {
     #[test]
     fn loopback_is_told_by_the_host_alone() {
         let secure = |url: &str| is_secure(&Url::parse(url).unwrap());
-        for url in
-            ["http://localhost:1/", "http://a.localhost/", "http://127.1.2.3/", "http://[::1]/", "https://x/"]
-        {
+        for url in ["http://localhost:1/", "http://a.localhost/", "http://127.1.2.3/", "http://[::1]/", "https://x/"] {
             assert!(secure(url), "{url}");
         }
         for url in [

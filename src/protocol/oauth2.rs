@@ -88,17 +88,13 @@ impl OAuth2 {
     /// The identity endpoint, and the one with the addresses.
     pub(crate) fn urls(&self) -> Result<(Url, Option<Url>), ParseError> {
         let identity = Url::parse(&self.identity_endpoint)?;
-        let addresses =
-            self.email_addresses.as_ref().map(|list| identity.join(&list.endpoint)).transpose()?;
+        let addresses = self.email_addresses.as_ref().map(|list| identity.join(&list.endpoint)).transpose()?;
         Ok((identity, addresses))
     }
 
     /// Whom the endpoints' answers are about, as an ID token would say it.
     pub(crate) fn identity(
-        &self,
-        issuer: &str,
-        (answer, addresses): (&Value, Option<&Value>),
-        now: Timestamp,
+        &self, issuer: &str, (answer, addresses): (&Value, Option<&Value>), now: Timestamp,
     ) -> Result<IdToken, JwtError> {
         let found = answer.pointer(&self.subject);
         let subject = match found {
@@ -152,15 +148,12 @@ mod tests {
     #[test]
     fn a_subject_is_a_text_or_a_whole_number() {
         let oauth2 = OAuth2 { subject: "/user/id".into(), ..OAuth2::new("https://op.test/me") };
-        let subject =
-            |id: Value| read(&oauth2, &json!({ "user": { "id": id } }), None).map(|one| one.facts.subject);
+        let subject = |id: Value| read(&oauth2, &json!({ "user": { "id": id } }), None).map(|one| one.facts.subject);
         assert_eq!(subject(json!(583_231)).unwrap(), "583231");
         assert_eq!(subject(json!(u64::MAX)).unwrap(), "18446744073709551615");
         assert_eq!(subject(json!("u-1")).unwrap(), "u-1");
         let beyond: Value = serde_json::from_str("18446744073709551616").unwrap();
-        for odd in
-            [Value::Null, json!(""), json!(1.5), beyond, json!(true), json!([1]), json!("x".repeat(256))]
-        {
+        for odd in [Value::Null, json!(""), json!(1.5), beyond, json!(true), json!([1]), json!("x".repeat(256))] {
             assert!(subject(odd.clone()).is_err(), "{odd}");
         }
         let missing = read(&oauth2, &json!({ "id": 1 }), None).unwrap_err().to_string();
@@ -176,10 +169,7 @@ mod tests {
         let entry = |email: &str, primary: Value, verified: Value| json!({ "email": email, "primary": primary, "verified": verified });
         for (list, expected) in [
             (
-                json!([
-                    entry("b@x.test", json!(false), json!(true)),
-                    entry("a@x.test", json!(true), json!(true))
-                ]),
+                json!([entry("b@x.test", json!(false), json!(true)), entry("a@x.test", json!(true), json!(true))]),
                 json!({ "email": "a@x.test", "email_verified": true }),
             ),
             (
@@ -193,11 +183,7 @@ mod tests {
             (json!([entry("a@x.test", json!(1), json!(true))]), json!({})),
             (json!([]), json!({})),
         ] {
-            assert_eq!(
-                Value::Object(read(&oauth2, &answer, Some(&list)).unwrap().claims),
-                expected,
-                "{list}"
-            );
+            assert_eq!(Value::Object(read(&oauth2, &answer, Some(&list)).unwrap().claims), expected, "{list}");
         }
         assert!(read(&oauth2, &answer, Some(&json!({ "message": "Not Found" }))).is_err());
     }
@@ -206,8 +192,7 @@ mod tests {
     #[test]
     fn a_relative_list_stays_with_the_identity_endpoint() {
         let mut oauth2 = OAuth2::new("https://ghe.test/api/v3/user");
-        oauth2.email_addresses =
-            Some(EmailAddresses { endpoint: "user/emails".into(), ..Default::default() });
+        oauth2.email_addresses = Some(EmailAddresses { endpoint: "user/emails".into(), ..Default::default() });
         let (_, list) = oauth2.urls().unwrap();
         assert_eq!(list.unwrap().as_str(), "https://ghe.test/api/v3/user/emails");
     }

@@ -45,9 +45,7 @@ impl ProviderRefusal {
         match self.code.as_deref().unwrap_or_default() {
             _ if matches!(self.status, 408 | 429 | 500..) => RefusalRemedy::Later,
             "temporarily_unavailable" | "server_error" | "slow_down" => RefusalRemedy::Later,
-            "invalid_grant" | "interaction_required" | "login_required" | "consent_required" => {
-                RefusalRemedy::Person
-            }
+            "invalid_grant" | "interaction_required" | "login_required" | "consent_required" => RefusalRemedy::Person,
             "invalid_client" | "unauthorized_client" | "unsupported_grant_type" => RefusalRemedy::Operator,
             "invalid_scope" | "invalid_target" | "invalid_request" => RefusalRemedy::Operator,
             // `access_denied`, `invalid_token`, unknown codes, and no code at all.

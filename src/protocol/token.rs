@@ -44,8 +44,7 @@ impl ClientAuthMethod {
     /// The first of the `possible` methods that the provider announces; the first of all where it announces none (OpenID
     /// Connect Discovery 1.0 section 3). A public client proves nothing, whatever is announced.
     pub(crate) fn announced(announced: &[String], possible: &[Self]) -> Option<Self> {
-        let is_announced =
-            |method: &&Self| announced.is_empty() || announced.iter().any(|name| name == method.name());
+        let is_announced = |method: &&Self| announced.is_empty() || announced.iter().any(|name| name == method.name());
         if possible.is_empty() { Some(Self::None) } else { possible.iter().find(is_announced).copied() }
     }
 }
@@ -169,16 +168,10 @@ mod tests {
     #[test]
     fn access_token_and_token_type_are_required() {
         for wrong in [Value::Null, json!(""), json!(1), json!("a b"), json!("a\r\nX: 1")] {
-            assert_eq!(
-                response(|b| b["access_token"] = wrong).unwrap_err(),
-                TokenError::Malformed("access_token")
-            );
+            assert_eq!(response(|b| b["access_token"] = wrong).unwrap_err(), TokenError::Malformed("access_token"));
         }
         for wrong in [json!(1), json!(""), json!("DPoP"), json!("mac")] {
-            assert_eq!(
-                response(|b| b["token_type"] = wrong).unwrap_err(),
-                TokenError::Malformed("token_type")
-            );
+            assert_eq!(response(|b| b["token_type"] = wrong).unwrap_err(), TokenError::Malformed("token_type"));
         }
         for right in [json!("bEaReR"), Value::Null] {
             assert!(response(|b| b["token_type"] = right).is_ok());
@@ -195,10 +188,7 @@ mod tests {
     #[test]
     fn a_form_is_read_as_a_form() {
         let tokens = parse_response(200, b"access_token=at%2B&expires_in=60&scope=a+b", true).unwrap();
-        assert_eq!(
-            (tokens.access_token.expose_secret(), tokens.expires_in),
-            ("at+", Some(Duration::from_secs(60)))
-        );
+        assert_eq!((tokens.access_token.expose_secret(), tokens.expires_in), ("at+", Some(Duration::from_secs(60))));
         assert_eq!(tokens.scopes, Some(vec!["a".into(), "b".into()]));
         let refused = |body: &[u8]| parse_response(200, body, true).unwrap_err();
         assert_eq!(refused(b"error=bad_code&access_token=at"), TokenError::Refused(Some("bad_code".into())));
@@ -246,11 +236,7 @@ mod tests {
                 TokenError::Malformed("not a JSON object"),
             ),
         ] {
-            assert_eq!(
-                parse_response(status, body.as_bytes(), false).unwrap_err(),
-                expected,
-                "{status} {body}"
-            );
+            assert_eq!(parse_response(status, body.as_bytes(), false).unwrap_err(), expected, "{status} {body}");
         }
         assert_eq!(response(|b| b["scope"] = "".into()).unwrap().scopes, Some(vec![]));
     }
@@ -274,28 +260,20 @@ mod tests {
             body[member] = odd;
             let tokens = parse_response(200, body.to_string().as_bytes(), false).unwrap();
             assert_eq!(tokens.refresh_token.unwrap().expose_secret(), "rt", "{body}");
-            assert!(
-                serde_json::from_value::<CoreTokenResponse>(body).is_err(),
-                "{member} is read by the library"
-            );
+            assert!(serde_json::from_value::<CoreTokenResponse>(body).is_err(), "{member} is read by the library");
         }
     }
 
     #[test]
     fn the_announced_method_is_used_and_the_first_where_none_is() {
-        use ClientAuthMethod::{
-            AssertionFile, ClientSecretBasic, ClientSecretJwt, ClientSecretPost, PrivateKeyJwt,
-        };
+        use ClientAuthMethod::{AssertionFile, ClientSecretBasic, ClientSecretJwt, ClientSecretPost, PrivateKeyJwt};
         let announced = |names: &[&str], possible: &[ClientAuthMethod]| {
             ClientAuthMethod::announced(&names.iter().map(|m| (*m).to_owned()).collect::<Vec<_>>(), possible)
         };
         let secret = [ClientSecretBasic, ClientSecretPost, ClientSecretJwt];
         assert_eq!(announced(&[], &secret), Some(ClientSecretBasic));
         assert_eq!(announced(&["client_secret_post"], &secret), Some(ClientSecretPost));
-        assert_eq!(
-            announced(&["client_secret_post", "client_secret_basic"], &secret),
-            Some(ClientSecretBasic)
-        );
+        assert_eq!(announced(&["client_secret_post", "client_secret_basic"], &secret), Some(ClientSecretBasic));
         assert_eq!(announced(&["client_secret_jwt"], &secret), Some(ClientSecretJwt));
         assert_eq!(announced(&["private_key_jwt", "none"], &secret), None);
         assert_eq!(announced(&["private_key_jwt"], &[PrivateKeyJwt]), Some(PrivateKeyJwt));

@@ -19,11 +19,7 @@ pub(crate) enum UserInfoError {
 
 /// The claims about `subject`, and the names of those that are left out because their values cannot be read. Signed and
 /// encrypted responses are not asked for and not understood.
-pub(crate) fn parse(
-    body: &[u8],
-    subject: &str,
-    decisive: &[String],
-) -> Result<(Claims, Vec<String>), UserInfoError> {
+pub(crate) fn parse(body: &[u8], subject: &str, decisive: &[String]) -> Result<(Claims, Vec<String>), UserInfoError> {
     let (claims, unreadable) = json::members(body).ok_or(UserInfoError::Malformed)?;
     if json::text(&claims, "sub") != Some(subject) {
         return Err(UserInfoError::AnotherSubject);
@@ -58,8 +54,7 @@ pub(crate) fn about_person(mut id_token: Claims, user_info: Option<Claims>) -> C
 }
 
 /// The claims that say of another one that it was verified.
-pub(crate) const VERIFIED: [(&str, &str); 2] =
-    [("email", "email_verified"), ("phone_number", "phone_number_verified")];
+pub(crate) const VERIFIED: [(&str, &str); 2] = [("email", "email_verified"), ("phone_number", "phone_number_verified")];
 
 /// These claims with others over them: one that is replaced is verified only where the others say so.
 pub(crate) fn replace(mut claims: Claims, others: Claims) -> Claims {
@@ -96,8 +91,7 @@ mod tests {
     /// An address is verified by whoever gives it.
     #[test]
     fn what_replaces_an_email_is_not_verified_by_what_it_replaces() {
-        let provider =
-            map(json!({ "email": "a@x.test", "email_verified": true, "phone_number_verified": true }));
+        let provider = map(json!({ "email": "a@x.test", "email_verified": true, "phone_number_verified": true }));
         for (hook, verified) in [
             (json!({ "email": "root@x.test" }), Value::Null),
             (json!({ "email": "root@x.test", "email_verified": true }), true.into()),

@@ -71,8 +71,7 @@ impl<K: Copy + PartialEq> Breaker<K> {
                 grants.retain(|(other, at)| *other != grant && now.saturating_sub(*at) <= WITHIN);
                 grants.push((grant, now));
                 if grants.len() == GRANTS {
-                    *self =
-                        Self::Open { until: now + own.max(asked), times: 0, probe: None, round: Vec::new() };
+                    *self = Self::Open { until: now + own.max(asked), times: 0, probe: None, round: Vec::new() };
                 }
             }
             Self::Open { until, times, probe, .. } if probe.is_some_and(|(probe, _)| probe == grant) => {
@@ -172,8 +171,7 @@ mod tests {
             for (world, breaker) in &states {
                 let begins = (0..4).filter(|grant| !world.running.contains(grant)).map(Step::Begin);
                 let ends = world.running.iter().copied();
-                let ends =
-                    ends.flat_map(|grant| [Step::Fail(grant), Step::GiveUp(grant), Step::Succeed(grant)]);
+                let ends = ends.flat_map(|grant| [Step::Fail(grant), Step::GiveUp(grant), Step::Succeed(grant)]);
                 for step in begins.chain(ends).chain([Step::Pass]) {
                     let (mut later, mut breaker) = (world.clone(), breaker.clone());
                     later.run(&mut breaker, step);

@@ -68,8 +68,7 @@ impl<T> Cached<T> {
 
     /// The value, fetched when there is none.
     pub(crate) async fn get_or_fetch<E: From<BackingOff>>(
-        &self,
-        fetch: impl AsyncFnOnce() -> Result<T, E>,
+        &self, fetch: impl AsyncFnOnce() -> Result<T, E>,
     ) -> Result<Arc<T>, E> {
         if let Some(value) = self.value() {
             return Ok(value);
@@ -97,10 +96,7 @@ impl<T> Cached<T> {
     ///
     /// Whoever waits while another asks gets what that one brought.
     pub(crate) async fn refetch<E: From<BackingOff>>(
-        &self,
-        at_least: Duration,
-        seen: u64,
-        fetch: impl AsyncFnOnce() -> Result<T, E>,
+        &self, at_least: Duration, seen: u64, fetch: impl AsyncFnOnce() -> Result<T, E>,
     ) -> Result<Arc<T>, E> {
         let _fetching = self.fetching.lock().await;
         let (value, failures, asked_at, asked) = {

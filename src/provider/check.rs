@@ -10,9 +10,7 @@ use super::{Provider, ProviderError, cause, request};
 use crate::cookie::http_date;
 use crate::events::entries;
 use crate::protocol::authorization::with_parameters;
-use crate::protocol::{
-    AuthorizationRequest, LEEWAY, LoginOptions, Prompt, ProviderClient, ResponseMode, json,
-};
+use crate::protocol::{AuthorizationRequest, LEEWAY, LoginOptions, Prompt, ProviderClient, ResponseMode, json};
 
 entries! {
     pub(crate) name: &'static str =>
@@ -119,8 +117,7 @@ impl Provider {
             Err(error) => (Severity::Unknown, cause(&error)),
             Ok(_) => (Severity::Error, "it answers with tokens".to_owned()),
         };
-        let client =
-            severity.says(subject, format!("{found}; a made-up code was sent, expected invalid_grant"));
+        let client = severity.says(subject, format!("{found}; a made-up code was sent, expected invalid_grant"));
         vec![client, self.check_clock(answer.headers().get(DATE))]
     }
 
@@ -150,15 +147,12 @@ impl Provider {
             Err(ProviderError::Refused(refusal)) => (Severity::Error, refusal.to_string()),
             Err(error) => (Severity::Unknown, cause(&error)),
         };
-        severity
-            .says("redirect URI", format!("{found}, expected {redirect_uri} to be registered, exactly so"))
+        severity.says("redirect URI", format!("{found}, expected {redirect_uri} to be registered, exactly so"))
     }
 
     /// An authorization request that no page may answer: a provider that knows the redirect URI answers there.
     async fn authorize_nobody(
-        &self,
-        known: &ProviderClient,
-        scopes: &[String],
+        &self, known: &ProviderClient, scopes: &[String],
     ) -> Result<Response<Bytes>, ProviderError> {
         let registered = &self.relying_party;
         let [state, nonce, code_verifier] = [(); 3].map(|()| self.random.token());

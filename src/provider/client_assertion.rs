@@ -71,8 +71,7 @@ impl Provider {
         let path = self.relying_party.client_assertion_file.clone().unwrap_or_default();
         let wrong = |found| AssertionError::File(path.display().to_string(), found);
         let file = path.clone();
-        let read =
-            spawn_blocking(move || fs::read_to_string(file)).await.unwrap_or_else(|end| Err(end.into()));
+        let read = spawn_blocking(move || fs::read_to_string(file)).await.unwrap_or_else(|end| Err(end.into()));
         let text = read.map(Zeroizing::new).map_err(|error| wrong(format!("cannot be read: {error}")))?;
         let is_in_jwt = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         match text.trim() {

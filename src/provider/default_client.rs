@@ -24,10 +24,7 @@ use crate::tls_roots::roots;
 
 /// Builds the client, and says which root certificates are skipped; a message for the operator when the certificates or the
 /// proxy cannot be used.
-pub(crate) fn default_client(
-    ca_file: Option<&Path>,
-    network: &Network,
-) -> Result<(Outbound, Vec<String>), String> {
+pub(crate) fn default_client(ca_file: Option<&Path>, network: &Network) -> Result<(Outbound, Vec<String>), String> {
     let (roots, skipped) = roots(network.bundle.as_deref(), ca_file)?;
     let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -53,8 +50,7 @@ pub(crate) fn default_client(
     let client = BoxCloneSyncService::new(tower::service_fn(move |request: Request<Bytes>| {
         let client = client.clone();
         async move {
-            let limit =
-                request.extensions().get::<ResponseBodyLimit>().map_or(PROVIDER_BODY, |limit| limit.bytes());
+            let limit = request.extensions().get::<ResponseBodyLimit>().map_or(PROVIDER_BODY, |limit| limit.bytes());
             let (head, body) = client.request(request.map(Full::new)).await?.into_parts();
             let body = Limited::new(body, limit).collect().await?.to_bytes();
             Ok::<_, BoxError>(Response::from_parts(head, body))

@@ -56,8 +56,7 @@ pub(crate) enum OutboundError {
 pub(crate) fn never_connected(error: &(dyn Error + 'static)) -> bool {
     iter::successors(Some(error), |&error| error.source()).any(|cause| {
         let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
-        let refused =
-            [ErrorKind::ConnectionRefused, ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable];
+        let refused = [ErrorKind::ConnectionRefused, ErrorKind::HostUnreachable, ErrorKind::NetworkUnreachable];
         kind.is_some_and(|kind| refused.contains(&kind))
     })
 }
@@ -88,10 +87,7 @@ impl Outbound {
 
     /// One request, one response. Redirects come back as they are.
     pub(crate) async fn send(
-        &self,
-        mut request: Request<Bytes>,
-        deadline: Duration,
-        limit: usize,
+        &self, mut request: Request<Bytes>, deadline: Duration, limit: usize,
     ) -> Result<Response<Bytes>, OutboundError> {
         if let Some(provider) = &self.development
             && provider.covers(request.uri())

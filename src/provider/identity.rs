@@ -17,9 +17,7 @@ use crate::secret::Secret;
 impl Provider {
     /// `None` where the provider issues ID tokens, and none came.
     pub(crate) async fn identify(
-        self: &Arc<Self>,
-        tokens: &TokenResponse,
-        token_use: IdTokenUse<'_>,
+        self: &Arc<Self>, tokens: &TokenResponse, token_use: IdTokenUse<'_>,
     ) -> Result<Option<IdToken>, ProviderError> {
         match (&self.relying_party.oauth2, &tokens.id_token) {
             (Some(oauth2), _) => self.ask_identity(oauth2, &tokens.access_token, token_use).await.map(Some),
@@ -29,10 +27,7 @@ impl Provider {
     }
 
     async fn ask_identity(
-        &self,
-        oauth2: &OAuth2,
-        access_token: &Secret,
-        token_use: IdTokenUse<'_>,
+        &self, oauth2: &OAuth2, access_token: &Secret, token_use: IdTokenUse<'_>,
     ) -> Result<IdToken, ProviderError> {
         let (endpoint, list) = oauth2.urls().map_err(ProviderError::unavailable)?;
         let answer = self.json_of(&endpoint, access_token).await?;
@@ -52,13 +47,10 @@ impl Provider {
         let refused = match token_use {
             // Only an ID token could say when and how somebody was authenticated.
             IdTokenUse::Login { max_age, acr_values, .. } if max_age.is_some() || !acr_values.is_empty() => {
-                JwtError::OtherAuthentication(
-                    "it says nothing of the authentication that was asked for".into(),
-                )
+                JwtError::OtherAuthentication("it says nothing of the authentication that was asked for".into())
             }
             IdTokenUse::Refresh { original: Some(original) }
-                if (&original.issuer, &original.subject)
-                    != (&identity.facts.issuer, &identity.facts.subject) =>
+                if (&original.issuer, &original.subject) != (&identity.facts.issuer, &identity.facts.subject) =>
             {
                 let (found, expected) = (Value::from(identity.facts.subject), &original.subject);
                 let expected = format_args!("{expected:?}, as at first");
@@ -78,11 +70,7 @@ impl Provider {
     }
 
     /// What an endpoint says to an access token (RFC 6750 section 2.1).
-    pub(super) async fn get_as_owner(
-        &self,
-        endpoint: &Url,
-        access_token: &Secret,
-    ) -> Result<Bytes, ProviderError> {
+    pub(super) async fn get_as_owner(&self, endpoint: &Url, access_token: &Secret) -> Result<Bytes, ProviderError> {
         let authorization = bearer(access_token).ok_or(ProviderError::Malformed("access_token"))?;
         let mut request = request(endpoint.as_str(), "application/json, */*;q=0.1")?;
         request.headers_mut().insert(AUTHORIZATION, authorization);

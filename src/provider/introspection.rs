@@ -13,9 +13,7 @@ use crate::secret::Secret;
 impl Provider {
     /// Asks about an access token for this application as an API.
     pub(crate) async fn introspect(
-        self: &Arc<Self>,
-        token: &Secret,
-        audience: &str,
+        self: &Arc<Self>, token: &Secret, audience: &str,
     ) -> Result<BearerToken, ProviderError> {
         let known = self.metadata().await?;
         if known.introspection_endpoint.is_none() {

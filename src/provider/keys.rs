@@ -30,8 +30,7 @@ impl Provider {
             // RFC 7517 section 8.5.2.
             let accept = "application/jwk-set+json, application/json, */*;q=0.1";
             let document = self.get(jwks_uri.as_str(), accept).await?;
-            KeySet::parse(&document)
-                .ok_or_else(|| ProviderError::unavailable("there is no key in its key set"))
+            KeySet::parse(&document).ok_or_else(|| ProviderError::unavailable("there is no key in its key set"))
         };
         self.told(fetched.await, EventCode::KeySetFetched)
     }
@@ -45,10 +44,7 @@ impl Provider {
 
     /// Verifies an ID token with the provider's keys.
     pub(crate) async fn verify(
-        self: &Arc<Self>,
-        id_token: &Secret,
-        access_token: &Secret,
-        token_use: IdTokenUse<'_>,
+        self: &Arc<Self>, id_token: &Secret, access_token: &Secret, token_use: IdTokenUse<'_>,
     ) -> Result<IdToken, ProviderError> {
         let (id_token, access_token) = (id_token.expose_secret(), access_token.expose_secret());
         let verified = self.with_keys(&self.keys, None, |keys, expected| {
@@ -70,9 +66,7 @@ impl Provider {
     /// Verifies with the provider's keys, which are read again once, as `again`, where a key is unknown. For that its turn is
     /// waited for, with one of `places` where they are limited.
     async fn with_keys<T>(
-        self: &Arc<Self>,
-        again: &Cached<KeySet>,
-        places: Option<&Semaphore>,
+        self: &Arc<Self>, again: &Cached<KeySet>, places: Option<&Semaphore>,
         verify: impl Fn(&KeySet, &TokenPolicy<'_>) -> Result<T, ProviderError>,
     ) -> Result<T, ProviderError> {
         let (metadata, seen) = (self.metadata().await?, again.asked());
@@ -109,10 +103,7 @@ impl Provider {
 
     /// Verifies a logout token with the provider's keys. Where a key is unknown they are read again, as often as for
     /// logins, and apart from them: a login that meets a new key never waits because of what a stranger sent.
-    pub(crate) async fn verify_logout_token(
-        self: &Arc<Self>,
-        compact: &str,
-    ) -> Result<LogoutToken, ProviderError> {
+    pub(crate) async fn verify_logout_token(self: &Arc<Self>, compact: &str) -> Result<LogoutToken, ProviderError> {
         self.with_keys(&self.keys_for_anybody, Some(&self.waiting), |keys, expected| {
             logout_token::verify(compact, keys, expected).map_err(ProviderError::LogoutToken)
         })
@@ -121,9 +112,7 @@ impl Provider {
 
     /// Verifies an access token for this application as an API, with the keys that logout tokens are verified with.
     pub(crate) async fn verify_access_token(
-        self: &Arc<Self>,
-        compact: &str,
-        audience: &str,
+        self: &Arc<Self>, compact: &str, audience: &str,
     ) -> Result<BearerToken, ProviderError> {
         let accepted = (audience, self.relying_party.plain_jwt_access_tokens);
         self.with_keys(&self.keys_for_anybody, Some(&self.waiting), |keys, expected| {

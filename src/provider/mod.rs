@@ -80,11 +80,7 @@ pub(crate) struct Provider {
 
 impl Provider {
     pub(crate) fn new(
-        relying_party: RelyingParty,
-        outbound: Outbound,
-        events: Events,
-        clock: Clock,
-        random: Random,
+        relying_party: RelyingParty, outbound: Outbound, events: Events, clock: Clock, random: Random,
     ) -> Self {
         Self {
             relying_party,
@@ -187,10 +183,7 @@ impl Provider {
 
     /// RFC 6749 section 4.1.3, RFC 7636 section 4.5.
     pub(crate) async fn exchange(
-        self: &Arc<Self>,
-        code: &str,
-        code_verifier: &str,
-        indicator: Option<&str>,
+        self: &Arc<Self>, code: &str, code_verifier: &str, indicator: Option<&str>,
     ) -> Result<TokenResponse, ProviderError> {
         let known = self.metadata().await?;
         self.token_request(&known, known.exchange(code, code_verifier, indicator)).await
@@ -198,10 +191,7 @@ impl Provider {
 
     /// RFC 6749 sections 4.4.2 and 6: by a refresh token, or by nothing but the application's own credentials.
     pub(crate) async fn renew(
-        self: &Arc<Self>,
-        refresh_token: Option<&Secret>,
-        indicator: Option<&str>,
-        scopes: &[String],
+        self: &Arc<Self>, refresh_token: Option<&Secret>, indicator: Option<&str>, scopes: &[String],
     ) -> Result<TokenResponse, ProviderError> {
         let known = self.metadata().await?;
         let request = match refresh_token {
@@ -262,9 +252,7 @@ impl Provider {
 
     /// RFC 9126: hands the authorization request over and returns its `request_uri`.
     pub(crate) async fn push(
-        &self,
-        known: &ProviderClient,
-        parameters: &[(String, String)],
+        &self, known: &ProviderClient, parameters: &[(String, String)],
     ) -> Result<String, ProviderError> {
         let (url, answer) = self.post(known, known.pushed(parameters)).await?;
         let members = json::object(answer.body()).unwrap_or_default();
@@ -279,10 +267,7 @@ impl Provider {
 
     /// OpenID Connect Core 1.0 section 5.3: what the provider says about the token's owner, who must be `subject`.
     pub(crate) async fn user_info(
-        &self,
-        endpoint: &Url,
-        access_token: &Secret,
-        subject: &str,
+        &self, endpoint: &Url, access_token: &Secret, subject: &str,
     ) -> Result<Map<String, Value>, ProviderError> {
         let answer = self.get_as_owner(endpoint, access_token).await?;
         let (claims, unreadable) = user_info::parse(&answer, subject, &self.relying_party.decisive)?;
@@ -304,11 +289,7 @@ impl Provider {
     /// Adds what proves this application. The body is wiped when it has been sent, and credentials are marked, so that
     /// nothing prints them. The answer comes with the endpoint's URL and how this application authenticated there, for
     /// events.
-    async fn post(
-        &self,
-        at: &ProviderClient,
-        built: Built,
-    ) -> Result<(String, Response<Bytes>), ProviderError> {
+    async fn post(&self, at: &ProviderClient, built: Built) -> Result<(String, Response<Bytes>), ProviderError> {
         let request = built.map_err(ProviderError::Unavailable)?.map(Zeroizing::new);
         let auth = at.auth;
         let proof = self.proof(auth).await?;

@@ -157,9 +157,7 @@ impl SigningKey {
             match label {
                 "CERTIFICATE" => certificate = Some(URL_SAFE_NO_PAD.encode(Sha256::digest(der))),
                 "PRIVATE KEY" => pair = Some(Pair::of_pkcs8(&der).map_err(rejected)?),
-                "RSA PRIVATE KEY" => {
-                    pair = Some(RsaKeyPair::from_der(&der).map(Pair::Rsa).map_err(rejected)?)
-                }
+                "RSA PRIVATE KEY" => pair = Some(RsaKeyPair::from_der(&der).map(Pair::Rsa).map_err(rejected)?),
                 other => return Err(format!("begins with {other:?}")),
             }
         }
@@ -212,12 +210,9 @@ impl Pair {
                 // SEC 1 section 2.3.3.
                 let point = [&[4], number("x").as_slice(), &number("y")].concat();
                 let (kind, random) = (&signature::ECDSA_P256_SHA256_FIXED_SIGNING, random_of_signatures());
-                EcdsaKeyPair::from_private_key_and_public_key(kind, &number("d"), &point, &random)
-                    .map(Self::P256)
+                EcdsaKeyPair::from_private_key_and_public_key(kind, &number("d"), &point, &random).map(Self::P256)
             }
-            Some("Ed25519") => {
-                Ed25519KeyPair::from_seed_and_public_key(&number("d"), &number("x")).map(Self::Ed25519)
-            }
+            Some("Ed25519") => Ed25519KeyPair::from_seed_and_public_key(&number("d"), &number("x")).map(Self::Ed25519),
             _ => {
                 let numbers = ["n", "e", "d", "p", "q", "dp", "dq", "qi"].map(number);
                 let [n, e, d, p, q, dp, dq, qi] = numbers.each_ref().map(|number| number.as_slice());
@@ -264,9 +259,7 @@ impl Pair {
 
 /// A JWT in its compact form (RFC 7515 section 7.1).
 pub(crate) fn compact(
-    header: &Value,
-    claims: &Value,
-    sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, Unspecified>,
+    header: &Value, claims: &Value, sign: impl FnOnce(&[u8]) -> Result<Vec<u8>, Unspecified>,
 ) -> Result<String, Unspecified> {
     let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
     let message = format!("{header}.{claims}");
@@ -358,8 +351,7 @@ WeUuOAixzdUubh2KxSeL1Fvp5G9KgpnRXc7LXOAYenex/DHElmH/bd0=
     #[test]
     fn rfc_8037_appendix_a_4() {
         let key = key(ED25519);
-        let expected =
-            "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
+        let expected = "hgyY0il_MGCjP0JzlnLWG1PPOt7-09PGcvMg3AIbQR6dWbhijcNR4ki4iylGjg5BhVsPt9g7sVvpAr_MuM0KAg";
         let message = "eyJhbGciOiJFZERTQSJ9.RXhhbXBsZSBvZiBFZDI1NTE5IHNpZ25pbmc";
         assert_eq!(signed(&key, message), expected);
         assert_eq!(key.id, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k");
@@ -368,8 +360,7 @@ WeUuOAixzdUubh2KxSeL1Fvp5G9KgpnRXc7LXOAYenex/DHElmH/bd0=
     /// No two signatures of this kind are the same: that of the RFC holds with the published half.
     #[test]
     fn rfc_7515_appendix_a_3() {
-        let signature =
-            "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
+        let signature = "DtEhU3ljbEg8L38VWAfUAqOyKAM6-Xx-F4GawxaepmXFCgfTjDxw5djxLa8ISlSApmWQxfKTUJqPP3-Kg6NU1Q";
         let set = KeySet::parse(json!({ "keys": [key(P256).public] }).to_string().as_bytes()).unwrap();
         let algorithms = [Algorithm::from_name("ES256").unwrap()];
         let policy = JwsPolicy { algorithms: &algorithms, keys_are_new: true };
@@ -426,11 +417,7 @@ WeUuOAixzdUubh2KxSeL1Fvp5G9KgpnRXc7LXOAYenex/DHElmH/bd0=
             (r#"{"kty":"RSA","d":"secret"}"#, None, "is not accepted"),
             (r#"{"kty":"oct","k":"secret"}"#, None, "is not accepted"),
             (PKCS8_OF_P384, None, "is not accepted (WrongAlgorithm)"),
-            (
-                &PKCS8_OF_P256.replace("PRIVATE", "ENCRYPTED PRIVATE"),
-                None,
-                "begins with \"ENCRYPTED PRIVATE KEY\"",
-            ),
+            (&PKCS8_OF_P256.replace("PRIVATE", "ENCRYPTED PRIVATE"), None, "begins with \"ENCRYPTED PRIVATE KEY\""),
             (&PKCS8_OF_P256.replace("PRIVATE", "EC PRIVATE"), None, "begins with \"EC PRIVATE KEY\""),
             (&PKCS8_OF_P256.replace("PRIVATE", "RSA PRIVATE"), None, "is not accepted"),
             (P256, Some("RS256"), "is one for ES256, and the algorithm is \"RS256\""),

@@ -10,8 +10,7 @@ use super::connection::{Connection, Resource};
 use super::private_key::PrivateKey;
 use crate::protocol::setters::setters;
 use crate::protocol::{
-    ClaimSource, ClientAuthMethod, FetchUserInfo, OAuth2, PushedAuthorizationRequests, ResponseMode,
-    RoleClaim,
+    ClaimSource, ClientAuthMethod, FetchUserInfo, OAuth2, PushedAuthorizationRequests, ResponseMode, RoleClaim,
 };
 use crate::secret::Secret;
 
@@ -235,9 +234,7 @@ impl ProviderConfig {
 
     /// How the client can prove itself with what is configured, the best way first.
     pub(crate) fn client_auth_methods(&self) -> Vec<ClientAuthMethod> {
-        use ClientAuthMethod::{
-            AssertionFile, ClientSecretBasic, ClientSecretJwt, ClientSecretPost, PrivateKeyJwt,
-        };
+        use ClientAuthMethod::{AssertionFile, ClientSecretBasic, ClientSecretJwt, ClientSecretPost, PrivateKeyJwt};
         let methods: [(bool, &[ClientAuthMethod]); 3] = [
             (!self.private_keys.is_empty(), &[PrivateKeyJwt]),
             (self.client_assertion_file.is_some(), &[AssertionFile]),

@@ -8,11 +8,7 @@ use crate::events::EventCode;
 use crate::protocol::{ClaimsBySource, RoleClaim, RolesByRule};
 
 impl Provider {
-    pub(super) fn told<T>(
-        &self,
-        fetched: Result<T, ProviderError>,
-        code: EventCode,
-    ) -> Result<T, ProviderError> {
+    pub(super) fn told<T>(&self, fetched: Result<T, ProviderError>, code: EventCode) -> Result<T, ProviderError> {
         match &fetched {
             Ok(_) => self.events.emit(code, None, &self.relying_party.issuer.url),
             Err(error) => self.tell(error),

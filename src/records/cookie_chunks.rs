@@ -101,9 +101,7 @@ mod tests {
             let cookie = format!("{}=a=b", name(base, at));
             assert_eq!(chunk(base, cookie.as_bytes()), Some((at, &b"a=b"[..])));
         }
-        for other in
-            ["x-grant.tag.logi", "x-grant.tag.login.0", "x-grant.tag.login.9", "x-grant.tag.login.1.1"]
-        {
+        for other in ["x-grant.tag.logi", "x-grant.tag.login.0", "x-grant.tag.login.9", "x-grant.tag.login.1.1"] {
             let cookie = format!("{other}=ab");
             assert_eq!(chunk("x-grant.tag.login", cookie.as_bytes()), None, "{other}");
         }

@@ -314,9 +314,8 @@ impl Grant {
     pub(crate) fn consented_again(mut self, former: &Self) -> Self {
         self.generation = former.generation + 1;
         (self.replaces, self.refused_at) = (true, former.refused_at);
-        let account = |grant: &Self| {
-            grant.original.as_ref().map(|original| (original.issuer.clone(), original.subject.clone()))
-        };
+        let account =
+            |grant: &Self| grant.original.as_ref().map(|original| (original.issuer.clone(), original.subject.clone()));
         let same = self.owner == former.owner
             && self.client == former.client
             && self.connection == former.connection
@@ -374,11 +373,7 @@ impl Grant {
     /// spent: an access token that a consent has brought since then stays. `rejected` is the one that an API refused.
     #[must_use]
     pub(crate) fn refreshed(
-        &self,
-        response: &TokenResponse,
-        indicator: Option<&str>,
-        now: Timestamp,
-        asked: &Self,
+        &self, response: &TokenResponse, indicator: Option<&str>, now: Timestamp, asked: &Self,
         rejected: Option<&Secret>,
     ) -> Self {
         let mut next = self.clone();
@@ -389,8 +384,7 @@ impl Grant {
         if let Some(rotated) = response.refresh_token.as_ref().filter(|_| self.refresh_token.is_some()) {
             next.refresh_token = Some(rotated.clone());
         }
-        let [own, before] =
-            [self, asked].map(|grant| grant.token_set(indicator).map(|set| &set.access_token));
+        let [own, before] = [self, asked].map(|grant| grant.token_set(indicator).map(|set| &set.access_token));
         if own.is_some() && own != before {
             return next;
         }
@@ -542,9 +536,8 @@ mod tests {
         let lapsing = |grant: &Grant| grant.earlier.as_ref().map(|earlier| earlier.lapsing.clone());
         let wider = consented(None, "at2", &["openid", "a", "c"]).consented_again(&first);
         assert_eq!(lapsing(&wider), Some(texts(&["c"])), "providers need not name openid");
-        let covers = |seconds| {
-            wider.covers_scopes(None, &texts(&["c"]), NOW.saturating_add(Duration::from_secs(seconds)))
-        };
+        let covers =
+            |seconds| wider.covers_scopes(None, &texts(&["c"]), NOW.saturating_add(Duration::from_secs(seconds)));
         assert_eq!([covers(59), covers(60)], [true, false], "with its access token");
         // A consent to less takes nothing from the refresh token.
         let less = consented(None, "at2", &["a"]).consented_again(&first);
@@ -593,11 +586,7 @@ mod tests {
         let first = consented(Some("rt"), "at1", &["openid", "a", "b"]);
         let narrowed = |scopes: &[&str]| consented(None, "at2", scopes).consented_again(&first).narrowed();
         assert_eq!(first.narrowed(), texts(&[]));
-        assert_eq!(
-            narrowed(&["openid", "a", "b"]),
-            texts(&[]),
-            "everything is asked for by asking for nothing"
-        );
+        assert_eq!(narrowed(&["openid", "a", "b"]), texts(&[]), "everything is asked for by asking for nothing");
         assert_eq!(narrowed(&["a"]), texts(&["openid", "a"]), "providers need not name openid");
         assert_eq!(narrowed(&["a", "b", "c"]), texts(&[]));
     }
@@ -623,9 +612,8 @@ mod tests {
 
     #[test]
     fn owners_are_encoded_without_ambiguity() {
-        let user = |issuer: &str, subject: &str| {
-            Owner::User { issuer: issuer.into(), subject: subject.into() }.encoded()
-        };
+        let user =
+            |issuer: &str, subject: &str| Owner::User { issuer: issuer.into(), subject: subject.into() }.encoded();
         assert_ne!(user("https://op.test/a", "b"), user("https://op.test/", "ab"));
         assert_eq!(user("i", "s"), user("i", "s"));
     }

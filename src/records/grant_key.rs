@@ -77,12 +77,7 @@ impl NewestGeneration {
     }
 
     /// The generation; `None` where the store must be asked.
-    pub(crate) fn generation(
-        &self,
-        place: Slot,
-        invalidations: &Invalidations,
-        now: ClockReading,
-    ) -> Option<u64> {
+    pub(crate) fn generation(&self, place: Slot, invalidations: &Invalidations, now: ClockReading) -> Option<u64> {
         let read = (*self.0.lock())?;
         read.is_believed(place, invalidations, now).then_some(read.value)
     }
@@ -101,15 +96,11 @@ pub(crate) struct GrantKeyCache(OnceLock<Box<Mutex<Vec<(BlindIndexKey, Arc<Grant
 impl GrantKeyCache {
     /// The spot of a connection, as rows are named under this key.
     pub(crate) fn get(
-        &self,
-        index: &BlindIndexKey,
-        connection: &str,
-        make: impl FnOnce() -> GrantKey,
+        &self, index: &BlindIndexKey, connection: &str, make: impl FnOnce() -> GrantKey,
     ) -> Arc<GrantKey> {
         let known = self.0.get_or_init(Box::default);
         let mut known = known.lock();
-        if let Some((named_by, grant_key)) =
-            known.iter().find(|(_, grant_key)| grant_key.connection == connection)
+        if let Some((named_by, grant_key)) = known.iter().find(|(_, grant_key)| grant_key.connection == connection)
             && named_by == index
         {
             return Arc::clone(grant_key);
@@ -129,8 +120,7 @@ mod tests {
 
     #[test]
     fn what_was_read_is_believed_for_a_while_and_until_something_is_heard() {
-        let (newest, invalidations, key) =
-            (NewestGeneration::default(), Invalidations::default(), Key([7; 32]));
+        let (newest, invalidations, key) = (NewestGeneration::default(), Invalidations::default(), Key([7; 32]));
         let at = |seconds| ClockReading { wall: Timestamp::from_secs(seconds), monotonic: seconds * 1000 };
         let known = |now| newest.generation(Slot::of(key), &invalidations, at(now));
         assert_eq!(known(10), None);

@@ -142,8 +142,7 @@ mod tests {
                 listener.begin(&store, &invalidations, &Events::default());
                 tokio::task::yield_now().await;
                 let before = invalidations.heard();
-                let record =
-                    Record { bytes: b"x"[..].into(), expires_at: Timestamp::from_secs(9), tags: vec![] };
+                let record = Record { bytes: b"x"[..].into(), expires_at: Timestamp::from_secs(9), tags: vec![] };
                 store.swap(key, None, record).await.unwrap();
                 tokio::task::yield_now().await;
                 before

@@ -37,9 +37,7 @@ use self::grant::encode;
 use self::invalidation::Listener;
 use crate::clock::{Clock, ClockReading, Random, Timestamp};
 use crate::events::{EventCode, Events};
-use crate::store::{
-    Change, Key, Record, Store, StoreError, StoreErrorKind, StoreFuture, Stored, Tag, Version,
-};
+use crate::store::{Change, Key, Record, Store, StoreError, StoreErrorKind, StoreFuture, Stored, Tag, Version};
 
 /// The last moment that databases with signed integers can hold.
 pub(crate) const FOREVER: Timestamp = Timestamp::from_millis(i64::MAX as u64);
@@ -118,12 +116,7 @@ impl RecordKey {
 
 impl Records {
     pub(crate) fn new(
-        store: Arc<dyn Store>,
-        keys: KeyRing,
-        own_index: Option<[u8; 32]>,
-        clock: Clock,
-        random: Random,
-        events: Events,
+        store: Arc<dyn Store>, keys: KeyRing, own_index: Option<[u8; 32]>, clock: Clock, random: Random, events: Events,
     ) -> Self {
         Self {
             store,
@@ -147,18 +140,13 @@ impl Records {
 
     pub(crate) async fn load<T: DeserializeOwned>(&self, row: &RecordKey) -> Result<Loaded<T>, StoreError> {
         Ok(match self.load_expired_too(row).await? {
-            Loaded::Found(found) if found.expires_at <= self.clock.now() => {
-                Loaded::Absent(Some(found.version))
-            }
+            Loaded::Found(found) if found.expires_at <= self.clock.now() => Loaded::Absent(Some(found.version)),
             loaded => loaded,
         })
     }
 
     /// The same for who ends what lies there, or adds to it: where this clock is wrong, it still counts for others.
-    pub(crate) async fn load_expired_too<T: DeserializeOwned>(
-        &self,
-        row: &RecordKey,
-    ) -> Result<Loaded<T>, StoreError> {
+    pub(crate) async fn load_expired_too<T: DeserializeOwned>(&self, row: &RecordKey) -> Result<Loaded<T>, StoreError> {
         let Some(Stored { version, record }) = self.stored(row.key).await? else {
             return Ok(Loaded::Absent(None));
         };
@@ -191,16 +179,10 @@ impl Records {
 
     /// Writes at the expected version; `None` when somebody else was first.
     pub(crate) async fn swap<T: Serialize>(
-        &self,
-        row: &RecordKey,
-        expected: Option<Version>,
-        value: &T,
-        expires_at: Timestamp,
-        tags: Vec<Tag>,
+        &self, row: &RecordKey, expected: Option<Version>, value: &T, expires_at: Timestamp, tags: Vec<Tag>,
     ) -> Result<Option<Version>, StoreError> {
         let contents = postcard::to_allocvec(value);
-        let contents =
-            contents.map_err(|error| StoreError::refused_by("a record cannot be encoded", error))?;
+        let contents = contents.map_err(|error| StoreError::refused_by("a record cannot be encoded", error))?;
         let bytes = self.keys.seal(row.place(), expires_at, &contents, &self.random).into();
         let written = self.swap_stored(row.key, expected, Record { bytes, expires_at, tags }).await;
         if row.purpose == Purpose::Grant {
@@ -226,8 +208,7 @@ impl Records {
     /// Deletes a row and returns what it held, expired or not, at its last writing: what somebody writes meanwhile is
     /// taken too. The second says whether anything lay there.
     pub(crate) async fn take<T: DeserializeOwned>(
-        &self,
-        row: &RecordKey,
+        &self, row: &RecordKey,
     ) -> Result<(Option<Box<Found<T>>>, bool), StoreError> {
         let mut perhaps_taken = None;
         loop {
@@ -235,9 +216,7 @@ impl Records {
                 Loaded::Found(found) => match self.delete(row.key, Some(found.version)).await {
                     Ok(true) => return Ok((Some(found), true)),
                     Ok(false) => {}
-                    Err(error)
-                        if error.kind() == StoreErrorKind::OutcomeUnknown && perhaps_taken.is_none() =>
-                    {
+                    Err(error) if error.kind() == StoreErrorKind::OutcomeUnknown && perhaps_taken.is_none() => {
                         perhaps_taken = Some(found);
                     }
                     Err(error) => return Err(error),
@@ -312,9 +291,7 @@ impl Records {
                 }
                 // By the one that is known, nothing is found that others write.
                 (Loaded::Unreadable, _) => {
-                    return Err(StoreError::refused(
-                        "its index key is sealed with a secret that is not configured",
-                    ));
+                    return Err(StoreError::refused("its index key is sealed with a secret that is not configured"));
                 }
             }
         }
@@ -366,8 +343,8 @@ impl Records {
 
 impl BlindIndexKey {
     fn new(key: [u8; 32]) -> Self {
-        let mac = Hmac::<Sha256>::new_from_slice(&key)
-            .unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
+        let mac =
+            Hmac::<Sha256>::new_from_slice(&key).unwrap_or_else(|_| unreachable!("HMAC takes keys of any length"));
         Self(Arc::new(Keyed { key, mac }))
     }
 

@@ -121,11 +121,7 @@ impl KeyRing {
     }
 
     pub(crate) fn seal(
-        &self,
-        place: AssociatedData<'_>,
-        expires_at: Timestamp,
-        contents: &[u8],
-        random: &Random,
+        &self, place: AssociatedData<'_>, expires_at: Timestamp, contents: &[u8], random: &Random,
     ) -> Vec<u8> {
         let key = &self.keys[0];
         let nonce = random.bytes::<12>();
@@ -156,8 +152,7 @@ impl KeyRing {
         let key = &self.keys[position];
         let nonce = Nonce::try_from(nonce).map_err(|_| SealError::Broken)?;
         let payload = Payload { msg: sealed, aad: &self.bound(place, key.id) };
-        let mut plain =
-            key.ciphers[place.purpose as usize].decrypt(&nonce, payload).map_err(|_| SealError::Broken)?;
+        let mut plain = key.ciphers[place.purpose as usize].decrypt(&nonce, payload).map_err(|_| SealError::Broken)?;
         let (expiry, _) = plain.split_first_chunk::<8>().ok_or(SealError::Broken)?;
         let expires_at = Timestamp::from_millis(u64::from_le_bytes(*expiry));
         plain.drain(..8);
@@ -199,10 +194,7 @@ mod tests {
         let ring = ring(&["one"]);
         let here = place(Purpose::Grant, "row", "alice");
         let opened = ring.open(here, &ring.seal(here, NOW, b"tokens", &Random::system())).unwrap();
-        assert_eq!(
-            (opened.expires_at, &opened.contents[..], opened.by_first_secret),
-            (NOW, &b"tokens"[..], true)
-        );
+        assert_eq!((opened.expires_at, &opened.contents[..], opened.by_first_secret), (NOW, &b"tokens"[..], true));
     }
 
     /// Every kind of seal is refused by every other opener.
@@ -223,9 +215,7 @@ mod tests {
     fn another_name_or_owner_does_not_open_and_parts_do_not_run_together() {
         let ring = ring(&["one"]);
         let envelope = ring.seal(place(Purpose::Grant, "row", "alice"), NOW, b"x", &Random::system());
-        for (name, owner) in
-            [("row2", "alice"), ("row", "bob"), ("rowa", "lice"), ("ro", "walice"), ("row", "")]
-        {
+        for (name, owner) in [("row2", "alice"), ("row", "bob"), ("rowa", "lice"), ("ro", "walice"), ("row", "")] {
             let opened = ring.open(place(Purpose::Grant, name, owner), &envelope);
             assert_eq!(opened.unwrap_err(), SealError::Broken, "{name} {owner}");
         }
@@ -240,10 +230,7 @@ mod tests {
         assert!(!opened.by_first_secret, "it asks to be sealed anew");
         let new = ring(&["new", "old"]).seal(here, NOW, b"x", &Random::system());
         assert_eq!(ring(&["old"]).open(here, &new).unwrap_err(), SealError::UnknownKey);
-        assert!(
-            ring(&["old", "new"]).open(here, &new).is_ok(),
-            "decrypt-only replicas read what the first sealed"
-        );
+        assert!(ring(&["old", "new"]).open(here, &new).is_ok(), "decrypt-only replicas read what the first sealed");
         assert_eq!(ring(&["stranger"]).open(here, &old).unwrap_err(), SealError::UnknownKey);
     }
 

@@ -31,11 +31,7 @@ impl CookieBinding {
 
     /// The cookies that carry these contents until then; `None` where they are too many.
     pub(crate) fn seal(
-        &self,
-        keys: &KeyRing,
-        style: &CookiePolicy,
-        random: &Random,
-        (now, expires_at): (Timestamp, Timestamp),
+        &self, keys: &KeyRing, style: &CookiePolicy, random: &Random, (now, expires_at): (Timestamp, Timestamp),
         contents: &[u8],
     ) -> Option<Vec<SealedCookie>> {
         let max_age = expires_at.duration_since(now).min(LONGEST);
@@ -102,8 +98,7 @@ mod tests {
     }
 
     fn open(place: &CookieBinding, cookies: &[(Vec<u8>, Vec<u8>)]) -> Option<Vec<u8>> {
-        let whole: Vec<Vec<u8>> =
-            cookies.iter().map(|(name, value)| [name, &b"="[..], value].concat()).collect();
+        let whole: Vec<Vec<u8>> = cookies.iter().map(|(name, value)| [name, &b"="[..], value].concat()).collect();
         let text = cookie_chunks::find(&place.name, whole.iter().map(Vec::as_slice))?;
         Some(place.open(&ring(), &text).ok()?.contents)
     }
@@ -136,9 +131,8 @@ mod tests {
         let shorter = seal(here, &[3; 4_000]);
         assert_eq!((old.len(), shorter.len()), (4, 2));
         for chosen in 1..15_u8 {
-            let mixed: Vec<_> = (0..4)
-                .map(|at| if chosen >> at & 1 == 0 { old[at].clone() } else { new[at].clone() })
-                .collect();
+            let mixed: Vec<_> =
+                (0..4).map(|at| if chosen >> at & 1 == 0 { old[at].clone() } else { new[at].clone() }).collect();
             assert_eq!(open(here, &mixed), None, "{chosen:04b}");
         }
         // A shorter one over a longer one leaves chunks behind, which disturb nobody.

@@ -22,10 +22,7 @@ impl Records {
     /// Writes the record, whose bytes are no other record's. Where the outcome is unknown the row is read: it says whether
     /// this record is written.
     pub(super) async fn swap_stored(
-        &self,
-        key: Key,
-        expected: Option<Version>,
-        record: Record,
+        &self, key: Key, expected: Option<Version>, record: Record,
     ) -> Result<Option<Version>, StoreError> {
         record.check()?;
         let bytes = record.bytes.clone();
@@ -41,18 +38,12 @@ impl Records {
         }
     }
 
-    pub(super) async fn read<T>(
-        &self,
-        call: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
+    pub(super) async fn read<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let read = metrics::timed(&self.clock, "store_read", self.timed(call, StoreError::unavailable));
         read.await.map_err(StoreError::of_a_read)
     }
 
-    pub(super) async fn write<T>(
-        &self,
-        call: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
+    pub(super) async fn write<T>(&self, call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
         let written = self.timed(call, StoreError::outcome_unknown);
         let written = metrics::timed(&self.clock, "store_write", written).await;
         self.write_failed.store(written.is_err(), Ordering::Relaxed);
@@ -60,9 +51,7 @@ impl Records {
     }
 
     async fn timed<T>(
-        &self,
-        call: impl Future<Output = Result<T, StoreError>>,
-        late: fn(&'static str, &'static str) -> StoreError,
+        &self, call: impl Future<Output = Result<T, StoreError>>, late: fn(&'static str, &'static str) -> StoreError,
     ) -> Result<T, StoreError> {
         let mut call = pin!(self.events.observe(call));
         // Memory answers at once, and needs no timer.

@@ -83,9 +83,7 @@ impl SessionPayload {
         match (is_named && is_older, &target.algorithm) {
             (false, _) => LogoutEffect::None,
             // One whose ID tokens nobody noted the algorithm of ends.
-            (true, Some(algorithm))
-                if !self.algorithms.is_empty() && !self.algorithms.contains(algorithm) =>
-            {
+            (true, Some(algorithm)) if !self.algorithms.is_empty() && !self.algorithms.contains(algorithm) => {
                 LogoutEffect::OtherAlgorithm
             }
             (true, _) => LogoutEffect::Ends,
@@ -159,8 +157,7 @@ mod tests {
 
     #[test]
     fn the_algorithm_is_that_of_the_sessions_id_tokens() {
-        let token =
-            |name: &str| LogoutTarget { algorithm: Algorithm::from_name(name), ..target(None, Some("s")) };
+        let token = |name: &str| LogoutTarget { algorithm: Algorithm::from_name(name), ..target(None, Some("s")) };
         assert_eq!(effect(&token("RS256"), 99, 990, 995), LogoutEffect::Ends);
         assert_eq!(effect(&token("ES256"), 99, 990, 995), LogoutEffect::OtherAlgorithm);
         let any = LogoutTarget { algorithm: None, ..target(None, Some("s")) };

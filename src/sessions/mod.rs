@@ -14,9 +14,7 @@ mod waiting;
 
 pub(crate) use self::identity::SessionPayload;
 pub(crate) use self::provider_sessions::ProviderSessions;
-pub(crate) use self::session::{
-    ClaimSources, MOST_CLAIMS, Profile, Session, SessionCookie, SessionRecord, bytes_of,
-};
+pub(crate) use self::session::{ClaimSources, MOST_CLAIMS, Profile, Session, SessionCookie, SessionRecord, bytes_of};
 pub(crate) use self::session_cookie::SessionCookies;
 pub(crate) use self::session_id::SessionId;
 pub(crate) use self::visitor_id::{COOKIE, Visitor};
@@ -74,11 +72,8 @@ pub(crate) struct Sessions {
 
 impl Sessions {
     pub(crate) fn new(
-        idle_lifetime: Duration,
-        max_staleness: Duration,
-        issuers: Vec<ProviderIssuer>,
-        carried: Option<SessionCookies>,
-        records: Arc<Records>,
+        idle_lifetime: Duration, max_staleness: Duration, issuers: Vec<ProviderIssuer>,
+        carried: Option<SessionCookies>, records: Arc<Records>,
     ) -> Self {
         let hasher = IdHasher::new(records.random.bytes());
         let remembered = Cache::with(1024, REMEMBERED, SessionBytes, hasher, DefaultLifecycle::default());
@@ -237,11 +232,7 @@ impl Sessions {
 
     /// `heard` is what was known of changes before the store was asked.
     fn confirm(
-        &self,
-        (id, row): (SessionId, Key),
-        found: Found<SessionRecord>,
-        heard: u64,
-        asked_at: ClockReading,
+        &self, (id, row): (SessionId, Key), found: Found<SessionRecord>, heard: u64, asked_at: ClockReading,
     ) -> Option<Arc<Session>> {
         let now = asked_at.wall;
         let kept_until = if found.outdated_seal { now } else { found.expires_at };
@@ -287,12 +278,7 @@ impl Sessions {
     }
 
     /// Writes a new session, which ends by itself at `record.ends_at` at the latest.
-    pub(crate) async fn start(
-        &self,
-        id: SessionId,
-        record: SessionRecord,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
+    pub(crate) async fn start(&self, id: SessionId, record: SessionRecord, now: Timestamp) -> Result<(), StoreError> {
         let index = self.records.agree_on_index().await?;
         let expires_at = now.saturating_add(self.idle_lifetime).min(record.ends_at);
         let tags = record.tags(&index);
@@ -388,16 +374,10 @@ mod tests {
             let read = Arc::clone(&now);
             let clock = Clock::from_fn(move || Timestamp::from_millis(read.load(Ordering::SeqCst)));
             let ring = KeyRing::new(&["secret".into()], b"app");
-            let records =
-                Records::new(Arc::new(store.clone()), ring, None, clock, Random::system(), Events::default());
+            let records = Records::new(Arc::new(store.clone()), ring, None, clock, Random::system(), Events::default());
             let (records, staleness) = (Arc::new(records), Duration::from_secs(2));
             let issuers = vec![ProviderIssuer::exact("https://op.test")];
-            Self {
-                sessions: Sessions::new(IDLE, staleness, issuers, None, Arc::clone(&records)),
-                records,
-                store,
-                now,
-            }
+            Self { sessions: Sessions::new(IDLE, staleness, issuers, None, Arc::clone(&records)), records, store, now }
         }
 
         fn now(&self) -> Timestamp {
@@ -420,8 +400,7 @@ mod tests {
                 ..SessionPayload::default()
             };
             let claims = r#"{"email":"a@x.test"}"#.into();
-            let record =
-                SessionRecord { identity, claims, id_token: "e.y.J".into(), ..SessionRecord::default() };
+            let record = SessionRecord { identity, claims, id_token: "e.y.J".into(), ..SessionRecord::default() };
             self.sessions.start(id, record, self.now()).await.unwrap();
             id
         }
@@ -514,31 +493,22 @@ mod tests {
     async fn an_ended_session_is_dead_at_once_and_stays_so() {
         let world = World::new();
         let id = world.start(1).await;
-        let read_before =
-            match world.records.load::<SessionRecord>(&id.row(&world.records.keys)).await.unwrap() {
-                Loaded::Found(found) => found,
-                _ => panic!("it is there"),
-            };
+        let read_before = match world.records.load::<SessionRecord>(&id.row(&world.records.keys)).await.unwrap() {
+            Loaded::Found(found) => found,
+            _ => panic!("it is there"),
+        };
         let held = world.sessions.find(id, world.now()).await.unwrap().unwrap();
         world.sessions.end(id, world.now()).await.unwrap();
         assert!(!world.is_live(id).await);
         assert!(
             world
                 .sessions
-                .confirm(
-                    (id, id.row(&world.records.keys).key),
-                    *read_before,
-                    0,
-                    world.records.clock.reading()
-                )
+                .confirm((id, id.row(&world.records.keys).key), *read_before, 0, world.records.clock.reading())
                 .is_none(),
             "a late reader brings nothing back"
         );
         world.sessions.extend(&held, world.now()).await;
-        assert!(
-            world.store.load(id.row(&world.records.keys).key).await.unwrap().is_none(),
-            "nor does a late writer"
-        );
+        assert!(world.store.load(id.row(&world.records.keys).key).await.unwrap().is_none(), "nor does a late writer");
     }
 
     #[tokio::test]

@@ -41,9 +41,7 @@ impl SessionPayload {
 
     /// Whether one of the notes that lie there means it.
     pub(crate) async fn is_meant_in(
-        &self,
-        notes: impl Iterator<Item = Key>,
-        records: &Records,
+        &self, notes: impl Iterator<Item = Key>, records: &Records,
     ) -> Result<bool, StoreError> {
         for note in notes {
             match records.load::<Vec<LogoutTarget>>(&row(note)).await? {
@@ -92,22 +90,17 @@ impl LogoutTarget {
 }
 
 /// Notes until `expires_at` that a provider ends the sessions that it means: whoever comes with one finds out.
-pub(crate) async fn note(
-    target: &LogoutTarget,
-    expires_at: Timestamp,
-    records: &Records,
-) -> Result<(), StoreError> {
+pub(crate) async fn note(target: &LogoutTarget, expires_at: Timestamp, records: &Records) -> Result<(), StoreError> {
     let Some(tag) = target.tag(&records.index().await?) else { return Ok(()) };
     let row = row(Key(tag.0));
     loop {
-        let (mut noted, version, kept_until) =
-            match records.load_expired_too::<Vec<LogoutTarget>>(&row).await? {
-                Loaded::Found(found) => (found.value, Some(found.version), found.expires_at),
-                Loaded::Absent(version) => (Vec::new(), version, expires_at),
-                Loaded::Unreadable => {
-                    return Err(StoreError::refused("a note is sealed with a secret that is not configured"));
-                }
-            };
+        let (mut noted, version, kept_until) = match records.load_expired_too::<Vec<LogoutTarget>>(&row).await? {
+            Loaded::Found(found) => (found.value, Some(found.version), found.expires_at),
+            Loaded::Absent(version) => (Vec::new(), version, expires_at),
+            Loaded::Unreadable => {
+                return Err(StoreError::refused("a note is sealed with a secret that is not configured"));
+            }
+        };
         noted.retain(|other| !other.is_covered_by(target));
         if !noted.iter().any(|other| target.is_covered_by(other)) {
             noted.push(target.clone());

@@ -75,11 +75,7 @@ impl ProviderSessions {
     }
 
     /// Where notes lie, as `find` finds them.
-    pub(crate) fn notes(
-        &self,
-        index: &BlindIndexKey,
-        find: impl Fn(Vec<String>) -> Vec<Key>,
-    ) -> Arc<[(Key, Slot)]> {
+    pub(crate) fn notes(&self, index: &BlindIndexKey, find: impl Fn(Vec<String>) -> Vec<Key>) -> Arc<[(Key, Slot)]> {
         let mut known = self.known.lock();
         match &known.notes {
             // A store that came back empty may name its rows anew.

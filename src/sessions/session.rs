@@ -173,13 +173,7 @@ impl Session {
         }
     }
 
-    pub(crate) fn new(
-        id: SessionId,
-        row: Key,
-        record: SessionRecord,
-        kept_until: Timestamp,
-        now: Timestamp,
-    ) -> Self {
+    pub(crate) fn new(id: SessionId, row: Key, record: SessionRecord, kept_until: Timestamp, now: Timestamp) -> Self {
         let claims = OnceLock::from(Box::from(record.claims));
         Self { claims, ..Self::with(id, record.identity, SessionLiveness::new(row, now, kept_until)) }
     }
@@ -228,8 +222,7 @@ impl Session {
     /// Stands for a session that ended, so that a late reader of the store cannot bring it back.
     pub(crate) fn ended(id: SessionId) -> Self {
         // Nothing is asked about it any more: no row is watched.
-        let session =
-            Self::with(id, SessionPayload::default(), SessionLiveness::new(Key([0; 32]), NEVER, NEVER));
+        let session = Self::with(id, SessionPayload::default(), SessionLiveness::new(Key([0; 32]), NEVER, NEVER));
         session.liveness.end();
         session
     }
@@ -257,8 +250,7 @@ impl Session {
     /// Where it is noted that logout tokens came which may mean it.
     pub(crate) fn watch(&self, index: &BlindIndexKey) -> Arc<[(Key, Slot)]> {
         let Some(provider_sessions) = self.provider_sessions() else { return Arc::new([]) };
-        provider_sessions
-            .notes(index, |sids| SessionPayload { sids, ..self.identity.clone() }.notes(index).collect())
+        provider_sessions.notes(index, |sids| SessionPayload { sids, ..self.identity.clone() }.notes(index).collect())
     }
 
     /// A newer ID token came for it, where the browser keeps it.
@@ -310,10 +302,7 @@ impl Session {
     }
 
     /// The same, decoded.
-    pub(crate) fn all_claims_or(
-        &self,
-        shown: impl FnOnce() -> Option<String>,
-    ) -> Option<&Map<String, Value>> {
+    pub(crate) fn all_claims_or(&self, shown: impl FnOnce() -> Option<String>) -> Option<&Map<String, Value>> {
         let claims = Some(self.claims_or(shown)).filter(|claims| !claims.is_empty())?;
         let decoded = || Box::new(serde_json::from_str(claims).unwrap_or_default());
         Some(self.all_claims.get_or_init(decoded))

@@ -28,8 +28,7 @@ pub(crate) struct OpenedSession {
 
 impl SessionCookies {
     pub(crate) fn new(cookie: &str, events: Events) -> Self {
-        let place =
-            CookieBinding { purpose: Purpose::CarriedSession, name: cookie.to_owned(), owner: Vec::new() };
+        let place = CookieBinding { purpose: Purpose::CarriedSession, name: cookie.to_owned(), owner: Vec::new() };
         Self { place, opened: OpenedCache::new(RECALLED), events }
     }
 
@@ -45,10 +44,7 @@ impl SessionCookies {
 
     /// The session in a cookie; `None` where it is none or over.
     pub(crate) fn open(
-        &self,
-        cookie: &ChunkedValue<'_>,
-        records: &Records,
-        now: Timestamp,
+        &self, cookie: &ChunkedValue<'_>, records: &Records, now: Timestamp,
     ) -> Option<(OpenedSession, Session)> {
         let opened = match self.place.open(&records.keys, cookie) {
             Ok(opened) => opened,
@@ -62,8 +58,7 @@ impl SessionCookies {
         };
         let held: SessionCookie = postcard::from_bytes(&opened.contents).ok()?;
         let id = SessionId::new(held.id);
-        let shown =
-            OpenedSession { id, expires_at: opened.expires_at, outdated_seal: !opened.by_first_secret };
+        let shown = OpenedSession { id, expires_at: opened.expires_at, outdated_seal: !opened.by_first_secret };
         if now >= shown.expires_at {
             return None;
         }

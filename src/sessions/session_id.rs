@@ -171,9 +171,7 @@ mod tests {
         assert!(SessionId::from_cookie(cookie.as_bytes()) == Some(id));
         let mut trailing = cookie.clone();
         trailing.replace_range(42.., "9");
-        for junk in
-            ["", "x", &cookie[..42], &format!("{cookie}A"), &format!("{cookie}="), &trailing, &"+".repeat(43)]
-        {
+        for junk in ["", "x", &cookie[..42], &format!("{cookie}A"), &format!("{cookie}="), &trailing, &"+".repeat(43)] {
             assert!(SessionId::from_cookie(junk.as_bytes()).is_none(), "{junk}");
         }
     }

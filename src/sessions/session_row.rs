@@ -13,9 +13,7 @@ use crate::store::{Key, StoreError};
 /// Writes a session again as `change` makes it, with the tags of the store's index key. False where it is gone, or `change`
 /// says that there is nothing to write.
 pub(crate) async fn rewrite(
-    row: &RecordKey,
-    records: &Records,
-    mut change: impl FnMut(&mut Found<SessionRecord>) -> bool,
+    row: &RecordKey, records: &Records, mut change: impl FnMut(&mut Found<SessionRecord>) -> bool,
 ) -> Result<bool, StoreError> {
     loop {
         let index = records.agree_on_index().await?;
@@ -34,15 +32,11 @@ pub(crate) async fn rewrite(
 /// Sees to it that a session is found by its tags, and that this process names rows as the store says: grants lie, and
 /// public ids are made, under the key that tags are.
 pub(crate) async fn tag_anew(
-    row: &RecordKey,
-    found: &Found<SessionRecord>,
-    records: &Records,
+    row: &RecordKey, found: &Found<SessionRecord>, records: &Records,
 ) -> Result<(), StoreError> {
     let (issuer, subject) = found.value.user();
     let is_tagged_by = |index: &BlindIndexKey| found.tags.contains(&subject_tag(issuer, subject, index));
-    if records.known_index().as_ref().is_some_and(is_tagged_by)
-        || is_tagged_by(&records.agree_on_index().await?)
-    {
+    if records.known_index().as_ref().is_some_and(is_tagged_by) || is_tagged_by(&records.agree_on_index().await?) {
         return Ok(());
     }
     rewrite(row, records, |_| true).await.map(drop)
@@ -69,11 +63,7 @@ pub(crate) type KeptSession = (Key, Box<Found<SessionRecord>>);
 impl Sessions {
     /// A user's sessions that the store keeps, the oldest first; `None` where browsers keep them. `all`: one that cannot be read
     /// is an error.
-    pub(crate) async fn of_user(
-        &self,
-        user: (&str, &str),
-        all: bool,
-    ) -> Result<Option<Vec<KeptSession>>, StoreError> {
+    pub(crate) async fn of_user(&self, user: (&str, &str), all: bool) -> Result<Option<Vec<KeptSession>>, StoreError> {
         let (records, mut kept) = (&self.records, Vec::new());
         if self.carried.is_some() {
             return Ok(None);
@@ -92,11 +82,7 @@ impl Sessions {
     }
 
     /// When a session ends that began here within the last minute, and nobody has shown here; if it has not ended.
-    pub(crate) async fn unshown(
-        &self,
-        id: SessionId,
-        now: Timestamp,
-    ) -> Result<Option<Timestamp>, StoreError> {
+    pub(crate) async fn unshown(&self, id: SessionId, now: Timestamp) -> Result<Option<Timestamp>, StoreError> {
         let began = |session: &Arc<Session>| session.liveness.is_unseen(session.stored_at);
         let known = self.remembered.get(&id).filter(began);
         let new = known.filter(|session| now.duration_since(session.stored_at).as_secs() < 60);

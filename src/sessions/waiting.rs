@@ -34,12 +34,7 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn new(records: Arc<Records>, idle_lifetime: Duration, max_staleness: Duration) -> Arc<Self> {
-        Arc::new(Self {
-            records,
-            idle_lifetime,
-            max_staleness,
-            turns: [Semaphore::new(TURNS), Semaphore::new(TURNS)],
-        })
+        Arc::new(Self { records, idle_lifetime, max_staleness, turns: [Semaphore::new(TURNS), Semaphore::new(TURNS)] })
     }
 
     /// Returns when the session has ended.

@@ -89,9 +89,7 @@ impl InFlight {
     /// A turn at the store, for a refresh whose outcome goes to `sender`. `None`: it stood in line until nobody waited for it
     /// any more, and is off the list.
     pub(crate) async fn turn(
-        &self,
-        key: Key,
-        sender: &watch::Sender<Option<RefreshOutcome>>,
+        &self, key: Key, sender: &watch::Sender<Option<RefreshOutcome>>,
     ) -> Option<OwnedSemaphorePermit> {
         if let Ok(turn) = Arc::clone(&self.turns).try_acquire_owned() {
             return Some(turn);

@@ -45,12 +45,7 @@ impl KnownGrants {
     }
 
     /// The grant; `None` where the store must be asked.
-    pub(crate) fn get(
-        &self,
-        row: Key,
-        invalidations: &Invalidations,
-        now: ClockReading,
-    ) -> Option<Arc<Grant>> {
+    pub(crate) fn get(&self, row: Key, invalidations: &Invalidations, now: ClockReading) -> Option<Arc<Grant>> {
         let known = self.0.get(&row)?;
         known.is_believed(Slot::of(row), invalidations, now).then_some(known.value)
     }

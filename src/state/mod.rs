@@ -79,19 +79,12 @@ impl Runtime {
         let (development, outbound) = connect(development.transpose(), client, &events)?;
         warn(&events, &settings, development.is_some(), made_up);
         let providers = Providers::new(settings.relying_parties.iter().map(|relying_party| {
-            Provider::new(
-                relying_party.clone(),
-                outbound.clone(),
-                events.clone(),
-                clock.clone(),
-                random.clone(),
-            )
+            Provider::new(relying_party.clone(), outbound.clone(), events.clone(), clock.clone(), random.clone())
         }));
         let stateless = mode.is_stateless();
         // Of a store that is gone with the process: names are the same after it, and nobody waits for them.
         let own_index = (stateless && !store.is_durable()).then_some(keys.index_key);
-        let records =
-            Arc::new(Records::new(store, keys, own_index, clock.clone(), random.clone(), events.clone()));
+        let records = Arc::new(Records::new(store, keys, own_index, clock.clone(), random.clone(), events.clone()));
         let carried = stateless.then(|| SessionCookies::new(&settings.session_cookie, events));
         let issuers = providers.logins().map(|provider| provider.relying_party.issuer.clone()).collect();
         let (lifetime, max_staleness) = (settings.idle_lifetime, settings.max_staleness);
@@ -146,8 +139,7 @@ impl Runtime {
 
     /// The roles of a session's user, by the rules that the provider has now where they signed in.
     pub(crate) fn roles<'a>(&self, session: &'a Session) -> impl Iterator<Item = &'a str> {
-        let counts =
-            |rule| self.signed_in_at(session).is_some_and(|one| one.relying_party.roles.contains(rule));
+        let counts = |rule| self.signed_in_at(session).is_some_and(|one| one.relying_party.roles.contains(rule));
         let counting = session.roles.iter().filter(move |(rule, _)| counts(rule));
         counting.flat_map(|(_, roles)| roles).map(String::as_str)
     }
@@ -155,8 +147,7 @@ impl Runtime {
     /// Whether the user of a session is an admin; `shown` are the claims where the browser keeps them.
     pub(crate) fn is_admin(&self, session: &Session, shown: impl Fn() -> Option<String>) -> bool {
         let admins = &self.settings.admins;
-        self.roles(session).any(|role| admins.name_role(&session.issuer, role))
-            || session.is_admin(admins, shown)
+        self.roles(session).any(|role| admins.name_role(&session.issuer, role)) || session.is_admin(admins, shown)
     }
 
     /// Deletes what has expired, now and then. Called after something was stored, and never for a request that nothing
@@ -222,9 +213,7 @@ const RECALLED: u64 = 64 * 1024 * 1024;
 
 /// The way out: the client that the application gave or the default one, with the development provider behind it.
 fn connect(
-    development: Result<Option<DevProvider>, String>,
-    client: Result<(Outbound, Vec<String>), String>,
-    events: &Events,
+    development: Result<Option<DevProvider>, String>, client: Result<(Outbound, Vec<String>), String>, events: &Events,
 ) -> Result<(Option<DevProvider>, Outbound), ConfigError> {
     match (development, client) {
         (Ok(development), Ok((mut outbound, skipped))) => {

@@ -71,10 +71,7 @@ impl GrantCookieKey {
 impl GrantCookie {
     /// Of a session's owner, or of a browser in which nobody is signed in.
     pub(crate) fn new(
-        jar: &Arc<JarContents>,
-        grant_key: &Arc<GrantKey>,
-        session: Option<&Arc<Session>>,
-        until: Timestamp,
+        jar: &Arc<JarContents>, grant_key: &Arc<GrantKey>, session: Option<&Arc<Session>>, until: Timestamp,
     ) -> Self {
         let (grant_key, session) = (Arc::clone(grant_key), session.cloned());
         Self { jar: Arc::clone(jar), key: GrantCookieKey { grant_key, session, until } }
@@ -160,8 +157,7 @@ impl GrantCookie {
         if let Some(session) = self.session() {
             answer.learns(session);
         }
-        match answer.grants.iter_mut().find(|noted| noted.key.grant_key.row.key == self.key.grant_key.row.key)
-        {
+        match answer.grants.iter_mut().find(|noted| noted.key.grant_key.row.key == self.key.grant_key.row.key) {
             // What was read first may be noted last.
             Some(before) if before.grant.generation > noted.grant.generation => {}
             Some(before) => *before = noted,

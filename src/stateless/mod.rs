@@ -147,8 +147,7 @@ impl CookieJar {
     /// The browser carries nothing any more. Returns how many bytes an answer takes to say so.
     pub(crate) fn leave(&self) -> usize {
         let Some(jar) = &self.0 else { return 0 };
-        *jar.answer.lock() =
-            Some(Box::new(ResponseCookies { clears: Some(None), ..ResponseCookies::default() }));
+        *jar.answer.lock() = Some(Box::new(ResponseCookies { clears: Some(None), ..ResponseCookies::default() }));
         jar.strangers(None, false).iter().map(|removal| removal.len() + cookie::LINE).sum()
     }
 }
@@ -173,11 +172,7 @@ impl JarContents {
     /// A login's session, claims and grant, if they fit beside the grants that the session has of the one before it. They
     /// come in the place of those of the session `replaced`.
     pub(crate) fn begun(
-        &self,
-        id: SessionId,
-        record: &SessionRecord,
-        grant: Option<&Grant>,
-        replaced: Option<SessionId>,
+        &self, id: SessionId, record: &SessionRecord, grant: Option<&Grant>, replaced: Option<SessionId>,
     ) -> Result<ResponseCookies, TooLarge> {
         let runtime = &self.runtime;
         let settings = &runtime.settings;
@@ -235,12 +230,7 @@ impl JarContents {
     }
 
     /// A grant's cookies, if they fit beside what the browser has besides, which the answer makes so many bytes `more`.
-    fn sealed_grant(
-        &self,
-        key: &GrantCookieKey,
-        grant: &Grant,
-        more: isize,
-    ) -> Result<Vec<SealedCookie>, TooLarge> {
+    fn sealed_grant(&self, key: &GrantCookieKey, grant: &Grant, more: isize) -> Result<Vec<SealedCookie>, TooLarge> {
         let runtime = &self.runtime;
         let place = key.cookies(runtime);
         let until = key.until(grant, runtime.settings.visitor_lifetime);
@@ -251,9 +241,7 @@ impl JarContents {
         if others + size <= most {
             return Ok(sealed);
         }
-        Err(TooLarge(format!(
-            "the tokens take {size} bytes beside {others} of others, together more than {most}"
-        )))
+        Err(TooLarge(format!("the tokens take {size} bytes beside {others} of others, together more than {most}")))
     }
 
     fn opened(&self, place: &CookieBinding) -> Option<Opened> {
@@ -261,22 +249,14 @@ impl JarContents {
     }
 
     fn seal<T: serde::Serialize>(
-        &self,
-        place: &CookieBinding,
-        expires_at: Timestamp,
-        contents: &T,
+        &self, place: &CookieBinding, expires_at: Timestamp, contents: &T,
     ) -> Result<Vec<SealedCookie>, TooLarge> {
         let contents = postcard::to_allocvec(contents).map_err(|error| TooLarge(error.to_string()))?;
         let sealed = self.sealed(place, expires_at, &contents);
         sealed.ok_or_else(|| TooLarge(format!("{} bytes are more than cookies can be", contents.len())))
     }
 
-    fn sealed(
-        &self,
-        place: &CookieBinding,
-        expires_at: Timestamp,
-        contents: &[u8],
-    ) -> Option<Vec<SealedCookie>> {
+    fn sealed(&self, place: &CookieBinding, expires_at: Timestamp, contents: &[u8]) -> Option<Vec<SealedCookie>> {
         let runtime = &self.runtime;
         let times = (runtime.now(), expires_at);
         place.seal(&runtime.records.keys, &runtime.settings.cookies, &runtime.random, times, contents)
@@ -311,15 +291,8 @@ impl Runtime {
     }
 
     /// The seal of a grant is bound to its session, owner and client: a grant to one client is nothing at another.
-    fn grant_cookies(
-        &self,
-        id: &[u8; 32],
-        connection: &str,
-        owner: &Owner,
-        client: &[u8; 32],
-    ) -> CookieBinding {
-        let (name, owner) =
-            (self.grant_name(id, connection), encode(&[b"carried", id, &owner.encoded(), client]));
+    fn grant_cookies(&self, id: &[u8; 32], connection: &str, owner: &Owner, client: &[u8; 32]) -> CookieBinding {
+        let (name, owner) = (self.grant_name(id, connection), encode(&[b"carried", id, &owner.encoded(), client]));
         CookieBinding { purpose: Purpose::GrantPayload, name, owner }
     }
 

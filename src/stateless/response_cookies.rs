@@ -184,8 +184,7 @@ impl JarContents {
             return Vec::new();
         }
         let chunks = runtime.most_carried() / cookie_chunks::LARGEST + 1;
-        let names =
-            names.iter().flat_map(|name| (0..chunks).map(|position| cookie_chunks::name(name, position)));
+        let names = names.iter().flat_map(|name| (0..chunks).map(|position| cookie_chunks::name(name, position)));
         names.filter_map(|name| self.removal(name.as_bytes())).collect()
     }
 
@@ -211,8 +210,7 @@ impl JarContents {
     pub(super) fn strangers(&self, stays: Option<&Stays>, visitors: bool) -> Vec<HeaderValue> {
         let cookies = &self.runtime.settings.cookies;
         let (claims, grants) = stays.map_or(("", ""), |stays| (stays.claims.as_str(), stays.grants.as_str()));
-        let kinds =
-            [(CLAIMS, claims), (GRANT, grants)].map(|(kind, tag)| (format!("{}.", cookies.name(kind)), tag));
+        let kinds = [(CLAIMS, claims), (GRANT, grants)].map(|(kind, tag)| (format!("{}.", cookies.name(kind)), tag));
         let visitors = if visitors { String::new() } else { self.visitor_tag() };
         let is = |name: &[u8], tag: &str| !tag.is_empty() && name.starts_with(tag.as_bytes());
         let strange = self.cookies().filter(|(name, _)| {

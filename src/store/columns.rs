@@ -44,10 +44,7 @@ impl TryFrom<Record> for Columns {
 
 /// A row on its way out: what is not as it was written is an error, never a guess.
 pub(super) fn stored(
-    version: i64,
-    expires_at: i64,
-    tags: [Option<&[u8]>; MAX_TAGS],
-    contents: Vec<u8>,
+    version: i64, expires_at: i64, tags: [Option<&[u8]>; MAX_TAGS], contents: Vec<u8>,
 ) -> Result<Stored, StoreError> {
     let damaged = || StoreError::refused("a row is not as this store writes it");
     let tags = tags.into_iter().flatten().map(|tag| tag.try_into().map(Tag).map_err(|_| damaged()));

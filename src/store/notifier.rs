@@ -35,11 +35,7 @@ impl Notifier {
     /// What [`Store::wait`] promises, for a store whose changes are told here. `elsewhere` ends when it is time to
     /// look again, because another process may have written.
     pub(super) async fn wait<F: Future<Output = ()> + Send>(
-        &self,
-        store: &impl Store,
-        key: Key,
-        after: Option<Version>,
-        within: Duration,
+        &self, store: &impl Store, key: Key, after: Option<Version>, within: Duration,
         elsewhere: impl Fn() -> F + Send + Sync,
     ) -> Result<(), StoreError> {
         let changed = async {

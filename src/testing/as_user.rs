@@ -63,12 +63,10 @@ struct Prepared {
 impl SignedInLayer {
     fn new(subject: Option<String>) -> Self {
         let nothing_is_sent = service_fn(|_: Request<Bytes>| {
-            future::ready(Err::<Response<Bytes>, BoxError>(
-                "a test sends nothing: give it `http_client`".into(),
-            ))
+            future::ready(Err::<Response<Bytes>, BoxError>("a test sends nothing: give it `http_client`".into()))
         });
-        let config = Config::new("https://app.example", ProviderConfig::new(ISSUER, "app"))
-            .http_client(nothing_is_sent);
+        let config =
+            Config::new("https://app.example", ProviderConfig::new(ISSUER, "app")).http_client(nothing_is_sent);
         Self { subject, claims: Map::new(), tokens: Vec::new(), config, prepared: Arc::default() }
     }
 
@@ -203,10 +201,7 @@ const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
 /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer, or if the session is too
 /// large for cookies (stateless mode).
 pub async fn start_session(
-    layer: &OidcLayer,
-    issuer: &str,
-    subject: &str,
-    claims: Map<String, Value>,
+    layer: &OidcLayer, issuer: &str, subject: &str, claims: Map<String, Value>,
 ) -> Result<String, Error> {
     begin(&layer.runtime, record(&layer.runtime, (issuer, subject), claims), None).await
 }
@@ -218,11 +213,7 @@ pub async fn start_session(
 ///
 /// Those of [`start_session`].
 pub async fn start_session_with_tokens(
-    layer: &OidcLayer,
-    issuer: &str,
-    subject: &str,
-    claims: Map<String, Value>,
-    access_token: impl Into<Secret>,
+    layer: &OidcLayer, issuer: &str, subject: &str, claims: Map<String, Value>, access_token: impl Into<Secret>,
     refresh_token: impl Into<Secret>,
 ) -> Result<String, Error> {
     let record = record(&layer.runtime, (issuer, subject), claims);
@@ -241,11 +232,7 @@ pub async fn start_session_with_tokens(
 /// What a login yields: a refresh token, and access tokens.
 type Tokens = (Option<Secret>, Vec<TokenSet>);
 
-async fn begin(
-    runtime: &Arc<Runtime>,
-    record: SessionRecord,
-    tokens: Option<Tokens>,
-) -> Result<String, Error> {
+async fn begin(runtime: &Arc<Runtime>, record: SessionRecord, tokens: Option<Tokens>) -> Result<String, Error> {
     let jar = CookieJar::of(runtime, &HeaderMap::new(), runtime.now());
     let Some(carried) = jar.contents() else {
         let id = start(runtime, record, tokens).await?;
@@ -254,8 +241,8 @@ async fn begin(
     let id = SessionId::new(runtime.random.bytes());
     let grant = tokens.map(|tokens| grant(runtime, &record, tokens));
     let begun = carried.begun(id, &record, grant.as_ref(), None);
-    let begun = begun
-        .map_err(|too_large| Error::unavailable("it is more than cookies may hold", too_large.to_string()))?;
+    let begun =
+        begun.map_err(|too_large| Error::unavailable("it is more than cookies may hold", too_large.to_string()))?;
     carried.begin(begun);
     let mut headers = HeaderMap::new();
     jar.settle(&mut headers);
@@ -264,11 +251,7 @@ async fn begin(
 }
 
 /// Starts a session that is kept in the store.
-async fn start(
-    runtime: &Arc<Runtime>,
-    record: SessionRecord,
-    tokens: Option<Tokens>,
-) -> Result<SessionId, Error> {
+async fn start(runtime: &Arc<Runtime>, record: SessionRecord, tokens: Option<Tokens>) -> Result<SessionId, Error> {
     let id = SessionId::new(runtime.random.bytes());
     if let Some(tokens) = tokens {
         let provider = runtime.providers.of_issuer(&record.issuer);
@@ -295,9 +278,7 @@ fn record(runtime: &Runtime, user: (&str, &str), claims: Map<String, Value>) -> 
         stored_at: now,
         logout_token: runtime.random.bytes(),
         ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
-        roles: provider
-            .map(|provider| provider.roles([Some(&claims); 3], &Box::default()))
-            .unwrap_or_default(),
+        roles: provider.map(|provider| provider.roles([Some(&claims); 3], &Box::default())).unwrap_or_default(),
         ..SessionPayload::default()
     };
     let claims = Value::Object(claims).to_string();

@@ -30,9 +30,7 @@
 //! ```
 
 mod as_user;
-pub use self::as_user::{
-    SignedIn, SignedInLayer, as_anonymous, as_user, start_session, start_session_with_tokens,
-};
+pub use self::as_user::{SignedIn, SignedInLayer, as_anonymous, as_user, start_session, start_session_with_tokens};
 
 mod clock;
 pub use self::clock::ManualClock;

@@ -120,10 +120,7 @@ fn wants(connections: &CheckedConnections, connection: &CheckedConnection) -> Ve
 
 /// Asks for tokens as requests would: an account that nobody has used yet is not said to work.
 async fn check(
-    runtime: &Arc<Runtime>,
-    account: &SharedAccount,
-    connection: &CheckedConnection,
-    wants: &[TokenRequest],
+    runtime: &Arc<Runtime>, account: &SharedAccount, connection: &CheckedConnection, wants: &[TokenRequest],
 ) -> Result<AccountStatus, TokenUnavailable> {
     let owner = Owner::Account { name: account.name.to_string() };
     let place = runtime.grant_place(owner, connection, None).await?;

@@ -65,11 +65,7 @@ impl GrantRef {
     }
 
     /// Takes away what was found at this version; false where somebody was faster.
-    pub(crate) async fn take_found(
-        &self,
-        found: &Grant,
-        version: Option<Version>,
-    ) -> Result<bool, StoreError> {
+    pub(crate) async fn take_found(&self, found: &Grant, version: Option<Version>) -> Result<bool, StoreError> {
         let records = &self.runtime.records;
         let Some(jar) = &self.jar else { return records.delete(self.row.key, version).await };
         let note = found.tombstone(GrantStatus::Revoked);

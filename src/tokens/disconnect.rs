@@ -65,16 +65,10 @@ pub(crate) enum Unkept {
 /// granted to this application, in other browsers too: what nobody took back is revoked only where the configuration
 /// says that the provider's revocation reaches that token alone.
 pub(crate) async fn discard(
-    runtime: &Runtime,
-    provider: &Arc<Provider>,
-    tokens: &TokenResponse,
-    user: Option<(&str, &str)>,
-    why: Unkept,
+    runtime: &Runtime, provider: &Arc<Provider>, tokens: &TokenResponse, user: Option<(&str, &str)>, why: Unkept,
 ) {
     let dropped = match why {
-        Unkept::Failed => {
-            Some("something failed for a moment: the tokens that came are dropped and not revoked")
-        }
+        Unkept::Failed => Some("something failed for a moment: the tokens that came are dropped and not revoked"),
         Unkept::Refused if !provider.relying_party.revocation_is_per_token => Some(
             "the tokens that came are refused, and dropped without revocation: revocation_is_per_token is not set for \
              this provider",
@@ -91,9 +85,7 @@ pub(crate) async fn discard(
 /// Revokes the refresh token (RFC 7009), with which the provider should end the access tokens too; where there is none, the
 /// access token. `None` where there is neither.
 pub(crate) async fn revoke(
-    provider: &Arc<Provider>,
-    refresh_token: Option<&Secret>,
-    access_token: Option<&Secret>,
+    provider: &Arc<Provider>, refresh_token: Option<&Secret>, access_token: Option<&Secret>,
 ) -> Option<Result<(), ProviderError>> {
     let refresh_token = refresh_token.map(|token| (token, "refresh_token"));
     let (token, hint) = refresh_token.or(access_token.map(|token| (token, "access_token")))?;

@@ -10,9 +10,7 @@ use crate::config::{
 use crate::protocol::OriginalIdToken;
 use crate::provider::{Provider, ProviderId};
 use crate::records::grant::{encode, seed};
-use crate::records::{
-    BlindIndexKey, Grant, GrantKey, GrantSource, LOGIN, NewestGeneration, Owner, Purpose, RecordKey,
-};
+use crate::records::{BlindIndexKey, Grant, GrantKey, GrantSource, LOGIN, NewestGeneration, Owner, Purpose, RecordKey};
 use crate::sessions::{Session, SessionId, SessionPayload, Visitor};
 use crate::state::Runtime;
 use crate::stateless::CookieJar;
@@ -141,10 +139,7 @@ pub(crate) struct SessionRows {
 impl Runtime {
     /// Where an owner's grant at a connection lies: with the session, by the name of its row, or with the owner alone.
     pub(crate) async fn grant_place(
-        self: &Arc<Self>,
-        owner: Owner,
-        connection: &CheckedConnection,
-        session: Option<SessionRows>,
+        self: &Arc<Self>, owner: Owner, connection: &CheckedConnection, session: Option<SessionRows>,
     ) -> Result<GrantRef, StoreError> {
         let grant_key = self.grant_key(&self.records.index().await?, owner, connection, session);
         Ok(GrantRef { runtime: Arc::clone(self), grant_key: Arc::new(grant_key), jar: None })
@@ -161,11 +156,7 @@ impl Runtime {
     }
 
     fn grant_key(
-        &self,
-        index: &BlindIndexKey,
-        owner: Owner,
-        connection: &CheckedConnection,
-        session: Option<SessionRows>,
+        &self, index: &BlindIndexKey, owner: Owner, connection: &CheckedConnection, session: Option<SessionRows>,
     ) -> GrantKey {
         let session = session.filter(|_| connection.grant_lifetime == GrantLifetime::Session);
         let home = session.as_ref().map_or(&[][..], |rows| &rows.home.0);
@@ -194,10 +185,7 @@ impl Runtime {
 
     /// Where a holder's grant at a connection lies. `jar` is what their browser brought along.
     pub(crate) async fn place_of(
-        self: &Arc<Self>,
-        principal: &Principal,
-        connection: &CheckedConnection,
-        jar: &CookieJar,
+        self: &Arc<Self>, principal: &Principal, connection: &CheckedConnection, jar: &CookieJar,
     ) -> Result<GrantRef, StoreError> {
         let session = principal.session();
         // What confirmed the session has looked whether it is the store's.
@@ -245,9 +233,7 @@ impl SharedAccount {
     pub(crate) fn beginning(&self, connection: &CheckedConnection, client: [u8; 32]) -> Option<Grant> {
         let (refresh_token, origin) = match &self.source {
             AccountSource::ClientCredentials => (None, GrantSource::ClientCredentials),
-            AccountSource::RefreshToken(token) => {
-                (Some(token.clone()), GrantSource::Configured { seed: seed(token) })
-            }
+            AccountSource::RefreshToken(token) => (Some(token.clone()), GrantSource::Configured { seed: seed(token) }),
             AccountSource::Admin => return None,
         };
         let owner = Owner::Account { name: self.name.to_string() };

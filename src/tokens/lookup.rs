@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use super::locate::GrantRef;
 use crate::clock::Timestamp;
-use crate::records::{
-    FOREVER, Found, Freshness, Grant, GrantStatus, Loaded, Observed, ObservedAt, Slot, TokenSet,
-};
+use crate::records::{FOREVER, Found, Freshness, Grant, GrantStatus, Loaded, Observed, ObservedAt, Slot, TokenSet};
 use crate::secret::Secret;
 use crate::stateless::grant_cookie::{GrantCookie, Unreadable};
 use crate::store::{StoreError, Version};
@@ -158,10 +156,9 @@ impl GrantRef {
                 let grant = Arc::new(value);
                 let limit = self.runtime.settings.max_staleness;
                 self.runtime.records.listen();
-                self.runtime.known_grants.put(
-                    self.row.key,
-                    Observed { value: Arc::clone(&grant), asked, limit, until: expires_at },
-                );
+                self.runtime
+                    .known_grants
+                    .put(self.row.key, Observed { value: Arc::clone(&grant), asked, limit, until: expires_at });
                 Ok(Some(StoredGrant { grant, version: Some(version), expires_at }))
             }
             Loaded::Absent(_) => Ok(None),
@@ -171,15 +168,11 @@ impl GrantRef {
 
     /// Of what the browser shows and what lies where processes meet.
     fn newer(
-        &self,
-        (jar, shown): (&GrantCookie, Option<Arc<Grant>>),
-        loaded: Loaded<Grant>,
-        asked: ObservedAt,
+        &self, (jar, shown): (&GrantCookie, Option<Arc<Grant>>), loaded: Loaded<Grant>, asked: ObservedAt,
     ) -> Result<Option<StoredGrant>, StoreError> {
         let now = self.runtime.now();
-        let held = |grant: Arc<Grant>, version| {
-            Ok(Some(StoredGrant { expires_at: jar.until_of(&grant), grant, version }))
-        };
+        let held =
+            |grant: Arc<Grant>, version| Ok(Some(StoredGrant { expires_at: jar.until_of(&grant), grant, version }));
         let nothing_above = |generation, until| {
             let limit = self.runtime.settings.max_staleness;
             self.newest.put(Observed { value: generation, asked, limit, until });

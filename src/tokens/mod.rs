@@ -44,10 +44,7 @@ const PATIENCE: Duration = Duration::from_secs(25);
 const SHORT_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The access token that is wanted, fresh.
-pub(crate) async fn access_token(
-    place: &GrantRef,
-    request: &TokenRequest,
-) -> Result<TokenSet, TokenUnavailable> {
+pub(crate) async fn access_token(place: &GrantRef, request: &TokenRequest) -> Result<TokenSet, TokenUnavailable> {
     let runtime = &place.runtime;
     let mut grant = place.stored_or_begun().await?.ok_or(TokenUnavailable::Consent)?;
     let mut waited = 0;
@@ -78,8 +75,7 @@ pub(crate) async fn access_token(
             }
             (TokenAction::Consent, _) => {
                 if is_rejected_again(&grant, request, now) {
-                    let detail =
-                        "an API refuses the token that came a moment ago for one that it had refused";
+                    let detail = "an API refuses the token that came a moment ago for one that it had refused";
                     runtime.events().emit(EventCode::RefreshFailed, place.owner.user(), detail);
                 }
                 return Err(TokenUnavailable::Consent);
@@ -91,8 +87,7 @@ pub(crate) async fn access_token(
             // One call, one refresh: what was fetched for it is used, even if its provider says that it is over. One more
             // where it has aged on the way, because the store was away.
             (TokenAction::Refresh, Some(set))
-                if found.as_ref() != Some(&set.access_token)
-                    && waited >= if set.has_aged(now) { 2 } else { 1 } =>
+                if found.as_ref() != Some(&set.access_token) && waited >= if set.has_aged(now) { 2 } else { 1 } =>
             {
                 return Ok(set.clone());
             }
@@ -103,8 +98,7 @@ pub(crate) async fn access_token(
                 }
                 RefreshOutcome::Consent => return Err(TokenUnavailable::Consent),
                 // It was another resource's: nothing is known about ours.
-                RefreshOutcome::Refused { only: Some(only), .. }
-                    if request.indicator.as_ref() != Some(&only) => {}
+                RefreshOutcome::Refused { only: Some(only), .. } if request.indicator.as_ref() != Some(&only) => {}
                 outcome @ (RefreshOutcome::Refused { .. } | RefreshOutcome::Unavailable(_)) => {
                     // What is not quite over is better than nothing.
                     let alive = usable.filter(|set| set.expires_at.is_none_or(|end| runtime.now() < end));

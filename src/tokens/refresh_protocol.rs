@@ -300,9 +300,7 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> RefreshMachine<V, T> {
             (RefreshState::Leasing, Swapped(None)) => self.read(ReadContext::First),
             (RefreshState::Leasing, StoreFailed) => self.read(ReadContext::Doubtful),
             (RefreshState::Asking { again }, Answered(answer)) => self.answered(answer, again),
-            (RefreshState::Verifying, Verified(Ok(()))) => {
-                self.swap(RefreshState::Writing, NextRow::Refreshed)
-            }
+            (RefreshState::Verifying, Verified(Ok(()))) => self.swap(RefreshState::Writing, NextRow::Refreshed),
             (RefreshState::Verifying, Verified(Err(end))) => self.end(end),
             (RefreshState::Verifying, Answered(ProviderReply::Failed)) => {
                 self.swap(RefreshState::Releasing, NextRow::Released)
@@ -369,9 +367,7 @@ impl<V: Copy + PartialEq, T: Clone + PartialEq> RefreshMachine<V, T> {
                 self.state = RefreshState::Asking { again: true };
                 Action::Ask
             }
-            ProviderReply::Lost | ProviderReply::Failed => {
-                self.swap(RefreshState::Releasing, NextRow::Released)
-            }
+            ProviderReply::Lost | ProviderReply::Failed => self.swap(RefreshState::Releasing, NextRow::Released),
         }
     }
 

@@ -109,16 +109,11 @@ impl<'a> RefreshTask<'a> {
     /// The row as the refresh protocol sees it.
     pub(super) fn row(&self, found: &StoredGrant) -> RowView<RowVersion, Option<Secret>> {
         let (grant, now, spread) = (&found.grant, self.place.runtime.now(), self.place.spread());
-        let held = |lease: &Lease| LeaseView {
-            mine: lease.holder == self.holder,
-            left: lease.until.duration_since(now),
-        };
+        let held =
+            |lease: &Lease| LeaseView { mine: lease.holder == self.holder, left: lease.until.duration_since(now) };
         RowView {
             version: found.version,
-            spent_token: SpentToken {
-                refreshes: grant.refreshes(),
-                refresh_token: grant.refresh_token.clone(),
-            },
+            spent_token: SpentToken { refreshes: grant.refreshes(), refresh_token: grant.refresh_token.clone() },
             lease: grant.lease.as_ref().map(held),
             usability: match next(grant, self.request, now, spread) {
                 TokenAction::Serve => Usability::Good,
@@ -131,11 +126,7 @@ impl<'a> RefreshTask<'a> {
     }
 
     /// However slow the provider is, nobody else spends what is being spent.
-    pub(super) async fn while_renewing<T>(
-        &mut self,
-        machine: &mut Machine,
-        work: impl Future<Output = T>,
-    ) -> T {
+    pub(super) async fn while_renewing<T>(&mut self, machine: &mut Machine, work: impl Future<Output = T>) -> T {
         // What is dropped in the middle of a renewal is found out at the next swap.
         tokio::select! {
             biased;
@@ -174,8 +165,7 @@ impl<'a> RefreshTask<'a> {
     /// A rotated refresh token is written before anybody is asked whose the access token is: that may take long, and fail.
     pub(super) async fn write_rotated(&mut self, machine: &mut Machine) {
         let rotated = self.rotated_unverified();
-        let is_written =
-            |machine: &Machine| machine.spent.as_ref().map(|spent| &spent.refresh_token) == Some(&rotated);
+        let is_written = |machine: &Machine| machine.spent.as_ref().map(|spent| &spent.refresh_token) == Some(&rotated);
         while rotated.is_some() && !machine.lost && !self.never_written && !is_written(machine) {
             if !self.renew_once(machine).await {
                 self.pause().await;
@@ -185,11 +175,7 @@ impl<'a> RefreshTask<'a> {
 }
 
 /// What a failure means for a grant, and how long the provider is left alone after it.
-fn failed(
-    error: &ProviderError,
-    grant: Option<&Grant>,
-    now: Timestamp,
-) -> (ProviderReply, Option<RefreshHold>) {
+fn failed(error: &ProviderError, grant: Option<&Grant>, now: Timestamp) -> (ProviderReply, Option<RefreshHold>) {
     let refusal = match error {
         ProviderError::Refused(refusal) | ProviderError::Busy(refusal) => refusal,
         ProviderError::Unavailable(_) | ProviderError::Malformed(_) => return (ProviderReply::Lost, None),
@@ -205,11 +191,7 @@ fn failed(
             let is_over = sent_token && hold.is_over(now);
             (if is_over { ProviderReply::InvalidGrant } else { ProviderReply::Failed }, Some(hold))
         }
-        (RefusalRemedy::Later, Some(pause)) => {
-            (ProviderReply::Failed, Some(RefreshHold::pause(before, pause, now)))
-        }
-        (RefusalRemedy::Person | RefusalRemedy::Operator | RefusalRemedy::Later, _) => {
-            (ProviderReply::Failed, None)
-        }
+        (RefusalRemedy::Later, Some(pause)) => (ProviderReply::Failed, Some(RefreshHold::pause(before, pause, now))),
+        (RefusalRemedy::Person | RefusalRemedy::Operator | RefusalRemedy::Later, _) => (ProviderReply::Failed, None),
     }
 }

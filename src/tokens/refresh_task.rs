@@ -34,11 +34,7 @@ pub(super) type RowVersion = Option<Version>;
 pub(super) type TaskInput = Input<RowVersion, Option<Secret>>;
 
 /// Refreshes to the newest generation of the grant.
-pub(crate) async fn refresh(
-    place: &GrantRef,
-    request: &TokenRequest,
-    turn: OwnedSemaphorePermit,
-) -> RefreshOutcome {
+pub(crate) async fn refresh(place: &GrantRef, request: &TokenRequest, turn: OwnedSemaphorePermit) -> RefreshOutcome {
     let mut task = RefreshTask {
         place,
         request,
@@ -229,9 +225,7 @@ impl<'a> RefreshTask<'a> {
             Conclusion::Gone => {}
         }
         // Only now: a provider that is slow to revoke must not keep the grant usable.
-        if let Some(response) =
-            self.response.as_ref().filter(|_| self.refused || conclusion == Conclusion::Gone)
-        {
+        if let Some(response) = self.response.as_ref().filter(|_| self.refused || conclusion == Conclusion::Gone) {
             let taken_back = !self.refused && self.is_taken_back();
             let why = if taken_back { Unkept::TakenBack } else { Unkept::Refused };
             discard(&self.place.runtime, self.place.provider(), response, self.place.owner.user(), why).await;

@@ -73,10 +73,7 @@ impl PendingSingleUses {
     /// What this request may have, once: it is deleted and returned at once, so that of two that ask, in whichever
     /// processes, one has it.
     pub(crate) async fn take(
-        &self,
-        runtime: &Runtime,
-        principal: &Principal,
-        here: Option<&PathAndQuery>,
+        &self, runtime: &Runtime, principal: &Principal, here: Option<&PathAndQuery>,
     ) -> Result<Option<SingleUseRecord>, StoreError> {
         if self.handed.load(Ordering::Relaxed) {
             return Ok(None);
@@ -95,11 +92,7 @@ impl PendingSingleUses {
     }
 
     /// Those that this request may have: another tab's are not among them while there are any of its own.
-    fn meant_for(
-        &self,
-        here: Option<&PathAndQuery>,
-        settings: &Settings,
-    ) -> impl Iterator<Item = &PendingSingleUse> {
+    fn meant_for(&self, here: Option<&PathAndQuery>, settings: &Settings) -> impl Iterator<Item = &PendingSingleUse> {
         let here = here.map(|here| page(&settings.public_path(here.as_str())));
         let from = || {
             let from = settings.destination(self.referer.as_ref()?.to_str().ok()?).ok()?;
@@ -153,11 +146,7 @@ fn page(address: &str) -> PageHash {
 /// Lays down what was granted for one use, which lands there in the browser that sent these headers. Returns the cookie that
 /// names it, with those that make room for it.
 pub(crate) async fn lay_down(
-    runtime: &Arc<Runtime>,
-    connection: &str,
-    principal: &Principal,
-    asked: &[String],
-    tokens: &TokenResponse,
+    runtime: &Arc<Runtime>, connection: &str, principal: &Principal, asked: &[String], tokens: &TokenResponse,
     (destination, headers): (&Destination, &HeaderMap),
 ) -> Result<Vec<HeaderValue>, StoreError> {
     let id = runtime.random.bytes::<32>();
@@ -223,8 +212,7 @@ mod tests {
         let found: Vec<_> = cookies.iter().map(String::as_bytes).collect();
         let policy = CookiePolicy::new("app", true);
         let read = PendingSingleUses::read(&found, &HeaderMap::new(), &policy).unwrap();
-        let numbers: Vec<_> =
-            read.waiting.iter().map(|one| u16::from_le_bytes([one.id[0], one.id[1]])).collect();
+        let numbers: Vec<_> = read.waiting.iter().map(|one| u16::from_le_bytes([one.id[0], one.id[1]])).collect();
         assert_eq!(numbers, [3996, 3997, 3998, 3999], "the newest");
         let few = PendingSingleUses::read(&found[..2], &HeaderMap::new(), &policy).unwrap();
         assert_eq!(few.waiting.len(), 2);

@@ -8,8 +8,8 @@ use crate::clock::Timestamp;
 use crate::events::EventCode;
 use crate::protocol::user_info::{about_person, replace};
 use crate::protocol::{
-    Algorithm, ClaimSource, Claims, FetchUserInfo, IdToken, LOGIN_CLAIMS, RolesByRule, TokenResponse,
-    UserInfoError, VERIFIED,
+    Algorithm, ClaimSource, Claims, FetchUserInfo, IdToken, LOGIN_CLAIMS, RolesByRule, TokenResponse, UserInfoError,
+    VERIFIED,
 };
 use crate::provider::{Provider, ProviderError};
 use crate::records::{FOREVER, Loaded, Purpose, RecordKey};
@@ -24,10 +24,7 @@ use crate::tokens::Arc;
 /// UserInfo's claims for a login that asks for `scopes`; `None` where they are not asked for, or are not needed and cannot
 /// be had.
 pub(crate) async fn user_info(
-    runtime: &Runtime,
-    provider: &Arc<Provider>,
-    scopes: &[String],
-    (id_token, access_token): (&IdToken, &Secret),
+    runtime: &Runtime, provider: &Arc<Provider>, scopes: &[String], (id_token, access_token): (&IdToken, &Secret),
 ) -> Result<Option<Claims>, ProviderError> {
     let metadata = provider.metadata().await?;
     let Some(endpoint) = &metadata.userinfo_endpoint else { return Ok(None) };
@@ -50,10 +47,7 @@ pub(crate) async fn user_info(
     }
     match provider.user_info(endpoint, access_token, &id_token.facts.subject).await {
         // The ID token is good, and nothing is decided by what is missing. Claims of somebody else are another matter.
-        Err(error)
-            if !is_needed
-                && !matches!(error, ProviderError::FetchUserInfo(UserInfoError::AnotherSubject)) =>
-        {
+        Err(error) if !is_needed && !matches!(error, ProviderError::FetchUserInfo(UserInfoError::AnotherSubject)) => {
             provider.tell(&error);
             Ok(None)
         }
@@ -63,10 +57,8 @@ pub(crate) async fn user_info(
 
 /// The roles of a user by what came at a login, or with a refresh.
 pub(crate) async fn roles(
-    provider: &Arc<Provider>,
-    subject: &str,
-    (id_token, user_info, access_token): (Option<&Claims>, Option<&Claims>, &Secret),
-    before: &RolesByRule,
+    provider: &Arc<Provider>, subject: &str,
+    (id_token, user_info, access_token): (Option<&Claims>, Option<&Claims>, &Secret), before: &RolesByRule,
 ) -> Result<RolesByRule, ProviderError> {
     let written = &provider.relying_party.written;
     // An identity endpoint's answer stands for an ID token elsewhere.
@@ -82,8 +74,7 @@ pub(crate) async fn roles(
             Ok(token) if token.subject.as_deref() == Some(subject) => token.claims,
             Err(error) if !matches!(error, ProviderError::AccessToken(_)) => return Err(error),
             other => {
-                let why =
-                    other.err().map_or("its sub is not the ID token's".to_owned(), |error| error.to_string());
+                let why = other.err().map_or("its sub is not the ID token's".to_owned(), |error| error.to_string());
                 provider.tell_once(EventCode::RolesUnreadable, None, &format!("an access token: {why}"));
                 Claims::new()
             }
@@ -95,10 +86,7 @@ pub(crate) async fn roles(
 /// UserInfo's claims about a known user as they are now, where claims or roles need them, and the roles as they are now. `None`:
 /// something cannot be had now, which withdraws nothing.
 async fn by_now(
-    provider: &Arc<Provider>,
-    known: &SessionPayload,
-    (id_token, access_token): (Option<&Claims>, &Secret),
-    asks: bool,
+    provider: &Arc<Provider>, known: &SessionPayload, (id_token, access_token): (Option<&Claims>, &Secret), asks: bool,
 ) -> Option<(Option<Claims>, RolesByRule)> {
     let mut user_info = None;
     if (asks || provider.relying_party.takes_roles_from(ClaimSource::UserInfo))
@@ -115,10 +103,7 @@ async fn by_now(
 /// Replaces the claims of a session that is kept by those that came with a refresh. A claim that is gone from where it came
 /// from is gone; those of the login hook stay. `None`: nothing came, or not all that is needed.
 async fn renew(
-    runtime: &Runtime,
-    provider: &Arc<Provider>,
-    session: Key,
-    (id_token, access_token): (Option<Claims>, &Secret),
+    runtime: &Runtime, provider: &Arc<Provider>, session: Key, (id_token, access_token): (Option<Claims>, &Secret),
 ) -> Option<bool> {
     let row = RecordKey { purpose: Purpose::Session, key: session, owner: Vec::new() };
     let Ok(Loaded::Found(found)) = runtime.records.load::<SessionRecord>(&row).await else { return None };
@@ -133,15 +118,13 @@ async fn renew(
         let Some(sources) = &mut record.sources else { return false };
         let known: Claims = serde_json::from_str(&record.claims).unwrap_or_default();
         // What is said of the login stays.
-        let verified_by_hook = |name: &str| {
-            VERIFIED.iter().any(|(claim, verified)| name == *claim && sources.hook.contains(*verified))
-        };
+        let verified_by_hook =
+            |name: &str| VERIFIED.iter().any(|(claim, verified)| name == *claim && sources.hook.contains(*verified));
         let stays = |name: &String| {
             LOGIN_CLAIMS.contains(&name.as_str()) || sources.hook.contains(name) || verified_by_hook(name)
         };
         let (kept, others): (Claims, Claims) = known.into_iter().partition(|(name, _)| stays(name));
-        let of_id_token =
-            || others.into_iter().filter(|(name, _)| !sources.user_info.contains(name)).collect();
+        let of_id_token = || others.into_iter().filter(|(name, _)| !sources.user_info.contains(name)).collect();
         let mut provided = about_person(id_token.clone().unwrap_or_else(of_id_token), user_info.clone());
         provided.retain(|name, _| !LOGIN_CLAIMS.contains(&name.as_str()));
         let claims = Value::Object(replace(provided, kept)).to_string();
@@ -172,10 +155,7 @@ fn decide_otherwise(place: &GrantRef, session: &Session, id_token: &Claims) -> b
 
 /// The session whose login alone yielded a grant makes what came with its refresh its own.
 pub(crate) async fn adopt_refreshed(
-    place: &GrantRef,
-    id_token: Option<&IdToken>,
-    response: &Arc<TokenResponse>,
-    asked_at: Timestamp,
+    place: &GrantRef, id_token: Option<&IdToken>, response: &Arc<TokenResponse>, asked_at: Timestamp,
 ) {
     let Some(row) = place.session else { return };
     // Without a signature it is what an identity endpoint said, and no ID token.

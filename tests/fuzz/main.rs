@@ -105,10 +105,7 @@ fn main() -> ExitCode {
         let at = TARGETS.iter().position(|one| one.name == target.name).expect("one of them");
         let tally = &worlds.tallies[at];
         let slowest = tally.slowest.as_millis();
-        println!(
-            "| {} | {} | {} | {} | {slowest} |",
-            target.name, target.about, tally.inputs, tally.accepted
-        );
+        println!("| {} | {} | {} | {} | {slowest} |", target.name, target.about, tally.inputs, tally.accepted);
     }
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }

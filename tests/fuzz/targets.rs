@@ -101,18 +101,14 @@ const HEADERS: &[(&str, &[&str])] = &[
     ("sec-fetch-dest", &["document", "iframe", "image", "empty"]),
     ("origin", &["https://app.test", "https://evil.test", "null"]),
     ("referer", &["https://app.test/who", "https://evil.test/", "x"]),
-    (
-        "content-type",
-        &["application/x-www-form-urlencoded", "application/json", "multipart/form-data; boundary=x"],
-    ),
+    ("content-type", &["application/x-www-form-urlencoded", "application/json", "multipart/form-data; boundary=x"]),
     ("purpose", &["prefetch"]),
     ("authorization", &["Bearer x", "Basic eA=="]),
 ];
 
 /// A request as a browser or a script of any intention makes it; none where it is no HTTP.
 fn request(dice: &mut Dice, path: &str, query: &[u8], cookie: Option<&[u8]>) -> Option<Request<Bytes>> {
-    let method =
-        dice.pick(&[Method::GET, Method::GET, Method::POST, Method::HEAD, Method::PUT].each_ref()).clone();
+    let method = dice.pick(&[Method::GET, Method::GET, Method::POST, Method::HEAD, Method::PUT].each_ref()).clone();
     let posted = method == Method::POST && !dice.once_in(4);
     let url = match posted {
         true => format!("{APP}{path}"),
@@ -122,8 +118,7 @@ fn request(dice: &mut Dice, path: &str, query: &[u8], cookie: Option<&[u8]>) -> 
     for (name, values) in HEADERS {
         if dice.once_in(3) {
             let value = dice.pick(values);
-            let value =
-                if dice.once_in(6) { dice.spoil(value.as_bytes()) } else { value.as_bytes().to_vec() };
+            let value = if dice.once_in(6) { dice.spoil(value.as_bytes()) } else { value.as_bytes().to_vec() };
             request = request.header(*name, HeaderValue::from_bytes(&value).ok()?);
         }
     }
@@ -186,10 +181,7 @@ async fn callback(world: &mut World, dice: &mut Dice) -> bool {
         for (name, value) in
             form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "code" || name == "state")
         {
-            assert!(
-                told.contains(&(name.into_owned(), value.into_owned())),
-                "signed in by {told:?} for {query}"
-            );
+            assert!(told.contains(&(name.into_owned(), value.into_owned())), "signed in by {told:?} for {query}");
         }
     }
     who.is_some()
@@ -297,8 +289,7 @@ async fn id_token_claims(world: &mut World, dice: &mut Dice) -> bool {
     past_pauses(world);
     if let Some(who) = &who {
         let said = said.lock().unwrap().clone();
-        let claims: Value =
-            serde_json::from_str(&said).unwrap_or_else(|_| panic!("believed, and no JSON: {said}"));
+        let claims: Value = serde_json::from_str(&said).unwrap_or_else(|_| panic!("believed, and no JSON: {said}"));
         let nonce = world.op.last_authorization().get("nonce").unwrap().to_owned();
         assert_eq!(claims["iss"], OP, "{said}");
         assert_eq!(claims["nonce"], nonce, "{said}");
@@ -346,8 +337,7 @@ async fn token_response(world: &mut World, dice: &mut Dice) -> bool {
 async fn refresh_response(world: &mut World, dice: &mut Dice) -> bool {
     world.op.edit_refreshed_tokens(spoiler(dice));
     world.clock.advance(Duration::from_secs(3600));
-    let request =
-        Request::get(format!("{APP}/tok")).header("accept", "application/json").body(Bytes::new()).unwrap();
+    let request = Request::get(format!("{APP}/tok")).header("accept", "application/json").body(Bytes::new()).unwrap();
     let response = world.alice.raw_with_cookies(request).await;
     let body = check("/tok", &response, &[502, 503]);
     world.op.honest();
@@ -424,26 +414,19 @@ async fn answers(world: &mut World, dice: &mut Dice) -> bool {
     let body = dice.pick(ANSWERS);
     let body = dice.spoil(body.as_bytes());
     let status = dice.pick(&[200, 200, 200, 201, 204, 302, 400, 401, 404, 429, 500, 503]);
-    let kind = dice.pick(&[
-        "application/json",
-        "application/x-www-form-urlencoded",
-        "text/html",
-        "application/jwt",
-        "",
-    ]);
+    let kind =
+        dice.pick(&["application/json", "application/x-www-form-urlencoded", "text/html", "application/jwt", ""]);
     let mut response = Response::builder().status(status).header("content-type", kind);
     if dice.once_in(4) {
         let value = dice.spoil(dice.clone().pick(&["5", "Fri, 31 Dec 1999 23:59:59 GMT", "-1"]).as_bytes());
-        response = response
-            .header("retry-after", HeaderValue::from_bytes(&value).unwrap_or(HeaderValue::from_static("x")));
+        response =
+            response.header("retry-after", HeaderValue::from_bytes(&value).unwrap_or(HeaderValue::from_static("x")));
     }
     if dice.once_in(4) {
-        let value = dice
-            .spoil(dice.clone().pick(&["max-age=5", "no-store", "max-age=99999999999999999999"]).as_bytes());
-        response = response.header(
-            "cache-control",
-            HeaderValue::from_bytes(&value).unwrap_or(HeaderValue::from_static("x")),
-        );
+        let value =
+            dice.spoil(dice.clone().pick(&["max-age=5", "no-store", "max-age=99999999999999999999"]).as_bytes());
+        response =
+            response.header("cache-control", HeaderValue::from_bytes(&value).unwrap_or(HeaderValue::from_static("x")));
     }
     world.op.set(|settings| settings.pushed_authorization = endpoint == Par);
     world.op.answer_with(endpoint, response.body(body.into()).expect("a response"));
@@ -459,8 +442,7 @@ async fn answers(world: &mut World, dice: &mut Dice) -> bool {
         }
         _ => {
             world.restart();
-            let request =
-                Request::get(format!("{APP}/auth/login?return_to=/who")).body(Bytes::new()).unwrap();
+            let request = Request::get(format!("{APP}/auth/login?return_to=/who")).body(Bytes::new()).unwrap();
             let browser = world.browser();
             let response = browser.raw_with_cookies(request).await;
             assert!([200, 303, 502, 503].contains(&response.status().as_u16()), "{:?}", response);
@@ -489,8 +471,7 @@ async fn logout_token(world: &mut World, dice: &mut Dice) -> bool {
         }
     });
     let sent = if in_claims { honest.clone() } else { dice.spoil_text(&honest) };
-    let body: String =
-        form_urlencoded::Serializer::new(String::new()).append_pair("logout_token", &sent).finish();
+    let body: String = form_urlencoded::Serializer::new(String::new()).append_pair("logout_token", &sent).finish();
     let body = if dice.once_in(6) { dice.spoil(body.as_bytes()) } else { body.into_bytes() };
     let request = Request::post(format!("{APP}/auth/backchannel-logout"))
         .header("content-type", "application/x-www-form-urlencoded")
@@ -523,8 +504,7 @@ async fn challenge(world: &mut World, dice: &mut Dice) -> bool {
         return false;
     }
     world.api.refuse("/cal/x", 1, &challenge);
-    let request =
-        Request::get(format!("{APP}/fetch")).header("accept", "application/json").body(Bytes::new()).unwrap();
+    let request = Request::get(format!("{APP}/fetch")).header("accept", "application/json").body(Bytes::new()).unwrap();
     let response = world.alice.raw_with_cookies(request).await;
     check(&challenge, &response, &[502, 503]);
     world.api.behave();
@@ -560,10 +540,8 @@ async fn rows(world: &mut World, dice: &mut Dice) -> bool {
     let who = world.who(&world.alice).await;
     assert!(who.as_deref().is_none_or(|who| who == ALICE), "{who:?}");
     for path in ["/tok", "/auth/login", "/auth/logout"] {
-        let request = Request::get(format!("{APP}{path}"))
-            .header("accept", "application/json")
-            .body(Bytes::new())
-            .unwrap();
+        let request =
+            Request::get(format!("{APP}{path}")).header("accept", "application/json").body(Bytes::new()).unwrap();
         let response = world.alice.raw_with_cookies(request).await;
         let body = check(path, &response, &[503]);
         if path == "/tok" && response.status() == 200 {

@@ -5,9 +5,7 @@ use axum::{Json, Router};
 use bytes::Bytes;
 use http::{Request, Response};
 use serde_json::{Value, json};
-use tower_oidc::{
-    Config, CurrentUser, Error, FetchUserInfo, OidcLayer, ProviderConfig, Resource, UserTokens,
-};
+use tower_oidc::{Config, CurrentUser, Error, FetchUserInfo, OidcLayer, ProviderConfig, Resource, UserTokens};
 use tower_oidc_test_support::browser::Browser;
 use tower_oidc_test_support::clock::TestClock;
 use tower_oidc_test_support::net::Net;
@@ -79,8 +77,7 @@ impl World {
 
     /// Whoever is signed in there.
     pub(crate) async fn who(&self, browser: &Browser) -> Option<String> {
-        let response =
-            browser.raw_with_cookies(Request::get(format!("{APP}/who")).body(Bytes::new()).unwrap()).await;
+        let response = browser.raw_with_cookies(Request::get(format!("{APP}/who")).body(Bytes::new()).unwrap()).await;
         subject(&check(APP, &response, &[200, 503]))
     }
 
@@ -127,19 +124,11 @@ pub(crate) fn check(asked: &str, response: &Response<Bytes>, allowed: &[u16]) ->
     }
     for set in response.headers().get_all("set-cookie") {
         let set = set.to_str().unwrap_or_else(|_| panic!("no text: {}", about()));
-        assert!(
-            set.starts_with("__Host-tower-oidc") || set.starts_with("__Secure-tower-oidc"),
-            "{}",
-            about()
-        );
+        assert!(set.starts_with("__Host-tower-oidc") || set.starts_with("__Secure-tower-oidc"), "{}", about());
     }
     let body = String::from_utf8_lossy(response.body()).into_owned();
     let kind = response.headers().get("content-type").map_or("", |kind| kind.to_str().unwrap_or("?"));
-    assert!(
-        !kind.starts_with("text/html") || !body.contains("<xss"),
-        "markup of somebody else's: {}",
-        about()
-    );
+    assert!(!kind.starts_with("text/html") || !body.contains("<xss"), "markup of somebody else's: {}", about());
     body
 }
 

@@ -9,8 +9,8 @@ use http::Method;
 use std::collections::HashMap;
 use std::time::Duration;
 use tower_oidc::{
-    AuthSession, Connection, Error, EventCode, GrantLifetime, LoginDecision, LoginOptions, Resource,
-    SingleUseToken, UserTokens,
+    AuthSession, Connection, Error, EventCode, GrantLifetime, LoginDecision, LoginOptions, Resource, SingleUseToken,
+    UserTokens,
 };
 
 use crate::support::app::{API, APP, EVIL, SESSION, World, logout_link, routes, session_of};
@@ -214,8 +214,7 @@ async fn a_page_of_ours_launders_no_link() {
             at(&format!("{path}return_to={to}"))
         };
         for consent in [consent, &format!("/x/..{consent}"), &format!("/%2e{consent}"), &at(consent)] {
-            for path in ["/auth/login?", "/auth/connect?connection=mail&", "/auth/logout?", "/auth/granted?"]
-            {
+            for path in ["/auth/login?", "/auth/connect?connection=mail&", "/auth/logout?", "/auth/granted?"] {
                 let page = alice.click_from(EVIL, &to(path, consent)).await;
                 assert_eq!(page.status, 200, "{path}");
                 assert!(!page.text().contains("export"), "{path} {consent}: {}", page.text());
@@ -280,8 +279,7 @@ async fn an_address_of_a_hook_is_nobodys_proof() {
     let world = |verified: bool| {
         World::with(move |config| {
             config.admins(["root@example.com"]).on_login(move |_| async move {
-                let mut claims =
-                    serde_json::Map::from_iter([("email".to_owned(), "root@example.com".into())]);
+                let mut claims = serde_json::Map::from_iter([("email".to_owned(), "root@example.com".into())]);
                 if verified {
                     claims.insert("email_verified".to_owned(), true.into());
                 }
@@ -302,12 +300,10 @@ async fn an_address_of_a_hook_is_nobodys_proof() {
 async fn thousands_of_forged_cookies_cause_few_answers() {
     for world in worlds() {
         let alice = world.signed_in("alice").await;
-        let cookies: Vec<_> =
-            alice.cookies_for(APP).iter().map(|one| format!("{}={}", one.name, one.value)).collect();
+        let cookies: Vec<_> = alice.cookies_for(APP).iter().map(|one| format!("{}={}", one.name, one.value)).collect();
         for name in ["once", "login"] {
             let forged = (0..4000).map(|number| {
-                let value =
-                    URL_SAFE_NO_PAD.encode([&[number as u8, (number >> 8) as u8][..], &[7; 36]].concat());
+                let value = URL_SAFE_NO_PAD.encode([&[number as u8, (number >> 8) as u8][..], &[7; 36]].concat());
                 format!("__Host-tower-oidc-{name}-{}={value}", &value[..8])
             });
             let heap: Vec<_> = forged.chain(cookies.clone()).collect();
@@ -315,11 +311,7 @@ async fn thousands_of_forged_cookies_cause_few_answers() {
                 let request = http::Request::get(at(path)).header("cookie", heap.join("; "));
                 let answer = alice.raw(request.body(bytes::Bytes::new()).unwrap()).await;
                 let set = answer.headers().get_all("set-cookie").iter().count();
-                assert!(
-                    set <= 9 && answer.status().as_u16() < 500,
-                    "{name} {path}: {set} {}",
-                    answer.status()
-                );
+                assert!(set <= 9 && answer.status().as_u16() < 500, "{name} {path}: {set} {}", answer.status());
                 assert!(path != "/export" || set <= 4, "{name} {path}: {set}");
             }
         }

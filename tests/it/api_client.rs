@@ -39,8 +39,7 @@ async fn call(tokens: UserTokens, Json(call): Json<Value>) -> Json<Value> {
 async fn made(browser: &Browser, call: Value) -> Value {
     let mut headers = HeaderMap::new();
     headers.insert("content-type", HeaderValue::from_static("application/json"));
-    let page =
-        browser.fetch_with(Method::POST, &format!("{APP}/call"), headers, &call.to_string(), APP).await;
+    let page = browser.fetch_with(Method::POST, &format!("{APP}/call"), headers, &call.to_string(), APP).await;
     assert_eq!(page.status, 200, "{}", page.text());
     page.json()
 }
@@ -269,8 +268,7 @@ async fn what_is_not_safe_is_not_followed() {
         world.api.redirect("/cal/r", 302, to);
         world.net.forget();
         assert_eq!(got(&alice, &format!("{API}/cal/r")).await, json!({ "error": "upstream_error" }), "{to}");
-        let sent: Vec<_> =
-            world.net.exchanges().iter().map(Exchange::url).filter(|u| !u.starts_with(APP)).collect();
+        let sent: Vec<_> = world.net.exchanges().iter().map(Exchange::url).filter(|u| !u.starts_with(APP)).collect();
         assert_eq!(sent, [format!("{API}/cal/r")], "{to}");
     }
     // No address at all is an answer like any other.
@@ -294,8 +292,7 @@ async fn a_token_that_was_left_behind_does_not_come_back() {
 #[tokio::test]
 async fn what_was_meant_for_one_server_is_none_of_the_next_ones_business() {
     let (world, alice) = world(|config| config).await;
-    let headers =
-        json!({ "cookie": "a=b", "host": "api.test", "proxy-authorization": "Basic x", "x-own": "1" });
+    let headers = json!({ "cookie": "a=b", "host": "api.test", "proxy-authorization": "Basic x", "x-own": "1" });
     world.api.redirect("/cal/r", 307, EVIL);
     world.api.redirect("/cal/s", 307, "/cal/x");
     for path in ["r", "s"] {
@@ -328,8 +325,7 @@ async fn bodies_and_methods_follow_a_redirect_as_http_has_it() {
         world.api.redirect("/cal/r", status, "/cal/x");
         let sent_body = if method == "HEAD" || method == "DELETE" { "" } else { "{\"a\":1}" };
         let headers = json!({ "content-type": "application/json", "authorization": "Bearer forged" });
-        let call =
-            json!({ "url": format!("{API}/cal/r"), "method": method, "body": sent_body, "headers": headers });
+        let call = json!({ "url": format!("{API}/cal/r"), "method": method, "body": sent_body, "headers": headers });
         assert_eq!(made(&alice, call).await["status"], 200, "{method} {status}");
         let seen = world.api.requests();
         assert_eq!(
@@ -402,10 +398,7 @@ async fn an_api_that_always_says_401_is_called_twice_and_then_consent_is_needed(
     assert_eq!((world.api.requests().len(), world.op.refreshes().len()), (2, 1));
     // A page is sent to the provider, comes back, and is not sent round for ever.
     let page = alice.visit(&format!("{APP}/fetch?u={API}/cal/x")).await;
-    assert_eq!(
-        (page.status, page.json()["code"].as_str()),
-        (StatusCode::FORBIDDEN, Some("consent_required"))
-    );
+    assert_eq!((page.status, page.json()["code"].as_str()), (StatusCode::FORBIDDEN, Some("consent_required")));
     assert_eq!(world.op.code_exchanges().len(), 2, "asked once more");
     // Later the person may be asked again.
     world.clock.advance(Duration::from_secs(601));
@@ -488,9 +481,7 @@ async fn an_answer_has_at_most_sixteen_mebibytes() {
     for (size, expected) in
         [(LIMIT, json!({ "status": 200, "size": LIMIT })), (LIMIT + 1, json!({ "error": "upstream_error" }))]
     {
-        world.net.serve(&format!("{API}/cal/big"), move |_| async move {
-            answer(200, Bytes::from(vec![b'x'; size]))
-        });
+        world.net.serve(&format!("{API}/cal/big"), move |_| async move { answer(200, Bytes::from(vec![b'x'; size])) });
         assert_eq!(got(&alice, &format!("{API}/cal/big")).await, expected);
     }
 }

@@ -135,9 +135,9 @@ impl Application {
         self.serve(world);
         let (theirs, ours) = (format!("__Host-{}-", of.cookies), format!("__Host-{}-", self.cookies));
         let cookies = browser.cookies_for(&format!("{}/", of.url));
-        let cookies = cookies.iter().filter_map(|cookie| {
-            Some(format!("{ours}{}={}", cookie.name.strip_prefix(&theirs)?, cookie.value))
-        });
+        let cookies = cookies
+            .iter()
+            .filter_map(|cookie| Some(format!("{ours}{}={}", cookie.name.strip_prefix(&theirs)?, cookie.value)));
         let cookies = cookies.collect::<Vec<_>>().join("; ");
         assert!(!cookies.is_empty());
         let request = Request::get(format!("{}{path}", self.url)).header("cookie", cookies);
@@ -316,11 +316,7 @@ async fn a_session_of_an_application_without_a_hook_does_not_pass_by_the_hook_of
         let strict = Application::start(&world, mode, Own::Client, one.app.store.clone(), |config| {
             config.provider.hosted_domain = Some("example.com".to_owned());
             let asked = config.clone().on_login(|login| async move {
-                if login.subject == "b1" {
-                    LoginDecision::Allow
-                } else {
-                    LoginDecision::Deny("not you".into())
-                }
+                if login.subject == "b1" { LoginDecision::Allow } else { LoginDecision::Deny("not you".into()) }
             });
             *config = asked;
         });
@@ -347,10 +343,7 @@ async fn a_token_of_another_client_is_never_handed_out_or_refreshed() {
         let token = former.token(&world, &alice).await;
         assert_eq!(new.who(&world, &alice).await, "a1", "{mode:?}");
         let refused = new.script(&world, &alice, "/tok").await;
-        assert_eq!(
-            (refused.status.as_u16(), refused.json()["code"].as_str()),
-            (403, Some("consent_required"))
-        );
+        assert_eq!((refused.status.as_u16(), refused.json()["code"].as_str()), (403, Some("consent_required")));
         assert_eq!(former.token(&world, &alice).await, token, "{mode:?}: it is still there");
         world.clock.advance(HOUR + HOUR);
         assert_eq!(new.script(&world, &alice, "/tok").await.status, 403);

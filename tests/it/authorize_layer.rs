@@ -134,11 +134,7 @@ async fn one_refusal_is_one_refresh_and_one_retry() {
         site.clock.advance(std::time::Duration::from_secs(60));
         site.api.refuse_always("/mail/x", "Bearer error=\"invalid_token\"");
         let page = script(&browser, &call(client, &format!("{API}/mail/x"))).await;
-        assert_eq!(
-            (page.status.as_u16(), &page.json()["code"]),
-            (403, &json!("consent_required")),
-            "{client}"
-        );
+        assert_eq!((page.status.as_u16(), &page.json()["code"]), (403, &json!("consent_required")), "{client}");
         assert_eq!((site.api.requests().len(), site.op.refreshes().len()), (2, 2), "{client}");
     }
 }
@@ -157,9 +153,7 @@ type Log = Arc<Mutex<Vec<Got>>>;
 
 /// Calls `request` through a client that answers from a list and records what it got.
 async fn recorded(
-    tokens: &UserTokens,
-    request: Request<Full<Bytes>>,
-    answers: Vec<Response<&'static str>>,
+    tokens: &UserTokens, request: Request<Full<Bytes>>, answers: Vec<Response<&'static str>>,
 ) -> (Result<Response<&'static str>, tower_oidc::Error>, Vec<Got>) {
     let (log, answers) = (Log::default(), Arc::new(Mutex::new(answers.into_iter())));
     let seen = log.clone();
@@ -194,24 +188,16 @@ fn redirect(status: u16, to: &str) -> Response<&'static str> {
 async fn a_redirect_takes_along_what_it_may() {
     let (site, browser) = signed_in().await;
     let tokens = site.hold(&browser).await;
-    for (status, method, body) in [
-        (301, "GET", ""),
-        (302, "GET", ""),
-        (303, "GET", ""),
-        (307, "POST", "the body"),
-        (308, "POST", "the body"),
-    ] {
+    for (status, method, body) in
+        [(301, "GET", ""), (302, "GET", ""), (303, "GET", ""), (307, "POST", "the body"), (308, "POST", "the body")]
+    {
         let mut request = request("POST", "/cal/r");
-        for (name, value) in [
-            (AUTHORIZATION, "Bearer mine"),
-            (COOKIE, "c=1"),
-            (PROXY_AUTHORIZATION, "Basic x"),
-            (HOST, "evil.test"),
-        ] {
+        for (name, value) in
+            [(AUTHORIZATION, "Bearer mine"), (COOKIE, "c=1"), (PROXY_AUTHORIZATION, "Basic x"), (HOST, "evil.test")]
+        {
             request.headers_mut().insert(name, value.parse().unwrap());
         }
-        let answers =
-            vec![redirect(status, "/cal/s"), redirect(status, "https://evil.test/t"), Response::new("done")];
+        let answers = vec![redirect(status, "/cal/s"), redirect(status, "https://evil.test/t"), Response::new("done")];
         let (answer, got) = recorded(&tokens, request, answers).await;
         assert_eq!(*answer.unwrap().body(), "done");
         let urls: Vec<_> = got.iter().map(|got| got.url.as_str()).collect();
@@ -221,21 +207,13 @@ async fn a_redirect_takes_along_what_it_may() {
         for (at, got) in got.iter().enumerate() {
             let header = |name: &str| got.headers.get(name).and_then(|value| value.to_str().ok());
             let inside = (at < 2).then_some(());
-            assert_eq!(
-                header("authorization"),
-                inside.map(|()| bearer.as_str()),
-                "{status} {at}: ours or none"
-            );
+            assert_eq!(header("authorization"), inside.map(|()| bearer.as_str()), "{status} {at}: ours or none");
             assert_eq!(header("cookie"), inside.map(|()| "c=1"), "{status} {at}");
             assert_eq!(header("proxy-authorization"), inside.map(|()| "Basic x"), "{status} {at}");
             assert_eq!((header("host"), header("x-mine"), got.span), (None, Some("1"), Some("a span")));
             let later = at > 0;
             let expected = if later { (method, body) } else { ("POST", "the body") };
-            assert_eq!(
-                (got.method.as_str(), &*got.body),
-                (expected.0, expected.1.as_bytes()),
-                "{status} {at}"
-            );
+            assert_eq!((got.method.as_str(), &*got.body), (expected.0, expected.1.as_bytes()), "{status} {at}");
             assert_eq!(header("content-type").is_some(), !got.body.is_empty(), "{status} {at}");
         }
         assert!(got[0].headers["authorization"].is_sensitive());
@@ -271,8 +249,7 @@ async fn a_client_that_fails_is_an_error_that_says_nothing_secret() {
 async fn a_client_that_never_answers_is_given_up() {
     let (site, browser) = signed_in().await;
     let tokens = site.hold(&browser).await;
-    let client =
-        service_fn(|_: Request<Full<Bytes>>| std::future::pending::<Result<Response<()>, BoxError>>());
+    let client = service_fn(|_: Request<Full<Bytes>>| std::future::pending::<Result<Response<()>, BoxError>>());
     let begun = tokio::time::Instant::now();
     let error = tokens.layer().layer(client).oneshot(request("GET", "/cal/r")).await.unwrap_err();
     assert_eq!((error.kind(), begun.elapsed().as_secs()), (ErrorKind::UpstreamError, 30));

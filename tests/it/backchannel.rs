@@ -29,9 +29,7 @@ const FORM: &str = "application/x-www-form-urlencoded";
 impl World {
     /// The provider's own request, by a connection of its own: no cookie, no origin.
     pub(crate) async fn back_channel(&self, logout_token: &str) -> Response<Bytes> {
-        let body = form_urlencoded::Serializer::new(String::new())
-            .append_pair("logout_token", logout_token)
-            .finish();
+        let body = form_urlencoded::Serializer::new(String::new()).append_pair("logout_token", logout_token).finish();
         self.post(FORM, body).await
     }
 
@@ -68,10 +66,7 @@ fn assert_refused(answer: &Response<Bytes>, what: &str) {
     let problem: Value = serde_json::from_slice(answer.body()).unwrap();
     assert_eq!(problem["error"], "invalid_request", "{what}");
     let why = problem["error_description"].as_str().unwrap();
-    assert!(
-        !why.is_empty() && why.len() < 100 && !why.contains("script") && !why.contains("eyJ"),
-        "{what}: {why}"
-    );
+    assert!(!why.is_empty() && why.len() < 100 && !why.contains("script") && !why.contains("eyJ"), "{what}: {why}");
 }
 
 /// The provider is asked to repeat it.
@@ -190,11 +185,7 @@ async fn one_form_by_post() {
         let request = Request::builder().method(method.clone()).uri(address).header(CONTENT_TYPE, FORM);
         let request = request.body(format!("logout_token={token}").into()).unwrap();
         let answer = world.net.call(Caller::Application, request).await.unwrap();
-        assert_eq!(
-            (answer.status().as_u16(), &answer.headers()["allow"]),
-            (405, &"POST".parse().unwrap()),
-            "{method}"
-        );
+        assert_eq!((answer.status().as_u16(), &answer.headers()["allow"]), (405, &"POST".parse().unwrap()), "{method}");
         assert_no_store(&answer);
     }
     let good = format!("logout_token={token}");
@@ -210,8 +201,7 @@ async fn one_form_by_post() {
     ] {
         assert_refused(&world.post(kind, body).await, what);
     }
-    let in_the_query =
-        Request::post(format!("{ENDPOINT}?{good}")).header(CONTENT_TYPE, FORM).body(Bytes::new());
+    let in_the_query = Request::post(format!("{ENDPOINT}?{good}")).header(CONTENT_TYPE, FORM).body(Bytes::new());
     let answer = world.net.call(Caller::Application, in_the_query.unwrap()).await.unwrap();
     assert_refused(&answer, "in the address");
     let long = format!("{good}&filler={}", "x".repeat(64 * 1024));
@@ -284,8 +274,7 @@ async fn a_wrong_sub_or_sid_signs_nobody_out() {
 #[tokio::test]
 async fn one_session_or_all_of_a_person() {
     let world = World::new();
-    let browsers =
-        [world.signed_in("alice").await, world.signed_in("alice").await, world.signed_in("alice").await];
+    let browsers = [world.signed_in("alice").await, world.signed_in("alice").await, world.signed_in("alice").await];
     let bob = world.signed_in("bob").await;
     let who = async || {
         let [a, b, c] = &browsers;
@@ -293,9 +282,7 @@ async fn one_session_or_all_of_a_person() {
     };
     let sids = world.op.sids_of("alice");
     assert_eq!(sids.len(), 3);
-    assert_done(
-        &world.back_channel(&world.op.logout_token(CLIENT_ID, "alice", Some(&sids[1]), |_| ())).await,
-    );
+    assert_done(&world.back_channel(&world.op.logout_token(CLIENT_ID, "alice", Some(&sids[1]), |_| ())).await);
     assert_eq!(who().await, [true, false, true], "sub and sid: both must fit");
     let sid_alone = world.op.logout_token(CLIENT_ID, "alice", Some(&sids[2]), |jwt| jwt.without("sub"));
     assert_done(&world.back_channel(&sid_alone).await);
@@ -388,8 +375,7 @@ async fn a_login_that_was_under_way_begins_no_session() {
 async fn partial_failure_is_reported() {
     let world = World::new();
     let (store, app) = world.watched();
-    let browsers =
-        [world.signed_in("alice").await, world.signed_in("alice").await, world.signed_in("alice").await];
+    let browsers = [world.signed_in("alice").await, world.signed_in("alice").await, world.signed_in("alice").await];
     let token = world.logout_token_for_all("alice");
     let signed_in = async || {
         let mut count = 0;
@@ -564,8 +550,7 @@ async fn logout_tokens_of_unknown_keys() {
 
     world.clock.advance(Duration::from_secs(3));
     world.op.forget();
-    let forged =
-        || world.op.logout_token(CLIENT_ID, "alice", None, |jwt| jwt.sign_with(Key::stranger(jwt.key().alg)));
+    let forged = || world.op.logout_token(CLIENT_ID, "alice", None, |jwt| jwt.sign_with(Key::stranger(jwt.key().alg)));
     let answers = join_all((0..50).map(|_| async { world.back_channel(&forged()).await })).await;
     let (later, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.status() == 503);
     refused.iter().for_each(|answer| assert_refused(answer, "a stranger's"));
@@ -602,8 +587,7 @@ async fn logout_tokens_of_a_new_key_do_not_wait_for_each_other() {
     world.op.rotate_keys();
     world.op.forget();
     assert_done(&world.back_channel(&world.logout_token("bob")).await);
-    let answers =
-        join_all((0..50).map(|_| async { world.back_channel(&world.logout_token("alice")).await })).await;
+    let answers = join_all((0..50).map(|_| async { world.back_channel(&world.logout_token("alice")).await })).await;
     answers.iter().for_each(assert_done);
     assert_eq!((world.who(&alice).await, world.op.jwks_fetches()), (Value::Null, 1));
 }
@@ -707,11 +691,7 @@ async fn front_channel_logout_by_iss_and_sid() {
     assert_eq!(page.header("x-frame-options"), None);
     assert!(!page.header("content-security-policy").unwrap().contains("frame-ancestors"));
     assert_eq!(world.who(&alice).await, Value::Null);
-    assert_eq!(
-        (world.who(&other).await, world.who(&bob).await),
-        ("a1".into(), "b1".into()),
-        "by sid, not by person"
-    );
+    assert_eq!((world.who(&other).await, world.who(&bob).await), ("a1".into(), "b1".into()), "by sid, not by person");
     assert_eq!(world.app.events.count(EventCode::LoggedOut), 1);
 
     let store = WatchedStore::new(world.app.store.clone());

@@ -6,8 +6,8 @@ use axum::extract::Request;
 use axum::routing::get;
 use tower_oidc::store::MemoryStore;
 use tower_oidc::{
-    BackgroundTokens, Connection, ConnectionState, Error, ErrorKind, GrantLifetime, OidcLayer, OwnerTokens,
-    Resource, SharedAccount,
+    BackgroundTokens, Connection, ConnectionState, Error, ErrorKind, GrantLifetime, OidcLayer, OwnerTokens, Resource,
+    SharedAccount,
 };
 
 use crate::support::app::{API, APP, App, OP, World, config, routes};
@@ -18,9 +18,9 @@ fn site() -> (World, App) {
     let world = World::new();
     let resource = |name: &str| Resource::new(name, format!("{API}/{name}/"));
     let app = world.another(|config| {
-        config.connection(Connection::new("mail").resource(resource("mail"))).connection(
-            Connection::new("files").grant_lifetime(GrantLifetime::Session).resource(resource("files")),
-        )
+        config
+            .connection(Connection::new("mail").resource(resource("mail")))
+            .connection(Connection::new("files").grant_lifetime(GrantLifetime::Session).resource(resource("files")))
     });
     (world, app)
 }
@@ -121,8 +121,7 @@ async fn it_shares_the_refresh_with_requests() {
     let url = format!("{APP}/fetch?u={API}/mail/");
     let tasks = (0..8).map(|_| reads_as(&alice, "mail"));
     let pages = (0..8).map(|_| browser.fetch(http::Method::GET, &url, "", APP));
-    let (owners, pages) =
-        tokio::join!(futures_util::future::join_all(tasks), futures_util::future::join_all(pages));
+    let (owners, pages) = tokio::join!(futures_util::future::join_all(tasks), futures_util::future::join_all(pages));
     assert!(owners.iter().all(|owner| owner.as_deref() == Ok("alice")), "{owners:?}");
     assert!(pages.iter().all(|page| page.status == 200));
     assert_eq!(world.op.refreshes().len(), 1);
@@ -134,15 +133,13 @@ async fn with_an_account_it_has_the_accounts() {
     let (world, app) = site();
     assert!(app.layer.background_tokens().account().is_none());
     let config = config(&world.net, &world.clock);
-    let layer =
-        OidcLayer::single_user(config, SharedAccount::client_credentials(), MemoryStore::new()).unwrap();
+    let layer = OidcLayer::single_user(config, SharedAccount::client_credentials(), MemoryStore::new()).unwrap();
     let background = layer.background_tokens();
     let account = background.account().expect("there is one");
     assert_eq!(reads_as(&account, "cal").await.as_deref(), Ok("app"));
     assert_eq!(account.disconnect("login").await.unwrap_err().kind(), ErrorKind::Unauthenticated);
     assert_eq!(reads_as(&background.for_user(OP, "a1"), "cal").await, Err(ErrorKind::NoSuchConnection));
-    let refused =
-        background.for_user(OP, "a1").access_token(&format!("{API}/cal/")).await.unwrap_err().to_string();
+    let refused = background.for_user(OP, "a1").access_token(&format!("{API}/cal/")).await.unwrap_err().to_string();
     assert!(refused.contains("BackgroundTokens::account") && !refused.contains("GrantLifetime"), "{refused}");
 }
 
@@ -165,8 +162,7 @@ async fn no_request_holds_it() {
         "/holds",
         get(|request: Request| async move {
             let extensions = request.extensions();
-            let holds =
-                extensions.get::<BackgroundTokens>().is_some() || extensions.get::<OidcLayer>().is_some();
+            let holds = extensions.get::<BackgroundTokens>().is_some() || extensions.get::<OidcLayer>().is_some();
             holds.to_string()
         }),
     );

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde_json::json;
 use tower_oidc::store::{Key, MemoryStore, Record, Store, StoreFuture, Stored, Tag, Version};
 use tower_oidc::{
-    CheckReport, ClientAuthMethod, Config, Mode, OidcLayer, PushedAuthorizationRequests, Severity,
-    SharedAccount, Timestamp,
+    CheckReport, ClientAuthMethod, Config, Mode, OidcLayer, PushedAuthorizationRequests, Severity, SharedAccount,
+    Timestamp,
 };
 
 use crate::support::app::{APP, App, OP, OP2, World, config};
@@ -175,9 +175,7 @@ async fn what_is_wrong_at_the_provider_is_found() {
         ("clock", Box::new(|w| w.op.set(|settings| settings.date = None)), Severity::Unknown, "no Date"),
         (
             "redirect URI",
-            Box::new(|w| {
-                w.op.set(|settings| settings.redirect_uris = vec!["https://other.test/".to_owned()])
-            }),
+            Box::new(|w| w.op.set(|settings| settings.redirect_uris = vec!["https://other.test/".to_owned()])),
             Severity::Error,
             "https://app.test/auth/callback",
         ),
@@ -237,8 +235,7 @@ async fn pushed_requests_are_tried_where_they_are_needed() {
 #[tokio::test]
 async fn every_provider_is_checked() {
     let world = World::with(|config| {
-        config
-            .add_provider(tower_oidc::ProviderConfig::new(OP2, CLIENT_ID).client_secret("wrong").name("work"))
+        config.add_provider(tower_oidc::ProviderConfig::new(OP2, CLIENT_ID).client_secret("wrong").name("work"))
     });
     let report = check(&world.app.layer).await;
     for (subject, expected) in [
@@ -256,8 +253,7 @@ async fn every_provider_is_checked() {
 async fn a_store_is_tried_and_left_as_it_was() {
     let world = World::new();
     let store = MemoryStore::new();
-    let layer =
-        |store: Arc<dyn Store>| OidcLayer::from_config(config(&world.net, &world.clock), store).unwrap();
+    let layer = |store: Arc<dyn Store>| OidcLayer::from_config(config(&world.net, &world.clock), store).unwrap();
     let memory = layer(Arc::new(store.clone()));
     assert_eq!(severity(&check(&memory).await, "store"), Severity::Warning, "it ends with the process");
     // The key of the names of rows stays.
@@ -266,11 +262,7 @@ async fn a_store_is_tried_and_left_as_it_was() {
     assert_eq!(store.len(), 1, "every row of a check is deleted");
     for verb in [Verb::Swap, Verb::Delete] {
         let report = check(&layer(Arc::new(Careless(store.clone(), verb)))).await;
-        assert_eq!(
-            (severity(&report, "store"), report.is_ok()),
-            (Severity::Error, false),
-            "{verb:?}\n{report}"
-        );
+        assert_eq!((severity(&report, "store"), report.is_ok()), (Severity::Error, false), "{verb:?}\n{report}");
     }
 
     let (watched, app) = world.watched();
@@ -278,11 +270,7 @@ async fn a_store_is_tried_and_left_as_it_was() {
         assert_ne!(severity(&check(&app.layer).await, "store"), Severity::Error, "{verb:?}: the control");
         watched.trouble(verb, Trouble::Fail);
         let report = check(&app.layer).await;
-        assert_eq!(
-            (severity(&report, "store"), report.is_ok()),
-            (Severity::Error, false),
-            "{verb:?}\n{report}"
-        );
+        assert_eq!((severity(&report, "store"), report.is_ok()), (Severity::Error, false), "{verb:?}\n{report}");
         watched.heal();
     }
 }
@@ -349,8 +337,7 @@ async fn the_demo_checks_and_ends() {
     assert_eq!(status, Some(0), "{says}");
     assert!(says.contains("ok       default: client authentication: "), "{says}");
     let (status, says) = demo_checks(&["check", "--json"], &[]).await;
-    let report: serde_json::Value =
-        serde_json::from_str(&says).unwrap_or_else(|error| panic!("{error}: {says}"));
+    let report: serde_json::Value = serde_json::from_str(&says).unwrap_or_else(|error| panic!("{error}: {says}"));
     assert_eq!((status, &report["findings"][0]["severity"]), (Some(0), &json!("ok")), "{says}");
     // Nobody listens at this provider's port.
     let away = [("OIDC_ISSUER", "http://localhost:9"), ("OIDC_CLIENT_ID", "app")];

@@ -269,10 +269,7 @@ async fn an_answer_at_the_other_providers_address() {
             assert_eq!(browser.fetch_json("/me").await["issuer"], work.issuer, "the control");
         })
         .await;
-        assert_eq!(
-            (first.events("grant.success").await.len(), work.events("grant.success").await.len()),
-            (0, 1)
-        );
+        assert_eq!((first.events("grant.success").await.len(), work.events("grant.success").await.len()), (0, 1));
         for provider in [first, work] {
             assert_eq!(provider.complaints().await, [] as [Value; 0]);
         }
@@ -572,8 +569,7 @@ async fn cookies_that_were_changed_and_tokens_that_are_too_large() {
             assert_eq!(browser.fetch_json("/api").await["sub"], "carol");
             let all = browser.0.get_all_cookies().await.expect("cookies");
             assert!(all.iter().all(|cookie| cookie.http_only() == Some(true)), "{all:?}");
-            let grant =
-                all.iter().find(|cookie| cookie.name().contains("grant")).expect("it is carried").clone();
+            let grant = all.iter().find(|cookie| cookie.name().contains("grant")).expect("it is carried").clone();
             let (head, tail) = grant.value().split_at(grant.value().len() / 2);
             let other = if tail.starts_with('A') { "B" } else { "A" };
             let mut changed = grant.clone();

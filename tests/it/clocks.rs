@@ -222,8 +222,7 @@ impl Meeting {
             let store = WatchedStore::new(rows.clone());
             let app = App::stateless_at(&world.net, &clock, store.clone(), rows, |config| {
                 let mail = Resource::new("mail", format!("{API}/mail/"));
-                config
-                    .connection(Connection::new("mail").resource(mail).grant_lifetime(GrantLifetime::Session))
+                config.connection(Connection::new("mail").resource(mail).grant_lifetime(GrantLifetime::Session))
             });
             Process { clock, app, store }
         };

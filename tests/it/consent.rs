@@ -43,13 +43,7 @@ async fn a_navigation_goes_to_the_provider_and_comes_back_to_the_same_page() {
     let path = api("fetch", "/mail/x?y=1%262");
     let page = browser.visit(&at(&path)).await;
     let hops: Vec<_> = page.chain.iter().map(|hop| (hop.status.as_u16(), hop.url.path())).collect();
-    let way = [
-        (303, "/fetch"),
-        (303, "/auth/connect"),
-        (303, "/authorize"),
-        (303, "/auth/callback"),
-        (200, "/fetch"),
-    ];
+    let way = [(303, "/fetch"), (303, "/auth/connect"), (303, "/authorize"), (303, "/auth/callback"), (200, "/fetch")];
     assert_eq!(hops, way);
     assert_eq!((page.path_and_query(), &page.json()["saw"]), (path.as_str(), &json!(200)));
     assert_eq!(site.op.authorizations().len(), 1);
@@ -192,8 +186,7 @@ async fn a_revoked_grant_asks_again_and_a_busy_provider_does_not() {
     assert_eq!(state(&browser, "mail").await, "connected");
 }
 
-const STEP_UP: &str =
-    r#"Bearer error="insufficient_user_authentication", acr_values="gold silver", max_age="60""#;
+const STEP_UP: &str = r#"Bearer error="insufficient_user_authentication", acr_values="gold silver", max_age="60""#;
 
 #[tokio::test]
 async fn an_api_can_ask_for_a_stronger_or_younger_login() {

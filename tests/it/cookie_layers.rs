@@ -63,8 +63,7 @@ fn world(mode: Mode, manager: Manager) -> World {
         }),
         Mode::SingleUser => {
             let config = crate::single_user::app::configured(&world);
-            let layer =
-                OidcLayer::single_user(config, SharedAccount::client_credentials(), MemoryStore::new());
+            let layer = OidcLayer::single_user(config, SharedAccount::client_credentials(), MemoryStore::new());
             App { layer: layer.unwrap_or_else(|error| panic!("{error}")), ..world.app.clone() }
         }
         Mode::Stateless => App::stateless(&world.net, &world.clock, |config| config),
@@ -126,8 +125,7 @@ async fn check(mode: Mode, manager: Manager) {
     // A handler's own response, with cookies of the layer beside its own.
     let page = match mode {
         Mode::PerUser => {
-            let granted =
-                browser.visit(&format!("{APP}/auth/connect?connection=mail&return_to=/export")).await;
+            let granted = browser.visit(&format!("{APP}/auth/connect?connection=mail&return_to=/export")).await;
             assert_eq!(granted.status, 200, "{what}: {}", granted.text());
             Some(granted)
         }

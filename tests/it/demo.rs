@@ -40,9 +40,7 @@ async fn what_it_does_not_know_it_refuses_by_name() {
 /// What it is given as `TOKEN_STORE` may hold a password.
 #[tokio::test]
 async fn what_it_says_of_a_store_holds_no_password() {
-    for store in
-        ["tape://:hunter2@host", "hunter2", "postgres://u:hunter2@host:port/x", "redis://:hunter2@host/no"]
-    {
+    for store in ["tape://:hunter2@host", "hunter2", "postgres://u:hunter2@host:port/x", "redis://:hunter2@host/no"] {
         let says = demo_refuses(&[("TOKEN_STORE", store), ("SESSION_SECRET", SECRET)]).await;
         assert!(!says.contains("hunter2"), "{says}");
     }
@@ -113,20 +111,12 @@ async fn a_connection_that_is_not_whole_is_refused_by_name() {
     for (env, says) in [
         (&[named][..], "CONNECTION_MY_CAL_API_URL"),
         (
-            &[
-                named,
-                ("CONNECTION_MY_CAL_API_URL", "http://127.0.0.1:9/x"),
-                ("CONNECTION_MY_CAL_FOR", "everybody"),
-            ],
+            &[named, ("CONNECTION_MY_CAL_API_URL", "http://127.0.0.1:9/x"), ("CONNECTION_MY_CAL_FOR", "everybody")],
             "CONNECTION_MY_CAL_FOR",
         ),
         (&[named, ("CONNECTION_MY_CAL_API_URL", "http://example.test/x")], "my-cal"),
         (
-            &[
-                named,
-                ("CONNECTION_MY_CAL_API_URL", "http://127.0.0.1:9/x"),
-                ("CONNECTION_MY_CAL_PROVIDER", "no-such"),
-            ],
+            &[named, ("CONNECTION_MY_CAL_API_URL", "http://127.0.0.1:9/x"), ("CONNECTION_MY_CAL_PROVIDER", "no-such")],
             "no-such",
         ),
     ] {

@@ -145,18 +145,11 @@ fn loopback_only() {
         config.public_url = public_url.to_owned();
         OidcLayer::per_user(config, MemoryStore::new())
     };
-    for public_url in
-        ["https://app.test", "https://localhost.evil.test", "http://192.168.0.7:3000", "http://0.0.0.0"]
-    {
+    for public_url in ["https://app.test", "https://localhost.evil.test", "http://192.168.0.7:3000", "http://0.0.0.0"] {
         let refused = at(public_url).unwrap_err();
-        assert!(
-            refused.to_string().contains("public_url") || refused.to_string().contains("OIDC_ISSUER"),
-            "{refused}"
-        );
+        assert!(refused.to_string().contains("public_url") || refused.to_string().contains("OIDC_ISSUER"), "{refused}");
     }
-    for public_url in
-        ["http://localhost:3000", "http://127.0.0.1:3000", "http://[::1]:3000", "https://localhost"]
-    {
+    for public_url in ["http://localhost:3000", "http://127.0.0.1:3000", "http://[::1]:3000", "https://localhost"] {
         assert!(at(public_url).is_ok(), "{public_url}");
     }
 }
@@ -170,14 +163,10 @@ async fn development_takes_the_path_of_production() {
     assert!(asked.contains(&"/auth/callback".to_owned()), "{asked:?}");
     let authorize = world.net.requests_to(LOCAL, "/auth/development/authorize");
     let request = authorize[0].query_params();
-    assert_eq!(
-        (request.get("response_type"), request.get("code_challenge_method")),
-        (Some("code"), Some("S256"))
-    );
+    assert_eq!((request.get("response_type"), request.get("code_challenge_method")), (Some("code"), Some("S256")));
     assert!(request.has("state") && request.has("nonce") && request.has("code_challenge"));
 
-    let metadata =
-        browser.fetch(Method::GET, &format!("{PROVIDER}/.well-known/openid-configuration"), "", LOCAL).await;
+    let metadata = browser.fetch(Method::GET, &format!("{PROVIDER}/.well-known/openid-configuration"), "", LOCAL).await;
     let metadata = metadata.json();
     assert_eq!(metadata["issuer"], PROVIDER);
     let keys = browser.fetch(Method::GET, metadata["jwks_uri"].as_str().unwrap(), "", LOCAL).await.json();

@@ -43,10 +43,8 @@ impl App {
 
     async fn status(&self, ip: impl Into<std::net::IpAddr>, host: &str, path: &str) -> u16 {
         let mut stream = TcpStream::connect(SocketAddr::new(ip.into(), self.port)).await.unwrap();
-        let request = format!(
-            "GET {path} HTTP/1.1\r\nhost: {host}\r\ncookie: {}\r\nconnection: close\r\n\r\n",
-            self.admin
-        );
+        let request =
+            format!("GET {path} HTTP/1.1\r\nhost: {host}\r\ncookie: {}\r\nconnection: close\r\n\r\n", self.admin);
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).await.unwrap();
@@ -68,8 +66,7 @@ fn own_address() -> Option<std::net::IpAddr> {
     Some(socket.local_addr().ok()?.ip()).filter(|ip| !ip.is_loopback() && !ip.is_unspecified())
 }
 
-const PATHS: [&str; 6] =
-    ["/admin", "/who", "/private", "/auth/login", "/auth/development/authorize", "/auth/callback"];
+const PATHS: [&str; 6] = ["/admin", "/who", "/private", "/auth/login", "/auth/development/authorize", "/auth/callback"];
 
 #[tokio::test]
 async fn a_client_at_another_address_does_not_get_in_with_a_forged_host() {
@@ -97,8 +94,7 @@ async fn a_client_at_another_address_does_not_get_in_with_a_forged_host() {
 async fn peer_and_authority_must_be_loopback_where_they_are_known() {
     let layer = OidcLayer::per_user(Config::development((LOOPBACK, 3000)), MemoryStore::new()).unwrap();
     let anywhere =
-        OidcLayer::per_user(testing::development_config("http://localhost:3000"), MemoryStore::new())
-            .unwrap();
+        OidcLayer::per_user(testing::development_config("http://localhost:3000"), MemoryStore::new()).unwrap();
     let ask = async |layer: &OidcLayer, uri: &str, hosts: &[&[u8]], peer: Option<&str>| {
         let mut request = http::Request::get(uri).body(axum::body::Body::empty()).unwrap();
         for host in hosts {
@@ -141,25 +137,18 @@ async fn peer_and_authority_must_be_loopback_where_they_are_known() {
     ];
     for (uri, hosts, peer, refused) in elsewhere {
         assert_eq!(ask(&layer, uri, hosts, peer).await, refused, "{uri} {hosts:?} {peer:?}");
-        assert_ne!(
-            ask(&anywhere, uri, hosts, peer).await,
-            refused,
-            "the test kit's: {uri} {hosts:?} {peer:?}"
-        );
+        assert_ne!(ask(&anywhere, uri, hosts, peer).await, refused, "the test kit's: {uri} {hosts:?} {peer:?}");
     }
     let endpoints = layer.endpoints();
-    let forged =
-        http::Request::get("/auth/login").header("host", "evil.test").body(axum::body::Body::empty());
+    let forged = http::Request::get("/auth/login").header("host", "evil.test").body(axum::body::Body::empty());
     assert_eq!(endpoints.oneshot(forged.unwrap()).await.unwrap().status(), 421);
 }
 
 /// A real provider's application is reached under any name.
 #[tokio::test]
 async fn without_the_development_provider_no_host_is_looked_at() {
-    let config = Config::new(
-        "https://app.test",
-        ProviderConfig::new("https://op.test", "client").client_secret("secret"),
-    );
+    let config =
+        Config::new("https://app.test", ProviderConfig::new("https://op.test", "client").client_secret("secret"));
     let layer = OidcLayer::per_user(config, MemoryStore::new()).unwrap();
     let app: Router = routes().layer(layer);
     let mut request = http::Request::get("/who").header("host", "10.0.0.1:8080");
@@ -178,8 +167,7 @@ async fn another_name_of_this_machine_is_misdirected() {
             .development_hosts(["laptop.example", "Phone.example:8080"])
     };
     let account = || Mode::SingleUser(SharedAccount::connected_by_admin().allow_volatile_store());
-    let development =
-        Config::development((LOOPBACK, 3000)).development_hosts(["laptop.example", "phone.example"]);
+    let development = Config::development((LOOPBACK, 3000)).development_hosts(["laptop.example", "phone.example"]);
     let layer = |config: Config| OidcLayer::from_config(config, MemoryStore::new()).unwrap();
     let local = "http://localhost:3000";
     let modes = [
@@ -198,18 +186,11 @@ async fn another_name_of_this_machine_is_misdirected() {
     };
     for (mode, layer) in modes.iter().enumerate() {
         for path in ["/who", "/auth/logout", "/auth/granted"] {
-            for host in ["evil.test", "evil.test:3000", "localhost.evil.test", "laptop.example.evil.test", ""]
-            {
+            for host in ["evil.test", "evil.test:3000", "localhost.evil.test", "laptop.example.evil.test", ""] {
                 assert_eq!(ask(layer, path, Some(host)).await, 421, "{mode} {path} {host}");
             }
-            for host in [
-                "localhost",
-                "localhost:1",
-                "127.0.0.1:3000",
-                "[::1]",
-                "laptop.example:3000",
-                "PHONE.example",
-            ] {
+            for host in ["localhost", "localhost:1", "127.0.0.1:3000", "[::1]", "laptop.example:3000", "PHONE.example"]
+            {
                 assert_ne!(ask(layer, path, Some(host)).await, 421, "{mode} {path} {host}");
             }
             assert_ne!(ask(layer, path, None).await, 421, "{mode} {path} in process");

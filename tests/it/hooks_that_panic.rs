@@ -142,11 +142,7 @@ async fn a_panic_in_the_store_is_a_write_whose_outcome_is_unknown() {
     switch.on();
     world.clock.advance(HOUR);
     world.token_of(&alice, "alice").await;
-    assert_eq!(
-        (world.op.refreshes().len(), world.op.reuse_detected()),
-        (1, 0),
-        "the row says that it was written"
-    );
+    assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (1, 0), "the row says that it was written");
     assert!(app.events.has(EventCode::StoreFailed));
     switch.off();
     world.clock.advance(HOUR);

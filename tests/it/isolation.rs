@@ -15,8 +15,7 @@ use crate::support::browser::Browser;
 use crate::support::store::WatchedStore;
 use crate::support::test_store::TestStore;
 
-const PEOPLE: [&str; 12] =
-    ["ann", "ben", "cat", "dan", "eve", "flo", "gus", "hal", "ida", "jon", "kim", "leo"];
+const PEOPLE: [&str; 12] = ["ann", "ben", "cat", "dan", "eve", "flo", "gus", "hal", "ida", "jon", "kim", "leo"];
 
 async fn signed_in_all(world: &World) -> Vec<(&'static str, Browser)> {
     let mut people = Vec::new();
@@ -43,11 +42,10 @@ async fn many_people_at_once_see_their_own() {
     let world = Arc::new(World::new());
     let people = signed_in_all(&world).await;
     for round in 0..4 {
-        let tasks =
-            people.iter().flat_map(|person| std::iter::repeat_n(person.clone(), 6)).map(|(name, browser)| {
-                let world = Arc::clone(&world);
-                tokio::spawn(async move { assert_own(&world, name, &browser).await })
-            });
+        let tasks = people.iter().flat_map(|person| std::iter::repeat_n(person.clone(), 6)).map(|(name, browser)| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { assert_own(&world, name, &browser).await })
+        });
         for task in tasks.collect::<Vec<_>>() {
             task.await.unwrap();
         }
@@ -112,8 +110,7 @@ impl Rows {
         for ((key, _), from) in self.rows.iter().zip(places) {
             store.plant(*key, self.rows[*from].1.record.clone()).await;
         }
-        let app =
-            App::over(&self.world.net, &self.world.clock, store.clone(), store.rows.clone(), |config| config);
+        let app = App::over(&self.world.net, &self.world.clock, store.clone(), store.rows.clone(), |config| config);
         self.world.net.serve_service(APP, app.layer.layer(routes()));
         (store, app)
     }
@@ -156,10 +153,8 @@ fn rows_moved_between_keys_never_open_as_somebody_elses() {
         rows.assert_nobody_is_another().await
     });
     assert_eq!(known, [3, 3], "the control: unmoved, everybody has everything");
-    let mut runner =
-        TestRunner::new(PropConfig { cases: 150, failure_persistence: None, ..PropConfig::default() });
-    let index =
-        rows.rows.iter().position(|(_, stored)| stored.record.expires_at.as_millis() > 1 << 60).unwrap();
+    let mut runner = TestRunner::new(PropConfig { cases: 150, failure_persistence: None, ..PropConfig::default() });
+    let index = rows.rows.iter().position(|(_, stored)| stored.record.expires_at.as_millis() > 1 << 60).unwrap();
     let moved = (prop::collection::vec(0..count, count), any::<bool>(), any::<prop::sample::Index>());
     runner
         .run(&moved, |(mut places, keep_index, only)| {
@@ -206,12 +201,9 @@ async fn the_database_holds_no_secret_in_the_clear() {
     needles.extend(["alice", "a1", "https://op.test", "example.com"].map(str::to_owned));
     needles.extend(rows.people.iter().map(|(_, session)| session.clone()));
     for (key, stored) in &rows.rows {
-        let all = [
-            &key.0[..],
-            &stored.record.bytes[..],
-            &stored.record.tags.iter().flat_map(|t| t.0).collect::<Vec<_>>(),
-        ]
-        .concat();
+        let all =
+            [&key.0[..], &stored.record.bytes[..], &stored.record.tags.iter().flat_map(|t| t.0).collect::<Vec<_>>()]
+                .concat();
         for needle in needles.iter().filter(|needle| needle.len() > 3) {
             assert!(memchr::memmem::find(&all, needle.as_bytes()).is_none(), "{needle}");
         }

@@ -15,8 +15,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::net::TcpListener;
 use tower_oidc::store::{Key, Store, Tag};
 use tower_oidc::{
-    AuthSession, Clock, Config, CurrentUser, OidcLayer, ProviderConfig, Random, RequireLayer, Resource,
-    Secret, UserTokens,
+    AuthSession, Clock, Config, CurrentUser, OidcLayer, ProviderConfig, Random, RequireLayer, Resource, Secret,
+    UserTokens,
 };
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -45,8 +45,7 @@ impl Log {
         // process, who hears everything and keeps nothing, other tests' threads cannot make it remember "nobody".
         static EVERYWHERE: Once = Once::new();
         EVERYWHERE.call_once(|| {
-            tracing::subscriber::set_global_default(tracing_subscriber::registry())
-                .expect("nobody else sets it");
+            tracing::subscriber::set_global_default(tracing_subscriber::registry()).expect("nobody else sets it");
         });
         let log = Self::default();
         let subscriber = tracing_subscriber::fmt()
@@ -95,9 +94,7 @@ impl Secrets {
             secrets.extend(request.params.get("code_verifier").map(str::to_owned));
         }
         for exchange in net.exchanges() {
-            secrets.extend(
-                exchange.header("authorization").and_then(|h| h.split(' ').nth(1)).map(str::to_owned),
-            );
+            secrets.extend(exchange.header("authorization").and_then(|h| h.split(' ').nth(1)).map(str::to_owned));
             let Some(answer) = exchange.answer else { continue };
             for set in answer.headers.get_all("set-cookie") {
                 let value = set.to_str().unwrap().split(';').next().unwrap().split_once('=').unwrap().1;
@@ -144,8 +141,7 @@ impl Secrets {
             let count = secret.chars().count();
             let part: String = secret.chars().skip((count / 2).min(count.saturating_sub(SHORTEST))).collect();
             if let Some((before, _)) = text.split_once(&part) {
-                let around: String =
-                    before.chars().skip(before.chars().count().saturating_sub(300)).collect();
+                let around: String = before.chars().skip(before.chars().count().saturating_sub(300)).collect();
                 panic!("{what} holds {secret}: …{around}{part}");
             }
         }
@@ -228,10 +224,7 @@ async fn nothing_leaks() {
         "request.cross_site",
     ] {
         assert!(text.contains(&format!("code=\"{code}\"")), "the log says {code}");
-        assert!(
-            world.app.events.all().iter().any(|event| event.code.as_str() == code),
-            "the hook too: {code}"
-        );
+        assert!(world.app.events.all().iter().any(|event| event.code.as_str() == code), "the hook too: {code}");
     }
     secrets.assert_absent("an event", &format!("{:?}", world.app.events.all()));
     for exchange in world.net.exchanges() {
@@ -278,11 +271,10 @@ async fn nothing_leaks_from_what_is_below() {
     expose(&net, &op_at).await;
     expose(&net, &api_at).await;
     let events = Events::default();
-    let mut config =
-        Config::new(&app_at, ProviderConfig::new(&op_at, CLIENT_ID).client_secret(CLIENT_SECRET))
-            .resource(Resource::new("cal", format!("{api_at}/cal/")))
-            .clock(clock.readings())
-            .on_event(events.hook());
+    let mut config = Config::new(&app_at, ProviderConfig::new(&op_at, CLIENT_ID).client_secret(CLIENT_SECRET))
+        .resource(Resource::new("cal", format!("{api_at}/cal/")))
+        .clock(clock.readings())
+        .on_event(events.hook());
     config.session_secrets = vec![SEALING.into()];
     let layer = OidcLayer::per_user(config, TestStore::new()).unwrap();
     let app = routes().layer(layer.clone());
@@ -338,18 +330,8 @@ async fn debug_shows_no_secret() {
         let (layer, list) = (tokens.layer(), tokens.connections().await.unwrap());
         let response = client.get(&url).await.unwrap();
         let refused = tokens.access_token("https://evil.test/").await.unwrap_err();
-        let values: [&dyn Debug; 10] = [
-            &user,
-            &tokens,
-            &users,
-            &token,
-            &client,
-            &layer,
-            &list,
-            &refused,
-            &refused.to_string(),
-            &response,
-        ];
+        let values: [&dyn Debug; 10] =
+            [&user, &tokens, &users, &token, &client, &layer, &list, &refused, &refused.to_string(), &response];
         values.into_iter().for_each(|value| show(&inside, value));
         show(&inside, &std::error::Error::source(&refused).map(ToString::to_string));
     };
@@ -381,15 +363,9 @@ async fn debug_shows_no_secret() {
     ];
     values.into_iter().for_each(|value| show(&shown, value));
     let all = shown.lock().unwrap().join("\n");
-    for expected in [
-        "CurrentUser",
-        "UserTokens",
-        "AccessToken",
-        "AddAccessToken",
-        "ApiResponse",
-        "Config",
-        "VerifiedLogin",
-    ] {
+    for expected in
+        ["CurrentUser", "UserTokens", "AccessToken", "AddAccessToken", "ApiResponse", "Config", "VerifiedLogin"]
+    {
         assert!(all.contains(expected), "{expected} was shown");
     }
     Secrets::of(&world.net, &world.op).assert_absent("Debug", &all);

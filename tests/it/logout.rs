@@ -71,8 +71,7 @@ async fn the_application_and_the_person_sign_out_at_once() {
     let world = World::new();
     for own in [true, false] {
         let browser = world.signed_in("alice").await;
-        let page =
-            if own { browser.click_from(APP, &address).await } else { browser.navigate(&address).await };
+        let page = if own { browser.click_from(APP, &address).await } else { browser.navigate(&address).await };
         assert_eq!(page.path_and_query(), "/bye");
         assert_eq!(world.who(&browser).await, Value::Null);
     }
@@ -174,11 +173,7 @@ async fn the_return_is_known_by_its_state() {
         });
         let browser = world.signed_in("alice").await;
         let page = browser.visit(&logout_link(&browser, "/bye").await).await;
-        assert_eq!(
-            (page.url.path(), page.text().as_str()),
-            ("/", "home"),
-            "{what}: a request like any other"
-        );
+        assert_eq!((page.url.path(), page.text().as_str()), ("/", "home"), "{what}: a request like any other");
         assert_eq!(world.who(&browser).await, Value::Null, "{what}: the logout itself is done");
     }
     let world = World::new();
@@ -191,11 +186,7 @@ async fn the_return_is_known_by_its_state() {
     assert_eq!((stolen.url.path(), stolen.text().as_str()), ("/", "home"), "another browser's");
     let flipped = format!("{}A", &back[..back.len() - 1]);
     if flipped != back {
-        assert_eq!(
-            browser.navigate(&flipped).await.text(),
-            "home",
-            "the cookie's name fits, the state does not"
-        );
+        assert_eq!(browser.navigate(&flipped).await.text(), "home", "the cookie's name fits, the state does not");
     }
     assert_eq!(browser.navigate(&back).await.url.path(), "/bye");
     assert_eq!(browser.navigate(&back).await.text(), "home", "once");
@@ -221,9 +212,7 @@ async fn a_long_id_token_travels_in_a_form() {
     let page = browser.navigate(&logout_link(&browser, "/bye").await).await;
     let form = page.form();
     assert_eq!((form.method.as_str(), form.action.as_str()), ("POST", "https://op.test/end_session"));
-    assert!(
-        page.header("content-security-policy").is_some_and(|policy| policy.contains("script-src 'nonce-"))
-    );
+    assert!(page.header("content-security-policy").is_some_and(|policy| policy.contains("script-src 'nonce-")));
     let end = browser.settle(page).await;
     assert_eq!(end.url.as_str(), format!("{APP}/bye"));
     let logouts = world.op.logouts();
@@ -327,10 +316,7 @@ async fn logout_ends_the_grant_that_was_the_sessions_own() {
     assert_eq!(rows, 2, "session and grant");
     let revoked = world.op.revocations();
     assert_eq!(revoked.len(), 1);
-    assert_eq!(
-        (revoked[0].owner.as_deref(), revoked[0].hint.as_deref()),
-        (Some("alice"), Some("refresh_token"))
-    );
+    assert_eq!((revoked[0].owner.as_deref(), revoked[0].hint.as_deref()), (Some("alice"), Some("refresh_token")));
 
     let (world, _, rows) = after_logout(|config| config).await;
     assert_eq!((rows, world.op.revocations().len()), (2, 0), "by default nothing is revoked");
@@ -341,11 +327,7 @@ async fn logout_ends_the_grant_that_was_the_sessions_own() {
         config
     })
     .await;
-    assert_eq!(
-        (rows, world.op.revocations().len()),
-        (1, 0),
-        "the person's grant is not this session's to end"
-    );
+    assert_eq!((rows, world.op.revocations().len()), (1, 0), "the person's grant is not this session's to end");
     world.sign_in(&browser, "alice").await;
     assert_eq!(browser.navigate(&format!("{APP}/tok")).await.status, 200);
 }
@@ -389,13 +371,9 @@ async fn the_first_logout_after_a_start_reaches_the_provider() {
         let browser = world.signed_in("alice").await;
         let link = logout_link(&browser, "/bye").await;
         let restarted = match stateless {
-            true => App::stateless_at(
-                &world.net,
-                &world.clock,
-                world.app.store.clone(),
-                world.app.store.clone(),
-                |c| c,
-            ),
+            true => {
+                App::stateless_at(&world.net, &world.clock, world.app.store.clone(), world.app.store.clone(), |c| c)
+            }
             false => world.another(|config| config),
         };
         world.net.serve_service(APP, restarted.layer.layer(routes()));

@@ -14,11 +14,7 @@ type Recorded = BTreeMap<(String, Vec<(String, String)>), DebugValue>;
 
 fn labelled(recorded: &Recorded, name: &str, label: &str) -> BTreeSet<String> {
     let of_name = recorded.keys().filter(|(found, _)| found == name);
-    of_name
-        .flat_map(|(_, labels)| labels)
-        .filter(|(found, _)| found == label)
-        .map(|(_, value)| value.clone())
-        .collect()
+    of_name.flat_map(|(_, labels)| labels).filter(|(found, _)| found == label).map(|(_, value)| value.clone()).collect()
 }
 
 #[tokio::test]
@@ -47,8 +43,7 @@ async fn each_event_is_counted_and_each_call_is_timed() {
         .into_vec()
         .into_iter()
         .map(|(key, _, _, value)| {
-            let labels =
-                key.key().labels().map(|label| (label.key().to_owned(), label.value().to_owned())).collect();
+            let labels = key.key().labels().map(|label| (label.key().to_owned(), label.value().to_owned())).collect();
             ((key.key().name().to_owned(), labels), value)
         })
         .collect();

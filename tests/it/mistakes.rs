@@ -46,9 +46,7 @@ const WARN: &[&str] = &["WARN", "ERROR"];
 /// One line has all of these words, of which the event's code is the first; and it is not lost among many.
 fn assert_helps(lines: &[String], words: &[&str]) {
     assert!(lines.len() <= 2, "{lines:#?}");
-    let Some(line) = lines.iter().find(|line| line.contains(words[0])) else {
-        panic!("{words:?}: {lines:#?}")
-    };
+    let Some(line) = lines.iter().find(|line| line.contains(words[0])) else { panic!("{words:?}: {lines:#?}") };
     for word in words {
         assert!(line.contains(word), "{word:?} is not in {line:?} of {lines:#?}");
     }
@@ -119,10 +117,7 @@ async fn the_client_secret() {
     type Edit = fn(&mut ProviderConfig);
     let mistakes: [(Edit, &str); 3] = [
         (|provider| provider.client_secret = None, "https://op.test/token (no client secret)"),
-        (
-            |provider| provider.client_secret = Some("wrong".into()),
-            "https://op.test/token (client_secret_basic)",
-        ),
+        (|provider| provider.client_secret = Some("wrong".into()), "https://op.test/token (client_secret_basic)"),
         (
             |provider| provider.client_auth = Some(ClientAuthMethod::ClientSecretPost),
             "https://op.test/token (client_secret_post)",
@@ -200,16 +195,10 @@ async fn a_clock_that_is_off_by_ten_minutes() {
     let ten_minutes = Duration::from_secs(600);
     clock.rewind(ten_minutes);
     let behind = terminal(WARN, first_login(&world)).await;
-    assert_helps(
-        &behind,
-        &["login.refused", "iat is", "600 s after this clock", "set the clock that is wrong"],
-    );
+    assert_helps(&behind, &["login.refused", "iat is", "600 s after this clock", "set the clock that is wrong"]);
     clock.set_forward(2 * ten_minutes);
     let ahead = terminal(WARN, first_login(&world)).await;
-    assert_helps(
-        &ahead,
-        &["login.refused", "exp is", "300 s before this clock", "set the clock that is wrong"],
-    );
+    assert_helps(&ahead, &["login.refused", "exp is", "300 s before this clock", "set the clock that is wrong"]);
     clock.correct();
     assert_eq!(terminal(WARN, first_login(&world)).await, Vec::<String>::new(), "the control");
 }

@@ -21,9 +21,8 @@ fn routes() -> Router {
             }
         }
     };
-    let admin = |admin: Option<Admin>| async move {
-        admin.map_or("nobody".to_owned(), |admin| admin.subject().to_owned())
-    };
+    let admin =
+        |admin: Option<Admin>| async move { admin.map_or("nobody".to_owned(), |admin| admin.subject().to_owned()) };
     crate::support::app::routes().route("/maybe-tokens", get(tokens)).route("/maybe-admin", get(admin))
 }
 
@@ -40,8 +39,7 @@ async fn asked(browser: &Browser, path: &str) -> Page {
 async fn none_is_for_anonymous_requests_alone() {
     for world in [World::with(with_admin), World::stateless_with(with_admin)] {
         world.serve(routes());
-        let (nobody, alice, bob) =
-            (world.browser(), world.signed_in("alice").await, world.signed_in("bob").await);
+        let (nobody, alice, bob) = (world.browser(), world.signed_in("alice").await, world.signed_in("bob").await);
         for (path, expected) in [
             ("/maybe-tokens", [(200, "nobody"), (200, "a token"), (200, "a token")]),
             ("/maybe-admin", [(200, "nobody"), (403, "forbidden"), (200, "b1")]),
@@ -107,9 +105,7 @@ async fn tokens_that_need_nobody_are_there_for_the_anonymous() {
     assert_eq!(asked(&world.browser(), "/maybe-admin").await.text(), "nobody");
 
     let photos = || Resource::new("photos", format!("{API}/photos/")).scope("photos");
-    let world = World::with(|config| {
-        config.connection(Connection::new("photos").resource(photos()).allow_visitors())
-    });
+    let world = World::with(|config| config.connection(Connection::new("photos").resource(photos()).allow_visitors()));
     world.serve(routes());
     let asked_for = asked(&world.browser(), "/maybe-tokens").await.text();
     assert_eq!(asked_for, ErrorKind::Unauthenticated.code(), "visitors have none of the login's");

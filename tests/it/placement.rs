@@ -119,10 +119,7 @@ async fn mistake_the_layer_inside_a_nested_router() {
     assert_eq!(ask_for_a_page_three_times(&browser, "/inner/page").await, 404);
     assert_eq!(world.app.events.count(EventCode::LayerMisplaced), 1);
     let page = browser.step(&format!("{APP}/inner/page?x=1")).await;
-    assert!(
-        page.location().is_some(),
-        "it still sends people to the login, and says where they wanted to go"
-    );
+    assert!(page.location().is_some(), "it still sends people to the login, and says where they wanted to go");
 }
 
 /// One login that arrives is enough to know: no false alarm in an application that only ever redirects.
@@ -144,17 +141,11 @@ async fn without_the_layer_every_extractor_says_so() {
     world.net.serve_service(APP, routes());
     for path in ["/who", "/private", "/admin", "/tok", "/links?to=/", "/required", "/admins"] {
         let page = world.browser().navigate(&format!("{APP}{path}")).await;
-        assert_eq!(
-            (page.status.as_u16(), page.json()["code"].as_str()),
-            (500, Some("missing_layer")),
-            "{path}"
-        );
+        assert_eq!((page.status.as_u16(), page.json()["code"].as_str()), (500, Some("missing_layer")), "{path}");
         assert!(page.json().get("detail").is_none(), "{path}");
     }
     let extensions = http::Extensions::new();
-    for error in
-        [AuthSession::from_extensions(&extensions).err(), UserTokens::from_extensions(&extensions).err()]
-    {
+    for error in [AuthSession::from_extensions(&extensions).err(), UserTokens::from_extensions(&extensions).err()] {
         let error = error.unwrap();
         assert_eq!(error.kind(), ErrorKind::MissingLayer);
         assert!(error.to_string().contains(".layer(auth)"), "{error}");

@@ -8,8 +8,8 @@ use std::path::Path;
 
 use tower_oidc::dev_provider::{AccessTokenDetails, DevProvider, DevProviderError, ScriptedLogin};
 use tower_oidc::store::{
-    Change, Key, MemoryStore, PostgresStore, Record, RedisStore, SqliteStore, StoreError, StoreErrorKind,
-    Stored, Tag, Version,
+    Change, Key, MemoryStore, PostgresStore, Record, RedisStore, SqliteStore, StoreError, StoreErrorKind, Stored, Tag,
+    Version,
 };
 use tower_oidc::testing::{ManualClock, SignedIn, SignedInLayer};
 use tower_oidc::*;

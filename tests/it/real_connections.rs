@@ -55,9 +55,8 @@ impl World {
         let app = app_url(port);
         let provider = RealProvider::start(&app, &[&[("GRANTS", "separate")], env].concat()).await?;
         let (store, events) = (MemoryStore::new(), Events::default());
-        let mut config =
-            Config::new(&app, ProviderConfig::new(&provider.issuer, "web").client_secret("web secret"))
-                .on_event(events.hook());
+        let mut config = Config::new(&app, ProviderConfig::new(&provider.issuer, "web").client_secret("web secret"))
+            .on_event(events.hook());
         config.session_secrets = vec!["a sealing secret of the tests, 32 bytes+".into()];
         config.provider.revocation_is_per_token = true;
         let layer = OidcLayer::per_user(edit(config, &provider.issuer), store.clone());
@@ -142,8 +141,7 @@ fn routes() -> Router {
         Json(json!(user.map(|user| user.subject().to_owned())))
     }
     async fn fetch(
-        tokens: UserTokens,
-        Query(query): Query<HashMap<String, String>>,
+        tokens: UserTokens, Query(query): Query<HashMap<String, String>>,
     ) -> Result<(StatusCode, String), Error> {
         let answer = tokens.client().get(&query["u"]).await?;
         Ok((answer.status(), String::from_utf8_lossy(answer.bytes()).into_owned()))
@@ -187,11 +185,7 @@ async fn nobody_is_no_user_at_the_real_provider() {
     assert_eq!((status, &problem["code"]), (401, &json!("unauthenticated")));
     let cal = world.fetching(&format!("{}/cal/x", world.provider.issuer));
     let form = Client::new().visit(&cal).await;
-    assert_eq!(
-        form.url.origin().ascii_serialization(),
-        world.provider.issuer,
-        "a person is asked who they are"
-    );
+    assert_eq!(form.url.origin().ascii_serialization(), world.provider.issuer, "a person is asked who they are");
     assert!(world.store.is_empty());
     assert_eq!(world.provider.events("api").await, [] as [Value; 0]);
     assert_eq!(world.provider.events("grant.success").await, [] as [Value; 0]);
@@ -200,8 +194,7 @@ async fn nobody_is_no_user_at_the_real_provider() {
 #[tokio::test]
 async fn a_foreign_callback_is_refused_at_the_real_provider() {
     let Some(world) = World::start(&[]).await else { return };
-    let [mut mallory, mut alice] =
-        [world.connected("mallory", &[]).await, world.connected("alice", &[]).await];
+    let [mut mallory, mut alice] = [world.connected("mallory", &[]).await, world.connected("alice", &[]).await];
     let callback = world.unspent_callback(&mut mallory, "cal").await;
     assert_eq!(alice.visit(&callback).await.status, 400);
     for browser in [&mut alice, &mut mallory] {
@@ -287,9 +280,7 @@ async fn what_is_disconnected_is_revoked_at_the_real_provider() {
 /// An API that says which token it was shown, and keeps the paths it was asked for.
 async fn recording_api() -> (String, Arc<Mutex<Vec<String>>>) {
     async fn record(
-        State(paths): State<Arc<Mutex<Vec<String>>>>,
-        OriginalUri(uri): OriginalUri,
-        headers: HeaderMap,
+        State(paths): State<Arc<Mutex<Vec<String>>>>, OriginalUri(uri): OriginalUri, headers: HeaderMap,
     ) -> Json<Value> {
         paths.lock().unwrap().push(uri.path().to_owned());
         let payload = headers["authorization"].to_str().expect("text").split('.').nth(1).expect("a JWT");
@@ -330,8 +321,7 @@ async fn each_url_gets_its_own_token_or_none_at_the_real_provider() {
         paths.lock().unwrap().clear();
         let paths_outside = ["/v2/x", "/v1", "/v1/../v2", "/v1/%2e%2e/v2", "/v1/..%2fv2", "\\v1\\x"];
         let mut outside = paths_outside.map(|path| format!("{api}{path}")).to_vec();
-        outside
-            .extend([("127.0.0.1", "localhost"), ("//", "//v1@")].map(|(a, b)| api.replace(a, b) + "/v1/x"));
+        outside.extend([("127.0.0.1", "localhost"), ("//", "//v1@")].map(|(a, b)| api.replace(a, b) + "/v1/x"));
         for url in outside {
             assert_eq!(alice.get(&world.fetching(&url)).await.json()["code"], "no_token_for_url", "{url}");
         }
@@ -369,11 +359,7 @@ async fn what_was_revoked_is_asked_for_again_at_the_real_provider() {
         let address = problem["connect_url"].as_str().expect("an address");
         assert!(address.starts_with("/auth/connect?connection=cal&"), "{address}");
     }
-    assert_eq!(
-        world.provider.complaints().await.len(),
-        1,
-        "one refresh was refused, and none tried after it"
-    );
+    assert_eq!(world.provider.complaints().await.len(), 1, "one refresh was refused, and none tried after it");
     // Of the login's own: a person is sent there, and comes back to the same page.
     let agenda = world.fetching(&format!("{}/agenda", world.provider.issuer));
     let page = alice.visit(&agenda).await;

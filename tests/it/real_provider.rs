@@ -89,11 +89,7 @@ async fn two_people_see_only_themselves() {
         for path in ["/me", "/who", "/api"] {
             let url = demo.at(path);
             let (one, other) = tokio::join!(fetch(&mut alice, &url), fetch(&mut bob, &url));
-            assert_eq!(
-                (one.1["sub"].as_str(), other.1["sub"].as_str()),
-                (Some("alice"), Some("bob")),
-                "{path}"
-            );
+            assert_eq!((one.1["sub"].as_str(), other.1["sub"].as_str()), (Some("alice"), Some("bob")), "{path}");
         }
     }
     let api_users = provider.events("userinfo").await;
@@ -164,11 +160,7 @@ async fn log_in_as(provider_env: &[(&str, &str)], registered: &[(&str, Option<&s
 async fn clients_by_basic_and_public_clients() {
     log_in_as(
         &[],
-        &[
-            ("web", Some("web secret"), "basic"),
-            ("special", Some(SPECIAL), "basic"),
-            ("public", None, "none"),
-        ],
+        &[("web", Some("web secret"), "basic"), ("special", Some(SPECIAL), "basic"), ("public", None, "none")],
     )
     .await;
 }
@@ -346,8 +338,7 @@ async fn the_log_holds_no_secret() {
     secrets.extend(["web secret", "web+secret", "web%20secret", SESSION_SECRET].map(str::to_owned));
     for url in &alice.trail {
         let secret = |name: &str| matches!(name, "code" | "state" | "nonce" | "id_token_hint");
-        secrets
-            .extend(url.query_pairs().filter(|(name, _)| secret(name)).map(|(_, value)| value.into_owned()));
+        secrets.extend(url.query_pairs().filter(|(name, _)| secret(name)).map(|(_, value)| value.into_owned()));
     }
     assert!(secrets.len() >= 9, "cookie, code, state, nonce and hint were seen: {secrets:?}");
     let log = demo.output();

@@ -79,8 +79,7 @@ async fn two_processes_finish_a_login_once() {
         world.net.serve_service(APP, app.layer.layer(routes()));
         browser.replace_jar(jar.clone());
         let page = browser.visit(&back).await;
-        signed_in +=
-            usize::from(page.status == 200 && page.url.path() == "/who" && page.json()["sub"] == "a1");
+        signed_in += usize::from(page.status == 200 && page.url.path() == "/who" && page.json()["sub"] == "a1");
     }
     assert_eq!((signed_in, world.op.code_exchanges().len()), (1, 1));
 }
@@ -108,11 +107,7 @@ async fn an_end_at_one_process_is_an_end_at_all() {
         }
         settle(&world).await;
         for origin in [ONE, TWO, APP] {
-            assert_eq!(
-                world.who_at(origin, &alice).await,
-                Value::Null,
-                "{origin}, by the provider: {by_provider}"
-            );
+            assert_eq!(world.who_at(origin, &alice).await, Value::Null, "{origin}, by the provider: {by_provider}");
             assert_eq!(world.who_at(origin, &bob).await, "b1", "{origin}");
         }
     }
@@ -224,10 +219,7 @@ impl Store for Dropped {
     }
 
     fn swap(
-        &self,
-        key: Key,
-        expected: Option<Version>,
-        record: Record,
+        &self, key: Key, expected: Option<Version>, record: Record,
     ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
         self.rows.swap(key, expected, record)
     }
@@ -244,10 +236,7 @@ impl Store for Dropped {
         self.rows.delete_expired(now)
     }
 
-    fn subscribe<'a>(
-        &'a self,
-        heard: &'a (dyn Fn(Change) + Send + Sync),
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> BoxFuture<'a, Result<(), StoreError>> {
         self.rows.subscribe(heard)
     }
 }

@@ -43,10 +43,7 @@ async fn a_navigation_goes_to_the_login_and_comes_back() {
     assert_eq!(page.location(), Some("/auth/login?return_to=%2Fprivate%3Fx%3D1%26y%3D%2526"));
     world.op.sign_in_as("alice");
     let page = browser.visit(&format!("{APP}/private?x=1&y=%26")).await;
-    assert_eq!(
-        (page.url.as_str(), page.json()["sub"].as_str()),
-        ("https://app.test/private?x=1&y=%26", Some("a1"))
-    );
+    assert_eq!((page.url.as_str(), page.json()["sub"].as_str()), ("https://app.test/private?x=1&y=%26", Some("a1")));
 }
 
 /// Who is sent on, and who is told.
@@ -120,11 +117,7 @@ async fn the_unauthenticated_hook_answers_instead() {
         let page = world.browser().navigate(&format!("{APP}{path}")).await;
         assert_eq!(page.status, 418, "{path}");
         assert!(page.text().starts_with("please: /auth/login?return_to=%2F"), "{path}");
-        assert_eq!(
-            send(&world, Method::GET, path, &[]).await.status(),
-            401,
-            "{path}: the default, by its name"
-        );
+        assert_eq!(send(&world, Method::GET, path, &[]).await.status(), 401, "{path}: the default, by its name");
     }
 }
 
@@ -139,8 +132,7 @@ async fn the_unauthenticated_hook_sees_the_request() {
             Response::new(Bytes::from(seen))
         })
     });
-    let headers =
-        [("accept", "text/x-ours"), ("cookie", "theirs=very-secret"), ("authorization", "Bearer hidden")];
+    let headers = [("accept", "text/x-ours"), ("cookie", "theirs=very-secret"), ("authorization", "Bearer hidden")];
     for method in [Method::GET, Method::POST] {
         let answer = send(&world, method.clone(), "/private?page=2", &headers).await;
         let seen = String::from_utf8(answer.body().to_vec()).unwrap();
@@ -221,22 +213,13 @@ async fn websockets_of_other_origins_are_refused() {
     assert_eq!(alice.websocket(&format!("{APP}/who"), "https://other.app.test").await.status, 403);
     for upgrade in ["websocket", "WebSocket", "WEBSOCKET"] {
         for (origin, status) in [(Some(APP), 200), (Some(EVIL), 403), (Some("null"), 403), (None, 403)] {
-            let mut headers =
-                vec![("cookie", cookie.as_str()), ("upgrade", upgrade), ("connection", "Upgrade")];
+            let mut headers = vec![("cookie", cookie.as_str()), ("upgrade", upgrade), ("connection", "Upgrade")];
             headers.extend(origin.map(|origin| ("origin", origin)));
-            assert_eq!(
-                send(&world, Method::GET, "/who", &headers).await.status(),
-                status,
-                "{upgrade} {origin:?}"
-            );
+            assert_eq!(send(&world, Method::GET, "/who", &headers).await.status(), status, "{upgrade} {origin:?}");
         }
     }
     let anonymous = world.browser().websocket(&format!("{APP}/who"), EVIL).await;
-    assert_eq!(
-        (anonymous.status.as_u16(), anonymous.text().as_str()),
-        (200, "null"),
-        "nothing of anybody's is used"
-    );
+    assert_eq!((anonymous.status.as_u16(), anonymous.text().as_str()), (200, "null"), "nothing of anybody's is used");
 }
 
 /// The tokens stay on the server.
@@ -270,10 +253,7 @@ async fn host_and_forwarded_headers_are_not_believed() {
     ] {
         let login = send(&world, Method::GET, "/auth/login?return_to=/who", &[(name, value)]).await;
         let location = header(&login, "location").unwrap();
-        assert!(
-            location.contains("redirect_uri=https%3A%2F%2Fapp.test%2Fauth%2Fcallback&"),
-            "{name}: {location}"
-        );
+        assert!(location.contains("redirect_uri=https%3A%2F%2Fapp.test%2Fauth%2Fcallback&"), "{name}: {location}");
         let all = format!("{:?}", login.headers());
         assert!(!all.contains("evil"), "{name}: {all}");
         let private = send(&world, Method::GET, "/private", &[(name, value), ("accept", HTML)]).await;
@@ -314,11 +294,7 @@ async fn a_mount_path_works_stripped_and_left() {
         assert_eq!(page.location(), Some("/app/auth/login?return_to=%2Fapp%2Fprivate%3Fx%3D1"), "{strips}");
         world.op.sign_in_as("alice");
         let page = browser.visit(&format!("{APP}/app/private?x=1")).await;
-        assert_eq!(
-            (page.url.as_str(), page.status.as_u16()),
-            ("https://app.test/app/private?x=1", 200),
-            "{strips}"
-        );
+        assert_eq!((page.url.as_str(), page.status.as_u16()), ("https://app.test/app/private?x=1", 200), "{strips}");
         let authorization = world.op.last_authorization();
         assert_eq!(authorization.get("redirect_uri"), Some("https://app.test/app/auth/callback"));
         let links = browser.navigate(&format!("{APP}/app/links?to=/app/bye")).await.json();
@@ -400,11 +376,7 @@ async fn a_script_is_told_why_it_counts_as_another_site() {
         assert!(!String::from_utf8_lossy(answer.body()).contains("evil"), "{path}");
     }
     for own in [("origin", APP), ("origin", "https://www.test"), ("sec-fetch-site", "same-origin")] {
-        assert_eq!(
-            send(&world, Method::POST, "/private", &[cookie, json, own]).await.status(),
-            200,
-            "{own:?}"
-        );
+        assert_eq!(send(&world, Method::POST, "/private", &[cookie, json, own]).await.status(), 200, "{own:?}");
     }
 }
 

@@ -174,11 +174,7 @@ async fn a_stranger_to_all_secrets_signs_everybody_out() {
     assert_eq!(world.who_is(&alice).await, Value::Null);
     assert!(stranger.events.has(EventCode::UnknownKey));
     let login = world.browser().visit(&format!("{APP}/auth/login")).await;
-    assert_eq!(
-        (login.status.as_u16(), login.header("retry-after")),
-        (503, Some("2")),
-        "the rows are others'"
-    );
+    assert_eq!((login.status.as_u16(), login.header("retry-after")), (503, Some("2")), "the rows are others'");
     assert_eq!(world.app.store.len(), rows, "nothing was deleted");
     world.another(|config| config);
     assert_eq!(world.who_is(&alice).await, "a1", "the secret is back");
@@ -315,8 +311,7 @@ async fn a_careless_cache_leaks_nothing() {
     let shared = || async { ([("cache-control", "public")], "the same for all") };
     serve_through_a_careless_cache(&world, routes().route("/public", get(shared)));
     let (alice, bob) = (world.signed_in("alice").await, world.signed_in("bob").await);
-    let visit =
-        async |browser: &Browser, path: &str| -> Page { browser.navigate(&format!("{APP}{path}")).await };
+    let visit = async |browser: &Browser, path: &str| -> Page { browser.navigate(&format!("{APP}{path}")).await };
     for _ in 0..2 {
         for (browser, subject, name) in [(&alice, "a1", "alice"), (&bob, "b1", "bob")] {
             assert_eq!(visit(browser, "/who").await.json()["sub"], subject);
@@ -423,8 +418,7 @@ async fn a_wrong_clock_neither_prolongs_a_belief_nor_ends_a_session() {
         serve(&app);
         let alice = world.signed_in("alice").await;
         // With all of her cookies as they are now, whatever the answers do to them.
-        let cookies: Vec<_> =
-            alice.cookies_for(APP).iter().map(|c| format!("{}={}", c.name, c.value)).collect();
+        let cookies: Vec<_> = alice.cookies_for(APP).iter().map(|c| format!("{}={}", c.name, c.value)).collect();
         let kept = cookies.join("; ");
         let who_is = async |cookies: &str| {
             let answer = world.with_cookie("/who", cookies.as_bytes()).await;

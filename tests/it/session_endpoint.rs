@@ -32,11 +32,7 @@ async fn it_says_who_is_signed_in() {
         let world = mode.world(|config| config);
         let browser = world.browser();
         let page = asks(&browser, "?return_to=/notes/7").await;
-        assert_eq!(
-            (page.status.as_u16(), page.header("cache-control")),
-            (200, Some("private, no-store")),
-            "{mode:?}"
-        );
+        assert_eq!((page.status.as_u16(), page.header("cache-control")), (200, Some("private, no-store")), "{mode:?}");
         assert_eq!(page.header("content-type"), Some("application/json"));
         assert_eq!(
             page.json(),
@@ -52,24 +48,14 @@ async fn it_says_who_is_signed_in() {
 
         let page = asks(&browser, "?return_to=/who").await;
         let said = page.json();
-        assert_eq!(
-            (&said["user"]["subject"], &said["user"]["name"]),
-            (&json!("a1"), &json!("Alice")),
-            "{mode:?}"
-        );
+        assert_eq!((&said["user"]["subject"], &said["user"]["name"]), (&json!("a1"), &json!("Alice")), "{mode:?}");
         assert_eq!(said["expires_at"], json!((world.clock.now() + 24 * 3600) * 1000), "{mode:?}");
         assert!(page.header("set-cookie").is_none(), "{mode:?}");
         let logout = said["logout_url"].as_str().unwrap().to_owned();
         assert!(logout.starts_with("/auth/logout?return_to=%2Fwho&token="), "{mode:?}: {logout}");
         // The guide: a form posts to it, or the page goes there.
-        let out =
-            browser.settle(browser.submit_from(APP, &Form::post(&format!("{APP}{logout}"), &[])).await).await;
-        assert_eq!(
-            (out.status.as_u16(), subject(&browser).await),
-            (200, Value::Null),
-            "{mode:?}: {}",
-            out.text()
-        );
+        let out = browser.settle(browser.submit_from(APP, &Form::post(&format!("{APP}{logout}"), &[])).await).await;
+        assert_eq!((out.status.as_u16(), subject(&browser).await), (200, Value::Null), "{mode:?}: {}", out.text());
     }
 }
 
@@ -88,11 +74,7 @@ async fn another_site_reads_nothing() {
         assert!(world.app.events.has(EventCode::CrossSiteRefused), "{mode:?}");
         // The controls.
         assert_eq!(subject(&alice).await, "a1", "{mode:?}");
-        assert_eq!(
-            alice.navigate(SESSION).await.json()["user"]["subject"],
-            "a1",
-            "{mode:?}: the address bar"
-        );
+        assert_eq!(alice.navigate(SESSION).await.json()["user"]["subject"], "a1", "{mode:?}: the address bar");
         let trusted = alice.fetch(Method::GET, SESSION, "", "https://www.app.test").await;
         assert_eq!(trusted.json()["user"]["subject"], "a1", "{mode:?}");
     }
@@ -172,10 +154,5 @@ async fn what_else_is_asked_of_it() {
     world.clock.advance(Duration::from_secs(60));
     store.trouble(Verb::Load, Trouble::Fail);
     let page = asks(&bob, "").await;
-    assert_eq!(
-        (page.status.as_u16(), page.json()["code"].clone()),
-        (503, json!("unavailable")),
-        "{}",
-        page.text()
-    );
+    assert_eq!((page.status.as_u16(), page.json()["code"].clone()), (503, json!("unavailable")), "{}", page.text());
 }

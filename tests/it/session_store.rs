@@ -50,11 +50,7 @@ async fn a_store_that_is_away_is_503_and_no_logout() {
         assert_eq!(ran.load(Ordering::SeqCst), 0);
         assert!(app.events.has(EventCode::StoreFailed));
         let anonymous = world.browser().navigate(&format!("{APP}/who")).await;
-        assert_eq!(
-            (anonymous.status.as_u16(), anonymous.text().as_str()),
-            (200, "null"),
-            "nothing to ask for"
-        );
+        assert_eq!((anonymous.status.as_u16(), anonymous.text().as_str()), (200, "null"), "nothing to ask for");
         store.heal();
         assert_eq!(world.who(&browser).await, "a1");
     }
@@ -138,9 +134,7 @@ async fn whichever_write_fails() {
 /// A logout that could not be done is not claimed.
 #[tokio::test(start_paused = true)]
 async fn a_logout_that_fails_says_so_and_can_be_repeated() {
-    for (verb, trouble) in
-        [(Verb::Delete, Trouble::Fail), (Verb::Delete, Trouble::Hang), (Verb::Load, Trouble::Fail)]
-    {
+    for (verb, trouble) in [(Verb::Delete, Trouble::Fail), (Verb::Delete, Trouble::Hang), (Verb::Load, Trouble::Fail)] {
         let world = World::new();
         let (store, app) = world.watched();
         let browser = world.signed_in("alice").await;

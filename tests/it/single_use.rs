@@ -58,9 +58,9 @@ fn with_routes() -> axum::Router {
         )
         .route(
             "/mail",
-            get(|tokens: UserTokens| async move {
-                tokens.access_token(&format!("{API}/mail/")).await.map(|_| "never")
-            }),
+            get(
+                |tokens: UserTokens| async move { tokens.access_token(&format!("{API}/mail/")).await.map(|_| "never") },
+            ),
         )
         .route("/list", get(|tokens: UserTokens| async move { tokens.connections().await.map(axum::Json) }))
 }
@@ -338,10 +338,7 @@ async fn an_ordinary_connection_once() {
     let url = script(&alice, "/once?c=files").await.text();
     assert!(url.contains("&once=1&proof="), "{url}");
     let page = alice
-        .visit(&format!(
-            "{APP}{}&x",
-            url.replace("export%3Fx%3D1", "export%3Fu%3Dhttps%3A%2F%2Fapi.test%2Ffiles%2F")
-        ))
+        .visit(&format!("{APP}{}&x", url.replace("export%3Fx%3D1", "export%3Fu%3Dhttps%3A%2F%2Fapi.test%2Ffiles%2F")))
         .await;
     assert!(page.text().starts_with("files openid files\n"), "{}", page.text());
     assert_eq!(script(&alice, "/list").await.json()[0]["state"], "not_connected");
@@ -377,8 +374,7 @@ async fn another_account_grants_nothing_for_one_use() {
 #[tokio::test]
 async fn one_use_needs_somebody_who_is_signed_in() {
     let world = World::new();
-    let visitors =
-        config(&world.net, &world.clock).connection(Connection::new("mail").single_use().allow_visitors());
+    let visitors = config(&world.net, &world.clock).connection(Connection::new("mail").single_use().allow_visitors());
     let refused = OidcLayer::per_user(visitors, MemoryStore::new());
     assert!(refused.expect_err("it is refused").to_string().contains("allow_visitors"));
     let once = |config: tower_oidc::Config| config.connection(Connection::new("mail").single_use());

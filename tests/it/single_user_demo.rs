@@ -14,11 +14,7 @@ use crate::support::process::{Demo, RealProvider, app_url, demo_refuses, eventua
 const SECRET: (&str, &str) = ("SESSION_SECRET", "the sealing secret of this very test");
 
 /// A provider, and the demo with its API `/cal/`. `None`: the test is skipped.
-async fn start(
-    client: &str,
-    provider: &[(&str, &str)],
-    demo: &[(&str, &str)],
-) -> Option<(RealProvider, Demo)> {
+async fn start(client: &str, provider: &[(&str, &str)], demo: &[(&str, &str)]) -> Option<(RealProvider, Demo)> {
     let port = free_port();
     let provider = RealProvider::start(&app_url(port), provider).await?;
     let demo = demo_at(port, &provider, client, demo).await;
@@ -113,8 +109,7 @@ async fn a_configured_token_at_a_certified_provider() {
     let provider_env = [("TOKEN_SECONDS", "2"), ("GRANTS", "separate")];
     let Some(provider) = RealProvider::start(&app_url(port), &provider_env).await else { return };
     let token = refresh_token_of(&provider, &app_url(port), "office").await;
-    let env =
-        [("ACCOUNT", "refresh-token"), ("ACCOUNT_REFRESH_TOKEN", &*token), ("TOKEN_STORE", &*store), SECRET];
+    let env = [("ACCOUNT", "refresh-token"), ("ACCOUNT_REFRESH_TOKEN", &*token), ("TOKEN_STORE", &*store), SECRET];
     let refreshes = async || {
         let grants = provider.events("grant.success").await;
         grants.iter().filter(|grant| grant["grant_type"] == "refresh_token").count()
@@ -172,8 +167,7 @@ async fn modes_on_one_store_at_a_certified_provider() {
 #[tokio::test]
 async fn an_operator_connects_at_a_certified_provider() {
     let env = [("ACCOUNT", "operator")];
-    let Some((provider, demo)) = start("web", &[("TOKEN_SECONDS", "2"), ("GRANTS", "separate")], &env).await
-    else {
+    let Some((provider, demo)) = start("web", &[("TOKEN_SECONDS", "2"), ("GRANTS", "separate")], &env).await else {
         return;
     };
     let mut anonymous = Client::new();
@@ -226,11 +220,7 @@ async fn an_operator_connects_each_connection_on_the_page() {
     for browser in [&mut anonymous, &mut alice] {
         let read = browser.get(&demo.at("/api/mail")).await.json();
         assert_eq!(read, json!({ "user": "office", "scope": "openid mail" }));
-        assert_eq!(
-            reads_as(browser, &demo).await,
-            "operator_action_required",
-            "the login's own is another grant"
-        );
+        assert_eq!(reads_as(browser, &demo).await, "operator_action_required", "the login's own is another grant");
     }
     assert_eq!(provider.complaints().await, [] as [Value; 0]);
 }

@@ -39,9 +39,7 @@ fn demanding() -> Router {
         .route("/both", route(RequireLayer::authentication(both)))
         .route(
             "/silent",
-            route(RequireLayer::authentication(
-                LoginOptions::new().acr_values(["gold"]).prompt(Prompt::None),
-            )),
+            route(RequireLayer::authentication(LoginOptions::new().acr_values(["gold"]).prompt(Prompt::None))),
         )
         .route("/mistake", route(RequireLayer::acr([""; 0])))
 }
@@ -168,12 +166,7 @@ async fn another_sites_link() {
         let world = world(mode, |config| config);
         let alice = world.signed_in("alice").await;
         let page = alice.settle(alice.click_from(EVIL, &format!("{APP}/gold?x=1")).await).await;
-        assert_eq!(
-            (page.status.as_u16(), page.path_and_query()),
-            (200, "/gold?x=1"),
-            "{mode:?}: {}",
-            page.text()
-        );
+        assert_eq!((page.status.as_u16(), page.path_and_query()), (200, "/gold?x=1"), "{mode:?}: {}", page.text());
     }
 }
 
@@ -186,10 +179,7 @@ async fn a_script_is_told() {
         for method in [Method::GET, Method::POST] {
             let page = alice.fetch(method, &format!("{APP}/gold"), "", APP).await;
             let told = page.json();
-            assert_eq!(
-                (page.status.as_u16(), &told["code"]),
-                (401, &json!("insufficient_user_authentication"))
-            );
+            assert_eq!((page.status.as_u16(), &told["code"]), (401, &json!("insufficient_user_authentication")));
             assert!(page.header("www-authenticate").is_none() && told["connect_url"] == Value::Null);
             let login = told["login_url"].as_str().unwrap().to_owned();
             assert!(login.contains("acr_values=gold+platinum"), "{mode:?}: {login}");
@@ -263,8 +253,7 @@ async fn the_provider_of_the_session_is_asked() {
 #[tokio::test]
 async fn a_client_is_told_what_its_token_lacks() {
     let world = world(Mode::PerUser, |config| config.api(Api::new("https://app.test/api")));
-    let token =
-        |edit: &dyn Fn(&mut Draft)| world.op.access_jwt(Some("alice"), "https://app.test/api", |it| edit(it));
+    let token = |edit: &dyn Fn(&mut Draft)| world.op.access_jwt(Some("alice"), "https://app.test/api", |it| edit(it));
     let gold = token(&|token| token.claim("acr", "gold"));
     let now = world.clock.now();
     let fresh = token(&|token| token.claim("auth_time", now));
@@ -290,13 +279,9 @@ async fn a_client_is_told_what_its_token_lacks() {
         };
         assert_eq!(answer.status(), 401, "{path}");
         let challenge = answer.headers()["www-authenticate"].to_str().unwrap();
-        let expected =
-            format!("Bearer error=\"insufficient_user_authentication\", {demand}, resource_metadata=");
+        let expected = format!("Bearer error=\"insufficient_user_authentication\", {demand}, resource_metadata=");
         assert!(challenge.starts_with(&expected), "{path}: {challenge}");
         let told: Value = serde_json::from_slice(answer.body()).unwrap();
-        assert_eq!(
-            (&told["code"], &told["login_url"]),
-            (&json!("insufficient_user_authentication"), &Value::Null)
-        );
+        assert_eq!((&told["code"], &told["login_url"]), (&json!("insufficient_user_authentication"), &Value::Null));
     }
 }

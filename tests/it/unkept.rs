@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use http::Method;
 use tower_oidc::{
-    Config, Connection, EventCode, FetchUserInfo, GrantLifetime, LoginDecision, OidcLayer, Resource,
-    SharedAccount,
+    Config, Connection, EventCode, FetchUserInfo, GrantLifetime, LoginDecision, OidcLayer, Resource, SharedAccount,
 };
 
 use crate::single_user::app::{Durable, configured, reads_as, reads_as_at, start};
@@ -110,8 +109,7 @@ async fn in_single_user_mode_a_failure_that_passes_leaves_everybodys_account() {
         config.provider.fetch_user_info = FetchUserInfo::Always;
         config
     };
-    let layer =
-        OidcLayer::single_user(edit(configured(&world)), SharedAccount::connected_by_admin(), store).unwrap();
+    let layer = OidcLayer::single_user(edit(configured(&world)), SharedAccount::connected_by_admin(), store).unwrap();
     world.net.serve_service(APP, layer.layer(routes()));
     let admin = world.signed_in("alice").await;
     let form = Form::post(&format!("{APP}/auth/connect?connection=login&return_to=/who"), &[]);
@@ -280,8 +278,7 @@ async fn what_is_not_pending_any_more_is_revoked_only_where_revocation_reaches_o
 async fn what_comes_for_a_session_that_is_over_is_revoked_where_its_logout_revokes() {
     for (revoke_at_logout, per_token) in [(false, false), (false, true), (true, false)] {
         let world = World::with(|mut config| {
-            (config.provider.revoke_at_logout, config.provider.revocation_is_per_token) =
-                (revoke_at_logout, per_token);
+            (config.provider.revoke_at_logout, config.provider.revocation_is_per_token) = (revoke_at_logout, per_token);
             config
         });
         world.op.set(|settings| settings.revocation_reach = RevocationReach::Token);
@@ -337,11 +334,7 @@ async fn what_comes_for_a_connection_that_was_taken_back_is_revoked() {
 }
 
 /// A request in another tab has a token refreshed, and the provider's answer waits.
-async fn refreshing(
-    world: &World,
-    browser: &Browser,
-    url: &'static str,
-) -> (Gate, tokio::task::JoinHandle<String>) {
+async fn refreshing(world: &World, browser: &Browser, url: &'static str) -> (Gate, tokio::task::JoinHandle<String>) {
     world.clock.advance(Duration::from_secs(3601));
     let gate = Gate::new();
     world.net.fault(OP, "/token", Fault::GateAnswer(gate.clone()));

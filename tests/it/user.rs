@@ -29,8 +29,7 @@ struct Kept(Arc<Mutex<Vec<CurrentUser>>>);
 impl Kept {
     fn routes(&self) -> Router {
         let kept = self.clone();
-        routes()
-            .route("/keep", get(move |user: CurrentUser| async move { kept.0.lock().unwrap().push(user) }))
+        routes().route("/keep", get(move |user: CurrentUser| async move { kept.0.lock().unwrap().push(user) }))
     }
 
     async fn take(&self, browser: &Browser) -> CurrentUser {
@@ -90,9 +89,7 @@ async fn the_current_user_is_what_the_provider_says() {
 /// What an application shows of a person is what the methods say: nothing of the session, no token, no other claim.
 #[tokio::test]
 async fn a_person_is_serialised_as_the_methods_say() {
-    for world in
-        [World::with(admins(&["alice@example.com"])), World::stateless_with(admins(&["alice@example.com"]))]
-    {
+    for world in [World::with(admins(&["alice@example.com"])), World::stateless_with(admins(&["alice@example.com"]))] {
         world.op.user("alice", |user| {
             user.set("nickname", "Al");
             user.set("picture", "https://op.test/alice.png");
@@ -100,9 +97,7 @@ async fn a_person_is_serialised_as_the_methods_say() {
             user.set("salary", 1000);
         });
         let me = |user: CurrentUser| async move { Json(user) };
-        world.serve(
-            routes().route("/me", get(me)).route("/me/admin", get(|admin: Admin| async { Json(admin) })),
-        );
+        world.serve(routes().route("/me", get(me)).route("/me/admin", get(|admin: Admin| async { Json(admin) })));
         let alice = world.signed_in("alice").await;
         let expected = json!({
             "issuer": OP, "subject": "a1", "email": "alice@example.com", "email_verified": true, "name": "Alice",
@@ -118,10 +113,7 @@ async fn a_person_is_serialised_as_the_methods_say() {
             }
         });
         let bob = world.signed_in("bob").await.navigate(&format!("{APP}/me")).await.json();
-        assert_eq!(
-            (&bob["email"], &bob["picture"], &bob["is_admin"]),
-            (&Value::Null, &Value::Null, &false.into())
-        );
+        assert_eq!((&bob["email"], &bob["picture"], &bob["is_admin"]), (&Value::Null, &Value::Null, &false.into()));
         assert_eq!((&bob["subject"], &bob["nickname"]), (&"b1".into(), &"b1".into()));
     }
 }
@@ -198,8 +190,7 @@ async fn identity_is_the_subject() {
     let after = world.signed_in("alice").await;
     world.op.user("bob", |user| user.set("email", "alice@example.com"));
     let bob = world.signed_in("bob").await;
-    for (browser, subject, owner) in [(&before, "a1", "alice"), (&after, "a1", "alice"), (&bob, "b1", "bob")]
-    {
+    for (browser, subject, owner) in [(&before, "a1", "alice"), (&after, "a1", "alice"), (&bob, "b1", "bob")] {
         assert_eq!(world.who(browser).await, subject);
         let token = browser.navigate(&format!("{APP}/tok")).await.text();
         assert_eq!(world.op.owner_of(&token).as_deref(), Some(owner));
@@ -282,24 +273,18 @@ async fn admins_by_claim() {
         assert_eq!(status(&browser, "/admin").await, expected, "{groups}");
     }
     world.op.user("bob", |user| user.set("admin", true));
-    assert_eq!(
-        status(&world.signed_in("bob").await, "/admin").await,
-        403,
-        "the development provider's claim"
-    );
+    assert_eq!(status(&world.signed_in("bob").await, "/admin").await, 403, "the development provider's claim");
 }
 
 /// The guards: nobody, a user, an admin, at extractors and at route layers.
 #[tokio::test]
 async fn who_gets_in() {
     let world = World::with(admins(&["bob@example.com"]));
-    let cooks =
-        RequireLayer::user(|user| user.claims::<Claims>().is_ok_and(|c| c.groups.contains(&"cooks".into())));
+    let cooks = RequireLayer::user(|user| user.claims::<Claims>().is_ok_and(|c| c.groups.contains(&"cooks".into())));
     let forms = Router::new().route("/kitchen", get(|| async { "in" }).post(|| async { "in" })).layer(cooks);
     world.serve(routes().merge(forms));
     world.op.user("alice", |user| user.set("groups", json!(["cooks"])));
-    let (nobody, alice, bob) =
-        (world.browser(), world.signed_in("alice").await, world.signed_in("bob").await);
+    let (nobody, alice, bob) = (world.browser(), world.signed_in("alice").await, world.signed_in("bob").await);
     for (path, expected) in [
         ("/who", [200, 200, 200]),
         ("/private", [401, 200, 200]),
@@ -379,8 +364,7 @@ async fn a_current_user_in_the_extensions_is_the_layers_own() {
         Ok::<_, std::convert::Infallible>(Response::new(axum::body::Body::from(user.unwrap_or_default())))
     };
     for (cookie, expected) in [(String::new(), ""), (format!("__Host-tower-oidc-session={bob}"), "b1")] {
-        let mut request =
-            Request::get("/who").header("cookie", cookie).body(axum::body::Body::empty()).unwrap();
+        let mut request = Request::get("/who").header("cookie", cookie).body(axum::body::Body::empty()).unwrap();
         request.extensions_mut().insert(alice.clone());
         let answer = world.app.layer.layer(tower::service_fn(seen)).oneshot(request).await.unwrap();
         assert_eq!(axum::body::to_bytes(answer.into_body(), 99).await.unwrap(), expected);
@@ -405,11 +389,7 @@ async fn users_refuses_destinations_by_type_and_answers_400() {
     let browser = world.browser();
     for path in ["/in", "/out"] {
         let page = browser.navigate(&format!("{APP}{path}")).await;
-        assert_eq!(
-            (page.status.as_u16(), page.json()["code"].as_str()),
-            (400, Some("invalid_destination")),
-            "{path}"
-        );
+        assert_eq!((page.status.as_u16(), page.json()["code"].as_str()), (400, Some("invalid_destination")), "{path}");
     }
     let silent = browser.navigate(&format!("{APP}/kind")).await.text();
     assert_eq!(silent, "/auth/login?return_to=%2Fwho&prompt=none");

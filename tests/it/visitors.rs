@@ -9,8 +9,7 @@ use axum::{Json, Router};
 use http::Method;
 use serde_json::{Value, json};
 use tower_oidc::{
-    Config, Connection, CurrentUser, Error, EventCode, GrantLifetime, OidcLayer, Resource, ResponseMode,
-    UserTokens,
+    Config, Connection, CurrentUser, Error, EventCode, GrantLifetime, OidcLayer, Resource, ResponseMode, UserTokens,
 };
 
 use crate::support::app::{API, APP, App, EVIL, OP, World};
@@ -27,10 +26,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 fn connections(config: Config) -> Config {
     let at = |name: &str| Resource::new(name, format!("{API}/{name}/")).scope(name);
     let connection = |name: &str| {
-        Connection::new(name)
-            .resource(at(name))
-            .scope("offline_access")
-            .grant_lifetime(GrantLifetime::Session)
+        Connection::new(name).resource(at(name)).scope("offline_access").grant_lifetime(GrantLifetime::Session)
     };
     config
         .connection(connection("photos").allow_visitors())
@@ -55,10 +51,7 @@ fn routes() -> Router {
             }),
         )
         .route("/list", get(|tokens: UserTokens| async move { tokens.connections().await.map(Json) }))
-        .route(
-            "/claim",
-            post(|tokens: UserTokens| async move { tokens.adopt_visitor_grants().await.map(Json) }),
-        )
+        .route("/claim", post(|tokens: UserTokens| async move { tokens.adopt_visitor_grants().await.map(Json) }))
 }
 
 /// Tokens that are refused are revoked.
@@ -142,11 +135,7 @@ async fn the_store_learns_nobodys_name() {
     world.op.sign_in_as("alice");
     let browser = world.browser();
     assert_eq!(token(&browser, "photos").await, Err("consent_required".into()));
-    assert_eq!(
-        watched.dump().await.len(),
-        1,
-        "the key for names, and nothing of a visitor who granted nothing"
-    );
+    assert_eq!(watched.dump().await.len(), 1, "the key for names, and nothing of a visitor who granted nothing");
     connect(&browser, "photos").await;
     let granted = token(&browser, "photos").await.unwrap();
     let visitor = browser.cookie(VISITOR).unwrap().value;
@@ -202,11 +191,7 @@ async fn a_visitors_grant_is_no_persons_and_a_persons_no_visitors() {
         assert_eq!(token(&browser, "cal").await, Err("unauthenticated".into()), "the login's own");
         assert_eq!(claim(&browser).await["code"], "unauthenticated");
         world.sign_in(&browser, "bob").await;
-        assert_eq!(
-            token(&browser, "photos").await,
-            Err("consent_required".into()),
-            "signing in takes nothing over"
-        );
+        assert_eq!(token(&browser, "photos").await, Err("consent_required".into()), "signing in takes nothing over");
         connect(&browser, "photos").await;
         let persons = token(&browser, "photos").await.unwrap();
         assert_eq!((owner(&world, &visitors), owner(&world, &persons)), ("alice".into(), "bob".into()));
@@ -231,11 +216,7 @@ async fn a_login_takes_over_by_an_explicit_call_only() {
         let refreshed = token(&browser, "photos").await.unwrap();
         assert_ne!(refreshed, granted);
         sign_out(&browser).await;
-        assert_eq!(
-            token(&browser, "photos").await,
-            Err("consent_required".into()),
-            "it had one owner at a time"
-        );
+        assert_eq!(token(&browser, "photos").await, Err("consent_required".into()), "it had one owner at a time");
         assert_eq!(world.op.reuse_detected(), 0);
     }
 }
@@ -369,8 +350,7 @@ async fn a_visitors_token_is_refreshed_once_and_their_time_ends() {
         connect(&browser, "photos").await;
         let first = token(&browser, "photos").await.unwrap();
         world.clock.advance(HOUR);
-        let asked: Vec<_> =
-            (0..20).map(|_| tokio::spawn(world.ask(APP, &browser, "/token?at=photos"))).collect();
+        let asked: Vec<_> = (0..20).map(|_| tokio::spawn(world.ask(APP, &browser, "/token?at=photos"))).collect();
         let mut tokens = Vec::new();
         for answer in asked {
             tokens.push(answer.await.unwrap().unwrap().into_body());
@@ -546,8 +526,7 @@ async fn first_grants_that_are_posted_are_one_visitors() {
         let mut posts = Vec::new();
         for connection in ["photos", "contacts"] {
             let tab = browser.new_tab();
-            let leaving =
-                tab.step(&format!("{APP}/auth/connect?connection={connection}&return_to=/who")).await;
+            let leaving = tab.step(&format!("{APP}/auth/connect?connection={connection}&return_to=/who")).await;
             posts.push((tab.clone(), tab.follow(&leaving).await));
         }
         for at in order {
@@ -588,9 +567,8 @@ async fn other_sites_pictures_begin_no_grant() {
 fn visitors_are_refused_where_they_cannot_be() {
     let world = World::new();
     let config = |edit: fn(Connection) -> Connection| {
-        crate::support::app::config(&world.net, &world.clock).connection(edit(
-            Connection::new("photos").grant_lifetime(GrantLifetime::Session).allow_visitors(),
-        ))
+        crate::support::app::config(&world.net, &world.clock)
+            .connection(edit(Connection::new("photos").grant_lifetime(GrantLifetime::Session).allow_visitors()))
     };
     let store = tower_oidc::store::MemoryStore::new;
     let once = OidcLayer::per_user(config(Connection::single_use), store()).unwrap_err().to_string();
@@ -604,10 +582,9 @@ fn visitors_are_refused_where_they_cannot_be() {
         config
     };
     for lifetime in [Duration::ZERO, Duration::from_millis(999)] {
-        for refused in [
-            OidcLayer::per_user(lasting(lifetime), store()),
-            OidcLayer::stateless(lasting(lifetime), store()),
-        ] {
+        for refused in
+            [OidcLayer::per_user(lasting(lifetime), store()), OidcLayer::stateless(lasting(lifetime), store())]
+        {
             let refused = refused.unwrap_err().to_string();
             assert!(refused.contains("visitor_lifetime") && refused.contains("\"photos\""), "{refused}");
         }

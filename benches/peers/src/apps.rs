@@ -69,10 +69,7 @@ impl Peer {
                     let ready = std::future::poll_fn(|cx| service.poll_ready(cx)).now_or_never();
                     assert!(matches!(ready, Some(Ok(()))), "axum is always ready");
                     let response = service.call(request).now_or_never().expect("nothing here waits");
-                    assert!(
-                        black_box(response).is_ok_and(|response| response.status().is_success()),
-                        "{name}"
-                    );
+                    assert!(black_box(response).is_ok_and(|response| response.status().is_success()), "{name}");
                 }
             }),
             listen: Box::new(move |listener| {
@@ -118,9 +115,7 @@ pub async fn peer(name: &'static str, provider: &Provider) -> Peer {
         "tower-sessions" => Peer { by_provider: false, ..Peer::new(name, "/login", sessions()) },
         "axum-login" => Peer { refreshes: true, ..Peer::new(name, "/login", by_hand(provider).await) },
         "axum-oidc" => Peer::new(name, "/login", axum_oidc(provider).await),
-        "axum-oidc-client" => {
-            Peer { refreshes: true, ..Peer::new(name, "/auth", axum_oidc_client(provider)) }
-        }
+        "axum-oidc-client" => Peer { refreshes: true, ..Peer::new(name, "/auth", axum_oidc_client(provider)) },
         "tower-oidc, around the router" => {
             let app = ready(page(get(by_layer)).route("/token", get(by_layer_token)));
             Peer { refreshes: true, ..Peer::new(name, "/auth/login", tower_oidc(provider).layer(app)) }
@@ -162,8 +157,7 @@ fn sessions() -> Router {
         black_box(&person.ok_or(StatusCode::UNAUTHORIZED)?.subject);
         Ok("Hello!")
     }
-    let layer =
-        SessionManagerLayer::new(tower_sessions::MemoryStore::default()).with_same_site(SameSite::Lax);
+    let layer = SessionManagerLayer::new(tower_sessions::MemoryStore::default()).with_same_site(SameSite::Lax);
     ready(page(get(known)).route("/login", get(login)).layer(layer))
 }
 
@@ -196,11 +190,9 @@ async fn axum_oidc(provider: &Provider) -> Router {
     let scopes = ["email", "profile"].map(str::to_owned).to_vec();
     let (issuer, secret) = (provider.issuer.clone(), Some(SECRET.to_owned()));
     let app = APP.parse().expect("a URL");
-    let layer =
-        OidcAuthLayer::<EmptyAdditionalClaims>::discover_client(app, issuer, CLIENT.into(), secret, scopes);
+    let layer = OidcAuthLayer::<EmptyAdditionalClaims>::discover_client(app, issuer, CLIENT.into(), secret, scopes);
     let layer = layer.await.expect("a provider");
-    let sessions =
-        SessionManagerLayer::new(tower_sessions::MemoryStore::default()).with_same_site(SameSite::Lax);
+    let sessions = SessionManagerLayer::new(tower_sessions::MemoryStore::default()).with_same_site(SameSite::Lax);
     let login_layer = OidcLoginLayer::<EmptyAdditionalClaims>::new();
     let required = ServiceBuilder::new().layer(HandleErrorLayer::new(failed)).layer(login_layer);
     let login = Router::new().route("/login", get(login)).layer(required);

@@ -306,8 +306,7 @@ fn refreshes(runtime: &Runtime) {
                 }
                 tokio::time::sleep(2 * lifetime).await;
                 let (before, start) = (provider.refreshes(), Instant::now());
-                let asked =
-                    cookies.iter().map(|cookie| async { text(peer.call("/token", cookie).await).await });
+                let asked = cookies.iter().map(|cookie| async { text(peer.call("/token", cookie).await).await });
                 let tokens: HashSet<String> =
                     futures_util::stream::iter(asked).buffer_unordered(AT_ONCE).collect().await;
                 let rate = PEOPLE as f64 / start.elapsed().as_secs_f64();

@@ -30,9 +30,6 @@ impl generated::people_server::People for People {
     async fn who_am_i(&self, request: Request<WhoAmIRequest>) -> Result<Response<WhoAmIResponse>, Status> {
         let user = request.extensions().get::<CurrentUser>();
         let user = user.ok_or_else(|| Status::unauthenticated("sign in at /auth/login"))?;
-        Ok(Response::new(WhoAmIResponse {
-            issuer: user.issuer().to_owned(),
-            subject: user.subject().to_owned(),
-        }))
+        Ok(Response::new(WhoAmIResponse { issuer: user.issuer().to_owned(), subject: user.subject().to_owned() }))
     }
 }

@@ -30,11 +30,8 @@ impl Database {
     ///
     /// The file cannot be opened, or is no database.
     pub async fn open(path: &Path) -> Result<Self, sqlx::Error> {
-        Self::connect(
-            SqlitePoolOptions::new(),
-            SqliteConnectOptions::new().filename(path).create_if_missing(true),
-        )
-        .await
+        Self::connect(SqlitePoolOptions::new(), SqliteConnectOptions::new().filename(path).create_if_missing(true))
+            .await
     }
 
     /// For tests: in memory, on one connection that stays.

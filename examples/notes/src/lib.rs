@@ -34,8 +34,7 @@ pub fn with_sign_up(config: Config, database: Database) -> Config {
     config.on_login(move |login| {
         let database = database.clone();
         async move {
-            let name =
-                ["name", "nickname", "email"].iter().find_map(|name| login.claims.get(*name)?.as_str());
+            let name = ["name", "nickname", "email"].iter().find_map(|name| login.claims.get(*name)?.as_str());
             match database.sign_up(&login.issuer, &login.subject, name.unwrap_or("somebody")).await {
                 Ok(id) => {
                     let claims = json!({ "user_id": id });
@@ -129,19 +128,13 @@ async fn list(member: Member, State(database): State<Database>) -> Result<Json<V
 }
 
 async fn add(
-    member: Member,
-    State(database): State<Database>,
-    Json(note): Json<NewNote>,
+    member: Member, State(database): State<Database>, Json(note): Json<NewNote>,
 ) -> Result<(StatusCode, Json<Note>), AppError> {
     let id = database.add(member.id, &note.text).await?;
     Ok((StatusCode::CREATED, Json(Note { id, text: note.text })))
 }
 
-async fn delete(
-    member: Member,
-    State(database): State<Database>,
-    Path(id): Path<i64>,
-) -> Result<StatusCode, AppError> {
+async fn delete(member: Member, State(database): State<Database>, Path(id): Path<i64>) -> Result<StatusCode, AppError> {
     match database.delete(member.id, id).await? {
         true => Ok(StatusCode::NO_CONTENT),
         // Somebody else's note is not there either.

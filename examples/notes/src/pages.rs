@@ -10,10 +10,7 @@ use tower_oidc::{AuthSession, CurrentUser};
 use crate::{AppError, Database, Member, NewNote};
 
 pub(crate) async fn home(
-    user: Option<CurrentUser>,
-    member: Result<Member, AppError>,
-    auth: AuthSession,
-    State(database): State<Database>,
+    user: Option<CurrentUser>, member: Result<Member, AppError>, auth: AuthSession, State(database): State<Database>,
 ) -> Result<Html<String>, AppError> {
     let Some(user) = user else {
         return Ok(page(&format!("<a href=\"{}\">Sign in</a>", escape(&auth.login_url("/")?))));
@@ -35,18 +32,14 @@ pub(crate) async fn home(
 }
 
 pub(crate) async fn add(
-    member: Member,
-    State(database): State<Database>,
-    Form(note): Form<NewNote>,
+    member: Member, State(database): State<Database>, Form(note): Form<NewNote>,
 ) -> Result<Redirect, AppError> {
     database.add(member.id, &note.text).await?;
     Ok(Redirect::to("/"))
 }
 
 pub(crate) async fn delete(
-    member: Member,
-    State(database): State<Database>,
-    Path(id): Path<i64>,
+    member: Member, State(database): State<Database>, Path(id): Path<i64>,
 ) -> Result<Redirect, AppError> {
     match database.delete(member.id, id).await? {
         true => Ok(Redirect::to("/")),
@@ -85,16 +78,10 @@ pub(crate) async fn end_other_sessions(auth: AuthSession) -> Result<Redirect, Ap
 }
 
 fn page(body: &str) -> Html<String> {
-    Html(format!(
-        "<!doctype html><html lang=en><meta charset=utf-8><title>Notes</title><h1>Notes</h1>{body}</html>"
-    ))
+    Html(format!("<!doctype html><html lang=en><meta charset=utf-8><title>Notes</title><h1>Notes</h1>{body}</html>"))
 }
 
 /// Names and notes are text, whatever they contain.
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
-        .replace('\'', "&#39;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }

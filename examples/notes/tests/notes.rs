@@ -40,18 +40,10 @@ struct Browser {
 }
 
 impl Browser {
-    async fn send(
-        &mut self,
-        method: Method,
-        path: &str,
-        site: &str,
-        kind: &str,
-        body: String,
-    ) -> Response<Body> {
+    async fn send(&mut self, method: Method, path: &str, site: &str, kind: &str, body: String) -> Response<Body> {
         let (mut method, mut path, mut body) = (method, path.to_owned(), body);
         loop {
-            let cookies: Vec<_> =
-                self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            let cookies: Vec<_> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
             let request = request(method, &path)
                 .header("accept", "text/html")
                 .header("sec-fetch-site", site)

@@ -160,9 +160,7 @@ impl PostgresStore {
 
     /// Runs a statement, and one that writes nothing once more where no answer came.
     async fn run<T: Send + 'static>(
-        &self,
-        writes: bool,
-        statement: impl Fn(Arc<Client>) -> PoolAnswer<T>,
+        &self, writes: bool, statement: impl Fn(Arc<Client>) -> PoolAnswer<T>,
     ) -> Result<T, StoreError> {
         let run = async || self.0.pool.run(self.lease(writes).await?, &statement).await;
         let answered = async {
@@ -188,9 +186,7 @@ impl Store for PostgresStore {
     fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
         Box::pin(async move {
             let record = Columns::try_from(record)?;
-            let row = self
-                .run(true, |client| Box::pin(tables::swap(client, key, expected, record.clone())))
-                .await?;
+            let row = self.run(true, |client| Box::pin(tables::swap(client, key, expected, record.clone()))).await?;
             let Some(row) = row else { return Ok(None) };
             self.0.news.tell(key);
             columns::to_version(row.get(0)).map(Some)
@@ -218,8 +214,7 @@ impl Store for PostgresStore {
         Box::pin(async move {
             let mut deleted = 0;
             loop {
-                let batch =
-                    self.run(true, |client| Box::pin(tables::delete_expired(client, older_than))).await?;
+                let batch = self.run(true, |client| Box::pin(tables::delete_expired(client, older_than))).await?;
                 deleted += batch;
                 if batch < tables::BATCH.unsigned_abs() {
                     return Ok(deleted);
@@ -253,9 +248,7 @@ fn failed(error: Error) -> StoreError {
     match error.code().map(SqlState::code) {
         // No answer, or one that ends the connection: the transaction may have been committed before.
         None | Some("40003") => StoreError::outcome_unknown(MESSAGE, error),
-        Some(code) if code.starts_with("08") || code.starts_with("57P") => {
-            StoreError::outcome_unknown(MESSAGE, error)
-        }
+        Some(code) if code.starts_with("08") || code.starts_with("57P") => StoreError::outcome_unknown(MESSAGE, error),
         // Data that are no row of ours, rights and tables that are missing, limits of the program.
         Some(code) if ["22", "23", "42", "54"].iter().any(|class| code.starts_with(class)) => {
             StoreError::refused_by(MESSAGE, error)

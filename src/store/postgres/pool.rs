@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use deadpool_postgres::{
-    Client, ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, RecyclingMethod,
-};
+use deadpool_postgres::{Client, ClientWrapper, Hook, HookError, Manager, ManagerConfig, Object, RecyclingMethod};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tokio_postgres::error::SqlState;
@@ -89,16 +87,14 @@ impl Pool {
             }))
             .build()
             .map_err(|error| StoreError::refused_by("the pool cannot be set up", error))?;
-        let (writing, reading, next) =
-            (Arc::new(Semaphore::new(WRITING)), Arc::default(), AtomicUsize::new(0));
+        let (writing, reading, next) = (Arc::new(Semaphore::new(WRITING)), Arc::default(), AtomicUsize::new(0));
         Ok(Self { connections, limits, writing, reading, next, suspect })
     }
 
     /// A connection that nobody shares.
     pub(super) async fn own(&self) -> Result<Client, StoreError> {
         let client = self.connections.get().await;
-        let client =
-            client.map_err(|error| StoreError::unavailable("PostgreSQL cannot be reached", error))?;
+        let client = client.map_err(|error| StoreError::unavailable("PostgreSQL cannot be reached", error))?;
         if Object::metrics(&client).recycled.is_none() {
             self.suspect.store(false, Relaxed);
         }
@@ -126,9 +122,7 @@ impl Pool {
     /// Runs a statement to its end, also where its caller has gone: the connection is free when the answer has come. When
     /// none comes, it is given up.
     pub(super) async fn run<T: Send + 'static>(
-        &self,
-        (client, writing): PooledConnection,
-        statement: impl FnOnce(Arc<Client>) -> PoolAnswer<T>,
+        &self, (client, writing): PooledConnection, statement: impl FnOnce(Arc<Client>) -> PoolAnswer<T>,
     ) -> Result<T, StoreError> {
         let (suspect, reading) = (Arc::clone(&self.suspect), Arc::clone(&self.reading));
         let answer = statement(Arc::clone(&client));
@@ -136,17 +130,12 @@ impl Pool {
             let _writing = writing;
             let heard = match timeout(ANSWER, answer).await {
                 Ok(answer) => answer.map_err(|error| (is_lost(&error), failed(error))),
-                Err(late) => {
-                    Err((true, StoreError::outcome_unknown("PostgreSQL did not answer in time", late)))
-                }
+                Err(late) => Err((true, StoreError::outcome_unknown("PostgreSQL did not answer in time", late))),
             };
             if matches!(heard, Err((true, _))) {
                 suspect.store(true, Relaxed);
                 // What others read over it ends with it, or in its own time. One that is being made is good.
-                reading
-                    .iter()
-                    .filter_map(|shared| shared.try_lock().ok())
-                    .for_each(|mut shared| *shared = Weak::new());
+                reading.iter().filter_map(|shared| shared.try_lock().ok()).for_each(|mut shared| *shared = Weak::new());
                 Arc::into_inner(client).map(Object::take);
             }
             heard.map_err(|(_, error)| error)
@@ -280,9 +269,8 @@ mod tests {
         for _ in 0..CONNECTIONS - WRITING {
             reads.push(pool.lease(false).await.unwrap().0);
         }
-        let end = |client: Arc<Client>| -> PoolAnswer<()> {
-            Box::pin(async move { client.batch_execute("end").await })
-        };
+        let end =
+            |client: Arc<Client>| -> PoolAnswer<()> { Box::pin(async move { client.batch_execute("end").await }) };
         assert!(pool.run((Arc::clone(&reads[0]), None), end).await.is_err());
         let next = pool.lease(false).await.unwrap().0;
         assert!(!reads.iter().any(|read| Arc::ptr_eq(read, &next)), "all are suspect");

@@ -68,10 +68,7 @@ pub(super) fn stored(row: &Row) -> Result<Stored, StoreError> {
 }
 
 pub(super) async fn swap(
-    client: Arc<Client>,
-    key: Key,
-    expected: Option<Version>,
-    record: Columns,
+    client: Arc<Client>, key: Key, expected: Option<Version>, record: Columns,
 ) -> Result<Option<Row>, Error> {
     let tags = record.tags.each_ref().map(|tag| tag.as_ref().map(|tag| &tag[..]));
     let (key_bytes, contents) = (&key.0[..], &record.contents[..]);

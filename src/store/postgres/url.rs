@@ -51,9 +51,7 @@ pub(super) fn parse(url: &str) -> Result<(Config, Tls), StoreError> {
     let (mode, tls) = match mode.unwrap_or("prefer") {
         "disable" => (SslMode::Disable, Tls::Unverified),
         "prefer" => (SslMode::Prefer, Tls::Unverified),
-        "require" | "verify-ca" | "verify-full" => {
-            (SslMode::Require, Tls::Verified { root_cert: root_cert.take() })
-        }
+        "require" | "verify-ca" | "verify-full" => (SslMode::Require, Tls::Verified { root_cert: root_cert.take() }),
         _ => {
             return Err(StoreError::refused(
                 "PostgreSQL's sslmode must be disable, prefer, require, verify-ca or verify-full",

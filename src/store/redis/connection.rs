@@ -7,8 +7,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion,
-    PushInfo, PushKind, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value, cmd,
+    AsyncConnectionConfig, Client, Cmd, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion, PushInfo,
+    PushKind, RedisError, RedisResult, ServerErrorKind, TlsCertificates, Value, cmd,
 };
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
@@ -98,11 +98,7 @@ impl ConnectionManager {
     /// Where its answer is lost it is sent again if it is `conditional`: it does nothing unless the row is at a version,
     /// and no two writings share one. Any other might undo what another process did since the first one.
     pub(super) async fn run(
-        &self,
-        script: &Script,
-        keys: &[&[u8]],
-        arguments: &[&[u8]],
-        conditional: bool,
+        &self, script: &Script, keys: &[&[u8]], arguments: &[&[u8]], conditional: bool,
     ) -> Result<i64, StoreError> {
         let invocation = |name: &str, which: &str| {
             let mut command = cmd(name);
@@ -128,8 +124,7 @@ impl ConnectionManager {
 
     /// A command that writes nothing.
     pub(super) async fn ask(&self, command: &Cmd) -> Result<Value, StoreError> {
-        let answer =
-            timeout(CALL, self.try_ask(command, true)).await.unwrap_or(Err(RedisFailure::UNANSWERED));
+        let answer = timeout(CALL, self.try_ask(command, true)).await.unwrap_or(Err(RedisFailure::UNANSWERED));
         answer.map(|(answer, _)| answer).map_err(|failure| StoreError::from(failure).of_a_read())
     }
 
@@ -141,11 +136,10 @@ impl ConnectionManager {
             let unknown = first.as_ref().filter(|first| first.code().is_none()).map(RedisFailure::from);
             let connected = self.connection().await;
             let mut connection = connected.map_err(|failure| unknown.clone().unwrap_or(failure))?;
-            let error =
-                match connection.requests.send_packed_command(command).await.and_then(Value::extract_error) {
-                    Ok(answer) => return Ok((answer, unknown.is_some())),
-                    Err(error) => error,
-                };
+            let error = match connection.requests.send_packed_command(command).await.and_then(Value::extract_error) {
+                Ok(answer) => return Ok((answer, unknown.is_some())),
+                Err(error) => error,
+            };
             if is_lost(&error) {
                 self.state.forget(connection.attempt);
                 if first.is_none() && !error.is_timeout() && (repeatable || error.code().is_some()) {
@@ -241,10 +235,9 @@ pub(super) fn open(url: &str, roots: Option<&[u8]>) -> RedisResult<Client> {
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
     match roots {
-        Some(roots) => Client::build_with_tls(
-            info,
-            TlsCertificates { client_tls: None, root_cert: Some(roots.to_vec()) },
-        ),
+        Some(roots) => {
+            Client::build_with_tls(info, TlsCertificates { client_tls: None, root_cert: Some(roots.to_vec()) })
+        }
         None => Client::open(info),
     }
 }

@@ -59,16 +59,10 @@ impl From<&RedisError> for RedisFailure {
             ErrorKind::Parse => (OutcomeUnknown, "Redis failed"),
             ErrorKind::AuthenticationFailed => (Unavailable, "Redis refuses the user or password"),
             ErrorKind::Server(BusyLoading) => (Unavailable, "Redis is loading its data"),
-            ErrorKind::Server(ReadOnly) => {
-                (Unavailable, "this Redis is a replica, which cannot be written to")
-            }
+            ErrorKind::Server(ReadOnly) => (Unavailable, "this Redis is a replica, which cannot be written to"),
             ErrorKind::Server(NoPerm) => (Refused, "Redis does not let this user do what is needed"),
-            ErrorKind::Server(Moved | Ask) => {
-                (Refused, "this Redis is a node of a cluster, which is not supported")
-            }
-            ErrorKind::RESP3NotSupported => {
-                (Refused, "this Redis does not speak RESP3: it is older than version 6")
-            }
+            ErrorKind::Server(Moved | Ask) => (Refused, "this Redis is a node of a cluster, which is not supported"),
+            ErrorKind::RESP3NotSupported => (Refused, "this Redis does not speak RESP3: it is older than version 6"),
             ErrorKind::InvalidClientConfig => (Refused, "the URL of Redis is not one"),
             _ => match error.code() {
                 Some("OOM") => (Unavailable, "Redis is full"),

@@ -166,8 +166,7 @@ impl Store for RedisStore {
             let packed = row::pack(version, &record)?;
             let keys: [&[u8]; 3] = [&self.names.row(key), tags, expiry];
             let expires_at = record.expires_at.as_millis().to_string();
-            let arguments: [&[u8]; 5] =
-                [&key.0, &row::expected(expected), &packed, expires_at.as_bytes(), channel];
+            let arguments: [&[u8]; 5] = [&key.0, &row::expected(expected), &packed, expires_at.as_bytes(), channel];
             let written = self.link.run(&SWAP, &keys, &arguments, expected.is_some()).await?;
             Ok((written == 1).then_some(version))
         })
@@ -187,8 +186,7 @@ impl Store for RedisStore {
         Box::pin(async move {
             let first = [b"[", &tag.0[..]].concat();
             let last = [b"[", &tag.0[..], &[u8::MAX; 32]].concat();
-            let found: Vec<Vec<u8>> =
-                self.ask(cmd("ZRANGEBYLEX").arg(&self.names.tags).arg(first).arg(last)).await?;
+            let found: Vec<Vec<u8>> = self.ask(cmd("ZRANGEBYLEX").arg(&self.names.tags).arg(first).arg(last)).await?;
             Ok(found.iter().filter_map(|member| member.get(32..)?.try_into().ok()).map(Key).collect())
         })
     }
@@ -206,8 +204,7 @@ impl Store for RedisStore {
                 due.arg(expiry).arg("-inf").arg(&now).arg("LIMIT").arg(0).arg(STEP);
                 let due: Vec<Vec<u8>> = self.ask(&due).await?;
                 let rows: Vec<_> = due.iter().map(|key| [&self.names.rows[..], key].concat()).collect();
-                let keys: Vec<_> =
-                    [&tags[..], expiry].into_iter().chain(rows.iter().map(Vec::as_slice)).collect();
+                let keys: Vec<_> = [&tags[..], expiry].into_iter().chain(rows.iter().map(Vec::as_slice)).collect();
                 let arguments: Vec<_> =
                     [now.as_bytes(), channel].into_iter().chain(due.iter().map(Vec::as_slice)).collect();
                 let deleted = self.link.run(&DELETE_EXPIRED, &keys, &arguments, false).await?;

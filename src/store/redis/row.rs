@@ -55,11 +55,8 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_is_no_record() {
-        let record = Record {
-            bytes: Bytes::new(),
-            expires_at: Timestamp::from_secs(1),
-            tags: vec![Tag([1; 32]), Tag([2; 32])],
-        };
+        let record =
+            Record { bytes: Bytes::new(), expires_at: Timestamp::from_secs(1), tags: vec![Tag([1; 32]), Tag([2; 32])] };
         let packed = pack(Version(1), &record).unwrap();
         for length in 0..packed.len() {
             assert_eq!(unpack(packed[..length].to_vec()), None, "{length} bytes");

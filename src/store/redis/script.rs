@@ -18,8 +18,7 @@ pub(super) static SWAP: LazyLock<Script> = LazyLock::new(|| script(include_str!(
 pub(super) static DELETE: LazyLock<Script> = LazyLock::new(|| script(include_str!("delete.lua")));
 
 /// Keys: tags, expiry, then rows. Arguments: now, channel, then the rows' keys.
-pub(super) static DELETE_EXPIRED: LazyLock<Script> =
-    LazyLock::new(|| script(include_str!("delete_expired.lua")));
+pub(super) static DELETE_EXPIRED: LazyLock<Script> = LazyLock::new(|| script(include_str!("delete_expired.lua")));
 
 fn script(body: &str) -> Script {
     let source = [COMMON, body].concat();

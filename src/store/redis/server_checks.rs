@@ -10,16 +10,12 @@ use crate::events::{EventCode, observer};
 
 /// Refuses a server that may evict live records, and one that only repeats what another server holds; warns, once, of one
 /// that forgets when it restarts.
-pub(super) async fn check(
-    connection: &mut MultiplexedConnection,
-    warned: &AtomicBool,
-) -> Result<(), RedisFailure> {
+pub(super) async fn check(connection: &mut MultiplexedConnection, warned: &AtomicBool) -> Result<(), RedisFailure> {
     let info: InfoDict = match cmd("INFO").query_async(connection).await {
         Ok(info) => info,
         Err(error) if error.is_io_error() => return Err(RedisFailure::while_connecting(&error)),
         Err(_) => {
-            let text =
-                "Redis does not say what it persists and evicts: see to it that it keeps what is written";
+            let text = "Redis does not say what it persists and evicts: see to it that it keeps what is written";
             warn(warned, EventCode::StoreUnchecked, text);
             return Ok(());
         }

@@ -40,8 +40,7 @@ impl ConnectionPool {
 
     /// Does the work with one connection, to its end even where nobody waits for it any more.
     pub(super) async fn run<T: Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+        self: &Arc<Self>, work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let permit = timeout(TURN, Arc::clone(&self.permits).acquire_owned()).await;
         let Ok(Ok(permit)) = permit else {
@@ -77,8 +76,7 @@ impl ConnectionPool {
 
     /// Does work that writes nothing.
     pub(super) async fn read<T: Send + 'static>(
-        self: &Arc<Self>,
-        work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
+        self: &Arc<Self>, work: impl FnOnce(&mut Connection) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.run(work).await.map_err(StoreError::of_a_read)
     }
@@ -120,9 +118,7 @@ fn write_ahead(connection: &Connection) -> rusqlite::Result<String> {
     let mut attempts = 0;
     loop {
         match connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0)) {
-            Err(error)
-                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && attempts < ATTEMPTS =>
-            {
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) && attempts < ATTEMPTS => {
                 attempts += 1;
                 std::thread::sleep(PAUSE);
             }
@@ -145,9 +141,7 @@ pub(super) fn create(path: &Path) -> Result<(), StoreError> {
 pub(super) fn check_path(path: &Path) -> Result<(), StoreError> {
     let name = path.to_string_lossy();
     if name.is_empty() || name.starts_with(":memory:") || name.starts_with("file:") {
-        return Err(StoreError::refused(
-            "SQLite needs the path of a file; `MemoryStore` keeps records in memory",
-        ));
+        return Err(StoreError::refused("SQLite needs the path of a file; `MemoryStore` keeps records in memory"));
     }
     if path.is_dir() {
         return Err(StoreError::refused("SQLite needs the path of a file, and this is a directory"));
@@ -200,9 +194,9 @@ mod tests {
             };
             let under_way = {
                 let connections = Arc::clone(&connections);
-                tokio::spawn(async move {
-                    if reads { connections.read(work).await } else { connections.run(work).await }
-                })
+                tokio::spawn(
+                    async move { if reads { connections.read(work).await } else { connections.run(work).await } },
+                )
             };
             is_hanging.await.unwrap();
             let waiting = {

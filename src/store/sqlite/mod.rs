@@ -178,8 +178,7 @@ impl Store for SqliteStore {
 
     fn delete(&self, key: Key, expected: Option<Version>) -> StoreFuture<'_, bool> {
         Box::pin(async move {
-            let deleted =
-                self.0.writer.run(move |connection| tables::delete(connection, key, expected)).await?;
+            let deleted = self.0.writer.run(move |connection| tables::delete(connection, key, expected)).await?;
             if deleted {
                 self.0.changes.tell(Change::Row(key));
             }
@@ -196,8 +195,7 @@ impl Store for SqliteStore {
             let mut deleted = 0;
             loop {
                 let writer = self.1.clone();
-                let delete =
-                    move |connection: &mut _| tables::delete_expired(connection, &writer, older_than);
+                let delete = move |connection: &mut _| tables::delete_expired(connection, &writer, older_than);
                 let batch = self.0.writer.run(delete).await?;
                 deleted += batch;
                 if batch < u64::from(tables::BATCH) {

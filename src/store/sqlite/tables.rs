@@ -61,11 +61,7 @@ pub(super) struct Writer {
 }
 
 pub(super) fn swap(
-    connection: &mut Connection,
-    writer: &Writer,
-    key: Key,
-    expected: Option<Version>,
-    record: &Columns,
+    connection: &mut Connection, writer: &Writer, key: Key, expected: Option<Version>, record: &Columns,
 ) -> Result<Option<Version>, StoreError> {
     // The lock is taken before anything is read, so that no other process writes in between.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
@@ -77,9 +73,8 @@ pub(super) fn swap(
     let written = match expected.map(columns::from_version) {
         None => prepare(&transaction, include_str!("create.sql"))?
             .execute(params![key.0, next, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6]),
-        Some(expected) => prepare(&transaction, include_str!("change.sql"))?.execute(params![
-            key.0, next, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6, expected
-        ]),
+        Some(expected) => prepare(&transaction, include_str!("change.sql"))?
+            .execute(params![key.0, next, expires_at, contents, tag1, tag2, tag3, tag4, tag5, tag6, expected]),
     };
     if written.map_err(failed)? == 0 {
         return Ok(None);
@@ -88,11 +83,7 @@ pub(super) fn swap(
     columns::to_version(next).map(Some)
 }
 
-pub(super) fn delete(
-    connection: &mut Connection,
-    key: Key,
-    expected: Option<Version>,
-) -> Result<bool, StoreError> {
+pub(super) fn delete(connection: &mut Connection, key: Key, expected: Option<Version>) -> Result<bool, StoreError> {
     let parameters = params![key.0, expected.map(columns::from_version)];
     Ok(prepare(connection, columns::DELETE)?.execute(parameters).map_err(failed)? > 0)
 }
@@ -106,13 +97,10 @@ pub(super) fn find(connection: &mut Connection, tag: Tag) -> Result<Vec<Key>, St
 /// Deletes a batch of what expired, and returns how many rows that were. Where no other process has written within a
 /// minute of `older_than`, by its own clock, that moment may be wrong: then what expired 30 days before it goes.
 pub(super) fn delete_expired(
-    connection: &mut Connection,
-    writer: &Writer,
-    older_than: Timestamp,
+    connection: &mut Connection, writer: &Writer, older_than: Timestamp,
 ) -> Result<u64, StoreError> {
     let mut delete = prepare(connection, include_str!("delete_expired.sql"))?;
-    let deleted =
-        delete.execute(params![columns::from_timestamp(older_than), BATCH, writer.id]).map_err(failed)?;
+    let deleted = delete.execute(params![columns::from_timestamp(older_than), BATCH, writer.id]).map_err(failed)?;
     Ok(deleted as u64)
 }
 

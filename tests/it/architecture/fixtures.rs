@@ -61,20 +61,13 @@ fn an_import_upwards_is_seen_in_every_spelling() {
 /// The root re-exports it from above: the name is the root's, and what is meant is not.
 #[test]
 fn a_re_export_hides_nothing() {
-    for low in [
-        "use crate::Thing;",
-        "use super::Thing;",
-        "use crate::{Ground as G, Thing};",
-        "fn f(_: crate::Thing) {}",
-    ] {
+    for low in
+        ["use crate::Thing;", "use super::Thing;", "use crate::{Ground as G, Thing};", "fn f(_: crate::Thing) {}"]
+    {
         assert_eq!(found(low, "").len(), 1, "{low}");
     }
     assert_eq!(found("pub use crate::Thing;", "use super::Thing;").len(), 2, "through two re-exports");
-    assert_eq!(
-        found("use crate::Ground as Own;", ""),
-        Vec::<String>::new(),
-        "what is meant stands on the same floor"
-    );
+    assert_eq!(found("use crate::Ground as Own;", ""), Vec::<String>::new(), "what is meant stands on the same floor");
 }
 
 #[test]
@@ -104,14 +97,8 @@ fn a_circle_of_two_files_is_seen() {
         ]);
         imports.circles().len()
     };
-    assert_eq!(
-        two("use super::second::Second; pub struct First;", "use super::first::First; pub struct Second;"),
-        1
-    );
-    assert_eq!(
-        two("use crate::Second; pub struct First;", "pub struct Second(crate::folder::first::First);"),
-        1
-    );
+    assert_eq!(two("use super::second::Second; pub struct First;", "use super::first::First; pub struct Second;"), 1);
+    assert_eq!(two("use crate::Second; pub struct First;", "pub struct Second(crate::folder::first::First);"), 1);
     assert_eq!(two("use super::second::Second; pub struct First;", "pub struct Second;"), 0);
 }
 

@@ -156,8 +156,7 @@ fn must_not_know(folder: &str, words: &[&str]) {
 
 #[test]
 fn the_protocol_has_no_io_clock_randomness_or_framework() {
-    let outside =
-        ["async ", ".await", "Clock", "Random", "use http::", "hyper", "tower", "axum", "tokio", "reqwest"];
+    let outside = ["async ", ".await", "Clock", "Random", "use http::", "hyper", "tower", "axum", "tokio", "reqwest"];
     must_not_know("src/protocol", &outside);
 }
 
@@ -195,11 +194,7 @@ fn features_are_named_on_module_lines_only() {
             if line.trim_start().starts_with("#[cfg(") && line.contains("feature") {
                 let next = lines.find(|line| !line.trim_start().starts_with("#[")).unwrap_or_default();
                 let item = next.trim_start().trim_start_matches("pub ").trim_start_matches("pub(crate) ");
-                assert!(
-                    item.starts_with("mod ") || item.starts_with("use "),
-                    "{}: {next}",
-                    source.path.display()
-                );
+                assert!(item.starts_with("mod ") || item.starts_with("use "), "{}: {next}", source.path.display());
             }
         }
     }
@@ -250,8 +245,7 @@ fn files_stay_small() {
 #[test]
 fn examples_print_their_address_and_what_goes_wrong() {
     let mut shortest = usize::MAX;
-    let programs: Vec<_> =
-        files("examples").into_iter().filter(|(_, text)| text.contains("async fn main()")).collect();
+    let programs: Vec<_> = files("examples").into_iter().filter(|(_, text)| text.contains("async fn main()")).collect();
     assert!(programs.len() >= 5, "{}", programs.len());
     for (path, text) in programs {
         let shown = path.display();
@@ -278,8 +272,7 @@ fn the_guides_know_the_events() {
     for guide in ["deployment", "production"] {
         let text = read(&format!("src/docs/{guide}.md"));
         let rows = text.lines().filter(|line| line.starts_with("| `"));
-        let cells =
-            rows.filter_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split('`').skip(1).step_by(2));
+        let cells = rows.filter_map(|row| row.split('|').nth(1)).flat_map(|cell| cell.split('`').skip(1).step_by(2));
         told.extend(cells.map(str::to_owned));
     }
     assert!(warnings.len() > 15 && told.len() > 15, "{warnings:?} {told:?}");
@@ -303,9 +296,7 @@ fn tests_that_need_other_programs_are_not_repeated_on_each_store() {
     for (path, text) in files("tests/it") {
         let module = path.strip_prefix(&root).unwrap().with_extension("");
         let module: String = module.iter().map(|part| format!("{}::", part.to_str().unwrap())).collect();
-        let needs = ["RealProvider::start", "Keycloak::shared", "requirement("]
-            .iter()
-            .any(|need| text.contains(need));
+        let needs = ["RealProvider::start", "Keycloak::shared", "requirement("].iter().any(|need| text.contains(need));
         if !needs || ["architecture::", "support::"].iter().any(|apart| module.starts_with(apart)) {
             continue;
         }

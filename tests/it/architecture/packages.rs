@@ -26,10 +26,7 @@ const PRESCRIBED: &[Part] = &[
     (
         "http",
         "the types of requests and responses",
-        &[
-            ("src/layer/service.rs", &["Request", "Response"]),
-            ("src/provider/http_client.rs", &["Request<Bytes>"]),
-        ],
+        &[("src/layer/service.rs", &["Request", "Response"]), ("src/provider/http_client.rs", &["Request<Bytes>"])],
     ),
     ("tower-cookies", "builds each `Set-Cookie`", &[("src/cookie.rs", &["Cookie::build", "SameSite"])]),
     (
@@ -74,9 +71,7 @@ fn prescribed_packages_do_what_they_are_there_for() {
         let name = package.replace('-', "_");
         let names = |line: &str| {
             let before = |at: usize| line[..at].chars().next_back();
-            let apart = |at: usize| {
-                !before(at).is_some_and(|before| before.is_alphanumeric() || "_:".contains(before))
-            };
+            let apart = |at: usize| !before(at).is_some_and(|before| before.is_alphanumeric() || "_:".contains(before));
             line.match_indices(&format!("{name}::")).any(|(at, _)| apart(at))
         };
         let mut used: Vec<String> = Vec::new();
@@ -91,10 +86,7 @@ fn prescribed_packages_do_what_they_are_there_for() {
             assert!(used.iter().any(|used| used == file), "{file} does not use {package}: {purpose}");
             let source = sources.iter().find(|source| source.path == repository().join(file)).unwrap();
             for item in *uses {
-                assert!(
-                    source.code().any(|line| line.contains(item)),
-                    "{file} has no {item}: {package} {purpose}"
-                );
+                assert!(source.code().any(|line| line.contains(item)), "{file} has no {item}: {package} {purpose}");
             }
         }
     }
@@ -104,14 +96,12 @@ fn prescribed_packages_do_what_they_are_there_for() {
 const CRATES_BESIDES: usize = 33;
 
 /// What the prescribed packages bring with them: they themselves, tokio, and axum as an application has it.
-const BRINGING: &[&str] =
-    &["axum", "moka", "openidconnect", "serde", "thiserror", "tokio", "tower", "tower-cookies"];
+const BRINGING: &[&str] = &["axum", "moka", "openidconnect", "serde", "thiserror", "tokio", "tower", "tower-cookies"];
 
 /// What cargo says in the repository, without the network.
 fn cargo(arguments: &[&str]) -> String {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let output =
-        Command::new(cargo).args(arguments).arg("--offline").current_dir(repository()).output().unwrap();
+    let output = Command::new(cargo).args(arguments).arg("--offline").current_dir(repository()).output().unwrap();
     let complaints = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "cargo {arguments:?}: {complaints}");
     String::from_utf8(output.stdout).unwrap()
@@ -154,10 +144,7 @@ fn besides(own: &Graph, axum: &Graph) -> BTreeSet<String> {
     let root = own.keys().find(named).unwrap();
     let prescribed = own[root].iter().filter(|name| BRINGING.contains(&name.split(' ').next().unwrap()));
     let brought = closure(own, prescribed.cloned());
-    own.keys()
-        .filter(|name| !brought.contains(*name) && !axum.contains_key(*name) && !named(name))
-        .cloned()
-        .collect()
+    own.keys().filter(|name| !brought.contains(*name) && !axum.contains_key(*name) && !named(name)).cloned().collect()
 }
 
 /// A build with default features has few crates that the prescribed packages do not bring; with `--nocapture`, this says
@@ -169,11 +156,7 @@ fn few_crates_beside_those_of_the_prescribed_packages() {
     assert!(own.len() > 150 && axum.len() > 50, "cargo tree is read wrongly: {} {}", own.len(), axum.len());
     let besides = besides(&own, &axum);
     println!("{} of {} crates: {besides:?}", besides.len(), own.len());
-    assert!(
-        besides.len() <= CRATES_BESIDES,
-        "{}, expected at most {CRATES_BESIDES}: {besides:?}",
-        besides.len()
-    );
+    assert!(besides.len() <= CRATES_BESIDES, "{}, expected at most {CRATES_BESIDES}: {besides:?}", besides.len());
 }
 
 #[test]
@@ -207,8 +190,7 @@ fn the_package_is_complete_and_nothing_more() {
     let made = ["Cargo.lock", "Cargo.toml.orig", ".cargo_vcs_info.json"];
     for file in listed.iter().filter(|file| !made.contains(file)) {
         let first = file.split('/').next().unwrap();
-        let expected =
-            ["CHANGELOG.md", "Cargo.toml", "LICENSE", "README.md", "examples", "src"].contains(&first);
+        let expected = ["CHANGELOG.md", "Cargo.toml", "LICENSE", "README.md", "examples", "src"].contains(&first);
         assert!(expected, "the package has {file}: see `exclude` in Cargo.toml");
     }
     let nested = listed.iter().filter(|file| Path::new(file).ends_with("Cargo.toml")).count();

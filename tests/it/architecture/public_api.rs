@@ -9,18 +9,8 @@ use super::imports::flat;
 use super::{Source, src};
 
 /// The crates that an application meets in our types, and needs in versions that fit.
-const MET: &[&str] = &[
-    "axum_core",
-    "bytes",
-    "http",
-    "http_body",
-    "http_body_util",
-    "serde",
-    "serde_json",
-    "std",
-    "tower",
-    "url",
-];
+const MET: &[&str] =
+    &["axum_core", "bytes", "http", "http_body", "http_body_util", "serde", "serde_json", "std", "tower", "url"];
 
 /// The first names of the paths in a signature.
 #[derive(Default)]
@@ -120,8 +110,7 @@ fn crates() -> BTreeSet<String> {
     let manifest = std::fs::read_to_string(crate::support::folder::repository().join("Cargo.toml")).unwrap();
     let (_, after) = manifest.split_once("\n[dependencies]\n").unwrap();
     let (dependencies, _) = after.split_once("\n[").unwrap();
-    let names =
-        dependencies.lines().filter_map(|line| Some(line.split_once(" = ")?.0.trim().replace('-', "_")));
+    let names = dependencies.lines().filter_map(|line| Some(line.split_once(" = ")?.0.trim().replace('-', "_")));
     names.filter(|name| !name.starts_with('#')).chain(["std".to_owned()]).collect()
 }
 

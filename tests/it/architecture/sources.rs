@@ -39,11 +39,7 @@ pub(super) fn crate_sources(root: &Path, read: &dyn Fn(&Path) -> Option<String>)
 }
 
 fn add(
-    path: PathBuf,
-    module: ModulePath,
-    folder: PathBuf,
-    read: &dyn Fn(&Path) -> Option<String>,
-    found: &mut Vec<Source>,
+    path: PathBuf, module: ModulePath, folder: PathBuf, read: &dyn Fn(&Path) -> Option<String>, found: &mut Vec<Source>,
 ) {
     let text = read(&path).unwrap_or_else(|| panic!("there is no file {}", path.display()));
     let mut syntax = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));

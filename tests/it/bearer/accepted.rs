@@ -36,11 +36,7 @@ async fn a_tokens_user_is_the_current_user() {
     let by_session = browser.navigate(&format!("{APP}/api/me")).await.json();
     assert_eq!(by_session["pseudonym"], body(&world.api("/api/me", &token).await)["pseudonym"]);
     assert_eq!((&by_session["scopes"], &by_session["client"]), (&json!([]), &Value::Null));
-    assert_eq!(
-        browser.navigate(&format!("{APP}/api/all")).await.status,
-        200,
-        "scopes limit clients, not users"
-    );
+    assert_eq!(browser.navigate(&format!("{APP}/api/all")).await.status, 200, "scopes limit clients, not users");
 }
 
 /// A scope that the token lacks is 403 with the scope, as RFC 6750 section 3.1 says; no token at all is 401 without an error.
@@ -50,10 +46,7 @@ async fn what_is_missing_is_in_the_challenge() {
     let token = world.token("alice", |_| ());
     let lacks = world.api("/api/all", &token).await;
     assert_eq!((lacks.status().as_u16(), &body(&lacks)["code"]), (403, &json!("forbidden")));
-    assert_eq!(
-        challenge(&lacks),
-        format!("Bearer error=\"insufficient_scope\", scope=\"notes.all\", {METADATA}")
-    );
+    assert_eq!(challenge(&lacks), format!("Bearer error=\"insufficient_scope\", scope=\"notes.all\", {METADATA}"));
     for scopes in [json!("notes.all"), json!(["x", "notes.all"]), json!("x notes.all")] {
         for name in ["scope", "scp"] {
             let token = world.token("alice", |jwt| {
@@ -64,10 +57,7 @@ async fn what_is_missing_is_in_the_challenge() {
         }
     }
     let nothing = world.asks(Request::get(format!("{APP}/api/me"))).await;
-    assert_eq!(
-        (nothing.status().as_u16(), challenge(&nothing)),
-        (401, format!("Bearer {METADATA}").as_str())
-    );
+    assert_eq!((nothing.status().as_u16(), challenge(&nothing)), (401, format!("Bearer {METADATA}").as_str()));
     assert_eq!(body(&nothing)["code"], "unauthenticated");
     let page = world
         .browser()
@@ -200,8 +190,7 @@ async fn a_clients_own_token_is_no_user() {
         assert_eq!(open.api("/api/all", &token).await.status(), 403, "{at}");
         assert_eq!(open.api("/who", &token).await.body(), "null", "{at}");
         assert_eq!(open.api("/admin", &token).await.status(), 401, "{at}");
-        let nightly =
-            Request::post(format!("{APP}/api/nightly")).header(AUTHORIZATION, format!("Bearer {token}"));
+        let nightly = Request::post(format!("{APP}/api/nightly")).header(AUTHORIZATION, format!("Bearer {token}"));
         assert_eq!(body(&open.asks(nightly).await), "cli", "{at}");
     }
 }
@@ -212,9 +201,7 @@ async fn the_hook_decides_about_tokens() {
     let world = world(|config| {
         config.on_login(|_| async { LoginDecision::Allow }).on_bearer(|login| async move {
             match login.claims.get("name").and_then(Value::as_str) {
-                Some("Staff") => {
-                    LoginDecision::AllowWith([("name".to_owned(), json!("S."))].into_iter().collect())
-                }
+                Some("Staff") => LoginDecision::AllowWith([("name".to_owned(), json!("S."))].into_iter().collect()),
                 Some("Panics") => panic!("on purpose"),
                 _ => LoginDecision::Deny("staff only".to_owned()),
             }
@@ -319,10 +306,7 @@ fn an_api_needs_an_audience_of_its_own() {
     assert_eq!(problems(&api), "");
     let client_id = crate::support::provider::CLIENT_ID;
     for audience in ["", client_id] {
-        assert!(
-            problems(&|config| config.api(Api::new(audience))).contains("and no client id"),
-            "{audience}"
-        );
+        assert!(problems(&|config| config.api(Api::new(audience))).contains("and no client id"), "{audience}");
     }
     let hooked = |config: Config| api(config).on_login(|_| async { LoginDecision::Allow });
     assert!(problems(&hooked).contains("set on_bearer too"));

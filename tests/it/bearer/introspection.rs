@@ -80,11 +80,7 @@ async fn an_answer_about_another_token_is_refused() {
         let world = asking();
         world.says(edit);
         let answer = world.api("/private", TOKEN).await;
-        assert_eq!(
-            (answer.status().as_u16(), &body(&answer)["code"]),
-            (401, &json!("invalid_token")),
-            "{what}"
-        );
+        assert_eq!((answer.status().as_u16(), &body(&answer)["code"]), (401, &json!("invalid_token")), "{what}");
         world.says(|_| ());
         assert_eq!(world.api("/private", &format!("{TOKEN}{at}")).await.status(), 200, "{what}: the control");
     }
@@ -129,11 +125,7 @@ async fn a_jwt_is_not_asked_about() {
     assert_eq!(world.api("/private", &wrong).await.status(), 401);
     assert!(world.op.introspections().is_empty());
     let elsewhere = world.token("bob", |jwt| jwt.claim("iss", "https://elsewhere.test"));
-    assert_eq!(
-        body(&world.api("/private", &elsewhere).await)["sub"],
-        "a1",
-        "the provider is asked about what it is"
-    );
+    assert_eq!(body(&world.api("/private", &elsewhere).await)["sub"], "a1", "the provider is asked about what it is");
 }
 
 /// The hook decides about these, too.

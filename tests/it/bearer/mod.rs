@@ -30,11 +30,7 @@ fn world(edit: impl FnOnce(Config) -> Config) -> World {
     let events = Events::default();
     let config = edit(api(config(&world.net, &world.clock))).on_event(events.hook());
     let layer = OidcLayer::from_config(config, world.app.store.clone());
-    let app = App {
-        layer: layer.unwrap_or_else(|error| panic!("{error}")),
-        events,
-        store: world.app.store.clone(),
-    };
+    let app = App { layer: layer.unwrap_or_else(|error| panic!("{error}")), events, store: world.app.store.clone() };
     let world = World { app, ..world };
     world.serve(with_api());
     world

@@ -70,11 +70,7 @@ const LIES: &[(&str, Edit, &str)] = &[
         },
         "alg is 'none'",
     ),
-    (
-        "a spoiled signature",
-        |jwt| jwt.seal = crate::support::provider::jwt::Seal::Spoiled(jwt.key()),
-        "signature",
-    ),
+    ("a spoiled signature", |jwt| jwt.seal = crate::support::provider::jwt::Seal::Spoiled(jwt.key()), "signature"),
     ("a critical header", |jwt| jwt.head("crit", json!(["x"])), "crit is"),
     ("without a subject", |jwt| jwt.without("sub"), "sub is missing"),
     ("a subject that is too long", |jwt| jwt.claim("sub", "x".repeat(256)), "sub is"),
@@ -112,8 +108,7 @@ async fn other_tokens_are_refused() {
     let browser = world.browser();
     world.op.sign_in_as("alice");
     browser.visit(&format!("{APP}/auth/login?provider=default&return_to=/who")).await;
-    let refresh =
-        world.op.live_refresh_tokens().first().map(|(token, _)| token.clone()).unwrap_or("r".repeat(43));
+    let refresh = world.op.live_refresh_tokens().first().map(|(token, _)| token.clone()).unwrap_or("r".repeat(43));
     let opaque = browser.navigate(&format!("{APP}/tok")).await.text();
     let other = world.signed_in("bob").await;
     other.visit(&logout_link(&other, "/").await).await;
@@ -132,11 +127,7 @@ async fn other_tokens_are_refused() {
     }
     // A provider that people do not sign in at says nothing of anybody.
     let elsewhere = world.op2.access_jwt(Some("alice"), AUDIENCE, |_| ());
-    assert_refused(
-        &world.api("/private", &elsewhere).await,
-        "for connections only",
-        "no JWT of a provider for logins",
-    );
+    assert_refused(&world.api("/private", &elsewhere).await, "for connections only", "no JWT of a provider for logins");
     let other = world.token("alice", |jwt| jwt.claim("iss", crate::support::app::OP2));
     assert_refused(&world.api("/private", &other).await, "of another provider by its word alone", "");
 }

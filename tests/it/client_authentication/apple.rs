@@ -78,10 +78,7 @@ async fn the_secret_is_signed_for_each_request() {
     assert_eq!(secrets.len(), 3);
     for secret in &secrets {
         assert_eq!([&secret.header["alg"], &secret.header["kid"]], ["ES256", KEY]);
-        assert_eq!(
-            [&secret.claims["iss"], &secret.claims["sub"], &secret.claims["aud"]],
-            [TEAM, CLIENT_ID, APPLE]
-        );
+        assert_eq!([&secret.claims["iss"], &secret.claims["sub"], &secret.claims["aud"]], [TEAM, CLIENT_ID, APPLE]);
     }
     assert_eq!(apple.last_authorization().get("response_mode"), Some("form_post"));
     assert_eq!(apple.discovery_fetches(), 0, "its metadata are in the table");
@@ -143,10 +140,7 @@ async fn elsewhere_the_parameter_is_not_looked_at() {
 fn what_apple_needs_is_named() {
     type Edit = fn(&mut ProviderConfig);
     let mistakes: [(Edit, &str); 5] = [
-        (
-            |apple| apple.private_keys = vec![text(RSA)],
-            "is one for RS256 or PS256, and the algorithm is \"ES256\"",
-        ),
+        (|apple| apple.private_keys = vec![text(RSA)], "is one for RS256 or PS256, and the algorithm is \"ES256\""),
         (|apple| apple.private_keys.clear(), "OIDC_PRIVATE_KEY_FILE"),
         (|apple| apple.private_key_id = None, "OIDC_PRIVATE_KEY_ID"),
         (|apple| apple.client_assertion_issuer = None, "OIDC_CLIENT_ASSERTION_ISSUER"),

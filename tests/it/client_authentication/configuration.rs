@@ -88,8 +88,7 @@ fn what_is_right_is_accepted() {
         })
         .unwrap();
     }
-    let public =
-        made(|config| config.mode = Mode::SingleUser(SharedAccount::client_credentials())).unwrap_err();
+    let public = made(|config| config.mode = Mode::SingleUser(SharedAccount::client_credentials())).unwrap_err();
     assert!(public.contains("needs a client_secret"), "{public}");
 }
 
@@ -108,8 +107,7 @@ fn the_environment_names_files() {
         ("OIDC_WORK_CLIENT_ASSERTION_AUDIENCE", "https://work.test/token"),
         ("OIDC_WORK_CLIENT_AUTH_METHOD", "assertion_file"),
     ];
-    let read =
-        |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    let read = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
     let config = Config::from_env_with(read).unwrap();
     let shown = format!("{:?}", config.provider.private_keys);
     assert_eq!(shown, r#"[File("/keys/new.pem"), File("/keys/old.pem")]"#);

@@ -8,9 +8,7 @@ use http::{Method, Request};
 use serde_json::{Value, json};
 use tower_oidc::{EventCode, PrivateKey, ProviderConfig, PushedAuthorizationRequests};
 
-use super::{
-    RSA, callback_of, ed25519, key_set, p256, read_keys, registered, replace, text, token, with_keys,
-};
+use super::{RSA, callback_of, ed25519, key_set, p256, read_keys, registered, replace, text, token, with_keys};
 use crate::leaks::Log;
 use crate::support::app::{APP, OP, OP2, World, logout_link};
 use crate::support::folder::Folder;
@@ -38,11 +36,7 @@ async fn each_request_has_an_assertion_of_its_own() {
         world.app.layer.drain().await;
         let assertions = world.op.assertions();
         let at: Vec<_> = assertions.iter().map(|one| (one.at.as_str(), one.refused)).collect();
-        assert_eq!(
-            at,
-            [("/par", None), ("/token", None), ("/token", None), ("/revoke", None)],
-            "{algorithm}"
-        );
+        assert_eq!(at, [("/par", None), ("/token", None), ("/token", None), ("/revoke", None)], "{algorithm}");
         let published = &key_set(&world).await["keys"][0];
         for one in &assertions {
             let header = [&one.header["alg"], &one.header["kid"]];
@@ -217,8 +211,7 @@ async fn keys_and_assertions_are_shown_nowhere() {
     let shown = format!("{:?} {:?} {config:?} {}", world.app.layer, world.app.events.all(), log.text());
     assert!(world.app.events.has(EventCode::ProviderMemberIgnored), "{shown}");
     let lines = key.lines().chain(RSA.lines()).filter(|line| !line.starts_with('-')).map(str::to_owned);
-    let signatures =
-        world.op.assertions().into_iter().map(|one| one.compact.rsplit_once('.').unwrap().1.to_owned());
+    let signatures = world.op.assertions().into_iter().map(|one| one.compact.rsplit_once('.').unwrap().1.to_owned());
     let secrets: Vec<_> = lines.chain(signatures).collect();
     assert!(secrets.len() > 20);
     for secret in secrets {

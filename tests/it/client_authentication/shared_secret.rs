@@ -58,11 +58,7 @@ async fn a_provider_that_announces_only_what_cannot_be_done_is_refused_by_name()
     };
     let methods = "token_endpoint_auth_methods_supported";
     let cases: [(Edit, &'static [&'static str], &[&str]); 4] = [
-        (
-            secret,
-            &["private_key_jwt", "tls_client_auth"],
-            &[methods, "client_secret_basic", "tls_client_auth"],
-        ),
+        (secret, &["private_key_jwt", "tls_client_auth"], &[methods, "client_secret_basic", "tls_client_auth"]),
         (key, &["client_secret_basic"], &[methods, "private_key_jwt"]),
         (file, &["client_secret_basic"], &[methods, "private_key_jwt"]),
         (both, &["tls_client_auth"], &[methods, "private_key_jwt", "client_secret_post"]),
@@ -95,10 +91,7 @@ async fn a_provider_that_announces_only_what_cannot_be_done_is_refused_by_name()
         world.op.set(|settings| settings.auth_methods = announced);
         if configured.is_some() {
             world.op.edit_discovery(|document| {
-                document.insert(
-                    "token_endpoint_auth_methods_supported".to_owned(),
-                    vec!["tls_client_auth"].into(),
-                );
+                document.insert("token_endpoint_auth_methods_supported".to_owned(), vec!["tls_client_auth"].into());
             });
         }
         world.signed_in("alice").await;

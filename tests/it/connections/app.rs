@@ -118,11 +118,7 @@ impl Site {
     /// What the provider was asked for, newest last.
     pub(crate) fn asked(&self) -> Vec<Vec<String>> {
         let scope = |one: &str| one.split(' ').map(str::to_owned).collect();
-        self.op
-            .authorizations()
-            .iter()
-            .map(|one| scope(one.params.get("scope").unwrap_or_default()))
-            .collect()
+        self.op.authorizations().iter().map(|one| scope(one.params.get("scope").unwrap_or_default())).collect()
     }
 
     pub(crate) fn scope_of(&self, token: &str) -> Vec<String> {
@@ -240,9 +236,7 @@ fn routes(state: (Net, Held)) -> Router {
         )
         .route(
             "/disconnect-all",
-            post(|tokens: UserTokens| async move {
-                tokens.disconnect_all().await.map(|ended| format!("{ended:?}"))
-            }),
+            post(|tokens: UserTokens| async move { tokens.disconnect_all().await.map(|ended| format!("{ended:?}")) }),
         )
         .route("/fetch", get(fetch).post(fetch))
         .route("/via", get(via).post(via))

@@ -214,12 +214,8 @@ async fn links_ask_for_nothing_that_the_application_never_asks_for() {
         let page = browser.navigate(&at(&format!("/auth/connect{query}"))).await;
         assert_eq!(page.status, 400, "{query}");
     }
-    for query in [
-        "",
-        "?connection=nope",
-        "?connection=mail&return_to=//evil.test/",
-        "?connection=mail&connection=mail",
-    ] {
+    for query in ["", "?connection=nope", "?connection=mail&return_to=//evil.test/", "?connection=mail&connection=mail"]
+    {
         let form = Form::post(&at(&format!("/auth/disconnect{query}")), &[]);
         assert_eq!(browser.submit_from(APP, &form).await.status, 400, "{query}");
     }

@@ -21,9 +21,7 @@ async fn two_connections_leave_each_other_alone() {
     let (cal, files) = (token(&browser, "cal").await.unwrap(), token(&browser, "files").await.unwrap());
     assert_eq!(token(&browser, "mail").await.as_ref(), Ok(&mail), "untouched");
     let has = |token: &str, scope: &str| site.scope_of(token).iter().any(|one| one == scope);
-    assert!(
-        has(&mail, "mail.read") && !has(&mail, "files") && has(&files, "files") && !has(&files, "mail.read")
-    );
+    assert!(has(&mail, "mail.read") && !has(&mail, "files") && has(&files, "files") && !has(&files, "mail.read"));
     assert!(!has(&cal, "mail.read") && !has(&cal, "files"));
     disconnect(&browser, "mail").await;
     assert_eq!(state(&browser, "mail").await, "not_connected");
@@ -58,10 +56,9 @@ async fn more_is_asked_for_when_it_is_needed_and_old_scopes_survive() {
     connect(&browser, "mail").await;
     let before = token(&browser, "mail").await.unwrap();
     assert!(!site.scope_of(&before).contains(&"mail.send".to_owned()), "not before it is needed");
-    for (need, union) in [
-        ("mail.send", vec!["mail.read", "mail.send"]),
-        ("mail.delete", vec!["mail.read", "mail.send", "mail.delete"]),
-    ] {
+    for (need, union) in
+        [("mail.send", vec!["mail.read", "mail.send"]), ("mail.delete", vec!["mail.read", "mail.send", "mail.delete"])]
+    {
         let path = format!("/need?r=mail&s={need}");
         let page = browser.visit(&at(&path)).await;
         assert_eq!((page.text().as_str(), page.path_and_query()), ("granted", path.as_str()));
@@ -77,10 +74,7 @@ async fn more_is_asked_for_when_it_is_needed_and_old_scopes_survive() {
     let page = browser.visit(&at("/need?r=tasks&s=tasks.write")).await;
     assert_eq!(page.text(), "granted");
     let granted = site.scope_of(&token(&browser, "tasks").await.unwrap());
-    assert!(
-        granted.contains(&"tasks.write".to_owned()) && granted.contains(&"email".to_owned()),
-        "{granted:?}"
-    );
+    assert!(granted.contains(&"tasks.write".to_owned()) && granted.contains(&"email".to_owned()), "{granted:?}");
 }
 
 /// A refresh says what is left.
@@ -112,9 +106,7 @@ async fn a_connection_lives_until_it_is_disconnected_unless_it_is_the_sessions()
     for (grant_lifetime, survives) in
         [(GrantLifetime::Persistent, "connected"), (GrantLifetime::Session, "not_connected")]
     {
-        let notes = Connection::new("notes")
-            .resource(resource("notes").scope("notes"))
-            .grant_lifetime(grant_lifetime);
+        let notes = Connection::new("notes").resource(resource("notes").scope("notes")).grant_lifetime(grant_lifetime);
         let site = Site::with(|mut config| {
             config.provider.revoke_at_logout = true;
             config.connection(notes)
@@ -132,21 +124,13 @@ async fn a_connection_lives_until_it_is_disconnected_unless_it_is_the_sessions()
         log_out(&browser).await;
         site.app.layer.drain().await;
         let ended = if newest_wins { 1 } else { 2 };
-        assert_eq!(
-            site.op.revocations().len(),
-            ended,
-            "{grant_lifetime:?}: the login's, and what is the session's"
-        );
+        assert_eq!(site.op.revocations().len(), ended, "{grant_lifetime:?}: the login's, and what is the session's");
         assert_eq!(token(&other, "notes").await, Ok(second), "{grant_lifetime:?}: logout is this browser's");
         site.sign_in(&browser, "alice").await;
         assert_eq!(state(&browser, "notes").await, survives, "{grant_lifetime:?}: after logout and login");
         log_out(&other).await;
         site.clock.advance(Duration::from_secs(30 * 24 * 3600));
-        assert_eq!(
-            state(&site.signed_in("alice").await, "notes").await,
-            survives,
-            "{grant_lifetime:?}: a month later"
-        );
+        assert_eq!(state(&site.signed_in("alice").await, "notes").await, survives, "{grant_lifetime:?}: a month later");
         assert_eq!(state(&site.signed_in("bob").await, "notes").await, "not_connected", "{grant_lifetime:?}");
     }
 }
@@ -179,10 +163,6 @@ async fn a_logins_grant_is_the_sessions_unless_it_is_the_persons() {
         assert_eq!(site.op.refreshes().len(), 3 * each, "{grant_lifetime:?}");
         log_out(&first).await;
         let left = token(&second, "cal").await.unwrap();
-        assert_eq!(
-            site.op.owner_of(&left).as_deref(),
-            Some("alice"),
-            "{grant_lifetime:?}: the other browser is whole"
-        );
+        assert_eq!(site.op.owner_of(&left).as_deref(), Some("alice"), "{grant_lifetime:?}: the other browser is whole");
     }
 }

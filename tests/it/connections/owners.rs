@@ -155,10 +155,7 @@ async fn whoever_is_not_signed_in_signs_in_first_and_then_grants() {
     assert_eq!((page.status.as_u16(), page.path_and_query()), (200, "/list"));
     let asked = site.asked();
     assert_eq!(asked.len(), 2);
-    assert!(
-        !asked[0].contains(&"mail.read".to_owned()) && asked[1].contains(&"mail.send".to_owned()),
-        "{asked:?}"
-    );
+    assert!(!asked[0].contains(&"mail.read".to_owned()) && asked[1].contains(&"mail.send".to_owned()), "{asked:?}");
     assert_eq!(state(&browser, "mail").await, "connected");
     let anonymous = site.browser();
     assert_eq!(script(&anonymous, "/list").await.status, 401);

@@ -81,10 +81,8 @@ async fn the_only_indicator_goes_with_the_code() {
 
 #[tokio::test]
 async fn the_longest_prefix_decides_whose_token_goes() {
-    let whole =
-        || Connection::new("whole").resource(Resource::new("whole", format!("{API}/")).scope("whole"));
-    let part =
-        || Connection::new("part").resource(Resource::new("part", format!("{API}/long/")).scope("part"));
+    let whole = || Connection::new("whole").resource(Resource::new("whole", format!("{API}/")).scope("whole"));
+    let part = || Connection::new("part").resource(Resource::new("part", format!("{API}/long/")).scope("part"));
     for part_first in [true, false] {
         let edit = |config: Config| match part_first {
             true => config.connection(part()).connection(whole()),

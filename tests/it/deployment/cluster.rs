@@ -71,13 +71,7 @@ impl Cluster {
         Some(Self::behind(front, port, ports, &[("TOKEN_STORE", store)], token_life).await)
     }
 
-    async fn behind(
-        front: Front,
-        port: u16,
-        ports: Vec<u16>,
-        own: &[(&'static str, &str)],
-        token_life: u64,
-    ) -> Self {
+    async fn behind(front: Front, port: u16, ports: Vec<u16>, own: &[(&'static str, &str)], token_life: u64) -> Self {
         let net = Net::new();
         let origin = || format!("http://localhost:{}", free_port());
         let (op_origin, api_origin) = (origin(), origin());
@@ -125,8 +119,7 @@ impl Cluster {
 
     /// Starts a replica that does not run.
     pub(super) async fn run(&mut self, replica: usize) {
-        let environment: Vec<_> =
-            self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let environment: Vec<_> = self.environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let port = self.replicas[replica].0;
         self.replicas[replica].1 = Some(Demo::start_at(port, &environment).await);
     }
@@ -140,8 +133,7 @@ impl Cluster {
 
     /// SIGTERM, which drains. Our own balancer hears of it first; nginx finds out by itself.
     pub(super) async fn replace(&mut self, replica: usize) {
-        let others: Vec<u16> =
-            self.ports().into_iter().filter(|port| *port != self.replicas[replica].0).collect();
+        let others: Vec<u16> = self.ports().into_iter().filter(|port| *port != self.replicas[replica].0).collect();
         self.forward_to(&others);
         // Connections that were on their way arrive: what an orchestrator waits for before it stops a process. They are
         // taken in turn: whatever came before this one has been when it is answered.

@@ -46,10 +46,7 @@ async fn are_killed(mut cluster: Cluster, what: &str) {
     let (crowd, tally) = working.done().await;
     crowd.recovers().await;
     let outcome = outcome(cluster, &tally, what).await;
-    println!(
-        "{what}: {kills} kills, {} caught in their spend window, {} logins",
-        outcome.lost, outcome.granted_anew
-    );
+    println!("{what}: {kills} kills, {} caught in their spend window, {} logins", outcome.lost, outcome.granted_anew);
     // That each is of somebody who was caught is checked for each person. The control is that without kills nobody is.
     assert!(outcome.reuse <= outcome.lost, "{what}");
 }

@@ -120,10 +120,7 @@ async fn browsers_under_fire_lose_nothing_where_two_processes_meet() {
         let refreshes = op.refreshes().len() as u64;
         println!("{what}: {tally:?}; {refreshes} refreshes, reuse {}", op.reuse_detected());
         assert_eq!((tally.bad.load(Ordering::SeqCst), op.reuse_detected()), (0, 0), "{what}");
-        assert!(
-            refreshes >= rounds * count && tally.hang_ups.load(Ordering::SeqCst) > rounds * count / 2,
-            "{what}"
-        );
+        assert!(refreshes >= rounds * count && tally.hang_ups.load(Ordering::SeqCst) > rounds * count / 2, "{what}");
         for (name, spent) in spending {
             assert_eq!((spent.again, spent.lost()), (0, 0), "{what}: {name}: {spent:?}");
         }

@@ -195,8 +195,7 @@ impl Town {
     async fn refreshes(&self, more: usize) {
         let before = self.op.refreshes().len();
         let what = format!("{more} refreshes");
-        eventually(&what, PATIENCE, async || (self.op.refreshes().len() >= before + more).then_some(()))
-            .await;
+        eventually(&what, PATIENCE, async || (self.op.refreshes().len() >= before + more).then_some(())).await;
     }
 }
 

@@ -154,8 +154,7 @@ impl Freezer {
             loop {
                 let (outside, _) = listener.accept().await.unwrap();
                 let inside = TcpStream::connect(("127.0.0.1", server)).await.unwrap();
-                let ((outside_in, outside_out), (inside_in, inside_out)) =
-                    (outside.into_split(), inside.into_split());
+                let ((outside_in, outside_out), (inside_in, inside_out)) = (outside.into_split(), inside.into_split());
                 tokio::spawn(pass(outside_in, inside_out, told.clone()));
                 tokio::spawn(pass(inside_in, outside_out, told.clone()));
             }
@@ -191,10 +190,8 @@ async fn a_server_that_hangs_costs_five_seconds_and_nobody_their_session() {
         let mut ann = town.sign_in(&demo, "ann").await;
         freezer.frozen.send_replace(true);
         // What it was told a moment ago it believes for two seconds.
-        eventually("what it knows is over", PATIENCE, async || {
-            (ann.api(demo.at("")).await == "away").then_some(())
-        })
-        .await;
+        eventually("what it knows is over", PATIENCE, async || (ann.api(demo.at("")).await == "away").then_some(()))
+            .await;
         let asked_at = Instant::now();
         assert_eq!(ann.api(demo.at("")).await, "away", "{url}");
         // It looks at the session, and then at the grant.

@@ -89,8 +89,7 @@ async fn a_dump_of_the_database_says_nothing() {
                 // While the disk is busy, every other policy puts a write off that was acknowledged.
                 let always = ["SET", "appendfsync", "always"];
                 redis::cmd("CONFIG").arg(&always).exec_async(&mut own).await.unwrap();
-                let dir: Vec<String> =
-                    redis::cmd("CONFIG").arg("GET").arg("dir").query_async(&mut own).await.unwrap();
+                let dir: Vec<String> = redis::cmd("CONFIG").arg("GET").arg("dir").query_async(&mut own).await.unwrap();
                 (redis.url(0), PathBuf::from(&dir[1]).join("appendonlydir"))
             }
             Kind::Postgres => {

@@ -27,15 +27,10 @@ const PHOTOS: &str = "https://app.test/fetch?u=https://api.test/photos/";
 /// `mail` and, for visitors, `photos`, each with an optional scope; for visitors without an identity, `notes`.
 fn connections(config: Config) -> Config {
     let at = |name: &str| Resource::new(name, format!("{API}/{name}/")).scope(name);
-    let connection =
-        |name: &str, at| Connection::new(name).resource(at).grant_lifetime(GrantLifetime::Session);
+    let connection = |name: &str, at| Connection::new(name).resource(at).grant_lifetime(GrantLifetime::Session);
     config
         .connection(connection("mail", at("mail").optional_scope("mail.send")))
-        .connection(
-            connection("photos", at("photos").optional_scope("photos.share"))
-                .scope("openid")
-                .allow_visitors(),
-        )
+        .connection(connection("photos", at("photos").optional_scope("photos.share")).scope("openid").allow_visitors())
         .connection(connection("notes", at("notes")).allow_visitors())
 }
 
@@ -173,11 +168,8 @@ async fn a_visitor_without_an_identity_keeps_the_refresh_token_of_the_first_acco
 async fn the_account_of_everybody_keeps_its_refresh_token_unless_it_is_another_account() {
     let world = World::new();
     world.op.set(|settings| settings.refresh_token_once = true);
-    let layer = OidcLayer::single_user(
-        configured(&world),
-        SharedAccount::connected_by_admin(),
-        Durable(TestStore::new()),
-    );
+    let layer =
+        OidcLayer::single_user(configured(&world), SharedAccount::connected_by_admin(), Durable(TestStore::new()));
     world.net.serve_service(APP, layer.unwrap().layer(app::routes()));
     let admin = world.signed_in("alice").await;
     world.op.new_person("alice");

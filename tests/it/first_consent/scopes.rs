@@ -15,8 +15,7 @@ async fn a_consent_to_less_is_refreshed_with_its_own_scopes() {
         connect(&browser, "mail&scope=mail.send").await;
         world.op.set(|settings| settings.grantable = Some(vec!["openid", "mail"]));
         connect(&browser, "mail").await;
-        let scope_of_refresh =
-            || world.op.refreshes().pop().and_then(|one| one.params.get("scope").map(str::to_owned));
+        let scope_of_refresh = || world.op.refreshes().pop().and_then(|one| one.params.get("scope").map(str::to_owned));
         for refreshes in 1..=2 {
             world.clock.advance(HOUR);
             assert_eq!(reads_as_at(&browser, MAIL).await, "alice");
@@ -127,10 +126,7 @@ async fn what_is_always_asked_for_lapses_where_the_refresh_token_lacks_it() {
         world.clock.advance(Duration::from_secs(3598));
         assert_eq!((reads_as_at(&browser, MAIL).await.as_str(), world.op.refreshes().len()), ("alice", 0));
         world.clock.advance(Duration::from_secs(3));
-        assert_eq!(
-            (reads_as_at(&browser, MAIL).await.as_str(), world.op.refreshes().len()),
-            ("consent_required", 0)
-        );
+        assert_eq!((reads_as_at(&browser, MAIL).await.as_str(), world.op.refreshes().len()), ("consent_required", 0));
         assert_eq!(status(&browser, "mail").await.0, "needs_consent");
         connect(&browser, "mail").await;
         assert_eq!(prompt(&world).as_deref(), Some("consent"));

@@ -15,10 +15,7 @@ const REPLICA: &str = "https://replica.test";
 
 /// A request in another tab has the access token refreshed; `fault` keeps the provider's answer, or the request, back.
 async fn refreshing(
-    world: &World,
-    browser: &Browser,
-    url: &'static str,
-    fault: impl Fn(Gate) -> Fault,
+    world: &World, browser: &Browser, url: &'static str, fault: impl Fn(Gate) -> Fault,
 ) -> (Gate, tokio::task::JoinHandle<String>) {
     world.clock.advance(HOUR);
     let gate = Gate::new();
@@ -71,11 +68,8 @@ async fn a_visitors_consent_during_a_refresh_loses_nothing() {
 async fn a_consent_for_everybody_during_a_refresh_loses_nothing() {
     let world = World::new();
     world.op.set(|settings| settings.refresh_token_once = true);
-    let layer = OidcLayer::single_user(
-        configured(&world),
-        SharedAccount::connected_by_admin(),
-        Durable(TestStore::new()),
-    );
+    let layer =
+        OidcLayer::single_user(configured(&world), SharedAccount::connected_by_admin(), Durable(TestStore::new()));
     world.net.serve_service(APP, layer.unwrap().layer(routes()));
     let admin = world.signed_in("alice").await;
     world.op.new_person("alice");

@@ -36,8 +36,7 @@ impl World {
         let world = Self::start(
             |_| (),
             |mut config, _| {
-                config.provider =
-                    with_roles(config.provider, ClaimSource::AccessToken).plain_jwt_access_tokens(plain);
+                config.provider = with_roles(config.provider, ClaimSource::AccessToken).plain_jwt_access_tokens(plain);
                 let config = config.api(edit_api(Api::new(AUDIENCE).scopes(["notes.read"])));
                 if refuse_machines { config.on_bearer(no_machines) } else { config }
             },
@@ -53,11 +52,8 @@ impl World {
     }
 
     async fn token_of_a_machine(&self) -> Value {
-        let form = [
-            ("grant_type", "client_credentials"),
-            ("client_id", "nightly"),
-            ("client_secret", "nightly's secret"),
-        ];
+        let form =
+            [("grant_type", "client_credentials"), ("client_id", "nightly"), ("client_secret", "nightly's secret")];
         self.realm.token(&form).await["access_token"].clone()
     }
 
@@ -71,10 +67,7 @@ impl World {
         let page = self.shows("/me", token).await;
         let challenge = page.headers["www-authenticate"].to_str().unwrap();
         assert_eq!(page.status, 401, "{what}: {page:?}");
-        assert!(
-            challenge.contains("error=\"invalid_token\"") && challenge.contains(why),
-            "{what}: {challenge}"
-        );
+        assert!(challenge.contains("error=\"invalid_token\"") && challenge.contains(why), "{what}: {challenge}");
     }
 }
 

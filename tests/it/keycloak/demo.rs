@@ -67,18 +67,13 @@ impl Week {
 
     async fn is_told_to_sign_out(&self, browser: &mut Client) {
         let mut again = browser.clone();
-        eventually("the application is told", SOON, async || {
-            self.who(&mut again).await.is_null().then_some(())
-        })
-        .await;
+        eventually("the application is told", SOON, async || self.who(&mut again).await.is_null().then_some(())).await;
         assert_eq!(browser.get(&self.demo.at("/api")).await.status, 401);
     }
 
     async fn two_sign_in(&self) -> [Client; 2] {
         let mut browsers = [Client::new(), Client::new()];
-        for (browser, (user, name)) in
-            browsers.iter_mut().zip([("alice", "Alice Adams"), ("bob", "Bob Brown")])
-        {
+        for (browser, (user, name)) in browsers.iter_mut().zip([("alice", "Alice Adams"), ("bob", "Bob Brown")]) {
             self.sign_in(browser, user).await;
             let me = json!({
                 "sub": self.realm.user(user).await, "issuer": self.realm.issuer, "name": name,

@@ -62,10 +62,7 @@ struct World {
 
 impl World {
     /// `None`: the test is skipped.
-    async fn start(
-        edit_realm: impl FnOnce(&mut Value),
-        edit: impl FnOnce(Config, &Realm) -> Config,
-    ) -> Option<Self> {
+    async fn start(edit_realm: impl FnOnce(&mut Value), edit: impl FnOnce(Config, &Realm) -> Config) -> Option<Self> {
         let keycloak = Keycloak::shared().await?;
         let port = free_port();
         let realm = keycloak.realm(REALM, &app_url(port), edit_realm).await;

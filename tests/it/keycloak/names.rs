@@ -62,9 +62,7 @@ async fn the_application_calls_the_internal_name_alone() {
     assert_eq!(*calls.lock().unwrap(), asked);
     // A refresh token that is revoked takes Keycloak's session with it, mostly before the browser gets there to end it.
     let mut complaints = world.realm.complaints().await;
-    complaints.retain(|event| {
-        (&event["type"], &event["error"]) != (&json!("LOGOUT_ERROR"), &json!("session_expired"))
-    });
+    complaints.retain(|event| (&event["type"], &event["error"]) != (&json!("LOGOUT_ERROR"), &json!("session_expired")));
     assert_eq!(complaints, [] as [Value; 0]);
 }
 

@@ -102,9 +102,8 @@ async fn the_pending_cookie_is_broken_or_another() {
     world.op.sign_in_as("alice");
     let browser = world.browser();
     let other = callback_of(&browser, &login("/")).await;
-    let state_of = |callback: &str| {
-        Params::parse(callback.split_once('?').unwrap().1).get("state").unwrap()[..8].to_owned()
-    };
+    let state_of =
+        |callback: &str| Params::parse(callback.split_once('?').unwrap().1).get("state").unwrap()[..8].to_owned();
     let other_value = browser.cookie(&format!("{PENDING}{}", state_of(&other))).unwrap().value;
     let logged_in = world.signed_in("bob").await;
     let links = logged_in.navigate(&format!("{APP}/links?to=/")).await.json();
@@ -122,8 +121,7 @@ async fn the_pending_cookie_is_broken_or_another() {
     };
     let flips = [0, 3, 8, 20, good.len() / 2, good.len() - 3].map(flip);
     let before = Untouched::now(&world);
-    let wrong: [&str; 8] =
-        ["", "A", "garbage", &good[..good.len() / 2], &good[4..], &other_value, &logout, &session];
+    let wrong: [&str; 8] = ["", "A", "garbage", &good[..good.len() / 2], &good[4..], &other_value, &logout, &session];
     for value in wrong.into_iter().chain(flips.iter().map(String::as_str)) {
         browser.tamper(&name, |_| value.to_owned());
         let page = browser.navigate(&callback).await;
@@ -193,10 +191,7 @@ async fn only_the_response_that_was_asked_for() {
     for method in ["HEAD", "PUT", "DELETE", "OPTIONS"] {
         let request = Request::builder().method(method).uri(&callback).body(Bytes::new()).unwrap();
         let answer = browser.raw_with_cookies(request).await;
-        assert_eq!(
-            (answer.status().as_u16(), &answer.headers()["allow"]),
-            (405, &"GET, POST".parse().unwrap())
-        );
+        assert_eq!((answer.status().as_u16(), &answer.headers()["allow"]), (405, &"GET, POST".parse().unwrap()));
     }
     assert_eq!(Untouched::now(&world), before);
     assert_eq!(browser.navigate(&callback).await.json()["sub"], "a1", "the control");
@@ -288,19 +283,13 @@ async fn the_same_callback_at_once() {
         tokio::task::yield_now().await;
     }
     let signs_in = |answer: &http::Response<Bytes>| {
-        assert_eq!(
-            (answer.status().as_u16(), &answer.headers()["location"]),
-            (303, &"/who".parse().unwrap())
-        );
+        assert_eq!((answer.status().as_u16(), &answer.headers()["location"]), (303, &"/who".parse().unwrap()));
         let mut set = answer.headers().get_all("set-cookie").iter();
         set.any(|set| set.to_str().unwrap().starts_with(SESSION))
     };
     gate.wait_for_arrivals(1).await;
     for _ in 0..5 {
-        assert!(
-            !signs_in(&sent.join_next().await.unwrap().unwrap()),
-            "those that have nothing to do are done"
-        );
+        assert!(!signs_in(&sent.join_next().await.unwrap().unwrap()), "those that have nothing to do are done");
     }
     gate.open();
     assert!(signs_in(&sent.join_next().await.unwrap().unwrap()));
@@ -331,8 +320,7 @@ async fn a_browser_that_goes_away_does_not_stop_the_exchange() {
 async fn codes_and_states_of_two_logins() {
     let world = World::new();
     let (alice, mallory) = (world.browser(), world.browser());
-    let code =
-        |callback: &str| Params::parse(callback.split_once('?').unwrap().1).get("code").unwrap().to_owned();
+    let code = |callback: &str| Params::parse(callback.split_once('?').unwrap().1).get("code").unwrap().to_owned();
     world.op.sign_in_as("alice");
     let (first, second) = (callback_of(&alice, &login("/")).await, callback_of(&alice, &login("/")).await);
     world.op.sign_in_as("bob");

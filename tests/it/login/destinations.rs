@@ -239,8 +239,7 @@ async fn open_redirects() {
             let page = browser.step(&with("/auth/logout", "return_to", to)).await;
             assert_eq!((page.status.as_u16(), page.location()), (400, None), "logout to {to:?}");
         }
-        let form =
-            Form { action: with("/auth/logout", "return_to", to), method: "POST".into(), ..Form::default() };
+        let form = Form { action: with("/auth/logout", "return_to", to), method: "POST".into(), ..Form::default() };
         assert_eq!(alice.submit_from(APP, &form).await.status, 400, "logout by form to {to:?}");
     }
     assert!(pending(&anonymous).is_empty());
@@ -249,10 +248,7 @@ async fn open_redirects() {
     for exchange in world.net.requests(APP) {
         if let Some(to) = exchange.answer.and_then(|answer| answer.headers.get("location").cloned()) {
             let to = to.to_str().unwrap();
-            assert!(
-                to.starts_with("https://op.test/") || (to.starts_with('/') && !to.starts_with("//")),
-                "{to}"
-            );
+            assert!(to.starts_with("https://op.test/") || (to.starts_with('/') && !to.starts_with("//")), "{to}");
         }
     }
 }
@@ -280,10 +276,7 @@ async fn too_long() {
         let to = format!("/{}", "a".repeat(length - 1));
         let shown = links(&browser, &to).await;
         let error = format!("TooLong {{ length: {length} }}");
-        assert_eq!(
-            (&shown["login"]["error"], &shown["logout"]["error"]),
-            (&error.clone().into(), &error.into())
-        );
+        assert_eq!((&shown["login"]["error"], &shown["logout"]["error"]), (&error.clone().into(), &error.into()));
         assert_eq!(browser.step(&login(&to)).await.status, 400);
         assert_eq!(browser.step(&with("/auth/logout", "return_to", &to)).await.status, 400);
         assert!(pending(&browser).is_empty());
@@ -303,9 +296,8 @@ async fn the_longest_destinations_fit() {
         assert_eq!(browser.step(&callback).await.location(), Some(&*to), "{filler}");
         // And a page of that length which needs somebody signed in: it may be forgotten, and is no error.
         let browser = world.browser();
-        let page = browser
-            .visit(&format!("{APP}{}", to.replacen("who", "private", 1)[..2048].trim_end_matches('%')))
-            .await;
+        let page =
+            browser.visit(&format!("{APP}{}", to.replacen("who", "private", 1)[..2048].trim_end_matches('%'))).await;
         assert!(matches!(page.url.path(), "/private" | "/"), "{filler}: {}", page.url);
         assert_eq!(page.status, 200, "{filler}");
         assert_eq!(who(&browser).await.as_deref(), Some("a1"));
@@ -337,8 +329,7 @@ async fn long_options_beside_a_long_destination_fit() {
         let world = World::new();
         world.op.sign_in_as("alice");
         let browser = world.browser();
-        let page =
-            browser.visit(&login_with(&to[..=length], &[("acr_values", &long), ("login_hint", &long)])).await;
+        let page = browser.visit(&login_with(&to[..=length], &[("acr_values", &long), ("login_hint", &long)])).await;
         assert_eq!(who(&browser).await.as_deref(), Some("a1"), "{}", page.text());
         let lands = if length == 2047 { "/" } else { &to[..=length] };
         assert_eq!(page.path_and_query(), lands);
@@ -353,10 +344,8 @@ async fn abandoned_logouts_do_not_pile_up() {
     let browser = world.browser();
     for at in 0..6 {
         world.sign_in(&browser, "alice").await;
-        let link = links(&browser, &format!("/{at}{}", "a".repeat(2000))).await["logout"]["ok"]
-            .as_str()
-            .unwrap()
-            .to_owned();
+        let link =
+            links(&browser, &format!("/{at}{}", "a".repeat(2000))).await["logout"]["ok"].as_str().unwrap().to_owned();
         browser.step(&format!("{APP}{link}")).await;
         assert_eq!(browser.cookies().iter().filter(|cookie| cookie.name.contains("-logout-")).count(), 1);
     }

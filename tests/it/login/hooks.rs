@@ -20,9 +20,7 @@ async fn the_hook_refuses() {
         config.on_login(|login| async move {
             assert_eq!(login.issuer, OP);
             match login.claims["email"].as_str() {
-                Some("alice@example.com") => {
-                    LoginDecision::Deny("Not you, <script>Alice</script>.".to_owned())
-                }
+                Some("alice@example.com") => LoginDecision::Deny("Not you, <script>Alice</script>.".to_owned()),
                 _ => LoginDecision::Allow,
             }
         })
@@ -67,8 +65,8 @@ async fn the_hook_enriches() {
             ))
         })
     });
-    let routes = routes()
-        .route("/claims", get(|user: CurrentUser| async move { Json(user.claims::<Value>().unwrap()) }));
+    let routes =
+        routes().route("/claims", get(|user: CurrentUser| async move { Json(user.claims::<Value>().unwrap()) }));
     world.net.serve_service(APP, world.app.layer.layer(routes));
     let browser = world.signed_in("alice").await;
     let seen = browser.navigate(&format!("{APP}/claims")).await.json();
@@ -144,8 +142,7 @@ async fn events_tell_the_story() {
     let links = browser.navigate(&format!("{APP}/links?to=/")).await.json();
     browser.visit(&format!("{APP}{}", links["logout"]["ok"].as_str().unwrap())).await;
     browser.navigate(&format!("{APP}/auth/callback?state=AAAAAAAAAAAA&code=x")).await;
-    let told: Vec<_> =
-        world.app.events.all().into_iter().map(|event| (event.code.as_str(), event.user)).collect();
+    let told: Vec<_> = world.app.events.all().into_iter().map(|event| (event.code.as_str(), event.user)).collect();
     let alice = Some((OP.to_owned(), "a1".to_owned()));
     assert_eq!(
         told,

@@ -64,8 +64,7 @@ async fn junk_cookies_are_answered() {
             "/auth/callback?state=AAAAAAAAAAAA&code=x",
             "/?state=AAAAAAAAAAAA",
         ] {
-            let request =
-                Request::get(format!("{APP}{path}")).header("cookie", &heap).header("accept", "text/html");
+            let request = Request::get(format!("{APP}{path}")).header("cookie", &heap).header("accept", "text/html");
             let answer = world.browser().raw(request.body(Bytes::new()).unwrap()).await;
             let what = format!("{path} {} {}", answer.status(), &heap[..40]);
             assert!(answer.status().as_u16() < 500, "{what}");

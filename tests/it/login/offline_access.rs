@@ -29,9 +29,7 @@ async fn a_missing_refresh_token_is_told_of_once() {
 #[tokio::test]
 async fn nothing_is_told_where_nothing_is_missing_or_no_scope_would_help() {
     let plain = |config: Config| config;
-    assert!(
-        told(plain, |world| world.op.set(|settings| settings.issue_refresh_tokens = true)).await.is_empty()
-    );
+    assert!(told(plain, |world| world.op.set(|settings| settings.issue_refresh_tokens = true)).await.is_empty());
     let other_scopes = |world: &World| {
         world.op.edit_discovery(|document| document["scopes_supported"] = json!(["openid"]));
     };

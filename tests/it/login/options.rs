@@ -8,9 +8,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 use tower_oidc::{AuthSession, CurrentUser, Error, LoginOptions, Prompt, ResponseMode};
 
-use super::{
-    PENDING, SESSION, SILENT, Untouched, assert_refused, callback_of, login, login_with, pending, who,
-};
+use super::{PENDING, SESSION, SILENT, Untouched, assert_refused, callback_of, login, login_with, pending, who};
 use crate::support::app::{APP, OP, World, routes};
 use crate::support::browser::Browser;
 use crate::support::cookies::SameSite;
@@ -19,8 +17,7 @@ use crate::support::params::Params;
 
 /// `/silent` tries to sign whoever comes in without asking; `/strong` is an address with every option.
 fn world(world: World) -> World {
-    let routes =
-        routes().route("/silent", get(silent)).route("/strong", get(strong)).route("/auth-facts", get(facts));
+    let routes = routes().route("/silent", get(silent)).route("/strong", get(strong)).route("/auth-facts", get(facts));
     world.net.serve_service(APP, world.app.layer.layer(routes));
     world
 }
@@ -150,9 +147,7 @@ async fn the_hosted_domain_is_sent_and_verified() {
             config.provider.revocation_is_per_token = true;
             config
         });
-        world
-            .op
-            .user("alice", |user| if hd.is_null() { user.unset("hd") } else { user.set("hd", hd.clone()) });
+        world.op.user("alice", |user| if hd.is_null() { user.unset("hd") } else { user.set("hd", hd.clone()) });
         world.op.sign_in_as("alice");
         let browser = world.browser();
         let page = go(&browser, &[]).await;
@@ -182,8 +177,7 @@ async fn silent_login_signs_in_whoever_is_there() {
 
 #[tokio::test]
 async fn silent_login_comes_back_anonymous_and_does_not_loop() {
-    for answer in ["login_required", "interaction_required", "consent_required", "account_selection_required"]
-    {
+    for answer in ["login_required", "interaction_required", "consent_required", "account_selection_required"] {
         let world = world(World::new());
         world.op.edit_authorization_response(move |response| {
             response.params.set("error", answer);
@@ -301,10 +295,7 @@ async fn form_post_the_whole_way() {
         assert_eq!(browser.cookie(SESSION).unwrap().same_site, SameSite::Lax);
         assert!(pending(&browser).is_empty());
         let callback = &world.net.requests_to(APP, "/auth/callback")[0];
-        assert_eq!(
-            (callback.method.as_str(), callback.header("sec-fetch-site")),
-            ("POST", Some("cross-site"))
-        );
+        assert_eq!((callback.method.as_str(), callback.header("sec-fetch-site")), ("POST", Some("cross-site")));
         assert!(callback.query.is_empty(), "nothing in an address");
         assert_eq!(world.op.last_authorization().get("response_mode"), Some("form_post"));
         // The session that the browser had is replaced, although its cookie did not come along.
@@ -342,12 +333,7 @@ async fn form_post_takes_nothing_but_its_form() {
     };
     assert_refused(&browser, &browser.navigate(&query).await, 400, "a GET");
     let empty = Form { action: query, fields: Params::default(), ..form.clone() };
-    assert_refused(
-        &browser,
-        &browser.submit_from(OP, &empty).await,
-        400,
-        "an empty POST with the answer in its query",
-    );
+    assert_refused(&browser, &browser.submit_from(OP, &empty).await, 400, "an empty POST with the answer in its query");
     refused("state missing", |p| p.remove("state")).await;
     refused("state wrong", |p| p.set("state", "A".repeat(43))).await;
     refused("state twice", |p| p.duplicate("state")).await;

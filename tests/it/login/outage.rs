@@ -14,12 +14,7 @@ use crate::support::provider::Endpoint;
 
 /// A page that offers to try again, at this address.
 fn assert_offers(page: &Page, address: &str, why: &str) {
-    assert_eq!(
-        (page.status.as_u16(), page.header("retry-after")),
-        (503, Some("2")),
-        "{why}: {}",
-        page.text()
-    );
+    assert_eq!((page.status.as_u16(), page.header("retry-after")), (503, Some("2")), "{why}: {}", page.text());
     assert_eq!(page.links(), [address], "{why}");
 }
 
@@ -44,16 +39,12 @@ async fn the_provider_is_down_at_start() {
         let browser = world.browser();
         assert_eq!(who(&browser).await, None, "the application serves");
         let began = Instant::now();
-        let asked = login_with(
-            "/who?a=b&c",
-            &[("prompt", "login"), ("max_age", "60"), ("login_hint", "alice@example.com")],
-        );
+        let asked =
+            login_with("/who?a=b&c", &[("prompt", "login"), ("max_age", "60"), ("login_hint", "alice@example.com")]);
         let page = browser.visit(&asked).await;
         assert_offers(&page, &asked[APP.len()..], &why);
         assert!(began.elapsed() <= Duration::from_secs(10), "{why}: {:?}", began.elapsed());
-        assert!(
-            world.app.events.has(EventCode::ProviderFailed) && world.app.events.has(EventCode::LoginRefused)
-        );
+        assert!(world.app.events.has(EventCode::ProviderFailed) && world.app.events.has(EventCode::LoginRefused));
         // A moment later nobody asks it again; people are answered at once.
         let fetched = world.net.requests(OP).len();
         for _ in 0..20 {

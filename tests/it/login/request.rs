@@ -40,8 +40,7 @@ async fn the_host_header_is_not_believed() {
         let request = Request::get(login("/who")).header(name, value).body(Bytes::new()).unwrap();
         let answer = world.browser().raw(request).await;
         let sent = url::Url::parse(answer.headers()["location"].to_str().unwrap()).unwrap();
-        let redirect_uri =
-            sent.query_pairs().find(|(name, _)| name == "redirect_uri").unwrap().1.into_owned();
+        let redirect_uri = sent.query_pairs().find(|(name, _)| name == "redirect_uri").unwrap().1.into_owned();
         assert_eq!(redirect_uri, "https://app.test/auth/callback", "{name}: {value}");
         assert_eq!(sent.origin().ascii_serialization(), OP);
     }
@@ -104,10 +103,7 @@ async fn a_long_request_without_par_is_a_form() {
     let scripts = html::scripts(&page.text());
     assert_eq!(scripts.len(), 1, "{}", page.text());
     let policy = page.header("content-security-policy").unwrap();
-    assert!(
-        scripts[0].0.len() > 20 && policy.contains(&format!("script-src 'nonce-{}'", scripts[0].0)),
-        "{policy}"
-    );
+    assert!(scripts[0].0.len() > 20 && policy.contains(&format!("script-src 'nonce-{}'", scripts[0].0)), "{policy}");
     assert!(policy.contains("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
     let again = world.browser().navigate(&login("/who")).await;
     assert_ne!(html::scripts(&again.text())[0].0, scripts[0].0, "a nonce of its own for each answer");
@@ -178,12 +174,8 @@ async fn pushing_fails() {
         ("refused", 502, |w| w.op.answer_error(Endpoint::Par, 400, "invalid_request")),
         ("refuses with a script", 502, |w| w.op.answer_error(Endpoint::Par, 400, "<script>")),
         ("no request_uri", 502, |w| w.op.answer(Endpoint::Par, 201, "application/json", "{}")),
-        ("request_uri empty", 502, |w| {
-            w.op.answer(Endpoint::Par, 201, "application/json", r#"{"request_uri":""}"#)
-        }),
-        ("request_uri no text", 502, |w| {
-            w.op.answer(Endpoint::Par, 201, "application/json", r#"{"request_uri":1}"#)
-        }),
+        ("request_uri empty", 502, |w| w.op.answer(Endpoint::Par, 201, "application/json", r#"{"request_uri":""}"#)),
+        ("request_uri no text", 502, |w| w.op.answer(Endpoint::Par, 201, "application/json", r#"{"request_uri":1}"#)),
         ("HTML", 502, |w| w.op.answer(Endpoint::Par, 200, "text/html", "<h1>Oops</h1>")),
         ("500", 503, |w| w.op.answer(Endpoint::Par, 500, "text/html", "<h1>Oops</h1>")),
         ("429", 503, |w| w.op.answer(Endpoint::Par, 429, "text/html", "slower")),
@@ -197,10 +189,7 @@ async fn pushing_fails() {
         break_it(&world);
         let page = browser.visit(&login("/who")).await;
         assert_refused(&browser, &page, status, why);
-        assert!(
-            page.location().is_none() && pending(&browser).is_empty() && !page.text().contains("<script"),
-            "{why}"
-        );
+        assert!(page.location().is_none() && pending(&browser).is_empty() && !page.text().contains("<script"), "{why}");
         assert!(world.op.authorizations().is_empty(), "{why}");
         world.op.honest();
         world.net.heal(OP);
@@ -293,16 +282,8 @@ async fn what_a_login_cannot_ask_for() {
             _ => "x",
         };
         let browser = world.browser();
-        assert_eq!(
-            browser.step(&login_with("/", &[(twice, value)])).await.status,
-            303,
-            "{twice}: the control"
-        );
-        assert_eq!(
-            browser.step(&login_with("/", &[(twice, value), (twice, value)])).await.status,
-            400,
-            "{twice}"
-        );
+        assert_eq!(browser.step(&login_with("/", &[(twice, value)])).await.status, 303, "{twice}: the control");
+        assert_eq!(browser.step(&login_with("/", &[(twice, value), (twice, value)])).await.status, 400, "{twice}");
     }
     let many: String = (0..100).map(|at| format!("&p{at}=v")).collect();
     assert_eq!(world.browser().step(&(login("/") + &many)).await.status, 400);
@@ -349,10 +330,7 @@ async fn a_login_starts_by_get_alone() {
     for method in ["POST", "PUT", "DELETE", "OPTIONS"] {
         let request = Request::builder().method(method).uri(login("/")).body(Bytes::new()).unwrap();
         let answer = browser.raw_with_cookies(request).await;
-        assert_eq!(
-            (answer.status().as_u16(), &answer.headers()["allow"]),
-            (405, &"GET, HEAD".parse().unwrap())
-        );
+        assert_eq!((answer.status().as_u16(), &answer.headers()["allow"]), (405, &"GET, HEAD".parse().unwrap()));
     }
     assert!(pending(&browser).is_empty());
     assert_eq!(browser.navigate(&format!("{APP}/auth/login/x")).await.status, 404);

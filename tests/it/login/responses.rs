@@ -68,11 +68,7 @@ async fn the_person_says_no() {
     let browser = world.browser();
     let page = browser.visit(&login("/private?x=1")).await;
     assert_refused(&browser, &page, 403, "denied");
-    assert!(
-        page.text().contains("Access was denied") && !page.text().contains("alert(1)"),
-        "{}",
-        page.text()
-    );
+    assert!(page.text().contains("Access was denied") && !page.text().contains("alert(1)"), "{}", page.text());
     assert!(!page.text().contains("evil.test"));
     assert_eq!(page.links(), ["/auth/login?return_to=%2Fprivate%3Fx%3D1"]);
     let refused = world.app.events.all().pop().unwrap();
@@ -114,10 +110,7 @@ async fn errors_become_pages() {
         assert_eq!(page.header("retry-after").is_some(), status == 503, "{code}");
         assert!(browser.cookies().iter().all(|cookie| cookie.name != "x"));
         let details: Vec<_> = world.app.events.all().into_iter().map(|event| event.detail).collect();
-        assert!(
-            details.iter().all(|detail| !detail.contains(['\r', '\n', '\u{202e}', '\u{0}'])),
-            "{details:?}"
-        );
+        assert!(details.iter().all(|detail| !detail.contains(['\r', '\n', '\u{202e}', '\u{0}'])), "{details:?}");
     }
 }
 

@@ -8,9 +8,7 @@ use axum::extract::Request;
 use axum::middleware::map_request;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use tower_oidc::{
-    Api, Config, Connection, ErrorKind, LoginDecision, PeerAddr, Resource, SharedAccount, VerifiedLogin,
-};
+use tower_oidc::{Api, Config, Connection, ErrorKind, LoginDecision, PeerAddr, Resource, SharedAccount, VerifiedLogin};
 
 use super::{SESSION, callback_of, login, who};
 use crate::single_user::app::start;
@@ -40,20 +38,16 @@ impl Asked {
 #[tokio::test]
 async fn the_hook_sees_how_and_from_where() {
     let asked = Asked::default();
-    for world in
-        [World::with(|config| asked.hook(config)), World::stateless_with(|config| asked.hook(config))]
-    {
+    for world in [World::with(|config| asked.hook(config)), World::stateless_with(|config| asked.hook(config))] {
         world.op.edit_id_token(|jwt| {
             jwt.claim("acr", "gold");
             jwt.claim("amr", json!(["pwd", "otp"]));
         });
         let seen = |mut request: Request| async move {
             request.extensions_mut().insert(PeerAddr("192.0.2.7:4711".parse().unwrap()));
-            for (name, value) in [
-                ("accept-language", "de"),
-                ("authorization", "Basic eDp5"),
-                ("proxy-authorization", "Basic eDp5"),
-            ] {
+            for (name, value) in
+                [("accept-language", "de"), ("authorization", "Basic eDp5"), ("proxy-authorization", "Basic eDp5")]
+            {
                 request.headers_mut().insert(name, value.parse().unwrap());
             }
             request
@@ -113,15 +107,13 @@ async fn the_hook_limits_how_long_a_session_lasts() {
         let alice = world.browser();
         let callback = callback_of(&alice, &login("/who")).await;
         let set = alice.step(&callback).await;
-        let cookies: Vec<_> =
-            set.headers.get_all("set-cookie").iter().map(|set| set.to_str().unwrap()).collect();
+        let cookies: Vec<_> = set.headers.get_all("set-cookie").iter().map(|set| set.to_str().unwrap()).collect();
         let cookie = cookies.iter().find(|cookie| cookie.starts_with(SESSION)).unwrap();
         assert!(cookie.contains("Max-Age=3600"), "{cookie}");
         assert_eq!(who(&alice).await.as_deref(), Some("a1"));
         world.clock.advance(HOUR - Duration::from_secs(1));
         assert_eq!(world.who(&alice).await, "a1");
-        let shown =
-            alice.cookies_for(APP).iter().map(|c| format!("{}={}", c.name, c.value)).collect::<Vec<_>>();
+        let shown = alice.cookies_for(APP).iter().map(|c| format!("{}={}", c.name, c.value)).collect::<Vec<_>>();
         world.clock.advance(Duration::from_secs(1));
         let late = world.with_cookie("/who", shown.join("; ").as_bytes()).await;
         assert_eq!(&late.body()[..], b"null", "whatever the browser keeps");
@@ -185,8 +177,7 @@ fn calling(urls: &'static [&'static str], found: &Arc<Mutex<Vec<String>>>) -> im
                 for url in urls {
                     let request = Request::get(*url).header("authorization", "Bearer mine");
                     let answer = login.call(request.body(Bytes::new()).unwrap()).await;
-                    let text = answer
-                        .map_or_else(|error| error.kind().code().to_owned(), |a| a.status().to_string());
+                    let text = answer.map_or_else(|error| error.kind().code().to_owned(), |a| a.status().to_string());
                     found.lock().unwrap().push(text);
                 }
                 LoginDecision::Allow

@@ -73,11 +73,7 @@ async fn all_logins_under_way_fit_into_a_request() {
         let mut landed = Vec::new();
         for callback in callbacks.iter().rev() {
             let page = browser.navigate(callback).await;
-            landed.push(if page.status == 400 {
-                "refused".to_owned()
-            } else {
-                page.path_and_query().to_owned()
-            });
+            landed.push(if page.status == 400 { "refused".to_owned() } else { page.path_and_query().to_owned() });
             assert_eq!(who(&browser).await.as_deref(), Some("a1"));
         }
         let own = (0..12).rev().zip(&landed).filter(|(at, landed)| **landed == to(*at)).count();
@@ -166,9 +162,7 @@ async fn what_is_of_no_use_is_cleared_away() {
     assert!(browser.cookie("__Host-tower-oidc-else").is_some());
     assert_eq!(browser.navigate(&callback).await.json()["sub"], "a1");
     world.clock.advance(Duration::from_secs(10 * 60));
-    assert!(
-        pending(&browser).is_empty() || browser.cookies_for(APP).iter().all(|c| !c.name.starts_with(PENDING))
-    );
+    assert!(pending(&browser).is_empty() || browser.cookies_for(APP).iter().all(|c| !c.name.starts_with(PENDING)));
 }
 
 /// Eight short logins and then the longest: all that must go, goes, and the answer still fits.

@@ -92,9 +92,8 @@ async fn client_authentication() {
     };
     const BASIC: &str = "client_secret_basic";
     const POST: &str = "client_secret_post";
-    let public = |config: &mut Config| {
-        (config.provider.client_id, config.provider.client_secret) = ("public".to_owned(), None)
-    };
+    let public =
+        |config: &mut Config| (config.provider.client_id, config.provider.client_secret) = ("public".to_owned(), None);
     let post = |config: &mut Config| config.provider.client_auth = Some(ClientAuthMethod::ClientSecretPost);
     let basic = |config: &mut Config| config.provider.client_auth = Some(ClientAuthMethod::ClientSecretBasic);
     assert_eq!(login(&[BASIC, POST], true, |_| ()).await, (200, BASIC));
@@ -112,9 +111,7 @@ async fn client_authentication() {
 /// The provider may have spent the code: it is not sent again, not even when the person reloads.
 #[tokio::test(start_paused = true)]
 async fn no_exchange_is_tried_again() {
-    for fault in
-        [Fault::Hang, Fault::SlowAnswer(Duration::from_secs(11)), Fault::DropAnswer, Fault::Status(502)]
-    {
+    for fault in [Fault::Hang, Fault::SlowAnswer(Duration::from_secs(11)), Fault::DropAnswer, Fault::Status(502)] {
         let world = World::new();
         world.net.fault(OP, "/token", fault.clone());
         let browser = refusal(&world, &format!("{fault:?}"), 503).await;
@@ -154,9 +151,7 @@ async fn redirects_are_not_followed_with_secrets() {
 
 /// Who was asked, and what became of the person's claims.
 async fn with_user_info(
-    when: FetchUserInfo,
-    in_id_token: bool,
-    edit: impl Fn(&mut Map<String, Value>) + Send + Sync + 'static,
+    when: FetchUserInfo, in_id_token: bool, edit: impl Fn(&mut Map<String, Value>) + Send + Sync + 'static,
 ) -> (usize, Page) {
     let world = World::with(|mut config| {
         config.provider.fetch_user_info = when;
@@ -199,11 +194,7 @@ async fn user_info_is_asked_when_it_should_be() {
 async fn a_verification_does_not_move_to_another_address() {
     let email = |page: &Page| {
         let who = page.json();
-        (
-            who["email"].as_str().unwrap_or_default().to_owned(),
-            who["email_verified"] == true,
-            who["admin"] == true,
-        )
+        (who["email"].as_str().unwrap_or_default().to_owned(), who["email_verified"] == true, who["admin"] == true)
     };
     let (_, page) = with_user_info(FetchUserInfo::Always, true, |claims| {
         claims.insert("email".to_owned(), json!("root@example.com"));

@@ -57,8 +57,7 @@ async fn bad_id_tokens() {
 async fn further_audiences_need_trust_and_azp() {
     let login = async |azp: Option<&'static str>, trusted: bool| {
         let world = World::with(|mut config| {
-            config.provider.trusted_audiences =
-                if trusted { vec!["other-app".to_owned()] } else { Vec::new() };
+            config.provider.trusted_audiences = if trusted { vec!["other-app".to_owned()] } else { Vec::new() };
             config
         });
         world.op.edit_id_token(move |jwt| {
@@ -98,9 +97,7 @@ async fn the_leeway_is_sixty_seconds_exactly() {
         let ((_, page), ()) = tokio::join!(attempt(&world), shifting);
         is_in(&page)
     }
-    for (claim, offset, last, first_beyond) in
-        [("exp", 100, 159, 160), ("iat", 0, -60, -61), ("nbf", 0, -60, -61)]
-    {
+    for (claim, offset, last, first_beyond) in [("exp", 100, 159, 160), ("iat", 0, -60, -61), ("nbf", 0, -60, -61)] {
         assert!(login(claim, offset, last).await, "{claim} within the leeway");
         assert!(!login(claim, offset, first_beyond).await, "{claim} beyond the leeway");
     }
@@ -244,16 +241,13 @@ async fn identity_by_sub() {
             let page = browser.navigate(&format!("{APP}/fetch?u={API}/cal/x")).await;
             (page.status.as_u16(), page.json()["owner"].as_str().map(str::to_owned))
         };
-        let sub =
-            async |browser: &Browser| browser.navigate(&format!("{APP}/who")).await.json()["sub"].clone();
+        let sub = async |browser: &Browser| browser.navigate(&format!("{APP}/who")).await.json()["sub"].clone();
         let before = world.signed_in("alice").await;
         world.op.user("alice", |user| user.set("email", "alice@elsewhere.test"));
         let after = world.signed_in("alice").await;
         world.op.user("bob", |user| user.set("email", "alice@example.com"));
         let bob = world.signed_in("bob").await;
-        for (browser, subject, owner) in
-            [(&before, "a1", "alice"), (&after, "a1", "alice"), (&bob, "b1", "bob")]
-        {
+        for (browser, subject, owner) in [(&before, "a1", "alice"), (&after, "a1", "alice"), (&bob, "b1", "bob")] {
             assert_eq!(sub(browser).await, subject);
             assert_eq!(whose(browser).await, (200, Some(owner.to_owned())), "{grant_lifetime:?}");
         }

@@ -35,17 +35,14 @@ async fn settled() {
 async fn discovery_that_lies() {
     walk(DISCOVERY, |config| config, |_| 503).await;
     // An endpoint that a login does not need is not used where it would send tokens in plain text, and the login goes on.
-    for lie in
-        ["userinfo_endpoint plain http", "end_session_endpoint plain http", "revocation_endpoint plain http"]
-    {
+    for lie in ["userinfo_endpoint plain http", "end_session_endpoint plain http", "revocation_endpoint plain http"] {
         let world = World::new();
         world.op.lie(lie);
         assert!(is_in(&attempt(&world).await.1), "{lie}");
         let name = lie.split(' ').next().unwrap();
         let events = world.app.events.all();
-        let is_told = |event: &tower_oidc::Event| {
-            event.code == EventCode::ProviderMemberIgnored && event.detail.contains(name)
-        };
+        let is_told =
+            |event: &tower_oidc::Event| event.code == EventCode::ProviderMemberIgnored && event.detail.contains(name);
         assert!(events.iter().any(is_told), "{lie}: {events:?}");
     }
 }
@@ -157,10 +154,7 @@ async fn issuers_on_one_host_do_not_collide() {
     });
     for (op, issuer, app) in &tenants {
         let page = world.browser().visit(&format!("{app}/auth/login?return_to=/who")).await;
-        assert_eq!(
-            (page.json()["issuer"].as_str(), page.json()["sub"].as_str()),
-            (Some(&**issuer), Some("a1"))
-        );
+        assert_eq!((page.json()["issuer"].as_str(), page.json()["sub"].as_str()), (Some(&**issuer), Some("a1")));
         assert_eq!((op.discovery_fetches(), op.jwks_fetches(), op.code_exchanges().len()), (1, 1, 1));
     }
     assert_eq!(world.op.discovery_fetches(), 0);
@@ -188,11 +182,7 @@ async fn key_rotation() {
     let attempts = join_all((0..50).map(|_| attempt(&world))).await;
     assert!(attempts.iter().all(|(_, page)| page.status == 400));
     let waited = began.elapsed().as_secs() / 2;
-    assert_eq!(
-        world.op.jwks_fetches() as u64,
-        waited + 1,
-        "no storm: once, and once more in each two seconds"
-    );
+    assert_eq!(world.op.jwks_fetches() as u64, waited + 1, "no storm: once, and once more in each two seconds");
     assert!(waited <= 2, "{waited}");
 }
 
@@ -306,9 +296,7 @@ async fn a_withdrawn_key_is_not_believed_for_ever() {
 /// Metadata that turns bad while it is in use is not taken over.
 #[tokio::test]
 async fn metadata_that_turns_bad_later_is_not_believed() {
-    for lie in
-        ["discovery issuer other", "discovery redirects", "token_endpoint plain http", "discovery huge"]
-    {
+    for lie in ["discovery issuer other", "discovery redirects", "token_endpoint plain http", "discovery huge"] {
         let world = warm().await;
         world.clock.advance(HOUR);
         world.op.lie(lie);

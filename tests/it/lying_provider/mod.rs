@@ -94,12 +94,14 @@ async fn refusal(world: &World, what: &str, status: u16) -> Browser {
 /// Neither the page nor an event repeats a secret, or what a token claims.
 fn discreet(world: &World, what: &str, page: &Page) {
     let mut words = world.op.secrets();
-    words.extend(world.op.authorizations().iter().flat_map(|request| {
-        ["state", "nonce"].map(|name| request.params.get(name).unwrap_or_default().to_owned())
-    }));
     words.extend(
-        ["other-app", "alice@example.com", "Alice", "urn:weak", "<script>alert", "eyJ"].map(str::to_owned),
+        world
+            .op
+            .authorizations()
+            .iter()
+            .flat_map(|request| ["state", "nonce"].map(|name| request.params.get(name).unwrap_or_default().to_owned())),
     );
+    words.extend(["other-app", "alice@example.com", "Alice", "urn:weak", "<script>alert", "eyJ"].map(str::to_owned));
     let events = world.app.events.all();
     // An operator learns what a token says that is no secret and no person's.
     let told = ["other-app", "urn:weak"];

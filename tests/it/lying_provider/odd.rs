@@ -240,8 +240,7 @@ async fn requests_say_who_sends_them_and_accept_what_comes() {
     for path in ["/.well-known/openid-configuration", "/jwks", "/token"] {
         let sent = world.net.requests_to("https://op.test", path);
         assert_eq!(sent.len(), 1, "{path}");
-        let header =
-            |name| sent[0].headers.get(name).map_or("", |value: &HeaderValue| value.to_str().unwrap());
+        let header = |name| sent[0].headers.get(name).map_or("", |value: &HeaderValue| value.to_str().unwrap());
         assert!(header(USER_AGENT).starts_with("tower-oidc/"), "{path}: {}", header(USER_AGENT));
         assert_eq!(header(ACCEPT_ENCODING), "identity", "{path}");
         if path == "/jwks" {

@@ -107,10 +107,7 @@ impl Site {
 }
 
 async fn speak(
-    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    at: String,
-    net: Net,
-    trick: Trick,
+    socket: impl AsyncRead + AsyncWrite + Unpin + Send + 'static, at: String, net: Net, trick: Trick,
     sent: Arc<AtomicU64>,
 ) {
     let service = hyper::service::service_fn(move |request: Request<Incoming>| {
@@ -121,11 +118,7 @@ async fn speak(
             parts.uri = format!("{at}{path}").parse().unwrap();
             let body = body.collect().await.unwrap().to_bytes();
             let answer = net.call(Caller::Application, Request::from_parts(parts, body)).await.unwrap();
-            Ok::<_, Infallible>(if path == "/token" {
-                tricky(answer, trick, sent)
-            } else {
-                answer.map(whole)
-            })
+            Ok::<_, Infallible>(if path == "/token" { tricky(answer, trick, sent) } else { answer.map(whole) })
         }
     });
     let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(socket), service).await;
@@ -232,8 +225,7 @@ async fn certificates_are_verified() {
 /// A configuration from these variables alone.
 fn from(variables: &[(&str, &str)]) -> Config {
     let issuer = [("OIDC_ISSUER", "https://op.test"), ("OIDC_CLIENT_ID", "app")];
-    let all: Vec<_> =
-        variables.iter().chain(&issuer).map(|(name, value)| (*name, (*value).to_owned())).collect();
+    let all: Vec<_> = variables.iter().chain(&issuer).map(|(name, value)| (*name, (*value).to_owned())).collect();
     let variable = |name: &str| all.iter().find(|(given, _)| *given == name).map(|(_, value)| value.clone());
     Config::from_env_with(variable).unwrap()
 }

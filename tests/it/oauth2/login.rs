@@ -5,9 +5,7 @@ use std::time::Duration;
 use axum::routing::get;
 use serde_json::{Value, json};
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{
-    ClaimSource, Config, EventCode, Mode, OAuth2, OidcLayer, ProviderConfig, Readiness, RequireLayer,
-};
+use tower_oidc::{ClaimSource, Config, EventCode, Mode, OAuth2, OidcLayer, ProviderConfig, Readiness, RequireLayer};
 
 use super::{HUB, Without, modes, preset, registered, shapes};
 use crate::support::app::{APP, config, routes};
@@ -36,9 +34,8 @@ async fn a_response_names_the_issuer_of_the_table_or_none() {
 /// An address is verified by the list: primary, and verified.
 #[tokio::test]
 async fn an_email_is_verified_by_the_list_of_addresses() {
-    let without = Without::of(Mode::PerUser, shapes::github(), preset("github"), |config| {
-        config.admins(["alice@example.com"])
-    });
+    let without =
+        Without::of(Mode::PerUser, shapes::github(), preset("github"), |config| config.admins(["alice@example.com"]));
     let who = |page: crate::support::browser::Page| {
         let who = page.json();
         (who["email"].clone(), who["email_verified"].clone(), who["admin"].clone())
@@ -67,15 +64,8 @@ async fn an_email_is_verified_by_the_list_of_addresses() {
 async fn an_identity_endpoint_that_lies_signs_nobody_in() {
     for mode in modes() {
         let without = Without::of(mode, shapes::github(), preset("github"), |config| config);
-        for id in [
-            Value::Null,
-            json!(""),
-            json!(1.5),
-            json!([583_231]),
-            json!({}),
-            json!(true),
-            json!("x".repeat(256)),
-        ] {
+        for id in [Value::Null, json!(""), json!(1.5), json!([583_231]), json!({}), json!(true), json!("x".repeat(256))]
+        {
             let told = id.to_string();
             without.provider.edit(move |answer| {
                 if answer.is_object() {
@@ -134,16 +124,12 @@ async fn an_answer_is_read_once_and_as_far_as_it_can_be() {
 /// A token without the scope for it may not read the list: the account is who it is, without an address.
 #[tokio::test]
 async fn without_the_list_of_addresses_none_counts() {
-    let without = Without::of(Mode::PerUser, shapes::github(), preset("github"), |config| {
-        config.admins(["alice@example.com"])
-    });
+    let without =
+        Without::of(Mode::PerUser, shapes::github(), preset("github"), |config| config.admins(["alice@example.com"]));
     for status in [403, 404] {
         without.world.net.fault(HUB, "/user/emails", Fault::Status(status));
         let page = without.attempt("alice").await.1.json();
-        assert_eq!(
-            (&page["sub"], &page["email"], &page["admin"]),
-            (&json!("583231"), &Value::Null, &json!(false))
-        );
+        assert_eq!((&page["sub"], &page["email"], &page["admin"]), (&json!("583231"), &Value::Null, &json!(false)));
         without.world.net.heal(HUB);
     }
     assert_eq!(without.attempt("alice").await.1.json()["admin"], true, "the control");
@@ -153,9 +139,7 @@ async fn without_the_list_of_addresses_none_counts() {
 #[tokio::test]
 async fn an_error_with_status_200_is_an_error() {
     let without = Without::github();
-    for (code, status) in
-        [("bad_verification_code", 400), ("incorrect_client_credentials", 502), ("odd", 502)]
-    {
+    for (code, status) in [("bad_verification_code", 400), ("incorrect_client_credentials", 502), ("odd", 502)] {
         without.provider.set(|shape| shape.refusal = (200, code));
         without.provider.sign_in_as("alice");
         let browser = without.world.browser();
@@ -187,10 +171,7 @@ async fn a_login_that_needs_an_id_token_is_refused() {
 async fn without_keys_it_is_ready_and_signs_nobody_out() {
     let without = Without::github();
     let health = without.world.app.layer.health().await;
-    assert_eq!(
-        (health.providers[0].metadata, health.providers[0].key_set),
-        (Readiness::Ready, Readiness::Ready)
-    );
+    assert_eq!((health.providers[0].metadata, health.providers[0].key_set), (Readiness::Ready, Readiness::Ready));
     let alice = without.signed_in("alice").await;
     for _ in 0..2 {
         let token = without.world.op.logout_token("app", "alice", None, |draft| {
@@ -220,15 +201,12 @@ async fn an_id_token_beside_the_access_token_says_nothing() {
 fn what_cannot_be_is_refused_at_construction() {
     let world = crate::support::app::World::new();
     let refused = |provider: ProviderConfig| {
-        let layer =
-            OidcLayer::per_user(config(&world.net, &world.clock).provider(provider), MemoryStore::new());
+        let layer = OidcLayer::per_user(config(&world.net, &world.clock).provider(provider), MemoryStore::new());
         layer.err().map(|error| error.to_string()).unwrap_or_default()
     };
     let hub = || preset("github");
     assert_eq!(refused(hub()), "", "the control");
-    assert!(
-        refused(hub().endpoint("token_endpoint", "http://github.com/token")).contains("token_endpoint is")
-    );
+    assert!(refused(hub().endpoint("token_endpoint", "http://github.com/token")).contains("token_endpoint is"));
     assert!(refused(hub().scopes(["openid"])).contains("the scope openid"));
     assert!(refused(hub().hosted_domain("x.test")).contains("hosted_domain"));
     assert!(refused(hub().any_tenant(true)).contains("tenants"));
@@ -240,8 +218,7 @@ fn what_cannot_be_is_refused_at_construction() {
     let mut without = hub();
     without.metadata.remove("authorization_endpoint");
     assert!(refused(without).contains("authorization_endpoint is missing"));
-    for (identity, list) in
-        [("http://api.github.com/user", "user/emails"), (HUB, "http://evil.test/emails"), ("", "")]
+    for (identity, list) in [("http://api.github.com/user", "user/emails"), (HUB, "http://evil.test/emails"), ("", "")]
     {
         let mut insecure = hub();
         let oauth2 = insecure.oauth2.as_mut().unwrap();
@@ -256,9 +233,7 @@ fn what_cannot_be_is_refused_at_construction() {
         .endpoint("token_endpoint", "http://127.0.0.1:9/token");
     assert_eq!(refused(registered(local)), "");
     // Nobody who has an issuer of ID tokens is called so.
-    assert!(
-        refused(ProviderConfig::new("oauth2:github.com", "app").client_secret("s")).contains("https URL")
-    );
+    assert!(refused(ProviderConfig::new("oauth2:github.com", "app").client_secret("s")).contains("https URL"));
 }
 
 /// Single endpoints over discovery, and all of them in its place.
@@ -275,8 +250,7 @@ async fn endpoints_by_hand_count_in_place_of_the_metadata() {
     assert_eq!((moved.net.count(OP, "/userinfo"), moved.op.discovery_fetches()), (1, 1));
     let all = |config: Config| {
         let mut config = config;
-        for (name, path) in
-            [("authorization_endpoint", "authorize"), ("token_endpoint", "token"), ("jwks_uri", "jwks")]
+        for (name, path) in [("authorization_endpoint", "authorize"), ("token_endpoint", "token"), ("jwks_uri", "jwks")]
         {
             config.provider = config.provider.endpoint(name, format!("{OP}/{path}"));
         }
@@ -299,8 +273,7 @@ async fn roles_are_in_the_identity_endpoints_answer() {
     for mode in modes() {
         let mut github = preset("github").roles(ClaimSource::UserInfo, "/groups");
         github.oauth2.as_mut().unwrap().claims.insert("groups".into(), "/groups".into());
-        let without =
-            Without::of(mode.clone(), shapes::github(), github, |config| config.admin_roles(["boss"]));
+        let without = Without::of(mode.clone(), shapes::github(), github, |config| config.admin_roles(["boss"]));
         for (groups, is_admin) in [(json!(["boss"]), true), (json!(["Boss"]), false)] {
             without.provider.edit(move |answer| {
                 if answer.is_object() {

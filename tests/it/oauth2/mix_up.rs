@@ -92,10 +92,7 @@ async fn one_subject_at_both_is_two_people() {
     let at_hub = other.visit(&login_at("hub")).await.json();
     assert_eq!((&at_op["sub"], &at_hub["sub"]), (&json!("a1"), &json!("a1")));
     assert_ne!(at_op["issuer"], at_hub["issuer"]);
-    assert_eq!(
-        (&at_op["email"], &at_hub["email"]),
-        (&json!("alice@example.com"), &json!("alice@example.com"))
-    );
+    assert_eq!((&at_op["email"], &at_hub["email"]), (&json!("alice@example.com"), &json!("alice@example.com")));
     assert_eq!((&at_op["admin"], &at_hub["admin"]), (&json!(true), &json!(false)));
 }
 
@@ -127,10 +124,7 @@ async fn an_account_is_linked_by_a_person_of_the_openid_provider() {
         let refreshed = alice.visit(&format!("{APP}/code")).await;
         assert_eq!(hub.owner_of(&refreshed.text()).as_deref(), Some("bob"));
         assert_eq!(hub.reuse(), 0);
-        assert_eq!(
-            world.browser().fetch(http::Method::GET, &format!("{APP}/code"), "", APP).await.status,
-            401
-        );
+        assert_eq!(world.browser().fetch(http::Method::GET, &format!("{APP}/code"), "", APP).await.status, 401);
     }
 }
 

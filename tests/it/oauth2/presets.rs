@@ -18,22 +18,10 @@ fn all() -> Vec<(Shape, ProviderConfig, &'static str, &'static str, bool)> {
     let own = |name: &str| registered(tables[name].clone());
     vec![
         (shapes::github(), preset("github"), "583231", "oauth2:github.com/login/oauth/access_token", true),
-        (
-            shapes::github_app(),
-            preset("github"),
-            "583231",
-            "oauth2:github.com/login/oauth/access_token",
-            true,
-        ),
+        (shapes::github_app(), preset("github"), "583231", "oauth2:github.com/login/oauth/access_token", true),
         (shapes::wakatime(), preset("wakatime"), "uuid-583231", "oauth2:wakatime.com/oauth/token", true),
         (shapes::todoist(), preset("todoist"), "583231", "oauth2:api.todoist.com/oauth/access_token", false),
-        (
-            shapes::bitbucket(),
-            own("bitbucket"),
-            "{583231}",
-            "oauth2:bitbucket.org/site/oauth2/access_token",
-            true,
-        ),
+        (shapes::bitbucket(), own("bitbucket"), "{583231}", "oauth2:bitbucket.org/site/oauth2/access_token", true),
         (
             shapes::digitalocean(),
             own("digitalocean"),
@@ -54,11 +42,7 @@ async fn each_signs_people_in_in_every_mode() {
             let who = alice.navigate(&format!("{APP}/who")).await.json();
             assert_eq!((&who["sub"], &who["issuer"]), (&json!(subject), &json!(issuer)));
             assert_eq!(who["email"], "alice@example.com", "{issuer}");
-            assert_eq!(
-                (&who["email_verified"], &who["name"]),
-                (&json!(verified), &json!("alice")),
-                "{issuer}"
-            );
+            assert_eq!((&who["email_verified"], &who["name"]), (&json!(verified), &json!("alice")), "{issuer}");
             assert_ne!(without.world.who(&bob).await, who["sub"], "{issuer}");
             if has_own_tokens {
                 let (status, token) = without.world.tok(&alice).await;
@@ -68,16 +52,9 @@ async fn each_signs_people_in_in_every_mode() {
             let asked = without.provider.authorizations().pop().unwrap();
             assert_eq!(asked.get("code_challenge_method"), Some("S256"), "{issuer}");
             assert!(asked.has("state") && !asked.has("nonce"), "{issuer}");
-            assert_eq!(
-                asked.get("scope"),
-                Some(provider.scopes.join(shape.separators.0).as_str()),
-                "{issuer}"
-            );
+            assert_eq!(asked.get("scope"), Some(provider.scopes.join(shape.separators.0).as_str()), "{issuer}");
             let exchanges = without.world.net.exchanges();
-            assert!(
-                !exchanges.iter().any(|one| one.path.contains("/.well-known/")),
-                "{issuer}: nothing to discover"
-            );
+            assert!(!exchanges.iter().any(|one| one.path.contains("/.well-known/")), "{issuer}: nothing to discover");
         }
     }
 }
@@ -88,8 +65,7 @@ async fn scopes_with_commas_are_several() {
     for (shape, provider, ..) in all() {
         let expected = json!(provider.scopes);
         let without = Without::of(Mode::PerUser, shape, provider, |config| config);
-        let status =
-            get(|tokens: UserTokens| async move { tokens.connection_status("login").await.map(Json) });
+        let status = get(|tokens: UserTokens| async move { tokens.connection_status("login").await.map(Json) });
         without.world.serve(routes().route("/status", status));
         let alice = without.signed_in("alice").await;
         let status = alice.navigate(&format!("{APP}/status")).await.json();
@@ -124,10 +100,7 @@ fn the_environment_names_a_preset() {
         ("OIDC_WORK_TENANTS", "t1"),
     ]);
     let config = config.unwrap();
-    assert_eq!(
-        (config.provider.name.as_str(), &config.provider.scopes[..]),
-        ("hub", &["repo".to_owned()][..])
-    );
+    assert_eq!((config.provider.name.as_str(), &config.provider.scopes[..]), ("hub", &["repo".to_owned()][..]));
     let work = &config.more_providers[0];
     assert_eq!(work.issuer, "https://login.microsoftonline.com/organizations/v2.0");
     assert_eq!((&work.tenants[..], work.oauth2.is_none()), (&["t1".to_owned()][..], true));
@@ -188,10 +161,7 @@ fn a_file_is_a_preset() {
     let provider = read(path.display().to_string()).unwrap().provider;
     assert_eq!(provider.id_token_signed_response_alg.as_deref(), Some("ES256"));
     assert_eq!(provider.internal_url.as_deref(), Some("https://inside.test"));
-    assert_eq!(
-        (&provider.tenants[..], &provider.trusted_audiences[..]),
-        (&["t1".into()][..], &["api".into()][..])
-    );
+    assert_eq!((&provider.tenants[..], &provider.trusted_audiences[..]), (&["t1".into()][..], &["api".into()][..]));
     std::fs::write(&path, r#"{ "oauth": {} }"#).unwrap();
     assert!(read(path.display().to_string()).unwrap_err().to_string().contains("unknown field `oauth`"));
     assert!(read(format!("{OP}/nowhere")).unwrap_err().to_string().contains("OIDC_PRESET_FILE"));

@@ -65,9 +65,7 @@ async fn many_requests_are_one_refresh_and_one_question() {
 async fn an_identity_endpoint_that_fails_is_unavailable_and_costs_no_refresh_token() {
     for mode in [Mode::PerUser, Mode::Stateless] {
         let (without, alice) = expired(mode).await;
-        for fault in
-            [Fault::Status(500), Fault::Status(403), Fault::Refuse, Fault::Garbage, Fault::Status(401)]
-        {
+        for fault in [Fault::Status(500), Fault::Status(403), Fault::Refuse, Fault::Garbage, Fault::Status(401)] {
             without.world.net.fault(HUB, "/user", fault.clone());
             let (status, problem) = without.token(&alice).await;
             assert_eq!(status, 503, "{fault:?}: {problem}");

@@ -175,12 +175,7 @@ async fn a_renewal_whose_session_the_provider_ended_is_a_login() {
             world.op.end_sessions();
             world.op.sign_in_as("alice");
             let page = alice.visit(to_provider.location().unwrap()).await;
-            assert_eq!(
-                (page.status.as_u16(), &page.json()["sub"]),
-                (200, &"a1".into()),
-                "{mode:?}: {}",
-                page.text()
-            );
+            assert_eq!((page.status.as_u16(), &page.json()["sub"]), (200, &"a1".into()), "{mode:?}: {}", page.text());
             assert_eq!(world.app.events.count(EventCode::LoginSucceeded), 2, "{mode:?}");
             settle(&world);
             assert_eq!(world.who(&alice).await, "a1", "{mode:?}");
@@ -217,12 +212,7 @@ async fn a_renewal_after_an_own_logout_stays_refused() {
         alice.new_tab().step(&link).await;
         world.op.sign_in_as("alice");
         let page = alice.visit(to_provider.location().unwrap()).await;
-        assert_eq!(
-            (page.status.as_u16(), page.url.path()),
-            (400, "/auth/callback"),
-            "{mode:?}: {}",
-            page.text()
-        );
+        assert_eq!((page.status.as_u16(), page.url.path()), (400, "/auth/callback"), "{mode:?}: {}", page.text());
         assert_eq!(world.who(&alice).await, Value::Null, "{mode:?}");
     }
 }

@@ -50,9 +50,7 @@ impl Mode {
         let app = match self {
             Self::PerUser => App::over(net, clock, before, store, edit),
             Self::Stateless => App::stateless_at(net, clock, before, store, edit),
-            Self::SingleUser => {
-                App { store, ..start(world, SharedAccount::client_credentials(), before, edit) }
-            }
+            Self::SingleUser => App { store, ..start(world, SharedAccount::client_credentials(), before, edit) },
         };
         serve(world, &app);
         app

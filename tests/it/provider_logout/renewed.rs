@@ -254,8 +254,7 @@ async fn the_session_at_another_provider_is_not_the_logins() {
         let world = mode.world(|config| {
             let files = Connection::new("files").grant_lifetime(tower_oidc::GrantLifetime::Session);
             let files = files.resource(Resource::new("files", format!("{API}/files/")).scope("files"));
-            let work =
-                ProviderConfig::new(OP2, CLIENT_ID).client_secret(CLIENT_SECRET).name("work").without_login();
+            let work = ProviderConfig::new(OP2, CLIENT_ID).client_secret(CLIENT_SECRET).name("work").without_login();
             config.add_provider(work.connection(files))
         });
         let alice = world.signed_in("alice").await;

@@ -95,8 +95,7 @@ async fn a_provider_that_is_away_ends_nothing() {
     for mode in MODES {
         let world = mode.world(revalidating);
         let alice = world.signed_in("alice").await;
-        for (status, error) in [(503, "temporarily_unavailable"), (401, "invalid_client"), (429, "slow_down")]
-        {
+        for (status, error) in [(503, "temporarily_unavailable"), (401, "invalid_client"), (429, "slow_down")] {
             world.op.answer_error(Endpoint::Refresh, status, error);
             for _ in 0..30 {
                 world.clock.advance(MINUTE);
@@ -275,9 +274,7 @@ async fn a_request_that_waits_is_answered_with_the_new_claims() {
 async fn what_the_hook_verified_lends_nothing_to_another_address() {
     let hook = |config: Config| {
         revalidating(config).admins(["root@example.com"]).on_login(|_| async {
-            LoginDecision::AllowWith(
-                json!({ "email_verified": true }).as_object().cloned().unwrap_or_default(),
-            )
+            LoginDecision::AllowWith(json!({ "email_verified": true }).as_object().cloned().unwrap_or_default())
         })
     };
     let world = Mode::PerUser.world(hook);
@@ -286,10 +283,7 @@ async fn what_the_hook_verified_lends_nothing_to_another_address() {
     world.clock.advance(EVERY);
     assert!(!is_admin(&world, &alice).await);
     let page = alice.navigate(&format!("{APP}/who")).await;
-    assert_eq!(
-        (&page.json()["email"], &page.json()["email_verified"]),
-        (&json!("alice@example.com"), &json!(true))
-    );
+    assert_eq!((&page.json()["email"], &page.json()["email_verified"]), (&json!("alice@example.com"), &json!(true)));
 }
 
 /// In single-user mode the login's own grant is kept for this alone, and ends with the session.
@@ -337,8 +331,7 @@ async fn a_login_without_a_refresh_token_is_asked_for_consent_once_and_then_refu
         assert_eq!(page.status, 502, "{mode:?}: {}", page.text());
         assert_eq!(world.who(&browser).await, Value::Null, "{mode:?}");
         let asked = world.op.authorizations();
-        let prompts: Vec<_> =
-            asked.iter().map(|asked| asked.params.get("prompt").map(ToString::to_string)).collect();
+        let prompts: Vec<_> = asked.iter().map(|asked| asked.params.get("prompt").map(ToString::to_string)).collect();
         assert_eq!(prompts, [None, Some("consent".to_owned())], "{mode:?}");
         let refused = world.app.events.all().into_iter().rfind(|event| event.code == EventCode::LoginRefused);
         assert!(refused.unwrap().detail.contains("offline_access"), "{mode:?}");

@@ -32,8 +32,7 @@ async fn the_page_that_asks_keeps_the_destination() {
 #[tokio::test]
 async fn the_page_that_asks_is_escaped_and_asks_nobody_else() {
     let world = two_logins();
-    let page =
-        world.browser().step(&format!("{APP}/auth/login?return_to=/private%3Fa%3D%22%3E%3Cb%3E")).await;
+    let page = world.browser().step(&format!("{APP}/auth/login?return_to=/private%3Fa%3D%22%3E%3Cb%3E")).await;
     let html = page.text();
     assert!(html.contains("Work &amp; &lt;Sons&gt;") && !html.contains("<Sons>"), "{html}");
     assert!(html.contains(">op.test<"), "without a display name it is the issuer's host: {html}");
@@ -185,11 +184,7 @@ async fn providers_that_cannot_be_told_apart_are_refused() {
             "has the same issuer",
         ),
         (
-            |config| {
-                config.add_provider(
-                    ProviderConfig::new("http://op2.test", "c").client_secret("s").name("plain"),
-                )
-            },
+            |config| config.add_provider(ProviderConfig::new("http://op2.test", "c").client_secret("s").name("plain")),
             "https",
         ),
         (
@@ -197,9 +192,7 @@ async fn providers_that_cannot_be_told_apart_are_refused() {
             "client_id is missing",
         ),
         (
-            |config| {
-                config.add_provider(work().without_login().resource(Resource::new("x", "https://x.test/")))
-            },
+            |config| config.add_provider(work().without_login().resource(Resource::new("x", "https://x.test/"))),
             "no logins",
         ),
     ];

@@ -38,9 +38,9 @@ fn routes() -> Router {
         .route("/info", get(|tokens: UserTokens| async move { tokens.user_info_url().await }))
         .route(
             "/disconnect",
-            post(|tokens: UserTokens| async move {
-                tokens.disconnect("files").await.map(|ended| format!("{ended:?}"))
-            }),
+            post(
+                |tokens: UserTokens| async move { tokens.disconnect("files").await.map(|ended| format!("{ended:?}")) },
+            ),
         )
 }
 
@@ -219,8 +219,7 @@ async fn a_linked_account_is_disconnected_at_its_provider() {
 /// At the provider where they signed in it must be the same account, wherever that is.
 #[tokio::test]
 async fn at_the_logins_own_provider_the_account_is_the_persons() {
-    let world =
-        two_logins_with(|config| config.connection(named("mail")), |work| work.connection(named("files")));
+    let world = two_logins_with(|config| config.connection(named("mail")), |work| work.connection(named("files")));
     world.serve(routes());
     let connect = async |browser: &Browser, connection: &str| {
         browser.visit(&format!("{APP}/auth/connect?connection={connection}&return_to=/list")).await
@@ -237,16 +236,11 @@ async fn at_the_logins_own_provider_the_account_is_the_persons() {
         let refused = connect(&browser, own).await;
         assert_eq!(refused.status, 403, "{at}: {}", refused.text());
         assert!(refused.text().contains("AccountMismatch"), "{at}: {}", refused.text());
-        let state = |list: &Value, name: &str| {
-            list.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone()
-        };
+        let state =
+            |list: &Value, name: &str| list.as_array().unwrap().iter().find(|one| one["name"] == name).unwrap().clone();
         assert_eq!(state(&list(&browser).await, own)["state"], "not_connected", "{at}");
         let page = connect(&browser, other).await;
-        assert_eq!(
-            state(&page.json(), other)["account"],
-            "b1",
-            "{at}: at another provider anybody's will do"
-        );
+        assert_eq!(state(&page.json(), other)["account"], "b1", "{at}: at another provider anybody's will do");
         signs_in_at.sign_in_as("alice");
         let page = connect(&browser, own).await;
         assert_eq!(state(&page.json(), own)["account"], "a1", "{at}: the control");
@@ -263,10 +257,7 @@ async fn the_logins_own_connection_is_at_the_provider_of_the_session() {
         other.forget();
         let page = browser.visit(&format!("{APP}/auth/connect?connection=login&return_to=/who")).await;
         assert_eq!(page.json()["issuer"], op.issuer(), "{}", page.text());
-        assert_eq!(
-            op.last_authorization().get("redirect_uri"),
-            Some(&*format!("{APP}/auth/callback/{name}"))
-        );
+        assert_eq!(op.last_authorization().get("redirect_uri"), Some(&*format!("{APP}/auth/callback/{name}")));
         assert_eq!(other.authorizations().len(), 0, "{name}");
     }
 }
@@ -373,8 +364,7 @@ async fn an_accounts_connection_at_another_provider_gets_its_tokens_there() {
     world.net.serve_service(APP, layer.layer(routes()));
     let anybody = world.browser();
     for _ in 0..2 {
-        let (files, cal) =
-            (token(&anybody, "/files/").await.unwrap(), token(&anybody, "/cal/").await.unwrap());
+        let (files, cal) = (token(&anybody, "/files/").await.unwrap(), token(&anybody, "/cal/").await.unwrap());
         assert_eq!(issued_at(&world, &files), ("op2", "app".to_owned()));
         assert_eq!(issued_at(&world, &cal), ("op", "app".to_owned()));
         world.clock.advance(Duration::from_secs(3600));

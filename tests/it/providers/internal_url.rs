@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{
-    Config, EventCode, FetchUserInfo, OidcLayer, ProviderConfig, PushedAuthorizationRequests, Resource,
-};
+use tower_oidc::{Config, EventCode, FetchUserInfo, OidcLayer, ProviderConfig, PushedAuthorizationRequests, Resource};
 
 use crate::support::app::{API, APP, App, World, config, logout_link, routes};
 use crate::support::browser::Browser;
@@ -26,8 +24,7 @@ fn paths(paths: &[&str]) -> BTreeSet<String> {
     paths.iter().map(|path| (*path).to_owned()).collect()
 }
 
-const CALLED: [&str; 6] =
-    ["/.well-known/openid-configuration", "/jwks", "/par", "/revoke", "/token", "/userinfo"];
+const CALLED: [&str; 6] = ["/.well-known/openid-configuration", "/jwks", "/par", "/revoke", "/token", "/userinfo"];
 
 #[tokio::test]
 async fn the_application_calls_one_name_and_browsers_the_other() {
@@ -50,10 +47,7 @@ async fn the_application_calls_one_name_and_browsers_the_other() {
     op.sign_in_as("alice");
     let browser = Browser::new(&net, &clock).strict_for(APP);
     let page = browser.visit(&format!("{APP}/auth/login?return_to=/who")).await;
-    assert_eq!(
-        (page.json()["sub"].as_str(), page.json()["issuer"].as_str()),
-        (Some("a1"), Some(op.issuer()))
-    );
+    assert_eq!((page.json()["sub"].as_str(), page.json()["issuer"].as_str()), (Some("a1"), Some(op.issuer())));
     clock.advance(std::time::Duration::from_secs(3600));
     assert_eq!(browser.navigate(&format!("{APP}/fetch?u={API}/cal/x")).await.status, 200);
     assert_eq!(op.token_requests().len(), 2, "a code and a refresh");
@@ -111,10 +105,7 @@ async fn the_issuer_stays_the_one_that_is_configured() {
     assert_eq!(page.status, 503);
     let events = world.app.events.all();
     let told = events.iter().find(|event| event.code == EventCode::ProviderFailed).unwrap();
-    assert!(
-        told.detail.contains(r#"names the issuer "https://op2.test", expected "https://op.test""#),
-        "{told:?}"
-    );
+    assert!(told.detail.contains(r#"names the issuer "https://op2.test", expected "https://op.test""#), "{told:?}");
 }
 
 #[test]
@@ -141,8 +132,6 @@ fn an_internal_url_over_http_is_refused_outside_of_development() {
     ] {
         let refused = refused(public_url, internal_url);
         assert_eq!(refused.is_none(), allowed, "{public_url} {internal_url}: {refused:?}");
-        assert!(
-            refused.is_none_or(|text| text.contains("internal_url") && text.contains("OIDC_INTERNAL_URL"))
-        );
+        assert!(refused.is_none_or(|text| text.contains("internal_url") && text.contains("OIDC_INTERNAL_URL")));
     }
 }

@@ -12,8 +12,7 @@ const CALLBACKS: [(&str, &str); 2] = [("default", "/auth/callback/default"), ("w
 #[tokio::test]
 async fn a_provider_is_chosen_by_its_name() {
     let world = two_logins();
-    for ((name, callback), op, other) in
-        [(CALLBACKS[0], &world.op, &world.op2), (CALLBACKS[1], &world.op2, &world.op)]
+    for ((name, callback), op, other) in [(CALLBACKS[0], &world.op, &world.op2), (CALLBACKS[1], &world.op2, &world.op)]
     {
         other.forget();
         let browser = world.browser();
@@ -30,26 +29,11 @@ async fn a_provider_is_chosen_by_its_name() {
 async fn an_address_is_no_provider() {
     let world = World::with(|config| {
         config.add_provider(work()).add_provider(
-            ProviderConfig::new("https://files.test", "app")
-                .client_secret("secret")
-                .name("files")
-                .without_login(),
+            ProviderConfig::new("https://files.test", "app").client_secret("secret").name("files").without_login(),
         )
     });
-    let hostile = [
-        EVIL,
-        "//evil.test",
-        OP2,
-        OP,
-        "op2.test",
-        "Work",
-        "work ",
-        "work/",
-        "../work",
-        "",
-        "files",
-        "w%6frk",
-    ];
+    let hostile =
+        [EVIL, "//evil.test", OP2, OP, "op2.test", "Work", "work ", "work/", "../work", "", "files", "w%6frk"];
     for name in hostile {
         let browser = world.browser();
         let page = browser.step(&login_at(name, "/who")).await;
@@ -88,9 +72,7 @@ async fn a_state_counts_at_its_own_redirect_uri_only() {
                 let page = browser.navigate(&wrong).await;
                 assert_eq!(page.status, 400, "{name} at {others}, iss {iss:?}: {}", page.text());
             }
-            for nowhere in
-                ["/auth/callback", "/auth/callback/", "/auth/callback/nobody", "/auth/callback/a/b"]
-            {
+            for nowhere in ["/auth/callback", "/auth/callback/", "/auth/callback/nobody", "/auth/callback/a/b"] {
                 let page = browser.navigate(&moved(&callback, nowhere, |_| {})).await;
                 assert_eq!(page.status, 404, "{nowhere}");
             }

@@ -24,10 +24,7 @@ use crate::support::provider::{CLIENT_ID, CLIENT_SECRET, LyingProvider};
 
 /// The second provider, for a login too.
 fn work() -> ProviderConfig {
-    ProviderConfig::new(OP2, CLIENT_ID)
-        .client_secret(CLIENT_SECRET)
-        .name("work")
-        .display_name("Work & <Sons>")
+    ProviderConfig::new(OP2, CLIENT_ID).client_secret(CLIENT_SECRET).name("work").display_name("Work & <Sons>")
 }
 
 /// Two providers to sign in at. Tokens of either go to `https://api.test/both/`, those of `work` to
@@ -37,8 +34,7 @@ fn two_logins() -> World {
 }
 
 fn two_logins_with(
-    edit: impl FnOnce(Config) -> Config,
-    edit_work: impl FnOnce(ProviderConfig) -> ProviderConfig,
+    edit: impl FnOnce(Config) -> Config, edit_work: impl FnOnce(ProviderConfig) -> ProviderConfig,
 ) -> World {
     World::with(|config| {
         let both = Resource::new("both", format!("{API}/both/"));

@@ -53,11 +53,7 @@ async fn at_two_real_providers() {
             let form = alice.click(page.link(&format!("provider={name}"))).await;
             assert_eq!(form.url.origin().ascii_serialization(), own.issuer);
             let page = alice.submit(&form, &[("user", "alice")]).await;
-            assert_eq!(
-                (page.url.as_str(), page.status.as_u16()),
-                (&*demo.at("/private?q=1"), 200),
-                "{page:?}"
-            );
+            assert_eq!((page.url.as_str(), page.status.as_u16()), (&*demo.at("/private?q=1"), 200), "{page:?}");
             let me = alice.get(&demo.at("/me")).await.json();
             assert_eq!((&me["sub"], &me["issuer"]), (&json!("alice"), &json!(own.issuer)));
             assert_eq!(me["admin"], name == "default");
@@ -86,9 +82,7 @@ async fn answers_of_two_real_providers_are_not_mixed_up() {
     for mode in MODES {
         let Some((first, work, demo)) = demo_at_two(mode).await else { return };
         let [at_first, at_work] = ["/auth/callback/default", "/auth/callback/work"];
-        for (name, own, right, wrong) in
-            [("default", &first, at_first, at_work), ("work", &work, at_work, at_first)]
-        {
+        for (name, own, right, wrong) in [("default", &first, at_first, at_work), ("work", &work, at_work, at_first)] {
             let mut alice = Client::new();
             let form = alice.visit(&demo.at(&format!("/auth/login?return_to=/who&provider={name}"))).await;
             alice.halt_at = Some(right);
@@ -119,14 +113,9 @@ async fn an_account_at_another_real_provider_is_linked() {
     let mut config = Config::new(&app, ProviderConfig::new(&first.issuer, "web").client_secret("web secret"));
     config.session_secrets = vec!["a sealing secret of the tests, 32 bytes+".into()];
     let config = config.add_provider(
-        ProviderConfig::new(&home.issuer, "web")
-            .client_secret("web secret")
-            .name("work")
-            .without_login()
-            .connection(
-                Connection::new("cal")
-                    .resource(Resource::new("cal", format!("{}/cal/", home.issuer)).scope("cal")),
-            ),
+        ProviderConfig::new(&home.issuer, "web").client_secret("web secret").name("work").without_login().connection(
+            Connection::new("cal").resource(Resource::new("cal", format!("{}/cal/", home.issuer)).scope("cal")),
+        ),
     );
     let layer = OidcLayer::per_user(config, MemoryStore::new()).unwrap_or_else(|error| panic!("{error}"));
     let routes = Router::new()

@@ -87,9 +87,7 @@ async fn a_grant_is_refreshed_where_it_came_from() {
     assert_eq!((world.op.refreshes().len(), world.op2.refreshes().len()), (0, 1));
     assert_eq!(fetch(&one, "/cal/").await, 200);
     assert_eq!((world.op.refreshes().len(), world.op2.refreshes().len()), (1, 1));
-    assert!(
-        [&world.op, &world.op2].iter().all(|op| op.token_requests().iter().all(|one| one.outcome.is_ok()))
-    );
+    assert!([&world.op, &world.op2].iter().all(|op| op.token_requests().iter().all(|one| one.outcome.is_ok())));
 }
 
 /// With two: a provider signs its own people out, and nobody of another's whom it calls the same.
@@ -221,9 +219,8 @@ async fn a_login_under_way_ends_at_the_registration_it_was_begun_for() {
         (|config| config.add_provider(super::work().without_login()), 400),
         (
             |config| {
-                config.add_provider(
-                    tower_oidc::ProviderConfig::new(OP2, "another").client_secret("secret").name("work"),
-                )
+                config
+                    .add_provider(tower_oidc::ProviderConfig::new(OP2, "another").client_secret("secret").name("work"))
             },
             400,
         ),

@@ -29,9 +29,7 @@ fn world() -> World {
         .route(
             "/token",
             get(|tokens: UserTokens, Query(asked): Asked| async move {
-                Ok::<_, Error>(
-                    tokens.access_token(&format!("{API}{}", asked["p"])).await?.expose_secret().to_owned(),
-                )
+                Ok::<_, Error>(tokens.access_token(&format!("{API}{}", asked["p"])).await?.expose_secret().to_owned())
             }),
         );
     world.serve(routes().merge(more));
@@ -125,10 +123,7 @@ async fn the_same_subject_at_two_providers_is_two_people() {
     let before = grants_of(&one);
     sign_in(&one, &world.op2, "work", "alice").await;
     assert_eq!(owner(&world, &one).await.0, "op2");
-    assert!(
-        !before.is_empty()
-            && grants_of(&one).iter().all(|(name, _)| before.iter().all(|(old, _)| old != name))
-    );
+    assert!(!before.is_empty() && grants_of(&one).iter().all(|(name, _)| before.iter().all(|(old, _)| old != name)));
 }
 
 /// Cookies that are put together of two people's, who have the same subject, are nobody's.
@@ -152,11 +147,7 @@ async fn a_grant_of_one_provider_is_none_beside_a_session_of_another() {
     put(&theirs[0].0, &theirs[0].1);
     put(SESSION, &other.cookie(SESSION).expect("a session").value);
     assert!(world.who(&one).await.is_null(), "nor is a session without its claims");
-    other
-        .cookies()
-        .iter()
-        .filter(|one| one.name.contains("-claims."))
-        .for_each(|one| put(&one.name, &one.value));
+    other.cookies().iter().filter(|one| one.name.contains("-claims.")).for_each(|one| put(&one.name, &one.value));
     assert_eq!(owner(&world, &one).await.0, "op2");
 }
 

@@ -11,8 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tower_oidc::store::MemoryStore;
 use tower_oidc::{
-    Config, Connection, EventCode, GrantLifetime, Mode, OidcLayer, ProviderConfig, Resource, SharedAccount,
-    UserTokens,
+    Config, Connection, EventCode, GrantLifetime, Mode, OidcLayer, ProviderConfig, Resource, SharedAccount, UserTokens,
 };
 
 use crate::support::app::{API, APP, App, Events, World, config, routes};
@@ -57,9 +56,7 @@ fn listed(mut config: Config) -> Config {
 fn world_in(mode: Mode, edit: impl FnOnce(Config) -> Config) -> World {
     let mut world = World::new();
     world.op = LyingProvider::start(&world.net, LOGIN, &world.clock);
-    world
-        .op
-        .edit_discovery(|metadata| drop(metadata.insert("issuer".into(), json!(issuer_of("{tenantid}")))));
+    world.op.edit_discovery(|metadata| drop(metadata.insert("issuer".into(), json!(issuer_of("{tenantid}")))));
     of_tenant(&world.op, "t1");
     let events = Events::default();
     let config = of_entra(edit)(config(&world.net, &world.clock)).on_event(events.hook()).mode(mode);
@@ -170,8 +167,7 @@ async fn a_template_is_read_where_tenants_are_configured() {
     assert_eq!(attempt(&without, &without.browser()).await.status, 503);
     let failed = without.app.events.all().into_iter().find(|event| event.code == EventCode::ProviderFailed);
     assert!(failed.unwrap().detail.contains(&format!("expected {LOGIN:?}")));
-    for named in ["https://login.test/organizations/v2.0", "https://evil.test/{tenantid}/v2.0", "{tenantid}"]
-    {
+    for named in ["https://login.test/organizations/v2.0", "https://evil.test/{tenantid}/v2.0", "{tenantid}"] {
         let world = world();
         world.op.edit_discovery(move |metadata| drop(metadata.insert("issuer".into(), json!(named))));
         assert_eq!(attempt(&world, &world.browser()).await.status, 503, "{named}");
@@ -276,16 +272,11 @@ fn what_cannot_be_is_refused_at_construction() {
     let refused = |edit: fn(&mut Config)| {
         let mut config = of_entra(listed)(config(&world.net, &world.clock));
         edit(&mut config);
-        OidcLayer::per_user(config, MemoryStore::new())
-            .err()
-            .map(|error| error.to_string())
-            .unwrap_or_default()
+        OidcLayer::per_user(config, MemoryStore::new()).err().map(|error| error.to_string()).unwrap_or_default()
     };
     assert_eq!(refused(|_| ()), "", "the control");
     assert!(refused(|config| config.provider.any_tenant = true).contains("any_tenant"));
-    assert!(
-        refused(|config| config.provider.issuer = "https://login.test".into()).contains("place for a tenant")
-    );
+    assert!(refused(|config| config.provider.issuer = "https://login.test".into()).contains("place for a tenant"));
     assert!(refused(|config| config.admins = vec!["a@x.test".into()]).contains("TENANT:a@x.test"));
     assert_eq!(refused(|config| config.admins = vec!["t1:a@x.test".into()]), "");
     fn beside(config: &mut Config, issuer: &str, tenants: &[&str]) {

@@ -24,8 +24,7 @@ async fn log_in(provider: &RealProvider, demo: &Demo) {
 async fn private_keys_of_each_kind_and_their_rotation() {
     let (port, folder) = (free_port(), Folder::new());
     let path = folder.path().join("key.pem");
-    let keys =
-        [(RSA.to_owned(), "RS256"), (RSA.to_owned(), "PS256"), (p256(), "ES256"), (ed25519(), "EdDSA")];
+    let keys = [(RSA.to_owned(), "RS256"), (RSA.to_owned(), "PS256"), (p256(), "ES256"), (ed25519(), "EdDSA")];
     for (key, algorithm) in keys {
         let env = [("AUTH_METHODS", "private_key_jwt"), ("REQUIRE_PAR", "1")];
         let Some(provider) = RealProvider::start(&app_url(port), &env).await else { return };
@@ -57,12 +56,8 @@ async fn a_secret_that_is_not_sent() {
     let env = [("AUTH_METHODS", "client_secret_jwt"), ("REQUIRE_PAR", "1")];
     let Some(provider) = RealProvider::start(&app_url(port), &env).await else { return };
     let secret = format!("{:.<32}", "web secret");
-    let demo = [
-        ("OIDC_ISSUER", provider.issuer.as_str()),
-        ("OIDC_CLIENT_ID", "web"),
-        SCOPES,
-        ("OIDC_CLIENT_SECRET", &secret),
-    ];
+    let demo =
+        [("OIDC_ISSUER", provider.issuer.as_str()), ("OIDC_CLIENT_ID", "web"), SCOPES, ("OIDC_CLIENT_SECRET", &secret)];
     let demo = Demo::start_at(port, &demo).await;
     log_in(&provider, &demo).await;
     assert_eq!(provider.complaints().await, [] as [Value; 0]);

@@ -165,11 +165,7 @@ async fn it_links_an_account_at_a_second_provider() {
         let row = shown(&mut alice, &demo, "cal").await;
         assert!(row.contains(&format!("as bob at {}", work.issuer)), "{row}");
         let me = fetch(&mut alice, &demo.at("/me")).await.1;
-        assert_eq!(
-            (&me["sub"], &me["issuer"]),
-            (&json!("alice"), &json!(first.issuer)),
-            "she is who she was"
-        );
+        assert_eq!((&me["sub"], &me["issuer"]), (&json!("alice"), &json!(first.issuer)), "she is who she was");
 
         let refreshes = async |provider: &RealProvider| {
             let grants = provider.events("grant.success").await;

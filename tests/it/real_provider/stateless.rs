@@ -38,10 +38,7 @@ async fn cookies_that_were_changed_or_mixed_are_missing() {
         assert_eq!(status, expected, "{name}");
         // The same of another person.
         let kind = name.split('.').next().expect("a name");
-        let bobs = cookies(&bob)
-            .into_iter()
-            .find(|(name, _)| name.split('.').next() == Some(kind))
-            .expect("his own");
+        let bobs = cookies(&bob).into_iter().find(|(name, _)| name.split('.').next() == Some(kind)).expect("his own");
         let mut mixed = alice.clone();
         mixed.tamper(HOST, name, &bobs.1);
         let (status, answer) = fetch(&mut mixed, &demo.at("/api")).await;

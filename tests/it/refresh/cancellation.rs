@@ -52,18 +52,10 @@ async fn a_refresh_survives_a_client_that_hangs_up_at_any_await() {
         // Whatever it left under way goes on without it.
         world.app.layer.drain().await;
         world.token_of(&alice, "alice").await;
-        assert_eq!(
-            (world.op.refreshes().len(), world.op.reuse_detected()),
-            (1, 0),
-            "dropped after {k} polls"
-        );
+        assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (1, 0), "dropped after {k} polls");
         world.clock.advance(HOUR);
         world.token_of(&alice, "alice").await;
-        assert_eq!(
-            (world.op.refreshes().len(), world.op.reuse_detected()),
-            (2, 0),
-            "dropped after {k} polls"
-        );
+        assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (2, 0), "dropped after {k} polls");
         if done {
             break;
         }
@@ -112,11 +104,7 @@ async fn a_login_survives_a_client_that_hangs_up_at_any_await() {
         // The same address once more (a browser that tries again), and then a new login.
         let again = alice.follow(&back).await;
         assert_eq!(again.status, 303, "dropped after {k} polls: {}", again.text());
-        assert_eq!(
-            (world.op.code_exchanges().len(), world.op.code_reuse_detected()),
-            (1, 0),
-            "after {k} polls"
-        );
+        assert_eq!((world.op.code_exchanges().len(), world.op.code_reuse_detected()), (1, 0), "after {k} polls");
         world.sign_in(&alice, "alice").await;
         world.token_of(&alice, "alice").await;
         world.clock.advance(HOUR);

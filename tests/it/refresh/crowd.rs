@@ -48,8 +48,7 @@ async fn two_hundred_browsers_for_a_minute() {
             clock.advance(Duration::from_millis(10));
         }
     });
-    let people: Vec<_> =
-        (0..BROWSERS).map(|n| tokio::spawn(person(world.clone(), tally.clone(), n))).collect();
+    let people: Vec<_> = (0..BROWSERS).map(|n| tokio::spawn(person(world.clone(), tally.clone(), n))).collect();
     for person in people {
         person.await.unwrap();
     }
@@ -59,11 +58,7 @@ async fn two_hundred_browsers_for_a_minute() {
     let errors = tally.errors.lock().unwrap().clone();
     let (calls, logins) = (tally.calls.load(Ordering::SeqCst), tally.logins.load(Ordering::SeqCst));
     let refreshes = world.op.refreshes();
-    assert_eq!(
-        (errors, world.op.reuse_detected()),
-        (BTreeMap::new(), 0),
-        "of {calls} calls, {logins} logins"
-    );
+    assert_eq!((errors, world.op.reuse_detected()), (BTreeMap::new(), 0), "of {calls} calls, {logins} logins");
     assert!(calls > 7_000 && logins > 500 && refreshes.len() > 2_500, "{calls} {logins} {}", refreshes.len());
     // Each refresh token was spent once: refreshes are expiries that somebody met.
     let spent: std::collections::HashSet<_> = refreshes.iter().map(|r| r.refresh_token.clone()).collect();

@@ -10,8 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tower_oidc::EventCode;
 use tower_oidc::store::{
-    BoxFuture, Change, Key, PostgresStore, Record, RedisStore, SqliteStore, Store, StoreError, Stored, Tag,
-    Version,
+    BoxFuture, Change, Key, PostgresStore, Record, RedisStore, SqliteStore, Store, StoreError, Stored, Tag, Version,
 };
 
 use super::{APP, HOUR, REPLICA, World, routes};
@@ -29,10 +28,7 @@ fn load() -> (usize, Duration) {
 
 /// Everybody asks at both replicas at once, for each round trip that is given.
 async fn expire_together(
-    store: &str,
-    connect: impl Fn() -> Arc<dyn Store>,
-    trips: &[Duration],
-    delay: impl Fn(Duration),
+    store: &str, connect: impl Fn() -> Arc<dyn Store>, trips: &[Duration], delay: impl Fn(Duration),
 ) {
     let mut world = World::new();
     world.serve_over(connect(), |config| config);
@@ -57,14 +53,9 @@ async fn expire_together(
         let (grants, waited) = (people.len(), started.elapsed().as_secs_f32());
         println!("{store}, {trip:?} a round trip: {grants} grants, the last after {waited:.1} s");
         let events = world.app.events.all().into_iter().chain(replica.events.all());
-        let failures =
-            events.filter(|event| matches!(event.code, EventCode::StoreFailed | EventCode::RefreshFailed));
+        let failures = events.filter(|event| matches!(event.code, EventCode::StoreFailed | EventCode::RefreshFailed));
         let failures: BTreeSet<_> = failures.map(|event| format!("{event:?}")).collect();
-        assert_eq!(
-            answers,
-            BTreeMap::from([(200, 2 * grants)]),
-            "{store}, {trip:?} a round trip: {failures:#?}"
-        );
+        assert_eq!(answers, BTreeMap::from([(200, 2 * grants)]), "{store}, {trip:?} a round trip: {failures:#?}");
         let refreshes = (world.op.refreshes().len(), world.op.reuse_detected());
         assert_eq!(refreshes, ((round + 1) * grants, 0), "{store}, {trip:?} a round trip");
         delay(Duration::ZERO);
@@ -128,10 +119,7 @@ impl Store for SlowDisk {
     }
 
     fn swap(
-        &self,
-        key: Key,
-        expected: Option<Version>,
-        record: Record,
+        &self, key: Key, expected: Option<Version>, record: Record,
     ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
         Box::pin(async move {
             self.written().await;
@@ -158,19 +146,11 @@ impl Store for SlowDisk {
         true
     }
 
-    fn wait(
-        &self,
-        key: Key,
-        after: Option<Version>,
-        within: Duration,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn wait(&self, key: Key, after: Option<Version>, within: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
         self.file.wait(key, after, within)
     }
 
-    fn subscribe<'a>(
-        &'a self,
-        heard: &'a (dyn Fn(Change) + Send + Sync),
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> BoxFuture<'a, Result<(), StoreError>> {
         self.file.subscribe(heard)
     }
 }

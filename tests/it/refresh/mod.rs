@@ -43,10 +43,7 @@ const LEASE: Duration = Duration::from_secs(46);
 impl World {
     /// A request of a script in this browser, to any replica.
     pub(crate) fn ask(
-        &self,
-        origin: &str,
-        browser: &Browser,
-        path: &str,
+        &self, origin: &str, browser: &Browser, path: &str,
     ) -> impl Future<Output = Result<Response<Bytes>, BoxError>> + use<> {
         let cookies = browser.cookies_for(APP);
         let cookies: Vec<_> = cookies.iter().map(|c| format!("{}={}", c.name, c.value)).collect();
@@ -96,11 +93,7 @@ impl World {
     }
 
     /// In the background.
-    fn asking(
-        &self,
-        origin: &str,
-        browser: &Browser,
-    ) -> tokio::task::JoinHandle<Result<Response<Bytes>, BoxError>> {
+    fn asking(&self, origin: &str, browser: &Browser) -> tokio::task::JoinHandle<Result<Response<Bytes>, BoxError>> {
         tokio::spawn(self.ask(origin, browser, "/tok"))
     }
 

@@ -38,9 +38,7 @@ async fn a_token_that_is_still_good_serves_while_refreshes_fail() {
     let token = world.token_of(&alice, "alice").await;
     world.net.fault(OP, "/token", Fault::Status(503));
     for left in [50, 4, 1] {
-        world
-            .clock
-            .advance(Duration::from_secs(world.op.issued(&token).unwrap().expires_at - left) - now(&world));
+        world.clock.advance(Duration::from_secs(world.op.issued(&token).unwrap().expires_at - left) - now(&world));
         assert_eq!(world.tok(&alice).await, (200, token.clone()), "{left} s before its end");
         world.app.layer.drain().await;
     }
@@ -217,11 +215,7 @@ async fn pages_go_to_consent_scripts_get_its_address_and_an_outage_is_neither() 
     let (world, alice) = expired().await;
     world.net.fault(OP, "/token", Fault::Status(503));
     let page = alice.navigate(&format!("{APP}/tok")).await;
-    assert_eq!(
-        (page.status.as_u16(), page.header("retry-after")),
-        (503, Some("2")),
-        "an outage is no logout"
-    );
+    assert_eq!((page.status.as_u16(), page.header("retry-after")), (503, Some("2")), "an outage is no logout");
     world.net.heal(OP);
     world.clock.advance(PAUSE);
     world.token_of(&alice, "alice").await;
@@ -230,10 +224,7 @@ async fn pages_go_to_consent_scripts_get_its_address_and_an_outage_is_neither() 
     world.op.answer_error(Endpoint::Refresh, 400, "invalid_grant");
     let step = alice.step(&format!("{APP}/tok?x=1")).await;
     let location = step.location().unwrap();
-    assert!(
-        location.starts_with("/auth/connect?connection=login&return_to=%2Ftok%3Fx%3D1&proof="),
-        "{location}"
-    );
+    assert!(location.starts_with("/auth/connect?connection=login&return_to=%2Ftok%3Fx%3D1&proof="), "{location}");
     for _ in 0..20 {
         let answer = alice.fetch(Method::GET, &format!("{APP}/tok"), "", APP).await;
         assert_eq!(answer.status, 403);

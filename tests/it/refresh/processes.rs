@@ -109,9 +109,7 @@ async fn invalid_grant_ends_only_the_generation_that_was_refused() {
     gate.open();
     let answer = slow.await.unwrap().unwrap();
     assert_eq!((answer.status().as_u16(), answer.into_body()), (200, successor.clone().into()));
-    assert!(
-        world.app.events.has(EventCode::RefreshAdopted) && !world.app.events.has(EventCode::RefreshRefused)
-    );
+    assert!(world.app.events.has(EventCode::RefreshAdopted) && !world.app.events.has(EventCode::RefreshRefused));
     assert_eq!(world.tok_at(REPLICA, &alice).await, (200, successor));
     assert_eq!(replica.events.count(EventCode::RefreshSucceeded), 1);
 }

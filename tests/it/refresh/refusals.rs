@@ -116,10 +116,7 @@ async fn an_unclear_refusal_counts_as_an_outage_and_after_a_day_as_the_persons()
         assert_eq!((got, code(&said).as_str()), (503, "unavailable"), "{status} {body}: {said}");
         let told = world.app.events.all().into_iter().find(|event| event.code == EventCode::RefreshFailed);
         let told = told.unwrap().detail;
-        assert!(
-            told.contains(&format!("https://op.test/token (client_secret_basic) answered {status}")),
-            "{told}"
-        );
+        assert!(told.contains(&format!("https://op.test/token (client_secret_basic) answered {status}")), "{told}");
         // Asked every second for an hour: 1, 2, 4, … 256 s of pause, then 300 s each.
         for _ in 0..3600 {
             world.clock.advance(Duration::from_secs(1));
@@ -130,20 +127,12 @@ async fn an_unclear_refusal_counts_as_an_outage_and_after_a_day_as_the_persons()
         // The control: as soon as it is asked again and gives tokens, nothing was lost.
         world.clock.advance(21 * HOUR);
         let (got, said) = world.tok(&alice).await;
-        assert_eq!(
-            (got, code(&said).as_str()),
-            (503, "unavailable"),
-            "{status} {body}, within a day: {said}"
-        );
+        assert_eq!((got, code(&said).as_str()), (503, "unavailable"), "{status} {body}, within a day: {said}");
         // The session was used, and this is written before the clock moves past the idle time.
         world.app.layer.drain().await;
         world.clock.advance(3 * HOUR);
         let (got, said) = world.tok(&alice).await;
-        assert_eq!(
-            (got, code(&said).as_str()),
-            (403, "consent_required"),
-            "{status} {body}, a day later: {said}"
-        );
+        assert_eq!((got, code(&said).as_str()), (403, "consent_required"), "{status} {body}, a day later: {said}");
     }
 }
 

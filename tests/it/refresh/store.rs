@@ -76,9 +76,7 @@ impl FaultyStore {
     }
 
     async fn run<T>(
-        &self,
-        mode: &Mutex<Mode>,
-        work: impl Future<Output = Result<T, StoreError>>,
+        &self, mode: &Mutex<Mode>, work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         if self.yields {
             tokio::task::yield_now().await;
@@ -88,9 +86,7 @@ impl FaultyStore {
         match mode {
             Mode::Works => work.await,
             Mode::Fails => Err(failed),
-            Mode::Lies => {
-                work.await.and(Err(StoreError::outcome_unknown("a test wants it so", "on purpose")))
-            }
+            Mode::Lies => work.await.and(Err(StoreError::outcome_unknown("a test wants it so", "on purpose"))),
             Mode::Refuses => Err(StoreError::refused("a test wants it so")),
             Mode::Hangs => std::future::pending().await,
             Mode::HangsAfter => {
@@ -111,10 +107,7 @@ impl Store for FaultyStore {
     }
 
     fn swap(
-        &self,
-        key: Key,
-        expected: Option<Version>,
-        record: Record,
+        &self, key: Key, expected: Option<Version>, record: Record,
     ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
         Box::pin(self.run(&self.swaps, self.inner.swap(key, expected, record)))
     }
@@ -131,12 +124,7 @@ impl Store for FaultyStore {
         self.inner.delete_expired(now)
     }
 
-    fn wait(
-        &self,
-        key: Key,
-        after: Option<Version>,
-        within: Duration,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn wait(&self, key: Key, after: Option<Version>, within: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
         self.inner.wait(key, after, within)
     }
 }

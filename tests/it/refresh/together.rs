@@ -32,19 +32,14 @@ async fn however_many_ask_at_once_one_refresh_is_made() {
 async fn fifty_calls_at_the_moment_of_expiry_are_one_refresh_and_fifty_answers() {
     let (world, alice) = expired().await;
     for round in 1..=3 {
-        let calls: Vec<_> = (0..50)
-            .map(|n| tokio::spawn(world.ask(APP, &alice, &format!("/fetch?u={API}/cal/{n}"))))
-            .collect();
+        let calls: Vec<_> =
+            (0..50).map(|n| tokio::spawn(world.ask(APP, &alice, &format!("/fetch?u={API}/cal/{n}")))).collect();
         for call in calls {
             let answer = call.await.unwrap().unwrap();
             assert_eq!(answer.status(), 200);
             assert!(String::from_utf8_lossy(answer.body()).contains("alice"));
         }
-        assert_eq!(
-            (world.op.refreshes().len(), world.op.reuse_detected()),
-            (round, 0),
-            "the rotated one is kept"
-        );
+        assert_eq!((world.op.refreshes().len(), world.op.reuse_detected()), (round, 0), "the rotated one is kept");
         world.clock.advance(HOUR);
     }
 }
@@ -92,8 +87,7 @@ async fn a_resource_that_is_refused_leaves_the_others_alone() {
         let alice = world.signed_in("alice").await;
         let call = |name: &str| tokio::spawn(world.ask(APP, &alice, &format!("/fetch?u={API}/{name}/x")));
         let status = async |call: tokio::task::JoinHandle<_>| {
-            let answer: Result<http::Response<bytes::Bytes>, crate::support::net::BoxError> =
-                call.await.unwrap();
+            let answer: Result<http::Response<bytes::Bytes>, crate::support::net::BoxError> = call.await.unwrap();
             answer.unwrap().status().as_u16()
         };
         let gate = world.gate_answers();
@@ -192,11 +186,7 @@ async fn other_peoples_requests_are_not_held_up() {
     let waiting = world.asking(APP, &alice);
     gate.wait_for_arrivals(1).await;
     world.token_of(&bob, "bob").await;
-    assert_eq!(
-        alice.navigate(&format!("{APP}/who")).await.json()["sub"],
-        "a1",
-        "her own other pages neither"
-    );
+    assert_eq!(alice.navigate(&format!("{APP}/who")).await.json()["sub"], "a1", "her own other pages neither");
     gate.open();
     assert_eq!(waiting.await.unwrap().unwrap().status(), 200);
 }

@@ -73,7 +73,6 @@ async fn a_clients_own_token_has_no_roles() {
     for path in ["/editors", "/any", "/admin"] {
         assert_eq!(shows(&world, path, &token).await.status(), 401, "{path}");
     }
-    let of_user =
-        world.op.access_jwt(Some("alice"), AUDIENCE, |token| token.claim("groups", json!(["editor"])));
+    let of_user = world.op.access_jwt(Some("alice"), AUDIENCE, |token| token.claim("groups", json!(["editor"])));
     assert_eq!(shows(&world, "/editors", &of_user).await.status(), 200, "the control");
 }

@@ -6,9 +6,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_oidc::dev_provider::ScriptedLogin;
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{
-    ClaimSource, Config, FetchUserInfo, OAuth2, OidcLayer, ProviderConfig, Resource, RoleClaim, testing,
-};
+use tower_oidc::{ClaimSource, Config, FetchUserInfo, OAuth2, OidcLayer, ProviderConfig, Resource, RoleClaim, testing};
 
 use super::with_roles;
 use crate::support::app::{API, APP, OP, World};
@@ -20,10 +18,7 @@ const SECRET: &str = "a sealing secret of the tests, 32 bytes+";
 
 fn problems(edit: impl FnOnce(Config) -> Config) -> String {
     let config = Config::new(APP, ProviderConfig::new(OP, "c").client_secret("s")).session_secrets([SECRET]);
-    OidcLayer::per_user(edit(config), MemoryStore::new())
-        .err()
-        .map(|error| error.to_string())
-        .unwrap_or_default()
+    OidcLayer::per_user(edit(config), MemoryStore::new()).err().map(|error| error.to_string()).unwrap_or_default()
 }
 
 fn provider(edit: impl FnOnce(ProviderConfig) -> ProviderConfig) -> String {
@@ -43,24 +38,21 @@ fn each_mistake_is_named() {
     assert!(provider(|op| op.roles(ClaimSource::AccessToken, "/g")).contains("OIDC_ACCESS_TOKEN_AUDIENCE"));
     let oauth2 = |source| {
         let op = ProviderConfig::new("", "c").oauth2(OAuth2::new("https://op.test/me")).client_secret("s");
-        let op = op
-            .endpoint("authorization_endpoint", "https://op.test/a")
-            .endpoint("token_endpoint", "https://op.test/t");
+        let op =
+            op.endpoint("authorization_endpoint", "https://op.test/a").endpoint("token_endpoint", "https://op.test/t");
         problems(|config| config.provider(op.roles(source, "/groups")))
     };
     assert!(oauth2(ClaimSource::IdToken).contains("use user_info"));
     assert!(oauth2(ClaimSource::AccessToken).contains("use user_info"));
     assert!(!oauth2(ClaimSource::UserInfo).contains("use user_info"));
-    let elsewhere =
-        ProviderConfig::new("https://op3.test", "c").client_secret("s").name("files").without_login();
+    let elsewhere = ProviderConfig::new("https://op3.test", "c").client_secret("s").name("files").without_login();
     let elsewhere = elsewhere.roles(ClaimSource::IdToken, "/groups");
     assert!(problems(|config| config.add_provider(elsewhere)).contains("without logins"));
     // A refresh for one API would take the roles away that another one's access token names.
     let apis = |names: [&str; 2]| {
         provider(|op| {
-            let api = |name: &str| {
-                Resource::new(name, format!("{API}/{name}/")).indicator(format!("{API}/{}", &name[..1]))
-            };
+            let api =
+                |name: &str| Resource::new(name, format!("{API}/{name}/")).indicator(format!("{API}/{}", &name[..1]));
             let op = op.resource(api(names[0])).resource(api(names[1])).access_token_audience("account");
             op.roles(ClaimSource::AccessToken, "/g")
         })
@@ -87,9 +79,7 @@ fn variables_name_roles() {
         let all = [("OIDC_ISSUER", OP), ("OIDC_CLIENT_ID", "c"), ("OIDC_PROVIDERS", "at-work")];
         let work = [("OIDC_AT_WORK_ISSUER", "https://op2.test"), ("OIDC_AT_WORK_CLIENT_ID", "c")];
         let all: Vec<_> = all.iter().chain(&work).chain(variables).copied().collect();
-        Config::from_env_with(|name| {
-            all.iter().find(|(given, _)| *given == name).map(|(_, value)| (*value).to_owned())
-        })
+        Config::from_env_with(|name| all.iter().find(|(given, _)| *given == name).map(|(_, value)| (*value).to_owned()))
     };
     let config = read(&[
         ("OIDC_ROLES", "id_token:/realm_access/roles, user-info:/groups"),

@@ -23,22 +23,14 @@ async fn route_layers_require_roles() {
         ] {
             say(&world.op, ClaimSource::IdToken, Some(has.clone()));
             let alice = world.signed_in("alice").await;
-            for (path, expected) in [
-                ("/editors", editors),
-                ("/any", any),
-                ("/all", all),
-                ("/any-of-none", 403),
-                ("/all-of-none", 403),
-            ] {
+            for (path, expected) in
+                [("/editors", editors), ("/any", any), ("/all", all), ("/any-of-none", 403), ("/all-of-none", 403)]
+            {
                 assert_eq!(status(&alice, path).await, expected, "{mode:?} {path} {has}");
             }
         }
         let nobody = world.browser();
-        assert_eq!(
-            nobody.fetch(Method::GET, &format!("{APP}/editors"), "", APP).await.status,
-            401,
-            "{mode:?}"
-        );
+        assert_eq!(nobody.fetch(Method::GET, &format!("{APP}/editors"), "", APP).await.status, 401, "{mode:?}");
         world.op.sign_in_as("alice");
         let page = nobody.navigate(&format!("{APP}/editors")).await;
         assert_eq!((page.status.as_u16(), page.path_and_query()), (403, "/editors"), "after the login");
@@ -74,11 +66,9 @@ async fn a_role_is_of_its_providers_people() {
     };
     for stateless in [false, true] {
         for of_work in [false, true] {
-            let world =
-                if stateless { World::stateless_with(two(of_work)) } else { World::with(two(of_work)) };
+            let world = if stateless { World::stateless_with(two(of_work)) } else { World::with(two(of_work)) };
             world.serve(with_roles());
-            for (op, name, has, is_admin) in
-                [(&world.op, "default", true, true), (&world.op2, "work", of_work, false)]
+            for (op, name, has, is_admin) in [(&world.op, "default", true, true), (&world.op2, "work", of_work, false)]
             {
                 op.edit_id_token(|token| token.claim("groups", json!(["editor"])));
                 op.sign_in_as("alice");
@@ -87,11 +77,7 @@ async fn a_role_is_of_its_providers_people() {
                 browser.visit(&to.append_to(&format!("{APP}/auth/login"))).await;
                 let expected = if has { json!(["editor"]) } else { json!([]) };
                 assert_eq!(roles_in(&browser).await, expected, "{name}, {of_work}");
-                assert_eq!(
-                    status(&browser, "/editors").await,
-                    if has { 200 } else { 403 },
-                    "{name}, {of_work}"
-                );
+                assert_eq!(status(&browser, "/editors").await, if has { 200 } else { 403 }, "{name}, {of_work}");
                 assert_eq!(status(&browser, "/admin").await, if is_admin { 200 } else { 403 }, "{name}");
             }
         }

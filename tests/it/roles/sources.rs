@@ -3,9 +3,7 @@
 use serde_json::{Value, json};
 use tower_oidc::{ClaimSource, Config, EventCode, LoginDecision, OidcLayer};
 
-use super::{
-    AUDIENCE, SOURCES, give_access_token, roles_in, rules, say, say_in_access_tokens, status, world,
-};
+use super::{AUDIENCE, SOURCES, give_access_token, roles_in, rules, say, say_in_access_tokens, status, world};
 use crate::provider_logout::{MODES, Mode};
 use crate::support::app::{APP, World};
 use crate::support::provider::Endpoint;
@@ -14,8 +12,7 @@ use crate::support::provider::Endpoint;
 #[tokio::test]
 async fn each_rule_reads_its_own_source() {
     for mode in MODES {
-        for (source, expected) in SOURCES.into_iter().zip(["of-id-token", "of-user-info", "of-access-token"])
-        {
+        for (source, expected) in SOURCES.into_iter().zip(["of-id-token", "of-user-info", "of-access-token"]) {
             let world = world(mode, |config| rules(config, &[(source, "/groups")]));
             say_in_access_tokens(&world.op, AUDIENCE, "alice", Some(json!(["of-access-token", "editor"])));
             if source == ClaimSource::UserInfo {
@@ -73,14 +70,9 @@ async fn several_rules_add_up() {
         let world = world(mode, |config| rules(config, &at));
         world.op.edit_id_token(|token| {
             token.claim("realm_access", json!({ "roles": ["staff", "editor"] }));
-            token.claim(
-                "resource_access",
-                json!({ "app": { "roles": ["editor"] }, "other": { "roles": ["x"] } }),
-            );
+            token.claim("resource_access", json!({ "app": { "roles": ["editor"] }, "other": { "roles": ["x"] } }));
         });
-        world.op.edit_userinfo(|claims| {
-            drop(claims.insert("https://app.test/roles".to_owned(), json!("author")))
-        });
+        world.op.edit_userinfo(|claims| drop(claims.insert("https://app.test/roles".to_owned(), json!("author"))));
         let alice = world.signed_in("alice").await;
         assert_eq!(roles_in(&alice).await, json!(["author", "editor", "staff"]), "{mode:?}");
         let user = alice.navigate(&format!("{APP}/roles")).await.json()["user"].clone();
@@ -95,9 +87,7 @@ async fn the_login_hook_gives_no_role() {
         let hook = |config: Config| {
             rules(config, &[(ClaimSource::IdToken, "/groups"), (ClaimSource::UserInfo, "/groups")]).on_login(
                 |_| async {
-                    LoginDecision::AllowWith(
-                        json!({ "groups": ["editor"] }).as_object().cloned().unwrap_or_default(),
-                    )
+                    LoginDecision::AllowWith(json!({ "groups": ["editor"] }).as_object().cloned().unwrap_or_default())
                 },
             )
         };
@@ -122,11 +112,7 @@ async fn odd_values_are_told_once() {
         assert_eq!(told.len(), 1, "{mode:?}");
         assert!(told[0].detail.contains("/groups"), "{}", told[0].detail);
         world.op.edit_id_token(|token| token.claim("groups", "editor"));
-        assert_eq!(
-            roles_in(&world.signed_in("alice").await).await,
-            json!(["editor"]),
-            "one text is one role"
-        );
+        assert_eq!(roles_in(&world.signed_in("alice").await).await, json!(["editor"]), "one text is one role");
     }
 }
 
@@ -142,10 +128,7 @@ async fn an_access_token_must_hold() {
             ("another audience", &|| say_in_access_tokens(op, "https://other.test", "alice", editor())),
             ("another person's", &|| say_in_access_tokens(op, AUDIENCE, "bob", editor())),
             ("a client's own", &|| {
-                give_access_token(
-                    op,
-                    op.access_jwt(None, AUDIENCE, |token| token.claim("groups", json!(["editor"]))),
-                );
+                give_access_token(op, op.access_jwt(None, AUDIENCE, |token| token.claim("groups", json!(["editor"]))));
             }),
             ("over", &|| {
                 let over = |token: &mut crate::support::provider::jwt::Draft| {
@@ -172,11 +155,7 @@ async fn an_access_token_must_hold() {
         assert_eq!(world.app.events.count(EventCode::RolesUnreadable), 1, "{mode:?}");
         op.honest();
         say_in_access_tokens(op, AUDIENCE, "alice", editor());
-        assert_eq!(
-            roles_in(&world.signed_in("alice").await).await,
-            json!(["editor"]),
-            "{mode:?}: the control"
-        );
+        assert_eq!(roles_in(&world.signed_in("alice").await).await, json!(["editor"]), "{mode:?}: the control");
     }
 }
 
@@ -201,20 +180,15 @@ async fn the_present_rules_decide() {
         let restart = |edit: &dyn Fn(Config) -> Config| {
             let config = edit(crate::support::app::config(&world.net, &world.clock));
             let store = world.app.store.clone();
-            let layer = if stateless {
-                OidcLayer::stateless(config, store)
-            } else {
-                OidcLayer::per_user(config, store)
-            };
+            let layer =
+                if stateless { OidcLayer::stateless(config, store) } else { OidcLayer::per_user(config, store) };
             world.net.serve_service(APP, layer.unwrap().layer(super::with_roles()));
         };
         restart(&first);
         say(&world.op, ClaimSource::IdToken, Some(json!(["editor"])));
         let alice = world.signed_in("alice").await;
         assert_eq!(roles_in(&alice).await, json!(["editor"]), "{stateless}");
-        restart(&|config| {
-            rules(config, &[(ClaimSource::IdToken, "/teams"), (ClaimSource::UserInfo, "/groups")])
-        });
+        restart(&|config| rules(config, &[(ClaimSource::IdToken, "/teams"), (ClaimSource::UserInfo, "/groups")]));
         assert_eq!(roles_in(&alice).await, json!([]), "{stateless}");
         restart(&first);
         assert_eq!(roles_in(&alice).await, json!(["editor"]), "{stateless}: the control");

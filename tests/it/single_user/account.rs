@@ -44,10 +44,7 @@ async fn client_credentials_serve_everybody() {
     let browser = world.browser();
     assert_eq!(reads_as(&browser).await, CLIENT_ID);
     let asked = world.op.token_requests().pop().expect("a request").params;
-    assert_eq!(
-        (asked.get("grant_type"), asked.get("scope")),
-        (Some("client_credentials"), Some("mail.read"))
-    );
+    assert_eq!((asked.get("grant_type"), asked.get("scope")), (Some("client_credentials"), Some("mail.read")));
     let status = script(&browser, &format!("{APP}/status")).await.json();
     assert_eq!((&status["state"], &status["scopes"][0]), (&"connected".into(), &"mail.read".into()));
     world.clock.advance(Duration::from_secs(3700));
@@ -146,8 +143,7 @@ async fn a_rotation_without_a_durable_store_says_that_the_next_start_fails() {
     let world = World::new();
     world.op.user("robot", |_| {});
     let token = refresh_token_of(&world, "robot").await;
-    let app =
-        start(&world, SharedAccount::refresh_token(token.as_str()), MemoryStore::new(), |config| config);
+    let app = start(&world, SharedAccount::refresh_token(token.as_str()), MemoryStore::new(), |config| config);
     for _ in 0..2 {
         assert_eq!(reads_as(&world.browser()).await, "robot", "until it ends, it works");
         world.clock.advance(Duration::from_secs(3700));
@@ -157,8 +153,7 @@ async fn a_rotation_without_a_durable_store_says_that_the_next_start_fails() {
     assert_eq!(status.state, AccountState::NeedsOperator);
     assert!(status.why.unwrap().contains("durable store"));
 
-    let app =
-        start(&world, SharedAccount::refresh_token(token.as_str()), MemoryStore::new(), |config| config);
+    let app = start(&world, SharedAccount::refresh_token(token.as_str()), MemoryStore::new(), |config| config);
     assert_eq!(reads_as(&world.browser()).await, "operator_action_required");
     assert!(login_status(&app).await.why.unwrap().contains("ACCOUNT_REFRESH_TOKEN"));
 }
@@ -238,8 +233,7 @@ async fn refusals_are_the_operators_and_outages_are_nobodys() {
 async fn client_credentials_work_again_once_they_are_not_refused() {
     for error in ["invalid_client", "unauthorized_client", "invalid_scope", "invalid_grant"] {
         let world = World::new();
-        let app =
-            start(&world, SharedAccount::client_credentials(), Durable(MemoryStore::new()), |config| config);
+        let app = start(&world, SharedAccount::client_credentials(), Durable(MemoryStore::new()), |config| config);
         world.op.answer_error(Endpoint::Token, 400, error);
         for _ in 0..2 {
             assert_eq!(reads_as(&world.browser()).await, "operator_action_required", "{error}");
@@ -272,11 +266,7 @@ async fn a_refused_application_costs_no_account_its_grant() {
             world.clock.advance(Duration::from_secs(3700));
             world.op.answer_error(Endpoint::Refresh, 400, error);
             for _ in 0..2 {
-                assert_eq!(
-                    reads_as(&world.browser()).await,
-                    "operator_action_required",
-                    "{error}, by hand: {by_hand}"
-                );
+                assert_eq!(reads_as(&world.browser()).await, "operator_action_required", "{error}, by hand: {by_hand}");
                 assert_eq!(state(&app).await, AccountState::NeedsOperator, "{error}");
             }
             world.op.answer(Endpoint::Refresh, 503, "text/plain", "");
@@ -300,9 +290,9 @@ async fn an_api_that_is_refused_leaves_the_accounts_others_alone() {
         let world = World::new();
         start(&world, SharedAccount::client_credentials(), MemoryStore::new(), |mut config| {
             config.provider.resources.clear();
-            ["a", "b"].into_iter().fold(config, |config, name| {
-                config.resource(Resource::new(name, at(name)).indicator(at(name)))
-            })
+            ["a", "b"]
+                .into_iter()
+                .fold(config, |config, name| config.resource(Resource::new(name, at(name)).indicator(at(name))))
         });
         let reads = async |name| reads_as_at(&world.browser(), &format!("{APP}/fetch?u={}", at(name))).await;
         world.op.answer_error(Endpoint::Token, 400, error);

@@ -8,9 +8,7 @@ use axum::Json;
 use axum::extract::Query;
 use axum::routing::{get, post};
 use tower_oidc::store::{BoxFuture, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version};
-use tower_oidc::{
-    AccountState, AccountStatus, Config, OidcLayer, Resource, SharedAccount, Timestamp, UserTokens,
-};
+use tower_oidc::{AccountState, AccountStatus, Config, OidcLayer, Resource, SharedAccount, Timestamp, UserTokens};
 
 use crate::support::app::{API, APP, App, Events, World, config, routes};
 use crate::support::browser::{Browser, Page};
@@ -28,10 +26,7 @@ impl<S: Store> Store for Durable<S> {
     }
 
     fn swap(
-        &self,
-        key: Key,
-        expected: Option<Version>,
-        record: Record,
+        &self, key: Key, expected: Option<Version>, record: Record,
     ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
         self.0.swap(key, expected, record)
     }
@@ -48,12 +43,7 @@ impl<S: Store> Store for Durable<S> {
         self.0.delete_expired(now)
     }
 
-    fn wait(
-        &self,
-        key: Key,
-        after: Option<Version>,
-        within: Duration,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn wait(&self, key: Key, after: Option<Version>, within: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
         self.0.wait(key, after, within)
     }
 }
@@ -68,19 +58,13 @@ pub(crate) fn configured(world: &World) -> Config {
 
 /// Starts a process of the application, and serves it in the place of the one that was there.
 pub(crate) fn start(
-    world: &World,
-    account: SharedAccount,
-    store: impl Store,
-    edit: impl FnOnce(Config) -> Config,
+    world: &World, account: SharedAccount, store: impl Store, edit: impl FnOnce(Config) -> Config,
 ) -> App {
     let events = Events::default();
     let config = edit(configured(world)).on_event(events.hook());
     let layer = OidcLayer::single_user(config, account, store).unwrap_or_else(|error| panic!("{error}"));
     let routes = routes()
-        .route(
-            "/status",
-            get(|tokens: UserTokens| async move { tokens.connection_status("login").await.map(Json) }),
-        )
+        .route("/status", get(|tokens: UserTokens| async move { tokens.connection_status("login").await.map(Json) }))
         .route(
             "/need",
             get(|tokens: UserTokens, Query(asked): Query<HashMap<String, String>>| async move {
@@ -89,9 +73,9 @@ pub(crate) fn start(
         )
         .route(
             "/disconnect",
-            post(|tokens: UserTokens| async move {
-                tokens.disconnect("login").await.map(|ended| format!("{ended:?}"))
-            }),
+            post(
+                |tokens: UserTokens| async move { tokens.disconnect("login").await.map(|ended| format!("{ended:?}")) },
+            ),
         );
     world.net.serve_service(APP, layer.layer(routes));
     App { layer, store: MemoryStore::new().into(), events }

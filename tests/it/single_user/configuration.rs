@@ -63,10 +63,7 @@ async fn the_accounts_token_may_stand_in_a_file() {
         _ => None,
     };
     let refused = SharedAccount::from_env_with(variables).unwrap_err().to_string();
-    assert!(
-        refused.contains("ACCOUNT_REFRESH_TOKEN_FILE") && refused.contains("cannot be read"),
-        "{refused}"
-    );
+    assert!(refused.contains("ACCOUNT_REFRESH_TOKEN_FILE") && refused.contains("cannot be read"), "{refused}");
     std::fs::write(&path, format!("{token}\n")).unwrap();
     let account = SharedAccount::from_env_with(variables).unwrap();
     assert!(!format!("{account:?}").contains(&token));

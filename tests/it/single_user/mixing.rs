@@ -28,11 +28,7 @@ async fn modes_on_one_store_never_mix() {
     assert_eq!((reads_as(&alice).await, reads_as(&bob).await), ("alice".into(), "bob".into()));
     start(&world, SharedAccount::connected_by_admin(), store.clone(), |config| config);
     for browser in [&world.browser(), &alice, &bob] {
-        assert_eq!(
-            reads_as(browser).await,
-            "operator_action_required",
-            "people's grants are not the account's"
-        );
+        assert_eq!(reads_as(browser).await, "operator_action_required", "people's grants are not the account's");
     }
     connect_as(&world, &alice, "robot").await;
     for browser in [&world.browser(), &alice, &bob] {

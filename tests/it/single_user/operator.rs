@@ -120,12 +120,7 @@ async fn an_admin_who_is_signed_out_on_the_way_connects_all_the_same() {
         let page = connecting.await.unwrap();
         let owner = reads_as(&world.browser()).await;
         if meanwhile == "bob" {
-            assert_eq!(
-                (page.status.as_u16(), owner.as_str()),
-                (400, "operator_action_required"),
-                "{}",
-                page.text()
-            );
+            assert_eq!((page.status.as_u16(), owner.as_str()), (400, "operator_action_required"), "{}", page.text());
         } else {
             assert_eq!(owner, "robot", "{}", page.text());
         }

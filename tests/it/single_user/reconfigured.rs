@@ -86,8 +86,7 @@ async fn two_clients_at_once_keep_to_their_own_tokens() {
     let store = Durable(MemoryStore::new());
     world.op.register("another", Some("another secret"));
     let another = |mut config: Config| {
-        (config.provider.client_id, config.provider.client_secret) =
-            ("another".into(), Some("another secret".into()));
+        (config.provider.client_id, config.provider.client_secret) = ("another".into(), Some("another secret".into()));
         config
     };
     for round in 1..=3 {

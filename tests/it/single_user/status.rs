@@ -79,11 +79,7 @@ async fn each_resource_indicator_is_asked_for_and_nothing_beside() {
     // What came with the code, for both together, is over.
     world.clock.advance(Duration::from_secs(3700));
     let status = login_status(&app).await;
-    assert_eq!(
-        (status.state, status.subject.as_deref()),
-        (AccountState::Connected, Some("r1")),
-        "{status:?}"
-    );
+    assert_eq!((status.state, status.subject.as_deref()), (AccountState::Connected, Some("r1")), "{status:?}");
     let asked = || {
         let refreshes = world.op.refreshes();
         ["resource", "scope"].map(|name| {

@@ -75,12 +75,7 @@ async fn people(world: &World, mode: Mode) -> Vec<(&'static str, Browser)> {
     }
     world.op.revoke_grants_of("carol");
     if mode != Mode::SingleUser {
-        grant_photos(
-            world,
-            &people.iter().find(|(name, _)| *name == "alice").expect("she is there").1,
-            "alice",
-        )
-        .await;
+        grant_photos(world, &people.iter().find(|(name, _)| *name == "alice").expect("she is there").1, "alice").await;
         let dave = world.browser();
         grant_photos(world, &dave, "dave").await;
         world.sign_in(&dave, "dave").await;

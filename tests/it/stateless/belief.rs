@@ -36,11 +36,10 @@ impl Processes {
             meeting.trouble(Verb::Listen, Trouble::Hang);
         }
         let apps = [APP, REPLICA].map(|origin| {
-            let app =
-                App::stateless_at(&world.net, &world.clock, meeting.clone(), rows.clone(), |mut config| {
-                    config.max_staleness = max_staleness;
-                    config
-                });
+            let app = App::stateless_at(&world.net, &world.clock, meeting.clone(), rows.clone(), |mut config| {
+                config.max_staleness = max_staleness;
+                config
+            });
             let routes = routes().route("/state", get(state));
             world.net.serve_service(origin, app.layer.layer(routes));
             app
@@ -58,8 +57,7 @@ impl Processes {
         let cookies: Vec<_> = cookies.iter().map(|c| format!("{}={}", c.name, c.value)).collect();
         let mut request = Request::new(Bytes::new());
         *request.method_mut() = Method::POST;
-        *request.uri_mut() =
-            format!("{origin}/auth/disconnect?connection=login&return_to=/who").parse().unwrap();
+        *request.uri_mut() = format!("{origin}/auth/disconnect?connection=login&return_to=/who").parse().unwrap();
         request.headers_mut().insert(COOKIE, cookies.join("; ").parse().unwrap());
         request.headers_mut().insert(ORIGIN, HeaderValue::from_static(APP));
         let answer = self.world.net.call(Caller::Browser, request).await.unwrap();

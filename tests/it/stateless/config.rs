@@ -9,8 +9,7 @@ use crate::support::app::{World, config};
 fn what_nobody_would_keep_is_refused_by_name() {
     let world = World::new();
     let base = || config(&world.net, &world.clock);
-    let problem =
-        |config| OidcLayer::stateless(config, MemoryStore::new()).expect_err("it is refused").to_string();
+    let problem = |config| OidcLayer::stateless(config, MemoryStore::new()).expect_err("it is refused").to_string();
     let mail = || Connection::new("mail");
     let kept = problem(base().connection(mail()));
     assert!(
@@ -37,11 +36,8 @@ fn what_nobody_would_keep_is_refused_by_name() {
     assert!(OidcLayer::stateless(bytes(512), MemoryStore::new()).is_ok());
     assert!(OidcLayer::per_user(bytes(0), MemoryStore::new()).is_ok(), "where it says nothing");
     assert!(
-        OidcLayer::stateless(
-            base().connection(mail().grant_lifetime(GrantLifetime::Session)),
-            MemoryStore::new()
-        )
-        .is_ok()
+        OidcLayer::stateless(base().connection(mail().grant_lifetime(GrantLifetime::Session)), MemoryStore::new())
+            .is_ok()
     );
     let mut posted = base();
     posted.provider.response_mode = ResponseMode::FormPost;

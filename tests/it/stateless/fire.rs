@@ -91,13 +91,7 @@ impl Person {
     }
 
     /// Answers arrive in any order; some never do, and some not yet.
-    async fn arrive(
-        &mut self,
-        world: &World,
-        origins: &[&str],
-        mut answers: Vec<Response<Bytes>>,
-        tally: &mut Tally,
-    ) {
+    async fn arrive(&mut self, world: &World, origins: &[&str], mut answers: Vec<Response<Bytes>>, tally: &mut Tally) {
         while !answers.is_empty() {
             let answer = answers.swap_remove(self.dice.roll(answers.len()));
             match self.dice.roll(8) {
@@ -179,10 +173,7 @@ async fn under_fire(world: World, origins: &'static [&'static str]) {
     let asked = BROWSERS * EXPIRIES * AT_ONCE;
     assert!(all.answers > asked * 3 / 4 && (asked / 6..asked / 4).contains(&all.hang_ups), "{all:?}");
     for person in &people {
-        assert_eq!(
-            world.who(&person.browser).await,
-            format!("sub-{}", person.name.trim_start_matches("person"))
-        );
+        assert_eq!(world.who(&person.browser).await, format!("sub-{}", person.name.trim_start_matches("person")));
     }
 }
 

@@ -56,8 +56,7 @@ async fn the_provider_signs_out_a_browser_that_carries_its_session() {
 #[tokio::test]
 async fn signed_out_at_every_process_that_meets_there() {
     let (world, _second) = two_processes();
-    let browsers =
-        [world.signed_in("alice").await, world.signed_in("alice").await, world.signed_in("alice").await];
+    let browsers = [world.signed_in("alice").await, world.signed_in("alice").await, world.signed_in("alice").await];
     let bob = world.signed_in("bob").await;
     let sids = world.op.sids_of("alice");
     let who = async |origin: &str| {
@@ -94,9 +93,8 @@ async fn a_process_that_hears_nothing_finds_out() {
     let meeting = MemoryStore::new();
     let deaf = WatchedStore::new(meeting.clone());
     deaf.trouble(Verb::Listen, Trouble::Hang);
-    let start = |store: WatchedStore| {
-        App::stateless_at(&world.net, &world.clock, store, meeting.clone(), |config| config)
-    };
+    let start =
+        |store: WatchedStore| App::stateless_at(&world.net, &world.clock, store, meeting.clone(), |config| config);
     let (one, two) = (start(WatchedStore::new(meeting.clone())), start(deaf));
     world.net.serve_service(APP, one.layer.layer(routes()));
     world.net.serve_service(REPLICA, two.layer.layer(routes()));
@@ -168,8 +166,7 @@ async fn a_login_after_the_token_survives_it() {
 async fn a_rendezvous_that_fails() {
     let world = World::new();
     let meeting = WatchedStore::new(MemoryStore::new());
-    let app =
-        App::stateless_at(&world.net, &world.clock, meeting.clone(), meeting.rows.clone(), |config| config);
+    let app = App::stateless_at(&world.net, &world.clock, meeting.clone(), meeting.rows.clone(), |config| config);
     world.net.serve_service(APP, app.layer.layer(routes()));
     let alice = world.signed_in("alice").await;
     let told = world.logout_token("alice");
@@ -212,8 +209,7 @@ async fn a_login_that_was_under_way_is_over() {
 async fn a_rendezvous_that_comes_back_empty_is_heard_all_the_same() {
     let world = World::new();
     let meeting = WatchedStore::new(MemoryStore::new());
-    let start =
-        || App::stateless_at(&world.net, &world.clock, meeting.clone(), MemoryStore::new(), |config| config);
+    let start = || App::stateless_at(&world.net, &world.clock, meeting.clone(), MemoryStore::new(), |config| config);
     let serve = |app: &App| world.net.serve_service(APP, app.layer.clone().layer(routes()));
     let first = start();
     serve(&first);

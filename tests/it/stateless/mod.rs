@@ -31,8 +31,7 @@ fn cookies_of(browser: &Browser, kind: &str) -> Vec<Cookie> {
 fn two_processes() -> (World, App) {
     let world = World::new();
     let meeting = MemoryStore::new();
-    let start =
-        || App::stateless_at(&world.net, &world.clock, meeting.clone(), meeting.clone(), |config| config);
+    let start = || App::stateless_at(&world.net, &world.clock, meeting.clone(), meeting.clone(), |config| config);
     let (first, second) = (start(), start());
     world.net.serve_service(APP, first.layer.layer(routes()));
     world.net.serve_service(REPLICA, second.layer.layer(routes()));

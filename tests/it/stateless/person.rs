@@ -62,9 +62,7 @@ async fn a_session_that_ended_cannot_be_replayed() {
     assert_eq!(page.url.as_str(), format!("{APP}/bye"));
     assert!(page.chain.iter().any(|hop| hop.url.as_str().contains("id_token_hint=")), "{:?}", page.chain);
     assert_eq!(
-        cookies_of(&alice, "session").len()
-            + cookies_of(&alice, "claims").len()
-            + cookies_of(&alice, "grant").len(),
+        cookies_of(&alice, "session").len() + cookies_of(&alice, "claims").len() + cookies_of(&alice, "grant").len(),
         0
     );
     assert_eq!(world.who(&alice).await, Value::Null);
@@ -223,8 +221,7 @@ async fn secrets_rotate_under_what_browsers_carry() {
 async fn claims_that_a_browser_shows_later_weigh_nothing() {
     let world = World::stateless();
     world.serve(
-        routes()
-            .route("/picture", get(|user: CurrentUser| async move { user.picture().is_some().to_string() })),
+        routes().route("/picture", get(|user: CurrentUser| async move { user.picture().is_some().to_string() })),
     );
     for _ in 0..3 {
         let alice = world.signed_in("alice").await;

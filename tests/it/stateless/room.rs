@@ -22,10 +22,7 @@ fn posted(mut config: Config) -> Config {
 fn connections(config: Config) -> Config {
     let connection = |name: &str| {
         let resource = Resource::new(name, format!("{API}/{name}/")).scope(name);
-        Connection::new(name)
-            .resource(resource)
-            .scope("offline_access")
-            .grant_lifetime(GrantLifetime::Session)
+        Connection::new(name).resource(resource).scope("offline_access").grant_lifetime(GrantLifetime::Session)
     };
     config.connection(connection("photos").allow_visitors()).connection(connection("mail"))
 }

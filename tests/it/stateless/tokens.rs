@@ -96,10 +96,7 @@ async fn an_answer_that_is_overtaken_does_no_harm_later_either() {
     world.app.layer.drain().await;
     for cookie in &older {
         let (name, value) = (&cookie.name, &cookie.value);
-        alice.set_cookie(
-            APP,
-            &format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=9999"),
-        );
+        alice.set_cookie(APP, &format!("{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=9999"));
     }
     world.clock.advance(Duration::from_secs(11 * 60));
     world.app.layer.delete_expired().await.unwrap();

@@ -31,9 +31,7 @@ struct Leaking {
 
 impl Leaking {
     async fn with_connection<T>(
-        &self,
-        verb: &str,
-        call: BoxFuture<'_, Result<T, StoreError>>,
+        &self, verb: &str, call: BoxFuture<'_, Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
         let connection = self.connections.acquire().await.expect("it is open");
         if verb != self.at {
@@ -54,10 +52,7 @@ impl Store for Leaking {
     }
 
     fn swap(
-        &self,
-        key: Key,
-        expected: Option<Version>,
-        record: Record,
+        &self, key: Key, expected: Option<Version>, record: Record,
     ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
         self.rows.swap(key, expected, record)
     }
@@ -74,12 +69,7 @@ impl Store for Leaking {
         Box::pin(self.with_connection("delete_expired", self.rows.delete_expired(older_than)))
     }
 
-    fn wait(
-        &self,
-        key: Key,
-        after: Option<Version>,
-        within: Duration,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn wait(&self, key: Key, after: Option<Version>, within: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
         Box::pin(self.with_connection("wait", self.rows.wait(key, after, within)))
     }
 }
@@ -103,11 +93,7 @@ async fn a_store_that_loses_what_a_dropped_call_held_fails_the_suite() {
 }
 
 fn record(contents: &str) -> Record {
-    Record {
-        bytes: contents.to_owned().into(),
-        expires_at: Timestamp::from_secs(4_000_000_000),
-        tags: Vec::new(),
-    }
+    Record { bytes: contents.to_owned().into(), expires_at: Timestamp::from_secs(4_000_000_000), tags: Vec::new() }
 }
 
 async fn create(store: &impl Store, key: Key) -> Version {
@@ -142,9 +128,7 @@ async fn collecting_leaves_nothing_and_nobody_behind<S: Store>(store: Arc<S>) {
     }
     let collect = |now| {
         let store = Arc::clone(&store);
-        tokio::spawn(async move {
-            store.delete_expired(Timestamp::from_secs(now + MONTH)).await.expect("it works")
-        })
+        tokio::spawn(async move { store.delete_expired(Timestamp::from_secs(now + MONTH)).await.expect("it works") })
     };
     let mut collected = 0;
     for collector in [collect(1_500), collect(1_500), collect(1_500)] {

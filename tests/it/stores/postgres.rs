@@ -101,8 +101,7 @@ async fn a_role_that_creates_nothing_can_use_what_is_there() {
     let url = server.database().await;
     let admin = beside(&url).await;
     let role = format!("role{}", url.rsplit_once("test").unwrap().1);
-    let created =
-        format!("REVOKE CREATE ON SCHEMA public FROM PUBLIC; CREATE ROLE {role} LOGIN PASSWORD 'simple'");
+    let created = format!("REVOKE CREATE ON SCHEMA public FROM PUBLIC; CREATE ROLE {role} LOGIN PASSWORD 'simple'");
     admin.batch_execute(&created).await.unwrap();
     let theirs = url.replace(&format!("test:{ENCODED_PASSWORD}"), &format!("{role}:simple"));
     PostgresStore::migrate(&theirs).await.expect_err("it may not");
@@ -112,10 +111,9 @@ async fn a_role_that_creates_nothing_can_use_what_is_there() {
          GRANT SELECT ON tower_oidc_state TO {role}; GRANT USAGE ON SEQUENCE tower_oidc_versions TO {role}"
     );
     admin.batch_execute(&granted).await.unwrap();
-    for store in [
-        PostgresStore::connect_lazy(&theirs).unwrap(),
-        PostgresStore::connect_migrated(&theirs).await.unwrap(),
-    ] {
+    for store in
+        [PostgresStore::connect_lazy(&theirs).unwrap(), PostgresStore::connect_migrated(&theirs).await.unwrap()]
+    {
         let version = create(&store, Key([1; 32])).await;
         assert!(store.delete(Key([1; 32]), Some(version)).await.unwrap());
     }
@@ -150,9 +148,7 @@ async fn an_application_starts_before_its_database_and_outlives_its_absence() {
         }
         let waiting = {
             let store = Arc::clone(&store);
-            tokio::spawn(
-                async move { store.wait(Key([1; 32]), Some(version), Duration::from_secs(60)).await },
-            )
+            tokio::spawn(async move { store.wait(Key([1; 32]), Some(version), Duration::from_secs(60)).await })
         };
         stop(&server);
         quickly().await;

@@ -277,8 +277,7 @@ async fn a_connection_that_is_cut_costs_nobody_anything() {
             let store = store.clone();
             async move { store.wait(key(1), Some(version), LONG).await }
         });
-        let cut: i64 =
-            cmd("CLIENT").arg("KILL").arg("SKIPME").arg("yes").query_async(&mut own).await.unwrap();
+        let cut: i64 = cmd("CLIENT").arg("KILL").arg("SKIPME").arg("yes").query_async(&mut own).await.unwrap();
         assert!(cut > 0);
         version = store.swap(key(1), Some(version), record(b"on")).await.expect("heals").expect("in turn");
         waiting.await.unwrap().unwrap();

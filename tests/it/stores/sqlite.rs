@@ -200,9 +200,7 @@ async fn damage_is_an_error() {
     for damage in ["tag1 = x'0102'", "version = -5", "expires_at = -1"] {
         other.execute_batch(&format!("UPDATE tower_oidc_records SET {damage}")).unwrap();
         store.load(Key([1; 32])).await.expect_err(damage);
-        other
-            .execute_batch("UPDATE tower_oidc_records SET tag1 = NULL, version = 9, expires_at = 9")
-            .unwrap();
+        other.execute_batch("UPDATE tower_oidc_records SET tag1 = NULL, version = 9, expires_at = 9").unwrap();
         assert!(store.load(Key([1; 32])).await.unwrap().is_some());
     }
     other.execute_batch("DROP TABLE tower_oidc_records").unwrap();

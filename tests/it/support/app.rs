@@ -13,8 +13,8 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use tower_oidc::store::{MemoryStore, Store};
 use tower_oidc::{
-    Admin, AuthSession, Config, CurrentUser, Error, Event, EventCode, LoginOptions, OidcLayer,
-    ProviderConfig, RequireLayer, Resource, UserTokens,
+    Admin, AuthSession, Config, CurrentUser, Error, Event, EventCode, LoginOptions, OidcLayer, ProviderConfig,
+    RequireLayer, Resource, UserTokens,
 };
 
 use super::browser::Browser;
@@ -197,22 +197,14 @@ pub(crate) async fn logout_link(browser: &Browser, to: &str) -> String {
 
 impl App {
     /// Starts it and serves it at `https://app.test`, in the place of whatever was there.
-    pub(crate) fn start(
-        net: &Net,
-        clock: &TestClock,
-        store: TestStore,
-        edit: impl FnOnce(Config) -> Config,
-    ) -> Self {
+    pub(crate) fn start(net: &Net, clock: &TestClock, store: TestStore, edit: impl FnOnce(Config) -> Config) -> Self {
         let app = Self::unserved(net, clock, store, edit);
         net.serve_service(APP, app.layer.layer(routes()));
         app
     }
 
     pub(crate) fn unserved(
-        net: &Net,
-        clock: &TestClock,
-        store: TestStore,
-        edit: impl FnOnce(Config) -> Config,
+        net: &Net, clock: &TestClock, store: TestStore, edit: impl FnOnce(Config) -> Config,
     ) -> Self {
         Self::over(net, clock, store.clone(), store, edit)
     }
@@ -220,34 +212,25 @@ impl App {
     /// In stateless mode, where nothing is set up to meet at: no store that a test could look into.
     pub(crate) fn stateless(net: &Net, clock: &TestClock, edit: impl FnOnce(Config) -> Config) -> Self {
         let events = Events::default();
-        let layer =
-            OidcLayer::stateless(edit(config(net, clock)).on_event(events.hook()), MemoryStore::new());
+        let layer = OidcLayer::stateless(edit(config(net, clock)).on_event(events.hook()), MemoryStore::new());
         let layer = layer.unwrap_or_else(|error| panic!("{error}"));
         Self { layer, store: MemoryStore::new().into(), events }
     }
 
     /// In stateless mode, where processes meet at this store.
     pub(crate) fn stateless_at(
-        net: &Net,
-        clock: &TestClock,
-        rendezvous: impl Store,
-        store: impl Into<TestStore>,
+        net: &Net, clock: &TestClock, rendezvous: impl Store, store: impl Into<TestStore>,
         edit: impl FnOnce(Config) -> Config,
     ) -> Self {
         let events = Events::default();
-        let layer =
-            OidcLayer::stateless(edit(config(net, clock)).on_event(events.hook()), Shared(rendezvous));
+        let layer = OidcLayer::stateless(edit(config(net, clock)).on_event(events.hook()), Shared(rendezvous));
         let layer = layer.unwrap_or_else(|error| panic!("{error}"));
         Self { layer, store: store.into(), events }
     }
 
     /// The same, where `before` stands between the layer and the store.
     pub(crate) fn over(
-        net: &Net,
-        clock: &TestClock,
-        before: impl Store,
-        store: TestStore,
-        edit: impl FnOnce(Config) -> Config,
+        net: &Net, clock: &TestClock, before: impl Store, store: TestStore, edit: impl FnOnce(Config) -> Config,
     ) -> Self {
         let events = Events::default();
         let layer = OidcLayer::per_user(edit(config(net, clock)).on_event(events.hook()), before);
@@ -310,11 +293,7 @@ async fn fetch(tokens: UserTokens, Query(query): Query<HashMap<String, String>>)
     Ok((status, answer.bytes().clone()).into_response())
 }
 
-async fn links(
-    users: AuthSession,
-    Query(query): Query<HashMap<String, String>>,
-    State(()): State<()>,
-) -> Json<Value> {
+async fn links(users: AuthSession, Query(query): Query<HashMap<String, String>>, State(()): State<()>) -> Json<Value> {
     let to = &query["to"];
     let show = |url: Result<String, tower_oidc::DestinationError>| match url {
         Ok(url) => json!({ "ok": url }),

@@ -87,8 +87,7 @@ async fn a_store_that_is_away_is_an_error() {
 async fn a_session_that_cannot_be_read_is_no_success() {
     let world = World::new();
     let _alice = world.signed_in("alice").await;
-    let other =
-        world.another(|config| config.session_secrets(["another sealing secret of the tests, 32 bytes"]));
+    let other = world.another(|config| config.session_secrets(["another sealing secret of the tests, 32 bytes"]));
     let admin = other.layer.session_admin();
     // The key under which rows are named cannot be read either.
     assert_eq!(admin.end_all_sessions(OP, "a1").await.unwrap_err().kind(), ErrorKind::Unavailable);

@@ -266,9 +266,7 @@ async fn many_wait() {
             waiting.await.unwrap();
         }
         let all = told.elapsed();
-        println!(
-            "{many}, deaf: {deaf}: {bytes} bytes more each, with their tasks, and {all:?} until all know"
-        );
+        println!("{many}, deaf: {deaf}: {bytes} bytes more each, with their tasks, and {all:?} until all know");
         assert!(bytes < 2500, "{bytes}");
         // 20 ms of tokio's clock may be 21, and who waits looks again after 2 s.
         assert!(all < Duration::from_millis(many as u64 * 21 / 10 + 2500), "{all:?}");

@@ -25,9 +25,8 @@ const TWO: &str = "https://two.test";
 /// `/sessions` lists, POST to `/sessions/end/{id}`, `/sessions/end-others` and `/sessions/end-all` ends.
 fn with_sessions() -> Router {
     let list = |auth: AuthSession| async move { Ok::<_, Error>(Json(auth.sessions().await?)) };
-    let end = |auth: AuthSession, Path(id): Path<String>| async move {
-        Ok::<_, Error>(Json(auth.end_session(&id).await?))
-    };
+    let end =
+        |auth: AuthSession, Path(id): Path<String>| async move { Ok::<_, Error>(Json(auth.end_session(&id).await?)) };
     let others = |auth: AuthSession| async move { Ok::<_, Error>(Json(auth.end_other_sessions().await?)) };
     let all = |auth: AuthSession| async move { Ok::<_, Error>(Json(auth.end_all_sessions().await?)) };
     routes()

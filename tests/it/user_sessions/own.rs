@@ -33,9 +33,7 @@ async fn a_user_sees_their_sessions() {
             assert_eq!(session["provider"], "default");
             assert_eq!(session.as_object().unwrap().len(), 6, "{session}");
             assert_eq!(id(session).len(), 22);
-            assert!(
-                !session_of(&first).contains(&id(session)) && !session_of(&second).contains(&id(session))
-            );
+            assert!(!session_of(&first).contains(&id(session)) && !session_of(&second).contains(&id(session)));
         }
         assert_ne!(id(newer), id(older));
         let ids: Vec<_> = listed(&first).await.iter().map(id).collect();

@@ -159,8 +159,7 @@ impl Jar {
         let hides = |old: &Cookie| {
             old.secure
                 && old.name == cookie.name
-                && (domain_matches(&old.domain, &cookie.domain)
-                    || domain_matches(&cookie.domain, &old.domain))
+                && (domain_matches(&old.domain, &cookie.domain) || domain_matches(&cookie.domain, &old.domain))
                 && path_matches(&cookie.path, &old.path)
         };
         if !cookie.secure && !is_trustworthy(url) && self.cookies.iter().any(hides) {
@@ -194,14 +193,9 @@ impl Jar {
         let host = url.host_str().unwrap_or_default();
         let mut found = Vec::new();
         for cookie in &mut self.cookies {
-            let host_fits =
-                if cookie.host_only { host == cookie.domain } else { domain_matches(host, &cookie.domain) };
+            let host_fits = if cookie.host_only { host == cookie.domain } else { domain_matches(host, &cookie.domain) };
             let secure_fits = !cookie.secure || is_trustworthy(url);
-            if host_fits
-                && secure_fits
-                && path_matches(url.path(), &cookie.path)
-                && cookie.goes_with(relation, now)
-            {
+            if host_fits && secure_fits && path_matches(url.path(), &cookie.path) && cookie.goes_with(relation, now) {
                 cookie.used = self.events;
                 found.push(cookie.clone());
             }
@@ -261,8 +255,7 @@ impl fmt::Display for Cookie {
 
 /// Section 4.1.3: what the prefixes promise. Chrome compares them without regard to case.
 fn check_prefix(cookie: &Cookie, path_said: Option<&str>) -> Result<(), &'static str> {
-    let begins =
-        |text: &str, prefix: &str| text.get(..prefix.len()).is_some_and(|t| t.eq_ignore_ascii_case(prefix));
+    let begins = |text: &str, prefix: &str| text.get(..prefix.len()).is_some_and(|t| t.eq_ignore_ascii_case(prefix));
     if cookie.name.is_empty() && (begins(&cookie.value, "__Host-") || begins(&cookie.value, "__Secure-")) {
         return Err("prefix without a name");
     }
@@ -347,8 +340,7 @@ fn cookie_date(text: &str) -> Option<u64> {
         } else if let (None, Some(at)) = (month, months.iter().position(|name| lower.starts_with(name))) {
             month = Some(i64::try_from(at).ok()? + 1);
         } else if let (None, Ok(number)) = (year, token.parse::<i64>()) {
-            year =
-                Some(if token.len() == 2 { number + if number < 70 { 2000 } else { 1900 } } else { number });
+            year = Some(if token.len() == 2 { number + if number < 70 { 2000 } else { 1900 } } else { number });
         }
     }
     let (year, month, day) = (year?, month?, day?);
@@ -356,7 +348,6 @@ fn cookie_date(text: &str) -> Option<u64> {
     let years = if month <= 2 { year - 1 } else { year };
     let days_before = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
     let days =
-        365 * years + years.div_euclid(4) - years.div_euclid(100) + years.div_euclid(400) + days_before
-            - 719_468;
+        365 * years + years.div_euclid(4) - years.div_euclid(100) + years.div_euclid(400) + days_before - 719_468;
     u64::try_from(days * 86_400 + time?).ok().or(Some(0))
 }

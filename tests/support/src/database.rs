@@ -189,9 +189,7 @@ impl fmt::Debug for Database {
 /// Where databases are spoken to: beside the tests, whose own runtime may have a clock that stands still.
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| {
-        Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
-    })
+    RUNTIME.get_or_init(|| Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime"))
 }
 
 /// Runs it to its end, wherever the caller is.

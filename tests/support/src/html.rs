@@ -48,8 +48,7 @@ impl Form {
     /// Ticks the box `name`.
     #[must_use]
     pub fn check(mut self, name: &str) -> Self {
-        let value =
-            self.unchecked.get(name).unwrap_or_else(|| panic!("no unchecked box {name:?}")).to_owned();
+        let value = self.unchecked.get(name).unwrap_or_else(|| panic!("no unchecked box {name:?}")).to_owned();
         self.unchecked.remove(name);
         self.fields.add(name, value);
         self
@@ -58,8 +57,7 @@ impl Form {
     /// Presses the button with this id, name or label.
     #[must_use]
     pub fn press(mut self, which: &str) -> Self {
-        let named =
-            |button: &&Button| [&button.id, &button.name, &button.label].iter().any(|text| *text == which);
+        let named = |button: &&Button| [&button.id, &button.name, &button.label].iter().any(|text| *text == which);
         let button = self.buttons.iter().find(named);
         let button = button.unwrap_or_else(|| panic!("no button {which:?} in {:?}", self.buttons)).clone();
         if !button.name.is_empty() {
@@ -75,8 +73,7 @@ pub fn forms(html: &str) -> Vec<Form> {
     for tag in tags(html) {
         match (tag.name.as_str(), &mut open) {
             ("form", _) => {
-                let method =
-                    if tag.get("method").eq_ignore_ascii_case("post") { "POST" } else { "GET" }.to_owned();
+                let method = if tag.get("method").eq_ignore_ascii_case("post") { "POST" } else { "GET" }.to_owned();
                 open = Some(Form { id: tag.get("id"), action: tag.get("action"), method, ..Form::default() });
             }
             ("/form", _) => forms.extend(open.take()),
@@ -97,8 +94,7 @@ fn add_input(form: &mut Form, tag: &Tag) {
         _ if name.is_empty() => {}
         "checkbox" | "radio" => {
             let value = if tag.attributes.contains_key("value") { value } else { "on".to_owned() };
-            let list =
-                if tag.attributes.contains_key("checked") { &mut form.fields } else { &mut form.unchecked };
+            let list = if tag.attributes.contains_key("checked") { &mut form.fields } else { &mut form.unchecked };
             list.add(&name, value);
         }
         _ => form.fields.add(&name, value),
@@ -113,11 +109,7 @@ pub fn links(html: &str) -> Vec<String> {
 
 /// The scripts of a page: their `nonce` and their text.
 pub fn scripts(html: &str) -> Vec<(String, String)> {
-    tags(html)
-        .iter()
-        .filter(|tag| tag.name == "script")
-        .map(|tag| (tag.get("nonce"), tag.text.clone()))
-        .collect()
+    tags(html).iter().filter(|tag| tag.name == "script").map(|tag| (tag.get("nonce"), tag.text.clone())).collect()
 }
 
 #[derive(Debug, Default)]
@@ -173,8 +165,7 @@ fn tag(text: &str) -> (Tag, &str) {
         if rest.is_empty() || rest.starts_with('>') {
             return (tag, rest.get(1..).unwrap_or_default());
         }
-        let end =
-            rest.find(|c: char| c.is_whitespace() || matches!(c, '>' | '=' | '/')).unwrap_or(rest.len());
+        let end = rest.find(|c: char| c.is_whitespace() || matches!(c, '>' | '=' | '/')).unwrap_or(rest.len());
         let (name, after) = rest.split_at(end.max(1));
         let (value, after) = match after.trim_start().strip_prefix('=') {
             Some(after) => attribute_value(after.trim_start()),
@@ -199,8 +190,7 @@ pub fn unescape(text: &str) -> String {
     while let Some(at) = rest.find('&') {
         out.push_str(&rest[..at]);
         rest = &rest[at..];
-        let decoded =
-            rest.find(';').filter(|end| *end <= 10).and_then(|end| Some((reference(&rest[1..end])?, end)));
+        let decoded = rest.find(';').filter(|end| *end <= 10).and_then(|end| Some((reference(&rest[1..end])?, end)));
         let (character, length) = decoded.map_or(('&', 1), |(character, end)| (character, end + 1));
         out.push(character);
         rest = &rest[length..];
@@ -229,9 +219,5 @@ fn reference(name: &str) -> Option<char> {
 
 /// Encodes text for an element or a quoted attribute.
 pub fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
-        .replace('\'', "&#39;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;").replace('\'', "&#39;")
 }

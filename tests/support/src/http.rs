@@ -111,18 +111,13 @@ impl Client {
     }
 
     async fn try_navigate(
-        &mut self,
-        method: Method,
-        url: Url,
-        from: Option<Url>,
-        body: Option<String>,
+        &mut self, method: Method, url: Url, from: Option<Url>, body: Option<String>,
     ) -> io::Result<Page> {
         let (mut method, mut url, mut from, mut body) = (method, url, from, body);
         for _ in 0..20 {
             self.trail.push(url.clone());
-            let page = self
-                .exchange(method.clone(), url.clone(), "text/html,*/*;q=0.8", from.as_ref(), body.take())
-                .await?;
+            let page =
+                self.exchange(method.clone(), url.clone(), "text/html,*/*;q=0.8", from.as_ref(), body.take()).await?;
             self.here = Some(page.url.clone());
             if page.status.is_redirection() {
                 // 307 and 308 would repeat a POST: no party to a login may use them (RFC 9700 section 4.12).
@@ -134,8 +129,7 @@ impl Client {
                 }
             } else if page.body.contains(".submit()") {
                 let (form_method, action, fields) = page.form();
-                let encoded =
-                    url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+                let encoded = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
                 (method, url, from, body) = (form_method, action, Some(page.url), Some(encoded));
             } else {
                 return Ok(page);
@@ -145,12 +139,7 @@ impl Client {
     }
 
     async fn exchange(
-        &mut self,
-        method: Method,
-        url: Url,
-        accept: &str,
-        from: Option<&Url>,
-        body: Option<String>,
+        &mut self, method: Method, url: Url, accept: &str, from: Option<&Url>, body: Option<String>,
     ) -> io::Result<Page> {
         let host = url.host_str().expect("a host").to_owned();
         let mut request = Request::builder().method(&method).header(ACCEPT, accept);
@@ -172,8 +161,7 @@ impl Client {
     pub fn receive(&mut self, page: &Page) {
         let host = page.url.host_str().expect("a host");
         for cookie in page.headers.get_all(SET_COOKIE) {
-            let cookie =
-                Cookie::parse(cookie.to_str().expect("a printable cookie").to_owned()).expect("a cookie");
+            let cookie = Cookie::parse(cookie.to_str().expect("a printable cookie").to_owned()).expect("a cookie");
             self.keep(host, &page.url, cookie);
         }
     }
@@ -202,8 +190,7 @@ impl Client {
         let name = cookie.name();
         let refused = cookie.domain().is_some_and(|domain| domain != host)
             || name.starts_with("__Secure-") && !secure
-            || name.starts_with("__Host-")
-                && !(secure && cookie.path() == Some("/") && cookie.domain().is_none())
+            || name.starts_with("__Host-") && !(secure && cookie.path() == Some("/") && cookie.domain().is_none())
             || cookie.same_site() == Some(SameSite::None) && !secure;
         assert!(!refused, "a browser refuses this cookie: {cookie}");
         if cookie.path().is_none() {
@@ -259,8 +246,7 @@ impl Page {
         let html = html.split("</form>").next().unwrap_or_default();
         let form = html.split('>').next().unwrap_or_default();
         let post = attribute(form, "method").is_some_and(|method| method.eq_ignore_ascii_case("post"));
-        let action =
-            self.url.join(&attribute(form, "action").unwrap_or_default()).expect("an action is a URL");
+        let action = self.url.join(&attribute(form, "action").unwrap_or_default()).expect("an action is a URL");
         let sent = |input: &&str| match attribute(input, "type").as_deref() {
             Some("checkbox" | "radio") => input.contains(" checked"),
             Some("button" | "image" | "reset" | "submit") => false,

@@ -153,8 +153,7 @@ impl Realm {
 
     /// Everything that it refused, a refresh token that came twice included.
     pub async fn complaints(&self) -> Vec<Value> {
-        let mut events: Vec<Value> =
-            serde_json::from_value(self.get("/events?max=1000").await).expect("a list");
+        let mut events: Vec<Value> = serde_json::from_value(self.get("/events?max=1000").await).expect("a list");
         events.retain(|event| event["error"].is_string());
         events
     }
@@ -171,12 +170,8 @@ impl Realm {
 
     async fn administer(&self, method: Method, url: &str, body: Option<Value>) -> Page {
         let (origin, _) = url.split_once("/admin/").expect("an address of the administration");
-        let form = [
-            ("grant_type", "password"),
-            ("client_id", "admin-cli"),
-            ("username", "admin"),
-            ("password", "admin"),
-        ];
+        let form =
+            [("grant_type", "password"), ("client_id", "admin-cli"), ("username", "admin"), ("password", "admin")];
         let token = post_form(&format!("{origin}/realms/master/protocol/openid-connect/token"), &form).await;
         let token = token["access_token"].as_str().unwrap_or_else(|| panic!("{token}"));
         let asked = format!("{method} {url}");

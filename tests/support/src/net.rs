@@ -113,9 +113,7 @@ impl Net {
             base,
             Arc::new(move |request| {
                 let work = tokio::spawn(handler(request));
-                Box::pin(async move {
-                    work.await.unwrap_or_else(|gone| std::panic::resume_unwind(gone.into_panic()))
-                })
+                Box::pin(async move { work.await.unwrap_or_else(|gone| std::panic::resume_unwind(gone.into_panic())) })
             }),
         );
     }
@@ -196,18 +194,13 @@ impl Net {
     /// The `Authorization` headers that reached `origin`: "no token at X" is that this is empty.
     pub fn authorizations_at(&self, origin: &str) -> Vec<String> {
         let requests = self.requests(origin);
-        requests
-            .iter()
-            .filter_map(|exchange| exchange.header(AUTHORIZATION.as_str()))
-            .map(str::to_owned)
-            .collect()
+        requests.iter().filter_map(|exchange| exchange.header(AUTHORIZATION.as_str())).map(str::to_owned).collect()
     }
 
     /// The exchanges whose URL or `Referer` contains `secret`.
     pub fn urls_with(&self, secret: &str) -> Vec<Exchange> {
         let leaks = |exchange: &Exchange| {
-            exchange.url().contains(secret)
-                || exchange.header("referer").is_some_and(|url| url.contains(secret))
+            exchange.url().contains(secret) || exchange.header("referer").is_some_and(|url| url.contains(secret))
         };
         lock(&self.0.log).iter().filter(|exchange| leaks(exchange)).cloned().collect()
     }
@@ -283,14 +276,10 @@ impl Net {
     }
 
     fn handler(&self, origin: &str, path: &str) -> Option<Handler> {
-        let below = |prefix: &str| {
-            path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        };
+        let below =
+            |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         let servers = lock(&self.0.servers);
-        servers
-            .iter()
-            .find(|server| server.origin == origin && below(&server.prefix))
-            .map(|s| s.handler.clone())
+        servers.iter().find(|server| server.origin == origin && below(&server.prefix)).map(|s| s.handler.clone())
     }
 
     fn next_fault(&self, origin: &str, path: &str) -> Option<Fault> {

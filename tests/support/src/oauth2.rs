@@ -81,21 +81,17 @@ impl OAuth2Provider {
             reuse: 0,
         };
         let provider = Self(Arc::new(Mutex::new(state)));
-        let serve =
-            |url: &str, handle: Arc<dyn Fn(&mut State, &Request<Bytes>) -> Response<Bytes> + Send + Sync>| {
-                let state = Arc::clone(&provider.0);
-                net.serve(url, move |request| {
-                    let (state, handle) = (Arc::clone(&state), Arc::clone(&handle));
-                    async move { handle(&mut lock(&state), &request) }
-                });
-            };
+        let serve = |url: &str, handle: Arc<dyn Fn(&mut State, &Request<Bytes>) -> Response<Bytes> + Send + Sync>| {
+            let state = Arc::clone(&provider.0);
+            net.serve(url, move |request| {
+                let (state, handle) = (Arc::clone(&state), Arc::clone(&handle));
+                async move { handle(&mut lock(&state), &request) }
+            });
+        };
         serve(authorization, Arc::new(State::authorize));
         serve(token, Arc::new(State::token));
         for (url, about) in about {
-            serve(
-                url,
-                Arc::new(move |state: &mut State, request: &Request<Bytes>| state.about(request, about)),
-            );
+            serve(url, Arc::new(move |state: &mut State, request: &Request<Bytes>| state.about(request, about)));
         }
         provider
     }
@@ -181,8 +177,7 @@ impl State {
         self.tokens.push(params.clone());
         let text = |name: &str| params.get(name).unwrap_or_default().to_owned();
         let (status, code) = self.shape.refusal;
-        let refused =
-            |state: &Self| state.encoded(status, json!({ "error": code, "error_description": "no" }));
+        let refused = |state: &Self| state.encoded(status, json!({ "error": code, "error_description": "no" }));
         let (user, scope) = if text("grant_type") == "refresh_token" {
             let given = text("refresh_token");
             let Some(user) = self.refresh.get(&given).cloned() else {

@@ -107,9 +107,8 @@ impl Postgres {
     pub async fn database(&self) -> String {
         let given_back = lock(&self.free).pop();
         if let Some(name) = given_back {
-            let others = format!(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'"
-            );
+            let others =
+                format!("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = '{name}'");
             self.execute("postgres", &others).await;
             self.execute(&name, "DROP SCHEMA public CASCADE; CREATE SCHEMA public").await;
             return self.url(&name);

@@ -231,10 +231,7 @@ fn demo_command(port: u16, env: &[(&str, &str)]) -> Command {
     const INHERITED: [&str; 5] = ["HOME", "LLVM_PROFILE_FILE", "PATH", "RUST_BACKTRACE", "TMPDIR"];
     let mut command = Command::new(example("demo"));
     command.env_clear().envs(std::env::vars().filter(|(name, _)| INHERITED.contains(&name.as_str())));
-    command
-        .env("BIND", format!("127.0.0.1:{port}"))
-        .env("PUBLIC_URL", app_url(port))
-        .env("RUST_LOG", "trace");
+    command.env("BIND", format!("127.0.0.1:{port}")).env("PUBLIC_URL", app_url(port)).env("RUST_LOG", "trace");
     command.envs(env.iter().copied());
     command
 }

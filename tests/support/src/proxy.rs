@@ -138,10 +138,7 @@ struct Line {
 
 impl Line {
     async fn pass(
-        &self,
-        mut from: impl AsyncRead + Unpin,
-        mut to: impl AsyncWrite + Unpin,
-        way: Way,
+        &self, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, way: Way,
     ) -> io::Result<()> {
         let mut state = self.state.subscribe();
         let mut buffer = [0; 16 * 1024];

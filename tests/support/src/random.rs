@@ -20,6 +20,5 @@ fn a_text_is_found_where_it_stands() {
 
 #[test]
 fn a_text_that_chance_could_produce_is_not_searched_for() {
-    std::panic::catch_unwind(|| assert_absent("a1", b"nothing of the kind", "a record"))
-        .expect_err("two characters");
+    std::panic::catch_unwind(|| assert_absent("a1", b"nothing of the kind", "a record")).expect_err("two characters");
 }

@@ -47,11 +47,7 @@ enum Behaviour {
 impl ResourceServer {
     /// Serves `origin`; `owners` says whose a token is while it works, for instance
     /// [`super::provider::LyingProvider::resource_owners`].
-    pub fn start(
-        net: &Net,
-        origin: &str,
-        owners: impl Fn(&str) -> Option<String> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn start(net: &Net, origin: &str, owners: impl Fn(&str) -> Option<String> + Send + Sync + 'static) -> Self {
         let state = State { owners: Arc::new(owners), seen: Vec::new(), rules: Vec::new() };
         let server = Self { state: Arc::new(Mutex::new(state)) };
         let served = server.clone();

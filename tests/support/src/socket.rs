@@ -20,8 +20,7 @@ use super::net::{BoxError, Caller, Net, lock};
 /// network is a connection that ends without an answer.
 pub async fn expose(net: &Net, origin: &str) -> Exposed {
     let port = origin.rsplit(':').next().and_then(|port| port.parse().ok()).expect("an origin with a port");
-    let exposed =
-        Exposed { net: net.clone(), origin: origin.to_owned(), port, open: watch::Sender::new(true) };
+    let exposed = Exposed { net: net.clone(), origin: origin.to_owned(), port, open: watch::Sender::new(true) };
     exposed.listen().await;
     exposed
 }
@@ -48,8 +47,7 @@ impl Exposed {
     }
 
     async fn listen(&self) {
-        let listener =
-            TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], self.port))).await.expect("a free port");
+        let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], self.port))).await.expect("a free port");
         let (net, origin) = (self.net.clone(), self.origin.clone());
         let mut until = self.open.subscribe();
         tokio::spawn(async move {
@@ -57,8 +55,8 @@ impl Exposed {
                 let (net, origin, mut until) = (net.clone(), origin.clone(), until.clone());
                 let service = service_fn(move |request| answer(net.clone(), origin.clone(), request));
                 tokio::spawn(async move {
-                    let connection = hyper::server::conn::http1::Builder::new()
-                        .serve_connection(TokioIo::new(stream), service);
+                    let connection =
+                        hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
                     before(&mut until, connection).await
                 });
             }
@@ -81,11 +79,7 @@ async fn before<T>(closed: &mut watch::Receiver<bool>, work: impl Future<Output 
     }
 }
 
-async fn answer(
-    net: Net,
-    origin: String,
-    request: Request<Incoming>,
-) -> Result<Response<Full<Bytes>>, BoxError> {
+async fn answer(net: Net, origin: String, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, BoxError> {
     let (mut parts, body) = request.into_parts();
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     parts.uri = format!("{origin}{path}").parse().expect("a URL");

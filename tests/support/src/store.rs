@@ -5,9 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tower_oidc::Timestamp;
-use tower_oidc::store::{
-    BoxFuture, Change, Key, Record, Store, StoreError, StoreFuture, Stored, Tag, Version,
-};
+use tower_oidc::store::{BoxFuture, Change, Key, Record, Store, StoreError, StoreFuture, Stored, Tag, Version};
 
 use super::fault::Gate;
 use super::net::lock;
@@ -114,9 +112,7 @@ impl WatchedStore {
         };
         match trouble {
             None => call.await,
-            Some(Trouble::Fail | Trouble::FailOnce) => {
-                Err(StoreError::unavailable("the test broke it", "on purpose"))
-            }
+            Some(Trouble::Fail | Trouble::FailOnce) => Err(StoreError::unavailable("the test broke it", "on purpose")),
             Some(Trouble::LoseAnswer) => {
                 call.await.and(Err(StoreError::outcome_unknown("the test broke it", "on purpose")))
             }
@@ -136,10 +132,7 @@ impl Store for WatchedStore {
     }
 
     fn swap(
-        &self,
-        key: Key,
-        expected: Option<Version>,
-        record: Record,
+        &self, key: Key, expected: Option<Version>, record: Record,
     ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
         lock(&self.state).written.insert(key);
         Box::pin(self.meet(Verb::Swap, self.rows.swap(key, expected, record)))
@@ -161,19 +154,11 @@ impl Store for WatchedStore {
         self.rows.is_durable()
     }
 
-    fn wait(
-        &self,
-        key: Key,
-        after: Option<Version>,
-        within: Duration,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn wait(&self, key: Key, after: Option<Version>, within: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
         self.rows.wait(key, after, within)
     }
 
-    fn subscribe<'a>(
-        &'a self,
-        heard: &'a (dyn Fn(Change) + Send + Sync),
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> BoxFuture<'a, Result<(), StoreError>> {
         Box::pin(self.meet(Verb::Listen, self.rows.subscribe(heard)))
     }
 }

@@ -8,9 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
-use tower_oidc::store::{
-    BoxFuture, Change, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version,
-};
+use tower_oidc::store::{BoxFuture, Change, Key, MemoryStore, Record, Store, StoreError, Stored, Tag, Version};
 use tower_oidc::{Clock, Timestamp};
 
 use super::clock::TestClock;
@@ -229,10 +227,7 @@ impl Remote {
     }
 
     /// A paused clock does not go on by itself while a blocking task runs.
-    async fn call<T, F>(
-        &self,
-        work: impl FnOnce(Arc<dyn Store>) -> F + Send + 'static,
-    ) -> Result<T, StoreError>
+    async fn call<T, F>(&self, work: impl FnOnce(Arc<dyn Store>) -> F + Send + 'static) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>>,
@@ -301,9 +296,7 @@ impl<'a> Listener<'a> {
 
     fn has_heard(&self, change: Change) {
         let mark = match change {
-            Change::Row(Key(row)) if row[8..] == MARK => {
-                row.first_chunk().map(|mark| u64::from_be_bytes(*mark))
-            }
+            Change::Row(Key(row)) if row[8..] == MARK => row.first_chunk().map(|mark| u64::from_be_bytes(*mark)),
             _ => None,
         };
         let mark = Some(mark.unwrap_or(0));
@@ -340,8 +333,7 @@ async fn told(store: &dyn Store, listeners: &Listeners) -> Result<(), StoreError
     let mut name = [0xee; 32];
     name[..8].copy_from_slice(&number.to_be_bytes());
     let mark = Key(name);
-    let due: Vec<_> =
-        listeners.heard.borrow().iter().map(|(id, last)| (*id, last.map_or(0, |_| number))).collect();
+    let due: Vec<_> = listeners.heard.borrow().iter().map(|(id, last)| (*id, last.map_or(0, |_| number))).collect();
     let (send, mut heard) = mpsc::unbounded_channel();
     let tell = move |change| _ = send.send(change);
     let listening = store.subscribe(&tell);
@@ -353,9 +345,8 @@ async fn told(store: &dyn Store, listeners: &Listeners) -> Result<(), StoreError
         while heard.recv().await.is_some_and(|change| change != Change::Row(mark)) {}
         store.delete(mark, None).await?;
         let mut others = listeners.heard.subscribe();
-        let passed_on = others.wait_for(|heard| {
-            due.iter().all(|(id, due)| heard.get(id).is_none_or(|last| *last >= Some(*due)))
-        });
+        let passed_on =
+            others.wait_for(|heard| due.iter().all(|(id, due)| heard.get(id).is_none_or(|last| *last >= Some(*due))));
         // Where much is told at once, a mark may be told as "anything".
         let _ = tokio::time::timeout(Duration::from_secs(5), passed_on).await;
         Ok(())
@@ -379,17 +370,12 @@ impl Store for TestStore {
     fn load(&self, key: Key) -> BoxFuture<'_, Result<Option<Stored>, StoreError>> {
         match &self.rows {
             Rows::Memory(store) => store.load(key),
-            Rows::Database(remote) => {
-                Box::pin(remote.call(move |store| async move { store.load(key).await }))
-            }
+            Rows::Database(remote) => Box::pin(remote.call(move |store| async move { store.load(key).await })),
         }
     }
 
     fn swap(
-        &self,
-        key: Key,
-        expected: Option<Version>,
-        record: Record,
+        &self, key: Key, expected: Option<Version>, record: Record,
     ) -> BoxFuture<'_, Result<Option<Version>, StoreError>> {
         match &self.rows {
             Rows::Memory(store) => store.swap(key, expected, record),
@@ -412,9 +398,7 @@ impl Store for TestStore {
     fn find(&self, tag: Tag) -> BoxFuture<'_, Result<Vec<Key>, StoreError>> {
         match &self.rows {
             Rows::Memory(store) => store.find(tag),
-            Rows::Database(remote) => {
-                Box::pin(remote.call(move |store| async move { store.find(tag).await }))
-            }
+            Rows::Database(remote) => Box::pin(remote.call(move |store| async move { store.find(tag).await })),
         }
     }
 
@@ -441,12 +425,7 @@ impl Store for TestStore {
         }
     }
 
-    fn wait(
-        &self,
-        key: Key,
-        after: Option<Version>,
-        within: Duration,
-    ) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn wait(&self, key: Key, after: Option<Version>, within: Duration) -> BoxFuture<'_, Result<(), StoreError>> {
         self.waits.fetch_add(1, Ordering::SeqCst);
         match &self.rows {
             Rows::Memory(store) => store.wait(key, after, within),
@@ -454,10 +433,7 @@ impl Store for TestStore {
         }
     }
 
-    fn subscribe<'a>(
-        &'a self,
-        heard: &'a (dyn Fn(Change) + Send + Sync),
-    ) -> BoxFuture<'a, Result<(), StoreError>> {
+    fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> BoxFuture<'a, Result<(), StoreError>> {
         match &self.rows {
             Rows::Memory(store) => store.subscribe(heard),
             Rows::Database(remote) => Box::pin(remote.subscribe(heard)),

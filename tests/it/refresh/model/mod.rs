@@ -113,9 +113,7 @@ fn situations() -> Vec<Property<Cluster>> {
         }),
         Property::sometimes("a lease is stolen from a process that stands still", |_, world: &World| {
             let frozen = world.replicas.iter().filter(|replica| replica.frozen);
-            frozen
-                .filter_map(|replica| replica.flight.as_ref())
-                .any(|f| f.has_spent() && world.is_anothers(f))
+            frozen.filter_map(|replica| replica.flight.as_ref()).any(|f| f.has_spent() && world.is_anothers(f))
         }),
         Property::sometimes("somebody finds that the lease is lost", |_, world: &World| {
             world.flights().any(|flight| flight.refresher.lost)
@@ -134,17 +132,12 @@ fn situations() -> Vec<Property<Cluster>> {
         Property::sometimes("new tokens come for a grant that was taken away", |_, world: &World| {
             world.row.is_none() && world.flights().any(|flight| flight.got.is_some())
         }),
-        Property::sometimes(
-            "new tokens come for a grant that was consented to meanwhile",
-            |_, world: &World| {
-                world.row.is_some_and(|row| row.outlives)
-                    && world.flights().any(|flight| flight.got.is_some())
-            },
-        ),
-        Property::sometimes(
-            "a refresh token is refused beside what a consent brought",
-            |_, world: &World| world.row.is_some_and(|row| !row.over && row.token == 0),
-        ),
+        Property::sometimes("new tokens come for a grant that was consented to meanwhile", |_, world: &World| {
+            world.row.is_some_and(|row| row.outlives) && world.flights().any(|flight| flight.got.is_some())
+        }),
+        Property::sometimes("a refresh token is refused beside what a consent brought", |_, world: &World| {
+            world.row.is_some_and(|row| !row.over && row.token == 0)
+        }),
         Property::sometimes("a token is spent twice", |_, world: &World| world.reused),
         Property::sometimes("a grant ends", |_, world: &World| world.row.is_some_and(|row| row.over)),
     ]
@@ -230,13 +223,8 @@ fn small() -> Vec<Cluster> {
         Cluster::new("two resources", APART, 2, NONE).resources(2),
         Cluster::new("two resources, and an answer lost", APART, 2, Faults { lost: 1, ..NONE }).resources(2),
         Cluster::new("two resources, and a consent", APART, 2, Faults { consents: 1, ..NONE }).resources(2),
-        Cluster::new(
-            "two resources, a consent without a refresh token",
-            APART,
-            2,
-            Faults { reconsents: 1, ..NONE },
-        )
-        .resources(2),
+        Cluster::new("two resources, a consent without a refresh token", APART, 2, Faults { reconsents: 1, ..NONE })
+            .resources(2),
     ]
 }
 

@@ -2,8 +2,7 @@
 
 use super::world::{Faults, Rule};
 use super::{
-    APART, BEHIND, BESIDE, Cluster, DELETED, ENDED, FAR, KEPT, NEWEST, NONE, ONCE, UNREVOKED, WRITTEN,
-    explore,
+    APART, BEHIND, BESIDE, Cluster, DELETED, ENDED, FAR, KEPT, NEWEST, NONE, ONCE, UNREVOKED, WRITTEN, explore,
 };
 
 fn breaks(rule: Rule, property: &str, cluster: impl Fn() -> Cluster) {

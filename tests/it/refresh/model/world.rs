@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use super::refresh_protocol::{
-    Action, Conclusion, EndReason, Input, LEASE, LeaseView, NextRow, ProviderReply, RENEW, ReadContext,
-    RefreshMachine, RefreshState, RowView, SpentToken, Usability, WATCHES,
+    Action, Conclusion, EndReason, Input, LEASE, LeaseView, NextRow, ProviderReply, RENEW, ReadContext, RefreshMachine,
+    RefreshState, RowView, SpentToken, Usability, WATCHES,
 };
 
 /// The longest that a call to the provider takes: ten seconds and a bit.
@@ -731,8 +731,7 @@ impl World {
     fn is_good(&self, row: &Kept, by: Option<u8>) -> bool {
         let family = &self.families[family(row.token)];
         let holder = row.lease.map(|lease| lease.holder);
-        let mut others =
-            self.numbers().filter(|r| Some(*r) != by).filter_map(|r| self.replica(r).flight.as_ref());
+        let mut others = self.numbers().filter(|r| Some(*r) != by).filter_map(|r| self.replica(r).flight.as_ref());
         family.alive
             && (family.current == row.token
                 || others.any(|flight| Some(flight.holder) == holder && flight.got == Some(family.current)))
@@ -864,8 +863,7 @@ impl World {
         if let RefreshState::Waiting { version, watched: Some(0) } = flight.refresher.state {
             if !rules.hold(Rule::Grace) {
                 // As if it had been watched long enough.
-                flight.refresher.state =
-                    RefreshState::Reading(ReadContext::Watched { version, times: WATCHES });
+                flight.refresher.state = RefreshState::Reading(ReadContext::Watched { version, times: WATCHES });
                 action = Action::Read;
             } else if !rules.hold(Rule::Watch) {
                 flight.refresher.state = RefreshState::Waiting { version, watched: Some(WATCHES - 1) };
@@ -950,8 +948,9 @@ impl World {
             flight.found.iter_mut().for_each(|found| found.version = 0);
             flight.refresher.version.iter_mut().for_each(&mut *f);
             match &mut flight.refresher.state {
-                RefreshState::Reading(ReadContext::Watched { version, .. })
-                | RefreshState::Waiting { version, .. } => f(version),
+                RefreshState::Reading(ReadContext::Watched { version, .. }) | RefreshState::Waiting { version, .. } => {
+                    f(version)
+                }
                 _ => {}
             }
             match &mut flight.action {

@@ -91,9 +91,7 @@ impl Tried {
                 }
             }
             Flow::Connect => read(connect(browser, "files").await, &|page| page.path_and_query() == "/list"),
-            Flow::Disconnect => {
-                read(disconnect(browser, "mail").await, &|page| page.path_and_query() == "/list")
-            }
+            Flow::Disconnect => read(disconnect(browser, "mail").await, &|page| page.path_and_query() == "/list"),
         }
     }
 
@@ -139,11 +137,7 @@ async fn tried(store: &'static str, behind: Behind, fault: Fault) -> String {
     }
     join_all(all.iter_mut().map(async |one| {
         while one.seen == Seen::Later && one.attempt(site).await == Seen::Later {
-            assert!(
-                healed.elapsed() < ANSWER + MARGIN,
-                "{store}, {fault:?}, {:?}: it stays broken",
-                one.flow
-            );
+            assert!(healed.elapsed() < ANSWER + MARGIN, "{store}, {fault:?}, {:?}: it stays broken", one.flow);
             sleep(Duration::from_millis(100)).await;
         }
         one.recovered = healed.elapsed();

@@ -257,8 +257,7 @@ async fn show(name: &'static str, behind: Behind, fault: Fault) -> Shown {
         sleep(Duration::from_secs(1)).await;
         works_again(&*behind.resting, Key([52; 32])).await + Duration::from_secs(1)
     };
-    let (under_traffic, listening_again, at_rest) =
-        tokio::join!(traffic, hears(&behind.direct, &mut heard), resting);
+    let (under_traffic, listening_again, at_rest) = tokio::join!(traffic, hears(&behind.direct, &mut heard), resting);
     let mut cells = Vec::new();
     for (operation, ended, took) in ended {
         let done = operation.is_done(&*behind.busy).await;
@@ -303,8 +302,7 @@ async fn hears(writer: &Arc<dyn Store>, heard: &mut mpsc::UnboundedReceiver<Chan
 /// How long it takes until a row is read and another one written.
 async fn works_again(store: &dyn Store, key: Key) -> Duration {
     let began = Instant::now();
-    let works =
-        async || store.load(key).await.is_ok() && store.swap(key, None, record("again")).await.is_ok();
+    let works = async || store.load(key).await.is_ok() && store.swap(key, None, record("again")).await.is_ok();
     while !works().await && began.elapsed() < NEVER {
         sleep(Duration::from_millis(20)).await;
     }
@@ -342,9 +340,7 @@ impl Shown {
             }
             assert!(cell.ended.is_ok() || !self.fault.is_harmless(), "{at}");
             // Where the answer alone is lost nothing else is said.
-            if self.fault == Fault::AnswersDropped
-                && matches!(cell.operation, Operation::Create | Operation::Delete)
-            {
+            if self.fault == Fault::AnswersDropped && matches!(cell.operation, Operation::Create | Operation::Delete) {
                 assert_eq!((cell.ended, cell.done), (Err(StoreErrorKind::OutcomeUnknown), true), "{at}");
             }
         }
@@ -367,8 +363,7 @@ fn print(shown: &[Shown]) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_call_to_postgresql_ends_and_nothing_stays_broken() {
-    let shown =
-        Fault::ALL.map(async |fault| Some(show("PostgreSQL", Behind::postgres().await?, fault).await));
+    let shown = Fault::ALL.map(async |fault| Some(show("PostgreSQL", Behind::postgres().await?, fault).await));
     let Some(shown) = join_all(shown).await.into_iter().collect::<Option<Vec<_>>>() else { return };
     print(&shown);
     shown.iter().for_each(Shown::check);

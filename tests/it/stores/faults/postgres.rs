@@ -66,9 +66,7 @@ async fn who_stops_waiting_returns_no_connection_that_is_silent() {
     behind.proxy.freeze_standing();
     let froze = Instant::now();
     let impatient = async || {
-        timeout(Duration::from_millis(50), behind.busy.load(Key([1; 32])))
-            .await
-            .is_ok_and(|loaded| loaded.is_ok())
+        timeout(Duration::from_millis(50), behind.busy.load(Key([1; 32]))).await.is_ok_and(|loaded| loaded.is_ok())
     };
     while !impatient().await {
         assert!(froze.elapsed() < CALL + MARGIN, "nobody waits, and nothing heals");
@@ -102,9 +100,8 @@ async fn connections_to_a_server_that_shuts_down_are_not_kept() {
     PostgresStore::migrate(&url).await.unwrap();
     let admin = beside(&url).await;
     let inserts = async |what: &str| {
-        let function = format!(
-            "CREATE OR REPLACE FUNCTION inserts() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {what}; END $$"
-        );
+        let function =
+            format!("CREATE OR REPLACE FUNCTION inserts() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {what}; END $$");
         admin.batch_execute(&function).await.unwrap();
     };
     inserts("RETURN NEW").await;
@@ -157,10 +154,7 @@ async fn connections_to_a_server_that_takes_no_writes_are_not_kept() {
     let any = open(&format!("{url}?target_session_attrs=any"));
     let ours = open(&url);
     warm(&any).await;
-    assert_eq!(
-        any.swap(Key([1; 32]), None, record("x")).await.unwrap_err().kind(),
-        StoreErrorKind::Unavailable
-    );
+    assert_eq!(any.swap(Key([1; 32]), None, record("x")).await.unwrap_err().kind(), StoreErrorKind::Unavailable);
     ours.load(Key([1; 32])).await.expect_err("the URL does not say that a reader will do");
     warm(&any).await;
     set("off").await;
@@ -190,8 +184,7 @@ async fn a_server_that_stops_taking_writes_is_left_until_it_takes_them() {
         admin.batch_execute(&format!("ALTER SYSTEM SET default_transaction_read_only = {to}")).await.unwrap();
         admin.batch_execute("SELECT pg_reload_conf()").await.unwrap();
     };
-    let writes =
-        async |row: u8| store.swap(Key([row; 32]), None, record("x")).await.map_err(|error| error.kind());
+    let writes = async |row: u8| store.swap(Key([row; 32]), None, record("x")).await.map_err(|error| error.kind());
     set("on").await;
     let mut row = 1;
     while writes(row).await.is_ok() {
@@ -226,10 +219,7 @@ async fn writes_that_wait_leave_connections_to_reads() {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
             let began = Instant::now();
-            (
-                store.swap(Key([row; 32]), None, record("x")).await.map_err(|error| error.kind()),
-                began.elapsed(),
-            )
+            (store.swap(Key([row; 32]), None, record("x")).await.map_err(|error| error.kind()), began.elapsed())
         })
     });
     let writers: Vec<_> = writers.collect();
@@ -281,8 +271,7 @@ async fn a_limit_that_the_url_sets_stays() {
     .into_iter()
     .enumerate()
     {
-        create(&PostgresStore::connect_lazy(&format!("{url}{options}")).unwrap(), Key([2 + row as u8; 32]))
-            .await;
+        create(&PostgresStore::connect_lazy(&format!("{url}{options}")).unwrap(), Key([2 + row as u8; 32])).await;
         let seen = admin.query_one("DELETE FROM seen RETURNING statement, lock", &[]).await.unwrap();
         assert_eq!((seen.get::<_, &str>(0), seen.get::<_, &str>(1)), (statement, lock), "{options}");
     }

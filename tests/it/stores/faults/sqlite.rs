@@ -51,10 +51,6 @@ async fn every_call_to_a_busy_file_ends_and_nothing_stays_broken() {
         create(&store, Key([row; 32])).await;
     }
     for (operation, version) in calls {
-        assert_eq!(
-            operation.call(&*store, version).await.map_err(|error| error.kind()),
-            Ok(true),
-            "{operation:?}"
-        );
+        assert_eq!(operation.call(&*store, version).await.map_err(|error| error.kind()), Ok(true), "{operation:?}");
     }
 }

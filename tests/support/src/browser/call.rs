@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT, CONNECTION, CONTENT_TYPE, HeaderName, ORIGIN, REFERER, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
-    UPGRADE, USER_AGENT,
+    ACCEPT, CONNECTION, CONTENT_TYPE, HeaderName, ORIGIN, REFERER, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    USER_AGENT,
 };
 use http::{HeaderMap, HeaderValue, Method, Request};
 use url::{Position, Url};
@@ -148,9 +148,7 @@ impl Call {
         let crossed = redirects_count && self.before.iter().any(|url| site(url) != site(&self.url));
         match self.kind {
             _ if site(from) == site(&self.url) && !crossed => Relation::SameSite,
-            Kind::Navigation | Kind::Prefetch => {
-                Relation::CrossSiteNavigation { safe: self.method.is_safe() }
-            }
+            Kind::Navigation | Kind::Prefetch => Relation::CrossSiteNavigation { safe: self.method.is_safe() },
             _ => Relation::CrossSite,
         }
     }
@@ -221,8 +219,7 @@ impl Call {
     fn origin_header(&self) -> Option<String> {
         let from = self.from.as_ref()?;
         let cross_origin = from.origin() != self.url.origin();
-        let origin =
-            if self.is_tainted(from) { "null".to_owned() } else { from.origin().ascii_serialization() };
+        let origin = if self.is_tainted(from) { "null".to_owned() } else { from.origin().ascii_serialization() };
         if self.kind == Kind::WebSocket || (self.kind == Kind::Fetch && cross_origin) {
             return Some(origin);
         }

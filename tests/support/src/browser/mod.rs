@@ -100,8 +100,7 @@ impl Browser {
 
     /// Goes on from a page that [`Browser::step`] or this returned, by one redirect.
     pub async fn follow(&self, page: &Page) -> Page {
-        let call =
-            page.next.clone().unwrap_or_else(|| panic!("{} is no redirect: {}", page.url, page.status));
+        let call = page.next.clone().unwrap_or_else(|| panic!("{} is no redirect: {}", page.url, page.status));
         self.load(*call).await.unwrap_or_else(|error| panic!("following: {error}"))
     }
 
@@ -165,14 +164,7 @@ impl Browser {
     }
 
     /// The same with headers of the script's own.
-    pub async fn fetch_with(
-        &self,
-        method: Method,
-        url: &str,
-        headers: HeaderMap,
-        body: &str,
-        from: &str,
-    ) -> Page {
+    pub async fn fetch_with(&self, method: Method, url: &str, headers: HeaderMap, body: &str, from: &str) -> Page {
         let body = Bytes::copy_from_slice(body.as_bytes());
         self.must(Call::new(Kind::Fetch, method, url, Some(parse(from))).carrying(headers, body)).await
     }
@@ -292,11 +284,7 @@ impl Browser {
         let strict = lock(&self.shared.strict).contains(&origin);
         if let Some(cookies) = lock(&self.shared.jar).header(&call.url, relation, (self.now)()) {
             let size = cookies.len();
-            assert!(
-                !strict || size < MAX_COOKIE_HEADER,
-                "{size} bytes of cookies sent to {}: {cookies}",
-                call.url
-            );
+            assert!(!strict || size < MAX_COOKIE_HEADER, "{size} bytes of cookies sent to {}: {cookies}", call.url);
             request.headers_mut().insert(COOKIE, HeaderValue::from_str(&cookies)?);
         }
         let (parts, body) = self.net.call(Caller::Browser, request).await?.into_parts();

@@ -45,19 +45,10 @@ impl Page {
     pub(super) fn new(call: Call, parts: http::response::Parts, body: Bytes) -> Self {
         let (url, shown) = (call.url.clone(), call.is_shown());
         let hop = Hop { url: url.clone(), status: parts.status, headers: parts.headers.clone() };
-        let mut page = Self {
-            url,
-            status: parts.status,
-            headers: parts.headers,
-            body,
-            chain: vec![hop],
-            shown,
-            next: None,
-        };
-        if let (301 | 302 | 303 | 307 | 308, Some(location)) = (page.status.as_u16(), page.header("location"))
-        {
-            page.next =
-                Some(Box::new(call.redirected(page.status.as_u16(), location, page.referrer_policy())));
+        let mut page =
+            Self { url, status: parts.status, headers: parts.headers, body, chain: vec![hop], shown, next: None };
+        if let (301 | 302 | 303 | 307 | 308, Some(location)) = (page.status.as_u16(), page.header("location")) {
+            page.next = Some(Box::new(call.redirected(page.status.as_u16(), location, page.referrer_policy())));
         }
         page
     }
@@ -126,21 +117,16 @@ impl Page {
         let policy = self.headers.get(CONTENT_SECURITY_POLICY)?.to_str().ok()?;
         policy.split(';').find_map(|rule| {
             let mut words = rule.split_whitespace();
-            words
-                .next()?
-                .eq_ignore_ascii_case(directive)
-                .then(|| CspSources(words.map(str::to_owned).collect()))
+            words.next()?.eq_ignore_ascii_case(directive).then(|| CspSources(words.map(str::to_owned).collect()))
         })
     }
 
     /// The form that a script of this page submits by itself.
     pub(super) fn self_submitting(&self) -> Option<Form> {
-        let is_html =
-            self.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+        let is_html = self.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
         let text = if is_html { self.text() } else { return None };
         let scripts = html::scripts(&text);
-        let (nonce, script) =
-            scripts.iter().find(|(_, script)| script.to_ascii_lowercase().contains("submit("))?;
+        let (nonce, script) = scripts.iter().find(|(_, script)| script.to_ascii_lowercase().contains("submit("))?;
         if let Some(sources) = self.csp("script-src").or_else(|| self.csp("default-src")) {
             assert!(
                 sources.allow_script(nonce, script),

@@ -27,10 +27,7 @@ const KIND: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 impl State {
     /// The client that an assertion proves, and the method (a name of OpenID Connect Core section 9).
     pub(super) fn asserted(
-        &mut self,
-        at: &str,
-        params: &Params,
-        compact: &str,
+        &mut self, at: &str, params: &Params, compact: &str,
     ) -> Result<(String, &'static str), &'static str> {
         let (header, claims) = (part(compact, 0), part(compact, 1));
         let checked = self.check(params, compact, &header, &claims);
@@ -42,10 +39,7 @@ impl State {
     /// The client that a secret proves which a key of its team has signed ("Creating a client secret", in the documentation
     /// of Sign in with Apple).
     pub(super) fn signed_secret(
-        &mut self,
-        team: &str,
-        params: &Params,
-        compact: &str,
+        &mut self, team: &str, params: &Params, compact: &str,
     ) -> Result<(String, &'static str), &'static str> {
         const SIX_MONTHS: u64 = 15_777_000;
         let (header, claims) = (part(compact, 0), part(compact, 1));
@@ -64,11 +58,7 @@ impl State {
     }
 
     fn check(
-        &mut self,
-        params: &Params,
-        compact: &str,
-        header: &Value,
-        claims: &Value,
+        &mut self, params: &Params, compact: &str, header: &Value, claims: &Value,
     ) -> Result<(String, &'static str), &'static str> {
         if params.get("client_assertion_type") != Some(KIND) || params.has("client_secret") {
             return Err("another type, or a secret beside it");
@@ -109,8 +99,7 @@ impl State {
         if key["alg"] != header["alg"] || key["use"] != "sig" {
             return Err("a key for another algorithm");
         }
-        let key: CoreJsonWebKey =
-            serde_json::from_value(key.clone()).map_err(|_| "the key cannot be read")?;
+        let key: CoreJsonWebKey = serde_json::from_value(key.clone()).map_err(|_| "the key cannot be read")?;
         let holds = key.verify_signature(algorithm, message.as_bytes(), signature);
         holds.map(|()| "private_key_jwt").map_err(|_| "the signature does not hold")
     }

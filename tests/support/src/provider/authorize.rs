@@ -84,11 +84,9 @@ impl State {
             }
         };
         match outcome {
-            Err(error) => self.authorization_response(
-                &params,
-                [("error", error.to_owned())].into_iter().collect(),
-                None,
-            ),
+            Err(error) => {
+                self.authorization_response(&params, [("error", error.to_owned())].into_iter().collect(), None)
+            }
             Ok((cookie, session)) => {
                 let code = self.grant(&params, &session);
                 self.authorization_response(&params, [("code", code)].into_iter().collect(), Some(&cookie))
@@ -97,12 +95,7 @@ impl State {
     }
 
     /// Who is at the browser, by the session there is or a new one.
-    fn who(
-        &mut self,
-        request: &Request<Bytes>,
-        params: &Params,
-        chosen: Option<&str>,
-    ) -> Option<(String, Session)> {
+    fn who(&mut self, request: &Request<Bytes>, params: &Params, chosen: Option<&str>) -> Option<(String, Session)> {
         let present = self.session_of(request);
         if params.get("prompt") == Some("none") {
             return present;
@@ -163,8 +156,7 @@ impl State {
     fn grant(&mut self, params: &Params, session: &Session) -> String {
         let asked = params.get("scope").unwrap_or_default().split_whitespace().map(str::to_owned);
         let grantable = &self.settings.grantable;
-        let consented =
-            |scope: &String| grantable.as_ref().is_none_or(|all| all.iter().any(|one| one == scope));
+        let consented = |scope: &String| grantable.as_ref().is_none_or(|all| all.iter().any(|one| one == scope));
         let text = |name: &str| params.get(name).map(str::to_owned);
         let family = Family {
             user: session.user.clone(),
@@ -193,12 +185,7 @@ impl State {
         code
     }
 
-    fn authorization_response(
-        &self,
-        params: &Params,
-        mut answer: Params,
-        cookie: Option<&str>,
-    ) -> Response<Bytes> {
+    fn authorization_response(&self, params: &Params, mut answer: Params, cookie: Option<&str>) -> Response<Bytes> {
         if let Some(state) = params.get("state") {
             answer.add("state", state);
         }
@@ -213,11 +200,7 @@ impl State {
         let response = match mode.as_str() {
             "form_post" => {
                 let script = "<script>document.forms[0].submit()</script>";
-                typed_answer(
-                    200,
-                    "text/html",
-                    form(&redirect_uri, &params, "<button>Go on</button>") + script,
-                )
+                typed_answer(200, "text/html", form(&redirect_uri, &params, "<button>Go on</button>") + script)
             }
             "fragment" => redirect(303, &format!("{redirect_uri}#{}", params.encode())),
             _ => redirect(303, &params.append_to(&redirect_uri)),

@@ -74,10 +74,7 @@ impl LyingProvider {
         lock(&self.state).edits = Edits::default();
     }
 
-    pub fn edit_authorization_response(
-        &self,
-        edit: impl Fn(&mut AuthorizationResponse) + Send + Sync + 'static,
-    ) {
+    pub fn edit_authorization_response(&self, edit: impl Fn(&mut AuthorizationResponse) + Send + Sync + 'static) {
         lock(&self.state).edits.authorization = Some(Arc::new(edit));
     }
 
@@ -138,13 +135,7 @@ impl LyingProvider {
     }
 
     /// A logout token (OpenID Connect Back-Channel Logout 2.4) for one session of a user, or for all of them.
-    pub fn logout_token(
-        &self,
-        client_id: &str,
-        user: &str,
-        sid: Option<&str>,
-        edit: impl Fn(&mut Draft),
-    ) -> String {
+    pub fn logout_token(&self, client_id: &str, user: &str, sid: Option<&str>, edit: impl Fn(&mut Draft)) -> String {
         let mut state = lock(&self.state);
         let (jti, now) = (state.draw("jti"), state.now());
         let mut draft = Draft::new(

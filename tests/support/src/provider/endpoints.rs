@@ -47,11 +47,7 @@ impl State {
                 document.insert(name.to_owned(), value);
             }
         };
-        also(
-            settings.announce_auth_methods,
-            "token_endpoint_auth_methods_supported",
-            json!(settings.auth_methods),
-        );
+        also(settings.announce_auth_methods, "token_endpoint_auth_methods_supported", json!(settings.auth_methods));
         also(settings.announce_iss, "authorization_response_iss_parameter_supported", json!(true));
         also(settings.revocation, "revocation_endpoint", json!(format!("{base}/revoke")));
         also(settings.end_session, "end_session_endpoint", json!(format!("{base}/end_session")));
@@ -98,8 +94,7 @@ impl State {
         let token = params.get("token").unwrap_or_default().to_owned();
         let refresh = self.refresh_tokens.get(&token).map(|refresh| refresh.family);
         let access = self.access_tokens.get(&token).cloned();
-        let owner =
-            refresh.map(|at| self.families[at].user.clone()).or(access.as_ref().map(|a| a.owner.clone()));
+        let owner = refresh.map(|at| self.families[at].user.clone()).or(access.as_ref().map(|a| a.owner.clone()));
         let hint = params.get("token_type_hint").map(str::to_owned);
         self.log.revocations.push(Revocation { token: token.clone(), hint, owner });
         if let Some(canned) = self.canned(Endpoint::Revocation) {

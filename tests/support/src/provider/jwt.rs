@@ -34,9 +34,7 @@ pub enum Seal {
 impl Draft {
     pub fn new(key: Key, claims: Value) -> Self {
         let Value::Object(claims) = claims else { panic!("claims are an object: {claims}") };
-        let Value::Object(header) = json!({ "alg": key.alg.name(), "kid": key.kid() }) else {
-            unreachable!()
-        };
+        let Value::Object(header) = json!({ "alg": key.alg.name(), "kid": key.kid() }) else { unreachable!() };
         Self { header, claims, header_text: None, payload_text: None, seal: Seal::Sign(key), reshape: None }
     }
 

@@ -63,9 +63,7 @@ impl Alg {
         let hash = match self {
             Self::Rs256 | Self::Ps256 | Self::Es256 => Sha256::digest(text).to_vec(),
             Self::Rs384 | Self::Ps384 | Self::Es384 => Sha384::digest(text).to_vec(),
-            Self::Rs512 | Self::Ps512 | Self::Es512 | Self::EdDsa | Self::Ed25519 => {
-                Sha512::digest(text).to_vec()
-            }
+            Self::Rs512 | Self::Ps512 | Self::Es512 | Self::EdDsa | Self::Ed25519 => Sha512::digest(text).to_vec(),
         };
         URL_SAFE_NO_PAD.encode(&hash[..hash.len() / 2])
     }
@@ -178,10 +176,8 @@ impl Key {
     fn ed25519(self) -> CoreEdDsaPrivateSigningKey {
         let mut der = hex("302e020100300506032b657004220420");
         der.extend([self.generation + 1; 32]);
-        let pem =
-            format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der));
-        CoreEdDsaPrivateSigningKey::from_ed25519_pem(&pem, Some(JsonWebKeyId::new(self.kid())))
-            .expect("a PKCS#8 key")
+        let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(der));
+        CoreEdDsaPrivateSigningKey::from_ed25519_pem(&pem, Some(JsonWebKeyId::new(self.kid()))).expect("a PKCS#8 key")
     }
 }
 
@@ -195,8 +191,5 @@ fn ec_jwk(curve: &str, sec1: &[u8]) -> Value {
 }
 
 fn hex(text: &str) -> Vec<u8> {
-    (0..text.len())
-        .step_by(2)
-        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal"))
-        .collect()
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal")).collect()
 }

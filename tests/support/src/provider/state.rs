@@ -127,8 +127,7 @@ impl User {
     /// `alice` is `a1`, `alice@example.com`, "Alice".
     pub(super) fn new(name: &str) -> Self {
         let capital = format!("{}{}", name[..1].to_uppercase(), &name[1..]);
-        let claims =
-            json!({ "email": format!("{name}@example.com"), "email_verified": true, "name": capital });
+        let claims = json!({ "email": format!("{name}@example.com"), "email_verified": true, "name": capital });
         let Value::Object(claims) = claims else { unreachable!() };
         Self { sub: format!("{}1", &name[..1]), claims }
     }

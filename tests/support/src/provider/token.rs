@@ -24,17 +24,14 @@ type Outcome = Result<(String, Map<String, Value>), &'static str>;
 impl State {
     /// Client authentication as RFC 6749 section 2.3 has it. A public client names itself.
     pub(super) fn authenticate(
-        &mut self,
-        request: &Request<Bytes>,
-        params: &Params,
+        &mut self, request: &Request<Bytes>, params: &Params,
     ) -> Result<Client, Box<Response<Bytes>>> {
         let refuse = |why: &str| {
             let mut response = oauth_error(401, "invalid_client", why);
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"op\""));
             Box::new(response)
         };
-        let basic =
-            request.headers().get(AUTHORIZATION).and_then(|header| basic_credentials(header.to_str().ok()?));
+        let basic = request.headers().get(AUTHORIZATION).and_then(|header| basic_credentials(header.to_str().ok()?));
         let in_body = params.get("client_secret").map(str::to_owned);
         if let Some((team, secret)) = self.settings.team.clone().zip(in_body.as_ref()) {
             return self.signed_secret(&team, params, secret).map_err(refuse);
@@ -42,11 +39,10 @@ impl State {
         if let Some(assertion) = params.get("client_assertion") {
             let asserted = self.asserted(request.uri().path(), params, assertion);
             let asserted = if basic.is_some() { Err("two ways of client authentication") } else { asserted };
-            let asserted =
-                asserted.and_then(|(id, method)| match self.settings.auth_methods.contains(&method) {
-                    true => Ok((id, method)),
-                    false => Err("this way of client authentication is not registered"),
-                });
+            let asserted = asserted.and_then(|(id, method)| match self.settings.auth_methods.contains(&method) {
+                true => Ok((id, method)),
+                false => Err("this way of client authentication is not registered"),
+            });
             return asserted.map_err(refuse);
         }
         let (client_id, secret, method) = match (basic, in_body) {
@@ -99,8 +95,7 @@ impl State {
             "client_credentials" => Ok(self.client_credentials(&record.client_id, &params)),
             _ => Err("unsupported_grant_type"),
         };
-        record.outcome =
-            outcome.as_ref().map(|(owner, _)| owner.clone()).map_err(|error| (*error).to_owned());
+        record.outcome = outcome.as_ref().map(|(owner, _)| owner.clone()).map_err(|error| (*error).to_owned());
         self.log.tokens.push(record);
         match outcome {
             Err(error) => oauth_error(400, error, "refused by the provider"),
@@ -191,24 +186,13 @@ impl State {
         (client_id.to_owned(), self.access_token(client_id, client_id, params, scope, None, Vec::new()))
     }
 
-    fn issue(
-        &mut self,
-        granted: &Family,
-        at: usize,
-        params: &Params,
-        scope: Vec<String>,
-    ) -> Map<String, Value> {
+    fn issue(&mut self, granted: &Family, at: usize, params: &Params, scope: Vec<String>) -> Map<String, Value> {
         let client_id = granted.client_id.clone();
         self.access_token(&granted.user, &client_id, params, scope, Some(at), granted.resources.clone())
     }
 
     fn access_token(
-        &mut self,
-        owner: &str,
-        client_id: &str,
-        params: &Params,
-        scope: Vec<String>,
-        family: Option<usize>,
+        &mut self, owner: &str, client_id: &str, params: &Params, scope: Vec<String>, family: Option<usize>,
         granted_resources: Vec<String>,
     ) -> Map<String, Value> {
         let token = self.draw("at") + &"x".repeat(self.settings.access_token_padding);
@@ -233,8 +217,7 @@ impl State {
 
     fn new_refresh_token(&mut self, family: usize) -> String {
         let token = self.draw("rt");
-        self.refresh_tokens
-            .insert(token.clone(), Refresh { family, spent: false, spent_at: 0, revoked: false });
+        self.refresh_tokens.insert(token.clone(), Refresh { family, spent: false, spent_at: 0, revoked: false });
         token
     }
 
@@ -271,8 +254,7 @@ fn basic_credentials(header: &str) -> Option<(String, String)> {
     let (scheme, encoded) = header.split_once(' ')?;
     let decoded = String::from_utf8(STANDARD.decode(encoded).ok()?).ok()?;
     let (id, secret) = decoded.split_once(':')?;
-    let form_decoded =
-        |text: &str| Params::parse(format!("x={text}")).get("x").unwrap_or_default().to_owned();
+    let form_decoded = |text: &str| Params::parse(format!("x={text}")).get("x").unwrap_or_default().to_owned();
     // A raw `&` would have had to be encoded.
     let well_formed = scheme.eq_ignore_ascii_case("basic") && !decoded.contains('&');
     well_formed.then(|| (form_decoded(id), form_decoded(secret)))

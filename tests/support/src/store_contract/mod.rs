@@ -119,10 +119,7 @@ async fn versions_are_never_used_twice<S: Store>(store: &S) {
 async fn delete_compares_versions_and_is_idempotent<S: Store>(store: &S) {
     let first = write(store, key(5), None, record("first", &[])).await;
     let second = write(store, key(5), Some(first), record("second", &[])).await;
-    assert!(
-        !store.delete(key(5), Some(first)).await.expect("delete works"),
-        "a stale version deletes nothing"
-    );
+    assert!(!store.delete(key(5), Some(first)).await.expect("delete works"), "a stale version deletes nothing");
     assert!(store.load(key(5)).await.expect("load works").is_some(), "and the row is still there");
     assert!(store.delete(key(5), Some(second)).await.expect("delete works"), "the right one deletes");
     assert!(!store.delete(key(5), Some(second)).await.expect("delete works"), "once");
@@ -141,11 +138,7 @@ async fn tags_follow_their_record<S: Store>(store: &S) {
     assert_eq!(both, [key(6), key(7)], "a tag finds every row that carries it");
     assert_eq!(store.find(sid).await.expect("find works"), [key(6)], "and no other");
     let second = write(store, key(6), Some(first), record("6", &[sid])).await;
-    assert_eq!(
-        store.find(subject).await.expect("find works"),
-        [key(7)],
-        "a changed record leaves its old tags"
-    );
+    assert_eq!(store.find(subject).await.expect("find works"), [key(7)], "a changed record leaves its old tags");
     assert_eq!(store.find(sid).await.expect("find works"), [key(6)], "and keeps those it still carries");
     store.delete(key(6), Some(second)).await.expect("delete works");
     store.delete(key(7), None).await.expect("delete works");
@@ -180,8 +173,7 @@ async fn contents_are_kept_to_the_byte<S: Store>(store: &S) {
     let stored = store.load(key(20)).await.expect("load works").expect("the row is there");
     assert_eq!(stored.record.bytes, large.bytes, "256 KiB come back as they were");
     assert_eq!(stored.record.expires_at, large.expires_at, "the expiry too, to the millisecond");
-    let empty =
-        Record { bytes: Bytes::new(), expires_at: Timestamp::from_millis(4_000_000_000_123), tags: vec![] };
+    let empty = Record { bytes: Bytes::new(), expires_at: Timestamp::from_millis(4_000_000_000_123), tags: vec![] };
     let version = write(store, key(20), Some(stored.version), empty.clone()).await;
     let stored = store.load(key(20)).await.expect("load works").expect("the row is there");
     assert_eq!((stored.version, stored.record), (version, empty), "and so does nothing at all");
@@ -224,9 +216,8 @@ async fn one_of_many_swaps_wins<S: Store>(store: &Arc<S>) {
 }
 
 async fn one_of_many_creations_wins<S: Store>(store: &Arc<S>) {
-    let attempts = at_once(store, |store, _| async move {
-        store.swap(key(27), None, record("mine", &[Tag([16; 32])])).await
-    });
+    let attempts =
+        at_once(store, |store, _| async move { store.swap(key(27), None, record("mine", &[Tag([16; 32])])).await });
     let winners: Vec<_> = attempts.await.into_iter().flatten().collect();
     assert_eq!(winners.len(), 1, "of simultaneous creations exactly one succeeds");
     let stored = store.load(key(27)).await.expect("load works").expect("the row is there");

@@ -35,8 +35,7 @@ fn respond(request: &Request<Bytes>) -> Response<Bytes> {
         response.headers_mut().insert("location", query.parse().unwrap());
         return response;
     }
-    let mut response =
-        answer(200, format!("{} {}", request.method(), String::from_utf8_lossy(request.body())));
+    let mut response = answer(200, format!("{} {}", request.method(), String::from_utf8_lossy(request.body())));
     if path == "/no-referrer" {
         response.headers_mut().insert("referrer-policy", "no-referrer".parse().unwrap());
     }
@@ -77,11 +76,7 @@ async fn links() {
     assert_eq!(last(&net), ["lax=1; none=1", "cross-site", "-", "https://evil.test/"]);
     browser.navigate("https://app.test/set").await;
     browser.click("https://op.test/to/303?https://app.test/back").await;
-    assert_eq!(
-        last(&net),
-        [ALL, "cross-site", "-", "https://app.test/set"],
-        "Chrome's SameSite ignores the way"
-    );
+    assert_eq!(last(&net), [ALL, "cross-site", "-", "https://app.test/set"], "Chrome's SameSite ignores the way");
     let careful = browser.new_tab().redirects_count_for_same_site();
     careful.click_from("https://app.test/", "https://op.test/to/303?https://app.test/back").await;
     assert_eq!(last(&net)[0], "lax=1; none=1");
@@ -133,8 +128,7 @@ async fn scripts_images_frames_and_sockets() {
         (browser.websocket("https://app.test/x", EVIL).await, "https://evil.test"),
     ] {
         assert_eq!(page.status, 200);
-        let exchange =
-            net.exchanges().into_iter().rev().find(|e| e.header("origin").unwrap_or("-") == origin).unwrap();
+        let exchange = net.exchanges().into_iter().rev().find(|e| e.header("origin").unwrap_or("-") == origin).unwrap();
         assert_eq!(exchange.header("cookie"), Some("none=1"));
     }
     browser.fetch(Method::POST, "https://app.test/x", "", "data:text/html,x").await;

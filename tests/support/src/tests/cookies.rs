@@ -29,10 +29,8 @@ fn reasons(jar: &Jar) -> Vec<&str> {
 
 #[test]
 fn host_only_and_domain_cookies() {
-    let mut jar = jar(
-        "https://www.app.test/",
-        &["h=1", "d=1; Domain=.APP.test", "e=1; Domain=other.test", "s=1; Domain=test"],
-    );
+    let mut jar =
+        jar("https://www.app.test/", &["h=1", "d=1; Domain=.APP.test", "e=1; Domain=other.test", "s=1; Domain=test"]);
     assert_eq!(sent(&mut jar, "https://www.app.test/"), "h=1; d=1");
     assert_eq!(sent(&mut jar, "https://app.test/"), "d=1");
     assert_eq!(sent(&mut jar, "https://notapp.test/"), "");
@@ -48,8 +46,7 @@ fn an_address_is_no_domain() {
 
 #[test]
 fn paths() {
-    let mut jar =
-        jar(APP, &["default=1", "root=1; Path=/", "deep=1; Path=/auth/callback", "bad=1; Path=auth"]);
+    let mut jar = jar(APP, &["default=1", "root=1; Path=/", "deep=1; Path=/auth/callback", "bad=1; Path=auth"]);
     assert_eq!(sent(&mut jar, "https://app.test/auth/callback"), "deep=1; default=1; bad=1; root=1");
     assert_eq!(sent(&mut jar, "https://app.test/auth"), "default=1; bad=1; root=1");
     assert_eq!(sent(&mut jar, "https://app.test/authority"), "root=1");
@@ -93,23 +90,14 @@ fn prefixes() {
 
 #[test]
 fn same_site() {
-    let headers = [
-        "s=1; SameSite=Strict",
-        "l=1; SameSite=Lax",
-        "n=1; SameSite=None; Secure",
-        "d=1",
-        "x=1; SameSite=None",
-    ];
+    let headers =
+        ["s=1; SameSite=Strict", "l=1; SameSite=Lax", "n=1; SameSite=None; Secure", "d=1", "x=1; SameSite=None"];
     let mut jar = jar("https://app.test/", &headers);
     assert_eq!(reasons(&jar), ["SameSite=None without Secure"]);
     let mut sent = |relation, now| jar.header(&url("https://app.test/"), relation, now).unwrap_or_default();
     assert_eq!(sent(Relation::SameSite, NOW), "s=1; l=1; n=1; d=1");
     assert_eq!(sent(Relation::CrossSiteNavigation { safe: true }, NOW), "l=1; n=1; d=1");
-    assert_eq!(
-        sent(Relation::CrossSiteNavigation { safe: false }, NOW + 119),
-        "n=1; d=1",
-        "two minutes of Lax + POST"
-    );
+    assert_eq!(sent(Relation::CrossSiteNavigation { safe: false }, NOW + 119), "n=1; d=1", "two minutes of Lax + POST");
     assert_eq!(sent(Relation::CrossSiteNavigation { safe: false }, NOW + 120), "n=1");
     assert_eq!(sent(Relation::CrossSite, NOW), "n=1");
 }
@@ -152,10 +140,8 @@ fn lifetimes() {
 
 #[test]
 fn replacing_keeps_the_place_and_deleting_needs_the_same_path() {
-    let mut jar = jar(
-        "https://app.test/",
-        &["a=1; Path=/", "b=1; Path=/", "a=2; Path=/", "b=; Path=/other; Max-Age=0"],
-    );
+    let mut jar =
+        jar("https://app.test/", &["a=1; Path=/", "b=1; Path=/", "a=2; Path=/", "b=; Path=/other; Max-Age=0"]);
     assert_eq!(sent(&mut jar, "https://app.test/"), "a=2; b=1");
     jar.set(&url("https://app.test/"), "a=; Path=/; Max-Age=0", Relation::SameSite, NOW);
     assert_eq!(sent(&mut jar, "https://app.test/"), "b=1");
@@ -175,10 +161,8 @@ fn limits() {
 
 #[test]
 fn odd_syntax() {
-    let mut jar = jar(
-        "https://app.test/",
-        &["  a = b=c \t;HTTPONLY ; samesite=LAX;x", "lonely", "", "=v", "q=\"quoted\""],
-    );
+    let mut jar =
+        jar("https://app.test/", &["  a = b=c \t;HTTPONLY ; samesite=LAX;x", "lonely", "", "=v", "q=\"quoted\""]);
     assert_eq!(
         sent(&mut jar, "https://app.test/"),
         "a=b=c; v; q=\"quoted\"",

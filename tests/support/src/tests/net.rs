@@ -26,9 +26,7 @@ async fn origins_and_paths_have_servers() {
     assert_eq!(body("https://user@OP.test:443/").await, "/");
     assert_eq!(body("https://op.test/tenant/x").await, "tenant");
     assert_eq!(body("https://op.test/tenants").await, "/tenants");
-    for elsewhere in
-        ["http://op.test/", "https://op.test:8443/", "https://evil.test/", "https://op.test@evil.test/"]
-    {
+    for elsewhere in ["http://op.test/", "https://op.test:8443/", "https://evil.test/", "https://op.test@evil.test/"] {
         assert!(get(&net, elsewhere).await.is_err(), "{elsewhere}");
     }
     assert_eq!(net.requests("https://op.test").len(), 4);
@@ -39,10 +37,7 @@ async fn origins_and_paths_have_servers() {
 #[tokio::test]
 async fn a_router_can_be_served() {
     let net = Net::new();
-    net.serve_service(
-        "https://app.test",
-        axum::Router::new().route("/", axum::routing::get(|| async { "hello" })),
-    );
+    net.serve_service("https://app.test", axum::Router::new().route("/", axum::routing::get(|| async { "hello" })));
     assert_eq!(get(&net, "https://app.test/").await.unwrap().into_body(), "hello");
     assert_eq!(get(&net, "https://app.test/x").await.unwrap().status(), 404);
 }
@@ -82,9 +77,7 @@ async fn gates_order_calls() {
     let calls: Vec<_> = (0..3)
         .map(|n| {
             let net = net.clone();
-            tokio::spawn(
-                async move { get(&net, &format!("https://op.test/{n}")).await.map(Response::into_body) },
-            )
+            tokio::spawn(async move { get(&net, &format!("https://op.test/{n}")).await.map(Response::into_body) })
         })
         .collect();
     gate.wait_for_arrivals(3).await;

@@ -181,8 +181,7 @@ async fn conversation(lie: Option<Lie>) -> Vec<String> {
     if tokens["refresh_token"].is_string() {
         world.refresh(&tokens).await;
     }
-    let bearer =
-        format!("Bearer {}", tokens["access_token"].as_str().unwrap_or_default().replace("\r\n", ""));
+    let bearer = format!("Bearer {}", tokens["access_token"].as_str().unwrap_or_default().replace("\r\n", ""));
     world.call(Method::GET, "/userinfo", &bearer, String::new()).await;
     for exchange in world.net.requests(OP) {
         let answer = exchange.answer.unwrap();
@@ -227,12 +226,8 @@ async fn codes_are_bound_and_spent_once() {
 
     let (_, answer) = world.authorize(&[]).await;
     let code = answer.get("code").unwrap().to_owned();
-    let wrong = [
-        ("grant_type", "authorization_code"),
-        ("code", &*code),
-        ("redirect_uri", CALLBACK),
-        ("code_verifier", "x"),
-    ];
+    let wrong =
+        [("grant_type", "authorization_code"), ("code", &*code), ("redirect_uri", CALLBACK), ("code_verifier", "x")];
     assert_eq!(error_of(&world.token(&wrong).await), (400, "invalid_grant".into()));
     let (_, answer) = world.authorize(&[]).await;
     world.clock.advance(Duration::from_secs(61));
@@ -270,12 +265,8 @@ async fn refresh_tokens_rotate_and_their_reuse_kills_the_family() {
     let first = world.login().await;
     let second = json(&world.refresh(&first).await);
     assert_ne!(first["refresh_token"], second["refresh_token"]);
-    let (old, new) =
-        (claims_of(first["id_token"].as_str().unwrap()), claims_of(second["id_token"].as_str().unwrap()));
-    assert_eq!(
-        (&old["sub"], &old["auth_time"], &new["nonce"]),
-        (&new["sub"], &new["auth_time"], &Value::Null)
-    );
+    let (old, new) = (claims_of(first["id_token"].as_str().unwrap()), claims_of(second["id_token"].as_str().unwrap()));
+    assert_eq!((&old["sub"], &old["auth_time"], &new["nonce"]), (&new["sub"], &new["auth_time"], &Value::Null));
     assert_eq!(world.op.live_refresh_tokens().len(), 1);
     let other = world.login().await;
     assert_eq!(error_of(&world.refresh(&first).await), (400, "invalid_grant".into()));
@@ -325,10 +316,8 @@ async fn people_sign_in_and_out_at_the_provider() {
     assert_eq!(owner(&answer).await, "bob", "the provider's cookie says who it is");
     let (_, answer) = world.authorize(&[("login_hint", "alice@example.com")]).await;
     assert_eq!(owner(&answer).await, "alice");
-    let page = world
-        .browser
-        .navigate(&format!("{OP}/end_session?state=s&post_logout_redirect_uri=https://app.test/"))
-        .await;
+    let page =
+        world.browser.navigate(&format!("{OP}/end_session?state=s&post_logout_redirect_uri=https://app.test/")).await;
     assert_eq!(page.url.as_str(), "https://app.test/?state=s");
     let (_, answer) = world.authorize(&[("prompt", "none")]).await;
     assert_eq!(answer.get("error"), Some("login_required"));
@@ -344,8 +333,7 @@ async fn form_post_and_pushed_requests() {
     let callback = world.net.requests_to("https://app.test", "/auth/callback").pop().unwrap();
     assert_eq!((callback.method.as_str(), callback.header("sec-fetch-site")), ("POST", Some("cross-site")));
     world.op.set(|s| s.pushed_authorization = true);
-    let pushed =
-        json(&world.call(Method::POST, "/par", &basic(CLIENT_ID, CLIENT_SECRET), request().encode()).await);
+    let pushed = json(&world.call(Method::POST, "/par", &basic(CLIENT_ID, CLIENT_SECRET), request().encode()).await);
     let uri = pushed["request_uri"].as_str().unwrap();
     let front: Params = [("client_id", CLIENT_ID), ("request_uri", uri)].into_iter().collect();
     let page = world.browser.navigate(&front.append_to(&format!("{OP}/authorize"))).await;
@@ -353,15 +341,9 @@ async fn form_post_and_pushed_requests() {
     assert_eq!(world.op.last_authorization().get("nonce"), Some("the-nonce"));
     let again = world.browser.navigate(&front.append_to(&format!("{OP}/authorize"))).await;
     assert_eq!(again.status, StatusCode::BAD_REQUEST, "a request_uri is good for once");
-    let posted = Form {
-        action: format!("{OP}/authorize"),
-        method: "POST".to_owned(),
-        fields: request(),
-        ..Form::default()
-    };
-    assert!(
-        world.browser.submit_from("https://app.test/", &posted).await.url.query().unwrap().contains("code=")
-    );
+    let posted =
+        Form { action: format!("{OP}/authorize"), method: "POST".to_owned(), fields: request(), ..Form::default() };
+    assert!(world.browser.submit_from("https://app.test/", &posted).await.url.query().unwrap().contains("code="));
 }
 
 #[tokio::test]

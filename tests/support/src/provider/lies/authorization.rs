@@ -22,9 +22,7 @@ fn error(op: &Op, error: &'static str, description: &'static str) {
 pub const AUTHORIZATION: &[Lie] = &[
     refused("state missing", |op| params(op, |p| p.remove("state"))),
     refused("state empty", |op| params(op, |p| p.set("state", ""))),
-    refused("state wrong", |op| {
-        params(op, |p| p.set("state", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"))
-    }),
+    refused("state wrong", |op| params(op, |p| p.set("state", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"))),
     refused("state garbage", |op| params(op, |p| p.set("state", "\u{0}\u{fffd}%zz\r\n{}"))),
     refused("state huge", |op| params(op, |p| p.set("state", "s".repeat(6000)))),
     refused("state in upper case", |op| {
@@ -58,9 +56,7 @@ pub const AUTHORIZATION: &[Lie] = &[
             answer.params = [("error", "server_error")].into_iter().collect();
         });
     }),
-    refused("error with a script", |op| {
-        error(op, "<script>alert(1)</script>", "\"><script>alert(2)</script>")
-    }),
+    refused("error with a script", |op| error(op, "<script>alert(1)</script>", "\"><script>alert(2)</script>")),
     refused("error temporarily_unavailable", |op| error(op, "temporarily_unavailable", "come back later")),
     refused("error login_required", |op| error(op, "login_required", "nobody is here")),
     refused("unexpected id_token", |op| params(op, |p| p.add("id_token", "e30.e30."))),

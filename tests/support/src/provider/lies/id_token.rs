@@ -80,9 +80,7 @@ pub const CLAIMS: &[Lie] = &[
     refused("nonce no string", |op| set(op, "nonce", |jwt| json!([jwt.claims["nonce"]]))),
     accepted("at_hash missing", |op| without(op, "at_hash")),
     refused("at_hash wrong", |op| set(op, "at_hash", |_| json!("AAAAAAAAAAAAAAAAAAAAAA"))),
-    refused("at_hash of another access token", |op| {
-        set(op, "at_hash", |_| json!(Alg::Rs256.half_hash("at_other")))
-    }),
+    refused("at_hash of another access token", |op| set(op, "at_hash", |_| json!(Alg::Rs256.half_hash("at_other")))),
     refused("at_hash no string", |op| set(op, "at_hash", |_| json!(true))),
     depends("acr other than asked", |op| set(op, "acr", |_| json!("urn:weak"))),
     depends("acr missing", |op| without(op, "acr")),
@@ -92,9 +90,7 @@ pub const CLAIMS: &[Lie] = &[
     depends("hd wrong", |op| set(op, "hd", |_| json!("other.com"))),
     depends("hd missing", |op| without(op, "hd")),
     accepted("email no string", |op| set(op, "email", |_| json!(["alice@example.com"]))),
-    accepted("unknown claims", |op| {
-        set(op, "https://claims.test/deep", |_| json!({ "a": [1, { "b": null }] }))
-    }),
+    accepted("unknown claims", |op| set(op, "https://claims.test/deep", |_| json!({ "a": [1, { "b": null }] }))),
 ];
 
 /// Who signed, and with what.
@@ -165,9 +161,7 @@ pub const SIGNATURE: &[Lie] = &[
         op.edit_id_token(|jwt| drop(jwt.header.remove("kid")));
     }),
     refused("kid of a key of another type", |op| {
-        op.edit_key_set(|set| {
-            set["keys"].as_array_mut().unwrap().push(Key { alg: Alg::Es256, generation: 1 }.jwk())
-        });
+        op.edit_key_set(|set| set["keys"].as_array_mut().unwrap().push(Key { alg: Alg::Es256, generation: 1 }.jwk()));
         op.edit_id_token(|jwt| jwt.head("kid", "es256-1"));
     }),
     refused("key in the header (jwk)", |op| {
@@ -218,9 +212,7 @@ pub const TEXT: &[Lie] = &[
     refused("id_token of two parts", |op| {
         op.edit_id_token(|jwt| jwt.reshape = Some(|token| token.rsplit_once('.').unwrap().0.to_owned()));
     }),
-    refused("id_token of four parts", |op| {
-        op.edit_id_token(|jwt| jwt.reshape = Some(|token| format!("{token}.")))
-    }),
+    refused("id_token of four parts", |op| op.edit_id_token(|jwt| jwt.reshape = Some(|token| format!("{token}.")))),
     refused("id_token empty", |op| op.edit_id_token(|jwt| jwt.reshape = Some(|_| String::new()))),
     refused("id_token no base64url", |op| {
         op.edit_id_token(|jwt| jwt.reshape = Some(|token| token.replacen('e', "=", 1)))
@@ -228,21 +220,13 @@ pub const TEXT: &[Lie] = &[
     refused("id_token cut short", |op| {
         op.edit_id_token(|jwt| jwt.reshape = Some(|token| token[..token.len() - 9].to_owned()))
     }),
-    refused("id_token header no object", |op| {
-        op.edit_id_token(|jwt| jwt.header_text = Some("[]".to_owned()))
-    }),
-    refused("id_token header no JSON", |op| {
-        op.edit_id_token(|jwt| jwt.header_text = Some("{alg:RS256}".to_owned()))
-    }),
+    refused("id_token header no object", |op| op.edit_id_token(|jwt| jwt.header_text = Some("[]".to_owned()))),
+    refused("id_token header no JSON", |op| op.edit_id_token(|jwt| jwt.header_text = Some("{alg:RS256}".to_owned()))),
     refused("id_token payload an array", |op| {
         op.edit_id_token(|jwt| jwt.payload_text = Some(json!([jwt.claims]).to_string()))
     }),
-    refused("id_token payload a string", |op| {
-        op.edit_id_token(|jwt| jwt.payload_text = Some("\"a1\"".to_owned()))
-    }),
-    refused("id_token payload no JSON", |op| {
-        op.edit_id_token(|jwt| jwt.payload_text = Some("sub=a1".to_owned()))
-    }),
+    refused("id_token payload a string", |op| op.edit_id_token(|jwt| jwt.payload_text = Some("\"a1\"".to_owned()))),
+    refused("id_token payload no JSON", |op| op.edit_id_token(|jwt| jwt.payload_text = Some("sub=a1".to_owned()))),
     refused("id_token payload empty", |op| op.edit_id_token(|jwt| jwt.payload_text = Some(String::new()))),
     accepted("id_token payload nested deep", |op| {
         op.edit_id_token(|jwt| append(jwt, &format!("\"x\":{}{}", "[".repeat(5000), "]".repeat(5000))));

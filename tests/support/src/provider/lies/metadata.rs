@@ -66,9 +66,7 @@ pub const DISCOVERY: &[Lie] = &[
     accepted("userinfo_endpoint missing", |op| without(op, "userinfo_endpoint")),
     depends("end_session_endpoint plain http", |op| set(op, "end_session_endpoint", plain_http)),
     depends("revocation_endpoint plain http", |op| set(op, "revocation_endpoint", plain_http)),
-    accepted("discovery announces no algorithm", |op| {
-        set(op, "id_token_signing_alg_values_supported", |_| json!([]))
-    }),
+    accepted("discovery announces no algorithm", |op| set(op, "id_token_signing_alg_values_supported", |_| json!([]))),
     refused("discovery announces only none", |op| {
         set(op, "id_token_signing_alg_values_supported", |_| json!(["none"]))
     }),
@@ -82,9 +80,7 @@ pub const DISCOVERY: &[Lie] = &[
     refused("discovery no JSON", |op| json(op, Endpoint::Discovery, "<html>")),
     refused("discovery an array", |op| json(op, Endpoint::Discovery, "[]")),
     refused("discovery empty", |op| json(op, Endpoint::Discovery, "")),
-    refused("discovery huge", |op| {
-        op.edit_discovery(|document| drop(document.insert("x".to_owned(), huge().into())))
-    }),
+    refused("discovery huge", |op| op.edit_discovery(|document| drop(document.insert("x".to_owned(), huge().into())))),
     refused("discovery 404", |op| op.answer_error(Endpoint::Discovery, 404, "not_found")),
     refused("discovery 500", |op| op.answer(Endpoint::Discovery, 500, "text/html", "<h1>Oops</h1>")),
     refused("discovery 204", |op| op.answer(Endpoint::Discovery, 204, "application/json", "")),
@@ -100,9 +96,7 @@ pub const KEY_SET: &[Lie] = &[
     refused("key set no JSON", |op| json(op, Endpoint::KeySet, "no JSON")),
     refused("key set an array", |op| op.answer(Endpoint::KeySet, 200, "application/json", "[]")),
     refused("key set without keys", |op| op.edit_key_set(|set| set.clear())),
-    refused("key set with keys no array", |op| {
-        op.edit_key_set(|set| drop(set.insert("keys".to_owned(), json!({}))))
-    }),
+    refused("key set with keys no array", |op| op.edit_key_set(|set| drop(set.insert("keys".to_owned(), json!({}))))),
     refused("key set empty", |op| keys(op, Vec::clear)),
     refused("key set of strangers", |op| keys(op, |keys| *keys = vec![Key::stranger(Alg::Rs256).jwk()])),
     refused("key set with a stranger under our kid", |op| {
@@ -114,9 +108,7 @@ pub const KEY_SET: &[Lie] = &[
     }),
     refused("key for encryption", |op| keys(op, |keys| keys[0]["use"] = json!("enc"))),
     refused("key for another algorithm", |op| keys(op, |keys| keys[0]["alg"] = json!("RS512"))),
-    refused("key only for encrypting operations", |op| {
-        keys(op, |keys| keys[0]["key_ops"] = json!(["encrypt"]))
-    }),
+    refused("key only for encrypting operations", |op| keys(op, |keys| keys[0]["key_ops"] = json!(["encrypt"]))),
     refused("key of another type", |op| keys(op, |keys| keys[0]["kty"] = json!("EC"))),
     refused("key symmetric", |op| {
         keys(op, |keys| *keys = vec![json!({ "kty": "oct", "kid": "rs256-1", "k": "AAAA" })])
@@ -134,9 +126,7 @@ pub const KEY_SET: &[Lie] = &[
         keys(op, |keys| keys.insert(0, json!({ "kty": "RSA", "kid": "bad", "n": 5, "e": [] })));
     }),
     accepted("key beside an unheard-of type", |op| {
-        keys(op, |keys| {
-            keys.insert(0, json!({ "kty": "AKP", "kid": "pq", "alg": "ML-DSA-65", "pub": "AAAA" }))
-        });
+        keys(op, |keys| keys.insert(0, json!({ "kty": "AKP", "kid": "pq", "alg": "ML-DSA-65", "pub": "AAAA" })));
     }),
     accepted("key beside one that is no object", |op| keys(op, |keys| keys.insert(0, json!("no key")))),
 ];

@@ -38,18 +38,8 @@ pub enum Verdict {
 
 impl Lie {
     /// Every table.
-    pub const ALL: [&'static [Self]; 10] = [
-        AUTHORIZATION,
-        CLAIMS,
-        SIGNATURE,
-        TEXT,
-        DISCOVERY,
-        KEY_SET,
-        TOKENS,
-        USERINFO,
-        REFRESH,
-        REFRESHED_ID_TOKEN,
-    ];
+    pub const ALL: [&'static [Self]; 10] =
+        [AUTHORIZATION, CLAIMS, SIGNATURE, TEXT, DISCOVERY, KEY_SET, TOKENS, USERINFO, REFRESH, REFRESHED_ID_TOKEN];
 
     /// # Panics
     ///

@@ -45,16 +45,9 @@ pub const TOKENS: &[Lie] = &[
     refused("token 200 empty", |op| op.answer(Endpoint::Token, 200, "application/json", "")),
     refused("token 204", |op| op.answer(Endpoint::Token, 204, "application/json", "")),
     refused("token an array", |op| op.answer(Endpoint::Token, 200, "application/json", "[]")),
-    refused("token no UTF-8", |op| {
-        op.answer(Endpoint::Token, 200, "application/json", vec![b'{', 0xff, b'}'])
-    }),
+    refused("token no UTF-8", |op| op.answer(Endpoint::Token, 200, "application/json", vec![b'{', 0xff, b'}'])),
     refused("token in form encoding", |op| {
-        op.answer(
-            Endpoint::Token,
-            200,
-            "application/x-www-form-urlencoded",
-            "access_token=x&token_type=bearer",
-        );
+        op.answer(Endpoint::Token, 200, "application/x-www-form-urlencoded", "access_token=x&token_type=bearer");
     }),
     refused("token huge", |op| set(op, "filler", || huge().into())),
     refused("token redirects", |op| redirect(op, Endpoint::Token)),
@@ -105,9 +98,7 @@ pub const USERINFO: &[Lie] = &[
     refused("userinfo an unsigned JWT", |op| {
         op.answer(Endpoint::FetchUserInfo, 200, "application/jwt", "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhMSJ9.");
     }),
-    refused("userinfo huge", |op| {
-        userinfo(op, |claims| drop(claims.insert("filler".to_owned(), huge().into())))
-    }),
+    refused("userinfo huge", |op| userinfo(op, |claims| drop(claims.insert("filler".to_owned(), huge().into())))),
     refused("userinfo 401", |op| op.answer_error(Endpoint::FetchUserInfo, 401, "invalid_token")),
     refused("userinfo 403", |op| op.answer_error(Endpoint::FetchUserInfo, 403, "insufficient_scope")),
     refused("userinfo 500", |op| html(op, Endpoint::FetchUserInfo, 500)),
@@ -136,13 +127,9 @@ pub const REFRESH: &[Lie] = &[
     refused("refresh garbage", |op| op.answer(Endpoint::Refresh, 200, "application/json", "{]")),
     refused("refresh empty", |op| op.answer(Endpoint::Refresh, 200, "application/json", "")),
     refused("refresh redirects", |op| redirect(op, Endpoint::Refresh)),
-    refused("refreshed access_token missing", |op| {
-        refreshed(op, |tokens| drop(tokens.remove("access_token")))
-    }),
+    refused("refreshed access_token missing", |op| refreshed(op, |tokens| drop(tokens.remove("access_token")))),
     refused("refreshed access_token empty", |op| refreshed(op, |tokens| tokens["access_token"] = json!(""))),
-    refused("refreshed token_type unsupported", |op| {
-        refreshed(op, |tokens| tokens["token_type"] = json!("mac"))
-    }),
+    refused("refreshed token_type unsupported", |op| refreshed(op, |tokens| tokens["token_type"] = json!("mac"))),
     accepted("refreshed without a new refresh token", |op| {
         refreshed(op, |tokens| drop(tokens.remove("refresh_token")))
     }),
@@ -170,12 +157,8 @@ pub const REFRESHED_ID_TOKEN: &[Lie] = &[
     refused("refreshed iat earlier", |op| id_token(op, |jwt| jwt.claim("iat", jwt.now() - 30 * 86_400))),
     refused("refreshed exp long ago", |op| id_token(op, |jwt| jwt.claim("exp", jwt.now() - 3600))),
     refused("refreshed signature spoiled", |op| id_token(op, |jwt| jwt.seal = Seal::Spoiled(jwt.key()))),
-    refused("refreshed by a stranger", |op| {
-        id_token(op, |jwt| jwt.seal = Seal::Sign(Key::stranger(jwt.key().alg)))
-    }),
-    refused("refreshed at_hash wrong", |op| {
-        id_token(op, |jwt| jwt.claim("at_hash", "AAAAAAAAAAAAAAAAAAAAAA"))
-    }),
+    refused("refreshed by a stranger", |op| id_token(op, |jwt| jwt.seal = Seal::Sign(Key::stranger(jwt.key().alg)))),
+    refused("refreshed at_hash wrong", |op| id_token(op, |jwt| jwt.claim("at_hash", "AAAAAAAAAAAAAAAAAAAAAA"))),
     refused("refreshed ID token unsigned", |op| {
         id_token(op, |jwt| {
             jwt.head("alg", "none");
