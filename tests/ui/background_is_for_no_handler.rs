@@ -1,7 +1,7 @@
 //! What acts as anybody is no extractor, and nothing that a request brings leads to it.
 
 use axum::extract::FromRequestParts;
-use tower_oidc::{BackgroundTokens, CurrentUser, OidcLayer, OwnerTokens, UserTokens};
+use tower_oidc::{BackgroundTokens, CurrentUser, OidcLayer, OwnerTokens, SessionAdmin, UserTokens};
 
 fn extracted<T: FromRequestParts<()>>() {}
 
@@ -10,6 +10,7 @@ fn main() {
     extracted::<BackgroundTokens>();
     extracted::<OwnerTokens>();
     extracted::<OidcLayer>();
+    extracted::<SessionAdmin>();
 }
 
 fn from_a_request(tokens: UserTokens, user: CurrentUser) {

@@ -123,11 +123,11 @@ enum End {
     Logout,
     ByProvider,
     ByAdministrator,
-    EndAll,
+    All,
     AnotherLogin,
 }
 
-const ENDS: [End; 5] = [End::Logout, End::ByProvider, End::ByAdministrator, End::EndAll, End::AnotherLogin];
+const ENDS: [End; 5] = [End::Logout, End::ByProvider, End::ByAdministrator, End::All, End::AnotherLogin];
 
 impl End {
     async fn of(self, world: &World, browser: &Browser) {
@@ -142,7 +142,7 @@ impl End {
             Self::ByAdministrator => {
                 world.app.layer.session_admin().end_all_sessions(OP, "a1").await.unwrap();
             }
-            Self::EndAll => assert_eq!(act(browser, "end-all").await.status, 200),
+            Self::All => assert_eq!(act(browser, "end-all").await.status, 200),
             Self::AnotherLogin => world.sign_in(browser, "alice").await,
         }
     }

@@ -228,7 +228,7 @@ pub(super) enum Step {
     Outage,
     Freeze(u8),
     Thaw(u8),
-    ClockStep(u8, i8),
+    Adjust(u8, i8),
     Failover,
     Cut(u8),
     StoreBack,
@@ -322,8 +322,8 @@ impl World {
             return;
         }
         may(faults.freezes > 0, Step::Freeze(r));
-        may(faults.clock_steps > 0, Step::ClockStep(r, STEP));
-        may(faults.clock_steps > 0, Step::ClockStep(r, -STEP));
+        may(faults.clock_steps > 0, Step::Adjust(r, STEP));
+        may(faults.clock_steps > 0, Step::Adjust(r, -STEP));
         match flight.action {
             Action::Wait { version, within } => {
                 may(flight.elapsed >= ticks(within), Step::Done(r));
@@ -480,7 +480,7 @@ impl World {
                 self.replicas[usize::from(r)].frozen = true;
             }
             Step::Thaw(r) => self.replicas[usize::from(r)].frozen = false,
-            Step::ClockStep(r, ticks) => {
+            Step::Adjust(r, ticks) => {
                 self.faults.clock_steps -= 1;
                 self.replicas[usize::from(r)].skew += ticks;
             }
