@@ -31,7 +31,13 @@ impl Admins {
                 ));
             }
             let rule = named.and(rest).unwrap_or(rule);
-            let pinned = named.or(relying_parties.first()).map(|registered| registered.issuer.pinned(rule));
+            let registered = named.or(relying_parties.first());
+            if field == "admin_roles" && registered.is_some_and(|registered| registered.roles.is_empty()) {
+                problems.push(format!(
+                    "admin_roles (ADMIN_ROLES) has {rule:?}, and nothing says where its provider has roles: set roles (OIDC_ROLES)"
+                ));
+            }
+            let pinned = registered.map(|registered| registered.issuer.pinned(rule));
             if let Some(Some((issuer, rule))) = pinned {
                 return (issuer, rule.to_owned());
             }

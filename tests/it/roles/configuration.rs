@@ -59,7 +59,10 @@ fn each_mistake_is_named() {
     };
     assert!(apis(["one", "two"]).contains("each API has others"));
     assert_eq!(apis(["one", "other"]), "", "the control");
-    let several = || ProviderConfig::new("https://op3.test", "c").client_secret("s").name("work");
+    assert!(problems(|config| config.admin_roles(["boss"])).contains("set roles (OIDC_ROLES)"));
+    let silent = || ProviderConfig::new("https://op3.test", "c").client_secret("s").name("work");
+    assert!(problems(|config| config.add_provider(silent()).admin_roles(["work:boss"])).contains("set roles"));
+    let several = || silent().roles(ClaimSource::IdToken, "/groups");
     assert!(problems(|config| config.add_provider(several()).admin_roles(["boss"])).contains("work:boss"));
     assert_eq!(problems(|config| config.add_provider(several()).admin_roles(["work:boss"])), "");
     // The controls.
