@@ -91,6 +91,7 @@ impl RequestState {
         Self { runtime, session: None, jar: CookieJar::default(), here: None, head: Head::default(), unusual: None }
     }
 
+    #[inline]
     pub(crate) fn of(extensions: &Extensions) -> Result<&Self, Error> {
         extensions.get::<Self>().ok_or_else(Error::layer_missing)
     }
