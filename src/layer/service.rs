@@ -74,10 +74,11 @@ where
             runtime.events().emit(EventCode::NotLoopback, None, why);
             return ResponseFuture::answered(page::plain(status, LOOPBACK_ONLY));
         }
-        if let Some(endpoint) = runtime.settings.endpoint(request.uri().path()) {
+        let path = request.uri().path();
+        if let Some(endpoint) = runtime.settings.endpoint(path) {
             return own(Arc::clone(runtime), endpoint.to_owned(), request);
         }
-        if runtime.settings.is_shared(request.uri().path()) {
+        if runtime.settings.is_shared(path) {
             return ResponseFuture::passed(self.inner.call(request));
         }
         if request.uri().query().is_some()
