@@ -229,7 +229,7 @@ fn authenticated_recently(claims: &Claims, max_age: Option<Duration>, now: Times
     if json::numeric_date(claims, "auth_time").is_some_and(|auth_time| latest(auth_time) >= now) {
         return Ok(());
     }
-    let expected = format_args!("a date at most {} s ago", max_age.as_secs());
+    let expected = format!("a date at most {} s ago", max_age.as_secs());
     Err(OtherAuthentication(Mismatch::new("auth_time", claims.get("auth_time"), expected)))
 }
 
