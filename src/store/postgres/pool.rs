@@ -107,11 +107,12 @@ impl Pool {
             return Ok((Arc::new(self.own().await?), writing));
         }
         let mut shared = self.reading[self.next.fetch_add(1, Relaxed) % self.reading.len()].lock().await;
-        let young = |client: &Arc<Client>| {
+        // A connection that has ended stays until the last answer over it has failed.
+        let is_good = |client: &Arc<Client>| {
             let metrics = Object::metrics(client);
-            metrics.age() <= self.limits.1(metrics.created)
+            !client.is_closed() && metrics.age() <= self.limits.1(metrics.created)
         };
-        if let Some(client) = shared.upgrade().filter(young) {
+        if let Some(client) = shared.upgrade().filter(is_good) {
             return Ok((client, None));
         }
         let client = Arc::new(self.own().await?);
@@ -274,6 +275,13 @@ mod tests {
         assert!(pool.run((Arc::clone(&reads[0]), None), end).await.is_err());
         let next = pool.lease(false).await.unwrap().0;
         assert!(!reads.iter().any(|read| Arc::ptr_eq(read, &next)), "all are suspect");
+
+        // One that ends while others still read over it.
+        let ended = pool.lease(false).await.unwrap().0;
+        assert!(ended.batch_execute("end").await.is_err());
+        for _ in 0..CONNECTIONS - WRITING {
+            assert!(!Arc::ptr_eq(&pool.lease(false).await.unwrap().0, &ended));
+        }
 
         let pool = server.pool((LIMITS.0, |_| Duration::ZERO));
         let mut reads: Vec<Arc<Client>> = Vec::new();
