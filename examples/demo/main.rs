@@ -118,7 +118,7 @@ fn layer(mut config: Config) -> Result<OidcLayer, Box<dyn StdError>> {
     Ok(OidcLayer::from_config(config, store()?)?)
 }
 
-/// What an operator runs before users come: status 1 where something is wrong.
+/// Prints what would fail when users come, and ends with status 1 where something is wrong.
 async fn check(auth: &OidcLayer, as_json: bool) -> Result<(), Box<dyn StdError>> {
     let report = auth.check().await;
     if as_json {

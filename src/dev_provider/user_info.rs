@@ -28,7 +28,7 @@ impl IncomingRequest<'_> {
         }
     }
 
-    /// What the scopes tell of a person (OpenID Connect Core 1.0 section 5.4). `admin` and `roles` come with every one of
+    /// The claims about a person that the scopes ask for (OpenID Connect Core 1.0 section 5.4). `admin` and `roles` come with every one of
     /// them: they are this provider's own.
     pub(super) fn claims(&self, person: &Person, scopes: &[String]) -> Value {
         let mut claims = json!({ "sub": person.subject(), "admin": person.admin });

@@ -1,4 +1,4 @@
-//! What an operator finds out before users come.
+//! The report that tells an operator what would fail when users come.
 
 use std::fmt;
 
@@ -15,7 +15,7 @@ pub use crate::provider::check::{Finding, Severity};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct CheckReport {
-    /// What was found: of each provider, of the store, and of the cookies.
+    /// A finding for each part of each provider, for the store, and for the cookies.
     pub findings: Vec<Finding>,
 }
 
@@ -63,7 +63,7 @@ async fn store(runtime: &Runtime) -> Finding {
     }
 }
 
-/// What most servers and proxies take of one header.
+/// The longest header that most servers and proxies accept, in bytes.
 const HEADER: usize = 8 * 1024;
 
 fn cookies(runtime: &Runtime) -> Finding {

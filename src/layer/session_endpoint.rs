@@ -1,4 +1,4 @@
-//! Who is signed in, for scripts of the application's own pages.
+//! The session endpoint: it tells scripts of the application's own pages which user is signed in.
 
 use std::sync::Arc;
 

@@ -51,7 +51,7 @@ pub enum PushedAuthorizationRequests {
 
 entries! {
     pub(crate) as_str: &'static str =>
-    /// What the person is asked at the provider (OpenID Connect Core 1.0 section 3.1.2.1).
+    /// A question that the provider asks the person (OpenID Connect Core 1.0 section 3.1.2.1).
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
     #[serde(rename_all = "snake_case")]
     #[non_exhaustive]

@@ -39,7 +39,7 @@ pub(crate) enum Target {
         browser: bool,
     },
     Login,
-    /// Who is signed in.
+    /// The session endpoint, which tells scripts which user is signed in.
     Session,
     /// The consent for a connection. `extends`: for more scopes than always, or for a token that is handed to one page.
     Connect {

@@ -149,7 +149,7 @@ fn is_for_verifying(key: &Value) -> bool {
     operations.is_none_or(|operations| operations.as_array().is_some_and(verify))
 }
 
-/// Who claims to have issued a JWT: nothing of it is verified yet. Good for choosing whose keys are asked, and for nothing
+/// Reads the issuer that a JWT claims to have: nothing of it is verified yet. It decides whose keys are asked, and nothing
 /// else.
 pub(crate) fn claimed_issuer(compact: &str) -> Option<String> {
     json::text(&parse(compact)?.claims, "iss").map(str::to_owned)

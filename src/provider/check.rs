@@ -1,4 +1,4 @@
-//! What can be found out about a provider before anybody signs in.
+//! Checks of a provider, and of the registration there, before anybody signs in.
 
 use bytes::Bytes;
 use http::header::{DATE, LOCATION};
@@ -14,7 +14,7 @@ use crate::protocol::{AuthorizationRequest, LEEWAY, LoginOptions, Prompt, Provid
 
 entries! {
     pub(crate) name: &'static str =>
-    /// What a [`Finding`] means for users.
+    /// The effect of a [`Finding`] on users.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
     #[serde(rename_all = "snake_case")]
     #[non_exhaustive]
@@ -34,7 +34,7 @@ entries! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Finding {
-    /// What it means for users.
+    /// The effect on users.
     pub severity: Severity,
     /// The part that was checked, such as `default: client authentication`, where `default` is the provider's name.
     pub subject: String,
