@@ -260,7 +260,7 @@ async fn a_store_is_tried_and_left_as_it_was() {
     assert_eq!(store.len(), 1);
     check(&memory).await;
     assert_eq!(store.len(), 1, "every row of a check is deleted");
-    for verb in [Verb::Swap, Verb::Delete] {
+    for verb in [Verb::Load, Verb::Swap, Verb::Delete] {
         let report = check(&layer(Arc::new(Careless(store.clone(), verb)))).await;
         assert_eq!((severity(&report, "store"), report.is_ok()), (Severity::Error, false), "{verb:?}\n{report}");
     }
@@ -275,12 +275,12 @@ async fn a_store_is_tried_and_left_as_it_was() {
     }
 }
 
-/// A store that writes whatever version a row has, or deletes nothing.
+/// A store that finds nothing, writes whatever version a row has, or deletes nothing.
 struct Careless(MemoryStore, Verb);
 
 impl Store for Careless {
     fn load(&self, key: Key) -> StoreFuture<'_, Option<Stored>> {
-        self.0.load(key)
+        if self.1 == Verb::Load { Box::pin(async { Ok(None) }) } else { self.0.load(key) }
     }
 
     fn swap(&self, key: Key, expected: Option<Version>, record: Record) -> StoreFuture<'_, Option<Version>> {
