@@ -112,8 +112,9 @@ async fn listen(store: Arc<dyn Store>, invalidations: Arc<Invalidations>, events
         };
         let ended = store.subscribe(&hear).await;
         if invalidations.is_told.swap(false, Ordering::AcqRel) {
-            // From now on those who wait look themselves.
-            invalidations.hear(Change::Any);
+            // From now on those who wait look themselves. What was known a moment ago counts as long as it does where
+            // nothing is heard: a store that stops ends no session at once.
+            invalidations.any.notify_waiters();
         }
         // It cannot notify.
         let Err(error) = ended else { return };

@@ -24,7 +24,6 @@ use crate::support::browser::Browser;
 use crate::support::fault::Gate;
 use crate::support::net::Caller;
 use crate::support::store::{Trouble, Verb, WatchedStore};
-use crate::support::test_store::TestStore;
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// Longer than any pause between two looks.
@@ -231,7 +230,7 @@ async fn a_session_that_is_used_elsewhere_lasts() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_stops_telling_is_noticed() {
     let (world, kept, gate) = (World::new(), Kept::default(), Gate::new());
-    let store = Telling { rows: world.app.store.clone(), until: gate.clone(), is_mute: Arc::default() };
+    let store = Telling::new(WatchedStore::new(world.app.store.clone()), &gate);
     let two = App::over(&world.net, &world.clock, store, world.app.store.clone(), |config| config);
     world.serve(kept.routes());
     world.net.serve_service(TWO, two.layer.layer(kept.routes()));
@@ -241,6 +240,32 @@ async fn a_store_that_stops_telling_is_noticed() {
     tokio::time::sleep(AT_ONCE).await;
     act(&alice, "end-all").await;
     assert!(ends_within(&mut waiting, STALE).await);
+}
+
+/// A store that goes away takes the word of changes with it, and of sessions nothing: what was known a moment ago is not
+/// asked for again before `max_staleness` is over.
+#[tokio::test(start_paused = true)]
+async fn a_store_that_stops_telling_ends_no_memory() {
+    let (world, kept, gate) = (World::new(), Kept::default(), Gate::new());
+    let seen = WatchedStore::new(world.app.store.clone());
+    let store = Telling::new(seen.clone(), &gate);
+    let two = App::over(&world.net, &world.clock, store, world.app.store.clone(), |config| config);
+    world.net.serve_service(TWO, two.layer.layer(kept.routes()));
+    let alice = world.signed_in("alice").await;
+    let asks = async || {
+        let before = seen.loads();
+        kept.user(&world, TWO, &alice).await;
+        seen.loads() - before
+    };
+    assert!(asks().await > 0);
+    tokio::time::sleep(AT_ONCE).await;
+    asks().await;
+    assert_eq!(asks().await, 0, "known");
+    gate.open();
+    tokio::time::sleep(AT_ONCE).await;
+    assert_eq!(asks().await, 0, "known as before");
+    world.clock.advance(STALE);
+    assert!(asks().await > 0, "and not for longer");
 }
 
 /// How many bytes one takes that waits, and how long it takes until all know: of 10,000, or of as many as
@@ -282,9 +307,15 @@ fn resident() -> usize {
 /// A store that tells of changes until a gate opens, and never again.
 #[derive(Clone)]
 struct Telling {
-    rows: TestStore,
+    rows: WatchedStore,
     until: Gate,
     is_mute: Arc<AtomicBool>,
+}
+
+impl Telling {
+    fn new(rows: WatchedStore, until: &Gate) -> Self {
+        Self { rows, until: until.clone(), is_mute: Arc::default() }
+    }
 }
 
 impl Store for Telling {
