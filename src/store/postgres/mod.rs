@@ -233,10 +233,7 @@ impl Store for PostgresStore {
     }
 
     fn subscribe<'a>(&'a self, heard: &'a (dyn Fn(Change) + Send + Sync)) -> StoreFuture<'a, ()> {
-        Box::pin(async move {
-            self.0.news.begin();
-            self.0.changes.relay(heard).await
-        })
+        Box::pin(self.0.news.relay(heard))
     }
 }
 

@@ -13,13 +13,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_postgres::{AsyncMessage, Client, Config, Connection, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::super::notifier::Notifier;
-use super::super::{Change, Key};
+use super::super::{Change, Key, StoreError};
 use super::pool::STEP;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -44,6 +45,8 @@ struct Exchange {
     config: Config,
     tls: MakeRustlsConnect,
     changes: Arc<Notifier>,
+    /// Whether changes of other processes are heard.
+    hears: watch::Sender<bool>,
 }
 
 struct NotifyTask {
@@ -53,13 +56,28 @@ struct NotifyTask {
 
 impl NotifyListener {
     pub(super) fn new(config: Config, tls: MakeRustlsConnect, changes: Arc<Notifier>) -> Self {
-        Self { exchange: Exchange { config, tls, changes }, task: Mutex::default() }
+        let hears = watch::Sender::new(false);
+        Self { exchange: Exchange { config, tls, changes, hears }, task: Mutex::default() }
     }
 
     /// Tells this process at once and the others soon.
     pub(super) fn tell(&self, key: Key) {
         self.exchange.changes.tell(Change::Row(key));
         let _ = self.begin().try_send(key);
+    }
+
+    /// Passes on what is told here and by others, while others are heard.
+    pub(super) async fn relay(&self, heard: &(dyn Fn(Change) + Send + Sync)) -> Result<(), StoreError> {
+        let (written, mut hears) = (self.begin(), self.exchange.hears.subscribe());
+        let ended = |detail| Err(StoreError::unavailable("PostgreSQL notifies this process of no change", detail));
+        if !timeout(STEP * 2, hears.wait_for(|hears| *hears)).await.is_ok_and(|heard| heard.is_ok()) {
+            return ended("the connection for LISTEN cannot be made");
+        }
+        tokio::select! {
+            ended = self.exchange.changes.relay(heard) => ended,
+            _ = hears.wait_for(|hears| !hears) => ended("the connection for LISTEN is lost"),
+            () = written.closed() => ended("the tokio runtime has ended that listened"),
+        }
     }
 
     /// Hears from now on what others tell, until this is dropped.
@@ -69,6 +87,7 @@ impl NotifyListener {
             Some(task) if !task.running.is_finished() => task.written.clone(),
             // Nobody asked yet, or the runtime has ended that it ran on.
             _ => {
+                self.exchange.hears.send_replace(false);
                 let (written, told) = channel(BACKLOG);
                 let running = AbortOnDropHandle::new(tokio::spawn(self.exchange.clone().run(told)));
                 *task = Some(NotifyTask { running, written: written.clone() });
@@ -89,6 +108,7 @@ impl Exchange {
                     () = self.hear(connection, &this) => {}
                     _ = self.speak(&client, &this, &mut written) => {}
                 }
+                self.hears.send_replace(false);
                 if this.load(Ordering::Relaxed) != 0 {
                     pause = FIRST_PAUSE;
                 }
@@ -120,6 +140,7 @@ impl Exchange {
             this.store(process, Ordering::Relaxed);
             // What was said before is lost: everybody looks again.
             self.changes.tell(Change::Any);
+            self.hears.send_replace(true);
             client.prepare(NOTIFY).await
         };
         let notify = timeout(STEP, begun).await.ok()?.ok()?;

@@ -4,8 +4,10 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::JoinHandle;
 use tokio_postgres::{Client, NoTls};
-use tower_oidc::store::{Change, Key, PostgresStore, Store};
+use tower_oidc::store::{Change, Key, PostgresStore, Store, StoreError, StoreErrorKind};
 
 use super::{collecting_leaves_nothing_and_nobody_behind, create, record};
 use crate::leaks::Log;
@@ -188,32 +190,76 @@ async fn who_waits_is_woken_from_elsewhere_before_they_look() {
     assert!(quickest < Duration::from_millis(500), "{quickest:?}");
 }
 
-/// A connection that is cut takes notifications along: whoever listens is told that something may have been missed.
+/// What a store tells one who listens, and with what that ends.
+fn listen(store: Arc<PostgresStore>) -> (UnboundedReceiver<Change>, JoinHandle<Result<(), StoreError>>) {
+    let (send, heard) = tokio::sync::mpsc::unbounded_channel();
+    let listening = tokio::spawn(async move {
+        let heard = move |change| send.send(change).unwrap_or_default();
+        store.subscribe(&heard).await
+    });
+    (heard, listening)
+}
+
+/// A connection that is cut takes notifications along: whoever listens learns it, and listens again.
 #[tokio::test]
-async fn who_listens_is_told_what_they_may_have_missed() {
+async fn who_listens_learns_that_nothing_is_heard() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database().await;
     let [one, other] = [(); 2].map(|()| Arc::new(PostgresStore::connect_lazy(&url).unwrap()));
-    let (send, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    let listening = tokio::spawn(async move {
-        let heard = move |change| send.send(change).expect("somebody takes it");
-        one.subscribe(&heard).await
-    });
-    let mut hear = async |wanted| {
-        let heard = async { while heard.recv().await.expect("it goes on") != wanted {} };
-        tokio::time::timeout(Duration::from_secs(30), heard).await.expect("it is told")
-    };
-    hear(Change::Any).await;
-    hear(Change::Any).await;
+    let (mut heard, listening) = listen(Arc::clone(&one));
+    assert_eq!(heard.recv().await, Some(Change::Any));
     let version = create(&*other, Key([1; 32])).await;
-    hear(Change::Row(Key([1; 32]))).await;
+    assert_eq!(heard.recv().await, Some(Change::Row(Key([1; 32]))));
     let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
                WHERE datname = current_database() AND query LIKE '%pg_notify%' AND pid <> pg_backend_pid()";
     beside(&url).await.batch_execute(cut).await.unwrap();
-    hear(Change::Any).await;
+    let error = listening.await.unwrap().unwrap_err();
+    assert!(format!("{error:?}").contains("LISTEN is lost"), "{error:?}");
+    let (mut heard, listening) = listen(one);
+    assert_eq!(heard.recv().await, Some(Change::Any), "what was missed");
     other.delete(Key([1; 32]), Some(version)).await.unwrap();
-    hear(Change::Row(Key([1; 32]))).await;
+    while heard.recv().await.expect("it goes on") != Change::Row(Key([1; 32])) {}
     listening.abort();
+}
+
+/// The connection belongs to the runtime that needed it first. Where that ends, another one takes its place.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_listens_learns_that_the_runtime_of_the_connection_has_ended() {
+    let Some(server) = Postgres::shared() else { return };
+    let url = server.database().await;
+    let [one, other] = [(); 2].map(|()| Arc::new(PostgresStore::connect_lazy(&url).unwrap()));
+    let (send, begun) = tokio::sync::oneshot::channel();
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let worker = std::thread::spawn({
+        let one = Arc::clone(&one);
+        move || {
+            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+            runtime.block_on(async { create(&*one, Key([1; 32])).await });
+            send.send(()).unwrap();
+            ended.recv().unwrap();
+        }
+    });
+    begun.await.unwrap();
+    let (mut heard, listening) = listen(Arc::clone(&one));
+    assert_eq!(heard.recv().await, Some(Change::Any));
+    end.send(()).unwrap();
+    worker.join().unwrap();
+    let error = listening.await.unwrap().unwrap_err();
+    assert!(format!("{error:?}").contains("runtime"), "{error:?}");
+    let (mut heard, listening) = listen(one);
+    assert_eq!(heard.recv().await, Some(Change::Any));
+    create(&*other, Key([2; 32])).await;
+    while heard.recv().await.expect("it goes on") != Change::Row(Key([2; 32])) {}
+    listening.abort();
+}
+
+/// A server that is away is said to be away, at once and not for ever.
+#[tokio::test]
+async fn nobody_listens_to_a_server_that_is_away() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let store = PostgresStore::connect_lazy(&format!("postgres://nobody@{closed}/none")).unwrap();
+    let error = store.subscribe(&|_| panic!("there is nothing to hear")).await.unwrap_err();
+    assert_eq!(error.kind(), StoreErrorKind::Unavailable);
 }
 
 /// What a process wrote itself it hears once, and not again when the server repeats it.
@@ -222,15 +268,8 @@ async fn nobody_hears_their_own_echo() {
     let Some(server) = Postgres::shared() else { return };
     let url = server.database().await;
     let [one, other] = [(); 2].map(|()| Arc::new(PostgresStore::connect_lazy(&url).unwrap()));
-    let (send, mut heard) = tokio::sync::mpsc::unbounded_channel();
-    let listener = Arc::clone(&one);
-    let listening = tokio::spawn(async move {
-        let heard = move |change| send.send(change).expect("somebody takes it");
-        listener.subscribe(&heard).await
-    });
-    for _ in 0..2 {
-        assert_eq!(heard.recv().await, Some(Change::Any), "the beginning, and the connection");
-    }
+    let (mut heard, listening) = listen(Arc::clone(&one));
+    assert_eq!(heard.recv().await, Some(Change::Any));
     create(&*one, Key([1; 32])).await;
     // What is said by notification comes after all that was said before: the echo would lie in between.
     assert_eq!(heard.recv().await, Some(Change::Row(Key([1; 32]))));
