@@ -2,6 +2,7 @@
 //!
 //! `cargo run --example demo` needs nothing else: without an issuer it takes the development provider, on loopback only.
 //! `cargo run --example demo -- check` (or `check --json`) says what would fail, and serves nothing.
+//! `cargo run --example demo -- reset-keys STORE` begins anew in a store whose `SESSION_SECRET` is lost.
 //! With an environment it is a real relying party:
 //!
 //! | variable | meaning (default) |
@@ -84,8 +85,10 @@ async fn run() -> Result<(), Box<dyn StdError>> {
     let (config, connected) = connections::from_env(config)?;
     let auth = layer(config)?;
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    if arguments.first().is_some_and(|first| first == "check") {
-        return check(&auth, arguments.iter().any(|argument| argument == "--json")).await;
+    match arguments.first().map(String::as_str) {
+        Some("check") => return check(&auth, arguments.iter().any(|argument| argument == "--json")).await,
+        Some("reset-keys") => return reset_keys(&auth, arguments.get(1)).await,
+        _ => {}
     }
     let app = Router::new()
         .route("/", get(home))
@@ -127,6 +130,22 @@ async fn check(auth: &OidcLayer, as_json: bool) -> Result<(), Box<dyn StdError>>
         print!("{report}");
     }
     if report.is_ok() { Ok(()) } else { Err("something is wrong".into()) }
+}
+
+/// Begins anew where the secret is lost, once the operator has named the store: every session and grant in it ends.
+async fn reset_keys(auth: &OidcLayer, named: Option<&String>) -> Result<(), Box<dyn StdError>> {
+    let store = stores::name();
+    if named != Some(&store) {
+        return Err(
+            format!("this ends every session and grant in {store}: if you mean it, run reset-keys {store}").into()
+        );
+    }
+    if auth.reset_keys().await? {
+        println!("{store} begins anew: all users sign in again");
+    } else {
+        println!("SESSION_SECRET opens {store}: nothing was changed");
+    }
+    Ok(())
 }
 
 /// What handlers know besides their request.

@@ -24,3 +24,10 @@ pub(crate) fn store() -> Result<Arc<dyn Store>, Box<dyn StdError>> {
             .into()),
     }
 }
+
+/// What `TOKEN_STORE` names, without user, password and parameters.
+pub(crate) fn name() -> String {
+    let wanted = variable("TOKEN_STORE").unwrap_or_else(|| "memory".to_owned());
+    let place = wanted.rsplit_once('@').map_or(&*wanted, |(_, place)| place);
+    place.split_once('?').map_or(place, |(place, _)| place).to_owned()
+}

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::provider::Provider;
 use crate::state::Runtime;
+use crate::store::StoreErrorKind;
 
 pub use crate::provider::cached::Readiness;
 
@@ -52,6 +53,7 @@ pub(crate) async fn health(runtime: &Runtime) -> Health {
     let probes: Vec<_> = runtime.providers.all().map(|each| tokio::spawn(probe(Arc::clone(each)))).collect();
     let store = match tokio::time::timeout(PATIENCE, runtime.records.probe()).await {
         Ok(Ok(())) => Readiness::Ready,
+        Ok(Err(error)) if error.kind() == StoreErrorKind::Refused => Readiness::Refused,
         Ok(Err(_)) | Err(_) => Readiness::Unavailable,
     };
     let mut providers = Vec::new();

@@ -214,6 +214,30 @@ impl OidcLayer {
     pub async fn delete_expired(&self) -> Result<u64, Error> {
         Ok(self.runtime.records.delete_expired().await?)
     }
+
+    /// Begins anew in a store whose records are sealed with a session secret that is lost: every login there ends with 503
+    /// until that secret is configured again, or this is called. Returns false, and changes nothing, where the configured
+    /// secrets open the store.
+    ///
+    /// **Every session and grant of this application in the store is lost**: users sign in again, and connect their accounts
+    /// again. A process that has the old secret still answers 503 from then on. Therefore call it in a command that an operator
+    /// gives on purpose, and that asks for the name of the store, never at start. Such a command is `reset-keys` of the
+    /// demo.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer.
+    ///
+    /// ```
+    /// # async fn f(auth: tower_oidc::OidcLayer, confirmed: bool) -> Result<(), tower_oidc::Error> {
+    /// if confirmed && auth.reset_keys().await? {
+    ///     println!("all users sign in again");
+    /// }
+    /// # Ok(()) }
+    /// ```
+    pub async fn reset_keys(&self) -> Result<bool, Error> {
+        Ok(self.runtime.records.reset_index().await?)
+    }
 }
 
 impl<S> Layer<S> for OidcLayer {

@@ -34,6 +34,9 @@ pub enum Readiness {
     Stale,
     /// It is not here.
     Unavailable,
+    /// It answers and refuses, until an operator changes something: a store whose records are sealed with a session secret that
+    /// is not configured, for example. The event says which.
+    Refused,
 }
 
 /// The source failed a moment ago and is not asked again yet.

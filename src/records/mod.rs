@@ -292,13 +292,27 @@ impl Records {
                 }
                 // By the one that is known, nothing is found that others write.
                 (Loaded::Unreadable, _) => {
-                    return Err(StoreError::refused("its index key is sealed with a secret that is not configured"));
+                    return Err(StoreError::refused(
+                        "its index key is sealed with a session secret that is not configured: add that secret; if it is lost, \
+                         see OidcLayer::reset_keys",
+                    ));
                 }
             }
         }
         Err(StoreError::refused(
             "it does not return what it has written: it does not keep the contract of tower_oidc::store",
         ))
+    }
+
+    /// Begins anew where the index key cannot be read: what was named by it is never found again. Says whether it did so.
+    pub(crate) async fn reset_index(&self) -> Result<bool, StoreError> {
+        let row = RecordKey { purpose: Purpose::BlindIndexKey, key: self.key(INDEX_KEY), owner: Vec::new() };
+        // Before the look: what is written meanwhile stays.
+        let version = self.version(row.key).await?;
+        let is_lost = self.own_index.is_none() && matches!(self.load::<[u8; 32]>(&row).await?, Loaded::Unreadable);
+        let is_reset = is_lost && self.delete(row.key, version).await?;
+        self.agree_on_index().await?;
+        Ok(is_reset)
     }
 
     /// The key of a row that each application of a store has one of.

@@ -10,6 +10,7 @@ use tower_oidc::{
 };
 
 use crate::support::app::{APP, App, OP, OP2, World, config};
+use crate::support::database::Kind;
 use crate::support::fault::Fault;
 use crate::support::process::demo_checks;
 use crate::support::provider::{CLIENT_ID, CLIENT_SECRET, LyingProvider};
@@ -345,4 +346,34 @@ async fn the_demo_checks_and_ends() {
     assert_eq!(status, Some(1), "{says}");
     assert!(says.contains("error    default: metadata and keys: http://localhost:9: "), "{says}");
     assert!(says.contains("/auth/callback to be registered"), "{says}");
+}
+
+/// The demo begins anew in the store that its operator names, and in no other.
+#[tokio::test]
+async fn the_demo_resets_the_keys_of_the_store_that_is_named() {
+    let database = Kind::Sqlite.database().expect("always there");
+    let name = database.url.as_str();
+    let run = async |arguments: &[&str], secret: &str| {
+        let env = [
+            ("TOKEN_STORE", name),
+            ("SESSION_SECRET", secret),
+            ("OIDC_ISSUER", "http://localhost:9"),
+            ("OIDC_CLIENT_ID", "app"),
+            ("PUBLIC_URL", "http://127.0.0.1:3000"),
+        ];
+        demo_checks(arguments, &env).await
+    };
+    let [old, new] = ["the old secret of at least thirty-two bytes", "the new secret of at least thirty-two bytes"];
+    let (_, says) = run(&["check"], old).await;
+    assert!(says.contains("ok       store"), "{says}");
+    let (_, says) = run(&["check"], new).await;
+    assert!(says.contains("sealed with a session secret that is not configured"), "{says}");
+    assert_eq!(run(&["reset-keys"], new).await.0, Some(1), "no store is named");
+    assert_eq!(run(&["reset-keys", "sqlite:another.db"], new).await.0, Some(1));
+    let (status, says) = run(&["reset-keys", name], old).await;
+    assert!(status == Some(0) && says.contains("nothing was changed"), "{says}");
+    let (status, says) = run(&["reset-keys", name], new).await;
+    assert!(status == Some(0) && says.contains("begins anew"), "{says}");
+    let (_, says) = run(&["check"], new).await;
+    assert!(says.contains("ok       store"), "{says}");
 }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-use tower_oidc::Readiness::{Ready, Stale, Unavailable};
+use serde_json::{Value, json};
+use tower_oidc::Readiness::{Ready, Refused, Stale, Unavailable};
 use tower_oidc::{EventCode, Health, Readiness};
 
-use crate::support::app::{APP, App, OP, World};
+use crate::support::app::{APP, App, OP, World, routes};
 use crate::support::fault::Fault;
 use crate::support::store::{Trouble, Verb};
 use crate::support::test_store::TestStore;
@@ -85,7 +85,36 @@ async fn secrets_that_do_not_open_the_store_are_not_ready() {
         })
     };
     let health = start("another secret of at least thirty-two bytes").layer.health().await;
-    assert_eq!(health.store, Unavailable);
+    assert_eq!(health.store, Refused);
+}
+
+/// A secret that is lost: 503 for everybody until the operator begins anew, and then all is as on the first day.
+#[tokio::test]
+async fn a_store_whose_secret_is_lost_begins_anew_when_told() {
+    let world = World::new();
+    let alice = world.signed_in("alice").await;
+    assert!(!world.app.layer.reset_keys().await.unwrap(), "the secret is here");
+    assert_eq!(world.who(&alice).await, "a1", "nothing is lost");
+    let start = || {
+        let store = world.app.store.clone();
+        App::over(&world.net, &world.clock, store.clone(), store, |mut config| {
+            config.session_secrets = vec!["another secret of at least thirty-two bytes".into()];
+            config
+        })
+    };
+    let other = start();
+    world.net.serve_service(APP, other.layer.layer(routes()));
+    assert_eq!(other.layer.health().await.store, Refused);
+    assert!(other.layer.reset_keys().await.unwrap());
+    assert!(!other.layer.reset_keys().await.unwrap(), "once");
+    assert_eq!(other.layer.health().await.store, Ready);
+    assert_eq!(world.who(&alice).await, Value::Null, "signed out");
+    world.sign_in(&alice, "alice").await;
+    assert_eq!(world.who(&alice).await, "a1");
+    // Whoever has the old secret still, does no harm.
+    world.clock.advance(Duration::from_secs(3));
+    assert_eq!(world.app.layer.health().await.store, Refused);
+    assert_eq!(world.who(&alice).await, "a1");
 }
 
 #[tokio::test(start_paused = true)]
