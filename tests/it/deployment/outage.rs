@@ -11,6 +11,7 @@ use super::{outcome, people, seconds};
 use crate::support::fault::Fault;
 use crate::support::folder::Folder;
 use crate::support::postgres::Postgres;
+use crate::support::proxy::Proxy;
 use crate::support::redis::Redis;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -60,4 +61,41 @@ async fn stops_and_starts(cluster: Cluster, what: &str, stops: [&dyn Fn(); 2], r
     let outcome = outcome(cluster, &tally, what).await;
     // What the store wrote without being able to say so is found, and is not counted as written.
     assert_eq!(outcome.reuse, 0, "{what}");
+}
+
+/// The primary dies, and its replica takes over under the same name. Nothing that was written is lost, because each commit
+/// waits for the replica: then nobody gets anything of anybody else, nobody signs in or grants anew, and each refresh token is
+/// spent once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_postgresql_replica_takes_over() {
+    let Some(primary) = Postgres::start() else { return };
+    let url = primary.database().await;
+    let replica = primary.replica().await;
+    let proxy = Proxy::before(primary.port()).await;
+    let cluster = Cluster::start(&proxy.url(&url, primary.port()), 3, 2).await;
+    let crowd = Crowd::signed_in(&cluster, people(24)).await;
+    cluster.net.fault(cluster.op.issuer(), "/token", Fault::SlowAnswer(Duration::from_millis(250)));
+    let mut witness = cluster.signed_in("witness").await;
+    let working = crowd.work(seconds(10));
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    block_in_place(|| primary.crash());
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    block_in_place(|| replica.promote());
+    proxy.lead_to(replica.port());
+    let promoted = Instant::now();
+    while witness.get(&cluster.at("/api")).await.status != 200 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert!(promoted.elapsed() < super::PATIENCE, "it recovers");
+    }
+    let recovered = promoted.elapsed();
+    let (crowd, tally) = working.done().await;
+    let (crowd, afterwards) = crowd.recovers().await.work(Duration::from_secs(5)).done().await;
+    crowd.recovers().await;
+    println!("recovered {recovered:?} after the replica was the primary; afterwards {afterwards:?}");
+    for tally in [&tally, &afterwards] {
+        let bad = [&tally.foreign, &tally.signed_out, &tally.granted_anew, &tally.broken, &tally.other];
+        assert_eq!(bad.map(|bad| tally.of(bad)), [0; 5]);
+    }
+    assert!(tally.of(&tally.unavailable) > 0, "it was away");
+    assert_eq!(outcome(cluster, &tally, "failover").await.reuse, 0);
 }

@@ -18,16 +18,18 @@ pub const PASSWORD: &str = "the p@ss/w?rd:#100%";
 pub const ENCODED_PASSWORD: &str = "the%20p%40ss%2Fw%3Frd%3A%23100%25";
 
 /// `$1`: where the binaries are, `$2`: the port, `$3`: the password, `$4` and `$5`: certificate and key, or nothing,
-/// `$6`: whether it waits for the disk.
+/// `$6`: whether it waits for the disk, `$7`: the port of the primary that it replicates, or nothing.
 /// PostgreSQL refuses root, so that root becomes `postgres` before this runs.
 const KEEPER: &str = r#"
 trap '' INT TERM HUP
 umask 077
 dir=$(mktemp -d "${TMPDIR:-/tmp}/tower-oidc-postgres.XXXXXX") && cd "$dir" || exit 1
 printf %s "$3" >password
-"$1/initdb" -D data -U test -A scram-sha-256 --pwfile=password --no-sync -E UTF8 --locale=C >log 2>&1 || {
-  cat log >&2; cd /; rm -rf "$dir"; exit 1
-}
+if [ -z "$7" ]; then
+  "$1/initdb" -D data -U test -A scram-sha-256 --pwfile=password --no-sync -E UTF8 --locale=C >log 2>&1
+else
+  PGPASSWORD=$3 "$1/pg_basebackup" -D data -U test -h 127.0.0.1 -p "$7" -R -X stream -c fast --no-sync >log 2>&1
+fi || { cat log >&2; cd /; rm -rf "$dir"; exit 1; }
 ssl=off
 [ -z "$4" ] || { printf %s "$4" >data/server.crt; printf %s "$5" >data/server.key; ssl=on; }
 begin() {
@@ -45,6 +47,7 @@ while read -r command; do
     start) begin "$1" "$2" "$6" && echo done || echo failed ;;
     stop) end INT; echo done ;;
     crash) end QUIT; echo done ;;
+    promote) "$1/pg_ctl" promote -w -s -D data && echo done || echo failed ;;
   esac
 done
 end QUIT
@@ -67,25 +70,25 @@ impl Postgres {
     pub fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Postgres> = OnceLock::new();
         let binaries = installed()?;
-        Some(SHARED.get_or_init(|| Self::begin(&binaries, ["", ""], "off")))
+        Some(SHARED.get_or_init(|| Self::begin(&binaries, ["", ""], "off", None)))
     }
 
     /// A server of one's own, to be stopped and started.
     pub fn start() -> Option<Self> {
-        Some(Self::begin(&installed()?, ["", ""], "off"))
+        Some(Self::begin(&installed()?, ["", ""], "off", None))
     }
 
     /// One that offers TLS with this certificate chain and key, in PEM.
     pub fn with_tls(certificate: &str, key: &str) -> Option<Self> {
-        Some(Self::begin(&installed()?, [certificate, key], "off"))
+        Some(Self::begin(&installed()?, [certificate, key], "off", None))
     }
 
     /// One that waits for the disk as a real one does, to be measured.
     pub fn durable() -> Option<Self> {
-        Some(Self::begin(&installed()?, ["", ""], "on"))
+        Some(Self::begin(&installed()?, ["", ""], "on", None))
     }
 
-    fn begin(binaries: &Path, tls: [&str; 2], fsync: &str) -> Self {
+    fn begin(binaries: &Path, tls: [&str; 2], fsync: &str, primary: Option<u16>) -> Self {
         let port = free_port();
         let mut shell = as_ordinary_user();
         shell
@@ -93,7 +96,8 @@ impl Postgres {
             .arg(binaries)
             .args([&port.to_string(), PASSWORD])
             .args(tls)
-            .arg(fsync);
+            .arg(fsync)
+            .arg(primary.map(|port| port.to_string()).unwrap_or_default());
         Self {
             port,
             keeper: Keeper::start("PostgreSQL", &mut shell),
@@ -122,6 +126,21 @@ impl Postgres {
     pub fn give_back(&self, url: &str) {
         let name = url.rsplit('/').next().expect("a URL names its database");
         lock(&self.free).push(name.to_owned());
+    }
+
+    /// A replica of this server. Each commit here waits from now on until it is there, too.
+    pub async fn replica(&self) -> Self {
+        let binaries = installed().expect("this server was started from there");
+        let replica = Self::begin(&binaries, ["", ""], "off", Some(self.port));
+        for statement in ["ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()"] {
+            self.execute("postgres", statement).await;
+        }
+        replica
+    }
+
+    /// Makes a replica the primary.
+    pub fn promote(&self) {
+        self.keeper.tell("promote");
     }
 
     async fn execute(&self, database: &str, statements: &str) {

@@ -39,6 +39,8 @@ pub struct Proxy {
 #[derive(Clone, Copy)]
 struct State {
     wire: Wire,
+    /// The port to which new connections lead.
+    server: u16,
     /// How many connections were made.
     made: u64,
     /// Connections with a lower number are frozen for good.
@@ -57,8 +59,8 @@ impl Proxy {
     pub async fn before(server: u16) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
-        let state = watch::Sender::new(State { wire: Wire::Sound, made: 0, frozen_below: 0 });
-        let accepting = accept(listener, server, state.clone());
+        let state = watch::Sender::new(State { wire: Wire::Sound, server, made: 0, frozen_below: 0 });
+        let accepting = accept(listener, state.clone());
         Self { port, state, _accepting: AbortOnDropHandle::new(tokio::spawn(accepting)) }
     }
 
@@ -90,18 +92,23 @@ impl Proxy {
         self.state.send_modify(|state| state.frozen_below = state.made);
     }
 
+    /// Leads new connections to the server on this port, as a name does that is changed.
+    pub fn lead_to(&self, server: u16) {
+        self.state.send_modify(|state| state.server = server);
+    }
+
     /// How many connections were made so far.
     pub fn made(&self) -> u64 {
         self.state.borrow().made
     }
 }
 
-async fn accept(listener: TcpListener, server: u16, state: watch::Sender<State>) {
+async fn accept(listener: TcpListener, state: watch::Sender<State>) {
     let mut connections = JoinSet::new();
     while let Ok((outside, _)) = listener.accept().await {
-        let mut number = 0;
+        let (mut number, mut server) = (0, 0);
         state.send_modify(|state| {
-            number = state.made;
+            (number, server) = (state.made, state.server);
             state.made += 1;
         });
         let line = Line { number, state: state.clone(), spoiled: watch::Sender::new(false) };
