@@ -167,8 +167,8 @@ impl Error {
     pub(crate) fn layer_missing() -> Self {
         Self::new(
             ErrorKind::MissingLayer,
-            "no OidcLayer is around this handler, or its path is one of shared_paths: add `.layer(auth)` after the last route and \
-             fallback, or take the path out",
+            "no OidcLayer is around this handler or RequireLayer (or two are, or its path is one of shared_paths): add \
+             `.layer(auth)` once, after the last route, fallback and RequireLayer",
         )
     }
 

@@ -70,12 +70,13 @@
 //!
 //! The layer must be outermost. axum's `Router::layer` wraps only the routes that were added before it, and `nest` drops the
 //! fallback of an inner router: a layer inside a nested router, or a layer that is followed by `.fallback(..)`, never
-//! receives `/auth/login`, and every login link answers 404. (After several redirects to the login without a request for it,
-//! the event `layer.misplaced` reports this.) So:
+//! receives `/auth/login`, and every login link answers 404. The event `layer.misplaced` reports this: a second after the first
+//! redirect to the login where the public URL is on loopback, after the third elsewhere. Two layers of two constructors around
+//! one handler are refused, because each takes the other's sessions for nobody's; two clones of one layer are one layer. So:
 //!
 //! - last on the outermost router: `.route(..).fallback(..).layer(auth)`; or
-//! - around the router as a service, which is also the fastest: `auth.layer(app)`, which axum serves as
-//!   `axum::serve(listener, tower::make::Shared::new(auth.layer(app)))`; or, where neither is possible,
+//! - around the router as a service, which is also the fastest ([`OidcLayer::layer`] shows how axum serves it); or, where neither
+//!   is possible,
 //! - inside, with [`OidcLayer::endpoints`] mounted so that it receives every request below `/auth/`; below `nest("/app", …)`
 //!   [`Config::mounted_at`] gives the path that the layer does not see.
 //!

@@ -83,7 +83,9 @@ impl RequestState {
             // Nobody but this layer says who is signed in.
             None => drop(extensions.remove::<CurrentUser>()),
         }
-        extensions.insert(state);
+        if let Some(outer) = extensions.insert(state) {
+            refuse_two(&outer, extensions);
+        }
     }
 
     /// Of no request: nobody can be sent anywhere.
@@ -254,6 +256,20 @@ impl Unusual {
         let asked = asks_hook.then(|| (method.clone(), shown(headers)));
         let unusual = Self { page, is_form, asked, bearer: None };
         (unusual.page.is_some() || is_form || asks_hook).then(|| Arc::new(unusual))
+    }
+}
+
+/// Where another layer is around this one, with the same cookie or endpoints, each takes the other's sessions for nobody's, and
+/// people would be sent to the login for ever. Nothing is left of both, so that every handler says so.
+#[cold]
+fn refuse_two(outer: &RequestState, extensions: &mut Extensions) {
+    let Some(RequestState { runtime: inner, .. }) = extensions.get() else { return };
+    let (one, two) = (&outer.runtime.settings, &inner.settings);
+    let clash = one.session_cookie == two.session_cookie || one.path_to("") == two.path_to("");
+    if clash && !Arc::ptr_eq(&outer.runtime, inner) {
+        inner.is_misplaced("two OidcLayers are around one handler: create one, and add it (or a clone of it) once");
+        extensions.remove::<CurrentUser>();
+        extensions.remove::<RequestState>();
     }
 }
 

@@ -123,7 +123,17 @@ impl OidcLayer {
         SessionAdmin(Arc::clone(&self.runtime))
     }
 
-    /// Wraps a service, such as a whole router. This is the outermost place, and the fastest.
+    /// Wraps a service, such as a whole router. This is the outermost place, and the fastest. `axum::serve` takes no service as it
+    /// is, but one that makes a service for each connection:
+    ///
+    /// ```no_run
+    /// use axum::extract::Request;
+    /// use axum::{Router, ServiceExt};
+    /// # async fn f(auth: tower_oidc::OidcLayer, app: Router) -> std::io::Result<()> {
+    /// let listener = tokio::net::TcpListener::bind("localhost:3000").await?;
+    /// axum::serve(listener, ServiceExt::<Request>::into_make_service(auth.layer(app))).await
+    /// # }
+    /// ```
     pub fn layer<S>(&self, inner: S) -> Oidc<S> {
         Oidc::new(inner, Arc::clone(&self.runtime))
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 
 use self::in_flight::InFlight;
@@ -56,8 +57,12 @@ pub(crate) struct Runtime {
 /// Expired records are deleted no more often than this.
 const SWEEP: Duration = Duration::from_secs(10 * 60);
 
-/// So often people are sent to a login that nobody answers before the operator is told.
+/// So often people are sent to a login that nobody answers before the operator is told: another process may answer the first.
 const UNANSWERED: u32 = 3;
+/// On a developer's machine one process answers, and a browser follows a redirect at once.
+const FOLLOWED: Duration = Duration::from_secs(1);
+/// Far from wrapping: a request for a login arrived, or the operator has been told.
+const SETTLED: u32 = u32::MAX / 2;
 
 impl Runtime {
     pub(crate) fn new(mut config: Config, store: Arc<dyn Store>) -> Result<Arc<Self>, ConfigError> {
@@ -174,20 +179,37 @@ impl Runtime {
     }
 
     /// Somebody was sent to the login.
-    pub(crate) fn sends_to_login(&self) {
+    pub(crate) fn sends_to_login(self: &Arc<Self>) {
         // A layer that is not outermost never sees its own endpoints: the application answers 404, and the
         // first hour is lost. Here it becomes visible.
-        if self.sent_to_login.fetch_add(1, Ordering::Relaxed) + 1 == UNANSWERED {
-            let hint = "people are sent to the login, and no request for it arrives: add the layer after the last \
-                        route and fallback, around the outermost router";
+        let hint = "people are sent to the login, and no request for it arrives: add the layer after the last route and \
+                    fallback, around the outermost router";
+        let sent = self.sent_to_login.fetch_add(1, Ordering::Relaxed) + 1;
+        if sent == UNANSWERED {
+            self.is_misplaced(hint);
+        }
+        if sent == 1
+            && self.settings.local.is_some()
+            && let Ok(tokio) = Handle::try_current()
+        {
+            let runtime = Arc::clone(self);
+            tokio.spawn(async move {
+                tokio::time::sleep(FOLLOWED).await;
+                runtime.is_misplaced(hint);
+            });
+        }
+    }
+
+    /// The layer stands where it does not work. It is told once.
+    pub(crate) fn is_misplaced(&self, hint: &str) {
+        if self.sent_to_login.swap(SETTLED, Ordering::Relaxed) < SETTLED {
             self.events().emit(EventCode::LayerMisplaced, None, hint);
         }
     }
 
     /// A request for one of the layer's endpoints arrived: the layer is where it must be.
     pub(crate) fn is_reached(&self) {
-        // Far from wrapping, and past the one value that is reported.
-        self.sent_to_login.store(u32::MAX / 2, Ordering::Relaxed);
+        self.sent_to_login.store(SETTLED, Ordering::Relaxed);
     }
 }
 

@@ -1,7 +1,6 @@
 //! A newcomer's mistakes. Each ends in one line of the terminal that names its cause and its remedy, in a program that shows
 //! warnings, such as `examples/minimal`: at start, as an error of the configuration; or at the first request or login. (A
-//! layer in a wrong place shows itself at the third. A redirect URI that is not registered is the provider's page: the
-//! program prints at start which one it is.)
+//! redirect URI that is not registered is the provider's page: the program prints at start which one it is.)
 //!
 //! | mistake | where the line appears |
 //! |---|---|
@@ -11,7 +10,7 @@
 //! | redirect URI not registered | start, and with INFO the first login |
 //! | the browser uses another address than `PUBLIC_URL` | the first callback; on loopback the first request |
 //! | a clock off by ten minutes | the first callback |
-//! | the layer in a wrong place | the third redirect; without a layer the first request |
+//! | the layer in a wrong place | the first redirect on loopback, elsewhere the third; no layer, or two: the first request |
 //! | no `SESSION_SECRET` | start |
 //! | a feature that is not enabled | start: `examples/grpc` is built without it |
 

@@ -1,17 +1,19 @@
 //! Where the layer stands: the three places that work, and the mistakes as they show themselves.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::routing::get;
+use axum::routing::{MethodRouter, get};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use tower::ServiceExt;
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{AuthSession, CurrentUser, ErrorKind, EventCode, OidcLayer, UserTokens};
+use tower_oidc::{AuthSession, CurrentUser, ErrorKind, EventCode, OidcLayer, RequireLayer, UserTokens};
 
+use crate::leaks::Log;
 use crate::support::app::{APP, World, config, logout_link, routes};
 use crate::support::browser::Browser;
 use crate::support::clock::TestClock;
@@ -107,6 +109,98 @@ async fn mistake_a_fallback_after_the_layer() {
     let event = world.app.events.all().pop().unwrap();
     assert_eq!(event.code.as_str(), "layer.misplaced");
     assert!(event.detail.contains("after the last route and fallback"), "{}", event.detail);
+}
+
+/// The mistakes that hide the endpoints, on a developer's machine: told a second after the first redirect.
+#[tokio::test(start_paused = true)]
+async fn on_loopback_the_first_redirect_tells() {
+    type Place = fn(OidcLayer) -> Router;
+    fn page() -> MethodRouter {
+        get(|_: CurrentUser| async {})
+    }
+    let places: [(&str, usize, Place); 4] = [
+        ("route_layer", 1, |auth| Router::new().route("/page", page()).route_layer(auth)),
+        ("a fallback after it", 1, |auth| Router::new().route("/page", page()).layer(auth).fallback(|| async {})),
+        ("nested", 1, |auth| Router::new().nest("/page", Router::new().route("/", page()).layer(auth))),
+        ("the control", 0, |auth| Router::new().route("/page", page()).layer(auth)),
+    ];
+    for (what, told, place) in places {
+        let world = World::with(|mut config| {
+            config.public_url = "http://localhost:3000".to_owned();
+            config
+        });
+        let app = place(world.app.layer.clone());
+        let open = |path: String| {
+            let request = Request::get(path).header("host", "localhost:3000").header("accept", "text/html");
+            app.clone().oneshot(request.body(Body::empty()).unwrap())
+        };
+        let sent = open("/page".to_owned()).await.unwrap();
+        let login = sent.headers()["location"].to_str().unwrap().to_owned();
+        assert!(login.starts_with("/auth/login?"), "{what}: {login}");
+        open(login).await.unwrap();
+        assert!(!world.app.events.has(EventCode::LayerMisplaced), "{what}: the browser has its second");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        for _ in 0..5 {
+            open("/page".to_owned()).await.unwrap();
+        }
+        assert_eq!(world.app.events.count(EventCode::LayerMisplaced), told, "{what}");
+    }
+}
+
+/// The mistake: `RequireLayer` outside. It is said at the first request, and names the order.
+#[tokio::test]
+async fn mistake_require_layer_outside() {
+    let world = World::new();
+    let inner = Router::new().route("/page", get(|_: CurrentUser| async {})).layer(world.app.layer.clone());
+    world.net.serve_service(APP, inner.layer(RequireLayer::login()));
+    let (log, guard) = Log::listen();
+    let page = world.browser().navigate(&format!("{APP}/page")).await;
+    drop(guard);
+    assert_eq!((page.status.as_u16(), page.json()["code"].as_str()), (500, Some("missing_layer")));
+    let words = "around this handler or RequireLayer";
+    assert!(log.text().contains(words) && log.text().contains("fallback and RequireLayer"), "{}", log.text());
+    let page = || get(|_: CurrentUser| async {});
+    let right = Router::new().route("/page", page()).layer(RequireLayer::login()).layer(world.app.layer.clone());
+    world.net.serve_service(APP, right);
+    world.op.sign_in_as("alice");
+    assert_eq!(world.browser().visit(&format!("{APP}/page")).await.status, 200);
+}
+
+/// The mistake: two layers. Each takes the other's sessions for nobody's: said once, and nobody is sent round in circles.
+#[tokio::test]
+async fn mistake_two_layers() {
+    let world = World::new();
+    let two = world.another(|config| config.cookie_name("other"));
+    world.net.serve_service(APP, world.app.layer.layer(routes().layer(two.layer.clone())));
+    for _ in 0..3 {
+        let page = world.browser().visit(&format!("{APP}/private")).await;
+        assert_eq!((page.status.as_u16(), page.hops_at(APP).len()), (500, 1), "not sent anywhere");
+        assert_eq!(page.json()["code"], "missing_layer");
+    }
+    let events = two.events.all();
+    assert_eq!(events.iter().map(|event| event.code).collect::<Vec<_>>(), [EventCode::LayerMisplaced]);
+    assert!(events[0].detail.contains("two OidcLayers are around one handler"), "{}", events[0].detail);
+}
+
+#[tokio::test]
+async fn two_clones_of_a_layer_are_one() {
+    for world in [World::new(), World::stateless()] {
+        world.net.serve_service(APP, world.app.layer.layer(routes().layer(world.app.layer.clone())));
+        assert_works(&world, "twice the same").await;
+    }
+}
+
+/// Two layers that share neither cookie nor endpoints do not disturb each other.
+#[tokio::test]
+async fn two_layers_with_names_of_their_own() {
+    let world = World::new();
+    let other = world.another(|config| config.cookie_name("other").base_path("/inner/auth"));
+    world.net.serve_service(APP, world.app.layer.layer(routes().layer(other.layer.clone())));
+    world.op.sign_in_as("alice");
+    let page = world.browser().visit(&format!("{APP}/private")).await;
+    assert_eq!((page.status.as_u16(), page.path_and_query()), (200, "/private"));
+    assert!(page.chain.iter().any(|hop| hop.url.path() == "/inner/auth/login"), "signed in at the inner layer");
+    assert!(!other.events.has(EventCode::LayerMisplaced));
 }
 
 /// The mistake: the layer inside a nested router. The outer one answers for `/auth/`.
