@@ -63,7 +63,7 @@ entries! {
         /// The user must grant access (again). A navigation is redirected to the provider (303), every other request gets
         /// 403.
         ConsentRequired = (StatusCode::FORBIDDEN, "consent_required"),
-        /// The link has a destination outside this application. 400.
+        /// The link has a destination outside this application, or a parameter that no provider allows. 400.
         InvalidDestination = (StatusCode::BAD_REQUEST, "invalid_destination"),
         /// The developer must register a resource for this URL; no request was sent. 500.
         NoTokenForUrl = (StatusCode::INTERNAL_SERVER_ERROR, "no_token_for_url"),
@@ -275,8 +275,8 @@ impl From<DestinationError> for Error {
     }
 }
 
-/// The reason why a destination after login or logout is refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+/// The reason why a destination after login or logout, or a parameter of a login, is refused.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum DestinationError {
     /// The destination is longer than 2,048 bytes.
@@ -288,6 +288,13 @@ pub enum DestinationError {
     /// The destination is not a path of this application's public origin.
     #[error("the destination is not a path of this application")]
     NotAllowed,
+    /// No provider at which the login may be has the parameter of this name in its
+    /// [`login_parameters`](crate::ProviderConfig::login_parameters).
+    #[error("the login has the parameter {0}: add it to the provider's login_parameters, or leave it out")]
+    ParameterNotAllowed(String),
+    /// The names and values of [`LoginOptions::parameters`](crate::LoginOptions::parameters) have so many bytes, more than 512.
+    #[error("the parameters of the login have {0} bytes; 512 are allowed")]
+    ParametersTooLong(usize),
 }
 
 /// All problems of a configuration, each with its remedy.

@@ -80,6 +80,7 @@ impl Config {
     /// | `OIDC_CLIENT_ASSERTION_AUDIENCE` | the audience of the application's own assertions | the issuer |
     /// | `OIDC_CLIENT_AUTH_METHOD` | `client_secret_basic`, `client_secret_post`, `client_secret_jwt`, `private_key_jwt`, `assertion_file` or `none` | from the metadata |
     /// | `OIDC_FETCH_USER_INFO` | `never`, `when-needed` or `always` | `when-needed` |
+    /// | `OIDC_LOGIN_PARAMETERS` | names of parameters that a login may add, such as `ui_locales`, separated by commas ([`ProviderConfig::login_parameters`]) | none |
     /// | `OIDC_TRUSTED_AUDIENCES` | more audiences that ID tokens may name, separated by commas | none |
     /// | `OIDC_PLAIN_JWT_ACCESS_TOKENS` | `true`: its access tokens have no type of their own ([`ProviderConfig::plain_jwt_access_tokens`]) | `false` |
     /// | `OIDC_ROLES` | where roles are, such as `id_token:/realm_access/roles,user_info:/groups` ([`ProviderConfig::roles`]); `OIDC_ACCESS_TOKEN_AUDIENCE`: the `aud` of the access token that holds some ([`ProviderConfig::access_token_audience`]) | none |
@@ -244,6 +245,7 @@ impl ProviderConfig {
                 .or_else(|| defaults.id_token_signed_response_alg.clone()),
             tenants: listed("TENANTS").unwrap_or_else(|| defaults.tenants.clone()),
             any_tenant: defaults.any_tenant && listed("TENANTS").is_none(),
+            login_parameters: listed("LOGIN_PARAMETERS").unwrap_or_else(|| defaults.login_parameters.clone()),
             trusted_audiences: listed("TRUSTED_AUDIENCES").unwrap_or_else(|| defaults.trusted_audiences.clone()),
             scopes: environment.scopes(&name("SCOPES")).unwrap_or_else(|| defaults.scopes.clone()),
             access_token_audience: text("ACCESS_TOKEN_AUDIENCE").or_else(|| defaults.access_token_audience.clone()),

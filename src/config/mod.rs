@@ -499,6 +499,7 @@ mod tests {
                 ("CLIENT_AUTH_METHOD", "client_secret_post"),
                 ("FETCH_USER_INFO", "when-needed"),
                 ("TRUSTED_AUDIENCES", "a, b"),
+                ("LOGIN_PARAMETERS", "ui_locales,claims"),
                 ("PUSHED_AUTHORIZATION_REQUESTS", "always"),
                 ("ID_TOKEN_SIGNED_RESPONSE_ALG", "ES256"),
             ]
@@ -513,6 +514,7 @@ mod tests {
             assert_eq!(provider.client_auth, Some(ClientAuthMethod::ClientSecretPost));
             assert_eq!(provider.internal_url.as_deref(), Some("https://op.internal"));
             assert_eq!(provider.fetch_user_info, FetchUserInfo::WhenNeeded);
+            assert_eq!(provider.login_parameters, ["ui_locales", "claims"]);
             assert_eq!(provider.trusted_audiences, ["a", "b"]);
             assert_eq!(provider.pushed_authorization_requests, PushedAuthorizationRequests::Always);
             assert_eq!(provider.id_token_signed_response_alg.as_deref(), Some("ES256"));

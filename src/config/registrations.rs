@@ -179,6 +179,11 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
     for name in names.filter(|name| RESERVED.contains(name)) {
         problems.push(format!("authorization_parameters has {name:?}, which the layer sets: remove it"));
     }
+    let of_address = ["again", "at", "iss", "proof", "provider", "return_to", "target_link_uri"];
+    let taken =
+        provider.login_parameters.iter().filter(|name| [RESERVED, &of_address].concat().contains(&name.as_str()));
+    let problem = "(OIDC_LOGIN_PARAMETERS), which the layer sets or reads itself: remove it";
+    problems.extend(taken.map(|name| format!("login_parameters has {name:?} {problem}")));
 }
 
 /// Checks where roles are.

@@ -186,8 +186,8 @@ impl Callback<'_> {
         let Self { context, provider, login, destination } = self;
         let runtime = &context.runtime;
         let destination = &runtime.settings.linked(destination, login.own);
-        let (max_age, acr_values) = (login.max_age, login.acr_values.clone());
-        let options = LoginOptions { max_age, acr_values, ..LoginOptions::default() };
+        let PendingLogin { max_age, acr_values, parameters, .. } = (*login).clone();
+        let options = LoginOptions { max_age, acr_values, parameters, ..LoginOptions::default() };
         match &login.intent {
             Intent::Login { .. } => urls::path(runtime, Some(provider), destination, &options),
             Intent::Visitor { connection, more_scopes, .. } | Intent::Connect { connection, more_scopes, .. } => {

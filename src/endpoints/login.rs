@@ -45,7 +45,8 @@ pub(crate) async fn start(context: &EndpointContext) -> EndpointAnswer {
     let (given, destination) = EndpointQuery::with_destination(context)?;
     let unknown = || page::bad_request("There is no sign-in service with that name.");
     let named = given.get("provider").map(|name| runtime.providers.login_named(name).ok_or_else(unknown));
-    let (named, options) = (named.transpose()?, given.options()?);
+    let named = named.transpose()?;
+    let mut options = given.login_options(&runtime.providers, named.map(|named| &**named))?;
     let key = proof_key(session.as_ref().ok().and_then(|session| session.as_deref()), None);
     let own = context.is_own(context.is_proven(key.as_deref()));
     let linked = runtime.settings.linked(&destination, own);
@@ -63,6 +64,7 @@ pub(crate) async fn start(context: &EndpointContext) -> EndpointAnswer {
     let Some(provider) = provider else {
         return Ok(choice(runtime, &linked, &options));
     };
+    options.parameters.retain(|name, _| runtime.providers.allow(Some(&provider), name));
     // A GET brings the session's cookie along.
     let is_posted = provider.relying_party.response_mode == ResponseMode::FormPost;
     let replaces = context.session_id().filter(|_| is_posted).map(SessionId::bytes);
@@ -151,6 +153,7 @@ impl AuthorizationAttempt {
             prompted: self.options.prompt == Some(Prompt::Consent),
             max_age: self.options.max_age,
             acr_values: self.options.acr_values.clone(),
+            parameters: self.options.parameters.clone(),
             started_at: runtime.next_moment(),
             intent: self.intent.clone(),
             own: self.own,

@@ -11,8 +11,10 @@ use super::context::EndpointContext;
 use crate::config::Destination;
 use crate::error::DestinationError;
 use crate::page;
+use crate::protocol::authorization::is_for_provider;
 use crate::protocol::token::scopes;
 use crate::protocol::{LoginOptions, Prompt};
+use crate::provider::{Provider, Providers};
 
 /// The parameters of an address of ours, each at most once.
 pub(crate) struct EndpointQuery(BTreeMap<String, String>);
@@ -67,7 +69,21 @@ impl EndpointQuery {
             max_age: self.get("max_age").map(seconds).transpose()?,
             login_hint: self.bounded("login_hint")?.map(str::to_owned),
             acr_values: self.bounded("acr_values")?.map(scopes).unwrap_or_default(),
+            parameters: BTreeMap::new(),
         })
+    }
+
+    /// The options of a login at this provider or, where none is named, at any of them: with the parameters that are allowed
+    /// there.
+    pub(crate) fn login_options(
+        &self, providers: &Providers, at: Option<&Provider>,
+    ) -> Result<LoginOptions, Response<Bytes>> {
+        let is_meant = |name: &str| is_for_provider(name) || providers.allow(None, name);
+        let mut parameters = self.0.clone();
+        parameters.retain(|name, _| is_meant(name));
+        let options = LoginOptions { parameters, ..self.options()? };
+        let checked = providers.check_parameters(at, &options);
+        checked.map(|()| options).map_err(|refused| page::bad_request(&refused.to_string()))
     }
 }
 

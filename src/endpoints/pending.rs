@@ -1,5 +1,6 @@
 //! Logins and logouts under way: each in a sealed cookie of its own, so that tabs do not disturb each other.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base64::Engine;
@@ -50,6 +51,8 @@ pub(crate) struct PendingLogin {
     pub(crate) prompted: bool,
     pub(crate) max_age: Option<Duration>,
     pub(crate) acr_values: Vec<String>,
+    /// What it added to the authorization request.
+    pub(crate) parameters: BTreeMap<String, String>,
     pub(crate) started_at: Timestamp,
     pub(crate) intent: Intent,
     /// The application itself, or its user, began it.

@@ -17,16 +17,18 @@ use crate::state::Runtime;
 pub(crate) fn path(
     runtime: &Runtime, provider: Option<&Provider>, destination: &Destination, options: &LoginOptions,
 ) -> String {
+    let mut options = options.clone();
+    options.parameters.retain(|name, _| runtime.providers.allow(provider, name));
     let mut path = runtime.settings.login_path(destination);
     if let Some(provider) = provider.filter(|_| runtime.providers.several_logins()) {
         path.push_str(&format!("&provider={}", encoded(&provider.relying_party.name)));
     }
-    path + &query(options)
+    path + &query(&options)
 }
 
 /// Options as they stand in a login's address.
 pub(crate) fn query(options: &LoginOptions) -> String {
-    let LoginOptions { prompt, max_age, login_hint, acr_values } = options;
+    let LoginOptions { prompt, max_age, login_hint, acr_values, parameters } = options;
     let acr_values = (!acr_values.is_empty()).then(|| acr_values.join(" "));
     let given = [
         ("prompt", prompt.map(|prompt| prompt.as_str().to_owned())),
@@ -34,8 +36,9 @@ pub(crate) fn query(options: &LoginOptions) -> String {
         ("login_hint", login_hint.clone()),
         ("acr_values", acr_values),
     ];
-    let parameter = |(name, value): (&str, Option<String>)| Some(format!("&{name}={}", encoded(&value?)));
-    given.into_iter().filter_map(parameter).collect()
+    let parameters = parameters.iter().map(|(name, value)| (name.as_str(), Some(value.clone())));
+    let parameter = |(name, value): (&str, Option<String>)| Some(format!("&{}={}", encoded(name), encoded(&value?)));
+    given.into_iter().chain(parameters).filter_map(parameter).collect()
 }
 
 /// The path that ends this session and then goes to the destination.

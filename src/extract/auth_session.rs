@@ -65,23 +65,27 @@ impl AuthSession {
     ///
     /// # Errors
     ///
-    /// [`DestinationError`], if the destination is too long or not within this application.
+    /// [`DestinationError`], if the destination is too long or not within this application, or the options have parameters
+    /// that are too long or that no provider for logins allows.
     pub fn login_url_with(&self, destination: &str, options: &LoginOptions) -> Result<String, DestinationError> {
         let destination = self.0.runtime.settings.destination(destination)?;
+        self.0.runtime.providers.check_parameters(None, options)?;
         let address = urls::path(&self.0.runtime, None, &destination, options);
         Ok(urls::with_proof(&self.0.runtime, self.proof_key().as_deref(), address))
     }
 
     /// Every provider for logins, each with the address of a login there that then redirects to `destination`. With
-    /// several providers, [`AuthSession::login_url`] leads to a page with the same choices.
+    /// several providers, [`AuthSession::login_url`] leads to a page with the same choices. Each address has those
+    /// [parameters](LoginOptions::parameters) that its provider allows.
     ///
     /// # Errors
     ///
-    /// [`DestinationError`], if the destination is too long or not within this application.
+    /// [`DestinationError`], as for [`AuthSession::login_url_with`].
     pub fn login_choices(
         &self, destination: &str, options: &LoginOptions,
     ) -> Result<Vec<ProviderChoice>, DestinationError> {
         let destination = self.0.runtime.settings.destination(destination)?;
+        self.0.runtime.providers.check_parameters(None, options)?;
         Ok(login::choices(&self.0.runtime, self.proof_key().as_deref(), &destination, options))
     }
 

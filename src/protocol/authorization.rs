@@ -1,7 +1,7 @@
 //! The authorization request and its response (OpenID Connect Core 1.0 section 3.1.2, RFC 6749 section 4.1,
 //! RFC 7636, RFC 9207).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use openidconnect::core::{CoreAuthPrompt, CoreAuthenticationFlow};
@@ -96,6 +96,11 @@ pub struct LoginOptions {
     pub login_hint: Option<String>,
     /// Authentication context classes, one of which the ID token must name.
     pub acr_values: Vec<String>,
+    /// Further parameters of the authorization request, by name. The provider's
+    /// [`login_parameters`](crate::ProviderConfig::login_parameters) must have each name. They replace those of
+    /// [`authorization_parameters`](crate::ProviderConfig::authorization_parameters) with the same names. Names and values have
+    /// at most 512 bytes together. With several providers each gets those that it allows.
+    pub parameters: BTreeMap<String, String>,
 }
 
 impl LoginOptions {
@@ -110,6 +115,19 @@ impl LoginOptions {
         some max_age: Duration;
         some login_hint: String;
         list acr_values: String;
+    }
+
+    /// Adds a [parameter](LoginOptions#structfield.parameters) of the authorization request.
+    ///
+    /// ```
+    /// # use tower_oidc::{Config, LoginOptions, ProviderConfig};
+    /// let provider = ProviderConfig::new("https://id.example.org/realms/app", "app").login_parameters(["kc_idp_hint"]);
+    /// let with_google = LoginOptions::new().parameter("kc_idp_hint", "google");
+    /// ```
+    #[must_use]
+    pub fn parameter(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.parameters.insert(name.into(), value.into());
+        self
     }
 
     pub(crate) fn is_silent(&self) -> bool {
@@ -153,12 +171,25 @@ pub(crate) const RESERVED: &[&str] = &[
     "state",
 ];
 
+/// Parameters of authorization requests that specifications and providers define, and this crate never sends by itself.
+const DEFINED: &str = "audience claims claims_locales connection display domain_hint id_token_hint identity_provider \
+                       idp_identifier invitation kc_action kc_idp_hint organization registration screen_hint ui_locales";
+
+/// Whether somebody who writes this parameter into the address of a login means the authorization request. Others come with
+/// links on their own: mail programs and advertisers add them.
+pub(crate) fn is_for_provider(name: &str) -> bool {
+    DEFINED.split(' ').any(|defined| defined == name)
+}
+
+/// The most bytes of a login's parameters together: they travel on, in addresses and in a cookie.
+pub(crate) const MOST_PARAMETERS: usize = 512;
+
 impl AuthorizationRequest<'_> {
     /// What is asked, for a URL, a form or a pushed request.
     pub(crate) fn parameters(&self, client: &ProviderClient) -> Vec<(String, String)> {
         let (state, nonce) = (CsrfToken::new(self.state.to_owned()), Nonce::new(self.nonce.to_owned()));
         let code_verifier = PkceCodeVerifier::new(self.code_verifier.to_owned());
-        let LoginOptions { prompt, max_age, login_hint, acr_values } = self.options;
+        let LoginOptions { prompt, max_age, login_hint, acr_values, parameters: of_login } = self.options;
         let mut request = client
             .library
             .authorize_url(CoreAuthenticationFlow::AuthorizationCode, || state, || nonce)
@@ -176,7 +207,8 @@ impl AuthorizationRequest<'_> {
         }
         let (url, ..) = request.url();
         let asked = url.query_pairs().into_owned().filter(|(name, _)| asks_for_id_token || name != "nonce");
-        let mut parameters: Vec<_> = asked.chain(self.additional.iter().cloned()).collect();
+        let of_author = self.additional.iter().filter(|(name, _)| !of_login.contains_key(name)).cloned();
+        let mut parameters: Vec<_> = asked.chain(of_author).chain(of_login.clone()).collect();
         let mut add = |name: &str, value: &str| parameters.push((name.to_owned(), value.to_owned()));
         if self.response_mode == ResponseMode::FormPost {
             add("response_mode", self.response_mode.name());

@@ -103,6 +103,11 @@ pub struct ProviderConfig {
     pub fetch_user_info: FetchUserInfo,
     /// Additional parameters of the authorization request, such as `access_type=offline` or `claims`.
     pub authorization_parameters: Vec<(String, String)>,
+    /// The names of parameters that a single login may add to its authorization request, such as `kc_idp_hint`,
+    /// `organization`, `screen_hint`, `domain_hint` or `ui_locales`: with [`LoginOptions::parameter`](crate::LoginOptions::parameter),
+    /// or in the address of the login (`/auth/login?return_to=/&ui_locales=fr`). Anyone can write a link with any value of them.
+    /// By default none.
+    pub login_parameters: Vec<String>,
     /// Audiences in addition to `client_id` that an ID token may name. By default none: each of them could pass the
     /// tokens on (OpenID Connect Core 1.0 section 3.1.3.7).
     pub trusted_audiences: Vec<String>,
@@ -172,6 +177,7 @@ impl ProviderConfig {
         value pushed_authorization_requests: PushedAuthorizationRequests;
         some hosted_domain: String;
         value fetch_user_info: FetchUserInfo;
+        list login_parameters: String;
         list trusted_audiences: String;
         value plain_jwt_access_tokens: bool;
         some access_token_audience: String;

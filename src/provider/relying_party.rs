@@ -8,7 +8,9 @@ use url::Url;
 use super::Provider;
 use super::private_key::ClientKeys;
 use super::provider_config::ProviderConfig;
-use crate::protocol::{Algorithm, ClientAuthMethod, Metadata, MetadataError, ProviderIssuer};
+use crate::error::DestinationError;
+use crate::protocol::authorization::MOST_PARAMETERS;
+use crate::protocol::{Algorithm, ClientAuthMethod, LoginOptions, Metadata, MetadataError, ProviderIssuer};
 
 /// Which provider, by its place in the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,6 +89,24 @@ impl Providers {
     /// The provider that a login's address names. It is a name of the configuration, never an address.
     pub(crate) fn login_named(&self, name: &str) -> Option<&Arc<Provider>> {
         self.logins().find(|provider| provider.relying_party.name == name)
+    }
+
+    /// Whether a login at this provider or, where none is named, at any of them, may add this parameter.
+    pub(crate) fn allow(&self, at: Option<&Provider>, parameter: &str) -> bool {
+        let allows = |one: &Provider| one.relying_party.login_parameters.iter().any(|name| name == parameter);
+        at.map_or_else(|| self.logins().any(|one| allows(one)), allows)
+    }
+
+    /// Checks the parameters that a login adds.
+    pub(crate) fn check_parameters(
+        &self, at: Option<&Provider>, options: &LoginOptions,
+    ) -> Result<(), DestinationError> {
+        let length: usize = options.parameters.iter().map(|(name, value)| name.len() + value.len()).sum();
+        match options.parameters.keys().find(|name| !self.allow(at, name)) {
+            Some(name) => Err(DestinationError::ParameterNotAllowed(name.clone())),
+            None if length > MOST_PARAMETERS => Err(DestinationError::ParametersTooLong(length)),
+            None => Ok(()),
+        }
     }
 
     /// Whether people choose where they sign in.

@@ -23,6 +23,7 @@ mod names;
 mod offline_access;
 mod options;
 mod outage;
+mod parameters;
 mod request;
 mod responses;
 mod sign_up;

@@ -53,8 +53,13 @@ async fn the_page_that_asks_is_escaped_and_asks_nobody_else() {
 /// What the login was to ask for is asked for wherever the person chooses.
 #[tokio::test]
 async fn the_page_that_asks_keeps_the_options() {
-    let world = two_logins();
-    let asked = "prompt=select_account&max_age=300&login_hint=a%26b%40x.test&acr_values=gold+silver";
+    let allow = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let first = |mut config: tower_oidc::Config| {
+        config.provider.login_parameters = allow(&["organization", "ui_locales"]);
+        config
+    };
+    let world = two_logins_with(first, |work| work.login_parameters(allow(&["ui_locales", "screen_hint"])));
+    let asked = "prompt=select_account&max_age=300&login_hint=a%26b%40x.test&acr_values=gold+silver&organization=o&ui_locales=fr";
     for (at, op) in [(0, &world.op), (1, &world.op2)] {
         op.sign_in_as("alice");
         let browser = world.browser();
@@ -69,10 +74,21 @@ async fn the_page_that_asks_keeps_the_options() {
             ("max_age", "300"),
             ("login_hint", "a&b@x.test"),
             ("acr_values", "gold silver"),
+            ("ui_locales", "fr"),
         ] {
             assert_eq!(value(name).as_deref(), Some(wanted), "{name}");
         }
+        assert_eq!(value("organization").as_deref(), Some("o").filter(|_| at == 0), "the second does not allow it");
     }
+    // Where a provider is named, it must allow what the address has. A silent login is the first one's.
+    let sent = async |more: &str| {
+        let page = world.browser().step(&format!("{APP}/auth/login?return_to=/who&{more}")).await;
+        (page.status.as_u16(), page.location().map(|to| (to.contains("organization=o"), to.contains("screen_hint"))))
+    };
+    assert_eq!(sent("organization=o&provider=default").await, (303, Some((true, false))));
+    assert_eq!(sent("organization=o&provider=work").await, (400, None));
+    assert_eq!(sent("organization=o&screen_hint=signup&prompt=none").await, (303, Some((true, false))));
+    assert_eq!(sent("domain_hint=x").await, (400, None), "neither allows it");
 }
 
 #[tokio::test]
