@@ -223,6 +223,7 @@ pub mod store;
 
 mod protocol;
 pub use protocol::authorization::{LoginOptions, Prompt, PushedAuthorizationRequests, ResponseMode};
+pub use protocol::client::ApiNaming;
 pub use protocol::oauth2::{EmailAddresses, OAuth2};
 pub use protocol::roles::{ClaimSource, RoleClaim};
 pub use protocol::token::ClientAuthMethod;

@@ -3,6 +3,7 @@
 use super::Config;
 use super::connection::{Connection, GrantLifetime, Resource, distinct};
 use super::resources::Resources;
+use crate::protocol::ApiNaming;
 use crate::provider::provider_config::is_name;
 use crate::provider::{ProviderConfig, ProviderId};
 use crate::records::LOGIN;
@@ -30,6 +31,8 @@ pub(crate) struct CheckedConnection {
     /// Scopes that may be requested later.
     pub(crate) optional_scopes: Vec<String>,
     pub(crate) indicators: Vec<String>,
+    /// Scopes of the APIs of which the token that comes with the code is none: what is said of that token says nothing of them.
+    pub(crate) elsewhere: Vec<String>,
     pub(crate) grant_lifetime: GrantLifetime,
     pub(crate) single_use: bool,
     pub(crate) visitors: bool,
@@ -69,8 +72,7 @@ impl CheckedConnections {
         let mut all = Vec::new();
         let mut resources = Vec::new();
         for (provider, connection) in connections {
-            let issues_id_tokens = providers[provider.0].oauth2.is_none();
-            all.push(CheckedConnection::new(*provider, connection, issues_id_tokens, problems));
+            all.push(CheckedConnection::new(*provider, connection, &providers[provider.0], problems));
             resources.extend(connection.resources.iter().map(|resource| (connection.name.as_str(), resource)));
         }
         let resources = Resources::check(&resources, problems);
@@ -124,27 +126,39 @@ impl CheckedConnections {
 }
 
 impl CheckedConnection {
-    fn new(provider: ProviderId, connection: &Connection, issues_id_tokens: bool, problems: &mut Vec<String>) -> Self {
+    fn new(id: ProviderId, connection: &Connection, provider: &ProviderConfig, problems: &mut Vec<String>) -> Self {
         let of_resources =
             |scopes: fn(&Resource) -> &Vec<String>| distinct(connection.resources.iter().flat_map(scopes));
         let api_scopes = of_resources(|resource| &resource.scopes);
         let optional_scopes = of_resources(|resource| &resource.optional_scopes);
-        let openid = issues_id_tokens.then(|| "openid".to_owned());
+        let openid = provider.oauth2.is_none().then(|| "openid".to_owned());
         let scopes = distinct(openid.iter().chain(&connection.scopes).chain(&api_scopes));
         for scope in scopes.iter().chain(&optional_scopes) {
             if scope.is_empty() || !scope.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
                 problems.push(format!("{scope:?} is not a scope (RFC 6749 section 3.3)"));
             }
         }
+        let most = if provider.api_naming == ApiNaming::Audience { 1 } else { usize::MAX };
         let indicators = connection.resources.iter().filter_map(|resource| resource.indicator.clone());
+        let indicators: Vec<_> = indicators.take(most).collect();
+        // RFC 8707 section 2.2: there the code is for all of them.
+        let is_for_all = provider.api_naming == ApiNaming::Resource;
+        let is_elsewhere =
+            |api: &&Resource| !is_for_all && api.indicator.is_some() && api.indicator.as_slice() != indicators;
+        let (others, here): (Vec<_>, Vec<_>) = connection.resources.iter().partition(is_elsewhere);
+        let [others, here] =
+            [others, here].map(|apis| apis.into_iter().flat_map(|api| [&api.scopes, &api.optional_scopes]).flatten());
+        let here = distinct(openid.iter().chain(&connection.scopes).chain(here));
+        let elsewhere = others.filter(|scope| !here.contains(scope)).cloned().collect();
         Self {
             name: connection.name.clone(),
-            provider,
+            provider: id,
             scopes,
             own_scopes: connection.scopes.clone(),
             api_scopes,
             optional_scopes,
-            indicators: indicators.collect(),
+            indicators,
+            elsewhere,
             grant_lifetime: connection.grant_lifetime,
             single_use: connection.single_use,
             visitors: connection.visitors,
@@ -160,6 +174,16 @@ impl CheckedConnection {
     /// The one API whose token comes with the code. Those of several come with the first refresh for each.
     pub(crate) fn single_indicator(&self) -> Option<&str> {
         if let [indicator] = self.indicators.as_slice() { Some(indicator) } else { None }
+    }
+
+    /// Those of these scopes for which the token is that comes with the code.
+    pub(crate) fn of_code(&self, scopes: &[String]) -> Vec<String> {
+        scopes.iter().filter(|scope| !self.elsewhere.contains(scope)).cloned().collect()
+    }
+
+    /// What a consent grants where the response names these scopes.
+    pub(crate) fn granted(&self, named: &[String], asked: &[String]) -> Vec<String> {
+        distinct(named.iter().chain(asked.iter().filter(|scope| self.elsewhere.contains(scope))))
     }
 
     /// Whether a scope may be asked for here at all.

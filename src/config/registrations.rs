@@ -5,12 +5,13 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use url::{Host, Position, Url};
 
-use super::connection::distinct;
+use super::connection::{Resource, distinct};
 use super::{Config, development};
 use crate::clock::Timestamp;
 use crate::protocol::metadata::is_secure;
 use crate::protocol::{
-    Algorithm, ClaimSource, ClientAuthMethod, FetchUserInfo, OAuth2, PSEUDO, ProviderIssuer, RESERVED, RoleClaim,
+    Algorithm, ApiNaming, ClaimSource, ClientAuthMethod, FetchUserInfo, OAuth2, PSEUDO, ProviderIssuer, RESERVED,
+    RoleClaim,
 };
 use crate::provider::provider_config::is_name;
 use crate::provider::{ClientKeys, ProviderConfig, ProviderId, RelyingParty};
@@ -25,6 +26,11 @@ pub(crate) fn written(config: &Config, public_url: &Url, problems: &mut Vec<Stri
     for provider in &mut providers {
         let api = || config.api.as_ref().map(|api| api.audience.clone());
         provider.access_token_audience = provider.access_token_audience.take().or_else(api);
+        let apis = provider.connections.iter_mut().flat_map(|connection| &mut connection.resources);
+        let is_named = |api: &&mut Resource| provider.api_naming == ApiNaming::Scope && !api.scopes.is_empty();
+        for api in apis.chain(&mut provider.resources).filter(is_named) {
+            api.indicator.get_or_insert_with(|| api.name.clone());
+        }
     }
     let is_nameless = |provider: &&mut ProviderConfig| provider.oauth2.is_some() && provider.issuer.is_empty();
     for provider in providers.iter_mut().filter(is_nameless) {
@@ -176,7 +182,8 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
     }
     roles(provider, problems);
     let names = provider.authorization_parameters.iter().map(|(name, _)| name.as_str());
-    for name in names.filter(|name| RESERVED.contains(name)) {
+    let is_naming = |name: &str| provider.api_naming.parameter() == name;
+    for name in names.filter(|name| RESERVED.contains(name) || is_naming(name)) {
         problems.push(format!("authorization_parameters has {name:?}, which the layer sets: remove it"));
     }
     let of_address = ["again", "at", "iss", "proof", "provider", "return_to", "target_link_uri"];

@@ -110,8 +110,8 @@ impl Callback<'_> {
             let shown = unshown.map(|ends_at| session_cookie(runtime, id, ends_at));
             return Ok(cookie::with(redirect(destination.as_str()), shown));
         }
-        let indicator = connection.single_indicator();
-        let exchanged = provider.exchange(&code, &login.code_verifier(), indicator).await;
+        let api = (connection.single_indicator(), &connection.of_code(&scopes)[..]);
+        let exchanged = provider.exchange(&code, &login.code_verifier(), api).await;
         if exchanged.as_ref().is_err_and(ProviderError::has_spent_nothing) {
             // A code that the provider does not know, or did not look at, leaves nothing behind: anybody can bring any
             // number of them.

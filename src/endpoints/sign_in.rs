@@ -84,7 +84,7 @@ impl Issued<'_> {
         Grant {
             refresh_token: self.tokens.refresh_token.clone(),
             // RFC 6749 section 5.1: a response that names no scopes grants those that were asked for.
-            scopes: self.tokens.scopes.clone().unwrap_or_else(|| asked.to_vec()),
+            scopes: connection.granted(self.tokens.scopes.as_deref().unwrap_or(asked), asked),
             token_sets: vec![TokenSet::new(indicator, self.tokens, place.runtime.now())],
             ..Grant::new(place.owner.clone(), place.client, &connection.name, GrantSource::Consent)
         }

@@ -213,7 +213,8 @@ impl AuthorizationRequest<'_> {
         if self.response_mode == ResponseMode::FormPost {
             add("response_mode", self.response_mode.name());
         }
-        self.resources.iter().for_each(|resource| add("resource", resource));
+        let named = self.resources.iter().filter_map(|resource| client.named(Some(resource)));
+        named.for_each(|(name, resource)| add(name, resource));
         self.hosted_domain.iter().for_each(|domain| add("hd", domain));
         login_hint.iter().for_each(|hint| add("login_hint", hint));
         if asks_for_id_token && !acr_values.is_empty() {

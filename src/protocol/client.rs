@@ -14,12 +14,35 @@ use openidconnect::{
 use url::Url;
 use zeroize::Zeroize;
 
+use serde::{Deserialize, Serialize};
+
 use super::metadata::Metadata;
 use super::token::ClientAuthMethod;
+use crate::events::entries;
 use crate::secret::{Secret, opaque};
 
 /// The library's client, with each endpoint that it is asked for.
 type Library = CoreClient<EndpointSet, EndpointSet, EndpointSet, EndpointSet, EndpointSet>;
+
+entries! {
+    pub(crate) parameter: &'static str =>
+    /// How a provider is told for which API an access token is.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    #[non_exhaustive]
+    pub enum ApiNaming {
+        /// By the parameter `resource` (RFC 8707 section 2), with the [indicator](crate::Resource::indicator) of the API.
+        #[default]
+        Resource = "resource",
+        /// By the parameter `audience`, with the indicator of the API, as at Auth0. An authorization request names the first
+        /// of several APIs. A refresh for another one needs a provider that issues tokens for it: one that ignores the
+        /// parameter issues a token for the first again, which then goes to the other API.
+        Audience = "audience",
+        /// By the scopes of the API alone, as at Microsoft Entra ID, which refuses the parameter `resource`. Each API with
+        /// scopes has tokens of its own, as if it had an indicator, and a token request has the scopes of one API.
+        Scope = "scope",
+    }
+}
 
 /// A request to be sent. It holds secrets: its body is to be wiped, and its credentials are not to be printed.
 pub(crate) type Built = Result<HttpRequest, Box<dyn Error + Send + Sync>>;
@@ -29,6 +52,7 @@ pub(crate) struct ProviderClient {
     metadata: Metadata,
     pub(super) library: Library,
     scope_separator: String,
+    pub(super) api_naming: ApiNaming,
     pub(crate) auth: ClientAuthMethod,
 }
 
@@ -43,7 +67,7 @@ impl Deref for ProviderClient {
 impl ProviderClient {
     pub(crate) fn new(
         metadata: Metadata, client_id: &str, client_secret: Option<&Secret>, auth: ClientAuthMethod,
-        redirect_uri: &str, scope_separator: &str,
+        redirect_uri: &str, (scope_separator, api_naming): (&str, ApiNaming),
     ) -> Result<Self, ParseError> {
         // The authorization endpoint's own query is no parameter of ours.
         let mut authorization = metadata.authorization_endpoint.clone();
@@ -71,7 +95,7 @@ impl ProviderClient {
         if let Some(secret) = client_secret.filter(|_| auth.sends_secret()) {
             library = library.set_client_secret(ClientSecret::new(secret.expose_secret().to_owned()));
         }
-        Ok(Self { metadata, library, scope_separator: scope_separator.to_owned(), auth })
+        Ok(Self { metadata, library, scope_separator: scope_separator.to_owned(), api_naming, auth })
     }
 
     /// Scopes as this provider wants them, as if they were one.
@@ -79,14 +103,22 @@ impl ProviderClient {
         (!scopes.is_empty()).then(|| Scope::new(scopes.join(&self.scope_separator)))
     }
 
-    /// RFC 6749 section 4.1.3, RFC 7636 section 4.5.
-    pub(crate) fn exchange(&self, code: &str, code_verifier: &str, indicator: Option<&str>) -> Built {
+    /// The parameter that names an API, unless its scopes do.
+    pub(super) fn named<'a>(&self, indicator: Option<&'a str>) -> Option<(&'static str, &'a str)> {
+        Some((self.api_naming.parameter(), indicator?)).filter(|_| self.api_naming != ApiNaming::Scope)
+    }
+
+    /// RFC 6749 section 4.1.3, RFC 7636 section 4.5. The scopes are said where they name the API.
+    pub(crate) fn exchange(
+        &self, code: &str, code_verifier: &str, indicator: Option<&str>, scopes: &[String],
+    ) -> Built {
         let request = self
             .library
             .exchange_code(AuthorizationCode::new(code.to_owned()))
             .set_pkce_verifier(PkceCodeVerifier::new(code_verifier.to_owned()));
-        let request =
-            indicator.into_iter().fold(request, |request, indicator| request.add_extra_param("resource", indicator));
+        let scope = self.joined(scopes).filter(|_| self.api_naming == ApiNaming::Scope);
+        let named = self.named(indicator).or(scope.as_ref().map(|scope| ("scope", scope.as_str())));
+        let request = named.into_iter().fold(request, |request, (name, value)| request.add_extra_param(name, value));
         captured(request.request(&capture))
     }
 
@@ -94,8 +126,8 @@ impl ProviderClient {
     pub(crate) fn refresh(&self, token: &Secret, indicator: Option<&str>, scopes: &[String]) -> Built {
         let token = RefreshToken::new(token.expose_secret().to_owned());
         let request = self.library.exchange_refresh_token(&token);
-        let request =
-            indicator.into_iter().fold(request, |request, indicator| request.add_extra_param("resource", indicator));
+        let named = self.named(indicator).into_iter();
+        let request = named.fold(request, |request, (name, value)| request.add_extra_param(name, value));
         let built = captured(request.add_scopes(self.joined(scopes)).request(&capture));
         token.into_secret().zeroize();
         built
@@ -104,8 +136,8 @@ impl ProviderClient {
     /// RFC 6749 section 4.4.2: by nothing but the application's own credentials.
     pub(crate) fn client_credentials(&self, indicator: Option<&str>, scopes: &[String]) -> Built {
         let request = self.library.exchange_client_credentials();
-        let request =
-            indicator.into_iter().fold(request, |request, indicator| request.add_extra_param("resource", indicator));
+        let named = self.named(indicator).into_iter();
+        let request = named.fold(request, |request, (name, value)| request.add_extra_param(name, value));
         captured(request.add_scopes(self.joined(scopes)).request(&capture))
     }
 
@@ -195,7 +227,7 @@ pub(crate) mod tests {
             secret.as_ref(),
             auth.unwrap_or(secrets),
             "https://app.test/auth/callback",
-            " ",
+            (" ", ApiNaming::Resource),
         )
         .unwrap()
     }
@@ -221,7 +253,8 @@ pub(crate) mod tests {
     #[test]
     fn each_request_is_as_specified() {
         let client = at("http", "c", None, None);
-        let (url, authorization, parameters) = sent(client.exchange("code", "verifier", Some("https://a.test")));
+        let (url, authorization, parameters) =
+            sent(client.exchange("code", "verifier", Some("https://a.test"), &strings(&["a"])));
         assert_eq!((url.as_str(), authorization), ("http://127.0.0.1:7000/token", None));
         let expected = [
             "client_id=c",

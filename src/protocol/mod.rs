@@ -47,7 +47,7 @@ pub(crate) use self::authorization::{
     Prompt, PushedAuthorizationRequests, RESERVED, ResponseMode,
 };
 pub(crate) use self::challenge::Demand;
-pub(crate) use self::client::{Built, ProviderClient};
+pub(crate) use self::client::{ApiNaming, Built, ProviderClient};
 pub(crate) use self::fetch_metadata::{Decision, Facts, Origins, Target};
 pub(crate) use self::id_token::{IdToken, IdTokenUse, LEEWAY, OriginalIdToken, TokenPolicy};
 pub(crate) use self::issuer::{PSEUDO, ProviderIssuer};

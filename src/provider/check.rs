@@ -101,7 +101,7 @@ impl Provider {
     /// A made-up code: a provider that refuses the code alone knows the client. The answer says what time it is there.
     async fn check_client(&self, known: &ProviderClient) -> Vec<Finding> {
         let subject = "client authentication";
-        let made_up = known.exchange("check", &self.random.token(), None);
+        let made_up = known.exchange("check", &self.random.token(), None, &[]);
         let (url, answer) = match self.post(known, made_up).await {
             Ok(answer) => answer,
             Err(error) => return vec![Severity::Error.says(subject, cause(&error))],

@@ -119,7 +119,8 @@ pub struct Resource {
     /// ([`UserTokens::require_scopes`](crate::UserTokens::require_scopes)).
     #[serde(default)]
     pub optional_scopes: Vec<String>,
-    /// The resource indicator (RFC 8707), for providers that issue a separate token for each API.
+    /// The name of the API at the provider, where that issues a separate token for each API: the resource indicator
+    /// (RFC 8707), or the audience. [`ProviderConfig::api_naming`](crate::ProviderConfig::api_naming) says how it is sent.
     #[serde(default)]
     pub indicator: Option<String>,
 }
@@ -143,7 +144,7 @@ impl Resource {
         push scope to scopes: String;
         /// Adds a scope to request later, when a handler requires it.
         push optional_scope to optional_scopes: String;
-        /// Sets the resource indicator (RFC 8707 section 2).
+        /// Sets the name of the API at the provider: the resource indicator (RFC 8707 section 2), or the audience.
         some indicator: String;
     }
 }

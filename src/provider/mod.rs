@@ -163,7 +163,7 @@ impl Provider {
             registered.client_secret.as_ref(),
             auth,
             &registered.redirect_uri,
-            registered.oauth2.as_ref().map_or(" ", |oauth2| &oauth2.scope_separator),
+            (registered.oauth2.as_ref().map_or(" ", |oauth2| &oauth2.scope_separator), registered.api_naming),
         );
         client.map_err(ProviderError::unavailable)
     }
@@ -183,10 +183,10 @@ impl Provider {
 
     /// RFC 6749 section 4.1.3, RFC 7636 section 4.5.
     pub(crate) async fn exchange(
-        self: &Arc<Self>, code: &str, code_verifier: &str, indicator: Option<&str>,
+        self: &Arc<Self>, code: &str, code_verifier: &str, (indicator, scopes): (Option<&str>, &[String]),
     ) -> Result<TokenResponse, ProviderError> {
         let known = self.metadata().await?;
-        self.token_request(&known, known.exchange(code, code_verifier, indicator)).await
+        self.token_request(&known, known.exchange(code, code_verifier, indicator, scopes)).await
     }
 
     /// RFC 6749 sections 4.4.2 and 6: by a refresh token, or by nothing but the application's own credentials.

@@ -10,7 +10,8 @@ use super::connection::{Connection, Resource};
 use super::private_key::PrivateKey;
 use crate::protocol::setters::setters;
 use crate::protocol::{
-    ClaimSource, ClientAuthMethod, FetchUserInfo, OAuth2, PushedAuthorizationRequests, ResponseMode, RoleClaim,
+    ApiNaming, ClaimSource, ClientAuthMethod, FetchUserInfo, OAuth2, PushedAuthorizationRequests, ResponseMode,
+    RoleClaim,
 };
 use crate::secret::Secret;
 
@@ -131,6 +132,8 @@ pub struct ProviderConfig {
     /// Apple sends a name so, with the first login only: keep it in a [login hook](crate::Config::on_login). It is not
     /// signed: it is what the user calls themselves.
     pub name_in_response: Vec<String>,
+    /// How this provider is told for which API a token is. By default by the parameter `resource` (RFC 8707).
+    pub api_naming: ApiNaming,
     /// The APIs to which the tokens of a login here may be sent. An API that accepts tokens of several providers is
     /// listed at each.
     pub resources: Vec<Resource>,
@@ -182,6 +185,7 @@ impl ProviderConfig {
         value plain_jwt_access_tokens: bool;
         some access_token_audience: String;
         some id_token_signed_response_alg: String;
+        value api_naming: ApiNaming;
         value revoke_at_logout: bool;
         value revocation_is_per_token: bool;
         value logout_at_provider: bool;

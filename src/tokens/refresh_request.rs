@@ -26,8 +26,10 @@ impl<'a> RefreshTask<'a> {
         async move {
             let grant = grant.ok_or(ProviderError::Malformed("there is no grant"))?;
             let narrowed = grant.narrowed();
+            let is_for_some = place.registered().filter(|one| narrowed.is_empty() && !one.elsewhere.is_empty());
+            let own = is_for_some.map_or(narrowed, |connection| connection.of_code(&grant.scopes));
             let scopes = match (&request.indicator, place.registered()) {
-                (None, _) if grant.refresh_token.is_some() => &narrowed,
+                (None, _) if grant.refresh_token.is_some() => &own,
                 // One token for all APIs that have none of their own.
                 (None, Some(connection)) => &connection.scopes,
                 _ => &request.scopes,

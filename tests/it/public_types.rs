@@ -73,6 +73,7 @@ fn public_types_are_shared_between_tasks() {
     shared::<EmailAddresses>();
     shared::<SharedAccount>();
     shared::<AdminClaim>();
+    shared::<ApiNaming>();
     shared::<ClientAuthMethod>();
     shared::<PrivateKey>();
     shared::<FetchUserInfo>();

@@ -4,5 +4,6 @@ pub(crate) mod app;
 
 mod disconnect;
 mod grants;
+mod naming;
 mod owners;
 mod resources;

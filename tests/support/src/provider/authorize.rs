@@ -74,6 +74,8 @@ impl State {
             && (params.get("code_challenge_method") != Some("S256") || !params.has("code_challenge"))
         {
             Err("invalid_request")
+        } else if let Err(error) = self.settings.api_naming.asked(&params) {
+            Err(error)
         } else if self.settings.deny || chosen.as_deref() == Some("deny") {
             Err("access_denied")
         } else {
@@ -162,7 +164,7 @@ impl State {
             user: session.user.clone(),
             client_id: text("client_id").unwrap_or_default(),
             scope: asked.filter(consented).collect(),
-            resources: params.all("resource").into_iter().map(str::to_owned).collect(),
+            resources: self.settings.api_naming.asked(params).unwrap_or_default(),
             nonce: text("nonce"),
             acr: params.get("acr_values").and_then(|values| values.split(' ').next()).map(str::to_owned),
             auth_time: session.auth_time,

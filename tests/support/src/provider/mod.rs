@@ -17,6 +17,7 @@ mod endpoints;
 pub mod jwt;
 pub mod keys;
 pub mod lies;
+mod naming;
 mod observe;
 mod state;
 mod token;
@@ -30,6 +31,7 @@ use serde_json::Value;
 
 pub use assertion::Assertion;
 pub use edits::{AuthorizationResponse, Endpoint};
+pub use naming::ApiNaming;
 pub use observe::{AuthorizationRequest, Issued, Revocation, TokenRequest};
 use state::State;
 pub use state::{RevocationReach, Settings, User};

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::edits::Edits;
 use super::keys::{Alg, Key};
+use super::naming::ApiNaming;
 use super::observe::Log;
 use super::{CLIENT_ID, CLIENT_SECRET};
 use crate::clock::Seconds;
@@ -55,6 +56,7 @@ pub struct Settings {
     /// For how many seconds a refresh token that was spent may come again and yields new tokens, as some providers have
     /// it.
     pub reuse_grace: u64,
+    pub api_naming: ApiNaming,
     /// Refuses a refresh that names no resource (RFC 8707 section 2).
     pub require_resource: bool,
     pub id_token_on_refresh: bool,
@@ -105,6 +107,7 @@ impl Default for Settings {
             refresh_token_once: false,
             rotate_refresh_tokens: true,
             reuse_grace: 0,
+            api_naming: ApiNaming::Resource,
             require_resource: false,
             id_token_on_refresh: true,
             token_status: 200,

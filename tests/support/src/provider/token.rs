@@ -21,6 +21,9 @@ type Client = (String, &'static str);
 /// The tokens' owner and the response; or the error code.
 type Outcome = Result<(String, Map<String, Value>), &'static str>;
 
+/// The response; or the error code.
+type Issuing = Result<Map<String, Value>, &'static str>;
+
 impl State {
     /// Client authentication as RFC 6749 section 2.3 has it. A public client names itself.
     pub(super) fn authenticate(
@@ -92,7 +95,7 @@ impl State {
         let outcome = match grant_type.as_str() {
             "authorization_code" => self.exchange(&record.client_id, &params),
             "refresh_token" => self.refresh(&record.client_id, &params),
-            "client_credentials" => Ok(self.client_credentials(&record.client_id, &params)),
+            "client_credentials" => self.client_credentials(&record.client_id, &params),
             _ => Err("unsupported_grant_type"),
         };
         record.outcome = outcome.as_ref().map(|(owner, _)| owner.clone()).map_err(|error| (*error).to_owned());
@@ -126,7 +129,8 @@ impl State {
             return Err("invalid_grant");
         }
         let granted = self.families[family].clone();
-        let mut tokens = self.issue(&granted, family, params, granted.scope.clone());
+        let scope = scopes(params).unwrap_or_else(|| granted.scope.clone());
+        let mut tokens = self.issue(&granted, family, params, scope)?;
         let prompt = self.log.authorizations.last().and_then(|one| one.params.get("prompt"));
         let first = self.consented.insert(granted.user.clone()) || prompt == Some("consent");
         if self.settings.issue_refresh_tokens && (first || !self.settings.refresh_token_once) {
@@ -162,15 +166,14 @@ impl State {
             return Err("invalid_target");
         }
         let granted = self.families[at].clone();
-        let asked: Option<Vec<String>> =
-            params.get("scope").map(|scope| scope.split_whitespace().map(str::to_owned).collect());
+        let asked = scopes(params);
         if asked.as_ref().is_some_and(|asked| asked.iter().any(|scope| !granted.scope.contains(scope))) {
             return Err("invalid_scope");
         }
         if !std::mem::replace(&mut refresh.spent, true) {
             refresh.spent_at = now;
         }
-        let mut tokens = self.issue(&granted, at, params, asked.unwrap_or_else(|| granted.scope.clone()));
+        let mut tokens = self.issue(&granted, at, params, asked.unwrap_or_else(|| granted.scope.clone()))?;
         if rotate {
             tokens.insert("refresh_token".to_owned(), self.new_refresh_token(at).into());
         }
@@ -181,12 +184,12 @@ impl State {
         Ok((granted.user, tokens))
     }
 
-    fn client_credentials(&mut self, client_id: &str, params: &Params) -> (String, Map<String, Value>) {
-        let scope = params.get("scope").unwrap_or_default().split_whitespace().map(str::to_owned).collect();
-        (client_id.to_owned(), self.access_token(client_id, client_id, params, scope, None, Vec::new()))
+    fn client_credentials(&mut self, client_id: &str, params: &Params) -> Outcome {
+        let scope = scopes(params).unwrap_or_default();
+        Ok((client_id.to_owned(), self.access_token(client_id, client_id, params, scope, None, Vec::new())?))
     }
 
-    fn issue(&mut self, granted: &Family, at: usize, params: &Params, scope: Vec<String>) -> Map<String, Value> {
+    fn issue(&mut self, granted: &Family, at: usize, params: &Params, scope: Vec<String>) -> Issuing {
         let client_id = granted.client_id.clone();
         self.access_token(&granted.user, &client_id, params, scope, Some(at), granted.resources.clone())
     }
@@ -194,15 +197,15 @@ impl State {
     fn access_token(
         &mut self, owner: &str, client_id: &str, params: &Params, scope: Vec<String>, family: Option<usize>,
         granted_resources: Vec<String>,
-    ) -> Map<String, Value> {
+    ) -> Issuing {
+        let (resources, scope) = self.settings.api_naming.issued(params, scope, granted_resources)?;
         let token = self.draw("at") + &"x".repeat(self.settings.access_token_padding);
         let lifetime = self.settings.access_token_lifetime;
-        let asked: Vec<_> = params.all("resource").into_iter().map(str::to_owned).collect();
         let access = Access {
             owner: owner.to_owned(),
             client_id: client_id.to_owned(),
             scope: scope.clone(),
-            resources: if asked.is_empty() { granted_resources } else { asked },
+            resources,
             expires_at: self.now() + lifetime + self.settings.leeway,
             family,
             revoked: false,
@@ -212,7 +215,7 @@ impl State {
             "access_token": token, "token_type": "Bearer", "expires_in": lifetime, "scope": scope.join(" "),
         });
         let Value::Object(response) = response else { unreachable!() };
-        response
+        Ok(response)
     }
 
     fn new_refresh_token(&mut self, family: usize) -> String {
@@ -247,6 +250,10 @@ impl State {
         apply(if refreshed { &self.edits.refreshed_id_token } else { &self.edits.id_token }, &mut draft);
         draft.encode()
     }
+}
+
+fn scopes(params: &Params) -> Option<Vec<String>> {
+    params.get("scope").map(|scope| scope.split_whitespace().map(str::to_owned).collect())
 }
 
 /// `Basic`, with both halves form-decoded (RFC 6749 section 2.3.1).
