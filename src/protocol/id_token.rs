@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::issuer::ProviderIssuer;
-use super::json::{self, Claims, Mismatch};
+use super::json::{self, Claims, mismatch};
 use super::jws::JwtError::{self, AnotherOwner, OtherAuthentication, Refused};
 use super::jws::{self, Algorithm, JwsPolicy, KeySet, VerifiedJws, refused};
 use crate::clock::Timestamp;
@@ -83,7 +83,7 @@ pub(super) fn readable(token: &mut VerifiedJws<'_>, decisive: &[String]) -> Resu
         [OF_TOKEN, DECISIVE].iter().any(|known| known.contains(&name.as_str())) || decisive.contains(name)
     };
     if let Some(name) = token.unreadable.iter().find(decides) {
-        return Err(Refused(format!("{name} cannot be read").as_str().into()));
+        return Err(Refused(format!("{name} cannot be read")));
     }
     token.claims.retain(|name, value| !value.is_null() || NEVER_NULL.contains(&name.as_str()));
     Ok(())
@@ -120,7 +120,7 @@ pub(crate) fn verify(
             let acr = json::text(claims, "acr");
             if !acr_values.is_empty() && !acr_values.iter().any(|wanted| Some(wanted.as_str()) == acr) {
                 let expected = acr_values.join(" or ");
-                return Err(OtherAuthentication(Mismatch::new("acr", claims.get("acr"), expected)));
+                return Err(OtherAuthentication(mismatch("acr", claims.get("acr"), expected)));
             }
         }
         IdTokenUse::Refresh { original: Some(original) } => same_authentication(claims, &facts, original)?,
@@ -184,7 +184,7 @@ fn authorized_party(claims: &Claims, facts: &OriginalIdToken, client_id: &str) -
 }
 
 /// A date, with how far it is from this clock, by which it must be as expected.
-fn at_fault(claims: &Claims, name: &str, now: Timestamp, expected: &str) -> Mismatch {
+fn at_fault(claims: &Claims, name: &str, now: Timestamp, expected: &str) -> String {
     let date = json::numeric_date(claims, name);
     let distance = date.map(|date| i128::from(date) - i128::from(now.as_secs()));
     let distance = match distance {
@@ -193,7 +193,7 @@ fn at_fault(claims: &Claims, name: &str, now: Timestamp, expected: &str) -> Mism
         None => String::new(),
     };
     let leeway = LEEWAY.as_secs();
-    Mismatch::new(name, claims.get(name), format_args!("{expected}, with {leeway} s of leeway{distance}"))
+    mismatch(name, claims.get(name), format_args!("{expected}, with {leeway} s of leeway{distance}"))
 }
 
 /// 3.1.3.7 (9) and (10), and `nbf` (RFC 7519 section 4.1.5).
@@ -230,7 +230,7 @@ fn authenticated_recently(claims: &Claims, max_age: Option<Duration>, now: Times
         return Ok(());
     }
     let expected = format!("a date at most {} s ago", max_age.as_secs());
-    Err(OtherAuthentication(Mismatch::new("auth_time", claims.get("auth_time"), expected)))
+    Err(OtherAuthentication(mismatch("auth_time", claims.get("auth_time"), expected)))
 }
 
 /// Section 12.2. Whoever differs in `iss` or `sub` is somebody else; the rest is an answer that is not to be used. An `azp`
@@ -238,7 +238,7 @@ fn authenticated_recently(claims: &Claims, max_age: Option<Duration>, now: Times
 /// neither from one refresh to the next.
 fn same_authentication(claims: &Claims, facts: &OriginalIdToken, original: &OriginalIdToken) -> Result<(), JwtError> {
     let another = |name, expected: &str| {
-        Err(AnotherOwner(Mismatch::new(name, claims.get(name), format_args!("{expected:?}, as at first"))))
+        Err(AnotherOwner(mismatch(name, claims.get(name), format_args!("{expected:?}, as at first"))))
     };
     if facts.subject != original.subject {
         return another("sub", &original.subject);

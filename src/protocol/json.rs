@@ -45,20 +45,8 @@ pub(crate) fn shown(value: Option<&Value>) -> String {
 }
 
 /// What a member is and should be, in words. Secrets are not shown.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct Mismatch(String);
-
-impl Mismatch {
-    pub(crate) fn new(name: &str, found: Option<&Value>, expected: impl fmt::Display) -> Self {
-        Self(format!("{name} is {}, expected {expected}", shown(found)))
-    }
-}
-
-impl From<&str> for Mismatch {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
+pub(crate) fn mismatch(name: &str, found: Option<&Value>, expected: impl fmt::Display) -> String {
+    format!("{name} is {}, expected {expected}", shown(found))
 }
 
 struct Members;

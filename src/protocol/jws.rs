@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::json::{self, Mismatch};
+use super::json::{self, mismatch};
 
 /// A signature algorithm that is accepted: asymmetric, and never `none` (RFC 8725 sections 3.1 and 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -160,20 +160,20 @@ pub(crate) fn claimed_issuer(compact: &str) -> Option<String> {
 pub(crate) enum JwtError {
     /// It may be a key that was rotated in a moment ago.
     #[error("is signed with a key that the provider does not publish: {0}")]
-    UnknownKey(Mismatch),
+    UnknownKey(String),
     #[error("is refused: {0}")]
-    Refused(Mismatch),
+    Refused(String),
     /// All of it holds, and it is of another authentication than was asked for.
     #[error("does not say the authentication that was asked for: {0}")]
-    OtherAuthentication(Mismatch),
+    OtherAuthentication(String),
     /// All of it holds, and it is about somebody else.
     #[error("names another owner: {0}")]
-    AnotherOwner(Mismatch),
+    AnotherOwner(String),
 }
 
 /// A member is not as it must be.
 pub(super) fn refused(members: &Map<String, Value>, name: &str, expected: impl fmt::Display) -> JwtError {
-    JwtError::Refused(Mismatch::new(name, members.get(name), expected))
+    JwtError::Refused(mismatch(name, members.get(name), expected))
 }
 
 /// A JWT whose signature holds.
@@ -250,7 +250,7 @@ pub(crate) fn verify<'a>(
     Ok(VerifiedJws { claims, unreadable, algorithm, key_issuer, key: &key.jwk })
 }
 
-fn unknown_key(keys: &KeySet, header: &Map<String, Value>, candidates: usize) -> Mismatch {
+fn unknown_key(keys: &KeySet, header: &Map<String, Value>, candidates: usize) -> String {
     if candidates > 0 {
         return "the signature is not by the key that is named".into();
     }
@@ -260,7 +260,7 @@ fn unknown_key(keys: &KeySet, header: &Map<String, Value>, candidates: usize) ->
         keys.0.len(),
         json::shown(Some(&names.into()))
     );
-    Mismatch::new("kid", header.get("kid"), expected)
+    mismatch("kid", header.get("kid"), expected)
 }
 
 /// A JWT, taken apart.

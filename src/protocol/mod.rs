@@ -51,7 +51,7 @@ pub(crate) use self::client::{ApiNaming, Built, ProviderClient};
 pub(crate) use self::fetch_metadata::{Decision, Facts, Origins, Target};
 pub(crate) use self::id_token::{IdToken, IdTokenUse, LEEWAY, OriginalIdToken, TokenPolicy};
 pub(crate) use self::issuer::{PSEUDO, ProviderIssuer};
-pub(crate) use self::json::{Claims, Mismatch};
+pub(crate) use self::json::{Claims, mismatch};
 pub(crate) use self::jws::{Algorithm, JwsPolicy, JwtError, KeySet};
 pub(crate) use self::logout_token::{LogoutEffect, LogoutTarget, LogoutToken};
 pub(crate) use self::metadata::{Metadata, MetadataError};

@@ -8,7 +8,7 @@ use smart_default::SmartDefault;
 use url::{ParseError, Url};
 
 use super::id_token::{IdToken, OriginalIdToken};
-use super::json::{Claims, Mismatch};
+use super::json::{Claims, mismatch};
 use super::jws::JwtError::{self, Refused};
 use crate::clock::Timestamp;
 
@@ -105,7 +105,7 @@ impl OAuth2 {
         };
         if subject.is_empty() || subject.len() > 255 {
             let expected = "a text of at most 255 characters, or a whole number";
-            return Err(Refused(Mismatch::new(&self.subject, found, expected)));
+            return Err(Refused(mismatch(&self.subject, found, expected)));
         }
         let member = |(name, at): (&String, &String)| Some((name.clone(), answer.pointer(at)?.clone()));
         let mut claims: Map<_, _> = self.claims.iter().filter_map(member).collect();

@@ -11,7 +11,7 @@ use url::Url;
 use super::error::ProviderError;
 use super::{Provider, bearer, refusal, request};
 use crate::protocol::json::{self};
-use crate::protocol::{IdToken, IdTokenUse, JwtError, Mismatch, OAuth2, TokenResponse};
+use crate::protocol::{IdToken, IdTokenUse, JwtError, OAuth2, TokenResponse, mismatch};
 use crate::secret::Secret;
 
 impl Provider {
@@ -54,7 +54,7 @@ impl Provider {
             {
                 let (found, expected) = (Value::from(identity.facts.subject), &original.subject);
                 let expected = format_args!("{expected:?}, as at first");
-                JwtError::AnotherOwner(Mismatch::new(&oauth2.subject, Some(&found), expected))
+                JwtError::AnotherOwner(mismatch(&oauth2.subject, Some(&found), expected))
             }
             _ => return Ok(identity),
         };
