@@ -46,7 +46,7 @@ pub(crate) async fn start(context: &EndpointContext) -> EndpointAnswer {
     let unknown = || page::bad_request("There is no sign-in service with that name.");
     let named = given.get("provider").map(|name| runtime.providers.login_named(name).ok_or_else(unknown));
     let named = named.transpose()?;
-    let mut options = given.login_options(&runtime.providers, named.map(|named| &**named))?;
+    let mut options = given.of_login(&runtime.providers, named.map(|named| &**named))?;
     let key = proof_key(session.as_ref().ok().and_then(|session| session.as_deref()), None);
     let own = context.is_own(context.is_proven(key.as_deref()));
     let linked = runtime.settings.linked(&destination, own);

@@ -73,16 +73,13 @@ impl EndpointQuery {
         })
     }
 
-    /// The options of a login at this provider or, where none is named, at any of them: with the parameters that are allowed
-    /// there.
-    pub(crate) fn login_options(
+    /// The options of a login at this provider or, where none is named, at any: with the parameters that are allowed there.
+    pub(crate) fn of_login(
         &self, providers: &Providers, at: Option<&Provider>,
     ) -> Result<LoginOptions, Response<Bytes>> {
-        let is_meant = |name: &str| is_for_provider(name) || providers.allow(None, name);
-        let mut parameters = self.0.clone();
-        parameters.retain(|name, _| is_meant(name));
-        let options = LoginOptions { parameters, ..self.options()? };
-        let checked = providers.check_parameters(at, &options);
+        let mut options = LoginOptions { parameters: self.0.clone(), ..self.options()? };
+        options.parameters.retain(|name, _| is_for_provider(name) || providers.allow(None, name));
+        let checked = providers.check(at, &options);
         checked.map(|()| options).map_err(|refused| page::bad_request(&refused.to_string()))
     }
 }

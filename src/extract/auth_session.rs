@@ -69,7 +69,7 @@ impl AuthSession {
     /// that are too long or that no provider for logins allows.
     pub fn login_url_with(&self, destination: &str, options: &LoginOptions) -> Result<String, DestinationError> {
         let destination = self.0.runtime.settings.destination(destination)?;
-        self.0.runtime.providers.check_parameters(None, options)?;
+        self.0.runtime.providers.check(None, options)?;
         let address = urls::path(&self.0.runtime, None, &destination, options);
         Ok(urls::with_proof(&self.0.runtime, self.proof_key().as_deref(), address))
     }
@@ -85,7 +85,7 @@ impl AuthSession {
         &self, destination: &str, options: &LoginOptions,
     ) -> Result<Vec<ProviderChoice>, DestinationError> {
         let destination = self.0.runtime.settings.destination(destination)?;
-        self.0.runtime.providers.check_parameters(None, options)?;
+        self.0.runtime.providers.check(None, options)?;
         Ok(login::choices(&self.0.runtime, self.proof_key().as_deref(), &destination, options))
     }
 

@@ -98,9 +98,7 @@ impl Providers {
     }
 
     /// Checks the parameters that a login adds.
-    pub(crate) fn check_parameters(
-        &self, at: Option<&Provider>, options: &LoginOptions,
-    ) -> Result<(), DestinationError> {
+    pub(crate) fn check(&self, at: Option<&Provider>, options: &LoginOptions) -> Result<(), DestinationError> {
         let length: usize = options.parameters.iter().map(|(name, value)| name.len() + value.len()).sum();
         match options.parameters.keys().find(|name| !self.allow(at, name)) {
             Some(name) => Err(DestinationError::ParameterNotAllowed(name.clone())),
