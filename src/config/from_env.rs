@@ -73,6 +73,7 @@ impl Config {
     /// | `OIDC_SCOPES` | scopes of a login, separated by spaces | `openid email profile` |
     /// | `OIDC_RESPONSE_MODE` | `query` or `form_post` | `query` |
     /// | `OIDC_ID_TOKEN_SIGNED_RESPONSE_ALG` | the one algorithm of ID and logout tokens | those of the metadata |
+    /// | `OIDC_USERINFO_SIGNED_RESPONSE_ALG` | the one algorithm of UserInfo responses, which must then be signed ([`ProviderConfig::userinfo_signed_response_alg`]) | plain, or those of the metadata |
     /// | `OIDC_PRIVATE_KEY_FILE` | in place of a secret: files with [private keys](crate::PrivateKey), separated by commas; the first signs | none |
     /// | `OIDC_PRIVATE_KEY_ID`, `OIDC_CLIENT_ASSERTION_ISSUER` | at Apple: the key id, and the team id | the key's thumbprint, the client id |
     /// | `OIDC_TOKEN_ENDPOINT_AUTH_SIGNING_ALG` | the algorithm of the assertions that an RSA key signs: `RS256` or `PS256` | `RS256` |
@@ -244,6 +245,8 @@ impl ProviderConfig {
             display_name: text("DISPLAY_NAME").or_else(|| defaults.display_name.clone()),
             id_token_signed_response_alg: text("ID_TOKEN_SIGNED_RESPONSE_ALG")
                 .or_else(|| defaults.id_token_signed_response_alg.clone()),
+            userinfo_signed_response_alg: text("USERINFO_SIGNED_RESPONSE_ALG")
+                .or_else(|| defaults.userinfo_signed_response_alg.clone()),
             tenants: listed("TENANTS").unwrap_or_else(|| defaults.tenants.clone()),
             any_tenant: defaults.any_tenant && listed("TENANTS").is_none(),
             login_parameters: listed("LOGIN_PARAMETERS").unwrap_or_else(|| defaults.login_parameters.clone()),

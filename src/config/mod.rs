@@ -503,6 +503,7 @@ mod tests {
                 ("PUSHED_AUTHORIZATION_REQUESTS", "always"),
                 ("ID_TOKEN_SIGNED_RESPONSE_ALG", "ES256"),
                 ("API_NAMING", "scope"),
+                ("USERINFO_SIGNED_RESPONSE_ALG", "PS256"),
             ]
             .map(|(end, value)| (variable(end), value))
         };
@@ -520,6 +521,7 @@ mod tests {
             assert_eq!(provider.pushed_authorization_requests, PushedAuthorizationRequests::Always);
             assert_eq!(provider.id_token_signed_response_alg.as_deref(), Some("ES256"));
             assert_eq!(provider.api_naming, crate::protocol::ApiNaming::Scope);
+            assert_eq!(provider.userinfo_signed_response_alg.as_deref(), Some("PS256"));
         }
         assert_eq!((config.cookie_name.as_str(), config.frontchannel_logout), ("shop", true));
         for (name, wrong) in [("OIDC_FETCH_USER_INFO", "soon"), ("FRONTCHANNEL_LOGOUT", "1"), ("OIDC_LOGIN", "no")] {

@@ -172,13 +172,13 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
     if provider.oauth2.is_none() && provider.login && !provider.scopes.iter().any(|scope| scope == "openid") {
         problems.push("scopes lack `openid`: add it, because without it the provider issues no ID token".to_owned());
     }
-    if let Some(name) = &provider.id_token_signed_response_alg
-        && Algorithm::from_name(name).is_none()
-    {
-        problems.push(format!(
-            "id_token_signed_response_alg is {name:?} (OIDC_ID_TOKEN_SIGNED_RESPONSE_ALG): use an asymmetric algorithm, such as \
-             RS256 or ES256"
-        ));
+    for (setting, value) in [
+        ("id_token_signed_response_alg", &provider.id_token_signed_response_alg),
+        ("userinfo_signed_response_alg", &provider.userinfo_signed_response_alg),
+    ] {
+        let unknown = value.iter().filter(|name| Algorithm::from_name(name).is_none());
+        let (variable, known) = (setting.to_uppercase(), "use an asymmetric algorithm, such as RS256 or ES256");
+        problems.extend(unknown.map(|name| format!("{setting} is {name:?} (OIDC_{variable}): {known}")));
     }
     roles(provider, problems);
     let names = provider.authorization_parameters.iter().map(|(name, _)| name.as_str());

@@ -396,6 +396,8 @@ mod tests {
             assert!(problem(|c| c.public_url = public_url).contains("public_url"), "{path}");
         }
         assert!(problem(|c| c.provider.id_token_signed_response_alg = Some("HS256".into())).contains("RS256"));
+        let user_info = problem(|c| c.provider.userinfo_signed_response_alg = Some("none".into()));
+        assert!(user_info.contains("userinfo_signed_response_alg is \"none\" (OIDC_USERINFO_SIGNED_RESPONSE_ALG)"));
         assert!(problem(|c| c.provider.issuer = "http://op.test".into()).contains("issuer"));
         assert!(problem(|c| c.provider.issuer.clear()).contains("OIDC_ISSUER"));
         assert!(problem(|c| c.provider.client_id = String::new()).contains("client_id"));

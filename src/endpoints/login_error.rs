@@ -169,7 +169,10 @@ impl LoginError {
             | Self::TooLarge
             | Self::TooLargeToCarry(_)
             | Self::Provider(
-                ProviderError::IdToken(_) | ProviderError::Identity(_) | ProviderError::FetchUserInfo(_),
+                ProviderError::IdToken(_)
+                | ProviderError::Identity(_)
+                | ProviderError::FetchUserInfo(_)
+                | ProviderError::UserInfo(_),
             ) => Unkept::Refused,
             // Whatever it is, no revocation takes anything away for it.
             _ => Unkept::Failed,
@@ -206,6 +209,7 @@ mod tests {
             TooLarge,
             Provider(ProviderError::IdToken(JwtError::UnknownKey("kid".into()))),
             Provider(ProviderError::FetchUserInfo(UserInfoError::AnotherSubject)),
+            Provider(ProviderError::UserInfo(JwtError::UnknownKey("kid".into()))),
         ];
         for failure in refused {
             assert_eq!(failure.unkept(), Unkept::Refused, "{failure}");

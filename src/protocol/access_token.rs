@@ -17,6 +17,13 @@ const PLAIN_TYPES: &[&str] = &["", "jwt", "at+jwt"];
 /// Claims of other tokens: of ID tokens, of logout tokens, and of access tokens that need a proof besides (RFC 7800).
 const OF_OTHERS: &[&str] = &["nonce", "at_hash", "c_hash", "events", "cnf"];
 
+/// Refuses the claims of other tokens. Their values are not shown: a nonce is a secret.
+pub(super) fn of_no_other(claims: &Map<String, Value>) -> Result<(), JwtError> {
+    let other = OF_OTHERS.iter().find(|name| claims.contains_key(**name));
+    let why = |name| JwtError::Refused(format!("{name} is there, as in another kind of token").as_str().into());
+    other.map_or(Ok(()), |name| Err(why(name)))
+}
+
 /// How some providers name the kind of a token in its claims, and the kinds that are an access token: Keycloak, Amazon
 /// Cognito and Ory Hydra, and RFC 7662 section 2.2.
 const KINDS: &[(&str, &[&str])] =
@@ -84,9 +91,7 @@ impl BearerToken {
         if json::text(&claims, "aud") != Some(audience) && !audiences.iter().any(|one| one == audience) {
             return Err(refused(&claims, "aud", format_args!("{audience:?}")));
         }
-        if let Some(name) = OF_OTHERS.iter().find(|name| claims.contains_key(**name)) {
-            return Err(refused(&claims, name, "none, as in an access token that needs no other proof"));
-        }
+        of_no_other(&claims)?;
         let is_other = |(name, kinds): &&(&str, &[&str])| {
             let named = claims.get(*name).map(|named| named.as_str().unwrap_or_default().to_ascii_lowercase());
             named.is_some_and(|named| !kinds.contains(&named.as_str()))

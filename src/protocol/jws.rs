@@ -209,13 +209,15 @@ pub(crate) struct JwsPolicy<'a> {
     pub(crate) keys_are_new: bool,
 }
 
+const NOT_SIGNED: &str = "it has not the three parts of a signed JWT (RFC 7515 section 7.1); encrypted ones have five: turn the encryption off";
+
 /// Verifies a JWT in its compact form, of one of these kinds: `typ` (RFC 8725 section 3.11), where the first may be empty for a
 /// token that names none. Nothing of it is to be believed before.
 pub(crate) fn verify<'a>(
     compact: &str, keys: &'a KeySet, kinds: &[&str], policy: &JwsPolicy<'_>,
 ) -> Result<VerifiedJws<'a>, JwtError> {
     let Parts { header, claims, unreadable, message, signature } =
-        parse(compact).ok_or(JwtError::Refused("it is no JWT with a signature (RFC 7515 section 7.1)".into()))?;
+        parse(compact).ok_or(JwtError::Refused(NOT_SIGNED.into()))?;
     check_header(&header, kinds)?;
     let name = json::text(&header, "alg").and_then(Algorithm::from_name);
     let algorithm = name.filter(|algorithm| policy.algorithms.contains(algorithm)).ok_or_else(|| {

@@ -24,6 +24,8 @@ pub(crate) struct Metadata {
     /// RFC 9207: an authorization response without `iss` is then not this provider's.
     pub(crate) sends_iss: bool,
     pub(crate) algorithms: Vec<Algorithm>,
+    /// Those of signed UserInfo responses.
+    pub(crate) user_info_algorithms: Vec<Algorithm>,
     pub(crate) client_auth_methods: Vec<String>,
     pub(crate) scopes: Vec<String>,
 }
@@ -87,7 +89,7 @@ pub(crate) fn by_hand(issuer: &ProviderIssuer, configured: &Map<String, Value>) 
 /// | issuer, authorization, token and key set endpoint | refused | refused |
 /// | other endpoints, list of methods | absent | absent, ignored |
 /// | what adds a check (`iss` in responses, pushed requests required) | false | true: the check is made |
-/// | algorithms | RS256 | entries are skipped; if none is left, RS256 |
+/// | algorithms (of signed UserInfo: none is left where no entry is accepted) | RS256 | entries are skipped; if none is left, RS256 |
 ///
 /// `internal_url` stands for the issuer in the URLs of the endpoints that this application calls itself.
 pub(crate) fn parse(
@@ -116,7 +118,8 @@ pub(crate) fn parse(
         par_endpoint: document.optional("pushed_authorization_request_endpoint", Document::called),
         requires_par: document.adds_check("require_pushed_authorization_requests"),
         sends_iss: document.adds_check("authorization_response_iss_parameter_supported"),
-        algorithms: document.algorithms()?,
+        algorithms: document.algorithms(ALGORITHMS)?,
+        user_info_algorithms: document.algorithms("userinfo_signing_alg_values_supported").unwrap_or_default(),
         client_auth_methods: document.texts("token_endpoint_auth_methods_supported"),
         scopes: document.texts("scopes_supported"),
     };
@@ -206,14 +209,14 @@ impl Document<'_> {
         texts
     }
 
-    fn algorithms(&mut self) -> Result<Vec<Algorithm>, MetadataError> {
-        let mut named = self.texts(ALGORITHMS);
+    fn algorithms(&mut self, name: &str) -> Result<Vec<Algorithm>, MetadataError> {
+        let mut named = self.texts(name);
         if named.is_empty() {
             named.push("RS256".to_owned());
         }
         let algorithms: Vec<_> = named.iter().filter_map(|name| Algorithm::from_name(name)).collect();
         if algorithms.is_empty() {
-            return Err(MetadataError::Algorithms { found: json::shown(self.members.get(ALGORITHMS)) });
+            return Err(MetadataError::Algorithms { found: json::shown(self.members.get(name)) });
         }
         Ok(algorithms)
     }

@@ -17,7 +17,7 @@
 //! | token response | [`token`] | it refuses the whole response, and with it a rotated refresh token, for an odd lifetime or an odd claim of the ID token |
 //! | claims of the ID token | [`id_token`] | it refuses a person for any claim of an unusual type |
 //! | metadata | [`metadata`] | it refuses a provider for any member of an unusual type, or one that this application does not use |
-//! | UserInfo | [`user_info`] | as the claims of the ID token |
+//! | UserInfo, signed or not | [`user_info`] | as the claims of the ID token |
 //! | ID tokens that there are none of | [`oauth2`] | it knows OpenID Providers only |
 //! | logout token | [`logout_token`] | it has none; the logout request is four parameters of a URL |
 //!

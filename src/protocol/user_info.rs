@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::id_token::OF_TOKEN;
+use super::access_token::of_no_other;
+use super::id_token::{self, OF_TOKEN, TokenPolicy};
 use super::json::{self, Claims};
+use super::jws::{self, JwtError, KeySet, refused};
 
 /// Why a UserInfo response is not used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,19 +17,37 @@ pub(crate) enum UserInfoError {
     /// Section 5.3.4: the claims of somebody else MUST NOT be used.
     #[error("the UserInfo response is about somebody else")]
     AnotherSubject,
+    #[error("the UserInfo response is not signed, expected {0} (userinfo_signed_response_alg): set it at the provider")]
+    Unsigned(&'static str),
 }
 
-/// The claims about `subject`, and the names of those that are left out because their values cannot be read. Signed and
-/// encrypted responses are not asked for and not understood.
-pub(crate) fn parse(body: &[u8], subject: &str, decisive: &[String]) -> Result<(Claims, Vec<String>), UserInfoError> {
-    let (claims, unreadable) = json::members(body).ok_or(UserInfoError::Malformed)?;
+/// Verifies a signed response (section 5.3.2) about a user of this issuer, as far as an ID token: it need not say when it was
+/// issued, and until when it counts. The second are the names of claims whose values cannot be read.
+pub(crate) fn verify(
+    compact: &str, issuer: &str, keys: &KeySet, expected: &TokenPolicy<'_>,
+) -> Result<(Claims, Vec<String>), JwtError> {
+    let mut token = jws::verify(compact, keys, &["", "jwt", "jose"], &expected.jws)?;
+    id_token::readable(&mut token, &[])?;
+    let mut claims = token.claims;
+    if expected.issuer.check(&claims, token.key_issuer)? != issuer {
+        return Err(refused(&claims, "iss", format_args!("{issuer:?}, as in the ID token")));
+    }
+    id_token::audience(&claims, expected)?;
+    of_no_other(&claims)?;
+    claims.entry("exp").or_insert_with(|| expected.now.as_secs().into());
+    id_token::times(&claims, json::numeric_date(&claims, "iat").unwrap_or_default(), expected.now)?;
+    Ok((claims, token.unreadable))
+}
+
+/// Checks that claims are about `subject`, and that nothing is decided by those whose values cannot be read.
+pub(crate) fn check(
+    claims: Claims, unreadable: &[String], subject: &str, decisive: &[String],
+) -> Result<Claims, UserInfoError> {
     if json::text(&claims, "sub") != Some(subject) {
         return Err(UserInfoError::AnotherSubject);
     }
-    match unreadable.iter().find(|name| decisive.contains(name)) {
-        Some(name) => Err(UserInfoError::Unreadable(name.clone())),
-        None => Ok((claims, unreadable)),
-    }
+    let unread = unreadable.iter().find(|name| decisive.contains(name));
+    unread.map_or(Ok(claims), |name| Err(UserInfoError::Unreadable(name.clone())))
 }
 
 /// Other claims of the ID token that say nothing about the person.
@@ -107,7 +127,10 @@ mod tests {
 
     #[test]
     fn only_the_same_subject_is_used() {
-        let parse = |body: &[u8], subject| super::parse(body, subject, &[]).map(|(claims, _)| claims);
+        let parse = |body: &[u8], subject| {
+            let (claims, unreadable) = json::members(body).ok_or(UserInfoError::Malformed)?;
+            check(claims, &unreadable, subject, &[])
+        };
         assert!(parse(br#"{"sub":"a1","name":"Alice"}"#, "a1").is_ok());
         for other in [r#"{"sub":"b1"}"#, r#"{"name":"Alice"}"#, r#"{"sub":""}"#, r#"{"sub":1}"#] {
             assert_eq!(parse(other.as_bytes(), "a1"), Err(UserInfoError::AnotherSubject), "{other}");
@@ -119,9 +142,12 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_left_out_unless_something_is_decided_by_it() {
         let body = br#"{"sub":"a1","name":"\ud83d","email":"a@x.test"}"#;
-        let (claims, unreadable) = parse(body, "a1", &["email".into()]).unwrap();
-        assert_eq!((claims.contains_key("name"), unreadable), (false, vec!["name".to_owned()]));
-        assert_eq!(parse(body, "a1", &["name".into()]), Err(UserInfoError::Unreadable("name".into())));
+        let (claims, unreadable) = json::members(body).unwrap();
+        assert_eq!((claims.contains_key("name"), &unreadable), (false, &vec!["name".to_owned()]));
+        let check = |subject, decisive: &str| check(claims.clone(), &unreadable, subject, &[decisive.to_owned()]);
+        assert!(check("a1", "email").is_ok());
+        assert_eq!(check("a1", "name"), Err(UserInfoError::Unreadable("name".into())));
+        assert_eq!(check("b1", "name"), Err(UserInfoError::AnotherSubject));
     }
 
     #[test]

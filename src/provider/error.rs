@@ -43,6 +43,8 @@ pub(crate) enum ProviderError {
     LogoutToken(JwtError),
     #[error("the access token {0}")]
     AccessToken(JwtError),
+    #[error("the UserInfo response {0}")]
+    UserInfo(JwtError),
     #[error(transparent)]
     FetchUserInfo(#[from] UserInfoError),
 }
@@ -83,10 +85,10 @@ impl ProviderError {
 
     /// Whether a token is signed with a key that the provider may have published a moment ago.
     pub(crate) fn is_unknown_key(&self) -> bool {
-        let (Self::IdToken(error) | Self::LogoutToken(error) | Self::AccessToken(error)) = self else {
+        let (Self::IdToken(why) | Self::LogoutToken(why) | Self::AccessToken(why) | Self::UserInfo(why)) = self else {
             return false;
         };
-        matches!(error, JwtError::UnknownKey(_))
+        matches!(why, JwtError::UnknownKey(_))
     }
 }
 

@@ -3,15 +3,18 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
-use http::header::AUTHORIZATION;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::{HeaderValue, Response, StatusCode};
 use serde_json::Value;
 use url::Url;
 
 use super::error::ProviderError;
 use super::{Provider, bearer, refusal, request};
 use crate::protocol::json::{self};
-use crate::protocol::{IdToken, IdTokenUse, JwtError, OAuth2, TokenResponse, mismatch};
+use crate::protocol::{
+    Algorithm, Claims, IdToken, IdTokenUse, JwsPolicy, JwtError, OAuth2, TokenPolicy, TokenResponse, UserInfoError,
+    mismatch, user_info,
+};
 use crate::secret::Secret;
 
 impl Provider {
@@ -61,8 +64,35 @@ impl Provider {
         Err(ProviderError::Identity(refused))
     }
 
+    /// OpenID Connect Core 1.0 section 5.3: what the provider says about the token's owner, who must be the user of this issuer
+    /// and subject. A signed response is verified with the registered algorithm, or one that the metadata announce.
+    pub(crate) async fn user_info(
+        self: &Arc<Self>, endpoint: &Url, access_token: &Secret, (issuer, subject): (&str, &str),
+    ) -> Result<Claims, ProviderError> {
+        let (answer, known) = (self.get_as_owner(endpoint, access_token).await?, self.metadata().await?);
+        let registered = self.relying_party.userinfo_signed_response_alg.as_deref().and_then(Algorithm::from_name);
+        let algorithms = registered.as_ref().map_or(&known.user_info_algorithms[..], std::slice::from_ref);
+        let is_signed = |kind: &HeaderValue| kind.as_bytes().to_ascii_lowercase().starts_with(b"application/jwt");
+        let (claims, unreadable) = match registered {
+            _ if answer.headers().get(CONTENT_TYPE).is_some_and(is_signed) => {
+                let compact = String::from_utf8_lossy(answer.body());
+                let verified = self.with_keys(&self.keys, None, |keys, expected| {
+                    let jws = JwsPolicy { algorithms, ..expected.jws };
+                    let expected = &TokenPolicy { jws, ..expected.clone() };
+                    user_info::verify(compact.trim(), issuer, keys, expected).map_err(ProviderError::UserInfo)
+                });
+                verified.await?
+            }
+            Some(algorithm) => return Err(UserInfoError::Unsigned(algorithm.name()).into()),
+            None => json::members(answer.body()).ok_or(UserInfoError::Malformed)?,
+        };
+        let claims = user_info::check(claims, &unreadable, subject, &self.relying_party.decisive)?;
+        unreadable.iter().for_each(|name| self.ignored(format_args!("UserInfo's {name} cannot be read")));
+        Ok(claims)
+    }
+
     async fn json_of(&self, endpoint: &Url, access_token: &Secret) -> Result<Value, ProviderError> {
-        let answer = self.get_as_owner(endpoint, access_token).await?;
+        let answer = self.get_as_owner(endpoint, access_token).await?.into_body();
         // One value that cannot be read costs nobody their login; a name that stands twice says two things.
         let object = json::members(&answer).map(|(members, _)| Value::Object(members));
         let list = || serde_json::from_slice(json::without_mark(&answer)).ok().map(Value::Array);
@@ -70,13 +100,13 @@ impl Provider {
     }
 
     /// What an endpoint says to an access token (RFC 6750 section 2.1).
-    pub(super) async fn get_as_owner(&self, endpoint: &Url, access_token: &Secret) -> Result<Bytes, ProviderError> {
+    async fn get_as_owner(&self, endpoint: &Url, access_token: &Secret) -> Result<Response<Bytes>, ProviderError> {
         let authorization = bearer(access_token).ok_or(ProviderError::Malformed("access_token"))?;
         let mut request = request(endpoint.as_str(), "application/json, */*;q=0.1")?;
         request.headers_mut().insert(AUTHORIZATION, authorization);
         let answer = self.send(request).await?;
         match answer.status() {
-            StatusCode::OK => Ok(answer.into_body()),
+            StatusCode::OK => Ok(answer),
             status if status.is_server_error() || matches!(status.as_u16(), 408 | 429) => {
                 Err(refusal(endpoint.to_string(), &answer, None))
             }

@@ -65,7 +65,7 @@ impl Provider {
 
     /// Verifies with the provider's keys, which are read again once, as `again`, where a key is unknown. For that its turn is
     /// waited for, with one of `places` where they are limited.
-    async fn with_keys<T>(
+    pub(super) async fn with_keys<T>(
         self: &Arc<Self>, again: &Cached<KeySet>, places: Option<&Semaphore>,
         verify: impl Fn(&KeySet, &TokenPolicy<'_>) -> Result<T, ProviderError>,
     ) -> Result<T, ProviderError> {

@@ -34,7 +34,6 @@ use bytes::Bytes;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Request, Response, StatusCode};
 use parking_lot::Mutex;
-use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 use url::Url;
 use zeroize::Zeroizing;
@@ -49,7 +48,7 @@ use crate::protocol::metadata::{self};
 use crate::protocol::token::parse_response;
 use crate::protocol::{
     Built, ClientAuthMethod, KeySet, Metadata, ProviderClient, ProviderRefusal, PushedAuthorizationRequests,
-    RefusalRemedy, TokenError, TokenResponse, json, token, user_info,
+    RefusalRemedy, TokenError, TokenResponse, json, token,
 };
 use crate::secret::Secret;
 use crate::store::Key;
@@ -263,16 +262,6 @@ impl Provider {
             (400.., code) => Err(refusal(url, &answer, code.map(json::printable))),
             _ => Err(ProviderError::Malformed("pushed authorization response")),
         }
-    }
-
-    /// OpenID Connect Core 1.0 section 5.3: what the provider says about the token's owner, who must be `subject`.
-    pub(crate) async fn user_info(
-        &self, endpoint: &Url, access_token: &Secret, subject: &str,
-    ) -> Result<Map<String, Value>, ProviderError> {
-        let answer = self.get_as_owner(endpoint, access_token).await?;
-        let (claims, unreadable) = user_info::parse(&answer, subject, &self.relying_party.decisive)?;
-        unreadable.iter().for_each(|name| self.ignored(format_args!("UserInfo's {name} cannot be read")));
-        Ok(claims)
     }
 
     async fn get(&self, url: &str, accept: &'static str) -> Result<Bytes, ProviderError> {

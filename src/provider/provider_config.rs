@@ -126,6 +126,10 @@ pub struct ProviderConfig {
     /// registered there (OpenID Connect Dynamic Client Registration 1.0 section 2). By default each algorithm that the
     /// metadata list is accepted, and a logout token must be signed like the ID tokens of the sessions that it ends.
     pub id_token_signed_response_alg: Option<String>,
+    /// The one algorithm with which this provider signs UserInfo responses, such as `RS256`, as it is registered there (OpenID
+    /// Connect Dynamic Client Registration 1.0 section 2). A response without a signature is then refused. By default it may be
+    /// plain JSON, or signed with an algorithm that the metadata list.
+    pub userinfo_signed_response_alg: Option<String>,
     /// JSON pointers (RFC 6901) into the parameter `user` of an authorization response, such as `/name/firstName`. The texts
     /// there, joined by blanks, are the claim `name` of a login whose ID token has none. By default none.
     ///
@@ -186,6 +190,7 @@ impl ProviderConfig {
         some access_token_audience: String;
         some id_token_signed_response_alg: String;
         value api_naming: ApiNaming;
+        some userinfo_signed_response_alg: String;
         value revoke_at_logout: bool;
         value revocation_is_per_token: bool;
         value logout_at_provider: bool;

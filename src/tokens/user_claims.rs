@@ -45,7 +45,8 @@ pub(crate) async fn user_info(
     if !asked {
         return Ok(None);
     }
-    match provider.user_info(endpoint, access_token, &id_token.facts.subject).await {
+    let user = (&*id_token.facts.issuer, &*id_token.facts.subject);
+    match provider.user_info(endpoint, access_token, user).await {
         // The ID token is good, and nothing is decided by what is missing. Claims of somebody else are another matter.
         Err(error) if !is_needed && !matches!(error, ProviderError::FetchUserInfo(UserInfoError::AnotherSubject)) => {
             provider.tell(&error);
@@ -92,7 +93,7 @@ async fn by_now(
     if (asks || provider.relying_party.takes_roles_from(ClaimSource::UserInfo))
         && let Some(endpoint) = &provider.metadata().await.ok()?.userinfo_endpoint
     {
-        let asked = provider.user_info(endpoint, access_token, &known.subject).await;
+        let asked = provider.user_info(endpoint, access_token, known.user()).await;
         user_info = Some(asked.inspect_err(|error| provider.tell(error)).ok()?);
     }
     let came = (id_token, user_info.as_ref(), access_token);

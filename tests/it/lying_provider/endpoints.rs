@@ -1,5 +1,6 @@
 //! The token endpoint and UserInfo.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -10,7 +11,8 @@ use crate::support::app::{APP, OP, World};
 use crate::support::browser::Page;
 use crate::support::fault::Fault;
 use crate::support::provider::Endpoint;
-use crate::support::provider::lies::{TOKENS, USERINFO};
+use crate::support::provider::keys::{Alg, Key};
+use crate::support::provider::lies::{SIGNED_USERINFO, TOKENS, USERINFO};
 
 /// 503 where it may work in a moment, 400 where what was said is about the person, 502 where the provider and
 /// this application do not understand each other.
@@ -21,7 +23,7 @@ fn status(lie: &str) -> u16 {
         "token 400 invalid_grant" | "token 200 with an error" => 400,
         "id_token missing" | "id_token null" | "id_token no string" => 400,
         "userinfo 401" | "userinfo 403" | "userinfo redirects" => 502,
-        userinfo if userinfo.starts_with("userinfo") => 400,
+        userinfo if userinfo.contains("userinfo") => 400,
         _ => 502,
     }
 }
@@ -39,6 +41,114 @@ async fn token_responses_that_lie() {
 #[tokio::test]
 async fn user_info_that_lies() {
     walk(USERINFO, always, status).await;
+}
+
+#[tokio::test]
+async fn signed_user_info_that_lies() {
+    walk(SIGNED_USERINFO, always, status).await;
+}
+
+fn by_registration(config: Config) -> Config {
+    let mut config = always(config);
+    config.provider = config.provider.userinfo_signed_response_alg("RS256");
+    config
+}
+
+/// A registration for signed answers takes those of its algorithm alone; without one, what the metadata announce, and plain JSON.
+#[tokio::test]
+async fn user_info_is_signed_as_registered() {
+    for (edit, signs, alg, accepted) in [
+        (by_registration as fn(Config) -> Config, true, Alg::Rs256, true),
+        (by_registration, false, Alg::Rs256, false),
+        (by_registration, true, Alg::Es256, false),
+        (always, true, Alg::Rs256, true),
+        (always, true, Alg::Es256, true),
+        (always, false, Alg::Rs256, true),
+    ] {
+        let world = World::with(edit);
+        world.op.set(|s| (s.sign_userinfo, s.also_publish) = (signs, vec![Alg::Es256]));
+        world.op.edit_signed_userinfo(move |jwt| jwt.sign_with(Key { alg, ..jwt.key() }));
+        world.op.edit_userinfo(|claims| drop(claims.insert("name".to_owned(), json!("Signed"))));
+        let case = format!("signed: {signs}, {}", alg.name());
+        if accepted {
+            let page = attempt(&world).await.1;
+            assert_eq!(page.json()["name"], "Signed", "{case}: {}", page.text());
+            continue;
+        }
+        refusal(&world, &case, 400).await;
+        let told = world.app.events.all().into_iter().rfind(|event| event.code == EventCode::LoginRefused).unwrap();
+        let expected = if signs { "alg is \"ES256\", expected one that" } else { "is not signed, expected RS256" };
+        assert!(told.detail.contains(expected), "{case}: {}", told.detail);
+    }
+}
+
+/// What the metadata announce counts: without a word that is RS256, and where nothing of it is accepted it is nothing.
+#[tokio::test]
+async fn user_info_is_signed_as_announced() {
+    for (announced, alg, accepted) in [
+        (json!(["ES256"]), Alg::Es256, true),
+        (json!(["ES256"]), Alg::Rs256, false),
+        (Value::Null, Alg::Rs256, true),
+        (Value::Null, Alg::Es256, false),
+        (json!(["none"]), Alg::Rs256, false),
+        (json!(["none", "HS256", "RS256"]), Alg::Rs256, true),
+    ] {
+        let world = World::with(always);
+        world.op.set(|s| (s.sign_userinfo, s.also_publish) = (true, vec![Alg::Es256]));
+        let case = format!("{announced}, {}", alg.name());
+        world.op.edit_discovery(move |document| {
+            document.insert("userinfo_signing_alg_values_supported".to_owned(), announced.clone());
+        });
+        world.op.edit_signed_userinfo(move |jwt| jwt.sign_with(Key { alg, ..jwt.key() }));
+        match accepted {
+            true => assert!(is_in(&attempt(&world).await.1), "{case}"),
+            false => drop(refusal(&world, &case, 400).await),
+        }
+    }
+}
+
+/// The ID token of this very login is no UserInfo response, and neither is a forged one worth a login. Where nothing is decided
+/// by UserInfo the person is in by their ID token, and nothing of the answer is used.
+#[tokio::test]
+async fn an_id_token_is_no_user_info() {
+    let world = World::with(always);
+    world.op.set(|s| s.sign_userinfo = true);
+    let issued = Arc::new(Mutex::new(Map::new()));
+    let (kept, shown) = (Arc::clone(&issued), issued);
+    world.op.edit_id_token(move |jwt| *kept.lock().unwrap() = jwt.claims.clone());
+    world.op.edit_signed_userinfo(move |jwt| jwt.claims = shown.lock().unwrap().clone());
+    refusal(&world, "an ID token", 400).await;
+    let told = world.app.events.all().into_iter().rfind(|event| event.code == EventCode::LoginRefused).unwrap();
+    assert!(told.detail.contains("the UserInfo response is refused: nonce is there"), "{}", told.detail);
+    world.op.honest();
+    assert!(is_in(&attempt(&world).await.1), "the control");
+
+    for (lie, name) in [("signed userinfo by a stranger", "Alice"), ("signed userinfo typ JWT", "Signed")] {
+        let world = World::new();
+        world.op.lie(lie);
+        world.op.edit_id_token(|jwt| jwt.without("email"));
+        world.op.edit_userinfo(|claims| drop(claims.insert("name".to_owned(), json!("Signed"))));
+        let page = attempt(&world).await.1;
+        assert_eq!(page.json()["name"], name, "{lie}: {}", page.text());
+    }
+}
+
+/// A key that is new since the ID token makes the keys be read again.
+#[tokio::test]
+async fn user_info_is_verified_with_the_keys_of_now() {
+    let world = World::with(always);
+    world.op.set(|s| s.sign_userinfo = true);
+    assert!(is_in(&attempt(&world).await.1));
+    world.clock.advance(Duration::from_secs(10));
+    let fetched = world.op.jwks_fetches();
+    let new = Key { alg: Alg::Rs256, generation: 2 };
+    world.op.edit_signed_userinfo(move |jwt| jwt.sign_with(new));
+    assert_eq!(attempt(&world).await.1.status, 400, "a key that nobody publishes");
+    world.op.edit_key_set(move |set| set["keys"].as_array_mut().unwrap().push(new.jwk()));
+    world.clock.advance(Duration::from_secs(10));
+    let fetched_for_nothing = world.op.jwks_fetches() - fetched;
+    assert!(is_in(&attempt(&world).await.1));
+    assert_eq!((fetched_for_nothing, world.op.jwks_fetches()), (1, fetched + 2));
 }
 
 /// Whatever it says of its life, the token is the person's: one that is over is refreshed before it is used,

@@ -15,7 +15,7 @@
 //! | -kid-absent-multiple-jwks | `a_token_without_kid_has_one_key_or_none`: refused |
 //! | -idtoken-sig-rs256 | `accepted_algorithms_sign_people_in` |
 //! | -idtoken-sig-none (also Config) | `none_and_hmac_are_refused_even_when_announced`: refused |
-//! | -userinfo-invalid-sub | `user_info_that_lies` |
+//! | -userinfo-invalid-sub | `user_info_that_lies`, `signed_user_info_that_lies` |
 //! | -scope-userinfo-claims | `user_info_is_asked_when_it_should_be` |
 //! | -client-secret-basic | `client_authentication` |
 //! | -discovery-openid-config, -discovery-jwks-uri-keys | `metadata_that_turns_bad_later_is_not_believed` (the key set where discovery says) |
@@ -36,7 +36,7 @@
 //! | a name that does not resolve | the same as a connection that is refused: the client fails |
 //! | DPoP | not offered; a token of type DPoP is refused (`token_type DPoP`) |
 //! | certificates as client authentication | not offered |
-//! | signed and encrypted UserInfo | not registered for, and refused |
+//! | encrypted UserInfo | not registered for, and refused (`signed userinfo encrypted`) |
 //! | UserInfo 401, refresh, once more | UserInfo is asked at login only, with a token of that moment |
 
 mod endpoints;

@@ -49,6 +49,7 @@ pub(super) struct Edits {
     pub tokens: Edit<Map<String, Value>>,
     pub refreshed_tokens: Edit<Map<String, Value>>,
     pub userinfo: Edit<Map<String, Value>>,
+    pub signed_userinfo: Edit<Draft>,
     pub discovery: Edit<Map<String, Value>>,
     pub key_set: Edit<Map<String, Value>>,
     pub logout_response: Edit<Params>,
@@ -100,6 +101,11 @@ impl LyingProvider {
 
     pub fn edit_userinfo(&self, edit: impl Fn(&mut Map<String, Value>) + Send + Sync + 'static) {
         lock(&self.state).edits.userinfo = Some(Arc::new(edit));
+    }
+
+    /// Edits the JWT that UserInfo is, where it is signed.
+    pub fn edit_signed_userinfo(&self, edit: impl Fn(&mut Draft) + Send + Sync + 'static) {
+        lock(&self.state).edits.signed_userinfo = Some(Arc::new(edit));
     }
 
     pub fn edit_discovery(&self, edit: impl Fn(&mut Map<String, Value>) + Send + Sync + 'static) {

@@ -6,6 +6,7 @@ use http::{HeaderValue, Request, Response};
 use serde_json::{Map, Value, json};
 
 use super::edits::{Endpoint, apply};
+use super::jwt::Draft;
 use super::keys::Key;
 use super::observe::Revocation;
 use super::state::{RevocationReach, State};
@@ -49,6 +50,7 @@ impl State {
         };
         also(settings.announce_auth_methods, "token_endpoint_auth_methods_supported", json!(settings.auth_methods));
         also(settings.announce_iss, "authorization_response_iss_parameter_supported", json!(true));
+        also(settings.sign_userinfo, "userinfo_signing_alg_values_supported", json!(algs));
         also(settings.revocation, "revocation_endpoint", json!(format!("{base}/revoke")));
         also(settings.end_session, "end_session_endpoint", json!(format!("{base}/end_session")));
         let par = "pushed_authorization_request_endpoint";
@@ -84,8 +86,16 @@ impl State {
         };
         let mut claims = user.claims.clone();
         claims.insert("sub".to_owned(), json!(user.sub));
+        let audience = bearer(request).map(|token| self.access_tokens[&token].client_id.clone());
         apply(&self.edits.userinfo, &mut claims);
-        json_answer(200, &Value::Object(claims))
+        if !self.settings.sign_userinfo {
+            return json_answer(200, &Value::Object(claims));
+        }
+        claims.insert("iss".to_owned(), json!(self.issuer));
+        claims.insert("aud".to_owned(), json!(audience));
+        let mut draft = Draft::new(self.key(), Value::Object(claims));
+        apply(&self.edits.signed_userinfo, &mut draft);
+        typed_answer(200, "application/jwt;charset=UTF-8", draft.encode())
     }
 
     /// RFC 7009: a token that is unknown is revoked already.

@@ -63,6 +63,8 @@ pub struct Settings {
     /// With which status tokens come.
     pub token_status: u16,
     pub claims_in_id_token: bool,
+    /// UserInfo responses are JWTs (OpenID Connect Core 1.0 section 5.3.2), as the client is registered.
+    pub sign_userinfo: bool,
     pub revocation: bool,
     pub revocation_reach: RevocationReach,
     pub end_session: bool,
@@ -112,6 +114,7 @@ impl Default for Settings {
             id_token_on_refresh: true,
             token_status: 200,
             claims_in_id_token: true,
+            sign_userinfo: false,
             revocation: true,
             revocation_reach: RevocationReach::Grant,
             end_session: true,

@@ -15,7 +15,7 @@ pub use authorization::AUTHORIZATION;
 pub use id_token::{CLAIMS, SIGNATURE, TEXT};
 pub use logout_token::{LOGOUT_TOKEN, LogoutLie};
 pub use metadata::{DISCOVERY, KEY_SET};
-pub use tokens::{REFRESH, REFRESHED_ID_TOKEN, TOKENS, USERINFO};
+pub use tokens::{REFRESH, REFRESHED_ID_TOKEN, SIGNED_USERINFO, TOKENS, USERINFO};
 
 /// One lie.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +38,19 @@ pub enum Verdict {
 
 impl Lie {
     /// Every table.
-    pub const ALL: [&'static [Self]; 10] =
-        [AUTHORIZATION, CLAIMS, SIGNATURE, TEXT, DISCOVERY, KEY_SET, TOKENS, USERINFO, REFRESH, REFRESHED_ID_TOKEN];
+    pub const ALL: [&'static [Self]; 11] = [
+        AUTHORIZATION,
+        CLAIMS,
+        SIGNATURE,
+        TEXT,
+        DISCOVERY,
+        KEY_SET,
+        TOKENS,
+        USERINFO,
+        SIGNED_USERINFO,
+        REFRESH,
+        REFRESHED_ID_TOKEN,
+    ];
 
     /// # Panics
     ///

@@ -108,6 +108,59 @@ pub const USERINFO: &[Lie] = &[
     }),
 ];
 
+fn signed(op: &Op, edit: fn(&mut Draft)) {
+    op.set(|s| s.sign_userinfo = true);
+    op.edit_signed_userinfo(edit);
+}
+
+/// What a signed UserInfo response says (OpenID Connect Core 1.0 section 5.3.2), where the relying party asks it.
+pub const SIGNED_USERINFO: &[Lie] = &[
+    refused("signed userinfo by a stranger", |op| {
+        signed(op, |jwt| jwt.seal = Seal::Sign(Key::stranger(jwt.key().alg)))
+    }),
+    refused("signed userinfo by an unknown key", |op| {
+        signed(op, |jwt| jwt.sign_with(Key::stranger(jwt.key().alg)));
+    }),
+    refused("signed userinfo signature spoiled", |op| signed(op, |jwt| jwt.seal = Seal::Spoiled(jwt.key()))),
+    refused("signed userinfo alg none", |op| {
+        signed(op, |jwt| {
+            jwt.head("alg", "none");
+            jwt.seal = Seal::Empty;
+        });
+    }),
+    refused("signed userinfo alg HS256 with the client secret", |op| {
+        signed(op, |jwt| {
+            jwt.head("alg", "HS256");
+            jwt.seal = Seal::Hmac(crate::provider::CLIENT_SECRET.as_bytes().to_vec());
+        });
+    }),
+    refused("signed userinfo encrypted", |op| {
+        signed(op, |jwt| {
+            jwt.header_text = Some(json!({ "alg": "RSA-OAEP", "enc": "A256GCM" }).to_string());
+            jwt.reshape = Some(|token| format!("{token}.AA.AA"));
+        });
+    }),
+    refused("signed userinfo iss other", |op| signed(op, |jwt| jwt.claim("iss", "https://evil.test"))),
+    refused("signed userinfo iss missing", |op| signed(op, |jwt| jwt.without("iss"))),
+    refused("signed userinfo aud other", |op| signed(op, |jwt| jwt.claim("aud", "other-app"))),
+    refused("signed userinfo aud missing", |op| signed(op, |jwt| jwt.without("aud"))),
+    refused("signed userinfo aud with another", |op| {
+        signed(op, |jwt| jwt.claim("aud", json!([crate::provider::CLIENT_ID, "other-app"])));
+    }),
+    accepted("signed userinfo aud a list", |op| {
+        signed(op, |jwt| jwt.claim("aud", json!([crate::provider::CLIENT_ID])))
+    }),
+    refused("signed userinfo sub other", |op| signed(op, |jwt| jwt.claim("sub", "b1"))),
+    refused("signed userinfo sub missing", |op| signed(op, |jwt| jwt.without("sub"))),
+    refused("signed userinfo exp long ago", |op| signed(op, |jwt| jwt.claim("exp", 1_000_000))),
+    refused("signed userinfo iat to come", |op| signed(op, |jwt| jwt.claim("iat", 9_000_000_000_u64))),
+    refused("signed userinfo nonce", |op| signed(op, |jwt| jwt.claim("nonce", "n"))),
+    refused("signed userinfo at_hash", |op| signed(op, |jwt| jwt.claim("at_hash", "AAAAAAAAAAAAAAAAAAAAAA"))),
+    refused("signed userinfo typ of an access token", |op| signed(op, |jwt| jwt.head("typ", "at+jwt"))),
+    refused("signed userinfo typ of a logout token", |op| signed(op, |jwt| jwt.head("typ", "logout+jwt"))),
+    accepted("signed userinfo typ JWT", |op| signed(op, |jwt| jwt.head("typ", "JWT"))),
+];
+
 fn refreshed(op: &Op, edit: fn(&mut Json)) {
     op.edit_refreshed_tokens(edit);
 }
