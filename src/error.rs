@@ -117,6 +117,13 @@ struct ErrorDetails {
     answer: Option<Response<Bytes>>,
 }
 
+/// The media type of problem documents (RFC 9457).
+pub(crate) const PROBLEM: &str = "application/problem+json";
+
+/// The extension of a problem document: the error that it tells of.
+#[derive(Clone)]
+pub(crate) struct Answered(pub(crate) Arc<Error>);
+
 /// Where a person goes to make the request succeed.
 #[derive(Clone, Debug)]
 pub(crate) struct NextStep {
@@ -195,25 +202,27 @@ impl Error {
         self.0.next_step.as_ref().map(|next_step| next_step.url.as_str())
     }
 
-    /// Turns the error into a response: a redirect for a user who must sign in or grant access, a plain page for a
-    /// navigation that cannot be redirected, otherwise a problem document (RFC 9457). The message of a 500, which is a
-    /// mistake in the application, is logged.
+    /// Turns the error into a response: a redirect for a user who must sign in or grant access, otherwise a problem document
+    /// (RFC 9457). Where the request is a navigation, the layer makes a page of this document, which says what to do; a
+    /// response whose media type the application has changed stays as it is. The message of a 500, which is a mistake in the
+    /// application, is logged.
     pub fn into_response<B: From<Bytes>>(mut self) -> Response<B> {
         if let Some(answer) = self.0.answer.take() {
             return answer.map(B::from);
         }
-        let mut response = match &self.0.next_step {
-            Some(next_step) if next_step.redirect => redirect(&next_step.url),
-            _ => self.problem(),
-        };
+        let is_redirect = self.0.next_step.as_ref().is_some_and(|next_step| next_step.redirect);
+        let mut response = if is_redirect { redirect(self.url().unwrap_or_default()) } else { self.problem() };
         let headers = response.headers_mut();
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
         headers.insert(VARY, HeaderValue::from_static("Cookie"));
         if self.0.kind == ErrorKind::Unavailable {
             headers.insert(RETRY_AFTER, HeaderValue::from(self.retry_after()));
         }
-        if let Some(Ok(challenge)) = self.0.challenge.map(HeaderValue::try_from) {
+        if let Some(Ok(challenge)) = self.0.challenge.as_deref().map(HeaderValue::try_from) {
             headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if !is_redirect {
+            response.extensions_mut().insert(Answered(Arc::new(self)));
         }
         response.map(B::from)
     }
@@ -243,7 +252,7 @@ impl Error {
             let member = if is_login { "login_url" } else { "connect_url" };
             problem[member] = next_step.url.as_str().into();
         }
-        response(self.status(), problem.to_string(), &[(CONTENT_TYPE, "application/problem+json")])
+        response(self.status(), problem.to_string(), &[(CONTENT_TYPE, PROBLEM)])
     }
 }
 

@@ -1,11 +1,13 @@
 //! The layer's own pages: small, escaped, self-contained, never cached and never framed.
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, REFERRER_POLICY, RETRY_AFTER};
+use http::header::{
+    ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
+};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use memchr::memmem;
 
-use crate::error::{Error, ErrorKind, RETRY_AFTER_SECONDS};
+use crate::error::{Answered, Error, ErrorKind, PROBLEM, RETRY_AFTER_SECONDS};
 use crate::html::{self, document, escape, response};
 
 const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:15vh auto;padding:0 1.5rem;\
@@ -32,16 +34,48 @@ pub(crate) fn bad_request(text: &str) -> Response<Bytes> {
     plain(StatusCode::BAD_REQUEST, text)
 }
 
+/// Makes a page of an error's problem document, for a person's browser: the page says what to do.
+#[cold]
+pub(crate) fn show_error<R: From<Bytes>>(answer: &mut Response<R>) {
+    use ErrorKind as Kind;
+    let is_problem = answer.headers().get(CONTENT_TYPE).is_some_and(|media_type| media_type == PROBLEM);
+    let Some(Answered(error)) = answer.extensions().get().filter(|_| is_problem) else { return };
+    let (text, here, again) = (error.to_string(), error.url(), Some(("", "Try again")));
+    let text = text.get(..1).unwrap_or_default().to_uppercase() + text.get(1..).unwrap_or(&text).trim_end_matches('.');
+    let (text, link) = match error.kind() {
+        Kind::Unavailable => ("This page cannot be shown at the moment.".into(), again),
+        Kind::UpstreamError => ("A service that this page needs did not answer as it should.".into(), again),
+        Kind::OperatorActionRequired => (OPERATOR.into(), None),
+        Kind::CrossSite => (CROSS_SITE.into(), None),
+        Kind::Forbidden => (format!("{text}. If you should have access, ask the operator of this application."), None),
+        _ if error.status().is_server_error() => (FAULT.into(), None),
+        _ => (format!("{text}."), here.map(|url| (url, "Continue"))),
+    };
+    let text = format!("{text} ({})", error.kind().code());
+    let heading = error.status().canonical_reason().unwrap_or("Error");
+    let (page, body) = page(error.status(), heading, &text, link.as_slice()).into_parts();
+    // A layer in between may have encoded the document.
+    let _ = [CONTENT_ENCODING, CONTENT_LENGTH].map(|name| answer.headers_mut().remove(name));
+    answer.headers_mut().extend(page.headers);
+    *answer.body_mut() = body.into();
+}
+
+const OPERATOR: &str =
+    "This page needs access that this application does not have at the moment. Its operator has to give it.";
+const CROSS_SITE: &str =
+    "This request came from another site, and nothing was changed. Please start from this application.";
+const FAULT: &str = "This application has a fault. Its operator finds the cause in its log.";
+
 /// The refusal of a request that another site may have forged: a page for a navigation, and the reason for a script.
 #[cold]
 pub(crate) fn cross_site(headers: &HeaderMap, reason: String) -> Response<Bytes> {
-    let text = "This request came from another site, and nothing was changed. Please start from this application.";
+    let mut answer = Error::new(ErrorKind::CrossSite, reason).into_response();
     let accepts = headers.get(ACCEPT).map_or(&[][..], HeaderValue::as_bytes);
     let navigates = headers.get("sec-fetch-mode").is_none_or(|mode| mode == "navigate");
-    match navigates && memmem::find(accepts, b"text/html").is_some() {
-        true => plain(StatusCode::FORBIDDEN, text),
-        false => Error::new(ErrorKind::CrossSite, reason).into_response(),
+    if navigates && memmem::find(accepts, b"text/html").is_some() {
+        show_error(&mut answer);
     }
+    answer
 }
 
 /// The answer to a request that nobody sees: a prefetch, or a picture that is none.

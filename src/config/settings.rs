@@ -160,11 +160,6 @@ impl Settings {
         if mounted { path_and_query.to_owned() } else { format!("{}{path_and_query}", self.pages) }
     }
 
-    /// The page of a request, to come back to; the public URL where its address is no destination.
-    pub(crate) fn page(&self, path_and_query: &str) -> Destination {
-        self.destination(&self.public_path(path_and_query)).unwrap_or_else(|_| self.home.clone())
-    }
-
     /// A destination for a link on a page of ours. Where another site led there, it is no endpoint: the link would count as
     /// the application's own.
     pub(crate) fn linked(&self, destination: &Destination, own: bool) -> Destination {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, COOKIE, Entry, REFERER, UPGRADE};
 use http::uri::PathAndQuery;
-use http::{Extensions, HeaderMap, HeaderName, Method, Request, StatusCode};
+use http::{Extensions, HeaderMap, HeaderName, Method, Request};
 use memchr::memmem;
 
 use super::current_user::{Admin, CurrentUser};
@@ -18,7 +18,6 @@ use crate::endpoints::login::HEADER_BUDGET;
 use crate::endpoints::urls;
 use crate::error::{Error, ErrorKind, NextStep};
 use crate::events::{EventCode, guarded};
-use crate::page as pages;
 use crate::protocol::LoginOptions;
 use crate::records::Consent;
 use crate::sessions::{Session, Visitor};
@@ -60,7 +59,7 @@ impl RequestState {
     ) {
         let is_anonymous = session.is_none();
         let has_hook = runtime.hooks.unauthenticated.is_some();
-        let is_unusual = !head.is_safe || (is_anonymous && (has_hook || !head.navigation));
+        let is_unusual = !head.is_safe || (is_anonymous && (has_hook || !head.navigation()));
         let unusual = if is_unusual { Unusual::of(&runtime, request, is_anonymous) } else { None };
         let here = request.uri().path_and_query().cloned();
         Self { runtime, session, jar, here, head, unusual }.put(request);
@@ -142,11 +141,11 @@ impl RequestState {
     /// The error that sends somebody to a login with these demands.
     pub(crate) fn unauthenticated_for(&self, options: &LoginOptions) -> Error {
         let login_url = self.login_path() + &urls::query(options);
-        if self.head.navigation {
+        if self.head.navigation() {
             self.runtime.sends_to_login();
         }
         let mut error = Error::new(ErrorKind::Unauthenticated, "sign in first")
-            .with_next_step(NextStep { url: login_url.clone(), redirect: self.head.navigation });
+            .with_next_step(NextStep { url: login_url.clone(), redirect: self.head.navigation() });
         if let Some(api) = &self.runtime.settings.api {
             error = error.with_challenge(api.challenge(""));
         }
@@ -154,7 +153,7 @@ impl RequestState {
         let asked = self.unusual.as_ref().and_then(|unusual| unusual.asked.clone());
         let (method, headers) = asked.unwrap_or_default();
         let path = self.here.as_ref().map_or("/", PathAndQuery::as_str).to_owned();
-        let asked = Unauthenticated { login_url, navigation: self.head.navigation, method, path, headers };
+        let asked = Unauthenticated { login_url, navigation: self.head.navigation(), method, path, headers };
         match guarded("the hook for unauthenticated requests", || hook(&asked)) {
             Some(answer) => error.with_answer(answer),
             None => error,
@@ -193,7 +192,7 @@ impl RequestState {
             Some(urls::with_proof(&self.runtime, key.as_deref(), address))
         };
         let url = path(&here).filter(|path| path.len() <= HEADER_BUDGET).or_else(|| path(""));
-        let redirect = self.head.navigation || form.is_some();
+        let redirect = self.head.navigation() || form.is_some();
         NextStep { url: url.unwrap_or_else(|| settings.path_to(endpoint)), redirect }
     }
 
@@ -201,20 +200,7 @@ impl RequestState {
     pub(crate) fn needs_operator(&self, connection: &str) -> Error {
         let next_step = self.runtime.mode.account().map_or("", SharedAccount::remedy);
         self.runtime.events().emit(EventCode::NeedsOperator, None, format_args!("{connection}: {next_step}"));
-        let error = Error::new(ErrorKind::OperatorActionRequired, next_step);
-        if !self.head.navigation {
-            return error;
-        }
-        let text = "This page needs access that this application does not have at the moment. Its operator has to \
-                    give it.";
-        error.with_answer(pages::plain(StatusCode::SERVICE_UNAVAILABLE, text))
-    }
-
-    /// What was granted for one use is used, or was not in time: whoever wants more grants it once more.
-    pub(crate) fn single_use_token_gone(&self) -> Error {
-        let text = "What was granted for one use has been used, or was not used in time.";
-        let error = Error::new(ErrorKind::SingleUseTokenGone, text);
-        if self.head.navigation { error.with_answer(pages::plain(StatusCode::GONE, text)) } else { error }
+        Error::new(ErrorKind::OperatorActionRequired, next_step)
     }
 
     /// What is everybody's, an admin takes back, and the configuration's nobody.
@@ -238,7 +224,7 @@ impl RequestState {
         let path = |to: &str| settings.destination(to).ok().map(|to| settings.login_path(&to));
         // A script comes back to its page: nobody wants to look at what it asked for.
         let page = || self.unusual.as_ref()?.page.clone();
-        let here = if self.head.navigation { self.here() } else { page().unwrap_or_default() };
+        let here = if self.head.navigation() { self.here() } else { page().unwrap_or_default() };
         // A page with an address that grows beyond what a header holds is not there to come back to either.
         let here = path(&here).filter(|path| path.len() <= HEADER_BUDGET);
         here.or_else(|| path("")).unwrap_or_else(|| settings.path_to("login"))
@@ -303,9 +289,9 @@ pub(crate) struct Head {
     pub(crate) was_silent: bool,
     /// The cookies besides a session's; few requests have any.
     pub(crate) shown: Option<Arc<ShownCookies>>,
-    /// A person's browser goes to a page, and can be sent on: GET or HEAD, `Sec-Fetch-Mode: navigate` where the
-    /// browser says so, and an `Accept` that names HTML.
-    pub(crate) navigation: bool,
+    /// A person's browser shows the answer: GET, HEAD or POST, `Sec-Fetch-Mode: navigate` where the browser says so, and an
+    /// `Accept` that names HTML.
+    pub(crate) shows: bool,
     /// A safe method, whose page can be come back to.
     pub(crate) is_safe: bool,
     /// RFC 6455 section 4.1. (Over HTTP/2 it is a CONNECT, which is not safe anyway.)
@@ -321,6 +307,11 @@ pub(crate) struct ShownCookies {
 impl Head {
     pub(crate) fn visitor(&self) -> Option<Visitor> {
         self.shown.as_ref()?.visitor
+    }
+
+    /// A person's browser goes to a page, and can be sent on.
+    pub(crate) fn navigation(&self) -> bool {
+        self.shows && self.is_safe
     }
 
     pub(crate) fn single_uses(&self) -> Option<&Arc<PendingSingleUses>> {
@@ -358,7 +349,7 @@ impl Head {
                 })
             }),
             is_safe: is_safe(method),
-            navigation: wants_html && navigates && matches!(*method, Method::GET | Method::HEAD),
+            shows: wants_html && navigates && matches!(*method, Method::GET | Method::HEAD | Method::POST),
             opens_websocket: upgrades && *method == Method::GET && headers.contains_key(CONNECTION),
         };
         (head, ours.session)

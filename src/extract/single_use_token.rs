@@ -8,7 +8,7 @@ use super::access_token::AccessToken;
 use super::request::RequestState;
 use super::user_tokens::UserTokens;
 use crate::config::resources::parse;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::secret::opaque;
 use crate::state::Runtime;
 use crate::tokens::disconnect::revoke;
@@ -67,12 +67,12 @@ impl SingleUseToken {
         let tokens = UserTokens::from_state(state)?;
         let principal = tokens.principal().clone();
         let runtime = Arc::clone(&state.runtime);
-        let Some(single_uses) = state.head.single_uses() else { return Err(state.single_use_token_gone()) };
+        let Some(single_uses) = state.head.single_uses() else { return Err(gone()) };
         // Before it is taken and after: a request that a logout overtook gets nothing of it.
         tokens.require_session().await?;
         let record = single_uses.take(&runtime, &principal, state.here.as_ref()).await?;
         tokens.require_session().await?;
-        let record = record.ok_or_else(|| state.single_use_token_gone())?;
+        let record = record.ok_or_else(gone)?;
         let access_token = AccessToken(record.access_token.clone());
         Ok(Self { runtime, principal, record, access_token })
     }
@@ -117,6 +117,12 @@ impl SingleUseToken {
             .spawn(async move { revoke(&provider, record.refresh_token.as_ref(), Some(&record.access_token)).await });
         let _ = revoking.await;
     }
+}
+
+/// Whoever wants more grants it once more.
+fn gone() -> Error {
+    let text = "what was granted for one use has been used, or was not used in time: go back, and grant it again";
+    Error::new(ErrorKind::SingleUseTokenGone, text)
 }
 
 opaque!(SingleUseToken, |token| connection = token.connection());

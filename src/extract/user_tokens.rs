@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Extensions, StatusCode};
+use http::Extensions;
 use url::Url;
 
 use super::access_token::AccessToken;
@@ -12,7 +12,6 @@ use crate::config::resources::parse;
 use crate::config::{CheckedConnection, CheckedConnections, GrantLifetime, ResourceRoute};
 use crate::endpoints::urls;
 use crate::error::{Error, ErrorKind};
-use crate::page;
 use crate::protocol::LoginOptions;
 use crate::provider::{Provider, ProviderError};
 use crate::records::{Grant, GrantStatus, LOGIN};
@@ -344,9 +343,7 @@ impl UserTokens {
             Err(error) => return error,
         };
         if grant.as_ref().is_some_and(|grant| grant.is_refused_again(self.runtime().now())) {
-            let error = Error::new(ErrorKind::ConsentRequired, REFUSED_AGAIN);
-            let page = || page::plain(StatusCode::FORBIDDEN, REFUSED_AGAIN);
-            return if self.state.head.navigation { error.with_answer(page()) } else { error };
+            return Error::new(ErrorKind::ConsentRequired, REFUSED_AGAIN);
         }
         let asked = grant.and_then(|grant| grant.consent.clone());
         self.state.consent_required(&source.connection, scopes, options, asked.as_ref())

@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 
 use crate::cookie;
 use crate::extract::request::Head;
+use crate::page::show_error;
 use crate::secret::opaque;
 use crate::sessions::Session;
 use crate::stateless::CookieJar;
@@ -49,6 +50,8 @@ pub(super) struct Finish {
     request: u64,
     jar: CookieJar,
     private: bool,
+    /// A person's browser shows the answer.
+    shows: bool,
     single_uses: Option<Arc<PendingSingleUses>>,
 }
 
@@ -83,6 +86,9 @@ where
                 // In place: a response is large to move.
                 let mut polled = inner.poll(cx);
                 if let (Poll::Ready(Ok(response)), Some(finish)) = (&mut polled, finish) {
+                    if response.status().as_u16() >= 400 && finish.shows {
+                        show_error(response);
+                    }
                     finish.apply(response.headers_mut());
                 }
                 polled
@@ -105,6 +111,7 @@ impl Finish {
             request: head.number,
             jar: jar.clone(),
             private: head.session_cookie || head.visitor().is_some(),
+            shows: head.shows,
             single_uses: head.single_uses().cloned(),
         }
     }
@@ -112,7 +119,7 @@ impl Finish {
     /// The end of a request with an access token: its answer sets no cookie, and no cache keeps it.
     pub(super) fn of_token() -> Self {
         let (session, single_uses) = (None, None);
-        Self { session, request: 0, jar: CookieJar::default(), private: true, single_uses }
+        Self { session, request: 0, jar: CookieJar::default(), private: true, shows: false, single_uses }
     }
 
     fn apply(&self, headers: &mut HeaderMap) {

@@ -192,7 +192,13 @@ async fn ask_first<B, R: From<Bytes>>(
     (asked, now): (SessionLookup, Timestamp),
 ) -> Result<(Request<B>, Finish), Response<R>> {
     let settled = runtime.sessions.settled(asked, now).await;
-    let session = settled.map_err(|error| store_away(&runtime, &request, &head, error.into()))?;
+    let session = settled.map_err(|error| {
+        let mut answer = Error::from(error).into_response();
+        if head.shows {
+            page::show_error(&mut answer);
+        }
+        answer
+    })?;
     let jar = jar(&runtime, session.as_ref(), own, &head, Some(now));
     let session = revalidation::wait(&runtime, session, &jar, now).await;
     let session = session.filter(|session| jar.shows_claims(session));
@@ -248,15 +254,6 @@ fn extend_in_time(runtime: &Arc<Runtime>, session: &Arc<Session>, jar: &CookieJa
         let tasks = runtime.tasks.clone();
         tasks.spawn(async move { runtime.sessions.extend(&session, now).await });
     }
-}
-
-fn store_away<B, R: From<Bytes>>(runtime: &Runtime, request: &Request<B>, head: &Head, error: Error) -> Response<R> {
-    if !head.navigation {
-        return error.into_response();
-    }
-    let here = request.uri().path_and_query().map_or("/", |here| here.as_str());
-    let here = runtime.settings.page(here);
-    page::try_again("This page cannot be shown at the moment.", here.as_str()).map(R::from)
 }
 
 /// One of the layer's own endpoints.

@@ -255,7 +255,7 @@ async fn a_proof_is_for_one_address_and_one_user() {
     }
 }
 
-/// An address that browsers would take for another host stands in no link of ours.
+/// An address that browsers would take for another host stands in no link of ours: the link names none, and stays here.
 #[tokio::test]
 async fn a_page_to_try_again_links_to_the_application() {
     let world = World::new();
@@ -263,13 +263,14 @@ async fn a_page_to_try_again_links_to_the_application() {
     let cookie = format!("{SESSION}={}", session_of(&alice));
     let (watched, _) = world.watched_with(|config| config.max_staleness(Duration::ZERO));
     watched.break_down(&Trouble::Fail);
-    for (path, link) in [("//evil.test/phish", "/"), ("/who?to=//evil.test", "/who?to=//evil.test")] {
+    for path in ["//evil.test/phish", "/who?to=//evil.test"] {
         let request = http::Request::get(format!("{APP}{path}")).header("accept", "text/html");
         let request = request.header("cookie", &cookie).body(bytes::Bytes::new()).unwrap();
         let answer = alice.raw(request).await;
         assert_eq!(answer.status(), 503, "{path}");
         let page = String::from_utf8(answer.body().to_vec()).unwrap();
-        assert!(page.contains(&format!("href=\"{link}\"")), "{path}: {page}");
+        assert_eq!(page.matches("href=").count(), 1, "{path}: {page}");
+        assert!(page.contains("href=\"\">Try again"), "{path}: {page}");
     }
 }
 

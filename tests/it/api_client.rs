@@ -393,12 +393,12 @@ async fn an_api_that_always_says_401_is_called_twice_and_then_consent_is_needed(
     let (world, alice) = world(|config| config).await;
     world.api.refuse_always("/cal/", "Bearer error=\"invalid_token\"");
     let answer = alice.fetch(Method::GET, &format!("{APP}/fetch?u={API}/cal/x"), "", APP).await;
-    assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (403, Some("consent_required")));
+    assert_eq!((answer.status.as_u16(), answer.code().as_str()), (403, "consent_required"));
     assert!(answer.json()["connect_url"].as_str().unwrap().starts_with("/auth/connect?connection=login&"));
     assert_eq!((world.api.requests().len(), world.op.refreshes().len()), (2, 1));
     // A page is sent to the provider, comes back, and is not sent round for ever.
     let page = alice.visit(&format!("{APP}/fetch?u={API}/cal/x")).await;
-    assert_eq!((page.status, page.json()["code"].as_str()), (StatusCode::FORBIDDEN, Some("consent_required")));
+    assert_eq!((page.status, page.code().as_str()), (StatusCode::FORBIDDEN, "consent_required"));
     assert_eq!(world.op.code_exchanges().len(), 2, "asked once more");
     // Later the person may be asked again.
     world.clock.advance(Duration::from_secs(601));
@@ -415,7 +415,7 @@ async fn a_token_that_was_refreshed_and_is_refused_again_is_not_refreshed_for_a_
     world.api.refuse_always("/cal/", "Bearer error=\"invalid_token\"");
     for _ in 0..10 {
         let answer = alice.fetch(Method::GET, &format!("{APP}/fetch?u={API}/cal/x"), "", APP).await;
-        assert_eq!((answer.status.as_u16(), answer.json()["code"].as_str()), (403, Some("consent_required")));
+        assert_eq!((answer.status.as_u16(), answer.code().as_str()), (403, "consent_required"));
     }
     assert_eq!(world.op.refreshes().len(), 2, "ten calls, and one refresh");
     assert_eq!(world.app.events.count(EventCode::RefreshFailed), 9);
@@ -441,7 +441,7 @@ async fn without_a_refresh_token_the_first_401_needs_consent() {
     let alice = world.signed_in("alice").await;
     world.api.refuse_always("/cal/", "Bearer");
     let page = alice.visit(&format!("{APP}/fetch?u={API}/cal/x")).await;
-    assert_eq!(page.json()["code"], "consent_required");
+    assert_eq!(page.code(), "consent_required");
     assert!(world.api.requests().len() <= 3 && world.op.refreshes().is_empty());
 }
 

@@ -26,12 +26,13 @@ fn api(client: &str, path: &str) -> String {
     format!("/{client}?u={API}{path}")
 }
 
-/// 403 with the address, and no way round.
+/// 403 with the address, as a script gets it or on a page, and no way round.
 fn refused(page: &Page) -> String {
-    assert_eq!(page.status, 403, "{}", page.text());
-    assert_eq!(page.header("content-type"), Some("application/problem+json"));
-    assert_eq!(page.json()["code"], "consent_required");
-    let url = page.json()["connect_url"].as_str().expect("an address").to_owned();
+    assert_eq!((page.status.as_u16(), page.code().as_str()), (403, "consent_required"), "{}", page.text());
+    let url = match page.links().pop() {
+        Some(link) => link,
+        None => page.json()["connect_url"].as_str().expect("an address").to_owned(),
+    };
     let (asked, proof) = url.rsplit_once("&proof=").expect("a proof");
     assert_eq!(proof.len(), 22, "{url}");
     asked.to_owned()

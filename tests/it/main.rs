@@ -98,6 +98,7 @@ mod connections;
 mod providers;
 // Consent as `?`: to the provider and back to the same page, and never round in circles.
 mod consent;
+mod error_pages;
 // The outgoing side: where a token goes, and where it does not.
 mod authorize_layer;
 

@@ -175,7 +175,7 @@ async fn mistake_two_layers() {
     for _ in 0..3 {
         let page = world.browser().visit(&format!("{APP}/private")).await;
         assert_eq!((page.status.as_u16(), page.hops_at(APP).len()), (500, 1), "not sent anywhere");
-        assert_eq!(page.json()["code"], "missing_layer");
+        assert_eq!(page.code(), "missing_layer");
     }
     let events = two.events.all();
     assert_eq!(events.iter().map(|event| event.code).collect::<Vec<_>>(), [EventCode::LayerMisplaced]);

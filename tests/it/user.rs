@@ -302,8 +302,8 @@ async fn who_gets_in() {
         }
     }
     let refused = alice.navigate(&format!("{APP}/admin")).await;
-    assert_eq!(refused.json()["code"], "forbidden");
-    assert_eq!(refused.header("content-type"), Some("application/problem+json"));
+    assert_eq!(refused.code(), "forbidden");
+    assert_eq!(refused.header("content-type"), Some("text/html; charset=utf-8"));
 }
 
 /// Nothing but our cookie says who somebody is.
@@ -389,7 +389,7 @@ async fn users_refuses_destinations_by_type_and_answers_400() {
     let browser = world.browser();
     for path in ["/in", "/out"] {
         let page = browser.navigate(&format!("{APP}{path}")).await;
-        assert_eq!((page.status.as_u16(), page.json()["code"].as_str()), (400, Some("invalid_destination")), "{path}");
+        assert_eq!((page.status.as_u16(), page.code().as_str()), (400, "invalid_destination"), "{path}");
     }
     let silent = browser.navigate(&format!("{APP}/kind")).await.text();
     assert_eq!(silent, "/auth/login?return_to=%2Fwho&prompt=none");

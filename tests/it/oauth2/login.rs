@@ -302,7 +302,7 @@ async fn no_other_authentication_can_be_asked_for() {
         for path in ["/gold", "/recent"] {
             let page = alice.navigate(&format!("{APP}{path}")).await;
             assert_eq!((page.status.as_u16(), page.path_and_query()), (403, path), "{mode:?}");
-            assert_eq!(page.json()["code"], "forbidden", "{mode:?}");
+            assert_eq!(page.code(), "forbidden", "{mode:?}");
         }
         without.provider.sign_in_as("alice");
         let page = without.world.browser().visit(&format!("{APP}/gold")).await;

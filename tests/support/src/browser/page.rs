@@ -79,6 +79,21 @@ impl Page {
             .unwrap_or_else(|error| panic!("{} {}: {error}: {}", self.status, self.url, self.text()))
     }
 
+    /// The code of an error: in the problem document that a script gets, or at the end of the text of the page that a person
+    /// sees.
+    ///
+    /// # Panics
+    ///
+    /// Where there is none.
+    pub fn code(&self) -> String {
+        if self.header("content-type") == Some("application/problem+json") {
+            return self.json()["code"].as_str().unwrap_or_default().to_owned();
+        }
+        let text = self.text();
+        let code = text.rsplit_once(" (").and_then(|(_, rest)| Some(rest.split_once(")</p>")?.0.to_owned()));
+        code.unwrap_or_else(|| panic!("{} {}: no code: {text}", self.status, self.url))
+    }
+
     pub fn forms(&self) -> Vec<Form> {
         html::forms(&self.text())
     }
