@@ -34,7 +34,8 @@ const ISSUER: &str = "https://provider.example";
 /// A layer in which every request is this user's, whatever cookies it has.
 ///
 /// Handlers get the same types as with the real layer: `CurrentUser`, `Admin`, `AuthSession` and `UserTokens`. Tokens
-/// are sent to their own URLs only.
+/// are sent to their own URLs only. The user's issuer is `https://provider.example` ([`SignedInLayer::issuer`]), and the public
+/// URL `https://app.example`.
 pub fn as_user(subject: impl Into<String>) -> SignedInLayer {
     SignedInLayer::new(Some(subject.into()))
 }
@@ -68,6 +69,13 @@ impl SignedInLayer {
         let config =
             Config::new("https://app.example", ProviderConfig::new(ISSUER, "app")).http_client(nothing_is_sent);
         Self { subject, claims: Map::new(), tokens: Vec::new(), config, prepared: Arc::default() }
+    }
+
+    /// Sets the issuer at which the user signed in. Without it the issuer is `https://provider.example`.
+    #[must_use]
+    pub fn issuer(mut self, issuer: impl Into<String>) -> Self {
+        self.config.provider.issuer = issuer.into();
+        self
     }
 
     /// Sets the verified e-mail address of the user.
@@ -135,9 +143,9 @@ impl SignedInLayer {
                     after_rejection: false,
                 });
                 let tokens = Some((None, token_sets.collect()));
-                let record = record(&runtime, (ISSUER, subject), self.claims.clone());
-                let id = start(&runtime, record, tokens).await;
-                let id = id.unwrap_or_else(|error| panic!("{error}"));
+                let user = (&*self.config.provider.issuer, &**subject);
+                let record = record(&runtime, user, self.claims.clone()).unwrap_or_else(|error| panic!("{error}"));
+                let id = start(&runtime, record, tokens).await.unwrap_or_else(|error| panic!("{error}"));
                 let found = runtime.sessions.find(id, runtime.now()).await;
                 found.unwrap_or_else(|error| panic!("{error}"))
             }
@@ -194,16 +202,18 @@ where
 const TOKEN_LIFE: Duration = Duration::from_secs(60 * 60);
 
 /// Starts a session as a login does, without a browser and without a provider. Returns the value of the `Cookie`
-/// header that the browser would send. The user's roles are read from the claims, whatever source the configuration names. There is no grant, so the user has no tokens.
+/// header that the browser would send. The user's roles are read from the claims, whatever source the configuration names.
+/// There is no grant, so the user has no tokens.
 ///
 /// # Errors
 ///
+/// [`ErrorKind::NoSuchConnection`](crate::ErrorKind::NoSuchConnection) if users sign in at no provider with this issuer, and
 /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store does not answer, or if the session is too
 /// large for cookies (stateless mode).
 pub async fn start_session(
     layer: &OidcLayer, issuer: &str, subject: &str, claims: Map<String, Value>,
 ) -> Result<String, Error> {
-    begin(&layer.runtime, record(&layer.runtime, (issuer, subject), claims), None).await
+    begin(&layer.runtime, record(&layer.runtime, (issuer, subject), claims)?, None).await
 }
 
 /// Like [`start_session`], with the tokens of the login: an access token for the provider's default audience, valid
@@ -216,7 +226,7 @@ pub async fn start_session_with_tokens(
     layer: &OidcLayer, issuer: &str, subject: &str, claims: Map<String, Value>, access_token: impl Into<Secret>,
     refresh_token: impl Into<Secret>,
 ) -> Result<String, Error> {
-    let record = record(&layer.runtime, (issuer, subject), claims);
+    let record = record(&layer.runtime, (issuer, subject), claims)?;
     let now = record.stored_at;
     let set = TokenSet {
         indicator: None,
@@ -267,8 +277,9 @@ async fn start(runtime: &Arc<Runtime>, record: SessionRecord, tokens: Option<Tok
 }
 
 /// What a login keeps of somebody.
-fn record(runtime: &Runtime, user: (&str, &str), claims: Map<String, Value>) -> SessionRecord {
-    let (now, provider) = (runtime.now(), runtime.providers.of_issuer(user.0));
+fn record(runtime: &Runtime, user: (&str, &str), claims: Map<String, Value>) -> Result<SessionRecord, Error> {
+    let unknown = || Error::no_such_connection("users sign in at no provider of the configuration with this issuer");
+    let (now, provider) = (runtime.now(), runtime.providers.of_issuer(user.0).ok_or_else(unknown)?);
     let identity = SessionPayload {
         issuer: user.0.into(),
         subject: user.1.into(),
@@ -278,11 +289,11 @@ fn record(runtime: &Runtime, user: (&str, &str), claims: Map<String, Value>) -> 
         stored_at: now,
         logout_token: runtime.random.bytes(),
         ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
-        roles: provider.map(|provider| provider.roles([Some(&claims); 3], &Box::default())).unwrap_or_default(),
+        roles: provider.roles([Some(&claims); 3], &Box::default()),
         ..SessionPayload::default()
     };
     let claims = Value::Object(claims).to_string();
-    SessionRecord { identity, claims, ..SessionRecord::default() }
+    Ok(SessionRecord { identity, claims, ..SessionRecord::default() })
 }
 
 fn grant(runtime: &Runtime, record: &SessionRecord, (refresh_token, token_sets): Tokens) -> Grant {

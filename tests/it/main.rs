@@ -89,6 +89,7 @@ mod ui;
 mod dev_login;
 // The development provider is a word, and answers this machine alone.
 mod development;
+mod test_kit;
 // No secret in a log, a page, an address or `Debug`.
 mod leaks;
 
