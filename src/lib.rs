@@ -23,7 +23,7 @@
 //! # How a request, a login and a refresh run
 //!
 //! ```text
-//! A REQUEST    path below /auth? ── login · callback · logout · session · connect · granted · disconnect ·
+//! A REQUEST    path below /auth? ── login · initiate · callback · logout · session · connect · granted · disconnect ·
 //!              │                    backchannel-logout · jwks.json · frontchannel-logout (if configured)
 //!              else: session cookie
 //!                    ├─ per-user, single-user: id of the session ─► this process's copy, or the store

@@ -11,6 +11,7 @@ pub(crate) mod context;
 pub(crate) mod disconnect;
 pub(crate) mod end_session;
 pub(crate) mod frontchannel_logout;
+pub(crate) mod initiate;
 pub(crate) mod key_set;
 pub(crate) mod login;
 pub(crate) mod login_error;
@@ -47,6 +48,7 @@ pub(crate) async fn endpoint(runtime: &Arc<Runtime>, endpoint: &str, parts: Part
     let context = Arc::new(EndpointContext::new(runtime, parts));
     let answered = match (endpoint, &context.head.method) {
         ("login", &Method::GET | &Method::HEAD) => login::start(&context).await,
+        ("initiate", &Method::GET | &Method::HEAD | &Method::POST) => initiate::start(&context, &body),
         ("callback", &Method::GET | &Method::POST) => callback::finish(&context, at, body).await,
         ("logout", &Method::GET | &Method::HEAD | &Method::POST) => logout::logout(&context).await,
         ("backchannel-logout", &Method::POST) => Ok(backchannel_logout::logout(&context, &body).await),
@@ -61,7 +63,7 @@ pub(crate) async fn endpoint(runtime: &Arc<Runtime>, endpoint: &str, parts: Part
         ("backchannel-logout", _) => Err(backchannel_logout::not_allowed()),
         ("login" | "connect" | "granted" | "jwks.json" | "session", _) => Err(not_allowed("GET, HEAD")),
         ("callback", _) => Err(not_allowed("GET, POST")),
-        ("logout" | "disconnect", _) => Err(not_allowed("GET, HEAD, POST")),
+        ("logout" | "disconnect" | "initiate", _) => Err(not_allowed("GET, HEAD, POST")),
         _ => Err(page::plain(StatusCode::NOT_FOUND, "Not found.")),
     };
     let mut answer = answered.unwrap_or_else(|refusal| refusal);

@@ -15,9 +15,10 @@ use crate::protocol::authorization::is_for_provider;
 use crate::protocol::token::scopes;
 use crate::protocol::{LoginOptions, Prompt};
 use crate::provider::{Provider, Providers};
+use crate::state::Runtime;
 
 /// The parameters of an address of ours, each at most once.
-pub(crate) struct EndpointQuery(BTreeMap<String, String>);
+pub(crate) struct EndpointQuery(pub(super) BTreeMap<String, String>);
 
 impl EndpointQuery {
     pub(crate) fn parse(query: &str) -> Result<Self, Response<Bytes>> {
@@ -36,12 +37,16 @@ impl EndpointQuery {
     /// The parameters of a request, and where it goes on to.
     pub(crate) fn with_destination(context: &EndpointContext) -> Result<(Self, Destination), Response<Bytes>> {
         let given = Self::parse(context.query())?;
-        let return_to = given.get("return_to").unwrap_or_default();
-        let destination = context.runtime.settings.destination(return_to).map_err(|error| match error {
+        let destination = given.destination(&context.runtime, "return_to")?;
+        Ok((given, destination))
+    }
+
+    /// The destination in the parameter of this name.
+    pub(crate) fn destination(&self, runtime: &Runtime, name: &str) -> Result<Destination, Response<Bytes>> {
+        runtime.settings.destination(self.get(name).unwrap_or_default()).map_err(|error| match error {
             DestinationError::TooLong { .. } => page::bad_request("The return address is too long."),
             _ => page::bad_request("The return address does not belong to this application."),
-        })?;
-        Ok((given, destination))
+        })
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {

@@ -14,11 +14,12 @@
 //! For the endpoints, where the first rule that fits decides:
 //!
 //! 5. `Sec-Purpose: prefetch` or `prerender`: ignored. Nobody is there yet, and nothing begins or ends.
-//! 6. `Sec-Fetch-Mode` says that it is no navigation: ignored, if it is a link or the callback. Some prefetchers call
-//!    `fetch()`, and pictures navigate nowhere. A script of the application may send a POST.
+//! 6. `Sec-Fetch-Mode` says that it is no navigation: ignored, if it is a link, the callback, or a login that another site
+//!    begins. Some prefetchers call `fetch()`, and pictures navigate nowhere. A script of the application may send a POST.
 //!    A script may ask who is signed in.
 //! 7. Who is signed in is told to every sender but another site: nothing begins or ends by it. The callback acts: its state
 //!    is the proof. The front-channel logout acts in an `iframe`, where the provider puts it, and is refused elsewhere.
+//!    A login that another site begins acts, by POST too: it leads to the login, where the rules for that decide.
 //! 8. A proof acts: an address with a token of this session, or of this visitor, was made here. `Sec-Fetch-Site` is of the
 //!    whole chain of redirects, and `cross-site` for the rest of the chain after a login.
 //! 9. A link is refused in a frame or as a picture (`Sec-Fetch-Dest`), unless it is a login or a consent in a frame of the
@@ -39,6 +40,8 @@ pub(crate) enum Target {
         browser: bool,
     },
     Login,
+    /// A login that another site begins. It leads to the login, and decides nothing else.
+    Initiate,
     /// The session endpoint, which tells scripts which user is signed in.
     Session,
     /// The consent for a connection. `extends`: for more scopes than always, or for a token that is handed to one page.
@@ -105,7 +108,8 @@ impl Origins {
             return if acts { Decision::Act } else { Decision::Refuse };
         }
         let is_navigation = header("sec-fetch-mode").is_none_or(|mode| mode == b"navigate");
-        let is_link = target != Target::Session && (facts.is_safe || target == Target::Callback);
+        let is_link =
+            target != Target::Session && (facts.is_safe || matches!(target, Target::Callback | Target::Initiate));
         if is_speculative(&header) || (is_link && !is_navigation) {
             return Decision::Ignore;
         }
@@ -115,6 +119,7 @@ impl Origins {
         match target {
             Target::Session if sender == Sender::Other => Decision::Refuse,
             Target::Callback | Target::Session => Decision::Act,
+            Target::Initiate if !framed || sender == Sender::Own => Decision::Act,
             Target::FrontchannelLogout if dest.is_none_or(|dest| dest == b"iframe") => Decision::Act,
             Target::FrontchannelLogout => Decision::Refuse,
             _ if facts.proof => Decision::Act,
@@ -181,8 +186,9 @@ mod tests {
     const OWN: &str = "https://app.test";
     const TRUSTED: &str = "https://www.test";
     const SITES: [Option<&str>; 5] = [None, Some("same-origin"), Some("none"), Some("same-site"), Some("cross-site")];
-    const ENDPOINTS: [Target; 8] = [
+    const ENDPOINTS: [Target; 9] = [
         Target::Login,
+        Target::Initiate,
         Target::Connect { extends: false },
         Target::Connect { extends: true },
         Target::ConnectAccount,
@@ -245,8 +251,9 @@ mod tests {
 
     /// The navigations of a top-level page, as a table: endpoint, then one letter for each of `SITES` where nobody is
     /// there, where somebody is, and with a proof: (A)ct, as(K), (R)efuse.
-    const NAVIGATIONS: [(Target, [&str; 3]); 8] = [
+    const NAVIGATIONS: [(Target, [&str; 3]); 9] = [
         (Target::Login, ["AAAAA", "AAAKK", "AAAAA"]),
+        (Target::Initiate, ["AAAAA", "AAAAA", "AAAAA"]),
         (Target::Connect { extends: false }, ["AAAAA", "AAAKK", "AAAAA"]),
         (Target::Connect { extends: true }, ["AAAAA", "KAAKK", "AAAAA"]),
         (Target::ConnectAccount, ["KKKKK", "KKKKK", "AAAAA"]),
@@ -299,7 +306,7 @@ mod tests {
                                 Target::Callback => Act,
                                 Target::FrontchannelLogout if dest == "iframe" => Act,
                                 Target::FrontchannelLogout => Refuse,
-                                Target::Login | Target::Connect { .. } if own => Act,
+                                Target::Login | Target::Initiate | Target::Connect { .. } if own => Act,
                                 _ if proof => Act,
                                 _ => Refuse,
                             };
@@ -332,7 +339,7 @@ mod tests {
                                     ("sec-fetch-mode", Some(mode)),
                                     ("sec-fetch-dest", Some(dest)),
                                 ];
-                                let ignored = is_safe || target == Target::Callback;
+                                let ignored = is_safe || matches!(target, Target::Callback | Target::Initiate);
                                 let decision = decide(target, facts, &headers);
                                 assert_eq!(decision == Ignore, ignored, "{target:?} {facts:?} {headers:?}");
                             }
@@ -390,8 +397,8 @@ mod tests {
                     for proof in [false, true] {
                         let own = matches!(site, Some("same-origin" | "none"));
                         let expected = match target {
-                            Target::Callback if mode == "cors" => Ignore,
-                            Target::Callback => Act,
+                            Target::Callback | Target::Initiate if mode == "cors" => Ignore,
+                            Target::Callback | Target::Initiate => Act,
                             Target::FrontchannelLogout if dest == "iframe" => Act,
                             Target::FrontchannelLogout => Refuse,
                             _ if own || proof => Act,

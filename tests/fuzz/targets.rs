@@ -60,6 +60,7 @@ targets! {
 
 const PATHS: &[&str] = &[
     "login",
+    "initiate",
     "callback",
     "callback/op",
     "logout",
@@ -84,6 +85,7 @@ const QUERIES: &[&str] = &[
     "error=access_denied&error_description=no&state=b",
     "error=login_required&state=b",
     "iss=https%3A%2F%2Fop.test&sid=s",
+    "iss=https%3A%2F%2Fop.test&target_link_uri=%2Fwho&login_hint=alice",
     "connection=cal&return_to=/",
     "name=cal&once=1&return_to=/who",
     "token=AAAA&return_to=/",

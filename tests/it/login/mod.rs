@@ -11,13 +11,14 @@
 //! | a redirect URI from a request | The redirect URI is made of the configuration. Nothing in a request changes it; where there are several providers: `providers::mix_up`. |
 //! | `prompt=none` | `prompt=none` signs in whoever is at the provider and renews no session, so nobody can have changed. Where nobody is there: `options`. |
 //! | endpoints that are not https | Refused at construction: `settings::tests`, and for each endpoint in the tests of the metadata. |
-//! | login initiated elsewhere | There is no endpoint that takes an `iss`. A link from elsewhere to `/auth/login` is one to this provider alone, its unknown parameters are ignored and its destination is checked: `request`, `destinations`. |
+//! | login initiated elsewhere | `initiated`. A link from elsewhere to `/auth/login` is one to this provider alone, its unknown parameters are ignored and its destination is checked: `request`, `destinations`. |
 //! | JARM | JARM is not asked for, so a `response` is refused. |
 
 mod callback;
 mod claims;
 mod destinations;
 mod hooks;
+mod initiated;
 mod load;
 mod names;
 mod offline_access;

@@ -107,6 +107,22 @@ async fn two_tenants_with_one_subject_are_two_people() {
     signed_in(&world, "t9").await;
 }
 
+/// A login that begins at the provider names the issuer of a tenant.
+#[tokio::test]
+async fn the_issuer_of_a_tenant_begins_a_login() {
+    let world = world();
+    world.op.sign_in_as("alice");
+    let address = |issuer: &str| format!("{APP}/auth/initiate?target_link_uri=/who&iss={issuer}");
+    for tenant in ["t1", "t2"] {
+        of_tenant(&world.op, tenant);
+        let page = world.browser().visit(&address(&issuer_of(tenant))).await;
+        assert_eq!(page.json()["issuer"], issuer_of(tenant), "{}", page.text());
+    }
+    for other in [&issuer_of("t9"), &issuer_of("t1/t2"), LOGIN, "https://login.test/"] {
+        assert_eq!(world.browser().step(&address(other)).await.status, 400, "{other}");
+    }
+}
+
 /// What a visitor of one tenant granted is not taken over by somebody of another, though both have one subject.
 #[tokio::test]
 async fn a_grant_of_another_tenants_account_is_not_taken_over() {
