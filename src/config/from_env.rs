@@ -87,6 +87,7 @@ impl Config {
     /// | `OIDC_PLAIN_JWT_ACCESS_TOKENS` | `true`: its access tokens have no type of their own ([`ProviderConfig::plain_jwt_access_tokens`]) | `false` |
     /// | `OIDC_ROLES` | where roles are, such as `id_token:/realm_access/roles,user_info:/groups` ([`ProviderConfig::roles`]); `OIDC_ACCESS_TOKEN_AUDIENCE`: the `aud` of the access token that holds some ([`ProviderConfig::access_token_audience`]) | none |
     /// | `OIDC_PUSHED_AUTHORIZATION_REQUESTS` | `auto`, `always` or `never` | `auto` |
+    /// | `OIDC_LOGOUT_URL` | the URL of a logout in the provider's own way, with placeholders ([`ProviderConfig::logout_url`]) | the metadata's endpoint |
     /// | `OIDC_DISPLAY_NAME` | the provider's name on the provider selection page | the issuer's host |
     /// | `OIDC_CA_FILE` | additional root certificates, PEM | none |
     /// | `SSL_CERT_FILE` | root certificates in place of Mozilla's, PEM | none |
@@ -227,32 +228,33 @@ impl ProviderConfig {
         let defaults = preset.as_ref().unwrap_or(defaults);
         let client_secret = environment.secret(&name("CLIENT_SECRET")).map(Secret::from);
         let text = |end: &str| environment.value(&name(end));
+        let or = |end: &str, default: &Option<String>| text(end).or_else(|| default.clone());
         let key_file = |path: String| PrivateKey::File(path.into());
         let listed = |end: &str| Some(environment.list(&name(end))).filter(|list| !list.is_empty());
         let mut provider = Self {
             issuer: text("ISSUER").unwrap_or_else(|| defaults.issuer.clone()),
-            internal_url: text("INTERNAL_URL").or_else(|| defaults.internal_url.clone()),
+            internal_url: or("INTERNAL_URL", &defaults.internal_url),
             client_id: text("CLIENT_ID").unwrap_or_default(),
             client_secret,
             private_keys: environment.list(&name("PRIVATE_KEY_FILE")).into_iter().map(key_file).collect(),
             private_key_id: text("PRIVATE_KEY_ID"),
             client_assertion_issuer: text("CLIENT_ASSERTION_ISSUER"),
             client_assertion_file: text("CLIENT_ASSERTION_FILE").map(PathBuf::from),
-            client_assertion_audience: text("CLIENT_ASSERTION_AUDIENCE")
-                .or_else(|| defaults.client_assertion_audience.clone()),
-            token_endpoint_auth_signing_alg: text("TOKEN_ENDPOINT_AUTH_SIGNING_ALG")
-                .or_else(|| defaults.token_endpoint_auth_signing_alg.clone()),
-            display_name: text("DISPLAY_NAME").or_else(|| defaults.display_name.clone()),
-            id_token_signed_response_alg: text("ID_TOKEN_SIGNED_RESPONSE_ALG")
-                .or_else(|| defaults.id_token_signed_response_alg.clone()),
-            userinfo_signed_response_alg: text("USERINFO_SIGNED_RESPONSE_ALG")
-                .or_else(|| defaults.userinfo_signed_response_alg.clone()),
+            client_assertion_audience: or("CLIENT_ASSERTION_AUDIENCE", &defaults.client_assertion_audience),
+            token_endpoint_auth_signing_alg: or(
+                "TOKEN_ENDPOINT_AUTH_SIGNING_ALG",
+                &defaults.token_endpoint_auth_signing_alg,
+            ),
+            logout_url: or("LOGOUT_URL", &defaults.logout_url),
+            display_name: or("DISPLAY_NAME", &defaults.display_name),
+            id_token_signed_response_alg: or("ID_TOKEN_SIGNED_RESPONSE_ALG", &defaults.id_token_signed_response_alg),
+            userinfo_signed_response_alg: or("USERINFO_SIGNED_RESPONSE_ALG", &defaults.userinfo_signed_response_alg),
             tenants: listed("TENANTS").unwrap_or_else(|| defaults.tenants.clone()),
             any_tenant: defaults.any_tenant && listed("TENANTS").is_none(),
             login_parameters: listed("LOGIN_PARAMETERS").unwrap_or_else(|| defaults.login_parameters.clone()),
             trusted_audiences: listed("TRUSTED_AUDIENCES").unwrap_or_else(|| defaults.trusted_audiences.clone()),
             scopes: environment.scopes(&name("SCOPES")).unwrap_or_else(|| defaults.scopes.clone()),
-            access_token_audience: text("ACCESS_TOKEN_AUDIENCE").or_else(|| defaults.access_token_audience.clone()),
+            access_token_audience: or("ACCESS_TOKEN_AUDIENCE", &defaults.access_token_audience),
             ..defaults.clone()
         };
         if let Some(roles) = listed("ROLES") {

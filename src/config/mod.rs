@@ -504,6 +504,7 @@ mod tests {
                 ("ID_TOKEN_SIGNED_RESPONSE_ALG", "ES256"),
                 ("API_NAMING", "scope"),
                 ("USERINFO_SIGNED_RESPONSE_ALG", "PS256"),
+                ("LOGOUT_URL", "https://op.test/out"),
             ]
             .map(|(end, value)| (variable(end), value))
         };
@@ -520,6 +521,7 @@ mod tests {
             assert_eq!(provider.trusted_audiences, ["a", "b"]);
             assert_eq!(provider.pushed_authorization_requests, PushedAuthorizationRequests::Always);
             assert_eq!(provider.id_token_signed_response_alg.as_deref(), Some("ES256"));
+            assert_eq!(provider.logout_url.as_deref(), Some("https://op.test/out"));
             assert_eq!(provider.api_naming, crate::protocol::ApiNaming::Scope);
             assert_eq!(provider.userinfo_signed_response_alg.as_deref(), Some("PS256"));
         }

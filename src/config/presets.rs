@@ -14,7 +14,8 @@ const ENDPOINTS: [&str; 7] = ["authorization", "token", "identity", "userinfo", 
 impl ProviderConfig {
     /// The providers that are known by name, such as `github`, without a client id and secret.
     ///
-    /// Each is plain data. An application reads its own with serde, or sets the fields of one of these.
+    /// Each is plain data. An application reads its own with serde, or sets the fields of one of these. Where the issuer is
+    /// the tenant's own, as at Auth0, Amazon Cognito, Keycloak and Zitadel, it is empty, and must be set.
     ///
     /// ```
     /// use tower_oidc::ProviderConfig;

@@ -180,6 +180,12 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
         let (variable, known) = (setting.to_uppercase(), "use an asymmetric algorithm, such as RS256 or ES256");
         problems.extend(unknown.map(|name| format!("{setting} is {name:?} (OIDC_{variable}): {known}")));
     }
+    let logout_url =
+        provider.logout_url.as_ref().map(|given| given.replace("{end_session_endpoint}", "https://localhost"));
+    if logout_url.is_some_and(|url| !secure(&url)) {
+        problems
+            .push("logout_url (OIDC_LOGOUT_URL) is no URL: use an https URL (http is for loopback only)".to_owned());
+    }
     roles(provider, problems);
     let names = provider.authorization_parameters.iter().map(|(name, _)| name.as_str());
     let is_naming = |name: &str| provider.api_naming.parameter() == name;

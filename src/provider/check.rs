@@ -77,7 +77,7 @@ impl Provider {
             (Severity::Unknown, "code_challenge_methods_supported", vec!["S256"]),
             (Severity::Unknown, "scopes_supported", scopes.iter().map(String::as_str).collect()),
         ];
-        if registered.logout_at_provider {
+        if registered.logout_at_provider && registered.logout_url.is_none() {
             needs.push((Severity::Warning, "end_session_endpoint", Vec::new()));
         }
         if self.pushes(known).1 {

@@ -122,7 +122,7 @@ impl Provider {
     /// Whether an ID token is of use at a logout, as far as is known.
     pub(crate) fn takes_logout_hint(&self) -> bool {
         let offered = self.metadata.value().is_none_or(|known| known.end_session_endpoint.is_some());
-        self.relying_party.logout_at_provider && offered
+        self.relying_party.logout_at_provider && self.relying_party.logout_url.is_none() && offered
     }
 
     /// The provider's metadata, for an answer that somebody waits for: they wait no longer than this.

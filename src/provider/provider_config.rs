@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use smart_default::SmartDefault;
+use url::Url;
 
 use super::connection::{Connection, Resource};
 use super::private_key::PrivateKey;
@@ -151,6 +152,12 @@ pub struct ProviderConfig {
     /// with the event [`EventCode::TokensDropped`](crate::EventCode::TokensDropped), because some providers end
     /// everything that the user has granted to this application, also in their other browsers.
     pub revocation_is_per_token: bool,
+    /// The URL to which a logout sends the browser at a provider that has no RP-initiated logout, or one of its own, as Amazon
+    /// Cognito: `https://HOST/logout?client_id={client_id}&logout_uri={post_logout_redirect_uri}`. The placeholders are
+    /// replaced by the client id and by [`Config::post_logout_url`](crate::Config::post_logout_url), percent-encoded;
+    /// `{end_session_endpoint}` by that of the metadata. The browser comes back to `post_logout_url` and not to the
+    /// destination of the logout. By default none.
+    pub logout_url: Option<String>,
     /// Whether logout also ends the session at the provider, if it supports that (OpenID Connect RP-Initiated Logout
     /// 1.0). On by default.
     #[default(true)]
@@ -193,6 +200,7 @@ impl ProviderConfig {
         some userinfo_signed_response_alg: String;
         value revoke_at_logout: bool;
         value revocation_is_per_token: bool;
+        some logout_url: String;
         value logout_at_provider: bool;
         /// Adds an API to which the tokens of a login here may be sent.
         add resource to resources: Resource;
@@ -240,6 +248,14 @@ impl ProviderConfig {
     pub fn authorization_parameter(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.authorization_parameters.push((name.into(), value.into()));
         self
+    }
+
+    /// Where a logout sends the browser, in the provider's own way.
+    pub(crate) fn filled_logout_url(&self, end_session_endpoint: Option<&Url>, post_logout_url: &Url) -> Option<Url> {
+        let encoded = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let filled = self.logout_url.as_ref()?.replace("{client_id}", &encoded(&self.client_id));
+        let filled = filled.replace("{post_logout_redirect_uri}", &encoded(post_logout_url.as_str()));
+        Url::parse(&filled.replace("{end_session_endpoint}", end_session_endpoint.map_or("", Url::as_str))).ok()
     }
 
     /// Whether it says which provider it is.

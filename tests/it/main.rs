@@ -15,6 +15,8 @@ mod refresh;
 mod api_client;
 // How the application proves itself without sending a secret.
 mod client_authentication;
+// Dialects of real providers.
+mod dialects;
 // A provider that lies, in every listed way: what must be refused, and what must work all the same.
 mod lying_provider;
 

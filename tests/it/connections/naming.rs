@@ -136,6 +136,27 @@ async fn more_scopes_of_an_api_that_scopes_name() {
     assert_eq!(state(&browser, "suite").await, "connected");
 }
 
+/// What is no API's: the token that comes with the code, and is refreshed with its own scopes, goes to no API that scopes name.
+#[tokio::test]
+async fn what_no_scope_names_has_the_token_of_the_code() {
+    let site = Site::with(|config| {
+        let suite = Connection::new("suite").scope("offline_access");
+        let mut config = config.connection(suite.resource(api("a")).resource(api("b")).resource(resource("own")));
+        config.provider.api_naming = ApiNaming::Scope;
+        config
+    });
+    site.op.set(|settings| settings.api_naming = provider::ApiNaming::Scope);
+    let browser = site.signed_in("alice").await;
+    connect(&browser, "suite").await;
+    for round in 0..3 {
+        let issued = site.op.issued(&token(&browser, "own").await.unwrap()).unwrap();
+        assert!(issued.live && issued.resources.is_empty(), "{round}: {issued:?}");
+        let issued = site.op.issued(&token(&browser, "b").await.unwrap()).unwrap();
+        assert_eq!(issued.resources, [named("b")], "{round}");
+        site.clock.advance(HOUR);
+    }
+}
+
 /// RFC 6749 section 4.4: without anybody, each dialect names the API, too.
 #[tokio::test]
 async fn client_credentials_name_the_api() {

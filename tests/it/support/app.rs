@@ -249,6 +249,16 @@ pub(crate) fn config(net: &Net, clock: &TestClock) -> Config {
     config
 }
 
+/// The same provider, configured as a preset has it.
+pub(crate) fn of_preset(name: &str, mut config: Config) -> Config {
+    let own = config.provider;
+    let mut preset = ProviderConfig::presets().remove(name).unwrap_or_else(|| panic!("no preset {name}"));
+    (preset.issuer, preset.client_id, preset.client_secret) = (own.issuer, own.client_id, own.client_secret);
+    (preset.resources, preset.connections) = (own.resources, own.connections);
+    config.provider = preset;
+    config
+}
+
 /// The scenarios' routes.
 pub(crate) fn routes() -> Router {
     Router::new()

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use http::header::{AUTHORIZATION, WWW_AUTHENTICATE};
-use http::{HeaderValue, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use serde_json::{Map, Value, json};
 
 use super::edits::{Endpoint, apply};
@@ -160,11 +160,15 @@ impl State {
         let params = params_of(request);
         self.log.logouts.push(params.clone());
         self.sign_out(request);
-        let Some(back) = params.get("post_logout_redirect_uri") else {
+        let is_own = self.settings.logout_parameter == "logout_uri";
+        if is_own && !(request.method() == Method::GET && params.has("client_id") && params.has("logout_uri")) {
+            return typed_answer(400, "text/html", "Required String parameter 'redirect_uri' is not present");
+        }
+        let Some(back) = params.get(self.settings.logout_parameter) else {
             return typed_answer(200, "text/html", "signed out at the provider");
         };
         let mut answer = params.clone();
-        answer.0.retain(|(name, _)| name == "state");
+        answer.0.retain(|(name, _)| name == "state" && !is_own);
         apply(&self.edits.logout_response, &mut answer);
         redirect(303, &if answer.0.is_empty() { back.to_owned() } else { answer.append_to(back) })
     }

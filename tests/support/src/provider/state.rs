@@ -68,6 +68,9 @@ pub struct Settings {
     pub revocation: bool,
     pub revocation_reach: RevocationReach,
     pub end_session: bool,
+    /// The parameter of a logout that says where to go then; `logout_uri` at Cognito, with `client_id`, by GET, and nothing
+    /// comes back.
+    pub logout_parameter: &'static str,
     /// The `Date` of its answers.
     pub date: Option<&'static str>,
 }
@@ -118,6 +121,7 @@ impl Default for Settings {
             revocation: true,
             revocation_reach: RevocationReach::Grant,
             end_session: true,
+            logout_parameter: "post_logout_redirect_uri",
             date: None,
         }
     }

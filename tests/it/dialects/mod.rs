@@ -1,0 +1,4 @@
+//! Dialects of real providers: presets, and the settings that they are made of. How an API is named is in
+//! `connections/naming.rs`.
+
+mod log_out;
