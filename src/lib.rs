@@ -187,11 +187,11 @@ pub use extract::single_use_token::SingleUseToken;
 pub use extract::user_tokens::UserTokens;
 
 mod config;
+pub use config::Config;
 pub use config::api::Api;
 pub use config::hooks::{LoginDecision, ProviderChoice, Unauthenticated, VerifiedLogin};
 pub use config::mode::Mode;
 pub use config::shared_account::SharedAccount;
-pub use config::{AdminClaim, Config};
 
 mod endpoints;
 pub use endpoints::user_sessions::UserSession;

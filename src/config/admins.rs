@@ -1,8 +1,6 @@
 //! Who is an admin: decided at every request, from what the provider verified.
 
-use serde_json::{Map, Value};
-
-use super::{AdminClaim, Config};
+use super::Config;
 use crate::provider::RelyingParty;
 
 /// The rules, checked. Each counts for the people of one provider: what another one says of its own is nothing here.
@@ -12,7 +10,6 @@ pub(crate) struct Admins {
     emails: Vec<(String, String)>,
     subjects: Vec<(String, String)>,
     roles: Vec<(String, String)>,
-    claims: Vec<(String, AdminClaim)>,
 }
 
 impl Admins {
@@ -49,16 +46,7 @@ impl Admins {
         };
         let emails: Vec<_> = config.admins.iter().map(|rule| pinned(rule, "admins")).collect();
         let subjects = config.admin_subjects.iter().map(|rule| pinned(rule, "admin_subjects")).collect();
-        let roles = config.admin_roles.iter().map(|rule| pinned(rule, "admin_roles")).collect();
-        let mut claims = Vec::new();
-        if let Some(rule) = &config.admin_claim {
-            let name = rule.provider.iter().map(|name| format!("{name}:")).collect::<String>();
-            let (issuer, claim) = pinned(&format!("{name}{}", rule.name), "admin_claim");
-            if rule.provider.is_some() && claim != rule.name {
-                problems.push(format!("admin_claim names the provider {name:?}: name a provider for logins"));
-            }
-            claims.push((issuer, rule.clone()));
-        }
+        let mut roles: Vec<_> = config.admin_roles.iter().map(|rule| pinned(rule, "admin_roles")).collect();
         for (_, email) in &emails {
             let plain = email.matches('@').count() == 1 && email.is_ascii();
             if !plain || email.contains(|c: char| c.is_whitespace() || c == ':') {
@@ -66,10 +54,10 @@ impl Admins {
             }
         }
         if let (true, Some(first)) = (config.is_development(), relying_parties.first()) {
-            // The development provider's "sign in as administrator". No other provider's claim counts so.
-            claims.push((first.issuer.url.clone(), AdminClaim::new("admin", true)));
+            // The development provider's "sign in as administrator".
+            roles.push((first.issuer.url.clone(), "admin".to_owned()));
         }
-        Self { emails, subjects, roles, claims }
+        Self { emails, subjects, roles }
     }
 
     /// Whether an e-mail address of a provider's people is an admin's.
@@ -83,30 +71,17 @@ impl Admins {
     }
 
     /// `email` counts when the provider says that it verified it.
-    pub(crate) fn include<'a>(
-        &self, (issuer, subject): (&str, &str), email: Option<(&str, bool)>,
-        claims: impl FnOnce() -> Option<&'a Map<String, Value>>,
-    ) -> bool {
+    pub(crate) fn include(&self, (issuer, subject): (&str, &str), email: Option<(&str, bool)>) -> bool {
         let by_email = || email.is_some_and(|(email, verified)| verified && self.name(issuer, email));
-        let holds = |claims: &Map<String, Value>, rule: &AdminClaim| match claims.get(&rule.name) {
-            Some(Value::Array(values)) => values.contains(&rule.value),
-            Some(value) => *value == rule.value,
-            None => false,
-        };
-        // Last, because what is known of the person may have to be opened first.
-        let mut rules = self.claims.iter().filter(|(of, _)| of == issuer).peekable();
-        let by_claim =
-            || rules.peek().is_some() && claims().is_some_and(|claims| rules.any(|(_, rule)| holds(claims, rule)));
-        let by_subject = || self.subjects.iter().any(|(of, admin)| of == issuer && admin == subject);
-        by_email() || by_subject() || by_claim()
+        by_email() || self.subjects.iter().any(|(of, admin)| of == issuer && admin == subject)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::ClaimSource;
     use crate::provider::provider_config::ProviderConfig;
-    use serde_json::json;
     use url::Url;
 
     const OP: &str = "https://op.test";
@@ -115,7 +90,6 @@ mod tests {
         let mut config = Config::new("https://app.test", ProviderConfig::new("https://op.test", "c"));
         config.admins = vec!["Root@X.test".into()];
         config.admin_subjects = vec!["s0".into()];
-        config.admin_claim = Some(AdminClaim::new("groups", "admins"));
         Admins::check(&config, &registered(&config), &mut Vec::new())
     }
 
@@ -131,8 +105,7 @@ mod tests {
 
     #[test]
     fn an_email_counts_when_it_is_verified_and_equal_but_for_case() {
-        let none = Map::new();
-        let include = |email| admins().include((OP, "x"), email, || Some(&none));
+        let include = |email| admins().include((OP, "x"), email);
         assert!(include(Some(("root@x.test", true))));
         assert!(!include(Some(("root@x.test", false))));
         assert!(!include(None));
@@ -140,23 +113,6 @@ mod tests {
             ["root@x.test,evil@y.test", "root@evil@x.test", "root\u{ff20}x.test", "\"root\"@x.test", "root@x.test."]
         {
             assert!(!include(Some((other, true))), "{other}");
-        }
-    }
-
-    #[test]
-    fn a_subject_or_a_claim_counts_in_its_own_place_only() {
-        let include = |subject, claims: Value| admins().include((OP, subject), None, || claims.as_object());
-        assert!(include("s0", json!({})));
-        assert!(include("x", json!({"groups": ["users", "admins"]})));
-        assert!(include("x", json!({"groups": "admins"})));
-        for other in [
-            json!({}),
-            json!({"groups": "admins2"}),
-            json!({"groups": ["s0"]}),
-            json!({"groups": {"admins": true}}),
-            json!({"admin": true}),
-        ] {
-            assert!(!include("x", other.clone()), "{other}");
         }
     }
 
@@ -176,21 +132,21 @@ mod tests {
         let (admins, problems) = two_providers(|config| {
             config.admins = vec!["work:Root@x.test".into(), "default:ann@x.test".into()];
             config.admin_subjects = vec!["default:s:0".into()];
-            config.admin_claim = Some(AdminClaim::new("groups", "a").provider("work"));
+            config.provider = config.provider.clone().roles(ClaimSource::IdToken, "/groups");
+            config.more_providers[0].roles = config.provider.roles.clone();
+            config.admin_roles = vec!["work:a".into()];
         });
         assert_eq!(problems, Vec::<String>::new());
-        let groups = json!({"groups": "a"});
-        for (issuer, by_root, by_ann, by_subject, by_claim) in [
+        for (issuer, by_root, by_ann, by_subject, by_role) in [
             (OP, false, true, true, false),
             ("https://op2.test", true, false, false, true),
             ("https://op3.test", false, false, false, false),
             ("https://elsewhere.test", false, false, false, false),
         ] {
-            let email = |email| admins.include((issuer, "x"), Some((email, true)), || None);
+            let email = |email| admins.include((issuer, "x"), Some((email, true)));
             assert_eq!((email("root@x.test"), email("ann@x.test")), (by_root, by_ann), "{issuer}");
-            assert_eq!(admins.include((issuer, "s:0"), None, || None), by_subject, "{issuer}");
-            let claims = groups.as_object().unwrap();
-            assert_eq!(admins.include((issuer, "x"), None, || Some(claims)), by_claim, "{issuer}");
+            assert_eq!(admins.include((issuer, "s:0"), None), by_subject, "{issuer}");
+            assert_eq!(admins.name_role(issuer, "a"), by_role, "{issuer}");
         }
     }
 
@@ -203,13 +159,5 @@ mod tests {
         assert!(refused(|config| config.admins = vec!["elsewhere:root@x.test".into()]).contains("elsewhere"));
         assert!(refused(|config| config.admins = vec!["files:root@x.test".into()]).contains("files"));
         assert!(refused(|config| config.admin_subjects = vec!["s0".into()]).contains("admin_subjects"));
-        let claim = |provider: Option<&str>| AdminClaim {
-            name: "groups".into(),
-            value: json!("a"),
-            provider: provider.map(str::to_owned),
-        };
-        assert!(!two_providers(|config| config.admin_claim = Some(claim(None))).1.is_empty());
-        assert!(!two_providers(|config| config.admin_claim = Some(claim(Some("nobody")))).1.is_empty());
-        assert!(two_providers(|config| config.admin_claim = Some(claim(Some("work")))).1.is_empty());
     }
 }

@@ -72,10 +72,10 @@ fn check_client_credentials(config: &Config, problems: &mut Vec<String>) {
 fn check_admins(config: &Config, problems: &mut Vec<String>) {
     let admins = [&config.admins, &config.admin_subjects, &config.admin_roles].iter().any(|rules| !rules.is_empty());
     // The development provider's people say themselves whether they are admins.
-    if !admins && config.admin_claim.is_none() && !config.is_development() {
+    if !admins && !config.is_development() {
         problems.push(
             "SharedAccount::connected_by_admin() needs an admin, and no user is one: set admins (ADMINS), \
-             admin_subjects or admin_claim"
+             admin_subjects or admin_roles (ADMIN_ROLES)"
                 .to_owned(),
         );
     }

@@ -40,8 +40,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use serde::{Deserialize, Deserializer, Serialize};
-use serde_json::Value;
+use serde::{Deserialize, Deserializer};
 use smart_default::SmartDefault;
 use tower::util::BoxCloneSyncService;
 use tower::{BoxError, Service, ServiceExt};
@@ -164,8 +163,6 @@ pub struct Config {
     /// Roles that make a user an admin ([`ProviderConfig::roles`]). With several providers for logins, each entry names its
     /// provider: `work:admin`.
     pub admin_roles: Vec<String>,
-    /// A claim that makes a user an admin.
-    pub admin_claim: Option<AdminClaim>,
 
     /// Requests with access tokens, besides sessions ([`Api`]). By default none: `Authorization` is the application's own.
     pub api: Option<Api>,
@@ -214,32 +211,6 @@ pub struct Config {
     pub(crate) random: Random,
 }
 
-/// A claim, and the value that makes a user an admin. If the claim is a list, it must contain the value.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[non_exhaustive]
-pub struct AdminClaim {
-    /// The claim's name.
-    pub name: String,
-    /// The claim's value.
-    pub value: Value,
-    /// The name of the provider whose claim counts. Required with several providers for logins.
-    #[serde(default)]
-    pub provider: Option<String>,
-}
-
-impl AdminClaim {
-    /// A rule without a provider: a user with this claim and value is an admin.
-    pub fn new(name: impl Into<String>, value: impl Into<Value>) -> Self {
-        Self { name: name.into(), value: value.into(), provider: None }
-    }
-
-    setters! {
-        /// Limits the rule to users of the provider of this name.
-        some provider: String;
-    }
-}
-
 impl Config {
     /// Creates a configuration with this public URL and one provider.
     pub fn new(public_url: impl Into<String>, provider: ProviderConfig) -> Self {
@@ -265,7 +236,6 @@ impl Config {
         list admins: String;
         list admin_subjects: String;
         list admin_roles: String;
-        some admin_claim: AdminClaim;
         some api: Api;
         list trusted_origins: String;
         list development_hosts: String;

@@ -60,8 +60,7 @@ impl Deref for Settings {
 /// The claims by which somebody is let in or is an admin.
 fn decisive_claims(config: &Config) -> Vec<String> {
     let by_email = !config.admins.is_empty() || config.hooks.login.is_some() || config.hooks.bearer.is_some();
-    let email = ["email", "email_verified"].into_iter().filter(|_| by_email).map(str::to_owned);
-    email.chain(config.admin_claim.iter().map(|rule| rule.name.clone())).collect()
+    ["email", "email_verified"].into_iter().filter(|_| by_email).map(str::to_owned).collect()
 }
 
 impl Settings {

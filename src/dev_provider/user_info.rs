@@ -32,9 +32,8 @@ impl IncomingRequest<'_> {
     /// them: they are this provider's own.
     pub(super) fn claims(&self, person: &Person, scopes: &[String]) -> Value {
         let mut claims = json!({ "sub": person.subject(), "admin": person.admin });
-        if let Some(roles) = self.state.roles.get(&person.subject(), self.now) {
-            claims["roles"] = roles.clone().into();
-        }
+        let roles = self.state.roles.get(&person.subject(), self.now).into_iter().flatten().map(String::as_str);
+        claims["roles"] = roles.chain(person.admin.then_some("admin")).collect::<Vec<_>>().into();
         if has(scopes, "email") {
             claims["email"] = person.email.as_str().into();
             claims["email_verified"] = true.into();

@@ -23,7 +23,7 @@ use crate::tokens::{NewIdToken, Principal};
 /// what is the account's is an admin's.
 pub(crate) fn admit(runtime: &Arc<Runtime>, session: &Arc<Session>) -> Result<(), Response<Bytes>> {
     let Some(account) = runtime.mode.account() else { return Ok(()) };
-    if !runtime.is_admin(session, || None) {
+    if !runtime.is_admin(session) {
         return Err(page::plain(StatusCode::FORBIDDEN, "Only admins may do this."));
     }
     let configured = "This application's account is set in its configuration and cannot be changed here.";

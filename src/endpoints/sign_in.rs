@@ -169,9 +169,7 @@ impl SignIn<'_> {
         let of_user_info = user_info.iter().flat_map(Claims::keys).cloned().collect();
         let mut sources = ClaimSources { user_info: of_user_info, ..ClaimSources::default() };
         let mut claims = about_person(id_token.claims.clone(), user_info);
-        // Nobody signed it: nothing is decided by it.
-        let decides = issued.provider.relying_party.decisive.iter().any(|claim| claim == "name");
-        if let Some(name) = issued.name.clone().filter(|_| !decides && !claims.contains_key("name")) {
+        if let Some(name) = issued.name.clone().filter(|_| !claims.contains_key("name")) {
             claims.insert("name".to_owned(), name.into());
             sources.hook.insert("name".to_owned());
         }
@@ -180,6 +178,7 @@ impl SignIn<'_> {
         let decided = guarded_future("the login hook", || hook(asked)).await;
         let (more, lifetime) = decided.ok_or(LoginError::Panicked)?.granted().map_err(LoginError::Vetoed)?;
         sources.hook.extend(more.keys().cloned());
+        let roles = issued.provider.roles([None, None, None, Some(&more)], &roles);
         Ok((replace(claims, more), sources, roles, lifetime))
     }
 

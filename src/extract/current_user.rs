@@ -156,7 +156,7 @@ impl CurrentUser {
     /// The claims are those of the login, or with [`Config::revalidate_every`](crate::Config::revalidate_every) those that
     /// the provider sent last.
     pub fn is_admin(&self) -> bool {
-        self.runtime.is_admin(&self.session, || self.shown_claims())
+        self.runtime.is_admin(&self.session)
     }
 
     /// All claims of the provider and of the login hook, decoded into a type of your own.

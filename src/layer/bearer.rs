@@ -15,7 +15,7 @@ use crate::events::{EventCode, guarded_future};
 use crate::html::response;
 use crate::protocol::jws::claimed_issuer;
 use crate::protocol::user_info::{about_person, replace};
-use crate::protocol::{BearerToken, RolesByRule};
+use crate::protocol::{BearerToken, Claims, RolesByRule};
 use crate::provider::{Provider, ProviderError};
 use crate::secret::Secret;
 use crate::sessions::Session;
@@ -166,16 +166,16 @@ async fn admit(runtime: &Runtime, provider: &Provider, token: &BearerToken) -> R
         return denied("the access token's hd is not the configured hosted_domain");
     }
     let claims = about_person(token.claims.clone(), None);
-    let session = |claims| {
-        let roles = provider.roles([None, None, Some(&token.claims)], &RolesByRule::default());
-        Ok(Session::of_token(token, &claims, roles))
+    let session = |more| {
+        let roles = provider.roles([None, None, Some(&token.claims), Some(&more)], &RolesByRule::default());
+        Ok(Session::of_token(token, &replace(claims.clone(), more), roles))
     };
-    let Some(hook) = &runtime.hooks.bearer else { return session(claims) };
+    let Some(hook) = &runtime.hooks.bearer else { return session(Claims::new()) };
     let user = (token.issuer.as_str(), token.subject.as_deref().unwrap_or_default());
     let acr = token.claims.get("acr").and_then(Value::as_str);
     let login = VerifiedLogin::new(&provider.relying_party.name, user, (acr, &token.scopes), &claims);
     match guarded_future("the hook for access tokens", || hook(login)).await.map(LoginDecision::granted) {
-        Some(Ok((more, _))) => session(replace(claims, more)),
+        Some(Ok((more, _))) => session(more),
         Some(Err(why)) => denied(&why),
         None => denied("the hook for access tokens panicked"),
     }

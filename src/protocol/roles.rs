@@ -20,6 +20,8 @@ pub enum ClaimSource {
     /// [`ProviderConfig::access_token_audience`](crate::ProviderConfig); of a request that
     /// [`Config::api`](crate::Config::api) accepts.
     AccessToken,
+    /// The claims that the [login hook](crate::Config::on_login) adds, such as roles from the application's own database.
+    LoginHook,
 }
 
 /// A claim that names roles, and the one source in which it counts.
@@ -44,7 +46,7 @@ pub struct RoleClaim {
 pub(crate) type RolesByRule = Box<[(RoleClaim, BTreeSet<String>)]>;
 
 /// The claims of each source, in the order of [`ClaimSource`]; `None` where nothing came.
-pub(crate) type ClaimsBySource<'a> = [Option<&'a Claims>; 3];
+pub(crate) type ClaimsBySource<'a> = [Option<&'a Claims>; 4];
 
 impl RoleClaim {
     /// Roles at this place in the claims of this source.

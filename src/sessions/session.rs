@@ -294,11 +294,11 @@ impl Session {
         self.claims()
     }
 
-    /// Whether the person is an admin by these rules; `shown` are the claims where the browser keeps them.
-    pub(crate) fn is_admin(&self, admins: &Admins, shown: impl Fn() -> Option<String>) -> bool {
+    /// Whether the person is an admin by these rules.
+    pub(crate) fn is_admin(&self, admins: &Admins) -> bool {
         let profile = self.profile();
         let email = profile.email.as_deref().map(|email| (email, profile.email_verified));
-        admins.include(self.user(), email, || self.all_claims_or(shown))
+        admins.include(self.user(), email)
     }
 
     /// The same, decoded.

@@ -149,10 +149,10 @@ impl Runtime {
         counting.flat_map(|(_, roles)| roles).map(String::as_str)
     }
 
-    /// Whether the user of a session is an admin; `shown` are the claims where the browser keeps them.
-    pub(crate) fn is_admin(&self, session: &Session, shown: impl Fn() -> Option<String>) -> bool {
+    /// Whether the user of a session is an admin.
+    pub(crate) fn is_admin(&self, session: &Session) -> bool {
         let admins = &self.settings.admins;
-        self.roles(session).any(|role| admins.name_role(&session.issuer, role)) || session.is_admin(admins, shown)
+        self.roles(session).any(|role| admins.name_role(&session.issuer, role)) || session.is_admin(admins)
     }
 
     /// Deletes what has expired, now and then. Called after something was stored, and never for a request that nothing

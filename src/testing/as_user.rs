@@ -289,7 +289,7 @@ fn record(runtime: &Runtime, user: (&str, &str), claims: Map<String, Value>) -> 
         stored_at: now,
         logout_token: runtime.random.bytes(),
         ends_at: now.saturating_add(runtime.settings.absolute_lifetime),
-        roles: provider.roles([Some(&claims); 3], &Box::default()),
+        roles: provider.roles([Some(&claims); 4], &Box::default()),
         ..SessionPayload::default()
     };
     let claims = Value::Object(claims).to_string();

@@ -64,7 +64,7 @@ pub(crate) async fn roles(
     let written = &provider.relying_party.written;
     // An identity endpoint's answer stands for an ID token elsewhere.
     if written.oauth2.is_some() {
-        return Ok(provider.roles([None, id_token, None], before));
+        return Ok(provider.roles([None, id_token, None, None], before));
     }
     let audience = written.access_token_audience.as_ref();
     let mut of_access_token = None;
@@ -81,7 +81,7 @@ pub(crate) async fn roles(
             }
         });
     }
-    Ok(provider.roles([id_token, user_info, of_access_token.as_ref()], before))
+    Ok(provider.roles([id_token, user_info, of_access_token.as_ref(), None], before))
 }
 
 /// UserInfo's claims about a known user as they are now, where claims or roles need them, and the roles as they are now. `None`:

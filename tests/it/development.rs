@@ -33,7 +33,7 @@ impl App {
         let config = Config::development((LOOPBACK, port)).on_event(events.hook());
         let layer = OidcLayer::per_user(config, MemoryStore::new()).unwrap();
         let issuer = format!("http://localhost:{port}/auth/development");
-        let claims = Map::from_iter([("admin".to_owned(), true.into())]);
+        let claims = Map::from_iter([("roles".to_owned(), ["admin"][..].into())]);
         let admin = testing::start_session(&layer, &issuer, "ann", claims).await.unwrap();
         let app = routes().layer(layer).layer(map_request(peer));
         let app = app.into_make_service_with_connect_info::<SocketAddr>();

@@ -72,7 +72,6 @@ fn public_types_are_shared_between_tasks() {
     shared::<OAuth2>();
     shared::<EmailAddresses>();
     shared::<SharedAccount>();
-    shared::<AdminClaim>();
     shared::<ApiNaming>();
     shared::<ClientAuthMethod>();
     shared::<PrivateKey>();

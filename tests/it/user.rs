@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_oidc::{
-    Admin, AdminClaim, AuthSession, Config, CurrentUser, DestinationError, Error, ErrorKind, FetchUserInfo,
+    Admin, AuthSession, ClaimSource, Config, CurrentUser, DestinationError, Error, ErrorKind, FetchUserInfo,
     RequireLayer,
 };
 
@@ -254,10 +254,10 @@ async fn admin_is_not_frozen_in_the_session() {
 
 /// A claim, alone or in a list, and nothing that looks like it.
 #[tokio::test]
-async fn admins_by_claim() {
+async fn admins_by_role() {
     let world = World::with(|mut config| {
-        config.admin_claim = Some(AdminClaim::new("groups", "admins"));
-        config
+        config.provider = config.provider.roles(ClaimSource::IdToken, "/groups");
+        config.admin_roles(["admins"])
     });
     for (groups, expected) in [
         (json!("admins"), 200),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tower_oidc::store::MemoryStore;
 use tower_oidc::{
-    AdminClaim, Config, Connection, GrantLifetime, Mode, OidcLayer, ProviderConfig, Resource, SharedAccount,
+    ClaimSource, Config, Connection, GrantLifetime, Mode, OidcLayer, ProviderConfig, Resource, SharedAccount,
 };
 
 use super::{RSA, key_set, p256, text, token};
@@ -116,8 +116,11 @@ async fn the_name_comes_with_the_first_login() {
 #[tokio::test]
 async fn no_rule_is_met_by_a_name_that_nobody_signed() {
     for (asks, admin) in [(true, false), (false, true)] {
-        let rule = AdminClaim::new("name", "Alice Able");
-        let (world, apple) = at_apple(|config| *config = config.clone().admin_claim(rule)).await;
+        let (world, apple) = at_apple(|config| {
+            config.provider = config.provider.clone().roles(ClaimSource::IdToken, "/name");
+            config.admin_roles = vec!["Alice Able".to_owned()];
+        })
+        .await;
         says(&apple, NAME);
         if !asks {
             apple.user("alice", |alice| alice.set("name", "Alice Able"));

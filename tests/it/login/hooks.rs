@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::routing::get;
 use serde_json::{Map, Value, json};
-use tower_oidc::{CurrentUser, EventCode, LoginDecision};
+use tower_oidc::{ClaimSource, CurrentUser, EventCode, LoginDecision};
 
 use super::{Untouched, assert_refused, callback_of, login, who};
 use crate::support::app::{APP, OP, World, routes};
@@ -58,8 +58,8 @@ async fn a_refused_person_replaces_nobody() {
 #[tokio::test]
 async fn the_hook_enriches() {
     let world = World::with(|mut config| {
-        config.admin_claim = Some(tower_oidc::AdminClaim::new("role", "boss"));
-        config.on_login(|_| async {
+        config.provider = config.provider.roles(ClaimSource::LoginHook, "/role");
+        config.admin_roles(["boss"]).on_login(|_| async {
             LoginDecision::AllowWith(claims(
                 json!({ "role": "boss", "name": "A. Lice", "sub": "b1", "iss": "https://evil.test" }),
             ))

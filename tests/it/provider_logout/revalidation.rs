@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tower_oidc::{AdminClaim, Config, EventCode, LoginDecision};
+use tower_oidc::{ClaimSource, Config, EventCode, LoginDecision};
 
 use super::{MODES, Mode};
 use crate::support::app::{APP, World};
@@ -15,6 +15,12 @@ const MINUTE: Duration = Duration::from_secs(60);
 const EVERY: Duration = Duration::from_secs(10 * 60);
 /// Nobody believes for longer what they were told before.
 const STALE: Duration = Duration::from_secs(3);
+
+/// Who has the role `boss` there is an admin.
+fn admin_by_role(mut config: Config, from: ClaimSource, at: &str) -> Config {
+    config.provider = config.provider.roles(from, at);
+    config.admin_roles(["boss"])
+}
 
 fn revalidating(config: Config) -> Config {
     config.revalidate_every(EVERY)
@@ -147,7 +153,8 @@ async fn a_role_that_is_withdrawn_counts_no_more() {
             for gone in [Some(json!(["user"])), None] {
                 let boss = |config: Config| {
                     let nobody: [&str; 0] = [];
-                    revalidating(config).admins(nobody).admin_claim(AdminClaim::new("roles", "boss"))
+                    let at = if in_id_token { ClaimSource::IdToken } else { ClaimSource::UserInfo };
+                    admin_by_role(revalidating(config).admins(nobody), at, "/roles")
                 };
                 let world = mode.world(boss);
                 world.op.set(|op| op.claims_in_id_token = in_id_token);
@@ -184,7 +191,7 @@ async fn an_address_that_is_not_verified_any_more_makes_no_admin() {
 #[tokio::test]
 async fn what_the_login_hook_said_stays() {
     let hook = |config: Config| {
-        revalidating(config).admin_claim(AdminClaim::new("rank", "boss")).on_login(|_| async {
+        admin_by_role(revalidating(config), ClaimSource::LoginHook, "/rank").on_login(|_| async {
             LoginDecision::AllowWith(json!({ "rank": "boss" }).as_object().cloned().unwrap_or_default())
         })
     };
@@ -228,7 +235,7 @@ async fn user_info_that_is_away_withdraws_nothing() {
 /// The browser keeps the claims: whoever would be another one by them signs in again.
 #[tokio::test]
 async fn in_stateless_mode_a_changed_role_ends_the_session() {
-    let boss = |config: Config| revalidating(config).admin_claim(AdminClaim::new("roles", "boss"));
+    let boss = |config: Config| admin_by_role(revalidating(config), ClaimSource::IdToken, "/roles");
     let world = Mode::Stateless.world(boss);
     world.op.user("alice", |user| user.set("roles", json!(["boss"])));
     let alice = world.signed_in("alice").await;

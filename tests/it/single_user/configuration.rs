@@ -2,7 +2,7 @@
 //! names the fix.
 
 use tower_oidc::store::{MemoryStore, Store};
-use tower_oidc::{AdminClaim, ClientAuthMethod, Config, Connection, OidcLayer, SharedAccount};
+use tower_oidc::{ClaimSource, ClientAuthMethod, Config, Connection, OidcLayer, SharedAccount};
 
 use super::app::{Durable, configured, reads_as, refresh_token_of, start};
 use crate::support::app::World;
@@ -25,11 +25,12 @@ async fn what_cannot_be_kept_is_refused_by_name() {
 
     let refused = refusal(operator(), durable(), |config| config.admins.clear()).unwrap();
     assert!(refused.contains("ADMINS"), "{refused}");
-    let by_claim = |config: &mut Config| {
+    let by_role = |config: &mut Config| {
         config.admins.clear();
-        config.admin_claim = Some(AdminClaim::new("groups", "admins"));
+        config.provider = config.provider.clone().roles(ClaimSource::IdToken, "/groups");
+        config.admin_roles = vec!["admins".to_owned()];
     };
-    assert_eq!(refusal(operator(), durable(), by_claim), None);
+    assert_eq!(refusal(operator(), durable(), by_role), None);
 
     for without in [
         |config: &mut Config| config.provider.client_secret = None,
