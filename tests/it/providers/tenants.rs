@@ -107,6 +107,25 @@ async fn two_tenants_with_one_subject_are_two_people() {
     signed_in(&world, "t9").await;
 }
 
+/// A signed UserInfo response is of the tenant whose ID token it was, and not of another one that may sign in, too.
+#[tokio::test]
+async fn signed_user_info_is_of_the_same_tenant() {
+    for (tenant, signed_in) in [("t1", true), ("t2", false)] {
+        let world = world_in(Mode::PerUser, |config| {
+            let mut config = listed(config);
+            config.provider.fetch_user_info = tower_oidc::FetchUserInfo::Always;
+            config
+        });
+        world.op.set(|s| s.sign_userinfo = true);
+        world.op.edit_signed_userinfo(move |draft| {
+            draft.claim("iss", issuer_of(tenant));
+            draft.claim("tid", tenant);
+        });
+        let page = attempt(&world, &world.browser()).await;
+        assert_eq!(page.status == 200, signed_in, "{tenant}: {}", page.text());
+    }
+}
+
 /// A login that begins at the provider names the issuer of a tenant.
 #[tokio::test]
 async fn the_issuer_of_a_tenant_begins_a_login() {
