@@ -8,10 +8,10 @@ use url::{Host, Position, Url};
 use super::connection::{Resource, distinct};
 use super::{Config, development};
 use crate::clock::Timestamp;
+use crate::protocol::authorization::is_reserved;
 use crate::protocol::metadata::is_secure;
 use crate::protocol::{
-    Algorithm, ApiNaming, ClaimSource, ClientAuthMethod, FetchUserInfo, OAuth2, PSEUDO, ProviderIssuer, RESERVED,
-    RoleClaim,
+    Algorithm, ApiNaming, ClaimSource, ClientAuthMethod, FetchUserInfo, OAuth2, PSEUDO, ProviderIssuer, RoleClaim,
 };
 use crate::provider::provider_config::is_name;
 use crate::provider::{ClientKeys, ProviderConfig, ProviderId, RelyingParty};
@@ -189,14 +189,14 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
     roles(provider, problems);
     let names = provider.authorization_parameters.iter().map(|(name, _)| name.as_str());
     let is_naming = |name: &str| provider.api_naming.parameter() == name;
-    for name in names.filter(|name| RESERVED.contains(name) || is_naming(name)) {
+    for name in names.filter(|name| is_reserved(name) || is_naming(name)) {
         problems.push(format!("authorization_parameters has {name:?}, which the layer sets: remove it"));
     }
     let of_address = ["again", "at", "iss", "proof", "provider", "return_to", "target_link_uri"];
     let taken =
-        provider.login_parameters.iter().filter(|name| [RESERVED, &of_address].concat().contains(&name.as_str()));
-    let problem = "(OIDC_LOGIN_PARAMETERS), which the layer sets or reads itself: remove it";
-    problems.extend(taken.map(|name| format!("login_parameters has {name:?} {problem}")));
+        provider.login_parameters.iter().filter(|name| is_reserved(name) || of_address.contains(&name.as_str()));
+    let remedy = "(OIDC_LOGIN_PARAMETERS), which the layer sets or reads itself: remove it";
+    problems.extend(taken.map(|name| format!("login_parameters has {name:?} {remedy}")));
 }
 
 /// Checks where roles are.

@@ -150,26 +150,13 @@ pub(crate) struct AuthorizationRequest<'a> {
 }
 
 /// Parameters that are this crate's alone (RFC 9700: nothing overrides state, nonce or the challenge).
-pub(crate) const RESERVED: &[&str] = &[
-    "acr_values",
-    "client_id",
-    "client_secret",
-    "code_challenge",
-    "code_challenge_method",
-    "hd",
-    "login_hint",
-    "max_age",
-    "nonce",
-    "prompt",
-    "redirect_uri",
-    "request",
-    "request_uri",
-    "resource",
-    "response_mode",
-    "response_type",
-    "scope",
-    "state",
-];
+const RESERVED: &str = "acr_values client_id client_secret code_challenge code_challenge_method hd login_hint max_age nonce \
+                        prompt redirect_uri request request_uri resource response_mode response_type scope state";
+
+/// Whether a parameter of the authorization request is this crate's alone.
+pub(crate) fn is_reserved(name: &str) -> bool {
+    RESERVED.split(' ').any(|reserved| reserved == name)
+}
 
 /// Parameters of authorization requests that specifications and providers define, and this crate never sends by itself.
 const DEFINED: &str = "audience claims claims_locales connection display domain_hint id_token_hint identity_provider \

@@ -44,7 +44,7 @@ pub(crate) mod user_info;
 pub(crate) use self::access_token::BearerToken;
 pub(crate) use self::authorization::{
     AuthorizationOutcome, AuthorizationRequest, AuthorizationResponse, LoginOptions, MAX_REDIRECT, MalformedResponse,
-    Prompt, PushedAuthorizationRequests, RESERVED, ResponseMode,
+    Prompt, PushedAuthorizationRequests, ResponseMode,
 };
 pub(crate) use self::challenge::Demand;
 pub(crate) use self::client::{ApiNaming, Built, ProviderClient};
