@@ -83,6 +83,7 @@ impl Config {
     /// | `OIDC_FETCH_USER_INFO` | `never`, `when-needed` or `always` | `when-needed` |
     /// | `OIDC_LOGIN_PARAMETERS` | names of parameters that a login may add, such as `ui_locales`, separated by commas ([`ProviderConfig::login_parameters`]) | none |
     /// | `OIDC_TRUSTED_AUDIENCES` | more audiences that ID tokens may name, separated by commas | none |
+    /// | `OIDC_ANY_AUDIENCE_WITH_AZP` | `true`: they may name any, if `azp` is the client ([`ProviderConfig::any_audience_with_azp`]) | `false` |
     /// | `OIDC_API_NAMING` | how the provider is told for which API a token is: `resource`, `audience` or `scope` ([`ApiNaming`](crate::ApiNaming)) | `resource` |
     /// | `OIDC_PLAIN_JWT_ACCESS_TOKENS` | `true`: its access tokens have no type of their own ([`ProviderConfig::plain_jwt_access_tokens`]) | `false` |
     /// | `OIDC_ROLES` | where roles are, such as `id_token:/realm_access/roles,user_info:/groups` ([`ProviderConfig::roles`]); `OIDC_ACCESS_TOKEN_AUDIENCE`: the `aud` of the access token that holds some ([`ProviderConfig::access_token_audience`]) | none |
@@ -274,6 +275,8 @@ impl ProviderConfig {
         environment.set(&mut provider.client_auth, &name("CLIENT_AUTH_METHOD"), methods);
         let plain = &mut provider.plain_jwt_access_tokens;
         environment.set(plain, &name("PLAIN_JWT_ACCESS_TOKENS"), "true or false");
+        let any_audience = &mut provider.any_audience_with_azp;
+        environment.set(any_audience, &name("ANY_AUDIENCE_WITH_AZP"), "true or false");
         environment.set(&mut provider.api_naming, &name("API_NAMING"), "resource, audience or scope");
         let times = "never, when-needed or always";
         environment.set(&mut provider.fetch_user_info, &name("FETCH_USER_INFO"), times);

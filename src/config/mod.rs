@@ -475,6 +475,7 @@ mod tests {
                 ("API_NAMING", "scope"),
                 ("USERINFO_SIGNED_RESPONSE_ALG", "PS256"),
                 ("LOGOUT_URL", "https://op.test/out"),
+                ("ANY_AUDIENCE_WITH_AZP", "true"),
             ]
             .map(|(end, value)| (variable(end), value))
         };
@@ -491,7 +492,10 @@ mod tests {
             assert_eq!(provider.trusted_audiences, ["a", "b"]);
             assert_eq!(provider.pushed_authorization_requests, PushedAuthorizationRequests::Always);
             assert_eq!(provider.id_token_signed_response_alg.as_deref(), Some("ES256"));
-            assert_eq!(provider.logout_url.as_deref(), Some("https://op.test/out"));
+            assert_eq!(
+                (provider.logout_url.as_deref(), provider.any_audience_with_azp),
+                (Some("https://op.test/out"), true)
+            );
             assert_eq!(provider.api_naming, crate::protocol::ApiNaming::Scope);
             assert_eq!(provider.userinfo_signed_response_alg.as_deref(), Some("PS256"));
         }

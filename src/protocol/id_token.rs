@@ -23,6 +23,8 @@ pub(crate) struct TokenPolicy<'a> {
     pub(crate) issuer: &'a ProviderIssuer,
     pub(crate) client_id: &'a str,
     pub(crate) trusted_audiences: &'a [String],
+    /// Every audience is, where the authorized party is this client.
+    pub(crate) any_audience_with_azp: bool,
     pub(crate) jws: JwsPolicy<'a>,
     /// Claims that rules of the configuration decide by.
     pub(crate) decisive: &'a [String],
@@ -158,13 +160,14 @@ pub(super) fn date(claims: &Claims, name: &str) -> Result<u64, JwtError> {
 
 /// 3.1.3.7 (3): it is for us, and for nobody besides whom the operator does not trust.
 pub(super) fn audience(claims: &Claims, expected: &TokenPolicy<'_>) -> Result<(), JwtError> {
-    let TokenPolicy { client_id, trusted_audiences: trusted, .. } = *expected;
+    let TokenPolicy { client_id, trusted_audiences: trusted, any_audience_with_azp: any, .. } = *expected;
+    let is_any = any && json::text(claims, "azp") == Some(client_id);
     let audiences = match claims.get("aud") {
         Some(Value::Array(several)) => several.as_slice(),
         one => one.map_or(&[][..], std::slice::from_ref),
     };
     let is_us = |audience: &Value| audience.as_str() == Some(client_id);
-    let is_trusted = |audience: &Value| trusted.iter().any(|trusted| audience.as_str() == Some(trusted));
+    let is_trusted = |audience: &Value| is_any || trusted.iter().any(|trusted| audience.as_str() == Some(trusted));
     let are_known = audiences.iter().all(|audience| is_us(audience) || is_trusted(audience));
     if are_known && audiences.iter().any(is_us) {
         return Ok(());

@@ -152,6 +152,7 @@ pub(crate) mod tests {
                     issuer: &ProviderIssuer::exact(issuer),
                     client_id,
                     trusted_audiences,
+                    any_audience_with_azp: false,
                     jws: JwsPolicy { algorithms: &algorithms, keys_are_new: false },
                     decisive: &[],
                     now,

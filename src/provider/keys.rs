@@ -78,6 +78,7 @@ impl Provider {
             issuer: &registered.issuer,
             client_id: &registered.client_id,
             trusted_audiences: &registered.trusted_audiences,
+            any_audience_with_azp: registered.any_audience_with_azp,
             jws: JwsPolicy { algorithms, keys_are_new: false },
             decisive: &registered.decisive,
             now: self.clock.now(),

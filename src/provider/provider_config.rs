@@ -113,6 +113,12 @@ pub struct ProviderConfig {
     /// Audiences in addition to `client_id` that an ID token may name. By default none: each of them could pass the
     /// tokens on (OpenID Connect Core 1.0 section 3.1.3.7).
     pub trusted_audiences: Vec<String>,
+    /// Accepts every further audience of an ID token whose `azp` is this client, as at Zitadel, which names the project and
+    /// each of its applications. Off by default, because it gives up a protection (OpenID Connect Core 1.0 section 3.1.3.7):
+    /// each of these audiences may accept the ID tokens of this application's users as its own, and nobody here looks who
+    /// they are. [`ProviderConfig::trusted_audiences`] names them instead. In the tests of this crate the lie `aud with
+    /// another, azp us` is then accepted, and no other.
+    pub any_audience_with_azp: bool,
     /// Whether this provider's access tokens have no type of their own: their `typ` is `JWT`, or there is none, as at Keycloak,
     /// Auth0 and Microsoft Entra ID. Off by default: `typ` must be `at+jwt` (RFC 9068 section 4), so that no other token of
     /// the provider passes for an access token. If it is on, the audience and the claims alone tell them apart.
@@ -193,6 +199,7 @@ impl ProviderConfig {
         value fetch_user_info: FetchUserInfo;
         list login_parameters: String;
         list trusted_audiences: String;
+        value any_audience_with_azp: bool;
         value plain_jwt_access_tokens: bool;
         some access_token_audience: String;
         some id_token_signed_response_alg: String;

@@ -1,4 +1,5 @@
 //! Dialects of real providers: presets, and the settings that they are made of. How an API is named is in
 //! `connections/naming.rs`.
 
+mod audiences;
 mod log_out;

@@ -71,6 +71,8 @@ pub struct Settings {
     /// The parameter of a logout that says where to go then; `logout_uri` at Cognito, with `client_id`, by GET, and nothing
     /// comes back.
     pub logout_parameter: &'static str,
+    /// The audiences of ID tokens, with `azp`, as at Zitadel; none: the client alone.
+    pub audiences: Vec<&'static str>,
     /// The `Date` of its answers.
     pub date: Option<&'static str>,
 }
@@ -122,6 +124,7 @@ impl Default for Settings {
             revocation_reach: RevocationReach::Grant,
             end_session: true,
             logout_parameter: "post_logout_redirect_uri",
+            audiences: Vec::new(),
             date: None,
         }
     }

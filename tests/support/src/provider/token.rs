@@ -238,6 +238,10 @@ impl State {
             "auth_time": granted.auth_time, "sid": granted.sid, "at_hash": key.alg.half_hash(access_token),
         });
         let mut draft = Draft::new(key, claims);
+        if !self.settings.audiences.is_empty() {
+            draft.claim("aud", json!(self.settings.audiences));
+            draft.claim("azp", granted.client_id.clone());
+        }
         if self.settings.claims_in_id_token {
             draft.claims.extend(user.claims.clone());
         }
