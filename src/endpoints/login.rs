@@ -271,7 +271,9 @@ pub(super) fn scopes_besides(
     let before = granted.into_iter().flat_map(Grant::all_scopes).filter(|scope| connection.knows(scope));
     let besides = distinct(before.chain(more).filter(|scope| !always.contains(scope)));
     let now = runtime.now();
-    let lapsed = |grant: &Grant| grant.needs_prompt(always, now) || grant.needs_prompt(&besides, now);
+    let prompts = runtime.providers.get(connection.provider).relying_party.prompts_for_refresh_token;
+    let ended = |grant: &Grant| prompts && !grant.can_serve(now) && !grant.was_prompted();
+    let lapsed = |grant: &Grant| grant.needs_prompt(always, now) || grant.needs_prompt(&besides, now) || ended(grant);
     if options.prompt.is_none() && granted.is_some_and(lapsed) {
         options.prompt = Some(Prompt::Consent);
     }

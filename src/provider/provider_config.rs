@@ -143,6 +143,10 @@ pub struct ProviderConfig {
     /// Apple sends a name so, with the first login only: keep it in a [login hook](crate::Config::on_login). It is not
     /// signed: it is what the user calls themselves.
     pub name_in_response: Vec<String>,
+    /// Whether a user whose tokens have expired without a refresh token is asked for consent (`prompt=consent`) when they grant
+    /// access again, once, as at Google: it sends a refresh token with the first consent only, and with such a prompt. Off by
+    /// default: other providers would ask without a reason.
+    pub prompts_for_refresh_token: bool,
     /// How this provider is told for which API a token is. By default by the parameter `resource` (RFC 8707).
     pub api_naming: ApiNaming,
     /// The APIs to which the tokens of a login here may be sent. An API that accepts tokens of several providers is
@@ -203,6 +207,7 @@ impl ProviderConfig {
         value plain_jwt_access_tokens: bool;
         some access_token_audience: String;
         some id_token_signed_response_alg: String;
+        value prompts_for_refresh_token: bool;
         value api_naming: ApiNaming;
         some userinfo_signed_response_alg: String;
         value revoke_at_logout: bool;

@@ -289,6 +289,11 @@ impl Grant {
         !prompted && self.lapses(scopes) && !self.token_sets.iter().any(wider)
     }
 
+    /// Whether the newest consent was asked for with a prompt, or one before it that brought no refresh token either.
+    pub(crate) fn was_prompted(&self) -> bool {
+        self.consent.as_ref().is_some_and(|consent| consent.prompted)
+    }
+
     /// The scopes that a refresh asks for, where its refresh token has more (RFC 6749 section 6). Empty otherwise.
     pub(crate) fn narrowed(&self) -> Vec<String> {
         let granted = self.earlier.as_ref().map_or(&[][..], |earlier| &earlier.scopes);
@@ -322,6 +327,9 @@ impl Grant {
             && account(&self) == account(former)
             && (former.origin, former.status) == (GrantSource::Consent, GrantStatus::Active);
         if self.refresh_token.is_some() || former.refresh_token.is_none() || !same {
+            // Who was asked for a refresh token in vain is not asked again.
+            let in_vain = self.refresh_token.is_none() && same && former.was_prompted();
+            self.consent.iter_mut().for_each(|consent| consent.prompted |= in_vain);
             return self;
         }
         let before = former.earlier.as_ref();
@@ -337,8 +345,7 @@ impl Grant {
             lapsing,
             consents: before.map_or(0, |earlier| earlier.consents) + 1,
             unrefreshed: true,
-            prompted: before.is_some_and(|earlier| earlier.prompted)
-                || self.consent.as_ref().is_some_and(|consent| consent.prompted),
+            prompted: before.is_some_and(|earlier| earlier.prompted) || self.was_prompted(),
         });
         self.refresh_token = former.refresh_token.clone();
         self.lease = former.lease.clone();

@@ -3,3 +3,5 @@
 
 mod audiences;
 mod log_out;
+mod presets;
+mod refresh_token;

@@ -88,7 +88,11 @@ fn the_environment_names_a_preset() {
     assert_eq!((github.client_id.as_str(), github.display_name.as_deref()), ("c", Some("GitHub")));
     assert_eq!(github.scopes, ["read:user", "user:email"]);
     let unknown = from_env(&[("OIDC_PRESET", "githup"), ("OIDC_CLIENT_ID", "c")]).unwrap_err();
-    assert!(unknown.contains("use one of apple, cognito, entra, github, todoist, wakatime, zitadel"), "{unknown}");
+    assert!(
+        unknown
+            .contains("use one of apple, auth0, cognito, entra, github, google, keycloak, todoist, wakatime, zitadel"),
+        "{unknown}"
+    );
     // Beside others, and over the preset.
     let config = from_env(&[
         ("OIDC_PROVIDERS", "hub,work"),

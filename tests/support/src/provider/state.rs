@@ -50,6 +50,8 @@ pub struct Settings {
     /// Scopes a user consents to; `None`: all that are asked.
     pub grantable: Option<Vec<&'static str>>,
     pub issue_refresh_tokens: bool,
+    /// A refresh token comes with `access_type=offline` only, as at Google.
+    pub needs_access_type: bool,
     /// A refresh token comes with a person's first consent only, and with `prompt=consent`, as at Google.
     pub refresh_token_once: bool,
     pub rotate_refresh_tokens: bool,
@@ -111,6 +113,7 @@ impl Default for Settings {
             access_token_padding: 0,
             grantable: None,
             issue_refresh_tokens: true,
+            needs_access_type: false,
             refresh_token_once: false,
             rotate_refresh_tokens: true,
             reuse_grace: 0,

@@ -131,9 +131,11 @@ impl State {
         let granted = self.families[family].clone();
         let scope = scopes(params).unwrap_or_else(|| granted.scope.clone());
         let mut tokens = self.issue(&granted, family, params, scope)?;
-        let prompt = self.log.authorizations.last().and_then(|one| one.params.get("prompt"));
+        let asked = |name: &str| self.log.authorizations.last().and_then(|one| one.params.get(name));
+        let (prompt, access_type) = (asked("prompt"), asked("access_type"));
         let first = self.consented.insert(granted.user.clone()) || prompt == Some("consent");
-        if self.settings.issue_refresh_tokens && (first || !self.settings.refresh_token_once) {
+        let is_offline = access_type == Some("offline") || !self.settings.needs_access_type;
+        if self.settings.issue_refresh_tokens && is_offline && (first || !self.settings.refresh_token_once) {
             tokens.insert("refresh_token".to_owned(), self.new_refresh_token(family).into());
         }
         if granted.scope.iter().any(|scope| scope == "openid") {
