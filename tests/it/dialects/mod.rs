@@ -3,5 +3,6 @@
 
 mod audiences;
 mod log_out;
+mod overage;
 mod presets;
 mod refresh_token;
