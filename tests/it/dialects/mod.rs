@@ -1,5 +1,5 @@
 //! Dialects of real providers: presets, and the settings that they are made of. How an API is named is in
-//! `connections/naming.rs`.
+//! `connections/naming.rs`, what a provider's lies come to under each preset in `lying_provider/dialects.rs`.
 
 mod audiences;
 mod log_out;

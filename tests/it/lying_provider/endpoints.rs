@@ -16,7 +16,7 @@ use crate::support::provider::lies::{SIGNED_USERINFO, TOKENS, USERINFO};
 
 /// 503 where it may work in a moment, 400 where what was said is about the person, 502 where the provider and
 /// this application do not understand each other.
-fn status(lie: &str) -> u16 {
+pub(super) fn status(lie: &str) -> u16 {
     match lie {
         "token 429" | "token 500" | "token 503" | "token huge" => 503,
         "userinfo 500" | "userinfo huge" => 503,

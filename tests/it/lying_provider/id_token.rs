@@ -15,7 +15,7 @@ use crate::support::provider::keys::{Alg, Key};
 use crate::support::provider::lies::{CLAIMS, SIGNATURE, TEXT};
 
 /// 400 is the person's page; what is too large to be read was never an answer.
-fn status(lie: &str) -> u16 {
+pub(super) fn status(lie: &str) -> u16 {
     if lie == "id_token huge" { 503 } else { 400 }
 }
 

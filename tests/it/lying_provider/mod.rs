@@ -39,6 +39,7 @@
 //! | encrypted UserInfo | not registered for, and refused (`signed userinfo encrypted`) |
 //! | UserInfo 401, refresh, once more | UserInfo is asked at login only, with a token of that moment |
 
+mod dialects;
 mod endpoints;
 mod id_token;
 mod keys;
@@ -119,8 +120,12 @@ fn discreet(world: &World, what: &str, page: &Page) {
 ///
 /// `status` says what a refusal looks like. What the table leaves open is for the tests that name it.
 async fn walk(table: &[Lie], edit: fn(Config) -> Config, status: impl Fn(&str) -> u16) {
+    walk_in(table, || World::with(edit), status).await;
+}
+
+async fn walk_in(table: &[Lie], world: impl Fn() -> World, status: impl Fn(&str) -> u16) {
     let tell = async |lie: &Lie| {
-        let world = World::with(edit);
+        let world = world();
         world.op.lie(*lie);
         match lie.verdict {
             Verdict::Depends => {}

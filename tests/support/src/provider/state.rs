@@ -75,6 +75,8 @@ pub struct Settings {
     pub logout_parameter: &'static str,
     /// The audiences of ID tokens, with `azp`, as at Zitadel; none: the client alone.
     pub audiences: Vec<&'static str>,
+    /// Access tokens are JWTs with these claims besides, as at Keycloak.
+    pub access_jwt: Option<Value>,
     /// The `Date` of its answers.
     pub date: Option<&'static str>,
 }
@@ -128,6 +130,7 @@ impl Default for Settings {
             end_session: true,
             logout_parameter: "post_logout_redirect_uri",
             audiences: Vec::new(),
+            access_jwt: None,
             date: None,
         }
     }

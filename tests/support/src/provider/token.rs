@@ -202,6 +202,7 @@ impl State {
     ) -> Issuing {
         let (resources, scope) = self.settings.api_naming.issued(params, scope, granted_resources)?;
         let token = self.draw("at") + &"x".repeat(self.settings.access_token_padding);
+        let token = self.jwt(owner, client_id, token);
         let lifetime = self.settings.access_token_lifetime;
         let access = Access {
             owner: owner.to_owned(),
@@ -218,6 +219,19 @@ impl State {
         });
         let Value::Object(response) = response else { unreachable!() };
         Ok(response)
+    }
+
+    /// A JWT with this id, where access tokens are JWTs.
+    fn jwt(&self, owner: &str, client_id: &str, id: String) -> String {
+        let Some(Value::Object(more)) = self.settings.access_jwt.clone() else { return id };
+        let (now, sub) = (self.now(), self.users.get(owner).map_or(owner, |user| &user.sub));
+        let claims = json!({
+            "iss": self.issuer, "iat": now, "exp": now + self.settings.access_token_lifetime, "jti": id, "sub": sub,
+            "azp": client_id,
+        });
+        let mut draft = Draft::new(self.key(), claims);
+        draft.claims.extend(more);
+        draft.encode()
     }
 
     fn new_refresh_token(&mut self, family: usize) -> String {
