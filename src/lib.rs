@@ -16,7 +16,7 @@
 //! | to | read |
 //! |---|---|
 //! | begin | [`docs::first_application`], step by step; [`docs::moving`] for those who come from axum-login, axum-oidc or tower-sessions |
-//! | build | [`docs::sign_up`] with a table of users; [`docs::pages_and_scripts`] with the order of layers, CORS and static files; [`docs::roles`]; [`docs::apis`] with access tokens; [`docs::testing_your_application`] |
+//! | build | [`docs::sign_up`] with a table of users; [`docs::pages_and_scripts`] with the order of layers, CORS and static files; [`docs::live_connections`] for WebSockets and server-sent events; [`docs::roles`]; [`docs::apis`] with access tokens; [`docs::background_jobs`]; [`docs::testing_your_application`] |
 //! | run | [`docs::providers`] with recipes; [`docs::client_authentication`] without a stored secret; [`docs::production`] with a checklist; [`docs::deployment`]; [`docs::stateless`] |
 //! | look up | [`docs::words`], the terms of this documentation; [`docs::refresh_protocol`] |
 //!

@@ -8,8 +8,8 @@ macro_rules! guides {
 }
 
 guides! {
-    first_application sign_up pages_and_scripts roles apis testing_your_application providers production deployment cross_site
-    stateless oauth2_providers client_authentication moving words
+    first_application sign_up pages_and_scripts live_connections roles apis background_jobs testing_your_application providers
+    production deployment cross_site stateless oauth2_providers client_authentication moving words
 }
 
 pub use crate::tokens::refresh_protocol;
