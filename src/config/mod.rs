@@ -218,31 +218,19 @@ impl Config {
     }
 
     setters! {
-        into public_url: String;
+        into public_url, base_path, cookie_name: String;
         value mode: Mode;
         value provider: ProviderConfig;
         list session_secrets: Secret;
-        value idle_lifetime: Duration;
-        value absolute_lifetime: Duration;
-        value visitor_lifetime: Duration;
-        value login_lifetime: Duration;
-        value max_staleness: Duration;
+        value idle_lifetime, absolute_lifetime, visitor_lifetime, login_lifetime, max_staleness: Duration;
         some revalidate_every: Duration;
         number max_sessions_per_user: usize;
         value max_cookie_bytes: usize;
         value login_grant_lifetime: GrantLifetime;
         value frontchannel_logout: bool;
-        some post_logout_url: String;
-        list admins: String;
-        list admin_subjects: String;
-        list admin_roles: String;
+        some post_logout_url, mounted_at: String;
+        list admins, admin_subjects, admin_roles, trusted_origins, development_hosts, shared_paths: String;
         some api: Api;
-        list trusted_origins: String;
-        list development_hosts: String;
-        some mounted_at: String;
-        list shared_paths: String;
-        into base_path: String;
-        into cookie_name: String;
         some ca_file: PathBuf;
         /// Adds a provider after the first one.
         add add_provider to more_providers: ProviderConfig;

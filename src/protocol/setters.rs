@@ -5,8 +5,12 @@
 /// kind; `set` takes nothing and sets this value. The method may have another name than the field, which then stands after
 /// `to`.
 macro_rules! setters {
-    ($($(#[$doc:meta])* $kind:ident $name:ident $(to $($field:ident).+)?: $of:tt;)*) => {
-        $(setters!(@$kind [$(#[$doc])*] $name [$($($field).+)?] $of);)*
+    (
+        $($kind:ident $($name:ident),+: $of:tt;)*
+        $($(#[$doc:meta])+ $one:ident $method:ident $(to $($field:ident).+)?: $to:tt;)*
+    ) => {
+        $($(setters!(@$kind [] $name [] $of);)+)*
+        $(setters!(@$one [$(#[$doc])+] $method [$($($field).+)?] $to);)*
     };
     (@$kind:ident [] $name:ident [] $of:tt) => {
         setters!(

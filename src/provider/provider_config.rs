@@ -183,37 +183,21 @@ impl ProviderConfig {
 
     setters! {
         into name: String;
-        some display_name: String;
-        some internal_url: String;
-        list tenants: String;
-        value any_tenant: bool;
+        some display_name, internal_url, private_key_id, client_assertion_issuer, token_endpoint_auth_signing_alg,
+            client_assertion_audience, hosted_domain, access_token_audience, id_token_signed_response_alg,
+            userinfo_signed_response_alg, logout_url: String;
+        list tenants, scopes, login_parameters, trusted_audiences: String;
+        value any_tenant, any_audience_with_azp, plain_jwt_access_tokens, prompts_for_refresh_token,
+            revoke_at_logout, revocation_is_per_token, logout_at_provider: bool;
         some client_secret: Secret;
-        /// Adds a private key. The first signs.
-        add private_key to private_keys: PrivateKey;
-        some private_key_id: String;
-        some client_assertion_issuer: String;
-        some token_endpoint_auth_signing_alg: String;
         some client_assertion_file: PathBuf;
-        some client_assertion_audience: String;
         some client_auth: ClientAuthMethod;
-        list scopes: String;
         value response_mode: ResponseMode;
         value pushed_authorization_requests: PushedAuthorizationRequests;
-        some hosted_domain: String;
         value fetch_user_info: FetchUserInfo;
-        list login_parameters: String;
-        list trusted_audiences: String;
-        value any_audience_with_azp: bool;
-        value plain_jwt_access_tokens: bool;
-        some access_token_audience: String;
-        some id_token_signed_response_alg: String;
-        value prompts_for_refresh_token: bool;
         value api_naming: ApiNaming;
-        some userinfo_signed_response_alg: String;
-        value revoke_at_logout: bool;
-        value revocation_is_per_token: bool;
-        some logout_url: String;
-        value logout_at_provider: bool;
+        /// Adds a private key. The first signs.
+        add private_key to private_keys: PrivateKey;
         /// Adds an API to which the tokens of a login here may be sent.
         add resource to resources: Resource;
         /// Adds a connection at this provider.
