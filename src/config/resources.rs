@@ -57,7 +57,8 @@ impl Resources {
             for prefix in &resource.url_prefixes {
                 match parse(prefix) {
                     Some(url) if url.query().is_none() && url.fragment().is_none() => {
-                        if prefixes.iter().any(|(other, _)| same_prefix(other, &url)) {
+                        let parts = |url: &Url| (url.origin(), url.path().trim_end_matches('/').to_owned());
+                        if prefixes.iter().any(|(other, _)| parts(other) == parts(&url)) {
                             problems.push(format!("two resources cover {prefix:?}: remove one, or make one longer"));
                         }
                         prefixes.push((url, Arc::clone(&route)));
@@ -153,10 +154,6 @@ pub(crate) fn covers(prefix: &Url, url: &Url) -> bool {
         && prefix.host() == url.host()
         && prefix.port_or_known_default() == url.port_or_known_default();
     same_origin && below
-}
-
-fn same_prefix(one: &Url, other: &Url) -> bool {
-    one.origin() == other.origin() && one.path().trim_end_matches('/') == other.path().trim_end_matches('/')
 }
 
 #[cfg(test)]

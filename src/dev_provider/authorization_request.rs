@@ -68,6 +68,8 @@ impl CheckedAuthorizationRequest {
             return Err(("unsupported_response_type", "response_type must be code"));
         }
         // RFC 9700 section 2.1.1: PKCE is for every client. RFC 7636 section 4.2: 32 bytes as base64url.
+        let is_base64url = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        let is_challenge = |text: &str| text.len() == 43 && text.bytes().all(is_base64url);
         let code_challenge = match (sent.get("code_challenge_method"), sent.get("code_challenge")) {
             (Some("S256"), Some(challenge)) if is_challenge(challenge) => challenge.to_owned(),
             _ => return invalid("PKCE is required: a code_challenge with code_challenge_method=S256"),
@@ -125,10 +127,6 @@ impl Reply {
         let form_post = sent.get("response_mode") == Some("form_post");
         Ok((client, Self { redirect_uri, url, form_post, state: sent.owned("state") }))
     }
-}
-
-fn is_challenge(text: &str) -> bool {
-    text.len() == 43 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
 }
 
 /// RFC 6749 section 3.3. Each scope once, in the order asked for; none at all is refused.

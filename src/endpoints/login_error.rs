@@ -156,27 +156,14 @@ impl LoginError {
 
     /// Why the tokens of a callback that failed in this way are not kept.
     pub(crate) fn unkept(&self) -> Unkept {
-        match self {
-            Self::HostedDomain
-            | Self::Vetoed(_)
-            | Self::AccountMismatch
-            | Self::NoIdToken
-            | Self::NotPending
-            | Self::OtherHost(..)
-            | Self::SessionOver
-            | Self::EndedByProvider
-            | Self::SignedOut
-            | Self::TooLarge
-            | Self::TooLargeToCarry(_)
-            | Self::Provider(
-                ProviderError::IdToken(_)
-                | ProviderError::Identity(_)
-                | ProviderError::FetchUserInfo(_)
-                | ProviderError::UserInfo(_),
-            ) => Unkept::Refused,
-            // Whatever it is, no revocation takes anything away for it.
-            _ => Unkept::Failed,
-        }
+        use ProviderError::{FetchUserInfo, IdToken, Identity, UserInfo};
+        let is_denied = matches!(self, Self::HostedDomain | Self::Vetoed(_) | Self::AccountMismatch | Self::NoIdToken);
+        let is_over =
+            matches!(self, Self::NotPending | Self::OtherHost(..) | Self::SessionOver | Self::EndedByProvider);
+        let is_unkept = matches!(self, Self::SignedOut | Self::TooLarge | Self::TooLargeToCarry(_));
+        let is_wrong = matches!(self, Self::Provider(IdToken(_) | Identity(_) | FetchUserInfo(_) | UserInfo(_)));
+        // Whatever else it is, no revocation takes anything away for it.
+        if is_denied || is_over || is_unkept || is_wrong { Unkept::Refused } else { Unkept::Failed }
     }
 }
 

@@ -44,6 +44,8 @@ pub(super) fn read<B>(runtime: &Runtime, api: &CheckedApi, request: &Request<B>)
     let values = request.headers().get_all(AUTHORIZATION);
     let token = values.iter().find_map(|value| bearer(value.as_bytes()))?;
     // RFC 6750 section 2: one way in each request. Another reader of it may choose the other token.
+    // RFC 6750 section 2.3: a query may have one, too.
+    let names_token = |query: &str| form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "access_token");
     let is_single = values.iter().nth(1).is_none() && !uri.query().is_some_and(names_token);
     // A token that is known was looked at.
     if is_single && let Some(session) = runtime.bearer_tokens.get(token, runtime.clock.reading()) {
@@ -57,11 +59,6 @@ pub(super) fn read<B>(runtime: &Runtime, api: &CheckedApi, request: &Request<B>)
             BearerRequest::Answer(refused(api, ErrorKind::InvalidRequest, why).into_response())
         }
     })
-}
-
-/// Whether a query has an access token, too (RFC 6750 section 2.3).
-fn names_token(query: &str) -> bool {
-    form_urlencoded::parse(query.as_bytes()).any(|(name, _)| name == "access_token")
 }
 
 /// The credentials behind the scheme `Bearer`, whose name has no case (RFC 9110 section 11.1).

@@ -130,7 +130,7 @@ impl Finish {
         if ours {
             forbid_sharing(headers);
         }
-        if self.private || sets_cookie(headers) {
+        if self.private || headers.keys().any(|name| *name == SET_COOKIE) {
             keep_private(headers);
         }
     }
@@ -150,10 +150,6 @@ impl Finish {
 }
 
 /// Responses have few headers: looking at each is quicker than a look-up.
-fn sets_cookie(headers: &HeaderMap) -> bool {
-    headers.keys().any(|name| *name == SET_COOKIE)
-}
-
 /// An answer with a cookie of ours is for its browser alone, whatever the handler said that caches may do: it cannot know
 /// when a session is sealed anew. Some caches have a header of their own (RFC 9213), which counts more for them.
 #[cold]

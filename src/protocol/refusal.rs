@@ -53,11 +53,6 @@ impl ProviderRefusal {
         }
     }
 
-    /// Whether it is about the resource that a token was asked for, or its scopes, and nothing else.
-    pub(crate) fn is_about_resource(&self) -> bool {
-        matches!(self.code.as_deref(), Some("invalid_target" | "invalid_scope"))
-    }
-
     /// What solves it, where it is the operator who can.
     fn advice(&self) -> &'static str {
         if self.remedy() != RefusalRemedy::Operator {

@@ -301,7 +301,9 @@ impl RequestFailure {
             Self::Provider(why) => {
                 let reason = why.to_string();
                 if let (ProviderError::Refused(refusal), true) = (&why, left.is_zero()) {
-                    let only = request.indicator.clone().filter(|_| refusal.is_about_resource());
+                    // It is about the resource that a token was asked for, or its scopes, and nothing else.
+                    let is_about_one = matches!(refusal.code.as_deref(), Some("invalid_target" | "invalid_scope"));
+                    let only = request.indicator.clone().filter(|_| is_about_one);
                     return RefreshOutcome::Refused { only, reason: reason.into() };
                 }
                 RetryLater::new(reason, left)

@@ -227,20 +227,18 @@ impl Store for SqliteStore {
 
 opaque!(SqliteStore, |store| path = store.0.writer.path);
 
+/// Nothing was written, and the same call may succeed later.
+const MAY_PASS: [ErrorCode; 7] = {
+    use ErrorCode::*;
+    [DatabaseBusy, DatabaseLocked, FileLockingProtocolFailed, DiskFull, OutOfMemory, CannotOpen, OperationInterrupted]
+};
+
 fn failed(error: rusqlite::Error) -> StoreError {
     const MESSAGE: &str = "SQLite did not do it";
     match error.sqlite_error_code() {
         // It may fail after the log was written: whoever opens the file next may find it there.
         Some(ErrorCode::SystemIoFailure) => StoreError::outcome_unknown(MESSAGE, error),
-        Some(
-            ErrorCode::DatabaseBusy
-            | ErrorCode::DatabaseLocked
-            | ErrorCode::FileLockingProtocolFailed
-            | ErrorCode::DiskFull
-            | ErrorCode::OutOfMemory
-            | ErrorCode::CannotOpen
-            | ErrorCode::OperationInterrupted,
-        ) => StoreError::unavailable(MESSAGE, error),
+        Some(code) if MAY_PASS.contains(&code) => StoreError::unavailable(MESSAGE, error),
         _ => StoreError::refused_by(MESSAGE, error),
     }
 }
