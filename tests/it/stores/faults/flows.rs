@@ -2,16 +2,20 @@
 //! store is behind it. Nobody is signed out by a fault, and what was answered "done" is done.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use http::StatusCode;
+use rusqlite::Connection;
 use tokio::time::sleep;
+use tower_oidc::store::{SqliteStore, Store};
 
 use super::{Behind, Fault, MARGIN, REST};
 use crate::connections::app::{Site, at, connect, disconnect, script, send, state};
 use crate::support::app::API;
 use crate::support::browser::{Browser, Page};
+use crate::support::folder::Folder;
 
 /// The longest that anybody waits for an answer: a request that waits for a refresh, and the rest of its work.
 const ANSWER: Duration = Duration::from_secs(30);
@@ -110,17 +114,29 @@ impl Tried {
     }
 }
 
+/// A fault of a store, from its beginning to its end.
+struct Trial<B, H> {
+    store: &'static str,
+    busy: Arc<dyn Store>,
+    fault: String,
+    /// Nothing fails, however long it takes.
+    is_harmless: bool,
+    begin: B,
+    heal: H,
+}
+
 /// Tries each flow during a fault, checks what was done, and tries the others again until they are done.
-async fn tried(store: &'static str, behind: Behind, fault: Fault) -> String {
+async fn tried(trial: Trial<impl FnOnce(), impl FnOnce()>) -> String {
+    let Trial { store, busy, fault, is_harmless, begin, heal } = trial;
     let mut site = Site::new();
-    site.behind(behind.busy.clone());
+    site.behind(busy);
     site.ticking(&site.clock);
     let mut all = Vec::new();
     for flow in Flow::ALL {
         all.push(flow.prepare(&site).await);
     }
     site.clock.advance(HOUR);
-    fault.begin(&behind);
+    begin();
     let site = &site;
     join_all(all.iter_mut().map(async |one| {
         let began = Instant::now();
@@ -128,16 +144,16 @@ async fn tried(store: &'static str, behind: Behind, fault: Fault) -> String {
         one.took = began.elapsed();
     }))
     .await;
-    behind.proxy.heal();
+    heal();
     let healed = Instant::now();
-    let name = |one: &Tried| format!("{store}, {fault:?}, {:?}", one.flow);
+    let name = |one: &Tried| format!("{store}, {fault}, {:?}", one.flow);
     for one in &all {
         assert!(one.took < ANSWER + MARGIN, "{}: {:?}", name(one), one.took);
-        assert!(one.seen == Seen::Done || !fault.is_harmless(), "{}", name(one));
+        assert!(one.seen == Seen::Done || !is_harmless, "{}", name(one));
     }
     join_all(all.iter_mut().map(async |one| {
         while one.seen == Seen::Later && one.attempt(site).await == Seen::Later {
-            assert!(healed.elapsed() < ANSWER + MARGIN, "{store}, {fault:?}, {:?}: it stays broken", one.flow);
+            assert!(healed.elapsed() < ANSWER + MARGIN, "{store}, {fault}, {:?}: it stays broken", one.flow);
             sleep(Duration::from_millis(100)).await;
         }
         one.recovered = healed.elapsed();
@@ -148,8 +164,8 @@ async fn tried(store: &'static str, behind: Behind, fault: Fault) -> String {
         let limit = if one.flow == Flow::Refresh { ANSWER } else { REST };
         assert!(one.recovered < limit + MARGIN, "{}: {:?}", name(one), one.recovered);
     }
-    assert_eq!(site.op.reuse_detected(), 0, "{store}, {fault:?}: no refresh token is spent twice");
-    all.iter().fold(format!("| {store} | {fault:?} |"), |mut row, one| {
+    assert_eq!(site.op.reuse_detected(), 0, "{store}, {fault}: no refresh token is spent twice");
+    all.iter().fold(format!("| {store} | {fault} |"), |mut row, one| {
         let [took, recovered] = [one.took, one.recovered].map(|time| time.as_secs_f32());
         let _ = write!(row, " {:?}, {took:.1}, {recovered:.1} |", one.seen);
         row
@@ -158,8 +174,23 @@ async fn tried(store: &'static str, behind: Behind, fault: Fault) -> String {
 
 /// Prints the table: what was seen, after how many seconds, and after how many more it was done.
 async fn each_fault<F: Future<Output = Option<Behind>>>(store: &'static str, open: impl Fn() -> F) {
-    let rows = Fault::ALL.map(async |fault| Some(tried(store, open().await?, fault).await));
+    let rows = Fault::ALL.map(async |fault| {
+        let behind = open().await?;
+        let trial = Trial {
+            store,
+            busy: behind.busy.clone(),
+            fault: format!("{fault:?}"),
+            is_harmless: fault.is_harmless(),
+            begin: || fault.begin(&behind),
+            heal: || behind.proxy.heal(),
+        };
+        Some(tried(trial).await)
+    });
     let Some(rows) = join_all(rows).await.into_iter().collect::<Option<Vec<_>>>() else { return };
+    print(&rows);
+}
+
+fn print(rows: &[String]) {
     let flows = Flow::ALL.map(|flow| format!(" {flow:?} |")).concat();
     println!("| store | fault |{flows}\n{}", rows.join("\n"));
 }
@@ -172,4 +203,21 @@ async fn nobody_is_signed_out_by_a_fault_before_postgresql() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nobody_is_signed_out_by_a_fault_before_redis() {
     each_fault("Redis", Behind::redis).await;
+}
+
+/// Another process writes to the file for longer than anybody waits.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_is_signed_out_by_another_writer_of_the_file() {
+    let folder = Folder::new();
+    let busy = Arc::new(SqliteStore::open(folder.file()).unwrap());
+    let other = Connection::open(folder.file()).unwrap();
+    let row = tried(Trial {
+        store: "SQLite",
+        busy,
+        fault: "Busy".to_owned(),
+        is_harmless: false,
+        begin: || other.execute_batch("BEGIN IMMEDIATE").unwrap(),
+        heal: || other.execute_batch("ROLLBACK").unwrap(),
+    });
+    print(&[row.await]);
 }
