@@ -82,6 +82,30 @@ async fn a_template_stands_in_for_an_endpoint() {
     assert!(world.op.logouts().is_empty());
 }
 
+#[tokio::test]
+async fn no_id_token_is_kept_for_a_logout_that_takes_none() {
+    let carried = async |edit: fn(Config) -> Config| {
+        let browser = World::stateless_with(edit).signed_in("alice").await;
+        browser.cookies().iter().map(|cookie| cookie.value.len()).sum::<usize>()
+    };
+    let (own, usual) = (carried(cognito).await, carried(|config| config).await);
+    assert!(own + 300 < usual, "{own} bytes, {usual} with an ID token");
+}
+
+#[tokio::test]
+async fn a_check_misses_no_endpoint_where_a_template_stands_in_for_it() {
+    let world = World::new();
+    world.op.set(|settings| settings.end_session = false);
+    let warns = async |logout_url: Option<&str>| {
+        let mut config = config(&world.net, &world.clock);
+        config.provider.logout_url = logout_url.map(str::to_owned);
+        let report = OidcLayer::per_user(config, MemoryStore::new()).unwrap().check().await;
+        report.findings.iter().any(|finding| finding.subject.contains("end_session_endpoint"))
+    };
+    assert!(!warns(Some("https://op.test/out?c={client_id}")).await);
+    assert!(warns(None).await, "the control");
+}
+
 #[test]
 fn a_template_is_an_https_url() {
     let world = World::new();
