@@ -85,7 +85,7 @@ impl EndpointQuery {
         let mut options = LoginOptions { parameters: self.0.clone(), ..self.options()? };
         options.parameters.retain(|name, _| is_for_provider(name) || providers.allow(None, name));
         let checked = providers.check(at, &options);
-        checked.map(|()| options).map_err(|refused| page::bad_request(&refused.to_string()))
+        checked.map(|()| options).map_err(|refused| page::bad_request(&format!("You cannot sign in here: {refused}.")))
     }
 }
 

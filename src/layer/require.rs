@@ -94,7 +94,9 @@ impl RequireLayer {
     }
 
     /// Requires an authentication of one of these classes and within this time, which one login then asks for. Two layers, each
-    /// for one of them, would ask one after the other. A `prompt` of the options is not used.
+    /// for one of them, would ask one after the other. A `prompt` of the options is not used. Their
+    /// [parameters](LoginOptions::parameters) go along; one that the provider does not allow is left out, or refused at the login
+    /// (400) where nobody is signed in.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -2,7 +2,9 @@
 
 use axum::routing::get;
 use tower_oidc::store::MemoryStore;
-use tower_oidc::{AuthSession, Config, DestinationError, Error, ErrorKind, LoginOptions, OidcLayer, Prompt};
+use tower_oidc::{
+    AuthSession, Config, DestinationError, Error, ErrorKind, LoginOptions, OidcLayer, Prompt, RequireLayer,
+};
 
 use super::{assert_refused, login, login_with, pending};
 use crate::support::app::{APP, World, routes};
@@ -130,6 +132,24 @@ async fn a_login_that_begins_anew_keeps_its_parameters() {
     world.browser().visit(&address).await;
     assert_eq!(hints(&world), [Some("google".to_owned()), Some("google".to_owned())]);
     assert_eq!(asked(&world, "prompt"), ["consent"]);
+}
+
+/// A route that demands an authentication says at which identity provider.
+#[tokio::test]
+async fn a_route_that_demands_a_login_adds_its_parameters() {
+    let world = World::with(allowing);
+    let strong = |name: &str| LoginOptions::new().max_age(std::time::Duration::from_secs(60)).parameter(name, "google");
+    let strong = |name| get(async || "in").route_layer(RequireLayer::authentication(strong(name)));
+    world.serve(routes().route("/strong", strong("kc_idp_hint")).route("/wrong", strong("organization")));
+    world.op.sign_in_as("alice");
+    let browser = world.browser();
+    assert_eq!(browser.visit(&format!("{APP}/strong")).await.text(), "in");
+    assert_eq!((asked(&world, "kc_idp_hint"), asked(&world, "max_age")), (vec!["google".into()], vec!["60".into()]));
+    world.clock.advance(std::time::Duration::from_secs(300));
+    assert_eq!(browser.visit(&format!("{APP}/strong")).await.text(), "in");
+    assert_eq!((world.op.authorizations().len(), asked(&world, "kc_idp_hint")), (2, vec!["google".into()]));
+    assert_eq!(world.browser().visit(&format!("{APP}/wrong")).await.status, 400);
+    assert_eq!(browser.visit(&format!("{APP}/wrong")).await.text(), "in", "the session is as it is demanded");
 }
 
 /// What the layer sends, and what it reads from the address of a login, are no names for this.
