@@ -51,10 +51,26 @@ impl Database {
     }
 
     /// The row of a person, who is known by issuer and subject. One statement: two logins at once make one row.
-    pub(crate) async fn sign_up(&self, issuer: &str, subject: &str, name: &str) -> Result<i64, sqlx::Error> {
+    ///
+    /// # Errors
+    ///
+    /// The database does not answer.
+    pub async fn sign_up(&self, issuer: &str, subject: &str, name: &str) -> Result<i64, sqlx::Error> {
         let statement = "INSERT INTO users (issuer, subject, name) VALUES (?, ?, ?)
              ON CONFLICT (issuer, subject) DO UPDATE SET name = excluded.name RETURNING id";
         sqlx::query_scalar(statement).bind(issuer).bind(subject).bind(name).fetch_one(&self.0).await
+    }
+
+    /// The row of a person who has signed up before.
+    pub(crate) async fn member(&self, issuer: &str, subject: &str) -> Result<Option<i64>, sqlx::Error> {
+        let statement = "SELECT id FROM users WHERE issuer = ? AND subject = ?";
+        sqlx::query_scalar(statement).bind(issuer).bind(subject).fetch_optional(&self.0).await
+    }
+
+    /// The names of all who have signed up, with the number of their notes.
+    pub(crate) async fn members(&self) -> Result<Vec<(String, i64)>, sqlx::Error> {
+        let statement = "SELECT name, (SELECT count(*) FROM notes WHERE user_id = users.id) FROM users ORDER BY id";
+        sqlx::query_as(statement).fetch_all(&self.0).await
     }
 
     pub(crate) async fn notes_of(&self, user: i64) -> Result<Vec<Note>, sqlx::Error> {

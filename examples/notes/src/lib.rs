@@ -11,42 +11,63 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use tower_oidc::{Config, CurrentUser, LoginDecision};
+use tower_oidc::{Config, CurrentUser, LoginDecision, RequireLayer};
 
 pub use database::Database;
 
+/// The scopes of the JSON API, which clients ask the provider for.
+pub const SCOPES: [&str; 2] = ["notes.read", "notes.write"];
+
+/// The role of those who see the list of all users.
+const ADMIN: &str = "admin";
+
 /// The routes. The layer goes around them, last.
 pub fn app(database: Database) -> Router {
+    // A scope limits what a client may do with an access token. Who comes with a session passes.
+    let [read, write] = SCOPES.map(RequireLayer::scope);
     Router::new()
         .route("/", get(pages::home))
+        .route("/admin", get(pages::admin).layer(RequireLayer::role(ADMIN)))
         .route("/account", get(pages::account))
         .route("/account/sessions/{id}/end", post(pages::end_session))
         .route("/account/sessions/end-others", post(pages::end_other_sessions))
         .route("/notes", post(pages::add))
         .route("/notes/{id}/delete", post(pages::delete))
-        .route("/api/notes", get(list).post(add))
-        .route("/api/notes/{id}", axum::routing::delete(delete))
+        .route("/api/notes", get(list).layer(read).merge(post(add).layer(write.clone())))
+        .route("/api/notes/{id}", axum::routing::delete(delete).layer(write))
         .with_state(database)
 }
 
-/// Gives each person who signs in a row in the table of users, and their session the row's id.
+/// Gives each person who signs in a row in the table of users, and their session the row's id. An access token is accepted for
+/// those who have a row: nobody signs up by it.
 pub fn with_sign_up(config: Config, database: Database) -> Config {
-    config.on_login(move |login| {
+    let members = database.clone();
+    let config = config.on_login(move |login| {
         let database = database.clone();
         async move {
             let name = ["name", "nickname", "email"].iter().find_map(|name| login.claims.get(*name)?.as_str());
-            match database.sign_up(&login.issuer, &login.subject, name.unwrap_or("somebody")).await {
-                Ok(id) => {
-                    let claims = json!({ "user_id": id });
-                    LoginDecision::AllowWith(claims.as_object().cloned().unwrap_or_default())
-                }
-                Err(error) => {
-                    eprintln!("nobody can sign up: {error}");
-                    LoginDecision::Deny("Please try again in a moment.".to_owned())
-                }
-            }
+            decide(database.sign_up(&login.issuer, &login.subject, name.unwrap_or("somebody")).await.map(Some))
         }
+    });
+    config.on_bearer(move |token| {
+        let database = members.clone();
+        async move { decide(database.member(&token.issuer, &token.subject).await) }
     })
+}
+
+/// The decision for somebody with this row.
+fn decide(row: Result<Option<i64>, sqlx::Error>) -> LoginDecision {
+    match row {
+        Ok(Some(id)) => {
+            let claims = json!({ "user_id": id });
+            LoginDecision::AllowWith(claims.as_object().cloned().unwrap_or_default())
+        }
+        Ok(None) => LoginDecision::Deny("Sign in with a browser first.".to_owned()),
+        Err(error) => {
+            eprintln!("nobody can be let in: {error}");
+            LoginDecision::Deny("Please try again in a moment.".to_owned())
+        }
+    }
 }
 
 /// A signed-in person with a row in the table of users.

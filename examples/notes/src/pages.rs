@@ -7,7 +7,7 @@ use axum::extract::{Path, State};
 use axum::response::{Html, Redirect};
 use tower_oidc::{AuthSession, CurrentUser};
 
-use crate::{AppError, Database, Member, NewNote};
+use crate::{ADMIN, AppError, Database, Member, NewNote};
 
 pub(crate) async fn home(
     user: Option<CurrentUser>, member: Result<Member, AppError>, auth: AuthSession, State(database): State<Database>,
@@ -16,8 +16,9 @@ pub(crate) async fn home(
         return Ok(page(&format!("<a href=\"{}\">Sign in</a>", escape(&auth.login_url("/")?))));
     };
     let mut body = format!(
-        "<p>{} <a href=\"/account\">Account</a> <a href=\"{}\">Sign out</a></p><ul>",
+        "<p>{} {}<a href=\"/account\">Account</a> <a href=\"{}\">Sign out</a></p><ul>",
         escape(user.nickname()),
+        if user.has_role(ADMIN) { "<a href=\"/admin\">Users</a> " } else { "" },
         escape(&auth.logout_url("/")?)
     );
     for note in database.notes_of(member?.id).await? {
@@ -45,6 +46,13 @@ pub(crate) async fn delete(
         true => Ok(Redirect::to("/")),
         false => Err(AppError::NotFound),
     }
+}
+
+/// All who have signed up. Its route requires the role.
+pub(crate) async fn admin(State(database): State<Database>) -> Result<Html<String>, AppError> {
+    let members = database.members().await?;
+    let rows = members.iter().map(|(name, notes)| format!("<li>{}, {notes} notes</li>", escape(name)));
+    Ok(page(&format!("<p><a href=\"/\">Notes</a></p><h2>Users</h2><ul>{}</ul>", rows.collect::<String>())))
 }
 
 /// Where somebody is signed in.

@@ -1,15 +1,18 @@
 //! The application, by requests: as a chosen user, and by whole logins at the development provider.
 
+use std::convert::Infallible;
+
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::header::{COOKIE, LOCATION, SET_COOKIE};
 use axum::http::{Method, Request, Response, StatusCode};
-use notes::{Database, app, with_sign_up};
+use bytes::Bytes;
+use notes::{Database, SCOPES, app, with_sign_up};
 use serde_json::{Value, json};
 use tower::ServiceExt;
 use tower_oidc::dev_provider::{DevProvider, ScriptedLogin};
-use tower_oidc::store::SqliteStore;
-use tower_oidc::{OidcLayer, testing};
+use tower_oidc::store::{MemoryStore, SqliteStore};
+use tower_oidc::{Api, Config, OidcLayer, ProviderConfig, testing};
 
 const APP: &str = "http://localhost:3000";
 
@@ -128,4 +131,98 @@ async fn people_sign_up_and_keep_notes_for_themselves() {
     assert!(ann_again.open("/").await.contains("Sign in"), "signed out elsewhere");
     assert!(bob.open("/").await.contains("Sign out"));
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+#[tokio::test]
+async fn a_page_for_a_role() {
+    let database = Database::in_memory().await.unwrap();
+    let config = with_sign_up(testing::development_config(APP), database.clone());
+    let auth = OidcLayer::per_user(config, MemoryStore::new()).unwrap();
+    testing::development_provider(&auth).unwrap().roles("ann@example.org", ["admin"]);
+    let app = app(database).layer(auth.clone());
+    let open = |cookie: &str, path: &str| {
+        let request = request(Method::GET, path).header("accept", "text/html").header(COOKIE, cookie);
+        let (app, request) = (app.clone(), request.body(Body::empty()).unwrap());
+        async move {
+            let response = app.oneshot(request).await.unwrap();
+            (response.status().as_u16(), text(response).await)
+        }
+    };
+    let person = |email: &str| ScriptedLogin::SignIn { email: email.to_owned(), admin: false };
+    let ann = testing::log_in(&auth, person("ann@example.org")).await.unwrap();
+    let bob = testing::log_in(&auth, person("bob@example.org")).await.unwrap();
+    let (status, page) = open(&ann, "/admin").await;
+    assert!(status == 200 && page.matches("<li>").count() == 2, "both have signed up: {page}");
+    assert!(open(&ann, "/").await.1.contains("href=\"/admin\""));
+    let (status, page) = open(&bob, "/admin").await;
+    assert!(status == 403 && page.contains("This needs the role admin."), "{status} {page}");
+    assert!(!open(&bob, "/").await.1.contains("href=\"/admin\""));
+}
+
+const ISSUER: &str = "https://id.example.org";
+const API: &str = "https://notes.example.org/api";
+
+/// A provider that is asked about access tokens (RFC 7662). A token is the subject of its user, and its scopes.
+async fn provider(request: Request<Bytes>) -> Result<axum::http::Response<Bytes>, Infallible> {
+    let answer = if request.uri().path() == "/.well-known/openid-configuration" {
+        json!({
+            "issuer": ISSUER, "authorization_endpoint": format!("{ISSUER}/authorize"), "jwks_uri": format!("{ISSUER}/jwks"),
+            "token_endpoint": format!("{ISSUER}/token"), "introspection_endpoint": format!("{ISSUER}/introspect"),
+            "response_types_supported": ["code"], "subject_types_supported": ["public"],
+            "id_token_signing_alg_values_supported": ["ES256"],
+        })
+    } else {
+        let form = String::from_utf8(request.into_body().to_vec()).unwrap();
+        let token = form.split('&').find_map(|pair| pair.strip_prefix("token=")).unwrap_or_default();
+        let (subject, scopes) = token.split_once('.').unwrap_or_default();
+        let exp = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() + 600;
+        json!({
+            "active": !subject.is_empty(), "sub": subject, "scope": scopes.replace('_', " "), "client_id": "notes-cli",
+            "aud": API, "exp": exp,
+        })
+    };
+    let answer =
+        axum::http::Response::builder().header("content-type", "application/json").body(answer.to_string().into());
+    Ok(answer.unwrap())
+}
+
+/// The tool as a process of its own, against the application on a socket.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_line_tool_calls_the_api() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let database = Database::in_memory().await.unwrap();
+    let config = Config::new(&url, ProviderConfig::new(ISSUER, "notes").client_secret("secret"))
+        .api(Api::new(API).scopes(SCOPES).introspect_at("default"))
+        .http_client(tower::service_fn(provider));
+    let auth = OidcLayer::per_user(with_sign_up(config, database.clone()), MemoryStore::new()).unwrap();
+    tokio::spawn(axum::serve(listener, app(database.clone()).layer(auth)).into_future());
+    let run = async |token: &str, arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_notes-cli"));
+        command.env("NOTES_URL", &url).env("NOTES_TOKEN", token).args(arguments);
+        let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    };
+    let said = |text: &str| (true, text.to_owned(), String::new());
+    database.sign_up(ISSUER, "ann", "Ann").await.unwrap();
+    database.sign_up(ISSUER, "bob", "Bob").await.unwrap();
+    let (ann, bob) = ("ann.notes.read_notes.write", "bob.notes.read_notes.write");
+    assert_eq!(run(ann, &["add", "buy milk"]).await, said("1\n"));
+    assert_eq!(run(ann, &["list"]).await, said("1 buy milk\n"));
+    assert_eq!(run(bob, &["list"]).await, said(""), "her notes are hers");
+    assert_eq!(run(ann, &["delete", "1"]).await, said(""));
+    assert_eq!(run(ann, &["list"]).await, said(""));
+
+    for (token, arguments, why) in [
+        ("eve.notes.read", &["list"][..], "403 Forbidden: Sign in with a browser first."),
+        ("ann.notes.read", &["add", "x"], "403 Forbidden: the access token lacks the scope notes.write"),
+        (".nobody", &["list"], "401 Unauthorized"),
+        (ann, &["delete", "7"], "404 Not Found"),
+        (ann, &["lst"], "expected `list`"),
+    ] {
+        let (done, _, error) = run(token, arguments).await;
+        assert!(!done && error.contains(why), "{token} {arguments:?}: {error}");
+    }
+    assert_eq!(run("ann.notes.read", &["list"]).await, said(""), "the control");
 }
