@@ -96,7 +96,8 @@ impl ErrorKind {
 ///
 /// It is a response, so that `?` in a handler does what the user needs: the browser of a user who must sign in or
 /// grant access is redirected there and returns to the same page; a script gets 401 or 403 `application/problem+json`
-/// (RFC 9457) with the URL; and an unavailable provider is 503 with `Retry-After`.
+/// (RFC 9457) with the URL; and an unavailable provider is 503 with `Retry-After`. Where a person's browser cannot be sent on,
+/// the layer makes a page of it that says what to do.
 ///
 /// An application with its own error type keeps this behaviour with a `From<tower_oidc::Error>` and a call of
 /// [`Error::into_response`]. No error contains a secret.

@@ -89,7 +89,8 @@
 //! # Errors that find their way
 //!
 //! With `?`, [`Error`] sends a user's browser to the login or to consent and back to the same page, and answers a script with
-//! 401 or 403 `application/problem+json` (RFC 9457). An application with its own error type keeps that behaviour:
+//! 401 or 403 `application/problem+json` (RFC 9457). Every other error is a page for a person and a problem document for a script.
+//! An application with its own error type keeps that behaviour:
 //!
 //! ```
 //! # #[cfg(feature = "axum")] {

@@ -1,9 +1,7 @@
 //! The layer's own pages: small, escaped, self-contained, never cached and never framed.
 
 use bytes::Bytes;
-use http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER,
-};
+use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use memchr::memmem;
 
@@ -55,13 +53,12 @@ pub(crate) fn show_error<R: From<Bytes>>(answer: &mut Response<R>) {
     let heading = error.status().canonical_reason().unwrap_or("Error");
     let (page, body) = page(error.status(), heading, &text, link.as_slice()).into_parts();
     // A layer in between may have encoded the document.
-    let _ = [CONTENT_ENCODING, CONTENT_LENGTH].map(|name| answer.headers_mut().remove(name));
+    let _ = ["content-encoding", "content-length"].map(|name| answer.headers_mut().remove(name));
     answer.headers_mut().extend(page.headers);
     *answer.body_mut() = body.into();
 }
 
-const OPERATOR: &str =
-    "This page needs access that this application does not have at the moment. Its operator has to give it.";
+const OPERATOR: &str = "This page needs access that the operator of this application has to give it.";
 const CROSS_SITE: &str =
     "This request came from another site, and nothing was changed. Please start from this application.";
 const FAULT: &str = "This application has a fault. Its operator finds the cause in its log.";

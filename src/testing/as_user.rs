@@ -15,6 +15,7 @@ use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 use tower::{BoxError, Layer, Service, service_fn};
 
+use crate::clock::Timestamp;
 use crate::config::{Config, Resource};
 use crate::error::Error;
 use crate::extract::request::{Head, RequestState};
@@ -134,14 +135,8 @@ impl SignedInLayer {
         let session = match &self.subject {
             None => None,
             Some(subject) => {
-                let token_sets = self.tokens.iter().map(|(indicator, access_token)| TokenSet {
-                    indicator: Some(indicator.clone()),
-                    scopes: None,
-                    access_token: access_token.clone(),
-                    issued_at: runtime.now(),
-                    expires_at: None,
-                    after_rejection: false,
-                });
+                let tokens = self.tokens.iter().cloned();
+                let token_sets = tokens.map(|(at, token)| token_set(Some(at), token, runtime.now()));
                 let tokens = Some((None, token_sets.collect()));
                 let user = (&*self.config.provider.issuer, &**subject);
                 let record = record(&runtime, user, self.claims.clone()).unwrap_or_else(|error| panic!("{error}"));
@@ -228,15 +223,14 @@ pub async fn start_session_with_tokens(
 ) -> Result<String, Error> {
     let record = record(&layer.runtime, (issuer, subject), claims)?;
     let now = record.stored_at;
-    let set = TokenSet {
-        indicator: None,
-        scopes: None,
-        access_token: access_token.into(),
-        issued_at: now,
-        expires_at: Some(now.saturating_add(TOKEN_LIFE)),
-        after_rejection: false,
-    };
+    let expires_at = Some(now.saturating_add(TOKEN_LIFE));
+    let set = TokenSet { expires_at, ..token_set(None, access_token.into(), now) };
     begin(&layer.runtime, record, Some((Some(refresh_token.into()), vec![set]))).await
+}
+
+/// A token that never expires.
+fn token_set(indicator: Option<String>, access_token: Secret, issued_at: Timestamp) -> TokenSet {
+    TokenSet { indicator, scopes: None, access_token, issued_at, expires_at: None, after_rejection: false }
 }
 
 /// What a login yields: a refresh token, and access tokens.
