@@ -8,6 +8,10 @@ use crate::provider::provider_config::is_name;
 use crate::provider::{ProviderConfig, ProviderId};
 use crate::records::LOGIN;
 
+/// Scopes about a person, and not about an API (OpenID Connect Core 1.0 sections 5.4 and 11). Providers grant some without
+/// saying so, or under names of their own.
+pub(crate) const PERSONAL: &[&str] = &["openid", "profile", "email", "address", "phone", "offline_access"];
+
 /// The checked connections for users who signed in at one provider; the login itself is the first.
 #[derive(Clone, Debug)]
 pub(crate) struct CheckedConnections {
@@ -95,9 +99,7 @@ impl CheckedConnections {
             connection.grant_lifetime = GrantLifetime::Persistent;
             connection.visitors = false;
             if !by_hand {
-                // OpenID Connect Core 1.0 sections 5.4 and 11: these are about a person.
-                let personal = ["openid", "profile", "email", "address", "phone", "offline_access"];
-                connection.scopes.retain(|scope| !personal.contains(&scope.as_str()));
+                connection.scopes.retain(|scope| !PERSONAL.contains(&scope.as_str()));
                 // What the configuration asks for beside its resources is what a login asks for.
                 if connection.name == LOGIN {
                     connection.scopes.clone_from(&connection.api_scopes);

@@ -20,7 +20,7 @@ pub(crate) mod shared_account;
 pub(crate) use self::admins::Admins;
 pub(crate) use self::api::{Api, CheckedApi, LOOK_AGAIN};
 pub(crate) use self::connection::{GrantLifetime, Resource};
-pub(crate) use self::connections::{CheckedConnection, CheckedConnections};
+pub(crate) use self::connections::{CheckedConnection, CheckedConnections, PERSONAL};
 pub(crate) use self::destination::Destination;
 pub(crate) use self::development::CLIENT;
 pub(crate) use self::hooks::{Hooks, LoginDecision, ProviderChoice, Unauthenticated, VerifiedLogin};

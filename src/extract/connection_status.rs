@@ -5,8 +5,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::config::CheckedConnection;
-use crate::records::grant::is_silent;
+use crate::config::{CheckedConnection, PERSONAL};
 use crate::records::{Grant, GrantStatus};
 
 /// The status of a connection.
@@ -40,7 +39,8 @@ pub enum ConnectionState {
     /// The connection was never granted, or was disconnected.
     NotConnected,
     /// The provider has ended the grant, or granted fewer scopes than the connection requires, or issued tokens that
-    /// have expired and cannot be refreshed.
+    /// have expired and cannot be refreshed. Scopes about the user, such as `email`, are not compared: some providers grant
+    /// them under names of their own.
     NeedsConsent,
 }
 
@@ -53,7 +53,8 @@ impl ConnectionStatus {
             _ if connection.single_use => ConnectionState::SingleUse,
             None => ConnectionState::NotConnected,
             Some(grant) => {
-                let said: Vec<_> = connection.scopes.iter().filter(|scope| !is_silent(scope)).cloned().collect();
+                let said: Vec<_> =
+                    connection.scopes.iter().filter(|scope| !PERSONAL.contains(&scope.as_str())).cloned().collect();
                 // What lapses counts until it has.
                 let whole = grant.covers_scopes(connection.single_indicator(), &said, now);
                 match grant.status {

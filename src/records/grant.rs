@@ -102,7 +102,7 @@ pub(crate) struct Earlier {
 }
 
 /// Providers grant `openid` without saying so, and `offline_access` by a refresh token.
-pub(crate) fn is_silent(scope: &str) -> bool {
+fn is_silent(scope: &str) -> bool {
     matches!(scope, "openid" | "offline_access")
 }
 

@@ -6,3 +6,4 @@ mod log_out;
 mod overage;
 mod presets;
 mod refresh_token;
+mod shapes;
