@@ -81,11 +81,9 @@ impl CheckedApi {
     ) -> Option<Self> {
         let api = config.api.clone()?;
         let audience = &api.audience;
-        let names_ours = |one: &RelyingParty| {
-            let may_have_any = one.any_audience_with_azp && one.plain_jwt_access_tokens;
-            may_have_any || one.client_id == *audience || one.trusted_audiences.contains(audience)
-        };
-        if audience.is_empty() || relying_parties.iter().any(names_ours) {
+        let names_ours = |one: &RelyingParty| one.client_id == *audience || one.trusted_audiences.contains(audience);
+        let may_be_any = |one: &RelyingParty| one.any_audience_with_azp && one.plain_jwt_access_tokens;
+        if audience.is_empty() || relying_parties.iter().any(|one| names_ours(one) || may_be_any(one)) {
             problems.push(format!(
                 "the API's audience is {audience:?}: use the name that the provider has for this API, and no client id or \
                  trusted audience, which ID tokens have (nor any_audience_with_azp with plain_jwt_access_tokens)"

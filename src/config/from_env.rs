@@ -273,13 +273,10 @@ impl ProviderConfig {
         let methods =
             "client_secret_basic, client_secret_post, client_secret_jwt, private_key_jwt, assertion_file or none";
         environment.set(&mut provider.client_auth, &name("CLIENT_AUTH_METHOD"), methods);
-        let plain = &mut provider.plain_jwt_access_tokens;
-        environment.set(plain, &name("PLAIN_JWT_ACCESS_TOKENS"), "true or false");
-        let any_audience = &mut provider.any_audience_with_azp;
-        environment.set(any_audience, &name("ANY_AUDIENCE_WITH_AZP"), "true or false");
+        environment.set(&mut provider.plain_jwt_access_tokens, &name("PLAIN_JWT_ACCESS_TOKENS"), "true or false");
+        environment.set(&mut provider.any_audience_with_azp, &name("ANY_AUDIENCE_WITH_AZP"), "true or false");
         environment.set(&mut provider.api_naming, &name("API_NAMING"), "resource, audience or scope");
-        let times = "never, when-needed or always";
-        environment.set(&mut provider.fetch_user_info, &name("FETCH_USER_INFO"), times);
+        environment.set(&mut provider.fetch_user_info, &name("FETCH_USER_INFO"), "never, when-needed or always");
         let (pushed, values) = (&mut provider.pushed_authorization_requests, "auto, always or never");
         environment.set(pushed, &name("PUSHED_AUTHORIZATION_REQUESTS"), values);
         provider

@@ -180,11 +180,10 @@ fn registration(provider: &ProviderConfig, problems: &mut Vec<String>) {
         let (variable, known) = (setting.to_uppercase(), "use an asymmetric algorithm, such as RS256 or ES256");
         problems.extend(unknown.map(|name| format!("{setting} is {name:?} (OIDC_{variable}): {known}")));
     }
-    let logout_url =
-        provider.logout_url.as_ref().map(|given| given.replace("{end_session_endpoint}", "https://localhost"));
+    let logout_url = provider.logout_url.as_ref().map(|url| url.replace("{end_session_endpoint}", "https://op.test"));
     if logout_url.is_some_and(|url| !secure(&url)) {
         problems
-            .push("logout_url (OIDC_LOGOUT_URL) is no URL: use an https URL (http is for loopback only)".to_owned());
+            .push("logout_url (OIDC_LOGOUT_URL) is no https URL (http is for loopback only): correct it".to_owned());
     }
     roles(provider, problems);
     let names = provider.authorization_parameters.iter().map(|(name, _)| name.as_str());

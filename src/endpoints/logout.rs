@@ -120,9 +120,8 @@ impl Logout<'_> {
             runtime.events().emit(EventCode::LogoutNotAtProvider, Some(session.user()), why);
         };
         let metadata = provider.metadata_soon().await.map_err(skipped).ok()?;
-        let endpoint = metadata.end_session_endpoint.as_ref();
-        let post_logout_url = &runtime.settings.post_logout_url;
-        if let Some(endpoint) = provider.relying_party.filled_logout_url(endpoint, post_logout_url) {
+        let (endpoint, back) = (metadata.end_session_endpoint.as_ref(), &runtime.settings.post_logout_url);
+        if let Some(endpoint) = provider.relying_party.filled_logout_url(endpoint, back) {
             return Some(ProviderLogout { endpoint, parameters: Vec::new(), pending: None, set: removals });
         }
         let endpoint = endpoint?.clone();
@@ -131,7 +130,7 @@ impl Logout<'_> {
         // RP-Initiated Logout 1.0 section 2.
         let mut parameters = vec![
             ("client_id", provider.relying_party.client_id.clone()),
-            ("post_logout_redirect_uri", post_logout_url.to_string()),
+            ("post_logout_redirect_uri", back.to_string()),
             ("state", state.clone()),
         ];
         parameters.extend(hint.map(|hint| (ID_TOKEN_HINT, hint.to_owned())));

@@ -109,13 +109,11 @@ impl ProviderClient {
     }
 
     /// RFC 6749 section 4.1.3, RFC 7636 section 4.5. The scopes are said where they name the API.
-    pub(crate) fn exchange(
-        &self, code: &str, code_verifier: &str, indicator: Option<&str>, scopes: &[String],
-    ) -> Built {
+    pub(crate) fn exchange(&self, code: &str, verifier: &str, indicator: Option<&str>, scopes: &[String]) -> Built {
         let request = self
             .library
             .exchange_code(AuthorizationCode::new(code.to_owned()))
-            .set_pkce_verifier(PkceCodeVerifier::new(code_verifier.to_owned()));
+            .set_pkce_verifier(PkceCodeVerifier::new(verifier.to_owned()));
         let scope = self.joined(scopes).filter(|_| self.api_naming == ApiNaming::Scope);
         let named = self.named(indicator).or(scope.as_ref().map(|scope| ("scope", scope.as_str())));
         let request = named.into_iter().fold(request, |request, (name, value)| request.add_extra_param(name, value));
