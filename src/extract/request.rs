@@ -27,6 +27,7 @@ use crate::tokens::{PendingSingleUses, Principal};
 
 /// How long after they were asked a person is not sent to be asked for the same again.
 const ASK_AGAIN: Duration = Duration::from_secs(60);
+const STILL_MISSING: &str = "access is still missing after you were asked for it: grant all of it, or ask the operator";
 
 /// The request as the layer saw it, before any router took a part of its path away. It is made for each request, and
 /// moved several times: what few requests have lies behind a pointer.
@@ -171,7 +172,8 @@ impl RequestState {
         let asked_lately =
             asked.is_some_and(|asked| now.duration_since(asked.at) < ASK_AGAIN && asked.covers(scopes, options));
         next_step.redirect &= !asked_lately;
-        Error::new(ErrorKind::ConsentRequired, "access must be granted first").with_next_step(next_step)
+        let message = if asked_lately { STILL_MISSING } else { "access must be granted first" };
+        Error::new(ErrorKind::ConsentRequired, message).with_next_step(next_step)
     }
 
     /// Where a user goes by an address that leads back here.

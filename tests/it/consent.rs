@@ -115,8 +115,10 @@ async fn whoever_grants_less_again_is_not_sent_round() {
     let (site, browser) = signed_in().await;
     site.op.set(|settings| settings.grantable = Some(vec!["openid", "mail.read"]));
     for (path, rounds) in [("/need?r=mail&s=mail.send", 1), ("/need?r=mail&s=mail.delete+mail.send", 2)] {
-        let url = refused(&browser.visit(&at(path)).await);
+        let page = browser.visit(&at(path)).await;
+        let url = refused(&page);
         assert!(url.contains("&scope=mail."), "{url}");
+        assert!(page.text().contains("Access is still missing after you were asked for it"), "{}", page.text());
         refused(&browser.visit(&at(path)).await);
         assert_eq!(site.op.authorizations().len(), rounds, "{path}");
     }
