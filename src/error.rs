@@ -121,10 +121,6 @@ struct ErrorDetails {
 /// The media type of problem documents (RFC 9457).
 pub(crate) const PROBLEM: &str = "application/problem+json";
 
-/// The extension of a problem document: the error that it tells of.
-#[derive(Clone)]
-pub(crate) struct Answered(pub(crate) Arc<Error>);
-
 /// Where a person goes to make the request succeed.
 #[derive(Clone, Debug)]
 pub(crate) struct NextStep {
@@ -204,9 +200,27 @@ impl Error {
     }
 
     /// Turns the error into a response: a redirect for a user who must sign in or grant access, otherwise a problem document
-    /// (RFC 9457). Where the request is a navigation, the layer makes a page of this document, which says what to do; a
-    /// response whose media type the application has changed stays as it is. The message of a 500, which is a mistake in the
-    /// application, is logged.
+    /// (RFC 9457). The message of a 500, which is a mistake in the application, is logged.
+    ///
+    /// Where the request is a navigation, the layer makes a page of this document, which says what to do. An application can
+    /// make its own in a layer inside of this one: the error is among the response's extensions, as an `Arc<Error>`, and a
+    /// response with another `Content-Type` stays as it is.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use axum::response::{Html, IntoResponse, Response};
+    /// use tower_oidc::{Error, ErrorKind};
+    ///
+    /// // `.layer(axum::middleware::map_response(own_page)).layer(auth)`
+    /// async fn own_page(response: Response) -> Response {
+    ///     match response.extensions().get::<Arc<Error>>() {
+    ///         Some(error) if error.kind() == ErrorKind::Forbidden => {
+    ///             (error.status(), Html("<h1>Not for you</h1>")).into_response()
+    ///         }
+    ///         _ => response,
+    ///     }
+    /// }
+    /// ```
     pub fn into_response<B: From<Bytes>>(mut self) -> Response<B> {
         if let Some(answer) = self.0.answer.take() {
             return answer.map(B::from);
@@ -223,7 +237,7 @@ impl Error {
             headers.insert(WWW_AUTHENTICATE, challenge);
         }
         if !is_redirect {
-            response.extensions_mut().insert(Answered(Arc::new(self)));
+            response.extensions_mut().insert(Arc::new(self));
         }
         response.map(B::from)
     }

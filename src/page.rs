@@ -1,11 +1,13 @@
 //! The layer's own pages: small, escaped, self-contained, never cached and never framed.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE, REFERRER_POLICY, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use memchr::memmem;
 
-use crate::error::{Answered, Error, ErrorKind, PROBLEM, RETRY_AFTER_SECONDS};
+use crate::error::{Error, ErrorKind, PROBLEM, RETRY_AFTER_SECONDS};
 use crate::html::{self, document, escape, response};
 
 const STYLE: &str = "body{font:1rem/1.5 system-ui,sans-serif;max-width:32rem;margin:15vh auto;padding:0 1.5rem;\
@@ -37,7 +39,7 @@ pub(crate) fn bad_request(text: &str) -> Response<Bytes> {
 pub(crate) fn show_error<R: From<Bytes>>(answer: &mut Response<R>) {
     use ErrorKind as Kind;
     let is_problem = answer.headers().get(CONTENT_TYPE).is_some_and(|media_type| media_type == PROBLEM);
-    let Some(Answered(error)) = answer.extensions().get().filter(|_| is_problem) else { return };
+    let Some(error) = answer.extensions().get::<Arc<Error>>().filter(|_| is_problem) else { return };
     let (text, here, again) = (error.to_string(), error.url(), Some(("", "Try again")));
     let text = text.get(..1).unwrap_or_default().to_uppercase() + text.get(1..).unwrap_or(&text).trim_end_matches('.');
     let (text, link) = match error.kind() {

@@ -1,5 +1,6 @@
 //! Errors as people see them: a navigation gets a page that says what to do, and a script the problem document.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -9,7 +10,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use tower::ServiceBuilder;
 use tower::util::MapResponseLayer;
-use tower_oidc::{AuthSession, RequireLayer};
+use tower_oidc::{AuthSession, Error, ErrorKind, RequireLayer};
 
 use crate::support::app::{API, APP, OP, World, routes};
 use crate::support::browser::{Browser, Page};
@@ -120,6 +121,8 @@ async fn an_application_has_the_last_word() {
     let world = World::new();
     let own = |response: Response| {
         let (mut parts, _) = response.into_parts();
+        let kind = parts.extensions.get::<Arc<Error>>().map(|error| error.kind());
+        assert_eq!(kind, Some(ErrorKind::Forbidden));
         parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
         Response::from_parts(parts, axum::body::Body::from("our own"))
     };
